@@ -1,0 +1,149 @@
+// Package vec holds the inner loops of attention. Each is specified to the bit
+// by a plain Go loop, its twin, and runs as AVX2 or AVX-512 code where the
+// processor has it, with the same bits.
+//
+// The arithmetic is IEEE 754 binary32, round to nearest even, with subnormals,
+// and without fused multiply-add: a product is rounded before it is added. All
+// inputs are finite; what a NaN or an infinity gives is not specified.
+//
+// Build with the tag purego to leave the assembly out.
+package vec
+
+import "fmt"
+
+// Lanes is the number of partial sums of a dot product: a warp's lanes.
+const Lanes = 32
+
+// MaxD is the largest head size.
+const MaxD = 256
+
+// Dots writes the dot product of q and each row of k to dst:
+//
+//	for r := range dst {
+//		dst[r] = dot(q, k[r*d:(r+1)*d])
+//	}
+//
+// q is [d], k is [len(dst), d], and d is a multiple of 8 from 8 to MaxD.
+//
+// The order of a dot product is that of a warp. Lane l of 32 starts at +0 and
+// adds the products q[i]·k[i] of i ≡ l (mod 32) in ascending order. Then, for
+// step 16, 8, 4, 2, 1, all lanes at once add the sum of lane l xor step to
+// their own, which leaves the same sum in all.
+func Dots(dst, q, k []float32, d int) {
+	DotsGroup(dst, len(dst), q, k[:len(dst)*d], 1, d)
+}
+
+// DotsGroup is Dots for the g queries that share a row, so that each row of k
+// is read once:
+//
+//	rows := len(k) / d
+//	for j := range g {
+//		for r := range rows {
+//			dst[j*stride+r] = dot(q[j*d:(j+1)*d], k[r*d:(r+1)*d])
+//		}
+//	}
+//
+// q is [g, d] and k is [rows, d]. dst is the first columns of a [g, stride]
+// matrix, stride ≥ rows: to give the scores of a paged cache one row for each
+// query, call it for each block with dst[block*B:] and the context's length as
+// stride.
+func DotsGroup(dst []float32, stride int, q, k []float32, g, d int) {
+	rows := mustFit("DotsGroup", stride, len(q), len(k), g, d)
+	if rows == 0 {
+		return
+	}
+	dst = dst[:(g-1)*stride+rows]
+	dots(dst, stride, q, k, g, d)
+}
+
+// Accumulate adds the rows of v, weighted, to acc:
+//
+//	rows := len(v) / d
+//	for r := range rows {
+//		for j := range g {
+//			for i := range d {
+//				acc[j*d+i] += e[j*stride+r] * v[r*d+i]
+//			}
+//		}
+//	}
+//
+// acc is [g, d] and v is [rows, d]. e is the first columns of a [g, stride]
+// matrix, stride ≥ rows. Every sum is serial in r. d is a multiple of 8 from 8
+// to MaxD.
+func Accumulate(acc, e []float32, stride int, v []float32, g, d int) {
+	rows := mustFit("Accumulate", stride, len(acc), len(v), g, d)
+	if rows == 0 {
+		return
+	}
+	e = e[:(g-1)*stride+rows]
+	accumulate(acc, e, stride, v, g, d)
+}
+
+// Max returns the largest of x, which must not be empty. It may return either
+// zero where the largest are zeros of both signs.
+func Max(x []float32) float32 {
+	return maximum(x)
+}
+
+// mustFit returns the number of rows in n numbers, and panics if the shapes of
+// DotsGroup and Accumulate do not fit each other.
+func mustFit(name string, stride, nq, n, g, d int) (rows int) {
+	if d < 8 || d > MaxD || d%8 != 0 {
+		panic(fmt.Sprintf("vec: %s: head size %d is not a multiple of 8 from 8 to %d", name, d, MaxD))
+	}
+	rows = n / d
+	if g < 1 || nq != g*d || n != rows*d || stride < rows {
+		panic(fmt.Sprintf("vec: %s: %d and %d numbers are not [%d, %d] and [rows, %d], with stride %d ≥ rows", name, nq, n, g, d, d, stride))
+	}
+	return rows
+}
+
+func dotsPlain(dst []float32, stride int, q, k []float32, g, d int) {
+	for j := range g {
+		for r := range len(k) / d {
+			dst[j*stride+r] = dot(q[j*d:(j+1)*d], k[r*d:(r+1)*d])
+		}
+	}
+}
+
+func dot(q, k []float32) float32 {
+	var lanes [Lanes]float32
+	for i, x := range q {
+		lanes[i%Lanes] += float32(x * k[i])
+	}
+	return butterfly(&lanes)
+}
+
+// butterfly adds up the lanes. Of each pair that a warp's butterfly adds twice,
+// once in either order, it does one.
+func butterfly(lanes *[Lanes]float32) float32 {
+	for step := Lanes / 2; step > 0; step /= 2 {
+		for l := range step {
+			lanes[l] += lanes[l+step]
+		}
+	}
+	return lanes[0]
+}
+
+func accumulatePlain(acc, e []float32, stride int, v []float32, g, d int) {
+	for r := range len(v) / d {
+		row := v[r*d : (r+1)*d]
+		for j := range g {
+			weight := e[j*stride+r]
+			sums := acc[j*d : (j+1)*d]
+			for i, x := range row {
+				sums[i] += float32(weight * x)
+			}
+		}
+	}
+}
+
+func maximumPlain(x []float32) float32 {
+	m := x[0]
+	for _, y := range x {
+		if y > m {
+			m = y
+		}
+	}
+	return m
+}
