@@ -1,0 +1,42 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Error is one thing that is wrong with a trace, and where. Parts that do not
+// apply are zero.
+type Error struct {
+	File    string // the file, with the path under which the trace was opened
+	Line    int    // in requests.jsonl, from 1
+	Request string // id
+	Tensor  string // q, k or v
+	Err     error  // what is wrong, with the index where there is one
+}
+
+// Error gives all the parts, as in
+//
+//	trace: run/17.safetensors: request 17: k: NaN at token 3, layer 0, head 2, element 5
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("trace: ")
+	if e.File != "" {
+		b.WriteString(e.File)
+		if e.Line > 0 {
+			fmt.Fprintf(&b, ":%d", e.Line)
+		}
+		b.WriteString(": ")
+	}
+	if e.Request != "" {
+		fmt.Fprintf(&b, "request %s: ", e.Request)
+	}
+	if e.Tensor != "" {
+		fmt.Fprintf(&b, "%s: ", e.Tensor)
+	}
+	b.WriteString(e.Err.Error())
+	return b.String()
+}
+
+// Unwrap returns e.Err.
+func (e *Error) Unwrap() error { return e.Err }

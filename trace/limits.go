@@ -1,0 +1,154 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+
+	"kvcompress/dtype"
+)
+
+// What a trace may hold at most. Whatever lies outside is refused by the readers,
+// the writer and the checker alike.
+const (
+	MaxLayers   = 1024
+	MaxKVHeads  = 1024
+	MaxGroup    = 128
+	MinHeadSize = 8 // and a multiple of 8
+	MaxHeadSize = 256
+	MaxRow      = 1 << 20 // elements of Q of one token in one layer: H·G·D
+
+	MaxTokens    = 1 << 24 // prompt and output of one request together
+	MaxArrivalNS = 1 << 62 // 146 years: nanoseconds since 1970 fit
+	MaxID        = 128     // bytes
+	MaxSession   = 1024    // bytes
+
+	MaxMetaBytes = 1 << 20 // trace.json
+	MaxLineBytes = 4 << 20 // one line of requests.jsonl
+)
+
+// The kinds of Source.
+const (
+	Recorded  = "recorded"  // every request has tensors
+	Synthetic = "synthetic" // none has; Meta.Synth makes them
+	Imported  = "imported"  // a request may have tensors or lack them
+)
+
+// Check returns an error that names the first dimension out of bounds.
+func (s Shape) Check() error {
+	return first(s.problems())
+}
+
+func (s Shape) problems() []error {
+	var errs []error
+	for _, d := range []struct {
+		name         string
+		n, low, high int
+	}{
+		{"layers", s.Layers, 1, MaxLayers},
+		{"kv_heads", s.KVHeads, 1, MaxKVHeads},
+		{"group", s.Group, 1, MaxGroup},
+		{"head_size", s.HeadSize, MinHeadSize, MaxHeadSize},
+	} {
+		if d.n < d.low || d.n > d.high {
+			errs = append(errs, fmt.Errorf("shape: %s is %d, want %d to %d", d.name, d.n, d.low, d.high))
+		}
+	}
+	if s.HeadSize%8 != 0 {
+		errs = append(errs, fmt.Errorf("shape: head_size is %d, want a multiple of 8", s.HeadSize))
+	}
+	if row := s.QueryHeads() * s.HeadSize; len(errs) == 0 && row > MaxRow {
+		errs = append(errs, fmt.Errorf("shape: kv_heads·group·head_size is %d, want at most %d", row, MaxRow))
+	}
+	return errs
+}
+
+// Check returns the first error of m: an unknown format version, a shape out of
+// bounds, a format in which tensors are not stored, an unknown kind of source, or
+// a recipe that is missing, out of place or wrong.
+func (m Meta) Check() error {
+	return first(m.problems())
+}
+
+func (m Meta) problems() []error {
+	if m.FormatVersion != FormatVersion {
+		return []error{fmt.Errorf("format_version is %d, and only %d is known", m.FormatVersion, FormatVersion)}
+	}
+	errs := m.Shape.problems()
+	if m.DType != dtype.F32 && m.DType != dtype.F16 && m.DType != dtype.BF16 {
+		errs = append(errs, fmt.Errorf("dtype is %s, want f32, f16 or bf16", m.DType))
+	}
+	switch m.Source.Kind {
+	case Recorded, Imported:
+		if m.Synth != nil {
+			errs = append(errs, fmt.Errorf("synth: a recipe in a trace whose source.kind is %s", m.Source.Kind))
+		}
+	case Synthetic:
+		if m.Synth == nil {
+			errs = append(errs, errors.New("synth: a trace whose source.kind is synthetic needs a recipe"))
+		}
+	default:
+		errs = append(errs, fmt.Errorf("source.kind is %q, want %s, %s or %s", m.Source.Kind, Recorded, Synthetic, Imported))
+	}
+	if m.Synth != nil {
+		errs = append(errs, m.Synth.problems()...)
+	}
+	return errs
+}
+
+// Check returns the first error of r on its own: an id that is no file name, a
+// negative time, a count of tokens out of bounds.
+func (r Request) Check() error {
+	return first(r.problems())
+}
+
+func (r Request) problems() []error {
+	var errs []error
+	if err := checkID(r.ID); err != nil {
+		errs = append(errs, err)
+	}
+	if r.ArrivalNS < 0 || r.ArrivalNS > MaxArrivalNS {
+		errs = append(errs, fmt.Errorf("arrival_ns is %d, want 0 to 2^62", r.ArrivalNS))
+	}
+	tokens := func(name string, n int) bool {
+		if n < 1 || n > MaxTokens {
+			errs = append(errs, fmt.Errorf("%s is %d, want 1 to %d", name, n, MaxTokens))
+			return false
+		}
+		return true
+	}
+	prompt, output := tokens("prompt_tokens", r.PromptTokens), tokens("output_tokens", r.OutputTokens)
+	if prompt && output && r.PromptTokens+r.OutputTokens > MaxTokens {
+		errs = append(errs, fmt.Errorf("prompt_tokens and output_tokens are %d together, want at most %d",
+			r.PromptTokens+r.OutputTokens, MaxTokens))
+	}
+	if len(r.Session) > MaxSession {
+		errs = append(errs, fmt.Errorf("session has %d bytes, want at most %d", len(r.Session), MaxSession))
+	}
+	return errs
+}
+
+// checkID accepts what names a file in the trace's own directory, on any system.
+func checkID(id string) error {
+	if id == "" {
+		return errors.New("id is empty")
+	}
+	if len(id) > MaxID {
+		return fmt.Errorf("id has %d bytes, want at most %d", len(id), MaxID)
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
+		case c == '.' && i > 0:
+		default:
+			return fmt.Errorf("id %q: want letters, digits, '.', '_' and '-', and no '.' at the beginning", id)
+		}
+	}
+	return nil
+}
+
+func first(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs[0]
+}

@@ -1,0 +1,214 @@
+package trace
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+
+	"kvcompress/strictjson"
+)
+
+// The files of a trace.
+const (
+	metaFile      = "trace.json"
+	requestsFile  = "requests.jsonl"
+	tensorsSuffix = ".safetensors"
+)
+
+// Trace is a trace whose requests are in memory, and whose tensors are read or
+// synthesized on demand. It holds no open file.
+type Trace struct {
+	Meta     Meta
+	fsys     fs.FS  // nil for a trace made by New
+	name     string // before the name of a file, in errors
+	requests []Request
+}
+
+// Open reads the trace in the directory dir: trace.json and requests.jsonl, but no
+// tensors yet. It returns the first error it meets, as an *Error if the trace is at
+// fault.
+func Open(dir string) (*Trace, error) {
+	if info, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("trace: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("trace: %s is not a directory", dir)
+	}
+	return openNamed(os.DirFS(dir), dir)
+}
+
+// OpenFS is Open for a trace at the root of fsys, such as an embedded one. The
+// files of fsys should implement io.ReaderAt, as those of os.DirFS and embed.FS
+// do; of another file system, tensors of up to 64 MiB are read whole, and larger
+// ones refused.
+func OpenFS(fsys fs.FS) (*Trace, error) {
+	return openNamed(fsys, "")
+}
+
+// New returns a trace that lies nowhere: of the given requests and, if meta has a
+// recipe, their synthetic tensors. It refuses what Open would.
+func New(meta Meta, requests []Request) (*Trace, error) {
+	if err := meta.Check(); err != nil {
+		return nil, &Error{File: metaFile, Err: err}
+	}
+	if meta.Source.Kind == Recorded {
+		return nil, errors.New("trace: a recorded trace needs files for its tensors")
+	}
+	var c collector
+	for i, r := range requests {
+		if err := first(r.problems()); err != nil {
+			return nil, &Error{Request: r.ID, Err: err}
+		}
+		if err := c.check(r); err != nil {
+			return nil, &Error{Request: r.ID, Err: err}
+		}
+		c.add(r, i+1)
+	}
+	if len(requests) == 0 {
+		return nil, &Error{Err: errNoRequests}
+	}
+	return &Trace{Meta: meta, requests: slices.Clone(requests)}, nil
+}
+
+func openNamed(fsys fs.FS, name string) (*Trace, error) {
+	t := &Trace{fsys: fsys, name: name}
+	meta, err := readMeta(fsys)
+	if err == nil {
+		err = meta.Check()
+	}
+	if err != nil {
+		return nil, &Error{File: t.path(metaFile), Err: err}
+	}
+	t.Meta = meta
+	f, err := openRegular(fsys, requestsFile)
+	if err != nil {
+		return nil, &Error{File: t.path(requestsFile), Err: err}
+	}
+	defer f.Close()
+	var c collector
+	for l := range scanLines(f) {
+		err := first(l.errs)
+		if err == nil {
+			err = c.check(l.req)
+		}
+		if err != nil {
+			return nil, &Error{File: t.path(requestsFile), Line: l.number, Request: l.req.ID, Err: err}
+		}
+		c.add(l.req, l.number)
+		t.requests = append(t.requests, l.req)
+	}
+	if len(t.requests) == 0 {
+		return nil, &Error{File: t.path(requestsFile), Err: errNoRequests}
+	}
+	return t, nil
+}
+
+// Requests returns the requests in order of arrival. The caller must not change
+// them.
+func (t *Trace) Requests() []Request { return t.requests }
+
+// path returns how errors name a file of the trace.
+func (t *Trace) path(file string) string {
+	return path.Join(t.name, file)
+}
+
+var errNoRequests = errors.New("there are no requests")
+
+// collector finds what is wrong between requests that are each right.
+type collector struct {
+	lines    map[string]int // by id
+	previous int64
+}
+
+// check says what is wrong with r after those that were added.
+func (c *collector) check(r Request) error {
+	if n, dup := c.lines[r.ID]; dup {
+		return &duplicateError{n}
+	}
+	if r.ArrivalNS < c.previous {
+		return &unsortedError{r.ArrivalNS, c.previous}
+	}
+	return nil
+}
+
+func (c *collector) add(r Request, number int) {
+	if c.lines == nil {
+		c.lines = make(map[string]int)
+	}
+	c.lines[r.ID] = number
+	c.previous = r.ArrivalNS
+}
+
+type duplicateError struct{ line int }
+
+func (e *duplicateError) Error() string { return fmt.Sprintf("the id is that of line %d", e.line) }
+
+func readMeta(fsys fs.FS) (Meta, error) {
+	f, err := openRegular(fsys, metaFile)
+	if err != nil {
+		return Meta{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, MaxMetaBytes+1))
+	if err != nil {
+		return Meta{}, err
+	}
+	if len(text) > MaxMetaBytes {
+		return Meta{}, fmt.Errorf("the file is longer than %d bytes", MaxMetaBytes)
+	}
+	return parseMeta(text)
+}
+
+// parseMeta reads trace.json. What it returns may be out of bounds.
+func parseMeta(text []byte) (Meta, error) {
+	// The version comes first: a later one may have fields that this one lacks,
+	// and "unknown field" would be the wrong complaint.
+	version, have := 0, map[string]bool{}
+	if err := strictjson.Object(text, func(name string, value []byte) error {
+		have[name] = true
+		if name == "format_version" {
+			return json.Unmarshal(value, &version)
+		}
+		return nil
+	}); err != nil {
+		return Meta{}, err
+	}
+	if !have["format_version"] {
+		return Meta{}, errors.New("format_version is missing")
+	}
+	if version != FormatVersion {
+		return Meta{FormatVersion: version}, nil
+	}
+	if !have["dtype"] {
+		return Meta{}, errors.New("dtype is missing") // its zero is f32
+	}
+	var m Meta
+	return m, strictjson.Unmarshal(text, &m)
+}
+
+// openRegular opens a file of fsys unless it is a directory, a device or a pipe,
+// which may block.
+func openRegular(fsys fs.FS, name string) (fs.File, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, shortError(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	f, err := fsys.Open(name)
+	return f, shortError(err)
+}
+
+// shortError drops the path from an error that will be given one.
+func shortError(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

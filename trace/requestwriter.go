@@ -1,0 +1,214 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"kvcompress/safetensors"
+)
+
+// RequestWriter writes the tensors of one request, token by token: their number
+// need not be known ahead, and only one is held in memory. Begin makes one.
+type RequestWriter struct {
+	w      *Writer
+	id     string
+	tokens int
+	// Q goes straight into the final file, after room for the header; K and V wait
+	// in files of their own.
+	parts [3]*tempFile
+	buf   []byte
+	back  []float32
+	err   error // after which nothing more is taken
+}
+
+var errFinished = errors.New("trace: the request is finished or given up")
+
+// Begin begins to record the tensors of the request id. Several requests may be
+// recorded at a time. In a trace of kind Synthetic it is an error.
+func (w *Writer) Begin(id string) (*RequestWriter, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch _, dup := w.seen.lines[id]; {
+	case w.closed:
+		return nil, errClosed
+	case w.meta.Source.Kind == Synthetic:
+		return nil, w.errorf(id, errors.New("a synthetic trace stores no tensors"))
+	case checkID(id) != nil:
+		return nil, w.errorf("", checkID(id))
+	case dup || w.begun[id]:
+		return nil, w.errorf(id, errors.New("there is such a request already"))
+	}
+	rw := &RequestWriter{w: w, id: id}
+	for i, name := range []string{id + tensorsSuffix, id + ".k", id + ".v"} {
+		var err error
+		if rw.parts[i], err = createTemp(w.dir, name); err != nil {
+			rw.discard()
+			return nil, err
+		}
+	}
+	// Zeros, for now.
+	if _, err := rw.parts[Q].Write(make([]byte, rw.headerSize())); err != nil {
+		rw.discard()
+		return nil, err
+	}
+	w.begun[id] = true
+	return rw, nil
+}
+
+// headerSize returns the bytes of the file before the tensors: enough for any
+// count of tokens.
+func (rw *RequestWriter) headerSize() int {
+	h, err := rw.header(MaxTokens, 0)
+	if err != nil {
+		return 0 // and then Finish fails, with the same error
+	}
+	return len(h)
+}
+
+func (rw *RequestWriter) header(tokens, pad int) ([]byte, error) {
+	s := rw.w.meta.Shape
+	var infos []safetensors.Info
+	for t := Q; t <= V; t++ {
+		infos = append(infos, safetensors.Info{
+			Name:  t.String(),
+			DType: safetensors.FromFloat(rw.w.meta.DType),
+			Shape: []int64{int64(tokens), int64(s.Layers), int64(s.Heads(t)), int64(s.HeadSize)},
+		})
+	}
+	return safetensors.AppendHeader(nil, infos, pad)
+}
+
+// Append adds one token: q as [L, H·G, D], k and v as [L, H, D]. The values are
+// rounded to the trace's dtype; one that is then NaN, infinite or beyond
+// MaxMagnitude is an error, after which the request can only be given up.
+func (rw *RequestWriter) Append(q, k, v []float32) error {
+	if rw.err != nil {
+		return rw.err
+	}
+	if rw.tokens == MaxTokens {
+		return rw.fail(fmt.Errorf("more than %d tokens", MaxTokens))
+	}
+	for t, values := range [...][]float32{q, k, v} {
+		if err := rw.append(Tensor(t), values); err != nil {
+			return rw.fail(err)
+		}
+	}
+	rw.tokens++
+	return nil
+}
+
+func (rw *RequestWriter) append(t Tensor, values []float32) error {
+	s, format := rw.w.meta.Shape, rw.w.meta.DType
+	n := s.Layers * s.row(t)
+	if len(values) != n {
+		return &tensorError{t, fmt.Errorf("%d elements, want %d layers × %d heads × %d = %d", len(values), s.Layers, s.Heads(t), s.HeadSize, n)}
+	}
+	if len(rw.buf) < n*format.Size() {
+		rw.buf, rw.back = make([]byte, n*format.Size()), make([]float32, n)
+	}
+	raw, back := rw.buf[:n*format.Size()], rw.back[:n]
+	format.Encode(raw, values)
+	format.Decode(back, raw) // f16 may have overflowed
+	if i, bad := findBad(back); bad {
+		row := s.row(t)
+		return &tensorError{t, &Violation{Token: rw.tokens, Layer: i / row, Head: i % row / s.HeadSize, Element: i % s.HeadSize, Value: back[i]}}
+	}
+	_, err := rw.parts[t].Write(raw)
+	return err
+}
+
+func (rw *RequestWriter) fail(err error) error {
+	e := &Error{File: rw.parts[Q].final, Request: rw.id, Err: err}
+	if in := (*tensorError)(nil); errors.As(err, &in) {
+		e.Tensor, e.Err = in.tensor.String(), in.err
+	}
+	rw.err = e
+	return e
+}
+
+// Finish completes the request's file and adds the request to the trace. r.ID
+// must be that of Begin; the tokens appended must be r.CachedTokens(), or one
+// more. After an error the request can only be given up.
+func (rw *RequestWriter) Finish(r Request) error {
+	if rw.err != nil {
+		return rw.err
+	}
+	if r.ID != rw.id {
+		return rw.fail(fmt.Errorf("it was begun as %q and finished as %q", rw.id, r.ID))
+	}
+	if err := r.Check(); err != nil {
+		return rw.fail(err)
+	}
+	if n := r.CachedTokens(); rw.tokens != n && rw.tokens != n+1 {
+		return rw.fail(fmt.Errorf("%d tokens were appended, want prompt_tokens + output_tokens - 1 = %d (or one more)", rw.tokens, n))
+	}
+	if err := rw.join(); err != nil {
+		return rw.fail(err)
+	}
+	rw.w.mu.Lock()
+	defer rw.w.mu.Unlock()
+	if err := rw.w.admit(r); err != nil {
+		rw.err = err
+		return err
+	}
+	if err := rw.parts[Q].commit(); err != nil {
+		return rw.fail(err)
+	}
+	if err := rw.w.add(r); err != nil {
+		os.Remove(rw.parts[Q].final)
+		rw.err = err
+		return err
+	}
+	delete(rw.w.begun, rw.id)
+	rw.discard()
+	rw.err = errFinished
+	return nil
+}
+
+// join puts the header before Q, and K and V after it.
+func (rw *RequestWriter) join() error {
+	header, err := rw.header(rw.tokens, rw.headerSize()-8)
+	if err != nil {
+		return err
+	}
+	q := rw.parts[Q]
+	for _, part := range rw.parts[K:] {
+		if err := part.Flush(); err != nil {
+			return err
+		}
+		if _, err := part.f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.Copy(q.Writer, part.f); err != nil {
+			return err
+		}
+	}
+	if err := q.Flush(); err != nil {
+		return err
+	}
+	_, err = q.f.WriteAt(header, 0)
+	return err
+}
+
+// Abort gives the request up, as if it had never begun. After Finish has succeeded
+// it does nothing.
+func (rw *RequestWriter) Abort() {
+	if rw.err == errFinished {
+		return
+	}
+	rw.err = errFinished
+	rw.discard()
+	rw.w.mu.Lock()
+	defer rw.w.mu.Unlock()
+	delete(rw.w.begun, rw.id)
+}
+
+func (rw *RequestWriter) discard() {
+	for _, part := range rw.parts {
+		if part != nil {
+			part.discard()
+		}
+	}
+}

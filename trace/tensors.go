@@ -1,0 +1,365 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+
+	"kvcompress/dtype"
+	"kvcompress/safetensors"
+)
+
+// String returns the tensor's name in a file: q, k or v.
+func (t Tensor) String() string {
+	switch t {
+	case Q:
+		return "q"
+	case K:
+		return "k"
+	case V:
+		return "v"
+	}
+	return fmt.Sprintf("Tensor(%d)", uint8(t))
+}
+
+// Heads returns the third dimension of t: H·G of Q, and H of K and V.
+func (s Shape) Heads(t Tensor) int {
+	if t == Q {
+		return s.QueryHeads()
+	}
+	return s.KVHeads
+}
+
+// row returns the elements of t of one token in one layer.
+func (s Shape) row(t Tensor) int { return s.Heads(t) * s.HeadSize }
+
+// HasTensors reports whether request i has tensors: a file, or a recipe to make
+// them by. The file may still turn out to be wrong.
+func (t *Trace) HasTensors(i int) bool {
+	if t.Meta.Synth != nil {
+		return true
+	}
+	if t.fsys == nil {
+		return false
+	}
+	info, err := fs.Stat(t.fsys, t.requests[i].ID+tensorsSuffix)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Tensors opens the tensors of request i. A request without any is an error that
+// says so. The result is for one goroutine at a time; those of different calls may
+// be used at once. It holds at most a few MiB, or, of a file of at most 64 MiB,
+// the file.
+func (t *Trace) Tensors(i int) (Tensors, error) {
+	if i < 0 || i >= len(t.requests) {
+		return nil, fmt.Errorf("trace: there is no request number %d, only %d", i, len(t.requests))
+	}
+	r := t.requests[i]
+	if t.Meta.Synth != nil {
+		return newSynthetic(t.Meta, r), nil
+	}
+	if !t.HasTensors(i) {
+		return nil, &Error{File: t.name, Request: r.ID, Err: errNoTensors}
+	}
+	s, errs := openStored(t.fsys, t.Meta, r)
+	if len(errs) > 0 {
+		return nil, t.located(r, errs[0])
+	}
+	s.fail = func(err error) error { return t.located(r, err) }
+	return s, nil
+}
+
+var errNoTensors = errors.New("the trace holds no tensors of it")
+
+// located completes an error about the tensors of r.
+func (t *Trace) located(r Request, err error) error {
+	e := &Error{File: t.path(r.ID + tensorsSuffix), Request: r.ID, Err: err}
+	if in := (*tensorError)(nil); errors.As(err, &in) {
+		e.Tensor, e.Err = in.tensor.String(), in.err
+	}
+	return e
+}
+
+// tensorError says in which tensor of a file something is wrong.
+type tensorError struct {
+	tensor Tensor
+	err    error
+}
+
+func (e *tensorError) Error() string { return e.tensor.String() + ": " + e.err.Error() }
+func (e *tensorError) Unwrap() error { return e.err }
+
+const (
+	wholeFile  = 64 << 20 // a file up to this size is held in memory
+	windowSize = 1 << 20  // what of each tensor of a larger file is held
+	// Up to this distance between the rows of one layer, reading what lies between
+	// them is quicker than a system call for each.
+	smallStride = 16 << 10
+)
+
+// stored gives the tensors of a safetensors file.
+type stored struct {
+	file    fs.File
+	r       io.ReaderAt
+	shape   Shape
+	format  dtype.DType
+	tokens  int
+	tensors [3]storedTensor
+	fail    func(error) error
+}
+
+// storedTensor is one of the three tensors, and the range of it that is in memory.
+type storedTensor struct {
+	begin, end int64 // in the file
+	window     []byte
+	at         int64 // of window, in the file
+	scratch    []byte
+}
+
+// openStored opens the file of r and checks all of it but the values.
+func openStored(fsys fs.FS, meta Meta, r Request) (*stored, []error) {
+	name := r.ID + tensorsSuffix
+	f, err := openRegular(fsys, name)
+	if err != nil {
+		return nil, []error{err}
+	}
+	s, errs := newStored(f, meta, r)
+	if len(errs) > 0 {
+		f.Close()
+		return nil, errs
+	}
+	return s, nil
+}
+
+func newStored(f fs.File, meta Meta, r Request) (*stored, []error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, []error{shortError(err)}
+	}
+	size := info.Size()
+	at, err := readerAt(f, size)
+	if err != nil {
+		return nil, []error{err}
+	}
+	st, err := safetensors.Open(at, size, r.ID+tensorsSuffix)
+	if err != nil {
+		return nil, safetensors.Check(at, size)
+	}
+	s := &stored{file: f, r: at, shape: meta.Shape, format: meta.DType, fail: func(err error) error { return err }}
+	if errs := s.check(st, r); len(errs) > 0 {
+		return nil, errs
+	}
+	if _, inMemory := at.(memory); !inMemory && size <= wholeFile {
+		data := make([]byte, size)
+		if n, err := at.ReadAt(data, 0); n < len(data) {
+			return nil, []error{shortRead(int64(n), err)}
+		}
+		s.r = memory(data)
+	}
+	return s, nil
+}
+
+// check compares what the file holds with what meta and r say, and sets tokens and
+// tensors.
+func (s *stored) check(st *safetensors.File, r Request) []error {
+	var errs []error
+	for _, name := range st.Names() {
+		if name != Q.String() && name != K.String() && name != V.String() {
+			errs = append(errs, fmt.Errorf("a tensor %q beside q, k and v", name))
+		}
+	}
+	for t := Q; t <= V; t++ {
+		info, ok := st.Tensor(t.String())
+		if !ok {
+			errs = append(errs, &tensorError{t, errors.New("there is no such tensor")})
+			continue
+		}
+		if want := safetensors.FromFloat(s.format); info.DType != want {
+			errs = append(errs, &tensorError{t, fmt.Errorf("dtype is %s, want %s as in trace.json", info.DType, want)})
+		}
+		n := int64(r.CachedTokens())
+		if err := s.checkShape(t, info.Shape, n); err != nil {
+			errs = append(errs, &tensorError{t, err})
+			continue
+		}
+		tokens := int(info.Shape[0])
+		if s.tokens != 0 && s.tokens != tokens {
+			errs = append(errs, &tensorError{t, fmt.Errorf("%d tokens, and %d in the tensors before", tokens, s.tokens)})
+		}
+		s.tokens = tokens
+		s.tensors[t] = storedTensor{begin: info.Begin, end: info.End}
+	}
+	return errs
+}
+
+func (s *stored) checkShape(t Tensor, got []int64, cached int64) error {
+	want := []int64{cached, int64(s.shape.Layers), int64(s.shape.Heads(t)), int64(s.shape.HeadSize)}
+	ok := len(got) == len(want)
+	for i := 1; ok && i < len(want); i++ {
+		ok = got[i] == want[i]
+	}
+	if !ok || got[0] != cached && got[0] != cached+1 {
+		return fmt.Errorf("shape is %v, want %v by trace.json and requests.jsonl (or %d tokens, with the last)", got, want, cached+1)
+	}
+	return nil
+}
+
+func (s *stored) Tokens() int { return s.tokens }
+
+func (s *stored) Close() error {
+	for t := range s.tensors {
+		s.tensors[t].window, s.tensors[t].scratch = nil, nil
+	}
+	s.r = memory(nil)
+	return s.file.Close()
+}
+
+func (s *stored) Read(dst []float32, t Tensor, layer, from, n int) error {
+	if err := checkRead(s.shape, s.tokens, len(dst), t, layer, from, n); err != nil {
+		return s.fail(err)
+	}
+	var (
+		elements = s.shape.row(t)
+		row      = int64(elements * s.format.Size())
+		stride   = row * int64(s.shape.Layers)
+		x        = &s.tensors[t]
+		at       = x.begin + int64(from)*stride + int64(layer)*row
+	)
+	// One token at a time means all its layers in turn, so what lies around the
+	// row will be asked for next; and rows that lie close together are had with
+	// fewer reads. Otherwise a row is read alone.
+	through := n == 1 || stride <= smallStride
+	for i := range n {
+		raw, err := s.bytes(x, at+int64(i)*stride, row, stride, through)
+		if err != nil {
+			return s.fail(&tensorError{t, err})
+		}
+		s.format.Decode(dst[i*elements:(i+1)*elements], raw)
+	}
+	if i, bad := findBad(dst[:n*elements]); bad {
+		v := Violation{Token: from + i/elements, Layer: layer, Head: i % elements / s.shape.HeadSize, Element: i % s.shape.HeadSize, Value: dst[i]}
+		return s.fail(&tensorError{t, &v})
+	}
+	return nil
+}
+
+// bytes returns size bytes of the file at off, which x holds. They stay valid until
+// the next call.
+func (s *stored) bytes(x *storedTensor, off, size, stride int64, through bool) ([]byte, error) {
+	if m, ok := s.r.(memory); ok {
+		return m[off : off+size], nil // the header was checked against len(m)
+	}
+	if i := off - x.at; i >= 0 && i+size <= int64(len(x.window)) {
+		return x.window[i : i+size], nil
+	}
+	if !through || stride > windowSize {
+		if x.scratch == nil {
+			x.scratch = make([]byte, size)
+		}
+		return x.scratch, readAt(s.r, x.scratch, off)
+	}
+	if x.window == nil {
+		x.window = make([]byte, 0, windowSize)
+	}
+	// From the beginning of the token, as many whole tokens as fit.
+	x.at = off - (off-x.begin)%stride
+	x.window = x.window[:min(windowSize/stride*stride, x.end-x.at)]
+	if err := readAt(s.r, x.window, x.at); err != nil {
+		x.window = x.window[:0]
+		return nil, err
+	}
+	return x.window[off-x.at:][:size], nil
+}
+
+// Violation is a value that no trace may hold.
+type Violation struct {
+	Token, Layer, Head, Element int
+	Value                       float32
+}
+
+// Error says what the value is and where, as in "NaN at token 3, layer 0, head 2,
+// element 5".
+func (v *Violation) Error() string {
+	what := fmt.Sprintf("%g, beyond ±2^56,", v.Value)
+	switch {
+	case v.Value != v.Value:
+		what = "NaN"
+	case math.IsInf(float64(v.Value), 1):
+		what = "+Inf"
+	case math.IsInf(float64(v.Value), -1):
+		what = "-Inf"
+	}
+	return fmt.Sprintf("%s at token %d, layer %d, head %d, element %d", what, v.Token, v.Layer, v.Head, v.Element)
+}
+
+// findBad returns the index of the first value that is NaN, infinite or beyond
+// MaxMagnitude. Such values, and no others, have larger bits than it, sign aside.
+func findBad(values []float32) (int, bool) {
+	limit := math.Float32bits(MaxMagnitude)
+	for i, x := range values {
+		if math.Float32bits(x)&^(1<<31) > limit {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// checkRead refuses a Read outside the tensor, or into a dst of another length.
+func checkRead(shape Shape, tokens, length int, t Tensor, layer, from, n int) error {
+	switch {
+	case t > V:
+		return fmt.Errorf("there is no tensor %v", t)
+	case layer < 0 || layer >= shape.Layers:
+		return &tensorError{t, fmt.Errorf("there is no layer %d, only %d", layer, shape.Layers)}
+	case from < 0 || n < 0 || from > tokens-n:
+		return &tensorError{t, fmt.Errorf("there are no tokens %d to %d, only %d", from, from+n, tokens)}
+	case length != n*shape.row(t):
+		return &tensorError{t, fmt.Errorf("dst has %d elements, want %d", length, n*shape.row(t))}
+	}
+	return nil
+}
+
+// memory is a file that is held in memory.
+type memory []byte
+
+func (m memory) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off >= int64(len(m)) {
+		return 0, io.EOF
+	}
+	n := copy(p, m[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// readerAt returns f, or all of it if it cannot be read in parts and is small.
+func readerAt(f fs.File, size int64) (io.ReaderAt, error) {
+	if r, ok := f.(io.ReaderAt); ok {
+		return r, nil
+	}
+	if size > wholeFile {
+		return nil, fmt.Errorf("%d bytes in a file system that cannot read parts of a file, want at most %d", size, wholeFile)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, size))
+	if err == nil && int64(len(data)) < size {
+		err = shortRead(int64(len(data)), nil)
+	}
+	return memory(data), err
+}
+
+func readAt(r io.ReaderAt, p []byte, off int64) error {
+	if n, err := r.ReadAt(p, off); n < len(p) {
+		return shortRead(off+int64(n), err)
+	}
+	return nil
+}
+
+func shortRead(at int64, err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("at byte %d: %w", at, err)
+}

@@ -1,0 +1,212 @@
+package trace
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// Writer writes a trace into a directory. It refuses what Open and Check would
+// refuse, and trace.json, without which a directory is no trace, comes last: what
+// is there is whole.
+//
+//	w, err := trace.Create(dir, meta)
+//	...
+//	defer w.Abort()
+//	rw, err := w.Begin("story")
+//	...
+//	defer rw.Abort()
+//	for each token { err := rw.Append(q, k, v) }
+//	err = rw.Finish(trace.Request{ID: "story", ...})
+//	err = w.Close()
+//
+// Its methods may be called from several goroutines; those of one RequestWriter
+// only from one at a time.
+type Writer struct {
+	dir  string
+	meta Meta
+
+	mu       sync.Mutex
+	requests *tempFile // requests.jsonl
+	seen     collector
+	count    int
+	begun    map[string]bool // ids that are being recorded
+	closed   bool
+}
+
+var errClosed = errors.New("trace: the writer is closed")
+
+// Create makes the directory dir if there is none, and begins a trace there. A
+// directory that already holds a trace is refused. meta.FormatVersion may be 0 for
+// the version that is written.
+func Create(dir string, meta Meta) (*Writer, error) {
+	if meta.FormatVersion == 0 {
+		meta.FormatVersion = FormatVersion
+	}
+	if err := meta.Check(); err != nil {
+		return nil, &Error{File: filepath.Join(dir, metaFile), Err: err}
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, fmt.Errorf("trace: %w", err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, metaFile)); err == nil {
+		return nil, fmt.Errorf("trace: %s already holds a trace", dir)
+	}
+	requests, err := createTemp(dir, requestsFile)
+	if err != nil {
+		return nil, err
+	}
+	return &Writer{dir: dir, meta: meta, requests: requests, begun: make(map[string]bool)}, nil
+}
+
+// Add adds a request without stored tensors. Requests are added in order of
+// arrival. In a trace of kind Recorded every request has tensors, and Add is an
+// error.
+func (w *Writer) Add(r Request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.meta.Source.Kind == Recorded {
+		return w.errorf(r.ID, errors.New("a request of a recorded trace needs tensors"))
+	}
+	if w.begun[r.ID] {
+		return w.errorf(r.ID, errors.New("it is being recorded"))
+	}
+	if err := w.admit(r); err != nil {
+		return err
+	}
+	return w.add(r)
+}
+
+// admit says whether add would take r. It is called with mu held, as add is.
+func (w *Writer) admit(r Request) error {
+	if w.closed {
+		return errClosed
+	}
+	if err := r.Check(); err != nil {
+		return w.errorf(r.ID, err)
+	}
+	if err := w.seen.check(r); err != nil {
+		return w.errorf(r.ID, err)
+	}
+	return nil
+}
+
+func (w *Writer) add(r Request) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return w.errorf(r.ID, err)
+	}
+	if len(text)+1 > MaxLineBytes {
+		return w.errorf(r.ID, errLongLine)
+	}
+	if _, err = w.requests.Write(append(text, '\n')); err != nil {
+		return err
+	}
+	w.count++
+	w.seen.add(r, w.count)
+	return nil
+}
+
+func (w *Writer) errorf(id string, err error) error {
+	return &Error{File: w.dir, Request: id, Err: err}
+}
+
+// Close writes requests.jsonl and trace.json. It is an error to close a trace
+// without requests, or while a request is being recorded.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return errClosed
+	}
+	for id := range w.begun {
+		return w.errorf(id, errors.New("it is still being recorded"))
+	}
+	if w.count == 0 {
+		return w.errorf("", errNoRequests)
+	}
+	w.closed = true
+	if err := w.requests.commit(); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(w.meta, "", "  ")
+	if err != nil {
+		return w.errorf("", err)
+	}
+	meta, err := createTemp(w.dir, metaFile)
+	if err != nil {
+		return err
+	}
+	defer meta.discard()
+	if _, err := meta.Write(append(text, '\n')); err != nil {
+		return err
+	}
+	return meta.commit()
+}
+
+// Abort gives the trace up, and leaves the directory without trace.json. After
+// Close it does nothing.
+func (w *Writer) Abort() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	w.requests.discard()
+}
+
+// tempFile is a buffered file beside its final name, which it gets on commit. Its
+// name begins with a dot, as no request's does.
+type tempFile struct {
+	*bufio.Writer
+	f     *os.File
+	final string
+	done  bool
+}
+
+func createTemp(dir, name string) (*tempFile, error) {
+	f, err := os.CreateTemp(dir, "."+name+".*.tmp")
+	if err != nil {
+		return nil, fmt.Errorf("trace: %w", err)
+	}
+	return &tempFile{Writer: bufio.NewWriterSize(f, 256<<10), f: f, final: filepath.Join(dir, name)}, nil
+}
+
+func (t *tempFile) Write(p []byte) (int, error) {
+	n, err := t.Writer.Write(p)
+	if err != nil {
+		err = fmt.Errorf("trace: %w", err)
+	}
+	return n, err
+}
+
+func (t *tempFile) commit() error {
+	err := t.Flush()
+	if err == nil {
+		err = t.f.Chmod(0o644) // CreateTemp's 0600 is for secrets
+	}
+	if err == nil {
+		err = t.f.Close()
+	}
+	if err == nil {
+		err = os.Rename(t.f.Name(), t.final)
+	}
+	if err != nil {
+		t.discard()
+		return fmt.Errorf("trace: %w", err)
+	}
+	t.done = true
+	return nil
+}
+
+// discard removes the file unless it was committed.
+func (t *tempFile) discard() {
+	if t.done {
+		return
+	}
+	t.done = true
+	t.f.Close()
+	os.Remove(t.f.Name())
+}
