@@ -1,0 +1,259 @@
+package ref
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"kvcompress/dtype"
+	"kvcompress/trace"
+)
+
+// Config is everything that decides what the pipeline does with a trace.
+type Config struct {
+	Shape       trace.Shape `json:"-"` // of the model, as the trace states it
+	BlockSize   int         `json:"block_size"`
+	Blocks      int         `json:"blocks"` // N, physical blocks in the cache
+	DType       dtype.DType `json:"kv_dtype"`
+	Metric      Metric      `json:"metric"`
+	Compression Compression `json:"compression"`
+}
+
+// Norm says what a KV gains from an attention weight P.
+type Norm string
+
+// The norms of the paper, §4.
+const (
+	L2 Norm = "L2" // P², the squared attention
+	L1 Norm = "L1" // P, the attention itself
+)
+
+// Reduction says how a KV's gains over many queries become one number.
+type Reduction string
+
+// The reductions of the metric over queries.
+const (
+	Sum Reduction = "sum" // of all gains so far
+	Avg Reduction = "avg" // the sum divided by the number of queries after the KV
+)
+
+// Metric says how the attention that a KV receives is measured.
+type Metric struct {
+	Norm      Norm      `json:"norm"`
+	Reduction Reduction `json:"reduction"`
+	MaxPool   int       `json:"max_pool"` // width of the max-pool over the prompt's metrics; 0 for none
+	Window    int       `json:"window"`   // last queries of the prompt that are observed
+	Buffer    int       `json:"buffer"`   // a query counts only for keys at least this many positions back
+}
+
+// Compression says how much is evicted, from where, and when. The zero value
+// compresses nothing.
+type Compression struct {
+	// How much: at most one of the two.
+	MaxCacheTokens int     `json:"max_cache_tokens,omitempty"` // C: keep about C KVs per head on average
+	Rate           float64 `json:"rate,omitempty"`             // r in (0,1]: keep this part of what is compressible
+
+	// Never evicted.
+	ProtectedWindow int `json:"protected_window"` // the newest tokens
+	Sinks           int `json:"sinks"`            // the oldest tokens
+
+	// From where.
+	EvenLayers    bool      `json:"even_layers,omitempty"`    // as many blocks from every layer
+	ControlLayers []int     `json:"control_layers,omitempty"` // with EvenLayers: layers that lose nothing
+	Uniform       bool      `json:"uniform,omitempty"`        // as many blocks from every head
+	Random        bool      `json:"random,omitempty"`         // costs are a seeded hash: the baseline
+	Seed          uint64    `json:"seed,omitempty"`           // of Random
+	HeadBias      *HeadBias `json:"head_bias,omitempty"`
+	BiasWeight    float32   `json:"bias_weight,omitempty"`
+
+	// When, and for which sequences.
+	Once                bool `json:"compress_once,omitempty"`          // a sequence is compressed a single time
+	Interval            int  `json:"interval,omitempty"`               // steps between compressions; 0 is never, except when forced
+	NewTokenLimit       int  `json:"new_token_limit,omitempty"`        // more tokens than this since the last compression force one
+	MaxKVPerCompression int  `json:"max_kv_per_compression,omitempty"` // slots sorted in one compression; 0 is no limit
+}
+
+// HeadBias is added to the cost of every KV, by layer, head and the bin that
+// its position falls into: the last bin that starts at or before it.
+type HeadBias struct {
+	Bins []int32       `json:"bins"` // ascending starts of the bins, the first 0
+	Bias [][][]float32 `json:"bias"` // [L][H][len(Bins)]
+}
+
+// Default returns the options of the published experiments: block size 16, f16,
+// squared attention of the last 32 queries, max-pooled over 7 tokens, a
+// protected window of 32, and no compression until a rate or limit is set.
+func Default() Config {
+	return Config{
+		BlockSize: 16,
+		DType:     dtype.F16,
+		Metric:    Metric{Norm: L2, Reduction: Sum, MaxPool: 7, Window: 32},
+		Compression: Compression{
+			ProtectedWindow: 32,
+			Interval:        1,
+		},
+	}
+}
+
+// Enabled reports whether the options ask for any compression.
+func (c *Compression) Enabled() bool { return c.MaxCacheTokens > 0 || c.Rate > 0 }
+
+// Bounds on a Config. The cache's own limit is that a slot's byte offset fits
+// an int and the whole does not exceed MaxCacheBytes.
+const (
+	MaxWindow     = 1 << 20
+	MaxPoolWidth  = 31
+	MaxCacheBytes = 1 << 38
+)
+
+// Validate returns every error of the configuration, joined; nil if it can run.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("config: "+format, args...))
+	}
+	s := c.Shape
+	if s.Layers < 1 || s.KVHeads < 1 || s.Group < 1 {
+		bad("shape: %d layers, %d KV heads and %d query heads per KV head must each be at least 1", s.Layers, s.KVHeads, s.Group)
+	}
+	if s.HeadSize < 8 || s.HeadSize > 256 || s.HeadSize%8 != 0 {
+		bad("shape: head size %d is not a multiple of 8 from 8 to 256", s.HeadSize)
+	}
+	switch c.BlockSize {
+	case 1, 2, 4, 8, 16, 32:
+	default:
+		bad("block_size %d is not 1, 2, 4, 8, 16 or 32", c.BlockSize)
+	}
+	if c.Blocks < 1 || c.Blocks > math.MaxInt32 {
+		bad("blocks %d is not from 1 to %d", c.Blocks, math.MaxInt32)
+	}
+	if !c.DType.Valid() {
+		bad("kv_dtype %d is unknown", c.DType)
+	}
+	if len(errs) == 0 && float64(c.Blocks)*float64(c.BlockSize)*float64(s.HeadSize)*float64(2*c.DType.Size()) > MaxCacheBytes {
+		bad("blocks %d: a cache of more than %d GiB", c.Blocks, MaxCacheBytes>>30)
+	}
+	errs = append(errs, c.Metric.Validate())
+	errs = append(errs, c.Compression.validate(s)...)
+	return errors.Join(errs...)
+}
+
+// Validate returns every error of the metric's options, joined.
+func (m *Metric) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("config: metric: "+format, args...))
+	}
+	if m.Norm != L1 && m.Norm != L2 {
+		bad("norm %q is neither L1 nor L2", m.Norm)
+	}
+	if m.Reduction != Sum && m.Reduction != Avg {
+		bad("reduction %q is neither sum nor avg", m.Reduction)
+	}
+	if m.MaxPool != 0 && (m.MaxPool < 3 || m.MaxPool > MaxPoolWidth || m.MaxPool%2 == 0) {
+		bad("max_pool %d is neither 0 nor an odd width from 3 to %d", m.MaxPool, MaxPoolWidth)
+	}
+	if m.Window < 1 || m.Window > MaxWindow {
+		bad("window %d is not from 1 to %d", m.Window, MaxWindow)
+	}
+	if m.Buffer < 0 || m.Buffer > MaxWindow {
+		bad("buffer %d is not from 0 to %d", m.Buffer, MaxWindow)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Compression) validate(s trace.Shape) (errs []error) {
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("config: compression: "+format, args...))
+	}
+	if c.MaxCacheTokens != 0 && c.Rate != 0 {
+		bad("max_cache_tokens and rate exclude each other")
+	}
+	if !(c.Rate >= 0 && c.Rate <= 1) {
+		bad("rate %v is not in (0, 1]", c.Rate)
+	}
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"max_cache_tokens", c.MaxCacheTokens}, {"protected_window", c.ProtectedWindow}, {"sinks", c.Sinks},
+		{"interval", c.Interval}, {"new_token_limit", c.NewTokenLimit}, {"max_kv_per_compression", c.MaxKVPerCompression},
+	} {
+		if f.value < 0 || f.value > math.MaxInt32 {
+			bad("%s %d is not from 0 to %d", f.name, f.value, math.MaxInt32)
+		}
+	}
+	if c.EvenLayers && c.Uniform {
+		bad("even_layers and uniform exclude each other")
+	}
+	if len(c.ControlLayers) > 0 && !c.EvenLayers {
+		bad("control_layers are exempt from even_layers, which is off")
+	}
+	seen := map[int]bool{}
+	for _, l := range c.ControlLayers {
+		if l < 0 || l >= s.Layers || seen[l] {
+			bad("control_layers: %d is not one of the layers 0 to %d, named once", l, s.Layers-1)
+		}
+		seen[l] = true
+	}
+	if w := float64(c.BiasWeight); math.IsNaN(w) || math.IsInf(w, 0) {
+		bad("bias_weight %v is not finite", w)
+	}
+	if err := c.HeadBias.validate(s); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+func (b *HeadBias) validate(s trace.Shape) error {
+	if b == nil {
+		return nil
+	}
+	const where = "config: compression: head_bias"
+	if len(b.Bins) == 0 || b.Bins[0] != 0 {
+		return fmt.Errorf("%s: the first of the bins must start at position 0", where)
+	}
+	for i := 1; i < len(b.Bins); i++ {
+		if b.Bins[i] <= b.Bins[i-1] {
+			return fmt.Errorf("%s: bins[%d] = %d does not ascend", where, i, b.Bins[i])
+		}
+	}
+	if len(b.Bias) != s.Layers {
+		return fmt.Errorf("%s: %d layers, the model has %d", where, len(b.Bias), s.Layers)
+	}
+	for l, heads := range b.Bias {
+		if len(heads) != s.KVHeads {
+			return fmt.Errorf("%s: layer %d: %d heads, the model has %d", where, l, len(heads), s.KVHeads)
+		}
+		for h, bins := range heads {
+			if len(bins) != len(b.Bins) {
+				return fmt.Errorf("%s: layer %d, head %d: %d values for %d bins", where, l, h, len(bins), len(b.Bins))
+			}
+			for i, v := range bins {
+				if w := float64(v); math.IsNaN(w) || math.IsInf(w, 0) {
+					return fmt.Errorf("%s: layer %d, head %d, bin %d: %v is not finite", where, l, h, i, v)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// at returns the bias of a KV at the given position.
+func (b *HeadBias) at(layer, head int, position int32) float32 {
+	bin := 0
+	for bin+1 < len(b.Bins) && b.Bins[bin+1] <= position {
+		bin++
+	}
+	return b.Bias[layer][head][bin]
+}
+
+// String returns the configuration as one line of JSON.
+func (c Config) String() string {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Sprintf("config: %v", err)
+	}
+	return string(text)
+}

@@ -1,0 +1,191 @@
+package ref
+
+import (
+	"math"
+	"slices"
+	"sort"
+)
+
+// Decide returns what [Walk] returns, quicker: no sort ever spans two heads.
+//
+//  1. Each head by itself sorts its candidates by (cost, logical index), with a
+//     radix sort. The candidate with which its j-th block falls gives the
+//     block's key; a head's keys ascend with j.
+//  2. A binary search over the bits of a key finds the E-th smallest key of the
+//     quota: the number of keys below a bound is a binary search in each head.
+//     Keys equal to it fall in (layer, head, j) order.
+//  3. Each head loses the first c + (b−1)·B of its sorted candidates.
+//
+// Scratch is 4 bytes for each KV of the sequence, in which the result lies, and
+// 16 for each KV of the head that a worker has in hand.
+func Decide(p *Problem) Decision {
+	offsets := make([]int, len(p.Heads)+1)
+	for i := range p.Heads {
+		offsets[i+1] = offsets[i] + p.Heads[i].Len
+	}
+	order := make([]int32, offsets[len(p.Heads)]) // candidates of each head, cheapest first
+	keys := make([][]uint32, len(p.Heads))        // [head][j]
+
+	sorters := make([]sorter, workers(len(p.Heads)))
+	parallel(len(p.Heads), func(worker, head int) {
+		mine := order[offsets[head]:offsets[head+1]]
+		keys[head] = sorters[worker].sort(p, head, mine)
+	})
+
+	d := Decision{Heads: make([]HeadEviction, len(p.Heads))}
+	for _, quota := range p.Quotas {
+		d.Asked += quota.Blocks
+		d.Evicted += quota.choose(keys, d.Heads)
+	}
+
+	parallel(len(p.Heads), func(_, head int) {
+		lost := &d.Heads[head]
+		if lost.Blocks == 0 {
+			return
+		}
+		n := p.lastBlock(head) + (lost.Blocks-1)*p.BlockSize
+		lost.KVs = order[offsets[head]:][:n:n]
+		sortLogical(lost.KVs, p.Heads[head].Len)
+	})
+	return d
+}
+
+// choose sets how many blocks each head of the quota loses and returns their
+// sum: the quota's number of smallest (key, layer, head, j), or all there are.
+func (q *Quota) choose(keys [][]uint32, lost []HeadEviction) int {
+	mine := keys[q.First : q.First+q.Heads]
+	below := func(bound uint64) int { // keys < bound
+		n := 0
+		for _, k := range mine {
+			n += sort.Search(len(k), func(j int) bool { return uint64(k[j]) >= bound })
+		}
+		return n
+	}
+	const beyond = 1 << 32 // above every key
+	total := below(beyond)
+	if q.Blocks == 0 {
+		return 0
+	}
+	if total <= q.Blocks {
+		for i, k := range mine {
+			lost[q.First+i].Blocks = len(k)
+		}
+		return total
+	}
+	// The E-th smallest key is the smallest bound with at least E keys ≤ it.
+	threshold := uint64(sort.Search(beyond, func(bound int) bool { return below(uint64(bound)+1) >= q.Blocks }))
+	equal := q.Blocks - below(threshold) // how many keys equal to it fall
+	for i, k := range mine {
+		b := sort.Search(len(k), func(j int) bool { return uint64(k[j]) >= threshold })
+		for ; equal > 0 && b < len(k) && uint64(k[b]) == threshold; equal-- {
+			b++
+		}
+		lost[q.First+i].Blocks = b
+	}
+	return q.Blocks
+}
+
+// sorter sorts the candidates of one head at a time.
+type sorter struct {
+	pairs, spare []keyed
+	counts       [radixPasses][1 << radixBits]uint32
+}
+
+type keyed struct {
+	key     uint32 // orderedBits of the cost
+	logical int32
+}
+
+const (
+	radixBits   = 11
+	radixPasses = 3
+)
+
+// sort writes the head's candidates to order, cheapest first, and returns the
+// keys of its blocks.
+func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
+	h := &p.Heads[head]
+	s.pairs = slices.Grow(s.pairs[:0], h.Len)
+	for b, block := range h.Table {
+		first := b * p.BlockSize
+		slot := int(block) * p.BlockSize
+		rows := min(p.BlockSize, h.Len-first)
+		positions, metrics := p.Positions[slot:][:rows], p.Metrics[slot:][:rows]
+		for i, position := range positions {
+			if p.evictable(position) {
+				key := orderedBits(p.cost(head, position, metrics[i]))
+				s.pairs = append(s.pairs, keyed{key, int32(first + i)})
+			}
+		}
+	}
+	s.radix()
+	for i, kv := range s.pairs {
+		order[i] = kv.logical
+	}
+
+	if h.Len == 0 {
+		return nil
+	}
+	var keys []uint32
+	if c := p.lastBlock(head); len(s.pairs) >= c {
+		keys = make([]uint32, 1+(len(s.pairs)-c)/p.BlockSize)
+		for j := range keys {
+			keys[j] = s.pairs[c+j*p.BlockSize-1].key
+		}
+	}
+	return keys
+}
+
+// radix sorts the pairs by key; equal keys keep their order.
+func (s *sorter) radix() {
+	s.spare = slices.Grow(s.spare[:0], len(s.pairs))[:len(s.pairs)]
+	s.counts = [radixPasses][1 << radixBits]uint32{}
+	const mask = 1<<radixBits - 1
+	for _, kv := range s.pairs {
+		s.counts[0][kv.key&mask]++
+		s.counts[1][kv.key>>radixBits&mask]++
+		s.counts[2][kv.key>>(2*radixBits)]++
+	}
+	for pass := range radixPasses {
+		counts := &s.counts[pass]
+		shift := pass * radixBits
+		if len(s.pairs) > 0 && int(counts[s.pairs[0].key>>shift&mask]) == len(s.pairs) {
+			continue // one digit only
+		}
+		next := uint32(0)
+		for i, n := range counts {
+			counts[i] = next
+			next += n
+		}
+		for _, kv := range s.pairs {
+			at := &counts[kv.key>>shift&mask]
+			s.spare[*at] = kv
+			*at++
+		}
+		s.pairs, s.spare = s.spare, s.pairs
+	}
+}
+
+// orderedBits maps a float32 that is neither NaN nor −0 to an integer of the
+// same order.
+func orderedBits(f float32) uint32 {
+	bits := math.Float32bits(f)
+	if bits>>31 == 1 {
+		return ^bits
+	}
+	return bits | 1<<31
+}
+
+// sortLogical sorts distinct logical indices below n: a bit for each, then the
+// bits in order.
+func sortLogical(kvs []int32, n int) {
+	marks := make([]uint64, (n+63)/64)
+	for _, kv := range kvs {
+		marks[kv/64] |= 1 << (kv % 64)
+	}
+	at := 0
+	forEachBit(marks, func(kv int) {
+		kvs[at] = int32(kv)
+		at++
+	})
+}

@@ -1,0 +1,52 @@
+package ref
+
+import "math/bits"
+
+// Move brings one KV from slot Source to slot Destination.
+type Move struct{ Destination, Source int32 }
+
+// Moves is stage 3 of compression for one head: the survivors are packed into
+// the blocks that stay. With m the new context length, the destinations are the
+// evicted logical indices below m, ascending; the sources are the surviving
+// ones from m on, descending; paired in that order. evicted ascends. The result
+// is appended to dst, as physical slots.
+func Moves(dst []Move, h *Head, blockSize int, evicted []int32) []Move {
+	m := h.Len - len(evicted)
+	slot := func(logical int) int32 {
+		return h.Table[logical/blockSize]*int32(blockSize) + int32(logical%blockSize)
+	}
+	source := h.Len - 1
+	last := len(evicted) - 1
+	for _, hole := range evicted {
+		if int(hole) >= m {
+			break
+		}
+		for last >= 0 && int(evicted[last]) == source { // evicted itself
+			last--
+			source--
+		}
+		dst = append(dst, Move{slot(int(hole)), slot(source)})
+		source--
+	}
+	return dst
+}
+
+// move carries out moves: key, value, metric and position go together.
+func (c *Cache) move(moves []Move) {
+	for _, mv := range moves {
+		to, from := int(mv.Destination), int(mv.Source)
+		copy(c.Key(to), c.Key(from))
+		copy(c.Value(to), c.Value(from))
+		c.Metrics[to] = c.Metrics[from]
+		c.Positions[to] = c.Positions[from]
+	}
+}
+
+// forEachBit calls f with the index of every set bit, ascending.
+func forEachBit(words []uint64, f func(int)) {
+	for w, word := range words {
+		for ; word != 0; word &= word - 1 {
+			f(w*64 + bits.TrailingZeros64(word))
+		}
+	}
+}

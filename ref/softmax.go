@@ -1,0 +1,74 @@
+package ref
+
+import "kvcompress/ref/vec"
+
+// Partition is the number of consecutive KVs of a head that are attended to as
+// one: each partition has its own maximum and its own sums, which are then
+// brought together in ascending order. It is what one warp does, and where a
+// long context is split over many.
+const Partition = 128
+
+// softmax holds the attention of one query over the KVs of one head, as
+// NUMERICS.md §4 states it: for each partition p
+//
+//	m_p = max s_i    e_i = exp(s_i - m_p)    z_p = Σ e_i
+//
+// and over all of them
+//
+//	M = max m_p      w_p = exp(m_p - M)      Z = Σ w_p·z_p      f_p = w_p / Z
+//
+// so that the attention weight of a KV of partition p is P_i = e_i·f_p.
+type softmax struct {
+	max, sum, factor []float32 // m_p, z_p and f_p
+}
+
+// reset forgets all partitions.
+func (s *softmax) reset() { s.max, s.sum = s.max[:0], s.sum[:0] }
+
+// add takes in the scores of the next partition and replaces them by their e_i.
+func (s *softmax) add(scores []float32) {
+	m := vec.Max(scores)
+	vec.ExpSub(scores, scores, m)
+	s.max = append(s.max, m)
+	s.sum = append(s.sum, warpSum(scores))
+}
+
+// factors returns f_p for every partition.
+func (s *softmax) factors() []float32 {
+	m := vec.Max(s.max)
+	s.factor = append(s.factor[:0], s.max...)
+	var z float32
+	for p, mp := range s.max {
+		w := vec.Exp(mp - m)
+		s.factor[p] = w
+		z += float32(w * s.sum[p])
+	}
+	for p := range s.factor {
+		s.factor[p] /= z
+	}
+	return s.factor
+}
+
+// warpSum adds as a warp does: lane l of 32 adds the elements l, l+32, … in
+// ascending order, from +0; then the lanes are added pairwise at distances 16,
+// 8, 4, 2 and 1.
+func warpSum(x []float32) float32 {
+	var lanes [vec.Lanes]float32
+	for i, v := range x {
+		lanes[i%vec.Lanes] += v
+	}
+	for distance := vec.Lanes / 2; distance > 0; distance /= 2 {
+		for l := range distance {
+			lanes[l] += lanes[l+distance]
+		}
+	}
+	return lanes[0]
+}
+
+// gain returns what a KV's metric gains from an attention weight.
+func (m *Metric) gain(p float32) float32 {
+	if m.Norm == L2 {
+		return float32(p * p) // rounded: never fused into the sum it is added to
+	}
+	return p
+}

@@ -1,0 +1,182 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// Report is the outcome of a replay.
+type Report struct {
+	Trace    string      `json:"trace"`
+	Shape    trace.Shape `json:"shape"`
+	Options  Options     `json:"options"`
+	Steps    []Step      `json:"steps"`
+	Requests []Result    `json:"requests"`
+	Heads    HeadTotals  `json:"heads"`
+	Totals   Totals      `json:"totals"`
+}
+
+// HeadTotals are sums over a replay for each head, [L][H].
+type HeadTotals struct {
+	Entered [][]int64 `json:"kvs_entered"`
+	Evicted [][]int64 `json:"kvs_evicted"`
+}
+
+// Kept returns the part of the KVs that entered each head and was never
+// evicted, [L][H]; 1 where none entered.
+func (h *HeadTotals) Kept() [][]float64 {
+	kept := make([][]float64, len(h.Entered))
+	for l, entered := range h.Entered {
+		kept[l] = make([]float64, len(entered))
+		for i, n := range entered {
+			kept[l][i] = 1
+			if n > 0 {
+				kept[l][i] = 1 - float64(h.Evicted[l][i])/float64(n)
+			}
+		}
+	}
+	return kept
+}
+
+// Totals sum up a replay.
+type Totals struct {
+	Steps         int   `json:"steps"`
+	Prefills      int   `json:"prefill_steps"`
+	Decodes       int   `json:"decode_steps"`
+	Compressions  int   `json:"compressions"` // of one sequence each
+	Preemptions   int   `json:"preemptions"`
+	Finished      int   `json:"requests_finished"`
+	Refused       int   `json:"requests_refused"`
+	BlocksAsked   int   `json:"blocks_asked"`
+	BlocksFreed   int   `json:"blocks_freed"` // by compression
+	KVsEvicted    int   `json:"kvs_evicted"`
+	KVsMoved      int   `json:"kvs_moved"`
+	BytesMoved    int64 `json:"bytes_moved"` // read, and written again
+	PeakBlocks    int   `json:"peak_blocks"`
+	PeakKVs       int   `json:"peak_kvs"`
+	PeakDenseKVs  int   `json:"peak_dense_kvs"`
+	MetadataBytes int64 `json:"metadata_bytes"` // of the blocks at their peak
+}
+
+// Shortfall returns the blocks that were asked for and could not fall.
+func (t *Totals) Shortfall() int { return t.BlocksAsked - t.BlocksFreed }
+
+// Hooks watch a replay; each may be nil.
+type Hooks struct {
+	Event func(ref.Event) // after every stage of the engine
+	Step  func(*Step)     // after every step of the scheduler
+}
+
+// Replay serves a trace with tensors on the reference engine. The context ends
+// it between two steps; the report so far is returned beside the error.
+func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Report, error) {
+	requests := t.Requests()
+	opt.Fill(t.Meta.Shape, requests)
+	if err := opt.Validate(); err != nil {
+		return nil, err
+	}
+	heads := newHeadTotals(opt.Shape)
+	var engine *ref.Engine
+	engine, err := ref.NewEngine(opt.Config,
+		func(id ref.SeqID) (trace.Tensors, error) { return t.Tensors(int(id)) },
+		func(e ref.Event) {
+			heads.add(engine.Cache(), e)
+			if hooks.Event != nil {
+				hooks.Event(e)
+			}
+		})
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close()
+
+	server, err := NewServer(engine, &opt.Config, opt.Limits, requests, FixedStepTime(opt.StepTimeNS))
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{Trace: t.Meta.Name, Shape: opt.Shape, Options: opt, Heads: heads}
+	for {
+		if err = ctx.Err(); err != nil {
+			err = fmt.Errorf("sim: stopped after step %d: %w", len(report.Steps), err)
+			break
+		}
+		var step *Step
+		if step, err = server.Step(); step == nil || err != nil {
+			break
+		}
+		report.Steps = append(report.Steps, *step)
+		report.Totals.add(step, &opt.Config)
+		if hooks.Step != nil {
+			hooks.Step(step)
+		}
+	}
+	report.Requests = server.Results()
+	for _, r := range report.Requests {
+		if r.Finished >= 0 {
+			report.Totals.Finished++
+		}
+		if r.Error != "" {
+			report.Totals.Refused++
+		}
+	}
+	return report, err
+}
+
+func (t *Totals) add(s *Step, cfg *ref.Config) {
+	t.Steps++
+	if s.Kind == Prefill {
+		t.Prefills++
+	} else {
+		t.Decodes++
+	}
+	t.Preemptions += len(s.Preempted)
+	for _, c := range s.Compression {
+		t.Compressions++
+		t.BlocksAsked += c.Asked
+		t.BlocksFreed += c.Freed
+		t.KVsEvicted += c.Evicted
+		t.KVsMoved += c.Moved
+		t.BytesMoved += int64(c.Moved) * int64(cfg.MoveBytes())
+	}
+	t.PeakBlocks = max(t.PeakBlocks, s.Usage.Allocated)
+	t.PeakKVs = max(t.PeakKVs, s.Usage.KVs)
+	t.PeakDenseKVs = max(t.PeakDenseKVs, s.Usage.DenseKVs)
+	t.MetadataBytes = max(t.MetadataBytes, cfg.MetadataBytes(s.Usage.Allocated))
+}
+
+func newHeadTotals(shape trace.Shape) HeadTotals {
+	matrix := func() [][]int64 {
+		m := make([][]int64, shape.Layers)
+		for l := range m {
+			m[l] = make([]int64, shape.KVHeads)
+		}
+		return m
+	}
+	return HeadTotals{matrix(), matrix()}
+}
+
+// add takes in what an event says of each head.
+func (h *HeadTotals) add(cache *ref.Cache, e ref.Event) {
+	entered := int64(0)
+	switch e.Stage {
+	case ref.StagePrefill:
+		entered = int64(cache.Sequence(e.Seqs[0]).Len)
+	case ref.StageDecode:
+		entered = int64(len(e.Seqs))
+	case ref.StageDecide:
+		for i, lost := range e.Decision.Heads {
+			h.Evicted[i/cache.Shape().KVHeads][i%cache.Shape().KVHeads] += int64(len(lost.KVs))
+		}
+		return
+	default:
+		return
+	}
+	for _, layer := range h.Entered {
+		for i := range layer {
+			layer[i] += entered
+		}
+	}
+}

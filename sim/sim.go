@@ -1,0 +1,119 @@
+// Package sim is the serving loop: requests arrive, a scheduler forms batches of
+// them on one KV cache of N blocks, compresses, and preempts where it must.
+//
+// The scheduler sees the cache only as blocks, through [Cache]. With an engine
+// behind it, it replays a recorded trace with real tensors; what the engine does
+// inside its blocks does not concern it.
+//
+// The rules are those of vLLM 0.6 with KV-Compress: continuous batching in
+// iterations, each either a prefill or one decode step of all running sequences;
+// first come, first served; preemption of the latest, by recomputation.
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"kvcompress/ref"
+)
+
+// Cache is what the scheduler knows of a KV cache.
+type Cache interface {
+	// Blocks and Free return the number of blocks in all, and of free ones.
+	Blocks() int
+	Free() int
+
+	// PrefillNeed returns the blocks that a prefill of n tokens takes, DecodeNeed
+	// those that a running sequence's next token takes, Held those it has.
+	PrefillNeed(n int) int
+	DecodeNeed(id ref.SeqID) int
+	Held(id ref.SeqID) int
+
+	// Prefill enters the first n tokens of a sequence, Decode one more token of
+	// every sequence of a batch.
+	Prefill(id ref.SeqID, n int) error
+	Decode(batch []ref.SeqID) error
+
+	// Count returns how many blocks Compress would ask a sequence for.
+	Count(id ref.SeqID) int
+	Compress(id ref.SeqID) (ref.Compressed, error)
+
+	// Release frees all that a sequence holds.
+	Release(id ref.SeqID) error
+
+	// Usage says how the cache is filled.
+	Usage() ref.Usage
+}
+
+// Limits bound a batch, under vLLM's names.
+type Limits struct {
+	MaxNumSeqs          int     `json:"max_num_seqs"`           // sequences that run at a time
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"` // tokens of one prefill batch
+	Watermark           float64 `json:"watermark"`              // part of the blocks that an admission leaves free
+}
+
+// DefaultLimits are vLLM 0.6's.
+func DefaultLimits() Limits {
+	return Limits{MaxNumSeqs: 256, MaxNumBatchedTokens: 1 << 15, Watermark: 0.01}
+}
+
+// Validate returns every error of the limits, joined.
+func (l Limits) Validate() error {
+	var errs []error
+	if l.MaxNumSeqs < 1 {
+		errs = append(errs, fmt.Errorf("limits: max_num_seqs %d is not at least 1", l.MaxNumSeqs))
+	}
+	if l.MaxNumBatchedTokens < 1 {
+		errs = append(errs, fmt.Errorf("limits: max_num_batched_tokens %d is not at least 1", l.MaxNumBatchedTokens))
+	}
+	if math.IsNaN(l.Watermark) || l.Watermark < 0 || l.Watermark >= 1 {
+		errs = append(errs, fmt.Errorf("limits: watermark %v is not in [0, 1)", l.Watermark))
+	}
+	return errors.Join(errs...)
+}
+
+// watermark returns the blocks that an admission leaves free of n.
+func (l Limits) watermark(n int) int { return int(l.Watermark * float64(n)) }
+
+// StepTime says how long an iteration takes, in nanoseconds.
+type StepTime func(*Step) int64
+
+// FixedStepTime makes every iteration take ns nanoseconds.
+func FixedStepTime(ns int64) StepTime { return func(*Step) int64 { return ns } }
+
+// Kind is what an iteration did.
+type Kind string
+
+// The kinds of iteration.
+const (
+	Prefill Kind = "prefill" // prompts entered
+	Decode  Kind = "decode"  // every running sequence got a token
+)
+
+// Step is one iteration.
+type Step struct {
+	Index int   `json:"step"`
+	Start int64 `json:"start_ns"` // and End: on the serving clock, which starts with the trace's
+	End   int64 `json:"end_ns"`
+	Kind  Kind  `json:"kind"`
+
+	Batch       []ref.SeqID   `json:"batch"`                 // prefilled, or decoded
+	Tokens      int           `json:"tokens"`                // that entered the cache
+	Compression []Compression `json:"compression,omitempty"` // before the batch ran
+	Preempted   []ref.SeqID   `json:"preempted,omitempty"`
+	Finished    []ref.SeqID   `json:"finished,omitempty"`
+
+	Usage   ref.Usage `json:"usage"`   // after the batch ran, before the finished left
+	Running int       `json:"running"` // and Waiting: after the step
+	Waiting int       `json:"waiting"`
+}
+
+// Compression is one sequence's part of a step's compression.
+type Compression struct {
+	Seq     ref.SeqID `json:"seq"`
+	Asked   int       `json:"asked"`   // blocks
+	Freed   int       `json:"freed"`   // blocks
+	Evicted int       `json:"evicted"` // KVs
+	Moved   int       `json:"moved"`   // KVs
+}

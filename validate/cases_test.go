@@ -1,0 +1,95 @@
+package validate
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// shared opens a file of ../shared/data, or skips the test where there is none.
+func shared(t *testing.T, name string) *os.File {
+	t.Helper()
+	f, err := os.Open(filepath.Join("..", "..", "shared", "data", name))
+	if err != nil {
+		t.Skipf("needs ../shared/data beside the repository: %v", err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestOracle(t *testing.T) {
+	for name, want := range map[string]int{"oracle/eviction.json": 12, "oracle/prefill_metrics.json": 4} {
+		t.Run(name, func(t *testing.T) {
+			results, err := Cases(shared(t, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(results) != want {
+				t.Errorf("%d cases, want %d", len(results), want)
+			}
+			for _, r := range results {
+				t.Logf("%+v", r)
+				if r.Mismatch != "" {
+					t.Errorf("case %d: %s", r.Case, r.Mismatch)
+				}
+			}
+		})
+	}
+}
+
+func TestCasesRefused(t *testing.T) {
+	const head = `{"layer":0,"head":0,"blocks":[0],"positions":[0,1],"metrics":[1,2],"evicted_blocks":0,"evicted":[],"moves":[]}`
+	eviction := func(layers, blockSize, heads string) string {
+		return `[{"layers":` + layers + `,"kv_heads":1,"block_size":` + blockSize + `,"sequence_length":2,"metric_reduction":"sum","heads":` + heads + `}]`
+	}
+	for _, c := range []struct{ name, in, want string }{
+		{"empty", ``, "EOF"},
+		{"no array", `{}`, "an array of cases"},
+		{"no case", `[]`, "the file has none"},
+		{"cut off", `[{"heads":[`, "EOF"},
+		{"neither kind", `[{}]`, "case 0: neither"},
+		{"heads missing", eviction("2", "4", "["+head+"]"), "1 heads are given for 2 layers"},
+		{"absurd layers", eviction("9223372036854775807", "4", "["+head+"]"), "heads are given"},
+		{"block size", eviction("1", "0", "["+head+"]"), "block_size 0"},
+		{"blocks do not fit", eviction("1", "1", "["+head+"]"), "do not fit"},
+		{"far block", eviction("1", "4", "["+strings.Replace(head, "[0]", "[2147483647]", 1)+"]"), "blocks[0] = 2147483647 is not from 0 to 536870910"},
+		{"position", eviction("1", "4", "["+strings.Replace(head, "[0,1]", "[0,2]", 1)+"]"), "positions[1] = 2"},
+		{"metrics shape", `[{"kv_heads":1048576,"group":1048576,"head_dim":8,"tokens":1048576,"window":1,"norm":"L1","q":[],"k":[],"metrics":[]}]`, "q has 0 numbers"},
+		{"metrics norm", `[{"kv_heads":1,"group":1,"head_dim":8,"tokens":1,"window":1,"norm":"L7","q":[],"k":[],"metrics":[]}]`, "L7"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Cases(strings.NewReader(c.in))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an error with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestCasesDisagree(t *testing.T) {
+	const in = `[{"layers":1,"kv_heads":1,"block_size":1,"sequence_length":3,"metric_reduction":"sum","blocks_to_evict":1,"heads":[
+		{"layer":0,"head":0,"blocks":[4,1,7],"positions":[0,1,2],"metrics":[3,1,2],"evicted_blocks":1,"evicted":[EVICTED],"moves":[MOVES]}]}]`
+	for _, c := range []struct{ evicted, moves, want string }{
+		{"1", "[1,7]", ""},
+		{"0", "[1,7]", "[0] is 1, 0 recorded"},
+		{"1", "[1,4]", "[1] is 7, 4 recorded"},
+	} {
+		results, err := Cases(strings.NewReader(strings.NewReplacer("EVICTED", c.evicted, "MOVES", c.moves).Replace(in)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := results[0].Mismatch; !strings.Contains(got, c.want) || (got == "") != (c.want == "") {
+			t.Errorf("evicted %s, moves %s: %q, want %q", c.evicted, c.moves, got, c.want)
+		}
+	}
+}
+
+func FuzzCases(f *testing.F) {
+	f.Add([]byte(`[{"layers":1,"kv_heads":1,"block_size":1,"sequence_length":3,"metric_reduction":"avg","blocks_to_evict":1,"heads":[
+		{"layer":0,"head":0,"blocks":[4,1,7],"positions":[0,1,2],"metrics":[3,1,2],"evicted_blocks":1,"evicted":[0],"moves":[]}]}]`))
+	f.Add([]byte(`[{"kv_heads":1,"group":1,"head_dim":8,"tokens":1,"window":1,"norm":"L1","q":[1,0,0,0,0,0,0,0],"k":[1,0,0,0,0,0,0,0],"metrics":[1]}]`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		Cases(strings.NewReader(string(in)))
+	})
+}
