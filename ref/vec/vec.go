@@ -53,7 +53,7 @@ func DotsGroup(dst []float32, stride int, q, k []float32, g, d int) {
 		return
 	}
 	dst = dst[:(g-1)*stride+rows]
-	dots(dst, stride, q, k, g, d)
+	best.dots(dst, stride, q, k, g, d)
 }
 
 // Accumulate adds the rows of v, weighted, to acc:
@@ -76,13 +76,12 @@ func Accumulate(acc, e []float32, stride int, v []float32, g, d int) {
 		return
 	}
 	e = e[:(g-1)*stride+rows]
-	accumulate(acc, e, stride, v, g, d)
+	best.accumulate(acc, e, stride, v, g, d)
 }
 
-// Max returns the largest of x, which must not be empty. It may return either
-// zero where the largest are zeros of both signs.
+// Max returns the largest of x, which must not be empty. A zero it gives as +0.
 func Max(x []float32) float32 {
-	return maximum(x)
+	return best.max(x)
 }
 
 // mustFit returns the number of rows in n numbers, and panics if the shapes of
@@ -138,12 +137,12 @@ func accumulatePlain(acc, e []float32, stride int, v []float32, g, d int) {
 	}
 }
 
-func maximumPlain(x []float32) float32 {
+func maxPlain(x []float32) float32 {
 	m := x[0]
 	for _, y := range x {
 		if y > m {
 			m = y
 		}
 	}
-	return m
+	return m + 0 // -0 + 0 is +0
 }

@@ -1,9 +1,25 @@
+//go:build !amd64 || purego
+
 package vec
 
-func dots(dst []float32, stride int, q, k []float32, g, d int) { dotsPlain(dst, stride, q, k, g, d) }
+// isa is an instruction set that the loops are written for.
+type isa string
 
-func accumulate(acc, e []float32, stride int, v []float32, g, d int) {
+const plain isa = "plain"
+
+// supported lists the instruction sets that this processor has, best last.
+var supported = []isa{plain}
+
+const best = plain
+
+func (isa) dots(dst []float32, stride int, q, k []float32, g, d int) {
+	dotsPlain(dst, stride, q, k, g, d)
+}
+
+func (isa) accumulate(acc, e []float32, stride int, v []float32, g, d int) {
 	accumulatePlain(acc, e, stride, v, g, d)
 }
 
-func maximum(x []float32) float32 { return maximumPlain(x) }
+func (isa) max(x []float32) float32 { return maxPlain(x) }
+
+func (isa) expSub(dst, x []float32, m float32) { expSubPlain(dst, x, m) }

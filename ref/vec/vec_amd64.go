@@ -1,0 +1,206 @@
+//go:build !purego
+
+package vec
+
+import "github.com/klauspost/cpuid/v2"
+
+// isa is an instruction set that the loops are written for.
+type isa string
+
+const (
+	plain  isa = "plain"
+	avx2   isa = "AVX2"
+	avx512 isa = "AVX-512"
+)
+
+// supported lists the instruction sets that this processor has, best last.
+var supported = detect()
+
+var best = supported[len(supported)-1]
+
+func detect() []isa {
+	sets := []isa{plain}
+	if cpuid.CPU.Supports(cpuid.AVX2) {
+		sets = append(sets, avx2)
+		if cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512DQ) {
+			sets = append(sets, avx512)
+		}
+	}
+	return sets
+}
+
+// A tile is the rows that are gone through for all queries before the next: as
+// many as stay in the L1 cache meanwhile.
+const (
+	tileBytes    = 16 << 10
+	float32Bytes = 4
+)
+
+func tileRows(d int) int { return tileBytes / float32Bytes / d }
+
+// dotQuads is the work of one call of the assembly: n times, the dot products
+// of one vector, shared, with four others.
+//
+//	for s := range n {
+//		for i := range 4 {
+//			*(out[i] + s*outStep) = dot(shared + s*sharedStep, other[i] + s*otherStep)
+//		}
+//	}
+//
+// Vectors have d numbers; steps count numbers. Some of the four may be the same,
+// where there are fewer to do.
+type dotQuads struct {
+	shared     *float32
+	other      [4]*float32
+	out        [4]*float32
+	sharedStep int
+	otherStep  int
+	outStep    int
+	n, d       int
+}
+
+//go:noescape
+func dotQuadsAVX2(w *dotQuads)
+
+//go:noescape
+func dotQuadsAVX512(w *dotQuads)
+
+func (w *dotQuads) do(s isa) {
+	if s == avx512 {
+		dotQuadsAVX512(w)
+	} else {
+		dotQuadsAVX2(w)
+	}
+}
+
+func (s isa) dots(dst []float32, stride int, q, k []float32, g, d int) {
+	if s == plain {
+		dotsPlain(dst, stride, q, k, g, d)
+		return
+	}
+	for rows, first := len(k)/d, 0; first < rows; first += tileRows(d) {
+		n := min(tileRows(d), rows-first)
+		tile, scores := k[first*d:(first+n)*d], dst[first:]
+		if g == 1 {
+			s.dotsOfOne(scores, q, tile, n, d)
+			continue
+		}
+		for j := 0; j < g; j += 4 {
+			w := dotQuads{shared: &tile[0], sharedStep: d, outStep: 1, n: n, d: d}
+			for i := range 4 {
+				query := min(j+i, g-1)
+				w.other[i] = &q[query*d]
+				w.out[i] = &scores[query*stride]
+			}
+			w.do(s)
+		}
+	}
+}
+
+// dotsOfOne is dots for a single query: it takes the rows of k by fours.
+func (s isa) dotsOfOne(dst, q, k []float32, rows, d int) {
+	for first := 0; first < rows; {
+		w := dotQuads{shared: &q[0], otherStep: 4 * d, outStep: 4, n: max(1, (rows-first)/4), d: d}
+		for i := range 4 {
+			row := min(first+i, rows-1)
+			w.other[i] = &k[row*d]
+			w.out[i] = &dst[row]
+		}
+		w.do(s)
+		first += 4 * w.n
+	}
+}
+
+// weighQuads is the work of one call of the assembly: the n rows of v, weighted
+// by e, added to acc, for four queries.
+//
+//	for c := range d {
+//		for r := range n {
+//			for i := range 4 {
+//				acc[i][c] += e[i][r] * v[r*d+c]
+//			}
+//		}
+//	}
+//
+// Some of the four may be the same, where there are fewer to do.
+type weighQuads struct {
+	acc  [4]*float32
+	e    [4]*float32
+	v    *float32
+	n, d int
+}
+
+//go:noescape
+func weighQuadsAVX2(w *weighQuads)
+
+//go:noescape
+func weighQuadsAVX512(w *weighQuads)
+
+func (s isa) accumulate(acc, e []float32, stride int, v []float32, g, d int) {
+	if s == plain {
+		accumulatePlain(acc, e, stride, v, g, d)
+		return
+	}
+	for rows, first := len(v)/d, 0; first < rows; first += tileRows(d) {
+		n := min(tileRows(d), rows-first)
+		for j := 0; j < g; j += 4 {
+			w := weighQuads{v: &v[first*d], n: n, d: d}
+			for i := range 4 {
+				query := min(j+i, g-1)
+				w.acc[i] = &acc[query*d]
+				w.e[i] = &e[query*stride+first]
+			}
+			if s == avx512 {
+				weighQuadsAVX512(&w)
+			} else {
+				weighQuadsAVX2(&w)
+			}
+		}
+	}
+}
+
+// maxAVX2 returns the largest of n numbers, a positive multiple of 32.
+//
+//go:noescape
+func maxAVX2(x *float32, n int) float32
+
+func (s isa) max(x []float32) float32 {
+	whole := len(x) &^ 31
+	if s == plain || whole == 0 {
+		return maxPlain(x)
+	}
+	m := maxAVX2(&x[0], whole)
+	for _, y := range x[whole:] {
+		m = max(m, y)
+	}
+	return m + 0 // -0 + 0 is +0
+}
+
+// expSubAVX2 and expSubAVX512 do n numbers, a multiple of 8 and 16.
+
+//go:noescape
+func expSubAVX2(dst, x *float32, n int, m float32)
+
+//go:noescape
+func expSubAVX512(dst, x *float32, n int, m float32)
+
+// expConstants is what Exp is made of, for the assembly to read.
+var expConstants = [...]float32{
+	expLowest, expLog2e, expRound, expLn2Hi, expLn2Lo,
+	expC6, expC5, expC4, expC3, expC2, 1, 0x1p-33,
+}
+
+func (s isa) expSub(dst, x []float32, m float32) {
+	whole := 0
+	switch s {
+	case avx512:
+		if whole = len(x) &^ 15; whole > 0 {
+			expSubAVX512(&dst[0], &x[0], whole, m)
+		}
+	case avx2:
+		if whole = len(x) &^ 7; whole > 0 {
+			expSubAVX2(&dst[0], &x[0], whole, m)
+		}
+	}
+	expSubPlain(dst[whole:], x[whole:], m)
+}
