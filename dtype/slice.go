@@ -17,7 +17,7 @@ import (
 func (t DType) Decode(dst []float32, src []byte) {
 	t.mustBeValid()
 	src = src[:len(dst)*t.Size()]
-	decoders[t](dst, src)
+	best.decode(t, dst, src)
 }
 
 // Encode writes the numbers of src to dst in format t, little endian, each
@@ -31,7 +31,7 @@ func (t DType) Decode(dst []float32, src []byte) {
 func (t DType) Encode(dst []byte, src []float32) {
 	t.mustBeValid()
 	dst = dst[:len(src)*t.Size()]
-	encoders[t](dst, src)
+	best.encode(t, dst, src)
 }
 
 func (t DType) mustBeValid() {
@@ -40,49 +40,55 @@ func (t DType) mustBeValid() {
 	}
 }
 
-// decoders and encoders are indexed by DType. Their slices have fitting lengths.
-var (
-	decoders = [...]func(dst []float32, src []byte){
-		F32: decodeF32, F16: decodeF16, BF16: decodeBF16, E4M3: decodeE4M3, E5M2: decodeE5M2,
-	}
-	encoders = [...]func(dst []byte, src []float32){
-		F32: encodeF32, F16: encodeF16, BF16: encodeBF16, E4M3: encodeE4M3, E5M2: encodeE5M2,
-	}
-)
-
-func decodeF32(dst []float32, src []byte) {
-	for i := range dst {
-		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
-	}
-}
-
-func encodeF32(dst []byte, src []float32) {
-	for i, x := range src {
-		binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
-	}
-}
-
-func decodeF16(dst []float32, src []byte) {
-	for i := range dst {
-		dst[i] = F16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
+// decodePlain is Decode where dst and src have fitting lengths.
+func decodePlain(t DType, dst []float32, src []byte) {
+	switch t {
+	case F32:
+		for i := range dst {
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+		}
+	case F16:
+		for i := range dst {
+			dst[i] = F16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
+		}
+	case BF16:
+		for i := range dst {
+			dst[i] = BF16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
+		}
+	case E4M3:
+		for i, b := range src {
+			dst[i] = e4m3Values[b]
+		}
+	case E5M2:
+		for i, b := range src {
+			dst[i] = e5m2Values[b]
+		}
 	}
 }
 
-func encodeF16(dst []byte, src []float32) {
-	for i, x := range src {
-		binary.LittleEndian.PutUint16(dst[2*i:], F32ToF16(x))
-	}
-}
-
-func decodeBF16(dst []float32, src []byte) {
-	for i := range dst {
-		dst[i] = BF16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
-	}
-}
-
-func encodeBF16(dst []byte, src []float32) {
-	for i, x := range src {
-		binary.LittleEndian.PutUint16(dst[2*i:], F32ToBF16(x))
+// encodePlain is Encode where dst and src have fitting lengths.
+func encodePlain(t DType, dst []byte, src []float32) {
+	switch t {
+	case F32:
+		for i, x := range src {
+			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
+		}
+	case F16:
+		for i, x := range src {
+			binary.LittleEndian.PutUint16(dst[2*i:], F32ToF16(x))
+		}
+	case BF16:
+		for i, x := range src {
+			binary.LittleEndian.PutUint16(dst[2*i:], F32ToBF16(x))
+		}
+	case E4M3:
+		for i, x := range src {
+			dst[i] = F32ToE4M3(x)
+		}
+	case E5M2:
+		for i, x := range src {
+			dst[i] = F32ToE5M2(x)
+		}
 	}
 }
 
@@ -97,28 +103,4 @@ func tabulate(value func(uint8) float32) *[256]float32 {
 		t[i] = value(uint8(i))
 	}
 	return &t
-}
-
-func decodeE4M3(dst []float32, src []byte) {
-	for i, b := range src {
-		dst[i] = e4m3Values[b]
-	}
-}
-
-func decodeE5M2(dst []float32, src []byte) {
-	for i, b := range src {
-		dst[i] = e5m2Values[b]
-	}
-}
-
-func encodeE4M3(dst []byte, src []float32) {
-	for i, x := range src {
-		dst[i] = F32ToE4M3(x)
-	}
-}
-
-func encodeE5M2(dst []byte, src []float32) {
-	for i, x := range src {
-		dst[i] = F32ToE5M2(x)
-	}
 }
