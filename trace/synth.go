@@ -1,3 +1,212 @@
 package trace
 
-func newSynthetic(meta Meta, r Request) Tensors { return nil }
+import (
+	"errors"
+	"math"
+
+	"kvcompress/dtype"
+)
+
+// synthetic makes the tensors of a request by a recipe, each row on its own: from
+// the request's id, the layer, the head and the token, in a time that does not
+// depend on them, and with no memory of other rows.
+type synthetic struct {
+	meta   Meta
+	r      Request
+	key    uint64 // of the recipe: what all requests share
+	tokens uint64 // of the request: what its own text is
+	plans  []plan // of the KV heads of planned
+	layer  int    // the one planned, or -1
+}
+
+func newSynthetic(meta Meta, r Request) Tensors {
+	key := derive(mix(meta.Synth.Seed), 0)
+	return &synthetic{
+		meta:   meta,
+		r:      r,
+		key:    key,
+		tokens: derive(key, hashString(r.ID)),
+		layer:  -1,
+	}
+}
+
+func (s *synthetic) Tokens() int { return s.r.CachedTokens() }
+
+func (s *synthetic) Close() error { return nil }
+
+func (s *synthetic) Read(dst []float32, t Tensor, layer, from, n int) error {
+	shape := s.meta.Shape
+	if err := checkRead(shape, s.Tokens(), len(dst), t, layer, from, n); err != nil {
+		e := &Error{Request: s.r.ID, Err: err}
+		if in := (*tensorError)(nil); errors.As(err, &in) {
+			e.Tensor, e.Err = in.tensor.String(), in.err
+		}
+		return e
+	}
+	s.plan(layer)
+	heads, d := shape.Heads(t), shape.HeadSize
+	for h := range heads {
+		kv := h
+		if t == Q {
+			kv = h / shape.Group
+		}
+		w := newRowMaker(s, t, layer, h, &s.plans[kv], derive(s.headKey(layer, kv), s.tokens))
+		for i := range n {
+			w.make(dst[(i*heads+h)*d:][:d], uint64(from+i))
+		}
+	}
+	round(dst, s.meta.DType)
+	return nil
+}
+
+func (s *synthetic) headKey(layer, kvHead int) uint64 {
+	return derive(derive(s.key, uint64(layer)), uint64(kvHead))
+}
+
+// plan makes the plans of a layer, unless it has just done so.
+func (s *synthetic) plan(layer int) {
+	if s.layer == layer {
+		return
+	}
+	s.layer, s.plans = layer, s.plans[:0]
+	for h := range s.meta.Shape.KVHeads {
+		s.plans = append(s.plans, newPlan(s.meta.Synth.Head(layer, h), s.meta.Shape.HeadSize, s.headKey(layer, h)))
+	}
+}
+
+// rowMaker makes the rows of one head of one tensor of one request.
+type rowMaker struct {
+	*plan
+	tensor Tensor
+	text   uint64 // key of what the query heads and the KV head have in common
+	own    uint64 // key of this head's noise
+	scale  float32
+	heat   float64 // of a query head: by how much its logits are larger
+	lean   float64 // and its sink's besides, in nats
+}
+
+func newRowMaker(s *synthetic, t Tensor, layer, head int, p *plan, text uint64) rowMaker {
+	w := rowMaker{plan: p, tensor: t, text: text, heat: 1}
+	w.own = derive(derive(text, uint64(t)), uint64(head))
+	deviation := p.noise
+	switch t {
+	case V:
+		deviation = p.value
+	case Q:
+		strength := derive(derive(s.headKey(layer, head/s.meta.Shape.Group), 5), uint64(head))
+		w.heat = between(derive(strength, 0), 0.95, 1.1)
+		w.lean = between(derive(strength, 1), -0.5, 0.5)
+	}
+	// A lane of noise runs from -2¹⁵ to 2¹⁵, which has a deviation of 2¹⁵/√3.
+	w.scale = float32(float64(deviation*math.Sqrt(3)) / (1 << 15))
+	return w
+}
+
+func (w *rowMaker) make(dst []float32, token uint64) {
+	noise(dst, derive(w.own, token), w.scale)
+	switch {
+	case w.tensor == Q:
+		w.addQuery(dst, token)
+	case w.tensor == K:
+		w.addKey(dst, token)
+	}
+}
+
+func (w *rowMaker) addQuery(dst []float32, token uint64) {
+	if w.kind.Sink {
+		dst[0] += float32(float64(w.sink*w.heat) + float64(w.sinkNat*w.lean))
+	}
+	w.addTurns(dst, token, w.heat)
+	// A needle lies at least a whole block back.
+	if since := token / topic * topic; w.kind.Retrieval && since >= 2*NeedleBlock {
+		sought := derive(derive(w.own, 1<<32), token/topic)
+		w.addSigns(dst, below(sought, since/NeedleBlock-1), w.heat)
+	}
+}
+
+// addKey gives a token one part only: a sink or a needle is nothing else.
+func (w *rowMaker) addKey(dst []float32, token uint64) {
+	if w.kind.Sink && token < SinkTokens {
+		dst[0] += float32(w.sink)
+		return
+	}
+	if w.kind.Retrieval {
+		block := token / NeedleBlock
+		begin := w.needle(block)
+		if token >= begin && token < begin+NeedleTokens {
+			w.addSigns(dst, block, 1)
+			return
+		}
+	}
+	w.addTurns(dst, token, 1)
+}
+
+// needle returns the first token of the needle of a block.
+func (w *rowMaker) needle(block uint64) uint64 {
+	first := block * NeedleBlock
+	skip := uint64(0)
+	if block == 0 {
+		skip = SinkTokens
+	}
+	return first + skip + below(derive(derive(w.text, 1<<33), block), NeedleBlock-NeedleTokens+1-skip)
+}
+
+// addTurns adds the pairs, each turned as far as the token demands.
+func (w *rowMaker) addTurns(dst []float32, token uint64, heat float64) {
+	for i := range w.pairs {
+		sin, cos := sincos(uint32(token) * w.step[i])
+		amplitude := float64(w.turn[i] * heat)
+		pair := dst[w.pairAt+2*i:][:2]
+		pair[0] += float32(amplitude * cos)
+		pair[1] += float32(amplitude * sin)
+	}
+}
+
+// addSigns adds the pattern of a block's needle.
+func (w *rowMaker) addSigns(dst []float32, block uint64, heat float64) {
+	key := derive(derive(w.text, 1<<34), block)
+	amplitude := math.Float32bits(float32(w.sign * heat))
+	var signs uint64
+	for i, x := range dst[w.signAt:] {
+		if i%64 == 0 {
+			signs = derive(key, uint64(i/64))
+		}
+		dst[w.signAt+i] = x + math.Float32frombits(amplitude|uint32(signs&1)<<31)
+		signs >>= 1
+	}
+}
+
+// noise fills dst, whose length is a multiple of four, with even noise from
+// -scale·2¹⁵ to scale·2¹⁵.
+func noise(dst []float32, key uint64, scale float32) {
+	for i := 0; i+4 <= len(dst); i += 4 {
+		key += golden
+		x := mix(key)
+		four := dst[i : i+4 : i+4]
+		four[0] = float32(float32(int16(x)) * scale)
+		four[1] = float32(float32(int16(x>>16)) * scale)
+		four[2] = float32(float32(int16(x>>32)) * scale)
+		four[3] = float32(float32(int16(x>>48)) * scale)
+	}
+}
+
+// round rounds every value to the format in which a recorded trace would store it.
+func round(dst []float32, format dtype.DType) {
+	switch format {
+	case dtype.F16:
+		for i, x := range dst {
+			b := math.Float32bits(x)
+			if b&^(1<<31) < 0x38800000 { // below 2⁻¹⁴: subnormal, a multiple of 2⁻²⁴, the ulp of ¾
+				y := float32(math.Float32frombits(b&^(1<<31))+0.75) - 0.75
+				dst[i] = math.Float32frombits(math.Float32bits(y) | b&(1<<31))
+				continue
+			}
+			dst[i] = math.Float32frombits((b + 0xfff + b>>13&1) &^ 0x1fff)
+		}
+	case dtype.BF16:
+		for i, x := range dst {
+			b := math.Float32bits(x)
+			dst[i] = math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package trace
+
+import (
+	"math"
+	"math/bits"
+)
+
+// What is here gives the same bits on every machine. Integers do; so do single
+// IEEE operations and math.Sqrt, which is correctly rounded. math.Sin, math.Log
+// and the like do not (some machines have their own), nor does x*y + z, which the
+// compiler may fuse unless the product is explicitly converted.
+
+// mix scrambles 64 bits: a bijection in which every bit of x moves about half of
+// the result's. It is the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)
+// with the constants of David Stafford's variant 13.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// golden is 2⁶⁴ over the golden ratio: the step of SplitMix64's counter.
+const golden = 0x9e3779b97f4a7c15
+
+// derive returns the key of the child number i of a key.
+func derive(key, i uint64) uint64 { return mix(key + (i+1)*golden) }
+
+// hashString is FNV-1a, scrambled.
+func hashString(s string) uint64 {
+	h := uint64(0xcbf29ce484222325)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 0x100000001b3
+	}
+	return mix(h)
+}
+
+// unit returns a number from 0 to 1, with 1 left out, made of the key's upper 53
+// bits.
+func unit(key uint64) float64 { return float64(key>>11) * 0x1p-53 }
+
+// between returns a number from low to high that the key decides.
+func between(key uint64, low, high float64) float64 {
+	return low + float64(unit(key)*(high-low))
+}
+
+// below returns an integer from 0 to n-1 that the key decides; n is at least 1.
+func below(key uint64, n uint64) uint64 {
+	hi, _ := bits.Mul64(key, n)
+	return hi
+}
+
+// sincos returns the sine and the cosine of 2π·phase/2³², within 2⁻⁵⁰.
+func sincos(phase uint32) (sin, cos float64) {
+	quadrant := (phase + 1<<29) >> 30
+	x := float64(int32(phase-quadrant<<30)) * (2 * math.Pi / (1 << 32)) // from -π/4 to π/4
+	z := float64(x * x)
+	s := horner(z, -1.0/6, 1.0/120, -1.0/5040, 1.0/362880, -1.0/39916800, 1.0/6227020800, -1.0/1307674368000)
+	s = x + float64(float64(x*z)*s)
+	c := horner(z, -1.0/2, 1.0/24, -1.0/720, 1.0/40320, -1.0/3628800, 1.0/479001600, -1.0/87178291200, 1.0/20922789888000)
+	c = 1 + float64(z*c)
+	switch quadrant & 3 {
+	case 1:
+		return c, -s
+	case 2:
+		return -s, -c
+	case 3:
+		return -c, s
+	}
+	return s, c
+}
+
+// ln returns the natural logarithm of x, which is finite, normal and positive,
+// within a few units in the last place.
+func ln(x float64) float64 {
+	b := math.Float64bits(x)
+	e := int(b>>52) - 1023
+	m := math.Float64frombits(b&(1<<52-1) | 1023<<52) // from 1 to 2
+	if m > math.Sqrt2 {
+		m, e = m/2, e+1
+	}
+	s := (m - 1) / (m + 1)
+	z := float64(s * s)
+	p := horner(z, 1.0/3, 1.0/5, 1.0/7, 1.0/9, 1.0/11, 1.0/13, 1.0/15, 1.0/17, 1.0/19, 1.0/21)
+	p = s + float64(float64(s*z)*p)
+	return float64(float64(e)*math.Ln2) + float64(2*p)
+}
+
+// horner returns c[0] + c[1]·z + c[2]·z² + …
+func horner(z float64, c ...float64) float64 {
+	p := c[len(c)-1]
+	for i := len(c) - 2; i >= 0; i-- {
+		p = float64(p*z) + c[i]
+	}
+	return p
+}

@@ -1,0 +1,63 @@
+package trace
+
+import (
+	"math"
+	"testing"
+)
+
+func TestSincos(t *testing.T) {
+	worst := 0.0
+	for i := range 1 << 16 {
+		phase := uint32(i)<<16 + uint32(i*i)&0xffff
+		sin, cos := sincos(phase)
+		x := float64(phase) * (2 * math.Pi / (1 << 32))
+		worst = max(worst, math.Abs(sin-math.Sin(x)), math.Abs(cos-math.Cos(x)))
+	}
+	if worst > 0x1p-50 {
+		t.Errorf("off by %g", worst)
+	}
+	for _, tc := range []struct {
+		phase    uint32
+		sin, cos float64
+	}{{0, 0, 1}, {1 << 30, 1, 0}, {1 << 31, 0, -1}, {3 << 30, -1, 0}} {
+		if sin, cos := sincos(tc.phase); sin != tc.sin || cos != tc.cos {
+			t.Errorf("%#x: %g, %g", tc.phase, sin, cos)
+		}
+	}
+}
+
+func TestLn(t *testing.T) {
+	for i := range 100_000 {
+		x := math.Float64frombits(mix(uint64(i)) >> 1)
+		if !(x > 0x1p-1022) || math.IsInf(x, 1) {
+			continue
+		}
+		if got, want := ln(x), math.Log(x); math.Abs(got-want) > 4e-16*max(1, math.Abs(want)) {
+			t.Fatalf("ln %g: %g, want %g", x, got, want)
+		}
+	}
+	for i := 1; i < 1000; i++ {
+		x := float64(i) / 500
+		if got, want := ln(x), math.Log(x); math.Abs(got-want) > 4e-16*math.Max(0.1, math.Abs(want)) {
+			t.Errorf("ln %g: %g, want %g", x, got, want)
+		}
+	}
+	if ln(1) != 0 {
+		t.Error("ln 1 is not 0")
+	}
+}
+
+func TestBelow(t *testing.T) {
+	var count [7]int
+	for i := range uint64(70_000) {
+		count[below(derive(9, i), 7)]++
+	}
+	for i, n := range count {
+		if n < 9_500 || n > 10_500 {
+			t.Errorf("%d came %d times of 70,000", i, n)
+		}
+	}
+	if below(math.MaxUint64, 1) != 0 || below(math.MaxUint64, 5) != 4 || below(0, 5) != 0 {
+		t.Error("bounds")
+	}
+}
