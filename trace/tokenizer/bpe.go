@@ -1,0 +1,192 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// modelFile is the model of a tokenizer.json.
+type modelFile struct {
+	Type         string         `json:"type"`
+	Dropout      *float64       `json:"dropout"`
+	UnkToken     *string        `json:"unk_token"`
+	Prefix       *string        `json:"continuing_subword_prefix"`
+	Suffix       *string        `json:"end_of_word_suffix"`
+	FuseUnk      bool           `json:"fuse_unk"`
+	ByteFallback bool           `json:"byte_fallback"`
+	IgnoreMerges bool           `json:"ignore_merges"`
+	Vocab        map[string]int `json:"vocab"`
+	Merges       []mergeFile    `json:"merges"`
+}
+
+// mergeFile is a merge: "a b" in older files, ["a", "b"] in newer ones, since
+// tokens may contain spaces.
+type mergeFile [2]string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *mergeFile) UnmarshalJSON(data []byte) error {
+	var pair []string
+	if len(data) > 0 && data[0] == '"' {
+		var joined string
+		if err := json.Unmarshal(data, &joined); err != nil {
+			return err
+		}
+		pair = strings.Split(joined, " ")
+	} else if err := json.Unmarshal(data, &pair); err != nil {
+		return err
+	}
+	if len(pair) != 2 {
+		return fmt.Errorf("a merge has two tokens, not %d: %.80s", len(pair), data)
+	}
+	*m = mergeFile(pair)
+	return nil
+}
+
+// vocabulary numbers tokens.
+type vocabulary struct {
+	ids    map[string]int
+	tokens map[int]string
+	last   int
+}
+
+func newVocabulary(ids map[string]int) (*vocabulary, error) {
+	v := &vocabulary{ids: ids, tokens: make(map[int]string, len(ids)), last: -1}
+	for token, id := range ids {
+		if id < 0 || id > maxID {
+			return nil, fmt.Errorf("%q: %d is not between 0 and %d", token, id, maxID)
+		}
+		if _, taken := v.tokens[id]; taken {
+			return nil, fmt.Errorf("two tokens have number %d", id)
+		}
+		v.tokens[id] = token
+		v.last = max(v.last, id)
+	}
+	return v, nil
+}
+
+func (v *vocabulary) size() int { return v.last + 1 }
+
+// bytePairs is a byte pair encoding (Sennrich et al., arXiv 1508.07909): a piece
+// begins as its characters, and neighbours merge in the order of a list.
+type bytePairs struct {
+	vocab        *vocabulary
+	merges       map[[2]int]mergeRule
+	ignoreMerges bool // a piece that is in the vocabulary is that token
+	byteFallback bool // characters outside the vocabulary become tokens of bytes
+	unknown      int  // what other characters become, or −1
+	fuseUnknown  bool // neighbouring unknown characters become one
+}
+
+// mergeRule is what two tokens become, and when: the lowest rank first.
+type mergeRule struct {
+	id, rank int
+}
+
+func newBytePairs(f *modelFile) (*bytePairs, error) {
+	switch {
+	case f.Type != "BPE" && f.Type != "": // older files leave the type out
+		return nil, errUnsupported("type %q", f.Type)
+	case f.Dropout != nil && *f.Dropout != 0:
+		return nil, errUnsupported("dropout")
+	case f.Prefix != nil && *f.Prefix != "":
+		return nil, errUnsupported("continuing_subword_prefix")
+	case f.Suffix != nil && *f.Suffix != "":
+		return nil, errUnsupported("end_of_word_suffix")
+	case len(f.Vocab) == 0:
+		return nil, fmt.Errorf("vocab: empty")
+	}
+	vocab, err := newVocabulary(f.Vocab)
+	if err != nil {
+		return nil, fmt.Errorf("vocab: %w", err)
+	}
+	m := &bytePairs{
+		vocab:        vocab,
+		merges:       make(map[[2]int]mergeRule, len(f.Merges)),
+		ignoreMerges: f.IgnoreMerges,
+		byteFallback: f.ByteFallback,
+		unknown:      -1,
+		fuseUnknown:  f.FuseUnk,
+	}
+	if f.UnkToken != nil {
+		id, ok := vocab.ids[*f.UnkToken]
+		if !ok {
+			return nil, fmt.Errorf("unk_token: %q is not in the vocabulary", *f.UnkToken)
+		}
+		m.unknown = id
+	}
+	for rank, pair := range f.Merges {
+		var ids [3]int
+		for i, token := range [3]string{pair[0], pair[1], pair[0] + pair[1]} {
+			id, ok := vocab.ids[token]
+			if !ok {
+				return nil, fmt.Errorf("merges: %d: %q is not in the vocabulary", rank, token)
+			}
+			ids[i] = id
+		}
+		m.merges[[2]int{ids[0], ids[1]}] = mergeRule{id: ids[2], rank: rank}
+	}
+	return m, nil
+}
+
+// encode appends the tokens of a piece to ids.
+func (m *bytePairs) encode(ids []int, piece string) ([]int, error) {
+	if m.ignoreMerges {
+		if id, ok := m.vocab.ids[piece]; ok {
+			return append(ids, id), nil
+		}
+	}
+	symbols, err := m.symbols(piece)
+	if err != nil {
+		return nil, err
+	}
+	merged := mergePairs(symbols, func(a, b int) (id int, rank float64, ok bool) {
+		rule, ok := m.merges[[2]int{a, b}]
+		return rule.id, float64(rule.rank), ok
+	})
+	return append(ids, merged...), nil
+}
+
+// symbols returns the tokens of the single characters of a piece.
+func (m *bytePairs) symbols(piece string) ([]int, error) {
+	symbols := make([]int, 0, len(piece))
+	afterUnknown := false
+	for len(piece) > 0 {
+		_, size := utf8.DecodeRuneInString(piece)
+		character := piece[:size]
+		piece = piece[size:]
+		if id, ok := m.vocab.ids[character]; ok {
+			symbols, afterUnknown = append(symbols, id), false
+			continue
+		}
+		if fallback := m.bytes(character); fallback != nil {
+			symbols, afterUnknown = append(symbols, fallback...), false
+			continue
+		}
+		if m.unknown < 0 {
+			return nil, fmt.Errorf("model: the vocabulary has neither %q nor a token for what is unknown", character)
+		}
+		if !afterUnknown || !m.fuseUnknown {
+			symbols = append(symbols, m.unknown)
+		}
+		afterUnknown = true
+	}
+	return symbols, nil
+}
+
+// bytes returns the tokens of the bytes of a character, or nil if there are none.
+func (m *bytePairs) bytes(character string) []int {
+	if !m.byteFallback {
+		return nil
+	}
+	var ids []int
+	for _, b := range []byte(character) {
+		id, ok := m.vocab.ids[fmt.Sprintf("<0x%02X>", b)]
+		if !ok {
+			return nil
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}

@@ -1,0 +1,148 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// HuggingFace is a tokenizer in the form of Hugging Face's tokenizer.json. A text
+// goes through these stages, each a component that the file names:
+//
+//	added tokens    cut out what stands for a token of its own, such as <s>
+//	normalizer      rewrites the text between
+//	pre_tokenizer   cuts it into pieces that no token crosses
+//	model           turns each piece into tokens, here by byte pair encoding
+//	post_processor  adds the tokens that begin or end a text
+//
+// and tokens become text again through the decoder.
+type HuggingFace struct {
+	added       addedTokens
+	normalize   normalizer
+	preTokenize preTokenizer
+	model       *bytePairs
+	postProcess postProcessor
+	decode      decoder
+	size        int
+}
+
+// file is a tokenizer.json.
+type file struct {
+	AddedTokens   []addedToken `json:"added_tokens"`
+	Normalizer    *component   `json:"normalizer"`
+	PreTokenizer  *component   `json:"pre_tokenizer"`
+	PostProcessor *component   `json:"post_processor"`
+	Decoder       *component   `json:"decoder"`
+	Model         *modelFile   `json:"model"`
+}
+
+// maxID bounds token ids, and with it what a Tokenizer's user may allocate for a
+// vocabulary.
+const maxID = 1<<24 - 1
+
+// maxText bounds a text, before and after normalization, in bytes.
+const maxText = 16 << 20
+
+// ParseHuggingFace reads a tokenizer.json. A component that it does not know is
+// an error that names it.
+func ParseHuggingFace(data []byte) (*HuggingFace, error) {
+	if len(data) > maxFileSize {
+		return nil, fmt.Errorf("the file has %d bytes, no more than %d are read", len(data), maxFileSize)
+	}
+	var f file
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, err
+	}
+	if f.Model == nil {
+		return nil, fmt.Errorf("model: missing")
+	}
+	t := &HuggingFace{}
+	var err error
+	if t.model, err = newBytePairs(f.Model); err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	if t.added, err = newAddedTokens(f.AddedTokens, t.model.vocab); err != nil {
+		return nil, fmt.Errorf("added_tokens: %w", err)
+	}
+	var b builder
+	if t.normalize, err = b.normalizer(f.Normalizer); err != nil {
+		return nil, fmt.Errorf("normalizer: %w", err)
+	}
+	if t.preTokenize, err = b.preTokenizer(f.PreTokenizer); err != nil {
+		return nil, fmt.Errorf("pre_tokenizer: %w", err)
+	}
+	if t.postProcess, err = b.postProcessor(f.PostProcessor); err != nil {
+		return nil, fmt.Errorf("post_processor: %w", err)
+	}
+	if t.decode, err = b.decoder(f.Decoder); err != nil {
+		return nil, fmt.Errorf("decoder: %w", err)
+	}
+	t.size = max(t.model.vocab.size(), t.added.size())
+	return t, nil
+}
+
+// VocabSize implements Tokenizer.
+func (t *HuggingFace) VocabSize() int { return t.size }
+
+// Encode implements Tokenizer.
+func (t *HuggingFace) Encode(text string) ([]int, error) {
+	ids, err := t.encode(text)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return ids, nil
+}
+
+func (t *HuggingFace) encode(text string) ([]int, error) {
+	if len(text) > maxText {
+		return nil, fmt.Errorf("the text has %d bytes, no more than %d are encoded", len(text), maxText)
+	}
+	if !utf8.ValidString(text) {
+		return nil, fmt.Errorf("the text is not valid UTF-8")
+	}
+	var ids []int
+	for _, s := range t.added.split(text) {
+		if s.token != nil {
+			ids = append(ids, s.token.ID)
+			continue
+		}
+		normalized, err := t.normalize(s.text)
+		if err != nil {
+			return nil, fmt.Errorf("normalizer: %w", err)
+		}
+		pieces, err := t.preTokenize([]piece{{text: normalized, first: s.first}})
+		if err != nil {
+			return nil, fmt.Errorf("pre_tokenizer: %w", err)
+		}
+		for _, p := range pieces {
+			if ids, err = t.model.encode(ids, p.text); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return t.postProcess(ids), nil
+}
+
+// Decode implements Tokenizer.
+func (t *HuggingFace) Decode(tokens []int) (string, error) {
+	pieces := make([]string, 0, len(tokens))
+	for i, id := range tokens {
+		if added := t.added.byID[id]; added != nil {
+			if !added.Special {
+				pieces = append(pieces, added.Content)
+			}
+			continue
+		}
+		piece, ok := t.model.vocab.tokens[id]
+		if !ok {
+			return "", fmt.Errorf("tokenizer: token %d of %d: %d is not in the vocabulary", i, len(tokens), id)
+		}
+		pieces = append(pieces, piece)
+	}
+	text, err := t.decode(pieces)
+	if err != nil {
+		return "", fmt.Errorf("tokenizer: decoder: %w", err)
+	}
+	return strings.ToValidUTF8(text, "\uFFFD"), nil
+}

@@ -1,0 +1,230 @@
+package tokenizer
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The folders of testdata hold small tokenizers, trained on four lines of text, in
+// the styles of published models. What they are to give (expected.jsonl) comes
+// from Hugging Face's own tokenizers library, 0.22.2.
+func TestAgreesWithHuggingFace(t *testing.T) {
+	for _, style := range []string{"llama2", "llama3", "metaspace", "metaspace-split", "qwen2", "smollm"} {
+		t.Run(style, func(t *testing.T) {
+			tok := load(t, filepath.Join("testdata", style))
+			f, err := os.Open(filepath.Join("testdata", style, "expected.jsonl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			lines := bufio.NewScanner(f)
+			count := 0
+			for ; lines.Scan(); count++ {
+				var want struct {
+					Text    string `json:"text"`
+					IDs     []int  `json:"ids"`
+					Decoded string `json:"decoded"`
+				}
+				if err := json.Unmarshal(lines.Bytes(), &want); err != nil {
+					t.Fatal(err)
+				}
+				ids, err := tok.Encode(want.Text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want.IDs, append([]int{}, ids...)); diff != "" {
+					t.Errorf("Encode(%q) (-want +got):\n%s", want.Text, diff)
+				}
+				decoded, err := tok.Decode(want.IDs)
+				if err != nil || decoded != want.Decoded {
+					t.Errorf("Decode of %q: %q, %v; want %q", want.Text, decoded, err, want.Decoded)
+				}
+			}
+			if err := lines.Err(); err != nil || count == 0 {
+				t.Errorf("%d cases, %v", count, err)
+			}
+		})
+	}
+}
+
+func load(t testing.TB, path string) Tokenizer {
+	t.Helper()
+	tok, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+// A text comes back as it was, wherever the tokenizer does not normalize.
+func TestRoundTrip(t *testing.T) {
+	for _, style := range []string{"llama2", "llama3", "metaspace", "smollm"} {
+		tok := load(t, filepath.Join("testdata", style))
+		for _, text := range []string{
+			"plain", "two  spaces", "Ünïcödé 東京 한국 🏳️‍🌈", "line\nline\r\n\n", strings.Repeat("the cache ", 1000), "\x00\x7f",
+		} {
+			ids, err := tok.Encode(text)
+			if err != nil {
+				t.Errorf("%s: Encode(%.20q): %v", style, text, err)
+				continue
+			}
+			if got, err := tok.Decode(ids); err != nil || got != text {
+				t.Errorf("%s: %.20q came back as %.40q, %v", style, text, got, err)
+			}
+		}
+	}
+}
+
+// A malformed or unsupported file is refused in words that name the place.
+func TestHuggingFaceErrors(t *testing.T) {
+	const model = `"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}`
+	for _, c := range []struct{ name, json, want string }{
+		{"no JSON", `{"model": `, "unexpected end"},
+		{"no model", `{}`, "model: missing"},
+		{"unigram", `{"model": {"type": "Unigram"}}`, `model: type "Unigram" is not supported`},
+		{"empty vocabulary", `{"model": {"type": "BPE"}}`, "model: vocab: empty"},
+		{"negative id", `{"model": {"vocab": {"a": -1}}}`, `model: vocab: "a": -1`},
+		{"huge id", `{"model": {"vocab": {"a": 99999999999}}}`, `model: vocab: "a": 99999999999`},
+		{"shared id", `{"model": {"vocab": {"a": 1, "b": 1}}}`, "two tokens have number 1"},
+		{"merge of an unknown token", `{"model": {"vocab": {"a": 0}, "merges": ["a b"]}}`, `model: merges: 0: "b"`},
+		{"merge into an unknown token", `{"model": {"vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}}`, `model: merges: 0: "ab"`},
+		{"merge of three", `{"model": {"vocab": {"a": 0}, "merges": ["a a a"]}}`, "a merge has two tokens, not 3"},
+		{"merge of a number", `{"model": {"vocab": {"a": 0}, "merges": [7]}}`, "cannot unmarshal"},
+		{"dropout", `{"model": {"vocab": {"a": 0}, "dropout": 0.1}}`, "model: dropout is not supported"},
+		{"unknown unknown", `{"model": {"vocab": {"a": 0}, "unk_token": "<unk>"}}`, `model: unk_token: "<unk>"`},
+		{"word suffix", `{"model": {"vocab": {"a": 0}, "end_of_word_suffix": "</w>"}}`, "model: end_of_word_suffix"},
+		{"normalizer", `{` + model + `, "normalizer": {"type": "BertNormalizer"}}`, `normalizer: type "BertNormalizer" is not supported (token ids`},
+		{"normalizer in a sequence", `{` + model + `, "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}}`, `normalizer: 1: type "Lowercase"`},
+		{"component without type", `{` + model + `, "normalizer": {}}`, "normalizer: type: missing"},
+		{"pre-tokenizer", `{` + model + `, "pre_tokenizer": {"type": "BertPreTokenizer"}}`, `pre_tokenizer: type "BertPreTokenizer"`},
+		{"split without pattern", `{` + model + `, "pre_tokenizer": {"type": "Split", "behavior": "Isolated"}}`, "pre_tokenizer: pattern: missing"},
+		{"split of another kind", `{` + model + `, "pre_tokenizer": {"type": "Split", "pattern": {"String": "a"}, "behavior": "Shuffled"}}`, `pre_tokenizer: behavior: "Shuffled"`},
+		{"split at nonsense", `{` + model + `, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"}}`, "pre_tokenizer: pattern: regular expression"},
+		{"long pattern", `{` + model + `, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "` + strings.Repeat("a", 5000) + `"}, "behavior": "Isolated"}}`, "has 5000 bytes"},
+		{"metaspace of two", `{` + model + `, "pre_tokenizer": {"type": "Metaspace", "replacement": "__"}}`, "pre_tokenizer: replacement"},
+		{"metaspace scheme", `{` + model + `, "pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"}}`, `pre_tokenizer: prepend_scheme "last"`},
+		{"post-processor", `{` + model + `, "post_processor": {"type": "RobertaProcessing"}}`, `post_processor: type "RobertaProcessing"`},
+		{"template without text", `{` + model + `, "post_processor": {"type": "TemplateProcessing", "single": []}}`, "post_processor: single"},
+		{"template of an unknown token", `{` + model + `, "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {}}]}}`, `special_tokens has no "<s>"`},
+		{"decoder", `{` + model + `, "decoder": {"type": "CTC"}}`, `decoder: type "CTC"`},
+		{"added token elsewhere", `{` + model + `, "added_tokens": [{"id": 7, "content": "ab"}]}`, "added_tokens: 0: id"},
+		{"added token over another", `{` + model + `, "added_tokens": [{"id": 1, "content": "<s>"}]}`, `added_tokens: 0: id: 1 is "b"`},
+		{"empty added token", `{` + model + `, "added_tokens": [{"id": 7}]}`, "added_tokens: 0: content"},
+		{"components without end", `{` + model + `, "normalizer": {"type": "Sequence", "normalizers": [` + strings.Repeat(`{"type":"NFC"},`, 200) + `{"type":"NFC"}]}}`, "more than 100 components"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ParseHuggingFace([]byte(c.json))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want something with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestEncodeErrors(t *testing.T) {
+	const model = `"model": {"type": "BPE", "vocab": {"a": 0}}`
+	for _, c := range []struct{ name, json, text, want string }{
+		{"not UTF-8", `{` + model + `}`, "a\xff", "not valid UTF-8"},
+		{"long", `{` + model + `}`, strings.Repeat("a", maxText+1), "no more than"},
+		{"unknown", `{` + model + `}`, "ab", `neither "b" nor`},
+		{
+			"grows", `{` + model + `, "normalizer": {"type": "Sequence", "normalizers": [` +
+				strings.Repeat(`{"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaaaaaaaa"},`, 20) + `{"type": "NFC"}]}}`,
+			"a", "the text grew",
+		},
+		{
+			"takes for ever", `{` + model + `, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}}`,
+			strings.Repeat("a", 40) + "b", "match timeout",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tok, err := ParseHuggingFace([]byte(c.json))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = tok.Encode(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want something with %q", err, c.want)
+			}
+		})
+	}
+	tok := load(t, "testdata/llama2")
+	if _, err := tok.Decode([]int{1, 99999}); err == nil || !strings.Contains(err.Error(), "token 1 of 2: 99999") {
+		t.Errorf("Decode of an unknown token: %v", err)
+	}
+}
+
+func FuzzHuggingFace(f *testing.F) {
+	for _, style := range []string{"llama2", "llama3", "metaspace-split", "smollm"} {
+		data, err := os.ReadFile(filepath.Join("testdata", style, "tokenizer.json"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, "The lazy dog isn't <s> 東")
+	}
+	f.Fuzz(func(t *testing.T, data []byte, text string) {
+		tok, err := ParseHuggingFace(data)
+		if err != nil || len(text) > 100 {
+			return
+		}
+		ids, err := tok.Encode(text)
+		if err != nil {
+			return
+		}
+		for _, id := range ids {
+			if id < 0 || id > maxID {
+				t.Fatalf("token %d", id)
+			}
+		}
+		tok.Decode(ids) // may fail: a template may add what no vocabulary has
+	})
+}
+
+// A file's regular expression is compiled by a library that was not made for
+// hostile ones.
+func FuzzRegex(f *testing.F) {
+	f.Add(gpt2Pattern, "it's 12 東京  \n")
+	f.Add(`(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|\s+(?!\S)`, "it's")
+	f.Add(`(a{1000}){1000}`, "aaaa")
+	f.Fuzz(func(t *testing.T, expression, text string) {
+		find, err := findRegex(expression)
+		if err != nil || len(text) > 100 || !utf8.ValidString(text) {
+			return
+		}
+		spans, err := find(text)
+		if err != nil {
+			return
+		}
+		end := 0
+		for _, s := range spans {
+			if s.from != end || s.to < s.from {
+				t.Fatalf("spans %v of %q", spans, text)
+			}
+			end = s.to
+		}
+		if end != len(text) {
+			t.Fatalf("spans %v of the %d bytes of %q", spans, len(text), text)
+		}
+	})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	text := strings.Repeat("The quick brown fox doesn't jump over 13 lazy dogs. ", 200)
+	for _, style := range []string{"llama2", "llama3"} {
+		b.Run(style, func(b *testing.B) {
+			tok := load(b, filepath.Join("testdata", style))
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if _, err := tok.Encode(text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,83 @@
+package tokenizer
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// normalizer rewrites a text.
+type normalizer func(text string) (string, error)
+
+func (b *builder) normalizer(c *component) (normalizer, error) {
+	kind, err := b.enter(c)
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case "":
+		return func(text string) (string, error) { return text, nil }, nil
+	case "Sequence":
+		return b.normalizers(c.Normalizers)
+	case "Prepend":
+		return func(text string) (string, error) {
+			if text == "" {
+				return "", nil
+			}
+			return c.Prepend + text, checkLength(len(c.Prepend) + len(text))
+		}, nil
+	case "Replace":
+		if c.Pattern.String == nil {
+			return nil, errUnsupported("Replace of a regular expression")
+		}
+		return func(text string) (string, error) { return replace(text, *c.Pattern.String, c.Content) }, nil
+	case "NFC", "NFD", "NFKC", "NFKD":
+		form := map[string]norm.Form{"NFC": norm.NFC, "NFD": norm.NFD, "NFKC": norm.NFKC, "NFKD": norm.NFKD}[kind]
+		return func(text string) (string, error) {
+			text = form.String(text)
+			return text, checkLength(len(text))
+		}, nil
+	}
+	return nil, unsupportedType(c)
+}
+
+func (b *builder) normalizers(components []*component) (normalizer, error) {
+	var steps []normalizer
+	for i, c := range components {
+		step, err := b.normalizer(c)
+		if err != nil {
+			return nil, fmt.Errorf("%d: %w", i, err)
+		}
+		steps = append(steps, step)
+	}
+	return func(text string) (string, error) {
+		var err error
+		for _, step := range steps {
+			if text, err = step(text); err != nil {
+				return "", err
+			}
+		}
+		return text, nil
+	}, nil
+}
+
+// replace is strings.ReplaceAll that does not let a file make a text grow without
+// bound.
+func replace(text, old, replacement string) (string, error) {
+	if old == "" {
+		return text, nil
+	}
+	grown := len(text) + strings.Count(text, old)*(len(replacement)-len(old))
+	if err := checkLength(grown); err != nil {
+		return "", err
+	}
+	return strings.ReplaceAll(text, old, replacement), nil
+}
+
+func checkLength(n int) error {
+	if n > maxText {
+		return fmt.Errorf("the text grew to %d bytes, no more than %d are allowed", n, maxText)
+	}
+	return nil
+}

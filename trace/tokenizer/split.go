@@ -1,0 +1,183 @@
+package tokenizer
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/dlclark/regexp2"
+)
+
+// span is a part of a text, in bytes: one that a pattern matches, or one between
+// two of those.
+type span struct {
+	from, to int
+	match    bool
+}
+
+// finder cuts all of a text into spans. Some may be empty.
+type finder func(text string) ([]span, error)
+
+// matches collects the spans of a text from its matches in ascending order.
+type matches struct {
+	spans []span
+	end   int
+}
+
+func (m *matches) add(from, to int) {
+	m.spans = append(m.spans, span{from: m.end, to: from}, span{from: from, to: to, match: true})
+	m.end = to
+}
+
+func (m *matches) finish(text string) []span {
+	return append(m.spans, span{from: m.end, to: len(text)})
+}
+
+// findString finds what equals s.
+func findString(s string) finder {
+	return func(text string) ([]span, error) {
+		var m matches
+		for {
+			i := strings.Index(text[m.end:], s)
+			if i < 0 {
+				return m.finish(text), nil
+			}
+			m.add(m.end+i, m.end+i+len(s))
+		}
+	}
+}
+
+// findRunes finds the single characters of a set.
+func findRunes(in func(r rune) bool) finder {
+	return func(text string) ([]span, error) {
+		var m matches
+		for i, r := range text {
+			if in(r) {
+				m.add(i, i+utf8.RuneLen(r))
+			}
+		}
+		return m.finish(text), nil
+	}
+}
+
+// A file's regular expression may be written to take exponential time. Real ones
+// take microseconds for a match.
+const (
+	maxPattern   = 4 << 10 // bytes
+	matchTimeout = time.Second
+	textTimeout  = time.Minute
+)
+
+// findRegex finds what a regular expression matches. The expressions of
+// tokenizers look ahead, which the standard library's cannot.
+func findRegex(expression string) (finder, error) {
+	if len(expression) > maxPattern {
+		return nil, fmt.Errorf("the regular expression has %d bytes, no more than %d are allowed", len(expression), maxPattern)
+	}
+	re, err := regexp2.Compile(expression, regexp2.None)
+	if err != nil {
+		return nil, errUnsupported("regular expression %q: %v: it", expression, err)
+	}
+	re.MatchTimeout = matchTimeout
+	return func(text string) ([]span, error) {
+		var m matches
+		start := time.Now()
+		offset, runes := 0, 0 // of the same place, as regexp2 counts runes
+		match, err := re.FindStringMatch(text)
+		for ; match != nil && err == nil; match, err = re.FindNextMatch(match) {
+			for ; runes < match.Index; runes++ {
+				_, size := utf8.DecodeRuneInString(text[offset:])
+				offset += size
+			}
+			m.add(offset, offset+len(match.String()))
+			offset, runes = m.end, runes+match.Length
+			if time.Since(start) > textTimeout {
+				return nil, fmt.Errorf("pattern %q takes longer than %v", expression, textTimeout)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pattern: %w", err)
+		}
+		return m.finish(text), nil
+	}, nil
+}
+
+// inverted takes matches for what is between them, and the other way round.
+func inverted(find finder) finder {
+	return func(text string) ([]span, error) {
+		spans, err := find(text)
+		for i := range spans {
+			spans[i].match = !spans[i].match
+		}
+		return spans, err
+	}
+}
+
+// behaviour says what becomes of the matches when a text is cut.
+type behaviour int
+
+const (
+	isolated           behaviour = iota // each is a piece
+	removed                             // they go
+	mergedWithPrevious                  // each joins the piece before it
+	mergedWithNext                      // each joins the piece after it
+	contiguous                          // neighbours are one piece
+)
+
+func parseBehaviour(name string) (behaviour, error) {
+	for b, known := range []string{"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"} {
+		if name == known {
+			return behaviour(b), nil
+		}
+	}
+	return 0, errUnsupported("%q", name)
+}
+
+// cut makes a preTokenizer that cuts every piece at the matches of find.
+func cut(find finder, b behaviour) preTokenizer {
+	return func(pieces []piece) ([]piece, error) {
+		var out []piece
+		for _, p := range pieces {
+			spans, err := find(p.text)
+			if err != nil {
+				return nil, err
+			}
+			first := p.first
+			for _, s := range join(nonEmpty(spans), b) {
+				out = append(out, piece{text: p.text[s.from:s.to], first: first})
+				first = false
+			}
+		}
+		return out, nil
+	}
+}
+
+func nonEmpty(spans []span) []span {
+	kept := spans[:0]
+	for _, s := range spans {
+		if s.from < s.to {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// join does to spans, none of which is empty, what the behaviour says.
+func join(spans []span, b behaviour) []span {
+	var out []span
+	for i, s := range spans {
+		afterMatch := i > 0 && spans[i-1].match
+		switch {
+		case b == removed && s.match:
+			continue
+		case b == mergedWithPrevious && s.match && i > 0 && !afterMatch,
+			b == mergedWithNext && !s.match && afterMatch,
+			b == contiguous && i > 0 && s.match == afterMatch:
+			out[len(out)-1].to = s.to
+		default:
+			out = append(out, s)
+		}
+	}
+	return out
+}

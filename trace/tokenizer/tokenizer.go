@@ -1,0 +1,71 @@
+// Package tokenizer turns text into the tokens of a language model and back. It
+// reads the tokenizer.bin of llama2.c and the tokenizer.json of Hugging Face, as
+// far as models of the Llama family use it: byte pair encodings of bytes
+// (Llama 3, Qwen, SmolLM) and of characters with a fallback to bytes (Llama 2,
+// Mistral, TinyLlama).
+package tokenizer
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Tokenizer turns text into tokens and back. It may be used by several
+// goroutines at once.
+type Tokenizer interface {
+	// Encode returns the tokens of a text, with the tokens around it that the
+	// model expects, such as the one that begins a text.
+	Encode(text string) ([]int, error)
+
+	// Decode returns the text of tokens, without special tokens such as those
+	// that begin and end a text. Tokens that together are not valid UTF-8 give
+	// U+FFFD. A token that is not in the vocabulary is an error.
+	Decode(tokens []int) (string, error)
+
+	// VocabSize returns the number of tokens; those of the vocabulary are all
+	// smaller.
+	VocabSize() int
+}
+
+// maxFileSize bounds the files that are read. The largest tokenizer.json of a
+// published model of this family is a third of it.
+const maxFileSize = 64 << 20
+
+// Load reads the tokenizer in the given file, which may be a llama2.c
+// tokenizer.bin or a Hugging Face tokenizer.json, or a folder with one of the
+// latter.
+func Load(path string) (Tokenizer, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	if info.IsDir() {
+		path = filepath.Join(path, "tokenizer.json")
+		if info, err = os.Stat(path); err != nil {
+			return nil, fmt.Errorf("tokenizer: %w", err)
+		}
+	}
+	if info.Size() > maxFileSize {
+		return nil, fmt.Errorf("tokenizer: %s: the file has %d bytes, no more than %d are read", path, info.Size(), maxFileSize)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	t, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %s: %w", filepath.Base(path), err)
+	}
+	return t, nil
+}
+
+func parse(data []byte) (Tokenizer, error) {
+	// A tokenizer.bin that began with a brace would have tokens of 123 bytes or
+	// more, and those of published ones have at most 27.
+	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
+		return ParseHuggingFace(data)
+	}
+	return ParseLlama2C(data)
+}
