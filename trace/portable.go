@@ -52,7 +52,7 @@ func below(key uint64, n uint64) uint64 {
 // sincos returns the sine and the cosine of 2π·phase/2³², within 2⁻⁵⁰.
 func sincos(phase uint32) (sin, cos float64) {
 	quadrant := (phase + 1<<29) >> 30
-	x := float64(int32(phase-quadrant<<30)) * (2 * math.Pi / (1 << 32)) // from -π/4 to π/4
+	x := float64(float64(int32(phase-quadrant<<30)) * (2 * math.Pi / (1 << 32))) // from -π/4 to π/4
 	z := float64(x * x)
 	s := horner(z, -1.0/6, 1.0/120, -1.0/5040, 1.0/362880, -1.0/39916800, 1.0/6227020800, -1.0/1307674368000)
 	s = x + float64(float64(x*z)*s)
