@@ -9,12 +9,14 @@ import (
 )
 
 // isa is an instruction set that the conversions are written for.
-type isa string
+type isa uint8
 
 const (
-	plain isa = "plain"
-	avx2  isa = "AVX2"
+	plain isa = iota
+	avx2
 )
+
+func (s isa) String() string { return [...]string{"plain", "AVX2"}[s] }
 
 // supported lists the instruction sets that this processor has, best last.
 var supported = detect()

@@ -3,9 +3,11 @@
 package dtype
 
 // isa is an instruction set that the conversions are written for.
-type isa string
+type isa uint8
 
-const plain isa = "plain"
+const plain isa = 0
+
+func (isa) String() string { return "plain" }
 
 // supported lists the instruction sets that this processor has, best last.
 var supported = []isa{plain}

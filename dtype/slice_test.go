@@ -14,7 +14,7 @@ import (
 func eachISA(t *testing.T, test func(t *testing.T, s isa)) {
 	t.Logf("supported here: %v", supported)
 	for _, s := range supported {
-		t.Run(string(s), func(t *testing.T) { test(t, s) })
+		t.Run(s.String(), func(t *testing.T) { test(t, s) })
 	}
 }
 
@@ -169,7 +169,7 @@ func TestLongerThanNeeded(t *testing.T) {
 func BenchmarkDecode(b *testing.B) {
 	for _, d := range allTypes {
 		for _, s := range supported {
-			b.Run(d.String()+"/"+string(s), func(b *testing.B) {
+			b.Run(d.String()+"/"+s.String(), func(b *testing.B) {
 				dst := make([]float32, 16*128)
 				src := make([]byte, len(dst)*d.Size())
 				encodePlain(d, src, randomNormal(len(dst)))
@@ -185,7 +185,7 @@ func BenchmarkDecode(b *testing.B) {
 func BenchmarkEncode(b *testing.B) {
 	for _, d := range allTypes {
 		for _, s := range supported {
-			b.Run(d.String()+"/"+string(s), func(b *testing.B) {
+			b.Run(d.String()+"/"+s.String(), func(b *testing.B) {
 				src := randomNormal(16 * 128)
 				dst := make([]byte, len(src)*d.Size())
 				b.SetBytes(int64(len(dst)))

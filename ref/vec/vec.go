@@ -84,6 +84,13 @@ func Max(x []float32) float32 {
 	return best.max(x)
 }
 
+// Prefetch asks the processor to fetch p into its caches, and returns without
+// waiting. Paged attention asks for the next block while it works on this one:
+// the processor cannot guess where that is.
+func Prefetch(p []byte) {
+	prefetch(p)
+}
+
 // mustFit returns the number of rows in n numbers, and panics if the shapes of
 // DotsGroup and Accumulate do not fit each other.
 func mustFit(name string, stride, nq, n, g, d int) (rows int) {

@@ -5,13 +5,15 @@ package vec
 import "github.com/klauspost/cpuid/v2"
 
 // isa is an instruction set that the loops are written for.
-type isa string
+type isa uint8
 
 const (
-	plain  isa = "plain"
-	avx2   isa = "AVX2"
-	avx512 isa = "AVX-512"
+	plain isa = iota
+	avx2
+	avx512
 )
+
+func (s isa) String() string { return [...]string{"plain", "AVX2", "AVX-512"}[s] }
 
 // supported lists the instruction sets that this processor has, best last.
 var supported = detect()
@@ -203,4 +205,15 @@ func (s isa) expSub(dst, x []float32, m float32) {
 		}
 	}
 	expSubPlain(dst[whole:], x[whole:], m)
+}
+
+// prefetch touches the n > 0 bytes from p.
+//
+//go:noescape
+func prefetchLines(p *byte, n int)
+
+func prefetch(p []byte) {
+	if len(p) > 0 {
+		prefetchLines(&p[0], len(p))
+	}
 }

@@ -3,9 +3,11 @@
 package vec
 
 // isa is an instruction set that the loops are written for.
-type isa string
+type isa uint8
 
-const plain isa = "plain"
+const plain isa = 0
+
+func (isa) String() string { return "plain" }
 
 // supported lists the instruction sets that this processor has, best last.
 var supported = []isa{plain}
@@ -23,3 +25,5 @@ func (isa) accumulate(acc, e []float32, stride int, v []float32, g, d int) {
 func (isa) max(x []float32) float32 { return maxPlain(x) }
 
 func (isa) expSub(dst, x []float32, m float32) { expSubPlain(dst, x, m) }
+
+func prefetch([]byte) {}

@@ -13,7 +13,7 @@ import (
 func eachISA(t *testing.T, test func(t *testing.T, s isa)) {
 	t.Logf("supported here: %v", supported)
 	for _, s := range supported {
-		t.Run(string(s), func(t *testing.T) { test(t, s) })
+		t.Run(s.String(), func(t *testing.T) { test(t, s) })
 	}
 }
 
