@@ -2,9 +2,13 @@ package ref
 
 import "kvcompress/ref/vec"
 
+// tileRows is how many keys or values are decoded at a time: few enough that
+// they stay in the nearest cache until they are used.
+const tileRows = 32
+
 // attention is the working memory of one head's paged attention.
 type attention struct {
-	tile    []float32 // [Partition, D] keys or values of a partition, as float32
+	tile    []float32 // [tileRows, D] keys or values as float32
 	weights []float32 // [G, context length] e_i
 	partial []float32 // [partitions, G, D] o_p
 	soft    []softmax // [G]
@@ -17,9 +21,11 @@ type attention struct {
 //	s_i = (q·k_i)·(1/√D)    out = Σ_p (Σ_{i in p} e_i·v_i) · f_p
 //
 // The KVs are taken in logical order, gathered block by block.
+//
+// Tiles are announced one ahead, so that memory is read while the last is used.
 func (a *attention) attend(c *Cache, h *Head, q, out []float32, group int) {
 	d := c.shape.HeadSize
-	a.tile = grow(a.tile, Partition*d)
+	a.tile = grow(a.tile, tileRows*d)
 	a.weights = grow(a.weights, group*h.Len)
 	a.partial = grow(a.partial, group*d*((h.Len+Partition-1)/Partition))
 	if len(a.soft) != group {
@@ -32,22 +38,26 @@ func (a *attention) attend(c *Cache, h *Head, q, out []float32, group int) {
 	scale := attentionScale(d)
 	n := h.Len
 	for first := 0; first < n; first += Partition {
-		rows := min(Partition, n-first)
-		weights := a.weights[first:]
-		a.gather(c, h, c.keys, first, rows)
-		vec.DotsGroup(weights, n, q, a.tile[:rows*d], group, d)
+		last := min(first+Partition, n)
+		for i := first; i < last; i += tileRows {
+			a.expect(c, h, c.keys, i+tileRows)
+			rows := a.gather(c, h, c.keys, i, last)
+			vec.DotsGroup(a.weights[i:], n, q, rows, group, d)
+		}
 		for g := range group {
-			scores := weights[g*n:][:rows]
+			scores := a.weights[g*n:][first:last]
 			for i := range scores {
 				scores[i] = float32(scores[i] * scale)
 			}
 			a.soft[g].add(scores)
 		}
-
 		partial := a.partial[first/Partition*group*d:][:group*d]
 		clear(partial)
-		a.gather(c, h, c.values, first, rows)
-		vec.Accumulate(partial, weights, n, a.tile[:rows*d], group, d)
+		for i := first; i < last; i += tileRows {
+			a.expect(c, h, c.values, i+tileRows)
+			rows := a.gather(c, h, c.values, i, last)
+			vec.Accumulate(partial, a.weights[i:], n, rows, group, d)
+		}
 	}
 
 	clear(out)
@@ -61,30 +71,47 @@ func (a *attention) attend(c *Cache, h *Head, q, out []float32, group int) {
 	}
 }
 
-// gather decodes rows KVs of a head into the tile, from logical index first on.
-func (a *attention) gather(c *Cache, h *Head, from []byte, first, rows int) {
+// gather decodes the next KVs of a head into the tile, from logical index first
+// to at most last, and returns them: [rows, D].
+func (a *attention) gather(c *Cache, h *Head, from []byte, first, last int) []float32 {
 	d := c.shape.HeadSize
+	rows := min(tileRows, last-first)
 	for done := 0; done < rows; {
 		logical := first + done
 		n := min(c.blockSize-logical%c.blockSize, rows-done)
 		c.dtype.Decode(a.tile[done*d:][:n*d], c.row(from, c.slot(h, logical), n))
 		done += n
 	}
+	return a.tile[:rows*d]
+}
+
+// expect announces the tile that begins at logical index first.
+func (a *attention) expect(c *Cache, h *Head, from []byte, first int) {
+	for i := first; i < min(first+tileRows, h.Len); {
+		n := min(c.blockSize-i%c.blockSize, h.Len-i)
+		vec.Prefetch(c.row(from, c.slot(h, i), n))
+		i += n
+	}
 }
 
 // record adds to the metric of every KV what the G queries at position t gave
 // it: Σ_g P² (or P), for the KVs at least buffer positions back.
 func (a *attention) record(c *Cache, h *Head, m *Metric, t, group int) {
-	for i := range h.Len {
-		slot := c.slot(h, i)
-		if int(c.Positions[slot]) > t-m.Buffer {
-			continue
+	for b, block := range h.Table {
+		first, slot := b*c.blockSize, int(block)*c.blockSize
+		rows := min(c.blockSize, h.Len-first)
+		positions, metrics := c.Positions[slot:][:rows], c.Metrics[slot:][:rows]
+		for r, position := range positions {
+			if int(position) > t-m.Buffer {
+				continue
+			}
+			var gained float32
+			for g := range group {
+				weight := a.weights[g*h.Len+first+r] * a.soft[g].factor[(first+r)/Partition]
+				gained += m.gain(float32(weight))
+			}
+			metrics[r] += gained
 		}
-		var gained float32
-		for g := range group {
-			gained += m.gain(float32(a.weights[g*h.Len+i] * a.soft[g].factor[i/Partition]))
-		}
-		c.Metrics[slot] += gained
 	}
 }
 

@@ -279,7 +279,7 @@ func (e *Engine) Compress(id SeqID) (Compressed, error) {
 	if s == nil {
 		return Compressed{}, fmt.Errorf("ref: compress: sequence %d is not in the cache", id)
 	}
-	d := Decide(e.Problem(s))
+	d := Decide(e.cfg.Problem(e.cache, s))
 	e.observe(Event{Stage: StageDecide, Seqs: []SeqID{id}, Decision: &d})
 
 	var moves []Move
@@ -293,22 +293,6 @@ func (e *Engine) Compress(id SeqID) (Compressed, error) {
 	}
 	e.observe(Event{Stage: StageMove, Seqs: []SeqID{id}, Moves: moves})
 	return Compressed{d.Asked, d.Evicted, d.KVs(), len(moves)}, nil
-}
-
-// Problem states the eviction decision for a sequence as it is now.
-func (e *Engine) Problem(s *Sequence) *Problem {
-	return &Problem{
-		Seq:       s.ID,
-		Length:    s.Len,
-		KVHeads:   e.cfg.Shape.KVHeads,
-		BlockSize: e.cfg.BlockSize,
-		Heads:     s.Heads,
-		Metrics:   e.cache.Metrics,
-		Positions: e.cache.Positions,
-		Reduction: e.cfg.Metric.Reduction,
-		Options:   &e.cfg.Compression,
-		Quotas:    e.cfg.Quotas(e.cfg.Count(s.Len, s.KVs(), s.Blocks())),
-	}
 }
 
 // Release frees everything that a sequence holds: it has finished, or is

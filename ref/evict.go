@@ -21,6 +21,22 @@ type Problem struct {
 	Quotas    []Quota
 }
 
+// Problem states the eviction decision for a sequence as it is in the cache.
+func (c *Config) Problem(cache *Cache, s *Sequence) *Problem {
+	return &Problem{
+		Seq:       s.ID,
+		Length:    s.Len,
+		KVHeads:   c.Shape.KVHeads,
+		BlockSize: c.BlockSize,
+		Heads:     s.Heads,
+		Metrics:   cache.Metrics,
+		Positions: cache.Positions,
+		Reduction: c.Metric.Reduction,
+		Options:   &c.Compression,
+		Quotas:    c.Quotas(c.Count(s.Len, s.KVs(), s.Blocks())),
+	}
+}
+
 // Decision is what falls.
 type Decision struct {
 	Asked   int // blocks that the quotas asked for
@@ -38,6 +54,14 @@ func (d *Decision) KVs() int {
 		n += len(d.Heads[i].KVs)
 	}
 	return n
+}
+
+// Equal reports whether two decisions are the same.
+func (d *Decision) Equal(other *Decision) bool {
+	return d.Asked == other.Asked && d.Evicted == other.Evicted &&
+		slices.EqualFunc(d.Heads, other.Heads, func(a, b HeadEviction) bool {
+			return a.Blocks == b.Blocks && slices.Equal(a.KVs, b.KVs)
+		})
 }
 
 // HeadEviction is what one head loses.

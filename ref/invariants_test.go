@@ -152,7 +152,7 @@ func (s *scenario) observe(e Event) {
 			}
 		}
 	case StageDecide:
-		p := s.engine.Problem(cache.Sequence(e.Seqs[0]))
+		p := s.cfg.Problem(cache, cache.Sequence(e.Seqs[0]))
 		walked := Walk(p)
 		for i, lost := range e.Decision.Heads {
 			if !slices.Equal(lost.KVs, walked.Heads[i].KVs) {

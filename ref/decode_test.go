@@ -1,0 +1,130 @@
+package ref
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"kvcompress/dtype"
+)
+
+// attentionBench is one layer of Llama-3.1-8B's shape at decode, f16: 8
+// sequences of 4,096 KVs in each of 8 heads, 134 MB of keys and values in
+// shuffled blocks.
+func attentionBench(b *testing.B, group int) (e *Engine, batch []SeqID, q, out []float32, kvBytes int) {
+	cfg := Default()
+	cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 1, 8, group, 128
+	const seqs, n = 8, 4096
+	cfg.Blocks = seqs * cfg.Shape.KVHeads * n / cfg.BlockSize
+	e, err := NewEngine(cfg, nil, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 7))
+	row := make([]float32, 128)
+	for id := range SeqID(seqs) {
+		s, err := e.cache.add(id, n)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range s.Heads {
+			h := &s.Heads[i]
+			rng.Shuffle(len(h.Table), func(i, j int) { h.Table[i], h.Table[j] = h.Table[j], h.Table[i] })
+			for kv := range n {
+				for j := range row {
+					row[j] = float32(rng.Uint32()>>8)/(1<<23) - 1
+				}
+				e.cache.store(e.cache.slot(h, kv), row, row)
+			}
+		}
+		batch = append(batch, id)
+	}
+	q = make([]float32, seqs*cfg.Shape.QueryHeads()*128)
+	for i := range q {
+		q[i] = float32(rng.Uint32()>>8)/(1<<23) - 1
+	}
+	return e, batch, q, make([]float32, len(q)), len(e.cache.keys) + len(e.cache.values)
+}
+
+// BenchmarkDecodeAttention attends and records metrics over f16 KVs at head size
+// 128. MB/s is of KV read; BenchmarkCopy copies as many bytes on as many cores.
+func BenchmarkDecodeAttention(b *testing.B) {
+	for _, group := range []int{1, 4, 8} {
+		b.Run(fmt.Sprintf("G=%d", group), func(b *testing.B) {
+			e, batch, q, out, kvBytes := attentionBench(b, group)
+			b.SetBytes(int64(kvBytes))
+			b.ReportAllocs()
+			e.attendLayer(batch, 0, q, out) // the workers' memory grows once
+			for b.Loop() {
+				e.attendLayer(batch, 0, q, out)
+			}
+		})
+	}
+}
+
+// BenchmarkCopy is a plain copy of as many bytes as BenchmarkDecodeAttention
+// reads.
+func BenchmarkCopy(b *testing.B) {
+	e, _, _, _, kvBytes := attentionBench(b, 1)
+	dst := make([]byte, kvBytes)
+	const pieces = 64
+	piece := kvBytes / 2 / pieces
+	b.SetBytes(int64(kvBytes))
+	for b.Loop() {
+		parallel(2*pieces, func(_, i int) {
+			from := e.cache.keys
+			if i%2 == 1 {
+				from = e.cache.values
+			}
+			copy(dst[i*piece:][:piece], from[i/2*piece:][:piece])
+		})
+	}
+}
+
+// TestAttendPaged checks that the pages are only an arrangement: attention and
+// metrics have the same bits for every block size and order of the blocks.
+func TestAttendPaged(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 8))
+	const d, group, n = 24, 3, 300
+	q, k, v := make([]float32, group*d), make([]float32, n*d), make([]float32, n*d)
+	for _, x := range [][]float32{q, k, v} {
+		for i := range x {
+			x[i] = float32(rng.NormFloat64())
+		}
+	}
+	for _, format := range []dtype.DType{dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2} {
+		var want []float32
+		for _, blockSize := range []int{1, 2, 4, 8, 16, 32} {
+			cfg := Default()
+			cfg.DType, cfg.BlockSize, cfg.Blocks = format, blockSize, 400
+			cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 1, 1, group, d
+			c := NewCache(cfg)
+			s, err := c.add(0, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := &s.Heads[0]
+			rng.Shuffle(len(h.Table), func(i, j int) { h.Table[i], h.Table[j] = h.Table[j], h.Table[i] })
+			for i := range n {
+				slot := c.slot(h, i)
+				c.Positions[slot] = int32(i)
+				c.store(slot, k[i*d:][:d], v[i*d:][:d])
+			}
+			var a attention
+			got := make([]float32, group*d)
+			a.attend(c, h, q, got, group)
+			a.record(c, h, &cfg.Metric, n, group)
+			for i := range n {
+				got = append(got, c.Metrics[c.slot(h, i)])
+			}
+			if want == nil {
+				want = got
+			}
+			for i := range got {
+				if got[i] != want[i] {
+					t.Fatalf("%v, block size %d: value %d is %g, at block size 1 it was %g", format, blockSize, i, got[i], want[i])
+				}
+			}
+		}
+	}
+}
