@@ -66,8 +66,8 @@ func (t *Totals) Shortfall() int { return t.BlocksAsked - t.BlocksFreed }
 
 // Hooks watch a replay; each may be nil.
 type Hooks struct {
-	Event func(ref.Event) // after every stage of the engine
-	Step  func(*Step)     // after every step of the scheduler
+	Event func(ref.Event, *ref.Cache) // after every stage of the engine, with its cache
+	Step  func(*Step)                 // after every step of the scheduler
 }
 
 // Replay serves a trace with tensors on the reference engine. The context ends
@@ -85,7 +85,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 		func(e ref.Event) {
 			heads.add(engine.Cache(), e)
 			if hooks.Event != nil {
-				hooks.Event(e)
+				hooks.Event(e, engine.Cache())
 			}
 		})
 	if err != nil {

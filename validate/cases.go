@@ -187,7 +187,7 @@ func (c *evictionCase) replay() (CaseResult, error) {
 	}
 	p := c.problem()
 	decision := ref.Decide(p)
-	if walked := ref.Walk(p); !sameDecision(&walked, &decision) {
+	if walked := ref.Walk(p); !walked.Equal(&decision) {
 		result.Mismatch = "Decide and Walk disagree with each other"
 		return result, nil
 	}
@@ -230,13 +230,6 @@ func (c *evictionCase) problem() *ref.Problem {
 		p.Positions = append(append(p.Positions, h.Positions...), make([]int32, empty)...)
 	}
 	return p
-}
-
-func sameDecision(a, b *ref.Decision) bool {
-	return a.Asked == b.Asked && a.Evicted == b.Evicted &&
-		slices.EqualFunc(a.Heads, b.Heads, func(x, y ref.HeadEviction) bool {
-			return x.Blocks == y.Blocks && slices.Equal(x.KVs, y.KVs)
-		})
 }
 
 // compare says how a head's decision differs from the recording, or nothing.

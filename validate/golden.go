@@ -1,0 +1,212 @@
+package validate
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/trace"
+)
+
+// GoldenFormat is the version of the golden format.
+const GoldenFormat = 1
+
+// Golden is the recorded result of a replay: for every step and stage a digest
+// of each part of the state, and the few numbers that a person would check.
+type Golden struct {
+	Format  int          `json:"format"`
+	Trace   string       `json:"trace"`
+	Options sim.Options  `json:"options"`
+	Totals  sim.Totals   `json:"totals"`
+	Steps   []GoldenStep `json:"steps"`
+}
+
+// GoldenStep is one iteration of the scheduler.
+type GoldenStep struct {
+	Step    int           `json:"step"`
+	Kind    sim.Kind      `json:"kind"`
+	Batch   []ref.SeqID   `json:"batch"`
+	Running int           `json:"running"`
+	Waiting int           `json:"waiting"`
+	Usage   ref.Usage     `json:"usage"`
+	Stages  []GoldenStage `json:"stages"`
+}
+
+// GoldenStage is one stage of the engine within a step.
+type GoldenStage struct {
+	Stage  ref.Stage   `json:"stage"`
+	Seqs   []ref.SeqID `json:"seqs"`
+	KVs    int         `json:"kvs"`              // that the sequences hold after it; for decide, that fall
+	Blocks int         `json:"blocks"`           // likewise
+	Moves  int         `json:"moves,omitempty"`  // of a move
+	Asked  int         `json:"asked,omitempty"`  // blocks, of a decide
+	Digest []Digest    `json:"digest,omitempty"` // of each part, in the order in which parts depend on each other
+}
+
+// Digest is the beginning of a SHA-256 over one part of a stage's result, as
+// little-endian numbers.
+type Digest struct {
+	Part string `json:"part"`
+	Sum  string `json:"sum"`
+}
+
+// Record replays a trace and returns its golden result.
+func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options) (*Golden, error) {
+	g := &Golden{Format: GoldenFormat, Trace: name}
+	var stages []GoldenStage
+	var d digester
+	report, err := sim.Replay(ctx, t, opt, sim.Hooks{
+		Event: func(e ref.Event, cache *ref.Cache) { stages = append(stages, d.stage(cache, e)) },
+		Step: func(s *sim.Step) {
+			g.Steps = append(g.Steps, GoldenStep{s.Index, s.Kind, s.Batch, s.Running, s.Waiting, s.Usage, stages})
+			stages = nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.Options, g.Totals = report.Options, report.Totals
+	return g, nil
+}
+
+// Write writes the golden result as JSON, a line a step, so that a version
+// control's diff shows which steps changed.
+func (g *Golden) Write(w io.Writer) error {
+	out := bufio.NewWriter(w)
+	head := *g
+	head.Steps = []GoldenStep{}
+	text, err := json.Marshal(head)
+	if err != nil {
+		return err
+	}
+	text, ok := bytes.CutSuffix(text, []byte("]}"))
+	if !ok {
+		return errors.New("golden: steps are not the last field")
+	}
+	out.Write(text)
+	for i, s := range g.Steps {
+		line, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		out.WriteByte('\n')
+		out.Write(line)
+	}
+	out.WriteString("\n]}\n")
+	return out.Flush()
+}
+
+// maxGoldenBytes bounds a golden file.
+const maxGoldenBytes = 1 << 30
+
+// ReadGolden reads what Write has written.
+func ReadGolden(r io.Reader) (*Golden, error) {
+	dec := json.NewDecoder(io.LimitReader(r, maxGoldenBytes))
+	dec.DisallowUnknownFields()
+	g := new(Golden)
+	if err := dec.Decode(g); err != nil {
+		return nil, fmt.Errorf("golden: %w", err)
+	}
+	if g.Format != GoldenFormat {
+		return nil, fmt.Errorf("golden: format %d, this program knows %d: run `kvc golden update`", g.Format, GoldenFormat)
+	}
+	return g, nil
+}
+
+// Difference is the first place at which two golden results differ.
+type Difference struct {
+	Step  int       `json:"step"` // −1: the options or totals
+	Stage ref.Stage `json:"stage,omitempty"`
+	What  string    `json:"what"`
+	Want  string    `json:"want"`
+	Got   string    `json:"got"`
+}
+
+// String says it in a line.
+func (d *Difference) String() string {
+	where := fmt.Sprintf("step %d", d.Step)
+	if d.Step < 0 {
+		where = "the whole"
+	}
+	if d.Stage != "" {
+		where += fmt.Sprintf(", stage %s", d.Stage)
+	}
+	return fmt.Sprintf("%s: %s: golden %s, now %s", where, d.What, d.Want, d.Got)
+}
+
+// Compare returns the first difference of got from the golden result, nil if
+// there is none.
+func (g *Golden) Compare(got *Golden) *Difference {
+	if d := differ(-1, "", "options", g.Options, got.Options); d != nil {
+		return d
+	}
+	for i := range max(len(g.Steps), len(got.Steps)) {
+		if i >= len(g.Steps) || i >= len(got.Steps) {
+			return &Difference{i, "", "number of steps", fmt.Sprint(len(g.Steps)), fmt.Sprint(len(got.Steps))}
+		}
+		if d := g.Steps[i].compare(&got.Steps[i]); d != nil {
+			return d
+		}
+	}
+	return differ(-1, "", "totals", g.Totals, got.Totals)
+}
+
+func (s *GoldenStep) compare(got *GoldenStep) *Difference {
+	for i := range max(len(s.Stages), len(got.Stages)) {
+		if i >= len(s.Stages) || i >= len(got.Stages) {
+			return &Difference{s.Step, "", "stages", stageNames(s.Stages), stageNames(got.Stages)}
+		}
+		a, b := s.Stages[i], got.Stages[i]
+		for j := range min(len(a.Digest), len(b.Digest)) {
+			if a.Digest[j] != b.Digest[j] {
+				return &Difference{s.Step, a.Stage, fmt.Sprintf("%s of sequences %v", a.Digest[j].Part, a.Seqs),
+					fmt.Sprintf("%s (%s)", a.Digest[j].Sum, a.numbers()), fmt.Sprintf("%s (%s)", b.Digest[j].Sum, b.numbers())}
+			}
+		}
+		if d := differ(s.Step, a.Stage, "result", a, b); d != nil {
+			return d
+		}
+	}
+	want, now := *s, *got
+	want.Stages, now.Stages = nil, nil
+	return differ(s.Step, "", "outcome", want, now)
+}
+
+func (s *GoldenStage) numbers() string {
+	return fmt.Sprintf("%d KVs, %d blocks", s.KVs, s.Blocks)
+}
+
+func stageNames(stages []GoldenStage) string {
+	var names []ref.Stage
+	for _, s := range stages {
+		names = append(names, s.Stage)
+	}
+	return fmt.Sprint(names)
+}
+
+// differ compares two values as their JSON, in which nil and empty are one.
+func differ(step int, stage ref.Stage, what string, want, got any) *Difference {
+	if reflect.DeepEqual(want, got) {
+		return nil
+	}
+	a, errA := json.Marshal(want)
+	b, errB := json.Marshal(got)
+	if err := errors.Join(errA, errB); err != nil {
+		return &Difference{step, stage, what, "", err.Error()}
+	}
+	if slices.Equal(a, b) {
+		return nil
+	}
+	return &Difference{step, stage, what, string(a), string(b)}
+}
