@@ -1,0 +1,146 @@
+// Package llama runs language models of the Llama family on the CPU, in plain
+// Go, and gives away the queries, keys and values of every token: what a KV
+// cache would hold, and what would ask it.
+//
+// A model comes from a llama2.c checkpoint (one .bin file) or from a Hugging
+// Face folder (config.json and safetensors). Weights stay in memory in the
+// number format of their file, so a model needs about as much memory as its
+// file; the arithmetic is binary32.
+//
+// On one platform a model's numbers are always the same: they depend neither on
+// the number of processors nor on how many tokens are fed at once. Between
+// platforms the last bits may differ, since exp and the sines come from the
+// standard library.
+package llama
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"kvcompress/trace"
+)
+
+// Config describes a model.
+type Config struct {
+	Dim          int // elements of the hidden state
+	HiddenDim    int // elements of the feed-forward layer
+	Layers       int
+	QueryHeads   int
+	KVHeads      int // QueryHeads is a multiple of it
+	HeadSize     int // elements of one head's query, key or value; even
+	Vocab        int
+	MaxPositions int     // tokens that one sequence may have
+	NormEps      float32 // ε of the root mean square norms
+
+	Rope Rope
+
+	BOS int   // the token that begins a text, or −1
+	EOS []int // the tokens that end one
+
+	// Format says where the model came from: "llama2.c" or the name of the
+	// Hugging Face architecture.
+	Format string
+}
+
+// Shape returns the attention shape of the model.
+func (c Config) Shape() trace.Shape {
+	return trace.Shape{
+		Layers:   c.Layers,
+		KVHeads:  c.KVHeads,
+		Group:    c.QueryHeads / c.KVHeads,
+		HeadSize: c.HeadSize,
+	}
+}
+
+// The largest values of a Config's fields. They are far beyond any model, and
+// small enough that no product of the fields that occurs here overflows an int64.
+const (
+	maxDim       = 1 << 20
+	maxHiddenDim = 1 << 22
+	maxLayers    = 1 << 12
+	maxHeads     = 1 << 14
+	maxHeadSize  = 1 << 12
+	maxVocab     = 1 << 22
+	maxPositions = 1 << 26
+)
+
+// validate checks everything that does not need the weights. name gives the
+// field's name as the file spells it.
+func (c Config) validate(name func(field string) string) error {
+	for _, f := range []struct {
+		field string
+		value int
+		max   int
+	}{
+		{"Dim", c.Dim, maxDim},
+		{"HiddenDim", c.HiddenDim, maxHiddenDim},
+		{"Layers", c.Layers, maxLayers},
+		{"QueryHeads", c.QueryHeads, maxHeads},
+		{"KVHeads", c.KVHeads, maxHeads},
+		{"HeadSize", c.HeadSize, maxHeadSize},
+		{"Vocab", c.Vocab, maxVocab},
+		{"MaxPositions", c.MaxPositions, maxPositions},
+	} {
+		if f.value < 1 || f.value > f.max {
+			return fmt.Errorf("%s: %d is not between 1 and %d", name(f.field), f.value, f.max)
+		}
+	}
+	if c.QueryHeads%c.KVHeads != 0 {
+		return fmt.Errorf("%s: %d is not a multiple of %s, which is %d",
+			name("QueryHeads"), c.QueryHeads, name("KVHeads"), c.KVHeads)
+	}
+	if c.HeadSize%2 != 0 {
+		return fmt.Errorf("%s: %d is odd, but rotary embeddings turn pairs", name("HeadSize"), c.HeadSize)
+	}
+	if !(c.NormEps >= 0 && c.NormEps < 1) {
+		return fmt.Errorf("%s: %g is not between 0 and 1", name("NormEps"), c.NormEps)
+	}
+	return nil
+}
+
+// Model is a model with its weights. It does not change after Load and may be
+// used by several sessions at once.
+type Model struct {
+	cfg     Config
+	embed   matrix // [Vocab, Dim]
+	layers  []layer
+	norm    []float32 // [Dim]
+	head    matrix    // [Vocab, Dim]; the same as embed in most small models
+	invFreq []float32 // [HeadSize/2]
+}
+
+// layer holds the weights of one layer. Matrices are [outputs, inputs].
+type layer struct {
+	attnNorm, ffnNorm []float32
+
+	wq, wk, wv, wo matrix
+	bq, bk, bv, bo []float32 // nil where the model has none
+
+	gate, up, down matrix // w1, w3 and w2 in llama2.c
+}
+
+// Config returns the model's description.
+func (m *Model) Config() Config { return m.cfg }
+
+// Load reads a model: a llama2.c checkpoint if path is a file, a Hugging Face
+// folder if it is a folder.
+func Load(path string) (*Model, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("llama: %w", err)
+	}
+	if info.IsDir() {
+		m, err := loadFolder(path)
+		if err != nil {
+			return nil, fmt.Errorf("llama: %w", err)
+		}
+		return m, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("llama: %w", err)
+	}
+	m, err := ReadCheckpoint(f, info.Size(), info.Name())
+	return m, errors.Join(err, f.Close())
+}

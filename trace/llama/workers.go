@@ -1,0 +1,49 @@
+package llama
+
+import (
+	"runtime"
+	"sync"
+)
+
+// workers shares the rows of a loop among processors, and keeps a scratch buffer
+// for each.
+type workers struct {
+	buffers [][]float32
+}
+
+func newWorkers() *workers {
+	return &workers{buffers: make([][]float32, runtime.GOMAXPROCS(0))}
+}
+
+// inlineWork is the work, in multiplications, below which starting goroutines
+// takes longer than it saves.
+const inlineWork = 1 << 16
+
+// each calls f(worker, i) for each i < n. Calls for one worker are sequential.
+// cost is the work of one call, in multiplications.
+func (w *workers) each(n, cost int, f func(worker, i int)) {
+	count := min(len(w.buffers), n*cost/inlineWork+1, n)
+	if count <= 1 {
+		for i := range n {
+			f(0, i)
+		}
+		return
+	}
+	var group sync.WaitGroup
+	for worker := range count {
+		group.Go(func() {
+			for i := worker * n / count; i < (worker+1)*n/count; i++ {
+				f(worker, i)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// scratch returns n numbers that the worker may use until its next call.
+func (w *workers) scratch(worker, n int) []float32 {
+	if cap(w.buffers[worker]) < n {
+		w.buffers[worker] = make([]float32, n, n+n/2)
+	}
+	return w.buffers[worker][:n]
+}
