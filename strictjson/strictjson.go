@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"strings"
 )
 
 // MaxDepth is how deeply objects and arrays may nest in what Unmarshal reads.
@@ -37,7 +39,35 @@ func Unmarshal(data []byte, v any) error {
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	return dec.Decode(v)
+	return plain(dec.Decode(v))
+}
+
+// plain puts an error of encoding/json into words that do not speak of Go.
+func plain(err error) error {
+	var t *json.UnmarshalTypeError
+	if errors.As(err, &t) {
+		want := "another type"
+		switch t.Type.Kind() {
+		case reflect.String:
+			want = "a string"
+		case reflect.Bool:
+			want = "true or false"
+		case reflect.Slice, reflect.Array:
+			want = "an array"
+		case reflect.Struct, reflect.Map:
+			want = "an object"
+		case reflect.Float32, reflect.Float64:
+			want = "a number"
+		case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+			reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+			want = "an integer that fits " + t.Type.String()
+		}
+		return fmt.Errorf("%s: want %s, got %s", t.Field, want, t.Value)
+	}
+	if err != nil && strings.HasPrefix(err.Error(), "json: ") {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return err
 }
 
 func syntax(data []byte) error {

@@ -64,7 +64,7 @@ func TestUnmarshal(t *testing.T) {
 		{in: `{"A":[{"B":1},{"B":2}]}`},
 		{in: `{"A":[{"B":1,"B":2}]}`, err: `"B" occurs twice`},
 		{in: `{"A":[],"C":1}`, err: `unknown field "C"`},
-		{in: `{"A":[{"B":"x"}]}`, err: "cannot unmarshal string"},
+		{in: `{"A":[{"B":"x"}]}`, err: "A.B: want an integer that fits int, got string"},
 		{in: `{"A":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, err: "nested deeper"},
 		{in: `{"A":[]} {}`, err: "invalid character"},
 	} {

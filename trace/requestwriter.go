@@ -112,8 +112,7 @@ func (rw *RequestWriter) append(t Tensor, values []float32) error {
 	format.Encode(raw, values)
 	format.Decode(back, raw) // f16 may have overflowed
 	if i, bad := findBad(back); bad {
-		row := s.row(t)
-		return &tensorError{t, &Violation{Token: rw.tokens, Layer: i / row, Head: i % row / s.HeadSize, Element: i % s.HeadSize, Value: back[i]}}
+		return &tensorError{t, s.violation(t, int64(rw.tokens)*int64(n)+int64(i), back[i])}
 	}
 	_, err := rw.parts[t].Write(raw)
 	return err

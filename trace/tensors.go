@@ -239,8 +239,8 @@ func (s *stored) Read(dst []float32, t Tensor, layer, from, n int) error {
 		s.format.Decode(dst[i*elements:(i+1)*elements], raw)
 	}
 	if i, bad := findBad(dst[:n*elements]); bad {
-		v := Violation{Token: from + i/elements, Layer: layer, Head: i % elements / s.shape.HeadSize, Element: i % s.shape.HeadSize, Value: dst[i]}
-		return s.fail(&tensorError{t, &v})
+		at := int64(from+i/elements)*int64(s.shape.Layers*elements) + int64(layer*elements+i%elements)
+		return s.fail(&tensorError{t, s.shape.violation(t, at, dst[i])})
 	}
 	return nil
 }
@@ -292,6 +292,18 @@ func (v *Violation) Error() string {
 		what = "-Inf"
 	}
 	return fmt.Sprintf("%s at token %d, layer %d, head %d, element %d", what, v.Token, v.Layer, v.Head, v.Element)
+}
+
+// violation says where the element i of t is.
+func (s Shape) violation(t Tensor, i int64, value float32) *Violation {
+	row := int64(s.row(t))
+	return &Violation{
+		Token:   int(i / row / int64(s.Layers)),
+		Layer:   int(i / row % int64(s.Layers)),
+		Head:    int(i % row / int64(s.HeadSize)),
+		Element: int(i % int64(s.HeadSize)),
+		Value:   value,
+	}
 }
 
 // findBad returns the index of the first value that is NaN, infinite or beyond

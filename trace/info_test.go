@@ -1,0 +1,79 @@
+package trace
+
+import (
+	"encoding/json"
+	"math"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kvcompress/dtype"
+)
+
+func TestInfo(t *testing.T) {
+	meta := Meta{
+		FormatVersion: 1, Name: "n", Model: "m", Shape: Shape{2, 3, 2, 16}, DType: dtype.BF16,
+		Source: Source{Kind: Synthetic, Description: "d"},
+		Synth:  &Recipe{Layers: [][]Head{{{Sink: true}, {Local: 8}}}},
+	}
+	tr, err := New(meta, []Request{
+		{ID: "a", ArrivalNS: 1e9, PromptTokens: 10, OutputTokens: 1},
+		{ID: "b", ArrivalNS: 2e9, PromptTokens: 20, OutputTokens: 3, Session: "s"},
+		{ID: "c", ArrivalNS: 5e9, PromptTokens: 60, OutputTokens: 2, Session: "s"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tr.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Info{
+		Name: "n", Model: "m", Shape: meta.Shape, DType: "bf16", Source: meta.Source,
+		Heads:    []HeadCount{{Head{Sink: true}, 4}, {Head{Local: 8}, 2}},
+		Requests: 3, WithTensors: 3, Sessions: 1,
+		Prompt: Distribution{10, 20, 30, 60, 60, 60},
+		Output: Distribution{1, 2, 2, 3, 3, 3},
+		Tokens: 96,
+		Arrivals: ArrivalInfo{
+			FirstNS: 1e9, LastNS: 5e9, Rate: 0.5,
+			Gaps:  Distribution{1e9, 1e9, 2e9, 3e9, 3e9, 3e9},
+			GapCV: 0.5,
+		},
+		KVBytesPerToken: 2 * 2 * 48 * 2, KVBytes: 384 * (10 + 22 + 61), KVBytesLargestRequest: 384 * 61,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	text, err := json.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const keys = `{"name":"n","model":"m","shape":{"layers":2,"kv_heads":3,"group":2,"head_size":16},"dtype":"bf16",` +
+		`"source":{"kind":"synthetic","description":"d"},"heads":[{"kind":"sink","heads":4},{"kind":"local:8","heads":2}],` +
+		`"requests":3,"with_tensors":3,"sessions":1,` +
+		`"prompt_tokens":{"min":10,"p50":20,"mean":30,"p90":60,"p99":60,"max":60},` +
+		`"output_tokens":{"min":1,"p50":2,"mean":2,"p90":3,"p99":3,"max":3},"tokens":96,` +
+		`"arrivals":{"first_ns":1000000000,"last_ns":5000000000,"per_second":0.5,` +
+		`"gaps_ns":{"min":1000000000,"p50":1000000000,"mean":2000000000,"p90":3000000000,"p99":3000000000,"max":3000000000},"gap_cv":0.5},` +
+		`"files":0,"disk_bytes":0,"kv_bytes_per_token":384,"kv_bytes":35712,"kv_bytes_largest_request":23424}`
+	if diff := cmp.Diff(keys, string(text)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDistribution(t *testing.T) {
+	var sample []int64
+	for i := range int64(1000) {
+		sample = append(sample, (i*7)%1000+1) // 1 to 1000, not in order
+	}
+	if diff := cmp.Diff(Distribution{1, 500, 500.5, 900, 990, 1000}, distribution(sample)); diff != "" {
+		t.Error(diff)
+	}
+	if d := distribution([]int64{math.MaxInt64, math.MaxInt64}); d.P50 != math.MaxInt64 || d.Mean != math.MaxInt64 {
+		t.Error(d)
+	}
+	if d := distribution(nil); d != (Distribution{}) {
+		t.Error(d)
+	}
+}
