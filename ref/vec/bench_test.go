@@ -24,7 +24,7 @@ func BenchmarkDots(b *testing.B) {
 				dst := make([]float32, g*benchRows)
 				b.SetBytes(benchRows * benchD * 2)
 				for b.Loop() {
-					s.dots(dst, benchRows, q, k, g, benchD)
+					s.dots(dst, benchRows, q, k, benchRows, g, benchD)
 				}
 			})
 		}
@@ -39,7 +39,7 @@ func BenchmarkAccumulate(b *testing.B) {
 				e := make([]float32, g*benchRows)
 				b.SetBytes(benchRows * benchD * 2)
 				for b.Loop() {
-					s.accumulate(acc, e, benchRows, v, g, benchD)
+					s.accumulate(acc, e, benchRows, v, benchRows, g, benchD)
 				}
 			})
 		}
@@ -102,7 +102,7 @@ func BenchmarkDecodeAttention(b *testing.B) {
 		for i, physical := range blocks[:len(blocks)/2] {
 			dtype.F16.Decode(tile, cache[physical*blockSize:])
 			Prefetch(cache[blocks[i+1]*blockSize:][:blockSize])
-			s.dots(scores[i*block:(g-1)*context+(i+1)*block], context, q, tile, g, d)
+			s.dots(scores[i*block:(g-1)*context+(i+1)*block], context, q, tile, block, g, d)
 		}
 		for j := range g {
 			row := scores[j*context : (j+1)*context]
@@ -112,7 +112,7 @@ func BenchmarkDecodeAttention(b *testing.B) {
 		for i, physical := range blocks[len(blocks)/2:] {
 			dtype.F16.Decode(tile, cache[physical*blockSize:])
 			Prefetch(cache[blocks[min(len(blocks)/2+i+1, len(blocks)-1)]*blockSize:][:blockSize])
-			s.accumulate(acc, scores[i*block:(g-1)*context+(i+1)*block], context, tile, g, d)
+			s.accumulate(acc, scores[i*block:(g-1)*context+(i+1)*block], context, tile, block, g, d)
 		}
 	}
 	perHead := len(table) / heads

@@ -53,7 +53,7 @@ func DotsGroup(dst []float32, stride int, q, k []float32, g, d int) {
 		return
 	}
 	dst = dst[:(g-1)*stride+rows]
-	best.dots(dst, stride, q, k, g, d)
+	best.dots(dst, stride, q, k, rows, g, d)
 }
 
 // Accumulate adds the rows of v, weighted, to acc:
@@ -76,7 +76,7 @@ func Accumulate(acc, e []float32, stride int, v []float32, g, d int) {
 		return
 	}
 	e = e[:(g-1)*stride+rows]
-	best.accumulate(acc, e, stride, v, g, d)
+	best.accumulate(acc, e, stride, v, rows, g, d)
 }
 
 // Max returns the largest of x, which must not be empty. A zero it gives as +0.
@@ -104,9 +104,9 @@ func mustFit(name string, stride, nq, n, g, d int) (rows int) {
 	return rows
 }
 
-func dotsPlain(dst []float32, stride int, q, k []float32, g, d int) {
+func dotsPlain(dst []float32, stride int, q, k []float32, rows, g, d int) {
 	for j := range g {
-		for r := range len(k) / d {
+		for r := range rows {
 			dst[j*stride+r] = dot(q[j*d:(j+1)*d], k[r*d:(r+1)*d])
 		}
 	}
@@ -131,8 +131,8 @@ func butterfly(lanes *[Lanes]float32) float32 {
 	return lanes[0]
 }
 
-func accumulatePlain(acc, e []float32, stride int, v []float32, g, d int) {
-	for r := range len(v) / d {
+func accumulatePlain(acc, e []float32, stride int, v []float32, rows, g, d int) {
+	for r := range rows {
 		row := v[r*d : (r+1)*d]
 		for j := range g {
 			weight := e[j*stride+r]

@@ -31,14 +31,9 @@ func detect() []isa {
 	return sets
 }
 
-// A tile is the rows that are gone through for all queries before the next: as
-// many as stay in the L1 cache meanwhile.
-const (
-	tileBytes    = 16 << 10
-	float32Bytes = 4
-)
-
-func tileRows(d int) int { return tileBytes / float32Bytes / d }
+// tileRows is how many rows are gone through for all queries before the next:
+// few enough to stay in the L1 cache meanwhile.
+const tileRows = 32
 
 // dotQuads is the work of one call of the assembly: n times, the dot products
 // of one vector, shared, with four others.
@@ -75,24 +70,23 @@ func (w *dotQuads) do(s isa) {
 	}
 }
 
-func (s isa) dots(dst []float32, stride int, q, k []float32, g, d int) {
-	if s == plain {
-		dotsPlain(dst, stride, q, k, g, d)
+func (s isa) dots(dst []float32, stride int, q, k []float32, rows, g, d int) {
+	switch {
+	case s == plain:
+		dotsPlain(dst, stride, q, k, rows, g, d)
+		return
+	case g == 1:
+		s.dotsOfOne(dst, q, k, rows, d)
 		return
 	}
-	for rows, first := len(k)/d, 0; first < rows; first += tileRows(d) {
-		n := min(tileRows(d), rows-first)
-		tile, scores := k[first*d:(first+n)*d], dst[first:]
-		if g == 1 {
-			s.dotsOfOne(scores, q, tile, n, d)
-			continue
-		}
+	for first := 0; first < rows; first += tileRows {
+		n := min(tileRows, rows-first)
 		for j := 0; j < g; j += 4 {
-			w := dotQuads{shared: &tile[0], sharedStep: d, outStep: 1, n: n, d: d}
+			w := dotQuads{shared: &k[first*d], sharedStep: d, outStep: 1, n: n, d: d}
 			for i := range 4 {
 				query := min(j+i, g-1)
 				w.other[i] = &q[query*d]
-				w.out[i] = &scores[query*stride]
+				w.out[i] = &dst[query*stride+first]
 			}
 			w.do(s)
 		}
@@ -138,13 +132,21 @@ func weighQuadsAVX2(w *weighQuads)
 //go:noescape
 func weighQuadsAVX512(w *weighQuads)
 
-func (s isa) accumulate(acc, e []float32, stride int, v []float32, g, d int) {
+func (w *weighQuads) do(s isa) {
+	if s == avx512 {
+		weighQuadsAVX512(w)
+	} else {
+		weighQuadsAVX2(w)
+	}
+}
+
+func (s isa) accumulate(acc, e []float32, stride int, v []float32, rows, g, d int) {
 	if s == plain {
-		accumulatePlain(acc, e, stride, v, g, d)
+		accumulatePlain(acc, e, stride, v, rows, g, d)
 		return
 	}
-	for rows, first := len(v)/d, 0; first < rows; first += tileRows(d) {
-		n := min(tileRows(d), rows-first)
+	for first := 0; first < rows; first += tileRows {
+		n := min(tileRows, rows-first)
 		for j := 0; j < g; j += 4 {
 			w := weighQuads{v: &v[first*d], n: n, d: d}
 			for i := range 4 {
@@ -152,11 +154,7 @@ func (s isa) accumulate(acc, e []float32, stride int, v []float32, g, d int) {
 				w.acc[i] = &acc[query*d]
 				w.e[i] = &e[query*stride+first]
 			}
-			if s == avx512 {
-				weighQuadsAVX512(&w)
-			} else {
-				weighQuadsAVX2(&w)
-			}
+			w.do(s)
 		}
 	}
 }

@@ -14,12 +14,12 @@ var supported = []isa{plain}
 
 const best = plain
 
-func (isa) dots(dst []float32, stride int, q, k []float32, g, d int) {
-	dotsPlain(dst, stride, q, k, g, d)
+func (isa) dots(dst []float32, stride int, q, k []float32, rows, g, d int) {
+	dotsPlain(dst, stride, q, k, rows, g, d)
 }
 
-func (isa) accumulate(acc, e []float32, stride int, v []float32, g, d int) {
-	accumulatePlain(acc, e, stride, v, g, d)
+func (isa) accumulate(acc, e []float32, stride int, v []float32, rows, g, d int) {
+	accumulatePlain(acc, e, stride, v, rows, g, d)
 }
 
 func (isa) max(x []float32) float32 { return maxPlain(x) }
