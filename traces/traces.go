@@ -20,7 +20,7 @@ import (
 	"kvcompress/trace"
 )
 
-//go:embed */*.json */*.jsonl
+//go:embed */*.json */*.jsonl */*.safetensors
 var bundled embed.FS
 
 // Default is the bundled trace that is taken where none is named.

@@ -14,10 +14,16 @@ import (
 	"kvcompress/ref"
 )
 
+// The kinds of recorded case.
+const (
+	KindEviction = "eviction"
+	KindMetrics  = "prefill_metrics"
+)
+
 // CaseResult is what became of one case of a file of recorded decisions.
 type CaseResult struct {
 	Case     int     `json:"case"`
-	Kind     string  `json:"kind"`   // eviction or prefill_metrics
+	Kind     string  `json:"kind"`   // KindEviction or KindMetrics
 	Detail   string  `json:"detail"` // what the case is
 	Values   int     `json:"values_compared"`
 	Blocks   int     `json:"blocks,omitempty"` // evicted
@@ -181,7 +187,7 @@ func (c *evictionCase) replay() (CaseResult, error) {
 		return CaseResult{}, err
 	}
 	result := CaseResult{
-		Kind: "eviction",
+		Kind: KindEviction,
 		Detail: fmt.Sprintf("%d×%d heads, block size %d, length %d, window %d, sinks %d, %s, %d blocks",
 			c.Layers, c.KVHeads, c.BlockSize, c.SequenceLength, c.ProtectedWindow, c.AttentionSinks, c.MetricReduction, c.BlocksToEvict),
 	}
@@ -307,7 +313,7 @@ func (c *metricsCase) replay() (CaseResult, error) {
 	}
 	m := c.metric()
 	result := CaseResult{
-		Kind: "prefill_metrics",
+		Kind: KindMetrics,
 		Detail: fmt.Sprintf("%d KV heads × %d queries × %d, %d tokens, window %d, buffer %d, %s, max-pool %d",
 			c.KVHeads, c.Group, c.HeadDim, c.Tokens, c.Window, c.Buffer, c.Norm, c.MaxPool),
 		Values: len(c.Metrics),

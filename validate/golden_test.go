@@ -1,0 +1,190 @@
+package validate
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"kvcompress/dtype"
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/trace"
+	"kvcompress/traces"
+)
+
+// TestGolden holds every bundled trace against its golden result.
+func TestGolden(t *testing.T) {
+	for _, name := range traces.Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := open(t, name)
+			f, err := b.FS.Open(traces.GoldenFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			want, err := ReadGolden(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := record(t, b)
+			if d := want.Compare(got); d != nil {
+				t.Errorf("%v\nif that is meant: go run ./cmd/kvc golden update", d)
+			}
+		})
+	}
+}
+
+func open(t *testing.T, name string) *traces.Bundle {
+	t.Helper()
+	b, err := traces.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func record(t *testing.T, b *traces.Bundle) *Golden {
+	t.Helper()
+	g, err := Record(context.Background(), b.Name, b.Trace, b.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestGoldenNotices changes what a replay does and checks where the golden
+// result says that it went another way.
+func TestGoldenNotices(t *testing.T) {
+	b := open(t, "block-size-1")
+	want := record(t, b)
+
+	again := record(t, b)
+	if d := want.Compare(again); d != nil {
+		t.Errorf("a second replay differs: %v", d)
+	}
+	again.Steps = again.Steps[:len(again.Steps)-1]
+	if d := want.Compare(again); d == nil || d.What != "number of steps" {
+		t.Errorf("a missing step: %v", d)
+	}
+	other := *b
+	other.Options.Metric.Norm = ref.L1
+	if d := want.Compare(record(t, &other)); d == nil || d.What != "options" {
+		t.Errorf("another norm: %v", d)
+	}
+	// The same options, but other arithmetic: what another norm does, under the
+	// golden result's name.
+	changed := record(t, &other)
+	changed.Options = want.Options
+	if d := want.Compare(changed); d == nil || d.Step != 0 || d.Stage != ref.StagePrefill || !strings.HasPrefix(d.What, "metrics") {
+		t.Errorf("other metrics: %v", d)
+	}
+}
+
+func TestGoldenRoundTrip(t *testing.T) {
+	g := record(t, open(t, "random-fp8"))
+	var text bytes.Buffer
+	if err := g.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	if lines := bytes.Count(text.Bytes(), []byte("\n")); lines != len(g.Steps)+2 {
+		t.Errorf("%d lines for %d steps", lines, len(g.Steps))
+	}
+	back, err := ReadGolden(&text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := g.Compare(back); d != nil {
+		t.Error(d)
+	}
+}
+
+func FuzzReadGolden(f *testing.F) {
+	f.Add([]byte(`{"format":1,"steps":[{"step":0,"stages":[{"stage":"decide","digest":[{"part":"evicted","sum":"00"}]}]}]}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		g, err := ReadGolden(bytes.NewReader(in))
+		if err != nil {
+			return
+		}
+		g.Compare(&Golden{})
+		if err := g.Write(new(bytes.Buffer)); err != nil {
+			t.Skip(err) // what JSON cannot hold
+		}
+	})
+}
+
+// TestBundledCoverOptions checks that every option is used by some bundled
+// trace.
+func TestBundledCoverOptions(t *testing.T) {
+	have := map[string]bool{}
+	for _, name := range traces.Names() {
+		b := open(t, name)
+		o := b.Options
+		c := o.Compression
+		for option, used := range map[string]bool{
+			"L1": o.Metric.Norm == ref.L1, "L2": o.Metric.Norm == ref.L2,
+			"sum": o.Metric.Reduction == ref.Sum, "avg": o.Metric.Reduction == ref.Avg,
+			"max-pool 7": o.Metric.MaxPool == 7, "no max-pool": o.Metric.MaxPool == 0,
+			"buffer": o.Metric.Buffer > 0, "window beyond the prompt": o.Metric.Window > b.Trace.Requests()[0].PromptTokens,
+			"sinks": c.Sinks > 0, "protected window": c.ProtectedWindow > 0,
+			"head bias":   c.HeadBias != nil && len(c.HeadBias.Bins) > 1 && c.BiasWeight != 0,
+			"even layers": c.EvenLayers, "control layers": len(c.ControlLayers) > 0, "uniform": c.Uniform, "random": c.Random,
+			"once": c.Once, "continual": !c.Once && c.Interval == 1, "interval": c.Interval > 1,
+			"new-token limit": c.NewTokenLimit > 0, "limit of KVs in one compression": c.MaxKVPerCompression > 0,
+			"by rate": c.Rate > 0, "by tokens": c.MaxCacheTokens > 0,
+			"recorded": b.Trace.Meta.Source.Kind == trace.Recorded, "synthetic": b.Trace.Meta.Synth != nil,
+			"no groups":      b.Trace.Meta.Shape.Group == 1,
+			o.DType.String(): true,
+		} {
+			have[option] = have[option] || used
+		}
+	}
+	for _, d := range []dtype.DType{dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2} {
+		if !have[d.String()] {
+			t.Errorf("no bundled trace has a %v cache", d)
+		}
+	}
+	var missing []string
+	for option, used := range have {
+		if !used {
+			missing = append(missing, option)
+		}
+	}
+	slices.Sort(missing)
+	if len(missing) > 0 {
+		t.Errorf("no bundled trace covers: %s", strings.Join(missing, ", "))
+	}
+}
+
+// TestTraces makes every decision of the bundled traces twice.
+func TestTraces(t *testing.T) {
+	for _, name := range traces.Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := open(t, name)
+			r, err := Trace(context.Background(), b.Name, b.Trace, b.Options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Mismatch != "" || r.Decisions == 0 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestRecordStops checks that a cancelled replay ends with an error.
+func TestRecordStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	b := open(t, "random-fp8")
+	if _, err := Record(ctx, b.Name, b.Trace, b.Options); err == nil {
+		t.Error("no error")
+	}
+	report, err := sim.Replay(ctx, b.Trace, b.Options, sim.Hooks{})
+	if err == nil || report == nil {
+		t.Errorf("report %v, error %v", report, err)
+	}
+}
