@@ -34,7 +34,7 @@ func checkpointField(field string) string {
 // config checks the header and returns what it says.
 func (h checkpointHeader) config() (Config, error) {
 	if uint32(h.Dim) == versionedMagic {
-		return Config{}, fmt.Errorf("a versioned llama2.c checkpoint (magic ak42); only the legacy format, version 0, is supported")
+		return Config{}, fmt.Errorf("the magic number ak42 of a later format; only the legacy format, version 0, is supported")
 	}
 	cfg := Config{
 		Dim:          int(h.Dim),
@@ -81,7 +81,7 @@ func readCheckpoint(r io.ReaderAt, size int64) (*Model, error) {
 	}
 	cfg, err := h.config()
 	if err != nil {
-		return nil, fmt.Errorf("header: %w", err)
+		return nil, fmt.Errorf("header: %w; is this a llama2.c checkpoint?", err)
 	}
 
 	m := &Model{cfg: cfg, invFreq: cfg.Rope.frequencies(cfg.HeadSize)}

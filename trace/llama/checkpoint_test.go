@@ -76,7 +76,7 @@ func TestCheckpointErrors(t *testing.T) {
 		{"header alone", whole[:28], "size: the header calls for"},
 		{"cut", whole[:len(whole)-1], "size: the header calls for"},
 		{"too long", append(slices.Clone(whole), 0), "size: the header calls for"},
-		{"newer format", change(0, 0x616b3432), "header: a versioned llama2.c checkpoint"},
+		{"newer format", change(0, 0x616b3432), "header: the magic number ak42"},
 		{"no dim", change(0, 0), "header: dim: 0"},
 		{"negative dim", change(0, -32), "header: dim: -32"},
 		{"dim without heads", change(0, 33), "header: dim: 33 is not a multiple of n_heads"},

@@ -117,7 +117,7 @@ func check(cfg llama.Config, prompts []Prompt, opts Options) error {
 	if len(prompts) == 0 {
 		return errors.New("no prompt")
 	}
-	if err := opts.Sampling.check(); err != nil {
+	if err := opts.Sampling.Check(); err != nil {
 		return err
 	}
 	seen := map[string]bool{}

@@ -22,7 +22,8 @@ type Sampling struct {
 	Seed uint64
 }
 
-func (s Sampling) check() error {
+// Check returns an error that names the field that cannot be meant.
+func (s Sampling) Check() error {
 	if !(s.Temperature >= 0) || math.IsInf(s.Temperature, 0) {
 		return fmt.Errorf("temperature: %g is not a number from 0 on", s.Temperature)
 	}

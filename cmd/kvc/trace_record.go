@@ -1,0 +1,192 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/dtype"
+	"kvcompress/trace/llama"
+	"kvcompress/trace/record"
+	"kvcompress/trace/tokenizer"
+)
+
+// recordFlags are the flags of kvc trace record.
+type recordFlags struct {
+	model, tokenizer string
+
+	prompts     []string
+	promptsFile string
+	tokenIDs    []string
+
+	maxTokens []int
+	ignoreEOS bool
+	sampling  record.Sampling
+
+	arrival  []time.Duration
+	arrivals string
+
+	output, dtype, name, description, licence string
+	asJSON                                    bool
+}
+
+func newTraceRecordCmd() *cobra.Command {
+	var f recordFlags
+	cmd := &cobra.Command{
+		Use:   "record --model PATH --prompt TEXT… -o DIR",
+		Short: "Run a language model and record its queries, keys and values",
+		Long: `Record runs a model of the Llama family on the CPU, prints what it says, and
+writes the queries, keys and values of every token as a trace. Queries and keys are
+taken after the rotary embedding, as a KV cache holds them.
+
+A model is either of
+  - a llama2.c checkpoint (.bin), with its tokenizer.bin as --tokenizer;
+  - a Hugging Face folder: config.json, model.safetensors (or several files and
+    model.safetensors.index.json) in f32, f16 or bf16, and tokenizer.json.
+    Llama, Mistral and Qwen2 architectures are known.
+
+Each prompt becomes a request of the trace, with the ids 1, 2, 3, … A request ends
+with the token that ends a text, at --max-tokens, or when all positions of the model
+are filled. Its last token is never fed back, so that p prompt and o output tokens
+make p+o-1 tokens in the trace.
+
+Stored numbers are rounded to --dtype (to nearest, ties to even), f16 unless it is
+given; f32 stores exactly what was computed.`,
+		Example: `  # a story by a small model
+  kvc trace record --model stories260K.bin --tokenizer tok512.bin \
+      --prompt "Once upon a time" --max-tokens 100 -o story
+
+  # three requests, 50 ms apart, by a model in Hugging Face's format
+  kvc trace record --model Llama-3.2-1B --prompts questions.txt --arrivals fixed:50ms -o questions
+
+  # token ids made elsewhere, and random numbers to choose the next ones
+  kvc trace record --model Llama-3.2-1B --token-ids 128000,9906,1917 --temperature 0.8 --seed 1 -o hello`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.model, "model", "", "`path` of a llama2.c checkpoint or of a Hugging Face folder")
+	flags.StringVar(&f.tokenizer, "tokenizer", "", "`path` of a tokenizer.bin or tokenizer.json (default: the one in the model's folder)")
+	flags.StringArrayVar(&f.prompts, "prompt", nil, "`text` to continue; may be repeated")
+	flags.StringVar(&f.promptsFile, "prompts", "", "`file` with a prompt on each line; - is standard input")
+	flags.StringArrayVar(&f.tokenIDs, "token-ids", nil, "a prompt as token `ids`, such as 1,2,3; may be repeated")
+	flags.IntSliceVar(&f.maxTokens, "max-tokens", []int{256}, "the most tokens to generate: one `number`, or one for each request: 50,80,…")
+	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after the token that ends a text")
+	flags.Float64Var(&f.sampling.Temperature, "temperature", 0, "`number` that divides the logits; 0 takes the likeliest token")
+	flags.Float64Var(&f.sampling.TopP, "top-p", 1, "choose among the likeliest tokens that together have this `probability`")
+	flags.Uint64Var(&f.sampling.Seed, "seed", 0, "`number` that random choices follow from, above temperature 0")
+	flags.DurationSliceVar(&f.arrival, "arrival", nil, "`times` at which the requests arrive, such as 0s,50ms,90ms (default: all at 0)")
+	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they arrive: fixed:50ms is one every 50 ms")
+	flags.StringVarP(&f.output, "output", "o", "", "`folder` to write the trace to")
+	flags.StringVar(&f.dtype, "dtype", "f16", "`format` of the stored numbers: f32, f16 or bf16")
+	flags.StringVar(&f.name, "name", "", "`name` of the trace (default: that of its folder)")
+	flags.StringVar(&f.description, "description", "", "`text` about the trace's source, before the command line that is put there")
+	flags.StringVar(&f.licence, "licence", "", "`licence` of what the model says, for the trace's source")
+	flags.BoolVar(&f.asJSON, "json", false, "print the results as JSON")
+	return cmd
+}
+
+// usagef returns a usageError.
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+func (f *recordFlags) run(cmd *cobra.Command) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	format, err := dtype.Parse(f.dtype)
+	if err != nil || format != dtype.F32 && format != dtype.F16 && format != dtype.BF16 {
+		return usagef("--dtype: %q: want f32, f16 or bf16", f.dtype)
+	}
+	model, err := llama.Load(f.model)
+	if err != nil {
+		return err
+	}
+	tok, err := f.loadTokenizer()
+	if err != nil {
+		return err
+	}
+	prompts, err := f.requests(cmd.InOrStdin(), tok)
+	if err != nil {
+		return err
+	}
+
+	out := newRecordOutput(cmd, model.Config(), tok, prompts, f.asJSON)
+	opts := record.Options{
+		Name:        f.name,
+		Model:       strings.TrimSuffix(filepath.Base(f.model), ".bin"),
+		DType:       format,
+		Description: f.sourceDescription(cmd),
+		Licence:     f.licence,
+		Sampling:    f.sampling,
+		OnToken:     out.token,
+		OnRequest:   out.request,
+	}
+	if opts.Name == "" {
+		opts.Name = filepath.Base(filepath.Clean(f.output))
+	}
+	if !f.ignoreEOS {
+		opts.Stop = model.Config().EOS
+	}
+	if err := record.Record(cmd.Context(), f.output, model, prompts, opts); err != nil {
+		out.abandon()
+		return err
+	}
+	return out.finish(f.output)
+}
+
+// check finds wrong use that needs no file to be read.
+func (f *recordFlags) check() error {
+	sources := 0
+	for _, given := range []bool{len(f.prompts) > 0, f.promptsFile != "", len(f.tokenIDs) > 0} {
+		if given {
+			sources++
+		}
+	}
+	switch {
+	case f.model == "":
+		return usagef("--model is missing")
+	case f.output == "":
+		return usagef("-o, the folder of the trace, is missing")
+	case sources != 1:
+		return usagef("want prompts from one of --prompt, --prompts and --token-ids")
+	case len(f.arrival) > 0 && f.arrivals != "":
+		return usagef("--arrival and --arrivals exclude each other")
+	}
+	if err := f.sampling.Check(); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// loadTokenizer returns nil if there is none and the prompts do not need one.
+func (f *recordFlags) loadTokenizer() (tokenizer.Tokenizer, error) {
+	if f.tokenizer != "" {
+		return tokenizer.Load(f.tokenizer)
+	}
+	needed := len(f.tokenIDs) == 0
+	path := filepath.Join(f.model, "tokenizer.json")
+	if _, err := os.Stat(path); err != nil {
+		switch {
+		case !needed:
+			return nil, nil
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, usagef("--tokenizer is missing: there is no tokenizer.json in %s", f.model)
+		default: // the model is a file
+			return nil, usagef("--tokenizer is missing: a llama2.c checkpoint comes with a tokenizer.bin")
+		}
+	}
+	tok, err := tokenizer.Load(path)
+	if err != nil && !needed {
+		return nil, nil // what it says will be printed as ids
+	}
+	return tok, err
+}

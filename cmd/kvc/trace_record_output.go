@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"kvcompress/trace/llama"
+	"kvcompress/trace/record"
+	"kvcompress/trace/tokenizer"
+)
+
+// recordOutput prints what a model says, request by request, and meanwhile how far
+// it is.
+type recordOutput struct {
+	out    io.Writer
+	cfg    llama.Config
+	tok    tokenizer.Tokenizer // nil if the tokens are to be printed
+	asJSON bool
+
+	bar      *progressbar.ProgressBar
+	expected []int // tokens to be fed for each request, at most
+	fed      int   // tokens fed for this one
+	results  []recordedRequest
+}
+
+// recordedRequest is a request as `kvc trace record --json` prints it.
+type recordedRequest struct {
+	ID           string `json:"id"`
+	ArrivalNS    int64  `json:"arrival_ns"`
+	PromptTokens int    `json:"prompt_tokens"`
+	OutputTokens int    `json:"output_tokens"`
+	CachedTokens int    `json:"cached_tokens"`
+	End          string `json:"end"`
+	Text         string `json:"text"`
+	Tokens       []int  `json:"tokens"`
+}
+
+func newRecordOutput(cmd *cobra.Command, cfg llama.Config, tok tokenizer.Tokenizer, prompts []record.Prompt, asJSON bool) *recordOutput {
+	o := &recordOutput{out: cmd.OutOrStdout(), cfg: cfg, tok: tok, asJSON: asJSON}
+	total := 0
+	for _, p := range prompts {
+		// A limit beyond the model's positions may be as large as an int goes.
+		n := min(len(p.Tokens)-1+min(p.MaxOutput, cfg.MaxPositions), cfg.MaxPositions)
+		o.expected = append(o.expected, n)
+		total += n
+	}
+	o.bar = newBar(cmd.ErrOrStderr(), total, "tokens recorded")
+	return o
+}
+
+// token is called after each token that was fed. A bar that cannot be drawn is no
+// reason to stop.
+func (o *recordOutput) token() {
+	o.fed++
+	_ = o.bar.Add(1)
+}
+
+// request is called after each request.
+func (o *recordOutput) request(r record.Result) error {
+	_ = o.bar.Add(o.expected[len(o.results)] - o.fed)
+	o.fed = 0
+	tokens := slices.Concat(r.Prompt.Tokens, r.Output)
+	done := recordedRequest{
+		ID:           r.Prompt.ID,
+		ArrivalNS:    r.Prompt.ArrivalNS,
+		PromptTokens: len(r.Prompt.Tokens),
+		OutputTokens: len(r.Output),
+		CachedTokens: len(tokens) - 1,
+		End:          r.End.String(),
+		Text:         o.text(tokens),
+		Tokens:       tokens,
+	}
+	o.results = append(o.results, done)
+	if o.asJSON {
+		return nil
+	}
+	_ = o.bar.Clear()
+	text := done.Text
+	if text == "" {
+		text = "tokens " + strings.Trim(fmt.Sprint(tokens), "[]")
+	}
+	_, err := fmt.Fprintf(o.out, "[%s] %s\n(%d prompt + %d output tokens: %s)\n\n",
+		done.ID, printable(text), done.PromptTokens, done.OutputTokens, done.End)
+	return err
+}
+
+// text returns what the tokens say, with an empty line between two texts. It is
+// empty if that cannot be told.
+func (o *recordOutput) text(tokens []int) string {
+	if o.tok == nil {
+		return ""
+	}
+	var texts []string
+	for len(tokens) > 0 {
+		end := slices.IndexFunc(tokens, func(t int) bool { return t == o.cfg.BOS || slices.Contains(o.cfg.EOS, t) })
+		if end < 0 {
+			end = len(tokens)
+		}
+		text, err := o.tok.Decode(tokens[:end])
+		if err != nil {
+			return ""
+		}
+		if text != "" {
+			texts = append(texts, text)
+		}
+		tokens = tokens[min(end+1, len(tokens)):]
+	}
+	return strings.Join(texts, "\n\n")
+}
+
+// printable replaces control characters, with which a text could do as it likes to
+// a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+}
+
+// abandon clears the progress after an error.
+func (o *recordOutput) abandon() { _ = o.bar.Clear() }
+
+// finish says what was written.
+func (o *recordOutput) finish(dir string) error {
+	_ = o.bar.Clear()
+	if o.asJSON {
+		e := json.NewEncoder(o.out)
+		e.SetIndent("", "  ")
+		return e.Encode(map[string]any{"trace": dir, "requests": o.results})
+	}
+	tokens := 0
+	for _, r := range o.results {
+		tokens += r.CachedTokens
+	}
+	_, err := fmt.Fprintf(o.out, "%s: %s, %s; %d layers × %d KV heads × %d, %d query heads each\n",
+		dir, counted(len(o.results), "request"), counted(tokens, "token"),
+		o.cfg.Layers, o.cfg.KVHeads, o.cfg.HeadSize, o.cfg.QueryHeads/o.cfg.KVHeads)
+	return err
+}
+
+// counted returns "1 token", "2 tokens", …
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

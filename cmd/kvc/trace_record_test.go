@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kvcompress/dtype"
+	"kvcompress/safetensors"
+	"kvcompress/trace"
+	"kvcompress/trace/tokenizer"
+)
+
+// runRecord runs kvc trace record.
+func runRecord(t *testing.T, args ...string) (stdout string, err error) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := newTraceRecordCmd()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs(args)
+	cmd.SetOut(&out)
+	cmd.SetErr(&errs)
+	err = cmd.ExecuteContext(t.Context())
+	if errs.Len() > 0 {
+		t.Errorf("it writes to standard error, which is no terminal: %q", errs.String())
+	}
+	return out.String(), err
+}
+
+// randomFolder writes a Hugging Face folder: 1 layer, 2 query heads and 1 KV head
+// of size 8, random weights, and the tokenizer of the given style.
+func randomFolder(t *testing.T, style string) string {
+	t.Helper()
+	const dim, hidden = 16, 24
+	vocab := int64(10)
+	dir := t.TempDir()
+	write := func(name string, data []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if style != "" {
+		data, err := os.ReadFile(filepath.Join("..", "..", "trace", "tokenizer", "testdata", style, "tokenizer.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("tokenizer.json", data)
+		tok, err := tokenizer.Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vocab = int64(tok.VocabSize())
+	}
+	write("config.json", fmt.Appendf(nil, `{"architectures": ["LlamaForCausalLM"], "hidden_size": %d, "intermediate_size": %d,
+		"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": %d,
+		"max_position_embeddings": 64, "tie_word_embeddings": true, "eos_token_id": 2}`, dim, hidden, vocab))
+	const layer = "model.layers.0."
+	shapes := map[string][]int64{
+		"model.embed_tokens.weight":               {vocab, dim},
+		"model.norm.weight":                       {dim},
+		layer + "input_layernorm.weight":          {dim},
+		layer + "post_attention_layernorm.weight": {dim},
+		layer + "self_attn.q_proj.weight":         {dim, dim},
+		layer + "self_attn.k_proj.weight":         {dim / 2, dim},
+		layer + "self_attn.v_proj.weight":         {dim / 2, dim},
+		layer + "self_attn.o_proj.weight":         {dim, dim},
+		layer + "mlp.gate_proj.weight":            {hidden, dim},
+		layer + "mlp.up_proj.weight":              {hidden, dim},
+		layer + "mlp.down_proj.weight":            {dim, hidden},
+	}
+	var infos []safetensors.Info
+	var weights []float32
+	random := rand.New(rand.NewPCG(1, 1))
+	for _, name := range slices.Sorted(maps.Keys(shapes)) {
+		info := safetensors.Info{Name: name, DType: safetensors.BF16, Shape: shapes[name]}
+		infos = append(infos, info)
+		for range info.Elements() {
+			weights = append(weights, float32(random.NormFloat64()))
+		}
+	}
+	data, err := safetensors.AppendHeader(nil, infos, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := make([]byte, 2*len(weights))
+	dtype.BF16.Encode(raw, weights)
+	write("model.safetensors", append(data, raw...))
+	return dir
+}
+
+func TestTraceRecord(t *testing.T) {
+	for _, style := range []string{"llama2", "llama3"} {
+		t.Run(style, func(t *testing.T) {
+			model, dir := randomFolder(t, style), filepath.Join(t.TempDir(), "two")
+			out, err := runRecord(t, "--model", model, "--prompt", "The lazy dog", "--prompt", "it's a cache", "--ignore-eos",
+				"--max-tokens", "9,3", "--arrivals", "fixed:50ms", "--description", "random weights", "--licence", "none", "-o", dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(out, "[1] The lazy dog") || !strings.Contains(out, "[2] it's a cache") || !strings.Contains(out, ": 2 requests, 21 tokens; 1 layers × 1 KV heads × 8, 2 query heads each") {
+				t.Errorf("it prints %q", out)
+			}
+			tr, err := trace.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			requests := tr.Requests()
+			if requests[0].OutputTokens != 9 || requests[1].OutputTokens != 3 || requests[1].ArrivalNS != 50e6 {
+				t.Errorf("requests %+v", requests)
+			}
+			wantSource := trace.Source{
+				Kind: trace.Recorded, Licence: "none",
+				Description: "random weights; recorded by: record --model " + filepath.Base(model) +
+					` --prompt 'The lazy dog' --prompt 'it'\''s a cache' --ignore-eos --max-tokens 9,3 --arrivals fixed:50ms --output two`,
+			}
+			if diff := cmp.Diff(wantSource, tr.Meta.Source); diff != "" || tr.Meta.Name != "two" {
+				t.Errorf("name %q, source (-want +got):\n%s", tr.Meta.Name, diff)
+			}
+			for err := range trace.Check(t.Context(), os.DirFS(dir), dir, nil) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Without a tokenizer the prompts are token ids, and so is what is printed.
+func TestTraceRecordTokenIDs(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ids")
+	out, err := runRecord(t, "--model", randomFolder(t, ""), "--token-ids", "1,2, 3", "--token-ids", "4", "--max-tokens", "2", "--dtype", "f32", "--json", "-o", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Trace    string
+		Requests []recordedRequest
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Trace != dir || len(got.Requests) != 2 || !slices.Equal(got.Requests[0].Tokens[:3], []int{1, 2, 3}) || got.Requests[1].CachedTokens != 2 {
+		t.Errorf("it prints %+v", got)
+	}
+	out, err = runRecord(t, "--model", randomFolder(t, ""), "--token-ids", "1", "--max-tokens", "1", "-o", dir+"2")
+	if err != nil || !strings.HasPrefix(out, "[1] tokens 1 ") || !strings.Contains(out, ": 1 request, 1 token; ") {
+		t.Errorf("it prints %q, %v", out, err)
+	}
+}
+
+func TestTraceRecordStory(t *testing.T) {
+	shared := filepath.Join("..", "..", "..", "shared", "data", "model")
+	if _, err := os.Stat(shared); err != nil {
+		t.Skip("no shared/data/model beside the repository")
+	}
+	dir := filepath.Join(t.TempDir(), "story")
+	out, err := runRecord(t, "--model", filepath.Join(shared, "stories260K.bin"), "--tokenizer", filepath.Join(shared, "tok512.bin"),
+		"--prompt", "Once upon a time", "--max-tokens", "101", "-o", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const opening = "[1] Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball."
+	if !strings.HasPrefix(out, opening) {
+		t.Errorf("it says %q", out)
+	}
+}
+
+func TestTraceRecordWrongUse(t *testing.T) {
+	model := randomFolder(t, "llama2")
+	bare := randomFolder(t, "")
+	file := filepath.Join(bare, "config.json")
+	empty := filepath.Join(t.TempDir(), "empty.txt")
+	if err := os.WriteFile(empty, []byte("\n \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no model", []string{"--prompt", "a"}, "--model is missing"},
+		{"no prompt", []string{"--model", model}, "want prompts from one of"},
+		{"two kinds of prompts", []string{"--model", model, "--prompt", "a", "--token-ids", "1"}, "want prompts from one of"},
+		{"two kinds of arrivals", []string{"--model", model, "--prompt", "a", "--arrival", "0s", "--arrivals", "fixed:1s"}, "exclude each other"},
+		{"too few arrivals", []string{"--model", model, "--prompt", "a", "--prompt", "b", "--arrival", "0s"}, "--arrival: 1 times for 2"},
+		{"arrivals out of order", []string{"--model", model, "--prompt", "a", "--prompt", "b", "--arrival", "2s,1s"}, "not in ascending order"},
+		{"arrival before 0", []string{"--model", model, "--prompt", "a", "--arrival", "-1s"}, "-1s is before 0"},
+		{"arrivals of another kind", []string{"--model", model, "--prompt", "a", "--arrivals", "often"}, "want fixed:INTERVAL"},
+		{"arrivals at no interval", []string{"--model", model, "--prompt", "a", "--arrivals", "fixed:soon"}, "want an interval"},
+		{"no tokens to generate", []string{"--model", model, "--prompt", "a", "--max-tokens", "0"}, "--max-tokens: 0"},
+		{"limits for others", []string{"--model", model, "--prompt", "a", "--max-tokens", "1,2"}, "--max-tokens: 2 numbers for 1"},
+		{"ids that are none", []string{"--model", model, "--token-ids", "1,a"}, `--token-ids: "a" is not a number`},
+		{"temperature", []string{"--model", model, "--prompt", "a", "--temperature", "-1"}, "temperature: -1"},
+		{"fp8", []string{"--model", model, "--prompt", "a", "--dtype", "e4m3"}, "want f32, f16 or bf16"},
+		{"no tokenizer in the folder", []string{"--model", bare, "--prompt", "a"}, "--tokenizer is missing: there is no tokenizer.json"},
+		{"file without prompts", []string{"--model", model, "--prompts", empty}, "has no prompt"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := runRecord(t, append(c.args, "-o", filepath.Join(t.TempDir(), "x"))...)
+			var usage usageError
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want wrong use with %q", err, c.want)
+			}
+		})
+	}
+	if _, err := runRecord(t, "--model", file, "--token-ids", "1", "-o", t.TempDir()); err == nil || !strings.Contains(err.Error(), "config.json: ") {
+		t.Errorf("a file that is no checkpoint: %v", err)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	if got := printable("a\x1b[31mb\n\tc\u009bd"); got != "a\uFFFD[31mb\n\tc\uFFFDd" {
+		t.Errorf("%q", got)
+	}
+}
