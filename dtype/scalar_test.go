@@ -163,7 +163,7 @@ func TestEncodeRandom(t *testing.T) {
 	for _, l := range layouts {
 		t.Run(l.String(), func(t *testing.T) {
 			ms := l.magnitudes()
-			for range 1 << 20 {
+			for range draws() {
 				// All bit patterns, and as many within the format's own range.
 				x := math.Float32frombits(rng.Uint32())
 				y := float32(rng.NormFloat64() * math.Ldexp(1, rng.IntN(2*l.exp*l.exp)-l.exp*l.exp))
@@ -175,6 +175,14 @@ func TestEncodeRandom(t *testing.T) {
 			}
 		})
 	}
+}
+
+// draws is how many random numbers a test tries.
+func draws() int {
+	if testing.Short() {
+		return 1 << 15
+	}
+	return 1 << 20
 }
 
 func checkEncode(l layout, magnitudes []float64, x float32) error {

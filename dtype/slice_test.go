@@ -98,7 +98,7 @@ func TestEncodeByISA(t *testing.T) {
 	for i := range len(xs) {
 		xs = append(xs, -xs[i])
 	}
-	for range 1 << 20 {
+	for range draws() {
 		xs = append(xs, math.Float32frombits(rng.Uint32()), math.Float32frombits(rng.Uint32()|0x7f80_0000))
 	}
 	rng.Shuffle(len(xs), func(i, j int) { xs[i], xs[j] = xs[j], xs[i] })

@@ -176,15 +176,16 @@ func (s isa) max(x []float32) float32 {
 	return m + 0 // -0 + 0 is +0
 }
 
-// expSubAVX2 and expSubAVX512 do n numbers, a multiple of 8 and 16.
+// expSubAVX2 and expSubAVX512 do n numbers, a positive multiple of 8 and 16. c is
+// expConstants.
 
 //go:noescape
-func expSubAVX2(dst, x *float32, n int, m float32)
+func expSubAVX2(dst, x *float32, n int, m float32, c *[12]float32)
 
 //go:noescape
-func expSubAVX512(dst, x *float32, n int, m float32)
+func expSubAVX512(dst, x *float32, n int, m float32, c *[12]float32)
 
-// expConstants is what Exp is made of, for the assembly to read.
+// expConstants is what Exp is made of, for the assembly.
 var expConstants = [...]float32{
 	expLowest, expLog2e, expRound, expLn2Hi, expLn2Lo,
 	expC6, expC5, expC4, expC3, expC2, 1, 0x1p-33,
@@ -195,11 +196,11 @@ func (s isa) expSub(dst, x []float32, m float32) {
 	switch s {
 	case avx512:
 		if whole = len(x) &^ 15; whole > 0 {
-			expSubAVX512(&dst[0], &x[0], whole, m)
+			expSubAVX512(&dst[0], &x[0], whole, m, &expConstants)
 		}
 	case avx2:
 		if whole = len(x) &^ 7; whole > 0 {
-			expSubAVX2(&dst[0], &x[0], whole, m)
+			expSubAVX2(&dst[0], &x[0], whole, m, &expConstants)
 		}
 	}
 	expSubPlain(dst[whole:], x[whole:], m)

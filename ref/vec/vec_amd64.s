@@ -90,13 +90,12 @@
 	VMULPS V, E, T;            \
 	VADDPS T, S, S
 
-// EXP_LOAD puts m and the constants of Exp into registers: m in M, the others
-// in the order of expConstants.
+// EXP_LOAD puts m, in M, and the first of expConstants into registers.
 #define EXP_LOAD(M, LOWEST, LOG2E, ROUND, HI, LO) \
 	MOVQ dst+0(FP), DI;                         \
 	MOVQ x+8(FP), SI;                           \
 	MOVQ n+16(FP), CX;                          \
-	LEAQ ·expConstants(SB), AX;                 \
+	MOVQ c+32(FP), AX;                          \
 	VBROADCASTSS m+24(FP), M;                   \
 	VBROADCASTSS 0(AX), LOWEST;                 \
 	VBROADCASTSS 4(AX), LOG2E;                  \
@@ -522,8 +521,8 @@ max256:
 	VZEROUPPER
 	RET
 
-// func expSubAVX512(dst, x *float32, n int, m float32)
-TEXT ·expSubAVX512(SB), NOSPLIT, $0-28
+// func expSubAVX512(dst, x *float32, n int, m float32, c *[12]float32)
+TEXT ·expSubAVX512(SB), NOSPLIT, $0-40
 	EXP_LOAD(Z31, Z30, Z29, Z28, Z27, Z26)
 	VBROADCASTSS 20(AX), Z25
 	VBROADCASTSS 24(AX), Z24
@@ -570,8 +569,8 @@ exp512:
 	VZEROUPPER
 	RET
 
-// func expSubAVX2(dst, x *float32, n int, m float32)
-TEXT ·expSubAVX2(SB), NOSPLIT, $0-28
+// func expSubAVX2(dst, x *float32, n int, m float32, c *[12]float32)
+TEXT ·expSubAVX2(SB), NOSPLIT, $0-40
 	EXP_LOAD(Y15, Y14, Y13, Y12, Y11, Y10)
 	VBROADCASTSS 20(AX), Y9
 	VBROADCASTSS 24(AX), Y8
