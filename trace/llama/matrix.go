@@ -62,38 +62,23 @@ func firstNotFinite(x []float32) int {
 // Each number is one dot, whose order of addition does not depend on n or on the
 // number of workers.
 func (w *workers) multiply(dst []float32, m *matrix, x, bias []float32, n int) {
-	w.each(m.rows, m.cols*n, func(worker, r int) {
-		row := m.row(r, w.scratch(worker, m.cols))
+	w.each((m.rows+3)/4, 4*m.cols*n, func(worker, block int) {
+		first := 4 * block
+		buf := w.scratch(worker, 4*m.cols)
+		var rows [4][]float32
+		count := min(4, m.rows-first)
+		for i := range rows { // what is missing of the last four is a row again
+			rows[i] = m.row(first+min(i, count-1), buf[i*m.cols:(i+1)*m.cols])
+		}
 		for t := range n {
-			sum := dot(row, x[t*m.cols:(t+1)*m.cols])
+			sums := dots(x[t*m.cols:(t+1)*m.cols], &rows)
+			out := dst[t*m.rows+first:]
+			copy(out[:count], sums[:])
 			if bias != nil {
-				sum += bias[r]
+				add(out[:count], bias[first:])
 			}
-			dst[t*m.rows+r] = sum
 		}
 	})
-}
-
-// dot returns a·b, summed in eight interleaved parts, so that an addition need
-// not wait for the one before it.
-func dot(a, b []float32) float32 {
-	b = b[:len(a)]
-	var s0, s1, s2, s3, s4, s5, s6, s7 float32
-	for len(a) >= 8 && len(b) >= 8 {
-		s0 += float32(a[0] * b[0]) // the conversions keep compilers from fusing
-		s1 += float32(a[1] * b[1])
-		s2 += float32(a[2] * b[2])
-		s3 += float32(a[3] * b[3])
-		s4 += float32(a[4] * b[4])
-		s5 += float32(a[5] * b[5])
-		s6 += float32(a[6] * b[6])
-		s7 += float32(a[7] * b[7])
-		a, b = a[8:], b[8:]
-	}
-	for i := range a {
-		s0 += float32(a[i] * b[i])
-	}
-	return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
 }
 
 // addScaled adds s·x to dst.
