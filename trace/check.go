@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -24,10 +25,11 @@ const maxRepeats = 10
 //
 // name is what stands before the files' names in errors. progress, unless nil, is
 // called now and then with the bytes that are read and those of the whole trace.
-func Check(fsys fs.FS, name string, progress func(done, total int64)) iter.Seq[error] {
+// When ctx is done, its error is the last.
+func Check(ctx context.Context, fsys fs.FS, name string, progress func(done, total int64)) iter.Seq[error] {
 	return func(yield func(error) bool) {
 		c := &checker{
-			fsys: fsys, name: name, yield: yield, progress: progress,
+			ctx: ctx, fsys: fsys, name: name, yield: yield, progress: progress,
 			lines: make(map[string]int), repeats: make(map[string]*repeat),
 		}
 		c.list()
@@ -39,6 +41,7 @@ func Check(fsys fs.FS, name string, progress func(done, total int64)) iter.Seq[e
 }
 
 type checker struct {
+	ctx      context.Context // for the one call of Check's iterator
 	fsys     fs.FS
 	name     string
 	yield    func(error) bool
@@ -113,6 +116,10 @@ func withoutNumbers(s string) string {
 func (c *checker) path(file string) string { return path.Join(c.name, file) }
 
 func (c *checker) advance(n int64) {
+	if err := c.ctx.Err(); err != nil && !c.stopped {
+		c.yield(err)
+		c.stopped = true
+	}
 	c.done += n
 	if c.progress != nil {
 		c.progress(c.done, c.total)

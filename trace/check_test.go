@@ -1,7 +1,9 @@
 package trace
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -73,7 +75,7 @@ func replaceHeader(data []byte, old, new string) []byte {
 // collect returns all the errors that Check finds.
 func collect(files fs.FS) []string {
 	var got []string
-	for err := range Check(files, "t", nil) {
+	for err := range Check(context.Background(), files, "t", nil) {
 		got = append(got, strings.TrimPrefix(err.Error(), "trace: t/"))
 	}
 	return got
@@ -115,7 +117,7 @@ func TestCheckGood(t *testing.T) {
 	}
 	var calls int
 	var done, total int64
-	for err := range Check(files, "", func(d, n int64) { calls, done, total = calls+1, d, n }) {
+	for err := range Check(context.Background(), files, "", func(d, n int64) { calls, done, total = calls+1, d, n }) {
 		t.Error(err)
 	}
 	if calls < 3 || total != int64(len(files["requests.jsonl"].Data)+len(files["a.safetensors"].Data)+len(files["b.safetensors"].Data)) || done > total || done < total*9/10-600 {
@@ -336,7 +338,7 @@ func TestCheck(t *testing.T) {
 				t.Errorf("use: %v", err)
 			}
 			n := 0
-			for range Check(files, "", nil) {
+			for range Check(context.Background(), files, "", nil) {
 				n++
 				break
 			}
@@ -349,6 +351,20 @@ func TestCheck(t *testing.T) {
 
 // missingFile says that an error is that a request of a recorded trace has no tensors.
 func missingFile(s string) bool { return strings.Contains(s, "there is no such file") }
+
+// TestCheckCancelled sees that a check ends soon after its context.
+func TestCheckCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	files := goodTrace(t)
+	files["requests.jsonl"].Data = append(files["requests.jsonl"].Data, "{\n"...)
+	var got []error
+	for err := range Check(ctx, files, "", func(int64, int64) { cancel() }) {
+		got = append(got, err)
+	}
+	if len(got) != 1 || !errors.Is(got[0], context.Canceled) {
+		t.Error(got)
+	}
+}
 
 // TestMagnitude sees that f32 and bf16 values beyond MaxMagnitude are found.
 func TestMagnitude(t *testing.T) {

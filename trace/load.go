@@ -23,7 +23,7 @@ type Arrivals uint8
 
 // The ways in which requests follow each other.
 const (
-	Regular Arrivals = iota // every gap the same
+	Fixed   Arrivals = iota // every gap the same
 	Poisson                 // independently: gaps are exponentially distributed
 )
 

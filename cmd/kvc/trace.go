@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/trace"
+	"kvcompress/traces"
+)
+
+func newTraceCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "trace",
+		Short: "Record, make, check and describe traces",
+		Long: `A trace is a folder that says who asked when for how many tokens, and for some
+requests holds the queries, keys and values of every token, as a model computed
+them or as a recipe makes them. docs/trace-format.md has the format.`,
+		Example: `  kvc trace info six-stories
+  kvc trace check ./my-trace
+  kvc trace synth --model llama-3.1-8b --requests 4 --prompt 6000 --output 200 -o long
+  kvc trace record --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" -o story`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newTraceInfoCmd(), newTraceCheckCmd(), newTraceSynthCmd(), newTraceRecordCmd())
+	return cmd
+}
+
+func newTraceInfoCmd() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "info TRACE",
+		Short: "Say what a trace holds and where it comes from",
+		Long: `Info describes a bundled trace, or one in a folder: its shape, its requests' lengths
+and arrivals, its size, and what a KV cache without compression would take for it.
+It reads no tensors; kvc trace check does.`,
+		Example: `  kvc trace info six-stories
+  kvc trace info ./my-trace --json | jq .kv_bytes`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeTraces,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := traces.Open(args[0])
+			if err != nil {
+				return err
+			}
+			info, err := b.Trace.Info()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), info)
+			}
+			return printTraceInfo(cmd.OutOrStdout(), info)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return cmd
+}
+
+// printTraceInfo prints one fact a line, and the distributions as a table.
+func printTraceInfo(w io.Writer, info trace.Info) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	optional := func(name, text string) {
+		if text != "" {
+			row(name, "%s", text)
+		}
+	}
+	optional("name", info.Name)
+	optional("model", info.Model)
+	s := info.Shape
+	row("shape", "%d layers × %d KV heads × %d, %d query heads each, %s", s.Layers, s.KVHeads, s.HeadSize, s.Group, info.DType)
+	row("source", "%s", info.Source.Kind)
+	optional("", info.Source.Description)
+	optional("licence", info.Source.Licence)
+	for i, h := range info.Heads {
+		name := ""
+		if i == 0 {
+			name = "heads"
+		}
+		row(name, "%d %v", h.Heads, h.Kind)
+	}
+	row("requests", "%d, %d of them with tensors", info.Requests, info.WithTensors)
+	if info.Sessions > 0 {
+		row("sessions", "%d", info.Sessions)
+	}
+	row("tokens", "%d", info.Tokens)
+	a := info.Arrivals
+	span := time.Duration(a.LastNS - a.FirstNS)
+	switch {
+	case info.Requests == 1:
+		row("arrival", "at %v", time.Duration(a.FirstNS))
+	case span == 0:
+		row("arrivals", "all at %v", time.Duration(a.FirstNS))
+	default:
+		row("arrivals", "over %v, %.4g a second; standard deviation of the gaps / mean %.2f", span, a.Rate, a.GapCV)
+	}
+	if info.Files > 0 {
+		row("on disk", "%s in %d files", byteSize(info.DiskBytes), info.Files)
+	}
+	row("KV cache", "%s, uncompressed (%s a token; largest request %s)",
+		byteSize(info.KVBytes), byteSize(info.KVBytesPerToken), byteSize(info.KVBytesLargestRequest))
+	if err := table.Flush(); err != nil {
+		return err
+	}
+
+	fmt.Fprintln(w)
+	table = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "\tmin\tp50\tmean\tp90\tp99\tmax\t")
+	for _, d := range []struct {
+		name string
+		d    trace.Distribution
+	}{{"prompt tokens", info.Prompt}, {"output tokens", info.Output}} {
+		fmt.Fprintf(table, "%s\t%d\t%d\t%.1f\t%d\t%d\t%d\t\n", d.name, d.d.Min, d.d.P50, d.d.Mean, d.d.P90, d.d.P99, d.d.Max)
+	}
+	if g := a.Gaps; span > 0 {
+		ns := func(n int64) time.Duration { return roundDuration(time.Duration(n)) }
+		fmt.Fprintf(table, "time between arrivals\t%v\t%v\t%v\t%v\t%v\t%v\t\n", ns(g.Min), ns(g.P50), ns(int64(g.Mean)), ns(g.P90), ns(g.P99), ns(g.Max))
+	}
+	return table.Flush()
+}
+
+// roundDuration keeps about four digits.
+func roundDuration(d time.Duration) time.Duration {
+	unit := time.Duration(1)
+	for d/unit >= 10_000 {
+		unit *= 10
+	}
+	return d.Round(unit)
+}
+
+// byteSize prints a size in the largest binary unit of which there is at least one.
+func byteSize(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	x, unit := float64(n)/1024, 0
+	for x >= 1024 && unit < len(units)-1 {
+		x, unit = x/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", x, units[unit])
+}

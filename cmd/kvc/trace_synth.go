@@ -1,0 +1,209 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/dtype"
+	"kvcompress/trace"
+)
+
+// synthFlags are the flags of kvc trace synth.
+type synthFlags struct {
+	model, shape, heads, dtype, name, out string
+	prompt, output, arrivals              string
+	layers, requests                      int
+	seed                                  uint64
+	asJSON                                bool
+}
+
+func newTraceSynthCmd() *cobra.Command {
+	var f synthFlags
+	var models []string
+	for _, m := range trace.Models() {
+		models = append(models, m.Name)
+	}
+	cmd := &cobra.Command{
+		Use:   "synth -o DIR",
+		Short: "Make a trace with attention heads of stated kinds",
+		Long: `Synth writes a trace whose queries, keys and values are made by a recipe. The
+trace stores the recipe only, a few lines whatever the lengths, and it expands to
+the same bytes on every platform.
+
+The heads' kinds are
+  sink          attends to the first 4 tokens
+  local:WINDOW  attends to the last WINDOW tokens (128 if left out)
+  retrieval     finds a few tokens far back by their content
+  uniform       attends to all tokens nearly alike
+and mixes of the first three, as in sink+local:64. Heads are separated by commas
+and layers by slashes; both lists repeat as often as the shape demands.
+
+Models whose shape is known: ` + strings.Join(models, ", ") + `.`,
+		Example: `  kvc trace synth --model llama-3.1-8b --requests 4 --prompt 6000 --output 200 \
+      --heads sink,local,retrieval,uniform -o mixed
+
+  # 4 layers, 8 KV heads, group 4, head size 128; odd layers look further than even ones
+  kvc trace synth --shape 4,8,4,128 --heads sink,local:64/sink+local:512,retrieval -o layers
+
+  # a hundred requests of different lengths, on average one every 250 ms
+  kvc trace synth --requests 100 --prompt 100-8000 --output 10-500 --arrivals poisson:250ms -o load`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.model, "model", "llama-3.1-8b", "take the shape of this `model`")
+	flags.StringVar(&f.shape, "shape", "", "or this shape: layers, KV heads, query heads of each, head size, as `L,H,G,D`")
+	flags.IntVar(&f.layers, "layers", 0, "take only this `number` of layers")
+	flags.StringVar(&f.heads, "heads", "sink,local,retrieval,uniform", "`kinds` of heads, by layer")
+	flags.StringVar(&f.dtype, "dtype", "f16", "`format` that values are rounded to: f32, f16 or bf16")
+	flags.IntVar(&f.requests, "requests", 1, "`number` of requests")
+	flags.StringVar(&f.prompt, "prompt", "1000", "`tokens` of each prompt: N, or LOW-HIGH to draw from")
+	flags.StringVar(&f.output, "output", "100", "`tokens` of each output: N or LOW-HIGH")
+	flags.StringVar(&f.arrivals, "arrivals", "", "when requests arrive: `rule` fixed:TIME or poisson:TIME, the mean time between two (default: all at 0)")
+	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
+	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
+	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
+	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
+	complete := func(flag string, values ...string) {
+		// The only error is a flag that does not exist.
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+	complete("model", models...)
+	complete("dtype", "f32", "f16", "bf16")
+	complete("heads", "sink", "local:", "retrieval", "uniform", "sink+local:")
+	complete("arrivals", "fixed:", "poisson:")
+	return cmd
+}
+
+func (f *synthFlags) run(cmd *cobra.Command) error {
+	if f.out == "" {
+		return usagef("say where the trace shall go: -o DIR")
+	}
+	if cmd.Flags().Changed("model") && cmd.Flags().Changed("shape") {
+		return usagef("--model and --shape exclude each other")
+	}
+	meta, err := f.meta()
+	if err != nil {
+		return usageError{err}
+	}
+	if err := meta.Check(); err != nil {
+		return usageError{err}
+	}
+	load, err := f.load()
+	if err != nil {
+		return usageError{err}
+	}
+	requests, err := load.Generate()
+	if err != nil {
+		return usageError{err}
+	}
+	if err := trace.Synthesize(f.out, meta, requests); err != nil {
+		return err
+	}
+	t, err := trace.Open(f.out)
+	if err != nil {
+		return err
+	}
+	info, err := t.Info()
+	if err != nil {
+		return err
+	}
+	if f.asJSON {
+		return printJSON(cmd.OutOrStdout(), info)
+	}
+	return printTraceInfo(cmd.OutOrStdout(), info)
+}
+
+func (f *synthFlags) meta() (trace.Meta, error) {
+	meta := trace.Meta{FormatVersion: trace.FormatVersion, Name: f.name}
+	if meta.Name == "" {
+		abs, err := filepath.Abs(f.out)
+		if err != nil {
+			return meta, err
+		}
+		meta.Name = filepath.Base(abs)
+	}
+	description := "heads of stated kinds in a shape of one's own"
+	if f.shape != "" {
+		shape, err := parseShape(f.shape)
+		if err != nil {
+			return meta, fmt.Errorf("--shape %q: %w", f.shape, err)
+		}
+		meta.Shape = shape
+	} else {
+		m, err := trace.FindModel(f.model)
+		if err != nil {
+			return meta, fmt.Errorf("--model: %w", err)
+		}
+		meta.Model, meta.Shape = m.Name, m.Shape
+		description = "heads of stated kinds in the shape of " + m.Name + " (" + m.Source + ")"
+	}
+	if f.layers != 0 {
+		if f.layers < 0 || f.layers > meta.Shape.Layers {
+			return meta, fmt.Errorf("--layers %d: want 1 to %d", f.layers, meta.Shape.Layers)
+		}
+		meta.Shape.Layers = f.layers
+	}
+	format, err := dtype.Parse(f.dtype)
+	if err != nil {
+		return meta, fmt.Errorf("--dtype: %w", err)
+	}
+	layers, err := trace.ParseLayers(f.heads)
+	if err != nil {
+		return meta, fmt.Errorf("--heads: %w", err)
+	}
+	meta.DType = format
+	meta.Source = trace.Source{Kind: trace.Synthetic, Description: description}
+	meta.Synth = &trace.Recipe{Seed: f.seed, Layers: layers}
+	return meta, nil
+}
+
+func parseShape(s string) (trace.Shape, error) {
+	parts := strings.Split(s, ",")
+	if len(parts) != 4 {
+		return trace.Shape{}, errors.New("want four numbers, L,H,G,D")
+	}
+	var n [4]int
+	for i, p := range parts {
+		var err error
+		if n[i], err = strconv.Atoi(strings.TrimSpace(p)); err != nil {
+			return trace.Shape{}, fmt.Errorf("%q is no number", p)
+		}
+	}
+	shape := trace.Shape{Layers: n[0], KVHeads: n[1], Group: n[2], HeadSize: n[3]}
+	return shape, shape.Check()
+}
+
+func (f *synthFlags) load() (trace.Load, error) {
+	load := trace.Load{Seed: f.seed, Requests: f.requests}
+	var err error
+	if load.Prompt, err = trace.ParseRange(f.prompt); err != nil {
+		return load, fmt.Errorf("--prompt: %w", err)
+	}
+	if load.Output, err = trace.ParseRange(f.output); err != nil {
+		return load, fmt.Errorf("--output: %w", err)
+	}
+	if f.arrivals == "" {
+		return load, nil
+	}
+	rule, gap, _ := strings.Cut(f.arrivals, ":")
+	switch rule {
+	case "fixed":
+		load.Arrivals = trace.Fixed
+	case "poisson":
+		load.Arrivals = trace.Poisson
+	default:
+		return load, fmt.Errorf("--arrivals %q: want fixed:TIME or poisson:TIME", f.arrivals)
+	}
+	if load.Gap, err = time.ParseDuration(gap); err != nil || load.Gap < 0 {
+		return load, fmt.Errorf("--arrivals %q: want a time such as 50ms after the colon", f.arrivals)
+	}
+	return load, nil
+}
