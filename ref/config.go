@@ -99,12 +99,11 @@ func Default() Config {
 // Enabled reports whether the options ask for any compression.
 func (c *Compression) Enabled() bool { return c.MaxCacheTokens > 0 || c.Rate > 0 }
 
-// Bounds on a Config. The cache's own limit is that a slot's byte offset fits
-// an int and the whole does not exceed MaxCacheBytes.
+// Bounds on a Config.
 const (
 	MaxWindow     = 1 << 20
 	MaxPoolWidth  = 31
-	MaxCacheBytes = 1 << 38
+	MaxCacheBytes = 1 << 34 // of a cache's state: see [Config.BlockBytes]
 )
 
 // Validate returns every error of the configuration, joined; nil if it can run.
@@ -131,7 +130,7 @@ func (c *Config) Validate() error {
 	if !c.DType.Valid() {
 		bad("kv_dtype %d is unknown", c.DType)
 	}
-	if len(errs) == 0 && float64(c.Blocks)*float64(c.BlockSize)*float64(s.HeadSize)*float64(2*c.DType.Size()) > MaxCacheBytes {
+	if len(errs) == 0 && c.Blocks > MaxCacheBytes/c.BlockBytes() {
 		bad("blocks %d: a cache of more than %d GiB", c.Blocks, MaxCacheBytes>>30)
 	}
 	errs = append(errs, c.Metric.Validate())
@@ -238,6 +237,12 @@ func (b *HeadBias) validate(s trace.Shape) error {
 		}
 	}
 	return nil
+}
+
+// BlockBytes returns the bytes of a block's state: K, V, metric and position of
+// each slot, and the owner.
+func (c *Config) BlockBytes() int {
+	return c.BlockSize*(2*c.Shape.HeadSize*c.DType.Size()+4+4) + 16
 }
 
 // at returns the bias of a KV at the given position.

@@ -25,39 +25,58 @@ func (m *Metric) PrefillMetrics(metrics, q, k []float32, group, headSize int) {
 	observed := len(q) / (group * headSize)
 	scale := attentionScale(headSize)
 
-	clear(metrics)
-	gains := make([]float32, n)
-	scores := make([]float32, n)
+	gains := make([]float32, group*n)                          // [G, n] a_i
+	scores := make([]float32, min(observed, together)*group*n) // [together, G, n]
 	var sm softmax
+	for w := 0; w < observed; w += together {
+		queries := min(together, observed-w)
+		first := n - observed + w // position of the first of them
+		// A few keys at a time, while they are near. The scores past a query's own
+		// position are never looked at.
+		seen := first + queries
+		for i := 0; i < seen; i += tileRows {
+			tile := k[i*headSize : min(i+tileRows, seen)*headSize]
+			vec.DotsGroup(scores[i:], n, q[w*group*headSize:][:queries*group*headSize], tile, queries*group, headSize)
+		}
+		for i := range queries * group {
+			t, g := first+i/group, i%group
+			m.observe(gains[g*n:][:n], scores[i*n:][:t+1], scale, &sm)
+		}
+	}
+
+	clear(metrics)
+	pooled := make([]float32, n)
 	for g := range group {
-		clear(gains)
-		for w := range observed {
-			query := q[(w*group+g)*headSize:][:headSize]
-			t := n - observed + w
-			causal := scores[:t+1]
-			vec.Dots(causal, query, k, headSize)
-			sm.reset()
-			for p := 0; p < len(causal); p += Partition {
-				part := causal[p:min(p+Partition, len(causal))]
-				for i := range part {
-					part[i] = float32(part[i] * scale)
-				}
-				sm.add(part)
-			}
-			factors := sm.factors()
-			for i := range max(0, t-m.Buffer+1) {
-				gains[i] += m.gain(float32(causal[i] * factors[i/Partition]))
-			}
-		}
+		a := gains[g*n:][:n]
 		if m.Reduction == Avg {
-			for i := range gains {
-				gains[i] = float32(gains[i] * (float32(i+1) / float32(observed)))
+			for i := range a {
+				a[i] = float32(a[i] * (float32(i+1) / float32(observed)))
 			}
 		}
-		m.pool(scores, gains)
-		for i := range metrics {
-			metrics[i] += scores[i]
+		m.pool(pooled, a)
+		for i, gain := range pooled {
+			metrics[i] += gain
 		}
+	}
+}
+
+// together is how many positions' queries are scored at once.
+const together = 32
+
+// observe adds what the query at position t gives to the keys at 0 to t, whose
+// dot products with it are dots[:t+1]; dots is overwritten.
+func (m *Metric) observe(gains, dots []float32, scale float32, sm *softmax) {
+	sm.reset()
+	for p := 0; p < len(dots); p += Partition {
+		part := dots[p:min(p+Partition, len(dots))]
+		for i := range part {
+			part[i] = float32(part[i] * scale)
+		}
+		sm.add(part)
+	}
+	factors := sm.factors()
+	for i := range max(0, len(dots)-m.Buffer) {
+		gains[i] += m.gain(float32(dots[i] * factors[i/Partition]))
 	}
 }
 

@@ -294,7 +294,7 @@ func TestConfigRefused(t *testing.T) {
 		{"head size 264", func(c *Config) { c.Shape.HeadSize = 264 }},
 		{"block_size 3", func(c *Config) { c.BlockSize = 3 }},
 		{"blocks 0", func(c *Config) { c.Blocks = 0 }},
-		{"a cache of more than 256 GiB", func(c *Config) { c.Blocks = math.MaxInt32 }},
+		{"a cache of more than 16 GiB", func(c *Config) { c.Blocks = math.MaxInt32 }},
 		{"kv_dtype", func(c *Config) { c.DType = 77 }},
 		{`norm "L3"`, func(c *Config) { c.Metric.Norm = "L3" }},
 		{`reduction "max"`, func(c *Config) { c.Metric.Reduction = "max" }},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"kvcompress/ref"
 	"kvcompress/trace"
@@ -23,17 +24,24 @@ func DefaultOptions() Options {
 	return Options{Config: ref.Default(), Limits: DefaultLimits(), StepTimeNS: 10e6}
 }
 
+// DefaultCacheBytes bounds the cache of a replay that states no number of
+// blocks.
+const DefaultCacheBytes = 4 << 30
+
 // Fill completes the options for a trace: its shape, and, where Blocks is 0, as
 // many blocks as hold all its requests uncompressed at once, beyond the
-// watermark.
+// watermark, in at most DefaultCacheBytes.
 func (o *Options) Fill(shape trace.Shape, requests []trace.Request) {
 	o.Shape = shape
-	if o.Blocks == 0 && o.BlockSize > 0 {
-		for _, r := range requests {
-			o.Blocks += shape.Layers * shape.KVHeads * ((r.PromptTokens + r.OutputTokens + o.BlockSize - 1) / o.BlockSize)
-		}
-		o.Blocks += int(float64(o.Blocks)*o.Limits.Watermark/(1-o.Limits.Watermark)) + 1
+	if o.Blocks != 0 || o.BlockSize < 1 {
+		return
 	}
+	var blocks float64 // absurd requests do not wrap around
+	for _, r := range requests {
+		blocks += float64(shape.Layers*shape.KVHeads) * math.Ceil(float64(r.CachedTokens())/float64(o.BlockSize))
+	}
+	blocks = math.Ceil(blocks/(1-o.Limits.Watermark)) + 1
+	o.Blocks = int(min(blocks, float64(DefaultCacheBytes/o.BlockBytes())))
 }
 
 // Validate returns every error of the options, joined.

@@ -4,6 +4,7 @@ package validate
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -138,6 +139,8 @@ func replayCase(raw []byte) (CaseResult, error) {
 	}
 }
 
+// check brings the heads into (layer, head) order and refuses what no decision
+// can be made of.
 func (c *evictionCase) check() error {
 	n := len(c.Heads)
 	switch {
@@ -152,12 +155,15 @@ func (c *evictionCase) check() error {
 	case c.MetricReduction != ref.Sum && c.MetricReduction != ref.Avg:
 		return fmt.Errorf("metric_reduction %q is neither sum nor avg", c.MetricReduction)
 	}
+	slices.SortStableFunc(c.Heads, func(a, b evictionHead) int {
+		return cmp.Or(cmp.Compare(a.Layer, b.Layer), cmp.Compare(a.Head, b.Head))
+	})
 	owned := map[int32]bool{}
 	for i := range c.Heads {
 		h := &c.Heads[i]
-		where := fmt.Sprintf("heads[%d] (layer %d, head %d)", i, h.Layer, h.Head)
+		where := fmt.Sprintf("layer %d, head %d", h.Layer, h.Head)
 		if h.Layer != i/c.KVHeads || h.Head != i%c.KVHeads {
-			return fmt.Errorf("%s: layer %d, head %d is expected here", where, i/c.KVHeads, i%c.KVHeads)
+			return fmt.Errorf("%s is out of range or given twice: layer %d, head %d is missing", where, i/c.KVHeads, i%c.KVHeads)
 		}
 		if len(h.Metrics) != len(h.Positions) || len(h.Blocks) != (len(h.Positions)+c.BlockSize-1)/c.BlockSize {
 			return fmt.Errorf("%s: %d positions, %d metrics and %d blocks of %d do not fit", where, len(h.Positions), len(h.Metrics), len(h.Blocks), c.BlockSize)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -83,15 +84,15 @@ func (g *Golden) Write(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	head := *g
 	head.Steps = []GoldenStep{}
-	text, err := json.Marshal(head)
+	encoded, err := json.Marshal(head)
 	if err != nil {
 		return err
 	}
-	text, ok := bytes.CutSuffix(text, []byte("]}"))
+	open, ok := bytes.CutSuffix(encoded, []byte("]}"))
 	if !ok {
 		return errors.New("golden: steps are not the last field")
 	}
-	out.Write(text)
+	out.Write(open)
 	for i, s := range g.Steps {
 		line, err := json.Marshal(s)
 		if err != nil {
@@ -133,16 +134,21 @@ type Difference struct {
 	Got   string    `json:"got"`
 }
 
-// String says it in a line.
+// Where says at which step, stage and part the results differ.
+func (d *Difference) Where() string {
+	switch {
+	case d.Step < 0:
+		return d.What
+	case d.Stage == "":
+		return fmt.Sprintf("step %d: %s", d.Step, d.What)
+	default:
+		return fmt.Sprintf("step %d, stage %s: %s", d.Step, d.Stage, d.What)
+	}
+}
+
+// String says it all in a line.
 func (d *Difference) String() string {
-	where := fmt.Sprintf("step %d", d.Step)
-	if d.Step < 0 {
-		where = "the whole"
-	}
-	if d.Stage != "" {
-		where += fmt.Sprintf(", stage %s", d.Stage)
-	}
-	return fmt.Sprintf("%s: %s: golden %s, now %s", where, d.What, d.Want, d.Got)
+	return fmt.Sprintf("%s: golden %s, now %s", d.Where(), d.Want, d.Got)
 }
 
 // Compare returns the first difference of got from the golden result, nil if
@@ -195,18 +201,71 @@ func stageNames(stages []GoldenStage) string {
 	return fmt.Sprint(names)
 }
 
-// differ compares two values as their JSON, in which nil and empty are one.
+// differ compares two values as their JSON, in which nil and empty are one, and
+// names the first field that differs.
 func differ(step int, stage ref.Stage, what string, want, got any) *Difference {
 	if reflect.DeepEqual(want, got) {
 		return nil
 	}
-	a, errA := json.Marshal(want)
-	b, errB := json.Marshal(got)
+	a, errA := plain(want)
+	b, errB := plain(got)
 	if err := errors.Join(errA, errB); err != nil {
 		return &Difference{step, stage, what, "", err.Error()}
 	}
-	if slices.Equal(a, b) {
+	path, x, y := firstDifferent(what, a, b)
+	if path == "" {
 		return nil
 	}
-	return &Difference{step, stage, what, string(a), string(b)}
+	return &Difference{step, stage, path, text(x), text(y)}
+}
+
+// plain returns a value as what its JSON decodes to: maps, slices and numbers.
+func plain(v any) (any, error) {
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(encoded))
+	dec.UseNumber()
+	var out any
+	err = dec.Decode(&out)
+	return out, err
+}
+
+// firstDifferent returns the path of the first field, by name, in which two
+// plain values differ, and what each has there; no path if they do not.
+func firstDifferent(path string, a, b any) (string, any, any) {
+	x, isMap := a.(map[string]any)
+	y, both := b.(map[string]any)
+	if !isMap || !both {
+		if reflect.DeepEqual(a, b) {
+			return "", nil, nil
+		}
+		return path, a, b
+	}
+	names := slices.Sorted(maps.Keys(x))
+	for name := range y {
+		if _, ok := x[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if at, u, v := firstDifferent(path+"."+name, x[name], y[name]); at != "" {
+			return at, u, v
+		}
+	}
+	return "", nil, nil
+}
+
+// text returns a plain value as JSON.
+func text(v any) string {
+	if v == nil {
+		return "none"
+	}
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(encoded)
 }

@@ -71,7 +71,7 @@ func TestGoldenNotices(t *testing.T) {
 	}
 	other := *b
 	other.Options.Metric.Norm = ref.L1
-	if d := want.Compare(record(t, &other)); d == nil || d.What != "options" {
+	if d := want.Compare(record(t, &other)); d == nil || d.What != "options.metric.norm" || d.Got != `"L1"` {
 		t.Errorf("another norm: %v", d)
 	}
 	// The same options, but other arithmetic: what another norm does, under the

@@ -79,7 +79,7 @@ func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
 		result := "same"
 		if r.Difference != nil {
 			differ++
-			result = r.Difference.String()
+			result = "differs"
 		}
 		if !asJSON {
 			fmt.Fprintf(table, "%s\t%d\t%d\t%.2fs\t%s\n", r.Trace, r.Steps, r.Digests, r.Seconds, result)
@@ -91,6 +91,11 @@ func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
 		}
 	} else if err := table.Flush(); err != nil {
 		return err
+	}
+	for _, r := range results {
+		if d := r.Difference; d != nil && !asJSON {
+			fmt.Fprintf(cmd.OutOrStdout(), "\n%s, %s\n  golden  %s\n  now     %s\n", r.Trace, d.Where(), d.Want, d.Got)
+		}
 	}
 	if differ > 0 {
 		return failure{fmt.Errorf("%d of %d traces differ from their golden results; if that is meant, run `kvc golden update`", differ, len(names))}

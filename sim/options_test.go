@@ -1,0 +1,67 @@
+package sim
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"kvcompress/dtype"
+	"kvcompress/trace"
+)
+
+func TestReadOptions(t *testing.T) {
+	o, err := ReadOptions(strings.NewReader(`{"block_size": 8, "kv_dtype": "bf16", "compression": {"rate": 0.5}, "limits": {"max_num_seqs": 3}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := DefaultOptions()
+	if o.BlockSize != 8 || o.DType != dtype.BF16 || o.Compression.Rate != 0.5 || o.Limits.MaxNumSeqs != 3 {
+		t.Errorf("what is given is not read: %+v", o)
+	}
+	if o.Metric != d.Metric || o.Limits.Watermark != d.Limits.Watermark || o.Compression.ProtectedWindow != d.Compression.ProtectedWindow {
+		t.Errorf("what is not given is not the default: %+v", o)
+	}
+	for in, want := range map[string]string{
+		``:                      "EOF",
+		`{"rats": 1}`:           "rats",
+		`{"kv_dtype": "int4"}`:  "int4",
+		`{} {}`:                 "more than one",
+		`{"block_size": "8"}`:   "block_size",
+		`{"block_size": 1e300}`: "block_size",
+	} {
+		if _, err := ReadOptions(strings.NewReader(in)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", in, err, want)
+		}
+	}
+}
+
+func TestFill(t *testing.T) {
+	shape := trace.Shape{Layers: 2, KVHeads: 3, Group: 1, HeadSize: 64}
+	o := DefaultOptions()
+	o.Fill(shape, requests([3]int{0, 16, 2}, [3]int{0, 15, 2})) // 17 and 16 tokens are cached: 2 and 1 blocks
+	if want := int(math.Ceil(6*3/0.99)) + 1; o.Blocks != want || o.Shape != shape {
+		t.Errorf("%d blocks, want %d", o.Blocks, want)
+	}
+	if err := o.Validate(); err != nil {
+		t.Error(err)
+	}
+	o = DefaultOptions()
+	o.Fill(shape, requests([3]int{0, 1 << 24, 1 << 24}, [3]int{0, 1 << 24, 1 << 24}))
+	if bytes := o.Blocks * o.BlockBytes(); bytes > DefaultCacheBytes || bytes < DefaultCacheBytes/2 {
+		t.Errorf("a cache of %d bytes", bytes)
+	}
+}
+
+func FuzzReadOptions(f *testing.F) {
+	f.Add([]byte(`{"block_size": 8, "compression": {"rate": 0.5, "head_bias": {"bins": [0], "bias": [[[1]]]}, "bias_weight": 2}}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		o, err := ReadOptions(strings.NewReader(string(in)))
+		if err != nil {
+			return
+		}
+		o.Fill(trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, requests([3]int{0, 5, 3}))
+		if o.Validate() == nil && o.Blocks*o.BlockBytes() > 1<<34 {
+			t.Errorf("a cache of %d bytes is valid", o.Blocks*o.BlockBytes())
+		}
+	})
+}
