@@ -6,6 +6,7 @@ package strictjson
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,13 +29,13 @@ func Object(data []byte, visit func(name string, value []byte) error) error {
 }
 
 // Unmarshal decodes data into v as encoding/json does, but refuses a name that v
-// has no field for, a name that occurs twice in one object, nesting beyond
-// MaxDepth, and anything after the value.
+// has no field for or spells in another case, a name that occurs twice in one
+// object, nesting beyond MaxDepth, and anything after the value.
 func Unmarshal(data []byte, v any) error {
 	if err := syntax(data); err != nil {
 		return err
 	}
-	if err := checkNames(data, 0); err != nil {
+	if err := checkNames(data, reflect.TypeOf(v), 0); err != nil {
 		return err
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
@@ -115,18 +116,29 @@ func object(data []byte, visit func(name string, value []byte) error) error {
 	return nil
 }
 
-// checkNames refuses equal names anywhere in the valid JSON value data.
-func checkNames(data []byte, depth int) error {
+// checkNames refuses equal names anywhere in the valid JSON value data, and names
+// that the type t into which it will be decoded spells otherwise or lacks. Where t
+// is nil any name will do.
+func checkNames(data []byte, t reflect.Type, depth int) error {
 	if depth > MaxDepth {
 		return fmt.Errorf("nested deeper than %d", MaxDepth)
 	}
+	fields, element := members(t)
 	switch i := skipSpace(data, 0); data[i] {
 	case '{':
-		return object(data, func(_ string, value []byte) error { return checkNames(value, depth+1) })
+		return object(data, func(name string, value []byte) error {
+			inner, known := fields[name]
+			if fields == nil {
+				inner = element
+			} else if !known {
+				return fmt.Errorf("unknown field %q", name)
+			}
+			return checkNames(value, inner, depth+1)
+		})
 	case '[':
 		for i = skipSpace(data, i+1); data[i] != ']'; i = skipSpace(data, i) {
 			end := skipValue(data, i)
-			if err := checkNames(data[i:end], depth+1); err != nil {
+			if err := checkNames(data[i:end], element, depth+1); err != nil {
 				return err
 			}
 			if i = skipSpace(data, end); data[i] == ',' {
@@ -135,6 +147,38 @@ func checkNames(data []byte, depth int) error {
 		}
 	}
 	return nil
+}
+
+// members returns the fields of a struct type by their names in JSON, or the type
+// of the elements of a slice, an array or a map. Of types that decode themselves it
+// returns neither.
+func members(t reflect.Type) (fields map[string]reflect.Type, element reflect.Type) {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == nil || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) ||
+		reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		return nil, nil
+	}
+	switch t.Kind() {
+	case reflect.Slice, reflect.Array, reflect.Map:
+		return nil, t.Elem()
+	case reflect.Struct:
+	default:
+		return nil, nil
+	}
+	fields = make(map[string]reflect.Type)
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && name == "" || !f.IsExported() || f.Tag.Get("json") == "-" {
+			continue // of an embedded struct, the fields are visible themselves
+		}
+		if name == "" {
+			name = f.Name
+		}
+		fields[name] = f.Type
+	}
+	return fields, nil
 }
 
 func unquote(quoted []byte) (string, error) {

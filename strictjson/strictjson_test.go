@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -57,11 +58,28 @@ func TestObjectManyNames(t *testing.T) {
 
 func TestUnmarshal(t *testing.T) {
 	type inner struct{ B int }
+	type Embedded struct {
+		E int `json:"e,omitempty"`
+	}
 	type outer struct {
+		Embedded
 		A []inner
+		M map[string]*inner `json:"m"`
+		T time.Time         // decodes itself
+		X any
+		N int `json:"-"`
 	}
 	for _, tc := range []struct{ in, err string }{
 		{in: `{"A":[{"B":1},{"B":2}]}`},
+		{in: `{"e":1,"m":{"x":{"B":1},"X":null},"T":"2024-01-01T00:00:00Z","X":{"a":1,"A":[{}]}}`},
+		{in: `{"a":[]}`, err: `unknown field "a"`},
+		{in: `{"A":[{"b":1}]}`, err: `unknown field "b"`},
+		{in: `{"m":{"x":{"b":1}}}`, err: `unknown field "b"`},
+		{in: `{"E":1}`, err: `unknown field "E"`},
+		{in: `{"Embedded":{}}`, err: `unknown field "Embedded"`},
+		{in: `{"N":1}`, err: `unknown field "N"`},
+		{in: `{"-":1}`, err: `unknown field "-"`},
+		{in: `{"X":{"a":1,"a":2}}`, err: `"a" occurs twice`},
 		{in: `{"A":[{"B":1,"B":2}]}`, err: `"B" occurs twice`},
 		{in: `{"A":[],"C":1}`, err: `unknown field "C"`},
 		{in: `{"A":[{"B":"x"}]}`, err: "A.B: want an integer that fits int, got string"},

@@ -1,0 +1,142 @@
+package trace
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+
+	"kvcompress/dtype"
+)
+
+// benchTrace writes a recorded trace of one request of the given length, in the
+// shape of a quarter of Llama-3.1-8B's layers, larger than what is held in memory.
+func benchTrace(b *testing.B, tokens int) *Trace {
+	b.Helper()
+	dir := b.TempDir()
+	meta := recordedMeta()
+	meta.Shape = Shape{Layers: 8, KVHeads: 8, Group: 4, HeadSize: 128}
+	meta.DType = dtype.F16
+	w, err := Create(dir, meta)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rw, err := w.Begin("a")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := meta.Shape
+	q, k := make([]float32, s.Layers*s.row(Q)), make([]float32, s.Layers*s.row(K))
+	for i := range q {
+		q[i] = float32(i%100) / 8
+	}
+	copy(k, q)
+	for range tokens {
+		if err := rw.Append(q, k, k); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := rw.Finish(Request{ID: "a", PromptTokens: tokens, OutputTokens: 1}); err != nil {
+		b.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
+	tr, err := Open(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return tr
+}
+
+// BenchmarkRead reads all of a file, as a prefill does (layer by layer) and as
+// decodes do (token by token).
+func BenchmarkRead(b *testing.B) {
+	const tokens = 2000
+	tr := benchTrace(b, tokens)
+	s := tr.Meta.Shape
+	size := int64(tokens * s.Layers * (s.row(Q) + 2*s.row(K)) * 2)
+	dst := make([]float32, tokens*s.row(Q))
+	for _, n := range []int{tokens, 1} {
+		b.Run(fmt.Sprintf("tokens=%d", n), func(b *testing.B) {
+			x, err := tr.Tensors(0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer x.Close()
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				for from := 0; from < tokens; from += n {
+					for layer := range s.Layers {
+						for t := Q; t <= V; t++ {
+							if err := x.Read(dst[:n*s.row(t)], t, layer, from, n); err != nil {
+								b.Fatal(err)
+							}
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	tr := benchTrace(b, 2000)
+	info, err := tr.Info()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(info.DiskBytes)
+	for b.Loop() {
+		for err := range Check(context.Background(), tr.fsys, "", nil) {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkScanRequests(b *testing.B) {
+	var text bytes.Buffer
+	for i := range 10_000 {
+		fmt.Fprintf(&text, `{"id":"%d","arrival_ns":%d,"prompt_tokens":%d,"output_tokens":12,"prefix_hashes":[1,2,3,4]}`+"\n", i, i*1000, i+1)
+	}
+	b.SetBytes(int64(text.Len()))
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, err := range ScanRequests(bytes.NewReader(text.Bytes()), "") {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// BenchmarkAppend writes tokens of Llama-3.1-8B's shape.
+func BenchmarkAppend(b *testing.B) {
+	meta := recordedMeta()
+	meta.Shape = Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
+	w, err := Create(b.TempDir(), meta)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rw, err := w.Begin("a")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer rw.Abort()
+	s := meta.Shape
+	q, k := make([]float32, s.Layers*s.row(Q)), make([]float32, s.Layers*s.row(K))
+	b.SetBytes(int64(2 * (len(q) + 2*len(k))))
+	for b.Loop() {
+		if err := rw.Append(q, k, k); err != nil {
+			b.Fatal(err)
+		}
+		if rw.tokens%1000 == 0 { // do not fill the disk
+			for _, part := range rw.parts {
+				if _, err := part.f.Seek(0, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+}
