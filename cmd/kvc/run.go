@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"kvcompress/report"
+	"kvcompress/sim"
+	"kvcompress/trace"
+	"kvcompress/traces"
+)
+
+// runFlags are the flags of `kvc run` beside the options of the replay.
+type runFlags struct {
+	json   bool
+	plot   string
+	steps  stepCount
+	byHead bool
+}
+
+func newRunCmd() *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use:   "run [TRACE]",
+		Short: "Replay a trace: what was evicted, and the memory ledger",
+		Long: `Run serves the requests of a trace on the reference engine, through a scheduler
+that admits, compresses and preempts as vLLM with KV-Compress does, and prints
+what became of the cache: the memory ledger step by step, the requests, and the
+part of its KVs that each head kept.
+
+TRACE is a folder or the name of a bundled trace, ` + traces.Default + ` if none is given:
+` + strings.Join(traces.Names(), ", ") + `.
+The options are those of the trace's options.json, or the defaults below if it has
+none; flags override them.
+
+A request that can never fit is refused, and the others are served: exit code 0.
+Ctrl-C prints what is finished: exit code 1.`,
+		Example: `  kvc run
+  kvc run story --max-cache-tokens 64
+  kvc run llama-heads --rate 0.25 --sinks 4 --by-head
+  kvc run ./my-trace --no-compression --steps all
+  kvc run six-stories --blocks 200 --plot kept.svg
+  kvc run six-stories --json | jq .totals`,
+		Args: cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeTraces(cmd, args, prefix)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.BoolVar(&flags.json, "json", false, "print the report as JSON, in full")
+	fs.StringVar(&flags.plot, "plot", "", "draw what each head kept, and the blocks over time, to a .png or .svg `file`")
+	fs.Var(&flags.steps, "steps", "rows of the memory ledger at most, or all (default 30)")
+	fs.BoolVar(&flags.byHead, "by-head", false, "add a table by layer and head")
+	override := addOptionFlags(fs)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		name := traces.Default
+		if len(args) > 0 {
+			name = args[0]
+		}
+		return runTrace(cmd, name, override, &flags)
+	}
+	for _, err := range []error{
+		completeOptionFlags(cmd),
+		cmd.MarkFlagFilename("plot", "png", "svg"),
+		cmd.RegisterFlagCompletionFunc("steps", cobra.FixedCompletions([]string{"all"}, cobra.ShellCompDirectiveNoFileComp)),
+	} {
+		if err != nil {
+			panic(err) // a flag that was not defined above
+		}
+	}
+	return cmd
+}
+
+func runTrace(cmd *cobra.Command, name string, override func(*sim.Options) error, flags *runFlags) error {
+	if flags.plot != "" {
+		if err := report.CheckPlot(flags.plot); err != nil {
+			return usageError{fmt.Errorf("--plot: %w", err)}
+		}
+	}
+	b, err := traces.Open(name)
+	if err != nil {
+		return usageError{err}
+	}
+	opt := b.Options
+	if err := override(&opt); err != nil {
+		return err
+	}
+	opt.Fill(b.Trace.Meta.Shape, b.Trace.Requests())
+	if err := opt.Validate(); err != nil {
+		return usageError{err}
+	}
+	if !opt.Compression.Enabled() && !cmd.Flags().Changed("no-compression") {
+		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing will be evicted: neither the trace's options nor the flags ask for compression. Try --rate 0.5, or --max-cache-tokens 64.")
+	}
+
+	var peak report.Peak
+	hooks := sim.Hooks{Step: newProgress(cmd.ErrOrStderr(), b.Trace)}
+	if flags.byHead {
+		hooks.Event = peak.Event
+	}
+	r, runErr := sim.Replay(cmd.Context(), b.Trace, opt, hooks)
+	if hooks.Step != nil {
+		hooks.Step(nil)
+	}
+	stopped := errors.Is(runErr, context.Canceled)
+	if runErr != nil && !stopped {
+		return runErr
+	}
+	r.Trace = b.Name
+	if err := printReport(cmd, r, &peak, flags); err != nil {
+		return err
+	}
+	if stopped {
+		return failure{runErr}
+	}
+	return nil
+}
+
+func printReport(cmd *cobra.Command, r *sim.Report, peak *report.Peak, flags *runFlags) error {
+	out := cmd.OutOrStdout()
+	if flags.json {
+		if err := report.JSON(out, r); err != nil {
+			return err
+		}
+	} else {
+		width, tty := terminal(out)
+		opt := report.TextOptions{Steps: int(flags.steps), ByHead: flags.byHead, Peak: peak, Width: width}
+		if tty {
+			opt.Color = report.ColorOf(os.Getenv)
+		}
+		if err := report.Text(out, r, opt); err != nil {
+			return err
+		}
+	}
+	if flags.plot == "" {
+		return nil
+	}
+	if err := report.HeatMap(flags.plot, r); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Drawn to %s.\n", filepath.Clean(flags.plot))
+	return nil
+}
+
+// stepCount is the value of --steps: 0 for the default, −1 for all.
+type stepCount int
+
+func (n *stepCount) Set(s string) error {
+	if s == "all" {
+		*n = -1
+		return nil
+	}
+	v, err := strconv.Atoi(s)
+	if err != nil || v < 1 {
+		return errors.New("want a number of at least 1, or all")
+	}
+	*n = stepCount(v)
+	return nil
+}
+
+func (n *stepCount) String() string {
+	switch *n {
+	case 0:
+		return ""
+	case -1:
+		return "all"
+	}
+	return strconv.Itoa(int(*n))
+}
+
+// Type is what --help calls the value.
+func (n *stepCount) Type() string { return "N|all" }
+
+// terminal returns the width of the terminal that w writes to, and whether it is
+// one.
+func terminal(w io.Writer) (width int, tty bool) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		width = 0
+	}
+	return width, true
+}
+
+// patience is how long a replay runs before its progress is worth showing.
+const patience = 2 * time.Second
+
+// newProgress returns a hook that shows on a terminal how far a replay is and how
+// long it will take; nil clears the line. On anything else it returns nil.
+func newProgress(w io.Writer, t *trace.Trace) func(*sim.Step) {
+	if _, tty := terminal(w); !tty {
+		return nil
+	}
+	total := 0
+	for _, r := range t.Requests() {
+		total += r.OutputTokens
+	}
+	bar := newBar(w, total, "tokens generated")
+	return func(s *sim.Step) {
+		// An error of the bar is one of standard error: there is nowhere to say so.
+		if s == nil {
+			_ = bar.Clear()
+			return
+		}
+		_ = bar.Add(len(s.Batch))
+	}
+}
+
+// lateWriter drops what is written before a moment: a bar that counts from the
+// beginning, and so estimates rightly, is seen only when it is worth it.
+type lateWriter struct {
+	w    io.Writer
+	from time.Time
+}
+
+func (l *lateWriter) Write(p []byte) (int, error) {
+	if time.Now().Before(l.from) {
+		return len(p), nil
+	}
+	return l.w.Write(p)
+}

@@ -1,0 +1,134 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"kvcompress/sim"
+)
+
+// comma writes an integer with its thousands apart: 1,536,000.
+func comma[T int | int64](n T) string {
+	s := strconv.FormatInt(int64(n), 10)
+	first := 0
+	if n < 0 {
+		first = 1
+	}
+	for i := len(s) - 3; i > first; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// count writes a number and its noun, in the plural unless there is one of it.
+func count[T int | int64](n T, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return comma(n) + " " + noun + "s"
+}
+
+// some writes a number, and a dot for none of it, so that a column shows at a
+// glance where something happened.
+func some[T int | int64](n T) string {
+	if n == 0 {
+		return "·"
+	}
+	return comma(n)
+}
+
+// size writes a number of bytes with three digits or more, in units of 1,024.
+func size(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, unit := float64(n), ""
+	for _, unit = range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if v /= 1 << 10; v < 999.5 {
+			break
+		}
+	}
+	switch {
+	case v < 9.995:
+		return fmt.Sprintf("%.2f %s", v, unit)
+	case v < 99.95:
+		return fmt.Sprintf("%.1f %s", v, unit)
+	}
+	return fmt.Sprintf("%.0f %s", v, unit)
+}
+
+// shortSize writes a number of bytes for a column: 33.5K.
+func shortSize(n int64) string {
+	if n == 0 {
+		return "·"
+	}
+	number, unit, _ := strings.Cut(size(n), " ")
+	return number + strings.TrimRight(unit, "iB")
+}
+
+// percent writes a part as percent with one digit after the point.
+func percent(part float64) string { return fmt.Sprintf("%.1f %%", 100*part) }
+
+// timeDecimals returns how many digits after the point tell a replay's steps
+// apart in milliseconds.
+func timeDecimals(r *sim.Report) int {
+	if r.Options.StepTimeNS%100_000 == 0 {
+		return 1
+	}
+	return 3
+}
+
+// ms writes nanoseconds as milliseconds, and a dash for a time that never came.
+func (p *printer) ms(ns int64) string {
+	if ns < 0 {
+		return "–"
+	}
+	s := strconv.FormatFloat(float64(ns)/1e6, 'f', p.decimals, 64)
+	whole, rest, _ := strings.Cut(s, ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return s
+	}
+	return comma(n) + "." + rest
+}
+
+// wrap breaks a paragraph into lines of at most width characters, where its
+// words allow it. A number and its unit stay together.
+func wrap(text string, width int) []string {
+	var words []string
+	for word := range strings.FieldsSeq(text) {
+		switch strings.TrimRight(word, ".,;:)") {
+		case "%", "B", "KiB", "MiB", "GiB", "TiB":
+			if len(words) > 0 {
+				words[len(words)-1] += " " + word
+				continue
+			}
+		}
+		words = append(words, word)
+	}
+	var lines []string
+	line := ""
+	for _, word := range words {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
+}
+
+// list joins what it is given as English does: a, b and c.
+func list(items []string) string {
+	if len(items) < 2 {
+		return strings.Join(items, "")
+	}
+	last := len(items) - 1
+	return strings.Join(items[:last], ", ") + " and " + items[last]
+}

@@ -1,0 +1,138 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+)
+
+// headline says what was run, on which cache, and what was asked of compression.
+func (p *printer) headline(r *sim.Report) {
+	o := &r.Options
+	p.printf("%s: %s, %s × %s, block size %d, %s\n", p.opt.Color.bold(name(r)),
+		count(len(r.Requests), "request"), count(r.Shape.Layers, "layer"), count(r.Shape.KVHeads, "KV head"),
+		o.BlockSize, o.DType)
+	p.sentences(asked(&o.Compression) + " " + measured(o))
+	p.sentences(fmt.Sprintf("Cache: %s of %s, %s of keys and values; %s of them stay free on admission.",
+		count(o.Blocks, "block"), count(o.BlockSize, "KV"), size(int64(o.Blocks)*blockBytes(r)), percent(o.Limits.Watermark)))
+}
+
+// name returns what a report is called.
+func name(r *sim.Report) string {
+	if r.Trace == "" {
+		return "unnamed trace"
+	}
+	return r.Trace
+}
+
+// asked says in words how much is to be evicted, from where and when.
+func asked(c *ref.Compression) string {
+	var b strings.Builder
+	switch {
+	case c.MaxCacheTokens > 0:
+		fmt.Fprintf(&b, "Compression to %s a head on average", count(c.MaxCacheTokens, "KV"))
+	case c.Rate > 0:
+		fmt.Fprintf(&b, "Compression to %.4g %% of the KVs before the protected window", 100*c.Rate)
+	default:
+		return "No compression was asked for."
+	}
+	switch {
+	case c.EvenLayers && len(c.ControlLayers) > 0:
+		fmt.Fprintf(&b, ", as many blocks from every layer (%s exempt)", numbered("layer", c.ControlLayers))
+	case c.EvenLayers:
+		b.WriteString(", as many blocks from every layer")
+	case c.Uniform:
+		b.WriteString(", as many blocks from every head")
+	}
+	if c.Random {
+		fmt.Fprintf(&b, ", at random (seed %d)", c.Seed)
+	}
+	if c.HeadBias != nil {
+		fmt.Fprintf(&b, ", with a bias of weight %g by head and position", c.BiasWeight)
+	}
+	b.WriteString("; ")
+	b.WriteString(spared(c))
+	b.WriteString(". It runs ")
+	b.WriteString(when(c))
+	b.WriteString(".")
+	return b.String()
+}
+
+// spared says which KVs are never evicted.
+func spared(c *ref.Compression) string {
+	var kept []string
+	if c.ProtectedWindow > 0 {
+		kept = append(kept, "the newest "+count(c.ProtectedWindow, "token"))
+	}
+	if c.Sinks > 0 {
+		kept = append(kept, "the oldest "+count(c.Sinks, "token"))
+	}
+	if kept == nil {
+		return "no token is protected"
+	}
+	return list(kept) + " stay"
+}
+
+// when says how often compression runs, and for which sequences.
+func when(c *ref.Compression) string {
+	s := "after every prefill"
+	switch {
+	case c.Interval == 1:
+		s += " and every decode step"
+	case c.Interval > 1:
+		s += fmt.Sprintf(" and every %d decode steps", c.Interval)
+	}
+	if c.NewTokenLimit > 0 {
+		s += fmt.Sprintf(", and when more than %s entered", count(c.NewTokenLimit, "new token"))
+	}
+	if c.Once {
+		s += ", a single time for each sequence"
+	}
+	if c.MaxKVPerCompression > 0 {
+		s += fmt.Sprintf(", for at most %s at a time", count(c.MaxKVPerCompression, "slot"))
+	}
+	return s
+}
+
+// measured says how the attention that decides is measured.
+func measured(o *sim.Options) string {
+	if !o.Compression.Enabled() || o.Compression.Random {
+		return ""
+	}
+	m := &o.Metric
+	what := "squared attention"
+	if m.Norm == ref.L1 {
+		what = "attention"
+	}
+	how := "summed"
+	if m.Reduction == ref.Avg {
+		how = "averaged"
+	}
+	from := fmt.Sprintf("last %s queries", comma(m.Window))
+	if m.Window == 1 {
+		from = "last query"
+	}
+	s := fmt.Sprintf("A KV's worth is the %s it receives, %s (%s, %s), from the %s of its prompt on",
+		what, how, m.Norm, m.Reduction, from)
+	if m.MaxPool > 0 {
+		s += fmt.Sprintf(", max-pooled over %d", m.MaxPool)
+	}
+	if m.Buffer > 0 {
+		s += fmt.Sprintf(", from at least %s away", count(m.Buffer, "token"))
+	}
+	return s + "."
+}
+
+// numbered names one or several of what is counted from 0: layers 0, 3 and 4.
+func numbered(noun string, numbers []int) string {
+	items := make([]string, len(numbers))
+	for i, n := range numbers {
+		items[i] = fmt.Sprint(n)
+	}
+	if len(items) != 1 {
+		noun += "s"
+	}
+	return noun + " " + list(items)
+}

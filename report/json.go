@@ -1,0 +1,151 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"kvcompress/sim"
+	"kvcompress/trace"
+)
+
+// schemaVersion is that of the document that JSON writes. It changes when a name
+// goes or comes to mean something else, not when one is added.
+const schemaVersion = 1
+
+// JSON writes the whole report as one indented JSON object:
+//
+//	schema_version  1
+//	trace           name of the trace
+//	partial         whether the replay was ended before its last request was
+//	shape           of the model: layers, kv_heads, group, head_size
+//	options         all options of the replay, under the names that an options file has
+//	totals          sums and peaks:
+//	    steps, prefill_steps, decode_steps
+//	    compressions              of one sequence each
+//	    preemptions, requests_finished, requests_refused
+//	    blocks_asked, blocks_freed, blocks_short        of and by compression
+//	    kvs_entered, kvs_evicted, kvs_moved, bytes_moved
+//	    peak_blocks, peak_kvs, peak_bytes               of the cache; bytes of K and V
+//	    peak_dense_blocks, peak_dense_kvs, peak_dense_bytes   of an uncompressed one
+//	    metadata_bytes            of the blocks at their peak
+//	steps           the memory ledger, an object for each step:
+//	    step, start_ns, end_ns, kind (prefill or decode)
+//	    batch                     the requests that ran, as indices into requests
+//	    tokens                    that entered the cache
+//	    compression               a list of {seq, asked, freed, evicted, moved}; absent if none ran
+//	    preempted, finished       indices into requests; absent if there are none
+//	    usage                     {kvs, dense_kvs, blocks_allocated, blocks_free, slots_wasted}
+//	    running, waiting          requests, after the step
+//	    dense_blocks              that an uncompressed cache would hold
+//	    metadata_bytes            of the allocated blocks
+//	    blocks_asked, blocks_freed, kvs_evicted, kvs_moved, bytes_moved   by compression
+//	requests        an object for each request, in order of arrival:
+//	    id, arrival_ns, admitted_ns, first_token_ns, finished_ns   −1 for what never came
+//	    prompt_tokens, output_tokens, preemptions, recomputed_tokens
+//	    error                     why it was refused; absent if it was not
+//	    state                     finished, refused or unfinished
+//	    ttft_ms, tpot_ms, e2e_ms  null where there is none
+//	heads           by layer and KV head, [L][H], over all requests:
+//	    kvs_entered, kvs_evicted  numbers of KVs
+//	    kept                      the part that was never evicted; 1 where none entered
+//
+// Bytes moved are counted once: each is read, and written again. The same report
+// gives the same bytes.
+func JSON(w io.Writer, r *sim.Report) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(newDocument(r)); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+type document struct {
+	SchemaVersion int          `json:"schema_version"`
+	Trace         string       `json:"trace"`
+	Partial       bool         `json:"partial"`
+	Shape         trace.Shape  `json:"shape"`
+	Options       sim.Options  `json:"options"`
+	Totals        totalsJSON   `json:"totals"`
+	Steps         []stepJSON   `json:"steps"`
+	Requests      []resultJSON `json:"requests"`
+	Heads         headsJSON    `json:"heads"`
+}
+
+type totalsJSON struct {
+	sim.Totals
+	BlocksShort     int   `json:"blocks_short"`
+	KVsEntered      int64 `json:"kvs_entered"`
+	PeakBytes       int64 `json:"peak_bytes"`
+	PeakDenseBlocks int   `json:"peak_dense_blocks"`
+	PeakDenseBytes  int64 `json:"peak_dense_bytes"`
+}
+
+type stepJSON struct {
+	*sim.Step
+	DenseBlocks   int   `json:"dense_blocks"`
+	MetadataBytes int64 `json:"metadata_bytes"`
+	BlocksAsked   int   `json:"blocks_asked"`
+	BlocksFreed   int   `json:"blocks_freed"`
+	KVsEvicted    int   `json:"kvs_evicted"`
+	KVsMoved      int   `json:"kvs_moved"`
+	BytesMoved    int64 `json:"bytes_moved"`
+}
+
+type resultJSON struct {
+	*sim.Result
+	State string   `json:"state"`
+	TTFT  *float64 `json:"ttft_ms"`
+	TPOT  *float64 `json:"tpot_ms"`
+	E2E   *float64 `json:"e2e_ms"`
+}
+
+type headsJSON struct {
+	sim.HeadTotals
+	Kept [][]float64 `json:"kept"`
+}
+
+func newDocument(r *sim.Report) *document {
+	d := &document{
+		SchemaVersion: schemaVersion,
+		Trace:         r.Trace,
+		Partial:       Partial(r),
+		Shape:         r.Shape,
+		Options:       r.Options,
+		Totals: totalsJSON{
+			Totals:      r.Totals,
+			BlocksShort: r.Totals.Shortfall(),
+			PeakBytes:   int64(r.Totals.PeakBlocks) * blockBytes(r),
+		},
+		Steps:    make([]stepJSON, len(r.Steps)),
+		Requests: make([]resultJSON, len(r.Requests)),
+		Heads:    headsJSON{r.Heads, r.Heads.Kept()},
+	}
+	for i, e := range newLedger(r) {
+		d.Steps[i] = stepJSON{e.Step, e.denseBlocks, e.metadataBytes, e.asked, e.freed, e.evicted, e.moved, e.bytesMoved}
+		d.Totals.PeakDenseBlocks = max(d.Totals.PeakDenseBlocks, e.denseBlocks)
+	}
+	d.Totals.PeakDenseBytes = int64(d.Totals.PeakDenseBlocks) * blockBytes(r)
+	for _, heads := range r.Heads.Entered {
+		for _, n := range heads {
+			d.Totals.KVsEntered += n
+		}
+	}
+	for i := range r.Requests {
+		q := &r.Requests[i]
+		l := newLatencies(q)
+		d.Requests[i] = resultJSON{q, state(q), milliseconds(l.ttft), milliseconds(l.tpot), milliseconds(l.e2e)}
+	}
+	return d
+}
+
+// milliseconds returns nil for a time that never came.
+func milliseconds(ns int64) *float64 {
+	if ns < 0 {
+		return nil
+	}
+	ms := float64(ns) / 1e6
+	return &ms
+}

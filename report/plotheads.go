@@ -1,0 +1,125 @@
+package report
+
+import (
+	"fmt"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"kvcompress/sim"
+)
+
+// barSpace is the width that the colour bar and its numbers take, right of the
+// heat map.
+const barSpace = 0.85 * vg.Inch
+
+// headsPlot is the heat map of what each head kept, with its colour bar.
+type headsPlot struct {
+	plot  *plot.Plot
+	bar   *plot.Plot
+	heads int
+}
+
+func newHeadsPlot(r *sim.Report) (*headsPlot, error) {
+	kept := r.Heads.Kept()
+	scale, err := newRamp(kept)
+	if err != nil {
+		return nil, err
+	}
+	h := &headsPlot{
+		plot:  newPlot(name(r)+": part of its KVs that each head kept", "layer", "KV head"),
+		bar:   newPlot("", "", ""),
+		heads: r.Shape.KVHeads,
+	}
+	h.plot.Add(&cells{kept, scale})
+	h.plot.X.LineStyle.Width, h.plot.Y.LineStyle.Width = 0, 0
+	h.plot.X.Padding, h.plot.Y.Padding = 0, 0
+	h.plot.Y.Scale = plot.InvertedScale{Normalizer: plot.LinearScale{}} // head 0 above, as in a table
+	h.plot.X.Tick.Marker = plot.TickerFunc(countTicks)
+	h.plot.Y.Tick.Marker = plot.TickerFunc(countTicks)
+
+	h.bar.Add(&plotter.ColorBar{ColorMap: scale.colors, Vertical: true, Colors: 256})
+	h.bar.HideX()
+	h.bar.Y.Padding = 0
+	h.bar.Y.LineStyle.Width = 0
+	h.bar.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick {
+		ticks := make([]plot.Tick, 6)
+		for i := range ticks {
+			v := low + (high-low)*float64(i)/5
+			ticks[i] = plot.Tick{Value: v, Label: fmt.Sprintf("%.3g %%", 100*v)}
+		}
+		return ticks
+	})
+	return h, nil
+}
+
+// height returns the height that shows every head and keeps the map's form
+// pleasant.
+func (h *headsPlot) height() vg.Length {
+	const frame = 0.9 * vg.Inch // title, axis and its label
+	return frame + min(max(vg.Length(h.heads)*0.3*vg.Inch, 1.8*vg.Inch), 6.5*vg.Inch)
+}
+
+func (h *headsPlot) draw(c draw.Canvas) {
+	left := draw.Crop(c, 0, -barSpace, 0, 0)
+	h.plot.Draw(left)
+	data := h.plot.DataCanvas(left)
+	c.Min.X = c.Max.X - barSpace + vg.Points(6)
+	c.Min.Y, c.Max.Y = data.Min.Y, data.Max.Y
+	// The numbers at the bar's ends reach beyond it.
+	inner := h.bar.DataCanvas(c)
+	c.Min.Y, c.Max.Y = c.Min.Y-(inner.Min.Y-c.Min.Y), c.Max.Y+(c.Max.Y-inner.Max.Y)
+	h.bar.Draw(c)
+}
+
+// cells draws a rectangle for each head of each layer, with its number where
+// that is readable.
+type cells struct {
+	kept  [][]float64 // [L][H]
+	scale *ramp
+}
+
+// DataRange implements plot.DataRanger.
+func (g *cells) DataRange() (xmin, xmax, ymin, ymax float64) {
+	return -0.5, float64(len(g.kept)) - 0.5, -0.5, float64(len(g.kept[0])) - 0.5
+}
+
+// Plot implements plot.Plotter.
+func (g *cells) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	width, height := x(1)-x(0), y(0)-y(1) // the Y axis points down
+	gap := vg.Points(0.75)                // a thin white line between cells that have room for it
+	if width < vg.Points(6) || height < vg.Points(6) {
+		gap = 0
+	}
+	label := text.Style{Font: sans(9), XAlign: text.XCenter, YAlign: text.YCenter, Handler: p.TextHandler}
+	numbers := width > label.Width("100 %")+vg.Points(4) && height > vg.Points(12)
+	for l, heads := range g.kept {
+		for h, v := range heads {
+			cell := vg.Rectangle{
+				Min: vg.Point{X: x(float64(l) - 0.5), Y: y(float64(h)+0.5) + gap},
+				Max: vg.Point{X: x(float64(l)+0.5) - gap, Y: y(float64(h) - 0.5)},
+			}
+			c.SetColor(g.scale.at(v))
+			c.Fill(cell.Path())
+			if numbers {
+				label.Color = g.scale.ink(v)
+				c.FillText(label, vg.Point{X: (cell.Min.X + cell.Max.X) / 2, Y: (cell.Min.Y + cell.Max.Y) / 2}, fmt.Sprintf("%.0f %%", 100*v))
+			}
+		}
+	}
+}
+
+// countTicks numbers what is counted from 0: each, or about sixteen of many.
+func countTicks(low, high float64) []plot.Tick {
+	n := int(high - low + 0.5)
+	step := int(niceStep(float64(n) / 20))
+	var ticks []plot.Tick
+	for i := 0; i < n; i += step {
+		ticks = append(ticks, plot.Tick{Value: float64(i), Label: fmt.Sprint(i)})
+	}
+	return ticks
+}

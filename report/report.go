@@ -1,0 +1,126 @@
+// Package report shows what a replay did: as text for a terminal, as JSON for a
+// program, and as a picture.
+//
+// All three say the same of a [sim.Report]: what each step did to the memory of
+// the cache, beside what an uncompressed cache would have needed for it; what
+// became of each request; and which part of its KVs every head kept. The same
+// report gives the same bytes, always.
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+
+	"kvcompress/sim"
+)
+
+// TextOptions say how much of a report Text prints, and on what.
+type TextOptions struct {
+	Steps  int   // rows of the memory ledger at most; 0 is 30, less than 0 is all
+	ByHead bool  // whether to add a table with a row for each head
+	Peak   *Peak // for that table: has watched the replay; may be nil
+	Width  int   // columns of the terminal; 0 is 100
+	Color  Color // colours of the terminal
+}
+
+const (
+	defaultSteps = 30
+	defaultWidth = 100
+	minWidth     = 40
+	roomyWidth   = 120 // where the ledger fits with two spaces between its columns
+)
+
+// Text writes a report for a person to read: what was run and what was asked of
+// compression, the memory ledger, the requests, the part of its KVs that each
+// head kept, and the sum of it in sentences.
+func Text(w io.Writer, r *sim.Report, opt TextOptions) error {
+	gap := 2
+	if opt.Width > 0 && opt.Width < roomyWidth {
+		gap = 1
+	}
+	if opt.Width <= 0 {
+		opt.Width = defaultWidth
+	}
+	opt.Width = max(opt.Width, minWidth)
+	if opt.Steps == 0 {
+		opt.Steps = defaultSteps
+	}
+	out := &printer{w: bufio.NewWriter(w), opt: opt, gap: gap, decimals: timeDecimals(r)}
+	ledger := newLedger(r)
+
+	out.headline(r)
+	if len(r.Steps) > 0 {
+		out.ledger(r, ledger)
+	}
+	out.requests(r)
+	if r.Totals.KVsEvicted > 0 || r.Options.Compression.Enabled() {
+		out.heat(r)
+	}
+	if opt.ByHead {
+		out.byHead(r)
+	}
+	out.summary(r, ledger)
+	if out.err != nil {
+		return fmt.Errorf("report: %w", out.err)
+	}
+	if err := out.w.Flush(); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// printer writes the sections of a text report and keeps the first error.
+type printer struct {
+	w        *bufio.Writer
+	opt      TextOptions
+	gap      int // spaces between the columns of a table
+	decimals int // of a time in milliseconds
+	err      error
+}
+
+func (p *printer) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(p.w, format, args...); err != nil && p.err == nil {
+		p.err = err
+	}
+}
+
+// section begins a part of the report. Its title may go on in plain type.
+func (p *printer) section(title, more string) {
+	p.printf("\n%s%s\n", p.opt.Color.bold(title), more)
+}
+
+// sentences writes a paragraph, broken at the terminal's width.
+func (p *printer) sentences(text string) {
+	for _, line := range wrap(text, min(p.opt.Width, defaultWidth)) {
+		p.printf("%s\n", line)
+	}
+}
+
+// Partial reports whether the replay was ended before its last request was: some
+// request neither finished nor was refused.
+func Partial(r *sim.Report) bool {
+	for i := range r.Requests {
+		if state(&r.Requests[i]) == unfinished {
+			return true
+		}
+	}
+	return false
+}
+
+// The states of a request at the end of a replay.
+const (
+	finished   = "finished"
+	refused    = "refused"
+	unfinished = "unfinished"
+)
+
+func state(r *sim.Result) string {
+	switch {
+	case r.Error != "":
+		return refused
+	case r.Finished >= 0:
+		return finished
+	}
+	return unfinished
+}

@@ -1,0 +1,123 @@
+package report
+
+import (
+	"math"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/trace"
+)
+
+// sample returns a report of two requests and one refusal, as a replay on a
+// small cache might give it, with numbers that add up. Every head's KVs are
+// evicted to a different part.
+func sample(layers, heads, steps int) *sim.Report {
+	r := &sim.Report{
+		Trace:   "sample",
+		Shape:   trace.Shape{Layers: layers, KVHeads: heads, Group: 2, HeadSize: 8},
+		Options: sim.DefaultOptions(),
+	}
+	o := &r.Options
+	o.Shape = r.Shape
+	o.BlockSize = 4
+	o.Compression.MaxCacheTokens = 16
+	o.Compression.ProtectedWindow = 4
+	o.Compression.Sinks = 1
+	const prompt, watermark = 30, 2
+	n := layers * heads
+	o.Blocks = n*14 + watermark
+	for l := range layers {
+		r.Heads.Entered = append(r.Heads.Entered, make([]int64, heads))
+		r.Heads.Evicted = append(r.Heads.Evicted, make([]int64, heads))
+		for h := range heads {
+			r.Heads.Entered[l][h] = int64(2*prompt + steps)
+			part := 0.5 + 0.45*math.Sin(float64(l)/3+float64(h))
+			r.Heads.Evicted[l][h] = int64(part * float64(2*prompt+steps))
+		}
+	}
+	r.Requests = []sim.Result{
+		{ID: "first", Arrival: 0, Admitted: 0, FirstToken: 10e6, Finished: int64(steps-1) * 10e6, PromptTokens: prompt, OutputTokens: steps - 1},
+		{ID: "second", Arrival: 5e6, Admitted: 10e6, FirstToken: 20e6, Finished: int64(steps) * 10e6, PromptTokens: prompt, OutputTokens: steps - 3, Preemptions: 1, Recomputed: prompt + 2},
+		{ID: "third", Arrival: 6e6, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: 900, Error: "a prompt of 900 tokens needs 4,500 blocks"},
+	}
+	lengths := [2]int{}
+	held := [2]int{} // KVs of a head, on average
+	for i := range steps {
+		s := sim.Step{Index: i, Start: int64(i) * 10e6, End: int64(i+1) * 10e6, Kind: sim.Decode}
+		for id := range lengths {
+			if held[id] > 16 && i > 0 {
+				c := sim.Compression{Seq: ref.SeqID(id), Asked: n * ((held[id] + 3 - 16) / 4), Evicted: n * (held[id] - 16), Moved: n}
+				c.Freed = c.Asked - i%2
+				s.Compression = append(s.Compression, c)
+				held[id] = 16
+			}
+		}
+		admit := func(id, tokens int) {
+			s.Kind, s.Batch, s.Tokens = sim.Prefill, []ref.SeqID{ref.SeqID(id)}, tokens
+			lengths[id], held[id] = tokens, tokens
+		}
+		switch {
+		case i == 0:
+			admit(0, prompt)
+		case i == 1:
+			admit(1, prompt)
+		case i == 6:
+			admit(1, prompt+4)
+		default:
+			s.Batch = []ref.SeqID{0, 1}
+			if i == 5 {
+				s.Preempted = []ref.SeqID{1}
+				lengths[1], held[1] = 0, 0
+				s.Batch = s.Batch[:1]
+			}
+			if i == steps-1 {
+				s.Batch = s.Batch[1:]
+			}
+			for _, id := range s.Batch {
+				lengths[id]++
+				held[id]++
+				s.Tokens++
+			}
+		}
+		for id := range lengths {
+			s.Usage.KVs += n * held[id]
+			s.Usage.DenseKVs += n * lengths[id]
+			s.Usage.Allocated += n * ceilDiv(held[id], o.BlockSize)
+		}
+		s.Usage.Free = o.Blocks - s.Usage.Allocated
+		s.Usage.Wasted = s.Usage.Allocated*o.BlockSize - s.Usage.KVs
+		switch i {
+		case steps - 2:
+			s.Finished = []ref.SeqID{0}
+			lengths[0], held[0] = 0, 0
+		case steps - 1:
+			s.Finished = []ref.SeqID{1}
+		}
+		r.Steps = append(r.Steps, s)
+		sum(&r.Totals, &s, o)
+	}
+	r.Totals.Finished, r.Totals.Refused = 2, 1
+	return r
+}
+
+func sum(t *sim.Totals, s *sim.Step, o *sim.Options) {
+	t.Steps++
+	if s.Kind == sim.Prefill {
+		t.Prefills++
+	} else {
+		t.Decodes++
+	}
+	t.Preemptions += len(s.Preempted)
+	for _, c := range s.Compression {
+		t.Compressions++
+		t.BlocksAsked += c.Asked
+		t.BlocksFreed += c.Freed
+		t.KVsEvicted += c.Evicted
+		t.KVsMoved += c.Moved
+		t.BytesMoved += int64(c.Moved) * int64(o.MoveBytes())
+	}
+	t.PeakBlocks = max(t.PeakBlocks, s.Usage.Allocated)
+	t.PeakKVs = max(t.PeakKVs, s.Usage.KVs)
+	t.PeakDenseKVs = max(t.PeakDenseKVs, s.Usage.DenseKVs)
+	t.MetadataBytes = max(t.MetadataBytes, o.MetadataBytes(s.Usage.Allocated))
+}

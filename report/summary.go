@@ -1,0 +1,123 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kvcompress/sim"
+)
+
+// summary says in sentences what the tables add up to.
+func (p *printer) summary(r *sim.Report, ledger []entry) {
+	p.section("Summary", "")
+	if Partial(r) {
+		p.sentences("PARTIAL: the replay was stopped before its last request had finished; all of this is as far as it came.")
+	}
+	p.sentences(served(r))
+	if r.Options.Compression.Enabled() {
+		p.sentences(lost(r))
+		p.sentences(freed(r))
+	}
+	p.sentences(memory(r, ledger))
+}
+
+// served says how the requests fared.
+func served(r *sim.Report) string {
+	t := &r.Totals
+	var b strings.Builder
+	fmt.Fprintf(&b, "Of %s, %s finished", count(len(r.Requests), "request"), comma(t.Finished))
+	if t.Refused > 0 {
+		fmt.Fprintf(&b, " and %s could not be served", comma(t.Refused))
+	}
+	fmt.Fprintf(&b, ", in %s and %s.", count(t.Prefills, "prefill step"), count(t.Decodes, "decode step"))
+	if t.Preemptions > 0 {
+		again := 0
+		for i := range r.Requests {
+			again += r.Requests[i].Recomputed
+		}
+		fmt.Fprintf(&b, " %s made it compute %s again.", count(t.Preemptions, "preemption"), count(again, "token"))
+	}
+	return b.String()
+}
+
+// lost says how many KVs the heads lost, and how unevenly.
+func lost(r *sim.Report) string {
+	type head struct {
+		layer, head int
+		evicted     int64
+	}
+	var heads []head
+	var entered, evicted int64
+	for l, row := range r.Heads.Evicted {
+		for h, n := range row {
+			heads = append(heads, head{l, h, n})
+			evicted += n
+			entered += r.Heads.Entered[l][h]
+		}
+	}
+	if evicted == 0 {
+		return "No KV was evicted: no sequence grew beyond what compression was to leave it."
+	}
+	slices.SortStableFunc(heads, func(a, b head) int { return cmp.Compare(a.evicted, b.evicted) })
+	least, most := heads[0], heads[len(heads)-1]
+	middle := heads[(len(heads)-1)/2]
+	return fmt.Sprintf("Of %s that entered, %s (%s) were evicted: %s from the head that lost least (layer %d, head %d), %s from the median head, %s from the one that lost most (layer %d, head %d).",
+		count(entered, "KV"), comma(evicted), percent(float64(evicted)/float64(entered)),
+		comma(least.evicted), least.layer, least.head, comma(middle.evicted), comma(most.evicted), most.layer, most.head)
+}
+
+// freed says what compression did for it, and what it could not do.
+func freed(r *sim.Report) string {
+	t := &r.Totals
+	if t.Compressions == 0 {
+		return "No compression ran."
+	}
+	s := fmt.Sprintf("%s freed %s and moved %s (%s) into the blocks that stayed.",
+		count(t.Compressions, "compression"), count(t.BlocksFreed, "block"), count(t.KVsMoved, "KV"), size(t.BytesMoved))
+	short, worst := 0, 0
+	for i := range r.Steps {
+		for _, c := range r.Steps[i].Compression {
+			if c.Asked > c.Freed {
+				short++
+				worst = max(worst, c.Asked-c.Freed)
+			}
+		}
+	}
+	if short == 0 {
+		return s + " Every block that was asked for came free."
+	}
+	return s + fmt.Sprintf(" Shortfall: %s of them came up to %s short of what was asked, because too few KVs may be evicted.",
+		comma(short), count(worst, "block"))
+}
+
+// memory sets the peak of the cache beside that of one without compression.
+func memory(r *sim.Report, ledger []entry) string {
+	block := blockBytes(r)
+	dense, meanUsed, meanDense := 0, 0.0, 0.0
+	for i := range ledger {
+		e := &ledger[i]
+		dense = max(dense, e.denseBlocks)
+		meanUsed += float64(e.Usage.Allocated) / float64(len(ledger))
+		meanDense += float64(e.denseBlocks) / float64(len(ledger))
+	}
+	t := &r.Totals
+	used, uncompressed := int64(t.PeakBlocks)*block, int64(dense)*block
+	s := fmt.Sprintf("At its peak the cache held %s, %s of keys and values.", count(t.PeakBlocks, "block"), size(used))
+	if t.BlocksFreed == 0 || used == 0 {
+		return s
+	}
+	s += fmt.Sprintf(" The same sequences uncompressed would have needed %s, %s: %.2f times as much",
+		count(dense, "block"), size(uncompressed), float64(uncompressed)/float64(used))
+	if dense > r.Options.Blocks {
+		s += fmt.Sprintf(", and more than the %s there are", count(r.Options.Blocks, "block"))
+	}
+	s += fmt.Sprintf(". Over all steps it held %s on average instead of %s. The metadata that compression keeps beside keys and values took up to %s more",
+		count(int(meanUsed+0.5), "block"), comma(int(meanDense+0.5)), size(t.MetadataBytes))
+	if used+t.MetadataBytes > uncompressed {
+		s += fmt.Sprintf(", which outweighs what was saved: with heads of size %d, a KV is hardly larger than what is kept about it",
+			r.Shape.HeadSize)
+	}
+	return s + "."
+}

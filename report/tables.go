@@ -1,0 +1,235 @@
+package report
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/olekukonko/tablewriter"
+	"github.com/olekukonko/tablewriter/renderer"
+	"github.com/olekukonko/tablewriter/tw"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+)
+
+// column is one column of a table. A header of two lines has a newline in it.
+type column struct {
+	header string
+	align  tw.Align
+}
+
+const (
+	left  = tw.AlignLeft
+	right = tw.AlignRight
+)
+
+// table writes rows under their headers, without lines and without spaces at the
+// end, so that it also pastes well.
+func (p *printer) table(columns []column, rows [][]string) {
+	headers, aligns := make([]string, len(columns)), make([]tw.Align, len(columns))
+	lines := 1
+	for _, c := range columns {
+		lines = max(lines, 1+strings.Count(c.header, "\n"))
+	}
+	for i, c := range columns {
+		// A short header stands directly above its column, not above a tall one's.
+		headers[i] = strings.Repeat("\n", lines-1-strings.Count(c.header, "\n")) + c.header
+		aligns[i] = c.align
+	}
+	var out bytes.Buffer
+	t := tablewriter.NewTable(&out,
+		tablewriter.WithRenderer(renderer.NewBlueprint(tw.Rendition{
+			Borders: tw.BorderNone,
+			Settings: tw.Settings{
+				Lines:      tw.LinesNone,
+				Separators: tw.SeparatorsNone,
+			},
+		})),
+		tablewriter.WithHeaderAutoFormat(tw.Off),
+		tablewriter.WithHeaderAlignmentConfig(tw.CellAlignment{PerColumn: aligns}),
+		tablewriter.WithRowAlignmentConfig(tw.CellAlignment{PerColumn: aligns}),
+		tablewriter.WithRowAutoWrap(tw.WrapNone),
+		tablewriter.WithHeaderAutoWrap(tw.WrapNone),
+		tablewriter.WithTrimLine(tw.Off),
+		tablewriter.WithPadding(tw.Padding{Left: "", Right: strings.Repeat(" ", p.gap), Overwrite: true}),
+	)
+	t.Header(headers)
+	if err := t.Bulk(rows); err != nil && p.err == nil {
+		p.err = err
+	}
+	if err := t.Render(); err != nil && p.err == nil {
+		p.err = err
+	}
+	for line := range strings.Lines(out.String()) {
+		p.printf("%s\n", strings.TrimRight(line, " \n"))
+	}
+}
+
+// ledger writes the memory ledger: a row for each step, or for those that tell
+// most.
+func (p *printer) ledger(r *sim.Report, ledger []entry) {
+	n := p.opt.Steps
+	if n < 0 {
+		n = len(ledger)
+	}
+	chosen := pick(len(ledger), n, telling(ledger)...)
+	rows := make([][]string, len(chosen))
+	for i, at := range chosen {
+		e := &ledger[at]
+		rows[i] = []string{
+			comma(e.Index), p.ms(e.Start), string(e.Kind), comma(len(e.Batch)), comma(e.Tokens),
+			comma(e.Usage.KVs), comma(e.Usage.DenseKVs),
+			comma(e.Usage.Allocated), comma(e.Usage.Free), some(e.Usage.Wasted),
+			shortSize(e.metadataBytes), some(e.evicted), some(e.freed), shortSize(e.bytesMoved), events(r, e),
+		}
+	}
+	p.section("Memory ledger", ": the cache after each step; dense is what it would hold uncompressed")
+	p.table([]column{
+		{"step", right}, {"ms", right}, {"kind", left}, {"batch", right}, {"tokens", right},
+		{"KVs\nheld", right}, {"KVs\ndense", right},
+		{"blocks\nused", right}, {"blocks\nfree", right}, {"slots\nwasted", right},
+		{"bytes of\nmetadata", right}, {"KVs\nevicted", right}, {"blocks\nfreed", right}, {"bytes\nmoved", right}, {"requests", left},
+	}, rows)
+	if more := len(ledger) - len(chosen); more > 0 {
+		p.printf("… %s more (--steps all shows them)\n", count(more, "step"))
+	}
+}
+
+// telling returns the classes of steps that a short ledger should show, the most
+// telling first.
+func telling(ledger []entry) [][]int {
+	var preempted, prefills, finished, short, freed []int
+	peak := 0
+	for i := range ledger {
+		e := &ledger[i]
+		if e.Usage.Allocated > ledger[peak].Usage.Allocated {
+			peak = i
+		}
+		if len(e.Preempted) > 0 {
+			preempted = append(preempted, i)
+		}
+		if e.Kind == sim.Prefill {
+			prefills = append(prefills, i)
+		}
+		if len(e.Finished) > 0 {
+			finished = append(finished, i)
+		}
+		if e.asked > e.freed {
+			short = append(short, i)
+		}
+		if e.freed > 0 {
+			freed = append(freed, i)
+		}
+	}
+	slices.SortStableFunc(freed, func(a, b int) int { return cmp.Compare(ledger[b].freed, ledger[a].freed) })
+	const largest = 6
+	freed = freed[:min(largest, len(freed))]
+	return [][]int{{peak}, preempted, freed, prefills, finished, short}
+}
+
+// events says in a few words which requests came and went in a step.
+func events(r *sim.Report, e *entry) string {
+	var said []string
+	say := func(what string, ids []ref.SeqID) {
+		if len(ids) == 0 {
+			return
+		}
+		const most = 3
+		names := make([]string, 0, most)
+		for _, id := range ids[:min(most, len(ids))] {
+			names = append(names, r.Requests[id].ID)
+		}
+		s := what + " " + strings.Join(names, ", ")
+		if more := len(ids) - most; more > 0 {
+			s += fmt.Sprintf(" +%d", more)
+		}
+		said = append(said, s)
+	}
+	say("preempted", e.Preempted)
+	if e.Kind == sim.Prefill {
+		say("admitted", e.Batch)
+	}
+	say("finished", e.Finished)
+	if short := e.asked - e.freed; short > 0 {
+		said = append(said, fmt.Sprintf("%s short", count(short, "block")))
+	}
+	return strings.Join(said, "; ")
+}
+
+// maxRequests bounds the table of requests; a trace may have many thousands.
+const maxRequests = 40
+
+// requests writes what became of each request.
+func (p *printer) requests(r *sim.Report) {
+	var refusals, preempted []int
+	for i := range r.Requests {
+		switch q := &r.Requests[i]; {
+		case q.Error != "":
+			refusals = append(refusals, i)
+		case q.Preemptions > 0:
+			preempted = append(preempted, i)
+		}
+	}
+	chosen := pick(len(r.Requests), maxRequests, refusals, preempted)
+	rows := make([][]string, len(chosen))
+	for i, at := range chosen {
+		q := &r.Requests[at]
+		l := newLatencies(q)
+		rows[i] = []string{
+			q.ID, p.ms(q.Arrival), comma(q.PromptTokens), comma(q.OutputTokens),
+			p.ms(l.ttft), p.ms(l.tpot), p.ms(l.e2e), some(q.Preemptions), state(q),
+		}
+	}
+	p.section("Requests", ": tokens, and times in ms")
+	p.table([]column{
+		{"request", left}, {"arrival", right}, {"prompt", right}, {"output", right},
+		{"TTFT", right}, {"TPOT", right}, {"E2E", right}, {"preempted", right}, {"state", left},
+	}, rows)
+	if more := len(r.Requests) - len(chosen); more > 0 {
+		p.printf("… %s more (--json has them)\n", count(more, "request"))
+	}
+	for _, i := range thin(refusals, maxRequests/2) {
+		p.sentences(fmt.Sprintf("Refused %s: %s.", r.Requests[i].ID, r.Requests[i].Error))
+	}
+}
+
+// byHead writes a row for each head of each layer.
+func (p *printer) byHead(r *sim.Report) {
+	columns := []column{
+		{"layer", right}, {"head", right}, {"KVs\nentered", right}, {"KVs\nevicted", right}, {"KVs\nkept", right},
+	}
+	peak := p.opt.Peak != nil && p.opt.Peak.Blocks != nil
+	if peak {
+		columns = append(columns, column{"blocks\nat peak", right})
+	}
+	columns = append(columns, column{"part\nkept", right}, column{"", left})
+
+	kept := r.Heads.Kept()
+	var rows [][]string
+	for l, heads := range r.Heads.Entered {
+		for h, entered := range heads {
+			evicted := r.Heads.Evicted[l][h]
+			row := []string{fmt.Sprint(l), fmt.Sprint(h), comma(entered), some(evicted), comma(entered - evicted)}
+			if peak {
+				row = append(row, comma(p.opt.Peak.Blocks[l][h]))
+			}
+			rows = append(rows, append(row, percent(kept[l][h]), bar(kept[l][h])))
+		}
+	}
+	p.section("By layer and head", ": over all requests")
+	p.table(columns, rows)
+}
+
+// bar draws a part of 1 in eighths of a character, 20 characters for the whole.
+func bar(part float64) string {
+	const eighths = 20 * 8
+	n := int(part*eighths + 0.5)
+	s := strings.Repeat("█", n/8)
+	if n%8 > 0 {
+		s += string('█' + rune(8-n%8))
+	}
+	return s
+}
