@@ -4,7 +4,7 @@ import "kvcompress/ref/vec"
 
 // tileRows is how many keys or values are decoded at a time: few enough that
 // they stay in the nearest cache until they are used.
-const tileRows = 32
+const tileRows = 16
 
 // attention is the working memory of one head's paged attention.
 type attention struct {
