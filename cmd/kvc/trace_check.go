@@ -119,14 +119,14 @@ type slowBar struct {
 	bar   *progressbar.ProgressBar
 }
 
+// set may be called with ever the same total only.
 func (b *slowBar) set(done, total int64) {
 	if b.bar == nil {
+		// The bar is there from the beginning, or it would not know how quick it was.
 		file, ok := b.w.(*os.File)
-		if time.Since(b.start) < 2*time.Second || !ok || !term.IsTerminal(int(file.Fd())) {
-			return
-		}
 		b.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(b.w),
+			progressbar.OptionSetWriter(late{b.w, b.start.Add(2 * time.Second)}),
+			progressbar.OptionSetVisibility(ok && term.IsTerminal(int(file.Fd()))),
 			progressbar.OptionSetDescription(b.what),
 			progressbar.OptionShowBytes(true),
 			progressbar.OptionThrottle(100*time.Millisecond),
@@ -140,4 +140,17 @@ func (b *slowBar) clear() {
 	if b.bar != nil {
 		_ = b.bar.Clear()
 	}
+}
+
+// late drops what is written before a time.
+type late struct {
+	io.Writer
+	from time.Time
+}
+
+func (l late) Write(p []byte) (int, error) {
+	if time.Now().Before(l.from) {
+		return len(p), nil
+	}
+	return l.Writer.Write(p)
 }
