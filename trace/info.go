@@ -132,7 +132,7 @@ func arrivalInfo(requests []Request, gaps []int64) ArrivalInfo {
 	if mean := a.Gaps.Mean; mean > 0 {
 		sum := 0.0
 		for _, g := range gaps {
-			sum += (float64(g) - mean) * (float64(g) - mean)
+			sum += float64((float64(g) - mean) * (float64(g) - mean))
 		}
 		a.GapCV = math.Sqrt(sum/float64(len(gaps))) / mean
 	}
