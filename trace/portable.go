@@ -36,7 +36,7 @@ func hashString(s string) uint64 {
 
 // unit returns a number from 0 to 1, with 1 left out, made of the key's upper 53
 // bits.
-func unit(key uint64) float64 { return float64(key>>11) * 0x1p-53 }
+func unit(key uint64) float64 { return float64(float64(key>>11) * 0x1p-53) }
 
 // between returns a number from low to high that the key decides.
 func between(key uint64, low, high float64) float64 {
