@@ -59,8 +59,9 @@ type Digest struct {
 	Sum  string `json:"sum"`
 }
 
-// Record replays a trace and returns its golden result.
-func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options) (*Golden, error) {
+// Record replays a trace and returns its golden result. watch, which may be nil,
+// is called after every step.
+func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, watch func(*sim.Step)) (*Golden, error) {
 	g := &Golden{Format: GoldenFormat, Trace: name}
 	var stages []GoldenStage
 	var d digester
@@ -69,6 +70,9 @@ func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options) (
 		Step: func(s *sim.Step) {
 			g.Steps = append(g.Steps, GoldenStep{s.Index, s.Kind, s.Batch, s.Running, s.Waiting, s.Usage, stages})
 			stages = nil
+			if watch != nil {
+				watch(s)
+			}
 		},
 	})
 	if err != nil {

@@ -48,7 +48,7 @@ func open(t *testing.T, name string) *traces.Bundle {
 
 func record(t *testing.T, b *traces.Bundle) *Golden {
 	t.Helper()
-	g, err := Record(context.Background(), b.Name, b.Trace, b.Options)
+	g, err := Record(context.Background(), b.Name, b.Trace, b.Options, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestTraces(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t, name)
-			r, err := Trace(context.Background(), b.Name, b.Trace, b.Options)
+			r, err := Trace(context.Background(), b.Name, b.Trace, b.Options, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +180,7 @@ func TestRecordStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	b := open(t, "random-fp8")
-	if _, err := Record(ctx, b.Name, b.Trace, b.Options); err == nil {
+	if _, err := Record(ctx, b.Name, b.Trace, b.Options, nil); err == nil {
 		t.Error("no error")
 	}
 	report, err := sim.Replay(ctx, b.Trace, b.Options, sim.Hooks{})

@@ -21,12 +21,18 @@ type TraceResult struct {
 
 // Trace replays a trace on the reference engine and makes each of its eviction
 // decisions again, by [ref.Walk]: the specification, sorted over all heads at
-// once. The two must agree in every KV.
-func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options) (TraceResult, error) {
+// once. The two must agree in every KV. watch, which may be nil, is called after
+// every step.
+func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, watch func(*sim.Step)) (TraceResult, error) {
 	result := TraceResult{Trace: name}
 	opt.Fill(t.Meta.Shape, t.Requests())
 	_, err := sim.Replay(ctx, t, opt, sim.Hooks{
-		Step: func(*sim.Step) { result.Steps++ },
+		Step: func(s *sim.Step) {
+			result.Steps++
+			if watch != nil {
+				watch(s)
+			}
+		},
 		Event: func(e ref.Event, cache *ref.Cache) {
 			result.Stages++
 			if e.Stage != ref.StageDecide {

@@ -121,7 +121,7 @@ func goldenCheckOne(cmd *cobra.Command, name string) (goldenResult, error) {
 		return goldenResult{}, fmt.Errorf("trace %s: %w", name, err)
 	}
 	start := time.Now()
-	got, err := validate.Record(cmd.Context(), b.Name, b.Trace, b.Options)
+	got, err := recordGolden(cmd, b)
 	if err != nil {
 		return goldenResult{}, fmt.Errorf("trace %s: %w", name, err)
 	}
@@ -132,6 +132,13 @@ func goldenCheckOne(cmd *cobra.Command, name string) (goldenResult, error) {
 		}
 	}
 	return r, nil
+}
+
+// recordGolden replays a trace, with a progress bar.
+func recordGolden(cmd *cobra.Command, b *traces.Bundle) (*validate.Golden, error) {
+	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
+	defer bar.clear()
+	return validate.Record(cmd.Context(), b.Name, b.Trace, b.Options, bar.step)
 }
 
 func newGoldenUpdateCmd() *cobra.Command {
@@ -170,7 +177,7 @@ func goldenUpdate(cmd *cobra.Command, names []string, dir string) error {
 				return fmt.Errorf("%w (run this in the repository, or say where with --dir)", err)
 			}
 		}
-		g, err := validate.Record(cmd.Context(), b.Name, b.Trace, b.Options)
+		g, err := recordGolden(cmd, b)
 		if err != nil {
 			return fmt.Errorf("trace %s: %w", name, err)
 		}

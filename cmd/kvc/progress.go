@@ -2,23 +2,74 @@ package main
 
 import (
 	"io"
+	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"kvcompress/sim"
+	"kvcompress/trace"
 )
 
 // newBar returns a bar that shows on w, if that is a terminal, how many of total
 // steps are done and how long the rest will take. It appears after a while: what is
 // done by then is not worth showing.
-func newBar(w io.Writer, total int, what string) *progressbar.ProgressBar {
+func newBar(w io.Writer, total int64, what string, more ...progressbar.Option) *progressbar.ProgressBar {
 	_, tty := terminal(w)
-	return progressbar.NewOptions(total,
+	return progressbar.NewOptions64(total, append([]progressbar.Option{
 		progressbar.OptionSetVisibility(tty),
 		progressbar.OptionSetWriter(&lateWriter{w: w, from: time.Now().Add(patience)}),
 		progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(),
 		progressbar.OptionSetWidth(30),
-		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionThrottle(100 * time.Millisecond),
 		progressbar.OptionClearOnFinish(),
-	)
+	}, more...)...)
+}
+
+// terminal returns the width of the terminal that w writes to, and whether it is
+// one.
+func terminal(w io.Writer) (width int, tty bool) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		width = 0
+	}
+	return width, true
+}
+
+// patience is how long a command runs before its progress is worth showing.
+const patience = 2 * time.Second
+
+// replayBar shows how far a replay is and how long it will take.
+type replayBar struct{ bar *progressbar.ProgressBar }
+
+func newReplayBar(w io.Writer, t *trace.Trace) replayBar {
+	total := int64(0)
+	for _, r := range t.Requests() {
+		total += int64(r.OutputTokens)
+	}
+	return replayBar{newBar(w, total, "tokens generated", progressbar.OptionShowCount())}
+}
+
+// step is called after every step. A bar that cannot be drawn is no reason to stop.
+func (b replayBar) step(s *sim.Step) { _ = b.bar.Add(len(s.Batch)) }
+
+func (b replayBar) clear() { _ = b.bar.Clear() }
+
+// lateWriter drops what is written before a moment: a bar that counts from the
+// beginning, and so estimates rightly, is seen only when it is worth it.
+type lateWriter struct {
+	w    io.Writer
+	from time.Time
+}
+
+func (l *lateWriter) Write(p []byte) (int, error) {
+	if time.Now().Before(l.from) {
+		return len(p), nil
+	}
+	return l.w.Write(p)
 }

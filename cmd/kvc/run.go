@@ -4,19 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"kvcompress/report"
 	"kvcompress/sim"
-	"kvcompress/trace"
 	"kvcompress/traces"
 )
 
@@ -108,14 +104,13 @@ func runTrace(cmd *cobra.Command, name string, override func(*sim.Options) error
 	}
 
 	var peak report.Peak
-	hooks := sim.Hooks{Step: newProgress(cmd.ErrOrStderr(), b.Trace)}
+	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
+	hooks := sim.Hooks{Step: bar.step}
 	if flags.byHead {
 		hooks.Event = peak.Event
 	}
 	r, runErr := sim.Replay(cmd.Context(), b.Trace, opt, hooks)
-	if hooks.Step != nil {
-		hooks.Step(nil)
-	}
+	bar.clear()
 	stopped := errors.Is(runErr, context.Canceled)
 	if runErr != nil && !stopped {
 		return runErr
@@ -184,55 +179,3 @@ func (n *stepCount) String() string {
 
 // Type is what --help calls the value.
 func (n *stepCount) Type() string { return "N|all" }
-
-// terminal returns the width of the terminal that w writes to, and whether it is
-// one.
-func terminal(w io.Writer) (width int, tty bool) {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return 0, false
-	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		width = 0
-	}
-	return width, true
-}
-
-// patience is how long a replay runs before its progress is worth showing.
-const patience = 2 * time.Second
-
-// newProgress returns a hook that shows on a terminal how far a replay is and how
-// long it will take; nil clears the line. On anything else it returns nil.
-func newProgress(w io.Writer, t *trace.Trace) func(*sim.Step) {
-	if _, tty := terminal(w); !tty {
-		return nil
-	}
-	total := 0
-	for _, r := range t.Requests() {
-		total += r.OutputTokens
-	}
-	bar := newBar(w, total, "tokens generated")
-	return func(s *sim.Step) {
-		// An error of the bar is one of standard error: there is nowhere to say so.
-		if s == nil {
-			_ = bar.Clear()
-			return
-		}
-		_ = bar.Add(len(s.Batch))
-	}
-}
-
-// lateWriter drops what is written before a moment: a bar that counts from the
-// beginning, and so estimates rightly, is seen only when it is worth it.
-type lateWriter struct {
-	w    io.Writer
-	from time.Time
-}
-
-func (l *lateWriter) Write(p []byte) (int, error) {
-	if time.Now().Before(l.from) {
-		return len(p), nil
-	}
-	return l.w.Write(p)
-}

@@ -51,7 +51,7 @@ func newRecordOutput(cmd *cobra.Command, cfg llama.Config, tok tokenizer.Tokeniz
 		o.expected = append(o.expected, n)
 		total += n
 	}
-	o.bar = newBar(cmd.ErrOrStderr(), total, "tokens recorded")
+	o.bar = newBar(cmd.ErrOrStderr(), int64(total), "tokens recorded", progressbar.OptionShowCount())
 	return o
 }
 

@@ -77,7 +77,9 @@ func validateTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 			return err
 		}
 		start := time.Now()
-		r, err := validate.Trace(cmd.Context(), b.Name, b.Trace, b.Options)
+		bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
+		r, err := validate.Trace(cmd.Context(), b.Name, b.Trace, b.Options, bar.step)
+		bar.clear()
 		if err != nil {
 			return fmt.Errorf("trace %s: %w", name, err)
 		}
