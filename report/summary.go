@@ -115,9 +115,10 @@ func memory(r *sim.Report, ledger []entry) string {
 	}
 	s += fmt.Sprintf(". Over all steps it held %s on average instead of %s. The metadata that compression keeps beside keys and values took up to %s more",
 		count(int(meanUsed+0.5), "block"), comma(int(meanDense+0.5)), size(t.MetadataBytes))
-	if used+t.MetadataBytes > uncompressed {
-		s += fmt.Sprintf(", which outweighs what was saved: with heads of size %d, a KV is hardly larger than what is kept about it",
-			r.Shape.HeadSize)
+	slots := int64(r.Options.BlockSize)
+	if perBlock := r.Options.MetadataBytes(1); meanUsed*float64(block+perBlock) > meanDense*float64(block) {
+		s += fmt.Sprintf(", on average more than was saved: at a head size of %d a KV of %s carries %s of it",
+			r.Shape.HeadSize, size(block/slots), size(perBlock/slots))
 	}
 	return s + "."
 }

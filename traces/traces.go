@@ -15,6 +15,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -54,24 +56,35 @@ type Bundle struct {
 	Options sim.Options
 }
 
-// Open opens a bundled trace by its name, or a trace in a directory. A directory
-// named with a separator, as in ./story, is never taken for a bundled trace. The
-// options are those of its options.json, or the defaults if it has none.
+// Find returns the files of a trace: of the directory of that name, or else of the
+// bundled trace. dir is empty for a bundled one.
+func Find(nameOrDir string) (files fs.FS, dir string, err error) {
+	info, err := os.Stat(nameOrDir)
+	switch {
+	case err == nil && info.IsDir():
+		return os.DirFS(nameOrDir), nameOrDir, nil
+	case err == nil:
+		return nil, "", fmt.Errorf("%s is not a directory", nameOrDir)
+	case slices.Contains(Names(), nameOrDir):
+		files, err = fs.Sub(bundled, nameOrDir)
+		return files, "", err
+	default:
+		return nil, "", fmt.Errorf("trace %q is neither a directory nor one of the bundled: %s", nameOrDir, strings.Join(Names(), ", "))
+	}
+}
+
+// Open opens a trace that Find finds. Its options are those of its options.json,
+// or the defaults if it has none.
 func Open(nameOrDir string) (*Bundle, error) {
-	b := &Bundle{Name: nameOrDir}
-	var err error
-	if info, statErr := fs.Stat(bundled, nameOrDir); fs.ValidPath(nameOrDir) && statErr == nil && info.IsDir() {
-		if b.FS, err = fs.Sub(bundled, nameOrDir); err != nil {
-			return nil, err
-		}
-		b.Trace, err = trace.OpenFS(b.FS)
+	files, dir, err := Find(nameOrDir)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bundle{Name: filepath.Base(filepath.Clean(nameOrDir)), Dir: dir, FS: files}
+	if dir == "" {
+		b.Trace, err = trace.OpenFS(files)
 	} else {
-		if _, err := os.Stat(nameOrDir); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("trace %q is neither a directory nor one of the bundled: %v", nameOrDir, Names())
-		}
-		b.Dir, b.FS = nameOrDir, os.DirFS(nameOrDir)
-		b.Name = filepath.Base(filepath.Clean(nameOrDir))
-		b.Trace, err = trace.Open(nameOrDir)
+		b.Trace, err = trace.Open(dir) // its errors name the directory
 	}
 	if err != nil {
 		return nil, err
@@ -79,7 +92,7 @@ func Open(nameOrDir string) (*Bundle, error) {
 	if b.Trace.Meta.Name != "" {
 		b.Name = b.Trace.Meta.Name
 	}
-	if b.Options, err = readOptions(b.FS); err != nil {
+	if b.Options, err = readOptions(files); err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", nameOrDir, OptionsFile, err)
 	}
 	return b, nil

@@ -1,16 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"kvcompress/trace"
 	"kvcompress/traces"
@@ -57,13 +54,13 @@ func checkTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 	results := make([]traceCheck, 0, len(names))
 	broken, total := 0, 0
 	for _, name := range names {
-		fsys, path, err := traceFiles(name)
+		files, dir, err := traces.Find(name)
 		if err != nil {
 			return err
 		}
 		result := traceCheck{Trace: name, Errors: []traceError{}}
-		bar := &slowBar{w: cmd.ErrOrStderr(), what: name, start: time.Now()}
-		for err := range trace.Check(cmd.Context(), fsys, path, bar.set) {
+		bar := &bytesBar{w: cmd.ErrOrStderr(), what: name}
+		for err := range trace.Check(cmd.Context(), files, cmp.Or(dir, name), bar.set) {
 			var e *trace.Error
 			if !errors.As(err, &e) { // cancelled
 				bar.clear()
@@ -95,62 +92,24 @@ func checkTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 	return nil
 }
 
-// traceFiles returns the files of a trace in a folder or of a bundled one, without
-// opening it as a trace, and the path that errors shall give them.
-func traceFiles(name string) (fs.FS, string, error) {
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return os.DirFS(name), name, nil
-	} else if err == nil {
-		return nil, "", fmt.Errorf("%s is not a folder", name)
-	}
-	b, err := traces.Open(name)
-	if err != nil {
-		return nil, "", err
-	}
-	return b.FS, name, nil
+// bytesBar shows how far a check is.
+type bytesBar struct {
+	w    io.Writer
+	what string
+	bar  *progressbar.ProgressBar
 }
 
-// slowBar is a progress bar over bytes that shows, on a terminal, once two seconds
-// have gone by.
-type slowBar struct {
-	w     io.Writer
-	what  string
-	start time.Time
-	bar   *progressbar.ProgressBar
-}
-
-// set may be called with ever the same total only.
-func (b *slowBar) set(done, total int64) {
+// set may be called with ever the same total only. A bar that cannot be drawn is
+// no reason to stop.
+func (b *bytesBar) set(done, total int64) {
 	if b.bar == nil {
-		// The bar is there from the beginning, or it would not know how quick it was.
-		file, ok := b.w.(*os.File)
-		b.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(late{b.w, b.start.Add(2 * time.Second)}),
-			progressbar.OptionSetVisibility(ok && term.IsTerminal(int(file.Fd()))),
-			progressbar.OptionSetDescription(b.what),
-			progressbar.OptionShowBytes(true),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionClearOnFinish(),
-		)
+		b.bar = newBar(b.w, total, b.what, progressbar.OptionShowBytes(true))
 	}
-	_ = b.bar.Set64(min(done, total)) // a bar that cannot be drawn is no error
+	_ = b.bar.Set64(min(done, total))
 }
 
-func (b *slowBar) clear() {
+func (b *bytesBar) clear() {
 	if b.bar != nil {
 		_ = b.bar.Clear()
 	}
-}
-
-// late drops what is written before a time.
-type late struct {
-	io.Writer
-	from time.Time
-}
-
-func (l late) Write(p []byte) (int, error) {
-	if time.Now().Before(l.from) {
-		return len(p), nil
-	}
-	return l.Writer.Write(p)
 }

@@ -139,7 +139,7 @@ func TestTraceUse(t *testing.T) {
 		{"info DIR --yaml", 2, "unknown flag: --yaml"},
 		{"check", 2, "requires at least 1 arg"},
 		{"check /nowhere", 1, "neither a directory"},
-		{"check trace_test.go", 1, "trace_test.go is not a folder"},
+		{"check trace_test.go", 1, "trace_test.go is not a directory"},
 		{"synth", 2, "-o DIR"},
 		{"synth -o NEW extra", 2, "unknown command"},
 		{"synth -o DIR", 1, "already holds a trace"},
