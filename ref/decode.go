@@ -12,6 +12,7 @@ type attention struct {
 	weights []float32 // [G, context length] e_i
 	partial []float32 // [partitions, G, D] o_p
 	soft    []softmax // [G]
+	gained  []float32 // [context length] what a KV's metric gains
 }
 
 // attend computes paged decode attention of one KV head for its G queries: q
@@ -97,20 +98,28 @@ func (a *attention) expect(c *Cache, h *Head, from []byte, first int) {
 // record adds to the metric of every KV what the G queries at position t gave
 // it: Σ_g P² (or P), for the KVs at least buffer positions back.
 func (a *attention) record(c *Cache, h *Head, m *Metric, t, group int) {
+	n := h.Len
+	a.gained = grow(a.gained, n)
+	clear(a.gained)
+	for g := range group {
+		for p, factor := range a.soft[g].factor {
+			first, last := p*Partition, min((p+1)*Partition, n)
+			m.addGains(a.gained[first:last], a.weights[g*n:][first:last], factor)
+		}
+	}
 	for b, block := range h.Table {
-		first, slot := b*c.blockSize, int(block)*c.blockSize
-		rows := min(c.blockSize, h.Len-first)
-		positions, metrics := c.Positions[slot:][:rows], c.Metrics[slot:][:rows]
-		for r, position := range positions {
-			if int(position) > t-m.Buffer {
-				continue
+		if ahead := b + 4; ahead < len(h.Table) {
+			next := int(h.Table[ahead]) * c.blockSize
+			vec.Prefetch(c.Metrics[next:][:c.blockSize])
+			vec.Prefetch(c.Positions[next:][:c.blockSize])
+		}
+		slot := int(block) * c.blockSize
+		gained := a.gained[b*c.blockSize : min((b+1)*c.blockSize, n)]
+		positions, metrics := c.Positions[slot:][:len(gained)], c.Metrics[slot:][:len(gained)]
+		for i, gain := range gained {
+			if int(positions[i]) <= t-m.Buffer {
+				metrics[i] += gain
 			}
-			var gained float32
-			for g := range group {
-				weight := a.weights[g*h.Len+first+r] * a.soft[g].factor[(first+r)/Partition]
-				gained += m.gain(float32(weight))
-			}
-			metrics[r] += gained
 		}
 	}
 }

@@ -74,9 +74,10 @@ func (m *Metric) observe(gains, dots []float32, scale float32, sm *softmax) {
 		}
 		sm.add(part)
 	}
-	factors := sm.factors()
-	for i := range max(0, len(dots)-m.Buffer) {
-		gains[i] += m.gain(float32(dots[i] * factors[i/Partition]))
+	counted := max(0, len(dots)-m.Buffer)
+	for p, factor := range sm.factors() {
+		first, last := min(p*Partition, counted), min((p+1)*Partition, counted)
+		m.addGains(gains[first:last], dots[first:last], factor)
 	}
 }
 

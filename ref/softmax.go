@@ -65,10 +65,19 @@ func warpSum(x []float32) float32 {
 	return lanes[0]
 }
 
-// gain returns what a KV's metric gains from an attention weight.
-func (m *Metric) gain(p float32) float32 {
-	if m.Norm == L2 {
-		return float32(p * p) // rounded: never fused into the sum it is added to
+// addGains adds to gained what one query's attention gives to the metrics of the
+// KVs of one partition, whose e_i are e and whose factor is f_p: P² or P, with
+// P = e·f_p. Each product is rounded before it is used.
+func (m *Metric) addGains(gained, e []float32, factor float32) {
+	gained = gained[:len(e)]
+	if m.Norm == L1 {
+		for i, e := range e {
+			gained[i] += float32(e * factor)
+		}
+		return
 	}
-	return p
+	for i, e := range e {
+		p := float32(e * factor)
+		gained[i] += float32(p * p)
+	}
 }

@@ -9,7 +9,10 @@
 // Build with the tag purego to leave the assembly out.
 package vec
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+)
 
 // Lanes is the number of partial sums of a dot product: a warp's lanes.
 const Lanes = 32
@@ -87,8 +90,10 @@ func Max(x []float32) float32 {
 // Prefetch asks the processor to fetch p into its caches, and returns without
 // waiting. Paged attention asks for the next block while it works on this one:
 // the processor cannot guess where that is.
-func Prefetch(p []byte) {
-	prefetch(p)
+func Prefetch[T byte | int32 | float32](p []T) {
+	if len(p) > 0 {
+		prefetch(unsafe.Pointer(unsafe.SliceData(p)), len(p)*int(unsafe.Sizeof(p[0])))
+	}
 }
 
 // mustFit returns the number of rows in n numbers, and panics if the shapes of

@@ -2,7 +2,11 @@
 
 package vec
 
-import "github.com/klauspost/cpuid/v2"
+import (
+	"unsafe"
+
+	"github.com/klauspost/cpuid/v2"
+)
 
 // isa is an instruction set that the loops are written for.
 type isa uint8
@@ -209,10 +213,4 @@ func (s isa) expSub(dst, x []float32, m float32) {
 // prefetch touches the n > 0 bytes from p.
 //
 //go:noescape
-func prefetchLines(p *byte, n int)
-
-func prefetch(p []byte) {
-	if len(p) > 0 {
-		prefetchLines(&p[0], len(p))
-	}
-}
+func prefetch(p unsafe.Pointer, n int)

@@ -617,8 +617,8 @@ exp256:
 	VZEROUPPER
 	RET
 
-// func prefetchLines(p *byte, n int)
-TEXT ·prefetchLines(SB), NOSPLIT, $0-16
+// func prefetch(p unsafe.Pointer, n int)
+TEXT ·prefetch(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), SI
 	MOVQ n+8(FP), CX
 	ADDQ SI, CX

@@ -2,6 +2,8 @@
 
 package vec
 
+import "unsafe"
+
 // isa is an instruction set that the loops are written for.
 type isa uint8
 
@@ -26,4 +28,4 @@ func (isa) max(x []float32) float32 { return maxPlain(x) }
 
 func (isa) expSub(dst, x []float32, m float32) { expSubPlain(dst, x, m) }
 
-func prefetch([]byte) {}
+func prefetch(unsafe.Pointer, int) {}
