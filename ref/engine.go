@@ -256,6 +256,9 @@ func (e *Engine) Held(id SeqID) int {
 // Usage returns how the cache is filled.
 func (e *Engine) Usage() Usage { return e.cache.Usage() }
 
+// HeadUsage returns what each head holds.
+func (e *Engine) HeadUsage() HeadUsage { return e.cache.HeadUsage() }
+
 // Count returns E, the blocks that compressing the sequence now would ask for:
 // stage 1.
 func (e *Engine) Count(id SeqID) int {

@@ -2,11 +2,12 @@ package ref
 
 // Usage says how a cache is filled at one moment.
 type Usage struct {
-	KVs       int `json:"kvs"`       // held
-	DenseKVs  int `json:"dense_kvs"` // that an uncompressed cache would hold: Σ tokens·L·H
-	Allocated int `json:"blocks_allocated"`
-	Free      int `json:"blocks_free"`
-	Wasted    int `json:"slots_wasted"` // empty slots in last blocks
+	KVs         int `json:"kvs"`          // held
+	DenseKVs    int `json:"dense_kvs"`    // that an uncompressed cache would hold: Σ tokens·L·H
+	DenseBlocks int `json:"dense_blocks"` // likewise: Σ ⌈tokens/B⌉·L·H
+	Allocated   int `json:"blocks_allocated"`
+	Free        int `json:"blocks_free"`
+	Wasted      int `json:"slots_wasted"` // empty slots in last blocks
 }
 
 // Usage counts the cache's KVs, blocks and empty slots.
@@ -15,20 +16,33 @@ func (c *Cache) Usage() Usage {
 	for _, s := range c.seqs {
 		u.KVs += s.KVs()
 		u.DenseKVs += s.Len * len(s.Heads)
+		u.DenseBlocks += ceilDiv(s.Len, c.blockSize) * len(s.Heads)
 	}
 	u.Wasted = u.Allocated*c.blockSize - u.KVs
 	return u
 }
 
-// HeadKVs returns how many KVs each head holds over all sequences, [L·H].
-func (c *Cache) HeadKVs() []int {
-	kvs := make([]int, c.shape.Layers*c.shape.KVHeads)
+// HeadUsage says what each head holds over all sequences, by layer and KV head:
+// [L][H].
+type HeadUsage struct {
+	KVs    [][]int `json:"kvs"`
+	Blocks [][]int `json:"blocks"`
+}
+
+// HeadUsage counts the KVs and blocks of each head.
+func (c *Cache) HeadUsage() HeadUsage {
+	u := HeadUsage{make([][]int, c.shape.Layers), make([][]int, c.shape.Layers)}
+	for l := range u.KVs {
+		u.KVs[l], u.Blocks[l] = make([]int, c.shape.KVHeads), make([]int, c.shape.KVHeads)
+	}
 	for _, s := range c.seqs {
 		for i := range s.Heads {
-			kvs[i] += s.Heads[i].Len
+			layer, head := i/c.shape.KVHeads, i%c.shape.KVHeads
+			u.KVs[layer][head] += s.Heads[i].Len
+			u.Blocks[layer][head] += len(s.Heads[i].Table)
 		}
 	}
-	return kvs
+	return u
 }
 
 // MetadataBytes returns what the published implementation keeps beside K and V

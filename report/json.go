@@ -35,9 +35,10 @@ const schemaVersion = 1
 //	    tokens                    that entered the cache
 //	    compression               a list of {seq, asked, freed, evicted, moved}; absent if none ran
 //	    preempted, finished       indices into requests; absent if there are none
-//	    usage                     {kvs, dense_kvs, blocks_allocated, blocks_free, slots_wasted}
+//	    usage                     {kvs, dense_kvs, dense_blocks, blocks_allocated, blocks_free,
+//	                              slots_wasted}; dense is what an uncompressed cache would hold
+//	    heads                     {kvs, blocks}, each [L][H]: held by every head; if asked for
 //	    running, waiting          requests, after the step
-//	    dense_blocks              that an uncompressed cache would hold
 //	    metadata_bytes            of the allocated blocks
 //	    blocks_asked, blocks_freed, kvs_evicted, kvs_moved, bytes_moved   by compression
 //	requests        an object for each request, in order of arrival:
@@ -76,16 +77,14 @@ type document struct {
 
 type totalsJSON struct {
 	sim.Totals
-	BlocksShort     int   `json:"blocks_short"`
-	KVsEntered      int64 `json:"kvs_entered"`
-	PeakBytes       int64 `json:"peak_bytes"`
-	PeakDenseBlocks int   `json:"peak_dense_blocks"`
-	PeakDenseBytes  int64 `json:"peak_dense_bytes"`
+	BlocksShort    int   `json:"blocks_short"`
+	KVsEntered     int64 `json:"kvs_entered"`
+	PeakBytes      int64 `json:"peak_bytes"`
+	PeakDenseBytes int64 `json:"peak_dense_bytes"`
 }
 
 type stepJSON struct {
 	*sim.Step
-	DenseBlocks   int   `json:"dense_blocks"`
 	MetadataBytes int64 `json:"metadata_bytes"`
 	BlocksAsked   int   `json:"blocks_asked"`
 	BlocksFreed   int   `json:"blocks_freed"`
@@ -118,16 +117,16 @@ func newDocument(r *sim.Report) *document {
 			Totals:      r.Totals,
 			BlocksShort: r.Totals.Shortfall(),
 			PeakBytes:   int64(r.Totals.PeakBlocks) * blockBytes(r),
+
+			PeakDenseBytes: int64(r.Totals.PeakDenseBlocks) * blockBytes(r),
 		},
 		Steps:    make([]stepJSON, len(r.Steps)),
 		Requests: make([]resultJSON, len(r.Requests)),
 		Heads:    headsJSON{r.Heads, r.Heads.Kept()},
 	}
 	for i, e := range newLedger(r) {
-		d.Steps[i] = stepJSON{e.Step, e.denseBlocks, e.metadataBytes, e.asked, e.freed, e.evicted, e.moved, e.bytesMoved}
-		d.Totals.PeakDenseBlocks = max(d.Totals.PeakDenseBlocks, e.denseBlocks)
+		d.Steps[i] = stepJSON{e.Step, e.metadataBytes, e.asked, e.freed, e.evicted, e.moved, e.bytesMoved}
 	}
-	d.Totals.PeakDenseBytes = int64(d.Totals.PeakDenseBlocks) * blockBytes(r)
 	for _, heads := range r.Heads.Entered {
 		for _, n := range heads {
 			d.Totals.KVsEntered += n

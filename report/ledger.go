@@ -1,14 +1,12 @@
 package report
 
 import (
-	"kvcompress/ref"
 	"kvcompress/sim"
 )
 
 // entry is one line of the memory ledger: a step, and what follows from it.
 type entry struct {
 	*sim.Step
-	denseBlocks   int   // that an uncompressed cache would hold: Σ ⌈tokens/B⌉·L·H
 	metadataBytes int64 // of the allocated blocks
 	asked, freed  int   // blocks, of all compressions of the step
 	evicted       int   // KVs
@@ -19,11 +17,9 @@ type entry struct {
 // newLedger returns an entry for every step of the report.
 func newLedger(r *sim.Report) []entry {
 	cfg := &r.Options.Config
-	dense := newDenseCache(r)
 	ledger := make([]entry, len(r.Steps))
 	for i := range r.Steps {
 		e := entry{Step: &r.Steps[i]}
-		e.denseBlocks = dense.step(e.Step)
 		e.metadataBytes = cfg.MetadataBytes(e.Usage.Allocated)
 		for _, c := range e.Compression {
 			e.asked += c.Asked
@@ -35,53 +31,6 @@ func newLedger(r *sim.Report) []entry {
 		ledger[i] = e
 	}
 	return ledger
-}
-
-// denseCache follows the lengths of the sequences through the steps, and so the
-// blocks that they would hold had nothing been evicted.
-type denseCache struct {
-	requests  []sim.Result
-	blockSize int
-	heads     int   // L·H
-	generated []int // tokens of each request's output so far
-	lengths   []int // tokens of each request in the cache
-	blocks    int   // Σ ⌈lengths/B⌉
-}
-
-func newDenseCache(r *sim.Report) *denseCache {
-	return &denseCache{
-		requests:  r.Requests,
-		blockSize: r.Options.BlockSize,
-		heads:     r.Shape.Layers * r.Shape.KVHeads,
-		generated: make([]int, len(r.Requests)),
-		lengths:   make([]int, len(r.Requests)),
-	}
-}
-
-// step returns the blocks after the step's batch ran, before its finished
-// sequences left.
-func (d *denseCache) step(s *sim.Step) int {
-	for _, id := range s.Preempted {
-		d.resize(id, 0)
-	}
-	for _, id := range s.Batch {
-		n := d.lengths[id] + 1
-		if s.Kind == sim.Prefill {
-			n = d.requests[id].PromptTokens + d.generated[id]
-		}
-		d.resize(id, n)
-		d.generated[id]++
-	}
-	blocks := d.blocks * d.heads
-	for _, id := range s.Finished {
-		d.resize(id, 0)
-	}
-	return blocks
-}
-
-func (d *denseCache) resize(id ref.SeqID, n int) {
-	d.blocks += ceilDiv(n, d.blockSize) - ceilDiv(d.lengths[id], d.blockSize)
-	d.lengths[id] = n
 }
 
 // blockBytes returns the bytes of keys and values in one block.
@@ -110,5 +59,3 @@ func newLatencies(r *sim.Result) latencies {
 	}
 	return l
 }
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -31,7 +31,7 @@ func newBlocksPlot(r *sim.Report) *blocksPlot {
 	ledger := newLedger(r)
 	b := &blocksPlot{plot: newPlot("", "step", "blocks")}
 	used := envelope(ledger, func(e *entry) int { return e.Usage.Allocated })
-	dense := envelope(ledger, func(e *entry) int { return e.denseBlocks })
+	dense := envelope(ledger, func(e *entry) int { return e.Usage.DenseBlocks })
 	highest := 1.0
 	for i := range used {
 		highest = max(highest, used[i].Y, dense[i].Y)
@@ -114,7 +114,7 @@ func lastStep(r *sim.Report) float64 { return float64(max(1, len(r.Steps)-1)) }
 // highest of several.
 func envelope(ledger []entry, value func(*entry) int) plotter.XYs {
 	const most = 2000
-	stride := ceilDiv(max(1, len(ledger)), most)
+	stride := (len(ledger) + most - 1) / most // 0 only where there is no step
 	var points plotter.XYs
 	for i := range ledger {
 		y := float64(value(&ledger[i]))

@@ -19,7 +19,6 @@ import (
 type TextOptions struct {
 	Steps  int   // rows of the memory ledger at most; 0 is 30, less than 0 is all
 	ByHead bool  // whether to add a table with a row for each head
-	Peak   *Peak // for that table: has watched the replay; may be nil
 	Width  int   // columns of the terminal; 0 is 100
 	Color  Color // colours of the terminal
 }

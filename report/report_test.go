@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace"
 )
@@ -67,7 +68,10 @@ func TestText(t *testing.T) {
 		clear(nothing.Heads.Entered[l])
 		clear(nothing.Heads.Evicted[l])
 	}
-	peak := &Peak{Blocks: [][]int{{1, 2}, {3, 4}, {5, 1234}}}
+	byHead := sample(3, 2, 12)
+	for i := range byHead.Steps {
+		byHead.Steps[i].Heads = &ref.HeadUsage{Blocks: [][]int{{1, 2}, {3, 4}, {5, 1234}}}
+	}
 	for _, c := range []struct {
 		name string
 		r    *sim.Report
@@ -75,7 +79,7 @@ func TestText(t *testing.T) {
 	}{
 		{"plain.txt", plain, TextOptions{}},
 		{"narrow.txt", plain, TextOptions{Width: 60, Steps: 5}},
-		{"by-head.txt", plain, TextOptions{Steps: 2, ByHead: true, Peak: peak}},
+		{"by-head.txt", byHead, TextOptions{Steps: 2, ByHead: true}},
 		{"truecolor.txt", plain, TextOptions{Steps: 2, Color: TrueColor}},
 		{"color256.txt", plain, TextOptions{Steps: 2, Color: Color256}},
 		{"uncompressed.txt", uncompressed, TextOptions{Steps: -1}},
@@ -236,21 +240,20 @@ func TestDenseBlocks(t *testing.T) {
 	}
 	opt := sim.DefaultOptions()
 	opt.BlockSize, opt.Blocks = 4, 150
-	var peak Peak
-	r, err := sim.Replay(context.Background(), tr, opt, sim.Hooks{Event: peak.Event})
+	r, err := sim.Replay(context.Background(), tr, opt, sim.Hooks{ByHead: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Totals.Preemptions == 0 || r.Totals.Refused != 1 {
 		t.Fatalf("%d preemptions and %d refusals, want some and one", r.Totals.Preemptions, r.Totals.Refused)
 	}
-	for _, e := range newLedger(r) {
-		if e.denseBlocks != e.Usage.Allocated {
-			t.Errorf("step %d: %d dense blocks, the engine has %d", e.Index, e.denseBlocks, e.Usage.Allocated)
+	for _, s := range r.Steps {
+		if s.Usage.DenseBlocks != s.Usage.Allocated {
+			t.Errorf("step %d: %d dense blocks, the engine has %d", s.Index, s.Usage.DenseBlocks, s.Usage.Allocated)
 		}
 	}
 	held := 0
-	for _, heads := range peak.Blocks {
+	for _, heads := range headsAtPeak(r).Blocks {
 		for _, n := range heads {
 			held += n
 		}

@@ -82,6 +82,7 @@ func sample(layers, heads, steps int) *sim.Report {
 		for id := range lengths {
 			s.Usage.KVs += n * held[id]
 			s.Usage.DenseKVs += n * lengths[id]
+			s.Usage.DenseBlocks += n * ceilDiv(lengths[id], o.BlockSize)
 			s.Usage.Allocated += n * ceilDiv(held[id], o.BlockSize)
 		}
 		s.Usage.Free = o.Blocks - s.Usage.Allocated
@@ -94,30 +95,10 @@ func sample(layers, heads, steps int) *sim.Report {
 			s.Finished = []ref.SeqID{1}
 		}
 		r.Steps = append(r.Steps, s)
-		sum(&r.Totals, &s, o)
+		r.Totals.Add(&s, &o.Config)
 	}
 	r.Totals.Finished, r.Totals.Refused = 2, 1
 	return r
 }
 
-func sum(t *sim.Totals, s *sim.Step, o *sim.Options) {
-	t.Steps++
-	if s.Kind == sim.Prefill {
-		t.Prefills++
-	} else {
-		t.Decodes++
-	}
-	t.Preemptions += len(s.Preempted)
-	for _, c := range s.Compression {
-		t.Compressions++
-		t.BlocksAsked += c.Asked
-		t.BlocksFreed += c.Freed
-		t.KVsEvicted += c.Evicted
-		t.KVsMoved += c.Moved
-		t.BytesMoved += int64(c.Moved) * int64(o.MoveBytes())
-	}
-	t.PeakBlocks = max(t.PeakBlocks, s.Usage.Allocated)
-	t.PeakKVs = max(t.PeakKVs, s.Usage.KVs)
-	t.PeakDenseKVs = max(t.PeakDenseKVs, s.Usage.DenseKVs)
-	t.MetadataBytes = max(t.MetadataBytes, o.MetadataBytes(s.Usage.Allocated))
-}
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

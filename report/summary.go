@@ -95,14 +95,14 @@ func freed(r *sim.Report) string {
 // memory sets the peak of the cache beside that of one without compression.
 func memory(r *sim.Report, ledger []entry) string {
 	block := blockBytes(r)
-	dense, meanUsed, meanDense := 0, 0.0, 0.0
+	meanUsed, meanDense := 0.0, 0.0
 	for i := range ledger {
 		e := &ledger[i]
-		dense = max(dense, e.denseBlocks)
 		meanUsed += float64(e.Usage.Allocated) / float64(len(ledger))
-		meanDense += float64(e.denseBlocks) / float64(len(ledger))
+		meanDense += float64(e.Usage.DenseBlocks) / float64(len(ledger))
 	}
 	t := &r.Totals
+	dense := t.PeakDenseBlocks
 	used, uncompressed := int64(t.PeakBlocks)*block, int64(dense)*block
 	s := fmt.Sprintf("At its peak the cache held %s, %s of keys and values.", count(t.PeakBlocks, "block"), size(used))
 	if t.BlocksFreed == 0 || used == 0 {

@@ -201,8 +201,8 @@ func (p *printer) byHead(r *sim.Report) {
 	columns := []column{
 		{"layer", right}, {"head", right}, {"KVs\nentered", right}, {"KVs\nevicted", right}, {"KVs\nkept", right},
 	}
-	peak := p.opt.Peak != nil && p.opt.Peak.Blocks != nil
-	if peak {
+	peak := headsAtPeak(r)
+	if peak != nil {
 		columns = append(columns, column{"blocks\nat peak", right})
 	}
 	columns = append(columns, column{"part\nkept", right}, column{"", left})
@@ -213,14 +213,29 @@ func (p *printer) byHead(r *sim.Report) {
 		for h, entered := range heads {
 			evicted := r.Heads.Evicted[l][h]
 			row := []string{fmt.Sprint(l), fmt.Sprint(h), comma(entered), some(evicted), comma(entered - evicted)}
-			if peak {
-				row = append(row, comma(p.opt.Peak.Blocks[l][h]))
+			if peak != nil {
+				row = append(row, comma(peak.Blocks[l][h]))
 			}
 			rows = append(rows, append(row, percent(kept[l][h]), bar(kept[l][h])))
 		}
 	}
 	p.section("By layer and head", ": over all requests")
 	p.table(columns, rows)
+}
+
+// headsAtPeak returns what the heads held when the cache was fullest, nil if the
+// replay did not say.
+func headsAtPeak(r *sim.Report) *ref.HeadUsage {
+	peak := 0
+	for i := range r.Steps {
+		if r.Steps[i].Usage.Allocated > r.Steps[peak].Usage.Allocated {
+			peak = i
+		}
+	}
+	if len(r.Steps) == 0 {
+		return nil
+	}
+	return r.Steps[peak].Heads
 }
 
 // bar draws a part of 1 in eighths of a character, 20 characters for the whole.

@@ -57,17 +57,21 @@ type Totals struct {
 	BytesMoved    int64 `json:"bytes_moved"` // read, and written again
 	PeakBlocks    int   `json:"peak_blocks"`
 	PeakKVs       int   `json:"peak_kvs"`
-	PeakDenseKVs  int   `json:"peak_dense_kvs"`
 	MetadataBytes int64 `json:"metadata_bytes"` // of the blocks at their peak
+
+	// What an uncompressed cache would have held at its peak.
+	PeakDenseBlocks int `json:"peak_dense_blocks"`
+	PeakDenseKVs    int `json:"peak_dense_kvs"`
 }
 
 // Shortfall returns the blocks that were asked for and could not fall.
 func (t *Totals) Shortfall() int { return t.BlocksAsked - t.BlocksFreed }
 
-// Hooks watch a replay; each may be nil.
+// Hooks watch a replay. The zero value watches nothing.
 type Hooks struct {
-	Event func(ref.Event, *ref.Cache) // after every stage of the engine, with its cache
-	Step  func(*Step)                 // after every step of the scheduler
+	Event  func(ref.Event, *ref.Cache) // after every stage of the engine, with its cache
+	Step   func(*Step)                 // after every step of the scheduler
+	ByHead bool                        // have each step say what every head holds
 }
 
 // Replay serves a trace with tensors on the reference engine. The context ends
@@ -97,6 +101,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 	if err != nil {
 		return nil, err
 	}
+	server.ByHead = hooks.ByHead
 	report := &Report{Trace: t.Meta.Name, Shape: opt.Shape, Options: opt, Heads: heads}
 	for {
 		if err = ctx.Err(); err != nil {
@@ -108,7 +113,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 			break
 		}
 		report.Steps = append(report.Steps, *step)
-		report.Totals.add(step, &opt.Config)
+		report.Totals.Add(step, &opt.Config)
 		if hooks.Step != nil {
 			hooks.Step(step)
 		}
@@ -125,7 +130,9 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 	return report, err
 }
 
-func (t *Totals) add(s *Step, cfg *ref.Config) {
+// Add takes in one step of a replay with the given configuration. It leaves the
+// counts of requests, which are known in the end.
+func (t *Totals) Add(s *Step, cfg *ref.Config) {
 	t.Steps++
 	if s.Kind == Prefill {
 		t.Prefills++
@@ -143,6 +150,7 @@ func (t *Totals) add(s *Step, cfg *ref.Config) {
 	}
 	t.PeakBlocks = max(t.PeakBlocks, s.Usage.Allocated)
 	t.PeakKVs = max(t.PeakKVs, s.Usage.KVs)
+	t.PeakDenseBlocks = max(t.PeakDenseBlocks, s.Usage.DenseBlocks)
 	t.PeakDenseKVs = max(t.PeakDenseKVs, s.Usage.DenseKVs)
 	t.MetadataBytes = max(t.MetadataBytes, cfg.MetadataBytes(s.Usage.Allocated))
 }

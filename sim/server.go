@@ -10,6 +10,8 @@ import (
 
 // Server serves the requests of a trace on one cache.
 type Server struct {
+	ByHead bool // have each step say what every head holds
+
 	cache    Cache
 	limits   Limits
 	policy   policy
@@ -112,6 +114,10 @@ func (s *Server) Step() (*Step, error) {
 		return nil, err
 	}
 	step.Usage = s.cache.Usage()
+	if s.ByHead {
+		heads := s.cache.HeadUsage()
+		step.Heads = &heads
+	}
 	if err := s.finish(step); err != nil {
 		return nil, err
 	}

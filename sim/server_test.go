@@ -27,6 +27,7 @@ func (c *counts) PrefillNeed(n int) int      { return n }
 func (c *counts) DecodeNeed(ref.SeqID) int   { return 1 }
 func (c *counts) Held(id ref.SeqID) int      { return c.held[id] }
 func (c *counts) Usage() ref.Usage           { return ref.Usage{Allocated: c.blocks - c.Free(), Free: c.Free()} }
+func (c *counts) HeadUsage() ref.HeadUsage   { return ref.HeadUsage{} }
 func (c *counts) Count(id ref.SeqID) int     { return max(0, c.held[id]-c.keep) }
 func (c *counts) Release(id ref.SeqID) error { delete(c.held, id); return nil }
 func (c *counts) logf(f string, args ...any) { c.log = append(c.log, fmt.Sprintf(f, args...)) }

@@ -42,8 +42,9 @@ type Cache interface {
 	// Release frees all that a sequence holds.
 	Release(id ref.SeqID) error
 
-	// Usage says how the cache is filled.
+	// Usage says how the cache is filled, HeadUsage by which heads.
 	Usage() ref.Usage
+	HeadUsage() ref.HeadUsage
 }
 
 // Limits bound a batch, under vLLM's names.
@@ -104,9 +105,10 @@ type Step struct {
 	Preempted   []ref.SeqID   `json:"preempted,omitempty"`
 	Finished    []ref.SeqID   `json:"finished,omitempty"`
 
-	Usage   ref.Usage `json:"usage"`   // after the batch ran, before the finished left
-	Running int       `json:"running"` // and Waiting: after the step
-	Waiting int       `json:"waiting"`
+	Usage   ref.Usage      `json:"usage"`           // after the batch ran, before the finished left
+	Heads   *ref.HeadUsage `json:"heads,omitempty"` // at the same moment, where it is asked for
+	Running int            `json:"running"`         // and Waiting: after the step
+	Waiting int            `json:"waiting"`
 }
 
 // Compression is one sequence's part of a step's compression.

@@ -60,7 +60,7 @@ Ctrl-C prints what is finished: exit code 1.`,
 	fs.BoolVar(&flags.json, "json", false, "print the report as JSON, in full")
 	fs.StringVar(&flags.plot, "plot", "", "draw what each head kept, and the blocks over time, to a .png or .svg `file`")
 	fs.Var(&flags.steps, "steps", "rows of the memory ledger at most, or all (default 30)")
-	fs.BoolVar(&flags.byHead, "by-head", false, "add a table by layer and head")
+	fs.BoolVar(&flags.byHead, "by-head", false, "add a table by layer and head; with --json, what every head holds after each step")
 	override := addOptionFlags(fs)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name := traces.Default
@@ -103,20 +103,15 @@ func runTrace(cmd *cobra.Command, name string, override func(*sim.Options) error
 		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing will be evicted: neither the trace's options nor the flags ask for compression. Try --rate 0.5, or --max-cache-tokens 64.")
 	}
 
-	var peak report.Peak
 	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
-	hooks := sim.Hooks{Step: bar.step}
-	if flags.byHead {
-		hooks.Event = peak.Event
-	}
-	r, runErr := sim.Replay(cmd.Context(), b.Trace, opt, hooks)
+	r, runErr := sim.Replay(cmd.Context(), b.Trace, opt, sim.Hooks{Step: bar.step, ByHead: flags.byHead})
 	bar.clear()
 	stopped := errors.Is(runErr, context.Canceled)
 	if runErr != nil && !stopped {
 		return runErr
 	}
 	r.Trace = b.Name
-	if err := printReport(cmd, r, &peak, flags); err != nil {
+	if err := printReport(cmd, r, flags); err != nil {
 		return err
 	}
 	if stopped {
@@ -125,7 +120,7 @@ func runTrace(cmd *cobra.Command, name string, override func(*sim.Options) error
 	return nil
 }
 
-func printReport(cmd *cobra.Command, r *sim.Report, peak *report.Peak, flags *runFlags) error {
+func printReport(cmd *cobra.Command, r *sim.Report, flags *runFlags) error {
 	out := cmd.OutOrStdout()
 	if flags.json {
 		if err := report.JSON(out, r); err != nil {
@@ -133,7 +128,7 @@ func printReport(cmd *cobra.Command, r *sim.Report, peak *report.Peak, flags *ru
 		}
 	} else {
 		width, tty := terminal(out)
-		opt := report.TextOptions{Steps: int(flags.steps), ByHead: flags.byHead, Peak: peak, Width: width}
+		opt := report.TextOptions{Steps: int(flags.steps), ByHead: flags.byHead, Width: width}
 		if tty {
 			opt.Color = report.ColorOf(os.Getenv)
 		}
