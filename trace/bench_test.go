@@ -49,35 +49,36 @@ func benchTrace(b *testing.B, tokens int) *Trace {
 	return tr
 }
 
-// BenchmarkRead reads all of a file, as a prefill does (layer by layer) and as
-// decodes do (token by token).
+// BenchmarkRead opens a file and reads all of it, as a prefill does (layer by
+// layer) and as decodes do (token by token).
 func BenchmarkRead(b *testing.B) {
-	const tokens = 2000
-	tr := benchTrace(b, tokens)
-	s := tr.Meta.Shape
-	size := int64(tokens * s.Layers * (s.row(Q) + 2*s.row(K)) * 2)
-	dst := make([]float32, tokens*s.row(Q))
-	for _, n := range []int{tokens, 1} {
-		b.Run(fmt.Sprintf("tokens=%d", n), func(b *testing.B) {
-			x, err := tr.Tensors(0)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer x.Close()
-			b.SetBytes(size)
-			b.ReportAllocs()
-			for b.Loop() {
-				for from := 0; from < tokens; from += n {
-					for layer := range s.Layers {
-						for t := Q; t <= V; t++ {
-							if err := x.Read(dst[:n*s.row(t)], t, layer, from, n); err != nil {
-								b.Fatal(err)
+	for _, tokens := range []int{500, 2000} {
+		tr := benchTrace(b, tokens)
+		s := tr.Meta.Shape
+		size := int64(tokens * s.Layers * (s.row(Q) + 2*s.row(K)) * 2)
+		dst := make([]float32, tokens*s.row(Q))
+		for _, n := range []int{tokens, 1} {
+			b.Run(fmt.Sprintf("tokens=%d/at_a_time=%d", tokens, n), func(b *testing.B) {
+				b.SetBytes(size)
+				b.ReportAllocs()
+				for b.Loop() {
+					x, err := tr.Tensors(0)
+					if err != nil {
+						b.Fatal(err)
+					}
+					for from := 0; from < tokens; from += n {
+						for layer := range s.Layers {
+							for t := Q; t <= V; t++ {
+								if err := x.Read(dst[:n*s.row(t)], t, layer, from, n); err != nil {
+									b.Fatal(err)
+								}
 							}
 						}
 					}
+					x.Close()
 				}
-			}
-		})
+			})
+		}
 	}
 }
 

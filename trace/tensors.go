@@ -50,8 +50,9 @@ func (t *Trace) HasTensors(i int) bool {
 
 // Tensors opens the tensors of request i. A request without any is an error that
 // says so. The result is for one goroutine at a time; those of different calls may
-// be used at once. It holds at most a few MiB, or, of a file of at most 64 MiB,
-// the file.
+// be used at once. It holds a MiB of each tensor and a row: requests run by the
+// hundred, each with its tensors open. (Of a file system that cannot read a part
+// of a file it holds the file, of at most 64 MiB.)
 func (t *Trace) Tensors(i int) (Tensors, error) {
 	if i < 0 || i >= len(t.requests) {
 		return nil, fmt.Errorf("trace: there is no request number %d, only %d", i, len(t.requests))
@@ -92,8 +93,8 @@ func (e *tensorError) Error() string { return e.tensor.String() + ": " + e.err.E
 func (e *tensorError) Unwrap() error { return e.err }
 
 const (
-	wholeFile  = 64 << 20 // a file up to this size is held in memory
-	windowSize = 1 << 20  // what of each tensor of a larger file is held
+	wholeFile  = 64 << 20 // of a file system that cannot read parts, a file up to this size is held
+	windowSize = 1 << 20  // what of each tensor of any other file is held
 	// Up to this distance between the rows of one layer, reading what lies between
 	// them is quicker than a system call for each.
 	smallStride = 16 << 10
@@ -150,13 +151,6 @@ func newStored(f fs.File, meta Meta, r Request) (*stored, []error) {
 	s := &stored{file: f, r: at, shape: meta.Shape, format: meta.DType, fail: func(err error) error { return err }}
 	if errs := s.check(st, r); len(errs) > 0 {
 		return nil, errs
-	}
-	if _, inMemory := at.(memory); !inMemory && size <= wholeFile {
-		data := make([]byte, size)
-		if n, err := at.ReadAt(data, 0); n < len(data) {
-			return nil, []error{shortRead(int64(n), err)}
-		}
-		s.r = memory(data)
 	}
 	return s, nil
 }
@@ -261,7 +255,7 @@ func (s *stored) bytes(x *storedTensor, off, size, stride int64, through bool) (
 		return x.scratch, readAt(s.r, x.scratch, off)
 	}
 	if x.window == nil {
-		x.window = make([]byte, 0, windowSize)
+		x.window = make([]byte, 0, min(windowSize, x.end-x.begin))
 	}
 	// From the beginning of the token, as many whole tokens as fit.
 	x.at = off - (off-x.begin)%stride

@@ -146,7 +146,8 @@ func checkTensors(t *testing.T, x Tensors, s Shape, want [][3][]float32) {
 	}
 }
 
-// TestReadWindows reads a file as if it were large, by windows and single rows.
+// TestReadWindows reads files by windows and single rows, and sees that no more
+// than the windows and a row is held.
 func TestReadWindows(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, shape := range []Shape{
@@ -161,8 +162,8 @@ func TestReadWindows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := Request{ID: "a", PromptTokens: 3, OutputTokens: 5}
-		data := record(t, w, r, 7, rng)
+		r := Request{ID: "a", PromptTokens: 23, OutputTokens: 5}
+		data := record(t, w, r, 27, rng)
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -170,8 +171,17 @@ func TestReadWindows(t *testing.T) {
 		if len(errs) > 0 {
 			t.Fatal(errs)
 		}
-		s.r = s.file.(*os.File)
 		checkTensors(t, s, shape, data)
+		held := 0
+		for _, x := range s.tensors {
+			held += cap(x.window) + cap(x.scratch)
+		}
+		if most := 3*windowSize + 2*(shape.row(Q)+2*shape.row(K)); held == 0 || held > most {
+			t.Errorf("%+v: %d bytes are held, want at most %d", shape, held, most)
+		}
+		if _, whole := s.r.(memory); whole {
+			t.Errorf("%+v: the file is in memory", shape)
+		}
 		s.Close()
 	}
 }
