@@ -106,14 +106,8 @@ func (c *Cache) Free() int { return c.free.count }
 // Blocks returns N, the number of physical blocks.
 func (c *Cache) Blocks() int { return len(c.Owners) }
 
-// BlockSize returns B, the KVs of one block.
-func (c *Cache) BlockSize() int { return c.blockSize }
-
 // Shape returns the model's attention shape.
 func (c *Cache) Shape() trace.Shape { return c.shape }
-
-// DType returns the format in which keys and values are kept.
-func (c *Cache) DType() dtype.DType { return c.dtype }
 
 // Sequence returns the sequence's state, nil if it is not in the cache. The
 // caller reads it and does not write.
@@ -140,14 +134,10 @@ func (c *Cache) row(rows []byte, slot, n int) []byte {
 	return rows[slot*size : (slot+n)*size]
 }
 
-// slot returns the physical slot of a head's KV with the given logical index.
-func (c *Cache) slot(h *Head, logical int) int {
+// Slot returns the physical slot of a head's KV with the given logical index.
+func (c *Cache) Slot(h *Head, logical int) int {
 	return int(h.Table[logical/c.blockSize])*c.blockSize + logical%c.blockSize
 }
-
-// Slot returns the physical slot of the KV with the given logical index of a
-// head; layer·H + head indexes Sequence.Heads.
-func (c *Cache) Slot(h *Head, logical int) int { return c.slot(h, logical) }
 
 // PrefillNeed returns how many blocks a prompt of n tokens takes: ⌈n/B⌉ for
 // each head.
@@ -200,7 +190,7 @@ func (c *Cache) append(s *Sequence, layer, head int, position int32) int {
 		h.Table = append(h.Table, int32(b))
 	}
 	h.Len++
-	slot := c.slot(h, h.Len-1)
+	slot := c.Slot(h, h.Len-1)
 	c.Metrics[slot] = 0
 	c.Positions[slot] = position
 	return slot

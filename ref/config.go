@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"kvcompress/dtype"
 	"kvcompress/trace"
@@ -71,7 +72,7 @@ type Compression struct {
 	Once                bool `json:"compress_once,omitempty"`          // a sequence is compressed a single time
 	Interval            int  `json:"interval,omitempty"`               // steps between compressions; 0 is never, except when forced
 	NewTokenLimit       int  `json:"new_token_limit,omitempty"`        // more tokens than this since the last compression force one
-	MaxKVPerCompression int  `json:"max_kv_per_compression,omitempty"` // slots sorted in one compression; 0 is no limit
+	MaxKVPerCompression int  `json:"max_kv_per_compression,omitempty"` // slots sorted in one compression, beyond its first sequence; 0 is no limit
 }
 
 // HeadBias is added to the cost of every KV, by layer, head and the bin that
@@ -103,8 +104,12 @@ func (c *Compression) Enabled() bool { return c.MaxCacheTokens > 0 || c.Rate > 0
 const (
 	MaxWindow     = 1 << 20
 	MaxPoolWidth  = 31
+	MaxBlocks     = 1 << 26
 	MaxCacheBytes = 1 << 34 // of a cache's state: see [Config.BlockBytes]
 )
+
+// BlockSizes are the numbers of KVs that a block may have.
+func BlockSizes() []int { return []int{1, 2, 4, 8, 16, 32} }
 
 // Validate returns every error of the configuration, joined; nil if it can run.
 func (c *Config) Validate() error {
@@ -119,13 +124,11 @@ func (c *Config) Validate() error {
 	if s.HeadSize < 8 || s.HeadSize > 256 || s.HeadSize%8 != 0 {
 		bad("shape: head size %d is not a multiple of 8 from 8 to 256", s.HeadSize)
 	}
-	switch c.BlockSize {
-	case 1, 2, 4, 8, 16, 32:
-	default:
+	if !slices.Contains(BlockSizes(), c.BlockSize) {
 		bad("block_size %d is not 1, 2, 4, 8, 16 or 32", c.BlockSize)
 	}
-	if c.Blocks < 1 || c.Blocks > math.MaxInt32 {
-		bad("blocks %d is not from 1 to %d", c.Blocks, math.MaxInt32)
+	if c.Blocks < 1 || c.Blocks > MaxBlocks {
+		bad("blocks %d is not from 1 to %d", c.Blocks, MaxBlocks)
 	}
 	if !c.DType.Valid() {
 		bad("kv_dtype %d is unknown", c.DType)
@@ -189,23 +192,21 @@ func (c *Compression) validate(s trace.Shape) (errs []error) {
 	if len(c.ControlLayers) > 0 && !c.EvenLayers {
 		bad("control_layers are exempt from even_layers, which is off")
 	}
-	seen := map[int]bool{}
-	for _, l := range c.ControlLayers {
-		if l < 0 || l >= s.Layers || seen[l] {
+	for i, l := range c.ControlLayers {
+		if l < 0 || l >= s.Layers || slices.Contains(c.ControlLayers[:i], l) {
 			bad("control_layers: %d is not one of the layers 0 to %d, named once", l, s.Layers-1)
+			break
 		}
-		seen[l] = true
 	}
 	if w := float64(c.BiasWeight); math.IsNaN(w) || math.IsInf(w, 0) {
 		bad("bias_weight %v is not finite", w)
-	}
-	if err := c.HeadBias.validate(s); err != nil {
+	} else if err := c.HeadBias.validate(s, c.BiasWeight); err != nil {
 		errs = append(errs, err)
 	}
 	return errs
 }
 
-func (b *HeadBias) validate(s trace.Shape) error {
+func (b *HeadBias) validate(s trace.Shape, weight float32) error {
 	if b == nil {
 		return nil
 	}
@@ -230,8 +231,8 @@ func (b *HeadBias) validate(s trace.Shape) error {
 				return fmt.Errorf("%s: layer %d, head %d: %d values for %d bins", where, l, h, len(bins), len(b.Bins))
 			}
 			for i, v := range bins {
-				if w := float64(v); math.IsNaN(w) || math.IsInf(w, 0) {
-					return fmt.Errorf("%s: layer %d, head %d, bin %d: %v is not finite", where, l, h, i, v)
+				if w := float64(float32(v * weight)); math.IsNaN(w) || math.IsInf(w, 0) {
+					return fmt.Errorf("%s: layer %d, head %d, bin %d: %v at weight %v is not finite", where, l, h, i, v, weight)
 				}
 			}
 		}
@@ -247,9 +248,9 @@ func (c *Config) BlockBytes() int {
 
 // at returns the bias of a KV at the given position.
 func (b *HeadBias) at(layer, head int, position int32) float32 {
-	bin := 0
-	for bin+1 < len(b.Bins) && b.Bins[bin+1] <= position {
-		bin++
+	bin, starts := slices.BinarySearch(b.Bins, position)
+	if !starts {
+		bin--
 	}
 	return b.Bias[layer][head][bin]
 }

@@ -42,7 +42,8 @@ func (c *Config) Count(length, kvs, blocks int) int {
 }
 
 // Quotas spreads E blocks over the heads of a sequence, as even_layers,
-// control_layers and uniform have it.
+// control_layers and uniform have it. What cannot be spread evenly, and a control
+// layer's part, is not asked for.
 func (c *Config) Quotas(e int) []Quota {
 	layers, heads := c.Shape.Layers, c.Shape.KVHeads
 	opt := &c.Compression
@@ -68,6 +69,15 @@ func (c *Config) Quotas(e int) []Quota {
 	default:
 		return []Quota{{0, layers * heads, e}}
 	}
+}
+
+// asked returns how many blocks the quotas ask for.
+func asked(quotas []Quota) int {
+	n := 0
+	for _, q := range quotas {
+		n += q.Blocks
+	}
+	return n
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -2,6 +2,7 @@ package ref
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"sort"
 )
@@ -32,9 +33,8 @@ func Decide(p *Problem) Decision {
 		keys[head] = sorters[worker].sort(p, head, mine)
 	})
 
-	d := Decision{Heads: make([]HeadEviction, len(p.Heads))}
+	d := Decision{Asked: asked(p.Quotas), Heads: make([]HeadEviction, len(p.Heads))}
 	for _, quota := range p.Quotas {
-		d.Asked += quota.Blocks
 		d.Evicted += quota.choose(keys, d.Heads)
 	}
 
@@ -184,8 +184,10 @@ func sortLogical(kvs []int32, n int) {
 		marks[kv/64] |= 1 << (kv % 64)
 	}
 	at := 0
-	forEachBit(marks, func(kv int) {
-		kvs[at] = int32(kv)
-		at++
-	})
+	for w, word := range marks {
+		for ; word != 0; word &= word - 1 {
+			kvs[at] = int32(w*64 + bits.TrailingZeros64(word))
+			at++
+		}
+	}
 }

@@ -80,7 +80,7 @@ func (a *attention) gather(c *Cache, h *Head, from []byte, first, last int) []fl
 	for done := 0; done < rows; {
 		logical := first + done
 		n := min(c.blockSize-logical%c.blockSize, rows-done)
-		c.dtype.Decode(a.tile[done*d:][:n*d], c.row(from, c.slot(h, logical), n))
+		c.dtype.Decode(a.tile[done*d:][:n*d], c.row(from, c.Slot(h, logical), n))
 		done += n
 	}
 	return a.tile[:rows*d]
@@ -90,7 +90,7 @@ func (a *attention) gather(c *Cache, h *Head, from []byte, first, last int) []fl
 func (a *attention) expect(c *Cache, h *Head, from []byte, first int) {
 	for i := first; i < min(first+tileRows, h.Len); {
 		n := min(c.blockSize-i%c.blockSize, h.Len-i)
-		vec.Prefetch(c.row(from, c.slot(h, i), n))
+		vec.Prefetch(c.row(from, c.Slot(h, i), n))
 		i += n
 	}
 }

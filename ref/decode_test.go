@@ -34,7 +34,7 @@ func attentionBench(b *testing.B, group int) (e *Engine, batch []SeqID, q, out [
 				for j := range row {
 					row[j] = float32(rng.Uint32()>>8)/(1<<23) - 1
 				}
-				e.cache.store(e.cache.slot(h, kv), row, row)
+				e.cache.store(e.cache.Slot(h, kv), row, row)
 			}
 		}
 		batch = append(batch, id)
@@ -106,7 +106,7 @@ func TestAttendPaged(t *testing.T) {
 			h := &s.Heads[0]
 			rng.Shuffle(len(h.Table), func(i, j int) { h.Table[i], h.Table[j] = h.Table[j], h.Table[i] })
 			for i := range n {
-				slot := c.slot(h, i)
+				slot := c.Slot(h, i)
 				c.Positions[slot] = int32(i)
 				c.store(slot, k[i*d:][:d], v[i*d:][:d])
 			}
@@ -115,7 +115,7 @@ func TestAttendPaged(t *testing.T) {
 			a.attend(c, h, q, got, group)
 			a.record(c, h, &cfg.Metric, n, group)
 			for i := range n {
-				got = append(got, c.Metrics[c.slot(h, i)])
+				got = append(got, c.Metrics[c.Slot(h, i)])
 			}
 			if want == nil {
 				want = got

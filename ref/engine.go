@@ -3,6 +3,7 @@ package ref
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"kvcompress/trace"
 )
@@ -21,10 +22,11 @@ const (
 )
 
 // Event is what an engine reports when a stage is done. It is valid only during
-// the call, in which the engine's cache may be read.
+// the call.
 type Event struct {
 	Stage    Stage
 	Seqs     []SeqID
+	Cache    *Cache    // as the stage has left it, to be read
 	Outputs  []float32 // StageDecode: [L, sequences, H·G, D]
 	Decision *Decision // StageDecide
 	Moves    []Move    // StageMove: of all heads, in (layer, head) order
@@ -35,7 +37,7 @@ type Engine struct {
 	cfg     Config
 	cache   *Cache
 	open    func(SeqID) (trace.Tensors, error)
-	sources map[SeqID]trace.Tensors
+	sources map[SeqID]*source
 	observe func(Event)
 
 	q, k, v []float32
@@ -57,7 +59,7 @@ func NewEngine(cfg Config, open func(SeqID) (trace.Tensors, error), observe func
 		cfg:     cfg,
 		cache:   NewCache(cfg),
 		open:    open,
-		sources: map[SeqID]trace.Tensors{},
+		sources: map[SeqID]*source{},
 		observe: observe,
 		workers: make([]attention, workers(cfg.Shape.KVHeads)),
 	}, nil
@@ -93,6 +95,9 @@ func (e *Engine) Prefill(id SeqID, n int) error {
 	if n > src.Tokens() {
 		return fmt.Errorf("ref: prefill of sequence %d: %d tokens, its trace has %d", id, n, src.Tokens())
 	}
+	if err := e.cfg.fits(n); err != nil {
+		return fmt.Errorf("ref: prefill of sequence %d: %w", id, err)
+	}
 	s, err := e.cache.add(id, n)
 	if err != nil {
 		return err
@@ -102,11 +107,11 @@ func (e *Engine) Prefill(id SeqID, n int) error {
 			return errors.Join(err, e.cache.Remove(id))
 		}
 	}
-	e.observe(Event{Stage: StagePrefill, Seqs: []SeqID{id}})
+	e.report(Event{Stage: StagePrefill, Seqs: []SeqID{id}})
 	return nil
 }
 
-func (e *Engine) prefillLayer(s *Sequence, src trace.Tensors, layer, n int) error {
+func (e *Engine) prefillLayer(s *Sequence, src *source, layer, n int) error {
 	shape := e.cfg.Shape
 	d, heads, group := shape.HeadSize, shape.KVHeads, shape.Group
 	window := min(e.cfg.Metric.Window, n)
@@ -126,7 +131,7 @@ func (e *Engine) prefillLayer(s *Sequence, src trace.Tensors, layer, n int) erro
 		for i := range n {
 			row := (i*heads + head) * d
 			copy(k[i*d:], e.k[row:][:d])
-			e.cache.store(e.cache.slot(h, i), e.k[row:][:d], e.v[row:][:d])
+			e.cache.store(e.cache.Slot(h, i), e.k[row:][:d], e.v[row:][:d])
 		}
 		q := make([]float32, window*group*d)
 		for w := range window {
@@ -135,7 +140,7 @@ func (e *Engine) prefillLayer(s *Sequence, src trace.Tensors, layer, n int) erro
 		metrics := make([]float32, n)
 		e.cfg.Metric.PrefillMetrics(metrics, q, k, group, d)
 		for i, m := range metrics {
-			e.cache.Metrics[e.cache.slot(h, i)] = m
+			e.cache.Metrics[e.cache.Slot(h, i)] = m
 		}
 	})
 	return nil
@@ -146,7 +151,10 @@ func (e *Engine) prefillLayer(s *Sequence, src trace.Tensors, layer, n int) erro
 // there.
 func (e *Engine) Decode(batch []SeqID) error {
 	need := 0
-	for _, id := range batch {
+	for i, id := range batch {
+		if slices.Contains(batch[:i], id) {
+			return fmt.Errorf("ref: decode: sequence %d is in the batch twice", id)
+		}
 		s := e.cache.Sequence(id)
 		if s == nil {
 			return fmt.Errorf("ref: decode: sequence %d is not in the cache", id)
@@ -172,7 +180,7 @@ func (e *Engine) Decode(batch []SeqID) error {
 	for _, id := range batch {
 		e.cache.Sequence(id).Len++
 	}
-	e.observe(Event{Stage: StageDecode, Seqs: batch, Outputs: e.outputs})
+	e.report(Event{Stage: StageDecode, Seqs: batch, Outputs: e.outputs})
 	return nil
 }
 
@@ -259,14 +267,14 @@ func (e *Engine) Usage() Usage { return e.cache.Usage() }
 // HeadUsage returns what each head holds.
 func (e *Engine) HeadUsage() HeadUsage { return e.cache.HeadUsage() }
 
-// Count returns E, the blocks that compressing the sequence now would ask for:
-// stage 1.
+// Count returns how many blocks compressing the sequence now would ask for: what
+// stage 1 counts, as far as it can be spread over the heads.
 func (e *Engine) Count(id SeqID) int {
 	s := e.cache.Sequence(id)
 	if s == nil {
 		return 0
 	}
-	return e.cfg.Count(s.Len, s.KVs(), s.Blocks())
+	return asked(e.cfg.Quotas(e.cfg.Count(s.Len, s.KVs(), s.Blocks())))
 }
 
 // Compressed is what one compression of a sequence did.
@@ -283,7 +291,7 @@ func (e *Engine) Compress(id SeqID) (Compressed, error) {
 		return Compressed{}, fmt.Errorf("ref: compress: sequence %d is not in the cache", id)
 	}
 	d := Decide(e.cfg.Problem(e.cache, s))
-	e.observe(Event{Stage: StageDecide, Seqs: []SeqID{id}, Decision: &d})
+	e.report(Event{Stage: StageDecide, Seqs: []SeqID{id}, Decision: &d})
 
 	var moves []Move
 	for i := range s.Heads {
@@ -294,7 +302,7 @@ func (e *Engine) Compress(id SeqID) (Compressed, error) {
 		h := &s.Heads[i]
 		e.cache.truncate(h, h.Len-len(d.Heads[i].KVs))
 	}
-	e.observe(Event{Stage: StageMove, Seqs: []SeqID{id}, Moves: moves})
+	e.report(Event{Stage: StageMove, Seqs: []SeqID{id}, Moves: moves})
 	return Compressed{d.Asked, d.Evicted, d.KVs(), len(moves)}, nil
 }
 
@@ -309,19 +317,25 @@ func (e *Engine) Release(id SeqID) error {
 		delete(e.sources, id)
 		err = src.Close()
 	}
-	e.observe(Event{Stage: StageRelease, Seqs: []SeqID{id}})
+	e.report(Event{Stage: StageRelease, Seqs: []SeqID{id}})
 	return err
 }
 
+func (e *Engine) report(ev Event) {
+	ev.Cache = e.cache
+	e.observe(ev)
+}
+
 // source returns the open tensors of a sequence.
-func (e *Engine) source(id SeqID) (trace.Tensors, error) {
+func (e *Engine) source(id SeqID) (*source, error) {
 	if src := e.sources[id]; src != nil {
 		return src, nil
 	}
-	src, err := e.open(id)
+	tensors, err := e.open(id)
 	if err != nil {
 		return nil, err
 	}
+	src := &source{tensors, id, e.cfg.DType, e.cfg.Shape}
 	e.sources[id] = src
 	return src, nil
 }

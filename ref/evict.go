@@ -86,9 +86,8 @@ type candidate struct {
 // what a head keeps always fills whole blocks. Candidates past the last block
 // that fell stay. Candidates of equal cost go in (layer, head, logical) order.
 func Walk(p *Problem) Decision {
-	d := Decision{Heads: make([]HeadEviction, len(p.Heads))}
+	d := Decision{Asked: asked(p.Quotas), Heads: make([]HeadEviction, len(p.Heads))}
 	for _, quota := range p.Quotas {
-		d.Asked += quota.Blocks
 		var candidates []candidate
 		for head := quota.First; head < quota.First+quota.Heads; head++ {
 			candidates = p.appendCandidates(candidates, head)
@@ -107,7 +106,7 @@ func Walk(p *Problem) Decision {
 			lost := &d.Heads[kv.head]
 			if len(visited[kv.head]) == p.lastBlock(kv.head)+lost.Blocks*p.BlockSize {
 				lost.Blocks++
-				lost.KVs = slices.Clone(visited[kv.head])
+				lost.KVs = visited[kv.head]
 				fallen++
 			}
 		}

@@ -86,7 +86,7 @@ func TestAttentionNearFloat64(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range n {
-			c.store(c.slot(&s.Heads[0], i), k[i*d:][:d], v[i*d:][:d])
+			c.store(c.Slot(&s.Heads[0], i), k[i*d:][:d], v[i*d:][:d])
 		}
 		var a attention
 		out := make([]float32, group*d)
@@ -103,7 +103,7 @@ func TestAttentionNearFloat64(t *testing.T) {
 				worstWeight = max(worstWeight, (math.Abs(got-weights[g][i])-tiny)/weights[g][i]/bound)
 				metric += weights[g][i] * weights[g][i]
 			}
-			got := float64(c.Metrics[c.slot(&s.Heads[0], i)])
+			got := float64(c.Metrics[c.Slot(&s.Heads[0], i)])
 			worstMetric = max(worstMetric, (math.Abs(got-metric)-tiny)/metric/(2*bound+float64(group+2)*unit))
 		}
 		for g := range group {

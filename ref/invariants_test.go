@@ -33,7 +33,7 @@ func (o operation) String() string {
 	}
 }
 
-const maxTokens = 120 // of a sequence in a scenario
+const maxTokens = 150 // of a sequence in a scenario: more than a partition
 
 // hashed is a source of tensors whose every element is a hash of its place.
 type hashed struct {
@@ -113,11 +113,6 @@ func (s *scenario) do(op operation) error {
 		s.before = map[kvName]float32{}
 		s.eachKV(op.seq, func(name kvName, slot int) { s.before[name] = cache.Metrics[slot] })
 		asked := s.engine.Count(op.seq)
-		if opt := &s.cfg.Compression; opt.EvenLayers {
-			asked = asked / s.cfg.Shape.Layers * (s.cfg.Shape.Layers - len(opt.ControlLayers))
-		} else if opt.Uniform {
-			asked -= asked % (s.cfg.Shape.Layers * s.cfg.Shape.KVHeads)
-		}
 		held := s.engine.Held(op.seq)
 		var r Compressed
 		if r, err = s.engine.Compress(op.seq); err == nil {
@@ -154,6 +149,9 @@ func (s *scenario) observe(e Event) {
 	case StageDecide:
 		p := s.cfg.Problem(cache, cache.Sequence(e.Seqs[0]))
 		walked := Walk(p)
+		if short := e.Decision.Shortfall(); short < 0 || short > 0 && blocksLeft(p, e.Decision) {
+			note("%d of %d blocks fall, and more could", e.Decision.Evicted, e.Decision.Asked)
+		}
 		for i, lost := range e.Decision.Heads {
 			if !slices.Equal(lost.KVs, walked.Heads[i].KVs) {
 				note("head %d loses %v, the walk says %v", i, lost.KVs, walked.Heads[i].KVs)
@@ -174,12 +172,31 @@ func (s *scenario) observe(e Event) {
 	}
 }
 
+// blocksLeft reports whether a quota that was not met has candidates left for one
+// block more.
+func blocksLeft(p *Problem, d *Decision) bool {
+	for _, quota := range p.Quotas {
+		fallen, more := 0, false
+		for head := quota.First; head < quota.First+quota.Heads; head++ {
+			fallen += d.Heads[head].Blocks
+			if p.Heads[head].Len > 0 {
+				next := p.lastBlock(head) + d.Heads[head].Blocks*p.BlockSize
+				more = more || len(p.appendCandidates(nil, head)) >= next
+			}
+		}
+		if fallen < quota.Blocks && more {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *scenario) eachKV(id SeqID, f func(name kvName, slot int)) {
 	cache := s.engine.Cache()
 	q := cache.Sequence(id)
 	for i := range q.Heads {
 		for logical := range q.Heads[i].Len {
-			slot := cache.slot(&q.Heads[i], logical)
+			slot := cache.Slot(&q.Heads[i], logical)
 			f(kvName{id, i, cache.Positions[slot]}, slot)
 		}
 	}
@@ -234,7 +251,7 @@ func (s *scenario) checkHead(q *Sequence, i int, owned []bool) error {
 	row, want := make([]float32, shape.HeadSize), make([]byte, size)
 	has := make([]bool, q.Len)
 	for logical := range h.Len {
-		slot := cache.slot(h, logical)
+		slot := cache.Slot(h, logical)
 		position := int(cache.Positions[slot])
 		if position < 0 || position >= q.Len || has[position] {
 			return fmt.Errorf("logical index %d: position %d is out of range or held twice", logical, position)
@@ -317,12 +334,23 @@ func randomScenario(rng *rand.Rand, operations int) (Config, []operation) {
 	case 2:
 		opt.Random = true
 	}
+	if rng.IntN(4) == 0 {
+		opt.BiasWeight, opt.HeadBias = rng.Float32(), &HeadBias{Bins: []int32{0, 1 + rng.Int32N(30), 40}}
+		for range cfg.Shape.Layers {
+			var layer [][]float32
+			for range cfg.Shape.KVHeads {
+				layer = append(layer, []float32{rng.Float32() - 0.5, rng.Float32() - 0.5, rng.Float32() - 0.5})
+			}
+			opt.HeadBias.Bias = append(opt.HeadBias.Bias, layer)
+		}
+	}
+	longest := []int{40, 40, maxTokens - 2}[rng.IntN(3)] // prompt
 	ops := make([]operation, operations)
 	for i := range ops {
 		seq := SeqID(rng.IntN(4))
 		switch r := rng.IntN(20); {
 		case r < 4:
-			ops[i] = operation{"prefill", seq, 1 + rng.IntN(40)}
+			ops[i] = operation{"prefill", seq, 1 + rng.IntN(longest)}
 		case r < 13:
 			ops[i] = operation{"decode", seq, 1 + rng.IntN(4)}
 		case r < 17:

@@ -1,7 +1,5 @@
 package ref
 
-import "math/bits"
-
 // Move brings one KV from slot Source to slot Destination.
 type Move struct{ Destination, Source int32 }
 
@@ -39,14 +37,5 @@ func (c *Cache) move(moves []Move) {
 		copy(c.Value(to), c.Value(from))
 		c.Metrics[to] = c.Metrics[from]
 		c.Positions[to] = c.Positions[from]
-	}
-}
-
-// forEachBit calls f with the index of every set bit, ascending.
-func forEachBit(words []uint64, f func(int)) {
-	for w, word := range words {
-		for ; word != 0; word &= word - 1 {
-			f(w*64 + bits.TrailingZeros64(word))
-		}
 	}
 }

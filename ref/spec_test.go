@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -294,7 +295,8 @@ func TestConfigRefused(t *testing.T) {
 		{"head size 264", func(c *Config) { c.Shape.HeadSize = 264 }},
 		{"block_size 3", func(c *Config) { c.BlockSize = 3 }},
 		{"blocks 0", func(c *Config) { c.Blocks = 0 }},
-		{"a cache of more than 16 GiB", func(c *Config) { c.Blocks = math.MaxInt32 }},
+		{"a cache of more than 16 GiB", func(c *Config) { c.Blocks = MaxBlocks }},
+		{"is not from 1 to 67108864", func(c *Config) { c.Blocks = MaxBlocks + 1 }},
 		{"kv_dtype", func(c *Config) { c.DType = 77 }},
 		{`norm "L3"`, func(c *Config) { c.Metric.Norm = "L3" }},
 		{`reduction "max"`, func(c *Config) { c.Metric.Reduction = "max" }},
@@ -339,7 +341,7 @@ func TestEngineErrors(t *testing.T) {
 		}
 	}
 	check("no tokens", e.Prefill(0, 0), "0 tokens")
-	check("beyond the trace", e.Prefill(0, maxTokens+1), "its trace has 120")
+	check("beyond the trace", e.Prefill(0, maxTokens+1), "its trace has 150")
 	check("too many blocks", e.Prefill(0, 9), "6 blocks are needed and 5 are free")
 	bad = 2
 	check("unreadable prompt", e.Prefill(0, 3), "token 2 is broken")
@@ -356,6 +358,7 @@ func TestEngineErrors(t *testing.T) {
 		t.Errorf("%d KVs, length %d, %d free after a failed decode", s.KVs(), s.Len, e.Free())
 	}
 	check("nobody", e.Decode([]SeqID{7}), "not in the cache")
+	check("twice", e.Decode([]SeqID{0, 0}), "in the batch twice")
 	check("nobody", e.Release(7), "not in the cache")
 	_, err = e.Compress(7)
 	check("nobody", err, "not in the cache")
@@ -370,6 +373,73 @@ func TestEngineErrors(t *testing.T) {
 	check("unreadable token", e.Decode([]SeqID{1}), "token 3 is broken")
 	if s := e.Cache().Sequence(1); s.KVs() != 6 || s.Len != 3 {
 		t.Errorf("%d KVs, length %d after a failed decode", s.KVs(), s.Len)
+	}
+}
+
+// TestValueBeyondFormat checks that a key or value that f16 would round to infinity
+// is refused before anything has changed, and that fp8 saturates.
+func TestValueBeyondFormat(t *testing.T) {
+	for _, format := range []dtype.DType{dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2} {
+		for _, at := range []int{2, 4} { // in the prompt, and decoded
+			cfg := Default()
+			cfg.DType, cfg.Blocks = format, 100
+			cfg.Shape = trace.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
+			e, err := NewEngine(cfg, func(id SeqID) (trace.Tensors, error) { return large{hashed{id, cfg.Shape}, at}, nil }, func(ev Event) {
+				for _, o := range ev.Outputs {
+					if math.IsNaN(float64(o)) || math.IsInf(float64(o), 0) {
+						t.Errorf("%v: an output is %g", format, o)
+					}
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = e.Prefill(0, 4)
+			if err == nil {
+				err = e.Decode([]SeqID{0})
+			}
+			if format != dtype.F16 {
+				if err != nil {
+					t.Errorf("%v: %v", format, err)
+				}
+				continue
+			}
+			want := ValueError{Seq: 0, Tensor: trace.V, Token: at, Layer: 1, Head: 1, Element: 3, Value: 70000, Format: dtype.F16}
+			var got *ValueError
+			if !errors.As(err, &got) || *got != want {
+				t.Errorf("token %d: %v, want %v", at, err, &want)
+			}
+			if s := e.Cache().Sequence(0); at == 2 && s != nil || at == 4 && s.KVs() != 16 {
+				t.Errorf("token %d: the sequence has changed", at)
+			}
+		}
+	}
+}
+
+// large is a source with one value that f16 cannot hold.
+type large struct {
+	hashed
+	token int
+}
+
+func (l large) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
+	err := l.hashed.Read(dst, t, layer, from, n)
+	if t == trace.V && layer == 1 && l.token >= from && l.token < from+n {
+		dst[(l.token-from)*16+8+3] = 70000
+	}
+	return err
+}
+
+// TestPrefillTooLarge checks that a prefill that would take too much memory is an
+// error, whatever the trace says.
+func TestPrefillTooLarge(t *testing.T) {
+	cfg := Default()
+	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 32, Group: 128, HeadSize: 256}
+	cfg.Metric.Window = 1 << 20
+	for n, ok := range map[int]bool{100: true, 200: true, 300: false, 1 << 24: false} {
+		if err := cfg.fits(n); (err == nil) != ok {
+			t.Errorf("%d tokens: %v", n, err)
+		}
 	}
 }
 

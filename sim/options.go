@@ -1,13 +1,14 @@
 package sim
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"kvcompress/ref"
+	"kvcompress/strictjson"
 	"kvcompress/trace"
 )
 
@@ -33,22 +34,25 @@ const DefaultCacheBytes = 4 << 30
 // watermark, in at most DefaultCacheBytes.
 func (o *Options) Fill(shape trace.Shape, requests []trace.Request) {
 	o.Shape = shape
-	if o.Blocks != 0 || o.BlockSize < 1 {
-		return
+	if o.Blocks != 0 || !slices.Contains(ref.BlockSizes(), o.BlockSize) || !o.DType.Valid() || o.Limits.Validate() != nil {
+		return // Validate says what is wrong
 	}
 	var blocks float64 // absurd requests do not wrap around
 	for _, r := range requests {
-		blocks += float64(shape.Layers*shape.KVHeads) * math.Ceil(float64(r.CachedTokens())/float64(o.BlockSize))
+		blocks += float64(float64(shape.Layers*shape.KVHeads) * math.Ceil(float64(r.CachedTokens())/float64(o.BlockSize)))
 	}
 	blocks = math.Ceil(blocks/(1-o.Limits.Watermark)) + 1
 	o.Blocks = int(min(blocks, float64(DefaultCacheBytes/o.BlockBytes())))
 }
 
+// MaxStepTimeNS is the longest that an iteration may take: an hour.
+const MaxStepTimeNS = 3600e9
+
 // Validate returns every error of the options, joined.
 func (o *Options) Validate() error {
 	err := errors.Join(o.Config.Validate(), o.Limits.Validate())
-	if o.StepTimeNS < 1 {
-		err = errors.Join(err, fmt.Errorf("options: step_time_ns %d is not at least 1", o.StepTimeNS))
+	if o.StepTimeNS < 1 || o.StepTimeNS > MaxStepTimeNS {
+		err = errors.Join(err, fmt.Errorf("options: step_time_ns %d is not from 1 to %d", o.StepTimeNS, int64(MaxStepTimeNS)))
 	}
 	return err
 }
@@ -57,17 +61,24 @@ func (o *Options) Validate() error {
 // and 64 bins fits.
 const maxOptionsBytes = 32 << 20
 
-// ReadOptions reads options as JSON, over the defaults. Unknown names are an
-// error, so that a misspelt option is not silently a default.
+// ReadOptions reads options as JSON, over the defaults. A name that is unknown,
+// occurs twice or is spelt in another case is an error, so that a misspelt option
+// is not silently a default.
 func ReadOptions(r io.Reader) (Options, error) {
 	o := DefaultOptions()
-	dec := json.NewDecoder(io.LimitReader(r, maxOptionsBytes))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&o); err != nil {
+	text, err := io.ReadAll(io.LimitReader(r, maxOptionsBytes+1))
+	if err != nil {
 		return o, fmt.Errorf("options: %w", err)
 	}
-	if dec.More() {
-		return o, errors.New("options: more than one JSON value")
+	if len(text) > maxOptionsBytes {
+		return o, fmt.Errorf("options: more than %d MiB", maxOptionsBytes>>20)
+	}
+	// Unmarshal would take a null for an object of which nothing is given.
+	if err := strictjson.Object(text, func(string, []byte) error { return nil }); err != nil {
+		return o, fmt.Errorf("options: %w", err)
+	}
+	if err := strictjson.Unmarshal(text, &o); err != nil {
+		return o, fmt.Errorf("options: %w", err)
 	}
 	return o, nil
 }

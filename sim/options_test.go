@@ -22,12 +22,16 @@ func TestReadOptions(t *testing.T) {
 		t.Errorf("what is not given is not the default: %+v", o)
 	}
 	for in, want := range map[string]string{
-		``:                      "EOF",
-		`{"rats": 1}`:           "rats",
-		`{"kv_dtype": "int4"}`:  "int4",
-		`{} {}`:                 "more than one",
-		`{"block_size": "8"}`:   "block_size",
-		`{"block_size": 1e300}`: "block_size",
+		``:                        "EOF",
+		`{"rats": 1}`:             "rats",
+		`{"kv_dtype": "int4"}`:    "int4",
+		`{} {}`:                   "after",
+		`{}]`:                     "after",
+		`null`:                    "object",
+		`{"Block_Size": 8}`:       "Block_Size",
+		`{"blocks":1,"blocks":2}`: "twice",
+		`{"block_size": "8"}`:     "block_size",
+		`{"block_size": 1e300}`:   "block_size",
 	} {
 		if _, err := ReadOptions(strings.NewReader(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", in, err, want)
@@ -52,7 +56,31 @@ func TestFill(t *testing.T) {
 	}
 }
 
+// TestFillThenValidate checks that absurd options are an error, and not a panic on
+// the way to it.
+func TestFillThenValidate(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"block_size": 461168601842738790}`:    "block_size",
+		`{"block_size": 0}`:                     "block_size",
+		`{"limits": {"watermark": 1}}`:          "watermark",
+		`{"step_time_ns": 9223372036854775807}`: "step_time_ns",
+		`{"blocks": 429496729}`:                 "blocks",
+		`{"compression": {"even_layers": true, "control_layers": [` + strings.Repeat("-1,", 1000) + `-1]}}`: "control_layers",
+	} {
+		o, err := ReadOptions(strings.NewReader(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Fill(trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, requests([3]int{0, 5, 3}))
+		err = o.Validate()
+		if err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 500 {
+			t.Errorf("%.80s: %.500v, want a short error with %q", in, err, want)
+		}
+	}
+}
+
 func FuzzReadOptions(f *testing.F) {
+	f.Add([]byte(`{"block_size": 461168601842738790}`))
 	f.Add([]byte(`{"block_size": 8, "compression": {"rate": 0.5, "head_bias": {"bins": [0], "bias": [[[1]]]}, "bias_weight": 2}}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		o, err := ReadOptions(strings.NewReader(string(in)))

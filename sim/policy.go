@@ -39,8 +39,9 @@ func (p *policy) entered(s *Step) {
 }
 
 // run compresses: the sequences that have gone longest without compression
-// first, and of those the earliest, as many as max_kv_per_compression allows.
-// One that exceeds the limit by itself can never be compressed and is passed by.
+// first, and of those the earliest, as many as max_kv_per_compression allows, but
+// at least one, or a sequence beyond the limit could never be compressed. Those
+// that this step has compressed already are left alone.
 func (p *policy) run(c Cache, running []*sequence) ([]Compression, error) {
 	p.forced, p.decodes, p.newTokens = false, 0, 0
 	order := slices.Clone(running)
@@ -50,24 +51,19 @@ func (p *policy) run(c Cache, running []*sequence) ([]Compression, error) {
 	var done []Compression
 	slots, limit := 0, p.opt.MaxKVPerCompression
 	for _, s := range order {
-		if p.opt.Once && s.compressed || c.Count(s.id) == 0 {
+		if s.compressed && (p.opt.Once || s.sinceCompression == 0) || c.Count(s.id) == 0 {
 			continue
 		}
-		if limit > 0 {
-			mine := c.Held(s.id) * p.blockSize
-			if mine > limit {
-				continue
-			}
-			if slots += mine; slots > limit {
-				break
-			}
+		slots += c.Held(s.id) * p.blockSize
+		if limit > 0 && slots > limit && len(done) > 0 {
+			break
 		}
 		r, err := c.Compress(s.id)
 		if err != nil {
 			return done, err
 		}
 		s.compressed, s.sinceCompression = true, 0
-		done = append(done, Compression{s.id, r.Asked, r.Freed, r.Evicted, r.Moved})
+		done = append(done, Compression{Seq: s.id, Asked: r.Asked, Freed: r.Freed, Evicted: r.Evicted, Moved: r.Moved})
 	}
 	return done, nil
 }

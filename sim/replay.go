@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"kvcompress/ref"
@@ -69,13 +70,43 @@ func (t *Totals) Shortfall() int { return t.BlocksAsked - t.BlocksFreed }
 
 // Hooks watch a replay. The zero value watches nothing.
 type Hooks struct {
-	Event  func(ref.Event, *ref.Cache) // after every stage of the engine, with its cache
-	Step   func(*Step)                 // after every step of the scheduler
-	ByHead bool                        // have each step say what every head holds
+	Event    func(ref.Event) // after every stage of the engine
+	Step     func(*Step)     // after every step of the scheduler
+	Progress func(rows int)  // when the keys of so many tokens of a layer were read: see [Rows]
+	ByHead   bool            // have each step say what every head holds
+}
+
+// Rows returns how many rows of keys a replay without preemptions reads: a row for
+// each token that enters the cache, in each layer.
+func Rows(t *trace.Trace) int64 {
+	rows := int64(0)
+	for _, r := range t.Requests() {
+		rows += int64(r.CachedTokens()) * int64(t.Meta.Shape.Layers)
+	}
+	return rows
+}
+
+// watched is a request's tensors that can be read until the replay is ended, and
+// that say when they are.
+type watched struct {
+	trace.Tensors
+	ctx      context.Context
+	progress func(rows int)
+}
+
+func (w *watched) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	if t == trace.K && w.progress != nil {
+		w.progress(n)
+	}
+	return w.Tensors.Read(dst, t, layer, from, n)
 }
 
 // Replay serves a trace with tensors on the reference engine. The context ends
-// it between two steps; the report so far is returned beside the error.
+// it, within a layer of a prompt at the most; the report up to the last whole step
+// is returned beside the error.
 func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Report, error) {
 	requests := t.Requests()
 	opt.Fill(t.Meta.Shape, requests)
@@ -83,15 +114,16 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 		return nil, err
 	}
 	heads := newHeadTotals(opt.Shape)
-	var engine *ref.Engine
-	engine, err := ref.NewEngine(opt.Config,
-		func(id ref.SeqID) (trace.Tensors, error) { return t.Tensors(int(id)) },
-		func(e ref.Event) {
-			heads.add(engine.Cache(), e)
-			if hooks.Event != nil {
-				hooks.Event(e, engine.Cache())
-			}
-		})
+	open := func(id ref.SeqID) (trace.Tensors, error) {
+		tensors, err := t.Tensors(int(id))
+		return &watched{tensors, ctx, hooks.Progress}, err
+	}
+	engine, err := ref.NewEngine(opt.Config, open, func(e ref.Event) {
+		heads.add(e)
+		if hooks.Event != nil {
+			hooks.Event(e)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +142,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 		}
 		var step *Step
 		if step, err = server.Step(); step == nil || err != nil {
+			err = ofRequest(err, requests)
 			break
 		}
 		report.Steps = append(report.Steps, *step)
@@ -155,6 +188,15 @@ func (t *Totals) Add(s *Step, cfg *ref.Config) {
 	t.MetadataBytes = max(t.MetadataBytes, cfg.MetadataBytes(s.Usage.Allocated))
 }
 
+// ofRequest names the request whose value an engine could not store.
+func ofRequest(err error, requests []trace.Request) error {
+	var value *ref.ValueError
+	if errors.As(err, &value) {
+		return fmt.Errorf("request %q: %w", requests[value.Seq].ID, value)
+	}
+	return err
+}
+
 func newHeadTotals(shape trace.Shape) HeadTotals {
 	matrix := func() [][]int64 {
 		m := make([][]int64, shape.Layers)
@@ -167,16 +209,17 @@ func newHeadTotals(shape trace.Shape) HeadTotals {
 }
 
 // add takes in what an event says of each head.
-func (h *HeadTotals) add(cache *ref.Cache, e ref.Event) {
+func (h *HeadTotals) add(e ref.Event) {
 	entered := int64(0)
 	switch e.Stage {
 	case ref.StagePrefill:
-		entered = int64(cache.Sequence(e.Seqs[0]).Len)
+		entered = int64(e.Cache.Sequence(e.Seqs[0]).Len)
 	case ref.StageDecode:
 		entered = int64(len(e.Seqs))
 	case ref.StageDecide:
 		for i, lost := range e.Decision.Heads {
-			h.Evicted[i/cache.Shape().KVHeads][i%cache.Shape().KVHeads] += int64(len(lost.KVs))
+			heads := e.Cache.Shape().KVHeads
+			h.Evicted[i/heads][i%heads] += int64(len(lost.KVs))
 		}
 		return
 	default:

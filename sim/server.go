@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"kvcompress/ref"
 	"kvcompress/trace"
@@ -85,8 +86,10 @@ func (s *Server) Results() []Result { return s.results }
 func (s *Server) Step() (*Step, error) {
 	s.arrive()
 	step := &Step{Index: s.steps, Start: s.clock}
-	if err := s.compressIf(step, s.policy.due()); err != nil {
-		return nil, err
+	if s.policy.due() {
+		if _, err := s.compress(step); err != nil {
+			return nil, err
+		}
 	}
 	admitted := s.admit()
 	for len(admitted) == 0 && len(s.running) == 0 {
@@ -145,12 +148,15 @@ func (s *Server) admit() []*sequence {
 		q := s.waiting[0]
 		n := q.prompt + q.generated
 		need := s.cache.PrefillNeed(n)
-		if why := s.neverFits(q, n, need, watermark); why != "" {
+		if why := s.neverFits(q, need, watermark); why != "" {
 			s.results[q.id].Error = why
 			s.waiting = s.waiting[1:]
 			continue
 		}
-		if free-need < watermark || len(s.running)+len(batch) >= s.limits.MaxNumSeqs || tokens+n > s.limits.MaxNumBatchedTokens {
+		// What a preempted sequence has generated may take it beyond the limit of a
+		// batch: then it is recomputed in a batch of its own.
+		tooMany := tokens+n > s.limits.MaxNumBatchedTokens && (tokens > 0 || q.generated == 0)
+		if free-need < watermark || len(s.running)+len(batch) >= s.limits.MaxNumSeqs || tooMany {
 			break
 		}
 		free -= need
@@ -161,20 +167,20 @@ func (s *Server) admit() []*sequence {
 	return batch
 }
 
-// neverFits says why a prefill of n tokens could not run on an empty cache, or
-// nothing if it could.
-func (s *Server) neverFits(q *sequence, n, need, watermark int) string {
-	what := fmt.Sprintf("a prompt of %d tokens", n)
-	if q.generated > 0 {
-		what = fmt.Sprintf("a preempted sequence of %d prompt and %d generated tokens", q.prompt, q.generated)
-	}
+// neverFits says why a sequence whose prefill needs so many blocks could not be
+// admitted to an empty cache, or nothing if it could.
+func (s *Server) neverFits(q *sequence, need, watermark int) string {
 	switch room := s.cache.Blocks() - watermark; {
-	case n > s.limits.MaxNumBatchedTokens:
-		return fmt.Sprintf("%s exceeds max_num_batched_tokens %d", what, s.limits.MaxNumBatchedTokens)
-	case need > room:
-		return fmt.Sprintf("%s needs %d blocks, and the cache has %d beyond its watermark", what, need, room)
+	case q.prompt > s.limits.MaxNumBatchedTokens:
+		return fmt.Sprintf("a prompt of %d tokens exceeds max_num_batched_tokens %d", q.prompt, s.limits.MaxNumBatchedTokens)
+	case need <= room:
+		return ""
+	case q.generated > 0:
+		return fmt.Sprintf("it was preempted with %d prompt and %d generated tokens, and to recompute them needs %d blocks: the cache has %d beyond its watermark",
+			q.prompt, q.generated, need, room)
+	default:
+		return fmt.Sprintf("a prompt of %d tokens needs %d blocks: the cache has %d beyond its watermark", q.prompt, need, room)
 	}
-	return ""
 }
 
 // prefill runs the admitted prompts. Each gives its sequence a token.
@@ -195,17 +201,18 @@ func (s *Server) prefill(step *Step, admitted []*sequence) error {
 		}
 	}
 	s.running = append(s.running, admitted...)
-	s.advance(step, admitted)
-	return nil
+	return s.advance(step, admitted)
 }
 
 // decode runs one token of every running sequence. Where the blocks are not
 // there, it compresses first, and then preempts the latest until they are.
 func (s *Server) decode(step *Step) error {
 	step.Kind = Decode
-	if s.need() > s.cache.Free() && len(step.Compression) == 0 {
-		if err := s.compressIf(step, s.policy.opt.Enabled()); err != nil {
+	for s.need() > s.cache.Free() && s.policy.opt.Enabled() {
+		if freed, err := s.compress(step); err != nil {
 			return err
+		} else if freed == 0 {
+			break
 		}
 	}
 	for s.need() > s.cache.Free() {
@@ -222,8 +229,7 @@ func (s *Server) decode(step *Step) error {
 			return fmt.Errorf("sim: step %d: %w", step.Index, err)
 		}
 	}
-	s.advance(step, s.running)
-	return nil
+	return s.advance(step, s.running)
 }
 
 // need returns the blocks that a decode step of all running sequences takes.
@@ -244,30 +250,35 @@ func (s *Server) preempt(step *Step) error {
 		return err
 	}
 	q.compressed, q.sinceCompression = false, 0
-	s.waiting = append([]*sequence{q}, s.waiting...)
+	s.waiting = slices.Insert(s.waiting, 0, q)
 	s.results[q.id].Preemptions++
 	s.hold = len(s.running) > 0 // with nobody left to finish, nobody is waited for
 	step.Preempted = append(step.Preempted, q.id)
 	return nil
 }
 
-// compressIf runs a compression of the running sequences, if asked to.
-func (s *Server) compressIf(step *Step, due bool) error {
-	if !due {
-		return nil
-	}
+// compress runs a compression of the running sequences, and returns how many
+// blocks came free.
+func (s *Server) compress(step *Step) (freed int, err error) {
 	done, err := s.policy.run(s.cache, s.running)
+	for _, c := range done {
+		freed += c.Freed
+	}
 	step.Compression = append(step.Compression, done...)
 	if err != nil {
-		return fmt.Errorf("sim: step %d: %w", step.Index, err)
+		return freed, fmt.Errorf("sim: step %d: %w", step.Index, err)
 	}
-	return nil
+	return freed, nil
 }
 
 // advance ends the iteration: the clock moves on and every sequence of the
 // batch has generated a token.
-func (s *Server) advance(step *Step, batch []*sequence) {
-	s.clock += max(0, s.stepTime(step))
+func (s *Server) advance(step *Step, batch []*sequence) error {
+	took := max(0, s.stepTime(step))
+	if took > math.MaxInt64-s.clock {
+		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, int64(math.MaxInt64), took, s.clock)
+	}
+	s.clock += took
 	step.End = s.clock
 	s.steps++
 	s.policy.entered(step)
@@ -282,6 +293,7 @@ func (s *Server) advance(step *Step, batch []*sequence) {
 			r.FirstToken = s.clock
 		}
 	}
+	return nil
 }
 
 // finish releases the sequences that have generated all their tokens.

@@ -139,7 +139,7 @@ func TestServer(t *testing.T) {
 			name: "what can never fit is refused, the others are served", blocks: 20, limits: Limits{MaxNumSeqs: 10, MaxNumBatchedTokens: 100, Watermark: 0.5},
 			requests: requests([3]int{0, 11, 2}, [3]int{0, 5, 1}),
 			want:     "prefill 1: 5",
-			refused:  "a prompt of 11 tokens needs 11 blocks, and the cache has 10 beyond its watermark",
+			refused:  "a prompt of 11 tokens needs 11 blocks: the cache has 10 beyond its watermark",
 		}, {
 			name: "too long for a batch", blocks: 1000, limits: all,
 			requests: requests([3]int{0, 101, 2}, [3]int{0, 5, 1}),
@@ -155,7 +155,12 @@ func TestServer(t *testing.T) {
 			name: "a sequence that outgrows the cache by itself", blocks: 8, limits: all,
 			requests: requests([3]int{0, 7, 5}, [3]int{0, 2, 1}),
 			want:     "prefill 0: 7; decode [0]; prefill 1: 2",
-			refused:  "a preempted sequence of 7 prompt and 2 generated tokens needs 9 blocks, and the cache has 8 beyond its watermark",
+			refused:  "it was preempted with 7 prompt and 2 generated tokens, and to recompute them needs 9 blocks: the cache has 8 beyond its watermark",
+		}, {
+			name: "a preempted sequence that has outgrown a batch is recomputed in one of its own", blocks: 60, limits: Limits{MaxNumSeqs: 10, MaxNumBatchedTokens: 20},
+			requests: requests([3]int{0, 15, 30}, [3]int{0, 15, 30}),
+			want: "prefill 0: 15; prefill 1: 15; " + strings.Repeat("decode [0 1]; ", 15) + strings.Repeat("decode [0]; ", 14) +
+				"prefill 1: 31; " + strings.TrimSuffix(strings.Repeat("decode [1]; ", 13), "; "),
 		}, {
 			name: "compression is forced after a prefill, and not again without an interval", blocks: 100, limits: all, opt: compress,
 			requests: requests([3]int{0, 6, 3}),
@@ -179,10 +184,18 @@ func TestServer(t *testing.T) {
 				"compress 0: 5; decode [0]; decode [0]",
 		}, {
 			// Each compression takes 8 slots at the most: the one that waited longest
-			// goes first. A sequence of more than 8 by itself is passed by.
+			// goes first, and alone if it holds more by itself.
 			name: "limit of KVs", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4, Interval: 1, MaxKVPerCompression: 8},
-			requests: requests([3]int{0, 6, 3}, [3]int{0, 6, 3}, [3]int{0, 20, 3}),
-			want:     "prefill 0: 6; prefill 1: 6; prefill 2: 20; compress 0: 2; decode [0 1 2]; compress 1: 3; decode [0 1 2]",
+			requests: requests([3]int{0, 6, 4}, [3]int{0, 6, 4}, [3]int{0, 20, 4}),
+			want: "prefill 0: 6; prefill 1: 6; prefill 2: 20; compress 0: 2; decode [0 1 2]; compress 1: 3; decode [0 1 2]; " +
+				"compress 2: 18; decode [0 1 2]",
+		}, {
+			// Not all that could be compressed was, when its turn was due: so when the
+			// decode step lacks blocks, the others follow, and nobody is preempted.
+			name: "compression goes on until a decode step has its blocks", blocks: 15, limits: all, opt: ref.Compression{MaxCacheTokens: 4, Interval: 1, MaxKVPerCompression: 5},
+			requests: requests([3]int{0, 5, 4}, [3]int{0, 5, 4}, [3]int{0, 5, 4}),
+			want: "prefill 0: 5; prefill 1: 5; prefill 2: 5; compress 0: 1; compress 1: 1; compress 2: 1; decode [0 1 2]; " +
+				"compress 0: 1; compress 1: 1; compress 2: 1; decode [0 1 2]; compress 0: 1; compress 1: 1; compress 2: 1; decode [0 1 2]",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

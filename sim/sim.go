@@ -54,7 +54,8 @@ type Limits struct {
 	Watermark           float64 `json:"watermark"`              // part of the blocks that an admission leaves free
 }
 
-// DefaultLimits are vLLM 0.6's.
+// DefaultLimits are vLLM 0.6's for sequences and watermark; for tokens in a batch,
+// which it takes from the model's longest context, they are 32,768.
 func DefaultLimits() Limits {
 	return Limits{MaxNumSeqs: 256, MaxNumBatchedTokens: 1 << 15, Watermark: 0.01}
 }

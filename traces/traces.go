@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -73,6 +74,18 @@ func Find(nameOrDir string) (files fs.FS, dir string, err error) {
 	}
 }
 
+// Bundled opens a bundled trace by its name, whatever directories there are.
+func Bundled(name string) (*Bundle, error) {
+	if !slices.Contains(Names(), name) {
+		return nil, fmt.Errorf("no trace %q is bundled", name)
+	}
+	files, err := fs.Sub(bundled, name)
+	if err != nil {
+		return nil, err
+	}
+	return open(name, files, "")
+}
+
 // Open opens a trace that Find finds. Its options are those of its options.json,
 // or the defaults if it has none.
 func Open(nameOrDir string) (*Bundle, error) {
@@ -80,7 +93,12 @@ func Open(nameOrDir string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
+	return open(nameOrDir, files, dir)
+}
+
+func open(nameOrDir string, files fs.FS, dir string) (*Bundle, error) {
 	b := &Bundle{Name: filepath.Base(filepath.Clean(nameOrDir)), Dir: dir, FS: files}
+	var err error
 	if dir == "" {
 		b.Trace, err = trace.OpenFS(files)
 	} else {
@@ -89,8 +107,8 @@ func Open(nameOrDir string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.Trace.Meta.Name != "" {
-		b.Name = b.Trace.Meta.Name
+	if name := b.Trace.Meta.Name; name != "" {
+		b.Name = strings.Map(visible, name)
 	}
 	if b.Options, err = readOptions(files); err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", nameOrDir, OptionsFile, err)
@@ -98,8 +116,16 @@ func Open(nameOrDir string) (*Bundle, error) {
 	return b, nil
 }
 
+// visible replaces what a terminal would take for a command: names are printed.
+func visible(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return unicode.ReplacementChar
+}
+
 func readOptions(fsys fs.FS) (sim.Options, error) {
-	f, err := fsys.Open(OptionsFile)
+	f, err := OpenRegular(fsys, OptionsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return sim.DefaultOptions(), nil
 	}
@@ -108,4 +134,17 @@ func readOptions(fsys fs.FS) (sim.Options, error) {
 	}
 	defer f.Close()
 	return sim.ReadOptions(f)
+}
+
+// OpenRegular opens a file beside a trace. What is no regular file, such as a pipe
+// that nobody writes to, is an error and is not opened.
+func OpenRegular(fsys fs.FS, name string) (fs.File, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	return fsys.Open(name)
 }

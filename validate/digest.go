@@ -22,7 +22,8 @@ type digester struct {
 //	decide   evicted: of each head the logical indices, behind their number
 //	move     moves; tables, positions, metrics and kv of the sequence
 //	release  free: the owner of every block
-func (d *digester) stage(cache *ref.Cache, e ref.Event) GoldenStage {
+func (d *digester) stage(e ref.Event) GoldenStage {
+	cache := e.Cache
 	s := GoldenStage{Stage: e.Stage, Seqs: append([]ref.SeqID(nil), e.Seqs...)}
 	add := func(part string, write func(*writer)) {
 		s.Digest = append(s.Digest, Digest{part, d.sum(write)})

@@ -59,20 +59,20 @@ type Digest struct {
 	Sum  string `json:"sum"`
 }
 
-// Record replays a trace and returns its golden result. watch, which may be nil,
-// is called after every step.
-func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, watch func(*sim.Step)) (*Golden, error) {
+// Record replays a trace and returns its golden result. progress is that of
+// [sim.Hooks], and may be nil.
+func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, progress func(rows int)) (*Golden, error) {
 	g := &Golden{Format: GoldenFormat, Trace: name}
 	var stages []GoldenStage
 	var d digester
 	report, err := sim.Replay(ctx, t, opt, sim.Hooks{
-		Event: func(e ref.Event, cache *ref.Cache) { stages = append(stages, d.stage(cache, e)) },
+		Progress: progress,
+		Event:    func(e ref.Event) { stages = append(stages, d.stage(e)) },
 		Step: func(s *sim.Step) {
-			g.Steps = append(g.Steps, GoldenStep{s.Index, s.Kind, s.Batch, s.Running, s.Waiting, s.Usage, stages})
+			g.Steps = append(g.Steps, GoldenStep{
+				Step: s.Index, Kind: s.Kind, Batch: s.Batch, Running: s.Running, Waiting: s.Waiting, Usage: s.Usage, Stages: stages,
+			})
 			stages = nil
-			if watch != nil {
-				watch(s)
-			}
 		},
 	})
 	if err != nil {
@@ -120,8 +120,13 @@ func ReadGolden(r io.Reader) (*Golden, error) {
 	dec := json.NewDecoder(io.LimitReader(r, maxGoldenBytes))
 	dec.DisallowUnknownFields()
 	g := new(Golden)
-	if err := dec.Decode(g); err != nil {
+	if err := dec.Decode(g); err == io.EOF {
+		return nil, errors.New("golden: the file is empty")
+	} else if err != nil {
 		return nil, fmt.Errorf("golden: %w", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("golden: something follows the result")
 	}
 	if g.Format != GoldenFormat {
 		return nil, fmt.Errorf("golden: format %d, this program knows %d: run `kvc golden update`", g.Format, GoldenFormat)

@@ -99,6 +99,11 @@ func TestGoldenRoundTrip(t *testing.T) {
 	if d := g.Compare(back); d != nil {
 		t.Error(d)
 	}
+	for in, want := range map[string]string{"": "empty", `{"format":1}{`: "something follows", `{"format":2}`: "format 2", `{"rats":1}`: "rats"} {
+		if _, err := ReadGolden(strings.NewReader(in)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want an error with %q", in, err, want)
+		}
+	}
 }
 
 func FuzzReadGolden(f *testing.F) {

@@ -21,25 +21,21 @@ type TraceResult struct {
 
 // Trace replays a trace on the reference engine and makes each of its eviction
 // decisions again, by [ref.Walk]: the specification, sorted over all heads at
-// once. The two must agree in every KV. watch, which may be nil, is called after
-// every step.
-func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, watch func(*sim.Step)) (TraceResult, error) {
+// once. The two must agree in every KV. progress is that of
+// [sim.Hooks], and may be nil.
+func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, progress func(rows int)) (TraceResult, error) {
 	result := TraceResult{Trace: name}
 	opt.Fill(t.Meta.Shape, t.Requests())
 	_, err := sim.Replay(ctx, t, opt, sim.Hooks{
-		Step: func(s *sim.Step) {
-			result.Steps++
-			if watch != nil {
-				watch(s)
-			}
-		},
-		Event: func(e ref.Event, cache *ref.Cache) {
+		Progress: progress,
+		Step:     func(*sim.Step) { result.Steps++ },
+		Event: func(e ref.Event) {
 			result.Stages++
 			if e.Stage != ref.StageDecide {
 				return
 			}
 			result.Decisions++
-			walked := ref.Walk(opt.Config.Problem(cache, cache.Sequence(e.Seqs[0])))
+			walked := ref.Walk(opt.Config.Problem(e.Cache, e.Cache.Sequence(e.Seqs[0])))
 			result.Values += len(walked.Heads) + walked.KVs()
 			if result.Mismatch == "" && !walked.Equal(e.Decision) {
 				result.Mismatch = fmt.Sprintf("step %d, stage %s, sequence %d: %s", result.Steps, e.Stage, e.Seqs[0], decisionDifference(e.Decision, &walked))

@@ -25,6 +25,8 @@ func newGoldenCmd() *cobra.Command {
 		Long: `A golden result says, for every step and stage of a replay, a digest of each part
 of the state and the few numbers that a person would check. It lies beside its
 trace, as golden.json, with the options of the replay, options.json.`,
+		Example: `  kvc golden check
+  kvc golden update ./my-trace`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -61,8 +63,9 @@ digest with the golden result. Exit code 1 if one differs.`,
 }
 
 func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
-	if len(names) == 0 {
-		names = traces.Names()
+	bundles, err := openTraces(names)
+	if err != nil {
+		return err
 	}
 	var results []goldenResult
 	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
@@ -70,10 +73,10 @@ func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
 		fmt.Fprintln(table, "TRACE\tSTEPS\tDIGESTS\tTIME\tRESULT")
 	}
 	differ := 0
-	for _, name := range names {
-		r, err := goldenCheckOne(cmd, name)
+	for _, b := range bundles {
+		r, err := goldenCheckOne(cmd, b)
 		if err != nil {
-			return err
+			return fmt.Errorf("trace %s: %w", b.Name, err)
 		}
 		results = append(results, r)
 		result := "same"
@@ -98,32 +101,28 @@ func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
 		}
 	}
 	if differ > 0 {
-		return failure{fmt.Errorf("%d of %d traces differ from their golden results; if that is meant, run `kvc golden update`", differ, len(names))}
+		return failure{fmt.Errorf("%d of %d traces differ from their golden results; if that is meant, run `kvc golden update`", differ, len(bundles))}
 	}
 	return nil
 }
 
-func goldenCheckOne(cmd *cobra.Command, name string) (goldenResult, error) {
-	b, err := traces.Open(name)
-	if err != nil {
-		return goldenResult{}, err
-	}
-	f, err := b.FS.Open(traces.GoldenFile)
+func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle) (goldenResult, error) {
+	f, err := traces.OpenRegular(b.FS, traces.GoldenFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return goldenResult{}, fmt.Errorf("trace %s has no %s: make one with `kvc golden update`", name, traces.GoldenFile)
+		return goldenResult{}, fmt.Errorf("there is no %s: make one with `kvc golden update`", traces.GoldenFile)
 	}
 	if err != nil {
-		return goldenResult{}, err
+		return goldenResult{}, fmt.Errorf("%s: %w", traces.GoldenFile, err)
 	}
 	defer f.Close()
 	want, err := validate.ReadGolden(f)
 	if err != nil {
-		return goldenResult{}, fmt.Errorf("trace %s: %w", name, err)
+		return goldenResult{}, err
 	}
 	start := time.Now()
 	got, err := recordGolden(cmd, b)
 	if err != nil {
-		return goldenResult{}, fmt.Errorf("trace %s: %w", name, err)
+		return goldenResult{}, err
 	}
 	r := goldenResult{Trace: b.Name, Steps: len(got.Steps), Seconds: time.Since(start).Seconds(), Difference: want.Compare(got)}
 	for _, s := range got.Steps {
@@ -138,7 +137,7 @@ func goldenCheckOne(cmd *cobra.Command, name string) (goldenResult, error) {
 func recordGolden(cmd *cobra.Command, b *traces.Bundle) (*validate.Golden, error) {
 	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
 	defer bar.clear()
-	return validate.Record(cmd.Context(), b.Name, b.Trace, b.Options, bar.step)
+	return validate.Record(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress)
 }
 
 func newGoldenUpdateCmd() *cobra.Command {
@@ -162,44 +161,84 @@ repository, look at the diff, and build anew.`,
 }
 
 func goldenUpdate(cmd *cobra.Command, names []string, dir string) error {
-	if len(names) == 0 {
-		names = traces.Names()
+	bundles, err := openTraces(names)
+	if err != nil {
+		return err
 	}
-	for _, name := range names {
-		b, err := traces.Open(name)
-		if err != nil {
-			return err
-		}
-		target := b.Dir
-		if target == "" { // bundled: its source may be newer than what is built in
-			target = filepath.Join(dir, name)
-			if b, err = traces.Open(target); err != nil {
+	for _, b := range bundles {
+		if b.Dir == "" { // bundled: its source may be newer than what is built in
+			if b, err = traces.Open(filepath.Join(dir, b.Name)); err != nil {
 				return fmt.Errorf("%w (run this in the repository, or say where with --dir)", err)
 			}
 		}
 		g, err := recordGolden(cmd, b)
 		if err != nil {
-			return fmt.Errorf("trace %s: %w", name, err)
+			return fmt.Errorf("trace %s: %w", b.Name, err)
 		}
-		var text bytes.Buffer
-		if err := g.Write(&text); err != nil {
+		what := fmt.Sprintf("written, %d steps", len(g.Steps))
+		if written, err := writeGolden(b, g); err != nil {
 			return err
+		} else if !written {
+			what = "as before"
 		}
-		path := filepath.Join(target, traces.GoldenFile)
-		old, err := os.ReadFile(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if bytes.Equal(old, text.Bytes()) {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: as before\n", path)
-			continue
-		}
-		if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
-			return err
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: written, %d steps\n", path, len(g.Steps))
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", filepath.Join(b.Dir, traces.GoldenFile), what)
 	}
 	return nil
+}
+
+// writeGolden replaces a trace's golden result, unless it is that already.
+func writeGolden(b *traces.Bundle, g *validate.Golden) (written bool, err error) {
+	var text bytes.Buffer
+	if err := g.Write(&text); err != nil {
+		return false, err
+	}
+	if f, err := traces.OpenRegular(b.FS, traces.GoldenFile); err == nil {
+		old, err := io.ReadAll(io.LimitReader(f, int64(text.Len())+1))
+		f.Close()
+		if err == nil && bytes.Equal(old, text.Bytes()) {
+			return false, nil
+		}
+	}
+	temp, err := os.CreateTemp(b.Dir, traces.GoldenFile+".*")
+	if err != nil {
+		return false, err
+	}
+	defer os.Remove(temp.Name()) // of no effect once it is renamed
+	_, err = temp.Write(text.Bytes())
+	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
+		return false, err
+	}
+	return true, os.Rename(temp.Name(), filepath.Join(b.Dir, traces.GoldenFile))
+}
+
+// openTraces opens the named traces, the bundled ones if none is named. A name that
+// stands for nothing is wrong use.
+func openTraces(names []string) ([]*traces.Bundle, error) {
+	var bundles []*traces.Bundle
+	if len(names) == 0 {
+		for _, name := range traces.Names() {
+			b, err := traces.Bundled(name)
+			if err != nil {
+				return nil, err
+			}
+			bundles = append(bundles, b)
+		}
+	}
+	for _, name := range names {
+		b, err := openTrace(name)
+		if err != nil {
+			return nil, err
+		}
+		bundles = append(bundles, b)
+	}
+	return bundles, nil
+}
+
+func openTrace(name string) (*traces.Bundle, error) {
+	if _, _, err := traces.Find(name); err != nil {
+		return nil, usageError{err}
+	}
+	return traces.Open(name)
 }
 
 // completeTraces completes the names of bundled traces, and folders.

@@ -97,6 +97,11 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 				return usageError{fmt.Errorf("--%s and --%s exclude each other", pair[0], pair[1])}
 			}
 		}
+		for _, name := range []string{"rate", "max-cache-tokens"} {
+			if fs.Changed(name) && fs.Lookup(name).Value.String() == "0" {
+				return usageError{fmt.Errorf("--%s 0: to compress nothing, say --no-compression", name)}
+			}
+		}
 		if *file != "" {
 			read, err := readOptionsFile(*file)
 			if err != nil {

@@ -44,21 +44,31 @@ func terminal(w io.Writer) (width int, tty bool) {
 // patience is how long a command runs before its progress is worth showing.
 const patience = 2 * time.Second
 
-// replayBar shows how far a replay is and how long it will take.
+// replayBar shows on a terminal how far a replay is and how long it will take.
 type replayBar struct{ bar *progressbar.ProgressBar }
 
 func newReplayBar(w io.Writer, t *trace.Trace) replayBar {
-	total := int64(0)
-	for _, r := range t.Requests() {
-		total += int64(r.OutputTokens)
+	if _, tty := terminal(w); !tty {
+		return replayBar{}
 	}
-	return replayBar{newBar(w, total, "tokens generated", progressbar.OptionShowCount())}
+	bar := newBar(w, sim.Rows(t), "rows of KVs", progressbar.OptionShowCount())
+	bar.StartWithoutRender()
+	return replayBar{bar}
 }
 
-// step is called after every step. A bar that cannot be drawn is no reason to stop.
-func (b replayBar) step(s *sim.Step) { _ = b.bar.Add(len(s.Batch)) }
+// progress is a sim.Hooks.Progress. A bar that cannot be drawn is no reason to
+// stop; what is computed again after a preemption is beyond its end.
+func (b replayBar) progress(rows int) {
+	if b.bar != nil {
+		_ = b.bar.Add(rows)
+	}
+}
 
-func (b replayBar) clear() { _ = b.bar.Clear() }
+func (b replayBar) clear() {
+	if b.bar != nil {
+		_ = b.bar.Clear()
+	}
+}
 
 // lateWriter drops what is written before a moment: a bar that counts from the
 // beginning, and so estimates rightly, is seen only when it is worth it.

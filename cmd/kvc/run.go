@@ -63,11 +63,14 @@ Ctrl-C prints what is finished: exit code 1.`,
 	fs.BoolVar(&flags.byHead, "by-head", false, "add a table by layer and head; with --json, what every head holds after each step")
 	override := addOptionFlags(fs)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name := traces.Default
+		b, err := traces.Bundled(traces.Default)
 		if len(args) > 0 {
-			name = args[0]
+			b, err = openTrace(args[0])
 		}
-		return runTrace(cmd, name, override, &flags)
+		if err != nil {
+			return err
+		}
+		return runTrace(cmd, b, override, &flags)
 	}
 	for _, err := range []error{
 		completeOptionFlags(cmd),
@@ -81,15 +84,11 @@ Ctrl-C prints what is finished: exit code 1.`,
 	return cmd
 }
 
-func runTrace(cmd *cobra.Command, name string, override func(*sim.Options) error, flags *runFlags) error {
+func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) error, flags *runFlags) error {
 	if flags.plot != "" {
 		if err := report.CheckPlot(flags.plot); err != nil {
 			return usageError{fmt.Errorf("--plot: %w", err)}
 		}
-	}
-	b, err := traces.Open(name)
-	if err != nil {
-		return usageError{err}
 	}
 	opt := b.Options
 	if err := override(&opt); err != nil {
@@ -104,7 +103,7 @@ func runTrace(cmd *cobra.Command, name string, override func(*sim.Options) error
 	}
 
 	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
-	r, runErr := sim.Replay(cmd.Context(), b.Trace, opt, sim.Hooks{Step: bar.step, ByHead: flags.byHead})
+	r, runErr := sim.Replay(cmd.Context(), b.Trace, opt, sim.Hooks{Progress: bar.progress, ByHead: flags.byHead})
 	bar.clear()
 	stopped := errors.Is(runErr, context.Canceled)
 	if runErr != nil && !stopped {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"kvcompress/traces"
 	"kvcompress/validate"
 )
 
@@ -61,8 +60,9 @@ type validation struct {
 }
 
 func validateTraces(cmd *cobra.Command, names []string, asJSON bool) error {
-	if len(names) == 0 {
-		names = traces.Names()
+	bundles, err := openTraces(names)
+	if err != nil {
+		return err
 	}
 	var all validation
 	var out io.Writer = cmd.OutOrStdout()
@@ -71,17 +71,13 @@ func validateTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TRACE\tSTEPS\tSTAGES\tDECISIONS\tVALUES COMPARED\tTIME\tRESULT")
-	for _, name := range names {
-		b, err := traces.Open(name)
-		if err != nil {
-			return err
-		}
+	for _, b := range bundles {
 		start := time.Now()
 		bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
-		r, err := validate.Trace(cmd.Context(), b.Name, b.Trace, b.Options, bar.step)
+		r, err := validate.Trace(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress)
 		bar.clear()
 		if err != nil {
-			return fmt.Errorf("trace %s: %w", name, err)
+			return fmt.Errorf("trace %s: %w", b.Name, err)
 		}
 		all.Traces++
 		all.Steps += r.Steps
@@ -115,10 +111,10 @@ func validateTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 func validateCases(cmd *cobra.Command, path string, asJSON bool) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return usageError{fmt.Errorf("--cases: %w", err)}
 	}
 	defer f.Close()
-	results, err := validate.Cases(f)
+	results, err := validate.Cases(cmd.Context(), f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -1,0 +1,64 @@
+package ref
+
+import (
+	"fmt"
+
+	"kvcompress/dtype"
+	"kvcompress/trace"
+)
+
+// ValueError reports a key or value that the cache's format cannot hold: it would
+// round to infinity. The fp8 formats saturate instead.
+type ValueError struct {
+	Seq                         SeqID
+	Tensor                      trace.Tensor // K or V
+	Token, Layer, Head, Element int
+	Value                       float32
+	Format                      dtype.DType
+}
+
+func (e *ValueError) Error() string {
+	return fmt.Sprintf("%c: %g at token %d, layer %d, head %d, element %d is beyond the largest %v, %g: choose another kv_dtype",
+		"qkv"[e.Tensor], e.Value, e.Token, e.Layer, e.Head, e.Element, e.Format, e.Format.Max())
+}
+
+// source is the tensors of one sequence, whose keys and values fit the cache.
+type source struct {
+	trace.Tensors
+	seq    SeqID
+	format dtype.DType
+	shape  trace.Shape
+}
+
+func (s *source) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
+	if err := s.Tensors.Read(dst, t, layer, from, n); err != nil {
+		return err
+	}
+	if t == trace.Q || s.format != dtype.F16 { // no other format is exceeded below MaxMagnitude
+		return nil
+	}
+	largest := s.format.Max()
+	for i, v := range dst {
+		if v > largest || v < -largest {
+			d, row := s.shape.HeadSize, s.shape.KVHeads*s.shape.HeadSize
+			return &ValueError{s.seq, t, from + i/row, layer, i % row / d, i % d, v, s.format}
+		}
+	}
+	return nil
+}
+
+// maxLayerFloats bounds the queries, and the keys, of one layer that a prefill
+// holds at once: 1 GiB of each.
+const maxLayerFloats = 1 << 28
+
+// fits says whether a prefill of n tokens can be held in memory, layer by layer.
+func (c *Config) fits(n int) error {
+	perToken := c.Shape.KVHeads * c.Shape.HeadSize
+	if n > maxLayerFloats/perToken {
+		return fmt.Errorf("%d tokens of %d KV heads of size %d are more than a layer may have", n, c.Shape.KVHeads, c.Shape.HeadSize)
+	}
+	if w := min(c.Metric.Window, n); w > maxLayerFloats/(perToken*c.Shape.Group) {
+		return fmt.Errorf("the last %d queries of %d heads of size %d are more than may be observed at once: choose a smaller window", w, c.Shape.QueryHeads(), c.Shape.HeadSize)
+	}
+	return nil
+}

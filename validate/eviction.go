@@ -1,0 +1,205 @@
+package validate
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"kvcompress/ref"
+)
+
+// evictionCase is one recorded eviction decision. Metrics are in logical order.
+type evictionCase struct {
+	Layers, KVHeads, BlockSize      int
+	SequenceLength                  int
+	ProtectedWindow, AttentionSinks int
+	MetricReduction                 ref.Reduction
+	BlocksToEvict                   int
+	Heads                           []evictionHead
+}
+
+type evictionHead struct {
+	Layer, Head   int
+	Blocks        []int32
+	Positions     []int32
+	Metrics       []float32
+	EvictedBlocks int
+	Evicted       []int32
+	Moves         [][]int32 // destination, source
+}
+
+func (c *evictionCase) fields(heads *[]json.RawMessage) fields {
+	return fields{
+		"layers": &c.Layers, "kv_heads": &c.KVHeads, "block_size": &c.BlockSize,
+		"sequence_length": &c.SequenceLength, "protected_window": &c.ProtectedWindow, "attention_sinks": &c.AttentionSinks,
+		"metric_reduction": &c.MetricReduction, "blocks_to_evict": &c.BlocksToEvict, "heads": heads,
+	}
+}
+
+func (h *evictionHead) fields() fields {
+	return fields{
+		"layer": &h.Layer, "head": &h.Head, "blocks": &h.Blocks, "positions": &h.Positions, "metrics": &h.Metrics,
+		"evicted_blocks": &h.EvictedBlocks, "evicted": &h.Evicted, "moves": &h.Moves,
+	}
+}
+
+func readEviction(found map[string][]byte) (*evictionCase, error) {
+	var c evictionCase
+	var heads []json.RawMessage
+	if err := c.fields(&heads).decode(found); err != nil {
+		return nil, err
+	}
+	c.Heads = make([]evictionHead, len(heads))
+	for i, raw := range heads {
+		found, err := members(raw)
+		if err == nil {
+			err = c.Heads[i].fields().decode(found)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("heads[%d]: %w", i, err)
+		}
+	}
+	return &c, c.check()
+}
+
+// check brings the heads into (layer, head) order and refuses what no decision
+// can be made of.
+func (c *evictionCase) check() error {
+	n := len(c.Heads)
+	switch {
+	case c.Layers < 1 || c.KVHeads < 1 || c.Layers > maxCaseHeads || c.KVHeads > maxCaseHeads || n != c.Layers*c.KVHeads || n > maxCaseHeads:
+		return fmt.Errorf("%d heads are given for %d layers of %d KV heads", n, c.Layers, c.KVHeads)
+	case c.BlockSize < 1 || c.BlockSize > 1<<10:
+		return fmt.Errorf("block_size %d is not from 1 to 1024", c.BlockSize)
+	case c.SequenceLength < 1 || c.SequenceLength > math.MaxInt32:
+		return fmt.Errorf("sequence_length %d is not from 1 to %d", c.SequenceLength, math.MaxInt32)
+	case c.ProtectedWindow < 0 || c.AttentionSinks < 0 || c.BlocksToEvict < 0:
+		return fmt.Errorf("protected_window %d, attention_sinks %d and blocks_to_evict %d must not be negative", c.ProtectedWindow, c.AttentionSinks, c.BlocksToEvict)
+	case c.MetricReduction != ref.Sum && c.MetricReduction != ref.Avg:
+		return fmt.Errorf("metric_reduction %q is neither sum nor avg", c.MetricReduction)
+	}
+	slices.SortStableFunc(c.Heads, func(a, b evictionHead) int {
+		return cmp.Or(cmp.Compare(a.Layer, b.Layer), cmp.Compare(a.Head, b.Head))
+	})
+	owned := map[int32]bool{}
+	for i := range c.Heads {
+		h := &c.Heads[i]
+		where := fmt.Sprintf("layer %d, head %d", h.Layer, h.Head)
+		if h.Layer != i/c.KVHeads || h.Head != i%c.KVHeads {
+			return fmt.Errorf("%s is out of range or given twice: layer %d, head %d is missing", where, i/c.KVHeads, i%c.KVHeads)
+		}
+		if len(h.Metrics) != len(h.Positions) || len(h.Blocks) != (len(h.Positions)+c.BlockSize-1)/c.BlockSize {
+			return fmt.Errorf("%s: %d positions, %d metrics and %d blocks of %d do not fit", where, len(h.Positions), len(h.Metrics), len(h.Blocks), c.BlockSize)
+		}
+		for j, b := range h.Blocks {
+			if most := math.MaxInt32/c.BlockSize - 1; b < 0 || int(b) > most {
+				return fmt.Errorf("%s: blocks[%d] = %d is not from 0 to %d", where, j, b, most)
+			}
+			if owned[b] {
+				return fmt.Errorf("%s: blocks[%d] = %d is listed twice", where, j, b)
+			}
+			owned[b] = true
+		}
+		held := map[int32]bool{}
+		for j, p := range h.Positions {
+			if p < 0 || int(p) >= c.SequenceLength || held[p] {
+				return fmt.Errorf("%s: positions[%d] = %d is not from 0 to %d, or occurs twice", where, j, p, c.SequenceLength-1)
+			}
+			held[p] = true
+		}
+		for j, m := range h.Moves {
+			if len(m) != 2 {
+				return fmt.Errorf("%s: moves[%d] has %d numbers, not a destination and a source", where, j, len(m))
+			}
+		}
+	}
+	return nil
+}
+
+// replay decides the case with Decide and with Walk and holds both against the
+// recording.
+func (c *evictionCase) replay() CaseResult {
+	result := CaseResult{
+		Kind: KindEviction,
+		Detail: fmt.Sprintf("%d×%d heads, block size %d, length %d, window %d, sinks %d, %s, %d blocks",
+			c.Layers, c.KVHeads, c.BlockSize, c.SequenceLength, c.ProtectedWindow, c.AttentionSinks, c.MetricReduction, c.BlocksToEvict),
+	}
+	p := c.problem()
+	decision := ref.Decide(p)
+	if walked := ref.Walk(p); !walked.Equal(&decision) {
+		result.Mismatch = "Decide and Walk disagree with each other"
+		return result
+	}
+	for i := range c.Heads {
+		want, got := &c.Heads[i], &decision.Heads[i]
+		moves := ref.Moves(nil, &ref.Head{Table: want.Blocks, Len: len(want.Positions)}, c.BlockSize, got.KVs)
+		result.Blocks += got.Blocks
+		result.KVs += len(got.KVs)
+		result.Moves += len(moves)
+		result.Values += 1 + len(want.Evicted) + 2*len(want.Moves)
+		if result.Mismatch == "" {
+			result.Mismatch = want.compare(got, moves)
+		}
+	}
+	return result
+}
+
+// problem lays the case out in as many slots as it has: its blocks are numbered
+// anew, in the order in which the file lists them, so that the memory does not
+// depend on their numbers.
+func (c *evictionCase) problem() *ref.Problem {
+	p := &ref.Problem{
+		Length:    c.SequenceLength,
+		KVHeads:   c.KVHeads,
+		BlockSize: c.BlockSize,
+		Heads:     make([]ref.Head, len(c.Heads)),
+		Reduction: c.MetricReduction,
+		Options:   &ref.Compression{ProtectedWindow: c.ProtectedWindow, Sinks: c.AttentionSinks},
+		Quotas:    []ref.Quota{{First: 0, Heads: len(c.Heads), Blocks: c.BlocksToEvict}},
+	}
+	for i := range c.Heads {
+		h := &c.Heads[i]
+		table := make([]int32, len(h.Blocks))
+		for b := range table {
+			table[b] = int32(len(p.Metrics)/c.BlockSize + b)
+		}
+		p.Heads[i] = ref.Head{Table: table, Len: len(h.Positions)}
+		empty := len(h.Blocks)*c.BlockSize - len(h.Positions) // slots at the end of the last block
+		p.Metrics = append(append(p.Metrics, h.Metrics...), make([]float32, empty)...)
+		p.Positions = append(append(p.Positions, h.Positions...), make([]int32, empty)...)
+	}
+	return p
+}
+
+// compare says how a head's decision differs from the recording, or nothing.
+func (h *evictionHead) compare(got *ref.HeadEviction, moves []ref.Move) string {
+	where := fmt.Sprintf("layer %d, head %d", h.Layer, h.Head)
+	if got.Blocks != h.EvictedBlocks {
+		return fmt.Sprintf("%s: %d blocks evicted, %d recorded", where, got.Blocks, h.EvictedBlocks)
+	}
+	if !slices.Equal(got.KVs, h.Evicted) {
+		return fmt.Sprintf("%s: KVs evicted: %s", where, firstDifference(got.KVs, h.Evicted))
+	}
+	var flat, recorded []int32
+	for _, m := range moves {
+		flat = append(flat, m.Destination, m.Source)
+	}
+	for _, m := range h.Moves {
+		recorded = append(recorded, m[0], m[1])
+	}
+	if !slices.Equal(flat, recorded) {
+		return fmt.Sprintf("%s: moves, as destination and source in turn: %s", where, firstDifference(flat, recorded))
+	}
+	return ""
+}
+
+func firstDifference(got, want []int32) string {
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			return fmt.Sprintf("[%d] is %d, %d recorded", i, got[i], want[i])
+		}
+	}
+	return fmt.Sprintf("%d, %d recorded", len(got), len(want))
+}
