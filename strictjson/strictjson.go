@@ -1,17 +1,17 @@
 // Package strictjson reads JSON objects the way a file format wants them read:
-// names match exactly, no name occurs twice, and nothing follows the value.
-// (encoding/json takes the last of two equal names, matches names in any case,
-// and so lets two readers of one file disagree about what it says.)
+// names match exactly, no name occurs twice, null stands for no number or text,
+// and nothing follows the value. (encoding/json takes the last of two equal names,
+// matches names in any case, and so lets two readers of one file disagree about
+// what it says.) Its errors say where in the value something is wrong, and speak
+// of JSON and not of Go.
 package strictjson
 
 import (
 	"bytes"
-	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
 	"strings"
 )
 
@@ -19,8 +19,9 @@ import (
 const MaxDepth = 32
 
 // Object calls visit with the name and the raw JSON value of every member of the
-// object in data, in order. It stops at the first error, its own or visit's.
-// value aliases data.
+// object in data, in order. It stops at the first error of visit. A name that
+// occurs again is not visited again, and is an error after all others are. value
+// aliases data.
 func Object(data []byte, visit func(name string, value []byte) error) error {
 	if err := syntax(data); err != nil {
 		return err
@@ -28,55 +29,76 @@ func Object(data []byte, visit func(name string, value []byte) error) error {
 	return object(data, visit)
 }
 
-// Unmarshal decodes data into v as encoding/json does, but refuses a name that v
-// has no field for or spells in another case, a name that occurs twice in one
-// object, nesting beyond MaxDepth, and anything after the value.
-func Unmarshal(data []byte, v any) error {
-	if err := syntax(data); err != nil {
-		return err
-	}
-	if err := checkNames(data, reflect.TypeOf(v), 0); err != nil {
-		return err
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	return plain(dec.Decode(v))
+// Error is one thing that is wrong with a value.
+type Error struct {
+	Path string // as in shape.layers or layers[0][3]; empty for the whole
+	Err  error
 }
 
-// plain puts an error of encoding/json into words that do not speak of Go.
-func plain(err error) error {
-	var t *json.UnmarshalTypeError
-	if errors.As(err, &t) {
-		want := "another type"
-		switch t.Type.Kind() {
-		case reflect.String:
-			want = "a string"
-		case reflect.Bool:
-			want = "true or false"
-		case reflect.Slice, reflect.Array:
-			want = "an array"
-		case reflect.Struct, reflect.Map:
-			want = "an object"
-		case reflect.Float32, reflect.Float64:
-			want = "a number"
-		case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-			reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-			want = "an integer that fits " + t.Type.String()
-		}
-		return fmt.Errorf("%s: want %s, got %s", t.Field, want, t.Value)
+func (e *Error) Error() string {
+	if e.Path == "" {
+		return e.Err.Error()
 	}
-	if err != nil && strings.HasPrefix(err.Error(), "json: ") {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	return e.Path + ": " + e.Err.Error()
+}
+
+// Unwrap returns e.Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Within reports whether e is about what lies at a path, all of it or a part.
+func (e *Error) Within(path string) bool {
+	rest, ok := strings.CutPrefix(e.Path, path)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// Unmarshal decodes data into v as encoding/json does, but refuses a name that v
+// has no field for or spells in another case, a name that occurs twice in one
+// object, a null for a number, a string, true or false or an object, nesting beyond
+// MaxDepth, and anything after the value. It returns the first error that Errors
+// would.
+func Unmarshal(data []byte, v any) error {
+	return first(Errors(data, v))
+}
+
+// Errors is Unmarshal, but goes on after an error, leaves in v as it is whatever
+// has errors, and returns them all, up to a hundred.
+func Errors(data []byte, v any) []*Error {
+	return decode(data, v, decoder{})
+}
+
+// Known is Unmarshal for files that hold more than v has fields for: it passes over
+// what it does not know, and takes null for what is left out.
+func Known(data []byte, v any) error {
+	return first(decode(data, v, decoder{lenient: true}))
+}
+
+func first(errs []*Error) error {
+	if len(errs) == 0 {
+		return nil
 	}
-	return err
+	return errs[0]
+}
+
+// Excerpt returns what of a bad value an error repeats: all of it if it is short.
+func Excerpt[T string | []byte](value T) string {
+	const most = 60
+	if len(value) <= most {
+		return string(value)
+	}
+	return strings.ToValidUTF8(string(value[:most]), "") + "…"
 }
 
 func syntax(data []byte) error {
 	if json.Valid(data) {
 		return nil
 	}
-	if len(bytes.TrimSpace(data)) == 0 {
-		return io.ErrUnexpectedEOF
+	switch {
+	case len(data) == 0:
+		return fmt.Errorf("it is empty: %w", io.ErrUnexpectedEOF)
+	case len(bytes.TrimSpace(data)) == 0:
+		return errors.New("it is blank")
+	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
+		return errors.New("it begins with a byte order mark, which JSON does not allow")
 	}
 	var raw json.RawMessage // only to learn what is wrong, and where
 	err := json.Unmarshal(data, &raw)
@@ -94,91 +116,39 @@ func object(data []byte, visit func(name string, value []byte) error) error {
 		return errors.New("not a JSON object")
 	}
 	var seen names
+	var twice error
 	for i = skipSpace(data, i+1); data[i] != '}'; i = skipSpace(data, i) {
 		end := skipValue(data, i)
 		name, err := unquote(data[i:end])
 		if err != nil {
 			return err
 		}
-		if !seen.add(name) {
-			return fmt.Errorf("%q occurs twice", name)
-		}
 		i = skipSpace(data, end) // the colon
 		i = skipSpace(data, i+1) // the value
 		end = skipValue(data, i) // what follows it
-		if err := visit(name, data[i:end:end]); err != nil {
-			return err
+		if seen.add(name) {
+			if err := visit(name, data[i:end:end]); err != nil {
+				return err
+			}
+		} else if twice == nil {
+			twice = fmt.Errorf("%q occurs twice", Excerpt(name))
 		}
 		if i = skipSpace(data, end); data[i] == ',' {
 			i++
 		}
 	}
-	return nil
+	return twice
 }
 
-// checkNames refuses equal names anywhere in the valid JSON value data, and names
-// that the type t into which it will be decoded spells otherwise or lacks. Where t
-// is nil any name will do.
-func checkNames(data []byte, t reflect.Type, depth int) error {
-	if depth > MaxDepth {
-		return fmt.Errorf("nested deeper than %d", MaxDepth)
-	}
-	fields, element := members(t)
-	switch i := skipSpace(data, 0); data[i] {
-	case '{':
-		return object(data, func(name string, value []byte) error {
-			inner, known := fields[name]
-			if fields == nil {
-				inner = element
-			} else if !known {
-				return fmt.Errorf("unknown field %q", name)
-			}
-			return checkNames(value, inner, depth+1)
-		})
-	case '[':
-		for i = skipSpace(data, i+1); data[i] != ']'; i = skipSpace(data, i) {
-			end := skipValue(data, i)
-			if err := checkNames(data[i:end], element, depth+1); err != nil {
-				return err
-			}
-			if i = skipSpace(data, end); data[i] == ',' {
-				i++
-			}
+// array calls visit with every element of the array in data, which is valid JSON.
+func array(data []byte, visit func(value []byte)) {
+	for i := skipSpace(data, skipSpace(data, 0)+1); data[i] != ']'; i = skipSpace(data, i) {
+		end := skipValue(data, i)
+		visit(data[i:end:end])
+		if i = skipSpace(data, end); data[i] == ',' {
+			i++
 		}
 	}
-	return nil
-}
-
-// members returns the fields of a struct type by their names in JSON, or the type
-// of the elements of a slice, an array or a map. Of types that decode themselves it
-// returns neither.
-func members(t reflect.Type) (fields map[string]reflect.Type, element reflect.Type) {
-	for t != nil && t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t == nil || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) ||
-		reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
-		return nil, nil
-	}
-	switch t.Kind() {
-	case reflect.Slice, reflect.Array, reflect.Map:
-		return nil, t.Elem()
-	case reflect.Struct:
-	default:
-		return nil, nil
-	}
-	fields = make(map[string]reflect.Type)
-	for _, f := range reflect.VisibleFields(t) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Anonymous && name == "" || !f.IsExported() || f.Tag.Get("json") == "-" {
-			continue // of an embedded struct, the fields are visible themselves
-		}
-		if name == "" {
-			name = f.Name
-		}
-		fields[name] = f.Type
-	}
-	return fields, nil
 }
 
 func unquote(quoted []byte) (string, error) {

@@ -183,8 +183,8 @@ func TestCheck(t *testing.T) {
 		{"version", []func(fstest.MapFS){meta(`"format_version": 1`, `"format_version": 2, "news": 1`)}, []string{"trace.json: format_version is 2, and only 1 is known"}, false},
 		{"no version", []func(fstest.MapFS){meta(`"format_version": 1,`, ``)}, []string{"trace.json: format_version is missing"}, false},
 		{"field", []func(fstest.MapFS){meta(`"name"`, `"nam"`)}, []string{`trace.json: unknown field "nam"`}, false},
-		{"field twice", []func(fstest.MapFS){meta(`"layers": 3`, `"layers": 3, "layers": 4`)}, []string{`trace.json: "layers" occurs twice`}, false},
-		{"type", []func(fstest.MapFS){meta(`"layers": 3`, `"layers": "3"`)}, []string{"trace.json: shape.layers: want an integer that fits int, got string"}, false},
+		{"field twice", []func(fstest.MapFS){meta(`"layers": 3`, `"layers": 3, "layers": 4`)}, []string{`trace.json: shape: "layers" occurs twice`}, false},
+		{"type", []func(fstest.MapFS){meta(`"layers": 3`, `"layers": "3"`)}, []string{`trace.json: shape.layers: want an integer, got "3"`}, false},
 		{"shape", []func(fstest.MapFS){meta(`"layers": 3`, `"layers": 0`), meta(`"kv_heads": 2`, `"kv_heads": 1025`), meta(`"group": 2`, `"group": 129`), meta(`"head_size": 8`, `"head_size": 260`)}, []string{
 			"trace.json: shape: layers is 0, want 1 to 1024",
 			"trace.json: shape: kv_heads is 1025, want 1 to 1024",
@@ -202,7 +202,7 @@ func TestCheck(t *testing.T) {
 		{"no recipe", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`)}, []string{"trace.json: synth: a trace whose source.kind is synthetic needs a recipe"}, false},
 		{"recipe", []func(fstest.MapFS){meta(`"source"`, `"synth": {"seed": 1, "layers": [["sink"]]}, "source"`)}, []string{"trace.json: synth: a recipe in a trace whose source.kind is recorded"}, false},
 		{"bad recipe", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"synth": {"seed": 1, "layers": [["sink"], []]}, "source"`)}, []string{"trace.json: synth: layers[1] is empty"}, false},
-		{"bad head", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"synth": {"layers": [["sync"]]}, "source"`)}, []string{`trace.json: head "sync": want sink, local[:WINDOW], retrieval or uniform, or several joined by '+'`}, false},
+		{"bad head", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"synth": {"layers": [["sync"]]}, "source"`)}, []string{`trace.json: synth.layers[0][0]: head "sync": want sink, local[:WINDOW], retrieval or uniform, or several joined by '+'`}, false},
 		{"tensors of a synthetic", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"synth": {"layers": [["sink"]]}, "source"`)}, []string{
 			"a.safetensors: request a: a synthetic trace stores no tensors",
 			"b.safetensors: request b: a synthetic trace stores no tensors",
