@@ -127,7 +127,7 @@ func (c *Config) Validate() error {
 	if !slices.Contains(BlockSizes(), c.BlockSize) {
 		bad("block_size %d is not 1, 2, 4, 8, 16 or 32", c.BlockSize)
 	}
-	if c.Blocks < 1 || c.Blocks > MaxBlocks {
+	if len(errs) == 0 && (c.Blocks < 1 || c.Blocks > MaxBlocks) {
 		bad("blocks %d is not from 1 to %d", c.Blocks, MaxBlocks)
 	}
 	if !c.DType.Valid() {

@@ -1,5 +1,6 @@
 // Package ref is the specification of KV-Compress (Rehg, arXiv 2410.00161):
-// the whole pipeline as serial Go that is meant to be read.
+// the whole pipeline as Go that is meant to be read. Heads are worked on side by
+// side, and the innermost loops are in package vec, each with its plain form.
 //
 // A language model's attention keeps, for every token that it has seen, a key
 // and a value in each head of each layer. KV-Compress keeps them in a paged
@@ -20,6 +21,7 @@
 //	decide.go    stage 2 again: Decide gives what Walk gives, without the global sort
 //	moves.go     stage 3: the survivors move together, the emptied blocks are freed
 //	engine.go    the stages in their order, over the tensors of a trace
+//	usage.go     how full the cache is
 //
 // Shapes are written with L layers, H KV heads, G query heads per KV head, D
 // elements per head, B KVs per block and N physical blocks. A physical slot is

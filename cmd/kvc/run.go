@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -94,8 +95,12 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 	if err := override(&opt); err != nil {
 		return err
 	}
+	overridden := !reflect.DeepEqual(opt, b.Options)
 	opt.Fill(b.Trace.Meta.Shape, b.Trace.Requests())
 	if err := opt.Validate(); err != nil {
+		if !overridden {
+			return fmt.Errorf("%s: %s: %w", b.Name, traces.OptionsFile, err)
+		}
 		return usageError{err}
 	}
 	if !opt.Compression.Enabled() && !cmd.Flags().Changed("no-compression") {
