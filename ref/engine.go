@@ -118,11 +118,10 @@ func (e *Engine) prefillLayer(s *Sequence, src *source, layer, n int) error {
 	e.q = grow(e.q, window*heads*group*d)
 	e.k = grow(e.k, n*heads*d)
 	e.v = grow(e.v, n*heads*d)
-	if err := errors.Join(
-		src.Read(e.q, trace.Q, layer, n-window, window),
-		src.Read(e.k, trace.K, layer, 0, n),
-		src.Read(e.v, trace.V, layer, 0, n),
-	); err != nil {
+	if err := src.Read(e.q, trace.Q, layer, n-window, window); err != nil {
+		return err
+	}
+	if err := src.readKV(e.k, e.v, layer, 0, n); err != nil {
 		return err
 	}
 	parallel(heads, func(_, head int) {
@@ -196,11 +195,10 @@ func (e *Engine) readTokens(batch []SeqID) error {
 	for layer := range shape.Layers {
 		for b, id := range batch {
 			src, t, i := e.sources[id], e.cache.Sequence(id).Len, layer*len(batch)+b
-			if err := errors.Join(
-				src.Read(e.q[i*qRow:][:qRow], trace.Q, layer, t, 1),
-				src.Read(e.k[i*kvRow:][:kvRow], trace.K, layer, t, 1),
-				src.Read(e.v[i*kvRow:][:kvRow], trace.V, layer, t, 1),
-			); err != nil {
+			if err := src.Read(e.q[i*qRow:][:qRow], trace.Q, layer, t, 1); err != nil {
+				return err
+			}
+			if err := src.readKV(e.k[i*kvRow:][:kvRow], e.v[i*kvRow:][:kvRow], layer, t, 1); err != nil {
 				return err
 			}
 		}

@@ -22,7 +22,7 @@ func (e *ValueError) Error() string {
 		"qkv"[e.Tensor], e.Value, e.Token, e.Layer, e.Head, e.Element, e.Format, e.Format.Max())
 }
 
-// source is the tensors of one sequence, whose keys and values fit the cache.
+// source is the tensors of one sequence.
 type source struct {
 	trace.Tensors
 	seq    SeqID
@@ -30,15 +30,31 @@ type source struct {
 	shape  trace.Shape
 }
 
-func (s *source) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
-	if err := s.Tensors.Read(dst, t, layer, from, n); err != nil {
-		return err
+// readKV reads the keys and values of tokens from..from+n-1 in one layer, each
+// [n, H, D].
+func (s *source) readKV(k, v []float32, layer, from, n int) error {
+	for _, x := range []struct {
+		t   trace.Tensor
+		dst []float32
+	}{{trace.K, k}, {trace.V, v}} {
+		if err := s.Read(x.dst, x.t, layer, from, n); err != nil {
+			return err
+		}
+		if err := s.fits(x.dst, x.t, layer, from); err != nil {
+			return err
+		}
 	}
-	if t == trace.Q || s.format != dtype.F16 { // no other format is exceeded below MaxMagnitude
+	return nil
+}
+
+// fits returns a *ValueError for the first value that the cache cannot hold. Below
+// trace.MaxMagnitude, only f16 has any.
+func (s *source) fits(values []float32, t trace.Tensor, layer, from int) error {
+	if s.format != dtype.F16 {
 		return nil
 	}
 	largest := s.format.Max()
-	for i, v := range dst {
+	for i, v := range values {
 		if v > largest || v < -largest {
 			d, row := s.shape.HeadSize, s.shape.KVHeads*s.shape.HeadSize
 			return &ValueError{s.seq, t, from + i/row, layer, i % row / d, i % d, v, s.format}

@@ -136,10 +136,6 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 	server.ByHead = hooks.ByHead
 	report := &Report{Trace: t.Meta.Name, Shape: opt.Shape, Options: opt, Heads: heads}
 	for {
-		if err = ctx.Err(); err != nil {
-			err = fmt.Errorf("sim: stopped after step %d: %w", len(report.Steps), err)
-			break
-		}
 		var step *Step
 		if step, err = server.Step(); step == nil || err != nil {
 			err = ofRequest(err, requests)
@@ -150,6 +146,9 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 		if hooks.Step != nil {
 			hooks.Step(step)
 		}
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("sim: stopped after %d steps: %w", len(report.Steps), ctx.Err())
 	}
 	report.Requests = server.Results()
 	for _, r := range report.Requests {

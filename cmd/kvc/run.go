@@ -119,7 +119,7 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 		return err
 	}
 	if stopped {
-		return failure{runErr}
+		return failure{errors.New("interrupted: the report is of the steps before")}
 	}
 	return nil
 }
