@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"kvcompress/safetensors"
+	"kvcompress/trace/regular"
 )
 
 // maxRepeats is how many errors of one sort Check yields before it only counts.
@@ -130,7 +131,7 @@ func (c *checker) advance(n int64) {
 func (c *checker) list() {
 	entries, err := fs.ReadDir(c.fsys, ".")
 	if err != nil {
-		c.report(&Error{File: c.name, Err: shortError(err)})
+		c.report(&Error{File: c.name, Err: regular.Short(err)})
 	}
 	for _, e := range entries {
 		isTensors := strings.HasSuffix(e.Name(), tensorsSuffix)
@@ -157,7 +158,7 @@ func (c *checker) checkMeta() {
 }
 
 func (c *checker) checkRequests() {
-	f, err := openRegular(c.fsys, requestsFile)
+	f, err := regular.Open(c.fsys, requestsFile)
 	if err != nil {
 		c.report(&Error{File: c.path(requestsFile), Err: err})
 		return
@@ -231,14 +232,14 @@ func (c *checker) checkTensors(r Request, requestOK bool) {
 }
 
 func (c *checker) checkHeader(name string) []error {
-	f, err := openRegular(c.fsys, name)
+	f, err := regular.Open(c.fsys, name)
 	if err != nil {
 		return []error{err}
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return []error{shortError(err)}
+		return []error{regular.Short(err)}
 	}
 	at, err := readerAt(f, info.Size())
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+
+	"kvcompress/trace/regular"
 )
 
 // Info is what a trace is about, in numbers.
@@ -80,7 +82,7 @@ func (t *Trace) Info() (Info, error) {
 	if t.fsys != nil {
 		entries, err := fs.ReadDir(t.fsys, ".")
 		if err != nil {
-			return Info{}, &Error{File: t.name, Err: shortError(err)}
+			return Info{}, &Error{File: t.name, Err: regular.Short(err)}
 		}
 		for _, e := range entries {
 			if e.IsDir() {
@@ -88,7 +90,7 @@ func (t *Trace) Info() (Info, error) {
 			}
 			stat, err := fs.Stat(t.fsys, e.Name())
 			if err != nil {
-				return Info{}, &Error{File: t.path(e.Name()), Err: shortError(err)}
+				return Info{}, &Error{File: t.path(e.Name()), Err: regular.Short(err)}
 			}
 			files[e.Name()] = true
 			info.DiskBytes += stat.Size()

@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
 
 	"kvcompress/strictjson"
+	"kvcompress/trace/regular"
 )
 
 // The files of a trace.
@@ -84,7 +84,7 @@ func openNamed(fsys fs.FS, name string) (*Trace, error) {
 		return nil, &Error{File: t.path(metaFile), Err: err}
 	}
 	t.Meta = meta
-	f, err := openRegular(fsys, requestsFile)
+	f, err := regular.Open(fsys, requestsFile)
 	if err != nil {
 		return nil, &Error{File: t.path(requestsFile), Err: err}
 	}
@@ -148,17 +148,9 @@ type duplicateError struct{ line int }
 func (e *duplicateError) Error() string { return fmt.Sprintf("the id is that of line %d", e.line) }
 
 func readMeta(fsys fs.FS) (Meta, error) {
-	f, err := openRegular(fsys, metaFile)
+	text, err := regular.Read(fsys, metaFile, MaxMetaBytes)
 	if err != nil {
 		return Meta{}, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, MaxMetaBytes+1))
-	if err != nil {
-		return Meta{}, err
-	}
-	if len(text) > MaxMetaBytes {
-		return Meta{}, fmt.Errorf("the file is longer than %d bytes", MaxMetaBytes)
 	}
 	return parseMeta(text)
 }
@@ -188,27 +180,4 @@ func parseMeta(text []byte) (Meta, error) {
 	}
 	var m Meta
 	return m, strictjson.Unmarshal(text, &m)
-}
-
-// openRegular opens a file of fsys unless it is a directory, a device or a pipe,
-// which may block.
-func openRegular(fsys fs.FS, name string) (fs.File, error) {
-	info, err := fs.Stat(fsys, name)
-	if err != nil {
-		return nil, shortError(err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	f, err := fsys.Open(name)
-	return f, shortError(err)
-}
-
-// shortError drops the path from an error that will be given one.
-func shortError(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/safetensors"
+	"kvcompress/trace/regular"
 )
 
 // String returns the tensor's name in a file: q, k or v.
@@ -122,7 +123,7 @@ type storedTensor struct {
 // openStored opens the file of r and checks all of it but the values.
 func openStored(fsys fs.FS, meta Meta, r Request) (*stored, []error) {
 	name := r.ID + tensorsSuffix
-	f, err := openRegular(fsys, name)
+	f, err := regular.Open(fsys, name)
 	if err != nil {
 		return nil, []error{err}
 	}
@@ -137,7 +138,7 @@ func openStored(fsys fs.FS, meta Meta, r Request) (*stored, []error) {
 func newStored(f fs.File, meta Meta, r Request) (*stored, []error) {
 	info, err := f.Stat()
 	if err != nil {
-		return nil, []error{shortError(err)}
+		return nil, []error{regular.Short(err)}
 	}
 	size := info.Size()
 	at, err := readerAt(f, size)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"kvcompress/strictjson"
 )
 
 // hfConfig is the part of a Hugging Face config.json that decides what a Llama
@@ -62,7 +64,7 @@ func (t *tokenIDs) UnmarshalJSON(data []byte) error {
 	}
 	var id int
 	if err := json.Unmarshal(data, &id); err != nil {
-		return fmt.Errorf("a token id is a number, or a list of numbers: %w", err)
+		return fmt.Errorf("want a token id, which is an integer, or a list of them, got %s", strictjson.Excerpt(data))
 	}
 	*t = []int{id}
 	return nil
@@ -95,7 +97,7 @@ type hfModel struct {
 // parseConfig reads a config.json.
 func parseConfig(data []byte) (hfModel, error) {
 	var f hfConfig
-	if err := json.Unmarshal(data, &f); err != nil {
+	if err := strictjson.Known(data, &f); err != nil {
 		return hfModel{}, err
 	}
 	if err := f.supported(); err != nil {

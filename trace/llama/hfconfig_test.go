@@ -94,7 +94,7 @@ func TestParseConfigErrors(t *testing.T) {
 		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8}}`, "rope_scaling: low_freq_factor: 0"},
 		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}}`, "rope_scaling: high_freq_factor: 4"},
 		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}}`, "original_max_position_embeddings: 0"},
-		{`{"eos_token_id": "two"}`, "a token id is a number"},
+		{`{"eos_token_id": "two"}`, "want a token id"},
 	} {
 		_, err := parseConfig(minimal(t, c.more))
 		if err == nil || !strings.Contains(err.Error(), c.want) {

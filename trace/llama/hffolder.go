@@ -1,7 +1,6 @@
 package llama
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,8 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/safetensors"
+	"kvcompress/strictjson"
+	"kvcompress/trace/regular"
 )
 
 // maxJSON bounds the JSON files of a folder. The index of a model of a thousand
@@ -43,15 +44,11 @@ func loadFolder(dir string) (*Model, error) {
 
 // readJSON reads a file of bounded size.
 func readJSON(dir, name string) ([]byte, error) {
-	path := filepath.Join(dir, name)
-	info, err := os.Stat(path)
+	data, err := regular.ReadFile(filepath.Join(dir, name), maxJSON)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if info.Size() > maxJSON {
-		return nil, fmt.Errorf("%s: the file has %d bytes, no more than %d are read", name, info.Size(), maxJSON)
-	}
-	return os.ReadFile(path)
+	return data, nil
 }
 
 // readGenerationConfig takes the tokens that end a text from where chat models
@@ -68,7 +65,7 @@ func readGenerationConfig(dir string, cfg *Config) error {
 	var f struct {
 		EOS tokenIDs `json:"eos_token_id"`
 	}
-	if err := json.Unmarshal(data, &f); err != nil {
+	if err := strictjson.Known(data, &f); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if len(f.EOS) > 0 {
@@ -126,7 +123,7 @@ func (s *shards) open(dir string) error {
 	var index struct {
 		WeightMap map[string]string `json:"weight_map"`
 	}
-	if err := json.Unmarshal(data, &index); err != nil {
+	if err := strictjson.Known(data, &index); err != nil {
 		return fmt.Errorf("%s: %w", indexName, err)
 	}
 	opened := map[string]shard{}
@@ -150,9 +147,9 @@ func (s *shards) open(dir string) error {
 }
 
 func (s *shards) openFile(dir, name string) (shard, error) {
-	f, err := os.Open(filepath.Join(dir, name))
+	f, err := regular.OpenFile(filepath.Join(dir, name))
 	if err != nil {
-		return shard{}, err
+		return shard{}, fmt.Errorf("%s: %w", name, err)
 	}
 	s.files = append(s.files, f)
 	info, err := f.Stat()

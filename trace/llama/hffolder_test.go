@@ -3,7 +3,9 @@ package llama_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -297,12 +299,12 @@ func TestFolderFileErrors(t *testing.T) {
 		{"no config", map[string]string{"config.json": ""}, "config.json"},
 		{"config is no JSON", map[string]string{"config.json": "{"}, "config.json: unexpected end"},
 		{"no index", map[string]string{index: ""}, "model.safetensors"},
-		{"index is no JSON", map[string]string{index: "[]"}, index + ": json"},
+		{"index is no JSON", map[string]string{index: "[]"}, index + ": want an object, got []"},
 		{"index leads elsewhere", map[string]string{index: `{"weight_map": {"x": "../x.safetensors"}}`}, index + `: x: "../x.safetensors" is not the name of a file`},
 		{"index of a missing file", map[string]string{index: `{"weight_map": {"x": "x.safetensors"}}`}, "x.safetensors"},
 		{"index of a missing tensor", map[string]string{index: `{"weight_map": {"x": "model-00001-of-00002.safetensors"}}`}, index + ": x: model-00001-of-00002.safetensors has no such tensor"},
 		{"a file is none", map[string]string{"model-00002-of-00002.safetensors": "nothing"}, "model-00002-of-00002.safetensors"},
-		{"generation config is no JSON", map[string]string{"generation_config.json": "7"}, "generation_config.json: json"},
+		{"generation config is no JSON", map[string]string{"generation_config.json": "7"}, "generation_config.json: want an object, got 7"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := randomCheckpoint(6).folder().write(t, dtype.F32, 2)
@@ -325,7 +327,27 @@ func TestFolderFileErrors(t *testing.T) {
 	}
 	big := t.TempDir()
 	writeFile(t, big, "config.json", bytes.Repeat([]byte(" "), 17<<20))
-	if _, err := llama.Load(big); err == nil || !strings.Contains(err.Error(), "no more than") {
+	for name, want := range map[string]string{
+		"config.json":                  "llama: config.json: not a regular file",
+		"generation_config.json":       "llama: generation_config.json: not a regular file",
+		"model.safetensors":            "llama: model.safetensors: not a regular file",
+		"model.safetensors.index.json": "llama: model.safetensors.index.json: not a regular file",
+	} {
+		dir := randomCheckpoint(6).folder().write(t, dtype.F32, 1)
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(os.DevNull, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := llama.Load(dir); err == nil || err.Error() != want {
+			t.Errorf("%s is a device: %v, want %q", name, err, want)
+		}
+	}
+	if _, err := llama.Load(os.DevNull); err == nil || err.Error() != "llama: "+os.DevNull+": not a regular file" {
+		t.Errorf("a device: %v", err)
+	}
+	if _, err := llama.Load(big); err == nil || !strings.Contains(err.Error(), "the file is longer than 16777216 bytes") {
 		t.Errorf("a config.json that is too large: %v", err)
 	}
 }

@@ -14,11 +14,11 @@
 package llama
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
 	"kvcompress/trace"
+	"kvcompress/trace/regular"
 )
 
 // Config describes a model.
@@ -126,21 +126,21 @@ func (m *Model) Config() Config { return m.cfg }
 // Load reads a model: a llama2.c checkpoint if path is a file, a Hugging Face
 // folder if it is a folder.
 func Load(path string) (*Model, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("llama: %w", err)
-	}
-	if info.IsDir() {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		m, err := loadFolder(path)
 		if err != nil {
 			return nil, fmt.Errorf("llama: %w", err)
 		}
 		return m, nil
 	}
-	f, err := os.Open(path)
+	f, err := regular.OpenFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("llama: %s: %w", path, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("llama: %w", err)
 	}
-	m, err := ReadCheckpoint(f, info.Size(), info.Name())
-	return m, errors.Join(err, f.Close())
+	return ReadCheckpoint(f, info.Size(), info.Name())
 }

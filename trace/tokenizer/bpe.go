@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"kvcompress/strictjson"
 )
 
 // modelFile is the model of a tokenizer.json.
@@ -35,10 +37,10 @@ func (m *mergeFile) UnmarshalJSON(data []byte) error {
 		}
 		pair = strings.Split(joined, " ")
 	} else if err := json.Unmarshal(data, &pair); err != nil {
-		return err
+		return fmt.Errorf("want two tokens, got %s", strictjson.Excerpt(data))
 	}
 	if len(pair) != 2 {
-		return fmt.Errorf("a merge has two tokens, not %d: %.80s", len(pair), data)
+		return fmt.Errorf("a merge has two tokens, not %d: %s", len(pair), strictjson.Excerpt(data))
 	}
 	*m = mergeFile(pair)
 	return nil

@@ -1,10 +1,11 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"kvcompress/strictjson"
 )
 
 // HuggingFace is a tokenizer in the form of Hugging Face's tokenizer.json. A text
@@ -51,7 +52,7 @@ func ParseHuggingFace(data []byte) (*HuggingFace, error) {
 		return nil, fmt.Errorf("the file has %d bytes, no more than %d are read", len(data), maxFileSize)
 	}
 	var f file
-	if err := json.Unmarshal(data, &f); err != nil {
+	if err := strictjson.Known(data, &f); err != nil {
 		return nil, err
 	}
 	if f.Model == nil {

@@ -96,7 +96,7 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"merge of an unknown token", `{"model": {"vocab": {"a": 0}, "merges": ["a b"]}}`, `model: merges: 0: "b"`},
 		{"merge into an unknown token", `{"model": {"vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}}`, `model: merges: 0: "ab"`},
 		{"merge of three", `{"model": {"vocab": {"a": 0}, "merges": ["a a a"]}}`, "a merge has two tokens, not 3"},
-		{"merge of a number", `{"model": {"vocab": {"a": 0}, "merges": [7]}}`, "cannot unmarshal"},
+		{"merge of a number", `{"model": {"vocab": {"a": 0}, "merges": [7]}}`, "want two tokens"},
 		{"dropout", `{"model": {"vocab": {"a": 0}, "dropout": 0.1}}`, "model: dropout is not supported"},
 		{"unknown unknown", `{"model": {"vocab": {"a": 0}, "unk_token": "<unk>"}}`, `model: unk_token: "<unk>"`},
 		{"word suffix", `{"model": {"vocab": {"a": 0}, "end_of_word_suffix": "</w>"}}`, "model: end_of_word_suffix"},

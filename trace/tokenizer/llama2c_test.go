@@ -131,8 +131,11 @@ func TestLoadErrors(t *testing.T) {
 	if err := os.Truncate(big, maxFileSize+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "no more than") {
+	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "the file is longer than 67108864 bytes") {
 		t.Errorf("a file that is too large: %v", err)
+	}
+	if _, err := Load(os.DevNull); err == nil || !strings.Contains(err.Error(), os.DevNull+": not a regular file") {
+		t.Errorf("a device: %v", err)
 	}
 }
 

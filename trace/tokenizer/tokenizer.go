@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"kvcompress/trace/regular"
 )
 
 // Tokenizer turns text into tokens and back. It may be used by several
@@ -37,22 +39,12 @@ const maxFileSize = 64 << 20
 // tokenizer.bin or a Hugging Face tokenizer.json, or a folder with one of the
 // latter.
 func Load(path string) (Tokenizer, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	if info.IsDir() {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, "tokenizer.json")
-		if info, err = os.Stat(path); err != nil {
-			return nil, fmt.Errorf("tokenizer: %w", err)
-		}
 	}
-	if info.Size() > maxFileSize {
-		return nil, fmt.Errorf("tokenizer: %s: the file has %d bytes, no more than %d are read", path, info.Size(), maxFileSize)
-	}
-	data, err := os.ReadFile(path)
+	data, err := regular.ReadFile(path, maxFileSize)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
+		return nil, fmt.Errorf("tokenizer: %s: %w", path, err)
 	}
 	t, err := parse(data)
 	if err != nil {

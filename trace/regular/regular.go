@@ -1,0 +1,89 @@
+// Package regular opens files whose names came from outside, if they are regular
+// ones. A pipe would block whoever opens it, and a device such as /dev/zero has
+// no end, though it says that it has no bytes.
+package regular
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// ErrNotRegular is the error for a directory, a device, a pipe or a socket.
+var ErrNotRegular = errors.New("not a regular file")
+
+// Open opens a file of fsys. Its errors do not name the file.
+func Open(fsys fs.FS, name string) (fs.File, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, Short(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, ErrNotRegular
+	}
+	f, err := fsys.Open(name)
+	return f, Short(err)
+}
+
+// OpenFile is Open for a path. A file so opened can be read in parts.
+func OpenFile(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, Short(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, ErrNotRegular
+	}
+	f, err := os.Open(path)
+	return f, Short(err)
+}
+
+// Read reads a file of fsys of at most the given number of bytes. It allocates no
+// more than the file turns out to hold, whatever its size is said to be. Its errors
+// do not name the file.
+func Read(fsys fs.FS, name string, most int64) ([]byte, error) {
+	f, err := Open(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, most)
+}
+
+// ReadFile is Read for a path.
+func ReadFile(path string, most int64) ([]byte, error) {
+	f, err := OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, most)
+}
+
+func readAll(f fs.File, most int64) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, Short(err)
+	}
+	var data []byte
+	if info.Size() <= most {
+		if data, err = io.ReadAll(io.LimitReader(f, most+1)); err != nil {
+			return nil, Short(err)
+		}
+	}
+	if max(info.Size(), int64(len(data))) > most {
+		return nil, fmt.Errorf("the file is longer than %d bytes", most)
+	}
+	return data, nil
+}
+
+// Short drops the path from an error that will be given one.
+func Short(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
