@@ -147,7 +147,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 			hooks.Step(step)
 		}
 	}
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("sim: stopped after %d steps: %w", len(report.Steps), ctx.Err())
 	}
 	report.Requests = server.Results()
