@@ -10,8 +10,8 @@
 package safetensors
 
 import (
+	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,8 +27,14 @@ import (
 // model of a thousand tensors takes about a hundred thousand.
 const MaxHeader = 16 << 20
 
-// maxDims bounds the dimensions of a tensor.
-const maxDims = 64
+// What a header may hold, so that reading it takes no more than a few times its
+// bytes.
+const (
+	maxTensors   = 1 << 17 // and names in its __metadata__
+	maxDims      = 64      // of a tensor
+	maxDigits    = 20      // of a number
+	maxDTypeText = 16      // with the quotes
+)
 
 // prefix is the length of the header's length.
 const prefix = 8
@@ -42,44 +48,64 @@ type Info struct {
 	End   int64
 }
 
-// Elements returns the product of the shape.
-func (t Info) Elements() int64 {
-	n := int64(1)
-	for _, d := range t.Shape {
-		n *= d
-	}
-	return n
-}
-
 // Bytes returns the tensor's size in the file.
 func (t Info) Bytes() int64 { return t.End - t.Begin }
 
 // File is an open safetensors file. It may be read from several goroutines at
 // once if its io.ReaderAt may, as an *os.File may.
 type File struct {
-	r        io.ReaderAt
-	name     string
-	tensors  []Info // by position in the file
-	index    map[string]int
-	metadata map[string]string
+	r       io.ReaderAt
+	name    string
+	tensors []Info // by position in the file
+	index   map[string]int
 }
 
-// Open reads and checks the header of the file r of size bytes. Of several
-// errors it returns the first; Check returns them all. name is what errors call
-// the file; they have the form "safetensors: NAME: ...".
+// TensorError is an error about one tensor.
+type TensorError struct {
+	Tensor string // its name, or the beginning of a long one
+	Err    error
+}
+
+func (e *TensorError) Error() string { return fmt.Sprintf("tensor %q: %v", e.Tensor, e.Err) }
+
+// Unwrap returns e.Err.
+func (e *TensorError) Unwrap() error { return e.Err }
+
+// Open reads and checks the header of the file r of size bytes. Of several errors
+// it returns the first; Inspect returns them all. name is what errors call the
+// file; they have the form "safetensors: NAME: ...".
 func Open(r io.ReaderAt, size int64, name string) (*File, error) {
-	f, errs := open(r, size, name)
+	f, errs := Inspect(r, size, name)
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("safetensors: %s: %w", name, errs[0])
 	}
 	return f, nil
 }
 
-// Check returns every error of the header of the file r of size bytes, without
-// the file's name. It does not look at the tensors' values.
-func Check(r io.ReaderAt, size int64) []error {
-	_, errs := open(r, size, "")
-	return errs
+// Inspect is Open for a file of which as much is wanted as is right. With the
+// errors, of which it returns up to a hundred without the file's name, each a
+// *TensorError if it is about one tensor, it returns a File of those tensors whose
+// description is right and whose bytes are there. The file is nil if the header as
+// a whole cannot be read.
+func Inspect(r io.ReaderAt, size int64, name string) (*File, []error) {
+	header, err := readHeader(r, size)
+	if err != nil {
+		return nil, []error{err}
+	}
+	f := &File{r: r, name: name}
+	base := int64(prefix + len(header))
+	errs, err := f.parse(header, base)
+	if err != nil {
+		return nil, append(errs.list(), err)
+	}
+	// Of tensors that are not known there would seem to be holes.
+	f.checkLayout(base, size, errs, errs.n == 0)
+	f.tensors = slices.DeleteFunc(f.tensors, func(t Info) bool { return t.End > size })
+	f.index = make(map[string]int, len(f.tensors))
+	for i, t := range f.tensors {
+		f.index[t.Name] = i
+	}
+	return f, errs.list()
 }
 
 // Names returns the names of the tensors in the order of their bytes.
@@ -102,31 +128,32 @@ func (f *File) Tensor(name string) (Info, bool) {
 	return t, true
 }
 
-// Metadata returns the value of a key of the header's __metadata__.
-func (f *File) Metadata(key string) (string, bool) {
-	v, ok := f.metadata[key]
-	return v, ok
+// problems collects errors, up to a bound.
+type problems struct {
+	errs []error
+	n    int
 }
 
-func open(r io.ReaderAt, size int64, name string) (*File, []error) {
-	header, err := readHeader(r, size)
-	if err != nil {
-		return nil, []error{err}
+// maxErrors bounds the errors that are collected of a header.
+const maxErrors = 100
+
+func (p *problems) add(tensor, format string, args ...any) {
+	if p.n++; p.n <= maxErrors {
+		p.errs = append(p.errs, &TensorError{strictjson.Excerpt(tensor), fmt.Errorf(format, args...)})
 	}
-	f := &File{r: r, name: name}
-	base := int64(prefix + len(header))
-	errs := f.parse(header, base)
-	if len(errs) == 0 {
-		errs = f.checkLayout(base, size)
+}
+
+func (p *problems) addHeader(err error) {
+	if p.n++; p.n <= maxErrors {
+		p.errs = append(p.errs, fmt.Errorf("header: %w", err))
 	}
-	if len(errs) > 0 {
-		return nil, errs
+}
+
+func (p *problems) list() []error {
+	if p.n > maxErrors {
+		return append(p.errs, fmt.Errorf("header: %d more errors", p.n-maxErrors))
 	}
-	f.index = make(map[string]int, len(f.tensors))
-	for i, t := range f.tensors {
-		f.index[t.Name] = i
-	}
-	return f, nil
+	return p.errs
 }
 
 func readHeader(r io.ReaderAt, size int64) ([]byte, error) {
@@ -154,38 +181,68 @@ func readHeader(r io.ReaderAt, size int64) ([]byte, error) {
 	return header, nil
 }
 
-// parse fills f.tensors, with offsets from the beginning of the file, and
-// f.metadata. It goes on after a tensor with errors, to find those of the others.
-func (f *File) parse(header []byte, base int64) []error {
-	var errs []error
-	err := strictjson.Object(header, func(name string, value []byte) error {
+// parse fills f.tensors, with offsets from the beginning of the file. It goes on
+// after a tensor with errors, to find those of the others. err is what makes the
+// header unreadable as a whole.
+func (f *File) parse(header []byte, base int64) (errs *problems, err error) {
+	errs = new(problems)
+	count := 0
+	err = strictjson.Object(header, func(name string, value []byte) error {
 		if name == "__metadata__" {
-			if err := json.Unmarshal(value, &f.metadata); err != nil {
-				errs = append(errs, errors.New("header: __metadata__ is not a map of strings"))
+			if err := checkMetadata(value); err != nil {
+				errs.addHeader(err)
 			}
 			return nil
 		}
+		if count++; count > maxTensors {
+			return fmt.Errorf("more than %d tensors", maxTensors)
+		}
 		t, err := parseInfo(name, value)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("tensor %q: %w", name, err))
-			return nil
+		switch {
+		case err != nil:
+			errs.add(name, "%w", err)
+		case t.End > 1<<62-base:
+			errs.add(name, "data_offsets overflow")
+		default:
+			t.Begin, t.End = t.Begin+base, t.End+base
+			f.tensors = append(f.tensors, t)
 		}
-		if t.Begin += base; t.End > 1<<62-base {
-			errs = append(errs, fmt.Errorf("tensor %q: data_offsets overflow", name))
-			return nil
-		}
-		t.End += base
-		f.tensors = append(f.tensors, t)
 		return nil
 	})
-	if err != nil {
-		errs = append(errs, fmt.Errorf("header: %w", err))
+	switch {
+	case err == nil:
+	case count == 0 || count > maxTensors:
+		return errs, fmt.Errorf("header: %w", err)
+	default: // a name occurs twice
+		errs.addHeader(err)
 	}
 	sort.SliceStable(f.tensors, func(i, j int) bool {
 		a, b := f.tensors[i], f.tensors[j]
 		return a.Begin < b.Begin || a.Begin == b.Begin && a.End < b.End
 	})
-	return errs
+	return errs, nil
+}
+
+// checkMetadata wants an object of strings, of which it keeps none.
+func checkMetadata(value []byte) error {
+	errNoMap := errors.New("__metadata__ is not an object of strings")
+	if value[0] != '{' {
+		return errNoMap
+	}
+	count := 0
+	err := strictjson.Object(value, func(_ string, value []byte) error {
+		if count++; count > maxTensors {
+			return fmt.Errorf("more than %d names", maxTensors)
+		}
+		if value[0] != '"' {
+			return errNoMap
+		}
+		return nil
+	})
+	if err != nil && err != errNoMap {
+		return fmt.Errorf("__metadata__: %w", err)
+	}
+	return err
 }
 
 // parseInfo reads one tensor's description, with offsets as they are written:
@@ -198,20 +255,23 @@ func parseInfo(name string, value []byte) (Info, error) {
 		switch field {
 		case "dtype":
 			haveDType = true
-			err = json.Unmarshal(value, (*string)(&t.DType))
-			if err == nil && t.DType.Bits() == 0 {
-				err = fmt.Errorf("unknown dtype %q", t.DType)
+			if len(value) <= maxDTypeText && value[0] == '"' {
+				t.DType = DType(value[1 : len(value)-1])
+			}
+			if t.DType.Bits() == 0 {
+				err = fmt.Errorf("unknown dtype %s", strictjson.Excerpt(value))
 			}
 		case "shape":
 			haveShape = true
-			t.Shape, err = sizes(value)
+			if t.Shape, err = sizes(value, maxDims); err != nil {
+				err = fmt.Errorf("shape: %w", err)
+			}
 		case "data_offsets":
-			offsets, err = sizes(value)
+			if offsets, err = sizes(value, 2); err != nil {
+				err = fmt.Errorf("data_offsets: %w", err)
+			}
 		default:
-			err = fmt.Errorf("unknown field %q", field)
-		}
-		if err != nil && (field == "shape" || field == "data_offsets") {
-			err = fmt.Errorf("%s: %w", field, err)
+			err = fmt.Errorf("unknown field %q", strictjson.Excerpt(field))
 		}
 		return err
 	})
@@ -223,8 +283,6 @@ func parseInfo(name string, value []byte) (Info, error) {
 		return t, errors.New("no dtype")
 	case !haveShape:
 		return t, errors.New("no shape")
-	case len(t.Shape) > maxDims:
-		return t, fmt.Errorf("%d dimensions, more than %d", len(t.Shape), maxDims)
 	case len(offsets) != 2:
 		return t, errors.New("data_offsets are not two numbers")
 	}
@@ -243,19 +301,29 @@ func parseInfo(name string, value []byte) (Info, error) {
 	return t, nil
 }
 
-// sizes parses a JSON array of integers ≥ 0. Its result is no longer than the text.
-func sizes(value []byte) ([]int64, error) {
-	var numbers []json.Number
-	if err := json.Unmarshal(value, &numbers); err != nil || numbers == nil {
+// sizes reads an array of at most the given number of integers ≥ 0, from valid
+// JSON without space around it.
+func sizes(value []byte, most int) ([]int64, error) {
+	if value[0] != '[' {
 		return nil, errors.New("not an array of numbers")
 	}
-	out := make([]int64, len(numbers))
-	for i, s := range numbers {
-		n, err := strconv.ParseInt(s.String(), 10, 64)
-		if err != nil || n < 0 || n > 1<<62 {
-			return nil, fmt.Errorf("%q is not an integer from 0 to 2^62", s)
+	out := []int64{}
+	rest := bytes.TrimSpace(value[1 : len(value)-1])
+	for more := len(rest) > 0; more; {
+		if len(out) == most {
+			return nil, fmt.Errorf("more than %d numbers", most)
 		}
-		out[i] = n
+		var text []byte
+		text, rest, more = bytes.Cut(rest, []byte(","))
+		text = bytes.TrimSpace(text)
+		n, err := int64(0), error(nil)
+		if len(text) <= maxDigits {
+			n, err = strconv.ParseInt(string(text), 10, 64)
+		}
+		if len(text) > maxDigits || err != nil || n < 0 || n > 1<<62 {
+			return nil, fmt.Errorf("%q is not an integer from 0 to 2^62", strictjson.Excerpt(text))
+		}
+		out = append(out, n)
 	}
 	return out, nil
 }
@@ -277,29 +345,28 @@ func byteSize(t DType, shape []int64) (int64, bool) {
 	return int64(n / 8), n%8 == 0
 }
 
-// checkLayout sees that the tensors, sorted by position, cover the file from base
-// to its end, without holes and without overlap.
-func (f *File) checkLayout(base, size int64) []error {
-	var errs []error
+// checkLayout sees that the tensors, sorted by position, lie within the file and do
+// not overlap, and, if they are all there are, that they leave no hole from base to
+// its end.
+func (f *File) checkLayout(base, size int64, errs *problems, all bool) {
 	end, last := base, ""
 	for _, t := range f.tensors {
 		switch {
 		case t.Begin < end:
-			errs = append(errs, fmt.Errorf("tensor %q at byte %d overlaps %q, which ends at %d", t.Name, t.Begin, last, end))
-		case t.Begin > end:
-			errs = append(errs, fmt.Errorf("%d bytes before tensor %q, from byte %d, belong to no tensor", t.Begin-end, t.Name, end))
+			errs.add(t.Name, "it begins at byte %d and overlaps %q, which ends at %d", t.Begin, strictjson.Excerpt(last), end)
+		case t.Begin > end && all:
+			errs.add(t.Name, "%d bytes before it, from byte %d, belong to no tensor", t.Begin-end, end)
 		}
 		if t.End > size {
-			errs = append(errs, fmt.Errorf("truncated: tensor %q ends at byte %d, and the file at %d", t.Name, t.End, size))
+			errs.add(t.Name, "truncated: it ends at byte %d, and the file at %d", t.End, size)
 		}
 		if t.End >= end {
 			end, last = t.End, t.Name
 		}
 	}
-	if end < size {
-		errs = append(errs, fmt.Errorf("%d bytes at the end belong to no tensor", size-end))
+	if end < size && all {
+		errs.addHeader(fmt.Errorf("%d bytes at the end belong to no tensor", size-end))
 	}
-	return errs
 }
 
 // readFull reads len(p) bytes at off; the end of the file before them is

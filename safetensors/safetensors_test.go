@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -49,28 +51,12 @@ func TestOpen(t *testing.T) {
 	if diff := cmp.Diff([]string{"ids", "w", "none", "h", "b", "e4", "e5", "f4"}, f.Names()); diff != "" {
 		t.Error(diff)
 	}
-	if v, ok := f.Metadata("format"); v != "pt" || !ok {
-		t.Error(v, ok)
-	}
 	info, ok := f.Tensor("w")
-	if !ok || info.DType != F32 || !slices.Equal(info.Shape, []int64{2, 2}) || info.Elements() != 4 || info.Bytes() != 16 {
+	if !ok || info.DType != F32 || !slices.Equal(info.Shape, []int64{2, 2}) || info.Bytes() != 16 {
 		t.Error(info, ok)
 	}
 	if _, ok := f.Tensor("x"); ok {
 		t.Error("x")
-	}
-	for _, tc := range []struct {
-		name  string
-		first int64
-		want  []float32
-	}{
-		{"w", 0, []float32{1, -2, 0.5, 3}}, {"w", 1, []float32{-2, 0.5}}, {"w", 4, []float32{}},
-		{"h", 0, []float32{1, -2}}, {"b", 1, []float32{2}}, {"e4", 0, []float32{1}}, {"e5", 0, []float32{1}}, {"none", 0, []float32{}},
-	} {
-		dst := make([]float32, len(tc.want))
-		if err := f.ReadFloats(dst, tc.name, tc.first); err != nil || !slices.Equal(dst, tc.want) {
-			t.Errorf("%s from %d: %v, %v", tc.name, tc.first, dst, err)
-		}
 	}
 	raw := make([]byte, 8)
 	if err := f.ReadBytes(raw, "ids", 0); err != nil || raw[5] != 1 {
@@ -80,11 +66,6 @@ func TestOpen(t *testing.T) {
 		err  error
 		want string
 	}{
-		{f.ReadFloats(make([]float32, 1), "ids", 0), `safetensors: f: tensor "ids": I64 is not a floating-point format`},
-		{f.ReadFloats(make([]float32, 1), "x", 0), `safetensors: f: there is no tensor "x"`},
-		{f.ReadFloats(make([]float32, 3), "w", 2), `tensor "w": elements 2 to 5 of 4`},
-		{f.ReadFloats(nil, "w", 5), "elements 5 to 5 of 4"},
-		{f.ReadFloats(nil, "w", -1), "elements -1"},
 		{f.ReadBytes(raw, "ids", 1), "bytes 1 to 9 of 8"},
 		{f.ReadBytes(nil, "ids", -1), "bytes -1"},
 		{f.ReadBytes(nil, "x", 0), "no tensor"},
@@ -92,31 +73,6 @@ func TestOpen(t *testing.T) {
 		if tc.err == nil || !strings.Contains(tc.err.Error(), tc.want) {
 			t.Errorf("error %v, want %q", tc.err, tc.want)
 		}
-	}
-}
-
-// TestReadFloatsInWindows reads a tensor that takes several reads.
-func TestReadFloatsInWindows(t *testing.T) {
-	const n = 3*window/2 + 17
-	header, err := AppendHeader(nil, []Info{{Name: "x", DType: BF16, Shape: []int64{n}}}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data := make([]byte, 2*n)
-	for i := range n {
-		binary.LittleEndian.PutUint16(data[2*i:], uint16(i%0x7f00))
-	}
-	f, err := openBytes(append(header, data...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, want := make([]float32, n-5), make([]float32, n-5)
-	if err := f.ReadFloats(got, "x", 5); err != nil {
-		t.Fatal(err)
-	}
-	dtype.BF16.Decode(want, data[10:])
-	if !slices.Equal(got, want) {
-		t.Error("differs")
 	}
 }
 
@@ -138,7 +94,7 @@ func TestErrors(t *testing.T) {
 		{"not an object", file(`{"a":3}`), []string{`tensor "a": not a JSON object`}},
 		{"twice", file("{"+ok+","+ok+"}", 1, 2), []string{`header: "a" occurs twice`}},
 		{"field twice", file(`{"a":{"dtype":"U8","shape":[2],"shape":[2],"data_offsets":[0,2]}}`, 1, 2), []string{`tensor "a": "shape" occurs twice`}},
-		{"metadata", file(`{"__metadata__":{"a":1},`+ok+"}", 1, 2), []string{"__metadata__ is not a map of strings"}},
+		{"metadata", file(`{"__metadata__":{"a":1},`+ok+"}", 1, 2), []string{"header: __metadata__ is not an object of strings"}},
 		{"field", file(`{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2],"x":1}}`, 1, 2), []string{`tensor "a": unknown field "x"`}},
 		{"no fields", file(`{"a":{},"b":{"dtype":"U8"},"c":{"dtype":"U8","shape":[]}}`), []string{`tensor "a": no dtype`, `tensor "b": no shape`, `tensor "c": data_offsets are not two numbers`}},
 		{"dtype", file(`{"a":{"dtype":"F7","shape":[2],"data_offsets":[0,2]}}`, 1, 2), []string{`tensor "a": unknown dtype "F7"`}},
@@ -148,16 +104,22 @@ func TestErrors(t *testing.T) {
 			`tensor "a": shape [4294967296 4294967296] of U8 has no size`, `tensor "b": shape [4611686018427387904] of F64 has no size`}},
 		{"offsets overflow", file(`{"a":{"dtype":"U8","shape":[0],"data_offsets":[4611686018427387904,4611686018427387904]}}`), []string{"data_offsets overflow"}},
 		{"half a byte", file(`{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}`, 1, 2), []string{"has no size in bytes"}},
-		{"dimensions", file(`{"a":{"dtype":"U8","shape":[`+strings.Repeat("1,", 64)+`1],"data_offsets":[0,1]}}`, 1), []string{"65 dimensions"}},
+		{"dimensions", file(`{"a":{"dtype":"U8","shape":[`+strings.Repeat("1,", 64)+`1],"data_offsets":[0,1]}}`, 1), []string{`tensor "a": shape: more than 64 numbers`}},
+		{"three offsets", file(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}}`, 1), []string{`tensor "a": data_offsets: more than 2 numbers`}},
+		{"nested shape", file(`{"a":{"dtype":"U8","shape":[[1,2],1],"data_offsets":[0,1]}}`, 1), []string{`tensor "a": shape: "[1" is not an integer`}},
+		{"long number", file(`{"a":{"dtype":"U8","shape":[1`+strings.Repeat("0", 1000)+`],"data_offsets":[0,1]}}`, 1), []string{`tensor "a": shape: "1` + strings.Repeat("0", 59) + `…" is not`}},
+		{"long name", file(`{"` + strings.Repeat("x", 1<<20) + `":{}}`), []string{`tensor "` + strings.Repeat("x", 60) + `…": no dtype`}},
+		{"twice and more", file("{"+ok+","+ok+`,"b":{"dtype":"U8","shape":[],"data_offsets":[2,3]}}`, 1, 2), []string{
+			`header: "a" occurs twice`, `tensor "b": truncated: it ends at byte`}},
 		{"backwards", file(`{"a":{"dtype":"U8","shape":[2],"data_offsets":[2,0]}}`, 1, 2), []string{"run backwards"}},
 		{"size", file(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}`, 1, 2, 3, 4), []string{"shape [2] of F32 takes 8 bytes, and data_offsets [0, 4] give 4"}},
 		{"hole", file(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]},"b":{"dtype":"U8","shape":[1],"data_offsets":[3,4]}}`, 1, 2, 3, 4, 5), []string{
-			`1 bytes before tensor "a"`, `1 bytes before tensor "b"`, "1 bytes at the end belong to no tensor"}},
+			`tensor "a": 1 bytes before it`, `tensor "b": 1 bytes before it`, "1 bytes at the end belong to no tensor"}},
 		{"overlap", file(`{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]},"c":{"dtype":"U8","shape":[1],"data_offsets":[3,4]}}`, 1, 2, 3, 4), []string{
-			`tensor "b" at byte 166 overlaps "a", which ends at 169`, `tensor "c" at byte 168 overlaps "a"`}},
-		{"truncated", file("{"+ok+"}", 1), []string{`truncated: tensor "a" ends at byte`}},
+			`tensor "b": it begins at byte 166 and overlaps "a", which ends at 169`, `tensor "c": it begins at byte 168 and overlaps "a"`}},
+		{"truncated", file("{"+ok+"}", 1), []string{`tensor "a": truncated: it ends at byte`}},
 	} {
-		errs := Check(bytes.NewReader(tc.file), int64(len(tc.file)))
+		_, errs := Inspect(bytes.NewReader(tc.file), int64(len(tc.file)), "f")
 		if len(errs) != len(tc.want) {
 			t.Errorf("%s: %d errors, want %d: %v", tc.name, len(errs), len(tc.want), errs)
 			continue
@@ -173,6 +135,59 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestInspect sees that the tensors that are right can be read beside those that
+// are not.
+func TestInspect(t *testing.T) {
+	data := file(`{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U7","shape":[1],"data_offsets":[2,3]},"c":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}}`, 1, 2, 3, 4)
+	f, errs := Inspect(bytes.NewReader(data), int64(len(data)), "f")
+	var in *TensorError
+	if len(errs) != 2 || !errors.As(errs[0], &in) || in.Tensor != "b" || !errors.As(errs[1], &in) || in.Tensor != "c" {
+		t.Fatal(errs)
+	}
+	p := make([]byte, 2)
+	if err := f.ReadBytes(p, "a", 0); err != nil || p[1] != 2 || !slices.Equal(f.Names(), []string{"a"}) {
+		t.Error(p, err, f.Names())
+	}
+}
+
+// TestHeaderMemory sees that a header of bad intent takes a small multiple of its
+// bytes, in memory and in errors.
+func TestHeaderMemory(t *testing.T) {
+	const room = MaxHeader - 100
+	many := func(format string) []byte {
+		var b bytes.Buffer
+		for i := 0; b.Len() < room-200; i++ {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.Bytes()
+	}
+	for name, header := range map[string]string{
+		"shape":    `{"a":{"dtype":"U8","shape":[` + strings.Repeat("1,", room/2-100) + `1],"data_offsets":[0,1]}}`,
+		"offsets":  `{"a":{"dtype":"U8","shape":[1],"data_offsets":[` + strings.Repeat("1,", room/2-100) + `1]}}`,
+		"tensors":  "{" + string(many(`"%x":0,`)) + `"":0}`,
+		"metadata": `{"__metadata__":{` + string(many(`"%x":"",`)) + `"":""}}`,
+		"name":     `{"` + strings.Repeat("x", room-200) + `":{}}`,
+		"dtype":    `{"a":{"dtype":"` + strings.Repeat("x", room-200) + `"}}`,
+		"field":    `{"a":{"` + strings.Repeat("x", room-200) + `":0}}`,
+	} {
+		data := file(header)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, errs := Inspect(bytes.NewReader(data), int64(len(data)), "f")
+		runtime.ReadMemStats(&after)
+		text := 0
+		for _, err := range errs {
+			text += len(err.Error())
+		}
+		if len(errs) == 0 || len(errs) > maxErrors+2 || text > 20_000 {
+			t.Errorf("%s: %d errors of %d bytes", name, len(errs), text)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 4*MaxHeader {
+			t.Errorf("%s: %d MiB allocated", name, took>>20)
+		}
+	}
+}
+
 // TestShrunk reads from a file that was longer when it was opened.
 func TestShrunk(t *testing.T) {
 	data := file(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8)...)
@@ -180,7 +195,7 @@ func TestShrunk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.ReadFloats(make([]float32, 2), "a", 0); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := f.ReadBytes(make([]byte, 8), "a", 0); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
 	}
 	if _, err := Open(bytes.NewReader(data[:20]), int64(len(data)), "f"); !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -259,11 +274,6 @@ func FuzzOpen(f *testing.F) {
 			raw := make([]byte, info.Bytes())
 			if err := st.ReadBytes(raw, name, 0); err != nil {
 				t.Fatal(err)
-			}
-			if _, ok := info.DType.Float(); ok {
-				if err := st.ReadFloats(make([]float32, info.Elements()), name, 0); err != nil {
-					t.Fatal(err)
-				}
 			}
 		}
 		if header := int64(binary.LittleEndian.Uint64(data)); 8+header+total != int64(len(data)) {

@@ -51,8 +51,7 @@ type checker struct {
 
 	done, total int64
 	files       []string // *.safetensors
-	meta        Meta
-	metaOK      bool
+	meta        metaFound
 	lines       map[string]int // of requests.jsonl, by id
 	repeats     map[string]*repeat
 	order       []string // of repeats
@@ -90,11 +89,19 @@ func (c *checker) report(e *Error) {
 
 func (c *checker) summarize() {
 	for _, sort := range c.order {
-		if r := c.repeats[sort]; r.n > maxRepeats && !c.stopped {
-			e := *r.last
-			e.Err = fmt.Errorf("%w (the last of %d such errors; %d are not shown)", e.Err, r.n, r.n-maxRepeats)
-			c.stopped = !c.yield(&e)
+		r := c.repeats[sort]
+		if r.n <= maxRepeats || c.stopped {
+			continue
 		}
+		e := *r.last
+		if hidden := r.n - maxRepeats - 1; hidden > 0 {
+			verb := "are"
+			if hidden == 1 {
+				verb = "is"
+			}
+			e.Err = fmt.Errorf("%w (the last of %d such errors; %d %s not shown)", e.Err, r.n, hidden, verb)
+		}
+		c.stopped = !c.yield(&e)
 	}
 }
 
@@ -145,16 +152,10 @@ func (c *checker) list() {
 }
 
 func (c *checker) checkMeta() {
-	meta, err := readMeta(c.fsys)
-	if err != nil {
-		c.report(&Error{File: c.path(metaFile), Err: err})
-		return
-	}
-	problems := meta.problems()
-	for _, err := range problems {
+	c.meta = readMeta(c.fsys)
+	for _, err := range c.meta.errs {
 		c.report(&Error{File: c.path(metaFile), Err: err})
 	}
-	c.meta, c.metaOK = meta, len(problems) == 0
 }
 
 func (c *checker) checkRequests() {
@@ -185,107 +186,100 @@ func (c *checker) checkRequests() {
 			continue
 		}
 		c.lines[l.req.ID] = l.number
-		unsorted := len(l.errs) == 1 && errors.As(l.errs[0], new(*unsortedError))
-		c.checkTensors(l.req, len(l.errs) == 0 || unsorted)
+		c.checkTensors(l.req)
 	}
 	if !any {
 		c.report(&Error{File: c.path(requestsFile), Err: errNoRequests})
 	}
 }
 
-// checkTensors checks the file of r, if there is one: only its header unless the
-// request and trace.json are right, by which to judge the rest.
-func (c *checker) checkTensors(r Request, requestOK bool) {
+// checkTensors checks the file of r, if there is one, by as much of trace.json and
+// of r as is right.
+func (c *checker) checkTensors(r Request) {
 	name := r.ID + tensorsSuffix
-	report := func(err error) {
-		e := &Error{File: c.path(name), Request: r.ID, Err: err}
-		if in := (*tensorError)(nil); errors.As(err, &in) {
-			e.Tensor, e.Err = in.tensor.String(), in.err
-		}
-		c.report(e)
-	}
+	at := Error{File: c.path(name), Request: r.ID}
+	report := func(err error) { c.report(at.about(err)) }
 	_, exists := slices.BinarySearch(c.files, name)
 	switch {
-	case exists && c.metaOK && c.meta.Source.Kind == Synthetic:
+	case exists && c.meta.kindOK && c.meta.Source.Kind == Synthetic:
 		report(errors.New("a synthetic trace stores no tensors"))
 		return
-	case !exists && c.metaOK && c.meta.Source.Kind == Recorded:
-		report(errors.New("there is no such file, and every request of a recorded trace has its tensors"))
+	case !exists && c.meta.kindOK && c.meta.Source.Kind == Recorded:
+		report(errMissing)
 		return
 	case !exists:
 		return
 	}
-	if !c.metaOK || !requestOK {
-		for _, err := range c.checkHeader(name) {
-			report(err)
-		}
-		return
-	}
-	s, errs := openStored(c.fsys, c.meta, r)
+	h, errs := openHeader(c.fsys, name)
 	for _, err := range errs {
 		report(err)
 	}
-	if len(errs) == 0 {
-		c.checkValues(s, report)
-		s.Close()
+	if h == nil {
+		return
 	}
-}
-
-func (c *checker) checkHeader(name string) []error {
-	f, err := regular.Open(c.fsys, name)
-	if err != nil {
-		return []error{err}
+	defer h.close()
+	x := expected{format: c.meta.DType, formatOK: c.meta.dtypeOK}
+	if c.meta.shapeOK {
+		x.shape = c.meta.Shape
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return []error{regular.Short(err)}
+	if r.PromptTokens > 0 && r.OutputTokens > 0 && r.CachedTokens() < MaxTokens {
+		x.cached = r.CachedTokens()
 	}
-	at, err := readerAt(f, info.Size())
-	if err != nil {
-		return []error{err}
+	for _, err := range x.check(h) {
+		report(err)
 	}
-	c.advance(info.Size())
-	return safetensors.Check(at, info.Size())
-}
-
-// checkValues reads all values of s.
-func (c *checker) checkValues(s *stored, report func(error)) {
-	size := int64(s.format.Size())
-	raw := make([]byte, 1<<20)
-	values := make([]float32, int64(len(raw))/size)
+	rest := h.size
 	for t := Q; t <= V; t++ {
-		var first *Violation
-		count, element := 0, int64(0)
-		for at, end := s.tensors[t].begin, s.tensors[t].end; at < end && !c.stopped; {
-			n := min(int64(len(raw)), end-at)
-			if err := readAt(s.r, raw[:n], at); err != nil {
+		if info, ok := h.tensors.Tensor(t.String()); ok {
+			if err := c.checkValues(h.r, info); err != nil {
 				report(&tensorError{t, err})
+			}
+			rest -= info.Bytes()
+		}
+	}
+	c.advance(rest)
+}
+
+// checkValues reads all values of a tensor, whatever shape it has.
+func (c *checker) checkValues(r io.ReaderAt, info safetensors.Info) error {
+	format, ok := info.DType.Float()
+	if !ok || checkStored(format) != nil {
+		c.advance(info.Bytes())
+		return nil
+	}
+	size := int64(format.Size())
+	raw := make([]byte, min(1<<20, info.Bytes()))
+	values := make([]float32, int64(len(raw))/size)
+	var first error
+	count, element := 0, int64(0)
+	for at := info.Begin; at < info.End && !c.stopped; {
+		n := min(int64(len(raw)), info.End-at)
+		if err := readAt(r, raw[:n], at); err != nil {
+			return err
+		}
+		got := values[:n/size]
+		format.Decode(got, raw[:n])
+		for from := 0; ; {
+			i, bad := findBad(got[from:])
+			if !bad {
 				break
 			}
-			got := values[:n/size]
-			s.format.Decode(got, raw)
-			for from := 0; ; {
-				i, bad := findBad(got[from:])
-				if !bad {
-					break
-				}
-				if count++; first == nil {
-					first = s.shape.violation(t, element+int64(from+i), got[from+i])
-				}
-				from += i + 1
+			from += i
+			if count++; first == nil && len(info.Shape) == 4 {
+				first = violation(info.Shape, element+int64(from), got[from])
+			} else if first == nil {
+				first = fmt.Errorf("%s at element %d", badValue(got[from]), element+int64(from))
 			}
-			element += n / size
-			at += n
-			c.advance(n)
+			from++
 		}
-		switch {
-		case count == 1:
-			report(&tensorError{t, first})
-		case count > 1:
-			report(&tensorError{t, fmt.Errorf("%w (the first of %d such values)", first, count)})
-		}
+		element += n / size
+		at += n
+		c.advance(n)
 	}
+	if count > 1 {
+		first = fmt.Errorf("%w (the first of %d such values)", first, count)
+	}
+	return first
 }
 
 // checkStrays reports files of tensors that belong to no request.

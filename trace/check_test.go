@@ -199,14 +199,51 @@ func TestCheck(t *testing.T) {
 		{"dtype", []func(fstest.MapFS){meta(`"f16"`, `"fp8_e4m3"`)}, []string{"trace.json: dtype is fp8_e4m3, want f32, f16 or bf16"}, false},
 		{"dtype name", []func(fstest.MapFS){meta(`"f16"`, `"f17"`)}, []string{`trace.json: dtype: unknown format "f17" (want f32, f16, bf16, fp8_e4m3, fp8_e5m2)`}, false},
 		{"kind", []func(fstest.MapFS){meta(`"recorded"`, `"found"`)}, []string{`trace.json: source.kind is "found", want recorded, synthetic or imported`}, false},
-		{"no recipe", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`)}, []string{"trace.json: synth: a trace whose source.kind is synthetic needs a recipe"}, false},
+		{"no recipe", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`)}, []string{
+			"trace.json: synth: a trace whose source.kind is synthetic needs a recipe",
+			"a.safetensors: request a: a synthetic trace stores no tensors",
+			"b.safetensors: request b: a synthetic trace stores no tensors",
+		}, false},
 		{"recipe", []func(fstest.MapFS){meta(`"source"`, `"synth": {"seed": 1, "layers": [["sink"]]}, "source"`)}, []string{"trace.json: synth: a recipe in a trace whose source.kind is recorded"}, false},
-		{"bad recipe", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"synth": {"seed": 1, "layers": [["sink"], []]}, "source"`)}, []string{"trace.json: synth: layers[1] is empty"}, false},
-		{"bad head", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"synth": {"layers": [["sync"]]}, "source"`)}, []string{`trace.json: synth.layers[0][0]: head "sync": want sink, local[:WINDOW], retrieval or uniform, or several joined by '+'`}, false},
+		{"bad recipe", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"synth": {"seed": 1, "layers": [["sink"], []]}, "source"`)}, []string{
+			"trace.json: synth: layers[1] is empty",
+			"a.safetensors: request a: a synthetic trace stores no tensors",
+			"b.safetensors: request b: a synthetic trace stores no tensors",
+		}, false},
+		{"bad head", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"synth": {"layers": [["sync"]]}, "source"`)}, []string{`trace.json: synth.layers[0][0]: head "sync": want sink, local[:WINDOW], retrieval or uniform, or several joined by '+'`,
+			"a.safetensors: request a: a synthetic trace stores no tensors",
+			"b.safetensors: request b: a synthetic trace stores no tensors",
+		}, false},
 		{"tensors of a synthetic", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"synth": {"layers": [["sink"]]}, "source"`)}, []string{
 			"a.safetensors: request a: a synthetic trace stores no tensors",
 			"b.safetensors: request b: a synthetic trace stores no tensors",
 		}, true},
+
+		{"empty meta", []func(fstest.MapFS){func(f fstest.MapFS) { f["trace.json"].Data = nil }}, []string{"trace.json: it is empty: unexpected EOF"}, false},
+		{"byte order mark", []func(fstest.MapFS){meta("{", "\ufeff{")}, []string{"trace.json: it begins with a byte order mark, which JSON does not allow"}, false},
+		{"null dtype", []func(fstest.MapFS){meta(`"f16"`, `null`)}, []string{"trace.json: dtype: want a string, got null"}, false},
+		{"null layers", []func(fstest.MapFS){meta(`"layers": 3`, `"layers": null`)}, []string{"trace.json: shape.layers: want an integer, got null"}, false},
+		{"fraction", []func(fstest.MapFS){meta(`"layers": 3`, `"layers": 1.5`)}, []string{"trace.json: shape.layers: want an integer, got 1.5"}, false},
+		{"no shape, no source", []func(fstest.MapFS){func(f fstest.MapFS) { f["trace.json"].Data = []byte(`{"format_version":1,"dtype":"f16"}`) }}, []string{
+			"trace.json: shape is missing", "trace.json: source is missing"}, false},
+		{"long kind", []func(fstest.MapFS){meta(`"recorded"`, `"`+strings.Repeat("x", 1000)+`"`)}, []string{
+			`trace.json: source.kind is "` + strings.Repeat("x", 60) + `…", want recorded, synthetic or imported`}, false},
+		// What is right of trace.json is held against the tensors.
+		{"meta and tensors", []func(fstest.MapFS){meta(`"name"`, `"nam"`), meta(`"recorded"`, `3`), meta(`"layers": 3`, `"layers": 3, "layers": 3`), meta(`"f16"`, `"bf16"`), set(V, 0, 0, 0, 0, 0x7f80)}, []string{
+			`trace.json: unknown field "nam"`,
+			`trace.json: shape: "layers" occurs twice`,
+			`trace.json: source.kind: want a string, got 3`,
+			"a.safetensors: request a: q: dtype is F16, want BF16 as in trace.json",
+			"a.safetensors: request a: k: dtype is F16, want BF16 as in trace.json",
+			"a.safetensors: request a: v: dtype is F16, want BF16 as in trace.json",
+			"b.safetensors: request b: q: dtype is F16, want BF16 as in trace.json",
+			"b.safetensors: request b: k: dtype is F16, want BF16 as in trace.json",
+			"b.safetensors: request b: v: dtype is F16, want BF16 as in trace.json",
+			"b.safetensors: request b: v: NaN at token 0, layer 0, head 0, element 0",
+		}, false},
+		{"no meta, NaN", []func(fstest.MapFS){func(f fstest.MapFS) { delete(f, "trace.json") }, set(K, 2, 1, 1, 5, 0x7e00)}, []string{
+			"trace.json: file does not exist",
+			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
 
 		// requests.jsonl
 		{"no requests", []func(fstest.MapFS){func(f fstest.MapFS) { delete(f, "requests.jsonl") }}, []string{
@@ -217,6 +254,14 @@ func TestCheck(t *testing.T) {
 			"requests.jsonl: not a regular file", `a.safetensors: there is no request "a" in requests.jsonl`, `b.safetensors: there is no request "b" in requests.jsonl`}, false},
 		{"blank lines", []func(fstest.MapFS){lines("", lineA, "  ", lineB+"\r", "")}, nil, true},
 		{"unknown fields", []func(fstest.MapFS){lines(lineA, `{"model":{"x":[1]},"ID":3,`+lineB[1:])}, nil, true},
+		{"null hash", []func(fstest.MapFS){lines(lineA, lineB, `{"id":"c","arrival_ns":8,"prompt_tokens":1,"output_tokens":1,"prefix_hashes":[null]}`)}, []string{
+			"requests.jsonl:3: request c: prefix_hashes: want an array of integers from 0 to 2^64-1"}, false},
+		{"field of a line twice", []func(fstest.MapFS){lines(lineA, lineB, `{"id":"c","arrival_ns":8,"prompt_tokens":0,"id":"d","output_tokens":1}`)}, []string{
+			`requests.jsonl:3: request c: "id" occurs twice`,
+			"requests.jsonl:3: request c: prompt_tokens is 0, want 1 to 16777216"}, false},
+		{"unsorted beside another error", []func(fstest.MapFS){lines(lineB, strings.Replace(lineA, `:2}`, `:0}`, 1))}, []string{
+			"requests.jsonl:2: request a: output_tokens is 0, want 1 to 16777216",
+			"requests.jsonl:2: request a: arrival_ns is 0, before the 7 of the request above: want the lines sorted by arrival"}, false},
 		{"broken line", []func(fstest.MapFS){lines(lineA, `{"id":`, lineB)}, []string{"requests.jsonl:2: unexpected end of JSON input (byte 7)"}, false},
 		{"missing fields", []func(fstest.MapFS){lines(lineA, lineB, `{}`)}, []string{
 			"requests.jsonl:3: id is missing", "requests.jsonl:3: arrival_ns is missing",
@@ -270,17 +315,17 @@ func TestCheck(t *testing.T) {
 			x := f["a.safetensors"]
 			x.Data = x.Data[:len(x.Data)-480-480-1]
 		}}, []string{
-			`a.safetensors: request a: truncated: tensor "q" ends at byte 1216, and the file at 1215`,
-			`a.safetensors: request a: truncated: tensor "k" ends at byte 1696, and the file at 1215`,
-			`a.safetensors: request a: truncated: tensor "v" ends at byte 2176, and the file at 1215`,
+			`a.safetensors: request a: q: truncated: it ends at byte 1216, and the file at 1215`,
+			`a.safetensors: request a: k: truncated: it ends at byte 1696, and the file at 1215`,
+			`a.safetensors: request a: v: truncated: it ends at byte 2176, and the file at 1215`,
 		}, false},
 		{"truncated header", []func(fstest.MapFS){func(f fstest.MapFS) { f["a.safetensors"].Data = f["a.safetensors"].Data[:100] }}, []string{
 			"a.safetensors: request a: truncated: the header takes 248 bytes, and the file has 92 after its length"}, false},
 		{"no header", []func(fstest.MapFS){func(f fstest.MapFS) { f["a.safetensors"].Data = f["a.safetensors"].Data[:7] }}, []string{
 			"a.safetensors: request a: truncated: 7 bytes cannot hold the header's length"}, false},
 		{"overlap", []func(fstest.MapFS){header("[576,864]", "[575,863]")}, []string{
-			`b.safetensors: request b: tensor "k" at byte 831 overlaps "q", which ends at 832`,
-			`b.safetensors: request b: 1 bytes before tensor "v", from byte 1119, belong to no tensor`,
+			`b.safetensors: request b: k: it begins at byte 831 and overlaps "q", which ends at 832`,
+			`b.safetensors: request b: v: 1 bytes before it, from byte 1119, belong to no tensor`,
 		}, false},
 		{"dtype", []func(fstest.MapFS){header(`"k":{"dtype":"F16"`, `"k":{"dtype":"BF16"`)}, []string{
 			"b.safetensors: request b: k: dtype is BF16, want F16 as in trace.json"}, false},
@@ -304,6 +349,21 @@ func TestCheck(t *testing.T) {
 			"b.safetensors: request b: q: -Inf at token 0, layer 2, head 3, element 7 (the first of 2 such values)",
 			"b.safetensors: request b: v: +Inf at token 0, layer 0, head 0, element 0"}, false},
 
+		{"NaN beside other errors", []func(fstest.MapFS){lines(lineA, strings.Replace(lineB, `:1}`, `:0}`, 1)), set(K, 2, 1, 1, 5, 0x7e00)}, []string{
+			"requests.jsonl:2: request b: output_tokens is 0, want 1 to 16777216",
+			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
+		{"NaN beside a shape", []func(fstest.MapFS){set(K, 2, 1, 1, 5, 0x7e00), set(Q, 0, 0, 1, 0, 0x7e00), header("[3,3,4,8]", "[3,3,32]")}, []string{
+			"b.safetensors: request b: q: shape is [3 3 32], want [3 3 4 8] by trace.json and requests.jsonl (or 4 tokens, with the last)",
+			"b.safetensors: request b: q: NaN at element 8",
+			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
+		{"a tensor of two is described wrongly, one is missing", []func(fstest.MapFS){header(`"v":`, `"w":`), header(`"q":{"dtype":"F16"`, `"q":{"dtype":"F17"`), set(K, 2, 1, 1, 5, 0x7e00)}, []string{
+			`b.safetensors: request b: q: unknown dtype "F17"`,
+			`b.safetensors: request b: a tensor "w" beside q, k and v`,
+			"b.safetensors: request b: v: there is no such tensor",
+			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
+		{"pipe", []func(fstest.MapFS){func(f fstest.MapFS) { f["b.safetensors"].Mode = fs.ModeNamedPipe }}, []string{
+			"b.safetensors: request b: not a regular file"}, false},
+
 		// together
 		{"everywhere", []func(fstest.MapFS){meta(`"f16"`, `"fp8_e5m2"`), lines(lineB, "{", lineA), func(f fstest.MapFS) { f["a.safetensors"].Data = nil }}, []string{
 			"trace.json: dtype is fp8_e5m2, want f32, f16 or bf16",
@@ -318,8 +378,8 @@ func TestCheck(t *testing.T) {
 			}
 			return out
 		}(),
-			"requests.jsonl:27: request x24: prompt_tokens is 0, want 1 to 16777216 (the last of 25 such errors; 15 are not shown)",
-			"x24.safetensors: request x24: there is no such file, and every request of a recorded trace has its tensors (the last of 25 such errors; 15 are not shown)",
+			"requests.jsonl:27: request x24: prompt_tokens is 0, want 1 to 16777216 (the last of 25 such errors; 14 are not shown)",
+			"x24.safetensors: request x24: there is no such file, and every request of a recorded trace has its tensors (the last of 25 such errors; 14 are not shown)",
 		), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -395,15 +455,15 @@ func TestShrunk(t *testing.T) {
 	if err := os.CopyFS(dir, files); err != nil {
 		t.Fatal(err)
 	}
-	s, errs := openStored(os.DirFS(dir), recordedMeta(), Request{ID: "a", PromptTokens: 4, OutputTokens: 2})
-	if errs != nil {
-		t.Fatal(errs)
+	s, err := openStored(os.DirFS(dir), recordedMeta(), Request{ID: "a", PromptTokens: 4, OutputTokens: 2})
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer s.Close()
 	if err := os.Truncate(dir+"/a.safetensors", 1300); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Read(make([]float32, 16), K, 0, 0, 1)
+	err = s.Read(make([]float32, 16), K, 0, 0, 1)
 	if err == nil || !strings.Contains(err.Error(), "k: at byte 1300: unexpected EOF") {
 		t.Error(err)
 	}
@@ -421,5 +481,35 @@ func TestSerialFiles(t *testing.T) {
 	files := goodTrace(t)
 	if err := use(serial{files}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestMissingTensors sees that opening a recorded trace tells what is wrong with
+// the files of its tensors.
+func TestMissingTensors(t *testing.T) {
+	for want, change := range map[string]func(fstest.MapFS){
+		"trace: b.safetensors: request b: there is no such file, and every request of a recorded trace has its tensors": func(f fstest.MapFS) { delete(f, "b.safetensors") },
+		"trace: b.safetensors: request b: not a regular file":                                                           func(f fstest.MapFS) { f["b.safetensors"].Mode = fs.ModeDir },
+	} {
+		files := goodTrace(t)
+		change(files)
+		if _, err := OpenFS(files); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// TestOneMore sees that one error beyond those that are listed is shown, and two
+// are counted.
+func TestOneMore(t *testing.T) {
+	for n, want := range map[int]string{11: "", 12: " (the last of 12 such errors; 1 is not shown)"} {
+		files := goodTrace(t)
+		for range n {
+			files["requests.jsonl"].Data = append(files["requests.jsonl"].Data, "[]\n"...)
+		}
+		got := collect(files)
+		if last := fmt.Sprintf("requests.jsonl:%d: not a JSON object%s", n+2, want); len(got) != 11 || got[10] != last {
+			t.Errorf("%d: %q", n, got)
+		}
 	}
 }

@@ -1,8 +1,11 @@
 package trace
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+
+	"kvcompress/safetensors"
 )
 
 // Error is one thing that is wrong with a trace, and where. Parts that do not
@@ -40,3 +43,24 @@ func (e *Error) Error() string {
 
 // Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
+
+// about completes e with what is wrong, and in which tensor if err says so.
+func (e Error) about(err error) *Error {
+	e.Err = err
+	if in := (*tensorError)(nil); errors.As(err, &in) {
+		e.Tensor, e.Err = in.tensor.String(), in.err
+	}
+	if in := (*safetensors.TensorError)(nil); errors.As(err, &in) {
+		e.Tensor, e.Err = in.Tensor, in.Err
+	}
+	return &e
+}
+
+// tensorError says in which tensor something is wrong.
+type tensorError struct {
+	tensor Tensor
+	err    error
+}
+
+func (e *tensorError) Error() string { return e.tensor.String() + ": " + e.err.Error() }
+func (e *tensorError) Unwrap() error { return e.err }

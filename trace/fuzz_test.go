@@ -19,19 +19,23 @@ func FuzzMeta(f *testing.F) {
 	f.Add([]byte(`{"format_version":1e0,"dtype":null}`))
 	f.Add([]byte(`{"format_version":2}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		m, err := parseMeta(text)
-		if err != nil || m.Check() != nil {
+		found := parseMeta(text)
+		m := found.Meta
+		if len(found.errs) > 0 {
 			return
+		}
+		if err := m.Check(); err != nil {
+			t.Fatal(err)
 		}
 		again, err := json.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := parseMeta(again)
-		if err != nil {
-			t.Fatalf("%v: %s", err, again)
+		back := parseMeta(again)
+		if len(back.errs) > 0 {
+			t.Fatalf("%v: %s", back.errs, again)
 		}
-		if diff := cmp.Diff(m, back); diff != "" {
+		if diff := cmp.Diff(m, back.Meta); diff != "" {
 			t.Fatal(diff)
 		}
 		if m.Synth == nil || m.Shape.row(Q) > 1<<12 {
@@ -74,7 +78,7 @@ func FuzzRequests(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			back, errs := parseRequest(line)
+			back, _, errs := parseRequest(line)
 			if len(errs) > 0 {
 				t.Fatal(errs)
 			}

@@ -85,12 +85,9 @@ func (t *Trace) Info() (Info, error) {
 			return Info{}, &Error{File: t.name, Err: regular.Short(err)}
 		}
 		for _, e := range entries {
-			if e.IsDir() {
-				continue
-			}
 			stat, err := fs.Stat(t.fsys, e.Name())
-			if err != nil {
-				return Info{}, &Error{File: t.path(e.Name()), Err: regular.Short(err)}
+			if err != nil || !stat.Mode().IsRegular() {
+				continue // a folder, or a link to nowhere
 			}
 			files[e.Name()] = true
 			info.DiskBytes += stat.Size()

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"kvcompress/dtype"
+	"kvcompress/strictjson"
 )
 
 // What a trace may hold at most. Whatever lies outside is refused by the readers,
@@ -74,8 +74,8 @@ func (m Meta) problems() []error {
 		return []error{fmt.Errorf("format_version is %d, and only %d is known", m.FormatVersion, FormatVersion)}
 	}
 	errs := m.Shape.problems()
-	if m.DType != dtype.F32 && m.DType != dtype.F16 && m.DType != dtype.BF16 {
-		errs = append(errs, fmt.Errorf("dtype is %s, want f32, f16 or bf16", m.DType))
+	if err := checkStored(m.DType); err != nil {
+		errs = append(errs, err)
 	}
 	switch m.Source.Kind {
 	case Recorded, Imported:
@@ -87,7 +87,7 @@ func (m Meta) problems() []error {
 			errs = append(errs, errors.New("synth: a trace whose source.kind is synthetic needs a recipe"))
 		}
 	default:
-		errs = append(errs, fmt.Errorf("source.kind is %q, want %s, %s or %s", m.Source.Kind, Recorded, Synthetic, Imported))
+		errs = append(errs, fmt.Errorf("source.kind is %q, want %s, %s or %s", strictjson.Excerpt(m.Source.Kind), Recorded, Synthetic, Imported))
 	}
 	if m.Synth != nil {
 		errs = append(errs, m.Synth.problems()...)

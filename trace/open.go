@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +8,6 @@ import (
 	"path"
 	"slices"
 
-	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
 )
 
@@ -30,7 +28,7 @@ type Trace struct {
 }
 
 // Open reads the trace in the directory dir: trace.json and requests.jsonl, but no
-// tensors yet. It returns the first error it meets, as an *Error if the trace is at
+// tensors yet; those of a recorded trace must be there. It returns the first error it meets, as an *Error if the trace is at
 // fault.
 func Open(dir string) (*Trace, error) {
 	if info, err := os.Stat(dir); err != nil {
@@ -76,14 +74,11 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 
 func openNamed(fsys fs.FS, name string) (*Trace, error) {
 	t := &Trace{fsys: fsys, name: name}
-	meta, err := readMeta(fsys)
-	if err == nil {
-		err = meta.Check()
-	}
-	if err != nil {
+	meta := readMeta(fsys)
+	if err := first(meta.errs); err != nil {
 		return nil, &Error{File: t.path(metaFile), Err: err}
 	}
-	t.Meta = meta
+	t.Meta = meta.Meta
 	f, err := regular.Open(fsys, requestsFile)
 	if err != nil {
 		return nil, &Error{File: t.path(requestsFile), Err: err}
@@ -104,7 +99,32 @@ func openNamed(fsys fs.FS, name string) (*Trace, error) {
 	if len(t.requests) == 0 {
 		return nil, &Error{File: t.path(requestsFile), Err: errNoRequests}
 	}
+	if err := t.checkRecorded(); err != nil {
+		return nil, err
+	}
 	return t, nil
+}
+
+// checkRecorded sees that every request of a recorded trace has its file.
+func (t *Trace) checkRecorded() error {
+	if t.Meta.Source.Kind != Recorded {
+		return nil
+	}
+	for _, r := range t.requests {
+		info, err := fs.Stat(t.fsys, r.ID+tensorsSuffix)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			err = errMissing
+		case err != nil:
+			err = regular.Short(err)
+		case !info.Mode().IsRegular():
+			err = regular.ErrNotRegular
+		default:
+			continue
+		}
+		return t.located(r, err)
+	}
+	return nil
 }
 
 // Requests returns the requests in order of arrival. The caller must not change
@@ -116,7 +136,10 @@ func (t *Trace) path(file string) string {
 	return path.Join(t.name, file)
 }
 
-var errNoRequests = errors.New("there are no requests")
+var (
+	errNoRequests = errors.New("there are no requests")
+	errMissing    = errors.New("there is no such file, and every request of a recorded trace has its tensors")
+)
 
 // collector finds what is wrong between requests that are each right.
 type collector struct {
@@ -146,38 +169,3 @@ func (c *collector) add(r Request, number int) {
 type duplicateError struct{ line int }
 
 func (e *duplicateError) Error() string { return fmt.Sprintf("the id is that of line %d", e.line) }
-
-func readMeta(fsys fs.FS) (Meta, error) {
-	text, err := regular.Read(fsys, metaFile, MaxMetaBytes)
-	if err != nil {
-		return Meta{}, err
-	}
-	return parseMeta(text)
-}
-
-// parseMeta reads trace.json. What it returns may be out of bounds.
-func parseMeta(text []byte) (Meta, error) {
-	// The version comes first: a later one may have fields that this one lacks,
-	// and "unknown field" would be the wrong complaint.
-	version, have := 0, map[string]bool{}
-	if err := strictjson.Object(text, func(name string, value []byte) error {
-		have[name] = true
-		if name == "format_version" {
-			return json.Unmarshal(value, &version)
-		}
-		return nil
-	}); err != nil {
-		return Meta{}, err
-	}
-	if !have["format_version"] {
-		return Meta{}, errors.New("format_version is missing")
-	}
-	if version != FormatVersion {
-		return Meta{FormatVersion: version}, nil
-	}
-	if !have["dtype"] {
-		return Meta{}, errors.New("dtype is missing") // its zero is f32
-	}
-	var m Meta
-	return m, strictjson.Unmarshal(text, &m)
-}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"kvcompress/strictjson"
 )
 
 // Recipe says how to make the tensors of a synthetic trace. The same recipe,
@@ -49,7 +51,7 @@ func ParseHead(s string) (Head, error) {
 		if hasArg {
 			n, err := strconv.Atoi(arg)
 			if name != "local" || err != nil {
-				return Head{}, fmt.Errorf("head %q: want local:WINDOW", s)
+				return Head{}, fmt.Errorf("head %q: want local:WINDOW", strictjson.Excerpt(s))
 			}
 			window = n
 		}
@@ -59,7 +61,7 @@ func ParseHead(s string) (Head, error) {
 			twice, h.Sink = h.Sink, true
 		case "local":
 			if window < 1 {
-				return Head{}, fmt.Errorf("head %q: the window is %d, want 1 to %d", s, window, MaxWindow)
+				return Head{}, fmt.Errorf("head %q: the window is %d, want 1 to %d", strictjson.Excerpt(s), window, MaxWindow)
 			}
 			twice, h.Local = h.Local != 0, window
 		case "retrieval":
@@ -67,10 +69,10 @@ func ParseHead(s string) (Head, error) {
 		case "uniform":
 			twice, h.Uniform = h.Uniform, true
 		default:
-			return Head{}, fmt.Errorf("head %q: want sink, local[:WINDOW], retrieval or uniform, or several joined by '+'", s)
+			return Head{}, fmt.Errorf("head %q: want sink, local[:WINDOW], retrieval or uniform, or several joined by '+'", strictjson.Excerpt(s))
 		}
 		if twice {
-			return Head{}, fmt.Errorf("head %q: %s occurs twice", s, name)
+			return Head{}, fmt.Errorf("head %q: %s occurs twice", strictjson.Excerpt(s), name)
 		}
 	}
 	return h, h.check()

@@ -58,11 +58,14 @@ func scanLines(r io.Reader) iter.Seq[line] {
 				l := line{number: number}
 				if errors.Is(err, errLongLine) {
 					l.errs, err = []error{err}, nil
-				} else if l.req, l.errs = parseRequest(text); len(l.errs) == 0 {
-					if l.req.ArrivalNS < previous {
-						l.errs = []error{&unsortedError{l.req.ArrivalNS, previous}}
+				} else {
+					var timed bool
+					if l.req, timed, l.errs = parseRequest(text); timed {
+						if l.req.ArrivalNS < previous {
+							l.errs = append(l.errs, &unsortedError{l.req.ArrivalNS, previous})
+						}
+						previous = l.req.ArrivalNS
 					}
-					previous = l.req.ArrivalNS
 				}
 				if !yield(l) {
 					return
@@ -113,10 +116,9 @@ func readLine(in *bufio.Reader, buf []byte) ([]byte, error) {
 	}
 }
 
-// parseRequest reads one line, and returns every error that it finds.
-func parseRequest(text []byte) (Request, []error) {
-	var r Request
-	var errs []error
+// parseRequest reads one line, and returns every error that it finds, and whether
+// the arrival, at least, is right.
+func parseRequest(text []byte) (r Request, timed bool, errs []error) {
 	// What is missing or cannot be read is judged by this instead of by its zero,
 	// which would be a second error for one mistake.
 	judged := Request{ID: "unread", ArrivalNS: 0, PromptTokens: 1, OutputTokens: 1}
@@ -132,6 +134,7 @@ func parseRequest(text []byte) (Request, []error) {
 		case "arrival_ns":
 			if r.ArrivalNS, err = parseInt(value); err == nil {
 				judged.ArrivalNS = r.ArrivalNS
+				timed = r.ArrivalNS >= 0 && r.ArrivalNS <= MaxArrivalNS
 			}
 		case "prompt_tokens":
 			if r.PromptTokens, err = parseTokens(value); err == nil {
@@ -147,7 +150,8 @@ func parseRequest(text []byte) (Request, []error) {
 				judged.Session = r.Session
 			}
 		case "prefix_hashes":
-			if json.Unmarshal(value, &r.PrefixHashes) != nil {
+			// encoding/json takes a null among the numbers for a 0.
+			if json.Unmarshal(value, &r.PrefixHashes) != nil || value[0] == '[' && bytes.Contains(value, []byte("null")) {
 				err = errors.New("want an array of integers from 0 to 2^64-1")
 			}
 		}
@@ -156,8 +160,11 @@ func parseRequest(text []byte) (Request, []error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return Request{}, []error{err}
+	switch {
+	case err != nil && len(have) == 0:
+		return Request{}, false, []error{err}
+	case err != nil: // a name occurs twice
+		errs = append(errs, err)
 	}
 	for _, name := range []string{"id", "arrival_ns", "prompt_tokens", "output_tokens"} {
 		if !have[name] {
@@ -168,12 +175,12 @@ func parseRequest(text []byte) (Request, []error) {
 	if checkID(r.ID) != nil {
 		r.ID = ""
 	}
-	return r, errs
+	return r, timed, errs
 }
 
 func parseString(dst *string, value []byte) error {
 	if value[0] != '"' {
-		return fmt.Errorf("want a string, got %s", excerpt(value))
+		return fmt.Errorf("want a string, got %s", strictjson.Excerpt(value))
 	}
 	if plain := value[1 : len(value)-1]; bytes.IndexByte(plain, '\\') < 0 && isASCII(plain) {
 		*dst = string(plain)
@@ -194,7 +201,7 @@ func isASCII(b []byte) bool {
 func parseInt(value []byte) (int64, error) {
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("want an integer of 64 bits, got %s", excerpt(value))
+		return 0, fmt.Errorf("want an integer of 64 bits, got %s", strictjson.Excerpt(value))
 	}
 	return n, nil
 }
@@ -206,13 +213,4 @@ func parseTokens(value []byte) (int, error) {
 		err = fmt.Errorf("%d is out of bounds, want 1 to %d", n, MaxTokens)
 	}
 	return int(n), err
-}
-
-// excerpt bounds what of a bad value an error repeats.
-func excerpt(value []byte) string {
-	const most = 40
-	if len(value) > most {
-		return string(value[:most]) + "…"
-	}
-	return string(value)
 }

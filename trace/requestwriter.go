@@ -23,6 +23,10 @@ type RequestWriter struct {
 	err   error // after which nothing more is taken
 }
 
+// ErrTooLarge is in the error for a value that a trace may hold, but not in the
+// trace's dtype.
+var ErrTooLarge = errors.New("too large for")
+
 var errFinished = errors.New("trace: the request is finished or given up")
 
 // Begin begins to record the tensors of the request id. Several requests may be
@@ -112,19 +116,20 @@ func (rw *RequestWriter) append(t Tensor, values []float32) error {
 	format.Encode(raw, values)
 	format.Decode(back, raw) // f16 may have overflowed
 	if i, bad := findBad(back); bad {
-		return &tensorError{t, s.violation(t, int64(rw.tokens)*int64(n)+int64(i), back[i])}
+		v := s.violation(t, int64(rw.tokens)*int64(n)+int64(i), back[i])
+		if _, bad := findBad(values[i : i+1]); !bad {
+			return &tensorError{t, fmt.Errorf("%g at token %d, layer %d, head %d, element %d is %w %s",
+				values[i], v.Token, v.Layer, v.Head, v.Element, ErrTooLarge, format)}
+		}
+		return &tensorError{t, v}
 	}
 	_, err := rw.parts[t].Write(raw)
 	return err
 }
 
 func (rw *RequestWriter) fail(err error) error {
-	e := &Error{File: rw.parts[Q].final, Request: rw.id, Err: err}
-	if in := (*tensorError)(nil); errors.As(err, &in) {
-		e.Tensor, e.Err = in.tensor.String(), in.err
-	}
-	rw.err = e
-	return e
+	rw.err = Error{File: rw.parts[Q].final, Request: rw.id}.about(err)
+	return rw.err
 }
 
 // Finish completes the request's file and adds the request to the trace. r.ID

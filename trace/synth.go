@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"errors"
 	"math"
 
 	"kvcompress/dtype"
@@ -37,11 +36,7 @@ func (s *synthetic) Close() error { return nil }
 func (s *synthetic) Read(dst []float32, t Tensor, layer, from, n int) error {
 	shape := s.meta.Shape
 	if err := checkRead(shape, s.Tokens(), len(dst), t, layer, from, n); err != nil {
-		e := &Error{Request: s.r.ID, Err: err}
-		if in := (*tensorError)(nil); errors.As(err, &in) {
-			e.Tensor, e.Err = in.tensor.String(), in.err
-		}
-		return e
+		return Error{Request: s.r.ID}.about(err)
 	}
 	s.plan(layer)
 	heads, d := shape.Heads(t), shape.HeadSize

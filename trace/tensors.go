@@ -6,9 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"slices"
 
 	"kvcompress/dtype"
 	"kvcompress/safetensors"
+	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
 )
 
@@ -36,19 +38,6 @@ func (s Shape) Heads(t Tensor) int {
 // row returns the elements of t of one token in one layer.
 func (s Shape) row(t Tensor) int { return s.Heads(t) * s.HeadSize }
 
-// HasTensors reports whether request i has tensors: a file, or a recipe to make
-// them by. The file may still turn out to be wrong.
-func (t *Trace) HasTensors(i int) bool {
-	if t.Meta.Synth != nil {
-		return true
-	}
-	if t.fsys == nil {
-		return false
-	}
-	info, err := fs.Stat(t.fsys, t.requests[i].ID+tensorsSuffix)
-	return err == nil && info.Mode().IsRegular()
-}
-
 // Tensors opens the tensors of request i. A request without any is an error that
 // says so. The result is for one goroutine at a time; those of different calls may
 // be used at once. It holds a MiB of each tensor and a row: requests run by the
@@ -62,12 +51,15 @@ func (t *Trace) Tensors(i int) (Tensors, error) {
 	if t.Meta.Synth != nil {
 		return newSynthetic(t.Meta, r), nil
 	}
-	if !t.HasTensors(i) {
+	if t.fsys == nil {
+		return nil, &Error{Request: r.ID, Err: errNoTensors}
+	}
+	s, err := openStored(t.fsys, t.Meta, r)
+	if t.Meta.Source.Kind == Imported && errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{File: t.name, Request: r.ID, Err: errNoTensors}
 	}
-	s, errs := openStored(t.fsys, t.Meta, r)
-	if len(errs) > 0 {
-		return nil, t.located(r, errs[0])
+	if err != nil {
+		return nil, t.located(r, err)
 	}
 	s.fail = func(err error) error { return t.located(r, err) }
 	return s, nil
@@ -77,21 +69,8 @@ var errNoTensors = errors.New("the trace holds no tensors of it")
 
 // located completes an error about the tensors of r.
 func (t *Trace) located(r Request, err error) error {
-	e := &Error{File: t.path(r.ID + tensorsSuffix), Request: r.ID, Err: err}
-	if in := (*tensorError)(nil); errors.As(err, &in) {
-		e.Tensor, e.Err = in.tensor.String(), in.err
-	}
-	return e
+	return Error{File: t.path(r.ID + tensorsSuffix), Request: r.ID}.about(err)
 }
-
-// tensorError says in which tensor of a file something is wrong.
-type tensorError struct {
-	tensor Tensor
-	err    error
-}
-
-func (e *tensorError) Error() string { return e.tensor.String() + ": " + e.err.Error() }
-func (e *tensorError) Unwrap() error { return e.err }
 
 const (
 	wholeFile  = 64 << 20 // of a file system that cannot read parts, a file up to this size is held
@@ -121,84 +100,141 @@ type storedTensor struct {
 }
 
 // openStored opens the file of r and checks all of it but the values.
-func openStored(fsys fs.FS, meta Meta, r Request) (*stored, []error) {
-	name := r.ID + tensorsSuffix
+func openStored(fsys fs.FS, meta Meta, r Request) (*stored, error) {
+	h, errs := openHeader(fsys, r.ID+tensorsSuffix)
+	if len(errs) == 0 {
+		errs = expected{meta.Shape, meta.DType, true, r.CachedTokens()}.check(h)
+	}
+	if len(errs) > 0 {
+		h.close()
+		return nil, errs[0]
+	}
+	s := &stored{file: h.file, r: h.r, shape: meta.Shape, format: meta.DType, fail: func(err error) error { return err }}
+	for t := Q; t <= V; t++ {
+		info, _ := h.tensors.Tensor(t.String())
+		s.tokens = int(info.Shape[0])
+		s.tensors[t] = storedTensor{begin: info.Begin, end: info.End}
+	}
+	return s, nil
+}
+
+// header is an open file of tensors of which the header was read.
+type header struct {
+	file    fs.File
+	r       io.ReaderAt
+	size    int64
+	tensors *safetensors.File
+	wrong   map[string]bool // tensors of whose description something is wrong
+}
+
+// openHeader opens a file of tensors and reads its header. After errors it returns
+// the file if there is something to be read in it.
+func openHeader(fsys fs.FS, name string) (*header, []error) {
 	f, err := regular.Open(fsys, name)
 	if err != nil {
 		return nil, []error{err}
 	}
-	s, errs := newStored(f, meta, r)
-	if len(errs) > 0 {
-		f.Close()
+	h := &header{file: f, wrong: make(map[string]bool)}
+	errs := h.read(name)
+	if h.tensors == nil {
+		h.close()
 		return nil, errs
 	}
-	return s, nil
+	return h, errs
 }
 
-func newStored(f fs.File, meta Meta, r Request) (*stored, []error) {
-	info, err := f.Stat()
+func (h *header) read(name string) []error {
+	info, err := h.file.Stat()
 	if err != nil {
-		return nil, []error{regular.Short(err)}
+		return []error{regular.Short(err)}
 	}
-	size := info.Size()
-	at, err := readerAt(f, size)
-	if err != nil {
-		return nil, []error{err}
+	h.size = info.Size()
+	if h.r, err = readerAt(h.file, h.size); err != nil {
+		return []error{err}
 	}
-	st, err := safetensors.Open(at, size, r.ID+tensorsSuffix)
-	if err != nil {
-		return nil, safetensors.Check(at, size)
-	}
-	s := &stored{file: f, r: at, shape: meta.Shape, format: meta.DType, fail: func(err error) error { return err }}
-	if errs := s.check(st, r); len(errs) > 0 {
-		return nil, errs
-	}
-	return s, nil
-}
-
-// check compares what the file holds with what meta and r say, and sets tokens and
-// tensors.
-func (s *stored) check(st *safetensors.File, r Request) []error {
 	var errs []error
-	for _, name := range st.Names() {
-		if name != Q.String() && name != K.String() && name != V.String() {
-			errs = append(errs, fmt.Errorf("a tensor %q beside q, k and v", name))
+	h.tensors, errs = safetensors.Inspect(h.r, h.size, name)
+	for _, err := range errs {
+		if in := (*safetensors.TensorError)(nil); errors.As(err, &in) {
+			h.wrong[in.Tensor] = true
 		}
-	}
-	for t := Q; t <= V; t++ {
-		info, ok := st.Tensor(t.String())
-		if !ok {
-			errs = append(errs, &tensorError{t, errors.New("there is no such tensor")})
-			continue
-		}
-		if want := safetensors.FromFloat(s.format); info.DType != want {
-			errs = append(errs, &tensorError{t, fmt.Errorf("dtype is %s, want %s as in trace.json", info.DType, want)})
-		}
-		n := int64(r.CachedTokens())
-		if err := s.checkShape(t, info.Shape, n); err != nil {
-			errs = append(errs, &tensorError{t, err})
-			continue
-		}
-		tokens := int(info.Shape[0])
-		if s.tokens != 0 && s.tokens != tokens {
-			errs = append(errs, &tensorError{t, fmt.Errorf("%d tokens, and %d in the tensors before", tokens, s.tokens)})
-		}
-		s.tokens = tokens
-		s.tensors[t] = storedTensor{begin: info.Begin, end: info.End}
 	}
 	return errs
 }
 
-func (s *stored) checkShape(t Tensor, got []int64, cached int64) error {
-	want := []int64{cached, int64(s.shape.Layers), int64(s.shape.Heads(t)), int64(s.shape.HeadSize)}
-	ok := len(got) == len(want)
-	for i := 1; ok && i < len(want); i++ {
-		ok = got[i] == want[i]
+func (h *header) close() {
+	if h != nil {
+		h.file.Close()
 	}
-	if !ok || got[0] != cached && got[0] != cached+1 {
-		return fmt.Errorf("shape is %v, want %v by trace.json and requests.jsonl (or %d tokens, with the last)", got, want, cached+1)
+}
+
+// expected is what trace.json and requests.jsonl say of a file of tensors.
+type expected struct {
+	shape    Shape // zero if it is not known
+	format   dtype.DType
+	formatOK bool // whether that is known
+	cached   int  // tokens at least; 0 if it is not known
+}
+
+// check returns every difference between a file and what is expected.
+func (x expected) check(h *header) []error {
+	var errs []error
+	for _, name := range h.tensors.Names() {
+		if name != Q.String() && name != K.String() && name != V.String() {
+			errs = append(errs, fmt.Errorf("a tensor %q beside q, k and v", strictjson.Excerpt(name)))
+		}
+	}
+	tokens := int64(-1)
+	for t := Q; t <= V; t++ {
+		info, ok := h.tensors.Tensor(t.String())
+		if !ok {
+			if !h.wrong[t.String()] {
+				errs = append(errs, &tensorError{t, errors.New("there is no such tensor")})
+			}
+			continue
+		}
+		if err := x.checkDType(info.DType); err != nil {
+			errs = append(errs, &tensorError{t, err})
+		}
+		if err := x.checkShape(t, info.Shape); err != nil {
+			errs = append(errs, &tensorError{t, err})
+			continue
+		}
+		if n := info.Shape[0]; tokens >= 0 && n != tokens {
+			errs = append(errs, &tensorError{t, fmt.Errorf("%d tokens, and %d in the tensors before", n, tokens)})
+		}
+		tokens = info.Shape[0]
+	}
+	return errs
+}
+
+func (x expected) checkDType(got safetensors.DType) error {
+	if want := safetensors.FromFloat(x.format); x.formatOK && got != want {
+		return fmt.Errorf("dtype is %s, want %s as in trace.json", got, want)
+	}
+	if got != safetensors.F32 && got != safetensors.F16 && got != safetensors.BF16 {
+		return fmt.Errorf("dtype is %s, want F32, F16 or BF16", got)
 	}
 	return nil
+}
+
+func (x expected) checkShape(t Tensor, got []int64) error {
+	shapeOK := x.shape == (Shape{}) || len(got) == 4 &&
+		slices.Equal(got[1:], []int64{int64(x.shape.Layers), int64(x.shape.Heads(t)), int64(x.shape.HeadSize)})
+	cached := int64(x.cached)
+	tokensOK := x.cached == 0 || len(got) == 4 && (got[0] == cached || got[0] == cached+1)
+	s := fmt.Sprintf("%d %d %d]", x.shape.Layers, x.shape.Heads(t), x.shape.HeadSize)
+	switch {
+	case len(got) == 4 && shapeOK && tokensOK:
+		return nil
+	case x.shape == (Shape{}) && x.cached == 0:
+		return fmt.Errorf("shape is %v, want four dimensions", got)
+	case x.shape == (Shape{}):
+		return fmt.Errorf("shape is %v, want %d tokens by requests.jsonl (or %d, with the last)", got, cached, cached+1)
+	case x.cached == 0:
+		return fmt.Errorf("shape is %v, want [tokens %s by trace.json", got, s)
+	}
+	return fmt.Errorf("shape is %v, want [%d %s by trace.json and requests.jsonl (or %d tokens, with the last)", got, cached, s, cached+1)
 }
 
 func (s *stored) Tokens() int { return s.tokens }
@@ -277,26 +313,35 @@ type Violation struct {
 // Error says what the value is and where, as in "NaN at token 3, layer 0, head 2,
 // element 5".
 func (v *Violation) Error() string {
-	what := fmt.Sprintf("%g, beyond ±2^56,", v.Value)
+	return fmt.Sprintf("%s at token %d, layer %d, head %d, element %d", badValue(v.Value), v.Token, v.Layer, v.Head, v.Element)
+}
+
+// badValue says what is bad about a value.
+func badValue(x float32) string {
 	switch {
-	case v.Value != v.Value:
-		what = "NaN"
-	case math.IsInf(float64(v.Value), 1):
-		what = "+Inf"
-	case math.IsInf(float64(v.Value), -1):
-		what = "-Inf"
+	case x != x:
+		return "NaN"
+	case math.IsInf(float64(x), 1):
+		return "+Inf"
+	case math.IsInf(float64(x), -1):
+		return "-Inf"
 	}
-	return fmt.Sprintf("%s at token %d, layer %d, head %d, element %d", what, v.Token, v.Layer, v.Head, v.Element)
+	return fmt.Sprintf("%g, beyond ±2^56,", x)
 }
 
 // violation says where the element i of t is.
 func (s Shape) violation(t Tensor, i int64, value float32) *Violation {
-	row := int64(s.row(t))
+	return violation([]int64{0, int64(s.Layers), int64(s.Heads(t)), int64(s.HeadSize)}, i, value)
+}
+
+// violation says where the element i of a tensor of four dimensions is.
+func violation(dims []int64, i int64, value float32) *Violation {
+	layers, heads, size := dims[1], dims[2], dims[3]
 	return &Violation{
-		Token:   int(i / row / int64(s.Layers)),
-		Layer:   int(i / row % int64(s.Layers)),
-		Head:    int(i % row / int64(s.HeadSize)),
-		Element: int(i % int64(s.HeadSize)),
+		Token:   int(i / size / heads / layers),
+		Layer:   int(i / size / heads % layers),
+		Head:    int(i / size % heads),
+		Element: int(i % size),
 		Value:   value,
 	}
 }

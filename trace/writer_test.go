@@ -167,9 +167,9 @@ func TestReadWindows(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s, errs := openStored(os.DirFS(dir), meta, r)
-		if len(errs) > 0 {
-			t.Fatal(errs)
+		s, err := openStored(os.DirFS(dir), meta, r)
+		if err != nil {
+			t.Fatal(err)
 		}
 		checkTensors(t, s, shape, data)
 		held := 0
@@ -253,7 +253,7 @@ func TestWriterRefuses(t *testing.T) {
 		{"short q", with(func(x *[3][]float32) { x[Q] = x[Q][1:] }), "q: 95 elements, want 3 layers × 4 heads × 8 = 96"},
 		{"long v", with(func(x *[3][]float32) { x[V] = append(x[V], 0) }), "v: 49 elements"},
 		{"NaN", with(func(x *[3][]float32) { x[K][16+8+5] = float32(math.NaN()) }), "k: NaN at token 2, layer 1, head 1, element 5"},
-		{"overflow", with(func(x *[3][]float32) { x[V][0] = -70000 }), "v: -Inf at token 2, layer 0, head 0, element 0"},
+		{"overflow", with(func(x *[3][]float32) { x[V][0] = -70000 }), "v: -70000 at token 2, layer 0, head 0, element 0 is too large for f16"},
 	} {
 		dir := t.TempDir()
 		w, err := Create(dir, recordedMeta())
@@ -299,9 +299,6 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	if _, err := tr.Tensors(0); err == nil || !strings.Contains(err.Error(), "request a: the trace holds no tensors of it") {
 		t.Error(err)
-	}
-	if tr.HasTensors(0) {
-		t.Error("HasTensors")
 	}
 }
 

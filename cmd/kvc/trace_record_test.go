@@ -84,7 +84,11 @@ func randomFolder(t *testing.T, style string) string {
 	for _, name := range slices.Sorted(maps.Keys(shapes)) {
 		info := safetensors.Info{Name: name, DType: safetensors.BF16, Shape: shapes[name]}
 		infos = append(infos, info)
-		for range info.Elements() {
+		elements := int64(1)
+		for _, n := range info.Shape {
+			elements *= n
+		}
+		for range elements {
 			weights = append(weights, float32(random.NormFloat64()))
 		}
 	}
