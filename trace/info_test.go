@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"math"
+	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -75,5 +76,27 @@ func TestDistribution(t *testing.T) {
 	}
 	if d := distribution(nil); d != (Distribution{}) {
 		t.Error(d)
+	}
+}
+
+// TestInfoOddFiles sees that a link to nowhere and a folder beside a trace do not
+// count.
+func TestInfoOddFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, goodTrace(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir+"/folder", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	tr, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := tr.Info(); err != nil || info.Files != 4 || info.WithTensors != 2 {
+		t.Error(info, err)
 	}
 }

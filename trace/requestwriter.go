@@ -165,6 +165,7 @@ func (rw *RequestWriter) Finish(r Request) error {
 		rw.err = err
 		return err
 	}
+	rw.w.written = append(rw.w.written, rw.parts[Q].final)
 	delete(rw.w.begun, rw.id)
 	rw.discard()
 	rw.err = errFinished

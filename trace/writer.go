@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -28,6 +30,7 @@ import (
 // only from one at a time.
 type Writer struct {
 	dir  string
+	made bool // by Create
 	meta Meta
 
 	mu       sync.Mutex
@@ -35,14 +38,15 @@ type Writer struct {
 	seen     collector
 	count    int
 	begun    map[string]bool // ids that are being recorded
-	closed   bool
+	written  []string        // files with their final names
+	closed   bool            // or given up
 }
 
 var errClosed = errors.New("trace: the writer is closed")
 
 // Create makes the directory dir if there is none, and begins a trace there. A
-// directory that already holds a trace is refused. meta.FormatVersion may be 0 for
-// the version that is written.
+// directory that already holds a trace, or files of one, is refused.
+// meta.FormatVersion may be 0 for the version that is written.
 func Create(dir string, meta Meta) (*Writer, error) {
 	if meta.FormatVersion == 0 {
 		meta.FormatVersion = FormatVersion
@@ -50,17 +54,39 @@ func Create(dir string, meta Meta) (*Writer, error) {
 	if err := meta.Check(); err != nil {
 		return nil, &Error{File: filepath.Join(dir, metaFile), Err: err}
 	}
+	_, err := os.Lstat(dir)
+	w := &Writer{dir: dir, made: err != nil, meta: meta, begun: make(map[string]bool)}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, metaFile)); err == nil {
-		return nil, fmt.Errorf("trace: %s already holds a trace", dir)
-	}
-	requests, err := createTemp(dir, requestsFile)
-	if err != nil {
+	if err := CheckFree(dir); err != nil {
 		return nil, err
 	}
-	return &Writer{dir: dir, meta: meta, requests: requests, begun: make(map[string]bool)}, nil
+	if w.requests, err = createTemp(dir, requestsFile); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// ErrTaken is the error for a directory that holds files of a trace already.
+var ErrTaken = errors.New("choose another folder, or remove this one first")
+
+// CheckFree returns an error if Create would refuse the directory dir for what is
+// there already.
+func CheckFree(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("trace: %w", err)
+	}
+	for _, e := range entries {
+		if name := e.Name(); name == metaFile || name == requestsFile || strings.HasSuffix(name, tensorsSuffix) {
+			return fmt.Errorf("trace: %s already holds a trace, or a part of one (%s): %w", dir, name, ErrTaken)
+		}
+	}
+	return nil
 }
 
 // Add adds a request without stored tensors. Requests are added in order of
@@ -129,10 +155,10 @@ func (w *Writer) Close() error {
 	if w.count == 0 {
 		return w.errorf("", errNoRequests)
 	}
-	w.closed = true
 	if err := w.requests.commit(); err != nil {
 		return err
 	}
+	w.written = append(w.written, w.requests.final)
 	text, err := json.MarshalIndent(w.meta, "", "  ")
 	if err != nil {
 		return w.errorf("", err)
@@ -145,16 +171,30 @@ func (w *Writer) Close() error {
 	if _, err := meta.Write(append(text, '\n')); err != nil {
 		return err
 	}
-	return meta.commit()
+	if err := meta.commit(); err != nil {
+		return err
+	}
+	w.closed = true
+	return nil
 }
 
-// Abort gives the trace up, and leaves the directory without trace.json. After
-// Close it does nothing.
+// Abort gives the trace up, and leaves the directory as it was before Create. After
+// Close has succeeded, it does nothing. Requests that are being recorded are to be
+// given up before.
 func (w *Writer) Abort() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
 	w.closed = true
 	w.requests.discard()
+	for _, name := range w.written {
+		os.Remove(name)
+	}
+	if w.made {
+		os.Remove(w.dir) // which fails, as it should, if it has come to hold something else
+	}
 }
 
 // tempFile is a buffered file beside its final name, which it gets on commit. Its

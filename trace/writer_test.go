@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"errors"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -290,8 +292,17 @@ func TestCreateRefuses(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Create(dir, meta); err == nil || !strings.Contains(err.Error(), "already holds a trace") {
+	if _, err := Create(dir, meta); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "already holds a trace") {
 		t.Error(err)
+	}
+	for _, name := range []string{"requests.jsonl", "x.safetensors"} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Create(dir, meta); !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), name) {
+			t.Error(err)
+		}
 	}
 	tr, err := Open(dir)
 	if err != nil {
@@ -299,6 +310,47 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	if _, err := tr.Tensors(0); err == nil || !strings.Contains(err.Error(), "request a: the trace holds no tensors of it") {
 		t.Error(err)
+	}
+}
+
+// TestAbortAll sees that nothing is left of a trace that was given up, and that
+// what lay there before stays.
+func TestAbortAll(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	begin := func(dir string) *Writer {
+		w, err := Create(dir, recordedMeta())
+		if err != nil {
+			t.Fatal(err)
+		}
+		record(t, w, Request{ID: "a", PromptTokens: 2, OutputTokens: 1}, 2, rng)
+		return w
+	}
+	own := t.TempDir()
+	w := begin(own)
+	if err := os.WriteFile(filepath.Join(own, "README"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.Abort()
+	entries, err := os.ReadDir(own)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "README" {
+		t.Error(entries, err)
+	}
+	made := filepath.Join(t.TempDir(), "new")
+	begin(made).Abort()
+	if _, err := os.Lstat(made); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	// Close fails after requests.jsonl is there.
+	w = begin(own)
+	if err := os.Mkdir(filepath.Join(own, metaFile), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err == nil {
+		t.Error("Close wrote over a folder")
+	}
+	w.Abort()
+	if entries, err := os.ReadDir(own); err != nil || len(entries) != 2 {
+		t.Error(entries, err)
 	}
 }
 
