@@ -16,6 +16,7 @@ type synthetic struct {
 	tokens uint64 // of the request: what its own text is
 	plans  []plan // of the KV heads of planned
 	layer  int    // the one planned, or -1
+	raw    []byte // for round
 }
 
 func newSynthetic(meta Meta, r Request) Tensors {
@@ -50,7 +51,7 @@ func (s *synthetic) Read(dst []float32, t Tensor, layer, from, n int) error {
 			w.make(dst[(i*heads+h)*d:][:d], uint64(from+i))
 		}
 	}
-	round(dst, s.meta.DType)
+	s.round(dst)
 	return nil
 }
 
@@ -186,22 +187,20 @@ func noise(dst []float32, key uint64, scale float32) {
 }
 
 // round rounds every value to the format in which a recorded trace would store it.
-func round(dst []float32, format dtype.DType) {
-	switch format {
-	case dtype.F16:
-		for i, x := range dst {
-			b := math.Float32bits(x)
-			if b&^(1<<31) < 0x38800000 { // below 2⁻¹⁴: subnormal, a multiple of 2⁻²⁴, the ulp of ¾
-				y := float32(math.Float32frombits(b&^(1<<31))+0.75) - 0.75
-				dst[i] = math.Float32frombits(math.Float32bits(y) | b&(1<<31))
-				continue
-			}
-			dst[i] = math.Float32frombits((b + 0xfff + b>>13&1) &^ 0x1fff)
-		}
-	case dtype.BF16:
-		for i, x := range dst {
-			b := math.Float32bits(x)
-			dst[i] = math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
-		}
+func (s *synthetic) round(dst []float32) {
+	format := s.meta.DType
+	if format == dtype.F32 {
+		return
+	}
+	const most = 4096 // values at a time, which stay in the processor's cache
+	if s.raw == nil {
+		s.raw = make([]byte, most*format.Size())
+	}
+	for len(dst) > 0 {
+		some := dst[:min(most, len(dst))]
+		raw := s.raw[:len(some)*format.Size()]
+		format.Encode(raw, some)
+		format.Decode(some, raw)
+		dst = dst[len(some):]
 	}
 }

@@ -246,30 +246,6 @@ func TestSynthDepends(t *testing.T) {
 	}
 }
 
-// TestRound holds the quick rounding against package dtype's.
-func TestRound(t *testing.T) {
-	var values []float32
-	for e := -30; e <= 15; e++ {
-		for _, m := range []float64{1, 1.0004, 1.00048828125, 1.0005, 1.00146484375, 1.3, 1.9, 1.9997} {
-			values = append(values, float32(math.Ldexp(m, e)), -float32(math.Ldexp(m, e)))
-		}
-	}
-	values = append(values, 0, float32(math.Copysign(0, -1)), 0x1p-149)
-	for _, format := range []dtype.DType{dtype.F32, dtype.F16, dtype.BF16} {
-		raw := make([]byte, len(values)*format.Size())
-		want := make([]float32, len(values))
-		format.Encode(raw, values)
-		format.Decode(want, raw)
-		got := slices.Clone(values)
-		round(got, format)
-		for i := range got {
-			if math.Float32bits(got[i]) != math.Float32bits(want[i]) && !math.IsInf(float64(want[i]), 0) {
-				t.Errorf("%v: %g: got %g, want %g", format, values[i], got[i], want[i])
-			}
-		}
-	}
-}
-
 // TestSynthGolden pins the bytes that recipes expand to: a change here is a change
 // of the format, and the same digests must come out on every platform.
 func TestSynthGolden(t *testing.T) {
