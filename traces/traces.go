@@ -21,6 +21,7 @@ import (
 
 	"kvcompress/sim"
 	"kvcompress/trace"
+	"kvcompress/trace/regular"
 )
 
 //go:embed */*.json */*.jsonl */*.safetensors
@@ -125,7 +126,7 @@ func visible(r rune) rune {
 }
 
 func readOptions(fsys fs.FS) (sim.Options, error) {
-	f, err := OpenRegular(fsys, OptionsFile)
+	f, err := regular.Open(fsys, OptionsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return sim.DefaultOptions(), nil
 	}
@@ -134,17 +135,4 @@ func readOptions(fsys fs.FS) (sim.Options, error) {
 	}
 	defer f.Close()
 	return sim.ReadOptions(f)
-}
-
-// OpenRegular opens a file beside a trace. What is no regular file, such as a pipe
-// that nobody writes to, is an error and is not opened.
-func OpenRegular(fsys fs.FS, name string) (fs.File, error) {
-	info, err := fs.Stat(fsys, name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	return fsys.Open(name)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/trace/regular"
 	"kvcompress/traces"
 	"kvcompress/validate"
 )
@@ -107,7 +108,7 @@ func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
 }
 
 func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle) (goldenResult, error) {
-	f, err := traces.OpenRegular(b.FS, traces.GoldenFile)
+	f, err := regular.Open(b.FS, traces.GoldenFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return goldenResult{}, fmt.Errorf("there is no %s: make one with `kvc golden update`", traces.GoldenFile)
 	}
@@ -192,7 +193,7 @@ func writeGolden(b *traces.Bundle, g *validate.Golden) (written bool, err error)
 	if err := g.Write(&text); err != nil {
 		return false, err
 	}
-	if f, err := traces.OpenRegular(b.FS, traces.GoldenFile); err == nil {
+	if f, err := regular.Open(b.FS, traces.GoldenFile); err == nil {
 		old, err := io.ReadAll(io.LimitReader(f, int64(text.Len())+1))
 		f.Close()
 		if err == nil && bytes.Equal(old, text.Bytes()) {
