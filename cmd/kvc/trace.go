@@ -22,7 +22,7 @@ them or as a recipe makes them. docs/trace-format.md has the format.`,
 		Example: `  kvc trace info six-stories
   kvc trace check ./my-trace
   kvc trace synth --model llama-3.1-8b --requests 4 --prompt 6000 --output 200 -o long
-  kvc trace record --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" -o story`,
+  kvc trace record --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" -o my-story`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -43,11 +43,11 @@ It reads no tensors; kvc trace check does.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeTraces,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := traces.Open(args[0])
+			t, err := openTraceOnly(args[0])
 			if err != nil {
 				return err
 			}
-			info, err := b.Trace.Info()
+			info, err := t.Info()
 			if err != nil {
 				return err
 			}
@@ -61,6 +61,18 @@ It reads no tensors; kvc trace check does.`,
 	return cmd
 }
 
+// openTraceOnly opens a trace without what lies beside it, such as its options.
+func openTraceOnly(name string) (*trace.Trace, error) {
+	files, dir, err := traces.Find(name)
+	switch {
+	case err != nil:
+		return nil, usageError{err}
+	case dir == "":
+		return trace.OpenFS(files)
+	}
+	return trace.Open(dir) // whose errors name the directory
+}
+
 // printTraceInfo prints one fact a line, and the distributions as a table.
 func printTraceInfo(w io.Writer, info trace.Info) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -69,7 +81,7 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 	}
 	optional := func(name, text string) {
 		if text != "" {
-			row(name, "%s", text)
+			row(name, "%s", printableLine(text))
 		}
 	}
 	optional("name", info.Name)

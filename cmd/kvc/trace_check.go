@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -35,7 +37,8 @@ func newTraceCheckCmd() *cobra.Command {
 		Short: "Find every error of a trace",
 		Long: `Check reads all of a trace, its tensors too, and prints each error with its file,
 line or tensor, and index. Of errors of one sort it prints ten and counts the
-others. Exit code 1 if there is any.`,
+others. Exit code 1 if there is any, and 2 if all that is wrong is that there is no
+trace of a given name.`,
 		Example: `  kvc trace check six-stories
   kvc trace check ./my-trace ./other-trace
   kvc trace check ./my-trace --json | jq '.[].errors[].file'`,
@@ -53,31 +56,22 @@ func checkTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 	out := cmd.OutOrStdout()
 	results := make([]traceCheck, 0, len(names))
 	broken, total := 0, 0
-	for _, name := range names {
+	var notFound, interrupted error
+	for i, name := range names {
 		files, dir, err := traces.Find(name)
 		if err != nil {
-			return err
+			notFound = errors.Join(notFound, err)
+			results = append(results, traceCheck{Trace: name, Errors: []traceError{{File: name, Error: err.Error()}}})
+			continue
 		}
-		result := traceCheck{Trace: name, Errors: []traceError{}}
-		bar := &bytesBar{w: cmd.ErrOrStderr(), what: name}
-		for err := range trace.Check(cmd.Context(), files, cmp.Or(dir, name), bar.set) {
-			var e *trace.Error
-			if !errors.As(err, &e) { // cancelled
-				bar.clear()
-				return err
-			}
-			result.Errors = append(result.Errors, traceError{e.File, e.Line, e.Request, e.Tensor, e.Err.Error()})
-			if !asJSON {
-				bar.clear()
-				fmt.Fprintln(out, err)
-			}
+		result, err := checkTrace(cmd, name, files, dir, asJSON)
+		if err != nil {
+			interrupted = fmt.Errorf("interrupted: %d of %s checked", i, counted(len(names), "trace"))
+			break
 		}
-		bar.clear()
 		total += len(result.Errors)
-		if result.OK = len(result.Errors) == 0; !result.OK {
+		if !result.OK {
 			broken++
-		} else if !asJSON {
-			fmt.Fprintf(out, "%s: no errors\n", name)
 		}
 		results = append(results, result)
 	}
@@ -86,26 +80,72 @@ func checkTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 			return err
 		}
 	}
-	if broken > 0 {
-		return failure{fmt.Errorf("%d errors in %d of %d traces", total, broken, len(names))}
+	switch {
+	case interrupted != nil:
+		return failure{errors.Join(interrupted, notFound)}
+	case broken > 0:
+		return failure{errors.Join(fmt.Errorf("%s in %d of %s", counted(total, "error"), broken, counted(len(names), "trace")), notFound)}
+	case notFound != nil:
+		return usageError{notFound}
 	}
 	return nil
 }
 
-// bytesBar shows how far a check is.
-type bytesBar struct {
-	w    io.Writer
-	what string
-	bar  *progressbar.ProgressBar
+// checkTrace checks one trace. Its error is that the check was interrupted.
+func checkTrace(cmd *cobra.Command, name string, files fs.FS, dir string, asJSON bool) (traceCheck, error) {
+	out := cmd.OutOrStdout()
+	result := traceCheck{Trace: name, Errors: []traceError{}}
+	bar := newBytesBar(cmd.ErrOrStderr(), name)
+	defer bar.clear()
+	for err := range trace.Check(cmd.Context(), files, cmp.Or(dir, name), bar.set) {
+		var e *trace.Error
+		if !errors.As(err, &e) {
+			return result, err
+		}
+		result.Errors = append(result.Errors, traceError{e.File, e.Line, e.Request, e.Tensor, e.Err.Error()})
+		if !asJSON {
+			bar.clear()
+			fmt.Fprintln(out, printableLine(err.Error()))
+		}
+	}
+	if result.OK = len(result.Errors) == 0; result.OK && !asJSON {
+		bar.clear()
+		fmt.Fprintf(out, "%s: no errors\n", name)
+	}
+	return result, nil
 }
 
-// set may be called with ever the same total only. A bar that cannot be drawn is
-// no reason to stop.
+// bytesBar shows how far a check is.
+type bytesBar struct {
+	bar  *progressbar.ProgressBar // nil where there is no terminal
+	max  int64
+	last time.Time // it was set
+}
+
+// newBytesBar begins the bar's clock.
+func newBytesBar(w io.Writer, what string) *bytesBar {
+	if _, tty := terminal(w); !tty {
+		return &bytesBar{}
+	}
+	b := &bytesBar{bar: newBar(w, 1, printableLine(what), progressbar.OptionShowBytes(true))}
+	b.bar.StartWithoutRender()
+	return b
+}
+
+// set is called for every piece that is read, far more often than can be seen. A
+// bar that cannot be drawn is no reason to stop.
 func (b *bytesBar) set(done, total int64) {
 	if b.bar == nil {
-		b.bar = newBar(b.w, total, b.what, progressbar.OptionShowBytes(true))
+		return
 	}
-	_ = b.bar.Set64(min(done, total))
+	if total != b.max {
+		b.max = total
+		b.bar.ChangeMax64(total)
+	}
+	if now := time.Now(); now.Sub(b.last) >= 100*time.Millisecond {
+		b.last = now
+		_ = b.bar.Set64(min(done, total))
+	}
 }
 
 func (b *bytesBar) clear() {

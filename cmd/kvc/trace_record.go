@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/dtype"
+	"kvcompress/trace"
 	"kvcompress/trace/llama"
 	"kvcompress/trace/record"
 	"kvcompress/trace/tokenizer"
@@ -32,8 +34,8 @@ type recordFlags struct {
 	arrival  []time.Duration
 	arrivals string
 
-	output, dtype, name, description, licence string
-	asJSON                                    bool
+	out, dtype, name, description, licence string
+	asJSON                                 bool
 }
 
 func newTraceRecordCmd() *cobra.Command {
@@ -60,7 +62,7 @@ Stored numbers are rounded to --dtype (to nearest, ties to even), f16 unless it 
 given; f32 stores exactly what was computed.`,
 		Example: `  # a story by a small model
   kvc trace record --model stories260K.bin --tokenizer tok512.bin \
-      --prompt "Once upon a time" --max-tokens 100 -o story
+      --prompt "Once upon a time" --max-tokens 100 -o my-story
 
   # three requests, 50 ms apart, by a model in Hugging Face's format
   kvc trace record --model Llama-3.2-1B --prompts questions.txt --arrivals fixed:50ms -o questions
@@ -83,8 +85,8 @@ given; f32 stores exactly what was computed.`,
 	flags.Float64Var(&f.sampling.TopP, "top-p", 1, "choose among the likeliest tokens that together have this `probability`")
 	flags.Uint64Var(&f.sampling.Seed, "seed", 0, "`number` that random choices follow from, above temperature 0")
 	flags.DurationSliceVar(&f.arrival, "arrival", nil, "`times` at which the requests arrive, such as 0s,50ms,90ms (default: all at 0)")
-	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they arrive: fixed:50ms is one every 50 ms")
-	flags.StringVarP(&f.output, "output", "o", "", "`folder` to write the trace to")
+	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they arrive: fixed:TIME or poisson:TIME, the mean time between two")
+	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
 	flags.StringVar(&f.dtype, "dtype", "f16", "`format` of the stored numbers: f32, f16 or bf16")
 	flags.StringVar(&f.name, "name", "", "`name` of the trace (default: that of its folder)")
 	flags.StringVar(&f.description, "description", "", "`text` about the trace's source, before the command line that is put there")
@@ -99,12 +101,25 @@ func usagef(format string, args ...any) error {
 }
 
 func (f *recordFlags) run(cmd *cobra.Command) error {
-	if err := f.check(); err != nil {
+	if err := f.check(cmd.Flags().Changed("top-p")); err != nil {
 		return err
 	}
 	format, err := dtype.Parse(f.dtype)
 	if err != nil || format != dtype.F32 && format != dtype.F16 && format != dtype.BF16 {
 		return usagef("--dtype: %q: want f32, f16 or bf16", f.dtype)
+	}
+	// What can be wrong with the command line comes before a model that may take
+	// minutes to read.
+	p, err := f.readPrompts(cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	requests, err := f.requests(p.len())
+	if err != nil {
+		return err
+	}
+	if err := trace.CheckFree(f.out); err != nil {
+		return usageError{err}
 	}
 	model, err := llama.Load(f.model)
 	if err != nil {
@@ -114,7 +129,10 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	prompts, err := f.requests(cmd.InOrStdin(), tok)
+	if tok != nil && tok.VocabSize() > model.Config().Vocab {
+		fmt.Fprintf(cmd.ErrOrStderr(), "The tokenizer has %d tokens and the model only %d: do they belong together?\n", tok.VocabSize(), model.Config().Vocab)
+	}
+	prompts, err := p.encode(requests, tok)
 	if err != nil {
 		return err
 	}
@@ -131,20 +149,28 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 		OnRequest:   out.request,
 	}
 	if opts.Name == "" {
-		opts.Name = filepath.Base(filepath.Clean(f.output))
+		opts.Name = folderName(f.out)
 	}
 	if !f.ignoreEOS {
 		opts.Stop = model.Config().EOS
 	}
-	if err := record.Record(cmd.Context(), f.output, model, prompts, opts); err != nil {
+	err = record.Record(cmd.Context(), f.out, model, prompts, opts)
+	if err != nil {
 		out.abandon()
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return failure{fmt.Errorf("interrupted: nothing is left in %s", f.out)}
+	case errors.Is(err, trace.ErrTooLarge):
+		return fmt.Errorf("%w; try --dtype bf16", err)
+	case err != nil:
 		return err
 	}
-	return out.finish(f.output)
+	return out.finish(f.out)
 }
 
 // check finds wrong use that needs no file to be read.
-func (f *recordFlags) check() error {
+func (f *recordFlags) check(topP bool) error {
 	sources := 0
 	for _, given := range []bool{len(f.prompts) > 0, f.promptsFile != "", len(f.tokenIDs) > 0} {
 		if given {
@@ -154,12 +180,19 @@ func (f *recordFlags) check() error {
 	switch {
 	case f.model == "":
 		return usagef("--model is missing")
-	case f.output == "":
+	case f.out == "":
 		return usagef("-o, the folder of the trace, is missing")
 	case sources != 1:
 		return usagef("want prompts from one of --prompt, --prompts and --token-ids")
 	case len(f.arrival) > 0 && f.arrivals != "":
 		return usagef("--arrival and --arrivals exclude each other")
+	case topP && f.sampling.TopP == 0:
+		return usagef("--top-p: 0 leaves no token to choose; want more, up to 1")
+	}
+	for flag, path := range map[string]string{"model": f.model, "tokenizer": f.tokenizer} {
+		if _, err := os.Stat(path); path != "" && err != nil {
+			return usagef("--%s: %w", flag, err)
+		}
 	}
 	if err := f.sampling.Check(); err != nil {
 		return usageError{err}

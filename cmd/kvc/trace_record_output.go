@@ -1,12 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -115,17 +113,6 @@ func (o *recordOutput) text(tokens []int) string {
 	return strings.Join(texts, "\n\n")
 }
 
-// printable replaces control characters, with which a text could do as it likes to
-// a terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
-}
-
 // abandon clears the progress after an error.
 func (o *recordOutput) abandon() { _ = o.bar.Clear() }
 
@@ -133,9 +120,7 @@ func (o *recordOutput) abandon() { _ = o.bar.Clear() }
 func (o *recordOutput) finish(dir string) error {
 	_ = o.bar.Clear()
 	if o.asJSON {
-		e := json.NewEncoder(o.out)
-		e.SetIndent("", "  ")
-		return e.Encode(map[string]any{"trace": dir, "requests": o.results})
+		return printJSON(o.out, map[string]any{"trace": dir, "requests": o.results})
 	}
 	tokens := 0
 	for _, r := range o.results {

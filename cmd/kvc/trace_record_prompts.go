@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,56 +13,41 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/trace"
 	"kvcompress/trace/record"
 	"kvcompress/trace/tokenizer"
 )
 
-// requests returns what is to be recorded.
-func (f *recordFlags) requests(stdin io.Reader, tok tokenizer.Tokenizer) ([]record.Prompt, error) {
-	tokens, err := f.promptTokens(stdin, tok)
-	if err != nil {
-		return nil, err
-	}
-	n := len(tokens)
-	if len(f.maxTokens) != 1 && len(f.maxTokens) != n {
-		return nil, usagef("--max-tokens: %d numbers for %d requests; want 1 or %d", len(f.maxTokens), n, n)
-	}
-	arrivals, err := f.arrivalTimes(n)
-	if err != nil {
-		return nil, err
-	}
-	prompts := make([]record.Prompt, n)
-	for i := range prompts {
-		prompts[i] = record.Prompt{
-			ID:        strconv.Itoa(i + 1),
-			Tokens:    tokens[i],
-			ArrivalNS: arrivals[i].Nanoseconds(),
-			MaxOutput: f.maxTokens[min(i, len(f.maxTokens)-1)],
-		}
-		if prompts[i].MaxOutput < 1 {
-			return nil, usagef("--max-tokens: %d: at least 1 token is generated", prompts[i].MaxOutput)
-		}
-	}
-	return prompts, nil
+// promptSource is what is to be continued: token ids or texts.
+type promptSource struct {
+	ids   [][]int
+	texts []string
 }
 
-func (f *recordFlags) promptTokens(stdin io.Reader, tok tokenizer.Tokenizer) ([][]int, error) {
-	var tokens [][]int
+func (p *promptSource) len() int { return len(p.ids) + len(p.texts) }
+
+// readPrompts reads the prompts, from wherever they come.
+func (f *recordFlags) readPrompts(stdin io.Reader) (*promptSource, error) {
+	p := &promptSource{texts: f.prompts}
 	for _, list := range f.tokenIDs {
 		ids, err := parseTokenIDs(list)
 		if err != nil {
 			return nil, err
 		}
-		tokens = append(tokens, ids)
+		p.ids = append(p.ids, ids)
 	}
-	texts := f.prompts
-	if f.promptsFile != "" {
-		var err error
-		if texts, err = readPrompts(f.promptsFile, stdin); err != nil {
-			return nil, fmt.Errorf("--prompts: %w", err)
-		}
+	if f.promptsFile == "" {
+		return p, nil
 	}
-	for i, text := range texts {
+	var err error
+	p.texts, err = readPromptLines(f.promptsFile, stdin)
+	return p, err
+}
+
+// encode gives the requests their tokens.
+func (p *promptSource) encode(requests []record.Prompt, tok tokenizer.Tokenizer) ([]record.Prompt, error) {
+	tokens := p.ids
+	for i, text := range p.texts {
 		ids, err := tok.Encode(text)
 		if err != nil {
 			return nil, fmt.Errorf("prompt %d: %w", i+1, err)
@@ -73,7 +57,33 @@ func (f *recordFlags) promptTokens(stdin io.Reader, tok tokenizer.Tokenizer) ([]
 		}
 		tokens = append(tokens, ids)
 	}
-	return tokens, nil
+	for i := range requests {
+		requests[i].Tokens = tokens[i]
+	}
+	return requests, nil
+}
+
+// requests returns n requests, still without their tokens.
+func (f *recordFlags) requests(n int) ([]record.Prompt, error) {
+	if len(f.maxTokens) != 1 && len(f.maxTokens) != n {
+		return nil, usagef("--max-tokens: %s for %s; want 1, or one for each", counted(len(f.maxTokens), "number"), counted(n, "request"))
+	}
+	arrivals, err := f.arrivalTimes(n)
+	if err != nil {
+		return nil, err
+	}
+	requests := make([]record.Prompt, n)
+	for i := range requests {
+		requests[i] = record.Prompt{
+			ID:        strconv.Itoa(i + 1),
+			ArrivalNS: arrivals[i].Nanoseconds(),
+			MaxOutput: f.maxTokens[min(i, len(f.maxTokens)-1)],
+		}
+		if requests[i].MaxOutput < 1 {
+			return nil, usagef("--max-tokens: %d: at least 1 token is generated", requests[i].MaxOutput)
+		}
+	}
+	return requests, nil
 }
 
 func parseTokenIDs(list string) ([]int, error) {
@@ -91,13 +101,13 @@ func parseTokenIDs(list string) ([]int, error) {
 // maxPromptLine bounds a line of a file of prompts, in bytes.
 const maxPromptLine = 1 << 20
 
-// readPrompts returns the lines of a file that are not blank.
-func readPrompts(path string, stdin io.Reader) ([]string, error) {
+// readPromptLines returns the lines of a file that are not blank.
+func readPromptLines(path string, stdin io.Reader) ([]string, error) {
 	r := stdin
 	if path != "-" {
-		file, err := os.Open(path)
+		file, err := os.Open(path) // a pipe is as good as a file
 		if err != nil {
-			return nil, err
+			return nil, usagef("--prompts: %w", err)
 		}
 		defer file.Close()
 		r = file
@@ -111,10 +121,10 @@ func readPrompts(path string, stdin io.Reader) ([]string, error) {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("line after prompt %d: %w", len(prompts), err)
+		return nil, fmt.Errorf("%s: line after prompt %d: %w", path, len(prompts), err)
 	}
 	if len(prompts) == 0 {
-		return nil, usagef("%s has no prompt", path)
+		return nil, usagef("--prompts: %s has no prompt", path)
 	}
 	return prompts, nil
 }
@@ -124,7 +134,7 @@ func (f *recordFlags) arrivalTimes(n int) ([]time.Duration, error) {
 	if len(f.arrival) > 0 {
 		switch {
 		case len(f.arrival) != n:
-			return nil, usagef("--arrival: %d times for %d requests", len(f.arrival), n)
+			return nil, usagef("--arrival: %s for %s", counted(len(f.arrival), "time"), counted(n, "request"))
 		case f.arrival[0] < 0:
 			return nil, usagef("--arrival: %v is before 0", f.arrival[0])
 		case !slices.IsSorted(f.arrival):
@@ -132,20 +142,18 @@ func (f *recordFlags) arrivalTimes(n int) ([]time.Duration, error) {
 		}
 		return f.arrival, nil
 	}
+	rule, gap, err := parseArrivals(f.arrivals)
+	if err != nil {
+		return nil, usagef("--arrivals: %w", err)
+	}
+	one := trace.Range{Low: 1, High: 1}
+	drawn, err := trace.Load{Seed: f.sampling.Seed, Requests: n, Prompt: one, Output: one, Arrivals: rule, Gap: gap}.Generate()
+	if err != nil {
+		return nil, usagef("--arrivals: %w", err)
+	}
 	times := make([]time.Duration, n)
-	if f.arrivals == "" {
-		return times, nil
-	}
-	rule, value, _ := strings.Cut(f.arrivals, ":")
-	if rule != "fixed" {
-		return nil, usagef("--arrivals: %q: want fixed:INTERVAL, such as fixed:50ms", f.arrivals)
-	}
-	interval, err := time.ParseDuration(value)
-	if err != nil || interval < 0 || interval > 24*time.Hour {
-		return nil, usagef("--arrivals: %q: want an interval from 0 to 24h, such as 50ms", value)
-	}
-	for i := range times {
-		times[i] = time.Duration(i) * interval
+	for i, r := range drawn {
+		times[i] = time.Duration(r.ArrivalNS)
 	}
 	return times, nil
 }
@@ -165,8 +173,8 @@ func (f *recordFlags) sourceDescription(cmd *cobra.Command) string {
 		}
 		for _, value := range flagValues(flag) {
 			switch flag.Name {
-			case "model", "tokenizer", "prompts", "output":
-				value = filepath.Base(filepath.Clean(value))
+			case "model", "tokenizer", "prompts", "out":
+				value = folderName(value)
 			}
 			b.WriteString(" --" + flag.Name)
 			if flag.Value.Type() != "bool" {

@@ -125,7 +125,7 @@ func TestTraceRecord(t *testing.T) {
 			wantSource := trace.Source{
 				Kind: trace.Recorded, Licence: "none",
 				Description: "random weights; recorded by: record --model " + filepath.Base(model) +
-					` --prompt 'The lazy dog' --prompt 'it'\''s a cache' --ignore-eos --max-tokens 9,3 --arrivals fixed:50ms --output two`,
+					` --prompt 'The lazy dog' --prompt 'it'\''s a cache' --ignore-eos --max-tokens 9,3 --arrivals fixed:50ms --out two`,
 			}
 			if diff := cmp.Diff(wantSource, tr.Meta.Source); diff != "" || tr.Meta.Name != "two" {
 				t.Errorf("name %q, source (-want +got):\n%s", tr.Meta.Name, diff)
@@ -194,13 +194,13 @@ func TestTraceRecordWrongUse(t *testing.T) {
 		{"no prompt", []string{"--model", model}, "want prompts from one of"},
 		{"two kinds of prompts", []string{"--model", model, "--prompt", "a", "--token-ids", "1"}, "want prompts from one of"},
 		{"two kinds of arrivals", []string{"--model", model, "--prompt", "a", "--arrival", "0s", "--arrivals", "fixed:1s"}, "exclude each other"},
-		{"too few arrivals", []string{"--model", model, "--prompt", "a", "--prompt", "b", "--arrival", "0s"}, "--arrival: 1 times for 2"},
+		{"too few arrivals", []string{"--model", model, "--prompt", "a", "--prompt", "b", "--arrival", "0s"}, "--arrival: 1 time for 2 requests"},
 		{"arrivals out of order", []string{"--model", model, "--prompt", "a", "--prompt", "b", "--arrival", "2s,1s"}, "not in ascending order"},
 		{"arrival before 0", []string{"--model", model, "--prompt", "a", "--arrival", "-1s"}, "-1s is before 0"},
-		{"arrivals of another kind", []string{"--model", model, "--prompt", "a", "--arrivals", "often"}, "want fixed:INTERVAL"},
-		{"arrivals at no interval", []string{"--model", model, "--prompt", "a", "--arrivals", "fixed:soon"}, "want an interval"},
+		{"arrivals of another kind", []string{"--model", model, "--prompt", "a", "--arrivals", "often"}, "want fixed:TIME or poisson:TIME"},
+		{"arrivals at no interval", []string{"--model", model, "--prompt", "a", "--arrivals", "fixed:soon"}, "want a time such as 50ms"},
 		{"no tokens to generate", []string{"--model", model, "--prompt", "a", "--max-tokens", "0"}, "--max-tokens: 0"},
-		{"limits for others", []string{"--model", model, "--prompt", "a", "--max-tokens", "1,2"}, "--max-tokens: 2 numbers for 1"},
+		{"limits for others", []string{"--model", model, "--prompt", "a", "--max-tokens", "1,2"}, "--max-tokens: 2 numbers for 1 request; want 1"},
 		{"ids that are none", []string{"--model", model, "--token-ids", "1,a"}, `--token-ids: "a" is not a number`},
 		{"temperature", []string{"--model", model, "--prompt", "a", "--temperature", "-1"}, "temperature: -1"},
 		{"fp8", []string{"--model", model, "--prompt", "a", "--dtype", "e4m3"}, "want f32, f16 or bf16"},

@@ -89,6 +89,9 @@ func (f *synthFlags) run(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("model") && cmd.Flags().Changed("shape") {
 		return usagef("--model and --shape exclude each other")
 	}
+	if cmd.Flags().Changed("shape") && f.shape == "" {
+		return usagef("--shape is empty: want four numbers, L,H,G,D")
+	}
 	meta, err := f.meta()
 	if err != nil {
 		return usageError{err}
@@ -104,7 +107,11 @@ func (f *synthFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := trace.Synthesize(f.out, meta, requests); err != nil {
+	err = trace.Synthesize(f.out, meta, requests)
+	if errors.Is(err, trace.ErrTaken) {
+		return usageError{err}
+	}
+	if err != nil {
 		return err
 	}
 	t, err := trace.Open(f.out)
@@ -124,11 +131,7 @@ func (f *synthFlags) run(cmd *cobra.Command) error {
 func (f *synthFlags) meta() (trace.Meta, error) {
 	meta := trace.Meta{FormatVersion: trace.FormatVersion, Name: f.name}
 	if meta.Name == "" {
-		abs, err := filepath.Abs(f.out)
-		if err != nil {
-			return meta, err
-		}
-		meta.Name = filepath.Base(abs)
+		meta.Name = folderName(f.out)
 	}
 	description := "heads of stated kinds in a shape of one's own"
 	if f.shape != "" {
@@ -190,20 +193,37 @@ func (f *synthFlags) load() (trace.Load, error) {
 	if load.Output, err = trace.ParseRange(f.output); err != nil {
 		return load, fmt.Errorf("--output: %w", err)
 	}
-	if f.arrivals == "" {
-		return load, nil
-	}
-	rule, gap, _ := strings.Cut(f.arrivals, ":")
-	switch rule {
-	case "fixed":
-		load.Arrivals = trace.Fixed
-	case "poisson":
-		load.Arrivals = trace.Poisson
-	default:
-		return load, fmt.Errorf("--arrivals %q: want fixed:TIME or poisson:TIME", f.arrivals)
-	}
-	if load.Gap, err = time.ParseDuration(gap); err != nil || load.Gap < 0 {
-		return load, fmt.Errorf("--arrivals %q: want a time such as 50ms after the colon", f.arrivals)
+	if load.Arrivals, load.Gap, err = parseArrivals(f.arrivals); err != nil {
+		return load, fmt.Errorf("--arrivals: %w", err)
 	}
 	return load, nil
+}
+
+// parseArrivals reads fixed:TIME or poisson:TIME; without either all come at once.
+func parseArrivals(s string) (trace.Arrivals, time.Duration, error) {
+	if s == "" {
+		return trace.Fixed, 0, nil
+	}
+	rule, gap, _ := strings.Cut(s, ":")
+	arrivals := trace.Fixed
+	switch rule {
+	case "fixed":
+	case "poisson":
+		arrivals = trace.Poisson
+	default:
+		return 0, 0, fmt.Errorf("%q: want fixed:TIME or poisson:TIME", s)
+	}
+	d, err := time.ParseDuration(gap)
+	if err != nil || d < 0 {
+		return 0, 0, fmt.Errorf("%q: want a time such as 50ms after the colon", s)
+	}
+	return arrivals, d, nil
+}
+
+// folderName returns what a folder is called, though its path be "." or end in "..".
+func folderName(dir string) string {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	return filepath.Base(dir)
 }
