@@ -154,6 +154,12 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 	if !f.ignoreEOS {
 		opts.Stop = model.Config().EOS
 	}
+	if err := record.Check(model.Config(), prompts, opts); err != nil {
+		if len(f.tokenIDs) > 0 { // and not a text that lies elsewhere
+			return usageError{err}
+		}
+		return err
+	}
 	err = record.Record(cmd.Context(), f.out, model, prompts, opts)
 	if err != nil {
 		out.abandon()

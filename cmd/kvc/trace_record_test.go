@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -202,6 +205,13 @@ func TestTraceRecordWrongUse(t *testing.T) {
 		{"no tokens to generate", []string{"--model", model, "--prompt", "a", "--max-tokens", "0"}, "--max-tokens: 0"},
 		{"limits for others", []string{"--model", model, "--prompt", "a", "--max-tokens", "1,2"}, "--max-tokens: 2 numbers for 1 request; want 1"},
 		{"ids that are none", []string{"--model", model, "--token-ids", "1,a"}, `--token-ids: "a" is not a number`},
+		{"no such model", []string{"--model", "/nowhere", "--prompt", "a"}, "--model: stat /nowhere"},
+		{"no such tokenizer", []string{"--model", model, "--tokenizer", "/nowhere", "--prompt", "a"}, "--tokenizer: stat /nowhere"},
+		{"no such prompts", []string{"--model", model, "--prompts", "/nowhere"}, "--prompts: open /nowhere"},
+		{"ids that are none, of no model", []string{"--model", file, "--token-ids", "1,99999999999999999999"}, `--token-ids: "99999999999999999999" is not a number`},
+		{"no tokens to generate, of no model", []string{"--model", file, "--token-ids", "1", "--max-tokens", "0"}, "--max-tokens: 0"},
+		{"no probability", []string{"--model", model, "--prompt", "a", "--top-p", "0"}, "--top-p: 0"},
+		{"ids beyond the vocabulary", []string{"--model", model, "--token-ids", "1,99999"}, "99999 is not in the model's vocabulary"},
 		{"temperature", []string{"--model", model, "--prompt", "a", "--temperature", "-1"}, "temperature: -1"},
 		{"fp8", []string{"--model", model, "--prompt", "a", "--dtype", "e4m3"}, "want f32, f16 or bf16"},
 		{"no tokenizer in the folder", []string{"--model", bare, "--prompt", "a"}, "--tokenizer is missing: there is no tokenizer.json"},
@@ -220,8 +230,66 @@ func TestTraceRecordWrongUse(t *testing.T) {
 	}
 }
 
-func TestPrintable(t *testing.T) {
-	if got := printable("a\x1b[31mb\n\tc\u009bd"); got != "a\uFFFD[31mb\n\tc\uFFFDd" {
-		t.Errorf("%q", got)
+func TestTraceRecordTaken(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "1.safetensors"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The folder is looked at before the model, which is none.
+	_, err := runRecord(t, "--model", filepath.Join(dir, "1.safetensors"), "--token-ids", "1", "-o", dir)
+	if !errors.As(err, new(usageError)) || !errors.Is(err, trace.ErrTaken) {
+		t.Error(err)
+	}
+}
+
+// TestTraceRecordInterrupted sees that nothing stays of a recording that ends
+// early, and that a person is told so.
+func TestTraceRecordInterrupted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := newTraceRecordCmd()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs([]string{"--model", randomFolder(t, ""), "--token-ids", "1", "--token-ids", "2", "--max-tokens", "3", "-o", dir})
+	cmd.SetOut(writerFunc(func([]byte) { cancel() })) // when the first request is done
+	cmd.SetErr(io.Discard)
+	err := cmd.ExecuteContext(ctx)
+	if !errors.As(err, new(failure)) || err.Error() != "interrupted: nothing is left in "+dir {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
+}
+
+// TestTraceRecordHere records into the folder where it is run, by the same rules of
+// arrival as kvc trace synth.
+func TestTraceRecordHere(t *testing.T) {
+	model := randomFolder(t, "")
+	here := filepath.Join(t.TempDir(), "here")
+	if err := os.Mkdir(here, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(here)
+	out, err := runRecord(t, "--model", model, "--token-ids", "1", "--token-ids", "2", "--token-ids", "3", "--max-tokens", "1", "--arrivals", "poisson:1s", "--json", "--description", "a < b", "-o", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := trace.Open(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := tr.Requests()
+	if tr.Meta.Name != "here" || !strings.HasSuffix(tr.Meta.Source.Description, "--out here") || strings.Contains(out, `\u00`) {
+		t.Errorf("%+v, %s", tr.Meta, out)
+	}
+	if a, b := r[1].ArrivalNS, r[2].ArrivalNS-r[1].ArrivalNS; r[0].ArrivalNS != 0 || a <= 0 || b <= 0 || a == b {
+		t.Errorf("%+v", r)
 	}
 }

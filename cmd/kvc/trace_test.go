@@ -125,6 +125,58 @@ func TestTraceCheck(t *testing.T) {
 	}
 }
 
+// TestTraceCheckGoesOn sees that a trace that does not exist keeps no other from
+// being checked.
+func TestTraceCheckGoesOn(t *testing.T) {
+	good, bad := synth(t), synth(t)
+	if err := os.WriteFile(filepath.Join(bad, "trace.json"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr := kvc("trace", "check", good, "nosuch", "mha")
+	if code != 2 || out != good+": no errors\nmha: no errors\n" || !strings.Contains(stderr, `"nosuch" is neither a directory nor`) {
+		t.Error(code, out, stderr)
+	}
+	code, out, stderr = kvc("trace", "check", "nosuch", bad, "--json")
+	var got []traceCheck
+	if err := json.Unmarshal([]byte(out), &got); err != nil || len(got) != 2 || len(got[0].Errors) != 1 || got[0].OK || got[1].OK {
+		t.Error(err, out)
+	}
+	if code != 1 || !strings.HasPrefix(stderr, "kvc: 1 error in 1 of 2 traces\n") || !strings.Contains(stderr, `"nosuch"`) {
+		t.Error(code, stderr)
+	}
+	if _, _, stderr = kvc("trace", "check", bad); stderr != "kvc: 1 error in 1 of 1 trace\n" {
+		t.Error(stderr)
+	}
+}
+
+// TestTraceInfoForeign describes a trace from elsewhere: its names do not reach the
+// terminal as they are, and what lies beside it does not matter.
+func TestTraceInfoForeign(t *testing.T) {
+	dir := synth(t, "--name", "a\x1b]0;b\x07\nc")
+	if err := os.WriteFile(filepath.Join(dir, "options.json"), []byte("{"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr := kvc("trace", "info", dir)
+	if code != 0 || stderr != "" || !strings.HasPrefix(out, "name      a\uFFFD]0;b\uFFFD c\n") {
+		t.Errorf("%d %s %q", code, stderr, out)
+	}
+}
+
+// TestTraceSynthHere names a trace after the folder, though it be called ".".
+func TestTraceSynthHere(t *testing.T) {
+	here := filepath.Join(t.TempDir(), "here")
+	if err := os.Mkdir(here, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(here)
+	if code, out, _ := kvc("trace", "synth", "-o", "."); code != 0 || !strings.HasPrefix(out, "name      here\n") {
+		t.Error(code, out)
+	}
+}
+
 // TestTraceUse sees that wrong use is told from failure.
 func TestTraceUse(t *testing.T) {
 	dir := synth(t)
@@ -145,6 +197,7 @@ func TestTraceUse(t *testing.T) {
 		{"synth -o DIR", 2, "already holds a trace"},
 		{"synth -o NEW --model gpt", 2, `--model: unknown model "gpt"; known are llama-3.1-8b`},
 		{"synth -o NEW --model llama-3.1-8b --shape 1,1,1,8", 2, "exclude each other"},
+		{"synth -o NEW --shape=", 2, "--shape is empty"},
 		{"synth -o NEW --shape 1,1,8", 2, "want four numbers"},
 		{"synth -o NEW --shape 1,1,x,8", 2, `"x" is no number`},
 		{"synth -o NEW --shape 1,1,1,12", 2, "multiple of 8"},

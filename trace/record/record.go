@@ -82,8 +82,8 @@ func (e End) String() string {
 // The numbers of a trace depend on the arguments only, on one platform. When
 // Record fails it leaves no trace.json, so that dir is no trace.
 func Record(ctx context.Context, dir string, model *llama.Model, prompts []Prompt, opts Options) (err error) {
-	if err := check(model.Config(), prompts, opts); err != nil {
-		return fmt.Errorf("record: %w", err)
+	if err := Check(model.Config(), prompts, opts); err != nil {
+		return err
 	}
 	w, err := trace.Create(dir, trace.Meta{
 		FormatVersion: trace.FormatVersion,
@@ -112,7 +112,15 @@ func Record(ctx context.Context, dir string, model *llama.Model, prompts []Promp
 	return w.Close()
 }
 
-// check finds what would otherwise only show after minutes of computing.
+// Check finds what Record would refuse: what would otherwise only show after
+// minutes of computing.
+func Check(cfg llama.Config, prompts []Prompt, opts Options) error {
+	if err := check(cfg, prompts, opts); err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	return nil
+}
+
 func check(cfg llama.Config, prompts []Prompt, opts Options) error {
 	if len(prompts) == 0 {
 		return errors.New("no prompt")
