@@ -63,8 +63,8 @@ func (s *source) fits(values []float32, t trace.Tensor, layer, from int) error {
 	return nil
 }
 
-// maxLayerFloats bounds the queries, and the keys, of one layer that a prefill
-// holds at once: 1 GiB of each.
+// maxLayerFloats bounds the queries and the keys of one layer, and the scores of
+// one head, that a prefill holds at once: 1 GiB of each.
 const maxLayerFloats = 1 << 28
 
 // fits says whether a prefill of n tokens can be held in memory, layer by layer.
@@ -73,8 +73,9 @@ func (c *Config) fits(n int) error {
 	if n > maxLayerFloats/perToken {
 		return fmt.Errorf("%d tokens of %d KV heads of size %d are more than a layer may have", n, c.Shape.KVHeads, c.Shape.HeadSize)
 	}
-	if w := min(c.Metric.Window, n); w > maxLayerFloats/(perToken*c.Shape.Group) {
-		return fmt.Errorf("the last %d queries of %d heads of size %d are more than may be observed at once: choose a smaller window", w, c.Shape.QueryHeads(), c.Shape.HeadSize)
+	w := min(c.Metric.Window, n)
+	if w > maxLayerFloats/(perToken*c.Shape.Group) || n > maxLayerFloats/(min(w, together)*c.Shape.Group) {
+		return fmt.Errorf("the last %d queries of %d heads of size %d are more than %d tokens may be observed by at once: choose a smaller window", w, c.Shape.QueryHeads(), c.Shape.HeadSize, n)
 	}
 	return nil
 }

@@ -441,6 +441,13 @@ func TestPrefillTooLarge(t *testing.T) {
 			t.Errorf("%d tokens: %v", n, err)
 		}
 	}
+	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 1, Group: 128, HeadSize: 8}
+	cfg.Metric.Window = 32
+	for n, ok := range map[int]bool{1 << 16: true, 1 << 24: false} {
+		if err := cfg.fits(n); (err == nil) != ok {
+			t.Errorf("%d tokens of wide groups: %v", n, err)
+		}
+	}
 }
 
 // failing is a source of which one token cannot be read.
