@@ -75,7 +75,7 @@ func (c *Config) fits(n int) error {
 	}
 	w := min(c.Metric.Window, n)
 	if w > maxLayerFloats/(perToken*c.Shape.Group) || n > maxLayerFloats/(min(w, together)*c.Shape.Group) {
-		return fmt.Errorf("the last %d queries of %d heads of size %d are more than %d tokens may be observed by at once: choose a smaller window", w, c.Shape.QueryHeads(), c.Shape.HeadSize, n)
+		return fmt.Errorf("the last %d queries of %d heads of size %d over %d tokens are more than can be held at once: choose a smaller window", w, c.Shape.QueryHeads(), c.Shape.HeadSize, n)
 	}
 	return nil
 }
