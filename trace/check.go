@@ -20,9 +20,11 @@ const maxRepeats = 10
 
 // Check reads all of the trace at the root of fsys and yields every error, each an
 // *Error: of trace.json, of every line of requests.jsonl, of every header, and of
-// the values of every tensor, where it names the first and counts the others. Of
-// errors that differ only in their numbers it yields ten, and at the end how many
-// more there are. It holds no more in memory than the requests' ids and a few MiB.
+// the values of every tensor, where it names the first and counts the others. What
+// is wrong in one place hides nothing elsewhere: tensors are held against as much of
+// trace.json and requests.jsonl as is right. Of errors that differ only in their
+// numbers it yields ten, and at the end the last and how many more there are. It
+// holds no more in memory than the requests' ids and a few MiB.
 //
 // name is what stands before the files' names in errors. progress, unless nil, is
 // called now and then with the bytes that are read and those of the whole trace.
@@ -53,6 +55,8 @@ type checker struct {
 	files       []string // *.safetensors
 	meta        metaFound
 	lines       map[string]int // of requests.jsonl, by id
+	raw         []byte         // a piece of a tensor
+	values      []float32
 	repeats     map[string]*repeat
 	order       []string // of repeats
 }
@@ -248,8 +252,10 @@ func (c *checker) checkValues(r io.ReaderAt, info safetensors.Info) error {
 		return nil
 	}
 	size := int64(format.Size())
-	raw := make([]byte, min(1<<20, info.Bytes()))
-	values := make([]float32, int64(len(raw))/size)
+	if most := int(min(1<<20, info.Bytes())); len(c.raw) < most {
+		c.raw, c.values = make([]byte, most), make([]float32, most/2)
+	}
+	raw := c.raw[:len(c.raw)/int(size)*int(size)]
 	var first error
 	count, element := 0, int64(0)
 	for at := info.Begin; at < info.End && !c.stopped; {
@@ -257,7 +263,7 @@ func (c *checker) checkValues(r io.ReaderAt, info safetensors.Info) error {
 		if err := readAt(r, raw[:n], at); err != nil {
 			return err
 		}
-		got := values[:n/size]
+		got := c.values[:n/size]
 		format.Decode(got, raw[:n])
 		for from := 0; ; {
 			i, bad := findBad(got[from:])

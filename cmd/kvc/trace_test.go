@@ -149,6 +149,19 @@ func TestTraceCheckGoesOn(t *testing.T) {
 	}
 }
 
+// TestBytesBarSilent sees that where there is no terminal, there is no bar.
+func TestBytesBarSilent(t *testing.T) {
+	var out strings.Builder
+	bar := newBytesBar(&out, "x")
+	for i := range int64(100) {
+		bar.set(i, 100)
+	}
+	bar.clear()
+	if bar.bar != nil || out.Len() > 0 {
+		t.Errorf("%q", out.String())
+	}
+}
+
 // TestTraceInfoForeign describes a trace from elsewhere: its names do not reach the
 // terminal as they are, and what lies beside it does not matter.
 func TestTraceInfoForeign(t *testing.T) {
