@@ -149,7 +149,10 @@ func (c *checker) list() {
 		if isTensors {
 			c.files = append(c.files, e.Name())
 		}
-		if info, err := e.Info(); err == nil && (isTensors || e.Name() == requestsFile) {
+		if !isTensors && e.Name() != requestsFile {
+			continue
+		}
+		if info, err := fs.Stat(c.fsys, e.Name()); err == nil { // of what a link leads to
 			c.total += info.Size()
 		}
 	}

@@ -513,3 +513,25 @@ func TestOneMore(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckLinks sees that the progress counts what links lead to.
+func TestCheckLinks(t *testing.T) {
+	files := goodTrace(t)
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, files); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+"/a.safetensors", dir+"/elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("elsewhere", dir+"/a.safetensors"); err != nil {
+		t.Fatal(err)
+	}
+	var done, total int64
+	for err := range Check(context.Background(), os.DirFS(dir), "", func(d, n int64) { done, total = d, n }) {
+		t.Error(err)
+	}
+	if done != total || total < int64(len(files["a.safetensors"].Data)) {
+		t.Errorf("%d of %d bytes", done, total)
+	}
+}

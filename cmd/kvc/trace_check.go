@@ -96,10 +96,10 @@ func checkTrace(cmd *cobra.Command, name string, files fs.FS, dir string, asJSON
 	out := cmd.OutOrStdout()
 	result := traceCheck{Trace: name, Errors: []traceError{}}
 	bar := newBytesBar(cmd.ErrOrStderr(), name)
-	defer bar.clear()
 	for err := range trace.Check(cmd.Context(), files, cmp.Or(dir, name), bar.set) {
 		var e *trace.Error
 		if !errors.As(err, &e) {
+			bar.clear()
 			return result, err
 		}
 		result.Errors = append(result.Errors, traceError{e.File, e.Line, e.Request, e.Tensor, e.Err.Error()})
@@ -108,8 +108,8 @@ func checkTrace(cmd *cobra.Command, name string, files fs.FS, dir string, asJSON
 			fmt.Fprintln(out, printableLine(err.Error()))
 		}
 	}
+	bar.clear()
 	if result.OK = len(result.Errors) == 0; result.OK && !asJSON {
-		bar.clear()
 		fmt.Fprintf(out, "%s: no errors\n", name)
 	}
 	return result, nil
