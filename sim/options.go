@@ -73,10 +73,6 @@ func ReadOptions(r io.Reader) (Options, error) {
 	if len(text) > maxOptionsBytes {
 		return o, fmt.Errorf("options: more than %d MiB", maxOptionsBytes>>20)
 	}
-	// Unmarshal would take a null for an object of which nothing is given.
-	if err := strictjson.Object(text, func(string, []byte) error { return nil }); err != nil {
-		return o, fmt.Errorf("options: %w", err)
-	}
 	if err := strictjson.Unmarshal(text, &o); err != nil {
 		return o, fmt.Errorf("options: %w", err)
 	}

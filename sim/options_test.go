@@ -22,7 +22,7 @@ func TestReadOptions(t *testing.T) {
 		t.Errorf("what is not given is not the default: %+v", o)
 	}
 	for in, want := range map[string]string{
-		``:                        "EOF",
+		``:                        "empty",
 		`{"rats": 1}`:             "rats",
 		`{"kv_dtype": "int4"}`:    "int4",
 		`{} {}`:                   "after",

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -94,7 +93,7 @@ func syntax(data []byte) error {
 	}
 	switch {
 	case len(data) == 0:
-		return fmt.Errorf("it is empty: %w", io.ErrUnexpectedEOF)
+		return errors.New("it is empty")
 	case len(bytes.TrimSpace(data)) == 0:
 		return errors.New("it is blank")
 	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):

@@ -28,7 +28,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintf(stderr, "kvc: %v\n", err)
+		fmt.Fprintf(stderr, "kvc: %s\n", printable(err.Error())) // it may quote a file
 	}
 	return exitCode(err)
 }

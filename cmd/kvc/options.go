@@ -17,6 +17,7 @@ import (
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/strictjson"
+	"kvcompress/trace/regular"
 )
 
 // addOptionFlags adds a flag for each option of a replay, and returns a function
@@ -179,7 +180,7 @@ func completeOptionFlags(cmd *cobra.Command) error {
 func readOptionsFile(path string) (sim.Options, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return sim.Options{}, short(err)
+		return sim.Options{}, regular.Short(err)
 	}
 	defer f.Close()
 	return sim.ReadOptions(f)
@@ -191,27 +192,18 @@ const maxBiasBytes = 32 << 20
 func readHeadBias(path string) (*ref.HeadBias, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, short(err)
+		return nil, regular.Short(err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxBiasBytes+1))
 	if err != nil {
-		return nil, short(err)
+		return nil, regular.Short(err)
 	}
 	if len(text) > maxBiasBytes {
 		return nil, fmt.Errorf("the file is longer than %d MiB", maxBiasBytes>>20)
 	}
 	bias := new(ref.HeadBias)
 	return bias, strictjson.Unmarshal(text, bias)
-}
-
-// short drops the path from an error that names it already.
-func short(err error) error {
-	var p *os.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }
 
 // enumVar returns what defines a flag whose value is one of a few.
