@@ -28,7 +28,7 @@ func Decide(p *Problem) Decision {
 	keys := make([][]uint32, len(p.Heads))        // [head][j]
 
 	sorters := make([]sorter, workers(len(p.Heads)))
-	parallel(len(p.Heads), func(worker, head int) {
+	parallel(len(sorters), len(p.Heads), func(worker, head int) {
 		mine := order[offsets[head]:offsets[head+1]]
 		keys[head] = sorters[worker].sort(p, head, mine)
 	})
@@ -38,7 +38,7 @@ func Decide(p *Problem) Decision {
 		d.Evicted += quota.choose(keys, d.Heads)
 	}
 
-	parallel(len(p.Heads), func(_, head int) {
+	parallel(len(sorters), len(p.Heads), func(_, head int) {
 		lost := &d.Heads[head]
 		if lost.Blocks == 0 {
 			return

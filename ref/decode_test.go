@@ -71,7 +71,7 @@ func BenchmarkCopy(b *testing.B) {
 	piece := kvBytes / 2 / pieces
 	b.SetBytes(int64(kvBytes))
 	for b.Loop() {
-		parallel(2*pieces, func(_, i int) {
+		parallel(workers(2*pieces), 2*pieces, func(_, i int) {
 			from := e.cache.keys
 			if i%2 == 1 {
 				from = e.cache.values

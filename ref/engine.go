@@ -42,7 +42,7 @@ type Engine struct {
 
 	q, k, v []float32
 	outputs []float32
-	workers []attention
+	scratch []attention // one for each worker
 }
 
 // NewEngine returns an engine with an empty cache. open gives the tensors of a
@@ -61,7 +61,6 @@ func NewEngine(cfg Config, open func(SeqID) (trace.Tensors, error), observe func
 		open:    open,
 		sources: map[SeqID]*source{},
 		observe: observe,
-		workers: make([]attention, workers(cfg.Shape.KVHeads)),
 	}, nil
 }
 
@@ -95,7 +94,7 @@ func (e *Engine) Prefill(id SeqID, n int) error {
 	if n > src.Tokens() {
 		return fmt.Errorf("ref: prefill of sequence %d: %d tokens, its trace has %d", id, n, src.Tokens())
 	}
-	if err := e.cfg.fits(n); err != nil {
+	if err := e.cfg.PrefillFits(n); err != nil {
 		return fmt.Errorf("ref: prefill of sequence %d: %w", id, err)
 	}
 	s, err := e.cache.add(id, n)
@@ -124,7 +123,7 @@ func (e *Engine) prefillLayer(s *Sequence, src *source, layer, n int) error {
 	if err := src.readKV(e.k, e.v, layer, 0, n); err != nil {
 		return err
 	}
-	parallel(heads, func(_, head int) {
+	parallel(workers(heads), heads, func(_, head int) {
 		h := &s.Heads[layer*heads+head]
 		k := make([]float32, n*d)
 		for i := range n {
@@ -227,11 +226,12 @@ func (e *Engine) attendLayer(batch []SeqID, layer int, q, out []float32) {
 	heads, group := shape.KVHeads, shape.Group
 	size := group * shape.HeadSize // of one KV head's queries, and of its output
 	n := len(batch) * heads
-	if len(e.workers) < workers(n) {
-		e.workers = make([]attention, workers(n))
+	w := workers(n)
+	if len(e.scratch) < w {
+		e.scratch = make([]attention, w)
 	}
-	parallel(n, func(worker, i int) {
-		a := &e.workers[worker]
+	parallel(w, n, func(worker, i int) {
+		a := &e.scratch[worker]
 		s := e.cache.Sequence(batch[i/heads])
 		h := &s.Heads[layer*heads+i%heads]
 		a.attend(e.cache, h, q[i*size:][:size], out[i*size:][:size], group)

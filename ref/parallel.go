@@ -6,13 +6,15 @@ import (
 	"sync/atomic"
 )
 
-// workers returns how many goroutines share n independent pieces of work.
+// workers returns how many goroutines are to share n independent pieces of work.
+// It may change from one call to the next, with the processors that there are.
 func workers(n int) int { return max(1, min(n, runtime.GOMAXPROCS(0))) }
 
-// parallel calls f for every i in [0, n), from workers(n) goroutines. Each i
-// writes what is its own, so the result does not depend on how many there are.
-func parallel(n int, f func(worker, i int)) {
-	if workers(n) == 1 {
+// parallel calls f for every i in [0, n), from as many goroutines as workers says,
+// numbered from 0. Each i writes what is its own, so the result does not depend on
+// how many there are.
+func parallel(workers, n int, f func(worker, i int)) {
+	if workers == 1 {
 		for i := range n {
 			f(0, i)
 		}
@@ -20,7 +22,7 @@ func parallel(n int, f func(worker, i int)) {
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for w := range workers(n) {
+	for w := range workers {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				f(w, i)

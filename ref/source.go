@@ -67,8 +67,9 @@ func (s *source) fits(values []float32, t trace.Tensor, layer, from int) error {
 // one head, that a prefill holds at once: 1 GiB of each.
 const maxLayerFloats = 1 << 28
 
-// fits says whether a prefill of n tokens can be held in memory, layer by layer.
-func (c *Config) fits(n int) error {
+// PrefillFits returns an error if a prefill of n tokens cannot be held in memory,
+// layer by layer. The configuration is otherwise valid.
+func (c *Config) PrefillFits(n int) error {
 	perToken := c.Shape.KVHeads * c.Shape.HeadSize
 	if n > maxLayerFloats/perToken {
 		return fmt.Errorf("%d tokens of %d KV heads of size %d are more than a layer may have", n, c.Shape.KVHeads, c.Shape.HeadSize)

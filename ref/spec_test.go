@@ -437,14 +437,14 @@ func TestPrefillTooLarge(t *testing.T) {
 	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 32, Group: 128, HeadSize: 256}
 	cfg.Metric.Window = 1 << 20
 	for n, ok := range map[int]bool{100: true, 200: true, 300: false, 1 << 24: false} {
-		if err := cfg.fits(n); (err == nil) != ok {
+		if err := cfg.PrefillFits(n); (err == nil) != ok {
 			t.Errorf("%d tokens: %v", n, err)
 		}
 	}
 	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 1, Group: 128, HeadSize: 8}
 	cfg.Metric.Window = 32
 	for n, ok := range map[int]bool{1 << 16: true, 1 << 24: false} {
-		if err := cfg.fits(n); (err == nil) != ok {
+		if err := cfg.PrefillFits(n); (err == nil) != ok {
 			t.Errorf("%d tokens of wide groups: %v", n, err)
 		}
 	}

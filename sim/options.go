@@ -34,7 +34,7 @@ const DefaultCacheBytes = 4 << 30
 // watermark, in at most DefaultCacheBytes.
 func (o *Options) Fill(shape trace.Shape, requests []trace.Request) {
 	o.Shape = shape
-	if o.Blocks != 0 || !slices.Contains(ref.BlockSizes(), o.BlockSize) || !o.DType.Valid() || o.Limits.Validate() != nil {
+	if o.Blocks != 0 || !slices.Contains(ref.BlockSizes(), o.BlockSize) || !o.DType.Valid() || !(o.Limits.Watermark >= 0 && o.Limits.Watermark < 1) {
 		return // Validate says what is wrong
 	}
 	var blocks float64 // absurd requests do not wrap around
@@ -42,7 +42,7 @@ func (o *Options) Fill(shape trace.Shape, requests []trace.Request) {
 		blocks += float64(float64(shape.Layers*shape.KVHeads) * math.Ceil(float64(r.CachedTokens())/float64(o.BlockSize)))
 	}
 	blocks = math.Ceil(blocks/(1-o.Limits.Watermark)) + 1
-	o.Blocks = int(min(blocks, float64(DefaultCacheBytes/o.BlockBytes())))
+	o.Blocks = int(min(blocks, ref.MaxBlocks, float64(DefaultCacheBytes/o.BlockBytes())))
 }
 
 // MaxStepTimeNS is the longest that an iteration may take: an hour.

@@ -85,7 +85,7 @@ func (s *Server) Results() []Result { return s.results }
 // was refused.
 func (s *Server) Step() (*Step, error) {
 	s.arrive()
-	step := &Step{Index: s.steps, Start: s.clock}
+	step := &Step{Index: s.steps, Start: s.clock, Batch: []ref.SeqID{}}
 	if s.policy.due() {
 		if _, err := s.compress(step); err != nil {
 			return nil, err

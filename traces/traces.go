@@ -65,11 +65,11 @@ func Find(nameOrDir string) (files fs.FS, dir string, err error) {
 	switch {
 	case err == nil && info.IsDir():
 		return os.DirFS(nameOrDir), nameOrDir, nil
-	case err == nil:
-		return nil, "", fmt.Errorf("%s is not a directory", nameOrDir)
 	case slices.Contains(Names(), nameOrDir):
 		files, err = fs.Sub(bundled, nameOrDir)
 		return files, "", err
+	case err == nil:
+		return nil, "", fmt.Errorf("%s is not a directory", nameOrDir)
 	default:
 		return nil, "", fmt.Errorf("trace %q is neither a directory nor one of the bundled: %s", nameOrDir, strings.Join(Names(), ", "))
 	}

@@ -70,6 +70,8 @@ func TestCasesRefused(t *testing.T) {
 		{"field twice", swap(`"evicted":[],`, `"evicted":[],"evicted":[],`), "twice"},
 		{"metrics shape", metrics("1", "L1", "[]"), "q has 0 numbers"},
 		{"absurd window", metrics("1048577", "L1", "[]"), "window 1048577"},
+		{"absurd group", `[{"kv_heads":1,"group":1048576,"head_dim":8,"tokens":512,"window":1,"buffer":0,"norm":"L1","max_pool":0,` +
+			`"q":[` + strings.Repeat("0,", 8<<20-1) + `0],"k":[` + strings.Repeat("0,", 8*512-1) + `0],"metrics":[` + strings.Repeat("0,", 511) + `0]}]`, "more than can be held at once"},
 		{"metrics norm", metrics("1", "L7", "[1,0,0,0,0,0,0,0]"), "L7"},
 		{"metrics magnitude", metrics("1", "L1", "[1,0,0,0,0,0,0,3e38]"), "q[7] = 3e+38"},
 	} {

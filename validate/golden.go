@@ -11,6 +11,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -183,6 +184,9 @@ func (s *GoldenStep) compare(got *GoldenStep) *Difference {
 			return &Difference{s.Step, "", "stages", stageNames(s.Stages), stageNames(got.Stages)}
 		}
 		a, b := s.Stages[i], got.Stages[i]
+		if a.Stage != b.Stage || !slices.Equal(a.Seqs, b.Seqs) {
+			return &Difference{s.Step, "", "stages", stageNames(s.Stages), stageNames(got.Stages)}
+		}
 		for j := range min(len(a.Digest), len(b.Digest)) {
 			if a.Digest[j] != b.Digest[j] {
 				return &Difference{s.Step, a.Stage, fmt.Sprintf("%s of sequences %v", a.Digest[j].Part, a.Seqs),
@@ -202,16 +206,17 @@ func (s *GoldenStage) numbers() string {
 	return fmt.Sprintf("%d KVs, %d blocks", s.KVs, s.Blocks)
 }
 
+// stageNames lists stages with their sequences.
 func stageNames(stages []GoldenStage) string {
-	var names []ref.Stage
+	var names []string
 	for _, s := range stages {
-		names = append(names, s.Stage)
+		names = append(names, fmt.Sprint(s.Stage, " ", s.Seqs))
 	}
-	return fmt.Sprint(names)
+	return strings.Join(names, ", ")
 }
 
-// differ compares two values as their JSON, in which nil and empty are one, and
-// names the first field that differs.
+// differ compares two values as their JSON, in which what is left out where it is
+// empty is one with nil, and names the first field that differs.
 func differ(step int, stage ref.Stage, what string, want, got any) *Difference {
 	if reflect.DeepEqual(want, got) {
 		return nil

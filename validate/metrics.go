@@ -71,7 +71,9 @@ func (c *metricsCase) check() error {
 			}
 		}
 	}
-	return nil
+	cfg := ref.Config{Metric: m}
+	cfg.Shape = trace.Shape{Layers: 1, KVHeads: c.KVHeads, Group: c.Group, HeadSize: c.HeadDim}
+	return cfg.PrefillFits(c.Tokens)
 }
 
 func (c *metricsCase) metric() ref.Metric {

@@ -26,6 +26,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, new(failure)):
+		return exitFailed
 	case errors.As(err, &usage):
 		return exitUsage
 	default:

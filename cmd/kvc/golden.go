@@ -68,16 +68,21 @@ func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	var results []goldenResult
+	results := []goldenResult{}
 	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	if !asJSON {
 		fmt.Fprintln(table, "TRACE\tSTEPS\tDIGESTS\tTIME\tRESULT")
 	}
 	differ := 0
+	var failed error // of traces that could not be checked; the others are
 	for _, b := range bundles {
 		r, err := goldenCheckOne(cmd, b)
 		if err != nil {
-			return fmt.Errorf("trace %s: %w", b.Name, err)
+			failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, err))
+			if cmd.Context().Err() != nil {
+				break
+			}
+			continue
 		}
 		results = append(results, r)
 		result := "same"
@@ -102,7 +107,10 @@ func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
 		}
 	}
 	if differ > 0 {
-		return failure{fmt.Errorf("%d of %d traces differ from their golden results; if that is meant, run `kvc golden update`", differ, len(bundles))}
+		failed = errors.Join(failed, fmt.Errorf("%d of %d traces differ from their golden results; if that is meant, run `kvc golden update`", differ, len(bundles)))
+	}
+	if failed != nil {
+		return failure{failed}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -52,12 +53,25 @@ every attention head, in whole blocks, so that memory is really freed.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	wrongUse(root)
 	return root
 }
 
 // wrongUse makes every complaint about a command's arguments a usageError.
 func wrongUse(cmd *cobra.Command) {
+	switch {
+	case cmd.Name() == "help": // of cobra's own, which shows some help for any words
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if found, rest, err := cmd.Root().Find(args); err != nil || found == nil || len(rest) > 0 {
+				return fmt.Errorf("no command %q", strings.Join(args, " "))
+			}
+			return nil
+		}
+	case cmd.HasSubCommands() && cmd.Args == nil:
+		cmd.Args = cobra.NoArgs
+	}
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {

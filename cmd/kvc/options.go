@@ -94,7 +94,7 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 		for _, pair := range [][2]string{
 			{"rate", "max-cache-tokens"}, {"no-compression", "rate"}, {"no-compression", "max-cache-tokens"}, {"even-layers", "uniform"},
 		} {
-			if fs.Changed(pair[0]) && fs.Changed(pair[1]) {
+			if asked(fs, pair[0]) && asked(fs, pair[1]) {
 				return usageError{fmt.Errorf("--%s and --%s exclude each other", pair[0], pair[1])}
 			}
 		}
@@ -103,7 +103,7 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 				return usageError{fmt.Errorf("--%s 0: to compress nothing, say --no-compression", name)}
 			}
 		}
-		if *file != "" {
+		if fs.Changed("options") {
 			read, err := readOptionsFile(*file)
 			if err != nil {
 				return usageError{fmt.Errorf("--options %s: %w", *file, err)}
@@ -111,7 +111,7 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 			*o = read
 		}
 		c := &o.Compression
-		if *biasFile != "" {
+		if fs.Changed("head-bias") {
 			bias, err := readHeadBias(*biasFile)
 			if err != nil {
 				return usageError{fmt.Errorf("--head-bias %s: %w", *biasFile, err)}
@@ -124,7 +124,7 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 		if *none {
 			c.Rate, c.MaxCacheTokens = 0, 0
 		}
-		if !c.EvenLayers && !fs.Changed("control-layers") {
+		if !c.EvenLayers && !fs.Changed("control-layers") && (fs.Changed("even-layers") || fs.Changed("uniform")) {
 			c.ControlLayers = nil // they belonged to the even layers that a flag turned off
 		}
 		if fs.Changed("step-time") {
@@ -132,6 +132,11 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 		}
 		return nil
 	}
+}
+
+// asked reports whether a flag was given, and not to be off.
+func asked(fs *pflag.FlagSet, name string) bool {
+	return fs.Changed(name) && fs.Lookup(name).Value.String() != "false"
 }
 
 // binder ties flags to options.

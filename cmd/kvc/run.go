@@ -86,7 +86,7 @@ Ctrl-C prints what is finished: exit code 1.`,
 }
 
 func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) error, flags *runFlags) error {
-	if flags.plot != "" {
+	if cmd.Flags().Changed("plot") {
 		if err := report.CheckPlot(flags.plot); err != nil {
 			return usageError{fmt.Errorf("--plot: %w", err)}
 		}

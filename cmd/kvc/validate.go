@@ -34,9 +34,9 @@ Exit code 1 if anything disagrees.`,
 		ValidArgsFunction: completeTraces,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
-			case cases != "" && len(args) > 0:
+			case cmd.Flags().Changed("cases") && len(args) > 0:
 				return usageError{errors.New("--cases and traces exclude each other")}
-			case cases != "":
+			case cmd.Flags().Changed("cases"): // if to nothing, then by mistake
 				return validateCases(cmd, cases, asJSON)
 			default:
 				return validateTraces(cmd, args, asJSON)
@@ -64,7 +64,8 @@ func validateTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	var all validation
+	all := validation{Results: []validate.TraceResult{}}
+	var failed error // of traces that could not be replayed; the others are
 	var out io.Writer = cmd.OutOrStdout()
 	if asJSON {
 		out = io.Discard
@@ -77,7 +78,11 @@ func validateTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 		r, err := validate.Trace(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress)
 		bar.clear()
 		if err != nil {
-			return fmt.Errorf("trace %s: %w", b.Name, err)
+			failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, err))
+			if cmd.Context().Err() != nil {
+				break
+			}
+			continue
 		}
 		all.Traces++
 		all.Steps += r.Steps
@@ -102,7 +107,10 @@ func validateTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 		}
 	}
 	if all.Mismatches > 0 {
-		return failure{fmt.Errorf("%d of %d traces disagree", all.Mismatches, all.Traces)}
+		failed = errors.Join(failed, fmt.Errorf("%d of %d traces disagree", all.Mismatches, all.Traces))
+	}
+	if failed != nil {
+		return failure{failed}
 	}
 	fmt.Fprintf(out, "\nThe engine's decisions and the walk's agree in all %d values of %d traces.\n", all.Values, all.Traces)
 	return nil

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestCommandLines runs whole command lines and looks at the exit code and at what
+// is printed: 0 for done, 1 for a disagreement, 2 for wrong use.
+func TestCommandLines(t *testing.T) {
+	bundled, err := filepath.Abs("../../traces")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	for name, edit := range map[string]func(dir string) error{
+		"same":    func(string) error { return nil },
+		"changed": func(dir string) error { return replace(dir+"/golden.json", `"kvs":524`, `"kvs":525`) },
+		"bad":     func(dir string) error { return os.WriteFile(dir+"/options.json", []byte(`{"block_size": 3}`), 0o600) },
+		"bare":    func(dir string) error { return os.Remove(dir + "/golden.json") },
+	} {
+		if err := os.CopyFS(name, os.DirFS(filepath.Join(bundled, "block-size-1"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := edit(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const oneCase = `[{"layers":1,"kv_heads":1,"block_size":1,"sequence_length":3,"protected_window":0,"attention_sinks":0,
+		"metric_reduction":"sum","blocks_to_evict":1,"heads":[{"layer":0,"head":0,"blocks":[4,1,7],"positions":[0,1,2],
+		"metrics":[3,1,2],"evicted_blocks":1,"evicted":[EVICTED],"moves":[[1,7]]}]}]`
+	for file, evicted := range map[string]string{"agrees.json": "1", "disagrees.json": "0"} {
+		if err := os.WriteFile(file, []byte(strings.Replace(oneCase, "EVICTED", evicted, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		line           string
+		code           int
+		stdout, stderr string
+	}{
+		{"", exitDone, "Available Commands", ""},
+		{"--version", exitDone, "kvc version", ""},
+		{"nope", exitUsage, "", `unknown command "nope"`},
+		{"help nope", exitUsage, "", `no command "nope"`},
+		{"completion bash extra", exitUsage, "", "extra"},
+		{"golden check block-size-1 ./same", exitDone, "same", ""},
+		{"golden check ./bare", exitFailed, "", "there is no golden.json: make one with"},
+		{"golden check ./bare ./same", exitFailed, "block-size-1  61", "there is no golden.json"},
+		{"golden check ./changed", exitFailed, "step 0, stage prefill: result.kvs\n  golden  525\n  now     524", "1 of 1 traces differ"},
+		{"golden check nowhere", exitUsage, "", "neither a directory nor one of the bundled"},
+		{"golden check --rats", exitUsage, "", "unknown flag: --rats"},
+		{"golden update ./bare", exitDone, "bare/golden.json: written, 61 steps", ""},
+		{"golden update ./bare", exitDone, "bare/golden.json: as before", ""},
+		{"golden update block-size-1", exitFailed, "", "say where with --dir"},
+		{"validate block-size-1", exitDone, "agree in all", ""},
+		{"validate ./bad", exitFailed, "", "block_size 3"},
+		{"validate --cases agrees.json", exitDone, "All 1 cases agree", ""},
+		{"validate --cases disagrees.json", exitFailed, "[0] is 1, 0 recorded", "1 of 1 cases disagree"},
+		{"validate --cases agrees.json story", exitUsage, "", "exclude each other"},
+		{"validate --cases=", exitUsage, "", "--cases"},
+		{"run ./bad", exitFailed, "", "options.json: config: block_size 3"},
+		{"run ./bad --blocks 9", exitUsage, "", "block_size 3"},
+		{"run --options=", exitUsage, "", "--options"},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(strings.Fields(c.line), &stdout, &stderr)
+		if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
+			t.Errorf("kvc %s: exit code %d, want %d\nstdout, with %q:\n%s\nstderr, with %q:\n%s", c.line, code, c.code, c.stdout, &stdout, c.stderr, &stderr)
+		}
+	}
+}
+
+func replace(file, old, with string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, bytes.Replace(text, []byte(old), []byte(with), 1), 0o600)
+}
+
+// TestValidateJSON checks the names that scripts read.
+func TestValidateJSON(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var stdout, stderr bytes.Buffer
+	if code := run([]string{"validate", "random-fp8", "block-size-1", "--json"}, &stdout, &stderr); code != exitDone {
+		t.Fatalf("exit code %d: %s", code, &stderr)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got["traces"] != 2.0 || got["steps"] != 93.0 || got["mismatches"] != 0.0 || got["values_compared"] == nil {
+		t.Errorf("%v", got)
+	}
+}
