@@ -29,6 +29,12 @@ type Head struct {
 	Len   int     // context length: KVs held; the last block may be partly empty
 }
 
+// Slot returns the physical slot of the head's KV with the given logical index, in
+// blocks of blockSize.
+func (h *Head) Slot(logical, blockSize int) int {
+	return int(h.Table[logical/blockSize])*blockSize + logical%blockSize
+}
+
 // Sequence is one request's share of the cache.
 type Sequence struct {
 	ID    SeqID
@@ -136,13 +142,13 @@ func (c *Cache) row(rows []byte, slot, n int) []byte {
 
 // Slot returns the physical slot of a head's KV with the given logical index.
 func (c *Cache) Slot(h *Head, logical int) int {
-	return int(h.Table[logical/c.blockSize])*c.blockSize + logical%c.blockSize
+	return h.Slot(logical, c.blockSize)
 }
 
 // PrefillNeed returns how many blocks a prompt of n tokens takes: ⌈n/B⌉ for
 // each head.
 func (c *Cache) PrefillNeed(n int) int {
-	return c.shape.Layers * c.shape.KVHeads * ((n + c.blockSize - 1) / c.blockSize)
+	return c.shape.Layers * c.shape.KVHeads * ceilDiv(n, c.blockSize)
 }
 
 // DecodeNeed returns how many blocks the sequence's next token takes: one for
@@ -205,7 +211,7 @@ func (c *Cache) store(slot int, k, v []float32) {
 // truncate shortens a head to its first n KVs and frees the blocks that held
 // none of them.
 func (c *Cache) truncate(h *Head, n int) {
-	keep := (n + c.blockSize - 1) / c.blockSize
+	keep := ceilDiv(n, c.blockSize)
 	for _, b := range h.Table[keep:] {
 		c.release(b)
 	}
@@ -240,7 +246,7 @@ type freeList struct {
 }
 
 func newFreeList(n int) freeList {
-	f := freeList{words: make([]uint64, (n+63)/64)}
+	f := freeList{words: make([]uint64, ceilDiv(n, 64))}
 	for b := range n {
 		f.put(b)
 	}
@@ -263,6 +269,3 @@ func (f *freeList) take() int {
 	f.count--
 	return b
 }
-
-// has reports whether block b is free.
-func (f *freeList) has(b int) bool { return f.words[b/64]&(1<<(b%64)) != 0 }

@@ -179,7 +179,7 @@ func orderedBits(f float32) uint32 {
 // sortLogical sorts distinct logical indices below n: a bit for each, then the
 // bits in order.
 func sortLogical(kvs []int32, n int) {
-	marks := make([]uint64, (n+63)/64)
+	marks := make([]uint64, ceilDiv(n, 64))
 	for _, kv := range kvs {
 		marks[kv/64] |= 1 << (kv % 64)
 	}

@@ -28,7 +28,7 @@ func (a *attention) attend(c *Cache, h *Head, q, out []float32, group int) {
 	d := c.shape.HeadSize
 	a.tile = grow(a.tile, tileRows*d)
 	a.weights = grow(a.weights, group*h.Len)
-	a.partial = grow(a.partial, group*d*((h.Len+Partition-1)/Partition))
+	a.partial = grow(a.partial, group*d*ceilDiv(h.Len, Partition))
 	if len(a.soft) != group {
 		a.soft = make([]softmax, group)
 	}

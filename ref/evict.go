@@ -129,7 +129,7 @@ func (p *Problem) lastBlock(head int) int {
 func (p *Problem) appendCandidates(to []candidate, head int) []candidate {
 	h := &p.Heads[head]
 	for logical := range h.Len {
-		slot := int(h.Table[logical/p.BlockSize])*p.BlockSize + logical%p.BlockSize
+		slot := h.Slot(logical, p.BlockSize)
 		if position := p.Positions[slot]; p.evictable(position) {
 			to = append(to, candidate{p.cost(head, position, p.Metrics[slot]), head, int32(logical)})
 		}

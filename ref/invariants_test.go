@@ -286,6 +286,9 @@ func (s *scenario) checkHead(q *Sequence, i int, owned []bool) error {
 	return nil
 }
 
+// has reports whether block b is free.
+func (f *freeList) has(b int) bool { return f.words[b/64]&(1<<(b%64)) != 0 }
+
 // poison fills every slot that holds no KV with NaN.
 func (s *scenario) poison() {
 	cache := s.engine.Cache()

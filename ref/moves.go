@@ -10,9 +10,7 @@ type Move struct{ Destination, Source int32 }
 // is appended to dst, as physical slots.
 func Moves(dst []Move, h *Head, blockSize int, evicted []int32) []Move {
 	m := h.Len - len(evicted)
-	slot := func(logical int) int32 {
-		return h.Table[logical/blockSize]*int32(blockSize) + int32(logical%blockSize)
-	}
+	slot := func(logical int) int32 { return int32(h.Slot(logical, blockSize)) }
 	source := h.Len - 1
 	last := len(evicted) - 1
 	for _, hole := range evicted {

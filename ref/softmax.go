@@ -30,7 +30,7 @@ func (s *softmax) add(scores []float32) {
 	m := vec.Max(scores)
 	vec.ExpSub(scores, scores, m)
 	s.max = append(s.max, m)
-	s.sum = append(s.sum, warpSum(scores))
+	s.sum = append(s.sum, vec.Sum(scores))
 }
 
 // factors returns f_p for every partition.
@@ -47,22 +47,6 @@ func (s *softmax) factors() []float32 {
 		s.factor[p] /= z
 	}
 	return s.factor
-}
-
-// warpSum adds as a warp does: lane l of 32 adds the elements l, l+32, … in
-// ascending order, from +0; then the lanes are added pairwise at distances 16,
-// 8, 4, 2 and 1.
-func warpSum(x []float32) float32 {
-	var lanes [vec.Lanes]float32
-	for i, v := range x {
-		lanes[i%vec.Lanes] += v
-	}
-	for distance := vec.Lanes / 2; distance > 0; distance /= 2 {
-		for l := range distance {
-			lanes[l] += lanes[l+distance]
-		}
-	}
-	return lanes[0]
 }
 
 // addGains adds to gained what one query's attention gives to the metrics of the

@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -109,20 +108,12 @@ func open(nameOrDir string, files fs.FS, dir string) (*Bundle, error) {
 		return nil, err
 	}
 	if name := b.Trace.Meta.Name; name != "" {
-		b.Name = strings.Map(visible, name)
+		b.Name = name
 	}
 	if b.Options, err = readOptions(files); err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", nameOrDir, OptionsFile, err)
 	}
 	return b, nil
-}
-
-// visible replaces what a terminal would take for a command: names are printed.
-func visible(r rune) rune {
-	if unicode.IsPrint(r) {
-		return r
-	}
-	return unicode.ReplacementChar
 }
 
 func readOptions(fsys fs.FS) (sim.Options, error) {

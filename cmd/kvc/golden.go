@@ -247,7 +247,12 @@ func openTrace(name string) (*traces.Bundle, error) {
 	if _, _, err := traces.Find(name); err != nil {
 		return nil, usageError{err}
 	}
-	return traces.Open(name)
+	b, err := traces.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	b.Name = printableLine(b.Name) // it is the trace's own word, and is printed
+	return b, nil
 }
 
 // completeTraces completes the names of bundled traces, and folders.

@@ -82,6 +82,17 @@ func Accumulate(acc, e []float32, stride int, v []float32, g, d int) {
 	best.accumulate(acc, e, stride, v, rows, g, d)
 }
 
+// Sum adds up x in the order of a warp: lane l of Lanes starts at +0 and adds the
+// x[i] of i ≡ l (mod Lanes) in ascending order, and the lanes are added as those of
+// a dot product are.
+func Sum(x []float32) float32 {
+	var lanes [Lanes]float32
+	for i, v := range x {
+		lanes[i%Lanes] += v
+	}
+	return butterfly(&lanes)
+}
+
 // Max returns the largest of x, which must not be empty. A zero it gives as +0.
 func Max(x []float32) float32 {
 	return best.max(x)
