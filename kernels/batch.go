@@ -1,0 +1,12 @@
+package kernels
+
+import "kvcompress/kernels/device"
+
+// batch is the sequences of a decode step, in the order of admission, in the
+// device's memory: arrays of n int32.
+type batch struct {
+	n         int
+	rows      device.Ptr // each sequence's row of tables and lengths
+	ids       device.Ptr // its ref.SeqID, which its blocks' owners name
+	positions device.Ptr // of the token that the step adds
+}

@@ -1,0 +1,73 @@
+// The few words of CUDA that the kernels use, so that clang builds them without
+// an SDK.
+#pragma once
+
+#define __global__ __attribute__((global))
+#define __device__ __attribute__((device))
+#define __shared__ __attribute__((shared))
+#define __constant__ __attribute__((constant))
+#define __forceinline__ __inline__ __attribute__((always_inline))
+// A function whose instructions bear the line that calls it: reports then name the
+// place in a kernel, not the word that it uses.
+#define __word__ __device__ __inline__ __attribute__((always_inline, nodebug))
+#define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
+
+using int8 = signed char;
+using uint8 = unsigned char;
+using int16 = short;
+using uint16 = unsigned short;
+using int32 = int;
+using uint32 = unsigned int;
+using int64 = long long;
+using uint64 = unsigned long long;
+
+__word__ int thread_x() { return __nvvm_read_ptx_sreg_tid_x(); }
+__word__ int threads_x() { return __nvvm_read_ptx_sreg_ntid_x(); }
+__word__ int block_x() { return __nvvm_read_ptx_sreg_ctaid_x(); }
+__word__ int block_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
+__word__ int block_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
+__word__ int blocks_x() { return __nvvm_read_ptx_sreg_nctaid_x(); }
+
+constexpr int warp_size = 32;
+constexpr uint32 all_lanes = 0xffffffff;
+
+__word__ int lane() { return thread_x() % warp_size; }
+__word__ int warp() { return thread_x() / warp_size; }
+
+// block_barrier waits for every thread of the block; what they wrote is then seen
+// by all of them.
+__word__ void block_barrier() { __syncthreads(); }
+
+// warp_barrier does the same for the lanes of a warp.
+__word__ void warp_barrier() { __nvvm_bar_warp_sync(all_lanes); }
+
+// from_lane_xor returns another lane's value: that of lane ^ distance.
+__word__ float from_lane_xor(float v, int distance) {
+  return __nvvm_shfl_sync_bfly_f32(all_lanes, v, distance, 0x1f);
+}
+__word__ int from_lane_xor(int v, int distance) {
+  return __nvvm_shfl_sync_bfly_i32(all_lanes, v, distance, 0x1f);
+}
+
+// from_lane_before returns the value of lane - distance, or the lane's own where
+// there is none; from_lane that of the lane given.
+__word__ int from_lane_before(int v, int distance) {
+  return __nvvm_shfl_sync_up_i32(all_lanes, v, distance, 0);
+}
+__word__ int from_lane(int v, int source) {
+  return __nvvm_shfl_sync_idx_i32(all_lanes, v, source, 0x1f);
+}
+__word__ float from_lane(float v, int source) {
+  return __nvvm_shfl_sync_idx_f32(all_lanes, v, source, 0x1f);
+}
+
+// ballot returns a bit for each lane for which the condition holds.
+__word__ uint32 ballot(bool condition) {
+  return __nvvm_vote_ballot_sync(all_lanes, condition);
+}
+
+// lanes_below is the mask of the lanes before this one.
+__word__ uint32 lanes_below() { return (1u << lane()) - 1; }
+
+__word__ int smaller(int a, int b) { return a < b ? a : b; }
+__word__ int larger(int a, int b) { return a > b ? a : b; }

@@ -1,0 +1,179 @@
+package kernels
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"kvcompress/kernels/device"
+	"kvcompress/ref"
+)
+
+// state is the cache in a device's memory. Arrays are dense and row-major, all
+// integers are little-endian int32 where nothing else is said.
+//
+// A sequence in the cache has a row: an index into tables and lengths, which the
+// host gives out. Its block tables have room for maxBlocks blocks a head.
+type state struct {
+	cfg ref.Config
+	dev device.Device
+
+	rows      int // sequences that have room
+	maxBlocks int // blocks that a head's table has room for
+
+	keys, values device.Ptr // [N·B, D] in the cache's format
+	metrics      device.Ptr // [N·B] float32
+	positions    device.Ptr // [N·B]
+	owners       device.Ptr // [N, 4]: sequence (−1: free), layer, head, logical block
+	free         device.Ptr // [⌈N/32⌉] uint32: bit b%32 of word b/32 is set while block b is free
+	tables       device.Ptr // [rows, L·H, maxBlocks] physical blocks
+	lengths      device.Ptr // [rows, L·H] context lengths
+
+	loaded  map[string]device.Module
+	kernels map[string]device.Kernel
+	buffers map[string]*buffer
+}
+
+// buffer is memory that is kept from launch to launch and grows as needed.
+type buffer struct {
+	ptr  device.Ptr
+	size int64
+}
+
+// newState allocates an empty cache for sequences of at most tokens tokens, rows
+// of them at a time. The configuration is valid.
+func newState(dev device.Device, cfg ref.Config, rows, tokens int) (*state, error) {
+	s := &state{
+		cfg:       cfg,
+		dev:       dev,
+		rows:      rows,
+		maxBlocks: max(1, (tokens+cfg.BlockSize-1)/cfg.BlockSize),
+		loaded:    map[string]device.Module{},
+		kernels:   map[string]device.Kernel{},
+		buffers:   map[string]*buffer{},
+	}
+	slots := int64(cfg.Blocks) * int64(cfg.BlockSize)
+	row := int64(cfg.Shape.HeadSize * cfg.DType.Size())
+	words := (cfg.Blocks + 31) / 32
+	for _, a := range []struct {
+		name string
+		to   *device.Ptr
+		size int64
+	}{
+		{"keys", &s.keys, slots * row},
+		{"values", &s.values, slots * row},
+		{"metrics", &s.metrics, slots * 4},
+		{"positions", &s.positions, slots * 4},
+		{"owners", &s.owners, int64(cfg.Blocks) * 16},
+		{"free", &s.free, int64(words) * 4},
+		{"tables", &s.tables, int64(rows) * int64(s.heads()) * int64(s.maxBlocks) * 4},
+		{"lengths", &s.lengths, int64(rows) * int64(s.heads()) * 4},
+	} {
+		var err error
+		if *a.to, err = dev.Alloc(a.name, a.size); err != nil {
+			return nil, errors.Join(fmt.Errorf("kernels: %w", err), s.close())
+		}
+	}
+	free := make([]byte, words*4)
+	for b := range cfg.Blocks {
+		free[b/8] |= 1 << (b % 8)
+	}
+	return s, errors.Join(
+		dev.Write(s.free, free),
+		dev.Fill(s.owners, 0xff, int64(cfg.Blocks)*16),
+	)
+}
+
+// close frees the device's memory. The device stays open.
+func (s *state) close() error {
+	var errs []error
+	for _, p := range []device.Ptr{s.keys, s.values, s.metrics, s.positions, s.owners, s.free, s.tables, s.lengths} {
+		if p != 0 {
+			errs = append(errs, s.dev.Free(p))
+		}
+	}
+	for _, b := range s.buffers {
+		errs = append(errs, s.dev.Free(b.ptr))
+	}
+	s.buffers = map[string]*buffer{}
+	return errors.Join(errs...)
+}
+
+// heads returns L·H.
+func (s *state) heads() int { return s.cfg.Shape.Layers * s.cfg.Shape.KVHeads }
+
+// buffer returns memory of at least size bytes that keeps its name: the same
+// memory at each call, with what was left in it, until it has to grow; then its
+// contents are undefined.
+func (s *state) buffer(name string, size int) (device.Ptr, error) {
+	b := s.buffers[name]
+	if b != nil && b.size >= int64(size) {
+		return b.ptr, nil
+	}
+	if b != nil {
+		delete(s.buffers, name)
+		if err := s.dev.Free(b.ptr); err != nil {
+			return 0, err
+		}
+		size += size / 2
+	}
+	b = &buffer{size: int64(max(size, 256))}
+	var err error
+	if b.ptr, err = s.dev.Alloc(name, b.size); err != nil {
+		return 0, err
+	}
+	s.buffers[name] = b
+	return b.ptr, nil
+}
+
+// upload writes values to the buffer of that name.
+func upload[T int32 | uint32 | float32](s *state, name string, values []T) (device.Ptr, error) {
+	p, err := s.buffer(name, 4*len(values))
+	if err != nil {
+		return 0, err
+	}
+	return p, s.dev.Write(p, encode(values))
+}
+
+// download reads n values.
+func download[T int32 | uint32 | float32](s *state, from device.Ptr, n int) ([]T, error) {
+	raw := make([]byte, 4*n)
+	if err := s.dev.Read(raw, from); err != nil {
+		return nil, err
+	}
+	return decode[T](raw), nil
+}
+
+func encode[T int32 | uint32 | float32](values []T) []byte {
+	raw := make([]byte, 4*len(values))
+	for i, v := range values {
+		var bits uint32
+		switch v := any(v).(type) {
+		case int32:
+			bits = uint32(v)
+		case uint32:
+			bits = v
+		case float32:
+			bits = math.Float32bits(v)
+		}
+		binary.LittleEndian.PutUint32(raw[4*i:], bits)
+	}
+	return raw
+}
+
+func decode[T int32 | uint32 | float32](raw []byte) []T {
+	values := make([]T, len(raw)/4)
+	for i := range values {
+		bits := binary.LittleEndian.Uint32(raw[4*i:])
+		switch v := any(&values[i]).(type) {
+		case *int32:
+			*v = int32(bits)
+		case *uint32:
+			*v = bits
+		case *float32:
+			*v = math.Float32frombits(bits)
+		}
+	}
+	return values
+}
