@@ -1,0 +1,98 @@
+package ref
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"kvcompress/trace"
+)
+
+// TestSnapshot brings a cache's content out and in again.
+func TestSnapshot(t *testing.T) {
+	cfg := Default()
+	cfg.Shape = trace.Shape{Layers: 2, KVHeads: 3, Group: 1, HeadSize: 8}
+	cfg.BlockSize, cfg.Blocks = 4, 71
+	c := NewCache(cfg)
+	for id, n := range map[SeqID]int{3: 9, 0: 1, 7: 16} {
+		if _, err := c.add(id, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Remove(0); err != nil {
+		t.Fatal(err)
+	}
+	for i := range c.keys {
+		c.keys[i], c.values[i] = byte(i), byte(i/7)
+	}
+	for i := range c.Metrics {
+		c.Metrics[i] = float32(i)
+	}
+	s := c.Snapshot()
+	again, err := s.Cache(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(again.Snapshot(), c.Snapshot()) {
+		t.Error("the content is another")
+	}
+	if again.Free() != c.Free() || again.Usage() != c.Usage() {
+		t.Errorf("%d free blocks, want %d", again.Free(), c.Free())
+	}
+	for b := -1; b <= c.Blocks(); b++ {
+		free := b >= 0 && b < c.Blocks() && c.Owners[b].Seq == NoSeq
+		if again.IsFree(b) != free {
+			t.Errorf("block %d: free %v, want %v", b, again.IsFree(b), free)
+		}
+	}
+	// The copy is one: what it does next is what the cache does, and not to it.
+	before := c.Snapshot()
+	if _, err := again.add(1, 5); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(before, c.Snapshot()) {
+		t.Error("the copy's change is seen in the cache")
+	}
+	if _, err := c.add(1, 5); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(again.Sequence(1), c.Sequence(1)) {
+		t.Errorf("the copy gives out other blocks: %v, want %v", again.Sequence(1), c.Sequence(1))
+	}
+}
+
+// TestSnapshotRefuses makes snapshots that do not fit their configuration.
+func TestSnapshotRefuses(t *testing.T) {
+	cfg := Default()
+	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg.BlockSize, cfg.Blocks = 4, 33
+	for want, change := range map[string]func(*Snapshot){
+		"keys of size":      func(s *Snapshot) { s.Keys = s.Keys[1:] },
+		"values of size 0":  func(s *Snapshot) { s.Values = nil },
+		"metrics of size":   func(s *Snapshot) { s.Metrics = append(s.Metrics, 0) },
+		"positions of size": func(s *Snapshot) { s.Positions = nil },
+		"owners of size":    func(s *Snapshot) { s.Owners = s.Owners[1:] },
+		"free of size":      func(s *Snapshot) { s.Free = s.Free[1:] },
+		"block 35 is free":  func(s *Snapshot) { s.Free[1] |= 1 << 3 },
+		"[0] is none":       func(s *Snapshot) { s.Sequences = []*Sequence{nil} },
+		"1 is there twice": func(s *Snapshot) {
+			s.Sequences = []*Sequence{{ID: 1, Heads: make([]Head, 2)}, {ID: 1, Heads: make([]Head, 2)}}
+		},
+		"has 1 heads, the configuration 2": func(s *Snapshot) { s.Sequences = []*Sequence{{Heads: make([]Head, 1)}} },
+	} {
+		s := NewCache(cfg).Snapshot()
+		change(s)
+		if _, err := s.Cache(cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want an error with %q", err, want)
+		}
+	}
+	c := NewCache(cfg)
+	for _, h := range []Head{{Len: -1}, {Len: 1}, {Table: []int32{0}, Len: 5}, {Table: []int32{33}}, {Table: []int32{-1}, Len: 1}} {
+		if c.Holds(&h) == nil {
+			t.Errorf("%+v is taken for readable", h)
+		}
+	}
+	if err := c.Holds(&Head{Table: []int32{32}, Len: 4}); err != nil {
+		t.Error(err)
+	}
+}
