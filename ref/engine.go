@@ -3,7 +3,6 @@ package ref
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"kvcompress/trace"
 )
@@ -36,11 +35,9 @@ type Event struct {
 type Engine struct {
 	cfg     Config
 	cache   *Cache
-	open    func(SeqID) (trace.Tensors, error)
-	sources map[SeqID]*source
+	inputs  *Inputs
 	observe func(Event)
 
-	q, k, v []float32
 	outputs []float32
 	scratch []attention // one for each worker
 }
@@ -55,13 +52,7 @@ func NewEngine(cfg Config, open func(SeqID) (trace.Tensors, error), observe func
 	if observe == nil {
 		observe = func(Event) {}
 	}
-	return &Engine{
-		cfg:     cfg,
-		cache:   NewCache(cfg),
-		open:    open,
-		sources: map[SeqID]*source{},
-		observe: observe,
-	}, nil
+	return &Engine{cfg: cfg, cache: NewCache(cfg), inputs: NewInputs(cfg, open), observe: observe}, nil
 }
 
 // Config returns the engine's configuration.
@@ -71,38 +62,21 @@ func (e *Engine) Config() Config { return e.cfg }
 func (e *Engine) Cache() *Cache { return e.cache }
 
 // Close closes the tensors of every sequence that is still in the cache.
-func (e *Engine) Close() error {
-	var errs []error
-	for id, src := range e.sources {
-		errs = append(errs, src.Close())
-		delete(e.sources, id)
-	}
-	return errors.Join(errs...)
-}
+func (e *Engine) Close() error { return e.inputs.Close() }
 
 // Prefill enters the first n tokens of a sequence: it allocates their blocks,
 // stores K and V, and initializes the metrics. It returns *ErrNoBlocks, with
 // nothing changed, if the blocks are not there.
 func (e *Engine) Prefill(id SeqID, n int) error {
-	if n < 1 {
-		return fmt.Errorf("ref: prefill of sequence %d with %d tokens", id, n)
-	}
-	src, err := e.source(id)
-	if err != nil {
+	if err := e.inputs.Begin(id, n); err != nil {
 		return err
-	}
-	if n > src.Tokens() {
-		return fmt.Errorf("ref: prefill of sequence %d: %d tokens, its trace has %d", id, n, src.Tokens())
-	}
-	if err := e.cfg.PrefillFits(n); err != nil {
-		return fmt.Errorf("ref: prefill of sequence %d: %w", id, err)
 	}
 	s, err := e.cache.add(id, n)
 	if err != nil {
 		return err
 	}
 	for layer := range e.cfg.Shape.Layers {
-		if err := e.prefillLayer(s, src, layer, n); err != nil {
+		if err := e.prefillLayer(s, layer, n); err != nil {
 			return errors.Join(err, e.cache.Remove(id))
 		}
 	}
@@ -110,30 +84,25 @@ func (e *Engine) Prefill(id SeqID, n int) error {
 	return nil
 }
 
-func (e *Engine) prefillLayer(s *Sequence, src *source, layer, n int) error {
+func (e *Engine) prefillLayer(s *Sequence, layer, n int) error {
 	shape := e.cfg.Shape
 	d, heads, group := shape.HeadSize, shape.KVHeads, shape.Group
-	window := min(e.cfg.Metric.Window, n)
-	e.q = grow(e.q, window*heads*group*d)
-	e.k = grow(e.k, n*heads*d)
-	e.v = grow(e.v, n*heads*d)
-	if err := src.Read(e.q, trace.Q, layer, n-window, window); err != nil {
+	queries, keys, values, err := e.inputs.Prompt(s.ID, layer, n)
+	if err != nil {
 		return err
 	}
-	if err := src.readKV(e.k, e.v, layer, 0, n); err != nil {
-		return err
-	}
+	window := len(queries) / (heads * group * d)
 	parallel(workers(heads), heads, func(_, head int) {
 		h := &s.Heads[layer*heads+head]
 		k := make([]float32, n*d)
 		for i := range n {
 			row := (i*heads + head) * d
-			copy(k[i*d:], e.k[row:][:d])
-			e.cache.store(e.cache.Slot(h, i), e.k[row:][:d], e.v[row:][:d])
+			copy(k[i*d:], keys[row:][:d])
+			e.cache.store(e.cache.Slot(h, i), keys[row:][:d], values[row:][:d])
 		}
 		q := make([]float32, window*group*d)
 		for w := range window {
-			copy(q[w*group*d:][:group*d], e.q[(w*heads+head)*group*d:])
+			copy(q[w*group*d:][:group*d], queries[(w*heads+head)*group*d:])
 		}
 		metrics := make([]float32, n)
 		e.cfg.Metric.PrefillMetrics(metrics, q, k, group, d)
@@ -149,59 +118,35 @@ func (e *Engine) prefillLayer(s *Sequence, src *source, layer, n int) error {
 // there.
 func (e *Engine) Decode(batch []SeqID) error {
 	need := 0
+	positions := make([]int, len(batch))
 	for i, id := range batch {
-		if slices.Contains(batch[:i], id) {
-			return fmt.Errorf("ref: decode: sequence %d is in the batch twice", id)
-		}
-		s := e.cache.Sequence(id)
-		if s == nil {
-			return fmt.Errorf("ref: decode: sequence %d is not in the cache", id)
-		}
-		if tokens := e.sources[id].Tokens(); s.Len >= tokens {
-			return fmt.Errorf("ref: decode: sequence %d: token %d is asked for, its trace has %d", id, s.Len, tokens)
+		positions[i] = -1
+		if s := e.cache.Sequence(id); s != nil {
+			positions[i] = s.Len
 		}
 		need += e.cache.DecodeNeed(id)
+	}
+	if err := e.inputs.Next(batch, positions); err != nil {
+		return err
 	}
 	if free := e.cache.Free(); need > free {
 		return &ErrNoBlocks{need, free}
 	}
-	if err := e.readTokens(batch); err != nil {
+	queries, keys, values, err := e.inputs.Tokens(batch, positions)
+	if err != nil {
 		return err
 	}
 	shape := e.cfg.Shape
 	q, kv := len(batch)*shape.QueryHeads()*shape.HeadSize, len(batch)*shape.KVHeads*shape.HeadSize
 	e.outputs = grow(e.outputs, shape.Layers*q)
 	for layer := range shape.Layers {
-		e.appendLayer(batch, layer, e.k[layer*kv:][:kv], e.v[layer*kv:][:kv])
-		e.attendLayer(batch, layer, e.q[layer*q:][:q], e.outputs[layer*q:][:q])
+		e.appendLayer(batch, layer, keys[layer*kv:][:kv], values[layer*kv:][:kv])
+		e.attendLayer(batch, layer, queries[layer*q:][:q], e.outputs[layer*q:][:q])
 	}
 	for _, id := range batch {
 		e.cache.Sequence(id).Len++
 	}
 	e.report(Event{Stage: StageDecode, Seqs: batch, Outputs: e.outputs})
-	return nil
-}
-
-// readTokens reads the next token of every sequence of the batch, in all layers
-// at once, so that bad input is met before anything has changed: e.q becomes
-// [L, sequences, H·G, D], e.k and e.v [L, sequences, H, D].
-func (e *Engine) readTokens(batch []SeqID) error {
-	shape := e.cfg.Shape
-	qRow, kvRow := shape.QueryHeads()*shape.HeadSize, shape.KVHeads*shape.HeadSize
-	e.q = grow(e.q, shape.Layers*len(batch)*qRow)
-	e.k = grow(e.k, shape.Layers*len(batch)*kvRow)
-	e.v = grow(e.v, shape.Layers*len(batch)*kvRow)
-	for layer := range shape.Layers {
-		for b, id := range batch {
-			src, t, i := e.sources[id], e.cache.Sequence(id).Len, layer*len(batch)+b
-			if err := src.Read(e.q[i*qRow:][:qRow], trace.Q, layer, t, 1); err != nil {
-				return err
-			}
-			if err := src.readKV(e.k[i*kvRow:][:kvRow], e.v[i*kvRow:][:kvRow], layer, t, 1); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }
 
@@ -307,14 +252,10 @@ func (e *Engine) Compress(id SeqID) (Compressed, error) {
 // Release frees everything that a sequence holds: it has finished, or is
 // preempted and will be prefilled anew.
 func (e *Engine) Release(id SeqID) error {
-	err := e.cache.Remove(id)
-	if err != nil {
+	if err := e.cache.Remove(id); err != nil {
 		return err
 	}
-	if src := e.sources[id]; src != nil {
-		delete(e.sources, id)
-		err = src.Close()
-	}
+	err := e.inputs.End(id)
 	e.report(Event{Stage: StageRelease, Seqs: []SeqID{id}})
 	return err
 }
@@ -322,18 +263,4 @@ func (e *Engine) Release(id SeqID) error {
 func (e *Engine) report(ev Event) {
 	ev.Cache = e.cache
 	e.observe(ev)
-}
-
-// source returns the open tensors of a sequence.
-func (e *Engine) source(id SeqID) (*source, error) {
-	if src := e.sources[id]; src != nil {
-		return src, nil
-	}
-	tensors, err := e.open(id)
-	if err != nil {
-		return nil, err
-	}
-	src := &source{tensors, id, e.cfg.DType, e.cfg.Shape}
-	e.sources[id] = src
-	return src, nil
 }

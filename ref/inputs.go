@@ -1,0 +1,152 @@
+package ref
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"kvcompress/trace"
+)
+
+// Inputs reads the Q, K and V that an engine is given, sequence by sequence, and
+// refuses what its cache cannot hold. What it returns is valid until it is next
+// asked for something.
+type Inputs struct {
+	cfg     Config
+	open    func(SeqID) (trace.Tensors, error)
+	sources map[SeqID]*source
+
+	q, k, v []float32
+}
+
+// NewInputs returns the inputs of an engine with a valid configuration. open gives
+// the tensors of a sequence when it is first asked for.
+func NewInputs(cfg Config, open func(SeqID) (trace.Tensors, error)) *Inputs {
+	return &Inputs{cfg: cfg, open: open, sources: map[SeqID]*source{}}
+}
+
+// Begin opens the tensors of a sequence, if they are not open, and returns an
+// error if a prefill of n tokens cannot be had from them.
+func (in *Inputs) Begin(id SeqID, n int) error {
+	if n < 1 {
+		return fmt.Errorf("ref: prefill of sequence %d with %d tokens", id, n)
+	}
+	src, err := in.source(id)
+	if err != nil {
+		return err
+	}
+	if n > src.Tokens() {
+		return fmt.Errorf("ref: prefill of sequence %d: %d tokens, its trace has %d", id, n, src.Tokens())
+	}
+	if err := in.cfg.PrefillFits(n); err != nil {
+		return fmt.Errorf("ref: prefill of sequence %d: %w", id, err)
+	}
+	return nil
+}
+
+// source returns the open tensors of a sequence.
+func (in *Inputs) source(id SeqID) (*source, error) {
+	if src := in.sources[id]; src != nil {
+		return src, nil
+	}
+	tensors, err := in.open(id)
+	if err != nil {
+		return nil, err
+	}
+	src := &source{tensors, id, in.cfg.DType, in.cfg.Shape}
+	in.sources[id] = src
+	return src, nil
+}
+
+// Restore opens the tensors of the given sequences and closes all others.
+func (in *Inputs) Restore(ids []SeqID) error {
+	var errs []error
+	for id := range in.sources {
+		if !slices.Contains(ids, id) {
+			errs = append(errs, in.End(id))
+		}
+	}
+	for _, id := range ids {
+		_, err := in.source(id)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Prompt reads the first n tokens of a sequence in one layer: k and v are
+// [n, H, D], and q is [W, H·G, D], the queries of the last W = min(window, n)
+// tokens.
+func (in *Inputs) Prompt(id SeqID, layer, n int) (q, k, v []float32, err error) {
+	shape, src := in.cfg.Shape, in.sources[id]
+	window := min(in.cfg.Metric.Window, n)
+	in.q = grow(in.q, window*shape.QueryHeads()*shape.HeadSize)
+	in.k = grow(in.k, n*shape.KVHeads*shape.HeadSize)
+	in.v = grow(in.v, n*shape.KVHeads*shape.HeadSize)
+	if err := src.Read(in.q, trace.Q, layer, n-window, window); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := src.readKV(in.k, in.v, layer, 0, n); err != nil {
+		return nil, nil, nil, err
+	}
+	return in.q, in.k, in.v, nil
+}
+
+// Next returns an error if the sequences of a batch, whose next tokens have the
+// given positions (−1: not in the cache), are not all different, in the cache, and
+// with a token to come.
+func (in *Inputs) Next(batch []SeqID, positions []int) error {
+	for i, id := range batch {
+		if slices.Contains(batch[:i], id) {
+			return fmt.Errorf("ref: decode: sequence %d is in the batch twice", id)
+		}
+		if positions[i] < 0 {
+			return fmt.Errorf("ref: decode: sequence %d is not in the cache", id)
+		}
+		if tokens := in.sources[id].Tokens(); positions[i] >= tokens {
+			return fmt.Errorf("ref: decode: sequence %d: token %d is asked for, its trace has %d", id, positions[i], tokens)
+		}
+	}
+	return nil
+}
+
+// Tokens reads one token of every sequence of a batch, in all layers at once, so
+// that bad input is met before anything has changed: q is [L, sequences, H·G, D],
+// k and v are [L, sequences, H, D].
+func (in *Inputs) Tokens(batch []SeqID, positions []int) (q, k, v []float32, err error) {
+	shape := in.cfg.Shape
+	qRow, kvRow := shape.QueryHeads()*shape.HeadSize, shape.KVHeads*shape.HeadSize
+	in.q = grow(in.q, shape.Layers*len(batch)*qRow)
+	in.k = grow(in.k, shape.Layers*len(batch)*kvRow)
+	in.v = grow(in.v, shape.Layers*len(batch)*kvRow)
+	for layer := range shape.Layers {
+		for b, id := range batch {
+			src, t, i := in.sources[id], positions[b], layer*len(batch)+b
+			if err := src.Read(in.q[i*qRow:][:qRow], trace.Q, layer, t, 1); err != nil {
+				return nil, nil, nil, err
+			}
+			if err := src.readKV(in.k[i*kvRow:][:kvRow], in.v[i*kvRow:][:kvRow], layer, t, 1); err != nil {
+				return nil, nil, nil, err
+			}
+		}
+	}
+	return in.q, in.k, in.v, nil
+}
+
+// End closes the tensors of a sequence.
+func (in *Inputs) End(id SeqID) error {
+	src := in.sources[id]
+	if src == nil {
+		return nil
+	}
+	delete(in.sources, id)
+	return src.Close()
+}
+
+// Close closes the tensors of every sequence.
+func (in *Inputs) Close() error {
+	var errs []error
+	for id := range in.sources {
+		errs = append(errs, in.End(id))
+	}
+	return errors.Join(errs...)
+}
