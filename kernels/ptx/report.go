@@ -1,0 +1,136 @@
+package ptx
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kind is what is wrong in a Report.
+type Kind uint8
+
+const (
+	OutOfBounds     Kind = iota // an access outside every allocation, or across an end
+	Freed                       // an access to memory that was freed
+	Misaligned                  // an address that is no multiple of what is accessed
+	Uninitialized               // a read of memory that nothing has written
+	UninitRegister              // a read of a register that nothing has written
+	Race                        // two accesses without an order, one of them a write
+	BarrierDiverged             // a barrier that only some of the threads reach
+	MaskMismatch                // a warp-wide instruction whose mask is not the lanes that execute it
+	InactiveLane                // a shuffle from a lane that does not take part
+	Leak                        // memory that was never freed
+	BadFree                     // a free of what is not allocated
+	Trapped                     // the kernel executed trap
+)
+
+var kindNames = [...]string{
+	OutOfBounds: "out of bounds", Freed: "use after free", Misaligned: "misaligned",
+	Uninitialized: "uninitialized memory", UninitRegister: "uninitialized register", Race: "race",
+	BarrierDiverged: "barrier divergence", MaskMismatch: "mask mismatch", InactiveLane: "inactive lane",
+	Leak: "leak", BadFree: "bad free", Trapped: "trap",
+}
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// Access is one thread's execution of one instruction.
+type Access struct {
+	Block  [3]int // ctaid
+	Thread [3]int // tid
+
+	Op      string // the instruction: "ld.global.f32"
+	File    string // the source that the PTX was compiled from, "" where the PTX does not say
+	Line    int
+	PTX     string // the name of the PTX file
+	PTXLine int    // 0 where it is not known
+}
+
+// place returns where the instruction stands: "attention.cu:88 (line 412 of
+// attention.ptx)".
+func (a *Access) place() string {
+	ptx := ""
+	if a.PTXLine != 0 {
+		ptx = fmt.Sprintf("line %d of %s", a.PTXLine, a.PTX)
+	}
+	switch {
+	case a.File == "" && ptx == "":
+		return "a place that is not known"
+	case a.File == "":
+		return ptx
+	case ptx == "":
+		return fmt.Sprintf("%s:%d", a.File, a.Line)
+	}
+	return fmt.Sprintf("%s:%d (%s)", a.File, a.Line, ptx)
+}
+
+func coordinates(c [3]int) string { return fmt.Sprintf("(%d,%d,%d)", c[0], c[1], c[2]) }
+
+// Report is what a checker has found, or an access that is always refused. The
+// first one ends its launch and is the launch's error.
+type Report struct {
+	Kind   Kind
+	Kernel string // "" for what the host did
+	Access        // who did it and where; of a race, the later of the two
+
+	Space      string // "global", "shared", "local", or "" where no memory is concerned
+	Address    uint64 // in global memory an address, elsewhere an offset in the space
+	Size       int    // bytes of the access
+	Allocation string // the name of the allocation, in global memory
+	Extent     int64  // its bytes
+	Offset     int64  // of the address in the allocation; negative before its start
+
+	Detail string  // what is wrong, in words
+	Other  *Access // of a race, the earlier access
+}
+
+// Error returns the report on one line.
+func (r *Report) Error() string {
+	var b strings.Builder
+	b.WriteString("ptx: ")
+	if r.Kernel != "" {
+		fmt.Fprintf(&b, "%s: block %s thread %s: %s: ", r.Kernel, coordinates(r.Block), coordinates(r.Thread), r.place())
+	}
+	fmt.Fprintf(&b, "%s: ", r.Kind)
+	if r.Op != "" {
+		b.WriteString(r.Op)
+		switch {
+		case r.Space == "":
+		case r.Allocation != "":
+			fmt.Fprintf(&b, " at %#x", r.Address)
+		default:
+			fmt.Fprintf(&b, " at %#x of %s memory", r.Address, r.Space)
+		}
+		b.WriteString(": ")
+	}
+	b.WriteString(r.Detail)
+	return b.String()
+}
+
+// String returns the report on several lines, one for each thing to know.
+func (r *Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s\n", r.Kind, r.Detail)
+	if r.Kernel != "" {
+		fmt.Fprintf(&b, "    kernel  %s\n", r.Kernel)
+		r.describe(&b, "by")
+	}
+	if r.Other != nil {
+		r.Other.describe(&b, "with")
+	}
+	switch {
+	case r.Allocation != "" && r.Space != "":
+		fmt.Fprintf(&b, "    memory  %d bytes at %#x: %q (%d bytes) + %d\n", r.Size, r.Address, r.Allocation, r.Extent, r.Offset)
+	case r.Space != "":
+		fmt.Fprintf(&b, "    memory  %d bytes at %#x of %s memory\n", r.Size, r.Address, r.Space)
+	}
+	return b.String()
+}
+
+func (a *Access) describe(b *strings.Builder, word string) {
+	fmt.Fprintf(b, "    %-7s %s by block %s thread %s\n", word, a.Op, coordinates(a.Block), coordinates(a.Thread))
+	fmt.Fprintf(b, "            at %s\n", a.place())
+}
