@@ -3,6 +3,8 @@ package kernels
 import (
 	"embed"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"kvcompress/kernels/device"
@@ -10,12 +12,6 @@ import (
 
 //go:embed cu/*.ptx
 var modules embed.FS
-
-// module is one file of PTX and the entry points that the engine launches from it.
-type module struct {
-	file    string
-	entries []string
-}
 
 // PTX returns the text of one of the engine's modules: "attention.ptx".
 func PTX(file string) ([]byte, error) { return modules.ReadFile("cu/" + file) }
@@ -37,6 +33,46 @@ func Modules() []string {
 // format of keys and values: "append_tokens" becomes "append_tokens_f16".
 func (s *state) typed(kernel string) string {
 	return kernel + "_" + strings.TrimPrefix(s.cfg.DType.String(), "fp8_")
+}
+
+// entryPoint finds the kernels of a module's text.
+var entryPoint = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
+
+// Names returns the names of the engine's kernels.
+func Names() []string {
+	var names []string
+	for _, file := range Modules() {
+		text, err := PTX(file)
+		if err != nil {
+			continue // it was just listed
+		}
+		for _, m := range entryPoint.FindAllSubmatch(text, -1) {
+			names = append(names, string(m[1]))
+		}
+	}
+	return names
+}
+
+// replace puts others' kernels in the place of the engine's.
+func (s *state) replace(kernels map[string]Replacement) error {
+	names := Names()
+	for name, r := range kernels {
+		entry := name
+		if !slices.Contains(names, entry) {
+			entry = s.typed(name)
+		}
+		if !slices.Contains(names, entry) {
+			return fmt.Errorf("kernels: there is no kernel %q to replace: there are %s", name, strings.Join(names, ", "))
+		}
+		m, err := s.dev.Load(r.File, r.PTX)
+		if err != nil {
+			return err
+		}
+		if s.kernels[entry], err = m.Kernel(r.Entry); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // kernel returns the entry point of a module, which it loads when it is first

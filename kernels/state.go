@@ -55,7 +55,7 @@ func newState(dev device.Device, cfg ref.Config, rows, tokens int) (*state, erro
 	}
 	slots := int64(cfg.Blocks) * int64(cfg.BlockSize)
 	row := int64(cfg.Shape.HeadSize * cfg.DType.Size())
-	words := (cfg.Blocks + 31) / 32
+	words := freeWords(cfg.Blocks)
 	for _, a := range []struct {
 		name string
 		to   *device.Ptr
@@ -97,6 +97,35 @@ func (s *state) close() error {
 		errs = append(errs, s.dev.Free(b.ptr))
 	}
 	s.buffers = map[string]*buffer{}
+	return errors.Join(errs...)
+}
+
+// freeWords returns the words of the free list of n blocks.
+func freeWords(n int) int { return (n + 31) / 32 }
+
+// reserve makes room for so many rows of sequences of at most tokens tokens; what
+// is there stays.
+func (s *state) reserve(rows, tokens int) error {
+	blocks := max(s.maxBlocks, (tokens+s.cfg.BlockSize-1)/s.cfg.BlockSize)
+	if rows <= s.rows && blocks == s.maxBlocks {
+		return nil
+	}
+	rows = max(rows, s.rows)
+	heads := s.heads()
+	tables, err := s.dev.Alloc("tables", int64(rows)*int64(heads)*int64(blocks)*4)
+	if err != nil {
+		return err
+	}
+	lengths, err := s.dev.Alloc("lengths", int64(rows)*int64(heads)*4)
+	if err != nil {
+		return errors.Join(err, s.dev.Free(tables))
+	}
+	errs := []error{s.dev.Copy(lengths, s.lengths, int64(s.rows)*int64(heads)*4)}
+	for head := range int64(s.rows) * int64(heads) {
+		errs = append(errs, s.dev.Copy(tables+device.Ptr(head*int64(blocks)*4), s.tables+device.Ptr(head*int64(s.maxBlocks)*4), int64(s.maxBlocks)*4))
+	}
+	errs = append(errs, s.dev.Free(s.tables), s.dev.Free(s.lengths))
+	s.tables, s.lengths, s.rows, s.maxBlocks = tables, lengths, rows, blocks
 	return errors.Join(errs...)
 }
 

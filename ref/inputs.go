@@ -44,6 +44,9 @@ func (in *Inputs) Begin(id SeqID, n int) error {
 	return nil
 }
 
+// Length returns how many tokens a sequence grows to, whose tensors are open.
+func (in *Inputs) Length(id SeqID) int { return in.sources[id].Tokens() }
+
 // source returns the open tensors of a sequence.
 func (in *Inputs) source(id SeqID) (*source, error) {
 	if src := in.sources[id]; src != nil {
