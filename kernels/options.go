@@ -1,0 +1,17 @@
+package kernels
+
+// Options say how an engine differs from the usual one. The zero value is the
+// usual one.
+type Options struct {
+	// Kernels are run in the place of the engine's own, by the name of the kernel
+	// that they replace: that of docs/kernels.md, with or without the format.
+	Kernels map[string]Replacement
+}
+
+// Replacement is a kernel that takes the place of one of the engine's: it has the
+// same parameters, and is launched with the same grid and block.
+type Replacement struct {
+	File  string // where the PTX comes from, for errors
+	PTX   []byte
+	Entry string
+}
