@@ -1,0 +1,120 @@
+// Append: new keys and values enter the cache, rounded to its format
+// (ref/NUMERICS.md §2). Tables and lengths are as the allocation has left them.
+//
+// The kernels end in the name of the cache's format: append_prompt_f16.
+#include "format.cuh"
+
+// store rounds 8 elements of a token's key and value, from element `from` on, and
+// puts them in a slot. The first of its threads gives the slot its metric, 0, and
+// its position.
+template <class format>
+__device__ __forceinline__ void store(const float* __restrict__ k, const float* __restrict__ v,
+                    typename format::eight* __restrict__ keys,
+                    typename format::eight* __restrict__ values,
+                    float* __restrict__ metrics, int* __restrict__ positions,
+                    int slot, int piece, int pieces, int position) {
+  const float4* k4 = reinterpret_cast<const float4*>(k);
+  const float4* v4 = reinterpret_cast<const float4*>(v);
+  const int64 to = int64(slot) * pieces + piece;
+  keys[to] = format::encode(k4[0], k4[1]);
+  values[to] = format::encode(v4[0], v4[1]);
+  if (piece == 0) {
+    metrics[slot] = 0;
+    positions[slot] = position;
+  }
+}
+
+// append_prompt stores the keys and values of a prompt in the KV heads of one
+// layer of one sequence.
+//
+//   k, v       float32 [n, H, D]
+//   tables     int32 [H, stride]: the block tables of the layer's heads
+//   keys       [N·B, D] in the cache's format, written; values likewise
+//   metrics    float32 [N·B], written: 0
+//   positions  int32 [N·B], written: 0 to n-1
+//   n, heads   tokens, H
+//   pieces     D/8
+//   shift      log2(B)
+//   stride     blocks that a table has room for
+//
+// Grid: ⌈n·H·D/8 / 256⌉ blocks of 256 threads; a thread stores 8 elements of a key
+// and of a value. n·H·D < 2^31.
+//
+// Bytes: a KV is 8·D read as float32, and 2·D elements, a metric and a position
+// written; its table entry is read once for B of them. There is no more, so that
+// is the floor. Operations: a conversion for each element.
+template <class format>
+__device__ __forceinline__ void append_prompt(const float* __restrict__ k, const float* __restrict__ v,
+                            const int* __restrict__ tables,
+                            typename format::eight* __restrict__ keys,
+                            typename format::eight* __restrict__ values,
+                            float* __restrict__ metrics, int* __restrict__ positions,
+                            int n, uint32 heads, uint32 pieces, int shift, int stride) {
+  const uint32 i = block_x() * threads_x() + thread_x();
+  const uint32 row = i / pieces, piece = i % pieces;
+  const int token = row / heads, head = row % heads;
+  if (token >= n) return;
+  const int block = tables[int64(head) * stride + (token >> shift)];
+  const int slot = (block << shift) + (token & ((1 << shift) - 1));
+  store<format>(k + int64(i) * 8, v + int64(i) * 8, keys, values, metrics, positions,
+                slot, piece, pieces, token);
+}
+
+// append_tokens stores the key and value of a new token of each sequence of a
+// batch, in the KV heads of one layer, as the last of each head.
+//
+//   k, v       float32 [batch, H, D]
+//   rows       int32 [batch]: each sequence's row
+//   times      int32 [batch]: the token's position
+//   tables     int32 [rows, heads of all layers, stride], from the layer's first head on
+//   lengths    int32 [rows, heads of all layers], likewise; the new KV is counted
+//   keys       [N·B, D] in the cache's format, written; values likewise
+//   metrics    float32 [N·B], written: 0
+//   positions  int32 [N·B], written
+//   batch, heads, all  sequences, H, and the heads of all layers
+//   pieces     D/8
+//   shift      log2(B)
+//   stride     blocks that a table has room for
+//
+// Grid: ⌈batch·H·D/8 / 256⌉ blocks of 256 threads, as above, and as near to the
+// floor: a length and a table entry for each KV are the difference.
+template <class format>
+__device__ __forceinline__ void append_tokens(const float* __restrict__ k, const float* __restrict__ v,
+                            const int* __restrict__ rows, const int* __restrict__ times,
+                            const int* __restrict__ tables, const int* __restrict__ lengths,
+                            typename format::eight* __restrict__ keys,
+                            typename format::eight* __restrict__ values,
+                            float* __restrict__ metrics, int* __restrict__ positions,
+                            int batch, uint32 heads, int all, uint32 pieces, int shift, int stride) {
+  const uint32 i = block_x() * threads_x() + thread_x();
+  const uint32 row = i / pieces, piece = i % pieces;
+  const int sequence = row / heads, head = row % heads;
+  if (sequence >= batch) return;
+  const int64 at = int64(rows[sequence]) * all + head;
+  const int last = lengths[at] - 1;
+  const int block = tables[at * stride + (last >> shift)];
+  const int slot = (block << shift) + (last & ((1 << shift) - 1));
+  store<format>(k + int64(i) * 8, v + int64(i) * 8, keys, values, metrics, positions,
+                slot, piece, pieces, times[sequence]);
+}
+
+#define ENTRIES(format)                                                                     \
+  extern "C" __global__ void append_prompt_##format(                                        \
+      const float* k, const float* v, const int* tables, format::eight* keys,               \
+      format::eight* values, float* metrics, int* positions, int n, uint32 heads, uint32 pieces, \
+      int shift, int stride) {                                                              \
+    append_prompt<format>(k, v, tables, keys, values, metrics, positions, n, heads, pieces, \
+                          shift, stride);                                                   \
+  }                                                                                         \
+  extern "C" __global__ void append_tokens_##format(                                        \
+      const float* k, const float* v, const int* rows, const int* times, const int* tables, \
+      const int* lengths, format::eight* keys, format::eight* values, float* metrics,       \
+      int* positions, int batch, uint32 heads, int all, uint32 pieces, int shift, int stride) {   \
+    append_tokens<format>(k, v, rows, times, tables, lengths, keys, values, metrics,        \
+                          positions, batch, heads, all, pieces, shift, stride);             \
+  }
+ENTRIES(f32)
+ENTRIES(f16)
+ENTRIES(bf16)
+ENTRIES(e4m3)
+ENTRIES(e5m2)
