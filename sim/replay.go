@@ -72,7 +72,7 @@ func (t *Totals) Shortfall() int { return t.BlocksAsked - t.BlocksFreed }
 type Hooks struct {
 	Event    func(ref.Event) // after every stage of the engine
 	Step     func(*Step)     // after every step of the scheduler
-	Progress func(rows int)  // when the keys of so many tokens of a layer were read: see [Rows]
+	Progress func(rows int)  // when the keys of so many tokens of a layer were read: see [Rows]; by any goroutine of the engine
 	ByHead   bool            // have each step say what every head holds
 }
 
@@ -104,10 +104,28 @@ func (w *watched) Read(dst []float32, t trace.Tensor, layer, from, n int) error 
 	return w.Tensors.Read(dst, t, layer, from, n)
 }
 
+// Engine is a cache with a pipeline behind it: a *ref.Engine, or what does the
+// same.
+type Engine interface {
+	Cache
+	Close() error
+}
+
+// NewEngine makes an engine with an empty cache. open and observe are those of
+// [ref.NewEngine].
+type NewEngine func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error)
+
 // Replay serves a trace with tensors on the reference engine. The context ends
 // it, within a layer of a prompt at the most; the report up to the last whole step
 // is returned beside the error.
 func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Report, error) {
+	return ReplayOn(ctx, t, opt, hooks, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		return ref.NewEngine(cfg, open, observe)
+	})
+}
+
+// ReplayOn is [Replay] on an engine of another make, which it closes.
+func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, newEngine NewEngine) (_ *Report, err error) {
 	requests := t.Requests()
 	opt.Fill(t.Meta.Shape, requests)
 	if err := opt.Validate(); err != nil {
@@ -118,7 +136,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 		tensors, err := t.Tensors(int(id))
 		return &watched{tensors, ctx, hooks.Progress}, err
 	}
-	engine, err := ref.NewEngine(opt.Config, open, func(e ref.Event) {
+	engine, err := newEngine(opt.Config, open, func(e ref.Event) {
 		heads.add(e)
 		if hooks.Event != nil {
 			hooks.Event(e)
@@ -127,7 +145,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 	if err != nil {
 		return nil, err
 	}
-	defer engine.Close()
+	defer func() { err = errors.Join(err, engine.Close()) }()
 
 	server, err := NewServer(engine, &opt.Config, opt.Limits, requests, FixedStepTime(opt.StepTimeNS))
 	if err != nil {
