@@ -3,6 +3,7 @@ package ref
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -123,6 +124,56 @@ func (c *Cache) Holds(h *Head) error {
 		if b < 0 || int(b) >= c.Blocks() {
 			return fmt.Errorf("ref: block table entry %d is %d, there are %d blocks", i, b, c.Blocks())
 		}
+	}
+	return nil
+}
+
+// Restore makes the engine go on from a copy of the given cache, which must be of
+// the engine's configuration. The tensors of its sequences are opened if they are
+// not.
+func (e *Engine) Restore(c *Cache) error {
+	restored, err := c.Snapshot().Cache(e.cfg)
+	if err != nil {
+		return err
+	}
+	for _, id := range restored.Sequences() {
+		s := restored.Sequence(id)
+		for i := range s.Heads {
+			if err := restored.Holds(&s.Heads[i]); err != nil {
+				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %w", id, i, err)
+			}
+		}
+		if err := e.inputs.Begin(id, max(1, s.Len)); err != nil {
+			return err
+		}
+	}
+	e.cache = restored
+	return nil
+}
+
+// Poison fills every slot that no head holds, in free blocks and behind the last KV
+// of a head, with what is never right: NaN in K, V and metric, −1 as position.
+func (e *Engine) Poison() error {
+	c := e.cache
+	held := make([]bool, len(c.Metrics))
+	for _, s := range c.seqs {
+		for i := range s.Heads {
+			for logical := range s.Heads[i].Len {
+				held[c.Slot(&s.Heads[i], logical)] = true
+			}
+		}
+	}
+	for slot, isHeld := range held {
+		if isHeld {
+			continue
+		}
+		for _, row := range [][]byte{c.Key(slot), c.Value(slot)} {
+			for i := range row {
+				row[i] = 0xff
+			}
+		}
+		c.Metrics[slot] = math.Float32frombits(0xffffffff)
+		c.Positions[slot] = -1
 	}
 	return nil
 }
