@@ -1,0 +1,17 @@
+//go:build !cuda
+
+package cuda
+
+import (
+	"errors"
+
+	"kvcompress/kernels/device"
+)
+
+// Built says whether the binary can use a GPU at all.
+const Built = false
+
+// Open returns the GPU of an ordinal, from 0.
+func Open(int) (device.Device, error) {
+	return nil, errors.New("cuda: this binary was built without -tags cuda: docs/gpu.md says how to build one for a GPU")
+}
