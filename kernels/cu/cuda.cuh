@@ -27,6 +27,7 @@ __word__ int block_x() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 __word__ int block_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
 __word__ int block_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
 __word__ int blocks_x() { return __nvvm_read_ptx_sreg_nctaid_x(); }
+__word__ int blocks_y() { return __nvvm_read_ptx_sreg_nctaid_y(); }
 
 constexpr int warp_size = 32;
 constexpr uint32 all_lanes = 0xffffffff;
@@ -69,5 +70,36 @@ __word__ uint32 ballot(bool condition) {
 // lanes_below is the mask of the lanes before this one.
 __word__ uint32 lanes_below() { return (1u << lane()) - 1; }
 
+// sum_of_lanes, most_of_lanes and least_of_lanes reduce a value of every lane, and
+// give all lanes the result.
+__word__ int sum_of_lanes(int v) { return __nvvm_redux_sync_add(v, all_lanes); }
+__word__ int most_of_lanes(int v) { return __nvvm_redux_sync_max(v, all_lanes); }
+__word__ int least_of_lanes(int v) { return __nvvm_redux_sync_min(v, all_lanes); }
+
+// atomic_add and atomic_or change a word that other threads change as well.
+__word__ void atomic_add(int* to, int v) { __nvvm_atom_add_gen_i(to, v); }
+__word__ void atomic_or(uint32* to, uint32 v) {
+  __nvvm_atom_or_gen_i(reinterpret_cast<int*>(to), v);
+}
+
+__word__ int count_bits(uint32 v) { return __builtin_popcount(v); }
+// lowest_bit returns the index of the lowest bit that is set; there is one.
+__word__ int lowest_bit(uint32 v) { return __builtin_ctz(v); }
+
 __word__ int smaller(int a, int b) { return a < b ? a : b; }
 __word__ int larger(int a, int b) { return a > b ? a : b; }
+
+// copy_later begins a copy of 16 or 8 bytes from global to shared memory, past the
+// registers; copies_done waits for those that the thread has begun.
+template <int bytes>
+__word__ void copy_later(void* shared, const void* global) {
+  using to = __attribute__((address_space(3))) void*;
+  using from = const __attribute__((address_space(1))) void*;
+  static_assert(bytes == 16 || bytes == 8, "a copy has 16 bytes or 8");
+  if (bytes == 16) {
+    __nvvm_cp_async_cg_shared_global_16((to)shared, (from)global);
+  } else {
+    __nvvm_cp_async_ca_shared_global_8((to)shared, (from)global);
+  }
+}
+__word__ void copies_done() { __nvvm_cp_async_wait_all(); }

@@ -1,0 +1,125 @@
+package kernels
+
+import (
+	"math/bits"
+
+	"kvcompress/kernels/device"
+	"kvcompress/ref"
+)
+
+// allocatePrompt gives every head of a row room for n KVs: ⌈n/B⌉ blocks each, the
+// lowest free ones, in (layer, head, logical block) order. They are free: the
+// caller has counted.
+func (s *state) allocatePrompt(row int, id ref.SeqID, n int) error {
+	heads := s.heads()
+	each := (n + s.cfg.BlockSize - 1) / s.cfg.BlockSize
+	taken, err := s.take(heads * each)
+	if err != nil {
+		return err
+	}
+	block := threads(heads*each, 256)
+	return s.launch("allocate.ptx", "give_prompt", blocks(heads*each, block), block, 0,
+		device.Pointer(taken), device.Pointer(s.tablesOf(row)), device.Pointer(s.owners), device.Pointer(s.lengthsOf(row)),
+		device.I32(int32(id)), device.I32(int32(n)), device.I32(int32(each)),
+		device.I32(int32(heads)), device.I32(int32(s.cfg.Shape.KVHeads)), device.I32(int32(s.maxBlocks)))
+}
+
+// allocateTokens makes room for one KV in every head of the batch: it adds 1 to the
+// context lengths, and gives the heads whose last block is full, need of them, the
+// lowest free blocks, in (layer, sequence, head) order.
+func (s *state) allocateTokens(b batch, need int) error {
+	taken := s.free // read by nobody when no head needs a block
+	if need > 0 {
+		var err error
+		if taken, err = s.take(need); err != nil {
+			return err
+		}
+	}
+	n := b.n * s.heads()
+	block := threads(n, 1024)
+	grid := blocks(n, block)
+	counts, err := s.buffer("full heads", 4*grid.X)
+	if err != nil {
+		return err
+	}
+	heads, all := device.I32(int32(s.cfg.Shape.KVHeads)), device.I32(int32(s.heads()))
+	if grid.X > 1 {
+		if err := s.launch("allocate.ptx", "count_full", grid, block, 0,
+			device.Pointer(b.rows), device.Pointer(s.lengths), device.Pointer(counts),
+			device.I32(int32(b.n)), all, heads, device.I32(int32(s.cfg.BlockSize))); err != nil {
+			return err
+		}
+	}
+	return s.launch("allocate.ptx", "give_tokens", grid, block, 0,
+		device.Pointer(b.rows), device.Pointer(b.ids), device.Pointer(counts), device.Pointer(taken),
+		device.Pointer(s.tables), device.Pointer(s.owners), device.Pointer(s.lengths),
+		device.I32(int32(b.n)), all, heads, s.shift(), device.I32(int32(s.maxBlocks)))
+}
+
+// take takes the need lowest blocks from the free list and returns where they are
+// listed, ascending.
+func (s *state) take(need int) (device.Ptr, error) {
+	taken, err := s.buffer("taken blocks", 4*need)
+	if err != nil {
+		return 0, err
+	}
+	words := freeWords(s.cfg.Blocks)
+	block := threads(words, 1024)
+	grid := blocks(words, block)
+	counts, err := s.buffer("free blocks", 4*grid.X)
+	if err != nil {
+		return 0, err
+	}
+	if grid.X > 1 {
+		if err := s.launch("allocate.ptx", "count_free", grid, block, 0,
+			device.Pointer(s.free), device.Pointer(counts), device.I32(int32(words))); err != nil {
+			return 0, err
+		}
+	}
+	return taken, s.launch("allocate.ptx", "take_blocks", grid, block, 0,
+		device.Pointer(s.free), device.Pointer(counts), device.Pointer(taken),
+		device.I32(int32(words)), device.I32(int32(need)))
+}
+
+// truncate takes from every head of a row the KVs that fall by a decision, after
+// the moves: the last ones. The blocks that hold none of what is left become free.
+func (s *state) truncate(row int, d decision) error {
+	if d.freed() == 0 {
+		return nil
+	}
+	return s.freeBlocks(row, d.kvs)
+}
+
+// release frees all blocks of a row. Its context lengths become 0.
+func (s *state) release(row int) error {
+	return s.freeBlocks(row, s.lengthsOf(row))
+}
+
+func (s *state) freeBlocks(row int, lost device.Ptr) error {
+	return s.launch("allocate.ptx", "free_blocks", device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(s.maxBlocks, 256), 0,
+		device.Pointer(lost), device.Pointer(s.lengthsOf(row)), device.Pointer(s.tablesOf(row)),
+		device.Pointer(s.free), device.Pointer(s.owners), s.shift(), device.I32(int32(s.maxBlocks)))
+}
+
+// tablesOf returns a row's block tables [L·H, maxBlocks].
+func (s *state) tablesOf(row int) device.Ptr {
+	return s.tables + device.Ptr(4*row*s.heads()*s.maxBlocks)
+}
+
+// lengthsOf returns a row's context lengths [L·H].
+func (s *state) lengthsOf(row int) device.Ptr { return s.lengths + device.Ptr(4*row*s.heads()) }
+
+// shift returns log2(B), as kernels take it.
+func (s *state) shift() device.Arg {
+	return device.I32(int32(bits.TrailingZeros(uint(s.cfg.BlockSize))))
+}
+
+// threads returns a block of whole warps for n threads, at most limit.
+func threads(n, limit int) device.Dim {
+	return device.Dim{X: min(max(32, (n+31)/32*32), limit), Y: 1, Z: 1}
+}
+
+// blocks returns a grid of as many blocks as n threads take.
+func blocks(n int, block device.Dim) device.Dim {
+	return device.Dim{X: (n + block.X - 1) / block.X, Y: 1, Z: 1}
+}

@@ -1,0 +1,582 @@
+// The eviction decision of one sequence: which KVs fall, so that a number of
+// blocks comes free (ref.Walk, ref/NUMERICS.md §6). Nothing is sorted.
+//
+// A KV's key is its cost as an integer of the same order. A head of which `under`
+// candidates have keys up to a bound loses
+//
+//   fallen(under) = under < c ? 0 : 1 + ⌊(under − c) / B⌋
+//
+// blocks when all of those may fall, where c is the number of KVs in its last block.
+// So the E-th cheapest block of a quota has the smallest key for which the sum of
+// fallen over the quota's heads reaches E. That key is found digit by digit, 8 bits
+// at a time from the top, the way a radix sort would go if it cared for one element
+// only:
+//
+//   1. costs          keys, and each head's counts of candidates by their first digit
+//      sum_fallen     from a quota's counts: how many blocks fall up to each digit
+//   2. count_digits   picks the digit; counts by the next one in the picked bucket
+//      sum_fallen     ... and again, for 3 more digits
+//   3. settle         how many blocks and KVs each head loses; ties go by head
+//   4. list_evicted   the cheapest KVs of each head, that many, in logical order
+//
+// A quota is through, and its later rounds do nothing, as soon as a bucket ends
+// with exactly the E-th block. Nothing is read back between the launches. A head
+// loses fewer KVs than lie up to the quota's bound, by up to B−1: what bounds them
+// mostly stands in the counts that are there already, and the rest list_evicted
+// finds by the same search.
+//
+// Scratch is 4 bytes for each KV, its key, and 4 for the result. Each head has its
+// place in both, at offsets[head], which is a multiple of 4 so that 16 bytes are
+// moved at a time.
+//
+// Bytes for each KV, with f the part that is evicted:
+//
+//   costs         8 + 4/B read, 4 written
+//   count_digits  4 read, 3 times at most
+//   list_evicted  4 read, and 4 for each digit that is still open (0 to 2 as a
+//                 rule); 4·f written
+//
+// in all 28 + 4·f and 0 to 8 more; the floor is 8 + 4/B + 4·f, metric and position
+// in and the result out. Operations: about 15 for each KV in costs, 3 in
+// count_digits, 10 in list_evicted: all of it is bound by memory.
+#include "scan.cuh"
+
+constexpr int digits = 4, digit_bits = 8, digit_values = 1 << digit_bits;
+
+// The key of what is no candidate, and of the padding of a head to a multiple of
+// 4: no finite cost and no +∞ has it.
+constexpr uint32 no_candidate = 0xffffffff;
+
+// What is read or written at a time.
+using four_floats = float __attribute__((ext_vector_type(4)));
+using four_ints = int __attribute__((ext_vector_type(4)));
+using four_keys = uint32 __attribute__((ext_vector_type(4)));
+
+// A bucket is the keys that begin with some digits.
+struct alignas(16) bucket {
+  uint32 prefix;  // the digits, in the low bits
+  int known;      // how many
+  int before;     // of what is counted: how much lies before the bucket
+  int whole;      // whether what is looked for is all of the bucket
+};
+
+// A quota is a number of blocks to be freed from a run of heads.
+struct alignas(16) quota {
+  int first, heads;  // heads first to first+heads-1 of L·H
+  int blocks;
+  int unused;
+};
+
+// counts_of is a head's counts by one digit. After sum_fallen they are sums: how
+// many of the head's candidates have keys up to the end of each bucket.
+__word__ int* counts_of(int* counts, int level, int heads, int head) {
+  return counts + (int64(level) * heads + head) * digit_values;
+}
+
+// under returns how many of a head's candidates have keys before the bucket that
+// begins with the known digits given, as far as summed counts say it.
+__device__ __forceinline__ int under(int* counts, int heads, int head, uint32 prefix, int known) {
+  for (int level = known - 1; level >= 0; level--, prefix >>= digit_bits) {
+    const uint32 digit = prefix % digit_values;
+    if (digit > 0) return counts_of(counts, level, heads, head)[digit - 1];
+  }
+  return 0;
+}
+
+// fallen returns how many blocks a head loses with so many candidates.
+__word__ int fallen(int candidates, int last_block, int shift) {
+  return candidates < last_block ? 0 : 1 + ((candidates - last_block) >> shift);
+}
+
+// last_block returns c, the number of KVs in a head's last block; B for an empty
+// head, so that none of its blocks falls.
+__word__ int last_block(int length, int shift) { return ((length - 1) & ((1 << shift) - 1)) + 1; }
+
+// A warp holds the counts of all digits: 8 in each lane.
+struct digit_counts {
+  int at[8];
+
+  __word__ void read(const int* from) {
+    const four_ints* f = reinterpret_cast<const four_ints*>(from) + 2 * lane();
+    const four_ints a = f[0], b = f[1];
+#pragma unroll
+    for (int i = 0; i < 4; i++) at[i] = a[i], at[4 + i] = b[i];
+  }
+  __word__ void write(int* to) const {
+    four_ints* t = reinterpret_cast<four_ints*>(to) + 2 * lane();
+    t[0] = {at[0], at[1], at[2], at[3]};
+    t[1] = {at[4], at[5], at[6], at[7]};
+  }
+  // sum makes each the sum of those up to it, and of start.
+  __word__ void sum(int start) {
+#pragma unroll
+    for (int i = 1; i < 8; i++) at[i] += at[i - 1];
+    const int before = start + warp_scan(at[7]) - at[7];
+#pragma unroll
+    for (int i = 0; i < 8; i++) at[i] += before;
+  }
+};
+
+// narrower returns the bucket within b in which the wanted-th lies of what sums,
+// which ascend, count; the last one if they do not reach it.
+__device__ __forceinline__ bucket narrower(bucket b, const digit_counts& sums, int wanted) {
+  int less = 0, most_less = -1, least_not = 0x7fffffff;
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    const bool is_less = sums.at[i] < wanted;
+    less += is_less;
+    most_less = is_less ? sums.at[i] : most_less;  // they ascend
+    least_not = is_less ? least_not : smaller(least_not, sums.at[i]);
+  }
+  const int digit = sum_of_lanes(less);
+  const int before = most_of_lanes(most_less);
+  const int upto = least_of_lanes(least_not);
+  return {b.prefix << digit_bits | smaller(digit, digit_values - 1), b.known + 1,
+          digit > 0 ? before : b.before, digit == digit_values || upto == wanted};
+}
+
+// mix is the finalizer of SplitMix64 after one step of its counter.
+__word__ uint64 mix(uint64 x) {
+  x += 0x9e3779b97f4a7c15;
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+  x = (x ^ x >> 27) * 0x94d049bb133111eb;
+  return x ^ x >> 31;
+}
+
+// ordered maps a float that is neither NaN nor −0 to an integer of the same order.
+__word__ uint32 ordered(float f) {
+  const int bits = __builtin_bit_cast(int, f);
+  return bits ^ (bits >> 31 | 0x80000000);
+}
+
+// metric_cost is the cost of a KV by its metric.
+struct metric_cost {
+  int newest;          // position of the newest KV
+  bool average;        // over the queries after the KV
+  const int* starts;   // of the bins of the head bias, ascending; nullptr without
+  const float* bias;   // of the head: for each bin, times the weight
+  int bins;
+
+  __word__ float operator()(float metric, int position) const {
+    float cost = metric;
+    if (average) {
+      const int after = newest - position;
+      if (after == 0) return __builtin_inff();
+      cost = cost / float(after);
+    }
+    if (bins > 0) {
+      int bin = 0;  // the last one that starts at the position or before it
+      for (int beyond = bins; beyond - bin > 1;) {
+        const int middle = (bin + beyond) / 2;
+        (starts[middle] <= position ? bin : beyond) = middle;
+      }
+      cost = cost + bias[bin];
+    }
+    return cost + 0.0f;  // −0 becomes +0
+  }
+};
+
+// random_cost is the seeded hash that replaces it.
+struct random_cost {
+  uint64 state;  // of seed, sequence, layer and head
+
+  __word__ float operator()(float, int position) const {
+    return float(uint32(mix(state ^ uint32(position)) >> 40)) * 0x1p-24f;
+  }
+};
+
+// costs_of writes the keys of one part of a head's KVs and counts them by their
+// first digit.
+template <class cost_function>
+__device__ __forceinline__ void costs_of(const cost_function& cost, const int* __restrict__ table, int length,
+                       const float* __restrict__ metrics, const int* __restrict__ positions,
+                       uint32* __restrict__ keys, int* __restrict__ counts, int shift,
+                       int sinks, int last) {
+  __shared__ int histogram[digit_values];
+  const int fours = (length + 3) / 4;
+  int i = block_y() * threads_x() + thread_x();
+  if (i - thread_x() >= fours) return;
+  for (int d = thread_x(); d < digit_values; d += threads_x()) histogram[d] = 0;
+  block_barrier();
+  const int mask = (1 << shift) - 1;
+  for (; i < fours; i += threads_x() * blocks_y()) {
+    const int from = 4 * i;
+    four_floats m;
+    four_ints p;
+    if (shift >= 2 && from + 4 <= length) {  // in one block
+      const int slot = (table[from >> shift] << shift) + (from & mask);
+      m = *reinterpret_cast<const four_floats*>(metrics + slot);
+      p = *reinterpret_cast<const four_ints*>(positions + slot);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        m[e] = 0;
+        p[e] = -1;  // no candidate
+        const int logical = from + e;
+        if (logical < length) {
+          const int slot = (table[logical >> shift] << shift) + (logical & mask);
+          m[e] = metrics[slot];
+          p[e] = positions[slot];
+        }
+      }
+    }
+    four_keys k;
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      k[e] = no_candidate;
+      if (p[e] >= sinks && p[e] <= last) {
+        k[e] = ordered(cost(m[e], p[e]));
+        atomic_add(&histogram[k[e] >> (32 - digit_bits)], 1);
+      }
+    }
+    reinterpret_cast<four_keys*>(keys)[i] = k;
+  }
+  block_barrier();
+  for (int d = thread_x(); d < digit_values; d += threads_x())
+    if (histogram[d] != 0) atomic_add(&counts[d], histogram[d]);
+}
+
+// costs writes every KV's key, and counts the candidates of each head by its first
+// digit.
+//
+//   tables     int32 [heads, stride]: the block tables of the sequence's heads
+//   lengths    int32 [heads]
+//   metrics    float32 [N·B]
+//   positions  int32 [N·B]
+//   quota_of   int32 [heads]: the quota that a head belongs to, −1 for none
+//   offsets    int32 [heads+1], multiples of 4: where each head's keys begin
+//   keys       uint32 [offsets[heads]], written
+//   counts     int32 [4, heads, 256]: level 0 is written; zeros before
+//   stride     blocks that a table has room for
+//   shift      log2(B)
+//   sinks      the first position that may fall
+//   last       the last position that may fall
+//   newest     the newest KV's position
+//   average    whether a metric is averaged over the queries after its KV
+//   bins       how many bins the head bias has; 0 without
+//   starts     int32 [bins]: the first position of each, ascending from 0
+//   bias       float32 [heads, bins], times the bias weight, rounded
+//
+// Grid: heads × parts blocks of a multiple of 32 threads, at most 256. A thread
+// does 4 KVs at a time, in ascending order of KVs over the parts.
+extern "C" __global__ void __launch_bounds__(256)
+costs(const int* __restrict__ tables, const int* __restrict__ lengths,
+      const float* __restrict__ metrics, const int* __restrict__ positions,
+      const int* __restrict__ quota_of, const int* __restrict__ offsets,
+      uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
+      int last, int newest, int average, int bins, const int* __restrict__ starts,
+      const float* __restrict__ bias) {
+  const int head = block_x();
+  if (quota_of[head] < 0) return;
+  const metric_cost cost = {newest, average != 0, starts, bias + int64(head) * bins, bins};
+  costs_of(cost, tables + int64(head) * stride, lengths[head], metrics, positions,
+           keys + offsets[head], counts + head * digit_values, shift, sinks, last);
+}
+
+// costs_random is costs with the hash of seed, sequence, layer, head and position
+// in the place of the metric.
+//
+//   heads     H, of one layer
+//   sequence  its number
+//   seed
+//
+// The rest, grid and block: as costs has them.
+extern "C" __global__ void __launch_bounds__(256)
+costs_random(const int* __restrict__ tables, const int* __restrict__ lengths,
+             const float* __restrict__ metrics, const int* __restrict__ positions,
+             const int* __restrict__ quota_of, const int* __restrict__ offsets,
+             uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
+             int last, int heads, int sequence, uint64 seed) {
+  const int head = block_x();
+  if (quota_of[head] < 0) return;
+  const uint64 of_head = uint64(head / heads) << 32 ^ uint32(head % heads);
+  const random_cost cost = {mix(mix(seed ^ uint32(sequence)) ^ of_head)};
+  costs_of(cost, tables + int64(head) * stride, lengths[head], metrics, positions,
+           keys + offsets[head], counts + head * digit_values, shift, sinks, last);
+}
+
+// sum_fallen makes sums of the counts of a level, and adds up how many blocks of a
+// quota fall up to each digit.
+//
+//   lengths  int32 [heads]
+//   quotas   int32 [grid x, 4]: first head, heads, blocks, and one unused
+//   buckets  int32 [4, quotas, 4]: prefix, known, before, whole; of the level: what
+//            is known of the quota's bound. Of level 0: zeros
+//   counts   int32 [4, heads, 256]: of this level: counts; written: sums
+//   sums     int32 [4, quotas, 256]: of this level: zeros; written
+//   level    0 to 3
+//   heads    L·H
+//   shift    log2(B)
+//
+// Grid: quotas × ⌈heads of the largest quota/warps⌉ blocks of at most 8 warps, a
+// warp for a head. Bytes: 2048 for each head, and 1024 for each block.
+extern "C" __global__ void __launch_bounds__(256)
+sum_fallen(const int* __restrict__ lengths, const quota* __restrict__ quotas,
+           const bucket* __restrict__ buckets, int* __restrict__ counts,
+           int* __restrict__ sums, int level, int heads, int shift) {
+  alignas(16) __shared__ int rows[8][digit_values];
+  const int64 at = int64(level) * blocks_x() + block_x();
+  const bucket b = buckets[at];
+  if (b.whole) return;
+  const quota q = quotas[block_x()];
+  const int warps = threads_x() / warp_size;
+  const int first = block_y() * warps;
+  if (first >= q.heads) return;
+  const int rows_used = smaller(warps, q.heads - first);
+  if (warp() < rows_used) {
+    const int head = q.first + first + warp();
+    int* mine = counts_of(counts, level, heads, head);
+    const int c = last_block(lengths[head], shift);
+    digit_counts n;
+    n.read(mine);
+    n.sum(under(counts, heads, head, b.prefix, level));
+    n.write(mine);
+#pragma unroll
+    for (int i = 0; i < 8; i++) n.at[i] = fallen(n.at[i], c, shift);
+    n.write(rows[warp()]);
+  }
+  block_barrier();
+  for (int d = thread_x(); d < digit_values; d += threads_x()) {
+    int sum = 0;
+    for (int row = 0; row < rows_used; row++) sum += rows[row][d];
+    if (sum != 0) atomic_add(&sums[at * digit_values + d], sum);
+  }
+}
+
+// count_digits picks the next digit of each quota's bound, and counts the
+// candidates of each head that begin with the digits known by the digit after
+// them.
+//
+//   offsets   int32 [heads+1]
+//   keys      uint32 [offsets[heads]]
+//   quota_of  int32 [heads]
+//   quotas    int32 [Q, 4]
+//   sums      int32 [4, Q, 256]: of the level before
+//   buckets   int32 [4, Q, 4]: of the level before; of this level, written
+//   counts    int32 [4, heads, 256]: of this level: zeros; written
+//   level     1 to 3
+//   heads     L·H
+//   Q         quotas
+//
+// Grid and block: as costs has them.
+extern "C" __global__ void __launch_bounds__(256)
+count_digits(const int* __restrict__ offsets, const uint32* __restrict__ keys,
+             const int* __restrict__ quota_of, const quota* __restrict__ quotas,
+             const int* __restrict__ sums, bucket* __restrict__ buckets,
+             int* __restrict__ counts, int level, int heads, int Q) {
+  __shared__ int histogram[digit_values];
+  __shared__ bucket shared_bucket;
+  const int head = block_x();
+  const int number = quota_of[head];
+  if (number < 0) return;
+  const quota q = quotas[number];
+  const int from = offsets[head] / 4, fours = offsets[head + 1] / 4 - from;
+  int i = block_y() * threads_x() + thread_x();
+  // The first block of a quota works for all of them.
+  const bool speaker = head == q.first && block_y() == 0;
+  if (i - thread_x() >= fours && !speaker) return;
+  if (warp() == 0) {
+    const int64 before = int64(level - 1) * Q + number;
+    bucket b = buckets[before];
+    if (!b.whole) {
+      digit_counts n;
+      n.read(sums + before * digit_values);
+      b = narrower(b, n, q.blocks);
+    }
+    if (lane() == 0) {
+      shared_bucket = b;
+      if (speaker) buckets[before + Q] = b;
+    }
+  }
+  for (int d = thread_x(); d < digit_values; d += threads_x()) histogram[d] = 0;
+  block_barrier();
+  const uint32 prefix = shared_bucket.prefix;
+  if (shared_bucket.whole) return;
+  const int open = 32 - digit_bits * level;
+  for (; i < fours; i += threads_x() * blocks_y()) {
+    const four_keys k = reinterpret_cast<const four_keys*>(keys)[from + i];
+#pragma unroll
+    for (int e = 0; e < 4; e++)
+      if (k[e] >> open == prefix && k[e] != no_candidate)
+        atomic_add(&histogram[(k[e] >> (open - digit_bits)) % digit_values], 1);
+  }
+  block_barrier();
+  int* to = counts_of(counts, level, heads, head);
+  for (int d = thread_x(); d < digit_values; d += threads_x())
+    if (histogram[d] != 0) atomic_add(&to[d], histogram[d]);
+}
+
+// loss_of returns the bucket that holds the n-th cheapest of a head's candidates,
+// as far as summed counts say it; n is not 0, and lies up to the quota's bucket b.
+__device__ __forceinline__ bucket loss_of(bucket b, int* counts, int heads, int head, int n) {
+  uint32 prefix = b.prefix;
+  int known = b.known;
+  int before = under(counts, heads, head, prefix, known);
+  if (n > before) {  // in the quota's own bucket
+    const int upto = counts_of(counts, known - 1, heads, head)[prefix % digit_values];
+    return {prefix, known, before, n == upto};
+  }
+  do {  // the digits that it shares with the bound
+    known--;
+    prefix >>= digit_bits;
+    before = under(counts, heads, head, prefix, known);
+  } while (n <= before);
+  const int* mine = counts_of(counts, known, heads, head);
+  int digit = 0;
+  for (int beyond = digit_values; digit < beyond;) {  // the first with n up to its end
+    const int middle = (digit + beyond) / 2;
+    if (mine[middle] < n)
+      digit = middle + 1;
+    else
+      beyond = middle;
+  }
+  return {prefix << digit_bits | digit, known + 1, digit > 0 ? mine[digit - 1] : before,
+          n == mine[digit]};
+}
+
+// settle says how many blocks and KVs each head loses. Of the blocks whose key is
+// the quota's bound itself as many fall as are still wanted, in (layer, head)
+// order.
+//
+//   lengths  int32 [heads]
+//   quotas   int32 [Q, 4]
+//   sums     int32 [4, Q, 256]: of the last level
+//   buckets  int32 [4, Q, 4]: of the last level
+//   counts   int32 [4, heads, 256]: sums
+//   blocks   int32 [heads], written: blocks that fall. Not written for a head of no
+//            quota: zeros before
+//   kvs      int32 [heads], likewise: KVs that fall
+//   losses   int32 [heads, 4], written where a head loses anything: the bucket
+//            (prefix, known, before, whole) of the last KV that falls
+//   heads    L·H
+//   shift    log2(B)
+//
+// Grid: a block of a multiple of 32 threads, at most 256, for each quota; a thread
+// for a head. Bytes: 1024 for each quota, about 100 for each head.
+extern "C" __global__ void __launch_bounds__(256)
+settle(const int* __restrict__ lengths, const quota* __restrict__ quotas,
+       const int* __restrict__ sums, const bucket* __restrict__ buckets,
+       int* __restrict__ counts, int* __restrict__ blocks, int* __restrict__ kvs,
+       bucket* __restrict__ losses, int heads, int shift) {
+  __shared__ bucket shared_bucket;
+  __shared__ block_sums scans[2];
+  const quota q = quotas[block_x()];
+  if (warp() == 0) {
+    const int64 last = int64(digits - 1) * blocks_x() + block_x();
+    bucket b = buckets[last];
+    if (!b.whole) {
+      digit_counts n;
+      n.read(sums + last * digit_values);
+      b = narrower(b, n, q.blocks);
+    }
+    if (lane() == 0) shared_bucket = b;
+  }
+  block_barrier();
+  const bucket b = shared_bucket;
+  int wanted = q.blocks - b.before;  // of the blocks with the bound as key
+  for (int base = 0, turn = 0; base < q.heads; base += threads_x(), turn ^= 1) {
+    const int i = base + thread_x(), head = q.first + i;
+    int sure = 0, equal = 0, c = 0;
+    if (i < q.heads) {
+      c = last_block(lengths[head], shift);
+      const int upto = fallen(
+          counts_of(counts, b.known - 1, heads, head)[b.prefix % digit_values], c, shift);
+      sure = b.whole ? upto : fallen(under(counts, heads, head, b.prefix, b.known), c, shift);
+      equal = upto - sure;
+    }
+    const place ties = block_scan(scans[turn], equal);
+    if (i < q.heads) {
+      const int lost = sure + larger(0, smaller(equal, wanted - ties.before));
+      const int n = lost > 0 ? c + ((lost - 1) << shift) : 0;
+      blocks[head] = lost;
+      kvs[head] = n;
+      if (n > 0) losses[head] = loss_of(b, counts, heads, head, n);
+    }
+    wanted -= ties.total;
+  }
+}
+
+// list_evicted lists the KVs that fall, in logical order: the cheapest of each
+// head, and of those with equal keys the first.
+//
+//   offsets  int32 [heads+1]
+//   keys     uint32 [offsets[heads]]
+//   kvs      int32 [heads]: KVs that fall
+//   lengths  int32 [heads]
+//   losses   int32 [heads, 4], as settle has left it
+//   list     int32 [offsets[heads]]: kvs[head] logical indices from offsets[head] on
+//            are written
+//   holes    int32 [heads]: how many of them are less than the head's new length,
+//            lengths − kvs; not written for a head that loses nothing: zeros before
+//
+// Grid: a block of a multiple of 32 threads, at most 1024, for each head.
+extern "C" __global__ void __launch_bounds__(1024)
+list_evicted(const int* __restrict__ offsets, const uint32* __restrict__ keys,
+             const int* __restrict__ kvs, const int* __restrict__ lengths,
+             const bucket* __restrict__ losses, int* __restrict__ list,
+             int* __restrict__ holes) {
+  alignas(16) __shared__ int histogram[digit_values];
+  __shared__ bucket shared_bucket;
+  __shared__ block_sums scans[2];
+  const int head = block_x();
+  const int n = kvs[head];
+  if (n == 0) return;
+  const int from = offsets[head] / 4, fours = offsets[head + 1] / 4 - from;
+  const four_keys* mine = reinterpret_cast<const four_keys*>(keys) + from;
+
+  bucket b = losses[head];
+  while (!b.whole && b.known < digits) {
+    for (int d = thread_x(); d < digit_values; d += threads_x()) histogram[d] = 0;
+    block_barrier();
+    const int open = 32 - digit_bits * b.known;
+    for (int i = thread_x(); i < fours; i += threads_x()) {
+      const four_keys k = mine[i];
+#pragma unroll
+      for (int e = 0; e < 4; e++)
+        if (k[e] >> open == b.prefix && k[e] != no_candidate)
+          atomic_add(&histogram[(k[e] >> (open - digit_bits)) % digit_values], 1);
+    }
+    block_barrier();
+    if (warp() == 0) {
+      digit_counts counts;
+      counts.read(histogram);
+      counts.sum(b.before);
+      b = narrower(b, counts, n);
+      if (lane() == 0) shared_bucket = b;
+    }
+    block_barrier();
+    b = shared_bucket;
+  }
+
+  // All keys before the limit fall, and of those equal to it so many.
+  const int open = 32 - digit_bits * b.known;
+  uint32 limit = b.prefix;
+  if (open > 0) limit = limit << open | ((1u << open) - 1);
+  if (limit == no_candidate) limit--;
+  const int equals = b.whole ? n : n - b.before;
+  const int length = lengths[head] - n;  // after the moves
+  int* to = list + 4 * from;
+
+  int less_before = 0, equal_before = 0;
+  for (int base = 0, turn = 0; base < fours; base += threads_x(), turn ^= 1) {
+    const int i = base + thread_x();
+    four_keys k = no_candidate;
+    if (i < fours) k = mine[i];
+    int both = 0;  // equal keys in the high half, lesser ones in the low
+#pragma unroll
+    for (int e = 0; e < 4; e++) both += k[e] < limit ? 1 : k[e] == limit ? 1 << 16 : 0;
+    const place p = block_scan(scans[turn], both);
+    int less = less_before + (p.before & 0xffff), equal = equal_before + (p.before >> 16);
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      const int at = less + smaller(equal, equals);
+      if (4 * i + e == length) holes[head] = at;
+      const bool is_equal = k[e] == limit;
+      if (k[e] < limit || (is_equal && equal < equals)) to[at] = 4 * i + e;
+      less += k[e] < limit;
+      equal += is_equal;
+    }
+    less_before += p.total & 0xffff;
+    equal_before += p.total >> 16;
+  }
+}

@@ -1,0 +1,80 @@
+package kernels
+
+import (
+	"math/bits"
+
+	"kvcompress/kernels/device"
+	"kvcompress/ref"
+)
+
+// moves is what packs the survivors of a decision, on the device. Its memory is
+// that of the state: the next ones overwrite it.
+type moves struct {
+	pairs device.Ptr // [n, 2] destination and source slots
+	n     int
+}
+
+// schedule computes the moves of a decision, of all heads in (layer, head) order:
+// what ref.Moves says.
+func (s *state) schedule(row int, d decision) (moves, error) {
+	firsts := make([]int32, len(d.heads))
+	n, most := 0, 0
+	for i, h := range d.heads {
+		firsts[i] = int32(n)
+		n += h.holes
+		most = max(most, h.holes)
+	}
+	if n == 0 {
+		return moves{}, nil
+	}
+	pairs, err := s.buffer("moves", 8*n)
+	if err != nil {
+		return moves{}, err
+	}
+	first, err := upload(s, "first moves", firsts)
+	if err != nil {
+		return moves{}, err
+	}
+	block := threads(most, 256)
+	grid := device.Dim{X: len(d.heads), Y: (most + block.X - 1) / block.X, Z: 1}
+	return moves{pairs, n}, s.launch("moves.ptx", "pair_moves", grid, block, 0,
+		device.Pointer(d.list), device.Pointer(d.offsets), device.Pointer(d.kvs), device.Pointer(d.holes),
+		device.Pointer(s.lengthsOf(row)), device.Pointer(s.tablesOf(row)), device.Pointer(first), device.Pointer(pairs),
+		s.shift(), device.I32(int32(s.maxBlocks)))
+}
+
+// move carries out moves: key, value, metric and position go together.
+func (s *state) move(m moves) error {
+	if m.n == 0 {
+		return nil
+	}
+	entry, piece := "move_kvs_16", 16
+	row := s.cfg.Shape.HeadSize * s.cfg.DType.Size()
+	if row%piece != 0 {
+		entry, piece = "move_kvs_8", 8
+	}
+	pieces := row / piece
+	shift := min(bits.Len(uint(2*pieces-1)), 5) // lanes for the pieces of key and value, at most a warp
+	lanes := (m.n + 3) / 4 << shift
+	block := threads(lanes, 256)
+	return s.launch("moves.ptx", entry, blocks(lanes, block), block, 0,
+		device.Pointer(m.pairs), device.Pointer(s.keys), device.Pointer(s.values),
+		device.Pointer(s.metrics), device.Pointer(s.positions),
+		device.I32(int32(m.n)), device.I32(int32(pieces)), device.I32(int32(shift)))
+}
+
+// readMoves returns the moves as the reference has them.
+func (s *state) readMoves(m moves) ([]ref.Move, error) {
+	if m.n == 0 {
+		return nil, nil
+	}
+	slots, err := download[int32](s, m.pairs, 2*m.n)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]ref.Move, m.n)
+	for i := range list {
+		list[i] = ref.Move{Destination: slots[2*i], Source: slots[2*i+1]}
+	}
+	return list, nil
+}
