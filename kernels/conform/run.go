@@ -1,0 +1,188 @@
+package conform
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"kvcompress/kernels/device"
+)
+
+// A Failure is a form that a device does not execute as the manual says.
+type Failure struct {
+	Op string
+	// Err is what the device said, where it refuses the form or fails at it. The
+	// other fields then say nothing.
+	Err error
+	// Row is the operands' row, and Output the result that is wrong, by its place
+	// among the results.
+	Row, Output int
+	// In is the row: the values of the input registers.
+	In []uint64
+	// Got is the register's value; Want says what was expected.
+	Got  uint64
+	Want string
+	// Types are those of the input registers, and Type that of the output.
+	Types []string
+	Type  string
+}
+
+func (f Failure) String() string {
+	if f.Err != nil {
+		return fmt.Sprintf("%s: %v", f.Op, f.Err)
+	}
+	var in []string
+	for i, v := range f.In {
+		in = append(in, showRegister(v, f.Types[i]))
+	}
+	return fmt.Sprintf("%s: row %d (%s): result %d is %s, not %s",
+		f.Op, f.Row, strings.Join(in, ", "), f.Output, showRegister(f.Got, f.Type), f.Want)
+}
+
+// showRegister writes a value in hexadecimal and in decimal.
+func showRegister(v uint64, t string) string {
+	switch bits := regBits(t); {
+	case t == "pred":
+		return fmt.Sprint(v&1 != 0)
+	case t == "f32":
+		return fmt.Sprintf("%#08x = %g", uint32(v), math.Float32frombits(uint32(v)))
+	case t == "f64":
+		return fmt.Sprintf("%#016x = %g", v, math.Float64frombits(v))
+	default:
+		v &= mask(bits)
+		return fmt.Sprintf("%#0*x = %d", bits/4, v, int64(v<<(64-bits))>>(64-bits))
+	}
+}
+
+// A Result counts what a run compared.
+type Result struct {
+	Ops, Rows, Values int
+	// Failures holds at most maxFailures for each form.
+	Failures []Failure
+	// Failed counts the forms that failed.
+	Failed int
+}
+
+// maxFailures is how many wrong results of one form are reported.
+const maxFailures = 4
+
+// Run tries forms on a device. The error is for what keeps the whole run from
+// going on, such as memory that cannot be had; what a form does wrong is a Failure.
+func Run(dev device.Device, ops []*Op) (Result, error) {
+	var res Result
+	for _, m := range Modules(ops) {
+		mod, err := dev.Load(m.Name, m.PTX)
+		for _, o := range m.ops {
+			mod, err := mod, err
+			if err != nil {
+				// One form that is refused shall not take the others with it.
+				mod, err = dev.Load(o.entry()+".ptx", moduleText([]*Op{o}))
+			}
+			if err != nil {
+				res.note(o, []Failure{{Op: o.Name, Err: err}}, 0)
+				continue
+			}
+			rows := o.Rows()
+			fails, err := o.run(dev, mod, rows)
+			if err != nil {
+				return res, fmt.Errorf("conform: %s: %w", o.Name, err)
+			}
+			res.note(o, fails, len(rows))
+		}
+	}
+	return res, nil
+}
+
+// note counts a form and its failures.
+func (res *Result) note(o *Op, fails []Failure, rows int) {
+	res.Ops++
+	res.Rows += rows
+	res.Values += rows * len(o.out)
+	if len(fails) > 0 {
+		res.Failed++
+	}
+	res.Failures = append(res.Failures, fails...)
+}
+
+// Try runs one form on rows of the caller's: each of Inputs values, and a multiple of
+// the form's group in number.
+func (o *Op) Try(dev device.Device, rows [][]uint64) ([]Failure, error) {
+	if len(rows)%o.group != 0 {
+		return nil, fmt.Errorf("conform: %s: %d rows are not whole groups of %d", o.Name, len(rows), o.group)
+	}
+	mod, err := dev.Load(o.entry()+".ptx", moduleText([]*Op{o}))
+	if err != nil {
+		return []Failure{{Op: o.Name, Err: err}}, nil
+	}
+	return o.run(dev, mod, rows)
+}
+
+// run executes the kernel on the rows and compares. The error is for memory that
+// cannot be had; all else that goes wrong is the form's failure.
+func (o *Op) run(dev device.Device, mod device.Module, rows [][]uint64) (fails []Failure, err error) {
+	in := make([]byte, 0, len(rows)*len(o.in)*slot)
+	for _, row := range rows {
+		for _, v := range row {
+			in = binary.LittleEndian.AppendUint64(in, v)
+		}
+	}
+	out := make([]byte, len(rows)*len(o.out)*slot)
+
+	pin, err := dev.Alloc("operands", int64(max(len(in), slot)))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, dev.Free(pin)) }()
+	pout, err := dev.Alloc("results", int64(max(len(out), slot)))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, dev.Free(pout)) }()
+
+	if err := o.launch(dev, mod, len(rows), pin, in, pout, out); err != nil {
+		return []Failure{{Op: o.Name, Err: err}}, nil
+	}
+	for i, wants := range o.want(rows) {
+		for k, w := range wants {
+			got := binary.LittleEndian.Uint64(out[(i*len(o.out)+k)*slot:])
+			bits := regBits(o.out[k])
+			if len(fails) < maxFailures && !w.met(got, bits) {
+				fails = append(fails, Failure{
+					Op: o.Name, Row: i, Output: k, In: rows[i], Got: got & mask(bits), Want: w.show(bits),
+					Types: o.in, Type: o.out[k],
+				})
+			}
+		}
+	}
+	return fails, nil
+}
+
+// untouched is what every byte of the results is before the kernel runs.
+const untouched = 0xcc
+
+// launch brings the operands to the device, runs the kernel and brings the results
+// back.
+func (o *Op) launch(dev device.Device, mod device.Module, n int, pin device.Ptr, in []byte, pout device.Ptr, out []byte) error {
+	k, err := mod.Kernel(o.entry())
+	if err != nil {
+		return err
+	}
+	if err := dev.Write(pin, in); err != nil {
+		return err
+	}
+	if err := dev.Fill(pout, untouched, int64(len(out))); err != nil {
+		return err
+	}
+	block := o.group
+	if o.Alone() {
+		block = 128
+	}
+	grid := device.Dim{X: (n + block - 1) / block, Y: 1, Z: 1}
+	if err := k.Launch(grid, device.Dim{X: block, Y: 1, Z: 1}, 0,
+		device.Pointer(pin), device.Pointer(pout), device.U32(uint32(n))); err != nil {
+		return err
+	}
+	return dev.Read(out, pout)
+}

@@ -1,0 +1,269 @@
+package conform
+
+import (
+	"fmt"
+	"math/rand/v2"
+)
+
+// An update is an atomic operation: what it makes of the value in memory and its
+// operands.
+type update struct {
+	op    string
+	types []atomType
+	n     int // operands beside the address
+	eval  func(t atomType, sp space, old, b, c uint64) want
+}
+
+// An atomType is a type of atom and red.
+type atomType struct {
+	name string
+	t    integer
+	f    format // of a float
+	reg  string
+}
+
+func atomIntegers(ts ...integer) []atomType {
+	var all []atomType
+	for _, t := range ts {
+		all = append(all, atomType{name: t.name, t: t, reg: t.reg()})
+	}
+	return all
+}
+
+func atomFloat(f format) atomType {
+	return atomType{name: f.name, t: integer{bits: f.width()}, f: f, reg: f.reg()}
+}
+
+func updates() []update {
+	onInts := func(f func(t integer, old, b, c uint64) uint64) func(atomType, space, uint64, uint64, uint64) want {
+		return func(t atomType, _ space, old, b, c uint64) want {
+			m := mask(t.t.bits)
+			return want{bits: f(t.t, old&m, b&m, c&m) & m}
+		}
+	}
+	pick := func(sign int) func(t integer, old, b, _ uint64) uint64 {
+		return func(t integer, old, b, _ uint64) uint64 {
+			if t.value(b).Cmp(t.value(old)) == sign {
+				return b
+			}
+			return old
+		}
+	}
+	every := atomIntegers(u32, s32, u64, s64)
+	bits := atomIntegers(b32, b64)
+	return []update{
+		{"add", atomIntegers(u32, s32, u64), 1, onInts(func(_ integer, old, b, _ uint64) uint64 { return old + b })},
+		{"add", []atomType{atomFloat(f32), atomFloat(f64)}, 1, atomicSum},
+		{"min", every, 1, onInts(pick(-1))},
+		{"max", every, 1, onInts(pick(1))},
+		{"inc", atomIntegers(u32), 1, onInts(func(_ integer, old, b, _ uint64) uint64 {
+			if old >= b {
+				return 0
+			}
+			return old + 1
+		})},
+		{"dec", atomIntegers(u32), 1, onInts(func(_ integer, old, b, _ uint64) uint64 {
+			if old == 0 || old > b {
+				return b
+			}
+			return old - 1
+		})},
+		{"and", bits, 1, onInts(func(_ integer, old, b, _ uint64) uint64 { return old & b })},
+		{"or", bits, 1, onInts(func(_ integer, old, b, _ uint64) uint64 { return old | b })},
+		{"xor", bits, 1, onInts(func(_ integer, old, b, _ uint64) uint64 { return old ^ b })},
+		{"exch", bits, 1, onInts(func(_ integer, _, b, _ uint64) uint64 { return b })},
+		{"cas", bits, 2, onInts(func(_ integer, old, b, c uint64) uint64 {
+			if old == b {
+				return c
+			}
+			return old
+		})},
+	}
+}
+
+// atomicSum is add of floats, to nearest. The manual: atom.add.f32 on global memory
+// flushes subnormal inputs and results to a zero of their sign; on shared memory
+// it does not.
+func atomicSum(t atomType, sp space, old, b, _ uint64) want {
+	f := t.f
+	flush := func(v uint64) uint64 { return v }
+	if f.name == f32.name && (sp.name == "global" || sp.name == "generic to global") {
+		flush = func(v uint64) uint64 {
+			if v&f.inf() == 0 {
+				return v & f.sign()
+			}
+			return v
+		}
+	}
+	return want{flush(f.add(flush(old), flush(b), nearest)), f.like()}
+}
+
+// atomicOps are atom and red.
+func atomicOps() []*Op {
+	var ops []*Op
+	for _, u := range updates() {
+		for _, t := range u.types {
+			for _, sp := range spaces {
+				if !sp.atomic {
+					continue
+				}
+				ops = append(ops, atom(u, t, sp, "atom"+sp.suffix))
+				if u.op != "exch" && u.op != "cas" {
+					ops = append(ops, red(u, t, sp))
+				}
+			}
+		}
+	}
+	// The ordering and the scope change nothing that one thread sees.
+	add := updates()[0]
+	for _, form := range []string{"atom.relaxed.gpu.global", "atom.acquire.cta.global", "atom.release.sys.global", "atom.acq_rel.gpu.global", "atom.gpu.global"} {
+		ops = append(ops, atom(add, add.types[0], spaces[0], form))
+	}
+	return append(ops, contended()...)
+}
+
+// values are operands of an atomic: often equal to the value in memory, or next to
+// it.
+func (u update) values(t atomType) table {
+	d := wholeNumbers(t.t.bits)
+	if t.f.man != 0 {
+		d = t.f.numbers()
+		return rows(d, d).and(t.f.sums(), t.f.underflows())
+	}
+	ds := repeat(d, u.n+1)
+	return rows(ds...).and(func(r *rand.Rand) [][]uint64 {
+		all := rows(ds...)(r)
+		for _, row := range all {
+			row[1] = (row[0] + r.Uint64N(3) - 1) & mask(t.t.bits)
+		}
+		return all
+	})
+}
+
+// underflows are pairs of small numbers whose sum may be subnormal.
+func (f format) underflows() table {
+	return func(r *rand.Rand) [][]uint64 {
+		t := make([][]uint64, 2*randomRows)
+		for i := range t {
+			t[i] = []uint64{f.near(r, 1, 2), f.near(r, 1, 2)}
+		}
+		return t
+	}
+}
+
+// atom is one atomic on a word of the thread's own: the value before, and the value
+// after.
+func atom(u update, t atomType, sp space, instruction string) *Op {
+	args := "%a1"
+	if u.n == 2 {
+		args = "%a1, %a2"
+	}
+	plain := "b32"
+	if t.t.bits == 64 {
+		plain = "b64"
+	}
+	name := instruction + "." + u.op + "." + t.name
+	return &Op{
+		Name: name + placed(sp), in: repeat(t.reg, u.n+1), out: []string{t.reg, t.reg}, declare: sp.declare,
+		body: fmt.Sprintf(`%[1]s
+			st%[2]s.%[3]s [%%p+8], %%a0;
+			%[4]s %%d0, [%%p+8], %[5]s;
+			ld%[2]s.%[3]s %%d1, [%%p+8];`, sp.generate, sp.suffix, plain, name, args),
+		rows: u.values(t),
+		eval: each(func(a []uint64) []want {
+			var c uint64
+			if u.n == 2 {
+				c = a[2]
+			}
+			return []want{{bits: a[0]}, u.eval(t, sp, a[0], a[1], c)}
+		}),
+	}
+}
+
+// placed tells generic forms apart.
+func placed(sp space) string {
+	if sp.suffix == "" {
+		return ", " + sp.name
+	}
+	return ""
+}
+
+// red is the same without the value before.
+func red(u update, t atomType, sp space) *Op {
+	plain := "b32"
+	if t.t.bits == 64 {
+		plain = "b64"
+	}
+	name := "red" + sp.suffix + "." + u.op + "." + t.name
+	return &Op{
+		Name: name + placed(sp), in: repeat(t.reg, 2), out: []string{t.reg}, declare: sp.declare,
+		body: fmt.Sprintf(`%[1]s
+			st%[2]s.%[3]s [%%p], %%a0;
+			%[4]s [%%p], %%a1;
+			ld%[2]s.%[3]s %%d0, [%%p];`, sp.generate, sp.suffix, plain, name),
+		rows: u.values(t),
+		eval: each(func(a []uint64) []want { return []want{u.eval(t, sp, a[0], a[1], 0)} }),
+	}
+}
+
+// contended are atomics of all threads of a block on one word; what comes out does
+// not depend on their order.
+func contended() []*Op {
+	const group, start = 96, 0xfedcba98
+	var ops []*Op
+	us := updates()
+	for _, u := range []update{us[0], us[2], us[3], us[4], us[6], us[7], us[8]} {
+		for _, shared := range []bool{false, true} {
+			t := u.types[0]
+			if u.op == "and" || u.op == "or" || u.op == "xor" {
+				t = atomIntegers(b32)[0]
+			}
+			suffix, where := ".global", ".reg .b64 %p;\n.reg .b32 %t;\n.reg .pred %first;"
+			address := fmt.Sprintf("mov.u32 %%t, %%tid.x;\nmul.wide.u32 %%p, %%t, %d;\nsub.u64 %%p, %%rout, %%p;", slot)
+			if shared {
+				suffix, where = ".shared", ".shared .align 4 .b32 word;\n.reg .b64 %p;\n.reg .b32 %t;\n.reg .pred %first;"
+				address = "mov.u32 %t, %tid.x;\nmov.u64 %p, word;"
+			}
+			name := "red" + suffix + "." + u.op + "." + t.name
+			bound := func(r *rand.Rand) [][]uint64 {
+				var rows [][]uint64
+				for range 6 {
+					same := r.Uint64N(150) // inc counts to the same bound in all threads
+					for range group {
+						v := r.Uint64() & mask(32)
+						switch u.op {
+						case "inc":
+							v = same
+						case "and": // so that some bits stay
+							v |= r.Uint64N(1<<32) | r.Uint64N(1<<32) | r.Uint64N(1<<32) | r.Uint64N(1<<32)
+						case "min":
+							v |= 1 << 28
+						}
+						rows = append(rows, []uint64{v})
+					}
+				}
+				return rows
+			}
+			ops = append(ops, &Op{
+				Name: name + " by a whole block", group: group, in: []string{t.reg}, out: []string{t.reg}, declare: where,
+				body: fmt.Sprintf(`%[1]s
+					setp.eq.u32 %%first, %%t, 0;
+					@%%first st%[2]s.b32 [%%p], %[3]d;
+					bar.sync 0;
+					%[4]s [%%p], %%a0;
+					bar.sync 0;
+					ld%[2]s.b32 %%d0, [%%p];
+					bar.sync 0;`, address, suffix, start, name),
+				rows: bound,
+				eval: func(in [][]uint64) [][]want {
+					v := uint64(start)
+					for _, row := range in {
+						v = u.eval(t, space{}, v, row[0], 0).bits
+					}
+					return repeat([]want{{bits: v}}, len(in))
+				},
+			})
+		}
+	}
+	return ops
+}

@@ -1,0 +1,265 @@
+package conform
+
+import (
+	"fmt"
+	"math/rand/v2"
+)
+
+// A comparison is a relational operator of setp and set.
+type comparison struct {
+	name string
+	// holds says whether it does for the ordering of a and b: −1, 0 or 1.
+	holds func(order int) bool
+	// nan is its result where an operand is a NaN.
+	nan bool
+}
+
+var (
+	isEq = func(o int) bool { return o == 0 }
+	isNe = func(o int) bool { return o != 0 }
+	isLt = func(o int) bool { return o < 0 }
+	isLe = func(o int) bool { return o <= 0 }
+	isGt = func(o int) bool { return o > 0 }
+	isGe = func(o int) bool { return o >= 0 }
+)
+
+// ordered serve signed and unsigned integers and floats, plain serve bits, lower serve
+// unsigned integers, and unordered serve floats, with the ordered ones.
+var (
+	plain     = []comparison{{"eq", isEq, false}, {"ne", isNe, false}}
+	ordered   = append(plain[:2:2], comparison{"lt", isLt, false}, comparison{"le", isLe, false}, comparison{"gt", isGt, false}, comparison{"ge", isGe, false})
+	lower     = []comparison{{"lo", isLt, false}, {"ls", isLe, false}, {"hi", isGt, false}, {"hs", isGe, false}}
+	unordered = []comparison{
+		{"equ", isEq, true}, {"neu", isNe, true}, {"ltu", isLt, true}, {"leu", isLe, true}, {"gtu", isGt, true}, {"geu", isGe, true},
+		{"num", func(int) bool { return true }, false}, {"nan", func(int) bool { return false }, true},
+	}
+)
+
+// A compared is a type that setp and set compare.
+type compared struct {
+	name   string
+	reg    string
+	target string
+	d      domain
+	ops    []comparison
+	test   func(c comparison, a, b uint64) bool
+}
+
+func integerCompared(t integer, ops ...[]comparison) compared {
+	c := compared{name: t.name, reg: t.reg(), d: t.domain()}
+	for _, o := range ops {
+		c.ops = append(c.ops, o...)
+	}
+	c.test = func(c comparison, a, b uint64) bool { return c.holds(t.value(a).Cmp(t.value(b))) }
+	return c
+}
+
+func floatCompared(f format) compared {
+	return compared{
+		name: f.name, reg: f.reg(), d: f.numbers(), ops: append(ordered[:len(ordered):len(ordered)], unordered...),
+		test: func(c comparison, a, b uint64) bool {
+			x, y := f.decode(a), f.decode(b)
+			if x.nan || y.nan {
+				return c.nan
+			}
+			return c.holds(cmp(x, y))
+		},
+	}
+}
+
+func comparables() []compared {
+	types := []compared{
+		integerCompared(b16, plain), integerCompared(b32, plain), integerCompared(b64, plain),
+		integerCompared(u16, ordered, lower), integerCompared(u32, ordered, lower), integerCompared(u64, ordered, lower),
+		integerCompared(s16, ordered), integerCompared(s32, ordered), integerCompared(s64, ordered),
+		floatCompared(f32), floatCompared(f64), floatCompared(f16),
+	}
+	b := floatCompared(bf16)
+	b.target = "sm_90"
+	return append(types, b)
+}
+
+// combine is a Boolean operator.
+func combine(op string, t, c bool) bool {
+	switch op {
+	case "and":
+		return t && c
+	case "or":
+		return t || c
+	case "xor":
+		return t != c
+	}
+	return t
+}
+
+// compareOps are set, setp, selp and slct.
+func compareOps() []*Op {
+	var ops []*Op
+	for _, t := range comparables() {
+		half := t.name == "f16" || t.name == "bf16"
+		// Equal operands are rare in a product of domains.
+		same := func(r *rand.Rand) [][]uint64 {
+			var rows [][]uint64
+			for _, v := range t.d.hard {
+				rows = append(rows, []uint64{v, v})
+			}
+			return rows
+		}
+		pairs := rows(t.d, t.d).and(same)
+		triples := rows(t.d, t.d, truth())
+		for _, c := range t.ops {
+			name := "setp." + c.name + "." + t.name
+			if half {
+				ops = append(ops, &Op{
+					Name: name, target: t.target, in: repeat(t.reg, 2), out: []string{"pred"},
+					body: name + " " + operands(2) + ";", rows: pairs,
+					eval: exact(func(a []uint64) uint64 { return truthOf(t.test(c, a[0], a[1])) }),
+				})
+			} else {
+				ops = append(ops, &Op{
+					Name: name, in: repeat(t.reg, 2), out: []string{"pred", "pred"},
+					body: name + " %d0|%d1, %a0, %a1;", rows: pairs,
+					eval: exacts(func(a []uint64) []uint64 {
+						p := t.test(c, a[0], a[1])
+						return []uint64{truthOf(p), truthOf(!p)}
+					}),
+				})
+			}
+			ops = append(ops, setForms(t, c, pairs)...)
+		}
+		// The Boolean operators, with the comparison lt where there is one.
+		c := t.ops[min(2, len(t.ops)-1)]
+		for _, op := range []string{"and", "or", "xor"} {
+			for _, not := range []string{"", "!"} {
+				out, dest := []string{"pred", "pred"}, "%d0|%d1"
+				if half {
+					out, dest = out[:1], "%d0"
+				}
+				name := "setp." + c.name + "." + op + "." + t.name
+				ops = append(ops, &Op{
+					Name: name + map[string]string{"": "", "!": " of a complement"}[not], target: t.target,
+					in: []string{t.reg, t.reg, "pred"}, out: out,
+					body: fmt.Sprintf("%s %s, %%a0, %%a1, %s%%a2;", name, dest, not), rows: triples,
+					eval: exacts(func(a []uint64) []uint64 {
+						p, q := t.test(c, a[0], a[1]), a[2] != 0
+						if not != "" {
+							q = !q
+						}
+						return []uint64{truthOf(combine(op, p, q)), truthOf(combine(op, !p, q))}[:len(out)]
+					}),
+				})
+			}
+			if half {
+				continue
+			}
+			for _, dtype := range []string{"u32", "f32"} {
+				name := "set." + c.name + "." + op + "." + dtype + "." + t.name
+				ops = append(ops, &Op{
+					Name: name, in: []string{t.reg, t.reg, "pred"}, out: []string{"b32"},
+					body: name + " " + operands(3) + ";", rows: triples,
+					eval: exact(func(a []uint64) uint64 {
+						return setValue(dtype, combine(op, t.test(c, a[0], a[1]), a[2] != 0))
+					}),
+				})
+			}
+		}
+	}
+	ops = append(ops, packedCompare(f16, ""), packedCompare(bf16, "sm_90"))
+	return append(ops, selects()...)
+}
+
+// setValue is what set writes for true and false.
+func setValue(dtype string, p bool) uint64 {
+	switch {
+	case !p:
+		return 0
+	case dtype == "f32":
+		return f32.one()
+	case dtype == "f16":
+		return f16.one()
+	}
+	return mask(32)
+}
+
+// setForms are set with one comparison, into each type.
+func setForms(t compared, c comparison, pairs table) []*Op {
+	var ops []*Op
+	dtypes := []string{"u32", "s32", "f32"}
+	switch t.name {
+	case "f16":
+		dtypes = []string{"u16", "u32", "f16"}
+	case "bf16":
+		dtypes = []string{"u16", "u32"}
+	}
+	for _, dtype := range dtypes {
+		name := "set." + c.name + "." + dtype + "." + t.name
+		reg := "b32"
+		if dtype == "u16" || dtype == "f16" {
+			reg = "b16"
+		}
+		ops = append(ops, &Op{
+			Name: name, target: t.target, in: repeat(t.reg, 2), out: []string{reg},
+			body: name + " " + operands(2) + ";", rows: pairs,
+			eval: exact(func(a []uint64) uint64 { return setValue(dtype, t.test(c, a[0], a[1])) }),
+		})
+	}
+	return ops
+}
+
+// packedCompare compares the halves of two registers, each into a predicate.
+func packedCompare(f format, target string) *Op {
+	name := "setp.lt." + f.name + "x2"
+	c := floatCompared(f)
+	return &Op{
+		Name: name, target: target, in: repeat("b32", 2), out: []string{"pred", "pred"},
+		body: name + " %d0|%d1, %a0, %a1;", rows: packed(16, rows(f.numbers(), f.numbers())),
+		eval: exacts(func(a []uint64) []uint64 {
+			lt := c.ops[2]
+			return []uint64{
+				truthOf(c.test(lt, a[0]&mask(16), a[1]&mask(16))),
+				truthOf(c.test(lt, a[0]>>16, a[1]>>16)),
+			}
+		}),
+	}
+}
+
+// selects are selp and slct.
+func selects() []*Op {
+	var ops []*Op
+	for _, t := range []struct{ name, reg string }{
+		{"b16", "b16"}, {"b32", "b32"}, {"b64", "b64"}, {"u16", "b16"}, {"u32", "b32"}, {"u64", "b64"},
+		{"s16", "b16"}, {"s32", "b32"}, {"s64", "b64"}, {"f32", "f32"}, {"f64", "f64"},
+	} {
+		d := wholeNumbers(regBits(t.reg))
+		ops = append(ops, &Op{
+			Name: "selp." + t.name, in: []string{t.reg, t.reg, "pred"}, out: []string{t.reg},
+			body: "selp." + t.name + " " + operands(3) + ";", rows: rows(d, d, truth()),
+			eval: exact(func(a []uint64) uint64 {
+				if a[2] != 0 {
+					return a[0]
+				}
+				return a[1]
+			}),
+		}, &Op{
+			Name: "slct." + t.name + ".s32", in: []string{t.reg, t.reg, "b32"}, out: []string{t.reg},
+			body: "slct." + t.name + ".s32 " + operands(3) + ";", rows: rows(d, d, wholeNumbers(32)),
+			eval: exact(func(a []uint64) uint64 {
+				if s32.value(a[2]).Sign() >= 0 {
+					return a[0]
+				}
+				return a[1]
+			}),
+		}, &Op{
+			Name: "slct." + t.name + ".f32", in: []string{t.reg, t.reg, "f32"}, out: []string{t.reg},
+			body: "slct." + t.name + ".f32 " + operands(3) + ";", rows: rows(d, d, f32.numbers()),
+			eval: exact(func(a []uint64) uint64 {
+				// −0 is no less than 0; a NaN selects b.
+				if x := f32.decode(a[2]); !x.nan && (!x.neg || x.zero()) {
+					return a[0]
+				}
+				return a[1]
+			}),
+		})
+	}
+	return ops
+}

@@ -1,0 +1,265 @@
+package conform
+
+import (
+	"math/rand/v2"
+	"slices"
+)
+
+// convertOps are cvt: each type into each.
+func convertOps() []*Op {
+	ops := integerConversions()
+	ops = append(ops, floatFromInteger()...)
+	ops = append(ops, integerFromFloat()...)
+	ops = append(ops, floatFromFloat()...)
+	ops = append(ops, packedConversions()...)
+	return append(ops, fp8Conversions()...)
+}
+
+var allIntegers = []integer{u8, u16, u32, u64, s8, s16, s32, s64}
+
+// integerConversions are cvt between integers: cut off or extended, or limited with
+// .sat. A register wider than its type holds the value extended to it; of a wider
+// source only the type's bits count.
+func integerConversions() []*Op {
+	var ops []*Op
+	add := func(name string, from, to string, d domain, f func(a uint64) uint64, typed string) {
+		ops = append(ops, &Op{
+			Name: name, in: []string{from}, out: []string{to},
+			body: typed + " %d0, %a0;", rows: rows(d),
+			eval: exact(func(a []uint64) uint64 { return f(a[0]) }),
+		})
+	}
+	for _, to := range allIntegers {
+		for _, from := range allIntegers {
+			cut := func(a uint64) uint64 { return to.extend(from.extend(a)) }
+			limit := func(a uint64) uint64 { return to.clamp(from.value(a)) }
+			name := "cvt." + to.name + "." + from.name
+			d := wholeNumbers(regBits(from.reg()))
+			add(name, from.reg(), to.reg(), d, cut, name)
+			if !to.covers(from) {
+				sat := "cvt.sat." + to.name + "." + from.name
+				add(sat, from.reg(), to.reg(), d, limit, sat)
+			}
+			if to.bits < 32 {
+				add(name+" into 32 bits", from.reg(), "b32", d, cut, name)
+			}
+			if from.bits < 32 {
+				add(name+" from 32 bits", "b32", to.reg(), wholeNumbers(32), cut, name)
+			}
+			if to.bits == 32 {
+				add(name+" into 64 bits", from.reg(), "b64", d, cut, name)
+			}
+		}
+	}
+	return ops
+}
+
+// convertible are the integers that convert to and from a format. Beside bf16 no
+// register may be wider than its type, and there are none of 8 bits.
+func convertible(f format) []integer {
+	if f.name != bf16.name {
+		return allIntegers
+	}
+	return slices.DeleteFunc(slices.Clone(allIntegers), func(t integer) bool { return t.bits == 8 })
+}
+
+// floatFromInteger are cvt to floats, rounded each way.
+func floatFromInteger() []*Op {
+	var ops []*Op
+	for _, f := range []format{f16, f32, f64, bf16} {
+		for _, t := range convertible(f) {
+			for _, r := range roundings {
+				name := "cvt." + string(r) + "." + f.name + "." + t.name
+				target := ""
+				if f.name == "bf16" {
+					target = "sm_90"
+				}
+				ops = append(ops, &Op{
+					Name: name, target: target, in: []string{t.reg()}, out: []string{f.reg()},
+					body: name + " %d0, %a0;", rows: rows(wholeNumbers(regBits(t.reg()))).and(roundingIntegers(f, t)),
+					eval: exact(func(a []uint64) uint64 { return f.fromInteger(t, a[0], r) }),
+				})
+			}
+		}
+	}
+	return ops
+}
+
+// roundingIntegers are those at and beside the middle between two neighbours of the
+// format.
+func roundingIntegers(f format, t integer) table {
+	return func(r *rand.Rand) [][]uint64 {
+		var rows [][]uint64
+		for range randomRows {
+			p := f.man + 2 // the significand with one bit more, and a bit beside
+			v := uint64(1)<<(p-1) | r.Uint64()&mask(p-1) | 1
+			v <<= r.IntN(max(1, t.bits-p))
+			v += r.Uint64N(3) - 1
+			if t.signed && r.IntN(2) == 0 {
+				v = -v
+			}
+			rows = append(rows, []uint64{v & mask(regBits(t.reg()))})
+		}
+		return rows
+	}
+}
+
+// integerFromFloat are cvt to integers, rounded each way, limited to the range.
+func integerFromFloat() []*Op {
+	var ops []*Op
+	for _, f := range []format{f16, f32, f64, bf16} {
+		for _, t := range convertible(f) {
+			for _, r := range roundings {
+				mode := string(r) + "i"
+				name := "cvt." + mode + "." + t.name + "." + f.name
+				target := ""
+				if f.name == "bf16" {
+					target = "sm_90"
+				}
+				ops = append(ops, &Op{
+					Name: name, target: target, in: []string{f.reg()}, out: []string{t.reg()},
+					body: name + " %d0, %a0;", rows: rows(f.numbers()).and(f.nearIntegers(t), f.anywhere()),
+					eval: exact(func(a []uint64) uint64 { return t.fromFloat(f, a[0], r) }),
+				})
+			}
+		}
+	}
+	// Limiting is the default: .sat changes nothing.
+	for _, t := range []integer{u8, u32, s32, s64} {
+		name := "cvt.rni.sat." + t.name + ".f32"
+		ops = append(ops, &Op{
+			Name: name, in: []string{"f32"}, out: []string{t.reg()},
+			body: name + " %d0, %a0;", rows: rows(f32.numbers()).and(f32.nearIntegers(t)),
+			eval: exact(func(a []uint64) uint64 { return t.fromFloat(f32, a[0], nearest) }),
+		})
+	}
+	return ops
+}
+
+// floatFromFloat are cvt between floats and within one.
+func floatFromFloat() []*Op {
+	var ops []*Op
+	add := func(name, target string, to, from format, t table, like likeness, f func(a uint64) uint64) {
+		ops = append(ops, &Op{
+			Name: name, target: target, in: []string{from.reg()}, out: []string{to.reg()},
+			body: name + " %d0, %a0;", rows: t,
+			eval: single(like, func(a []uint64) uint64 { return f(a[0]) }),
+		})
+	}
+	narrower := func(to, from format, target string, rs []rounding) {
+		for _, r := range rs {
+			t := rows(from.numbers()).and(halves(to, from), from.anywhere())
+			name := "." + to.name + "." + from.name
+			add("cvt."+string(r)+name, target, to, from, t, to.like(), func(a uint64) uint64 { return convert(to, from, a, r) })
+			if to.name != "bf16" && from.name != "bf16" {
+				add("cvt."+string(r)+".sat"+name, target, to, from, t, eitherZero,
+					func(a uint64) uint64 { return to.saturate(convert(to, from, a, r)) })
+			}
+		}
+	}
+	wider := func(to, from format, target string) {
+		t := rows(from.numbers()).and(from.anywhere())
+		if from.width() == 16 {
+			t = every(1 << 16)
+		}
+		name := "cvt." + to.name + "." + from.name
+		add(name, target, to, from, t, to.like(), func(a uint64) uint64 { return convert(to, from, a, nearest) })
+	}
+	narrower(f32, f64, "", roundings)
+	narrower(f16, f64, "", roundings)
+	narrower(f16, f32, "", roundings)
+	narrower(bf16, f32, "", []rounding{nearest, toZero})
+	narrower(bf16, f64, "sm_90", roundings)
+	narrower(bf16, f16, "sm_90", roundings)
+	narrower(f16, bf16, "sm_90", roundings)
+	wider(f64, f32, "")
+	wider(f64, f16, "")
+	wider(f32, f16, "")
+	wider(f32, bf16, "")
+	wider(f64, bf16, "sm_90")
+
+	for _, f := range []format{f16, f32, f64, bf16} {
+		target := ""
+		if f.name == "bf16" {
+			target = "sm_90"
+		}
+		t := rows(f.numbers()).and(f.nearIntegers(s32), f.anywhere())
+		name := "." + f.name + "." + f.name
+		for _, r := range roundings {
+			add("cvt."+string(r)+"i"+name, target, f, f, t, f.like(), func(a uint64) uint64 { return f.roundToIntegral(a, r) })
+		}
+		if f.name == "f32" || f.name == "f64" {
+			add("cvt.sat"+name, target, f, f, t, eitherZero, f.saturate)
+			add("cvt.rni.sat"+name, target, f, f, t, eitherZero, func(a uint64) uint64 { return f.saturate(f.roundToIntegral(a, nearest)) })
+		}
+	}
+	return ops
+}
+
+// packedConversions are cvt of two single-precision numbers into one register: the
+// first operand into its upper half.
+func packedConversions() []*Op {
+	var ops []*Op
+	for _, f := range []format{f16, bf16} {
+		for _, r := range []rounding{nearest, toZero} {
+			name := "cvt." + string(r) + "." + f.name + "x2.f32"
+			like := map[string]likeness{"f16": likeF16x2, "bf16": likeBF16x2}[f.name]
+			ops = append(ops, &Op{
+				Name: name, in: repeat("f32", 2), out: []string{"b32"},
+				body: name + " " + operands(2) + ";",
+				rows: rows(f32.numbers(), f32.numbers()).and(pairs(halves(f, f32), f32.anywhere())),
+				eval: single(like, func(a []uint64) uint64 {
+					return convert(f, f32, a[0], r)<<16 | convert(f, f32, a[1], r)
+				}),
+			})
+		}
+	}
+	return ops
+}
+
+// fp8Conversions are cvt to and from pairs of 8-bit floats.
+func fp8Conversions() []*Op {
+	var ops []*Op
+	for _, f := range []format{e4m3, e5m2} {
+		typ := f.name + "x2"
+		like := map[string]likeness{"e4m3": likeE4M3x2, "e5m2": likeE5M2x2}[f.name]
+		name := "cvt.rn.satfinite." + typ + ".f32"
+		ops = append(ops, &Op{
+			Name: name, target: "sm_90", in: repeat("f32", 2), out: []string{"b16"},
+			body: name + " " + operands(2) + ";",
+			rows: rows(f32.numbers(), f32.numbers()).and(pairs(halves(f, f32), f.around(f32), f32.anywhere())),
+			eval: single(like, func(a []uint64) uint64 {
+				return satfinite(f, f32, a[0])<<8 | satfinite(f, f32, a[1])
+			}),
+		})
+		name = "cvt.rn.satfinite." + typ + ".f16x2"
+		ops = append(ops, &Op{
+			Name: name, target: "sm_90", in: []string{"b32"}, out: []string{"b16"},
+			body: name + " %d0, %a0;",
+			rows: packed(16, rows(f16.numbers()).and(halves(f, f16), f.around(f16), f16.anywhere())),
+			eval: single(like, func(a []uint64) uint64 {
+				return satfinite(f, f16, a[0]>>16&mask(16))<<8 | satfinite(f, f16, a[0]&mask(16))
+			}),
+		})
+		name = "cvt.rn.f16x2." + typ
+		ops = append(ops, &Op{
+			Name: name, target: "sm_90", in: []string{"b16"}, out: []string{"b32"},
+			body: name + " %d0, %a0;", rows: every(1 << 16),
+			eval: single(likeF16x2, func(a []uint64) uint64 {
+				return convert(f16, f, a[0]>>8&255, nearest)<<16 | convert(f16, f, a[0]&255, nearest)
+			}),
+		})
+	}
+	return ops
+}
+
+// around are numbers of from about as large as those of f.
+func (f format) around(from format) table {
+	return func(r *rand.Rand) [][]uint64 {
+		t := make([][]uint64, 2*randomRows)
+		for i := range t {
+			t[i] = []uint64{from.near(r, from.bias(), f.bias()+f.man+2)}
+		}
+		return t
+	}
+}

@@ -1,0 +1,396 @@
+package conform
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// A memory type is what one register of a load or store is in memory.
+type memType struct {
+	name   string
+	t      integer
+	reg    string
+	offset int // where in a slot of 8 bytes the tables put it
+}
+
+// memTypes are the types of ld and st.
+func memTypes() []memType {
+	var all []memType
+	for _, t := range allIntegers {
+		offset := map[int]int{8: 3, 16: 2, 32: 4, 64: 0}[t.bits]
+		all = append(all, memType{t.name, t, t.reg(), offset})
+		if !t.signed {
+			all = append(all, memType{fmt.Sprintf("b%d", t.bits), t, t.reg(), offset})
+		}
+	}
+	return append(all, memType{"f32", u32, "f32", 4}, memType{"f64", u64, "f64", 0})
+}
+
+// A space is a way to reach memory: how a thread gets the address of 32 bytes of
+// its own, into %p, and what loads and stores there are called.
+type space struct {
+	name     string // for people
+	suffix   string // of ld and st: ".global", or none for generic addresses
+	declare  string
+	atomic   bool
+	generate string
+}
+
+// Every thread of a block of up to 128 has its own 32 bytes. Those in global memory
+// are its row of results, written over when the kernel ends; a form that wants all
+// 32 has four results.
+var spaces = []space{
+	{"global", ".global", ".reg .b64 %p;", true, "mov.b64 %p, %rout;"},
+	{"shared", ".shared", sharedBuffer, true, sharedAddress},
+	{"local", ".local", ".local .align 16 .b8 own[32];\n.reg .b64 %p;", false, "mov.u64 %p, own;"},
+	{"generic to global", "", ".reg .b64 %p;", true, "cvta.global.u64 %p, %rout;"},
+	{"generic to shared", "", sharedBuffer, true, sharedAddress + "\ncvta.shared.u64 %p, %p;"},
+	{"generic to local", "", ".local .align 16 .b8 own[32];\n.reg .b64 %p;", false, "cvta.local.u64 %p, own;"},
+}
+
+const (
+	sharedBuffer = `.shared .align 16 .b8 buffer[4096];
+		.reg .b32 %t;
+		.reg .b64 %p, %q;`
+	sharedAddress = `mov.u32 %t, %tid.x;
+		mul.wide.u32 %q, %t, 32;
+		mov.u64 %p, buffer;
+		add.u64 %p, %p, %q;`
+)
+
+// memoryOps are the instructions that move data.
+func memoryOps() []*Op {
+	var ops []*Op
+	for _, m := range memTypes() {
+		ops = append(ops, loads(m)...)
+		for _, sp := range spaces {
+			ops = append(ops, storeAndLoad(m, sp))
+		}
+	}
+	ops = append(ops, vectors()...)
+	ops = append(ops, cacheOperators()...)
+	ops = append(ops, packs()...)
+	ops = append(ops, constants()...)
+	ops = append(ops, addresses()...)
+	return append(ops, asyncCopies()...)
+}
+
+// loads are ld.global of one type, from an offset within a slot, into a register of
+// its size and into wider ones: sign-extended if signed, else zero-extended.
+func loads(m memType) []*Op {
+	var ops []*Op
+	regs := []string{m.reg}
+	if strings.ContainsAny(m.name[:1], "usb") {
+		for _, wide := range []string{"b32", "b64"} {
+			if regBits(wide) > regBits(m.reg) {
+				regs = append(regs, wide)
+			}
+		}
+	}
+	for _, reg := range regs {
+		name := "ld.global." + m.name
+		if reg != m.reg {
+			name += " into " + reg
+		}
+		ops = append(ops, &Op{
+			Name: name, in: []string{"b64"}, out: []string{reg},
+			body: fmt.Sprintf("ld.global.%s %%d0, [%%rin+%d];", m.name, m.offset),
+			rows: rows(wholeNumbers(64)),
+			eval: exact(func(a []uint64) uint64 { return m.t.extend(a[0] >> (8 * m.offset)) }),
+		})
+	}
+	return ops
+}
+
+// storeAndLoad stores a value amid other bytes, from a register that is wider where
+// the type allows, and loads it, and all around it, again.
+func storeAndLoad(m memType, sp space) *Op {
+	reg := m.reg
+	if m.t.bits < 32 {
+		reg = "b32"
+	}
+	return &Op{
+		Name: "st and ld, " + sp.name + ", " + m.name,
+		in:   []string{reg, "b64"}, out: []string{"b64", m.reg}, declare: sp.declare,
+		body: fmt.Sprintf(`%[1]s
+			st%[2]s.b64 [%%p], %%a1;
+			st%[2]s.%[3]s [%%p+%[4]d], %%a0;
+			ld%[2]s.b64 %%d0, [%%p];
+			ld%[2]s.%[3]s %%d1, [%%p+%[4]d];`, sp.generate, sp.suffix, m.name, m.offset),
+		rows: rows(wholeNumbers(regBits(reg)), wholeNumbers(64)),
+		eval: exacts(func(a []uint64) []uint64 {
+			hole := mask(m.t.bits) << (8 * m.offset)
+			return []uint64{a[1]&^hole | a[0]<<(8*m.offset)&hole, m.t.extend(a[0])}
+		}),
+	}
+}
+
+// vectors are st and ld of two and four elements, stored in one order and loaded in
+// another.
+func vectors() []*Op {
+	var ops []*Op
+	for _, m := range memTypes() {
+		for _, n := range []int{2, 4} {
+			if n*m.t.bits > 128 {
+				continue
+			}
+			for _, sp := range spaces {
+				reg := m.reg
+				if m.t.bits == 16 { // the value is extended to the register
+					reg = "b32"
+				}
+				var from, to []string
+				for k := range n {
+					from = append(from, fmt.Sprintf("%%a%d", n-1-k))
+					to = append(to, fmt.Sprintf("%%d%d", k))
+				}
+				out := repeat(reg, n)
+				ops = append(ops, &Op{
+					Name: fmt.Sprintf("st and ld, %s, v%d.%s", sp.name, n, m.name),
+					in:   repeat(reg, n), out: append(out, repeat("b64", 4-n)...), declare: sp.declare,
+					body: fmt.Sprintf("%[1]s\nst%[2]s.v%[3]d.%[4]s [%%p], {%[5]s};\nld%[2]s.v%[3]d.%[4]s {%[6]s}, [%%p];%[7]s",
+						sp.generate, sp.suffix, n, m.name, strings.Join(from, ", "), strings.Join(to, ", "),
+						strings.Repeat("\nmov.b64 %d2, 0;\nmov.b64 %d3, 0;", (4-n)/2)),
+					rows: sparse(regBits(reg), n),
+					eval: exacts(func(a []uint64) []uint64 {
+						d := make([]uint64, 4)
+						for k := range n {
+							d[k] = m.t.extend(a[n-1-k])
+						}
+						return d
+					}),
+				})
+			}
+		}
+	}
+	return ops
+}
+
+// sparse is a small table of operands that only have to be told apart.
+func sparse(bits, n int) table {
+	return func(r *rand.Rand) [][]uint64 {
+		t := make([][]uint64, 150)
+		for i := range t {
+			for range n {
+				t[i] = append(t[i], r.Uint64()&mask(bits))
+			}
+		}
+		return t
+	}
+}
+
+// cacheOperators are ld and st with what only hints at caches, or orders accesses.
+func cacheOperators() []*Op {
+	var ops []*Op
+	for _, ld := range []string{
+		"ld.global.ca", "ld.global.cg", "ld.global.cs", "ld.global.lu", "ld.global.cv", "ld.global.nc",
+		"ld.weak.global", "ld.volatile.global", "ld.relaxed.cta.global", "ld.relaxed.gpu.global", "ld.relaxed.sys.global",
+		"ld.acquire.cta.global", "ld.acquire.gpu.global", "ld.acquire.sys.global", "ld.global.L2::128B", "ldu.global",
+		"ld.relaxed.gpu", "ld.volatile", "ld.global.L1::evict_last",
+	} {
+		ops = append(ops, &Op{
+			Name: ld + ".u32", in: []string{"b32", "b32"}, out: []string{"b32", "b32"},
+			declare: ".reg .b64 %g;",
+			body:    "cvta.global.u64 %g, %rin;\nprefetch.global.L1 [%rin];\n" + ld + ".u32 %d0, [" + pointer(ld) + "];\n" + ld + ".u32 %d1, [" + pointer(ld) + "+8];",
+			rows:    sparse(32, 2),
+			eval:    exacts(func(a []uint64) []uint64 { return []uint64{a[0], a[1]} }),
+		})
+	}
+	for _, st := range []string{
+		"st.global.wb", "st.global.cg", "st.global.cs", "st.global.wt", "st.weak.global", "st.volatile.global",
+		"st.relaxed.cta.global", "st.relaxed.gpu.global", "st.release.gpu.global", "st.release.sys.global",
+		"st.release.cta", "st.volatile",
+	} {
+		ops = append(ops, &Op{
+			Name: st + ".u32", in: []string{"b32"}, out: []string{"b32"},
+			declare: ".reg .b64 %g;",
+			body:    "cvta.global.u64 %g, %rout;\n" + st + ".u32 [" + strings.Replace(pointer(st), "%rin", "%rout", 1) + "], %a0;\nld.global.u32 %d0, [%rout];",
+			rows:    sparse(32, 1),
+			eval:    exact(func(a []uint64) uint64 { return a[0] }),
+		})
+	}
+	return ops
+}
+
+// pointer is the register to give an instruction: the generic address where it
+// names no space.
+func pointer(instruction string) string {
+	if strings.Contains(instruction, "global") {
+		return "%rin"
+	}
+	return "%g"
+}
+
+// packs are mov between a register and the parts of one.
+func packs() []*Op {
+	var ops []*Op
+	for _, p := range []struct {
+		whole, part string
+		n           int
+	}{{"b32", "b16", 2}, {"b64", "b32", 2}, {"b64", "b16", 4}} {
+		width := regBits(p.part)
+		var as, ds []string
+		for k := range p.n {
+			as, ds = append(as, fmt.Sprintf("%%a%d", k)), append(ds, fmt.Sprintf("%%d%d", k))
+		}
+		ops = append(ops, &Op{
+			Name: fmt.Sprintf("mov.%s of %d parts", p.whole, p.n), in: repeat(p.part, p.n), out: []string{p.whole},
+			body: fmt.Sprintf("mov.%s %%d0, {%s};", p.whole, strings.Join(as, ", ")), rows: sparse(width, p.n),
+			eval: exact(func(a []uint64) uint64 { return joined(a, width).Uint64() }),
+		}, &Op{
+			Name: fmt.Sprintf("mov.%s into %d parts", p.whole, p.n), in: []string{p.whole}, out: repeat(p.part, p.n),
+			body: fmt.Sprintf("mov.%s {%s}, %%a0;", p.whole, strings.Join(ds, ", ")), rows: sparse(regBits(p.whole), 1),
+			eval: exacts(func(a []uint64) []uint64 {
+				var d []uint64
+				for k := range p.n {
+					d = append(d, a[0]>>(k*width))
+				}
+				return d
+			}),
+		}, &Op{
+			Name: fmt.Sprintf("mov.%s into the last of %d parts", p.whole, p.n), in: []string{p.whole}, out: []string{p.part},
+			body: fmt.Sprintf("mov.%s {%s%%d0}, %%a0;", p.whole, strings.Repeat("_, ", p.n-1)), rows: sparse(regBits(p.whole), 1),
+			eval: exact(func(a []uint64) uint64 { return a[0] >> ((p.n - 1) * width) }),
+		})
+	}
+	for _, t := range []string{"b16", "b32", "b64", "f32", "f64", "pred"} {
+		d := wholeNumbers(regBits(t))
+		if t == "pred" {
+			d = truth()
+		}
+		ops = append(ops, &Op{
+			Name: "mov." + t, in: []string{t}, out: []string{t}, body: "mov." + t + " %d0, %a0;", rows: rows(d),
+			eval: exact(func(a []uint64) uint64 { return a[0] }),
+		})
+	}
+	return append(ops, &Op{
+		Name: "immediates", out: []string{"b32", "b32", "b64", "b16", "f32", "f64", "b32", "b32", "f32", "b32"},
+		in: []string{"b32"},
+		body: `mov.b32 %d0, 0x7fffffff;
+			mov.s32 %d1, -17;
+			mov.b64 %d2, 0xfedcba9876543210;
+			mov.b16 %d3, -1;
+			mov.f32 %d4, 0f80000001;
+			mov.f64 %d5, 0dBFF8000000000001;
+			add.s32 %d6, %a0, -2147483648;
+			and.b32 %d7, %a0, 0b1010;
+			mov.f32 %d8, 0.1;
+			mov.b32 %d9, 0777;`,
+		rows: rows(wholeNumbers(32)),
+		eval: exacts(func(a []uint64) []uint64 {
+			return []uint64{0x7fffffff, ^uint64(16), 0xfedcba9876543210, 0xffff, 0x80000001, 0xbff8000000000001,
+				a[0] + 0x80000000, a[0] & 10, 0x3dcccccd, 0x1ff}
+		}),
+	})
+}
+
+// constants are loads from variables that the module initialises.
+func constants() []*Op {
+	values := []uint64{1, 0xffffffff, 0x12345678, 0x80000000, 0, 7, 0x3fc00000, 0xcafebabe}
+	return []*Op{{
+		Name: "ld.const", in: []string{"b32"}, out: []string{"b32", "b32", "b32"},
+		module:  ".const .align 8 .b32 conform_table[8] = {1, -1, 0x12345678, 0x80000000, 0, 7, 0x3fc00000, 0xcafebabe};",
+		declare: ".reg .b64 %p, %q;\n.reg .b32 %t;",
+		body: `and.b32 %t, %a0, 7;
+			mul.wide.u32 %q, %t, 4;
+			mov.u64 %p, conform_table;
+			add.u64 %p, %p, %q;
+			ld.const.b32 %d0, [%p];
+			ld.const.b32 %d1, [conform_table+28];
+			cvta.const.u64 %q, conform_table;
+			ld.b32 %d2, [%q+8];`,
+		rows: rows(wholeNumbers(32)),
+		eval: exacts(func(a []uint64) []uint64 { return []uint64{values[a[0]&7], values[7], values[2]} }),
+	}, {
+		Name: "ld.global of a variable", in: []string{"b32"}, out: []string{"b16", "f32", "b64"},
+		module: `.global .align 4 .b8 conform_bytes[8] = {1, 2, 3, 255, 128, 127};
+			.global .align 4 .f32 conform_floats[2] = {1.5, 0fC0490FDB};
+			.global .align 8 .u64 conform_word = 0x0123456789abcdef;`,
+		declare: ".reg .b64 %p, %q;\n.reg .b32 %t;",
+		body: `and.b32 %t, %a0, 7;
+			cvt.u64.u32 %q, %t;
+			mov.u64 %p, conform_bytes;
+			add.u64 %p, %p, %q;
+			ld.global.s8 %d0, [%p];
+			ld.global.f32 %d1, [conform_floats+4];
+			ld.global.u64 %d2, [conform_word];`,
+		rows: rows(wholeNumbers(32)),
+		eval: exacts(func(a []uint64) []uint64 {
+			bytes := []uint64{1, 2, 3, 255, 128, 127, 0, 0}
+			return []uint64{s8.extend(bytes[a[0]&7]), 0xc0490fdb, 0x0123456789abcdef}
+		}),
+	}}
+}
+
+// addresses are cvta there and back, isspacep, and the address of a variable.
+func addresses() []*Op {
+	var ops []*Op
+	for _, sp := range spaces[:3] {
+		ops = append(ops, &Op{
+			Name: "cvta and isspacep, " + sp.name, in: []string{"b32"}, out: []string{"pred", "pred", "pred", "pred", "b32"},
+			declare: sp.declare + "\n.reg .b64 %g, %back;",
+			body: fmt.Sprintf(`%[1]s
+				st%[2]s.b32 [%%p+4], %%a0;
+				cvta%[2]s.u64 %%g, %%p;
+				cvta.to%[2]s.u64 %%back, %%g;
+				setp.eq.u64 %%d0, %%p, %%back;
+				isspacep.global %%d1, %%g;
+				isspacep.shared %%d2, %%g;
+				isspacep.local %%d3, %%g;
+				ld.b32 %%d4, [%%g+4];`, sp.generate, sp.suffix),
+			rows: sparse(32, 1),
+			eval: exacts(func(a []uint64) []uint64 {
+				return []uint64{1, truthOf(sp.name == "global"), truthOf(sp.name == "shared"), truthOf(sp.name == "local"), a[0]}
+			}),
+		})
+	}
+	return append(ops, &Op{
+		Name: "mov of a variable's address", in: []string{"b32"}, out: []string{"b64", "b32", "b32"},
+		declare: ".shared .align 8 .b8 first[24];\n.local .align 8 .b8 own[16];\n.reg .b64 %p, %q;\n.reg .b32 %s, %t;",
+		body: `mov.u64 %p, first+20;
+			mov.u64 %q, first;
+			sub.u64 %d0, %p, %q;
+			mov.u32 %s, first+4;
+			mov.u32 %t, first;
+			sub.u32 %d1, %s, %t;
+			st.local.b32 [own+12], %a0;
+			mov.u64 %p, own;
+			ld.local.b32 %d2, [%p+12];`,
+		rows: sparse(32, 1),
+		eval: exacts(func(a []uint64) []uint64 { return []uint64{20, 4, a[0]} }),
+	})
+}
+
+// asyncCopies are cp.async from global to shared memory, of each size.
+func asyncCopies() []*Op {
+	var ops []*Op
+	for _, n := range []int{4, 8, 16} {
+		ways := []string{"ca"}
+		if n == 16 {
+			ways = append(ways, "cg")
+		}
+		for _, way := range ways {
+			for _, wait := range []string{"cp.async.wait_all;", "cp.async.commit_group;\ncp.async.wait_group 0;"} {
+				ops = append(ops, &Op{
+					Name: fmt.Sprintf("cp.async.%s of %d, %s", way, n, wait[:strings.IndexByte(wait, ';')]),
+					in:   []string{"b64", "b64"}, out: []string{"b64", "b64"}, declare: sharedBuffer,
+					body: fmt.Sprintf(`%s
+						st.shared.b64 [%%p], 0;
+						st.shared.b64 [%%p+8], 0;
+						cp.async.%s.shared.global [%%p], [%%rin], %d;
+						%s
+						ld.shared.v2.b64 {%%d0, %%d1}, [%%p];`, sharedAddress, way, n, wait),
+					rows: sparse(64, 2),
+					eval: exacts(func(a []uint64) []uint64 {
+						if n < 16 {
+							return []uint64{a[0] & mask(8*n), 0}
+						}
+						return []uint64{a[0], a[1]}
+					}),
+				})
+			}
+		}
+	}
+	return ops
+}

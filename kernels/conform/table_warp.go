@@ -1,0 +1,563 @@
+package conform
+
+import (
+	"fmt"
+	"math/bits"
+	"math/rand/v2"
+)
+
+const warp = 32
+
+// A lane's row of the forms below begins with whether it takes part, and the mask of
+// all that do, which is the same in every lane that does.
+const (
+	colMember = iota
+	colMask
+	colValue // the first column that a form has for itself
+)
+
+// member are the columns of a warp's lanes who takes part.
+var member = []string{"pred", "b32"}
+
+// warpRows are warps of every kind: whole ones first, then with random members. Fill
+// draws the remaining columns of a warp.
+func warpRows(n int, fill func(r *rand.Rand, i int) [][]uint64) table {
+	return func(r *rand.Rand) [][]uint64 {
+		var all [][]uint64
+		for i := range n {
+			m := r.Uint64() & mask(32)
+			switch i % 4 {
+			case 0, 1:
+				m = mask(32)
+			case 2:
+				m &= r.Uint64()
+			}
+			if m == 0 {
+				m = 1 << r.IntN(32)
+			}
+			for lane, rest := range fill(r, i) {
+				all = append(all, append([]uint64{m >> lane & 1, m}, rest...))
+			}
+		}
+		return all
+	}
+}
+
+// members are the lanes of a warp that take part.
+func members(group [][]uint64) (lanes []int) {
+	for lane, row := range group {
+		if row[colMember] != 0 {
+			lanes = append(lanes, lane)
+		}
+	}
+	return lanes
+}
+
+// partly is the kernel of a form that only the members of a warp execute. The
+// others skip it: by a branch, or by a guard. Their results are those of before: all
+// 0, or false.
+func partly(branch bool, out []string, instruction string) string {
+	var s string
+	for k, t := range out {
+		if t == "pred" {
+			s += fmt.Sprintf("setp.ne.b32 %%d%d, %%i, %%i;\n", k)
+		} else {
+			s += fmt.Sprintf("mov.b32 %%d%d, 0;\n", k)
+		}
+	}
+	if branch {
+		return s + "@!%a0 bra SKIP;\n" + instruction + "\nSKIP:"
+	}
+	return s + "@%a0 " + instruction
+}
+
+// collective makes the two forms, by a branch and by a guard, of an instruction.
+func collective(name string, in, out []string, instruction string, t table, eval func(group [][]uint64, lanes []int) [][]want) []*Op {
+	var ops []*Op
+	for _, branch := range []bool{true, false} {
+		ops = append(ops, &Op{
+			Name: name + map[bool]string{true: " in a branch", false: ""}[branch], group: warp,
+			in: append(member[:2:2], in...), out: out, rows: t,
+			body: partly(branch, out, instruction),
+			eval: func(group [][]uint64) [][]want {
+				all := make([][]want, warp)
+				for i := range all {
+					all[i] = make([]want, len(out))
+				}
+				lanes := members(group)
+				for i, w := range eval(group, lanes) {
+					all[lanes[i]] = w
+				}
+				return all
+			},
+		})
+	}
+	return ops
+}
+
+// warpOps are what the lanes of a warp, and the warps of a block, do together.
+func warpOps() []*Op {
+	ops := shuffles()
+	ops = append(ops, votes()...)
+	ops = append(ops, matches()...)
+	ops = append(ops, reductions()...)
+	ops = append(ops, exits()...)
+	ops = append(ops, barriers()...)
+	return append(ops, masks()...)
+}
+
+// shuffles are shfl.sync: the columns are the value, b and c.
+func shuffles() []*Op {
+	var ops []*Op
+	for _, mode := range []string{"up", "down", "bfly", "idx"} {
+		bs := []uint64{0, 1, 2, 3, 4, 8, 15, 16, 30, 31, 32, 33, 0xffffffff}
+		fill := func(r *rand.Rand, i int) [][]uint64 {
+			// Segments of 1, 2, 4, … lanes with the clamp that belongs to them, for the whole
+			// warp; and now and then whatever there is, in each lane.
+			width := uint64(1) << r.IntN(6)
+			c := (32-width)<<8 | 31
+			if mode == "up" {
+				c = (32 - width) << 8
+			}
+			b := bs[r.IntN(len(bs))]
+			rows := make([][]uint64, warp)
+			for lane := range rows {
+				switch i % 8 {
+				case 4:
+					b = r.Uint64() & mask(32)
+				case 5:
+					c = r.Uint64() & mask(32)
+				case 6:
+					b, c = r.Uint64()&31, r.Uint64()&0x1f1f
+				}
+				rows[lane] = []uint64{r.Uint64() & mask(32), b, c}
+			}
+			return rows
+		}
+		source := func(lane int, b, c uint64) (j int, in bool) {
+			bval, cval, seg := int(b&31), int(c&31), int(c>>8&31)
+			most, least := lane&seg|cval&^seg, lane&seg
+			switch mode {
+			case "up":
+				j = lane - bval
+				in = j >= most
+			case "down":
+				j = lane + bval
+				in = j <= most
+			case "bfly":
+				j = lane ^ bval
+				in = j <= most
+			case "idx":
+				j = least | bval&^seg
+				in = j <= most
+			}
+			if !in {
+				j = lane
+			}
+			return j, in
+		}
+		eval := func(group [][]uint64, lanes []int) [][]want {
+			var all [][]want
+			for _, lane := range lanes {
+				row := group[lane]
+				j, in := source(lane, row[colValue+1], row[colValue+2])
+				w := []want{{bits: group[j][colValue]}, {bits: truthOf(in)}}
+				if group[j][colMember] == 0 { // from a lane that takes no part: undefined
+					w[0].like = anything
+				}
+				all = append(all, w)
+			}
+			return all
+		}
+		ops = append(ops, collective("shfl.sync."+mode+".b32", repeat("b32", 3), []string{"b32", "pred"},
+			"shfl.sync."+mode+".b32 %d0|%d1, %a2, %a3, %a4, %a1;", warpRows(64, fill), eval)...)
+
+		// The forms that compilers write: constants, and a whole warp.
+		for _, k := range []struct{ b, c uint64 }{{1, 31}, {16, 31}, {4, 0x181f}, {2, 0x1c00}, {0, 0}} {
+			name := fmt.Sprintf("shfl.sync.%s.b32 by %d, %#x", mode, k.b, k.c)
+			ops = append(ops, &Op{
+				Name: name, group: warp, in: []string{"b32"}, out: []string{"b32", "pred"},
+				body: fmt.Sprintf("shfl.sync.%s.b32 %%d0|%%d1, %%a0, %d, %d, -1;", mode, k.b, k.c),
+				rows: func(r *rand.Rand) [][]uint64 { return sparse(32, 1)(r)[:4*warp] },
+				eval: func(group [][]uint64) [][]want {
+					var all [][]want
+					for lane := range group {
+						j, in := source(lane, k.b, k.c)
+						all = append(all, []want{{bits: group[j][0]}, {bits: truthOf(in)}})
+					}
+					return all
+				},
+			})
+		}
+	}
+	return ops
+}
+
+// flags are warps of predicates: none, all, and any.
+func flags(r *rand.Rand, i int) [][]uint64 {
+	word := r.Uint64() & mask(32)
+	switch i / 4 % 3 {
+	case 0:
+		word = 0
+	case 1:
+		word = mask(32)
+	}
+	if i%5 == 0 {
+		word ^= 1 << r.IntN(32)
+	}
+	rows := make([][]uint64, warp)
+	for lane := range rows {
+		rows[lane] = []uint64{word >> lane & 1}
+	}
+	return rows
+}
+
+// votes are vote.sync, of a predicate and of its complement.
+func votes() []*Op {
+	var ops []*Op
+	for _, not := range []string{"", "!"} {
+		for _, mode := range []string{"all", "any", "uni", "ballot"} {
+			out, typ := "pred", "pred"
+			if mode == "ballot" {
+				out, typ = "b32", "b32"
+			}
+			name := "vote.sync." + mode + "." + typ
+			ops = append(ops, collective(name+map[string]string{"": "", "!": " of a complement"}[not], []string{"pred"}, []string{out},
+				fmt.Sprintf("%s %%d0, %s%%a2, %%a1;", name, not), warpRows(48, flags),
+				func(group [][]uint64, lanes []int) [][]want {
+					var ballot, who uint64
+					for _, lane := range lanes {
+						who |= 1 << lane
+						if group[lane][colValue] != 0 == (not == "") {
+							ballot |= 1 << lane
+						}
+					}
+					v := map[string]uint64{
+						"all": truthOf(ballot == who), "any": truthOf(ballot != 0),
+						"uni": truthOf(ballot == who || ballot == 0), "ballot": ballot,
+					}[mode]
+					return repeat([]want{{bits: v}}, len(lanes))
+				})...)
+		}
+	}
+	return ops
+}
+
+// few draws a value of each lane from a handful, in some warps from one.
+func few(bits int) func(r *rand.Rand, i int) [][]uint64 {
+	return func(r *rand.Rand, i int) [][]uint64 {
+		some := make([]uint64, 1+i%5)
+		for k := range some {
+			some[k] = r.Uint64() & mask(bits)
+		}
+		if len(some) > 1 {
+			some[1] = some[0] ^ 1<<(bits-1) // equal but for the top bit
+		}
+		rows := make([][]uint64, warp)
+		for lane := range rows {
+			rows[lane] = []uint64{some[r.IntN(len(some))]}
+		}
+		return rows
+	}
+}
+
+// matches are match.any and match.all.
+func matches() []*Op {
+	var ops []*Op
+	for _, n := range []int{32, 64} {
+		typ := fmt.Sprintf("b%d", n)
+		alike := func(group [][]uint64, lanes []int, v uint64) (m uint64) {
+			for _, lane := range lanes {
+				if group[lane][colValue] == v {
+					m |= 1 << lane
+				}
+			}
+			return m
+		}
+		ops = append(ops, collective("match.any.sync."+typ, []string{typ}, []string{"b32"},
+			"match.any.sync."+typ+" %d0, %a2, %a1;", warpRows(48, few(n)),
+			func(group [][]uint64, lanes []int) [][]want {
+				var all [][]want
+				for _, lane := range lanes {
+					all = append(all, []want{{bits: alike(group, lanes, group[lane][colValue])}})
+				}
+				return all
+			})...)
+		ops = append(ops, collective("match.all.sync."+typ, []string{typ}, []string{"b32", "pred"},
+			"match.all.sync."+typ+" %d0|%d1, %a2, %a1;", warpRows(48, few(n)),
+			func(group [][]uint64, lanes []int) [][]want {
+				m := alike(group, lanes, group[lanes[0]][colValue])
+				all := bits.OnesCount64(m) == len(lanes)
+				if !all {
+					m = 0
+				}
+				return repeat([]want{{bits: m}, {bits: truthOf(all)}}, len(lanes))
+			})...)
+	}
+	return ops
+}
+
+// reductions are redux.sync.
+func reductions() []*Op {
+	var ops []*Op
+	values := func(r *rand.Rand, i int) [][]uint64 {
+		d, alike := wholeNumbers(32), r.Uint64()
+		rows := make([][]uint64, warp)
+		for lane := range rows {
+			rows[lane] = []uint64{d.random(r)}
+			switch i % 3 {
+			case 0:
+				rows[lane][0] = d.hard[r.IntN(len(d.hard))]
+			case 1: // all alike but for some bits
+				rows[lane][0] = alike&mask(32) | 1<<r.IntN(32)
+			}
+		}
+		return rows
+	}
+	for _, o := range []struct {
+		op string
+		ts []integer
+		f  func(t integer, x, y uint64) uint64
+	}{
+		{"add", []integer{u32, s32}, func(_ integer, x, y uint64) uint64 { return x + y }},
+		{"min", []integer{u32, s32}, func(t integer, x, y uint64) uint64 {
+			if t.value(x).Cmp(t.value(y)) < 0 {
+				return x
+			}
+			return y
+		}},
+		{"max", []integer{u32, s32}, func(t integer, x, y uint64) uint64 {
+			if t.value(x).Cmp(t.value(y)) > 0 {
+				return x
+			}
+			return y
+		}},
+		{"and", []integer{b32}, func(_ integer, x, y uint64) uint64 { return x & y }},
+		{"or", []integer{b32}, func(_ integer, x, y uint64) uint64 { return x | y }},
+		{"xor", []integer{b32}, func(_ integer, x, y uint64) uint64 { return x ^ y }},
+	} {
+		for _, t := range o.ts {
+			name := "redux.sync." + o.op + "." + t.name
+			ops = append(ops, collective(name, []string{"b32"}, []string{"b32"},
+				name+" %d0, %a2, %a1;", warpRows(32, values),
+				func(group [][]uint64, lanes []int) [][]want {
+					v := group[lanes[0]][colValue]
+					for _, lane := range lanes[1:] {
+						v = o.f(t, v, group[lane][colValue])
+					}
+					return repeat([]want{{bits: v}}, len(lanes))
+				})...)
+		}
+	}
+	return ops
+}
+
+// unstored is a result of a thread that has left before it stores one.
+const unstored = untouched * 0x0101010101010101
+
+// exits are collectives over a mask some of whose lanes have exited: those are not
+// waited for, and do not count.
+func exits() []*Op {
+	gone := func(group [][]uint64, f func(left []int) [][]want) [][]want {
+		all := make([][]want, warp)
+		var left []int
+		for lane, row := range group {
+			all[lane] = []want{{bits: unstored}, {bits: unstored}}
+			if row[0] != 0 {
+				left = append(left, lane)
+			}
+		}
+		for i, w := range f(left) {
+			all[left[i]] = w
+		}
+		return all
+	}
+	t := func(r *rand.Rand) [][]uint64 {
+		var rows [][]uint64
+		for i := range 24 {
+			stay := r.Uint64() | r.Uint64()*uint64(i%2) | 1
+			for lane, v := range flags(r, i) {
+				rows = append(rows, []uint64{stay >> lane & 1, v[0]})
+			}
+		}
+		return rows
+	}
+	return []*Op{{
+		Name: "vote.sync after exit", group: warp, in: []string{"pred", "pred"}, out: []string{"b32", "pred"}, rows: t,
+		body: "@!%a0 exit;\nvote.sync.ballot.b32 %d0, %a1, -1;\nvote.sync.all.pred %d1, %a1, -1;",
+		eval: func(group [][]uint64) [][]want {
+			return gone(group, func(left []int) [][]want {
+				var ballot uint64
+				all := true
+				for _, lane := range left {
+					ballot |= group[lane][1] << lane
+					all = all && group[lane][1] != 0
+				}
+				return repeat([]want{{bits: ballot}, {bits: truthOf(all)}}, len(left))
+			})
+		},
+	}, {
+		Name: "match.any.sync after ret", group: warp, in: []string{"pred", "pred"}, out: []string{"b32", "b32"}, rows: t,
+		body: "@!%a0 ret;\nselp.b32 %d1, 7, 9, %a1;\nmatch.any.sync.b32 %d0, %d1, -1;",
+		eval: func(group [][]uint64) [][]want {
+			return gone(group, func(left []int) [][]want {
+				var all [][]want
+				for _, lane := range left {
+					var m uint64
+					for _, other := range left {
+						if group[other][1] == group[lane][1] {
+							m |= 1 << other
+						}
+					}
+					all = append(all, []want{{bits: m}, {bits: 9 - 2*group[lane][1]}})
+				}
+				return all
+			})
+		},
+	}}
+}
+
+// barriers are bar.red, bar.sync, bar.arrive and bar.warp.sync.
+func barriers() []*Op {
+	const group = 96
+	var ops []*Op
+	block := func(r *rand.Rand) [][]uint64 {
+		var rows [][]uint64
+		for i := range 12 {
+			for w := range group / warp {
+				rows = append(rows, flags(r, i+w*(i%2))...)
+			}
+		}
+		return rows
+	}
+	for _, not := range []string{"", "!"} {
+		for _, op := range []string{"popc", "and", "or"} {
+			for _, barrier := range []string{"bar.red.%s 0, ", "bar.red.%s 7, 96, ", "barrier.red.%s 0, "} {
+				out, typ := "pred", op+".pred %d0,"
+				if op == "popc" {
+					out, typ = "b32", "popc.u32 %d0,"
+				}
+				instruction := fmt.Sprintf(barrier, typ)
+				ops = append(ops, &Op{
+					Name: instruction + not + "p", group: group, in: []string{"pred"}, out: []string{out}, rows: block,
+					body: instruction + not + "%a0;",
+					eval: func(in [][]uint64) [][]want {
+						n := 0
+						for _, row := range in {
+							if row[0] != 0 == (not == "") {
+								n++
+							}
+						}
+						v := map[string]uint64{"popc": uint64(n), "and": truthOf(n == group), "or": truthOf(n > 0)}[op]
+						return repeat([]want{{bits: v}}, group)
+					},
+				})
+			}
+		}
+	}
+	words := func(r *rand.Rand) [][]uint64 {
+		rows := make([][]uint64, 4*group)
+		for i := range rows {
+			rows[i] = []uint64{r.Uint64() & mask(32)}
+		}
+		return rows
+	}
+	// exchange is a block whose threads read what others have stored before a barrier.
+	exchange := func(name, sync string, from func(i int) int, body string) {
+		ops = append(ops, &Op{
+			Name: name, group: group, in: []string{"b32"}, out: []string{"b32"}, rows: words,
+			declare: ".shared .align 4 .b32 words[96];\n.reg .b32 %t, %o, %at;\n.reg .pred %p;",
+			body: fmt.Sprintf(`mov.u32 %%t, %%tid.x;
+				shl.b32 %%o, %%t, 2;
+				mov.u32 %%at, words;
+				add.u32 %%o, %%at, %%o;
+				st.shared.b32 [%%o], %%a0;
+				%s
+				%s
+				shl.b32 %%t, %%t, 2;
+				add.u32 %%o, %%at, %%t;
+				ld.shared.b32 %%d0, [%%o];`, sync, body),
+			eval: func(in [][]uint64) [][]want {
+				all := make([][]want, len(in))
+				for i := range in {
+					all[i] = []want{{bits: in[from(i)][0]}}
+				}
+				return all
+			},
+		})
+	}
+	reversed := func(i int) int { return group - 1 - i }
+	reverse := "sub.u32 %t, 95, %t;"
+	exchange("bar.sync and an exchange", "bar.sync 0;", reversed, reverse)
+	exchange("bar.sync of a register and a count", "mov.u32 %t, 5;\nbar.sync %t, 96;\nmov.u32 %t, %tid.x;", reversed, reverse)
+	exchange("barrier.sync and an exchange", "barrier.sync 3;", reversed, reverse)
+	exchange("barrier.cta.sync.aligned and an exchange", "barrier.cta.sync.aligned 15, 96;", reversed, reverse)
+	exchange("bar.warp.sync and an exchange", "bar.warp.sync 0xffffffff;", func(i int) int { return i ^ 5 }, "xor.b32 %t, %t, 5;")
+	// The first two warps arrive and go on; the third waits for them and reads.
+	exchange("bar.arrive and bar.sync", `setp.lt.u32 %p, %t, 64;
+		@%p bra ARRIVE;
+		bar.sync 1, 96;
+		sub.u32 %t, %t, 64;
+		bra GO;
+		ARRIVE:
+		bar.arrive 1, 96;
+		GO:`, func(i int) int {
+		if i >= 64 {
+			return i - 64
+		}
+		return i
+	}, "")
+	return ops
+}
+
+// masks are activemask and the registers that number a warp's lanes.
+func masks() []*Op {
+	bit := func(lane int) uint64 { return 1 << lane }
+	ops := []*Op{{
+		Name: "the lanes' registers", group: warp, in: []string{"b32"}, out: repeat("b32", 9),
+		body: `mov.u32 %d0, %laneid;
+			mov.u32 %d1, %lanemask_eq;
+			mov.u32 %d2, %lanemask_lt;
+			mov.u32 %d3, %lanemask_le;
+			mov.u32 %d4, %lanemask_gt;
+			mov.u32 %d5, %lanemask_ge;
+			mov.u32 %d6, %tid.x;
+			mov.u32 %d7, %ntid.x;
+			mov.u32 %d8, %nctaid.y;`,
+		rows: func(*rand.Rand) [][]uint64 { return repeat([]uint64{0}, warp) },
+		eval: func(group [][]uint64) [][]want {
+			var all [][]want
+			for lane := range group {
+				eq := bit(lane)
+				lt := eq - 1
+				all = append(all, []want{{bits: uint64(lane)}, {bits: eq}, {bits: lt}, {bits: lt | eq}, {bits: ^(lt | eq)},
+					{bits: ^lt}, {bits: uint64(lane)}, {bits: warp}, {bits: 1}})
+			}
+			return all
+		},
+	}}
+	return append(ops, &Op{
+		Name: "activemask.b32", group: warp, in: []string{"pred"}, out: []string{"b32", "b32"},
+		// A guard leaves lanes out at once; a branch would, too, but when they come
+		// together again is not said.
+		body: "activemask.b32 %d0;\nmov.b32 %d1, 0;\n@%a0 activemask.b32 %d1;",
+		rows: func(r *rand.Rand) [][]uint64 {
+			var rows [][]uint64
+			for i := range 12 {
+				rows = append(rows, flags(r, i)...)
+			}
+			return rows
+		},
+		eval: func(group [][]uint64) [][]want {
+			var active uint64
+			for lane, row := range group {
+				active |= row[0] << lane
+			}
+			all := make([][]want, len(group))
+			for lane, row := range group {
+				all[lane] = []want{{bits: mask(32)}, {bits: active * row[0]}}
+			}
+			return all
+		},
+	})
+}

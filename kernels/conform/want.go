@@ -1,0 +1,90 @@
+package conform
+
+import "fmt"
+
+// A want is what the oracle expects of one output: some bits, and how closely
+// they are to be met.
+type want struct {
+	bits uint64
+	like likeness
+}
+
+// A likeness says which results agree with the expected one.
+type likeness uint8
+
+const (
+	exactly    likeness = iota // the same bits
+	anything                   // the manual leaves the result open
+	eitherZero                 // the same bits, or a zero of either sign for a zero
+	likeF16                    // the same bits, or any NaN for a NaN; so are those that follow,
+	likeBF16                   // element by element where there are two
+	likeF32
+	likeF64
+	likeF16x2
+	likeBF16x2
+	likeE4M3x2
+	likeE5M2x2
+)
+
+// likeElements gives the format of each element that a likeness compares.
+var likeElements = map[likeness]struct {
+	f format
+	n int
+}{
+	likeF16:    {f16, 1},
+	likeBF16:   {bf16, 1},
+	likeF32:    {f32, 1},
+	likeF64:    {f64, 1},
+	likeF16x2:  {f16, 2},
+	likeBF16x2: {bf16, 2},
+	likeE4M3x2: {e4m3, 2},
+	likeE5M2x2: {e5m2, 2},
+}
+
+// met says whether got, a register of some bits, is what w asks for.
+func (w want) met(got uint64, bits int) bool {
+	got, exp := got&mask(bits), w.bits&mask(bits)
+	if got == exp || w.like == anything {
+		return true
+	}
+	if w.like == eitherZero {
+		sign := uint64(1) << (bits - 1)
+		return got&^sign == 0 && exp&^sign == 0
+	}
+	el, ok := likeElements[w.like]
+	if !ok {
+		return false
+	}
+	width := el.f.width()
+	for i := range el.n {
+		g, e := got>>(i*width)&mask(width), exp>>(i*width)&mask(width)
+		if g != e && !(el.f.isNaN(g) && el.f.isNaN(e)) {
+			return false
+		}
+	}
+	return true
+}
+
+// show writes the expectation for people, as wide as its register.
+func (w want) show(bits int) string {
+	switch {
+	case w.like == anything:
+		return "anything"
+	case w.like == eitherZero && w.bits&mask(bits-1) == 0:
+		return "a zero"
+	}
+	if el, ok := likeElements[w.like]; ok {
+		if width := el.f.width(); el.n == 1 && el.f.isNaN(w.bits&mask(width)) {
+			return "a NaN"
+		}
+	}
+	return fmt.Sprintf("%#0*x", bits/4, w.bits&mask(bits))
+}
+
+// mask has the lowest n bits set, 0 ≤ n ≤ 64.
+func mask(n int) uint64 {
+	if n >= 64 {
+		return ^uint64(0)
+	}
+	return 1<<n - 1
+}
