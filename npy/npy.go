@@ -214,7 +214,7 @@ func (s *scanner) quoted() (string, error) {
 		s.rest = rest
 		return text, nil
 	}
-	return "", fmt.Errorf("a string is wanted, not %.20q", s.rest)
+	return "", fmt.Errorf("want a string, not %.20q", s.rest)
 }
 
 func (s *scanner) truth() (bool, error) {
@@ -224,12 +224,12 @@ func (s *scanner) truth() (bool, error) {
 	case s.take("False"):
 		return false, nil
 	}
-	return false, fmt.Errorf("True or False is wanted, not %.20q", s.rest)
+	return false, fmt.Errorf("want True or False, not %.20q", s.rest)
 }
 
 func (s *scanner) tuple() ([]int64, error) {
 	if !s.take("(") {
-		return nil, fmt.Errorf("a tuple is wanted, not %.20q", s.rest)
+		return nil, fmt.Errorf("want a tuple, not %.20q", s.rest)
 	}
 	shape := []int64{}
 	for !s.take(")") {
@@ -240,14 +240,14 @@ func (s *scanner) tuple() ([]int64, error) {
 		}
 		d, err := strconv.ParseInt(s.rest[:digits], 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("a number of at most 63 bits is wanted, not %.20q", s.rest)
+			return nil, fmt.Errorf("want a number of at most 63 bits, not %.20q", s.rest)
 		}
 		s.rest = strings.TrimPrefix(s.rest[digits:], "L") // of Python 2
 		if shape = append(shape, d); len(shape) > maxDims {
 			return nil, fmt.Errorf("more than %d dimensions", maxDims)
 		}
 		if !s.take(",") && !s.sees(")") {
-			return nil, fmt.Errorf("a comma is wanted, not %.20q", s.rest)
+			return nil, fmt.Errorf("want a comma, not %.20q", s.rest)
 		}
 	}
 	return shape, nil
