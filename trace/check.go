@@ -2,7 +2,6 @@ package trace
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -33,7 +32,7 @@ func Check(ctx context.Context, fsys fs.FS, name string, progress func(done, tot
 	return func(yield func(error) bool) {
 		c := &checker{
 			ctx: ctx, fsys: fsys, name: name, yield: yield, progress: progress,
-			lines: make(map[string]int), repeats: make(map[string]*repeat),
+			repeats: make(map[string]*repeat),
 		}
 		c.list()
 		c.checkMeta()
@@ -54,8 +53,8 @@ type checker struct {
 	done, total int64
 	files       []string // *.safetensors
 	meta        metaFound
-	lines       map[string]int // of requests.jsonl, by id
-	raw         []byte         // a piece of a tensor
+	lines       idLines // of requests.jsonl
+	raw         []byte  // a piece of a tensor
 	values      []float32
 	repeats     map[string]*repeat
 	order       []string // of repeats
@@ -187,12 +186,17 @@ func (c *checker) checkRequests() {
 		if l.req.ID == "" {
 			continue
 		}
-		if n, dup := c.lines[l.req.ID]; dup {
+		if err := l.req.checkPrefix(c.meta.PrefixBlockTokens); err != nil && len(l.errs) == 0 {
+			e := at
+			e.Err = err
+			c.report(&e)
+		}
+		if n, dup := c.lines.line(l.req.ID); dup {
 			at.Err = &duplicateError{n}
 			c.report(&at)
 			continue
 		}
-		c.lines[l.req.ID] = l.number
+		c.lines.add(l.req.ID, l.number)
 		c.checkTensors(l.req)
 	}
 	if !any {
@@ -208,8 +212,11 @@ func (c *checker) checkTensors(r Request) {
 	report := func(err error) { c.report(at.about(err)) }
 	_, exists := slices.BinarySearch(c.files, name)
 	switch {
-	case exists && c.meta.kindOK && c.meta.Source.Kind == Synthetic:
-		report(errors.New("a synthetic trace stores no tensors"))
+	case exists && c.meta.kindOK && storesNone(c.meta.Source.Kind):
+		report(fmt.Errorf("a %s trace stores no tensors", c.meta.Source.Kind))
+		return
+	case exists && c.meta.requestsOnly:
+		report(errShapeless)
 		return
 	case !exists && c.meta.kindOK && c.meta.Source.Kind == Recorded:
 		report(errMissing)
@@ -294,7 +301,7 @@ func (c *checker) checkValues(r io.ReaderAt, info safetensors.Info) error {
 // checkStrays reports files of tensors that belong to no request.
 func (c *checker) checkStrays() {
 	for _, name := range c.files {
-		if _, ok := c.lines[strings.TrimSuffix(name, tensorsSuffix)]; !ok {
+		if _, ok := c.lines.line(strings.TrimSuffix(name, tensorsSuffix)); !ok {
 			c.report(&Error{File: c.path(name), Err: fmt.Errorf("there is no request %q in %s", strings.TrimSuffix(name, tensorsSuffix), requestsFile)})
 		}
 	}

@@ -198,7 +198,7 @@ func TestCheck(t *testing.T) {
 		{"no dtype", []func(fstest.MapFS){meta(`"dtype": "f16",`, ``)}, []string{"trace.json: dtype is missing"}, false},
 		{"dtype", []func(fstest.MapFS){meta(`"f16"`, `"fp8_e4m3"`)}, []string{"trace.json: dtype is fp8_e4m3, want f32, f16 or bf16"}, false},
 		{"dtype name", []func(fstest.MapFS){meta(`"f16"`, `"f17"`)}, []string{`trace.json: dtype: unknown format "f17" (want f32, f16, bf16, fp8_e4m3, fp8_e5m2)`}, false},
-		{"kind", []func(fstest.MapFS){meta(`"recorded"`, `"found"`)}, []string{`trace.json: source.kind is "found", want recorded, synthetic or imported`}, false},
+		{"kind", []func(fstest.MapFS){meta(`"recorded"`, `"found"`)}, []string{`trace.json: source.kind is "found", want recorded, synthetic, imported or generated`}, false},
 		{"no recipe", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`)}, []string{
 			"trace.json: synth: a trace whose source.kind is synthetic needs a recipe",
 			"a.safetensors: request a: a synthetic trace stores no tensors",
@@ -227,7 +227,7 @@ func TestCheck(t *testing.T) {
 		{"no shape, no source", []func(fstest.MapFS){func(f fstest.MapFS) { f["trace.json"].Data = []byte(`{"format_version":1,"dtype":"f16"}`) }}, []string{
 			"trace.json: shape is missing", "trace.json: source is missing"}, false},
 		{"long kind", []func(fstest.MapFS){meta(`"recorded"`, `"`+strings.Repeat("x", 1000)+`"`)}, []string{
-			`trace.json: source.kind is "` + strings.Repeat("x", 60) + `…", want recorded, synthetic or imported`}, false},
+			`trace.json: source.kind is "` + strings.Repeat("x", 60) + `…", want recorded, synthetic, imported or generated`}, false},
 		// What is right of trace.json is held against the tensors.
 		{"meta and tensors", []func(fstest.MapFS){meta(`"name"`, `"nam"`), meta(`"recorded"`, `3`), meta(`"layers": 3`, `"layers": 3, "layers": 3`), meta(`"f16"`, `"bf16"`), set(V, 0, 0, 0, 0, 0x7f80)}, []string{
 			`trace.json: unknown field "nam"`,

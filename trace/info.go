@@ -12,8 +12,8 @@ import (
 type Info struct {
 	Name   string `json:"name"`
 	Model  string `json:"model"`
-	Shape  Shape  `json:"shape"`
-	DType  string `json:"dtype"`
+	Shape  Shape  `json:"shape,omitzero"` // zero, as what follows from it, of a trace of requests only
+	DType  string `json:"dtype,omitempty"`
 	Source Source `json:"source"`
 	// Heads counts the KV heads of each kind, over all layers, of a synthetic trace.
 	Heads []HeadCount `json:"heads,omitempty"`
@@ -21,6 +21,10 @@ type Info struct {
 	Requests    int `json:"requests"`
 	WithTensors int `json:"with_tensors"` // requests, recorded or synthetic
 	Sessions    int `json:"sessions"`     // different ones that are named
+	// WithPrefixes counts the requests that have prefix hashes, each for
+	// PrefixBlockTokens of the prompt, or 0 if that is not known.
+	WithPrefixes      int `json:"with_prefixes"`
+	PrefixBlockTokens int `json:"prefix_block_tokens,omitzero"`
 
 	Prompt Distribution `json:"prompt_tokens"`
 	Output Distribution `json:"output_tokens"`
@@ -32,9 +36,9 @@ type Info struct {
 	Files     int   `json:"files"`
 	DiskBytes int64 `json:"disk_bytes"`
 	// What an uncompressed cache of the trace's dtype takes.
-	KVBytesPerToken       int64 `json:"kv_bytes_per_token"`
-	KVBytes               int64 `json:"kv_bytes"`                 // of all requests together
-	KVBytesLargestRequest int64 `json:"kv_bytes_largest_request"` // of the one with most tokens
+	KVBytesPerToken       int64 `json:"kv_bytes_per_token,omitzero"`
+	KVBytes               int64 `json:"kv_bytes,omitzero"`                 // of all requests together
+	KVBytesLargestRequest int64 `json:"kv_bytes_largest_request,omitzero"` // of the one with most tokens
 }
 
 // HeadCount is how many KV heads are of one kind.
@@ -71,9 +75,12 @@ type Distribution struct {
 func (t *Trace) Info() (Info, error) {
 	m := t.Meta
 	info := Info{
-		Name: m.Name, Model: m.Model, Shape: m.Shape, DType: m.DType.String(), Source: m.Source,
+		Name: m.Name, Model: m.Model, Shape: m.Shape, Source: m.Source,
 		Requests:        len(t.requests),
 		KVBytesPerToken: int64(m.Shape.Layers) * 2 * int64(m.Shape.row(K)) * int64(m.DType.Size()),
+	}
+	if !m.RequestsOnly() {
+		info.DType = m.DType.String()
 	}
 	if m.Synth != nil {
 		info.Heads = countHeads(m.Synth, m.Shape)
@@ -99,6 +106,10 @@ func (t *Trace) Info() (Info, error) {
 	for i, r := range t.requests {
 		if m.Synth != nil || files[r.ID+tensorsSuffix] {
 			info.WithTensors++
+		}
+		if len(r.PrefixHashes) > 0 {
+			info.WithPrefixes++
+			info.PrefixBlockTokens = m.PrefixBlockTokens
 		}
 		if r.Session != "" {
 			sessions[r.Session] = true

@@ -52,7 +52,7 @@ func TestInfo(t *testing.T) {
 	}
 	const keys = `{"name":"n","model":"m","shape":{"layers":2,"kv_heads":3,"group":2,"head_size":16},"dtype":"bf16",` +
 		`"source":{"kind":"synthetic","description":"d"},"heads":[{"kind":"sink","heads":4},{"kind":"local:8","heads":2}],` +
-		`"requests":3,"with_tensors":3,"sessions":1,` +
+		`"requests":3,"with_tensors":3,"sessions":1,"with_prefixes":0,` +
 		`"prompt_tokens":{"min":10,"p50":20,"mean":30,"p90":60,"p99":60,"max":60},` +
 		`"output_tokens":{"min":1,"p50":2,"mean":2,"p90":3,"p99":3,"max":3},"tokens":96,` +
 		`"arrivals":{"first_ns":1000000000,"last_ns":5000000000,"per_second":0.5,` +

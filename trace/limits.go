@@ -31,6 +31,7 @@ const (
 	Recorded  = "recorded"  // every request has tensors
 	Synthetic = "synthetic" // none has; Meta.Synth makes them
 	Imported  = "imported"  // a request may have tensors or lack them
+	Generated = "generated" // none has: requests drawn by a rule
 )
 
 // Check returns an error that names the first dimension out of bounds.
@@ -63,8 +64,9 @@ func (s Shape) problems() []error {
 }
 
 // Check returns the first error of m: an unknown format version, a shape out of
-// bounds, a format in which tensors are not stored, an unknown kind of source, or
-// a recipe that is missing, out of place or wrong.
+// bounds, a format in which tensors are not stored, no shape where tensors are to
+// be, an unknown kind of source, or a recipe that is missing, out of place or
+// wrong.
 func (m Meta) Check() error {
 	return first(m.problems())
 }
@@ -73,12 +75,18 @@ func (m Meta) problems() []error {
 	if m.FormatVersion != FormatVersion {
 		return []error{fmt.Errorf("format_version is %d, and only %d is known", m.FormatVersion, FormatVersion)}
 	}
-	errs := m.Shape.problems()
-	if err := checkStored(m.DType); err != nil {
-		errs = append(errs, err)
+	var errs []error
+	if !m.RequestsOnly() || !mayLackTensors(m.Source.Kind) {
+		errs = m.Shape.problems()
+		if err := checkStored(m.DType); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if m.PrefixBlockTokens < 0 || m.PrefixBlockTokens > MaxTokens {
+		errs = append(errs, fmt.Errorf("prefix_block_tokens is %d, want 1 to %d", m.PrefixBlockTokens, MaxTokens))
 	}
 	switch m.Source.Kind {
-	case Recorded, Imported:
+	case Recorded, Imported, Generated:
 		if m.Synth != nil {
 			errs = append(errs, fmt.Errorf("synth: a recipe in a trace whose source.kind is %s", m.Source.Kind))
 		}
@@ -87,13 +95,21 @@ func (m Meta) problems() []error {
 			errs = append(errs, errors.New("synth: a trace whose source.kind is synthetic needs a recipe"))
 		}
 	default:
-		errs = append(errs, fmt.Errorf("source.kind is %q, want %s, %s or %s", strictjson.Excerpt(m.Source.Kind), Recorded, Synthetic, Imported))
+		errs = append(errs, fmt.Errorf("source.kind is %q, want %s, %s, %s or %s", strictjson.Excerpt(m.Source.Kind), Recorded, Synthetic, Imported, Generated))
 	}
 	if m.Synth != nil {
 		errs = append(errs, m.Synth.problems()...)
 	}
 	return errs
 }
+
+// mayLackTensors reports whether a trace of the kind may hold requests only.
+func mayLackTensors(kind string) bool { return kind == Imported || kind == Generated }
+
+// storesNone reports whether no request of a trace of the kind has stored tensors.
+func storesNone(kind string) bool { return kind == Synthetic || kind == Generated }
+
+var errShapeless = errors.New("a trace whose trace.json gives no shape stores no tensors")
 
 // Check returns the first error of r on its own: an id that is no file name, a
 // negative time, a count of tokens out of bounds.
@@ -125,6 +141,19 @@ func (r Request) problems() []error {
 		errs = append(errs, fmt.Errorf("session has %d bytes, want at most %d", len(r.Session), MaxSession))
 	}
 	return errs
+}
+
+// checkPrefix says whether r has more hashes than its prompt has blocks of so many
+// tokens.
+func (r Request) checkPrefix(block int) error {
+	if block <= 0 {
+		return nil
+	}
+	if most := (r.PromptTokens + block - 1) / block; len(r.PrefixHashes) > most {
+		return fmt.Errorf("there are %d prefix_hashes, want at most %d for %d prompt_tokens in blocks of %d",
+			len(r.PrefixHashes), most, r.PromptTokens, block)
+	}
+	return nil
 }
 
 // checkID accepts what names a file in the trace's own directory, on any system.

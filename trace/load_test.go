@@ -10,7 +10,7 @@ import (
 )
 
 func TestGenerateFixed(t *testing.T) {
-	got, err := Load{Requests: 3, Prompt: Range{5, 5}, Output: Range{2, 2}, Gap: 50 * time.Millisecond}.Generate()
+	got, err := Load{Requests: 3, Prompt: Range{5, 5}, Output: Range{2, 2}, Arrivals: Arrivals{Gap: 50 * time.Millisecond}}.Generate()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func TestGenerateFixed(t *testing.T) {
 }
 
 func TestGeneratePoisson(t *testing.T) {
-	load := Load{Seed: 3, Requests: 20_000, Prompt: Range{100, 300}, Output: Range{1, 10}, Arrivals: Poisson, Gap: time.Second}
+	load := Load{Seed: 3, Requests: 20_000, Prompt: Range{100, 300}, Output: Range{1, 10}, Arrivals: Arrivals{Rule: Poisson, Gap: time.Second}}
 	requests, err := load.Generate()
 	if err != nil {
 		t.Fatal(err)
@@ -71,11 +71,16 @@ func TestGenerateRefuses(t *testing.T) {
 		{func(l *Load) { l.Requests = 0 }, "0 requests"},
 		{func(l *Load) { l.Requests = MaxRequests + 1 }, "requests, want"},
 		{func(l *Load) { l.Prompt = Range{} }, "prompt length"},
+		{func(l *Load) { l.Prompt = nil }, "no prompt length"},
+		{func(l *Load) { l.Output = LogNormal{5, 4} }, "output length lognormal:5,4"},
+		{func(l *Load) { l.Arrivals = Arrivals{Rule: Gamma, Gap: 1} }, "a CV of 0"},
+		{func(l *Load) { l.Arrivals = Arrivals{Rule: Gamma, Gap: 1, CV: math.NaN()} }, "a CV of NaN"},
+		{func(l *Load) { l.Arrivals = Arrivals{Rule: 9} }, "unknown arrival rule 9"},
 		{func(l *Load) { l.Prompt = Range{2, 1} }, "prompt length"},
 		{func(l *Load) { l.Output = Range{1, MaxTokens + 1} }, "output length"},
 		{func(l *Load) { l.Prompt, l.Output = Range{MaxTokens, MaxTokens}, Range{1, 1} }, "together"},
-		{func(l *Load) { l.Gap = -1 }, "a gap of -1ns"},
-		{func(l *Load) { l.Gap = math.MaxInt64 }, "later than a trace can say"},
+		{func(l *Load) { l.Arrivals.Gap = -1 }, "a gap of -1ns"},
+		{func(l *Load) { l.Arrivals.Gap = math.MaxInt64 }, "later than a trace can say"},
 	} {
 		l := ok
 		tc.change(&l)
@@ -102,6 +107,75 @@ func TestParseRange(t *testing.T) {
 			if again, err := ParseRange(got.String()); err != nil || again != got {
 				t.Errorf("%v does not read back", got)
 			}
+		}
+	}
+}
+
+func TestParseLengths(t *testing.T) {
+	for in, want := range map[string]Lengths{
+		"7": Range{7, 7}, "1-9": Range{1, 9}, "lognormal:600,8000": LogNormal{600, 8000}, "lognormal:5,5": LogNormal{5, 5},
+		"lognormal:600": nil, "lognormal:0,5": nil, "lognormal:5,4": nil, "lognormal:5,99999999": nil, "lognormal:a,b": nil, "normal:1,2": nil, "": nil,
+	} {
+		got, err := ParseLengths(in)
+		if (err == nil) != (want != nil) || err == nil && (got != want || got.String() != in) {
+			t.Errorf("%q: %v, %v", in, got, err)
+		}
+	}
+}
+
+func TestParseArrivals(t *testing.T) {
+	for in, want := range map[string]Arrivals{
+		"fixed:50ms": {Gap: 50 * time.Millisecond}, "poisson:20/s": {Poisson, 50 * time.Millisecond, 0},
+		"gamma:1s,2.5": {Gamma, time.Second, 2.5}, "poisson:0.5/s": {Poisson, 2 * time.Second, 0}, "fixed:0s": {},
+	} {
+		got, err := ParseArrivals(in)
+		if err != nil || got != want {
+			t.Errorf("%q: %+v, %v", in, got, err)
+		}
+		if again, err := ParseArrivals(got.String()); want.Gap > 0 && (err != nil || again != got) {
+			t.Errorf("%v does not read back: %v, %v", got, again, err)
+		}
+	}
+	for in, want := range map[string]string{
+		"": "want fixed:TIME", "daily:3s": "want fixed:TIME", "fixed": "want a time", "fixed:5": "want a time", "fixed:-5s": "want a time",
+		"poisson:0/s": "want a time", "poisson:NaN/s": "want a time", "poisson:-1/s": "want a time", "poisson:1s,2": "only gamma has a CV",
+		"gamma:1s": "want gamma:TIME,CV", "gamma:1s,x": "want gamma:TIME,CV", "gamma:1s,0": "a CV of 0", "gamma:1s,NaN": "a CV of NaN", "gamma:1s,1e9": "a CV of 1e+09",
+	} {
+		if _, err := ParseArrivals(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", in, err, want)
+		}
+	}
+}
+
+// TestGenerateShapes draws many requests of each distribution.
+func TestGenerateShapes(t *testing.T) {
+	like := []Request{{PromptTokens: 10, OutputTokens: 1}, {PromptTokens: 20, OutputTokens: 2}}
+	for _, cv := range []float64{0.1, 0.5, 1, 2, 4} {
+		load := Load{Seed: 7, Requests: 50_000, Like: like, Arrivals: Arrivals{Gamma, time.Second, cv}}
+		if cv == 0.5 {
+			load.Like, load.Prompt, load.Output = nil, LogNormal{600, 8000}, LogNormal{30, 30}
+		}
+		requests, err := load.Generate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := New(requestsOnlyMeta(Generated), requests)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := tr.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := info.Arrivals
+		if math.Abs(a.GapCV-cv) > 0.05*cv || math.Abs(a.Rate-1) > 0.05 {
+			t.Errorf("CV %g: %g, at a rate of %g, want 1", cv, a.GapCV, a.Rate)
+		}
+		if p := info.Prompt; cv == 0.5 && (math.Abs(float64(p.P50)-600) > 12 || math.Abs(float64(p.P99)-8000) > 400 || info.Output.Min != 30 || info.Output.Max != 30) {
+			t.Errorf("lognormal: %+v, %+v", p, info.Output)
+		}
+		if p := info.Prompt; cv != 0.5 && (p.Min != 10 || p.Max != 20 || math.Abs(p.Mean-15) > 0.1 || info.Tokens != int64(math.Round(p.Mean*1.1*50_000))) {
+			t.Errorf("like: %+v", p)
 		}
 	}
 }

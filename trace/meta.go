@@ -24,6 +24,7 @@ func readMeta(fsys fs.FS) metaFound {
 type metaFound struct {
 	Meta
 	shapeOK, dtypeOK, kindOK bool
+	requestsOnly             bool // it rightly gives no shape and no dtype
 	errs                     []error
 }
 
@@ -47,14 +48,6 @@ func parseMeta(text []byte) metaFound {
 	for _, err := range wrong {
 		m.errs = append(m.errs, err)
 	}
-	for _, name := range []string{"format_version", "shape", "dtype", "source"} {
-		if raw[name] == nil {
-			m.errs = append(m.errs, fmt.Errorf("%s is missing", name))
-		}
-	}
-
-	// What is missing or cannot be read is judged by this instead of by its zero,
-	// which would be a second error for one mistake.
 	broken := func(path string) bool {
 		for _, e := range wrong {
 			if e.Within(path) {
@@ -64,6 +57,19 @@ func parseMeta(text []byte) metaFound {
 		return false
 	}
 	isObject := func(name string) bool { return raw[name] != nil && raw[name][0] == '{' }
+	m.kindOK = isObject("source") && !broken("source.kind")
+	m.requestsOnly = raw["shape"] == nil && raw["dtype"] == nil && m.kindOK && mayLackTensors(m.Source.Kind)
+	for _, name := range []string{"format_version", "shape", "dtype", "source"} {
+		if raw[name] == nil && !(m.requestsOnly && (name == "shape" || name == "dtype")) {
+			m.errs = append(m.errs, fmt.Errorf("%s is missing", name))
+		}
+	}
+	if isObject("shape") && m.RequestsOnly() && !broken("shape") && m.kindOK && mayLackTensors(m.Source.Kind) {
+		m.errs = append(m.errs, m.Shape.problems()...) // zeros are no shape, and not none
+	}
+
+	// What is missing or cannot be read is judged by this instead of by its zero,
+	// which would be a second error for one mistake.
 	judged := m.Meta
 	judged.FormatVersion = FormatVersion
 	for _, d := range []struct {
@@ -76,12 +82,15 @@ func parseMeta(text []byte) metaFound {
 		{"shape.group", &judged.Shape.Group, 1},
 		{"shape.head_size", &judged.Shape.HeadSize, MinHeadSize},
 	} {
-		if !isObject("shape") || broken(d.path) {
+		if !m.requestsOnly && !isObject("shape") || broken(d.path) {
 			*d.n = d.good
 		}
 	}
 	if raw["dtype"] == nil || broken("dtype") {
 		judged.DType = dtype.F32
+	}
+	if broken("prefix_block_tokens") {
+		judged.PrefixBlockTokens = 0
 	}
 	if broken("synth") {
 		judged.Synth = &Recipe{Layers: [][]Head{{{Sink: true}}}}
@@ -96,7 +105,6 @@ func parseMeta(text []byte) metaFound {
 
 	m.shapeOK = isObject("shape") && !broken("shape") && m.Shape.Check() == nil
 	m.dtypeOK = raw["dtype"] != nil && !broken("dtype") && checkStored(m.DType) == nil
-	m.kindOK = isObject("source") && !broken("source.kind")
 	return m
 }
 

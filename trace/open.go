@@ -56,7 +56,7 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 	if meta.Source.Kind == Recorded {
 		return nil, errors.New("trace: a recorded trace needs files for its tensors")
 	}
-	var c collector
+	c := collector{block: meta.PrefixBlockTokens}
 	for i, r := range requests {
 		if err := first(r.problems()); err != nil {
 			return nil, &Error{Request: r.ID, Err: err}
@@ -84,7 +84,7 @@ func openNamed(fsys fs.FS, name string) (*Trace, error) {
 		return nil, &Error{File: t.path(requestsFile), Err: err}
 	}
 	defer f.Close()
-	var c collector
+	c := collector{block: t.Meta.PrefixBlockTokens}
 	for l := range scanLines(f) {
 		err := first(l.errs)
 		if err == nil {
@@ -143,26 +143,24 @@ var (
 
 // collector finds what is wrong between requests that are each right.
 type collector struct {
-	lines    map[string]int // by id
+	ids      idLines
 	previous int64
+	block    int // of the prefix hashes, if that is known
 }
 
 // check says what is wrong with r after those that were added.
 func (c *collector) check(r Request) error {
-	if n, dup := c.lines[r.ID]; dup {
+	if n, dup := c.ids.line(r.ID); dup {
 		return &duplicateError{n}
 	}
 	if r.ArrivalNS < c.previous {
 		return &unsortedError{r.ArrivalNS, c.previous}
 	}
-	return nil
+	return r.checkPrefix(c.block)
 }
 
 func (c *collector) add(r Request, number int) {
-	if c.lines == nil {
-		c.lines = make(map[string]int)
-	}
-	c.lines[r.ID] = number
+	c.ids.add(r.ID, number)
 	c.previous = r.ArrivalNS
 }
 

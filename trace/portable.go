@@ -85,6 +85,54 @@ func ln(x float64) float64 {
 	return float64(float64(e)*math.Ln2) + float64(2*p)
 }
 
+// exp returns e to the power of x, for x from -700 to 700, within a few units in
+// the last place.
+func exp(x float64) float64 {
+	n := math.Floor(float64(x*(1/math.Ln2)) + 0.5)
+	// The upper part of ln 2 ends in so many zeros that its product with n is exact.
+	const ln2Hi, ln2Lo = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+	r := x - float64(n*ln2Hi) - float64(n*ln2Lo)
+	p := horner(r, 1, 1, 1.0/2, 1.0/6, 1.0/24, 1.0/120, 1.0/720, 1.0/5040, 1.0/40320, 1.0/362880,
+		1.0/3628800, 1.0/39916800, 1.0/479001600, 1.0/6227020800)
+	return math.Ldexp(p, int(n))
+}
+
+// exponential draws from the exponential distribution of mean 1, by inversion.
+func exponential(key uint64) float64 {
+	return -ln(1 - unit(key)) // 1-unit is above 0, at least 2⁻⁵³
+}
+
+// normal draws from the standard normal distribution, by the method of Box and
+// Muller (1958).
+func normal(key uint64) float64 {
+	_, cos := sincos(uint32(derive(key, 1) >> 32))
+	return float64(math.Sqrt(float64(2*exponential(derive(key, 0)))) * cos)
+}
+
+// gamma draws from the gamma distribution of the given shape, from 10⁻⁴ to 10⁴, and
+// scale 1, by the method of Marsaglia and Tsang (2000).
+func gamma(key uint64, shape float64) float64 {
+	if shape < 1 {
+		// Their §6: a draw of shape+1 times a power of a uniform one.
+		power := exp(max(-700, float64(-exponential(derive(key, 0))/shape)))
+		return float64(gamma(derive(key, 1), shape+1) * power)
+	}
+	d := shape - 1.0/3
+	c := float64(1 / math.Sqrt(float64(9*d)))
+	for i := uint64(0); ; i += 2 {
+		x := normal(derive(key, i))
+		v := 1 + float64(c*x)
+		if v <= 0 {
+			continue
+		}
+		v = float64(float64(v*v) * v)
+		limit := float64(0.5*float64(x*x)) + d - float64(d*v) + float64(d*ln(v))
+		if -exponential(derive(key, i+1)) < limit {
+			return float64(d * v)
+		}
+	}
+}
+
 // horner returns c[0] + c[1]·z + c[2]·z² + …
 func horner(z float64, c ...float64) float64 {
 	p := c[len(c)-1]

@@ -47,6 +47,21 @@ func TestLn(t *testing.T) {
 	}
 }
 
+func TestExp(t *testing.T) {
+	for i := range uint64(100_000) {
+		x := between(derive(3, i), -700, 700)
+		if i%2 == 0 {
+			x /= 1000
+		}
+		if got, want := exp(x), math.Exp(x); math.Abs(got-want) > 1e-15*want {
+			t.Fatalf("exp %g: %g, want %g", x, got, want)
+		}
+	}
+	if exp(0) != 1 {
+		t.Error("exp 0 is not 1")
+	}
+}
+
 func TestBelow(t *testing.T) {
 	var count [7]int
 	for i := range uint64(70_000) {
@@ -75,5 +90,15 @@ func TestPortable(t *testing.T) {
 	}
 	if want := uint64(0x4a328b26de8074e1); sum != want {
 		t.Errorf("got %#x, want %#x", sum, want)
+	}
+	sum = 0
+	for i := range uint64(20_000) {
+		key := derive(2, i)
+		for _, x := range []float64{exp(between(key, -9, 9)), normal(key), exponential(key), gamma(key, 0.04), gamma(key, 3)} {
+			sum = mix(sum ^ math.Float64bits(x))
+		}
+	}
+	if want := uint64(0xd36ed567c021a9e); sum != want {
+		t.Errorf("random numbers: got %#x, want %#x", sum, want)
 	}
 }

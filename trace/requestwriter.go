@@ -30,15 +30,18 @@ var ErrTooLarge = errors.New("too large for")
 var errFinished = errors.New("trace: the request is finished or given up")
 
 // Begin begins to record the tensors of the request id. Several requests may be
-// recorded at a time. In a trace of kind Synthetic it is an error.
+// recorded at a time. In a trace of kind Synthetic or Generated, or without a
+// shape, it is an error.
 func (w *Writer) Begin(id string) (*RequestWriter, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch _, dup := w.seen.lines[id]; {
+	switch _, dup := w.seen.ids.line(id); {
 	case w.closed:
 		return nil, errClosed
-	case w.meta.Source.Kind == Synthetic:
-		return nil, w.errorf(id, errors.New("a synthetic trace stores no tensors"))
+	case storesNone(w.meta.Source.Kind):
+		return nil, w.errorf(id, fmt.Errorf("a %s trace stores no tensors", w.meta.Source.Kind))
+	case w.meta.RequestsOnly():
+		return nil, w.errorf(id, errShapeless)
 	case checkID(id) != nil:
 		return nil, w.errorf("", checkID(id))
 	case dup || w.begun[id]:

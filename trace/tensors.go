@@ -51,8 +51,8 @@ func (t *Trace) Tensors(i int) (Tensors, error) {
 	if t.Meta.Synth != nil {
 		return newSynthetic(t.Meta, r), nil
 	}
-	if t.fsys == nil {
-		return nil, &Error{Request: r.ID, Err: errNoTensors}
+	if t.fsys == nil || t.Meta.RequestsOnly() || t.Meta.Source.Kind == Generated {
+		return nil, &Error{File: t.name, Request: r.ID, Err: errNoTensors}
 	}
 	s, err := openStored(t.fsys, t.Meta, r)
 	if t.Meta.Source.Kind == Imported && errors.Is(err, fs.ErrNotExist) {

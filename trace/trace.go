@@ -3,7 +3,11 @@
 // a model computed for every token.
 package trace
 
-import "kvcompress/dtype"
+import (
+	"encoding/json"
+
+	"kvcompress/dtype"
+)
 
 // FormatVersion is the version of the trace format that this package writes,
 // and the only one that it reads.
@@ -24,7 +28,8 @@ type Shape struct {
 // QueryHeads returns H·G.
 func (s Shape) QueryHeads() int { return s.KVHeads * s.Group }
 
-// Meta is trace.json.
+// Meta is trace.json. A trace whose Shape is zero holds requests only, and its
+// DType means nothing; only imported and generated ones may.
 type Meta struct {
 	FormatVersion int         `json:"format_version"`
 	Name          string      `json:"name,omitempty"`
@@ -33,22 +38,45 @@ type Meta struct {
 	DType         dtype.DType `json:"dtype"` // of the stored tensors: f32, f16 or bf16
 	Source        Source      `json:"source"`
 	Synth         *Recipe     `json:"synth,omitempty"`
+	// PrefixBlockTokens is how many tokens each of a request's PrefixHashes stands
+	// for; 0 if that is not known.
+	PrefixBlockTokens int `json:"prefix_block_tokens,omitempty"`
+}
+
+// RequestsOnly reports whether the trace has no shape, and so no tensors.
+func (m Meta) RequestsOnly() bool { return m.Shape == Shape{} }
+
+// MarshalJSON writes trace.json, without the shape and the dtype of a trace that
+// holds requests only.
+func (m Meta) MarshalJSON() ([]byte, error) {
+	type plain Meta // without this method
+	if !m.RequestsOnly() {
+		return json.Marshal(plain(m))
+	}
+	return json.Marshal(struct {
+		plain
+		Shape *Shape       `json:"shape,omitempty"`
+		DType *dtype.DType `json:"dtype,omitempty"`
+	}{plain: plain(m)})
 }
 
 // Source says where a trace comes from.
 type Source struct {
-	Kind        string `json:"kind"` // recorded, synthetic or imported
+	Kind        string `json:"kind"` // recorded, synthetic, imported or generated
 	Description string `json:"description,omitempty"`
 	Licence     string `json:"licence,omitempty"`
 }
 
 // Request is one line of requests.jsonl.
 type Request struct {
-	ID           string   `json:"id"`
-	ArrivalNS    int64    `json:"arrival_ns"`
-	PromptTokens int      `json:"prompt_tokens"`
-	OutputTokens int      `json:"output_tokens"`
-	Session      string   `json:"session,omitempty"`
+	ID           string `json:"id"`
+	ArrivalNS    int64  `json:"arrival_ns"`
+	PromptTokens int    `json:"prompt_tokens"`
+	OutputTokens int    `json:"output_tokens"`
+	Session      string `json:"session,omitempty"`
+	// PrefixHashes has a hash for each of the first blocks of the prompt: two
+	// requests whose hashes agree up to one share the prompt up to there. A block
+	// without a hash is shared with no other request.
 	PrefixHashes []uint64 `json:"prefix_hashes,omitempty"`
 }
 

@@ -56,6 +56,7 @@ func Create(dir string, meta Meta) (*Writer, error) {
 	}
 	_, err := os.Lstat(dir)
 	w := &Writer{dir: dir, made: err != nil, meta: meta, begun: make(map[string]bool)}
+	w.seen.block = meta.PrefixBlockTokens
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}

@@ -107,6 +107,9 @@ func open(nameOrDir string, files fs.FS, dir string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.Trace.Meta.RequestsOnly() {
+		return nil, fmt.Errorf("%s holds requests only, and no tensors to replay", nameOrDir)
+	}
 	if name := b.Trace.Meta.Name; name != "" {
 		b.Name = name
 	}

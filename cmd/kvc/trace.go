@@ -86,8 +86,10 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 	}
 	optional("name", info.Name)
 	optional("model", info.Model)
-	s := info.Shape
-	row("shape", "%d layers × %d KV heads × %d, %d query heads each, %s", s.Layers, s.KVHeads, s.HeadSize, s.Group, info.DType)
+	requestsOnly := info.Shape == trace.Shape{}
+	if s := info.Shape; !requestsOnly {
+		row("shape", "%d layers × %d KV heads × %d, %d query heads each, %s", s.Layers, s.KVHeads, s.HeadSize, s.Group, info.DType)
+	}
 	row("source", "%s", info.Source.Kind)
 	optional("", info.Source.Description)
 	optional("licence", info.Source.Licence)
@@ -101,6 +103,12 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 	row("requests", "%d, %d of them with tensors", info.Requests, info.WithTensors)
 	if info.Sessions > 0 {
 		row("sessions", "%d", info.Sessions)
+	}
+	switch {
+	case info.WithPrefixes > 0 && info.PrefixBlockTokens > 0:
+		row("prefixes", "of %s, in blocks of %d tokens", counted(info.WithPrefixes, "request"), info.PrefixBlockTokens)
+	case info.WithPrefixes > 0:
+		row("prefixes", "of %s, in blocks of unknown size", counted(info.WithPrefixes, "request"))
 	}
 	row("tokens", "%d", info.Tokens)
 	a := info.Arrivals
@@ -116,8 +124,10 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 	if info.Files > 0 {
 		row("on disk", "%s in %d files", byteSize(info.DiskBytes), info.Files)
 	}
-	row("KV cache", "%s, uncompressed (%s a token; largest request %s)",
-		byteSize(info.KVBytes), byteSize(info.KVBytesPerToken), byteSize(info.KVBytesLargestRequest))
+	if !requestsOnly {
+		row("KV cache", "%s, uncompressed (%s a token; largest request %s)",
+			byteSize(info.KVBytes), byteSize(info.KVBytesPerToken), byteSize(info.KVBytesLargestRequest))
+	}
 	if err := table.Flush(); err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ given; f32 stores exactly what was computed.`,
 	flags.Float64Var(&f.sampling.TopP, "top-p", 1, "choose among the likeliest tokens that together have this `probability`")
 	flags.Uint64Var(&f.sampling.Seed, "seed", 0, "`number` that random choices follow from, above temperature 0")
 	flags.DurationSliceVar(&f.arrival, "arrival", nil, "`times` at which the requests arrive, such as 0s,50ms,90ms (default: all at 0)")
-	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they arrive: fixed:TIME or poisson:TIME, the mean time between two")
+	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they arrive: fixed:TIME, poisson:TIME or gamma:TIME,CV, where TIME is the mean time between two, or a rate as in 20/s")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
 	flags.StringVar(&f.dtype, "dtype", "f16", "`format` of the stored numbers: f32, f16 or bf16")
 	flags.StringVar(&f.name, "name", "", "`name` of the trace (default: that of its folder)")

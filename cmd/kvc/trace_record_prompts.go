@@ -142,12 +142,12 @@ func (f *recordFlags) arrivalTimes(n int) ([]time.Duration, error) {
 		}
 		return f.arrival, nil
 	}
-	rule, gap, err := parseArrivals(f.arrivals)
+	arrivals, err := parseArrivals(f.arrivals)
 	if err != nil {
 		return nil, usagef("--arrivals: %w", err)
 	}
 	one := trace.Range{Low: 1, High: 1}
-	drawn, err := trace.Load{Seed: f.sampling.Seed, Requests: n, Prompt: one, Output: one, Arrivals: rule, Gap: gap}.Generate()
+	drawn, err := trace.Load{Seed: f.sampling.Seed, Requests: n, Prompt: one, Output: one, Arrivals: arrivals}.Generate()
 	if err != nil {
 		return nil, usagef("--arrivals: %w", err)
 	}

@@ -200,7 +200,7 @@ func TestTraceRecordWrongUse(t *testing.T) {
 		{"too few arrivals", []string{"--model", model, "--prompt", "a", "--prompt", "b", "--arrival", "0s"}, "--arrival: 1 time for 2 requests"},
 		{"arrivals out of order", []string{"--model", model, "--prompt", "a", "--prompt", "b", "--arrival", "2s,1s"}, "not in ascending order"},
 		{"arrival before 0", []string{"--model", model, "--prompt", "a", "--arrival", "-1s"}, "-1s is before 0"},
-		{"arrivals of another kind", []string{"--model", model, "--prompt", "a", "--arrivals", "often"}, "want fixed:TIME or poisson:TIME"},
+		{"arrivals of another kind", []string{"--model", model, "--prompt", "a", "--arrivals", "often"}, "want fixed:TIME, poisson:TIME or gamma:TIME,CV"},
 		{"arrivals at no interval", []string{"--model", model, "--prompt", "a", "--arrivals", "fixed:soon"}, "want a time such as 50ms"},
 		{"no tokens to generate", []string{"--model", model, "--prompt", "a", "--max-tokens", "0"}, "--max-tokens: 0"},
 		{"limits for others", []string{"--model", model, "--prompt", "a", "--max-tokens", "1,2"}, "--max-tokens: 2 numbers for 1 request; want 1"},

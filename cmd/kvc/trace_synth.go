@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,9 +63,9 @@ Models whose shape is known: ` + strings.Join(models, ", ") + `.`,
 	flags.StringVar(&f.heads, "heads", "sink,local,retrieval,uniform", "`kinds` of heads, by layer")
 	flags.StringVar(&f.dtype, "dtype", "f16", "`format` that values are rounded to: f32, f16 or bf16")
 	flags.IntVar(&f.requests, "requests", 1, "`number` of requests")
-	flags.StringVar(&f.prompt, "prompt", "1000", "`tokens` of each prompt: N, or LOW-HIGH to draw from")
-	flags.StringVar(&f.output, "output", "100", "`tokens` of each output: N or LOW-HIGH")
-	flags.StringVar(&f.arrivals, "arrivals", "", "when requests arrive: `rule` fixed:TIME or poisson:TIME, the mean time between two (default: all at 0)")
+	flags.StringVar(&f.prompt, "prompt", "1000", "`tokens` of each prompt: N, LOW-HIGH to draw from, or lognormal:MEDIAN,P99")
+	flags.StringVar(&f.output, "output", "100", "`tokens` of each output, likewise")
+	flags.StringVar(&f.arrivals, "arrivals", "", "when requests arrive: `rule` fixed:TIME, poisson:TIME or gamma:TIME,CV, where TIME is the mean time between two, or a rate as in 20/s (default: all at 0)")
 	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
@@ -78,7 +77,7 @@ Models whose shape is known: ` + strings.Join(models, ", ") + `.`,
 	complete("model", models...)
 	complete("dtype", "f32", "f16", "bf16")
 	complete("heads", "sink", "local:", "retrieval", "uniform", "sink+local:")
-	complete("arrivals", "fixed:", "poisson:")
+	complete("arrivals", "fixed:", "poisson:", "gamma:")
 	return cmd
 }
 
@@ -187,37 +186,24 @@ func parseShape(s string) (trace.Shape, error) {
 func (f *synthFlags) load() (trace.Load, error) {
 	load := trace.Load{Seed: f.seed, Requests: f.requests}
 	var err error
-	if load.Prompt, err = trace.ParseRange(f.prompt); err != nil {
+	if load.Prompt, err = trace.ParseLengths(f.prompt); err != nil {
 		return load, fmt.Errorf("--prompt: %w", err)
 	}
-	if load.Output, err = trace.ParseRange(f.output); err != nil {
+	if load.Output, err = trace.ParseLengths(f.output); err != nil {
 		return load, fmt.Errorf("--output: %w", err)
 	}
-	if load.Arrivals, load.Gap, err = parseArrivals(f.arrivals); err != nil {
+	if load.Arrivals, err = parseArrivals(f.arrivals); err != nil {
 		return load, fmt.Errorf("--arrivals: %w", err)
 	}
 	return load, nil
 }
 
-// parseArrivals reads fixed:TIME or poisson:TIME; without either all come at once.
-func parseArrivals(s string) (trace.Arrivals, time.Duration, error) {
+// parseArrivals reads --arrivals; where it is left out, all come at once.
+func parseArrivals(s string) (trace.Arrivals, error) {
 	if s == "" {
-		return trace.Fixed, 0, nil
+		return trace.Arrivals{}, nil
 	}
-	rule, gap, _ := strings.Cut(s, ":")
-	arrivals := trace.Fixed
-	switch rule {
-	case "fixed":
-	case "poisson":
-		arrivals = trace.Poisson
-	default:
-		return 0, 0, fmt.Errorf("%q: want fixed:TIME or poisson:TIME", s)
-	}
-	d, err := time.ParseDuration(gap)
-	if err != nil || d < 0 {
-		return 0, 0, fmt.Errorf("%q: want a time such as 50ms after the colon", s)
-	}
-	return arrivals, d, nil
+	return trace.ParseArrivals(s)
 }
 
 // folderName returns what a folder is called, though its path be "." or end in "..".

@@ -221,7 +221,7 @@ func TestTraceUse(t *testing.T) {
 		{"synth -o NEW --prompt 0", 2, "--prompt: length 0"},
 		{"synth -o NEW --output x", 2, `--output: "x" is no length`},
 		{"synth -o NEW --requests 0", 2, "0 requests"},
-		{"synth -o NEW --arrivals daily", 2, "want fixed:TIME or poisson:TIME"},
+		{"synth -o NEW --arrivals daily", 2, "want fixed:TIME, poisson:TIME or gamma:TIME,CV"},
 		{"synth -o NEW --arrivals fixed:5", 2, "want a time such as 50ms"},
 	} {
 		args := []string{"trace"}

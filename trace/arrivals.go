@@ -1,0 +1,161 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Arrivals is how requests follow each other. The zero Arrivals has all of them
+// come at once.
+type Arrivals struct {
+	Rule ArrivalRule
+	Gap  time.Duration // mean time between two
+	CV   float64       // of Gamma: the gaps' standard deviation over their mean
+}
+
+// ArrivalRule is how the gaps between arrivals are distributed.
+type ArrivalRule uint8
+
+// The rules.
+const (
+	Fixed   ArrivalRule = iota // every gap the same
+	Poisson                    // independently: gaps are exponentially distributed
+	Gamma                      // gaps are gamma distributed: in bursts with a CV above 1
+)
+
+// The bounds of a CV. Beyond them hardly a gap differs from the mean, or nearly
+// all of them from 0.
+const (
+	MinCV = 0.01
+	MaxCV = 100
+)
+
+// ParseArrivals reads "fixed:50ms", "poisson:50ms" or "gamma:50ms,2.5", where a
+// rate as in "poisson:20/s" may stand for the time.
+func ParseArrivals(s string) (Arrivals, error) {
+	rule, of, _ := strings.Cut(s, ":")
+	gap, cv, hasCV := strings.Cut(of, ",")
+	var a Arrivals
+	switch rule {
+	case "fixed":
+		a.Rule = Fixed
+	case "poisson":
+		a.Rule = Poisson
+	case "gamma":
+		a.Rule = Gamma
+		var err error
+		if a.CV, err = strconv.ParseFloat(cv, 64); err != nil {
+			return Arrivals{}, fmt.Errorf("%q: want gamma:TIME,CV, where CV is the gaps' standard deviation over their mean", s)
+		}
+	default:
+		return Arrivals{}, fmt.Errorf("%q: want fixed:TIME, poisson:TIME or gamma:TIME,CV", s)
+	}
+	if hasCV && a.Rule != Gamma {
+		return Arrivals{}, fmt.Errorf("%q: only gamma has a CV", s)
+	}
+	var err error
+	if a.Gap, err = parseGap(gap); err != nil {
+		return Arrivals{}, fmt.Errorf("%q: %w", s, err)
+	}
+	return a, a.check()
+}
+
+func parseGap(s string) (time.Duration, error) {
+	want := errors.New("want a time such as 50ms or a rate such as 20/s after the colon")
+	rate, isRate := strings.CutSuffix(s, "/s")
+	if !isRate {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < 0 {
+			return 0, want
+		}
+		return d, nil
+	}
+	x, err := strconv.ParseFloat(rate, 64)
+	if err != nil || !(x >= 1e-9 && x <= 1e9) {
+		return 0, want
+	}
+	return time.Duration(math.Floor(1e9/x + 0.5)), nil
+}
+
+// String returns what ParseArrivals reads, and "at once" for a gap of 0.
+func (a Arrivals) String() string {
+	switch {
+	case a.Gap == 0:
+		return "at once"
+	case a.Rule == Poisson:
+		return fmt.Sprintf("poisson:%v", a.Gap)
+	case a.Rule == Gamma:
+		return fmt.Sprintf("gamma:%v,%g", a.Gap, a.CV)
+	}
+	return fmt.Sprintf("fixed:%v", a.Gap)
+}
+
+func (a Arrivals) check() error {
+	switch {
+	case a.Gap < 0:
+		return fmt.Errorf("a gap of %v between arrivals", a.Gap)
+	case a.Rule > Gamma:
+		return fmt.Errorf("unknown arrival rule %d", a.Rule)
+	case a.Rule == Gamma && !(a.CV >= MinCV && a.CV <= MaxCV):
+		return fmt.Errorf("a CV of %g, want %g to %g", a.CV, MinCV, float64(MaxCV))
+	}
+	return nil
+}
+
+// gap draws the time between two arrivals.
+func (a Arrivals) gap(key uint64) int64 {
+	if a.Gap == 0 || a.Rule == Fixed {
+		return int64(a.Gap)
+	}
+	var x float64 // of mean 1
+	if a.Rule == Poisson {
+		x = exponential(key)
+	} else {
+		variance := float64(a.CV * a.CV)
+		x = float64(gamma(key, float64(1/variance)) * variance)
+	}
+	return int64(math.Floor(min(float64(x*float64(a.Gap)), MaxArrivalNS)))
+}
+
+// clock says when one request after the other arrives, the first at 0.
+type clock struct {
+	arrivals Arrivals
+	started  bool
+	at       int64
+}
+
+func (c *clock) next(key uint64) (int64, error) {
+	if c.started {
+		gap := c.arrivals.gap(key)
+		if gap > MaxArrivalNS-c.at {
+			return 0, errors.New("a request arrives later than a trace can say")
+		}
+		c.at += gap
+	}
+	c.started = true
+	return c.at, nil
+}
+
+// Retime gives requests new times of arrival, the same for the same seed on every
+// platform.
+func (a Arrivals) Retime(seed uint64, requests iter.Seq2[Request, error]) iter.Seq2[Request, error] {
+	return func(yield func(Request, error) bool) {
+		c := clock{arrivals: a}
+		key := derive(mix(seed), 2)
+		i := uint64(0)
+		for r, err := range requests {
+			if err == nil {
+				r.ArrivalNS, err = c.next(derive(key, i))
+				i++
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
