@@ -173,23 +173,6 @@ func TestBundledCoverOptions(t *testing.T) {
 	}
 }
 
-// TestTraces makes every decision of the bundled traces twice.
-func TestTraces(t *testing.T) {
-	for _, name := range traces.Names() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := open(t, name)
-			r, err := Trace(context.Background(), b.Name, b.Trace, b.Options, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.Mismatch != "" || r.Decisions == 0 {
-				t.Errorf("%+v", r)
-			}
-		})
-	}
-}
-
 // TestRecordStops checks that a cancelled replay ends with an error.
 func TestRecordStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())

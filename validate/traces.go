@@ -2,7 +2,6 @@ package validate
 
 import (
 	"context"
-	"fmt"
 
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -11,52 +10,96 @@ import (
 
 // TraceResult is what a replay of one trace has shown.
 type TraceResult struct {
-	Trace     string `json:"trace"`
-	Steps     int    `json:"steps"`
-	Stages    int    `json:"stages"`
-	Decisions int    `json:"decisions"`
-	Values    int    `json:"values_compared"`
-	Mismatch  string `json:"mismatch,omitempty"` // the first; empty if all agree
+	Trace      string      `json:"trace"`
+	Steps      int         `json:"steps"`
+	Stages     int         `json:"stages"`
+	Decisions  int         `json:"decisions"`
+	Values     int         `json:"values_compared"`
+	Tolerated  int         `json:"values_tolerated,omitempty"` // of them, by the tolerance
+	Seconds    float64     `json:"seconds"`
+	Divergence *Divergence `json:"divergence,omitempty"` // none if all agree
 }
 
-// Trace replays a trace on the reference engine and makes each of its eviction
-// decisions again, by [ref.Walk]: the specification, sorted over all heads at
-// once. The two must agree in every KV. progress is that of
-// [sim.Hooks], and may be nil.
-func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, progress func(rows int)) (TraceResult, error) {
+// Mismatches returns how many values differ at the stage at which the replay ended
+// because some do.
+func (r *TraceResult) Mismatches() int {
+	if r.Divergence == nil {
+		return 0
+	}
+	return 1 + r.Divergence.More
+}
+
+// Run says what a trace's replay is held against.
+type Run struct {
+	Engine    NewEngine      // that the reference is compared with; nil for none
+	Tolerance Tolerance      // of that comparison
+	Progress  func(rows int) // that of [sim.Hooks], called for each of the engines; may be nil
+}
+
+// Trace replays a trace through the scheduler, on the reference engine and the engine
+// under test in lock-step (see [Pair]), and makes each of the reference's eviction
+// decisions again by [ref.Walk]: the specification, sorted over all heads at once. All
+// must agree in every value; the first stage in which they do not is where it ends.
+func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, run Run) (TraceResult, error) {
 	result := TraceResult{Trace: name}
 	opt.Fill(t.Meta.Shape, t.Requests())
-	_, err := sim.Replay(ctx, t, opt, sim.Hooks{
-		Progress: progress,
-		Step:     func(*sim.Step) { result.Steps++ },
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+
+	var pair *Pair
+	_, err := sim.ReplayOn(ctx, t, opt, sim.Hooks{
+		Progress: run.Progress,
+		Step: func(*sim.Step) {
+			if pair == nil || pair.Divergence() == nil {
+				result.Steps++
+			}
+		},
 		Event: func(e ref.Event) {
 			result.Stages++
-			if e.Stage != ref.StageDecide {
+			if e.Stage != ref.StageDecide || result.Divergence != nil {
 				return
 			}
 			result.Decisions++
-			walked := ref.Walk(opt.Config.Problem(e.Cache, e.Cache.Sequence(e.Seqs[0])))
-			result.Values += len(walked.Heads) + walked.KVs()
-			if result.Mismatch == "" && !walked.Equal(e.Decision) {
-				result.Mismatch = fmt.Sprintf("step %d, stage %s, sequence %d: %s", result.Steps, e.Stage, e.Seqs[0], decisionDifference(e.Decision, &walked))
+			c := walk(&opt.Config, e)
+			result.Values += c.values
+			if d := c.divergence(); d != nil {
+				d.Stage, d.Seqs, d.Step, d.Number = e.Stage, e.Seqs, result.Steps, -1
+				result.Divergence = d
+				stop()
 			}
 		},
+	}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
+		if run.Engine == nil {
+			return Reference(cfg, open, observe)
+		}
+		var err error
+		if pair, err = NewPair(cfg, open, observe, run.Engine, run.Tolerance); err != nil {
+			return nil, err
+		}
+		return pair, nil
 	})
+	if pair != nil {
+		compared, tolerated := pair.Values()
+		result.Values += compared
+		result.Tolerated = tolerated
+		if d := pair.Divergence(); d != nil {
+			result.Divergence = d
+		}
+	}
+	if d := result.Divergence; d != nil {
+		d.Trace = name
+		if d.Step < 0 {
+			d.Step = result.Steps
+		}
+		return result, nil
+	}
 	return result, err
 }
 
-// decisionDifference says where two decisions first differ.
-func decisionDifference(got, walked *ref.Decision) string {
-	for i := range min(len(got.Heads), len(walked.Heads)) {
-		a, b := got.Heads[i], walked.Heads[i]
-		if a.Blocks != b.Blocks {
-			return fmt.Sprintf("head %d of L·H: %d blocks fall, %d by the walk", i, a.Blocks, b.Blocks)
-		}
-		for j := range min(len(a.KVs), len(b.KVs)) {
-			if a.KVs[j] != b.KVs[j] {
-				return fmt.Sprintf("head %d of L·H: KV [%d] that falls is %d, %d by the walk", i, j, a.KVs[j], b.KVs[j])
-			}
-		}
-	}
-	return fmt.Sprintf("%d of %d blocks fall, %d of %d by the walk", got.Evicted, got.Asked, walked.Evicted, walked.Asked)
+// walk holds the reference's decision against the specification.
+func walk(cfg *ref.Config, e ref.Event) *comparison {
+	c := &comparison{cfg: cfg, sides: [2]string{"walk", "reference"}}
+	walked := ref.Walk(cfg.Problem(e.Cache, e.Cache.Sequence(e.Seqs[0])))
+	c.decisions(e.Seqs[0], &walked, e.Decision)
+	return c
 }

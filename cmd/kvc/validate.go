@@ -1,27 +1,60 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"text/tabwriter"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/sim"
+	"kvcompress/traces"
 	"kvcompress/validate"
 )
 
+// validateFlags are the flags of `kvc validate`.
+type validateFlags struct {
+	cases     string
+	asJSON    bool
+	dump      string
+	replay    string
+	random    int
+	seed      uint64
+	tolerance validate.Tolerance
+	engine    engineFlags
+}
+
 func newValidateCmd() *cobra.Command {
-	var cases string
-	var asJSON bool
+	var flags validateFlags
 	cmd := &cobra.Command{
 		Use:   "validate [TRACE…]",
-		Short: "Hold the engine against its specification, or against recorded decisions",
-		Long: `Validate replays each trace, the bundled ones if none is named, on the reference
-engine, and makes every eviction decision a second time by walking all candidates
-in order of cost, as the paper does. The two must agree in every KV.
+		Short: "Hold the CUDA engine against the reference, to the bit",
+		Long: `Validate replays each trace, the bundled ones if none is named, through the scheduler
+on the reference engine and on the CUDA engine at once, and compares all that the two
+hold after every stage of every step: block tables, context lengths, the free list,
+positions, metrics, keys and values, attention outputs, evicted KVs, moves. It makes
+every eviction decision of the reference a second time besides, by walking all
+candidates in order of cost, as the paper does. All must agree in every value, to the
+bit; a trace ends at the first stage in which they do not.
+
+The kernels run on a GPU where the program was built with -tags cuda and there is one,
+and else on a machine that executes the same PTX on the CPU, under checkers.
+
+With --dump, what the stage that differs starts from is written to a folder, as
+safetensors and JSON; --replay runs that stage again, alone.
+
+--kernel puts someone else's kernel, with the same parameters, in the place of one of
+the engine's: docs/kernels.md has them all. For a kernel that sums in another order,
+--ulp or --rtol say how far metrics and outputs may lie from the reference's. The
+engine is then given the reference's state after each operation in which some did,
+so that each stage is judged by itself and no decision turns on what was tolerated.
+
+With --random, it runs random pipelines in the place of traces: small, awkward ones,
+with NaN in all that no head holds. One that fails is shrunk, and printed.
 
 With --cases it replays recorded decisions of another implementation: a JSON array
 of eviction decisions (which blocks and KVs of every head fall, and the moves that
@@ -30,133 +63,274 @@ follow: equal to the last index) or of prefill metrics (equal to 1e-5, relative)
 Exit code 1 if anything disagrees.`,
 		Example: `  kvc validate
   kvc validate six-stories --json
+  kvc validate story --kernel decode_combine=mine.ptx:combine --ulp 4 --dump found
+  kvc validate --replay found --kernel decode_combine=mine.ptx:combine
+  kvc validate --random 1000 --shuffle 7
   kvc validate --cases eviction.json`,
 		ValidArgsFunction: completeTraces,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case cmd.Flags().Changed("cases") && len(args) > 0:
-				return usageError{errors.New("--cases and traces exclude each other")}
-			case cmd.Flags().Changed("cases"): // if to nothing, then by mistake
-				return validateCases(cmd, cases, asJSON)
-			default:
-				return validateTraces(cmd, args, asJSON)
-			}
+			return runValidate(cmd, args, &flags)
 		},
 	}
-	cmd.Flags().StringVar(&cases, "cases", "", "recorded decisions of another implementation, a JSON `file`")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as JSON")
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	flags.engine.add(fs)
+	fs.Uint64Var(&flags.tolerance.ULPs, "ulp", 0, "metrics and outputs agree if so many floats lie between them, and one")
+	fs.Float64Var(&flags.tolerance.RTol, "rtol", 0, "metrics and outputs agree if they differ by this part of the reference's")
+	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to this `folder`")
+	fs.StringVar(&flags.replay, "replay", "", "run the stage of such a `folder` again")
+	fs.IntVar(&flags.random, "random", 0, "run so many random pipelines")
+	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
+	fs.StringVar(&flags.cases, "cases", "", "recorded decisions of another implementation, a JSON `file`")
+	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
+}
+
+// runValidate does what the flags ask for: one of four things.
+func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error {
+	var asked []string
+	for _, name := range []string{"cases", "replay", "random"} {
+		if cmd.Flags().Changed(name) {
+			asked = append(asked, "--"+name)
+		}
+	}
+	if len(names) > 0 {
+		asked = append(asked, "traces")
+	}
+	if len(asked) > 1 {
+		return usageError{fmt.Errorf("%s and %s exclude each other", asked[0], asked[1])}
+	}
+	if t := flags.tolerance.RTol; !(t >= 0 && t < 1) {
+		return usageError{fmt.Errorf("--rtol %v is not in [0, 1)", t)}
+	}
+	if cmd.Flags().Changed("cases") { // if to nothing, then by mistake
+		return validateCases(cmd, flags.cases, flags.asJSON)
+	}
+	engines, err := flags.engine.open()
+	if err != nil {
+		return err
+	}
+	run := validate.Run{Engine: engines.make, Tolerance: flags.tolerance}
+	switch {
+	case cmd.Flags().Changed("replay"):
+		return validateReplay(cmd, flags, engines, run)
+	case cmd.Flags().Changed("random"):
+		return validateRandom(cmd, flags, engines, run)
+	default:
+		return validateTraces(cmd, names, flags, engines, run)
+	}
 }
 
 // validation is what `kvc validate --json` prints.
 type validation struct {
-	Traces     int    `json:"traces"`
-	Steps      int    `json:"steps"`
-	Values     int    `json:"values_compared"`
-	Mismatches int    `json:"mismatches"`
-	First      string `json:"first_divergence,omitempty"`
+	Device     string               `json:"device"` // on which the kernels ran
+	Traces     int                  `json:"traces"`
+	Steps      int                  `json:"steps"`
+	Values     int                  `json:"values_compared"`
+	Tolerated  int                  `json:"values_tolerated"` // of them
+	Mismatches int                  `json:"mismatches"`       // values, at the stages at which traces ended
+	First      *validate.Divergence `json:"first_divergence,omitempty"`
 
 	Results []validate.TraceResult `json:"results"`
 }
 
-func validateTraces(cmd *cobra.Command, names []string, asJSON bool) error {
+func (v *validation) add(r validate.TraceResult) {
+	v.Traces++
+	v.Steps += r.Steps
+	v.Values += r.Values
+	v.Tolerated += r.Tolerated
+	v.Mismatches += r.Mismatches()
+	if v.First == nil {
+		v.First = r.Divergence
+	}
+	v.Results = append(v.Results, r)
+}
+
+func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, engines *engines, run validate.Run) error {
 	bundles, err := openTraces(names)
 	if err != nil {
 		return err
 	}
-	all := validation{Results: []validate.TraceResult{}}
+	all := validation{Device: engines.device, Results: []validate.TraceResult{}}
 	var failed error // of traces that could not be replayed; the others are
 	var out io.Writer = cmd.OutOrStdout()
-	if asJSON {
+	if flags.asJSON {
 		out = io.Discard
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TRACE\tSTEPS\tSTAGES\tDECISIONS\tVALUES COMPARED\tTIME\tRESULT")
+	bar := newTracesBar(cmd.ErrOrStderr(), bundles)
+	run.Progress = bar.progress
+	width := len("TRACE")
 	for _, b := range bundles {
-		start := time.Now()
-		bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
-		r, err := validate.Trace(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress)
-		bar.clear()
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, err))
+		width = max(width, len(b.Name))
+	}
+	const row = "%-*s  %6v  %6v  %9v  %15v  %8s  %s\n"
+	fmt.Fprintf(out, row, width, "TRACE", "STEPS", "STAGES", "DECISIONS", "VALUES COMPARED", "TIME", "RESULT")
+	differ := -1 // the first trace that does
+	for i, done := range replayAll(cmd.Context(), bundles, run) {
+		r := <-done
+		b := bundles[i]
+		if r.err != nil {
 			if cmd.Context().Err() != nil {
+				failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, r.err))
 				break
 			}
+			failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, r.err))
 			continue
 		}
-		all.Traces++
-		all.Steps += r.Steps
-		all.Values += r.Values
-		all.Results = append(all.Results, r)
+		all.add(r.TraceResult)
 		result := "agree"
-		if r.Mismatch != "" {
-			all.Mismatches++
-			result = r.Mismatch
-			if all.First == "" {
-				all.First = r.Trace + ": " + r.Mismatch
+		if d := r.Divergence; d != nil {
+			result = fmt.Sprintf("%d differ at step %d, %s", r.Mismatches(), d.Step, d.Stage)
+			if differ < 0 {
+				differ = i
 			}
 		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%.2fs\t%s\n", r.Trace, r.Steps, r.Stages, r.Decisions, r.Values, time.Since(start).Seconds(), result)
+		bar.clear()
+		fmt.Fprintf(out, row, width, b.Name, r.Steps, r.Stages, r.Decisions, r.Values, fmt.Sprintf("%.2fs", r.Seconds), result)
 	}
-	if err := table.Flush(); err != nil {
-		return err
+	bar.clear()
+	disagree := 0
+	for _, r := range all.Results {
+		if r.Divergence != nil {
+			disagree++
+			fmt.Fprintf(out, "\n%s", printable(r.Divergence.String()))
+		}
 	}
-	if asJSON {
+	if flags.asJSON {
 		if err := printJSON(cmd.OutOrStdout(), all); err != nil {
 			return err
 		}
 	}
-	if all.Mismatches > 0 {
-		failed = errors.Join(failed, fmt.Errorf("%d of %d traces disagree", all.Mismatches, all.Traces))
+	if differ >= 0 && flags.dump != "" {
+		b := bundles[differ]
+		if err := validate.Dump(cmd.Context(), flags.dump, b.Trace, b.Options, all.First); err != nil {
+			failed = errors.Join(failed, err)
+		} else {
+			fmt.Fprintf(cmd.ErrOrStderr(), "\nWhat that stage starts from is in %s. Run it again with:\n  kvc validate --replay %s%s\n", flags.dump, flags.dump, engines.command)
+		}
+	}
+	if disagree > 0 {
+		failed = errors.Join(failed, fmt.Errorf("%d of %d traces disagree", disagree, all.Traces))
 	}
 	if failed != nil {
 		return failure{failed}
 	}
-	fmt.Fprintf(out, "\nThe engine's decisions and the walk's agree in all %d values of %d traces.\n", all.Values, all.Traces)
+	fmt.Fprintf(out, "\n%s agree in all %d values of %d traces%s.\n", engines, all.Values, all.Traces, tolerated(all.Tolerated))
 	return nil
 }
 
-func validateCases(cmd *cobra.Command, path string, asJSON bool) error {
-	f, err := os.Open(path)
+// tolerated says how many values have other bits, if any may.
+func tolerated(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d of them within the tolerance", n)
+}
+
+// replayed is the result of a trace, or why there is none.
+type replayed struct {
+	validate.TraceResult
+	err error
+}
+
+// replayAll replays traces side by side, as many at a time as there are processors,
+// and returns where the result of each will be.
+func replayAll(ctx context.Context, bundles []*traces.Bundle, run validate.Run) []chan replayed {
+	results := make([]chan replayed, len(bundles))
+	for i := range results {
+		results[i] = make(chan replayed, 1)
+	}
+	next := make(chan int)
+	for range min(len(bundles), runtime.GOMAXPROCS(0)) {
+		go func() {
+			for i := range next {
+				b := bundles[i]
+				start := time.Now()
+				r, err := validate.Trace(ctx, b.Name, b.Trace, b.Options, run)
+				r.Seconds = time.Since(start).Seconds()
+				results[i] <- replayed{r, err}
+			}
+		}()
+	}
+	go func() {
+		for i := range bundles {
+			next <- i
+		}
+		close(next)
+	}()
+	return results
+}
+
+// newTracesBar shows how far the replay of traces on two engines is.
+func newTracesBar(w io.Writer, bundles []*traces.Bundle) replayBar {
+	if _, tty := terminal(w); !tty {
+		return replayBar{}
+	}
+	rows := int64(0)
+	for _, b := range bundles {
+		rows += 2 * sim.Rows(b.Trace)
+	}
+	bar := newBar(w, rows, "rows of KVs")
+	bar.StartWithoutRender()
+	return replayBar{bar}
+}
+
+// validateReplay runs the stage of a dump again.
+func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, run validate.Run) error {
+	if stat, err := os.Stat(flags.replay); err != nil || !stat.IsDir() {
+		return usageError{fmt.Errorf("--replay %s: not a folder", flags.replay)}
+	}
+	r, err := validate.Replay(os.DirFS(flags.replay), run)
 	if err != nil {
-		return usageError{fmt.Errorf("--cases: %w", err)}
+		return fmt.Errorf("%s: %w", flags.replay, err)
 	}
-	defer f.Close()
-	results, err := validate.Cases(cmd.Context(), f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	disagree := 0
-	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	if !asJSON {
-		fmt.Fprintln(table, "CASE\tKIND\tBLOCKS\tKVS\tMOVES\tVALUES\tRESULT\tDETAIL")
-	}
-	for _, r := range results {
-		result := "agrees"
-		if r.Kind == validate.KindMetrics {
-			result = fmt.Sprintf("within %.1e", r.MaxError)
+	out := cmd.OutOrStdout()
+	if flags.asJSON {
+		if err := printJSON(out, r); err != nil {
+			return err
 		}
-		if r.Mismatch != "" {
-			disagree++
-			result = r.Mismatch
-		}
-		if !asJSON {
-			fmt.Fprintf(table, "%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", r.Case, r.Kind, r.Blocks, r.KVs, r.Moves, r.Values, result, r.Detail)
-		}
-	}
-	if asJSON {
-		err = printJSON(cmd.OutOrStdout(), results)
 	} else {
-		err = table.Flush()
+		fmt.Fprintf(out, "%s\nfound: %s\n\n", r.Operation, printableLine(r.Found))
 	}
+	if r.Divergence != nil {
+		if !flags.asJSON {
+			fmt.Fprintf(out, "now:   %s\n", printable(r.Divergence.String()))
+		}
+		return failure{fmt.Errorf("%d values differ", r.Mismatches())}
+	}
+	if !flags.asJSON {
+		fmt.Fprintf(out, "%s now agree in all %d values%s.\n", engines, r.Values, tolerated(r.Tolerated))
+	}
+	return nil
+}
+
+// validateRandom runs random pipelines.
+func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, run validate.Run) error {
+	if flags.random < 1 {
+		return usageError{fmt.Errorf("--random %d is not at least 1", flags.random)}
+	}
+	start := time.Now()
+	bar := newBar(cmd.ErrOrStderr(), int64(flags.random), "pipelines")
+	r, err := validate.Random(cmd.Context(), flags.seed, flags.random, run, func() { _ = bar.Add(1) })
+	_ = bar.Clear()
 	if err != nil {
 		return err
 	}
-	if disagree > 0 {
-		return failure{fmt.Errorf("%s: %d of %d cases disagree", path, disagree, len(results))}
+	out := cmd.OutOrStdout()
+	if flags.asJSON {
+		if err := printJSON(out, r); err != nil {
+			return err
+		}
 	}
-	if !asJSON {
-		fmt.Fprintf(cmd.OutOrStdout(), "\nAll %d cases agree.\n", len(results))
+	if r.Failed != nil {
+		if !flags.asJSON {
+			fmt.Fprintln(out, printable(r.Failed.String()))
+		}
+		return failure{fmt.Errorf("the pipeline of seed %d disagrees", r.Failed.Seed)}
+	}
+	if !flags.asJSON {
+		fmt.Fprintf(out, "%s agree in all %d values of %d random pipelines, %d operations%s, in %.1fs.\n",
+			engines, r.Values, r.Pipelines, r.Operations, tolerated(r.Tolerated), time.Since(start).Seconds())
 	}
 	return nil
 }

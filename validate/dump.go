@@ -1,0 +1,291 @@
+package validate
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"kvcompress/ref"
+	"kvcompress/safetensors"
+	"kvcompress/sim"
+	"kvcompress/trace"
+)
+
+// The files of a dump.
+const (
+	dumpFile   = "stage.json"
+	tensorFile = "state.safetensors"
+)
+
+// dumpFormat is the version of the dump's format.
+const dumpFormat = 1
+
+// dump is stage.json: an operation of an engine, and all that it depends on beside
+// the tensors.
+type dump struct {
+	Format    int              `json:"format"`
+	Found     string           `json:"found"` // what differed
+	Shape     trace.Shape      `json:"shape"`
+	Config    ref.Config       `json:"config"`
+	Operation Operation        `json:"operation"`
+	Sequences []dumpedSequence `json:"sequences"` // in the cache, and those that enter it
+}
+
+// dumpedSequence is a sequence of a dump, and which of its inputs are there: those
+// of the tokens that the operation enters.
+type dumpedSequence struct {
+	ID      ref.SeqID `json:"id"`
+	Cached  bool      `json:"cached"` // it is in the cache before the operation
+	Tokens  int       `json:"tokens"` // of it that are, or were evicted from there
+	First   int       `json:"first"`  // token of the inputs
+	Entered int       `json:"entered"`
+}
+
+// errDumped ends a replay where it has come far enough.
+var errDumped = errors.New("dumped")
+
+// Dump replays a trace on the reference engine up to the operation in which an engine
+// differed from it, and writes to the folder dir what that operation starts from: the
+// cache and the inputs as state.safetensors, all else as stage.json. [Replay] carries
+// it out again. The folder is made; files in it are overwritten.
+func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *Divergence) error {
+	if d.Number < 0 {
+		return errors.New("dump: what differs is the reference and its own specification")
+	}
+	opt.Fill(t.Meta.Shape, t.Requests())
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	counted := &upTo{left: d.Number}
+	_, err := sim.ReplayOn(ctx, t, opt, sim.Hooks{}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
+		engine, err := ref.NewEngine(cfg, open, observe)
+		if err != nil {
+			return nil, err
+		}
+		counted.Engine = engine
+		counted.then = func(op Operation) error {
+			return writeDump(dir, d.Error(), cfg, op, engine.Cache(), open)
+		}
+		return counted, nil
+	})
+	switch {
+	case errors.Is(err, errDumped):
+		return nil
+	case err == nil:
+		return fmt.Errorf("dump: the replay has no operation %d", d.Number)
+	default:
+		return err
+	}
+}
+
+// upTo is the reference engine, up to an operation that it hands to then.
+type upTo struct {
+	*ref.Engine
+	left int
+	then func(Operation) error
+}
+
+func (u *upTo) do(op Operation) (ref.Compressed, error) {
+	if u.left--; u.left < 0 {
+		return ref.Compressed{}, cmp.Or(u.then(op), errDumped)
+	}
+	return op.run(u.Engine)
+}
+
+func (u *upTo) Prefill(id ref.SeqID, n int) error {
+	_, err := u.do(Operation{Kind: OpPrefill, Sequences: []ref.SeqID{id}, Tokens: n})
+	return err
+}
+
+func (u *upTo) Decode(batch []ref.SeqID) error {
+	_, err := u.do(Operation{Kind: OpDecode, Sequences: batch})
+	return err
+}
+
+func (u *upTo) Compress(id ref.SeqID) (ref.Compressed, error) {
+	return u.do(Operation{Kind: OpCompress, Sequences: []ref.SeqID{id}})
+}
+
+func (u *upTo) Release(id ref.SeqID) error {
+	_, err := u.do(Operation{Kind: OpRelease, Sequences: []ref.SeqID{id}})
+	return err
+}
+
+// writeDump writes the files of a dump.
+func writeDump(dir, found string, cfg ref.Config, op Operation, cache *ref.Cache, open func(ref.SeqID) (trace.Tensors, error)) error {
+	d := dump{Format: dumpFormat, Found: found, Shape: cfg.Shape, Config: cfg, Operation: op}
+	for _, id := range cache.Sequences() {
+		s := dumpedSequence{ID: id, Cached: true, Tokens: cache.Sequence(id).Len}
+		s.First = s.Tokens
+		if op.Kind == OpDecode && slices.Contains(op.Sequences, id) {
+			s.Entered = 1
+		}
+		d.Sequences = append(d.Sequences, s)
+	}
+	if op.Kind == OpPrefill {
+		d.Sequences = append(d.Sequences, dumpedSequence{ID: op.Sequences[0], Entered: op.Tokens})
+	}
+	tensors := stateTensors(&cfg, cache)
+	for _, s := range d.Sequences {
+		if s.Entered > 0 {
+			inputs, err := inputTensors(cfg.Shape, s, open)
+			if err != nil {
+				return err
+			}
+			tensors = append(tensors, inputs...)
+		}
+	}
+	text, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	if err := writeTensors(filepath.Join(dir, tensorFile), tensors); err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, dumpFile), append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	return nil
+}
+
+// content is a tensor and its bytes.
+type content struct {
+	safetensors.Info
+	bytes []byte
+}
+
+// stateTensors is a cache as tensors. N is its blocks, B their slots, S its sequences
+// in ascending order.
+//
+//	keys, values  [N, B, D] in the cache's format
+//	metrics       [N, B] F32
+//	positions     [N, B] I32
+//	owners        [N, 4] I32: sequence, or −1 of a free block; layer, head, logical block
+//	free          [⌈N/32⌉] U32: bit b%32 of word b/32 is set while block b is free
+//	lengths       [S, L·H] I32: context lengths
+//	tables        [S, L·H, blocks of the longest] I32: block tables, and −1 behind them
+func stateTensors(cfg *ref.Config, cache *ref.Cache) []content {
+	s := cache.Snapshot()
+	n, b, d := int64(cfg.Blocks), int64(cfg.BlockSize), int64(cfg.Shape.HeadSize)
+	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
+
+	owners := make([]int32, 0, 4*len(s.Owners))
+	for _, o := range s.Owners {
+		owners = append(owners, int32(o.Seq), o.Layer, o.Head, o.Logical)
+	}
+	longest := 0
+	for _, seq := range s.Sequences {
+		for i := range seq.Heads {
+			longest = max(longest, len(seq.Heads[i].Table))
+		}
+	}
+	lengths := make([]int32, 0, len(s.Sequences)*heads)
+	tables := make([]int32, 0, len(s.Sequences)*heads*longest)
+	for _, seq := range s.Sequences {
+		for i := range seq.Heads {
+			h := &seq.Heads[i]
+			lengths = append(lengths, int32(h.Len))
+			tables = append(tables, h.Table...)
+			for range longest - len(h.Table) {
+				tables = append(tables, -1)
+			}
+		}
+	}
+	sequences := int64(len(s.Sequences))
+	format := safetensors.FromFloat(cfg.DType)
+	return []content{
+		{info("keys", format, n, b, d), s.Keys},
+		{info("values", format, n, b, d), s.Values},
+		{info("metrics", safetensors.F32, n, b), floatBytes(s.Metrics)},
+		{info("positions", safetensors.I32, n, b), intBytes(s.Positions)},
+		{info("owners", safetensors.I32, n, 4), intBytes(owners)},
+		{info("free", safetensors.U32, int64(len(s.Free))), intBytes(s.Free)},
+		{info("lengths", safetensors.I32, sequences, int64(heads)), intBytes(lengths)},
+		{info("tables", safetensors.I32, sequences, int64(heads), int64(longest)), intBytes(tables)},
+	}
+}
+
+// inputTensors are the inputs of the tokens that a sequence enters: q.ID is
+// [tokens, L, H·G, D], k.ID and v.ID are [tokens, L, H, D], all F32.
+func inputTensors(shape trace.Shape, s dumpedSequence, open func(ref.SeqID) (trace.Tensors, error)) (_ []content, err error) {
+	source, err := open(s.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	var out []content
+	for _, t := range []trace.Tensor{trace.Q, trace.K, trace.V} {
+		row := shape.Heads(t) * shape.HeadSize
+		layer := make([]float32, s.Entered*row)
+		all := make([]float32, s.Entered*shape.Layers*row)
+		for l := range shape.Layers {
+			if err := source.Read(layer, t, l, s.First, s.Entered); err != nil {
+				return nil, err
+			}
+			for i := range s.Entered {
+				copy(all[(i*shape.Layers+l)*row:][:row], layer[i*row:])
+			}
+		}
+		out = append(out, content{
+			info(inputName(t, s.ID), safetensors.F32, int64(s.Entered), int64(shape.Layers), int64(shape.Heads(t)), int64(shape.HeadSize)),
+			floatBytes(all),
+		})
+	}
+	return out, nil
+}
+
+func inputName(t trace.Tensor, id ref.SeqID) string { return fmt.Sprintf("%c.%d", "qkv"[t], id) }
+
+func info(name string, format safetensors.DType, shape ...int64) safetensors.Info {
+	return safetensors.Info{Name: name, DType: format, Shape: shape}
+}
+
+func floatBytes(values []float32) []byte {
+	raw := make([]byte, 0, 4*len(values))
+	for _, v := range values {
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+	}
+	return raw
+}
+
+func intBytes[T int32 | uint32](values []T) []byte {
+	raw := make([]byte, 0, 4*len(values))
+	for _, v := range values {
+		raw = binary.LittleEndian.AppendUint32(raw, uint32(v))
+	}
+	return raw
+}
+
+func writeTensors(path string, tensors []content) (err error) {
+	infos := make([]safetensors.Info, len(tensors))
+	for i, t := range tensors {
+		infos[i] = t.Info
+	}
+	header, err := safetensors.AppendHeader(nil, infos, 0)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := bufio.NewWriter(f)
+	if _, err := w.Write(header); err != nil {
+		return err
+	}
+	for _, t := range tensors {
+		if _, err := w.Write(t.bytes); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}

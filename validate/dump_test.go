@@ -1,0 +1,165 @@
+package validate
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"kvcompress/ref"
+	"kvcompress/trace"
+	"kvcompress/traces"
+)
+
+// always is the reference engine with a bug that shows at every stage of a name.
+func always(stage ref.Stage, do func(*ref.Event)) NewEngine {
+	return func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		return Reference(cfg, open, func(e ref.Event) {
+			if e.Stage == stage {
+				do(&e)
+			}
+			observe(e)
+		})
+	}
+}
+
+// TestDump dumps what a stage of each kind starts from, and runs it again: with the
+// bug, which shows as it did, and without.
+func TestDump(t *testing.T) {
+	for stage, do := range map[ref.Stage]func(*ref.Event){
+		ref.StagePrefill: func(e *ref.Event) { e.Cache.Metrics[lastSlot(e, 0)]++ },
+		ref.StageDecode:  func(e *ref.Event) { e.Cache.Key(lastSlot(e, lastHead(e).Len-1))[0] ^= 1 },
+		ref.StageDecide:  func(e *ref.Event) { change(e.Decision, func(h *ref.HeadEviction) { h.KVs[0]++ }) },
+		ref.StageMove: func(e *ref.Event) {
+			if len(e.Moves) > 3 {
+				e.Cache.Positions[e.Moves[3].Destination] = 0
+			}
+		},
+		ref.StageRelease: func(e *ref.Event) { e.Cache.Owners[5].Seq = 3 },
+	} {
+		t.Run(string(stage), func(t *testing.T) {
+			t.Parallel()
+			b := open(t, "random-fp8")
+			ctx := context.Background()
+			run := Run{Engine: always(stage, do)}
+			r, err := Trace(ctx, b.Name, b.Trace, b.Options, run)
+			if err != nil || r.Divergence == nil {
+				t.Fatal(r.Divergence, err)
+			}
+			dir := t.TempDir()
+			if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
+				t.Fatal(err)
+			}
+			again, err := Replay(os.DirFS(dir), run)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, got := r.Divergence, again.Divergence
+			if got == nil {
+				t.Fatal("the bug does not show again")
+			}
+			if got.What != want.What || got.Place != want.Place || got.Want != want.Want || got.Got != want.Got || got.More != want.More || got.Stage != stage {
+				t.Errorf("now  %v\nwant %v", got, want)
+			}
+			if again.Found != want.Error() || again.Mismatches() != 1+want.More {
+				t.Errorf("%+v", again)
+			}
+			if right, err := Replay(os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil || right.Values < 100 {
+				t.Errorf("without the bug: %+v, %v", right, err)
+			}
+		})
+	}
+}
+
+// dumped returns the files of a dump.
+func dumped(t testing.TB) fstest.MapFS {
+	b, err := traces.Open("block-size-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	r, err := Trace(ctx, b.Name, b.Trace, b.Options, Run{Engine: always(ref.StageDecode, func(e *ref.Event) {
+		if e.Cache.Sequence(e.Seqs[0]).Len > 60 {
+			e.Cache.Metrics[lastSlot(e, 0)] = float32(math.NaN())
+		}
+	})})
+	if err != nil || r.Divergence == nil {
+		t.Fatal(r.Divergence, err)
+	}
+	dir := t.TempDir()
+	if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
+		t.Fatal(err)
+	}
+	files := fstest.MapFS{}
+	for _, name := range []string{dumpFile, tensorFile} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = &fstest.MapFile{Data: text}
+	}
+	return files
+}
+
+// TestReplayRefuses reads dumps that cannot be right.
+func TestReplayRefuses(t *testing.T) {
+	files := dumped(t)
+	if _, err := Replay(files, Run{Engine: Reference}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		edit func(map[string]any)
+		want string
+	}{
+		{"format", func(m map[string]any) { m["format"] = 9 }, "format 9"},
+		{"unknown field", func(m map[string]any) { m["rats"] = 1 }, "rats"},
+		{"shape", func(m map[string]any) { m["shape"].(map[string]any)["layers"] = 0 }, "layers"},
+		{"blocks", func(m map[string]any) { m["config"].(map[string]any)["blocks"] = 1 << 40 }, "blocks"},
+		{"more blocks", func(m map[string]any) {
+			c := m["config"].(map[string]any)
+			c["blocks"] = c["blocks"].(float64) + 1
+		}, `tensor "keys" is not there`},
+		{"operation", func(m map[string]any) { m["operation"].(map[string]any)["operation"] = "dance" }, "dance"},
+		{"sequences", func(m map[string]any) { m["sequences"] = []any{} }, `"lengths" is not there`},
+		{"other sequence", func(m map[string]any) { m["operation"].(map[string]any)["sequences"] = []any{7} }, "sequence 7 is not in the cache"},
+		{"no tokens", func(m map[string]any) { m["sequences"].([]any)[0].(map[string]any)["tokens"] = 1 }, "has position"},
+		{"negative", func(m map[string]any) { m["sequences"].([]any)[0].(map[string]any)["tokens"] = -1 }, "-1 tokens"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var m map[string]any
+			if err := json.Unmarshal(files[dumpFile].Data, &m); err != nil {
+				t.Fatal(err)
+			}
+			c.edit(m)
+			text, err := json.Marshal(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := fstest.MapFS{dumpFile: {Data: text}, tensorFile: files[tensorFile]}
+			if _, err := Replay(changed, Run{Engine: Reference}); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want an error with %q", err, c.want)
+			}
+		})
+	}
+	if _, err := Replay(fstest.MapFS{dumpFile: files[dumpFile]}, Run{Engine: Reference}); err == nil {
+		t.Error("no error without tensors")
+	}
+}
+
+// FuzzReplay replays dumps of which a byte of the JSON or of the tensors was changed.
+func FuzzReplay(f *testing.F) {
+	files := dumped(f)
+	f.Add(files[dumpFile].Data, uint32(0), byte(0))
+	f.Add(files[dumpFile].Data, uint32(len(files[tensorFile].Data)-1), byte(0x80))
+	f.Add([]byte("{}"), uint32(5000), byte(1))
+	f.Fuzz(func(t *testing.T, text []byte, at uint32, bits byte) {
+		tensors := append([]byte(nil), files[tensorFile].Data...)
+		tensors[int(at)%len(tensors)] ^= bits
+		_, _ = Replay(fstest.MapFS{dumpFile: {Data: text}, tensorFile: {Data: tensors}}, Run{Engine: Reference})
+	})
+}

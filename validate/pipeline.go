@@ -1,0 +1,184 @@
+package validate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/trace"
+)
+
+// Pipeline is a run of operations on made-up inputs: small, and as awkward as it
+// gets. [RandomPipeline] makes one of a seed.
+type Pipeline struct {
+	Shape      trace.Shape `json:"shape"`
+	Config     ref.Config  `json:"config"`
+	Inputs     Inputs      `json:"inputs"`
+	Operations []Operation `json:"operations"` // those that are out of place are skipped
+}
+
+// Inputs are the values of a pipeline's Q, K and V, a function of where they are.
+type Inputs struct {
+	Seed     uint64  `json:"seed"`
+	Tokens   []int   `json:"tokens"`             // of each sequence
+	Integers bool    `json:"integers,omitempty"` // −4 to 4, whose sums are exact and often equal; else from −Scale to Scale
+	Scale    float32 `json:"scale,omitempty"`
+}
+
+// String returns the pipeline as a line of JSON, from which it can be run again.
+func (p Pipeline) String() string {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Sprintf("pipeline: %v", err)
+	}
+	return string(text)
+}
+
+// Outcome is what a pipeline has shown.
+type Outcome struct {
+	Operations int `json:"operations"` // carried out
+	Values     int `json:"values_compared"`
+	Tolerated  int `json:"values_tolerated,omitempty"`
+	Divergence *Divergence
+}
+
+// Run carries out the pipeline on the reference and the engine under test, in
+// lock-step. Before each operation, what no head holds is poisoned in both. An
+// operation that both refuse, because there are too few blocks or a value does not
+// fit the cache's format, has changed nothing.
+func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error) {
+	cfg := p.Config
+	cfg.Shape = p.Shape
+	var o Outcome
+	pair, err := NewPair(cfg, p.open, nil, test, tolerance)
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, pair.Close()) }()
+
+	tokens := map[ref.SeqID]int{} // that have entered, of the sequences in the cache
+	for _, op := range p.Operations {
+		op, ok := p.fitting(op, tokens)
+		if !ok {
+			continue
+		}
+		if err := pair.Poison(); err != nil {
+			return o, err
+		}
+		_, err := pair.Do(op)
+		o.Operations++
+		o.Values, o.Tolerated = pair.Values()
+		if o.Divergence = pair.Divergence(); o.Divergence != nil {
+			o.Divergence.Step = -1
+			return o, nil
+		}
+		var full *ref.ErrNoBlocks
+		var value *ref.ValueError
+		switch {
+		case errors.As(err, &full) || errors.As(err, &value):
+			continue
+		case err != nil:
+			return o, err
+		}
+		enter(op, tokens)
+		ask(pair, "usage", sim.Engine.Usage)
+		ask(pair, "free blocks", sim.Engine.Free)
+		for id := range tokens {
+			ask(pair, "blocks held", func(e sim.Engine) int { return e.Held(id) })
+			ask(pair, "blocks for a token", func(e sim.Engine) int { return e.DecodeNeed(id) })
+			ask(pair, "blocks to ask for", func(e sim.Engine) int { return e.Count(id) })
+		}
+	}
+	return o, nil
+}
+
+// fitting returns as much of an operation as can be carried out, and whether that is
+// anything: a prefill of a sequence that is not in the cache, a decode of those that
+// are and have tokens to come, anything else of one that is.
+func (p Pipeline) fitting(op Operation, tokens map[ref.SeqID]int) (Operation, bool) {
+	switch op.Kind {
+	case OpPrefill:
+		_, in := tokens[op.Sequences[0]]
+		return op, !in && op.Tokens <= p.Inputs.Tokens[op.Sequences[0]]
+	case OpDecode:
+		var batch []ref.SeqID
+		for _, id := range op.Sequences {
+			if n, in := tokens[id]; in && n < p.Inputs.Tokens[id] {
+				batch = append(batch, id)
+			}
+		}
+		op.Sequences = batch
+		return op, len(batch) > 0
+	default:
+		_, in := tokens[op.Sequences[0]]
+		return op, in
+	}
+}
+
+// enter notes what an operation has done to the tokens of the sequences.
+func enter(op Operation, tokens map[ref.SeqID]int) {
+	switch op.Kind {
+	case OpPrefill:
+		tokens[op.Sequences[0]] = op.Tokens
+	case OpDecode:
+		for _, id := range op.Sequences {
+			tokens[id]++
+		}
+	case OpRelease:
+		delete(tokens, op.Sequences[0])
+	}
+}
+
+// open returns the inputs of a sequence.
+func (p Pipeline) open(id ref.SeqID) (trace.Tensors, error) {
+	return &madeUp{p.Shape, p.Inputs, id}, nil
+}
+
+// madeUp are the inputs of one sequence of a pipeline.
+type madeUp struct {
+	shape  trace.Shape
+	inputs Inputs
+	id     ref.SeqID
+}
+
+func (m *madeUp) Tokens() int { return m.inputs.Tokens[m.id] }
+
+func (m *madeUp) Close() error { return nil }
+
+func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
+	row := m.shape.Heads(t) * m.shape.HeadSize
+	for i := range n {
+		key := m.inputs.Seed
+		for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(from + i)} {
+			key = mix(key ^ x)
+		}
+		for j := range row {
+			dst[i*row+j] = m.inputs.value(mix(key ^ uint64(j)))
+		}
+	}
+	return nil
+}
+
+// value makes a value of random bits.
+func (in *Inputs) value(bits uint64) float32 {
+	switch {
+	case in.Integers:
+		return float32(int(bits>>32%9) - 4)
+	case bits&0x3f == 0:
+		return float32(math.Copysign(0, -1))
+	default:
+		return float32(int64(bits)>>40) / (1 << 23) * in.Scale
+	}
+}
+
+// mix is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) after one
+// step of its counter.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}

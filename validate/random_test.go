@@ -1,0 +1,115 @@
+package validate
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// TestRandomReference runs random pipelines on two references, one of which goes
+// through a snapshot after every operation.
+func TestRandomReference(t *testing.T) {
+	restored := func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		e, err := Reference(cfg, open, observe)
+		return &restoring{Engine: e}, err
+	}
+	r, err := Random(context.Background(), 1, 20, Run{Engine: restored}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Failed != nil {
+		t.Error(r.Failed)
+	}
+	if r.Pipelines != 20 || r.Operations < 60 || r.Values < 1e5 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// restoring is the reference engine, restored from its own cache before every decode.
+type restoring struct{ Engine }
+
+func (r *restoring) Decode(batch []ref.SeqID) error {
+	if err := r.Restore(r.Engine.(*ref.Engine).Cache()); err != nil {
+		return err
+	}
+	return r.Engine.Decode(batch)
+}
+
+// TestShrink finds a bug that shows where a head has more than one block and a KV in
+// the last slot of its first, after a compression.
+func TestShrink(t *testing.T) {
+	bug := func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		return Reference(cfg, open, func(e ref.Event) {
+			if e.Stage == ref.StageMove {
+				if h := lastHead(&e); len(h.Table) > 1 && cfg.BlockSize > 1 {
+					e.Cache.Metrics[e.Cache.Slot(h, cfg.BlockSize-1)] = float32(math.NaN())
+				}
+			}
+			observe(e)
+		})
+	}
+	r, err := Random(context.Background(), 1, 200, Run{Engine: bug}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := r.Failed
+	if f == nil || f.Divergence == nil || f.Divergence.What != "metric" {
+		t.Fatalf("%+v", r)
+	}
+	p := f.Pipeline
+	if len(p.Operations) > 2 || p.Shape != (trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}) || p.Operations[0].Tokens != 3 || p.Config.BlockSize != 2 {
+		t.Errorf("not small: %s", p)
+	}
+	if text := f.String(); !strings.Contains(text, "NaN") || !strings.Contains(text, `"operation":"prefill"`) {
+		t.Error(text)
+	}
+	// What is printed can be run again.
+	var back Pipeline
+	if err := json.Unmarshal([]byte(p.String()), &back); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := back.Run(bug, Tolerance{}); err != nil || o.Divergence == nil || o.Divergence.Error() != f.Divergence.Error() {
+		t.Errorf("%v, %v; want %v", o.Divergence, err, f.Divergence)
+	}
+}
+
+// TestRandomPipelines checks that the pipelines of many seeds are awkward in
+// every way, that all that is in them is run, and that a seed always gives the same.
+func TestRandomPipelines(t *testing.T) {
+	have := map[string]int{}
+	for seed := range uint64(1000) {
+		p := RandomPipeline(seed)
+		if seed < 20 && !reflect.DeepEqual(p, RandomPipeline(seed)) {
+			t.Errorf("seed %d gives two pipelines", seed)
+		}
+		s, c, m := p.Shape, p.Config.Compression, p.Config.Metric
+		for what, is := range map[string]bool{
+			"1 head": s.Layers*s.KVHeads == 1, "many heads": s.Layers*s.KVHeads > 8, "group 1": s.Group == 1, "group 8": s.Group == 8, "odd group": s.Group == 7,
+			"head size 8": s.HeadSize == 8, "head size 80": s.HeadSize == 80, "head size 256": s.HeadSize == 256,
+			"block size 1": p.Config.BlockSize == 1, "block size 32": p.Config.BlockSize == 32,
+			"integers": p.Inputs.Integers, "tiny": p.Inputs.Scale == 0x1p-40, "beyond f16": p.Inputs.Scale == 0x1p17,
+			"1 token": p.Inputs.Tokens[0] == 1, "partition edge": p.Inputs.Tokens[0] == 129, "two partition edges": p.Inputs.Tokens[0] == 257,
+			"even layers": c.EvenLayers, "control layers": len(c.ControlLayers) > 0, "uniform": c.Uniform, "random": c.Random, "bias": c.HeadBias != nil,
+			"rate": c.Rate > 0, "tokens": c.MaxCacheTokens > 0, "sinks": c.Sinks > 0, "no protected window": c.ProtectedWindow == 0,
+			"avg": m.Reduction == ref.Avg, "L1": m.Norm == ref.L1, "pool 31": m.MaxPool == 31, "buffer": m.Buffer > 0, "window 300": m.Window == 300,
+			p.Config.DType.String(): true,
+		} {
+			if is {
+				have[what]++
+			} else {
+				have[what] += 0
+			}
+		}
+	}
+	for what, n := range have {
+		if n < 2 {
+			t.Errorf("%s: %d of 1000 pipelines", what, n)
+		}
+	}
+}

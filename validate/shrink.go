@@ -1,0 +1,160 @@
+package validate
+
+import (
+	"slices"
+
+	"kvcompress/dtype"
+	"kvcompress/ref"
+)
+
+// maxShrinks bounds how many smaller pipelines Shrink tries.
+const maxShrinks = 1000
+
+// Shrink returns a pipeline that fails as this one does, and of which no part can be
+// left out, or made smaller or plainer, so that it still fails. fails says whether one
+// does.
+func (p Pipeline) Shrink(fails func(Pipeline) bool) Pipeline {
+	tries := 0
+	for smaller := true; smaller; {
+		smaller = false
+		for _, candidate := range p.smaller() {
+			cfg := candidate.Config
+			cfg.Shape = candidate.Shape
+			if cfg.Validate() != nil {
+				continue
+			}
+			if tries++; tries > maxShrinks {
+				return p
+			}
+			if fails(candidate) {
+				p, smaller = candidate, true
+				break
+			}
+		}
+	}
+	return p
+}
+
+// smaller returns pipelines that are a little less than this one, the boldest first.
+func (p Pipeline) smaller() []Pipeline {
+	var out []Pipeline
+	with := func(change func(*Pipeline)) {
+		c := p
+		c.Operations = slices.Clone(p.Operations)
+		c.Inputs.Tokens = slices.Clone(p.Inputs.Tokens)
+		change(&c)
+		out = append(out, c)
+	}
+	ops := len(p.Operations)
+	for n := (ops + 1) / 2; n >= 1; n /= 2 { // from the end, where nothing depends on it
+		for first := ops - n; first >= 0; first -= n {
+			if n < ops {
+				with(func(c *Pipeline) { c.Operations = slices.Delete(c.Operations, first, first+n) })
+			}
+		}
+	}
+	for i, op := range p.Operations {
+		for _, n := range []int{1, op.Tokens / 2, op.Tokens - 1} {
+			if op.Kind == OpPrefill && n >= 1 && n < op.Tokens {
+				with(func(c *Pipeline) { c.Operations[i].Tokens = n })
+			}
+		}
+		for j := range op.Sequences {
+			if len(op.Sequences) > 1 {
+				with(func(c *Pipeline) {
+					c.Operations[i].Sequences = slices.Delete(slices.Clone(op.Sequences), j, j+1)
+				})
+			}
+		}
+	}
+	for _, n := range p.smallerNumbers() {
+		for _, value := range []int{n.least, n.value / 2, n.value - 1} {
+			if value >= n.least && value < n.value {
+				with(func(c *Pipeline) { n.set(c, value) })
+			}
+		}
+	}
+	for _, plain := range p.plainer() {
+		with(plain)
+	}
+	return out
+}
+
+// number is a number of a pipeline that may become smaller.
+type number struct {
+	value, least int
+	set          func(*Pipeline, int)
+}
+
+func (p Pipeline) smallerNumbers() []number {
+	s, m, c := p.Shape, p.Config.Metric, p.Config.Compression
+	numbers := []number{
+		{s.Layers, 1, func(p *Pipeline, n int) { p.Shape.Layers = n; p.fitBias() }},
+		{s.KVHeads, 1, func(p *Pipeline, n int) { p.Shape.KVHeads = n; p.fitBias() }},
+		{s.Group, 1, func(p *Pipeline, n int) { p.Shape.Group = n }},
+		{s.HeadSize / 8, 1, func(p *Pipeline, n int) { p.Shape.HeadSize = 8 * n }},
+		{m.Window, 1, func(p *Pipeline, n int) { p.Config.Metric.Window = n }},
+		{m.Buffer, 0, func(p *Pipeline, n int) { p.Config.Metric.Buffer = n }},
+		{c.ProtectedWindow, 0, func(p *Pipeline, n int) { p.Config.Compression.ProtectedWindow = n }},
+		{c.Sinks, 0, func(p *Pipeline, n int) { p.Config.Compression.Sinks = n }},
+		{c.MaxCacheTokens, 1, func(p *Pipeline, n int) { p.Config.Compression.MaxCacheTokens = n }},
+		{p.Config.Blocks, 1, func(p *Pipeline, n int) { p.Config.Blocks = n }},
+	}
+	for i, n := range p.Inputs.Tokens {
+		numbers = append(numbers, number{n, 1, func(p *Pipeline, n int) { p.Inputs.Tokens[i] = n }})
+	}
+	return numbers
+}
+
+// fitBias cuts the head bias and the control layers to the shape.
+func (p *Pipeline) fitBias() {
+	c := &p.Config.Compression
+	if b := c.HeadBias; b != nil && len(b.Bias) >= p.Shape.Layers {
+		cut := &ref.HeadBias{Bins: b.Bins}
+		for _, heads := range b.Bias[:p.Shape.Layers] {
+			cut.Bias = append(cut.Bias, heads[:min(len(heads), p.Shape.KVHeads)])
+		}
+		c.HeadBias = cut
+	}
+	c.ControlLayers = slices.DeleteFunc(slices.Clone(c.ControlLayers), func(l int) bool { return l >= p.Shape.Layers })
+}
+
+// plainer returns changes that turn off what is on.
+func (p Pipeline) plainer() []func(*Pipeline) {
+	m, c := p.Config.Metric, p.Config.Compression
+	var changes []func(*Pipeline)
+	where := func(is bool, change func(*Pipeline)) {
+		if is {
+			changes = append(changes, change)
+		}
+	}
+	where(c.HeadBias != nil, func(p *Pipeline) { p.Config.Compression.HeadBias, p.Config.Compression.BiasWeight = nil, 0 })
+	where(c.Random, func(p *Pipeline) { p.Config.Compression.Random = false })
+	where(c.EvenLayers, func(p *Pipeline) { p.Config.Compression.EvenLayers, p.Config.Compression.ControlLayers = false, nil })
+	where(len(c.ControlLayers) > 0, func(p *Pipeline) { p.Config.Compression.ControlLayers = nil })
+	where(c.Uniform, func(p *Pipeline) { p.Config.Compression.Uniform = false })
+	where(c.Seed != 0 && !c.Random, func(p *Pipeline) { p.Config.Compression.Seed = 0 })
+	where(m.MaxPool != 0, func(p *Pipeline) { p.Config.Metric.MaxPool = 0 })
+	where(m.Reduction != ref.Sum, func(p *Pipeline) { p.Config.Metric.Reduction = ref.Sum })
+	where(m.Norm != ref.L1, func(p *Pipeline) { p.Config.Metric.Norm = ref.L1 })
+	where(p.Config.DType != dtype.F32, func(p *Pipeline) { p.Config.DType = dtype.F32 })
+	where(p.Config.BlockSize > 1, func(p *Pipeline) { p.Config.BlockSize /= 2 })
+	where(p.Config.BlockSize > 1, halve)
+	where(!p.Inputs.Integers, func(p *Pipeline) { p.Inputs.Integers = true })
+	where(!p.Inputs.Integers && p.Inputs.Scale != 1, func(p *Pipeline) { p.Inputs.Scale = 1 })
+	where(p.Inputs.Seed != 0, func(p *Pipeline) { p.Inputs.Seed = 0 })
+	return changes
+}
+
+// halve makes blocks half as large, and with them all that is measured in blocks.
+func halve(p *Pipeline) {
+	half := func(n *int) { *n = (*n + 1) / 2 }
+	half(&p.Config.BlockSize)
+	half(&p.Config.Compression.MaxCacheTokens)
+	for i := range p.Inputs.Tokens {
+		half(&p.Inputs.Tokens[i])
+	}
+	for i := range p.Operations {
+		half(&p.Operations[i].Tokens)
+	}
+}
