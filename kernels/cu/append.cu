@@ -3,6 +3,7 @@
 //
 // The kernels end in the name of the cache's format: append_prompt_f16.
 #include "format.cuh"
+#include "paging.cuh"
 
 // store rounds 8 elements of a token's key and value, from element `from` on, and
 // puts them in a slot. The first of its threads gives the slot its metric, 0, and
@@ -54,8 +55,7 @@ __device__ __forceinline__ void append_prompt(const float* __restrict__ k, const
   const uint32 row = i / pieces, piece = i % pieces;
   const int token = row / heads, head = row % heads;
   if (token >= n) return;
-  const int block = tables[int64(head) * stride + (token >> shift)];
-  const int slot = (block << shift) + (token & ((1 << shift) - 1));
+  const int slot = slot_of(tables + int64(head) * stride, token, shift);
   store<format>(k + int64(i) * 8, v + int64(i) * 8, keys, values, metrics, positions,
                 slot, piece, pieces, token);
 }
@@ -64,7 +64,7 @@ __device__ __forceinline__ void append_prompt(const float* __restrict__ k, const
 // batch, in the KV heads of one layer, as the last of each head.
 //
 //   k, v       float32 [batch, H, D]
-//   rows       int32 [batch]: each sequence's row
+//   sequences  int32 [batch]: each sequence's row of tables and lengths
 //   times      int32 [batch]: the token's position
 //   tables     int32 [rows, heads of all layers, stride], from the layer's first head on
 //   lengths    int32 [rows, heads of all layers], likewise; the new KV is counted
@@ -80,7 +80,7 @@ __device__ __forceinline__ void append_prompt(const float* __restrict__ k, const
 // floor: a length and a table entry for each KV are the difference.
 template <class format>
 __device__ __forceinline__ void append_tokens(const float* __restrict__ k, const float* __restrict__ v,
-                            const int* __restrict__ rows, const int* __restrict__ times,
+                            const int* __restrict__ sequences, const int* __restrict__ times,
                             const int* __restrict__ tables, const int* __restrict__ lengths,
                             typename format::eight* __restrict__ keys,
                             typename format::eight* __restrict__ values,
@@ -88,12 +88,10 @@ __device__ __forceinline__ void append_tokens(const float* __restrict__ k, const
                             int batch, uint32 heads, int all, uint32 pieces, int shift, int stride) {
   const uint32 i = block_x() * threads_x() + thread_x();
   const uint32 row = i / pieces, piece = i % pieces;
-  const int sequence = row / heads, head = row % heads;
+  const int sequence = row / heads;
   if (sequence >= batch) return;
-  const int64 at = int64(rows[sequence]) * all + head;
-  const int last = lengths[at] - 1;
-  const int block = tables[at * stride + (last >> shift)];
-  const int slot = (block << shift) + (last & ((1 << shift) - 1));
+  const int64 place = place_of(sequences, row, heads, all);
+  const int slot = slot_of(tables + place * stride, lengths[place] - 1, shift);
   store<format>(k + int64(i) * 8, v + int64(i) * 8, keys, values, metrics, positions,
                 slot, piece, pieces, times[sequence]);
 }
@@ -107,10 +105,10 @@ __device__ __forceinline__ void append_tokens(const float* __restrict__ k, const
                           shift, stride);                                                   \
   }                                                                                         \
   extern "C" __global__ void append_tokens_##format(                                        \
-      const float* k, const float* v, const int* rows, const int* times, const int* tables, \
+      const float* k, const float* v, const int* sequences, const int* times, const int* tables, \
       const int* lengths, format::eight* keys, format::eight* values, float* metrics,       \
       int* positions, int batch, uint32 heads, int all, uint32 pieces, int shift, int stride) {   \
-    append_tokens<format>(k, v, rows, times, tables, lengths, keys, values, metrics,        \
+    append_tokens<format>(k, v, sequences, times, tables, lengths, keys, values, metrics,        \
                           positions, batch, heads, all, pieces, shift, stride);             \
   }
 ENTRIES(f32)

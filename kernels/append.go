@@ -1,0 +1,49 @@
+package kernels
+
+import "kvcompress/kernels/device"
+
+// storePrompt stores the keys and values of one layer of a prompt of n tokens, in
+// the KV heads of a row whose tables and lengths are set: k and v are [n, H, D]
+// float32 on the device. The positions are 0 to n-1 and the metrics 0.
+func (s *state) storePrompt(row, layer, n int, k, v device.Ptr) error {
+	h, d := s.cfg.Shape.KVHeads, s.cfg.Shape.HeadSize
+	block := threads(n*h*d/8, 256)
+	return s.launch("append.ptx", s.typed("append_prompt"), blocks(n*h*d/8, block), block, 0,
+		device.Pointer(k), device.Pointer(v), device.Pointer(s.layerTables(row, layer)),
+		device.Pointer(s.keys), device.Pointer(s.values), device.Pointer(s.metrics), device.Pointer(s.positions),
+		number(n), number(h), number(d/8), s.shift(), number(s.maxBlocks))
+}
+
+// storeTokens stores the key and value of the batch's new token in one layer, as
+// the last KV of each head: k and v are [batch, H, D] float32 on the device. Room
+// has been made and counted. The metrics are 0.
+func (s *state) storeTokens(b batch, layer int, k, v device.Ptr) error {
+	h, d := s.cfg.Shape.KVHeads, s.cfg.Shape.HeadSize
+	block := threads(b.n*h*d/8, 256)
+	return s.launch("append.ptx", s.typed("append_tokens"), blocks(b.n*h*d/8, block), block, 0,
+		device.Pointer(k), device.Pointer(v), device.Pointer(b.rows), device.Pointer(b.positions),
+		device.Pointer(s.layerTables(0, layer)), device.Pointer(s.layerLengths(layer)),
+		device.Pointer(s.keys), device.Pointer(s.values), device.Pointer(s.metrics), device.Pointer(s.positions),
+		number(b.n), number(h), number(s.heads()), number(d/8), s.shift(), number(s.maxBlocks))
+}
+
+// layerTables is where the block tables of a layer's heads begin, in a row.
+func (s *state) layerTables(row, layer int) device.Ptr {
+	return s.tablesOf(row) + device.Ptr(4*layer*s.cfg.Shape.KVHeads*s.maxBlocks)
+}
+
+// layerLengths is where the lengths of a layer's heads begin, in row 0.
+func (s *state) layerLengths(layer int) device.Ptr {
+	return s.lengths + device.Ptr(4*layer*s.cfg.Shape.KVHeads)
+}
+
+// number is an integer argument.
+func number(n int) device.Arg { return device.I32(int32(n)) }
+
+// flag is an argument that is 1 or 0.
+func flag(on bool) device.Arg {
+	if on {
+		return device.I32(1)
+	}
+	return device.I32(0)
+}

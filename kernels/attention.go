@@ -1,0 +1,118 @@
+package kernels
+
+import (
+	"math"
+
+	"kvcompress/dtype"
+	"kvcompress/kernels/device"
+	"kvcompress/ref"
+)
+
+// What the kernels of attention.cu and prefill.cu have fixed.
+const (
+	warpSize    = 32
+	mostQueries = 8 // that a warp has at a time
+)
+
+// attend computes paged decode attention of one layer for the batch's new tokens,
+// and records the metrics: q and out are [batch, H·G, D] float32 on the device.
+// longest is the largest context length of the batch's heads in this layer.
+func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
+	shape := s.cfg.Shape
+	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
+	rows := b.n * h * group
+	partitions := ceilDiv(longest, ref.Partition)
+	part, err := s.partials(rows, partitions)
+	if err != nil {
+		return err
+	}
+	o, err := s.buffer("partial outputs", rows*partitions*d*4)
+	if err != nil {
+		return err
+	}
+	tables, lengths := device.Pointer(s.layerTables(0, layer)), device.Pointer(s.layerLengths(layer))
+	sequences := device.Pointer(b.rows)
+
+	queries := min(group, mostQueries)
+	shared := partitionShared(s.cfg.DType, queries, d) + queries*d*4
+	if err := s.launch("attention.ptx", s.typed("attend_partitions"),
+		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1}, shared,
+		device.Pointer(q), device.Pointer(s.keys), device.Pointer(s.values), sequences, tables, lengths,
+		device.Pointer(part.weights), device.Pointer(part.maxima), device.Pointer(part.sums), device.Pointer(o),
+		number(h), number(s.heads()), number(group), number(d), s.shift(), number(s.maxBlocks),
+		number(partitions), device.F32(attentionScale(d))); err != nil {
+		return err
+	}
+	width := factorLanes(partitions)
+	each := threads(rows*width, 128)
+	if err := s.launch("attention.ptx", "attend_factors",
+		blocks(rows*width, each), each, 0,
+		sequences, lengths, device.Pointer(part.maxima), device.Pointer(part.sums), device.Pointer(part.factors),
+		number(rows), number(h), number(s.heads()), number(group), number(partitions), number(width)); err != nil {
+		return err
+	}
+	each = threads(rows*d/4, 128)
+	if err := s.launch("attention.ptx", "attend_combine", blocks(rows*d/4, each), each, 0,
+		sequences, lengths, device.Pointer(o), device.Pointer(part.factors), device.Pointer(out),
+		number(rows), number(h), number(s.heads()), number(group), number(d/4), number(partitions)); err != nil {
+		return err
+	}
+	return s.launch("attention.ptx", "attend_record",
+		device.Dim{X: b.n * h, Y: partitions, Z: 1}, threads(longest, ref.Partition), 0,
+		sequences, device.Pointer(b.positions), tables, lengths,
+		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(s.positions), device.Pointer(s.metrics),
+		number(h), number(s.heads()), number(group), s.shift(), number(s.maxBlocks), number(partitions),
+		number(s.cfg.Metric.Buffer), flag(s.cfg.Metric.Norm == ref.L2))
+}
+
+// partials is what is computed for each row of queries and each partition of 128
+// KVs, on the way to attention weights: float32 [rows, partitions].
+type partials struct {
+	weights device.Ptr // [rows, partitions, 128] e_i
+	maxima  device.Ptr // m_p
+	sums    device.Ptr // z_p
+	factors device.Ptr // f_p
+}
+
+func (s *state) partials(rows, partitions int) (p partials, err error) {
+	n := rows * partitions * 4
+	for _, x := range []struct {
+		to   *device.Ptr
+		name string
+		size int
+	}{
+		{&p.weights, "attention weights", n * ref.Partition},
+		{&p.maxima, "partition maxima", n},
+		{&p.sums, "partition sums", n},
+		{&p.factors, "partition factors", n},
+	} {
+		if *x.to, err = s.buffer(x.name, x.size); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// partitionShared is the shared memory that partition.cuh lays out, in bytes, but
+// for the rest that is a kernel's own.
+func partitionShared(format dtype.DType, queries, d int) int {
+	piece := min(16, 8*format.Size())
+	stride := (d*format.Size()/piece | 1) * piece
+	return 8*ref.Partition + 2*4*mostQueries + 4*queries*ref.Partition + warpSize*stride
+}
+
+// factorLanes is how many lanes share a row's factors: a power of two, and no more
+// than there are partitions and a warp has lanes.
+func factorLanes(partitions int) int {
+	width := 1
+	for width < min(partitions, warpSize) {
+		width *= 2
+	}
+	return width
+}
+
+// attentionScale is 1/√D: the quotient of 1 and the square root, each rounded to
+// binary32.
+func attentionScale(d int) float32 { return 1 / float32(math.Sqrt(float64(d))) }
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -1,0 +1,42 @@
+// The arithmetic of ref/NUMERICS.md that kernels share.
+#pragma once
+#include "cuda.cuh"
+
+__word__ uint32 bits_of(float v) { return __builtin_bit_cast(uint32, v); }
+__word__ float float_of(uint32 bits) { return __builtin_bit_cast(float, bits); }
+
+__word__ float larger(float a, float b) { return __nvvm_fmax_f(a, b); }
+
+// Below every float: what a maximum starts from.
+__word__ float lowest() { return float_of(0xff800000); }
+
+// butterfly_sum adds the lanes' values as §3 has it: at distances 16, 8, 4, 2, 1.
+__word__ float butterfly_sum(float v) {
+  for (int distance = 16; distance > 0; distance /= 2) v = v + from_lane_xor(v, distance);
+  return v;
+}
+
+// butterfly_max returns the largest of the lanes' values.
+__word__ float butterfly_max(float v) {
+  for (int distance = 16; distance > 0; distance /= 2) v = larger(v, from_lane_xor(v, distance));
+  return v;
+}
+
+// exp_of is e^x for finite x <= 0, as §5 has it (vec.Exp).
+__word__ float exp_of(float x) {
+  constexpr float log2e = 0x1.715476p+0f, ln2hi = 0x1.62e4p-1f, ln2lo = 0x1.7f7d1cp-20f;
+  constexpr float round = 0x1.8p+23f + 160;
+  const float t = x * log2e + round;
+  const float n = t - round;
+  const float r = (x - n * ln2hi) - n * ln2lo;
+  const float q =
+      (((0x1.6a23dp-10f * r + 0x1.123a2p-7f) * r + 0x1.5558f2p-5f) * r + 0x1.555492p-3f) * r +
+      0x1.fffffcp-2f;
+  const float p = 1 + (r + q * (r * r));
+  const float scaled = (p * float_of(bits_of(t) << 23)) * 0x1p-33f;
+  return x < -104 ? 0 : scaled;
+}
+
+// gain is what a KV's metric gains from an attention weight (§4): its square, or
+// itself, which a product with 1 leaves as it is.
+__word__ float gain(float weight, bool squared) { return weight * (squared ? weight : 1); }

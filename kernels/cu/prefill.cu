@@ -1,0 +1,163 @@
+// Prefill: the first metrics of a prompt's KVs in one layer, from its last queries
+// (ref/NUMERICS.md §4; ref.Metric.PrefillMetrics).
+//
+//   prefill_partitions   scores, e_i, m_p, z_p: a warp for 8 queries and a partition
+//   prefill_factors      f_p
+//   prefill_gains        a_i = Σ_t gain(e_i·f_p)
+//   prefill_finish       the reduction, the max-pool and the sum over the group
+//
+// The queries are taken some positions at a time, in ascending order, to bound the
+// memory of what is computed for each; a_i goes on from one launch to the next.
+//
+// A query's row is (place in the launch·H + KV head)·G + its place in the group, as
+// in q. Arrays of what was computed for it are [rows, partitions], with partitions
+// of the whole prompt; past the query's own position there is nothing.
+#include "paging.cuh"
+#include "partition.cuh"
+
+// prefill_partitions scores the causal keys.
+//
+//   q           float32 [queries, H·G, D], of positions first to first+queries-1
+//   k           float32 [n, H, D], as the model computed it
+//   weights     float32 [rows, partitions, 128], written: e_i
+//   maxima      float32 [rows, partitions], written: m_p
+//   sums        float32 [rows, partitions], written: z_p
+//   first       position of the first query; the last is at most n-1
+//   heads       H
+//   group, d    G, D
+//   queries     positions
+//   partitions  ⌈n/128⌉
+//   scale       1/√D
+//
+// Grid: (H·⌈queries·G/8⌉, partitions) blocks of 32 threads, with the shared memory of
+// partition.cuh for min(queries·G, 8) queries of f32. A warp has 8 queries of one
+// head, in the order of position and then of the group; one that no query of which
+// sees a key does nothing.
+//
+// Order: §3 for a dot product; z_p by lanes and a butterfly.
+//
+// Bytes: the keys are read from memory once, 4·D a KV, and come from the L2 cache for
+// every 8 queries after that; e_i is written, 4 bytes for each query and key. The
+// floor is the operations: 2·D + 25 for each query and key.
+extern "C" __global__ void __launch_bounds__(warp_size, 12) prefill_partitions(
+    const float* __restrict__ q, const char* __restrict__ k, float* __restrict__ weights,
+    float* __restrict__ maxima, float* __restrict__ sums, int first, int heads, int group, int d,
+    int queries, int partitions, float scale) {
+  const int all = queries * group;  // of a head
+  const int tiles = (all + most_queries - 1) / most_queries;
+  const int head = block_x() / tiles, from = block_x() % tiles * most_queries;
+  const int mine = smaller(most_queries, all - from);
+  const int start = block_y() * partition;
+  // The last query sees the most.
+  const int n = smaller(partition, first + (from + mine - 1) / group + 1 - start);
+  if (n <= 0) return;
+
+  const share s = share_of<f32>(smaller(most_queries, all), d);
+  if (lane() < mine) {
+    const int place = (from + lane()) / group;
+    s.rows[lane()] = (place * heads + head) * group + (from + lane()) % group;
+    s.counts[lane()] = smaller(partition, first + place + 1 - start);
+  }
+  for (int i = lane(); i < n; i += warp_size) {
+    s.starts[i] = (int64(start + i) * heads + head) * (d * f32::size);
+  }
+  scores<f32>(s, q, k, mine, n, d, scale);
+  exponentials(s, mine, weights, maxima, sums, block_y(), partitions);
+}
+
+// prefill_factors computes the factor of each partition.
+//
+//   maxima, sums, first, partitions  as above
+//   f             float32 [rows, partitions], written: f_p
+//   rows          queries·H·G
+//   heads         H·G: query heads
+//   width         lanes that share a row: a power of two, as many as there are
+//                 partitions or 32
+//
+// Grid: ⌈rows·width / 128⌉ blocks of 128 threads.
+//
+// Order: Z ascending p.
+//
+// Bytes: 12 for each row and partition. Operations: 40 for each.
+extern "C" __global__ void prefill_factors(const float* __restrict__ maxima,
+                                           const float* __restrict__ sums,
+                                           float* __restrict__ f, int first, int rows,
+                                           int heads, int partitions, int width) {
+  const int i = (block_x() * threads_x() + thread_x()) / width;
+  const int row = smaller(i, rows - 1);
+  const int count = (first + row / heads) / partition + 1;
+  factors(maxima, sums, f, row, count, partitions, width, i < rows);
+}
+
+// prefill_gains adds up what the queries give to each key, for each query head.
+//
+//   weights     float32 [rows, partitions, 128]: e_i
+//   f           float32 [rows, partitions]: f_p
+//   gains       float32 [H·G, partitions, 128]: a_i, written; read where go_on is 1
+//   first, queries, partitions  as above
+//   n           keys
+//   buffer      positions that a query must be past a key to count
+//   squared     1 for norm L2, 0 for L1
+//   go_on       0 for the first queries of a prompt
+//
+// Grid: (H·G, partitions) blocks of 128 threads, a key each.
+//
+// Order: ascending t.
+//
+// Bytes: 4 for each query and key: the e_i. Operations: 3 for each.
+extern "C" __global__ void prefill_gains(const float* __restrict__ weights,
+                                         const float* __restrict__ f,
+                                         float* __restrict__ gains, int first, int queries,
+                                         int n, int partitions, int buffer, int squared,
+                                         int go_on) {
+  const int p = block_y(), i = p * partition + thread_x();
+  if (i >= n) return;
+  const int64 own = (int64(block_x()) * partitions + p) * partition + thread_x();
+  float sum = go_on ? gains[own] : 0;
+  for (int t = larger(0, i + buffer - first); t < queries; t++) {
+    const int64 at = (int64(t) * blocks_x() + block_x()) * partitions + p;
+    sum = sum + gain(weights[at * partition + thread_x()] * f[at], squared);
+  }
+  gains[own] = sum;
+}
+
+// prefill_finish makes a KV's metric of what its queries gave it.
+//
+//   gains      float32 [H·G, partitions, 128]: a_i
+//   tables     int32 [H, stride]: the block tables of the layer's heads
+//   metrics    float32 [N·B], written
+//   n          keys
+//   group, partitions, shift, stride  as above; log2(B); blocks a table has room for
+//   reach      max_pool/2
+//   average    0, or with reduction avg the number of queries in all
+//
+// Grid: (H, partitions) blocks of 128 threads, a key each.
+//
+// Order: ascending place in the group.
+//
+// Bytes: 4·G a key read (the pool's neighbours come from the cache), 4 written.
+// Operations: G·(1 + 2·reach) maxima, and with avg as many quotients and products.
+extern "C" __global__ void prefill_finish(const float* __restrict__ gains,
+                                          const int* __restrict__ tables,
+                                          float* __restrict__ metrics, int n, int group,
+                                          int partitions, int shift, int stride, int reach,
+                                          int average) {
+  const int head = block_x();
+  const int i = block_y() * partition + thread_x();
+  if (i >= n) return;
+  const int from = larger(0, i - reach), to = smaller(n - 1, i + reach);
+  const int pitch = partitions * partition;
+  const float* a = gains + int64(head) * group * pitch;
+  float metric = 0;
+  for (int g = 0; g < group; g++) {
+    float top = lowest();
+    for (int j = from; j <= to; j++) {
+      float v = a[j];
+      if (average > 0) v = v * (float(j + 1) / float(average));
+      top = larger(top, v);
+    }
+    metric = metric + top;
+    a += pitch;
+  }
+  metrics[slot_of(tables + int64(head) * stride, i, shift)] = metric;
+}

@@ -1,0 +1,75 @@
+package kernels
+
+import (
+	"kvcompress/dtype"
+	"kvcompress/kernels/device"
+	"kvcompress/ref"
+)
+
+// maxPrefillWeights bounds the attention weights that a prefill holds at a time, in
+// bytes, unless those of a single position are more.
+const maxPrefillWeights = 64 << 20
+
+// prefillMetrics sets the metric of every KV of one layer of a row's prompt of n
+// tokens, from its last window queries: on the device, q is [window, H·G, D] and k
+// is [n, H, D] as the model computed it, both float32.
+func (s *state) prefillMetrics(row, layer, n, window int, q, k device.Ptr) error {
+	shape := s.cfg.Shape
+	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
+	heads, partitions := h*group, ceilDiv(n, ref.Partition)
+	gains, err := s.buffer("prefill gains", heads*partitions*ref.Partition*4)
+	if err != nil {
+		return err
+	}
+	together := min(window, max(1, maxPrefillWeights/(heads*partitions*ref.Partition*4)))
+	for w := 0; w < window; w += together {
+		queries := min(together, window-w)
+		from := q + device.Ptr(w*heads*d*4)
+		if err := s.observe(n-window+w, queries, n, w > 0, from, k, gains); err != nil {
+			return err
+		}
+	}
+	average := 0
+	if s.cfg.Metric.Reduction == ref.Avg {
+		average = window
+	}
+	return s.launch("prefill.ptx", "prefill_finish",
+		device.Dim{X: h, Y: partitions, Z: 1}, threads(n, ref.Partition), 0,
+		device.Pointer(gains), device.Pointer(s.layerTables(row, layer)), device.Pointer(s.metrics),
+		number(n), number(group), number(partitions), s.shift(), number(s.maxBlocks),
+		number(s.cfg.Metric.MaxPool/2), number(average))
+}
+
+// observe adds to the gains what the queries of positions first, first+1, … give to
+// the keys of a prompt of n; it starts them from 0 unless it is to go on.
+func (s *state) observe(first, queries, n int, goOn bool, q, k, gains device.Ptr) error {
+	shape := s.cfg.Shape
+	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
+	rows, partitions := queries*h*group, ceilDiv(n, ref.Partition)
+	part, err := s.partials(rows, partitions)
+	if err != nil {
+		return err
+	}
+	together := min(queries*group, mostQueries)
+	if err := s.launch("prefill.ptx", "prefill_partitions",
+		device.Dim{X: h * ceilDiv(queries*group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
+		partitionShared(dtype.F32, together, d),
+		device.Pointer(q), device.Pointer(k), device.Pointer(part.weights), device.Pointer(part.maxima), device.Pointer(part.sums),
+		number(first), number(h), number(group), number(d), number(queries), number(partitions),
+		device.F32(attentionScale(d))); err != nil {
+		return err
+	}
+	width := factorLanes(partitions)
+	each := threads(rows*width, 128)
+	if err := s.launch("prefill.ptx", "prefill_factors",
+		blocks(rows*width, each), each, 0,
+		device.Pointer(part.maxima), device.Pointer(part.sums), device.Pointer(part.factors),
+		number(first), number(rows), number(h*group), number(partitions), number(width)); err != nil {
+		return err
+	}
+	return s.launch("prefill.ptx", "prefill_gains",
+		device.Dim{X: h * group, Y: partitions, Z: 1}, threads(n, ref.Partition), 0,
+		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(gains),
+		number(first), number(queries), number(n), number(partitions),
+		number(s.cfg.Metric.Buffer), flag(s.cfg.Metric.Norm == ref.L2), flag(goOn))
+}
