@@ -68,8 +68,12 @@ func randomPipeline(r *rand.Rand) Pipeline {
 	cfg.Blocks = max(1, int(float64(needed)*pick(r, 0.5, 0.8, 1, 1.5)))
 	p.Config = cfg
 
-	p.Operations = append(p.Operations, Operation{OpPrefill, []ref.SeqID{0}, prompts[0]})
-	for range 4 + r.IntN(12) {
+	for i, n := range prompts {
+		if i == 0 || r.IntN(2) == 0 {
+			p.Operations = append(p.Operations, Operation{OpPrefill, []ref.SeqID{ref.SeqID(i)}, n})
+		}
+	}
+	for range 4 + r.IntN(16) {
 		id := ref.SeqID(r.IntN(sequences))
 		switch r.IntN(10) {
 		case 0, 1:
@@ -110,16 +114,16 @@ func randomLength(r *rand.Rand, blockSize int) int {
 
 func randomCompression(r *rand.Rand, s trace.Shape) ref.Compression {
 	c := ref.Compression{
-		ProtectedWindow: pick(r, 0, 1, 5, 32),
+		ProtectedWindow: pick(r, 0, 0, 1, 5, 32),
 		Sinks:           pick(r, 0, 0, 1, 4),
 		Random:          r.IntN(6) == 0,
 		Seed:            r.Uint64(),
 		Interval:        1,
 	}
 	if r.IntN(2) == 0 {
-		c.MaxCacheTokens = 1 + r.IntN(64)
+		c.MaxCacheTokens = 1 + r.IntN(pick(r, 8, 64))
 	} else {
-		c.Rate = pick(r, 0.01, 0.25, 0.5, 0.9, 1)
+		c.Rate = pick(r, 0.01, 0.25, 0.5, 0.5, 0.9, 1)
 	}
 	switch r.IntN(4) {
 	case 0:
