@@ -124,6 +124,10 @@ func Ops() []*Op {
 				o.group = 1
 			}
 			all = append(all, o)
+			// A module's variables and functions are declared once.
+			if o.Alone() && o.module == "" {
+				all = append(all, guarded(o))
+			}
 		}
 	}
 	return all

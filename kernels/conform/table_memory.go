@@ -73,7 +73,49 @@ func memoryOps() []*Op {
 	ops = append(ops, packs()...)
 	ops = append(ops, constants()...)
 	ops = append(ops, addresses()...)
-	return append(ops, asyncCopies()...)
+	ops = append(ops, asyncCopies()...)
+	return append(ops, parameters(), fences())
+}
+
+// parameters reads a kernel's parameter whole and in parts.
+func parameters() *Op {
+	return &Op{
+		Name: "ld.param", in: []string{"b32"}, out: []string{"pred", "b32"},
+		declare: ".reg .b64 %whole, %p;\n.reg .b32 %lo, %hi, %n0;\n.reg .b16 %h0, %h1, %y;",
+		body: `ld.param.u64 %whole, [p_in];
+			ld.param.v2.u32 {%lo, %hi}, [p_in];
+			mov.b64 %p, {%lo, %hi};
+			setp.eq.u64 %d0, %whole, %p;
+			ld.param.u16 %h0, [p_n];
+			ld.param.u16 %h1, [p_n+2];
+			mov.b32 %n0, {%h0, %h1};
+			ld.param.s8 %y, [p_n+3];
+			cvt.s32.s16 %hi, %y;
+			shr.s32 %lo, %n0, 24;
+			sub.s32 %n0, %n0, %n;
+			sub.s32 %hi, %hi, %lo;
+			or.b32 %d1, %n0, %hi;`,
+		rows: sparse(32, 1),
+		eval: exacts(func([]uint64) []uint64 { return []uint64{1, 0} }),
+	}
+}
+
+// fences executes what orders memory, which one thread cannot see.
+func fences() *Op {
+	return &Op{
+		Name: "fences", in: []string{"b32"}, out: []string{"b32"},
+		body: `st.global.b32 [%rout], %a0;
+			membar.cta;
+			membar.gl;
+			membar.sys;
+			fence.sc.cta;
+			fence.acq_rel.gpu;
+			fence.sc.sys;
+			nanosleep.u32 20;
+			ld.global.b32 %d0, [%rout];`,
+		rows: func(r *rand.Rand) [][]uint64 { return sparse(32, 1)(r)[:128] },
+		eval: exact(func(a []uint64) uint64 { return a[0] }),
+	}
 }
 
 // loads are ld.global of one type, from an offset within a slot, into a register of
@@ -249,9 +291,11 @@ func packs() []*Op {
 				return d
 			}),
 		}, &Op{
-			Name: fmt.Sprintf("mov.%s into the last of %d parts", p.whole, p.n), in: []string{p.whole}, out: []string{p.part},
-			body: fmt.Sprintf("mov.%s {%s%%d0}, %%a0;", p.whole, strings.Repeat("_, ", p.n-1)), rows: sparse(regBits(p.whole), 1),
-			eval: exact(func(a []uint64) uint64 { return a[0] >> ((p.n - 1) * width) }),
+			Name: fmt.Sprintf("mov.%s into the last and the first of %d parts", p.whole, p.n), in: []string{p.whole}, out: repeat(p.part, 2),
+			body: fmt.Sprintf("mov.%[1]s {%[2]s%%d0}, %%a0;\nmov.%[1]s {%%d1%[3]s}, %%a0;", p.whole,
+				strings.Repeat("_, ", p.n-1), strings.Repeat(", _", p.n-1)),
+			rows: sparse(regBits(p.whole), 1),
+			eval: exacts(func(a []uint64) []uint64 { return []uint64{a[0] >> ((p.n - 1) * width), a[0]} }),
 		})
 	}
 	for _, t := range []string{"b16", "b32", "b64", "f32", "f64", "pred"} {
