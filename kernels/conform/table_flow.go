@@ -211,7 +211,7 @@ func flowOps() []*Op {
 			BOTH:
 			redux.sync.add.u32 %sum, %a2, -1;
 			add.u32 %d0, %d0, %sum;`,
-		rows: warpRows(24, func(r *rand.Rand, _ int) [][]uint64 { return sparse(32, 1)(r)[:warp] }),
+		rows: warpRows(24, func(r *rand.Rand, _ int, _ uint64) [][]uint64 { return sparse(32, 1)(r)[:warp] }),
 		eval: func(group [][]uint64) [][]want {
 			var sum, xor, all uint64
 			for _, row := range group {

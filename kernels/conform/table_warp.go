@@ -20,8 +20,8 @@ const (
 var member = []string{"pred", "b32"}
 
 // warpRows are warps of every kind: whole ones first, then with random members. Fill
-// draws the remaining columns of a warp.
-func warpRows(n int, fill func(r *rand.Rand, i int) [][]uint64) table {
+// draws the remaining columns of the i-th warp, whose members are those of a mask.
+func warpRows(n int, fill func(r *rand.Rand, i int, m uint64) [][]uint64) table {
 	return func(r *rand.Rand) [][]uint64 {
 		var all [][]uint64
 		for i := range n {
@@ -35,7 +35,7 @@ func warpRows(n int, fill func(r *rand.Rand, i int) [][]uint64) table {
 			if m == 0 {
 				m = 1 << r.IntN(32)
 			}
-			for lane, rest := range fill(r, i) {
+			for lane, rest := range fill(r, i, m) {
 				all = append(all, append([]uint64{m >> lane & 1, m}, rest...))
 			}
 		}
@@ -111,29 +111,6 @@ func shuffles() []*Op {
 	var ops []*Op
 	for _, mode := range []string{"up", "down", "bfly", "idx"} {
 		bs := []uint64{0, 1, 2, 3, 4, 8, 15, 16, 30, 31, 32, 33, 0xffffffff}
-		fill := func(r *rand.Rand, i int) [][]uint64 {
-			// Segments of 1, 2, 4, … lanes with the clamp that belongs to them, for the whole
-			// warp; and now and then whatever there is, in each lane.
-			width := uint64(1) << r.IntN(6)
-			c := (32-width)<<8 | 31
-			if mode == "up" {
-				c = (32 - width) << 8
-			}
-			b := bs[r.IntN(len(bs))]
-			rows := make([][]uint64, warp)
-			for lane := range rows {
-				switch i % 8 {
-				case 4:
-					b = r.Uint64() & mask(32)
-				case 5:
-					c = r.Uint64() & mask(32)
-				case 6:
-					b, c = r.Uint64()&31, r.Uint64()&0x1f1f
-				}
-				rows[lane] = []uint64{r.Uint64() & mask(32), b, c}
-			}
-			return rows
-		}
 		source := func(lane int, b, c uint64) (j int, in bool) {
 			bval, cval, seg := int(b&31), int(c&31), int(c>>8&31)
 			most, least := lane&seg|cval&^seg, lane&seg
@@ -156,16 +133,42 @@ func shuffles() []*Op {
 			}
 			return j, in
 		}
+		fill := func(r *rand.Rand, i int, m uint64) [][]uint64 {
+			// Segments of 1, 2, 4, … lanes with the clamp that belongs to them, for the whole
+			// warp; and now and then whatever there is, in each lane.
+			width := uint64(1) << r.IntN(6)
+			c := (32-width)<<8 | 31
+			if mode == "up" {
+				c = (32 - width) << 8
+			}
+			b := bs[r.IntN(len(bs))]
+			rows := make([][]uint64, warp)
+			for lane := range rows {
+				switch i % 8 {
+				case 4:
+					b = r.Uint64() & mask(32)
+				case 5:
+					c = r.Uint64() & mask(32)
+				case 6:
+					b, c = r.Uint64()&31, r.Uint64()&0x1f1f
+				}
+				// What a lane gets from one that takes no part is undefined: then from itself.
+				own := b
+				if j, _ := source(lane, b, c); m>>j&1 == 0 {
+					if own = 0; mode == "idx" {
+						own = uint64(lane)
+					}
+				}
+				rows[lane] = []uint64{r.Uint64() & mask(32), own, c}
+			}
+			return rows
+		}
 		eval := func(group [][]uint64, lanes []int) [][]want {
 			var all [][]want
 			for _, lane := range lanes {
 				row := group[lane]
 				j, in := source(lane, row[colValue+1], row[colValue+2])
-				w := []want{{bits: group[j][colValue]}, {bits: truthOf(in)}}
-				if group[j][colMember] == 0 { // from a lane that takes no part: undefined
-					w[0].like = anything
-				}
-				all = append(all, w)
+				all = append(all, []want{{bits: group[j][colValue]}, {bits: truthOf(in)}})
 			}
 			return all
 		}
@@ -194,7 +197,7 @@ func shuffles() []*Op {
 }
 
 // flags are warps of predicates: none, all, and any.
-func flags(r *rand.Rand, i int) [][]uint64 {
+func flags(r *rand.Rand, i int, _ uint64) [][]uint64 {
 	word := r.Uint64() & mask(32)
 	switch i / 4 % 3 {
 	case 0:
@@ -244,8 +247,8 @@ func votes() []*Op {
 }
 
 // few draws a value of each lane from a handful, in some warps from one.
-func few(bits int) func(r *rand.Rand, i int) [][]uint64 {
-	return func(r *rand.Rand, i int) [][]uint64 {
+func few(bits int) func(r *rand.Rand, i int, m uint64) [][]uint64 {
+	return func(r *rand.Rand, i int, _ uint64) [][]uint64 {
 		some := make([]uint64, 1+i%5)
 		for k := range some {
 			some[k] = r.Uint64() & mask(bits)
@@ -300,7 +303,7 @@ func matches() []*Op {
 // reductions are redux.sync.
 func reductions() []*Op {
 	var ops []*Op
-	values := func(r *rand.Rand, i int) [][]uint64 {
+	values := func(r *rand.Rand, i int, _ uint64) [][]uint64 {
 		d, alike := wholeNumbers(32), r.Uint64()
 		rows := make([][]uint64, warp)
 		for lane := range rows {
@@ -376,7 +379,7 @@ func exits() []*Op {
 		var rows [][]uint64
 		for i := range 24 {
 			stay := r.Uint64() | r.Uint64()*uint64(i%2) | 1
-			for lane, v := range flags(r, i) {
+			for lane, v := range flags(r, i, 0) {
 				rows = append(rows, []uint64{stay >> lane & 1, v[0]})
 			}
 		}
@@ -425,7 +428,7 @@ func barriers() []*Op {
 		var rows [][]uint64
 		for i := range 12 {
 			for w := range group / warp {
-				rows = append(rows, flags(r, i+w*(i%2))...)
+				rows = append(rows, flags(r, i+w*(i%2), 0)...)
 			}
 		}
 		return rows
@@ -544,7 +547,7 @@ func masks() []*Op {
 		rows: func(r *rand.Rand) [][]uint64 {
 			var rows [][]uint64
 			for i := range 12 {
-				rows = append(rows, flags(r, i)...)
+				rows = append(rows, flags(r, i, 0)...)
 			}
 			return rows
 		},
