@@ -56,9 +56,10 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 		})
 	}
 	for _, id := range e.Seqs {
-		q := cache.Sequence(id)
-		s.KVs += q.KVs()
-		s.Blocks += q.Blocks()
+		if q := cache.Sequence(id); q != nil {
+			s.KVs += q.KVs()
+			s.Blocks += q.Blocks()
+		}
 	}
 	add("tables", func(w *writer) {
 		eachHead(cache, e.Seqs, func(h *ref.Head) {
@@ -87,17 +88,24 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 
 func eachHead(cache *ref.Cache, seqs []ref.SeqID, f func(*ref.Head)) {
 	for _, id := range seqs {
-		heads := cache.Sequence(id).Heads
-		for i := range heads {
-			f(&heads[i])
+		s := cache.Sequence(id)
+		if s == nil {
+			continue
+		}
+		for i := range s.Heads {
+			f(&s.Heads[i])
 		}
 	}
 }
 
 // eachSlot visits the slots of all heads in logical order, or only the last
-// newest of each head if that is not 0.
+// newest of each head if that is not 0. Of a head that cannot be read, as an engine
+// with a bug may report it, there are none.
 func eachSlot(cache *ref.Cache, seqs []ref.SeqID, newest int, f func(slot int)) {
 	eachHead(cache, seqs, func(h *ref.Head) {
+		if cache.Holds(h) != nil {
+			return
+		}
 		first := 0
 		if newest > 0 {
 			first = max(0, h.Len-newest)

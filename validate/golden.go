@@ -60,13 +60,16 @@ type Digest struct {
 	Sum  string `json:"sum"`
 }
 
-// Record replays a trace and returns its golden result. progress is that of
-// [sim.Hooks], and may be nil.
-func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, progress func(rows int)) (*Golden, error) {
+// Record replays a trace on an engine, the reference if none is given, and returns
+// its golden result. progress is that of [sim.Hooks], and may be nil.
+func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, progress func(rows int), engine NewEngine) (*Golden, error) {
+	if engine == nil {
+		engine = Reference
+	}
 	g := &Golden{Format: GoldenFormat, Trace: name}
 	var stages []GoldenStage
 	var d digester
-	report, err := sim.Replay(ctx, t, opt, sim.Hooks{
+	report, err := sim.ReplayOn(ctx, t, opt, sim.Hooks{
 		Progress: progress,
 		Event:    func(e ref.Event) { stages = append(stages, d.stage(e)) },
 		Step: func(s *sim.Step) {
@@ -75,6 +78,8 @@ func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, p
 			})
 			stages = nil
 		},
+	}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
+		return engine(cfg, open, observe)
 	})
 	if err != nil {
 		return nil, err

@@ -48,7 +48,7 @@ func open(t *testing.T, name string) *traces.Bundle {
 
 func record(t *testing.T, b *traces.Bundle) *Golden {
 	t.Helper()
-	g, err := Record(context.Background(), b.Name, b.Trace, b.Options, nil)
+	g, err := Record(context.Background(), b.Name, b.Trace, b.Options, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestRecordStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	b := open(t, "random-fp8")
-	if _, err := Record(ctx, b.Name, b.Trace, b.Options, nil); err == nil {
+	if _, err := Record(ctx, b.Name, b.Trace, b.Options, nil, nil); err == nil {
 		t.Error("no error")
 	}
 	report, err := sim.Replay(ctx, b.Trace, b.Options, sim.Hooks{})

@@ -146,7 +146,7 @@ func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle) (goldenResult, error) 
 func recordGolden(cmd *cobra.Command, b *traces.Bundle) (*validate.Golden, error) {
 	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
 	defer bar.clear()
-	return validate.Record(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress)
+	return validate.Record(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress, nil)
 }
 
 func newGoldenUpdateCmd() *cobra.Command {
