@@ -24,7 +24,7 @@ func Modules(ops []*Op) []*Module {
 	var order []string
 	by := map[string]*Module{}
 	for _, o := range ops {
-		name := o.Chapter + "_" + o.target + ".ptx"
+		name := o.Chapter + "_" + o.Target + ".ptx"
 		if by[name] == nil {
 			by[name] = &Module{Name: name}
 			order = append(order, name)
@@ -53,7 +53,7 @@ func (o *Op) entry() string {
 // moduleText is the PTX of forms that need the same architecture.
 func moduleText(ops []*Op) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".version %s\n.target %s\n.address_size 64\n", ISA, ops[0].target)
+	fmt.Fprintf(&b, ".version %s\n.target %s\n.address_size 64\n", ISA, ops[0].Target)
 	for _, o := range ops {
 		o.writeKernel(&b)
 	}

@@ -13,8 +13,9 @@ type Op struct {
 	// "extended", "bits", "float", "half", "compare", "logic", "convert", "memory", "atomic",
 	// "warp", "flow".
 	Chapter string
+	// Target is the architecture that it needs at least: "sm_80", "sm_90".
+	Target string
 
-	target  string   // the architecture that it needs
 	in, out []string // the types of the registers %a0, %a1, … and %d0, %d1, …
 	module  string   // PTX before the kernel: variables, functions
 	declare string   // declarations at the head of the kernel
@@ -117,8 +118,8 @@ func Ops() []*Op {
 	} {
 		for _, o := range c.ops {
 			o.Chapter = c.chapter
-			if o.target == "" {
-				o.target = "sm_80"
+			if o.Target == "" {
+				o.Target = "sm_80"
 			}
 			if o.group == 0 {
 				o.group = 1

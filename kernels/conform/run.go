@@ -106,8 +106,8 @@ func (res *Result) note(o *Op, fails []Failure, rows int) {
 	res.Failures = append(res.Failures, fails...)
 }
 
-// Try runs one form on rows of the caller's: each of Inputs values, and a multiple of
-// the form's group in number.
+// Try runs one form on rows of the caller's: each of Inputs values, of which a register
+// takes as many bits as it has, and a multiple of the form's group in number.
 func (o *Op) Try(dev device.Device, rows [][]uint64) ([]Failure, error) {
 	if len(rows)%o.group != 0 {
 		return nil, fmt.Errorf("conform: %s: %d rows are not whole groups of %d", o.Name, len(rows), o.group)
@@ -116,7 +116,20 @@ func (o *Op) Try(dev device.Device, rows [][]uint64) ([]Failure, error) {
 	if err != nil {
 		return []Failure{{Op: o.Name, Err: err}}, nil
 	}
-	return o.run(dev, mod, rows)
+	held := make([][]uint64, len(rows))
+	for i, row := range rows {
+		if len(row) != len(o.in) {
+			return nil, fmt.Errorf("conform: %s: row %d has %d values, not %d", o.Name, i, len(row), len(o.in))
+		}
+		for k, v := range row {
+			v &= mask(regBits(o.in[k]))
+			if o.in[k] == "pred" {
+				v = truthOf(v != 0)
+			}
+			held[i] = append(held[i], v)
+		}
+	}
+	return o.run(dev, mod, held)
 }
 
 // run executes the kernel on the rows and compares. The error is for memory that

@@ -13,10 +13,10 @@ import (
 func TestOpsAreSound(t *testing.T) {
 	seen := map[string]string{}
 	for _, o := range Ops() {
-		if other, ok := seen[o.Chapter+o.target+o.entry()]; ok {
+		if other, ok := seen[o.Chapter+o.Target+o.entry()]; ok {
 			t.Errorf("%q and %q are one kernel, %s", o.Name, other, o.entry())
 		}
-		seen[o.Chapter+o.target+o.entry()] = o.Name
+		seen[o.Chapter+o.Target+o.entry()] = o.Name
 		rows := o.Rows()
 		if len(rows) == 0 || len(rows)%o.group != 0 {
 			t.Fatalf("%s: %d rows in groups of %d", o.Name, len(rows), o.group)

@@ -111,7 +111,7 @@ func compareOps() []*Op {
 			name := "setp." + c.name + "." + t.name
 			if half {
 				ops = append(ops, &Op{
-					Name: name, target: t.target, in: repeat(t.reg, 2), out: []string{"pred"},
+					Name: name, Target: t.target, in: repeat(t.reg, 2), out: []string{"pred"},
 					body: name + " " + operands(2) + ";", rows: pairs,
 					eval: exact(func(a []uint64) uint64 { return truthOf(t.test(c, a[0], a[1])) }),
 				})
@@ -137,7 +137,7 @@ func compareOps() []*Op {
 				}
 				name := "setp." + c.name + "." + op + "." + t.name
 				ops = append(ops, &Op{
-					Name: name + map[string]string{"": "", "!": " of a complement"}[not], target: t.target,
+					Name: name + map[string]string{"": "", "!": " of a complement"}[not], Target: t.target,
 					in: []string{t.reg, t.reg, "pred"}, out: out,
 					body: fmt.Sprintf("%s %s, %%a0, %%a1, %s%%a2;", name, dest, not), rows: triples,
 					eval: exacts(func(a []uint64) []uint64 {
@@ -198,7 +198,7 @@ func setForms(t compared, c comparison, pairs table) []*Op {
 			reg = "b16"
 		}
 		ops = append(ops, &Op{
-			Name: name, target: t.target, in: repeat(t.reg, 2), out: []string{reg},
+			Name: name, Target: t.target, in: repeat(t.reg, 2), out: []string{reg},
 			body: name + " " + operands(2) + ";", rows: pairs,
 			eval: exact(func(a []uint64) uint64 { return setValue(dtype, t.test(c, a[0], a[1])) }),
 		})
@@ -211,7 +211,7 @@ func packedCompare(f format, target string) *Op {
 	name := "setp.lt." + f.name + "x2"
 	c := floatCompared(f)
 	return &Op{
-		Name: name, target: target, in: repeat("b32", 2), out: []string{"pred", "pred"},
+		Name: name, Target: target, in: repeat("b32", 2), out: []string{"pred", "pred"},
 		body: name + " %d0|%d1, %a0, %a1;", rows: packed(16, rows(f.numbers(), f.numbers())),
 		eval: exacts(func(a []uint64) []uint64 {
 			lt := c.ops[2]

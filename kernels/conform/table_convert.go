@@ -75,7 +75,7 @@ func floatFromInteger() []*Op {
 					target = "sm_90"
 				}
 				ops = append(ops, &Op{
-					Name: name, target: target, in: []string{t.reg()}, out: []string{f.reg()},
+					Name: name, Target: target, in: []string{t.reg()}, out: []string{f.reg()},
 					body: name + " %d0, %a0;", rows: rows(wholeNumbers(regBits(t.reg()))).and(roundingIntegers(f, t)),
 					eval: exact(func(a []uint64) uint64 { return f.fromInteger(t, a[0], r) }),
 				})
@@ -117,7 +117,7 @@ func integerFromFloat() []*Op {
 					target = "sm_90"
 				}
 				ops = append(ops, &Op{
-					Name: name, target: target, in: []string{f.reg()}, out: []string{t.reg()},
+					Name: name, Target: target, in: []string{f.reg()}, out: []string{t.reg()},
 					body: name + " %d0, %a0;", rows: rows(f.numbers()).and(f.nearIntegers(t), f.anywhere()),
 					eval: exact(func(a []uint64) uint64 { return t.fromFloat(f, a[0], r) }),
 				})
@@ -141,7 +141,7 @@ func floatFromFloat() []*Op {
 	var ops []*Op
 	add := func(name, target string, to, from format, t table, like likeness, f func(a uint64) uint64) {
 		ops = append(ops, &Op{
-			Name: name, target: target, in: []string{from.reg()}, out: []string{to.reg()},
+			Name: name, Target: target, in: []string{from.reg()}, out: []string{to.reg()},
 			body: name + " %d0, %a0;", rows: t,
 			eval: single(like, func(a []uint64) uint64 { return f(a[0]) }),
 		})
@@ -225,7 +225,7 @@ func fp8Conversions() []*Op {
 		like := map[string]likeness{"e4m3": likeE4M3x2, "e5m2": likeE5M2x2}[f.name]
 		name := "cvt.rn.satfinite." + typ + ".f32"
 		ops = append(ops, &Op{
-			Name: name, target: "sm_90", in: repeat("f32", 2), out: []string{"b16"},
+			Name: name, Target: "sm_90", in: repeat("f32", 2), out: []string{"b16"},
 			body: name + " " + operands(2) + ";",
 			rows: rows(f32.numbers(), f32.numbers()).and(pairs(halves(f, f32), f.around(f32), f32.anywhere())),
 			eval: single(like, func(a []uint64) uint64 {
@@ -234,7 +234,7 @@ func fp8Conversions() []*Op {
 		})
 		name = "cvt.rn.satfinite." + typ + ".f16x2"
 		ops = append(ops, &Op{
-			Name: name, target: "sm_90", in: []string{"b32"}, out: []string{"b16"},
+			Name: name, Target: "sm_90", in: []string{"b32"}, out: []string{"b16"},
 			body: name + " %d0, %a0;",
 			rows: packed(16, rows(f16.numbers()).and(halves(f, f16), f.around(f16), f16.anywhere())),
 			eval: single(like, func(a []uint64) uint64 {
@@ -243,7 +243,7 @@ func fp8Conversions() []*Op {
 		})
 		name = "cvt.rn.f16x2." + typ
 		ops = append(ops, &Op{
-			Name: name, target: "sm_90", in: []string{"b16"}, out: []string{"b32"},
+			Name: name, Target: "sm_90", in: []string{"b16"}, out: []string{"b32"},
 			body: name + " %d0, %a0;", rows: every(1 << 16),
 			eval: single(likeF16x2, func(a []uint64) uint64 {
 				return convert(f16, f, a[0]>>8&255, nearest)<<16 | convert(f16, f, a[0]&255, nearest)

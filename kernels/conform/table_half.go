@@ -43,7 +43,7 @@ func halfArithmetic(f format, two bool) []*Op {
 	var ops []*Op
 	add := func(name, target string, n int, t table, like likeness, g func(a []uint64) uint64) {
 		ops = append(ops, &Op{
-			Name: name, target: target, in: repeat(reg, n), out: []string{reg},
+			Name: name, Target: target, in: repeat(reg, n), out: []string{reg},
 			body: name + " " + operands(n) + ";", rows: shape(t), eval: single(like, lift(g)),
 		})
 	}
