@@ -178,6 +178,17 @@ func floatFromFloat() []*Op {
 	wider(f32, bf16, "")
 	wider(f64, bf16, "sm_90")
 
+	// A half in a register of 32 bits: only its own bits count, and zeros are put above.
+	ops = append(ops, &Op{
+		Name: "cvt.rn.f16.f32 into 32 bits", in: []string{"f32"}, out: []string{"b32"},
+		body: "cvt.rn.f16.f32 %d0, %a0;", rows: rows(f32.numbers()).and(halves(f16, f32)),
+		eval: single(likeF16x2, func(a []uint64) uint64 { return convert(f16, f32, a[0], nearest) }),
+	}, &Op{
+		Name: "cvt.f32.f16 from 32 bits", in: []string{"b32"}, out: []string{"f32"},
+		body: "cvt.f32.f16 %d0, %a0;", rows: packed(16, rows(f16.numbers()).and(f16.anywhere())),
+		eval: single(likeF32, func(a []uint64) uint64 { return convert(f32, f16, a[0]&mask(16), nearest) }),
+	})
+
 	for _, f := range []format{f16, f32, f64, bf16} {
 		target := ""
 		if f.name == "bf16" {
