@@ -1,0 +1,108 @@
+package ptx
+
+// The text of a module after parsing, before its instructions are decoded.
+
+// module is what a PTX text declares.
+type module struct {
+	name    string // of the file, for errors
+	version [2]int
+	target  string
+	bits    int // 32 or 64: the size of an address
+	files   map[int]string
+	globals map[string]*variable // .global, .const and .shared at module scope
+	order   []*variable          // the same, in the order of the text
+	funcs   map[string]*function
+	entries []*function // in the order of the text
+}
+
+// function is an .entry or a .func.
+type function struct {
+	name    string
+	line    int
+	entry   bool
+	body    bool // false for a declaration
+	params  []*variable
+	results []*variable
+	stmts   []statement
+	labels  map[string]int // label → index of the statement that follows it
+	reqntid [3]int         // 0 where not given
+	maxntid [3]int
+	locals  []*variable // .local, .shared and .param declared in the body
+	called  bool
+	regs    []regDecl
+	parents []int               // of scope i+1: the scope around it
+	tables  map[string][]string // .branchtargets
+}
+
+// variable is a declared piece of memory.
+type variable struct {
+	name   string
+	line   int
+	space  space
+	align  int
+	elem   typ // type of an element
+	count  int64
+	size   int64 // bytes; 0 for an unsized extern
+	extern bool
+	init   []byte
+	fixups []fixup
+	addr   uint64 // its place in its window, set when the module is laid out
+	scoped int    // the scope of a function that it is declared in
+}
+
+// fixup is an address in an initialiser.
+type fixup struct {
+	at     int64
+	symbol string
+	add    int64
+	gen    bool // generic(symbol)
+	line   int
+}
+
+// regDecl declares registers: one, or a numbered range.
+type regDecl struct {
+	name  string // or the prefix
+	count int64  // -1 for a single one
+	typ   typ
+	scope int
+}
+
+// statement is an instruction as it was written.
+type statement struct {
+	guard    string
+	guardNot bool
+	op       string   // the opcode's first part: "ld"
+	mods     []string // the others: "global", "v4", "f32"
+	operands []operand
+	line     int
+	loc      location
+	scope    int
+}
+
+// location is a place in the source from which PTX was compiled.
+type location struct {
+	file int
+	line int
+}
+
+type operandKind uint8
+
+const (
+	opName    operandKind = iota // a register, a variable, a label, a function
+	opInt                        // bits
+	opF32                        // bits
+	opF64                        // bits
+	opVector                     // {a, b}
+	opAddress                    // [name+add] or [add]
+	opList                       // (a, b) of a call
+	opSink                       // _
+)
+
+type operand struct {
+	kind operandKind
+	name string
+	not  bool   // !name
+	pair string // name|pair
+	bits uint64 // of an immediate; of an address, what is added
+	list []operand
+}

@@ -1,0 +1,123 @@
+package ptx
+
+import (
+	"math"
+	"math/bits"
+	"unsafe"
+)
+
+// An atomFunc is what an atomic operation makes of the old value.
+type atomFunc func(old, b, c uint64) uint64
+
+// atom executes atom and red: the lanes one after another, in ascending order.
+func atom(w *warp, in *instr, mask uint32) error {
+	return w.resolve(in, mask, func(t *target) error {
+		m := in.mem
+		for g := t.mask; g != 0; g &= g - 1 {
+			lane := bits.TrailingZeros32(g) & 31
+			p := unsafe.Add(t.mem, t.addr[lane]-t.base)
+			b := w.lane(in.b, m.elem, lane)
+			c := uint64(0)
+			if m.hasC {
+				c = w.lane(in.c, m.elem, lane)
+			}
+			var old uint64
+			switch m.elem {
+			case 2:
+				q := (*uint16)(p)
+				old = uint64(*q)
+				*q = uint16(m.atomic(old, b, c))
+			case 4:
+				q := (*uint32)(p)
+				old = uint64(*q)
+				*q = uint32(m.atomic(old, b, c))
+			case 8:
+				q := (*uint64)(p)
+				old = *q
+				*q = m.atomic(old, b, c)
+			}
+			if !m.regs[0].sink {
+				w.setLane(m.regs[0].off, m.elem, lane, old)
+			}
+		}
+		return nil
+	})
+}
+
+type atomKey struct {
+	op  string
+	typ typ
+}
+
+// atomics is the operations of atom and red (PTX ISA §9.7.13).
+var atomics = map[atomKey]atomFunc{
+	{"and", b32}: func(old, b, _ uint64) uint64 { return old & b },
+	{"and", b64}: func(old, b, _ uint64) uint64 { return old & b },
+	{"or", b32}:  func(old, b, _ uint64) uint64 { return old | b },
+	{"or", b64}:  func(old, b, _ uint64) uint64 { return old | b },
+	{"xor", b32}: func(old, b, _ uint64) uint64 { return old ^ b },
+	{"xor", b64}: func(old, b, _ uint64) uint64 { return old ^ b },
+
+	{"exch", b32}: func(_, b, _ uint64) uint64 { return b },
+	{"exch", b64}: func(_, b, _ uint64) uint64 { return b },
+	{"cas", b16}:  compareAndSwap,
+	{"cas", b32}:  compareAndSwap,
+	{"cas", b64}:  compareAndSwap,
+
+	{"add", u32}: func(old, b, _ uint64) uint64 { return old + b },
+	{"add", s32}: func(old, b, _ uint64) uint64 { return old + b },
+	{"add", u64}: func(old, b, _ uint64) uint64 { return old + b },
+	{"add", s64}: func(old, b, _ uint64) uint64 { return old + b },
+	{"add", f32}: func(old, b, _ uint64) uint64 {
+		sum := math.Float32frombits(uint32(old)) + math.Float32frombits(uint32(b))
+		return uint64(math.Float32bits(canonical(sum)))
+	},
+	{"add", f64}: func(old, b, _ uint64) uint64 {
+		return math.Float64bits(canonical(math.Float64frombits(old) + math.Float64frombits(b)))
+	},
+	{"add", f16}:    func(old, b, _ uint64) uint64 { return softHalf(fmtF16, softAdd, old, b, 0) },
+	{"add", bf16}:   func(old, b, _ uint64) uint64 { return softHalf(fmtBF16, softAdd, old, b, 0) },
+	{"add", f16x2}:  func(old, b, _ uint64) uint64 { return addHalves(fmtF16, old, b) },
+	{"add", bf16x2}: func(old, b, _ uint64) uint64 { return addHalves(fmtBF16, old, b) },
+
+	{"inc", u32}: func(old, b, _ uint64) uint64 {
+		if old >= b {
+			return 0
+		}
+		return old + 1
+	},
+	{"dec", u32}: func(old, b, _ uint64) uint64 {
+		if old == 0 || old > b {
+			return b
+		}
+		return old - 1
+	},
+
+	{"min", u32}: func(old, b, _ uint64) uint64 { return min(old, b) },
+	{"min", u64}: func(old, b, _ uint64) uint64 { return min(old, b) },
+	{"max", u32}: func(old, b, _ uint64) uint64 { return max(old, b) },
+	{"max", u64}: func(old, b, _ uint64) uint64 { return max(old, b) },
+	{"min", s32}: func(old, b, _ uint64) uint64 { return uint64(min(int32(old), int32(b))) },
+	{"min", s64}: func(old, b, _ uint64) uint64 { return uint64(min(int64(old), int64(b))) },
+	{"max", s32}: func(old, b, _ uint64) uint64 { return uint64(max(int32(old), int32(b))) },
+	{"max", s64}: func(old, b, _ uint64) uint64 { return uint64(max(int64(old), int64(b))) },
+}
+
+func compareAndSwap(old, b, c uint64) uint64 {
+	if old == b {
+		return c
+	}
+	return old
+}
+
+func addHalves(f *format, a, b uint64) uint64 {
+	return softHalf(f, softAdd, a>>16&0xffff, b>>16&0xffff, 0)<<16 | softHalf(f, softAdd, a&0xffff, b&0xffff, 0)
+}
+
+// addFlushed is add.f32 on global memory, which flushes subnormal operands and
+// results to zero (PTX ISA §9.7.13.4, atom).
+func addFlushed(old, b, _ uint64) uint64 {
+	f := fmtF32
+	sum := math.Float32frombits(uint32(f.flush(old))) + math.Float32frombits(uint32(f.flush(b)))
+	return f.flush(uint64(math.Float32bits(canonical(sum))))
+}

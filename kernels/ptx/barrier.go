@@ -1,0 +1,161 @@
+package ptx
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+type barKind uint8
+
+const (
+	barSync barKind = iota
+	barArrive
+	barRed
+)
+
+// The reductions of bar.red.
+const (
+	redPopc = iota
+	redAnd
+	redOr
+)
+
+// barrierState is one of a block's barriers.
+type barrierState struct {
+	arrived  int // threads, counted in whole warps
+	expected int // 0 while nobody waits
+	whole    bool
+	popc     int
+	all, any bool
+	pc       int32
+}
+
+// barrier executes bar and barrier; it reports whether the warp has to wait. A
+// warp arrives as a whole, with all its lanes (PTX ISA §9.7.12.1).
+func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
+	b, op := w.block, in.bar
+	lane := bits.TrailingZeros32(mask)
+	id := row[uint32](w.regs, op.id.off)[lane]
+	if id >= maxBarriers {
+		return false, w.errorf(in, mask, "barrier %d of %d", id, maxBarriers)
+	}
+	if w.block.launch.checkSync && mask != w.live {
+		r := w.report(BarrierDiverged, in, mask)
+		r.Detail = fmt.Sprintf("lanes %#x of warp %d are at the barrier, but lanes %#x are not", mask, w.index, w.live&^mask)
+		return false, r
+	}
+	expected, whole := len(b.warps)*warpSize, op.count.sink
+	if !whole {
+		expected = int(row[uint32](w.regs, op.count.off)[lane])
+		if expected == 0 || expected%warpSize != 0 || expected > len(b.warps)*warpSize {
+			return false, w.errorf(in, mask, "a barrier for %d threads: it is a multiple of %d up to the block's %d", expected, warpSize, len(b.warps)*warpSize)
+		}
+	}
+	s := &b.barriers[id]
+	if s.expected == 0 {
+		*s = barrierState{expected: expected, whole: whole, all: true, pc: w.pc}
+	} else if s.expected != expected {
+		r := w.report(BarrierDiverged, in, mask)
+		r.Detail = fmt.Sprintf("barrier %d is for %d threads here, for %d where others wait (line %d)", id, expected, s.expected, b.launch.entry.code[s.pc].line)
+		return false, r
+	}
+	if op.kind == barRed {
+		p := w.preds[op.src]
+		if op.srcNot {
+			p = ^p
+		}
+		s.popc += bits.OnesCount32(p & mask)
+		s.all = s.all && p&mask == mask
+		s.any = s.any || p&mask != 0
+	}
+	s.arrived += warpSize
+	if op.kind == barArrive {
+		if c := b.launch.checks; c != nil {
+			c.arrive(w, int(id))
+		}
+		return false, nil
+	}
+	w.waiting = int32(id)
+	return true, nil
+}
+
+// release lets the warps go on that wait at a barrier at which all have arrived.
+func (b *block) release() error {
+	exited := 0
+	for i := range b.warps {
+		if b.warps[i].live == 0 {
+			exited += warpSize
+		}
+	}
+	for id := range b.barriers {
+		s := &b.barriers[id]
+		if s.expected == 0 || s.arrived < s.expected {
+			if !s.whole || s.expected == 0 || s.arrived+exited < s.expected || b.launch.checkSync {
+				continue
+			}
+		}
+		l := b.launch
+		waited := uint32(0)
+		for i := range b.warps {
+			w := &b.warps[i]
+			if w.waiting != int32(id) {
+				continue
+			}
+			w.waiting = -1
+			waited |= 1 << i
+			in := &l.entry.code[w.pc-1]
+			if in.bar.kind == barRed {
+				w.reduced(in, s)
+			}
+		}
+		if l.checks != nil {
+			if err := l.checks.barrier(b, id, waited); err != nil {
+				return err
+			}
+		}
+		*s = barrierState{}
+	}
+	return nil
+}
+
+// reduced writes what bar.red has found.
+func (w *warp) reduced(in *instr, s *barrierState) {
+	mask := w.active
+	if in.guard >= 0 {
+		mask &= w.preds[in.guard] ^ in.guardNot
+	}
+	truth := uint32(0)
+	switch in.bar.red {
+	case redPopc:
+		d := row[uint32](w.regs, in.d)
+		for m := mask; m != 0; m &= m - 1 {
+			d[bits.TrailingZeros32(m)] = uint32(s.popc)
+		}
+		return
+	case redAnd:
+		if s.all {
+			truth = allLanes
+		}
+	case redOr:
+		if s.any {
+			truth = allLanes
+		}
+	}
+	w.set(in.d, mask, truth)
+}
+
+// stuck is the error of a block in which every warp that is left waits.
+func (b *block) stuck(w *warp) error {
+	in := &b.launch.entry.code[w.pc-1]
+	s := &b.barriers[w.waiting]
+	r := w.report(BarrierDiverged, in, w.active)
+	gone := 0
+	for i := range b.warps {
+		if b.warps[i].live == 0 {
+			gone++
+		}
+	}
+	r.Detail = fmt.Sprintf("barrier %d waits for %d threads; %d have come, and no other will (%d of %d warps have exited)",
+		w.waiting, s.expected, s.arrived, gone, len(b.warps))
+	return r
+}

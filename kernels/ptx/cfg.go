@@ -1,0 +1,116 @@
+package ptx
+
+// reconverge finds for every branch where the lanes that it parts come together
+// again: the immediate post-dominator of the branch, the first instruction that
+// all ways from it to an end go through. Calls are as any other instruction, and
+// an end that only some lanes reach (a guarded exit) is none.
+func reconverge(code []instr) {
+	n := int32(len(code))
+	end := n // one node after all: the end of every thread
+	successors := func(i int32, buf []int32) []int32 {
+		in := &code[i]
+		switch in.kind {
+		case kindBranch:
+			buf = append(buf, in.target)
+			if in.guard >= 0 {
+				buf = append(buf, i+1)
+			}
+		case kindBrx:
+			buf = append(buf, in.table...)
+			if in.guard >= 0 {
+				buf = append(buf, i+1)
+			}
+		case kindRet, kindExit:
+			if in.guard < 0 {
+				return append(buf, end)
+			}
+			buf = append(buf, i+1)
+		default:
+			buf = append(buf, i+1)
+		}
+		return buf
+	}
+
+	// Post-order of the reversed graph from the end, by an explicit stack.
+	preds := make([][]int32, n+1)
+	var buf []int32
+	for i := range n {
+		buf = successors(i, buf[:0])
+		for _, s := range buf {
+			preds[s] = append(preds[s], i)
+		}
+	}
+	number := make([]int32, n+1) // post-order; -1: does not reach the end
+	for i := range number {
+		number[i] = -1
+	}
+	var order []int32
+	type visit struct{ node, next int32 }
+	stack := []visit{{end, 0}}
+	number[end] = 0
+	for len(stack) > 0 {
+		v := &stack[len(stack)-1]
+		if int(v.next) < len(preds[v.node]) {
+			p := preds[v.node][v.next]
+			v.next++
+			if number[p] < 0 {
+				number[p] = 0
+				stack = append(stack, visit{p, 0})
+			}
+			continue
+		}
+		number[v.node] = int32(len(order))
+		order = append(order, v.node)
+		stack = stack[:len(stack)-1]
+	}
+
+	// Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm", 2001, on the
+	// reversed graph.
+	idom := make([]int32, n+1)
+	for i := range idom {
+		idom[i] = -1
+	}
+	idom[end] = end
+	for changed := true; changed; {
+		changed = false
+		for i := len(order) - 2; i >= 0; i-- {
+			node := order[i]
+			best := int32(-1)
+			buf = successors(node, buf[:0])
+			for _, s := range buf {
+				if idom[s] < 0 {
+					continue
+				}
+				if best < 0 {
+					best = s
+					continue
+				}
+				for a, b := s, best; ; {
+					switch {
+					case number[a] < number[b]:
+						a = idom[a]
+					case number[b] < number[a]:
+						b = idom[b]
+					}
+					if a == b {
+						best = a
+						break
+					}
+				}
+			}
+			if idom[node] != best {
+				idom[node], changed = best, true
+			}
+		}
+	}
+	for i := range code {
+		in := &code[i]
+		if in.kind != kindBranch && in.kind != kindBrx {
+			continue
+		}
+		in.rpc = -1
+		if r := idom[i]; r >= 0 && r != end {
+			in.rpc = r
+		}
+	}
+}

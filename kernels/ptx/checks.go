@@ -1,0 +1,356 @@
+package ptx
+
+import (
+	"fmt"
+	"math/bits"
+	"strings"
+)
+
+// checks is the checkers of a device. The machine tells it what happens in global,
+// shared and local memory and at barriers and fences.
+type checks struct {
+	on     Checks
+	device *Device
+	races  *races // nil where that check is off
+
+	shared      *allocShadow // of the block that runs
+	sharedBytes int
+	local       []*initMap // of each of its warps; nil where it has not used its own
+	localBytes  int        // of a thread
+
+	access1   raceAccess // of the access that is looked at
+	arrivals  [maxBarriers][]arrival
+	localAddr [warpSize]uint64
+}
+
+// allocShadow is what the checkers know of an allocation, or of a block's shared
+// memory. Each of them is nil where its check is off.
+type allocShadow struct {
+	init  *initMap
+	races *raceShadow
+}
+
+// newChecks returns the checkers of a device, or nil if there are none.
+func newChecks(on Checks, d *Device) *checks {
+	if !on.Uninit && !on.Races && !on.Leaks {
+		return nil
+	}
+	c := &checks{on: on, device: d}
+	if on.Races {
+		c.races = newRaces()
+	}
+	return c
+}
+
+func (c *checks) newShadow(size int64) *allocShadow {
+	s := new(allocShadow)
+	if c.on.Uninit {
+		s.init = newInitMap(size)
+	}
+	if c.on.Races {
+		s.races = newRaceShadow(size)
+	}
+	return s
+}
+
+// alloc begins to look after an allocation, whose contents are undefined.
+func (c *checks) alloc(a *allocation) { a.shadow = c.newShadow(int64(a.size)) }
+
+// hostWrite notes that the host has written n bytes of an allocation.
+func (c *checks) hostWrite(a *allocation, off, n int64) {
+	if c.on.Uninit {
+		a.shadow.init.written(off, n)
+	}
+}
+
+// hostCopy notes that the host has copied n bytes.
+func (c *checks) hostCopy(dst *allocation, dstOff int64, src *allocation, srcOff, n int64) {
+	if c.on.Uninit {
+		dst.shadow.init.copied(dstOff, src.shadow.init, srcOff, n)
+	}
+}
+
+// hostRead checks that what the host reads was written.
+func (c *checks) hostRead(a *allocation, off, n int64) error {
+	if !c.on.Uninit {
+		return nil
+	}
+	at := a.shadow.init.unwritten(off, n)
+	if at < 0 {
+		return nil
+	}
+	return &Report{
+		Kind: Uninitialized, Space: "global", Address: a.base + uint64(at), Size: int(n),
+		Allocation: a.name, Extent: int64(a.size), Offset: at,
+		Detail: fmt.Sprintf("the host reads bytes %d to %d of %q, and nothing has written byte %d", off, off+n-1, a.name, at),
+	}
+}
+
+// close reports what was never freed.
+func (c *checks) close() error {
+	if !c.on.Leaks {
+		return nil
+	}
+	var names []string
+	var first *allocation
+	total, more := uint64(0), 0
+	for _, a := range c.device.mem.live {
+		if c.device.owned(a) {
+			continue
+		}
+		if first == nil {
+			first = a
+		}
+		total += a.size
+		if len(names) == 8 {
+			more++
+			continue
+		}
+		names = append(names, fmt.Sprintf("%q (%d bytes)", a.name, a.size))
+	}
+	if first == nil {
+		return nil
+	}
+	if more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return &Report{
+		Kind: Leak, Address: first.base, Allocation: first.name, Extent: int64(first.size),
+		Detail: fmt.Sprintf("%d bytes were never freed: %s", total, strings.Join(names, ", ")),
+	}
+}
+
+// begin starts a launch.
+func (c *checks) begin(l *launch) {
+	c.sharedBytes = l.entry.dynamicAt + l.shared
+	c.shared = c.newShadow(int64(c.sharedBytes))
+	c.localBytes = l.entry.local
+	c.local = make([]*initMap, len(l.warps))
+	if c.races != nil {
+		c.races.beginLaunch(l.block[0] * l.block[1] * l.block[2])
+	}
+}
+
+// end is after the last block of a launch, or its first fault.
+func (c *checks) end(*launch) {}
+
+// beginBlock starts a block: its shared and local memory is undefined.
+func (c *checks) beginBlock(b *block) {
+	if c.on.Uninit {
+		c.shared.init.reset()
+		for _, m := range c.local {
+			if m != nil {
+				m.reset()
+			}
+		}
+	}
+	if c.races != nil {
+		c.races.beginBlock(b.linear)
+		for i := range c.arrivals {
+			c.arrivals[i] = nil
+		}
+	}
+}
+
+// endBlock is after the last instruction of a block.
+func (c *checks) endBlock(*block) error { return nil }
+
+// barrier notes that the warps of waited go on together from a barrier.
+func (c *checks) barrier(b *block, id int, waited uint32) error {
+	if c.races == nil {
+		return nil
+	}
+	all := true
+	for i := range b.warps {
+		all = all && (waited>>i&1 != 0 || b.warps[i].live == 0)
+	}
+	if all {
+		c.races.blockBarrier()
+	} else {
+		c.races.partBarrier(waited, c.arrivals[id])
+	}
+	c.arrivals[id] = nil
+	return nil
+}
+
+// arrive notes a warp's bar.arrive.
+func (c *checks) arrive(w *warp, id int) {
+	if c.races != nil {
+		c.arrivals[id] = append(c.arrivals[id], c.races.arrive(w.index))
+	}
+}
+
+// warpSync notes bar.warp.sync by the lanes of mask.
+func (c *checks) warpSync(w *warp, mask uint32) {
+	if c.races != nil {
+		c.races.warpBarrier(w.index, mask, w.live)
+	}
+}
+
+// fence notes membar or fence by the lanes of mask.
+func (c *checks) fence(w *warp, mask uint32, s scope) {
+	if c.races != nil {
+		c.races.fence(c.races, w.index, mask, reachOf(s))
+	}
+}
+
+// access looks at a load, store or atomic before it takes effect.
+func (c *checks) access(a *access) error {
+	switch a.space {
+	case spaceGlobal:
+		if a.alloc != nil {
+			return c.memory(a, a.mask, a.alloc, a.alloc.shadow)
+		}
+		for rest := a.mask; rest != 0; {
+			al := c.device.mem.find(a.addr[bits.TrailingZeros32(rest)])
+			var mask uint32
+			for m := rest; m != 0; m &= m - 1 {
+				if l := bits.TrailingZeros32(m); a.addr[l]-al.base < al.size {
+					mask |= 1 << l
+				}
+			}
+			if err := c.memory(a, mask, al, al.shadow); err != nil {
+				return err
+			}
+			rest &^= mask
+		}
+	case spaceShared:
+		return c.memory(a, a.mask, nil, c.shared)
+	case spaceLocal:
+		return c.threadMemory(a)
+	}
+	return nil
+}
+
+// memory looks at the lanes of mask of an access to an allocation, or to shared
+// memory, where al is nil.
+func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) error {
+	base := uint64(0)
+	if al != nil {
+		base = al.base
+	}
+	if s.init != nil {
+		if a.kind != accessStore {
+			if lane := s.init.loaded(a.addr, base, mask, a.size); lane >= 0 {
+				off := int64(a.addr[lane] - base)
+				return c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)
+			}
+		}
+		if a.kind != accessLoad {
+			s.init.stored(a.addr, base, mask, a.size)
+		}
+	}
+	if s.races == nil {
+		return nil
+	}
+	r, ra := c.races, &c.access1
+	strong := a.kind == accessAtomic || a.sem != semWeak
+	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a}
+	if al == nil {
+		ra.floor = r.block
+	}
+	ra.stamp = r.now | stamp(min(a.w.pc, pcUnknown))<<stampPCShift | stamp(a.w.index)<<stampWarpShift | stamp(a.kind)
+	to := reachOf(a.scope)
+	if strong {
+		ra.stamp |= stampStrong
+		if a.sem == semVolatile {
+			to = toAll
+		}
+		if to == toAll {
+			ra.stamp |= stampWide
+		}
+	}
+	if lane, with := r.check(s.races, ra); lane >= 0 {
+		return c.race(a, lane, al, with)
+	}
+	if strong {
+		places := &r.global
+		if al == nil {
+			places = &r.inShared
+		}
+		r.strong(r, places, ra, a.sem, to)
+	}
+	return nil
+}
+
+// threadMemory looks at an access to local memory, which only its thread has.
+func (c *checks) threadMemory(a *access) error {
+	if !c.on.Uninit {
+		return nil
+	}
+	m := c.local[a.w.index]
+	if m == nil {
+		m = newInitMap(int64(c.localBytes) * warpSize)
+		c.local[a.w.index] = m
+	}
+	for l := range c.localAddr {
+		c.localAddr[l] = a.addr[l] + uint64(l*c.localBytes)
+	}
+	if a.kind != accessStore {
+		// Lanes need not be aligned to a word of the map, so each is looked at.
+		for rest := a.mask; rest != 0; rest &= rest - 1 {
+			l := bits.TrailingZeros32(rest)
+			off := int64(c.localAddr[l])
+			if at := m.unwritten(off, int64(a.size)); at >= 0 {
+				return c.uninitialized(a, l, nil, at-off)
+			}
+		}
+	}
+	if a.kind != accessLoad {
+		for rest := a.mask; rest != 0; rest &= rest - 1 {
+			m.written(int64(c.localAddr[bits.TrailingZeros32(rest)]), int64(a.size))
+		}
+	}
+	return nil
+}
+
+// report begins a report on a lane's access.
+func (c *checks) report(kind Kind, a *access, lane int, al *allocation) *Report {
+	r := a.w.report(kind, a.in, 1<<lane)
+	r.Space, r.Address, r.Size = a.space.String(), a.addr[lane], int(a.size)
+	r.Offset, r.Extent = int64(r.Address), int64(c.sharedBytes)
+	if a.space == spaceLocal {
+		r.Extent = int64(c.localBytes)
+	}
+	if al != nil {
+		r.Allocation, r.Extent, r.Offset = al.name, int64(al.size), int64(r.Address-al.base)
+	}
+	return r
+}
+
+// bytesOf names bytes of a report's access: "bytes 8 to 11 of "keys"".
+func (r *Report) bytesOf() string {
+	where := r.Space + " memory"
+	if r.Allocation != "" {
+		where = fmt.Sprintf("%q", r.Allocation)
+	}
+	if r.Size == 1 {
+		return fmt.Sprintf("byte %d of %s", r.Offset, where)
+	}
+	return fmt.Sprintf("bytes %d to %d of %s", r.Offset, r.Offset+int64(r.Size)-1, where)
+}
+
+func (c *checks) uninitialized(a *access, lane int, al *allocation, at int64) error {
+	r := c.report(Uninitialized, a, lane, al)
+	r.Detail = fmt.Sprintf("reads %s, and nothing has written byte %d", r.bytesOf(), r.Offset+at)
+	return r
+}
+
+func (c *checks) race(a *access, lane int, al *allocation, with stamp) error {
+	r := c.report(Race, a, lane, al)
+	e := a.w.block.launch.entry
+	w := &a.w.block.warps[with.warp()]
+	g := a.w.block.launch.grid
+	b := int(c.races.startOf(with).block)
+	other := Access{Block: [3]int{b % g[0], b / g[0] % g[1], b / (g[0] * g[1])}, Thread: w.thread(with.lane()), Op: "an access"}
+	if pc := with.pc(); pc != pcUnknown && pc < len(e.code) {
+		other = e.accessOf(&e.code[pc], other.Block, other.Thread)
+	}
+	r.Other = &other
+	who := fmt.Sprintf("thread %s", coordinates(other.Thread))
+	if other.Block != r.Block {
+		who = fmt.Sprintf("block %s thread %s", coordinates(other.Block), coordinates(other.Thread))
+	}
+	r.Detail = fmt.Sprintf("%s, which %s accessed before, and nothing orders the two: %s: %s", r.bytesOf(), who, other.place(), other.Op)
+	return r
+}

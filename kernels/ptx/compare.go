@@ -1,0 +1,471 @@
+package ptx
+
+import "unsafe"
+
+// Comparisons and what depends on predicates (PTX ISA §9.7.6).
+
+type ordered interface {
+	integer | floating
+}
+
+func bit(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func compareEq[T ordered](w *warp, in *instr) (p uint32) {
+	a, b := row[T](w.regs, in.a), row[T](w.regs, in.b)
+	for i := range a {
+		p |= bit(a[i] == b[i]) << i
+	}
+	return p
+}
+
+func compareNe[T ordered](w *warp, in *instr) (p uint32) {
+	a, b := row[T](w.regs, in.a), row[T](w.regs, in.b)
+	for i := range a {
+		p |= bit(a[i] < b[i] || a[i] > b[i]) << i
+	}
+	return p
+}
+
+func compareLt[T ordered](w *warp, in *instr) (p uint32) {
+	a, b := row[T](w.regs, in.a), row[T](w.regs, in.b)
+	for i := range a {
+		p |= bit(a[i] < b[i]) << i
+	}
+	return p
+}
+
+func compareLe[T ordered](w *warp, in *instr) (p uint32) {
+	a, b := row[T](w.regs, in.a), row[T](w.regs, in.b)
+	for i := range a {
+		p |= bit(a[i] <= b[i]) << i
+	}
+	return p
+}
+
+func compareGt[T ordered](w *warp, in *instr) (p uint32) {
+	a, b := row[T](w.regs, in.a), row[T](w.regs, in.b)
+	for i := range a {
+		p |= bit(a[i] > b[i]) << i
+	}
+	return p
+}
+
+func compareGe[T ordered](w *warp, in *instr) (p uint32) {
+	a, b := row[T](w.regs, in.a), row[T](w.regs, in.b)
+	for i := range a {
+		p |= bit(a[i] >= b[i]) << i
+	}
+	return p
+}
+
+// compareNaN is true where one of the operands is NaN.
+func compareNaN[T floating](w *warp, in *instr) (p uint32) {
+	a, b := row[T](w.regs, in.a), row[T](w.regs, in.b)
+	for i := range a {
+		p |= bit(a[i] != a[i] || b[i] != b[i]) << i
+	}
+	return p
+}
+
+func comparisons[T ordered]() map[string]cmpFunc {
+	return map[string]cmpFunc{
+		"eq": compareEq[T], "ne": compareNe[T], "lt": compareLt[T], "le": compareLe[T], "gt": compareGt[T], "ge": compareGe[T],
+	}
+}
+
+// floatComparisons adds the unordered ones, which are true with a NaN. Each is the
+// complement of an ordered one.
+func floatComparisons[T floating]() map[string]cmpFunc {
+	m := comparisons[T]()
+	for name, opposite := range map[string]string{"equ": "ne", "neu": "eq", "ltu": "ge", "leu": "gt", "gtu": "le", "geu": "lt"} {
+		f := m[opposite]
+		m[name] = func(w *warp, in *instr) uint32 { return ^f(w, in) }
+	}
+	m["nan"] = compareNaN[T]
+	m["num"] = func(w *warp, in *instr) uint32 { return ^compareNaN[T](w, in) }
+	return m
+}
+
+var compares = map[typ]map[string]cmpFunc{
+	u16: comparisons[uint16](), u32: comparisons[uint32](), u64: comparisons[uint64](),
+	s16: comparisons[int16](), s32: comparisons[int32](), s64: comparisons[int64](),
+	f32: floatComparisons[float32](), f64: floatComparisons[float64](),
+}
+
+// comparison returns the function of a comparison of numbers of type t.
+func comparison(name string, t typ) cmpFunc {
+	switch t {
+	case b16, b32, b64:
+		if name != "eq" && name != "ne" {
+			return nil
+		}
+		t.class = classUnsigned
+	case f16, bf16:
+		f := formatOf(t)
+		of := compares[f32][name]
+		if of == nil {
+			return nil
+		}
+		return func(w *warp, in *instr) uint32 { return compareHalf(w, in, f, name) }
+	}
+	switch name {
+	case "lo", "ls", "hi", "hs":
+		if t.class != classUnsigned {
+			return nil
+		}
+		name = map[string]string{"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}[name]
+	}
+	return compares[t][name]
+}
+
+func compareHalf(w *warp, in *instr, f *format, name string) (p uint32) {
+	a, b := row[uint16](w.regs, in.a), row[uint16](w.regs, in.b)
+	for i := range a {
+		p |= bit(compareFloats(name, f.float64(uint64(a[i])), f.float64(uint64(b[i])))) << i
+	}
+	return p
+}
+
+func compareFloats(name string, x, y float64) bool {
+	unordered := x != x || y != y
+	switch name {
+	case "eq":
+		return x == y
+	case "ne":
+		return !unordered && x != y
+	case "lt":
+		return x < y
+	case "le":
+		return x <= y
+	case "gt":
+		return x > y
+	case "ge":
+		return x >= y
+	case "equ":
+		return unordered || x == y
+	case "neu":
+		return unordered || x != y
+	case "ltu":
+		return unordered || x < y
+	case "leu":
+		return unordered || x <= y
+	case "gtu":
+		return unordered || x > y
+	case "geu":
+		return unordered || x >= y
+	case "num":
+		return !unordered
+	}
+	return unordered // nan
+}
+
+var comparisonNames = []string{
+	"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs",
+	"equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan",
+}
+
+// decodeComparison decodes the modifiers that setp and set share.
+func (d *decoder) decodeComparison() (name string, boolOp uint8, err error) {
+	i := d.takeOne(comparisonNames...)
+	if i < 0 {
+		return "", 0, d.errorf("%s: no comparison", d.in.op)
+	}
+	boolOp = uint8(1 + d.takeOne("and", "or", "xor"))
+	if d.take("ftz") {
+		return "", 0, d.inexactOr(".ftz flushes subnormal numbers")
+	}
+	return comparisonNames[i], boolOp, nil
+}
+
+// inexactOr refuses .ftz on what has no such form here.
+func (d *decoder) inexactOr(why string) error {
+	return d.errorf("%s: %s: it is not supported", d.in.op, why)
+}
+
+func decodeSetp(d *decoder) error {
+	name, boolOp, err := d.decodeComparison()
+	if err != nil {
+		return err
+	}
+	t, err := d.takeType()
+	if err != nil {
+		return err
+	}
+	if d.in.cmp = comparison(name, t); d.in.cmp == nil {
+		return d.unsupported()
+	}
+	ops := d.s.operands
+	want := 3
+	if boolOp != boolNone {
+		want = 4
+	}
+	if ops, err = d.operands(want); err != nil {
+		return err
+	}
+	if err := d.compared(ops[1:], t, boolOp); err != nil {
+		return err
+	}
+	if ops[0].kind != opName && ops[0].kind != opSink {
+		return d.errorf("%s: the destination is not a predicate", d.in.op)
+	}
+	if d.in.d, err = d.dstPred(ops[0].name); err != nil {
+		return err
+	}
+	if ops[0].pair != "" {
+		q, err := d.dstPred(ops[0].pair)
+		if err != nil {
+			return err
+		}
+		d.in.d2 = int32(q)
+	}
+	d.in.kind = kindSetp
+	return d.push()
+}
+
+func (d *decoder) compared(ops []operand, t typ, boolOp uint8) (err error) {
+	if d.in.a, err = d.src(ops[0], t); err != nil {
+		return err
+	}
+	if d.in.b, err = d.src(ops[1], t); err != nil {
+		return err
+	}
+	if d.in.boolOp = boolOp; boolOp != boolNone {
+		d.in.c, d.in.notC, err = d.pred(ops[2])
+	}
+	return err
+}
+
+// decodeSet decodes set: a comparison into a register, as all ones or as 1.0.
+func decodeSet(d *decoder) error {
+	name, boolOp, err := d.decodeComparison()
+	if err != nil {
+		return err
+	}
+	dt, err := d.takeType()
+	if err != nil {
+		return err
+	}
+	t, err := d.takeType()
+	if err != nil {
+		return err
+	}
+	if d.in.cmp = comparison(name, t); d.in.cmp == nil {
+		return d.unsupported()
+	}
+	truth := uint64(0xffffffff)
+	switch dt {
+	case u32, s32:
+	case f32:
+		truth = fmtF32.one()
+	case f16, bf16:
+		truth = formatOf(dt).one()
+	case u16, s16:
+		truth = 0xffff
+	default:
+		return d.unsupported()
+	}
+	want := 3
+	if boolOp != boolNone {
+		want = 4
+	}
+	ops, err := d.operands(want)
+	if err != nil {
+		return err
+	}
+	if err := d.compared(ops[1:], t, boolOp); err != nil {
+		return err
+	}
+	if d.in.d, err = d.dst(ops[0], dt); err != nil {
+		return err
+	}
+	d.in.imm, d.in.dbytes = truth, uint8(dt.bytes())
+	d.in.kind, d.in.run = kindRun, set
+	return d.push()
+}
+
+func set(w *warp, in *instr, mask uint32) error {
+	p := in.cmp(w, in)
+	if in.boolOp != boolNone {
+		c := w.preds[in.c]
+		if in.notC {
+			c = ^c
+		}
+		switch in.boolOp {
+		case boolAnd:
+			p &= c
+		case boolOr:
+			p |= c
+		case boolXor:
+			p ^= c
+		}
+	}
+	for i := range warpSize {
+		if mask>>i&1 == 0 {
+			continue
+		}
+		v := uint64(0)
+		if p>>i&1 != 0 {
+			v = in.imm
+		}
+		w.setLane(in.d, in.dbytes, i, v)
+	}
+	return nil
+}
+
+func selp[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
+	d, a, b := operands2[T](p, w, in)
+	c := w.preds[in.c]
+	if in.notC {
+		c = ^c
+	}
+	for i := range d {
+		// A mask instead of a branch: predicates are seldom predictable.
+		take := -T(c >> i & 1)
+		d[i] = b[i] ^ (a[i]^b[i])&take
+	}
+}
+
+func decodeSelp(d *decoder) error {
+	t, err := d.takeType()
+	if err != nil {
+		return err
+	}
+	ops, err := d.operands(4)
+	if err != nil {
+		return err
+	}
+	if d.in.a, err = d.src(ops[1], t); err != nil {
+		return err
+	}
+	if d.in.b, err = d.src(ops[2], t); err != nil {
+		return err
+	}
+	if d.in.c, d.in.notC, err = d.pred(ops[3]); err != nil {
+		return err
+	}
+	if d.in.d, err = d.dst(ops[0], t); err != nil {
+		return err
+	}
+	d.in.kind, d.in.dbytes = kindALU, uint8(t.bytes())
+	switch t.bits {
+	case 16:
+		d.in.alu = selp[uint16]
+	case 32:
+		d.in.alu = selp[uint32]
+	case 64:
+		d.in.alu = selp[uint64]
+	default:
+		return d.unsupported()
+	}
+	return d.push()
+}
+
+// slct is a where c ≥ 0, else b: also where c is NaN.
+func slct[T unsignedInt, C int32 | float32](p unsafe.Pointer, w *warp, in *instr) {
+	d, a, b := operands2[T](p, w, in)
+	c := row[C](w.regs, in.c)
+	for i := range d {
+		if c[i] >= 0 {
+			d[i] = a[i]
+		} else {
+			d[i] = b[i]
+		}
+	}
+}
+
+func decodeSlct(d *decoder) error {
+	t, err := d.takeType()
+	if err != nil {
+		return err
+	}
+	ct, err := d.takeType()
+	if err != nil {
+		return err
+	}
+	var f aluFunc
+	switch ct {
+	case s32:
+		f = map[uint8]aluFunc{16: slct[uint16, int32], 32: slct[uint32, int32], 64: slct[uint64, int32]}[t.bits]
+	case f32:
+		f = map[uint8]aluFunc{16: slct[uint16, float32], 32: slct[uint32, float32], 64: slct[uint64, float32]}[t.bits]
+	}
+	return d.alu(f, t, t, t, ct)
+}
+
+// logicPred decodes and, or, xor and not on predicates.
+func (d *decoder) logicPred() error {
+	want := 3
+	if d.s.op == "not" {
+		want = 2
+	}
+	ops, err := d.operands(want)
+	if err != nil {
+		return err
+	}
+	var notA, notB bool
+	if d.in.a, notA, err = d.pred(ops[1]); err != nil {
+		return err
+	}
+	if want == 3 {
+		if d.in.b, notB, err = d.pred(ops[2]); err != nil {
+			return err
+		}
+	}
+	if d.in.d, err = d.dstPred(ops[0].name); err != nil {
+		return err
+	}
+	d.in.imm = uint64(bit(notA) | bit(notB)<<1)
+	d.in.kind, d.in.cmp = kindSetp, map[string]cmpFunc{"and": predAnd, "or": predOr, "xor": predXor, "not": predNot}[d.s.op]
+	return d.push()
+}
+
+func (w *warp) predA(in *instr) uint32 { return w.preds[in.a] ^ -uint32(in.imm&1) }
+func (w *warp) predB(in *instr) uint32 { return w.preds[in.b] ^ -uint32(in.imm>>1&1) }
+
+func predAnd(w *warp, in *instr) uint32 { return w.predA(in) & w.predB(in) }
+func predOr(w *warp, in *instr) uint32  { return w.predA(in) | w.predB(in) }
+func predXor(w *warp, in *instr) uint32 { return w.predA(in) ^ w.predB(in) }
+func predNot(w *warp, in *instr) uint32 { return ^w.predA(in) }
+func predMov(w *warp, in *instr) uint32 { return w.predA(in) }
+
+// The classes of testp.
+func decodeTestp(d *decoder) error {
+	i := d.takeOne("finite", "infinite", "number", "notanumber", "normal", "subnormal")
+	t, err := d.takeType()
+	if err != nil {
+		return err
+	}
+	if i < 0 || t != f32 && t != f64 {
+		return d.unsupported()
+	}
+	ops, err := d.operands(2)
+	if err != nil {
+		return err
+	}
+	if d.in.a, err = d.src(ops[1], t); err != nil {
+		return err
+	}
+	if d.in.d, err = d.dstPred(ops[0].name); err != nil {
+		return err
+	}
+	f := formatOf(t)
+	bytes := uint8(t.bytes())
+	d.in.kind = kindSetp
+	d.in.cmp = func(w *warp, in *instr) (p uint32) {
+		for lane := range warpSize {
+			n := f.unpack(w.lane(in.a, bytes, lane))
+			normal := n.mant>>f.mantissa != 0
+			p |= bit([...]bool{
+				!n.nan && !n.inf, n.inf, !n.nan, n.nan,
+				normal, n.mant != 0 && !normal,
+			}[i]) << lane
+		}
+		return p
+	}
+	return d.push()
+}

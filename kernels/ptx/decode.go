@@ -1,0 +1,686 @@
+package ptx
+
+import (
+	"strings"
+)
+
+// maxCode bounds the instructions of all entries together: functions are decoded
+// anew for each entry that calls them.
+const maxCode = 4 << 20
+
+// maxFile bounds a warp's register file.
+const maxFile = 16 << 20
+
+// decoder makes flat code of an entry and of the functions that it calls.
+type decoder struct {
+	m      *module
+	e      *entry
+	approx bool // approximate instructions are allowed
+	used   bool // and occurred
+	budget *int // instructions that may still be decoded
+
+	consts   map[constKey]uint32
+	specials map[specialReg]uint32
+	symbols  map[*variable]uint64 // offsets of shared, local and param variables
+	fns      map[*function]*fnState
+	queue    []*function
+
+	fn  *fnState   // what is decoded now
+	s   *statement // the same
+	in  instr
+	mod []string // modifiers that nothing has looked at
+}
+
+type constKey struct {
+	value uint64
+	bytes uint8
+	sym   *variable
+	gen   bool
+}
+
+// reg is a register in its place.
+type reg struct {
+	typ typ
+	off uint32 // of its row; of a predicate, its index
+	id  uint32
+}
+
+type scopedName struct {
+	scope int
+	name  string
+}
+
+// fnState is a function of an entry.
+type fnState struct {
+	*function
+	start   int32 // of its code; -1 until it is placed
+	regs    map[scopedName]reg
+	decls   map[scopedName]regDecl
+	vars    map[scopedName]*variable
+	labels  map[string]int32
+	jumps   []jump
+	callees []*function
+}
+
+// jump is a branch whose label is not yet placed.
+type jump struct {
+	at    int32
+	label string
+	table int // index in a table, or -1
+	line  int
+}
+
+// decodeModule decodes every entry, and every function once by itself so that
+// what nobody calls is checked too.
+func decodeModule(m *module, approx bool) (*Program, error) {
+	p := &Program{module: m, entries: map[string]*entry{}}
+	budget := maxCode
+	for _, f := range m.entries {
+		e, used, err := decodeEntry(p, f, approx, &budget)
+		if err != nil {
+			return nil, err
+		}
+		p.entries[f.name] = e
+		p.approx = p.approx || used
+	}
+	for _, f := range m.funcs {
+		if f.body && !f.entry && !f.called {
+			if _, _, err := decodeEntry(p, f, approx, &budget); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return p, nil
+}
+
+func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, bool, error) {
+	e := &entry{program: p, fn: f, predTrue: -1}
+	d := &decoder{
+		m: p.module, e: e, approx: approx, budget: budget,
+		consts: map[constKey]uint32{}, specials: map[specialReg]uint32{},
+		symbols: map[*variable]uint64{}, fns: map[*function]*fnState{},
+	}
+	if f.entry {
+		if err := d.params(); err != nil {
+			return nil, false, err
+		}
+	} else {
+		d.formals(f)
+	}
+	d.place(f)
+	for len(d.queue) > 0 {
+		next := d.queue[0]
+		d.queue = d.queue[1:]
+		if err := d.function(d.fns[next]); err != nil {
+			return nil, false, err
+		}
+	}
+	for i := range e.code {
+		if in := &e.code[i]; in.kind == kindCall {
+			in.target = d.fns[in.callee].start
+		}
+	}
+	if err := d.depth(f); err != nil {
+		return nil, false, err
+	}
+	if err := d.finish(); err != nil {
+		return nil, false, err
+	}
+	reconverge(e.code)
+	return e, d.used, nil
+}
+
+// params lays out the parameters of a kernel (PTX ISA §5.1.6.1).
+func (d *decoder) params() error {
+	off := 0
+	for _, v := range d.e.fn.params {
+		if v.space != spaceParam {
+			return d.m.errorf(v.line, "a kernel's parameter %q in a register", short(v.name))
+		}
+		if v.size == 0 {
+			return d.m.errorf(v.line, "parameter %q has no size", short(v.name))
+		}
+		off = (off + v.align - 1) &^ (v.align - 1)
+		if int64(off)+v.size > maxParams {
+			return d.m.errorf(v.line, "parameters of more than %d bytes", maxParams)
+		}
+		d.symbols[v] = uint64(off)
+		d.e.params = append(d.e.params, param{name: v.name, off: off, size: int(v.size), elem: v.elem.bytes()})
+		off += int(v.size)
+	}
+	d.e.paramSize = off
+	return nil
+}
+
+// place queues a function to be decoded, once.
+func (d *decoder) place(f *function) *fnState {
+	if s := d.fns[f]; s != nil {
+		return s
+	}
+	s := &fnState{
+		function: f, start: -1, regs: map[scopedName]reg{}, decls: map[scopedName]regDecl{},
+		vars: map[scopedName]*variable{}, labels: map[string]int32{},
+	}
+	d.fns[f] = s
+	d.queue = append(d.queue, f)
+	return s
+}
+
+// function appends a function's code.
+func (d *decoder) function(f *fnState) error {
+	d.fn = f
+	for _, r := range f.function.regs {
+		key := scopedName{r.scope, r.name}
+		if _, twice := f.decls[key]; twice {
+			return d.m.errorf(f.line, "register %q is declared twice", short(r.name))
+		}
+		f.decls[key] = r
+	}
+	for _, list := range [][]*variable{f.params, f.results, f.locals} {
+		for _, v := range list {
+			if v.space == spaceReg {
+				if v.size != int64(v.elem.bytes()) {
+					return d.m.errorf(v.line, "%q: an array in a register", short(v.name))
+				}
+				f.decls[scopedName{0, v.name}] = regDecl{name: v.name, count: -1, typ: v.elem}
+				continue
+			}
+			key := scopedName{v.scoped, v.name}
+			if _, twice := f.vars[key]; twice && v.name != "_" {
+				return d.m.errorf(v.line, "%q is declared twice", short(v.name))
+			}
+			f.vars[key] = v
+		}
+	}
+	f.start = int32(len(d.e.code))
+	// Labels stand at indices of statements, which may become several instructions.
+	at := make([]int32, len(f.stmts)+1)
+	for i := range f.stmts {
+		at[i] = int32(len(d.e.code))
+		if err := d.statement(&f.stmts[i]); err != nil {
+			return err
+		}
+	}
+	at[len(f.stmts)] = int32(len(d.e.code))
+	d.s = &statement{line: f.line, op: "ret"}
+	d.in = instr{kind: kindRet, guard: -1, d2: -1, line: int32(f.line)}
+	if err := d.push(); err != nil {
+		return err
+	}
+	for name, i := range f.function.labels {
+		f.labels[name] = at[i]
+	}
+	for _, j := range f.jumps {
+		target, ok := f.labels[j.label]
+		if !ok {
+			return d.m.errorf(j.line, "no label %q", short(j.label))
+		}
+		if j.table >= 0 {
+			d.e.code[j.at].table[j.table] = target
+		} else {
+			d.e.code[j.at].target = target
+		}
+	}
+	return nil
+}
+
+// depth refuses recursion, and finds how deep calls nest.
+func (d *decoder) depth(root *function) error {
+	deep := map[*function]int{}
+	var visit func(f *function) (int, error)
+	visit = func(f *function) (int, error) {
+		if n, ok := deep[f]; ok {
+			if n < 0 {
+				return 0, d.m.errorf(f.line, "%q calls itself: recursion is not supported", short(f.name))
+			}
+			return n, nil
+		}
+		deep[f] = -1
+		n := 0
+		for _, callee := range d.fns[f].callees {
+			k, err := visit(callee)
+			if err != nil {
+				return 0, err
+			}
+			n = max(n, k+1)
+		}
+		deep[f] = n
+		return n, nil
+	}
+	n, err := visit(root)
+	d.e.maxDepth = n
+	return err
+}
+
+// finish lays out what is known only at the end.
+func (d *decoder) finish() error {
+	e := d.e
+	if e.shared > maxStaticShared {
+		return d.m.errorf(e.fn.line, "%q has %d bytes of static shared memory; the limit is %d", short(e.fn.name), e.shared, maxStaticShared)
+	}
+	if e.local > maxLocal {
+		return d.m.errorf(e.fn.line, "%q has %d bytes of local memory a thread; the limit is %d", short(e.fn.name), e.local, maxLocal)
+	}
+	e.dynamicAt = (e.shared + 15) &^ 15
+	e.local = (e.local + 15) &^ 15
+	if e.regBytes > maxFile {
+		return d.m.errorf(e.fn.line, "%q has %d bytes of registers a warp; the limit is %d", short(e.fn.name), e.regBytes, maxFile)
+	}
+	for i := range e.consts {
+		c := &e.consts[i]
+		if c.sym == nil {
+			continue
+		}
+		switch v := c.sym; {
+		case v.space == spaceShared && v.extern:
+			c.value += uint64(e.dynamicAt)
+		case v.space == spaceShared || v.space == spaceLocal || v.space == spaceParam:
+			c.value += d.symbols[v]
+		default:
+			continue
+		}
+		if c.gen {
+			c.value += windowOf(c.sym.space)
+		}
+		c.sym = nil
+	}
+	return nil
+}
+
+func windowOf(s space) uint64 {
+	switch s {
+	case spaceShared:
+		return sharedBase
+	case spaceLocal:
+		return localBase
+	case spaceParam:
+		return paramBase
+	case spaceConst:
+		return constBase
+	}
+	return 0
+}
+
+// statement decodes one instruction.
+func (d *decoder) statement(s *statement) error {
+	d.s = s
+	op, ok := opcodes[s.op]
+	if !ok {
+		return d.errorf("unknown opcode %q", short(s.op))
+	}
+	d.in = instr{guard: -1, d2: -1, counted: true, line: int32(s.line), loc: s.loc, op: s.op}
+	if len(s.mods) > 0 {
+		d.in.op += "." + strings.Join(s.mods, ".")
+	}
+	d.mod = append(d.mod[:0], s.mods...)
+	if s.guard != "" {
+		r, err := d.register(s.guard, s.scope)
+		if err != nil {
+			return err
+		}
+		if r.typ != pred {
+			return d.errorf("guard %s is not a predicate", short(s.guard))
+		}
+		d.in.guard = int32(r.off)
+		d.in.uses = append(d.in.uses, r.id)
+		if s.guardNot {
+			d.in.guardNot = allLanes
+		}
+	}
+	if err := op(d); err != nil {
+		return err
+	}
+	if len(d.mod) > 0 {
+		return d.errorf("%s: modifier .%s is not supported here", s.op, short(d.mod[0]))
+	}
+	return nil
+}
+
+func (d *decoder) errorf(format string, args ...any) error {
+	return d.m.errorf(d.s.line, format, args...)
+}
+
+// push appends the instruction d.in.
+func (d *decoder) push() error {
+	if *d.budget--; *d.budget < 0 {
+		return d.errorf("more than %d instructions", maxCode)
+	}
+	d.e.code = append(d.e.code, d.in)
+	return nil
+}
+
+// take removes a modifier, if it is there.
+func (d *decoder) take(name string) bool {
+	for i, m := range d.mod {
+		if m == name {
+			d.mod = append(d.mod[:i], d.mod[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// takeOne removes the one of some modifiers that is there and returns its index,
+// or -1.
+func (d *decoder) takeOne(names ...string) int {
+	for i, n := range names {
+		if d.take(n) {
+			return i
+		}
+	}
+	return -1
+}
+
+// takeType removes the first type among the modifiers.
+func (d *decoder) takeType() (typ, error) {
+	for i, m := range d.mod {
+		if t, ok := typeNames[m]; ok {
+			d.mod = append(d.mod[:i], d.mod[i+1:]...)
+			return t, nil
+		}
+	}
+	return typ{}, d.errorf("%s: no type", d.s.op)
+}
+
+// operands checks how many operands there are.
+func (d *decoder) operands(n int) ([]operand, error) {
+	if len(d.s.operands) != n {
+		return nil, d.errorf("%s has %d operands, not %d", d.in.op, n, len(d.s.operands))
+	}
+	return d.s.operands, nil
+}
+
+// lookup finds a name in the scopes around a statement.
+func (d *decoder) scopes(scope int, try func(scope int) bool) {
+	for {
+		if try(scope) || scope == 0 {
+			return
+		}
+		scope = d.fn.parents[scope-1]
+	}
+}
+
+// find returns the register of a name, if there is one.
+func (d *decoder) find(name string, scope int) (reg, bool) {
+	var found reg
+	ok := false
+	d.scopes(scope, func(s int) bool {
+		key := scopedName{s, name}
+		if found, ok = d.fn.regs[key]; ok {
+			return true
+		}
+		if decl, declared := d.fn.decls[key]; declared && decl.count < 0 {
+			found, ok = d.newReg(key, decl.typ), true
+			return true
+		}
+		for n := len(name) - 1; n > 0 && n > len(name)-11 && isDigit(name[n]); n-- {
+			if name[n] == '0' && n < len(name)-1 {
+				continue
+			}
+			decl, declared := d.fn.decls[scopedName{s, name[:n]}]
+			if !declared || decl.count < 0 {
+				continue
+			}
+			number := int64(0)
+			for _, c := range []byte(name[n:]) {
+				number = number*10 + int64(c-'0')
+			}
+			if number < decl.count {
+				found, ok = d.newReg(key, decl.typ), true
+				return true
+			}
+		}
+		return false
+	})
+	return found, ok
+}
+
+func (d *decoder) newReg(key scopedName, t typ) reg {
+	r := reg{typ: t, id: uint32(len(d.e.regNames))}
+	d.e.regNames = append(d.e.regNames, key.name)
+	if t == pred {
+		r.off = d.newPred()
+	} else {
+		r.off = d.newRow(uint8(t.bytes()))
+	}
+	d.fn.regs[key] = r
+	return r
+}
+
+func (d *decoder) newPred() uint32 {
+	d.e.preds++
+	return uint32(d.e.preds - 1)
+}
+
+func (d *decoder) newRow(bytes uint8) uint32 {
+	// Rows begin at multiples of 64 bytes.
+	size := (uint32(bytes)*warpSize + 63) &^ 63
+	off := d.e.regBytes
+	if off <= maxFile { // what is larger is refused at the end
+		d.e.regBytes += size
+	} else {
+		off = 0
+	}
+	return off
+}
+
+// register finds a register that must be there.
+func (d *decoder) register(name string, scope int) (reg, error) {
+	r, ok := d.find(name, scope)
+	if !ok {
+		return reg{}, d.errorf("no register %q", short(name))
+	}
+	return r, nil
+}
+
+// variable finds a variable by its name.
+func (d *decoder) variable(name string) (*variable, bool) {
+	var v *variable
+	d.scopes(d.s.scope, func(s int) bool {
+		v = d.fn.vars[scopedName{s, name}]
+		return v != nil
+	})
+	if v == nil {
+		v = d.m.globals[name]
+	}
+	if v == nil {
+		return nil, false
+	}
+	d.layOut(v)
+	return v, true
+}
+
+// layOut gives a shared or local variable its place, the first time it is used.
+func (d *decoder) layOut(v *variable) {
+	if _, done := d.symbols[v]; done || v.extern {
+		return
+	}
+	grow := func(total *int) {
+		*total = (*total + v.align - 1) &^ (v.align - 1)
+		d.symbols[v] = uint64(*total)
+		if *total <= maxVariable { // larger is refused at the end
+			*total += int(v.size)
+		}
+	}
+	switch v.space {
+	case spaceShared:
+		grow(&d.e.shared)
+	case spaceLocal, spaceParam:
+		grow(&d.e.local)
+	}
+}
+
+// constant returns a row that holds a value in all lanes.
+func (d *decoder) constant(value uint64, bytes uint8, sym *variable, gen bool) uint32 {
+	key := constKey{value, bytes, sym, gen}
+	off, ok := d.consts[key]
+	if !ok {
+		off = d.newRow(bytes)
+		d.consts[key] = off
+		d.e.consts = append(d.e.consts, constRow{off, bytes, value, sym, gen})
+	}
+	return off
+}
+
+// src returns the row of an operand that is read as type t.
+func (d *decoder) src(o operand, t typ) (uint32, error) {
+	switch o.kind {
+	case opInt, opF32, opF64:
+		bits, err := constantAs(o, t)
+		if err != nil {
+			return 0, d.errorf("%s: %v", d.in.op, err)
+		}
+		return d.constant(bits, uint8(t.bytes()), nil, false), nil
+	case opName:
+		if o.not || o.pair != "" {
+			return 0, d.errorf("%s: an operand of %v cannot be a predicate", d.in.op, t)
+		}
+		if r, ok := d.find(o.name, d.s.scope); ok {
+			if r.typ.bits != t.bits || r.typ == pred {
+				return 0, d.errorf("%s: %s is %v, not of %v", d.in.op, short(o.name), r.typ, t)
+			}
+			d.in.uses = append(d.in.uses, r.id)
+			return r.off, nil
+		}
+		if s, ok := specialRegs[o.name]; ok {
+			if int(s.bytes()) != t.bytes() {
+				return 0, d.errorf("%s: %s has %d bits, not those of %v", d.in.op, o.name, s.bytes()*8, t)
+			}
+			return d.special(s), nil
+		}
+		if o.name == "WARP_SZ" {
+			return d.constant(warpSize, uint8(t.bytes()), nil, false), nil
+		}
+		if v, ok := d.variable(o.name); ok {
+			if t.bits != 64 && (t.bits != 32 || v.space == spaceGlobal) || t.float() {
+				return 0, d.errorf("%s: the address of %s is not %v", d.in.op, short(o.name), t)
+			}
+			return d.constant(o.bits, uint8(t.bytes()), v, false), nil
+		}
+		return 0, d.errorf("no register or variable %q", short(o.name))
+	}
+	return 0, d.errorf("%s: an operand of %v is wanted", d.in.op, t)
+}
+
+func (d *decoder) special(s specialReg) uint32 {
+	off, ok := d.specials[s]
+	if !ok {
+		off = d.newRow(s.bytes())
+		d.specials[s] = off
+		d.e.specials = append(d.e.specials, specialRow{off, s})
+	}
+	return off
+}
+
+// dst returns the row of an operand that is written as type t.
+func (d *decoder) dst(o operand, t typ) (uint32, error) {
+	r, err := d.dstReg(o, t)
+	return r.off, err
+}
+
+func (d *decoder) dstReg(o operand, t typ) (reg, error) {
+	if o.kind == opSink {
+		return reg{typ: t, off: d.newSink(t)}, nil
+	}
+	if o.kind != opName || o.not {
+		return reg{}, d.errorf("%s: the destination is not a register", d.in.op)
+	}
+	r, err := d.register(o.name, d.s.scope)
+	if err != nil {
+		return reg{}, err
+	}
+	if t != (typ{}) && (r.typ.bits != t.bits || r.typ == pred) {
+		return reg{}, d.errorf("%s: %s is %v, not of %v", d.in.op, short(o.name), r.typ, t)
+	}
+	d.in.defs = append(d.in.defs, r.id)
+	return r, nil
+}
+
+// newSink is a row for a result that is not kept.
+func (d *decoder) newSink(t typ) uint32 { return d.newRow(uint8(max(t.bytes(), 1))) }
+
+// pred returns the index of a predicate that is read, and whether it is negated.
+func (d *decoder) pred(o operand) (uint32, bool, error) {
+	if o.kind == opInt { // a constant: 0 is false
+		return d.truePred(), o.bits == 0, nil
+	}
+	if o.kind != opName || o.pair != "" {
+		return 0, false, d.errorf("%s: a predicate is wanted", d.in.op)
+	}
+	r, err := d.register(o.name, d.s.scope)
+	if err != nil {
+		return 0, false, err
+	}
+	if r.typ != pred {
+		return 0, false, d.errorf("%s: %s is not a predicate", d.in.op, short(o.name))
+	}
+	d.in.uses = append(d.in.uses, r.id)
+	return r.off, o.not, nil
+}
+
+func (d *decoder) truePred() uint32 {
+	if d.e.predTrue < 0 {
+		d.e.predTrue = int32(d.newPred())
+	}
+	return uint32(d.e.predTrue)
+}
+
+// dstPred returns the index of a predicate that is written, or noPred for _.
+func (d *decoder) dstPred(name string) (uint32, error) {
+	if name == "_" {
+		return noPred, nil
+	}
+	r, err := d.register(name, d.s.scope)
+	if err != nil {
+		return 0, err
+	}
+	if r.typ != pred {
+		return 0, d.errorf("%s: %s is not a predicate", d.in.op, short(name))
+	}
+	d.in.defs = append(d.in.defs, r.id)
+	return r.off, nil
+}
+
+// rows decodes a destination of type dt and sources of the types given into
+// d.in.d, a, b, c and e.
+func (d *decoder) rows(dt typ, sources ...typ) error {
+	ops, err := d.operands(1 + len(sources))
+	if err != nil {
+		return err
+	}
+	into := [...]*uint32{&d.in.a, &d.in.b, &d.in.c, &d.in.e}
+	for i, t := range sources {
+		if *into[i], err = d.src(ops[1+i], t); err != nil {
+			return err
+		}
+	}
+	if ops[0].pair != "" {
+		return d.errorf("%s has one destination", d.in.op)
+	}
+	d.in.d, err = d.dst(ops[0], dt)
+	d.in.dbytes = uint8(dt.bytes())
+	return err
+}
+
+// alu pushes an instruction on rows.
+func (d *decoder) alu(f aluFunc, dt typ, sources ...typ) error {
+	if f == nil {
+		return d.unsupported()
+	}
+	if err := d.rows(dt, sources...); err != nil {
+		return err
+	}
+	d.in.kind, d.in.alu = kindALU, f
+	return d.push()
+}
+
+func (d *decoder) unsupported() error { return d.errorf("%s is not supported", d.in.op) }
+
+// inexact refuses an instruction whose result a GPU may give otherwise.
+func (d *decoder) inexact(why string) error {
+	if !d.approx {
+		return d.errorf("%s: %s; it is refused, as results may differ from hardware (approximate instructions may be allowed)", d.in.op, why)
+	}
+	d.used = true
+	return nil
+}

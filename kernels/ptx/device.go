@@ -1,0 +1,219 @@
+package ptx
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"kvcompress/kernels/device"
+)
+
+// Options says how a Device executes.
+type Options struct {
+	// Checks are the checkers that are on; none by default.
+	Checks Checks
+	// AllowApprox lets modules with approximate instructions load. Their results may
+	// differ from a GPU's.
+	AllowApprox bool
+	// Shuffle, if not 0, is the seed of the order in which blocks and warps run.
+	Shuffle uint64
+	// Budget is how many instructions the warps of one launch may execute together;
+	// 0 is 2^40.
+	Budget int64
+	// MemoryLimit bounds what is allocated, in bytes; 0 is 32 GiB.
+	MemoryLimit int64
+}
+
+// Device executes PTX on the CPU. It implements device.Device.
+type Device struct {
+	opt          Options
+	mem          memory
+	checks       *checks
+	instructions int64
+	launches     uint64
+	approx       bool
+	closed       bool
+	modules      []*loadedModule
+}
+
+// New returns a device with nothing in its memory.
+func New(opt Options) *Device {
+	if opt.Budget <= 0 {
+		opt.Budget = 1 << 40
+	}
+	if opt.MemoryLimit <= 0 {
+		opt.MemoryLimit = 32 << 30
+	}
+	d := &Device{opt: opt}
+	d.mem.limit = uint64(opt.MemoryLimit)
+	d.checks = newChecks(opt.Checks, d)
+	return d
+}
+
+var _ device.Device = (*Device)(nil)
+
+var errClosed = errors.New("ptx: the device is closed")
+
+// Name says what the device is, and whether it has loaded a module whose results
+// may differ from hardware.
+func (d *Device) Name() string {
+	if d.approx {
+		return "PTX on the CPU (approximate instructions: results may differ from hardware)"
+	}
+	return "PTX on the CPU"
+}
+
+// Instructions returns how many instructions the threads of all launches have
+// executed. One that a thread's guard has skipped does not count.
+func (d *Device) Instructions() int64 { return d.instructions }
+
+// Alloc returns size bytes of global memory. They are zeros, which a GPU does
+// not promise: the check of uninitialised memory finds who reads them.
+func (d *Device) Alloc(name string, size int64) (device.Ptr, error) {
+	if d.closed {
+		return 0, errClosed
+	}
+	if size < 0 {
+		return 0, fmt.Errorf("ptx: %d bytes for %q", size, name)
+	}
+	a, err := d.mem.alloc(name, uint64(size))
+	if err != nil {
+		return 0, err
+	}
+	if d.checks != nil {
+		d.checks.alloc(a)
+	}
+	return device.Ptr(a.base), nil
+}
+
+// Free gives back what Alloc has returned.
+func (d *Device) Free(p device.Ptr) error {
+	if d.closed {
+		return errClosed
+	}
+	a := nearest(d.mem.live, uint64(p))
+	if a == nil || a.base != uint64(p) || d.owned(a) {
+		r := &Report{Kind: BadFree, Address: uint64(p)}
+		d.mem.describe(r)
+		switch {
+		case a != nil && a.base == uint64(p):
+			r.Detail = fmt.Sprintf("%#x is a variable of a module, %q", uint64(p), a.name)
+		case r.Kind == Freed && r.Offset == 0:
+			r.Detail = fmt.Sprintf("%q was freed before", r.Allocation)
+		default:
+			r.Detail = fmt.Sprintf("%#x is no allocation's start: it is %s", uint64(p), r.Detail)
+		}
+		r.Kind = BadFree
+		return r
+	}
+	d.mem.free(a)
+	return nil
+}
+
+// Write copies from the host to the device.
+func (d *Device) Write(to device.Ptr, from []byte) error {
+	if d.closed {
+		return errClosed
+	}
+	a, off, err := d.mem.span("a write", uint64(to), int64(len(from)))
+	if err != nil {
+		return err
+	}
+	copy(a.mem[off:], from)
+	if d.checks != nil {
+		d.checks.hostWrite(a, int64(off), int64(len(from)))
+	}
+	return nil
+}
+
+// Read copies from the device to the host.
+func (d *Device) Read(to []byte, from device.Ptr) error {
+	if d.closed {
+		return errClosed
+	}
+	a, off, err := d.mem.span("a read", uint64(from), int64(len(to)))
+	if err != nil {
+		return err
+	}
+	copy(to, a.mem[off:])
+	if d.checks != nil {
+		return d.checks.hostRead(a, int64(off), int64(len(to)))
+	}
+	return nil
+}
+
+// Copy copies within the device; the two places may overlap.
+func (d *Device) Copy(to, from device.Ptr, n int64) error {
+	if d.closed {
+		return errClosed
+	}
+	src, srcOff, err := d.mem.span("a copy", uint64(from), n)
+	if err != nil {
+		return err
+	}
+	dst, dstOff, err := d.mem.span("a copy", uint64(to), n)
+	if err != nil {
+		return err
+	}
+	copy(dst.mem[dstOff:dstOff+uint64(n)], src.mem[srcOff:srcOff+uint64(n)])
+	if d.checks != nil {
+		d.checks.hostCopy(dst, int64(dstOff), src, int64(srcOff), n)
+	}
+	return nil
+}
+
+// Fill sets n bytes.
+func (d *Device) Fill(p device.Ptr, value byte, n int64) error {
+	if d.closed {
+		return errClosed
+	}
+	a, off, err := d.mem.span("a fill", uint64(p), n)
+	if err != nil {
+		return err
+	}
+	b := a.mem[off : off+uint64(n)]
+	for i := range b {
+		b[i] = value
+	}
+	if d.checks != nil {
+		d.checks.hostWrite(a, int64(off), n)
+	}
+	return nil
+}
+
+// Sync has nothing to wait for: an operation is done when it returns.
+func (d *Device) Sync() error {
+	if d.closed {
+		return errClosed
+	}
+	return nil
+}
+
+// Time returns how long f takes.
+func (d *Device) Time(f func() error) (time.Duration, error) {
+	if d.closed {
+		return 0, errClosed
+	}
+	start := time.Now()
+	err := f()
+	return time.Since(start), err
+}
+
+// Close frees the device, and reports memory that was never freed if that check
+// is on.
+func (d *Device) Close() error {
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	var err error
+	if d.checks != nil {
+		err = d.checks.close()
+	}
+	for _, a := range d.mem.live {
+		release(a.mem)
+		a.mem = nil
+	}
+	d.mem.live, d.mem.last = nil, nil
+	return err
+}

@@ -1,0 +1,95 @@
+package ptx
+
+// This file is the seam between the machine and its checkers. The machine calls
+// the methods of checks; the types below are all that the checkers see of it. A
+// launch without checks has a nil *checks, and then none of them is called.
+
+// accessKind is what an access does to memory.
+type accessKind uint8
+
+const (
+	accessLoad accessKind = iota
+	accessStore
+	accessAtomic // reads and writes, atom and red
+)
+
+// space is a state space of memory. Generic addresses are resolved before a
+// checker sees them.
+type space uint8
+
+const (
+	spaceGlobal space = iota
+	spaceShared
+	spaceLocal
+	spaceParam
+	spaceConst
+	spaceGeneric
+	spaceReg
+)
+
+var spaceNames = [...]string{"global", "shared", "local", "param", "const", "generic", "reg"}
+
+func (s space) String() string { return spaceNames[s] }
+
+// scope is the set of threads for which an operation is ordered or atomic.
+type scope uint8
+
+const (
+	scopeCTA scope = iota
+	scopeCluster
+	scopeGPU
+	scopeSys
+)
+
+// semantics is the memory ordering of a load, store, atomic or fence.
+type semantics uint8
+
+const (
+	semWeak semantics = iota // not for synchronisation
+	semVolatile
+	semRelaxed
+	semAcquire
+	semRelease
+	semAcqRel
+	semSC
+)
+
+// access is one warp's load, store or atomic on global, shared or local memory,
+// shown to the checkers before it takes effect. Every lane in mask lies within
+// its memory and is aligned: the machine has checked that. It is valid only
+// during the call.
+type access struct {
+	w     *warp
+	in    *instr
+	space space // spaceGlobal, spaceShared or spaceLocal
+	kind  accessKind
+	sem   semantics
+	scope scope
+	size  uint32 // bytes of each lane: 1, 2, 4, 8 or 16; a vector's are together
+	mask  uint32 // the lanes that access memory, never 0
+
+	// addr is each lane's address: in global memory as the kernel has it, in
+	// shared memory an offset in the block's, in local memory an offset in the
+	// thread's. Lanes outside mask have any value.
+	addr *[warpSize]uint64
+	// alloc is the allocation of all lanes in global memory; nil where they lie in
+	// several: then find each by w.block.launch.mem.find(addr).
+	alloc *allocation
+}
+
+// stored returns the bytes, as two little-endian words, that a store's lane
+// writes. For a load or an atomic it is 0.
+func (a *access) stored(lane int) (lo, hi uint64) {
+	if a.kind != accessStore {
+		return 0, 0
+	}
+	var out [2]uint64
+	m := a.in.mem
+	for i := range m.n {
+		r := &m.regs[i]
+		v := a.w.lane(r.off, r.bytes, lane) & (1<<(8*uint(m.elem)-1)<<1 - 1)
+		bit := uint(i) * 8 * uint(m.elem)
+		out[bit/64] |= v << (bit % 64)
+	}
+	return out[0], out[1]
+}

@@ -1,0 +1,140 @@
+package ptx
+
+import "unsafe"
+
+const warpSize = 32
+
+const allLanes = ^uint32(0)
+
+// kind says how the machine's loop executes an instruction.
+type kind uint8
+
+const (
+	kindALU    kind = iota // a row from rows: alu
+	kindSetp               // a predicate from rows: cmp
+	kindRun                // anything else that goes on to the next instruction: run
+	kindBranch             // to target
+	kindBrx                // to one of table, by the index in row a
+	kindCall               // to target
+	kindRet
+	kindExit
+	kindBarrier
+)
+
+// instr is a decoded instruction. Operands are rows of the warp's register file,
+// which holds a register of all 32 lanes side by side; constants and special
+// registers are rows as well. A row is named by its offset in bytes.
+type instr struct {
+	kind     kind
+	counted  bool   // false for the second and further parts of one PTX instruction
+	dbytes   uint8  // of an element of d
+	copies   bool   // mov: an uninitialised source makes the destination uninitialised, and no report
+	notC     bool   // setp: the predicate c is negated
+	boolOp   uint8  // setp: how c is combined in
+	guard    int32  // a predicate; -1 is none
+	guardNot uint32 // all ones where the guard is negated
+
+	d, a, b, c, e uint32 // rows, or indices of predicates
+	d2            int32  // setp, shfl: a second predicate; -1 is none
+	imm           uint64
+
+	alu aluFunc
+	cmp cmpFunc
+	run runFunc
+
+	target int32 // of a branch or call
+	rpc    int32 // where the lanes that a branch parts come together; -1 is at their end
+	table  []int32
+	mem    *memOp
+	bar    *barOp
+	cvt    *cvtOp
+	copy   *copyOp
+
+	uses []uint32 // the numbers of the registers read, of those written
+	defs []uint32
+	line int32
+	loc  location
+	op   string // as it was written, for reports
+
+	callee *function
+}
+
+// An aluFunc computes all 32 lanes of a row, active or not; the loop puts them in
+// place for the active ones. It has no effect but on d.
+type aluFunc func(d unsafe.Pointer, w *warp, in *instr)
+
+// A cmpFunc returns a predicate of all 32 lanes.
+type cmpFunc func(w *warp, in *instr) uint32
+
+// A runFunc executes an instruction for the lanes of mask.
+type runFunc func(w *warp, in *instr, mask uint32) error
+
+// row returns a row of the register file p. The decoder has placed every row
+// within the file, aligned to its size.
+func row[T any](p unsafe.Pointer, off uint32) *[warpSize]T {
+	return (*[warpSize]T)(unsafe.Add(p, off))
+}
+
+// lane returns a lane's value of a row of 1, 2, 4 or 8 bytes an element.
+func (w *warp) lane(off uint32, bytes uint8, lane int) uint64 {
+	switch bytes {
+	case 1:
+		return uint64(row[uint8](w.regs, off)[lane])
+	case 2:
+		return uint64(row[uint16](w.regs, off)[lane])
+	case 4:
+		return uint64(row[uint32](w.regs, off)[lane])
+	}
+	return row[uint64](w.regs, off)[lane]
+}
+
+// setLane sets a lane of a row.
+func (w *warp) setLane(off uint32, bytes uint8, lane int, v uint64) {
+	switch bytes {
+	case 1:
+		row[uint8](w.regs, off)[lane] = uint8(v)
+	case 2:
+		row[uint16](w.regs, off)[lane] = uint16(v)
+	case 4:
+		row[uint32](w.regs, off)[lane] = uint32(v)
+	default:
+		row[uint64](w.regs, off)[lane] = v
+	}
+}
+
+// memOp is what a load, store or atomic does.
+type memOp struct {
+	space  space
+	kind   accessKind
+	sem    semantics
+	scope  scope
+	elem   uint8  // bytes of an element in memory
+	n      uint8  // elements: 1, 2 or 4
+	size   uint32 // elem·n
+	addr32 bool   // the address is a row of 32 bits
+	call   bool   // an argument or result of a call: no checks
+	hasC   bool   // an atomic with a second operand
+	addr   uint32
+	regs   [4]memReg
+	loads  [4]loadFunc
+	stores [4]storeFunc
+	atomic atomFunc
+}
+
+// memReg is the register of an element.
+type memReg struct {
+	off   uint32
+	bytes uint8
+	sink  bool
+}
+
+// barOp is what a barrier does.
+type barOp struct {
+	kind    barKind
+	id      memReg // rows of 4 bytes
+	count   memReg // sink: all threads
+	red     uint8
+	src     int32
+	srcNot  bool
+	aligned bool
+}

@@ -1,0 +1,320 @@
+package ptx
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"math/rand/v2"
+	"unsafe"
+
+	"kvcompress/kernels/device"
+)
+
+// Limits of a launch, those of compute capability 8.0 to 9.0 (CUDA C++
+// Programming Guide, "Technical Specifications per Compute Capability").
+const (
+	maxThreads      = 1024
+	maxBlockZ       = 64
+	maxGridX        = math.MaxInt32
+	maxGridYZ       = 65535
+	maxStaticShared = 48 << 10
+	maxShared       = 227 << 10
+	maxBarriers     = 16
+	maxParams       = 32764
+	maxLocal        = 512 << 10
+)
+
+// launch is one run of a kernel.
+type launch struct {
+	device *Device
+	loaded *loadedModule
+	entry  *entry
+	grid   [3]int
+	block  [3]int
+	shared int // dynamic bytes
+	params []byte
+	budget int64
+	checks *checks // nil: no checks
+
+	checkRegisters bool
+	checkSync      bool
+
+	warps []warp // of the block that runs, used again for the next
+	smem  []byte
+	clock uint64
+}
+
+// block is a block that runs.
+type block struct {
+	launch   *launch
+	index    [3]int
+	linear   uint64 // its number in the grid
+	warps    []warp
+	shared   []byte
+	barriers [maxBarriers]barrierState
+	threads  int
+}
+
+// kernel implements device.Kernel.
+type kernel struct {
+	device *Device
+	loaded *loadedModule
+	entry  *entry
+}
+
+// Launch runs the kernel to its end. Its error says which thread failed where.
+func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+	e := k.entry
+	l := &launch{
+		device: k.device, loaded: k.loaded, entry: e,
+		grid: [3]int{grid.X, grid.Y, grid.Z}, block: [3]int{block.X, block.Y, block.Z},
+		shared: shared, budget: k.device.opt.Budget,
+	}
+	if err := l.validate(args); err != nil {
+		return fmt.Errorf("ptx: %s: %w", e.fn.name, err)
+	}
+	l.params = make([]byte, max(e.paramSize, 8))
+	for i, p := range e.params {
+		for b := range p.size {
+			l.params[p.off+b] = byte(args[i] >> (8 * b))
+		}
+	}
+	return k.device.run(l)
+}
+
+func (l *launch) validate(args []device.Arg) error {
+	e := l.entry
+	for i, limit := range [3]int{maxGridX, maxGridYZ, maxGridYZ} {
+		if l.grid[i] < 1 || l.grid[i] > limit {
+			return fmt.Errorf("grid %s: each of them is from 1 to %d, %d and %d", coordinates(l.grid), maxGridX, maxGridYZ, maxGridYZ)
+		}
+	}
+	for i, limit := range [3]int{maxThreads, maxThreads, maxBlockZ} {
+		if l.block[i] < 1 || l.block[i] > limit {
+			return fmt.Errorf("block %s: each of them is from 1 to %d, %d and %d", coordinates(l.block), maxThreads, maxThreads, maxBlockZ)
+		}
+	}
+	threads := l.block[0] * l.block[1] * l.block[2]
+	if threads > maxThreads {
+		return fmt.Errorf("block %s has %d threads; the limit is %d", coordinates(l.block), threads, maxThreads)
+	}
+	if r := e.fn.reqntid; r[0] != 0 && r != l.block {
+		return fmt.Errorf("block %s; the kernel requires %s (.reqntid)", coordinates(l.block), coordinates(r))
+	}
+	if m := e.fn.maxntid; m[0] != 0 && threads > m[0]*m[1]*m[2] {
+		return fmt.Errorf("block %s has %d threads; the kernel allows %d (.maxntid)", coordinates(l.block), threads, m[0]*m[1]*m[2])
+	}
+	if l.shared < 0 || l.shared > maxShared || e.dynamicAt+l.shared > maxShared {
+		return fmt.Errorf("%d bytes of static and %d of dynamic shared memory; the limit is %d", e.shared, l.shared, maxShared)
+	}
+	if len(args) != len(e.params) {
+		return fmt.Errorf("%d arguments; the kernel has %d parameters", len(args), len(e.params))
+	}
+	for i, p := range e.params {
+		if p.size > 8 {
+			return fmt.Errorf("parameter %d (%s) has %d bytes: an argument has at most 8", i, short(p.name), p.size)
+		}
+		if p.size < 8 && args[i]>>(8*p.size) != 0 {
+			return fmt.Errorf("argument %d is %#x: parameter %s has %d bytes", i, uint64(args[i]), short(p.name), p.size)
+		}
+	}
+	return nil
+}
+
+// run executes the blocks one after another.
+func (d *Device) run(l *launch) error {
+	e := l.entry
+	threads := l.block[0] * l.block[1] * l.block[2]
+	n := (threads + warpSize - 1) / warpSize
+	l.smem = reserveShared(e.dynamicAt + l.shared)
+	l.warps = d.warpsFor(l, n)
+	l.start()
+	var order *permutation
+	total := uint64(l.grid[0]) * uint64(l.grid[1]) * uint64(l.grid[2])
+	var rng *rand.Rand
+	if d.opt.Shuffle != 0 {
+		d.launches++
+		rng = rand.New(rand.NewPCG(d.opt.Shuffle, d.launches))
+		order = newPermutation(total, rng)
+	}
+	b := &block{launch: l, warps: l.warps, shared: l.smem, threads: threads}
+	for i := range total {
+		b.linear = i
+		if order != nil {
+			b.linear = order.at(i)
+		}
+		b.index = [3]int{
+			int(b.linear % uint64(l.grid[0])),
+			int(b.linear / uint64(l.grid[0]) % uint64(l.grid[1])),
+			int(b.linear / (uint64(l.grid[0]) * uint64(l.grid[1]))),
+		}
+		if err := b.run(rng); err != nil {
+			l.end()
+			return err
+		}
+	}
+	l.end()
+	return nil
+}
+
+// start prepares the checkers; end is after the last block or the first fault.
+func (l *launch) start() {
+	l.checkRegisters, l.checkSync = l.device.opt.Checks.Registers, l.device.opt.Checks.Sync
+	if l.device.checks != nil {
+		l.checks = l.device.checks
+		l.checks.begin(l)
+	}
+}
+
+func (l *launch) end() {
+	if l.checks != nil {
+		l.checks.end(l)
+	}
+}
+
+func reserveShared(n int) []byte {
+	words := make([]uint64, (n+15)/8+2)
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
+	if uintptr(unsafe.Pointer(&b[0]))&15 != 0 {
+		b = b[8:]
+	}
+	return b[:n:n]
+}
+
+// warpsFor returns n warps with register files whose constants are set.
+func (d *Device) warpsFor(l *launch, n int) []warp {
+	e := l.entry
+	warps := make([]warp, n)
+	words := int(e.regBytes+127)/128*16 + 16
+	for i := range warps {
+		w := &warps[i]
+		w.index = i
+		w.file = make([]uint64, words)
+		w.regs = unsafe.Pointer(&w.file[0])
+		if off := uintptr(w.regs) & 63; off != 0 {
+			w.regs = unsafe.Add(w.regs, 64-off)
+		}
+		w.preds = make([]uint32, e.preds)
+		if e.predTrue >= 0 {
+			w.preds[e.predTrue] = allLanes
+		}
+		w.init = make([]uint32, len(e.regNames))
+		w.local = reserveShared(e.local * warpSize)
+		w.access.w = w
+		for _, c := range e.consts {
+			v := c.value
+			if c.sym != nil {
+				v += l.loaded.address(c.sym, c.gen)
+			}
+			for lane := range warpSize {
+				w.setLane(c.off, c.bytes, lane, v)
+			}
+		}
+	}
+	return warps
+}
+
+// run executes one block.
+func (b *block) run(rng *rand.Rand) error {
+	l := b.launch
+	for i := range b.barriers {
+		b.barriers[i] = barrierState{}
+	}
+	clear(b.shared)
+	for i := range b.warps {
+		b.warps[i].begin(b)
+	}
+	if l.checks != nil {
+		l.checks.beginBlock(b)
+	}
+	order := make([]int, len(b.warps))
+	for i := range order {
+		order[i] = i
+	}
+	for {
+		if rng != nil {
+			rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		}
+		ran := false
+		for _, i := range order {
+			w := &b.warps[i]
+			if w.live == 0 || w.waiting >= 0 {
+				continue
+			}
+			ran = true
+			if err := w.step(); err != nil {
+				return err
+			}
+			if l.budget <= 0 {
+				return fmt.Errorf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (Options.Budget)",
+					l.entry.fn.name, coordinates(b.index), l.device.opt.Budget)
+			}
+			if err := b.release(); err != nil {
+				return err
+			}
+		}
+		if !ran {
+			break
+		}
+	}
+	for i := range b.warps {
+		if w := &b.warps[i]; w.live != 0 {
+			return b.stuck(w)
+		}
+	}
+	if l.checks != nil {
+		return l.checks.endBlock(b)
+	}
+	return nil
+}
+
+// begin makes the warp ready to run in a block.
+func (w *warp) begin(b *block) {
+	w.block = b
+	l := b.launch
+	w.pc, w.rpc, w.stack, w.calls, w.waiting, w.cc = 0, -1, w.stack[:0], 0, -1, 0
+	w.live = allLanes
+	if rest := b.threads - w.index*warpSize; rest < warpSize {
+		w.live = 1<<rest - 1
+	}
+	w.active = w.live
+	clear(w.init)
+	for _, s := range l.entry.specials {
+		s.reg.fill(w, s.off)
+	}
+}
+
+// special register handling lives in special.go; barriers in barrier.go.
+
+// permutation is a bijection of 0..n-1 that takes no memory: a Feistel network
+// on the next even power of two, walked until it lands below n.
+type permutation struct {
+	n    uint64
+	half uint
+	keys [4]uint64
+}
+
+func newPermutation(n uint64, rng *rand.Rand) *permutation {
+	p := &permutation{n: n, half: uint(bits.Len64(n-1)+1) / 2}
+	p.half = max(p.half, 1)
+	for i := range p.keys {
+		p.keys[i] = rng.Uint64()
+	}
+	return p
+}
+
+func (p *permutation) at(i uint64) uint64 {
+	low := uint64(1)<<p.half - 1
+	for {
+		l, r := i>>p.half, i&low
+		for _, k := range p.keys {
+			x := (r ^ k) * 0x9e3779b97f4a7c15
+			x ^= x >> 29
+			x *= 0xbf58476d1ce4e5b9
+			l, r = r, l^(x>>32)&low
+		}
+		if i = l<<p.half | r; i < p.n {
+			return i
+		}
+	}
+}

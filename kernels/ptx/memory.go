@@ -1,0 +1,186 @@
+package ptx
+
+import (
+	"fmt"
+	"sort"
+	"unsafe"
+)
+
+// Where things lie in the generic address space. Allocations in global memory
+// come one after another, with a gap after each, and no address is used twice.
+const (
+	globalBase = 0x7_0000_0000
+	allocAlign = 256
+	allocGap   = 4096
+
+	sharedBase = 0x7fff_0000_0000
+	sharedSize = 1 << 24
+	localBase  = 0x7ffe_0000_0000
+	localSize  = 1 << 24
+	constBase  = 0x7ffd_0000_0000
+	constSize  = 1 << 32
+	paramBase  = 0x7ffc_0000_0000
+	paramSize  = 1 << 16
+	globalEnd  = paramBase
+)
+
+// allocation is a piece of global memory, or of a module's constant memory.
+type allocation struct {
+	name  string
+	base  uint64
+	size  uint64
+	mem   []byte // nil once freed
+	freed bool
+
+	shadow *allocShadow // of the checkers; nil without
+}
+
+// memory is all global memory of a device.
+type memory struct {
+	live  []*allocation // by base, ascending
+	freed []*allocation // the same, for reports of what uses them
+	next  uint64
+	used  uint64
+	limit uint64
+	last  *allocation // what find has found last
+}
+
+// alloc returns size bytes of zeros. They cost nothing until they are touched.
+func (m *memory) alloc(name string, size uint64) (*allocation, error) {
+	if size > m.limit || m.used > m.limit-size {
+		return nil, fmt.Errorf("ptx: out of memory: %d bytes for %q, %d of %d in use", size, name, m.used, m.limit)
+	}
+	if m.next == 0 {
+		m.next = globalBase
+	}
+	a := &allocation{name: name, base: m.next, size: size}
+	step := (size + allocGap + allocAlign - 1) &^ (allocAlign - 1)
+	if m.next+step > globalEnd {
+		return nil, fmt.Errorf("ptx: out of addresses")
+	}
+	mem, err := reserve(size)
+	if err != nil {
+		return nil, err
+	}
+	a.mem = mem
+	m.next += step
+	m.used += size
+	m.live = append(m.live, a)
+	return a, nil
+}
+
+func (m *memory) free(a *allocation) {
+	i := sort.Search(len(m.live), func(i int) bool { return m.live[i].base >= a.base })
+	m.live = append(m.live[:i], m.live[i+1:]...)
+	m.used -= a.size
+	release(a.mem)
+	a.mem, a.freed, m.last = nil, true, nil
+	i = sort.Search(len(m.freed), func(i int) bool { return m.freed[i].base >= a.base })
+	m.freed = append(m.freed, nil)
+	copy(m.freed[i+1:], m.freed[i:])
+	m.freed[i] = a
+}
+
+// find returns the allocation that addr lies in, or nil.
+func (m *memory) find(addr uint64) *allocation {
+	if a := m.last; a != nil && addr-a.base < a.size {
+		return a
+	}
+	if a := nearest(m.live, addr); a != nil && addr-a.base < a.size {
+		m.last = a
+		return a
+	}
+	return nil
+}
+
+// nearest returns the last allocation of a list that begins at or before addr.
+func nearest(list []*allocation, addr uint64) *allocation {
+	i := sort.Search(len(list), func(i int) bool { return list[i].base > addr })
+	if i == 0 {
+		return nil
+	}
+	return list[i-1]
+}
+
+// span returns n bytes at p for the host, or an error that says what is there.
+func (m *memory) span(what string, p uint64, n int64) (*allocation, uint64, error) {
+	if n < 0 {
+		return nil, 0, fmt.Errorf("ptx: %s of %d bytes", what, n)
+	}
+	a := m.find(p)
+	if a == nil && n == 0 {
+		if near := nearest(m.live, p); near != nil && p-near.base == near.size {
+			return near, near.size, nil
+		}
+	}
+	if a == nil {
+		r := &Report{Kind: OutOfBounds, Address: p, Size: int(n)}
+		m.describe(r)
+		r.Detail = fmt.Sprintf("%s of %d bytes at %#x: %s", what, n, p, r.Detail)
+		return nil, 0, r
+	}
+	off := p - a.base
+	if uint64(n) > a.size-off {
+		return nil, 0, &Report{Kind: OutOfBounds, Address: p, Size: int(n), Allocation: a.name, Extent: int64(a.size), Offset: int64(off),
+			Detail: fmt.Sprintf("%s of %d bytes at %#x: %d bytes past the end of %q (%d bytes)", what, n, p, off+uint64(n)-a.size, a.name, a.size)}
+	}
+	return a, off, nil
+}
+
+// describe says in r where a wrong address of global memory lies.
+func (m *memory) describe(r *Report) {
+	about := func(a *allocation) {
+		r.Allocation, r.Extent, r.Offset = a.name, int64(a.size), int64(r.Address-a.base)
+	}
+	if a := nearest(m.live, r.Address); a != nil && r.Address-a.base < a.size {
+		about(a)
+		r.Detail = fmt.Sprintf("%d bytes past the end of %q (%d bytes)", r.Address+uint64(r.Size)-a.base-a.size, a.name, a.size)
+		return
+	}
+	if a := nearest(m.freed, r.Address); a != nil && r.Address-a.base < a.size {
+		about(a)
+		r.Kind = Freed
+		r.Detail = fmt.Sprintf("byte %d of %q (%d bytes), which was freed", r.Offset, a.name, a.size)
+		return
+	}
+	// The nearer of the end before and the start after.
+	before := nearest(m.live, r.Address)
+	i := sort.Search(len(m.live), func(i int) bool { return m.live[i].base > r.Address })
+	switch {
+	case i < len(m.live) && (before == nil || m.live[i].base-r.Address < r.Address-(before.base+before.size)):
+		about(m.live[i])
+		r.Detail = fmt.Sprintf("%d bytes before %q (%d bytes)", -r.Offset, r.Allocation, r.Extent)
+	case before != nil:
+		about(before)
+		r.Detail = fmt.Sprintf("%d bytes past the end of %q (%d bytes)", r.Address+uint64(r.Size)-before.base-before.size, before.name, before.size)
+	default:
+		r.Detail = "no memory is allocated"
+	}
+}
+
+func pointer(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
+
+// reserve returns zeros that cost nothing until they are touched: the system's
+// fresh pages.
+func reserve(size uint64) ([]byte, error) {
+	if size == 0 {
+		return nil, nil
+	}
+	// Whole words, so that the memory is aligned to the largest access.
+	words := make([]uint64, (size+15)/8&^1+2)
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
+	if uintptr(unsafe.Pointer(&b[0]))&15 != 0 {
+		b = b[8:]
+	}
+	return b[:size:size], nil
+}
+
+func release([]byte) {}
+
+// boundsDetail says how far an access lies outside a window.
+func boundsDetail(at, end uint64, sp space, extent int) string {
+	if int64(at) < 0 {
+		return fmt.Sprintf("%d bytes before the start of %v memory", -int64(at), sp)
+	}
+	return fmt.Sprintf("%d bytes past the end of %v memory (%d bytes)", end-uint64(extent), sp, extent)
+}

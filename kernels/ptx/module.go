@@ -1,0 +1,178 @@
+package ptx
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"kvcompress/kernels/device"
+)
+
+// loadedModule is a Program with memory for its variables.
+type loadedModule struct {
+	device    *Device
+	program   *Program
+	globals   map[*variable]*allocation
+	constAt   map[*variable]uint64
+	constants []byte
+}
+
+// maxConst is the constant memory of a module (PTX ISA §5.1.3).
+const maxConst = 64 << 10
+
+// Load makes a module ready to launch. A text that was loaded before, on this or
+// another device, is not parsed again.
+func (d *Device) Load(name string, text []byte) (device.Module, error) {
+	if d.closed {
+		return nil, errClosed
+	}
+	p, err := cache.program(name, text, d.opt.AllowApprox)
+	if err != nil {
+		return nil, err
+	}
+	return d.LoadProgram(p)
+}
+
+// LoadProgram makes a parsed module ready to launch.
+func (d *Device) LoadProgram(p *Program) (device.Module, error) {
+	if d.closed {
+		return nil, errClosed
+	}
+	if p.approx && !d.opt.AllowApprox {
+		return nil, fmt.Errorf("ptx: %s: it has approximate instructions, which are not allowed", p.module.name)
+	}
+	m := &loadedModule{device: d, program: p, globals: map[*variable]*allocation{}, constAt: map[*variable]uint64{}}
+	for _, v := range p.module.order {
+		if v.extern && v.space != spaceShared {
+			return nil, p.module.errorf(v.line, "extern variable %q is nowhere defined", short(v.name))
+		}
+		switch v.space {
+		case spaceGlobal:
+			a, err := d.mem.alloc(v.name, uint64(v.size))
+			if err != nil {
+				return nil, err
+			}
+			copy(a.mem, v.init)
+			m.globals[v] = a
+			if d.checks != nil { // what is not initialised is zero
+				d.checks.alloc(a)
+				d.checks.hostWrite(a, 0, int64(a.size))
+			}
+		case spaceConst:
+			at := (len(m.constants) + v.align - 1) &^ (v.align - 1)
+			if int64(at)+v.size > maxConst {
+				return nil, p.module.errorf(v.line, "constant memory of more than %d bytes", maxConst)
+			}
+			m.constAt[v] = uint64(at)
+			m.constants = append(m.constants, make([]byte, at+int(v.size)-len(m.constants))...)
+			copy(m.constants[at:], v.init)
+		}
+	}
+	if err := m.fixups(); err != nil {
+		return nil, err
+	}
+	constants := reserveShared(len(m.constants))
+	copy(constants, m.constants)
+	m.constants = constants
+	d.modules = append(d.modules, m)
+	d.approx = d.approx || p.approx
+	return m, nil
+}
+
+// fixups writes addresses into initialisers.
+func (m *loadedModule) fixups() error {
+	pm := m.program.module
+	for _, v := range pm.order {
+		for _, f := range v.fixups {
+			sym := pm.globals[f.symbol]
+			if sym == nil || sym.space == spaceShared {
+				return pm.errorf(f.line, "%q is no variable whose address is constant", short(f.symbol))
+			}
+			into := m.constants
+			at := int64(m.constAt[v]) + f.at
+			if v.space == spaceGlobal {
+				into, at = m.globals[v].mem, f.at
+			}
+			binary.LittleEndian.PutUint64(into[at:], m.address(sym, f.gen)+uint64(f.add))
+		}
+	}
+	return nil
+}
+
+// address returns where a .global or .const variable lies.
+func (m *loadedModule) address(v *variable, generic bool) uint64 {
+	if v.space == spaceGlobal {
+		return m.globals[v].base
+	}
+	a := m.constAt[v]
+	if generic {
+		a += constBase
+	}
+	return a
+}
+
+// owned reports whether an allocation is a module's variable.
+func (d *Device) owned(a *allocation) bool {
+	for _, m := range d.modules {
+		for _, v := range m.globals {
+			if v == a {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Kernel returns the entry point of that name.
+func (m *loadedModule) Kernel(name string) (device.Kernel, error) {
+	e := m.program.entries[name]
+	if e == nil {
+		return nil, fmt.Errorf("ptx: %s: no entry %q", m.program.module.name, short(name))
+	}
+	return &kernel{m.device, m, e}, nil
+}
+
+// programs holds what was parsed, by its content.
+type programs struct {
+	mu    sync.Mutex
+	known map[programKey]*parseOnce
+	order []programKey
+}
+
+type programKey struct {
+	name   string
+	sum    [sha256.Size]byte
+	approx bool
+}
+
+type parseOnce struct {
+	once sync.Once
+	p    *Program
+	err  error
+}
+
+// maxCached bounds what the cache keeps; the oldest goes first.
+const maxCached = 128
+
+// cache is shared by all devices: a Program is immutable, so that they see of it
+// only that Load is quick.
+var cache = programs{known: map[programKey]*parseOnce{}}
+
+func (c *programs) program(name string, text []byte, approx bool) (*Program, error) {
+	key := programKey{name, sha256.Sum256(text), approx}
+	c.mu.Lock()
+	entry := c.known[key]
+	if entry == nil {
+		entry = new(parseOnce)
+		c.known[key] = entry
+		c.order = append(c.order, key)
+		if len(c.order) > maxCached {
+			delete(c.known, c.order[0])
+			c.order = c.order[1:]
+		}
+	}
+	c.mu.Unlock()
+	entry.once.Do(func() { entry.p, entry.err = Parse(name, text, approx) })
+	return entry.p, entry.err
+}

@@ -1,0 +1,520 @@
+package ptx
+
+import (
+	"fmt"
+	"math"
+)
+
+// function reads an .entry or a .func, from that word on (PTX ISA §11.1).
+func (p *parser) function(extern bool) error {
+	f := &function{line: p.tok.line, entry: p.is(".entry"), labels: map[string]int{}}
+	if err := p.advance(); err != nil {
+		return err
+	}
+	var err error
+	if !f.entry && p.is("(") {
+		if f.results, err = p.parameters(); err != nil {
+			return err
+		}
+	}
+	if f.name, err = p.ident("a function's name"); err != nil {
+		return err
+	}
+	if p.is("(") {
+		if f.params, err = p.parameters(); err != nil {
+			return err
+		}
+	}
+	for p.tok.kind == tokDot {
+		if err := p.performance(f); err != nil {
+			return err
+		}
+	}
+	if p.is("{") {
+		f.body = true
+		b := &bodyParser{parser: p, f: f}
+		p.loc = location{}
+		if err := b.block(0, 0); err != nil {
+			return err
+		}
+	} else if err := p.expect(";"); err != nil {
+		return err
+	} else if extern && f.entry {
+		return p.m.errorf(f.line, "an extern entry")
+	}
+	old := p.m.funcs[f.name]
+	switch {
+	case old == nil || !old.body:
+		p.m.funcs[f.name] = f
+	case f.body:
+		return p.m.errorf(f.line, "%q is defined twice", short(f.name))
+	}
+	if f.entry && f.body {
+		p.m.entries = append(p.m.entries, f)
+	}
+	return nil
+}
+
+// parameters reads (.param …, …) or, of a .func, (.reg …, …).
+func (p *parser) parameters() ([]*variable, error) {
+	if err := p.expect("("); err != nil {
+		return nil, err
+	}
+	var vars []*variable
+	for !p.is(")") {
+		sp := spaceParam
+		if p.is(".reg") {
+			sp = spaceReg
+		} else if !p.is(".param") {
+			return nil, p.errorf("expected .param, found %v", p.tok)
+		}
+		if err := p.advance(); err != nil {
+			return nil, err
+		}
+		v, err := p.declaration(sp, false)
+		if err != nil {
+			return nil, err
+		}
+		for _, old := range vars {
+			if len(vars) < 4096 && old.name == v.name && v.name != "_" {
+				return nil, p.m.errorf(v.line, "%q is declared twice", short(v.name))
+			}
+		}
+		vars = append(vars, v)
+		if !p.is(",") {
+			break
+		}
+		if err := p.advance(); err != nil {
+			return nil, err
+		}
+	}
+	return vars, p.expect(")")
+}
+
+// performance reads a performance directive (PTX ISA §11.4) before a body.
+func (p *parser) performance(f *function) error {
+	word := p.tok.text
+	if word == ".pragma" {
+		return p.pragma()
+	}
+	if err := p.advance(); err != nil {
+		return err
+	}
+	var into *[3]int
+	switch word {
+	case ".noreturn", ".explicitcluster":
+		return nil
+	case ".minnctapersm", ".maxnctapersm", ".maxnreg", ".maxclusterrank":
+		_, err := p.integer("a number", math.MaxInt32)
+		return err
+	case ".maxntid":
+		into = &f.maxntid
+	case ".reqntid":
+		into = &f.reqntid
+	default:
+		return p.errorf("unknown directive %q", short(word))
+	}
+	*into = [3]int{1, 1, 1}
+	for i := range 3 {
+		n, err := p.integer("a number of threads", math.MaxInt32)
+		if err != nil {
+			return err
+		}
+		into[i] = int(n)
+		if !p.is(",") {
+			break
+		}
+		if err := p.advance(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bodyParser reads a function's body. A block { } opens a scope of its own for
+// registers and parameters; scopes are numbered as they open, 0 is the function's.
+type bodyParser struct {
+	*parser
+	f *function
+}
+
+// block reads { … }.
+func (p *bodyParser) block(scope, depth int) error {
+	if depth > maxNesting {
+		return p.errorf("blocks nested deeper than %d", maxNesting)
+	}
+	if err := p.expect("{"); err != nil {
+		return err
+	}
+	for !p.is("}") {
+		if err := p.item(scope, depth); err != nil {
+			return err
+		}
+	}
+	return p.advance()
+}
+
+func (p *bodyParser) item(scope, depth int) error {
+	switch p.tok.kind {
+	case tokEOF:
+		return p.errorf("%q is without its end", short(p.f.name))
+	case tokIdent:
+		return p.labelOrInstruction(scope)
+	case tokPunct:
+		switch p.tok.text {
+		case "{":
+			p.f.parents = append(p.f.parents, scope)
+			return p.block(len(p.f.parents), depth+1)
+		case ";":
+			return p.advance()
+		case "@":
+			return p.instruction(scope, statement{})
+		}
+	case tokDot:
+		switch p.tok.text {
+		case ".loc":
+			return p.location()
+		case ".pragma":
+			return p.pragma()
+		case ".reg":
+			return p.registers(scope)
+		case ".local", ".shared", ".param":
+			sp := spaceOf[p.tok.text[1:]]
+			vars, err := p.variables(sp, false)
+			if err != nil {
+				return err
+			}
+			for _, v := range vars {
+				v.scoped = scope
+			}
+			p.f.locals = append(p.f.locals, vars...)
+			return nil
+		}
+		return p.errorf("unknown directive %v in a function", p.tok)
+	}
+	return p.errorf("expected an instruction, found %v", p.tok)
+}
+
+// registers reads .reg .type name [<count>], …; (PTX ISA §5.1.1, §5.4.5).
+func (p *bodyParser) registers(scope int) error {
+	if err := p.advance(); err != nil {
+		return err
+	}
+	if p.tok.kind != tokDot {
+		return p.errorf("expected a type, found %v", p.tok)
+	}
+	t, ok := typeNames[p.tok.text[1:]]
+	if !ok {
+		return p.errorf("%v is not a type of register", p.tok)
+	}
+	if err := p.advance(); err != nil {
+		return err
+	}
+	for {
+		d := regDecl{typ: t, count: -1, scope: scope}
+		var err error
+		if d.name, err = p.ident("a register's name"); err != nil {
+			return err
+		}
+		if ok, err := p.accept("<"); err != nil {
+			return err
+		} else if ok {
+			if d.count, err = p.integer("a number of registers", math.MaxInt32); err != nil {
+				return err
+			}
+			if err := p.expect(">"); err != nil {
+				return err
+			}
+		}
+		p.f.regs = append(p.f.regs, d)
+		if !p.is(",") {
+			return p.expect(";")
+		}
+		if err := p.advance(); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *bodyParser) labelOrInstruction(scope int) error {
+	line, name := p.tok.line, p.tok.text
+	if err := p.advance(); err != nil {
+		return err
+	}
+	if !p.is(":") {
+		return p.rest(scope, statement{op: name, line: line})
+	}
+	if _, twice := p.f.labels[name]; twice {
+		return p.m.errorf(line, "label %q is defined twice", short(name))
+	}
+	p.f.labels[name] = len(p.f.stmts)
+	if err := p.advance(); err != nil {
+		return err
+	}
+	if p.tok.kind != tokDot {
+		return nil
+	}
+	switch p.tok.text {
+	case ".branchtargets":
+		return p.branchTargets(name)
+	case ".callprototype", ".calltargets":
+		return p.errorf("%v: calls through a register are not supported", p.tok)
+	}
+	return nil
+}
+
+// branchTargets reads label: .branchtargets a, b, …; of brx.idx.
+func (p *bodyParser) branchTargets(label string) error {
+	var list []string
+	for {
+		if err := p.advance(); err != nil {
+			return err
+		}
+		target, err := p.ident("a label")
+		if err != nil {
+			return err
+		}
+		list = append(list, target)
+		if !p.is(",") {
+			break
+		}
+	}
+	if p.f.tables == nil {
+		p.f.tables = map[string][]string{}
+	}
+	p.f.tables[label] = list
+	return p.expect(";")
+}
+
+// instruction reads [@[!]p] opcode operands ; from the guard on.
+func (p *bodyParser) instruction(scope int, s statement) error {
+	if err := p.expect("@"); err != nil {
+		return err
+	}
+	var err error
+	if s.guardNot, err = p.accept("!"); err != nil {
+		return err
+	}
+	if s.guard, err = p.ident("a predicate"); err != nil {
+		return err
+	}
+	s.line = p.tok.line
+	if s.op, err = p.ident("an opcode"); err != nil {
+		return err
+	}
+	return p.rest(scope, s)
+}
+
+// rest reads an instruction after its opcode's first word.
+func (p *bodyParser) rest(scope int, s statement) error {
+	s.scope, s.loc = scope, p.loc
+	for p.tok.kind == tokDot {
+		s.mods = append(s.mods, p.tok.text[1:])
+		if err := p.advance(); err != nil {
+			return err
+		}
+	}
+	for !p.is(";") {
+		o, err := p.operand(0)
+		if err != nil {
+			return err
+		}
+		s.operands = append(s.operands, o)
+		if !p.is(",") {
+			break
+		}
+		if err := p.advance(); err != nil {
+			return err
+		}
+	}
+	if err := p.expect(";"); err != nil {
+		return err
+	}
+	p.f.stmts = append(p.f.stmts, s)
+	return nil
+}
+
+// operand reads one operand (PTX ISA §6).
+func (p *bodyParser) operand(depth int) (operand, error) {
+	var o operand
+	if depth > 2 {
+		return o, p.errorf("an operand nested too deep")
+	}
+	switch {
+	case p.is("{"), p.is("("):
+		o.kind = opVector
+		end := "}"
+		if p.is("(") {
+			// A parenthesis is a call's list, or the start of a constant expression;
+			// constants in parentheses are not written by any compiler.
+			o.kind, end = opList, ")"
+		}
+		if err := p.advance(); err != nil {
+			return o, err
+		}
+		for !p.is(end) {
+			element, err := p.operand(depth + 1)
+			if err != nil {
+				return o, err
+			}
+			o.list = append(o.list, element)
+			if !p.is(",") {
+				break
+			}
+			if err := p.advance(); err != nil {
+				return o, err
+			}
+		}
+		return o, p.expect(end)
+	case p.is("["):
+		return p.address()
+	case p.is("!"):
+		if err := p.advance(); err != nil {
+			return o, err
+		}
+		o.not = true
+		var err error
+		o.name, err = p.ident("a predicate")
+		return o, err
+	case p.tok.kind == tokIdent:
+		name := p.tok.text
+		if err := p.advance(); err != nil {
+			return o, err
+		}
+		if name == "_" {
+			o.kind = opSink
+		}
+		o.name = name
+		for p.tok.kind == tokDot { // %tid.x
+			o.name += p.tok.text
+			if err := p.advance(); err != nil {
+				return o, err
+			}
+		}
+		if ok, err := p.accept("|"); err != nil {
+			return o, err
+		} else if ok {
+			if o.pair, err = p.ident("a predicate"); err != nil {
+				return o, err
+			}
+		}
+		if p.is("+") || p.is("-") { // symbol+4
+			add, err := p.constant()
+			if err != nil {
+				return o, err
+			}
+			o.bits = add.bits
+		}
+		return o, nil
+	}
+	return p.constant()
+}
+
+// address reads [reg+imm], [symbol+imm] or [imm].
+func (p *bodyParser) address() (operand, error) {
+	o := operand{kind: opAddress}
+	if err := p.expect("["); err != nil {
+		return o, err
+	}
+	if p.tok.kind == tokIdent {
+		var err error
+		if o.name, err = p.ident("an address"); err != nil {
+			return o, err
+		}
+		if p.is("+") || p.is("-") {
+			add, err := p.constant()
+			if err != nil {
+				return o, err
+			}
+			o.bits = add.bits
+		}
+	} else {
+		c, err := p.constant()
+		if err != nil {
+			return o, err
+		}
+		if c.kind != opInt {
+			return o, p.errorf("an address is an integer")
+		}
+		o.bits = c.bits
+	}
+	return o, p.expect("]")
+}
+
+// constant reads signs and a number.
+func (p *parser) constant() (operand, error) {
+	negative, invert := false, false
+	for n := 0; p.is("-") || p.is("+") || p.is("~"); n++ {
+		if n > 8 || invert {
+			return operand{}, p.errorf("too many signs")
+		}
+		switch p.tok.text {
+		case "-":
+			negative = !negative
+		case "~":
+			invert = true
+		}
+		if err := p.advance(); err != nil {
+			return operand{}, err
+		}
+	}
+	o := operand{bits: p.tok.bits}
+	switch p.tok.kind {
+	case tokInt:
+		o.kind = opInt
+		if invert {
+			o.bits = ^o.bits
+		}
+		if negative {
+			o.bits = -o.bits
+		}
+	case tokF32:
+		o.kind = opF32
+		if negative {
+			o.bits ^= 1 << 31
+		}
+	case tokF64:
+		o.kind = opF64
+		if negative {
+			o.bits ^= 1 << 63
+		}
+	default:
+		return o, p.errorf("expected an operand, found %v", p.tok)
+	}
+	if invert && o.kind != opInt {
+		return o, p.errorf("~ of a floating-point number")
+	}
+	return o, p.advance()
+}
+
+// constantAs returns the bits of a constant as a value of a type. An integer is
+// cut to the type's width, as compilers write -1 for an unsigned one; a
+// floating-point one becomes what the type holds (PTX ISA §4.5).
+func constantAs(c operand, t typ) (uint64, error) {
+	keep := uint64(1)<<(t.bits-1)<<1 - 1
+	switch c.kind {
+	case opInt:
+		if t.float() && t.bits >= 32 && t.lanes == 1 {
+			return 0, fmt.Errorf("an integer where a floating-point number is wanted")
+		}
+		if high := c.bits &^ keep; high != 0 && high != ^uint64(0)&^keep {
+			return 0, fmt.Errorf("%#x does not fit in %d bits", c.bits, t.bits)
+		}
+		return c.bits & keep, nil
+	case opF32:
+		switch {
+		case t == f32 || t == b32 || t == u32 || t == s32:
+			return c.bits, nil
+		case t == f64:
+			return math.Float64bits(float64(math.Float32frombits(uint32(c.bits)))), nil
+		}
+	case opF64:
+		switch {
+		case t == f64 || t == b64 || t == u64 || t == s64:
+			return c.bits, nil
+		case t == f32:
+			return uint64(math.Float32bits(float32(math.Float64frombits(c.bits)))), nil
+		}
+	}
+	return 0, fmt.Errorf("this constant cannot be %v", t)
+}

@@ -1,0 +1,78 @@
+package ptx
+
+// Program is a parsed and decoded PTX module. It is immutable, and may be shared
+// by any number of devices and goroutines.
+type Program struct {
+	module  *module
+	entries map[string]*entry
+	approx  bool
+}
+
+// Parse reads and decodes a PTX text; name is that of its file, for errors, each
+// of which names the line. Instructions whose result a GPU may give otherwise,
+// such as ex2.approx or an add.f32 that may be fused, are refused unless
+// allowApprox is set.
+func Parse(name string, text []byte, allowApprox bool) (*Program, error) {
+	m, err := parseModule(name, text)
+	if err != nil {
+		return nil, err
+	}
+	return decodeModule(m, allowApprox)
+}
+
+// Entries returns the names of the kernels, in the order of the text.
+func (p *Program) Entries() []string {
+	var names []string
+	for _, f := range p.module.entries {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// Approximate reports whether the program has instructions whose result a GPU
+// may give otherwise.
+func (p *Program) Approximate() bool { return p.approx }
+
+// entry is a kernel: the flat code of its body and of all functions that it
+// calls, and what a launch has to set up.
+type entry struct {
+	program *Program
+	fn      *function
+	code    []instr
+
+	regBytes  uint32 // of a warp's register file, constants and special registers included
+	preds     int
+	regNames  []string // by a register's number, which is its place in warp.init
+	consts    []constRow
+	predTrue  int32 // the index of a predicate that is always true
+	specials  []specialRow
+	params    []param
+	paramSize int
+	shared    int // bytes of static shared memory
+	dynamicAt int // where dynamic shared memory starts
+	local     int // bytes of local memory of each thread
+	maxDepth  int // of nested calls
+}
+
+// constRow is a row of the register file that holds one value in all lanes.
+type constRow struct {
+	off   uint32
+	bytes uint8
+	value uint64
+	sym   *variable // its address is added
+	gen   bool      // its generic address is
+}
+
+// specialRow is a row that holds a special register.
+type specialRow struct {
+	off uint32
+	reg specialReg
+}
+
+// param is a kernel's parameter.
+type param struct {
+	name string
+	off  int
+	size int
+	elem int // bytes of an element; a parameter of more than one is an array
+}

@@ -1,0 +1,455 @@
+package ptx
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// publications is the order that fences, releases and acquires make (PTX ISA,
+// chapter 8: release and acquire patterns). A thread that executes a fence, and
+// later writes a place strongly, publishes there what was ordered before the
+// fence. A thread that reads the place strongly, and later executes a fence, has
+// all of that ordered before what follows. A write with .release is such a fence
+// and write in one, a read with .acquire such a read and fence. An atomic that
+// follows keeps what its place publishes; a strong store replaces it.
+//
+// Between the fence and the write, and between the read and the fence, there may
+// be barriers: then they may be of different threads. To the letter that holds of
+// membar and fence.sc alone; it is granted to fence.acq_rel as well.
+//
+// So the pattern of the last block, which adds up what all blocks have written, is
+// in order if each block has a barrier, then a fence and an atomic by one thread,
+// and if the last one has a fence and a barrier between its atomic and its reads.
+type publications struct {
+	active bool // something was fenced or published in this launch
+	warps  [][warpSize]threadView
+	own    []bool     // warps whose threads have views of their own
+	all    threadView // of the threads of the other warps
+
+	global   map[uint64]*place // by address
+	inShared map[uint64]*place // by offset in the block's shared memory
+
+	indexed *view // of which index has all cuts, by their first
+	index   map[stamp][]*view
+}
+
+// reach is how far a fence or a strong access is seen: by the block, or by all.
+type reach int
+
+const (
+	toBlock reach = iota
+	toAll
+)
+
+func reachOf(s scope) reach {
+	if s >= scopeGPU {
+		return toAll
+	}
+	return toBlock
+}
+
+// threadView is what a thread has fenced for others to see if it publishes, what
+// it has read but not yet acquired by a fence, and what it has acquired.
+type threadView struct {
+	fenced, pending [toAll + 1]*view
+	acquired        *view
+}
+
+// place is what is published at an address: to all, and to the threads of one
+// block.
+type place struct {
+	published [toAll + 1]*view
+	block     stamp // of published[toBlock]
+}
+
+// view is a set of accesses, never changed once made: some of one block, and those
+// of its parents.
+type view struct {
+	first   stamp // the beginning of the block
+	below   stamp // what all threads of the block did before it
+	lanes   []lanesBelow
+	parents []*view
+}
+
+// lanesBelow is what some lanes of a warp did before a time.
+type lanesBelow struct {
+	warp  int
+	mask  uint32
+	below stamp
+}
+
+// has reports whether the view itself has an access, its parents aside.
+func (v *view) has(e stamp) bool {
+	if e < v.first {
+		return false
+	}
+	if e < v.below {
+		return true
+	}
+	for _, l := range v.lanes {
+		if e < l.below && e.warp() == l.warp && l.mask>>e.lane()&1 != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *publications) clear() { *p = publications{warps: p.warps, own: p.own} }
+
+// beginBlock forgets what the threads of the block before knew.
+func (p *publications) beginBlock() {
+	p.all = threadView{}
+	clear(p.own)
+	p.inShared = nil
+}
+
+// before reports whether the thread of s has acquired e.
+func (p *publications) before(r *races, e, s stamp) bool {
+	if !p.active {
+		return false
+	}
+	acquired := p.thread(s.warp(), s.lane()).acquired
+	return acquired != nil && p.reaches(r, acquired, e)
+}
+
+// thread returns a thread's view, to be read.
+func (p *publications) thread(warp, lane int) *threadView {
+	if warp < len(p.own) && p.own[warp] {
+		return &p.warps[warp][lane]
+	}
+	return &p.all
+}
+
+// change returns the views of a warp's threads, to be changed.
+func (p *publications) change(warp int) *[warpSize]threadView {
+	p.active = true
+	for len(p.warps) <= warp {
+		p.warps = append(p.warps, [warpSize]threadView{})
+		p.own = append(p.own, false)
+	}
+	if !p.own[warp] {
+		p.own[warp] = true
+		for l := range p.warps[warp] {
+			p.warps[warp][l] = p.all
+		}
+	}
+	return &p.warps[warp]
+}
+
+// nearViews is how many views reaches looks at before it makes an index.
+const nearViews = 32
+
+// reaches reports whether a view or one that it descends from has an access.
+func (p *publications) reaches(r *races, v *view, e stamp) bool {
+	if p.indexed != v {
+		var queue [nearViews]*view
+		queue[0] = v
+		n, complete := 1, true
+		for i := 0; i < n; i++ {
+			if queue[i].has(e) {
+				return true
+			}
+			for _, up := range queue[i].parents {
+				if n == nearViews {
+					complete = false
+					break
+				}
+				queue[n] = up
+				n++
+			}
+		}
+		if complete {
+			return false
+		}
+		p.makeIndex(v)
+	}
+	first := r.startOf(e).at
+	return slices.ContainsFunc(p.index[first], func(v *view) bool { return v.has(e) })
+}
+
+// makeIndex lists what v descends from by block.
+func (p *publications) makeIndex(v *view) {
+	p.indexed, p.index = v, map[stamp][]*view{}
+	seen := map[*view]bool{v: true}
+	for todo := []*view{v}; len(todo) > 0; {
+		v := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if v.first != 0 {
+			p.index[v.first] = append(p.index[v.first], v)
+		}
+		for _, up := range v.parents {
+			if !seen[up] {
+				seen[up] = true
+				todo = append(todo, up)
+			}
+		}
+	}
+}
+
+// fence is a fence by some lanes of a warp.
+func (p *publications) fence(r *races, warp int, mask uint32, to reach) {
+	r.tick()
+	threads := p.change(warp)
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		l := bits.TrailingZeros32(rest)
+		p.fenceThread(r, &threads[l], warp, l, to)
+	}
+}
+
+// fenceThread is a fence by one thread.
+func (p *publications) fenceThread(r *races, t *threadView, warp, lane int, to reach) {
+	p.acquire(r, t, to)
+	v := r.known(warp, lane)
+	if t.acquired != nil {
+		v.parents = []*view{t.acquired}
+	}
+	for k := toBlock; k <= to; k++ {
+		t.fenced[k] = r.join(t.fenced[k], v)
+	}
+}
+
+// acquire is the half of a fence that orders what was read from a place before
+// what follows.
+func (p *publications) acquire(r *races, t *threadView, to reach) {
+	for k := toBlock; k <= to; k++ {
+		t.acquired = r.join(t.acquired, t.pending[k])
+		t.pending[k] = nil
+	}
+}
+
+// known returns what is ordered in the block before what a thread does now.
+func (r *races) known(warp, lane int) *view {
+	w := &r.warps[warp]
+	v := &view{first: r.block, below: r.barrier}
+	v.lanes = append(v.lanes, lanesBelow{warp, 1 << lane, r.now})
+	if w.sync > r.barrier {
+		v.lanes = append(v.lanes, lanesBelow{warp, ^uint32(0), w.sync})
+	}
+	if w.lanes != nil {
+		for m, until := range w.lanes[lane] {
+			if until > w.sync && m != lane {
+				v.lanes = append(v.lanes, lanesBelow{warp, 1 << m, until})
+			}
+		}
+	}
+	for other, until := range w.others {
+		if until > r.barrier && other != warp {
+			v.lanes = append(v.lanes, lanesBelow{other, ^uint32(0), until})
+		}
+	}
+	return v
+}
+
+// strong is a warp's strong access to places of global or shared memory: what it
+// publishes, and what it reads of what was published. It comes after the check of
+// the access for races.
+func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess, sem semantics, to reach) {
+	kind, warp := a.stamp.kind(), a.stamp.warp()
+	acquires := kind != accessStore && sem >= semAcquire
+	releases := kind != accessLoad && sem >= semRelease
+	if !p.active && !releases {
+		return // nothing was published, and nothing is
+	}
+	if releases {
+		r.tick()
+	}
+	threads := p.change(warp)
+	for rest := a.mask; rest != 0; rest &= rest - 1 {
+		l := bits.TrailingZeros32(rest)
+		t, addr := &threads[l], a.addr[l]
+		at := (*places)[addr]
+		if at != nil && at.block != r.block {
+			at.block, at.published[toBlock] = r.block, nil
+		}
+		if at != nil && kind != accessStore {
+			for k := toBlock; k <= to; k++ {
+				t.pending[k] = r.join(t.pending[k], at.published[k])
+			}
+		}
+		switch {
+		case releases:
+			p.fenceThread(r, t, warp, l, to)
+		case acquires:
+			p.acquire(r, t, to)
+		}
+		if kind == accessLoad || at == nil && t.fenced == [toAll + 1]*view{} {
+			continue
+		}
+		if at == nil {
+			if *places == nil {
+				*places = map[uint64]*place{}
+			}
+			at = &place{block: r.block}
+			(*places)[addr] = at
+		}
+		for k := toBlock; k <= to; k++ {
+			if kind == accessStore {
+				at.published[k] = nil
+			}
+			at.published[k] = r.join(at.published[k], t.fenced[k])
+		}
+	}
+}
+
+// blockBarrier makes what each thread of the block knows known to all.
+func (p *publications) blockBarrier(r *races) {
+	if !slices.Contains(p.own, true) {
+		return
+	}
+	p.partBarrier(r, ^uint32(0))
+	p.all = p.warps[slices.Index(p.own, true)][0]
+	clear(p.own)
+}
+
+// partBarrier does so among the threads of some warps.
+func (p *publications) partBarrier(r *races, warps uint32) {
+	if !p.active {
+		return
+	}
+	var g gathering
+	for w := range r.warps {
+		if warps>>w&1 != 0 {
+			for l := range warpSize {
+				g.add(p.thread(w, l))
+			}
+		}
+	}
+	together := g.joined(r)
+	for w := range r.warps {
+		if warps>>w&1 != 0 {
+			threads := p.change(w)
+			for l := range threads {
+				threads[l] = together
+			}
+		}
+	}
+}
+
+// warpBarrier does so among some lanes of a warp.
+func (p *publications) warpBarrier(r *races, warp int, mask uint32) {
+	if warp >= len(p.own) || !p.own[warp] {
+		return
+	}
+	var g gathering
+	threads := &p.warps[warp]
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		g.add(&threads[bits.TrailingZeros32(rest)])
+	}
+	together := g.joined(r)
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		threads[bits.TrailingZeros32(rest)] = together
+	}
+}
+
+// gathering collects the views of threads that meet at a barrier.
+type gathering struct {
+	fenced, pending [toAll + 1][]*view
+	acquired        []*view
+}
+
+func (g *gathering) add(t *threadView) {
+	for k := range t.fenced {
+		g.fenced[k] = another(g.fenced[k], t.fenced[k])
+		g.pending[k] = another(g.pending[k], t.pending[k])
+	}
+	g.acquired = another(g.acquired, t.acquired)
+}
+
+// another appends a view, unless it is none or that of the thread before.
+func another(views []*view, v *view) []*view {
+	if v == nil || len(views) > 0 && views[len(views)-1] == v {
+		return views
+	}
+	return append(views, v)
+}
+
+func (g *gathering) joined(r *races) (t threadView) {
+	for k := range t.fenced {
+		t.fenced[k] = r.join(g.fenced[k]...)
+		t.pending[k] = r.join(g.pending[k]...)
+	}
+	t.acquired = r.join(g.acquired...)
+	return t
+}
+
+// join returns a view of all that some views, any of which may be nil, have.
+// Those of the block that runs become one.
+func (r *races) join(views ...*view) *view {
+	var own, parents []*view
+	for _, v := range views {
+		switch {
+		case v == nil:
+		case v.first == r.block:
+			if !slices.Contains(own, v) {
+				own = append(own, v)
+			}
+		case !slices.Contains(parents, v):
+			parents = append(parents, v)
+		}
+	}
+	switch {
+	case len(own) == 0 && len(parents) == 0:
+		return nil
+	case len(own) == 0 && len(parents) == 1:
+		return parents[0]
+	case len(own) == 1 && !slices.ContainsFunc(parents, func(v *view) bool { return !slices.Contains(own[0].parents, v) }):
+		return own[0]
+	}
+	if len(own) == 0 {
+		if parents[0].first == 0 || parents[1].first == 0 {
+			// One of them may be the other joined with something.
+			for i, v := range parents[:2] {
+				if slices.Contains(v.parents, parents[1-i]) && len(parents) == 2 {
+					return v
+				}
+			}
+		}
+		return &view{parents: parents}
+	}
+	return r.merge(own, parents)
+}
+
+// merge returns one view of what views of the block that runs have, and their
+// parents and others.
+func (r *races) merge(own, parents []*view) *view {
+	below := make([][warpSize]stamp, len(r.warps))
+	all := r.block
+	for _, v := range own {
+		all = max(all, v.below)
+		for _, l := range v.lanes {
+			for rest := l.mask; rest != 0; rest &= rest - 1 {
+				t := &below[l.warp][bits.TrailingZeros32(rest)]
+				*t = max(*t, l.below)
+			}
+		}
+		for _, up := range v.parents {
+			if !slices.Contains(parents, up) {
+				parents = append(parents, up)
+			}
+		}
+	}
+	least := lastEpoch
+	for t := range r.threads {
+		least = min(least, below[t/warpSize][t%warpSize])
+	}
+	all = max(all, least)
+	v := &view{first: r.block, below: all, parents: parents}
+	for w := range below {
+		// Lanes of one time become one entry.
+		var done uint32
+		for l, until := range below[w] {
+			if until <= all || done>>l&1 != 0 {
+				continue
+			}
+			e := lanesBelow{warp: w, below: until}
+			for m := l; m < warpSize; m++ {
+				if below[w][m] == until {
+					e.mask |= 1 << m
+				}
+			}
+			done |= e.mask
+			v.lanes = append(v.lanes, e)
+		}
+	}
+	return v
+}

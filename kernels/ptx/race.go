@@ -1,0 +1,367 @@
+package ptx
+
+import "math/bits"
+
+// races finds pairs of accesses to the same byte, at least one of them a write,
+// that nothing orders. It follows the memory consistency model of the PTX ISA
+// (chapter 8):
+//
+//   - a thread's own accesses are in the order of its program;
+//   - a barrier of the block orders what all its threads did before it with what
+//     all of them do after it, bar.warp.sync does so for the lanes of its mask.
+//     Shuffles, votes and matches order no memory. A thread that has exited counts
+//     as waiting at every barrier;
+//   - fences and atomics order as published.go says, within a block and between
+//     blocks; nothing else orders two blocks of a launch. Launches are in order;
+//   - two strong accesses whose scopes include each other's thread are no race.
+//
+// Two lanes of one store that write equal values to one place are no race either.
+//
+// The machine runs one block after another, so that an epoch belongs to one block.
+// Epochs are counted on from launch to launch: what an earlier launch has left in
+// the shadow memory is older than launch, and means nothing.
+type races struct {
+	now     stamp // of what happens now
+	launch  stamp // when the launch began
+	block   stamp // when the block began
+	barrier stamp // when all threads of the block last passed a barrier, or began
+	warps   []warpTime
+	threads int // of a block
+
+	starts []blockStart // of every block of the launch, in the order they ran
+	pool   racePool
+	publications
+}
+
+type blockStart struct {
+	at    stamp
+	block uint64 // its number in the grid
+}
+
+// warpTime is what a warp knows of others.
+type warpTime struct {
+	sync stamp // when all its lanes last passed a barrier together
+	// lanes[l][m], if lanes is there, is until when lane l knows what lane m did,
+	// from barriers of a part of the warp.
+	lanes *[warpSize][warpSize]stamp
+	// others[v], if others is there, is until when the warp knows what warp v did,
+	// from barriers of a part of the block.
+	others []stamp
+}
+
+// newRaces returns races of a device on which nothing has run.
+func newRaces() *races { return &races{now: oneEpoch} }
+
+// tick begins a new epoch.
+func (r *races) tick() {
+	if r.now += oneEpoch; r.now >= lastEpoch {
+		// The count has run out, after some 10^10 barriers: all is forgotten, and
+		// counting starts again.
+		r.pool.forget()
+		r.publications.clear()
+		r.now = oneEpoch
+		r.launch, r.block, r.barrier = r.now, r.now, r.now
+		if n := len(r.starts); n > 0 {
+			r.starts = append(r.starts[:0], blockStart{r.now, r.starts[n-1].block})
+		}
+		for w := range r.warps {
+			r.warps[w] = warpTime{sync: r.now}
+		}
+	}
+}
+
+// beginLaunch starts a launch whose blocks have so many threads.
+func (r *races) beginLaunch(threads int) {
+	r.pool.reset()
+	r.publications.clear()
+	r.tick()
+	r.launch = r.now
+	r.threads = threads
+	r.starts = r.starts[:0]
+	r.warps = make([]warpTime, (threads+warpSize-1)/warpSize)
+}
+
+// beginBlock starts the next block.
+func (r *races) beginBlock(block uint64) {
+	r.tick()
+	r.block, r.barrier = r.now, r.now
+	for w := range r.warps {
+		r.warps[w] = warpTime{sync: r.now}
+	}
+	r.starts = append(r.starts, blockStart{r.now, block})
+	r.publications.beginBlock()
+}
+
+// startOf returns the start of the block that ran at a time of this launch.
+func (r *races) startOf(e stamp) blockStart {
+	lo, hi := 0, len(r.starts)
+	for hi-lo > 1 {
+		if mid := (lo + hi) / 2; r.starts[mid].at <= e {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return r.starts[lo]
+}
+
+// blockBarrier is a barrier that all threads of the block have reached.
+func (r *races) blockBarrier() {
+	r.tick()
+	r.barrier = r.now
+	for w := range r.warps {
+		r.warps[w] = warpTime{sync: r.now}
+	}
+	r.publications.blockBarrier(r)
+}
+
+// partBarrier is a barrier of some warps of the block: those in waited have
+// reached it and go on, those in arrived have only arrived at it, when it was
+// until, and with what they knew then.
+func (r *races) partBarrier(waited uint32, arrived []arrival) {
+	r.tick()
+	known := make([]stamp, len(r.warps))
+	know := func(others []stamp) {
+		for v, until := range others {
+			known[v] = max(known[v], until)
+		}
+	}
+	for w := range r.warps {
+		if waited>>w&1 != 0 {
+			know(r.warps[w].others)
+			known[w] = r.now
+		}
+	}
+	for _, a := range arrived {
+		know(a.others)
+		known[a.warp] = max(known[a.warp], a.until)
+	}
+	for w := range r.warps {
+		if waited>>w&1 != 0 {
+			r.warps[w] = warpTime{sync: r.now, others: known}
+		}
+	}
+	r.publications.partBarrier(r, waited)
+}
+
+// arrival is a warp's bar.arrive.
+type arrival struct {
+	warp   int
+	until  stamp
+	others []stamp
+}
+
+// arrive is a warp's bar.arrive; what it returns goes to the barrier's partBarrier.
+func (r *races) arrive(warp int) arrival {
+	r.tick()
+	return arrival{warp, r.now, r.warps[warp].others}
+}
+
+// warpBarrier is bar.warp.sync of the lanes in mask, where the lanes in live have
+// not exited.
+func (r *races) warpBarrier(warp int, mask, live uint32) {
+	r.tick()
+	w := &r.warps[warp]
+	if mask&live == live {
+		w.sync = r.now
+		w.lanes = nil
+	} else {
+		if w.lanes == nil {
+			w.lanes = new([warpSize][warpSize]stamp)
+		}
+		var known [warpSize]stamp
+		for rest := mask; rest != 0; rest &= rest - 1 {
+			l := bits.TrailingZeros32(rest)
+			for m, until := range w.lanes[l] {
+				known[m] = max(known[m], until)
+			}
+			known[l] = r.now
+		}
+		for rest := mask; rest != 0; rest &= rest - 1 {
+			w.lanes[bits.TrailingZeros32(rest)] = known
+		}
+	}
+	r.publications.warpBarrier(r, warp, mask)
+}
+
+// before reports whether an access of this launch, or of this block where memory
+// is shared, is ordered before the one of s, which happens now.
+func (r *races) before(e, s stamp) bool {
+	if e >= r.block {
+		if e < r.barrier || (e^s)&stampThread == 0 {
+			return true
+		}
+		w := &r.warps[s.warp()]
+		switch {
+		case (e^s)&stampWarp != 0:
+			if w.others != nil && e < w.others[e.warp()] {
+				return true
+			}
+		case e < w.sync:
+			return true
+		case w.lanes != nil && e < w.lanes[s.lane()][e.lane()]:
+			return true
+		}
+	}
+	return r.publications.before(r, e, s)
+}
+
+// conflict reports whether an earlier access and the one of s are a race.
+func (r *races) conflict(e, s, floor stamp) bool {
+	if e < floor || !e.writes() && !s.writes() {
+		return false
+	}
+	if e&s&stampStrong != 0 && (e >= r.block || e&s&stampWide != 0) {
+		return false
+	}
+	return !r.before(e, s)
+}
+
+// raceAccess is a warp's access as races sees it.
+type raceAccess struct {
+	addr       *[warpSize]uint64 // of each lane; it is at addr - base in the shadow
+	base       uint64
+	mask, size uint32
+	stamp      stamp  // of its lane 0
+	floor      stamp  // accesses before it mean nothing: launch, and block for shared memory
+	values     stored // of a store
+}
+
+// stored knows the values that a store writes.
+type stored interface {
+	stored(lane int) (lo, hi uint64)
+}
+
+// window is what the fast path of check knows of the order of accesses.
+type window struct {
+	floor, block, barrier, sync stamp
+}
+
+// orders reports whether e is surely ordered before s; before decides the rest.
+func (w *window) orders(e, s stamp) bool {
+	if e < w.barrier {
+		return e >= w.block || e < w.floor
+	}
+	return (e^s)&stampWarp == 0 && (e < w.sync || (e^s)&stampThread == 0)
+}
+
+// check looks at an access and remembers it. It returns the first lane that is in
+// a race and the earlier access, or -1.
+func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
+	shift := uint(bits.TrailingZeros32(a.size))
+	win := window{a.floor, r.block, r.barrier, r.warps[a.stamp.warp()].sync}
+	const how = stampStrong | stampWide | stampKind
+	const atomic = stampStrong | stampWide | stamp(accessAtomic)
+	load := a.stamp&(stampStrong|stampKind) == stamp(accessLoad)
+	store := a.stamp&(stampStrong|stampKind) == stamp(accessStore)
+	add := a.stamp&how == atomic
+
+	var page *racePage
+	index := ^uint64(0)
+	for rest := a.mask; rest != 0; rest &= rest - 1 {
+		l := bits.TrailingZeros32(rest)
+		off := a.addr[l] - a.base
+		if i := off >> racePageShift; i != index {
+			index = i
+			page = r.pool.page(s, i, shift)
+		}
+		st := a.stamp | stamp(l)<<stampLaneShift
+		first := off & (racePageBytes - 1) >> page.shift
+		granules := page.granules[first : first+1<<(shift-page.shift)]
+		for i := range granules {
+			g := &granules[i]
+			// What is written out here is what slow does, for the common cases.
+			e, f := g.since[0], g.since[1]
+			switch {
+			case load && win.orders(g.write, st) && (g.strong < win.floor || win.orders(g.strong, st) &&
+				(!e.writes() || win.orders(e, st)) && (!f.writes() || win.orders(f, st))):
+				if win.orders(e, st) {
+					g.since[0] = st
+				} else if e < win.block || win.orders(f, st) || f >= win.block && (f^e)&stampWarp == 0 {
+					g.since[1] = st
+				}
+			case store && win.orders(g.write, st) && win.orders(g.strong, st) && win.orders(e, st) && win.orders(f, st):
+				*g = granule{write: st}
+			case add && win.orders(g.write, st) && (g.strong < win.floor || g.strong&how == atomic) &&
+				(e < win.floor || e&how == atomic) && (f < win.floor || f&how == atomic):
+				g.strong = st
+				if win.orders(e, st) {
+					g.since[0] = st
+				} else if e < win.block || win.orders(f, st) || f >= win.block && (f^e)&stampWarp == 0 {
+					g.since[1] = st
+				}
+			default:
+				if e := r.slow(g, st, l, a); e != 0 {
+					return l, e
+				}
+			}
+		}
+	}
+	return -1, 0
+}
+
+// slow checks one lane's access to one granule, and remembers it. It returns the
+// earlier access of a race, or 0.
+func (r *races) slow(g *granule, s stamp, lane int, a *raceAccess) stamp {
+	for _, e := range [...]stamp{g.write, g.strong, g.since[0], g.since[1]} {
+		if r.conflict(e, s, a.floor) && !a.sameValue(e, s, lane) {
+			return e
+		}
+	}
+	if s&stampStrong == 0 && s.kind() == accessStore {
+		*g = granule{write: s}
+		return 0
+	}
+	if s.writes() && r.replaces(s, g.strong, a.floor) {
+		g.strong = s
+	}
+	switch e, f := g.since[0], g.since[1]; {
+	case r.replaces(s, e, a.floor):
+		g.since[0] = s
+	case r.replaces(s, f, a.floor):
+		g.since[1] = s
+	case r.distance(e, s) > r.distance(e, f):
+		g.since[1] = s
+	case r.distance(f, s) > r.distance(e, f):
+		g.since[0] = s
+	}
+	return 0
+}
+
+// replaces reports whether every later access that is a race with e is one with s
+// as well.
+func (r *races) replaces(s, e, floor stamp) bool {
+	return e < floor || s.power() >= e.power() && (s.writes() || !e.writes()) && r.before(e, s)
+}
+
+// sameValue reports whether two lanes of one store write the same to one place.
+func (a *raceAccess) sameValue(e, s stamp, lane int) bool {
+	const other = stampLaneShift
+	if e&^(31<<other) != s&^(31<<other) || s.kind() != accessStore || a.values == nil {
+		return false
+	}
+	m := e.lane()
+	if a.mask>>m&1 == 0 || a.addr[m] != a.addr[lane] {
+		return false
+	}
+	lo, hi := a.values.stored(lane)
+	lo2, hi2 := a.values.stored(m)
+	return lo == lo2 && hi == hi2
+}
+
+// distance is how far apart two accesses are: 0 in one warp, 1 in two warps of a
+// block, 2 in two blocks.
+func (r *races) distance(e, f stamp) int {
+	switch {
+	case e < r.block && f < r.block:
+		if r.startOf(e) != r.startOf(f) {
+			return 2
+		}
+	case e < r.block || f < r.block:
+		return 2
+	}
+	if (e^f)&stampWarp != 0 {
+		return 1
+	}
+	return 0
+}

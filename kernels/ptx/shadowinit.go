@@ -1,0 +1,246 @@
+package ptx
+
+import "math/bits"
+
+// initPageBytes is the memory that one page of an initMap stands for.
+const (
+	initPageShift = 12
+	initPageBytes = 1 << initPageShift
+)
+
+// initPage has a bit for each byte that something has written.
+type initPage struct {
+	bits [initPageBytes / 64]uint64
+	full int // words of bits that are all ones
+}
+
+// initMap knows which bytes of a piece of memory have been written. A page is nil
+// where none has, and whole where all have, so that filling gigabytes costs a
+// pointer a page.
+type initMap struct {
+	pages []*initPage
+	whole *initPage   // stands for every page of which all bytes are written
+	spare []*initPage // of no use at present
+}
+
+func newInitMap(size int64) *initMap {
+	return &initMap{
+		pages: make([]*initPage, (size+initPageBytes-1)>>initPageShift),
+		whole: new(initPage),
+	}
+}
+
+// reset takes all marks off.
+func (m *initMap) reset() {
+	for i, p := range m.pages {
+		m.drop(p)
+		m.pages[i] = nil
+	}
+}
+
+// drop puts a page by for later.
+func (m *initMap) drop(p *initPage) {
+	if p != nil && p != m.whole {
+		m.spare = append(m.spare, p)
+	}
+}
+
+// take returns a page without marks.
+func (m *initMap) take() *initPage {
+	n := len(m.spare) - 1
+	if n < 0 {
+		return new(initPage)
+	}
+	p := m.spare[n]
+	m.spare = m.spare[:n]
+	*p = initPage{}
+	return p
+}
+
+// written marks n bytes from off.
+func (m *initMap) written(off, n int64) {
+	for n > 0 {
+		page, at := off>>initPageShift, off&(initPageBytes-1)
+		count := min(n, initPageBytes-at)
+		if count == initPageBytes {
+			m.drop(m.pages[page])
+			m.pages[page] = m.whole
+		} else {
+			m.mark(page, at, count)
+		}
+		off += count
+		n -= count
+	}
+}
+
+// mark marks count bytes within a page.
+func (m *initMap) mark(page, at, count int64) {
+	p := m.pages[page]
+	if p == m.whole {
+		return
+	}
+	if p == nil {
+		p = m.take()
+		m.pages[page] = p
+	}
+	for count > 0 {
+		bit := at & 63
+		k := min(count, 64-bit)
+		p.or(at>>6, ones(k)<<bit)
+		at += k
+		count -= k
+	}
+	if p.full == len(p.bits) {
+		m.drop(p)
+		m.pages[page] = m.whole
+	}
+}
+
+func (p *initPage) or(word int64, mask uint64) {
+	old := p.bits[word]
+	p.bits[word] = old | mask
+	if old != ^uint64(0) && old|mask == ^uint64(0) {
+		p.full++
+	}
+}
+
+// ones returns n ones, 1 ≤ n ≤ 64.
+func ones(n int64) uint64 { return ^uint64(0) >> (64 - n) }
+
+// forgotten takes the marks off n bytes from off.
+func (m *initMap) forgotten(off, n int64) {
+	for n > 0 {
+		page, at := off>>initPageShift, off&(initPageBytes-1)
+		count := min(n, initPageBytes-at)
+		switch p := m.pages[page]; {
+		case p == nil:
+		case count == initPageBytes:
+			m.drop(p)
+			m.pages[page] = nil
+		default:
+			if p == m.whole {
+				p = m.take()
+				for i := range p.bits {
+					p.bits[i] = ^uint64(0)
+				}
+				p.full = len(p.bits)
+				m.pages[page] = p
+			}
+			for i := at; i < at+count; i++ {
+				word, mask := i>>6, uint64(1)<<(i&63)
+				if p.bits[word] == ^uint64(0) {
+					p.full--
+				}
+				p.bits[word] &^= mask
+			}
+		}
+		off += count
+		n -= count
+	}
+}
+
+// unwritten returns the first of n bytes from off that has not been written, or
+// -1.
+func (m *initMap) unwritten(off, n int64) int64 {
+	for n > 0 {
+		page, at := off>>initPageShift, off&(initPageBytes-1)
+		count := min(n, initPageBytes-at)
+		switch p := m.pages[page]; p {
+		case m.whole:
+		case nil:
+			return off
+		default:
+			for left := count; left > 0; {
+				bit := at & 63
+				k := min(left, 64-bit)
+				if gap := ones(k) << bit &^ p.bits[at>>6]; gap != 0 {
+					return page<<initPageShift + at&^63 + int64(bits.TrailingZeros64(gap))
+				}
+				at += k
+				left -= k
+			}
+		}
+		off += count
+		n -= count
+	}
+	return -1
+}
+
+// copied gives n bytes from to the marks of those of src from from. The two
+// ranges do not overlap.
+func (m *initMap) copied(to int64, src *initMap, from, n int64) {
+	for n > 0 {
+		page, at := from>>initPageShift, from&(initPageBytes-1)
+		count := min(n, initPageBytes-at)
+		switch p := src.pages[page]; p {
+		case src.whole:
+			m.written(to, count)
+		case nil:
+			m.forgotten(to, count)
+		default:
+			m.forgotten(to, count)
+			for i := range count {
+				if p.bits[(at+i)>>6]>>((at+i)&63)&1 != 0 {
+					m.written(to+i, 1)
+				}
+			}
+		}
+		from += count
+		to += count
+		n -= count
+	}
+}
+
+// loaded looks at the lanes of an access, each aligned to its size, and returns
+// the first of them that reads a byte that has not been written, or -1. Lane l is
+// at addr[l] - base.
+func (m *initMap) loaded(addr *[warpSize]uint64, base uint64, mask, size uint32) int {
+	need := ones(int64(size))
+	if mask == ^uint32(0) {
+		// Lanes that run forward through one page, as they mostly do, need one look.
+		first, last := addr[0]-base, addr[warpSize-1]-base
+		if first <= last && first>>initPageShift == last>>initPageShift && m.pages[first>>initPageShift] == m.whole {
+			inside := true
+			for l := range addr {
+				inside = inside && addr[l]-base-first <= last-first
+			}
+			if inside {
+				return -1
+			}
+		}
+	}
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		l := bits.TrailingZeros32(rest)
+		off := addr[l] - base
+		p := m.pages[off>>initPageShift]
+		if p == m.whole {
+			continue
+		}
+		if p == nil || p.bits[off>>6&63]>>(off&63)&need != need {
+			return l
+		}
+	}
+	return -1
+}
+
+// stored marks what the lanes of an access write.
+func (m *initMap) stored(addr *[warpSize]uint64, base uint64, mask, size uint32) {
+	word := ones(int64(size))
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		off := addr[bits.TrailingZeros32(rest)] - base
+		page := off >> initPageShift
+		p := m.pages[page]
+		if p == m.whole {
+			continue
+		}
+		if p == nil {
+			p = m.take()
+			m.pages[page] = p
+		}
+		p.or(int64(off>>6&63), word<<(off&63))
+		if p.full == len(p.bits) {
+			m.drop(p)
+			m.pages[page] = m.whole
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package ptx
+
+import "unsafe"
+
+// specialReg is a special register (PTX ISA §10).
+type specialReg uint8
+
+const (
+	regTidX specialReg = iota
+	regTidY
+	regTidZ
+	regNtidX
+	regNtidY
+	regNtidZ
+	regCtaidX
+	regCtaidY
+	regCtaidZ
+	regNctaidX
+	regNctaidY
+	regNctaidZ
+	regLaneid
+	regWarpid
+	regNwarpid
+	regSmid
+	regNsmid
+	regGridid
+	regMaskEq
+	regMaskLe
+	regMaskLt
+	regMaskGe
+	regMaskGt
+	regDynamicShared
+	regTotalShared
+	regClock
+	regClockHi
+	regClock64
+	regGlobaltimer
+	regGlobaltimerLo
+	regGlobaltimerHi
+)
+
+var specialRegs = map[string]specialReg{
+	"%tid.x": regTidX, "%tid.y": regTidY, "%tid.z": regTidZ,
+	"%ntid.x": regNtidX, "%ntid.y": regNtidY, "%ntid.z": regNtidZ,
+	"%ctaid.x": regCtaidX, "%ctaid.y": regCtaidY, "%ctaid.z": regCtaidZ,
+	"%nctaid.x": regNctaidX, "%nctaid.y": regNctaidY, "%nctaid.z": regNctaidZ,
+	"%laneid": regLaneid, "%warpid": regWarpid, "%nwarpid": regNwarpid,
+	"%smid": regSmid, "%nsmid": regNsmid, "%gridid": regGridid,
+	"%lanemask_eq": regMaskEq, "%lanemask_le": regMaskLe, "%lanemask_lt": regMaskLt,
+	"%lanemask_ge": regMaskGe, "%lanemask_gt": regMaskGt,
+	"%dynamic_smem_size": regDynamicShared, "%total_smem_size": regTotalShared,
+	"%clock": regClock, "%clock_hi": regClockHi, "%clock64": regClock64,
+	"%globaltimer": regGlobaltimer, "%globaltimer_lo": regGlobaltimerLo, "%globaltimer_hi": regGlobaltimerHi,
+}
+
+func (r specialReg) bytes() uint8 {
+	if r == regClock64 || r == regGlobaltimer || r == regGridid {
+		return 8
+	}
+	return 4
+}
+
+// ticks reports whether the register changes as the warp runs: it is read by an
+// instruction of its own and is no row.
+func (r specialReg) ticks() bool { return r >= regClock }
+
+// fill sets the row of a special register, at the start of a block.
+func (r specialReg) fill(w *warp, off uint32) {
+	l := w.block.launch
+	if r.bytes() == 8 { // gridid
+		d := row[uint64](w.regs, off)
+		for i := range d {
+			d[i] = l.device.launches
+		}
+		return
+	}
+	d := row[uint32](w.regs, off)
+	switch {
+	case r <= regTidZ:
+		for i := range d {
+			d[i] = uint32(w.thread(i)[r-regTidX])
+		}
+		return
+	case r >= regMaskEq && r <= regMaskGt || r == regLaneid:
+		for i := range d {
+			bit := uint32(1) << i
+			switch r {
+			case regLaneid:
+				d[i] = uint32(i)
+			case regMaskEq:
+				d[i] = bit
+			case regMaskLe:
+				d[i] = bit | (bit - 1)
+			case regMaskLt:
+				d[i] = bit - 1
+			case regMaskGe:
+				d[i] = -bit
+			case regMaskGt:
+				d[i] = -bit &^ bit
+			}
+		}
+		return
+	}
+	var v int
+	switch r {
+	case regNtidX, regNtidY, regNtidZ:
+		v = l.block[r-regNtidX]
+	case regCtaidX, regCtaidY, regCtaidZ:
+		v = w.block.index[r-regCtaidX]
+	case regNctaidX, regNctaidY, regNctaidZ:
+		v = l.grid[r-regNctaidX]
+	case regWarpid:
+		v = w.index
+	case regNwarpid:
+		v = len(w.block.warps)
+	case regNsmid:
+		v = 1
+	case regDynamicShared:
+		v = l.shared
+	case regTotalShared:
+		v = l.entry.dynamicAt + l.shared
+	}
+	for i := range d {
+		d[i] = uint32(v)
+	}
+}
+
+// readClock reads a register that ticks: the instructions of the launch's warps so
+// far, which is the same in every run.
+func readClock(p unsafe.Pointer, w *warp, in *instr) {
+	l := w.block.launch
+	l.clock++
+	v := uint64(l.device.opt.Budget-l.budget) + l.clock
+	switch specialReg(in.imm) {
+	case regClockHi, regGlobaltimerHi:
+		v >>= 32
+	}
+	if in.dbytes == 8 {
+		d := (*[warpSize]uint64)(p)
+		for i := range d {
+			d[i] = v
+		}
+		return
+	}
+	d := (*[warpSize]uint32)(p)
+	for i := range d {
+		d[i] = uint32(v)
+	}
+}

@@ -1,0 +1,282 @@
+package ptx
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// Instructions by which the lanes of a warp exchange values (PTX ISA §9.7.9.6,
+// §9.7.13.9 and following).
+
+// members returns the lanes that a .sync instruction's mask, the same in every
+// lane, names; and reports a mask that differs between lanes, that leaves out one
+// that executes, or that names one that has not exited and does not.
+func (w *warp) members(in *instr, maskRow uint32, mask uint32) (uint32, error) {
+	masks := row[uint32](w.regs, maskRow)
+	named := masks[bits.TrailingZeros32(mask)&31]
+	if !w.block.launch.checkSync {
+		return named, nil
+	}
+	for m := mask; m != 0; m &= m - 1 {
+		lane := bits.TrailingZeros32(m) & 31
+		switch {
+		case masks[lane] != named:
+			r := w.report(MaskMismatch, in, 1<<lane)
+			r.Detail = fmt.Sprintf("the mask is %#x here and %#x in lane %d", masks[lane], named, bits.TrailingZeros32(mask))
+			return 0, r
+		case named>>lane&1 == 0:
+			r := w.report(MaskMismatch, in, 1<<lane)
+			r.Detail = fmt.Sprintf("the mask %#x leaves out lane %d, which executes it", named, lane)
+			return 0, r
+		}
+	}
+	if missing := named & w.live &^ mask; missing != 0 {
+		r := w.report(MaskMismatch, in, mask)
+		r.Detail = fmt.Sprintf("the mask %#x names lanes that do not execute it: %#x", named, missing)
+		return 0, r
+	}
+	return named, nil
+}
+
+// The modes of shfl.
+const (
+	shflUp = iota
+	shflDown
+	shflBfly
+	shflIdx
+)
+
+// shfl follows the pseudocode of the PTX ISA, §9.7.9.6. A lane that reads one that
+// does not take part gets that one's register as it is; with the check it is an
+// error.
+func shfl(w *warp, in *instr, mask uint32) error {
+	if _, err := w.members(in, in.e, mask); err != nil {
+		return err
+	}
+	a, b, c := row[uint32](w.regs, in.a), row[uint32](w.regs, in.b), row[uint32](w.regs, in.c)
+	out := (*[warpSize]uint32)(w.scratchRow())
+	inRange := uint32(0)
+	for i := range uint32(warpSize) {
+		bval, cval, segment := b[i]&31, c[i]&31, c[i]>>8&31
+		maxLane := i&segment | cval&^segment
+		minLane := i & segment
+		var j uint32
+		var ok bool
+		switch in.imm {
+		case shflUp:
+			j = i - bval
+			ok = int32(j) >= int32(maxLane)
+		case shflDown:
+			j = i + bval
+			ok = j <= maxLane
+		case shflBfly:
+			j = i ^ bval
+			ok = j <= maxLane
+		case shflIdx:
+			j = minLane | bval&^segment
+			ok = j <= maxLane
+		}
+		if !ok {
+			j = i
+		} else {
+			inRange |= 1 << i
+		}
+		j &= 31
+		out[i] = a[j]
+		if mask>>j&1 == 0 && mask>>i&1 != 0 && w.block.launch.checkSync {
+			r := w.report(InactiveLane, in, 1<<i)
+			r.Detail = fmt.Sprintf("lane %d reads lane %d, which does not take part", i, j)
+			return r
+		}
+	}
+	if in.d != noPred {
+		if mask == w.live {
+			*row[uint32](w.regs, in.d) = *out
+		} else {
+			blend(row[uint32](w.regs, in.d), out, mask)
+		}
+	}
+	if in.d2 >= 0 {
+		w.set(uint32(in.d2), mask, inRange)
+	}
+	return nil
+}
+
+// The modes of vote.
+const (
+	voteAll = iota
+	voteAny
+	voteUni
+	voteBallot
+)
+
+func vote(w *warp, in *instr, mask uint32) error {
+	p := w.preds[in.a]
+	if in.notC {
+		p = ^p
+	}
+	if in.e != noPred { // .sync
+		if _, err := w.members(in, in.e, mask); err != nil {
+			return err
+		}
+	}
+	p &= mask
+	truth := false
+	switch in.imm {
+	case voteBallot:
+		d := row[uint32](w.regs, in.d)
+		for m := mask; m != 0; m &= m - 1 {
+			d[bits.TrailingZeros32(m)&31] = p
+		}
+		return nil
+	case voteAll:
+		truth = p == mask
+	case voteAny:
+		truth = p != 0
+	case voteUni:
+		truth = p == mask || p == 0
+	}
+	if in.d != noPred {
+		w.set(in.d, mask, fill(truth))
+	}
+	return nil
+}
+
+func fill(truth bool) uint32 {
+	if truth {
+		return allLanes
+	}
+	return 0
+}
+
+// match executes match.any and, where in.imm is not 0, match.all.
+func match(w *warp, in *instr, mask uint32) error {
+	if _, err := w.members(in, in.e, mask); err != nil {
+		return err
+	}
+	width := uint8(4)
+	if in.boolOp != 0 {
+		width = 8
+	}
+	var values [warpSize]uint64
+	for m := mask; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros32(m) & 31
+		values[i] = w.lane(in.a, width, i)
+	}
+	if in.imm != 0 {
+		first, all := values[bits.TrailingZeros32(mask)&31], true
+		for m := mask; m != 0; m &= m - 1 {
+			all = all && values[bits.TrailingZeros32(m)&31] == first
+		}
+		found := mask & fill(all)
+		if in.d != noPred {
+			d := row[uint32](w.regs, in.d)
+			for m := mask; m != 0; m &= m - 1 {
+				d[bits.TrailingZeros32(m)&31] = found
+			}
+		}
+		if in.d2 >= 0 {
+			w.set(uint32(in.d2), mask, fill(all))
+		}
+		return nil
+	}
+	if in.d == noPred {
+		return nil
+	}
+	d := row[uint32](w.regs, in.d)
+	for rest := mask; rest != 0; {
+		first := values[bits.TrailingZeros32(rest)&31]
+		var same uint32
+		for m := rest; m != 0; m &= m - 1 {
+			if i := bits.TrailingZeros32(m) & 31; values[i] == first {
+				same |= 1 << i
+			}
+		}
+		rest &^= same
+		for m := same; m != 0; m &= m - 1 {
+			d[bits.TrailingZeros32(m)&31] = same
+		}
+	}
+	return nil
+}
+
+// The operations of redux.
+const (
+	reduxAdd = iota
+	reduxMinU
+	reduxMaxU
+	reduxMinS
+	reduxMaxS
+	reduxAnd
+	reduxOr
+	reduxXor
+)
+
+func redux(w *warp, in *instr, mask uint32) error {
+	if _, err := w.members(in, in.e, mask); err != nil {
+		return err
+	}
+	a, d := row[uint32](w.regs, in.a), row[uint32](w.regs, in.d)
+	v := a[bits.TrailingZeros32(mask)&31]
+	for m := mask & (mask - 1); m != 0; m &= m - 1 {
+		x := a[bits.TrailingZeros32(m)&31]
+		switch in.imm {
+		case reduxAdd:
+			v += x
+		case reduxMinU:
+			v = min(v, x)
+		case reduxMaxU:
+			v = max(v, x)
+		case reduxMinS:
+			v = uint32(min(int32(v), int32(x)))
+		case reduxMaxS:
+			v = uint32(max(int32(v), int32(x)))
+		case reduxAnd:
+			v &= x
+		case reduxOr:
+			v |= x
+		case reduxXor:
+			v ^= x
+		}
+	}
+	for m := mask; m != 0; m &= m - 1 {
+		d[bits.TrailingZeros32(m)&31] = v
+	}
+	return nil
+}
+
+func activemask(w *warp, in *instr, mask uint32) error {
+	d := row[uint32](w.regs, in.d)
+	for m := mask; m != 0; m &= m - 1 {
+		d[bits.TrailingZeros32(m)&31] = mask
+	}
+	return nil
+}
+
+// warpBarrier executes bar.warp.sync.
+func warpBarrier(w *warp, in *instr, mask uint32) error {
+	named, err := w.members(in, in.a, mask)
+	if err != nil {
+		return err
+	}
+	if c := w.block.launch.checks; c != nil {
+		c.warpSync(w, named&mask)
+	}
+	return nil
+}
+
+// fence executes membar and fence: memory is in order, so only the checkers care.
+func fence(w *warp, in *instr, mask uint32) error {
+	if c := w.block.launch.checks; c != nil {
+		c.fence(w, mask, scope(in.imm))
+	}
+	return nil
+}
+
+func trap(w *warp, in *instr, mask uint32) error {
+	r := w.report(Trapped, in, mask)
+	r.Detail = "the kernel has stopped itself"
+	return r
+}
+
+func nothing(*warp, *instr, uint32) error { return nil }
