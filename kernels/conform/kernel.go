@@ -9,6 +9,16 @@ import (
 // row of operands, or of results, lie side by side.
 const slot = 8
 
+// stride is how many bytes a row takes: its slots, and as many more as keep a row of
+// several on addresses that are multiples of 16.
+func stride(types []string) int {
+	n := len(types)
+	if n > 1 {
+		n += n % 2
+	}
+	return slot * n
+}
+
 // ISA is the version of PTX that the modules are written in.
 const ISA = "7.8"
 
@@ -106,7 +116,7 @@ func (o *Op) writeKernel(b *strings.Builder) {
 		mul.wide.u32 %%off, %%i, %d;
 		add.u64 %%rin, %%rin, %%off;
 		mul.wide.u32 %%off, %%i, %d;
-		add.u64 %%rout, %%rout, %%off;`, slot*len(o.in), slot*len(o.out)))
+		add.u64 %%rout, %%rout, %%off;`, stride(o.in), stride(o.out)))
 	for k, t := range o.in {
 		if t == "pred" {
 			fmt.Fprintf(b, "\tld.global.b32 %%word, [%%rin+%d];\n\tsetp.ne.s32 %%a%d, %%word, 0;\n", slot*k, k)

@@ -109,8 +109,8 @@ func (res *Result) note(o *Op, fails []Failure, rows int) {
 // Try runs one form on rows of the caller's: each of Inputs values, of which a register
 // takes as many bits as it has, and a multiple of the form's group in number.
 func (o *Op) Try(dev device.Device, rows [][]uint64) ([]Failure, error) {
-	if len(rows)%o.group != 0 {
-		return nil, fmt.Errorf("conform: %s: %d rows are not whole groups of %d", o.Name, len(rows), o.group)
+	if len(rows) == 0 || len(rows)%o.group != 0 {
+		return nil, fmt.Errorf("conform: %s: %d rows are no whole groups of %d", o.Name, len(rows), o.group)
 	}
 	mod, err := dev.Load(o.entry()+".ptx", moduleText([]*Op{o}))
 	if err != nil {
@@ -135,20 +135,20 @@ func (o *Op) Try(dev device.Device, rows [][]uint64) ([]Failure, error) {
 // run executes the kernel on the rows and compares. The error is for memory that
 // cannot be had; all else that goes wrong is the form's failure.
 func (o *Op) run(dev device.Device, mod device.Module, rows [][]uint64) (fails []Failure, err error) {
-	in := make([]byte, 0, len(rows)*len(o.in)*slot)
-	for _, row := range rows {
-		for _, v := range row {
-			in = binary.LittleEndian.AppendUint64(in, v)
+	in := make([]byte, len(rows)*stride(o.in))
+	for i, row := range rows {
+		for k, v := range row {
+			binary.LittleEndian.PutUint64(in[i*stride(o.in)+k*slot:], v)
 		}
 	}
-	out := make([]byte, len(rows)*len(o.out)*slot)
+	out := make([]byte, len(rows)*stride(o.out))
 
-	pin, err := dev.Alloc("operands", int64(max(len(in), slot)))
+	pin, err := dev.Alloc("operands", int64(len(in)))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, dev.Free(pin)) }()
-	pout, err := dev.Alloc("results", int64(max(len(out), slot)))
+	pout, err := dev.Alloc("results", int64(len(out)))
 	if err != nil {
 		return nil, err
 	}
@@ -159,11 +159,10 @@ func (o *Op) run(dev device.Device, mod device.Module, rows [][]uint64) (fails [
 	}
 	for i, wants := range o.want(rows) {
 		for k, w := range wants {
-			got := binary.LittleEndian.Uint64(out[(i*len(o.out)+k)*slot:])
-			bits := regBits(o.out[k])
-			if len(fails) < maxFailures && !w.met(got, bits) {
+			got := binary.LittleEndian.Uint64(out[i*stride(o.out)+k*slot:])
+			if bits := regBits(o.out[k]); len(fails) < maxFailures && !w.met(got, bits) {
 				fails = append(fails, Failure{
-					Op: o.Name, Row: i, Output: k, In: rows[i], Got: got & mask(bits), Want: w.show(bits),
+					Op: o.Name, Row: i, Output: k, In: rows[i], Got: got & mask(bits), Want: w.show(o.out[k]),
 					Types: o.in, Type: o.out[k],
 				})
 			}

@@ -186,7 +186,7 @@ func TestFailureString(t *testing.T) {
 	if err != nil || len(fails) != 1 {
 		t.Fatalf("%v, %v", fails, err)
 	}
-	const exp = "add.rn.f32: row 0 (0x3f800000 = 1, 0x40000000 = 2): result 0 is 0xcccccccc = -1.0737418e+08, not 0x40400000"
+	const exp = "add.rn.f32: row 0 (0x3f800000 = 1, 0x40000000 = 2): result 0 is 0xcccccccc = -1.0737418e+08, not 0x40400000 = 3"
 	if got := fails[0].String(); got != exp {
 		t.Errorf("got  %s\nwant %s", got, exp)
 	}

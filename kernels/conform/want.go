@@ -1,7 +1,5 @@
 package conform
 
-import "fmt"
-
 // A want is what the oracle expects of one output: some bits, and how closely
 // they are to be met.
 type want struct {
@@ -65,8 +63,9 @@ func (w want) met(got uint64, bits int) bool {
 	return true
 }
 
-// show writes the expectation for people, as wide as its register.
-func (w want) show(bits int) string {
+// show writes the expectation for people, as a register of a type.
+func (w want) show(t string) string {
+	bits := regBits(t)
 	switch {
 	case w.like == anything:
 		return "anything"
@@ -78,7 +77,7 @@ func (w want) show(bits int) string {
 			return "a NaN"
 		}
 	}
-	return fmt.Sprintf("%#0*x", bits/4, w.bits&mask(bits))
+	return showRegister(w.bits, t)
 }
 
 // mask has the lowest n bits set, 0 ≤ n ≤ 64.
