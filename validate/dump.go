@@ -19,10 +19,11 @@ import (
 	"kvcompress/trace"
 )
 
-// The files of a dump.
+// The files of a dump: of a stage the first two, of a random pipeline the third.
 const (
-	dumpFile   = "stage.json"
-	tensorFile = "state.safetensors"
+	dumpFile     = "stage.json"
+	tensorFile   = "state.safetensors"
+	pipelineFile = "pipeline.json"
 )
 
 // dumpFormat is the version of the dump's format.
@@ -84,6 +85,17 @@ func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *D
 	default:
 		return err
 	}
+}
+
+// Dump writes the shrunk pipeline to the folder dir, as pipeline.json, for [Replay].
+func (f *Failed) Dump(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, pipelineFile), []byte(f.Pipeline.String()+"\n"), 0o644); err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	return nil
 }
 
 // upTo is the reference engine, up to an operation that it hands to then.

@@ -37,6 +37,35 @@ func (p Pipeline) String() string {
 	return string(text)
 }
 
+// maxPipelineBytes bounds the cache of a pipeline.
+const maxPipelineBytes = 1 << 30
+
+// check returns an error if the pipeline, which may come from anywhere, cannot be run.
+func (p Pipeline) check() error {
+	cfg := p.Config
+	cfg.Shape = p.Shape
+	if err := errors.Join(p.Shape.Check(), cfg.Validate()); err != nil {
+		return err
+	}
+	if cfg.Blocks > maxPipelineBytes/cfg.BlockBytes() {
+		return fmt.Errorf("blocks %d: a cache of more than %d MiB", cfg.Blocks, maxPipelineBytes>>20)
+	}
+	if s := p.Inputs.Scale; !(s >= 0 && s <= trace.MaxMagnitude) {
+		return fmt.Errorf("inputs: scale %v is not from 0 to 2⁵⁶", s)
+	}
+	for i, op := range p.Operations {
+		if err := op.check(); err != nil {
+			return fmt.Errorf("operations[%d]: %w", i, err)
+		}
+		for _, id := range op.Sequences {
+			if id < 0 || int(id) >= len(p.Inputs.Tokens) {
+				return fmt.Errorf("operations[%d]: sequence %d, and there are inputs for %d", i, id, len(p.Inputs.Tokens))
+			}
+		}
+	}
+	return nil
+}
+
 // Outcome is what a pipeline has shown.
 type Outcome struct {
 	Operations int `json:"operations"` // carried out

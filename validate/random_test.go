@@ -2,11 +2,12 @@ package validate
 
 import (
 	"context"
-	"encoding/json"
 	"math"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"kvcompress/ref"
 	"kvcompress/trace"
@@ -69,13 +70,46 @@ func TestShrink(t *testing.T) {
 	if text := f.String(); !strings.Contains(text, "NaN") || !strings.Contains(text, `"operation":"prefill"`) {
 		t.Error(text)
 	}
-	// What is printed can be run again.
-	var back Pipeline
-	if err := json.Unmarshal([]byte(p.String()), &back); err != nil {
+	// It can be run again.
+	dir := t.TempDir()
+	if err := f.Dump(dir); err != nil {
 		t.Fatal(err)
 	}
-	if o, err := back.Run(bug, Tolerance{}); err != nil || o.Divergence == nil || o.Divergence.Error() != f.Divergence.Error() {
-		t.Errorf("%v, %v; want %v", o.Divergence, err, f.Divergence)
+	if again, err := Replay(os.DirFS(dir), Run{Engine: bug}); err != nil || again.Divergence == nil || again.Divergence.Error() != f.Divergence.Error() {
+		t.Errorf("%v, %v; want %v", again, err, f.Divergence)
+	}
+	if right, err := Replay(os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil {
+		t.Errorf("without the bug: %v, %v", right, err)
+	}
+}
+
+// TestPipelineRefuses reads pipelines that cannot be run.
+func TestPipelineRefuses(t *testing.T) {
+	for _, c := range []struct{ old, new, want string }{
+		{`"seed":7`, `"seed":7,"seed":8`, "seed"},
+		{`"tokens":[9]`, `"tokens":[]`, "sequence 0"},
+		{`"sequences":[0]`, `"sequences":[-1]`, "sequence -1"},
+		{`"sequences":[0]`, `"sequences":[]`, "of 0 sequences"},
+		{`"head_size":8`, `"head_size":-8`, "head_size"},
+		{`"blocks":40`, `"blocks":67000000`, "more than"},
+		{`"scale":1`, `"scale":1e30`, "scale"},
+		{`"operation":"prefill"`, `"operation":"fly"`, "fly"},
+		{`{"shape"`, `{"rats":1,"shape"`, "rats"},
+	} {
+		text := Pipeline{
+			Shape:      trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8},
+			Config:     ref.Default(),
+			Inputs:     Inputs{Seed: 7, Tokens: []int{9}, Scale: 1},
+			Operations: []Operation{{OpPrefill, []ref.SeqID{0}, 9}},
+		}
+		text.Config.Blocks = 40
+		if _, err := Replay(fstest.MapFS{pipelineFile: {Data: []byte(text.String())}}, Run{Engine: Reference}); err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(text.String(), c.old, c.new, 1)
+		if _, err := Replay(fstest.MapFS{pipelineFile: {Data: []byte(changed)}}, Run{Engine: Reference}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want an error with %q", changed, err, c.want)
+		}
 	}
 }
 
@@ -112,4 +146,21 @@ func TestRandomPipelines(t *testing.T) {
 			t.Errorf("%s: %d of 1000 pipelines", what, n)
 		}
 	}
+}
+
+// FuzzPipeline runs whatever pipeline a file asks for, if it is small.
+func FuzzPipeline(f *testing.F) {
+	for seed := range uint64(5) {
+		f.Add([]byte(RandomPipeline(seed).String()))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var p Pipeline
+		dir := fstest.MapFS{pipelineFile: {Data: text}}
+		if readJSON(dir, pipelineFile, &p) == nil && p.check() == nil && (p.work() > 1e7 || p.Config.Blocks*p.Config.BlockSize > 1e5 || len(p.Operations) > 50) {
+			t.Skip("it takes too long")
+		}
+		if r, err := Replay(dir, Run{Engine: Reference}); err == nil && r.Divergence != nil {
+			t.Error(r.Divergence)
+		}
+	})
 }

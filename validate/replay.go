@@ -15,10 +15,10 @@ import (
 	"kvcompress/trace"
 )
 
-// Replayed is what an operation of a dump has shown.
+// Replayed is what a dump has shown.
 type Replayed struct {
-	Found      string      `json:"found"`     // what differed when it was dumped
-	Operation  Operation   `json:"operation"` // that was carried out
+	What       string      `json:"what"`            // that was carried out
+	Found      string      `json:"found,omitempty"` // what differed when it was dumped
 	Values     int         `json:"values_compared"`
 	Tolerated  int         `json:"values_tolerated,omitempty"`
 	Divergence *Divergence `json:"divergence,omitempty"`
@@ -32,12 +32,35 @@ func (r *Replayed) Mismatches() int {
 	return 1 + r.Divergence.More
 }
 
-// Replay carries out the operation of a dump again, on the reference engine and the
-// engine under test. What memory holds that no head does is the reference's.
-func Replay(dir fs.FS, run Run) (_ *Replayed, err error) {
+// Replay carries out again what a folder holds that [Dump], or [Failed.Dump], has
+// written: one operation, or a random pipeline. At the beginning of an operation, what
+// memory holds that no head does is the reference's.
+func Replay(dir fs.FS, run Run) (*Replayed, error) {
+	if _, err := fs.Stat(dir, pipelineFile); err == nil {
+		return replayPipeline(dir, run)
+	}
+	return replayOperation(dir, run)
+}
+
+func replayPipeline(dir fs.FS, run Run) (*Replayed, error) {
+	var p Pipeline
+	if err := readJSON(dir, pipelineFile, &p); err != nil {
+		return nil, err
+	}
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("dump: %s: %w", pipelineFile, err)
+	}
+	o, err := p.Run(run.Engine, run.Tolerance)
+	if err != nil {
+		return nil, err
+	}
+	return &Replayed{fmt.Sprintf("pipeline of %d operations", o.Operations), "", o.Values, o.Tolerated, o.Divergence}, nil
+}
+
+func replayOperation(dir fs.FS, run Run) (_ *Replayed, err error) {
 	d, cache, open, err := readDump(dir)
 	if err != nil {
-		return nil, fmt.Errorf("dump: %w", err)
+		return nil, err
 	}
 	pair, err := NewPair(d.Config, open, nil, run.Engine, run.Tolerance)
 	if err != nil {
@@ -47,7 +70,7 @@ func Replay(dir fs.FS, run Run) (_ *Replayed, err error) {
 	if err := pair.Restore(cache); err != nil {
 		return nil, err
 	}
-	r := &Replayed{Found: d.Found, Operation: d.Operation}
+	r := &Replayed{What: d.Operation.String(), Found: d.Found}
 	_, err = pair.Do(d.Operation)
 	r.Values, r.Tolerated = pair.Values()
 	if r.Divergence = pair.Divergence(); r.Divergence != nil {
@@ -56,7 +79,7 @@ func Replay(dir fs.FS, run Run) (_ *Replayed, err error) {
 	return r, err
 }
 
-// maxDumpBytes bounds stage.json.
+// maxDumpBytes bounds a dump's JSON.
 const maxDumpBytes = 64 << 20
 
 // readDump reads what writeDump has written. A dump may come from anywhere: it is
@@ -65,22 +88,25 @@ func readDump(dir fs.FS) (*dump, *ref.Cache, func(ref.SeqID) (trace.Tensors, err
 	fail := func(err error) (*dump, *ref.Cache, func(ref.SeqID) (trace.Tensors, error), error) {
 		return nil, nil, nil, err
 	}
-	d, err := readStage(dir)
-	if err != nil {
-		return fail(fmt.Errorf("%s: %w", dumpFile, err))
+	d := new(dump)
+	if err := readJSON(dir, dumpFile, d); err != nil {
+		return fail(err)
+	}
+	if err := d.check(); err != nil {
+		return fail(fmt.Errorf("dump: %s: %w", dumpFile, err))
 	}
 	f, err := dir.Open(tensorFile)
 	if err != nil {
-		return fail(err)
+		return fail(fmt.Errorf("dump: %w", err))
 	}
 	defer f.Close()
 	stat, err := f.Stat()
 	if err != nil {
-		return fail(err)
+		return fail(fmt.Errorf("dump: %w", err))
 	}
 	at, ok := f.(io.ReaderAt)
 	if !ok || !stat.Mode().IsRegular() {
-		return fail(fmt.Errorf("%s is no regular file", tensorFile))
+		return fail(fmt.Errorf("dump: %s is no regular file", tensorFile))
 	}
 	file, err := safetensors.Open(at, stat.Size(), tensorFile)
 	if err != nil {
@@ -112,46 +138,52 @@ func readDump(dir fs.FS) (*dump, *ref.Cache, func(ref.SeqID) (trace.Tensors, err
 	}, nil
 }
 
-func readStage(dir fs.FS) (*dump, error) {
-	f, err := dir.Open(dumpFile)
+// readJSON reads a file of JSON as strictly as options are read.
+func readJSON(dir fs.FS, name string, v any) error {
+	f, err := dir.Open(name)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("dump: %w", err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxDumpBytes+1))
+	if err == nil && len(text) > maxDumpBytes {
+		err = fmt.Errorf("more than %d MiB", maxDumpBytes>>20)
+	}
+	if err == nil {
+		err = strictjson.Unmarshal(text, v)
+	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("dump: %s: %w", name, err)
 	}
-	if len(text) > maxDumpBytes {
-		return nil, fmt.Errorf("more than %d MiB", maxDumpBytes>>20)
-	}
-	d := new(dump)
-	if err := strictjson.Unmarshal(text, d); err != nil {
-		return nil, err
-	}
+	return nil
+}
+
+// check returns an error if stage.json says what cannot be. It gives the
+// configuration its shape.
+func (d *dump) check() error {
 	if d.Format != dumpFormat {
-		return nil, fmt.Errorf("format %d, this program knows %d", d.Format, dumpFormat)
+		return fmt.Errorf("format %d, this program knows %d", d.Format, dumpFormat)
 	}
 	if err := d.Shape.Check(); err != nil {
-		return nil, err
+		return err
 	}
 	d.Config.Shape = d.Shape
 	if err := d.Config.Validate(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.Operation.check(); err != nil {
-		return nil, err
+		return err
 	}
 	for i, s := range d.Sequences {
 		if s.ID < 0 || i > 0 && s.ID == d.Sequences[i-1].ID {
-			return nil, fmt.Errorf("sequence %d is negative or there twice", s.ID)
+			return fmt.Errorf("sequence %d is negative or there twice", s.ID)
 		}
 		const most = math.MaxInt32
 		if s.Tokens < 0 || s.First < 0 || s.Entered < 0 || s.Tokens > most || s.First > most || s.Entered > most {
-			return nil, fmt.Errorf("sequence %d has %d tokens and enters %d from token %d on", s.ID, s.Tokens, s.Entered, s.First)
+			return fmt.Errorf("sequence %d has %d tokens and enters %d from token %d on", s.ID, s.Tokens, s.Entered, s.First)
 		}
 	}
-	return d, nil
+	return nil
 }
 
 // tensorReader reads tensors of expected formats and shapes, until one fails.
@@ -168,7 +200,7 @@ func (r *tensorReader) bytes(name string, format safetensors.DType, shape ...int
 	}
 	t, ok := r.file.Tensor(name)
 	if !ok || t.DType != format || !slices.Equal(t.Shape, shape) {
-		r.err = fmt.Errorf("%s: tensor %q is not there as %s %v", tensorFile, name, format, shape)
+		r.err = fmt.Errorf("dump: %s: tensor %q is not there as %s %v", tensorFile, name, format, shape)
 		return nil
 	}
 	raw := make([]byte, t.Bytes())
@@ -222,7 +254,7 @@ func (r *tensorReader) cache(d *dump) (*ref.Cache, error) {
 	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
 	tables, ok := r.file.Tensor("tables")
 	if r.err == nil && (!ok || len(tables.Shape) != 3) {
-		r.err = fmt.Errorf("%s: no tables of three dimensions", tensorFile)
+		r.err = fmt.Errorf("dump: %s: no tables of three dimensions", tensorFile)
 	}
 	if r.err != nil {
 		return nil, r.err
@@ -240,7 +272,7 @@ func (r *tensorReader) cache(d *dump) (*ref.Cache, error) {
 			length := int(lengths[at])
 			blocks := (length + cfg.BlockSize - 1) / cfg.BlockSize
 			if length < 0 || blocks > longest {
-				return nil, fmt.Errorf("%s: sequence %d, head %d of L·H: a context length of %d in %d blocks", tensorFile, q.ID, j, length, longest)
+				return nil, fmt.Errorf("dump: %s: sequence %d, head %d of L·H: a context length of %d in %d blocks", tensorFile, q.ID, j, length, longest)
 			}
 			seq.Heads[j] = ref.Head{Len: length, Table: slices.Clone(entries[at*longest:][:blocks])}
 		}
@@ -261,7 +293,7 @@ func consistent(cfg *ref.Config, c *ref.Cache) error {
 		s := c.Sequence(id)
 		for i := range s.Heads {
 			h := &s.Heads[i]
-			at := fmt.Sprintf("%s: sequence %d, head %d of L·H", tensorFile, id, i)
+			at := fmt.Sprintf("dump: %s: sequence %d, head %d of L·H", tensorFile, id, i)
 			if err := c.Holds(h); err != nil {
 				return fmt.Errorf("%s: %w", at, err)
 			}
@@ -280,7 +312,7 @@ func consistent(cfg *ref.Config, c *ref.Cache) error {
 		}
 	}
 	if held+c.Free() != c.Blocks() {
-		return fmt.Errorf("%s: of %d blocks %d are held and %d free", tensorFile, c.Blocks(), held, c.Free())
+		return fmt.Errorf("dump: %s: of %d blocks %d are held and %d free", tensorFile, c.Blocks(), held, c.Free())
 	}
 	return nil
 }

@@ -290,7 +290,7 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 			return err
 		}
 	} else {
-		fmt.Fprintf(out, "%s\nfound: %s\n\n", r.Operation, printableLine(r.Found))
+		fmt.Fprintf(out, "%s\nfound: %s\n\n", r.What, printableLine(r.Found))
 	}
 	if r.Divergence != nil {
 		if !flags.asJSON {
