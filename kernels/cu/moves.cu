@@ -82,7 +82,7 @@ using bytes8 = uint32 __attribute__((ext_vector_type(2)));
 //
 // Bytes: 2·(row bytes of K and V + 8) for each move and 8 for the pair, of which
 // metric and position, 4 bytes each, move a sector of 32: for D = 128 in f16
-// 1,048, and 1,144 with whole sectors. The floor is 1,040. Operations: 1 load and
+// 1,048, and 1,160 with whole sectors. The floor is 1,040. Operations: 1 load and
 // 1 store of 16 bytes and a few to address them.
 template <class piece>
 __device__ __forceinline__ void move_kvs(const pair* __restrict__ moves, piece* keys, piece* values, uint32* metrics,
