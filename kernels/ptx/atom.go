@@ -13,6 +13,10 @@ type atomFunc func(old, b, c uint64) uint64
 func atom(w *warp, in *instr, mask uint32) error {
 	return w.resolve(in, mask, func(t *target) error {
 		m := in.mem
+		op := m.atomic
+		if m.flush && t.space == spaceGlobal {
+			op = addFlushed
+		}
 		for g := t.mask; g != 0; g &= g - 1 {
 			lane := bits.TrailingZeros32(g) & 31
 			p := unsafe.Add(t.mem, t.addr[lane]-t.base)
@@ -26,15 +30,15 @@ func atom(w *warp, in *instr, mask uint32) error {
 			case 2:
 				q := (*uint16)(p)
 				old = uint64(*q)
-				*q = uint16(m.atomic(old, b, c))
+				*q = uint16(op(old, b, c))
 			case 4:
 				q := (*uint32)(p)
 				old = uint64(*q)
-				*q = uint32(m.atomic(old, b, c))
+				*q = uint32(op(old, b, c))
 			case 8:
 				q := (*uint64)(p)
 				old = *q
-				*q = m.atomic(old, b, c)
+				*q = op(old, b, c)
 			}
 			if !m.regs[0].sink {
 				w.setLane(m.regs[0].off, m.elem, lane, old)

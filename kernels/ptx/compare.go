@@ -196,7 +196,13 @@ func decodeSetp(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if d.in.cmp = comparison(name, t); d.in.cmp == nil {
+	packed := t == f16x2 || t == bf16x2
+	if packed {
+		d.in.cmp = comparison(name, typ{t.class, 16, 1})
+	} else {
+		d.in.cmp = comparison(name, t)
+	}
+	if d.in.cmp == nil {
 		return d.unsupported()
 	}
 	ops := d.s.operands
@@ -224,7 +230,38 @@ func decodeSetp(d *decoder) error {
 		d.in.d2 = int32(q)
 	}
 	d.in.kind = kindSetp
+	if packed {
+		if d.in.d2 < 0 {
+			return d.errorf("%s: two destinations are wanted, p|q", d.in.op)
+		}
+		lower, upper := packedHalves(formatOf(t), name)
+		d.in.kind, d.in.run = kindRun, func(w *warp, in *instr, mask uint32) error {
+			p, q := w.combine(in, lower(w, in)), w.combine(in, upper(w, in))
+			if in.d != noPred {
+				w.set(in.d, mask, p)
+			}
+			if uint32(in.d2) != noPred {
+				w.set(uint32(in.d2), mask, q)
+			}
+			return nil
+		}
+	}
 	return d.push()
+}
+
+// packedHalves compares the lower and the upper halves of packed numbers.
+func packedHalves(f *format, name string) (lower, upper cmpFunc) {
+	at := func(shift uint) cmpFunc {
+		return func(w *warp, in *instr) (p uint32) {
+			a, b := row[uint32](w.regs, in.a), row[uint32](w.regs, in.b)
+			for i := range a {
+				x, y := uint64(a[i]>>shift&0xffff), uint64(b[i]>>shift&0xffff)
+				p |= bit(compareFloats(name, f.float64(x), f.float64(y))) << i
+			}
+			return p
+		}
+	}
+	return at(0), at(16)
 }
 
 func (d *decoder) compared(ops []operand, t typ, boolOp uint8) (err error) {
@@ -289,21 +326,7 @@ func decodeSet(d *decoder) error {
 }
 
 func set(w *warp, in *instr, mask uint32) error {
-	p := in.cmp(w, in)
-	if in.boolOp != boolNone {
-		c := w.preds[in.c]
-		if in.notC {
-			c = ^c
-		}
-		switch in.boolOp {
-		case boolAnd:
-			p &= c
-		case boolOr:
-			p |= c
-		case boolXor:
-			p ^= c
-		}
-	}
+	p := w.combine(in, in.cmp(w, in))
 	for i := range warpSize {
 		if mask>>i&1 == 0 {
 			continue
@@ -433,7 +456,7 @@ func predXor(w *warp, in *instr) uint32 { return w.predA(in) ^ w.predB(in) }
 func predNot(w *warp, in *instr) uint32 { return ^w.predA(in) }
 func predMov(w *warp, in *instr) uint32 { return w.predA(in) }
 
-// The classes of testp.
+// decodeTestp decodes testp. A zero counts as normal.
 func decodeTestp(d *decoder) error {
 	i := d.takeOne("finite", "infinite", "number", "notanumber", "normal", "subnormal")
 	t, err := d.takeType()
@@ -459,10 +482,10 @@ func decodeTestp(d *decoder) error {
 	d.in.cmp = func(w *warp, in *instr) (p uint32) {
 		for lane := range warpSize {
 			n := f.unpack(w.lane(in.a, bytes, lane))
-			normal := n.mant>>f.mantissa != 0
+			normal := n.mant>>f.mantissa != 0 || n.zero()
 			p |= bit([...]bool{
 				!n.nan && !n.inf, n.inf, !n.nan, n.nan,
-				normal, n.mant != 0 && !normal,
+				normal, !n.nan && !n.inf && !normal,
 			}[i]) << lane
 		}
 		return p

@@ -73,12 +73,12 @@ func (c *cvtOp) convert(v uint64) uint64 {
 		if c.ftz {
 			v = c.fromF.flush(v & (1<<(c.fromF.bits-1)<<1 - 1))
 		}
-		return c.floatToInt(c.fromF.unpack(v))
+		return c.floatToInt(c.fromF.unpack(v & (1<<(c.fromF.bits-1)<<1 - 1)))
 	}
 	if c.ftz && c.from == f32 {
 		v = c.fromF.flush(v & 0xffffffff)
 	}
-	n := c.fromF.unpack(v)
+	n := c.fromF.unpack(v & (1<<(c.fromF.bits-1)<<1 - 1))
 	var r uint64
 	if c.integral {
 		r = c.toF.pack(integral(n, c.mode), roundNearest, false)

@@ -266,9 +266,7 @@ func decodeAtom(d *decoder) error {
 	if m.atomic = atomics[atomKey{name, t}]; m.atomic == nil {
 		return d.unsupported()
 	}
-	if name == "add" && t == f32 && m.space == spaceGlobal {
-		m.atomic = addFlushed
-	}
+	m.flush = name == "add" && t == f32
 	m.elem = uint8(t.bytes())
 	m.size = uint32(m.elem)
 	rt := typ{classBits, t.bits, 1}

@@ -227,7 +227,7 @@ func decodeCvt(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if op.fromF != nil && from.bits != op.from.bits || ops[0].kind == opSink {
+	if op.from == bf16 && from.bits != 16 || ops[0].kind == opSink {
 		return d.unsupported()
 	}
 	if op.srcBytes = uint8(from.bytes()); ops[1].kind != opName {
@@ -238,7 +238,7 @@ func decodeCvt(d *decoder) error {
 		return err
 	}
 	op.dstBytes = uint8(to.bytes())
-	if op.toF != nil && to.bits != op.to.bits {
+	if op.to == bf16 && to.bits != 16 {
 		return d.unsupported()
 	}
 	return d.alu(fastCvt(op), to, from)
@@ -293,12 +293,14 @@ func fastCvt(op *cvtOp) aluFunc {
 		return cvt
 	}
 	nearest := op.mode == roundNearest && !op.integral
+	exact := op.srcBytes == uint8(op.from.bytes()) && op.dstBytes == uint8(op.to.bytes())
 	switch {
 	case op.fromF == nil && op.toF == nil:
 		if f := cutOrExtend(op); f != nil {
 			return f
 		}
-	case op.fromF == nil && nearest && op.srcBytes == uint8(op.from.bytes()):
+	case !exact:
+	case op.fromF == nil && nearest:
 		if f := intToFloats[[2]typ{op.to, op.from}]; f != nil {
 			return f
 		}
@@ -310,7 +312,7 @@ func fastCvt(op *cvtOp) aluFunc {
 		return cvtF32BF16
 	case op.to == bf16 && op.from == f32 && nearest:
 		return cvtBF16F32
-	case op.to == s32 && op.from == f32 && op.mode == roundZero && op.dstBytes == 4:
+	case op.to == s32 && op.from == f32 && op.mode == roundZero:
 		return cvtTruncS32F32
 	}
 	return cvt

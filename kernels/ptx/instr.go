@@ -119,6 +119,7 @@ type memOp struct {
 	loads  [4]loadFunc
 	stores [4]storeFunc
 	atomic atomFunc
+	flush  bool // add.f32, which flushes subnormal numbers in global memory
 }
 
 // memReg is the register of an element.

@@ -69,10 +69,11 @@ var stores = map[loadKey]storeFunc{
 
 // target is memory in which lanes lie: an address a is at mem + a - base.
 type target struct {
-	mem  unsafe.Pointer
-	base uint64
-	addr *[warpSize]uint64
-	mask uint32
+	mem   unsafe.Pointer
+	base  uint64
+	addr  *[warpSize]uint64
+	mask  uint32
+	space space
 }
 
 // addresses returns each lane's address.
@@ -106,7 +107,7 @@ func (w *warp) resolve(in *instr, mask uint32, do func(t *target) error) error {
 		first := addr[bits.TrailingZeros32(mask)&31]
 		if a := l.device.mem.find(first); a != nil && a.size >= uint64(m.size) {
 			if within(addr, a.base, a.size-uint64(m.size), uint64(m.size-1), mask) {
-				w.target = target{pointer(a.mem), a.base, addr, mask}
+				w.target = target{pointer(a.mem), a.base, addr, mask, spaceGlobal}
 				if l.checks != nil {
 					if err := w.check(in, spaceGlobal, addr, mask, a); err != nil {
 						return err
@@ -196,7 +197,7 @@ func (w *warp) resolveSlowly(in *instr, sp space, addr *[warpSize]uint64, mask u
 		default:
 			mem, base := w.window(at)
 			t := &w.target
-			*t = target{mem: pointer(mem), addr: addr, mask: group}
+			*t = target{mem: pointer(mem), addr: addr, mask: group, space: at}
 			if generic {
 				t.addr = w.offsets(addr, base)
 			}
@@ -245,7 +246,7 @@ func (w *warp) resolveLocal(in *instr, addr *[warpSize]uint64, mask uint32, gene
 	for i := range w.offset {
 		w.offset[i] = addr[i] + uint64(i)*size
 	}
-	w.target = target{mem: pointer(w.local), addr: &w.offset, mask: mask}
+	w.target = target{mem: pointer(w.local), addr: &w.offset, mask: mask, space: spaceLocal}
 	return do(&w.target)
 }
 
@@ -286,7 +287,7 @@ func (w *warp) resolveGlobal(in *instr, addr *[warpSize]uint64, mask uint32, do 
 			}
 		}
 		rest &^= group
-		w.target = target{pointer(a.mem), a.base, addr, group}
+		w.target = target{pointer(a.mem), a.base, addr, group, spaceGlobal}
 		if err := do(&w.target); err != nil {
 			return err
 		}

@@ -310,27 +310,31 @@ const (
 // and sets one or two predicates.
 func (w *warp) setp(in *instr, mask uint32) {
 	p := in.cmp(w, in)
-	q := ^p
-	if in.boolOp != boolNone {
-		c := w.preds[in.c]
-		if in.notC {
-			c = ^c
-		}
-		switch in.boolOp {
-		case boolAnd:
-			p, q = p&c, q&c
-		case boolOr:
-			p, q = p|c, q|c
-		case boolXor:
-			p, q = p^c, q^c
-		}
-	}
+	p, q := w.combine(in, p), w.combine(in, ^p)
 	if in.d != noPred {
 		w.set(in.d, mask, p)
 	}
 	if in.d2 >= 0 {
 		w.set(uint32(in.d2), mask, q)
 	}
+}
+
+// combine combines the result of a comparison with the predicate c.
+func (w *warp) combine(in *instr, p uint32) uint32 {
+	if in.boolOp == boolNone {
+		return p
+	}
+	c := w.preds[in.c]
+	if in.notC {
+		c = ^c
+	}
+	switch in.boolOp {
+	case boolAnd:
+		return p & c
+	case boolOr:
+		return p | c
+	}
+	return p ^ c
 }
 
 // noPred is a destination that is not kept.
