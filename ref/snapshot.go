@@ -14,7 +14,7 @@ type Snapshot struct {
 	Keys, Values []byte    // [N·B, D] in the cache's format
 	Metrics      []float32 // [N·B]
 	Positions    []int32   // [N·B]
-	Owners       []Owner   // [N]
+	Owners       []Owner   // [N]; of a free block only Seq, NoSeq, says anything
 	Free         []uint32  // [⌈N/32⌉]: bit b%32 of word b/32 is set while block b is free
 	Sequences    []*Sequence
 }
@@ -73,6 +73,11 @@ func (s *Snapshot) Cache(cfg Config) (*Cache, error) {
 	if last := cfg.Blocks % 32; last != 0 {
 		if beyond := s.Free[words-1] >> last; beyond != 0 {
 			return nil, fmt.Errorf("ref: snapshot: block %d is free, there are %d", cfg.Blocks+bits.TrailingZeros32(beyond), cfg.Blocks)
+		}
+	}
+	for b := range c.Owners {
+		if c.Owners[b].Seq == NoSeq {
+			c.Owners[b] = Owner{Seq: NoSeq}
 		}
 	}
 	c.free.words = make([]uint64, ceilDiv(cfg.Blocks, 64))

@@ -29,6 +29,11 @@ func TestSnapshot(t *testing.T) {
 		c.Metrics[i] = float32(i)
 	}
 	s := c.Snapshot()
+	for b := range s.Owners {
+		if s.Owners[b].Seq == NoSeq {
+			s.Owners[b] = Owner{-1, -1, -1, -1}
+		}
+	}
 	again, err := s.Cache(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -219,7 +219,7 @@ func (c *comparison) blocks(want, got *ref.Cache) {
 }
 
 func ownerText(o ref.Owner) string {
-	if o.Seq == ref.NoSeq && o.Layer == 0 && o.Head == 0 && o.Logical == 0 {
+	if o == (ref.Owner{Seq: ref.NoSeq}) {
 		return "nobody"
 	}
 	return fmt.Sprintf("sequence %d, layer %d, head %d, logical block %d", o.Seq, o.Layer, o.Head, o.Logical)
