@@ -1,6 +1,8 @@
 package kernels
 
 import (
+	"fmt"
+
 	"kvcompress/kernels/device"
 	"kvcompress/ref"
 )
@@ -27,6 +29,18 @@ func (d *decision) freed() int {
 		n += h.blocks
 	}
 	return n
+}
+
+// possible returns an error if heads of the given lengths cannot lose what the
+// kernels say they do: nothing could be done with such a decision.
+func (d *decision) possible(lengths []int) error {
+	for i, lost := range d.heads {
+		if lost.kvs < 0 || lost.kvs > lengths[i] || lost.holes < 0 || lost.holes > lost.kvs || lost.blocks < 0 {
+			return fmt.Errorf("kernels: decide: head %d of L·H, which holds %d KVs, loses %d blocks, %d KVs, %d of them from what stays",
+				i, lengths[i], lost.blocks, lost.kvs, lost.holes)
+		}
+	}
+	return nil
 }
 
 // The rounds of the search for a quota's bound, and the values of the digit that

@@ -1,0 +1,169 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"kvcompress/kernels/device"
+	"kvcompress/ref"
+)
+
+// Cache reads the cache back from the device, as it is there: what a bug of a
+// kernel has left in tables and lengths is for the caller to find.
+func (e *Engine) Cache() (*ref.Cache, error) {
+	s := e.state
+	slots := e.cfg.Blocks * e.cfg.BlockSize
+	row := e.cfg.Shape.HeadSize * e.cfg.DType.Size()
+	snap := ref.Snapshot{
+		Keys:   make([]byte, slots*row),
+		Values: make([]byte, slots*row),
+		Owners: make([]ref.Owner, e.cfg.Blocks),
+	}
+	owners := make([]byte, 16*e.cfg.Blocks)
+	metrics, positions, free := make([]byte, 4*slots), make([]byte, 4*slots), make([]byte, 4*freeWords(e.cfg.Blocks))
+	for _, a := range []struct {
+		to   []byte
+		from device.Ptr
+	}{
+		{snap.Keys, s.keys}, {snap.Values, s.values}, {metrics, s.metrics},
+		{positions, s.positions}, {owners, s.owners}, {free, s.free},
+	} {
+		if err := s.dev.Read(a.to, a.from); err != nil {
+			return nil, err
+		}
+	}
+	snap.Metrics, snap.Positions, snap.Free = decode[float32](metrics), decode[int32](positions), decode[uint32](free)
+	for i, o := range slices.Collect(slices.Chunk(decode[int32](owners), 4)) {
+		snap.Owners[i] = ref.Owner{Seq: ref.SeqID(o[0]), Layer: o[1], Head: o[2], Logical: o[3]}
+	}
+	for i := range snap.Owners { // whose a free block was is nobody's business
+		if snap.Owners[i].Seq == ref.NoSeq {
+			snap.Owners[i] = ref.Owner{Seq: ref.NoSeq}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.seqs)) {
+		seq, err := e.sequence(id)
+		if err != nil {
+			return nil, err
+		}
+		snap.Sequences = append(snap.Sequences, seq)
+	}
+	return snap.Cache(e.cfg)
+}
+
+// sequence reads a sequence's context lengths and block tables.
+func (e *Engine) sequence(id ref.SeqID) (*ref.Sequence, error) {
+	s, known := e.state, e.seqs[id]
+	heads := s.heads()
+	lengths, err := download[int32](s, s.lengths+device.Ptr(4*known.row*heads), heads)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := download[int32](s, s.tables+device.Ptr(4*known.row*heads*s.maxBlocks), heads*s.maxBlocks)
+	if err != nil {
+		return nil, err
+	}
+	seq := &ref.Sequence{ID: id, Len: known.tokens, Heads: make([]ref.Head, heads)}
+	for i, n := range lengths {
+		blocks := min(max(0, e.blocksOf(int(n))), s.maxBlocks)
+		seq.Heads[i] = ref.Head{Len: int(n), Table: tables[i*s.maxBlocks:][:blocks:blocks]}
+	}
+	return seq, nil
+}
+
+// Restore makes the engine go on from the given cache, which must be of the
+// engine's configuration.
+func (e *Engine) Restore(c *ref.Cache) error {
+	s := e.state
+	snap := c.Snapshot()
+	if _, err := snap.Cache(e.cfg); err != nil {
+		return err
+	}
+	if err := e.inputs.Restore(c.Sequences()); err != nil {
+		return err
+	}
+	owners := make([]int32, 0, 4*e.cfg.Blocks)
+	for _, o := range snap.Owners {
+		owners = append(owners, int32(o.Seq), o.Layer, o.Head, o.Logical)
+	}
+	clear(e.seqs)
+	clear(e.used)
+	e.held = 0
+	errs := []error{
+		s.dev.Write(s.keys, snap.Keys), s.dev.Write(s.values, snap.Values),
+		s.dev.Write(s.metrics, encode(snap.Metrics)), s.dev.Write(s.positions, encode(snap.Positions)),
+		s.dev.Write(s.owners, encode(owners)), s.dev.Write(s.free, encode(snap.Free)),
+	}
+	for _, seq := range snap.Sequences {
+		errs = append(errs, e.restoreSequence(c, seq))
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) restoreSequence(c *ref.Cache, seq *ref.Sequence) error {
+	row, err := e.takeRow(max(seq.Len, e.inputs.Length(seq.ID)))
+	if err != nil {
+		return err
+	}
+	s := e.state
+	tables := slices.Repeat([]int32{-1}, s.heads()*s.maxBlocks)
+	lengths := make([]int32, s.heads())
+	known := &sequence{row: row, tokens: seq.Len, lengths: make([]int, s.heads())}
+	for i := range seq.Heads {
+		h := &seq.Heads[i]
+		if err := c.Holds(h); err != nil || len(h.Table) > s.maxBlocks {
+			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %d blocks: %w", seq.ID, i, len(h.Table), err)
+		}
+		copy(tables[i*s.maxBlocks:], h.Table)
+		lengths[i], known.lengths[i] = int32(h.Len), h.Len
+	}
+	e.seqs[seq.ID], e.used[row] = known, true
+	e.held += e.blocks(known)
+	return errors.Join(
+		s.dev.Write(s.tables+device.Ptr(4*row*len(tables)), encode(tables)),
+		s.dev.Write(s.lengths+device.Ptr(4*row*len(lengths)), encode(lengths)),
+	)
+}
+
+// Poison overwrites every slot that no head's KV is in with NaN, and every table
+// entry past a head's last block with −1: a kernel that reads one is found out.
+func (e *Engine) Poison() error {
+	c, err := e.Cache()
+	if err != nil {
+		return err
+	}
+	s := e.state
+	filled := make([]int, e.cfg.Blocks) // slots that are in use, the first of the block
+	var errs []error
+	for _, known := range e.seqs {
+		for i := range known.lengths {
+			entry := s.tables + device.Ptr(4*(known.row*s.heads()+i)*s.maxBlocks)
+			blocks := e.blocksOf(known.lengths[i])
+			errs = append(errs, s.dev.Fill(entry+device.Ptr(4*blocks), 0xff, int64(4*(s.maxBlocks-blocks))))
+		}
+	}
+	for _, id := range c.Sequences() {
+		seq := c.Sequence(id)
+		for i := range seq.Heads {
+			h := &seq.Heads[i]
+			if err := c.Holds(h); err != nil {
+				return err
+			}
+			for j, b := range h.Table {
+				filled[b] = min(e.cfg.BlockSize, h.Len-j*e.cfg.BlockSize)
+			}
+		}
+	}
+	row := e.cfg.Shape.HeadSize * e.cfg.DType.Size()
+	for b, n := range filled {
+		slot, rest := b*e.cfg.BlockSize+n, e.cfg.BlockSize-n
+		errs = append(errs,
+			s.dev.Fill(s.keys+device.Ptr(slot*row), 0xff, int64(rest*row)),
+			s.dev.Fill(s.values+device.Ptr(slot*row), 0xff, int64(rest*row)),
+			s.dev.Fill(s.metrics+device.Ptr(4*slot), 0xff, int64(4*rest)),
+			s.dev.Fill(s.positions+device.Ptr(4*slot), 0xff, int64(4*rest)))
+	}
+	return errors.Join(errs...)
+}
