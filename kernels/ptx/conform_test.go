@@ -1,0 +1,82 @@
+package ptx_test
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"kvcompress/kernels/conform"
+	"kvcompress/kernels/ptx"
+)
+
+// TestConformance holds the machine to the manual, in every form of every
+// instruction, with and without checkers, and in other orders.
+func TestConformance(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		opt  ptx.Options
+	}{
+		{"plain", ptx.Options{}},
+		{"checked", ptx.Options{Checks: ptx.AllChecks()}},
+		{"shuffled", ptx.Options{Shuffle: 12345}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dev := ptx.New(c.opt)
+			res, err := conform.Run(dev, conform.Ops())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range res.Failures {
+				t.Error(f)
+			}
+			t.Logf("%d forms, %d rows, %d values; %d forms failed", res.Ops, res.Rows, res.Values, res.Failed)
+			if err := dev.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// FuzzOps tries any operands on any instruction whose threads are alone.
+func FuzzOps(f *testing.F) {
+	var ops []*conform.Op
+	for _, o := range conform.Ops() {
+		// The loops of "flow" turn as often as their operands say.
+		if o.Alone() && o.Chapter != "flow" {
+			ops = append(ops, o)
+		}
+	}
+	for i := 0; i < len(ops); i += 37 {
+		var seed []byte
+		for _, row := range ops[i].Rows()[:3] {
+			for _, v := range row {
+				seed = binary.LittleEndian.AppendUint64(seed, v)
+			}
+		}
+		f.Add(uint16(i), seed)
+	}
+	f.Fuzz(func(t *testing.T, i uint16, operands []byte) {
+		op := ops[int(i)%len(ops)]
+		var rows [][]uint64
+		for len(operands) >= 8*op.Inputs() && len(rows) < 64 {
+			row := make([]uint64, op.Inputs())
+			for k := range row {
+				row[k] = binary.LittleEndian.Uint64(operands)
+				operands = operands[8:]
+			}
+			rows = append(rows, row)
+		}
+		if len(rows) == 0 {
+			return
+		}
+		dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Budget: 1 << 20})
+		defer dev.Close()
+		fails, err := op.Try(dev, rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fail := range fails {
+			t.Error(fail)
+		}
+	})
+}
