@@ -160,11 +160,7 @@ func (c *checks) barrier(b *block, id int, waited uint32) error {
 	if c.races == nil {
 		return nil
 	}
-	all := true
-	for i := range b.warps {
-		all = all && (waited>>i&1 != 0 || b.warps[i].live == 0)
-	}
-	if all {
+	if b.barriers[id].whole || waited == 1<<len(b.warps)-1 {
 		c.races.blockBarrier()
 	} else {
 		c.races.partBarrier(waited, c.arrivals[id])
@@ -333,6 +329,9 @@ func (r *Report) bytesOf() string {
 func (c *checks) uninitialized(a *access, lane int, al *allocation, at int64) error {
 	r := c.report(Uninitialized, a, lane, al)
 	r.Detail = fmt.Sprintf("reads %s, and nothing has written byte %d", r.bytesOf(), r.Offset+at)
+	if a.space == spaceShared {
+		r.Detail += " in this block so far"
+	}
 	return r
 }
 
@@ -347,10 +346,6 @@ func (c *checks) race(a *access, lane int, al *allocation, with stamp) error {
 		other = e.accessOf(&e.code[pc], other.Block, other.Thread)
 	}
 	r.Other = &other
-	who := fmt.Sprintf("thread %s", coordinates(other.Thread))
-	if other.Block != r.Block {
-		who = fmt.Sprintf("block %s thread %s", coordinates(other.Block), coordinates(other.Thread))
-	}
-	r.Detail = fmt.Sprintf("%s, which %s accessed before, and nothing orders the two: %s: %s", r.bytesOf(), who, other.place(), other.Op)
+	r.Detail = fmt.Sprintf("%s, and nothing orders the two accesses", r.bytesOf())
 	return r
 }

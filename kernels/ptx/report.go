@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -52,7 +53,7 @@ type Access struct {
 // place returns where the instruction stands: "attention.cu:88 (line 412 of
 // attention.ptx)".
 func (a *Access) place() string {
-	ptx := ""
+	file, ptx := path.Clean(a.File), ""
 	if a.PTXLine != 0 {
 		ptx = fmt.Sprintf("line %d of %s", a.PTXLine, a.PTX)
 	}
@@ -62,9 +63,9 @@ func (a *Access) place() string {
 	case a.File == "":
 		return ptx
 	case ptx == "":
-		return fmt.Sprintf("%s:%d", a.File, a.Line)
+		return fmt.Sprintf("%s:%d", file, a.Line)
 	}
-	return fmt.Sprintf("%s:%d (%s)", a.File, a.Line, ptx)
+	return fmt.Sprintf("%s:%d (%s)", file, a.Line, ptx)
 }
 
 func coordinates(c [3]int) string { return fmt.Sprintf("(%d,%d,%d)", c[0], c[1], c[2]) }
@@ -107,6 +108,9 @@ func (r *Report) Error() string {
 		b.WriteString(": ")
 	}
 	b.WriteString(r.Detail)
+	if o := r.Other; o != nil {
+		fmt.Fprintf(&b, ": before, block %s thread %s: %s: %s", coordinates(o.Block), coordinates(o.Thread), o.place(), o.Op)
+	}
 	return b.String()
 }
 
@@ -116,21 +120,21 @@ func (r *Report) String() string {
 	fmt.Fprintf(&b, "%s: %s\n", r.Kind, r.Detail)
 	if r.Kernel != "" {
 		fmt.Fprintf(&b, "    kernel  %s\n", r.Kernel)
-		r.describe(&b, "by")
+		r.describe(&b, "thread")
 	}
 	if r.Other != nil {
-		r.Other.describe(&b, "with")
+		r.Other.describe(&b, "before")
 	}
 	switch {
 	case r.Allocation != "" && r.Space != "":
-		fmt.Fprintf(&b, "    memory  %d bytes at %#x: %q (%d bytes) + %d\n", r.Size, r.Address, r.Allocation, r.Extent, r.Offset)
+		fmt.Fprintf(&b, "    memory  %#x is %q%+d, which has %d bytes\n", r.Address, r.Allocation, r.Offset, r.Extent)
 	case r.Space != "":
-		fmt.Fprintf(&b, "    memory  %d bytes at %#x of %s memory\n", r.Size, r.Address, r.Space)
+		fmt.Fprintf(&b, "    memory  %#x of %d bytes of %s memory\n", r.Address, r.Extent, r.Space)
 	}
 	return b.String()
 }
 
 func (a *Access) describe(b *strings.Builder, word string) {
-	fmt.Fprintf(b, "    %-7s %s by block %s thread %s\n", word, a.Op, coordinates(a.Block), coordinates(a.Thread))
-	fmt.Fprintf(b, "            at %s\n", a.place())
+	fmt.Fprintf(b, "    %-7s %s of block %s: %s\n", word, coordinates(a.Thread), coordinates(a.Block), a.Op)
+	fmt.Fprintf(b, "            %s\n", a.place())
 }

@@ -1,0 +1,389 @@
+package ptx
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"testing"
+)
+
+// raceTwin is races without shortcuts: a vector clock for each thread of the
+// launch, and every access to every byte.
+type raceTwin struct {
+	block   int
+	threads [twinThreads]*twinThread
+	bytes   map[uint64][]twinAccess
+	places  map[uint64]*[2]twinPlace
+}
+
+// The launches of the tests have at most so many threads.
+const (
+	twinWarps   = 3
+	twinThreads = 4 * twinWarps * warpSize
+)
+
+// A vector is what is known of each thread.
+type vector [twinThreads]int32
+
+func (v *vector) join(u *vector) {
+	for t, c := range u {
+		v[t] = max(v[t], c)
+	}
+}
+
+type twinThread struct {
+	id      int
+	knows   vector
+	fenced  [2]vector
+	pending [2]vector
+}
+
+type twinPlace struct {
+	published vector
+	block     int
+}
+
+type twinAccess struct {
+	thread       int
+	clock        int32
+	block        int
+	kind         accessKind
+	strong, wide bool
+}
+
+func newTwin() *raceTwin {
+	return &raceTwin{bytes: map[uint64][]twinAccess{}, places: map[uint64]*[2]twinPlace{}}
+}
+
+func (w *raceTwin) thread(warp, lane int) *twinThread {
+	id := (w.block*twinWarps+warp)*warpSize + lane
+	t := w.threads[id]
+	if t == nil {
+		t = &twinThread{id: id}
+		t.knows[id] = 1
+		w.threads[id] = t
+	}
+	return t
+}
+
+// meet is a barrier of some threads.
+func (w *raceTwin) meet(threads []*twinThread, arrived ...*vector) {
+	var all vector
+	var fenced, pending [2]vector
+	for _, a := range arrived {
+		all.join(a)
+	}
+	for _, t := range threads {
+		all.join(&t.knows)
+		for k := range 2 {
+			fenced[k].join(&t.fenced[k])
+			pending[k].join(&t.pending[k])
+		}
+	}
+	for _, t := range threads {
+		t.knows, t.fenced, t.pending = all, fenced, pending
+		t.knows[t.id]++
+	}
+}
+
+func (w *raceTwin) ofWarps(mask uint32) (all []*twinThread) {
+	for v := range twinWarps {
+		if mask>>v&1 != 0 {
+			for l := range warpSize {
+				all = append(all, w.thread(v, l))
+			}
+		}
+	}
+	return all
+}
+
+func (w *raceTwin) acquire(t *twinThread, to reach) {
+	for k := range int(to) + 1 {
+		t.knows.join(&t.pending[k])
+		t.pending[k] = vector{}
+	}
+}
+
+func (w *raceTwin) fence(t *twinThread, to reach) {
+	w.acquire(t, to)
+	for k := range int(to) + 1 {
+		t.fenced[k].join(&t.knows)
+	}
+	t.knows[t.id]++
+}
+
+func (w *raceTwin) access(a *raceAccess, sem semantics, to reach) bool {
+	kind, warp := a.stamp.kind(), a.stamp.warp()
+	strong := a.stamp&stampStrong != 0
+	found := false
+	for l := range warpSize {
+		if a.mask>>l&1 == 0 {
+			continue
+		}
+		t := w.thread(warp, l)
+		me := twinAccess{t.id, t.knows[t.id], w.block, kind, strong, to == toAll}
+		for b := a.addr[l]; b < a.addr[l]+uint64(a.size); b++ {
+			for _, e := range w.bytes[b] {
+				switch {
+				case e.kind == accessLoad && kind == accessLoad, e.clock <= t.knows[e.thread]:
+				case e.strong && strong && (e.block == w.block || e.wide && me.wide):
+				default:
+					found = true
+				}
+			}
+			w.bytes[b] = append(w.bytes[b], me)
+		}
+	}
+	if !strong {
+		return found
+	}
+	for l := range warpSize {
+		if a.mask>>l&1 == 0 {
+			continue
+		}
+		t := w.thread(warp, l)
+		p := w.places[a.addr[l]]
+		if p == nil {
+			p = &[2]twinPlace{{block: w.block}, {block: w.block}}
+			w.places[a.addr[l]] = p
+		}
+		if p[toBlock].block != w.block {
+			p[toBlock] = twinPlace{block: w.block}
+		}
+		if kind != accessStore {
+			for k := range int(to) + 1 {
+				t.pending[k].join(&p[k].published)
+			}
+		}
+		switch {
+		case sem >= semRelease:
+			w.fence(t, to)
+		case sem == semAcquire:
+			w.acquire(t, to)
+		}
+		if kind != accessLoad {
+			for k := range int(to) + 1 {
+				if kind == accessStore {
+					p[k].published = vector{}
+				}
+				p[k].published.join(&t.fenced[k])
+			}
+		}
+	}
+	return found
+}
+
+// raceScript is what a random launch may do.
+type raceScript struct {
+	name           string
+	strong         bool // atomics, and volatile loads and stores
+	narrow         bool // some of which are for the block alone
+	fences         bool // fences, releases and acquires
+	parts          bool // barriers of a part of a block or warp
+	blocks, places int
+}
+
+// run makes a random launch on both, up to the first race, and returns what each
+// of them said.
+func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
+	rng := rand.New(rand.NewPCG(7, seed))
+	const warps = twinWarps
+	r, twin := newRaces(), newTwin()
+	for range seed % 3 { // earlier launches leave their marks
+		r.beginLaunch(warps * warpSize)
+		r.beginBlock(0)
+		var addr [warpSize]uint64
+		r.check(newRaceShadow(1024), &raceAccess{addr: &addr, mask: 1, size: 4, stamp: r.now | stamp(accessStore), floor: r.launch})
+	}
+	shadow := newRaceShadow(4096)
+	r.beginLaunch(warps * warpSize)
+	for block := range sc.blocks {
+		r.beginBlock(uint64(block))
+		twin.block = block
+		arrived, twinArrived := []arrival(nil), []*vector(nil)
+		for range rng.IntN(30) {
+			steps++
+			warp := rng.IntN(warps)
+			mask := uint32(1) << rng.IntN(4)
+			if rng.IntN(3) == 0 {
+				mask = 1 + rng.Uint32N(15)
+			}
+			switch n := rng.IntN(20); {
+			case n < 2:
+				r.blockBarrier()
+				twin.meet(twin.ofWarps(1<<warps - 1))
+			case n < 4:
+				r.warpBarrier(warp, ^uint32(0), ^uint32(0))
+				twin.meet(twin.ofWarps(1 << warp))
+			case n < 6 && sc.parts:
+				r.warpBarrier(warp, mask, ^uint32(0))
+				var threads []*twinThread
+				for m := mask; m != 0; m &= m - 1 {
+					threads = append(threads, twin.thread(warp, bits.TrailingZeros32(m)))
+				}
+				twin.meet(threads)
+			case n < 7 && sc.parts:
+				arrived = append(arrived, r.arrive(warp))
+				all := new(vector)
+				for _, t := range twin.ofWarps(1 << warp) {
+					all[t.id] = t.knows[t.id]
+					t.knows[t.id]++
+				}
+				// What the warp knows as a whole goes along.
+				for _, t := range twin.ofWarps(1<<warps - 1) {
+					least := int32(1 << 30)
+					for _, u := range twin.ofWarps(1 << warp) {
+						least = min(least, u.knows[t.id])
+					}
+					all[t.id] = max(all[t.id], least)
+				}
+				twinArrived = append(twinArrived, all)
+			case n < 8 && sc.parts:
+				waited := 1 + rng.Uint32N(7)
+				r.partBarrier(waited, arrived)
+				twin.meet(twin.ofWarps(waited), twinArrived...)
+				arrived, twinArrived = nil, nil
+			case n < 11 && sc.fences:
+				to := reach(rng.IntN(2))
+				r.fence(r, warp, mask, to)
+				for m := mask; m != 0; m &= m - 1 {
+					twin.fence(twin.thread(warp, bits.TrailingZeros32(m)), to)
+				}
+			default:
+				var addr [warpSize]uint64
+				size := uint32(1) << rng.IntN(3)
+				if rng.IntN(2) == 0 {
+					size = 4
+				}
+				for l := range addr {
+					addr[l] = uint64(rng.IntN(sc.places))*8&^uint64(size-1) + uint64(rng.IntN(2))*uint64(size)
+				}
+				a := &raceAccess{addr: &addr, mask: mask, size: size, floor: r.launch}
+				kind, sem, to := accessKind(rng.IntN(2)), semWeak, toAll
+				if sc.strong && rng.IntN(2) == 0 {
+					kind, sem = accessKind(rng.IntN(3)), semRelaxed
+					// A strong access and a weak one of one place are mostly races.
+					for l := range addr {
+						addr[l] = 2048 + 4*uint64(rng.IntN(2))
+					}
+					a.size = 4
+					if sc.narrow {
+						to = reach(min(rng.IntN(4), 1))
+					}
+					if sc.fences && rng.IntN(3) == 0 {
+						sem = [3]semantics{semAcquire, semRelease}[kind]
+						if kind == accessAtomic {
+							sem = semAcquire + semantics(rng.IntN(3))
+						}
+					}
+				}
+				a.stamp = r.now | stamp(warp)<<stampWarpShift | stamp(kind)
+				if sem != semWeak {
+					a.stamp |= stampStrong
+					if to == toAll {
+						a.stamp |= stampWide
+					}
+				}
+				want = twin.access(a, sem, to)
+				lane, _ := r.check(shadow, a)
+				got = lane >= 0
+				if got || want {
+					return got, want, steps
+				}
+				if sem != semWeak {
+					r.strong(r, &r.global, a, sem, to)
+				}
+			}
+		}
+	}
+	return false, false, steps
+}
+
+// TestRaceTwin compares races with its twin on random launches. With barriers of
+// whole blocks and warps the two always agree. With the rest
+// races may miss what the twin finds, but it finds nothing that the twin does not.
+func TestRaceTwin(t *testing.T) {
+	for _, sc := range []raceScript{
+		{name: "one block", blocks: 1, places: 4},
+		{name: "blocks", blocks: 4, places: 100},
+		{name: "atomics", strong: true, blocks: 4, places: 100},
+		{name: "scopes", strong: true, narrow: true, blocks: 4, places: 100},
+		{name: "parts", parts: true, blocks: 3, places: 60},
+		{name: "fences", strong: true, narrow: true, fences: true, blocks: 4, places: 40},
+		{name: "all", strong: true, narrow: true, fences: true, parts: true, blocks: 4, places: 40},
+	} {
+		t.Run(sc.name, func(t *testing.T) {
+			runs := uint64(300)
+			if testing.Short() {
+				runs = 60
+			}
+			races, missed, steps := 0, 0, 0
+			for seed := range runs {
+				got, want, n := sc.run(seed)
+				steps += n
+				switch {
+				case got && !want:
+					t.Fatalf("seed %d: a false alarm after %d steps", seed, n)
+				case want && !got:
+					missed++
+				}
+				if want {
+					races++
+				}
+			}
+			t.Logf("%d launches, %d steps, %d races, %d missed", runs, steps, races, missed)
+			if races == 0 || races == int(runs) {
+				t.Errorf("%d races in %d launches show nothing", races, runs)
+			}
+			if plain := !sc.parts && !sc.fences && !sc.narrow; missed > 0 && plain || missed > races/10 {
+				t.Errorf("%d of %d races were missed", missed, races)
+			}
+		})
+	}
+}
+
+func BenchmarkRaces(b *testing.B) {
+	lanes := func(stride uint64) *[warpSize]uint64 {
+		var addr [warpSize]uint64
+		for l := range addr {
+			addr[l] = uint64(l) * stride
+		}
+		return &addr
+	}
+	for _, c := range []struct {
+		name   string
+		kind   accessKind
+		strong bool
+		size   uint32
+		stride uint64
+		warps  int // take turns
+	}{
+		{"load row", accessLoad, false, 4, 4, 1},
+		{"load row, two warps", accessLoad, false, 4, 4, 2},
+		{"load one", accessLoad, false, 4, 0, 2},
+		{"load halves", accessLoad, false, 2, 2, 2},
+		{"load vectors", accessLoad, false, 16, 16, 2},
+		{"load far apart", accessLoad, false, 4, 2048, 2},
+		{"store row", accessStore, false, 4, 4, 1},
+		{"atomic row", accessAtomic, true, 4, 4, 2},
+		{"atomic one", accessAtomic, true, 4, 0, 2},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			r, s, addr := newRaces(), newRaceShadow(1<<20), lanes(c.stride)
+			r.beginLaunch(64)
+			r.beginBlock(0)
+			warp := 0
+			for b.Loop() {
+				a := raceAccess{addr: addr, mask: ^uint32(0), size: c.size, floor: r.launch, stamp: r.now | stamp(c.kind) | stamp(warp)<<stampWarpShift}
+				if c.strong {
+					a.stamp |= stampStrong | stampWide
+				}
+				if lane, _ := r.check(s, &a); lane >= 0 {
+					b.Fatal("a race")
+				}
+				if warp++; warp == c.warps {
+					warp = 0
+				}
+			}
+		})
+	}
+}
