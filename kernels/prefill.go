@@ -14,18 +14,22 @@ const maxPrefillWeights = 64 << 20
 // tokens, from its last window queries: on the device, q is [window, H·G, D] and k
 // is [n, H, D] as the model computed it, both float32.
 func (s *state) prefillMetrics(row, layer, n, window int, q, k device.Ptr) error {
+	perPosition := s.cfg.Shape.QueryHeads() * ceilDiv(n, ref.Partition) * ref.Partition * 4
+	return s.prefillMetricsBy(max(1, maxPrefillWeights/perPosition), row, layer, n, window, q, k)
+}
+
+// prefillMetricsBy does that for the queries of so many positions together at most.
+func (s *state) prefillMetricsBy(together, row, layer, n, window int, q, k device.Ptr) error {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
-	heads, partitions := h*group, ceilDiv(n, ref.Partition)
-	gains, err := s.buffer("prefill gains", heads*partitions*ref.Partition*4)
+	partitions := ceilDiv(n, ref.Partition)
+	gains, err := s.buffer("prefill gains", h*group*partitions*ref.Partition*4)
 	if err != nil {
 		return err
 	}
-	together := min(window, max(1, maxPrefillWeights/(heads*partitions*ref.Partition*4)))
 	for w := 0; w < window; w += together {
-		queries := min(together, window-w)
-		from := q + device.Ptr(w*heads*d*4)
-		if err := s.observe(n-window+w, queries, n, w > 0, from, k, gains); err != nil {
+		from := q + device.Ptr(w*h*group*d*4)
+		if err := s.observe(n-window+w, min(together, window-w), n, w > 0, from, k, gains); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,83 @@
+package kernels
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"kvcompress/dtype"
+	"kvcompress/kernels/device"
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// TestAppendRounds compares the rounding of keys and values with package dtype: at
+// every exponent, and at and beside the ties of every format.
+func TestAppendRounds(t *testing.T) {
+	const d, block = 256, 8
+	for format := range dtype.E5M2 + 1 {
+		t.Run(format.String(), func(t *testing.T) {
+			x := hardToRound(format)
+			n := ceilDiv(len(x), d)
+			x = append(x, make([]float32, n*d-len(x))...)
+			cfg := ref.Config{Shape: trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, DType: format, BlockSize: block, Blocks: ceilDiv(n, block)}
+			s, err := newState(checked(t, 1), cfg, 1, n)
+			must := func(err error) {
+				if t.Helper(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			must(err)
+			defer func() { must(s.close()) }()
+			negative := slices.Clone(x)
+			for i := range negative {
+				negative[i] = -x[i]
+			}
+			must(s.allocatePrompt(0, 0, n))
+			k, err := upload(s, "k", x)
+			must(err)
+			v, err := upload(s, "v", negative)
+			must(err)
+			must(s.storePrompt(0, 0, n, k, v))
+
+			// The blocks are taken in order, so slots are positions.
+			size := format.Size()
+			got, want := make([]byte, n*d*size), make([]byte, n*d*size)
+			for _, c := range []struct {
+				from device.Ptr
+				x    []float32
+			}{{s.keys, x}, {s.values, negative}} {
+				must(s.dev.Read(got, c.from))
+				format.Encode(want, c.x)
+				for i, x := range c.x {
+					if g, w := got[i*size:][:size], want[i*size:][:size]; !slices.Equal(g, w) {
+						t.Fatalf("%x is % x, not % x", x, g, w)
+					}
+				}
+			}
+		})
+	}
+}
+
+// hardToRound lists numbers of every exponent that a trace may have, at and beside
+// the ties of every width, but for those that the format cannot hold and the host
+// refuses.
+func hardToRound(format dtype.DType) []float32 {
+	rng := rand.New(rand.NewPCG(1, uint64(format)))
+	var x []float32
+	for exponent := range uint32(127 + 57) {
+		mantissas := []uint32{0, 0x7fffff}
+		for bit := range uint32(23) {
+			tie := rng.Uint32()&^(1<<(bit+1)-1) | 1<<bit
+			mantissas = append(mantissas, tie-1, tie, tie+1)
+		}
+		for _, m := range mantissas {
+			v := math.Float32frombits(exponent<<23 | m&0x7fffff)
+			if format != dtype.F16 || v <= format.Max() {
+				x = append(x, v)
+			}
+		}
+	}
+	return x
+}

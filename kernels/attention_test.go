@@ -1,0 +1,283 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"kvcompress/dtype"
+	"kvcompress/kernels/device"
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// activations are the random tensors of one sequence.
+type activations struct {
+	shape  trace.Shape
+	seed   uint64
+	tokens int
+	draw   func(rng *rand.Rand) float32
+}
+
+func (a activations) Tokens() int  { return a.tokens }
+func (a activations) Close() error { return nil }
+func (a activations) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
+	row := len(dst) / n
+	for i := range n {
+		rng := rand.New(rand.NewPCG(a.seed, uint64(t)<<60|uint64(layer)<<40|uint64(from+i)))
+		for j := range row {
+			dst[i*row+j] = a.draw(rng)
+		}
+	}
+	return nil
+}
+
+// draws are ways to draw an element of Q, K or V.
+var draws = []func(rng *rand.Rand) float32{
+	func(rng *rand.Rand) float32 { return float32(rng.NormFloat64()) },
+	func(rng *rand.Rand) float32 { return float32(rng.IntN(9) - 4) },
+	func(rng *rand.Rand) float32 { return float32(rng.NormFloat64() * 30) }, // attention to one KV
+	func(rng *rand.Rand) float32 { return float32(rng.NormFloat64() * 0x1p-70) },
+	func(rng *rand.Rand) float32 { return float32(math.Copysign(0, rng.NormFloat64())) },
+}
+
+// pipeline is the reference's engine, and the same stages on a device.
+type pipeline struct {
+	*testing.T
+	cfg     ref.Config
+	inputs  func(ref.SeqID) activations
+	engine  *ref.Engine
+	outputs []float32 // of the reference's last decode step
+}
+
+func newPipeline(t *testing.T, cfg ref.Config, inputs func(ref.SeqID) activations) *pipeline {
+	p := &pipeline{T: t, cfg: cfg, inputs: inputs}
+	var err error
+	p.engine, err = ref.NewEngine(cfg,
+		func(id ref.SeqID) (trace.Tensors, error) { return inputs(id), nil },
+		func(e ref.Event) {
+			if e.Stage == ref.StageDecode {
+				p.outputs = slices.Clone(e.Outputs)
+			}
+		})
+	p.must(err)
+	return p
+}
+
+func (p *pipeline) must(err error) {
+	p.Helper()
+	if err != nil {
+		p.Fatal(err)
+	}
+}
+
+// tensor uploads tokens of a sequence: [n, heads, D].
+func (p *pipeline) tensor(s *state, name string, id ref.SeqID, t trace.Tensor, layer, from, n, heads int) device.Ptr {
+	p.Helper()
+	x := make([]float32, n*heads*p.cfg.Shape.HeadSize)
+	p.must(p.inputs(id).Read(x, t, layer, from, n))
+	ptr, err := upload(s, name, x)
+	p.must(err)
+	return ptr
+}
+
+// prefill enters a prompt on a device, and compares the cache with the reference's.
+func (p *pipeline) prefill(dev device.Device, n int) {
+	p.Helper()
+	const id = 3
+	p.must(p.engine.Prefill(id, n))
+
+	s, err := newState(dev, p.cfg, 2, n)
+	p.must(err)
+	defer func() { p.must(s.close()) }()
+	shape := p.cfg.Shape
+	window := min(n, p.cfg.Metric.Window)
+	p.must(s.allocatePrompt(1, id, n))
+	for layer := range shape.Layers {
+		q := p.tensor(s, "q", id, trace.Q, layer, n-window, window, shape.QueryHeads())
+		k := p.tensor(s, "k", id, trace.K, layer, 0, n, shape.KVHeads)
+		v := p.tensor(s, "v", id, trace.V, layer, 0, n, shape.KVHeads)
+		p.must(s.storePrompt(1, layer, n, k, v))
+		p.must(s.prefillMetrics(1, layer, n, window, q, k))
+	}
+	p.must(kvsDiffer(s, p.engine.Cache().Snapshot()))
+}
+
+// decode does a step of the batch on a device, from the reference's cache, and
+// compares the outputs and the cache after it.
+func (p *pipeline) decode(dev device.Device, ids []ref.SeqID) {
+	p.Helper()
+	before := &content{p.cfg, p.engine.Cache().Snapshot()}
+	need := 0
+	for _, id := range ids {
+		need += p.engine.DecodeNeed(id)
+	}
+	p.must(p.engine.Decode(ids))
+
+	s := before.upload(p.T, dev)
+	var rows, names, positions []int32
+	for _, id := range ids {
+		i := slices.IndexFunc(before.snap.Sequences, func(q *ref.Sequence) bool { return q.ID == id })
+		rows, names = append(rows, int32(i)), append(names, int32(id))
+		positions = append(positions, int32(before.snap.Sequences[i].Len))
+	}
+	b := batch{n: len(ids)}
+	for _, x := range []struct {
+		to     *device.Ptr
+		name   string
+		values []int32
+	}{{&b.rows, "rows", rows}, {&b.ids, "ids", names}, {&b.positions, "positions", positions}} {
+		var err error
+		*x.to, err = upload(s, x.name, x.values)
+		p.must(err)
+	}
+	p.must(s.allocateTokens(b, need))
+
+	shape := p.cfg.Shape
+	after := p.engine.Cache().Snapshot()
+	size := len(ids) * shape.QueryHeads() * shape.HeadSize
+	out, err := s.buffer("outputs", 4*size)
+	p.must(err)
+	for layer := range shape.Layers {
+		input := func(name string, t trace.Tensor, heads int) device.Ptr {
+			var x []float32
+			for i, id := range ids {
+				token := make([]float32, heads*shape.HeadSize)
+				p.must(p.inputs(id).Read(token, t, layer, int(positions[i]), 1))
+				x = append(x, token...)
+			}
+			ptr, err := upload(s, name, x)
+			p.must(err)
+			return ptr
+		}
+		longest := 0
+		for _, row := range rows {
+			for _, h := range after.Sequences[row].Heads[layer*shape.KVHeads:][:shape.KVHeads] {
+				longest = max(longest, h.Len)
+			}
+		}
+		p.must(s.storeTokens(b, layer, input("k", trace.K, shape.KVHeads), input("v", trace.V, shape.KVHeads)))
+		p.must(s.attend(b, layer, longest, input("q", trace.Q, shape.QueryHeads()), out))
+		got, err := download[float32](s, out, size)
+		p.must(err)
+		for i, want := range p.outputs[layer*size:][:size] {
+			if math.Float32bits(got[i]) != math.Float32bits(want) {
+				p.Fatalf("layer %d: output %d of [batch, H·G, D] is %x, not %x", layer, i, got[i], want)
+			}
+		}
+	}
+	p.must(kvsDiffer(s, after))
+}
+
+// shapes are awkward, or those of models.
+var shapes = []trace.Shape{
+	{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8},
+	{Layers: 2, KVHeads: 4, Group: 2, HeadSize: 8},
+	{Layers: 1, KVHeads: 2, Group: 3, HeadSize: 16},
+	{Layers: 1, KVHeads: 3, Group: 6, HeadSize: 24},
+	{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 32},
+	{Layers: 1, KVHeads: 2, Group: 7, HeadSize: 40},
+	{Layers: 1, KVHeads: 4, Group: 1, HeadSize: 64},
+	{Layers: 1, KVHeads: 2, Group: 5, HeadSize: 80},
+	{Layers: 1, KVHeads: 2, Group: 4, HeadSize: 128},
+	{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 136},
+	{Layers: 1, KVHeads: 1, Group: 8, HeadSize: 256},
+	{Layers: 1, KVHeads: 1, Group: 11, HeadSize: 96},
+}
+
+// randomMetric draws the metric's options.
+func randomMetric(rng *rand.Rand) ref.Metric {
+	return ref.Metric{
+		Norm:      []ref.Norm{ref.L1, ref.L2}[rng.IntN(2)],
+		Reduction: []ref.Reduction{ref.Sum, ref.Avg}[rng.IntN(2)],
+		MaxPool:   []int{0, 3, 7, 31}[rng.IntN(4)],
+		Window:    1 + rng.IntN(20),
+		Buffer:    []int{0, 0, 1, 5, 30}[rng.IntN(5)],
+	}
+}
+
+// TestPrefill compares what a prompt leaves in the cache.
+func TestPrefill(t *testing.T) {
+	lengths := []int{1, 2, 31, 33, 127, 128, 129, 257}
+	for i, shape := range shapes {
+		for j, n := range lengths {
+			if testing.Short() && (i+j)%4 != 0 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%+v/%d", shape, n), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(uint64(i), uint64(j)))
+				cfg := ref.Config{Shape: shape, DType: dtype.DType((i + j) % 5), BlockSize: ref.BlockSizes()[rng.IntN(6)], Metric: randomMetric(rng)}
+				cfg.Blocks = shape.Layers*shape.KVHeads*ceilDiv(n, cfg.BlockSize) + 3
+				draw := draws[rng.IntN(len(draws))]
+				p := newPipeline(t, cfg, func(id ref.SeqID) activations { return activations{shape, uint64(id), n, draw} })
+				p.prefill(checked(t, uint64(j%3)), n)
+			})
+		}
+	}
+}
+
+// TestPrefillWindow observes more queries than are held at a time.
+func TestPrefillWindow(t *testing.T) {
+	const n = 200
+	shape := trace.Shape{Layers: 1, KVHeads: 1, Group: 3, HeadSize: 16}
+	for _, buffer := range []int{0, 3, 190, 1000} {
+		for _, together := range []int{1, 7, 64} {
+			cfg := ref.Config{Shape: shape, DType: dtype.F16, BlockSize: 4, Blocks: 60, Metric: ref.Default().Metric}
+			cfg.Metric.Window, cfg.Metric.Buffer = 150, buffer
+			p := newPipeline(t, cfg, func(ref.SeqID) activations { return activations{shape, 1, n, draws[0]} })
+			p.must(p.engine.Prefill(0, n))
+			s, err := newState(checked(t, 0), cfg, 1, n)
+			p.must(err)
+			p.must(s.allocatePrompt(0, 0, n))
+			k := p.tensor(s, "k", 0, trace.K, 0, 0, n, 1)
+			p.must(s.storePrompt(0, 0, n, k, p.tensor(s, "v", 0, trace.V, 0, 0, n, 1)))
+			p.must(s.prefillMetricsBy(together, 0, 0, n, 150, p.tensor(s, "q", 0, trace.Q, 0, n-150, 150, 3), k))
+			p.must(kvsDiffer(s, p.engine.Cache().Snapshot()))
+			p.must(s.close())
+		}
+	}
+}
+
+// TestDecode compares steps of batches whose sequences and heads have different
+// lengths: those of prompts, and what compressions leave.
+func TestDecode(t *testing.T) {
+	for i, shape := range shapes {
+		for j := range dtype.E5M2 + 1 {
+			if testing.Short() && (i+int(j))%5 != 0 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%+v/%v", shape, j), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(uint64(i), 7+uint64(j)))
+				cfg := ref.Config{Shape: shape, DType: j, BlockSize: ref.BlockSizes()[rng.IntN(6)], Metric: randomMetric(rng)}
+				cfg.Blocks = 3*shape.Layers*shape.KVHeads*ceilDiv(310, cfg.BlockSize) + 7
+				cfg.Compression.Rate, cfg.Compression.Random, cfg.Compression.ProtectedWindow = 0.5, true, 4
+				draw := draws[rng.IntN(len(draws))]
+				p := newPipeline(t, cfg, func(id ref.SeqID) activations { return activations{shape, uint64(id), 400, draw} })
+				ids := []ref.SeqID{0, 2, 5}
+				for _, id := range ids {
+					edges := []int{1, 3, 31, 126, 127, 128, 254, 255, 300}
+					p.must(p.engine.Prefill(id, edges[rng.IntN(len(edges))]))
+				}
+				rng.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+				for step := range 3 {
+					p.decode(checked(t, uint64(step)), ids[:1+rng.IntN(3)])
+					_, err := p.engine.Compress(ids[step])
+					p.must(err)
+				}
+			})
+		}
+	}
+}
+
+// TestDecodeLong attends over more partitions than a warp has lanes.
+func TestDecodeLong(t *testing.T) {
+	shape := trace.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg := ref.Config{Shape: shape, DType: dtype.F16, BlockSize: 16, Blocks: 1200, Metric: ref.Default().Metric}
+	cfg.Metric.Window = 2
+	p := newPipeline(t, cfg, func(id ref.SeqID) activations { return activations{shape, uint64(id), 9000, draws[id%2]} })
+	p.must(p.engine.Prefill(0, 8000))
+	p.must(p.engine.Prefill(1, 100))
+	p.decode(checked(t, 0), []ref.SeqID{1, 0})
+}
