@@ -11,7 +11,8 @@ import (
 )
 
 // Cache reads the cache back from the device, as it is there: what a bug of a
-// kernel has left in tables and lengths is for the caller to find.
+// kernel has left in tables and lengths is for the caller to find. Slots that no
+// head holds are not read: they are 0.
 func (e *Engine) Cache() (*ref.Cache, error) {
 	s := e.state
 	slots := e.cfg.Blocks * e.cfg.BlockSize
@@ -21,27 +22,19 @@ func (e *Engine) Cache() (*ref.Cache, error) {
 		Values: make([]byte, slots*row),
 		Owners: make([]ref.Owner, e.cfg.Blocks),
 	}
-	owners := make([]byte, 16*e.cfg.Blocks)
-	metrics, positions, free := make([]byte, 4*slots), make([]byte, 4*slots), make([]byte, 4*freeWords(e.cfg.Blocks))
-	for _, a := range []struct {
-		to   []byte
-		from device.Ptr
-	}{
-		{snap.Keys, s.keys}, {snap.Values, s.values}, {metrics, s.metrics},
-		{positions, s.positions}, {owners, s.owners}, {free, s.free},
-	} {
-		if err := s.dev.Read(a.to, a.from); err != nil {
-			return nil, err
-		}
+	owners, err := download[int32](s, s.owners, 4*e.cfg.Blocks)
+	if err != nil {
+		return nil, err
 	}
-	snap.Metrics, snap.Positions, snap.Free = decode[float32](metrics), decode[int32](positions), decode[uint32](free)
-	for i, o := range slices.Collect(slices.Chunk(decode[int32](owners), 4)) {
+	for i := range snap.Owners {
+		o := owners[4*i:]
 		snap.Owners[i] = ref.Owner{Seq: ref.SeqID(o[0]), Layer: o[1], Head: o[2], Logical: o[3]}
-	}
-	for i := range snap.Owners { // whose a free block was is nobody's business
-		if snap.Owners[i].Seq == ref.NoSeq {
+		if snap.Owners[i].Seq == ref.NoSeq { // whose a free block was is nobody's business
 			snap.Owners[i] = ref.Owner{Seq: ref.NoSeq}
 		}
+	}
+	if snap.Free, err = download[uint32](s, s.free, freeWords(e.cfg.Blocks)); err != nil {
+		return nil, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.seqs)) {
 		seq, err := e.sequence(id)
@@ -50,7 +43,50 @@ func (e *Engine) Cache() (*ref.Cache, error) {
 		}
 		snap.Sequences = append(snap.Sequences, seq)
 	}
+	metrics, positions := make([]byte, 4*slots), make([]byte, 4*slots)
+	held := e.heldSlots(snap.Sequences)
+	for first := 0; first < slots; first++ {
+		n := 0
+		for first+n < slots && held[first+n] {
+			n++
+		}
+		if n == 0 {
+			continue
+		}
+		for _, a := range []struct {
+			to   []byte
+			from device.Ptr
+			size int
+		}{{snap.Keys, s.keys, row}, {snap.Values, s.values, row}, {metrics, s.metrics, 4}, {positions, s.positions, 4}} {
+			if err := s.dev.Read(a.to[first*a.size:][:n*a.size], a.from+device.Ptr(first*a.size)); err != nil {
+				return nil, err
+			}
+		}
+		first += n
+	}
+	snap.Metrics, snap.Positions = decode[float32](metrics), decode[int32](positions)
 	return snap.Cache(e.cfg)
+}
+
+// heldSlots says of each slot whether a head holds a KV in it. Table entries that
+// are no blocks hold nothing.
+func (e *Engine) heldSlots(seqs []*ref.Sequence) []bool {
+	b := e.cfg.BlockSize
+	held := make([]bool, e.cfg.Blocks*b)
+	for _, seq := range seqs {
+		for i := range seq.Heads {
+			h := &seq.Heads[i]
+			for j, block := range h.Table {
+				if block < 0 || int(block) >= e.cfg.Blocks {
+					continue
+				}
+				for k := range min(b, h.Len-j*b) {
+					held[int(block)*b+k] = true
+				}
+			}
+		}
+	}
+	return held
 }
 
 // sequence reads a sequence's context lengths and block tables.
@@ -127,43 +163,35 @@ func (e *Engine) restoreSequence(c *ref.Cache, seq *ref.Sequence) error {
 	)
 }
 
-// Poison overwrites every slot that no head's KV is in with NaN, and every table
-// entry past a head's last block with −1: a kernel that reads one is found out.
+// Poison overwrites every slot that no head's KV is in with NaN, and its position
+// with −1: a kernel that reads one is found out.
 func (e *Engine) Poison() error {
-	c, err := e.Cache()
-	if err != nil {
-		return err
+	var seqs []*ref.Sequence
+	for id := range e.seqs {
+		seq, err := e.sequence(id)
+		if err != nil {
+			return err
+		}
+		seqs = append(seqs, seq)
 	}
 	s := e.state
-	filled := make([]int, e.cfg.Blocks) // slots that are in use, the first of the block
-	var errs []error
-	for _, known := range e.seqs {
-		for i := range known.lengths {
-			entry := s.tables + device.Ptr(4*(known.row*s.heads()+i)*s.maxBlocks)
-			blocks := e.blocksOf(known.lengths[i])
-			errs = append(errs, s.dev.Fill(entry+device.Ptr(4*blocks), 0xff, int64(4*(s.maxBlocks-blocks))))
-		}
-	}
-	for _, id := range c.Sequences() {
-		seq := c.Sequence(id)
-		for i := range seq.Heads {
-			h := &seq.Heads[i]
-			if err := c.Holds(h); err != nil {
-				return err
-			}
-			for j, b := range h.Table {
-				filled[b] = min(e.cfg.BlockSize, h.Len-j*e.cfg.BlockSize)
-			}
-		}
-	}
 	row := e.cfg.Shape.HeadSize * e.cfg.DType.Size()
-	for b, n := range filled {
-		slot, rest := b*e.cfg.BlockSize+n, e.cfg.BlockSize-n
+	held := e.heldSlots(seqs)
+	var errs []error
+	for first := 0; first < len(held); first++ {
+		n := 0
+		for first+n < len(held) && !held[first+n] {
+			n++
+		}
+		if n == 0 {
+			continue
+		}
 		errs = append(errs,
-			s.dev.Fill(s.keys+device.Ptr(slot*row), 0xff, int64(rest*row)),
-			s.dev.Fill(s.values+device.Ptr(slot*row), 0xff, int64(rest*row)),
-			s.dev.Fill(s.metrics+device.Ptr(4*slot), 0xff, int64(4*rest)),
-			s.dev.Fill(s.positions+device.Ptr(4*slot), 0xff, int64(4*rest)))
+			s.dev.Fill(s.keys+device.Ptr(first*row), 0xff, int64(n*row)),
+			s.dev.Fill(s.values+device.Ptr(first*row), 0xff, int64(n*row)),
+			s.dev.Fill(s.metrics+device.Ptr(4*first), 0xff, int64(4*n)),
+			s.dev.Fill(s.positions+device.Ptr(4*first), 0xff, int64(4*n)))
+		first += n
 	}
 	return errors.Join(errs...)
 }

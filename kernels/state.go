@@ -27,7 +27,7 @@ type state struct {
 	positions    device.Ptr // [N·B]
 	owners       device.Ptr // [N, 4]: sequence (−1: free), layer, head, logical block
 	free         device.Ptr // [⌈N/32⌉] uint32: bit b%32 of word b/32 is set while block b is free
-	tables       device.Ptr // [rows, L·H, maxBlocks] physical blocks
+	tables       device.Ptr // [rows, L·H, maxBlocks] physical blocks; −1 past a head's last one
 	lengths      device.Ptr // [rows, L·H] context lengths
 
 	loaded  map[string]device.Module
@@ -82,6 +82,7 @@ func newState(dev device.Device, cfg ref.Config, rows, tokens int) (*state, erro
 	return s, errors.Join(
 		dev.Write(s.free, free),
 		dev.Fill(s.owners, 0xff, int64(cfg.Blocks)*16),
+		dev.Fill(s.tables, 0xff, int64(rows)*int64(s.heads())*int64(s.maxBlocks)*4),
 	)
 }
 
@@ -120,7 +121,7 @@ func (s *state) reserve(rows, tokens int) error {
 	if err != nil {
 		return errors.Join(err, s.dev.Free(tables))
 	}
-	errs := []error{s.dev.Copy(lengths, s.lengths, int64(s.rows)*int64(heads)*4)}
+	errs := []error{s.dev.Fill(tables, 0xff, int64(rows)*int64(heads)*int64(blocks)*4), s.dev.Copy(lengths, s.lengths, int64(s.rows)*int64(heads)*4)}
 	for head := range int64(s.rows) * int64(heads) {
 		errs = append(errs, s.dev.Copy(tables+device.Ptr(head*int64(blocks)*4), s.tables+device.Ptr(head*int64(s.maxBlocks)*4), int64(s.maxBlocks)*4))
 	}
