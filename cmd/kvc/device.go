@@ -1,0 +1,58 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kvcompress/kernels/device"
+	"kvcompress/kernels/devices"
+	"kvcompress/kernels/ptx"
+)
+
+// deviceFlags are the flags of a command that runs kernels.
+type deviceFlags struct {
+	name    string      // of devices
+	options ptx.Options // of the PTX machine
+}
+
+// add defines --device, --checks and --shuffle. What the struct holds are the
+// defaults.
+func (f *deviceFlags) add(fs *pflag.FlagSet) {
+	fs.Var(&enum[string]{&f.name, devices.Names()}, "device",
+		"where kernels run: a GPU (cuda), or the PTX machine on the CPU (ptx)")
+	fs.Var(&checksValue{&f.options.Checks}, "checks",
+		"checkers of the PTX machine, all, none, or some of "+ptx.AllChecks().String())
+	fs.Uint64Var(&f.options.Shuffle, "shuffle", f.options.Shuffle,
+		"seed of the order in which the PTX machine runs blocks and warps; 0: one after the other")
+}
+
+// complete teaches the shell the flags' values.
+func (f *deviceFlags) complete(cmd *cobra.Command) error {
+	return cmd.RegisterFlagCompletionFunc("device",
+		cobra.FixedCompletions(devices.Names(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// open opens the device that the flags ask for.
+func (f *deviceFlags) open() (device.Device, error) { return devices.Open(f.name, f.options) }
+
+// checksValue is the value of --checks.
+type checksValue struct{ checks *ptx.Checks }
+
+// Set takes a list of names with commas.
+func (v *checksValue) Set(list string) (err error) {
+	*v.checks, err = ptx.ParseChecks(list)
+	return err
+}
+
+func (v *checksValue) String() string {
+	switch {
+	case v.checks == nil: // of a zero value, which pflag makes to know its default
+		return ""
+	case *v.checks == ptx.AllChecks():
+		return "all"
+	}
+	return v.checks.String()
+}
+
+// Type is what --help calls the value.
+func (v *checksValue) Type() string { return "list" }

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/kernels/device"
+	"kvcompress/trace/regular"
+)
+
+// maxPTX bounds a file of PTX; a large library's takes a few MiB.
+const maxPTX = 64 << 20
+
+func newPTXCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ptx",
+		Short: "Run and check anyone's CUDA kernels without a GPU",
+		Long: `PTX is what CUDA compilers make of a kernel, and what a driver compiles for a GPU.
+Here a machine executes it on the CPU, under checkers that find what compute-sanitizer
+finds: accesses outside memory, uninitialised reads, races, and barriers that not
+every thread reaches. docs/ptx-run.md has an example from a .cu file on.`,
+		Example: `  kvc ptx check saxpy.ptx
+  kvc ptx run saxpy.ptx --entry saxpy --grid 8 --block 128 \
+      --arg u32=1000 --arg f32=2 --arg in=x.npy --arg inout=y.npy:sum.npy`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newPTXRunCmd(), newPTXCheckCmd())
+	return cmd
+}
+
+// readPTX reads a file of PTX.
+func readPTX(path string) ([]byte, error) {
+	text, err := regular.ReadFile(path, maxPTX)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("%s: %w", path, err)}
+	}
+	return text, nil
+}
+
+// dim is the value of --grid and --block: X, X,Y or X,Y,Z.
+type dim struct{ device.Dim }
+
+// Set takes up to three numbers, each at least 1.
+func (d *dim) Set(s string) error {
+	words := strings.Split(s, ",")
+	extents := [3]int{1, 1, 1}
+	if len(words) > len(extents) {
+		return errors.New("want X, X,Y or X,Y,Z")
+	}
+	for i, word := range words {
+		n, err := strconv.ParseInt(word, 0, 32)
+		if err != nil || n < 1 {
+			return errors.New("want X, X,Y or X,Y,Z, each at least 1")
+		}
+		extents[i] = int(n)
+	}
+	d.Dim = device.Dim{X: extents[0], Y: extents[1], Z: extents[2]}
+	return nil
+}
+
+func (d *dim) String() string {
+	switch {
+	case d.Dim == device.Dim{}:
+		return ""
+	case d.Z > 1:
+		return fmt.Sprintf("%d,%d,%d", d.X, d.Y, d.Z)
+	case d.Y > 1:
+		return fmt.Sprintf("%d,%d", d.X, d.Y)
+	}
+	return strconv.Itoa(d.X)
+}
+
+// Type is what --help calls the value.
+func (d *dim) Type() string { return "X[,Y[,Z]]" }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/kernels/ptx"
+)
+
+func newPTXCheckCmd() *cobra.Command {
+	var allowApprox, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check FILE.ptx",
+		Short: "Say whether a PTX file can be run here, and list its kernels",
+		Long: `Check reads a PTX file and decodes every instruction. It prints the kernels with their
+parameters, in order, and what a launch of them takes; or the first line that cannot
+be run, and why: exit code 1.`,
+		Example: `  kvc ptx check saxpy.ptx
+  kvc ptx check saxpy.ptx --allow-approx --json | jq '.kernels[].name'`,
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return []string{"ptx"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := readPTX(args[0])
+			if err != nil {
+				return err
+			}
+			p, err := ptx.Parse(filepath.Base(args[0]), text, allowApprox)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), struct {
+					Approximate bool         `json:"approximate"`
+					Kernels     []ptx.Kernel `json:"kernels"`
+				}{p.Approximate(), p.Kernels()})
+			}
+			return printKernels(cmd.OutOrStdout(), p)
+		},
+	}
+	cmd.Flags().BoolVar(&allowApprox, "allow-approx", false, "let instructions pass whose result a GPU may compute otherwise")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return cmd
+}
+
+func printKernels(w io.Writer, p *ptx.Program) error {
+	kernels := p.Kernels()
+	if p.Approximate() {
+		fmt.Fprintln(w, "It has approximate instructions: results may differ from a GPU's.")
+	}
+	if len(kernels) == 0 {
+		fmt.Fprintln(w, "It has no kernel.")
+	}
+	for _, k := range kernels {
+		params := make([]string, len(k.Params))
+		for i, p := range k.Params {
+			params[i] = strings.TrimPrefix(p.Type, ".")
+			if p.Name != fmt.Sprintf("%s_param_%d", k.Name, i) { // as compilers call them, which says nothing
+				params[i] += " " + p.Name
+			}
+			if p.Count != 1 {
+				params[i] += fmt.Sprintf("[%d]", p.Count)
+			}
+		}
+		fmt.Fprintf(w, "%s(%s)\n", printableLine(k.Name), printableLine(strings.Join(params, ", ")))
+		fmt.Fprintf(w, "    %d instructions, %d registers", k.Instructions, k.Registers)
+		if k.Shared > 0 {
+			fmt.Fprintf(w, ", %d bytes of static shared memory", k.Shared)
+		}
+		if k.Local > 0 {
+			fmt.Fprintf(w, ", %d bytes of local memory a thread", k.Local)
+		}
+		switch {
+		case k.Block[0] > 0:
+			fmt.Fprintf(w, "; it takes blocks of %d×%d×%d threads", k.Block[0], k.Block[1], k.Block[2])
+		case k.MostThreads > 0:
+			fmt.Fprintf(w, "; it takes blocks of at most %d threads", k.MostThreads)
+		}
+		fmt.Fprintln(w, ".")
+	}
+	return nil
+}

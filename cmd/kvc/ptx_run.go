@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/kernels/device"
+	"kvcompress/kernels/devices"
+	"kvcompress/kernels/invoke"
+	"kvcompress/kernels/ptx"
+)
+
+// ptxRunFlags are the flags of `kvc ptx run`.
+type ptxRunFlags struct {
+	device      deviceFlags
+	entry       string
+	grid, block dim
+	shared      int
+	args        []string
+	json        bool
+}
+
+func newPTXRunCmd() *cobra.Command {
+	flags := ptxRunFlags{device: deviceFlags{name: devices.PTX, options: ptx.Options{Checks: ptx.AllChecks()}}}
+	cmd := &cobra.Command{
+		Use:   "run FILE.ptx --entry NAME --grid X[,Y[,Z]] --block X[,Y[,Z]] [--arg KIND=VALUE]…",
+		Short: "Run a kernel on the CPU, under checkers, and write its buffers to files",
+		Long: `Run launches one kernel of a PTX file. Each --arg is one of its parameters, in order:
+
+  u32=1000  i64=-1  f32=1.5  f16=0.5   a number, of type i8 i16 i32 i64 u8 u16 u32 u64
+                                       f16 bf16 f32 f64
+  in=x.npy                             the address of a buffer with the array of a file
+  in=model.safetensors#name            … with a tensor
+  out=f32[8,128]:y.npy                 … of a new buffer, written to a file afterwards
+  zeros=u32[256]:counts.npy            the same, filled with zeros
+  inout=x.npy:y.npy                    … with the array of a file, written to a file
+  tmp=f32[4096]                        … of a new buffer, for the kernel's own use
+  ptr=0                                an address as it is
+
+A new buffer holds nothing: to read it before it is written is an error, also in what
+is written to a file. zeros= holds zeros.
+
+The first thing that a checker finds ends the run with a report, and no file is
+written: exit code 1. Line numbers of the .cu file are in it if the PTX has them
+(nvcc -lineinfo, clang -gline-directives-only).
+
+Instructions whose results a GPU may give otherwise are refused: approximate ones, and
+f32 additions and multiplications that may be fused. --allow-approx runs them.`,
+		Example: `  kvc ptx run saxpy.ptx --entry saxpy --grid 8 --block 128 \
+      --arg u32=1000 --arg f32=2 --arg in=x.npy --arg inout=y.npy:sum.npy
+  kvc ptx run sum.ptx --entry block_sums --grid 16 --block 256 --shared 1024 \
+      --arg in=x.npy --arg out=f32[16]:sums.npy --arg u32=4096 --shuffle 7
+  kvc ptx run k.ptx --entry k --grid 1 --block 32 --checks all,-races --json`,
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return []string{"ptx"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return ptxRun(cmd, args[0], &flags) },
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&flags.entry, "entry", "", "the kernel's `name`; kvc ptx check lists them")
+	fs.Var(&flags.grid, "grid", "blocks")
+	fs.Var(&flags.block, "block", "threads of a block")
+	fs.IntVar(&flags.shared, "shared", 0, "`bytes` of dynamic shared memory")
+	fs.StringArrayVar(&flags.args, "arg", nil, "the next parameter, `KIND=VALUE`")
+	flags.device.add(fs)
+	fs.BoolVar(&flags.device.options.AllowApprox, "allow-approx", false, "run what a GPU may compute otherwise")
+	fs.Int64Var(&flags.device.options.Budget, "budget", 0, "`instructions` of warps after which a kernel is taken to be endless (default 2^40)")
+	fs.BoolVar(&flags.json, "json", false, "print the result as JSON")
+	if err := flags.device.complete(cmd); err != nil {
+		panic(err) // a flag that was not defined above
+	}
+	return cmd
+}
+
+// ptxResult is what `kvc ptx run --json` prints.
+type ptxResult struct {
+	File         string          `json:"file"`
+	Entry        string          `json:"entry"`
+	Device       string          `json:"device"`
+	Grid         [3]int          `json:"grid"`
+	Block        [3]int          `json:"block"`
+	Shared       int             `json:"shared"`
+	Checks       string          `json:"checks,omitempty"` // of the PTX machine
+	Instructions int64           `json:"instructions,omitempty"`
+	Seconds      float64         `json:"seconds"`
+	Buffers      []invoke.Buffer `json:"buffers"`
+	Fault        *ptxFault       `json:"fault,omitempty"`
+	Error        string          `json:"error,omitempty"`
+}
+
+func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
+	for _, name := range []string{"entry", "grid", "block"} {
+		if !cmd.Flags().Changed(name) {
+			return usageError{fmt.Errorf("--%s is needed", name)}
+		}
+	}
+	l := invoke.Launch{Entry: flags.entry, Grid: flags.grid.Dim, Block: flags.block.Dim, Shared: flags.shared}
+	for _, text := range flags.args {
+		a, err := invoke.ParseArg(text)
+		if err != nil {
+			return usageError{err}
+		}
+		l.Args = append(l.Args, a)
+	}
+	text, err := readPTX(path)
+	if err != nil {
+		return err
+	}
+	dev, err := flags.device.open()
+	if err != nil {
+		return err
+	}
+	if l.Module, err = dev.Load(filepath.Base(path), text); err != nil {
+		return errors.Join(err, dev.Close())
+	}
+	done, err := invoke.Run(cmd.Context(), dev, l)
+	if errors.Is(err, context.Canceled) {
+		return failure{errors.New("interrupted: no file is written")}
+	}
+	err = errors.Join(err, dev.Close())
+	if done.Buffers == nil {
+		done.Buffers = []invoke.Buffer{} // in JSON as in any list
+	}
+
+	r := ptxResult{
+		File: path, Entry: l.Entry, Device: dev.Name(), Shared: l.Shared,
+		Grid: [3]int{l.Grid.X, l.Grid.Y, l.Grid.Z}, Block: [3]int{l.Block.X, l.Block.Y, l.Block.Z},
+		Seconds: done.Time.Seconds(), Buffers: done.Buffers,
+	}
+	if machine, ok := dev.(*ptx.Device); ok {
+		r.Checks = flags.device.options.Checks.String()
+		r.Instructions = machine.Instructions()
+	}
+	var fault *ptx.Report
+	if err != nil {
+		r.Error = err.Error()
+		if errors.As(err, &fault) {
+			r.Fault = newPTXFault(fault)
+		}
+	}
+	if flags.json {
+		if err := printJSON(cmd.OutOrStdout(), r); err != nil {
+			return err
+		}
+	} else if fault != nil {
+		fmt.Fprintln(cmd.OutOrStdout(), printable(fault.String()))
+	} else if err == nil {
+		err = printPTXResult(cmd.OutOrStdout(), r, l)
+	}
+	if err != nil {
+		return failure{err}
+	}
+	return nil
+}
+
+// printPTXResult prints what ran, and the buffers that were written.
+func printPTXResult(out io.Writer, r ptxResult, l invoke.Launch) error {
+	threads := int64(r.Block[0]) * int64(r.Block[1]) * int64(r.Block[2])
+	fmt.Fprintf(out, "%s: grid %s, block %s (%d threads), %d bytes of dynamic shared memory.\n",
+		r.Entry, shortDim(l.Grid), shortDim(l.Block), threads, r.Shared)
+	fmt.Fprintf(out, "%s took %.3g ms", r.Device, 1e3*r.Seconds)
+	if r.Instructions > 0 {
+		fmt.Fprintf(out, " for %d instructions of threads, %.3g million a second", r.Instructions, float64(r.Instructions)/1e6/r.Seconds)
+	}
+	if r.Checks != "" {
+		fmt.Fprintf(out, "; checks: %s", r.Checks)
+	}
+	fmt.Fprint(out, ".\n")
+	if len(r.Buffers) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "WRITTEN TO\tTYPE\tSHAPE\tMIN\tMAX\tNANS")
+	for _, b := range r.Buffers {
+		fmt.Fprintf(table, "%s\t%s\t%v\t%s\t%s\t%d\n", printableLine(b.File), b.Type, b.Shape, number(b.Min), number(b.Max), b.NaNs)
+	}
+	return table.Flush()
+}
+
+func shortDim(d device.Dim) string { return (&dim{d}).String() }
+
+// number writes a number that may be absent.
+func number(n *invoke.Number) string {
+	if n == nil {
+		return "-"
+	}
+	return strconv.FormatFloat(float64(*n), 'g', 6, 64)
+}
