@@ -21,19 +21,30 @@ type content struct {
 }
 
 // metricsOf are ways to draw metrics: with many ties, with all the same, over many
-// magnitudes, in a narrow range.
+// magnitudes, in a narrow range, the smallest, and with digits at the ends of theirs
+// (−0 and negative numbers among them, which recorded decisions may have).
 var metricsOf = []func(rng *rand.Rand) float32{
 	func(rng *rand.Rand) float32 { return float32(rng.IntN(4)) },
 	func(rng *rand.Rand) float32 { return 0.25 },
 	func(rng *rand.Rand) float32 { return float32(math.Exp(rng.NormFloat64() * 10)) },
 	func(rng *rand.Rand) float32 { return 1 + rng.Float32()/1024 },
 	func(rng *rand.Rand) float32 { return math.Float32frombits(rng.Uint32N(1 << 10)) },
+	func(rng *rand.Rand) float32 {
+		bits := []uint32{0, 0x3f, 0x40, 0x80, 0xbf}[rng.IntN(5)]
+		for range 3 {
+			bits = bits<<8 | []uint32{0, 0, 1, 0xff}[rng.IntN(4)]
+		}
+		return math.Float32frombits(bits)
+	},
 }
 
 // randomContent draws sequences whose heads have up to longest KVs, and options
 // that compress them.
 func randomContent(rng *rand.Rand, longest int) *content {
-	cfg := randomConfig(rng)
+	return contentOf(rng, randomConfig(rng), longest)
+}
+
+func contentOf(rng *rand.Rand, cfg ref.Config, longest int) *content {
 	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
 	type head struct{ kvs, blocks int }
 	var lengths [][]head
@@ -68,7 +79,10 @@ func randomContent(rng *rand.Rand, longest int) *content {
 		for _, h := range sequence {
 			q.Len = max(q.Len, h.kvs)
 		}
-		q.Len += 1 + rng.IntN(1+q.Len)
+		q.Len = max(1, q.Len)
+		if rng.IntN(2) == 0 {
+			q.Len += 1 + rng.IntN(1+q.Len)
+		}
 		metric := metricsOf[rng.IntN(len(metricsOf))]
 		for j, h := range sequence {
 			var table []int32
@@ -102,12 +116,41 @@ func poisoned(n int) []byte { return slices.Repeat([]byte{0xff}, n) }
 // lengthOf draws a number of KVs: any, or near the edges of blocks and of what a
 // warp or a block of threads does.
 func lengthOf(rng *rand.Rand, longest int) int {
-	edges := []int{0, 1, 2, 4, 16, 32, 127, 128, 129, 255, 256, 257, 512, 1024}
+	edges := []int{0, 1, 2, 4, 16, 32, 127, 128, 129, 255, 256, 257, 512, 1024, longest}
 	n := rng.IntN(longest + 1)
 	if rng.IntN(2) == 0 {
 		n = edges[rng.IntN(len(edges))]
 	}
 	return min(n, longest)
+}
+
+// TestCompressSizes compares compressions that take more than one block of threads
+// for a head, or for the heads of a quota.
+func TestCompressSizes(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		layers, heads int
+		longest       int
+		blockSize     int
+	}{
+		{"long heads", 1, 2, 9000, 16},
+		{"long heads in blocks of one", 2, 1, 5000, 1},
+		{"many heads", 45, 8, 6, 2},
+		{"many heads in large blocks", 20, 16, 40, 32},
+	} {
+		for seed := range uint64(6) {
+			t.Run(fmt.Sprintf("%s/%d", tt.name, seed), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(seed, 37))
+				cfg := ref.Default()
+				cfg.Shape = trace.Shape{Layers: tt.layers, KVHeads: tt.heads, Group: 1, HeadSize: 8}
+				cfg.DType, cfg.BlockSize = dtype.E5M2, tt.blockSize
+				cfg.Compression.Rate, cfg.Compression.ProtectedWindow = 0.1+0.8*rng.Float64(), 3
+				cfg.Compression.EvenLayers = seed%3 == 2
+				c := contentOf(rng, cfg, tt.longest)
+				c.compress(t, checked(t, seed), 0)
+			})
+		}
+	}
 }
 
 // randomConfig draws a configuration with options that compress.

@@ -553,7 +553,7 @@ list_evicted(const int* __restrict__ offsets, const uint32* __restrict__ keys,
   uint32 limit = b.prefix;
   if (open > 0) limit = limit << open | ((1u << open) - 1);
   if (limit == no_candidate) limit--;
-  const int equals = b.whole ? n : n - b.before;
+  const int equals = n - b.before;
   const int length = lengths[head] - n;  // after the moves
   int* to = list + 4 * from;
 
