@@ -1,23 +1,144 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
 	"github.com/spf13/pflag"
 
+	"kvcompress/kernels"
+	"kvcompress/kernels/device"
+	"kvcompress/kernels/ptx"
+	"kvcompress/ref"
+	"kvcompress/trace"
+	"kvcompress/trace/regular"
 	"kvcompress/validate"
 )
 
-// engineFlags are the flags of a command that runs an engine beside the reference.
-type engineFlags struct{}
-
-func (f *engineFlags) add(*pflag.FlagSet) {}
-
-// engines makes engines as the flags ask for.
-type engines struct {
-	make    validate.NewEngine
-	device  string // on which they run
-	command string // the flags that ask for the same
+// engineFlags are the flags of a command that runs the CUDA engine.
+type engineFlags struct {
+	device  deviceFlags
+	kernels []string
 }
 
-func (e *engines) String() string { return "The reference and itself" }
+// add defines the flags of the device, and --kernel and --allow-approx.
+func (f *engineFlags) add(fs *pflag.FlagSet) {
+	f.device.add(fs)
+	fs.StringArrayVar(&f.kernels, "kernel", nil,
+		"put someone else's kernel in the place of one of the engine's: `NAME=FILE.ptx:ENTRY`, as often as is wanted")
+	fs.BoolVar(&f.device.options.AllowApprox, "allow-approx", false, "run kernels that a GPU may compute otherwise than the PTX machine")
+}
 
-func (f *engineFlags) open() (*engines, error) { return &engines{make: validate.Reference}, nil }
+// engines makes CUDA engines, each on a device of its own.
+type engines struct {
+	flags   *engineFlags
+	options kernels.Options
+	device  string // where they run
+}
+
+// String says who is compared.
+func (e *engines) String() string {
+	return fmt.Sprintf("The reference and the CUDA engine (%s)", e.device)
+}
+
+// open looks what the flags ask for, and whether there is such a device.
+func (f *engineFlags) open() (*engines, error) {
+	e := &engines{flags: f, options: kernels.Options{Kernels: map[string]kernels.Replacement{}}}
+	for _, text := range f.kernels {
+		name, r, err := readReplacement(text)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--kernel %s: %w", text, err)}
+		}
+		if _, twice := e.options.Kernels[name]; twice {
+			return nil, usageError{fmt.Errorf("--kernel %s: %s is replaced twice", text, name)}
+		}
+		e.options.Kernels[name] = r
+	}
+	dev, err := f.device.open()
+	if err != nil {
+		return nil, err
+	}
+	e.device = dev.Name()
+	if _, isPTX := dev.(*ptx.Device); isPTX {
+		e.device += ", checks: " + (&checksValue{&f.device.options.Checks}).String()
+	}
+	return e, dev.Close()
+}
+
+// make is a validate.NewEngine.
+func (e *engines) make(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+	dev, err := e.flags.device.open()
+	if err != nil {
+		return nil, err
+	}
+	engine, err := kernels.New(dev, cfg, open, observe, e.options)
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return &onDevice{engine, dev}, nil
+}
+
+// onDevice is an engine that has its device for itself.
+type onDevice struct {
+	*kernels.Engine
+	device device.Device
+}
+
+// Close closes the engine and the device.
+func (e *onDevice) Close() error { return errors.Join(e.Engine.Close(), e.device.Close()) }
+
+// maxKernelBytes bounds a file of PTX.
+const maxKernelBytes = 64 << 20
+
+// readReplacement reads NAME=FILE.ptx:ENTRY and the file.
+func readReplacement(text string) (name string, r kernels.Replacement, err error) {
+	name, rest, ok := strings.Cut(text, "=")
+	colon := strings.LastIndexByte(rest, ':')
+	if !ok || name == "" || colon <= 0 || colon == len(rest)-1 {
+		return "", r, errors.New("want NAME=FILE.ptx:ENTRY")
+	}
+	r.File, r.Entry = rest[:colon], rest[colon+1:]
+	f, err := os.Open(r.File)
+	if err != nil {
+		return "", r, regular.Short(err)
+	}
+	defer f.Close()
+	r.PTX, err = io.ReadAll(io.LimitReader(f, maxKernelBytes+1))
+	if err == nil && len(r.PTX) > maxKernelBytes {
+		err = fmt.Errorf("more than %d MiB", maxKernelBytes>>20)
+	}
+	return name, r, err
+}
+
+// command returns the flags among names that were given, as they are typed.
+func command(fs *pflag.FlagSet, names ...string) string {
+	var b strings.Builder
+	for _, name := range names {
+		f := fs.Lookup(name)
+		if !f.Changed {
+			continue
+		}
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		for _, v := range values {
+			fmt.Fprintf(&b, " --%s=%s", name, quoted(v))
+		}
+	}
+	return b.String()
+}
+
+// quoted is a word for a shell.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-+=.,:/@%", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/kernels/ptx"
 	"kvcompress/trace/regular"
 	"kvcompress/traces"
 	"kvcompress/validate"
@@ -46,24 +47,35 @@ type goldenResult struct {
 
 func newGoldenCheckCmd() *cobra.Command {
 	var asJSON bool
+	engine := engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks()}}}
 	cmd := &cobra.Command{
 		Use:   "check [TRACE…]",
 		Short: "Replay traces and say which step and stage first differs",
 		Long: `Check replays each trace, the bundled ones if none is named, and compares every
-digest with the golden result. Exit code 1 if one differs.`,
+digest with the golden result. Exit code 1 if one differs. It replays on the reference
+engine or, with --device, on the CUDA engine.`,
 		Example: `  kvc golden check
   kvc golden check story mha
+  kvc golden check story --device ptx
   kvc golden check ./my-trace --json`,
 		ValidArgsFunction: completeTraces,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return goldenCheck(cmd, args, asJSON)
+			if !cmd.Flags().Changed("device") {
+				return goldenCheck(cmd, args, nil, asJSON)
+			}
+			engines, err := engine.open()
+			if err != nil {
+				return err
+			}
+			return goldenCheck(cmd, args, engines.make, asJSON)
 		},
 	}
+	engine.device.add(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as JSON")
 	return cmd
 }
 
-func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
+func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, asJSON bool) error {
 	bundles, err := openTraces(names)
 	if err != nil {
 		return err
@@ -76,7 +88,7 @@ func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
 	differ := 0
 	var failed error // of traces that could not be checked; the others are
 	for _, b := range bundles {
-		r, err := goldenCheckOne(cmd, b)
+		r, err := goldenCheckOne(cmd, b, engine)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, err))
 			if cmd.Context().Err() != nil {
@@ -115,7 +127,7 @@ func goldenCheck(cmd *cobra.Command, names []string, asJSON bool) error {
 	return nil
 }
 
-func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle) (goldenResult, error) {
+func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEngine) (goldenResult, error) {
 	f, err := regular.Open(b.FS, traces.GoldenFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return goldenResult{}, fmt.Errorf("there is no %s: make one with `kvc golden update`", traces.GoldenFile)
@@ -129,7 +141,7 @@ func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle) (goldenResult, error) 
 		return goldenResult{}, err
 	}
 	start := time.Now()
-	got, err := recordGolden(cmd, b)
+	got, err := recordGolden(cmd, b, engine)
 	if err != nil {
 		return goldenResult{}, err
 	}
@@ -143,10 +155,10 @@ func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle) (goldenResult, error) 
 }
 
 // recordGolden replays a trace, with a progress bar.
-func recordGolden(cmd *cobra.Command, b *traces.Bundle) (*validate.Golden, error) {
+func recordGolden(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEngine) (*validate.Golden, error) {
 	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
 	defer bar.clear()
-	return validate.Record(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress, nil)
+	return validate.Record(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress, engine)
 }
 
 func newGoldenUpdateCmd() *cobra.Command {
@@ -180,7 +192,7 @@ func goldenUpdate(cmd *cobra.Command, names []string, dir string) error {
 				return fmt.Errorf("%w (run this in the repository, or say where with --dir)", err)
 			}
 		}
-		g, err := recordGolden(cmd, b)
+		g, err := recordGolden(cmd, b, nil)
 		if err != nil {
 			return fmt.Errorf("trace %s: %w", b.Name, err)
 		}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/kernels/devices"
+	"kvcompress/kernels/ptx"
 	"kvcompress/sim"
 	"kvcompress/traces"
 	"kvcompress/validate"
@@ -29,7 +31,7 @@ type validateFlags struct {
 }
 
 func newValidateCmd() *cobra.Command {
-	var flags validateFlags
+	flags := validateFlags{engine: engineFlags{device: deviceFlags{name: devices.Auto, options: ptx.Options{Checks: ptx.AllChecks()}}}}
 	cmd := &cobra.Command{
 		Use:   "validate [TRACE…]",
 		Short: "Hold the CUDA engine against the reference, to the bit",
@@ -45,7 +47,8 @@ The kernels run on a GPU where the program was built with -tags cuda and there i
 and else on a machine that executes the same PTX on the CPU, under checkers.
 
 With --dump, what the stage that differs starts from is written to a folder, as
-safetensors and JSON; --replay runs that stage again, alone.
+safetensors and JSON; --replay runs that stage again, alone. Of several traces that
+differ, it is the first's.
 
 --kernel puts someone else's kernel, with the same parameters, in the place of one of
 the engine's: docs/kernels.md has them all. For a kernel that sums in another order,
@@ -54,7 +57,8 @@ engine is then given the reference's state after each operation in which some di
 so that each stage is judged by itself and no decision turns on what was tolerated.
 
 With --random, it runs random pipelines in the place of traces: small, awkward ones,
-with NaN in all that no head holds. One that fails is shrunk, and printed.
+with NaN in all that no head holds. One that fails is shrunk and printed; --dump and
+--replay do with it as with a stage.
 
 With --cases it replays recorded decisions of another implementation: a JSON array
 of eviction decisions (which blocks and KVs of every head fall, and the moves that
@@ -77,8 +81,8 @@ Exit code 1 if anything disagrees.`,
 	flags.engine.add(fs)
 	fs.Uint64Var(&flags.tolerance.ULPs, "ulp", 0, "metrics and outputs agree if so many floats lie between them, and one")
 	fs.Float64Var(&flags.tolerance.RTol, "rtol", 0, "metrics and outputs agree if they differ by this part of the reference's")
-	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to this `folder`")
-	fs.StringVar(&flags.replay, "replay", "", "run the stage of such a `folder` again")
+	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to a `folder`")
+	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
 	fs.IntVar(&flags.random, "random", 0, "run so many random pipelines")
 	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions of another implementation, a JSON `file`")
@@ -206,7 +210,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 		if err := validate.Dump(cmd.Context(), flags.dump, b.Trace, b.Options, all.First); err != nil {
 			failed = errors.Join(failed, err)
 		} else {
-			fmt.Fprintf(cmd.ErrOrStderr(), "\nWhat that stage starts from is in %s. Run it again with:\n  kvc validate --replay %s%s\n", flags.dump, flags.dump, engines.command)
+			sayDumped(cmd, "What that stage starts from", flags.dump)
 		}
 	}
 	if disagree > 0 {
@@ -217,6 +221,12 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 	}
 	fmt.Fprintf(out, "\n%s agree in all %d values of %d traces%s.\n", engines, all.Values, all.Traces, tolerated(all.Tolerated))
 	return nil
+}
+
+// sayDumped says where a dump is, and what runs it again.
+func sayDumped(cmd *cobra.Command, what, dir string) {
+	fmt.Fprintf(cmd.ErrOrStderr(), "\n%s is in %s. Run it again with:\n  kvc validate --replay %s%s\n", what, dir, quoted(dir),
+		command(cmd.Flags(), "device", "checks", "shuffle", "kernel", "allow-approx", "ulp", "rtol"))
 }
 
 // tolerated says how many values have other bits, if any may.
@@ -275,7 +285,7 @@ func newTracesBar(w io.Writer, bundles []*traces.Bundle) replayBar {
 	return replayBar{bar}
 }
 
-// validateReplay runs the stage of a dump again.
+// validateReplay runs what a dump holds again.
 func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, run validate.Run) error {
 	if stat, err := os.Stat(flags.replay); err != nil || !stat.IsDir() {
 		return usageError{fmt.Errorf("--replay %s: not a folder", flags.replay)}
@@ -290,7 +300,11 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 			return err
 		}
 	} else {
-		fmt.Fprintf(out, "%s\nfound: %s\n\n", r.What, printableLine(r.Found))
+		fmt.Fprintln(out, r.What)
+		if r.Found != "" {
+			fmt.Fprintf(out, "found: %s\n", printableLine(r.Found))
+		}
+		fmt.Fprintln(out)
 	}
 	if r.Divergence != nil {
 		if !flags.asJSON {
@@ -325,6 +339,12 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 	if r.Failed != nil {
 		if !flags.asJSON {
 			fmt.Fprintln(out, printable(r.Failed.String()))
+		}
+		if flags.dump != "" {
+			if err := r.Failed.Dump(flags.dump); err != nil {
+				return err
+			}
+			sayDumped(cmd, "That pipeline", flags.dump)
 		}
 		return failure{fmt.Errorf("the pipeline of seed %d disagrees", r.Failed.Seed)}
 	}

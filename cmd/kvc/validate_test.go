@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"kvcompress/kernels"
+	"kvcompress/validate"
+)
+
+// withStart writes PTX whose attend_combine begins its sums at another number than 0.
+func withStart(t *testing.T, file, bits string) {
+	t.Helper()
+	text, err := kernels.PTX("attention.ptx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, kernel, ok := strings.Cut(string(text), ".entry attend_combine(")
+	kernel, after, end := strings.Cut(kernel, "\n}\n")
+	changed := strings.ReplaceAll(kernel, "mov.f32 \t%f72, 0f00000000", "mov.f32 \t%f72, 0f"+bits)
+	if !ok || !end || changed == kernel {
+		t.Fatal("attend_combine does not begin its sums at 0 where it did")
+	}
+	if err := os.WriteFile(file, []byte(before+".entry attend_combine("+changed+"\n}\n"+after), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// exits runs a command line, which must end with the given code, and returns what it
+// printed.
+func exits(t *testing.T, want int, line string) (stdout, stderr string) {
+	t.Helper()
+	code, stdout, stderr := kvc(strings.Fields(line)...)
+	if code != want {
+		t.Fatalf("kvc %s: exit code %d, want %d\n%s%s", line, code, want, stdout, stderr)
+	}
+	return stdout, stderr
+}
+
+// TestValidateKernel puts kernels that are wrong, a lot or a little, in the place of
+// one of the engine's.
+func TestValidateKernel(t *testing.T) {
+	t.Chdir(t.TempDir())
+	withStart(t, "wrong.ptx", "3F800000") // 1
+	withStart(t, "near.ptx", "2F800000")  // 2^-32
+
+	const wrong = "--kernel attend_combine=wrong.ptx:attend_combine"
+	stdout, stderr := exits(t, exitFailed, "validate block-size-1 --dump found --checks none "+wrong)
+	for _, want := range []string{"stage decode of sequences [0 1]: output", "layer 0, head 0, element 0", "reference", "engine", "ulp apart", "more differ at this stage"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in\n%s", want, stdout)
+		}
+	}
+	_, again, ok := strings.Cut(stderr, "Run it again with:\n  kvc ")
+	again, _, _ = strings.Cut(again, "\n")
+	if !ok || !strings.Contains(again, "--checks=none --kernel=attend_combine=wrong.ptx:attend_combine") {
+		t.Fatalf("no command in\n%s", stderr)
+	}
+	if stdout, _ := exits(t, exitFailed, again); !strings.Contains(stdout, "decode of sequences [0 1]\nfound: block-size-1, step ") {
+		t.Error(stdout)
+	}
+	if stdout, _ := exits(t, exitDone, "validate --replay found"); !strings.Contains(stdout, "now agree in all") {
+		t.Error(stdout)
+	}
+
+	stdout, _ = exits(t, exitFailed, "validate block-size-1 --json "+wrong)
+	var got struct {
+		Mismatches int                 `json:"mismatches"`
+		First      validate.Divergence `json:"first_divergence"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || got.First.What != "output" || got.Mismatches != 1+got.First.More {
+		t.Errorf("%v in %s", err, stdout)
+	}
+
+	const near = "validate block-size-1 --checks none --kernel attend_combine=near.ptx:attend_combine"
+	exits(t, exitFailed, near)
+	exits(t, exitFailed, near+" --rtol 1e-12")
+	if stdout, _ := exits(t, exitDone, near+" --rtol 0.01"); !strings.Contains(stdout, "of them within the tolerance") {
+		t.Error(stdout)
+	}
+
+	stdout, stderr = exits(t, exitFailed, "validate --random 9 --dump found2 --checks none "+wrong)
+	if !strings.Contains(stdout, "fails; shrunk, it is\n{\"shape\":{\"layers\":1,\"kv_heads\":1,\"group\":1") || !strings.Contains(stderr, "--replay found2") {
+		t.Errorf("%s%s", stdout, stderr)
+	}
+	exits(t, exitFailed, "validate --replay found2 "+wrong)
+	exits(t, exitDone, "validate --replay found2")
+}

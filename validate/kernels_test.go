@@ -1,0 +1,78 @@
+package validate_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"testing"
+
+	"kvcompress/kernels"
+	"kvcompress/kernels/device"
+	"kvcompress/kernels/devices"
+	"kvcompress/kernels/ptx"
+	"kvcompress/ref"
+	"kvcompress/trace"
+	"kvcompress/traces"
+	"kvcompress/validate"
+)
+
+var (
+	deviceName = flag.String("device", devices.PTX, "`device` that the CUDA engine runs on: auto, ptx or cuda")
+	shuffle    = flag.Uint64("shuffle", 0, "seed of the order in which the PTX machine runs blocks and warps")
+	pipelines  = flag.Int("pipelines", 30, "random pipelines that TestRandom runs")
+	firstSeed  = flag.Uint64("seed", 1, "seed of the first of them")
+)
+
+// engine is a CUDA engine that has its device for itself.
+type engine struct {
+	*kernels.Engine
+	device device.Device
+}
+
+func (e *engine) Close() error { return errors.Join(e.Engine.Close(), e.device.Close()) }
+
+func newEngine(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+	dev, err := devices.Open(*deviceName, ptx.Options{Checks: ptx.AllChecks(), Shuffle: *shuffle})
+	if err != nil {
+		return nil, err
+	}
+	e, err := kernels.New(dev, cfg, open, observe, kernels.Options{})
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return &engine{e, dev}, nil
+}
+
+// TestRandom runs random pipelines on the CUDA engine. A thousand are
+// go test ./validate -run TestRandom -pipelines 1000.
+func TestRandom(t *testing.T) {
+	t.Parallel()
+	r, err := validate.Random(context.Background(), *firstSeed, *pipelines, validate.Run{Engine: newEngine}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Failed != nil {
+		t.Error(r.Failed)
+	}
+	t.Logf("%d pipelines, %d operations, %d values", r.Pipelines, r.Operations, r.Values)
+}
+
+// TestEngine replays the smaller of the bundled traces on the CUDA engine.
+func TestEngine(t *testing.T) {
+	for _, name := range []string{"block-size-1", "random-fp8", "uniform-fp8", "story", "mha"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, err := traces.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := validate.Trace(context.Background(), b.Name, b.Trace, b.Options, validate.Run{Engine: newEngine})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Divergence != nil {
+				t.Error(r.Divergence)
+			}
+		})
+	}
+}
