@@ -135,7 +135,7 @@ func (c *Cache) Holds(h *Head) error {
 
 // Restore makes the engine go on from a copy of the given cache, which must be of
 // the engine's configuration. The tensors of its sequences are opened if they are
-// not.
+// not, and those of others closed.
 func (e *Engine) Restore(c *Cache) error {
 	restored, err := c.Snapshot().Cache(e.cfg)
 	if err != nil {
@@ -148,12 +148,9 @@ func (e *Engine) Restore(c *Cache) error {
 				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %w", id, i, err)
 			}
 		}
-		if err := e.inputs.Begin(id, max(1, s.Len)); err != nil {
-			return err
-		}
 	}
 	e.cache = restored
-	return nil
+	return e.inputs.Restore(restored.Sequences())
 }
 
 // Poison fills every slot that no head holds, in free blocks and behind the last KV
