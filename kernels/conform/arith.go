@@ -186,6 +186,27 @@ func (f format) saturate(a uint64) uint64 {
 	return a
 }
 
+// relu makes 0 of what is negative, and the canonical NaN of a NaN.
+func (f format) relu(a uint64) uint64 {
+	switch x := f.decode(a); {
+	case x.nan:
+		return f.nan()
+	case x.neg:
+		return 0
+	}
+	return a
+}
+
+// xorsign is min or max of magnitudes, with the product of the signs. A NaN has none.
+func (f format) xorsign(pick func(a, b uint64) uint64, a, b uint64) uint64 {
+	sign := (a ^ b) & f.sign()
+	d := pick(a&^f.sign(), b&^f.sign())
+	if f.isNaN(d) {
+		return d
+	}
+	return d&^f.sign() | sign
+}
+
 // integral rounds x, finite, to an integer.
 func integral(x num, r rounding) num {
 	if x.e >= 0 {

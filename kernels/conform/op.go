@@ -32,10 +32,14 @@ type oracle func(group [][]uint64) [][]want
 
 // Rows returns the operands that the form is tried on: for each thread the values of
 // its input registers. They are the same every time.
-func (o *Op) Rows() [][]uint64 {
+func (o *Op) Rows() [][]uint64 { return o.Draw(1) }
+
+// Draw returns operands of the same kinds with other random numbers among them,
+// those of a seed. Rows are those of seed 1.
+func (o *Op) Draw(seed uint64) [][]uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(o.Name))
-	t := o.rows(rand.New(rand.NewPCG(h.Sum64(), 1)))
+	t := o.rows(rand.New(rand.NewPCG(h.Sum64(), seed)))
 	if n := len(t) % o.group; n != 0 {
 		t = t[:len(t)-n]
 	}
@@ -45,8 +49,9 @@ func (o *Op) Rows() [][]uint64 {
 // Inputs returns how many registers a row holds.
 func (o *Op) Inputs() int { return len(o.in) }
 
-// Alone says whether a thread's results depend on its own operands only, whatever
-// they are: then any row may be tried on the form.
+// Alone says whether a thread's results depend on its own operands only: then the
+// form may be tried on any rows. Where the operands of a row together are beyond
+// what the manual defines, the oracle takes any result.
 func (o *Op) Alone() bool { return o.group == 1 }
 
 // want computes the expected results of whole groups of rows.

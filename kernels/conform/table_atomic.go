@@ -72,7 +72,7 @@ func updates() []update {
 		{"or", bits, 1, onInts(func(_ integer, old, b, _ uint64) uint64 { return old | b })},
 		{"xor", bits, 1, onInts(func(_ integer, old, b, _ uint64) uint64 { return old ^ b })},
 		{"exch", bits, 1, onInts(func(_ integer, _, b, _ uint64) uint64 { return b })},
-		{"cas", bits, 2, onInts(func(_ integer, old, b, c uint64) uint64 {
+		{"cas", atomIntegers(b16, b32, b64), 2, onInts(func(_ integer, old, b, c uint64) uint64 {
 			if old == b {
 				return c
 			}
@@ -119,7 +119,59 @@ func atomicOps() []*Op {
 	for _, form := range []string{"atom.relaxed.gpu.global", "atom.acquire.cta.global", "atom.release.sys.global", "atom.acq_rel.gpu.global", "atom.gpu.global"} {
 		ops = append(ops, atom(add, add.types[0], spaces[0], form))
 	}
-	return append(ops, contended()...)
+	for _, f := range []format{f16, bf16} {
+		for _, sp := range spaces {
+			if sp.atomic {
+				ops = append(ops, halfSums(f, sp)...)
+			}
+		}
+	}
+	return append(append(ops, immediateAtomics()), contended()...)
+}
+
+// halfSums are add.noftz on halves, one and two. They flush nothing.
+func halfSums(f format, sp space) []*Op {
+	target := ""
+	if f.name == "bf16" {
+		target = "sm_90"
+	}
+	values := rows(f.numbers(), f.numbers()).and(f.sums(), f.underflows())
+	var ops []*Op
+	for _, two := range []bool{false, true} {
+		t := atomType{name: "noftz." + f.name, t: integer{bits: 16}, f: f, reg: "b16"}
+		u := update{op: "add", n: 1, eval: func(_ atomType, _ space, old, b, _ uint64) want {
+			return want{f.add(old, b, nearest), f.like()}
+		}}
+		table := values
+		if two {
+			t = atomType{name: "noftz." + f.name + "x2", t: integer{bits: 32}, f: f, reg: "b32"}
+			u.eval = func(_ atomType, _ space, old, b, _ uint64) want {
+				lo, hi := f.add(old&mask(16), b&mask(16), nearest), f.add(old>>16, b>>16, nearest)
+				return want{hi<<16 | lo, map[string]likeness{"f16": likeF16x2, "bf16": likeBF16x2}[f.name]}
+			}
+			table = packed(16, values)
+		}
+		for _, o := range []*Op{atom(u, t, sp, "atom"+sp.suffix), red(u, t, sp)} {
+			o.Target, o.rows = target, table
+			ops = append(ops, o)
+		}
+	}
+	return ops
+}
+
+// immediateAtomics are atom with a constant, and with no result.
+func immediateAtomics() *Op {
+	return &Op{
+		Name: "atom with a constant and a sink", in: []string{"b32"}, out: []string{"b32", "b32"},
+		body: `st.global.b32 [%rout+8], %a0;
+			atom.global.add.u32 %d0, [%rout+8], 5;
+			atom.global.max.s32 _, [%rout+8], -3;
+			ld.global.b32 %d1, [%rout+8];`,
+		rows: rows(wholeNumbers(32)),
+		eval: exacts(func(a []uint64) []uint64 {
+			return []uint64{a[0], uint64(uint32(max(int32(a[0])+5, -3)))}
+		}),
+	}
 }
 
 // values are operands of an atomic: often equal to the value in memory, or next to
@@ -158,10 +210,7 @@ func atom(u update, t atomType, sp space, instruction string) *Op {
 	if u.n == 2 {
 		args = "%a1, %a2"
 	}
-	plain := "b32"
-	if t.t.bits == 64 {
-		plain = "b64"
-	}
+	plain := fmt.Sprintf("b%d", t.t.bits)
 	name := instruction + "." + u.op + "." + t.name
 	return &Op{
 		Name: name + placed(sp), in: repeat(t.reg, u.n+1), out: []string{t.reg, t.reg}, declare: sp.declare,
@@ -190,10 +239,7 @@ func placed(sp space) string {
 
 // red is the same without the value before.
 func red(u update, t atomType, sp space) *Op {
-	plain := "b32"
-	if t.t.bits == 64 {
-		plain = "b64"
-	}
+	plain := fmt.Sprintf("b%d", t.t.bits)
 	name := "red" + sp.suffix + "." + u.op + "." + t.name
 	return &Op{
 		Name: name + placed(sp), in: repeat(t.reg, 2), out: []string{t.reg}, declare: sp.declare,

@@ -3,6 +3,7 @@ package conform
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 )
 
 // A comparison is a relational operator of setp and set.
@@ -164,7 +165,10 @@ func compareOps() []*Op {
 			}
 		}
 	}
-	ops = append(ops, packedCompare(f16, ""), packedCompare(bf16, "sm_90"))
+	for _, op := range []string{"", "and", "or", "xor"} {
+		ops = append(ops, packedCompare(f16, op, ""), packedCompare(bf16, op, "sm_90"))
+	}
+	ops = append(ops, sinks())
 	return append(ops, selects()...)
 }
 
@@ -177,6 +181,8 @@ func setValue(dtype string, p bool) uint64 {
 		return f32.one()
 	case dtype == "f16":
 		return f16.one()
+	case dtype == "bf16":
+		return bf16.one()
 	}
 	return mask(32)
 }
@@ -187,14 +193,16 @@ func setForms(t compared, c comparison, pairs table) []*Op {
 	dtypes := []string{"u32", "s32", "f32"}
 	switch t.name {
 	case "f16":
-		dtypes = []string{"u16", "u32", "f16"}
+		dtypes = []string{"u16", "s16", "u32", "s32", "f16"}
 	case "bf16":
-		dtypes = []string{"u16", "u32"}
+		dtypes = []string{"u16", "s16", "u32", "s32", "bf16"}
+	case "s32", "f32", "u64":
+		dtypes = append(dtypes, "f16")
 	}
 	for _, dtype := range dtypes {
 		name := "set." + c.name + "." + dtype + "." + t.name
 		reg := "b32"
-		if dtype == "u16" || dtype == "f16" {
+		if strings.HasSuffix(dtype, "16") {
 			reg = "b16"
 		}
 		ops = append(ops, &Op{
@@ -207,18 +215,49 @@ func setForms(t compared, c comparison, pairs table) []*Op {
 }
 
 // packedCompare compares the halves of two registers, each into a predicate.
-func packedCompare(f format, target string) *Op {
-	name := "setp.lt." + f.name + "x2"
+func packedCompare(f format, boolOp, target string) *Op {
 	c := floatCompared(f)
-	return &Op{
-		Name: name, Target: target, in: repeat("b32", 2), out: []string{"pred", "pred"},
-		body: name + " %d0|%d1, %a0, %a1;", rows: packed(16, rows(f.numbers(), f.numbers())),
+	o := &Op{
+		Name: "setp.lt." + f.name + "x2", Target: target, in: repeat("b32", 2), out: []string{"pred", "pred"},
+		rows: packed(16, rows(f.numbers(), f.numbers())),
 		eval: exacts(func(a []uint64) []uint64 {
-			lt := c.ops[2]
-			return []uint64{
-				truthOf(c.test(lt, a[0]&mask(16), a[1]&mask(16))),
-				truthOf(c.test(lt, a[0]>>16, a[1]>>16)),
+			half := func(shift int) uint64 {
+				lt := c.test(c.ops[2], a[0]>>shift&mask(16), a[1]>>shift&mask(16))
+				return truthOf(combine(boolOp, lt, boolOp != "" && a[2] != 0))
 			}
+			return []uint64{half(0), half(16)}
+		}),
+	}
+	o.body = o.Name + " %d0|%d1, %a0, %a1;"
+	if boolOp != "" {
+		o.Name = "setp.lt." + boolOp + "." + f.name + "x2"
+		o.body = o.Name + " %d0|%d1, %a0, %a1, %a2;"
+		o.in = append(o.in, "pred")
+		two := o.rows
+		o.rows = func(r *rand.Rand) [][]uint64 {
+			t := two(r)
+			for i := range t {
+				t[i] = append(t[i], r.Uint64N(2))
+			}
+			return t
+		}
+	}
+	return o
+}
+
+// sinks are setp with _ in place of a result, and with immediate operands.
+func sinks() *Op {
+	return &Op{
+		Name: "setp with sinks and immediates", in: []string{"b32", "f32"}, out: repeat("pred", 4),
+		body: `setp.lt.s32 _|%d0, %a0, 7;
+			setp.lt.u32 %d1|_, %a0, -7;
+			setp.gt.f32 %d2, %a1, 0f3F800000;
+			setp.ge.s32 %d3, 0, %a0;`,
+		rows: rows(wholeNumbers(32), f32.numbers()),
+		eval: exacts(func(a []uint64) []uint64 {
+			x, f := int32(a[0]), f32.decode(a[1])
+			return []uint64{truthOf(x >= 7), truthOf(uint32(x) < 1<<32-7),
+				truthOf(!f.nan && cmp(f, f32.decode(f32.one())) > 0), truthOf(x <= 0)}
 		}),
 	}
 }

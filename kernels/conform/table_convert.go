@@ -208,11 +208,24 @@ func floatFromFloat() []*Op {
 }
 
 // packedConversions are cvt of two single-precision numbers into one register: the
-// first operand into its upper half.
+// first operand into its upper half; and cvt with .relu, of one and of two.
 func packedConversions() []*Op {
 	var ops []*Op
 	for _, f := range []format{f16, bf16} {
 		for _, r := range []rounding{nearest, toZero} {
+			relu := "cvt." + string(r) + ".relu." + f.name
+			ops = append(ops, &Op{
+				Name: relu + ".f32", in: []string{"f32"}, out: []string{"b16"},
+				body: relu + ".f32 %d0, %a0;", rows: rows(f32.numbers()).and(halves(f, f32), f32.anywhere()),
+				eval: single(eitherZero, func(a []uint64) uint64 { return f.relu(convert(f, f32, a[0], r)) }),
+			}, &Op{
+				Name: relu + "x2.f32", in: repeat("f32", 2), out: []string{"b32"},
+				body: relu + "x2.f32 " + operands(2) + ";",
+				rows: rows(f32.numbers(), f32.numbers()).and(pairs(halves(f, f32), f32.anywhere())),
+				eval: single(eitherZeroF16x2, func(a []uint64) uint64 {
+					return f.relu(convert(f, f32, a[0], r))<<16 | f.relu(convert(f, f32, a[1], r))
+				}),
+			})
 			name := "cvt." + string(r) + "." + f.name + "x2.f32"
 			like := map[string]likeness{"f16": likeF16x2, "bf16": likeBF16x2}[f.name]
 			ops = append(ops, &Op{
@@ -241,6 +254,24 @@ func fp8Conversions() []*Op {
 			rows: rows(f32.numbers(), f32.numbers()).and(pairs(halves(f, f32), f.around(f32), f32.anywhere())),
 			eval: single(like, func(a []uint64) uint64 {
 				return satfinite(f, f32, a[0])<<8 | satfinite(f, f32, a[1])
+			}),
+		})
+		name = "cvt.rn.satfinite.relu." + typ + ".f32"
+		ops = append(ops, &Op{
+			Name: name, Target: "sm_90", in: repeat("f32", 2), out: []string{"b16"},
+			body: name + " " + operands(2) + ";",
+			rows: rows(f32.numbers(), f32.numbers()).and(pairs(halves(f, f32), f.around(f32))),
+			eval: single(eitherZeroE4M3x2, func(a []uint64) uint64 {
+				return f.relu(satfinite(f, f32, a[0]))<<8 | f.relu(satfinite(f, f32, a[1]))
+			}),
+		})
+		name = "cvt.rn.relu.f16x2." + typ
+		ops = append(ops, &Op{
+			Name: name, Target: "sm_90", in: []string{"b16"}, out: []string{"b32"},
+			body: name + " %d0, %a0;", rows: every(1 << 16),
+			eval: single(eitherZeroF16x2, func(a []uint64) uint64 {
+				half := func(b uint64) uint64 { return f16.relu(convert(f16, f, b, nearest)) }
+				return half(a[0]>>8&255)<<16 | half(a[0]&255)
 			}),
 		})
 		name = "cvt.rn.satfinite." + typ + ".f16x2"

@@ -98,8 +98,8 @@ func madCarry(t integer, half string) *Op {
 }
 
 // longProduct multiplies two numbers of two words each, by the steps that the manual
-// shows under madc. For signed types only the low word of each product is the
-// same, so the steps are unsigned; the type's name serves the chain that adds.
+// shows under madc. The words are unsigned; the one addition of carries alone is of
+// the type that is named.
 func longProduct(name string, bits int) *Op {
 	unsigned := fmt.Sprintf("u%d", bits)
 	body := fmt.Sprintf(`mul.lo.%[1]s %%d0, %%a0, %%a2;

@@ -77,7 +77,11 @@ func floatOps() []*Op {
 			eval: exact(func(a []uint64) uint64 { return a[0]&f.sign() | a[1]&(f.sign()-1) }),
 		})
 	}
-	return append(ops, minMaxNaN(f32, "f32", "f32", "min"), minMaxNaN(f32, "f32", "f32", "max"))
+	ops = append(ops, minMaxNaN(f32, "f32", "f32", "min"), minMaxNaN(f32, "f32", "f32", "max"))
+	for _, f := range []format{f32, f16, bf16} {
+		ops = append(ops, magnitudes(f)...)
+	}
+	return ops
 }
 
 // anywhere are numbers of every exponent.
@@ -124,6 +128,30 @@ func minMaxNaN(f format, typ, reg, op string) *Op {
 		body: name + " " + operands(2) + ";", rows: rows(f.numbers(), f.numbers()),
 		eval: exact(func(a []uint64) uint64 { return f.strict(op, a[0], a[1]) }),
 	}
+}
+
+// magnitudes are min and max with .xorsign.abs.
+func magnitudes(f format) []*Op {
+	var ops []*Op
+	for _, op := range []string{"min", "max"} {
+		for _, strict := range []bool{false, true} {
+			name, like := op+".xorsign.abs."+f.name, f.like()
+			g := map[string]func(a, b uint64) uint64{"min": f.minNum, "max": f.maxNum}[op]
+			if strict {
+				name = op + ".NaN.xorsign.abs." + f.name
+				g = func(a, b uint64) uint64 { return f.strict(op, a, b) }
+			}
+			if strict || f.name == f32.name {
+				like = exactly
+			}
+			ops = append(ops, &Op{
+				Name: name, Target: "sm_86", in: repeat(f.reg(), 2), out: []string{f.reg()},
+				body: name + " " + operands(2) + ";", rows: rows(f.numbers(), f.numbers()),
+				eval: single(like, func(a []uint64) uint64 { return f.xorsign(g, a[0], a[1]) }),
+			})
+		}
+	}
+	return ops
 }
 
 // strict is min or max with the canonical NaN if there is a NaN.

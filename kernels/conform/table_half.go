@@ -65,8 +65,16 @@ func halfArithmetic(f format, two bool) []*Op {
 		}
 		t := rows(repeat(f.numbers(), o.n)...).and(o.rows)
 		add(o.op+".rn."+typ, target, o.n, t, like, o.eval)
-		if f.name == "f16" && !two { // the sign of a saturated zero is not said
-			add(o.op+".rn.sat."+typ, target, o.n, t, eitherZero, func(a []uint64) uint64 { return f.saturate(o.eval(a)) })
+		// The sign of a zero is not said with .sat and .relu.
+		zero := eitherZero
+		if two {
+			zero = eitherZeroF16x2
+		}
+		if f.name == "f16" {
+			add(o.op+".rn.sat."+typ, target, o.n, t, zero, func(a []uint64) uint64 { return f.saturate(o.eval(a)) })
+		}
+		if o.op == "fma" {
+			add(o.op+".rn.relu."+typ, target, o.n, t, zero, func(a []uint64) uint64 { return f.relu(o.eval(a)) })
 		}
 	}
 	pairs := rows(f.numbers(), f.numbers()).and(f.sums())

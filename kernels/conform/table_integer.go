@@ -182,6 +182,19 @@ func saturatingOps() []*Op {
 			product := func(a []uint64) *big.Int {
 				return zInt().Rsh(zInt().Mul(t.value(a[0]), t.value(a[1])), shift)
 			}
+			if half == "hi" && t.signed {
+				ops = append(ops, &Op{
+					Name: "mad24.hi.sat.s32", in: repeat("b32", 3), out: []string{"b32"},
+					body: "mad24.hi.sat.s32 " + operands(3) + ";",
+					rows: rows(d, d, t.domain()),
+					eval: each(func(a []uint64) []want {
+						if !fits(a) {
+							return []want{{like: anything}}
+						}
+						return []want{{bits: t.clamp(zInt().Add(product(a), t.value(a[2])))}}
+					}),
+				})
+			}
 			for _, n := range []int{2, 3} {
 				name := map[int]string{2: "mul24.", 3: "mad24."}[n] + half + "." + t.name
 				ds := []domain{d, d, t.domain()}[:n]
@@ -206,6 +219,26 @@ func saturatingOps() []*Op {
 
 	for _, at := range []integer{u32, s32} {
 		for _, bt := range []integer{u32, s32} {
+			for _, half := range []string{"lo", "hi"} {
+				name := "dp2a." + half + "." + at.name + "." + bt.name
+				ops = append(ops, &Op{
+					Name: name, in: repeat("b32", 3), out: []string{"b32"},
+					body: name + " " + operands(3) + ";",
+					rows: rows(repeat(wholeNumbers(32), 3)...),
+					eval: exact(func(a []uint64) uint64 {
+						sum := u32.value(a[2])
+						av, bv := integer{bits: 16, signed: at.signed}, integer{bits: 8, signed: bt.signed}
+						for i := range 2 {
+							from := 8 * i
+							if half == "hi" {
+								from += 16
+							}
+							sum.Add(sum, zInt().Mul(av.value(a[0]>>(16*i)), bv.value(a[1]>>from)))
+						}
+						return wrap(sum, 32)
+					}),
+				})
+			}
 			name := "dp4a." + at.name + "." + bt.name
 			ops = append(ops, &Op{
 				Name: name, in: repeat("b32", 3), out: []string{"b32"},

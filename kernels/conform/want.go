@@ -13,7 +13,7 @@ type likeness uint8
 const (
 	exactly    likeness = iota // the same bits
 	anything                   // the manual leaves the result open
-	eitherZero                 // the same bits, or a zero of either sign for a zero
+	eitherZero                 // the same bits, or a zero of either sign for a zero: the whole register
 	likeF16                    // the same bits, or any NaN for a NaN; so are those that follow,
 	likeBF16                   // element by element where there are two
 	likeF32
@@ -22,21 +22,29 @@ const (
 	likeBF16x2
 	likeE4M3x2
 	likeE5M2x2
+	// The same bits, or a zero of either sign for a zero, element by element. Only the
+	// width of the elements counts.
+	eitherZeroF16x2
+	eitherZeroE4M3x2
 )
 
-// likeElements gives the format of each element that a likeness compares.
+// likeElements gives the format of each element that a likeness compares, and
+// whether zeros are alike, and not NaNs.
 var likeElements = map[likeness]struct {
-	f format
-	n int
+	f     format
+	n     int
+	zeros bool
 }{
-	likeF16:    {f16, 1},
-	likeBF16:   {bf16, 1},
-	likeF32:    {f32, 1},
-	likeF64:    {f64, 1},
-	likeF16x2:  {f16, 2},
-	likeBF16x2: {bf16, 2},
-	likeE4M3x2: {e4m3, 2},
-	likeE5M2x2: {e5m2, 2},
+	likeF16:          {f16, 1, false},
+	likeBF16:         {bf16, 1, false},
+	likeF32:          {f32, 1, false},
+	likeF64:          {f64, 1, false},
+	likeF16x2:        {f16, 2, false},
+	likeBF16x2:       {bf16, 2, false},
+	likeE4M3x2:       {e4m3, 2, false},
+	likeE5M2x2:       {e5m2, 2, false},
+	eitherZeroF16x2:  {f16, 2, true},
+	eitherZeroE4M3x2: {e4m3, 2, true},
 }
 
 // met says whether got, a register of some bits, is what w asks for.
@@ -56,7 +64,11 @@ func (w want) met(got uint64, bits int) bool {
 	width := el.f.width()
 	for i := range el.n {
 		g, e := got>>(i*width)&mask(width), exp>>(i*width)&mask(width)
-		if g != e && !(el.f.isNaN(g) && el.f.isNaN(e)) {
+		alike := el.f.isNaN(g) && el.f.isNaN(e)
+		if el.zeros {
+			alike = g&^el.f.sign() == 0 && e&^el.f.sign() == 0
+		}
+		if g != e && !alike {
 			return false
 		}
 	}
@@ -73,7 +85,7 @@ func (w want) show(t string) string {
 		return "a zero"
 	}
 	if el, ok := likeElements[w.like]; ok {
-		if width := el.f.width(); el.n == 1 && el.f.isNaN(w.bits&mask(width)) {
+		if width := el.f.width(); el.n == 1 && !el.zeros && el.f.isNaN(w.bits&mask(width)) {
 			return "a NaN"
 		}
 	}
