@@ -37,7 +37,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// FuzzOps tries any operands on any instruction whose threads are alone.
+// FuzzOps tries other random operands, and then any operands at all, on each
+// instruction whose threads are alone.
 func FuzzOps(f *testing.F) {
 	var ops []*conform.Op
 	for _, o := range conform.Ops() {
@@ -46,19 +47,23 @@ func FuzzOps(f *testing.F) {
 			ops = append(ops, o)
 		}
 	}
-	for i := 0; i < len(ops); i += 37 {
-		var seed []byte
+	for i := 0; i < len(ops); i += 97 {
+		var operands []byte
 		for _, row := range ops[i].Rows()[:3] {
 			for _, v := range row {
-				seed = binary.LittleEndian.AppendUint64(seed, v)
+				operands = binary.LittleEndian.AppendUint64(operands, v)
 			}
 		}
-		f.Add(uint16(i), seed)
+		f.Add(uint16(i), uint64(i), operands)
 	}
-	f.Fuzz(func(t *testing.T, i uint16, operands []byte) {
+	f.Fuzz(func(t *testing.T, i uint16, seed uint64, operands []byte) {
 		op := ops[int(i)%len(ops)]
-		var rows [][]uint64
-		for len(operands) >= 8*op.Inputs() && len(rows) < 64 {
+		all := op.Draw(seed)
+		rows := make([][]uint64, min(len(all), 200))
+		for k := range rows {
+			rows[k] = all[k*len(all)/len(rows)]
+		}
+		for n := 0; n < 64 && len(operands) >= 8*op.Inputs(); n++ {
 			row := make([]uint64, op.Inputs())
 			for k := range row {
 				row[k] = binary.LittleEndian.Uint64(operands)
@@ -66,10 +71,7 @@ func FuzzOps(f *testing.F) {
 			}
 			rows = append(rows, row)
 		}
-		if len(rows) == 0 {
-			return
-		}
-		dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Budget: 1 << 20})
+		dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Budget: 1 << 24})
 		defer dev.Close()
 		fails, err := op.Try(dev, rows)
 		if err != nil {
