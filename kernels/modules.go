@@ -38,6 +38,15 @@ func (s *state) typed(kernel string) string {
 // entryPoint finds the kernels of a module's text.
 var entryPoint = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
 
+// Entries returns the names of the kernels of PTX that clang or nvcc has written.
+func Entries(ptx []byte) []string {
+	var names []string
+	for _, m := range entryPoint.FindAllSubmatch(ptx, -1) {
+		names = append(names, string(m[1]))
+	}
+	return names
+}
+
 // Names returns the names of the engine's kernels.
 func Names() []string {
 	var names []string
@@ -46,9 +55,7 @@ func Names() []string {
 		if err != nil {
 			continue // it was just listed
 		}
-		for _, m := range entryPoint.FindAllSubmatch(text, -1) {
-			names = append(names, string(m[1]))
-		}
+		names = append(names, Entries(text)...)
 	}
 	return names
 }

@@ -1,0 +1,218 @@
+package mutants
+
+// All returns the bugs, by the file that they are in.
+func All() []Mutant {
+	return []Mutant{
+		// Allocation.
+		{
+			Name: "taken-stay-free", File: "allocate.cu",
+			Bug: "blocks that were taken stay in the free list",
+			Old: "  free[i] = word;\n", New: "\n",
+		},
+		{
+			Name: "inclusive-scan", File: "allocate.cu",
+			Bug: "a block of threads counts a thread's own free blocks to those before it",
+			Old: "at += block_scan(sums, count_bits(word)).before;", New: "at += block_scan(sums, count_bits(word)).before + count_bits(word);",
+		},
+		{
+			Name: "allocation-order", File: "allocate.cu",
+			Bug: "a decode step takes blocks in (layer, head, sequence) order",
+			Old: "sequence(i / heads % batch), head(i % heads) {}", New: "sequence(i % batch), head(i / batch % heads) {}",
+		},
+		{
+			Name: "block-edge", File: "allocate.cu",
+			Bug: "a head takes a new block one KV too late",
+			Old: "length % (1u << shift) == 0;", New: "length % (1u << shift) == 1 % (1u << shift);",
+		},
+		{
+			Name: "freed-too-early", File: "allocate.cu",
+			Bug: "the last block of what stays is freed where it is not full: it is read afterwards",
+			Old: "int i = ((left + last) >> shift) + thread_x()", New: "int i = (left >> shift) + thread_x()",
+		},
+		{
+			Name: "double-free", File: "allocate.cu",
+			Bug: "one block too many is freed, that of a table entry which holds none",
+			Old: "const int blocks = (length + last) >> shift;", New: "const int blocks = (length + last + 1) >> shift;",
+		},
+		{
+			Name: "free-without-atomic", File: "allocate.cu",
+			Bug: "blocks of threads set bits of the same word of the free list, one over the other",
+			Old: "atomic_or(&free[block / 32], 1u << block % 32);", New: "free[block / 32] |= 1u << block % 32;",
+		},
+		{
+			Name: "length-before-read", File: "allocate.cu",
+			Bug: "a missing barrier: a head's length is changed while others read it",
+			Old: "  block_barrier();  // all have read the length\n", New: "\n",
+		},
+		{
+			Name: "stale-owner", File: "allocate.cu",
+			Bug: "a freed block keeps its owner",
+			Old: "    owners[block] = {-1, -1, -1, -1};\n", New: "    (void)owners;\n",
+		},
+		{
+			Name: "barrier-in-a-branch", File: "allocate.cu", Module: "allocate.cu",
+			Bug: "a barrier stands where only some of the threads come by",
+			Old: "  if (at >= need) return;\n", New: "  if (at >= need || thread_x() % 2) return;\n",
+		},
+
+		// Append.
+		{
+			Name: "position-is-length", File: "append.cu",
+			Bug: "a new KV's position is the context length, which compression has shortened",
+			Old: "slot, piece, pieces, times[sequence]);", New: "slot, piece, pieces, last + 0 * times[sequence]);",
+		},
+		{
+			Name: "stale-metric", File: "append.cu",
+			Bug: "a new KV starts with the metric that its slot had before",
+			Old: "    metrics[slot] = 0;\n", New: "    (void)metrics;\n",
+		},
+		{
+			Name: "rounds-to-zero", File: "format.cuh", Module: "append.cu",
+			Bug: "keys and values are rounded toward zero to f16",
+			Old: "__nvvm_ff2f16x2_rn(high, low)", New: "__nvvm_ff2f16x2_rz(high, low)",
+		},
+
+		// The decision.
+		{
+			Name: "protected-of-others", File: "decide.cu",
+			Bug: "the protected entries of earlier sequences are counted against a later one, as in the published implementation: it loses too little",
+			Old: "if (p[e] >= sinks && p[e] <= last) {", New: "if (p[e] >= sinks && p[e] <= last - row * (newest - last)) {",
+		},
+		{
+			Name: "window-edge", File: "decide.cu",
+			Bug: "the protected window is one KV too long",
+			Old: "p[e] <= last) {", New: "p[e] < last) {",
+		},
+		{
+			Name: "sink-edge", File: "decide.cu",
+			Bug: "one sink too many is kept",
+			Old: "p[e] >= sinks &&", New: "p[e] > sinks &&",
+		},
+		{
+			Name: "full-last-block", File: "decide.cu",
+			Bug: "a last block that is full is taken for an empty one",
+			Old: "return ((length - 1) & ((1 << shift) - 1)) + 1;", New: "return length & ((1 << shift) - 1);",
+		},
+		{
+			Name: "ties-between-heads", File: "decide.cu",
+			Bug: "every head may lose all the blocks that are still wanted of those with the bound as key",
+			Old: "smaller(equal, wanted - ties.before)", New: "smaller(equal, wanted)",
+		},
+		{
+			Name: "ties-in-a-head", File: "decide.cu",
+			Bug: "of KVs with equal cost one too many falls",
+			Old: "equal < equals)", New: "equal <= equals)",
+		},
+		{
+			Name: "average-by-age", File: "decide.cu",
+			Bug: "a metric is divided by one query too many",
+			Old: "const int after = newest - position;", New: "const int after = newest + 1 - position;",
+		},
+		{
+			Name: "bias-bin", File: "decide.cu",
+			Bug: "the first position of a bin gets the bias of the bin before",
+			Old: "(starts[middle] <= position ? bin : beyond)", New: "(starts[middle] < position ? bin : beyond)",
+		},
+		{
+			Name: "unsigned-costs", File: "decide.cu",
+			Bug: "negative costs are compared as if they were not",
+			Old: "return bits ^ (bits >> 31 | 0x80000000);", New: "return bits ^ 0x80000000;",
+		},
+		{
+			Name: "histogram-not-ready", File: "decide.cu",
+			Bug: "a missing barrier: a histogram in shared memory is counted up while it is cleared",
+			Old: "  block_barrier();\n  const int mask = (1 << shift) - 1;\n", New: "\n  const int mask = (1 << shift) - 1;\n",
+		},
+
+		// Moves.
+		{
+			Name: "moves-in-another-order", File: "moves.cu",
+			Bug: "the sources of the moves ascend",
+			Old: "const int rank = k - 1 - i;", New: "const int rank = i;",
+		},
+		{
+			Name: "stale-position", File: "moves.cu",
+			Bug: "a KV moves and its position does not",
+			Old: "if (lane < 2) {", New: "if (lane < 1) {",
+		},
+		{
+			Name: "past-the-moves", File: "moves.cu",
+			Bug: "the last group of lanes reads moves that are not there",
+			Old: "moves[first + smaller(m, last)]", New: "moves[first + m + 0 * last]",
+		},
+		{
+			Name: "lost-piece", File: "moves.cu",
+			Bug: "the last bytes of a value stay behind",
+			Old: "p < 2 * pieces; p += lanes", New: "p < 2 * pieces - 1; p += lanes",
+		},
+
+		// Attention.
+		{
+			Name: "lost-tail", File: "attention.cu",
+			Bug: "the output leaves out the last partition where it is not full",
+			Old: "const int length = lengths[place_of(sequences, row / group, heads, all)];\n  const int count = (length + partition - 1) / partition;\n  const int64 at = int64(row) * partitions;", New: "const int length = lengths[place_of(sequences, row / group, heads, all)];\n  const int count = length / partition;\n  const int64 at = int64(row) * partitions;",
+		},
+		{
+			Name: "wrong-query-head", File: "attention.cu",
+			Bug: "query heads are dealt out to KV heads in turn, not in groups",
+			Old: "s.rows[lane()] = head * group + g + lane();", New: "s.rows[lane()] = head / heads * heads * group + (g + lane()) * heads + head % heads;",
+		},
+		{
+			Name: "offset-in-32-bits", File: "attention.cu",
+			Bug: "a row's place in the cache is computed in 32 bits: it overflows from 2 GiB on",
+			Old: "s.starts[i] = int64(slot) * (d * format::size);", New: "s.starts[i] = int(unsigned(slot) * (d * format::size));",
+		},
+		{
+			Name: "uninitialised-sums", File: "attention.cu",
+			Bug: "sums in shared memory do not start from 0",
+			Old: "first == 0 ? 0 : own[j * d + i]", New: "own[j * d + i]",
+		},
+		{
+			Name: "buffer-edge", File: "attention.cu",
+			Bug: "the KV at the buffer's edge does not gain",
+			Old: "if (positions[slot] > times[head / heads] - buffer) return;", New: "if (positions[slot] >= times[head / heads] - buffer) return;",
+		},
+		{
+			Name: "past-the-context", File: "attention.cu",
+			Bug: "a KV past the context length is recorded",
+			Old: "if (logical >= lengths[place]) return;", New: "if (logical > lengths[place]) return;",
+		},
+		{
+			Name: "tile-not-ready", File: "partition.cuh", Module: "attention.cu",
+			Bug: "a missing barrier: rows are read by lanes that have not copied them",
+			Old: "  copies_done();\n  warp_barrier();\n", New: "  copies_done();\n\n",
+		},
+		{
+			Name: "fused", File: "partition.cuh", Module: "attention.cu",
+			Bug: "a product is added without being rounded first",
+			Old: "sum[j][i] = sum[j][i] + x.at[i] * k[i];", New: "sum[j][i] = __builtin_fmaf(x.at[i], k[i], sum[j][i]);",
+		},
+		{
+			Name: "another-order", File: "partition.cuh", Module: "attention.cu",
+			Bug: "the last four partial sums are added in ascending order",
+			Old: "(sum[j][0] + sum[j][2]) + (sum[j][1] + sum[j][3])", New: "((sum[j][0] + sum[j][1]) + sum[j][2]) + sum[j][3]",
+		},
+		{
+			Name: "approximate", File: "numerics.cuh", Module: "attention.cu",
+			Bug: "e^x comes from the card's approximate instruction",
+			Old: "return x < -104 ? 0 : scaled;", New: "return x < -104 ? 0 * scaled : __nvvm_ex2_approx_f(x * log2e);",
+		},
+
+		// Prefill.
+		{
+			Name: "not-causal", File: "prefill.cu",
+			Bug: "a query does not see its own key",
+			Old: "s.counts[lane()] = smaller(partition, first + place + 1 - start);", New: "s.counts[lane()] = smaller(partition, first + place - start);",
+		},
+		{
+			Name: "pool-edge", File: "prefill.cu",
+			Bug: "the max-pool of the last keys reaches past the prompt",
+			Old: "to = smaller(n - 1, i + reach);", New: "to = smaller(n, i + reach);",
+		},
+		{
+			Name: "first-queries-forgotten", File: "prefill.cu",
+			Bug: "what earlier launches have summed is forgotten",
+			Old: "float sum = go_on ? gains[own] : 0;", New: "float sum = go_on > 1 ? gains[own] : 0;",
+		},
+	}
+}
