@@ -84,19 +84,25 @@ func (s *state) take(need int) (device.Ptr, error) {
 // truncate takes from every head of a row the KVs that fall by a decision, after
 // the moves: the last ones. The blocks that hold none of what is left become free.
 func (s *state) truncate(row int, d decision) error {
-	if d.freed() == 0 {
+	most := 0
+	for _, h := range d.heads {
+		most = max(most, h.blocks)
+	}
+	if most == 0 {
 		return nil
 	}
-	return s.freeBlocks(row, d.kvs)
+	return s.freeBlocks(row, d.kvs, most)
 }
 
 // release frees all blocks of a row. Its context lengths become 0.
 func (s *state) release(row int) error {
-	return s.freeBlocks(row, s.lengthsOf(row))
+	return s.freeBlocks(row, s.lengthsOf(row), s.maxBlocks)
 }
 
-func (s *state) freeBlocks(row int, lost device.Ptr) error {
-	return s.launch("allocate.ptx", "free_blocks", device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(s.maxBlocks, 256), 0,
+// freeBlocks takes the KVs that are lost, and at most so many blocks, from every
+// head of a row.
+func (s *state) freeBlocks(row int, lost device.Ptr, most int) error {
+	return s.launch("allocate.ptx", "free_blocks", device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(most, 256), 0,
 		device.Pointer(lost), device.Pointer(s.lengthsOf(row)), device.Pointer(s.tablesOf(row)),
 		device.Pointer(s.free), device.Pointer(s.owners), s.shift(), device.I32(int32(s.maxBlocks)))
 }

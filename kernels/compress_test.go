@@ -41,10 +41,10 @@ var metricsOf = []func(rng *rand.Rand) float32{
 // randomContent draws sequences whose heads have up to longest KVs, and options
 // that compress them.
 func randomContent(rng *rand.Rand, longest int) *content {
-	return contentOf(rng, randomConfig(rng), longest)
+	return contentOf(rng, randomConfig(rng), longest, metricsOf[rng.IntN(len(metricsOf))])
 }
 
-func contentOf(rng *rand.Rand, cfg ref.Config, longest int) *content {
+func contentOf(rng *rand.Rand, cfg ref.Config, longest int, metric func(*rand.Rand) float32) *content {
 	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
 	type head struct{ kvs, blocks int }
 	var lengths [][]head
@@ -83,7 +83,6 @@ func contentOf(rng *rand.Rand, cfg ref.Config, longest int) *content {
 		if rng.IntN(2) == 0 {
 			q.Len += 1 + rng.IntN(1+q.Len)
 		}
-		metric := metricsOf[rng.IntN(len(metricsOf))]
 		for j, h := range sequence {
 			var table []int32
 			for logical := range h.blocks {
@@ -135,18 +134,19 @@ func TestCompressSizes(t *testing.T) {
 	}{
 		{"long heads", 1, 2, 9000, 16},
 		{"long heads in blocks of one", 2, 1, 5000, 1},
-		{"many heads", 45, 8, 6, 2},
-		{"many heads in large blocks", 20, 16, 40, 32},
+		{"many heads", 45, 8, 30, 2},
+		{"many heads in large blocks", 20, 16, 100, 32},
 	} {
-		for seed := range uint64(6) {
+		for seed := range uint64(len(metricsOf)) {
 			t.Run(fmt.Sprintf("%s/%d", tt.name, seed), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 37))
 				cfg := ref.Default()
 				cfg.Shape = trace.Shape{Layers: tt.layers, KVHeads: tt.heads, Group: 1, HeadSize: 8}
 				cfg.DType, cfg.BlockSize = dtype.E5M2, tt.blockSize
-				cfg.Compression.Rate, cfg.Compression.ProtectedWindow = 0.1+0.8*rng.Float64(), 3
+				cfg.Compression.ProtectedWindow = 3
+				cfg.Compression.MaxCacheTokens = 1 + rng.IntN(tt.longest/2)
 				cfg.Compression.EvenLayers = seed%3 == 2
-				c := contentOf(rng, cfg, tt.longest)
+				c := contentOf(rng, cfg, tt.longest, metricsOf[seed])
 				c.compress(t, checked(t, seed), 0)
 			})
 		}
@@ -166,6 +166,9 @@ func randomConfig(rng *rand.Rand) ref.Config {
 	}
 	opt := &cfg.Compression
 	opt.ProtectedWindow, opt.Sinks, opt.Seed = rng.IntN(12), rng.IntN(5), rng.Uint64()
+	if rng.IntN(3) == 0 { // the newest may fall, and few others
+		opt.ProtectedWindow, opt.Sinks = 0, rng.IntN(60)
+	}
 	switch rng.IntN(4) {
 	case 0:
 		opt.MaxCacheTokens = 1 // all that may fall

@@ -104,7 +104,7 @@ func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas 
 		device.I32(int32(heads)), s.shift()); err != nil {
 		return d, err
 	}
-	if err := s.launch("decide.ptx", "list_evicted", device.Dim{X: heads, Y: 1, Z: 1}, threads((longest+3)/4, 1024), 0,
+	if err := s.launch("decide.ptx", "list_evicted", device.Dim{X: heads, Y: 1, Z: 1}, threads((longest+7)/8, 1024), 0,
 		device.Pointer(d.offsets), device.Pointer(p.keys), device.Pointer(d.kvs), device.Pointer(s.lengthsOf(row)),
 		device.Pointer(p.losses), device.Pointer(d.list), device.Pointer(d.holes)); err != nil {
 		return d, err

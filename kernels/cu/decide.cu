@@ -44,7 +44,8 @@
 constexpr int digits = 4, digit_bits = 8, digit_values = 1 << digit_bits;
 
 // The key of what is no candidate, and of the padding of a head to a multiple of
-// 4: no finite cost and no +∞ has it.
+// 4. No finite cost and no +∞ has it; all are less. So where it is counted with a
+// bucket's keys, it comes after the one that is looked for and changes nothing.
 constexpr uint32 no_candidate = 0xffffffff;
 
 // What is read or written at a time.
@@ -117,6 +118,31 @@ struct digit_counts {
   }
 };
 
+// A histogram counts keys by one digit, in shared memory, for a block of threads.
+struct alignas(16) histogram {
+  int counts[digit_values];
+
+  __word__ void clear() {
+    four_ints* c = reinterpret_cast<four_ints*>(counts);
+    for (int i = thread_x(); i < digit_values / 4; i += threads_x()) c[i] = 0;
+  }
+  __word__ void add(uint32 digit) { atomic_add(&counts[digit], 1); }
+  // add_to adds the counts to those of a head, which has blocks_y() such blocks.
+  __word__ void add_to(int* to) const {
+    const four_ints* from = reinterpret_cast<const four_ints*>(counts);
+    for (int i = thread_x(); i < digit_values / 4; i += threads_x()) {
+      const four_ints c = from[i];
+      if (blocks_y() == 1) {
+        reinterpret_cast<four_ints*>(to)[i] = c;  // they were 0
+        continue;
+      }
+#pragma unroll
+      for (int e = 0; e < 4; e++)
+        if (c[e] != 0) atomic_add(&to[4 * i + e], c[e]);
+    }
+  }
+};
+
 // narrower returns the bucket within b in which the wanted-th lies of what sums,
 // which ascend, count; the last one if they do not reach it.
 __device__ __forceinline__ bucket narrower(bucket b, const digit_counts& sums, int wanted) {
@@ -149,13 +175,18 @@ __word__ uint32 ordered(float f) {
   return bits ^ (bits >> 31 | 0x80000000);
 }
 
-// metric_cost is the cost of a KV by its metric.
+// plain_cost is the metric itself.
+struct plain_cost {
+  __word__ float operator()(float metric, int) const { return metric + 0.0f; }  // −0 becomes +0
+};
+
+// metric_cost is the cost of a KV by its metric, with all options.
 struct metric_cost {
-  int newest;          // position of the newest KV
-  bool average;        // over the queries after the KV
-  const int* starts;   // of the bins of the head bias, ascending; nullptr without
-  const float* bias;   // of the head: for each bin, times the weight
-  int bins;
+  int newest;         // position of the newest KV
+  bool average;       // over the queries after the KV
+  const int* starts;  // of the bins of the head bias, ascending from 0
+  const float* bias;  // of the head: for each bin, times the weight
+  int bins;           // 0 without a bias
 
   __word__ float operator()(float metric, int position) const {
     float cost = metric;
@@ -172,7 +203,7 @@ struct metric_cost {
       }
       cost = cost + bias[bin];
     }
-    return cost + 0.0f;  // −0 becomes +0
+    return cost + 0.0f;
   }
 };
 
@@ -188,21 +219,23 @@ struct random_cost {
 // costs_of writes the keys of one part of a head's KVs and counts them by their
 // first digit.
 template <class cost_function>
-__device__ __forceinline__ void costs_of(const cost_function& cost, const int* __restrict__ table, int length,
-                       const float* __restrict__ metrics, const int* __restrict__ positions,
-                       uint32* __restrict__ keys, int* __restrict__ counts, int shift,
-                       int sinks, int last) {
-  __shared__ int histogram[digit_values];
+__device__ __forceinline__ void costs_of(const cost_function& cost, histogram& first_digits,
+                                         const int* __restrict__ table, int length,
+                                         const float* __restrict__ metrics,
+                                         const int* __restrict__ positions,
+                                         uint32* __restrict__ keys, int* __restrict__ counts,
+                                         int shift, int sinks, int last) {
   const int fours = (length + 3) / 4;
   int i = block_y() * threads_x() + thread_x();
   if (i - thread_x() >= fours) return;
-  for (int d = thread_x(); d < digit_values; d += threads_x()) histogram[d] = 0;
+  first_digits.clear();
   block_barrier();
   const int mask = (1 << shift) - 1;
+  const uint32 candidates = last < sinks ? 0 : last - sinks + 1;  // positions of them
   for (; i < fours; i += threads_x() * blocks_y()) {
     const int from = 4 * i;
-    four_floats m;
-    four_ints p;
+    four_floats m = 0;
+    four_ints p = -1;  // no candidate
     if (shift >= 2 && from + 4 <= length) {  // in one block
       const int slot = (table[from >> shift] << shift) + (from & mask);
       m = *reinterpret_cast<const four_floats*>(metrics + slot);
@@ -210,8 +243,6 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, const int* _
     } else {
 #pragma unroll
       for (int e = 0; e < 4; e++) {
-        m[e] = 0;
-        p[e] = -1;  // no candidate
         const int logical = from + e;
         if (logical < length) {
           const int slot = (table[logical >> shift] << shift) + (logical & mask);
@@ -223,17 +254,16 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, const int* _
     four_keys k;
 #pragma unroll
     for (int e = 0; e < 4; e++) {
-      k[e] = no_candidate;
-      if (p[e] >= sinks && p[e] <= last) {
-        k[e] = ordered(cost(m[e], p[e]));
-        atomic_add(&histogram[k[e] >> (32 - digit_bits)], 1);
-      }
+      const uint32 key = ordered(cost(m[e], p[e]));
+      k[e] = uint32(p[e] - sinks) < candidates ? key : no_candidate;
     }
     reinterpret_cast<four_keys*>(keys)[i] = k;
+#pragma unroll
+    for (int e = 0; e < 4; e++)
+      if (k[e] != no_candidate) first_digits.add(k[e] >> (32 - digit_bits));
   }
   block_barrier();
-  for (int d = thread_x(); d < digit_values; d += threads_x())
-    if (histogram[d] != 0) atomic_add(&counts[d], histogram[d]);
+  first_digits.add_to(counts);
 }
 
 // costs writes every KV's key, and counts the candidates of each head by its first
@@ -266,11 +296,17 @@ costs(const int* __restrict__ tables, const int* __restrict__ lengths,
       uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
       int last, int newest, int average, int bins, const int* __restrict__ starts,
       const float* __restrict__ bias) {
+  __shared__ histogram first_digits;
   const int head = block_x();
   if (quota_of[head] < 0) return;
-  const metric_cost cost = {newest, average != 0, starts, bias + int64(head) * bins, bins};
-  costs_of(cost, tables + int64(head) * stride, lengths[head], metrics, positions,
-           keys + offsets[head], counts + head * digit_values, shift, sinks, last);
+  const auto with = [&](const auto& cost) {
+    costs_of(cost, first_digits, tables + int64(head) * stride, lengths[head], metrics, positions,
+             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
+  };
+  if (average == 0 && bins == 0)
+    with(plain_cost{});
+  else
+    with(metric_cost{newest, average != 0, starts, bias + int64(head) * bins, bins});
 }
 
 // costs_random is costs with the hash of seed, sequence, layer, head and position
@@ -287,12 +323,13 @@ costs_random(const int* __restrict__ tables, const int* __restrict__ lengths,
              const int* __restrict__ quota_of, const int* __restrict__ offsets,
              uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
              int last, int heads, int sequence, uint64 seed) {
+  __shared__ histogram first_digits;
   const int head = block_x();
   if (quota_of[head] < 0) return;
   const uint64 of_head = uint64(head / heads) << 32 ^ uint32(head % heads);
   const random_cost cost = {mix(mix(seed ^ uint32(sequence)) ^ of_head)};
-  costs_of(cost, tables + int64(head) * stride, lengths[head], metrics, positions,
-           keys + offsets[head], counts + head * digit_values, shift, sinks, last);
+  costs_of(cost, first_digits, tables + int64(head) * stride, lengths[head], metrics, positions,
+           keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
 }
 
 // sum_fallen makes sums of the counts of a level, and adds up how many blocks of a
@@ -364,7 +401,7 @@ count_digits(const int* __restrict__ offsets, const uint32* __restrict__ keys,
              const int* __restrict__ quota_of, const quota* __restrict__ quotas,
              const int* __restrict__ sums, bucket* __restrict__ buckets,
              int* __restrict__ counts, int level, int heads, int Q) {
-  __shared__ int histogram[digit_values];
+  __shared__ histogram next_digits;
   __shared__ bucket shared_bucket;
   const int head = block_x();
   const int number = quota_of[head];
@@ -388,7 +425,7 @@ count_digits(const int* __restrict__ offsets, const uint32* __restrict__ keys,
       if (speaker) buckets[before + Q] = b;
     }
   }
-  for (int d = thread_x(); d < digit_values; d += threads_x()) histogram[d] = 0;
+  next_digits.clear();
   block_barrier();
   const uint32 prefix = shared_bucket.prefix;
   if (shared_bucket.whole) return;
@@ -397,13 +434,10 @@ count_digits(const int* __restrict__ offsets, const uint32* __restrict__ keys,
     const four_keys k = reinterpret_cast<const four_keys*>(keys)[from + i];
 #pragma unroll
     for (int e = 0; e < 4; e++)
-      if (k[e] >> open == prefix && k[e] != no_candidate)
-        atomic_add(&histogram[(k[e] >> (open - digit_bits)) % digit_values], 1);
+      if (k[e] >> open == prefix) next_digits.add((k[e] >> (open - digit_bits)) % digit_values);
   }
   block_barrier();
-  int* to = counts_of(counts, level, heads, head);
-  for (int d = thread_x(); d < digit_values; d += threads_x())
-    if (histogram[d] != 0) atomic_add(&to[d], histogram[d]);
+  next_digits.add_to(counts_of(counts, level, heads, head));
 }
 
 // loss_of returns the bucket that holds the n-th cheapest of a head's candidates,
@@ -515,7 +549,7 @@ list_evicted(const int* __restrict__ offsets, const uint32* __restrict__ keys,
              const int* __restrict__ kvs, const int* __restrict__ lengths,
              const bucket* __restrict__ losses, int* __restrict__ list,
              int* __restrict__ holes) {
-  alignas(16) __shared__ int histogram[digit_values];
+  __shared__ histogram next_digits;
   __shared__ bucket shared_bucket;
   __shared__ block_sums scans[2];
   const int head = block_x();
@@ -526,20 +560,19 @@ list_evicted(const int* __restrict__ offsets, const uint32* __restrict__ keys,
 
   bucket b = losses[head];
   while (!b.whole && b.known < digits) {
-    for (int d = thread_x(); d < digit_values; d += threads_x()) histogram[d] = 0;
+    next_digits.clear();
     block_barrier();
     const int open = 32 - digit_bits * b.known;
     for (int i = thread_x(); i < fours; i += threads_x()) {
       const four_keys k = mine[i];
 #pragma unroll
       for (int e = 0; e < 4; e++)
-        if (k[e] >> open == b.prefix && k[e] != no_candidate)
-          atomic_add(&histogram[(k[e] >> (open - digit_bits)) % digit_values], 1);
+        if (k[e] >> open == b.prefix) next_digits.add((k[e] >> (open - digit_bits)) % digit_values);
     }
     block_barrier();
     if (warp() == 0) {
       digit_counts counts;
-      counts.read(histogram);
+      counts.read(next_digits.counts);
       counts.sum(b.before);
       b = narrower(b, counts, n);
       if (lane() == 0) shared_bucket = b;
@@ -548,34 +581,40 @@ list_evicted(const int* __restrict__ offsets, const uint32* __restrict__ keys,
     b = shared_bucket;
   }
 
-  // All keys before the limit fall, and of those equal to it so many.
-  const int open = 32 - digit_bits * b.known;
+  // All keys less than the limit fall, and of those equal to it so many.
   uint32 limit = b.prefix;
-  if (open > 0) limit = limit << open | ((1u << open) - 1);
-  if (limit == no_candidate) limit--;
-  const int equals = n - b.before;
+  int equals = n - b.before;
+  if (b.whole) {
+    const int open = 32 - digit_bits * b.known;
+    if (open > 0) limit = limit << open | ((1u << open) - 1);
+    if (limit != no_candidate) limit++;
+    equals = 0;
+  }
   const int length = lengths[head] - n;  // after the moves
   int* to = list + 4 * from;
 
   int less_before = 0, equal_before = 0;
-  for (int base = 0, turn = 0; base < fours; base += threads_x(), turn ^= 1) {
-    const int i = base + thread_x();
-    four_keys k = no_candidate;
-    if (i < fours) k = mine[i];
-    int both = 0;  // equal keys in the high half, lesser ones in the low
+  for (int base = 0, turn = 0; 2 * base < fours; base += threads_x(), turn ^= 1) {
+    const int i = 2 * (base + thread_x());
+    const four_keys k[2] = {i < fours ? mine[i] : no_candidate,
+                            i + 1 < fours ? mine[i + 1] : no_candidate};
+    uint32 fall = 0, equal = 0;  // a bit for each of the 8
 #pragma unroll
-    for (int e = 0; e < 4; e++) both += k[e] < limit ? 1 : k[e] == limit ? 1 << 16 : 0;
-    const place p = block_scan(scans[turn], both);
-    int less = less_before + (p.before & 0xffff), equal = equal_before + (p.before >> 16);
+    for (int e = 0; e < 8; e++) fall |= k[e / 4][e % 4] < limit ? 1u << e : 0;
+    if (equals > 0) {
 #pragma unroll
-    for (int e = 0; e < 4; e++) {
-      const int at = less + smaller(equal, equals);
-      if (4 * i + e == length) holes[head] = at;
-      const bool is_equal = k[e] == limit;
-      if (k[e] < limit || (is_equal && equal < equals)) to[at] = 4 * i + e;
-      less += k[e] < limit;
-      equal += is_equal;
+      for (int e = 0; e < 8; e++) equal |= k[e / 4][e % 4] == limit ? 1u << e : 0;
     }
+    const place p = block_scan(scans[turn], count_bits(fall) | count_bits(equal) << 16);
+    const int equal_here = equal_before + (p.before >> 16);
+    int at = less_before + (p.before & 0xffff) + smaller(equal_here, equals);
+    for (int left = equals - equal_here; equal != 0 && left > 0; left--, equal &= equal - 1)
+      fall |= equal & -equal;
+    const uint32 before_length = (1u << length % 8) - 1;
+    if (i / 2 == length / 8) holes[head] = at + count_bits(fall & before_length);
+#pragma unroll
+    for (int e = 0; e < 8; e++)
+      if (fall >> e & 1) to[at++] = 4 * i + e;
     less_before += p.total & 0xffff;
     equal_before += p.total >> 16;
   }
