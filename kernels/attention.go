@@ -33,10 +33,9 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	tables, lengths := device.Pointer(s.layerTables(0, layer)), device.Pointer(s.layerLengths(layer))
 	sequences := device.Pointer(b.rows)
 
-	queries := min(group, mostQueries)
-	shared := partitionShared(s.cfg.DType, queries, d) + queries*d*4
 	if err := s.launch("attention.ptx", s.typed("attend_partitions"),
-		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1}, shared,
+		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
+		partitionShared(s.cfg.DType, min(group, mostQueries), d),
 		device.Pointer(q), device.Pointer(s.keys), device.Pointer(s.values), sequences, tables, lengths,
 		device.Pointer(part.weights), device.Pointer(part.maxima), device.Pointer(part.sums), device.Pointer(o),
 		number(h), number(s.heads()), number(group), number(d), s.shift(), number(s.maxBlocks),
@@ -58,7 +57,7 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 		return err
 	}
 	return s.launch("attention.ptx", "attend_record",
-		device.Dim{X: b.n * h, Y: partitions, Z: 1}, threads(longest, ref.Partition), 0,
+		device.Dim{X: b.n * h, Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1}, 0,
 		sequences, device.Pointer(b.positions), tables, lengths,
 		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(s.positions), device.Pointer(s.metrics),
 		number(h), number(s.heads()), number(group), s.shift(), number(s.maxBlocks), number(partitions),
@@ -93,12 +92,15 @@ func (s *state) partials(rows, partitions int) (p partials, err error) {
 	return p, nil
 }
 
-// partitionShared is the shared memory that partition.cuh lays out, in bytes, but
-// for the rest that is a kernel's own.
+// partitionShared is the shared memory that partition.cuh lays out, in bytes.
 func partitionShared(format dtype.DType, queries, d int) int {
 	piece := min(16, 8*format.Size())
 	stride := (d*format.Size()/piece | 1) * piece
-	return 8*ref.Partition + 2*4*mostQueries + 4*queries*ref.Partition + warpSize*stride
+	tile := warpSize * stride
+	if queries*d <= warpSize {
+		tile = max(tile, queries*d*(warpSize+4)*4)
+	}
+	return 8*ref.Partition + 2*4*mostQueries + 4*queries*(ref.Partition+d) + tile
 }
 
 // factorLanes is how many lanes share a row's factors: a power of two, and no more

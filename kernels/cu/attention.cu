@@ -15,8 +15,8 @@
 
 // accumulate adds e_i·v_i of the tile's rows to the partition's outputs, i
 // ascending. A lane has `width` elements of `queries` queries' outputs at a time.
-// The outputs of queries `from` on, a multiple of `queries` of them, are in the
-// rest of the shared memory from tile to tile.
+// The outputs of queries `from` on, a multiple of `queries` of them, are where q was
+// from tile to tile.
 template <class format, int width, int queries>
 __device__ __forceinline__ void accumulate(const share& s, int from, int multiple, int first,
                                            int rows, int d) {
@@ -24,7 +24,7 @@ __device__ __forceinline__ void accumulate(const share& s, int from, int multipl
   for (int item = lane(); item < columns * multiple; item += warp_size) {
     const int g = from + uint32(item) / uint32(columns) * queries;
     const int column = uint32(item) % uint32(columns) * width;
-    float* own = s.rest + g * d + column;
+    float* own = s.q + g * d + column;
     float sum[queries][width];
     for (int j = 0; j < queries; j++) {
       for (int i = 0; i < width; i++) sum[j][i] = first == 0 ? 0 : own[j * d + i];
@@ -59,9 +59,10 @@ __device__ __forceinline__ void accumulate(const share& s, int from, int multipl
   }
 }
 
-// values adds up o_p of all queries. Where the head's elements fill the warp, a lane
-// has four of them and several queries, so that a value is read and converted once;
-// where they do not, the queries' outputs are spread over the lanes.
+// values adds up o_p of all queries, whose elements are more than a warp has lanes.
+// Where the head's fill the warp, a lane has four of them and several queries, so that
+// a value is read and converted once; where they do not, the queries' are spread over
+// the lanes.
 template <class format>
 __device__ __forceinline__ void values(const share& s, const char* __restrict__ from,
                                        float* __restrict__ o, int queries, int n, int d, int p,
@@ -69,9 +70,7 @@ __device__ __forceinline__ void values(const share& s, const char* __restrict__ 
   for (int first = 0; first < n; first += warp_size) {
     const int rows = smaller(warp_size, n - first);
     load<format>(s, from, first, rows, d);
-    if (d * queries <= warp_size) {
-      accumulate<format, 1, 1>(s, 0, queries, first, rows, d);
-    } else if (d / 4 * larger(1, queries / 4) < 20) {
+    if (d / 4 * larger(1, queries / 4) < 20) {
       accumulate<format, 2, 1>(s, 0, queries, first, rows, d);
     } else {
       const int fours = queries / 4, g = fours * 4;
@@ -81,11 +80,55 @@ __device__ __forceinline__ void values(const share& s, const char* __restrict__ 
     }
   }
   warp_barrier();
-  const float4* sums = reinterpret_cast<const float4*>(s.rest);
+  const float4* sums = reinterpret_cast<const float4*>(s.q);
   for (int g = 0; g < queries; g++) {
     float4* to = reinterpret_cast<float4*>(o + (int64(s.rows[g]) * partitions + p) * d);
     for (int i = lane(); i < d / 4; i += warp_size) to[i] = sums[g * (d / 4) + i];
   }
+}
+
+// values_of_few does the same where the queries' elements are no more than the lanes:
+// a lane multiplies a KV's value, which is a few bytes, by all of its weights, and
+// then adds up the products of one element.
+template <class format>
+__device__ __forceinline__ void values_of_few(const share& s, const char* __restrict__ from,
+                                              float* __restrict__ o, int queries, int n, int d,
+                                              int p, int partitions) {
+  float* products = reinterpret_cast<float*>(s.tile);  // [queries, d, few_pitch]
+  const float4* own = reinterpret_cast<const float4*>(products + lane() * few_pitch);
+  const bool adds = lane() < d * queries;
+  float sum = 0;
+  for (int first = 0; first < n; first += warp_size) {
+    const int rows = smaller(warp_size, n - first);
+    warp_barrier();  // all lanes have done with the tile
+    if (lane() < rows) {
+      const char* value = from + s.starts[first + lane()];
+      const float* weights = s.weights + first + lane();
+      for (int column = 0; column < d; column += 4) {
+        float v[4];
+        format::decode(value + column * format::size, v);
+        float* to = products + column * few_pitch + lane();
+        for (int g = 0; g < queries; g++) {
+          const float e = weights[g * partition];
+          for (int i = 0; i < 4; i++) to[i * few_pitch] = e * v[i];
+          to += d * few_pitch;
+        }
+      }
+    }
+    warp_barrier();
+    if (adds) {
+      if (rows == warp_size) {
+#pragma unroll
+        for (int four = 0; four < warp_size / 4; four++) {
+          const float4 x = own[four];
+          for (int i = 0; i < 4; i++) sum = sum + x.at[i];
+        }
+      } else {
+        for (int row = 0; row < rows; row++) sum = sum + own->at[row];
+      }
+    }
+  }
+  if (adds) o[(int64(s.rows[lane() / d]) * partitions + p) * d + lane() % d] = sum;
 }
 
 template <class format>
@@ -114,7 +157,11 @@ __device__ __forceinline__ void attend_partitions(
   }
   scores<format>(s, q, keys, queries, n, d, scale);
   exponentials(s, queries, weights, maxima, sums, p, partitions);
-  values<format>(s, v, o, queries, n, d, p, partitions);
+  if (d * queries <= warp_size) {
+    values_of_few<format>(s, v, o, queries, n, d, p, partitions);
+  } else {
+    values<format>(s, v, o, queries, n, d, p, partitions);
+  }
 }
 
 // attend_partitions attends to each partition by itself.
@@ -136,8 +183,8 @@ __device__ __forceinline__ void attend_partitions(
 //   scale       1/√D
 //
 // Grid: (batch·H·⌈G/8⌉, partitions) blocks of 32 threads, with the shared memory of
-// partition.cuh and queries·D floats, queries = min(G, 8). A warp has up to 8
-// queries and 128 KVs; those without KVs do nothing. 16 warps are to fit a
+// partition.cuh for min(G, 8) queries. A warp has up to 8 queries and 128 KVs;
+// those without KVs do nothing. 16 warps are to fit a
 // multiprocessor: 128 registers a thread, and 14 KB at G = 4, D = 128, f16.
 //
 // Order: §3 for a dot product; z_p by lanes and a butterfly; o_p ascending.
@@ -237,7 +284,7 @@ extern "C" __global__ void attend_combine(const int* __restrict__ sequences,
 //   buffer     positions that a token must be behind to gain
 //   squared    1 for norm L2, 0 for L1
 //
-// Grid: (batch·H, partitions) blocks of 128 threads, a KV each.
+// Grid: (batch·H, partitions) blocks of 32 threads, with 4 KVs each.
 //
 // Order: ascending place in the group; then the sum is added to the metric.
 //
@@ -252,15 +299,21 @@ extern "C" __global__ void attend_record(
     int group, int shift, int stride, int partitions, int buffer, int squared) {
   const int head = block_x(), p = block_y();
   const int64 place = place_of(sequences, head, heads, all);
-  const int logical = p * partition + thread_x();
-  if (logical >= lengths[place]) return;
-  const int slot = slot_of(tables + place * stride, logical, shift);
-  if (positions[slot] > times[head / heads] - buffer) return;
-  int64 at = int64(head) * group * partitions + p;
-  float gained = 0;
-  for (int g = 0; g < group; g++) {
-    gained = gained + gain(weights[at * partition + thread_x()] * f[at], squared);
-    at += partitions;
+  const int n = smaller(partition, lengths[place] - p * partition);
+  const int* table = tables + place * stride;
+  const int last = times[head / heads] - buffer;
+  const int64 row = int64(head) * group * partitions + p;
+  for (int i = thread_x(); i < n; i += threads_x()) {
+    const int slot = slot_of(table, p * partition + i, shift);
+    if (positions[slot] > last) continue;
+    const float* weight = weights + row * partition + i;
+    const float* factor = f + row;
+    float gained = 0;
+    for (int g = 0; g < group; g++) {
+      gained = gained + gain(*weight * *factor, squared);
+      weight += partitions * partition;
+      factor += partitions;
+    }
+    metrics[slot] = metrics[slot] + gained;
   }
-  metrics[slot] = metrics[slot] + gained;
 }

@@ -21,7 +21,7 @@ struct alignas(16) float4 {
 //   size            bytes of an element
 //   eight           8 elements as they lie in memory
 //   encode(a, b)    8 floats, rounded
-//   decode(at, v)   1, 2 or 4 elements at an address, exactly, to v
+//   decode(at, v)   2 or 4 elements at an address, exactly, to v
 //
 // A row of K or V is a multiple of 8 elements, and begins at a multiple of them.
 // decode knows no NaN and no infinity: the cache has none.
@@ -33,9 +33,6 @@ struct f32 {
   };
   __word__ static eight encode(float4 a, float4 b) { return {{a, b}}; }
 
-  __word__ static void decode(const char* at, float (&v)[1]) {
-    v[0] = *reinterpret_cast<const float*>(at);
-  }
   __word__ static void decode(const char* at, float (&v)[2]) {
     const float2 x = *reinterpret_cast<const float2*>(at);
     for (int i = 0; i < 2; i++) v[i] = x.at[i];
@@ -63,9 +60,6 @@ struct binary16 {
   __word__ static uint32 pair(float low, float high) {
     return __builtin_bit_cast(uint32, __nvvm_ff2f16x2_rn(high, low));
   }
-  __word__ static void decode(const char* at, float (&v)[1]) {
-    v[0] = *reinterpret_cast<const _Float16*>(at);
-  }
   __word__ static void decode(const char* at, float (&v)[2]) {
     const two x = *reinterpret_cast<const two*>(at);
     for (int i = 0; i < 2; i++) v[i] = x[i];
@@ -84,9 +78,6 @@ struct bfloat16 {
   __word__ static float high(uint32 x) { return float_of(x & 0xffff0000); }
   __word__ static uint32 pair(float low, float high) {
     return __builtin_bit_cast(uint32, __nvvm_ff2bf16x2_rn(high, low));
-  }
-  __word__ static void decode(const char* at, float (&v)[1]) {
-    v[0] = low(*reinterpret_cast<const uint16*>(at));
   }
   __word__ static void decode(const char* at, float (&v)[2]) {
     const uint32 x = *reinterpret_cast<const uint32*>(at);
@@ -136,9 +127,6 @@ struct fp8 {
     constexpr uint32 mask = 0x80000000 | 0x7fu << (23 - mantissa);
     const int moved = int(x << (24 - 8 * i)) >> (mantissa + 1);
     return float_of(uint32(moved) & mask) * float_of(uint32(127 + 127 - bias) << 23);
-  }
-  __word__ static void decode(const char* at, float (&v)[1]) {
-    v[0] = element(*reinterpret_cast<const uint8*>(at), 0);
   }
   __word__ static void decode(const char* at, float (&v)[2]) {
     const uint32 x = *reinterpret_cast<const uint16*>(at);

@@ -18,9 +18,13 @@ struct share {
   int* counts;     // [most_queries] the partition's KVs that it attends to
   float* weights;  // [queries, partition] s_i, then e_i
   char* tile;      // [warp_size, stride] bytes: rows of K or V
-  float* rest;
+  float* q;        // [queries, D]; what is done with them may be overwritten
 
   int stride;  // bytes from row to row of the tile
+
+  // How the lanes share the copies of a tile.
+  int together;     // rows at once
+  int row, column;  // a lane's own first row, and piece of it
 };
 
 extern __shared__ words4 shared_memory[];
@@ -29,10 +33,20 @@ extern __shared__ words4 shared_memory[];
 template <class format>
 constexpr int piece = format::size == 1 ? 8 : 16;
 
+template <class format>
+__word__ int lanes_on_row(int d) {
+  return smaller(d * format::size / piece<format>, warp_size);
+}
+
+// few_pitch is where the products of the next element begin, where the tile has them
+// instead of rows (attention.cu).
+constexpr int few_pitch = warp_size + 4;
+
 // share_of lays out the shared memory for rows of d elements. An odd number of
 // pieces from row to row spreads the lanes' rows over the banks.
 //
-// Bytes: 1088 + queries·512 + 32·stride + the rest.
+// Bytes: 1088 + queries·(512 + 4·d) + the tile's: 32·stride, but where the queries'
+// elements are no more than a warp's lanes at least 144 for each of them.
 template <class format>
 __device__ __forceinline__ share share_of(int queries, int d) {
   share s;
@@ -43,7 +57,14 @@ __device__ __forceinline__ share share_of(int queries, int d) {
   s.weights = reinterpret_cast<float*>(s.counts + most_queries);
   s.tile = reinterpret_cast<char*>(s.weights + queries * partition);
   s.stride = (d * format::size / piece<format> | 1) * piece<format>;
-  s.rest = reinterpret_cast<float*>(s.tile + warp_size * s.stride);
+  int tile = warp_size * s.stride;
+  if (queries * d <= warp_size) tile = larger(tile, queries * d * few_pitch * 4);
+  s.q = reinterpret_cast<float*>(s.tile + tile);
+
+  const uint32 width = lanes_on_row<format>(d);
+  s.together = warp_size / width;
+  s.row = lane() / width;
+  s.column = lane() % width;
   return s;
 }
 
@@ -52,95 +73,107 @@ template <class format>
 __device__ __forceinline__ void load(const share& s, const char* __restrict__ from, int first,
                                      int rows, int d) {
   warp_barrier();  // all lanes have done with the tile
-  const int pieces = d * format::size / piece<format>;
-  const int width = smaller(pieces, warp_size);  // lanes on a row
-  const int together = warp_size / width;        // rows at once
-  const int column = lane() % width;
   // What is left over of the lanes, where the width divides them not, has no row.
-  for (int row = lane() / width < together ? lane() / width : rows; row < rows; row += together) {
-    char* to = s.tile + row * s.stride;
-    const char* at = from + s.starts[first + row];
-    for (int i = column; i < pieces; i += width) {
-      copy_later<piece<format>>(to + i * piece<format>, at + i * piece<format>);
+  if (s.row < s.together) {
+    const int pieces = d * format::size / piece<format>;
+    for (int i = s.column; i < pieces; i += lanes_on_row<format>(d)) {
+      char* to = s.tile + s.row * s.stride + i * piece<format>;
+      const char* at = from + i * piece<format>;
+      const int64* start = s.starts + first + s.row;
+      for (int row = s.row; row < rows; row += s.together) {
+        copy_later<piece<format>>(to, at + *start);
+        to += s.together * s.stride;
+        start += s.together;
+      }
     }
   }
   copies_done();
   warp_barrier();
 }
 
-// partial_sums adds up the products of a key and each query, in the order of §3,
-// but for the last two steps: sum[j][i] is lane i's after distance 4.
+// bring_queries brings n queries, from the g-th on, to shared memory: four elements
+// of each of them, then the next four.
+template <int n>
+__device__ __forceinline__ void bring_queries(const share& s, const float* __restrict__ q, int g,
+                                              int d) {
+  const float4* from = reinterpret_cast<const float4*>(q);
+  float4* to = reinterpret_cast<float4*>(s.q + g * d);
+  for (int i = lane(); i < n * d / 4; i += warp_size) {
+    to[i] = from[int64(s.rows[g + i % n]) * (d / 4) + i / n];
+  }
+}
+
+// partial_sums adds up the products of a key and n queries, in the order of §3, but
+// for the last two steps: sum[j][i] is lane i's after distance 4.
 //
-// Four elements are four lanes' at once: quad v+8·n, n = 0, 1, …, is the n-th of
-// lanes 4v to 4v+3. Those are what tree<v, 8> sums. tree<v, step> brings together
-// quads v, v+step, v+2·step, … of the first 8: distances 16, 8 and 4 are steps 4,
-// 2 and 1. What is beyond the head's size is left out: it would add +0.
+// Four elements are four lanes' at once: quad v+8·m, m = 0, 1, …, is the m-th of
+// lanes 4v to 4v+3. Those are what partial_sums<v, 8> adds up. <v, step> brings
+// together quads v, v+step, v+2·step, … of the first 8: distances 16, 8 and 4 are
+// steps 4, 2 and 1. What is beyond the head's size is left out: it would add +0.
 //
-// A partial sum starts from its first product, not from +0: it can be -0 where it
-// should be +0, of which exp(s_i - m_p) knows nothing.
-template <class format, int queries, int v, int step>
-__device__ __forceinline__ void tree(const char* key, const float4* const (&q)[queries],
-                                     int quads, float (&sum)[queries][4]) {
+// A sum starts from its first product, not from +0: it can be -0 where it should
+// be +0, of which exp(s_i - m_p) knows nothing.
+template <class format, int n, int v, int step>
+__device__ __forceinline__ void partial_sums(const char* key, const float4* q, int quads,
+                                             float (&sum)[n][4]) {
   if constexpr (step == 8) {
     float k[4];
     format::decode(key + v * 4 * format::size, k);
-    for (int j = 0; j < queries; j++) {
-      const float4 x = q[j][v];
+    for (int j = 0; j < n; j++) {
+      const float4 x = q[v * n + j];
       for (int i = 0; i < 4; i++) sum[j][i] = x.at[i] * k[i];
     }
     for (int c = v + 8; c < quads; c += 8) {
       format::decode(key + c * 4 * format::size, k);
-      for (int j = 0; j < queries; j++) {
-        const float4 x = q[j][c];
+      for (int j = 0; j < n; j++) {
+        const float4 x = q[c * n + j];
         for (int i = 0; i < 4; i++) sum[j][i] = sum[j][i] + x.at[i] * k[i];
       }
     }
   } else {
-    tree<format, queries, v, 2 * step>(key, q, quads, sum);
+    partial_sums<format, n, v, 2 * step>(key, q, quads, sum);
     if (v + step < quads) {
-      float other[queries][4];
-      tree<format, queries, v + step, 2 * step>(key, q, quads, other);
-      for (int j = 0; j < queries; j++) {
+      float other[n][4];
+      partial_sums<format, n, v + step, 2 * step>(key, q, quads, other);
+      for (int j = 0; j < n; j++) {
         for (int i = 0; i < 4; i++) sum[j][i] = sum[j][i] + other[j][i];
       }
     }
   }
 }
 
-// score writes the scores of the tile's KVs for `queries` queries, from the g-th on.
-// Lanes beyond the last row repeat it; what they write is never read.
-template <class format, int queries>
-__device__ __forceinline__ void score(const share& s, const float* __restrict__ q, int g,
-                                      int first, int rows, int d, float scale) {
-  const float4* at[queries];
-  for (int j = 0; j < queries; j++) {
-    at[j] = reinterpret_cast<const float4*>(q + int64(s.rows[g + j]) * d);
-  }
+// score writes the scores of the tile's KVs for n queries, from the g-th on. Lanes
+// beyond the last row repeat it; what they write is never read.
+template <class format, int n>
+__device__ __forceinline__ void score(const share& s, int g, int first, int rows, int d,
+                                      float scale) {
   const char* key = s.tile + smaller(lane(), rows - 1) * s.stride;
-  float sum[queries][4];
-  tree<format, queries, 0, 1>(key, at, d / 4, sum);
-  for (int j = 0; j < queries; j++) {
+  float sum[n][4];
+  partial_sums<format, n, 0, 1>(key, reinterpret_cast<const float4*>(s.q + g * d), d / 4, sum);
+  float* to = s.weights + g * partition + first + lane();
+  for (int j = 0; j < n; j++) {
     const float dot = (sum[j][0] + sum[j][2]) + (sum[j][1] + sum[j][3]);
-    s.weights[(g + j) * partition + first + lane()] = dot * scale;
+    to[j * partition] = dot * scale;
   }
 }
 
 // scores writes s_i of the partition's n KVs for all queries to the weights. The
-// queries are those of rows s.rows of q.
+// queries are those of rows s.rows of q. They are taken by four, two and one.
 template <class format>
 __device__ __forceinline__ void scores(const share& s, const float* __restrict__ q,
                                        const char* __restrict__ keys, int queries, int n, int d,
                                        float scale) {
+  const int fours = queries & ~3, twos = queries & ~1;
+  warp_barrier();
+  for (int g = 0; g < fours; g += 4) bring_queries<4>(s, q, g, d);
+  if (fours < twos) bring_queries<2>(s, q, fours, d);
+  if (twos < queries) bring_queries<1>(s, q, twos, d);
   for (int first = 0; first < n; first += warp_size) {
     const int rows = smaller(warp_size, n - first);
     load<format>(s, keys, first, rows, d);
-    int g = 0;
-    for (; g + 4 <= queries; g += 4) score<format, 4>(s, q, g, first, rows, d, scale);
-    if (g + 2 <= queries) {
-      score<format, 2>(s, q, g, first, rows, d, scale);
-      g += 2;
-    }
-    if (g < queries) score<format, 1>(s, q, g, first, rows, d, scale);
+    for (int g = 0; g < fours; g += 4) score<format, 4>(s, g, first, rows, d, scale);
+    if (fours < twos) score<format, 2>(s, fours, first, rows, d, scale);
+    if (twos < queries) score<format, 1>(s, twos, first, rows, d, scale);
   }
 }
 
