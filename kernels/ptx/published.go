@@ -63,19 +63,12 @@ type place struct {
 }
 
 // view is a set of accesses, never changed once made: some of one block, and those
-// of its parents.
+// of its parents, which are of other blocks.
 type view struct {
-	first   stamp // the beginning of the block
-	below   stamp // what all threads of the block did before it
-	lanes   []lanesBelow
+	first   stamp              // the beginning of the block; 0 where there are only parents
+	below   stamp              // what all threads of the block did before it
+	rows    []*[warpSize]stamp // by warp, what each lane did before it; nil adds nothing
 	parents []*view
-}
-
-// lanesBelow is what some lanes of a warp did before a time.
-type lanesBelow struct {
-	warp  int
-	mask  uint32
-	below stamp
 }
 
 // has reports whether the view itself has an access, its parents aside.
@@ -86,12 +79,8 @@ func (v *view) has(e stamp) bool {
 	if e < v.below {
 		return true
 	}
-	for _, l := range v.lanes {
-		if e < l.below && e.warp() == l.warp && l.mask>>e.lane()&1 != 0 {
-			return true
-		}
-	}
-	return false
+	w := e.warp()
+	return w < len(v.rows) && v.rows[w] != nil && e < v.rows[w][e.lane()]
 }
 
 func (p *publications) clear() { *p = publications{warps: p.warps, own: p.own} }
@@ -199,12 +188,9 @@ func (p *publications) fence(r *races, warp int, mask uint32, to reach) {
 // fenceThread is a fence by one thread.
 func (p *publications) fenceThread(r *races, t *threadView, warp, lane int, to reach) {
 	p.acquire(r, t, to)
-	v := r.known(warp, lane)
-	if t.acquired != nil {
-		v.parents = []*view{t.acquired}
-	}
+	known := r.join(r.known(warp, lane), t.acquired)
 	for k := toBlock; k <= to; k++ {
-		t.fenced[k] = r.join(t.fenced[k], v)
+		t.fenced[k] = r.join(known, t.fenced[k])
 	}
 }
 
@@ -220,23 +206,24 @@ func (p *publications) acquire(r *races, t *threadView, to reach) {
 // known returns what is ordered in the block before what a thread does now.
 func (r *races) known(warp, lane int) *view {
 	w := &r.warps[warp]
-	v := &view{first: r.block, below: r.barrier}
-	v.lanes = append(v.lanes, lanesBelow{warp, 1 << lane, r.now})
-	if w.sync > r.barrier {
-		v.lanes = append(v.lanes, lanesBelow{warp, ^uint32(0), w.sync})
-	}
-	if w.lanes != nil {
-		for m, until := range w.lanes[lane] {
-			if until > w.sync && m != lane {
-				v.lanes = append(v.lanes, lanesBelow{warp, 1 << m, until})
+	v := &view{first: r.block, below: r.barrier, rows: make([]*[warpSize]stamp, len(r.warps))}
+	for other, until := range w.others {
+		if until > r.barrier {
+			v.rows[other] = new([warpSize]stamp)
+			for m := range v.rows[other] {
+				v.rows[other][m] = until
 			}
 		}
 	}
-	for other, until := range w.others {
-		if until > r.barrier && other != warp {
-			v.lanes = append(v.lanes, lanesBelow{other, ^uint32(0), until})
+	row := new([warpSize]stamp)
+	for m := range row {
+		row[m] = w.sync
+		if w.lanes != nil {
+			row[m] = max(row[m], w.lanes[lane][m])
 		}
 	}
+	row[lane] = r.now
+	v.rows[warp] = row
 	return v
 }
 
@@ -315,6 +302,9 @@ func (p *publications) partBarrier(r *races, warps uint32) {
 		}
 	}
 	together := g.joined(r)
+	for k := range together.fenced {
+		together.fenced[k] = r.compact(together.fenced[k])
+	}
 	for w := range r.warps {
 		if warps>>w&1 != 0 {
 			threads := p.change(w)
@@ -355,9 +345,9 @@ func (g *gathering) add(t *threadView) {
 	g.acquired = another(g.acquired, t.acquired)
 }
 
-// another appends a view, unless it is none or that of the thread before.
+// another appends a view to others, unless it is none or one of them.
 func another(views []*view, v *view) []*view {
-	if v == nil || len(views) > 0 && views[len(views)-1] == v {
+	if v == nil || slices.Contains(views, v) {
 		return views
 	}
 	return append(views, v)
@@ -379,77 +369,128 @@ func (r *races) join(views ...*view) *view {
 	for _, v := range views {
 		switch {
 		case v == nil:
-		case v.first == r.block:
-			if !slices.Contains(own, v) {
-				own = append(own, v)
-			}
-		case !slices.Contains(parents, v):
-			parents = append(parents, v)
+		case v.first != r.block:
+			parents = another(parents, v)
+		case !slices.Contains(own, v):
+			own = append(own, v)
 		}
 	}
-	switch {
-	case len(own) == 0 && len(parents) == 0:
-		return nil
-	case len(own) == 0 && len(parents) == 1:
+	if len(own) > 0 {
+		return merge(own, parents)
+	}
+	if len(parents) == 2 && parents[0].descendsFrom(parents[1]) {
 		return parents[0]
-	case len(own) == 1 && !slices.ContainsFunc(parents, func(v *view) bool { return !slices.Contains(own[0].parents, v) }):
-		return own[0]
 	}
-	if len(own) == 0 {
-		if parents[0].first == 0 || parents[1].first == 0 {
-			// One of them may be the other joined with something.
-			for i, v := range parents[:2] {
-				if slices.Contains(v.parents, parents[1-i]) && len(parents) == 2 {
-					return v
-				}
-			}
-		}
-		return &view{parents: parents}
+	if len(parents) == 2 && parents[1].descendsFrom(parents[0]) {
+		return parents[1]
 	}
-	return r.merge(own, parents)
+	return family(parents)
 }
 
-// merge returns one view of what views of the block that runs have, and their
-// parents and others.
-func (r *races) merge(own, parents []*view) *view {
-	below := make([][warpSize]stamp, len(r.warps))
-	all := r.block
-	for _, v := range own {
-		all = max(all, v.below)
-		for _, l := range v.lanes {
-			for rest := l.mask; rest != 0; rest &= rest - 1 {
-				t := &below[l.warp][bits.TrailingZeros32(rest)]
-				*t = max(*t, l.below)
+// descendsFrom reports whether up is a parent of v.
+func (v *view) descendsFrom(up *view) bool { return slices.Contains(v.parents, up) }
+
+// family returns a view of what some views of other blocks have.
+func family(parents []*view) *view {
+	switch len(parents) {
+	case 0:
+		return nil
+	case 1:
+		return parents[0]
+	}
+	return &view{parents: parents}
+}
+
+// maxParents is how many parents a view has before they are put in one.
+const maxParents = 16
+
+// merge returns one view of what some views of one block have, and others of other
+// blocks. It is one of them where that has all.
+func merge(own, others []*view) *view {
+	v := *own[0]
+	shared := true // rows are those of own[0]
+	for _, u := range own[1:] {
+		v.below = max(v.below, u.below)
+		for w, row := range u.rows {
+			if joined := higher(v.rows[w], row); joined != v.rows[w] {
+				if shared {
+					v.rows, shared = slices.Clone(v.rows), false
+				}
+				v.rows[w] = joined
 			}
 		}
-		for _, up := range v.parents {
-			if !slices.Contains(parents, up) {
-				parents = append(parents, up)
+	}
+	v.parents = slices.Clip(v.parents)
+	for _, u := range own[1:] {
+		for _, up := range u.parents {
+			if !v.descendsFrom(up) {
+				v.parents = append(v.parents, up)
 			}
 		}
+	}
+	for _, up := range others {
+		if !v.descendsFrom(up) {
+			v.parents = append(v.parents, up)
+		}
+	}
+	for _, u := range own {
+		if u.below == v.below && len(u.parents) == len(v.parents) && slices.Equal(u.rows, v.rows) {
+			return u // its parents are among those of v, which has no more
+		}
+	}
+	if len(v.parents) > maxParents {
+		v.parents = []*view{family(v.parents)}
+	}
+	return &v
+}
+
+// higher returns a row with the later of each lane's times: one of the two where
+// that will do.
+func higher(a, b *[warpSize]stamp) *[warpSize]stamp {
+	switch {
+	case a == b || b == nil:
+		return a
+	case a == nil:
+		return b
+	}
+	aHas, bHas := true, true
+	for l := range a {
+		aHas = aHas && a[l] >= b[l]
+		bHas = bHas && b[l] >= a[l]
+	}
+	switch {
+	case aHas:
+		return a
+	case bHas:
+		return b
+	}
+	row := new([warpSize]stamp)
+	for l := range row {
+		row[l] = max(a[l], b[l])
+	}
+	return row
+}
+
+// compact puts into below what a view has of all threads of the block.
+func (r *races) compact(v *view) *view {
+	if v == nil || v.first != r.block {
+		return v
 	}
 	least := lastEpoch
 	for t := range r.threads {
-		least = min(least, below[t/warpSize][t%warpSize])
+		row := v.rows[t/warpSize]
+		if row == nil {
+			return v
+		}
+		least = min(least, row[t%warpSize])
 	}
-	all = max(all, least)
-	v := &view{first: r.block, below: all, parents: parents}
-	for w := range below {
-		// Lanes of one time become one entry.
-		var done uint32
-		for l, until := range below[w] {
-			if until <= all || done>>l&1 != 0 {
-				continue
-			}
-			e := lanesBelow{warp: w, below: until}
-			for m := l; m < warpSize; m++ {
-				if below[w][m] == until {
-					e.mask |= 1 << m
-				}
-			}
-			done |= e.mask
-			v.lanes = append(v.lanes, e)
+	c := *v
+	c.below = max(c.below, least)
+	c.rows = slices.Clone(v.rows)
+	for w, row := range c.rows {
+		if slices.Max(row[:]) <= c.below {
+			c.rows[w] = nil
 		}
 	}
-	return v
+	return &c
 }

@@ -50,7 +50,9 @@ type warpTime struct {
 }
 
 // newRaces returns races of a device on which nothing has run.
-func newRaces() *races { return &races{now: oneEpoch} }
+func newRaces() *races {
+	return &races{now: oneEpoch, pool: racePool{limit: maxGranules}}
+}
 
 // tick begins a new epoch.
 func (r *races) tick() {

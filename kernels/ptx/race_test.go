@@ -312,9 +312,9 @@ func TestRaceTwin(t *testing.T) {
 		{name: "all", strong: true, narrow: true, fences: true, parts: true, blocks: 4, places: 40},
 	} {
 		t.Run(sc.name, func(t *testing.T) {
-			runs := uint64(300)
+			runs := uint64(120)
 			if testing.Short() {
-				runs = 60
+				runs = 40
 			}
 			races, missed, steps := 0, 0, 0
 			for seed := range runs {
@@ -338,6 +338,97 @@ func TestRaceTwin(t *testing.T) {
 				t.Errorf("%d of %d races were missed", missed, races)
 			}
 		})
+	}
+}
+
+func FuzzRaces(f *testing.F) {
+	f.Add(uint64(1), true, true, true, true, uint8(40))
+	f.Add(uint64(2), false, false, false, false, uint8(3))
+	f.Fuzz(func(t *testing.T, seed uint64, strong, narrow, fences, parts bool, places uint8) {
+		sc := raceScript{strong: strong, narrow: narrow, fences: fences, parts: parts, blocks: 4, places: 1 + int(places)}
+		got, want, steps := sc.run(seed)
+		if exact := !narrow && !fences && !parts; got && !want || exact && want && !got {
+			t.Errorf("after %d steps: race %v, want %v", steps, got, want)
+		}
+	})
+}
+
+// oneStore is a store by one thread.
+func oneStore(r *races, s *raceShadow, addr uint64, warp int) bool {
+	addrs := [warpSize]uint64{addr}
+	lane, _ := r.check(s, &raceAccess{addr: &addrs, mask: 1, size: 4, floor: r.launch, stamp: r.now | stamp(accessStore) | stamp(warp)<<stampWarpShift})
+	return lane >= 0
+}
+
+// TestRacesForget checks that what is forgotten, because time or memory has run
+// out, makes no false alarm, and that races are found again afterwards.
+func TestRacesForget(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		forget func(r *races, s *raceShadow)
+	}{
+		{"time", func(r *races, s *raceShadow) { r.now = lastEpoch - oneEpoch; r.warpBarrier(0, 1, ^uint32(0)) }},
+		{"memory", func(r *races, s *raceShadow) {
+			for page := range uint64(100) {
+				oneStore(r, s, 4096+page<<racePageShift, 0)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, s := newRaces(), newRaceShadow(1<<20)
+			r.pool.limit = 50 * racePageBytes / 4
+			r.beginLaunch(64)
+			r.beginBlock(0)
+			if oneStore(r, s, 0, 0) {
+				t.Fatal("a race at once")
+			}
+			c.forget(r, s)
+			for i, want := range []bool{false, false, true} { // by warps 1, 1 and 0
+				if got := oneStore(r, s, 0, 1-i/2); got != want {
+					t.Errorf("store %d afterwards: race %v, want %v", i, got, want)
+				}
+			}
+			if r.pool.held > r.pool.limit {
+				t.Errorf("%d granules, over the limit of %d", r.pool.held, r.pool.limit)
+			}
+			r.blockBarrier()
+			if oneStore(r, s, 0, 1) {
+				t.Error("a race over a barrier")
+			}
+			if r.beginBlock(1); !oneStore(r, s, 0, 1) {
+				t.Error("no race between blocks")
+			}
+		})
+	}
+}
+
+// TestLastOfMany checks that order through many views is found.
+func TestLastOfMany(t *testing.T) {
+	const blocks = 10 * nearViews
+	for _, fenced := range []bool{true, false} {
+		r, s := newRaces(), newRaceShadow(1<<20)
+		r.beginLaunch(32)
+		ticket := [warpSize]uint64{1 << 19}
+		for b := range uint64(blocks) {
+			r.beginBlock(b)
+			if oneStore(r, s, 4*b, 0) {
+				t.Fatal("a race of stores")
+			}
+			if fenced || b != 5 {
+				r.fence(r, 0, 1, toAll)
+			}
+			a := &raceAccess{addr: &ticket, mask: 1, size: 4, floor: r.launch, stamp: r.now | stamp(accessAtomic) | stampStrong | stampWide}
+			if lane, _ := r.check(s, a); lane >= 0 {
+				t.Fatal("a race of atomics")
+			}
+			r.strong(r, &r.global, a, semRelaxed, toAll)
+			r.fence(r, 0, 1, toAll)
+		}
+		for b := range uint64(blocks) {
+			if got, want := oneStore(r, s, 4*b, 0), b == 5 && !fenced; got != want {
+				t.Errorf("with all fences %v: block %d: race %v, want %v", fenced, b, got, want)
+			}
+		}
 	}
 }
 

@@ -107,14 +107,15 @@ func (s *raceShadow) slot(index uint64) **racePage {
 // starts: what they remember is then before everything, so that nothing is
 // cleared.
 type racePool struct {
-	free [maxGranule + 1][]*racePage // by shift
-	used []**racePage                // where they are
-	held int64                       // granules of all pages, free or used
+	free  [maxGranule + 1][]*racePage // by shift
+	used  []**racePage                // where they are
+	held  int64                       // granules of all pages, free or used
+	limit int64                       // of held
 }
 
-// maxGranules bounds the shadow memory, with 32 bytes a granule. A launch that
-// needs more forgets what it has done so far, and so may miss races.
-const maxGranules = 1 << 28
+// maxGranules bounds the shadow memory of a device to 4 GiB. A launch that needs
+// more forgets what it has done so far, and so may miss races.
+const maxGranules = 4 << 30 / 32
 
 // page returns the page at an index of a shadow, with granules of at most
 // 1<<shift bytes.
@@ -123,7 +124,7 @@ func (p *racePool) page(s *raceShadow, index uint64, shift uint) *racePage {
 	if page := *slot; page != nil && page.shift <= shift {
 		return page
 	}
-	if p.held >= maxGranules {
+	if p.held >= p.limit {
 		p.forget()
 	}
 	fine := p.take(shift)
@@ -167,5 +168,5 @@ func (p *racePool) reset() {
 // forget drops every page, with what it remembers.
 func (p *racePool) forget() {
 	p.reset()
-	*p = racePool{used: p.used}
+	*p = racePool{used: p.used, limit: p.limit}
 }
