@@ -24,10 +24,23 @@ type comparison struct {
 	tolerance Tolerance
 	sides     [2]string
 
-	values    int // compared
-	tolerated int // of them that have other bits and are near enough
-	first     *Divergence
-	parts     []Part
+	Tally
+	first *Divergence
+	parts []Part
+}
+
+// Tally counts what was compared.
+type Tally struct {
+	Values    int    `json:"values_compared"`
+	Tolerated int    `json:"values_tolerated,omitempty"` // of them, that have other bits and agree by the tolerance
+	MaxULPs   uint64 `json:"max_ulp,omitempty"`          // how far the farthest of those are off
+}
+
+// Add takes in what was compared elsewhere.
+func (t *Tally) Add(other Tally) {
+	t.Values += other.Values
+	t.Tolerated += other.Tolerated
+	t.MaxULPs = max(t.MaxULPs, other.MaxULPs)
 }
 
 // events compares two reports of one stage.
@@ -86,7 +99,7 @@ func (c *comparison) decisions(id ref.SeqID, want, got *ref.Decision) {
 }
 
 func (c *comparison) moves(id ref.SeqID, want, got []ref.Move) {
-	c.values += len(want)
+	c.Values += len(want)
 	if slices.Equal(want, got) {
 		return
 	}
@@ -199,7 +212,7 @@ func (c *comparison) runs(p pair, f func(at Place, want, got, n int)) {
 }
 
 func (c *comparison) blocks(want, got *ref.Cache) {
-	c.values += 2 * want.Blocks()
+	c.Values += 2 * want.Blocks()
 	at := nowhere
 	for b := range want.Blocks() {
 		if x, y := want.IsFree(b), got.IsFree(b); x != y {
@@ -227,7 +240,7 @@ func ownerText(o ref.Owner) string {
 
 // outputs compares attention outputs: [L, sequences, H·G, D].
 func (c *comparison) outputs(want, got ref.Event) {
-	c.values += len(want.Outputs)
+	c.Values += len(want.Outputs)
 	if len(want.Outputs) != len(got.Outputs) {
 		c.lengths("output", nowhere, len(want.Outputs), len(got.Outputs))
 		return
@@ -248,7 +261,7 @@ func (c *comparison) outputs(want, got ref.Event) {
 }
 
 func (c *comparison) metrics(at Place, want, got []float32) {
-	c.values += len(want)
+	c.Values += len(want)
 	for i, w := range want {
 		if g := got[i]; math.Float32bits(w) != math.Float32bits(g) && !c.near(w, g) {
 			c.float("metric", step(at, i), w, g)
@@ -261,7 +274,8 @@ func (c *comparison) near(want, got float32) bool {
 	if c.tolerance.exact() || !c.tolerance.allows(want, got) {
 		return false
 	}
-	c.tolerated++
+	c.Tolerated++
+	c.MaxULPs = max(c.MaxULPs, distance(want, got))
 	return true
 }
 
@@ -274,7 +288,7 @@ func (c *comparison) float(what string, at Place, want, got float32) {
 // row compares the stored bytes of one key or value.
 func (c *comparison) row(what string, at Place, want, got []byte) {
 	size := c.cfg.DType.Size()
-	c.values += len(want) / size
+	c.Values += len(want) / size
 	if bytes.Equal(want, got) {
 		return
 	}
@@ -296,7 +310,7 @@ func (c *comparison) row(what string, at Place, want, got []byte) {
 
 // run compares integers of consecutive KVs.
 func (c *comparison) run(what string, at Place, want, got []int32) {
-	c.values += len(want)
+	c.Values += len(want)
 	if slices.Equal(want, got) {
 		return
 	}
@@ -308,7 +322,7 @@ func (c *comparison) run(what string, at Place, want, got []int32) {
 }
 
 func (c *comparison) ints(what string, at Place, want, got int) {
-	c.values++
+	c.Values++
 	if want != got {
 		c.differ(what, at, fmt.Sprint(want), fmt.Sprint(got))
 	}
@@ -316,7 +330,7 @@ func (c *comparison) ints(what string, at Place, want, got int) {
 
 // int32s compares lists, entry by entry, and their lengths.
 func (c *comparison) int32s(what string, at Place, want, got []int32) {
-	c.values += len(want)
+	c.Values += len(want)
 	if slices.Equal(want, got) {
 		return
 	}

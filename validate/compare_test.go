@@ -56,8 +56,8 @@ func TestCompareElements(t *testing.T) {
 				t.Errorf("%s", d)
 			}
 			kvs, blocks, heads := 500*32, 32*32, 32
-			if n := kvs*(2+2*128) + 2*blocks + heads + blocks + 1; cmp.values != n {
-				t.Errorf("%d values compared, want %d", cmp.values, n)
+			if n := kvs*(2+2*128) + 2*blocks + heads + blocks + 1; cmp.Values != n {
+				t.Errorf("%d values compared, want %d", cmp.Values, n)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -64,6 +65,9 @@ func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *D
 	opt.Fill(t.Meta.Shape, t.Requests())
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("dump: %w", err)
+	}
+	if err := os.Remove(filepath.Join(dir, pipelineFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("dump: %w", err) // of another dump, which would be taken for this one
 	}
 	counted := &upTo{left: d.Number}
 	_, err := sim.ReplayOn(ctx, t, opt, sim.Hooks{}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {

@@ -50,7 +50,10 @@ func TestDump(t *testing.T) {
 			if err != nil || r.Divergence == nil {
 				t.Fatal(r.Divergence, err)
 			}
-			dir := t.TempDir()
+			dir := t.TempDir() // with what an earlier dump has left
+			if err := os.WriteFile(filepath.Join(dir, pipelineFile), []byte("{}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
 			if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
 				t.Fatal(err)
 			}

@@ -41,8 +41,7 @@ type Pair struct {
 	operations int
 	last       ref.Event // stage and sequences of the last one that was compared
 	diverged   *Divergence
-	values     int
-	tolerated  int
+	tally      Tally
 	resync     bool // something was tolerated in this operation
 }
 
@@ -88,9 +87,8 @@ func NewPair(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observ
 // step are the caller's to say.
 func (p *Pair) Divergence() *Divergence { return p.diverged }
 
-// Values returns how many values were compared, and how many of them agree only by
-// the tolerance.
-func (p *Pair) Values() (compared, tolerated int) { return p.values, p.tolerated }
+// Tally returns how much was compared.
+func (p *Pair) Tally() Tally { return p.tally }
 
 // Restore makes both engines go on from a cache.
 func (p *Pair) Restore(c *ref.Cache) error {
@@ -179,9 +177,8 @@ func (p *Pair) compare(want, got ref.Event) {
 		c.tolerance = p.tolerance
 	}
 	c.events(want, got)
-	p.values += c.values
-	p.tolerated += c.tolerated
-	p.resync = p.resync || c.tolerated > 0
+	p.tally.Add(c.Tally)
+	p.resync = p.resync || c.Tolerated > 0
 	if d := c.divergence(); d != nil {
 		p.found(d)
 	}
@@ -290,7 +287,7 @@ func (p *Pair) HeadUsage() ref.HeadUsage { return ask(p, "usage of the heads", s
 func ask[T any](p *Pair, what string, question func(sim.Engine) T) T {
 	want := question(p.reference)
 	if p.diverged == nil {
-		p.values++
+		p.tally.Values++
 		if got := question(p.test); !reflect.DeepEqual(want, got) {
 			p.last = ref.Event{}
 			p.diverge(what, fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", got))

@@ -68,9 +68,8 @@ func (p Pipeline) check() error {
 
 // Outcome is what a pipeline has shown.
 type Outcome struct {
-	Operations int `json:"operations"` // carried out
-	Values     int `json:"values_compared"`
-	Tolerated  int `json:"values_tolerated,omitempty"`
+	Operations int // carried out
+	Tally
 	Divergence *Divergence
 }
 
@@ -99,7 +98,7 @@ func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error
 		}
 		_, err := pair.Do(op)
 		o.Operations++
-		o.Values, o.Tolerated = pair.Values()
+		o.Tally = pair.Tally()
 		if o.Divergence = pair.Divergence(); o.Divergence != nil {
 			o.Divergence.Step = -1
 			return o, nil

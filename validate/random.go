@@ -185,12 +185,11 @@ func (p *Pipeline) work() float64 {
 
 // RandomResult is what random pipelines have shown.
 type RandomResult struct {
-	First      uint64  `json:"seed"` // of the first pipeline; the next has the next
-	Pipelines  int     `json:"pipelines"`
-	Operations int     `json:"operations"`
-	Values     int     `json:"values_compared"`
-	Tolerated  int     `json:"values_tolerated,omitempty"`
-	Failed     *Failed `json:"failed,omitempty"` // of those that failed, one
+	First      uint64 `json:"seed"` // of the first pipeline; the next has the next
+	Pipelines  int    `json:"pipelines"`
+	Operations int    `json:"operations"`
+	Tally
+	Failed *Failed `json:"failed,omitempty"` // of those that failed, one
 }
 
 // Failed is a pipeline that failed, and the smallest like it that does.
@@ -234,8 +233,7 @@ func Random(ctx context.Context, first uint64, n int, run Run, progress func()) 
 				mu.Lock()
 				result.Pipelines++
 				result.Operations += o.Operations
-				result.Values += o.Values
-				result.Tolerated += o.Tolerated
+				result.Add(o.Tally)
 				if (err != nil || o.Divergence != nil) && (failed < 0 || i < failed) {
 					failed = i
 				}

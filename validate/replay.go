@@ -17,10 +17,9 @@ import (
 
 // Replayed is what a dump has shown.
 type Replayed struct {
-	What       string      `json:"what"`            // that was carried out
-	Found      string      `json:"found,omitempty"` // what differed when it was dumped
-	Values     int         `json:"values_compared"`
-	Tolerated  int         `json:"values_tolerated,omitempty"`
+	What  string `json:"what"`            // that was carried out
+	Found string `json:"found,omitempty"` // what differed when it was dumped
+	Tally
 	Divergence *Divergence `json:"divergence,omitempty"`
 }
 
@@ -54,7 +53,7 @@ func replayPipeline(dir fs.FS, run Run) (*Replayed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Replayed{fmt.Sprintf("pipeline of %d operations", o.Operations), "", o.Values, o.Tolerated, o.Divergence}, nil
+	return &Replayed{fmt.Sprintf("pipeline of %d operations", o.Operations), "", o.Tally, o.Divergence}, nil
 }
 
 func replayOperation(dir fs.FS, run Run) (_ *Replayed, err error) {
@@ -72,7 +71,7 @@ func replayOperation(dir fs.FS, run Run) (_ *Replayed, err error) {
 	}
 	r := &Replayed{What: d.Operation.String(), Found: d.Found}
 	_, err = pair.Do(d.Operation)
-	r.Values, r.Tolerated = pair.Values()
+	r.Tally = pair.Tally()
 	if r.Divergence = pair.Divergence(); r.Divergence != nil {
 		return r, nil
 	}

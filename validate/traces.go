@@ -10,12 +10,11 @@ import (
 
 // TraceResult is what a replay of one trace has shown.
 type TraceResult struct {
-	Trace      string      `json:"trace"`
-	Steps      int         `json:"steps"`
-	Stages     int         `json:"stages"`
-	Decisions  int         `json:"decisions"`
-	Values     int         `json:"values_compared"`
-	Tolerated  int         `json:"values_tolerated,omitempty"` // of them, by the tolerance
+	Trace     string `json:"trace"`
+	Steps     int    `json:"steps"`
+	Stages    int    `json:"stages"`
+	Decisions int    `json:"decisions"`
+	Tally
 	Seconds    float64     `json:"seconds"`
 	Divergence *Divergence `json:"divergence,omitempty"` // none if all agree
 }
@@ -61,7 +60,7 @@ func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, ru
 			}
 			result.Decisions++
 			c := walk(&opt.Config, e)
-			result.Values += c.values
+			result.Add(c.Tally)
 			if d := c.divergence(); d != nil {
 				d.Stage, d.Seqs, d.Step, d.Number = e.Stage, e.Seqs, result.Steps, -1
 				result.Divergence = d
@@ -79,9 +78,7 @@ func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, ru
 		return pair, nil
 	})
 	if pair != nil {
-		compared, tolerated := pair.Values()
-		result.Values += compared
-		result.Tolerated = tolerated
+		result.Add(pair.Tally())
 		if d := pair.Divergence(); d != nil {
 			result.Divergence = d
 		}

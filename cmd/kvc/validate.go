@@ -127,12 +127,11 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 
 // validation is what `kvc validate --json` prints.
 type validation struct {
-	Device     string               `json:"device"` // on which the kernels ran
-	Traces     int                  `json:"traces"`
-	Steps      int                  `json:"steps"`
-	Values     int                  `json:"values_compared"`
-	Tolerated  int                  `json:"values_tolerated"` // of them
-	Mismatches int                  `json:"mismatches"`       // values, at the stages at which traces ended
+	Device string `json:"device"` // on which the kernels ran
+	Traces int    `json:"traces"`
+	Steps  int    `json:"steps"`
+	validate.Tally
+	Mismatches int                  `json:"mismatches"` // values, at the stages at which traces ended
 	First      *validate.Divergence `json:"first_divergence,omitempty"`
 
 	Results []validate.TraceResult `json:"results"`
@@ -141,8 +140,7 @@ type validation struct {
 func (v *validation) add(r validate.TraceResult) {
 	v.Traces++
 	v.Steps += r.Steps
-	v.Values += r.Values
-	v.Tolerated += r.Tolerated
+	v.Tally.Add(r.Tally)
 	v.Mismatches += r.Mismatches()
 	if v.First == nil {
 		v.First = r.Divergence
@@ -214,12 +212,12 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 		}
 	}
 	if disagree > 0 {
-		failed = errors.Join(failed, fmt.Errorf("%d of %d traces disagree", disagree, all.Traces))
+		failed = errors.Join(failed, fmt.Errorf("%d of %s disagree", disagree, count(all.Traces, "trace")))
 	}
 	if failed != nil {
 		return failure{failed}
 	}
-	fmt.Fprintf(out, "\n%s agree in all %d values of %d traces%s.\n", engines, all.Values, all.Traces, tolerated(all.Tolerated))
+	fmt.Fprintf(out, "\n%s agree in all %d values of %s%s.\n", engines, all.Values, count(all.Traces, "trace"), tolerated(all.Tally))
 	return nil
 }
 
@@ -230,11 +228,19 @@ func sayDumped(cmd *cobra.Command, what, dir string) {
 }
 
 // tolerated says how many values have other bits, if any may.
-func tolerated(n int) string {
-	if n == 0 {
+func tolerated(t validate.Tally) string {
+	if t.Tolerated == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %d of them within the tolerance", n)
+	return fmt.Sprintf(", %d of them within the tolerance, by %d ulp at most", t.Tolerated, t.MaxULPs)
+}
+
+// count says how many things there are, for a name that takes an s.
+func count(n int, name string) string {
+	if n == 1 {
+		return "1 " + name
+	}
+	return fmt.Sprint(n, " ", name, "s")
 }
 
 // replayed is the result of a trace, or why there is none.
@@ -313,7 +319,7 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 		return failure{fmt.Errorf("%d values differ", r.Mismatches())}
 	}
 	if !flags.asJSON {
-		fmt.Fprintf(out, "%s now agree in all %d values%s.\n", engines, r.Values, tolerated(r.Tolerated))
+		fmt.Fprintf(out, "%s now agree in all %d values%s.\n", engines, r.Values, tolerated(r.Tally))
 	}
 	return nil
 }
@@ -349,8 +355,8 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 		return failure{fmt.Errorf("the pipeline of seed %d disagrees", r.Failed.Seed)}
 	}
 	if !flags.asJSON {
-		fmt.Fprintf(out, "%s agree in all %d values of %d random pipelines, %d operations%s, in %.1fs.\n",
-			engines, r.Values, r.Pipelines, r.Operations, tolerated(r.Tolerated), time.Since(start).Seconds())
+		fmt.Fprintf(out, "%s agree in all %d values of %s, %s%s, in %.1fs.\n",
+			engines, r.Values, count(r.Pipelines, "random pipeline"), count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
 	}
 	return nil
 }
