@@ -9,43 +9,40 @@ import (
 // An atomFunc is what an atomic operation makes of the old value.
 type atomFunc func(old, b, c uint64) uint64
 
-// atom executes atom and red: the lanes one after another, in ascending order.
-func atom(w *warp, in *instr, mask uint32) error {
-	return w.resolve(in, mask, func(t *target) error {
-		m := in.mem
-		op := m.atomic
-		if m.flush && t.space == spaceGlobal {
-			op = addFlushed
+// atom is atom and red: the lanes one after another, in ascending order.
+func atom(w *warp, in *instr, t *target) {
+	m := in.mem
+	op := m.atomic
+	if m.flush && t.space == spaceGlobal {
+		op = addFlushed
+	}
+	for g := t.mask; g != 0; g &= g - 1 {
+		lane := bits.TrailingZeros32(g) & 31
+		p := unsafe.Add(t.mem, t.addr[lane]-t.base)
+		b := w.lane(in.b, m.elem, lane)
+		c := uint64(0)
+		if m.hasC {
+			c = w.lane(in.c, m.elem, lane)
 		}
-		for g := t.mask; g != 0; g &= g - 1 {
-			lane := bits.TrailingZeros32(g) & 31
-			p := unsafe.Add(t.mem, t.addr[lane]-t.base)
-			b := w.lane(in.b, m.elem, lane)
-			c := uint64(0)
-			if m.hasC {
-				c = w.lane(in.c, m.elem, lane)
-			}
-			var old uint64
-			switch m.elem {
-			case 2:
-				q := (*uint16)(p)
-				old = uint64(*q)
-				*q = uint16(op(old, b, c))
-			case 4:
-				q := (*uint32)(p)
-				old = uint64(*q)
-				*q = uint32(op(old, b, c))
-			case 8:
-				q := (*uint64)(p)
-				old = *q
-				*q = op(old, b, c)
-			}
-			if !m.regs[0].sink {
-				w.setLane(m.regs[0].off, m.elem, lane, old)
-			}
+		var old uint64
+		switch m.elem {
+		case 2:
+			q := (*uint16)(p)
+			old = uint64(*q)
+			*q = uint16(op(old, b, c))
+		case 4:
+			q := (*uint32)(p)
+			old = uint64(*q)
+			*q = uint32(op(old, b, c))
+		case 8:
+			q := (*uint64)(p)
+			old = *q
+			*q = op(old, b, c)
 		}
-		return nil
-	})
+		if !m.regs[0].sink {
+			w.setLane(m.regs[0].off, m.elem, lane, old)
+		}
+	}
 }
 
 type atomKey struct {

@@ -120,6 +120,9 @@ func comparison(name string, t typ) cmpFunc {
 		}
 		name = map[string]string{"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}[name]
 	}
+	if f := vectorCompare[opType{name, t}]; f != nil && vectors {
+		return f
+	}
 	return compares[t][name]
 }
 
@@ -379,7 +382,7 @@ func decodeSelp(d *decoder) error {
 	case 16:
 		d.in.alu = selp[uint16]
 	case 32:
-		d.in.alu = selp[uint32]
+		d.in.alu = quick("selp", b32, selp[uint32])
 	case 64:
 		d.in.alu = selp[uint64]
 	default:

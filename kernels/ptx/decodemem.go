@@ -141,7 +141,7 @@ func (d *decoder) elements(o operand, m *memOp, t typ, load bool) error {
 		}
 		key := loadKey{r.bytes, uint8(t.bytes()), load && t.signed()}
 		if load {
-			m.loads[i] = loads[key]
+			m.loads[i], m.fills[i] = loads[key], fills[key]
 		} else {
 			m.stores[i] = stores[key]
 		}
@@ -196,7 +196,9 @@ func decodeLoad(d *decoder) error {
 	if err := d.address(ops[1], m); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run = kindRun, load
+	d.in.kind, d.in.run = kindRun, accessMemory
+	m.do = load
+	m.together(loadVectors, loadBlocks)
 	if v, ok := d.variable(ops[1].name); ok && m.space == spaceParam && d.kernelParam(v) && m.n == 1 && !m.regs[0].sink {
 		if _, isReg := d.find(ops[1].name, d.s.scope); !isReg {
 			return d.loadParam(v, m, t)
@@ -242,7 +244,9 @@ func decodeStore(d *decoder) error {
 	if m.space == spaceConst || m.space == spaceParam {
 		return d.errorf("%s: %v memory is read only", d.in.op, m.space)
 	}
-	d.in.kind, d.in.run = kindRun, store
+	d.in.kind, d.in.run = kindRun, accessMemory
+	m.do = store
+	m.together(storeVectors, storeBlocks)
 	return d.push()
 }
 
@@ -311,7 +315,8 @@ func decodeAtom(d *decoder) error {
 			return err
 		}
 	}
-	d.in.kind, d.in.run = kindRun, atom
+	d.in.kind, d.in.run = kindRun, accessMemory
+	m.do = atom
 	return d.push()
 }
 
@@ -387,15 +392,15 @@ func decodeCp(d *decoder) error {
 		return d.errorf("%s: the size is 4, 8 or 16", d.in.op)
 	}
 	c := &copyOp{
-		to:   &memOp{space: spaceShared, kind: accessStore, n: 1, size: uint32(size.bits)},
-		from: &memOp{space: spaceGlobal, kind: accessLoad, n: 1, size: uint32(size.bits)},
+		to:   memOp{space: spaceShared, kind: accessStore, n: 1, size: uint32(size.bits), do: asyncWrite},
+		from: memOp{space: spaceGlobal, kind: accessLoad, n: 1, size: uint32(size.bits), do: asyncRead},
 	}
-	if err := d.address(ops[0], c.to); err != nil {
+	if err := d.address(ops[0], &c.to); err != nil {
 		return err
 	}
 	c.toImm = d.in.imm
 	d.in.imm = 0
-	if err := d.address(ops[1], c.from); err != nil {
+	if err := d.address(ops[1], &c.from); err != nil {
 		return err
 	}
 	c.fromImm = d.in.imm

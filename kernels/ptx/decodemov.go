@@ -5,7 +5,8 @@ import "unsafe"
 // mov, cvt, cvta and isspacep.
 
 func copyOf(bits uint8) aluFunc {
-	return map[uint8]aluFunc{8: copyRow[uint8], 16: copyRow[uint16], 32: copyRow[uint32], 64: copyRow[uint64]}[bits]
+	f := map[uint8]aluFunc{8: copyRow[uint8], 16: copyRow[uint16], 32: copyRow[uint32], 64: copyRow[uint64]}[bits]
+	return quick("mov", typ{classBits, bits, 1}, f)
 }
 
 func decodeMov(d *decoder) error {
@@ -305,7 +306,7 @@ func fastCvt(op *cvtOp) aluFunc {
 			return f
 		}
 	case op.to == f32 && op.from == f16:
-		return cvtF32F16
+		return quick("cvt.f32", f16, cvtF32F16)
 	case op.to == f16 && op.from == f32 && nearest:
 		return cvtF16F32
 	case op.to == f32 && op.from == bf16:
@@ -334,15 +335,15 @@ func cutOrExtend(op *cvtOp) aluFunc {
 	if op.to.bits <= op.from.bits { // the low bits of the register, whatever its width
 		switch [2]uint8{op.dstBytes, op.srcBytes} {
 		case [2]uint8{4, 8}:
-			return convertInt[uint32, uint64]
+			return quick("cvt.32", b64, convertInt[uint32, uint64])
 		case [2]uint8{2, 8}:
 			return convertInt[uint16, uint64]
 		case [2]uint8{2, 4}:
 			return convertInt[uint16, uint32]
 		case [2]uint8{4, 4}:
-			return copyRow[uint32]
+			return copyOf(32)
 		case [2]uint8{8, 8}:
-			return copyRow[uint64]
+			return copyOf(64)
 		case [2]uint8{2, 2}:
 			return copyRow[uint16]
 		}
@@ -353,9 +354,9 @@ func cutOrExtend(op *cvtOp) aluFunc {
 	}
 	switch [2]typ{{bits: op.to.bits}, {bits: op.from.bits, class: op.from.class}} {
 	case [2]typ{{bits: 64}, {bits: 32, class: classUnsigned}}:
-		return convertInt[uint64, uint32]
+		return quick("cvt.64", u32, convertInt[uint64, uint32])
 	case [2]typ{{bits: 64}, {bits: 32, class: classSigned}}:
-		return convertInt[int64, int32]
+		return quick("cvt.64", s32, convertInt[int64, int32])
 	case [2]typ{{bits: 64}, {bits: 16, class: classUnsigned}}:
 		return convertInt[uint64, uint16]
 	case [2]typ{{bits: 64}, {bits: 16, class: classSigned}}:
@@ -414,14 +415,14 @@ func decodeCvta(d *decoder) error {
 			if d.in.d, err = d.dst(ops[0], t); err != nil {
 				return err
 			}
-			d.in.kind, d.in.alu, d.in.dbytes = kindALU, copyRow[uint64], 8
+			d.in.kind, d.in.alu, d.in.dbytes = kindALU, copyOf(64), 8
 			return d.push()
 		}
 	}
 	base := windowOf(sp)
 	if base == 0 {
 		d.in.copies = true
-		return d.alu(copyRow[uint64], t, t)
+		return d.alu(copyOf(64), t, t)
 	}
 	if toSpace {
 		base = -base

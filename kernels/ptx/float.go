@@ -317,7 +317,7 @@ func (f *format) float64(b uint64) float64 {
 	var x float64
 	switch {
 	case n.nan:
-		return math.NaN()
+		x = math.NaN()
 	case n.inf:
 		x = math.Inf(1)
 	default:

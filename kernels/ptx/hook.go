@@ -1,5 +1,7 @@
 package ptx
 
+import "encoding/binary"
+
 // This file is the seam between the machine and its checkers. The machine calls
 // the methods of checks; the types below are all that the checkers see of it. A
 // launch without checks has a nil *checks, and then none of them is called.
@@ -82,6 +84,10 @@ type access struct {
 func (a *access) stored(lane int) (lo, hi uint64) {
 	if a.kind != accessStore {
 		return 0, 0
+	}
+	if a.in.copy != nil {
+		b := &a.w.copied[lane]
+		return binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:])
 	}
 	var out [2]uint64
 	m := a.in.mem

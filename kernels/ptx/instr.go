@@ -118,6 +118,10 @@ type memOp struct {
 	regs   [4]memReg
 	loads  [4]loadFunc
 	stores [4]storeFunc
+	fills  [4]fillFunc
+	vector vectorFunc // of all elements of a vector
+	block  blockFunc  // of all lanes, where they are neighbours; nil where there is none
+	do     accessFunc
 	atomic atomFunc
 	flush  bool // add.f32, which flushes subnormal numbers in global memory
 }

@@ -69,55 +69,120 @@ var stores = map[loadKey]storeFunc{
 
 // target is memory in which lanes lie: an address a is at mem + a - base.
 type target struct {
-	mem   unsafe.Pointer
-	base  uint64
-	addr  *[warpSize]uint64
-	mask  uint32
-	space space
+	mem        unsafe.Pointer
+	base       uint64
+	addr       *[warpSize]uint64
+	mask       uint32
+	space      space
+	neighbours bool // the lanes access neighbouring places, in order
+	same       bool // the lanes access one place
 }
 
-// addresses returns each lane's address.
-func (w *warp) addresses(in *instr) *[warpSize]uint64 {
-	m := in.mem
+// An accessFunc does a load, store or atomic for the lanes of a target.
+type accessFunc func(w *warp, in *instr, t *target)
+
+// accessMemory executes a load, store or atomic.
+func accessMemory(w *warp, in *instr, mask uint32) error {
+	return w.resolve(in, in.mem, in.imm, mask)
+}
+
+// addresses returns each lane's address, without what is added.
+func (w *warp) addresses(m *memOp) *[warpSize]uint64 {
 	if !m.addr32 {
-		from := row[uint64](w.regs, m.addr)
-		if in.imm == 0 {
-			return from
-		}
-		for i := range w.addr {
-			w.addr[i] = from[i] + in.imm
-		}
-		return &w.addr
+		return row[uint64](w.regs, m.addr)
 	}
 	from := row[uint32](w.regs, m.addr)
 	for i := range w.addr {
-		w.addr[i] = uint64(from[i] + uint32(in.imm))
+		w.addr[i] = uint64(from[i])
 	}
 	return &w.addr
 }
 
-// resolve calls do for the memory of the lanes of mask: once where all lie in one
-// piece, else once for each. Each lane is within it and aligned.
-func (w *warp) resolve(in *instr, mask uint32, do func(t *target) error) error {
-	m := in.mem
-	addr := w.addresses(in)
-	sp := m.space
+// resolve finds the memory that the lanes of mask access, shows it to the
+// checkers, and does the access: at once where all lanes lie in one piece, as they
+// nearly always do.
+func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
+	from := w.addresses(m)
+	lane := bits.TrailingZeros32(mask) & 31
+	first := from[lane] + imm
+	at, generic := m.space, m.space == spaceGeneric
+	if generic {
+		at = spaceOfAddress(first)
+	}
 	l := w.block.launch
-	if sp == spaceGlobal {
-		first := addr[bits.TrailingZeros32(mask)&31]
-		if a := l.device.mem.find(first); a != nil && a.size >= uint64(m.size) {
-			if within(addr, a.base, a.size-uint64(m.size), uint64(m.size-1), mask) {
-				w.target = target{pointer(a.mem), a.base, addr, mask, spaceGlobal}
-				if l.checks != nil {
-					if err := w.check(in, spaceGlobal, addr, mask, a); err != nil {
-						return err
-					}
-				}
-				return do(&w.target)
-			}
+	t := &w.target
+	t.space, t.mask, t.addr = at, mask, &w.addr
+	var size uint64
+	var al *allocation
+	switch at {
+	case spaceGlobal:
+		al = l.device.mem.find(first)
+		if al != nil {
+			t.mem, t.base, size = pointer(al.mem), al.base, al.size
+		}
+	case spaceLocal:
+		t.mem, t.base, size = pointer(w.local), 0, uint64(l.entry.local)
+	default:
+		mem := w.window(at)
+		t.mem, t.base, size = pointer(mem), 0, uint64(len(mem))
+	}
+	if generic && at != spaceGlobal {
+		t.base = windowOf(at)
+	}
+	s := &w.survey
+	if size >= uint64(m.size) {
+		s.imm, s.base, s.span, s.step = imm, t.base, size-uint64(m.size), uint64(m.size)
+		s.first, s.lane0 = first, first-uint64(lane)*s.step
+		s.look(&w.addr, from, mask)
+	} else {
+		for i := range w.addr {
+			w.addr[i] = from[i] + imm
+		}
+		s.outside = 1 << 63
+	}
+	if int64(s.outside) < 0 || s.low&uint64(m.size-1) != 0 {
+		return w.resolveSlowly(in, m, mask)
+	}
+	t.neighbours, t.same = s.apart == 0, s.uneven == 0
+	if at != spaceGlobal {
+		return w.accessWindow(in, m, t)
+	}
+	if l.checks != nil {
+		if err := w.check(in, m, at, &w.addr, mask, al); err != nil {
+			return err
 		}
 	}
-	return w.resolveSlowly(in, sp, addr, mask, do)
+	m.do(w, in, t)
+	return nil
+}
+
+// accessWindow accesses memory that is not global: t's lanes are within it.
+func (w *warp) accessWindow(in *instr, m *memOp, t *target) error {
+	if m.kind != accessLoad && t.space != spaceShared && t.space != spaceLocal {
+		return w.errorf(in, t.mask, "writes %v memory", t.space)
+	}
+	if t.base != 0 {
+		for i := range w.addr {
+			w.addr[i] -= t.base
+		}
+		t.base = 0
+	}
+	checked := t.space == spaceShared || t.space == spaceLocal && !m.call
+	if w.block.launch.checks != nil && checked {
+		if err := w.check(in, m, t.space, &w.addr, t.mask, nil); err != nil {
+			return err
+		}
+	}
+	if t.space == spaceLocal {
+		// The lanes' memories lie one after another.
+		t.neighbours, t.same = false, false
+		stride := uint64(w.block.launch.entry.local)
+		for i := range w.addr {
+			w.addr[i] += uint64(i) * stride
+		}
+	}
+	m.do(w, in, t)
+	return nil
 }
 
 // within reports whether all lanes of mask are at most span past base and aligned.
@@ -142,18 +207,18 @@ func within(addr *[warpSize]uint64, base, span, align uint64, mask uint32) bool 
 	return true
 }
 
-// window is a space of which each lane or block has its own.
-func (w *warp) window(sp space) (mem []byte, base uint64) {
+// window returns the memory of a space that has its own window of addresses.
+func (w *warp) window(sp space) []byte {
 	l := w.block.launch
 	switch sp {
 	case spaceShared:
-		return w.block.shared, sharedBase
+		return w.block.shared
 	case spaceParam:
-		return l.params, paramBase
+		return l.params
 	case spaceConst:
-		return l.loaded.constants, constBase
+		return l.loaded.constants
 	}
-	return nil, 0
+	return nil
 }
 
 func spaceOfAddress(a uint64) space {
@@ -170,16 +235,14 @@ func spaceOfAddress(a uint64) space {
 	return spaceGlobal
 }
 
-// resolveSlowly is resolve for lanes in any space or in several allocations.
-func (w *warp) resolveSlowly(in *instr, sp space, addr *[warpSize]uint64, mask uint32, do func(t *target) error) error {
-	m := in.mem
-	generic := sp == spaceGeneric
+// resolveSlowly is resolve for lanes in several spaces or allocations, and for
+// wrong addresses. They are in w.addr.
+func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
+	addr := w.addr // of all lanes, as w.addr is changed
 	for rest := mask; rest != 0; {
-		lane := bits.TrailingZeros32(rest) & 31
-		at := sp
-		group := rest
-		if generic {
-			at = spaceOfAddress(addr[lane])
+		at, group := m.space, rest
+		if at == spaceGeneric {
+			at = spaceOfAddress(addr[bits.TrailingZeros32(rest)&31])
 			group = 0
 			for g := rest; g != 0; g &= g - 1 {
 				if i := bits.TrailingZeros32(g) & 31; spaceOfAddress(addr[i]) == at {
@@ -188,72 +251,38 @@ func (w *warp) resolveSlowly(in *instr, sp space, addr *[warpSize]uint64, mask u
 			}
 		}
 		rest &^= group
-		var err error
-		switch at {
-		case spaceGlobal:
-			err = w.resolveGlobal(in, addr, group, do)
-		case spaceLocal:
-			err = w.resolveLocal(in, addr, group, generic, do)
-		default:
-			mem, base := w.window(at)
-			t := &w.target
-			*t = target{mem: pointer(mem), addr: addr, mask: group, space: at}
-			if generic {
-				t.addr = w.offsets(addr, base)
+		w.addr = addr
+		if at == spaceGlobal {
+			if err := w.resolveGlobal(in, m, group); err != nil {
+				return err
 			}
-			if uint64(len(mem)) < uint64(m.size) || !within(t.addr, 0, uint64(len(mem))-uint64(m.size), uint64(m.size-1), group) {
-				return w.outside(in, at, t.addr, group, len(mem))
-			}
-			if m.kind != accessLoad && at != spaceShared {
-				return w.errorf(in, group, "writes %v memory", at)
-			}
-			if w.block.launch.checks != nil && at == spaceShared {
-				if err := w.check(in, at, t.addr, group, nil); err != nil {
-					return err
-				}
-			}
-			err = do(t)
+			continue
 		}
-		if err != nil {
+		t := &w.target
+		*t = target{addr: &w.addr, mask: group, space: at}
+		size := w.block.launch.entry.local
+		t.mem = pointer(w.local)
+		if at != spaceLocal {
+			mem := w.window(at)
+			t.mem, size = pointer(mem), len(mem)
+		}
+		if m.space == spaceGeneric {
+			t.base = windowOf(at)
+		}
+		if size < int(m.size) || !within(&w.addr, t.base, uint64(size)-uint64(m.size), uint64(m.size-1), group) {
+			return w.outside(in, m, at, t.base, group, size)
+		}
+		if err := w.accessWindow(in, m, t); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// offsets subtracts a window's base from addresses.
-func (w *warp) offsets(addr *[warpSize]uint64, base uint64) *[warpSize]uint64 {
-	for i := range w.offset {
-		w.offset[i] = addr[i] - base
-	}
-	return &w.offset
-}
-
-func (w *warp) resolveLocal(in *instr, addr *[warpSize]uint64, mask uint32, generic bool, do func(t *target) error) error {
-	m := in.mem
-	if generic {
-		addr = w.offsets(addr, localBase)
-	}
-	size := uint64(w.block.launch.entry.local)
-	if size < uint64(m.size) || !within(addr, 0, size-uint64(m.size), uint64(m.size-1), mask) {
-		return w.outside(in, spaceLocal, addr, mask, int(size))
-	}
-	if w.block.launch.checks != nil && !m.call {
-		if err := w.check(in, spaceLocal, addr, mask, nil); err != nil {
-			return err
-		}
-	}
-	for i := range w.offset {
-		w.offset[i] = addr[i] + uint64(i)*size
-	}
-	w.target = target{mem: pointer(w.local), addr: &w.offset, mask: mask, space: spaceLocal}
-	return do(&w.target)
-}
-
 // resolveGlobal groups lanes by allocation.
-func (w *warp) resolveGlobal(in *instr, addr *[warpSize]uint64, mask uint32, do func(t *target) error) error {
-	m := in.mem
+func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 	mem := &w.block.launch.device.mem
+	addr := &w.addr
 	// All lanes are looked at before the first access takes effect.
 	for g := mask; g != 0; g &= g - 1 {
 		lane := bits.TrailingZeros32(g) & 31
@@ -274,7 +303,7 @@ func (w *warp) resolveGlobal(in *instr, addr *[warpSize]uint64, mask uint32, do 
 		return r
 	}
 	if w.block.launch.checks != nil {
-		if err := w.check(in, spaceGlobal, addr, mask, nil); err != nil {
+		if err := w.check(in, m, spaceGlobal, addr, mask, nil); err != nil {
 			return err
 		}
 	}
@@ -287,10 +316,8 @@ func (w *warp) resolveGlobal(in *instr, addr *[warpSize]uint64, mask uint32, do 
 			}
 		}
 		rest &^= group
-		w.target = target{pointer(a.mem), a.base, addr, group, spaceGlobal}
-		if err := do(&w.target); err != nil {
-			return err
-		}
+		w.target = target{mem: pointer(a.mem), base: a.base, addr: addr, mask: group, space: spaceGlobal}
+		m.do(w, in, &w.target)
 	}
 	return nil
 }
@@ -300,11 +327,10 @@ func misaligned(size uint32) string {
 }
 
 // outside reports an access outside a window, or a misaligned one.
-func (w *warp) outside(in *instr, sp space, addr *[warpSize]uint64, mask uint32, extent int) error {
-	m := in.mem
+func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, extent int) error {
 	for ; mask != 0; mask &= mask - 1 {
 		lane := bits.TrailingZeros32(mask) & 31
-		at := addr[lane]
+		at := w.addr[lane] - base
 		end := at + uint64(m.size)
 		inside := end <= uint64(extent) && end > at
 		if inside && at&uint64(m.size-1) == 0 {
@@ -324,38 +350,59 @@ func (w *warp) outside(in *instr, sp space, addr *[warpSize]uint64, mask uint32,
 }
 
 // check shows an access to the checkers.
-func (w *warp) check(in *instr, sp space, addr *[warpSize]uint64, mask uint32, a *allocation) error {
-	m := in.mem
-	w.access = access{
-		w: w, in: in, space: sp, kind: m.kind, sem: m.sem, scope: m.scope, size: m.size,
-		mask: mask, addr: addr, alloc: a,
-	}
-	return w.block.launch.checks.access(&w.access)
+func (w *warp) check(in *instr, m *memOp, sp space, addr *[warpSize]uint64, mask uint32, a *allocation) error {
+	c := &w.access
+	c.in, c.space, c.kind, c.sem, c.scope, c.size = in, sp, m.kind, m.sem, m.scope, m.size
+	c.mask, c.addr, c.alloc = mask, addr, a
+	return w.block.launch.checks.access(c)
 }
 
-// load executes ld.
-func load(w *warp, in *instr, mask uint32) error {
-	return w.resolve(in, mask, func(t *target) error {
-		m := in.mem
+// load is ld.
+func load(w *warp, in *instr, t *target) {
+	m := in.mem
+	switch {
+	case t.same:
 		for k := range m.n {
 			if r := &m.regs[k]; !r.sink {
-				m.loads[k](unsafe.Add(w.regs, r.off), unsafe.Add(t.mem, int(k)*int(m.elem)), t.addr, t.base, t.mask)
+				m.fills[k](unsafe.Add(w.regs, r.off), w.at(t, k, m), t.mask, w.live)
 			}
 		}
-		return nil
-	})
+		return
+	case t.neighbours && t.mask == allLanes && m.block != nil:
+		m.block(w, m, unsafe.Add(t.mem, t.addr[0]-t.base))
+		return
+	case m.vector != nil:
+		m.vector(w, m, t)
+		return
+	}
+	for k := range m.n {
+		if r := &m.regs[k]; !r.sink {
+			m.loads[k](unsafe.Add(w.regs, r.off), unsafe.Add(t.mem, int(k)*int(m.elem)), t.addr, t.base, t.mask)
+		}
+	}
 }
 
-// store executes st.
-func store(w *warp, in *instr, mask uint32) error {
-	return w.resolve(in, mask, func(t *target) error {
-		m := in.mem
-		for k := range m.n {
-			r := &m.regs[k]
-			m.stores[k](unsafe.Add(w.regs, r.off), unsafe.Add(t.mem, int(k)*int(m.elem)), t.addr, t.base, t.mask)
-		}
-		return nil
-	})
+// at is where the first lane's element k lies.
+func (w *warp) at(t *target, k uint8, m *memOp) unsafe.Pointer {
+	lane := bits.TrailingZeros32(t.mask) & 31
+	return unsafe.Add(t.mem, t.addr[lane]-t.base+uint64(k)*uint64(m.elem))
+}
+
+// store is st.
+func store(w *warp, in *instr, t *target) {
+	m := in.mem
+	switch {
+	case t.neighbours && t.mask == allLanes && m.block != nil:
+		m.block(w, m, unsafe.Add(t.mem, t.addr[0]-t.base))
+		return
+	case m.vector != nil:
+		m.vector(w, m, t)
+		return
+	}
+	for k := range m.n {
+		r := &m.regs[k]
+		m.stores[k](unsafe.Add(w.regs, r.off), unsafe.Add(t.mem, int(k)*int(m.elem)), t.addr, t.base, t.mask)
+	}
 }
 
 // loadParam reads a kernel's parameter at a fixed place: one value for all lanes.
@@ -377,56 +424,50 @@ var paramLoads = map[loadKey]aluFunc{
 	{4, 4, true}: loadParam[int32, int32], {8, 4, true}: loadParam[int64, int32], {8, 8, true}: loadParam[int64, int64],
 }
 
-// asyncCopy executes cp.async at once: reads n of size bytes from global memory
+// asyncCopy executes cp.async at once: it reads n of size bytes from global memory
 // and writes them, with zeros after, to shared memory.
 func asyncCopy(w *warp, in *instr, mask uint32) error {
-	from, to := in.copy.from, in.copy.to
-	n := uint32(from.size)
-	var data [warpSize][16]byte
-	amounts := (*[warpSize]uint32)(nil)
-	if in.copy.hasAmount {
-		amounts = row[uint32](w.regs, in.copy.amount)
-	}
-	// Lanes that copy nothing need no valid address.
+	c := in.copy
+	w.copied = [warpSize][16]byte{}
 	reading := mask
-	if amounts != nil {
-		for m := mask; m != 0; m &= m - 1 {
-			if lane := bits.TrailingZeros32(m) & 31; amounts[lane] == 0 {
-				reading &^= 1 << lane
+	if c.hasAmount {
+		for i, n := range row[uint32](w.regs, c.amount) {
+			if n == 0 { // a lane that copies nothing needs no valid address
+				reading &^= 1 << i
 			}
 		}
 	}
-	part := *in
 	if reading != 0 {
-		part.mem, part.imm = from, in.copy.fromImm
-		err := w.resolve(&part, reading, func(t *target) error {
-			for m := t.mask; m != 0; m &= m - 1 {
-				lane := bits.TrailingZeros32(m) & 31
-				src := unsafe.Slice((*byte)(unsafe.Add(t.mem, t.addr[lane]-t.base)), n)
-				if amounts != nil && amounts[lane] < n {
-					src = src[:amounts[lane]]
-				}
-				copy(data[lane][:n], src)
-			}
-			return nil
-		})
-		if err != nil {
+		if err := w.resolve(in, &c.from, c.fromImm, reading); err != nil {
 			return err
 		}
 	}
-	part.mem, part.imm = to, in.copy.toImm
-	return w.resolve(&part, mask, func(t *target) error {
-		for m := t.mask; m != 0; m &= m - 1 {
-			lane := bits.TrailingZeros32(m) & 31
-			copy(unsafe.Slice((*byte)(unsafe.Add(t.mem, t.addr[lane]-t.base)), n), data[lane][:n])
+	return w.resolve(in, &c.to, c.toImm, mask)
+}
+
+func asyncRead(w *warp, in *instr, t *target) {
+	c := in.copy
+	for g := t.mask; g != 0; g &= g - 1 {
+		lane := bits.TrailingZeros32(g) & 31
+		n := c.from.size
+		if c.hasAmount {
+			n = min(n, row[uint32](w.regs, c.amount)[lane])
 		}
-		return nil
-	})
+		copy(w.copied[lane][:], unsafe.Slice((*byte)(unsafe.Add(t.mem, t.addr[lane]-t.base)), n))
+	}
+}
+
+func asyncWrite(w *warp, in *instr, t *target) {
+	n := in.copy.to.size
+	for g := t.mask; g != 0; g &= g - 1 {
+		lane := bits.TrailingZeros32(g) & 31
+		copy(unsafe.Slice((*byte)(unsafe.Add(t.mem, t.addr[lane]-t.base)), n), w.copied[lane][:])
+	}
 }
 
 // copyOp is cp.async.
 type copyOp struct {
-	from, to       *memOp
+	from, to       memOp
 	fromImm, toImm uint64
 	hasAmount      bool
 	amount         uint32

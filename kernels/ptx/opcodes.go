@@ -165,7 +165,7 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 	d.in.imm = how
 	switch t {
 	case f32, f64:
-		f := floats[name][t]
+		f := quick(name, t, floats[name][t])
 		if how>>softModeShift != 0 || f == nil {
 			f = soft[uint32]
 			if t == f64 {
@@ -218,7 +218,7 @@ func decodeAddSub(d *decoder) error {
 	if d.s.op == "sub" {
 		ops = subOps
 	}
-	f := ops[t]
+	f := quick(d.s.op, t, ops[t])
 	if d.take("sat") {
 		f = nil
 		if t == s32 {
@@ -248,11 +248,11 @@ func decodeMul(d *decoder) error {
 	}
 	switch d.takeOne("lo", "hi", "wide") {
 	case 0:
-		return d.alu(mulLoOps[t], t, t, t)
+		return d.alu(quick("mul", t, mulLoOps[t]), t, t, t)
 	case 1:
 		return d.alu(mulHiOps[t], t, t, t)
 	case 2:
-		return d.alu(mulWideOps[t], wideOf[t], t, t)
+		return d.alu(quick("mul.wide", t, mulWideOps[t]), wideOf[t], t, t)
 	}
 	return d.errorf("%s: .lo, .hi or .wide is missing", d.in.op)
 }
@@ -279,7 +279,7 @@ func decodeMad(d *decoder) error {
 	}
 	switch d.takeOne("lo", "hi", "wide") {
 	case 0:
-		return d.alu(madLoOps[t], t, t, t, t)
+		return d.alu(quick("mad", t, madLoOps[t]), t, t, t, t)
 	case 1:
 		f := madHiOps[t]
 		if d.take("sat") {
@@ -400,7 +400,7 @@ func decodeMinMax(d *decoder) error {
 		if isMax {
 			ops = maxOps
 		}
-		return d.alu(ops[t], t, t, t)
+		return d.alu(quick(d.s.op, t, ops[t]), t, t, t)
 	}
 	if isMax {
 		d.in.imm |= minMaxMax
@@ -631,7 +631,7 @@ func decodeLogic(d *decoder) error {
 	if d.s.op == "not" {
 		return d.alu(logicOps["not"][t], t, t)
 	}
-	return d.alu(logicOps[d.s.op][t], t, t, t)
+	return d.alu(quick(d.s.op, t, logicOps[d.s.op][t]), t, t, t)
 }
 
 func decodeLop3(d *decoder) error {
@@ -664,7 +664,7 @@ func decodeShift(d *decoder) error {
 	if d.s.op == "shr" {
 		ops = shrOps
 	}
-	return d.alu(ops[t], t, t, b32)
+	return d.alu(quick(d.s.op, t, ops[t]), t, t, b32)
 }
 
 func decodeFunnel(d *decoder) error {

@@ -29,7 +29,8 @@ type warp struct {
 
 	scratch [warpSize]uint64 // a row for a result of which only some lanes count
 	addr    [warpSize]uint64
-	offset  [warpSize]uint64
+	survey  survey
+	copied  [warpSize][16]byte // by cp.async
 	target  target
 	access  access
 }
@@ -280,9 +281,9 @@ func (w *warp) blend(in *instr, mask uint32) {
 	case 2:
 		blend(row[uint16](w.regs, in.d), (*[warpSize]uint16)(unsafe.Pointer(&w.scratch)), mask)
 	case 4:
-		blend(row[uint32](w.regs, in.d), (*[warpSize]uint32)(unsafe.Pointer(&w.scratch)), mask)
+		blendWords(row[uint32](w.regs, in.d), (*[warpSize]uint32)(unsafe.Pointer(&w.scratch)), mask)
 	case 8:
-		blend(row[uint64](w.regs, in.d), &w.scratch, mask)
+		blendDoubles(row[uint64](w.regs, in.d), &w.scratch, mask)
 	}
 }
 

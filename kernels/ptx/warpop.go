@@ -93,7 +93,7 @@ func shfl(w *warp, in *instr, mask uint32) error {
 		if mask == w.live {
 			*row[uint32](w.regs, in.d) = *out
 		} else {
-			blend(row[uint32](w.regs, in.d), out, mask)
+			blendWords(row[uint32](w.regs, in.d), out, mask)
 		}
 	}
 	if in.d2 >= 0 {

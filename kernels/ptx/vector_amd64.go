@@ -1,0 +1,203 @@
+//go:build !purego
+
+package ptx
+
+import (
+	"unsafe"
+
+	"github.com/klauspost/cpuid/v2"
+)
+
+// vectors says that the processor has the instructions of vector_amd64.s.
+var vectors = cpuid.CPU.Supports(cpuid.AVX2, cpuid.F16C)
+
+//go:noescape
+func addRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func subRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func mulRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func madRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func andRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func orRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func xorRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func minRowS32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func maxRowS32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func minRowU32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func maxRowU32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func shlRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func shrRowU32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func shrRowS32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func addRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func subRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func mulRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func andRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func orRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func xorRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func shlRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func shrRowU64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func addRowF32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func subRowF32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func mulRowF32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func divRowF32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func sqrtRowF32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func widenRowF16(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func widenRowS32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func widenRowU32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func narrowRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func mulWideRowU32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func mulWideRowS32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func copyRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func copyRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func selpRow32(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func ltRowS32(w *warp, in *instr) uint32
+
+//go:noescape
+func leRowS32(w *warp, in *instr) uint32
+
+//go:noescape
+func gtRowS32(w *warp, in *instr) uint32
+
+//go:noescape
+func geRowS32(w *warp, in *instr) uint32
+
+//go:noescape
+func ltRowU32(w *warp, in *instr) uint32
+
+//go:noescape
+func leRowU32(w *warp, in *instr) uint32
+
+//go:noescape
+func gtRowU32(w *warp, in *instr) uint32
+
+//go:noescape
+func geRowU32(w *warp, in *instr) uint32
+
+//go:noescape
+func eqRow32(w *warp, in *instr) uint32
+
+//go:noescape
+func neRow32(w *warp, in *instr) uint32
+
+//go:noescape
+func ltRowF32(w *warp, in *instr) uint32
+
+//go:noescape
+func leRowF32(w *warp, in *instr) uint32
+
+//go:noescape
+func gtRowF32(w *warp, in *instr) uint32
+
+//go:noescape
+func geRowF32(w *warp, in *instr) uint32
+
+//go:noescape
+func eqRowF32(w *warp, in *instr) uint32
+
+//go:noescape
+func neRowF32(w *warp, in *instr) uint32
+
+//go:noescape
+func blendRow32(d, s unsafe.Pointer, mask uint32)
+
+//go:noescape
+func blendRow64(d, s unsafe.Pointer, mask uint32)
+
+//go:noescape
+func surveyRow(out, from *[warpSize]uint64, s *survey, mask uint32)
+
+// vectorALU are the row operations that have assembly.
+var vectorALU = map[opType]aluFunc{
+	{"add", u32}: addRow32, {"add", s32}: addRow32, {"add", u64}: addRow64, {"add", s64}: addRow64, {"add", f32}: addRowF32,
+	{"sub", u32}: subRow32, {"sub", s32}: subRow32, {"sub", u64}: subRow64, {"sub", s64}: subRow64, {"sub", f32}: subRowF32,
+	{"mul", u32}: mulRow32, {"mul", s32}: mulRow32, {"mul", u64}: mulRow64, {"mul", s64}: mulRow64, {"mul", f32}: mulRowF32,
+	{"div", f32}: divRowF32, {"sqrt", f32}: sqrtRowF32,
+	{"mad", u32}: madRow32, {"mad", s32}: madRow32,
+	{"mul.wide", u32}: mulWideRowU32, {"mul.wide", s32}: mulWideRowS32,
+	{"min", u32}: minRowU32, {"min", s32}: minRowS32, {"max", u32}: maxRowU32, {"max", s32}: maxRowS32,
+	{"and", b32}: andRow32, {"or", b32}: orRow32, {"xor", b32}: xorRow32,
+	{"and", b64}: andRow64, {"or", b64}: orRow64, {"xor", b64}: xorRow64,
+	{"shl", b32}: shlRow32, {"shl", b64}: shlRow64,
+	{"shr", b32}: shrRowU32, {"shr", u32}: shrRowU32, {"shr", s32}: shrRowS32, {"shr", b64}: shrRowU64, {"shr", u64}: shrRowU64,
+	{"mov", b32}: copyRow32, {"mov", b64}: copyRow64, {"selp", b32}: selpRow32,
+	{"cvt.f32", f16}: widenRowF16, {"cvt.64", s32}: widenRowS32, {"cvt.64", u32}: widenRowU32, {"cvt.32", b64}: narrowRow64,
+}
+
+// vectorCompare are the comparisons that have assembly.
+var vectorCompare = map[opType]cmpFunc{
+	{"lt", s32}: ltRowS32, {"le", s32}: leRowS32, {"gt", s32}: gtRowS32, {"ge", s32}: geRowS32,
+	{"lt", u32}: ltRowU32, {"le", u32}: leRowU32, {"gt", u32}: gtRowU32, {"ge", u32}: geRowU32,
+	{"eq", s32}: eqRow32, {"ne", s32}: neRow32, {"eq", u32}: eqRow32, {"ne", u32}: neRow32,
+	{"lt", f32}: ltRowF32, {"le", f32}: leRowF32, {"gt", f32}: gtRowF32, {"ge", f32}: geRowF32,
+	{"eq", f32}: eqRowF32, {"ne", f32}: neRowF32,
+}
