@@ -10,10 +10,10 @@
 // its position.
 template <class format>
 __device__ __forceinline__ void store(const float* __restrict__ k, const float* __restrict__ v,
-                    typename format::eight* __restrict__ keys,
-                    typename format::eight* __restrict__ values,
-                    float* __restrict__ metrics, int* __restrict__ positions,
-                    int slot, int piece, int pieces, int position) {
+                                      typename format::eight* __restrict__ keys,
+                                      typename format::eight* __restrict__ values,
+                                      float* __restrict__ metrics, int* __restrict__ positions,
+                                      int slot, int piece, int pieces, int position) {
   const float4* k4 = reinterpret_cast<const float4*>(k);
   const float4* v4 = reinterpret_cast<const float4*>(v);
   const int64 to = int64(slot) * pieces + piece;
@@ -41,16 +41,15 @@ __device__ __forceinline__ void store(const float* __restrict__ k, const float* 
 // Grid: ⌈n·H·D/8 / 256⌉ blocks of 256 threads; a thread stores 8 elements of a key
 // and of a value. n·H·D < 2^31.
 //
-// Bytes: a KV is 8·D read as float32, and 2·D elements, a metric and a position
-// written; its table entry is read once for B of them. There is no more, so that
-// is the floor. Operations: a conversion for each element.
+// Bytes: for a KV 8·D of float32 are read, and 2·D elements, a metric and a position
+// written; its table entry is read once for B of them. That is the floor.
+// Operations: a conversion for each element.
 template <class format>
-__device__ __forceinline__ void append_prompt(const float* __restrict__ k, const float* __restrict__ v,
-                            const int* __restrict__ tables,
-                            typename format::eight* __restrict__ keys,
-                            typename format::eight* __restrict__ values,
-                            float* __restrict__ metrics, int* __restrict__ positions,
-                            int n, uint32 heads, uint32 pieces, int shift, int stride) {
+__device__ __forceinline__ void append_prompt(
+    const float* __restrict__ k, const float* __restrict__ v, const int* __restrict__ tables,
+    typename format::eight* __restrict__ keys, typename format::eight* __restrict__ values,
+    float* __restrict__ metrics, int* __restrict__ positions, int n, uint32 heads, uint32 pieces,
+    int shift, int stride) {
   const uint32 i = block_x() * threads_x() + thread_x();
   const uint32 row = i / pieces, piece = i % pieces;
   const int token = row / heads, head = row % heads;
@@ -79,19 +78,20 @@ __device__ __forceinline__ void append_prompt(const float* __restrict__ k, const
 // Grid: ⌈batch·H·D/8 / 256⌉ blocks of 256 threads, as above, and as near to the
 // floor: a length and a table entry for each KV are the difference.
 template <class format>
-__device__ __forceinline__ void append_tokens(const float* __restrict__ k, const float* __restrict__ v,
-                            const int* __restrict__ sequences, const int* __restrict__ times,
-                            const int* __restrict__ tables, const int* __restrict__ lengths,
-                            typename format::eight* __restrict__ keys,
-                            typename format::eight* __restrict__ values,
-                            float* __restrict__ metrics, int* __restrict__ positions,
-                            int batch, uint32 heads, int all, uint32 pieces, int shift, int stride) {
+__device__ __forceinline__ void append_tokens(
+    const float* __restrict__ k, const float* __restrict__ v, const int* __restrict__ sequences,
+    const int* __restrict__ times, const int* __restrict__ tables,
+    const int* __restrict__ lengths, typename format::eight* __restrict__ keys,
+    typename format::eight* __restrict__ values, float* __restrict__ metrics,
+    int* __restrict__ positions, int batch, uint32 heads, int all, uint32 pieces, int shift,
+    int stride) {
   const uint32 i = block_x() * threads_x() + thread_x();
   const uint32 row = i / pieces, piece = i % pieces;
   const int sequence = row / heads;
   if (sequence >= batch) return;
   const int64 place = place_of(sequences, row, heads, all);
-  const int slot = slot_of(tables + place * stride, lengths[place] - 1, shift);
+  const int last = lengths[place] - 1;
+  const int slot = slot_of(tables + place * stride, last, shift);
   store<format>(k + int64(i) * 8, v + int64(i) * 8, keys, values, metrics, positions,
                 slot, piece, pieces, times[sequence]);
 }
