@@ -74,8 +74,8 @@ func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas 
 	if err != nil {
 		return d, err
 	}
-	// A block of threads does 4 KVs a thread at a time, some 4 times.
-	block := threads((longest+3)/4, 256)
+	// A thread does 4 KVs at a time, some 4 times.
+	block := threads((longest+15)/16, 256)
 	grid := device.Dim{X: heads, Y: (longest + 16*block.X - 1) / (16 * block.X), Z: 1}
 	if err := s.costs(row, id, length, p, grid, block); err != nil {
 		return d, err
@@ -104,7 +104,7 @@ func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas 
 		device.I32(int32(heads)), s.shift()); err != nil {
 		return d, err
 	}
-	if err := s.launch("decide.ptx", "list_evicted", device.Dim{X: heads, Y: 1, Z: 1}, threads((longest+7)/8, 1024), 0,
+	if err := s.launch("decide.ptx", "list_evicted", device.Dim{X: heads, Y: 1, Z: 1}, threads((longest+15)/16, 1024), 0,
 		device.Pointer(d.offsets), device.Pointer(p.keys), device.Pointer(d.kvs), device.Pointer(s.lengthsOf(row)),
 		device.Pointer(p.losses), device.Pointer(d.list), device.Pointer(d.holes)); err != nil {
 		return d, err

@@ -1,12 +1,13 @@
 // The eviction decision of one sequence: which KVs fall, so that a number of
 // blocks comes free (ref.Walk, ref/NUMERICS.md §6). Nothing is sorted.
 //
-// A KV's key is its cost as an integer of the same order. A head of which `under`
+// A KV's key is its cost as an integer of the same order. A head of which `upto`
 // candidates have keys up to a bound loses
 //
-//   fallen(under) = under < c ? 0 : 1 + ⌊(under − c) / B⌋
+//   fallen(upto) = ⌊(upto + empty) / B⌋
 //
-// blocks when all of those may fall, where c is the number of KVs in its last block.
+// blocks when all of those may fall, where `empty` is the number of slots in its
+// last block that no KV fills.
 // So the E-th cheapest block of a quota has the smallest key for which the sum of
 // fallen over the quota's heads reaches E. That key is found digit by digit, 8 bits
 // at a time from the top, the way a radix sort would go if it cared for one element
@@ -84,14 +85,11 @@ __device__ __forceinline__ int under(int* counts, int heads, int head, uint32 pr
   return 0;
 }
 
-// fallen returns how many blocks a head loses with so many candidates.
-__word__ int fallen(int candidates, int last_block, int shift) {
-  return candidates < last_block ? 0 : 1 + ((candidates - last_block) >> shift);
-}
+// empty_slots returns how many slots of a head's last block no KV fills.
+__word__ int empty_slots(int length, int shift) { return -length & ((1 << shift) - 1); }
 
-// last_block returns c, the number of KVs in a head's last block; B for an empty
-// head, so that none of its blocks falls.
-__word__ int last_block(int length, int shift) { return ((length - 1) & ((1 << shift) - 1)) + 1; }
+// fallen returns how many blocks a head loses with so many candidates.
+__word__ int fallen(int candidates, int empty, int shift) { return (candidates + empty) >> shift; }
 
 // A warp holds the counts of all digits: 8 in each lane.
 struct digit_counts {
@@ -363,13 +361,13 @@ sum_fallen(const int* __restrict__ lengths, const quota* __restrict__ quotas,
   if (warp() < rows_used) {
     const int head = q.first + first + warp();
     int* mine = counts_of(counts, level, heads, head);
-    const int c = last_block(lengths[head], shift);
+    const int empty = empty_slots(lengths[head], shift);
     digit_counts n;
     n.read(mine);
     n.sum(under(counts, heads, head, b.prefix, level));
     n.write(mine);
 #pragma unroll
-    for (int i = 0; i < 8; i++) n.at[i] = fallen(n.at[i], c, shift);
+    for (int i = 0; i < 8; i++) n.at[i] = fallen(n.at[i], empty, shift);
     n.write(rows[warp()]);
   }
   block_barrier();
@@ -510,18 +508,19 @@ settle(const int* __restrict__ lengths, const quota* __restrict__ quotas,
   int wanted = q.blocks - b.before;  // of the blocks with the bound as key
   for (int base = 0, turn = 0; base < q.heads; base += threads_x(), turn ^= 1) {
     const int i = base + thread_x(), head = q.first + i;
-    int sure = 0, equal = 0, c = 0;
+    int sure = 0, equal = 0, empty = 0;
     if (i < q.heads) {
-      c = last_block(lengths[head], shift);
-      const int upto = fallen(
-          counts_of(counts, b.known - 1, heads, head)[b.prefix % digit_values], c, shift);
-      sure = b.whole ? upto : fallen(under(counts, heads, head, b.prefix, b.known), c, shift);
+      empty = empty_slots(lengths[head], shift);
+      const int* last = counts_of(counts, b.known - 1, heads, head);
+      const int upto = fallen(last[b.prefix % digit_values], empty, shift);
+      const int before = under(counts, heads, head, b.prefix, b.known);
+      sure = b.whole ? upto : fallen(before, empty, shift);
       equal = upto - sure;
     }
     const place ties = block_scan(scans[turn], equal);
     if (i < q.heads) {
       const int lost = sure + larger(0, smaller(equal, wanted - ties.before));
-      const int n = lost > 0 ? c + ((lost - 1) << shift) : 0;
+      const int n = lost > 0 ? (lost << shift) - empty : 0;
       blocks[head] = lost;
       kvs[head] = n;
       if (n > 0) losses[head] = loss_of(b, counts, heads, head, n);
