@@ -3,6 +3,9 @@ package conform
 import (
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // An Op is one form of an instruction with the operands that it is tried on.
@@ -11,7 +14,7 @@ type Op struct {
 	Name string
 	// Chapter is the manual's chapter that the form belongs to, in a word: "integer",
 	// "extended", "bits", "float", "half", "compare", "logic", "convert", "memory", "atomic",
-	// "warp", "flow".
+	// "warp", "flow", "operand".
 	Chapter string
 	// Target is the architecture that it needs at least: "sm_80", "sm_90".
 	Target string
@@ -101,6 +104,14 @@ func truthOf(p bool) uint64 {
 	return 0
 }
 
+// For returns the forms that a device of an architecture has: 80 for sm_80, and so on.
+func For(sm int) []*Op {
+	return slices.DeleteFunc(Ops(), func(o *Op) bool {
+		n, err := strconv.Atoi(strings.TrimPrefix(o.Target, "sm_"))
+		return err != nil || n > sm
+	})
+}
+
 // Ops returns every form of the suite.
 func Ops() []*Op {
 	var all []*Op
@@ -120,6 +131,7 @@ func Ops() []*Op {
 		{"atomic", atomicOps()},
 		{"warp", warpOps()},
 		{"flow", flowOps()},
+		{"operand", operandOps()},
 	} {
 		for _, o := range c.ops {
 			o.Chapter = c.chapter
