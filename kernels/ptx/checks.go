@@ -18,7 +18,7 @@ type checks struct {
 	local       []*initMap // of each of its warps; nil where it has not used its own
 	localBytes  int        // of a thread
 
-	access1   raceAccess // of the access that is looked at
+	looked    raceAccess // the access that is looked at
 	arrivals  [maxBarriers][]arrival
 	localAddr [warpSize]uint64
 }
@@ -131,9 +131,6 @@ func (c *checks) begin(l *launch) {
 	}
 }
 
-// end is after the last block of a launch, or its first fault.
-func (c *checks) end(*launch) {}
-
 // beginBlock starts a block: its shared and local memory is undefined.
 func (c *checks) beginBlock(b *block) {
 	if c.on.Uninit {
@@ -151,9 +148,6 @@ func (c *checks) beginBlock(b *block) {
 		}
 	}
 }
-
-// endBlock is after the last instruction of a block.
-func (c *checks) endBlock(*block) error { return nil }
 
 // barrier notes that the warps of waited go on together from a barrier.
 func (c *checks) barrier(b *block, id int, waited uint32) error {
@@ -239,7 +233,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	if s.races == nil {
 		return nil
 	}
-	r, ra := c.races, &c.access1
+	r, ra := c.races, &c.looked
 	strong := a.kind == accessAtomic || a.sem != semWeak
 	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a}
 	if al == nil {

@@ -376,3 +376,31 @@ func TestParseChecks(t *testing.T) {
 		}
 	}
 }
+
+func TestReport(t *testing.T) {
+	at := Access{Block: [3]int{0, 3, 1}, Thread: [3]int{17, 0, 0}, Op: "ld.global.f32", File: "./cu/attention.cu", Line: 88, PTX: "attention.ptx", PTXLine: 412}
+	before := Access{Block: [3]int{1, 0, 0}, Op: "st.global.f32", PTX: "attention.ptx", PTXLine: 7}
+	for _, c := range []struct {
+		r    Report
+		want string
+	}{
+		{
+			Report{Kind: OutOfBounds, Kernel: "attend", Access: at, Space: "global", Address: 0x700001010, Size: 4, Allocation: "keys", Extent: 4096, Offset: 4112, Detail: "20 bytes past the end"},
+			"ptx: attend: block (0,3,1) thread (17,0,0): cu/attention.cu:88 (line 412 of attention.ptx): out of bounds: ld.global.f32 at 0x700001010: 20 bytes past the end",
+		},
+		{
+			Report{Kind: Race, Kernel: "attend", Access: at, Space: "shared", Address: 16, Size: 4, Detail: "nothing orders them", Other: &before},
+			"ptx: attend: block (0,3,1) thread (17,0,0): cu/attention.cu:88 (line 412 of attention.ptx): race: ld.global.f32 at 0x10 of shared memory: nothing orders them: before, block (1,0,0) thread (0,0,0): line 7 of attention.ptx: st.global.f32",
+		},
+		{Report{Kind: Leak, Allocation: "keys", Detail: "4096 bytes were never freed"}, "ptx: leak: 4096 bytes were never freed"},
+	} {
+		if got := c.r.Error(); got != c.want {
+			t.Errorf("%s\nwant\n%s", got, c.want)
+		}
+	}
+	for k := OutOfBounds; k <= Trapped; k++ {
+		if k.String() == "" {
+			t.Errorf("kind %d has no name", uint8(k))
+		}
+	}
+}

@@ -53,6 +53,7 @@ type block struct {
 	shared   []byte
 	barriers [maxBarriers]barrierState
 	threads  int
+	order    [maxThreads / warpSize]int // in which the warps have their turns
 }
 
 // kernel implements device.Kernel.
@@ -129,6 +130,9 @@ func (d *Device) run(l *launch) error {
 	l.smem = reserveShared(e.dynamicAt + l.shared)
 	l.warps = d.warpsFor(l, n)
 	l.start()
+	for i := range l.warps {
+		l.warps[i].fill(l)
+	}
 	var order *permutation
 	total := uint64(l.grid[0]) * uint64(l.grid[1]) * uint64(l.grid[2])
 	var rng *rand.Rand
@@ -149,26 +153,18 @@ func (d *Device) run(l *launch) error {
 			int(b.linear / (uint64(l.grid[0]) * uint64(l.grid[1]))),
 		}
 		if err := b.run(rng); err != nil {
-			l.end()
 			return err
 		}
 	}
-	l.end()
 	return nil
 }
 
-// start prepares the checkers; end is after the last block or the first fault.
+// start prepares the checkers.
 func (l *launch) start() {
 	l.checkRegisters, l.checkSync = l.device.opt.Checks.Registers, l.device.opt.Checks.Sync
 	if l.device.checks != nil {
 		l.checks = l.device.checks
 		l.checks.begin(l)
-	}
-}
-
-func (l *launch) end() {
-	if l.checks != nil {
-		l.checks.end(l)
 	}
 }
 
@@ -181,10 +177,15 @@ func reserveShared(n int) []byte {
 	return b[:n:n]
 }
 
-// warpsFor returns n warps with register files whose constants are set.
+// warpsFor returns n warps with register files whose constants are set: those of
+// the kernel's last launch, if there are enough of them.
 func (d *Device) warpsFor(l *launch, n int) []warp {
 	e := l.entry
+	if kept := l.loaded.warps[e]; len(kept) >= n {
+		return kept[:n]
+	}
 	warps := make([]warp, n)
+	l.loaded.warps[e] = warps
 	words := int(e.regBytes+127)/128*16 + 16
 	for i := range warps {
 		w := &warps[i]
@@ -227,7 +228,7 @@ func (b *block) run(rng *rand.Rand) error {
 	if l.checks != nil {
 		l.checks.beginBlock(b)
 	}
-	order := make([]int, len(b.warps))
+	order := b.order[:len(b.warps)]
 	for i := range order {
 		order[i] = i
 	}
@@ -262,9 +263,6 @@ func (b *block) run(rng *rand.Rand) error {
 			return b.stuck(w)
 		}
 	}
-	if l.checks != nil {
-		return l.checks.endBlock(b)
-	}
 	return nil
 }
 
@@ -278,13 +276,24 @@ func (w *warp) begin(b *block) {
 		w.live = 1<<rest - 1
 	}
 	w.active = w.live
-	clear(w.init)
+	if l.checkRegisters {
+		clear(w.init)
+	}
 	for _, s := range l.entry.specials {
-		s.reg.fill(w, s.off)
+		if s.reg.ofBlock() {
+			s.reg.fill(w, l, s.off)
+		}
 	}
 }
 
-// special register handling lives in special.go; barriers in barrier.go.
+// fill sets the special registers that are the same in all blocks of a launch.
+func (w *warp) fill(l *launch) {
+	for _, s := range l.entry.specials {
+		if !s.reg.ofBlock() {
+			s.reg.fill(w, l, s.off)
+		}
+	}
+}
 
 // permutation is a bijection of 0..n-1 that takes no memory: a Feistel network
 // on the next even power of two, walked until it lands below n.
