@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"slices"
@@ -28,8 +29,8 @@ type Trace struct {
 }
 
 // Open reads the trace in the directory dir: trace.json and requests.jsonl, but no
-// tensors yet; those of a recorded trace must be there. It returns the first error it meets, as an *Error if the trace is at
-// fault.
+// tensors yet; those of a recorded trace must be there. It returns the first error it meets, as
+// an *Error if the trace is at fault.
 func Open(dir string) (*Trace, error) {
 	if info, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
@@ -74,35 +75,62 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 
 func openNamed(fsys fs.FS, name string) (*Trace, error) {
 	t := &Trace{fsys: fsys, name: name}
-	meta := readMeta(fsys)
-	if err := first(meta.errs); err != nil {
-		return nil, &Error{File: t.path(metaFile), Err: err}
-	}
-	t.Meta = meta.Meta
-	f, err := regular.Open(fsys, requestsFile)
+	meta, requests, err := Stream(fsys, name)
 	if err != nil {
-		return nil, &Error{File: t.path(requestsFile), Err: err}
+		return nil, err
 	}
-	defer f.Close()
-	c := collector{block: t.Meta.PrefixBlockTokens}
-	for l := range scanLines(f) {
-		err := first(l.errs)
-		if err == nil {
-			err = c.check(l.req)
-		}
+	t.Meta = meta
+	for r, err := range requests {
 		if err != nil {
-			return nil, &Error{File: t.path(requestsFile), Line: l.number, Request: l.req.ID, Err: err}
+			return nil, err
 		}
-		c.add(l.req, l.number)
-		t.requests = append(t.requests, l.req)
-	}
-	if len(t.requests) == 0 {
-		return nil, &Error{File: t.path(requestsFile), Err: errNoRequests}
+		t.requests = append(t.requests, r)
 	}
 	if err := t.checkRecorded(); err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// Stream reads the trace at the root of fsys without holding its requests: it reads
+// trace.json, and the requests as they are ranged over, which may be done again. It
+// finds what Open finds, but that tensors are missing, and ends with the first
+// error. Of the requests it holds four bytes each, or an id that is no number. name
+// is what stands before the files' names in errors.
+func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
+	meta := readMeta(fsys)
+	if err := first(meta.errs); err != nil {
+		return Meta{}, nil, &Error{File: path.Join(name, metaFile), Err: err}
+	}
+	file := path.Join(name, requestsFile)
+	return meta.Meta, func(yield func(Request, error) bool) {
+		f, err := regular.Open(fsys, requestsFile)
+		if err != nil {
+			yield(Request{}, &Error{File: file, Err: err})
+			return
+		}
+		defer f.Close()
+		c := collector{block: meta.PrefixBlockTokens}
+		any := false
+		for l := range scanLines(f) {
+			any = true
+			err := first(l.errs)
+			if err == nil {
+				err = c.check(l.req)
+			}
+			if err != nil {
+				yield(Request{}, &Error{File: file, Line: l.number, Request: l.req.ID, Err: err})
+				return
+			}
+			c.add(l.req, l.number)
+			if !yield(l.req, nil) {
+				return
+			}
+		}
+		if !any {
+			yield(Request{}, &Error{File: file, Err: errNoRequests})
+		}
+	}, nil
 }
 
 // checkRecorded sees that every request of a recorded trace has its file.

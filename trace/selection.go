@@ -33,7 +33,7 @@ type Selection struct {
 
 // Selected counts what a Selection did.
 type Selected struct {
-	Seen, Taken                    int
+	Seen, Taken                        int
 	ShortenedPrompts, ShortenedOutputs int
 }
 

@@ -15,18 +15,20 @@ import (
 func newTraceCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trace",
-		Short: "Record, make, check and describe traces",
+		Short: "Import, record, make, check and describe traces",
 		Long: `A trace is a folder that says who asked when for how many tokens, and for some
 requests holds the queries, keys and values of every token, as a model computed
 them or as a recipe makes them. docs/trace-format.md has the format.`,
 		Example: `  kvc trace info six-stories
   kvc trace check ./my-trace
+  kvc trace import AzureLLMInferenceTrace_code.csv -o code
+  kvc trace generate --requests 1000 --prompt 512 --output 128 --arrivals poisson:20/s -o load
   kvc trace synth --model llama-3.1-8b --requests 4 --prompt 6000 --output 200 -o long
   kvc trace record --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" -o my-story`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newTraceInfoCmd(), newTraceCheckCmd(), newTraceSynthCmd(), newTraceRecordCmd())
+	cmd.AddCommand(newTraceInfoCmd(), newTraceCheckCmd(), newTraceImportCmd(), newTraceGenerateCmd(), newTraceSynthCmd(), newTraceRecordCmd())
 	return cmd
 }
 

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/trace"
+	"kvcompress/trace/requestlog"
+)
+
+// generateFlags are the flags of kvc trace generate.
+type generateFlags struct {
+	requests                       int
+	prompt, output, like, arrivals string
+	seed                           uint64
+	out, name, description         string
+	asJSON                         bool
+}
+
+func newTraceGenerateCmd() *cobra.Command {
+	var f generateFlags
+	cmd := &cobra.Command{
+		Use:     "generate -o DIR",
+		Aliases: []string{"load"},
+		Short:   "Make a trace of requests that come by a rule",
+		Long: `Generate writes a trace of requests, without tensors, where one has no log: so many
+requests, of such lengths, that come so. The same flags and seed give the same bytes
+on every platform.
+
+Lengths are one of
+  N                      all the same
+  LOW-HIGH               evenly between
+  lognormal:MEDIAN,P99   mostly short and some very long, as people's are; kvc trace
+                         info prints both numbers of a trace
+or, with --like, those of a trace or a log, prompt and output together.
+
+Arrivals are one of
+  fixed:TIME             one every TIME
+  poisson:TIME           independently of each other, TIME apart on average
+  gamma:TIME,CV          TIME apart on average; CV is the gaps' standard deviation
+                         over their mean: 1 is poisson, more comes in bursts. vLLM's
+                         burstiness is 1/CV²
+where a rate as in 20/s may stand for TIME. Without a rule, all come at once.`,
+		Example: `  kvc trace generate --requests 100000 --prompt 512 --output 128 --arrivals poisson:20/s -o steady
+  kvc trace generate --requests 5000 --prompt lognormal:800,7000 --output lognormal:150,900 --arrivals gamma:4/s,2.5 -o bursts
+  kvc trace generate --requests 1000000 --like code --arrivals poisson:10/s -o like-code`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.IntVar(&f.requests, "requests", 1000, "`number` of requests")
+	flags.StringVar(&f.prompt, "prompt", "512", "`tokens` of each prompt")
+	flags.StringVar(&f.output, "output", "128", "`tokens` of each output")
+	flags.StringVar(&f.like, "like", "", "or lengths drawn from this `trace` or log")
+	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they come (default: all at once)")
+	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
+	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
+	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
+	flags.StringVar(&f.description, "description", "", "`text` for the trace to keep")
+	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
+	// The only error is a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc("arrivals", cobra.FixedCompletions([]string{"fixed:", "poisson:", "gamma:"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (f *generateFlags) run(cmd *cobra.Command) error {
+	load, err := f.load(cmd)
+	if err != nil {
+		return err
+	}
+	meta := func() trace.Meta {
+		m := trace.Meta{Name: f.name}
+		if m.Name == "" {
+			m.Name = folderName(f.out)
+		}
+		m.Source = trace.Source{Kind: trace.Generated, Description: f.sourceDescription(cmd)}
+		return m
+	}
+	written, err := writeRequests(cmd.Context(), f.out, meta, load.All())
+	if err != nil {
+		return err
+	}
+	if f.asJSON {
+		return printJSON(cmd.OutOrStdout(), written)
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), printableLine(written.String()))
+	return err
+}
+
+func (f *generateFlags) load(cmd *cobra.Command) (trace.Load, error) {
+	load := trace.Load{Seed: f.seed, Requests: f.requests}
+	if f.out == "" {
+		return load, usagef("say where the trace shall go: -o DIR")
+	}
+	if err := trace.CheckFree(f.out); errors.Is(err, trace.ErrTaken) {
+		return load, usageError{err}
+	}
+	var err error
+	if load.Prompt, err = trace.ParseLengths(f.prompt); err != nil {
+		return load, usagef("--prompt: %w", err)
+	}
+	if load.Output, err = trace.ParseLengths(f.output); err != nil {
+		return load, usagef("--output: %w", err)
+	}
+	if load.Arrivals, err = parseArrivals(f.arrivals); err != nil {
+		return load, usagef("--arrivals: %w", err)
+	}
+	if err := load.Check(); err != nil {
+		return load, usageError{err}
+	}
+	if !cmd.Flags().Changed("like") {
+		return load, nil
+	}
+	if cmd.Flags().Changed("prompt") || cmd.Flags().Changed("output") {
+		return load, usagef("--like has prompts and outputs: leave out --prompt and --output")
+	}
+	source, err := openRequests(cmd.Context(), f.like, requestlog.Options{})
+	if err != nil {
+		return load, err
+	}
+	defer source.close()
+	for r, err := range source.requests {
+		if err != nil {
+			return load, err
+		}
+		load.Like = append(load.Like, trace.Request{PromptTokens: r.PromptTokens, OutputTokens: r.OutputTokens})
+	}
+	if len(load.Like) == 0 {
+		return load, fmt.Errorf("%s has no requests", f.like)
+	}
+	return load, nil
+}
+
+// sourceDescription is what the trace says about where it comes from.
+func (f *generateFlags) sourceDescription(cmd *cobra.Command) string {
+	text := "made by: " + cmd.CommandPath() + givenFlags(cmd, "out", "name", "description", "json")
+	if f.description != "" {
+		text = f.description + "; " + text
+	}
+	return text
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/trace"
+	"kvcompress/trace/requestlog"
+)
+
+// importFlags are the flags of kvc trace import.
+type importFlags struct {
+	format, columns, unit  string
+	prefixBlock            int
+	sel                    trace.Selection
+	arrivals               string
+	out, name, description string
+	licence                string
+	asJSON                 bool
+}
+
+func newTraceImportCmd() *cobra.Command {
+	var f importFlags
+	var formats, names []string
+	for _, format := range requestlog.Formats() {
+		formats = append(formats, fmt.Sprintf("  %-9s  %s", format.Name, format.Title))
+		names = append(names, format.Name)
+	}
+	cmd := &cobra.Command{
+		Use:   "import FILE -o DIR",
+		Short: "Make a trace of a log of requests",
+		Long: `Import reads a log of requests to a language model, compressed with gzip or not,
+and writes a trace: when each came, for how many tokens, and of which session and
+with which prefix, where the log says so. FILE may also be the folder of a trace,
+or a bundled one, of which the requests are taken and the tensors left.
+
+The formats, found by looking at the file unless --format says which, are
+` + strings.Join(formats, "\n") + `
+docs/importing.md describes them.
+
+Requests without prompt or output tokens, or that failed, are passed over and
+counted. What else is wrong is an error, with its line and column.
+
+The trace's arrivals count from the first request, or from --from. Of the flags
+that select and change requests, those above in the list apply first.`,
+		Example: `  kvc trace import AzureLLMInferenceTrace_code.csv -o code
+  kvc trace import AzureLLMInferenceTrace_conv_1week.csv.gz --from 24h --to 25h --sample 0.1 -o hour
+
+  # any CSV: which columns, and the unit of the times
+  kvc trace import log.csv --columns arrival=ts,prompt=in,output=out --time-unit ms -o log
+
+  # twice the load, and no prompt of more than 8000 tokens
+  kvc trace import code --speedup 2 --max-prompt 8000 -o code-twice
+
+  # a log without times
+  kvc trace import lengths.csv --format vidur --arrivals poisson:4/s -o four`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.format, "format", "", "`format` of the file")
+	flags.StringVar(&f.columns, "columns", "", "columns of a CSV: `arrival=NAME,prompt=NAME,output=NAME,session=NAME`; arrival and session may be left out")
+	flags.StringVar(&f.unit, "time-unit", "", "`unit` of the times of a CSV (default s) or of Mooncake's (default ms): s, ms, us or ns")
+	flags.IntVar(&f.prefixBlock, "prefix-block", 0, "`tokens` that a hash of Mooncake's stands for (default 512)")
+	flags.DurationVar(&f.sel.From, "from", 0, "leave out what comes before this `time`, counted from the first request")
+	flags.DurationVar(&f.sel.To, "to", 0, "leave out what comes at this `time` or later")
+	flags.Float64Var(&f.sel.Sample, "sample", 0, "take this `share` of the requests, drawn at random, sessions as a whole")
+	flags.Uint64Var(&f.sel.Seed, "seed", 1, "`number` that all that is random follows from")
+	flags.IntVar(&f.sel.Limit, "limit", 0, "take at most this `number` of requests, the first ones")
+	flags.IntVar(&f.sel.MaxPrompt, "max-prompt", 0, "shorten longer prompts to this `number` of tokens")
+	flags.IntVar(&f.sel.MaxOutput, "max-output", 0, "shorten longer outputs to this `number` of tokens")
+	flags.Float64Var(&f.sel.Speedup, "speedup", 0, "have the requests come this `factor` sooner: 2 is twice the load")
+	flags.StringVar(&f.arrivals, "arrivals", "", "or have them come by a `rule`: fixed:TIME, poisson:TIME or gamma:TIME,CV, where TIME is the mean time between two, or a rate as in 20/s")
+	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
+	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
+	flags.StringVar(&f.description, "description", "", "`text` about the log, for the trace to keep")
+	flags.StringVar(&f.licence, "licence", "", "the log's `licence`, for the trace to keep")
+	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
+	for flag, values := range map[string][]string{
+		"format": names, "time-unit": {"s", "ms", "us", "ns"}, "arrivals": {"fixed:", "poisson:", "gamma:"},
+	} {
+		// The only error is a flag that does not exist.
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+	return cmd
+}
+
+// imported is what `kvc trace import --json` prints.
+type imported struct {
+	writtenRequests
+	Format           string `json:"format"`
+	Model            string `json:"model,omitempty"`
+	Rows             int    `json:"rows"` // that were read
+	Empty            int    `json:"rows_empty"`
+	Failed           int    `json:"rows_failed"`
+	Reordered        int    `json:"rows_reordered"`
+	ShortenedPrompts int    `json:"shortened_prompts"`
+	ShortenedOutputs int    `json:"shortened_outputs"`
+}
+
+func (f *importFlags) run(cmd *cobra.Command, path string) error {
+	o, err := f.options(cmd)
+	if err != nil {
+		return err
+	}
+	bar := newBytesBar(cmd.ErrOrStderr(), path)
+	defer bar.clear()
+	o.Progress = bar.set
+	source, err := openRequests(cmd.Context(), path, o)
+	if err != nil {
+		return err
+	}
+	defer source.close()
+	if source.log != nil && !source.log.Timed {
+		switch {
+		case f.sel.Arrivals == nil:
+			return usagef("%s has no times of arrival: say when its requests come, as in --arrivals poisson:4/s", path)
+		case f.sel.From > 0 || f.sel.To > 0:
+			return usagef("%s has no times of arrival for --from and --to", path)
+		}
+	}
+	f.sel.PrefixBlockTokens = source.block
+	var selected trace.Selected
+	meta := func() trace.Meta {
+		m := trace.Meta{Name: f.name, Model: source.model, PrefixBlockTokens: source.block}
+		if m.Name == "" {
+			m.Name = folderName(f.out)
+		}
+		m.Source = trace.Source{Kind: trace.Imported, Description: f.sourceDescription(cmd, source), Licence: f.licence}
+		return m
+	}
+	written, err := writeRequests(cmd.Context(), f.out, meta, f.sel.Apply(source.requests, &selected))
+	bar.clear()
+	if err != nil {
+		return err
+	}
+	done := imported{
+		writtenRequests: written, Format: source.format, Model: source.model, Rows: selected.Seen,
+		ShortenedPrompts: selected.ShortenedPrompts, ShortenedOutputs: selected.ShortenedOutputs,
+	}
+	done.Format, _, _ = strings.Cut(source.format, ":")
+	if source.log != nil {
+		stats := source.log.Stats
+		done.Rows, done.Empty, done.Failed, done.Reordered = stats.Rows, stats.Empty, stats.Failed, stats.Reordered
+	}
+	if f.asJSON {
+		return printJSON(cmd.OutOrStdout(), done)
+	}
+	return done.print(cmd, source)
+}
+
+// options checks the flags that need no file.
+func (f *importFlags) options(cmd *cobra.Command) (requestlog.Options, error) {
+	o := requestlog.Options{Format: f.format, PrefixBlockTokens: f.prefixBlock}
+	if f.out == "" {
+		return o, usagef("say where the trace shall go: -o DIR")
+	}
+	for _, name := range []string{"prefix-block", "to", "sample", "limit", "max-prompt", "max-output", "speedup"} {
+		if flag := cmd.Flag(name); flag.Changed && (flag.Value.String() == "0" || flag.Value.String() == "0s") {
+			return o, usagef("--%s is 0: leave it out, or say more", name)
+		}
+	}
+	if f.prefixBlock < 0 {
+		return o, usagef("--prefix-block is %d: want at least 1", f.prefixBlock)
+	}
+	for _, name := range []string{"columns", "time-unit", "arrivals"} {
+		if flag := cmd.Flag(name); flag.Changed && flag.Value.String() == "" {
+			return o, usagef("--%s is empty", name)
+		}
+	}
+	var err error
+	if f.columns != "" {
+		if o.Columns, err = requestlog.ParseColumns(f.columns); err != nil {
+			return o, usagef("--columns: %w", err)
+		}
+	}
+	if f.unit != "" {
+		if o.TimeUnit, err = requestlog.ParseUnit(f.unit); err != nil {
+			return o, usagef("--time-unit: %w", err)
+		}
+	}
+	if f.arrivals != "" {
+		arrivals, err := parseArrivals(f.arrivals)
+		if err != nil {
+			return o, usagef("--arrivals: %w", err)
+		}
+		f.sel.Arrivals = &arrivals
+	}
+	if f.sel.Speedup != 0 && f.sel.Arrivals != nil {
+		return o, usagef("--speedup and --arrivals exclude each other")
+	}
+	if err := f.sel.Check(); err != nil {
+		return o, usageError{err}
+	}
+	if err := trace.CheckFree(f.out); errors.Is(err, trace.ErrTaken) {
+		return o, usageError{err}
+	}
+	return o, nil
+}
+
+// sourceDescription is what the trace says about where it comes from.
+func (f *importFlags) sourceDescription(cmd *cobra.Command, source *requestSource) string {
+	var b strings.Builder
+	if f.description != "" {
+		b.WriteString(f.description + "; ")
+	}
+	fmt.Fprintf(&b, "imported from %s (%s)", source.name, source.format)
+	if log := source.log; log != nil && log.Timed {
+		// By the log's clock: what the trace's arrivals do not tell.
+		if log.Calendar {
+			fmt.Fprintf(&b, ", whose first request came on %s", time.Unix(0, log.Stats.FirstNS).UTC().Format(time.RFC3339Nano))
+		} else if log.Stats.FirstNS > 0 {
+			fmt.Fprintf(&b, ", whose first request came at %v", time.Duration(log.Stats.FirstNS))
+		}
+	}
+	if given := givenFlags(cmd, "format", "columns", "time-unit", "prefix-block", "out", "name", "description", "licence", "json"); given != "" {
+		b.WriteString(", with" + given)
+	}
+	return b.String()
+}
+
+func (d imported) print(cmd *cobra.Command, source *requestSource) error {
+	out := cmd.OutOrStdout()
+	fmt.Fprintln(out, printableLine(d.String()))
+	fmt.Fprintf(out, "  from %s (%s)\n", printableLine(source.name), source.format)
+	if d.Empty+d.Failed > 0 {
+		fmt.Fprintf(out, "  of %s, %d without prompt or output tokens and %d that failed are left out\n", counted(d.Rows, "row"), d.Empty, d.Failed)
+	}
+	if d.Reordered > 0 {
+		fmt.Fprintf(out, "  %s put in order of arrival\n", counted(d.Reordered, "row"))
+	}
+	if d.ShortenedPrompts+d.ShortenedOutputs > 0 {
+		fmt.Fprintf(out, "  %s and %s shortened\n", counted(d.ShortenedPrompts, "prompt"), counted(d.ShortenedOutputs, "output"))
+	}
+	return nil
+}

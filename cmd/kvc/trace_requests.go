@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kvcompress/trace"
+	"kvcompress/trace/requestlog"
+	"kvcompress/traces"
+)
+
+// requestSource is a log or a trace whose requests are to be read.
+type requestSource struct {
+	name     string
+	format   string // as it is printed
+	model    string
+	block    int // tokens that a prefix hash stands for
+	requests iter.Seq2[trace.Request, error]
+	log      *requestlog.Log // nil of a trace
+}
+
+// openRequests opens a log, the folder of a trace or a bundled trace.
+func openRequests(ctx context.Context, name string, o requestlog.Options) (*requestSource, error) {
+	files, dir, err := traces.Find(name)
+	if err == nil {
+		if o.Format != "" && o.Format != "trace" {
+			return nil, usagef("%s is a trace, and not of the format %s", name, o.Format)
+		}
+		meta, requests, err := trace.Stream(files, dir)
+		if err != nil {
+			return nil, err
+		}
+		return &requestSource{name: folderName(name), format: "trace", model: meta.Model, block: meta.PrefixBlockTokens, requests: requests}, nil
+	}
+	log, err := requestlog.Open(ctx, name, o)
+	var inFile *requestlog.Error
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, usagef("%s is neither a file, nor the folder of a trace, nor one of the bundled: %s", name, strings.Join(traces.Names(), ", "))
+	case err != nil && !errors.As(err, &inFile):
+		return nil, usageError{err}
+	case err != nil:
+		return nil, err
+	}
+	return &requestSource{
+		name: filepath.Base(name), format: log.Format.Name + ": " + log.Format.Title, model: log.Model, block: log.PrefixBlockTokens,
+		requests: log.Requests(), log: log,
+	}, nil
+}
+
+func (s *requestSource) close() {
+	if s.log != nil {
+		s.log.Close()
+	}
+}
+
+// writtenRequests sums up what was written, and is what --json prints of it.
+type writtenRequests struct {
+	Trace        string  `json:"trace"`
+	Requests     int     `json:"requests"`
+	PromptTokens int64   `json:"prompt_tokens"`
+	OutputTokens int64   `json:"output_tokens"`
+	FirstNS      int64   `json:"first_ns"`
+	LastNS       int64   `json:"last_ns"`
+	PerSecond    float64 `json:"per_second"` // 0 if all come at once
+}
+
+// writeRequests writes a trace without tensors. meta is asked when the first request
+// is there.
+func writeRequests(ctx context.Context, dir string, meta func() trace.Meta, requests iter.Seq2[trace.Request, error]) (writtenRequests, error) {
+	done := writtenRequests{Trace: dir}
+	if err := trace.CheckFree(dir); err != nil {
+		if errors.Is(err, trace.ErrTaken) {
+			err = usageError{err}
+		}
+		return done, err
+	}
+	var w *trace.Writer
+	for r, err := range requests {
+		if err == nil && done.Requests%1024 == 0 {
+			err = ctx.Err()
+		}
+		if err == nil && w == nil {
+			if w, err = trace.Create(dir, meta()); err == nil {
+				defer w.Abort()
+				done.FirstNS = r.ArrivalNS
+			}
+		}
+		if err == nil {
+			err = w.Add(r)
+		}
+		if errors.Is(err, context.Canceled) {
+			return done, failure{fmt.Errorf("interrupted: nothing is left in %s", dir)}
+		}
+		if err != nil {
+			return done, err
+		}
+		done.Requests++
+		done.PromptTokens += int64(r.PromptTokens)
+		done.OutputTokens += int64(r.OutputTokens)
+		done.LastNS = r.ArrivalNS
+	}
+	if w == nil {
+		return done, errors.New("no request is left: nothing is written")
+	}
+	if span := done.LastNS - done.FirstNS; span > 0 {
+		done.PerSecond = math.Round(float64(done.Requests-1)/(float64(span)/1e9)*1e6) / 1e6
+	}
+	return done, w.Close()
+}
+
+// String says in a line what was written.
+func (d writtenRequests) String() string {
+	when := fmt.Sprintf("over %v, %.4g a second", roundDuration(time.Duration(d.LastNS-d.FirstNS)), d.PerSecond)
+	if d.LastNS == d.FirstNS {
+		when = "all at once"
+	}
+	return fmt.Sprintf("%s: %s %s; %d prompt and %d output tokens", d.Trace, counted(d.Requests, "request"), when, d.PromptTokens, d.OutputTokens)
+}
+
+// givenFlags are the flags of a command line but for some, as one would write them.
+// Of paths they have the last part only.
+func givenFlags(cmd *cobra.Command, but ...string) string {
+	var b strings.Builder
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if slices.Contains(but, flag.Name) {
+			return
+		}
+		for _, value := range flagValues(flag) {
+			if flag.Name == "like" {
+				value = folderName(value)
+			}
+			b.WriteString(" --" + flag.Name + " " + shellWord(value))
+		}
+	})
+	return b.String()
+}

@@ -1,0 +1,94 @@
+package requestlog
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"kvcompress/trace/regular"
+)
+
+// headSize is how much of a file is looked at to find out its format.
+const headSize = 64 << 10
+
+// file is an open log as a stream of text, whether it is compressed or not.
+type file struct {
+	*bufio.Reader
+	path  string
+	f     *os.File
+	meter *meter
+}
+
+func (f *file) Close() error { return f.f.Close() }
+
+// head returns the beginning of the text, which is still to be read.
+func (f *file) head() []byte {
+	head, _ := f.Peek(headSize) // an error comes again when it is read
+	return head
+}
+
+func openFile(ctx context.Context, path string, progress func(done, total int64)) (*file, error) {
+	f, err := regular.OpenFile(path)
+	if err != nil {
+		return nil, inFile(path, err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, inFile(path, regular.Short(err))
+	}
+	m := &meter{ctx: ctx, r: f, total: info.Size(), progress: progress}
+	text, err := decode(m)
+	if err != nil {
+		f.Close()
+		return nil, inFile(path, err)
+	}
+	return &file{Reader: text, path: path, f: f, meter: m}, nil
+}
+
+// decode returns the text of r: decompressed, and without a byte order mark.
+func decode(r io.Reader) (*bufio.Reader, error) {
+	in := bufio.NewReaderSize(r, headSize)
+	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, err
+		}
+		in = bufio.NewReaderSize(z, headSize)
+	}
+	if mark, _ := in.Peek(3); string(mark) == "\xef\xbb\xbf" {
+		_, _ = in.Discard(3) // which are there
+	}
+	head, err := in.Peek(headSize)
+	switch {
+	case len(bytes.TrimSpace(head)) > 0:
+		return in, nil
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, err
+	}
+	return nil, errors.New("the file is empty")
+}
+
+// meter says how much was read, and ends when its context is done.
+type meter struct {
+	ctx         context.Context
+	r           io.Reader
+	done, total int64
+	progress    func(done, total int64)
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	if err := m.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := m.r.Read(p)
+	m.done += int64(n)
+	if m.progress != nil {
+		m.progress(m.done, m.total)
+	}
+	return n, regular.Short(err)
+}

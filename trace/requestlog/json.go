@@ -1,0 +1,446 @@
+package requestlog
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"kvcompress/strictjson"
+)
+
+// jsonReader reads JSON as a stream, value by value, and knows where it is. It holds
+// a piece of the text and never a whole value, so that a file may be one line of
+// gigabytes. What it passes over it reads loosely: brackets match and strings end,
+// and no more is checked. (Python writes NaN and Infinity, which no JSON has.)
+type jsonReader struct {
+	r     io.Reader
+	buf   []byte
+	at, n int // of buf: the next byte, and how many there are
+	err   error
+
+	before    int64 // bytes before buf
+	line      int
+	lineStart int64
+	token     []byte // scratch
+}
+
+func newJSONReader(r io.Reader) *jsonReader {
+	return &jsonReader{r: r, buf: make([]byte, headSize), line: 1}
+}
+
+// position is where the next byte stands.
+type position struct{ line, column int }
+
+func (j *jsonReader) position() position {
+	return position{j.line, int(j.before + int64(j.at) - j.lineStart + 1)}
+}
+
+func (p position) fail(err error) error {
+	return &Error{Line: p.line, Column: p.column, Err: err}
+}
+
+// fill reads on when buf is used up. Its error is io.EOF at the end.
+func (j *jsonReader) fill() error {
+	if j.at < j.n {
+		return nil
+	}
+	if j.err != nil {
+		return j.err
+	}
+	j.before += int64(j.n)
+	j.at, j.n = 0, 0
+	for range 100 {
+		j.n, j.err = j.r.Read(j.buf)
+		if j.n > 0 {
+			return nil
+		}
+		if j.err != nil {
+			return j.err
+		}
+	}
+	j.err = io.ErrNoProgress
+	return j.err
+}
+
+var errEnds = errors.New("the file ends in the middle of a value")
+
+// space passes over white space and returns the byte after it, which is still to be
+// read. It returns io.EOF at the end of the file.
+func (j *jsonReader) space() (byte, error) {
+	for {
+		if err := j.fill(); err != nil {
+			return 0, err
+		}
+		switch c := j.buf[j.at]; c {
+		case '\n':
+			j.at++
+			j.line++
+			j.lineStart = j.before + int64(j.at)
+		case ' ', '\t', '\r':
+			j.at++
+		default:
+			return c, nil
+		}
+	}
+}
+
+// peek is space where something has to follow.
+func (j *jsonReader) peek() (byte, error) {
+	c, err := j.space()
+	if err == io.EOF {
+		err = j.position().fail(errEnds)
+	}
+	return c, err
+}
+
+// expect reads one byte of a text's structure.
+func (j *jsonReader) expect(want byte) error {
+	c, err := j.peek()
+	if err != nil {
+		return err
+	}
+	if c != want {
+		return j.position().fail(fmt.Errorf("want %q, got %q", want, c))
+	}
+	j.at++
+	return nil
+}
+
+// object reads an object. visit is called with each name, with the reader at its
+// value, of which it reads all. The name is valid until it reads.
+func (j *jsonReader) object(visit func(name []byte) error) error {
+	if err := j.expect('{'); err != nil {
+		return err
+	}
+	if c, err := j.peek(); err != nil || c == '}' {
+		j.at++
+		return err
+	}
+	for {
+		name, err := j.name()
+		if err != nil {
+			return err
+		}
+		if err := j.expect(':'); err != nil {
+			return err
+		}
+		if _, err := j.peek(); err != nil {
+			return err
+		}
+		if err := visit(name); err != nil {
+			return err
+		}
+		if more, err := j.more('}'); !more {
+			return err
+		}
+	}
+}
+
+// array reads an array. visit is called with the reader at each element, of which it
+// reads all.
+func (j *jsonReader) array(visit func() error) error {
+	if err := j.expect('['); err != nil {
+		return err
+	}
+	if c, err := j.peek(); err != nil || c == ']' {
+		j.at++
+		return err
+	}
+	for {
+		if _, err := j.peek(); err != nil {
+			return err
+		}
+		if err := visit(); err != nil {
+			return err
+		}
+		if more, err := j.more(']'); !more {
+			return err
+		}
+	}
+}
+
+// more reads the comma before another element, or the bracket after the last.
+func (j *jsonReader) more(end byte) (bool, error) {
+	c, err := j.peek()
+	switch {
+	case err != nil:
+		return false, err
+	case c == ',':
+		j.at++
+		return true, nil
+	case c == end:
+		j.at++
+		return false, nil
+	}
+	return false, j.position().fail(fmt.Errorf("want ',' or %q, got %q", end, c))
+}
+
+// maxString bounds the strings that are kept, in bytes.
+const maxString = 4096
+
+// name reads a member's name. One that is long is cut short: it is none that means
+// anything.
+func (j *jsonReader) name() ([]byte, error) {
+	at := j.position()
+	raw, _, err := j.quoted()
+	if err != nil {
+		return nil, err
+	}
+	text, err := unquote(raw)
+	if err != nil {
+		return nil, at.fail(err)
+	}
+	return text, nil
+}
+
+// text reads a string.
+func (j *jsonReader) text() (string, error) {
+	at := j.position()
+	raw, whole, err := j.quoted()
+	if err != nil {
+		return "", err
+	}
+	if !whole {
+		return "", at.fail(fmt.Errorf("a string of more than %d bytes", maxString))
+	}
+	text, err := unquote(raw)
+	if err != nil {
+		return "", at.fail(err)
+	}
+	return string(text), nil
+}
+
+// quoted reads a string and returns it as it stands, between the quotation marks. It
+// keeps maxString bytes and says whether these are all.
+func (j *jsonReader) quoted() (raw []byte, whole bool, err error) {
+	if err := j.expect('"'); err != nil {
+		return nil, false, err
+	}
+	j.token = j.token[:0]
+	whole = true
+	escaped := false
+	for {
+		if err := j.fill(); err != nil {
+			if err == io.EOF {
+				err = j.position().fail(errors.New("the file ends in a string"))
+			}
+			return nil, false, err
+		}
+		piece := j.buf[j.at:j.n]
+		end := len(piece)
+		done := false
+		for i, c := range piece {
+			if escaped {
+				escaped = false
+				continue
+			}
+			if c == '\\' {
+				escaped = true
+			} else if c == '"' {
+				end, done = i, true
+				break
+			} else if c == '\n' {
+				j.at += i
+				return nil, false, j.position().fail(errors.New("a line break in a string"))
+			}
+		}
+		if room := maxString - len(j.token); end > room {
+			whole = false
+			j.token = append(j.token, piece[:room]...)
+		} else {
+			j.token = append(j.token, piece[:end]...)
+		}
+		j.at += end
+		if done {
+			j.at++
+			return j.token, whole, nil
+		}
+	}
+}
+
+// unquote replaces the escapes in a string.
+func unquote(raw []byte) ([]byte, error) {
+	for _, c := range raw {
+		if c == '\\' || c < ' ' || c >= 0x80 {
+			var text string
+			if err := json.Unmarshal([]byte(`"`+string(raw)+`"`), &text); err != nil && len(raw) < maxString {
+				return nil, fmt.Errorf("a bad string, %s", quoted(string(raw)))
+			}
+			return []byte(text), nil
+		}
+	}
+	return raw, nil
+}
+
+// literal reads a number, true, false or null, or whatever else is no string, array
+// or object. What it returns is valid until the next call.
+func (j *jsonReader) literal() ([]byte, error) {
+	const most = 1024
+	start := j.position()
+	j.token = j.token[:0]
+	for {
+		if err := j.fill(); err == io.EOF {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		i := j.at
+		for i < j.n && !isDelimiter(j.buf[i]) {
+			i++
+		}
+		if len(j.token)+i-j.at > most {
+			return nil, start.fail(errors.New("a number of more than 1024 digits"))
+		}
+		j.token = append(j.token, j.buf[j.at:i]...)
+		j.at = i
+		if i < j.n {
+			break
+		}
+	}
+	if len(j.token) == 0 {
+		if j.at < j.n {
+			return nil, start.fail(fmt.Errorf("want a value, got %q", j.buf[j.at]))
+		}
+		return nil, start.fail(errEnds)
+	}
+	return j.token, nil
+}
+
+func isDelimiter(c byte) bool {
+	switch c {
+	case ',', ':', '[', ']', '{', '}', '"', ' ', '\t', '\r', '\n':
+		return true
+	}
+	return false
+}
+
+// whatever reads the beginning of a value that is not the one that was wanted, for
+// an error.
+func (j *jsonReader) whatever() string {
+	switch c, _ := j.peek(); c {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		raw, _, _ := j.quoted()
+		return strconv.Quote(strictjson.Excerpt(string(raw)))
+	}
+	text, _ := j.literal()
+	return strictjson.Excerpt(string(text))
+}
+
+// number reads a number as it is written.
+func (j *jsonReader) number(what string) ([]byte, error) {
+	c, err := j.peek()
+	if err != nil {
+		return nil, err
+	}
+	at := j.position()
+	if c != '-' && (c < '0' || c > '9') {
+		return nil, at.fail(fmt.Errorf("want %s, got %s", what, j.whatever()))
+	}
+	return j.literal()
+}
+
+// tokens reads a number of tokens.
+func (j *jsonReader) tokens() (int, error) {
+	at, err := j.start()
+	if err != nil {
+		return 0, err
+	}
+	text, err := j.number("a number of tokens")
+	if err != nil {
+		return 0, err
+	}
+	n, err := parseTokens(string(text))
+	if err != nil {
+		return 0, at.fail(err)
+	}
+	return n, nil
+}
+
+// time reads a time in the given unit.
+func (j *jsonReader) time(unit Unit) (int64, error) {
+	at, err := j.start()
+	if err != nil {
+		return 0, err
+	}
+	text, err := j.number("a time")
+	if err != nil {
+		return 0, err
+	}
+	t, err := parseTime(string(text), unit)
+	if err != nil {
+		return 0, at.fail(err)
+	}
+	return t, nil
+}
+
+// hash reads an integer of 64 bits.
+func (j *jsonReader) hash() (uint64, error) {
+	at, err := j.start()
+	if err != nil {
+		return 0, err
+	}
+	text, err := j.number("an integer from 0 to 2^64-1")
+	if err != nil {
+		return 0, err
+	}
+	n := uint64(0)
+	for i, c := range text {
+		d := uint64(c - '0')
+		if d > 9 || i > 0 && text[0] == '0' || n > (1<<64-1-d)/10 {
+			return 0, at.fail(fmt.Errorf("want an integer from 0 to 2^64-1, got %s", strictjson.Excerpt(string(text))))
+		}
+		n = 10*n + d
+	}
+	return n, nil
+}
+
+// start passes over white space and says where the value begins.
+func (j *jsonReader) start() (position, error) {
+	_, err := j.peek()
+	return j.position(), err
+}
+
+// maxNesting is how deeply what is passed over may be nested.
+const maxNesting = 1000
+
+// skip reads a value and drops it.
+func (j *jsonReader) skip() error {
+	var open []byte // the brackets that are to be closed
+	for {
+		c, err := j.peek()
+		if err != nil {
+			return err
+		}
+		switch {
+		case c == '{' || c == '[':
+			if len(open) == maxNesting {
+				return j.position().fail(fmt.Errorf("nested deeper than %d", maxNesting))
+			}
+			open = append(open, c+2) // the closing bracket is the second after
+			j.at++
+			continue
+		case c == '"':
+			_, _, err = j.quoted()
+		case len(open) > 0 && (c == '}' || c == ']'):
+			if open[len(open)-1] != c {
+				return j.position().fail(fmt.Errorf("want %q, got %q", open[len(open)-1], c))
+			}
+			open = open[:len(open)-1]
+			j.at++
+		case len(open) > 0 && (c == ',' || c == ':'):
+			j.at++
+			continue
+		default:
+			_, err = j.literal()
+		}
+		if err != nil || len(open) == 0 {
+			return err
+		}
+	}
+}

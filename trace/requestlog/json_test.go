@@ -1,0 +1,120 @@
+package requestlog
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// anything reads a value with jsonReader as encoding/json would, with numbers as they
+// are written.
+func anything(j *jsonReader) (any, error) {
+	c, err := j.peek()
+	if err != nil {
+		return nil, err
+	}
+	switch c {
+	case '{':
+		all := map[string]any{}
+		err := j.object(func(name []byte) error {
+			n := string(name)
+			v, err := anything(j)
+			all[n] = v
+			return err
+		})
+		return all, err
+	case '[':
+		all := []any{}
+		err := j.array(func() error {
+			v, err := anything(j)
+			all = append(all, v)
+			return err
+		})
+		return all, err
+	case '"':
+		return j.text()
+	}
+	text, err := j.literal()
+	switch string(text) {
+	case "true":
+		return true, err
+	case "false":
+		return false, err
+	case "null":
+		return nil, err
+	}
+	return json.Number(text), err
+}
+
+// FuzzJSON holds jsonReader against encoding/json: what is JSON reads the same,
+// through any buffer, and can be passed over.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{moonLines, vllm, `{"a\u00e9\"":[1,-2.5e+7,true,false,null,"\\",{},[],"é"]}`, `[[[]]]`, " 5 ", `"a" "b"`, `{"a":1,}`, `[1 2]`, "\"\xff\"", `"\ud800"`} {
+		f.Add([]byte(s), uint8(3))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, size uint8) {
+		d := json.NewDecoder(bytes.NewReader(data))
+		d.UseNumber()
+		var want any
+		valid := json.Valid(data) && d.Decode(&want) == nil
+		if valid && strings.Count(string(data), "[")+strings.Count(string(data), "{") > 500 || len(data) > maxString/2 {
+			return // beyond what is kept or nested
+		}
+		j := newJSONReader(bytes.NewReader(data))
+		j.buf = make([]byte, 1+int(size))
+		got, err := anything(j)
+		if !valid {
+			skipAll(newJSONReader(iotest.OneByteReader(bytes.NewReader(data))))
+			return
+		}
+		if err != nil {
+			t.Fatalf("%q: %v", data, err)
+		}
+		a, _ := json.Marshal(got)
+		b, _ := json.Marshal(want)
+		if !bytes.Equal(a, b) {
+			t.Fatalf("%q: %s, want %s", data, a, b)
+		}
+		j = newJSONReader(bytes.NewReader(data))
+		j.buf = make([]byte, 1+int(size))
+		if err := j.skip(); err != nil {
+			t.Fatalf("%q: skip: %v", data, err)
+		}
+		left, _ := io.ReadAll(io.MultiReader(bytes.NewReader(j.buf[j.at:j.n]), j.r))
+		if len(bytes.TrimSpace(left)) > 0 {
+			t.Fatalf("%q: skip leaves %q", data, left)
+		}
+	})
+}
+
+// skipAll passes over values until there is an error.
+func skipAll(j *jsonReader) {
+	for j.skip() == nil {
+	}
+}
+
+// TestPosition counts lines and columns through small buffers.
+func TestPosition(t *testing.T) {
+	for size := 1; size < 40; size++ {
+		j := newJSONReader(strings.NewReader("{\"a\": 1,\n \"b\": [\"x\", \n\n 7]}"))
+		j.buf = make([]byte, size)
+		var got []string
+		err := j.object(func(name []byte) error {
+			got = append(got, fmt.Sprintf("%s %v", name, j.position()))
+			if string(name) == "a" {
+				return j.skip()
+			}
+			return j.array(func() error {
+				got = append(got, fmt.Sprint(j.position()))
+				return j.skip()
+			})
+		})
+		if s := strings.Join(got, ", "); err != nil || s != "a {1 7}, b {2 7}, {2 8}, {4 2}" {
+			t.Errorf("size %d: %v, %s", size, err, s)
+		}
+	}
+}

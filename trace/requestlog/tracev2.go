@@ -1,0 +1,234 @@
+package requestlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"kvcompress/strictjson"
+	"kvcompress/trace"
+	"kvcompress/trace/regular"
+)
+
+const (
+	maxYAML = 1 << 20 // bytes of the header
+	// prefixGroupBlock is the size of the blocks by which a shared prefix is told: the
+	// usual one of a paged cache.
+	prefixGroupBlock = 16
+)
+
+// openTraceV2 reads the traces of https://github.com/inference-sim/inference-sim
+// (sim/workload/tracev2.go): a YAML file, and a CSV beside it that is called the same
+// but for the extension. Either may be named; a CSV may lack its YAML.
+func openTraceV2(l *Log, f *file, _ Options) (source, error) {
+	if !strings.HasSuffix(strings.TrimSuffix(f.path, ".gz"), ".csv") && startsLine(f.head(), "trace_version:") {
+		text, err := regular.ReadFile(f.path, maxYAML)
+		if err != nil {
+			return nil, l.located(err)
+		}
+		if err := l.readHeader(text); err != nil {
+			return nil, l.located(err)
+		}
+		data, err := beside(f.path, ".csv", ".csv.gz")
+		if err != nil {
+			return nil, l.located(errors.New("there is no CSV of the same name beside it, which holds the requests"))
+		}
+		// The CSV is read in place of the YAML from here on, with its progress.
+		if err := f.reopen(data); err != nil {
+			return nil, err
+		}
+		l.file = data
+		return newTraceV2(l, f)
+	}
+	header, err := beside(f.path, ".yaml", ".yml")
+	if errors.Is(err, fs.ErrNotExist) {
+		return newTraceV2(l, f)
+	}
+	text, err := regular.ReadFile(header, maxYAML)
+	if err == nil {
+		err = l.readHeader(text)
+	}
+	if err != nil {
+		return nil, inFile(header, err)
+	}
+	return newTraceV2(l, f)
+}
+
+// beside returns the file of the same name with one of the extensions.
+func beside(path string, extensions ...string) (string, error) {
+	path = strings.TrimSuffix(path, ".gz")
+	path = strings.TrimSuffix(path, filepath.Ext(path))
+	for _, extension := range extensions {
+		if _, err := os.Stat(path + extension); err == nil {
+			return path + extension, nil
+		}
+	}
+	return "", fs.ErrNotExist
+}
+
+// reopen closes the file and opens another in its place.
+func (f *file) reopen(path string) error {
+	other, err := openFile(f.meter.ctx, path, f.meter.progress)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	*f = *other
+	return nil
+}
+
+// yamlLine finds the line in an error of the YAML library.
+var yamlLine = regexp.MustCompile(`^yaml: line (\d+): (.*)$`)
+
+// readHeader reads the YAML.
+func (l *Log) readHeader(text []byte) error {
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		if m := yamlLine.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " ")); m != nil {
+			line, _ := strconv.Atoi(m[1]) // digits; one beyond an int is not in a file of a MiB
+			return &Error{Line: line, Err: errors.New(m[2])}
+		}
+		return err
+	}
+	if len(root.Content) != 1 || root.Content[0].Kind != yaml.MappingNode {
+		return &Error{Line: 1, Err: errors.New("want names and values, as in trace_version: 2")}
+	}
+	top := root.Content[0]
+	version, unit, server := member(top, "trace_version"), member(top, "time_unit"), member(top, "server")
+	switch {
+	case version == nil:
+		return &Error{Line: top.Line, Err: errors.New("trace_version is missing")}
+	case version.Value != "2" && version.Value != "3":
+		return atNode(version, "trace_version is %q, and only 2 and 3 are known", strictjson.Excerpt(version.Value))
+	case unit != nil && unit.Value != "" && unit.Value != "us" && unit.Value != "microseconds":
+		return atNode(unit, "time_unit is %q, want microseconds", strictjson.Excerpt(unit.Value))
+	}
+	if server != nil && server.Kind == yaml.MappingNode {
+		if model := member(server, "model"); model != nil && model.Kind == yaml.ScalarNode && len(model.Value) <= maxModel {
+			l.Model = model.Value
+		}
+	}
+	return nil
+}
+
+// maxModel bounds a model's name, in bytes.
+const maxModel = 1024
+
+// member returns the value of a name, or nil.
+func member(mapping *yaml.Node, name string) *yaml.Node {
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == name {
+			return mapping.Content[i+1]
+		}
+	}
+	return nil
+}
+
+func atNode(n *yaml.Node, format string, args ...any) error {
+	return &Error{Line: n.Line, Column: n.Column, Err: fmt.Errorf(format, args...)}
+}
+
+// traceV2 reads the CSV.
+type traceV2 struct {
+	*columnSource
+	server, group, length, status field
+	hashes                        arena
+}
+
+func newTraceV2(l *Log, f *file) (source, error) {
+	c, err := openColumns(l, f, Columns{Arrival: "arrival_time_us", Prompt: "input_tokens", Output: "output_tokens", Session: "session_id"})
+	if err != nil {
+		return nil, err
+	}
+	if err := needArrival(l, c, "arrival_time_us"); err != nil {
+		return nil, err
+	}
+	c.when = func(f field) (int64, error) { return c.t.time(f, Microsecond) }
+	s := &traceV2{
+		columnSource: c,
+		server:       c.t.optional("server_input_tokens"), group: c.t.optional("prefix_group"), length: c.t.optional("prefix_length"),
+		status: c.t.optional("status"),
+	}
+	if s.group >= 0 && s.length >= 0 {
+		l.PrefixBlockTokens = prefixGroupBlock
+	}
+	return s, nil
+}
+
+func (s *traceV2) next() (row, error) {
+	r, err := s.columnSource.next()
+	if err != nil {
+		return r, err
+	}
+	switch status := s.t.text(s.status); status {
+	case "", "ok":
+	default:
+		r.failed = true
+	}
+	if group := s.t.text(s.group); group != "" && s.length >= 0 {
+		// input_tokens is what follows the prefix.
+		prefix, err := s.t.tokens(s.length)
+		if err != nil {
+			return r, err
+		}
+		if r.PromptTokens += prefix; r.PromptTokens > trace.MaxTokens {
+			return r, s.t.fail(s.length, fmt.Errorf("%d tokens with input_tokens, want at most %d", r.PromptTokens, trace.MaxTokens))
+		}
+		r.PrefixHashes = s.hashes.take(prefix / prefixGroupBlock)
+		hash := hashGroup(group)
+		for i := range r.PrefixHashes {
+			hash = scramble(hash + 1)
+			r.PrefixHashes[i] = hash
+		}
+		return r, nil
+	}
+	if s.server >= 0 && s.t.text(s.server) != "" {
+		// The server counts what a chat template adds, too; 0 says that it did not.
+		n, err := s.t.tokens(s.server)
+		if err != nil {
+			return r, err
+		}
+		if n > 0 {
+			r.PromptTokens = n
+		}
+	}
+	return r, nil
+}
+
+// hashGroup is FNV-1a.
+func hashGroup(name string) uint64 {
+	h := uint64(0xcbf29ce484222325)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * 0x100000001b3
+	}
+	return h
+}
+
+// scramble is the finalizer of SplitMix64.
+func scramble(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// arena hands out hashes from large pieces of memory.
+type arena struct{ free []uint64 }
+
+func (a *arena) take(n int) []uint64 {
+	if n == 0 {
+		return nil
+	}
+	if n > len(a.free) {
+		a.free = make([]uint64, max(n, 1<<14))
+	}
+	taken := a.free[:n:n]
+	a.free = a.free[n:]
+	return taken
+}
