@@ -247,12 +247,29 @@ func cvtF32BF16(p unsafe.Pointer, w *warp, in *instr) {
 func cvtBF16F32(p unsafe.Pointer, w *warp, in *instr) {
 	d, a := (*[warpSize]uint16)(p), row[uint32](w.regs, in.a)
 	for i := range d {
-		v := a[i]
-		if v&0x7fffffff > 0x7f800000 {
-			d[i] = 0x7fff
-		} else {
-			d[i] = uint16((v + 0x7fff + v>>16&1) >> 16)
-		}
+		d[i] = singleToBF16(a[i])
+	}
+}
+
+// singleToBF16 converts f32 to bf16, to nearest even.
+func singleToBF16(v uint32) uint16 {
+	if v&0x7fffffff > 0x7f800000 {
+		return 0x7fff
+	}
+	return uint16((v + 0x7fff + v>>16&1) >> 16)
+}
+
+func packF16(p unsafe.Pointer, w *warp, in *instr) {
+	d, a, b := operands2[uint32](p, w, in)
+	for i := range d {
+		d[i] = uint32(singleToHalf(a[i]))<<16 | uint32(singleToHalf(b[i]))
+	}
+}
+
+func packBF16(p unsafe.Pointer, w *warp, in *instr) {
+	d, a, b := operands2[uint32](p, w, in)
+	for i := range d {
+		d[i] = uint32(singleToBF16(a[i]))<<16 | uint32(singleToBF16(b[i]))
 	}
 }
 
@@ -264,7 +281,7 @@ func intToFloat[D floating, S integer](p unsafe.Pointer, w *warp, in *instr) {
 	}
 }
 
-// cvtS32F32 truncates and saturates; in.imm is not 0 for u32.
+// cvtTruncS32F32 truncates and saturates.
 func cvtTruncS32F32(p unsafe.Pointer, w *warp, in *instr) {
 	d, a := (*[warpSize]int32)(p), row[float32](w.regs, in.a)
 	for i := range d {

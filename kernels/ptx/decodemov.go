@@ -383,7 +383,13 @@ func (d *decoder) cvtPacked(op *cvtOp, given int, satfinite bool) error {
 	from := op.from
 	switch {
 	case from == f32 && (op.to == f16x2 || op.to == bf16x2 || eight): // cvt.rn.f16x2.f32 d, a, b
-		return d.alu(cvtPack, typ{classBits, op.to.bits, 1}, f32, f32)
+		f := cvtPack
+		if plain := op.mode == roundNearest && !op.relu; plain && op.to == f16x2 {
+			f = packF16
+		} else if plain && op.to == bf16x2 {
+			f = packBF16
+		}
+		return d.alu(f, typ{classBits, op.to.bits, 1}, f32, f32)
 	case from == f16x2 && eight, (from == e4m3x2 || from == e5m2x2) && op.to == f16x2 && given == 0:
 		op.from.bits /= 2
 		op.srcBytes = uint8(from.bytes())

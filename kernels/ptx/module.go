@@ -16,6 +16,7 @@ type loadedModule struct {
 	globals   map[*variable]*allocation
 	constAt   map[*variable]uint64
 	constants []byte
+	warps     map[*entry][]warp // of the last launches
 }
 
 // maxConst is the constant memory of a module (PTX ISA §5.1.3).
@@ -42,7 +43,7 @@ func (d *Device) LoadProgram(p *Program) (device.Module, error) {
 	if p.approx && !d.opt.AllowApprox {
 		return nil, fmt.Errorf("ptx: %s: it has approximate instructions, which are not allowed", p.module.name)
 	}
-	m := &loadedModule{device: d, program: p, globals: map[*variable]*allocation{}, constAt: map[*variable]uint64{}}
+	m := &loadedModule{device: d, program: p, globals: map[*variable]*allocation{}, constAt: map[*variable]uint64{}, warps: map[*entry][]warp{}}
 	for _, v := range p.module.order {
 		if v.extern && v.space != spaceShared {
 			return nil, p.module.errorf(v.line, "extern variable %q is nowhere defined", short(v.name))

@@ -64,9 +64,11 @@ func (r specialReg) bytes() uint8 {
 // instruction of its own and is no row.
 func (r specialReg) ticks() bool { return r >= regClock }
 
-// fill sets the row of a special register, at the start of a block.
-func (r specialReg) fill(w *warp, off uint32) {
-	l := w.block.launch
+// ofBlock reports whether the register differs between blocks.
+func (r specialReg) ofBlock() bool { return r >= regCtaidX && r <= regCtaidZ }
+
+// fill sets the row of a special register.
+func (r specialReg) fill(w *warp, l *launch, off uint32) {
 	if r.bytes() == 8 { // gridid
 		d := row[uint64](w.regs, off)
 		for i := range d {
@@ -78,7 +80,7 @@ func (r specialReg) fill(w *warp, off uint32) {
 	switch {
 	case r <= regTidZ:
 		for i := range d {
-			d[i] = uint32(w.thread(i)[r-regTidX])
+			d[i] = uint32(l.thread(w.index, i)[r-regTidX])
 		}
 		return
 	case r >= regMaskEq && r <= regMaskGt || r == regLaneid:
@@ -112,7 +114,7 @@ func (r specialReg) fill(w *warp, off uint32) {
 	case regWarpid:
 		v = w.index
 	case regNwarpid:
-		v = len(w.block.warps)
+		v = len(l.warps)
 	case regNsmid:
 		v = 1
 	case regDynamicShared:

@@ -368,9 +368,11 @@ func (w *warp) checkRegisters(in *instr, mask uint32) error {
 }
 
 // thread returns a lane's coordinates in its block.
-func (w *warp) thread(lane int) [3]int {
-	d := w.block.launch.block
-	t := w.index*warpSize + lane
+func (w *warp) thread(lane int) [3]int { return w.block.launch.thread(w.index, lane) }
+
+func (l *launch) thread(warp, lane int) [3]int {
+	d := l.block
+	t := warp*warpSize + lane
 	return [3]int{t % d[0], t / d[0] % d[1], t / (d[0] * d[1])}
 }
 
