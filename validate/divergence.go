@@ -29,8 +29,8 @@ type Divergence struct {
 	Parts []Part `json:"parts"` // all that differ, by what they are, in the order in which they depend on each other
 
 	// Operation is what the engines were doing, and Number how many operations they
-	// had done before, from which a [Dump] is made; −1 where the reference differs from
-	// its own specification.
+	// had done before it, from which a [Dump] is made; −1 where no operation is the
+	// cause: where the reference differs from its own specification.
 	Operation Operation `json:"operation"`
 	Number    int       `json:"number"`
 }

@@ -60,7 +60,7 @@ var errDumped = errors.New("dumped")
 // it out again. The folder is made; files in it are overwritten.
 func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *Divergence) error {
 	if d.Number < 0 {
-		return errors.New("dump: what differs is the reference and its own specification")
+		return errors.New("dump: no operation has made the two differ")
 	}
 	opt.Fill(t.Meta.Shape, t.Requests())
 	if err := os.MkdirAll(dir, 0o755); err != nil {

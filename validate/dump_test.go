@@ -78,6 +78,39 @@ func TestDump(t *testing.T) {
 	}
 }
 
+// TestDumpAnswers does so for an engine that gives its scheduler a wrong answer.
+func TestDumpAnswers(t *testing.T) {
+	b := open(t, testTrace)
+	ctx := context.Background()
+	run := Run{Engine: func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		e, err := Reference(cfg, open, observe)
+		return &boastful{e}, err
+	}}
+	r, err := Trace(ctx, b.Name, b.Trace, b.Options, run)
+	if err != nil || r.Divergence == nil || r.Divergence.What != "usage" {
+		t.Fatal(r.Divergence, err)
+	}
+	dir := t.TempDir()
+	if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Replay(os.DirFS(dir), run)
+	if err != nil || again.Divergence == nil || again.Divergence.What != "usage" || again.Divergence.Got != r.Divergence.Got {
+		t.Errorf("%v, %v; want %v", again, err, r.Divergence)
+	}
+}
+
+// boastful is the reference engine, and says that it wastes nothing when it holds much.
+type boastful struct{ Engine }
+
+func (b *boastful) Usage() ref.Usage {
+	u := b.Engine.Usage()
+	if u.KVs > 300 {
+		u.Wasted = 0
+	}
+	return u
+}
+
 // dumped returns the files of a dump.
 func dumped(t testing.TB) fstest.MapFS {
 	b, err := traces.Open("block-size-1")

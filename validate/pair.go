@@ -37,12 +37,12 @@ type Pair struct {
 	done    chan outcome   // it has done the operation
 	ended   *outcome       // the same, once it is received
 
-	op         Operation
-	operations int
-	last       ref.Event // stage and sequences of the last one that was compared
-	diverged   *Divergence
-	tally      Tally
-	resync     bool // something was tolerated in this operation
+	op       Operation // that runs, or has run last
+	number   int       // of operations before it; −1 if there was none
+	last     ref.Event // stage and sequences of the last one that was compared
+	diverged *Divergence
+	tally    Tally
+	resync   bool // something was tolerated in this operation
 }
 
 // outcome is how an operation has ended.
@@ -65,6 +65,7 @@ func NewPair(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observ
 		cfg:       cfg,
 		tolerance: tolerance,
 		observe:   observe,
+		number:    -1,
 		arrived:   make(chan ref.Event),
 		resume:    make(chan struct{}),
 		done:      make(chan outcome),
@@ -109,6 +110,7 @@ func (p *Pair) Do(op Operation) (ref.Compressed, error) {
 		return ref.Compressed{}, p.diverged
 	}
 	p.op, p.ended, p.last, p.resync = op, nil, ref.Event{}, false
+	p.number++
 	go func() {
 		var o outcome
 		defer func() {
@@ -122,7 +124,6 @@ func (p *Pair) Do(op Operation) (ref.Compressed, error) {
 	result, err := op.run(p.reference)
 	p.drain()
 	p.compareOutcomes(outcome{result, err}, *p.ended)
-	p.operations++
 	switch {
 	case p.diverged != nil:
 		return result, p.diverged
@@ -219,7 +220,7 @@ func (p *Pair) diverge(what, want, got string) {
 }
 
 func (p *Pair) found(d *Divergence) {
-	d.Step, d.Operation, d.Number = -1, p.op, p.operations
+	d.Step, d.Operation, d.Number = -1, p.op, p.number
 	d.Operation.Sequences = append([]ref.SeqID(nil), p.op.Sequences...)
 	d.Stage, d.Seqs = p.last.Stage, append([]ref.SeqID(nil), p.last.Seqs...)
 	p.diverged = d
@@ -282,6 +283,19 @@ func (p *Pair) Usage() ref.Usage { return ask(p, "usage", sim.Engine.Usage) }
 
 // HeadUsage says which heads fill the cache.
 func (p *Pair) HeadUsage() ref.HeadUsage { return ask(p, "usage of the heads", sim.Engine.HeadUsage) }
+
+// Interview asks both engines all that a scheduler may ask of the sequences in the
+// cache.
+func (p *Pair) Interview() {
+	p.Usage()
+	p.HeadUsage()
+	p.Free()
+	for _, id := range p.reference.Cache().Sequences() {
+		p.Held(id)
+		p.DecodeNeed(id)
+		p.Count(id)
+	}
+}
 
 // ask puts a question to both engines.
 func ask[T any](p *Pair, what string, question func(sim.Engine) T) T {

@@ -7,7 +7,6 @@ import (
 	"math"
 
 	"kvcompress/ref"
-	"kvcompress/sim"
 	"kvcompress/trace"
 )
 
@@ -97,6 +96,7 @@ func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error
 			return o, err
 		}
 		_, err := pair.Do(op)
+		pair.Interview()
 		o.Operations++
 		o.Tally = pair.Tally()
 		if o.Divergence = pair.Divergence(); o.Divergence != nil {
@@ -112,13 +112,6 @@ func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error
 			return o, err
 		}
 		enter(op, tokens)
-		ask(pair, "usage", sim.Engine.Usage)
-		ask(pair, "free blocks", sim.Engine.Free)
-		for id := range tokens {
-			ask(pair, "blocks held", func(e sim.Engine) int { return e.Held(id) })
-			ask(pair, "blocks for a token", func(e sim.Engine) int { return e.DecodeNeed(id) })
-			ask(pair, "blocks to ask for", func(e sim.Engine) int { return e.Count(id) })
-		}
 	}
 	return o, nil
 }

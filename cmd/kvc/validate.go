@@ -67,8 +67,8 @@ follow: equal to the last index) or of prefill metrics (equal to 1e-5, relative)
 Exit code 1 if anything disagrees.`,
 		Example: `  kvc validate
   kvc validate six-stories --json
-  kvc validate story --kernel decode_combine=mine.ptx:combine --ulp 4 --dump found
-  kvc validate --replay found --kernel decode_combine=mine.ptx:combine
+  kvc validate story --kernel attend_combine=mine.ptx:combine --ulp 4 --dump found
+  kvc validate --replay found --kernel attend_combine=mine.ptx:combine
   kvc validate --random 1000 --shuffle 7
   kvc validate --cases eviction.json`,
 		ValidArgsFunction: completeTraces,
