@@ -116,6 +116,18 @@ struct digit_counts {
   }
 };
 
+// add_counts adds the i-th four counts of a block of threads to what all blocks of
+// the grid's column add up, from 0.
+__word__ void add_counts(int* to, int i, four_ints counts) {
+  if (blocks_y() == 1) {
+    reinterpret_cast<four_ints*>(to)[i] = counts;
+    return;
+  }
+#pragma unroll
+  for (int e = 0; e < 4; e++)
+    if (counts[e] != 0) atomic_add(&to[4 * i + e], counts[e]);
+}
+
 // A histogram counts keys by one digit, in shared memory, for a block of threads.
 struct alignas(16) histogram {
   int counts[digit_values];
@@ -125,19 +137,9 @@ struct alignas(16) histogram {
     for (int i = thread_x(); i < digit_values / 4; i += threads_x()) c[i] = 0;
   }
   __word__ void add(uint32 digit) { atomic_add(&counts[digit], 1); }
-  // add_to adds the counts to those of a head, which has blocks_y() such blocks.
   __word__ void add_to(int* to) const {
     const four_ints* from = reinterpret_cast<const four_ints*>(counts);
-    for (int i = thread_x(); i < digit_values / 4; i += threads_x()) {
-      const four_ints c = from[i];
-      if (blocks_y() == 1) {
-        reinterpret_cast<four_ints*>(to)[i] = c;  // they were 0
-        continue;
-      }
-#pragma unroll
-      for (int e = 0; e < 4; e++)
-        if (c[e] != 0) atomic_add(&to[4 * i + e], c[e]);
-    }
+    for (int i = thread_x(); i < digit_values / 4; i += threads_x()) add_counts(to, i, from[i]);
   }
 };
 
@@ -371,10 +373,12 @@ sum_fallen(const int* __restrict__ lengths, const quota* __restrict__ quotas,
     n.write(rows[warp()]);
   }
   block_barrier();
-  for (int d = thread_x(); d < digit_values; d += threads_x()) {
-    int sum = 0;
-    for (int row = 0; row < rows_used; row++) sum += rows[row][d];
-    if (sum != 0) atomic_add(&sums[at * digit_values + d], sum);
+  for (int i = thread_x(); i < digit_values / 4; i += threads_x()) {
+    four_ints sum = 0;
+#pragma unroll 1
+    for (int row = 0; row < rows_used; row++)
+      sum += reinterpret_cast<const four_ints*>(rows[row])[i];
+    add_counts(sums + at * digit_values, i, sum);
   }
 }
 

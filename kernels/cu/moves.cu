@@ -85,8 +85,9 @@ using bytes8 = uint32 __attribute__((ext_vector_type(2)));
 // 1,048, and 1,160 with whole sectors. The floor is 1,040. Operations: 1 load and
 // 1 store of 16 bytes and a few to address them.
 template <class piece>
-__device__ __forceinline__ void move_kvs(const pair* __restrict__ moves, piece* keys, piece* values, uint32* metrics,
-                       uint32* positions, int n, int pieces, int shift) {
+__device__ __forceinline__ void move_kvs(const pair* __restrict__ moves, piece* keys, piece* values,
+                                         uint32* metrics, uint32* positions, int n, int pieces,
+                                         int shift) {
   constexpr int together = 4;
   const int64 i = int64(block_x()) * threads_x() + thread_x();
   const int lanes = 1 << shift, lane = i & (lanes - 1);
@@ -97,13 +98,16 @@ __device__ __forceinline__ void move_kvs(const pair* __restrict__ moves, piece* 
 #pragma unroll
   for (int m = 0; m < together; m++) at[m] = moves[first + smaller(m, last)];
 
+  const int row = pieces * int(sizeof(piece));
   for (int p = lane; p < 2 * pieces; p += lanes) {
-    piece* rows = p < pieces ? keys + p : values + (p - pieces);
+    char* rows = reinterpret_cast<char*>(p < pieces ? keys + p : values + (p - pieces));
     piece held[together];
 #pragma unroll
-    for (int m = 0; m < together; m++) held[m] = rows[int64(at[m].source) * pieces];
+    for (int m = 0; m < together; m++)
+      held[m] = *reinterpret_cast<piece*>(rows + int64(at[m].source) * row);
 #pragma unroll
-    for (int m = 0; m < together; m++) rows[int64(at[m].destination) * pieces] = held[m];
+    for (int m = 0; m < together; m++)
+      *reinterpret_cast<piece*>(rows + int64(at[m].destination) * row) = held[m];
   }
   if (lane < 2) {
     uint32* scalars = lane == 0 ? metrics : positions;
