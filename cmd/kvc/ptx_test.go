@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -132,6 +133,36 @@ func TestPTXRunJSON(t *testing.T) {
 		if text, _ := json.Marshal(got); !strings.Contains(string(text), c.want) {
 			t.Errorf("%s: %s; want %s", c.entry, text, c.want)
 		}
+	}
+}
+
+// TestPTXRunPage runs the commands of docs/ptx-run.md and compares what they print,
+// but for times.
+func TestPTXRunPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/ptx-run.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example(t)
+	withoutTimes := func(text string) string {
+		return regexp.MustCompile(`took .* for|, [0-9.e+]* million a second`).ReplaceAllString(strings.TrimSpace(text), "")
+	}
+	commands := 0
+	for _, block := range strings.Split(string(page), "```\n") {
+		line, ok := strings.CutPrefix(block, "$ kvc ")
+		if !ok {
+			continue
+		}
+		commands++
+		line, want, _ := strings.Cut(line, "\n")
+		var stdout, stderr bytes.Buffer
+		run(strings.Fields(line), &stdout, &stderr)
+		if got := withoutTimes(stdout.String()); got != withoutTimes(want) {
+			t.Errorf("kvc %s prints\n%s\n%s\nand the page has\n%s", line, got, &stderr, want)
+		}
+	}
+	if commands != 4 {
+		t.Errorf("%d commands are on the page", commands)
 	}
 }
 
