@@ -3,9 +3,6 @@ package conform
 import (
 	"hash/fnv"
 	"math/rand/v2"
-	"slices"
-	"strconv"
-	"strings"
 )
 
 // An Op is one form of an instruction with the operands that it is tried on.
@@ -102,14 +99,6 @@ func truthOf(p bool) uint64 {
 		return 1
 	}
 	return 0
-}
-
-// For returns the forms that a device of an architecture has: 80 for sm_80, and so on.
-func For(sm int) []*Op {
-	return slices.DeleteFunc(Ops(), func(o *Op) bool {
-		n, err := strconv.Atoi(strings.TrimPrefix(o.Target, "sm_"))
-		return err != nil || n > sm
-	})
 }
 
 // Ops returns every form of the suite.

@@ -50,19 +50,6 @@ func TestOpsAreSound(t *testing.T) {
 	}
 }
 
-func TestForAnArchitecture(t *testing.T) {
-	all := len(Ops())
-	for _, c := range []struct {
-		sm   int
-		some bool
-		all  bool
-	}{{70, false, false}, {80, true, false}, {86, true, false}, {90, true, true}, {100, true, true}} {
-		if n := len(For(c.sm)); n > 0 != c.some || n == all != c.all {
-			t.Errorf("sm_%d has %d forms of %d", c.sm, n, all)
-		}
-	}
-}
-
 func TestRowsAreAlwaysTheSame(t *testing.T) {
 	for _, o := range Ops() {
 		if o.Chapter != "float" {

@@ -116,7 +116,7 @@ func packs() []*Op {
 func constants() []*Op {
 	values := []uint64{1, 0xffffffff, 0x12345678, 0x80000000, 0, 7, 0x3fc00000, 0xcafebabe}
 	return []*Op{{
-		Name: "ld.const", in: []string{"b32"}, out: []string{"b32", "b32", "b32"},
+		Name: "ld.const", in: []string{"b32"}, out: []string{"b32", "b32", "b32", "pred", "pred"},
 		module:  ".const .align 8 .b32 conform_table[8] = {1, -1, 0x12345678, 0x80000000, 0, 7, 0x3fc00000, 0xcafebabe};",
 		declare: ".reg .b64 %p, %q;\n.reg .b32 %t;",
 		body: `and.b32 %t, %a0, 7;
@@ -126,9 +126,11 @@ func constants() []*Op {
 			ld.const.b32 %d0, [%p];
 			ld.const.b32 %d1, [conform_table+28];
 			cvta.const.u64 %q, conform_table;
-			ld.b32 %d2, [%q+8];`,
+			ld.b32 %d2, [%q+8];
+			isspacep.const %d3, %q;
+			isspacep.shared::cta %d4, %q;`,
 		rows: rows(wholeNumbers(32)),
-		eval: exacts(func(a []uint64) []uint64 { return []uint64{values[a[0]&7], values[7], values[2]} }),
+		eval: exacts(func(a []uint64) []uint64 { return []uint64{values[a[0]&7], values[7], values[2], 1, 0} }),
 	}, {
 		Name: "ld.global of a variable", in: []string{"b32"}, out: []string{"b16", "f32", "b64"},
 		module: `.global .align 4 .b8 conform_bytes[8] = {1, 2, 3, 255, 128, 127};
