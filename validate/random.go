@@ -14,7 +14,7 @@ import (
 
 // maxWork bounds the multiplications of a random pipeline: what a second of the PTX
 // machine can do many times over.
-const maxWork = 2e6
+const maxWork = 8e6
 
 // RandomPipeline makes a pipeline of a seed: a small one, whose shape, lengths and
 // options lie at the edges at which kernels go wrong.
