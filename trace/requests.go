@@ -60,7 +60,10 @@ func scanLines(r io.Reader) iter.Seq[line] {
 					l.errs, err = []error{err}, nil
 				} else {
 					var timed bool
-					if l.req, timed, l.errs = parseRequest(text); timed {
+					if l.req, timed = parseWritten(text); !timed {
+						l.req, timed, l.errs = parseRequest(text)
+					}
+					if timed {
 						if l.req.ArrivalNS < previous {
 							l.errs = append(l.errs, &unsortedError{l.req.ArrivalNS, previous})
 						}

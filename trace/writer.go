@@ -37,6 +37,7 @@ type Writer struct {
 	requests *tempFile // requests.jsonl
 	seen     collector
 	count    int
+	line     []byte          // the last one written
 	begun    map[string]bool // ids that are being recorded
 	written  []string        // files with their final names
 	closed   bool            // or given up
@@ -123,14 +124,15 @@ func (w *Writer) admit(r Request) error {
 }
 
 func (w *Writer) add(r Request) error {
-	text, err := json.Marshal(r)
+	text, err := appendRequest(w.line[:0], r)
 	if err != nil {
 		return w.errorf(r.ID, err)
 	}
-	if len(text)+1 > MaxLineBytes {
+	w.line = append(text, '\n')
+	if len(w.line) > MaxLineBytes {
 		return w.errorf(r.ID, errLongLine)
 	}
-	if _, err = w.requests.Write(append(text, '\n')); err != nil {
+	if _, err = w.requests.Write(w.line); err != nil {
 		return err
 	}
 	w.count++
