@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -61,11 +62,26 @@ func (f *engineFlags) open() (*engines, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, r := range e.options.Kernels { // now, and not in every trace
+		if err := loads(dev, r); err != nil {
+			return nil, errors.Join(err, dev.Close())
+		}
+	}
 	e.device = dev.Name()
 	if _, isPTX := dev.(*ptx.Device); isPTX {
 		e.device += ", checks: " + (&checksValue{&f.device.options.Checks}).String()
 	}
 	return e, dev.Close()
+}
+
+// loads returns an error if a device cannot load a kernel.
+func loads(dev device.Device, r kernels.Replacement) error {
+	m, err := dev.Load(r.File, r.PTX)
+	if err != nil {
+		return err
+	}
+	_, err = m.Kernel(r.Entry)
+	return err
 }
 
 // make is a validate.NewEngine.
@@ -99,6 +115,10 @@ func readReplacement(text string) (name string, r kernels.Replacement, err error
 	colon := strings.LastIndexByte(rest, ':')
 	if !ok || name == "" || colon <= 0 || colon == len(rest)-1 {
 		return "", r, errors.New("want NAME=FILE.ptx:ENTRY")
+	}
+	names := kernels.Names()
+	if !slices.ContainsFunc(names, func(n string) bool { return n == name || strings.HasPrefix(n, name+"_") }) {
+		return "", r, fmt.Errorf("there is no kernel %q to replace: there are %s", name, strings.Join(names, ", "))
 	}
 	r.File, r.Entry = rest[:colon], rest[colon+1:]
 	f, err := os.Open(r.File)

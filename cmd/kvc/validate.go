@@ -104,6 +104,9 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if len(asked) > 1 {
 		return usageError{fmt.Errorf("%s and %s exclude each other", asked[0], asked[1])}
 	}
+	if cmd.Flags().Changed("dump") && (cmd.Flags().Changed("cases") || cmd.Flags().Changed("replay")) {
+		return usageError{errors.New("--dump goes with traces, or with --random")}
+	}
 	if t := flags.tolerance.RTol; !(t >= 0 && t < 1) {
 		return usageError{fmt.Errorf("--rtol %v is not in [0, 1)", t)}
 	}

@@ -88,3 +88,17 @@ func TestValidateKernel(t *testing.T) {
 	exits(t, exitFailed, "validate --replay found2 "+wrong)
 	exits(t, exitDone, "validate --replay found2")
 }
+
+func TestQuoted(t *testing.T) {
+	for word, want := range map[string]string{
+		"a=b/c.ptx:d": "a=b/c.ptx:d",
+		"":            "''",
+		"two words":   "'two words'",
+		"it's":        `'it'\''s'`,
+		"$(rm)":       "'$(rm)'",
+	} {
+		if got := quoted(word); got != want {
+			t.Errorf("%q becomes %s, want %s", word, got, want)
+		}
+	}
+}
