@@ -208,7 +208,7 @@ func randomConfig(rng *rand.Rand) ref.Config {
 
 // upload puts the content in a device's memory, sequence i in row i. What no KV
 // fills stays unwritten, so that the device's checks see who reads it.
-func (c *content) upload(t *testing.T, dev device.Device) *state {
+func (c *content) upload(t testing.TB, dev device.Device) *state {
 	t.Helper()
 	longest := 2048
 	for _, q := range c.snap.Sequences {
