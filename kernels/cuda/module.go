@@ -4,7 +4,6 @@ package cuda
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"strings"
 	"unsafe"
@@ -107,57 +106,4 @@ func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) 
 	}
 	g.launched = k.name
 	return nil
-}
-
-// parameters returns how many parameters an entry point has, none wider than an
-// Arg. The driver compiles the whole file; here only its head is looked for.
-func parameters(ptx []byte, entry string) (int, error) {
-	text := withoutComments(string(ptx))
-	for {
-		_, after, ok := strings.Cut(text, ".entry")
-		if !ok {
-			return 0, fmt.Errorf("there is no entry point %s", entry)
-		}
-		text = after
-		name := strings.TrimSpace(after)
-		if !strings.HasPrefix(name, entry) {
-			continue
-		}
-		rest := strings.TrimSpace(name[len(entry):])
-		if rest == "" || !strings.Contains("({.", rest[:1]) {
-			continue // a longer name
-		}
-		if rest[0] != '(' {
-			return 0, nil
-		}
-		list, _, ok := strings.Cut(rest[1:], ")")
-		if !ok {
-			return 0, errors.New("a list of parameters without an end")
-		}
-		if strings.Contains(list, "[") {
-			return 0, fmt.Errorf("%s has a parameter that is an array, and those are not supported", entry)
-		}
-		return strings.Count(list, ".param"), nil
-	}
-}
-
-// withoutComments replaces the comments of a text by spaces.
-func withoutComments(text string) string {
-	var b strings.Builder
-	for {
-		start := strings.IndexByte(text, '/')
-		if start < 0 || start+1 == len(text) {
-			b.WriteString(text)
-			return b.String()
-		}
-		b.WriteString(text[:start])
-		end := map[byte]string{'/': "\n", '*': "*/"}[text[start+1]]
-		if end == "" {
-			b.WriteByte('/')
-			text = text[start+1:]
-			continue
-		}
-		_, text, _ = strings.Cut(text[start+2:], end)
-		b.WriteByte('\n')
-	}
 }

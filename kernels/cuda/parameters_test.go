@@ -1,5 +1,3 @@
-//go:build cuda
-
 package cuda
 
 import (
@@ -7,7 +5,6 @@ import (
 	"testing"
 )
 
-// TestParameters needs no GPU.
 func TestParameters(t *testing.T) {
 	const text = `.version 7.8 // of .entry none(.param .u64 x)
 .target sm_80
@@ -44,4 +41,14 @@ func TestParameters(t *testing.T) {
 			t.Errorf("%s: %d, %v; want %d, %q", c.entry, got, err, c.want, c.err)
 		}
 	}
+}
+
+func FuzzParameters(f *testing.F) {
+	f.Add("/* */ .entry f(.param .u64 a, .param .u32 b) // c", "f")
+	f.Add(".entry f(.param .b8 a[8]", "f")
+	f.Fuzz(func(t *testing.T, text, entry string) {
+		if n, err := parameters([]byte(text), entry); n < 0 || n > len(text) || err != nil && n != 0 {
+			t.Errorf("%d, %v", n, err)
+		}
+	})
 }
