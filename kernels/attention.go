@@ -100,7 +100,7 @@ func partitionShared(format dtype.DType, queries, d int) int {
 	if queries*d <= warpSize {
 		tile = max(tile, queries*d*(warpSize+4)*4)
 	}
-	return 8*ref.Partition + 2*4*mostQueries + 4*queries*(ref.Partition+d) + tile
+	return 4*(ref.Partition+2*mostQueries+queries*(ref.Partition+d)) + tile
 }
 
 // factorLanes is how many lanes share a row's factors: a power of two, and no more

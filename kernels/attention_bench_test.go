@@ -53,7 +53,7 @@ func benchState(b *testing.B, dev device.Device, cfg ref.Config, n int) (s *stat
 // BenchmarkAttend counts the instructions that decode attention takes on the PTX
 // machine for each KV of a KV head.
 func BenchmarkAttend(b *testing.B) {
-	const n = 300
+	const n = 512
 	for _, c := range benchShapes {
 		b.Run(fmt.Sprintf("d=%d/g=%d/%v", c.shape.HeadSize, c.shape.Group, c.format), func(b *testing.B) {
 			dev := ptx.New(ptx.Options{})
@@ -81,7 +81,7 @@ func BenchmarkAttend(b *testing.B) {
 
 // BenchmarkPrefillMetrics counts those of the first metrics, for each query and key.
 func BenchmarkPrefillMetrics(b *testing.B) {
-	const n, window = 300, 32
+	const n, window = 512, 32
 	for _, c := range benchShapes {
 		b.Run(fmt.Sprintf("d=%d/g=%d", c.shape.HeadSize, c.shape.Group), func(b *testing.B) {
 			dev := ptx.New(ptx.Options{})
@@ -100,7 +100,7 @@ func BenchmarkPrefillMetrics(b *testing.B) {
 
 // BenchmarkAppend counts those of a prompt's K and V, for each KV of a KV head.
 func BenchmarkAppend(b *testing.B) {
-	const n = 300
+	const n = 512
 	for _, c := range benchShapes {
 		b.Run(fmt.Sprintf("d=%d/%v", c.shape.HeadSize, c.format), func(b *testing.B) {
 			dev := ptx.New(ptx.Options{})

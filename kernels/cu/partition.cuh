@@ -13,7 +13,7 @@ constexpr int most_queries = 8;
 
 // The shared memory of a warp, in this order.
 struct share {
-  int64* starts;   // [partition] where the KVs' rows begin, in bytes
+  int* places;     // [partition] each KV's row in the arrays of keys and values
   int* rows;       // [most_queries] each query's row in the arrays of global memory
   int* counts;     // [most_queries] the partition's KVs that it attends to
   float* weights;  // [queries, partition] s_i, then e_i
@@ -45,14 +45,13 @@ constexpr int few_pitch = warp_size + 4;
 // share_of lays out the shared memory for rows of d elements. An odd number of
 // pieces from row to row spreads the lanes' rows over the banks.
 //
-// Bytes: 1088 + queries·(512 + 4·d) + the tile's: 32·stride, but where the queries'
+// Bytes: 576 + queries·(512 + 4·d) + the tile's: 32·stride, but where the queries'
 // elements are no more than a warp's lanes at least 144 for each of them.
 template <class format>
 __device__ __forceinline__ share share_of(int queries, int d) {
   share s;
-  char* at = reinterpret_cast<char*>(shared_memory);
-  s.starts = reinterpret_cast<int64*>(at);
-  s.rows = reinterpret_cast<int*>(at + 8 * partition);
+  s.places = reinterpret_cast<int*>(shared_memory);
+  s.rows = s.places + partition;
   s.counts = s.rows + most_queries;
   s.weights = reinterpret_cast<float*>(s.counts + most_queries);
   s.tile = reinterpret_cast<char*>(s.weights + queries * partition);
@@ -79,11 +78,11 @@ __device__ __forceinline__ void load(const share& s, const char* __restrict__ fr
     for (int i = s.column; i < pieces; i += lanes_on_row<format>(d)) {
       char* to = s.tile + s.row * s.stride + i * piece<format>;
       const char* at = from + i * piece<format>;
-      const int64* start = s.starts + first + s.row;
+      const int* place = s.places + first + s.row;
       for (int row = s.row; row < rows; row += s.together) {
-        copy_later<piece<format>>(to, at + *start);
+        copy_later<piece<format>>(to, at + int64(*place) * (d * format::size));
         to += s.together * s.stride;
-        start += s.together;
+        place += s.together;
       }
     }
   }

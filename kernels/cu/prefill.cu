@@ -59,7 +59,7 @@ extern "C" __global__ void __launch_bounds__(warp_size, 12) prefill_partitions(
     s.counts[lane()] = smaller(partition, first + place + 1 - start);
   }
   for (int i = lane(); i < n; i += warp_size) {
-    s.starts[i] = (int64(start + i) * heads + head) * (d * f32::size);
+    s.places[i] = (start + i) * heads + head;
   }
   scores<f32>(s, q, k, mine, n, d, scale);
   exponentials(s, mine, weights, maxima, sums, block_y(), partitions);
