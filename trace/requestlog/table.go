@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"kvcompress/trace"
@@ -92,6 +93,9 @@ func (t *table) columns(names ...string) ([]field, error) {
 	for i, name := range names {
 		if fields[i] = t.optional(name); fields[i] < 0 {
 			return nil, &Error{Line: t.line, Err: fmt.Errorf("there is no column %q, only %s", name, list(t.header))}
+		}
+		if slices.Contains(t.header[fields[i]+1:], t.header[fields[i]]) {
+			return nil, &Error{Line: t.line, Err: fmt.Errorf("there are two columns %q", name)}
 		}
 	}
 	return fields, nil
