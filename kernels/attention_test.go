@@ -9,6 +9,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/kernels/device"
+	"kvcompress/kernels/ptx"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -280,4 +281,68 @@ func TestDecodeLong(t *testing.T) {
 	p.must(p.engine.Prefill(0, 8000))
 	p.must(p.engine.Prefill(1, 100))
 	p.decode(checked(t, 0), []ref.SeqID{1, 0})
+}
+
+// TestAttendFar stores and attends to KVs of slots whose rows lie beyond 2^32 bytes.
+func TestAttendFar(t *testing.T) {
+	const n = 40
+	shape := trace.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 256}
+	near := ref.Config{Shape: shape, DType: dtype.F32, BlockSize: 32, Blocks: 2, Metric: ref.Default().Metric}
+	p := newPipeline(t, near, func(ref.SeqID) activations { return activations{shape, 5, n + 1, draws[0]} })
+	p.must(p.engine.Prefill(0, n))
+	p.must(p.engine.Decode([]ref.SeqID{0}))
+	want := p.engine.Cache().Snapshot()
+
+	far := near
+	far.Blocks = 140_000 // 4.6 GB of keys, of which a few are touched
+	dev := ptx.New(ptx.Options{})
+	s, err := newState(dev, far, 1, n+1)
+	p.must(err)
+	table := []int32{int32(far.Blocks - 1), 1 << 16} // the second begins at 2^31 bytes
+	p.must(dev.Write(s.tablesOf(0), encode(table)))
+	input := func(name string, tensor trace.Tensor, from, n int) device.Ptr {
+		heads := map[trace.Tensor]int{trace.Q: 2, trace.K: 1, trace.V: 1}[tensor]
+		return p.tensor(s, name, 0, tensor, 0, from, n, heads)
+	}
+	k := input("k", trace.K, 0, n)
+	p.must(s.storePrompt(0, 0, n, k, input("v", trace.V, 0, n)))
+	p.must(s.prefillMetrics(0, 0, n, 32, input("q", trace.Q, n-32, 32), k))
+
+	p.must(dev.Write(s.lengthsOf(0), encode([]int32{n + 1})))
+	zero, err := upload(s, "zero", []int32{0})
+	p.must(err)
+	position, err := upload(s, "position", []int32{n})
+	p.must(err)
+	b := batch{n: 1, rows: zero, ids: zero, positions: position}
+	p.must(s.storeTokens(b, 0, input("k", trace.K, n, 1), input("v", trace.V, n, 1)))
+	out, err := s.buffer("outputs", 2*256*4)
+	p.must(err)
+	p.must(s.attend(b, 0, n+1, input("q", trace.Q, n, 1), out))
+	got, err := download[float32](s, out, 2*256)
+	p.must(err)
+	if !slices.Equal(got, p.outputs) {
+		t.Error("the outputs differ")
+	}
+	head := want.Sequences[0].Heads[0]
+	for logical := range n + 1 {
+		from, to := head.Slot(logical, 32), int(table[logical/32])*32+logical%32
+		for _, a := range []struct {
+			name string
+			at   device.Ptr
+			want []byte
+		}{
+			{"key", s.keys + device.Ptr(to*1024), want.Keys[from*1024:][:1024]},
+			{"value", s.values + device.Ptr(to*1024), want.Values[from*1024:][:1024]},
+			{"metric", s.metrics + device.Ptr(to*4), encode(want.Metrics[from:][:1])},
+			{"position", s.positions + device.Ptr(to*4), encode(want.Positions[from:][:1])},
+		} {
+			b := make([]byte, len(a.want))
+			p.must(dev.Read(b, a.at))
+			if !slices.Equal(b, a.want) {
+				t.Errorf("KV %d has another %s", logical, a.name)
+			}
+		}
+	}
+	p.must(s.close())
+	p.must(dev.Close())
 }
