@@ -1,7 +1,6 @@
 package requestlog
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -154,6 +153,8 @@ func TestFormats(t *testing.T) {
 		{name: "tracev2 by its CSV", file: "run.csv", text: traceV2CSV, more: map[string]string{"run.yml": traceV2YAML},
 			want: []string{"0@0 14+5 s1", fmt.Sprint("1@100000000 50+5 ", group(2)), fmt.Sprint("2@200000000 26+5 ", group(1))},
 			log:  Log{Format: Format{Name: "tracev2"}, Model: "Qwen/Qwen2.5-7B", Timed: true, PrefixBlockTokens: 16, Stats: Stats{Rows: 4, Failed: 1}}},
+		{name: "tracev2 of other names", file: "run_header.yaml", text: traceV2YAML, more: map[string]string{"run_data.csv": "arrival_time_us,input_tokens,output_tokens\n7,5,6\n"},
+			want: []string{"0@7000 5+6"}, log: Log{Format: Format{Name: "tracev2"}, Model: "Qwen/Qwen2.5-7B", Timed: true, Stats: Stats{Rows: 1, FirstNS: 7000}}},
 		{name: "tracev2, early and without YAML", text: "arrival_time_us,input_tokens,output_tokens\n7,5,6\n",
 			want: []string{"0@7000 5+6"}, log: Log{Format: Format{Name: "tracev2"}, Timed: true, Stats: Stats{Rows: 1, FirstNS: 7000}}},
 		{name: "csv", text: "in, out ,ts,u\n\"5\",6.0,1500,a\n7,8,2500,b\n", o: Options{Columns: Columns{"ts", "in", "out", "u"}, TimeUnit: Millisecond},
@@ -313,131 +314,5 @@ func TestOpen(t *testing.T) {
 	}
 	if l.Close(); read != int64(len(azure2023)) {
 		t.Error(read)
-	}
-}
-
-// inMemory opens a log that lies in memory.
-func inMemory(data []byte, o Options) (*Log, error) {
-	text, err := decode(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	return newLog(&file{Reader: bufio.NewReaderSize(text, headSize), path: "no/such/folder/fuzz"}, "no/such/folder/fuzz", o)
-}
-
-// check reads a log to its end, or its first error, and sees that what it gives is
-// what a trace may hold.
-func check(t testing.TB, data []byte, o Options) {
-	l, err := inMemory(data, o)
-	if err != nil {
-		return
-	}
-	previous := int64(0)
-	given := 0
-	for r, err := range l.Requests() {
-		if err != nil {
-			if e := (*Error)(nil); !errors.As(err, &e) || e.File == "" || strings.Contains(err.Error(), "\n") {
-				t.Fatalf("%T %v", err, err)
-			}
-			return
-		}
-		if err := r.Check(); err != nil {
-			t.Fatal(err)
-		}
-		if r.ArrivalNS < previous {
-			t.Fatalf("%d after %d", r.ArrivalNS, previous)
-		}
-		previous = r.ArrivalNS
-		given++
-	}
-	if s := l.Stats; s.Rows != given+s.Empty+s.Failed {
-		t.Fatalf("%d given of %+v", given, s)
-	}
-}
-
-// fuzz feeds logs of one format.
-func fuzz(f *testing.F, o Options, seeds ...string) {
-	for _, s := range seeds {
-		f.Add([]byte(s))
-		f.Add([]byte(s[:len(s)-len(s)/3]))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) { check(t, data, o) })
-}
-
-func FuzzAny(f *testing.F) {
-	fuzz(f, Options{}, azure2023, azure2024, burst1, burst3, vidur, vidurLengths, moonLines, vllm, traceV2CSV, traceV2YAML)
-}
-func FuzzAzure(f *testing.F)    { fuzz(f, Options{Format: "azure"}, azure2023, azure2024) }
-func FuzzBurstGPT(f *testing.F) { fuzz(f, Options{Format: "burstgpt"}, burst1, burst3) }
-func FuzzVidur(f *testing.F)    { fuzz(f, Options{Format: "vidur"}, vidur, vidurLengths) }
-func FuzzMooncake(f *testing.F) { fuzz(f, Options{Format: "mooncake"}, moonLines) }
-func FuzzVLLM(f *testing.F)     { fuzz(f, Options{Format: "vllm"}, vllm) }
-func FuzzTraceV2(f *testing.F)  { fuzz(f, Options{Format: "tracev2"}, traceV2CSV) }
-func FuzzPlain(f *testing.F) {
-	fuzz(f, Options{Columns: Columns{"ts", "in", "out", "who"}}, "ts,in,out,who\n1.5e3,2,3,a\n", "ts;in;out;who\n2024-01-01 00:00:00;2;3;a\n")
-}
-
-func FuzzTraceV2Header(f *testing.F) {
-	f.Add([]byte(traceV2YAML))
-	f.Add([]byte("a: &a [*a]\ntrace_version: !!int 2\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if len(text) > 1<<16 {
-			return
-		}
-		l := new(Log)
-		_ = l.readHeader(text)
-	})
-}
-
-// BenchmarkRequests reads rows of each format.
-func BenchmarkRequests(b *testing.B) {
-	const rows = 20_000
-	repeat := func(header string, row func(i int) string) []byte {
-		var text strings.Builder
-		text.WriteString(header)
-		for i := range rows {
-			text.WriteString(row(i))
-		}
-		return []byte(text.String())
-	}
-	hashes := strings.Trim(strings.Repeat("12345, ", 20), ", ")
-	for _, bc := range []struct {
-		name string
-		data []byte
-	}{
-		{"azure", repeat("TIMESTAMP,ContextTokens,GeneratedTokens\n", func(i int) string {
-			return fmt.Sprintf("2024-05-10 %02d:%02d:%02d.009930+00:00,2162,5\n", i/3600, i/60%60, i%60)
-		})},
-		{"burstgpt", repeat("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n", func(i int) string {
-			return fmt.Sprintf("%d,ChatGPT,472,18,490,Conversation log\n", i)
-		})},
-		{"mooncake", repeat("", func(i int) string {
-			return fmt.Sprintf(`{"timestamp": %d, "input_length": 10240, "output_length": 500, "hash_ids": [%s]}`+"\n", i, hashes)
-		})},
-		{"tracev2", repeat(traceV2CSV[:strings.Index(traceV2CSV, "\n")+1], func(i int) string {
-			return fmt.Sprintf("%d,c1,t1,standard,s1,0,g,64,true,10,5,10,0,0,0,0.0,,0,14,%d,1000,5000,10000,5,ok,,stop\n", i, i)
-		})},
-		{"vllm", fmt.Appendf(nil, `{"input_lens": [%s1], "itls": [%s[]], "output_lens": [%[1]s1], "start_times": [%[1]s1]}`,
-			strings.Repeat("1, ", rows-1), strings.Repeat("[0.012345678, 0.012345678, 0.012345678, 0.012345678], ", rows-1))},
-	} {
-		b.Run(bc.name, func(b *testing.B) {
-			b.SetBytes(int64(len(bc.data)))
-			b.ReportAllocs()
-			for b.Loop() {
-				l, err := inMemory(bc.data, Options{})
-				if err != nil {
-					b.Fatal(err)
-				}
-				for _, err := range l.Requests() {
-					if err != nil {
-						b.Fatal(err)
-					}
-				}
-				if l.Stats.Rows != rows {
-					b.Fatal(l.Stats)
-				}
-			}
-			b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
-		})
 	}
 }

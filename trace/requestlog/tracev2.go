@@ -26,7 +26,8 @@ const (
 
 // openTraceV2 reads the traces of https://github.com/inference-sim/inference-sim
 // (sim/workload/tracev2.go): a YAML file, and a CSV beside it that is called the same
-// but for the extension. Either may be named; a CSV may lack its YAML.
+// but for the extension, or for data where that has header. Either may be named; a
+// CSV may lack its YAML.
 func openTraceV2(l *Log, f *file, _ Options) (source, error) {
 	if !strings.HasSuffix(strings.TrimSuffix(f.path, ".gz"), ".csv") && startsLine(f.head(), "trace_version:") {
 		text, err := regular.ReadFile(f.path, maxYAML)
@@ -36,9 +37,9 @@ func openTraceV2(l *Log, f *file, _ Options) (source, error) {
 		if err := l.readHeader(text); err != nil {
 			return nil, l.located(err)
 		}
-		data, err := beside(f.path, ".csv", ".csv.gz")
+		data, err := beside(f.path, "header", "data", ".csv", ".csv.gz")
 		if err != nil {
-			return nil, l.located(errors.New("there is no CSV of the same name beside it, which holds the requests"))
+			return nil, l.located(errors.New("there is no CSV of the same name beside it, which would hold the requests: name the CSV"))
 		}
 		// The CSV is read in place of the YAML from here on, with its progress.
 		if err := f.reopen(data); err != nil {
@@ -47,7 +48,7 @@ func openTraceV2(l *Log, f *file, _ Options) (source, error) {
 		l.file = data
 		return newTraceV2(l, f)
 	}
-	header, err := beside(f.path, ".yaml", ".yml")
+	header, err := beside(f.path, "data", "header", ".yaml", ".yml")
 	if errors.Is(err, fs.ErrNotExist) {
 		return newTraceV2(l, f)
 	}
@@ -61,13 +62,17 @@ func openTraceV2(l *Log, f *file, _ Options) (source, error) {
 	return newTraceV2(l, f)
 }
 
-// beside returns the file of the same name with one of the extensions.
-func beside(path string, extensions ...string) (string, error) {
+// beside returns the file with one of the extensions that is called as a file is, or
+// that has data in its name where that has header, or the other way round.
+func beside(path, from, to string, extensions ...string) (string, error) {
 	path = strings.TrimSuffix(path, ".gz")
-	path = strings.TrimSuffix(path, filepath.Ext(path))
-	for _, extension := range extensions {
-		if _, err := os.Stat(path + extension); err == nil {
-			return path + extension, nil
+	dir, name := filepath.Split(strings.TrimSuffix(path, filepath.Ext(path)))
+	for _, base := range []string{name, strings.Replace(name, from, to, 1)} {
+		for _, extension := range extensions {
+			other := filepath.Join(dir, base+extension)
+			if _, err := os.Stat(other); err == nil {
+				return other, nil
+			}
 		}
 	}
 	return "", fs.ErrNotExist
