@@ -60,9 +60,9 @@ __device__ __forceinline__ void accumulate(const share& s, int from, int multipl
 }
 
 // values adds up o_p of all queries, whose elements are more than a warp has lanes.
-// Where the head's fill the warp, a lane has four of them and several queries, so that
-// a value is read and converted once; where they do not, the queries' are spread over
-// the lanes.
+// A lane has four elements and several queries, so that a value is read and converted
+// once; where that would leave more than 12 lanes idle, it has two elements of one
+// query.
 template <class format>
 __device__ __forceinline__ void values(const share& s, const char* __restrict__ from,
                                        float* __restrict__ o, int queries, int n, int d, int p,
@@ -182,10 +182,9 @@ __device__ __forceinline__ void attend_partitions(
 //   scale       1/√D
 //
 // Grid: (batch·H·⌈G/8⌉, partitions) blocks of 32 threads, with the shared memory of
-// partition.cuh for min(G, 8) queries. A warp has up to 8 queries and 128 KVs;
-// those without KVs do nothing. 16 warps are to fit a
-// multiprocessor of 228 KiB: 128 registers a thread, 14 KiB with the 1 that the system
-// takes, at G = 4, D = 128, f16.
+// partition.cuh for min(G, 8) queries. A warp has up to 8 queries and 128 KVs; those
+// without KVs do nothing. 16 warps are to fit a multiprocessor of 228 KiB: 128
+// registers a thread; at G = 4, D = 128, f16 14 KiB, with the one that the system takes.
 //
 // Order: §3 for a dot product; z_p by lanes and a butterfly; o_p ascending.
 //
@@ -193,9 +192,9 @@ __device__ __forceinline__ void attend_partitions(
 // of partial results, 4·G bytes a KV of e_i are written, and D + 2 floats for each
 // query and partition. At G = 4, D = 128, f16 that is 512 read and 32 written: 6 %
 // more than the floor. Operations: a KV takes 4·D·G multiplications and additions,
-// 2·D conversions, 25·G for the exponentials.
+// 2·D conversions, 29·G for the exponentials.
 #define ATTEND_PARTITIONS(format)                                                             \
-  extern "C" __global__ void __launch_bounds__(warp_size, 16) attend_partitions_##format(         \
+  extern "C" __global__ void __launch_bounds__(warp_size, 16) attend_partitions_##format(     \
       const float* q, const char* keys, const char* values, const int* sequences,             \
       const int* tables, const int* lengths, float* weights, float* maxima, float* sums,      \
       float* o, int heads, int all, int group, int d, int shift, int stride, int partitions,  \

@@ -8,8 +8,8 @@
 #pragma once
 #include "format.cuh"
 
-constexpr int partition = 128;
-constexpr int most_queries = 8;
+constexpr int partition = 128;   // KVs
+constexpr int most_queries = 8;  // that a warp has at a time
 
 // The shared memory of a warp, in this order.
 struct share {
@@ -33,13 +33,14 @@ extern __shared__ words4 shared_memory[];
 template <class format>
 constexpr int piece = format::size == 1 ? 8 : 16;
 
+// lanes_on_row is how many lanes copy a row together.
 template <class format>
 __word__ int lanes_on_row(int d) {
   return smaller(d * format::size / piece<format>, warp_size);
 }
 
-// few_pitch is where the products of the next element begin, where the tile has them
-// instead of rows (attention.cu).
+// few_pitch is from one element's products to the next one's, where attention.cu keeps
+// those in the tile instead of rows.
 constexpr int few_pitch = warp_size + 4;
 
 // share_of lays out the shared memory for rows of d elements. An odd number of
@@ -72,7 +73,7 @@ template <class format>
 __device__ __forceinline__ void load(const share& s, const char* __restrict__ from, int first,
                                      int rows, int d) {
   warp_barrier();  // all lanes have done with the tile
-  // What is left over of the lanes, where the width divides them not, has no row.
+  // Lanes that are left over, where a row's do not divide the warp, have no row.
   if (s.row < s.together) {
     const int pieces = d * format::size / piece<format>;
     for (int i = s.column; i < pieces; i += lanes_on_row<format>(d)) {

@@ -38,7 +38,7 @@
 //
 // Bytes: the keys are read from memory once, 4·D a KV, and come from the L2 cache for
 // every 8 queries after that; e_i is written, 4 bytes for each query and key. The
-// floor is the operations: 2·D + 25 for each query and key.
+// floor is the operations: 2·D + 29 for each query and key.
 extern "C" __global__ void __launch_bounds__(warp_size, 12) prefill_partitions(
     const float* __restrict__ q, const char* __restrict__ k, float* __restrict__ weights,
     float* __restrict__ maxima, float* __restrict__ sums, int first, int heads, int group, int d,
