@@ -47,7 +47,11 @@ func newEngine(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), obse
 // go test ./validate -run TestRandom -pipelines 1000.
 func TestRandom(t *testing.T) {
 	t.Parallel()
-	r, err := validate.Random(context.Background(), *firstSeed, *pipelines, validate.Run{Engine: newEngine}, nil)
+	n := *pipelines
+	if testing.Short() {
+		n = min(n, 5)
+	}
+	r, err := validate.Random(context.Background(), *firstSeed, n, validate.Run{Engine: newEngine}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +63,11 @@ func TestRandom(t *testing.T) {
 
 // TestEngine replays the smaller of the bundled traces on the CUDA engine.
 func TestEngine(t *testing.T) {
-	for _, name := range []string{"block-size-1", "random-fp8", "uniform-fp8", "story", "mha"} {
+	names := []string{"block-size-1", "story", "random-fp8", "uniform-fp8", "mha"}
+	if testing.Short() {
+		names = names[:2]
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, err := traces.Open(name)
