@@ -221,13 +221,13 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	}
 	if s.init != nil {
 		if a.kind != accessStore {
-			if lane := s.init.loaded(a.addr, base, mask, a.size); lane >= 0 {
+			if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
 				off := int64(a.addr[lane] - base)
 				return c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)
 			}
 		}
 		if a.kind != accessLoad {
-			s.init.stored(a.addr, base, mask, a.size)
+			s.init.stored(a.addr, base, mask, a.size, a.row)
 		}
 	}
 	if s.races == nil {
@@ -235,7 +235,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	}
 	r, ra := c.races, &c.looked
 	strong := a.kind == accessAtomic || a.sem != semWeak
-	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a}
+	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row}
 	if al == nil {
 		ra.floor = r.block
 	}

@@ -290,34 +290,6 @@ func TestHostReports(t *testing.T) {
 	}
 }
 
-// TestLargeAllocation checks that memory that is not touched costs the checkers
-// little.
-func TestLargeAllocation(t *testing.T) {
-	dev := New(Options{Checks: AllChecks()})
-	const size = 5 << 30
-	p, err := dev.Alloc("large", size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := dev.Write(p+size-4, []byte{1, 2, 3, 4}); err != nil {
-		t.Fatal(err)
-	}
-	last := make([]byte, 5)
-	if err := dev.Read(last[:4], p+size-4); err != nil {
-		t.Error(err)
-	}
-	var r *Report
-	if err := dev.Read(last, p+size-5); !errors.As(err, &r) || r.Kind != Uninitialized || r.Offset != size-5 {
-		t.Errorf("%v, want byte %d uninitialized", err, int64(size-5))
-	}
-	if err := dev.Free(p); err != nil {
-		t.Error(err)
-	}
-	if err := dev.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
 // TestRegisters checks reads of registers that nothing has written: a use is
 // reported, a mov passes it on, and one lane's write is not another's.
 func TestRegisters(t *testing.T) {

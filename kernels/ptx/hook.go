@@ -77,6 +77,9 @@ type access struct {
 	// alloc is the allocation of all lanes in global memory; nil where they lie in
 	// several: then find each by w.block.launch.mem.find(addr).
 	alloc *allocation
+
+	same bool // all lanes of mask access one place
+	row  bool // mask is all lanes, and each accesses the place after that of the one before
 }
 
 // stored returns the bytes, as two little-endian words, that a store's lane

@@ -29,6 +29,7 @@ type races struct {
 	threads int // of a block
 
 	starts []blockStart // of every block of the launch, in the order they ran
+	slowed uint64       // calls of slow
 	pool   racePool
 	publications
 }
@@ -227,6 +228,7 @@ type raceAccess struct {
 	stamp      stamp  // of its lane 0
 	floor      stamp  // accesses before it mean nothing: launch, and block for shared memory
 	values     stored // of a store
+	same, row  bool   // as in access
 }
 
 // stored knows the values that a store writes.
@@ -250,61 +252,111 @@ func (w *window) orders(e, s stamp) bool {
 // check looks at an access and remembers it. It returns the first lane that is in
 // a race and the earlier access, or -1.
 func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
-	shift := uint(bits.TrailingZeros32(a.size))
 	win := window{a.floor, r.block, r.barrier, r.warps[a.stamp.warp()].sync}
-	const how = stampStrong | stampWide | stampKind
-	const atomic = stampStrong | stampWide | stamp(accessAtomic)
-	load := a.stamp&(stampStrong|stampKind) == stamp(accessLoad)
-	store := a.stamp&(stampStrong|stampKind) == stamp(accessStore)
-	add := a.stamp&how == atomic
-
-	var page *racePage
-	index := ^uint64(0)
+	shift := uint(bits.TrailingZeros32(a.size))
+	if a.row {
+		return r.checkRow(s, a, &win, shift)
+	}
+	slowed, two := r.slowed, a.mask&(a.mask-1)
 	for rest := a.mask; rest != 0; rest &= rest - 1 {
+		if rest == two&(two-1) && a.same && slowed == r.slowed && a.stamp.kind() == accessLoad {
+			// What two lanes may read, and remember, is all that the others add.
+			break
+		}
 		l := bits.TrailingZeros32(rest)
 		off := a.addr[l] - a.base
-		if i := off >> racePageShift; i != index {
-			index = i
-			page = r.pool.page(s, i, shift)
-		}
-		st := a.stamp | stamp(l)<<stampLaneShift
+		page := r.pool.page(s, off>>racePageShift, shift)
 		first := off & (racePageBytes - 1) >> page.shift
-		granules := page.granules[first : first+1<<(shift-page.shift)]
+		if lane, with := r.touch(page.granules[first:first+1<<(shift-page.shift)], l, shift-page.shift, a, &win); with != 0 {
+			return lane, with
+		}
+	}
+	return -1, 0
+}
+
+// checkRow is check for lanes that access neighbouring places.
+func (r *races) checkRow(s *raceShadow, a *raceAccess, win *window, shift uint) (lane int, with stamp) {
+	off := a.addr[0] - a.base
+	for l := 0; l < warpSize; {
+		page := r.pool.page(s, off>>racePageShift, shift)
+		in := off & (racePageBytes - 1)
+		n := min((racePageBytes-in)>>shift, uint64(warpSize-l))
+		lane, with := r.touch(page.granules[in>>page.shift:(in+n<<shift)>>page.shift], l, shift-page.shift, a, win)
+		if with != 0 {
+			return lane, with
+		}
+		off += n << shift
+		l += int(n)
+	}
+	return -1, 0
+}
+
+// touch checks the accesses of lanes from l on to granules, of which each lane
+// accesses 1<<per. What it writes out is what slow does, for the common cases.
+func (r *races) touch(granules []granule, l int, per uint, a *raceAccess, win *window) (lane int, with stamp) {
+	const how = stampStrong | stampWide | stampKind
+	const atomic = stampStrong | stampWide | stamp(accessAtomic)
+	switch {
+	case a.stamp&(stampStrong|stampKind) == stamp(accessLoad):
 		for i := range granules {
 			g := &granules[i]
-			// What is written out here is what slow does, for the common cases.
+			st := a.stamp | stamp(l+i>>per)<<stampLaneShift
 			e, f := g.since[0], g.since[1]
-			switch {
-			case load && win.orders(g.write, st) && (g.strong < win.floor || win.orders(g.strong, st) &&
-				(!e.writes() || win.orders(e, st)) && (!f.writes() || win.orders(f, st))):
-				if win.orders(e, st) {
-					g.since[0] = st
-				} else if e < win.block || win.orders(f, st) || f >= win.block && (f^e)&stampWarp == 0 {
-					g.since[1] = st
+			if !win.orders(g.write, st) || g.strong >= win.floor && (!win.orders(g.strong, st) ||
+				e.writes() && !win.orders(e, st) || f.writes() && !win.orders(f, st)) {
+				if with = r.slow(g, st, l+i>>per, a); with != 0 {
+					return l + i>>per, with
 				}
-			case store && win.orders(g.write, st) && win.orders(g.strong, st) && win.orders(e, st) && win.orders(f, st):
+				continue
+			}
+			g.remember(st, win)
+		}
+	case a.stamp&(stampStrong|stampKind) == stamp(accessStore):
+		for i := range granules {
+			g := &granules[i]
+			st := a.stamp | stamp(l+i>>per)<<stampLaneShift
+			if win.orders(g.write, st) && win.orders(g.strong, st) && win.orders(g.since[0], st) && win.orders(g.since[1], st) {
 				*g = granule{write: st}
-			case add && win.orders(g.write, st) && (g.strong < win.floor || g.strong&how == atomic) &&
-				(e < win.floor || e&how == atomic) && (f < win.floor || f&how == atomic):
+			} else if with = r.slow(g, st, l+i>>per, a); with != 0 {
+				return l + i>>per, with
+			}
+		}
+	case a.stamp&how == atomic:
+		other := func(e stamp) bool { return e >= win.floor && e&how != atomic }
+		for i := range granules {
+			g := &granules[i]
+			st := a.stamp | stamp(l+i>>per)<<stampLaneShift
+			if win.orders(g.write, st) && !other(g.strong) && !other(g.since[0]) && !other(g.since[1]) {
 				g.strong = st
-				if win.orders(e, st) {
-					g.since[0] = st
-				} else if e < win.block || win.orders(f, st) || f >= win.block && (f^e)&stampWarp == 0 {
-					g.since[1] = st
-				}
-			default:
-				if e := r.slow(g, st, l, a); e != 0 {
-					return l, e
-				}
+				g.remember(st, win)
+			} else if with = r.slow(g, st, l+i>>per, a); with != 0 {
+				return l + i>>per, with
+			}
+		}
+	default:
+		for i := range granules {
+			if with = r.slow(&granules[i], a.stamp|stamp(l+i>>per)<<stampLaneShift, l+i>>per, a); with != 0 {
+				return l + i>>per, with
 			}
 		}
 	}
 	return -1, 0
 }
 
+// remember puts an access among the two since the last write.
+func (g *granule) remember(s stamp, win *window) {
+	e, f := g.since[0], g.since[1]
+	if win.orders(e, s) {
+		g.since[0] = s
+	} else if e < win.block || win.orders(f, s) || f >= win.block && (f^e)&stampWarp == 0 {
+		g.since[1] = s
+	}
+}
+
 // slow checks one lane's access to one granule, and remembers it. It returns the
 // earlier access of a race, or 0.
 func (r *races) slow(g *granule, s stamp, lane int, a *raceAccess) stamp {
+	r.slowed++
 	for _, e := range [...]stamp{g.write, g.strong, g.since[0], g.since[1]} {
 		if r.conflict(e, s, a.floor) && !a.sameValue(e, s, lane) {
 			return e

@@ -257,6 +257,18 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 				for l := range addr {
 					addr[l] = uint64(rng.IntN(sc.places))*8&^uint64(size-1) + uint64(rng.IntN(2))*uint64(size)
 				}
+				switch rng.IntN(24) {
+				case 0: // a row
+					start := addr[0] &^ 7
+					for l := range addr {
+						addr[l] = start + uint64(l)*uint64(size)
+					}
+					mask = ^uint32(0)
+				case 1: // one place
+					for l := range addr {
+						addr[l] = addr[0]
+					}
+				}
 				a := &raceAccess{addr: &addr, mask: mask, size: size, floor: r.launch}
 				kind, sem, to := accessKind(rng.IntN(2)), semWeak, toAll
 				if sc.strong && rng.IntN(2) == 0 {
@@ -283,6 +295,7 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 						a.stamp |= stampWide
 					}
 				}
+				a.row, a.same = pattern(&addr, mask, a.size)
 				want = twin.access(a, sem, to)
 				lane, _ := r.check(shadow, a)
 				got = lane >= 0
@@ -463,8 +476,10 @@ func BenchmarkRaces(b *testing.B) {
 			r.beginLaunch(64)
 			r.beginBlock(0)
 			warp := 0
+			row, same := pattern(addr, ^uint32(0), c.size)
 			for b.Loop() {
 				a := raceAccess{addr: addr, mask: ^uint32(0), size: c.size, floor: r.launch, stamp: r.now | stamp(c.kind) | stamp(warp)<<stampWarpShift}
+				a.row, a.same = row, same
 				if c.strong {
 					a.stamp |= stampStrong | stampWide
 				}

@@ -1,7 +1,9 @@
 package ptx
 
 import (
+	"math/bits"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 )
 
@@ -41,8 +43,9 @@ func TestInitMap(t *testing.T) {
 				}
 			default:
 				addr, base, mask, width := randomLanes(rng, size)
+				row, same := pattern(addr, mask, width)
 				if rng.IntN(2) == 0 {
-					m.stored(addr, base, mask, width)
+					m.stored(addr, base, mask, width, row)
 					for l := range addr {
 						if mask>>l&1 != 0 {
 							for b := addr[l] - base; b < addr[l]-base+uint64(width); b++ {
@@ -58,7 +61,7 @@ func TestInitMap(t *testing.T) {
 						want = l
 					}
 				}
-				if got := m.loaded(addr, base, mask, width); got != want {
+				if got := m.loaded(addr, base, mask, width, row, same); got != want {
 					t.Fatalf("seed %d: lane %d is said to read what is not written, want %d", seed, got, want)
 				}
 			}
@@ -76,6 +79,28 @@ func TestInitMap(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestLargeShadow checks that memory that is not touched costs the checkers
+// little.
+func TestLargeShadow(t *testing.T) {
+	const size = 5 << 30
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m, s, r := newInitMap(size), newRaceShadow(size), newRaces()
+	r.beginLaunch(64)
+	r.beginBlock(0)
+	m.written(0, size-4)
+	if at := m.unwritten(0, size); at != size-4 {
+		t.Errorf("byte %d is not written, want %d", at, int64(size-4))
+	}
+	if oneStore(r, s, 0, 0) || oneStore(r, s, size-4, 0) || !oneStore(r, s, size-4, 1) {
+		t.Error("wrong races at the ends")
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 16<<20 {
+		t.Errorf("%d bytes for the shadow of %d", used, int64(size))
 	}
 }
 
@@ -112,6 +137,17 @@ func randomLanes(rng *rand.Rand, size uint64) (addr *[warpSize]uint64, base uint
 	return addr, base, mask, width
 }
 
+// pattern returns row and same of an access.
+func pattern(addr *[warpSize]uint64, mask, size uint32) (row, same bool) {
+	row, same = mask == ^uint32(0), true
+	first := addr[bits.TrailingZeros32(mask)]
+	for l := range addr {
+		row = row && addr[l] == addr[0]+uint64(l)*uint64(size)
+		same = same && (mask>>l&1 == 0 || addr[l] == first)
+	}
+	return row, same
+}
+
 func BenchmarkInitMap(b *testing.B) {
 	var addr [warpSize]uint64
 	for l := range addr {
@@ -123,17 +159,17 @@ func BenchmarkInitMap(b *testing.B) {
 	whole.written(0, 1<<20)
 	b.Run("load/whole", func(b *testing.B) {
 		for b.Loop() {
-			whole.loaded(&addr, 0, ^uint32(0), 4)
+			whole.loaded(&addr, 0, ^uint32(0), 4, true, false)
 		}
 	})
 	b.Run("load/part", func(b *testing.B) {
 		for b.Loop() {
-			part.loaded(&addr, 0, ^uint32(0), 4)
+			part.loaded(&addr, 0, ^uint32(0), 4, true, false)
 		}
 	})
 	b.Run("store/part", func(b *testing.B) {
 		for b.Loop() {
-			part.stored(&addr, 0, ^uint32(0), 4)
+			part.stored(&addr, 0, ^uint32(0), 4, true)
 		}
 	})
 }

@@ -193,22 +193,20 @@ func (m *initMap) copied(to int64, src *initMap, from, n int64) {
 
 // loaded looks at the lanes of an access, each aligned to its size, and returns
 // the first of them that reads a byte that has not been written, or -1. Lane l is
-// at addr[l] - base.
-func (m *initMap) loaded(addr *[warpSize]uint64, base uint64, mask, size uint32) int {
-	need := ones(int64(size))
-	if mask == ^uint32(0) {
-		// Lanes that run forward through one page, as they mostly do, need one look.
-		first, last := addr[0]-base, addr[warpSize-1]-base
-		if first <= last && first>>initPageShift == last>>initPageShift && m.pages[first>>initPageShift] == m.whole {
-			inside := true
-			for l := range addr {
-				inside = inside && addr[l]-base-first <= last-first
-			}
-			if inside {
-				return -1
-			}
+// at addr[l] - base; row and same are as in access.
+func (m *initMap) loaded(addr *[warpSize]uint64, base uint64, mask, size uint32, row, same bool) int {
+	switch {
+	case row:
+		first := int64(addr[0] - base)
+		at := m.unwritten(first, warpSize*int64(size))
+		if at < 0 {
+			return -1
 		}
+		return int((at - first) / int64(size))
+	case same:
+		mask &= -mask
 	}
+	need := ones(int64(size))
 	for rest := mask; rest != 0; rest &= rest - 1 {
 		l := bits.TrailingZeros32(rest)
 		off := addr[l] - base
@@ -224,7 +222,11 @@ func (m *initMap) loaded(addr *[warpSize]uint64, base uint64, mask, size uint32)
 }
 
 // stored marks what the lanes of an access write.
-func (m *initMap) stored(addr *[warpSize]uint64, base uint64, mask, size uint32) {
+func (m *initMap) stored(addr *[warpSize]uint64, base uint64, mask, size uint32, row bool) {
+	if row {
+		m.written(int64(addr[0]-base), warpSize*int64(size))
+		return
+	}
 	word := ones(int64(size))
 	for rest := mask; rest != 0; rest &= rest - 1 {
 		off := addr[bits.TrailingZeros32(rest)] - base
