@@ -79,8 +79,8 @@ Exit code 1 if anything disagrees.`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	flags.engine.add(fs)
-	fs.Uint64Var(&flags.tolerance.ULPs, "ulp", 0, "metrics and outputs agree if so many floats lie between them, and one")
-	fs.Float64Var(&flags.tolerance.RTol, "rtol", 0, "metrics and outputs agree if they differ by this part of the reference's")
+	fs.Uint64Var(&flags.tolerance.ULPs, "ulp", 0, "metrics and outputs agree if they are at most so many ulp apart")
+	fs.Float64Var(&flags.tolerance.RTol, "rtol", 0, "metrics and outputs agree if they differ by at most this part of the reference's")
 	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to a `folder`")
 	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
 	fs.IntVar(&flags.random, "random", 0, "run so many random pipelines")
