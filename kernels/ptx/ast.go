@@ -13,6 +13,7 @@ type module struct {
 	order   []*variable          // the same, in the order of the text
 	funcs   map[string]*function
 	entries []*function // in the order of the text
+	bodies  []*function // of .func, the same
 }
 
 // function is an .entry or a .func.

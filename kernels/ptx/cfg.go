@@ -4,7 +4,7 @@ package ptx
 // again: the immediate post-dominator of the branch, the first instruction that
 // all ways from it to an end go through. Calls are as any other instruction, and
 // an end that only some lanes reach (a guarded exit) is none.
-func reconverge(code []instr) {
+func reconverge(code []instr, errorf func(string, ...any) error) error {
 	n := int32(len(code))
 	end := n // one node after all: the end of every thread
 	successors := func(i int32, buf []int32) []int32 {
@@ -71,12 +71,17 @@ func reconverge(code []instr) {
 		idom[i] = -1
 	}
 	idom[end] = end
+	steps := 0
 	for changed := true; changed; {
 		changed = false
+		if steps > maxSteps {
+			return errorf("the control flow is too intricate: its post-dominators take more than %d steps", maxSteps)
+		}
 		for i := len(order) - 2; i >= 0; i-- {
 			node := order[i]
 			best := int32(-1)
 			buf = successors(node, buf[:0])
+			steps++
 			for _, s := range buf {
 				if idom[s] < 0 {
 					continue
@@ -85,14 +90,14 @@ func reconverge(code []instr) {
 					best = s
 					continue
 				}
-				for a, b := s, best; ; {
+				for a, b := s, best; ; steps++ {
 					switch {
 					case number[a] < number[b]:
 						a = idom[a]
 					case number[b] < number[a]:
 						b = idom[b]
 					}
-					if a == b {
+					if a == b || steps > maxSteps {
 						best = a
 						break
 					}
@@ -111,6 +116,27 @@ func reconverge(code []instr) {
 		in.rpc = -1
 		if r := idom[i]; r >= 0 && r != end {
 			in.rpc = r
+		}
+	}
+	return nil
+}
+
+// maxSteps bounds the search for post-dominators, which takes a few steps for each
+// instruction of code that a compiler has made.
+const maxSteps = 1 << 26
+
+// leaveAtOnce lets the lanes that branch to the end of a kernel end there and then,
+// and not wait for the others to get there too: an instruction that names all lanes
+// means those that have not ended.
+func leaveAtOnce(code []instr) {
+	ends := func(i int32) bool {
+		return (code[i].kind == kindRet || code[i].kind == kindExit) && code[i].guard < 0
+	}
+	for i := range code {
+		in := &code[i]
+		in.leaves = ends(int32(i))
+		if (in.kind == kindBranch || in.kind == kindBrx) && in.rpc >= 0 && ends(in.rpc) {
+			in.rpc = -1
 		}
 	}
 }

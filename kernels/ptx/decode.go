@@ -4,12 +4,12 @@ import (
 	"strings"
 )
 
-// maxCode bounds the instructions of all entries together: functions are decoded
+// maxCode bounds the instructions of all entries together; functions are decoded
 // anew for each entry that calls them.
-const maxCode = 4 << 20
+const maxCode = 1 << 20
 
 // maxFile bounds a warp's register file.
-const maxFile = 16 << 20
+const maxFile = 4 << 20
 
 // decoder makes flat code of an entry and of the functions that it calls.
 type decoder struct {
@@ -53,7 +53,8 @@ type scopedName struct {
 // fnState is a function of an entry.
 type fnState struct {
 	*function
-	start   int32 // of its code; -1 until it is placed
+	start   int32 // of its code
+	end     int32 // after it
 	regs    map[scopedName]reg
 	decls   map[scopedName]regDecl
 	vars    map[scopedName]*variable
@@ -83,8 +84,10 @@ func decodeModule(m *module, approx bool) (*Program, error) {
 		p.entries[f.name] = e
 		p.approx = p.approx || used
 	}
-	for _, f := range m.funcs {
-		if f.body && !f.entry && !f.called {
+	// From the last one on: a function stands before its callers, and is decoded with
+	// them.
+	for i := len(m.bodies) - 1; i >= 0; i-- {
+		if f := m.bodies[i]; !f.called {
 			if _, _, err := decodeEntry(p, f, approx, &budget); err != nil {
 				return nil, err
 			}
@@ -126,7 +129,12 @@ func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, boo
 	if err := d.finish(); err != nil {
 		return nil, false, err
 	}
-	reconverge(e.code)
+	if err := reconverge(e.code, d.errorf); err != nil {
+		return nil, false, err
+	}
+	if f.entry {
+		leaveAtOnce(e.code[:d.fns[f].end])
+	}
 	return e, d.used, nil
 }
 
@@ -158,7 +166,7 @@ func (d *decoder) place(f *function) *fnState {
 		return s
 	}
 	s := &fnState{
-		function: f, start: -1, regs: map[scopedName]reg{}, decls: map[scopedName]regDecl{},
+		function: f, regs: map[scopedName]reg{}, decls: map[scopedName]regDecl{},
 		vars: map[scopedName]*variable{}, labels: map[string]int32{},
 	}
 	d.fns[f] = s
@@ -207,6 +215,7 @@ func (d *decoder) function(f *fnState) error {
 	if err := d.push(); err != nil {
 		return err
 	}
+	f.end = int32(len(d.e.code))
 	for name, i := range f.function.labels {
 		f.labels[name] = at[i]
 	}
@@ -321,8 +330,7 @@ func (d *decoder) statement(s *statement) error {
 		if r.typ != pred {
 			return d.errorf("guard %s is not a predicate", short(s.guard))
 		}
-		d.in.guard = int32(r.off)
-		d.in.uses = append(d.in.uses, r.id)
+		d.in.guard, d.in.guardReg = int32(r.off), r.id
 		if s.guardNot {
 			d.in.guardNot = allLanes
 		}

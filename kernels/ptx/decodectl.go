@@ -118,7 +118,7 @@ func decodeCall(d *decoder) error {
 			return err
 		}
 		d.in = whole
-		d.in.guard, d.in.guardNot, d.in.uses, d.in.counted = -1, 0, nil, false
+		d.in.guard, d.in.guardNot, d.in.counted = -1, 0, false
 	}
 	call := d.in
 	for i, o := range arguments {

@@ -18,7 +18,7 @@ type Options struct {
 	// Shuffle, if not 0, is the seed of the order in which blocks and warps run.
 	Shuffle uint64
 	// Budget is how many instructions the warps of one launch may execute together;
-	// 0 is 2^40.
+	// 0 is 2^34.
 	Budget int64
 	// MemoryLimit bounds what is allocated, in bytes; 0 is 32 GiB.
 	MemoryLimit int64
@@ -39,7 +39,7 @@ type Device struct {
 // New returns a device with nothing in its memory.
 func New(opt Options) *Device {
 	if opt.Budget <= 0 {
-		opt.Budget = 1 << 40
+		opt.Budget = 1 << 34
 	}
 	if opt.MemoryLimit <= 0 {
 		opt.MemoryLimit = 32 << 30

@@ -28,11 +28,13 @@ type instr struct {
 	kind     kind
 	counted  bool   // false for the second and further parts of one PTX instruction
 	dbytes   uint8  // of an element of d
+	leaves   bool   // the end of the threads that execute it
 	copies   bool   // mov: an uninitialised source makes the destination uninitialised, and no report
 	notC     bool   // setp: the predicate c is negated
 	boolOp   uint8  // setp: how c is combined in
 	guard    int32  // a predicate; -1 is none
 	guardNot uint32 // all ones where the guard is negated
+	guardReg uint32 // the guard's number as a register
 
 	d, a, b, c, e uint32 // rows, or indices of predicates
 	d2            int32  // setp, shfl: a second predicate; -1 is none

@@ -24,6 +24,9 @@ const (
 	maxLocal        = 512 << 10
 )
 
+// blockCost is what a block costs of the budget, beyond its instructions.
+const blockCost = 8
+
 // launch is one run of a kernel.
 type launch struct {
 	device *Device
@@ -108,6 +111,9 @@ func (l *launch) validate(args []device.Arg) error {
 	if l.shared < 0 || l.shared > maxShared || e.dynamicAt+l.shared > maxShared {
 		return fmt.Errorf("%d bytes of static and %d of dynamic shared memory; the limit is %d", e.shared, l.shared, maxShared)
 	}
+	if need := int64(e.local) * int64(threads); need > l.device.opt.MemoryLimit {
+		return fmt.Errorf("%d bytes of local memory for %d threads; the limit is %d", need, threads, l.device.opt.MemoryLimit)
+	}
 	if len(args) != len(e.params) {
 		return fmt.Errorf("%d arguments; the kernel has %d parameters", len(args), len(e.params))
 	}
@@ -152,6 +158,7 @@ func (d *Device) run(l *launch) error {
 			int(b.linear / uint64(l.grid[0]) % uint64(l.grid[1])),
 			int(b.linear / (uint64(l.grid[0]) * uint64(l.grid[1]))),
 		}
+		l.budget -= blockCost
 		if err := b.run(rng); err != nil {
 			return err
 		}

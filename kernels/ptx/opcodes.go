@@ -3,7 +3,7 @@ package ptx
 import "math"
 
 // opcodes decodes an instruction by its first word (PTX ISA §9.7).
-var opcodes map[string]func(d *decoder) error = map[string]func(d *decoder) error{
+var opcodes = map[string]func(d *decoder) error{
 	"add": decodeAddSub, "sub": decodeAddSub,
 	"mul": decodeMul, "mad": decodeMad, "fma": decodeFma,
 	"mul24": decodeMul24, "mad24": decodeMul24,
@@ -30,7 +30,7 @@ var opcodes map[string]func(d *decoder) error = map[string]func(d *decoder) erro
 	"mov": decodeMov, "cvt": decodeCvt, "cvta": decodeCvta, "isspacep": decodeIsspacep,
 
 	"ld": decodeLoad, "ldu": decodeLoad, "st": decodeStore, "atom": decodeAtom, "red": decodeAtom,
-	"prefetch": decodePrefetch, "prefetchu": decodePrefetch, "applypriority": decodePrefetch, "discard": nil,
+	"prefetch": decodePrefetch, "prefetchu": decodePrefetch, "applypriority": decodePrefetch,
 	"membar": decodeFence, "fence": decodeFence, "cp": decodeCp,
 
 	"bar": decodeBarrier, "barrier": decodeBarrier,
@@ -148,17 +148,11 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 		how |= softRelu
 	}
 	if !given {
-		switch {
-		case name == "fma" || name == "div" || name == "sqrt" || name == "rcp":
+		if !contracts {
 			return d.errorf("%s: a rounding modifier is missing", d.in.op)
-		case contracts && t.bits >= 32 && t.lanes == 1:
-			if err := d.inexact("without .rn it may be fused with another instruction"); err != nil {
-				return err
-			}
-		case contracts:
-			if err := d.inexact("without .rn it may be fused with another instruction"); err != nil {
-				return err
-			}
+		}
+		if err := d.inexact("without .rn it may be fused with another instruction"); err != nil {
+			return err
 		}
 	}
 	types := []typ{t, t, t}[:sources]
@@ -365,15 +359,6 @@ func decodeAbsNeg(d *decoder) error {
 		}
 		return d.alu(f, t, t)
 	}
-	if d.take("ftz") {
-		if t == f64 || t.class == classBF {
-			return d.unsupported()
-		}
-		if err := d.inexact(".ftz flushes subnormal numbers"); err != nil {
-			return err
-		}
-		d.in.notC = true
-	}
 	sign := uint64(1) << (t.bits - 1)
 	if t.lanes == 2 {
 		sign |= 1 << 15
@@ -419,7 +404,7 @@ func decodeMinMax(d *decoder) error {
 	}
 	switch t {
 	case f32:
-		if len(d.s.operands) == 4 {
+		if len(d.s.operands) == 4 && d.in.imm&minMaxXor == 0 {
 			return d.alu(minMaxFloat3[float32], t, t, t, t)
 		}
 		return d.alu(minMaxFloat[float32], t, t, t)

@@ -7,7 +7,9 @@ import (
 
 // Limits of what a text may declare.
 const (
-	maxText       = 64 << 20 // bytes of PTX
+	maxText       = 16 << 20 // bytes of PTX
+	maxItems      = 1 << 20  // instructions, labels, registers and variables
+	maxParameters = 4096     // of a function
 	maxNesting    = 64       // of { } in a function
 	maxVariable   = 1 << 30  // bytes of one variable
 	maxInitialise = 64 << 20 // bytes of all initialisers
@@ -22,6 +24,7 @@ type parser struct {
 	err   error // of the lexer; surfaces at the next expect
 	m     *module
 	inits int64 // bytes of initialisers so far
+	items int   // what was declared so far
 	loc   location
 }
 
@@ -112,6 +115,14 @@ func (p *parser) integer(what string, limit int64) (int64, error) {
 	}
 	v := int64(p.tok.bits)
 	return v, p.advance()
+}
+
+// count bounds what a text declares.
+func (p *parser) count() error {
+	if p.items++; p.items > maxItems {
+		return p.errorf("more than %d instructions, labels, registers and variables", maxItems)
+	}
+	return nil
 }
 
 // topLevel reads one directive at module scope.

@@ -51,6 +51,8 @@ func (p *parser) function(extern bool) error {
 	}
 	if f.entry && f.body {
 		p.m.entries = append(p.m.entries, f)
+	} else if f.body {
+		p.m.bodies = append(p.m.bodies, f)
 	}
 	return nil
 }
@@ -75,8 +77,11 @@ func (p *parser) parameters() ([]*variable, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(vars) == maxParameters {
+			return nil, p.errorf("more than %d parameters", maxParameters)
+		}
 		for _, old := range vars {
-			if len(vars) < 4096 && old.name == v.name && v.name != "_" {
+			if old.name == v.name && v.name != "_" {
 				return nil, p.m.errorf(v.line, "%q is declared twice", short(v.name))
 			}
 		}
@@ -227,6 +232,9 @@ func (p *bodyParser) registers(scope int) error {
 			}
 		}
 		p.f.regs = append(p.f.regs, d)
+		if err := p.count(); err != nil {
+			return err
+		}
 		if !p.is(",") {
 			return p.expect(";")
 		}
@@ -248,6 +256,9 @@ func (p *bodyParser) labelOrInstruction(scope int) error {
 		return p.m.errorf(line, "label %q is defined twice", short(name))
 	}
 	p.f.labels[name] = len(p.f.stmts)
+	if err := p.count(); err != nil {
+		return err
+	}
 	if err := p.advance(); err != nil {
 		return err
 	}
@@ -331,7 +342,7 @@ func (p *bodyParser) rest(scope int, s statement) error {
 		return err
 	}
 	p.f.stmts = append(p.f.stmts, s)
-	return nil
+	return p.count()
 }
 
 // operand reads one operand (PTX ISA §6).

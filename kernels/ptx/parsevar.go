@@ -120,6 +120,9 @@ func (p *parser) attribute() error {
 
 // declarator reads name[dims] [= init] of a variable whose type is known.
 func (p *parser) declarator(v *variable) error {
+	if err := p.count(); err != nil {
+		return err
+	}
 	v.line = p.tok.line
 	name, err := p.ident("a variable's name")
 	if err != nil {

@@ -191,6 +191,9 @@ func (w *warp) part(in *instr, taken uint32, target, next int32) error {
 		w.active, w.pc = rest, next
 	case next == r:
 		w.active, w.pc = taken, target
+	case w.block.launch.entry.code[next].leaves:
+		w.stack = append(w.stack, split{pc: target, rpc: r, mask: taken})
+		w.active, w.pc = rest, next
 	default:
 		w.stack = append(w.stack, split{pc: next, rpc: r, mask: rest})
 		w.active, w.pc = taken, target
@@ -344,6 +347,11 @@ const noPred = ^uint32(0)
 // checkRegisters reports a read of a register that no lane has written, and
 // notes what the instruction writes.
 func (w *warp) checkRegisters(in *instr, mask uint32) error {
+	if in.guard >= 0 {
+		if bad := w.active &^ w.init[in.guardReg]; bad != 0 {
+			return w.unwritten(in, in.guardReg, bad)
+		}
+	}
 	read := allLanes
 	for _, r := range in.uses {
 		read &= w.init[r]
@@ -351,9 +359,7 @@ func (w *warp) checkRegisters(in *instr, mask uint32) error {
 	if mask&^read != 0 && !in.copies {
 		for _, r := range in.uses {
 			if bad := mask &^ w.init[r]; bad != 0 {
-				rep := w.report(UninitRegister, in, bad)
-				rep.Detail = fmt.Sprintf("%s has not been written", w.block.launch.entry.regNames[r])
-				return rep
+				return w.unwritten(in, r, bad)
 			}
 		}
 	}
@@ -365,6 +371,12 @@ func (w *warp) checkRegisters(in *instr, mask uint32) error {
 		}
 	}
 	return nil
+}
+
+func (w *warp) unwritten(in *instr, reg, lanes uint32) error {
+	r := w.report(UninitRegister, in, lanes)
+	r.Detail = fmt.Sprintf("%s has not been written", w.block.launch.entry.regNames[reg])
+	return r
 }
 
 // thread returns a lane's coordinates in its block.

@@ -1,0 +1,118 @@
+package ptx
+
+import (
+	"testing"
+
+	"kvcompress/kernels/device"
+)
+
+// seeds adds small texts with a bit of everything. What compilers make is too long
+// to be changed usefully.
+func seeds(f *testing.F) {
+	for _, body := range bodies {
+		f.Add([]byte(wrap(body)))
+	}
+}
+
+// wrap makes a module of a kernel's body. Its parameters are two addresses.
+func wrap(body string) string {
+	return `.version 7.8
+.target sm_80
+.address_size 64
+.global .align 4 .b8 table[64] = {1, 2, 3, 0x7f};
+.const .f32 scale = 0f3f800000;
+.extern .shared .align 16 .b8 dynamic[];
+.func (.param .b32 out) twice(.param .b32 in)
+{
+	.reg .b32 %r<3>;
+	ld.param.u32 %r1, [in];
+	add.u32 %r2, %r1, %r1;
+	st.param.b32 [out], %r2;
+	ret;
+}
+.visible .entry kernel(.param .u64 a, .param .u64 b)
+{
+	.reg .pred %p<8>;
+	.reg .b16 %h<8>;
+	.reg .b32 %r<16>;
+	.reg .f32 %f<8>;
+	.reg .b64 %rd<16>;
+	.reg .f64 %fd<8>;
+	.local .align 8 .b8 own[32];
+	.shared .align 8 .b8 tile[256];
+	ld.param.u64 %rd1, [a];
+	ld.param.u64 %rd2, [b];
+	cvta.to.global.u64 %rd1, %rd1;
+	mov.u32 %r1, %tid.x;
+` + body + `
+	ret;
+}
+`
+}
+
+var bodies = []string{
+	"mul.wide.u32 %rd3, %r1, 4; add.s64 %rd4, %rd1, %rd3; ld.global.u32 %r2, [%rd4]; st.global.u32 [%rd4], %r2;",
+	"setp.lt.u32 %p1, %r1, 7; @%p1 bra A; mov.u32 %r2, 1; bra B; A: mov.u32 %r2, 2; B: bar.sync 0;",
+	"L: add.u32 %r2, %r2, 1; setp.lt.u32 %p1, %r2, %r1; @%p1 bra L;",
+	"shfl.sync.bfly.b32 %r3|%p2, %r1, 16, 31, -1; vote.sync.ballot.b32 %r4, %p2, 0xffffffff; match.any.sync.b32 %r5, %r3, -1;",
+	"st.shared.v2.f32 [tile], {%f1, %f2}; bar.sync 0; ld.shared.f64 %fd1, [tile+8]; red.shared.add.u32 [tile], 1;",
+	"{ .param .b32 x; .param .b32 y; st.param.b32 [x], %r1; call.uni (y), twice, (x); ld.param.b32 %r2, [y]; }",
+	"cvt.rn.f16.f32 %h1, %f1; cvt.f32.f16 %f2, %h1; fma.rn.f32 %f3, %f1, %f2, 0f40000000; div.rz.f64 %fd1, %fd2, 0d4008000000000000;",
+	"st.local.u32 [own+4], %r1; mov.u64 %rd5, own; cvta.local.u64 %rd6, %rd5; ld.u32 %r2, [%rd6+4]; ld.const.f32 %f1, [scale];",
+	"T: .branchtargets A, B; brx.idx %r1, T; A: exit; B: trap;",
+	"add.cc.u32 %r2, %r1, -1; addc.u32 %r3, 0, 0; prmt.b32 %r4, %r1, %r2, 0x3210; lop3.b32 %r5, %r1, %r2, %r3, 0x96; bfe.s32 %r6, %r1, 4, 30;",
+	"atom.global.cas.b64 %rd7, [%rd1], %rd2, 5; atom.add.f32 %f1, [%rd1], 0f3f800000; fence.acq_rel.gpu; cp.async.ca.shared.global [tile], [%rd1], 4;",
+}
+
+// FuzzParse holds the parser to an error or a program, for any text.
+func FuzzParse(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := Parse("fuzz.ptx", text, true)
+		if (p == nil) == (err == nil) {
+			t.Fatalf("Parse returned %v and %v", p, err)
+		}
+	})
+}
+
+// FuzzRun runs the kernels of any text, with checks and without, for a little
+// while: they end, or an error says why not.
+func FuzzRun(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := Parse("fuzz.ptx", text, true)
+		if err != nil {
+			return
+		}
+		for _, checks := range []Checks{{}, AllChecks()} {
+			dev := New(Options{Checks: checks, AllowApprox: true, Budget: 2000, MemoryLimit: 1 << 20})
+			m, err := dev.LoadProgram(p)
+			if err != nil {
+				continue
+			}
+			buffer, err := dev.Alloc("buffer", 4096)
+			if err != nil {
+				continue
+			}
+			for _, name := range p.Entries()[:min(len(p.Entries()), 4)] {
+				k, err := m.Kernel(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				params := k.(*kernel).entry.params
+				if len(params) > 16 {
+					continue
+				}
+				args := make([]device.Arg, len(params))
+				for i, p := range params {
+					if args[i] = device.Arg(i); p.size == 8 {
+						args[i] = device.Pointer(buffer)
+					}
+				}
+				// Any error will do.
+				_ = k.Launch(device.Dim{X: 2, Y: 1, Z: 1}, device.Dim{X: 40, Y: 1, Z: 1}, 64, args...)
+			}
+			_ = dev.Close()
+		}
+	})
+}
