@@ -124,7 +124,7 @@ func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas 
 func (s *state) costs(row int, id ref.SeqID, length int, p plan, grid, block device.Dim) error {
 	opt := &s.cfg.Compression
 	args := []device.Arg{
-		device.Pointer(s.tablesOf(row)), device.Pointer(s.lengthsOf(row)),
+		device.Pointer(s.tables), device.Pointer(s.lengths), device.I32(int32(row)),
 		device.Pointer(s.metrics), device.Pointer(s.positions),
 		device.Pointer(p.quotaOf), device.Pointer(p.offsets), device.Pointer(p.keys), device.Pointer(p.counts),
 		device.I32(int32(s.maxBlocks)), s.shift(),

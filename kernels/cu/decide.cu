@@ -269,8 +269,9 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
 // costs writes every KV's key, and counts the candidates of each head by its first
 // digit.
 //
-//   tables     int32 [heads, stride]: the block tables of the sequence's heads
-//   lengths    int32 [heads]
+//   tables     int32 [rows, heads, stride]: block tables
+//   lengths    int32 [rows, heads]
+//   row        the sequence's
 //   metrics    float32 [N·B]
 //   positions  int32 [N·B]
 //   quota_of   int32 [heads]: the quota that a head belongs to, −1 for none
@@ -290,7 +291,7 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
 // Grid: heads × parts blocks of a multiple of 32 threads, at most 256. A thread
 // does 4 KVs at a time, in ascending order of KVs over the parts.
 extern "C" __global__ void __launch_bounds__(256)
-costs(const int* __restrict__ tables, const int* __restrict__ lengths,
+costs(const int* __restrict__ tables, const int* __restrict__ lengths, int row,
       const float* __restrict__ metrics, const int* __restrict__ positions,
       const int* __restrict__ quota_of, const int* __restrict__ offsets,
       uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
@@ -299,8 +300,9 @@ costs(const int* __restrict__ tables, const int* __restrict__ lengths,
   __shared__ histogram first_digits;
   const int head = block_x();
   if (quota_of[head] < 0) return;
+  const int64 place = int64(row) * blocks_x() + head;
   const auto with = [&](const auto& cost) {
-    costs_of(cost, first_digits, tables + int64(head) * stride, lengths[head], metrics, positions,
+    costs_of(cost, first_digits, tables + place * stride, lengths[place], metrics, positions,
              keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
   };
   if (average == 0 && bins == 0)
@@ -318,7 +320,7 @@ costs(const int* __restrict__ tables, const int* __restrict__ lengths,
 //
 // The rest, grid and block: as costs has them.
 extern "C" __global__ void __launch_bounds__(256)
-costs_random(const int* __restrict__ tables, const int* __restrict__ lengths,
+costs_random(const int* __restrict__ tables, const int* __restrict__ lengths, int row,
              const float* __restrict__ metrics, const int* __restrict__ positions,
              const int* __restrict__ quota_of, const int* __restrict__ offsets,
              uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
@@ -328,7 +330,8 @@ costs_random(const int* __restrict__ tables, const int* __restrict__ lengths,
   if (quota_of[head] < 0) return;
   const uint64 of_head = uint64(head / heads) << 32 ^ uint32(head % heads);
   const random_cost cost = {mix(mix(seed ^ uint32(sequence)) ^ of_head)};
-  costs_of(cost, first_digits, tables + int64(head) * stride, lengths[head], metrics, positions,
+  const int64 place = int64(row) * blocks_x() + head;
+  costs_of(cost, first_digits, tables + place * stride, lengths[place], metrics, positions,
            keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
 }
 

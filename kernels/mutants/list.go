@@ -76,22 +76,22 @@ func All() []Mutant {
 		{
 			Name: "protected-of-others", File: "decide.cu",
 			Bug: "the protected entries of earlier sequences are counted against a later one, as in the published implementation: it loses too little",
-			Old: "if (p[e] >= sinks && p[e] <= last) {", New: "if (p[e] >= sinks && p[e] <= last - row * (newest - last)) {",
+			Old: "lengths[place], metrics, positions,\n             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);\n  };", New: "lengths[place], metrics, positions,\n             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last - row * (newest - last));\n  };",
 		},
 		{
 			Name: "window-edge", File: "decide.cu",
 			Bug: "the protected window is one KV too long",
-			Old: "p[e] <= last) {", New: "p[e] < last) {",
+			Old: "const uint32 candidates = last < sinks ? 0 : last - sinks + 1;", New: "const uint32 candidates = last < sinks ? 0 : last - sinks;",
 		},
 		{
 			Name: "sink-edge", File: "decide.cu",
 			Bug: "one sink too many is kept",
-			Old: "p[e] >= sinks &&", New: "p[e] > sinks &&",
+			Old: "uint32(p[e] - sinks) < candidates", New: "uint32(p[e] - sinks - 1) < candidates - 1",
 		},
 		{
 			Name: "full-last-block", File: "decide.cu",
 			Bug: "a last block that is full is taken for an empty one",
-			Old: "return ((length - 1) & ((1 << shift) - 1)) + 1;", New: "return length & ((1 << shift) - 1);",
+			Old: "return -length & ((1 << shift) - 1);", New: "return (1 << shift) - (length & ((1 << shift) - 1));",
 		},
 		{
 			Name: "ties-between-heads", File: "decide.cu",
@@ -101,7 +101,7 @@ func All() []Mutant {
 		{
 			Name: "ties-in-a-head", File: "decide.cu",
 			Bug: "of KVs with equal cost one too many falls",
-			Old: "equal < equals)", New: "equal <= equals)",
+			Old: "left > 0; left--", New: "left >= 0; left--",
 		},
 		{
 			Name: "average-by-age", File: "decide.cu",
@@ -158,9 +158,9 @@ func All() []Mutant {
 			Old: "s.rows[lane()] = head * group + g + lane();", New: "s.rows[lane()] = head / heads * heads * group + (g + lane()) * heads + head % heads;",
 		},
 		{
-			Name: "offset-in-32-bits", File: "attention.cu",
+			Name: "offset-in-32-bits", File: "partition.cuh", Module: "attention.cu",
 			Bug: "a row's place in the cache is computed in 32 bits: it overflows from 2 GiB on",
-			Old: "s.starts[i] = int64(slot) * (d * format::size);", New: "s.starts[i] = int(unsigned(slot) * (d * format::size));",
+			Old: "at + int64(*place) * (d * format::size)", New: "at + int(unsigned(*place) * (d * format::size))",
 		},
 		{
 			Name: "uninitialised-sums", File: "attention.cu",
@@ -170,12 +170,12 @@ func All() []Mutant {
 		{
 			Name: "buffer-edge", File: "attention.cu",
 			Bug: "the KV at the buffer's edge does not gain",
-			Old: "if (positions[slot] > times[head / heads] - buffer) return;", New: "if (positions[slot] >= times[head / heads] - buffer) return;",
+			Old: "if (positions[slot] > last) continue;", New: "if (positions[slot] >= last) continue;",
 		},
 		{
 			Name: "past-the-context", File: "attention.cu",
 			Bug: "a KV past the context length is recorded",
-			Old: "if (logical >= lengths[place]) return;", New: "if (logical > lengths[place]) return;",
+			Old: "for (int i = thread_x(); i < n; i += threads_x()) {\n    const int slot", New: "for (int i = thread_x(); i <= n; i += threads_x()) {\n    const int slot",
 		},
 		{
 			Name: "tile-not-ready", File: "partition.cuh", Module: "attention.cu",
@@ -210,9 +210,9 @@ func All() []Mutant {
 			Old: "to = smaller(n - 1, i + reach);", New: "to = smaller(n, i + reach);",
 		},
 		{
-			Name: "first-queries-forgotten", File: "prefill.cu",
-			Bug: "what earlier launches have summed is forgotten",
-			Old: "float sum = go_on ? gains[own] : 0;", New: "float sum = go_on > 1 ? gains[own] : 0;",
+			Name: "prefill-buffer-edge", File: "prefill.cu",
+			Bug: "the query at the buffer's edge does not count",
+			Old: "larger(0, i + buffer - first)", New: "larger(0, i + buffer + 1 - first)",
 		},
 	}
 }

@@ -19,7 +19,8 @@ import (
 
 //go:generate go run ./generate
 
-// Mutant is a bug that can be planted.
+// Mutant is a bug that can be planted. Of a kernel that there is one of for each
+// format of the cache, only that of f16 has it.
 type Mutant struct {
 	Name string // of the bug, in words: "block-edge"
 	Bug  string // what is wrong

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -50,6 +51,9 @@ func generate() error {
 	return errors.Join(errs...)
 }
 
+// otherFormats are the entry points of the formats that a mutant has none of.
+var otherFormats = regexp.MustCompile(`(?m)^[A-Z_]+\((f32|bf16|e4m3|e5m2)\)$`)
+
 // build writes the diff of one mutant.
 func build(m *mutants.Mutant) error {
 	dir, err := os.MkdirTemp("", "mutant")
@@ -70,6 +74,13 @@ func build(m *mutants.Mutant) error {
 		return err
 	}
 	if err := os.WriteFile(file, []byte(edited), 0o644); err != nil {
+		return err
+	}
+	source := filepath.Join(dir, m.Source())
+	if text, err = os.ReadFile(source); err != nil {
+		return err
+	}
+	if err := os.WriteFile(source, otherFormats.ReplaceAll(text, nil), 0o644); err != nil {
 		return err
 	}
 	if out, err := exec.Command(filepath.Join(dir, "build"), m.Source()).CombinedOutput(); err != nil {
