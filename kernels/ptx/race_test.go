@@ -200,7 +200,7 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 		r.beginBlock(uint64(block))
 		twin.block = block
 		arrived, twinArrived := []arrival(nil), []*vector(nil)
-		for range rng.IntN(30) {
+		for range rng.IntN(1 + rng.IntN(30)) {
 			steps++
 			warp := rng.IntN(warps)
 			mask := uint32(1) << rng.IntN(4)
@@ -250,16 +250,16 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 				}
 			default:
 				var addr [warpSize]uint64
-				size := uint32(1) << rng.IntN(3)
+				size := uint32(1) << rng.IntN(5)
 				if rng.IntN(2) == 0 {
 					size = 4
 				}
 				for l := range addr {
-					addr[l] = uint64(rng.IntN(sc.places))*8&^uint64(size-1) + uint64(rng.IntN(2))*uint64(size)
+					addr[l] = uint64(rng.IntN(sc.places))*16&^uint64(size-1) + uint64(rng.IntN(2))*uint64(size)
 				}
 				switch rng.IntN(24) {
 				case 0: // a row
-					start := addr[0] &^ 7
+					start := addr[0] &^ 15
 					for l := range addr {
 						addr[l] = start + uint64(l)*uint64(size)
 					}
@@ -319,7 +319,7 @@ func TestRaceTwin(t *testing.T) {
 		{name: "one block", blocks: 1, places: 4},
 		{name: "blocks", blocks: 4, places: 100},
 		{name: "atomics", strong: true, blocks: 4, places: 100},
-		{name: "scopes", strong: true, narrow: true, blocks: 4, places: 100},
+		{name: "scopes", strong: true, narrow: true, blocks: 2, places: 100},
 		{name: "parts", parts: true, blocks: 3, places: 60},
 		{name: "fences", strong: true, narrow: true, fences: true, blocks: 4, places: 40},
 		{name: "all", strong: true, narrow: true, fences: true, parts: true, blocks: 4, places: 40},

@@ -191,22 +191,30 @@ kernel branch(uint32 *out, int n) {
   out[thread()] = 1;
 }
 kernel branch__diverged(uint32 *out, int n) {
+  uint32 v = 2;
   if (thread() < n) {
     out[thread()] = 1;
     __syncthreads();
-    out[thread()] += 1;
+    v = out[n - 1 - thread()];
   }
+  __syncthreads();
+  out[thread()] = v;
 }
 
 // Shuffles among half of a warp.
-kernel half(uint32 *out) {
-  if (lane() < 16) out[thread()] = __nvvm_shfl_sync_idx_i32(0xffff, lane(), 15, 0x1f);
+template <uint32 mask, int source>
+static __device__ void share(uint32 *out) {
+  int v = lane();
+  if (lane() < 16) v = __nvvm_shfl_sync_idx_i32(mask, v, source, 0x1f);
+  out[thread()] = v;
 }
-kernel half__mask(uint32 *out) {
-  if (lane() < 16) out[thread()] = __nvvm_shfl_sync_idx_i32(0xffffffff, lane(), 15, 0x1f);
-}
-kernel half__inactive(uint32 *out) {
-  if (lane() < 16) out[thread()] = __nvvm_shfl_sync_idx_i32(0xffff, lane(), 20, 0x1f);
+kernel half(uint32 *out) { share<0xffff, 15>(out); }
+kernel half__mask(uint32 *out) { share<0xffffffff, 15>(out); }
+kernel half__inactive(uint32 *out) { share<0xffff, 20>(out); }
+// The other lanes have exited: the mask may name them.
+kernel half_exits(uint32 *out) {
+  if (lane() >= 16) return;
+  out[thread()] = __nvvm_shfl_sync_idx_i32(0xffffffff, lane(), 15, 0x1f);
 }
 
 kernel copy(uint32 *out, const uint32 *in) { out[thread()] = in[thread()]; }
