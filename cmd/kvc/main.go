@@ -41,7 +41,8 @@ func newRootCmd() *cobra.Command {
 		Long: `kvc runs KV-Compress (Rehg, arXiv 2410.00161), which evicts the least attended
 keys and values from a language model's paged KV cache: a different number from
 every attention head, in whole blocks, so that memory is really freed.`,
-		Example: `  kvc run                        the whole pipeline, on a trace of a real model
+		Example: `  kvc validate                   the CUDA kernels against the reference, to the bit
+  kvc run                        the whole pipeline, on a trace of a real model
   kvc run story --rate 0.5       keep half of what may be evicted
   kvc golden check               every bundled trace still gives its golden result
   kvc trace info six-stories     what a trace holds`,
