@@ -172,8 +172,16 @@ func (d *Device) Fill(p device.Ptr, value byte, n int64) error {
 		return err
 	}
 	b := a.mem[off : off+uint64(n)]
-	for i := range b {
-		b[i] = value
+	if value == 0 {
+		clear(b)
+	} else {
+		first := b[:min(len(b), 4096)]
+		for i := range first {
+			first[i] = value
+		}
+		for done := len(first); done < len(b); {
+			done += copy(b[done:], b[:min(done, 1<<20)])
+		}
 	}
 	if d.checks != nil {
 		d.checks.hostWrite(a, int64(off), n)
@@ -211,8 +219,7 @@ func (d *Device) Close() error {
 		err = d.checks.close()
 	}
 	for _, a := range d.mem.live {
-		release(a.mem)
-		a.mem = nil
+		a.release()
 	}
 	d.mem.live, d.mem.last = nil, nil
 	return err

@@ -133,7 +133,7 @@ func (d *Device) run(l *launch) error {
 	e := l.entry
 	threads := l.block[0] * l.block[1] * l.block[2]
 	n := (threads + warpSize - 1) / warpSize
-	l.smem = reserveShared(e.dynamicAt + l.shared)
+	l.smem = aligned(e.dynamicAt + l.shared)
 	l.warps = d.warpsFor(l, n)
 	l.start()
 	for i := range l.warps {
@@ -175,15 +175,6 @@ func (l *launch) start() {
 	}
 }
 
-func reserveShared(n int) []byte {
-	words := make([]uint64, (n+15)/8+2)
-	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
-	if uintptr(unsafe.Pointer(&b[0]))&15 != 0 {
-		b = b[8:]
-	}
-	return b[:n:n]
-}
-
 // warpsFor returns n warps with register files whose constants are set: those of
 // the kernel's last launch, if there are enough of them.
 func (d *Device) warpsFor(l *launch, n int) []warp {
@@ -207,7 +198,7 @@ func (d *Device) warpsFor(l *launch, n int) []warp {
 			w.preds[e.predTrue] = allLanes
 		}
 		w.init = make([]uint32, len(e.regNames))
-		w.local = reserveShared(e.local * warpSize)
+		w.local = aligned(e.local * warpSize)
 		w.access.w = w
 		for _, c := range e.consts {
 			v := c.value

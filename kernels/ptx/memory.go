@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"fmt"
+	"runtime"
 	"sort"
 	"unsafe"
 )
@@ -31,6 +32,7 @@ type allocation struct {
 	size  uint64
 	mem   []byte // nil once freed
 	freed bool
+	unmap func() // gives mem back to the system
 
 	shadow *allocShadow // of the checkers; nil without
 }
@@ -58,11 +60,9 @@ func (m *memory) alloc(name string, size uint64) (*allocation, error) {
 	if m.next+step > globalEnd {
 		return nil, fmt.Errorf("ptx: out of addresses")
 	}
-	mem, err := reserve(size)
-	if err != nil {
+	if err := a.reserve(); err != nil {
 		return nil, err
 	}
-	a.mem = mem
 	m.next += step
 	m.used += size
 	m.live = append(m.live, a)
@@ -73,8 +73,8 @@ func (m *memory) free(a *allocation) {
 	i := sort.Search(len(m.live), func(i int) bool { return m.live[i].base >= a.base })
 	m.live = append(m.live[:i], m.live[i+1:]...)
 	m.used -= a.size
-	release(a.mem)
-	a.mem, a.freed, m.last = nil, true, nil
+	a.release()
+	a.freed, m.last = true, nil
 	i = sort.Search(len(m.freed), func(i int) bool { return m.freed[i].base >= a.base })
 	m.freed = append(m.freed, nil)
 	copy(m.freed[i+1:], m.freed[i:])
@@ -127,6 +127,46 @@ func (m *memory) span(what string, p uint64, n int64) (*allocation, uint64, erro
 	return a, off, nil
 }
 
+// reserve gets the allocation's memory: zeros, which cost nothing until they are
+// touched where the system can map memory.
+func (a *allocation) reserve() error {
+	if a.size < mappedFrom {
+		a.mem, a.unmap = aligned(int(a.size)), func() {}
+		return nil
+	}
+	mem, unmap, err := mapMemory(a.size)
+	if err != nil {
+		return fmt.Errorf("ptx: %d bytes for %q: %w", a.size, a.name, err)
+	}
+	// A device that nobody closes gives its memory back all the same.
+	once := runtime.AddCleanup(a, func(unmap func()) { unmap() }, unmap)
+	a.mem = mem
+	a.unmap = func() {
+		once.Stop()
+		unmap()
+	}
+	return nil
+}
+
+func (a *allocation) release() {
+	a.mem = nil
+	a.unmap()
+}
+
+// mappedFrom is the size from which an allocation is mapped by itself.
+const mappedFrom = 1 << 20
+
+// aligned returns n zeros whose first byte's address is a multiple of 16, as the
+// widest access needs it.
+func aligned(n int) []byte {
+	words := make([]uint64, (n+15)/8+1)
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
+	if uintptr(unsafe.Pointer(&b[0]))&15 != 0 {
+		b = b[8:]
+	}
+	return b[:n:n]
+}
+
 // describe says in r where a wrong address of global memory lies.
 func (m *memory) describe(r *Report) {
 	about := func(a *allocation) {
@@ -159,23 +199,6 @@ func (m *memory) describe(r *Report) {
 }
 
 func pointer(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
-
-// reserve returns zeros that cost nothing until they are touched: the system's
-// fresh pages.
-func reserve(size uint64) ([]byte, error) {
-	if size == 0 {
-		return nil, nil
-	}
-	// Whole words, so that the memory is aligned to the largest access.
-	words := make([]uint64, (size+15)/8&^1+2)
-	b := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
-	if uintptr(unsafe.Pointer(&b[0]))&15 != 0 {
-		b = b[8:]
-	}
-	return b[:size:size], nil
-}
-
-func release([]byte) {}
 
 // boundsDetail says how far an access lies outside a window.
 func boundsDetail(at, end uint64, sp space, extent int) string {

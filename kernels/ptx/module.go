@@ -73,7 +73,7 @@ func (d *Device) LoadProgram(p *Program) (device.Module, error) {
 	if err := m.fixups(); err != nil {
 		return nil, err
 	}
-	constants := reserveShared(len(m.constants))
+	constants := aligned(len(m.constants))
 	copy(constants, m.constants)
 	m.constants = constants
 	d.modules = append(d.modules, m)

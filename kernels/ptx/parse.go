@@ -162,6 +162,7 @@ func (p *parser) topLevel() error {
 		}
 		return nil
 	case ".address_size":
+		line := p.tok.line
 		if err := p.advance(); err != nil {
 			return err
 		}
@@ -170,7 +171,7 @@ func (p *parser) topLevel() error {
 			return err
 		}
 		if bits != 64 {
-			return p.errorf("address size %d: only 64 is supported", bits)
+			return p.m.errorf(line, "address size %d: only 64 is supported", bits)
 		}
 		return nil
 	case ".file":

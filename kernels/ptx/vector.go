@@ -21,7 +21,7 @@ func quick(op string, t typ, plain aluFunc) aluFunc {
 //
 //	for each lane i: out[i] = from[i] + imm
 //	for each lane i of mask, with off = out[i] - base:
-//		outside |= off | span-off       its sign: a lane is out of range
+//		outside |= off | span-off       its sign alone counts: a lane is out of range
 //		low |= off                      its low bits: a lane is misaligned
 //		apart |= out[i] ^ lane0+i·step  0: the lanes access neighbouring places
 //		uneven |= out[i] ^ first        0: the lanes access one place

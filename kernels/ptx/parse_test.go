@@ -1,0 +1,186 @@
+package ptx
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestParseErrors holds every refusal to its line.
+func TestParseErrors(t *testing.T) {
+	const head = ".version 7.8\n.target sm_80\n.address_size 64\n" // lines 1 to 3
+	kernel := func(body string) string {
+		return head + ".visible .entry k(.param .u64 a)\n{\n.reg .pred %p<4>; .reg .b32 %r<4>; .reg .b64 %rd<4>; .reg .f32 %f<4>; .reg .b16 %h<4>; .reg .f64 %fd<4>;\n" + body + "\n}\n" // body from line 7 on
+	}
+	for _, c := range []struct{ name, text, want string }{
+		{"empty", "", "x.ptx:1: a PTX text begins with .version"},
+		{"no PTX", "hello", "x.ptx:1: a PTX text begins with .version"},
+		{"version", ".version 12.0\n", "x.ptx:1: PTX version 12.0"},
+		{"32 bits", ".version 7.0\n.target sm_80\n.address_size 32\n", "x.ptx:3: address size 32"},
+		{"directive", head + ".texref t;", `x.ptx:4: unknown directive ".texref"`},
+		{"character", head + "\n#", "x.ptx:5: unexpected character '#'"},
+		{"comment", head + "/* ", "a comment without its end"},
+		{"string", head + ".file 1 \"a\n\"", "a string without its end"},
+		{"opcode", kernel("\nfrobnicate %r1, %r2;"), `x.ptx:8: unknown opcode "frobnicate"`},
+		{"modifier", kernel("add.zz.u32 %r1, %r2, %r3;"), "x.ptx:7: add: modifier .zz is not supported"},
+		{"type", kernel("add.b32 %r1, %r2, %r3;"), "x.ptx:7: add.b32 is not supported"},
+		{"no type", kernel("add %r1, %r2, %r3;"), "x.ptx:7: add: no type"},
+		{"width", kernel("add.u32 %r1, %r2, %rd3;"), "x.ptx:7: add.u32: %rd3 is .b64, not of .u32"},
+		{"operands", kernel("add.u32 %r1, %r2;"), "x.ptx:7: add.u32 has 3 operands, not 2"},
+		{"register", kernel("add.u32 %r1, %r2, %r4;"), `x.ptx:7: no register or variable "%r4"`},
+		{"label", kernel("bra NOWHERE;"), `x.ptx:7: no label "NOWHERE"`},
+		{"label twice", kernel("A:\nA:"), `x.ptx:8: label "A" is defined twice`},
+		{"guard", kernel("@%r1 ret;"), "x.ptx:7: guard %r1 is not a predicate"},
+		{"constant", kernel("add.u32 %r1, %r2, 0x100000000;"), "does not fit in 32 bits"},
+		{"number", kernel("add.u32 %r1, %r2, 18446744073709551616;"), "is not an integer of 64 bits"},
+		{"float bits", kernel("mov.f32 %f1, 0f3f8;"), "8 hexadecimal digits"},
+		{"integer as float", kernel("mov.f32 %f1, 1;"), "an integer where a floating-point number"},
+		{"contraction", kernel("add.f32 %f1, %f2, %f3;"), "x.ptx:7: add.f32: without .rn it may be fused"},
+		{"f64 contraction", kernel("mul.f64 %fd1, %fd2, %fd3;"), "may be fused"},
+		{"f16 contraction", kernel("add.f16 %h1, %h2, %h3;"), "may be fused"},
+		{"ftz", kernel("add.rn.ftz.f32 %f1, %f2, %f3;"), ".ftz flushes"},
+		{"approx", kernel("ex2.approx.f32 %f1, %f2;"), "approximate"},
+		{"division", kernel("div.full.f32 %f1, %f2, %f3;"), "approximate"},
+		{"rounding", kernel("cvt.f16.f32 %h1, %f1;"), "a rounding modifier .rn, .rz, .rm or .rp is needed"},
+		{"integer rounding", kernel("cvt.rn.s32.f32 %r1, %f1;"), "a rounding modifier .rni, .rzi, .rmi or .rpi is needed"},
+		{"no rounding", kernel("cvt.rn.f32.f16 %f1, %h1;"), "is not supported"},
+		{"address", kernel("ld.global.u32 %r1, [%r2];"), "an address of 32 bits in global memory"},
+		{"space", kernel("ld.global.u32 %r1, [a];"), "a is in param memory"},
+		{"read only", kernel("st.param.u32 [a], %r1;"), "param memory is read only"},
+		{"vector", kernel("ld.global.v2.u32 {%r1, %r2, %r3}, [%rd1];"), "a vector of 2 is wanted"},
+		{"too wide", kernel("ld.global.v4.u64 {%rd1, %rd2, %rd3, %rd1}, [%rd1];"), "is not supported"},
+		{"shuffle without sync", kernel("shfl.bfly.b32 %r1, %r2, 1, 31;"), "shfl without .sync"},
+		{"call", kernel("call nothing;"), `no function "nothing"`},
+		{"shared", head + ".shared .b8 big[50000];\n.visible .entry k()\n{ .reg .b32 %r<2>; mov.u32 %r1, big; }", "x.ptx:5: \"k\" has 50000 bytes of static shared memory"},
+		{"huge", head + ".global .b8 big[100000][100000];", "larger than"},
+		{"initialiser", head + ".global .b8 x[2] = {1, 2, 3};", "more values than elements"},
+		{"recursion", head + ".func f() { call f; }\n.visible .entry k() { call f; }", `"f" calls itself`},
+		{"unfinished", head + ".visible .entry k() {", "x.ptx:4: \"k\" is without its end"},
+		{"nested", head + ".visible .entry k() " + strings.Repeat("{", 100), "nested deeper"},
+		{"extern", head + ".extern .global .b32 x;\n.visible .entry k() { .reg .b64 %rd<2>; mov.u64 %rd1, x; }", "nowhere defined"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := New(Options{}).Load("x.ptx", []byte(c.text))
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "ptx: x.ptx:") {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestParseNumbers reads every way to write a constant.
+func TestParseNumbers(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want uint32
+	}{
+		{"17", 17}, {"0x1F", 31}, {"0X1fU", 31}, {"017", 15}, {"0b101", 5}, {"0", 0}, {"12U", 12},
+		{"-1", 0xffffffff}, {"~0", 0xffffffff}, {"-0x80000000", 0x80000000}, {"+3", 3}, {"- -3", 3},
+		{"0xffffffffffffffff", 0xffffffff}, {"WARP_SZ", 32},
+	} {
+		got, err := execute(programOf("mov.u32 %r2, "+c.text+";"), oneThread, Options{})
+		if err != nil || got[0] != c.want {
+			t.Errorf("%s: %#x, %v; want %#x", c.text, got, err, c.want)
+		}
+	}
+	for _, c := range []struct {
+		text string
+		want uint32
+	}{
+		{"0f3F800000", 0x3f800000}, {"-0f3F800000", 0xbf800000}, {"0d3FF8000000000000", 0x3fc00000}, {"1.5", 0x3fc00000},
+		{"1e2", 0x42c80000}, {"2.5e-1", 0x3e800000}, {"-0.0", 0x80000000},
+	} {
+		got, err := execute(programOf(".reg .f32 %f<2>; mov.f32 %f1, "+c.text+"; mov.b32 %r2, %f1;"), oneThread, Options{})
+		if err != nil || got[0] != c.want {
+			t.Errorf("%s: %#x, %v; want %#x", c.text, got, err, c.want)
+		}
+	}
+}
+
+// TestAccepted loads what compilers write around instructions.
+func TestAccepted(t *testing.T) {
+	for _, text := range []string{
+		".version 8.3\n.target sm_90a, debug\n.address_size 64\n.file 1 \"a.cu\", 12345, 678\n" +
+			".extern .func (.param .b32 func_retval0) vprintf(.param .b64 vprintf_param_0, .param .b64 vprintf_param_1);\n" +
+			".global .align 1 .b8 $str[4] = {104, 105, 10};\n.global .b64 where = generic($str);\n.global .b64 there[2] = {where, where+8};\n" +
+			".visible .entry k(.param .u64 .ptr .global .align 4 a, .param .align 8 .b8 s[16])\n.maxntid 128, 1, 1\n.minnctapersm 2\n.pragma \"nounroll\";\n{\n" +
+			".reg .b64 %rd<4>; .reg .b32 %r<3>; .local .align 8 .b8 \t__local_depot0[8];\n.reg .b64 \t%SP;\n.reg .b64 \t%SPL;\n" +
+			".loc 1 3 5, function_name $L__info+2, inlined_at 1 7 9\nmov.u64 %SPL, __local_depot0;\ncvta.local.u64 %SP, %SPL;\n" +
+			"ld.param.u32 %r1, [s+12];\n.pragma \"used_bytes_mask 0xfff\";\n" +
+			"{ // callseq 0, 0\n.reg .b32 temp_param_reg;\n.param .b64 param0;\nst.param.b64 [param0+0], %SP;\n.param .b64 param1;\nst.param.b64 [param1], %SP;\n" +
+			".param .b32 retval0;\ncall.uni (retval0), vprintf, (param0, param1);\nld.param.b32 %r2, [retval0+0];\n} // callseq 0\n" +
+			"prefetch.global.L2 [%SP];\nret;\n$L__end:\n}\n.section .debug_str\n{\n$L__info:\n.b8 1, 2\n.b64 .debug_loc\n}\n\x00",
+		".version 7.8\n.target sm_80\n.visible .entry k() { exit; }\n.weak .func f() { ret; }",
+	} {
+		p, err := Parse("x.ptx", []byte(text), false)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, err := New(Options{}).LoadProgram(p); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestApproximate runs what has to be allowed first, and says so.
+func TestApproximate(t *testing.T) {
+	body := ".reg .f32 %f<3>; mov.f32 %f1, 0f40400000; ex2.approx.ftz.f32 %f2, %f1; add.f32 %f2, %f2, %f1; mov.b32 %r2, %f2;"
+	if _, err := execute(programOf(body), oneThread, Options{}); err == nil {
+		t.Error("loaded without being allowed")
+	}
+	got, err := execute(programOf(body), oneThread, Options{AllowApprox: true})
+	if err != nil || got[0] != 0x41300000 { // 2^3 + 3
+		t.Errorf("%#x, %v", got, err)
+	}
+	dev := New(Options{AllowApprox: true})
+	if _, err := dev.Load("x.ptx", []byte(programOf(body))); err != nil || !strings.Contains(dev.Name(), "may differ") {
+		t.Errorf("%v: name %q", err, dev.Name())
+	}
+}
+
+// TestIntricate refuses in time what would take the search for post-dominators for
+// ever.
+func TestIntricate(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(".version 7.8\n.target sm_80\n.visible .entry k()\n{\n.reg .pred %p<2>;\n")
+	const n = 60000
+	for range n {
+		b.WriteString("@%p1 bra HALF;\n@%p1 bra END;\n")
+	}
+	b.WriteString("HALF:\n")
+	for range n {
+		b.WriteString("membar.cta;\n")
+	}
+	b.WriteString("END:\nret;\n}\n")
+	start := time.Now()
+	_, err := Parse("x.ptx", []byte(b.String()), false)
+	t.Logf("%v after %v", err, time.Since(start))
+	if err == nil || !strings.Contains(err.Error(), "intricate") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestOwnModules loads what clang has made of this project's kernels, and sees
+// that a text is parsed once.
+func TestOwnModules(t *testing.T) {
+	files, err := filepath.Glob("../cu/*.ptx")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no modules: %v", err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := cache.program(name, text, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, _ := cache.program(name, text, false); again != first || len(first.Entries()) == 0 {
+			t.Errorf("%s: parsed twice, or without a kernel", name)
+		}
+	}
+}
