@@ -1,0 +1,109 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+)
+
+// Feature is a kind of work that a step does and that takes time.
+type Feature int
+
+// The features of a step. Heads are KV heads, of all layers.
+const (
+	Steps            Feature = iota // iterations
+	PrefillSteps                    // iterations that prefill
+	CompressionSteps                // iterations that compress at least one sequence
+	PrefillSeqs                     // sequences prefilled
+	PrefillTokens                   // tokens prefilled
+	AttentionPairs                  // (query, key) pairs of prefills: Σ n(n+1)/2, less those of a cached prefix
+	MetricPairs                     // pairs that prefills collect metrics from: Σ min(window, n)·n, where there is compression
+	DecodeSeqs                      // sequences decoded
+	KVsRead                         // KVs that decode attention reads, over all heads
+	BlocksRead                      // blocks that they lie in
+	CompressedSeqs                  // sequences compressed
+	KVsSorted                       // slots of all their blocks
+	KVsEvicted                      // by compression
+	KVsMoved                        // by compression
+	BlocksFreed                     // by compression
+	NumFeatures
+)
+
+var featureNames = [NumFeatures]string{
+	"steps", "prefill_steps", "compression_steps", "prefill_seqs", "prefill_tokens", "attention_pairs", "metric_pairs",
+	"decode_seqs", "kvs_read", "blocks_read", "compressed_seqs", "kvs_sorted", "kvs_evicted", "kvs_moved", "blocks_freed",
+}
+
+// String returns the feature's name, as tables and JSON have it.
+func (f Feature) String() string {
+	if f < 0 || f >= NumFeatures {
+		return fmt.Sprintf("Feature(%d)", int(f))
+	}
+	return featureNames[f]
+}
+
+// Work is how much of each feature a step, or a run, has.
+type Work [NumFeatures]int64
+
+// Add adds the work of o.
+func (w *Work) Add(o *Work) {
+	for f := range w {
+		w[f] += o[f]
+	}
+}
+
+// TicksPerNS is how many ticks a nanosecond has. Costs are whole ticks, so that
+// the sum over many steps is exact and does not depend on how it is formed.
+const TicksPerNS = 1 << tickBits
+
+const tickBits = 30
+
+// Rates is the cost of one unit of each feature, in ticks: a step's cost is linear
+// in its work.
+type Rates [NumFeatures]uint64
+
+
+// SetNS sets the rate of a feature from nanoseconds, which must be from 0 to an
+// hour.
+func (r *Rates) SetNS(f Feature, ns float64) error {
+	if !(ns >= 0 && ns <= 3600e9/1024) {
+		return fmt.Errorf("sim: a unit of %s would take %v ns, want 0 to 3.5e9", f, ns)
+	}
+	r[f] = uint64(math.Round(float64(ns * TicksPerNS)))
+	return nil
+}
+
+// Ticks is a span of time, of 128 bits.
+type Ticks struct{ Hi, Lo uint64 }
+
+// Cost returns what work costs.
+func (r *Rates) Cost(w *Work) Ticks {
+	var t Ticks
+	for f, n := range w {
+		if n > 0 {
+			hi, lo := bits.Mul64(uint64(n), r[f])
+			t = t.Plus(Ticks{hi, lo})
+		}
+	}
+	return t
+}
+
+// Plus returns t + o.
+func (t Ticks) Plus(o Ticks) Ticks {
+	lo, carry := bits.Add64(t.Lo, o.Lo, 0)
+	hi, _ := bits.Add64(t.Hi, o.Hi, carry)
+	return Ticks{hi, lo}
+}
+
+// NS returns the span in whole nanoseconds, rounded down, and at most MaxInt64.
+func (t Ticks) NS() int64 {
+	if t.Hi>>(tickBits-1) != 0 {
+		return math.MaxInt64
+	}
+	return int64(t.Hi<<(64-tickBits) | t.Lo>>tickBits)
+}
+
+// Seconds returns the span in seconds, rounded.
+func (t Ticks) Seconds() float64 {
+	return (float64(t.Hi)*0x1p64 + float64(t.Lo)) / (TicksPerNS * 1e9)
+}
