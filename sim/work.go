@@ -6,54 +6,48 @@ import (
 	"math/bits"
 )
 
-// A Feature is a count that the time of an iteration depends on.
+// Feature is a kind of work that a step does and that takes time.
 type Feature int
 
-// The features. Counts of KVs are over all heads of all layers: a token of an
-// uncompressed sequence is L·H KVs.
+// The features of a step. Heads are KV heads, of all layers.
 const (
-	WorkSteps            Feature = iota // iterations
-	WorkRunning                         // sequences that run, prefilled or decoded
-	WorkPrefillSteps                    // iterations in which prompts are prefilled
-	WorkPrefillSeqs                     // prompts, or chunks of them
-	WorkPrefillTokens                   // tokens of prompts that are computed: not those found in a prefix cache
-	WorkPrefillPairs                    // of a token and a token that it attends to, itself among them: Σ n·(n+1)/2 for prompts of n
-	WorkMetricPairs                     // of a token and an observed query: Σ min(window, n)·n; 0 without compression
-	WorkDecodeSteps                     // iterations in which running sequences are decoded
-	WorkDecodeSeqs                      // sequences that are decoded: a token each
-	WorkKVsRead                         // KVs that decode attention reads, the newest among them
-	WorkBlocksRead                      // blocks that hold them
-	WorkCompressionSteps                // iterations that begin with a compression
-	WorkCompressions                    // sequences that are compressed
-	WorkKVsSorted                       // slots that their blocks have
-	WorkBlocksFreed                     // blocks that they lose
-	WorkKVsEvicted                      // KVs that they lose
-	WorkKVsMoved                        // KVs that move to pack the survivors
-	Features             = iota         // how many there are
+	Steps            Feature = iota // iterations
+	PrefillSteps                    // iterations that prefill
+	CompressionSteps                // iterations that compress at least one sequence
+	PrefillSeqs                     // sequences prefilled
+	PrefillTokens                   // tokens prefilled
+	AttentionPairs                  // (query, key) pairs of prefills: Σ n(n+1)/2, less those of a cached prefix
+	MetricPairs                     // pairs that prefills collect metrics from: Σ min(window, n)·n, where there is compression
+	DecodeSeqs                      // sequences decoded
+	KVsRead                         // KVs that decode attention reads, over all heads
+	BlocksRead                      // blocks that they lie in
+	CompressedSeqs                  // sequences compressed
+	KVsSorted                       // slots of all their blocks
+	KVsEvicted                      // by compression
+	KVsMoved                        // by compression
+	BlocksFreed                     // by compression
+	NumFeatures
 )
 
-var featureNames = [Features]string{
-	"steps", "running", "prefill_steps", "prefill_seqs", "prefill_tokens", "prefill_pairs", "metric_pairs",
-	"decode_steps", "decode_seqs", "kvs_read", "blocks_read",
-	"compression_steps", "compressions", "kvs_sorted", "blocks_freed", "kvs_evicted", "kvs_moved",
+var featureNames = [NumFeatures]string{
+	"steps", "prefill_steps", "compression_steps", "prefill_seqs", "prefill_tokens", "attention_pairs", "metric_pairs",
+	"decode_seqs", "kvs_read", "blocks_read", "compressed_seqs", "kvs_sorted", "kvs_evicted", "kvs_moved", "blocks_freed",
 }
 
-// String returns the feature's name, as in "kvs_read".
+// String returns the feature's name, as tables and JSON have it.
 func (f Feature) String() string {
-	if f < 0 || f >= Features {
-		return fmt.Sprintf("feature %d", int(f))
+	if f < 0 || f >= NumFeatures {
+		return fmt.Sprintf("Feature(%d)", int(f))
 	}
 	return featureNames[f]
 }
 
-// Work is what an iteration, or many of them together, has to do: a count for
-// each feature.
-type Work [Features]int64
+// Work is how much of each feature a step, or a run, has.
+type Work [NumFeatures]int64
 
-// Add adds the work of other iterations. A sum that does not fit stays at the
-// largest that does.
-func (w *Work) Add(other *Work) {
-	for f, n := range other {
+// Add adds the work of o. What does not fit stays at the largest that does.
+func (w *Work) Add(o *Work) {
+	for f, n := range o {
 		if n > math.MaxInt64-w[f] {
 			w[f] = math.MaxInt64
 		} else {
@@ -62,85 +56,68 @@ func (w *Work) Add(other *Work) {
 	}
 }
 
-// TicksPerNS is the fineness of costs and of the serving clock: 2²⁰ ticks are a
-// nanosecond.
+// TicksPerNS is how many ticks a nanosecond has. Costs are whole ticks, so that
+// the sum over many steps is exact and does not depend on how it is formed.
 const TicksPerNS = 1 << tickBits
 
-const tickBits = 20
+const tickBits = 22
 
-// Costs is what a unit of each feature takes, in ticks, none below 0. The time of
-// an iteration is Σ cost·count, without any rounding: so the time of many
-// iterations is that of their work's sum.
-type Costs [Features]int64
+// Rates is the cost of one unit of each feature, in ticks: a step's cost is linear
+// in its work.
+type Rates [NumFeatures]uint64
 
-// Ticks returns a time in nanoseconds as the nearest number of ticks. It is an
-// error if a cost cannot be that: below 0, more than an hour, or no number.
-func Ticks(ns float64) (int64, error) {
+// SetNS sets the rate of a feature from nanoseconds, which must be from 0 to an
+// hour.
+func (r *Rates) SetNS(f Feature, ns float64) error {
 	if !(ns >= 0 && ns <= MaxStepTimeNS) {
-		return 0, fmt.Errorf("sim: a cost of %v ns is not from 0 to %v", ns, float64(MaxStepTimeNS))
+		return fmt.Errorf("sim: a unit of %s would take %v ns, want 0 to %v", f, ns, float64(MaxStepTimeNS))
 	}
-	return int64(math.Round(ns * TicksPerNS)), nil
-}
-
-// Validate returns an error if a cost is negative, or more than an hour.
-func (c *Costs) Validate() error {
-	for f, ticks := range c {
-		if ticks < 0 || ticks > MaxStepTimeNS*TicksPerNS {
-			return fmt.Errorf("sim: the cost of %v is %v ns: want 0 to %v", Feature(f), float64(ticks)/TicksPerNS, float64(MaxStepTimeNS))
-		}
-	}
+	r[f] = uint64(math.Round(float64(ns * TicksPerNS)))
 	return nil
 }
 
-// NS returns the time of some work in nanoseconds, rounded down; the largest
-// int64 if it is more.
-func (c *Costs) NS(w *Work) int64 { return c.of(w).ns() }
+// Ticks is a span of time, of 128 bits.
+type Ticks struct{ Hi, Lo uint64 }
 
-// Term returns what one feature adds to the time of some work, in nanoseconds.
-func (c *Costs) Term(w *Work, f Feature) float64 {
-	return float64(w[f]) * float64(c[f]) / TicksPerNS
-}
-
-func (c *Costs) of(w *Work) ticks {
-	var sum ticks
+// Cost returns what work costs.
+func (r *Rates) Cost(w *Work) Ticks {
+	var t Ticks
 	for f, n := range w {
-		if n != 0 {
-			hi, lo := bits.Mul64(uint64(n), uint64(c[f]))
-			sum = sum.plus(ticks{hi, lo})
+		if n > 0 {
+			hi, lo := bits.Mul64(uint64(n), r[f])
+			t = t.Plus(Ticks{hi, lo})
 		}
 	}
-	return sum
+	return t
 }
 
-// ticks is a time of 128 bits. Sums of it stay at the largest that fits.
-type ticks struct{ hi, lo uint64 }
-
-func ticksOf(ns int64) ticks {
-	return ticks{uint64(ns) >> (64 - tickBits), uint64(ns) << tickBits}
+// TicksOf returns a number of nanoseconds, at least 0, in ticks.
+func TicksOf(ns int64) Ticks {
+	return Ticks{uint64(ns) >> (64 - tickBits), uint64(ns) << tickBits}
 }
 
-func (t ticks) plus(u ticks) ticks {
-	lo, carry := bits.Add64(t.lo, u.lo, 0)
-	hi, carry := bits.Add64(t.hi, u.hi, carry)
+// Plus returns t + o, or the longest span if that is longer.
+func (t Ticks) Plus(o Ticks) Ticks {
+	lo, carry := bits.Add64(t.Lo, o.Lo, 0)
+	hi, carry := bits.Add64(t.Hi, o.Hi, carry)
 	if carry != 0 {
-		return ticks{math.MaxUint64, math.MaxUint64}
+		return Ticks{math.MaxUint64, math.MaxUint64}
 	}
-	return ticks{hi, lo}
+	return Ticks{hi, lo}
 }
 
-// minus returns t − u, where u is not more than t.
-func (t ticks) minus(u ticks) ticks {
-	lo, borrow := bits.Sub64(t.lo, u.lo, 0)
-	hi, _ := bits.Sub64(t.hi, u.hi, borrow)
-	return ticks{hi, lo}
-}
+// Less reports whether t is shorter than o.
+func (t Ticks) Less(o Ticks) bool { return t.Hi < o.Hi || t.Hi == o.Hi && t.Lo < o.Lo }
 
-func (t ticks) less(u ticks) bool { return t.hi < u.hi || t.hi == u.hi && t.lo < u.lo }
-
-// ns returns the whole nanoseconds, at most the largest int64.
-func (t ticks) ns() int64 {
-	if t.hi >= 1<<(tickBits-1) {
+// NS returns the span in whole nanoseconds, rounded down, and at most MaxInt64.
+func (t Ticks) NS() int64 {
+	if t.Hi>>(tickBits-1) != 0 {
 		return math.MaxInt64
 	}
-	return int64(t.hi<<(64-tickBits) | t.lo>>tickBits)
+	return int64(t.Hi<<(64-tickBits) | t.Lo>>tickBits)
+}
+
+// Seconds returns the span in seconds, rounded.
+func (t Ticks) Seconds() float64 {
+	return (float64(t.Hi)*0x1p64 + float64(t.Lo)) / (TicksPerNS * 1e9)
 }
