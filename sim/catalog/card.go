@@ -1,0 +1,95 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Card is a GPU.
+type Card struct {
+	Name     string   `json:"name"`
+	Aliases  []string `json:"aliases,omitempty"`
+	Memory   int64    `json:"memory_bytes"`       // that CUDA reports in all, somewhat less than on the box
+	Read     float64  `json:"bytes_per_second"`   // of its memory, at the peak
+	Flops16  float64  `json:"flops_16bit"`        // of tensor cores, dense, f16 or bf16 with f32 sums
+	Flops8   float64  `json:"flops_8bit"`         // likewise of fp8 or int8; 0 is as 16 bits
+	Link     float64  `json:"link_bytes_per_sec"` // one way, to the other cards of a tensor-parallel group
+	PriceUSD float64  `json:"usd_per_hour"`       // 0 is unknown
+	Source   string   `json:"source,omitempty"`
+}
+
+func (c *Card) is(name string) bool {
+	if key(c.Name) == key(name) {
+		return true
+	}
+	for _, a := range c.Aliases {
+		if key(a) == key(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Flops returns the peak for a product of weights in the given format.
+func (c *Card) Flops(w Weights) float64 {
+	if w.QuantizesActivations() && c.Flops8 > 0 {
+		return c.Flops8
+	}
+	return c.Flops16
+}
+
+// Validate returns every error of the card, joined.
+func (c *Card) Validate() error {
+	var errs []error
+	if c.Memory < 1<<28 || c.Memory > 1<<42 {
+		errs = append(errs, fmt.Errorf("card: memory_bytes is %d, want 2^28 (256 MiB) to 2^42 (4 TiB)", c.Memory))
+	}
+	within := func(name string, v, low, high float64) {
+		if math.IsNaN(v) || v < low || v > high {
+			errs = append(errs, fmt.Errorf("card: %s is %v, want %g to %g", name, v, low, high))
+		}
+	}
+	within("bytes_per_second", c.Read, 1e9, 1e15)
+	within("flops_16bit", c.Flops16, 1e10, 1e18)
+	if c.Flops8 != 0 {
+		within("flops_8bit", c.Flops8, 1e10, 1e18)
+	}
+	if c.Link != 0 {
+		within("link_bytes_per_sec", c.Link, 1e8, 1e14)
+	}
+	within("usd_per_hour", c.PriceUSD, 0, 1e4)
+	return errors.Join(errs...)
+}
+
+func gib(n float64) int64 { return int64(n * (1 << 30)) }
+
+// Cards returns the cards that are known by name, in the order in which they are
+// listed to a user. Bandwidth and peaks are those of NVIDIA's data sheets, without
+// sparsity. Memory is what CUDA reports in all, as PyTorch prints it when memory
+// runs out; where no such report is at hand, what nvidia-smi shows.
+func Cards() []Card {
+	const pcie4 = 32e9 // 16 lanes
+	return []Card{
+		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: pcie4,
+			Source: "NVIDIA L4 data sheet; memory: ArcInstitute/evo2 issue 190"},
+		{Name: "a10", Aliases: []string{"NVIDIA A10", "a10g", "NVIDIA A10G"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Link: pcie4,
+			Source: "NVIDIA A10 data sheet (8 bits: int8); memory: CogVLM issue 236"},
+		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.4), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9,
+			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
+		{Name: "a100-80gb", Aliases: []string{"NVIDIA A100 80GB", "a100-80", "a100"}, Memory: gib(79.15), Read: 2039e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9,
+			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
+		{Name: "l40s", Aliases: []string{"NVIDIA L40S"}, Memory: gib(44.40), Read: 864e9, Flops16: 362e12, Flops8: 733e12, Link: pcie4,
+			Source: "NVIDIA L40S data sheet; memory: that of the L40, QwenLM/Qwen3-VL issue 2097"},
+		{Name: "h100", Aliases: []string{"NVIDIA H100 80GB", "NVIDIA H100", "h100-80gb", "h100-sxm"}, Memory: gib(79.11), Read: 3350e9, Flops16: 989e12, Flops8: 1979e12, Link: 450e9,
+			Source: "NVIDIA H100 data sheet, SXM; memory: vllm-project/vllm issue 27508"},
+		{Name: "h100-nvl", Aliases: []string{"NVIDIA H100 NVL"}, Memory: gib(93.00), Read: 3900e9, Flops16: 835e12, Flops8: 1671e12, Link: 300e9,
+			Source: "NVIDIA H100 data sheet, NVL; memory: ali-vilab/VACE issue 56"},
+		{Name: "h200", Aliases: []string{"NVIDIA H200"}, Memory: gib(139.8), Read: 4800e9, Flops16: 989e12, Flops8: 1979e12, Link: 450e9,
+			Source: "NVIDIA H200 data sheet, SXM"},
+		{Name: "b200", Aliases: []string{"NVIDIA B200"}, Memory: gib(178.4), Read: 7700e9, Flops16: 2250e12, Flops8: 4500e12, Link: 900e9,
+			Source: "NVIDIA DGX B200 data sheet, an eighth of the system"},
+		{Name: "rtx-4090", Aliases: []string{"NVIDIA GeForce RTX 4090", "4090"}, Memory: gib(23.65), Read: 1008e9, Flops16: 165.2e12, Flops8: 330.3e12, Link: pcie4,
+			Source: "NVIDIA Ada GPU architecture white paper (f32 sums); memory: pytorch/pytorch issue 16417"},
+	}
+}

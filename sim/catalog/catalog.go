@@ -1,0 +1,97 @@
+// Package catalog knows what a projection needs of language models and of the
+// cards that serve them: sizes, bandwidths and peaks, each with its source. What
+// is not in it is read from a file: a Hugging Face config.json, or a few lines of
+// JSON about a card.
+package catalog
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"kvcompress/strictjson"
+	"kvcompress/trace/regular"
+)
+
+// maxFileBytes bounds a description of a model or card.
+const maxFileBytes = 1 << 20
+
+// FindModel returns the model of that name, or, where there is none, reads name as
+// the path of a config.json.
+func FindModel(name string) (Model, error) {
+	var known []string
+	for _, m := range Models() {
+		if m.is(name) {
+			return m, nil
+		}
+		known = append(known, m.Name)
+	}
+	if !isFile(name) {
+		return Model{}, fmt.Errorf("unknown model %q: known are %s, and the path of any Hugging Face config.json", name, strings.Join(known, ", "))
+	}
+	text, err := readFile(name)
+	if err != nil {
+		return Model{}, err
+	}
+	m, err := ParseConfig(text)
+	if err != nil {
+		return Model{}, fmt.Errorf("%s: %w", name, err)
+	}
+	m.Name, m.Source = name, name
+	return m, nil
+}
+
+// FindCard returns the card of that name, or, where there is none, reads name as
+// the path of a card's JSON, in the form of [Card].
+func FindCard(name string) (Card, error) {
+	var known []string
+	for _, c := range Cards() {
+		if c.is(name) {
+			return c, nil
+		}
+		known = append(known, c.Name)
+	}
+	if !isFile(name) {
+		return Card{}, fmt.Errorf("unknown card %q: known are %s, and the path of a JSON file that describes one", name, strings.Join(known, ", "))
+	}
+	text, err := readFile(name)
+	if err != nil {
+		return Card{}, err
+	}
+	c := Card{Name: name, Source: name}
+	if err := strictjson.Unmarshal(text, &c); err != nil {
+		return Card{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := c.Validate(); err != nil {
+		return Card{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return c, nil
+}
+
+func isFile(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, regular.Short(err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	case info.Size() > maxFileBytes:
+		return nil, fmt.Errorf("%s: a description of %d bytes, want at most %d", path, info.Size(), maxFileBytes)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, regular.Short(err))
+	}
+	return text, nil
+}
+
+// key is a name without what people write differently: "Llama-3.1 8B" and
+// "llama-3.1-8b" are one.
+func key(name string) string {
+	return strings.NewReplacer(" ", "", "-", "", "_", "", ".", "").Replace(strings.ToLower(name))
+}
