@@ -47,8 +47,7 @@ type variable struct {
 	extern bool
 	init   []byte
 	fixups []fixup
-	addr   uint64 // its place in its window, set when the module is laid out
-	scoped int    // the scope of a function that it is declared in
+	scoped int // the scope of a function that it is declared in
 }
 
 // fixup is an address in an initialiser.

@@ -3,7 +3,6 @@
 package ptx_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -153,8 +152,8 @@ func (m *meter) report(b *testing.B) {
 	slices.SortFunc(names, func(x, y string) int { return int(m.kernels[y].time - m.kernels[x].time) })
 	for _, name := range names {
 		c := m.kernels[name]
-		b.Log(fmt.Sprintf("%-24s %5.1f %% of the time, %7.0f million a second, %d launches, %d instructions", name,
-			100*c.time.Seconds()/all.time.Seconds(), rate(c), c.launches, c.instructions))
+		b.Logf("%-24s %5.1f %% of the time, %7.0f million a second, %d launches, %d instructions", name,
+			100*c.time.Seconds()/all.time.Seconds(), rate(c), c.launches, c.instructions)
 	}
 	b.ReportMetric(rate(&all), "Minstr/s")
 }

@@ -18,16 +18,15 @@ func convertInt[D, S ~int8 | ~uint8 | integer](p unsafe.Pointer, w *warp, in *in
 
 // cvtOp is a conversion in full.
 type cvtOp struct {
-	from, to       typ
-	srcBytes       uint8 // of the register, which may be wider than the type
-	dstBytes       uint8
-	mode           rounding
-	integral       bool // .rni and its like, or to an integer
-	sat            bool
-	relu           bool
-	ftz            bool
-	fromF, toF     *format
-	dstSignExtends bool
+	from, to   typ
+	srcBytes   uint8 // of the register, which may be wider than the type
+	dstBytes   uint8
+	mode       rounding
+	integral   bool // .rni and its like, or to an integer
+	sat        bool
+	relu       bool
+	ftz        bool
+	fromF, toF *format
 }
 
 func cvt(p unsafe.Pointer, w *warp, in *instr) {

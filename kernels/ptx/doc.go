@@ -1,5 +1,83 @@
 // Package ptx executes PTX on the CPU: a device without a GPU, for kernels that
-// are to be checked rather than to be fast. It reads what clang and nvcc emit,
-// follows the PTX ISA manual to the bit, and refuses what it cannot follow, with
-// the line. With checkers on it finds what compute-sanitizer finds, and more.
+// are to be checked. It reads what clang and nvcc emit, follows the PTX ISA manual
+// to the bit, and refuses what it does not know, with the line. With checkers on
+// it finds what compute-sanitizer finds, and more ([Checks], docs/checkers.md).
+//
+//	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
+//	module, err := dev.Load("kernel.ptx", text)
+//	kernel, err := module.Kernel("scale")
+//	p, err := dev.Alloc("x", 4*n)
+//	err = kernel.Launch(grid, block, 0, device.Pointer(p), device.U32(n))
+//
+// # How it executes
+//
+// A module is parsed and decoded once into flat code ([Parse]; a [Program] is
+// immutable, and the text is found again by its content). A warp of 32 lanes
+// executes an instruction at once: a register is a row of 32 values side by side,
+// constants and special registers are rows as well, and a predicate is a mask.
+//
+// Lanes that a branch parts go one way after the other, and come together at the
+// branch's immediate post-dominator. Lanes that branch to the kernel's end leave
+// at once. The warps of a block have turns of some thousand instructions, and end
+// theirs at a barrier; the blocks of a grid run one after another. All of it is
+// in one goroutine and in a fixed order, or with [Options].Shuffle in one that a
+// seed decides, and so every run is like the last.
+//
+// # How exact it is
+//
+// Integers, conversions, comparisons, and f32, f64, f16 and bf16 arithmetic in every
+// rounding mode are those of the manual, tested against an independent oracle by
+// package conform. A NaN that arithmetic makes is the canonical one: 0x7fffffff in
+// f32, 0x7fff in f16 and bf16. Where the manual leaves a result open:
+//
+//   - an integer divided by zero is all ones, and its remainder the dividend;
+//   - a NaN in f64 is 0x7ff8000000000000;
+//   - of lanes that store to one place the highest stays;
+//   - atomics of a warp take effect in ascending order of lanes;
+//   - clocks count instructions, and the only multiprocessor has number 0;
+//   - memory that nothing has written is zeros at first.
+//
+// Flushing subnormals (.ftz), .approx and .full, and f32, f64, f16 and bf16
+// add, sub and mul without a rounding modifier, which a GPU's compiler may fuse,
+// are refused, for their results may differ from hardware. [Options].AllowApprox
+// lets them run, rounded correctly, and [Device.Name] then says so.
+// atom.add.f32 flushes subnormals in global memory, as the manual says hardware
+// does.
+//
+// # What it does not do
+//
+//   - Textures, surfaces, matrix instructions (mma, wgmma, ldmatrix), clusters, tensor
+//     copies and mbarriers, 32-bit addresses, calls through a register, recursion, and
+//     the shuffles and votes of before PTX 6.0 are refused when a module is loaded. A
+//     call of vprintf prints nothing; one of __assertfail stops the kernel.
+//   - Lanes of one warp do not run independently. Where one waits in a loop for
+//     what another lane of its warp does after the loop, it waits until the budget
+//     ends the launch. A warp-wide instruction (.sync) with lanes in its mask that
+//     have gone another way is reported and not waited with.
+//   - A block that waits for another one waits until the budget ends the launch,
+//     unless that one ran before.
+//   - One wrong access ends its launch.
+//
+// # Limits
+//
+// Of a text: 16 MiB, a million instructions, labels, registers and variables. Of a
+// kernel: 48 KiB static and 227 KiB of all shared memory, 512 KiB of local memory a
+// thread, 4 MiB of registers a warp. Of a launch: those of compute capability 9.0,
+// and [Options].Budget. Anything beyond is an error, as is anything else that is
+// wrong in a text: there is no panic.
+//
+// # Where things are
+//
+//	lex, parse*, ast, types      text to declarations and statements
+//	decode*, operands, opcodes   statements to instructions
+//	cfg, flow                    reconvergence
+//	launch, warp, barrier        the order of blocks, warps and instructions
+//	int, logic, carry, float,    instructions on rows; vector_*: in AVX2
+//	compare, cvt, round, vector
+//	memory, memop, gather,       memory
+//	memvec, atom, async
+//	device, module               what package device asks for
+//	hook                         what the checkers see
+//	check*, race, published,     the checkers
+//	shadow*, report
 package ptx

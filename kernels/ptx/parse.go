@@ -21,7 +21,6 @@ var float64bits = math.Float64bits
 type parser struct {
 	lex   lexer
 	tok   token
-	err   error // of the lexer; surfaces at the next expect
 	m     *module
 	inits int64 // bytes of initialisers so far
 	items int   // what was declared so far

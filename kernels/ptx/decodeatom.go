@@ -1,0 +1,168 @@
+package ptx
+
+// Atomics, fences, prefetches and asynchronous copies (PTX ISA §9.7.9, §9.7.13).
+
+func decodeAtom(d *decoder) error {
+	m := &memOp{kind: accessAtomic, n: 1, sem: semRelaxed, scope: scopeGPU}
+	d.in.mem = m
+	m.space, _ = d.takeSpace()
+	d.takeOrder(m)
+	d.takeHints()
+	d.take("noftz")
+	opNames := []string{"and", "or", "xor", "exch", "cas", "add", "inc", "dec", "min", "max"}
+	i := d.takeOne(opNames...)
+	t, err := d.takeType()
+	if err != nil {
+		return err
+	}
+	if i < 0 || m.space != spaceGlobal && m.space != spaceShared && m.space != spaceGeneric {
+		return d.unsupported()
+	}
+	name := opNames[i]
+	if m.atomic = atomics[atomKey{name, t}]; m.atomic == nil {
+		return d.unsupported()
+	}
+	m.flush = name == "add" && t == f32
+	m.elem = uint8(t.bytes())
+	m.size = uint32(m.elem)
+	rt := typ{classBits, t.bits, 1}
+	if t.float() && t.lanes == 1 {
+		rt = t
+	}
+	ops := d.s.operands
+	red := d.s.op == "red"
+	if !red {
+		if len(ops) == 0 {
+			return d.errorf("%s has no operands", d.in.op)
+		}
+		if m.regs[0].off, err = d.dst(ops[0], rt); err != nil {
+			return err
+		}
+		m.regs[0].sink = ops[0].kind == opSink
+		ops = ops[1:]
+	} else {
+		m.regs[0].sink = true
+		if name == "exch" || name == "cas" {
+			return d.unsupported()
+		}
+	}
+	want := 2
+	if name == "cas" {
+		want, m.hasC = 3, true
+	}
+	if len(ops) != want {
+		return d.errorf("%s: %d operands after the destination, not %d", d.in.op, want, len(ops))
+	}
+	if err := d.address(ops[0], m); err != nil {
+		return err
+	}
+	if m.call {
+		return d.unsupported()
+	}
+	if d.in.b, err = d.src(ops[1], rt); err != nil {
+		return err
+	}
+	if m.hasC {
+		if d.in.c, err = d.src(ops[2], rt); err != nil {
+			return err
+		}
+	}
+	d.in.kind, d.in.run = kindRun, accessMemory
+	m.do = atom
+	return d.push()
+}
+
+// decodePrefetch decodes what only warms a cache.
+func decodePrefetch(d *decoder) error {
+	m := &memOp{}
+	m.space, _ = d.takeSpace()
+	d.takeHints()
+	if d.takeOne("L1", "L2") < 0 && d.s.op != "applypriority" {
+		return d.unsupported()
+	}
+	if len(d.s.operands) == 0 {
+		return d.errorf("%s: no address", d.in.op)
+	}
+	if err := d.address(d.s.operands[0], m); err != nil {
+		return err
+	}
+	d.in.kind, d.in.run = kindRun, nothing
+	return d.push()
+}
+
+func decodeFence(d *decoder) error {
+	if d.take("proxy") {
+		d.takeOne("alias", "async", "async.global")
+	}
+	if d.s.op == "fence" {
+		d.takeOne("sc", "acq_rel", "acquire", "release")
+	}
+	s, ok := d.takeScope()
+	if !ok {
+		s = scopeSys
+	}
+	if _, err := d.operands(0); err != nil {
+		return err
+	}
+	d.in.imm = uint64(s)
+	d.in.kind, d.in.run = kindRun, fence
+	return d.push()
+}
+
+// decodeCp decodes cp.async and what waits for it. The copy is done at once, and
+// so there is nothing to wait for.
+func decodeCp(d *decoder) error {
+	if !d.take("async") {
+		return d.unsupported()
+	}
+	d.in.kind, d.in.run = kindRun, nothing
+	switch d.takeOne("commit_group", "wait_group", "wait_all") {
+	case 0, 2:
+		if _, err := d.operands(0); err != nil {
+			return err
+		}
+		return d.push()
+	case 1:
+		if _, err := d.operands(1); err != nil {
+			return err
+		}
+		return d.push()
+	}
+	if d.takeOne("ca", "cg") < 0 {
+		return d.unsupported()
+	}
+	d.takeHints()
+	if d.takeOne("shared", "shared::cta") < 0 || !d.take("global") {
+		return d.unsupported()
+	}
+	ops := d.s.operands
+	if len(ops) != 3 && len(ops) != 4 {
+		return d.errorf("%s has 3 or 4 operands, not %d", d.in.op, len(ops))
+	}
+	size := ops[2]
+	if size.kind != opInt || size.bits != 4 && size.bits != 8 && size.bits != 16 {
+		return d.errorf("%s: the size is 4, 8 or 16", d.in.op)
+	}
+	c := &copyOp{
+		to:   memOp{space: spaceShared, kind: accessStore, n: 1, size: uint32(size.bits), do: asyncWrite},
+		from: memOp{space: spaceGlobal, kind: accessLoad, n: 1, size: uint32(size.bits), do: asyncRead},
+	}
+	if err := d.address(ops[0], &c.to); err != nil {
+		return err
+	}
+	c.toImm = d.in.imm
+	d.in.imm = 0
+	if err := d.address(ops[1], &c.from); err != nil {
+		return err
+	}
+	c.fromImm = d.in.imm
+	if len(ops) == 4 {
+		var err error
+		if c.amount, err = d.src(ops[3], b32); err != nil {
+			return err
+		}
+		c.hasAmount = true
+	}
+	d.in.copy, d.in.run = c, asyncCopy
+	return d.push()
+}

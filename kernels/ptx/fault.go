@@ -1,0 +1,81 @@
+package ptx
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// What is wrong, and where.
+
+// checkRegisters reports a read of a register that no lane has written, and
+// notes what the instruction writes.
+func (w *warp) checkRegisters(in *instr, mask uint32) error {
+	if in.guard >= 0 {
+		if bad := w.active &^ w.init[in.guardReg]; bad != 0 {
+			return w.unwritten(in, in.guardReg, bad)
+		}
+	}
+	read := allLanes
+	for _, r := range in.uses {
+		read &= w.init[r]
+	}
+	if mask&^read != 0 && !in.copies {
+		for _, r := range in.uses {
+			if bad := mask &^ w.init[r]; bad != 0 {
+				return w.unwritten(in, r, bad)
+			}
+		}
+	}
+	for _, r := range in.defs {
+		if in.copies {
+			w.init[r] = w.init[r]&^mask | read&mask
+		} else {
+			w.init[r] |= mask
+		}
+	}
+	return nil
+}
+
+func (w *warp) unwritten(in *instr, reg, lanes uint32) error {
+	r := w.report(UninitRegister, in, lanes)
+	r.Detail = fmt.Sprintf("%s has not been written", w.block.launch.entry.regNames[reg])
+	return r
+}
+
+// thread returns a lane's coordinates in its block.
+func (w *warp) thread(lane int) [3]int { return w.block.launch.thread(w.index, lane) }
+
+func (l *launch) thread(warp, lane int) [3]int {
+	d := l.block
+	t := warp*warpSize + lane
+	return [3]int{t % d[0], t / d[0] % d[1], t / (d[0] * d[1])}
+}
+
+// report begins a report on the first lane of mask.
+func (w *warp) report(kind Kind, in *instr, mask uint32) *Report {
+	l := w.block.launch
+	r := &Report{Kind: kind, Kernel: l.entry.fn.name}
+	r.Access = w.accessOf(in, bits.TrailingZeros32(mask|1<<31))
+	return r
+}
+
+// accessOf says who executes an instruction, and where it stands.
+func (w *warp) accessOf(in *instr, lane int) Access {
+	return w.block.launch.entry.accessOf(in, w.block.index, w.thread(lane))
+}
+
+func (e *entry) accessOf(in *instr, block, thread [3]int) Access {
+	m := e.program.module
+	return Access{
+		Block: block, Thread: thread,
+		Op: in.op, File: m.files[in.loc.file], Line: in.loc.line,
+		PTX: m.name, PTXLine: int(in.line),
+	}
+}
+
+// errorf is an error of the kernel that is no checker's.
+func (w *warp) errorf(in *instr, mask uint32, format string, args ...any) error {
+	a := w.accessOf(in, bits.TrailingZeros32(mask|1<<31))
+	return fmt.Errorf("ptx: %s: block %s thread %s: %s: %s: %s", w.block.launch.entry.fn.name,
+		coordinates(a.Block), coordinates(a.Thread), a.place(), a.Op, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,137 @@
+package ptx
+
+import "math/bits"
+
+// The lanes of a warp that go different ways.
+
+// split is lanes that wait to execute from pc on.
+type split struct {
+	pc, rpc int32
+	mask    uint32
+	call    bool // they wait for a function to return
+}
+
+const maxStack = 4096
+
+// pop goes on with lanes that wait; it returns false if there are none.
+func (w *warp) pop() bool {
+	for n := len(w.stack) - 1; n >= 0; n-- {
+		s := &w.stack[n]
+		w.stack = w.stack[:n]
+		if s.call {
+			w.calls--
+		}
+		if mask := s.mask & w.live; mask != 0 {
+			w.pc, w.rpc, w.active = s.pc, s.rpc, mask
+			return true
+		}
+	}
+	w.active = 0
+	return false
+}
+
+// diverge parts the active lanes: those of taken branch, the others go on. The
+// others wait until the first have come to the branch's reconvergence point.
+func (w *warp) diverge(in *instr, taken uint32) error {
+	return w.part(in, taken, in.target, w.pc+1)
+}
+
+func (w *warp) part(in *instr, taken uint32, target, next int32) error {
+	if len(w.stack) >= maxStack {
+		return w.errorf(in, taken, "more than %d parts of a warp wait for each other", maxStack)
+	}
+	rest := w.active &^ taken
+	r := in.rpc
+	if r < 0 {
+		r = w.rpc
+	}
+	if r != w.rpc {
+		w.stack = append(w.stack, split{pc: r, rpc: w.rpc, mask: w.active})
+		w.rpc = r
+	}
+	switch {
+	case target == r:
+		w.active, w.pc = rest, next
+	case next == r:
+		w.active, w.pc = taken, target
+	case w.block.launch.entry.code[next].leaves:
+		w.stack = append(w.stack, split{pc: target, rpc: r, mask: taken})
+		w.active, w.pc = rest, next
+	default:
+		w.stack = append(w.stack, split{pc: next, rpc: r, mask: rest})
+		w.active, w.pc = taken, target
+	}
+	return nil
+}
+
+// brx branches by an index; lanes of one target go together.
+func (w *warp) brx(in *instr, mask uint32) error {
+	if mask == 0 {
+		w.pc++
+		return nil
+	}
+	index := row[uint32](w.regs, in.a)
+	type group struct {
+		target int32
+		mask   uint32
+	}
+	var groups []group
+	add := func(target int32, lane int) {
+		for i := range groups {
+			if groups[i].target == target {
+				groups[i].mask |= 1 << lane
+				return
+			}
+		}
+		groups = append(groups, group{target, 1 << lane})
+	}
+	for m := w.active; m != 0; m &= m - 1 {
+		lane := bits.TrailingZeros32(m)
+		if mask>>lane&1 == 0 {
+			add(w.pc+1, lane)
+			continue
+		}
+		if index[lane] >= uint32(len(in.table)) {
+			return w.errorf(in, 1<<lane, "index %d of %d branch targets", index[lane], len(in.table))
+		}
+		add(in.table[index[lane]], lane)
+	}
+	if len(groups) == 1 {
+		w.pc = groups[0].target
+		return nil
+	}
+	if len(w.stack)+len(groups) >= maxStack {
+		return w.errorf(in, mask, "more than %d parts of a warp wait for each other", maxStack)
+	}
+	r := in.rpc
+	if r < 0 {
+		r = w.rpc
+	}
+	if r != w.rpc {
+		w.stack = append(w.stack, split{pc: r, rpc: w.rpc, mask: w.active})
+	}
+	for _, g := range groups {
+		w.stack = append(w.stack, split{pc: g.target, rpc: r, mask: g.mask})
+	}
+	w.pop()
+	return nil
+}
+
+// exit ends the lanes of mask; it returns false if none is left.
+func (w *warp) exit(mask uint32) bool {
+	w.live &^= mask
+	w.active &^= mask
+	return w.active != 0 || w.pop()
+}
+
+// ret returns from a function, or exits from a kernel.
+func (w *warp) ret(mask uint32) bool {
+	if w.calls == 0 {
+		return w.exit(mask)
+	}
+	w.active &^= mask
+	for n := len(w.stack) - 1; n >= 0 && !w.stack[n].call; n-- {
+		w.stack[n].mask &^= mask
+	}
+	return w.active != 0 || w.pop()
+}

@@ -1,0 +1,275 @@
+package ptx
+
+// Operands of instructions, and the places that they have.
+
+// lookup finds a name in the scopes around a statement.
+func (d *decoder) scopes(scope int, try func(scope int) bool) {
+	for {
+		if try(scope) || scope == 0 {
+			return
+		}
+		scope = d.fn.parents[scope-1]
+	}
+}
+
+// find returns the register of a name, if there is one.
+func (d *decoder) find(name string, scope int) (reg, bool) {
+	var found reg
+	ok := false
+	d.scopes(scope, func(s int) bool {
+		key := scopedName{s, name}
+		if found, ok = d.fn.regs[key]; ok {
+			return true
+		}
+		if decl, declared := d.fn.decls[key]; declared && decl.count < 0 {
+			found, ok = d.newReg(key, decl.typ), true
+			return true
+		}
+		for n := len(name) - 1; n > 0 && n > len(name)-11 && isDigit(name[n]); n-- {
+			if name[n] == '0' && n < len(name)-1 {
+				continue
+			}
+			decl, declared := d.fn.decls[scopedName{s, name[:n]}]
+			if !declared || decl.count < 0 {
+				continue
+			}
+			number := int64(0)
+			for _, c := range []byte(name[n:]) {
+				number = number*10 + int64(c-'0')
+			}
+			if number < decl.count {
+				found, ok = d.newReg(key, decl.typ), true
+				return true
+			}
+		}
+		return false
+	})
+	return found, ok
+}
+
+func (d *decoder) newReg(key scopedName, t typ) reg {
+	r := reg{typ: t, id: uint32(len(d.e.regNames))}
+	d.e.regNames = append(d.e.regNames, key.name)
+	if t == pred {
+		r.off = d.newPred()
+	} else {
+		r.off = d.newRow(uint8(t.bytes()))
+	}
+	d.fn.regs[key] = r
+	return r
+}
+
+func (d *decoder) newPred() uint32 {
+	d.e.preds++
+	return uint32(d.e.preds - 1)
+}
+
+func (d *decoder) newRow(bytes uint8) uint32 {
+	// Rows begin at multiples of 64 bytes.
+	size := (uint32(bytes)*warpSize + 63) &^ 63
+	off := d.e.regBytes
+	if off <= maxFile { // what is larger is refused at the end
+		d.e.regBytes += size
+	} else {
+		off = 0
+	}
+	return off
+}
+
+// register finds a register that must be there.
+func (d *decoder) register(name string, scope int) (reg, error) {
+	r, ok := d.find(name, scope)
+	if !ok {
+		return reg{}, d.errorf("no register %q", short(name))
+	}
+	return r, nil
+}
+
+// variable finds a variable by its name.
+func (d *decoder) variable(name string) (*variable, bool) {
+	var v *variable
+	d.scopes(d.s.scope, func(s int) bool {
+		v = d.fn.vars[scopedName{s, name}]
+		return v != nil
+	})
+	if v == nil {
+		v = d.m.globals[name]
+	}
+	if v == nil {
+		return nil, false
+	}
+	d.layOut(v)
+	return v, true
+}
+
+// layOut gives a shared or local variable its place, the first time it is used.
+func (d *decoder) layOut(v *variable) {
+	if _, done := d.symbols[v]; done || v.extern {
+		return
+	}
+	grow := func(total *int) {
+		*total = (*total + v.align - 1) &^ (v.align - 1)
+		d.symbols[v] = uint64(*total)
+		if *total <= maxVariable { // larger is refused at the end
+			*total += int(v.size)
+		}
+	}
+	switch v.space {
+	case spaceShared:
+		grow(&d.e.shared)
+	case spaceLocal, spaceParam:
+		grow(&d.e.local)
+	}
+}
+
+// constant returns a row that holds a value in all lanes.
+func (d *decoder) constant(value uint64, bytes uint8, sym *variable, gen bool) uint32 {
+	key := constKey{value, bytes, sym, gen}
+	off, ok := d.consts[key]
+	if !ok {
+		off = d.newRow(bytes)
+		d.consts[key] = off
+		d.e.consts = append(d.e.consts, constRow{off, bytes, value, sym, gen})
+	}
+	return off
+}
+
+// src returns the row of an operand that is read as type t.
+func (d *decoder) src(o operand, t typ) (uint32, error) {
+	switch o.kind {
+	case opInt, opF32, opF64:
+		bits, err := constantAs(o, t)
+		if err != nil {
+			return 0, d.errorf("%s: %v", d.in.op, err)
+		}
+		return d.constant(bits, uint8(t.bytes()), nil, false), nil
+	case opName:
+		if o.not || o.pair != "" {
+			return 0, d.errorf("%s: an operand of %v cannot be a predicate", d.in.op, t)
+		}
+		if r, ok := d.find(o.name, d.s.scope); ok {
+			if r.typ.bits != t.bits || r.typ == pred {
+				return 0, d.errorf("%s: %s is %v, not of %v", d.in.op, short(o.name), r.typ, t)
+			}
+			d.in.uses = append(d.in.uses, r.id)
+			return r.off, nil
+		}
+		if s, ok := specialRegs[o.name]; ok {
+			if int(s.bytes()) != t.bytes() {
+				return 0, d.errorf("%s: %s has %d bits, not those of %v", d.in.op, o.name, s.bytes()*8, t)
+			}
+			return d.special(s), nil
+		}
+		if o.name == "WARP_SZ" {
+			return d.constant(warpSize, uint8(t.bytes()), nil, false), nil
+		}
+		if v, ok := d.variable(o.name); ok {
+			if t.bits != 64 && (t.bits != 32 || v.space == spaceGlobal) || t.float() {
+				return 0, d.errorf("%s: the address of %s is not %v", d.in.op, short(o.name), t)
+			}
+			return d.constant(o.bits, uint8(t.bytes()), v, false), nil
+		}
+		return 0, d.errorf("no register or variable %q", short(o.name))
+	}
+	return 0, d.errorf("%s: an operand of %v is wanted", d.in.op, t)
+}
+
+func (d *decoder) special(s specialReg) uint32 {
+	off, ok := d.specials[s]
+	if !ok {
+		off = d.newRow(s.bytes())
+		d.specials[s] = off
+		d.e.specials = append(d.e.specials, specialRow{off, s})
+	}
+	return off
+}
+
+// dst returns the row of an operand that is written as type t.
+func (d *decoder) dst(o operand, t typ) (uint32, error) {
+	r, err := d.dstReg(o, t)
+	return r.off, err
+}
+
+func (d *decoder) dstReg(o operand, t typ) (reg, error) {
+	if o.kind == opSink {
+		return reg{typ: t, off: d.newSink(t)}, nil
+	}
+	if o.kind != opName || o.not {
+		return reg{}, d.errorf("%s: the destination is not a register", d.in.op)
+	}
+	r, err := d.register(o.name, d.s.scope)
+	if err != nil {
+		return reg{}, err
+	}
+	if t != (typ{}) && (r.typ.bits != t.bits || r.typ == pred) {
+		return reg{}, d.errorf("%s: %s is %v, not of %v", d.in.op, short(o.name), r.typ, t)
+	}
+	d.in.defs = append(d.in.defs, r.id)
+	return r, nil
+}
+
+// newSink is a row for a result that is not kept.
+func (d *decoder) newSink(t typ) uint32 { return d.newRow(uint8(max(t.bytes(), 1))) }
+
+// pred returns the index of a predicate that is read, and whether it is negated.
+func (d *decoder) pred(o operand) (uint32, bool, error) {
+	if o.kind == opInt { // a constant: 0 is false
+		return d.truePred(), o.bits == 0, nil
+	}
+	if o.kind != opName || o.pair != "" {
+		return 0, false, d.errorf("%s: a predicate is wanted", d.in.op)
+	}
+	r, err := d.register(o.name, d.s.scope)
+	if err != nil {
+		return 0, false, err
+	}
+	if r.typ != pred {
+		return 0, false, d.errorf("%s: %s is not a predicate", d.in.op, short(o.name))
+	}
+	d.in.uses = append(d.in.uses, r.id)
+	return r.off, o.not, nil
+}
+
+func (d *decoder) truePred() uint32 {
+	if d.e.predTrue < 0 {
+		d.e.predTrue = int32(d.newPred())
+	}
+	return uint32(d.e.predTrue)
+}
+
+// dstPred returns the index of a predicate that is written, or noPred for _.
+func (d *decoder) dstPred(name string) (uint32, error) {
+	if name == "_" {
+		return noPred, nil
+	}
+	r, err := d.register(name, d.s.scope)
+	if err != nil {
+		return 0, err
+	}
+	if r.typ != pred {
+		return 0, d.errorf("%s: %s is not a predicate", d.in.op, short(name))
+	}
+	d.in.defs = append(d.in.defs, r.id)
+	return r.off, nil
+}
+
+// rows decodes a destination of type dt and sources of the types given into
+// d.in.d, a, b, c and e.
+func (d *decoder) rows(dt typ, sources ...typ) error {
+	ops, err := d.operands(1 + len(sources))
+	if err != nil {
+		return err
+	}
+	into := [...]*uint32{&d.in.a, &d.in.b, &d.in.c, &d.in.e}
+	for i, t := range sources {
+		if *into[i], err = d.src(ops[1+i], t); err != nil {
+			return err
+		}
+	}
+	if ops[0].pair != "" {
+		return d.errorf("%s has one destination", d.in.op)
+	}
+	d.in.d, err = d.dst(ops[0], dt)
+	d.in.dbytes = uint8(dt.bytes())
+	return err
+}
