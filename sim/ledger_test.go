@@ -1,0 +1,162 @@
+package sim_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/trace"
+	"kvcompress/traces"
+)
+
+// both is a reference engine and a ledger, asked and told the same: whatever the
+// scheduler learns from one, the other has to say too.
+type both struct {
+	sim.Engine // the reference
+	ledger     *sim.Ledger
+	cache      *ref.Cache
+	t          *testing.T
+}
+
+func same[T comparable](b *both, what string, engine, ledger T) T {
+	b.t.Helper()
+	if engine != ledger {
+		b.t.Fatalf("%s: the engine has %v, the ledger %v", what, engine, ledger)
+	}
+	return engine
+}
+
+func (b *both) Free() int { return same(b, "free", b.Engine.Free(), b.ledger.Free()) }
+func (b *both) PrefillNeed(n int) int {
+	return same(b, "prefill need", b.Engine.PrefillNeed(n), b.ledger.PrefillNeed(n))
+}
+func (b *both) DecodeNeed(id ref.SeqID) int {
+	return same(b, "decode need", b.Engine.DecodeNeed(id), b.ledger.DecodeNeed(id))
+}
+func (b *both) Held(id ref.SeqID) int { return same(b, "held", b.Engine.Held(id), b.ledger.Held(id)) }
+func (b *both) Count(id ref.SeqID) int {
+	return same(b, "count", b.Engine.Count(id), b.ledger.Count(id))
+}
+func (b *both) Usage() ref.Usage { return same(b, "usage", b.Engine.Usage(), b.ledger.Usage()) }
+
+func (b *both) Prefill(id ref.SeqID, n int) error {
+	return b.check(b.Engine.Prefill(id, n), b.ledger.Prefill(id, n))
+}
+
+func (b *both) Decode(batch []ref.SeqID) error {
+	need := 0
+	for _, id := range batch {
+		need += b.DecodeNeed(id)
+	}
+	if len(batch) == len(b.cache.Sequences()) {
+		same(b, "blocks of a step", need, b.ledger.NeedAll(1))
+	}
+	return b.check(b.Engine.Decode(batch), b.ledger.Decode(batch))
+}
+
+func (b *both) Compress(id ref.SeqID) (ref.Compressed, error) {
+	e, err := b.Engine.Compress(id)
+	l, lerr := b.ledger.Compress(id)
+	e.Moved, l.Moved = 0, 0 // the ledger estimates them
+	return same(b, "compressed", e, l), b.check(err, lerr)
+}
+
+func (b *both) Release(id ref.SeqID) error {
+	return b.check(b.Engine.Release(id), b.ledger.Release(id))
+}
+
+// check compares all that both hold.
+func (b *both) check(err, lerr error) error {
+	b.t.Helper()
+	if (err == nil) != (lerr == nil) {
+		b.t.Fatalf("the engine says %v, the ledger %v", err, lerr)
+	}
+	b.Free()
+	b.Usage()
+	for _, id := range b.cache.Sequences() {
+		b.Held(id)
+		b.DecodeNeed(id)
+		b.Count(id)
+		var lens []int
+		for _, h := range b.cache.Sequence(id).Heads {
+			lens = append(lens, h.Len)
+		}
+		if got := b.ledger.Lengths(nil, id); !slices.Equal(got, lens) {
+			b.t.Fatalf("sequence %d: the engine's heads hold %v, the ledger's %v", id, lens, got)
+		}
+	}
+	return err
+}
+
+// replayBoth replays a trace on the reference engine and on a ledger that evicts
+// what the engine has just evicted.
+func replayBoth(t *testing.T, tr *trace.Trace, opt sim.Options) *sim.Report {
+	t.Helper()
+	report, err := sim.ReplayOn(context.Background(), tr, opt, sim.Hooks{}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
+		recording := sim.NewRecording()
+		engine, err := ref.NewEngine(cfg, open, func(e ref.Event) {
+			recording.Observe(e)
+			observe(e)
+		})
+		if err != nil {
+			return nil, err
+		}
+		ledger, err := sim.NewLedger(&cfg, recording)
+		return &both{engine, ledger, engine.Cache(), t}, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// TestLedgerIsTheEngine replays every bundled trace on the reference engine and a
+// ledger at once, with the trace's options and with others, and compares the
+// blocks, the free blocks and every head's length after every operation.
+func TestLedgerIsTheEngine(t *testing.T) {
+	names := traces.Names()
+	preempted := 0
+	for _, name := range names {
+		for what, change := range map[string]func(o *sim.Options){
+			"as it is":     func(*sim.Options) {},
+			"uncompressed": func(o *sim.Options) { o.Compression = ref.Compression{} },
+			"even layers, few blocks": func(o *sim.Options) {
+				o.Compression = ref.Compression{Rate: 0.4, ProtectedWindow: 7, Sinks: 3, EvenLayers: true, Interval: 3}
+				o.Blocks = 0
+			},
+			"uniform": func(o *sim.Options) {
+				o.Compression = ref.Compression{MaxCacheTokens: 20, ProtectedWindow: 4, Uniform: true, Interval: 1}
+			},
+			"random, limited": func(o *sim.Options) {
+				o.Compression = ref.Compression{MaxCacheTokens: 24, ProtectedWindow: 16, Random: true, Interval: 2, MaxKVPerCompression: 1000}
+			},
+		} {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				b, err := traces.Bundled(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				opt := b.Options
+				change(&opt)
+				if what == "even layers, few blocks" {
+					// As many as the longest request needs, and a few.
+					opt.Blocks = 0
+					opt.Fill(b.Trace.Meta.Shape, b.Trace.Requests())
+					opt.Blocks = 0
+					for _, r := range b.Trace.Requests() {
+						heads := opt.Shape.Layers * opt.Shape.KVHeads
+						opt.Blocks = max(opt.Blocks, heads*((r.CachedTokens()+opt.BlockSize-1)/opt.BlockSize)*9/8)
+					}
+					opt.Limits.Watermark = 0
+				}
+				r := replayBoth(t, b.Trace, opt)
+				preempted += r.Totals.Preemptions
+			})
+		}
+	}
+	if preempted == 0 {
+		t.Error("no sequence was preempted")
+	}
+}
