@@ -47,7 +47,7 @@
 // # What it does not do
 //
 //   - Textures, surfaces, matrix instructions (mma, wgmma, ldmatrix), clusters, tensor
-//     copies and mbarriers, 32-bit addresses, calls through a register, recursion, and
+//     copies and mbarriers, an address size of 32, calls through a register, recursion, and
 //     the shuffles and votes of before PTX 6.0 are refused when a module is loaded. A
 //     call of vprintf prints nothing; one of __assertfail stops the kernel.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for

@@ -8,7 +8,7 @@ import (
 // Limits of what a text may declare.
 const (
 	maxText       = 16 << 20 // bytes of PTX
-	maxItems      = 1 << 20  // instructions, labels, registers and variables
+	maxItems      = 1 << 20  // instructions, labels, registers and variables, and four operands each
 	maxParameters = 4096     // of a function
 	maxNesting    = 64       // of { } in a function
 	maxVariable   = 1 << 30  // bytes of one variable
@@ -23,7 +23,7 @@ type parser struct {
 	tok   token
 	m     *module
 	inits int64 // bytes of initialisers so far
-	items int   // what was declared so far
+	items int   // what was declared so far, in quarters
 	loc   location
 }
 
@@ -118,7 +118,12 @@ func (p *parser) integer(what string, limit int64) (int64, error) {
 
 // count bounds what a text declares.
 func (p *parser) count() error {
-	if p.items++; p.items > maxItems {
+	return p.weigh(4)
+}
+
+// weigh counts in quarters.
+func (p *parser) weigh(n int) error {
+	if p.items += n; p.items > 4*maxItems {
 		return p.errorf("more than %d instructions, labels, registers and variables", maxItems)
 	}
 	return nil
@@ -222,6 +227,9 @@ func (p *parser) file() error {
 		return p.errorf("expected a file's name, found %v", p.tok)
 	}
 	p.m.files[int(n)] = p.tok.text
+	if err := p.count(); err != nil {
+		return err
+	}
 	if err := p.advance(); err != nil {
 		return err
 	}

@@ -283,6 +283,9 @@ func (p *bodyParser) branchTargets(label string) error {
 			return err
 		}
 		list = append(list, target)
+		if err := p.weigh(1); err != nil {
+			return err
+		}
 		if !p.is(",") {
 			break
 		}

@@ -13,6 +13,9 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 	if depth > 2 {
 		return o, p.errorf("an operand nested too deep")
 	}
+	if err := p.weigh(1); err != nil {
+		return o, err
+	}
 	switch {
 	case p.is("{"), p.is("("):
 		o.kind = opVector
