@@ -60,7 +60,7 @@
 //
 // # Limits
 //
-// Of a text: 16 MiB, a million instructions, labels, registers and variables. Of a
+// Of a text: 16 MiB, half a million instructions, labels, registers and variables. Of a
 // kernel: 48 KiB static and 227 KiB of all shared memory, 512 KiB of local memory a
 // thread, 4 MiB of registers a warp. Of a launch: those of compute capability 9.0,
 // and [Options].Budget. Anything beyond is an error, as is anything else that is

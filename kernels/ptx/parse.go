@@ -8,8 +8,9 @@ import (
 // Limits of what a text may declare.
 const (
 	maxText       = 16 << 20 // bytes of PTX
-	maxItems      = 1 << 20  // instructions, labels, registers and variables, and four operands each
+	maxItems      = 1 << 19  // instructions, labels, registers and variables, and four operands each
 	maxParameters = 4096     // of a function
+	maxOperands   = 16       // of an instruction
 	maxNesting    = 64       // of { } in a function
 	maxVariable   = 1 << 30  // bytes of one variable
 	maxInitialise = 64 << 20 // bytes of all initialisers

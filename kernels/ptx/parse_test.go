@@ -60,7 +60,9 @@ func TestParseErrors(t *testing.T) {
 		{"unfinished", head + ".visible .entry k() {", "x.ptx:4: \"k\" is without its end"},
 		{"nested", head + ".visible .entry k() " + strings.Repeat("{", 100), "nested deeper"},
 		{"extern", head + ".extern .global .b32 x;\n.visible .entry k() { .reg .b64 %rd<2>; mov.u64 %rd1, x; }", "nowhere defined"},
-		{"many operands", kernel("add.u32 " + strings.Repeat("x,", 4*maxItems) + "x;"), "more than"},
+		{"many operands", kernel("add.u32 " + strings.Repeat("x,", 100) + "x;"), "add: more than 16 operands"},
+		{"a long list", kernel("call f, (" + strings.Repeat("x,", 5000) + "x);"), "more than 4096 operands"},
+		{"many instructions", head + ".func f() {" + strings.Repeat("ret;", maxItems+1) + "}", "more than 524288"},
 		{"long", head + strings.Repeat("\n", maxText), "the limit is"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

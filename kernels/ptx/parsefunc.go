@@ -330,6 +330,9 @@ func (p *bodyParser) rest(scope int, s statement) error {
 		if err != nil {
 			return err
 		}
+		if len(s.operands) == maxOperands {
+			return p.errorf("%s: more than %d operands", short(s.op), maxOperands)
+		}
 		s.operands = append(s.operands, o)
 		if !p.is(",") {
 			break

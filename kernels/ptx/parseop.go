@@ -33,6 +33,9 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 			if err != nil {
 				return o, err
 			}
+			if len(o.list) == maxParameters {
+				return o, p.errorf("more than %d operands in a list", maxParameters)
+			}
 			o.list = append(o.list, element)
 			if !p.is(",") {
 				break
