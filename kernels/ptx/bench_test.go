@@ -167,3 +167,17 @@ func threadTime() time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// BenchmarkParse reads the largest of the project's modules.
+func BenchmarkParse(b *testing.B) {
+	text, err := kernels.PTX("prefill.ptx")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, err := ptx.Parse("prefill.ptx", text, false); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -97,7 +97,7 @@ func decodeModule(m *module, approx bool) (*Program, error) {
 }
 
 func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, bool, error) {
-	e := &entry{program: p, fn: f, predTrue: -1}
+	e := &entry{program: p, fn: f, predTrue: -1, code: make([]instr, 0, len(f.stmts)+1)}
 	d := &decoder{
 		m: p.module, e: e, approx: approx, budget: budget,
 		consts: map[constKey]uint32{}, specials: map[specialReg]uint32{},
