@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"kvcompress/ref"
@@ -12,10 +13,13 @@ import (
 type policy struct {
 	opt       *ref.Compression
 	blockSize int
+	window    int // of prompts' metrics
 
 	forced    bool // a prefill has just run
 	decodes   int  // decode steps since the last compression
 	newTokens int  // tokens that entered since
+
+	order []*sequence // scratch
 }
 
 // due reports whether a compression is to run before the next batch.
@@ -28,42 +32,70 @@ func (p *policy) due() bool {
 		p.opt.NewTokenLimit > 0 && p.newTokens > p.opt.NewTokenLimit
 }
 
+// quiet returns how many decode steps of a batch can run before a compression is
+// due: at least 1.
+func (p *policy) quiet(batch int) int {
+	n := math.MaxInt
+	if !p.opt.Enabled() {
+		return n
+	}
+	if p.opt.Interval > 0 {
+		n = min(n, p.opt.Interval-p.decodes)
+	}
+	if p.opt.NewTokenLimit > 0 {
+		n = min(n, 1+max(0, p.opt.NewTokenLimit-p.newTokens)/batch)
+	}
+	return max(n, 1)
+}
+
 // entered notes what a step put into the cache.
 func (p *policy) entered(s *Step) {
 	p.newTokens += s.Tokens
 	if s.Kind == Prefill {
 		p.forced = true
 	} else {
-		p.decodes++
+		p.decodes += s.Steps
 	}
 }
 
 // run compresses: the sequences that have gone longest without compression
 // first, and of those the earliest, as many as max_kv_per_compression allows, but
 // at least one, or a sequence beyond the limit could never be compressed. Those
-// that this step has compressed already are left alone.
-func (p *policy) run(c Cache, running []*sequence) ([]Compression, error) {
+// that this step, now, has compressed already are left alone.
+func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 	p.forced, p.decodes, p.newTokens = false, 0, 0
-	order := slices.Clone(running)
-	slices.SortStableFunc(order, func(a, b *sequence) int {
-		return cmp.Compare(b.sinceCompression, a.sinceCompression)
-	})
-	var done []Compression
-	slots, limit := 0, p.opt.MaxKVPerCompression
-	for _, s := range order {
-		if s.compressed && (p.opt.Once || s.sinceCompression == 0) || c.Count(s.id) == 0 {
+	p.order = p.order[:0]
+	for q := running.head; q != nil; q = q.next {
+		p.order = append(p.order, q)
+	}
+	earlier := func(a, b *sequence) int { return cmp.Compare(a.since, b.since) }
+	if !slices.IsSortedFunc(p.order, earlier) {
+		slices.SortStableFunc(p.order, earlier)
+	}
+	slots, done, limit := 0, 0, p.opt.MaxKVPerCompression
+	for _, s := range p.order {
+		if s.compressed && (p.opt.Once || s.since == now) || c.Count(s.id) == 0 {
 			continue
 		}
-		slots += c.Held(s.id) * p.blockSize
-		if limit > 0 && slots > limit && len(done) > 0 {
+		held := c.Held(s.id) * p.blockSize
+		slots += held
+		if limit > 0 && slots > limit && done > 0 {
 			break
 		}
 		r, err := c.Compress(s.id)
 		if err != nil {
-			return done, err
+			return err
 		}
-		s.compressed, s.sinceCompression = true, 0
-		done = append(done, Compression{Seq: s.id, Asked: r.Asked, Freed: r.Freed, Evicted: r.Evicted, Moved: r.Moved})
+		s.compressed, s.since = true, now
+		done++
+		step.Compression = append(step.Compression, Compression{Seq: s.id, Asked: r.Asked, Freed: r.Freed, Evicted: r.Evicted, Moved: r.Moved})
+		w := &step.Work
+		w[CompressionSteps] = 1
+		w[CompressedSeqs]++
+		w[KVsSorted] += int64(held)
+		w[KVsEvicted] += int64(r.Evicted)
+		w[KVsMoved] += int64(r.Moved)
+		w[BlocksFreed] += int64(r.Freed)
 	}
-	return done, nil
+	return nil
 }

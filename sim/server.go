@@ -2,39 +2,50 @@ package sim
 
 import (
 	"fmt"
+	"iter"
 	"math"
-	"slices"
 
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
 
-// Server serves the requests of a trace on one cache.
+// Server serves requests on one cache. Its fields are set before the first step.
 type Server struct {
-	ByHead bool // have each step say what every head holds
+	ByHead bool          // have each step say what every head holds
+	Batch  bool          // have each step say which sequences its batch was; always so where the cache is not an AllAtOnce
+	Skip   bool          // take decode steps between which nothing happens at once, where the cache is an AllAtOnce
+	Done   func(*Result) // what became of a request, once it is known; valid during the call
 
-	cache    Cache
-	limits   Limits
-	policy   policy
-	stepTime StepTime
+	cache  Cache
+	all    AllAtOnce // the cache, if it is one
+	limits Limits
+	policy policy
+	rates  Rates
 
-	requests []trace.Request
-	results  []Result
-	arrived  int         // requests before it have arrived
-	waiting  []*sequence // first come first; preempted ones ahead
-	running  []*sequence // in the order of admission
-	hold     bool        // no prefill until a sequence finishes: one was preempted
-	clock    int64
-	steps    int
+	source  source
+	results []Result // of a server that keeps them
+	waiting queue    // first come first; preempted ones ahead
+	running runningList
+	hold    bool  // no prefill until a sequence finishes: one was preempted
+	clock   Ticks // since the trace's beginning
+	steps   int
+	decodes int // steps in which all running sequences got a token
+
+	admissions int
+	spare      []*sequence // that have ended, to be used again
+	admitted   []*sequence // scratch
 }
 
-// sequence is a request between its arrival and its end.
-type sequence struct {
-	id               ref.SeqID
-	prompt, output   int // tokens
-	generated        int // of the output
-	sinceCompression int // steps
-	compressed       bool
+// AllAtOnce is a cache in which a decode step of all sequences, or many in a row,
+// costs no more for many than for few.
+type AllAtOnce interface {
+	Cache
+	// NeedAll returns the blocks that so many decode steps of all sequences take,
+	// ReadAll the KVs and blocks that their attention reads, all steps together.
+	NeedAll(steps int) int
+	ReadAll(steps int) (kvs, blocks int64)
+	// DecodeAll enters so many tokens of every sequence.
+	DecodeAll(steps int) error
 }
 
 // Result is what became of a request. Times are on the serving clock; a time
@@ -52,119 +63,240 @@ type Result struct {
 	Error        string `json:"error,omitempty"`   // why it was refused
 }
 
+// newResult returns what has become of a request that has not arrived.
+func newResult(r *trace.Request) Result {
+	return Result{ID: r.ID, Arrival: r.ArrivalNS, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: r.PromptTokens}
+}
+
 // NewServer returns a server of requests, sorted by arrival, on a cache of
-// blocks of cfg's size. stepTime is nil for 10 ms an iteration.
-func NewServer(cache Cache, cfg *ref.Config, limits Limits, requests []trace.Request, stepTime StepTime) (*Server, error) {
-	if err := limits.Validate(); err != nil {
+// blocks of cfg's size. It keeps their results. rates are what its steps cost; nil
+// is 10 ms for each.
+func NewServer(cache Cache, cfg *ref.Config, limits Limits, requests []trace.Request, rates *Rates) (*Server, error) {
+	s, err := newServer(cache, cfg, limits, rates)
+	if err != nil {
 		return nil, err
 	}
 	if len(requests) > math.MaxInt32 {
 		return nil, fmt.Errorf("sim: %d requests are more than %d", len(requests), math.MaxInt32)
 	}
-	if stepTime == nil {
-		stepTime = FixedStepTime(10e6)
+	i := 0
+	s.source.pull = func() (r trace.Request, err error, ok bool) {
+		if i == len(requests) {
+			return trace.Request{}, nil, false
+		}
+		i++
+		return requests[i-1], nil, true
 	}
-	s := &Server{
-		cache:    cache,
-		limits:   limits,
-		policy:   policy{opt: &cfg.Compression, blockSize: cfg.BlockSize},
-		stepTime: stepTime,
-		requests: requests,
-		results:  make([]Result, len(requests)),
-	}
-	for i, r := range requests {
-		s.results[i] = Result{ID: r.ID, Arrival: r.ArrivalNS, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: r.PromptTokens}
+	s.results = make([]Result, len(requests))
+	for i := range requests {
+		s.results[i] = newResult(&requests[i])
 	}
 	return s, nil
 }
 
-// Results returns what has become of the requests so far, in their order.
-func (s *Server) Results() []Result { return s.results }
+// NewStream returns a server of requests that are read as they arrive. It holds
+// those only that have arrived and not ended; set Done to learn what became of
+// them. Close ends the reading.
+func NewStream(cache Cache, cfg *ref.Config, limits Limits, requests iter.Seq2[trace.Request, error], rates *Rates) (*Server, error) {
+	s, err := newServer(cache, cfg, limits, rates)
+	if err != nil {
+		return nil, err
+	}
+	s.source.pull, s.source.stop = iter.Pull2(requests)
+	return s, nil
+}
+
+func newServer(cache Cache, cfg *ref.Config, limits Limits, rates *Rates) (*Server, error) {
+	if err := limits.Validate(); err != nil {
+		return nil, err
+	}
+	if rates == nil {
+		rates = FixedStepTime(10e6)
+	}
+	s := &Server{
+		cache:  cache,
+		limits: limits,
+		policy: policy{opt: &cfg.Compression, blockSize: cfg.BlockSize, window: cfg.Metric.Window},
+		rates:  *rates,
+	}
+	s.all, _ = cache.(AllAtOnce)
+	return s, nil
+}
+
+// Close ends the reading of requests.
+func (s *Server) Close() { s.source.close() }
+
+// Results returns what has become of the requests so far, in their order: of a
+// server made by NewServer.
+func (s *Server) Results() []Result {
+	if s.results != nil {
+		for r := range s.Unfinished() {
+			s.results[r.id] = r.Result
+		}
+	}
+	return s.results
+}
+
+// Pending is what has become so far of a request that has arrived.
+type Pending struct {
+	Result
+	id ref.SeqID
+}
+
+// Unfinished returns the requests that have arrived and neither finished nor been
+// refused.
+func (s *Server) Unfinished() iter.Seq[Pending] {
+	return func(yield func(Pending) bool) {
+		for q := s.running.head; q != nil; q = q.next {
+			r := q.result
+			r.OutputTokens = s.generated(q)
+			if !yield(Pending{r, q.id}) {
+				return
+			}
+		}
+		for i := range s.waiting.n {
+			q := *s.waiting.at(i)
+			if !yield(Pending{q.result, q.id}) {
+				return
+			}
+		}
+	}
+}
 
 // Step runs one iteration. It returns nil when every request has finished or
 // was refused.
 func (s *Server) Step() (*Step, error) {
-	s.arrive()
-	step := &Step{Index: s.steps, Start: s.clock, Batch: []ref.SeqID{}}
+	step := &Step{Batch: []ref.SeqID{}}
+	if more, err := s.Next(step); err != nil || !more {
+		return nil, err
+	}
+	return step, nil
+}
+
+// Next runs one iteration, or several where steps are skipped, and tells of it in
+// step, whose slices it uses again. It returns false when every request has
+// finished or was refused.
+func (s *Server) Next(step *Step) (bool, error) {
+	*step = Step{
+		Index: s.steps, Start: s.clock.NS(), Steps: 1,
+		Batch: step.Batch[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
+	}
+	if err := s.arrive(); err != nil {
+		return false, err
+	}
 	if s.policy.due() {
 		if _, err := s.compress(step); err != nil {
-			return nil, err
+			return false, err
 		}
 	}
-	admitted := s.admit()
-	for len(admitted) == 0 && len(s.running) == 0 {
+	s.admit()
+	for len(s.admitted) == 0 && s.running.len() == 0 {
 		// Nothing runs, so the cache is empty and whoever could not be admitted was
 		// refused: time passes until the next request arrives.
-		if len(s.waiting) > 0 {
-			return nil, fmt.Errorf("sim: step %d: request %q fits an empty cache and is not admitted to one of %d free blocks",
-				s.steps, s.requests[s.waiting[0].id].ID, s.cache.Free())
+		if s.waiting.n > 0 {
+			return false, fmt.Errorf("sim: step %d: request %q fits an empty cache and is not admitted to one of %d free blocks",
+				s.steps, s.waiting.front().result.ID, s.cache.Free())
 		}
-		if s.arrived == len(s.requests) {
-			return nil, nil
+		next, err := s.source.peek()
+		if next == nil || err != nil {
+			return false, err
 		}
-		s.clock = max(s.clock, s.requests[s.arrived].ArrivalNS)
-		s.arrive()
-		step.Start = s.clock
-		admitted = s.admit()
+		if at := TicksOf(next.ArrivalNS); s.clock.Less(at) {
+			s.clock = at
+		}
+		if err := s.arrive(); err != nil {
+			return false, err
+		}
+		step.Start = s.clock.NS()
+		s.admit()
 	}
 	var err error
-	if len(admitted) > 0 {
-		err = s.prefill(step, admitted)
+	if len(s.admitted) > 0 {
+		err = s.prefill(step)
 	} else {
 		err = s.decode(step)
 	}
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	step.Usage = s.cache.Usage()
 	if s.ByHead {
 		heads := s.cache.HeadUsage()
 		step.Heads = &heads
 	}
-	if err := s.finish(step); err != nil {
-		return nil, err
+	if err := s.advance(step); err != nil {
+		return false, err
 	}
-	return step, nil
+	return true, s.finish(step)
 }
 
 // arrive moves the requests whose time has come to the end of the queue.
-func (s *Server) arrive() {
-	for ; s.arrived < len(s.requests) && s.requests[s.arrived].ArrivalNS <= s.clock; s.arrived++ {
-		r := s.requests[s.arrived]
-		s.waiting = append(s.waiting, &sequence{id: ref.SeqID(s.arrived), prompt: r.PromptTokens, output: r.OutputTokens})
+func (s *Server) arrive() error {
+	now := s.clock.NS()
+	for {
+		r, err := s.source.peek()
+		if err != nil || r == nil || r.ArrivalNS > now {
+			return err
+		}
+		q := s.newSequence()
+		q.id, q.prompt, q.output, q.generated = ref.SeqID(s.source.taken), r.PromptTokens, r.OutputTokens, 0
+		q.result = newResult(r)
+		s.waiting.pushBack(q)
+		s.source.take()
 	}
+}
+
+func (s *Server) newSequence() *sequence {
+	if n := len(s.spare); n > 0 {
+		q := s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		return q
+	}
+	return &sequence{}
+}
+
+// generated returns how many tokens of its output a running sequence has.
+func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.decodes) }
+
+// end tells what became of a sequence, which is not used any more.
+func (s *Server) end(q *sequence) {
+	if s.results != nil {
+		s.results[q.id] = q.result
+	}
+	if s.Done != nil {
+		s.Done(&q.result)
+	}
+	s.spare = append(s.spare, q)
 }
 
 // admit takes from the queue what is to be prefilled now: first come first,
 // while the blocks, less the watermark, and the limits of a batch allow it.
-func (s *Server) admit() []*sequence {
+func (s *Server) admit() {
+	s.admitted = s.admitted[:0]
 	if s.hold {
-		return nil
+		return
 	}
-	var batch []*sequence
 	free, tokens := s.cache.Free(), 0
 	watermark := s.limits.watermark(s.cache.Blocks())
-	for len(s.waiting) > 0 {
-		q := s.waiting[0]
+	for s.waiting.n > 0 {
+		q := s.waiting.front()
 		n := q.prompt + q.generated
 		need := s.cache.PrefillNeed(n)
 		if why := s.neverFits(q, need, watermark); why != "" {
-			s.results[q.id].Error = why
-			s.waiting = s.waiting[1:]
+			q.result.Error = why
+			s.end(s.waiting.pop())
 			continue
 		}
 		// What a preempted sequence has generated may take it beyond the limit of a
 		// batch: then it is recomputed in a batch of its own.
 		tooMany := tokens+n > s.limits.MaxNumBatchedTokens && (tokens > 0 || q.generated == 0)
-		if free-need < watermark || len(s.running)+len(batch) >= s.limits.MaxNumSeqs || tooMany {
+		if free-need < watermark || s.running.len()+len(s.admitted) >= s.limits.MaxNumSeqs || tooMany {
 			break
 		}
 		free -= need
 		tokens += n
-		batch = append(batch, q)
-		s.waiting = s.waiting[1:]
+		s.admitted = append(s.admitted, s.waiting.pop())
 	}
-	return batch
 }
 
 // neverFits says why a sequence whose prefill needs so many blocks could not be
@@ -184,28 +316,45 @@ func (s *Server) neverFits(q *sequence, need, watermark int) string {
 }
 
 // prefill runs the admitted prompts. Each gives its sequence a token.
-func (s *Server) prefill(step *Step, admitted []*sequence) error {
+func (s *Server) prefill(step *Step) error {
 	step.Kind = Prefill
-	for _, q := range admitted {
+	for _, q := range s.admitted {
 		n := q.prompt + q.generated
 		if err := s.cache.Prefill(q.id, n); err != nil {
-			return fmt.Errorf("sim: step %d: request %q: %w", step.Index, s.requests[q.id].ID, err)
+			return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
 		}
-		step.Batch = append(step.Batch, q.id)
+		if s.Batch || s.all == nil {
+			step.Batch = append(step.Batch, q.id)
+		}
 		step.Tokens += n
-		r := &s.results[q.id]
 		if q.generated > 0 {
-			r.Recomputed += n
+			q.result.Recomputed += n
 		} else {
-			r.Admitted = step.Start
+			q.result.Admitted = step.Start
+		}
+		q.generated++
+		q.finishAt = s.decodes + q.output - q.generated
+		q.since, q.compressed = s.steps, false
+		q.order = s.admissions
+		s.admissions++
+		s.running.push(q)
+
+		w, tokens := &step.Work, int64(n)
+		w[AttentionPairs] += tokens * (tokens + 1) / 2
+		if s.policy.opt.Enabled() {
+			w[MetricPairs] += min(tokens, int64(s.policy.window)) * tokens
 		}
 	}
-	s.running = append(s.running, admitted...)
-	return s.advance(step, admitted)
+	step.Sequences = len(s.admitted)
+	step.Work[PrefillSteps] = 1
+	step.Work[PrefillSeqs] = int64(len(s.admitted))
+	step.Work[PrefillTokens] = int64(step.Tokens)
+	return nil
 }
 
-// decode runs one token of every running sequence. Where the blocks are not
-// there, it compresses first, and then preempts the latest until they are.
+// decode runs one token of every running sequence, or, where steps are skipped, as
+// many as come before anything else happens. Where the blocks are not there, it
+// compresses first, and then preempts the latest until they are.
 func (s *Server) decode(step *Step) error {
 	step.Kind = Decode
 	for s.need() > s.cache.Free() && s.policy.opt.Enabled() {
@@ -220,22 +369,43 @@ func (s *Server) decode(step *Step) error {
 			return err
 		}
 	}
-	if len(s.running) > 0 {
-		for _, q := range s.running {
+	batch := s.running.len()
+	if s.Skip && s.all != nil && batch > 0 {
+		step.Steps = s.quietSteps(step)
+	}
+	step.Sequences = batch
+	step.Tokens = batch * step.Steps
+	step.Work[DecodeSeqs] = int64(step.Tokens)
+	if batch == 0 {
+		return nil
+	}
+	if s.Batch || s.all == nil {
+		for q := s.running.head; q != nil; q = q.next {
 			step.Batch = append(step.Batch, q.id)
 		}
-		step.Tokens = len(s.running)
-		if err := s.cache.Decode(step.Batch); err != nil {
-			return fmt.Errorf("sim: step %d: %w", step.Index, err)
-		}
 	}
-	return s.advance(step, s.running)
+	var err error
+	if s.all != nil {
+		step.Work[KVsRead], step.Work[BlocksRead] = s.all.ReadAll(step.Steps)
+		err = s.all.DecodeAll(step.Steps)
+	} else if err = s.cache.Decode(step.Batch); err == nil {
+		u := s.cache.Usage()
+		step.Work[KVsRead], step.Work[BlocksRead] = int64(u.KVs), int64(u.Allocated)
+	}
+	if err != nil {
+		return fmt.Errorf("sim: step %d: %w", step.Index, err)
+	}
+	s.decodes += step.Steps
+	return nil
 }
 
 // need returns the blocks that a decode step of all running sequences takes.
 func (s *Server) need() int {
+	if s.all != nil {
+		return s.all.NeedAll(1)
+	}
 	n := 0
-	for _, q := range s.running {
+	for q := s.running.head; q != nil; q = q.next {
 		n += s.cache.DecodeNeed(q.id)
 	}
 	return n
@@ -244,15 +414,19 @@ func (s *Server) need() int {
 // preempt sends the latest running sequence back to the head of the queue, to
 // be recomputed, and holds all prefills until a sequence finishes.
 func (s *Server) preempt(step *Step) error {
-	q := s.running[len(s.running)-1]
-	s.running = s.running[:len(s.running)-1]
+	q := s.running.tail
+	if q == nil {
+		return fmt.Errorf("sim: step %d: the cache has %d of %d blocks free with nobody in it, and still lacks some", step.Index, s.cache.Free(), s.cache.Blocks())
+	}
+	s.running.remove(q)
 	if err := s.cache.Release(q.id); err != nil {
 		return err
 	}
-	q.compressed, q.sinceCompression = false, 0
-	s.waiting = slices.Insert(s.waiting, 0, q)
-	s.results[q.id].Preemptions++
-	s.hold = len(s.running) > 0 // with nobody left to finish, nobody is waited for
+	q.generated = s.generated(q)
+	q.result.OutputTokens = q.generated
+	q.result.Preemptions++
+	s.waiting.pushFront(q)
+	s.hold = s.running.len() > 0 // with nobody left to finish, nobody is waited for
 	step.Preempted = append(step.Preempted, q.id)
 	return nil
 }
@@ -260,37 +434,33 @@ func (s *Server) preempt(step *Step) error {
 // compress runs a compression of the running sequences, and returns how many
 // blocks came free.
 func (s *Server) compress(step *Step) (freed int, err error) {
-	done, err := s.policy.run(s.cache, s.running)
-	for _, c := range done {
+	before := len(step.Compression)
+	err = s.policy.run(s.cache, &s.running, s.steps, step)
+	for _, c := range step.Compression[before:] {
 		freed += c.Freed
 	}
-	step.Compression = append(step.Compression, done...)
 	if err != nil {
 		return freed, fmt.Errorf("sim: step %d: %w", step.Index, err)
 	}
 	return freed, nil
 }
 
-// advance ends the iteration: the clock moves on and every sequence of the
-// batch has generated a token.
-func (s *Server) advance(step *Step, batch []*sequence) error {
-	took := max(0, s.stepTime(step))
-	if took > math.MaxInt64-s.clock {
-		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, int64(math.MaxInt64), took, s.clock)
+// advance ends the iteration: the clock moves on, and who has been prefilled has
+// its first token.
+func (s *Server) advance(step *Step) error {
+	step.Work[Steps] = int64(step.Steps)
+	s.clock = s.clock.Plus(s.rates.Cost(&step.Work))
+	step.End = s.clock.NS()
+	if step.End == math.MaxInt64 {
+		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, s.rates.Cost(&step.Work).NS(), step.Start)
 	}
-	s.clock += took
-	step.End = s.clock
-	s.steps++
+	s.steps += step.Steps
 	s.policy.entered(step)
-	for _, q := range s.running {
-		q.sinceCompression++
-	}
-	for _, q := range batch {
-		q.generated++
-		r := &s.results[q.id]
-		r.OutputTokens = q.generated
-		if r.FirstToken < 0 {
-			r.FirstToken = s.clock
+	if step.Kind == Prefill {
+		for _, q := range s.admitted {
+			if q.result.FirstToken < 0 {
+				q.result.FirstToken = step.End
+			}
 		}
 	}
 	return nil
@@ -298,21 +468,18 @@ func (s *Server) advance(step *Step, batch []*sequence) error {
 
 // finish releases the sequences that have generated all their tokens.
 func (s *Server) finish(step *Step) error {
-	kept := s.running[:0]
-	for _, q := range s.running {
-		if q.generated < q.output {
-			kept = append(kept, q)
-			continue
-		}
+	for s.running.len() > 0 && s.running.heap[0].finishAt <= s.decodes {
+		q := s.running.heap[0]
 		if err := s.cache.Release(q.id); err != nil {
 			return fmt.Errorf("sim: step %d: %w", step.Index, err)
 		}
-		s.results[q.id].Finished = step.End
+		q.result.Finished = step.End
+		q.result.OutputTokens = s.generated(q)
 		step.Finished = append(step.Finished, q.id)
+		s.running.remove(q)
+		s.end(q)
 		s.hold = false
 	}
-	clear(s.running[len(kept):])
-	s.running = kept
-	step.Running, step.Waiting = len(s.running), len(s.waiting)
+	step.Running, step.Waiting = s.running.len(), s.waiting.n
 	return nil
 }

@@ -78,12 +78,6 @@ func (l Limits) Validate() error {
 // watermark returns the blocks that an admission leaves free of n.
 func (l Limits) watermark(n int) int { return int(l.Watermark * float64(n)) }
 
-// StepTime says how long an iteration takes, in nanoseconds.
-type StepTime func(*Step) int64
-
-// FixedStepTime makes every iteration take ns nanoseconds.
-func FixedStepTime(ns int64) StepTime { return func(*Step) int64 { return ns } }
-
 // Kind is what an iteration did.
 type Kind string
 
@@ -99,6 +93,12 @@ type Step struct {
 	Start int64 `json:"start_ns"` // and End: on the serving clock, which starts with the trace's
 	End   int64 `json:"end_ns"`
 	Kind  Kind  `json:"kind"`
+
+	// Steps is how many iterations it stands for: more than one where a server skips.
+	// Then Tokens and Work are of all of them, and the rest is as the last leaves it.
+	Steps     int  `json:"-"`
+	Sequences int  `json:"-"` // in the batch
+	Work      Work `json:"-"`
 
 	Batch       []ref.SeqID   `json:"batch"`                 // prefilled, or decoded
 	Tokens      int           `json:"tokens"`                // that entered the cache

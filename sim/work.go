@@ -106,6 +106,13 @@ func (t Ticks) Plus(o Ticks) Ticks {
 	return Ticks{hi, lo}
 }
 
+// minus returns t − o, where o is not longer.
+func (t Ticks) minus(o Ticks) Ticks {
+	lo, borrow := bits.Sub64(t.Lo, o.Lo, 0)
+	hi, _ := bits.Sub64(t.Hi, o.Hi, borrow)
+	return Ticks{hi, lo}
+}
+
 // Less reports whether t is shorter than o.
 func (t Ticks) Less(o Ticks) bool { return t.Hi < o.Hi || t.Hi == o.Hi && t.Lo < o.Lo }
 
@@ -121,3 +128,6 @@ func (t Ticks) NS() int64 {
 func (t Ticks) Seconds() float64 {
 	return (float64(t.Hi)*0x1p64 + float64(t.Lo)) / (TicksPerNS * 1e9)
 }
+
+// FixedStepTime makes every iteration take ns nanoseconds, at most MaxStepTimeNS.
+func FixedStepTime(ns int64) *Rates { return &Rates{Steps: uint64(ns) * TicksPerNS} }

@@ -1,0 +1,141 @@
+package sim
+
+import "kvcompress/ref"
+
+// sequence is a request between its arrival and its end.
+type sequence struct {
+	id             ref.SeqID
+	prompt, output int // tokens
+	generated      int // of the output, while it waits: see Server.generated
+	result         Result
+
+	// While it runs.
+	order      int  // of admission
+	finishAt   int  // the decode step, of the server's, with which it has all its output
+	since      int  // the step of its last compression, or of its prefill
+	compressed bool // since it was last admitted
+	heapIndex  int
+	prev, next *sequence // in the order of admission
+}
+
+// queue is a line of waiting sequences that can be joined at both ends.
+type queue struct {
+	ring  []*sequence // its length is a power of two
+	first int
+	n     int
+}
+
+func (q *queue) at(i int) **sequence { return &q.ring[(q.first+i)&(len(q.ring)-1)] }
+
+func (q *queue) front() *sequence { return *q.at(0) }
+
+func (q *queue) pop() *sequence {
+	s := *q.at(0)
+	*q.at(0) = nil
+	q.first++
+	q.n--
+	return s
+}
+
+func (q *queue) pushBack(s *sequence) {
+	q.grow()
+	*q.at(q.n) = s
+	q.n++
+}
+
+func (q *queue) pushFront(s *sequence) {
+	q.grow()
+	q.first--
+	q.n++
+	*q.at(0) = s
+}
+
+func (q *queue) grow() {
+	if q.n < len(q.ring) {
+		return
+	}
+	ring := make([]*sequence, max(16, 2*q.n))
+	for i := range q.n {
+		ring[i] = *q.at(i)
+	}
+	q.ring, q.first = ring, 0
+}
+
+// runningList is the running sequences: in the order of admission, and as a heap
+// by when they finish. What happens to one of them costs next to nothing, however
+// many there are.
+type runningList struct {
+	head, tail *sequence
+	heap       []*sequence // the first to finish is the first; equal ones by order
+}
+
+func (l *runningList) len() int { return len(l.heap) }
+
+func (l *runningList) push(s *sequence) {
+	s.prev, s.next = l.tail, nil
+	if l.tail == nil {
+		l.head = s
+	} else {
+		l.tail.next = s
+	}
+	l.tail = s
+	s.heapIndex = len(l.heap)
+	l.heap = append(l.heap, s)
+	l.up(s.heapIndex)
+}
+
+func (l *runningList) remove(s *sequence) {
+	if s.prev == nil {
+		l.head = s.next
+	} else {
+		s.prev.next = s.next
+	}
+	if s.next == nil {
+		l.tail = s.prev
+	} else {
+		s.next.prev = s.prev
+	}
+	s.prev, s.next = nil, nil
+
+	i, last := s.heapIndex, len(l.heap)-1
+	l.swap(i, last)
+	l.heap[last] = nil
+	l.heap = l.heap[:last]
+	if i < last {
+		l.down(i)
+		l.up(i)
+	}
+}
+
+func (l *runningList) less(i, j int) bool {
+	a, b := l.heap[i], l.heap[j]
+	return a.finishAt < b.finishAt || a.finishAt == b.finishAt && a.order < b.order
+}
+
+func (l *runningList) swap(i, j int) {
+	l.heap[i], l.heap[j] = l.heap[j], l.heap[i]
+	l.heap[i].heapIndex, l.heap[j].heapIndex = i, j
+}
+
+func (l *runningList) up(i int) {
+	for i > 0 && l.less(i, (i-1)/2) {
+		l.swap(i, (i-1)/2)
+		i = (i - 1) / 2
+	}
+}
+
+func (l *runningList) down(i int) {
+	for {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(l.heap); child++ {
+			if l.less(child, least) {
+				least = child
+			}
+		}
+		if least == i {
+			return
+		}
+		l.swap(i, least)
+		i = least
+	}
+}

@@ -1,0 +1,56 @@
+package sim
+
+import "sort"
+
+// mostSkipped bounds how many steps are taken at once, so that no sum overflows.
+const mostSkipped = 1 << 16
+
+// quietSteps returns how many decode steps can be taken from here on before
+// anything but decoding can happen: until a sequence finishes, a request arrives, a
+// compression is due, or the blocks run out. The first step is known to be
+// possible.
+func (s *Server) quietSteps(step *Step) int {
+	batch := s.running.len()
+	n := min(mostSkipped, s.running.heap[0].finishAt-s.decodes, s.policy.quiet(batch))
+	if n <= 1 {
+		return 1
+	}
+	if free := s.cache.Free(); s.all.NeedAll(n) > free {
+		n = max(1, sort.Search(n, func(i int) bool { return s.all.NeedAll(i+1) > free }))
+	}
+	next := s.source.next
+	if next == nil {
+		return n // peeked at in arrive: there is none
+	}
+	// A request that arrives is seen when the next step begins. So it is the largest
+	// number of steps n so that after n−1 it has not arrived yet.
+	at := TicksOf(next.ArrivalNS)
+	cost := func(steps int) Ticks {
+		var w Work
+		w[Steps], w[DecodeSeqs] = int64(steps), int64(steps)*int64(batch)
+		w[KVsRead], w[BlocksRead] = s.all.ReadAll(steps)
+		return s.rates.Cost(&w)
+	}
+	start := s.clock.Plus(s.rates.Cost(&step.Work)) // a compression comes first
+	before := func(steps int) bool { return start.Plus(cost(steps)).Less(at) }
+	if n == 1 || before(n-1) {
+		return n
+	}
+	// low steps end before it, high do not. Steps take longer and longer, but by
+	// little: so the number is not above that of steps like the first, and near it.
+	low, high := 0, n-1
+	if first := cost(1); start.Less(at) {
+		if gap := at.minus(start); gap.Hi == 0 && first.Hi == 0 && first.Lo > 0 {
+			high = int(min(uint64(high), gap.Lo/first.Lo+1))
+		}
+	}
+	for back := 1; high-low > 1; back *= 2 {
+		try := max(high-back, low+1)
+		if before(try) {
+			low = try
+			break
+		}
+		high = try
+	}
+	return 1 + low + sort.Search(high-low-1, func(i int) bool { return !before(low + i + 1) })
+}

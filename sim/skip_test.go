@@ -1,0 +1,127 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// served is all that a run comes to.
+type served struct {
+	results       []Result
+	work          Work
+	clock         Ticks
+	steps, tokens int
+	usages        map[int]ref.Usage // after each step that was told of
+	calls         int
+	err           string
+}
+
+func serveAll(t *testing.T, cfg *ref.Config, limits Limits, reqs []trace.Request, rates *Rates, skip bool) served {
+	t.Helper()
+	ledger, err := NewLedger(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewServer(ledger, cfg, limits, reqs, rates)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Skip = skip
+	out := served{usages: map[int]ref.Usage{}}
+	var step Step
+	for {
+		more, err := s.Next(&step)
+		if err != nil {
+			out.err = err.Error()
+		}
+		if !more || err != nil {
+			break
+		}
+		out.calls++
+		out.work.Add(&step.Work)
+		out.tokens += step.Tokens
+		out.usages[step.Index+step.Steps] = step.Usage
+	}
+	out.results, out.clock, out.steps = s.Results(), s.clock, s.steps
+	return out
+}
+
+// randomServing is a small configuration, and requests, of any kind.
+func randomServing(seed uint64) (*ref.Config, Limits, []trace.Request, *Rates) {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	cfg := ref.Default()
+	cfg.Shape = trace.Shape{Layers: 1 + rng.IntN(4), KVHeads: 1 + rng.IntN(4), Group: 1, HeadSize: 8}
+	cfg.BlockSize = ref.BlockSizes()[rng.IntN(6)]
+	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
+	cfg.Blocks = heads * (1 + rng.IntN(1+2000/cfg.BlockSize))
+	cfg.Compression = ref.Compression{}
+	if rng.IntN(3) > 0 {
+		c := &cfg.Compression
+		if rng.IntN(2) == 0 {
+			c.Rate = float64(1+rng.IntN(9)) / 10
+		} else {
+			c.MaxCacheTokens = 1 + rng.IntN(200)
+		}
+		c.ProtectedWindow, c.Sinks = rng.IntN(40), rng.IntN(4)
+		c.Interval = []int{0, 1, 7, 100}[rng.IntN(4)]
+		c.NewTokenLimit = []int{0, 50, 1000}[rng.IntN(3)]
+		c.MaxKVPerCompression = []int{0, 0, 2000}[rng.IntN(3)]
+		c.Once = rng.IntN(4) == 0
+		c.EvenLayers = rng.IntN(4) == 0
+		c.Uniform = !c.EvenLayers && rng.IntN(4) == 0
+	}
+	limits := Limits{MaxNumSeqs: 1 + rng.IntN(20), MaxNumBatchedTokens: 50 + rng.IntN(400), Watermark: float64(rng.IntN(3)) / 50}
+	var reqs []trace.Request
+	at, gap := int64(0), 1+rng.Int64N(1e8)
+	for i := range 1 + rng.IntN(60) {
+		at += rng.Int64N(gap) * rng.Int64N(2)
+		reqs = append(reqs, trace.Request{ID: fmt.Sprint(i), ArrivalNS: at, PromptTokens: 1 + rng.IntN(300), OutputTokens: 1 + rng.IntN(1+rng.IntN(400))})
+	}
+	var r Rates
+	for f := range r {
+		if rng.IntN(4) > 0 {
+			r[f] = rng.Uint64N(1 << (10 + rng.IntN(30)))
+		}
+	}
+	return &cfg, limits, reqs, &r
+}
+
+// TestSkipping checks that nothing comes out otherwise when steps are skipped.
+func TestSkipping(t *testing.T) {
+	skipped, preempted, compressed := 0, 0, int64(0)
+	for seed := range uint64(3000) {
+		cfg, limits, reqs, rates := randomServing(seed)
+		want := serveAll(t, cfg, limits, reqs, rates, false)
+		got := serveAll(t, cfg, limits, reqs, rates, true)
+		if !slices.Equal(got.results, want.results) {
+			for i := range got.results {
+				if got.results[i] != want.results[i] {
+					t.Fatalf("seed %d: request %d:\ngot  %+v\nwant %+v", seed, i, got.results[i], want.results[i])
+				}
+			}
+		}
+		if got.work != want.work || got.clock != want.clock || got.steps != want.steps || got.tokens != want.tokens || got.err != want.err {
+			t.Fatalf("seed %d: got work %v, clock %v, %d steps, %d tokens, error %q\nwant %v, %v, %d, %d, %q", seed,
+				got.work, got.clock, got.steps, got.tokens, got.err, want.work, want.clock, want.steps, want.tokens, want.err)
+		}
+		for at, u := range got.usages {
+			if u != want.usages[at] {
+				t.Fatalf("seed %d: after step %d: %+v, want %+v", seed, at, u, want.usages[at])
+			}
+		}
+		skipped += want.calls - got.calls
+		compressed += got.work[CompressedSeqs]
+		for _, r := range got.results {
+			preempted += r.Preemptions
+		}
+	}
+	t.Logf("%d steps skipped, %d compressions, %d preemptions", skipped, compressed, preempted)
+	if skipped == 0 || preempted == 0 || compressed == 0 {
+		t.Error("the configurations test nothing")
+	}
+}

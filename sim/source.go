@@ -1,0 +1,62 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+
+	"kvcompress/trace"
+)
+
+// source reads requests one ahead.
+type source struct {
+	pull  func() (trace.Request, error, bool)
+	stop  func()
+	next  *trace.Request // the one that is read; nil if it has been taken
+	one   trace.Request
+	taken int
+	at    int64 // when the last one arrived
+	ended bool
+}
+
+// peek returns the next request, nil if there is none.
+func (s *source) peek() (*trace.Request, error) {
+	if s.next != nil || s.ended {
+		return s.next, nil
+	}
+	r, err, ok := s.pull()
+	if err != nil || !ok {
+		s.close()
+		return nil, err
+	}
+	switch {
+	case s.taken == math.MaxInt32:
+		err = fmt.Errorf("sim: there are more than %d requests", math.MaxInt32)
+	case r.ArrivalNS < s.at:
+		err = fmt.Errorf("sim: request %q: arrival_ns is %d, after one of %d: want requests sorted by arrival", r.ID, r.ArrivalNS, s.at)
+	case r.PromptTokens < 1 || r.PromptTokens > trace.MaxTokens:
+		err = fmt.Errorf("sim: request %q: prompt_tokens %d is not from 1 to %d", r.ID, r.PromptTokens, trace.MaxTokens)
+	case r.OutputTokens < 1 || r.OutputTokens > trace.MaxTokens:
+		err = fmt.Errorf("sim: request %q: output_tokens %d is not from 1 to %d", r.ID, r.OutputTokens, trace.MaxTokens)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	s.at = r.ArrivalNS
+	s.one = r
+	s.next = &s.one
+	return s.next, nil
+}
+
+// take takes the request that was peeked at.
+func (s *source) take() {
+	s.next = nil
+	s.taken++
+}
+
+func (s *source) close() {
+	s.ended = true
+	if s.stop != nil {
+		s.stop()
+	}
+}
