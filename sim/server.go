@@ -357,6 +357,7 @@ func (s *Server) prefill(step *Step) error {
 // compresses first, and then preempts the latest until they are.
 func (s *Server) decode(step *Step) error {
 	step.Kind = Decode
+	before := len(step.Compression)
 	for s.need() > s.cache.Free() && s.policy.opt.Enabled() {
 		if freed, err := s.compress(step); err != nil {
 			return err
@@ -370,7 +371,8 @@ func (s *Server) decode(step *Step) error {
 		}
 	}
 	batch := s.running.len()
-	if s.Skip && s.all != nil && batch > 0 {
+	// What was compressed just now may make room for who waits.
+	if s.Skip && s.all != nil && batch > 0 && len(step.Compression) == before {
 		step.Steps = s.quietSteps(step)
 	}
 	step.Sequences = batch
