@@ -1,0 +1,194 @@
+package cost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// Calibrate fits the factors to measured throughputs, for each card by itself, and,
+// where there are several, to all at once. file is what the profile calls the
+// measurements. The cases come back with what the profile predicts.
+func Calibrate(ctx context.Context, measurements []Measurement, file string) (*Profile, []*Case, error) {
+	var cases []*Case
+	for _, m := range measurements {
+		if m.TokensPerS == 0 {
+			continue
+		}
+		c, err := NewCase(ctx, m)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s:%d: %w", file, m.Line, err)
+		}
+		cases = append(cases, c)
+	}
+	if len(cases) == 0 {
+		return nil, nil, fmt.Errorf("%s: no row has a throughput", file)
+	}
+	p := &Profile{Version: profileVersion, File: file}
+	byCard := map[string][]*Case{}
+	var cards []string
+	for _, c := range cases {
+		name := c.Deployment.Card.Name
+		if byCard[name] == nil {
+			cards = append(cards, name)
+		}
+		byCard[name] = append(byCard[name], c)
+	}
+	for _, card := range cards {
+		fit, err := fitCases(byCard[card], card, file)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.Fits = append(p.Fits, *fit)
+	}
+	if len(cards) > 1 {
+		all, err := fitCases(cases, "all", file)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.All = all
+	}
+	for _, c := range cases {
+		if err := c.Predict(p); err != nil {
+			return nil, nil, err
+		}
+	}
+	return p, cases, nil
+}
+
+func fitCases(cases []*Case, card, file string) (*Fit, error) {
+	factors, fitted, err := solve(cases)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", file, card, err)
+	}
+	fit := &Fit{Card: card, Rows: len(cases), Factors: factors, Fitted: fitted}
+	for _, c := range cases {
+		if !slices.Contains(fit.Models, c.Deployment.Model.Name) {
+			fit.Models = append(fit.Models, c.Deployment.Model.Name)
+		}
+	}
+	fit.Of = fmt.Sprintf("%d rows of %s (%s, %s)", fit.Rows, file, card, strings.Join(fit.Models, ", "))
+	fit.Quality = quality(cases, factors)
+	return fit, nil
+}
+
+// solve finds the factors that make the mean square of the relative errors least,
+// and says which terms the cases could tell. The other terms keep their defaults,
+// and their time is taken off what was measured.
+func solve(cases []*Case) (Factors, []string, error) {
+	factors := DefaultFactors()
+	var free []Term
+	for _, t := range Terms() {
+		if t.Fitted && slices.ContainsFunc(cases, func(c *Case) bool { u := t.peak(&c.Deployment); return u.ns(&c.Work) > 0 }) {
+			free = append(free, t)
+		}
+	}
+	if len(free) == 0 {
+		return nil, nil, errors.New("no term has any work")
+	}
+	a, b := mat.NewDense(len(cases), len(free), nil), make([]float64, len(cases))
+	for i, c := range cases {
+		measured := c.Seconds() * 1e9
+		rest := measured
+		for _, t := range Terms() {
+			if !t.Fitted {
+				u := t.peak(&c.Deployment)
+				rest -= t.Default * u.ns(&c.Work)
+			}
+		}
+		b[i] = rest / measured
+		for j, t := range free {
+			u := t.peak(&c.Deployment)
+			a.Set(i, j, u.ns(&c.Work)/measured)
+		}
+	}
+	x, err := nnls(a, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	var fitted []string
+	for j, t := range free {
+		factors[t.ID] = round(x[j])
+		fitted = append(fitted, t.ID)
+	}
+	return factors, fitted, nil
+}
+
+// round rounds to six significant digits, which is far more than a fit knows, so
+// that a profile is the same on every machine.
+func round(x float64) float64 {
+	if x == 0 {
+		return 0
+	}
+	scale := math.Pow(10, 5-math.Floor(math.Log10(x)))
+	return math.Round(x*scale) / scale
+}
+
+// quality compares with the measurements, and with those of each input length by
+// factors that were fitted to the others.
+func quality(cases []*Case, factors Factors) Quality {
+	var q Quality
+	var compressed, vanilla int
+	for _, c := range cases {
+		e := math.Abs(c.off(factors))
+		q.MAPE += e / float64(len(cases))
+		q.MaxError = max(q.MaxError, e)
+		if c.Compressed() {
+			q.CompressedMAPE += e
+			compressed++
+		} else {
+			q.VanillaMAPE += e
+			vanilla++
+		}
+	}
+	q.CompressedMAPE /= float64(max(1, compressed))
+	q.VanillaMAPE /= float64(max(1, vanilla))
+	for _, e := range crossErrors(cases) {
+		q.CrossMAPE += math.Abs(e) / float64(len(cases))
+		q.CrossMaxError = max(q.CrossMaxError, math.Abs(e))
+	}
+	return q
+}
+
+// crossErrors returns each case's error by a fit to the cases of other input
+// lengths; none where there are no others.
+func crossErrors(cases []*Case) []float64 {
+	byLength := map[int]Factors{}
+	errs := make([]float64, 0, len(cases))
+	for _, c := range cases {
+		factors, ok := byLength[c.InputLen]
+		if !ok {
+			var others []*Case
+			for _, o := range cases {
+				if o.InputLen != c.InputLen {
+					others = append(others, o)
+				}
+			}
+			if len(others) == 0 {
+				return nil
+			}
+			var err error
+			if factors, _, err = solve(others); err != nil {
+				return nil
+			}
+			byLength[c.InputLen] = factors
+		}
+		errs = append(errs, c.off(factors))
+	}
+	return errs
+}
+
+// off returns the relative error of the throughput by the given factors.
+func (c *Case) off(factors Factors) float64 {
+	ns := 0.0
+	for _, t := range Terms() {
+		u := t.peak(&c.Deployment)
+		ns += factors[t.ID] * u.ns(&c.Work)
+	}
+	return c.Seconds()*1e9/ns - 1
+}

@@ -1,0 +1,191 @@
+package cost
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+	"kvcompress/trace"
+)
+
+// Setup is what a file of measurements does not say about its runs.
+type Setup struct {
+	Card        catalog.Card
+	Utilization float64
+	MaxTokens   int // of a prefill batch, and of a request
+	SortedKVs   int // slots that one compression sorts at most; 0 is no limit
+	Window      int // protected, and observed in prompts
+}
+
+// SetupOf returns the setup of a card's runs of a model: for those of KV-Compress's
+// published benchmark, theirs; else vLLM's defaults.
+//
+// The H100 of the benchmark is called one of 80 GB. Its largest batches need 13.2 GB
+// of cache, though, beside 72.7 GB of weights, which is more than 0.96 of 80 GB; and
+// its decode steps read the weights at more than the 3.35 TB/s of that card. Both
+// suit an H100 NVL, of 94 GB and 3.9 TB/s, and so it is taken for one.
+func SetupOf(c catalog.Card, m catalog.Model) (Setup, error) {
+	s := Setup{Card: c, Utilization: 0.9, MaxTokens: 32768, Window: 32}
+	switch {
+	case c.Name == "l4" && m.Name == "llama-3.1-8b":
+		s.MaxTokens, s.SortedKVs = 19000, 5_000_000
+	case c.Name == "h100" && m.Name == "llama-3.1-70b-fp8":
+		s.Utilization, s.MaxTokens, s.SortedKVs = 0.96, 33000, 50_000_000
+		var err error
+		s.Card, err = catalog.FindCard("h100-nvl")
+		return s, err
+	}
+	return s, nil
+}
+
+// Case is a measured run, projected.
+type Case struct {
+	Measurement
+	Deployment Deployment `json:"-"`
+	Memory     Memory     `json:"memory"`
+	Batch      int        `json:"predicted_batch"`        // the largest that was decoded
+	Work       sim.Work   `json:"-"`                      // of the run
+	Throughput float64    `json:"predicted_tokens_per_s"` // of a profile; 0 before
+	Factors    Factors    `json:"-"`
+	Calibrated string     `json:"factors_of,omitempty"` // what the factors were fitted to
+}
+
+// NewCase serves a measurement's requests by the scheduler on a ledger, as many
+// blocks as the memory holds. Time has no part in it: the requests are all there
+// from the start.
+func NewCase(ctx context.Context, m Measurement) (*Case, error) {
+	model, err := catalog.FindModel(m.Model)
+	if err != nil {
+		return nil, err
+	}
+	card, err := catalog.FindCard(m.GPU)
+	if err != nil {
+		return nil, err
+	}
+	s, err := SetupOf(card, model)
+	if err != nil {
+		return nil, err
+	}
+	d := New(model, s.Card)
+	d.Utilization, d.MaxTokens = s.Utilization, s.MaxTokens
+	d.Compresses = m.Compressed()
+	if d.Compresses {
+		d.SortedKVs = s.SortedKVs
+	}
+	c := &Case{Measurement: m, Deployment: d}
+	if c.Memory, err = d.Memory(); err != nil {
+		return nil, err
+	}
+	cfg := d.config()
+	cfg.Blocks = c.Memory.Blocks
+	cfg.Metric = ref.Default().Metric
+	cfg.Metric.Window = s.Window
+	if d.Compresses {
+		cfg.Compression = ref.Compression{MaxCacheTokens: m.MaxCacheTokens, ProtectedWindow: s.Window, Interval: 1, MaxKVPerCompression: s.SortedKVs}
+	}
+	requests := make([]trace.Request, m.NumRequests)
+	for i := range requests {
+		requests[i] = trace.Request{PromptTokens: m.InputLen, OutputTokens: m.OutputLen}
+	}
+	limits := sim.DefaultLimits()
+	limits.MaxNumBatchedTokens = s.MaxTokens
+	return c, c.serve(ctx, &cfg, limits, requests)
+}
+
+// serve counts the work and the largest batch.
+func (c *Case) serve(ctx context.Context, cfg *ref.Config, limits sim.Limits, requests []trace.Request) error {
+	ledger, err := sim.NewLedger(cfg, Spared{})
+	if err != nil {
+		return err
+	}
+	server, err := sim.NewServer(ledger, cfg, limits, requests, nil)
+	if err != nil {
+		return err
+	}
+	server.Skip = true
+	var step sim.Step
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		more, err := server.Next(&step)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		if step.Kind == sim.Decode {
+			c.Batch = max(c.Batch, step.Sequences)
+		}
+		c.Work.Add(&step.Work)
+	}
+	for _, r := range server.Results() {
+		if r.Error != "" {
+			return fmt.Errorf("a request was refused: %s", r.Error)
+		}
+	}
+	return nil
+}
+
+// Predict sets the throughput by the factors of a profile.
+func (c *Case) Predict(p *Profile) error {
+	fit := p.For(c.Deployment.Card.Name)
+	c.Factors, c.Calibrated = fit.Factors, fit.Of
+	rates, err := c.Deployment.Rates(fit.Factors)
+	if err != nil {
+		return err
+	}
+	seconds := rates.Cost(&c.Work).Seconds()
+	if seconds == 0 {
+		return fmt.Errorf("with the factors of %s the run takes no time", fit.Of)
+	}
+	c.Throughput = float64(c.NumRequests*(c.InputLen+c.OutputLen)) / seconds
+	return nil
+}
+
+// Error returns how far the predicted throughput is off, as a part of the measured;
+// 0 where none was measured.
+func (c *Case) Error() float64 {
+	if c.TokensPerS == 0 {
+		return 0
+	}
+	return c.Throughput/c.TokensPerS - 1
+}
+
+// Summary compares predictions with measurements. Errors are parts: 0.04 is 4 %.
+type Summary struct {
+	Rows               int     `json:"rows"`
+	BatchRows          int     `json:"batch_rows"` // with a measured batch
+	BatchExact         int     `json:"batch_exact"`
+	BatchMaxError      int     `json:"batch_max_error"`
+	ThroughputMAPE     float64 `json:"throughput_mape"`      // mean absolute error
+	ThroughputMaxError float64 `json:"throughput_max_error"` // absolute
+}
+
+// Summarize compares cases with what was measured.
+func Summarize(cases []*Case) Summary {
+	s := Summary{Rows: len(cases)}
+	rows := 0
+	for _, c := range cases {
+		if c.MaxDecodingBatch > 0 {
+			s.BatchRows++
+			off := max(c.Batch-c.MaxDecodingBatch, c.MaxDecodingBatch-c.Batch)
+			s.BatchMaxError = max(s.BatchMaxError, off)
+			if off == 0 {
+				s.BatchExact++
+			}
+		}
+		if c.TokensPerS > 0 {
+			rows++
+			off := math.Abs(c.Error())
+			s.ThroughputMAPE += off
+			s.ThroughputMaxError = max(s.ThroughputMaxError, off)
+		}
+	}
+	s.ThroughputMAPE /= float64(max(1, rows))
+	return s
+}

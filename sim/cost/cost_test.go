@@ -1,0 +1,295 @@
+package cost
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"kvcompress/dtype"
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+)
+
+func deployment(t testing.TB, model, card string) Deployment {
+	t.Helper()
+	m, err := catalog.FindModel(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := catalog.FindCard(card)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(m, c)
+}
+
+// TestMemoryAddsUp checks that no byte is lost or counted twice.
+func TestMemoryAddsUp(t *testing.T) {
+	for _, c := range []struct {
+		model, card string
+		tp          int
+		compresses  bool
+		sorted      int
+	}{
+		{"llama-3.1-8b", "l4", 1, false, 0}, {"llama-3.1-8b", "l4", 1, true, 5e6}, {"llama-3.1-8b", "l4", 1, true, 0},
+		{"llama-3.1-70b", "h100", 4, false, 0}, {"llama-3.1-70b", "h100", 8, true, 5e7}, {"qwen2.5-7b", "a100", 2, true, 1e6},
+	} {
+		d := deployment(t, c.model, c.card)
+		d.TP, d.Compresses, d.SortedKVs, d.MaxTokens = c.tp, c.compresses, c.sorted, 8192
+		m, err := d.Memory()
+		if err != nil {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		if sum := m.Reserved + m.Weights + m.Activations + m.Fixed + m.Scratch + m.Metadata + m.KV + m.Unused; sum != m.Card {
+			t.Errorf("%+v: the parts are %d bytes, the card has %d", c, sum, m.Card)
+		}
+		if m.Unused < 0 || m.Unused >= int64(m.BlockKV+m.BlockMetadata+ScratchPerKV*d.BlockSize) || m.Blocks%c.tp != 0 {
+			t.Errorf("%+v: %d bytes are unused, %d blocks on %d cards", c, m.Unused, m.Blocks, c.tp)
+		}
+		if c.compresses == (m.Metadata == 0) || c.compresses == (m.Scratch == 0) {
+			t.Errorf("%+v: %d bytes of metadata, %d of scratch", c, m.Metadata, m.Scratch)
+		}
+	}
+}
+
+// TestMemoryByHand is Llama-3.1-8B on 24 GB: 8.03 billion weights of two bytes, and
+// blocks of 16·2·128·2 bytes, with KV-Compress of 21 + 16·44 more.
+func TestMemoryByHand(t *testing.T) {
+	d := deployment(t, "llama-3.1-8b", "l4")
+	d.Compresses = true
+	d.SortedKVs = 1
+	m, err := d.Memory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Weights != 16060522496 || m.BlockKV != 8192 || m.BlockMetadata != 725 {
+		t.Errorf("%+v", m)
+	}
+	d.BlocksGiven = 12345
+	if m, err = d.Memory(); err != nil || m.Blocks != 12345 || m.KV != 12345*8192 {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+func TestDoesNotFit(t *testing.T) {
+	d := deployment(t, "llama-3.1-70b", "h100")
+	_, err := d.Memory()
+	if err == nil || !strings.Contains(err.Error(), "141.1 GB") || !strings.Contains(err.Error(), "more cards") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for want, change := range map[string]func(*Deployment){
+		"tensor parallelism 9":   func(d *Deployment) { d.TP = 9 },
+		"tensor parallelism 3":   func(d *Deployment) { d.TP = 3 },
+		"link_bytes_per_sec":     func(d *Deployment) { d.TP, d.Card.Link = 2, 0 },
+		"weights":                func(d *Deployment) { d.Weights = "fp3" },
+		"KV format f32":          func(d *Deployment) { d.KV = dtype.F32 },
+		"block size 5":           func(d *Deployment) { d.BlockSize = 5 },
+		"memory utilisation NaN": func(d *Deployment) { d.Utilization = math.NaN() },
+		"memory utilisation 90":  func(d *Deployment) { d.Utilization = 90 },
+		"0 tokens in a batch":    func(d *Deployment) { d.MaxTokens = 0 },
+		"-1 KVs sorted":          func(d *Deployment) { d.SortedKVs = -1 },
+	} {
+		d := deployment(t, "llama-3.1-8b", "l4")
+		change(&d)
+		if err := d.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want an error with %q", err, want)
+		}
+	}
+}
+
+// TestRatesAreTheTerms checks that what a step costs is the sum of its terms.
+func TestRatesAreTheTerms(t *testing.T) {
+	d := deployment(t, "llama-3.1-8b", "l4")
+	d.TP = 2
+	factors := DefaultFactors()
+	for _, id := range termIDs() {
+		if factors[id] == 0 {
+			factors[id] = 7
+		}
+	}
+	rates, err := d.Rates(factors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w sim.Work
+	for f := range w {
+		w[f] = int64(1000 * (f + 1))
+	}
+	sum := 0.0
+	shares := d.Shares(factors, &w)
+	for _, s := range shares {
+		sum += s.Seconds
+	}
+	if got := rates.Cost(&w).Seconds(); math.Abs(got/sum-1) > 1e-6 {
+		t.Errorf("%v s, the terms' sum is %v", got, sum)
+	}
+	if len(shares) != len(Terms()) {
+		t.Errorf("%d of %d terms take time", len(shares), len(Terms()))
+	}
+}
+
+const header = "gpu,model,input_len,output_len,num_requests,compression_rate,max_cache_tokens,max_decoding_batch,total_tokens_per_s\n"
+
+// TestCalibrateFindsFactors measures runs by known factors, and has them found.
+func TestCalibrateFindsFactors(t *testing.T) {
+	var list []Measurement
+	for i, in := range []int{300, 900, 2500, 6000} {
+		for j, c := range []int{0, 128, 256, 512} {
+			if c >= in {
+				continue
+			}
+			list = append(list, Measurement{Line: 2 + i*4 + j, GPU: "l4", Model: "llama-3.1-8b", InputLen: in, OutputLen: 100, NumRequests: 64, MaxCacheTokens: c, TokensPerS: 1})
+		}
+	}
+	want := DefaultFactors()
+	want["weights"], want["gemm"], want["kv"], want["sequence"], want["compression"], want["compressed_sequence"], want["attention"] = 1.2, 2.5, 3, 200, 5000, 70, 4
+	for i := range list {
+		c, err := NewCase(context.Background(), list[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		rates, err := c.Deployment.Rates(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[i].TokensPerS = float64(list[i].NumRequests*(list[i].InputLen+list[i].OutputLen)) / rates.Cost(&c.Work).Seconds()
+	}
+	p, _, err := Calibrate(context.Background(), list, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, v := range p.Fits[0].Factors {
+		if math.Abs(v-want[id]) > 1e-3*want[id] {
+			t.Errorf("%s: %v, want %v", id, v, want[id])
+		}
+	}
+	if q := p.Fits[0].Quality; q.MaxError > 1e-4 || q.CrossMaxError > 1e-2 {
+		t.Errorf("%+v", q)
+	}
+
+	var out bytes.Buffer
+	if err := p.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	back, err := ReadProfile(&out)
+	if err != nil || fmt.Sprint(back.Fits) != fmt.Sprint(p.Fits) {
+		t.Errorf("%v, %+v", err, back)
+	}
+}
+
+func TestReadMeasurements(t *testing.T) {
+	good := header + "NVIDIA L4,Llama-3.1-8B-Instruct,500,500,256,2,240,69,843.6\nl4,llama-3.1-8b,500,500,256,vanilla,,,\n"
+	list, err := ReadMeasurements(strings.NewReader(good), "f")
+	if err != nil || len(list) != 2 || list[0].MaxDecodingBatch != 69 || list[1].Compressed() || list[1].Line != 3 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for in, want := range map[string]string{
+		"":                   "no rows",
+		header:               "no rows",
+		"gpu\nx\n":           `f:1: column "model" is missing`,
+		"a" + header + "1\n": `unknown column "agpu"`,
+		strings.Replace(header, "model", "gpu", 1) + "1\n":       "twice",
+		header + "l4,m,0,1,1,1,,,\n":                             `f:2: input_len: want a number of at least 1, got "0"`,
+		header + "l4,m,1,1,1,1,-5,,\n":                           "max_cache_tokens",
+		header + "l4,m,1,1,1,1,,,NaN\n":                          "total_tokens_per_s",
+		header + "l4,m,2000000000,2000000000,2000000000,1,,,1\n": "more than",
+		header + "l4,m,1\n":                                      "wrong number of fields",
+		header + strings.Repeat("x", 300) + ",m,1,1,1,1,,,\n":    "300 bytes",
+	} {
+		if _, err := ReadMeasurements(strings.NewReader(in), "f"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q: %v, want an error with %q", in, err, want)
+		}
+	}
+}
+
+func FuzzReadMeasurements(f *testing.F) {
+	f.Add(header + "l4,llama-3.1-8b,500,500,256,2,240,69,843.6\n")
+	f.Fuzz(func(t *testing.T, in string) {
+		list, err := ReadMeasurements(strings.NewReader(in), "f")
+		for _, m := range list {
+			if err == nil && (m.InputLen < 1 || m.OutputLen < 1 || m.NumRequests < 1 || m.MaxCacheTokens < 0 || !(m.TokensPerS >= 0)) {
+				t.Errorf("%+v", m)
+			}
+		}
+	})
+}
+
+func TestReadProfile(t *testing.T) {
+	for in, want := range map[string]string{
+		``:              "empty",
+		`{"version":2}`: "version 2",
+		`{"version":1}`: "no fits",
+		`{"version":1,"fits":[{"card":"l4","factors":{"magic":1}}]}`:      "magic",
+		`{"version":1,"fits":[{"card":"l4","factors":{"weights":-1}}]}`:   "weights is -1",
+		`{"version":1,"fits":[{"card":"l4","factors":{"weights":1e99}}]}`: "weights is 1e+99",
+		`{"version":1,"fitz":[]}`: "fitz",
+	} {
+		if _, err := ReadProfile(strings.NewReader(in)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", in, err, want)
+		}
+	}
+	p, err := ReadProfile(strings.NewReader(`{"version":1,"file":"f","fits":[{"card":"l4","factors":{"weights":1.5}}]}`))
+	if err != nil || p.For("h100").Factors["weights"] != 1.5 || p.For("l4").Factors["sort"] != DefaultFactors()["sort"] {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func FuzzReadProfile(f *testing.F) {
+	f.Add(`{"version":1,"fits":[{"card":"l4","factors":{"weights":1.5}}]}`)
+	f.Fuzz(func(t *testing.T, in string) {
+		p, err := ReadProfile(strings.NewReader(in))
+		if err != nil {
+			return
+		}
+		d := deployment(t, "llama-3.1-8b", "l4")
+		if _, err := d.Rates(p.For("l4").Factors); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCalibrateTimings(t *testing.T) {
+	in := "gpu,model,term,units,microseconds\n" +
+		"l4,llama-3.1-8b,sort,1000000,640\n" + // 64 bytes of each at 300 GB/s take 213.3 µs
+		"l4,llama-3.1-8b,sort,2000000,1280\n" +
+		"h100,llama-3.1-8b,compression,2,100\n"
+	if !IsTimings("gpu,model,term,units,microseconds") || IsTimings(header) {
+		t.Error("the two forms are not told apart")
+	}
+	list, err := ReadTimings(strings.NewReader(in), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := CalibrateTimings(list, "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.For("l4"); math.Abs(got.Factors["sort"]-3) > 1e-5 || got.Quality.MaxError > 1e-5 || got.Factors["weights"] != DefaultFactors()["weights"] {
+		t.Errorf("%+v", got)
+	}
+	if got := p.For("h100").Factors["compression"]; got != 50 {
+		t.Errorf("%v µs for a compression, want 50", got)
+	}
+	for in, want := range map[string]string{
+		"l4,m,magic,1,1\n":                    "magic",
+		"l4,m,sort,0,1\n":                     "units",
+		"l4,m,sort,1,-1\n":                    "microseconds",
+		"l4,llama-3.1-8b,all_reduce,1,1\n":    "single card",
+		"l4,llama-3.1-8b,sort,1,1000000000\n": "unit of the work",
+	} {
+		list, err := ReadTimings(strings.NewReader("gpu,model,term,units,microseconds\n"+in), "f")
+		if err == nil {
+			_, err = CalibrateTimings(list, "f")
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want an error with %q", in, err, want)
+		}
+	}
+}

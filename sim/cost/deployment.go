@@ -1,0 +1,84 @@
+// Package cost says what serving a model on a card takes: which bytes of the card
+// go where and how many blocks of KV cache remain, and how long a step takes, as a
+// sum of terms that each have a name, a peak of the card and a measured efficiency.
+//
+// The efficiencies are in a [Profile], which [Calibrate] fits to measurements.
+package cost
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"kvcompress/dtype"
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+)
+
+// Deployment is a model on one or more equal cards.
+type Deployment struct {
+	Model       catalog.Model
+	Card        catalog.Card
+	TP          int             // tensor parallelism: cards that each hold a part of every layer
+	Weights     catalog.Weights // format of the model's matrices
+	KV          dtype.DType     // format of keys and values in the cache
+	BlockSize   int             // KVs of one block
+	Utilization float64         // part of the card's memory that the server may take
+	MaxTokens   int             // of one prefill batch: activations are as large as it takes
+
+	Compresses  bool  // with KV-Compress: its metadata and scratch take memory too
+	SortedKVs   int   // slots that one compression sorts at most; 0 is no limit
+	CardMemory  int64 // bytes of each card in all; 0 is what the catalogue says
+	BlocksGiven int   // blocks of one head each; 0 is as many as the memory holds
+}
+
+// New returns a deployment with vLLM's defaults: 16-bit keys and values, blocks of
+// 16, nine tenths of the memory and 32,768 tokens a batch.
+func New(m catalog.Model, c catalog.Card) Deployment {
+	return Deployment{Model: m, Card: c, TP: 1, Weights: m.Weights, KV: dtype.F16, BlockSize: 16, Utilization: 0.9, MaxTokens: 32768}
+}
+
+// MaxTP bounds tensor parallelism.
+const MaxTP = 8
+
+// Validate returns every error of the deployment, joined.
+func (d *Deployment) Validate() error {
+	errs := []error{d.Model.Validate(), d.Card.Validate()}
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	switch {
+	case d.TP < 1 || d.TP > MaxTP:
+		bad("tensor parallelism %d is not from 1 to %d", d.TP, MaxTP)
+	case d.Model.Shape.KVHeads%d.TP != 0:
+		bad("tensor parallelism %d does not divide the %d KV heads of %s", d.TP, d.Model.Shape.KVHeads, d.Model.Name)
+	case d.TP > 1 && d.Card.Link == 0:
+		bad("tensor parallelism %d on %s, whose link_bytes_per_sec is not known", d.TP, d.Card.Name)
+	}
+	if !d.Weights.Valid() {
+		bad("weights %q are none of %v", d.Weights, catalog.AllWeights())
+	}
+	if !d.KV.Valid() || d.KV == dtype.F32 {
+		bad("KV format %v is not f16, bf16, fp8_e4m3 or fp8_e5m2", d.KV)
+	}
+	if !slices.Contains(ref.BlockSizes(), d.BlockSize) {
+		bad("block size %d is not 1, 2, 4, 8, 16 or 32", d.BlockSize)
+	}
+	if !(d.Utilization > 0 && d.Utilization <= 1) {
+		bad("memory utilisation %v is not in (0, 1]: 0.9 is usual", d.Utilization)
+	}
+	if d.MaxTokens < 1 || d.MaxTokens > 1<<24 {
+		bad("%d tokens in a batch are not from 1 to %d", d.MaxTokens, 1<<24)
+	}
+	if d.SortedKVs < 0 || d.BlocksGiven < 0 || d.BlocksGiven > sim.MaxLedgerBlocks {
+		bad("%d KVs sorted, %d blocks: want neither negative, and at most %d blocks", d.SortedKVs, d.BlocksGiven, sim.MaxLedgerBlocks)
+	}
+	return errors.Join(errs...)
+}
+
+// Heads returns the KV heads of all layers.
+func (d *Deployment) Heads() int { return d.Model.Shape.Layers * d.Model.Shape.KVHeads }
+
+// config returns what ref needs to know to size a block.
+func (d *Deployment) config() ref.Config {
+	return ref.Config{Shape: d.Model.Shape, BlockSize: d.BlockSize, DType: d.KV}
+}

@@ -1,0 +1,51 @@
+package cost
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"testing"
+)
+
+// published is what KV-Compress's authors measured, in a folder beside the
+// repository.
+const published = "../../../shared/data/published/kv-compress.csv"
+
+func readPublished(t *testing.T) []Measurement {
+	t.Helper()
+	text, err := os.ReadFile(published)
+	if err != nil {
+		t.Skipf("without the published measurements: %v", err)
+	}
+	list, err := ReadMeasurements(bytes.NewReader(text), "kv-compress.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// TestPublished predicts what was published: largest batches and, after calibration,
+// throughputs.
+func TestPublished(t *testing.T) {
+	p, cases, err := Calibrate(context.Background(), readPublished(t), "kv-compress.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Summarize(cases)
+	t.Logf("%+v", s)
+	for _, c := range cases {
+		if c.MaxDecodingBatch > 0 && c.Batch != c.MaxDecodingBatch {
+			t.Logf("%s, %d tokens, %s: a batch of %d, measured %d", c.GPU, c.InputLen, c.CompressionRate, c.Batch, c.MaxDecodingBatch)
+		}
+	}
+	if float64(s.BatchExact) < 0.97*float64(s.Rows) || s.BatchMaxError > 1 {
+		t.Errorf("%d of %d batches are exact, and one is off by %d", s.BatchExact, s.Rows, s.BatchMaxError)
+	}
+	for _, fit := range p.Fits {
+		q := fit.Quality
+		t.Logf("%s: %+v\n%v", fit.Card, q, fit.Factors)
+		if q.CompressedMAPE > 0.04 || q.MaxError > 0.15 || q.VanillaMAPE > 0.08 || q.CrossMAPE > 0.05 {
+			t.Errorf("%s: %+v", fit.Card, q)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package cost
+
+import (
+	"fmt"
+
+	"kvcompress/sim"
+)
+
+// Term is one reason why a step takes time. The time is a factor times what the
+// card would take at its peak; or, for an overhead of the host, which no figure of
+// the card says anything about, a number of microseconds for each unit.
+type Term struct {
+	ID       string  `json:"term"`
+	What     string  `json:"what"`
+	Overhead bool    `json:"overhead"` // the factor is in µs, and not over the card's peak
+	Default  float64 `json:"default"`  // factor without a profile
+	Fitted   bool    `json:"fitted"`   // by throughputs of whole runs; the others need timings of kernels
+
+	peak func(*Deployment) unit
+}
+
+// unit is the nanoseconds, at the card's peak, for each unit of each feature.
+type unit [sim.NumFeatures]float64
+
+func read(bytes float64, d *Deployment) float64 { return bytes / d.Card.Read * 1e9 / float64(d.TP) }
+
+func perUnit(f sim.Feature, ns func(*Deployment) float64) func(*Deployment) unit {
+	return func(d *Deployment) unit {
+		var u unit
+		u[f] = ns(d)
+		return u
+	}
+}
+
+func overhead(f sim.Feature) func(*Deployment) unit {
+	return perUnit(f, func(*Deployment) float64 { return 1e3 })
+}
+
+// Terms returns the terms, in the order in which they are shown.
+//
+// The defaults of the fitted ones are the fit to the rows of the L4 in
+// IsaacRe/vllm-kvcompress's throughput benchmark (vLLM 0.6.0 in eager mode,
+// Llama-3.1-8B), rounded: kvc calibrate --gpu "NVIDIA L4". Those of the others are
+// two thirds of the card's bandwidth, or nothing.
+func Terms() []Term {
+	const twoThirds = 1.5
+	return []Term{
+		{ID: "weights", What: "reading the weights, in every step", Default: 1.34, Fitted: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 {
+				m := &d.Model
+				return read(float64(m.Bytes(d.Weights)-2*m.Embedding()), d) // of one table, a few rows at most are read
+			})},
+		{ID: "gemm", What: "matrix products of prompts", Default: 3.7, Fitted: true,
+			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 {
+				return 2 * float64(d.Model.Linear()) / d.Card.Flops(d.Weights) * 1e9 / float64(d.TP)
+			})},
+		{ID: "attention", What: "attention of prompts", Default: 2.05, Fitted: true,
+			peak: perUnit(sim.AttentionPairs, func(d *Deployment) float64 {
+				m := &d.Model
+				return 4 * float64(m.Shape.Layers*m.QueryHeads()*m.Shape.HeadSize) / d.Card.Flops16 * 1e9 / float64(d.TP)
+			})},
+		{ID: "kv", What: "reading keys and values, in decode attention", Default: 1.65, Fitted: true,
+			peak: perUnit(sim.KVsRead, func(d *Deployment) float64 {
+				return read(float64(2*d.Model.Shape.HeadSize*d.KV.Size()), d)
+			})},
+		{ID: "sequence", What: "all that each decoding sequence adds: sampling, its row of the products, the scheduler", Overhead: true, Default: 440, Fitted: true,
+			peak: overhead(sim.DecodeSeqs)},
+		{ID: "compression", What: "launching a compression", Overhead: true, Default: 12e3, Fitted: true,
+			peak: overhead(sim.CompressionSteps)},
+		{ID: "compressed_sequence", What: "scheduling the compression of a sequence", Overhead: true, Default: 0, Fitted: true,
+			peak: overhead(sim.CompressedSeqs)},
+		{ID: "metrics", What: "collecting metrics from prompts: two passes over the window's attention in 32 bits", Default: twoThirds,
+			peak: perUnit(sim.MetricPairs, func(d *Deployment) float64 {
+				return read(float64(d.Model.Shape.Layers*d.Model.QueryHeads()*4*2*2), d)
+			})},
+		{ID: "sort", What: "sorting KVs: eight passes over key and index", Default: twoThirds,
+			peak: perUnit(sim.KVsSorted, func(d *Deployment) float64 { return read(8*8, d) })},
+		{ID: "moves", What: "moving KVs: read and written", Default: twoThirds,
+			peak: perUnit(sim.KVsMoved, func(d *Deployment) float64 {
+				cfg := d.config()
+				return read(float64(2*cfg.MoveBytes()), d)
+			})},
+		{ID: "blocks", What: "metadata of freed blocks: read and written", Default: twoThirds,
+			peak: perUnit(sim.BlocksFreed, func(d *Deployment) float64 {
+				cfg := d.config()
+				return read(float64(2*cfg.MetadataBytes(1)), d)
+			})},
+		{ID: "all_reduce", What: "adding up the parts of a tensor-parallel group, twice a layer", Default: twoThirds,
+			peak: func(d *Deployment) unit {
+				var u unit
+				if d.TP > 1 {
+					bytes := float64(2*d.Model.Shape.Layers*d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
+					u[sim.PrefillTokens] = bytes / d.Card.Link * 1e9
+					u[sim.DecodeSeqs] = u[sim.PrefillTokens]
+				}
+				return u
+			}},
+		{ID: "step", What: "launching a step", Overhead: true, peak: overhead(sim.Steps)},
+		{ID: "prefill", What: "launching a prefill", Overhead: true, peak: overhead(sim.PrefillSteps)},
+		{ID: "prompt", What: "scheduling a prompt", Overhead: true, peak: overhead(sim.PrefillSeqs)},
+	}
+}
+
+// ns returns what work takes at a factor of 1.
+func (u *unit) ns(w *sim.Work) float64 {
+	t := 0.0
+	for f, n := range w {
+		t += u[f] * float64(n)
+	}
+	return t
+}
+
+// Factors are the factor of each term, by its ID.
+type Factors map[string]float64
+
+// DefaultFactors returns those without a profile.
+func DefaultFactors() Factors {
+	f := Factors{}
+	for _, t := range Terms() {
+		f[t.ID] = t.Default
+	}
+	return f
+}
+
+// Rates returns what a unit of each feature costs.
+func (d *Deployment) Rates(factors Factors) (sim.Rates, error) {
+	var total unit
+	for _, t := range Terms() {
+		for f, ns := range t.peak(d) {
+			total[f] += factors[t.ID] * ns
+		}
+	}
+	var r sim.Rates
+	for f, ns := range total {
+		if err := r.SetNS(sim.Feature(f), ns); err != nil {
+			return r, fmt.Errorf("cost: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// Share is the part of a run's time that a term took.
+type Share struct {
+	Term    string  `json:"term"`
+	Seconds float64 `json:"seconds"`
+	Share   float64 `json:"share"`
+}
+
+// Shares returns what each term took of the time that work takes, in the order of
+// [Terms], without those that took none.
+func (d *Deployment) Shares(factors Factors, w *sim.Work) []Share {
+	var shares []Share
+	sum := 0.0
+	for _, t := range Terms() {
+		u := t.peak(d)
+		if s := factors[t.ID] * u.ns(w) / 1e9; s > 0 {
+			shares = append(shares, Share{Term: t.ID, Seconds: s})
+			sum += s
+		}
+	}
+	for i := range shares {
+		shares[i].Share = shares[i].Seconds / sum
+	}
+	return shares
+}

@@ -1,0 +1,103 @@
+package cost
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"kvcompress/sim/catalog"
+)
+
+// CalibrateTimings fits the factor of each term that was timed by itself, for each
+// card: the one that makes the mean square of the relative errors least. Terms that
+// were not timed keep their defaults.
+func CalibrateTimings(timings []Timing, file string) (*Profile, error) {
+	type sums struct{ x, xx float64 }
+	p := &Profile{Version: profileVersion, File: file}
+	fits := map[string]*Fit{}
+	byTerm := map[string]map[string]*sums{} // of each card
+	var cards []string
+	at := make([]float64, len(timings)) // the time at a factor of 1 as a part of the measured
+	for i, m := range timings {
+		part, err := m.atPeak()
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, m.Line, err)
+		}
+		at[i] = part
+		card, err := catalog.FindCard(m.GPU)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, m.Line, err)
+		}
+		if fits[card.Name] == nil {
+			fits[card.Name] = &Fit{Card: card.Name, Factors: DefaultFactors()}
+			byTerm[card.Name] = map[string]*sums{}
+			cards = append(cards, card.Name)
+		}
+		f := fits[card.Name]
+		f.Rows++
+		if !slices.Contains(f.Models, m.Model) {
+			f.Models = append(f.Models, m.Model)
+		}
+		s := byTerm[card.Name][m.Term]
+		if s == nil {
+			s = new(sums)
+			byTerm[card.Name][m.Term] = s
+		}
+		s.x += part
+		s.xx += part * part
+	}
+	for _, card := range cards {
+		f := fits[card]
+		for _, id := range termIDs() {
+			if s := byTerm[card][id]; s != nil {
+				factor := round(s.x / s.xx)
+				if !(factor >= 0 && factor <= maxFactor) {
+					return nil, fmt.Errorf("%s: %s on %s would take %g times its time at the card's peak, which cannot be meant: is the unit of the work right?", file, id, card, s.x/s.xx)
+				}
+				f.Factors[id] = factor
+				f.Fitted = append(f.Fitted, id)
+			}
+		}
+		f.Of = fmt.Sprintf("%d timings of %s (%s, %s)", f.Rows, file, card, strings.Join(f.Models, ", "))
+		p.Fits = append(p.Fits, *f)
+	}
+	for i, m := range timings {
+		card, err := catalog.FindCard(m.GPU)
+		if err != nil {
+			return nil, err
+		}
+		n := slices.Index(cards, card.Name)
+		q := &p.Fits[n].Quality
+		e := math.Abs(p.Fits[n].Factors[m.Term]*at[i] - 1)
+		q.MAPE += e / float64(p.Fits[n].Rows)
+		q.MaxError = max(q.MaxError, e)
+	}
+	return p, nil
+}
+
+// atPeak returns the time that the timed work takes at a factor of 1, as a part of
+// the measured.
+func (m *Timing) atPeak() (float64, error) {
+	model, err := catalog.FindModel(m.Model)
+	if err != nil {
+		return 0, err
+	}
+	card, err := catalog.FindCard(m.GPU)
+	if err != nil {
+		return 0, err
+	}
+	d := New(model, card)
+	for _, t := range Terms() {
+		if t.ID != m.Term {
+			continue
+		}
+		u := t.peak(&d)
+		for _, ns := range u {
+			if ns > 0 {
+				return ns * m.Units / (m.Seconds * 1e9), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("the term %s takes no time on a single card", m.Term)
+}
