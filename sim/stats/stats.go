@@ -19,15 +19,15 @@ import (
 type Step struct {
 	Start, End int64
 	Prefill    bool  // or a decode step
+	Steps      int64 // iterations that it stands for: see sim.Step
 	Batch      int64 // sequences that got a token
-
-	Prompt    int64 // tokens prefilled, those of recomputation included
-	Generated int64 // tokens
-	Running   int64 // sequences, in this step
-	Waiting   int64 // sequences, in this step
-	Blocks    int64 // allocated, in this step
-	Finished  int64 // sequences, by this step
-	Preempted int64 // sequences, by this step
+	Prompt     int64 // tokens prefilled, those of recomputation included
+	Generated  int64 // tokens
+	Running    int64 // sequences, in this step
+	Waiting    int64 // sequences, in this step
+	Blocks     int64 // allocated, in this step
+	Finished   int64 // sequences, by this step
+	Preempted  int64 // sequences, by this step
 }
 
 // FromStep returns what statistics take in of a step of [sim.Server].
@@ -35,12 +35,13 @@ func FromStep(s *sim.Step) Step {
 	e := Step{
 		Start: s.Start, End: s.End,
 		Prefill: s.Kind == sim.Prefill,
-		Batch:   int64(len(s.Batch)), Generated: int64(len(s.Batch)),
+		Steps:   int64(s.Steps),
+		Batch:   int64(s.Sequences), Generated: int64(s.Sequences) * int64(s.Steps),
 		Running: int64(s.Running + len(s.Finished)), Waiting: int64(s.Waiting),
 		Blocks: int64(s.Usage.Allocated), Finished: int64(len(s.Finished)), Preempted: int64(len(s.Preempted)),
 	}
 	if e.Prefill {
-		e.Prompt = int64(s.Tokens)
+		e.Prompt = s.Work[sim.PrefillTokens]
 	}
 	return e
 }
@@ -144,7 +145,7 @@ func (r *Run) Step(s *Step) {
 	}
 	r.end = max(r.end, s.End)
 	r.busy += s.End - s.Start
-	r.s.Steps++
+	r.s.Steps += s.Steps
 	r.s.Preemptions += s.Preempted
 	r.s.MaxBatch = max(r.s.MaxBatch, s.Batch)
 	if s.Prefill {
@@ -161,14 +162,18 @@ func (r *Run) Step(s *Step) {
 // gaps enters the time between tokens that a decode step ends: of those that had
 // theirs from the last decode step, and of those that a prefill has given one since.
 // Preemption takes the latest first, so what is missing is missing from these; what
-// a sequence waited to be recomputed is not a gap here, but is in its TPOT.
+// a sequence waited to be recomputed is not a gap here, but is in its TPOT. Of steps
+// that were taken at once, all are as long as they are on average.
 func (r *Run) gaps(s *Step) {
+	each := (s.End - s.Start) / max(1, s.Steps)
+	r.itl.Add(each, s.Batch*(s.Steps-1))
+	first := s.Start + each
 	old := max(0, s.Batch-r.freshSeqs)
-	r.itl.Add(s.End-r.lastDecode, old)
+	r.itl.Add(first-r.lastDecode, old)
 	left := s.Batch - old
 	for _, f := range r.fresh {
 		n := min(f.n, left)
-		r.itl.Add(s.End-f.at, n)
+		r.itl.Add(first-f.at, n)
 		left -= n
 	}
 	r.fresh, r.freshSeqs = r.fresh[:0], 0

@@ -18,10 +18,10 @@ func TestRunByHand(t *testing.T) {
 	const s = 1e9
 	r := Run{SLO: SLO{TTFT: time.Second}, Blocks: 10}
 	for _, step := range []Step{
-		{Start: 1 * s, End: 2 * s, Prefill: true, Batch: 1, Prompt: 100, Generated: 1, Running: 1, Waiting: 0, Blocks: 4},
-		{Start: 2 * s, End: 4 * s, Prefill: true, Batch: 1, Prompt: 200, Generated: 1, Running: 2, Waiting: 1, Blocks: 8},
-		{Start: 4 * s, End: 5 * s, Batch: 2, Generated: 2, Running: 2, Blocks: 8, Finished: 1},
-		{Start: 5 * s, End: 5.5 * s, Batch: 1, Generated: 1, Running: 1, Blocks: 4, Finished: 1},
+		{Steps: 1, Start: 1 * s, End: 2 * s, Prefill: true, Batch: 1, Prompt: 100, Generated: 1, Running: 1, Waiting: 0, Blocks: 4},
+		{Steps: 1, Start: 2 * s, End: 4 * s, Prefill: true, Batch: 1, Prompt: 200, Generated: 1, Running: 2, Waiting: 1, Blocks: 8},
+		{Steps: 1, Start: 4 * s, End: 5 * s, Batch: 2, Generated: 2, Running: 2, Blocks: 8, Finished: 1},
+		{Steps: 1, Start: 5 * s, End: 5.5 * s, Batch: 1, Generated: 1, Running: 1, Blocks: 4, Finished: 1},
 	} {
 		r.Step(&step)
 	}
@@ -63,7 +63,7 @@ func TestTimeline(t *testing.T) {
 			if r.IntN(50) == 0 {
 				now += r.Int64N(1e10)
 			}
-			s := Step{Start: now, End: now + r.Int64N(1e8), Batch: r.Int64N(100), Prompt: r.Int64N(1000), Blocks: 3}
+			s := Step{Steps: 1, Start: now, End: now + r.Int64N(1e8), Batch: r.Int64N(100), Prompt: r.Int64N(1000), Blocks: 3}
 			line.Add(&s)
 			now = s.End
 			area += float64(s.Batch) * float64(s.End-s.Start)
@@ -92,7 +92,7 @@ func TestTimeline(t *testing.T) {
 
 func TestTimelineOfAllTime(t *testing.T) {
 	var line Timeline
-	line.Add(&Step{Start: 0, End: math.MaxInt64, Batch: 1})
+	line.Add(&Step{Steps: 1, Start: 0, End: math.MaxInt64, Batch: 1})
 	if b := line.Buckets(0); len(b) == 0 || b[0].Batch.Max != 1 {
 		t.Errorf("got %+v", b)
 	}
@@ -100,7 +100,7 @@ func TestTimelineOfAllTime(t *testing.T) {
 
 func BenchmarkRunStep(b *testing.B) {
 	var r Run
-	s := Step{End: 20e6, Batch: 200, Generated: 200, Running: 200, Blocks: 9000}
+	s := Step{Steps: 1, End: 20e6, Batch: 200, Generated: 200, Running: 200, Blocks: 9000}
 	for b.Loop() {
 		r.Step(&s)
 		s.Start, s.End = s.End, s.End+20e6+s.Start%5000

@@ -68,7 +68,7 @@ func (t *Timeline) Add(s *Step) {
 		at += ns
 	}
 	b := t.bucket(first)
-	b.Steps++
+	b.Steps += s.Steps
 	b.Prompt += s.Prompt
 	b.Generated += s.Generated
 	b.Preemptions += s.Preempted

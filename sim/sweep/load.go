@@ -1,0 +1,78 @@
+package sweep
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// loadSteps is how many loads a search tells apart in each doubling: the largest is
+// found to within 1.1 %.
+const loadSteps = 64
+
+// LargestLoad returns a projection of the largest load under which good holds,
+// found by doubling or halving the point's load and then by bisection, as if what
+// holds under a load held under every smaller one. Where none holds, the outcome
+// is that of the smallest that was tried, and says so as its error.
+func LargestLoad(project Project, good func(*Outcome) bool) Project {
+	return func(ctx context.Context, p Point) (Outcome, error) {
+		probes := 0
+		first := p.Load
+		// at is the outcome of the load first·2^(k/loadSteps).
+		at := func(k int) (Outcome, bool, error) {
+			q := p
+			q.Load = first * math.Exp2(float64(k)/loadSteps)
+			probes++
+			o, err := project(ctx, q)
+			o.Point = q
+			return o, err == nil && o.Error == "" && good(&o), err
+		}
+		best, ok, err := at(0)
+		if err != nil || best.Error != "" {
+			best.LoadProbes = probes
+			return best, err
+		}
+		const doublings = 12
+		low, high := 0, 0 // low holds, high does not
+		step := loadSteps
+		if !ok {
+			step = -loadSteps
+		}
+		for k := step; ; k += step {
+			if k > doublings*loadSteps || k < -doublings*loadSteps {
+				if !ok {
+					best.Error = fmt.Sprintf("no load holds the objectives: not even %g requests per second", best.Metrics.OfferedRate)
+				}
+				best.LoadProbes = probes
+				return best, nil
+			}
+			o, holds, err := at(k)
+			if err != nil {
+				return o, err
+			}
+			if ok && !holds {
+				low, high = k-step, k
+				break
+			}
+			best = o
+			if holds && !ok {
+				low, high = k, k-step
+				break
+			}
+		}
+		for high-low > 1 {
+			k := low + (high-low)/2
+			o, holds, err := at(k)
+			if err != nil {
+				return o, err
+			}
+			if holds {
+				low, best = k, o
+			} else {
+				high = k
+			}
+		}
+		best.LoadProbes = probes
+		return best, nil
+	}
+}

@@ -1,0 +1,226 @@
+package sweep
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"kvcompress/sim/catalog"
+)
+
+// Point is one projection of a sweep: a model on cards, with so much memory and
+// such compression, under such a load.
+type Point struct {
+	Model       string      `json:"model"`
+	Card        string      `json:"gpu"`
+	TP          int         `json:"tensor_parallel"` // cards
+	Budget      Budget      `json:"memory_budget"`
+	Compression Compression `json:"compression"`
+	MaxNumSeqs  int         `json:"max_num_seqs"` // that run at a time
+	Load        float64     `json:"load"`         // requests come so many times as often as they were recorded
+}
+
+// String names the point in a line.
+func (p *Point) String() string {
+	return fmt.Sprintf("%s on %d × %s, memory %s, compression %s, batch limit %d, load × %g",
+		p.Model, p.TP, p.Card, p.Budget, p.Compression, p.MaxNumSeqs, p.Load)
+}
+
+// Axes are what a sweep goes over: every combination of their values.
+type Axes struct {
+	Models       []string
+	Cards        []string
+	TP           []int
+	Budgets      []Budget
+	Compressions []Compression
+	MaxNumSeqs   []int
+	Loads        []float64
+}
+
+// MaxPoints bounds a sweep.
+const MaxPoints = 1_000_000
+
+// Points returns every combination, the last axis fastest. Models and cards have the
+// names of the catalogue, or, where they are not in it, those that they were given.
+func (a *Axes) Points() ([]Point, error) {
+	n := 1
+	for _, axis := range []struct {
+		name string
+		n    int
+	}{
+		{"model", len(a.Models)}, {"card", len(a.Cards)}, {"tensor parallelism", len(a.TP)}, {"memory budget", len(a.Budgets)},
+		{"compression", len(a.Compressions)}, {"batch limit", len(a.MaxNumSeqs)}, {"load", len(a.Loads)},
+	} {
+		if axis.n == 0 {
+			return nil, fmt.Errorf("sweep: no %s", axis.name)
+		}
+		if n *= axis.n; n > MaxPoints {
+			return nil, fmt.Errorf("sweep: more than %d points", MaxPoints)
+		}
+	}
+	var errs []error
+	models, cards := slices.Clone(a.Models), slices.Clone(a.Cards)
+	for i, name := range models {
+		m, err := catalog.FindModel(name)
+		if again, otherErr := catalog.FindModel(m.Name); otherErr == nil && again.Name == m.Name {
+			models[i] = m.Name
+		}
+		errs = append(errs, err)
+	}
+	for i, name := range cards {
+		c, err := catalog.FindCard(name)
+		if again, otherErr := catalog.FindCard(c.Name); otherErr == nil && again.Name == c.Name {
+			cards[i] = c.Name
+		}
+		errs = append(errs, err)
+	}
+	for _, load := range a.Loads {
+		if !(load >= MinLoad && load <= MaxLoad) {
+			errs = append(errs, fmt.Errorf("sweep: load %v is not from %g to %g", load, MinLoad, MaxLoad))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	points := make([]Point, 0, n)
+	for _, model := range models {
+		for _, card := range cards {
+			for _, tp := range a.TP {
+				for _, budget := range a.Budgets {
+					for _, compression := range a.Compressions {
+						for _, seqs := range a.MaxNumSeqs {
+							for _, load := range a.Loads {
+								points = append(points, Point{model, card, tp, budget, compression, seqs, load})
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	return points, nil
+}
+
+// The bounds of a load.
+const (
+	MinLoad = 1.0 / (1 << 20)
+	MaxLoad = 1.0 * (1 << 20)
+)
+
+// Budget is the memory of a card that a server may take. One of the fields is set.
+type Budget struct {
+	Utilization float64 // part of the card's memory
+	Bytes       int64   // of each card
+	Tokens      int64   // of KV cache, uncompressed, whatever the card has
+}
+
+// ParseBudget reads 0.9, 90%, 20GB, 18.5GiB or 300000tokens.
+func ParseBudget(s string) (Budget, error) {
+	bad := fmt.Errorf("memory %q: want a part of the card as 0.9, bytes of each card as 20GB or 18.5GiB, or a cache of 300000tokens", s)
+	for _, unit := range []struct {
+		suffix string
+		factor float64
+	}{{"tokens", 0}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"%", 0.01}, {"", 1}} {
+		number, ok := strings.CutSuffix(s, unit.suffix)
+		if !ok {
+			continue
+		}
+		if unit.suffix == "tokens" {
+			n, err := strconv.ParseInt(number, 10, 64)
+			if err != nil || n < 1 || n > 1<<40 {
+				return Budget{}, bad
+			}
+			return Budget{Tokens: n}, nil
+		}
+		v, err := strconv.ParseFloat(number, 64)
+		if err != nil || !(v > 0) {
+			return Budget{}, bad
+		}
+		if v *= unit.factor; unit.factor > 1 {
+			if v > 1<<50 || v < 1 {
+				return Budget{}, bad
+			}
+			return Budget{Bytes: int64(v)}, nil
+		}
+		if v > 1 {
+			return Budget{}, bad
+		}
+		return Budget{Utilization: v}, nil
+	}
+	return Budget{}, bad
+}
+
+// String writes the budget so that ParseBudget reads it.
+func (b Budget) String() string {
+	switch {
+	case b.Tokens > 0:
+		return fmt.Sprintf("%dtokens", b.Tokens)
+	case b.Bytes > 0 && b.Bytes%1e6 == 0:
+		return strconv.FormatFloat(float64(b.Bytes)/1e9, 'f', -1, 64) + "GB"
+	case b.Bytes > 0:
+		return strconv.FormatFloat(float64(b.Bytes)/(1<<30), 'f', -1, 64) + "GiB"
+	}
+	return strconv.FormatFloat(b.Utilization, 'f', -1, 64)
+}
+
+// MarshalText and UnmarshalText write and read as String and ParseBudget do.
+func (b Budget) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *Budget) UnmarshalText(text []byte) (err error) {
+	*b, err = ParseBudget(string(text))
+	return err
+}
+
+// Compression says how much of the KVs is kept. The zero value is none, as plain
+// vLLM.
+type Compression struct {
+	Rate           float64 // keep this part of what may be evicted; 0 if not so
+	MaxCacheTokens int     // keep so many KVs of each head on average; 0 if not so
+}
+
+// ParseCompression reads none, rate:0.25 or tokens:1024.
+func ParseCompression(s string) (Compression, error) {
+	kind, number, _ := strings.Cut(s, ":")
+	switch kind {
+	case "none":
+		if number == "" {
+			return Compression{}, nil
+		}
+	case "rate":
+		if v, err := strconv.ParseFloat(number, 64); err == nil && v > 0 && v <= 1 {
+			return Compression{Rate: v}, nil
+		}
+	case "tokens":
+		if n, err := strconv.Atoi(number); err == nil && n >= 1 && n <= math.MaxInt32 {
+			return Compression{MaxCacheTokens: n}, nil
+		}
+	}
+	return Compression{}, fmt.Errorf("compression %q: want none, rate:R with R in (0, 1] as the part that is kept, or tokens:C", s)
+}
+
+// String writes the compression so that ParseCompression reads it.
+func (c Compression) String() string {
+	switch {
+	case c.Rate > 0:
+		return "rate:" + strconv.FormatFloat(c.Rate, 'g', -1, 64)
+	case c.MaxCacheTokens > 0:
+		return fmt.Sprintf("tokens:%d", c.MaxCacheTokens)
+	}
+	return "none"
+}
+
+// Enabled reports whether anything is evicted.
+func (c Compression) Enabled() bool { return c != Compression{} }
+
+// MarshalText implements encoding.TextMarshaler.
+func (c Compression) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *Compression) UnmarshalText(text []byte) (err error) {
+	*c, err = ParseCompression(string(text))
+	return err
+}

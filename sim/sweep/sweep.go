@@ -1,0 +1,100 @@
+// Package sweep runs many projections: every combination of models, cards, memory
+// budgets, compressions, batch limits and loads. It runs them on all cores, or as
+// shards on many machines, and what comes out is the same to the byte.
+package sweep
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"kvcompress/sim/cost"
+	"kvcompress/sim/stats"
+)
+
+// Outcome is what a projection comes to.
+type Outcome struct {
+	Index int `json:"index"` // of the point in the sweep
+	Point
+	Error   string        `json:"error,omitempty"` // why there is none, as that the model does not fit
+	Memory  cost.Memory   `json:"memory"`
+	Metrics stats.Summary `json:"metrics"`
+	Time    []cost.Share  `json:"time"` // by term
+	Factors string        `json:"factors_of,omitempty"`
+	Reading string        `json:"reading,omitempty"` // what limits it, in a sentence
+
+	ThroughputPerCard float64 `json:"total_token_throughput_per_gpu"`
+	USDPerHour        float64 `json:"usd_per_hour,omitempty"`                  // of all its cards; 0 is unknown
+	USDPerMillion     float64 `json:"usd_per_million_output_tokens,omitempty"` // of a server as busy as this
+	USDPerMillionAll  float64 `json:"usd_per_million_tokens,omitempty"`        // input and output tokens
+	Pareto            bool    `json:"pareto"`                                  // no other has more throughput per card at less latency
+	LoadProbes        int     `json:"load_probes,omitempty"`                   // projections that the search for the largest load took
+}
+
+// Project makes one projection, whose Outcome has the point that it is of. An Outcome with Error set is one that says why it
+// cannot be; an error ends the sweep.
+type Project func(ctx context.Context, p Point) (Outcome, error)
+
+// Run projects the points of the given indices, one on each of so many cores; 0 is
+// all. done, where it is not nil, is called with each outcome as it comes, by one
+// goroutine at a time. The outcomes are returned in the order of their indices: of a
+// context that ends, those that are finished, beside its error.
+func Run(ctx context.Context, points []Point, indices []int, workers int, project Project, done func(*Outcome) error) ([]Outcome, error) {
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	workers = min(workers, max(1, len(indices)))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var (
+		mu       sync.Mutex
+		next     int
+		outcomes []Outcome
+		wg       sync.WaitGroup
+	)
+	take := func() (int, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if next == len(indices) || ctx.Err() != nil {
+			return 0, false
+		}
+		next++
+		return indices[next-1], true
+	}
+	for range workers {
+		wg.Go(func() {
+			for {
+				i, ok := take()
+				if !ok {
+					return
+				}
+				o, err := project(ctx, points[i])
+				o.Index = i
+				mu.Lock()
+				if err == nil && done != nil {
+					err = done(&o)
+				}
+				if err == nil {
+					outcomes = append(outcomes, o)
+				} else {
+					cancel(fmt.Errorf("sweep: point %d (%v): %w", i, &points[i], err))
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(outcomes, func(a, b Outcome) int { return a.Index - b.Index })
+	return outcomes, context.Cause(ctx)
+}
+
+// All returns the indices of n points.
+func All(n int) []int {
+	indices := make([]int, n)
+	for i := range indices {
+		indices[i] = i
+	}
+	return indices
+}
