@@ -12,7 +12,7 @@ import (
 // caller has counted.
 func (s *state) allocatePrompt(row int, id ref.SeqID, n int) error {
 	heads := s.heads()
-	each := (n + s.cfg.BlockSize - 1) / s.cfg.BlockSize
+	each := ceilDiv(n, s.cfg.BlockSize)
 	taken, err := s.take(heads * each)
 	if err != nil {
 		return err

@@ -13,6 +13,11 @@ import (
 // Engine runs the pipeline on a device. It has the methods of [ref.Engine], and
 // reports the same events. Of the cache the host keeps the context lengths alone,
 // to know how many blocks an operation needs before it asks for it.
+//
+// An operation that is refused has changed nothing: where blocks or inputs are
+// missing, a value does not fit, a sequence is not there. One that the device fails in
+// leaves the cache undefined; every later operation returns an error then, until
+// [Engine.Restore].
 type Engine struct {
 	cfg     ref.Config
 	state   *state
@@ -22,6 +27,8 @@ type Engine struct {
 	seqs map[ref.SeqID]*sequence
 	used []bool // rows that a sequence has
 	held int    // blocks
+
+	broken error // why the cache is undefined; nil if it is not
 }
 
 // sequence is what the host knows of a sequence in the cache.
@@ -43,7 +50,7 @@ func New(dev device.Device, cfg ref.Config, open func(ref.SeqID) (trace.Tensors,
 	if err != nil {
 		return nil, err
 	}
-	if err := s.replace(opt.Kernels); err != nil {
+	if err := s.replace(opt); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return &Engine{
@@ -63,8 +70,17 @@ func (e *Engine) Config() ref.Config { return e.cfg }
 // sequence that is still in the cache.
 func (e *Engine) Close() error { return errors.Join(e.inputs.Close(), e.state.close()) }
 
+// fail notes that the device has failed in the middle of an operation.
+func (e *Engine) fail(err error) error {
+	e.broken = fmt.Errorf("kernels: the cache is undefined, as an operation before has failed: %w", err)
+	return err
+}
+
 // Prefill enters the first n tokens of a sequence, as [ref.Engine.Prefill] does.
 func (e *Engine) Prefill(id ref.SeqID, n int) error {
+	if e.broken != nil {
+		return e.broken
+	}
 	if err := e.inputs.Begin(id, n); err != nil {
 		return err
 	}
@@ -79,12 +95,16 @@ func (e *Engine) Prefill(id ref.SeqID, n int) error {
 		return err
 	}
 	if err := e.state.allocatePrompt(row, id, n); err != nil {
-		return err
+		return e.fail(err)
 	}
 	e.enter(id, row, n)
 	for layer := range e.cfg.Shape.Layers {
-		if err := e.prefillLayer(id, row, layer, n); err != nil {
+		q, k, v, err := e.inputs.Prompt(id, layer, n)
+		if err != nil {
 			return errors.Join(err, e.leave(id))
+		}
+		if err := e.prefillLayer(row, layer, n, q, k, v); err != nil {
+			return e.fail(err)
 		}
 	}
 	return e.report(ref.Event{Stage: ref.StagePrefill, Seqs: []ref.SeqID{id}})
@@ -104,29 +124,35 @@ func (e *Engine) leave(id ref.SeqID) error {
 	e.held -= e.blocks(s)
 	e.used[s.row] = false
 	delete(e.seqs, id)
-	return e.state.release(s.row)
+	if err := e.state.release(s.row); err != nil {
+		return e.fail(err)
+	}
+	return nil
 }
+
+// maxTokens is how many tokens a sequence may have: a grid has at most 65535 blocks
+// in y, one for each partition.
+const maxTokens = 65535 * ref.Partition
 
 // takeRow returns a row that no sequence has, for one that grows to the given
 // number of tokens.
 func (e *Engine) takeRow(tokens int) (int, error) {
+	if tokens > maxTokens {
+		return 0, fmt.Errorf("kernels: a sequence of %d tokens, of at most %d", tokens, maxTokens)
+	}
 	row := slices.Index(e.used, false)
 	rows := len(e.used)
 	if row < 0 {
 		row, rows = rows, 2*rows
 	}
 	if err := e.state.reserve(rows, tokens); err != nil {
-		return 0, err
+		return 0, e.fail(err)
 	}
 	e.used = append(e.used, make([]bool, rows-len(e.used))...)
 	return row, nil
 }
 
-func (e *Engine) prefillLayer(id ref.SeqID, row, layer, n int) error {
-	q, k, v, err := e.inputs.Prompt(id, layer, n)
-	if err != nil {
-		return err
-	}
+func (e *Engine) prefillLayer(row, layer, n int, q, k, v []float32) error {
 	window := min(e.cfg.Metric.Window, n)
 	on, err := e.uploadAll(q, k, v)
 	if err != nil {
@@ -155,6 +181,9 @@ func (e *Engine) uploadAll(q, k, v []float32) (on tensors, err error) {
 // Decode runs the next token of every sequence of the batch, as
 // [ref.Engine.Decode] does.
 func (e *Engine) Decode(ids []ref.SeqID) error {
+	if e.broken != nil {
+		return e.broken
+	}
 	need := 0
 	positions := make([]int, len(ids))
 	for i, id := range ids {
@@ -174,20 +203,30 @@ func (e *Engine) Decode(ids []ref.SeqID) error {
 	if err != nil {
 		return err
 	}
+	outputs, err := e.decode(ids, need, q, k, v)
+	if err != nil {
+		return e.fail(err)
+	}
+	return e.report(ref.Event{Stage: ref.StageDecode, Seqs: ids, Outputs: outputs})
+}
+
+// decode enters the next token of every sequence of a batch, which takes need
+// blocks. It returns the attention outputs if there is an observer.
+func (e *Engine) decode(ids []ref.SeqID, need int, q, k, v []float32) ([]float32, error) {
 	on, err := e.uploadAll(q, k, v)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b, err := e.uploadBatch(ids)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	out, err := e.state.buffer("outputs", 4*len(q))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := e.state.allocateTokens(b, need); err != nil {
-		return err
+		return nil, err
 	}
 	e.held += need
 	for _, id := range ids {
@@ -202,20 +241,16 @@ func (e *Engine) Decode(ids []ref.SeqID) error {
 		qs := device.Ptr(4 * layer * len(ids) * shape.QueryHeads() * shape.HeadSize)
 		kvs := device.Ptr(4 * layer * len(ids) * shape.KVHeads * shape.HeadSize)
 		if err := e.state.storeTokens(b, layer, on.k+kvs, on.v+kvs); err != nil {
-			return err
+			return nil, err
 		}
 		if err := e.state.attend(b, layer, e.longest(ids, layer), on.q+qs, out+qs); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if e.observe == nil {
-		return nil
+		return nil, nil
 	}
-	outputs, err := download[float32](e.state, out, len(q))
-	if err != nil {
-		return err
-	}
-	return e.report(ref.Event{Stage: ref.StageDecode, Seqs: ids, Outputs: outputs})
+	return download[float32](e.state, out, len(q))
 }
 
 // uploadBatch brings a batch to the device, before its tokens are counted.
@@ -249,10 +284,21 @@ func (e *Engine) longest(ids []ref.SeqID, layer int) int {
 // Compress runs the three stages of compression on one sequence, as
 // [ref.Engine.Compress] does.
 func (e *Engine) Compress(id ref.SeqID) (ref.Compressed, error) {
+	if e.broken != nil {
+		return ref.Compressed{}, e.broken
+	}
 	s := e.seqs[id]
 	if s == nil {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
+	done, err := e.compress(id, s)
+	if err != nil {
+		return ref.Compressed{}, e.fail(err)
+	}
+	return done, nil
+}
+
+func (e *Engine) compress(id ref.SeqID, s *sequence) (ref.Compressed, error) {
 	d, err := e.state.decide(s.row, id, s.tokens, s.lengths, e.quotas(s))
 	if err != nil {
 		return ref.Compressed{}, err
@@ -307,6 +353,9 @@ func (e *Engine) quotas(s *sequence) []ref.Quota {
 
 // Release frees everything that a sequence holds.
 func (e *Engine) Release(id ref.SeqID) error {
+	if e.broken != nil {
+		return e.broken
+	}
 	if e.seqs[id] == nil {
 		return fmt.Errorf("kernels: sequence %d is not in the cache", id)
 	}
@@ -323,7 +372,7 @@ func (e *Engine) report(ev ref.Event) error {
 	}
 	cache, err := e.Cache()
 	if err != nil {
-		return err
+		return e.fail(err)
 	}
 	ev.Cache = cache
 	e.observe(ev)

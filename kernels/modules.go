@@ -60,26 +60,56 @@ func Names() []string {
 	return names
 }
 
-// replace puts others' kernels in the place of the engine's.
-func (s *state) replace(kernels map[string]Replacement) error {
+// CheckName returns an error if no kernel of the engine has a name, with or without
+// the format.
+func CheckName(name string) error {
 	names := Names()
-	for name, r := range kernels {
+	if slices.Contains(names, name) || slices.Contains(names, name+"_f32") {
+		return nil
+	}
+	return fmt.Errorf("kernels: there is no kernel %q to replace: there are %s", name, strings.Join(names, ", "))
+}
+
+// replace puts others' kernels in the place of the engine's.
+func (s *state) replace(opt Options) error {
+	if len(opt.Kernels) == 0 {
+		return nil
+	}
+	names := Names()
+	for name, r := range opt.Kernels {
+		if err := CheckName(name); err != nil {
+			return err
+		}
 		entry := name
 		if !slices.Contains(names, entry) {
 			entry = s.typed(name)
-		}
-		if !slices.Contains(names, entry) {
-			return fmt.Errorf("kernels: there is no kernel %q to replace: there are %s", name, strings.Join(names, ", "))
 		}
 		m, err := s.dev.Load(r.File, r.PTX)
 		if err != nil {
 			return err
 		}
-		if s.kernels[entry], err = m.Kernel(r.Entry); err != nil {
+		k, err := m.Kernel(r.Entry)
+		if err != nil {
 			return err
 		}
+		if opt.Launched != nil {
+			k = watched{k, name, opt.Launched}
+		}
+		s.kernels[entry] = k
 	}
 	return nil
+}
+
+// watched is a kernel that tells when it is launched.
+type watched struct {
+	device.Kernel
+	name     string
+	launched func(string)
+}
+
+func (w watched) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+	w.launched(w.name)
+	return w.Kernel.Launch(grid, block, shared, args...)
 }
 
 // kernel returns the entry point of a module, which it loads when it is first

@@ -6,6 +6,10 @@ type Options struct {
 	// Kernels are run in the place of the engine's own, by the name of the kernel
 	// that they replace: that of docs/kernels.md, with or without the format.
 	Kernels map[string]Replacement
+
+	// Launched, if it is not nil, is told the name of each of those, as it stands in
+	// Kernels, when it is launched.
+	Launched func(name string)
 }
 
 // Replacement is a kernel that takes the place of one of the engine's: it has the

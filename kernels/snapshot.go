@@ -93,11 +93,11 @@ func (e *Engine) heldSlots(seqs []*ref.Sequence) []bool {
 func (e *Engine) sequence(id ref.SeqID) (*ref.Sequence, error) {
 	s, known := e.state, e.seqs[id]
 	heads := s.heads()
-	lengths, err := download[int32](s, s.lengths+device.Ptr(4*known.row*heads), heads)
+	lengths, err := download[int32](s, s.lengthsOf(known.row), heads)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := download[int32](s, s.tables+device.Ptr(4*known.row*heads*s.maxBlocks), heads*s.maxBlocks)
+	tables, err := download[int32](s, s.tablesOf(known.row), heads*s.maxBlocks)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (e *Engine) Restore(c *ref.Cache) error {
 	}
 	clear(e.seqs)
 	clear(e.used)
-	e.held = 0
+	e.held, e.broken = 0, nil
 	errs := []error{
 		s.dev.Write(s.keys, snap.Keys), s.dev.Write(s.values, snap.Values),
 		s.dev.Write(s.metrics, encode(snap.Metrics)), s.dev.Write(s.positions, encode(snap.Positions)),
@@ -135,36 +135,48 @@ func (e *Engine) Restore(c *ref.Cache) error {
 	for _, seq := range snap.Sequences {
 		errs = append(errs, e.restoreSequence(c, seq))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return e.fail(err)
+	}
+	return nil
 }
 
 func (e *Engine) restoreSequence(c *ref.Cache, seq *ref.Sequence) error {
-	row, err := e.takeRow(max(seq.Len, e.inputs.Length(seq.ID)))
-	if err != nil {
-		return err
-	}
 	s := e.state
-	tables := slices.Repeat([]int32{-1}, s.heads()*s.maxBlocks)
+	known := &sequence{tokens: seq.Len, lengths: make([]int, s.heads())}
 	lengths := make([]int32, s.heads())
-	known := &sequence{row: row, tokens: seq.Len, lengths: make([]int, s.heads())}
 	for i := range seq.Heads {
 		h := &seq.Heads[i]
-		if err := c.Holds(h); err != nil || len(h.Table) > s.maxBlocks {
-			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %d blocks: %w", seq.ID, i, len(h.Table), err)
+		if err := c.Holds(h); err != nil {
+			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %w", seq.ID, i, err)
 		}
-		copy(tables[i*s.maxBlocks:], h.Table)
+		if h.Len > seq.Len {
+			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %d KVs of %d tokens", seq.ID, i, h.Len, seq.Len)
+		}
 		lengths[i], known.lengths[i] = int32(h.Len), h.Len
 	}
-	e.seqs[seq.ID], e.used[row] = known, true
+	var err error
+	if known.row, err = e.takeRow(max(seq.Len, e.inputs.Length(seq.ID))); err != nil {
+		return err
+	}
+	e.seqs[seq.ID], e.used[known.row] = known, true
 	e.held += e.blocks(known)
-	return errors.Join(
-		s.dev.Write(s.tables+device.Ptr(4*row*len(tables)), encode(tables)),
-		s.dev.Write(s.lengths+device.Ptr(4*row*len(lengths)), encode(lengths)),
-	)
+	return errors.Join(e.writeTables(seq), s.dev.Write(s.lengthsOf(known.row), encode(lengths)))
 }
 
-// Poison overwrites every slot that no head's KV is in with NaN, and its position
-// with −1: a kernel that reads one is found out.
+// writeTables writes the block tables of a sequence, and −1 past the end of each.
+func (e *Engine) writeTables(seq *ref.Sequence) error {
+	s := e.state
+	tables := slices.Repeat([]int32{-1}, s.heads()*s.maxBlocks)
+	for i := range seq.Heads {
+		copy(tables[i*s.maxBlocks:][:s.maxBlocks], seq.Heads[i].Table)
+	}
+	return s.dev.Write(s.tablesOf(e.seqs[seq.ID].row), encode(tables))
+}
+
+// Poison overwrites every slot that no head's KV is in with NaN, its position with −1,
+// and so every entry of a block table past its head's last block: a kernel that reads
+// one is found out.
 func (e *Engine) Poison() error {
 	var seqs []*ref.Sequence
 	for id := range e.seqs {
@@ -175,9 +187,12 @@ func (e *Engine) Poison() error {
 		seqs = append(seqs, seq)
 	}
 	s := e.state
+	errs := []error{s.dev.Fill(s.tables, 0xff, s.tableBytes())}
+	for _, seq := range seqs {
+		errs = append(errs, e.writeTables(seq))
+	}
 	row := e.cfg.Shape.HeadSize * e.cfg.DType.Size()
 	held := e.heldSlots(seqs)
-	var errs []error
 	for first := 0; first < len(held); first++ {
 		n := 0
 		for first+n < len(held) && !held[first+n] {

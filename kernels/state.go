@@ -48,7 +48,7 @@ func newState(dev device.Device, cfg ref.Config, rows, tokens int) (*state, erro
 		cfg:       cfg,
 		dev:       dev,
 		rows:      rows,
-		maxBlocks: max(1, (tokens+cfg.BlockSize-1)/cfg.BlockSize),
+		maxBlocks: max(1, tableBlocks(&cfg, tokens)),
 		loaded:    map[string]device.Module{},
 		kernels:   map[string]device.Kernel{},
 		buffers:   map[string]*buffer{},
@@ -67,7 +67,7 @@ func newState(dev device.Device, cfg ref.Config, rows, tokens int) (*state, erro
 		{"positions", &s.positions, slots * 4},
 		{"owners", &s.owners, int64(cfg.Blocks) * 16},
 		{"free", &s.free, int64(words) * 4},
-		{"tables", &s.tables, int64(rows) * int64(s.heads()) * int64(s.maxBlocks) * 4},
+		{"tables", &s.tables, s.tableBytes()},
 		{"lengths", &s.lengths, int64(rows) * int64(s.heads()) * 4},
 	} {
 		var err error
@@ -79,11 +79,14 @@ func newState(dev device.Device, cfg ref.Config, rows, tokens int) (*state, erro
 	for b := range cfg.Blocks {
 		free[b/8] |= 1 << (b % 8)
 	}
-	return s, errors.Join(
+	if err := errors.Join(
 		dev.Write(s.free, free),
 		dev.Fill(s.owners, 0xff, int64(cfg.Blocks)*16),
-		dev.Fill(s.tables, 0xff, int64(rows)*int64(s.heads())*int64(s.maxBlocks)*4),
-	)
+		dev.Fill(s.tables, 0xff, s.tableBytes()),
+	); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
 }
 
 // close frees the device's memory. The device stays open.
@@ -101,33 +104,60 @@ func (s *state) close() error {
 	return errors.Join(errs...)
 }
 
+// tableBlocks returns how many blocks a head's table needs room for, if the sequence
+// has at most tokens tokens. There are no more than the cache has.
+func tableBlocks(cfg *ref.Config, tokens int) int {
+	return min(ceilDiv(tokens, cfg.BlockSize), cfg.Blocks)
+}
+
 // freeWords returns the words of the free list of n blocks.
 func freeWords(n int) int { return (n + 31) / 32 }
 
 // reserve makes room for so many rows of sequences of at most tokens tokens; what
-// is there stays.
+// is there stays, with an error too.
 func (s *state) reserve(rows, tokens int) error {
-	blocks := max(s.maxBlocks, (tokens+s.cfg.BlockSize-1)/s.cfg.BlockSize)
+	blocks := max(s.maxBlocks, tableBlocks(&s.cfg, tokens))
 	if rows <= s.rows && blocks == s.maxBlocks {
 		return nil
 	}
-	rows = max(rows, s.rows)
+	larger := &state{cfg: s.cfg, dev: s.dev, rows: max(rows, s.rows), maxBlocks: blocks}
+	if err := larger.takeTables(s); err != nil {
+		return errors.Join(err, larger.close())
+	}
+	s.tables, larger.tables = larger.tables, s.tables
+	s.lengths, larger.lengths = larger.lengths, s.lengths
+	s.rows, s.maxBlocks = larger.rows, larger.maxBlocks
+	return larger.close()
+}
+
+// takeTables allocates tables and lengths, and copies those of a smaller state.
+func (s *state) takeTables(from *state) error {
 	heads := s.heads()
-	tables, err := s.dev.Alloc("tables", int64(rows)*int64(heads)*int64(blocks)*4)
-	if err != nil {
+	var err error
+	if s.tables, err = s.dev.Alloc("tables", s.tableBytes()); err != nil {
 		return err
 	}
-	lengths, err := s.dev.Alloc("lengths", int64(rows)*int64(heads)*4)
-	if err != nil {
-		return errors.Join(err, s.dev.Free(tables))
+	if s.lengths, err = s.dev.Alloc("lengths", 4*int64(s.rows)*int64(heads)); err != nil {
+		return err
 	}
-	errs := []error{s.dev.Fill(tables, 0xff, int64(rows)*int64(heads)*int64(blocks)*4), s.dev.Copy(lengths, s.lengths, int64(s.rows)*int64(heads)*4)}
-	for head := range int64(s.rows) * int64(heads) {
-		errs = append(errs, s.dev.Copy(tables+device.Ptr(head*int64(blocks)*4), s.tables+device.Ptr(head*int64(s.maxBlocks)*4), int64(s.maxBlocks)*4))
+	if err := s.dev.Fill(s.tables, 0xff, s.tableBytes()); err != nil {
+		return err
 	}
-	errs = append(errs, s.dev.Free(s.tables), s.dev.Free(s.lengths))
-	s.tables, s.lengths, s.rows, s.maxBlocks = tables, lengths, rows, blocks
-	return errors.Join(errs...)
+	if err := s.dev.Copy(s.lengths, from.lengths, 4*int64(from.rows)*int64(heads)); err != nil {
+		return err
+	}
+	for head := range from.rows * heads {
+		to, old := device.Ptr(4*head*s.maxBlocks), device.Ptr(4*head*from.maxBlocks)
+		if err := s.dev.Copy(s.tables+to, from.tables+old, 4*int64(from.maxBlocks)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tableBytes returns the bytes of all block tables.
+func (s *state) tableBytes() int64 {
+	return 4 * int64(s.rows) * int64(s.heads()) * int64(s.maxBlocks)
 }
 
 // heads returns L·H.

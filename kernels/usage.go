@@ -53,7 +53,7 @@ func (e *Engine) blocks(s *sequence) int {
 }
 
 // blocksOf returns ⌈n/B⌉.
-func (e *Engine) blocksOf(n int) int { return (n + e.cfg.BlockSize - 1) / e.cfg.BlockSize }
+func (e *Engine) blocksOf(n int) int { return ceilDiv(n, e.cfg.BlockSize) }
 
 // Usage returns how the cache is filled.
 func (e *Engine) Usage() ref.Usage {

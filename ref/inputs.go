@@ -96,8 +96,11 @@ func (in *Inputs) Prompt(id SeqID, layer, n int) (q, k, v []float32, err error) 
 
 // Next returns an error if the sequences of a batch, whose next tokens have the
 // given positions (−1: not in the cache), are not all different, in the cache, and
-// with a token to come.
+// with a token to come, or if there are none.
 func (in *Inputs) Next(batch []SeqID, positions []int) error {
+	if len(batch) == 0 {
+		return errors.New("ref: decode of no sequences")
+	}
 	for i, id := range batch {
 		if slices.Contains(batch[:i], id) {
 			return fmt.Errorf("ref: decode: sequence %d is in the batch twice", id)

@@ -1,0 +1,246 @@
+package kernels
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"kvcompress/dtype"
+	"kvcompress/kernels/device"
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+var errInjected = errors.New("injected")
+
+// failing is a device that fails in one operation, and then no more.
+type failing struct {
+	device.Device
+	left int // operations before that; −1: it never does, or it has
+}
+
+func (f *failing) fails() error {
+	if f.left--; f.left == -1 {
+		return errInjected
+	}
+	f.left = max(f.left, -1)
+	return nil
+}
+
+func (f *failing) Alloc(name string, size int64) (device.Ptr, error) {
+	if err := f.fails(); err != nil {
+		return 0, err
+	}
+	return f.Device.Alloc(name, size)
+}
+
+func (f *failing) Write(to device.Ptr, from []byte) error {
+	return unless(f.fails, func() error { return f.Device.Write(to, from) })
+}
+
+func (f *failing) Read(to []byte, from device.Ptr) error {
+	return unless(f.fails, func() error { return f.Device.Read(to, from) })
+}
+
+func (f *failing) Copy(to, from device.Ptr, n int64) error {
+	return unless(f.fails, func() error { return f.Device.Copy(to, from, n) })
+}
+
+func (f *failing) Fill(p device.Ptr, value byte, n int64) error {
+	return unless(f.fails, func() error { return f.Device.Fill(p, value, n) })
+}
+
+func (f *failing) Load(name string, text []byte) (device.Module, error) {
+	m, err := f.Device.Load(name, text)
+	return failingModule{m, f}, err
+}
+
+type failingModule struct {
+	device.Module
+	device *failing
+}
+
+func (m failingModule) Kernel(entry string) (device.Kernel, error) {
+	k, err := m.Module.Kernel(entry)
+	return failingKernel{k, m.device}, err
+}
+
+type failingKernel struct {
+	device.Kernel
+	device *failing
+}
+
+func (k failingKernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+	return unless(k.device.fails, func() error { return k.Kernel.Launch(grid, block, shared, args...) })
+}
+
+// unless makes the second call, unless the first returns an error.
+func unless(first, second func() error) error {
+	if err := first(); err != nil {
+		return err
+	}
+	return second()
+}
+
+// pipelineEngine is what the two engines have in common.
+type pipelineEngine interface {
+	Prefill(ref.SeqID, int) error
+	Decode([]ref.SeqID) error
+	Compress(ref.SeqID) (ref.Compressed, error)
+	Release(ref.SeqID) error
+	Free() int
+}
+
+// steps are operations in which rows and tables grow and blocks are freed.
+var steps = []func(pipelineEngine) error{
+	func(e pipelineEngine) error { return e.Prefill(0, 5) },
+	func(e pipelineEngine) error { return e.Prefill(1, 9) },
+	func(e pipelineEngine) error { return e.Decode([]ref.SeqID{1, 0}) },
+	func(e pipelineEngine) error { _, err := e.Compress(1); return err },
+	func(e pipelineEngine) error { return e.Release(0) },
+	func(e pipelineEngine) error { return e.Prefill(2, 20) },
+	func(e pipelineEngine) error { return e.Decode([]ref.SeqID{2, 1}) },
+}
+
+// TestDeviceFails lets each of the device's operations fail in turn. The engine
+// operation in which that happens returns it, no other is carried out after it, and
+// from a restored cache the engine goes on as if nothing had been.
+func TestDeviceFails(t *testing.T) {
+	cfg := ref.Default()
+	cfg.Shape = trace.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg.BlockSize, cfg.Blocks, cfg.DType = 2, 80, dtype.F16
+	cfg.Compression = ref.Compression{Rate: 0.5, Interval: 1}
+	open := func(id ref.SeqID) (trace.Tensors, error) { return tokens(8 * (id + 2)), nil }
+
+	stride := 3
+	if testing.Short() {
+		stride = 17
+	}
+	failed := map[int]bool{} // steps in which the device has
+	for n := 0; ; n += stride {
+		dev := &failing{checked(t, 0), n}
+		if e, err := New(dev, cfg, open, nil, Options{}); err == nil {
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+		} else if !errors.Is(err, errInjected) {
+			t.Fatal(err)
+		}
+		dev.left = -1
+		e, err := New(dev, cfg, open, func(ref.Event) {}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		reference, err := ref.NewEngine(cfg, open, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dev.left = n
+		for i, step := range steps {
+			err := step(e)
+			if errors.Is(err, errInjected) {
+				failed[i] = true
+				for j, next := range steps {
+					if err := next(e); err == nil || !strings.Contains(err.Error(), "undefined") {
+						t.Fatalf("operation %d of the device fails in step %d, and step %d after it: %v", n, i, j, err)
+					}
+				}
+				if err := e.Restore(reference.Cache()); err != nil {
+					t.Fatal(err)
+				}
+				err = step(e)
+			}
+			if err := errors.Join(err, step(reference)); err != nil {
+				t.Fatalf("operation %d of the device fails: step %d: %v", n, i, err)
+			}
+			left := dev.left
+			dev.left = -1
+			cache, err := e.Cache()
+			dev.left = left
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := cache.Snapshot(), reference.Cache().Snapshot()
+			if !reflect.DeepEqual(got.Owners, want.Owners) || !reflect.DeepEqual(got.Free, want.Free) || !reflect.DeepEqual(got.Sequences, want.Sequences) || e.Free() != reference.Free() {
+				t.Fatalf("operation %d of the device fails: after step %d the caches differ", n, i)
+			}
+		}
+		done := dev.left >= 0
+		if err := errors.Join(e.Close(), reference.Close()); err != nil {
+			t.Error(err)
+		}
+		if done {
+			break
+		}
+	}
+	if len(failed) != len(steps) && !testing.Short() {
+		t.Errorf("the device has failed in steps %v alone", failed)
+	}
+}
+
+// TestTables looks at how much memory block tables take: no more than for the blocks
+// that there are, however long a sequence may become; and at what is not taken at all.
+func TestTables(t *testing.T) {
+	cfg := ref.Default()
+	cfg.Shape = trace.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg.BlockSize, cfg.Blocks = 1, 50
+	length := maxTokens
+	e, err := New(checked(t, 0), cfg, func(ref.SeqID) (trace.Tensors, error) { return tokens(length), nil }, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := e.Prefill(0, 3); err != nil {
+		t.Fatal(err)
+	}
+	if e.state.maxBlocks != 50 {
+		t.Errorf("tables of %d blocks", e.state.maxBlocks)
+	}
+	length++
+	if err := e.Prefill(1, 3); err == nil || !strings.Contains(err.Error(), "tokens") {
+		t.Errorf("a sequence of %d tokens: %v", length, err)
+	}
+	if err := e.Decode(nil); err == nil || !strings.Contains(err.Error(), "no sequences") {
+		t.Errorf("a decode of nothing: %v", err)
+	}
+	if err := e.Decode([]ref.SeqID{0}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPoison checks that nothing is left of a table's entries past its end.
+func TestPoison(t *testing.T) {
+	cfg := ref.Default()
+	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg.BlockSize, cfg.Blocks = 2, 50
+	e, err := New(checked(t, 0), cfg, func(ref.SeqID) (trace.Tensors, error) { return tokens(12), nil }, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := e.state
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(e.Prefill(0, 3))
+	must(s.dev.Write(s.tables+8, encode([]int32{7}))) // as a kernel may leave it
+	must(e.Poison())
+	tables, err := download[int32](s, s.tables, 2*s.maxBlocks)
+	must(err)
+	want := []int32{0, 1, -1, -1, -1, -1, 2, 3, -1, -1, -1, -1}
+	if !reflect.DeepEqual(tables, want) {
+		t.Errorf("%v, want %v", tables, want)
+	}
+}
