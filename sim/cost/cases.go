@@ -79,9 +79,8 @@ func NewCase(ctx context.Context, m Measurement) (*Case, error) {
 	if c.Memory, err = d.Memory(); err != nil {
 		return nil, err
 	}
-	cfg := d.config()
+	cfg := d.Config()
 	cfg.Blocks = c.Memory.Blocks
-	cfg.Metric = ref.Default().Metric
 	cfg.Metric.Window = s.Window
 	if d.Compresses {
 		cfg.Compression = ref.Compression{MaxCacheTokens: m.MaxCacheTokens, ProtectedWindow: s.Window, Interval: 1, MaxKVPerCompression: s.SortedKVs}

@@ -78,7 +78,11 @@ func (d *Deployment) Validate() error {
 // Heads returns the KV heads of all layers.
 func (d *Deployment) Heads() int { return d.Model.Shape.Layers * d.Model.Shape.KVHeads }
 
-// config returns what ref needs to know to size a block.
-func (d *Deployment) config() ref.Config {
-	return ref.Config{Shape: d.Model.Shape, BlockSize: d.BlockSize, DType: d.KV}
+// Config returns the options of an engine of the deployment, without blocks and
+// compression: those of the published experiments.
+func (d *Deployment) Config() ref.Config {
+	cfg := ref.Default()
+	cfg.Shape, cfg.BlockSize, cfg.DType = d.Model.Shape, d.BlockSize, d.KV
+	cfg.Compression = ref.Compression{}
+	return cfg
 }

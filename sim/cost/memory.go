@@ -52,7 +52,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	m.Reserved = m.Card - usable
 	m.Weights = d.Model.Bytes(d.Weights) / int64(d.TP)
 	m.Activations = int64(ActivationReserve * float64(d.activations()))
-	cfg := d.config()
+	cfg := d.Config()
 	m.BlockKV = 2 * d.BlockSize * d.Model.Shape.HeadSize * d.KV.Size()
 	perBlock := int64(m.BlockKV)
 	if d.Compresses {

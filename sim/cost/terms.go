@@ -77,12 +77,12 @@ func Terms() []Term {
 			peak: perUnit(sim.KVsSorted, func(d *Deployment) float64 { return read(8*8, d) })},
 		{ID: "moves", What: "moving KVs: read and written", Default: twoThirds,
 			peak: perUnit(sim.KVsMoved, func(d *Deployment) float64 {
-				cfg := d.config()
+				cfg := d.Config()
 				return read(float64(2*cfg.MoveBytes()), d)
 			})},
 		{ID: "blocks", What: "metadata of freed blocks: read and written", Default: twoThirds,
 			peak: perUnit(sim.BlocksFreed, func(d *Deployment) float64 {
-				cfg := d.config()
+				cfg := d.Config()
 				return read(float64(2*cfg.MetadataBytes(1)), d)
 			})},
 		{ID: "all_reduce", What: "adding up the parts of a tensor-parallel group, twice a layer", Default: twoThirds,
