@@ -25,7 +25,8 @@ type Step struct {
 	Generated  int64 // tokens
 	Running    int64 // sequences, in this step
 	Waiting    int64 // sequences, in this step
-	Blocks     int64 // allocated, in this step
+	Blocks     int64 // allocated, at its end
+	MeanBlocks int64 // on average, where it stands for several; else 0
 	Finished   int64 // sequences, by this step
 	Preempted  int64 // sequences, by this step
 }
@@ -42,6 +43,9 @@ func FromStep(s *sim.Step) Step {
 	}
 	if e.Prefill {
 		e.Prompt = s.Work[sim.PrefillTokens]
+	}
+	if s.Steps > 1 {
+		e.MeanBlocks = s.Work[sim.BlocksRead] / int64(s.Steps)
 	}
 	return e
 }

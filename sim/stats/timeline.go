@@ -56,6 +56,10 @@ func (t *Timeline) Add(s *Step) {
 	for (max(s.Start, s.End-1)-t.origin)/t.width >= timelineBuckets {
 		t.double()
 	}
+	blocks := s.Blocks
+	if s.MeanBlocks > 0 {
+		blocks = s.MeanBlocks
+	}
 	first := int((s.Start - t.origin) / t.width)
 	for at, i := s.Start, first; i == first || at < s.End; i++ {
 		b := t.bucket(i)
@@ -64,7 +68,8 @@ func (t *Timeline) Add(s *Step) {
 		b.Running.add(s.Running, ns)
 		b.Waiting.add(s.Waiting, ns)
 		b.Batch.add(s.Batch, ns)
-		b.Blocks.add(s.Blocks, ns)
+		b.Blocks.add(blocks, ns)
+		b.Blocks.Max = max(b.Blocks.Max, s.Blocks)
 		at += ns
 	}
 	b := t.bucket(first)

@@ -1,0 +1,246 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kvcompress/sim/stats"
+	"kvcompress/trace"
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func axes() Axes {
+	return Axes{
+		Models: []string{"Llama-3.1-8B-Instruct"}, Cards: []string{"NVIDIA L4", "h100"}, TP: []int{1},
+		Budgets:      []Budget{must(ParseBudget("0.9")), must(ParseBudget("20GB"))},
+		Compressions: []Compression{{}, {Rate: 0.25}, {MaxCacheTokens: 256}},
+		MaxNumSeqs:   []int{8, 64}, Loads: []float64{1},
+	}
+}
+
+func TestPoints(t *testing.T) {
+	a := axes()
+	points := must(a.Points())
+	if len(points) != 24 {
+		t.Fatalf("%d points", len(points))
+	}
+	seen := map[Point]bool{}
+	for _, p := range points {
+		if seen[p] || p.Model != "llama-3.1-8b" || p.Card != "l4" && p.Card != "h100" {
+			t.Errorf("%v", &p)
+		}
+		seen[p] = true
+	}
+	for name, spoil := range map[string]func(*Axes){
+		"unknown model": func(a *Axes) { a.Models = append(a.Models, "gpt-9") },
+		"no load":       func(a *Axes) { a.Loads = nil },
+		"load NaN":      func(a *Axes) { a.Loads[0] = math.NaN() },
+		"more than":     func(a *Axes) { a.MaxNumSeqs, a.TP = make([]int, 1e5), make([]int, 1e5) },
+	} {
+		a := axes()
+		spoil(&a)
+		if _, err := a.Points(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	for in, want := range map[string]string{
+		"0.9": "0.9", "90%": "0.9", "20GB": "20GB", "18.5GiB": "18.5GiB", "512MB": "0.512GB", "300000tokens": "300000tokens", "1": "1",
+		"0": "", "-1": "", "1.2": "", "NaN": "", "1e99GB": "", "tokens": "", "0tokens": "", "9999999999999999tokens": "", "": "", "GB": "",
+	} {
+		b, err := ParseBudget(in)
+		if (err != nil) != (want == "") || err == nil && (b.String() != want || must(ParseBudget(want)) != b) {
+			t.Errorf("%q: %v, %v; want %q", in, b, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"none": "none", "rate:0.25": "rate:0.25", "rate:1": "rate:1", "tokens:128": "tokens:128",
+		"": "", "none:1": "", "rate:0": "", "rate:2": "", "rate:NaN": "", "tokens:0": "", "tokens:1.5": "", "half": "",
+	} {
+		c, err := ParseCompression(in)
+		if (err != nil) != (want == "") || err == nil && c.String() != want {
+			t.Errorf("%q: %v, %v; want %q", in, c, err, want)
+		}
+	}
+}
+
+// fake is a projection whose throughput follows from the point.
+func fake(_ context.Context, p Point) (Outcome, error) {
+	o := Outcome{Point: p}
+	if p.Card == "l4" && p.MaxNumSeqs == 64 {
+		o.Error = "it does not fit"
+		return o, nil
+	}
+	o.Metrics.Finished = 10
+	o.ThroughputPerCard = float64(p.MaxNumSeqs) / (1 + p.Compression.Rate)
+	o.Metrics.TTFT.P99 = float64(p.MaxNumSeqs)
+	return o, nil
+}
+
+// However many work, and in whatever order they end, what comes out is the same.
+func TestRunIsDeterministic(t *testing.T) {
+	a := axes()
+	points := must(a.Points())
+	want := must(Run(t.Context(), points, All(len(points)), 1, fake, nil))
+	if len(want) != len(points) {
+		t.Fatalf("%d outcomes", len(want))
+	}
+	for workers := range 9 {
+		slow := func(ctx context.Context, p Point) (Outcome, error) {
+			time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
+			return fake(ctx, p)
+		}
+		got := must(Run(t.Context(), points, All(len(points)), workers, slow, nil))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("%d workers: %s", workers, diff)
+		}
+	}
+}
+
+func TestRunStops(t *testing.T) {
+	a := axes()
+	points := must(a.Points())
+	broken := errors.New("broken")
+	_, err := Run(t.Context(), points, All(len(points)), 3, func(ctx context.Context, p Point) (Outcome, error) {
+		return Outcome{}, broken
+	}, nil)
+	if !errors.Is(err, broken) {
+		t.Errorf("a projection that fails: %v", err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var n atomic.Int32
+	got, err := Run(ctx, points, All(len(points)), 1, fake, func(*Outcome) error {
+		if n.Add(1) == 5 {
+			cancel()
+		}
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || len(got) != 5 {
+		t.Errorf("cancelled after 5: %d outcomes, %v", len(got), err)
+	}
+}
+
+func TestLargestLoad(t *testing.T) {
+	for _, limit := range []float64{0.01, 0.3, 0.999, 1, 1.5, 17, 300} {
+		project := func(_ context.Context, p Point) (Outcome, error) {
+			return Outcome{Point: p, Metrics: stats.Summary{GoodShare: 1 - p.Load/1e6}}, nil
+		}
+		good := func(o *Outcome) bool { return o.Load <= limit }
+		o := must(LargestLoad(project, good)(t.Context(), Point{Load: 1}))
+		if o.Error != "" || o.Load > limit || o.Load < limit/math.Exp2(1.0/loadSteps)*(1-1e-12) {
+			t.Errorf("limit %v: found %v after %d projections, %s", limit, o.Load, o.LoadProbes, o.Error)
+		}
+		if o.LoadProbes > 20 {
+			t.Errorf("limit %v: %d projections", limit, o.LoadProbes)
+		}
+	}
+	never := func(*Outcome) bool { return false }
+	if o, err := LargestLoad(fake, never)(t.Context(), Point{Load: 1}); err != nil || o.Error == "" {
+		t.Errorf("no load holds: %+v, %v", o, err)
+	}
+}
+
+// TestPareto compares with the definition.
+func TestPareto(t *testing.T) {
+	latency := func(o *Outcome) float64 { return o.Metrics.TTFT.P99 }
+	r := rand.New(rand.NewPCG(4, 4))
+	for range 200 {
+		outcomes := make([]Outcome, r.IntN(12))
+		for i := range outcomes {
+			o := &outcomes[i]
+			o.Index, o.Model = i, []string{"a", "b"}[r.IntN(2)]
+			o.ThroughputPerCard, o.Metrics.TTFT.P99 = float64(r.IntN(5)), float64(r.IntN(5))
+			o.Metrics.Finished, o.Metrics.Refused = 1, int64(r.IntN(8)/7)
+		}
+		MarkPareto(outcomes, latency)
+		for i, o := range outcomes {
+			want := o.Metrics.Refused == 0
+			for _, p := range outcomes {
+				if p.Metrics.Refused == 0 && p.Model == o.Model && p.ThroughputPerCard >= o.ThroughputPerCard && latency(&p) <= latency(&o) &&
+					(p.ThroughputPerCard > o.ThroughputPerCard || latency(&p) < latency(&o)) {
+					want = false
+				}
+			}
+			if o.Pareto != want {
+				t.Fatalf("%d of %+v: %v", i, outcomes, o.Pareto)
+			}
+		}
+	}
+}
+
+func requests(n int, gap int64) func() iter.Seq2[trace.Request, error] {
+	return func() iter.Seq2[trace.Request, error] {
+		return func(yield func(trace.Request, error) bool) {
+			for i := range n {
+				if !yield(trace.Request{ID: "r", ArrivalNS: int64(i) * gap, PromptTokens: 500, OutputTokens: 50}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Real projections: those that fit finish all, and more compression or a smaller
+// budget shows in what is held.
+func TestProjector(t *testing.T) {
+	j := &Projector{Settings: DefaultSettings(), Requests: requests(100, 50e6)}
+	j.MaxNumBatchedTokens = 8192
+	a := axes()
+	a.Budgets = append(a.Budgets, must(ParseBudget("100tokens")), must(ParseBudget("500GB")))
+	points := must(a.Points())
+	for _, o := range must(Run(t.Context(), points, All(len(points)), 0, j.Project, nil)) {
+		switch {
+		case o.Budget.Tokens == 100:
+			if o.Metrics.Refused != 100 || !strings.Contains(o.Reading, "No request can be served") {
+				t.Errorf("%v: %+v %s", &o.Point, o.Metrics, o.Reading)
+			}
+		case o.Budget.Bytes == 500e9:
+			if !strings.Contains(o.Error, "500GB") {
+				t.Errorf("%v: %s", &o.Point, o.Error)
+			}
+		case o.Error != "" || o.Metrics.Finished != 100 || o.Metrics.GenerationTokens != 5000 || o.Metrics.MaxDecodeBatch > int64(o.MaxNumSeqs) || o.Reading == "":
+			t.Errorf("%v: %s %+v", &o.Point, o.Error, o.Metrics)
+		}
+	}
+}
+
+// Steps that are taken at once come to the same as steps one by one, but for how
+// the time between tokens and the blocks are spread within them.
+func TestSkippingChangesNothing(t *testing.T) {
+	j := &Projector{Settings: DefaultSettings(), Requests: requests(60, 100e6)}
+	for _, compression := range []string{"none", "rate:0.5"} {
+		p := Point{"llama-3.1-8b", "l4", 1, must(ParseBudget("0.9")), must(ParseCompression(compression)), 32, 1}
+		skip := must(j.Full(t.Context(), p, Watch{Skip: true})).Metrics
+		slow := must(j.Full(t.Context(), p, Watch{})).Metrics
+		if math.Abs(skip.ITL.P50/slow.ITL.P50-1) > 0.01 || math.Abs(skip.ITL.P99/slow.ITL.P99-1) > 0.01 || math.Abs(skip.KVUsage.Mean/slow.KVUsage.Mean-1) > 0.02 {
+			t.Errorf("%s: ITL %v and %v, use %v and %v", compression, skip.ITL, slow.ITL, skip.KVUsage, slow.KVUsage)
+		}
+		skip.ITL, skip.KVUsage = slow.ITL, slow.KVUsage
+		for _, m := range []*stats.Summary{&skip, &slow} {
+			for _, l := range []*stats.Level{&m.Running, &m.Waiting, &m.BatchSize} {
+				l.Mean = math.Round(l.Mean*1e6) / 1e6 // sums of parts
+			}
+		}
+		if diff := cmp.Diff(slow, skip); diff != "" {
+			t.Errorf("%s: %s", compression, diff)
+		}
+	}
+}
