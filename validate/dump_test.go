@@ -2,10 +2,12 @@ package validate
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -163,7 +165,13 @@ func TestReplayRefuses(t *testing.T) {
 		{"operation", func(m map[string]any) { m["operation"].(map[string]any)["operation"] = "dance" }, "dance"},
 		{"sequences", func(m map[string]any) { m["sequences"] = []any{} }, `"lengths" is not there`},
 		{"other sequence", func(m map[string]any) { m["operation"].(map[string]any)["sequences"] = []any{7} }, "sequence 7 is not in the cache"},
-		{"no tokens", func(m map[string]any) { m["sequences"].([]any)[0].(map[string]any)["tokens"] = 1 }, "has position"},
+		{"no tokens", func(m map[string]any) { m["sequences"].([]any)[0].(map[string]any)["tokens"] = 1 }, "KVs of 1 tokens"},
+		{"other tokens", func(m map[string]any) {
+			q := m["sequences"].([]any)[0].(map[string]any)
+			q["tokens"] = q["tokens"].(float64) - 1
+		}, "has position"},
+		{"many tokens", func(m map[string]any) { m["sequences"].([]any)[0].(map[string]any)["tokens"] = math.MaxInt32 }, "2147483647 tokens"},
+		{"a batch of none", func(m map[string]any) { m["operation"].(map[string]any)["sequences"] = []any{} }, "no sequences"},
 		{"negative", func(m map[string]any) { m["sequences"].([]any)[0].(map[string]any)["tokens"] = -1 }, "-1 tokens"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -182,9 +190,36 @@ func TestReplayRefuses(t *testing.T) {
 			}
 		})
 	}
+	for name, want := range map[string]string{
+		"keys": "element NaN", "values": "element NaN", "metrics": "metric of NaN", "positions": "position -1", "owners": "not its own",
+		"lengths": "length of -1", "tables": "entry 0 is -1", "free": "is free, there are", "q.0": "q: NaN", "k.0": "k: NaN", "v.0": "v: NaN",
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := fstest.MapFS{dumpFile: files[dumpFile], tensorFile: {Data: withOnes(t, files[tensorFile].Data, name)}}
+			if _, err := Replay(changed, Run{Engine: Reference}); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want an error with %q", err, want)
+			}
+		})
+	}
 	if _, err := Replay(fstest.MapFS{dumpFile: files[dumpFile]}, Run{Engine: Reference}); err == nil {
 		t.Error("no error without tensors")
 	}
+}
+
+// withOnes returns a safetensors file in which all bits of a tensor are 1.
+func withOnes(t *testing.T, file []byte, tensor string) []byte {
+	file = slices.Clone(file)
+	n := 8 + int(binary.LittleEndian.Uint64(file))
+	var header map[string]struct {
+		Offsets []int `json:"data_offsets"`
+	}
+	if err := json.Unmarshal(file[8:n], &header); err != nil || len(header[tensor].Offsets) != 2 {
+		t.Fatal(tensor, err)
+	}
+	for i := header[tensor].Offsets[0]; i < header[tensor].Offsets[1]; i++ {
+		file[n+i] = 0xff
+	}
+	return file
 }
 
 // FuzzReplay replays dumps of which a byte of the JSON or of the tensors was changed.

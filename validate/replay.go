@@ -178,7 +178,7 @@ func (d *dump) check() error {
 		if s.ID < 0 || i > 0 && s.ID == d.Sequences[i-1].ID {
 			return fmt.Errorf("sequence %d is negative or there twice", s.ID)
 		}
-		const most = math.MaxInt32
+		const most = trace.MaxTokens
 		if s.Tokens < 0 || s.First < 0 || s.Entered < 0 || s.Tokens > most || s.First > most || s.Entered > most {
 			return fmt.Errorf("sequence %d has %d tokens and enters %d from token %d on", s.ID, s.Tokens, s.Entered, s.First)
 		}
@@ -286,9 +286,11 @@ func (r *tensorReader) cache(d *dump) (*ref.Cache, error) {
 }
 
 // consistent returns an error if a cache is not one that the reference could have:
-// if a head's block is not its own, or a KV's position not one of its sequence.
+// if a head's block is not its own, a KV's position not one of its sequence, or what
+// a head holds no finite number.
 func consistent(cfg *ref.Config, c *ref.Cache) error {
 	held := 0
+	values := make([]float32, cfg.Shape.HeadSize)
 	for _, id := range c.Sequences() {
 		s := c.Sequence(id)
 		for i := range s.Heads {
@@ -297,6 +299,9 @@ func consistent(cfg *ref.Config, c *ref.Cache) error {
 			if err := c.Holds(h); err != nil {
 				return fmt.Errorf("%s: %w", at, err)
 			}
+			if h.Len > s.Len {
+				return fmt.Errorf("%s: %d KVs of %d tokens", at, h.Len, s.Len)
+			}
 			for logical, b := range h.Table {
 				own := ref.Owner{Seq: id, Layer: int32(i / cfg.Shape.KVHeads), Head: int32(i % cfg.Shape.KVHeads), Logical: int32(logical)}
 				if c.Owners[b] != own || c.IsFree(int(b)) {
@@ -304,8 +309,18 @@ func consistent(cfg *ref.Config, c *ref.Cache) error {
 				}
 			}
 			for logical := range h.Len {
-				if p := c.Positions[c.Slot(h, logical)]; p < 0 || int(p) >= s.Len {
+				slot := c.Slot(h, logical)
+				if p := c.Positions[slot]; p < 0 || int(p) >= s.Len {
 					return fmt.Errorf("%s: KV %d has position %d of %d tokens", at, logical, p, s.Len)
+				}
+				for _, row := range [][]byte{c.Key(slot), c.Value(slot)} {
+					cfg.DType.Decode(values, row)
+					if i := slices.IndexFunc(values, beyond); i >= 0 {
+						return fmt.Errorf("%s: KV %d has an element %g, beyond ±2⁵⁶", at, logical, values[i])
+					}
+				}
+				if m := c.Metrics[slot]; beyond(m) {
+					return fmt.Errorf("%s: KV %d has a metric of %g, beyond ±2⁵⁶", at, logical, m)
 				}
 			}
 			held += len(h.Table)
@@ -316,6 +331,9 @@ func consistent(cfg *ref.Config, c *ref.Cache) error {
 	}
 	return nil
 }
+
+// beyond reports whether a value is NaN, or more than a trace may have.
+func beyond(v float32) bool { return !(math.Abs(float64(v)) <= trace.MaxMagnitude) }
 
 // dumpedTensors are the inputs of a sequence, of the tokens that are in the dump.
 type dumpedTensors struct {
@@ -338,10 +356,8 @@ func (d *dumpedTensors) Read(dst []float32, t trace.Tensor, layer, from, n int) 
 	for i := range n {
 		copy(dst[i*row:][:row], d.rows[t][((first+i)*d.shape.Layers+layer)*row:])
 	}
-	for _, v := range dst {
-		if !(math.Abs(float64(v)) <= trace.MaxMagnitude) {
-			return fmt.Errorf("dump: sequence %d: %v: %g is beyond ±2⁵⁶", d.sequence.ID, t, v)
-		}
+	if i := slices.IndexFunc(dst, beyond); i >= 0 {
+		return fmt.Errorf("dump: sequence %d: %v: %g is beyond ±2⁵⁶", d.sequence.ID, t, dst[i])
 	}
 	return nil
 }
