@@ -89,10 +89,12 @@ func (b *block) release() error {
 	}
 	for id := range b.barriers {
 		s := &b.barriers[id]
-		if s.expected == 0 || s.arrived < s.expected {
-			if !s.whole || s.expected == 0 || s.arrived+exited < s.expected || b.launch.checkSync {
-				continue
-			}
+		come := s.arrived
+		if s.whole {
+			come += exited // who has exited is not waited for
+		}
+		if s.expected == 0 || come < s.expected {
+			continue
 		}
 		l := b.launch
 		waited := uint32(0)

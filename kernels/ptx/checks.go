@@ -65,9 +65,16 @@ func (c *checks) hostWrite(a *allocation, off, n int64) {
 
 // hostCopy notes that the host has copied n bytes.
 func (c *checks) hostCopy(dst *allocation, dstOff int64, src *allocation, srcOff, n int64) {
-	if c.on.Uninit {
-		dst.shadow.init.copied(dstOff, src.shadow.init, srcOff, n)
+	if !c.on.Uninit {
+		return
 	}
+	marks := src.shadow.init
+	if src == dst { // the two places may overlap
+		marks = newInitMap(n)
+		marks.copied(0, src.shadow.init, srcOff, n)
+		srcOff = 0
+	}
+	dst.shadow.init.copied(dstOff, marks, srcOff, n)
 }
 
 // hostRead checks that what the host reads was written.
@@ -95,7 +102,7 @@ func (c *checks) close() error {
 	var first *allocation
 	total, more := uint64(0), 0
 	for _, a := range c.device.mem.live {
-		if c.device.owned(a) {
+		if a.variable {
 			continue
 		}
 		if first == nil {

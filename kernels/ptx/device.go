@@ -33,7 +33,6 @@ type Device struct {
 	launches     uint64
 	approx       bool
 	closed       bool
-	modules      []*loadedModule
 }
 
 // New returns a device with nothing in its memory.
@@ -92,7 +91,7 @@ func (d *Device) Free(p device.Ptr) error {
 		return errClosed
 	}
 	a := nearest(d.mem.live, uint64(p))
-	if a == nil || a.base != uint64(p) || d.owned(a) {
+	if a == nil || a.base != uint64(p) || a.variable {
 		r := &Report{Kind: BadFree, Address: uint64(p)}
 		d.mem.describe(r)
 		switch {
@@ -101,7 +100,7 @@ func (d *Device) Free(p device.Ptr) error {
 		case r.Kind == Freed && r.Offset == 0:
 			r.Detail = fmt.Sprintf("%q was freed before", r.Allocation)
 		default:
-			r.Detail = fmt.Sprintf("%#x is no allocation's start: it is %s", uint64(p), r.Detail)
+			r.Detail = fmt.Sprintf("%#x is no allocation's start: %s", uint64(p), r.Detail)
 		}
 		r.Kind = BadFree
 		return r
@@ -218,9 +217,6 @@ func (d *Device) Close() error {
 	if d.checks != nil {
 		err = d.checks.close()
 	}
-	for _, a := range d.mem.live {
-		a.release()
-	}
-	d.mem.live, d.mem.last = nil, nil
+	d.mem.keep(0)
 	return err
 }

@@ -67,6 +67,9 @@ type kernel struct {
 
 // Launch runs the kernel to its end. Its error says which thread failed where.
 func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+	if k.device.closed {
+		return errClosed
+	}
 	e := k.entry
 	l := &launch{
 		device: k.device, loaded: k.loaded, entry: e,

@@ -293,6 +293,18 @@ func TestBlocks(t *testing.T) {
 		SET:	mov.u32 %r2, 7;
 			@%p1 st.release.cta.shared.u32 [tile], 5;`,
 			func(i uint32) uint32 { return [2]uint32{5, 7}[i/32] }},
+		{"a barrier of those that have not exited", device.Dim{X: 96, Y: 1, Z: 1}, `
+			setp.ge.u32 %p1, %r1, 40;
+			@%p1 exit;
+			bar.sync 0;
+			barrier.red.popc.u32 %r2, 1, %p1;
+			add.u32 %r2, %r2, 3;`,
+			func(i uint32) uint32 {
+				if i < 40 {
+					return 3
+				}
+				return unwritten
+			}},
 		{"half of the block waits at a barrier of its own", device.Dim{X: 128, Y: 1, Z: 1}, `
 			mov.u32 %r2, 2;
 			setp.lt.u32 %p1, %r1, 64;
@@ -340,7 +352,7 @@ func TestFaults(t *testing.T) {
 			@%p1 ld.global.u32 %r2, [%rd1+4096];`, OutOfBounds, []string{"thread (35,0,0)"}},
 		{"trap", "setp.eq.u32 %p1, %r1, 3; @%p1 trap;", Trapped, []string{"thread (3,0,0)"}},
 		{"a barrier in a branch", "setp.lt.u32 %p1, %r1, 3; @%p1 bra A; bra B; A: bar.sync 0; B:", BarrierDiverged, []string{"lanes"}},
-		{"a barrier that a warp never comes to", "setp.lt.u32 %p1, %r1, 32; @%p1 bra A; bra DONE; A: bar.sync 0;", BarrierDiverged, []string{"barrier 0"}},
+		{"a barrier that a warp never comes to", "setp.lt.u32 %p1, %r1, 32; @%p1 bra A; bra DONE; A: bar.sync 0, 64;", BarrierDiverged, []string{"barrier 0 waits for 64 threads; 32 have come"}},
 		{"barriers that differ", "setp.lt.u32 %p1, %r1, 32; @%p1 bra A; bar.sync 1; bra DONE; A: bar.sync 0;", BarrierDiverged, []string{"no other will"}},
 		{"a shuffle with too many lanes", "setp.lt.u32 %p1, %r1, 3; @%p1 bra A; bra DONE; A: shfl.sync.bfly.b32 %r2, %r1, 1, 31, -1;", MaskMismatch, []string{"names lanes"}},
 		{"a shuffle without itself", "shfl.sync.bfly.b32 %r2, %r1, 1, 31, 1;", MaskMismatch, []string{"leaves out"}},

@@ -31,8 +31,9 @@ type allocation struct {
 	base  uint64
 	size  uint64
 	mem   []byte // nil once freed
-	freed bool
 	unmap func() // gives mem back to the system
+	// variable is whether it is a module's, which only Close frees.
+	variable bool
 
 	shadow *allocShadow // of the checkers; nil without
 }
@@ -74,11 +75,21 @@ func (m *memory) free(a *allocation) {
 	m.live = append(m.live[:i], m.live[i+1:]...)
 	m.used -= a.size
 	a.release()
-	a.freed, m.last = true, nil
+	a.shadow, m.last = nil, nil
 	i = sort.Search(len(m.freed), func(i int) bool { return m.freed[i].base >= a.base })
 	m.freed = append(m.freed, nil)
 	copy(m.freed[i+1:], m.freed[i:])
 	m.freed[i] = a
+}
+
+// keep gives up all allocations but the first n, as if they had never been.
+func (m *memory) keep(n int) {
+	for _, a := range m.live[n:] {
+		m.used -= a.size
+		a.release()
+	}
+	clear(m.live[n:])
+	m.live, m.last = m.live[:n], nil
 }
 
 // find returns the allocation that addr lies in, or nil.

@@ -47,6 +47,16 @@ func TestMemory(t *testing.T) {
 	if !bytes.Equal(got, text) {
 		t.Errorf("copied over itself: %q", got)
 	}
+	ok(dev.Write(b+200, text)) // what is undefined around it stays so
+	ok(dev.Copy(b+195, b+200, int64(len(text))+5))
+	ok(dev.Copy(b+300, b+195, int64(len(text))))
+	ok(dev.Read(got, b+300))
+	if !bytes.Equal(got, text) {
+		t.Errorf("copied over itself, downwards: %q", got)
+	}
+	ok(dev.Copy(b+400, b+200, 2*int64(len(text))))
+	ok(dev.Copy(b+405, b+400, 2*int64(len(text))))
+	refused(dev.Read(make([]byte, 20), b+405), "nothing has written byte")
 	ok(dev.Write(a+1000, nil)) // nothing, at the end
 	refused(dev.Read(got, b), "nothing has written byte 0")
 	refused(dev.Write(a+995, text), `7 bytes past the end of "a" (1000 bytes)`)
@@ -70,6 +80,57 @@ func TestMemory(t *testing.T) {
 	refused(dev.Close(), "never freed")
 	refused(dev.Sync(), "closed")
 	ok(dev.Close())
+}
+
+// TestClosed asks a device for more after it is closed.
+func TestClosed(t *testing.T) {
+	dev := New(Options{})
+	m, err := dev.Load("x.ptx", []byte(".version 7.8\n.target sm_80\n.visible .entry k() { ret; }"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := m.Kernel("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dev.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Launch(oneThread, oneThread, 0); err != errClosed {
+		t.Errorf("Launch: %v", err)
+	}
+	if _, err := m.Kernel("k"); err != errClosed {
+		t.Errorf("Kernel: %v", err)
+	}
+}
+
+// TestRefusedModule leaves nothing behind of a module that cannot be loaded.
+func TestRefusedModule(t *testing.T) {
+	dev := New(Options{Checks: AllChecks(), MemoryLimit: 1 << 20})
+	for range 3 {
+		_, err := dev.Load("x.ptx", []byte(".version 7.8\n.target sm_80\n.global .b8 x[600000];\n.const .b8 c[65537];"))
+		if err == nil || !strings.Contains(err.Error(), "constant memory of more than") {
+			t.Error(err)
+		}
+	}
+	if err := dev.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFreedShadow gives back what the checkers know of freed memory.
+func TestFreedShadow(t *testing.T) {
+	dev := New(Options{Checks: AllChecks()})
+	p, err := dev.Alloc("x", 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dev.Free(p); err != nil {
+		t.Fatal(err)
+	}
+	if dev.mem.freed[0].shadow != nil {
+		t.Error("the shadow of freed memory is kept")
+	}
 }
 
 // TestLaunchArguments refuses what a GPU refuses.

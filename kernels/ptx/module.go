@@ -44,16 +44,32 @@ func (d *Device) LoadProgram(p *Program) (device.Module, error) {
 		return nil, fmt.Errorf("ptx: %s: it has approximate instructions, which are not allowed", p.module.name)
 	}
 	m := &loadedModule{device: d, program: p, globals: map[*variable]*allocation{}, constAt: map[*variable]uint64{}, warps: map[*entry][]warp{}}
-	for _, v := range p.module.order {
+	before := len(d.mem.live)
+	if err := m.layOut(); err != nil {
+		d.mem.keep(before)
+		return nil, err
+	}
+	d.approx = d.approx || p.approx
+	return m, nil
+}
+
+// layOut gives every variable its place and what it holds at first.
+func (m *loadedModule) layOut() error {
+	d, module := m.device, m.program.module
+	for _, v := range module.order {
+		if v.extern && module.globals[v.name] != v {
+			continue // defined further on
+		}
 		if v.extern && v.space != spaceShared {
-			return nil, p.module.errorf(v.line, "extern variable %q is nowhere defined", short(v.name))
+			return module.errorf(v.line, "extern variable %q is nowhere defined", short(v.name))
 		}
 		switch v.space {
 		case spaceGlobal:
 			a, err := d.mem.alloc(v.name, uint64(v.size))
 			if err != nil {
-				return nil, err
+				return err
 			}
+			a.variable = true
 			copy(a.mem, v.init)
 			m.globals[v] = a
 			if d.checks != nil { // what is not initialised is zero
@@ -63,7 +79,7 @@ func (d *Device) LoadProgram(p *Program) (device.Module, error) {
 		case spaceConst:
 			at := (len(m.constants) + v.align - 1) &^ (v.align - 1)
 			if int64(at)+v.size > maxConst {
-				return nil, p.module.errorf(v.line, "constant memory of more than %d bytes", maxConst)
+				return module.errorf(v.line, "constant memory of more than %d bytes", maxConst)
 			}
 			m.constAt[v] = uint64(at)
 			m.constants = append(m.constants, make([]byte, at+int(v.size)-len(m.constants))...)
@@ -71,14 +87,12 @@ func (d *Device) LoadProgram(p *Program) (device.Module, error) {
 		}
 	}
 	if err := m.fixups(); err != nil {
-		return nil, err
+		return err
 	}
 	constants := aligned(len(m.constants))
 	copy(constants, m.constants)
 	m.constants = constants
-	d.modules = append(d.modules, m)
-	d.approx = d.approx || p.approx
-	return m, nil
+	return nil
 }
 
 // fixups writes addresses into initialisers.
@@ -113,20 +127,11 @@ func (m *loadedModule) address(v *variable, generic bool) uint64 {
 	return a
 }
 
-// owned reports whether an allocation is a module's variable.
-func (d *Device) owned(a *allocation) bool {
-	for _, m := range d.modules {
-		for _, v := range m.globals {
-			if v == a {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // Kernel returns the entry point of that name.
 func (m *loadedModule) Kernel(name string) (device.Kernel, error) {
+	if m.device.closed {
+		return nil, errClosed
+	}
 	e := m.program.entries[name]
 	if e == nil {
 		return nil, fmt.Errorf("ptx: %s: no entry %q", m.program.module.name, short(name))

@@ -355,6 +355,9 @@ func (p *parser) linked() error {
 					}
 					return p.m.errorf(v.line, "%q is declared twice", short(v.name))
 				}
+				if p.m.funcs[v.name] != nil {
+					return p.m.errorf(v.line, "%q is declared twice", short(v.name))
+				}
 				p.m.globals[v.name] = v
 				p.m.order = append(p.m.order, v)
 			}

@@ -57,6 +57,9 @@ func TestParseErrors(t *testing.T) {
 		{"huge", head + ".global .b8 big[100000][100000];", "larger than"},
 		{"initialiser", head + ".global .b8 x[2] = {1, 2, 3};", "more values than elements"},
 		{"recursion", head + ".func f() { call f; }\n.visible .entry k() { call f; }", `"f" calls itself`},
+		{"variable twice", head + ".global .b32 x;\n.global .b32 x;", `x.ptx:5: "x" is declared twice`},
+		{"a function's name", head + ".global .b32 x;\n.func x() { ret; }", `x.ptx:5: "x" is declared twice`},
+		{"a variable's name", head + ".func x() { ret; }\n.global .b32 x;", `x.ptx:5: "x" is declared twice`},
 		{"unfinished", head + ".visible .entry k() {", "x.ptx:4: \"k\" is without its end"},
 		{"nested", head + ".visible .entry k() " + strings.Repeat("{", 100), "nested deeper"},
 		{"extern", head + ".extern .global .b32 x;\n.visible .entry k() { .reg .b64 %rd<2>; mov.u64 %rd1, x; }", "nowhere defined"},
@@ -117,6 +120,7 @@ func TestAccepted(t *testing.T) {
 			".param .b32 retval0;\ncall.uni (retval0), vprintf, (param0, param1);\nld.param.b32 %r2, [retval0+0];\n} // callseq 0\n" +
 			"prefetch.global.L2 [%SP];\nret;\n$L__end:\n}\n.section .debug_str\n{\n$L__info:\n.b8 1, 2\n.b64 .debug_loc\n}\n\x00",
 		".version 7.8\n.target sm_80\n.visible .entry k() { exit; }\n.weak .func f() { ret; }",
+		".version 7.8\n.target sm_80\n.extern .global .b32 x;\n.visible .entry k() { .reg .b64 %rd<2>; mov.u64 %rd1, x; ret; }\n.visible .global .b32 x = 5;\n.extern .global .b32 x;",
 	} {
 		p, err := Parse("x.ptx", []byte(text), false)
 		if err != nil {

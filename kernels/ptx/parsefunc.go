@@ -41,6 +41,8 @@ func (p *parser) function(extern bool) error {
 	}
 	old := p.m.funcs[f.name]
 	switch {
+	case p.m.globals[f.name] != nil:
+		return p.m.errorf(f.line, "%q is declared twice", short(f.name))
 	case old == nil || !old.body:
 		p.m.funcs[f.name] = f
 	case f.body:
