@@ -24,8 +24,12 @@ type Ledger struct {
 	seqs  map[ref.SeqID]*account
 	spare []*account // closed ones, to be used again
 
+	prefixes *prefixes // nil without prefix caching
+	reserved int       // sequences that are
+
 	steps       int         // decode steps so far, of all sequences at once
 	used        int         // blocks that are not free
+	tables      int         // entries of the block tables of all sequences; the same, but for shared and reserved blocks
 	kvs         int         // of all sequences
 	denseKVs    int         // Σ tokens·L·H
 	denseBlocks int         // Σ ⌈tokens/B⌉·L·H
@@ -43,7 +47,10 @@ const maxB = 32
 type account struct {
 	tokens int   // at step 0 it would have had so many: its length is tokens + steps
 	runs   []run // its heads, in order
-	batch  int   // the step in which it was last decoded, to find ids that occur twice
+
+	reserved bool  // not admitted: it is in no sum but the blocks used
+	last     *part // the last of the parts of its prompt that others may use, and those before it
+	shared   int   // blocks of them
 }
 
 // run is consecutive heads of equal length, which is base + steps.
@@ -80,7 +87,8 @@ const MaxLedgerHeads = 1 << 20
 // Blocks returns the number of blocks in all.
 func (l *Ledger) Blocks() int { return l.cfg.Blocks }
 
-// Free returns the number of free blocks.
+// Free returns the number of free blocks. Those of cached prefixes that no sequence
+// uses are free.
 func (l *Ledger) Free() int { return l.cfg.Blocks - l.used }
 
 // PrefillNeed returns how many blocks a prompt of n tokens takes.
@@ -123,10 +131,11 @@ func (l *Ledger) Prefill(id ref.SeqID, n int) error {
 		return &ref.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	a := l.open()
+	a.reserved, a.last, a.shared = false, nil, 0
 	a.tokens = n - l.steps
 	a.runs = append(a.runs[:0], run{l.heads, a.tokens})
 	l.seqs[id] = a
-	l.used += need
+	l.take(need)
 	l.enter(a, 1)
 	return nil
 }
@@ -134,11 +143,11 @@ func (l *Ledger) Prefill(id ref.SeqID, n int) error {
 // Decode enters one more token of every sequence of a batch. It returns
 // *ref.ErrNoBlocks, with nothing changed, if the blocks are not there.
 func (l *Ledger) Decode(batch []ref.SeqID) error {
-	all := len(batch) == len(l.seqs)
+	all := len(batch) == len(l.seqs)-l.reserved
 	need := 0
 	for i, id := range batch {
 		a := l.seqs[id]
-		if a == nil {
+		if a == nil || a.reserved {
 			return fmt.Errorf("sim: sequence %d is not in the ledger", id)
 		}
 		if !all {
@@ -156,7 +165,7 @@ func (l *Ledger) Decode(batch []ref.SeqID) error {
 	if need > l.Free() {
 		return &ref.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
-	l.used += need
+	l.take(need)
 	for _, id := range batch {
 		a := l.seqs[id]
 		l.enter(a, -1)
@@ -181,7 +190,8 @@ func (l *Ledger) DecodeAll(steps int) error {
 	if need > l.Free() {
 		return &ref.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
-	l.used += need
+	l.take(need)
+	l.tables += need
 	l.kvs += steps * l.growing
 	l.denseKVs += steps * l.growing
 	l.denseBlocks += crossings(&l.densePhases, l.growing, l.cfg.BlockSize, l.steps, steps)
@@ -194,7 +204,7 @@ func (l *Ledger) DecodeAll(steps int) error {
 func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	n, b := int64(steps), int64(l.cfg.BlockSize)
 	kvs = n*int64(l.kvs) + int64(l.growing)*(n*(n+1)/2)
-	blocks = n * int64(l.used)
+	blocks = n * int64(l.tables)
 	// The heads that take a block in step first do so in every B-th step after it,
 	// and each block is read from its step on.
 	for first := range min(b, n) {
@@ -350,9 +360,17 @@ func (l *Ledger) Release(id ref.SeqID) error {
 	if a == nil {
 		return fmt.Errorf("sim: sequence %d is not in the ledger", id)
 	}
-	_, blocks := l.holds(a)
-	l.used -= blocks
-	l.enter(a, -1)
+	if a.reserved {
+		l.used -= l.heads * l.blocksOf(a.tokens)
+		l.reserved--
+	} else {
+		_, blocks := l.holds(a)
+		l.used -= blocks
+		l.enter(a, -1)
+	}
+	if l.prefixes != nil {
+		l.used += a.shared - l.prefixes.leave(a)
+	}
 	delete(l.seqs, id)
 	l.spare = append(l.spare, a)
 	return nil
@@ -411,7 +429,9 @@ func (l *Ledger) HeadUsage() ref.HeadUsage {
 func (l *Ledger) enter(a *account, sign int) {
 	b := l.cfg.BlockSize
 	for _, r := range a.runs {
-		l.kvs += sign * r.heads * l.length(r)
+		n := l.length(r)
+		l.kvs += sign * r.heads * n
+		l.tables += sign * r.heads * l.blocksOf(n)
 		l.phases[r.base&(b-1)] += sign * r.heads
 	}
 	tokens := a.tokens + l.steps
@@ -419,6 +439,14 @@ func (l *Ledger) enter(a *account, sign int) {
 	l.denseKVs += sign * l.heads * tokens
 	l.denseBlocks += sign * l.heads * l.blocksOf(tokens)
 	l.densePhases[a.tokens&(b-1)] += sign * l.heads
+}
+
+// take takes free blocks, of which there are enough.
+func (l *Ledger) take(n int) {
+	l.used += n
+	if l.prefixes != nil {
+		l.prefixes.shrink((l.cfg.Blocks - l.used) / l.prefixes.blocks)
+	}
 }
 
 func (l *Ledger) open() *account {
@@ -444,3 +472,33 @@ func (l *Ledger) length(r run) int { return r.base + l.steps }
 
 // blocksOf returns ⌈n/B⌉.
 func (l *Ledger) blocksOf(n int) int { return (n + l.cfg.BlockSize - 1) / l.cfg.BlockSize }
+
+// audit counts everything anew and returns an error where a sum is wrong.
+func (l *Ledger) audit() error {
+	var want Ledger
+	used := 0
+	for _, a := range l.seqs {
+		if a.reserved {
+			used += l.heads*l.blocksOf(a.tokens) - a.shared
+			continue
+		}
+		kvs, blocks := l.holds(a)
+		want.kvs += kvs
+		want.tables += blocks
+		used += blocks - a.shared
+		want.growing += l.heads
+		want.denseKVs += l.heads * (a.tokens + l.steps)
+		want.denseBlocks += l.heads * l.blocksOf(a.tokens+l.steps)
+	}
+	if p := l.prefixes; p != nil {
+		used += (len(p.parts) - p.idle) * p.blocks
+		if p.idle*p.blocks > l.Free() {
+			return fmt.Errorf("sim: audit: %d unused parts of prefixes of %d blocks, and %d are free", p.idle, p.blocks, l.Free())
+		}
+	}
+	if l.used != used || l.kvs != want.kvs || l.tables != want.tables || l.growing != want.growing || l.denseKVs != want.denseKVs || l.denseBlocks != want.denseBlocks {
+		return fmt.Errorf("sim: audit: the ledger has %d blocks, %d in tables, %d KVs, %d heads, %d and %d dense; counted anew %d, %d, %d, %d, %d, %d",
+			l.used, l.tables, l.kvs, l.growing, l.denseKVs, l.denseBlocks, used, want.tables, want.kvs, want.growing, want.denseKVs, want.denseBlocks)
+	}
+	return nil
+}

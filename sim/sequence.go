@@ -7,7 +7,13 @@ type sequence struct {
 	id             ref.SeqID
 	prompt, output int // tokens
 	generated      int // of the output, while it waits: see Server.generated
+	hashes         []uint64
 	result         Result
+
+	// While its prompt is computed.
+	toFill int // tokens
+	filled int // of them, that are computed or were cached
+	cached int // of them
 
 	// While it runs.
 	order      int  // of admission

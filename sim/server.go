@@ -18,6 +18,7 @@ type Server struct {
 
 	cache  Cache
 	all    AllAtOnce // the cache, if it is one
+	ledger *Ledger   // likewise
 	limits Limits
 	policy policy
 	rates  Rates
@@ -26,14 +27,16 @@ type Server struct {
 	results []Result // of a server that keeps them
 	waiting queue    // first come first; preempted ones ahead
 	running runningList
-	hold    bool  // no prefill until a sequence finishes: one was preempted
-	clock   Ticks // since the trace's beginning
+	chunked bool
+	filling []*sequence // with chunked prefill: admitted, and part of the prompt is to be computed
+	hold    bool        // no prefill until a sequence finishes: one was preempted
+	clock   Ticks       // since the trace's beginning
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
 	admissions int
 	spare      []*sequence // that have ended, to be used again
-	admitted   []*sequence // scratch
+	admitted   []*sequence // whose prefill ends with this step
 }
 
 // AllAtOnce is a cache in which a decode step of all sequences, or many in a row,
@@ -51,21 +54,23 @@ type AllAtOnce interface {
 // Result is what became of a request. Times are on the serving clock; a time
 // that never came is −1.
 type Result struct {
-	ID           string `json:"id"`
-	Arrival      int64  `json:"arrival_ns"`
-	Admitted     int64  `json:"admitted_ns"`    // its first prefill began
-	FirstToken   int64  `json:"first_token_ns"` // its first prefill ended
-	Finished     int64  `json:"finished_ns"`
-	PromptTokens int    `json:"prompt_tokens"`
-	OutputTokens int    `json:"output_tokens"` // generated
-	Preemptions  int    `json:"preemptions"`
-	Recomputed   int    `json:"recomputed_tokens"` // prefilled again after preemptions
-	Error        string `json:"error,omitempty"`   // why it was refused
+	Seq          ref.SeqID `json:"-"` // as steps name it
+	ID           string    `json:"id"`
+	Arrival      int64     `json:"arrival_ns"`
+	Admitted     int64     `json:"admitted_ns"`    // its first prefill began
+	FirstToken   int64     `json:"first_token_ns"` // its first prefill ended
+	Finished     int64     `json:"finished_ns"`
+	PromptTokens int       `json:"prompt_tokens"`
+	Cached       int       `json:"cached_tokens,omitempty"` // of them, and of recomputed ones, that a prefix cache had
+	OutputTokens int       `json:"output_tokens"`           // generated
+	Preemptions  int       `json:"preemptions"`
+	Recomputed   int       `json:"recomputed_tokens"` // prefilled again after preemptions
+	Error        string    `json:"error,omitempty"`   // why it was refused
 }
 
 // newResult returns what has become of a request that has not arrived.
-func newResult(r *trace.Request) Result {
-	return Result{ID: r.ID, Arrival: r.ArrivalNS, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: r.PromptTokens}
+func newResult(seq int, r *trace.Request) Result {
+	return Result{Seq: ref.SeqID(seq), ID: r.ID, Arrival: r.ArrivalNS, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: r.PromptTokens}
 }
 
 // NewServer returns a server of requests, sorted by arrival, on a cache of
@@ -89,7 +94,7 @@ func NewServer(cache Cache, cfg *ref.Config, limits Limits, requests []trace.Req
 	}
 	s.results = make([]Result, len(requests))
 	for i := range requests {
-		s.results[i] = newResult(&requests[i])
+		s.results[i] = newResult(i, &requests[i])
 	}
 	return s, nil
 }
@@ -120,6 +125,7 @@ func newServer(cache Cache, cfg *ref.Config, limits Limits, rates *Rates) (*Serv
 		rates:  *rates,
 	}
 	s.all, _ = cache.(AllAtOnce)
+	s.ledger, _ = cache.(*Ledger)
 	return s, nil
 }
 
@@ -131,32 +137,30 @@ func (s *Server) Close() { s.source.close() }
 func (s *Server) Results() []Result {
 	if s.results != nil {
 		for r := range s.Unfinished() {
-			s.results[r.id] = r.Result
+			s.results[r.Seq] = r
 		}
 	}
 	return s.results
 }
 
-// Pending is what has become so far of a request that has arrived.
-type Pending struct {
-	Result
-	id ref.SeqID
-}
-
 // Unfinished returns the requests that have arrived and neither finished nor been
 // refused.
-func (s *Server) Unfinished() iter.Seq[Pending] {
-	return func(yield func(Pending) bool) {
+func (s *Server) Unfinished() iter.Seq[Result] {
+	return func(yield func(Result) bool) {
 		for q := s.running.head; q != nil; q = q.next {
 			r := q.result
 			r.OutputTokens = s.generated(q)
-			if !yield(Pending{r, q.id}) {
+			if !yield(r) {
+				return
+			}
+		}
+		for _, q := range s.filling {
+			if !yield(q.result) {
 				return
 			}
 		}
 		for i := range s.waiting.n {
-			q := *s.waiting.at(i)
-			if !yield(Pending{q.result, q.id}) {
+			if !yield((*s.waiting.at(i)).result) {
 				return
 			}
 		}
@@ -184,39 +188,11 @@ func (s *Server) Next(step *Step) (bool, error) {
 	if err := s.arrive(); err != nil {
 		return false, err
 	}
-	if s.policy.due() {
-		if _, err := s.compress(step); err != nil {
-			return false, err
-		}
+	run := s.whole
+	if s.chunked {
+		run = s.mixed
 	}
-	s.admit()
-	for len(s.admitted) == 0 && s.running.len() == 0 {
-		// Nothing runs, so the cache is empty and whoever could not be admitted was
-		// refused: time passes until the next request arrives.
-		if s.waiting.n > 0 {
-			return false, fmt.Errorf("sim: step %d: request %q fits an empty cache and is not admitted to one of %d free blocks",
-				s.steps, s.waiting.front().result.ID, s.cache.Free())
-		}
-		next, err := s.source.peek()
-		if next == nil || err != nil {
-			return false, err
-		}
-		if at := TicksOf(next.ArrivalNS); s.clock.Less(at) {
-			s.clock = at
-		}
-		if err := s.arrive(); err != nil {
-			return false, err
-		}
-		step.Start = s.clock.NS()
-		s.admit()
-	}
-	var err error
-	if len(s.admitted) > 0 {
-		err = s.prefill(step)
-	} else {
-		err = s.decode(step)
-	}
-	if err != nil {
+	if more, err := run(step); !more || err != nil {
 		return false, err
 	}
 	step.Usage = s.cache.Usage()
@@ -230,6 +206,49 @@ func (s *Server) Next(step *Step) (bool, error) {
 	return true, s.finish(step)
 }
 
+// whole forms and runs the batch of an iteration, with whole prompts. It returns
+// false if there is nothing more to do.
+func (s *Server) whole(step *Step) (bool, error) {
+	if s.policy.due() {
+		if _, err := s.compress(step); err != nil {
+			return false, err
+		}
+	}
+	for {
+		if err := s.admit(step); err != nil {
+			return false, err
+		}
+		switch {
+		case len(s.admitted) > 0:
+			return true, s.prefill(step)
+		case s.running.len() > 0:
+			return true, s.decode(step)
+		}
+		if more, err := s.sleep(step); !more || err != nil {
+			return false, err
+		}
+	}
+}
+
+// sleep lets time pass until the next request arrives. Nothing runs, so the cache
+// is empty and whoever could not be admitted was refused. It returns false if no
+// request is to come.
+func (s *Server) sleep(step *Step) (bool, error) {
+	if s.waiting.n > 0 {
+		return false, fmt.Errorf("sim: step %d: request %q fits an empty cache and is not admitted to one of %d free blocks",
+			s.steps, s.waiting.front().result.ID, s.cache.Free())
+	}
+	next, err := s.source.peek()
+	if next == nil || err != nil {
+		return false, err
+	}
+	if at := TicksOf(next.ArrivalNS); s.clock.Less(at) {
+		s.clock = at
+	}
+	step.Start = s.clock.NS()
+	return true, s.arrive()
+}
+
 // arrive moves the requests whose time has come to the end of the queue.
 func (s *Server) arrive() error {
 	now := s.clock.NS()
@@ -240,7 +259,11 @@ func (s *Server) arrive() error {
 		}
 		q := s.newSequence()
 		q.id, q.prompt, q.output, q.generated = ref.SeqID(s.source.taken), r.PromptTokens, r.OutputTokens, 0
-		q.result = newResult(r)
+		q.hashes, q.cached = nil, 0
+		if s.ledger != nil && s.ledger.prefixes != nil {
+			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]
+		}
+		q.result = newResult(s.source.taken, r)
 		s.waiting.pushBack(q)
 		s.source.take()
 	}
@@ -271,11 +294,12 @@ func (s *Server) end(q *sequence) {
 
 // admit takes from the queue what is to be prefilled now: first come first,
 // while the blocks, less the watermark, and the limits of a batch allow it.
-func (s *Server) admit() {
+func (s *Server) admit(step *Step) error {
 	s.admitted = s.admitted[:0]
 	if s.hold {
-		return
+		return nil
 	}
+	caching := s.ledger != nil && s.ledger.prefixes != nil
 	free, tokens := s.cache.Free(), 0
 	watermark := s.limits.watermark(s.cache.Blocks())
 	for s.waiting.n > 0 {
@@ -287,23 +311,34 @@ func (s *Server) admit() {
 			s.end(s.waiting.pop())
 			continue
 		}
+		cached := 0
+		if caching {
+			need, cached = s.ledger.ReserveNeed(n, q.hashes)
+		}
 		// What a preempted sequence has generated may take it beyond the limit of a
 		// batch: then it is recomputed in a batch of its own.
+		n -= cached
 		tooMany := tokens+n > s.limits.MaxNumBatchedTokens && (tokens > 0 || q.generated == 0)
 		if free-need < watermark || s.running.len()+len(s.admitted) >= s.limits.MaxNumSeqs || tooMany {
 			break
+		}
+		if caching {
+			if err := s.reserve(step, q, n+cached, cached); err != nil {
+				return err
+			}
 		}
 		free -= need
 		tokens += n
 		s.admitted = append(s.admitted, s.waiting.pop())
 	}
+	return nil
 }
 
 // neverFits says why a sequence whose prefill needs so many blocks could not be
 // admitted to an empty cache, or nothing if it could.
 func (s *Server) neverFits(q *sequence, need, watermark int) string {
 	switch room := s.cache.Blocks() - watermark; {
-	case q.prompt > s.limits.MaxNumBatchedTokens:
+	case q.prompt > s.limits.MaxNumBatchedTokens && !s.chunked:
 		return fmt.Sprintf("a prompt of %d tokens exceeds max_num_batched_tokens %d", q.prompt, s.limits.MaxNumBatchedTokens)
 	case need <= room:
 		return ""
@@ -320,36 +355,53 @@ func (s *Server) prefill(step *Step) error {
 	step.Kind = Prefill
 	for _, q := range s.admitted {
 		n := q.prompt + q.generated
-		if err := s.cache.Prefill(q.id, n); err != nil {
+		var err error
+		if s.ledger != nil && s.ledger.prefixes != nil {
+			err = s.ledger.Admit(q.id)
+		} else {
+			q.toFill, q.filled = n, 0
+			err = s.cache.Prefill(q.id, n)
+		}
+		if err != nil {
 			return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
 		}
-		if s.Batch || s.all == nil {
-			step.Batch = append(step.Batch, q.id)
-		}
-		step.Tokens += n
 		if q.generated > 0 {
-			q.result.Recomputed += n
+			q.result.Recomputed += n - q.filled
 		} else {
 			q.result.Admitted = step.Start
 		}
-		q.generated++
-		q.finishAt = s.decodes + q.output - q.generated
-		q.since, q.compressed = s.steps, false
-		q.order = s.admissions
-		s.admissions++
-		s.running.push(q)
-
-		w, tokens := &step.Work, int64(n)
-		w[AttentionPairs] += tokens * (tokens + 1) / 2
-		if s.policy.opt.Enabled() {
-			w[MetricPairs] += min(tokens, int64(s.policy.window)) * tokens
-		}
+		s.workOn(step, q, n-q.filled)
+		s.start(step, q)
 	}
-	step.Sequences = len(s.admitted)
-	step.Work[PrefillSteps] = 1
-	step.Work[PrefillSeqs] = int64(len(s.admitted))
-	step.Work[PrefillTokens] = int64(step.Tokens)
 	return nil
+}
+
+// workOn computes n more tokens of a sequence's prompt.
+func (s *Server) workOn(step *Step, q *sequence, n int) {
+	w, from, to := &step.Work, int64(q.filled), int64(q.filled+n)
+	w[PrefillSteps] = 1
+	w[PrefillSeqs]++
+	w[PrefillTokens] += int64(n)
+	w[AttentionPairs] += to*(to+1)/2 - from*(from+1)/2
+	if s.policy.opt.Enabled() {
+		w[MetricPairs] += min(to, int64(s.policy.window)) * to
+	}
+	step.Tokens += n
+	q.filled += n
+}
+
+// start has a sequence run whose prompt is computed, and has given it a token.
+func (s *Server) start(step *Step, q *sequence) {
+	step.Sequences++
+	if s.Batch || s.all == nil {
+		step.Batch = append(step.Batch, q.id)
+	}
+	q.generated++
+	q.finishAt = s.decodes + q.output - q.generated
+	q.since, q.compressed = s.steps, false
+	q.order = s.admissions
+	s.admissions++
+	s.running.push(q)
 }
 
 // decode runs one token of every running sequence, or, where steps are skipped, as
@@ -370,17 +422,23 @@ func (s *Server) decode(step *Step) error {
 			return err
 		}
 	}
-	batch := s.running.len()
 	// What was compressed just now may make room for who waits.
-	if s.Skip && s.all != nil && batch > 0 && len(step.Compression) == before {
+	return s.decodeRunning(step, len(step.Compression) == before)
+}
+
+// decodeRunning runs a decode step, for which the blocks are there, or several
+// where they are quiet and the server skips.
+func (s *Server) decodeRunning(step *Step, quiet bool) error {
+	batch := s.running.len()
+	if batch == 0 {
+		return nil
+	}
+	if s.Skip && s.all != nil && quiet {
 		step.Steps = s.quietSteps(step)
 	}
 	step.Sequences = batch
 	step.Tokens = batch * step.Steps
 	step.Work[DecodeSeqs] = int64(step.Tokens)
-	if batch == 0 {
-		return nil
-	}
 	if s.Batch || s.all == nil {
 		for q := s.running.head; q != nil; q = q.next {
 			step.Batch = append(step.Batch, q.id)
@@ -416,19 +474,26 @@ func (s *Server) need() int {
 // preempt sends the latest running sequence back to the head of the queue, to
 // be recomputed, and holds all prefills until a sequence finishes.
 func (s *Server) preempt(step *Step) error {
-	q := s.running.tail
-	if q == nil {
+	var q *sequence
+	switch n := len(s.filling); {
+	case n > 0:
+		q = s.filling[n-1]
+		s.filling = s.filling[:n-1]
+		step.Dropped += q.filled
+	case s.running.len() > 0:
+		q = s.running.tail
+		s.running.remove(q)
+		q.generated = s.generated(q)
+		q.result.OutputTokens = q.generated
+	default:
 		return fmt.Errorf("sim: step %d: the cache has %d of %d blocks free with nobody in it, and still lacks some", step.Index, s.cache.Free(), s.cache.Blocks())
 	}
-	s.running.remove(q)
 	if err := s.cache.Release(q.id); err != nil {
 		return err
 	}
-	q.generated = s.generated(q)
-	q.result.OutputTokens = q.generated
 	q.result.Preemptions++
 	s.waiting.pushFront(q)
-	s.hold = s.running.len() > 0 // with nobody left to finish, nobody is waited for
+	s.hold = s.running.len()+len(s.filling) > 0 // with nobody left to finish, nobody is waited for
 	step.Preempted = append(step.Preempted, q.id)
 	return nil
 }
@@ -458,11 +523,9 @@ func (s *Server) advance(step *Step) error {
 	}
 	s.steps += step.Steps
 	s.policy.entered(step)
-	if step.Kind == Prefill {
-		for _, q := range s.admitted {
-			if q.result.FirstToken < 0 {
-				q.result.FirstToken = step.End
-			}
+	for _, q := range s.admitted {
+		if q.result.FirstToken < 0 {
+			q.result.FirstToken = step.End
 		}
 	}
 	return nil

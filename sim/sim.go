@@ -85,6 +85,7 @@ type Kind string
 const (
 	Prefill Kind = "prefill" // prompts entered
 	Decode  Kind = "decode"  // every running sequence got a token
+	Mixed   Kind = "mixed"   // both, with chunked prefill
 )
 
 // Step is one iteration.
@@ -97,11 +98,14 @@ type Step struct {
 	// Steps is how many iterations it stands for: more than one where a server skips.
 	// Then Tokens and Work are of all of them, and the rest is as the last leaves it.
 	Steps     int  `json:"-"`
-	Sequences int  `json:"-"` // in the batch
+	Sequences int  `json:"-"` // in the batch: each has got a token in every iteration
+	Filling   int  `json:"-"` // with chunked prefill: prompts of which a part is still to be computed
+	Dropped   int  `json:"-"` // likewise: tokens of such prompts that were there and are lost: they were preempted
+	Cached    int  `json:"-"` // tokens of admitted prompts that a prefix cache had
 	Work      Work `json:"-"`
 
 	Batch       []ref.SeqID   `json:"batch"`                 // prefilled, or decoded
-	Tokens      int           `json:"tokens"`                // that entered the cache
+	Tokens      int           `json:"tokens"`                // that were computed and entered the cache
 	Compression []Compression `json:"compression,omitempty"` // before the batch ran
 	Preempted   []ref.SeqID   `json:"preempted,omitempty"`
 	Finished    []ref.SeqID   `json:"finished,omitempty"`

@@ -76,6 +76,16 @@ func (r *Rates) SetNS(f Feature, ns float64) error {
 	return nil
 }
 
+// Validate returns an error if a rate is more than an hour.
+func (r *Rates) Validate() error {
+	for f, ticks := range r {
+		if ticks > MaxStepTimeNS*TicksPerNS {
+			return fmt.Errorf("sim: a unit of %s would take %v ns, want 0 to %v", Feature(f), float64(ticks)/TicksPerNS, float64(MaxStepTimeNS))
+		}
+	}
+	return nil
+}
+
 // Ticks is a span of time, of 128 bits.
 type Ticks struct{ Hi, Lo uint64 }
 

@@ -1,0 +1,178 @@
+package sim
+
+import (
+	"fmt"
+	"iter"
+
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// checker sees that a server keeps to its own rules:
+//
+//   - time never runs back;
+//   - no block is beyond the budget;
+//   - tokens are conserved: what is computed, or found in a prefix cache, is what the
+//     prompts need that are complete, and each request gets the output it asks for;
+//   - a sequence is not decoded before its prefill, nor after its end;
+//   - every request finishes, is refused or is reported unfinished, once.
+type checker struct {
+	blocks int // that the cache has
+
+	read  int // requests
+	live  map[ref.SeqID]*life
+	left  map[ref.SeqID]*life // refused since the last step
+	err   error
+	clock int64
+	index int
+	here  int // sequences that run
+	part  int // tokens of prompts that are not complete
+}
+
+// life is what is known of a request that has not ended.
+type life struct {
+	prompt, output int
+	generated      int
+	here           bool // its prompt is in the cache
+	done           bool
+}
+
+func newChecker(blocks int) *checker {
+	return &checker{blocks: blocks, live: map[ref.SeqID]*life{}, left: map[ref.SeqID]*life{}}
+}
+
+// watch has the checker know of the requests that are read.
+func (c *checker) watch(requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Request, error] {
+	return func(yield func(trace.Request, error) bool) {
+		for r, err := range requests {
+			if err == nil {
+				c.live[ref.SeqID(c.read)] = &life{prompt: r.PromptTokens, output: r.OutputTokens}
+				c.read++
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// done takes in a result. What is wrong is said by the next call of step or end.
+func (c *checker) done(r *Result) {
+	q := c.live[r.Seq]
+	switch {
+	case q == nil || q.done:
+		c.fail("request %q ends twice", r.ID)
+	case r.Error != "":
+		c.left[r.Seq] = q
+		delete(c.live, r.Seq)
+	case r.Finished < 0:
+		c.fail("request %q ends and has neither finished nor been refused", r.ID)
+	case r.Arrival < 0 || r.Admitted < r.Arrival || r.FirstToken < r.Admitted || r.Finished < r.FirstToken:
+		c.fail("request %q arrives at %d ns, is admitted at %d, has its first token at %d and finishes at %d", r.ID, r.Arrival, r.Admitted, r.FirstToken, r.Finished)
+	case r.OutputTokens != q.output:
+		c.fail("request %q finishes with %d tokens of %d", r.ID, r.OutputTokens, q.output)
+	default:
+		q.done = true
+	}
+}
+
+func (c *checker) fail(format string, args ...any) {
+	if c.err == nil {
+		c.err = fmt.Errorf("check: step %d: %s", c.index, fmt.Sprintf(format, args...))
+	}
+}
+
+// step takes in a step, with its batch.
+func (c *checker) step(s *Step) error {
+	switch u := s.Usage; {
+	case s.Index != c.index || s.Steps < 1:
+		c.fail("it is numbered %d and stands for %d", s.Index, s.Steps)
+	case s.Start < c.clock || s.End < s.Start:
+		c.fail("it runs from %d to %d ns, after one to %d", s.Start, s.End, c.clock)
+	case u.Allocated < 0 || u.Free < 0 || u.Allocated+u.Free != c.blocks:
+		c.fail("%d blocks are allocated and %d free, of %d", u.Allocated, u.Free, c.blocks)
+	case u.KVs < 0 || u.KVs > u.DenseKVs:
+		c.fail("%d KVs are held, and %d tokens have entered the heads", u.KVs, u.DenseKVs)
+	case len(s.Batch) != s.Sequences:
+		c.fail("a batch of %d sequences names %d", s.Sequences, len(s.Batch))
+	}
+	for _, id := range s.Preempted {
+		q := c.live[id]
+		if q == nil {
+			q = c.left[id]
+		}
+		if q == nil {
+			c.fail("sequence %d is preempted after its end", id)
+		} else if q.here {
+			q.here = false
+			c.here--
+		}
+	}
+	for id, q := range c.left {
+		if q.here {
+			c.fail("sequence %d is refused while it runs", id)
+		}
+	}
+	clear(c.left)
+	c.part -= s.Dropped
+	for _, z := range s.Compression {
+		if q := c.live[z.Seq]; q == nil || z.Freed < 0 || z.Freed > z.Asked || z.Evicted < 0 || z.Moved < 0 {
+			c.fail("sequence %d: of %d blocks %d came free, %d KVs were evicted and %d moved", z.Seq, z.Asked, z.Freed, z.Evicted, z.Moved)
+		}
+	}
+	c.part += int(s.Work[PrefillTokens]) + s.Cached
+	decoded := int64(0)
+	for _, id := range s.Batch {
+		switch q := c.live[id]; {
+		case q == nil:
+			c.fail("sequence %d gets a token after its end", id)
+		case q.here:
+			q.generated += s.Steps
+			decoded += int64(s.Steps)
+		default: // its prompt is complete
+			c.part -= q.prompt + q.generated
+			q.here = true
+			q.generated++
+			c.here++
+		}
+	}
+	if decoded != s.Work[DecodeSeqs] {
+		c.fail("%d tokens are decoded, of sequences whose prompts are complete %d", s.Work[DecodeSeqs], decoded)
+	}
+	if c.part < 0 || s.Filling == 0 && c.part > 0 {
+		c.fail("%d tokens more were computed than %d incomplete prompts can have", c.part, s.Filling)
+	}
+	for _, id := range s.Finished {
+		if q := c.live[id]; q == nil || !q.here || !q.done || q.generated != q.output {
+			c.fail("sequence %d finishes with %+v", id, q)
+			continue
+		}
+		c.here--
+		delete(c.live, id)
+	}
+	if c.here != s.Running {
+		c.fail("%d sequences run, and %d are in the cache", s.Running, c.here)
+	}
+	c.index += s.Steps
+	c.clock = s.End
+	return c.err
+}
+
+// end takes in the requests that are reported unfinished, and whether all have
+// been read.
+func (c *checker) end(unfinished iter.Seq[Result], whole bool) error {
+	for r := range unfinished {
+		if q := c.live[r.Seq]; q == nil || q.done {
+			c.fail("request %q is reported unfinished, and has ended", r.ID)
+		}
+		delete(c.live, r.Seq)
+	}
+	ahead := 1 // has been read and has not arrived
+	if whole {
+		ahead = 0
+	}
+	if len(c.live) > ahead {
+		c.fail("%d requests neither finished, nor were refused, nor are reported unfinished", len(c.live))
+	}
+	return c.err
+}

@@ -1,0 +1,166 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// Plan is what a projection serves requests with: a ledger and costs, in place of
+// an engine and a clock.
+type Plan struct {
+	Config ref.Config
+	Limits Limits
+	Rates  Rates
+	Spread Spread // nil for Even
+
+	ChunkedPrefill bool // see Server.ChunkPrefills
+	PrefixTokens   int  // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
+	Check          bool // see that the run keeps to the server's rules; it takes longer
+	MaxSteps       int  // end after so many; 0 for no bound
+}
+
+// Watch is told of a projection. The zero value watches nothing, which is the
+// fastest.
+type Watch struct {
+	Step   func(*Step)   // after every step; valid during the call
+	Quiet  bool          // have Step told of steps between which nothing happens at once: see Step.Steps
+	Batch  bool          // have steps say which sequences their batches are
+	Result func(*Result) // of every request that has arrived; valid during the call
+}
+
+// Projection is what a projection comes to.
+type Projection struct {
+	Steps       int   `json:"steps"`
+	EndNS       int64 `json:"end_ns"`    // on the serving clock
+	MaxBatch    int   `json:"max_batch"` // sequences decoded together, at most
+	Finished    int   `json:"requests_finished"`
+	Refused     int   `json:"requests_refused"`
+	Unfinished  int   `json:"requests_unfinished"`
+	Preemptions int   `json:"preemptions"`
+	Recomputed  int   `json:"recomputed_tokens"`
+	Cached      int   `json:"cached_tokens"`
+	InputTokens int   `json:"input_tokens"`  // of finished requests
+	Output      int   `json:"output_tokens"` // likewise
+	PeakBlocks  int   `json:"peak_blocks"`
+	PeakKVs     int   `json:"peak_kvs"`
+	Work        Work  `json:"-"`
+}
+
+// ErrMaxSteps is in the error of a projection that reached Plan.MaxSteps.
+var ErrMaxSteps = errors.New("the steps are used up")
+
+// Project serves requests, which it reads as they arrive. The context ends it; what
+// it has come to is returned beside the error, and the requests that had arrived
+// are reported unfinished.
+func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, error], watch Watch) (*Projection, error) {
+	ledger, err := NewLedger(&p.Config, p.Spread)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Rates.Validate(); err != nil {
+		return nil, err
+	}
+	if p.PrefixTokens != 0 {
+		if err := ledger.CachePrefixes(p.PrefixTokens); err != nil {
+			return nil, err
+		}
+	}
+	check := newChecker(ledger.Blocks())
+	if p.Check {
+		requests = check.watch(requests)
+	}
+	server, err := NewStream(ledger, &p.Config, p.Limits, requests, &p.Rates)
+	if err != nil {
+		return nil, err
+	}
+	defer server.Close()
+	if p.ChunkedPrefill {
+		if err := server.ChunkPrefills(); err != nil {
+			return nil, err
+		}
+	}
+	out := &Projection{}
+	result := func(r *Result) {
+		out.add(r)
+		if watch.Result != nil {
+			watch.Result(r)
+		}
+	}
+	server.Done = result
+	if p.Check {
+		server.Done = func(r *Result) {
+			check.done(r)
+			result(r)
+		}
+	}
+	server.Skip = watch.Step == nil || watch.Quiet
+	server.Batch = watch.Batch || p.Check
+
+	var step Step
+	whole := false
+	for {
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		if p.MaxSteps > 0 && out.Steps >= p.MaxSteps {
+			err = fmt.Errorf("sim: %w: %d", ErrMaxSteps, out.Steps)
+			break
+		}
+		more, nextErr := server.Next(&step)
+		if err = nextErr; err != nil {
+			break
+		}
+		if !more {
+			whole = true
+			break
+		}
+		out.step(&step)
+		if watch.Step != nil {
+			watch.Step(&step)
+		}
+		if p.Check {
+			if err = check.step(&step); err != nil {
+				break
+			}
+		}
+	}
+	for r := range server.Unfinished() {
+		result(&r)
+	}
+	if p.Check {
+		err = errors.Join(err, check.end(server.Unfinished(), whole), ledger.audit())
+	}
+	return out, err
+}
+
+func (p *Projection) add(r *Result) {
+	p.Preemptions += r.Preemptions
+	p.Recomputed += r.Recomputed
+	p.Cached += r.Cached
+	switch {
+	case r.Finished >= 0:
+		p.Finished++
+		p.InputTokens += r.PromptTokens
+		p.Output += r.OutputTokens
+	case r.Error != "":
+		p.Refused++
+	default:
+		p.Unfinished++
+	}
+}
+
+func (p *Projection) step(s *Step) {
+	p.Steps += s.Steps
+	p.EndNS = s.End
+	if n := int(s.Work[DecodeSeqs]) / s.Steps; n > p.MaxBatch {
+		p.MaxBatch = n
+	}
+	p.PeakBlocks = max(p.PeakBlocks, s.Usage.Allocated)
+	p.PeakKVs = max(p.PeakKVs, s.Usage.KVs)
+	p.Work.Add(&s.Work)
+}
