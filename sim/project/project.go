@@ -1,0 +1,150 @@
+// Package project answers what serving recorded requests would be like: the
+// scheduler of package sim serves them on a ledger of blocks, in the memory and at
+// the pace that package cost says.
+package project
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/sim/cost"
+	"kvcompress/sim/stats"
+	"kvcompress/trace"
+)
+
+// Config is what is to be projected.
+type Config struct {
+	Deployment  cost.Deployment // Compresses and SortedKVs follow from Compression
+	Compression ref.Compression
+	Limits      sim.Limits    // MaxNumBatchedTokens 0 is the deployment's MaxTokens
+	Profile     *cost.Profile // nil is the defaults
+	Spread      sim.Spread    // nil is cost.Spared
+	SLO         stats.SLO
+
+	PrefixTokens   int  // of a prefix hash of the requests, to cache prefixes; 0 caches none
+	ChunkedPrefill bool // prompts are prefilled in parts, beside decoding sequences
+	Check          bool // see that the run keeps to the scheduler's rules; it takes longer
+
+	Step func(*sim.Step)   // after every step, or several taken at once; nil for nobody
+	Done func(*sim.Result) // what became of a request; nil for nobody
+}
+
+// Result is what serving the requests would be like.
+type Result struct {
+	Memory  cost.Memory   `json:"memory"`
+	Metrics stats.Summary `json:"metrics"`
+	Time    []cost.Share  `json:"time"`       // by term
+	Factors string        `json:"factors_of"` // what the terms' factors were fitted to
+	Bound   Bound         `json:"bound"`
+	Reading string        `json:"reading"`           // what limits it, in a sentence or two
+	Refusal string        `json:"refusal,omitempty"` // why the first request that was refused was
+	Partial bool          `json:"partial"`           // it was ended before the last request was
+}
+
+// Bound says what kept requests waiting, each as a part of the time.
+type Bound struct {
+	Nothing float64 `json:"nothing"`      // nobody waited
+	Memory  float64 `json:"memory"`       // the lack of free blocks, while others decoded
+	Seqs    float64 `json:"max_num_seqs"` // the limit of sequences, while others decoded
+	Prefill float64 `json:"prefill"`      // the prompts before them
+}
+
+// Run projects. A context that ends gives what there is until then, marked partial,
+// beside its error.
+func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]) (*Result, error) {
+	d := c.Deployment
+	d.Compresses = c.Compression.Enabled()
+	d.SortedKVs = 0
+	if d.Compresses {
+		d.SortedKVs = c.Compression.MaxKVPerCompression
+	}
+	if c.Limits.MaxNumBatchedTokens == 0 {
+		c.Limits.MaxNumBatchedTokens = d.MaxTokens
+	}
+	memory, err := d.Memory()
+	if err != nil {
+		return nil, err
+	}
+	if memory.Blocks < 1 {
+		return nil, fmt.Errorf("%s leaves no block of KV cache on %s", d.Model.Name, d.Card.Name)
+	}
+	profile := c.Profile
+	if profile == nil {
+		profile = cost.DefaultProfile()
+	}
+	fit := profile.For(d.Card.Name)
+	rates, err := d.Rates(fit.Factors)
+	if err != nil {
+		return nil, err
+	}
+	cfg := d.Config()
+	cfg.Blocks, cfg.Compression = memory.Blocks, c.Compression
+	spread := c.Spread
+	if spread == nil {
+		spread = cost.Spared{}
+	}
+	run := stats.Run{SLO: c.SLO, Blocks: int64(memory.Blocks)}
+	var bound bounds
+	refusal := ""
+	plan := sim.Plan{
+		Config: cfg, Limits: c.Limits, Rates: rates, Spread: spread,
+		PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
+	}
+	served, err := sim.Project(ctx, &plan, requests, sim.Watch{
+		Quiet: true,
+		Step: func(s *sim.Step) {
+			e := stats.FromStep(s)
+			run.Step(&e)
+			bound.add(s, c.Limits.MaxNumSeqs)
+			if c.Step != nil {
+				c.Step(s)
+			}
+		},
+		Result: func(r *sim.Result) {
+			run.Request(r)
+			if refusal == "" {
+				refusal = r.Error
+			}
+			if c.Done != nil {
+				c.Done(r)
+			}
+		},
+	})
+	if err != nil && ctx.Err() == nil {
+		return nil, err
+	}
+	r := &Result{
+		Memory: memory, Metrics: run.Summary(), Time: d.Shares(fit.Factors, &served.Work), Factors: fit.Of, Bound: bound.parts(), Refusal: refusal, Partial: err != nil,
+	}
+	r.Reading = r.read(&c)
+	return r, err
+}
+
+// bounds sums up what requests waited for, in nanoseconds. A step without a prefill
+// is taken only when nobody who waits can be admitted.
+type bounds struct{ nothing, memory, seqs, prefill float64 }
+
+func (b *bounds) add(s *sim.Step, maxSeqs int) {
+	ns := float64(s.End - s.Start)
+	switch {
+	case s.Waiting == 0:
+		b.nothing += ns
+	case s.Work[sim.PrefillTokens] > 0:
+		b.prefill += ns
+	case s.Running+len(s.Finished) >= maxSeqs:
+		b.seqs += ns
+	default:
+		b.memory += ns
+	}
+}
+
+func (b *bounds) parts() Bound {
+	sum := b.nothing + b.memory + b.seqs + b.prefill
+	if sum == 0 {
+		return Bound{Nothing: 1}
+	}
+	return Bound{b.nothing / sum, b.memory / sum, b.seqs / sum, b.prefill / sum}
+}

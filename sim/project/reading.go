@@ -1,0 +1,77 @@
+package project
+
+import (
+	"fmt"
+	"strings"
+
+	"kvcompress/sim/cost"
+)
+
+// read says in a few sentences what limits the throughput.
+func (r *Result) read(c *Config) string {
+	m := &r.Metrics
+	var b strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
+	switch {
+	case m.Finished == 0 && m.Refused > 0:
+		say("Nothing is served: of %s requests, %s are refused, the first because %s.", comma(m.Refused+m.Unfinished), comma(m.Refused), r.Refusal)
+		return b.String()
+	case r.Bound.Nothing >= 0.9:
+		say("Bound by the load: requests are served as they come, %.3g at a time and at most %d, and the cache is at most %.0f %% full.",
+			m.Running.Mean, m.MaxBatch, 100*m.KVUsage.Max)
+	case r.Bound.Prefill > max(r.Bound.Memory, r.Bound.Seqs):
+		say("Compute-bound: requests wait while the prompts before them are prefilled, %.0f %% of the time; at most %d are decoded at a time, and the cache is %.0f %% full on average.",
+			100*r.Bound.Prefill, m.MaxDecodeBatch, 100*m.KVUsage.Mean)
+	case r.Bound.Memory >= r.Bound.Seqs:
+		say("Memory-bound: the batch stops at %d, because the KV cache of %s, beside %s of weights, has room for %s tokens uncompressed",
+			m.MaxDecodeBatch, bytes(r.Memory.KV), bytes(r.Memory.Weights), comma(int64(r.Memory.Tokens)))
+		if c.Compression.Enabled() {
+			say(", and compression frees no more")
+		}
+		say("; requests wait for blocks %.0f %% of the time.", 100*r.Bound.Memory)
+	default:
+		say("Bound by max_num_seqs: %d sequences run at a time, and more wait for one to end %.0f %% of the time, while the cache is %.0f %% full on average.",
+			c.Limits.MaxNumSeqs, 100*r.Bound.Seqs, 100*m.KVUsage.Mean)
+	}
+	if m.Preemptions > 0 {
+		say(" %s preemptions cost %s tokens computed again.", comma(m.Preemptions), comma(m.Recomputed))
+	}
+	if top := r.longest(); top != nil {
+		say(" The largest part of the time, %.0f %%, goes into %s.", 100*top.Share, what(top.Term))
+	}
+	if m.Refused > 0 {
+		say(" %s requests are refused, the first because %s.", comma(m.Refused), r.Refusal)
+	}
+	return b.String()
+}
+
+func (r *Result) longest() *cost.Share {
+	var top *cost.Share
+	for i := range r.Time {
+		if top == nil || r.Time[i].Share > top.Share {
+			top = &r.Time[i]
+		}
+	}
+	return top
+}
+
+// what says what a term is.
+func what(id string) string {
+	for _, t := range cost.Terms() {
+		if t.ID == id {
+			text, _, _ := strings.Cut(t.What, ":")
+			return text
+		}
+	}
+	return id
+}
+
+func bytes(n int64) string { return fmt.Sprintf("%.3g GB", float64(n)/1e9) }
+
+func comma(n int64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
