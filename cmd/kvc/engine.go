@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/pflag"
 
@@ -38,6 +40,9 @@ type engines struct {
 	flags   *engineFlags
 	options kernels.Options
 	device  string // where they run
+
+	mu       sync.Mutex
+	launched map[string]bool // of the replaced kernels, those that were
 }
 
 // String says who is compared.
@@ -47,7 +52,15 @@ func (e *engines) String() string {
 
 // open looks what the flags ask for, and whether there is such a device.
 func (f *engineFlags) open() (*engines, error) {
-	e := &engines{flags: f, options: kernels.Options{Kernels: map[string]kernels.Replacement{}}}
+	e := &engines{flags: f, launched: map[string]bool{}}
+	e.options = kernels.Options{
+		Kernels: map[string]kernels.Replacement{},
+		Launched: func(name string) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.launched[name] = true
+		},
+	}
 	for _, text := range f.kernels {
 		name, r, err := readReplacement(text)
 		if err != nil {
@@ -72,6 +85,19 @@ func (f *engineFlags) open() (*engines, error) {
 		e.device += ", checks: " + (&checksValue{&f.device.options.Checks}).String()
 	}
 	return e, dev.Close()
+}
+
+// unused returns an error if a replaced kernel was never launched: nothing is known
+// of it then.
+func (e *engines) unused() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(e.options.Kernels)) {
+		if !e.launched[name] {
+			return fmt.Errorf("the kernel in the place of %s was never launched", name)
+		}
+	}
+	return nil
 }
 
 // loads returns an error if a device cannot load a kernel.
@@ -116,9 +142,8 @@ func readReplacement(text string) (name string, r kernels.Replacement, err error
 	if !ok || name == "" || colon <= 0 || colon == len(rest)-1 {
 		return "", r, errors.New("want NAME=FILE.ptx:ENTRY")
 	}
-	names := kernels.Names()
-	if !slices.ContainsFunc(names, func(n string) bool { return n == name || strings.HasPrefix(n, name+"_") }) {
-		return "", r, fmt.Errorf("there is no kernel %q to replace: there are %s", name, strings.Join(names, ", "))
+	if err := kernels.CheckName(name); err != nil {
+		return "", r, err
 	}
 	r.File, r.Entry = rest[:colon], rest[colon+1:]
 	f, err := os.Open(r.File)

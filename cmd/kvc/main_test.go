@@ -20,6 +20,7 @@ func TestCommandLines(t *testing.T) {
 	for name, edit := range map[string]func(dir string) error{
 		"same":    func(string) error { return nil },
 		"changed": func(dir string) error { return replace(dir+"/golden.json", `"kvs":524`, `"kvs":525`) },
+		"small":   func(dir string) error { return os.WriteFile(dir+"/options.json", []byte(`{"blocks": 1}`), 0o600) },
 		"bad":     func(dir string) error { return os.WriteFile(dir+"/options.json", []byte(`{"block_size": 3}`), 0o600) },
 		"bare":    func(dir string) error { return os.Remove(dir + "/golden.json") },
 	} {
@@ -71,6 +72,8 @@ func TestCommandLines(t *testing.T) {
 		{"validate --kernel settle=mine.ptx", exitUsage, "", "want NAME=FILE.ptx:ENTRY"},
 		{"validate --kernel settle=mine.ptx:settle", exitUsage, "", "mine.ptx"},
 		{"validate block-size-1 --kernel rats=agrees.json:rats", exitUsage, "", `no kernel "rats"`},
+		{"validate block-size-1 --kernel append=agrees.json:append", exitUsage, "", `no kernel "append"`},
+		{"validate ./small", exitFailed, "nothing compared", "no request fits the cache"},
 		{"validate block-size-1 --kernel settle=agrees.json:settle", exitFailed, "", "agrees.json:1"},
 		{"validate --replay same --dump there", exitUsage, "", "--dump goes with"},
 		{"golden check block-size-1 --device ptx", exitDone, "same", ""},

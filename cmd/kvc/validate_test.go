@@ -28,6 +28,17 @@ func withStart(t *testing.T, file, bits string) {
 	}
 }
 
+// endless has the parameters of attend_combine.
+const endless = `.version 7.8
+.target sm_80
+.address_size 64
+.visible .entry spin(.param .u64 a, .param .u64 b, .param .u64 c, .param .u64 d, .param .u64 e, .param .u32 f,
+	.param .u32 g, .param .u32 h, .param .u32 i, .param .u32 j, .param .u32 k)
+{
+L:	bra L;
+}
+`
+
 // exits runs a command line, which must end with the given code, and returns what it
 // printed.
 func exits(t *testing.T, want int, line string) (stdout, stderr string) {
@@ -81,12 +92,36 @@ func TestValidateKernel(t *testing.T) {
 		t.Error(stdout)
 	}
 
+	// A kernel of which nothing is known has not passed.
+	const elsewhere = " --checks none --kernel append_tokens_bf16=wrong.ptx:attend_combine"
+	if _, stderr := exits(t, exitFailed, "validate block-size-1"+elsewhere); !strings.Contains(stderr, "append_tokens_bf16 was never launched") {
+		t.Error(stderr)
+	}
+	if _, stderr := exits(t, exitDone, "validate --replay found"+elsewhere); !strings.Contains(stderr, "append_tokens_bf16 was never launched") {
+		t.Error(stderr)
+	}
+
 	stdout, stderr = exits(t, exitFailed, "validate --random 9 --dump found2 --checks none "+wrong)
 	if !strings.Contains(stdout, "fails; shrunk, it is\n{\"shape\":{\"layers\":1,\"kv_heads\":1,\"group\":1") || !strings.Contains(stderr, "--replay found2") {
 		t.Errorf("%s%s", stdout, stderr)
 	}
 	exits(t, exitFailed, "validate --replay found2 "+wrong)
 	exits(t, exitDone, "validate --replay found2")
+}
+
+// TestValidateEndless puts a kernel that does not end in the place of one: it is found,
+// and what finds it can be shrunk.
+func TestValidateEndless(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a hundred pipelines end for want of instructions")
+	}
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("endless.ptx", []byte(endless), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, _ := exits(t, exitFailed, "validate --random 1 --seed 2 --checks none --kernel attend_combine=endless.ptx:spin"); !strings.Contains(stdout, "an endless loop?") {
+		t.Error(stdout)
+	}
 }
 
 func TestQuoted(t *testing.T) {
