@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/sim/catalog"
+	"kvcompress/sim/cost"
+	"kvcompress/trace/regular"
+)
+
+// calibrateFlags are the flags of kvc calibrate.
+type calibrateFlags struct {
+	measurements, out, gpu string
+	asJSON                 bool
+}
+
+func newCalibrateCmd() *cobra.Command {
+	var f calibrateFlags
+	cmd := &cobra.Command{
+		Use:   "calibrate --measurements FILE.csv -o PROFILE.json",
+		Short: "Fit the cost model to measurements",
+		Long: `Calibrate fits how close to its peak a card comes, for each reason why a step takes
+time, and how long the host's part takes, to throughputs that were measured: by
+non-negative least squares on the relative error, for each card by itself. It
+prints the fit, how far each measurement is off it, and how far it would be if its
+input length had been left out of the fit; and writes a profile for
+kvc sim --profile and kvc sweep --profile.
+
+The columns of FILE.csv are
+  gpu, model, input_len, output_len, num_requests, compression_rate,
+  max_cache_tokens, max_decoding_batch, total_tokens_per_s
+a row for each run of num_requests equal requests that are all there from the
+start. max_cache_tokens is empty where nothing was compressed. The runs are
+replayed by the scheduler to know what was done in each.
+
+Or they are  gpu, model, term, units, microseconds : timings of kernels, each of so
+many units of one term's work. docs/cost-model.md has the terms and their units.`,
+		Example: `  kvc calibrate --measurements kv-compress.csv -o profile.json
+  kvc calibrate --measurements kv-compress.csv --gpu l4 -o l4.json
+  kvc sim --cases kv-compress.csv --profile profile.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.measurements, "measurements", "", "CSV `file` of what was measured")
+	flags.StringVarP(&f.out, "out", "o", "", "`file` to write the profile to")
+	flags.StringVar(&f.gpu, "gpu", "", "take the rows of this `card` only")
+	flags.BoolVar(&f.asJSON, "json", false, "print the fit as JSON")
+	// The only error is a flag that does not exist.
+	_ = cmd.MarkFlagFilename("measurements", "csv")
+	_ = cmd.MarkFlagFilename("out", "json")
+	return cmd
+}
+
+func (f *calibrateFlags) run(cmd *cobra.Command) error {
+	switch {
+	case f.measurements == "":
+		return usagef("--measurements is missing: a CSV of what was measured")
+	case f.out == "":
+		return usagef("-o is missing: the file that the profile goes to")
+	}
+	text, err := readSmall(f.measurements)
+	if err != nil {
+		return err
+	}
+	header, _, _ := strings.Cut(string(text), "\n")
+	name := filepath.Base(f.measurements)
+	if cost.IsTimings(header) {
+		return f.timings(cmd, text, name)
+	}
+	list, err := cost.ReadMeasurements(bytes.NewReader(text), name)
+	if err != nil {
+		return err
+	}
+	if list, err = ofCard(list, f.gpu); err != nil {
+		return err
+	}
+	profile, cases, err := cost.Calibrate(cmd.Context(), list, name)
+	if err != nil {
+		return interrupted(err)
+	}
+	if err := writeProfile(f.out, profile); err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		return printJSON(out, struct {
+			Profile *cost.Profile `json:"profile"`
+			Cases   []*cost.Case  `json:"cases"`
+			Summary cost.Summary  `json:"summary"`
+		}{profile, cases, cost.Summarize(cases)})
+	}
+	printCases(out, cases)
+	printFits(out, profile)
+	fmt.Fprintf(out, "\nWritten to %s.\n", printableLine(f.out))
+	return nil
+}
+
+func (f *calibrateFlags) timings(cmd *cobra.Command, text []byte, name string) error {
+	if f.gpu != "" {
+		return usagef("--gpu chooses among throughputs: %s has timings of kernels", name)
+	}
+	list, err := cost.ReadTimings(bytes.NewReader(text), name)
+	if err != nil {
+		return err
+	}
+	profile, err := cost.CalibrateTimings(list, name)
+	if err != nil {
+		return err
+	}
+	if err := writeProfile(f.out, profile); err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		return printJSON(out, struct {
+			Profile *cost.Profile `json:"profile"`
+		}{profile})
+	}
+	printFits(out, profile)
+	fmt.Fprintf(out, "\nWritten to %s.\n", printableLine(f.out))
+	return nil
+}
+
+// ofCard returns the measurements of a card; all, if none is named.
+func ofCard(list []cost.Measurement, gpu string) ([]cost.Measurement, error) {
+	if gpu == "" {
+		return list, nil
+	}
+	want, err := catalog.FindCard(gpu)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	var of []cost.Measurement
+	for _, m := range list {
+		card, err := catalog.FindCard(m.GPU)
+		if err != nil {
+			return nil, err
+		}
+		if card.Name == want.Name {
+			of = append(of, m)
+		}
+	}
+	if len(of) == 0 {
+		return nil, fmt.Errorf("no row is of %s", want.Name)
+	}
+	return of, nil
+}
+
+// maxSmallFile bounds the files that are read whole.
+const maxSmallFile = 64 << 20
+
+func readSmall(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, usageError{fmt.Errorf("%s: %w", path, regular.Short(err))}
+	case info.IsDir():
+		return nil, usagef("%s is a folder", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, regular.Short(err))
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxSmallFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, regular.Short(err))
+	}
+	if len(text) > maxSmallFile {
+		return nil, fmt.Errorf("%s is longer than %d MiB", path, maxSmallFile>>20)
+	}
+	return text, nil
+}
+
+// writeProfile writes the profile to a file that appears whole or not at all.
+func writeProfile(path string, p *cost.Profile) error {
+	var text bytes.Buffer
+	if err := p.Write(&text); err != nil {
+		return err
+	}
+	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part*")
+	if err != nil {
+		return regular.Short(err)
+	}
+	_, err = part.Write(text.Bytes())
+	err = errors.Join(err, part.Chmod(0o644), part.Close())
+	if err == nil {
+		err = os.Rename(part.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(part.Name()))
+	}
+	return nil
+}
+
+// readProfile returns the profile of a file, or, without one, the defaults.
+func readProfile(path string) (*cost.Profile, error) {
+	if path == "" {
+		return cost.DefaultProfile(), nil
+	}
+	text, err := readSmall(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := cost.ReadProfile(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return p, nil
+}
+
+// printCases prints measured and predicted side by side.
+func printCases(w io.Writer, cases []*cost.Case) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "card\tinput\toutput\trequests\tcompression\tKVs a head\tblocks\tbatch\tmeasured\ttokens/s\tmeasured\toff\t")
+	for _, c := range cases {
+		keep, batch, measured, off := "all", "–", "–", "–"
+		if c.Compressed() {
+			keep = fmt.Sprint(c.MaxCacheTokens)
+		}
+		if c.MaxDecodingBatch > 0 {
+			batch = fmt.Sprint(c.MaxDecodingBatch)
+			if c.Batch != c.MaxDecodingBatch {
+				batch += fmt.Sprintf(" (%+d)", c.Batch-c.MaxDecodingBatch)
+			}
+		}
+		if c.TokensPerS > 0 {
+			measured, off = fmt.Sprintf("%.1f", c.TokensPerS), fmt.Sprintf("%+.1f %%", 100*c.Error())
+		}
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\t%s\t%d\t%d\t%s\t%.1f\t%s\t%s\t\n",
+			printableLine(c.GPU), c.InputLen, c.OutputLen, c.NumRequests, printableLine(c.CompressionRate), keep,
+			c.Memory.Blocks, c.Batch, batch, c.Throughput, measured, off)
+	}
+	table.Flush()
+}
+
+// printFits prints the factors of a profile and how good they are.
+func printFits(w io.Writer, p *cost.Profile) {
+	fits := p.Fits
+	if p.All != nil {
+		fits = append(fits[:len(fits):len(fits)], *p.All)
+	}
+	for i := range fits {
+		f := &fits[i]
+		fmt.Fprintf(w, "\nFitted to %s:\n", printableLine(f.Of))
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, t := range cost.Terms() {
+			v, source := f.Factors[t.ID], "default"
+			for _, id := range f.Fitted {
+				if id == t.ID {
+					source = "fitted"
+				}
+			}
+			value := "nothing"
+			switch {
+			case v == 0:
+			case t.Overhead:
+				value = fmt.Sprintf("%.4g µs", v)
+			default:
+				value = fmt.Sprintf("%.1f %% of the peak", 100/v)
+			}
+			fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", t.ID, value, source, t.What)
+		}
+		table.Flush()
+		q := f.Quality
+		fmt.Fprintf(w, "  off by %s on average, at most %s", percent(q.MAPE), percent(q.MaxError))
+		if q.CompressedMAPE > 0 && q.VanillaMAPE > 0 {
+			fmt.Fprintf(w, "; compressed %s, vanilla %s", percent(q.CompressedMAPE), percent(q.VanillaMAPE))
+		}
+		if q.CrossMAPE > 0 {
+			fmt.Fprintf(w, "\n  leaving each input length out: %s on average, at most %s", percent(q.CrossMAPE), percent(q.CrossMaxError))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func percent(part float64) string {
+	if math.IsNaN(part) {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f %%", 100*part)
+}

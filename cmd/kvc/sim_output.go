@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"kvcompress/sim/cost"
+	"kvcompress/sim/project"
+	"kvcompress/sim/stats"
+)
+
+// printProjection prints a projection as tables, under a short reading of it.
+func printProjection(w io.Writer, in *simInputs, r *project.Result) {
+	cards := in.GPU
+	if in.TP > 1 {
+		cards = fmt.Sprintf("%d × %s", in.TP, in.GPU)
+	}
+	how := "uncompressed"
+	switch c := in.Compression; {
+	case c.MaxCacheTokens > 0:
+		how = fmt.Sprintf("compressed to %d KVs a head", c.MaxCacheTokens)
+	case c.Rate > 0:
+		how = fmt.Sprintf("compressed to a part of %g", c.Rate)
+	}
+	fmt.Fprintf(w, "%s by %s on %s: weights %s, KV cache %v, %s\n", printableLine(in.Requests), printableLine(in.Model), printableLine(cards), in.Weights, in.KV, how)
+	if r.Partial {
+		fmt.Fprintln(w, "Partial: it was interrupted.")
+	}
+	fmt.Fprintf(w, "\n%s\n", r.Reading)
+
+	m := &r.Metrics
+	section := func(name string) *tabwriter.Writer {
+		fmt.Fprintf(w, "\n%s\n", name)
+		return tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	}
+	t := section("Requests")
+	fmt.Fprintln(t, "\tfinished\trefused\tunfinished\trunning\twaiting\tpreemptions\t")
+	fmt.Fprintf(t, "\t%d\t%d\t%d\t%.1f\t%.1f\t%d\t\n", m.Finished, m.Refused, m.Unfinished, m.Running.Mean, m.Waiting.Mean, m.Preemptions)
+	t.Flush()
+
+	t = section("Throughput a second")
+	fmt.Fprintln(t, "\trequests\tinput tokens\toutput tokens\tall tokens\tover\tlargest batch\tcache used\t")
+	fmt.Fprintf(t, "\t%.3g\t%.1f\t%.1f\t%.1f\t%.0f s\t%d\t%s\t\n", m.RequestThroughput, m.InputThroughput, m.OutputThroughput, m.TotalThroughput,
+		m.Duration, m.MaxDecodeBatch, percent(m.KVUsage.Mean))
+	t.Flush()
+
+	t = section("Latency, seconds")
+	fmt.Fprintln(t, "\tmean\tp50\tp90\tp95\tp99\tmax\t")
+	for _, l := range []struct {
+		name string
+		of   *stats.Latency
+	}{
+		{"time to first token", &m.TTFT}, {"time per output token", &m.TPOT}, {"between tokens", &m.ITL}, {"in the queue", &m.Queue}, {"end to end", &m.E2E},
+	} {
+		fmt.Fprintf(t, "%s\t%.4g\t%.4g\t%.4g\t%.4g\t%.4g\t%.4g\t\n", l.name, l.of.Mean, l.of.P50, l.of.P90, l.of.P95, l.of.P99, l.of.Max)
+	}
+	t.Flush()
+
+	fmt.Fprintf(w, "\nTime, by %s\n", printableLine(r.Factors))
+	left := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	what := map[string]string{}
+	for _, term := range cost.Terms() {
+		what[term.ID] = term.What
+	}
+	for _, s := range r.Time {
+		fmt.Fprintf(left, "  %s\t%s\t%s\n", s.Term, percent(s.Share), what[s.Term])
+	}
+	left.Flush()
+
+	printMemory(w, &r.Memory)
+}
+
+// printMemory prints where the bytes of a card go.
+func printMemory(w io.Writer, m *cost.Memory) {
+	fmt.Fprintln(w, "\nMemory of a card")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, part := range []struct {
+		name  string
+		bytes int64
+	}{
+		{"left to others", m.Reserved}, {"weights", m.Weights}, {"activations at their peak", m.Activations}, {"libraries", m.Fixed},
+		{"scratch of compression", m.Scratch}, {"metadata of blocks and slots", m.Metadata}, {"keys and values", m.KV}, {"unused", m.Unused},
+	} {
+		if part.bytes != 0 {
+			fmt.Fprintf(t, "  %s\t%.3f GB\t%s\n", part.name, float64(part.bytes)/1e9, percent(float64(part.bytes)/float64(m.Card)))
+		}
+	}
+	t.Flush()
+	fmt.Fprintf(w, "  in all %.3f GB; %d blocks of one head, for %d tokens uncompressed\n", float64(m.Card)/1e9, m.Blocks, m.Tokens)
+}

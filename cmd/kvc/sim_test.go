@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const published = "../../../shared/data/published/kv-compress.csv"
+
+// TestSimPublished calibrates on what was published, as a user would, and projects
+// it by the profile.
+func TestSimPublished(t *testing.T) {
+	if _, err := os.Stat(published); err != nil {
+		t.Skipf("without the published measurements: %v", err)
+	}
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
+	profile := filepath.Join(t.TempDir(), "profile.json")
+	if code, out, errs := kvc("calibrate", "--measurements", published, "-o", profile); code != 0 || !strings.Contains(out, "leaving each input length out") {
+		t.Fatalf("%d: %s%s", code, out, errs)
+	}
+	code, out, errs := kvc("sim", "--cases", published, "--profile", profile, "--json")
+	if code != 0 {
+		t.Fatalf("%d: %s", code, errs)
+	}
+	var got struct {
+		Cases   []map[string]any
+		Summary map[string]float64
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	s := got.Summary
+	if len(got.Cases) != 72 || s["rows"] != 72 || s["batch_exact"] < 70 || s["batch_max_error"] > 1 || s["throughput_mape"] > 0.04 || s["throughput_max_error"] > 0.15 {
+		t.Errorf("%v", s)
+	}
+}
+
+func TestSimRequests(t *testing.T) {
+	args := []string{"sim", "--requests", "six-stories", "--model", "llama-3.1-8b", "--gpu", "l4", "--max-num-batched-tokens", "8192", "--check"}
+	code, out, errs := kvc(args...)
+	if code != 0 {
+		t.Fatalf("%d: %s", code, errs)
+	}
+	for _, want := range []string{"six-stories by llama-3.1-8b on l4", "Bound by", "the defaults", "time to first token", "weights", "Memory of a card"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	code, first, _ := kvc(append(args, "--json", "--rate", "0.5")...)
+	_, again, _ := kvc(append(args, "--json", "--rate", "0.5")...)
+	if code != 0 || first != again || !json.Valid([]byte(first)) {
+		t.Errorf("%d: the same projection is not the same JSON:\n%s\n%s", code, first, again)
+	}
+}
+
+func TestSimWrongUse(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	serve := "sim --requests six-stories --model llama-3.1-8b --gpu l4 "
+	for _, c := range []struct {
+		args, want string
+		code       int
+	}{
+		{"sim", "--requests is missing", exitUsage},
+		{"sim --requests six-stories", "--model is missing", exitUsage},
+		{"sim --requests six-stories --model llama-3.1-8b", "--gpu is missing", exitUsage},
+		{"sim --requests six-stories --model gpt-5 --gpu l4", "unknown model", exitUsage},
+		{"sim --requests six-stories --model llama-3.1-8b --gpu abacus", "unknown card", exitUsage},
+		{"sim --requests nowhere --model llama-3.1-8b --gpu l4", "nowhere", exitUsage},
+		{serve + "--rate 0.5 --max-cache-tokens 5", "exclude each other", exitUsage},
+		{serve + "--rate 0", "leave it out", exitUsage},
+		{serve + "--rate 7", "rate", exitUsage},
+		{serve + "--tensor-parallel 3", "tensor parallelism 3", exitUsage},
+		{serve + "--gpu-memory-utilization 90", "0.9 is usual", exitUsage},
+		{serve + "--rate 0.5 --enable-prefix-caching", "do not go with compression", exitUsage},
+		{serve + "--enable-prefix-caching", "no prefix hashes", exitUsage},
+		{serve + "--profile " + empty, "empty", exitFailed},
+		{"sim --requests six-stories --model llama-3.1-70b --gpu l4", "does not fit", exitFailed},
+		{"sim --cases x --requests y", "exclude each other", exitUsage},
+		{"sim --cases x --gpu l4", "the file of --cases says it", exitUsage},
+		{"sim --cases nowhere", "nowhere", exitUsage},
+		{"sim --cases " + empty, "no rows", exitFailed},
+		{"calibrate", "--measurements is missing", exitUsage},
+		{"calibrate --measurements " + empty, "-o is missing", exitUsage},
+		{"calibrate --measurements " + empty + " -o " + dir + "/p", "no rows", exitFailed},
+	} {
+		code, _, errs := kvc(strings.Fields(c.args)...)
+		if code != c.code || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: %d, %q: want %d and %q", c.args, code, errs, c.code, c.want)
+		}
+	}
+}
+
+func TestCalibrateTimingsCommand(t *testing.T) {
+	dir := t.TempDir()
+	timings := filepath.Join(dir, "timings.csv")
+	if err := os.WriteFile(timings, []byte("gpu,model,term,units,microseconds\nl4,llama-3.1-8b,sort,1000000,640\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	profile := filepath.Join(dir, "p.json")
+	code, out, errs := kvc("calibrate", "--measurements", timings, "-o", profile)
+	if code != 0 || !strings.Contains(out, "33.3 % of the peak") {
+		t.Fatalf("%d: %s%s", code, out, errs)
+	}
+	if code, out, errs = kvc("sim", "--requests", "six-stories", "--model", "llama-3.1-8b", "--gpu", "l4", "--profile", profile, "--max-cache-tokens", "64"); code != 0 || !strings.Contains(out, "1 timings of timings.csv") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+}
