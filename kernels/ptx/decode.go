@@ -4,8 +4,8 @@ import (
 	"strings"
 )
 
-// maxCode bounds the instructions of all entries together; functions are decoded
-// anew for each entry that calls them.
+// maxCode bounds the instructions of all entries together, and what they declare;
+// functions are decoded anew for each entry that calls them.
 const maxCode = 1 << 20
 
 // maxFile bounds a warp's register file.
@@ -177,6 +177,11 @@ func (d *decoder) place(f *function) *fnState {
 // function appends a function's code.
 func (d *decoder) function(f *fnState) error {
 	d.fn = f
+	d.s = &statement{line: f.line}
+	// What is declared counts as often as it is looked at: once for each entry.
+	if err := d.spend(len(f.function.regs) + len(f.params) + len(f.results) + len(f.locals) + len(f.function.labels)); err != nil {
+		return err
+	}
 	for _, r := range f.function.regs {
 		key := scopedName{r.scope, r.name}
 		if _, twice := f.decls[key]; twice {
@@ -348,10 +353,18 @@ func (d *decoder) errorf(format string, args ...any) error {
 	return d.m.errorf(d.s.line, format, args...)
 }
 
+// spend takes n from the budget.
+func (d *decoder) spend(n int) error {
+	if *d.budget -= n; *d.budget < 0 {
+		return d.errorf("more than %d instructions, declarations and branch targets, those of functions counted for each kernel that calls them", maxCode)
+	}
+	return nil
+}
+
 // push appends the instruction d.in.
 func (d *decoder) push() error {
-	if *d.budget--; *d.budget < 0 {
-		return d.errorf("more than %d instructions", maxCode)
+	if err := d.spend(1); err != nil {
+		return err
 	}
 	d.e.code = append(d.e.code, d.in)
 	return nil

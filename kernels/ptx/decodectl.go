@@ -33,8 +33,8 @@ func decodeBrx(d *decoder) error {
 		return d.errorf("brx: no .branchtargets %q", short(ops[1].name))
 	}
 	d.in.kind = kindBrx
-	if *d.budget -= len(list); *d.budget < 0 {
-		return d.errorf("more than %d instructions and branch targets", maxCode)
+	if err := d.spend(len(list)); err != nil {
+		return err
 	}
 	d.in.table = make([]int32, len(list))
 	for i, label := range list {
@@ -106,6 +106,9 @@ func decodeCall(d *decoder) error {
 		return d.errorf("call: %q has %d parameters and %d results", short(f.name), len(f.params), len(f.results))
 	}
 	f.called = true
+	if err := d.spend(len(f.params) + len(f.results)); err != nil {
+		return err
+	}
 	d.formals(f)
 	skip := int32(-1)
 	if d.in.guard >= 0 { // around the whole sequence

@@ -1,6 +1,8 @@
 package ptx
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,6 +57,12 @@ func TestParseErrors(t *testing.T) {
 		{"call", kernel("call nothing;"), `no function "nothing"`},
 		{"shared", head + ".shared .b8 big[50000];\n.visible .entry k()\n{ .reg .b32 %r<2>; mov.u32 %r1, big; }", "x.ptx:5: \"k\" has 50000 bytes of static shared memory"},
 		{"huge", head + ".global .b8 big[100000][100000];", "larger than"},
+		{"a row too long", head + ".global .b8 x[2][2] = {{1, 2, 3}};", "more values than elements"},
+		{"a row too many", head + ".global .b8 x[2][2] = {{1}, {2}, {3}};", "a list where no row begins"},
+		{"a list in a row", head + ".global .b8 x[2][2] = {1, {2}};", "a list where no row begins"},
+		{"lists too deep", head + ".global .b8 x[2][2] = {{{1}}};", "nested deeper than its dimensions"},
+		{"no rows", head + ".global .b8 x[][0] = {{}, {1}};", "more values than elements"},
+		{"many callers", head + manyCallers(1000), "more than 1048576"},
 		{"initialiser", head + ".global .b8 x[2] = {1, 2, 3};", "more values than elements"},
 		{"recursion", head + ".func f() { call f; }\n.visible .entry k() { call f; }", `"f" calls itself`},
 		{"variable twice", head + ".global .b32 x;\n.global .b32 x;", `x.ptx:5: "x" is declared twice`},
@@ -74,6 +82,55 @@ func TestParseErrors(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// manyCallers declares many registers in a function, and calls it from many
+// kernels, each of which has the function decoded anew.
+func manyCallers(n int) string {
+	var b strings.Builder
+	b.WriteString(".func f() {\n")
+	for i := range n {
+		fmt.Fprintf(&b, ".reg .b32 r%d;\n", i)
+	}
+	b.WriteString("ret; }\n")
+	for i := range 2 * n {
+		fmt.Fprintf(&b, ".entry k%d() { call f; }\n", i)
+	}
+	return b.String()
+}
+
+// TestInitialisers reads arrays whose lists end early: the rest of a row is zero.
+func TestInitialisers(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want []byte
+		size int64
+	}{
+		{"x[4] = {1, 2}", []byte{1, 2}, 4},
+		{"x = 7", []byte{7}, 1},
+		{"x = {7}", []byte{7}, 1},
+		{"x[3][2] = {{1, 2}, {3}}", []byte{1, 2, 3}, 6},
+		{"x[3][2] = {{1}, {2, 3}}", []byte{1, 0, 2, 3}, 6},
+		{"x[3][2] = {1, 2, {3}, 4}", []byte{1, 2, 3, 0, 4}, 6},
+		{"x[][2] = {{1}, {2}, {}}", []byte{1, 0, 2}, 6},
+		{"x[][2] = {1, 2, 3}", []byte{1, 2, 3}, 4},
+		{"x[2][2][2] = {{{1}, {2}}, {{}, {3, 4}}}", []byte{1, 0, 2, 0, 0, 0, 3, 4}, 8},
+		{"x[][0] = {{}}", nil, 0},
+		{"x[0] = {}", nil, 0},
+	} {
+		m, err := parseModule("x.ptx", []byte(".version 7.8\n.target sm_80\n.global .b8 "+c.text+";"))
+		if err != nil {
+			t.Errorf("%s: %v", c.text, err)
+			continue
+		}
+		if x := m.globals["x"]; !bytes.Equal(x.init, c.want) || x.size != c.size {
+			t.Errorf("%s: %v of %d bytes, want %v of %d", c.text, x.init, x.size, c.want, c.size)
+		}
+	}
+	m, err := parseModule("x.ptx", []byte(".version 7.8\n.target sm_80\n.const .v2 .u8 x[2] = {{1}, {2, 3}};"))
+	if err != nil || !bytes.Equal(m.globals["x"].init, []byte{1, 0, 2, 3}) {
+		t.Errorf("vectors: %v", err)
 	}
 }
 

@@ -133,13 +133,14 @@ func (p *parser) declarator(v *variable) error {
 		return p.errorf("numbered names are for registers only")
 	}
 	vector, unsized := v.count, false
-	dims := []int64{vector}
-	for p.is("[") {
+	var inner []int64 // the extents after the first
+	dims := 0
+	for ; p.is("["); dims++ {
 		if err := p.advance(); err != nil {
 			return err
 		}
 		if p.is("]") {
-			if unsized || len(dims) > 1 {
+			if dims > 0 {
 				return p.errorf("%q: only the first dimension may be left out", short(name))
 			}
 			unsized = true
@@ -148,7 +149,9 @@ func (p *parser) declarator(v *variable) error {
 			if err != nil {
 				return err
 			}
-			dims = append(dims, n)
+			if dims > 0 {
+				inner = append(inner, n)
+			}
 			if n > 0 && v.count > maxVariable/n/int64(v.elem.bytes()) {
 				return p.errorf("%q is larger than %d bytes", short(name), maxVariable)
 			}
@@ -169,12 +172,20 @@ func (p *parser) declarator(v *variable) error {
 		if unsized {
 			limit = maxInitialise / int64(v.elem.bytes())
 		}
-		n, err := p.initialiser(v, limit, 0, 0)
+		if dims > 0 && vector > 1 {
+			inner = append(inner, vector)
+		}
+		sizes := listSizes(limit, inner)
+		n, err := p.initialiser(v, sizes, limit, 0, 0)
 		if err != nil {
 			return err
 		}
 		if unsized {
-			v.count, unsized = n, false
+			row := int64(1)
+			if len(sizes) > 1 {
+				row = max(row, sizes[1])
+			}
+			v.count, unsized = (n+row-1)/row*row, false
 		}
 	}
 	if unsized && !v.extern && v.space != spaceParam {
@@ -187,19 +198,37 @@ func (p *parser) declarator(v *variable) error {
 	return nil
 }
 
-// initialiser reads a value or { values } into v.init from element at on, and
-// returns the element after the last one.
-func (p *parser) initialiser(v *variable, limit, at int64, depth int) (int64, error) {
-	if depth > maxNesting {
-		return 0, p.errorf("initialiser nested deeper than %d", maxNesting)
+// listSizes returns how many elements a list in braces stands for at each depth of
+// nesting: all of the variable's, a row of its first dimension, and so on.
+func listSizes(all int64, inner []int64) []int64 {
+	sizes := make([]int64, len(inner)+1)
+	size := int64(1)
+	for i := len(inner); i > 0; i-- {
+		size = min(size*inner[i-1], maxVariable)
+		sizes[i] = size
 	}
+	sizes[0] = all
+	return sizes
+}
+
+// initialiser reads a value or { values } into v.init from element at on, and
+// returns the element after the last one. A list that ends early leaves the rest
+// of its row zero (PTX ISA §5.4.4).
+func (p *parser) initialiser(v *variable, sizes []int64, limit, at int64, depth int) (int64, error) {
 	if p.is("{") {
+		if depth >= min(len(sizes), maxNesting) {
+			return 0, p.errorf("%q: lists nested deeper than its dimensions", short(v.name))
+		}
+		end := at + sizes[depth]
+		if end > limit || sizes[depth] > 0 && at%sizes[depth] != 0 {
+			return 0, p.errorf("%q: a list where no row begins", short(v.name))
+		}
 		if err := p.advance(); err != nil {
 			return 0, err
 		}
 		for !p.is("}") {
 			var err error
-			if at, err = p.initialiser(v, limit, at, depth+1); err != nil {
+			if at, err = p.initialiser(v, sizes, end, at, depth+1); err != nil {
 				return 0, err
 			}
 			if !p.is(",") {
@@ -208,6 +237,9 @@ func (p *parser) initialiser(v *variable, limit, at int64, depth int) (int64, er
 			if err := p.advance(); err != nil {
 				return 0, err
 			}
+		}
+		if depth > 0 {
+			at = end
 		}
 		return at, p.expect("}")
 	}
