@@ -18,9 +18,9 @@ import (
 // nanoseconds on the serving clock.
 type Step struct {
 	Start, End int64
-	Prefill    bool  // or a decode step
 	Steps      int64 // iterations that it stands for: see sim.Step
-	Batch      int64 // sequences that got a token
+	Batch      int64 // sequences that got a token, in each iteration
+	New        int64 // of them those that a prefill has given theirs
 	Prompt     int64 // tokens prefilled, those of recomputation included
 	Generated  int64 // tokens
 	Running    int64 // sequences, in this step
@@ -35,15 +35,13 @@ type Step struct {
 func FromStep(s *sim.Step) Step {
 	e := Step{
 		Start: s.Start, End: s.End,
-		Prefill: s.Kind == sim.Prefill,
-		Steps:   int64(s.Steps),
-		Batch:   int64(s.Sequences), Generated: int64(s.Sequences) * int64(s.Steps),
+		Steps: int64(s.Steps),
+		Batch: int64(s.Sequences), Generated: int64(s.Sequences) * int64(s.Steps),
 		Running: int64(s.Running + len(s.Finished)), Waiting: int64(s.Waiting),
 		Blocks: int64(s.Usage.Allocated), Finished: int64(len(s.Finished)), Preempted: int64(len(s.Preempted)),
 	}
-	if e.Prefill {
-		e.Prompt = s.Work[sim.PrefillTokens]
-	}
+	e.Prompt = s.Work[sim.PrefillTokens]
+	e.New = max(0, e.Batch-s.Work[sim.DecodeSeqs]/max(1, e.Steps))
 	if s.Steps > 1 {
 		e.MeanBlocks = s.Work[sim.BlocksRead] / int64(s.Steps)
 	}
@@ -152,13 +150,20 @@ func (r *Run) Step(s *Step) {
 	r.s.Steps += s.Steps
 	r.s.Preemptions += s.Preempted
 	r.s.MaxBatch = max(r.s.MaxBatch, s.Batch)
-	if s.Prefill {
+	if s.Prompt > 0 {
 		r.s.PrefillSteps++
-		r.fresh = append(r.fresh, freshSeqs{s.End, s.Batch - s.Finished})
-		r.freshSeqs += s.Batch - s.Finished
-	} else {
-		r.s.MaxDecodeBatch = max(r.s.MaxDecodeBatch, s.Batch)
-		r.gaps(s)
+	}
+	if decoded := s.Batch - s.New; decoded > 0 {
+		r.s.MaxDecodeBatch = max(r.s.MaxDecodeBatch, decoded)
+		r.gaps(s, decoded)
+	}
+	if s.New > 0 {
+		n := s.New
+		if n == s.Batch {
+			n -= s.Finished // those of one token
+		}
+		r.fresh = append(r.fresh, freshSeqs{s.End, n})
+		r.freshSeqs += n
 	}
 	r.timeline.Add(s)
 }
@@ -168,13 +173,13 @@ func (r *Run) Step(s *Step) {
 // Preemption takes the latest first, so what is missing is missing from these; what
 // a sequence waited to be recomputed is not a gap here, but is in its TPOT. Of steps
 // that were taken at once, all are as long as they are on average.
-func (r *Run) gaps(s *Step) {
+func (r *Run) gaps(s *Step, decoded int64) {
 	each := (s.End - s.Start) / max(1, s.Steps)
-	r.itl.Add(each, s.Batch*(s.Steps-1))
+	r.itl.Add(each, decoded*(s.Steps-1))
 	first := s.Start + each
-	old := max(0, s.Batch-r.freshSeqs)
+	old := max(0, decoded-r.freshSeqs)
 	r.itl.Add(first-r.lastDecode, old)
-	left := s.Batch - old
+	left := decoded - old
 	for _, f := range r.fresh {
 		n := min(f.n, left)
 		r.itl.Add(first-f.at, n)

@@ -18,8 +18,8 @@ func TestRunByHand(t *testing.T) {
 	const s = 1e9
 	r := Run{SLO: SLO{TTFT: time.Second}, Blocks: 10}
 	for _, step := range []Step{
-		{Steps: 1, Start: 1 * s, End: 2 * s, Prefill: true, Batch: 1, Prompt: 100, Generated: 1, Running: 1, Waiting: 0, Blocks: 4},
-		{Steps: 1, Start: 2 * s, End: 4 * s, Prefill: true, Batch: 1, Prompt: 200, Generated: 1, Running: 2, Waiting: 1, Blocks: 8},
+		{Steps: 1, Start: 1 * s, End: 2 * s, Batch: 1, New: 1, Prompt: 100, Generated: 1, Running: 1, Waiting: 0, Blocks: 4},
+		{Steps: 1, Start: 2 * s, End: 4 * s, Batch: 1, New: 1, Prompt: 200, Generated: 1, Running: 2, Waiting: 1, Blocks: 8},
 		{Steps: 1, Start: 4 * s, End: 5 * s, Batch: 2, Generated: 2, Running: 2, Blocks: 8, Finished: 1},
 		{Steps: 1, Start: 5 * s, End: 5.5 * s, Batch: 1, Generated: 1, Running: 1, Blocks: 4, Finished: 1},
 	} {

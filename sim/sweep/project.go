@@ -12,6 +12,7 @@ import (
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
+	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
 	"kvcompress/trace"
 )
@@ -33,13 +34,37 @@ type Settings struct {
 }
 
 // DefaultSettings are vLLM's, and KV-Compress's as they were measured: compression
-// in every step, the newest 32 tokens protected.
+// in every step, at most five million slots sorted in each.
 func DefaultSettings() Settings {
-	limits := sim.DefaultLimits()
+	limits, compression := sim.DefaultLimits(), ref.Default().Compression
 	return Settings{
 		BlockSize: 16, MaxNumBatchedTokens: limits.MaxNumBatchedTokens, Watermark: limits.Watermark, KV: "f16",
-		ProtectedWindow: 32, Interval: 1,
+		ProtectedWindow: compression.ProtectedWindow, Interval: compression.Interval, MaxKVPerCompression: 5_000_000,
 	}
+}
+
+// Check returns an error for settings with which no projection can be made.
+func (s *Settings) Check() error {
+	var kv dtype.DType
+	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark}
+	errs := []error{kv.UnmarshalText([]byte(s.KV)), limits.Validate()}
+	for card, usd := range s.Prices {
+		if !(usd >= 0 && usd <= 1e4) {
+			errs = append(errs, fmt.Errorf("a price of %v dollars an hour for %s: want 0 to 10,000", usd, card))
+		}
+	}
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"protected window", s.ProtectedWindow}, {"sinks", s.Sinks}, {"interval", s.Interval}, {"slots of a compression", s.MaxKVPerCompression}} {
+		if n.value < 0 {
+			errs = append(errs, fmt.Errorf("%s %d is negative", n.name, n.value))
+		}
+	}
+	if s.SLO.TTFT < 0 || s.SLO.TPOT < 0 || s.SLO.E2E < 0 {
+		errs = append(errs, errors.New("an objective is negative"))
+	}
+	return errors.Join(errs...)
 }
 
 // Projector makes projections of one load of requests.
@@ -50,116 +75,28 @@ type Projector struct {
 	Requests func() iter.Seq2[trace.Request, error]
 }
 
-// Projection is a projection in full.
-type Projection struct {
-	Outcome
-	Run stats.Run
-}
-
-// Watch sees a projection as it goes. The zero value watches nothing.
-type Watch struct {
-	Step    func(*sim.Step)   // valid during the call
-	Request func(*sim.Result) // likewise
-	Skip    bool              // steps between which nothing happens may come as one
-}
-
 // Project implements [Project].
 func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
-	full, err := j.Full(ctx, p, Watch{Skip: true})
-	if full == nil {
-		return Outcome{Point: p}, err
+	o := Outcome{Point: p}
+	c, err := j.config(p)
+	var memory cost.Memory
+	if err == nil {
+		memory, err = c.Deployment.Memory()
 	}
-	return full.Outcome, err
-}
-
-// Full makes one projection, and tells all of it. Of a context that ends it returns
-// what was projected until then, beside the error.
-func (j *Projector) Full(ctx context.Context, p Point, watch Watch) (*Projection, error) {
-	full := &Projection{Outcome: Outcome{Point: p}}
-	o := &full.Outcome
-	d, err := j.deployment(p)
+	if err == nil && memory.Blocks < 1 {
+		err = fmt.Errorf("%s leaves no block of KV cache on %s", p.Model, p.Card)
+	}
 	if err != nil {
 		o.Error = err.Error()
-		return full, nil
+		return o, nil
 	}
-	if o.Memory, err = d.Memory(); err != nil {
-		o.Error = err.Error()
-		return full, nil
-	}
-	profile := j.Profile
-	if profile == nil {
-		profile = cost.DefaultProfile()
-	}
-	fit := profile.For(d.Card.Name)
-	o.Factors = fit.Of
-	rates, err := d.Rates(fit.Factors)
+	r, err := project.Run(ctx, c, scaled(j.Requests(), p.Load))
 	if err != nil {
-		return nil, err
+		return o, err
 	}
-	cfg := j.config(&d, p, o.Memory.Blocks)
-	spread := j.Spread
-	if spread == nil {
-		spread = cost.Spared{}
-	}
-	ledger, err := sim.NewLedger(&cfg, spread)
-	if err != nil {
-		o.Error = err.Error()
-		return full, nil
-	}
-	limits := sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: j.MaxNumBatchedTokens, Watermark: j.Watermark}
-	server, err := sim.NewStream(ledger, &cfg, limits, scaled(j.Requests(), p.Load), &rates)
-	if err != nil {
-		o.Error = err.Error()
-		return full, nil
-	}
-	defer server.Close()
-	full.Run = stats.Run{SLO: j.SLO, Blocks: int64(o.Memory.Blocks)}
-	work, refusal, err := serve(ctx, server, &full.Run, watch)
-	o.Metrics = full.Run.Summary()
-	o.Time = d.Shares(fit.Factors, &work)
-	o.price(&d, j.Prices)
-	o.Reading = o.read(p.MaxNumSeqs, refusal)
-	return full, err
-}
-
-// serve runs a server to its end.
-func serve(ctx context.Context, server *sim.Server, run *stats.Run, watch Watch) (work sim.Work, refusal string, err error) {
-	server.Skip = watch.Skip
-	server.Batch = watch.Step != nil
-	ended := func(r *sim.Result) {
-		run.Request(r)
-		if r.Error != "" && refusal == "" {
-			refusal = r.Error
-		}
-		if watch.Request != nil {
-			watch.Request(r)
-		}
-	}
-	server.Done = ended
-	var step sim.Step
-	for n := 0; ; n++ {
-		if n%1024 == 0 && ctx.Err() != nil {
-			err = ctx.Err()
-			break
-		}
-		more, nextErr := server.Next(&step)
-		if nextErr != nil {
-			return work, refusal, nextErr
-		}
-		if !more {
-			return work, refusal, nil
-		}
-		s := stats.FromStep(&step)
-		run.Step(&s)
-		work.Add(&step.Work)
-		if watch.Step != nil {
-			watch.Step(&step)
-		}
-	}
-	for r := range server.Unfinished() {
-		ended(&r)
-	}
-	return work, refusal, err
+	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading
+	o.price(&c.Deployment, j.Prices)
+	return o, nil
 }
 
 // scaled returns the requests with their arrivals as many times as often.
@@ -173,7 +110,7 @@ func scaled(requests iter.Seq2[trace.Request, error], load float64) iter.Seq2[tr
 			if err == nil && at > trace.MaxArrivalNS {
 				err = fmt.Errorf("at a load of %g, request %q arrives after %g s: at most %g", load, r.ID, at/1e9, float64(trace.MaxArrivalNS)/1e9)
 			}
-			r.ArrivalNS = int64(at)
+			r.ArrivalNS = int64(min(at, trace.MaxArrivalNS))
 			if !yield(r, err) || err != nil {
 				return
 			}
@@ -181,52 +118,48 @@ func scaled(requests iter.Seq2[trace.Request, error], load float64) iter.Seq2[tr
 	}
 }
 
-// deployment returns what a point is of.
-func (j *Projector) deployment(p Point) (cost.Deployment, error) {
+// config returns what a point is.
+func (j *Projector) config(p Point) (c project.Config, err error) {
 	model, err := catalog.FindModel(p.Model)
 	if err != nil {
-		return cost.Deployment{}, err
+		return c, err
 	}
 	card, err := catalog.FindCard(p.Card)
 	if err != nil {
-		return cost.Deployment{}, err
+		return c, err
 	}
 	d := cost.New(model, card)
 	d.TP, d.BlockSize, d.MaxTokens = p.TP, j.BlockSize, j.MaxNumBatchedTokens
-	d.Compresses, d.SortedKVs = p.Compression.Enabled(), j.MaxKVPerCompression
 	if j.Weights != "" {
 		d.Weights = catalog.Weights(j.Weights)
 	}
 	if err := d.KV.UnmarshalText([]byte(j.KV)); err != nil {
-		return d, err
+		return c, err
 	}
 	switch {
 	case p.Budget.Tokens > 0:
 		size := int64(max(1, j.BlockSize))
-		d.BlocksGiven = int(min((p.Budget.Tokens+size-1)/size, math.MaxInt/int64(d.Heads())) * int64(d.Heads()))
+		d.BlocksGiven = int((p.Budget.Tokens + size - 1) / size * int64(d.Heads()))
 	case p.Budget.Bytes > card.Memory:
-		return d, fmt.Errorf("%s of memory are more than the %.1f GB of %s", p.Budget, float64(card.Memory)/1e9, card.Name)
+		return c, fmt.Errorf("%s of memory are more than the %.1f GB of %s", p.Budget, float64(card.Memory)/1e9, card.Name)
 	case p.Budget.Bytes > 0:
 		d.Utilization = float64(p.Budget.Bytes) / float64(card.Memory)
 	default:
 		d.Utilization = p.Budget.Utilization
 	}
-	return d, nil
-}
-
-// config is the cache's, and the compression's.
-func (j *Projector) config(d *cost.Deployment, p Point, blocks int) ref.Config {
-	cfg := ref.Default()
-	cfg.Shape, cfg.BlockSize, cfg.DType, cfg.Blocks = d.Model.Shape, d.BlockSize, d.KV, blocks
-	cfg.Metric.Window = max(1, j.ProtectedWindow)
-	cfg.Compression = ref.Compression{}
+	c = project.Config{
+		Limits:  sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: j.MaxNumBatchedTokens, Watermark: j.Watermark},
+		Profile: j.Profile, Spread: j.Spread, SLO: j.SLO,
+	}
 	if p.Compression.Enabled() {
-		cfg.Compression = ref.Compression{
+		c.Compression = ref.Compression{
 			Rate: p.Compression.Rate, MaxCacheTokens: p.Compression.MaxCacheTokens, ProtectedWindow: j.ProtectedWindow, Sinks: j.Sinks,
 			Interval: j.Interval, MaxKVPerCompression: j.MaxKVPerCompression,
 		}
+		d.Compresses, d.SortedKVs = true, j.MaxKVPerCompression
 	}
-	return cfg
+	c.Deployment = d
+	return c, errors.Join(d.Validate(), c.Limits.Validate())
 }
 
 // price works out what the tokens cost.
@@ -241,12 +174,4 @@ func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
 		o.USDPerMillion = o.USDPerHour / (o.Metrics.OutputThroughput * 3600) * 1e6
 		o.USDPerMillionAll = o.USDPerHour / (o.Metrics.TotalThroughput * 3600) * 1e6
 	}
-}
-
-// Check returns an error for settings with which no projection can be made.
-func (s *Settings) Check() error {
-	var kv dtype.DType
-	err := kv.UnmarshalText([]byte(s.KV))
-	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark}
-	return errors.Join(err, limits.Validate())
 }

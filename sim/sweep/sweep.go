@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"kvcompress/sim/cost"
+	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
 )
 
@@ -23,6 +24,7 @@ type Outcome struct {
 	Metrics stats.Summary `json:"metrics"`
 	Time    []cost.Share  `json:"time"` // by term
 	Factors string        `json:"factors_of,omitempty"`
+	Bound   project.Bound `json:"bound"`             // what kept requests waiting
 	Reading string        `json:"reading,omitempty"` // what limits it, in a sentence
 
 	ThroughputPerCard float64 `json:"total_token_throughput_per_gpu"`
