@@ -160,3 +160,50 @@ func TestLedgerIsTheEngine(t *testing.T) {
 		t.Error("no sequence was preempted")
 	}
 }
+
+// TestHeadProfile measures what heads keep on an engine, and has a ledger compress
+// a sequence as it says: every head keeps the measured part, to a block.
+func TestHeadProfile(t *testing.T) {
+	b, err := traces.Bundled("llama-heads")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := b.Options
+	opt.Compression.Once = true
+	shape := b.Trace.Meta.Shape
+	meter := sim.NewHeadMeter(shape)
+	if _, err := sim.Replay(t.Context(), b.Trace, opt, sim.Hooks{Event: meter.Observe}); err != nil {
+		t.Fatal(err)
+	}
+	profile, err := meter.Profile(b.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spread, err := profile.Spread(shape)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, point := range profile.Points {
+		const tokens = 1 << 16
+		cfg := ref.Default()
+		cfg.Shape = shape
+		cfg.Blocks = 1 << 20
+		cfg.Compression.MaxCacheTokens = int(point.Kept*tokens) / 16 * 16
+		ledger, err := sim.NewLedger(&cfg, spread)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ledger.Prefill(0, tokens); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ledger.Compress(0); err != nil {
+			t.Fatal(err)
+		}
+		for i, n := range ledger.Lengths(nil, 0) {
+			want := point.Heads[i/shape.KVHeads][i%shape.KVHeads] * tokens
+			if d := float64(n) - want; d < -64 || d > 64 {
+				t.Errorf("of %v: head %d keeps %d KVs of %d, want %.0f", point.Kept, i, n, tokens, want)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"slices"
 
 	"kvcompress/ref"
@@ -49,33 +50,29 @@ const weightOne = 1 << 15
 // lose as many blocks, and longer ones first.
 func Even() Spread { return &shares{} }
 
-// at returns the weights for a part of the dense blocks that is to stay: those
-// measured nearest to it; nil for equal ones.
-func (s *shares) at(kept float64) []int32 {
-	best := -1
+// at returns the weights for what is to stay after a demand: those measured nearest
+// to it; nil for equal ones.
+func (s *shares) at(d *Demand) []int32 {
+	if len(s.kept) == 0 {
+		return nil
+	}
+	blocks := -sumQuotas(d.Quotas)
+	for _, h := range d.Heads {
+		blocks += h.N * h.Blocks
+	}
+	kept := float64(blocks) / float64(d.DenseBlocks)
+	best := 0
 	for i, k := range s.kept {
-		if best < 0 || abs(k-kept) < abs(s.kept[best]-kept) {
+		if math.Abs(k-kept) < math.Abs(s.kept[best]-kept) {
 			best = i
 		}
-	}
-	if best < 0 {
-		return nil
 	}
 	return s.weights[best]
 }
 
-func abs(x float64) float64 { return max(x, -x) }
-
 // Spread implements [Spread].
 func (s *shares) Spread(dst []Heads, d *Demand) []Heads {
-	weights := s.at(1)
-	if len(s.kept) > 0 {
-		blocks := -sumQuotas(d.Quotas)
-		for _, h := range d.Heads {
-			blocks += h.N * h.Blocks
-		}
-		weights = s.at(float64(blocks) / float64(d.DenseBlocks))
-	}
+	weights := s.at(d)
 	next := 0 // of d.Heads
 	var rest Heads
 	take := func(end int) { // appends the heads before end, by weight

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +20,11 @@ import (
 
 // runFlags are the flags of `kvc run` beside the options of the replay.
 type runFlags struct {
-	json   bool
-	plot   string
-	steps  stepCount
-	byHead bool
+	json    bool
+	plot    string
+	profile string
+	steps   stepCount
+	byHead  bool
 }
 
 func newRunCmd() *cobra.Command {
@@ -47,7 +49,8 @@ Ctrl-C prints what is finished: exit code 1.`,
   kvc run llama-heads --rate 0.25 --sinks 4 --by-head
   kvc run ./my-trace --no-compression --steps all
   kvc run six-stories --blocks 200 --plot kept.svg
-  kvc run six-stories --json | jq .totals`,
+  kvc run six-stories --json | jq .totals
+  kvc run llama-heads --profile heads.json`,
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -60,6 +63,7 @@ Ctrl-C prints what is finished: exit code 1.`,
 	fs.SortFlags = false
 	fs.BoolVar(&flags.json, "json", false, "print the report as JSON, in full")
 	fs.StringVar(&flags.plot, "plot", "", "draw what each head kept, and the blocks over time, to a .png or .svg `file`")
+	fs.StringVar(&flags.profile, "profile", "", "write which part of its KVs each head keeps, by how much is kept, to a `file` for kvc sim")
 	fs.Var(&flags.steps, "steps", "rows of the memory ledger at most, or all (default 30)")
 	fs.BoolVar(&flags.byHead, "by-head", false, "add a table by layer and head; with --json, what every head holds after each step")
 	override := addOptionFlags(fs)
@@ -76,6 +80,7 @@ Ctrl-C prints what is finished: exit code 1.`,
 	for _, err := range []error{
 		completeOptionFlags(cmd),
 		cmd.MarkFlagFilename("plot", "png", "svg"),
+		cmd.MarkFlagFilename("profile", "json"),
 		cmd.RegisterFlagCompletionFunc("steps", cobra.FixedCompletions([]string{"all"}, cobra.ShellCompDirectiveNoFileComp)),
 	} {
 		if err != nil {
@@ -108,7 +113,12 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 	}
 
 	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
-	r, runErr := sim.Replay(cmd.Context(), b.Trace, opt, sim.Hooks{Progress: bar.progress, ByHead: flags.byHead})
+	hooks := sim.Hooks{Progress: bar.progress, ByHead: flags.byHead}
+	meter := sim.NewHeadMeter(opt.Shape)
+	if flags.profile != "" {
+		hooks.Event = meter.Observe
+	}
+	r, runErr := sim.Replay(cmd.Context(), b.Trace, opt, hooks)
 	bar.clear()
 	stopped := errors.Is(runErr, context.Canceled)
 	if runErr != nil && !stopped {
@@ -118,9 +128,31 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 	if err := printReport(cmd, r, flags); err != nil {
 		return err
 	}
+	if flags.profile != "" {
+		if err := writeHeadProfile(cmd, flags.profile, meter, b.Name); err != nil {
+			return err
+		}
+	}
 	if stopped {
 		return failure{errors.New("interrupted: the report is of the steps before")}
 	}
+	return nil
+}
+
+// writeHeadProfile writes what heads kept in a replay.
+func writeHeadProfile(cmd *cobra.Command, file string, meter *sim.HeadMeter, name string) error {
+	profile, err := meter.Profile(name)
+	if err != nil {
+		return fmt.Errorf("--profile: %w", err)
+	}
+	var text bytes.Buffer
+	if err := profile.Write(&text); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, text.Bytes(), 0o666); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "What heads keep is in %s.\n", filepath.Clean(file))
 	return nil
 }
 

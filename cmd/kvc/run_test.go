@@ -208,6 +208,7 @@ func TestRun(t *testing.T) {
 		{name: "bad block size", args: []string{dir, "--block-size", "3"}, code: exitUsage, stderr: []string{"block_size 3"}},
 		{name: "both", args: []string{dir, "--rate", "0.5", "--max-cache-tokens", "9"}, code: exitUsage, stderr: []string{"exclude each other"}},
 		{name: "bad plot", args: []string{dir, "--plot", "kept.gif"}, code: exitUsage, stderr: []string{".png or a .svg"}},
+		{name: "profile of nothing", args: []string{dir, "--no-compression", "--profile", filepath.Join(t.TempDir(), "heads.json")}, code: exitFailed, stderr: []string{"nothing was compressed"}},
 		{name: "bad steps", args: []string{dir, "--steps", "0"}, code: exitUsage, stderr: []string{"at least 1, or all"}},
 		{name: "unknown flag", args: []string{"--ratio", "0.5"}, code: exitUsage, stderr: []string{"unknown flag: --ratio"}},
 	} {
@@ -232,6 +233,23 @@ func TestRun(t *testing.T) {
 				t.Errorf("standard error is not empty:\n%s", stderr)
 			}
 		})
+	}
+}
+
+func TestRunProfile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "heads.json")
+	code, _, stderr := runArgs(t.Context(), smallTrace(t), "--max-cache-tokens", "16", "--protected-window", "4", "--profile", file)
+	if code != 0 || !strings.Contains(stderr, file) {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	profile, err := sim.ReadHeadProfile(f)
+	if err != nil || profile.Trace != "small" || len(profile.Points) == 0 {
+		t.Errorf("%v: %+v", err, profile)
 	}
 }
 
