@@ -1,0 +1,466 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kvcompress/report"
+	"kvcompress/sim/cost"
+	"kvcompress/sim/stats"
+	"kvcompress/sim/sweep"
+	"kvcompress/trace"
+	"kvcompress/trace/requestlog"
+)
+
+// sweepFlags are the flags of kvc sweep.
+type sweepFlags struct {
+	requests, profile           string
+	limit                       int
+	models, gpus                []string
+	tp, seqs                    []int
+	memory, compression, prices []string
+	loads                       []float64
+	settings                    sweep.Settings
+	maxLoad                     bool
+	attainment                  float64
+	shard, dir                  string
+	workers                     int
+	out                         sweepOutput
+}
+
+// sweepOutput is where the outcomes go beside the terminal.
+type sweepOutput struct {
+	asJSON                bool
+	html, csvFile, figure string
+	latency               string
+}
+
+func newSweepCmd() *cobra.Command {
+	f := sweepFlags{settings: sweep.DefaultSettings()}
+	cmd := &cobra.Command{
+		Use:   "sweep --requests TRACE --model MODEL,… --gpu CARD,…",
+		Short: "Project every combination of models, cards, memory, compression, batch limits and loads",
+		Long: `Sweep makes one projection, as kvc sim does, for every combination of what its
+flags list, on all cores, and prints them as a table: throughput, latencies, what they
+cost, and which are the best trade of throughput for a card against latency. What it
+prints is the same to the byte on any number of cores.
+
+MODEL and CARD are as for kvc sim. Memory is one of
+  0.9            a part of each card's memory
+  20GB, 18.5GiB  of each card
+  300000tokens   a cache for so many tokens uncompressed, whatever the card has
+Compression is one of
+  none           as plain vLLM, without KV-Compress's metadata
+  rate:0.25      keep this part of what may be evicted
+  tokens:1024    keep so many KVs of each head on average
+Loads are factors of how often the requests come: 2 is twice as often.
+
+With --max-load, each combination's load is instead the largest under which
+--slo-attainment of the requests keep the objectives, found by bisection.
+
+Many machines can share a sweep: each runs the same command with --shard I/N (or
+auto/N, which takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID), and -o DIR on
+a disk that all see; kvc sweep merge DIR joins their files. Whatever ends a shard in
+the middle, the same command goes on from there. docs/planning.md has manifests.
+
+Ctrl-C prints what is finished, marked partial: exit code 1.`,
+		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
+  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
+  kvc sweep --requests code.csv --model llama-3.1-8b --gpu h100 --max-load --slo-ttft 2s --slo-tpot 50ms --price h100=2.50
+  kvc sweep … --shard auto/8 -o results && kvc sweep merge results --html sweep.html`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
+	fs.IntVar(&f.limit, "limit", 0, "serve the first `number` of requests only")
+	fs.StringSliceVar(&f.models, "model", nil, "`models`, with commas between")
+	fs.StringSliceVar(&f.gpus, "gpu", nil, "`cards`")
+	fs.IntSliceVar(&f.tp, "tensor-parallel", []int{1}, "`cards` that each hold a part of every layer")
+	fs.StringSliceVar(&f.memory, "memory", []string{"0.9"}, "memory `budgets`")
+	fs.StringSliceVar(&f.compression, "compression", []string{"none"}, "`compressions`")
+	fs.IntSliceVar(&f.seqs, "max-num-seqs", []int{256}, "`sequences` that run at a time")
+	fs.Float64SliceVar(&f.loads, "load", []float64{1}, "`factors` of how often the requests come")
+	fs.BoolVar(&f.maxLoad, "max-load", false, "find the largest load within the objectives")
+	fs.DurationVar(&f.settings.SLO.TTFT, "slo-ttft", 0, "objective: `time` to the first token")
+	fs.DurationVar(&f.settings.SLO.TPOT, "slo-tpot", 0, "objective: `time` for each output token after the first, on average")
+	fs.DurationVar(&f.settings.SLO.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
+	fs.Float64Var(&f.attainment, "slo-attainment", 0.99, "`part` of the requests that has to keep the objectives, for --max-load")
+	fs.StringSliceVar(&f.prices, "price", nil, "dollars for an hour of a `card`, as h100=2.50")
+	f.addSettings(fs)
+	fs.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
+	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
+	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep outcomes in, and to resume from")
+	fs.IntVar(&f.workers, "workers", 0, "projections at a `time`; 0 is one for each core")
+	f.out.add(cmd)
+	for _, err := range []error{
+		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"), cmd.MarkFlagDirname("out"),
+		cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault)),
+		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
+	} {
+		if err != nil {
+			panic(err) // a flag that was not defined above
+		}
+	}
+	cmd.AddCommand(newSweepMergeCmd())
+	return cmd
+}
+
+func (f *sweepFlags) addSettings(fs *pflag.FlagSet) {
+	s := &f.settings
+	fs.IntVar(&s.MaxNumBatchedTokens, "max-num-batched-tokens", s.MaxNumBatchedTokens, "`tokens` of one prefill batch")
+	fs.Float64Var(&s.Watermark, "watermark", s.Watermark, "`part` of the blocks that an admission leaves free")
+	fs.StringVar(&s.Weights, "weights", s.Weights, "`format` of the weights: bf16, f16, fp8, int8 or int4 (default: the model's)")
+	fs.StringVar(&s.KV, "kv-dtype", s.KV, "`format` of keys and values in the cache: f16, bf16, fp8_e4m3 or fp8_e5m2")
+	fs.IntVar(&s.BlockSize, "block-size", s.BlockSize, "`KVs` of one block: 1, 2, 4, 8, 16 or 32")
+	fs.IntVar(&s.ProtectedWindow, "protected-window", s.ProtectedWindow, "never evict this many of the newest `tokens`")
+	fs.IntVar(&s.Sinks, "sinks", s.Sinks, "never evict this many of the oldest `tokens`")
+	fs.IntVar(&s.Interval, "interval", s.Interval, "decode `steps` between compressions; with 0, only a prefill or a full cache forces one")
+	fs.IntVar(&s.MaxKVPerCompression, "max-kv-per-compression", s.MaxKVPerCompression, "`slots` that one compression sorts at most; 0 is no limit")
+}
+
+func (o *sweepOutput) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.BoolVar(&o.asJSON, "json", false, "print the outcomes as JSON")
+	fs.StringVar(&o.csvFile, "csv", "", "write a row for each projection to a `file`")
+	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
+	fs.StringVar(&o.figure, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
+	fs.StringVar(&o.latency, "latency", "e2e", "`latency` that the front is against, its 99th percentile: e2e, ttft, tpot or itl")
+	// The only error is a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc("latency", cobra.FixedCompletions(report.Latencies(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.MarkFlagFilename("html", "html")
+	_ = cmd.MarkFlagFilename("csv", "csv")
+	_ = cmd.MarkFlagDirname("plots")
+}
+
+func (o *sweepOutput) check() error {
+	if !slices.Contains(report.Latencies(), o.latency) {
+		return usagef("--latency %s: want one of %s", o.latency, strings.Join(report.Latencies(), ", "))
+	}
+	return nil
+}
+
+// points are the combinations that the flags ask for.
+func (f *sweepFlags) points() ([]sweep.Point, error) {
+	a := sweep.Axes{Models: f.models, Cards: f.gpus, TP: f.tp, MaxNumSeqs: f.seqs, Loads: f.loads}
+	for _, s := range f.memory {
+		b, err := sweep.ParseBudget(s)
+		if err != nil {
+			return nil, usagef("--memory: %w", err)
+		}
+		a.Budgets = append(a.Budgets, b)
+	}
+	for _, s := range f.compression {
+		c, err := sweep.ParseCompression(s)
+		if err != nil {
+			return nil, usagef("--compression: %w", err)
+		}
+		a.Compressions = append(a.Compressions, c)
+	}
+	for _, n := range f.tp {
+		if n < 1 || n > cost.MaxTP {
+			return nil, usagef("--tensor-parallel %d: want 1 to %d", n, cost.MaxTP)
+		}
+	}
+	for _, n := range f.seqs {
+		if n < 1 {
+			return nil, usagef("--max-num-seqs %d: want at least 1", n)
+		}
+	}
+	points, err := a.Points()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return points, nil
+}
+
+func (f *sweepFlags) check() error {
+	switch {
+	case f.requests == "":
+		return usagef("--requests is missing: a trace or log of requests")
+	case len(f.models) == 0:
+		return usagef("--model is missing: one or more of %s, or a config.json", strings.Join(modelNames(), ", "))
+	case len(f.gpus) == 0:
+		return usagef("--gpu is missing: one or more of %s, or a JSON file", strings.Join(cardNames(), ", "))
+	case f.maxLoad && !f.settings.SLO.Set():
+		return usagef("--max-load needs an objective: --slo-ttft, --slo-tpot or --slo-e2e")
+	case !(f.attainment > 0 && f.attainment <= 1):
+		return usagef("--slo-attainment %v: want a part in (0, 1]", f.attainment)
+	case f.maxLoad && len(f.loads) > 1:
+		return usagef("--max-load finds the load: --load has only one to begin from")
+	case f.shard != "" && f.dir == "":
+		return usagef("--shard needs a folder for its file: -o DIR")
+	case f.workers < 0:
+		return usagef("--workers %d: want at least 1, or 0 for one for each core", f.workers)
+	}
+	f.settings.Prices = map[string]float64{}
+	for _, p := range f.prices {
+		card, text, _ := strings.Cut(p, "=")
+		usd, err := strconv.ParseFloat(text, 64)
+		if err != nil || card == "" {
+			return usagef("--price %q: want CARD=DOLLARS for an hour, as h100=2.50", p)
+		}
+		f.settings.Prices[card] = usd
+	}
+	if err := f.settings.Check(); err != nil {
+		return usageError{err}
+	}
+	return f.out.check()
+}
+
+func (f *sweepFlags) run(cmd *cobra.Command) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	points, err := f.points()
+	if err != nil {
+		return err
+	}
+	shard := sweep.Whole()
+	if f.shard != "" {
+		if shard, err = sweep.ParseShard(f.shard, os.Getenv); err != nil {
+			return usageError{err}
+		}
+	}
+	profile, err := readProfile(f.profile)
+	if err != nil {
+		return err
+	}
+	requests, name, err := f.load(cmd)
+	if err != nil {
+		return err
+	}
+	inputs := sweepInputs{
+		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: profile.Fits[0].Of,
+		MaxLoad: f.maxLoad, Attainment: f.attainment,
+	}
+	header, err := newHeader(&inputs, points, profile)
+	if err != nil {
+		return err
+	}
+	project := sweep.Project((&sweep.Projector{Settings: f.settings, Profile: profile, Requests: func() iter.Seq2[trace.Request, error] { return each(requests) }}).Project)
+	if f.maxLoad {
+		if last := requests[len(requests)-1].ArrivalNS; last == requests[0].ArrivalNS {
+			return usagef("--max-load: the requests of %s all come at once, so that no load is larger than another; kvc trace import --arrivals gives them times", name)
+		}
+		project = sweep.LargestLoad(project, func(o *sweep.Outcome) bool { return o.Metrics.GoodShare >= f.attainment })
+	}
+	outcomes, runErr := f.project(cmd, points, shard, header, project)
+	if runErr != nil && !errors.Is(runErr, context.Canceled) {
+		return runErr
+	}
+	if shard.N > 1 {
+		if runErr != nil {
+			return failure{fmt.Errorf("interrupted: %d of %d points of shard %s are done; the same command goes on", len(outcomes), len(shard.Indices(len(points))), shard)}
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc sweep merge %s\n", shard, counted(len(outcomes), "projection"), f.dir)
+		return nil
+	}
+	if err := f.out.print(cmd, &inputs, len(points), outcomes); err != nil {
+		return err
+	}
+	return interrupted(runErr)
+}
+
+// project makes the shard's projections that are not there yet.
+func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard sweep.Shard, header sweep.Header, project sweep.Project) ([]sweep.Outcome, error) {
+	indices := shard.Indices(len(points))
+	var journal *sweep.Journal
+	if f.dir != "" {
+		var err error
+		if journal, err = sweep.OpenJournal(f.dir, shard, header); err != nil {
+			return nil, err
+		}
+		defer journal.Close()
+		before := len(indices)
+		indices = slices.DeleteFunc(indices, func(i int) bool { return journal.Done(i) != nil })
+		if n := before - len(indices); n > 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", counted(n, "projection"), before)
+		}
+	}
+	bar := newBar(cmd.ErrOrStderr(), int64(len(indices)), "projections")
+	outcomes, err := sweep.Run(cmd.Context(), points, indices, f.workers, project, func(o *sweep.Outcome) error {
+		_ = bar.Add(1) // of a terminal that is gone
+		if journal != nil {
+			return journal.Add(o)
+		}
+		return nil
+	})
+	_ = bar.Clear()
+	if journal == nil {
+		return outcomes, err
+	}
+	if err == nil {
+		_, err = journal.Finish()
+	}
+	return journal.Outcomes(), err
+}
+
+// load reads the requests into memory, where all projections read them.
+func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
+	source, err := openRequests(cmd.Context(), f.requests, requestlog.Options{})
+	if err != nil {
+		return nil, "", err
+	}
+	defer source.close()
+	var requests []trace.Request
+	for r, err := range first(f.limit, source.requests) {
+		if err == nil && len(requests)%1024 == 0 {
+			err = cmd.Context().Err()
+		}
+		if err != nil {
+			return nil, "", interrupted(err)
+		}
+		r.PrefixHashes = nil // no projection of a sweep caches prefixes
+		requests = append(requests, r)
+	}
+	if len(requests) == 0 {
+		return nil, "", fmt.Errorf("%s has no requests", source.name)
+	}
+	return requests, source.name, nil
+}
+
+func each(requests []trace.Request) iter.Seq2[trace.Request, error] {
+	return func(yield func(trace.Request, error) bool) {
+		for i := range requests {
+			if !yield(requests[i], nil) {
+				return
+			}
+		}
+	}
+}
+
+// digest is a digest of what of the requests a projection depends on.
+func digest(requests []trace.Request) string {
+	h := sha256.New()
+	var line []byte
+	for i := range requests {
+		r := &requests[i]
+		line = strconv.AppendInt(line[:0], r.ArrivalNS, 10)
+		line = strconv.AppendInt(append(line, ' '), int64(r.PromptTokens), 10)
+		line = strconv.AppendInt(append(line, ' '), int64(r.OutputTokens), 10)
+		h.Write(append(line, '\n')) // never fails
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// sweepInputs is what the outcomes of a sweep follow from, beside its points.
+type sweepInputs struct {
+	Requests   string         `json:"requests"`
+	Count      int            `json:"request_count"`
+	Digest     string         `json:"request_sha256"`
+	Settings   sweep.Settings `json:"settings"`
+	Profile    string         `json:"factors_of"`
+	MaxLoad    bool           `json:"max_load"`
+	Attainment float64        `json:"slo_attainment"`
+}
+
+// newHeader names the sweep by a digest of all its inputs.
+func newHeader(in *sweepInputs, points []sweep.Point, profile *cost.Profile) (sweep.Header, error) {
+	shown, err := json.Marshal(in)
+	if err != nil {
+		return sweep.Header{}, err
+	}
+	h := sha256.New()
+	h.Write(shown) // never fails
+	if err := json.NewEncoder(h).Encode(points); err != nil {
+		return sweep.Header{}, err
+	}
+	if err := profile.Write(h); err != nil {
+		return sweep.Header{}, err
+	}
+	return sweep.Header{Sweep: hex.EncodeToString(h.Sum(nil)), Points: len(points), Inputs: shown}, nil
+}
+
+// list are the inputs as the report shows them.
+func (in *sweepInputs) list() []report.Input {
+	s := &in.Settings
+	slo := "none"
+	if s.SLO.Set() {
+		slo = sloWords(s.SLO)
+	}
+	list := []report.Input{
+		{Name: "requests", Value: fmt.Sprintf("%s: %s", in.Requests, counted(in.Count, "request"))},
+		{Name: "requests, SHA-256", Value: in.Digest[:min(16, len(in.Digest))]},
+		{Name: "time of the terms", Value: in.Profile},
+		{Name: "objectives", Value: slo},
+		{Name: "tokens of one prefill batch", Value: strconv.Itoa(s.MaxNumBatchedTokens)},
+		{Name: "block size", Value: strconv.Itoa(s.BlockSize)},
+		{Name: "KV cache", Value: s.KV},
+		{Name: "watermark", Value: strconv.FormatFloat(s.Watermark, 'g', -1, 64)},
+		{Name: "protected window", Value: strconv.Itoa(s.ProtectedWindow)},
+		{Name: "decode steps between compressions", Value: strconv.Itoa(s.Interval)},
+		{Name: "slots sorted in one compression", Value: strconv.Itoa(s.MaxKVPerCompression)},
+	}
+	if s.Weights != "" {
+		list = append(list, report.Input{Name: "weights", Value: s.Weights})
+	}
+	if in.MaxLoad {
+		list = append(list, report.Input{Name: "load", Value: fmt.Sprintf("the largest under which %g of the requests keep the objectives", in.Attainment)})
+	}
+	for _, card := range slices.Sorted(maps.Keys(s.Prices)) {
+		list = append(list, report.Input{Name: "price of " + card, Value: fmt.Sprintf("$%g an hour", s.Prices[card])})
+	}
+	return list
+}
+
+func sloWords(s stats.SLO) string {
+	var words []string
+	for _, o := range []struct {
+		name  string
+		limit time.Duration
+	}{{"first token within", s.TTFT}, {"each further token within", s.TPOT}, {"the last within", s.E2E}} {
+		if o.limit > 0 {
+			words = append(words, fmt.Sprintf("%s %v", o.name, o.limit))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// print marks the front, and writes the outcomes wherever they are wanted.
+func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
+	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
+	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad}
+	for path, write := range map[string]func(io.Writer, *report.Sweep) error{o.html: report.SweepHTML, o.csvFile: report.SweepCSV} {
+		if path == "" {
+			continue
+		}
+		if err := sweep.WriteAtomically(path, func(w io.Writer) error { return write(w, s) }); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", path)
+	}
+	if o.figure != "" {
+		paths, err := report.WriteFigures(o.figure, report.SweepFigures(s))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "Drawn to %s: %s.\n", o.figure, counted(len(paths), "file"))
+	}
+	out := cmd.OutOrStdout()
+	if o.asJSON {
+		return report.SweepJSON(out, s)
+	}
+	width, tty := terminal(out)
+	opt := report.TextOptions{Width: width}
+	if tty {
+		opt.Color = report.ColorOf(os.Getenv)
+	}
+	return report.SweepText(out, s, opt)
+}

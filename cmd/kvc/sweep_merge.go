@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/sim/sweep"
+)
+
+func newSweepMergeCmd() *cobra.Command {
+	var out sweepOutput
+	var partial bool
+	cmd := &cobra.Command{
+		Use:   "merge DIR | FILE…",
+		Short: "Join the shards of a sweep, and check that none is missing",
+		Long: `Merge reads the files that shards of one sweep have written, checks that they are of
+the same sweep and that every point is there, and prints what one machine would have
+printed. If points are missing it says which shards lack them: exit code 1. With
+--partial it prints what there is nonetheless, of unfinished shards too.`,
+		Example: `  kvc sweep merge results --html sweep.html
+  kvc sweep merge results/shard-*.jsonl --json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd, args, &out, partial) },
+	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().BoolVar(&partial, "partial", false, "print what there is, though points are missing")
+	out.add(cmd)
+	return cmd
+}
+
+func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool) error {
+	if err := out.check(); err != nil {
+		return err
+	}
+	paths := args
+	if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
+		if len(args) > 1 {
+			return usagef("want one folder, or files")
+		}
+		patterns := []string{"shard-*.jsonl", "sweep.jsonl"}
+		if partial {
+			patterns = append(patterns, "shard-*.jsonl.part", "sweep.jsonl.part")
+		}
+		paths = nil
+		for _, pattern := range patterns {
+			found, err := filepath.Glob(filepath.Join(args[0], pattern))
+			if err != nil {
+				return err
+			}
+			paths = append(paths, found...)
+		}
+		if len(paths) == 0 {
+			return fmt.Errorf("%s has no file of a finished shard", args[0])
+		}
+	}
+	var files []*sweep.File
+	for _, path := range paths {
+		f, err := sweep.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	merged, err := sweep.Merge(files)
+	var missing *sweep.IncompleteError
+	if err != nil && !(errors.As(err, &missing) && partial) {
+		return err
+	}
+	var inputs sweepInputs
+	if err := json.Unmarshal(merged.Header.Inputs, &inputs); err != nil {
+		return fmt.Errorf("%s: its inputs cannot be read: %w", paths[0], err)
+	}
+	if err := out.print(cmd, &inputs, merged.Header.Points, merged.Outcomes); err != nil {
+		return err
+	}
+	if missing != nil {
+		return failure{missing}
+	}
+	return nil
+}

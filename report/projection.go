@@ -1,0 +1,180 @@
+package report
+
+import (
+	"fmt"
+	"io"
+
+	"gonum.org/v1/plot/plotter"
+
+	"kvcompress/sim/cost"
+	"kvcompress/sim/stats"
+	"kvcompress/sim/sweep"
+)
+
+// Projection is one projection, and what it was made from.
+type Projection struct {
+	Inputs   []Input
+	Outcome  *sweep.Outcome
+	Timeline []stats.Bucket
+	SLO      stats.SLO
+	Partial  bool // it was ended before its last request was
+}
+
+// memoryEntries are the entries of a card's memory ledger, in GB.
+func memoryEntries(m *cost.Memory) []Input {
+	gb := func(n int64) string { return fmt.Sprintf("%.2f", float64(n)/1e9) }
+	return []Input{
+		{"card", gb(m.Card)}, {"left free", gb(m.Reserved)}, {"weights", gb(m.Weights)}, {"activations", gb(m.Activations)},
+		{"fixed", gb(m.Fixed)}, {"scratch", gb(m.Scratch)}, {"metadata", gb(m.Metadata)}, {"keys and\nvalues", gb(m.KV)}, {"unused", gb(m.Unused)},
+	}
+}
+
+// latencyRows are a run's latencies as rows of a table.
+func latencyRows(m *stats.Summary) (columns []column, rows [][]string) {
+	columns = []column{{"latency", left}, {"mean", right}, {"p50", right}, {"p90", right}, {"p95", right}, {"p99", right}, {"most", right}, {"of", right}}
+	for _, l := range []struct {
+		name string
+		stats.Latency
+	}{
+		{"waiting for the first prefill (queue)", m.Queue}, {"first token (TTFT)", m.TTFT}, {"each further token, of a request (TPOT)", m.TPOT},
+		{"between tokens (ITL)", m.ITL}, {"end to end", m.E2E},
+	} {
+		rows = append(rows, []string{l.name, duration(l.Mean), duration(l.P50), duration(l.P90), duration(l.P95), duration(l.P99), duration(l.Max), comma(l.Count)})
+	}
+	return columns, rows
+}
+
+// TimelineFigures draws what a run did over time: tokens per second, sequences that
+// run and wait, and the blocks in use.
+func TimelineFigures(timeline []stats.Bucket, blocks int) []*Figure {
+	over := func(name string, f func(*stats.Bucket) float64) curve {
+		c := curve{name: name, line: true}
+		for i := range timeline {
+			b := &timeline[i]
+			v := f(b)
+			c.points = append(c.points, plotter.XY{X: b.Start, Y: v}, plotter.XY{X: b.End, Y: v})
+		}
+		return c
+	}
+	rate := func(n func(*stats.Bucket) int64) func(*stats.Bucket) float64 {
+		return func(b *stats.Bucket) float64 {
+			if b.End <= b.Start {
+				return 0
+			}
+			return float64(n(b)) / (b.End - b.Start)
+		}
+	}
+	usage := over("in use", func(b *stats.Bucket) float64 { return 100 * b.Blocks.Mean / float64(max(1, blocks)) })
+	usage.fill = true
+	figures := []*Figure{
+		newFigure("tokens", "Tokens per second", "s", "tokens/s", "Tokens of prompts and of outputs, over time.", []curve{
+			over("prompts", rate(func(b *stats.Bucket) int64 { return b.Prompt })),
+			over("outputs", rate(func(b *stats.Bucket) int64 { return b.Generated })),
+		}),
+		newFigure("requests", "Requests", "s", "requests", "Requests that run and that wait, and those in a step's batch, on average over each span.", []curve{
+			over("running", func(b *stats.Bucket) float64 { return b.Running.Mean }),
+			over("waiting", func(b *stats.Bucket) float64 { return b.Waiting.Mean }),
+			over("in the batch", func(b *stats.Bucket) float64 { return b.Batch.Mean }),
+		}),
+		newFigure("cache", "KV cache in use", "s", "% of the blocks", "Blocks in use, on average over each span.", []curve{
+			usage, over("at most", func(b *stats.Bucket) float64 { return 100 * float64(b.Blocks.Max) / float64(max(1, blocks)) }),
+		}),
+	}
+	for i := range timeline {
+		if timeline[i].Preemptions > 0 {
+			figures = append(figures, newFigure("preemptions", "Preemptions", "s", "preemptions/s", "Requests sent back to be computed again.", []curve{
+				over("", rate(func(b *stats.Bucket) int64 { return b.Preemptions })),
+			}))
+			break
+		}
+	}
+	return figures
+}
+
+// ProjectionHTML writes one projection as a self-contained page.
+func ProjectionHTML(w io.Writer, r *Projection) error {
+	o, m := r.Outcome, &r.Outcome.Metrics
+	p := page{Title: o.Point.String()}
+	if r.Partial {
+		p.Partial = "It was ended before all requests were served: the figures are of those that were."
+	}
+	if o.Error != "" {
+		p.Lead = []string{"Not projected: " + o.Error + "."}
+		p.Sections = []section{inputsSection(r.Inputs)}
+		return p.write(w)
+	}
+	p.Lead = []string{o.Reading}
+	p.Cards = []Input{
+		{"tokens/s, input and output", whole(m.TotalThroughput)}, {"output tokens/s", whole(m.OutputThroughput)}, {"requests/s", short(m.RequestThroughput)},
+		{"TTFT, p50", duration(m.TTFT.P50)}, {"TTFT, p99", duration(m.TTFT.P99)}, {"TPOT, p50", duration(m.TPOT.P50)},
+		{"largest decoding batch", comma(m.MaxDecodeBatch)}, {"of the cache in use at most", percentShort(m.KVUsage.Max)},
+	}
+	if r.SLO.Set() {
+		p.Cards = append(p.Cards, Input{"requests within " + sloText(r.SLO), percentShort(m.GoodShare)}, Input{"goodput, requests/s", short(m.Goodput)})
+	}
+	if o.USDPerMillion > 0 {
+		p.Cards = append(p.Cards, Input{"a million output tokens", dollars(o.USDPerMillion)})
+	}
+	figures, err := newPageFigures(TimelineFigures(r.Timeline, o.Memory.Blocks))
+	if err != nil {
+		return err
+	}
+	columns, rows := latencyRows(m)
+	latencies := section{Title: "Latency", Table: newPageTable(columns, rows)}
+	if m.ITL.Error > 0 || m.TTFT.Error > 0 {
+		latencies.Text = append(latencies.Text, fmt.Sprintf("Of more than %s different times, percentiles are within %.1g %%.", comma(stats.ExactValues), 100*stats.RelativeError))
+	}
+	p.Sections = append(p.Sections, latencies, section{Title: "Over time", Figures: figures}, timeSection(o.Time), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
+	return p.write(w)
+}
+
+// timeSection says what the steps' time went to.
+func timeSection(shares []cost.Share) section {
+	what := map[string]string{}
+	for _, t := range cost.Terms() {
+		what[t.ID] = t.What
+	}
+	var rows [][]string
+	for _, s := range shares {
+		rows = append(rows, []string{s.Term, duration(s.Seconds), percent(s.Share), what[s.Term]})
+	}
+	return section{Title: "Where the time goes", Table: newPageTable([]column{{"term", left}, {"time", right}, {"part", right}, {"what", left}}, rows)}
+}
+
+func memoryOf(m *cost.Memory) section {
+	var rows [][]string
+	for _, e := range memoryEntries(m) {
+		rows = append(rows, []string{join(e.Name), e.Value})
+	}
+	return section{
+		Title: "Memory of each card",
+		Text:  []string{fmt.Sprintf("%s blocks in all, which hold %s tokens uncompressed. In GB of 10⁹ bytes.", comma(m.Blocks), comma(m.Tokens))},
+		Table: newPageTable([]column{{"what", left}, {"GB", right}}, rows),
+	}
+}
+
+func countsSection(m *stats.Summary) section {
+	var rows [][]string
+	for _, c := range []struct {
+		name string
+		n    int64
+	}{
+		{"requests finished", m.Finished}, {"requests refused", m.Refused}, {"requests unfinished", m.Unfinished}, {"steps", m.Steps}, {"steps that prefill", m.PrefillSteps},
+		{"prompt tokens", m.PromptTokens}, {"output tokens", m.GenerationTokens}, {"preemptions", m.Preemptions}, {"tokens recomputed", m.Recomputed},
+	} {
+		rows = append(rows, []string{c.name, comma(c.n)})
+	}
+	rows = append(rows, []string{"duration", duration(m.Duration)}, []string{"of it in steps", percent(m.Busy)})
+	return section{Title: "Counts", Table: newPageTable([]column{{"what", left}, {"number", right}}, rows)}
+}
+
+// join makes one line of a header of two.
+func join(header string) string {
+	out := []byte(header)
+	for i, c := range out {
+		if c == '\n' {
+			out[i] = ' '
+		}
+	}
+	return string(out)
+}
