@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"fmt"
+	"errors"
 	"iter"
 	"math"
 	"math/rand/v2"
@@ -42,43 +42,132 @@ func llama8B() (ref.Config, Limits, *Rates) {
 	return cfg, Limits{MaxNumSeqs: 256, MaxNumBatchedTokens: 2048, Watermark: 0.01}, &r
 }
 
+// serveLoad serves a load and reports how fast.
+func serveLoad(b *testing.B, p *Plan, requests iter.Seq2[trace.Request, error], watch Watch) {
+	b.ReportAllocs()
+	b.ResetTimer()
+	out, err := Project(b.Context(), p, requests, watch)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if out.Finished != b.N {
+		b.Fatalf("%d requests of %d finished", out.Finished, b.N)
+	}
+	b.ReportMetric(float64(out.Steps)/b.Elapsed().Seconds(), "steps/s")
+	b.ReportMetric(float64(out.Steps)/float64(b.N), "steps/request")
+	b.ReportMetric(float64(out.PeakBlocks)/float64(p.Config.Blocks), "peak")
+}
+
+// BenchmarkServer serves requests; an operation is one of them, from its arrival to
+// its end.
 func BenchmarkServer(b *testing.B) {
-	for _, skip := range []bool{true, false} {
-		b.Run(fmt.Sprintf("skip=%v", skip), func(b *testing.B) {
-			cfg, limits, rates := llama8B()
-			ledger, err := NewLedger(&cfg, nil)
-			if err != nil {
-				b.Fatal(err)
+	plan := func(change func(*Plan)) *Plan {
+		cfg, limits, rates := llama8B()
+		p := &Plan{Config: cfg, Limits: limits, Rates: *rates}
+		p.Config.Compression = ref.Compression{}
+		change(p)
+		return p
+	}
+	compressed := func(p *Plan) {
+		p.Config.Compression = ref.Default().Compression
+		p.Config.Compression.MaxCacheTokens = 128
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*Plan)
+		watch  Watch
+	}{
+		{"skipping", func(*Plan) {}, Watch{}},
+		{"every step", func(*Plan) {}, Watch{Step: func(*Step) {}}},
+		{"batches", func(*Plan) {}, Watch{Step: func(*Step) {}, Batch: true}},
+		{"check", func(p *Plan) { p.Check = true }, Watch{}},
+		{"chunked prefill", func(p *Plan) { p.ChunkedPrefill = true }, Watch{}},
+		{"compressed every step", compressed, Watch{}},
+		{"compressed once", func(p *Plan) { compressed(p); p.Config.Compression.Once = true }, Watch{}},
+	} {
+		b.Run(c.name, func(b *testing.B) { serveLoad(b, plan(c.change), load(b.N), c.watch) })
+	}
+}
+
+// BenchmarkPrefixes serves requests of which each begins like many others.
+func BenchmarkPrefixes(b *testing.B) {
+	cfg, limits, rates := llama8B()
+	cfg.Compression = ref.Compression{}
+	p := &Plan{Config: cfg, Limits: limits, Rates: *rates, PrefixTokens: 64}
+	var hashes [][]uint64
+	rng := rand.New(rand.NewPCG(1, 3))
+	for range 1000 {
+		hashes = append(hashes, []uint64{rng.Uint64N(3), rng.Uint64N(9), rng.Uint64N(9), rng.Uint64(), rng.Uint64(), 1, 2})
+	}
+	serveLoad(b, p, func(yield func(trace.Request, error) bool) {
+		i := 0
+		for r, err := range load(b.N) {
+			r.PrefixHashes = hashes[i*i%len(hashes)]
+			i++
+			if !yield(r, err) {
+				return
 			}
-			s, err := NewStream(ledger, &cfg, limits, load(b.N), rates)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer s.Close()
-			s.Skip = skip
-			done := 0
-			s.Done = func(*Result) { done++ }
-			b.ReportAllocs()
-			b.ResetTimer()
-			var step Step
-			calls := 0
-			for {
-				more, err := s.Next(&step)
-				if err != nil {
+		}
+	}, Watch{})
+}
+
+// BenchmarkLedger does to one ledger what a serving loop does.
+func BenchmarkLedger(b *testing.B) {
+	cfg, _, _ := llama8B()
+	cfg.Compression.MaxCacheTokens = 128
+	weights := make([]int32, 256)
+	for i := range weights {
+		weights[i] = int32(weightOne * (1 + i*37%256) / 256)
+	}
+	for _, s := range []struct {
+		name   string
+		spread Spread
+	}{{"even", Even()}, {"profile", &shares{[]float64{0.5}, [][]int32{weights}}}} {
+		b.Run("prefill and release/"+s.name, func(b *testing.B) {
+			l := ledgerOf(b, cfg, s.spread, 256)
+			for b.Loop() {
+				if err := errors.Join(l.Release(0), l.Prefill(0, 512)); err != nil {
 					b.Fatal(err)
 				}
-				if !more {
-					break
+			}
+		})
+		b.Run("decode of 256/"+s.name, func(b *testing.B) {
+			l := ledgerOf(b, cfg, s.spread, 256)
+			for b.Loop() {
+				if err := l.DecodeAll(1); err != nil {
+					b.Fatal(err)
 				}
-				calls++
 			}
-			if done != b.N {
-				b.Fatalf("%d requests of %d", done, b.N)
+		})
+		b.Run("compression/"+s.name, func(b *testing.B) {
+			l := ledgerOf(b, cfg, s.spread, 1)
+			for b.Loop() {
+				if err := l.DecodeAll(1); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := l.Compress(0); err != nil {
+					b.Fatal(err)
+				}
 			}
-			b.ReportMetric(float64(s.steps)/b.Elapsed().Seconds(), "steps/s")
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
-			b.ReportMetric(float64(s.steps)/float64(b.N), "steps/request")
-			b.ReportMetric(float64(calls)/float64(b.N), "calls/request")
 		})
 	}
+}
+
+// ledgerOf returns a ledger with so many compressed sequences.
+func ledgerOf(b *testing.B, cfg ref.Config, spread Spread, n int) *Ledger {
+	cfg.Blocks = MaxLedgerBlocks
+	l, err := NewLedger(&cfg, spread)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range n {
+		if err := l.Prefill(ref.SeqID(i), 512); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := l.Compress(ref.SeqID(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	return l
 }
