@@ -237,7 +237,7 @@ func printCases(w io.Writer, cases []*cost.Case) {
 			}
 		}
 		if c.TokensPerS > 0 {
-			measured, off = fmt.Sprintf("%.1f", c.TokensPerS), fmt.Sprintf("%+.1f %%", 100*c.Error())
+			measured, off = fmt.Sprintf("%.1f", c.TokensPerS), fmt.Sprintf("%+.1f %%", 100*c.Off)
 		}
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\t%s\t%d\t%d\t%s\t%.1f\t%s\t%s\t\n",
 			printableLine(c.GPU), c.InputLen, c.OutputLen, c.NumRequests, printableLine(c.CompressionRate), keep,

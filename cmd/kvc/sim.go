@@ -183,20 +183,16 @@ func (f *simFlags) runCases(cmd *cobra.Command) error {
 		return err
 	}
 	bar := newBar(cmd.ErrOrStderr(), int64(len(list)), "runs projected")
-	var cases []*cost.Case
-	for _, m := range list {
-		c, err := cost.NewCase(cmd.Context(), m)
-		if err == nil {
-			err = c.Predict(profile)
-		}
-		if err != nil {
-			_ = bar.Clear() // of a terminal that is gone
-			return interrupted(fmt.Errorf("%s:%d: %w", name, m.Line, err))
-		}
-		cases = append(cases, c)
-		_ = bar.Add(1)
-	}
+	cases, err := cost.NewCases(cmd.Context(), list, name, func() { _ = bar.Add(1) }) // a bar that cannot be drawn is no reason to stop
 	_ = bar.Clear()
+	if err != nil {
+		return interrupted(err)
+	}
+	for _, c := range cases {
+		if err := c.Predict(profile); err != nil {
+			return err
+		}
+	}
 	summary := cost.Summarize(cases)
 	out := cmd.OutOrStdout()
 	if f.asJSON {

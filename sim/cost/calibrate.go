@@ -15,19 +15,18 @@ import (
 // where there are several, to all at once. file is what the profile calls the
 // measurements. The cases come back with what the profile predicts.
 func Calibrate(ctx context.Context, measurements []Measurement, file string) (*Profile, []*Case, error) {
-	var cases []*Case
+	var measured []Measurement
 	for _, m := range measurements {
-		if m.TokensPerS == 0 {
-			continue
+		if m.TokensPerS > 0 {
+			measured = append(measured, m)
 		}
-		c, err := NewCase(ctx, m)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s:%d: %w", file, m.Line, err)
-		}
-		cases = append(cases, c)
 	}
-	if len(cases) == 0 {
+	if len(measured) == 0 {
 		return nil, nil, fmt.Errorf("%s: no row has a throughput", file)
+	}
+	cases, err := NewCases(ctx, measured, file, nil)
+	if err != nil {
+		return nil, nil, err
 	}
 	p := &Profile{Version: profileVersion, File: file}
 	byCard := map[string][]*Case{}

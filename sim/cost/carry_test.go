@@ -18,16 +18,14 @@ func TestCarried(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var cases []*Case
-	for _, m := range all[len(l4):] {
-		c, err := NewCase(context.Background(), m)
-		if err != nil {
-			t.Fatal(err)
-		}
+	cases, err := NewCases(context.Background(), all[len(l4):], "kv-compress.csv", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
 		if err := c.Predict(p); err != nil {
 			t.Fatal(err)
 		}
-		cases = append(cases, c)
 	}
 	s := Summarize(cases)
 	t.Logf("%+v", s)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -49,8 +52,9 @@ type Case struct {
 	Batch      int        `json:"predicted_batch"`        // the largest that was decoded
 	Work       sim.Work   `json:"-"`                      // of the run
 	Throughput float64    `json:"predicted_tokens_per_s"` // of a profile; 0 before
-	Factors    Factors    `json:"-"`
-	Calibrated string     `json:"factors_of,omitempty"` // what the factors were fitted to
+	Off        float64    `json:"throughput_error"`       // of the predicted, as a part of the measured; 0 where none was
+	Time       []Share    `json:"time,omitempty"`         // by term
+	Calibrated string     `json:"factors_of,omitempty"`   // what the factors were fitted to
 }
 
 // NewCase serves a measurement's requests by the scheduler on a ledger, as many
@@ -94,6 +98,38 @@ func NewCase(ctx context.Context, m Measurement) (*Case, error) {
 	return c, c.serve(ctx, &cfg, limits, requests)
 }
 
+// NewCases is [NewCase] for every measurement, on all cores. file is what errors
+// call the measurements. done, where it is not nil, is called after each, by any
+// goroutine.
+func NewCases(ctx context.Context, list []Measurement, file string, done func()) ([]*Case, error) {
+	cases := make([]*Case, len(list))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(list) || ctx.Err() != nil {
+					return
+				}
+				c, err := NewCase(ctx, list[i])
+				if err != nil {
+					cancel(fmt.Errorf("%s:%d: %w", file, list[i].Line, err))
+					return
+				}
+				cases[i] = c
+				if done != nil {
+					done()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return cases, context.Cause(ctx)
+}
+
 // serve counts the work and the largest batch.
 func (c *Case) serve(ctx context.Context, cfg *ref.Config, limits sim.Limits, requests []trace.Request) error {
 	ledger, err := sim.NewLedger(cfg, Spared{})
@@ -133,7 +169,7 @@ func (c *Case) serve(ctx context.Context, cfg *ref.Config, limits sim.Limits, re
 // Predict sets the throughput by the factors of a profile.
 func (c *Case) Predict(p *Profile) error {
 	fit := p.For(c.Deployment.Card.Name)
-	c.Factors, c.Calibrated = fit.Factors, fit.Of
+	c.Calibrated = fit.Of
 	rates, err := c.Deployment.Rates(fit.Factors)
 	if err != nil {
 		return err
@@ -143,16 +179,11 @@ func (c *Case) Predict(p *Profile) error {
 		return fmt.Errorf("with the factors of %s the run takes no time", fit.Of)
 	}
 	c.Throughput = float64(c.NumRequests*(c.InputLen+c.OutputLen)) / seconds
-	return nil
-}
-
-// Error returns how far the predicted throughput is off, as a part of the measured;
-// 0 where none was measured.
-func (c *Case) Error() float64 {
-	if c.TokensPerS == 0 {
-		return 0
+	c.Time = c.Deployment.Shares(fit.Factors, &c.Work)
+	if c.TokensPerS > 0 {
+		c.Off = c.Throughput/c.TokensPerS - 1
 	}
-	return c.Throughput/c.TokensPerS - 1
+	return nil
 }
 
 // Summary compares predictions with measurements. Errors are parts: 0.04 is 4 %.
@@ -180,7 +211,7 @@ func Summarize(cases []*Case) Summary {
 		}
 		if c.TokensPerS > 0 {
 			rows++
-			off := math.Abs(c.Error())
+			off := math.Abs(c.Off)
 			s.ThroughputMAPE += off
 			s.ThroughputMaxError = max(s.ThroughputMaxError, off)
 		}

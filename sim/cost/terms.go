@@ -45,27 +45,27 @@ func overhead(f sim.Feature) func(*Deployment) unit {
 func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
-		{ID: "weights", What: "reading the weights, in every step", Default: 1.34, Fitted: true,
+		{ID: "weights", What: "reading the weights, in every step", Default: 1.36, Fitted: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 {
 				m := &d.Model
 				return read(float64(m.Bytes(d.Weights)-2*m.Embedding()), d) // of one table, a few rows at most are read
 			})},
-		{ID: "gemm", What: "matrix products of prompts", Default: 3.7, Fitted: true,
+		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true,
 			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 {
 				return 2 * float64(d.Model.Linear()) / d.Card.Flops(d.Weights) * 1e9 / float64(d.TP)
 			})},
-		{ID: "attention", What: "attention of prompts", Default: 2.05, Fitted: true,
+		{ID: "attention", What: "attention of prompts", Default: 2.13, Fitted: true,
 			peak: perUnit(sim.AttentionPairs, func(d *Deployment) float64 {
 				m := &d.Model
 				return 4 * float64(m.Shape.Layers*m.QueryHeads()*m.Shape.HeadSize) / d.Card.Flops16 * 1e9 / float64(d.TP)
 			})},
-		{ID: "kv", What: "reading keys and values, in decode attention", Default: 1.65, Fitted: true,
+		{ID: "kv", What: "reading keys and values, in decode attention", Default: 1.57, Fitted: true,
 			peak: perUnit(sim.KVsRead, func(d *Deployment) float64 {
 				return read(float64(2*d.Model.Shape.HeadSize*d.KV.Size()), d)
 			})},
-		{ID: "sequence", What: "all that each decoding sequence adds: sampling, its row of the products, the scheduler", Overhead: true, Default: 440, Fitted: true,
+		{ID: "sequence", What: "all that each decoding sequence adds: sampling, its row of the products, the scheduler", Overhead: true, Default: 437, Fitted: true,
 			peak: overhead(sim.DecodeSeqs)},
-		{ID: "compression", What: "launching a compression", Overhead: true, Default: 12e3, Fitted: true,
+		{ID: "compression", What: "launching a compression", Overhead: true, Default: 10.5e3, Fitted: true,
 			peak: overhead(sim.CompressionSteps)},
 		{ID: "compressed_sequence", What: "scheduling the compression of a sequence", Overhead: true, Default: 0, Fitted: true,
 			peak: overhead(sim.CompressedSeqs)},
