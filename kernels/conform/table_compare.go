@@ -168,6 +168,8 @@ func compareOps() []*Op {
 	for _, op := range []string{"", "and", "or", "xor"} {
 		ops = append(ops, packedCompare(f16, op, ""), packedCompare(bf16, op, "sm_90"))
 	}
+	ops = append(ops, packedSets(f16, "")...)
+	ops = append(ops, packedSets(bf16, "sm_90")...)
 	ops = append(ops, sinks())
 	return append(ops, selects()...)
 }
@@ -243,6 +245,29 @@ func packedCompare(f format, boolOp, target string) *Op {
 		}
 	}
 	return o
+}
+
+// packedSets compare the halves of two registers, each into a half of a register.
+func packedSets(f format, target string) []*Op {
+	var ops []*Op
+	t := floatCompared(f)
+	for _, c := range t.ops {
+		for _, dtype := range []string{f.name + "x2", "u32", "s32"} {
+			name := "set." + c.name + "." + dtype + "." + f.name + "x2"
+			ops = append(ops, &Op{
+				Name: name, Target: target, in: repeat("b32", 2), out: []string{"b32"},
+				body: name + " " + operands(2) + ";", rows: packed(16, rows(f.numbers(), f.numbers())),
+				eval: exact(func(a []uint64) uint64 {
+					half := func(shift int) uint64 {
+						p := t.test(c, a[0]>>shift&mask(16), a[1]>>shift&mask(16))
+						return setValue(strings.TrimSuffix(dtype, "x2"), p) & mask(16) << shift
+					}
+					return half(0) | half(16)
+				}),
+			})
+		}
+	}
+	return ops
 }
 
 // sinks are setp with _ in place of a result, and with immediate operands.

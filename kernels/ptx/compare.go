@@ -182,6 +182,19 @@ func set(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
+// setPacked is set of packed numbers: each half of the result is that of a comparison.
+func setPacked(lower, upper cmpFunc) func(w *warp, in *instr, mask uint32) error {
+	return func(w *warp, in *instr, mask uint32) error {
+		p, q := w.combine(in, lower(w, in)), w.combine(in, upper(w, in))
+		for i := range warpSize {
+			if mask>>i&1 != 0 {
+				w.setLane(in.d, in.dbytes, i, in.imm*uint64(p>>i&1)|in.imm*uint64(q>>i&1)<<16)
+			}
+		}
+		return nil
+	}
+}
+
 func selp[T unsignedInt](p unsafe.Pointer, w *warp, in *instr) {
 	d, a, b := operands2[T](p, w, in)
 	c := w.preds[in.c]

@@ -129,11 +129,21 @@ func decodeSet(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if d.in.cmp = comparison(name, t); d.in.cmp == nil {
+	packed := t == f16x2 || t == bf16x2
+	d.in.cmp = comparison(name, t)
+	if packed {
+		d.in.cmp = comparison(name, typ{t.class, 16, 1})
+	}
+	if d.in.cmp == nil {
 		return d.unsupported()
 	}
 	truth := uint64(0xffffffff)
 	switch dt {
+	case f16x2, bf16x2: // of a half
+		if dt != t {
+			return d.unsupported()
+		}
+		truth = formatOf(dt).one()
 	case u32, s32:
 	case f32:
 		truth = fmtF32.one()
@@ -143,6 +153,12 @@ func decodeSet(d *decoder) error {
 		truth = 0xffff
 	default:
 		return d.unsupported()
+	}
+	if packed {
+		if dt.bits != 32 || dt == f32 {
+			return d.unsupported()
+		}
+		truth &= 0xffff
 	}
 	want := 3
 	if boolOp != boolNone {
@@ -160,6 +176,9 @@ func decodeSet(d *decoder) error {
 	}
 	d.in.imm, d.in.dbytes = truth, uint8(dt.bytes())
 	d.in.kind, d.in.run = kindRun, set
+	if packed {
+		d.in.run = setPacked(packedHalves(formatOf(t), name))
+	}
 	return d.push()
 }
 
