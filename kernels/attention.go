@@ -35,7 +35,7 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 
 	if err := s.launch("attention.ptx", s.typed("attend_partitions"),
 		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
-		partitionShared(s.cfg.DType, min(group, mostQueries), d),
+		attendShared(s.cfg.DType, group, d),
 		device.Pointer(q), device.Pointer(s.keys), device.Pointer(s.values), sequences, tables, lengths,
 		device.Pointer(part.weights), device.Pointer(part.maxima), device.Pointer(part.sums), device.Pointer(o),
 		number(h), number(s.heads()), number(group), number(d), s.shift(), number(s.maxBlocks),
@@ -101,6 +101,16 @@ func partitionShared(format dtype.DType, queries, d int) int {
 		tile = max(tile, queries*d*(warpSize+4)*4)
 	}
 	return 4*(ref.Partition+2*mostQueries+queries*(ref.Partition+d)) + tile
+}
+
+// attendShared is the shared memory of attend_partitions, in bytes: what the block of
+// a group that needs most has. The last one may have fewer queries, and need more.
+func attendShared(format dtype.DType, group, d int) int {
+	most := partitionShared(format, min(group, mostQueries), d)
+	if last := group % mostQueries; group > mostQueries && last > 0 {
+		most = max(most, partitionShared(format, last, d))
+	}
+	return most
 }
 
 // factorLanes is how many lanes share a row's factors: a power of two, and no more

@@ -186,6 +186,7 @@ var shapes = []trace.Shape{
 	{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 136},
 	{Layers: 1, KVHeads: 1, Group: 8, HeadSize: 256},
 	{Layers: 1, KVHeads: 1, Group: 11, HeadSize: 96},
+	{Layers: 1, KVHeads: 2, Group: 12, HeadSize: 8},
 }
 
 // randomMetric draws the metric's options.

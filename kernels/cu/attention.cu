@@ -182,9 +182,9 @@ __device__ __forceinline__ void attend_partitions(
 //   scale       1/√D
 //
 // Grid: (batch·H·⌈G/8⌉, partitions) blocks of 32 threads, with the shared memory of
-// partition.cuh for min(G, 8) queries. A warp has up to 8 queries and 128 KVs; those
-// without KVs do nothing. 16 warps are to fit a multiprocessor of 228 KiB: 128
-// registers a thread; at G = 4, D = 128, f16 14 KiB, with the one that the system takes.
+// partition.cuh for min(G, 8) queries, or for G mod 8 where that is more. A warp has up to 8
+// queries and 128 KVs; those without KVs do nothing. 16 warps are to fit a multiprocessor of
+// 228 KiB: 128 registers a thread; at G = 4, D = 128, f16 14 KiB, with the system's one.
 //
 // Order: §3 for a dot product; z_p by lanes and a butterfly; o_p ascending.
 //
