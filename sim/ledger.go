@@ -38,7 +38,8 @@ type Ledger struct {
 	densePhases [maxB]int   // likewise, had nothing been evicted
 	quotas      []ref.Quota // of the last compression
 	quotasOf    int         // what they share out
-	runs, lost  []Heads     // scratch
+	asked       Demand      // scratch, as are
+	runs, lost  []Heads
 }
 
 const maxB = 32
@@ -281,7 +282,8 @@ func (l *Ledger) Compress(id ref.SeqID) (ref.Compressed, error) {
 		l.runs = append(l.runs, h)
 		first += r.heads
 	}
-	l.lost = l.spread.Spread(l.lost[:0], &Demand{Seq: id, Tokens: tokens, DenseBlocks: l.blocksOf(tokens) * l.heads, Quotas: quotas, Heads: l.runs})
+	l.asked = Demand{Seq: id, Tokens: tokens, DenseBlocks: l.blocksOf(tokens) * l.heads, Quotas: quotas, Heads: l.runs}
+	l.lost = l.spread.Spread(l.lost[:0], &l.asked)
 	if err := l.checkSpread(l.lost, quotas); err != nil {
 		return c, fmt.Errorf("sim: compress: sequence %d: %w", id, err)
 	}

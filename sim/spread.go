@@ -111,8 +111,8 @@ func (s *shares) Spread(dst []Heads, d *Demand) []Heads {
 }
 
 // level sets what the heads from dst[start] on lose, blocks in all. They are cut
-// down to a common level: keep(level) = level·weight. Of the heads whose blocks
-// would fall at the next lower level, the first lose one more.
+// down to a common level: each keeps level·weight. Of the heads whose blocks would
+// fall at the next lower level, the first lose one more.
 func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 	part := dst[start:]
 	loss := func(h *Heads, level int64) int {
@@ -122,37 +122,33 @@ func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 		}
 		return int(min(int64(h.Can), max(0, int64(h.Blocks)-keep)))
 	}
-	total := func(level int64) int {
+	fits := func(level int64) bool { // no more than the blocks fall
 		n := 0
 		for i := range part {
 			n += part[i].N * loss(&part[i], level)
 		}
-		return n
+		return n <= blocks
 	}
-	// The lowest level at which no more than the blocks fall. At the highest none does.
-	low, high := int64(0), int64(0)
+	// If all could lose what the level asks of them, it would be this one.
+	stay, weight := int64(-blocks), int64(0)
 	for i := range part {
-		top := int64(part[i].Blocks)
+		w := int64(weightOne)
 		if weights != nil {
-			top = (top + 1) * weightOne / int64(weights[part[i].First])
+			w = int64(weights[part[i].First])
 		}
-		high = max(high, top)
+		stay += int64(part[i].N) * int64(part[i].Blocks)
+		weight += int64(part[i].N) * w
 	}
-	for low < high {
-		if middle := (low + high) / 2; total(middle) <= blocks {
-			high = middle
-		} else {
-			low = middle + 1
-		}
-	}
+	at := lowest(max(0, stay)*weightOne/max(1, weight), fits)
+
 	left := blocks
 	for i := range part {
-		part[i].Lost = loss(&part[i], low)
+		part[i].Lost = loss(&part[i], at)
 		left -= part[i].N * part[i].Lost
 	}
-	for i := start; i < len(dst) && left > 0 && low > 0; i++ {
+	for i := start; i < len(dst) && left > 0 && at > 0; i++ {
 		h := &dst[i]
-		if loss(h, low-1) == h.Lost {
+		if loss(h, at-1) == h.Lost {
 			continue
 		}
 		if left < h.N {
@@ -165,4 +161,33 @@ func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 		left -= h.N
 	}
 	return dst
+}
+
+// lowest returns the lowest level, from 0 on, that fits, as all above it do. It is
+// found the sooner the nearer the guess is.
+func lowest(guess int64, fits func(int64) bool) int64 {
+	low, high := int64(-1), guess // low does not fit, high does
+	if fits(guess) {
+		for step := int64(1); high > 0; step *= 2 {
+			try := max(0, high-step)
+			if !fits(try) {
+				low = try
+				break
+			}
+			high = try
+		}
+	} else {
+		for step, found := int64(1), false; !found; step *= 2 {
+			low, high = high, high+step
+			found = fits(high)
+		}
+	}
+	for low+1 < high {
+		if middle := low + (high-low)/2; fits(middle) {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return high
 }
