@@ -428,7 +428,7 @@ func (d *decoder) unsupported() error { return d.errorf("%s is not supported", d
 // inexact refuses an instruction whose result a GPU may give otherwise.
 func (d *decoder) inexact(why string) error {
 	if !d.approx {
-		return d.errorf("%s: %s; it is refused, as results may differ from hardware (approximate instructions may be allowed)", d.in.op, why)
+		return d.errorf("%s: %s; it is refused, as results may differ from hardware (AllowApprox, or --allow-approx, lets it run)", d.in.op, why)
 	}
 	d.used = true
 	return nil

@@ -59,7 +59,11 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 		if !contracts {
 			return d.errorf("%s: a rounding modifier is missing", d.in.op)
 		}
-		if err := d.inexact("without .rn it may be fused with another instruction"); err != nil {
+		why := "without .rn it may be fused with another instruction"
+		if t == f32 || t == f64 {
+			why += " (nvcc -fmad=false and clang -ffp-contract=off write .rn)"
+		}
+		if err := d.inexact(why); err != nil {
 			return err
 		}
 	}
@@ -172,7 +176,10 @@ func decodeSqrtRcp(d *decoder) error {
 			return err
 		}
 		if t == f64 {
-			return d.unsupported()
+			if d.s.op != "rcp" || !d.take("ftz") {
+				return d.unsupported()
+			}
+			return d.alu(approxUpper(func(x float64) float64 { return 1 / x }), t, t)
 		}
 		d.mod = append(d.mod, "rn")
 	}
@@ -195,13 +202,20 @@ func decodeApprox(d *decoder) error {
 	if err := d.inexact("the result is approximate"); err != nil {
 		return err
 	}
-	if t != f32 {
+	f := approximate[d.s.op]
+	switch {
+	case t == f64 && d.s.op == "rsqrt":
+		if d.take("ftz") {
+			return d.alu(approxUpper(f), t, t)
+		}
+		return d.alu(approx64(f), t, t)
+	case t != f32:
 		return d.unsupported()
 	}
 	if d.take("ftz") {
 		d.in.imm = softFtz
 	}
-	return d.alu(approx(approximate[d.s.op]), t, t)
+	return d.alu(approx(f), t, t)
 }
 
 func decodeCopysign(d *decoder) error {

@@ -394,3 +394,26 @@ func approx(f func(float64) float64) aluFunc {
 		}
 	}
 }
+
+// approx64 is approx of a float64.
+func approx64(f func(float64) float64) aluFunc {
+	return func(p unsafe.Pointer, w *warp, in *instr) {
+		d, a, _ := operands2[uint64](p, w, in)
+		for i := range d {
+			d[i] = math.Float64bits(canonical(f(math.Float64frombits(a[i]))))
+		}
+	}
+}
+
+// approxUpper is approx of the upper half of a float64, into the upper half: what
+// .approx.ftz.f64 is, of which longer divisions begin.
+func approxUpper(f func(float64) float64) aluFunc {
+	const upper = ^uint64(0xffffffff)
+	return func(p unsafe.Pointer, w *warp, in *instr) {
+		d, a, _ := operands2[uint64](p, w, in)
+		for i := range d {
+			x := f(math.Float64frombits(fmtF64.flush(a[i] & upper)))
+			d[i] = fmtF64.flush(math.Float64bits(canonical(x)) & upper)
+		}
+	}
+}

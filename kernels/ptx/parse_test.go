@@ -206,6 +206,37 @@ func TestApproximate(t *testing.T) {
 	}
 }
 
+// TestApproximateDouble has what nvcc's functions of doubles begin with: of the upper
+// 32 bits of a number, and into them.
+func TestApproximateDouble(t *testing.T) {
+	for _, test := range []struct {
+		op, of string
+		hi, lo uint32
+	}{
+		{"rcp.approx.ftz.f64", "0d4008000000000000", 0x3fd55555, 0}, // 3
+		{"rcp.approx.ftz.f64", "0d40080000FFFFFFFF", 0x3fd55555, 0}, // its lower bits are ignored
+		{"rcp.approx.ftz.f64", "0d800FFFFFFFFFFFFF", 0xfff00000, 0}, // subnormal
+		{"rcp.approx.ftz.f64", "0d7FEFFFFF00000000", 0, 0},          // the result would be
+		{"rsqrt.approx.ftz.f64", "0d4000000000000000", 0x3fe6a09e, 0},
+		{"rsqrt.approx.f64", "0d4000000000000000", 0x3fe6a09e, 0x667f3bcc},
+		{"rsqrt.approx.f64", "0dC000000000000000", 0x7ff80000, 0},
+	} {
+		body := ".reg .f64 %f<3>; .reg .b32 %h; mov.f64 %f1, " + test.of + ";\n" + test.op + " %f2, %f1;\n"
+		hi, err := execute(programOf(body+"mov.b64 {%h, %r2}, %f2;"), oneThread, Options{AllowApprox: true})
+		if err != nil {
+			t.Errorf("%s: %v", test.op, err)
+			continue
+		}
+		lo, err := execute(programOf(body+"mov.b64 {%r2, %h}, %f2;"), oneThread, Options{AllowApprox: true})
+		if err != nil || hi[0] != test.hi || lo[0] != test.lo {
+			t.Errorf("%s %s: %#x %#x, want %#x %#x, %v", test.op, test.of, hi[0], lo[0], test.hi, test.lo, err)
+		}
+	}
+	if _, err := execute(programOf(".reg .f64 %f<2>; rcp.approx.f64 %f1, %f1;"), oneThread, Options{AllowApprox: true}); err == nil {
+		t.Error("rcp.approx.f64 is no instruction")
+	}
+}
+
 // TestIntricate refuses in time what would take the search for post-dominators for
 // ever.
 func TestIntricate(t *testing.T) {
