@@ -35,7 +35,7 @@ func randomPipeline(r *rand.Rand) Pipeline {
 		Shape: trace.Shape{
 			Layers:   pick(r, 1, 1, 2, 3),
 			KVHeads:  pick(r, 1, 1, 2, 3, 4, 8),
-			Group:    pick(r, 1, 1, 2, 3, 4, 5, 7, 8),
+			Group:    pick(r, 1, 12, 2, 3, 4, 5, 7, 8),
 			HeadSize: pick(r, 8, 8, 16, 24, 32, 40, 64, 80, 96, 128, 256),
 		},
 		Inputs: Inputs{

@@ -124,7 +124,7 @@ func TestRandomPipelines(t *testing.T) {
 		}
 		s, c, m := p.Shape, p.Config.Compression, p.Config.Metric
 		for what, is := range map[string]bool{
-			"1 head": s.Layers*s.KVHeads == 1, "many heads": s.Layers*s.KVHeads > 8, "group 1": s.Group == 1, "group 8": s.Group == 8, "odd group": s.Group == 7,
+			"1 head": s.Layers*s.KVHeads == 1, "many heads": s.Layers*s.KVHeads > 8, "group 1": s.Group == 1, "group 8": s.Group == 8, "odd group": s.Group == 7, "group past a warp's queries": s.Group == 12,
 			"head size 8": s.HeadSize == 8, "head size 80": s.HeadSize == 80, "head size 256": s.HeadSize == 256,
 			"block size 1": p.Config.BlockSize == 1, "block size 32": p.Config.BlockSize == 32,
 			"integers": p.Inputs.Integers, "tiny": p.Inputs.Scale == 0x1p-40, "beyond f16": p.Inputs.Scale == 0x1p17,
