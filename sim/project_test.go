@@ -264,7 +264,7 @@ func randomPlan(seed uint64) (*Plan, []trace.Request) {
 // when quiet steps are told of at once.
 func TestRandomPlans(t *testing.T) {
 	var sum Projection
-	for seed := range uint64(3000) {
+	for seed := range uint64(1500) {
 		checkPlan(t, fmt.Sprint("seed ", seed), seed, &sum)
 	}
 	t.Logf("%+v", sum)

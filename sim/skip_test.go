@@ -94,7 +94,7 @@ func randomServing(seed uint64) (*ref.Config, Limits, []trace.Request, *Rates) {
 // TestSkipping checks that nothing comes out otherwise when steps are skipped.
 func TestSkipping(t *testing.T) {
 	skipped, preempted, compressed := 0, 0, int64(0)
-	for seed := range uint64(3000) {
+	for seed := range uint64(1500) {
 		cfg, limits, reqs, rates := randomServing(seed)
 		want := serveAll(t, cfg, limits, reqs, rates, false)
 		got := serveAll(t, cfg, limits, reqs, rates, true)
