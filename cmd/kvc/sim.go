@@ -25,6 +25,7 @@ import (
 // simFlags are the flags of kvc sim.
 type simFlags struct {
 	requests, cases, profile string
+	spread                   string
 	asJSON, check            bool
 	limit                    int
 
@@ -77,6 +78,7 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	flags.BoolVar(&f.asJSON, "json", false, "print the projection as JSON")
 	flags.BoolVar(&f.check, "check", false, "check that the run keeps to the scheduler's rules: time, blocks and tokens")
 	flags.IntVar(&f.limit, "limit", 0, "serve the first `number` of requests only")
+	flags.StringVar(&f.spread, "spread", "spared", "which `heads` lose what is evicted: spared, a stated model (docs/cost-model.md), even, or a file that kvc run --profile wrote")
 	f.addDeployment(flags)
 	f.addCompression(flags)
 	flags.IntVar(&f.limits.MaxNumSeqs, "max-num-seqs", sim.DefaultLimits().MaxNumSeqs, "sequences that run at a time")
@@ -183,7 +185,7 @@ func (f *simFlags) runCases(cmd *cobra.Command) error {
 		return err
 	}
 	bar := newBar(cmd.ErrOrStderr(), int64(len(list)), "runs projected")
-	cases, err := cost.NewCases(cmd.Context(), list, name, func() { _ = bar.Add(1) }) // a bar that cannot be drawn is no reason to stop
+	cases, err := cost.NewCases(cmd.Context(), list, name, f.spreadOf, func() { _ = bar.Add(1) }) // a bar that cannot be drawn is no reason to stop
 	_ = bar.Clear()
 	if err != nil {
 		return interrupted(err)
@@ -235,6 +237,7 @@ type simInputs struct {
 	BlockSize   int             `json:"block_size"`
 	Utilization float64         `json:"gpu_memory_utilization"`
 	Compression ref.Compression `json:"compression"`
+	Spread      string          `json:"spread"`
 	Limits      sim.Limits      `json:"limits"`
 	ModelSource string          `json:"model_source"`
 	GPUSource   string          `json:"gpu_source"`
@@ -262,6 +265,10 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	if f.compression.Rate == 0 && f.compression.MaxCacheTokens == 0 {
 		compression = ref.Compression{}
 	}
+	spread, err := f.spreadOf(model.Shape)
+	if err != nil {
+		return err
+	}
 	cfg := d.Config()
 	cfg.Blocks, cfg.Compression = 1, compression
 	if err := errors.Join(d.Validate(), f.limits.Validate(), cfg.Validate()); err != nil {
@@ -273,7 +280,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	}
 	defer source.close()
 
-	config := project.Config{Deployment: d, Compression: compression, Limits: f.limits, Profile: profile, Check: f.check}
+	config := project.Config{Deployment: d, Compression: compression, Limits: f.limits, Profile: profile, Spread: spread, Check: f.check}
 	config.ChunkedPrefill = f.chunked
 	if f.prefix {
 		if config.PrefixTokens = source.block; source.block == 0 {
@@ -292,7 +299,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	if result == nil {
 		return err
 	}
-	inputs := simInputs{source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, compression, f.limits, model.Source, card.Source}
+	inputs := simInputs{source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, compression, f.spread, f.limits, model.Source, card.Source}
 	if f.asJSON {
 		if err := printJSON(cmd.OutOrStdout(), struct {
 			Inputs simInputs `json:"inputs"`
@@ -304,6 +311,25 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 		printProjection(cmd.OutOrStdout(), &inputs, result)
 	}
 	return interrupted(err)
+}
+
+// spreadOf returns what --spread says for a model.
+func (f *simFlags) spreadOf(shape trace.Shape) (sim.Spread, error) {
+	switch f.spread {
+	case "spared":
+		return cost.Spared{}, nil
+	case "even":
+		return sim.Even(), nil
+	}
+	text, err := readSmall(f.spread)
+	if err != nil {
+		return nil, fmt.Errorf("--spread: %w", err)
+	}
+	heads, err := sim.ReadHeadProfile(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("--spread: %s: %w", f.spread, err)
+	}
+	return heads.Spread(shape)
 }
 
 // first returns the first n requests; all if n is 0.

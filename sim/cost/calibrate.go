@@ -24,7 +24,7 @@ func Calibrate(ctx context.Context, measurements []Measurement, file string) (*P
 	if len(measured) == 0 {
 		return nil, nil, fmt.Errorf("%s: no row has a throughput", file)
 	}
-	cases, err := NewCases(ctx, measured, file, nil)
+	cases, err := NewCases(ctx, measured, file, nil, nil)
 	if err != nil {
 		return nil, nil, err
 	}

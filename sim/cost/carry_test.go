@@ -18,7 +18,7 @@ func TestCarried(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases, err := NewCases(context.Background(), all[len(l4):], "kv-compress.csv", nil)
+	cases, err := NewCases(context.Background(), all[len(l4):], "kv-compress.csv", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,10 +57,13 @@ type Case struct {
 	Calibrated string     `json:"factors_of,omitempty"`   // what the factors were fitted to
 }
 
+// SpreadOf returns which heads of a model lose what is evicted.
+type SpreadOf func(trace.Shape) (sim.Spread, error)
+
 // NewCase serves a measurement's requests by the scheduler on a ledger, as many
 // blocks as the memory holds. Time has no part in it: the requests are all there
-// from the start.
-func NewCase(ctx context.Context, m Measurement) (*Case, error) {
+// from the start. spreadOf is nil for [Spared].
+func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, error) {
 	model, err := catalog.FindModel(m.Model)
 	if err != nil {
 		return nil, err
@@ -95,13 +98,19 @@ func NewCase(ctx context.Context, m Measurement) (*Case, error) {
 	}
 	limits := sim.DefaultLimits()
 	limits.MaxNumBatchedTokens = s.MaxTokens
-	return c, c.serve(ctx, &cfg, limits, requests)
+	var spread sim.Spread = Spared{}
+	if spreadOf != nil {
+		if spread, err = spreadOf(model.Shape); err != nil {
+			return nil, err
+		}
+	}
+	return c, c.serve(ctx, &cfg, limits, requests, spread)
 }
 
 // NewCases is [NewCase] for every measurement, on all cores. file is what errors
 // call the measurements. done, where it is not nil, is called after each, by any
 // goroutine.
-func NewCases(ctx context.Context, list []Measurement, file string, done func()) ([]*Case, error) {
+func NewCases(ctx context.Context, list []Measurement, file string, spreadOf SpreadOf, done func()) ([]*Case, error) {
 	cases := make([]*Case, len(list))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -114,7 +123,7 @@ func NewCases(ctx context.Context, list []Measurement, file string, done func())
 				if i >= len(list) || ctx.Err() != nil {
 					return
 				}
-				c, err := NewCase(ctx, list[i])
+				c, err := NewCase(ctx, list[i], spreadOf)
 				if err != nil {
 					cancel(fmt.Errorf("%s:%d: %w", file, list[i].Line, err))
 					return
@@ -131,8 +140,8 @@ func NewCases(ctx context.Context, list []Measurement, file string, done func())
 }
 
 // serve counts the work and the largest batch.
-func (c *Case) serve(ctx context.Context, cfg *ref.Config, limits sim.Limits, requests []trace.Request) error {
-	ledger, err := sim.NewLedger(cfg, Spared{})
+func (c *Case) serve(ctx context.Context, cfg *ref.Config, limits sim.Limits, requests []trace.Request, spread sim.Spread) error {
+	ledger, err := sim.NewLedger(cfg, spread)
 	if err != nil {
 		return err
 	}
