@@ -134,7 +134,6 @@ func leaveAtOnce(code []instr) {
 	}
 	for i := range code {
 		in := &code[i]
-		in.leaves = ends(int32(i))
 		if (in.kind == kindBranch || in.kind == kindBrx) && in.rpc >= 0 && ends(in.rpc) {
 			in.rpc = -1
 		}

@@ -12,10 +12,10 @@ func decodeBarrier(d *decoder) error {
 		if err != nil {
 			return err
 		}
-		if d.in.a, err = d.src(ops[0], b32); err != nil {
+		if d.in.e, err = d.src(ops[0], b32); err != nil {
 			return err
 		}
-		d.in.kind, d.in.run = kindRun, warpBarrier
+		d.in.kind, d.in.run = kindTogether, warpBarrier
 		return d.push()
 	}
 	op := &barOp{aligned: d.s.op == "bar", count: memReg{sink: true}}
@@ -92,7 +92,7 @@ func decodeShfl(d *decoder) error {
 	if err := d.pairDst(ops[0]); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run = kindRun, shfl
+	d.in.kind, d.in.run = kindTogether, shfl
 	return d.push()
 }
 
@@ -146,7 +146,7 @@ func decodeVote(d *decoder) error {
 		return err
 	}
 	d.in.imm = uint64(mode)
-	d.in.kind, d.in.run = kindRun, vote
+	d.in.kind, d.in.run = kindTogether, vote
 	return d.push()
 }
 
@@ -180,7 +180,7 @@ func decodeMatch(d *decoder) error {
 	}
 	d.in.imm = uint64(mode)
 	d.in.boolOp = uint8(t.bits / 64)
-	d.in.kind, d.in.run = kindRun, match
+	d.in.kind, d.in.run = kindTogether, match
 	return d.push()
 }
 
@@ -214,7 +214,7 @@ func decodeRedux(d *decoder) error {
 	if d.in.d, err = d.dst(ops[0], b32); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run = kindRun, redux
+	d.in.kind, d.in.run = kindTogether, redux
 	return d.push()
 }
 

@@ -52,8 +52,9 @@
 //     call of vprintf prints nothing; one of __assertfail stops the kernel.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
 //     what another lane of its warp does after the loop, it waits until the budget
-//     ends the launch. A warp-wide instruction (.sync) with lanes in its mask that
-//     have gone another way is reported and not waited with.
+//     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
+//     lanes that have gone another way until they exit or come to it as well; not
+//     for those that wait where the two ways come together again, past it.
 //   - A block that waits for another one waits until the budget ends the launch,
 //     unless that one ran before.
 //   - One wrong access ends its launch.

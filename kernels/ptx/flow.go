@@ -1,6 +1,9 @@
 package ptx
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // The lanes of a warp that go different ways.
 
@@ -9,6 +12,7 @@ type split struct {
 	pc, rpc int32
 	mask    uint32
 	call    bool // they wait for a function to return
+	meeting bool // they wait for others of the warp to come to pc
 }
 
 const maxStack = 4096
@@ -54,9 +58,6 @@ func (w *warp) part(in *instr, taken uint32, target, next int32) error {
 		w.active, w.pc = rest, next
 	case next == r:
 		w.active, w.pc = taken, target
-	case w.block.launch.entry.code[next].leaves:
-		w.stack = append(w.stack, split{pc: target, rpc: r, mask: taken})
-		w.active, w.pc = rest, next
 	default:
 		w.stack = append(w.stack, split{pc: next, rpc: r, mask: rest})
 		w.active, w.pc = taken, target
@@ -115,6 +116,37 @@ func (w *warp) brx(in *instr, mask uint32) error {
 	}
 	w.pop()
 	return nil
+}
+
+// meet is called where the active lanes need others of their warp, at a barrier or
+// a shuffle. Those of them that are on other ways, which have not come together with
+// this one yet, go on first, until they have exited or come here too; all then go on
+// together. It returns false if none can come: then nothing has changed.
+func (w *warp) meet() bool {
+	first := len(w.stack) // the first of the other ways
+	for first > 0 && !w.stack[first-1].call && w.stack[first-1].rpc == w.rpc {
+		first--
+	}
+	met, more := false, false
+	ways := w.stack[first:first]
+	for _, s := range w.stack[first:] {
+		switch s.mask &= w.live; {
+		case s.mask == 0:
+		case s.meeting && s.pc == w.pc:
+			w.active |= s.mask
+			met = true
+		default:
+			ways = append(ways, s)
+			more = more || !s.meeting
+		}
+	}
+	w.stack = w.stack[:first+len(ways)]
+	if !more {
+		return met
+	}
+	// Below all others, so that it is their turn only when no other way is left.
+	w.stack = slices.Insert(w.stack, first, split{pc: w.pc, rpc: w.rpc, mask: w.active, meeting: true})
+	return w.pop()
 }
 
 // exit ends the lanes of mask; it returns false if none is left.

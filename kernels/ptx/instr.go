@@ -10,12 +10,13 @@ const allLanes = ^uint32(0)
 type kind uint8
 
 const (
-	kindALU    kind = iota // a row from rows: alu
-	kindSetp               // a predicate from rows: cmp
-	kindRun                // anything else that goes on to the next instruction: run
-	kindBranch             // to target
-	kindBrx                // to one of table, by the index in row a
-	kindCall               // to target
+	kindALU      kind = iota // a row from rows: alu
+	kindSetp                 // a predicate from rows: cmp
+	kindRun                  // anything else that goes on to the next instruction: run
+	kindTogether             // the same, by the lanes that its mask in row e names
+	kindBranch               // to target
+	kindBrx                  // to one of table, by the index in row a
+	kindCall                 // to target
 	kindRet
 	kindExit
 	kindBarrier
@@ -28,7 +29,6 @@ type instr struct {
 	kind     kind
 	counted  bool   // false for the second and further parts of one PTX instruction
 	dbytes   uint8  // of an element of d
-	leaves   bool   // the end of the threads that execute it
 	copies   bool   // mov: an uninitialised source makes the destination uninitialised, and no report
 	notC     bool   // setp: the predicate c is negated
 	boolOp   uint8  // setp: how c is combined in

@@ -187,6 +187,38 @@ func TestFlow(t *testing.T) {
 			@%p1 bra STAY;
 			ret;
 		STAY:	shfl.sync.bfly.b32 %r2, %r1, 1, 31, 0xffffffff;`, func(i uint32) uint32 { return pick(i < 8, i^1, unwritten) }},
+		{"a shuffle waits for lanes that are on their way to the end", `
+			setp.lt.u32 %p1, %r1, 8;
+			@%p1 bra STAY;
+			mov.u32 %r2, 9;
+			bra LAST;
+		STAY:	shfl.sync.bfly.b32 %r2, %r1, 1, 31, 0xffffffff;
+			bra DONE;
+		LAST:	ld.param.u64 %rd1, [out];
+			mul.wide.u32 %rd2, %r1, 4;
+			add.s64 %rd3, %rd1, %rd2;
+			st.global.u32 [%rd3], 7;
+			ret;`, func(i uint32) uint32 { return pick(i < 8, i^1, 7) }},
+		{"a shuffle waits for lanes that come to it on another way", `
+			setp.lt.u32 %p1, %r1, 8;
+			@%p1 bra LOW;
+			setp.eq.u32 %p2, %r1, 20;
+			@%p2 exit;
+			setp.eq.u32 %p2, %r1, 21;
+			@%p2 bra GONE;
+			mov.u32 %r3, 1;
+			bra MEET;
+		LOW:	setp.eq.u32 %p2, %r1, 5;
+			@%p2 bra GONE;
+			mov.u32 %r3, 2;
+		MEET:	activemask.b32 %r5;
+			vote.sync.ballot.b32 %r2, %p1, 0xffffffff;
+			activemask.b32 %r4;
+			xor.b32 %r4, %r4, 0xffcfffdf;
+			add.u32 %r2, %r2, %r4;
+			bra DONE;
+		GONE:	add.u32 %r2, %r1, 0;
+			exit;`, func(i uint32) uint32 { return pick(i == 5 || i == 20 || i == 21, unwritten, 0xdf) }},
 		{"a table of targets", `
 			and.b32 %r3, %r1, 3;
 		T:	.branchtargets A, B, C, B;
@@ -305,6 +337,21 @@ func TestBlocks(t *testing.T) {
 				}
 				return unwritten
 			}},
+		{"a barrier waits for lanes that store, and exit", device.Dim{X: 64, Y: 1, Z: 1}, `
+			mul.lo.u32 %r3, %r1, 4;
+			mov.u32 %r4, tile;
+			add.u32 %r5, %r4, %r3;
+			and.b32 %r6, %r1, 3;
+			setp.ne.u32 %p1, %r6, 0;
+			@%p1 bra STAY;
+			st.shared.u32 [%r5], 11;
+			exit;
+		STAY:	st.shared.u32 [%r5], 12;
+			bar.sync 0;
+			xor.b32 %r7, %r3, 4;
+			add.u32 %r5, %r4, %r7;
+			ld.shared.u32 %r2, [%r5];`,
+			func(i uint32) uint32 { return [4]uint32{unwritten, 11, 12, 12}[i%4] }},
 		{"half of the block waits at a barrier of its own", device.Dim{X: 128, Y: 1, Z: 1}, `
 			mov.u32 %r2, 2;
 			setp.lt.u32 %p1, %r1, 64;

@@ -89,6 +89,18 @@ func (w *warp) step() error {
 				}
 			}
 			w.pc++
+		case kindTogether:
+			if mask != 0 {
+				named := row[uint32](w.regs, in.e)[bits.TrailingZeros32(mask)&31]
+				if named&w.live&^w.active != 0 && w.meet() {
+					executed -= int64(bits.OnesCount32(mask))
+					continue
+				}
+				if err := in.run(w, in, mask); err != nil {
+					return err
+				}
+			}
+			w.pc++
 		case kindBranch:
 			switch mask {
 			case w.active:
@@ -123,6 +135,10 @@ func (w *warp) step() error {
 		case kindBarrier:
 			if mask == 0 {
 				w.pc++
+				continue
+			}
+			if w.active != w.live && w.meet() {
+				executed -= int64(bits.OnesCount32(mask))
 				continue
 			}
 			wait, err := w.barrier(in, mask)

@@ -115,10 +115,8 @@ func vote(w *warp, in *instr, mask uint32) error {
 	if in.notC {
 		p = ^p
 	}
-	if in.e != noPred { // .sync
-		if _, err := w.members(in, in.e, mask); err != nil {
-			return err
-		}
+	if _, err := w.members(in, in.e, mask); err != nil {
+		return err
 	}
 	p &= mask
 	truth := false
@@ -255,7 +253,7 @@ func activemask(w *warp, in *instr, mask uint32) error {
 
 // warpBarrier executes bar.warp.sync.
 func warpBarrier(w *warp, in *instr, mask uint32) error {
-	named, err := w.members(in, in.a, mask)
+	named, err := w.members(in, in.e, mask)
 	if err != nil {
 		return err
 	}
