@@ -37,8 +37,8 @@ type curve struct {
 }
 
 const (
-	figureWidth  = 6.5 * vg.Inch
-	figureHeight = 3.6 * vg.Inch
+	figureWidth  = 5.4 * vg.Inch
+	figureHeight = 3.4 * vg.Inch
 )
 
 // curveStyle returns the colour and dash of the i-th curve: colours of Okabe and

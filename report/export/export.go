@@ -1,0 +1,125 @@
+// Package export writes what became of every request, and what every step did, for
+// other programs to read: as CSV, as Parquet, and as a trace that Perfetto and
+// Chrome show. It writes as the run goes and keeps next to nothing in memory.
+package export
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"kvcompress/sim"
+)
+
+// Exporter takes in a run as it goes. Its first error comes back from Close, and
+// what follows it is dropped.
+type Exporter interface {
+	Step(*sim.Step)
+	Request(*sim.Result)
+	Close() error // ends the data; it does not close what it was written to
+}
+
+// Request is a row of a request. Times are in nanoseconds on the serving clock, and
+// −1 for what never came. Rows are in the order in which requests end.
+type Request struct {
+	ID           string `parquet:"id"`
+	State        string `parquet:"state,dict"` // finished, refused or unfinished
+	Arrival      int64  `parquet:"arrival_ns"`
+	Admitted     int64  `parquet:"admitted_ns"`    // its first prefill began
+	FirstToken   int64  `parquet:"first_token_ns"` // its first prefill ended
+	Finished     int64  `parquet:"finished_ns"`
+	PromptTokens int64  `parquet:"prompt_tokens"`
+	OutputTokens int64  `parquet:"output_tokens"` // generated
+	Preemptions  int64  `parquet:"num_preemptions"`
+	Recomputed   int64  `parquet:"recomputed_tokens"`
+	Cached       int64  `parquet:"cached_tokens"` // of its prompt, from a prefix cache
+	Error        string `parquet:"error,dict"`    // why it was refused
+}
+
+func requestOf(r *sim.Result) Request {
+	state := "unfinished"
+	switch {
+	case r.Error != "":
+		state = "refused"
+	case r.Finished >= 0:
+		state = "finished"
+	}
+	return Request{
+		r.ID, state, r.Arrival, r.Admitted, r.FirstToken, r.Finished, int64(r.PromptTokens), int64(r.OutputTokens),
+		int64(r.Preemptions), int64(r.Recomputed), int64(r.Cached), r.Error,
+	}
+}
+
+// Step is a row of a step, or of several in a row in which nothing but decoding
+// happened: then Tokens and the work are of all of them, and the rest is as the last
+// leaves it.
+type Step struct {
+	Index     int64  `parquet:"step"`
+	Steps     int64  `parquet:"steps"`
+	Kind      string `parquet:"kind,dict"` // prefill, decode or mixed
+	Start     int64  `parquet:"start_ns"`
+	End       int64  `parquet:"end_ns"`
+	Sequences int64  `parquet:"batch_size"`
+	Tokens    int64  `parquet:"tokens"`
+	Running   int64  `parquet:"num_requests_running"` // and waiting: after the step
+	Waiting   int64  `parquet:"num_requests_waiting"`
+	Preempted int64  `parquet:"num_preemptions"`
+	Finished  int64  `parquet:"finished"`
+	Blocks    int64  `parquet:"blocks_allocated"`
+	KVs       int64  `parquet:"kvs"`
+	DenseKVs  int64  `parquet:"dense_kvs"` // that an uncompressed cache would hold
+
+	// What the step's time follows from: see sim.Feature.
+	PrefillTokens  int64 `parquet:"prefill_tokens"`
+	AttentionPairs int64 `parquet:"attention_pairs"`
+	KVsRead        int64 `parquet:"kvs_read"`
+	KVsSorted      int64 `parquet:"kvs_sorted"`
+	KVsEvicted     int64 `parquet:"kvs_evicted"`
+	KVsMoved       int64 `parquet:"kvs_moved"`
+	BlocksFreed    int64 `parquet:"blocks_freed"`
+}
+
+func stepOf(s *sim.Step) Step {
+	w := &s.Work
+	return Step{
+		int64(s.Index), int64(s.Steps), string(s.Kind), s.Start, s.End, int64(s.Sequences), int64(s.Tokens), int64(s.Running), int64(s.Waiting),
+		int64(len(s.Preempted)), int64(len(s.Finished)), int64(s.Usage.Allocated), int64(s.Usage.KVs), int64(s.Usage.DenseKVs),
+		w[sim.PrefillTokens], w[sim.AttentionPairs], w[sim.KVsRead], w[sim.KVsSorted], w[sim.KVsEvicted], w[sim.KVsMoved], w[sim.BlocksFreed],
+	}
+}
+
+// What is exported.
+type What int
+
+// A row for each request, or for each step.
+const (
+	Requests What = iota
+	Steps
+)
+
+// CheckName returns an error if New cannot tell a format from a file's name.
+func CheckName(path string) error {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".csv", ".parquet":
+		return nil
+	}
+	return fmt.Errorf("%s: want a name that ends in .csv or .parquet", path)
+}
+
+// New returns an exporter of rows to w, in the format that the name says.
+func New(w io.Writer, name string, what What) (Exporter, error) {
+	if err := CheckName(name); err != nil {
+		return nil, err
+	}
+	parquet := strings.EqualFold(filepath.Ext(name), ".parquet")
+	switch {
+	case parquet && what == Requests:
+		return newParquet[Request](w, requestOf, nil), nil
+	case parquet:
+		return newParquet[Step](w, nil, stepOf), nil
+	case what == Requests:
+		return newCSV[Request](w, requestOf, nil), nil
+	}
+	return newCSV[Step](w, nil, stepOf), nil
+}

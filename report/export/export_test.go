@@ -1,0 +1,188 @@
+package export
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+)
+
+func results() []sim.Result {
+	return []sim.Result{
+		{ID: "a", Arrival: 1, Admitted: 2000, FirstToken: 3001, Finished: 9_000_000, PromptTokens: 10, OutputTokens: 3, Preemptions: 1, Recomputed: 11},
+		{ID: "b,\"quoted\"\n", Arrival: 5, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: 10, Error: "too long"},
+		{ID: "c", Arrival: 5, Admitted: 6, FirstToken: -1, Finished: -1},
+	}
+}
+
+func steps() []sim.Step {
+	var w sim.Work
+	w[sim.KVsRead] = 77
+	return []sim.Step{
+		{Index: 0, Start: 5, End: 2000, Kind: sim.Prefill, Steps: 1, Sequences: 2, Tokens: 20, Usage: ref.Usage{Allocated: 5}},
+		{Index: 1, Start: 2000, End: 9_000_000, Kind: sim.Decode, Steps: 3, Sequences: 2, Tokens: 6, Work: w, Finished: []ref.SeqID{0}, Running: 1, Waiting: 4},
+	}
+}
+
+func feed(t *testing.T, e Exporter) {
+	t.Helper()
+	for _, s := range steps() {
+		e.Step(&s)
+	}
+	for _, r := range results() {
+		e.Request(&r)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestParquet(t *testing.T) {
+	var out bytes.Buffer
+	e, err := New(&out, "x.parquet", Requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed(t, e)
+	rows, err := parquet.Read[Request](bytes.NewReader(out.Bytes()), int64(out.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []Request
+	for _, r := range results() {
+		want = append(want, requestOf(&r))
+	}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Error(diff)
+	}
+
+	out.Reset()
+	if e, err = New(&out, "x.PARQUET", Steps); err != nil {
+		t.Fatal(err)
+	}
+	feed(t, e)
+	stepRows, err := parquet.Read[Step](bytes.NewReader(out.Bytes()), int64(out.Len()))
+	if err != nil || len(stepRows) != 2 || stepRows[1] != stepOf(&steps()[1]) || stepRows[1].KVsRead != 77 {
+		t.Errorf("%+v, %v", stepRows, err)
+	}
+}
+
+// Rows that fill several groups come back as they were.
+func TestParquetOfManyRows(t *testing.T) {
+	var out bytes.Buffer
+	e, err := New(&out, "x.parquet", Requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 3*parquetRows + 17
+	for i := range n {
+		e.Request(&sim.Result{ID: fmt.Sprint(i), PromptTokens: i})
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := parquet.Read[Request](bytes.NewReader(out.Bytes()), int64(out.Len()))
+	if err != nil || len(rows) != n {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for i, r := range rows {
+		if r.ID != fmt.Sprint(i) || r.PromptTokens != int64(i) {
+			t.Fatalf("row %d: %+v", i, r)
+		}
+	}
+}
+
+func TestCSV(t *testing.T) {
+	for what, want := range map[What][]string{
+		Requests: {"b,\"quoted\"\n", "refused", "5", "-1", "-1", "-1", "10", "0", "0", "0", "0", "too long"},
+		Steps:    {"1", "3", "decode", "2000", "9000000", "2", "6", "1", "4", "0", "1", "0", "0", "0", "0", "0", "77", "0", "0", "0", "0"},
+	} {
+		var out bytes.Buffer
+		e, err := New(&out, "x.csv", what)
+		if err != nil {
+			t.Fatal(err)
+		}
+		feed(t, e)
+		rows, err := csv.NewReader(&out).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, rows[2]); diff != "" || len(rows[0]) != len(want) {
+			t.Errorf("%v: %s", rows[0], diff)
+		}
+	}
+	if _, err := New(nil, "x.xls", Steps); err == nil {
+		t.Error("x.xls is written")
+	}
+}
+
+// Every slice has a duration, and what begins also ends, not before.
+func TestChromeTrace(t *testing.T) {
+	var out bytes.Buffer
+	feed(t, NewChromeTrace(&out, 10))
+	var doc struct {
+		TraceEvents []struct {
+			Ph, Name string
+			Pid      int
+			ID       int
+			Ts, Dur  *float64
+			Args     map[string]any
+		}
+	}
+	if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	type key struct {
+		id   int
+		name string
+	}
+	open, kinds := map[key]float64{}, map[string]int{}
+	for _, e := range doc.TraceEvents {
+		kinds[e.Ph]++
+		k := key{e.ID, e.Name}
+		switch e.Ph {
+		case "X":
+			if e.Ts == nil || e.Dur == nil || *e.Dur <= 0 {
+				t.Errorf("%+v", e)
+			}
+		case "b":
+			open[k] = *e.Ts
+		case "e":
+			from, ok := open[k]
+			if !ok || *e.Ts < from {
+				t.Errorf("%v ends at %v, began at %v", k, *e.Ts, from)
+			}
+			delete(open, k)
+		}
+	}
+	if len(open) != 0 || kinds["X"] != 2 || kinds["C"] != 4 || kinds["b"] != kinds["e"] || kinds["b"] != 3+1+3 {
+		t.Errorf("%v, left open %v", kinds, open)
+	}
+}
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("the disk is full") }
+
+func TestErrors(t *testing.T) {
+	for name, e := range map[string]Exporter{
+		"chrome":  NewChromeTrace(failing{}, 1),
+		"csv":     newCSV[Step](failing{}, nil, stepOf),
+		"parquet": newParquet[Step](failing{}, nil, stepOf),
+	} {
+		for _, s := range steps() {
+			e.Step(&s)
+		}
+		if err := e.Close(); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package export
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+
+	"kvcompress/sim"
+)
+
+// table turns a run into rows of one kind: of the two functions, the other is nil.
+type table[Row any] struct {
+	ofRequest func(*sim.Result) Row
+	ofStep    func(*sim.Step) Row
+	write     func(Row) error
+	end       func() error
+	err       error
+}
+
+func (t *table[Row]) Request(r *sim.Result) {
+	if t.ofRequest != nil && t.err == nil {
+		t.err = t.write(t.ofRequest(r))
+	}
+}
+
+func (t *table[Row]) Step(s *sim.Step) {
+	if t.ofStep != nil && t.err == nil {
+		t.err = t.write(t.ofStep(s))
+	}
+}
+
+func (t *table[Row]) Close() error {
+	if t.err == nil {
+		t.err = t.end()
+	}
+	if t.err != nil {
+		return fmt.Errorf("export: %w", t.err)
+	}
+	return nil
+}
+
+// parquetRows is how many rows are handed over at once: a row at a time is slow.
+const parquetRows = 1024
+
+func newParquet[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
+	out := parquet.NewGenericWriter[Row](w, parquet.Compression(&parquet.Snappy), parquet.MaxRowsPerRowGroup(1<<18), parquet.CreatedBy("kvc", "1", ""))
+	rows := make([]Row, 0, parquetRows)
+	flush := func() error {
+		_, err := out.Write(rows)
+		rows = rows[:0]
+		return err
+	}
+	return &table[Row]{
+		ofRequest: ofRequest, ofStep: ofStep,
+		write: func(r Row) error {
+			if rows = append(rows, r); len(rows) < cap(rows) {
+				return nil
+			}
+			return flush()
+		},
+		end: func() error {
+			if err := flush(); err != nil {
+				return err
+			}
+			return out.Close()
+		},
+	}
+}
+
+// newCSV writes the columns that Parquet has, under the same names.
+func newCSV[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
+	out := csv.NewWriter(w)
+	of := reflect.TypeFor[Row]()
+	record := make([]string, of.NumField())
+	for i := range record {
+		record[i], _, _ = strings.Cut(of.Field(i).Tag.Get("parquet"), ",")
+	}
+	err := out.Write(record)
+	return &table[Row]{
+		ofRequest: ofRequest, ofStep: ofStep, err: err,
+		write: func(r Row) error {
+			v := reflect.ValueOf(r)
+			for i := range record {
+				if f := v.Field(i); f.Kind() == reflect.String {
+					record[i] = f.String()
+				} else {
+					record[i] = strconv.FormatInt(f.Int(), 10)
+				}
+			}
+			return out.Write(record)
+		},
+		end: func() error {
+			out.Flush()
+			return out.Error()
+		},
+	}
+}
