@@ -7,17 +7,17 @@ import (
 	"gonum.org/v1/plot/plotter"
 
 	"kvcompress/sim/cost"
+	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
-	"kvcompress/sim/sweep"
 )
 
 // Projection is one projection, and what it was made from.
 type Projection struct {
+	Title    string
 	Inputs   []Input
-	Outcome  *sweep.Outcome
+	Result   *project.Result
 	Timeline []stats.Bucket
 	SLO      stats.SLO
-	Partial  bool // it was ended before its last request was
 }
 
 // memoryEntries are the entries of a card's memory ledger, in GB.
@@ -93,15 +93,10 @@ func TimelineFigures(timeline []stats.Bucket, blocks int) []*Figure {
 
 // ProjectionHTML writes one projection as a self-contained page.
 func ProjectionHTML(w io.Writer, r *Projection) error {
-	o, m := r.Outcome, &r.Outcome.Metrics
-	p := page{Title: o.Point.String()}
-	if r.Partial {
-		p.Partial = "It was ended before all requests were served: the figures are of those that were."
-	}
-	if o.Error != "" {
-		p.Lead = []string{"Not projected: " + o.Error + "."}
-		p.Sections = []section{inputsSection(r.Inputs)}
-		return p.write(w)
+	o, m := r.Result, &r.Result.Metrics
+	p := page{Title: r.Title}
+	if o.Partial {
+		p.Partial = "It was ended before all requests were served: the figures are of the time until then."
 	}
 	p.Lead = []string{o.Reading}
 	p.Cards = []Input{
@@ -111,9 +106,6 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	}
 	if r.SLO.Set() {
 		p.Cards = append(p.Cards, Input{"requests within " + sloText(r.SLO), percentShort(m.GoodShare)}, Input{"goodput, requests/s", short(m.Goodput)})
-	}
-	if o.USDPerMillion > 0 {
-		p.Cards = append(p.Cards, Input{"a million output tokens", dollars(o.USDPerMillion)})
 	}
 	figures, err := newPageFigures(TimelineFigures(r.Timeline, o.Memory.Blocks))
 	if err != nil {

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/report"
+	"kvcompress/report/export"
+	"kvcompress/sim"
+	"kvcompress/sim/project"
+	"kvcompress/sim/stats"
+	"kvcompress/sim/sweep"
+)
+
+// simFiles is what kvc sim writes beside what it prints.
+type simFiles struct {
+	html, plots, chrome, perRequest, perStep string
+
+	timeline  stats.Timeline
+	exporters []export.Exporter
+	files     []*os.File
+}
+
+// timelineSpans is how many spans a timeline is drawn with: of more, a plot shows
+// nothing but noise.
+const timelineSpans = 240
+
+func (f *simFiles) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.html, "html", "", "write one self-contained page to a `file`")
+	flags.StringVar(&f.plots, "plots", "", "draw what happened over time to a `folder`, as SVG and PNG")
+	flags.StringVar(&f.chrome, "chrome-trace", "", "write a trace that ui.perfetto.dev opens to a `file`")
+	flags.StringVar(&f.perRequest, "per-request", "", "write a row for each request to a `file`: .csv or .parquet")
+	flags.StringVar(&f.perStep, "per-step", "", "write a row for each step to a `file`: .csv or .parquet")
+	for name, exts := range map[string][]string{
+		"html": {"html"}, "chrome-trace": {"json"}, "per-request": {"csv", "parquet"}, "per-step": {"csv", "parquet"},
+	} {
+		// The only error is a flag that does not exist.
+		_ = cmd.MarkFlagFilename(name, exts...)
+	}
+	_ = cmd.MarkFlagDirname("plots")
+}
+
+// check refuses names that say no format.
+func (f *simFiles) check() error {
+	for flag, path := range map[string]string{"per-request": f.perRequest, "per-step": f.perStep} {
+		if path == "" {
+			continue
+		}
+		if err := export.CheckName(path); err != nil {
+			return usagef("--%s: %w", flag, err)
+		}
+	}
+	return nil
+}
+
+// open begins the files that are written as the run goes, of a cache of so many
+// blocks.
+func (f *simFiles) open(blocks int) error {
+	for _, x := range []struct {
+		path string
+		new  func(io.Writer) (export.Exporter, error)
+	}{
+		{f.perRequest, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perRequest, export.Requests) }},
+		{f.perStep, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perStep, export.Steps) }},
+		{f.chrome, func(w io.Writer) (export.Exporter, error) { return export.NewChromeTrace(w, blocks), nil }},
+	} {
+		if x.path == "" {
+			continue
+		}
+		file, err := os.Create(x.path)
+		if err != nil {
+			return err
+		}
+		f.files = append(f.files, file)
+		e, err := x.new(file)
+		if err != nil {
+			return err
+		}
+		f.exporters = append(f.exporters, e)
+	}
+	return nil
+}
+
+func (f *simFiles) step(s *sim.Step) {
+	if f.html != "" || f.plots != "" {
+		e := stats.FromStep(s)
+		f.timeline.Add(&e)
+	}
+	for _, x := range f.exporters {
+		x.Step(s)
+	}
+}
+
+func (f *simFiles) request(r *sim.Result) {
+	for _, x := range f.exporters {
+		x.Request(r)
+	}
+}
+
+// close ends the files that were written as the run went.
+func (f *simFiles) close() error {
+	var errs []error
+	for _, x := range f.exporters {
+		errs = append(errs, x.Close())
+	}
+	for _, file := range f.files {
+		errs = append(errs, file.Close())
+	}
+	f.exporters, f.files = nil, nil
+	return errors.Join(errs...)
+}
+
+// finish ends the files and writes what is written of a whole run.
+func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *project.Result) error {
+	if err := f.close(); err != nil {
+		return err
+	}
+	timeline := f.timeline.Buckets(timelineSpans)
+	if f.html != "" {
+		p := &report.Projection{Title: in.title(), Inputs: in.list(slo), Result: r, Timeline: timeline, SLO: slo}
+		if err := sweep.WriteAtomically(f.html, func(w io.Writer) error { return report.ProjectionHTML(w, p) }); err != nil {
+			return err
+		}
+	}
+	if f.plots != "" {
+		if _, err := report.WriteFigures(f.plots, report.TimelineFigures(timeline, r.Memory.Blocks)); err != nil {
+			return err
+		}
+	}
+	for _, path := range []string{f.html, f.plots, f.chrome, f.perRequest, f.perStep} {
+		if path != "" {
+			fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", path)
+		}
+	}
+	return nil
+}
+
+// title names a projection in a line.
+func (in *simInputs) title() string {
+	c := sweep.Compression{Rate: in.Compression.Rate, MaxCacheTokens: in.Compression.MaxCacheTokens}
+	return fmt.Sprintf("%s by %s on %d × %s, compression %s", in.Requests, in.Model, in.TP, in.GPU, c)
+}
+
+// list are the inputs as a page shows them.
+func (in *simInputs) list(slo stats.SLO) []report.Input {
+	objectives := "none"
+	if slo.Set() {
+		objectives = sloWords(slo)
+	}
+	c := &in.Compression
+	list := []report.Input{
+		{Name: "requests", Value: in.Requests},
+		{Name: "model", Value: in.Model}, {Name: "model's figures", Value: in.ModelSource},
+		{Name: "GPU", Value: fmt.Sprintf("%d × %s", in.TP, in.GPU)}, {Name: "GPU's figures", Value: in.GPUSource},
+		{Name: "weights", Value: string(in.Weights)}, {Name: "KV cache", Value: fmt.Sprint(in.KV)}, {Name: "block size", Value: fmt.Sprint(in.BlockSize)},
+		{Name: "part of the memory", Value: fmt.Sprint(in.Utilization)},
+		{Name: "sequences that run at a time", Value: fmt.Sprint(in.Limits.MaxNumSeqs)},
+		{Name: "tokens of one prefill batch", Value: fmt.Sprint(in.Limits.MaxNumBatchedTokens)},
+		{Name: "watermark", Value: fmt.Sprint(in.Limits.Watermark)},
+		{Name: "compression", Value: sweep.Compression{Rate: c.Rate, MaxCacheTokens: c.MaxCacheTokens}.String()},
+		{Name: "objectives", Value: objectives},
+	}
+	if c.Enabled() {
+		list = append(list,
+			report.Input{Name: "protected window", Value: fmt.Sprint(c.ProtectedWindow)},
+			report.Input{Name: "decode steps between compressions", Value: fmt.Sprint(c.Interval)},
+			report.Input{Name: "slots sorted in one compression", Value: fmt.Sprint(c.MaxKVPerCompression)})
+	}
+	return list
+}
