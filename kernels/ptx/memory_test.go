@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -272,6 +273,72 @@ func TestPermutation(t *testing.T) {
 				t.Fatalf("of %d: %d goes to %d", n, i, j)
 			}
 			seen[j] = true
+		}
+	}
+}
+
+// TestShortCopy copies with cp.async the end of an array that is no whole number of
+// copies: what lies after the bytes asked for is not read.
+func TestShortCopy(t *testing.T) {
+	const text = `.version 7.8
+.target sm_80
+.address_size 64
+.visible .entry k(.param .u64 x, .param .u32 n, .param .u64 out)
+{
+	.reg .b32 %r<4>; .reg .b64 %rd<4>;
+	.shared .align 16 .b8 s[16];
+	ld.param.u64 %rd1, [x];
+	ld.param.u32 %r1, [n];
+	ld.param.u64 %rd2, [out];
+	mov.u32 %r2, s;
+	cp.async.cg.shared.global [%r2], [%rd1], 16, %r1;
+	cp.async.wait_all;
+	ld.shared.u64 %rd3, [s];
+	st.global.u64 [%rd2], %rd3;
+	ret;
+}
+`
+	for _, test := range []struct {
+		at   device.Ptr // the 5 bytes of x are at 256 to 260
+		n    uint32
+		want uint64
+		err  string
+	}{
+		{256, 5, 0x0504030201, ""},
+		{256, 1, 1, ""},
+		{256, 0, 0, ""},
+		{1, 0, 0, ""}, // where nothing is read, no address is needed
+		{256, 6, 0, "out of bounds"},
+		{256, 16, 0, "out of bounds"},
+		{257, 1, 0, "no multiple of 16 bytes"},
+	} {
+		dev := New(Options{Checks: AllChecks()})
+		m, err := dev.Load("x.ptx", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := m.Kernel("k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, _ := dev.Alloc("x", 5)
+		out, _ := dev.Alloc("out", 8)
+		if err := dev.Write(x, []byte{1, 2, 3, 4, 5}); err != nil {
+			t.Fatal(err)
+		}
+		err = k.Launch(oneThread, oneThread, 0, device.Pointer(x-256+test.at), device.U32(test.n), device.Pointer(out))
+		if test.err != "" {
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%d bytes at %d: %v, want %q", test.n, test.at, err, test.err)
+			}
+			continue
+		}
+		var got [8]byte
+		if err == nil {
+			err = dev.Read(got[:], out)
+		}
+		if v := binary.LittleEndian.Uint64(got[:]); err != nil || v != test.want {
+			t.Errorf("%d bytes at %d: %#x, want %#x, %v", test.n, test.at, v, test.want, err)
 		}
 	}
 }
