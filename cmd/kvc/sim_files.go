@@ -58,16 +58,15 @@ func (f *simFiles) check() error {
 	return nil
 }
 
-// open begins the files that are written as the run goes, of a cache of so many
-// blocks.
-func (f *simFiles) open(blocks int) error {
+// open begins the files that are written as the run goes.
+func (f *simFiles) open() error {
 	for _, x := range []struct {
 		path string
 		new  func(io.Writer) (export.Exporter, error)
 	}{
 		{f.perRequest, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perRequest, export.Requests) }},
 		{f.perStep, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perStep, export.Steps) }},
-		{f.chrome, func(w io.Writer) (export.Exporter, error) { return export.NewChromeTrace(w, blocks), nil }},
+		{f.chrome, func(w io.Writer) (export.Exporter, error) { return export.NewChromeTrace(w), nil }},
 	} {
 		if x.path == "" {
 			continue

@@ -15,15 +15,14 @@ import (
 // own with what they waited for and did, and counters of what ran, waited and was
 // held.
 type chrome struct {
-	out    *bufio.Writer
-	blocks int
-	err    error
-	n      int // events
+	out *bufio.Writer
+	err error
+	n   int // events
 }
 
-// NewChromeTrace returns an exporter of a trace to w, of a cache of so many blocks.
-func NewChromeTrace(w io.Writer, blocks int) Exporter {
-	c := &chrome{out: bufio.NewWriterSize(w, 1<<16), blocks: max(1, blocks)}
+// NewChromeTrace returns an exporter of a trace to w.
+func NewChromeTrace(w io.Writer) Exporter {
+	c := &chrome{out: bufio.NewWriterSize(w, 1<<16)}
 	c.raw(`{"displayTimeUnit":"ms","traceEvents":[`)
 	c.event(`"ph":"M","pid":1,"tid":1,"name":"process_name","args":{"name":"server"}`)
 	c.event(`"ph":"M","pid":1,"tid":1,"name":"thread_name","args":{"name":"steps"}`)
@@ -63,7 +62,7 @@ func (c *chrome) Step(s *sim.Step) {
 	c.event(fmt.Sprintf(`"ph":"X","pid":1,"tid":1,"name":%q,"cat":%q,"ts":%s,"dur":%s,"args":{"step":%d,"batch":%d,"tokens":%d,"preempted":%d,"finished":%d,"kvs_read":%d,"kvs_evicted":%d,"blocks_freed":%d}`,
 		name, s.Kind, micros(s.Start), micros(s.End-s.Start), s.Index, s.Sequences, s.Tokens, len(s.Preempted), len(s.Finished), w[sim.KVsRead], w[sim.KVsEvicted], w[sim.BlocksFreed]))
 	c.event(fmt.Sprintf(`"ph":"C","pid":1,"name":"requests","ts":%s,"args":{"running":%d,"waiting":%d}`, micros(s.End), s.Running, s.Waiting))
-	c.event(fmt.Sprintf(`"ph":"C","pid":1,"name":"KV cache, %%","ts":%s,"args":{"in use":%.2f}`, micros(s.End), 100*float64(s.Usage.Allocated)/float64(c.blocks)))
+	c.event(fmt.Sprintf(`"ph":"C","pid":1,"name":"KV cache, %%","ts":%s,"args":{"in use":%.2f}`, micros(s.End), 100*float64(s.Usage.Allocated)/float64(max(1, s.Usage.Allocated+s.Usage.Free))))
 }
 
 func (c *chrome) Request(r *sim.Result) {

@@ -127,7 +127,7 @@ func TestCSV(t *testing.T) {
 // Every slice has a duration, and what begins also ends, not before.
 func TestChromeTrace(t *testing.T) {
 	var out bytes.Buffer
-	feed(t, NewChromeTrace(&out, 10))
+	feed(t, NewChromeTrace(&out))
 	var doc struct {
 		TraceEvents []struct {
 			Ph, Name string
@@ -174,7 +174,7 @@ func (failing) Write([]byte) (int, error) { return 0, errors.New("the disk is fu
 
 func TestErrors(t *testing.T) {
 	for name, e := range map[string]Exporter{
-		"chrome":  NewChromeTrace(failing{}, 1),
+		"chrome":  NewChromeTrace(failing{}),
 		"csv":     newCSV[Step](failing{}, nil, stepOf),
 		"parquet": newParquet[Step](failing{}, nil, stepOf),
 	} {
