@@ -76,7 +76,7 @@ f32 additions and multiplications that may be fused. --allow-approx runs them.`,
 	fs.StringArrayVar(&flags.args, "arg", nil, "the next parameter, `KIND=VALUE`")
 	flags.device.add(fs)
 	fs.BoolVar(&flags.device.options.AllowApprox, "allow-approx", false, "run what a GPU may compute otherwise")
-	fs.Int64Var(&flags.device.options.Budget, "budget", 0, "`instructions` of warps after which a kernel is taken to be endless (default 2^40)")
+	fs.Int64Var(&flags.device.options.Budget, "budget", 0, "`instructions` of warps after which a kernel is taken to be endless (default 2^34)")
 	fs.BoolVar(&flags.json, "json", false, "print the result as JSON")
 	if err := flags.device.complete(cmd); err != nil {
 		panic(err) // a flag that was not defined above

@@ -47,8 +47,7 @@ type Result struct {
 }
 
 // Run makes the launch's buffers on a device, runs the kernel, and writes the
-// buffers that go to files, each of which is complete or not there. Nothing is
-// written if the kernel fails. The device's memory is freed again.
+// buffers that go to files, which take their names when all of them are complete. The device's memory is freed again.
 //
 // A canceled context ends the wait for a kernel, and not the kernel itself: the
 // device can then not be used any more.
@@ -69,7 +68,11 @@ func Run(ctx context.Context, dev device.Device, l Launch) (Result, error) {
 type running struct {
 	dev   device.Device
 	ready []allocated
+	files []staged
 }
+
+// staged is a complete file that waits to take its name.
+type staged struct{ temporary, path, arg string }
 
 // allocated is a buffer on the device.
 type allocated struct {
@@ -82,6 +85,9 @@ type allocated struct {
 }
 
 func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Result, error) {
+	if err := distinct(l.Args); err != nil {
+		return Result{}, err
+	}
 	args := make([]device.Arg, len(l.Args))
 	for i, a := range l.Args {
 		args[i] = a.scalar
@@ -116,11 +122,12 @@ func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Resu
 	}
 
 	result := Result{Time: o.time, Buffers: []Buffer{}}
+	defer r.discard()
 	for _, b := range r.ready {
 		if b.to == "" {
 			continue
 		}
-		numbers, err := r.save(ctx, b)
+		numbers, err := r.save(ctx, b, l.Args[b.arg].text)
 		if err != nil {
 			return Result{}, fmt.Errorf("argument %q: %w", l.Args[b.arg].text, err)
 		}
@@ -129,7 +136,54 @@ func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Resu
 			Min: numbers.min, Max: numbers.max, NaNs: numbers.nans,
 		})
 	}
+	if err := r.publish(); err != nil {
+		return Result{}, err
+	}
 	return result, nil
+}
+
+// distinct refuses two arguments that are written to one file, of which only the
+// last would be left.
+func distinct(args []Arg) error {
+	first := map[string]string{} // by path: the argument
+	for _, a := range args {
+		if a.buffer == nil || a.buffer.to == "" {
+			continue
+		}
+		path, _, err := splitFile(a.buffer.to)
+		if err != nil {
+			return err
+		}
+		path = filepath.Clean(path)
+		if other, twice := first[path]; twice {
+			return fmt.Errorf("arguments %q and %q are written to the same file, %s", other, a.text, path)
+		}
+		first[path] = a.text
+	}
+	return nil
+}
+
+// publish gives the files their names.
+func (r *running) publish() error {
+	for len(r.files) > 0 {
+		f := r.files[0]
+		if err := os.Rename(f.temporary, f.path); err != nil {
+			var link *os.LinkError
+			if errors.As(err, &link) {
+				err = link.Err // without the temporary name
+			}
+			return fmt.Errorf("argument %q: %s: %w", f.arg, f.path, err)
+		}
+		r.files = r.files[1:]
+	}
+	return nil
+}
+
+// discard removes files that have not got their names.
+func (r *running) discard() {
+	for _, f := range r.files {
+		_ = os.Remove(f.temporary) // the first error says more
+	}
 }
 
 // free frees the buffers.
@@ -183,9 +237,8 @@ func (r *running) load(ctx context.Context, b allocated, from *source) error {
 	})
 }
 
-// save copies a buffer from the device to its file, by way of another that takes
-// its name when it is complete.
-func (r *running) save(ctx context.Context, b allocated) (n numbers, err error) {
+// save copies a buffer from the device to a file that publish gives its name.
+func (r *running) save(ctx context.Context, b allocated, arg string) (n numbers, err error) {
 	path, header, err := fileHeader(b.to, b.typ, b.shape)
 	if err != nil {
 		return n, err
@@ -194,15 +247,10 @@ func (r *running) save(ctx context.Context, b allocated) (n numbers, err error) 
 	if err != nil {
 		return n, fmt.Errorf("%s: %w", path, regular.Short(err))
 	}
+	r.files = append(r.files, staged{f.Name(), path, arg})
 	defer func() {
 		if closed := f.Close(); err == nil && closed != nil {
 			err = fmt.Errorf("%s: %w", path, regular.Short(closed))
-		}
-		if err == nil {
-			err = os.Rename(f.Name(), path)
-		}
-		if err != nil {
-			_ = os.Remove(f.Name()) // the first error says more
 		}
 	}()
 	if err := f.Chmod(0o644); err != nil {

@@ -196,6 +196,16 @@ func TestRunErrors(t *testing.T) {
 	if _, err := run(t, func([][]byte, []device.Arg) error { return fault }, "in=good.npy", "zeros=f32[1]:y.npy"); !errors.Is(err, fault) {
 		t.Errorf("%v", err)
 	}
+	// The second file cannot be had, and so the first one is not written.
+	for _, second := range []string{"out=u8[1]:nowhere/z.npy", "zeros=u8[1]:./y.npy", "zeros=u8[1]:y.safetensors#b"} {
+		first := "zeros=f32[1]:y.npy"
+		if strings.HasSuffix(second, "#b") {
+			first = "zeros=f32[1]:y.safetensors#a"
+		}
+		if _, err := run(t, func([][]byte, []device.Arg) error { return nil }, first, second); err == nil || !strings.Contains(err.Error(), second) {
+			t.Errorf("%s: %v", second, err)
+		}
+	}
 	entries, err := os.ReadDir(".")
 	if err != nil || len(entries) != 7 {
 		t.Errorf("something is left behind: %v, %v", entries, err)
