@@ -7,7 +7,7 @@ import (
 )
 
 // MaxLedgerBlocks bounds the blocks of a ledger.
-const MaxLedgerBlocks = 1 << 40
+const MaxLedgerBlocks = 1 << 36
 
 // Ledger is a cache that only counts: how many KVs and blocks every head of every
 // sequence has, exactly as an engine has them, and no K or V.

@@ -306,9 +306,55 @@ func checkPlan(t *testing.T, name string, seed uint64, sum *Projection) {
 	sum.Recomputed += outs[0].Recomputed
 }
 
-func FuzzProject(f *testing.F) {
+// FuzzRandomPlan looks for a random plan that breaks a rule.
+func FuzzRandomPlan(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		checkPlan(t, fmt.Sprint("seed ", seed), seed, &Projection{})
+	})
+}
+
+// FuzzProject looks for absurd values that end in a panic, a hang or a broken rule.
+func FuzzProject(f *testing.F) {
+	f.Add(1, 2, 16, 1000, 0.01, 256, 2048, 0.0, 0, 32, 0, 1, uint8(0), 0, uint64(1), 500, 100)
+	f.Add(32, 8, 16, 1<<30, 0.9, 1, 1<<31, 0.25, 0, 0, 1<<31, 0, uint8(7), 64, uint64(2), 1<<24, 1<<24)
+	f.Add(1<<40, -1, 3, 1<<60, -1.0, 0, -5, 2.0, -7, 1<<40, 1<<62, -1, uint8(255), 1<<62, uint64(3), -1, 1<<62)
+	f.Add(1<<10, 1<<10, 1, 1<<36, 0.0, 1<<31-1, 1<<31-1, 1e-300, 0, 0, 0, 1<<31-1, uint8(8), 1, uint64(4), 1<<24, 5)
+	f.Fuzz(func(t *testing.T, layers, kvHeads, blockSize, blocks int, watermark float64, seqs, tokens int,
+		rate float64, cacheTokens, window, sinks, interval int, flags uint8, prefix int, seed uint64, prompt, output int) {
+		p := &Plan{Config: ref.Default(), Limits: Limits{seqs, tokens, watermark}, PrefixTokens: prefix, Check: true, MaxSteps: 3000}
+		p.Config.Shape = trace.Shape{Layers: layers, KVHeads: kvHeads, Group: 1, HeadSize: 8}
+		p.Config.BlockSize, p.Config.Blocks = blockSize, blocks
+		p.Config.Compression = ref.Compression{Rate: rate, MaxCacheTokens: cacheTokens, ProtectedWindow: window, Sinks: sinks, Interval: interval}
+		p.ChunkedPrefill = flags&1 != 0
+		p.Config.Compression.Uniform = flags&2 != 0
+		p.Config.Compression.EvenLayers = flags&4 != 0
+		p.Config.Compression.Once = flags&8 != 0
+		rng := rand.New(rand.NewPCG(seed, 6))
+		for i := range p.Rates {
+			p.Rates[i] = rng.Uint64() >> rng.IntN(64)
+		}
+		if seed%2 == 0 {
+			p.Rates = *FixedStepTime(1000)
+		}
+		out, err := Project(t.Context(), p, func(yield func(trace.Request, error) bool) {
+			at := int64(0)
+			for i := range 20 {
+				r := trace.Request{ID: fmt.Sprint(i), ArrivalNS: at, PromptTokens: prompt >> rng.IntN(10), OutputTokens: output >> rng.IntN(10)}
+				for range rng.IntN(5) {
+					r.PrefixHashes = append(r.PrefixHashes, rng.Uint64N(2))
+				}
+				at += rng.Int64N(1 << (1 + rng.IntN(40)))
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}, Watch{})
+		switch {
+		case err != nil && (strings.HasPrefix(err.Error(), "check:") || strings.Contains(err.Error(), "audit") || strings.Contains(err.Error(), "spread")):
+			t.Fatal(err)
+		case err == nil && out.Finished+out.Refused != 20:
+			t.Fatalf("%+v", out)
+		}
 	})
 }

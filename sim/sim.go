@@ -3,7 +3,9 @@
 //
 // The scheduler sees the cache only as blocks, through [Cache]. With an engine
 // behind it, it replays a recorded trace with real tensors; what the engine does
-// inside its blocks does not concern it.
+// inside its blocks does not concern it. With a [Ledger] behind it, which counts
+// blocks as an engine does, and [Rates] that say what its steps take, it projects
+// what serving requests would be like: see [Project].
 //
 // The rules are those of vLLM 0.6 with KV-Compress: continuous batching in
 // iterations, each either a prefill or one decode step of all running sequences;
@@ -63,14 +65,14 @@ func DefaultLimits() Limits {
 // Validate returns every error of the limits, joined.
 func (l Limits) Validate() error {
 	var errs []error
-	if l.MaxNumSeqs < 1 {
-		errs = append(errs, fmt.Errorf("limits: max_num_seqs %d is not at least 1", l.MaxNumSeqs))
+	if l.MaxNumSeqs < 1 || l.MaxNumSeqs > math.MaxInt32 {
+		errs = append(errs, fmt.Errorf("limits: max_num_seqs %d is not from 1 to %d; vLLM has 256", l.MaxNumSeqs, math.MaxInt32))
 	}
-	if l.MaxNumBatchedTokens < 1 {
-		errs = append(errs, fmt.Errorf("limits: max_num_batched_tokens %d is not at least 1", l.MaxNumBatchedTokens))
+	if l.MaxNumBatchedTokens < 1 || l.MaxNumBatchedTokens > math.MaxInt32 {
+		errs = append(errs, fmt.Errorf("limits: max_num_batched_tokens %d is not from 1 to %d; 2,048 to 32,768 are usual", l.MaxNumBatchedTokens, math.MaxInt32))
 	}
 	if math.IsNaN(l.Watermark) || l.Watermark < 0 || l.Watermark >= 1 {
-		errs = append(errs, fmt.Errorf("limits: watermark %v is not in [0, 1)", l.Watermark))
+		errs = append(errs, fmt.Errorf("limits: watermark %v is not in [0, 1); vLLM has 0.01", l.Watermark))
 	}
 	return errors.Join(errs...)
 }

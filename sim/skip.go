@@ -3,7 +3,7 @@ package sim
 import "sort"
 
 // mostSkipped bounds how many steps are taken at once, so that no sum overflows.
-const mostSkipped = 1 << 16
+const mostSkipped = 1 << 12
 
 // quietSteps returns how many decode steps can be taken from here on before
 // anything but decoding can happen: until a sequence finishes, a request arrives, a
