@@ -130,15 +130,15 @@ func (e *Engine) leave(id ref.SeqID) error {
 	return nil
 }
 
-// maxTokens is how many tokens a sequence may have: a grid has at most 65535 blocks
-// in y, one for each partition.
-const maxTokens = 65535 * ref.Partition
+// maxKVs is how many KVs a head may hold: a grid has at most 65535 blocks in y, one
+// for each partition.
+const maxKVs = 65535 * ref.Partition
 
 // takeRow returns a row that no sequence has, for one that grows to the given
 // number of tokens.
 func (e *Engine) takeRow(tokens int) (int, error) {
-	if tokens > maxTokens {
-		return 0, fmt.Errorf("kernels: a sequence of %d tokens, of at most %d", tokens, maxTokens)
+	if tokens > maxKVs && e.cfg.Blocks > maxKVs/e.cfg.BlockSize {
+		return 0, fmt.Errorf("kernels: a sequence of %d tokens: a head holds at most %d", tokens, maxKVs)
 	}
 	row := slices.Index(e.used, false)
 	rows := len(e.used)

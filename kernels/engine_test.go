@@ -185,8 +185,7 @@ func TestTables(t *testing.T) {
 	cfg := ref.Default()
 	cfg.Shape = trace.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
 	cfg.BlockSize, cfg.Blocks = 1, 50
-	length := maxTokens
-	e, err := New(checked(t, 0), cfg, func(ref.SeqID) (trace.Tensors, error) { return tokens(length), nil }, nil, Options{})
+	e, err := New(checked(t, 0), cfg, func(ref.SeqID) (trace.Tensors, error) { return tokens(maxKVs + 1), nil }, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,9 +200,9 @@ func TestTables(t *testing.T) {
 	if e.state.maxBlocks != 50 {
 		t.Errorf("tables of %d blocks", e.state.maxBlocks)
 	}
-	length++
-	if err := e.Prefill(1, 3); err == nil || !strings.Contains(err.Error(), "tokens") {
-		t.Errorf("a sequence of %d tokens: %v", length, err)
+	e.cfg.Blocks = maxKVs + 1
+	if err := e.Prefill(1, 3); err == nil || !strings.Contains(err.Error(), "at most 8388480") {
+		t.Errorf("a head may hold more than %d KVs: %v", maxKVs, err)
 	}
 	if err := e.Decode(nil); err == nil || !strings.Contains(err.Error(), "no sequences") {
 		t.Errorf("a decode of nothing: %v", err)

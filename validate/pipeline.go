@@ -52,6 +52,11 @@ func (p Pipeline) check() error {
 	if s := p.Inputs.Scale; !(s >= 0 && s <= trace.MaxMagnitude) {
 		return fmt.Errorf("inputs: scale %v is not from 0 to 2⁵⁶", s)
 	}
+	for i, n := range p.Inputs.Tokens {
+		if n < 0 || n > trace.MaxTokens {
+			return fmt.Errorf("inputs: sequence %d has %d tokens", i, n)
+		}
+	}
 	for i, op := range p.Operations {
 		if err := op.check(); err != nil {
 			return fmt.Errorf("operations[%d]: %w", i, err)

@@ -88,6 +88,7 @@ func TestPipelineRefuses(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{`"seed":7`, `"seed":7,"seed":8`, "seed"},
 		{`"tokens":[9]`, `"tokens":[]`, "sequence 0"},
+		{`"tokens":[9]`, `"tokens":[9,1099511627776]`, "1099511627776 tokens"},
 		{`"sequences":[0]`, `"sequences":[-1]`, "sequence -1"},
 		{`"sequences":[0]`, `"sequences":[]`, "of 0 sequences"},
 		{`"head_size":8`, `"head_size":-8`, "head_size"},
