@@ -14,10 +14,12 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/ref"
+	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
+	"kvcompress/sim/stats"
 	"kvcompress/trace"
 	"kvcompress/trace/requestlog"
 )
@@ -25,7 +27,7 @@ import (
 // simFlags are the flags of kvc sim.
 type simFlags struct {
 	requests, cases, profile string
-	spread                   string
+	spread, plot             string
 	asJSON, check            bool
 	limit                    int
 
@@ -40,6 +42,8 @@ type simFlags struct {
 	compression     ref.Compression
 	limits          sim.Limits
 	prefix, chunked bool
+	slo             stats.SLO
+	files           simFiles
 }
 
 func newSimCmd() *cobra.Command {
@@ -75,6 +79,7 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	flags.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
 	flags.StringVar(&f.cases, "cases", "", "or a CSV `file` of runs to project and compare")
 	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
+	flags.StringVar(&f.plot, "plot", "", "with --cases, draw what was measured beside what is projected to a .png or .svg `file`")
 	flags.BoolVar(&f.asJSON, "json", false, "print the projection as JSON")
 	flags.BoolVar(&f.check, "check", false, "check that the run keeps to the scheduler's rules: time, blocks and tokens")
 	flags.IntVar(&f.limit, "limit", 0, "serve the first `number` of requests only")
@@ -86,11 +91,16 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	flags.Float64Var(&f.limits.Watermark, "watermark", sim.DefaultLimits().Watermark, "part of the blocks that an admission leaves free")
 	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression")
 	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression")
+	flags.DurationVar(&f.slo.TTFT, "slo-ttft", 0, "objective that a request keeps to count for goodput: `time` to the first token")
+	flags.DurationVar(&f.slo.TPOT, "slo-tpot", 0, "objective: `time` for each output token after the first, on average")
+	flags.DurationVar(&f.slo.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
+	f.files.add(cmd)
 	for _, name := range []string{"requests", "cases"} {
 		// The only error is a flag that does not exist, here and below.
 		_ = cmd.MarkFlagFilename(name)
 	}
 	_ = cmd.MarkFlagFilename("profile", "json")
+	_ = cmd.MarkFlagFilename("plot", "png", "svg")
 	_ = cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault))
 	_ = cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault))
 	return cmd
@@ -148,7 +158,14 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 				return usagef("--%s: the file of --cases says it for each row", name)
 			}
 		}
+		if f.plot != "" {
+			if err := report.CheckPlot(f.plot); err != nil {
+				return usageError{fmt.Errorf("--plot: %w", err)}
+			}
+		}
 		return f.runCases(cmd)
+	case f.plot != "":
+		return usagef("--plot draws the runs of --cases; kvc sweep draws projections of requests")
 	case f.requests == "":
 		return usagef("--requests is missing: a trace or log of requests; or --cases, a CSV of runs\nsee: %s --help", cmd.CommandPath())
 	case f.model == "":
@@ -165,6 +182,9 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	}
 	if compress := f.compression.Enabled(); compress && (f.prefix || f.chunked) {
 		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression: KV-Compress has neither, its blocks belong to one head of one sequence, and it needs a whole prompt's metrics before it evicts")
+	}
+	if err := f.files.check(); err != nil {
+		return err
 	}
 	return f.runRequests(cmd)
 }
@@ -192,6 +212,11 @@ func (f *simFlags) runCases(cmd *cobra.Command) error {
 	}
 	for _, c := range cases {
 		if err := c.Predict(profile); err != nil {
+			return err
+		}
+	}
+	if f.plot != "" {
+		if err := report.Cases(f.plot, cases); err != nil {
 			return err
 		}
 	}
@@ -280,7 +305,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	}
 	defer source.close()
 
-	config := project.Config{Deployment: d, Compression: compression, Limits: f.limits, Profile: profile, Spread: spread, Check: f.check}
+	config := project.Config{Deployment: d, Compression: compression, Limits: f.limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
 	config.ChunkedPrefill = f.chunked
 	if f.prefix {
 		if config.PrefixTokens = source.block; source.block == 0 {
@@ -289,7 +314,13 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	}
 	bar := newBar(cmd.ErrOrStderr(), -1, "requests done")
 	done := 0
-	config.Done = func(*sim.Result) {
+	if err := f.files.open(); err != nil {
+		return err
+	}
+	defer f.files.close()
+	config.Step = f.files.step
+	config.Done = func(r *sim.Result) {
+		f.files.request(r)
 		if done++; done%1024 == 0 {
 			_ = bar.Set(done)
 		}
@@ -300,6 +331,9 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 		return err
 	}
 	inputs := simInputs{source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, compression, f.spread, f.limits, model.Source, card.Source}
+	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
+		return err
+	}
 	if f.asJSON {
 		if err := printJSON(cmd.OutOrStdout(), struct {
 			Inputs simInputs `json:"inputs"`
