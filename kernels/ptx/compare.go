@@ -72,6 +72,18 @@ func compareNaN[T floating](w *warp, in *instr) (p uint32) {
 	return p
 }
 
+// compareFlushed compares float32 numbers of which subnormal ones count as zeros.
+func compareFlushed(name string) cmpFunc {
+	return func(w *warp, in *instr) (p uint32) {
+		a, b := row[uint32](w.regs, in.a), row[uint32](w.regs, in.b)
+		for i := range a {
+			x, y := fmtF32.flush(uint64(a[i])), fmtF32.flush(uint64(b[i]))
+			p |= bit(compareFloats(name, fmtF32.float64(x), fmtF32.float64(y))) << i
+		}
+		return p
+	}
+}
+
 func comparisons[T ordered]() map[string]cmpFunc {
 	return map[string]cmpFunc{
 		"eq": compareEq[T], "ne": compareNe[T], "lt": compareLt[T], "le": compareLe[T], "gt": compareGt[T], "ge": compareGe[T],

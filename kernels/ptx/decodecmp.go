@@ -8,25 +8,43 @@ var comparisonNames = []string{
 }
 
 // decodeComparison decodes the modifiers that setp and set share.
-func (d *decoder) decodeComparison() (name string, boolOp uint8, err error) {
+func (d *decoder) decodeComparison() (name string, boolOp uint8, ftz bool, err error) {
 	i := d.takeOne(comparisonNames...)
 	if i < 0 {
-		return "", 0, d.errorf("%s: no comparison", d.in.op)
+		return "", 0, false, d.errorf("%s: no comparison", d.in.op)
 	}
 	boolOp = uint8(1 + d.takeOne("and", "or", "xor"))
 	if d.take("ftz") {
-		return "", 0, d.inexactOr(".ftz flushes subnormal numbers")
+		ftz, err = true, d.inexact(flushes)
 	}
-	return comparisonNames[i], boolOp, nil
+	return comparisonNames[i], boolOp, ftz, err
 }
 
-// inexactOr refuses .ftz on what has no such form here.
-func (d *decoder) inexactOr(why string) error {
-	return d.errorf("%s: %s: it is not supported", d.in.op, why)
+// flushes is why .ftz is refused.
+const flushes = ".ftz flushes subnormal numbers"
+
+// comparing chooses the function of a comparison of numbers, of the halves of packed
+// ones where packed is true.
+func (d *decoder) comparing(name string, t typ, ftz bool) (packed bool, err error) {
+	packed = t == f16x2 || t == bf16x2
+	switch {
+	case ftz && t == f32:
+		d.in.cmp = compareFlushed(name)
+	case ftz:
+		return false, d.unsupported()
+	case packed:
+		d.in.cmp = comparison(name, typ{t.class, 16, 1})
+	default:
+		d.in.cmp = comparison(name, t)
+	}
+	if d.in.cmp == nil {
+		return false, d.unsupported()
+	}
+	return packed, nil
 }
 
 func decodeSetp(d *decoder) error {
-	name, boolOp, err := d.decodeComparison()
+	name, boolOp, ftz, err := d.decodeComparison()
 	if err != nil {
 		return err
 	}
@@ -34,14 +52,9 @@ func decodeSetp(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	packed := t == f16x2 || t == bf16x2
-	if packed {
-		d.in.cmp = comparison(name, typ{t.class, 16, 1})
-	} else {
-		d.in.cmp = comparison(name, t)
-	}
-	if d.in.cmp == nil {
-		return d.unsupported()
+	packed, err := d.comparing(name, t, ftz)
+	if err != nil {
+		return err
 	}
 	want := 3
 	if boolOp != boolNone {
@@ -117,7 +130,7 @@ func (d *decoder) compared(ops []operand, t typ, boolOp uint8) (err error) {
 
 // decodeSet decodes set: a comparison into a register, as all ones or as 1.0.
 func decodeSet(d *decoder) error {
-	name, boolOp, err := d.decodeComparison()
+	name, boolOp, ftz, err := d.decodeComparison()
 	if err != nil {
 		return err
 	}
@@ -129,13 +142,9 @@ func decodeSet(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	packed := t == f16x2 || t == bf16x2
-	d.in.cmp = comparison(name, t)
-	if packed {
-		d.in.cmp = comparison(name, typ{t.class, 16, 1})
-	}
-	if d.in.cmp == nil {
-		return d.unsupported()
+	packed, err := d.comparing(name, t, ftz)
+	if err != nil {
+		return err
 	}
 	truth := uint64(0xffffffff)
 	switch dt {

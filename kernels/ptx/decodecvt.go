@@ -27,7 +27,7 @@ func decodeCvt(d *decoder) error {
 		if op.from != f32 && op.to != f32 {
 			return d.unsupported()
 		}
-		if err := d.inexact(".ftz flushes subnormal numbers"); err != nil {
+		if err := d.inexact(flushes); err != nil {
 			return err
 		}
 	}

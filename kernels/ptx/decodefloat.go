@@ -38,7 +38,7 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 		}
 		how |= softFtz
 		if t == f32 {
-			if err := d.inexact(".ftz flushes subnormal numbers"); err != nil {
+			if err := d.inexact(flushes); err != nil {
 				return err
 			}
 		}
@@ -159,6 +159,12 @@ func decodeAbsNeg(d *decoder) error {
 	f := map[uint8]aluFunc{16: absBits[uint16], 32: absBits[uint32], 64: absBits[uint64]}[t.bits]
 	if d.s.op == "neg" {
 		f = map[uint8]aluFunc{16: negBits[uint16], 32: negBits[uint32], 64: negBits[uint64]}[t.bits]
+	}
+	if t == f32 && d.take("ftz") {
+		if err := d.inexact(flushes); err != nil {
+			return err
+		}
+		f = flushed(f)
 	}
 	return d.alu(f, t, t)
 }

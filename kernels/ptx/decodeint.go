@@ -141,8 +141,14 @@ func decodeMinMax(d *decoder) error {
 	if isMax {
 		d.in.imm |= minMaxMax
 	}
-	if d.take("ftz") {
-		return d.unsupported()
+	ftz := d.take("ftz")
+	if ftz {
+		if t != f32 {
+			return d.unsupported()
+		}
+		if err := d.inexact(flushes); err != nil {
+			return err
+		}
 	}
 	if d.take("NaN") {
 		d.in.imm |= minMaxNaN
@@ -156,7 +162,13 @@ func decodeMinMax(d *decoder) error {
 	switch t {
 	case f32:
 		if len(d.s.operands) == 4 && d.in.imm&minMaxXor == 0 {
+			if ftz {
+				return d.unsupported()
+			}
 			return d.alu(minMaxFloat3[float32], t, t, t, t)
+		}
+		if ftz {
+			return d.alu(flushed(minMaxFloat[float32]), t, t, t)
 		}
 		return d.alu(minMaxFloat[float32], t, t, t)
 	case f64:

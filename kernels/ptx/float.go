@@ -395,6 +395,18 @@ func approx(f func(float64) float64) aluFunc {
 	}
 }
 
+// flushed is f with .ftz, for an f of which it makes no difference whether its
+// operands are flushed or its result.
+func flushed(f aluFunc) aluFunc {
+	return func(p unsafe.Pointer, w *warp, in *instr) {
+		f(p, w, in)
+		d := (*[warpSize]uint32)(p)
+		for i := range d {
+			d[i] = uint32(fmtF32.flush(uint64(d[i])))
+		}
+	}
+}
+
 // approx64 is approx of a float64.
 func approx64(f func(float64) float64) aluFunc {
 	return func(p unsafe.Pointer, w *warp, in *instr) {

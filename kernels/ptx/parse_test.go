@@ -237,6 +237,40 @@ func TestApproximateDouble(t *testing.T) {
 	}
 }
 
+// TestFlushed has the instructions of nvcc -use_fast_math that flush subnormals and
+// round nothing.
+func TestFlushed(t *testing.T) {
+	const one, small, negative = "0f3F800000", "0f00400000", "0f80400000"
+	for _, test := range []struct {
+		op, a, b string
+		want     uint32
+	}{
+		{"max.ftz.f32 %f3, %f1, %f2", small, "0f00000000", 0},
+		{"max.ftz.f32 %f3, %f1, %f2", small, one, 0x3f800000},
+		{"max.ftz.f32 %f3, %f1, %f2", negative, "0fBF800000", 0x80000000},
+		{"min.ftz.f32 %f3, %f1, %f2", small, one, 0},
+		{"min.ftz.f32 %f3, %f1, %f2", small, negative, 0x80000000},
+		{"min.ftz.f32 %f3, %f1, %f2", small, "0f7FC00000", 0},
+		{"abs.ftz.f32 %f3, %f1", negative, one, 0},
+		{"neg.ftz.f32 %f3, %f1", small, one, 0x80000000},
+		{"neg.ftz.f32 %f3, %f1", one, one, 0xbf800000},
+		{"setp.gt.ftz.f32 %p1, %f1, %f2; selp.f32 %f3, 1.0, 0.0, %p1", small, negative, 0},
+		{"setp.eq.ftz.f32 %p1, %f1, %f2; selp.f32 %f3, 1.0, 0.0, %p1", small, negative, 0x3f800000},
+		{"setp.gt.ftz.f32 %p1, %f1, %f2; selp.f32 %f3, 1.0, 0.0, %p1", one, small, 0x3f800000},
+		{"setp.neu.ftz.f32 %p1, %f1, %f2; selp.f32 %f3, 1.0, 0.0, %p1", "0f7FC00000", small, 0x3f800000},
+		{"set.ge.ftz.f32.f32 %f3, %f1, %f2", negative, small, 0x3f800000},
+	} {
+		body := ".reg .f32 %f<4>; mov.f32 %f1, " + test.a + "; mov.f32 %f2, " + test.b + "; " + test.op + "; mov.b32 %r2, %f3;"
+		got, err := execute(programOf(body), oneThread, Options{AllowApprox: true})
+		if err != nil || got[0] != test.want {
+			t.Errorf("%s of %s, %s: %#x, want %#x, %v", test.op, test.a, test.b, got, test.want, err)
+		}
+		if _, err := execute(programOf(body), oneThread, Options{}); err == nil || !strings.Contains(err.Error(), ".ftz flushes") {
+			t.Errorf("%s: %v", test.op, err)
+		}
+	}
+}
+
 // TestIntricate refuses in time what would take the search for post-dominators for
 // ever.
 func TestIntricate(t *testing.T) {
