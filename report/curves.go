@@ -184,15 +184,18 @@ func WriteFigures(dir string, figures []*Figure) ([]string, error) {
 	}
 	var paths []string
 	for _, f := range figures {
-		for ext, canvas := range map[string]vg.CanvasWriterTo{
-			".svg": vgsvg.New(figureWidth, figureHeight),
-			".png": vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(figureWidth, figureHeight), vgimg.UseDPI(plotDPI))},
+		for _, x := range []struct {
+			ext    string
+			canvas vg.CanvasWriterTo
+		}{
+			{".svg", vgsvg.New(figureWidth, figureHeight)},
+			{".png", vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(figureWidth, figureHeight), vgimg.UseDPI(plotDPI))}},
 		} {
-			picture, err := f.render(canvas, true)
+			picture, err := f.render(x.canvas, true)
 			if err != nil {
 				return paths, fmt.Errorf("report: %s: %w", f.Name, err)
 			}
-			path := filepath.Join(dir, f.Name+ext)
+			path := filepath.Join(dir, f.Name+x.ext)
 			if err := os.WriteFile(path, picture, 0o666); err != nil {
 				return paths, fmt.Errorf("report: %w", err)
 			}

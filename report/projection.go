@@ -47,12 +47,23 @@ func latencyRows(m *stats.Summary) (columns []column, rows [][]string) {
 // TimelineFigures draws what a run did over time: tokens per second, sequences that
 // run and wait, and the blocks in use.
 func TimelineFigures(timeline []stats.Bucket, blocks int) []*Figure {
+	from, unit, of := 0.0, "s", 1.0
+	if n := len(timeline); n > 0 {
+		from = timeline[0].Start
+		switch span := timeline[n-1].End - from; {
+		case span > 2*86400:
+			unit, of = "h", 3600
+		case span > 1200:
+			unit, of = "min", 60
+		}
+	}
+	x := unit + " from the first step"
 	over := func(name string, f func(*stats.Bucket) float64) curve {
 		c := curve{name: name, line: true}
 		for i := range timeline {
 			b := &timeline[i]
 			v := f(b)
-			c.points = append(c.points, plotter.XY{X: b.Start, Y: v}, plotter.XY{X: b.End, Y: v})
+			c.points = append(c.points, plotter.XY{X: (b.Start - from) / of, Y: v}, plotter.XY{X: (b.End - from) / of, Y: v})
 		}
 		return c
 	}
@@ -67,22 +78,22 @@ func TimelineFigures(timeline []stats.Bucket, blocks int) []*Figure {
 	usage := over("in use", func(b *stats.Bucket) float64 { return 100 * b.Blocks.Mean / float64(max(1, blocks)) })
 	usage.fill = true
 	figures := []*Figure{
-		newFigure("tokens", "Tokens per second", "s", "tokens/s", "Tokens of prompts and of outputs, over time.", []curve{
+		newFigure("tokens", "Tokens per second", x, "tokens/s", "Tokens of prompts and of outputs, over time.", []curve{
 			over("prompts", rate(func(b *stats.Bucket) int64 { return b.Prompt })),
 			over("outputs", rate(func(b *stats.Bucket) int64 { return b.Generated })),
 		}),
-		newFigure("requests", "Requests", "s", "requests", "Requests that run and that wait, and those in a step's batch, on average over each span.", []curve{
+		newFigure("requests", "Requests", x, "requests", "Requests that run and that wait, and those in a step's batch, on average over each span.", []curve{
 			over("running", func(b *stats.Bucket) float64 { return b.Running.Mean }),
 			over("waiting", func(b *stats.Bucket) float64 { return b.Waiting.Mean }),
 			over("in the batch", func(b *stats.Bucket) float64 { return b.Batch.Mean }),
 		}),
-		newFigure("cache", "KV cache in use", "s", "% of the blocks", "Blocks in use, on average over each span.", []curve{
+		newFigure("cache", "KV cache in use", x, "% of the blocks", "Blocks in use, on average over each span.", []curve{
 			usage, over("at most", func(b *stats.Bucket) float64 { return 100 * float64(b.Blocks.Max) / float64(max(1, blocks)) }),
 		}),
 	}
 	for i := range timeline {
 		if timeline[i].Preemptions > 0 {
-			figures = append(figures, newFigure("preemptions", "Preemptions", "s", "preemptions/s", "Requests sent back to be computed again.", []curve{
+			figures = append(figures, newFigure("preemptions", "Preemptions", x, "preemptions/s", "Requests sent back to be computed again.", []curve{
 				over("", rate(func(b *stats.Bucket) int64 { return b.Preemptions })),
 			}))
 			break

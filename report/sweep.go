@@ -102,6 +102,9 @@ func sweepColumns(s *Sweep) []sweepColumn {
 		return func(o *sweep.Outcome) float64 { return f(&o.Metrics) }
 	}
 	columns := []sweepColumn{
+		{"front", "pareto", false, true,
+			func(o *sweep.Outcome) string { return map[bool]string{true: "★"}[o.Pareto] },
+			func(o *sweep.Outcome) string { return strconv.FormatBool(o.Pareto) }},
 		text("model", "model", func(o *sweep.Outcome) string { return o.Model }),
 		text("GPU", "gpu", func(o *sweep.Outcome) string { return o.Card }),
 		input("cards", "tensor_parallel", func(o *sweep.Outcome) float64 { return float64(o.TP) }, whole),
@@ -126,9 +129,6 @@ func sweepColumns(s *Sweep) []sweepColumn {
 		number("within\nSLOs", "slo_attainment", m(func(m *stats.Summary) float64 { return m.GoodShare }), percentShort),
 		number("goodput\nrequests/s", "request_goodput", m(func(m *stats.Summary) float64 { return m.Goodput }), short),
 		number("$ a million\noutput tokens", "usd_per_million_output_tokens", func(o *sweep.Outcome) float64 { return o.USDPerMillion }, dollars),
-		{"best", "pareto", false, true,
-			func(o *sweep.Outcome) string { return map[bool]string{true: "★"}[o.Pareto] },
-			func(o *sweep.Outcome) string { return strconv.FormatBool(o.Pareto) }},
 	}
 	return slices.DeleteFunc(columns, func(c sweepColumn) bool {
 		switch c.name {

@@ -1,0 +1,170 @@
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kvcompress/sim/cost"
+	"kvcompress/sim/project"
+	"kvcompress/sim/stats"
+	"kvcompress/sim/sweep"
+)
+
+// sampleSweep is of two batch limits, two budgets and two compressions, one of which
+// does not fit.
+func sampleSweep() *Sweep {
+	s := &Sweep{Points: 9, Latency: "ttft", Inputs: []Input{{"requests", "<script>alert(1)</script>"}}, SLO: stats.SLO{TTFT: 2e9}}
+	for _, budget := range []float64{0.8, 0.9} {
+		for _, compression := range []sweep.Compression{{}, {Rate: 0.25}} {
+			for _, seqs := range []int{8, 64} {
+				o := sweep.Outcome{Index: len(s.Outcomes), Point: sweep.Point{
+					Model: "llama-3.1-8b", Card: "l4", TP: 1, Budget: sweep.Budget{Utilization: budget}, Compression: compression, MaxNumSeqs: seqs, Load: 1,
+				}}
+				o.Memory = cost.Memory{Card: 24e9, Reserved: int64(24e9 * (1 - budget)), Weights: 16e9, Blocks: 1000, Tokens: 10_000}
+				o.Metrics.Finished, o.Metrics.TotalThroughput = 10, 1000*budget*float64(seqs)
+				o.Metrics.TTFT.P99, o.Metrics.GoodShare = float64(seqs)/10, 0.5
+				o.ThroughputPerCard = o.Metrics.TotalThroughput
+				o.USDPerMillion = 1 / float64(seqs)
+				o.Reading = "Memory-bound."
+				s.Outcomes = append(s.Outcomes, o)
+			}
+		}
+	}
+	s.Outcomes[3].Error = "it does not fit"
+	sweep.MarkPareto(s.Outcomes, LatencyOf(s.Latency))
+	return s
+}
+
+func TestSweepText(t *testing.T) {
+	var out bytes.Buffer
+	if err := SweepText(&out, sampleSweep(), TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"8 projections of 9: partial", "All have model llama-3.1-8b, GPU l4, cards 1 and load 1.", "★", "rate:0.25", "57,600",
+		"Not projected (1 point): it does not fit.", "Cheapest: $0.016 a million output tokens", "50 %",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestSweepCSVAndJSON(t *testing.T) {
+	var out bytes.Buffer
+	if err := SweepCSV(&out, sampleSweep()); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := csv.NewReader(&out).ReadAll()
+	if err != nil || len(rows) != 9 || rows[0][0] != "index" || rows[4][len(rows[4])-1] != "it does not fit" {
+		t.Errorf("%v, %v", rows, err)
+	}
+	if err := SweepJSON(&out, sampleSweep()); err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(out.Bytes(), &doc); err != nil || doc["partial"] != true || len(doc["outcomes"].([]any)) != 8 {
+		t.Errorf("%v, %v", doc, err)
+	}
+}
+
+// A page is whole HTML that needs nothing from elsewhere, and what came from outside
+// is text in it.
+func TestPages(t *testing.T) {
+	timeline := []stats.Bucket{{Start: 5, End: 6, Prompt: 10, Running: stats.Level{Mean: 1, Max: 2}, Preemptions: 1}, {Start: 6, End: 7, Generated: 7}}
+	for name, write := range map[string]func(io.Writer) error{
+		"sweep": func(w io.Writer) error { return SweepHTML(w, sampleSweep()) },
+		"empty": func(w io.Writer) error { return SweepHTML(w, &Sweep{Points: 3, Inputs: sampleSweep().Inputs}) },
+		"one run": func(w io.Writer) error {
+			return ProjectionHTML(w, &Projection{Title: "a & b", Inputs: sampleSweep().Inputs, Result: &project.Result{Partial: true}, Timeline: timeline})
+		},
+		"a run of nothing": func(w io.Writer) error {
+			return ProjectionHTML(w, &Projection{Inputs: sampleSweep().Inputs, Result: &project.Result{Partial: true}})
+		},
+	} {
+		var out bytes.Buffer
+		if err := write(&out); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		page := out.String()
+		for _, bad := range []string{"<script", "http://", "https://", "<link", "ZgotmplZ", "NaN"} {
+			// The names of SVG's formats look like addresses, and nothing fetches them.
+			if strings.Contains(strings.NewReplacer(`xmlns="http://www.w3.org/2000/svg"`, "", `xmlns:xlink="http://www.w3.org/1999/xlink"`, "").Replace(page), bad) {
+				t.Errorf("%s: the page has %s", name, bad)
+			}
+		}
+		for _, want := range []string{"Partial.", "viewport", "&lt;script&gt;", "</html>"} {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s: the page has no %s", name, want)
+			}
+		}
+	}
+}
+
+func TestSweepFigures(t *testing.T) {
+	figures := SweepFigures(sampleSweep())
+	names := map[string]bool{}
+	for _, f := range figures {
+		names[f.Name] = true
+	}
+	// The one that does not fit leaves a single batch limit of its curve.
+	if len(figures) != 5 || !names["front"] || len(names) != 5 {
+		t.Errorf("figures %v", names)
+	}
+	dir := filepath.Join(t.TempDir(), "plots")
+	paths, err := WriteFigures(dir, figures)
+	if err != nil || len(paths) != 10 {
+		t.Fatalf("%v, %v", paths, err)
+	}
+	again, err := WriteFigures(filepath.Join(t.TempDir(), "again"), SweepFigures(sampleSweep()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, path := range paths {
+		picture, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, err := os.ReadFile(again[i]); err != nil || !bytes.Equal(picture, other) {
+			t.Errorf("%s is another the second time: %v", path, err)
+		}
+		if filepath.Ext(path) == ".svg" {
+			for d := xml.NewDecoder(bytes.NewReader(picture)); ; {
+				if _, err := d.Token(); errors.Is(err, io.EOF) {
+					break
+				} else if err != nil {
+					t.Fatalf("%s: %v", path, err)
+				}
+			}
+		}
+	}
+	if f := SweepFigures(&Sweep{}); len(f) != 0 {
+		t.Errorf("%d figures of nothing", len(f))
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for want, got := range map[string]string{
+		"0": short(0), "0.5": short(0.5), "12.3": short(12.34), "123": short(123.4), "1,234": short(1234.4), "0.012": short(0.0123), "1": short(0.9999),
+		"·": duration(0), "850 µs": duration(850e-6), "1 ms": duration(0.9996e-3), "20.0 ms": duration(0.02), "1 s": duration(0.9999), "1.5 s": duration(1.5), "10.0 min": duration(600), "10.0 h": duration(36000),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	for _, span := range [][2]float64{{0, 1}, {0, 0.003}, {5, 1e9}, {1.7e9, 1.7e9 + 5}, {0, math.Inf(1)}, {3, 3}, {math.NaN(), 1}} {
+		if ticks := roundTicks(span[0], span[1]); len(ticks) > 12 || span[1]-span[0] > 0 && !math.IsInf(span[1], 0) && len(ticks) < 3 {
+			t.Errorf("%v: %v", span, ticks)
+		}
+	}
+}
