@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// asCommand is the variable that makes the test's own program behave as kvc.
+const asCommand = "KVC_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// process returns a process that runs a command line, with more in its environment.
+func process(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), self, args...)
+	c.Env = append(append(os.Environ(), asCommand+"=1"), env...)
+	c.Stderr = os.Stderr
+	return c
+}
+
+func sweepArgs(trace string, more ...string) []string {
+	return append([]string{"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", "l4,h100", "--max-num-batched-tokens", "8192",
+		"--compression", "none,rate:0.5,tokens:256", "--max-num-seqs", "16,64", "--slo-ttft", "2s", "--price", "l4=0.8,h100=2.5"}, more...)
+}
+
+func generated(t *testing.T, requests string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "load")
+	if code := run([]string{"trace", "generate", "--requests", requests, "--prompt", "500", "--output", "100", "--arrivals", "poisson:4/s", "-o", dir},
+		new(bytes.Buffer), os.Stderr); code != 0 {
+		t.Fatal("kvc trace generate failed")
+	}
+	return dir
+}
+
+// Three shards as processes, one of them killed in the middle and started again,
+// come to the bytes of one machine that did all.
+func TestSweepShardsAsProcesses(t *testing.T) {
+	trace := generated(t, "1500")
+	dir := t.TempDir()
+	whole, err := process(t, nil, sweepArgs(trace, "--json")...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	killed := process(t, []string{"JOB_COMPLETION_INDEX=1"}, sweepArgs(trace, "--shard", "auto/3", "-o", dir, "--workers", "1")...)
+	if err := killed.Start(); err != nil {
+		t.Fatal(err)
+	}
+	part := filepath.Join(dir, "shard-1-of-3.jsonl.part")
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		text, _ := os.ReadFile(part) // it is there when its first outcome is
+		if bytes.Count(text, []byte("\n")) >= 2 {
+			break
+		}
+		if _, err := os.Stat(strings.TrimSuffix(part, ".part")); err == nil || time.Now().After(deadline) {
+			break // it was too fast to be killed
+		}
+	}
+	if err := killed.Process.Kill(); err != nil {
+		t.Log(err) // it has ended
+	}
+	_ = killed.Wait() // of one that was killed
+
+	for _, s := range [][]string{
+		{"JOB_COMPLETION_INDEX=0"}, {"SLURM_ARRAY_TASK_ID=3", "SLURM_ARRAY_TASK_MIN=1", "SLURM_ARRAY_TASK_COUNT=3"},
+	} {
+		if err := process(t, s, sweepArgs(trace, "--shard", "auto/3", "-o", dir)...).Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(part); err == nil {
+		merge := process(t, nil, "sweep", "merge", dir, "--json")
+		merge.Stderr = nil
+		if out, err := merge.Output(); err == nil || merge.ProcessState.ExitCode() != exitFailed || len(out) > 0 {
+			t.Errorf("an unfinished sweep is merged: %v, %s", err, out)
+		}
+	}
+	if err := process(t, nil, sweepArgs(trace, "--shard", "1/3", "-o", dir)...).Run(); err != nil {
+		t.Fatal(err)
+	}
+	merged, err := process(t, nil, "sweep", "merge", dir, "--json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(merged, whole) {
+		t.Errorf("merged:\n%.2000s\nwhole:\n%.2000s", merged, whole)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) != 3 {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+// On one core and on many, what is printed and written is the same.
+func TestSweepIsDeterministic(t *testing.T) {
+	trace := generated(t, "200")
+	var first map[string][]byte
+	for _, workers := range []string{"1", "2", "7"} {
+		dir := t.TempDir()
+		page, table := filepath.Join(dir, "sweep.html"), filepath.Join(dir, "sweep.csv")
+		var out, errs bytes.Buffer
+		if code := run(sweepArgs(trace, "--workers", workers, "--html", page, "--csv", table), &out, &errs); code != exitDone {
+			t.Fatalf("exit %d: %s", code, errs.String())
+		}
+		got := map[string][]byte{"text": out.Bytes()}
+		for name, path := range map[string]string{"page": page, "table": table} {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[name] = text
+		}
+		if first == nil {
+			first = got
+		}
+		for name := range got {
+			if !bytes.Equal(got[name], first[name]) {
+				t.Errorf("%s workers: the %s is another", workers, name)
+			}
+		}
+	}
+}
+
+func TestSweepMaxLoad(t *testing.T) {
+	trace := generated(t, "300")
+	var out, errs bytes.Buffer
+	args := sweepArgs(trace, "--max-load", "--slo-tpot", "200ms", "--json")
+	if code := run(args, &out, &errs); code != exitDone {
+		t.Fatalf("exit %d: %s", code, errs.String())
+	}
+	var doc struct {
+		Outcomes []struct {
+			Load    float64 `json:"load"`
+			Probes  int     `json:"load_probes"`
+			Error   string  `json:"error"`
+			Metrics struct {
+				Attainment float64 `json:"slo_attainment"`
+			} `json:"metrics"`
+		} `json:"outcomes"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range doc.Outcomes {
+		if o.Error == "" && (o.Metrics.Attainment < 0.99 || o.Probes < 2) {
+			t.Errorf("%d: %+v", i, o)
+		}
+	}
+	if len(doc.Outcomes) != 12 {
+		t.Errorf("%d outcomes", len(doc.Outcomes))
+	}
+}
+
+func TestSweepUsage(t *testing.T) {
+	trace := generated(t, "5")
+	for want, args := range map[string][]string{
+		"--requests is missing":    {"sweep"},
+		"unknown card":             {"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", "z80"},
+		"--memory":                 sweepArgs(trace, "--memory", "lots"),
+		"--compression":            append(sweepArgs(trace), "--compression", "zip"),
+		"needs an objective":       {"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", "l4", "--max-load"},
+		"needs a folder":           sweepArgs(trace, "--shard", "0/2"),
+		"want I/N":                 sweepArgs(trace, "--shard", "2/2", "-o", t.TempDir()),
+		"--price":                  sweepArgs(trace, "--price", "l4"),
+		"--latency":                sweepArgs(trace, "--latency", "p99"),
+		"--tensor-parallel 9":      sweepArgs(trace, "--tensor-parallel", "9"),
+		"requires at least 1 arg":  {"sweep", "merge"},
+		"--slo-attainment":         sweepArgs(trace, "--slo-attainment", "2"),
+		"an objective is negative": sweepArgs(trace, "--slo-ttft", "-1s"),
+	} {
+		var errs bytes.Buffer
+		if code := run(args, new(bytes.Buffer), &errs); code != exitUsage || !strings.Contains(errs.String(), want) {
+			t.Errorf("%v: exit %d, %s; want %q", args, code, errs.String(), want)
+		}
+	}
+}
