@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/ref"
 )
@@ -38,6 +39,7 @@ type Ledger struct {
 	densePhases [maxB]int   // likewise, had nothing been evicted
 	quotas      []ref.Quota // of the last compression
 	quotasOf    int         // what they share out
+	undone      int         // sequences of which every head, since the last decode step, lost a KV that was a block; far below 0 where sequences came or left
 	asked       Demand      // scratch, as are
 	runs, lost  []Heads
 }
@@ -136,6 +138,7 @@ func (l *Ledger) Prefill(id ref.SeqID, n int) error {
 	a.tokens = n - l.steps
 	a.runs = append(a.runs[:0], run{l.heads, a.tokens})
 	l.seqs[id] = a
+	l.undone = math.MinInt
 	l.take(need)
 	l.enter(a, 1)
 	return nil
@@ -166,6 +169,7 @@ func (l *Ledger) Decode(batch []ref.SeqID) error {
 	if need > l.Free() {
 		return &ref.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
+	l.undone = 0
 	l.take(need)
 	for _, id := range batch {
 		a := l.seqs[id]
@@ -191,6 +195,7 @@ func (l *Ledger) DecodeAll(steps int) error {
 	if need > l.Free() {
 		return &ref.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
+	l.undone = 0
 	l.take(need)
 	l.tables += need
 	l.kvs += steps * l.growing
@@ -213,6 +218,36 @@ func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 		blocks += int64(l.phases[-(l.steps+int(first))&int(b-1)]) * (times*(n-first) - b*(times*(times-1)/2))
 	}
 	return kvs, blocks
+}
+
+// Repeats reports whether, from now on, a decode step of all sequences and then a
+// compression of each would come back to what there is now, again and again: the
+// last ones have, for every head lost the KV that it had gained, and nothing that
+// decides on that depends on how many tokens a sequence has.
+func (l *Ledger) Repeats() bool {
+	if l.undone != len(l.seqs) || l.cfg.Compression.MaxCacheTokens == 0 {
+		return false
+	}
+	_, ok := l.spread.(interface{ ByHeadsOnly() })
+	return ok
+}
+
+// Repeat does what so many compressions and decode steps would do, each a
+// compression of every sequence and then a decode step, after the decode step that
+// followed on Repeats.
+func (l *Ledger) Repeat(times int) {
+	l.denseKVs += times * l.growing
+	l.denseBlocks += crossings(&l.densePhases, l.growing, l.cfg.BlockSize, l.steps, times)
+	l.steps += times
+	// Lengths stay what they are, while the steps go on.
+	l.phases = [maxB]int{}
+	for _, a := range l.seqs {
+		for i := range a.runs {
+			r := &a.runs[i]
+			r.base -= times
+			l.phases[r.base&(l.cfg.BlockSize-1)] += r.heads
+		}
+	}
 }
 
 // crossings returns how many blocks so many steps take from now on: of each
@@ -290,7 +325,9 @@ func (l *Ledger) Compress(id ref.SeqID) (ref.Compressed, error) {
 
 	l.enter(a, -1)
 	a.runs = a.runs[:0]
+	undone := tokens >= opt.Sinks+opt.ProtectedWindow
 	for _, h := range l.lost {
+		undone = undone && h.Lost == 1 && l.lastBlock(h.KVs) == 1
 		if h.Lost > 0 {
 			evicted := l.lastBlock(h.KVs) + (h.Lost-1)*l.cfg.BlockSize
 			c.Freed += h.N * h.Lost
@@ -307,6 +344,9 @@ func (l *Ledger) Compress(id ref.SeqID) (ref.Compressed, error) {
 	}
 	l.enter(a, 1)
 	l.used -= c.Freed
+	if undone {
+		l.undone++
+	}
 	return c, nil
 }
 
@@ -374,6 +414,7 @@ func (l *Ledger) Release(id ref.SeqID) error {
 		l.used += a.shared - l.prefixes.leave(a)
 	}
 	delete(l.seqs, id)
+	l.undone = math.MinInt // it may have been one of them
 	l.spare = append(l.spare, a)
 	return nil
 }

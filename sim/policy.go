@@ -32,6 +32,10 @@ func (p *policy) due() bool {
 		p.opt.NewTokenLimit > 0 && p.newTokens > p.opt.NewTokenLimit
 }
 
+// everyStep reports whether every decode step begins with a compression of every
+// sequence that has something to lose.
+func (p *policy) everyStep() bool { return p.opt.Interval == 1 && !p.opt.Once }
+
 // quiet returns how many decode steps of a batch can run before a compression is
 // due: at least 1.
 func (p *policy) quiet(batch int) int {

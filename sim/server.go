@@ -433,6 +433,7 @@ func (s *Server) decodeRunning(step *Step, quiet bool) error {
 	if batch == 0 {
 		return nil
 	}
+	repeats := s.ledger != nil && s.ledger.Repeats()
 	if s.Skip && s.all != nil && quiet {
 		step.Steps = s.quietSteps(step)
 	}
@@ -454,6 +455,9 @@ func (s *Server) decodeRunning(step *Step, quiet bool) error {
 	}
 	if err != nil {
 		return fmt.Errorf("sim: step %d: %w", step.Index, err)
+	}
+	if repeats && s.Skip && quiet && s.policy.everyStep() {
+		s.repeat(step)
 	}
 	s.decodes += step.Steps
 	return nil

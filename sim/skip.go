@@ -54,3 +54,34 @@ func (s *Server) quietSteps(step *Step) int {
 	}
 	return 1 + low + sort.Search(high-low-1, func(i int) bool { return !before(low + i + 1) })
 }
+
+// repeat takes at once the steps that are as this one, in which every sequence lost
+// what the step before had entered, and then got a token: until a sequence finishes
+// or a request arrives.
+func (s *Server) repeat(step *Step) {
+	n := min(mostSkipped, s.running.heap[0].finishAt-s.decodes)
+	one := step.Work
+	one[Steps] = 1
+	times := func(n int) Work {
+		var w Work
+		for f := range w {
+			w[f] = one[f] * int64(n)
+		}
+		return w
+	}
+	if next := s.source.next; next != nil {
+		at := TicksOf(next.ArrivalNS)
+		n = sort.Search(n-1, func(i int) bool { // whether it has arrived after i+1 steps
+			w := times(i + 1)
+			return !s.clock.Plus(s.rates.Cost(&w)).Less(at)
+		}) + 1
+	}
+	if n <= 1 {
+		return
+	}
+	s.ledger.Repeat(n - 1)
+	step.Steps, step.Work, step.Tokens = n, times(n), n*step.Tokens
+	for q := s.running.head; q != nil; q = q.next {
+		q.since += n - 1
+	}
+}

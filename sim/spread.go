@@ -48,7 +48,17 @@ const weightOne = 1 << 15
 
 // Even returns the spread that makes all heads keep alike: heads of equal length
 // lose as many blocks, and longer ones first.
-func Even() Spread { return &shares{} }
+func Even() Spread { return even{} }
+
+type even struct{ shares }
+
+// Spread implements [Spread].
+func (e even) Spread(dst []Heads, d *Demand) []Heads { return e.shares.Spread(dst, d) }
+
+// ByHeadsOnly says that what heads lose depends on their quotas and what they hold,
+// and of the sequence's tokens on no more than whether a head holds them all. A
+// spread that has it lets a server skip compressions.
+func (even) ByHeadsOnly() {}
 
 // at returns the weights for what is to stay after a demand: those measured nearest
 // to it; nil for equal ones.
