@@ -149,7 +149,7 @@ func TestCalibrateFindsFactors(t *testing.T) {
 		}
 	}
 	want := DefaultFactors()
-	want["weights"], want["gemm"], want["kv"], want["sequence"], want["compression"], want["compressed_sequence"], want["attention"] = 1.2, 2.5, 3, 200, 5000, 70, 4
+	want["weights"], want["gemm"], want["kv"], want["decode_gemm"], want["compression"], want["compressed_sequence"], want["attention"] = 1.2, 2.5, 3, 1.5, 5000, 70, 4
 	for i := range list {
 		c, err := NewCase(context.Background(), list[i], nil)
 		if err != nil {

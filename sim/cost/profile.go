@@ -41,11 +41,23 @@ type Quality struct {
 	VanillaMAPE    float64 `json:"vanilla_mape"`
 }
 
-// DefaultProfile is what holds without a profile: see [Terms].
+// DefaultProfile is what holds without a profile: for cards of the Hopper
+// generation, the fit to the rows of the H100 in IsaacRe/vllm-kvcompress's
+// throughput benchmark, rounded; for all others the defaults of [Terms], which are
+// that to its rows of the L4.
 func DefaultProfile() *Profile {
-	return &Profile{Version: profileVersion, Fits: []Fit{{
-		Card: "any", Of: "the defaults, which follow the throughput published for vLLM 0.6.0 in eager mode on an L4 (IsaacRe/vllm-kvcompress)", Factors: DefaultFactors(),
-	}}}
+	const source = ", which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
+	p := &Profile{Version: profileVersion, Fits: []Fit{{Card: "any", Of: fmt.Sprintf("the defaults"+source, "L4"), Factors: DefaultFactors()}}}
+	hopper := DefaultFactors()
+	for id, factor := range map[string]float64{
+		"weights": 1.1, "gemm": 3.1, "attention": 5.1, "kv": 5.61, "decode_gemm": 1.23, "compression": 18.2e3, "compressed_sequence": 434,
+	} {
+		hopper[id] = factor
+	}
+	for _, card := range []string{"h100", "h100-nvl", "h200"} {
+		p.Fits = append(p.Fits, Fit{Card: card, Of: fmt.Sprintf("the defaults of Hopper"+source, "H100"), Factors: hopper})
+	}
+	return p
 }
 
 const profileVersion = 1

@@ -24,6 +24,11 @@ type unit [sim.NumFeatures]float64
 
 func read(bytes float64, d *Deployment) float64 { return bytes / d.Card.Read * 1e9 / float64(d.TP) }
 
+// products returns what the matrix products of a token take.
+func products(d *Deployment) float64 {
+	return 2 * float64(d.Model.Linear()) / d.Card.Flops(d.Weights) * 1e9 / float64(d.TP)
+}
+
 func perUnit(f sim.Feature, ns func(*Deployment) float64) func(*Deployment) unit {
 	return func(d *Deployment) unit {
 		var u unit
@@ -40,8 +45,8 @@ func overhead(f sim.Feature) func(*Deployment) unit {
 //
 // The defaults of the fitted ones are the fit to the rows of the L4 in
 // IsaacRe/vllm-kvcompress's throughput benchmark (vLLM 0.6.0 in eager mode,
-// Llama-3.1-8B), rounded: kvc calibrate --gpu "NVIDIA L4". Those of the others are
-// two thirds of the card's bandwidth, or nothing.
+// Llama-3.1-8B), rounded: kvc calibrate --gpu l4. Those of the others are two thirds
+// of the card's bandwidth, or nothing. [DefaultProfile] has others for some cards.
 func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
@@ -51,9 +56,7 @@ func Terms() []Term {
 				return read(float64(m.Bytes(d.Weights)-2*m.Embedding()), d) // of one table, a few rows at most are read
 			})},
 		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true,
-			peak: perUnit(sim.PrefillTokens, func(d *Deployment) float64 {
-				return 2 * float64(d.Model.Linear()) / d.Card.Flops(d.Weights) * 1e9 / float64(d.TP)
-			})},
+			peak: perUnit(sim.PrefillTokens, products)},
 		{ID: "attention", What: "attention of prompts", Default: 2.13, Fitted: true,
 			peak: perUnit(sim.AttentionPairs, func(d *Deployment) float64 {
 				m := &d.Model
@@ -63,8 +66,8 @@ func Terms() []Term {
 			peak: perUnit(sim.KVsRead, func(d *Deployment) float64 {
 				return read(float64(2*d.Model.Shape.HeadSize*d.KV.Size()), d)
 			})},
-		{ID: "sequence", What: "all that each decoding sequence adds: sampling, its row of the products, the scheduler", Overhead: true, Default: 437, Fitted: true,
-			peak: overhead(sim.DecodeSeqs)},
+		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.79, Fitted: true,
+			peak: perUnit(sim.DecodeSeqs, products)},
 		{ID: "compression", What: "launching a compression", Overhead: true, Default: 10.5e3, Fitted: true,
 			peak: overhead(sim.CompressionSteps)},
 		{ID: "compressed_sequence", What: "scheduling the compression of a sequence", Overhead: true, Default: 0, Fitted: true,
@@ -97,6 +100,7 @@ func Terms() []Term {
 			}},
 		{ID: "step", What: "launching a step", Overhead: true, peak: overhead(sim.Steps)},
 		{ID: "prefill", What: "launching a prefill", Overhead: true, peak: overhead(sim.PrefillSteps)},
+		{ID: "sequence", What: "the host's work for each decoding sequence", Overhead: true, peak: overhead(sim.DecodeSeqs)},
 		{ID: "prompt", What: "scheduling a prompt", Overhead: true, peak: overhead(sim.PrefillSeqs)},
 	}
 }
@@ -113,7 +117,7 @@ func (u *unit) ns(w *sim.Work) float64 {
 // Factors are the factor of each term, by its ID.
 type Factors map[string]float64
 
-// DefaultFactors returns those without a profile.
+// DefaultFactors returns the default of each term.
 func DefaultFactors() Factors {
 	f := Factors{}
 	for _, t := range Terms() {
