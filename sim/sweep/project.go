@@ -99,18 +99,22 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	return o, nil
 }
 
-// scaled returns the requests with their arrivals as many times as often.
+// scaled returns the requests as many times as often: the first comes when it did.
 func scaled(requests iter.Seq2[trace.Request, error], load float64) iter.Seq2[trace.Request, error] {
 	if load == 1 {
 		return requests
 	}
 	return func(yield func(trace.Request, error) bool) {
+		first := int64(-1)
 		for r, err := range requests {
-			at := math.Round(float64(r.ArrivalNS) / load)
-			if err == nil && at > trace.MaxArrivalNS {
-				err = fmt.Errorf("at a load of %g, request %q arrives after %g s: at most %g", load, r.ID, at/1e9, float64(trace.MaxArrivalNS)/1e9)
+			if first < 0 {
+				first = r.ArrivalNS
 			}
-			r.ArrivalNS = int64(min(at, trace.MaxArrivalNS))
+			after := math.Round(float64(r.ArrivalNS-first) / load)
+			if err == nil && after > float64(trace.MaxArrivalNS-first) {
+				err = fmt.Errorf("at a load of %g, request %q arrives %g s after the first: want a larger load", load, r.ID, after/1e9)
+			}
+			r.ArrivalNS = first + int64(min(after, float64(trace.MaxArrivalNS-first)))
 			if !yield(r, err) || err != nil {
 				return
 			}

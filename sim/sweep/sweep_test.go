@@ -221,3 +221,31 @@ func TestProjector(t *testing.T) {
 		}
 	}
 }
+
+func TestScaled(t *testing.T) {
+	late := func(yield func(trace.Request, error) bool) {
+		for _, at := range []int64{17e17, 17e17 + 300, 17e17 + 1000} {
+			if !yield(trace.Request{ArrivalNS: at}, nil) {
+				return
+			}
+		}
+	}
+	for load, want := range map[float64][]int64{1: {0, 300, 1000}, 2: {0, 150, 500}, 0.5: {0, 600, 2000}} {
+		i := 0
+		for r, err := range scaled(late, load) {
+			if err != nil || r.ArrivalNS != 17e17+want[i] {
+				t.Errorf("load %v: request %d at %d, %v", load, i, r.ArrivalNS-17e17, err)
+			}
+			i++
+		}
+	}
+	failed := false
+	for _, err := range scaled(func(yield func(trace.Request, error) bool) {
+		_ = yield(trace.Request{}, nil) && yield(trace.Request{ArrivalNS: trace.MaxArrivalNS}, nil)
+	}, 0.5) {
+		failed = failed || err != nil
+	}
+	if !failed {
+		t.Error("an arrival beyond all time is none that is refused")
+	}
+}
