@@ -55,9 +55,10 @@
 // to know of nvcc:
 //
 //   - Without -fmad=false it writes add.f32, mul.f32 and sub.f32, which are refused;
-//     with it .rn. expf, sinf, __fdividef and the functions of f64 are approximate
-//     instructions all the same, and __hadd2 is add.f16x2. One of them in a file
-//     refuses the whole file.
+//     with it .rn. Some functions are made of approximate instructions all the same:
+//     expf, tanhf, powf, erff, rsqrtf, and log, tanh, pow and rsqrt of f64; not logf,
+//     sinf, sqrtf, exp and sin. __hadd2 is add.f16x2. One of them in a file refuses
+//     the whole file.
 //   - A counter that is set back by a plain store after its last atomicAdd, and an
 //     atomicCAS loop whose first read is plain, are races in the memory model of PTX,
 //     and reported: write atomicExch, and read through volatile.
