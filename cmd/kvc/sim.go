@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -153,10 +154,14 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	case f.cases != "" && f.requests != "":
 		return usagef("--cases and --requests exclude each other")
 	case f.cases != "":
-		for _, name := range []string{"model", "gpu", "rate", "max-cache-tokens", "blocks", "tensor-parallel", "weights", "kv-dtype"} {
-			if cmd.Flags().Changed(name) {
-				return usagef("--%s: the file of --cases says it for each row", name)
+		var wrong error
+		cmd.Flags().Visit(func(flag *pflag.Flag) {
+			if wrong == nil && !slices.Contains([]string{"cases", "profile", "spread", "plot", "json"}, flag.Name) {
+				wrong = usagef("--%s does not go with --cases: its file, and the setup of what was published, say all of each run", flag.Name)
 			}
+		})
+		if wrong != nil {
+			return wrong
 		}
 		if f.plot != "" {
 			if err := report.CheckPlot(f.plot); err != nil {

@@ -90,6 +90,9 @@ func solve(cases []*Case) (Factors, []string, error) {
 	if len(free) == 0 {
 		return nil, nil, errors.New("no term has any work")
 	}
+	if len(cases) < len(free) {
+		return nil, nil, fmt.Errorf("%d measurements cannot tell %d terms apart: want at least as many, of several input lengths and compressions", len(cases), len(free))
+	}
 	a, b := mat.NewDense(len(cases), len(free), nil), make([]float64, len(cases))
 	for i, c := range cases {
 		measured := c.Seconds() * 1e9

@@ -174,6 +174,10 @@ func TestCalibrateFindsFactors(t *testing.T) {
 		t.Errorf("%+v", q)
 	}
 
+	if _, _, err := Calibrate(context.Background(), list[:3], "test"); err == nil || !strings.Contains(err.Error(), "3 measurements cannot tell 7 terms apart") {
+		t.Errorf("three measurements: %v", err)
+	}
+
 	var out bytes.Buffer
 	if err := p.Write(&out); err != nil {
 		t.Fatal(err)
@@ -195,13 +199,14 @@ func TestReadMeasurements(t *testing.T) {
 		header:               "no rows",
 		"gpu\nx\n":           `f:1: column "model" is missing`,
 		"a" + header + "1\n": `unknown column "agpu"`,
-		strings.Replace(header, "model", "gpu", 1) + "1\n":       "twice",
-		header + "l4,m,0,1,1,1,,,\n":                             `f:2: input_len: want a number of at least 1, got "0"`,
-		header + "l4,m,1,1,1,1,-5,,\n":                           "max_cache_tokens",
-		header + "l4,m,1,1,1,1,,,NaN\n":                          "total_tokens_per_s",
-		header + "l4,m,2000000000,2000000000,2000000000,1,,,1\n": "more than",
-		header + "l4,m,1\n":                                      "wrong number of fields",
-		header + strings.Repeat("x", 300) + ",m,1,1,1,1,,,\n":    "300 bytes",
+		strings.Replace(header, "model", "gpu", 1) + "1\n":    "twice",
+		header + "l4,m,0,1,1,1,,,\n":                          `f:2: input_len: want a number of at least 1, got "0"`,
+		header + "l4,m,1,1,2000000,1,,,\n":                    "2000000 are more than 1000000",
+		header + "l4,m,1,1,1,1,-5,,\n":                        "max_cache_tokens",
+		header + "l4,m,1,1,1,1,,,NaN\n":                       "total_tokens_per_s",
+		header + "l4,m,2000000000,2000000000,1000000,1,,,1\n": "more than",
+		header + "l4,m,1\n":                                   "wrong number of fields",
+		header + strings.Repeat("x", 300) + ",m,1,1,1,1,,,\n": "300 bytes",
 	} {
 		if _, err := ReadMeasurements(strings.NewReader(in), "f"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60q: %v, want an error with %q", in, err, want)

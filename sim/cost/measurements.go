@@ -41,7 +41,8 @@ func (m *Measurement) Compressed() bool { return m.MaxCacheTokens > 0 }
 const (
 	maxMeasurements = 100_000
 	maxRunTokens    = 1 << 31 // of one run
-	maxField        = 200     // bytes
+	maxRunRequests  = 1_000_000
+	maxField        = 200 // bytes
 	maxCSVBytes     = 64 << 20
 )
 
@@ -76,6 +77,9 @@ func ReadMeasurements(r io.Reader, name string) ([]Measurement, error) {
 				return fmt.Errorf("total_tokens_per_s: want a number above 0, got %q", s)
 			}
 			m.TokensPerS = v
+		}
+		if m.NumRequests > maxRunRequests {
+			return fmt.Errorf("num_requests: %d are more than %d", m.NumRequests, maxRunRequests)
 		}
 		if float64(m.NumRequests)*(float64(m.InputLen)+float64(m.OutputLen)) > maxRunTokens {
 			return fmt.Errorf("num_requests: %d requests of %d and %d tokens are more than %d tokens in all", m.NumRequests, m.InputLen, m.OutputLen, maxRunTokens)
