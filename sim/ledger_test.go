@@ -18,6 +18,7 @@ type both struct {
 	ledger     *sim.Ledger
 	cache      *ref.Cache
 	t          *testing.T
+	moved      *[2]int // KVs, by the engine and as the ledger estimates
 }
 
 func same[T comparable](b *both, what string, engine, ledger T) T {
@@ -59,7 +60,9 @@ func (b *both) Decode(batch []ref.SeqID) error {
 func (b *both) Compress(id ref.SeqID) (ref.Compressed, error) {
 	e, err := b.Engine.Compress(id)
 	l, lerr := b.ledger.Compress(id)
-	e.Moved, l.Moved = 0, 0 // the ledger estimates them
+	b.moved[0] += e.Moved
+	b.moved[1] += l.Moved
+	e.Moved, l.Moved = 0, 0
 	return same(b, "compressed", e, l), b.check(err, lerr)
 }
 
@@ -92,7 +95,7 @@ func (b *both) check(err, lerr error) error {
 
 // replayBoth replays a trace on the reference engine and on a ledger that evicts
 // what the engine has just evicted.
-func replayBoth(t *testing.T, tr *trace.Trace, opt sim.Options) *sim.Report {
+func replayBoth(t *testing.T, tr *trace.Trace, opt sim.Options, moved *[2]int) *sim.Report {
 	t.Helper()
 	report, err := sim.ReplayOn(context.Background(), tr, opt, sim.Hooks{}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
 		recording := sim.NewRecording()
@@ -104,7 +107,7 @@ func replayBoth(t *testing.T, tr *trace.Trace, opt sim.Options) *sim.Report {
 			return nil, err
 		}
 		ledger, err := sim.NewLedger(&cfg, recording)
-		return &both{engine, ledger, engine.Cache(), t}, err
+		return &both{engine, ledger, engine.Cache(), t, moved}, err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +120,7 @@ func replayBoth(t *testing.T, tr *trace.Trace, opt sim.Options) *sim.Report {
 // blocks, the free blocks and every head's length after every operation.
 func TestLedgerIsTheEngine(t *testing.T) {
 	names := traces.Names()
-	preempted := 0
+	preempted, moved := 0, [2]int{}
 	for _, name := range names {
 		for what, change := range map[string]func(o *sim.Options){
 			"as it is":     func(*sim.Options) {},
@@ -151,13 +154,17 @@ func TestLedgerIsTheEngine(t *testing.T) {
 					}
 					opt.Limits.Watermark = 0
 				}
-				r := replayBoth(t, b.Trace, opt)
+				r := replayBoth(t, b.Trace, opt, &moved)
 				preempted += r.Totals.Preemptions
 			})
 		}
 	}
 	if preempted == 0 {
 		t.Error("no sequence was preempted")
+	}
+	t.Logf("%d KVs moved; estimated %d", moved[0], moved[1])
+	if d := moved[1] - moved[0]; d > moved[0]/20 || d < -moved[0]/20 {
+		t.Errorf("%d KVs moved; estimated %d", moved[0], moved[1])
 	}
 }
 
