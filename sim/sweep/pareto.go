@@ -5,14 +5,17 @@ import "slices"
 // MarkPareto marks the outcomes on the front of throughput per card against latency,
 // each model by itself: those than which no other of the model has at least the
 // throughput at no more latency, and more of the one or less of the other.
-// Outcomes in which a request was refused or not finished are not on it: they have
-// not done the same work.
+// Outcomes that served fewer requests than another of the model are not on it: they
+// have not done the same work.
 func MarkPareto(outcomes []Outcome, latency func(*Outcome) float64) {
-	byModel := map[string][]*Outcome{}
+	byModel, most := map[string][]*Outcome{}, map[string]int64{}
+	for i := range outcomes {
+		most[outcomes[i].Model] = max(most[outcomes[i].Model], outcomes[i].Metrics.Finished)
+	}
 	for i := range outcomes {
 		o := &outcomes[i]
 		o.Pareto = false
-		if o.Error == "" && o.Metrics.Finished > 0 && o.Metrics.Refused == 0 && o.Metrics.Unfinished == 0 {
+		if o.Error == "" && o.Metrics.Finished > 0 && o.Metrics.Finished == most[o.Model] {
 			byModel[o.Model] = append(byModel[o.Model], o)
 		}
 	}

@@ -25,7 +25,7 @@ type Point struct {
 
 // String names the point in a line.
 func (p *Point) String() string {
-	return fmt.Sprintf("%s on %d × %s, memory %s, compression %s, batch limit %d, load × %g",
+	return fmt.Sprintf("%s on %d × %s, memory %s, compression %s, batch limit %d, load × %.4g",
 		p.Model, p.TP, p.Card, p.Budget, p.Compression, p.MaxNumSeqs, p.Load)
 }
 

@@ -168,13 +168,19 @@ func TestPareto(t *testing.T) {
 			o := &outcomes[i]
 			o.Index, o.Model = i, []string{"a", "b"}[r.IntN(2)]
 			o.ThroughputPerCard, o.Metrics.TTFT.P99 = float64(r.IntN(5)), float64(r.IntN(5))
-			o.Metrics.Finished, o.Metrics.Refused = 1, int64(r.IntN(8)/7)
+			o.Metrics.Finished = 10 - int64(r.IntN(8)/7)
 		}
 		MarkPareto(outcomes, latency)
 		for i, o := range outcomes {
-			want := o.Metrics.Refused == 0
+			most := int64(0)
 			for _, p := range outcomes {
-				if p.Metrics.Refused == 0 && p.Model == o.Model && p.ThroughputPerCard >= o.ThroughputPerCard && latency(&p) <= latency(&o) &&
+				if p.Model == o.Model {
+					most = max(most, p.Metrics.Finished)
+				}
+			}
+			want := o.Metrics.Finished == most
+			for _, p := range outcomes {
+				if p.Metrics.Finished == most && p.Model == o.Model && p.ThroughputPerCard >= o.ThroughputPerCard && latency(&p) <= latency(&o) &&
 					(p.ThroughputPerCard > o.ThroughputPerCard || latency(&p) < latency(&o)) {
 					want = false
 				}
