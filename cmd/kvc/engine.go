@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ func (f *engineFlags) add(fs *pflag.FlagSet) {
 
 // engines makes CUDA engines, each on a device of its own.
 type engines struct {
+	ctx     context.Context // ends what their devices run
 	flags   *engineFlags
 	options kernels.Options
 	device  string // where they run
@@ -50,9 +52,10 @@ func (e *engines) String() string {
 	return fmt.Sprintf("The reference and the CUDA engine (%s)", e.device)
 }
 
-// open looks what the flags ask for, and whether there is such a device.
-func (f *engineFlags) open() (*engines, error) {
-	e := &engines{flags: f, launched: map[string]bool{}}
+// open looks what the flags ask for, and whether there is such a device. The context
+// ends what the engines' devices run.
+func (f *engineFlags) open(ctx context.Context) (*engines, error) {
+	e := &engines{ctx: ctx, flags: f, launched: map[string]bool{}}
 	e.options = kernels.Options{
 		Kernels: map[string]kernels.Replacement{},
 		Launched: func(name string) {
@@ -71,7 +74,7 @@ func (f *engineFlags) open() (*engines, error) {
 		}
 		e.options.Kernels[name] = r
 	}
-	dev, err := f.device.open()
+	dev, err := f.device.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func loads(dev device.Device, r kernels.Replacement) error {
 
 // make is a validate.NewEngine.
 func (e *engines) make(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
-	dev, err := e.flags.device.open()
+	dev, err := e.flags.device.open(e.ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ engine or, with --device, on the CUDA engine.`,
 			if !cmd.Flags().Changed("device") {
 				return goldenCheck(cmd, args, nil, asJSON)
 			}
-			engines, err := engine.open()
+			engines, err := engine.open(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -118,7 +118,7 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	dev, err := flags.device.open()
+	dev, err := flags.device.open(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if cmd.Flags().Changed("random") {
 		flags.engine.device.options.Budget = randomBudget
 	}
-	engines, err := flags.engine.open()
+	engines, err := flags.engine.open(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,9 @@ type Options struct {
 	// Budget is how many instructions the warps of one launch may execute together;
 	// 0 is 2^34.
 	Budget int64
+	// Done, when it is closed, ends the launch that is under way, and every later one,
+	// with an error; nil never does. It is what context.Context.Done returns.
+	Done <-chan struct{}
 	// MemoryLimit bounds what is allocated, in bytes; 0 is 32 GiB.
 	MemoryLimit int64
 }

@@ -250,6 +250,11 @@ func (b *block) run(rng *rand.Rand) error {
 				return fmt.Errorf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (Options.Budget)",
 					l.entry.fn.name, coordinates(b.index), l.device.opt.Budget)
 			}
+			select {
+			case <-l.device.opt.Done:
+				return fmt.Errorf("ptx: %s: block %s: stopped", l.entry.fn.name, coordinates(b.index))
+			default:
+			}
 			if err := b.release(); err != nil {
 				return err
 			}

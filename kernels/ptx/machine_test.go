@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kvcompress/kernels/device"
 )
@@ -438,6 +439,16 @@ func TestEndlessLoop(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "100000 instructions") {
 			t.Errorf("%s: error %v", body, err)
 		}
+	}
+}
+
+// TestStopped ends an endless loop from outside.
+func TestStopped(t *testing.T) {
+	done := make(chan struct{})
+	time.AfterFunc(10*time.Millisecond, func() { close(done) })
+	_, err := execute(programOf("L: bra L;"), device.Dim{X: 64, Y: 1, Z: 1}, Options{Done: done})
+	if err == nil || !strings.Contains(err.Error(), "stopped") {
+		t.Errorf("error %v", err)
 	}
 }
 
