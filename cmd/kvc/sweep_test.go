@@ -9,6 +9,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"kvcompress/sim/sweep"
 )
 
 // asCommand is the variable that makes the test's own program behave as kvc.
@@ -188,5 +192,36 @@ func TestSweepUsage(t *testing.T) {
 		if code := run(args, new(bytes.Buffer), &errs); code != exitUsage || !strings.Contains(errs.String(), want) {
 			t.Errorf("%v: exit %d, %s; want %q", args, code, errs.String(), want)
 		}
+	}
+}
+
+// The manifest of the docs has flags that are there, and as many shards as pods.
+func TestJobManifest(t *testing.T) {
+	text, err := os.ReadFile("../../docs/jobs/kubernetes.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var job struct {
+		Spec struct {
+			CompletionMode string `yaml:"completionMode"`
+			Completions    int
+			Template       struct {
+				Spec struct {
+					Containers []struct{ Command, Args []string }
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &job); err != nil {
+		t.Fatal(err)
+	}
+	c := job.Spec.Template.Spec.Containers[0]
+	cmd := newSweepCmd()
+	if err := cmd.ParseFlags(c.Args); err != nil || strings.Join(c.Command, " ") != "kvc sweep" || job.Spec.CompletionMode != "Indexed" {
+		t.Errorf("%v, %+v", err, job)
+	}
+	index := func(name string) string { return map[string]string{"JOB_COMPLETION_INDEX": "7"}[name] }
+	if s, err := sweep.ParseShard(cmd.Flag("shard").Value.String(), index); err != nil || s.N != job.Spec.Completions {
+		t.Errorf("shard %v of %d completions, %v", s, job.Spec.Completions, err)
 	}
 }
