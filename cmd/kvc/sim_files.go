@@ -34,10 +34,10 @@ func (f *simFiles) add(cmd *cobra.Command) {
 	flags.StringVar(&f.html, "html", "", "write one self-contained page to a `file`")
 	flags.StringVar(&f.plots, "plots", "", "draw what happened over time to a `folder`, as SVG and PNG")
 	flags.StringVar(&f.chrome, "chrome-trace", "", "write a trace that ui.perfetto.dev opens to a `file`")
-	flags.StringVar(&f.perRequest, "per-request", "", "write a row for each request to a `file`: .csv or .parquet")
-	flags.StringVar(&f.perStep, "per-step", "", "write a row for each step to a `file`: .csv or .parquet")
+	flags.StringVar(&f.perRequest, "per-request", "", "write a row for each request to a `file`: .csv, .jsonl or .parquet")
+	flags.StringVar(&f.perStep, "per-step", "", "write a row for each step to a `file`: .csv, .jsonl or .parquet")
 	for name, exts := range map[string][]string{
-		"html": {"html"}, "chrome-trace": {"json"}, "per-request": {"csv", "parquet"}, "per-step": {"csv", "parquet"},
+		"html": {"html"}, "chrome-trace": {"json"}, "per-request": {"csv", "jsonl", "parquet"}, "per-step": {"csv", "jsonl", "parquet"},
 	} {
 		// The only error is a flag that does not exist.
 		_ = cmd.MarkFlagFilename(name, exts...)

@@ -1,5 +1,5 @@
 // Package export writes what became of every request, and what every step did, for
-// other programs to read: as CSV, as Parquet, and as a trace that Perfetto and
+// other programs to read: as CSV, JSON lines and Parquet, and as a trace that Perfetto and
 // Chrome show. It writes as the run goes and keeps next to nothing in memory.
 package export
 
@@ -101,10 +101,10 @@ const (
 // CheckName returns an error if New cannot tell a format from a file's name.
 func CheckName(path string) error {
 	switch strings.ToLower(filepath.Ext(path)) {
-	case ".csv", ".parquet":
+	case ".csv", ".jsonl", ".parquet":
 		return nil
 	}
-	return fmt.Errorf("%s: want a name that ends in .csv or .parquet", path)
+	return fmt.Errorf("%s: want a name that ends in .csv, .jsonl or .parquet", path)
 }
 
 // New returns an exporter of rows to w, in the format that the name says.
@@ -112,14 +112,19 @@ func New(w io.Writer, name string, what What) (Exporter, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	parquet := strings.EqualFold(filepath.Ext(name), ".parquet")
-	switch {
-	case parquet && what == Requests:
-		return newParquet[Request](w, requestOf, nil), nil
-	case parquet:
-		return newParquet[Step](w, nil, stepOf), nil
-	case what == Requests:
-		return newCSV[Request](w, requestOf, nil), nil
+	ext := strings.ToLower(filepath.Ext(name))
+	if what == Requests {
+		return rows(w, ext, requestOf, nil), nil
 	}
-	return newCSV[Step](w, nil, stepOf), nil
+	return rows(w, ext, nil, stepOf), nil
+}
+
+func rows[Row any](w io.Writer, ext string, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) Exporter {
+	switch ext {
+	case ".parquet":
+		return newParquet(w, ofRequest, ofStep)
+	case ".jsonl":
+		return newJSONL(w, ofRequest, ofStep)
+	}
+	return newCSV(w, ofRequest, ofStep)
 }

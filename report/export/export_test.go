@@ -186,3 +186,25 @@ func TestErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestJSONL(t *testing.T) {
+	var out bytes.Buffer
+	e, err := New(&out, "x.jsonl", Requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed(t, e)
+	d := json.NewDecoder(&out)
+	for i, r := range results() {
+		var row map[string]any
+		if err := d.Decode(&row); err != nil {
+			t.Fatal(err)
+		}
+		if row["id"] != r.ID || row["arrival_ns"] != float64(r.Arrival) || row["error"] != r.Error || len(row) != 12 {
+			t.Errorf("row %d: %v", i, row)
+		}
+	}
+	if d.More() {
+		t.Error("there is more")
+	}
+}

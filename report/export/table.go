@@ -1,7 +1,9 @@
 package export
 
 import (
+	"bufio"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
 	"reflect"
@@ -72,14 +74,54 @@ func newParquet[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep fu
 	}
 }
 
-// newCSV writes the columns that Parquet has, under the same names.
+// names returns the columns that Parquet has, which the other formats have too.
+func names[Row any]() []string {
+	of := reflect.TypeFor[Row]()
+	list := make([]string, of.NumField())
+	for i := range list {
+		list[i], _, _ = strings.Cut(of.Field(i).Tag.Get("parquet"), ",")
+	}
+	return list
+}
+
+// newJSONL writes an object on a line for each row.
+func newJSONL[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
+	out := bufio.NewWriterSize(w, 1<<16)
+	columns := names[Row]()
+	var line []byte
+	return &table[Row]{
+		ofRequest: ofRequest, ofStep: ofStep,
+		write: func(r Row) error {
+			v := reflect.ValueOf(r)
+			line = line[:0]
+			for i, name := range columns {
+				if i == 0 {
+					line = append(line, '{')
+				} else {
+					line = append(line, ',')
+				}
+				line = append(append(append(line, '"'), name...), '"', ':')
+				if f := v.Field(i); f.Kind() == reflect.String {
+					text, err := json.Marshal(f.String())
+					if err != nil {
+						return err
+					}
+					line = append(line, text...)
+				} else {
+					line = strconv.AppendInt(line, f.Int(), 10)
+				}
+			}
+			_, err := out.Write(append(line, '}', '\n'))
+			return err
+		},
+		end: out.Flush,
+	}
+}
+
+// newCSV writes a header and a line for each row.
 func newCSV[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
 	out := csv.NewWriter(w)
-	of := reflect.TypeFor[Row]()
-	record := make([]string, of.NumField())
-	for i := range record {
-		record[i], _, _ = strings.Cut(of.Field(i).Tag.Get("parquet"), ",")
-	}
+	record := names[Row]()
 	err := out.Write(record)
 	return &table[Row]{
 		ofRequest: ofRequest, ofStep: ofStep, err: err,
