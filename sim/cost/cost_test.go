@@ -135,6 +135,22 @@ func TestRatesAreTheTerms(t *testing.T) {
 	}
 }
 
+// TestWeightsRead checks which weights a step reads: where the embedding table is
+// the output matrix too, all of them.
+func TestWeightsRead(t *testing.T) {
+	for name, params := range map[string]int64{
+		"llama-3.1-8b": 8_030_261_248 - 128256*4096,
+		"qwen2.5-0.5b": 494_032_768,
+	} {
+		d := deployment(t, name, "l4")
+		for _, s := range d.Shares(Factors{"weights": 1}, &sim.Work{sim.Steps: 1}) {
+			if want := float64(2*params) / d.Card.Read; math.Abs(s.Seconds/want-1) > 1e-9 {
+				t.Errorf("%s: %v s, want %v", name, s.Seconds, want)
+			}
+		}
+	}
+}
+
 const header = "gpu,model,input_len,output_len,num_requests,compression_rate,max_cache_tokens,max_decoding_batch,total_tokens_per_s\n"
 
 // TestCalibrateFindsFactors measures runs by known factors, and has them found.

@@ -53,7 +53,11 @@ func Terms() []Term {
 		{ID: "weights", What: "reading the weights, in every step", Default: 1.36, Fitted: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 {
 				m := &d.Model
-				return read(float64(m.Bytes(d.Weights)-2*m.Embedding()), d) // of one table, a few rows at most are read
+				bytes := m.Bytes(d.Weights)
+				if !m.Tied { // of the embedding table, which is not the output matrix too, a few rows at most are read
+					bytes -= 2 * m.Embedding()
+				}
+				return read(float64(bytes), d)
 			})},
 		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true,
 			peak: perUnit(sim.PrefillTokens, products)},
