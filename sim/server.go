@@ -321,6 +321,9 @@ func (s *Server) finish(step *Step) error {
 		q.result.Finished = step.End
 		q.result.OutputTokens = s.generated(q)
 		step.Finished = append(step.Finished, q.id)
+		if q.order >= s.admissions-len(s.admitted) {
+			step.Single++
+		}
 		s.running.remove(q)
 		s.end(q)
 		s.hold = false

@@ -102,6 +102,7 @@ type Step struct {
 	Steps     int  `json:"-"`
 	Sequences int  `json:"-"` // in the batch: each has got a token in every iteration
 	Filling   int  `json:"-"` // with chunked prefill: prompts of which a part is still to be computed
+	Single    int  `json:"-"` // sequences in the batch whose prompt this step completes, and which end with the token that it gives them
 	Dropped   int  `json:"-"` // likewise: tokens of such prompts that were there and are lost: they were preempted
 	Cached    int  `json:"-"` // tokens of admitted prompts that a prefix cache had
 	Work      Work `json:"-"`

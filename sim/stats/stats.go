@@ -28,6 +28,7 @@ type Step struct {
 	Blocks     int64 // allocated, at its end
 	MeanBlocks int64 // on average, where it stands for several; else 0
 	Finished   int64 // sequences, by this step
+	Single     int64 // of New, those that this token finishes
 	Preempted  int64 // sequences, by this step
 }
 
@@ -38,7 +39,7 @@ func FromStep(s *sim.Step) Step {
 		Steps: int64(s.Steps),
 		Batch: int64(s.Sequences), Generated: int64(s.Sequences) * int64(s.Steps),
 		Running: int64(s.Running + len(s.Finished)), Waiting: int64(s.Waiting),
-		Blocks: int64(s.Usage.Allocated), Finished: int64(len(s.Finished)), Preempted: int64(len(s.Preempted)),
+		Blocks: int64(s.Usage.Allocated), Finished: int64(len(s.Finished)), Single: int64(s.Single), Preempted: int64(len(s.Preempted)),
 	}
 	e.Prompt = s.Work[sim.PrefillTokens]
 	e.New = max(0, e.Batch-s.Work[sim.DecodeSeqs]/max(1, e.Steps))
@@ -158,10 +159,7 @@ func (r *Run) Step(s *Step) {
 		r.gaps(s, decoded)
 	}
 	if s.New > 0 {
-		n := s.New
-		if n == s.Batch {
-			n -= s.Finished // those of one token
-		}
+		n := s.New - s.Single
 		r.fresh = append(r.fresh, freshSeqs{s.End, n})
 		r.freshSeqs += n
 	}
