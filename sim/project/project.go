@@ -39,9 +39,10 @@ type Result struct {
 	Time    []cost.Share  `json:"time"`       // by term
 	Factors string        `json:"factors_of"` // what the terms' factors were fitted to
 	Bound   Bound         `json:"bound"`
-	Reading string        `json:"reading"`           // what limits it, in a sentence or two
-	Refusal string        `json:"refusal,omitempty"` // why the first request that was refused was
-	Partial bool          `json:"partial"`           // it was ended before the last request was
+	Reading string        `json:"reading"`                       // what limits it, in a sentence or two
+	Refusal string        `json:"refusal,omitempty"`             // why the first request that was refused was
+	TooLong int64         `json:"longer_than_context,omitempty"` // requests that were served though the model's context does not hold them
+	Partial bool          `json:"partial"`                       // it was ended before the last request was
 }
 
 // Bound says what kept requests waiting, each as a part of the time.
@@ -88,7 +89,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	}
 	run := stats.Run{SLO: c.SLO, Blocks: int64(memory.Blocks)}
 	var bound bounds
-	refusal := ""
+	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
 		Config: cfg, Limits: c.Limits, Rates: rates, Spread: spread,
 		PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
@@ -108,6 +109,9 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 			if refusal == "" {
 				refusal = r.Error
 			}
+			if r.Error == "" && r.PromptTokens+r.OutputTokens > d.Model.MaxLen {
+				tooLong++
+			}
 			if c.Done != nil {
 				c.Done(r)
 			}
@@ -117,7 +121,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		return nil, err
 	}
 	r := &Result{
-		Memory: memory, Metrics: run.Summary(), Time: d.Shares(fit.Factors, &served.Work), Factors: fit.Of, Bound: bound.parts(), Refusal: refusal, Partial: err != nil,
+		Memory: memory, Metrics: run.Summary(), Time: d.Shares(fit.Factors, &served.Work), Factors: fit.Of, Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Partial: err != nil,
 	}
 	r.Reading = r.read(&c)
 	return r, err

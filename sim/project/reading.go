@@ -39,6 +39,9 @@ func (r *Result) read(c *Config) string {
 	if top := r.longest(); top != nil {
 		say(" The largest part of the time, %.0f %%, goes into %s.", 100*top.Share, what(top.Term))
 	}
+	if r.TooLong > 0 {
+		say(" %s requests are served that are longer than the %s tokens of the model's context; a real server refuses them.", comma(r.TooLong), comma(int64(c.Deployment.Model.MaxLen)))
+	}
 	if m.Refused > 0 {
 		say(" %s requests are refused, the first because %s.", comma(m.Refused), r.Refusal)
 	}
