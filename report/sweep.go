@@ -252,7 +252,7 @@ func sweepReading(s *Sweep) []string {
 	var best, cheapest *sweep.Outcome
 	failed := map[string]int{}
 	var order []string
-	ahead := 0
+	ahead, unbounded := 0, 0
 	for i := range s.Outcomes {
 		o := &s.Outcomes[i]
 		switch {
@@ -267,6 +267,9 @@ func sweepReading(s *Sweep) []string {
 		}
 		if o.Pareto {
 			ahead++
+		}
+		if o.LoadUnbounded {
+			unbounded++
 		}
 		if best == nil || o.ThroughputPerCard > best.ThroughputPerCard {
 			best = o
@@ -287,6 +290,9 @@ func sweepReading(s *Sweep) []string {
 	}
 	if s.Searched {
 		text = append(text, "The load of each is the largest within the objectives, found by bisection to about 1 %.")
+		if unbounded > 0 {
+			text = append(text, fmt.Sprintf("Not so of %s: there no load that was tried was too large, and the largest one is shown. Want stricter objectives, or more requests.", count(unbounded, "projection")))
+		}
 	}
 	for _, why := range order {
 		text = append(text, fmt.Sprintf("Not projected (%s): %s.", count(failed[why], "point"), why))

@@ -40,6 +40,7 @@ func LargestLoad(project Project, good func(*Outcome) bool) Project {
 		}
 		for k := step; ; k += step {
 			if k > doublings*loadSteps || k < -doublings*loadSteps {
+				best.LoadUnbounded = ok
 				if !ok {
 					best.Error = fmt.Sprintf("no load holds the objectives: not even %g requests per second", best.Metrics.OfferedRate)
 				}

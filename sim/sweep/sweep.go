@@ -32,6 +32,7 @@ type Outcome struct {
 	USDPerMillion     float64 `json:"usd_per_million_output_tokens,omitempty"` // of a server as busy as this
 	USDPerMillionAll  float64 `json:"usd_per_million_tokens,omitempty"`        // input and output tokens
 	Pareto            bool    `json:"pareto"`                                  // no other has more throughput per card at less latency
+	LoadUnbounded     bool    `json:"load_unbounded,omitempty"`                // the largest load that was tried holds the objectives too
 	LoadProbes        int     `json:"load_probes,omitempty"`                   // projections that the search for the largest load took
 }
 

@@ -152,6 +152,10 @@ func TestLargestLoad(t *testing.T) {
 			t.Errorf("limit %v: %d projections", limit, o.LoadProbes)
 		}
 	}
+	always := func(*Outcome) bool { return true }
+	if o := must(LargestLoad(fake, always)(t.Context(), Point{Load: 1})); o.Error != "" || !o.LoadUnbounded || o.Load != 1<<12 {
+		t.Errorf("every load holds: %+v", o)
+	}
 	never := func(*Outcome) bool { return false }
 	if o, err := LargestLoad(fake, never)(t.Context(), Point{Load: 1}); err != nil || o.Error == "" {
 		t.Errorf("no load holds: %+v, %v", o, err)
