@@ -73,7 +73,7 @@ func Cards() []Card {
 	return []Card{
 		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: pcie4,
 			Source: "NVIDIA L4 data sheet; memory: ArcInstitute/evo2 issue 190"},
-		{Name: "a10", Aliases: []string{"NVIDIA A10", "a10g", "NVIDIA A10G"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Link: pcie4,
+		{Name: "a10", Aliases: []string{"NVIDIA A10"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Link: pcie4,
 			Source: "NVIDIA A10 data sheet (8 bits: int8); memory: CogVLM issue 236"},
 		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.4), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
