@@ -22,7 +22,6 @@ import (
 	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
 	"kvcompress/trace"
-	"kvcompress/trace/requestlog"
 )
 
 // simFlags are the flags of kvc sim.
@@ -177,6 +176,10 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 		return usagef("--model is missing: one of %s, or a config.json", strings.Join(modelNames(), ", "))
 	case f.gpu == "":
 		return usagef("--gpu is missing: one of %s, or a JSON file", strings.Join(cardNames(), ", "))
+	case f.limit < 0:
+		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
+	case f.slo.TTFT < 0 || f.slo.TPOT < 0 || f.slo.E2E < 0:
+		return usagef("--slo-ttft, --slo-tpot and --slo-e2e: want no negative time")
 	case f.compression.Rate != 0 && f.compression.MaxCacheTokens != 0:
 		return usagef("--rate and --max-cache-tokens exclude each other")
 	}
@@ -304,7 +307,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	if err := errors.Join(d.Validate(), f.limits.Validate(), cfg.Validate()); err != nil {
 		return usageError{err}
 	}
-	source, err := openRequests(cmd.Context(), f.requests, requestlog.Options{})
+	source, err := openKnownRequests(cmd.Context(), f.requests)
 	if err != nil {
 		return err
 	}

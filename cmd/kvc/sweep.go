@@ -20,11 +20,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/report"
+	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/stats"
 	"kvcompress/sim/sweep"
 	"kvcompress/trace"
-	"kvcompress/trace/requestlog"
 )
 
 // sweepFlags are the flags of kvc sweep.
@@ -206,6 +206,10 @@ func (f *sweepFlags) check() error {
 		return usagef("--max-load finds the load: --load has only one to begin from")
 	case f.shard != "" && f.dir == "":
 		return usagef("--shard needs a folder for its file: -o DIR")
+	case f.limit < 0:
+		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
+	case f.out.html != "" && f.out.html == f.out.csvFile:
+		return usagef("--html and --csv are the same file")
 	case f.workers < 0:
 		return usagef("--workers %d: want at least 1, or 0 for one for each core", f.workers)
 	}
@@ -216,12 +220,30 @@ func (f *sweepFlags) check() error {
 		if err != nil || card == "" {
 			return usagef("--price %q: want CARD=DOLLARS for an hour, as h100=2.50", p)
 		}
-		f.settings.Prices[card] = usd
+		name, err := f.cardOf(card)
+		if err != nil {
+			return err
+		}
+		f.settings.Prices[name] = usd
 	}
 	if err := f.settings.Check(); err != nil {
 		return usageError{err}
 	}
 	return f.out.check()
+}
+
+// cardOf returns the name of that card of the sweep which a price is for.
+func (f *sweepFlags) cardOf(price string) (string, error) {
+	priced, err := catalog.FindCard(price)
+	if err != nil {
+		return "", usagef("--price: %w", err)
+	}
+	for _, gpu := range f.gpus {
+		if card, err := catalog.FindCard(gpu); err == nil && card.Name == priced.Name {
+			return card.Name, nil
+		}
+	}
+	return "", usagef("--price %s: no such card is in --gpu %s", price, strings.Join(f.gpus, ","))
 }
 
 func (f *sweepFlags) run(cmd *cobra.Command) error {
@@ -247,7 +269,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	inputs := sweepInputs{
-		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: profile.Fits[0].Of,
+		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points),
 		MaxLoad: f.maxLoad, Attainment: f.attainment,
 	}
 	header, err := newHeader(&inputs, points, profile)
@@ -314,7 +336,7 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard swe
 
 // load reads the requests into memory, where all projections read them.
 func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
-	source, err := openRequests(cmd.Context(), f.requests, requestlog.Options{})
+	source, err := openKnownRequests(cmd.Context(), f.requests)
 	if err != nil {
 		return nil, "", err
 	}
@@ -371,6 +393,24 @@ type sweepInputs struct {
 	Attainment float64        `json:"slo_attainment"`
 }
 
+// factorsFor says what the factors of the points' cards were fitted to.
+func factorsFor(profile *cost.Profile, points []sweep.Point) string {
+	var of []string
+	for i := range points {
+		name := points[i].Card
+		if i > 0 && name == points[i-1].Card {
+			continue
+		}
+		if card, err := catalog.FindCard(name); err == nil {
+			name = card.Name
+		}
+		if fit := profile.For(name).Of; !slices.Contains(of, fit) {
+			of = append(of, fit)
+		}
+	}
+	return strings.Join(of, "; ")
+}
+
 // newHeader names the sweep by a digest of all its inputs.
 func newHeader(in *sweepInputs, points []sweep.Point, profile *cost.Profile) (sweep.Header, error) {
 	shown, err := json.Marshal(in)
@@ -381,6 +421,25 @@ func newHeader(in *sweepInputs, points []sweep.Point, profile *cost.Profile) (sw
 	h.Write(shown) // never fails
 	if err := json.NewEncoder(h).Encode(points); err != nil {
 		return sweep.Header{}, err
+	}
+	// What models and cards are, too: some are given by files, which may have changed.
+	var last sweep.Point
+	for _, p := range points {
+		if p.Model == last.Model && p.Card == last.Card {
+			continue
+		}
+		last = p
+		model, err := catalog.FindModel(p.Model)
+		if err != nil {
+			return sweep.Header{}, err
+		}
+		card, err := catalog.FindCard(p.Card)
+		if err != nil {
+			return sweep.Header{}, err
+		}
+		if err := json.NewEncoder(h).Encode([]any{model, card}); err != nil {
+			return sweep.Header{}, err
+		}
 	}
 	if err := profile.Write(h); err != nil {
 		return sweep.Header{}, err
@@ -437,14 +496,17 @@ func sloWords(s stats.SLO) string {
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
 	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
 	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad}
-	for path, write := range map[string]func(io.Writer, *report.Sweep) error{o.html: report.SweepHTML, o.csvFile: report.SweepCSV} {
-		if path == "" {
+	for _, f := range []struct {
+		path  string
+		write func(io.Writer, *report.Sweep) error
+	}{{o.html, report.SweepHTML}, {o.csvFile, report.SweepCSV}} {
+		if f.path == "" {
 			continue
 		}
-		if err := sweep.WriteAtomically(path, func(w io.Writer) error { return write(w, s) }); err != nil {
+		if err := sweep.WriteAtomically(f.path, func(w io.Writer) error { return f.write(w, s) }); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", path)
+		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", f.path)
 	}
 	if o.figure != "" {
 		paths, err := report.WriteFigures(o.figure, report.SweepFigures(s))

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -182,6 +183,10 @@ func TestSweepUsage(t *testing.T) {
 		"needs a folder":           sweepArgs(trace, "--shard", "0/2"),
 		"want I/N":                 sweepArgs(trace, "--shard", "2/2", "-o", t.TempDir()),
 		"--price":                  sweepArgs(trace, "--price", "l4"),
+		"--price h200":             sweepArgs(trace, "--price", "h200=3"),
+		"--price: ":                sweepArgs(trace, "--price", "rtx=3"),
+		"--limit -1":               sweepArgs(trace, "--limit", "-1"),
+		"are the same file":        sweepArgs(trace, "--html", "x", "--csv", "x"),
 		"--latency":                sweepArgs(trace, "--latency", "p99"),
 		"--tensor-parallel 9":      sweepArgs(trace, "--tensor-parallel", "9"),
 		"requires at least 1 arg":  {"sweep", "merge"},
@@ -192,6 +197,27 @@ func TestSweepUsage(t *testing.T) {
 		if code := run(args, new(bytes.Buffer), &errs); code != exitUsage || !strings.Contains(errs.String(), want) {
 			t.Errorf("%v: exit %d, %s; want %q", args, code, errs.String(), want)
 		}
+	}
+}
+
+// A card's file that has changed makes another sweep of it.
+func TestSweepKnowsFiles(t *testing.T) {
+	trace, dir := generated(t, "5"), t.TempDir()
+	card := filepath.Join(dir, "card.json")
+	sweepPart := func(part string, memory int64) string {
+		text := fmt.Sprintf(`{"name": "c", "memory_bytes": %d, "bytes_per_second": 1e12, "flops_16bit": 2e14}`, memory)
+		if err := os.WriteFile(card, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		run([]string{"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", card, "--max-num-seqs", "4,8", "--shard", part, "-o", dir}, new(bytes.Buffer), &errs)
+		return errs.String()
+	}
+	sweepPart("0/2", 30e9)
+	sweepPart("1/2", 40e9)
+	var errs bytes.Buffer
+	if code := run([]string{"sweep", "merge", dir}, new(bytes.Buffer), &errs); code != exitFailed || !strings.Contains(errs.String(), "different sweeps") {
+		t.Errorf("exit %d, %s", code, errs.String())
 	}
 }
 

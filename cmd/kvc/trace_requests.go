@@ -59,6 +59,16 @@ func openRequests(ctx context.Context, name string, o requestlog.Options) (*requ
 	}, nil
 }
 
+// openKnownRequests opens requests of which nothing is said but where they are. Of
+// a log that needs more, the error says which command takes it.
+func openKnownRequests(ctx context.Context, name string) (*requestSource, error) {
+	source, err := openRequests(ctx, name, requestlog.Options{})
+	if unknown := (*requestlog.UnknownFormatError)(nil); errors.As(err, &unknown) {
+		return nil, fmt.Errorf("%w\nsay it to kvc trace import, as --columns or --format, which makes a trace of the log", err)
+	}
+	return source, err
+}
+
 func (s *requestSource) close() {
 	if s.log != nil {
 		s.log.Close()

@@ -91,10 +91,15 @@ func findFormat(f *file, o Options) (Format, error) {
 	}
 	format, err := lookAt(f.head())
 	if err != nil {
-		return Format{}, inFile(f.path, err)
+		return Format{}, inFile(f.path, &UnknownFormatError{err})
 	}
 	return format, nil
 }
+
+// UnknownFormatError is of a file whose format, or columns, have to be said.
+type UnknownFormatError struct{ why error }
+
+func (e *UnknownFormatError) Error() string { return e.why.Error() }
 
 // lookAt returns the format of a file that begins so.
 func lookAt(head []byte) (Format, error) {
