@@ -163,7 +163,7 @@ func countsSection(m *stats.Summary) section {
 		n    int64
 	}{
 		{"requests finished", m.Finished}, {"requests refused", m.Refused}, {"requests unfinished", m.Unfinished}, {"steps", m.Steps}, {"steps that prefill", m.PrefillSteps},
-		{"prompt tokens", m.PromptTokens}, {"output tokens", m.GenerationTokens}, {"preemptions", m.Preemptions}, {"tokens recomputed", m.Recomputed},
+		{"prompt tokens", m.PromptTokens}, {"output tokens", m.GenerationTokens}, {"preemptions", m.Preemptions}, {"tokens recomputed", m.Recomputed}, {"tokens of cached prefixes", m.Cached},
 	} {
 		rows = append(rows, []string{c.name, comma(c.n)})
 	}

@@ -272,6 +272,8 @@ type simInputs struct {
 	Compression ref.Compression `json:"compression"`
 	Spread      string          `json:"spread"`
 	Limits      sim.Limits      `json:"limits"`
+	Prefixes    bool            `json:"enable_prefix_caching"`
+	Chunked     bool            `json:"enable_chunked_prefill"`
 	ModelSource string          `json:"model_source"`
 	GPUSource   string          `json:"gpu_source"`
 }
@@ -338,7 +340,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	if result == nil {
 		return err
 	}
-	inputs := simInputs{source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, compression, f.spread, f.limits, model.Source, card.Source}
+	inputs := simInputs{source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, compression, f.spread, f.limits, f.prefix, f.chunked, model.Source, card.Source}
 	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
 		return err
 	}

@@ -168,7 +168,14 @@ func (in *simInputs) list(slo stats.SLO) []report.Input {
 		list = append(list,
 			report.Input{Name: "protected window", Value: fmt.Sprint(c.ProtectedWindow)},
 			report.Input{Name: "decode steps between compressions", Value: fmt.Sprint(c.Interval)},
-			report.Input{Name: "slots sorted in one compression", Value: fmt.Sprint(c.MaxKVPerCompression)})
+			report.Input{Name: "slots sorted in one compression", Value: fmt.Sprint(c.MaxKVPerCompression)},
+			report.Input{Name: "which heads lose what is evicted", Value: in.Spread})
+	}
+	if in.Prefixes {
+		list = append(list, report.Input{Name: "prefix caching", Value: "on"})
+	}
+	if in.Chunked {
+		list = append(list, report.Input{Name: "chunked prefill", Value: "on"})
 	}
 	return list
 }

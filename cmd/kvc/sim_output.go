@@ -23,6 +23,12 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	case c.Rate > 0:
 		how = fmt.Sprintf("compressed to a part of %g", c.Rate)
 	}
+	if in.Prefixes {
+		how += fmt.Sprintf(", prefixes cached: %d prompt tokens were there", r.Metrics.Cached)
+	}
+	if in.Chunked {
+		how += ", prompts in chunks"
+	}
 	fmt.Fprintf(w, "%s by %s on %s: weights %s, KV cache %v, %s\n", printableLine(in.Requests), printableLine(in.Model), printableLine(cards), in.Weights, in.KV, how)
 	if r.Partial {
 		fmt.Fprintln(w, "Partial: it was interrupted.")
@@ -82,6 +88,9 @@ func printMemory(w io.Writer, m *cost.Memory) {
 		{"left to others", m.Reserved}, {"weights", m.Weights}, {"activations at their peak", m.Activations}, {"libraries", m.Fixed},
 		{"scratch of compression", m.Scratch}, {"metadata of blocks and slots", m.Metadata}, {"keys and values", m.KV}, {"unused", m.Unused},
 	} {
+		if part.bytes < 0 {
+			part.name, part.bytes = "beyond what the server may take", -part.bytes
+		}
 		if part.bytes != 0 {
 			fmt.Fprintf(t, "  %s\t%.3f GB\t%s\n", part.name, float64(part.bytes)/1e9, percent(float64(part.bytes)/float64(m.Card)))
 		}

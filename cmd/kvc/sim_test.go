@@ -58,6 +58,26 @@ func TestSimRequests(t *testing.T) {
 	}
 }
 
+// TestSimSaysOptions checks that what is printed says how prompts were prefilled,
+// how much of them a prefix cache had, and that given blocks do not fit.
+func TestSimSaysOptions(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log.jsonl")
+	line := `{"timestamp": 0, "input_length": 1024, "output_length": 2, "hash_ids": [1, 2]}` + "\n" +
+		`{"timestamp": 90000, "input_length": 1024, "output_length": 2, "hash_ids": [1, 3]}` + "\n"
+	if err := os.WriteFile(log, []byte(line), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := kvc(strings.Fields("sim --model llama-3.1-8b --gpu l4 --check --enable-prefix-caching --enable-chunked-prefill --blocks 2000000 --requests " + log)...)
+	if code != 0 {
+		t.Fatal(errs)
+	}
+	for _, want := range []string{"prefixes cached: 512 prompt tokens were there", "prompts in chunks", "beyond what the server may take"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
 func TestSimWrongUse(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")

@@ -114,6 +114,7 @@ func (r *Run) Request(q *sim.Result) {
 	r.arrivalLast = max(r.arrivalLast, q.Arrival)
 	r.requests++
 	r.s.Recomputed += int64(q.Recomputed)
+	r.s.Cached += int64(q.Cached)
 	if q.Preemptions > 0 {
 		r.s.PreemptedRequests++
 	}
@@ -200,6 +201,7 @@ type Summary struct {
 	PromptTokens      int64 `json:"prompt_tokens"`     // of the finished
 	GenerationTokens  int64 `json:"generation_tokens"` // of the finished
 	Recomputed        int64 `json:"recomputed_tokens"` // prefilled again after preemptions
+	Cached            int64 `json:"cached_tokens"`     // of prompts, that a prefix cache had
 	Preemptions       int64 `json:"num_preemptions"`
 	PreemptedRequests int64 `json:"preempted_requests"`
 	MaxBatch          int64 `json:"max_batch"`
