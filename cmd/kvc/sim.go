@@ -340,6 +340,9 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	if result == nil {
 		return err
 	}
+	if m := &result.Metrics; err == nil && m.Finished+m.Refused+m.Unfinished == 0 {
+		return fmt.Errorf("%s has no requests", source.name)
+	}
 	inputs := simInputs{source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, compression, f.spread, f.limits, f.prefix, f.chunked, model.Source, card.Source}
 	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
 		return err

@@ -88,6 +88,10 @@ func TestSimWrongUse(t *testing.T) {
 	if err := os.WriteFile(plain, []byte("when,in,out\n0,5,5\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	none := filepath.Join(dir, "none.csv")
+	if err := os.WriteFile(none, []byte("TIMESTAMP,ContextTokens,GeneratedTokens\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	serve := "sim --requests six-stories --model llama-3.1-8b --gpu l4 "
 	for _, c := range []struct {
 		args, want string
@@ -105,6 +109,7 @@ func TestSimWrongUse(t *testing.T) {
 		{serve + "--limit -1", "--limit -1", exitUsage},
 		{serve + "--slo-ttft -1s", "no negative time", exitUsage},
 		{"sim --requests " + plain + " --model llama-3.1-8b --gpu l4", "kvc trace import", exitFailed},
+		{"sim --requests " + none + " --model llama-3.1-8b --gpu l4", "has no requests", exitFailed},
 		{serve + "--tensor-parallel 3", "tensor parallelism 3", exitUsage},
 		{serve + "--gpu-memory-utilization 90", "0.9 is usual", exitUsage},
 		{serve + "--rate 0.5 --enable-prefix-caching", "do not go with compression", exitUsage},
