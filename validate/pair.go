@@ -122,7 +122,7 @@ func (p *Pair) Do(op Operation) (ref.Compressed, error) {
 		o.result, o.err = op.run(p.test)
 	}()
 	result, err := op.run(p.reference)
-	p.drain()
+	p.drain(stopped(err))
 	p.compareOutcomes(outcome{result, err}, *p.ended)
 	switch {
 	case p.diverged != nil:
@@ -157,13 +157,16 @@ func (p *Pair) meet(e ref.Event) {
 	p.observe(e)
 }
 
-// drain lets the engine under test end the operation that the reference has ended.
-func (p *Pair) drain() {
+// drain lets the engine under test end the operation that the reference has ended. If
+// the reference was interrupted, the other may have come further.
+func (p *Pair) drain(interrupted bool) {
 	for p.ended == nil {
 		select {
 		case extra := <-p.arrived:
-			p.last = ref.Event{}
-			p.diverge("stage", "none", stageText(extra))
+			if !interrupted {
+				p.last = ref.Event{}
+				p.diverge("stage", "none", stageText(extra))
+			}
 			p.resume <- struct{}{}
 		case o := <-p.done:
 			p.ended = &o

@@ -21,7 +21,7 @@ type Options struct {
 	// 0 is 2^34.
 	Budget int64
 	// Done, when it is closed, ends the launch that is under way, and every later one,
-	// with an error; nil never does. It is what context.Context.Done returns.
+	// with context.Canceled; nil never does. It is what context.Context.Done returns.
 	Done <-chan struct{}
 	// MemoryLimit bounds what is allocated, in bytes; 0 is 32 GiB.
 	MemoryLimit int64

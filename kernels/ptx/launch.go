@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -252,7 +253,7 @@ func (b *block) run(rng *rand.Rand) error {
 			}
 			select {
 			case <-l.device.opt.Done:
-				return fmt.Errorf("ptx: %s: block %s: stopped", l.entry.fn.name, coordinates(b.index))
+				return fmt.Errorf("ptx: %s: block %s: stopped: %w", l.entry.fn.name, coordinates(b.index), context.Canceled)
 			default:
 			}
 			if err := b.release(); err != nil {
