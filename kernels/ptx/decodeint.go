@@ -229,30 +229,15 @@ func decodeFns(d *decoder) error {
 }
 
 func decodeDp4a(d *decoder) error {
-	var sides [2]typ
-	for i := range sides {
-		var err error
-		if sides[i], err = d.takeType(); err != nil {
-			return err
-		}
-		switch sides[i] {
-		case s32:
-			d.in.imm |= 1 << i
-		case u32:
-		default:
-			return d.unsupported()
-		}
+	if err := d.takeSigns(); err != nil {
+		return err
 	}
 	return d.alu(dp4a, b32, b32, b32, b32)
 }
 
-func decodeDp2a(d *decoder) error {
-	switch d.takeOne("lo", "hi") {
-	case -1:
-		return d.unsupported()
-	case 1:
-		d.in.imm |= 4
-	}
+// takeSigns takes the types of both factors of a dp4a or dp2a: bit 0 and bit 1 of the
+// immediate say which are signed.
+func (d *decoder) takeSigns() error {
 	for i := range 2 {
 		t, err := d.takeType()
 		if err != nil {
@@ -265,6 +250,19 @@ func decodeDp2a(d *decoder) error {
 		default:
 			return d.unsupported()
 		}
+	}
+	return nil
+}
+
+func decodeDp2a(d *decoder) error {
+	switch d.takeOne("lo", "hi") {
+	case -1:
+		return d.unsupported()
+	case 1:
+		d.in.imm |= 4
+	}
+	if err := d.takeSigns(); err != nil {
+		return err
 	}
 	return d.alu(dp2a, b32, b32, b32, b32)
 }

@@ -241,7 +241,11 @@ func softLane(f *format, how, a, b, c uint64) uint64 {
 	if how&softFtz != 0 {
 		a, b, c = f.flush(a), f.flush(b), f.flush(c)
 	}
-	v := softOp(int(how&0xff), f, rounding(how>>softModeShift&3), a, b, c)
+	return f.modified(how, softOp(int(how&0xff), f, rounding(how>>softModeShift&3), a, b, c))
+}
+
+// modified is what .ftz, .sat and .relu make of a result.
+func (f *format) modified(how, v uint64) uint64 {
 	if how&softFtz != 0 {
 		v = f.flush(v)
 	}
@@ -298,17 +302,7 @@ func softHalf(f *format, how, a, b, c uint64) uint64 {
 	case softFma:
 		r = oddRounded(x*y, f.float64(c))
 	}
-	v := f.pack(fmtF64.unpack(math.Float64bits(r)), roundNearest, false)
-	if how&softFtz != 0 {
-		v = f.flush(v)
-	}
-	if how&softSat != 0 {
-		v = f.clamp(v)
-	}
-	if how&softRelu != 0 && v>>(f.bits-1) != 0 && v != f.nan {
-		v = 0
-	}
-	return v
+	return f.modified(how, f.pack(fmtF64.unpack(math.Float64bits(r)), roundNearest, false))
 }
 
 // float64 is the value of a number, exactly.
