@@ -20,8 +20,8 @@ func (s *state) allocatePrompt(row int, id ref.SeqID, n int) error {
 	block := threads(heads*each, 256)
 	return s.launch("allocate.ptx", "give_prompt", blocks(heads*each, block), block, 0,
 		device.Pointer(taken), device.Pointer(s.tablesOf(row)), device.Pointer(s.owners), device.Pointer(s.lengthsOf(row)),
-		device.I32(int32(id)), device.I32(int32(n)), device.I32(int32(each)),
-		device.I32(int32(heads)), device.I32(int32(s.cfg.Shape.KVHeads)), device.I32(int32(s.maxBlocks)))
+		device.I32(int32(id)), number(n), number(each),
+		number(heads), number(s.cfg.Shape.KVHeads), number(s.maxBlocks))
 }
 
 // allocateTokens makes room for one KV in every head of the batch: it adds 1 to the
@@ -42,18 +42,18 @@ func (s *state) allocateTokens(b batch, need int) error {
 	if err != nil {
 		return err
 	}
-	heads, all := device.I32(int32(s.cfg.Shape.KVHeads)), device.I32(int32(s.heads()))
+	heads, all := number(s.cfg.Shape.KVHeads), number(s.heads())
 	if grid.X > 1 {
 		if err := s.launch("allocate.ptx", "count_full", grid, block, 0,
 			device.Pointer(b.rows), device.Pointer(s.lengths), device.Pointer(counts),
-			device.I32(int32(b.n)), all, heads, device.I32(int32(s.cfg.BlockSize))); err != nil {
+			number(b.n), all, heads, number(s.cfg.BlockSize)); err != nil {
 			return err
 		}
 	}
 	return s.launch("allocate.ptx", "give_tokens", grid, block, 0,
 		device.Pointer(b.rows), device.Pointer(b.ids), device.Pointer(counts), device.Pointer(taken),
 		device.Pointer(s.tables), device.Pointer(s.owners), device.Pointer(s.lengths),
-		device.I32(int32(b.n)), all, heads, s.shift(), device.I32(int32(s.maxBlocks)))
+		number(b.n), all, heads, s.shift(), number(s.maxBlocks))
 }
 
 // take takes the need lowest blocks from the free list and returns where they are
@@ -72,13 +72,13 @@ func (s *state) take(need int) (device.Ptr, error) {
 	}
 	if grid.X > 1 {
 		if err := s.launch("allocate.ptx", "count_free", grid, block, 0,
-			device.Pointer(s.free), device.Pointer(counts), device.I32(int32(words))); err != nil {
+			device.Pointer(s.free), device.Pointer(counts), number(words)); err != nil {
 			return 0, err
 		}
 	}
 	return taken, s.launch("allocate.ptx", "take_blocks", grid, block, 0,
 		device.Pointer(s.free), device.Pointer(counts), device.Pointer(taken),
-		device.I32(int32(words)), device.I32(int32(need)))
+		number(words), number(need))
 }
 
 // truncate takes from every head of a row the KVs that fall by a decision, after
@@ -104,7 +104,7 @@ func (s *state) release(row int) error {
 func (s *state) freeBlocks(row int, lost device.Ptr, most int) error {
 	return s.launch("allocate.ptx", "free_blocks", device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(most, 256), 0,
 		device.Pointer(lost), device.Pointer(s.lengthsOf(row)), device.Pointer(s.tablesOf(row)),
-		device.Pointer(s.free), device.Pointer(s.owners), s.shift(), device.I32(int32(s.maxBlocks)))
+		device.Pointer(s.free), device.Pointer(s.owners), s.shift(), number(s.maxBlocks))
 }
 
 // tablesOf returns a row's block tables [L·H, maxBlocks].
@@ -127,5 +127,5 @@ func threads(n, limit int) device.Dim {
 
 // blocks returns a grid of as many blocks as n threads take.
 func blocks(n int, block device.Dim) device.Dim {
-	return device.Dim{X: (n + block.X - 1) / block.X, Y: 1, Z: 1}
+	return device.Dim{X: ceilDiv(n, block.X), Y: 1, Z: 1}
 }

@@ -76,19 +76,19 @@ func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas 
 	}
 	// A thread does 4 KVs at a time, some 4 times.
 	block := threads((longest+15)/16, 256)
-	grid := device.Dim{X: heads, Y: (longest + 16*block.X - 1) / (16 * block.X), Z: 1}
+	grid := device.Dim{X: heads, Y: ceilDiv(longest, 16*block.X), Z: 1}
 	if err := s.costs(row, id, length, p, grid, block); err != nil {
 		return d, err
 	}
 	warps := min(largest, 8)
-	sums := device.Dim{X: len(quotas), Y: (largest + warps - 1) / warps, Z: 1}
+	sums := device.Dim{X: len(quotas), Y: ceilDiv(largest, warps), Z: 1}
 	for level := range digits {
-		l, all := device.I32(int32(level)), device.I32(int32(heads))
+		l, all := number(level), number(heads)
 		if level > 0 {
 			if err := s.launch("decide.ptx", "count_digits", grid, block, 0,
 				device.Pointer(d.offsets), device.Pointer(p.keys), device.Pointer(p.quotaOf), device.Pointer(p.quotas),
 				device.Pointer(p.sums), device.Pointer(p.buckets), device.Pointer(p.counts),
-				l, all, device.I32(int32(len(quotas)))); err != nil {
+				l, all, number(len(quotas))); err != nil {
 				return d, err
 			}
 		}
@@ -101,7 +101,7 @@ func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas 
 	if err := s.launch("decide.ptx", "settle", device.Dim{X: len(quotas), Y: 1, Z: 1}, threads(largest, 256), 0,
 		device.Pointer(s.lengthsOf(row)), device.Pointer(p.quotas), device.Pointer(p.sums), device.Pointer(p.buckets),
 		device.Pointer(p.counts), device.Pointer(p.blocks), device.Pointer(d.kvs), device.Pointer(p.losses),
-		device.I32(int32(heads)), s.shift()); err != nil {
+		number(heads), s.shift()); err != nil {
 		return d, err
 	}
 	if err := s.launch("decide.ptx", "list_evicted", device.Dim{X: heads, Y: 1, Z: 1}, threads((longest+15)/16, 1024), 0,
@@ -124,15 +124,15 @@ func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas 
 func (s *state) costs(row int, id ref.SeqID, length int, p plan, grid, block device.Dim) error {
 	opt := &s.cfg.Compression
 	args := []device.Arg{
-		device.Pointer(s.tables), device.Pointer(s.lengths), device.I32(int32(row)),
+		device.Pointer(s.tables), device.Pointer(s.lengths), number(row),
 		device.Pointer(s.metrics), device.Pointer(s.positions),
 		device.Pointer(p.quotaOf), device.Pointer(p.offsets), device.Pointer(p.keys), device.Pointer(p.counts),
-		device.I32(int32(s.maxBlocks)), s.shift(),
-		device.I32(int32(opt.Sinks)), device.I32(int32(length - 1 - opt.ProtectedWindow)),
+		number(s.maxBlocks), s.shift(),
+		number(opt.Sinks), number(length - 1 - opt.ProtectedWindow),
 	}
 	if opt.Random {
 		return s.launch("decide.ptx", "costs_random", grid, block, 0, append(args,
-			device.I32(int32(s.cfg.Shape.KVHeads)), device.I32(int32(id)), device.U64(opt.Seed))...)
+			number(s.cfg.Shape.KVHeads), device.I32(int32(id)), device.U64(opt.Seed))...)
 	}
 	average := int32(0)
 	if s.cfg.Metric.Reduction == ref.Avg {
@@ -147,8 +147,8 @@ func (s *state) costs(row int, id ref.SeqID, length int, p plan, grid, block dev
 		bins = len(b.Bins)
 	}
 	return s.launch("decide.ptx", "costs", grid, block, 0, append(args,
-		device.I32(int32(length-1)), device.I32(average),
-		device.I32(int32(bins)), device.Pointer(starts), device.Pointer(bias))...)
+		number(length-1), device.I32(average),
+		number(bins), device.Pointer(starts), device.Pointer(bias))...)
 }
 
 // headBias returns the starts of the bins and the bias [L·H, bins] times its

@@ -36,11 +36,11 @@ func (s *state) schedule(row int, d decision) (moves, error) {
 		return moves{}, err
 	}
 	block := threads(most, 256)
-	grid := device.Dim{X: len(d.heads), Y: (most + block.X - 1) / block.X, Z: 1}
+	grid := device.Dim{X: len(d.heads), Y: ceilDiv(most, block.X), Z: 1}
 	return moves{pairs, n}, s.launch("moves.ptx", "pair_moves", grid, block, 0,
 		device.Pointer(d.list), device.Pointer(d.offsets), device.Pointer(d.kvs), device.Pointer(d.holes),
 		device.Pointer(s.lengthsOf(row)), device.Pointer(s.tablesOf(row)), device.Pointer(first), device.Pointer(pairs),
-		s.shift(), device.I32(int32(s.maxBlocks)))
+		s.shift(), number(s.maxBlocks))
 }
 
 // move carries out moves: key, value, metric and position go together.
@@ -60,7 +60,7 @@ func (s *state) move(m moves) error {
 	return s.launch("moves.ptx", entry, blocks(lanes, block), block, 0,
 		device.Pointer(m.pairs), device.Pointer(s.keys), device.Pointer(s.values),
 		device.Pointer(s.metrics), device.Pointer(s.positions),
-		device.I32(int32(m.n)), device.I32(int32(pieces)), device.I32(int32(shift)))
+		number(m.n), number(pieces), number(shift))
 }
 
 // readMoves returns the moves as the reference has them.

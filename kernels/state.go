@@ -111,7 +111,7 @@ func tableBlocks(cfg *ref.Config, tokens int) int {
 }
 
 // freeWords returns the words of the free list of n blocks.
-func freeWords(n int) int { return (n + 31) / 32 }
+func freeWords(n int) int { return ceilDiv(n, 32) }
 
 // reserve makes room for so many rows of sequences of at most tokens tokens; what
 // is there stays, with an error too.
