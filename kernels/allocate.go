@@ -4,13 +4,13 @@ import (
 	"math/bits"
 
 	"kvcompress/kernels/device"
-	"kvcompress/ref"
+	"kvcompress/kv"
 )
 
 // allocatePrompt gives every head of a row room for n KVs: ⌈n/B⌉ blocks each, the
 // lowest free ones, in (layer, head, logical block) order. They are free: the
 // caller has counted.
-func (s *state) allocatePrompt(row int, id ref.SeqID, n int) error {
+func (s *state) allocatePrompt(row int, id kv.SeqID, n int) error {
 	heads := s.heads()
 	each := ceilDiv(n, s.cfg.BlockSize)
 	taken, err := s.take(heads * each)

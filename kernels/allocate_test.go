@@ -8,6 +8,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/kernels/device"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -33,14 +34,14 @@ func TestAllocate(t *testing.T) {
 		for shuffle := range uint64(2) {
 			t.Run(fmt.Sprintf("%s/shuffle %d", tt.name, shuffle), func(t *testing.T) {
 				cfg := ref.Default()
-				cfg.Shape = trace.Shape{Layers: tt.layers, KVHeads: tt.heads, Group: 1, HeadSize: 8}
+				cfg.Shape = kv.Shape{Layers: tt.layers, KVHeads: tt.heads, Group: 1, HeadSize: 8}
 				cfg.DType, cfg.BlockSize, cfg.Blocks = dtype.E4M3, tt.blockSize, tt.blocks
 				cfg.Metric.Window = 1
 				a := newAllocation(t, checked(t, shuffle), cfg, tt.rows)
 				rng := rand.New(rand.NewPCG(uint64(tt.blocks), 3))
 				for range tt.batches {
 					switch row := rng.IntN(tt.rows); {
-					case a.ids[row] == ref.NoSeq:
+					case a.ids[row] == kv.NoSeq:
 						a.prefill(row, 1+rng.IntN(tt.prompt))
 					case rng.IntN(6) == 0:
 						a.release(row)
@@ -59,12 +60,12 @@ type allocation struct {
 	*testing.T
 	s      *state
 	engine *ref.Engine
-	ids    []ref.SeqID // of each row
-	next   ref.SeqID
+	ids    []kv.SeqID // of each row
+	next   kv.SeqID
 }
 
 func newAllocation(t *testing.T, dev device.Device, cfg ref.Config, rows int) *allocation {
-	engine, err := ref.NewEngine(cfg, func(ref.SeqID) (trace.Tensors, error) { return tokens(1 << 20), nil }, nil)
+	engine, err := ref.NewEngine(cfg, func(kv.SeqID) (trace.Tensors, error) { return tokens(1 << 20), nil }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func newAllocation(t *testing.T, dev device.Device, cfg ref.Config, rows int) *a
 			t.Error(err)
 		}
 	})
-	return &allocation{t, s, engine, slices.Repeat([]ref.SeqID{ref.NoSeq}, rows), 7}
+	return &allocation{t, s, engine, slices.Repeat([]kv.SeqID{kv.NoSeq}, rows), 7}
 }
 
 func (a *allocation) must(err error) {
@@ -98,11 +99,11 @@ func (a *allocation) prefill(row, n int) {
 }
 
 func (a *allocation) decode(rows []int) {
-	var ids []ref.SeqID
+	var ids []kv.SeqID
 	var idWords, rowWords []int32
 	need := 0
 	for _, row := range rows {
-		if id := a.ids[row]; id != ref.NoSeq {
+		if id := a.ids[row]; id != kv.NoSeq {
 			ids, idWords, rowWords = append(ids, id), append(idWords, int32(id)), append(rowWords, int32(row))
 			need += a.engine.DecodeNeed(id)
 		}
@@ -121,7 +122,7 @@ func (a *allocation) decode(rows []int) {
 func (a *allocation) release(row int) {
 	a.must(a.engine.Release(a.ids[row]))
 	a.must(a.s.release(row))
-	a.ids[row] = ref.NoSeq
+	a.ids[row] = kv.NoSeq
 }
 
 func (a *allocation) check() {

@@ -8,8 +8,8 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/kernels/device"
+	"kvcompress/kv"
 	"kvcompress/ref"
-	"kvcompress/trace"
 )
 
 // TestAppendRounds compares the rounding of keys and values with package dtype: at
@@ -21,7 +21,7 @@ func TestAppendRounds(t *testing.T) {
 			x := hardToRound(format)
 			n := ceilDiv(len(x), d)
 			x = append(x, make([]float32, n*d-len(x))...)
-			cfg := ref.Config{Shape: trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, DType: format, BlockSize: block, Blocks: ceilDiv(n, block)}
+			cfg := ref.Config{Config: kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, DType: format, BlockSize: block, Blocks: ceilDiv(n, block)}}
 			s, err := newState(checked(t, 1), cfg, 1, n)
 			must := func(err error) {
 				if t.Helper(); err != nil {

@@ -8,21 +8,21 @@ import (
 	"kvcompress/dtype"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
+	"kvcompress/kv"
 	"kvcompress/ref"
-	"kvcompress/trace"
 )
 
 // benchShapes are those of the bundled traces.
 var benchShapes = []struct {
-	shape  trace.Shape
+	shape  kv.Shape
 	format dtype.DType
 }{
-	{trace.Shape{Layers: 1, KVHeads: 4, Group: 2, HeadSize: 8}, dtype.F16},
-	{trace.Shape{Layers: 1, KVHeads: 2, Group: 2, HeadSize: 32}, dtype.F32},
-	{trace.Shape{Layers: 1, KVHeads: 4, Group: 1, HeadSize: 64}, dtype.BF16},
-	{trace.Shape{Layers: 1, KVHeads: 2, Group: 5, HeadSize: 80}, dtype.E4M3},
-	{trace.Shape{Layers: 1, KVHeads: 8, Group: 4, HeadSize: 128}, dtype.F16},
-	{trace.Shape{Layers: 1, KVHeads: 2, Group: 8, HeadSize: 256}, dtype.E5M2},
+	{kv.Shape{Layers: 1, KVHeads: 4, Group: 2, HeadSize: 8}, dtype.F16},
+	{kv.Shape{Layers: 1, KVHeads: 2, Group: 2, HeadSize: 32}, dtype.F32},
+	{kv.Shape{Layers: 1, KVHeads: 4, Group: 1, HeadSize: 64}, dtype.BF16},
+	{kv.Shape{Layers: 1, KVHeads: 2, Group: 5, HeadSize: 80}, dtype.E4M3},
+	{kv.Shape{Layers: 1, KVHeads: 8, Group: 4, HeadSize: 128}, dtype.F16},
+	{kv.Shape{Layers: 1, KVHeads: 2, Group: 8, HeadSize: 256}, dtype.E5M2},
 }
 
 // benchState is a state with one sequence of n tokens, and random inputs for it.
@@ -57,7 +57,7 @@ func BenchmarkAttend(b *testing.B) {
 	for _, c := range benchShapes {
 		b.Run(fmt.Sprintf("d=%d/g=%d/%v", c.shape.HeadSize, c.shape.Group, c.format), func(b *testing.B) {
 			dev := ptx.New(ptx.Options{})
-			s, input := benchState(b, dev, ref.Config{Shape: c.shape, DType: c.format, Metric: ref.Metric{Norm: ref.L2}}, n)
+			s, input := benchState(b, dev, ref.Config{Config: kv.Config{Shape: c.shape, DType: c.format}, Metric: ref.Metric{Norm: ref.L2}}, n)
 			must := func(err error) {
 				if err != nil {
 					b.Fatal(err)
@@ -85,7 +85,7 @@ func BenchmarkPrefillMetrics(b *testing.B) {
 	for _, c := range benchShapes {
 		b.Run(fmt.Sprintf("d=%d/g=%d", c.shape.HeadSize, c.shape.Group), func(b *testing.B) {
 			dev := ptx.New(ptx.Options{})
-			s, input := benchState(b, dev, ref.Config{Shape: c.shape, DType: c.format, Metric: ref.Default().Metric}, n)
+			s, input := benchState(b, dev, ref.Config{Config: kv.Config{Shape: c.shape, DType: c.format}, Metric: ref.Default().Metric}, n)
 			k, q := input("k", n, c.shape.KVHeads), input("q", window, c.shape.QueryHeads())
 			before := dev.Instructions()
 			for b.Loop() {
@@ -104,7 +104,7 @@ func BenchmarkAppend(b *testing.B) {
 	for _, c := range benchShapes {
 		b.Run(fmt.Sprintf("d=%d/%v", c.shape.HeadSize, c.format), func(b *testing.B) {
 			dev := ptx.New(ptx.Options{})
-			s, input := benchState(b, dev, ref.Config{Shape: c.shape, DType: c.format}, n)
+			s, input := benchState(b, dev, ref.Config{Config: kv.Config{Shape: c.shape, DType: c.format}}, n)
 			k, v := input("k", n, c.shape.KVHeads), input("v", n, c.shape.KVHeads)
 			before := dev.Instructions()
 			for b.Loop() {

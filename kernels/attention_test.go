@@ -10,13 +10,14 @@ import (
 	"kvcompress/dtype"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
 
 // activations are the random tensors of one sequence.
 type activations struct {
-	shape  trace.Shape
+	shape  kv.Shape
 	seed   uint64
 	tokens int
 	draw   func(rng *rand.Rand) float32
@@ -48,19 +49,19 @@ var draws = []func(rng *rand.Rand) float32{
 type pipeline struct {
 	*testing.T
 	cfg     ref.Config
-	inputs  func(ref.SeqID) activations
+	inputs  func(kv.SeqID) activations
 	engine  *ref.Engine
 	outputs []float32 // of the reference's last decode step
 }
 
-func newPipeline(t *testing.T, cfg ref.Config, inputs func(ref.SeqID) activations) *pipeline {
+func newPipeline(t *testing.T, cfg ref.Config, inputs func(kv.SeqID) activations) *pipeline {
 	p := &pipeline{T: t, cfg: cfg, inputs: inputs}
 	var err error
 	p.engine, err = ref.NewEngine(cfg,
-		func(id ref.SeqID) (trace.Tensors, error) { return inputs(id), nil },
+		func(id kv.SeqID) (trace.Tensors, error) { return inputs(id), nil },
 		func(e ref.Event) {
 			if e.Stage == ref.StageDecode {
-				p.outputs = slices.Clone(e.Outputs)
+				p.outputs = slices.Clone(e.Parts[0].Floats)
 			}
 		})
 	p.must(err)
@@ -75,7 +76,7 @@ func (p *pipeline) must(err error) {
 }
 
 // tensor uploads tokens of a sequence: [n, heads, D].
-func (p *pipeline) tensor(s *state, name string, id ref.SeqID, t trace.Tensor, layer, from, n, heads int) device.Ptr {
+func (p *pipeline) tensor(s *state, name string, id kv.SeqID, t trace.Tensor, layer, from, n, heads int) device.Ptr {
 	p.Helper()
 	x := make([]float32, n*heads*p.cfg.Shape.HeadSize)
 	p.must(p.inputs(id).Read(x, t, layer, from, n))
@@ -108,7 +109,7 @@ func (p *pipeline) prefill(dev device.Device, n int) {
 
 // decode does a step of the batch on a device, from the reference's cache, and
 // compares the outputs and the cache after it.
-func (p *pipeline) decode(dev device.Device, ids []ref.SeqID) {
+func (p *pipeline) decode(dev device.Device, ids []kv.SeqID) {
 	p.Helper()
 	before := &content{p.cfg, p.engine.Cache().Snapshot()}
 	need := 0
@@ -120,7 +121,7 @@ func (p *pipeline) decode(dev device.Device, ids []ref.SeqID) {
 	s := before.upload(p.T, dev)
 	var rows, names, positions []int32
 	for _, id := range ids {
-		i := slices.IndexFunc(before.snap.Sequences, func(q *ref.Sequence) bool { return q.ID == id })
+		i := slices.IndexFunc(before.snap.Sequences, func(q *kv.Sequence) bool { return q.ID == id })
 		rows, names = append(rows, int32(i)), append(names, int32(id))
 		positions = append(positions, int32(before.snap.Sequences[i].Len))
 	}
@@ -173,7 +174,7 @@ func (p *pipeline) decode(dev device.Device, ids []ref.SeqID) {
 }
 
 // shapes are awkward, or those of models.
-var shapes = []trace.Shape{
+var shapes = []kv.Shape{
 	{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8},
 	{Layers: 2, KVHeads: 4, Group: 2, HeadSize: 8},
 	{Layers: 1, KVHeads: 2, Group: 3, HeadSize: 16},
@@ -210,10 +211,10 @@ func TestPrefill(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%+v/%d", shape, n), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(i), uint64(j)))
-				cfg := ref.Config{Shape: shape, DType: dtype.DType((i + j) % 5), BlockSize: ref.BlockSizes()[rng.IntN(6)], Metric: randomMetric(rng)}
+				cfg := ref.Config{Config: kv.Config{Shape: shape, DType: dtype.DType((i + j) % 5), BlockSize: kv.BlockSizes()[rng.IntN(6)]}, Metric: randomMetric(rng)}
 				cfg.Blocks = shape.Layers*shape.KVHeads*ceilDiv(n, cfg.BlockSize) + 3
 				draw := draws[rng.IntN(len(draws))]
-				p := newPipeline(t, cfg, func(id ref.SeqID) activations { return activations{shape, uint64(id), n, draw} })
+				p := newPipeline(t, cfg, func(id kv.SeqID) activations { return activations{shape, uint64(id), n, draw} })
 				p.prefill(checked(t, uint64(j%3)), n)
 			})
 		}
@@ -223,12 +224,12 @@ func TestPrefill(t *testing.T) {
 // TestPrefillWindow observes more queries than are held at a time.
 func TestPrefillWindow(t *testing.T) {
 	const n = 200
-	shape := trace.Shape{Layers: 1, KVHeads: 1, Group: 3, HeadSize: 16}
+	shape := kv.Shape{Layers: 1, KVHeads: 1, Group: 3, HeadSize: 16}
 	for _, buffer := range []int{0, 3, 190, 1000} {
 		for _, together := range []int{1, 7, 64} {
-			cfg := ref.Config{Shape: shape, DType: dtype.F16, BlockSize: 4, Blocks: 60, Metric: ref.Default().Metric}
+			cfg := ref.Config{Config: kv.Config{Shape: shape, DType: dtype.F16, BlockSize: 4, Blocks: 60}, Metric: ref.Default().Metric}
 			cfg.Metric.Window, cfg.Metric.Buffer = 150, buffer
-			p := newPipeline(t, cfg, func(ref.SeqID) activations { return activations{shape, 1, n, draws[0]} })
+			p := newPipeline(t, cfg, func(kv.SeqID) activations { return activations{shape, 1, n, draws[0]} })
 			p.must(p.engine.Prefill(0, n))
 			s, err := newState(checked(t, 0), cfg, 1, n)
 			p.must(err)
@@ -252,12 +253,12 @@ func TestDecode(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%+v/%v", shape, j), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(i), 7+uint64(j)))
-				cfg := ref.Config{Shape: shape, DType: j, BlockSize: ref.BlockSizes()[rng.IntN(6)], Metric: randomMetric(rng)}
+				cfg := ref.Config{Config: kv.Config{Shape: shape, DType: j, BlockSize: kv.BlockSizes()[rng.IntN(6)]}, Metric: randomMetric(rng)}
 				cfg.Blocks = 3*shape.Layers*shape.KVHeads*ceilDiv(310, cfg.BlockSize) + 7
 				cfg.Compression.Rate, cfg.Compression.Random, cfg.Compression.ProtectedWindow = 0.5, true, 4
 				draw := draws[rng.IntN(len(draws))]
-				p := newPipeline(t, cfg, func(id ref.SeqID) activations { return activations{shape, uint64(id), 400, draw} })
-				ids := []ref.SeqID{0, 2, 5}
+				p := newPipeline(t, cfg, func(id kv.SeqID) activations { return activations{shape, uint64(id), 400, draw} })
+				ids := []kv.SeqID{0, 2, 5}
 				for _, id := range ids {
 					edges := []int{1, 3, 31, 126, 127, 128, 254, 255, 300}
 					p.must(p.engine.Prefill(id, edges[rng.IntN(len(edges))]))
@@ -275,23 +276,23 @@ func TestDecode(t *testing.T) {
 
 // TestDecodeLong attends over more partitions than a warp has lanes.
 func TestDecodeLong(t *testing.T) {
-	shape := trace.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
-	cfg := ref.Config{Shape: shape, DType: dtype.F16, BlockSize: 16, Blocks: 1200, Metric: ref.Default().Metric}
+	shape := kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg := ref.Config{Config: kv.Config{Shape: shape, DType: dtype.F16, BlockSize: 16, Blocks: 1200}, Metric: ref.Default().Metric}
 	cfg.Metric.Window = 2
-	p := newPipeline(t, cfg, func(id ref.SeqID) activations { return activations{shape, uint64(id), 9000, draws[id%2]} })
+	p := newPipeline(t, cfg, func(id kv.SeqID) activations { return activations{shape, uint64(id), 9000, draws[id%2]} })
 	p.must(p.engine.Prefill(0, 8000))
 	p.must(p.engine.Prefill(1, 100))
-	p.decode(checked(t, 0), []ref.SeqID{1, 0})
+	p.decode(checked(t, 0), []kv.SeqID{1, 0})
 }
 
 // TestAttendFar stores and attends to KVs of slots whose rows lie beyond 2^32 bytes.
 func TestAttendFar(t *testing.T) {
 	const n = 40
-	shape := trace.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 256}
-	near := ref.Config{Shape: shape, DType: dtype.F32, BlockSize: 32, Blocks: 2, Metric: ref.Default().Metric}
-	p := newPipeline(t, near, func(ref.SeqID) activations { return activations{shape, 5, n + 1, draws[0]} })
+	shape := kv.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 256}
+	near := ref.Config{Config: kv.Config{Shape: shape, DType: dtype.F32, BlockSize: 32, Blocks: 2}, Metric: ref.Default().Metric}
+	p := newPipeline(t, near, func(kv.SeqID) activations { return activations{shape, 5, n + 1, draws[0]} })
 	p.must(p.engine.Prefill(0, n))
-	p.must(p.engine.Decode([]ref.SeqID{0}))
+	p.must(p.engine.Decode([]kv.SeqID{0}))
 	want := p.engine.Cache().Snapshot()
 
 	far := near
@@ -334,7 +335,7 @@ func TestAttendFar(t *testing.T) {
 		}{
 			{"key", s.keys + device.Ptr(to*1024), want.Keys[from*1024:][:1024]},
 			{"value", s.values + device.Ptr(to*1024), want.Values[from*1024:][:1024]},
-			{"metric", s.metrics + device.Ptr(to*4), encode(want.Metrics[from:][:1])},
+			{"metric", s.metrics + device.Ptr(to*4), encode(want.Data[0][from:][:1])},
 			{"position", s.positions + device.Ptr(to*4), encode(want.Positions[from:][:1])},
 		} {
 			b := make([]byte, len(a.want))

@@ -7,6 +7,6 @@ import "kvcompress/kernels/device"
 type batch struct {
 	n         int
 	rows      device.Ptr // each sequence's row of tables and lengths
-	ids       device.Ptr // its ref.SeqID, which its blocks' owners name
+	ids       device.Ptr // its kv.SeqID, which its blocks' owners name
 	positions device.Ptr // of the token that the step adds
 }

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
 	"kvcompress/dtype"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -17,7 +19,7 @@ import (
 // content is a cache with random sequences in it, as compressions may have left it.
 type content struct {
 	cfg  ref.Config
-	snap *ref.Snapshot
+	snap *kv.Snapshot
 }
 
 // metricsOf are ways to draw metrics: with many ties, with all the same, over many
@@ -61,21 +63,21 @@ func contentOf(rng *rand.Rand, cfg ref.Config, longest int, metric func(*rand.Ra
 	cfg.Blocks = max(1, blocks+rng.IntN(40))
 
 	slots, row := cfg.Blocks*cfg.BlockSize, cfg.Shape.HeadSize*cfg.DType.Size()
-	snap := &ref.Snapshot{
+	snap := &kv.Snapshot{
 		Keys: poisoned(slots * row), Values: poisoned(slots * row),
-		Metrics: make([]float32, slots), Positions: make([]int32, slots),
-		Owners: make([]ref.Owner, cfg.Blocks), Free: make([]uint32, freeWords(cfg.Blocks)),
+		Data: [][]float32{make([]float32, slots)}, Positions: make([]int32, slots),
+		Owners: make([]kv.Owner, cfg.Blocks), Free: make([]uint32, freeWords(cfg.Blocks)),
 	}
 	for slot := range slots {
-		snap.Metrics[slot], snap.Positions[slot] = float32(math.NaN()), math.MinInt32
+		snap.Data[0][slot], snap.Positions[slot] = float32(math.NaN()), math.MinInt32
 	}
 	for b := range cfg.Blocks {
-		snap.Owners[b].Seq = ref.NoSeq
+		snap.Owners[b].Seq = kv.NoSeq
 		snap.Free[b/32] |= 1 << (b % 32)
 	}
 	order := rng.Perm(cfg.Blocks)
 	for i, sequence := range lengths {
-		q := &ref.Sequence{ID: ref.SeqID(10*i + rng.IntN(10))}
+		q := &kv.Sequence{ID: kv.SeqID(10*i + rng.IntN(10))}
 		for _, h := range sequence {
 			q.Len = max(q.Len, h.kvs)
 		}
@@ -90,16 +92,16 @@ func contentOf(rng *rand.Rand, cfg ref.Config, longest int, metric func(*rand.Ra
 				order = order[1:]
 				table = append(table, int32(b))
 				snap.Free[b/32] &^= 1 << (b % 32)
-				snap.Owners[b] = ref.Owner{Seq: q.ID, Layer: int32(j / cfg.Shape.KVHeads), Head: int32(j % cfg.Shape.KVHeads), Logical: int32(logical)}
+				snap.Owners[b] = kv.Owner{Seq: q.ID, Layer: int32(j / cfg.Shape.KVHeads), Head: int32(j % cfg.Shape.KVHeads), Logical: int32(logical)}
 			}
-			q.Heads = append(q.Heads, ref.Head{Table: table, Len: h.kvs})
+			q.Heads = append(q.Heads, kv.Head{Segment: kv.Segment{Table: table, Len: h.kvs}})
 			positions := rng.Perm(q.Len)[:h.kvs]
 			if rng.IntN(2) == 0 {
 				slices.Sort(positions)
 			}
 			for logical, position := range positions {
 				slot := q.Heads[j].Slot(logical, cfg.BlockSize)
-				snap.Metrics[slot], snap.Positions[slot] = metric(rng), int32(position)
+				snap.Data[0][slot], snap.Positions[slot] = metric(rng), int32(position)
 				for b := range row {
 					snap.Keys[slot*row+b], snap.Values[slot*row+b] = byte(rng.Uint32()), byte(rng.Uint32())
 				}
@@ -141,7 +143,7 @@ func TestCompressSizes(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", tt.name, seed), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 37))
 				cfg := ref.Default()
-				cfg.Shape = trace.Shape{Layers: tt.layers, KVHeads: tt.heads, Group: 1, HeadSize: 8}
+				cfg.Shape = kv.Shape{Layers: tt.layers, KVHeads: tt.heads, Group: 1, HeadSize: 8}
 				cfg.DType, cfg.BlockSize = dtype.E5M2, tt.blockSize
 				cfg.Compression.ProtectedWindow = 3
 				cfg.Compression.MaxCacheTokens = 1 + rng.IntN(tt.longest/2)
@@ -156,10 +158,12 @@ func TestCompressSizes(t *testing.T) {
 // randomConfig draws a configuration with options that compress.
 func randomConfig(rng *rand.Rand) ref.Config {
 	cfg := ref.Config{
-		BlockSize: ref.BlockSizes()[rng.IntN(6)],
-		DType:     dtype.DType(rng.IntN(5)),
-		Shape:     trace.Shape{Layers: 1 + rng.IntN(3), KVHeads: 1 + rng.IntN(3), Group: 1, HeadSize: 8 * (1 + rng.IntN(4))},
-		Metric:    ref.Metric{Norm: ref.L2, Reduction: []ref.Reduction{ref.Sum, ref.Avg}[rng.IntN(2)], Window: 4},
+		Config: kv.Config{
+			BlockSize: kv.BlockSizes()[rng.IntN(6)],
+			DType:     dtype.DType(rng.IntN(5)),
+			Shape:     kv.Shape{Layers: 1 + rng.IntN(3), KVHeads: 1 + rng.IntN(3), Group: 1, HeadSize: 8 * (1 + rng.IntN(4))},
+		},
+		Metric: ref.Metric{Norm: ref.L2, Reduction: []ref.Reduction{ref.Sum, ref.Avg}[rng.IntN(2)], Window: 4},
 	}
 	if rng.IntN(4) == 0 {
 		cfg.Shape.HeadSize = []int{40, 80, 128, 256}[rng.IntN(4)]
@@ -239,7 +243,7 @@ func (c *content) upload(t testing.TB, dev device.Device) *state {
 			for logical, b := range h.Table {
 				must(dev.Write(s.owners+device.Ptr(16*b), encode([]int32{int32(q.ID), int32(j / c.cfg.Shape.KVHeads), int32(j % c.cfg.Shape.KVHeads), int32(logical)})))
 				slot, n := int(b)*c.cfg.BlockSize, min(c.cfg.BlockSize, h.Len-logical*c.cfg.BlockSize)
-				must(dev.Write(s.metrics+device.Ptr(4*slot), encode(c.snap.Metrics[slot:][:n])))
+				must(dev.Write(s.metrics+device.Ptr(4*slot), encode(c.snap.Data[0][slot:][:n])))
 				must(dev.Write(s.positions+device.Ptr(4*slot), encode(c.snap.Positions[slot:][:n])))
 				must(dev.Write(s.keys+device.Ptr(slot*row), c.snap.Keys[slot*row:][:n*row]))
 				must(dev.Write(s.values+device.Ptr(slot*row), c.snap.Values[slot*row:][:n*row]))
@@ -252,7 +256,7 @@ func (c *content) upload(t testing.TB, dev device.Device) *state {
 
 // differs says in what the device's state differs from a cache whose sequence i
 // has row rows[i]; nil if in nothing. Only what a KV fills is looked at.
-func differs(s *state, want *ref.Snapshot, rows []int) error {
+func differs(s *state, want *kv.Snapshot, rows []int) error {
 	free, err := download[uint32](s, s.free, freeWords(s.cfg.Blocks))
 	if err != nil {
 		return err
@@ -266,7 +270,7 @@ func differs(s *state, want *ref.Snapshot, rows []int) error {
 	}
 	for b, w := range want.Owners {
 		expect := []int32{int32(w.Seq), w.Layer, w.Head, w.Logical}
-		if w.Seq == ref.NoSeq {
+		if w.Seq == kv.NoSeq {
 			expect = []int32{-1, -1, -1, -1}
 		}
 		if got := owners[4*b:][:4]; !slices.Equal(got, expect) {
@@ -295,7 +299,7 @@ func differs(s *state, want *ref.Snapshot, rows []int) error {
 }
 
 // kvsDiffer says in which KV the device's state differs from a cache.
-func kvsDiffer(s *state, want *ref.Snapshot) error {
+func kvsDiffer(s *state, want *kv.Snapshot) error {
 	row := s.cfg.Shape.HeadSize * s.cfg.DType.Size()
 	for _, q := range want.Sequences {
 		for j, h := range q.Heads {
@@ -308,7 +312,7 @@ func kvsDiffer(s *state, want *ref.Snapshot) error {
 				}{
 					{"key", s.keys + device.Ptr(slot*row), want.Keys[slot*row:][:row]},
 					{"value", s.values + device.Ptr(slot*row), want.Values[slot*row:][:row]},
-					{"metric", s.metrics + device.Ptr(4*slot), encode(want.Metrics[slot:][:1])},
+					{"metric", s.metrics + device.Ptr(4*slot), encode(want.Data[0][slot:][:1])},
 					{"position", s.positions + device.Ptr(4*slot), encode(want.Positions[slot:][:1])},
 				} {
 					got := make([]byte, len(a.want))
@@ -341,22 +345,28 @@ func (n tokens) Read(dst []float32, t trace.Tensor, layer, from, count int) erro
 // the reference: decision, moves, and the cache after them.
 func (c *content) compress(t *testing.T, dev device.Device, i int) {
 	t.Helper()
-	var decision ref.Decision
-	var walked ref.Decision
-	var moved []ref.Move
-	engine, err := ref.NewEngine(c.cfg, func(ref.SeqID) (trace.Tensors, error) { return tokens(1 << 20), nil }, func(e ref.Event) {
+	method, err := c.cfg.NewMethod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plan, spec ref.Plan
+	var moved []kv.Move
+	engine, err := ref.NewEngine(c.cfg, func(kv.SeqID) (trace.Tensors, error) { return tokens(1 << 20), nil }, func(e ref.Event) {
 		switch e.Stage {
 		case ref.StageDecide:
-			decision = *e.Decision
-			walked = ref.Walk(c.cfg.Problem(e.Cache, e.Cache.Sequence(e.Seqs[0])))
+			plan = *e.Plan
+			spec = method.Spec(ref.View{Cache: e.Cache, Sequence: e.Cache.Sequence(e.Seqs[0])})
 		case ref.StageMove:
-			moved = slices.Clone(e.Moves)
+			slots := e.Parts[0].Ints
+			for i := 0; i < len(slots); i += 2 {
+				moved = append(moved, kv.Move{Destination: slots[i], Source: slots[i+1]})
+			}
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := c.copy().Cache(c.cfg)
+	cache, err := c.copy().Cache(c.cfg.Config, c.cfg.Columns())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,7 +378,7 @@ func (c *content) compress(t *testing.T, dev device.Device, i int) {
 	if _, err := engine.Compress(q.ID); err != nil {
 		t.Fatal(err)
 	}
-	if !decision.Equal(&walked) {
+	if !reflect.DeepEqual(plan, spec) {
 		t.Fatal("the reference disagrees with itself")
 	}
 
@@ -381,17 +391,12 @@ func (c *content) compress(t *testing.T, dev device.Device, i int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.readDecision(d)
+	got, err := s.readPlan(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !got.Equal(&decision) {
-		for h := range decision.Heads {
-			if w, g := decision.Heads[h], got.Heads[h]; w.Blocks != g.Blocks || !slices.Equal(w.KVs, g.KVs) {
-				t.Errorf("head %d of %d KVs loses %d blocks, %v, not %d, %v", h, lengths[h], g.Blocks, g.KVs, w.Blocks, w.KVs)
-			}
-		}
-		t.Fatalf("%d blocks of %d fall, not %d of %d, by quotas %v", got.Evicted, got.Asked, decision.Evicted, decision.Asked, quotas)
+	if !reflect.DeepEqual(got, plan) {
+		t.Fatalf("the plan is %+v, not %+v, by quotas %v", got, plan, quotas)
 	}
 	m, err := s.schedule(i, d)
 	if err != nil {
@@ -434,10 +439,10 @@ func (c *content) compress(t *testing.T, dev device.Device, i int) {
 	}
 }
 
-func (c *content) copy() *ref.Snapshot {
+func (c *content) copy() *kv.Snapshot {
 	s := *c.snap
 	s.Keys, s.Values = slices.Clone(s.Keys), slices.Clone(s.Values)
-	s.Metrics, s.Positions = slices.Clone(s.Metrics), slices.Clone(s.Positions)
+	s.Data, s.Positions = [][]float32{slices.Clone(s.Data[0])}, slices.Clone(s.Positions)
 	s.Owners, s.Free = slices.Clone(s.Owners), slices.Clone(s.Free)
 	s.Sequences = nil
 	for _, q := range c.snap.Sequences {

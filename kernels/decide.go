@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"kvcompress/kernels/device"
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -53,7 +54,7 @@ const (
 // decide chooses which KVs of a sequence of length tokens fall, so that the quotas'
 // blocks come free: what ref.Decide says. lengths are the context lengths of its
 // heads. It waits for the device.
-func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas []ref.Quota) (decision, error) {
+func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, quotas []ref.Quota) (decision, error) {
 	heads := len(lengths)
 	d := decision{heads: make([]loss, heads), starts: make([]int32, heads+1)}
 	longest := 0
@@ -63,7 +64,7 @@ func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas 
 	}
 	largest := 0
 	for _, q := range quotas {
-		d.asked += q.Blocks
+		d.asked += q.Units
 		largest = max(largest, q.Heads)
 	}
 	if d.asked == 0 || longest == 0 {
@@ -121,7 +122,7 @@ func (s *state) decide(row int, id ref.SeqID, length int, lengths []int, quotas 
 }
 
 // costs computes the keys, and each head's counts by their first digit.
-func (s *state) costs(row int, id ref.SeqID, length int, p plan, grid, block device.Dim) error {
+func (s *state) costs(row int, id kv.SeqID, length int, p plan, grid, block device.Dim) error {
 	opt := &s.cfg.Compression
 	args := []device.Arg{
 		device.Pointer(s.tables), device.Pointer(s.lengths), number(row),
@@ -194,7 +195,7 @@ func (s *state) plan(d *decision, quotas []ref.Quota) (p plan, err error) {
 		quotaOf[i] = -1
 	}
 	for i, q := range quotas {
-		copy(given[4*i:], []int32{int32(q.First), int32(q.Heads), int32(q.Blocks), 0})
+		copy(given[4*i:], []int32{int32(q.First), int32(q.Heads), int32(q.Units), 0})
 		for h := range q.Heads {
 			quotaOf[q.First+h] = int32(i)
 		}
@@ -231,18 +232,18 @@ func (s *state) plan(d *decision, quotas []ref.Quota) (p plan, err error) {
 	return p, err
 }
 
-// readDecision returns the decision as the reference has it.
-func (s *state) readDecision(d decision) (ref.Decision, error) {
-	r := ref.Decision{Asked: d.asked, Evicted: d.freed(), Heads: make([]ref.HeadEviction, len(d.heads))}
+// readPlan returns the decision as the reference has it.
+func (s *state) readPlan(d decision) (ref.Plan, error) {
+	plan := ref.Plan{Asked: d.asked}
 	for i, h := range d.heads {
-		r.Heads[i].Blocks = h.blocks
 		if h.kvs == 0 {
 			continue
 		}
-		var err error
-		if r.Heads[i].KVs, err = download[int32](s, d.list+device.Ptr(4*d.starts[i]), h.kvs); err != nil {
-			return r, err
+		kvs, err := download[int32](s, d.list+device.Ptr(4*d.starts[i]), h.kvs)
+		if err != nil {
+			return plan, err
 		}
+		plan.Edits = append(plan.Edits, ref.Edit{Op: ref.Drop, Head: i, KVs: kvs})
 	}
-	return r, nil
+	return plan, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"kvcompress/kernels/device"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -20,11 +21,14 @@ import (
 // [Engine.Restore].
 type Engine struct {
 	cfg     ref.Config
+	method  ref.Dropper
+	columns []kv.Column
+	watched *ref.Observation // nil if the method watches no attention
 	state   *state
 	inputs  *ref.Inputs
 	observe func(ref.Event)
 
-	seqs map[ref.SeqID]*sequence
+	seqs map[kv.SeqID]*sequence
 	used []bool // rows that a sequence has
 	held int    // blocks
 
@@ -34,6 +38,7 @@ type Engine struct {
 // sequence is what the host knows of a sequence in the cache.
 type sequence struct {
 	row     int
+	prompt  int   // tokens that entered as the prompt
 	tokens  int   // that have entered
 	lengths []int // [L·H] context lengths
 }
@@ -42,9 +47,17 @@ type sequence struct {
 // open gives the tensors of a sequence when it is first prefilled. observe is
 // called after every stage with the cache as it was read back from the device; if
 // it is nil, nothing is read back.
-func New(dev device.Device, cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event), opt Options) (*Engine, error) {
+func New(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event), opt Options) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return nil, err
+	}
+	dropper, ok := method.(ref.Dropper)
+	if !ok || method.Name() != ref.KVCompress {
+		return nil, fmt.Errorf("kernels: method %s has no kernels: it runs on the reference engine", method.Name())
 	}
 	s, err := newState(dev, cfg, 1, 1)
 	if err != nil {
@@ -55,10 +68,13 @@ func New(dev device.Device, cfg ref.Config, open func(ref.SeqID) (trace.Tensors,
 	}
 	return &Engine{
 		cfg:     cfg,
+		method:  dropper,
+		columns: method.Columns(),
+		watched: method.Observe(),
 		state:   s,
 		inputs:  ref.NewInputs(cfg, open),
 		observe: observe,
-		seqs:    map[ref.SeqID]*sequence{},
+		seqs:    map[kv.SeqID]*sequence{},
 		used:    make([]bool, s.rows),
 	}, nil
 }
@@ -76,50 +92,41 @@ func (e *Engine) fail(err error) error {
 	return err
 }
 
-// Prefill enters the first n tokens of a sequence, as [ref.Engine.Prefill] does.
-func (e *Engine) Prefill(id ref.SeqID, n int) error {
+// Prefill enters the first n tokens of a recorded sequence, as [ref.Engine.Prefill]
+// does.
+func (e *Engine) Prefill(id kv.SeqID, n int) error {
 	if e.broken != nil {
 		return e.broken
 	}
 	if err := e.inputs.Begin(id, n); err != nil {
 		return err
 	}
-	if e.seqs[id] != nil {
-		return fmt.Errorf("kernels: sequence %d is already in the cache", id)
-	}
-	if need, free := e.PrefillNeed(n), e.Free(); need > free {
-		return &ref.ErrNoBlocks{Need: need, Free: free}
-	}
-	row, err := e.takeRow(e.inputs.Length(id))
+	p, err := e.beginPrompt(id, n, e.inputs.Length(id))
 	if err != nil {
 		return err
 	}
-	if err := e.state.allocatePrompt(row, id, n); err != nil {
-		return e.fail(err)
-	}
-	e.enter(id, row, n)
 	for layer := range e.cfg.Shape.Layers {
 		q, k, v, err := e.inputs.Prompt(id, layer, n)
 		if err != nil {
 			return errors.Join(err, e.leave(id))
 		}
-		if err := e.prefillLayer(row, layer, n, q, k, v); err != nil {
-			return e.fail(err)
+		if err := p.enter(layer, q, k, v); err != nil {
+			return err
 		}
 	}
-	return e.report(ref.Event{Stage: ref.StagePrefill, Seqs: []ref.SeqID{id}})
+	return p.End()
 }
 
 // enter notes that a sequence of n tokens has its blocks.
-func (e *Engine) enter(id ref.SeqID, row, n int) {
-	s := &sequence{row: row, tokens: n, lengths: slices.Repeat([]int{n}, e.state.heads())}
+func (e *Engine) enter(id kv.SeqID, row, n int) {
+	s := &sequence{row: row, prompt: n, tokens: n, lengths: slices.Repeat([]int{n}, e.state.heads())}
 	e.seqs[id] = s
 	e.used[row] = true
 	e.held += e.blocks(s)
 }
 
 // leave frees a sequence's blocks and its row.
-func (e *Engine) leave(id ref.SeqID) error {
+func (e *Engine) leave(id kv.SeqID) error {
 	s := e.seqs[id]
 	e.held -= e.blocks(s)
 	e.used[s.row] = false
@@ -152,18 +159,6 @@ func (e *Engine) takeRow(tokens int) (int, error) {
 	return row, nil
 }
 
-func (e *Engine) prefillLayer(row, layer, n int, q, k, v []float32) error {
-	window := min(e.cfg.Metric.Window, n)
-	on, err := e.uploadAll(q, k, v)
-	if err != nil {
-		return err
-	}
-	if err := e.state.storePrompt(row, layer, n, on.k, on.v); err != nil {
-		return err
-	}
-	return e.state.prefillMetrics(row, layer, n, window, on.q, on.k)
-}
-
 // tensors are inputs on the device.
 type tensors struct{ q, k, v device.Ptr }
 
@@ -178,83 +173,71 @@ func (e *Engine) uploadAll(q, k, v []float32) (on tensors, err error) {
 	return on, err
 }
 
-// Decode runs the next token of every sequence of the batch, as
+// Decode runs the next token of every recorded sequence of the batch, as
 // [ref.Engine.Decode] does.
-func (e *Engine) Decode(ids []ref.SeqID) error {
+func (e *Engine) Decode(ids []kv.SeqID) error {
 	if e.broken != nil {
 		return e.broken
 	}
-	need := 0
 	positions := make([]int, len(ids))
 	for i, id := range ids {
 		positions[i] = -1
 		if s := e.seqs[id]; s != nil {
 			positions[i] = s.tokens
 		}
-		need += e.DecodeNeed(id)
 	}
 	if err := e.inputs.Next(ids, positions); err != nil {
 		return err
 	}
-	if free := e.Free(); need > free {
-		return &ref.ErrNoBlocks{Need: need, Free: free}
+	t, err := e.BeginTokens(ids)
+	if err != nil {
+		return err
 	}
 	q, k, v, err := e.inputs.Tokens(ids, positions)
 	if err != nil {
 		return err
 	}
-	outputs, err := e.decode(ids, need, q, k, v)
+	outputs, err := e.decode(t, q, k, v)
 	if err != nil {
-		return e.fail(err)
+		return err
 	}
-	return e.report(ref.Event{Stage: ref.StageDecode, Seqs: ids, Outputs: outputs})
+	return t.end(outputs)
 }
 
-// decode enters the next token of every sequence of a batch, which takes need
-// blocks. It returns the attention outputs if there is an observer.
-func (e *Engine) decode(ids []ref.SeqID, need int, q, k, v []float32) ([]float32, error) {
+// decode steps through all layers with inputs that reach the device at once. It returns
+// the attention outputs if there is an observer.
+func (e *Engine) decode(t *Tokens, q, k, v []float32) ([]float32, error) {
 	on, err := e.uploadAll(q, k, v)
 	if err != nil {
-		return nil, err
-	}
-	b, err := e.uploadBatch(ids)
-	if err != nil {
-		return nil, err
+		return nil, e.fail(err)
 	}
 	out, err := e.state.buffer("outputs", 4*len(q))
 	if err != nil {
+		return nil, e.fail(err)
+	}
+	if err := t.start(); err != nil {
 		return nil, err
 	}
-	if err := e.state.allocateTokens(b, need); err != nil {
-		return nil, err
-	}
-	e.held += need
-	for _, id := range ids {
-		s := e.seqs[id]
-		s.tokens++
-		for i := range s.lengths {
-			s.lengths[i]++
+	for layer := range e.cfg.Shape.Layers {
+		of := func(p device.Ptr, all []float32) device.Ptr {
+			return p + device.Ptr(4*layer*(len(all)/e.cfg.Shape.Layers))
 		}
-	}
-	shape := e.cfg.Shape
-	for layer := range shape.Layers {
-		qs := device.Ptr(4 * layer * len(ids) * shape.QueryHeads() * shape.HeadSize)
-		kvs := device.Ptr(4 * layer * len(ids) * shape.KVHeads * shape.HeadSize)
-		if err := e.state.storeTokens(b, layer, on.k+kvs, on.v+kvs); err != nil {
-			return nil, err
-		}
-		if err := e.state.attend(b, layer, e.longest(ids, layer), on.q+qs, out+qs); err != nil {
+		if err := t.step(layer, tensors{of(on.q, q), of(on.k, k), of(on.v, v)}, of(out, q)); err != nil {
 			return nil, err
 		}
 	}
 	if e.observe == nil {
 		return nil, nil
 	}
-	return download[float32](e.state, out, len(q))
+	outputs, err := download[float32](e.state, out, len(q))
+	if err != nil {
+		return nil, e.fail(err)
+	}
+	return outputs, nil
 }
 
 // uploadBatch brings a batch to the device, before its tokens are counted.
-func (e *Engine) uploadBatch(ids []ref.SeqID) (b batch, err error) {
+func (e *Engine) uploadBatch(ids []kv.SeqID) (b batch, err error) {
 	rows, names, positions := make([]int32, len(ids)), make([]int32, len(ids)), make([]int32, len(ids))
 	for i, id := range ids {
 		s := e.seqs[id]
@@ -272,7 +255,7 @@ func (e *Engine) uploadBatch(ids []ref.SeqID) (b batch, err error) {
 }
 
 // longest returns the largest context length of a batch's heads in a layer.
-func (e *Engine) longest(ids []ref.SeqID, layer int) int {
+func (e *Engine) longest(ids []kv.SeqID, layer int) int {
 	heads := e.cfg.Shape.KVHeads
 	n := 0
 	for _, id := range ids {
@@ -281,9 +264,9 @@ func (e *Engine) longest(ids []ref.SeqID, layer int) int {
 	return n
 }
 
-// Compress runs the three stages of compression on one sequence, as
+// Compress has the method plan a compression of one sequence, and carries it out, as
 // [ref.Engine.Compress] does.
-func (e *Engine) Compress(id ref.SeqID) (ref.Compressed, error) {
+func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if e.broken != nil {
 		return ref.Compressed{}, e.broken
 	}
@@ -298,8 +281,8 @@ func (e *Engine) Compress(id ref.SeqID) (ref.Compressed, error) {
 	return done, nil
 }
 
-func (e *Engine) compress(id ref.SeqID, s *sequence) (ref.Compressed, error) {
-	d, err := e.state.decide(s.row, id, s.tokens, s.lengths, e.quotas(s))
+func (e *Engine) compress(id kv.SeqID, s *sequence) (ref.Compressed, error) {
+	d, err := e.state.decide(s.row, id, s.tokens, s.lengths, e.method.Rank(s.counts()).Quotas)
 	if err != nil {
 		return ref.Compressed{}, err
 	}
@@ -307,11 +290,11 @@ func (e *Engine) compress(id ref.SeqID, s *sequence) (ref.Compressed, error) {
 		return ref.Compressed{}, err
 	}
 	if e.observe != nil {
-		decision, err := e.state.readDecision(d)
+		plan, err := e.state.readPlan(d)
 		if err != nil {
 			return ref.Compressed{}, err
 		}
-		if err := e.report(ref.Event{Stage: ref.StageDecide, Seqs: []ref.SeqID{id}, Decision: &decision}); err != nil {
+		if err := e.report(ref.Event{Stage: ref.StageDecide, Seqs: []kv.SeqID{id}, Plan: &plan, Parts: plan.Parts(len(s.lengths))}); err != nil {
 			return ref.Compressed{}, err
 		}
 	}
@@ -339,20 +322,16 @@ func (e *Engine) compress(id ref.SeqID, s *sequence) (ref.Compressed, error) {
 	if err != nil {
 		return ref.Compressed{}, err
 	}
-	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []ref.SeqID{id}, Moves: moves})
+	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(moves)}})
 }
 
-// quotas returns what compressing the sequence now asks for.
-func (e *Engine) quotas(s *sequence) []ref.Quota {
-	kvs := 0
-	for _, n := range s.lengths {
-		kvs += n
-	}
-	return e.cfg.Quotas(e.cfg.Count(s.tokens, kvs, e.blocks(s)))
+// counts returns the sequence's lengths.
+func (s *sequence) counts() ref.Counts {
+	return ref.Counts{Prompt: s.prompt, Tokens: s.tokens, Heads: s.lengths}
 }
 
 // Release frees everything that a sequence holds.
-func (e *Engine) Release(id ref.SeqID) error {
+func (e *Engine) Release(id kv.SeqID) error {
 	if e.broken != nil {
 		return e.broken
 	}
@@ -362,7 +341,7 @@ func (e *Engine) Release(id ref.SeqID) error {
 	if err := e.leave(id); err != nil {
 		return err
 	}
-	return errors.Join(e.inputs.End(id), e.report(ref.Event{Stage: ref.StageRelease, Seqs: []ref.SeqID{id}}))
+	return errors.Join(e.inputs.End(id), e.report(ref.Event{Stage: ref.StageRelease, Seqs: []kv.SeqID{id}}))
 }
 
 // report tells the observer what the device's memory holds after a stage.

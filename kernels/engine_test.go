@@ -8,6 +8,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/kernels/device"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -85,10 +86,10 @@ func unless(first, second func() error) error {
 
 // pipelineEngine is what the two engines have in common.
 type pipelineEngine interface {
-	Prefill(ref.SeqID, int) error
-	Decode([]ref.SeqID) error
-	Compress(ref.SeqID) (ref.Compressed, error)
-	Release(ref.SeqID) error
+	Prefill(kv.SeqID, int) error
+	Decode([]kv.SeqID) error
+	Compress(kv.SeqID) (ref.Compressed, error)
+	Release(kv.SeqID) error
 	Free() int
 }
 
@@ -96,11 +97,11 @@ type pipelineEngine interface {
 var steps = []func(pipelineEngine) error{
 	func(e pipelineEngine) error { return e.Prefill(0, 5) },
 	func(e pipelineEngine) error { return e.Prefill(1, 9) },
-	func(e pipelineEngine) error { return e.Decode([]ref.SeqID{1, 0}) },
+	func(e pipelineEngine) error { return e.Decode([]kv.SeqID{1, 0}) },
 	func(e pipelineEngine) error { _, err := e.Compress(1); return err },
 	func(e pipelineEngine) error { return e.Release(0) },
 	func(e pipelineEngine) error { return e.Prefill(2, 20) },
-	func(e pipelineEngine) error { return e.Decode([]ref.SeqID{2, 1}) },
+	func(e pipelineEngine) error { return e.Decode([]kv.SeqID{2, 1}) },
 }
 
 // TestDeviceFails lets each of the device's operations fail in turn. The engine
@@ -108,10 +109,10 @@ var steps = []func(pipelineEngine) error{
 // from a restored cache the engine goes on as if nothing had been.
 func TestDeviceFails(t *testing.T) {
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
 	cfg.BlockSize, cfg.Blocks, cfg.DType = 2, 80, dtype.F16
-	cfg.Compression = ref.Compression{Rate: 0.5, Interval: 1}
-	open := func(id ref.SeqID) (trace.Tensors, error) { return tokens(8 * (id + 2)), nil }
+	cfg.Compression = ref.Compression{Rate: 0.5}
+	open := func(id kv.SeqID) (trace.Tensors, error) { return tokens(8 * (id + 2)), nil }
 
 	stride := 3
 	if testing.Short() {
@@ -183,9 +184,9 @@ func TestDeviceFails(t *testing.T) {
 // that there are, however long a sequence may become; and at what is not taken at all.
 func TestTables(t *testing.T) {
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
 	cfg.BlockSize, cfg.Blocks = 1, 50
-	e, err := New(checked(t, 0), cfg, func(ref.SeqID) (trace.Tensors, error) { return tokens(maxKVs + 1), nil }, nil, Options{})
+	e, err := New(checked(t, 0), cfg, func(kv.SeqID) (trace.Tensors, error) { return tokens(maxKVs + 1), nil }, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +208,7 @@ func TestTables(t *testing.T) {
 	if err := e.Decode(nil); err == nil || !strings.Contains(err.Error(), "no sequences") {
 		t.Errorf("a decode of nothing: %v", err)
 	}
-	if err := e.Decode([]ref.SeqID{0}); err != nil {
+	if err := e.Decode([]kv.SeqID{0}); err != nil {
 		t.Error(err)
 	}
 }
@@ -215,9 +216,9 @@ func TestTables(t *testing.T) {
 // TestPoison checks that nothing is left of a table's entries past its end.
 func TestPoison(t *testing.T) {
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
 	cfg.BlockSize, cfg.Blocks = 2, 50
-	e, err := New(checked(t, 0), cfg, func(ref.SeqID) (trace.Tensors, error) { return tokens(12), nil }, nil, Options{})
+	e, err := New(checked(t, 0), cfg, func(kv.SeqID) (trace.Tensors, error) { return tokens(12), nil }, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

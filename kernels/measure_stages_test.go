@@ -7,8 +7,8 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/kernels/device"
+	"kvcompress/kv"
 	"kvcompress/ref"
-	"kvcompress/trace"
 )
 
 // measureSizes are the sizes of a run of measurements. The shape is Llama-3.1-8B's
@@ -72,7 +72,7 @@ type filled struct {
 // fill makes such a state with room for one more token. Keys and values are 1.
 func (m *measuring) fill(z measureSizes, layers, headSize, rows, kvs int) (*filled, error) {
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: layers, KVHeads: z.kvHeads, Group: 4, HeadSize: headSize}
+	cfg.Shape = kv.Shape{Layers: layers, KVHeads: z.kvHeads, Group: 4, HeadSize: headSize}
 	heads := rows * layers * z.kvHeads
 	used := ceilDiv(kvs, cfg.BlockSize)
 	cfg.Blocks = heads * (used + 1)
@@ -297,7 +297,7 @@ func (m *measuring) decides(z measureSizes, kvs int) error {
 	for i := range lengths {
 		lengths[i] = kvs
 	}
-	quotas := []ref.Quota{{First: 0, Heads: heads, Blocks: heads * ceilDiv(kvs, f.cfg.BlockSize) / 2}}
+	quotas := []ref.Quota{{First: 0, Heads: heads, Units: heads * ceilDiv(kvs, f.cfg.BlockSize) / 2}}
 	bytes := int64(n)*8 + int64(n/2)*4 // metric and position read, what falls written
 	if err := m.stage("eviction decision", fmt.Sprintf("%d KVs", n), bytes, nil, func() error {
 		_, err := f.decide(0, 0, kvs, lengths, quotas)
@@ -325,7 +325,7 @@ func (m *measuring) moves(z measureSizes) error {
 	for i := range lengths {
 		lengths[i] = kvs
 	}
-	d, err := f.decide(0, 0, kvs, lengths, []ref.Quota{{First: 0, Heads: heads, Blocks: heads * kvs / f.cfg.BlockSize / 2}})
+	d, err := f.decide(0, 0, kvs, lengths, []ref.Quota{{First: 0, Heads: heads, Units: heads * kvs / f.cfg.BlockSize / 2}})
 	if err != nil {
 		return err
 	}

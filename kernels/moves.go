@@ -4,7 +4,7 @@ import (
 	"math/bits"
 
 	"kvcompress/kernels/device"
-	"kvcompress/ref"
+	"kvcompress/kv"
 )
 
 // moves is what packs the survivors of a decision, on the device. Its memory is
@@ -15,7 +15,7 @@ type moves struct {
 }
 
 // schedule computes the moves of a decision, of all heads in (layer, head) order:
-// what ref.Moves says.
+// what kv.Moves says.
 func (s *state) schedule(row int, d decision) (moves, error) {
 	firsts := make([]int32, len(d.heads))
 	n, most := 0, 0
@@ -64,7 +64,7 @@ func (s *state) move(m moves) error {
 }
 
 // readMoves returns the moves as the reference has them.
-func (s *state) readMoves(m moves) ([]ref.Move, error) {
+func (s *state) readMoves(m moves) ([]kv.Move, error) {
 	if m.n == 0 {
 		return nil, nil
 	}
@@ -72,9 +72,9 @@ func (s *state) readMoves(m moves) ([]ref.Move, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := make([]ref.Move, m.n)
+	list := make([]kv.Move, m.n)
 	for i := range list {
-		list[i] = ref.Move{Destination: slots[2*i], Source: slots[2*i+1]}
+		list[i] = kv.Move{Destination: slots[2*i], Source: slots[2*i+1]}
 	}
 	return list, nil
 }

@@ -9,14 +9,14 @@ import (
 	"kvcompress/dtype"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
+	"kvcompress/kv"
 	"kvcompress/ref"
-	"kvcompress/trace"
 )
 
 // TestMoveFar moves KVs of slots whose rows lie beyond 2^32 bytes.
 func TestMoveFar(t *testing.T) {
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 256}
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 256}
 	cfg.DType, cfg.BlockSize, cfg.Blocks = dtype.F32, 32, 140_000 // 4.6 GB of keys, of which a few are touched
 	dev := ptx.New(ptx.Options{})
 	s, err := newState(dev, cfg, 1, 64)
@@ -82,7 +82,7 @@ func BenchmarkDecide(b *testing.B) {
 	}{{"8 heads of about 150", 8, 300}, {"2 heads of about 5000", 2, 9999}} {
 		b.Run(bb.name, func(b *testing.B) {
 			cfg := ref.Default()
-			cfg.Shape = trace.Shape{Layers: 1, KVHeads: bb.heads, Group: 1, HeadSize: 8}
+			cfg.Shape = kv.Shape{Layers: 1, KVHeads: bb.heads, Group: 1, HeadSize: 8}
 			cfg.Compression.MaxCacheTokens = bb.longest / 16
 			c := contentOf(rand.New(rand.NewPCG(1, 1)), cfg, bb.longest, metricsOf[2])
 			dev := ptx.New(ptx.Options{})

@@ -7,20 +7,20 @@ import (
 	"slices"
 
 	"kvcompress/kernels/device"
-	"kvcompress/ref"
+	"kvcompress/kv"
 )
 
 // Cache reads the cache back from the device, as it is there: what a bug of a
 // kernel has left in tables and lengths is for the caller to find. Slots that no
 // head holds are not read: they are 0.
-func (e *Engine) Cache() (*ref.Cache, error) {
+func (e *Engine) Cache() (*kv.Cache, error) {
 	s := e.state
 	slots := e.cfg.Blocks * e.cfg.BlockSize
-	row := e.cfg.Shape.HeadSize * e.cfg.DType.Size()
-	snap := ref.Snapshot{
+	row := e.cfg.RowBytes()
+	snap := kv.Snapshot{
 		Keys:   make([]byte, slots*row),
 		Values: make([]byte, slots*row),
-		Owners: make([]ref.Owner, e.cfg.Blocks),
+		Owners: make([]kv.Owner, e.cfg.Blocks),
 	}
 	owners, err := download[int32](s, s.owners, 4*e.cfg.Blocks)
 	if err != nil {
@@ -28,9 +28,9 @@ func (e *Engine) Cache() (*ref.Cache, error) {
 	}
 	for i := range snap.Owners {
 		o := owners[4*i:]
-		snap.Owners[i] = ref.Owner{Seq: ref.SeqID(o[0]), Layer: o[1], Head: o[2], Logical: o[3]}
-		if snap.Owners[i].Seq == ref.NoSeq { // whose a free block was is nobody's business
-			snap.Owners[i] = ref.Owner{Seq: ref.NoSeq}
+		snap.Owners[i] = kv.Owner{Seq: kv.SeqID(o[0]), Layer: o[1], Head: o[2], Logical: o[3]}
+		if snap.Owners[i].Seq == kv.NoSeq { // whose a free block was is nobody's business
+			snap.Owners[i] = kv.Owner{Seq: kv.NoSeq}
 		}
 	}
 	if snap.Free, err = download[uint32](s, s.free, freeWords(e.cfg.Blocks)); err != nil {
@@ -44,7 +44,7 @@ func (e *Engine) Cache() (*ref.Cache, error) {
 		snap.Sequences = append(snap.Sequences, seq)
 	}
 	metrics, positions := make([]byte, 4*slots), make([]byte, 4*slots)
-	held := e.heldSlots(snap.Sequences)
+	held := e.cfg.Held(snap.Sequences)
 	for first := 0; first < slots; first++ {
 		n := 0
 		for first+n < slots && held[first+n] {
@@ -64,33 +64,12 @@ func (e *Engine) Cache() (*ref.Cache, error) {
 		}
 		first += n
 	}
-	snap.Metrics, snap.Positions = decode[float32](metrics), decode[int32](positions)
-	return snap.Cache(e.cfg)
-}
-
-// heldSlots says of each slot whether a head holds a KV in it. Table entries that
-// are no blocks hold nothing.
-func (e *Engine) heldSlots(seqs []*ref.Sequence) []bool {
-	b := e.cfg.BlockSize
-	held := make([]bool, e.cfg.Blocks*b)
-	for _, seq := range seqs {
-		for i := range seq.Heads {
-			h := &seq.Heads[i]
-			for j, block := range h.Table {
-				if block < 0 || int(block) >= e.cfg.Blocks {
-					continue
-				}
-				for k := range min(b, h.Len-j*b) {
-					held[int(block)*b+k] = true
-				}
-			}
-		}
-	}
-	return held
+	snap.Data, snap.Positions = [][]float32{decode[float32](metrics)}, decode[int32](positions)
+	return snap.Cache(e.cfg.Config, e.columns)
 }
 
 // sequence reads a sequence's context lengths and block tables.
-func (e *Engine) sequence(id ref.SeqID) (*ref.Sequence, error) {
+func (e *Engine) sequence(id kv.SeqID) (*kv.Sequence, error) {
 	s, known := e.state, e.seqs[id]
 	heads := s.heads()
 	lengths, err := download[int32](s, s.lengthsOf(known.row), heads)
@@ -101,20 +80,20 @@ func (e *Engine) sequence(id ref.SeqID) (*ref.Sequence, error) {
 	if err != nil {
 		return nil, err
 	}
-	seq := &ref.Sequence{ID: id, Len: known.tokens, Heads: make([]ref.Head, heads)}
+	seq := &kv.Sequence{ID: id, Prompt: known.prompt, Len: known.tokens, Heads: make([]kv.Head, heads)}
 	for i, n := range lengths {
 		blocks := min(max(0, e.blocksOf(int(n))), s.maxBlocks)
-		seq.Heads[i] = ref.Head{Len: int(n), Table: tables[i*s.maxBlocks:][:blocks:blocks]}
+		seq.Heads[i] = kv.Head{Segment: kv.Segment{Len: int(n), Table: tables[i*s.maxBlocks:][:blocks:blocks]}}
 	}
 	return seq, nil
 }
 
 // Restore makes the engine go on from the given cache, which must be of the
 // engine's configuration.
-func (e *Engine) Restore(c *ref.Cache) error {
+func (e *Engine) Restore(c *kv.Cache) error {
 	s := e.state
 	snap := c.Snapshot()
-	if _, err := snap.Cache(e.cfg); err != nil {
+	if _, err := snap.Cache(e.cfg.Config, e.columns); err != nil {
 		return err
 	}
 	if err := e.inputs.Restore(c.Sequences()); err != nil {
@@ -129,7 +108,7 @@ func (e *Engine) Restore(c *ref.Cache) error {
 	e.held, e.broken = 0, nil
 	errs := []error{
 		s.dev.Write(s.keys, snap.Keys), s.dev.Write(s.values, snap.Values),
-		s.dev.Write(s.metrics, encode(snap.Metrics)), s.dev.Write(s.positions, encode(snap.Positions)),
+		s.dev.Write(s.metrics, encode(snap.Data[0])), s.dev.Write(s.positions, encode(snap.Positions)),
 		s.dev.Write(s.owners, encode(owners)), s.dev.Write(s.free, encode(snap.Free)),
 	}
 	for _, seq := range snap.Sequences {
@@ -141,9 +120,9 @@ func (e *Engine) Restore(c *ref.Cache) error {
 	return nil
 }
 
-func (e *Engine) restoreSequence(c *ref.Cache, seq *ref.Sequence) error {
+func (e *Engine) restoreSequence(c *kv.Cache, seq *kv.Sequence) error {
 	s := e.state
-	known := &sequence{tokens: seq.Len, lengths: make([]int, s.heads())}
+	known := &sequence{prompt: seq.Prompt, tokens: seq.Len, lengths: make([]int, s.heads())}
 	lengths := make([]int32, s.heads())
 	for i := range seq.Heads {
 		h := &seq.Heads[i]
@@ -165,7 +144,7 @@ func (e *Engine) restoreSequence(c *ref.Cache, seq *ref.Sequence) error {
 }
 
 // writeTables writes the block tables of a sequence, and −1 past the end of each.
-func (e *Engine) writeTables(seq *ref.Sequence) error {
+func (e *Engine) writeTables(seq *kv.Sequence) error {
 	s := e.state
 	tables := slices.Repeat([]int32{-1}, s.heads()*s.maxBlocks)
 	for i := range seq.Heads {
@@ -178,7 +157,7 @@ func (e *Engine) writeTables(seq *ref.Sequence) error {
 // and so every entry of a block table past its head's last block: a kernel that reads
 // one is found out.
 func (e *Engine) Poison() error {
-	var seqs []*ref.Sequence
+	var seqs []*kv.Sequence
 	for id := range e.seqs {
 		seq, err := e.sequence(id)
 		if err != nil {
@@ -191,8 +170,8 @@ func (e *Engine) Poison() error {
 	for _, seq := range seqs {
 		errs = append(errs, e.writeTables(seq))
 	}
-	row := e.cfg.Shape.HeadSize * e.cfg.DType.Size()
-	held := e.heldSlots(seqs)
+	row := e.cfg.RowBytes()
+	held := e.cfg.Held(seqs)
 	for first := 0; first < len(held); first++ {
 		n := 0
 		for first+n < len(held) && !held[first+n] {

@@ -23,7 +23,7 @@ type state struct {
 	maxBlocks int // blocks that a head's table has room for
 
 	keys, values device.Ptr // [N·B, D] in the cache's format
-	metrics      device.Ptr // [N·B] float32
+	metrics      device.Ptr // [N·B] float32, the method's column
 	positions    device.Ptr // [N·B]
 	owners       device.Ptr // [N, 4]: sequence (−1: free), layer, head, logical block
 	free         device.Ptr // [⌈N/32⌉] uint32: bit b%32 of word b/32 is set while block b is free

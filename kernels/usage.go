@@ -1,6 +1,8 @@
 package kernels
 
-import "kvcompress/ref"
+import (
+	"kvcompress/kv"
+)
 
 // Blocks returns N, the number of physical blocks.
 func (e *Engine) Blocks() int { return e.cfg.Blocks }
@@ -12,7 +14,7 @@ func (e *Engine) Free() int { return e.cfg.Blocks - e.held }
 func (e *Engine) PrefillNeed(n int) int { return e.state.heads() * e.blocksOf(n) }
 
 // DecodeNeed returns how many blocks the next token of a sequence takes.
-func (e *Engine) DecodeNeed(id ref.SeqID) int {
+func (e *Engine) DecodeNeed(id kv.SeqID) int {
 	need := 0
 	if s := e.seqs[id]; s != nil {
 		for _, n := range s.lengths {
@@ -25,22 +27,20 @@ func (e *Engine) DecodeNeed(id ref.SeqID) int {
 }
 
 // Held returns how many blocks a sequence holds.
-func (e *Engine) Held(id ref.SeqID) int {
+func (e *Engine) Held(id kv.SeqID) int {
 	if s := e.seqs[id]; s != nil {
 		return e.blocks(s)
 	}
 	return 0
 }
 
-// Count returns how many blocks compressing the sequence now would ask for.
-func (e *Engine) Count(id ref.SeqID) int {
-	asked := 0
-	if s := e.seqs[id]; s != nil {
-		for _, q := range e.quotas(s) {
-			asked += q.Blocks
-		}
+// Count returns what compressing the sequence now would ask for, in the method's unit.
+func (e *Engine) Count(id kv.SeqID) int {
+	s := e.seqs[id]
+	if s == nil {
+		return 0
 	}
-	return asked
+	return e.method.Asks(s.counts())
 }
 
 // blocks returns how many blocks a sequence's context lengths take.
@@ -56,8 +56,8 @@ func (e *Engine) blocks(s *sequence) int {
 func (e *Engine) blocksOf(n int) int { return ceilDiv(n, e.cfg.BlockSize) }
 
 // Usage returns how the cache is filled.
-func (e *Engine) Usage() ref.Usage {
-	u := ref.Usage{Allocated: e.held, Free: e.Free()}
+func (e *Engine) Usage() kv.Usage {
+	u := kv.Usage{Allocated: e.held, Free: e.Free()}
 	for _, s := range e.seqs {
 		for _, n := range s.lengths {
 			u.KVs += n
@@ -70,9 +70,9 @@ func (e *Engine) Usage() ref.Usage {
 }
 
 // HeadUsage returns what each head holds.
-func (e *Engine) HeadUsage() ref.HeadUsage {
+func (e *Engine) HeadUsage() kv.HeadUsage {
 	layers, heads := e.cfg.Shape.Layers, e.cfg.Shape.KVHeads
-	u := ref.HeadUsage{KVs: make([][]int, layers), Blocks: make([][]int, layers)}
+	u := kv.HeadUsage{KVs: make([][]int, layers), Blocks: make([][]int, layers)}
 	for l := range layers {
 		u.KVs[l], u.Blocks[l] = make([]int, heads), make([]int, heads)
 		for _, s := range e.seqs {

@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,16 +9,15 @@ import (
 	"slices"
 
 	"kvcompress/dtype"
-	"kvcompress/trace"
+	"kvcompress/kv"
 )
 
 // Config is everything that decides what the pipeline does with a trace.
 type Config struct {
-	Shape       trace.Shape `json:"-"` // of the model, as the trace states it
-	BlockSize   int         `json:"block_size"`
-	Blocks      int         `json:"blocks"` // N, physical blocks in the cache
-	DType       dtype.DType `json:"kv_dtype"`
-	Metric      Metric      `json:"metric"`
+	kv.Config
+	Method      string      `json:"method,omitempty"` // its name; "" is KVCompress
+	Set         Settings    `json:"set,omitempty"`    // its own options, where it is not KVCompress
+	Metric      Metric      `json:"metric,omitzero"`  // of KVCompress
 	Compression Compression `json:"compression"`
 }
 
@@ -48,8 +48,8 @@ type Metric struct {
 	Buffer    int       `json:"buffer"`   // a query counts only for keys at least this many positions back
 }
 
-// Compression says how much is evicted, from where, and when. The zero value
-// compresses nothing.
+// Compression says how much is evicted, and from where. The zero value compresses
+// nothing. All but MaxCacheTokens and Rate are KV-Compress's.
 type Compression struct {
 	// How much: at most one of the two.
 	MaxCacheTokens int     `json:"max_cache_tokens,omitempty"` // C: keep about C KVs per head on average
@@ -67,12 +67,6 @@ type Compression struct {
 	Seed          uint64    `json:"seed,omitempty"`           // of Random
 	HeadBias      *HeadBias `json:"head_bias,omitempty"`
 	BiasWeight    float32   `json:"bias_weight,omitempty"`
-
-	// When, and for which sequences.
-	Once                bool `json:"compress_once,omitempty"`          // a sequence is compressed a single time
-	Interval            int  `json:"interval,omitempty"`               // steps between compressions; 0 is never, except when forced
-	NewTokenLimit       int  `json:"new_token_limit,omitempty"`        // more tokens than this since the last compression force one
-	MaxKVPerCompression int  `json:"max_kv_per_compression,omitempty"` // slots sorted in one compression, beyond its first sequence; 0 is no limit
 }
 
 // HeadBias is added to the cost of every KV, by layer, head and the bin that
@@ -87,58 +81,92 @@ type HeadBias struct {
 // protected window of 32, and no compression until a rate or limit is set.
 func Default() Config {
 	return Config{
-		BlockSize: 16,
-		DType:     dtype.F16,
-		Metric:    Metric{Norm: L2, Reduction: Sum, MaxPool: 7, Window: 32},
-		Compression: Compression{
-			ProtectedWindow: 32,
-			Interval:        1,
-		},
+		Config:      kv.Config{BlockSize: 16, DType: dtype.F16},
+		Metric:      Metric{Norm: L2, Reduction: Sum, MaxPool: 7, Window: 32},
+		Compression: Compression{ProtectedWindow: 32},
 	}
 }
 
 // Enabled reports whether the options ask for any compression.
 func (c *Compression) Enabled() bool { return c.MaxCacheTokens > 0 || c.Rate > 0 }
 
-// Bounds on a Config.
+// Bounds on a Metric.
 const (
-	MaxWindow     = 1 << 20
-	MaxPoolWidth  = 31
-	MaxBlocks     = 1 << 26
-	MaxCacheBytes = 1 << 34 // of a cache's state: see [Config.BlockBytes]
+	MaxWindow    = 1 << 20
+	MaxPoolWidth = 31
 )
-
-// BlockSizes are the numbers of KVs that a block may have.
-func BlockSizes() []int { return []int{1, 2, 4, 8, 16, 32} }
 
 // Validate returns every error of the configuration, joined; nil if it can run.
 func (c *Config) Validate() error {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("config: "+format, args...))
+	method, err := c.NewMethod()
+	if err != nil {
+		return errors.Join(append(c.Problems(nil), fmt.Errorf("config: %w", err))...)
 	}
-	s := c.Shape
-	if s.Layers < 1 || s.KVHeads < 1 || s.Group < 1 {
-		bad("shape: %d layers, %d KV heads and %d query heads per KV head must each be at least 1", s.Layers, s.KVHeads, s.Group)
+	errs := c.Problems(method.Columns())
+	if c.methodName() == KVCompress {
+		errs = append(errs, c.Metric.Validate())
 	}
-	if s.HeadSize < 8 || s.HeadSize > 256 || s.HeadSize%8 != 0 {
-		bad("shape: head size %d is not a multiple of 8 from 8 to 256", s.HeadSize)
-	}
-	if !slices.Contains(BlockSizes(), c.BlockSize) {
-		bad("block_size %d is not 1, 2, 4, 8, 16 or 32", c.BlockSize)
-	}
-	if len(errs) == 0 && (c.Blocks < 1 || c.Blocks > MaxBlocks) {
-		bad("blocks %d is not from 1 to %d", c.Blocks, MaxBlocks)
-	}
-	if !c.DType.Valid() {
-		bad("kv_dtype %d is unknown", c.DType)
-	}
-	if len(errs) == 0 && c.Blocks > MaxCacheBytes/c.BlockBytes() {
-		bad("blocks %d: a cache of more than %d GiB", c.Blocks, MaxCacheBytes>>30)
-	}
-	errs = append(errs, c.Metric.Validate())
-	errs = append(errs, c.Compression.validate(s)...)
+	errs = append(errs, c.Compression.validate(c.Shape)...)
 	return errors.Join(errs...)
+}
+
+func (c *Config) methodName() string { return cmp.Or(c.Method, KVCompress) }
+
+// NewMethod returns the configuration's method. The error says which names there are,
+// what is wrong with the method's options, or why it cannot run on the shape.
+func (c *Config) NewMethod() (Method, error) {
+	e, err := FindMethod(c.methodName())
+	if err != nil {
+		return nil, err
+	}
+	if e.Defaults == nil {
+		if err := c.Set.Into(&e, &struct{}{}); err != nil {
+			return nil, err
+		}
+	}
+	return e.New(c)
+}
+
+// Columns returns what the configuration's method keeps of every KV, nil if it has
+// none: see [Config.Validate].
+func (c *Config) Columns() []kv.Column {
+	m, err := c.NewMethod()
+	if err != nil {
+		return nil
+	}
+	return m.Columns()
+}
+
+// Window returns how many of a prompt's last queries the configuration's method
+// watches.
+func (c *Config) Window() int {
+	m, err := c.NewMethod()
+	if err != nil {
+		return 0
+	}
+	if o := m.Observe(); o != nil {
+		return o.Window
+	}
+	return 0
+}
+
+// BlockBytes returns the bytes of a block's state: K, V, position and columns of each
+// slot, and the owner.
+func (c *Config) BlockBytes() int { return c.Config.BlockBytes(c.Columns()) }
+
+// MoveBytes returns the bytes that one KV's move reads, and writes: K, V, position and
+// columns.
+func (c *Config) MoveBytes() int { return c.SlotBytes(c.Columns()) }
+
+// MetadataBytes returns what is kept beside K and V for the given number of blocks: for
+// KV-Compress what its published implementation keeps, 21 bytes for each block and
+// 12 + 8·G for each of its slots (IsaacRe/vllm-kvcompress); for the other methods each
+// block's owner and each slot's position and columns.
+func (c *Config) MetadataBytes(blocks int) int64 {
+	if c.methodName() != KVCompress {
+		return int64(blocks) * int64(c.BlockBytes()-c.PageBytes())
+	}
+	return int64(blocks) * (21 + int64(c.BlockSize)*(12+8*int64(c.Shape.Group)))
 }
 
 // Validate returns every error of the metric's options, joined.
@@ -165,7 +193,7 @@ func (m *Metric) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (c *Compression) validate(s trace.Shape) (errs []error) {
+func (c *Compression) validate(s kv.Shape) (errs []error) {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("config: compression: "+format, args...))
 	}
@@ -180,7 +208,6 @@ func (c *Compression) validate(s trace.Shape) (errs []error) {
 		value int
 	}{
 		{"max_cache_tokens", c.MaxCacheTokens}, {"protected_window", c.ProtectedWindow}, {"sinks", c.Sinks},
-		{"interval", c.Interval}, {"new_token_limit", c.NewTokenLimit}, {"max_kv_per_compression", c.MaxKVPerCompression},
 	} {
 		if f.value < 0 || f.value > math.MaxInt32 {
 			bad("%s %d is not from 0 to %d", f.name, f.value, math.MaxInt32)
@@ -206,7 +233,7 @@ func (c *Compression) validate(s trace.Shape) (errs []error) {
 	return errs
 }
 
-func (b *HeadBias) validate(s trace.Shape, weight float32) error {
+func (b *HeadBias) validate(s kv.Shape, weight float32) error {
 	if b == nil {
 		return nil
 	}
@@ -238,12 +265,6 @@ func (b *HeadBias) validate(s trace.Shape, weight float32) error {
 		}
 	}
 	return nil
-}
-
-// BlockBytes returns the bytes of a block's state: K, V, metric and position of
-// each slot, and the owner.
-func (c *Config) BlockBytes() int {
-	return c.BlockSize*(2*c.Shape.HeadSize*c.DType.Size()+4+4) + 16
 }
 
 // at returns the bias of a KV at the given position.

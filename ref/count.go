@@ -2,12 +2,12 @@ package ref
 
 import "math"
 
-// A Quota is a number of blocks to be evicted from a run of consecutive heads,
-// in (layer, head) order. A decision has one quota for the whole sequence, or
-// one for each layer (even layers), or one for each head (uniform).
+// A Quota is a number of units to be evicted from a run of consecutive heads, in
+// (layer, head) order. A decision has one quota for the whole sequence, or one for
+// each layer (even layers), or one for each head (uniform).
 type Quota struct {
 	First, Heads int // heads First to First+Heads-1 of the sequence's L·H
-	Blocks       int
+	Units        int // [Ranking.Unit] KVs each: blocks, or KVs
 }
 
 // Count is stage 1 of compression: E, the number of blocks that a sequence of
@@ -71,11 +71,11 @@ func (c *Config) Quotas(e int) []Quota {
 	}
 }
 
-// asked returns how many blocks the quotas ask for.
+// asked returns how many units the quotas ask for.
 func asked(quotas []Quota) int {
 	n := 0
 	for _, q := range quotas {
-		n += q.Blocks
+		n += q.Units
 	}
 	return n
 }

@@ -10,12 +10,12 @@ import (
 // Decide returns what [Walk] returns, quicker: no sort ever spans two heads.
 //
 //  1. Each head by itself sorts its candidates by (cost, logical index), with a
-//     radix sort. The candidate with which its j-th block falls gives the
-//     block's key; a head's keys ascend with j.
+//     radix sort. The candidate with which its j-th unit goes gives the unit's
+//     key; a head's keys ascend with j.
 //  2. A binary search over the bits of a key finds the E-th smallest key of the
 //     quota: the number of keys below a bound is a binary search in each head.
-//     Keys equal to it fall in (layer, head, j) order.
-//  3. Each head loses the first c + (b−1)·B of its sorted candidates.
+//     Units whose keys are equal to it go in (layer, head, j) order.
+//  3. Each head loses the first c + (u−1)·Unit of its sorted candidates.
 //
 // Scratch is 4 bytes for each KV of the sequence, in which the result lies, and
 // 16 for each KV of the head that a worker has in hand.
@@ -33,24 +33,27 @@ func Decide(p *Problem) Decision {
 		keys[head] = sorters[worker].sort(p, head, mine)
 	})
 
-	d := Decision{Asked: asked(p.Quotas), Heads: make([]HeadEviction, len(p.Heads))}
-	for _, quota := range p.Quotas {
-		d.Evicted += quota.choose(keys, d.Heads)
-	}
+	d := p.refined(func(quotas []Quota) Decision {
+		d := Decision{Asked: asked(quotas), Heads: make([]HeadEviction, len(p.Heads))}
+		for _, quota := range quotas {
+			d.Evicted += quota.choose(keys, d.Heads)
+		}
+		return d
+	})
 
 	parallel(len(sorters), len(p.Heads), func(_, head int) {
 		lost := &d.Heads[head]
-		if lost.Blocks == 0 {
+		if lost.Units == 0 {
 			return
 		}
-		n := p.lastBlock(head) + (lost.Blocks-1)*p.BlockSize
+		n := p.lastUnit(head) + (lost.Units-1)*p.Unit
 		lost.KVs = order[offsets[head]:][:n:n]
 		sortLogical(lost.KVs, p.Heads[head].Len)
 	})
 	return d
 }
 
-// choose sets how many blocks each head of the quota loses and returns their
+// choose sets how many units each head of the quota loses and returns their
 // sum: the quota's number of smallest (key, layer, head, j), or all there are.
 func (q *Quota) choose(keys [][]uint32, lost []HeadEviction) int {
 	mine := keys[q.First : q.First+q.Heads]
@@ -63,26 +66,26 @@ func (q *Quota) choose(keys [][]uint32, lost []HeadEviction) int {
 	}
 	const beyond = 1 << 32 // above every key
 	total := below(beyond)
-	if q.Blocks == 0 {
+	if q.Units == 0 {
 		return 0
 	}
-	if total <= q.Blocks {
+	if total <= q.Units {
 		for i, k := range mine {
-			lost[q.First+i].Blocks = len(k)
+			lost[q.First+i].Units = len(k)
 		}
 		return total
 	}
 	// The E-th smallest key is the smallest bound with at least E keys ≤ it.
-	threshold := uint64(sort.Search(beyond, func(bound int) bool { return below(uint64(bound)+1) >= q.Blocks }))
-	equal := q.Blocks - below(threshold) // how many keys equal to it fall
+	threshold := uint64(sort.Search(beyond, func(bound int) bool { return below(uint64(bound)+1) >= q.Units }))
+	equal := q.Units - below(threshold) // how many units with a key equal to it go
 	for i, k := range mine {
 		b := sort.Search(len(k), func(j int) bool { return uint64(k[j]) >= threshold })
 		for ; equal > 0 && b < len(k) && uint64(k[b]) == threshold; equal-- {
 			b++
 		}
-		lost[q.First+i].Blocks = b
+		lost[q.First+i].Units = b
 	}
-	return q.Blocks
+	return q.Units
 }
 
 // sorter sorts the candidates of one head at a time.
@@ -102,7 +105,7 @@ const (
 )
 
 // sort writes the head's candidates to order, cheapest first, and returns the
-// keys of its blocks.
+// keys of its units.
 func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
 	h := &p.Heads[head]
 	s.pairs = slices.Grow(s.pairs[:0], h.Len)
@@ -110,10 +113,9 @@ func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
 		first := b * p.BlockSize
 		slot := int(block) * p.BlockSize
 		rows := min(p.BlockSize, h.Len-first)
-		positions, metrics := p.Positions[slot:][:rows], p.Metrics[slot:][:rows]
-		for i, position := range positions {
+		for i, position := range p.Positions[slot:][:rows] {
 			if p.evictable(position) {
-				key := orderedBits(p.cost(head, position, metrics[i]))
+				key := orderedBits(p.cost(head, position, p.score(slot+i)))
 				s.pairs = append(s.pairs, keyed{key, int32(first + i)})
 			}
 		}
@@ -127,10 +129,10 @@ func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
 		return nil
 	}
 	var keys []uint32
-	if c := p.lastBlock(head); len(s.pairs) >= c {
-		keys = make([]uint32, 1+(len(s.pairs)-c)/p.BlockSize)
+	if c := p.lastUnit(head); len(s.pairs) >= c {
+		keys = make([]uint32, 1+(len(s.pairs)-c)/p.Unit)
 		for j := range keys {
-			keys[j] = s.pairs[c+j*p.BlockSize-1].key
+			keys[j] = s.pairs[c+j*p.Unit-1].key
 		}
 	}
 	return keys

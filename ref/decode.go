@@ -1,6 +1,9 @@
 package ref
 
-import "kvcompress/ref/vec"
+import (
+	"kvcompress/kv"
+	"kvcompress/ref/vec"
+)
 
 // tileRows is how many keys or values are decoded at a time: few enough that
 // they stay in the nearest cache until they are used.
@@ -24,8 +27,8 @@ type attention struct {
 // The KVs are taken in logical order, gathered block by block.
 //
 // Tiles are announced one ahead, so that memory is read while the last is used.
-func (a *attention) attend(c *Cache, h *Head, q, out []float32, group int) {
-	d := c.shape.HeadSize
+func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int) {
+	d := c.Shape().HeadSize
 	a.tile = grow(a.tile, tileRows*d)
 	a.weights = grow(a.weights, group*h.Len)
 	a.partial = grow(a.partial, group*d*ceilDiv(h.Len, Partition))
@@ -41,8 +44,8 @@ func (a *attention) attend(c *Cache, h *Head, q, out []float32, group int) {
 	for first := 0; first < n; first += Partition {
 		last := min(first+Partition, n)
 		for i := first; i < last; i += tileRows {
-			a.expect(c, h, c.keys, i+tileRows)
-			rows := a.gather(c, h, c.keys, i, last)
+			a.expect(c, h, c.KeyRows, i+tileRows)
+			rows := a.gather(c, h, c.KeyRows, i, last)
 			vec.DotsGroup(a.weights[i:], n, q, rows, group, d)
 		}
 		for g := range group {
@@ -55,8 +58,8 @@ func (a *attention) attend(c *Cache, h *Head, q, out []float32, group int) {
 		partial := a.partial[first/Partition*group*d:][:group*d]
 		clear(partial)
 		for i := first; i < last; i += tileRows {
-			a.expect(c, h, c.values, i+tileRows)
-			rows := a.gather(c, h, c.values, i, last)
+			a.expect(c, h, c.ValueRows, i+tileRows)
+			rows := a.gather(c, h, c.ValueRows, i, last)
 			vec.Accumulate(partial, a.weights[i:], n, rows, group, d)
 		}
 	}
@@ -72,53 +75,79 @@ func (a *attention) attend(c *Cache, h *Head, q, out []float32, group int) {
 	}
 }
 
+// stored gives the bytes of n consecutive slots: [kv.Cache.KeyRows] or ValueRows.
+type stored func(slot, n int) []byte
+
 // gather decodes the next KVs of a head into the tile, from logical index first
 // to at most last, and returns them: [rows, D].
-func (a *attention) gather(c *Cache, h *Head, from []byte, first, last int) []float32 {
-	d := c.shape.HeadSize
+func (a *attention) gather(c *kv.Cache, h *kv.Head, from stored, first, last int) []float32 {
+	cfg := c.Config()
+	d, size := cfg.Shape.HeadSize, cfg.BlockSize
 	rows := min(tileRows, last-first)
 	for done := 0; done < rows; {
 		logical := first + done
-		n := min(c.blockSize-logical%c.blockSize, rows-done)
-		c.dtype.Decode(a.tile[done*d:][:n*d], c.row(from, c.Slot(h, logical), n))
+		n := min(size-logical%size, rows-done)
+		cfg.DType.Decode(a.tile[done*d:][:n*d], from(c.Slot(h, logical), n))
 		done += n
 	}
 	return a.tile[:rows*d]
 }
 
 // expect announces the tile that begins at logical index first.
-func (a *attention) expect(c *Cache, h *Head, from []byte, first int) {
+func (a *attention) expect(c *kv.Cache, h *kv.Head, from stored, first int) {
+	size := c.Config().BlockSize
 	for i := first; i < min(first+tileRows, h.Len); {
-		n := min(c.blockSize-i%c.blockSize, h.Len-i)
-		vec.Prefetch(c.row(from, c.Slot(h, i), n))
+		n := min(size-i%size, h.Len-i)
+		vec.Prefetch(from(c.Slot(h, i), n))
 		i += n
 	}
 }
 
-// record adds to the metric of every KV what the G queries at position t gave
-// it: Σ_g P² (or P), for the KVs at least buffer positions back.
-func (a *attention) record(c *Cache, h *Head, m *Metric, t, group int) {
+// record adds to the column of every KV what the G queries at position t gave it:
+// Σ_g P² (or P), for the KVs at least buffer positions back; with GroupEach, to each of
+// its G numbers that query head's.
+func (a *attention) record(c *kv.Cache, h *kv.Head, o *Observation, t, group int) {
 	n := h.Len
 	a.gained = grow(a.gained, n)
+	if o.Group == GroupEach {
+		for g := range group {
+			clear(a.gained)
+			a.gain(o.Norm, g)
+			a.addTo(c, h, o, t, group, g)
+		}
+		return
+	}
 	clear(a.gained)
 	for g := range group {
-		for p, factor := range a.soft[g].factor {
-			first, last := p*Partition, min((p+1)*Partition, n)
-			m.addGains(a.gained[first:last], a.weights[g*n:][first:last], factor)
-		}
+		a.gain(o.Norm, g)
 	}
+	a.addTo(c, h, o, t, 1, 0)
+}
+
+// gain adds what the query of head g gave to every KV to gained.
+func (a *attention) gain(norm Norm, g int) {
+	n := len(a.gained)
+	for p, factor := range a.soft[g].factor {
+		first, last := p*Partition, min((p+1)*Partition, n)
+		addGains(norm, a.gained[first:last], a.weights[g*n:][first:last], factor)
+	}
+}
+
+// addTo adds gained to the number at of the width that the column has for each KV.
+func (a *attention) addTo(c *kv.Cache, h *kv.Head, o *Observation, t, width, at int) {
+	n, size, column := h.Len, c.Config().BlockSize, c.Data[o.Column]
 	for b, block := range h.Table {
 		if ahead := b + 4; ahead < len(h.Table) {
-			next := int(h.Table[ahead]) * c.blockSize
-			vec.Prefetch(c.Metrics[next:][:c.blockSize])
-			vec.Prefetch(c.Positions[next:][:c.blockSize])
+			next := int(h.Table[ahead]) * size
+			vec.Prefetch(column[next*width:][:size*width])
+			vec.Prefetch(c.Positions[next:][:size])
 		}
-		slot := int(block) * c.blockSize
-		gained := a.gained[b*c.blockSize : min((b+1)*c.blockSize, n)]
-		positions, metrics := c.Positions[slot:][:len(gained)], c.Metrics[slot:][:len(gained)]
+		slot := int(block) * size
+		gained := a.gained[b*size : min((b+1)*size, n)]
+		positions, numbers := c.Positions[slot:][:len(gained)], column[slot*width:][:len(gained)*width]
 		for i, gain := range gained {
-			if int(positions[i]) <= t-m.Buffer {
-				metrics[i] += gain
+			if int(positions[i]) <= t-o.Buffer {
+				numbers[i*width+at] += gain
 			}
 		}
 	}

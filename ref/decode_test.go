@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 )
 
 // attentionBench is one layer of Llama-3.1-8B's shape at decode, f16: 8
 // sequences of 4,096 KVs in each of 8 heads, 134 MB of keys and values in
 // shuffled blocks.
-func attentionBench(b *testing.B, group int) (e *Engine, batch []SeqID, q, out []float32, kvBytes int) {
+func attentionBench(b *testing.B, group int) (e *Engine, batch []kv.SeqID, q, out []float32, kvBytes int) {
 	cfg := Default()
 	cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 1, 8, group, 128
 	const seqs, n = 8, 4096
@@ -22,8 +23,8 @@ func attentionBench(b *testing.B, group int) (e *Engine, batch []SeqID, q, out [
 	}
 	rng := rand.New(rand.NewPCG(1, 7))
 	row := make([]float32, 128)
-	for id := range SeqID(seqs) {
-		s, err := e.cache.add(id, n)
+	for id := range kv.SeqID(seqs) {
+		s, err := e.cache.Add(id, n)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -34,7 +35,7 @@ func attentionBench(b *testing.B, group int) (e *Engine, batch []SeqID, q, out [
 				for j := range row {
 					row[j] = float32(rng.Uint32()>>8)/(1<<23) - 1
 				}
-				e.cache.store(e.cache.Slot(h, kv), row, row)
+				e.cache.Store(e.cache.Slot(h, kv), row, row)
 			}
 		}
 		batch = append(batch, id)
@@ -43,7 +44,7 @@ func attentionBench(b *testing.B, group int) (e *Engine, batch []SeqID, q, out [
 	for i := range q {
 		q[i] = float32(rng.Uint32()>>8)/(1<<23) - 1
 	}
-	return e, batch, q, make([]float32, len(q)), len(e.cache.keys) + len(e.cache.values)
+	return e, batch, q, make([]float32, len(q)), 2 * len(e.cache.KeyRows(0, len(e.cache.Positions)))
 }
 
 // BenchmarkDecodeAttention attends and records metrics over f16 KVs at head size
@@ -72,9 +73,9 @@ func BenchmarkCopy(b *testing.B) {
 	b.SetBytes(int64(kvBytes))
 	for b.Loop() {
 		parallel(workers(2*pieces), 2*pieces, func(_, i int) {
-			from := e.cache.keys
+			from := e.cache.KeyRows(0, len(e.cache.Positions))
 			if i%2 == 1 {
-				from = e.cache.values
+				from = e.cache.ValueRows(0, len(e.cache.Positions))
 			}
 			copy(dst[i*piece:][:piece], from[i/2*piece:][:piece])
 		})
@@ -98,8 +99,8 @@ func TestAttendPaged(t *testing.T) {
 			cfg := Default()
 			cfg.DType, cfg.BlockSize, cfg.Blocks = format, blockSize, 400
 			cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 1, 1, group, d
-			c := NewCache(cfg)
-			s, err := c.add(0, n)
+			c := kv.NewCache(cfg.Config, cfg.Columns())
+			s, err := c.Add(0, n)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,14 +109,14 @@ func TestAttendPaged(t *testing.T) {
 			for i := range n {
 				slot := c.Slot(h, i)
 				c.Positions[slot] = int32(i)
-				c.store(slot, k[i*d:][:d], v[i*d:][:d])
+				c.Store(slot, k[i*d:][:d], v[i*d:][:d])
 			}
 			var a attention
 			got := make([]float32, group*d)
 			a.attend(c, h, q, got, group)
-			a.record(c, h, &cfg.Metric, n, group)
+			a.record(c, h, cfg.Metric.Observation(), n, group)
 			for i := range n {
-				got = append(got, c.Metrics[c.Slot(h, i)])
+				got = append(got, c.Data[0][c.Slot(h, i)])
 			}
 			if want == nil {
 				want = got

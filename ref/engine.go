@@ -4,39 +4,21 @@ import (
 	"errors"
 	"fmt"
 
+	"kvcompress/kv"
 	"kvcompress/trace"
 )
 
-// Stage names a point of the pipeline at which the engine's state is defined to
-// the bit, and at which engines are compared.
-type Stage string
-
-// The stages, in the order in which one sequence passes them.
-const (
-	StagePrefill Stage = "prefill" // a prompt is in the cache, with its first metrics
-	StageDecode  Stage = "decode"  // a batch has one token more, attention outputs and metrics
-	StageDecide  Stage = "decide"  // it is known which KVs of a sequence fall
-	StageMove    Stage = "move"    // the survivors are packed and the blocks freed
-	StageRelease Stage = "release" // a sequence has left
-)
-
-// Event is what an engine reports when a stage is done. It is valid only during
-// the call.
-type Event struct {
-	Stage    Stage
-	Seqs     []SeqID
-	Cache    *Cache    // as the stage has left it, to be read
-	Outputs  []float32 // StageDecode: [L, sequences, H·G, D]
-	Decision *Decision // StageDecide
-	Moves    []Move    // StageMove: of all heads, in (layer, head) order
-}
-
-// Engine runs the pipeline over the Q, K and V of recorded requests.
+// Engine is the cache of a configuration, and what its method does with it. It is
+// driven by requests whose Q, K and V were recorded, with [Engine.Prefill] and
+// [Engine.Decode], or layer by layer by a model that runs, with [Engine.BeginPrompt]
+// and [Engine.BeginTokens].
 type Engine struct {
 	cfg     Config
-	cache   *Cache
+	method  Method
+	watched *Observation // nil if the method watches no attention
+	cache   *kv.Cache
 	inputs  *Inputs
-	observe func(Event)
+	observe func(Event) // nil if nobody watches
 
 	outputs []float32
 	scratch []attention // one for each worker
@@ -45,143 +27,84 @@ type Engine struct {
 // NewEngine returns an engine with an empty cache. open gives the tensors of a
 // sequence when it is first prefilled; the engine closes them when the sequence
 // is released. observe, which may be nil, is called after every stage.
-func NewEngine(cfg Config, open func(SeqID) (trace.Tensors, error), observe func(Event)) (*Engine, error) {
+func NewEngine(cfg Config, open func(kv.SeqID) (trace.Tensors, error), observe func(Event)) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if observe == nil {
-		observe = func(Event) {}
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return nil, err
 	}
-	return &Engine{cfg: cfg, cache: NewCache(cfg), inputs: NewInputs(cfg, open), observe: observe}, nil
+	return &Engine{
+		cfg:     cfg,
+		method:  method,
+		watched: method.Observe(),
+		cache:   kv.NewCache(cfg.Config, method.Columns()),
+		inputs:  NewInputs(cfg, open),
+		observe: observe,
+	}, nil
 }
 
 // Config returns the engine's configuration.
 func (e *Engine) Config() Config { return e.cfg }
 
 // Cache returns the engine's cache, to be read.
-func (e *Engine) Cache() *Cache { return e.cache }
+func (e *Engine) Cache() *kv.Cache { return e.cache }
 
 // Close closes the tensors of every sequence that is still in the cache.
 func (e *Engine) Close() error { return e.inputs.Close() }
 
-// Prefill enters the first n tokens of a sequence: it allocates their blocks,
-// stores K and V, and initializes the metrics. It returns *ErrNoBlocks, with
-// nothing changed, if the blocks are not there.
-func (e *Engine) Prefill(id SeqID, n int) error {
+// Prefill enters the first n tokens of a recorded sequence: it allocates their blocks,
+// stores K and V, and fills the column that the method watches. It returns
+// *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
+func (e *Engine) Prefill(id kv.SeqID, n int) error {
 	if err := e.inputs.Begin(id, n); err != nil {
 		return err
 	}
-	s, err := e.cache.add(id, n)
+	p, err := e.BeginPrompt(id, n)
 	if err != nil {
 		return err
 	}
 	for layer := range e.cfg.Shape.Layers {
-		if err := e.prefillLayer(s, layer, n); err != nil {
+		q, k, v, err := e.inputs.Prompt(id, layer, n)
+		if err != nil {
 			return errors.Join(err, e.cache.Remove(id))
 		}
+		p.enter(layer, q, k, v)
 	}
-	e.report(Event{Stage: StagePrefill, Seqs: []SeqID{id}})
+	p.End()
 	return nil
 }
 
-func (e *Engine) prefillLayer(s *Sequence, layer, n int) error {
-	shape := e.cfg.Shape
-	d, heads, group := shape.HeadSize, shape.KVHeads, shape.Group
-	queries, keys, values, err := e.inputs.Prompt(s.ID, layer, n)
-	if err != nil {
-		return err
-	}
-	window := len(queries) / (heads * group * d)
-	parallel(workers(heads), heads, func(_, head int) {
-		h := &s.Heads[layer*heads+head]
-		k := make([]float32, n*d)
-		for i := range n {
-			row := (i*heads + head) * d
-			copy(k[i*d:], keys[row:][:d])
-			e.cache.store(e.cache.Slot(h, i), keys[row:][:d], values[row:][:d])
-		}
-		q := make([]float32, window*group*d)
-		for w := range window {
-			copy(q[w*group*d:][:group*d], queries[(w*heads+head)*group*d:])
-		}
-		metrics := make([]float32, n)
-		e.cfg.Metric.PrefillMetrics(metrics, q, k, group, d)
-		for i, m := range metrics {
-			e.cache.Metrics[e.cache.Slot(h, i)] = m
-		}
-	})
-	return nil
-}
-
-// Decode runs the next token of every sequence of the batch: append, attend,
-// record. It returns *ErrNoBlocks, with nothing changed, if the blocks are not
-// there.
-func (e *Engine) Decode(batch []SeqID) error {
-	need := 0
+// Decode runs the next token of every recorded sequence of the batch: append, attend,
+// watch. It returns *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
+func (e *Engine) Decode(batch []kv.SeqID) error {
 	positions := make([]int, len(batch))
 	for i, id := range batch {
 		positions[i] = -1
 		if s := e.cache.Sequence(id); s != nil {
 			positions[i] = s.Len
 		}
-		need += e.cache.DecodeNeed(id)
 	}
 	if err := e.inputs.Next(batch, positions); err != nil {
 		return err
 	}
-	if free := e.cache.Free(); need > free {
-		return &ErrNoBlocks{need, free}
-	}
-	queries, keys, values, err := e.inputs.Tokens(batch, positions)
+	t, err := e.BeginTokens(batch)
 	if err != nil {
 		return err
 	}
-	shape := e.cfg.Shape
-	q, kv := len(batch)*shape.QueryHeads()*shape.HeadSize, len(batch)*shape.KVHeads*shape.HeadSize
-	e.outputs = grow(e.outputs, shape.Layers*q)
-	for layer := range shape.Layers {
-		e.appendLayer(batch, layer, keys[layer*kv:][:kv], values[layer*kv:][:kv])
-		e.attendLayer(batch, layer, queries[layer*q:][:q], e.outputs[layer*q:][:q])
+	q, k, v, err := e.inputs.Tokens(batch, positions)
+	if err != nil {
+		return err
 	}
-	for _, id := range batch {
-		e.cache.Sequence(id).Len++
+	layers := e.cfg.Shape.Layers
+	e.outputs = grow(e.outputs, len(q))
+	for layer := range layers {
+		of := func(all []float32) []float32 { n := len(all) / layers; return all[layer*n:][:n] }
+		t.step(layer, of(q), of(k), of(v), of(e.outputs))
 	}
-	e.report(Event{Stage: StageDecode, Seqs: batch, Outputs: e.outputs})
+	t.end(e.outputs)
 	return nil
-}
-
-// appendLayer stores the K and V of the batch's next token in one layer, in
-// (sequence, head) order; k and v are [sequences, H, D].
-func (e *Engine) appendLayer(batch []SeqID, layer int, k, v []float32) {
-	d, heads := e.cfg.Shape.HeadSize, e.cfg.Shape.KVHeads
-	for b, id := range batch {
-		s := e.cache.Sequence(id)
-		for head := range heads {
-			slot := e.cache.append(s, layer, head, int32(s.Len))
-			row := (b*heads + head) * d
-			e.cache.store(slot, k[row:][:d], v[row:][:d])
-		}
-	}
-}
-
-// attendLayer attends and records metrics for every head of every sequence of
-// the batch; q and out are [sequences, H·G, D].
-func (e *Engine) attendLayer(batch []SeqID, layer int, q, out []float32) {
-	shape := e.cfg.Shape
-	heads, group := shape.KVHeads, shape.Group
-	size := group * shape.HeadSize // of one KV head's queries, and of its output
-	n := len(batch) * heads
-	w := workers(n)
-	if len(e.scratch) < w {
-		e.scratch = make([]attention, w)
-	}
-	parallel(w, n, func(worker, i int) {
-		a := &e.scratch[worker]
-		s := e.cache.Sequence(batch[i/heads])
-		h := &s.Heads[layer*heads+i%heads]
-		a.attend(e.cache, h, q[i*size:][:size], out[i*size:][:size], group)
-		a.record(e.cache, h, &e.cfg.Metric, s.Len, group)
-	})
 }
 
 // Blocks returns N, the number of physical blocks.
@@ -194,10 +117,10 @@ func (e *Engine) Free() int { return e.cache.Free() }
 func (e *Engine) PrefillNeed(n int) int { return e.cache.PrefillNeed(n) }
 
 // DecodeNeed returns how many blocks the next token of a sequence takes.
-func (e *Engine) DecodeNeed(id SeqID) int { return e.cache.DecodeNeed(id) }
+func (e *Engine) DecodeNeed(id kv.SeqID) int { return e.cache.DecodeNeed(id) }
 
 // Held returns how many blocks a sequence holds.
-func (e *Engine) Held(id SeqID) int {
+func (e *Engine) Held(id kv.SeqID) int {
 	if s := e.cache.Sequence(id); s != nil {
 		return s.Blocks()
 	}
@@ -205,62 +128,105 @@ func (e *Engine) Held(id SeqID) int {
 }
 
 // Usage returns how the cache is filled.
-func (e *Engine) Usage() Usage { return e.cache.Usage() }
+func (e *Engine) Usage() kv.Usage { return e.cache.Usage() }
 
 // HeadUsage returns what each head holds.
-func (e *Engine) HeadUsage() HeadUsage { return e.cache.HeadUsage() }
+func (e *Engine) HeadUsage() kv.HeadUsage { return e.cache.HeadUsage() }
 
-// Count returns how many blocks compressing the sequence now would ask for: what
-// stage 1 counts, as far as it can be spread over the heads.
-func (e *Engine) Count(id SeqID) int {
+// Count returns what compressing the sequence now would ask for, in the method's unit:
+// blocks or KVs. 0 is nothing to do.
+func (e *Engine) Count(id kv.SeqID) int {
 	s := e.cache.Sequence(id)
 	if s == nil {
 		return 0
 	}
-	return asked(e.cfg.Quotas(e.cfg.Count(s.Len, s.KVs(), s.Blocks())))
+	return e.method.Asks(View{e.cache, s}.Counts())
 }
 
 // Compressed is what one compression of a sequence did.
 type Compressed struct {
-	Asked, Freed int // blocks
-	Evicted      int // KVs
-	Moved        int // KVs
+	Asked   int // in the method's unit: blocks or KVs
+	Freed   int // blocks
+	Evicted int // KVs
+	Moved   int // KVs
 }
 
-// Compress runs the three stages of compression on one sequence.
-func (e *Engine) Compress(id SeqID) (Compressed, error) {
+// Compress has the method plan a compression of one sequence, and carries out the plan.
+// It returns *kv.ErrNoBlocks, with nothing changed, if the plan needs blocks that are
+// not there.
+func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
 	s := e.cache.Sequence(id)
 	if s == nil {
 		return Compressed{}, fmt.Errorf("ref: compress: sequence %d is not in the cache", id)
 	}
-	d := Decide(e.cfg.Problem(e.cache, s))
-	e.report(Event{Stage: StageDecide, Seqs: []SeqID{id}, Decision: &d})
+	plan := e.method.Plan(View{e.cache, s})
+	if free := e.cache.Free(); plan.Needs > free {
+		return Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
+	}
+	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs()}
+	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
 
-	var moves []Move
-	for i := range s.Heads {
-		moves = Moves(moves, &s.Heads[i], e.cfg.BlockSize, d.Heads[i].KVs)
+	var moves []kv.Move
+	for _, edit := range plan.Edits {
+		moves = kv.Moves(moves, &s.Heads[edit.Head], e.cfg.BlockSize, edit.KVs)
 	}
-	e.cache.move(moves)
-	for i := range s.Heads {
-		h := &s.Heads[i]
-		e.cache.truncate(h, h.Len-len(d.Heads[i].KVs))
+	e.cache.Move(moves)
+	for _, edit := range plan.Edits {
+		h := &s.Heads[edit.Head]
+		e.cache.Truncate(h, h.Len-len(edit.KVs))
 	}
-	e.report(Event{Stage: StageMove, Seqs: []SeqID{id}, Moves: moves})
-	return Compressed{d.Asked, d.Evicted, d.KVs(), len(moves)}, nil
+	done.Moved = len(moves)
+	e.report(StageMove, []kv.SeqID{id}, func(ev *Event) { ev.Parts = []Part{MovesPart(moves)} })
+	return done, nil
 }
 
 // Release frees everything that a sequence holds: it has finished, or is
 // preempted and will be prefilled anew.
-func (e *Engine) Release(id SeqID) error {
+func (e *Engine) Release(id kv.SeqID) error {
 	if err := e.cache.Remove(id); err != nil {
 		return err
 	}
 	err := e.inputs.End(id)
-	e.report(Event{Stage: StageRelease, Seqs: []SeqID{id}})
+	e.report(StageRelease, []kv.SeqID{id}, nil)
 	return err
 }
 
-func (e *Engine) report(ev Event) {
-	ev.Cache = e.cache
+// Restore makes the engine go on from a copy of the given cache, which must be of
+// the engine's configuration. The tensors of its sequences are opened if they are
+// not, and those of others closed.
+func (e *Engine) Restore(c *kv.Cache) error {
+	restored, err := c.Snapshot().Cache(e.cfg.Config, e.method.Columns())
+	if err != nil {
+		return err
+	}
+	for _, id := range restored.Sequences() {
+		s := restored.Sequence(id)
+		for i := range s.Heads {
+			if err := restored.Holds(&s.Heads[i]); err != nil {
+				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %w", id, i, err)
+			}
+		}
+	}
+	e.cache = restored
+	return e.inputs.Restore(restored.Sequences())
+}
+
+// Poison fills every slot that no head holds with what is never right, see
+// [kv.Cache.Poison].
+func (e *Engine) Poison() error {
+	e.cache.Poison()
+	return nil
+}
+
+// report tells the observer that a stage is done. fill, which may be nil, adds what the
+// stage has beside the cache; it is called only if there is an observer.
+func (e *Engine) report(stage Stage, seqs []kv.SeqID, fill func(*Event)) {
+	if e.observe == nil {
+		return
+	}
+	ev := Event{Stage: stage, Seqs: seqs, Cache: e.cache}
+	if fill != nil {
+		fill(&ev)
+	}
 	e.observe(ev)
 }

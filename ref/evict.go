@@ -2,52 +2,84 @@ package ref
 
 import (
 	"cmp"
+	"kvcompress/kv"
 	"math"
 	"slices"
 )
 
-// Problem is one eviction decision: which KVs of one sequence fall, so that the
-// quotas' blocks come free. Slots are physical: block·BlockSize + offset.
+// Problem is one eviction decision: which KVs of one sequence are evicted, so that the
+// quotas are met. Slots are physical: block·BlockSize + offset.
 type Problem struct {
-	Seq       SeqID
+	Ranking
+	Seq       kv.SeqID
 	Length    int // tokens of the sequence: its newest KV has position Length−1
 	KVHeads   int // H
 	BlockSize int // B
-	Heads     []Head
-	Metrics   []float32 // by slot
+	Heads     []kv.Head
+	Scores    []float32 // by slot, Width of each
 	Positions []int32   // by slot
-	Reduction Reduction
-	Options   *Compression
-	Quotas    []Quota
 }
 
-// Problem states the eviction decision for a sequence as it is in the cache.
-func (c *Config) Problem(cache *Cache, s *Sequence) *Problem {
-	return &Problem{
+// Ranking says how a dropping method chooses: which KVs are candidates, what each costs,
+// and how many units are evicted of which heads. It is all that an engine has to know of
+// the method.
+type Ranking struct {
+	Unit    int // KVs that leave together: B where whole blocks are to come free, 1 where KVs are counted
+	Sinks   int // the oldest tokens are no candidates
+	Window  int // nor are the newest
+	Key     Key
+	Column  int  // ByScore: the column that has the scores,
+	Width   int  // and its numbers for each KV, which are added up; 0 is 1
+	Average bool // ByScore: the score is divided by the queries after the KV
+	Bias    *HeadBias
+	Weight  float32 // of Bias
+	Seed    uint64  // ByHash
+	Quotas  []Quota
+
+	// Refine, where it is not nil, is told how many units each head loses by the quotas,
+	// and gives the quotas, one for each head, that count (Ada-SnapKV's floor).
+	Refine func(lost []int) []Quota
+}
+
+// Key is what a KV costs to lose.
+type Key uint8
+
+// The keys.
+const (
+	ByScore    Key = iota // the score of its column
+	ByPosition            // its position: the oldest go first
+	ByHash                // a seeded hash of sequence, head and position: at random
+)
+
+// Problem states the decision that a ranking asks for, about a sequence as it is in the
+// cache.
+func (r Ranking) Problem(cache *kv.Cache, s *kv.Sequence) *Problem {
+	p := &Problem{
+		Ranking:   r,
 		Seq:       s.ID,
 		Length:    s.Len,
-		KVHeads:   c.Shape.KVHeads,
-		BlockSize: c.BlockSize,
+		KVHeads:   cache.Shape().KVHeads,
+		BlockSize: cache.Config().BlockSize,
 		Heads:     s.Heads,
-		Metrics:   cache.Metrics,
 		Positions: cache.Positions,
-		Reduction: c.Metric.Reduction,
-		Options:   &c.Compression,
-		Quotas:    c.Quotas(c.Count(s.Len, s.KVs(), s.Blocks())),
 	}
+	if r.Key == ByScore {
+		p.Scores = cache.Data[r.Column]
+	}
+	return p
 }
 
-// Decision is what falls.
+// Decision is what is evicted.
 type Decision struct {
-	Asked   int // blocks that the quotas asked for
-	Evicted int // blocks that fall; fewer than asked where candidates run out
+	Asked   int // units that the quotas asked for
+	Evicted int // units that are evicted; fewer than asked where candidates run out
 	Heads   []HeadEviction
 }
 
-// Shortfall returns how many blocks were asked for and cannot fall.
+// Shortfall returns how many units were asked for and cannot be evicted.
 func (d *Decision) Shortfall() int { return d.Asked - d.Evicted }
 
-// KVs returns how many KVs fall.
+// KVs returns how many KVs are evicted.
 func (d *Decision) KVs() int {
 	n := 0
 	for i := range d.Heads {
@@ -60,14 +92,14 @@ func (d *Decision) KVs() int {
 func (d *Decision) Equal(other *Decision) bool {
 	return d.Asked == other.Asked && d.Evicted == other.Evicted &&
 		slices.EqualFunc(d.Heads, other.Heads, func(a, b HeadEviction) bool {
-			return a.Blocks == b.Blocks && slices.Equal(a.KVs, b.KVs)
+			return a.Units == b.Units && slices.Equal(a.KVs, b.KVs)
 		})
 }
 
 // HeadEviction is what one head loses.
 type HeadEviction struct {
-	Blocks int
-	KVs    []int32 // logical indices, ascending; c + (Blocks−1)·B of them
+	Units int
+	KVs   []int32 // logical indices, ascending; c + (Units−1)·Unit of them
 }
 
 // candidate is a KV that may be evicted.
@@ -77,17 +109,34 @@ type candidate struct {
 	logical int32
 }
 
-// Walk is stage 2 of compression, and its specification (the paper's Algorithm
-// 1): it visits the candidates of each quota from the cheapest on, and counts
-// off blocks until as many have fallen as the quota asks for.
+// Walk is stage 2 of compression, and its specification (the paper's Algorithm 1): it
+// visits the candidates of each quota from the cheapest on, and counts off units until
+// as many are evicted as the quota asks for.
 //
-// A head's first block falls with the c-th of its candidates, where c is the
-// number of KVs in its last block, and each further one after another B: so
-// what a head keeps always fills whole blocks. Candidates past the last block
-// that fell stay. Candidates of equal cost go in (layer, head, logical) order.
-func Walk(p *Problem) Decision {
-	d := Decision{Asked: asked(p.Quotas), Heads: make([]HeadEviction, len(p.Heads))}
-	for _, quota := range p.Quotas {
+// A head's first unit goes with the c-th of its candidates, where c is the number of KVs
+// in its last unit, and each further one after another Unit candidates: so what a head
+// keeps always fills whole units. Candidates past the last unit that goes stay.
+// Candidates of equal cost go in (layer, head, logical) order.
+//
+// With Refine, the quotas that it gives are walked anew.
+func Walk(p *Problem) Decision { return p.refined(p.walk) }
+
+// refined makes a decision, and where the ranking refines its quotas, the one that counts.
+func (p *Problem) refined(decide func([]Quota) Decision) Decision {
+	d := decide(p.Quotas)
+	if p.Refine == nil {
+		return d
+	}
+	lost := make([]int, len(d.Heads))
+	for i := range lost {
+		lost[i] = d.Heads[i].Units
+	}
+	return decide(p.Refine(lost))
+}
+
+func (p *Problem) walk(quotas []Quota) Decision {
+	d := Decision{Asked: asked(quotas), Heads: make([]HeadEviction, len(p.Heads))}
+	for _, quota := range quotas {
 		var candidates []candidate
 		for head := quota.First; head < quota.First+quota.Heads; head++ {
 			candidates = p.appendCandidates(candidates, head)
@@ -97,20 +146,20 @@ func Walk(p *Problem) Decision {
 		})
 
 		visited := make([][]int32, len(p.Heads))
-		fallen := 0
+		evicted := 0
 		for _, kv := range candidates {
-			if fallen == quota.Blocks {
+			if evicted == quota.Units {
 				break
 			}
 			visited[kv.head] = append(visited[kv.head], kv.logical)
 			lost := &d.Heads[kv.head]
-			if len(visited[kv.head]) == p.lastBlock(kv.head)+lost.Blocks*p.BlockSize {
-				lost.Blocks++
+			if len(visited[kv.head]) == p.lastUnit(kv.head)+lost.Units*p.Unit {
+				lost.Units++
 				lost.KVs = visited[kv.head]
-				fallen++
+				evicted++
 			}
 		}
-		d.Evicted += fallen
+		d.Evicted += evicted
 	}
 	for i := range d.Heads {
 		slices.Sort(d.Heads[i].KVs)
@@ -118,11 +167,8 @@ func Walk(p *Problem) Decision {
 	return d
 }
 
-// lastBlock returns c, the number of KVs in a non-empty head's last block.
-func (p *Problem) lastBlock(head int) int {
-	h := &p.Heads[head]
-	return h.Len - (len(h.Table)-1)*p.BlockSize
-}
+// lastUnit returns c, the number of KVs in a non-empty head's last unit.
+func (p *Problem) lastUnit(head int) int { return (p.Heads[head].Len-1)%p.Unit + 1 }
 
 // appendCandidates appends the KVs of a head that may be evicted, in logical
 // order: not the sinks, not the protected window.
@@ -131,7 +177,7 @@ func (p *Problem) appendCandidates(to []candidate, head int) []candidate {
 	for logical := range h.Len {
 		slot := h.Slot(logical, p.BlockSize)
 		if position := p.Positions[slot]; p.evictable(position) {
-			to = append(to, candidate{p.cost(head, position, p.Metrics[slot]), head, int32(logical)})
+			to = append(to, candidate{p.cost(head, position, p.score(slot)), head, int32(logical)})
 		}
 	}
 	return to
@@ -139,34 +185,52 @@ func (p *Problem) appendCandidates(to []candidate, head int) []candidate {
 
 // evictable reports whether a KV at this position is a candidate.
 func (p *Problem) evictable(position int32) bool {
-	return int(position) >= p.Options.Sinks && int(position) <= p.Length-1-p.Options.ProtectedWindow
+	return int(position) >= p.Sinks && int(position) <= p.Length-1-p.Window
 }
 
-// cost returns what it costs to lose a KV: its metric, averaged over the
-// queries after it where the reduction says so (+Inf where there is none yet),
-// plus its head's bias. It is never −0, so that equal costs have equal bits.
-func (p *Problem) cost(head int, position int32, metric float32) float32 {
-	layer, head := head/p.KVHeads, head%p.KVHeads
-	if p.Options.Random {
-		return randomCost(p.Options.Seed, p.Seq, layer, head, position)
+// score returns the score of the KV in a slot: the sum of its column's numbers, in order.
+func (p *Problem) score(slot int) float32 {
+	if p.Key != ByScore {
+		return 0
 	}
-	cost := metric
-	if p.Reduction == Avg {
+	if p.Width <= 1 {
+		return p.Scores[slot]
+	}
+	var sum float32
+	for _, v := range p.Scores[slot*p.Width:][:p.Width] {
+		sum += v
+	}
+	return sum
+}
+
+// cost returns what it costs to lose a KV. By score that is the score, averaged over the
+// queries after it where the ranking says so (+Inf where there is none yet), plus its
+// head's bias. It is never −0, so that equal costs have equal bits.
+func (p *Problem) cost(head int, position int32, score float32) float32 {
+	layer, head := head/p.KVHeads, head%p.KVHeads
+	switch p.Key {
+	case ByPosition:
+		return float32(position) // exact: positions are below 2²⁴
+	case ByHash:
+		return randomCost(p.Seed, p.Seq, layer, head, position)
+	}
+	cost := score
+	if p.Average {
 		after := p.Length - 1 - int(position)
 		if after == 0 {
 			return float32(math.Inf(1))
 		}
 		cost /= float32(after)
 	}
-	if b := p.Options.HeadBias; b != nil {
-		cost += float32(b.at(layer, head, position) * p.Options.BiasWeight)
+	if b := p.Bias; b != nil {
+		cost += float32(b.at(layer, head, position) * p.Weight)
 	}
 	return cost + 0
 }
 
 // randomCost is the seeded hash in [0, 1) that replaces the cost of a KV: the
 // top 24 bits of three rounds of the SplitMix64 finalizer.
-func randomCost(seed uint64, seq SeqID, layer, head int, position int32) float32 {
+func randomCost(seed uint64, seq kv.SeqID, layer, head int, position int32) float32 {
 	x := mix(seed ^ uint64(uint32(seq)))
 	x = mix(x ^ uint64(uint32(layer))<<32 ^ uint64(uint32(head)))
 	x = mix(x ^ uint64(uint32(position)))

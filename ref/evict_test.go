@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"kvcompress/kv"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -16,7 +17,7 @@ func randomProblem(rng *rand.Rand) *Problem {
 	layers, heads := 1+rng.IntN(4), 1+rng.IntN(4)
 	b := 1 << rng.IntN(6)
 	length := 1 + rng.IntN(12*b)
-	cfg := Config{BlockSize: b}
+	cfg := Config{Config: kv.Config{BlockSize: b}}
 	cfg.Shape.Layers, cfg.Shape.KVHeads = layers, heads
 	opt := &cfg.Compression
 	opt.ProtectedWindow = rng.IntN(length + 1)
@@ -48,10 +49,8 @@ func randomProblem(rng *rand.Rand) *Problem {
 		}
 	}
 	p := &Problem{
-		Seq: SeqID(rng.IntN(5)), Length: length, KVHeads: heads, BlockSize: b,
-		Reduction: []Reduction{Sum, Avg}[rng.IntN(2)],
-		Options:   opt,
-		Heads:     make([]Head, layers*heads),
+		Seq: kv.SeqID(rng.IntN(5)), Length: length, KVHeads: heads, BlockSize: b,
+		Heads: make([]kv.Head, layers*heads),
 	}
 	var blocks []int32
 	for i := range p.Heads {
@@ -63,7 +62,7 @@ func randomProblem(rng *rand.Rand) *Problem {
 		}
 	}
 	rng.Shuffle(len(blocks), func(i, j int) { blocks[i], blocks[j] = blocks[j], blocks[i] })
-	p.Metrics = make([]float32, len(blocks)*b)
+	p.Scores = make([]float32, len(blocks)*b)
 	p.Positions = make([]int32, len(blocks)*b)
 	values := 1 + rng.IntN(50)
 	for i := range p.Heads {
@@ -75,10 +74,32 @@ func randomProblem(rng *rand.Rand) *Problem {
 		for logical := range h.Len {
 			slot := int(h.Table[logical/b])*b + logical%b
 			p.Positions[slot] = int32(positions[logical])
-			p.Metrics[slot] = float32(rng.IntN(values)) / 7
+			p.Scores[slot] = float32(rng.IntN(values)) / 7
 		}
 	}
-	p.Quotas = cfg.Quotas(rng.IntN(len(blocks) + 2))
+	p.Ranking = Ranking{
+		Unit: b, Sinks: opt.Sinks, Window: opt.ProtectedWindow, Average: rng.IntN(2) == 0,
+		Bias: opt.HeadBias, Weight: opt.BiasWeight, Seed: opt.Seed,
+	}
+	if opt.Random {
+		p.Key = ByHash
+	}
+	units := len(blocks)
+	if rng.IntN(3) == 0 { // of a method that counts KVs
+		p.Unit = 1
+		p.Key = Key(rng.IntN(3))
+		units *= b
+	}
+	p.Quotas = cfg.Quotas(rng.IntN(units + 2))
+	if rng.IntN(4) == 0 {
+		p.Refine = func(lost []int) []Quota {
+			quotas := make([]Quota, len(lost))
+			for i, n := range lost {
+				quotas[i] = Quota{i, 1, n - n/3}
+			}
+			return quotas
+		}
+	}
 	return p
 }
 
@@ -103,15 +124,15 @@ func checkDecision(t *testing.T, p *Problem, d *Decision) {
 	t.Helper()
 	total := 0
 	for i, lost := range d.Heads {
-		total += lost.Blocks
-		if lost.Blocks == 0 {
+		total += lost.Units
+		if lost.Units == 0 {
 			if len(lost.KVs) != 0 {
 				t.Fatalf("head %d loses %d KVs and no block", i, len(lost.KVs))
 			}
 			continue
 		}
-		if want := p.lastBlock(i) + (lost.Blocks-1)*p.BlockSize; len(lost.KVs) != want {
-			t.Fatalf("head %d loses %d blocks and %d KVs, not %d", i, lost.Blocks, len(lost.KVs), want)
+		if want := p.lastUnit(i) + (lost.Units-1)*p.Unit; len(lost.KVs) != want {
+			t.Fatalf("head %d loses %d blocks and %d KVs, not %d", i, lost.Units, len(lost.KVs), want)
 		}
 		if !slices.IsSorted(lost.KVs) {
 			t.Fatalf("head %d: the evicted do not ascend", i)
@@ -141,61 +162,8 @@ func checkDecision(t *testing.T, p *Problem, d *Decision) {
 	}
 }
 
-// TestMovesPack checks stage 3 against its own sentence: after the moves, the
-// first m logical slots hold exactly the survivors.
-func TestMovesPack(t *testing.T) {
-	for seed := range 2000 {
-		rng := rand.New(rand.NewPCG(uint64(seed), 2))
-		b := 1 << rng.IntN(6)
-		n := 1 + rng.IntN(8*b)
-		h := &Head{Len: n}
-		for _, block := range rng.Perm(ceilDiv(n, b)) {
-			h.Table = append(h.Table, int32(block))
-		}
-		var evicted []int32
-		for i := range n {
-			if rng.IntN(3) == 0 {
-				evicted = append(evicted, int32(i))
-			}
-		}
-		content := map[int32]int32{} // slot → logical index of the KV in it
-		slot := func(logical int) int32 { return h.Table[logical/b]*int32(b) + int32(logical%b) }
-		for i := range n {
-			content[slot(i)] = int32(i)
-		}
-		for _, mv := range Moves(nil, h, b, evicted) {
-			content[mv.Destination] = content[mv.Source]
-		}
-		var kept []int32
-		for i := range n - len(evicted) {
-			kept = append(kept, content[slot(i)])
-		}
-		slices.Sort(kept)
-		var want []int32
-		for i := range n {
-			if !slices.Contains(evicted, int32(i)) {
-				want = append(want, int32(i))
-			}
-		}
-		if !slices.Equal(kept, want) {
-			t.Fatalf("seed %d: kept %v, want %v", seed, kept, want)
-		}
-	}
-}
-
-// TestMovesOrder pins the pairing on an example that can be followed by eye.
-func TestMovesOrder(t *testing.T) {
-	h := &Head{Table: []int32{5, 0, 2}, Len: 10} // B = 4: logical 0-3, 4-7, 8-9
-	got := Moves(nil, h, 4, []int32{1, 2, 4, 5, 7, 9})
-	// m = 4: holes 1 and 2 below it; survivors from it on, descending: 8, 6.
-	want := []Move{{5*4 + 1, 2*4 + 0}, {5*4 + 2, 0*4 + 2}}
-	if !slices.Equal(got, want) {
-		t.Errorf("moves %v, want %v", got, want)
-	}
-}
-
 // llamaProblem is one Llama-3.1-8B sequence of 6,000 tokens that is compressed
-// to 752 tokens: 1,536,000 KVs, of whose 96,000 blocks 83,968 fall.
+// to 752 tokens: 1,536,000 KVs, of whose 96,000 blocks 83,968 are evicted.
 func llamaProblem() *Problem {
 	cfg := Default()
 	cfg.Shape.Layers, cfg.Shape.KVHeads = 32, 8
@@ -203,11 +171,12 @@ func llamaProblem() *Problem {
 	const n = 6000
 	rng := rand.New(rand.NewPCG(1, 1))
 	p := &Problem{
-		Length: n, KVHeads: 8, BlockSize: 16, Reduction: Sum, Options: &cfg.Compression,
-		Heads: make([]Head, 256), Metrics: make([]float32, 256*n), Positions: make([]int32, 256*n),
+		Ranking: kvCompress{&cfg}.Rank(Counts{Prompt: n, Tokens: n, Heads: slices.Repeat([]int{n}, 256)}),
+		Length:  n, KVHeads: 8, BlockSize: 16,
+		Heads: make([]kv.Head, 256), Scores: make([]float32, 256*n), Positions: make([]int32, 256*n),
 	}
-	for i := range p.Metrics {
-		p.Metrics[i] = float32(rng.ExpFloat64()) * 1e-3
+	for i := range p.Scores {
+		p.Scores[i] = float32(rng.ExpFloat64()) * 1e-3
 	}
 	blocks := rng.Perm(256 * n / 16)
 	for i := range p.Heads {
@@ -221,7 +190,6 @@ func llamaProblem() *Problem {
 			}
 		}
 	}
-	p.Quotas = cfg.Quotas(cfg.Count(n, 256*n, 256*n/16))
 	return p
 }
 

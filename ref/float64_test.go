@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 )
 
 // unit is the unit roundoff of binary32.
@@ -80,18 +81,18 @@ func TestAttentionNearFloat64(t *testing.T) {
 			return x
 		}
 		q, k, v := normal(group*d), normal(n*d), normal(n*d)
-		c := NewCache(cfg)
-		s, err := c.add(0, n)
+		c := kv.NewCache(cfg.Config, cfg.Columns())
+		s, err := c.Add(0, n)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range n {
-			c.store(c.Slot(&s.Heads[0], i), k[i*d:][:d], v[i*d:][:d])
+			c.Store(c.Slot(&s.Heads[0], i), k[i*d:][:d], v[i*d:][:d])
 		}
 		var a attention
 		out := make([]float32, group*d)
 		a.attend(c, &s.Heads[0], q, out, group)
-		a.record(c, &s.Heads[0], &cfg.Metric, n-1, group)
+		a.record(c, &s.Heads[0], cfg.Metric.Observation(), n-1, group)
 
 		weights, exact, magnitude, score := exactAttention(q, k, v, group, d)
 		bound := weightBound(d, magnitude, score, n)
@@ -103,7 +104,7 @@ func TestAttentionNearFloat64(t *testing.T) {
 				worstWeight = max(worstWeight, (math.Abs(got-weights[g][i])-tiny)/weights[g][i]/bound)
 				metric += weights[g][i] * weights[g][i]
 			}
-			got := float64(c.Metrics[c.Slot(&s.Heads[0], i)])
+			got := float64(c.Data[0][c.Slot(&s.Heads[0], i)])
 			worstMetric = max(worstMetric, (math.Abs(got-metric)-tiny)/metric/(2*bound+float64(group+2)*unit))
 		}
 		for g := range group {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/trace"
 )
 
@@ -13,21 +14,22 @@ import (
 // asked for something.
 type Inputs struct {
 	cfg     Config
-	open    func(SeqID) (trace.Tensors, error)
-	sources map[SeqID]*source
+	window  int // of a prompt's last queries
+	open    func(kv.SeqID) (trace.Tensors, error)
+	sources map[kv.SeqID]*source
 
 	q, k, v []float32
 }
 
 // NewInputs returns the inputs of an engine with a valid configuration. open gives
 // the tensors of a sequence when it is first asked for.
-func NewInputs(cfg Config, open func(SeqID) (trace.Tensors, error)) *Inputs {
-	return &Inputs{cfg: cfg, open: open, sources: map[SeqID]*source{}}
+func NewInputs(cfg Config, open func(kv.SeqID) (trace.Tensors, error)) *Inputs {
+	return &Inputs{cfg: cfg, window: cfg.Window(), open: open, sources: map[kv.SeqID]*source{}}
 }
 
 // Begin opens the tensors of a sequence, if they are not open, and returns an
 // error if a prefill of n tokens cannot be had from them.
-func (in *Inputs) Begin(id SeqID, n int) error {
+func (in *Inputs) Begin(id kv.SeqID, n int) error {
 	if n < 1 {
 		return fmt.Errorf("ref: prefill of sequence %d with %d tokens", id, n)
 	}
@@ -45,10 +47,10 @@ func (in *Inputs) Begin(id SeqID, n int) error {
 }
 
 // Length returns how many tokens a sequence grows to, whose tensors are open.
-func (in *Inputs) Length(id SeqID) int { return in.sources[id].Tokens() }
+func (in *Inputs) Length(id kv.SeqID) int { return in.sources[id].Tokens() }
 
 // source returns the open tensors of a sequence.
-func (in *Inputs) source(id SeqID) (*source, error) {
+func (in *Inputs) source(id kv.SeqID) (*source, error) {
 	if src := in.sources[id]; src != nil {
 		return src, nil
 	}
@@ -62,7 +64,7 @@ func (in *Inputs) source(id SeqID) (*source, error) {
 }
 
 // Restore opens the tensors of the given sequences and closes all others.
-func (in *Inputs) Restore(ids []SeqID) error {
+func (in *Inputs) Restore(ids []kv.SeqID) error {
 	var errs []error
 	for id := range in.sources {
 		if !slices.Contains(ids, id) {
@@ -78,15 +80,17 @@ func (in *Inputs) Restore(ids []SeqID) error {
 
 // Prompt reads the first n tokens of a sequence in one layer: k and v are
 // [n, H, D], and q is [W, H·G, D], the queries of the last W = min(window, n)
-// tokens.
-func (in *Inputs) Prompt(id SeqID, layer, n int) (q, k, v []float32, err error) {
+// tokens, where window is [Config.Window].
+func (in *Inputs) Prompt(id kv.SeqID, layer, n int) (q, k, v []float32, err error) {
 	shape, src := in.cfg.Shape, in.sources[id]
-	window := min(in.cfg.Metric.Window, n)
+	window := min(in.window, n)
 	in.q = grow(in.q, window*shape.QueryHeads()*shape.HeadSize)
 	in.k = grow(in.k, n*shape.KVHeads*shape.HeadSize)
 	in.v = grow(in.v, n*shape.KVHeads*shape.HeadSize)
-	if err := src.Read(in.q, trace.Q, layer, n-window, window); err != nil {
-		return nil, nil, nil, err
+	if window > 0 {
+		if err := src.Read(in.q, trace.Q, layer, n-window, window); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	if err := src.readKV(in.k, in.v, layer, 0, n); err != nil {
 		return nil, nil, nil, err
@@ -97,7 +101,7 @@ func (in *Inputs) Prompt(id SeqID, layer, n int) (q, k, v []float32, err error) 
 // Next returns an error if the sequences of a batch, whose next tokens have the
 // given positions (−1: not in the cache), are not all different, in the cache, and
 // with a token to come, or if there are none.
-func (in *Inputs) Next(batch []SeqID, positions []int) error {
+func (in *Inputs) Next(batch []kv.SeqID, positions []int) error {
 	if len(batch) == 0 {
 		return errors.New("ref: decode of no sequences")
 	}
@@ -118,7 +122,7 @@ func (in *Inputs) Next(batch []SeqID, positions []int) error {
 // Tokens reads one token of every sequence of a batch, in all layers at once, so
 // that bad input is met before anything has changed: q is [L, sequences, H·G, D],
 // k and v are [L, sequences, H, D].
-func (in *Inputs) Tokens(batch []SeqID, positions []int) (q, k, v []float32, err error) {
+func (in *Inputs) Tokens(batch []kv.SeqID, positions []int) (q, k, v []float32, err error) {
 	shape := in.cfg.Shape
 	qRow, kvRow := shape.QueryHeads()*shape.HeadSize, shape.KVHeads*shape.HeadSize
 	in.q = grow(in.q, shape.Layers*len(batch)*qRow)
@@ -139,7 +143,7 @@ func (in *Inputs) Tokens(batch []SeqID, positions []int) (q, k, v []float32, err
 }
 
 // End closes the tensors of a sequence.
-func (in *Inputs) End(id SeqID) error {
+func (in *Inputs) End(id kv.SeqID) error {
 	src := in.sources[id]
 	if src == nil {
 		return nil

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/trace"
 )
 
@@ -18,7 +20,7 @@ import (
 // meets does nothing, so that any part of a scenario is a scenario.
 type operation struct {
 	verb string // prefill, decode, compress, preempt or release
-	seq  SeqID
+	seq  kv.SeqID
 	n    int // tokens of a prefill; decode: sequences from seq on
 }
 
@@ -37,8 +39,8 @@ const maxTokens = 150 // of a sequence in a scenario: more than a partition
 
 // hashed is a source of tensors whose every element is a hash of its place.
 type hashed struct {
-	seq   SeqID
-	shape trace.Shape
+	seq   kv.SeqID
+	shape kv.Shape
 }
 
 func (h hashed) Tokens() int  { return maxTokens }
@@ -63,18 +65,18 @@ type scenario struct {
 	engine *Engine
 	broken error              // what the observer found
 	before map[kvName]float32 // metrics before a compression
-	damage func(*Cache, Event)
+	damage func(*kv.Cache, Event)
 }
 
 type kvName struct {
-	seq      SeqID
+	seq      kv.SeqID
 	head     int
 	position int32
 }
 
 func (s *scenario) run(ops []operation) error {
 	s.broken = nil
-	engine, err := NewEngine(s.cfg, func(id SeqID) (trace.Tensors, error) { return hashed{id, s.cfg.Shape}, nil }, s.observe)
+	engine, err := NewEngine(s.cfg, func(id kv.SeqID) (trace.Tensors, error) { return hashed{id, s.cfg.Shape}, nil }, s.observe)
 	if err != nil {
 		return err
 	}
@@ -93,14 +95,14 @@ func (s *scenario) run(ops []operation) error {
 }
 
 func (s *scenario) do(op operation) error {
-	var full *ErrNoBlocks
+	var full *kv.ErrNoBlocks
 	var err error
 	cache := s.engine.Cache()
 	switch present := cache.Sequence(op.seq) != nil; {
 	case op.verb == "prefill" && !present:
 		err = s.engine.Prefill(op.seq, op.n)
 	case op.verb == "decode":
-		var batch []SeqID
+		var batch []kv.SeqID
 		for id := op.seq; int(id) < int(op.seq)+op.n; id++ {
 			if q := cache.Sequence(id); q != nil && q.Len < maxTokens {
 				batch = append(batch, id)
@@ -111,7 +113,7 @@ func (s *scenario) do(op operation) error {
 		}
 	case op.verb == "compress" && present:
 		s.before = map[kvName]float32{}
-		s.eachKV(op.seq, func(name kvName, slot int) { s.before[name] = cache.Metrics[slot] })
+		s.eachKV(op.seq, func(name kvName, slot int) { s.before[name] = cache.Data[0][slot] })
 		asked := s.engine.Count(op.seq)
 		held := s.engine.Held(op.seq)
 		var r Compressed
@@ -140,30 +142,35 @@ func (s *scenario) observe(e Event) {
 	note := func(format string, args ...any) { s.broken = errors.Join(s.broken, fmt.Errorf(format, args...)) }
 	switch e.Stage {
 	case StageDecode:
-		for _, o := range e.Outputs {
+		for _, o := range e.Parts[0].Floats {
 			if math.IsNaN(float64(o)) || math.Abs(float64(o)) > 2 {
 				note("an attention output is %g: an unused slot was read", o)
 				break
 			}
 		}
 	case StageDecide:
-		p := s.cfg.Problem(cache, cache.Sequence(e.Seqs[0]))
-		walked := Walk(p)
-		if short := e.Decision.Shortfall(); short < 0 || short > 0 && blocksLeft(p, e.Decision) {
-			note("%d of %d blocks fall, and more could", e.Decision.Evicted, e.Decision.Asked)
+		view := View{cache, cache.Sequence(e.Seqs[0])}
+		method := s.engine.method.(Dropper)
+		if spec := method.Spec(view); !reflect.DeepEqual(spec, *e.Plan) {
+			note("the plan is %+v, its specification says %+v", *e.Plan, spec)
 		}
-		for i, lost := range e.Decision.Heads {
-			if !slices.Equal(lost.KVs, walked.Heads[i].KVs) {
-				note("head %d loses %v, the walk says %v", i, lost.KVs, walked.Heads[i].KVs)
-			}
-			if b := lost.Blocks; b > 0 && len(lost.KVs) != p.lastBlock(i)+(b-1)*p.BlockSize {
-				note("head %d loses %d blocks and %d KVs", i, b, len(lost.KVs))
+		if e.Plan.Asked == 0 {
+			break
+		}
+		p := method.Rank(view.Counts()).Problem(cache, view.Sequence)
+		lost := Walk(p)
+		if short := lost.Shortfall(); short < 0 || short > 0 && unitsLeft(p, &lost) {
+			note("%d of %d units are evicted, and more could be", lost.Evicted, lost.Asked)
+		}
+		for i, h := range lost.Heads {
+			if h.Units > 0 && len(h.KVs) != p.lastUnit(i)+(h.Units-1)*p.Unit {
+				note("head %d loses %d units and %d KVs", i, h.Units, len(h.KVs))
 			}
 		}
 	case StageMove:
 		s.eachKV(e.Seqs[0], func(name kvName, slot int) {
-			if was, ok := s.before[name]; !ok || math.Float32bits(was) != math.Float32bits(cache.Metrics[slot]) {
-				note("sequence %d, head %d: the KV at position %d has metric %g, before it had %g", name.seq, name.head, name.position, cache.Metrics[slot], was)
+			if was, ok := s.before[name]; !ok || math.Float32bits(was) != math.Float32bits(cache.Data[0][slot]) {
+				note("sequence %d, head %d: the KV at position %d has metric %g, before it had %g", name.seq, name.head, name.position, cache.Data[0][slot], was)
 			}
 		})
 	}
@@ -172,26 +179,26 @@ func (s *scenario) observe(e Event) {
 	}
 }
 
-// blocksLeft reports whether a quota that was not met has candidates left for one
-// block more.
-func blocksLeft(p *Problem, d *Decision) bool {
+// unitsLeft reports whether a quota that was not met has candidates left for one unit
+// more.
+func unitsLeft(p *Problem, d *Decision) bool {
 	for _, quota := range p.Quotas {
-		fallen, more := 0, false
+		evicted, more := 0, false
 		for head := quota.First; head < quota.First+quota.Heads; head++ {
-			fallen += d.Heads[head].Blocks
+			evicted += d.Heads[head].Units
 			if p.Heads[head].Len > 0 {
-				next := p.lastBlock(head) + d.Heads[head].Blocks*p.BlockSize
+				next := p.lastUnit(head) + d.Heads[head].Units*p.Unit
 				more = more || len(p.appendCandidates(nil, head)) >= next
 			}
 		}
-		if fallen < quota.Blocks && more {
+		if evicted < quota.Units && more {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *scenario) eachKV(id SeqID, f func(name kvName, slot int)) {
+func (s *scenario) eachKV(id kv.SeqID, f func(name kvName, slot int)) {
 	cache := s.engine.Cache()
 	q := cache.Sequence(id)
 	for i := range q.Heads {
@@ -216,8 +223,8 @@ func (s *scenario) check() error {
 	}
 	free := 0
 	for b, isOwned := range owned {
-		isFree := cache.free.has(b)
-		if isFree == isOwned || isFree != (cache.Owners[b].Seq == NoSeq) {
+		isFree := cache.IsFree(int(b))
+		if isFree == isOwned || isFree != (cache.Owners[b].Seq == kv.NoSeq) {
 			return fmt.Errorf("block %d: in a table: %t, on the free list: %t, owner %+v", b, isOwned, isFree, cache.Owners[b])
 		}
 		if isFree {
@@ -230,7 +237,7 @@ func (s *scenario) check() error {
 	return nil
 }
 
-func (s *scenario) checkHead(q *Sequence, i int, owned []bool) error {
+func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 	cache, shape := s.engine.Cache(), s.cfg.Shape
 	h := &q.Heads[i]
 	layer, head := i/shape.KVHeads, i%shape.KVHeads
@@ -242,7 +249,7 @@ func (s *scenario) checkHead(q *Sequence, i int, owned []bool) error {
 			return fmt.Errorf("block %d is owned twice", b)
 		}
 		owned[b] = true
-		if want := (Owner{q.ID, int32(layer), int32(head), int32(logical)}); cache.Owners[b] != want {
+		if want := (kv.Owner{Seq: q.ID, Layer: int32(layer), Head: int32(head), Logical: int32(logical)}); cache.Owners[b] != want {
 			return fmt.Errorf("block %d has owner %+v, not %+v", b, cache.Owners[b], want)
 		}
 	}
@@ -257,7 +264,7 @@ func (s *scenario) checkHead(q *Sequence, i int, owned []bool) error {
 			return fmt.Errorf("logical index %d: position %d is out of range or held twice", logical, position)
 		}
 		has[position] = true
-		if m := cache.Metrics[slot]; !(m >= 0) {
+		if m := cache.Data[0][slot]; !(m >= 0) {
 			return fmt.Errorf("position %d has metric %g", position, m)
 		}
 		for _, x := range []struct {
@@ -286,19 +293,16 @@ func (s *scenario) checkHead(q *Sequence, i int, owned []bool) error {
 	return nil
 }
 
-// has reports whether block b is free.
-func (f *freeList) has(b int) bool { return f.words[b/64]&(1<<(b%64)) != 0 }
-
 // poison fills every slot that holds no KV with NaN.
 func (s *scenario) poison() {
 	cache := s.engine.Cache()
-	used := make([]bool, len(cache.Metrics))
+	used := make([]bool, len(cache.Positions))
 	for _, id := range cache.Sequences() {
 		s.eachKV(id, func(_ kvName, slot int) { used[slot] = true })
 	}
 	for slot, isUsed := range used {
 		if !isUsed {
-			cache.Metrics[slot] = float32(math.NaN())
+			cache.Data[0][slot] = float32(math.NaN())
 			cache.Positions[slot] = math.MinInt32
 			for i := range cache.Key(slot) {
 				cache.Key(slot)[i], cache.Value(slot)[i] = 0xff, 0xff
@@ -309,14 +313,13 @@ func (s *scenario) poison() {
 
 func randomScenario(rng *rand.Rand, operations int) (Config, []operation) {
 	cfg := Config{
-		BlockSize: 1 << rng.IntN(6),
-		DType:     dtype.DType(rng.IntN(5)),
+		Config: kv.Config{BlockSize: 1 << rng.IntN(6), DType: dtype.DType(rng.IntN(5))},
 		Metric: Metric{
 			Norm: []Norm{L1, L2}[rng.IntN(2)], Reduction: []Reduction{Sum, Avg}[rng.IntN(2)],
 			MaxPool: []int{0, 7}[rng.IntN(2)], Window: 1 + rng.IntN(8), Buffer: rng.IntN(4),
 		},
 	}
-	cfg.Shape = trace.Shape{Layers: 1 + rng.IntN(3), KVHeads: 1 + rng.IntN(3), Group: 1 + rng.IntN(2), HeadSize: 8}
+	cfg.Shape = kv.Shape{Layers: 1 + rng.IntN(3), KVHeads: 1 + rng.IntN(3), Group: 1 + rng.IntN(2), HeadSize: 8}
 	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
 	cfg.Blocks = heads * (1 + rng.IntN(4*ceilDiv(maxTokens, cfg.BlockSize)))
 	opt := &cfg.Compression
@@ -350,7 +353,7 @@ func randomScenario(rng *rand.Rand, operations int) (Config, []operation) {
 	longest := []int{40, 40, maxTokens - 2}[rng.IntN(3)] // prompt
 	ops := make([]operation, operations)
 	for i := range ops {
-		seq := SeqID(rng.IntN(4))
+		seq := kv.SeqID(rng.IntN(4))
 		switch r := rng.IntN(20); {
 		case r < 4:
 			ops[i] = operation{"prefill", seq, 1 + rng.IntN(longest)}
@@ -412,6 +415,17 @@ func TestInvariants(t *testing.T) {
 	}
 }
 
+// refree changes the free list of a cache.
+func refree(c *kv.Cache, change func(free []uint32)) {
+	s := c.Snapshot()
+	change(s.Free)
+	changed, err := s.Cache(c.Config(), c.Columns())
+	if err != nil {
+		panic(err)
+	}
+	*c = *changed
+}
+
 func lines(ops []operation) string {
 	var b strings.Builder
 	for _, op := range ops {
@@ -423,31 +437,39 @@ func lines(ops []operation) string {
 // TestInvariantsNotice plants faults and checks that the scenarios notice them
 // and shrink to a few lines.
 func TestInvariantsNotice(t *testing.T) {
-	firstMove := func(do func(*Cache, Move)) func(*Cache, Event) {
-		return func(c *Cache, e Event) {
-			if e.Stage == StageMove && len(e.Moves) > 0 {
-				do(c, e.Moves[0])
+	firstMove := func(do func(*kv.Cache, kv.Move)) func(*kv.Cache, Event) {
+		return func(c *kv.Cache, e Event) {
+			if e.Stage == StageMove && e.Parts[0].Dims[0].N > 0 {
+				do(c, kv.Move{Destination: e.Parts[0].Ints[0], Source: e.Parts[0].Ints[1]})
 			}
 		}
 	}
-	for name, damage := range map[string]func(*Cache, Event){
-		"metric left behind": firstMove(func(c *Cache, m Move) { c.Metrics[m.Destination] = -1 }),
-		"position left behind": firstMove(func(c *Cache, m Move) {
+	for name, damage := range map[string]func(*kv.Cache, Event){
+		"metric left behind": firstMove(func(c *kv.Cache, m kv.Move) { c.Data[0][m.Destination] = -1 }),
+		"position left behind": firstMove(func(c *kv.Cache, m kv.Move) {
 			c.Positions[m.Destination]++
 		}),
-		"key left behind":   firstMove(func(c *Cache, m Move) { c.Key(int(m.Destination))[0] ^= 1 }),
-		"value left behind": firstMove(func(c *Cache, m Move) { c.Value(int(m.Destination))[0] ^= 1 }),
-		"block freed twice": func(c *Cache, e Event) {
+		"key left behind":   firstMove(func(c *kv.Cache, m kv.Move) { c.Key(int(m.Destination))[0] ^= 1 }),
+		"value left behind": firstMove(func(c *kv.Cache, m kv.Move) { c.Value(int(m.Destination))[0] ^= 1 }),
+		"block freed twice": func(c *kv.Cache, e Event) {
 			if e.Stage == StageMove {
-				c.free.put(int(c.Sequence(e.Seqs[0]).Heads[0].Table[0]))
+				again := c.Sequence(e.Seqs[0]).Heads[0].Table[0]
+				refree(c, func(free []uint32) { free[again/32] |= 1 << (again % 32) })
 			}
 		},
-		"block lost": func(c *Cache, e Event) {
+		"block lost": func(c *kv.Cache, e Event) {
 			if e.Stage == StageRelease && c.Free() > 0 {
-				c.free.take()
+				refree(c, func(free []uint32) {
+					for i, w := range free {
+						if w != 0 {
+							free[i] &= w - 1
+							return
+						}
+					}
+				})
 			}
 		},
-		"wrong owner": func(c *Cache, e Event) {
+		"wrong owner": func(c *kv.Cache, e Event) {
 			if e.Stage == StageMove {
 				c.Owners[c.Sequence(e.Seqs[0]).Heads[0].Table[0]].Logical++
 			}

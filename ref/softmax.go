@@ -52,9 +52,9 @@ func (s *softmax) factors() []float32 {
 // addGains adds to gained what one query's attention gives to the metrics of the
 // KVs of one partition, whose e_i are e and whose factor is f_p: P² or P, with
 // P = e·f_p. Each product is rounded before it is used.
-func (m *Metric) addGains(gained, e []float32, factor float32) {
+func addGains(norm Norm, gained, e []float32, factor float32) {
 	gained = gained[:len(e)]
-	if m.Norm == L1 {
+	if norm == L1 {
 		for i, e := range e {
 			gained[i] += float32(e * factor)
 		}

@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/trace"
 )
 
 // ValueError reports a key or value that the cache's format cannot hold: it would
 // round to infinity. The fp8 formats saturate instead.
 type ValueError struct {
-	Seq                         SeqID
+	Seq                         kv.SeqID
 	Tensor                      trace.Tensor // K or V
 	Token, Layer, Head, Element int
 	Value                       float32
@@ -25,9 +26,9 @@ func (e *ValueError) Error() string {
 // source is the tensors of one sequence.
 type source struct {
 	trace.Tensors
-	seq    SeqID
+	seq    kv.SeqID
 	format dtype.DType
-	shape  trace.Shape
+	shape  kv.Shape
 }
 
 // readKV reads the keys and values of tokens from..from+n-1 in one layer, each
@@ -63,6 +64,65 @@ func (s *source) fits(values []float32, t trace.Tensor, layer, from int) error {
 	return nil
 }
 
+// CheckPrompt returns an error if one layer of a prompt of n tokens, which a model has
+// computed, cannot enter a cache of the configuration: a layer that there is not, an
+// array of another size, a value beyond trace.MaxMagnitude, or a *ValueError.
+func (c *Config) CheckPrompt(id kv.SeqID, layer, n int, q, k, v []float32) error {
+	row := c.Shape.KVHeads * c.Shape.HeadSize
+	queries := min(c.Window(), n) * row * c.Shape.Group
+	switch {
+	case layer >= c.Shape.Layers:
+		return fmt.Errorf("ref: prompt of sequence %d: all of its %d layers have entered", id, c.Shape.Layers)
+	case len(q) != queries || len(k) != n*row || len(v) != n*row:
+		return fmt.Errorf("ref: prompt of sequence %d, layer %d: %d, %d and %d elements of q, k and v, want %d, %d and %d",
+			id, layer, len(q), len(k), len(v), queries, n*row, n*row)
+	}
+	return c.checkValues(id, layer, 0, q, k, v)
+}
+
+// CheckTokens returns an error if one layer of the next tokens of a batch, at the given
+// positions, cannot enter a cache of the configuration, as [Config.CheckPrompt] does.
+func (c *Config) CheckTokens(batch []kv.SeqID, positions []int, layer int, q, k, v, out []float32) error {
+	row := c.Shape.KVHeads * c.Shape.HeadSize
+	n := len(batch) * row
+	switch {
+	case layer >= c.Shape.Layers:
+		return fmt.Errorf("ref: decode: all of the %d layers have been stepped through", c.Shape.Layers)
+	case len(q) != n*c.Shape.Group || len(out) != len(q) || len(k) != n || len(v) != n:
+		return fmt.Errorf("ref: decode: layer %d: %d, %d, %d and %d elements of q, k, v and out, want %d, %d, %d and %d",
+			layer, len(q), len(k), len(v), len(out), n*c.Shape.Group, n, n, n*c.Shape.Group)
+	}
+	for i, id := range batch {
+		if err := c.checkValues(id, layer, positions[i], q[i*row*c.Shape.Group:][:row*c.Shape.Group], k[i*row:][:row], v[i*row:][:row]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkValues checks one sequence's values in one layer, from the given token on.
+func (c *Config) checkValues(id kv.SeqID, layer, from int, q, k, v []float32) error {
+	s := source{seq: id, format: c.DType, shape: c.Shape}
+	for _, x := range []struct {
+		t      trace.Tensor
+		values []float32
+	}{{trace.Q, q}, {trace.K, k}, {trace.V, v}} {
+		for _, value := range x.values {
+			if !(value >= -trace.MaxMagnitude && value <= trace.MaxMagnitude) {
+				return fmt.Errorf("ref: sequence %d, layer %d, tokens from %d on: %v has a value of %g, want at most %g in magnitude",
+					id, layer, from, x.t, value, float64(trace.MaxMagnitude))
+			}
+		}
+		if x.t == trace.Q {
+			continue
+		}
+		if err := s.fits(x.values, x.t, layer, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // maxLayerFloats bounds the queries and the keys of one layer, and the scores of
 // one head, that a prefill holds at once: 1 GiB of each.
 const maxLayerFloats = 1 << 28
@@ -74,7 +134,7 @@ func (c *Config) PrefillFits(n int) error {
 	if n > maxLayerFloats/perToken {
 		return fmt.Errorf("%d tokens of %d KV heads of size %d are more than a layer may have", n, c.Shape.KVHeads, c.Shape.HeadSize)
 	}
-	w := min(c.Metric.Window, n)
+	w := max(1, min(c.Window(), n))
 	if w > maxLayerFloats/(perToken*c.Shape.Group) || n > maxLayerFloats/(min(w, together)*c.Shape.Group) {
 		return fmt.Errorf("the last %d queries of %d heads of size %d over %d tokens are more than can be held at once: choose a smaller window", w, c.Shape.QueryHeads(), c.Shape.HeadSize, n)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref/vec"
 	"kvcompress/trace"
 )
@@ -78,16 +79,16 @@ func specAttention(q []float32, k, v [][]float32) (weights, out []float32) {
 func TestEngineFollowsSpec(t *testing.T) {
 	for seed := range 80 {
 		rng := rand.New(rand.NewPCG(uint64(seed), 10))
-		shape := trace.Shape{Layers: 1, KVHeads: 1 + rng.IntN(2), Group: 1 + rng.IntN(8), HeadSize: 8 * (1 + rng.IntN(32))}
+		shape := kv.Shape{Layers: 1, KVHeads: 1 + rng.IntN(2), Group: 1 + rng.IntN(8), HeadSize: 8 * (1 + rng.IntN(32))}
 		n := []int{1, 2, 31, 32, 33, 127, 128, 129, 255, 256, 257, 300}[rng.IntN(12)]
 		cfg := Default()
 		cfg.Shape, cfg.BlockSize, cfg.DType = shape, 1<<rng.IntN(6), dtype.DType(rng.IntN(5))
 		cfg.Blocks = shape.KVHeads * (n + 1)
 		cfg.Metric = Metric{Norm: []Norm{L1, L2}[rng.IntN(2)], Reduction: Sum, Window: 1, Buffer: rng.IntN(5)}
 		var outputs []float32
-		e, err := NewEngine(cfg, func(SeqID) (trace.Tensors, error) { return wide{hashed{3, shape}}, nil }, func(ev Event) {
+		e, err := NewEngine(cfg, func(kv.SeqID) (trace.Tensors, error) { return wide{hashed{3, shape}}, nil }, func(ev Event) {
 			if ev.Stage == StageDecode {
-				outputs = append([]float32(nil), ev.Outputs...)
+				outputs = append([]float32(nil), ev.Parts[0].Floats...)
 			}
 		})
 		if err != nil {
@@ -100,11 +101,11 @@ func TestEngineFollowsSpec(t *testing.T) {
 		before := make([][]float32, shape.KVHeads)
 		for head := range before {
 			for i := range n {
-				before[head] = append(before[head], e.Cache().Metrics[e.Cache().Slot(&s.Heads[head], i)])
+				before[head] = append(before[head], e.Cache().Data[0][e.Cache().Slot(&s.Heads[head], i)])
 			}
 			before[head] = append(before[head], 0)
 		}
-		if err := e.Decode([]SeqID{3}); err != nil {
+		if err := e.Decode([]kv.SeqID{3}); err != nil {
 			t.Fatal(err)
 		}
 
@@ -149,7 +150,7 @@ func TestEngineFollowsSpec(t *testing.T) {
 				if i <= n-cfg.Metric.Buffer {
 					want = want + gained[i]
 				}
-				if got := e.Cache().Metrics[e.Cache().Slot(&s.Heads[head], i)]; math.Float32bits(got) != math.Float32bits(want) {
+				if got := e.Cache().Data[0][e.Cache().Slot(&s.Heads[head], i)]; math.Float32bits(got) != math.Float32bits(want) {
 					t.Fatalf("seed %d, %v: head %d, metric %d is %g, the page says %g", seed, cfg, head, i, got, want)
 				}
 			}
@@ -225,11 +226,11 @@ func TestPrefillFollowsSpec(t *testing.T) {
 }
 
 func TestCount(t *testing.T) {
-	llama := trace.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
-	small := trace.Shape{Layers: 3, KVHeads: 2, Group: 1, HeadSize: 8}
+	llama := kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
+	small := kv.Shape{Layers: 3, KVHeads: 2, Group: 1, HeadSize: 8}
 	for _, c := range []struct {
 		name                string
-		shape               trace.Shape
+		shape               kv.Shape
 		blockSize           int
 		opt                 Compression
 		length, kvs, blocks int
@@ -246,7 +247,7 @@ func TestCount(t *testing.T) {
 		{"compressed before", small, 4, Compression{Rate: 0.5}, 100, 299, 75, 0},
 		{"even layers round 77 down to a multiple of 3", small, 4, Compression{Rate: 0.49, EvenLayers: true}, 100, 600, 150, 75},
 	} {
-		cfg := Config{Shape: c.shape, BlockSize: c.blockSize, Compression: c.opt}
+		cfg := Config{Config: kv.Config{Shape: c.shape, BlockSize: c.blockSize}, Compression: c.opt}
 		if got := cfg.Count(c.length, c.kvs, c.blocks); got != c.want {
 			t.Errorf("%s: %d blocks, want %d", c.name, got, c.want)
 		}
@@ -254,11 +255,11 @@ func TestCount(t *testing.T) {
 }
 
 func TestQuotas(t *testing.T) {
-	cfg := Config{Shape: trace.Shape{Layers: 3, KVHeads: 2}}
+	cfg := Config{Config: kv.Config{Shape: kv.Shape{Layers: 3, KVHeads: 2}}}
 	total := func(opt Compression, e int) (blocks, quotas int) {
 		cfg.Compression = opt
 		for _, q := range cfg.Quotas(e) {
-			blocks += q.Blocks
+			blocks += q.Units
 			quotas++
 		}
 		return blocks, quotas
@@ -281,7 +282,7 @@ func TestQuotas(t *testing.T) {
 
 func TestConfigRefused(t *testing.T) {
 	valid := Default()
-	valid.Shape, valid.Blocks = trace.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 64}, 100
+	valid.Shape, valid.Blocks = kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 64}, 100
 	if err := valid.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -295,8 +296,8 @@ func TestConfigRefused(t *testing.T) {
 		{"head size 264", func(c *Config) { c.Shape.HeadSize = 264 }},
 		{"block_size 3", func(c *Config) { c.BlockSize = 3 }},
 		{"blocks 0", func(c *Config) { c.Blocks = 0 }},
-		{"a cache of more than 16 GiB", func(c *Config) { c.Blocks = MaxBlocks }},
-		{"is not from 1 to 67108864", func(c *Config) { c.Blocks = MaxBlocks + 1 }},
+		{"a cache of more than 16 GiB", func(c *Config) { c.Blocks = kv.MaxBlocks }},
+		{"is not from 1 to 67108864", func(c *Config) { c.Blocks = kv.MaxBlocks + 1 }},
 		{"kv_dtype", func(c *Config) { c.DType = 77 }},
 		{`norm "L3"`, func(c *Config) { c.Metric.Norm = "L3" }},
 		{`reduction "max"`, func(c *Config) { c.Metric.Reduction = "max" }},
@@ -328,9 +329,9 @@ func TestConfigRefused(t *testing.T) {
 // changes nothing.
 func TestEngineErrors(t *testing.T) {
 	cfg := Default()
-	cfg.Shape, cfg.BlockSize, cfg.Blocks = trace.Shape{Layers: 2, KVHeads: 1, Group: 1, HeadSize: 8}, 4, 5
+	cfg.Shape, cfg.BlockSize, cfg.Blocks = kv.Shape{Layers: 2, KVHeads: 1, Group: 1, HeadSize: 8}, 4, 5
 	bad := -1 // the token that cannot be read
-	e, err := NewEngine(cfg, func(id SeqID) (trace.Tensors, error) { return failing{hashed{id, cfg.Shape}, &bad}, nil }, nil)
+	e, err := NewEngine(cfg, func(id kv.SeqID) (trace.Tensors, error) { return failing{hashed{id, cfg.Shape}, &bad}, nil }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,12 +354,12 @@ func TestEngineErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("a second time", e.Prefill(0, 1), "already in the cache")
-	check("no block for the second layer", e.Decode([]SeqID{0}), "2 blocks are needed and 1 are free")
+	check("no block for the second layer", e.Decode([]kv.SeqID{0}), "2 blocks are needed and 1 are free")
 	if s := e.Cache().Sequence(0); s.KVs() != 16 || s.Len != 8 || e.Free() != 1 {
 		t.Errorf("%d KVs, length %d, %d free after a failed decode", s.KVs(), s.Len, e.Free())
 	}
-	check("nobody", e.Decode([]SeqID{7}), "not in the cache")
-	check("twice", e.Decode([]SeqID{0, 0}), "in the batch twice")
+	check("nobody", e.Decode([]kv.SeqID{7}), "not in the cache")
+	check("twice", e.Decode([]kv.SeqID{0, 0}), "in the batch twice")
 	check("nobody", e.Release(7), "not in the cache")
 	_, err = e.Compress(7)
 	check("nobody", err, "not in the cache")
@@ -370,7 +371,7 @@ func TestEngineErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	bad = 3
-	check("unreadable token", e.Decode([]SeqID{1}), "token 3 is broken")
+	check("unreadable token", e.Decode([]kv.SeqID{1}), "token 3 is broken")
 	if s := e.Cache().Sequence(1); s.KVs() != 6 || s.Len != 3 {
 		t.Errorf("%d KVs, length %d after a failed decode", s.KVs(), s.Len)
 	}
@@ -383,9 +384,12 @@ func TestValueBeyondFormat(t *testing.T) {
 		for _, at := range []int{2, 4} { // in the prompt, and decoded
 			cfg := Default()
 			cfg.DType, cfg.Blocks = format, 100
-			cfg.Shape = trace.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
-			e, err := NewEngine(cfg, func(id SeqID) (trace.Tensors, error) { return large{hashed{id, cfg.Shape}, at}, nil }, func(ev Event) {
-				for _, o := range ev.Outputs {
+			cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
+			e, err := NewEngine(cfg, func(id kv.SeqID) (trace.Tensors, error) { return large{hashed{id, cfg.Shape}, at}, nil }, func(ev Event) {
+				if ev.Stage != StageDecode {
+					return
+				}
+				for _, o := range ev.Parts[0].Floats {
 					if math.IsNaN(float64(o)) || math.IsInf(float64(o), 0) {
 						t.Errorf("%v: an output is %g", format, o)
 					}
@@ -396,7 +400,7 @@ func TestValueBeyondFormat(t *testing.T) {
 			}
 			err = e.Prefill(0, 4)
 			if err == nil {
-				err = e.Decode([]SeqID{0})
+				err = e.Decode([]kv.SeqID{0})
 			}
 			if format != dtype.F16 {
 				if err != nil {
@@ -434,14 +438,14 @@ func (l large) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 // error, whatever the trace says.
 func TestPrefillTooLarge(t *testing.T) {
 	cfg := Default()
-	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 32, Group: 128, HeadSize: 256}
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 32, Group: 128, HeadSize: 256}
 	cfg.Metric.Window = 1 << 20
 	for n, ok := range map[int]bool{100: true, 200: true, 300: false, 1 << 24: false} {
 		if err := cfg.PrefillFits(n); (err == nil) != ok {
 			t.Errorf("%d tokens: %v", n, err)
 		}
 	}
-	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 1, Group: 128, HeadSize: 8}
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 128, HeadSize: 8}
 	cfg.Metric.Window = 32
 	for n, ok := range map[int]bool{1 << 16: true, 1 << 24: false} {
 		if err := cfg.PrefillFits(n); (err == nil) != ok {

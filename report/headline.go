@@ -14,7 +14,7 @@ func (p *printer) headline(r *sim.Report) {
 	p.printf("%s: %s, %s × %s, block size %d, %s\n", p.opt.Color.bold(name(r)),
 		count(len(r.Requests), "request"), count(r.Shape.Layers, "layer"), count(r.Shape.KVHeads, "KV head"),
 		o.BlockSize, o.DType)
-	p.sentences(asked(&o.Compression) + " " + measured(o))
+	p.sentences(asked(o) + " " + measured(o))
 	p.sentences(fmt.Sprintf("Cache: %s of %s, %s of keys and values; %s of them stay free on admission.",
 		count(o.Blocks, "block"), count(o.BlockSize, "KV"), size(int64(o.Blocks)*blockBytes(r)), percent(o.Limits.Watermark)))
 }
@@ -28,7 +28,8 @@ func name(r *sim.Report) string {
 }
 
 // asked says in words how much is to be evicted, from where and when.
-func asked(c *ref.Compression) string {
+func asked(o *sim.Options) string {
+	c := &o.Compression
 	var b strings.Builder
 	switch {
 	case c.MaxCacheTokens > 0:
@@ -55,7 +56,7 @@ func asked(c *ref.Compression) string {
 	b.WriteString("; ")
 	b.WriteString(spared(c))
 	b.WriteString(". It runs ")
-	b.WriteString(when(c))
+	b.WriteString(when(&o.Schedule))
 	b.WriteString(".")
 	return b.String()
 }
@@ -76,7 +77,7 @@ func spared(c *ref.Compression) string {
 }
 
 // when says how often compression runs, and for which sequences.
-func when(c *ref.Compression) string {
+func when(c *sim.Schedule) string {
 	s := "after every prefill"
 	switch {
 	case c.Interval == 1:

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 
+	"kvcompress/kv"
 	"kvcompress/sim"
-	"kvcompress/trace"
 )
 
 // schemaVersion is that of the document that JSON writes. It changes when a name
@@ -67,7 +67,7 @@ type document struct {
 	SchemaVersion int          `json:"schema_version"`
 	Trace         string       `json:"trace"`
 	Partial       bool         `json:"partial"`
-	Shape         trace.Shape  `json:"shape"`
+	Shape         kv.Shape     `json:"shape"`
 	Options       sim.Options  `json:"options"`
 	Totals        totalsJSON   `json:"totals"`
 	Steps         []stepJSON   `json:"steps"`

@@ -18,7 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kvcompress/ref"
+	"kvcompress/kv"
 	"kvcompress/sim"
 	"kvcompress/trace"
 )
@@ -70,7 +70,7 @@ func TestText(t *testing.T) {
 	}
 	byHead := sample(3, 2, 12)
 	for i := range byHead.Steps {
-		byHead.Steps[i].Heads = &ref.HeadUsage{Blocks: [][]int{{1, 2}, {3, 4}, {5, 1234}}}
+		byHead.Steps[i].Heads = &kv.HeadUsage{Blocks: [][]int{{1, 2}, {3, 4}, {5, 1234}}}
 	}
 	for _, c := range []struct {
 		name string
@@ -224,7 +224,7 @@ func TestDenseBlocks(t *testing.T) {
 	}
 	meta := trace.Meta{
 		FormatVersion: trace.FormatVersion,
-		Shape:         trace.Shape{Layers: 2, KVHeads: 3, Group: 1, HeadSize: 8},
+		Shape:         kv.Shape{Layers: 2, KVHeads: 3, Group: 1, HeadSize: 8},
 		Source:        trace.Source{Kind: trace.Synthetic},
 		Synth:         &trace.Recipe{Layers: [][]trace.Head{{head}}},
 	}

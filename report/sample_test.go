@@ -3,9 +3,8 @@ package report
 import (
 	"math"
 
-	"kvcompress/ref"
+	"kvcompress/kv"
 	"kvcompress/sim"
-	"kvcompress/trace"
 )
 
 // sample returns a report of two requests and one refusal, as a replay on a
@@ -14,7 +13,7 @@ import (
 func sample(layers, heads, steps int) *sim.Report {
 	r := &sim.Report{
 		Trace:   "sample",
-		Shape:   trace.Shape{Layers: layers, KVHeads: heads, Group: 2, HeadSize: 8},
+		Shape:   kv.Shape{Layers: layers, KVHeads: heads, Group: 2, HeadSize: 8},
 		Options: sim.DefaultOptions(),
 	}
 	o := &r.Options
@@ -46,14 +45,14 @@ func sample(layers, heads, steps int) *sim.Report {
 		s := sim.Step{Index: i, Start: int64(i) * 10e6, End: int64(i+1) * 10e6, Kind: sim.Decode}
 		for id := range lengths {
 			if held[id] > 16 && i > 0 {
-				c := sim.Compression{Seq: ref.SeqID(id), Asked: n * ((held[id] + 3 - 16) / 4), Evicted: n * (held[id] - 16), Moved: n}
+				c := sim.Compression{Seq: kv.SeqID(id), Asked: n * ((held[id] + 3 - 16) / 4), Evicted: n * (held[id] - 16), Moved: n}
 				c.Freed = c.Asked - i%2
 				s.Compression = append(s.Compression, c)
 				held[id] = 16
 			}
 		}
 		admit := func(id, tokens int) {
-			s.Kind, s.Batch, s.Tokens = sim.Prefill, []ref.SeqID{ref.SeqID(id)}, tokens
+			s.Kind, s.Batch, s.Tokens = sim.Prefill, []kv.SeqID{kv.SeqID(id)}, tokens
 			lengths[id], held[id] = tokens, tokens
 		}
 		switch {
@@ -64,9 +63,9 @@ func sample(layers, heads, steps int) *sim.Report {
 		case i == 6:
 			admit(1, prompt+4)
 		default:
-			s.Batch = []ref.SeqID{0, 1}
+			s.Batch = []kv.SeqID{0, 1}
 			if i == 5 {
-				s.Preempted = []ref.SeqID{1}
+				s.Preempted = []kv.SeqID{1}
 				lengths[1], held[1] = 0, 0
 				s.Batch = s.Batch[:1]
 			}
@@ -89,10 +88,10 @@ func sample(layers, heads, steps int) *sim.Report {
 		s.Usage.Wasted = s.Usage.Allocated*o.BlockSize - s.Usage.KVs
 		switch i {
 		case steps - 2:
-			s.Finished = []ref.SeqID{0}
+			s.Finished = []kv.SeqID{0}
 			lengths[0], held[0] = 0, 0
 		case steps - 1:
-			s.Finished = []ref.SeqID{1}
+			s.Finished = []kv.SeqID{1}
 		}
 		r.Steps = append(r.Steps, s)
 		r.Totals.Add(&s, &o.Config)

@@ -11,7 +11,7 @@ import (
 	"github.com/olekukonko/tablewriter/renderer"
 	"github.com/olekukonko/tablewriter/tw"
 
-	"kvcompress/ref"
+	"kvcompress/kv"
 	"kvcompress/sim"
 )
 
@@ -133,7 +133,7 @@ func telling(ledger []entry) [][]int {
 // events says in a few words which requests came and went in a step.
 func events(r *sim.Report, e *entry) string {
 	var said []string
-	say := func(what string, ids []ref.SeqID) {
+	say := func(what string, ids []kv.SeqID) {
 		if len(ids) == 0 {
 			return
 		}
@@ -225,7 +225,7 @@ func (p *printer) byHead(r *sim.Report) {
 
 // headsAtPeak returns what the heads held when the cache was fullest, nil if the
 // replay did not say.
-func headsAtPeak(r *sim.Report) *ref.HeadUsage {
+func headsAtPeak(r *sim.Report) *kv.HeadUsage {
 	peak := 0
 	for i := range r.Steps {
 		if r.Steps[i].Usage.Allocated > r.Steps[peak].Usage.Allocated {

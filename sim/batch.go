@@ -93,7 +93,7 @@ func (s *Server) workOn(step *Step, q *sequence, n int) {
 	w[PrefillSeqs]++
 	w[PrefillTokens] += int64(n)
 	w[AttentionPairs] += to*(to+1)/2 - from*(from+1)/2
-	if s.policy.opt.Enabled() {
+	if s.policy.enabled {
 		w[MetricPairs] += min(to, int64(s.policy.window)) * to
 	}
 	step.Tokens += n
@@ -120,7 +120,7 @@ func (s *Server) start(step *Step, q *sequence) {
 func (s *Server) decode(step *Step) error {
 	step.Kind = Decode
 	before := len(step.Compression)
-	for s.need() > s.cache.Free() && s.policy.opt.Enabled() {
+	for s.need() > s.cache.Free() && s.policy.enabled {
 		if freed, err := s.compress(step); err != nil {
 			return err
 		} else if freed == 0 {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -30,7 +31,7 @@ func load(n int) iter.Seq2[trace.Request, error] {
 // and about what its steps take on an H100.
 func llama8B() (ref.Config, Limits, *Rates) {
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
+	cfg.Shape = kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
 	cfg.Blocks = 20000 * 32 * 8
 	var r Rates
 	for f, ns := range map[Feature]float64{Steps: 5.2e6, PrefillTokens: 20e3, AttentionPairs: 0.6, DecodeSeqs: 30e3, KVsRead: 0.18, BlocksRead: 0.01,
@@ -71,6 +72,7 @@ func BenchmarkServer(b *testing.B) {
 	compressed := func(p *Plan) {
 		p.Config.Compression = ref.Default().Compression
 		p.Config.Compression.MaxCacheTokens = 128
+		p.Schedule = DefaultSchedule()
 	}
 	for _, c := range []struct {
 		name   string
@@ -83,7 +85,7 @@ func BenchmarkServer(b *testing.B) {
 		{"check", func(p *Plan) { p.Check = true }, Watch{}},
 		{"chunked prefill", func(p *Plan) { p.ChunkedPrefill = true }, Watch{}},
 		{"compressed every step", compressed, Watch{}},
-		{"compressed once", func(p *Plan) { compressed(p); p.Config.Compression.Once = true }, Watch{}},
+		{"compressed once", func(p *Plan) { compressed(p); p.Schedule.Once = true }, Watch{}},
 	} {
 		b.Run(c.name, func(b *testing.B) { serveLoad(b, plan(c.change), load(b.N), c.watch) })
 	}
@@ -161,10 +163,10 @@ func ledgerOf(b *testing.B, cfg ref.Config, spread Spread, n int) *Ledger {
 		b.Fatal(err)
 	}
 	for i := range n {
-		if err := l.Prefill(ref.SeqID(i), 512); err != nil {
+		if err := l.Prefill(kv.SeqID(i), 512); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := l.Compress(ref.SeqID(i)); err != nil {
+		if _, err := l.Compress(kv.SeqID(i)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"iter"
 
-	"kvcompress/ref"
+	"kvcompress/kv"
 	"kvcompress/trace"
 )
 
@@ -20,8 +20,8 @@ type checker struct {
 	blocks int // that the cache has
 
 	read  int // requests
-	live  map[ref.SeqID]*life
-	left  map[ref.SeqID]*life // refused since the last step
+	live  map[kv.SeqID]*life
+	left  map[kv.SeqID]*life // refused since the last step
 	err   error
 	clock int64
 	index int
@@ -38,7 +38,7 @@ type life struct {
 }
 
 func newChecker(blocks int) *checker {
-	return &checker{blocks: blocks, live: map[ref.SeqID]*life{}, left: map[ref.SeqID]*life{}}
+	return &checker{blocks: blocks, live: map[kv.SeqID]*life{}, left: map[kv.SeqID]*life{}}
 }
 
 // watch has the checker know of the requests that are read.
@@ -46,7 +46,7 @@ func (c *checker) watch(requests iter.Seq2[trace.Request, error]) iter.Seq2[trac
 	return func(yield func(trace.Request, error) bool) {
 		for r, err := range requests {
 			if err == nil {
-				c.live[ref.SeqID(c.read)] = &life{prompt: r.PromptTokens, output: r.OutputTokens}
+				c.live[kv.SeqID(c.read)] = &life{prompt: r.PromptTokens, output: r.OutputTokens}
 				c.read++
 			}
 			if !yield(r, err) {

@@ -11,7 +11,7 @@ func (s *Server) ChunkPrefills() error {
 	switch {
 	case s.ledger == nil:
 		return fmt.Errorf("sim: chunked prefill: only a ledger has it; engines prefill whole prompts")
-	case s.policy.opt.Enabled():
+	case s.policy.enabled:
 		return fmt.Errorf("sim: chunked prefill and compression exclude each other: KV-Compress takes its first metrics from a prompt's last queries over all its keys, and so prefills whole prompts")
 	case s.limits.MaxNumBatchedTokens < s.limits.MaxNumSeqs:
 		return fmt.Errorf("sim: chunked prefill: max_num_batched_tokens %d is less than max_num_seqs %d, each of which is to decode a token in an iteration", s.limits.MaxNumBatchedTokens, s.limits.MaxNumSeqs)

@@ -6,9 +6,9 @@ import (
 	"io"
 	"math"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/strictjson"
-	"kvcompress/trace"
 )
 
 // HeadProfile says which part of its KVs each head keeps under compression, as it
@@ -17,7 +17,7 @@ import (
 type HeadProfile struct {
 	FormatVersion int         `json:"format_version"`
 	Trace         string      `json:"trace"` // that it was measured on
-	Shape         trace.Shape `json:"shape"`
+	Shape         kv.Shape    `json:"shape"`
 	Points        []HeadPoint `json:"points"` // by what all heads together keep, ascending
 }
 
@@ -36,7 +36,7 @@ const profileBins = 20
 
 // HeadMeter measures a [HeadProfile] on the events of an engine.
 type HeadMeter struct {
-	shape trace.Shape
+	shape kv.Shape
 	bins  [profileBins + 1]struct {
 		compressions  int
 		entered, kept []int64 // by head
@@ -44,7 +44,7 @@ type HeadMeter struct {
 }
 
 // NewHeadMeter returns a meter for an engine of the given shape.
-func NewHeadMeter(shape trace.Shape) *HeadMeter { return &HeadMeter{shape: shape} }
+func NewHeadMeter(shape kv.Shape) *HeadMeter { return &HeadMeter{shape: shape} }
 
 // Observe takes in an event of the engine.
 func (m *HeadMeter) Observe(e ref.Event) {
@@ -152,7 +152,7 @@ func (p *HeadProfile) validate() error {
 // proportion that was measured where all together kept about as much. A model of
 // another shape takes it from the layer that lies as deep, and from the heads in
 // turn.
-func (p *HeadProfile) Spread(shape trace.Shape) (Spread, error) {
+func (p *HeadProfile) Spread(shape kv.Shape) (Spread, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -22,7 +23,7 @@ type Ledger struct {
 	spread Spread
 	heads  int // L·H
 
-	seqs  map[ref.SeqID]*account
+	seqs  map[kv.SeqID]*account
 	spare []*account // closed ones, to be used again
 
 	prefixes *prefixes // nil without prefix caching
@@ -80,7 +81,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		cfg:    *cfg,
 		spread: spread,
 		heads:  cfg.Shape.Layers * cfg.Shape.KVHeads,
-		seqs:   map[ref.SeqID]*account{},
+		seqs:   map[kv.SeqID]*account{},
 	}, nil
 }
 
@@ -99,7 +100,7 @@ func (l *Ledger) PrefillNeed(n int) int { return l.heads * l.blocksOf(n) }
 
 // DecodeNeed returns how many blocks the sequence's next token takes: one for every
 // head whose last block is full.
-func (l *Ledger) DecodeNeed(id ref.SeqID) int {
+func (l *Ledger) DecodeNeed(id kv.SeqID) int {
 	need := 0
 	if a := l.seqs[id]; a != nil {
 		for _, r := range a.runs {
@@ -112,7 +113,7 @@ func (l *Ledger) DecodeNeed(id ref.SeqID) int {
 }
 
 // Held returns how many blocks a sequence has.
-func (l *Ledger) Held(id ref.SeqID) int {
+func (l *Ledger) Held(id kv.SeqID) int {
 	if a := l.seqs[id]; a != nil {
 		_, blocks := l.holds(a)
 		return blocks
@@ -120,9 +121,9 @@ func (l *Ledger) Held(id ref.SeqID) int {
 	return 0
 }
 
-// Prefill enters the first n tokens of a sequence. It returns *ref.ErrNoBlocks,
+// Prefill enters the first n tokens of a sequence. It returns *kv.ErrNoBlocks,
 // with nothing changed, if the blocks are not there.
-func (l *Ledger) Prefill(id ref.SeqID, n int) error {
+func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 	if l.seqs[id] != nil {
 		return fmt.Errorf("sim: sequence %d is already in the ledger", id)
 	}
@@ -131,7 +132,7 @@ func (l *Ledger) Prefill(id ref.SeqID, n int) error {
 	}
 	need := l.PrefillNeed(n)
 	if need > l.Free() {
-		return &ref.ErrNoBlocks{Need: need, Free: l.Free()}
+		return &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	a := l.open()
 	a.reserved, a.last, a.shared = false, nil, 0
@@ -145,8 +146,8 @@ func (l *Ledger) Prefill(id ref.SeqID, n int) error {
 }
 
 // Decode enters one more token of every sequence of a batch. It returns
-// *ref.ErrNoBlocks, with nothing changed, if the blocks are not there.
-func (l *Ledger) Decode(batch []ref.SeqID) error {
+// *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
+func (l *Ledger) Decode(batch []kv.SeqID) error {
 	all := len(batch) == len(l.seqs)-l.reserved
 	need := 0
 	for i, id := range batch {
@@ -167,7 +168,7 @@ func (l *Ledger) Decode(batch []ref.SeqID) error {
 		return l.DecodeAll(1)
 	}
 	if need > l.Free() {
-		return &ref.ErrNoBlocks{Need: need, Free: l.Free()}
+		return &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	l.undone = 0
 	l.take(need)
@@ -189,11 +190,11 @@ func (l *Ledger) NeedAll(steps int) int {
 }
 
 // DecodeAll enters so many more tokens of every sequence. It returns
-// *ref.ErrNoBlocks, with nothing changed, if the blocks are not there.
+// *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
 func (l *Ledger) DecodeAll(steps int) error {
 	need := l.NeedAll(steps)
 	if need > l.Free() {
-		return &ref.ErrNoBlocks{Need: need, Free: l.Free()}
+		return &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	l.undone = 0
 	l.take(need)
@@ -231,7 +232,7 @@ func crossings(phases *[maxB]int, heads, b, now, steps int) int {
 }
 
 // Release frees all that a sequence holds.
-func (l *Ledger) Release(id ref.SeqID) error {
+func (l *Ledger) Release(id kv.SeqID) error {
 	a := l.seqs[id]
 	if a == nil {
 		return fmt.Errorf("sim: sequence %d is not in the ledger", id)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -16,7 +17,7 @@ import (
 type both struct {
 	sim.Engine // the reference
 	ledger     *sim.Ledger
-	cache      *ref.Cache
+	cache      *kv.Cache
 	t          *testing.T
 	moved      *[2]int // KVs, by the engine and as the ledger estimates
 }
@@ -33,20 +34,20 @@ func (b *both) Free() int { return same(b, "free", b.Engine.Free(), b.ledger.Fre
 func (b *both) PrefillNeed(n int) int {
 	return same(b, "prefill need", b.Engine.PrefillNeed(n), b.ledger.PrefillNeed(n))
 }
-func (b *both) DecodeNeed(id ref.SeqID) int {
+func (b *both) DecodeNeed(id kv.SeqID) int {
 	return same(b, "decode need", b.Engine.DecodeNeed(id), b.ledger.DecodeNeed(id))
 }
-func (b *both) Held(id ref.SeqID) int { return same(b, "held", b.Engine.Held(id), b.ledger.Held(id)) }
-func (b *both) Count(id ref.SeqID) int {
+func (b *both) Held(id kv.SeqID) int { return same(b, "held", b.Engine.Held(id), b.ledger.Held(id)) }
+func (b *both) Count(id kv.SeqID) int {
 	return same(b, "count", b.Engine.Count(id), b.ledger.Count(id))
 }
-func (b *both) Usage() ref.Usage { return same(b, "usage", b.Engine.Usage(), b.ledger.Usage()) }
+func (b *both) Usage() kv.Usage { return same(b, "usage", b.Engine.Usage(), b.ledger.Usage()) }
 
-func (b *both) Prefill(id ref.SeqID, n int) error {
+func (b *both) Prefill(id kv.SeqID, n int) error {
 	return b.check(b.Engine.Prefill(id, n), b.ledger.Prefill(id, n))
 }
 
-func (b *both) Decode(batch []ref.SeqID) error {
+func (b *both) Decode(batch []kv.SeqID) error {
 	need := 0
 	for _, id := range batch {
 		need += b.DecodeNeed(id)
@@ -57,7 +58,7 @@ func (b *both) Decode(batch []ref.SeqID) error {
 	return b.check(b.Engine.Decode(batch), b.ledger.Decode(batch))
 }
 
-func (b *both) Compress(id ref.SeqID) (ref.Compressed, error) {
+func (b *both) Compress(id kv.SeqID) (ref.Compressed, error) {
 	e, err := b.Engine.Compress(id)
 	l, lerr := b.ledger.Compress(id)
 	b.moved[0] += e.Moved
@@ -66,7 +67,7 @@ func (b *both) Compress(id ref.SeqID) (ref.Compressed, error) {
 	return same(b, "compressed", e, l), b.check(err, lerr)
 }
 
-func (b *both) Release(id ref.SeqID) error {
+func (b *both) Release(id kv.SeqID) error {
 	return b.check(b.Engine.Release(id), b.ledger.Release(id))
 }
 
@@ -97,7 +98,7 @@ func (b *both) check(err, lerr error) error {
 // what the engine has just evicted.
 func replayBoth(t *testing.T, tr *trace.Trace, opt sim.Options, moved *[2]int) *sim.Report {
 	t.Helper()
-	report, err := sim.ReplayOn(context.Background(), tr, opt, sim.Hooks{}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
+	report, err := sim.ReplayOn(context.Background(), tr, opt, sim.Hooks{}, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
 		recording := sim.NewRecording()
 		engine, err := ref.NewEngine(cfg, open, func(e ref.Event) {
 			recording.Observe(e)
@@ -126,14 +127,17 @@ func TestLedgerIsTheEngine(t *testing.T) {
 			"as it is":     func(*sim.Options) {},
 			"uncompressed": func(o *sim.Options) { o.Compression = ref.Compression{} },
 			"even layers, few blocks": func(o *sim.Options) {
-				o.Compression = ref.Compression{Rate: 0.4, ProtectedWindow: 7, Sinks: 3, EvenLayers: true, Interval: 3}
+				o.Compression = ref.Compression{Rate: 0.4, ProtectedWindow: 7, Sinks: 3, EvenLayers: true}
+				o.Schedule = sim.Schedule{Interval: 3}
 				o.Blocks = 0
 			},
 			"uniform": func(o *sim.Options) {
-				o.Compression = ref.Compression{MaxCacheTokens: 20, ProtectedWindow: 4, Uniform: true, Interval: 1}
+				o.Compression = ref.Compression{MaxCacheTokens: 20, ProtectedWindow: 4, Uniform: true}
+				o.Schedule = sim.Schedule{Interval: 1}
 			},
 			"random, limited": func(o *sim.Options) {
-				o.Compression = ref.Compression{MaxCacheTokens: 24, ProtectedWindow: 16, Random: true, Interval: 2, MaxKVPerCompression: 1000}
+				o.Compression = ref.Compression{MaxCacheTokens: 24, ProtectedWindow: 16, Random: true}
+				o.Schedule = sim.Schedule{Interval: 2, MaxKVPerCompression: 1000}
 			},
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
@@ -176,7 +180,7 @@ func TestHeadProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	opt := b.Options
-	opt.Compression.Once = true
+	opt.Schedule.Once = true
 	shape := b.Trace.Meta.Shape
 	meter := sim.NewHeadMeter(shape)
 	if _, err := sim.Replay(t.Context(), b.Trace, opt, sim.Hooks{Event: meter.Observe}); err != nil {

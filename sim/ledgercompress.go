@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -37,7 +38,7 @@ func (l *Ledger) Repeat(times int) {
 }
 
 // Count returns how many blocks Compress would ask a sequence for.
-func (l *Ledger) Count(id ref.SeqID) int {
+func (l *Ledger) Count(id kv.SeqID) int {
 	a := l.seqs[id]
 	if a == nil {
 		return 0
@@ -58,7 +59,7 @@ func (l *Ledger) demand(a *account) []ref.Quota {
 func sumQuotas(quotas []ref.Quota) int {
 	n := 0
 	for _, q := range quotas {
-		n += q.Blocks
+		n += q.Units
 	}
 	return n
 }
@@ -69,7 +70,7 @@ func sumQuotas(quotas []ref.Quota) int {
 // How many blocks fall in all is exact: a head can lose the blocks that its KVs
 // outside the sinks and the protected window fill. What is moved is estimated: the
 // evicted are taken to lie evenly among the candidates.
-func (l *Ledger) Compress(id ref.SeqID) (ref.Compressed, error) {
+func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	a := l.seqs[id]
 	if a == nil {
 		return ref.Compressed{}, fmt.Errorf("sim: compress: sequence %d is not in the ledger", id)
@@ -160,8 +161,8 @@ func (l *Ledger) checkSpread(lost []Heads, quotas []ref.Quota) error {
 		fell += h.N * h.Lost
 		can += h.N * h.Can
 		if end := quotas[q].First + quotas[q].Heads; next >= end {
-			if next > end || fell != min(can, quotas[q].Blocks) {
-				return fmt.Errorf("the spread takes %d blocks from heads %d to %d: %d can fall and %d are to", fell, quotas[q].First, next-1, can, quotas[q].Blocks)
+			if next > end || fell != min(can, quotas[q].Units) {
+				return fmt.Errorf("the spread takes %d blocks from heads %d to %d: %d can fall and %d are to", fell, quotas[q].First, next-1, can, quotas[q].Units)
 			}
 			fell, can = 0, 0
 		}

@@ -3,12 +3,12 @@ package sim
 import (
 	"fmt"
 
-	"kvcompress/ref"
+	"kvcompress/kv"
 )
 
 // Lengths appends how many KVs each head of a sequence holds, in (layer, head)
 // order.
-func (l *Ledger) Lengths(to []int, id ref.SeqID) []int {
+func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
 	if a := l.seqs[id]; a != nil {
 		for _, r := range a.runs {
 			for range r.heads {
@@ -20,8 +20,8 @@ func (l *Ledger) Lengths(to []int, id ref.SeqID) []int {
 }
 
 // Usage says how the cache is filled.
-func (l *Ledger) Usage() ref.Usage {
-	return ref.Usage{
+func (l *Ledger) Usage() kv.Usage {
+	return kv.Usage{
 		KVs:         l.kvs,
 		DenseKVs:    l.denseKVs,
 		DenseBlocks: l.denseBlocks,
@@ -32,7 +32,7 @@ func (l *Ledger) Usage() ref.Usage {
 }
 
 // HeadUsage says how many KVs and blocks each head has.
-func (l *Ledger) HeadUsage() ref.HeadUsage {
+func (l *Ledger) HeadUsage() kv.HeadUsage {
 	kvs, blocks := make([]int, l.heads), make([]int, l.heads)
 	for _, a := range l.seqs {
 		head := 0
@@ -45,7 +45,7 @@ func (l *Ledger) HeadUsage() ref.HeadUsage {
 			}
 		}
 	}
-	var u ref.HeadUsage
+	var u kv.HeadUsage
 	for first := 0; first < l.heads; first += l.cfg.Shape.KVHeads {
 		end := first + l.cfg.Shape.KVHeads
 		u.KVs = append(u.KVs, kvs[first:end:end])

@@ -1,12 +1,14 @@
 package sim
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/strictjson"
 	"kvcompress/trace"
@@ -15,14 +17,48 @@ import (
 // Options is all that a replay needs to know beside the trace.
 type Options struct {
 	ref.Config
-	Limits     Limits `json:"limits"`
-	StepTimeNS int64  `json:"step_time_ns"` // of every iteration
+	Schedule   Schedule `json:"-"` // in JSON a part of "compression"
+	Limits     Limits   `json:"limits"`
+	StepTimeNS int64    `json:"step_time_ns"` // of every iteration
+}
+
+// CompressionOptions is the JSON form of all that options say of compression: what is
+// done, and when.
+type CompressionOptions struct {
+	ref.Compression
+	Schedule
+}
+
+// optionsJSON is the JSON form of Options, in which Compression hides the one of
+// ref.Config.
+type optionsJSON struct {
+	ref.Config
+	Compression CompressionOptions `json:"compression"`
+	Limits      Limits             `json:"limits"`
+	StepTimeNS  int64              `json:"step_time_ns"`
+}
+
+func (o *Options) wire() optionsJSON {
+	return optionsJSON{o.Config, CompressionOptions{o.Config.Compression, o.Schedule}, o.Limits, o.StepTimeNS}
+}
+
+// MarshalJSON writes the options as an options.json has them.
+func (o Options) MarshalJSON() ([]byte, error) { return json.Marshal(o.wire()) }
+
+// UnmarshalJSON reads options as an options.json has them, over what o is. A name that
+// is unknown, occurs twice or is spelt in another case is an error.
+func (o *Options) UnmarshalJSON(text []byte) error {
+	w := o.wire()
+	err := strictjson.Unmarshal(text, &w)
+	o.Config, o.Schedule, o.Limits, o.StepTimeNS = w.Config, w.Compression.Schedule, w.Limits, w.StepTimeNS
+	o.Config.Compression = w.Compression.Compression
+	return err
 }
 
 // DefaultOptions returns the defaults of the engine and the scheduler, on a
 // clock of 10 ms an iteration. Blocks is 0: see [Options.Fill].
 func DefaultOptions() Options {
-	return Options{Config: ref.Default(), Limits: DefaultLimits(), StepTimeNS: 10e6}
+	return Options{Config: ref.Default(), Schedule: DefaultSchedule(), Limits: DefaultLimits(), StepTimeNS: 10e6}
 }
 
 // DefaultCacheBytes bounds the cache of a replay that states no number of
@@ -32,9 +68,9 @@ const DefaultCacheBytes = 4 << 30
 // Fill completes the options for a trace: its shape, and, where Blocks is 0, as
 // many blocks as hold all its requests uncompressed at once, beyond the
 // watermark, in at most DefaultCacheBytes.
-func (o *Options) Fill(shape trace.Shape, requests []trace.Request) {
+func (o *Options) Fill(shape kv.Shape, requests []trace.Request) {
 	o.Shape = shape
-	if o.Blocks != 0 || !slices.Contains(ref.BlockSizes(), o.BlockSize) || !o.DType.Valid() || !(o.Limits.Watermark >= 0 && o.Limits.Watermark < 1) {
+	if o.Blocks != 0 || !slices.Contains(kv.BlockSizes(), o.BlockSize) || !o.DType.Valid() || !(o.Limits.Watermark >= 0 && o.Limits.Watermark < 1) {
 		return // Validate says what is wrong
 	}
 	var blocks float64 // absurd requests do not wrap around
@@ -42,7 +78,7 @@ func (o *Options) Fill(shape trace.Shape, requests []trace.Request) {
 		blocks += float64(float64(shape.Layers*shape.KVHeads) * math.Ceil(float64(r.CachedTokens())/float64(o.BlockSize)))
 	}
 	blocks = math.Ceil(blocks/(1-o.Limits.Watermark)) + 1
-	o.Blocks = int(min(blocks, ref.MaxBlocks, float64(DefaultCacheBytes/o.BlockBytes())))
+	o.Blocks = int(min(blocks, kv.MaxBlocks, float64(DefaultCacheBytes/o.BlockBytes())))
 }
 
 // MaxStepTimeNS is the longest that an iteration may take: an hour.
@@ -50,7 +86,7 @@ const MaxStepTimeNS = 3600e9
 
 // Validate returns every error of the options, joined.
 func (o *Options) Validate() error {
-	err := errors.Join(o.Config.Validate(), o.Limits.Validate())
+	err := errors.Join(o.Config.Validate(), o.Schedule.Validate(), o.Limits.Validate())
 	if o.StepTimeNS < 1 || o.StepTimeNS > MaxStepTimeNS {
 		err = errors.Join(err, fmt.Errorf("options: step_time_ns %d is not from 1 to %d", o.StepTimeNS, int64(MaxStepTimeNS)))
 	}
@@ -73,7 +109,7 @@ func ReadOptions(r io.Reader) (Options, error) {
 	if len(text) > maxOptionsBytes {
 		return o, fmt.Errorf("options: more than %d MiB", maxOptionsBytes>>20)
 	}
-	if err := strictjson.Unmarshal(text, &o); err != nil {
+	if err := o.UnmarshalJSON(text); err != nil {
 		return o, fmt.Errorf("options: %w", err)
 	}
 	return o, nil

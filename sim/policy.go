@@ -4,14 +4,13 @@ import (
 	"cmp"
 	"math"
 	"slices"
-
-	"kvcompress/ref"
 )
 
-// policy decides when the running sequences are compressed and which of them
-// (DESIGN: compress_once, interval, new_token_limit, max_kv_per_compression).
+// policy follows a Schedule: it decides when the running sequences are compressed and
+// which of them.
 type policy struct {
-	opt       *ref.Compression
+	Schedule
+	enabled   bool // there is something to compress by
 	blockSize int
 	window    int // of prompts' metrics
 
@@ -24,30 +23,30 @@ type policy struct {
 
 // due reports whether a compression is to run before the next batch.
 func (p *policy) due() bool {
-	if !p.opt.Enabled() {
+	if !p.enabled {
 		return false
 	}
 	return p.forced ||
-		p.opt.Interval > 0 && p.decodes >= p.opt.Interval ||
-		p.opt.NewTokenLimit > 0 && p.newTokens > p.opt.NewTokenLimit
+		p.Interval > 0 && p.decodes >= p.Interval ||
+		p.NewTokenLimit > 0 && p.newTokens > p.NewTokenLimit
 }
 
 // everyStep reports whether every decode step begins with a compression of every
 // sequence that has something to lose.
-func (p *policy) everyStep() bool { return p.opt.Interval == 1 && !p.opt.Once }
+func (p *policy) everyStep() bool { return p.Interval == 1 && !p.Once }
 
 // quiet returns how many decode steps of a batch can run before a compression is
 // due: at least 1.
 func (p *policy) quiet(batch int) int {
 	n := math.MaxInt
-	if !p.opt.Enabled() {
+	if !p.enabled {
 		return n
 	}
-	if p.opt.Interval > 0 {
-		n = min(n, p.opt.Interval-p.decodes)
+	if p.Interval > 0 {
+		n = min(n, p.Interval-p.decodes)
 	}
-	if p.opt.NewTokenLimit > 0 {
-		n = min(n, 1+max(0, p.opt.NewTokenLimit-p.newTokens)/batch)
+	if p.NewTokenLimit > 0 {
+		n = min(n, 1+max(0, p.NewTokenLimit-p.newTokens)/batch)
 	}
 	return max(n, 1)
 }
@@ -76,9 +75,9 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 	if !slices.IsSortedFunc(p.order, earlier) {
 		slices.SortStableFunc(p.order, earlier)
 	}
-	slots, done, limit := 0, 0, p.opt.MaxKVPerCompression
+	slots, done, limit := 0, 0, p.MaxKVPerCompression
 	for _, s := range p.order {
-		if s.compressed && (p.opt.Once || s.since == now) || c.Count(s.id) == 0 {
+		if s.compressed && (p.Once || s.since == now) || c.Count(s.id) == 0 {
 			continue
 		}
 		held := c.Held(s.id) * p.blockSize

@@ -3,7 +3,7 @@ package sim
 import (
 	"fmt"
 
-	"kvcompress/ref"
+	"kvcompress/kv"
 )
 
 // prefixes are the parts of prompts that a ledger keeps for other prompts that
@@ -81,8 +81,8 @@ func (l *Ledger) ReserveNeed(n int, hashes []uint64) (need, cached int) {
 // Reserve takes the blocks of a prompt of n tokens that is about to be computed; it
 // is in no decode step before Admit. hashes are those of the whole parts of the
 // prompt, and are kept until Release. It returns how many tokens are cached, and
-// *ref.ErrNoBlocks, with nothing changed, if the blocks are not there.
-func (l *Ledger) Reserve(id ref.SeqID, n int, hashes []uint64) (cached int, err error) {
+// *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
+func (l *Ledger) Reserve(id kv.SeqID, n int, hashes []uint64) (cached int, err error) {
 	if l.seqs[id] != nil {
 		return 0, fmt.Errorf("sim: sequence %d is already in the ledger", id)
 	}
@@ -91,7 +91,7 @@ func (l *Ledger) Reserve(id ref.SeqID, n int, hashes []uint64) (cached int, err 
 	}
 	need, cached := l.ReserveNeed(n, hashes)
 	if need > l.Free() {
-		return 0, &ref.ErrNoBlocks{Need: need, Free: l.Free()}
+		return 0, &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	a := l.open()
 	a.reserved, a.last, a.shared = true, nil, 0
@@ -111,7 +111,7 @@ func (l *Ledger) Reserve(id ref.SeqID, n int, hashes []uint64) (cached int, err 
 }
 
 // Admit has a sequence whose prompt is computed take part in decode steps.
-func (l *Ledger) Admit(id ref.SeqID) error {
+func (l *Ledger) Admit(id kv.SeqID) error {
 	a := l.seqs[id]
 	if a == nil || !a.reserved {
 		return fmt.Errorf("sim: admit: sequence %d is not reserved", id)

@@ -13,10 +13,11 @@ import (
 // Plan is what a projection serves requests with: a ledger and costs, in place of
 // an engine and a clock.
 type Plan struct {
-	Config ref.Config
-	Limits Limits
-	Rates  Rates
-	Spread Spread // nil for Even
+	Config   ref.Config
+	Schedule Schedule
+	Limits   Limits
+	Rates    Rates
+	Spread   Spread // nil for Even
 
 	ChunkedPrefill bool // see Server.ChunkPrefills
 	PrefixTokens   int  // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
@@ -74,7 +75,7 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 	if p.Check {
 		requests = check.watch(requests)
 	}
-	server, err := NewStream(ledger, &p.Config, p.Limits, requests, &p.Rates)
+	server, err := NewStream(ledger, &p.Config, p.Schedule, p.Limits, requests, &p.Rates)
 	if err != nil {
 		return nil, err
 	}

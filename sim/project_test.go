@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -51,7 +52,7 @@ func project(t *testing.T, p *Plan, reqs []trace.Request) (*Projection, []Result
 // tokens.
 func twoHeads(tokens int) ref.Config {
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
 	cfg.BlockSize = 4
 	cfg.Blocks = 2 * tokens / 4
 	return cfg
@@ -242,8 +243,8 @@ func TestInterrupted(t *testing.T) {
 
 // randomPlan is a small plan, and requests, of any kind.
 func randomPlan(seed uint64) (*Plan, []trace.Request) {
-	cfg, limits, reqs, rates := randomServing(seed)
-	p := &Plan{Config: *cfg, Limits: limits, Rates: *rates}
+	cfg, schedule, limits, reqs, rates := randomServing(seed)
+	p := &Plan{Config: *cfg, Schedule: schedule, Limits: limits, Rates: *rates}
 	rng := rand.New(rand.NewPCG(seed, 4))
 	if cfg.Compression.Enabled() {
 		return p, reqs
@@ -323,13 +324,14 @@ func FuzzProject(f *testing.F) {
 	f.Fuzz(func(t *testing.T, layers, kvHeads, blockSize, blocks int, watermark float64, seqs, tokens int,
 		rate float64, cacheTokens, window, sinks, interval int, flags uint8, prefix int, seed uint64, prompt, output int) {
 		p := &Plan{Config: ref.Default(), Limits: Limits{seqs, tokens, watermark}, PrefixTokens: prefix, Check: true, MaxSteps: 3000}
-		p.Config.Shape = trace.Shape{Layers: layers, KVHeads: kvHeads, Group: 1, HeadSize: 8}
+		p.Config.Shape = kv.Shape{Layers: layers, KVHeads: kvHeads, Group: 1, HeadSize: 8}
 		p.Config.BlockSize, p.Config.Blocks = blockSize, blocks
-		p.Config.Compression = ref.Compression{Rate: rate, MaxCacheTokens: cacheTokens, ProtectedWindow: window, Sinks: sinks, Interval: interval}
+		p.Config.Compression = ref.Compression{Rate: rate, MaxCacheTokens: cacheTokens, ProtectedWindow: window, Sinks: sinks}
+		p.Schedule.Interval = interval
 		p.ChunkedPrefill = flags&1 != 0
 		p.Config.Compression.Uniform = flags&2 != 0
 		p.Config.Compression.EvenLayers = flags&4 != 0
-		p.Config.Compression.Once = flags&8 != 0
+		p.Schedule.Once = flags&8 != 0
 		rng := rand.New(rand.NewPCG(seed, 6))
 		for i := range p.Rates {
 			p.Rates[i] = rng.Uint64() >> rng.IntN(64)

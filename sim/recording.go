@@ -3,6 +3,7 @@ package sim
 import (
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -10,20 +11,22 @@ import (
 // ledger that serves the same requests evict the same. It is for one ledger, which
 // uses it up.
 type Recording struct {
-	lost map[ref.SeqID][][]int // of each compression, blocks by head
+	lost map[kv.SeqID][][]int // of each compression, blocks by head
 }
 
 // NewRecording returns an empty recording.
-func NewRecording() *Recording { return &Recording{map[ref.SeqID][][]int{}} }
+func NewRecording() *Recording { return &Recording{map[kv.SeqID][][]int{}} }
 
 // Observe takes in an event of the engine that is recorded.
 func (r *Recording) Observe(e ref.Event) {
-	if e.Stage != ref.StageDecide || e.Decision.Asked == 0 {
+	if e.Stage != ref.StageDecide || e.Plan.Asked == 0 {
 		return
 	}
-	lost := make([]int, len(e.Decision.Heads))
-	for i := range lost {
-		lost[i] = e.Decision.Heads[i].Blocks
+	heads, size := e.Cache.Sequence(e.Seqs[0]).Heads, e.Cache.Config().BlockSize
+	lost := make([]int, len(heads))
+	for _, edit := range e.Plan.Edits {
+		held := heads[edit.Head].Len
+		lost[edit.Head] = (held+size-1)/size - (held-len(edit.KVs)+size-1)/size
 	}
 	r.lost[e.Seqs[0]] = append(r.lost[e.Seqs[0]], lost)
 }

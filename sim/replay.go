@@ -5,19 +5,20 @@ import (
 	"errors"
 	"fmt"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
 
 // Report is the outcome of a replay.
 type Report struct {
-	Trace    string      `json:"trace"`
-	Shape    trace.Shape `json:"shape"`
-	Options  Options     `json:"options"`
-	Steps    []Step      `json:"steps"`
-	Requests []Result    `json:"requests"`
-	Heads    HeadTotals  `json:"heads"`
-	Totals   Totals      `json:"totals"`
+	Trace    string     `json:"trace"`
+	Shape    kv.Shape   `json:"shape"`
+	Options  Options    `json:"options"`
+	Steps    []Step     `json:"steps"`
+	Requests []Result   `json:"requests"`
+	Heads    HeadTotals `json:"heads"`
+	Totals   Totals     `json:"totals"`
 }
 
 // HeadTotals are sums over a replay for each head, [L][H].
@@ -113,13 +114,13 @@ type Engine interface {
 
 // NewEngine makes an engine with an empty cache. open and observe are those of
 // [ref.NewEngine].
-type NewEngine func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error)
+type NewEngine func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error)
 
 // Replay serves a trace with tensors on the reference engine. The context ends
 // it, within a layer of a prompt at the most; the report up to the last whole step
 // is returned beside the error.
 func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Report, error) {
-	return ReplayOn(ctx, t, opt, hooks, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+	return ReplayOn(ctx, t, opt, hooks, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return ref.NewEngine(cfg, open, observe)
 	})
 }
@@ -132,7 +133,7 @@ func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, new
 		return nil, err
 	}
 	heads := newHeadTotals(opt.Shape)
-	open := func(id ref.SeqID) (trace.Tensors, error) {
+	open := func(id kv.SeqID) (trace.Tensors, error) {
 		tensors, err := t.Tensors(int(id))
 		return &watched{tensors, ctx, hooks.Progress}, err
 	}
@@ -147,7 +148,7 @@ func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, new
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 
-	server, err := NewServer(engine, &opt.Config, opt.Limits, requests, FixedStepTime(opt.StepTimeNS))
+	server, err := NewServer(engine, &opt.Config, opt.Schedule, opt.Limits, requests, FixedStepTime(opt.StepTimeNS))
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +215,7 @@ func ofRequest(err error, requests []trace.Request) error {
 	return err
 }
 
-func newHeadTotals(shape trace.Shape) HeadTotals {
+func newHeadTotals(shape kv.Shape) HeadTotals {
 	matrix := func() [][]int64 {
 		m := make([][]int64, shape.Layers)
 		for l := range m {
@@ -234,9 +235,9 @@ func (h *HeadTotals) add(e ref.Event) {
 	case ref.StageDecode:
 		entered = int64(len(e.Seqs))
 	case ref.StageDecide:
-		for i, lost := range e.Decision.Heads {
-			heads := e.Cache.Shape().KVHeads
-			h.Evicted[i/heads][i%heads] += int64(len(lost.KVs))
+		heads := e.Cache.Shape().KVHeads
+		for _, edit := range e.Plan.Edits {
+			h.Evicted[edit.Head/heads][edit.Head%heads] += int64(len(edit.KVs))
 		}
 		return
 	default:

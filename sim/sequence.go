@@ -1,10 +1,12 @@
 package sim
 
-import "kvcompress/ref"
+import (
+	"kvcompress/kv"
+)
 
 // sequence is a request between its arrival and its end.
 type sequence struct {
-	id             ref.SeqID
+	id             kv.SeqID
 	prompt, output int // tokens
 	generated      int // of the output, while it waits: see Server.generated
 	hashes         []uint64

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"math"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -54,30 +56,30 @@ type AllAtOnce interface {
 // Result is what became of a request. Times are on the serving clock; a time
 // that never came is −1.
 type Result struct {
-	Seq          ref.SeqID `json:"-"` // as steps name it
-	ID           string    `json:"id"`
-	Arrival      int64     `json:"arrival_ns"`
-	Admitted     int64     `json:"admitted_ns"`    // its first prefill began
-	FirstToken   int64     `json:"first_token_ns"` // its first prefill ended
-	Finished     int64     `json:"finished_ns"`
-	PromptTokens int       `json:"prompt_tokens"`
-	Cached       int       `json:"cached_tokens,omitempty"` // of them, and of recomputed ones, that a prefix cache had
-	OutputTokens int       `json:"output_tokens"`           // generated
-	Preemptions  int       `json:"preemptions"`
-	Recomputed   int       `json:"recomputed_tokens"` // prefilled again after preemptions
-	Error        string    `json:"error,omitempty"`   // why it was refused
+	Seq          kv.SeqID `json:"-"` // as steps name it
+	ID           string   `json:"id"`
+	Arrival      int64    `json:"arrival_ns"`
+	Admitted     int64    `json:"admitted_ns"`    // its first prefill began
+	FirstToken   int64    `json:"first_token_ns"` // its first prefill ended
+	Finished     int64    `json:"finished_ns"`
+	PromptTokens int      `json:"prompt_tokens"`
+	Cached       int      `json:"cached_tokens,omitempty"` // of them, and of recomputed ones, that a prefix cache had
+	OutputTokens int      `json:"output_tokens"`           // generated
+	Preemptions  int      `json:"preemptions"`
+	Recomputed   int      `json:"recomputed_tokens"` // prefilled again after preemptions
+	Error        string   `json:"error,omitempty"`   // why it was refused
 }
 
 // newResult returns what has become of a request that has not arrived.
 func newResult(seq int, r *trace.Request) Result {
-	return Result{Seq: ref.SeqID(seq), ID: r.ID, Arrival: r.ArrivalNS, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: r.PromptTokens}
+	return Result{Seq: kv.SeqID(seq), ID: r.ID, Arrival: r.ArrivalNS, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: r.PromptTokens}
 }
 
 // NewServer returns a server of requests, sorted by arrival, on a cache of
 // blocks of cfg's size. It keeps their results. rates are what its steps cost; nil
 // is 10 ms for each.
-func NewServer(cache Cache, cfg *ref.Config, limits Limits, requests []trace.Request, rates *Rates) (*Server, error) {
-	s, err := newServer(cache, cfg, limits, rates)
+func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests []trace.Request, rates *Rates) (*Server, error) {
+	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +104,8 @@ func NewServer(cache Cache, cfg *ref.Config, limits Limits, requests []trace.Req
 // NewStream returns a server of requests that are read as they arrive. It holds
 // those only that have arrived and not ended; set Done to learn what became of
 // them. Close ends the reading.
-func NewStream(cache Cache, cfg *ref.Config, limits Limits, requests iter.Seq2[trace.Request, error], rates *Rates) (*Server, error) {
-	s, err := newServer(cache, cfg, limits, rates)
+func NewStream(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests iter.Seq2[trace.Request, error], rates *Rates) (*Server, error) {
+	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
 		return nil, err
 	}
@@ -111,8 +113,8 @@ func NewStream(cache Cache, cfg *ref.Config, limits Limits, requests iter.Seq2[t
 	return s, nil
 }
 
-func newServer(cache Cache, cfg *ref.Config, limits Limits, rates *Rates) (*Server, error) {
-	if err := limits.Validate(); err != nil {
+func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, rates *Rates) (*Server, error) {
+	if err := errors.Join(schedule.Validate(), limits.Validate()); err != nil {
 		return nil, err
 	}
 	if rates == nil {
@@ -121,7 +123,7 @@ func newServer(cache Cache, cfg *ref.Config, limits Limits, rates *Rates) (*Serv
 	s := &Server{
 		cache:  cache,
 		limits: limits,
-		policy: policy{opt: &cfg.Compression, blockSize: cfg.BlockSize, window: cfg.Metric.Window},
+		policy: policy{Schedule: schedule, enabled: cfg.Compression.Enabled(), blockSize: cfg.BlockSize, window: cfg.Window()},
 		rates:  *rates,
 	}
 	s.all, _ = cache.(AllAtOnce)
@@ -170,7 +172,7 @@ func (s *Server) Unfinished() iter.Seq[Result] {
 // Step runs one iteration. It returns nil when every request has finished or
 // was refused.
 func (s *Server) Step() (*Step, error) {
-	step := &Step{Batch: []ref.SeqID{}}
+	step := &Step{Batch: []kv.SeqID{}}
 	if more, err := s.Next(step); err != nil || !more {
 		return nil, err
 	}
@@ -258,7 +260,7 @@ func (s *Server) arrive() error {
 			return err
 		}
 		q := s.newSequence()
-		q.id, q.prompt, q.output, q.generated = ref.SeqID(s.source.taken), r.PromptTokens, r.OutputTokens, 0
+		q.id, q.prompt, q.output, q.generated = kv.SeqID(s.source.taken), r.PromptTokens, r.OutputTokens, 0
 		q.hashes, q.cached = nil, 0
 		if s.ledger != nil && s.ledger.prefixes != nil {
 			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]

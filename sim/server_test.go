@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -14,22 +15,22 @@ import (
 // sequence leaves it keep KVs.
 type counts struct {
 	blocks, keep int
-	held         map[ref.SeqID]int
+	held         map[kv.SeqID]int
 	log          []string
 }
 
 func newCounts(blocks, keep int) *counts {
-	return &counts{blocks: blocks, keep: keep, held: map[ref.SeqID]int{}}
+	return &counts{blocks: blocks, keep: keep, held: map[kv.SeqID]int{}}
 }
 
 func (c *counts) Blocks() int                { return c.blocks }
 func (c *counts) PrefillNeed(n int) int      { return n }
-func (c *counts) DecodeNeed(ref.SeqID) int   { return 1 }
-func (c *counts) Held(id ref.SeqID) int      { return c.held[id] }
-func (c *counts) Usage() ref.Usage           { return ref.Usage{Allocated: c.blocks - c.Free(), Free: c.Free()} }
-func (c *counts) HeadUsage() ref.HeadUsage   { return ref.HeadUsage{} }
-func (c *counts) Count(id ref.SeqID) int     { return max(0, c.held[id]-c.keep) }
-func (c *counts) Release(id ref.SeqID) error { delete(c.held, id); return nil }
+func (c *counts) DecodeNeed(kv.SeqID) int    { return 1 }
+func (c *counts) Held(id kv.SeqID) int       { return c.held[id] }
+func (c *counts) Usage() kv.Usage            { return kv.Usage{Allocated: c.blocks - c.Free(), Free: c.Free()} }
+func (c *counts) HeadUsage() kv.HeadUsage    { return kv.HeadUsage{} }
+func (c *counts) Count(id kv.SeqID) int      { return max(0, c.held[id]-c.keep) }
+func (c *counts) Release(id kv.SeqID) error  { delete(c.held, id); return nil }
 func (c *counts) logf(f string, args ...any) { c.log = append(c.log, fmt.Sprintf(f, args...)) }
 func (c *counts) Free() int {
 	free := c.blocks
@@ -39,7 +40,7 @@ func (c *counts) Free() int {
 	return free
 }
 
-func (c *counts) Prefill(id ref.SeqID, n int) error {
+func (c *counts) Prefill(id kv.SeqID, n int) error {
 	if _, ok := c.held[id]; ok || n > c.Free() {
 		return fmt.Errorf("prefill of %d: %d tokens, %d free", id, n, c.Free())
 	}
@@ -48,7 +49,7 @@ func (c *counts) Prefill(id ref.SeqID, n int) error {
 	return nil
 }
 
-func (c *counts) Decode(batch []ref.SeqID) error {
+func (c *counts) Decode(batch []kv.SeqID) error {
 	if len(batch) > c.Free() {
 		return fmt.Errorf("decode of %v, %d free", batch, c.Free())
 	}
@@ -62,7 +63,7 @@ func (c *counts) Decode(batch []ref.SeqID) error {
 	return nil
 }
 
-func (c *counts) Compress(id ref.SeqID) (ref.Compressed, error) {
+func (c *counts) Compress(id kv.SeqID) (ref.Compressed, error) {
 	n := c.Count(id)
 	c.held[id] -= n
 	c.logf("compress %d: %d", id, n)
@@ -79,9 +80,9 @@ func requests(list ...[3]int) []trace.Request {
 }
 
 // serve runs a server to its end.
-func serve(t *testing.T, c Cache, opt ref.Compression, limits Limits, reqs []trace.Request) (steps []*Step, results []Result) {
+func serve(t *testing.T, c Cache, opt ref.Compression, schedule Schedule, limits Limits, reqs []trace.Request) (steps []*Step, results []Result) {
 	t.Helper()
-	s, err := NewServer(c, &ref.Config{BlockSize: 1, Compression: opt}, limits, reqs, nil)
+	s, err := NewServer(c, &ref.Config{Config: kv.Config{BlockSize: 1}, Compression: opt}, schedule, limits, reqs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +108,7 @@ func TestServer(t *testing.T) {
 		blocks   int
 		limits   Limits
 		opt      ref.Compression
+		schedule Schedule
 		requests []trace.Request
 		want     string
 		refused  string
@@ -166,15 +168,15 @@ func TestServer(t *testing.T) {
 			requests: requests([3]int{0, 6, 3}),
 			want:     "prefill 0: 6; compress 0: 2; decode [0]; decode [0]",
 		}, {
-			name: "interval", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4, Interval: 2},
+			name: "interval", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 2},
 			requests: requests([3]int{0, 6, 6}),
 			want:     "prefill 0: 6; compress 0: 2; decode [0]; decode [0]; compress 0: 2; decode [0]; decode [0]; compress 0: 2; decode [0]",
 		}, {
-			name: "once", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4, Interval: 1, Once: true},
+			name: "once", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, Once: true},
 			requests: requests([3]int{0, 6, 4}),
 			want:     "prefill 0: 6; compress 0: 2; decode [0]; decode [0]; decode [0]",
 		}, {
-			name: "limit of new tokens", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4, NewTokenLimit: 2},
+			name: "limit of new tokens", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{NewTokenLimit: 2},
 			requests: requests([3]int{0, 6, 6}),
 			want:     "prefill 0: 6; compress 0: 2; decode [0]; decode [0]; decode [0]; compress 0: 3; decode [0]; decode [0]",
 		}, {
@@ -185,14 +187,14 @@ func TestServer(t *testing.T) {
 		}, {
 			// Each compression takes 8 slots at the most: the one that waited longest
 			// goes first, and alone if it holds more by itself.
-			name: "limit of KVs", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4, Interval: 1, MaxKVPerCompression: 8},
+			name: "limit of KVs", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, MaxKVPerCompression: 8},
 			requests: requests([3]int{0, 6, 4}, [3]int{0, 6, 4}, [3]int{0, 20, 4}),
 			want: "prefill 0: 6; prefill 1: 6; prefill 2: 20; compress 0: 2; decode [0 1 2]; compress 1: 3; decode [0 1 2]; " +
 				"compress 2: 18; decode [0 1 2]",
 		}, {
 			// Not all that could be compressed was, when its turn was due: so when the
 			// decode step lacks blocks, the others follow, and nobody is preempted.
-			name: "compression goes on until a decode step has its blocks", blocks: 15, limits: all, opt: ref.Compression{MaxCacheTokens: 4, Interval: 1, MaxKVPerCompression: 5},
+			name: "compression goes on until a decode step has its blocks", blocks: 15, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, MaxKVPerCompression: 5},
 			requests: requests([3]int{0, 5, 4}, [3]int{0, 5, 4}, [3]int{0, 5, 4}),
 			want: "prefill 0: 5; prefill 1: 5; prefill 2: 5; compress 0: 1; compress 1: 1; compress 2: 1; decode [0 1 2]; " +
 				"compress 0: 1; compress 1: 1; compress 2: 1; decode [0 1 2]; compress 0: 1; compress 1: 1; compress 2: 1; decode [0 1 2]",
@@ -200,7 +202,7 @@ func TestServer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cache := newCounts(c.blocks, c.opt.MaxCacheTokens)
-			steps, results := serve(t, cache, c.opt, c.limits, c.requests)
+			steps, results := serve(t, cache, c.opt, c.schedule, c.limits, c.requests)
 			if got := strings.Join(cache.log, "; "); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
@@ -261,11 +263,13 @@ func TestServerRandom(t *testing.T) {
 		}
 		limits := Limits{MaxNumSeqs: 1 + rng.IntN(8), MaxNumBatchedTokens: 40 + rng.IntN(100), Watermark: float64(rng.IntN(3)) / 100}
 		var opt ref.Compression
+		var schedule Schedule
 		if rng.IntN(2) == 0 {
-			opt = ref.Compression{MaxCacheTokens: 8 + rng.IntN(40), Interval: rng.IntN(3), Once: rng.IntN(2) == 0, NewTokenLimit: rng.IntN(2) * 50, MaxKVPerCompression: rng.IntN(2) * 64}
+			opt.MaxCacheTokens = 8 + rng.IntN(40)
+			schedule = Schedule{Interval: rng.IntN(3), Once: rng.IntN(2) == 0, NewTokenLimit: rng.IntN(2) * 50, MaxKVPerCompression: rng.IntN(2) * 64}
 		}
 		cache := newCounts(40+rng.IntN(200), max(opt.MaxCacheTokens, 1))
-		steps, results := serve(t, cache, opt, limits, reqs)
+		steps, results := serve(t, cache, opt, schedule, limits, reqs)
 		checkServed(t, cache, steps, reqs, results)
 		for _, r := range results {
 			preempted += r.Preemptions

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"math"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -29,24 +30,24 @@ type Cache interface {
 	// PrefillNeed returns the blocks that a prefill of n tokens takes, DecodeNeed
 	// those that a running sequence's next token takes, Held those it has.
 	PrefillNeed(n int) int
-	DecodeNeed(id ref.SeqID) int
-	Held(id ref.SeqID) int
+	DecodeNeed(id kv.SeqID) int
+	Held(id kv.SeqID) int
 
 	// Prefill enters the first n tokens of a sequence, Decode one more token of
 	// every sequence of a batch.
-	Prefill(id ref.SeqID, n int) error
-	Decode(batch []ref.SeqID) error
+	Prefill(id kv.SeqID, n int) error
+	Decode(batch []kv.SeqID) error
 
 	// Count returns how many blocks Compress would ask a sequence for.
-	Count(id ref.SeqID) int
-	Compress(id ref.SeqID) (ref.Compressed, error)
+	Count(id kv.SeqID) int
+	Compress(id kv.SeqID) (ref.Compressed, error)
 
 	// Release frees all that a sequence holds.
-	Release(id ref.SeqID) error
+	Release(id kv.SeqID) error
 
 	// Usage says how the cache is filled, HeadUsage by which heads.
-	Usage() ref.Usage
-	HeadUsage() ref.HeadUsage
+	Usage() kv.Usage
+	HeadUsage() kv.HeadUsage
 }
 
 // Limits bound a batch, under vLLM's names.
@@ -107,23 +108,23 @@ type Step struct {
 	Cached    int  `json:"-"` // tokens of admitted prompts that a prefix cache had
 	Work      Work `json:"-"`
 
-	Batch       []ref.SeqID   `json:"batch"`                 // prefilled, or decoded
+	Batch       []kv.SeqID    `json:"batch"`                 // prefilled, or decoded
 	Tokens      int           `json:"tokens"`                // that were computed and entered the cache
 	Compression []Compression `json:"compression,omitempty"` // before the batch ran
-	Preempted   []ref.SeqID   `json:"preempted,omitempty"`
-	Finished    []ref.SeqID   `json:"finished,omitempty"`
+	Preempted   []kv.SeqID    `json:"preempted,omitempty"`
+	Finished    []kv.SeqID    `json:"finished,omitempty"`
 
-	Usage   ref.Usage      `json:"usage"`           // after the batch ran, before the finished left
-	Heads   *ref.HeadUsage `json:"heads,omitempty"` // at the same moment, where it is asked for
-	Running int            `json:"running"`         // and Waiting: after the step
-	Waiting int            `json:"waiting"`
+	Usage   kv.Usage      `json:"usage"`           // after the batch ran, before the finished left
+	Heads   *kv.HeadUsage `json:"heads,omitempty"` // at the same moment, where it is asked for
+	Running int           `json:"running"`         // and Waiting: after the step
+	Waiting int           `json:"waiting"`
 }
 
 // Compression is one sequence's part of a step's compression.
 type Compression struct {
-	Seq     ref.SeqID `json:"seq"`
-	Asked   int       `json:"asked"`   // blocks
-	Freed   int       `json:"freed"`   // blocks
-	Evicted int       `json:"evicted"` // KVs
-	Moved   int       `json:"moved"`   // KVs
+	Seq     kv.SeqID `json:"seq"`
+	Asked   int      `json:"asked"`   // blocks
+	Freed   int      `json:"freed"`   // blocks
+	Evicted int      `json:"evicted"` // KVs
+	Moved   int      `json:"moved"`   // KVs
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -16,23 +17,23 @@ type served struct {
 	work          Work
 	clock         Ticks
 	steps, tokens int
-	usages        map[int]ref.Usage // after each step that was told of
+	usages        map[int]kv.Usage // after each step that was told of
 	calls         int
 	err           string
 }
 
-func serveAll(t *testing.T, cfg *ref.Config, limits Limits, reqs []trace.Request, rates *Rates, skip bool) served {
+func serveAll(t *testing.T, cfg *ref.Config, schedule Schedule, limits Limits, reqs []trace.Request, rates *Rates, skip bool) served {
 	t.Helper()
 	ledger, err := NewLedger(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewServer(ledger, cfg, limits, reqs, rates)
+	s, err := NewServer(ledger, cfg, schedule, limits, reqs, rates)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Skip = skip
-	out := served{usages: map[int]ref.Usage{}}
+	out := served{usages: map[int]kv.Usage{}}
 	var step Step
 	for {
 		more, err := s.Next(&step)
@@ -52,14 +53,15 @@ func serveAll(t *testing.T, cfg *ref.Config, limits Limits, reqs []trace.Request
 }
 
 // randomServing is a small configuration, and requests, of any kind.
-func randomServing(seed uint64) (*ref.Config, Limits, []trace.Request, *Rates) {
+func randomServing(seed uint64) (*ref.Config, Schedule, Limits, []trace.Request, *Rates) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: 1 + rng.IntN(4), KVHeads: 1 + rng.IntN(4), Group: 1, HeadSize: 8}
-	cfg.BlockSize = ref.BlockSizes()[rng.IntN(6)]
+	cfg.Shape = kv.Shape{Layers: 1 + rng.IntN(4), KVHeads: 1 + rng.IntN(4), Group: 1, HeadSize: 8}
+	cfg.BlockSize = kv.BlockSizes()[rng.IntN(6)]
 	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
 	cfg.Blocks = heads * (1 + rng.IntN(1+2000/cfg.BlockSize))
 	cfg.Compression = ref.Compression{}
+	var schedule Schedule
 	if rng.IntN(3) > 0 {
 		c := &cfg.Compression
 		if rng.IntN(2) == 0 {
@@ -68,10 +70,10 @@ func randomServing(seed uint64) (*ref.Config, Limits, []trace.Request, *Rates) {
 			c.MaxCacheTokens = 1 + rng.IntN(200)
 		}
 		c.ProtectedWindow, c.Sinks = rng.IntN(40), rng.IntN(4)
-		c.Interval = []int{0, 1, 7, 100}[rng.IntN(4)]
-		c.NewTokenLimit = []int{0, 50, 1000}[rng.IntN(3)]
-		c.MaxKVPerCompression = []int{0, 0, 2000}[rng.IntN(3)]
-		c.Once = rng.IntN(4) == 0
+		schedule.Interval = []int{0, 1, 7, 100}[rng.IntN(4)]
+		schedule.NewTokenLimit = []int{0, 50, 1000}[rng.IntN(3)]
+		schedule.MaxKVPerCompression = []int{0, 0, 2000}[rng.IntN(3)]
+		schedule.Once = rng.IntN(4) == 0
 		c.EvenLayers = rng.IntN(4) == 0
 		c.Uniform = !c.EvenLayers && rng.IntN(4) == 0
 	}
@@ -88,16 +90,16 @@ func randomServing(seed uint64) (*ref.Config, Limits, []trace.Request, *Rates) {
 			r[f] = rng.Uint64N(1 << (10 + rng.IntN(30)))
 		}
 	}
-	return &cfg, limits, reqs, &r
+	return &cfg, schedule, limits, reqs, &r
 }
 
 // TestSkipping checks that nothing comes out otherwise when steps are skipped.
 func TestSkipping(t *testing.T) {
 	skipped, preempted, compressed := 0, 0, int64(0)
 	for seed := range uint64(1500) {
-		cfg, limits, reqs, rates := randomServing(seed)
-		want := serveAll(t, cfg, limits, reqs, rates, false)
-		got := serveAll(t, cfg, limits, reqs, rates, true)
+		cfg, schedule, limits, reqs, rates := randomServing(seed)
+		want := serveAll(t, cfg, schedule, limits, reqs, rates, false)
+		got := serveAll(t, cfg, schedule, limits, reqs, rates, true)
 		if !slices.Equal(got.results, want.results) {
 			for i := range got.results {
 				if got.results[i] != want.results[i] {

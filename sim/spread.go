@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -18,7 +19,7 @@ type Spread interface {
 
 // Demand is what a compression asks of the heads of one sequence.
 type Demand struct {
-	Seq         ref.SeqID
+	Seq         kv.SeqID
 	Tokens      int         // of the sequence
 	DenseBlocks int         // that it would have, had nothing been evicted
 	Quotas      []ref.Quota // ascending, without overlap; other heads lose nothing
@@ -114,7 +115,7 @@ func (s *shares) Spread(dst []Heads, d *Demand) []Heads {
 		take(q.First)
 		start := len(dst)
 		take(q.First + q.Heads)
-		dst = level(dst, start, weights, q.Blocks)
+		dst = level(dst, start, weights, q.Units)
 	}
 	take(1 << 62)
 	return dst

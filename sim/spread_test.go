@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
-	"kvcompress/trace"
 )
 
 // lose returns what each head loses, one by one.
@@ -27,7 +27,7 @@ func lose(t *testing.T, s Spread, blocks, can []int, quotas []ref.Quota) []int {
 	}
 	out := s.Spread(nil, d)
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: len(blocks), KVHeads: 1, Group: 1, HeadSize: 8}
+	cfg.Shape = kv.Shape{Layers: len(blocks), KVHeads: 1, Group: 1, HeadSize: 8}
 	cfg.Blocks = 1
 	l, err := NewLedger(&cfg, nil)
 	if err != nil {
@@ -46,7 +46,7 @@ func lose(t *testing.T, s Spread, blocks, can []int, quotas []ref.Quota) []int {
 }
 
 func TestEven(t *testing.T) {
-	whole := func(n, blocks int) []ref.Quota { return []ref.Quota{{First: 0, Heads: n, Blocks: blocks}} }
+	whole := func(n, blocks int) []ref.Quota { return []ref.Quota{{First: 0, Heads: n, Units: blocks}} }
 	for _, c := range []struct {
 		blocks, can []int
 		quotas      []ref.Quota
@@ -59,8 +59,8 @@ func TestEven(t *testing.T) {
 		{[]int{9, 5, 5, 2}, []int{9, 4, 4, 2}, whole(4, 4), []int{4, 0, 0, 0}}, // the longest first
 		{[]int{9, 5, 5, 2}, []int{9, 4, 4, 2}, whole(4, 6), []int{5, 1, 0, 0}},
 		{[]int{9, 5, 5, 2}, []int{3, 4, 4, 2}, whole(4, 6), []int{3, 2, 1, 0}}, // as far as it can
-		{[]int{5, 5, 5, 5}, []int{4, 4, 4, 4}, []ref.Quota{{First: 1, Heads: 2, Blocks: 3}}, []int{0, 2, 1, 0}},
-		{[]int{5, 5, 5, 5}, []int{4, 4, 4, 4}, []ref.Quota{{First: 0, Heads: 1, Blocks: 1}, {First: 2, Heads: 2, Blocks: 4}}, []int{1, 0, 2, 2}},
+		{[]int{5, 5, 5, 5}, []int{4, 4, 4, 4}, []ref.Quota{{First: 1, Heads: 2, Units: 3}}, []int{0, 2, 1, 0}},
+		{[]int{5, 5, 5, 5}, []int{4, 4, 4, 4}, []ref.Quota{{First: 0, Heads: 1, Units: 1}, {First: 2, Heads: 2, Units: 4}}, []int{1, 0, 2, 2}},
 	} {
 		if got := lose(t, Even(), c.blocks, c.can, c.quotas); !slices.Equal(got, c.want) {
 			t.Errorf("%v of %v that can lose %v: got %v, want %v", c.quotas, c.blocks, c.can, got, c.want)
@@ -90,7 +90,7 @@ func TestSharesRandom(t *testing.T) {
 		if rng.IntN(2) == 0 {
 			s.kept, s.weights = []float64{0.5}, [][]int32{weights}
 		}
-		lost := lose(t, s, blocks, can, []ref.Quota{{First: 0, Heads: n, Blocks: rng.IntN(n*most + 2)}})
+		lost := lose(t, s, blocks, can, []ref.Quota{{First: 0, Heads: n, Units: rng.IntN(n*most + 2)}})
 		level := 0.0 // that no head is below, unless it was
 		for i := range n {
 			w := 1.0
@@ -127,12 +127,12 @@ func TestReadHeadProfile(t *testing.T) {
 		t.Errorf("%v: %+v is read again as %+v", err, p, again)
 	}
 	// A model of other heads takes them in turn.
-	s, err := p.Spread(trace.Shape{Layers: 2, KVHeads: 4, Group: 1, HeadSize: 8})
+	s, err := p.Spread(kv.Shape{Layers: 2, KVHeads: 4, Group: 1, HeadSize: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
 	blocks := []int{12, 12, 12, 12, 12, 12, 12, 12}
-	if got, want := lose(t, s, blocks, blocks, []ref.Quota{{First: 0, Heads: 8, Blocks: 48}}), []int{9, 3, 9, 3, 9, 3, 9, 3}; !slices.Equal(got, want) {
+	if got, want := lose(t, s, blocks, blocks, []ref.Quota{{First: 0, Heads: 8, Units: 48}}), []int{9, 3, 9, 3, 9, 3, 9, 3}; !slices.Equal(got, want) {
 		t.Errorf("heads lose %v, want %v", got, want)
 	}
 	for _, c := range [][3]string{
@@ -156,7 +156,7 @@ func FuzzReadHeadProfile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := p.Spread(trace.Shape{Layers: 3, KVHeads: 3, Group: 1, HeadSize: 8}); err != nil {
+		if _, err := p.Spread(kv.Shape{Layers: 3, KVHeads: 3, Group: 1, HeadSize: 8}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -6,15 +6,15 @@ import (
 	"slices"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
-	"kvcompress/trace"
 )
 
 // plain is the ledger's slower, more obvious twin: a number for each head of each
 // sequence, and sums that are formed when they are asked for.
 type plain struct {
 	cfg  ref.Config
-	seqs map[ref.SeqID]*plainSeq
+	seqs map[kv.SeqID]*plainSeq
 }
 
 type plainSeq struct {
@@ -24,8 +24,8 @@ type plainSeq struct {
 
 func (p *plain) blocksOf(n int) int { return (n + p.cfg.BlockSize - 1) / p.cfg.BlockSize }
 
-func (p *plain) usage() ref.Usage {
-	var u ref.Usage
+func (p *plain) usage() kv.Usage {
+	var u kv.Usage
 	for _, s := range p.seqs {
 		u.DenseKVs += s.tokens * len(s.heads)
 		u.DenseBlocks += p.blocksOf(s.tokens) * len(s.heads)
@@ -39,7 +39,7 @@ func (p *plain) usage() ref.Usage {
 	return u
 }
 
-func (p *plain) need(id ref.SeqID) (need int) {
+func (p *plain) need(id kv.SeqID) (need int) {
 	for _, n := range p.seqs[id].heads {
 		if n%p.cfg.BlockSize == 0 {
 			need++
@@ -48,7 +48,7 @@ func (p *plain) need(id ref.SeqID) (need int) {
 	return need
 }
 
-func (p *plain) decode(batch []ref.SeqID) bool {
+func (p *plain) decode(batch []kv.SeqID) bool {
 	need := 0
 	for _, id := range batch {
 		need += p.need(id)
@@ -68,7 +68,7 @@ func (p *plain) decode(batch []ref.SeqID) bool {
 
 // compress takes the blocks one by one from the head that has most and can lose
 // one, the first of equals.
-func (p *plain) compress(id ref.SeqID) (asked, freed int) {
+func (p *plain) compress(id kv.SeqID) (asked, freed int) {
 	s := p.seqs[id]
 	kvs, blocks := 0, 0
 	for _, n := range s.heads {
@@ -77,8 +77,8 @@ func (p *plain) compress(id ref.SeqID) (asked, freed int) {
 	}
 	protected := min(s.tokens, p.cfg.Compression.Sinks+p.cfg.Compression.ProtectedWindow)
 	for _, q := range p.cfg.Quotas(p.cfg.Count(s.tokens, kvs, blocks)) {
-		asked += q.Blocks
-		for range q.Blocks {
+		asked += q.Units
+		for range q.Units {
 			best := -1
 			for i := q.First; i < q.First+q.Heads; i++ {
 				n := s.heads[i]
@@ -103,16 +103,16 @@ func (p *plain) compress(id ref.SeqID) (asked, freed int) {
 func TestLedgerIsItsTwin(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 8))
-		cfg, _, _, _ := randomServing(seed)
-		cfg.Shape = trace.Shape{Layers: 1 + rng.IntN(3), KVHeads: 1 + rng.IntN(3), Group: 1, HeadSize: 8}
+		cfg, _, _, _, _ := randomServing(seed)
+		cfg.Shape = kv.Shape{Layers: 1 + rng.IntN(3), KVHeads: 1 + rng.IntN(3), Group: 1, HeadSize: 8}
 		cfg.Blocks = 1 + rng.IntN(3000)
 		l, err := NewLedger(cfg, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &plain{*cfg, map[ref.SeqID]*plainSeq{}}
+		p := &plain{*cfg, map[kv.SeqID]*plainSeq{}}
 		for op := range 300 {
-			id := ref.SeqID(rng.IntN(6))
+			id := kv.SeqID(rng.IntN(6))
 			_, here := p.seqs[id]
 			switch what := rng.IntN(10); {
 			case what == 0 || !here:
@@ -137,19 +137,19 @@ func TestLedgerIsItsTwin(t *testing.T) {
 					t.Fatalf("seed %d, %d: %+v, %v, want %d of %d", seed, op, c, err, freed, asked)
 				}
 			case what < 6: // some of them
-				var batch []ref.SeqID
+				var batch []kv.SeqID
 				for id := range p.seqs {
 					if rng.IntN(2) == 0 {
 						batch = append(batch, id)
 					}
 				}
-				var none *ref.ErrNoBlocks
+				var none *kv.ErrNoBlocks
 				err := l.Decode(batch)
 				if ok := p.decode(batch); ok != (err == nil) || err != nil && !errors.As(err, &none) {
 					t.Fatalf("seed %d, %d: decode: %v, want %v", seed, op, err, ok)
 				}
 			default: // many steps of all
-				var all []ref.SeqID
+				var all []kv.SeqID
 				for id := range p.seqs {
 					all = append(all, id)
 				}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 )
 
 // benchTrace writes a recorded trace of one request of the given length, in the
@@ -15,7 +16,7 @@ func benchTrace(b *testing.B, tokens int) *Trace {
 	b.Helper()
 	dir := b.TempDir()
 	meta := recordedMeta()
-	meta.Shape = Shape{Layers: 8, KVHeads: 8, Group: 4, HeadSize: 128}
+	meta.Shape = kv.Shape{Layers: 8, KVHeads: 8, Group: 4, HeadSize: 128}
 	meta.DType = dtype.F16
 	w, err := Create(dir, meta)
 	if err != nil {
@@ -26,7 +27,7 @@ func benchTrace(b *testing.B, tokens int) *Trace {
 		b.Fatal(err)
 	}
 	s := meta.Shape
-	q, k := make([]float32, s.Layers*s.row(Q)), make([]float32, s.Layers*s.row(K))
+	q, k := make([]float32, s.Layers*Q.row(s)), make([]float32, s.Layers*K.row(s))
 	for i := range q {
 		q[i] = float32(i%100) / 8
 	}
@@ -55,8 +56,8 @@ func BenchmarkRead(b *testing.B) {
 	for _, tokens := range []int{500, 2000} {
 		tr := benchTrace(b, tokens)
 		s := tr.Meta.Shape
-		size := int64(tokens * s.Layers * (s.row(Q) + 2*s.row(K)) * 2)
-		dst := make([]float32, tokens*s.row(Q))
+		size := int64(tokens * s.Layers * (Q.row(s) + 2*K.row(s)) * 2)
+		dst := make([]float32, tokens*Q.row(s))
 		for _, n := range []int{tokens, 1} {
 			b.Run(fmt.Sprintf("tokens=%d/at_a_time=%d", tokens, n), func(b *testing.B) {
 				b.SetBytes(size)
@@ -69,7 +70,7 @@ func BenchmarkRead(b *testing.B) {
 					for from := 0; from < tokens; from += n {
 						for layer := range s.Layers {
 							for t := Q; t <= V; t++ {
-								if err := x.Read(dst[:n*s.row(t)], t, layer, from, n); err != nil {
+								if err := x.Read(dst[:n*t.row(s)], t, layer, from, n); err != nil {
 									b.Fatal(err)
 								}
 							}
@@ -115,7 +116,7 @@ func BenchmarkScanRequests(b *testing.B) {
 // BenchmarkAppend writes tokens of Llama-3.1-8B's shape.
 func BenchmarkAppend(b *testing.B) {
 	meta := recordedMeta()
-	meta.Shape = Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
+	meta.Shape = kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
 	w, err := Create(b.TempDir(), meta)
 	if err != nil {
 		b.Fatal(err)
@@ -126,7 +127,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 	defer rw.Abort()
 	s := meta.Shape
-	q, k := make([]float32, s.Layers*s.row(Q)), make([]float32, s.Layers*s.row(K))
+	q, k := make([]float32, s.Layers*Q.row(s)), make([]float32, s.Layers*K.row(s))
 	b.SetBytes(int64(2 * (len(q) + 2*len(k))))
 	for b.Loop() {
 		if err := rw.Append(q, k, k); err != nil {

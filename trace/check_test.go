@@ -95,7 +95,7 @@ func use(files fs.FS) error {
 		}
 		for layer := range s.Layers {
 			for t := Q; t <= V; t++ {
-				if err := x.Read(make([]float32, x.Tokens()*s.row(t)), t, layer, 0, x.Tokens()); err != nil {
+				if err := x.Read(make([]float32, x.Tokens()*t.row(s)), t, layer, 0, x.Tokens()); err != nil {
 					return err
 				}
 			}
@@ -157,9 +157,9 @@ func TestCheck(t *testing.T) {
 			data := files["b.safetensors"].Data
 			begin := 8 + int(binary.LittleEndian.Uint64(data))
 			for x := Q; x < t; x++ {
-				begin += 2 * 3 * 3 * smallShape.row(x)
+				begin += 2 * 3 * 3 * x.row(smallShape)
 			}
-			i := ((token*3+layer)*smallShape.Heads(t)+head)*8 + element
+			i := ((token*3+layer)*t.Heads(smallShape)+head)*8 + element
 			binary.LittleEndian.PutUint16(data[begin+2*i:], half)
 		}
 	}

@@ -38,12 +38,12 @@ func FuzzMeta(f *testing.F) {
 		if diff := cmp.Diff(m, back.Meta); diff != "" {
 			t.Fatal(diff)
 		}
-		if m.Synth == nil || m.Shape.row(Q) > 1<<12 {
+		if m.Synth == nil || Q.row(m.Shape) > 1<<12 {
 			return
 		}
 		x := newSynthetic(m, Request{ID: "0", PromptTokens: 3, OutputTokens: 1})
 		for tensor := Q; tensor <= V; tensor++ {
-			dst := make([]float32, 2*m.Shape.row(tensor))
+			dst := make([]float32, 2*tensor.row(m.Shape))
 			if err := x.Read(dst, tensor, m.Shape.Layers-1, 1, 2); err != nil {
 				t.Fatal(err)
 			}

@@ -5,16 +5,17 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/trace/regular"
 )
 
 // Info is what a trace is about, in numbers.
 type Info struct {
-	Name   string `json:"name"`
-	Model  string `json:"model"`
-	Shape  Shape  `json:"shape,omitzero"` // zero, as what follows from it, of a trace of requests only
-	DType  string `json:"dtype,omitempty"`
-	Source Source `json:"source"`
+	Name   string   `json:"name"`
+	Model  string   `json:"model"`
+	Shape  kv.Shape `json:"shape,omitzero"` // zero, as what follows from it, of a trace of requests only
+	DType  string   `json:"dtype,omitempty"`
+	Source Source   `json:"source"`
 	// Heads counts the KV heads of each kind, over all layers, of a synthetic trace.
 	Heads []HeadCount `json:"heads,omitempty"`
 
@@ -77,7 +78,7 @@ func (t *Trace) Info() (Info, error) {
 	info := Info{
 		Name: m.Name, Model: m.Model, Shape: m.Shape, Source: m.Source,
 		Requests:        len(t.requests),
-		KVBytesPerToken: int64(m.Shape.Layers) * 2 * int64(m.Shape.row(K)) * int64(m.DType.Size()),
+		KVBytesPerToken: int64(m.Shape.Layers) * 2 * int64(K.row(m.Shape)) * int64(m.DType.Size()),
 	}
 	if !m.RequestsOnly() {
 		info.DType = m.DType.String()
@@ -171,7 +172,7 @@ func distribution(sample []int64) Distribution {
 }
 
 // countHeads counts the kinds in the order in which they first occur.
-func countHeads(r *Recipe, s Shape) []HeadCount {
+func countHeads(r *Recipe, s kv.Shape) []HeadCount {
 	var counts []HeadCount
 	index := make(map[Head]int)
 	for l := range s.Layers {

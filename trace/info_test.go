@@ -9,11 +9,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 )
 
 func TestInfo(t *testing.T) {
 	meta := Meta{
-		FormatVersion: 1, Name: "n", Model: "m", Shape: Shape{2, 3, 2, 16}, DType: dtype.BF16,
+		FormatVersion: 1, Name: "n", Model: "m", Shape: kv.Shape{Layers: 2, KVHeads: 3, Group: 2, HeadSize: 16}, DType: dtype.BF16,
 		Source: Source{Kind: Synthetic, Description: "d"},
 		Synth:  &Recipe{Layers: [][]Head{{{Sink: true}, {Local: 8}}}},
 	}

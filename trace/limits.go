@@ -7,16 +7,9 @@ import (
 	"kvcompress/strictjson"
 )
 
-// What a trace may hold at most. Whatever lies outside is refused by the readers,
-// the writer and the checker alike.
+// Bounds on a trace, beside those on a [kv.Shape]. The readers, the writer and the
+// checker all refuse what is out of bounds.
 const (
-	MaxLayers   = 1024
-	MaxKVHeads  = 1024
-	MaxGroup    = 128
-	MinHeadSize = 8 // and a multiple of 8
-	MaxHeadSize = 256
-	MaxRow      = 1 << 20 // elements of Q of one token in one layer: H·G·D
-
 	MaxTokens    = 1 << 24 // prompt and output of one request together
 	MaxArrivalNS = 1 << 62 // 146 years: nanoseconds since 1970 fit
 	MaxID        = 128     // bytes
@@ -34,35 +27,6 @@ const (
 	Generated = "generated" // none has: requests drawn by a rule
 )
 
-// Check returns an error that names the first dimension out of bounds.
-func (s Shape) Check() error {
-	return first(s.problems())
-}
-
-func (s Shape) problems() []error {
-	var errs []error
-	for _, d := range []struct {
-		name         string
-		n, low, high int
-	}{
-		{"layers", s.Layers, 1, MaxLayers},
-		{"kv_heads", s.KVHeads, 1, MaxKVHeads},
-		{"group", s.Group, 1, MaxGroup},
-		{"head_size", s.HeadSize, MinHeadSize, MaxHeadSize},
-	} {
-		if d.n < d.low || d.n > d.high {
-			errs = append(errs, fmt.Errorf("shape: %s is %d, want %d to %d", d.name, d.n, d.low, d.high))
-		}
-	}
-	if s.HeadSize%8 != 0 {
-		errs = append(errs, fmt.Errorf("shape: head_size is %d, want a multiple of 8", s.HeadSize))
-	}
-	if row := s.QueryHeads() * s.HeadSize; len(errs) == 0 && row > MaxRow {
-		errs = append(errs, fmt.Errorf("shape: kv_heads·group·head_size is %d, want at most %d", row, MaxRow))
-	}
-	return errs
-}
-
 // Check returns the first error of m: an unknown format version, a shape out of
 // bounds, a format in which tensors are not stored, no shape where tensors are to
 // be, an unknown kind of source, or a recipe that is missing, out of place or
@@ -77,7 +41,7 @@ func (m Meta) problems() []error {
 	}
 	var errs []error
 	if !m.RequestsOnly() || !mayLackTensors(m.Source.Kind) {
-		errs = m.Shape.problems()
+		errs = m.Shape.Problems()
 		if err := checkStored(m.DType); err != nil {
 			errs = append(errs, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
 )
@@ -65,7 +66,7 @@ func parseMeta(text []byte) metaFound {
 		}
 	}
 	if isObject("shape") && m.RequestsOnly() && !broken("shape") && m.kindOK && mayLackTensors(m.Source.Kind) {
-		m.errs = append(m.errs, m.Shape.problems()...) // zeros are no shape, and not none
+		m.errs = append(m.errs, m.Shape.Problems()...) // zeros are no shape, and not none
 	}
 
 	// What is missing or cannot be read is judged by this instead of by its zero,
@@ -80,7 +81,7 @@ func parseMeta(text []byte) metaFound {
 		{"shape.layers", &judged.Shape.Layers, 1},
 		{"shape.kv_heads", &judged.Shape.KVHeads, 1},
 		{"shape.group", &judged.Shape.Group, 1},
-		{"shape.head_size", &judged.Shape.HeadSize, MinHeadSize},
+		{"shape.head_size", &judged.Shape.HeadSize, kv.MinHeadSize},
 	} {
 		if !m.requestsOnly && !isObject("shape") || broken(d.path) {
 			*d.n = d.good

@@ -1,11 +1,15 @@
 package trace
 
-import "fmt"
+import (
+	"fmt"
+
+	"kvcompress/kv"
+)
 
 // Model is a published model's name and attention shape.
 type Model struct {
 	Name   string
-	Shape  Shape
+	Shape  kv.Shape
 	Source string // where the shape is published
 }
 
@@ -13,12 +17,12 @@ type Model struct {
 // they are listed to a user.
 func Models() []Model {
 	return []Model{
-		{"llama-3.1-8b", Shape{32, 8, 4, 128}, "config.json of meta-llama/Llama-3.1-8B on Hugging Face"},
-		{"llama-3.1-70b", Shape{80, 8, 8, 128}, "config.json of meta-llama/Llama-3.1-70B on Hugging Face"},
-		{"llama-2-7b", Shape{32, 32, 1, 128}, "config.json of meta-llama/Llama-2-7b-hf on Hugging Face"},
-		{"mistral-7b", Shape{32, 8, 4, 128}, "config.json of mistralai/Mistral-7B-v0.1 on Hugging Face"},
-		{"qwen2.5-7b", Shape{28, 4, 7, 128}, "config.json of Qwen/Qwen2.5-7B on Hugging Face"},
-		{"stories260k", Shape{5, 4, 2, 8}, "header of stories260K.bin of karpathy/tinyllamas on Hugging Face"},
+		{"llama-3.1-8b", kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, "config.json of meta-llama/Llama-3.1-8B on Hugging Face"},
+		{"llama-3.1-70b", kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, "config.json of meta-llama/Llama-3.1-70B on Hugging Face"},
+		{"llama-2-7b", kv.Shape{Layers: 32, KVHeads: 32, Group: 1, HeadSize: 128}, "config.json of meta-llama/Llama-2-7b-hf on Hugging Face"},
+		{"mistral-7b", kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, "config.json of mistralai/Mistral-7B-v0.1 on Hugging Face"},
+		{"qwen2.5-7b", kv.Shape{Layers: 28, KVHeads: 4, Group: 7, HeadSize: 128}, "config.json of Qwen/Qwen2.5-7B on Hugging Face"},
+		{"stories260k", kv.Shape{Layers: 5, KVHeads: 4, Group: 2, HeadSize: 8}, "header of stories260K.bin of karpathy/tinyllamas on Hugging Face"},
 	}
 }
 

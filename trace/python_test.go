@@ -53,7 +53,7 @@ func TestPython(t *testing.T) {
 	s := tr.Meta.Shape
 	for at, name := range []Tensor{K, Q, V} {
 		for layer := range s.Layers {
-			row := s.row(name)
+			row := name.row(s)
 			dst := make([]float32, 9*row)
 			if err := x.Read(dst, name, layer, 0, 9); err != nil {
 				t.Fatal(err)

@@ -81,7 +81,7 @@ func (rw *RequestWriter) header(tokens, pad int) ([]byte, error) {
 		infos = append(infos, safetensors.Info{
 			Name:  t.String(),
 			DType: safetensors.FromFloat(rw.w.meta.DType),
-			Shape: []int64{int64(tokens), int64(s.Layers), int64(s.Heads(t)), int64(s.HeadSize)},
+			Shape: []int64{int64(tokens), int64(s.Layers), int64(t.Heads(s)), int64(s.HeadSize)},
 		})
 	}
 	return safetensors.AppendHeader(nil, infos, pad)
@@ -108,9 +108,9 @@ func (rw *RequestWriter) Append(q, k, v []float32) error {
 
 func (rw *RequestWriter) append(t Tensor, values []float32) error {
 	s, format := rw.w.meta.Shape, rw.w.meta.DType
-	n := s.Layers * s.row(t)
+	n := s.Layers * t.row(s)
 	if len(values) != n {
-		return &tensorError{t, fmt.Errorf("%d elements, want %d layers × %d heads × %d = %d", len(values), s.Layers, s.Heads(t), s.HeadSize, n)}
+		return &tensorError{t, fmt.Errorf("%d elements, want %d layers × %d heads × %d = %d", len(values), s.Layers, t.Heads(s), s.HeadSize, n)}
 	}
 	if len(rw.buf) < n*format.Size() {
 		rw.buf, rw.back = make([]byte, n*format.Size()), make([]float32, n)
@@ -119,7 +119,7 @@ func (rw *RequestWriter) append(t Tensor, values []float32) error {
 	format.Encode(raw, values)
 	format.Decode(back, raw) // f16 may have overflowed
 	if i, bad := findBad(back); bad {
-		v := s.violation(t, int64(rw.tokens)*int64(n)+int64(i), back[i])
+		v := t.violation(s, int64(rw.tokens)*int64(n)+int64(i), back[i])
 		if _, bad := findBad(values[i : i+1]); !bad {
 			return &tensorError{t, fmt.Errorf("%g at token %d, layer %d, head %d, element %d is %w %s",
 				values[i], v.Token, v.Layer, v.Head, v.Element, ErrTooLarge, format)}

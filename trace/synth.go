@@ -40,7 +40,7 @@ func (s *synthetic) Read(dst []float32, t Tensor, layer, from, n int) error {
 		return Error{Request: s.r.ID}.about(err)
 	}
 	s.plan(layer)
-	heads, d := shape.Heads(t), shape.HeadSize
+	heads, d := t.Heads(shape), shape.HeadSize
 	for h := range heads {
 		kv := h
 		if t == Q {

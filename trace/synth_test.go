@@ -10,10 +10,11 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 )
 
 // synthTrace returns a trace of one request of n cached tokens.
-func synthTrace(tb testing.TB, shape Shape, format dtype.DType, layers string, n int) *Trace {
+func synthTrace(tb testing.TB, shape kv.Shape, format dtype.DType, layers string, n int) *Trace {
 	tb.Helper()
 	pattern, err := ParseLayers(layers)
 	if err != nil {
@@ -33,17 +34,17 @@ func synthTrace(tb testing.TB, shape Shape, format dtype.DType, layers string, n
 
 // attention returns softmax(q·k/√d) of the query head and token over the causal
 // keys.
-func attention(tb testing.TB, x Tensors, s Shape, k []float32, layer, head, token int) []float64 {
+func attention(tb testing.TB, x Tensors, s kv.Shape, k []float32, layer, head, token int) []float64 {
 	tb.Helper()
 	d := s.HeadSize
-	q := make([]float32, s.row(Q))
+	q := make([]float32, Q.row(s))
 	if err := x.Read(q, Q, layer, token, 1); err != nil {
 		tb.Fatal(err)
 	}
 	q = q[head*d:][:d]
 	p := make([]float64, token+1)
 	for j := range p {
-		key := k[j*s.row(K)+head/s.Group*d:][:d]
+		key := k[j*K.row(s)+head/s.Group*d:][:d]
 		for i := range d {
 			p[j] += float64(q[i]) * float64(key[i])
 		}
@@ -71,9 +72,9 @@ func total(p []float64) (sum float64) {
 // TestHeadKinds computes the attention of heads of each kind, and sees that it
 // goes where the kind says.
 func TestHeadKinds(t *testing.T) {
-	big := Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 128}
-	mid := Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 64}
-	tiny := Shape{Layers: 2, KVHeads: 4, Group: 2, HeadSize: 8}
+	big := kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 128}
+	mid := kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 64}
+	tiny := kv.Shape{Layers: 2, KVHeads: 4, Group: 2, HeadSize: 8}
 	sinks := func(p []float64) float64 { return total(p[:SinkTokens]) }
 	last := func(w int) func(p []float64) float64 {
 		return func(p []float64) float64 { return total(p[max(0, len(p)-w):]) }
@@ -111,7 +112,7 @@ func TestHeadKinds(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		layers string
-		shape  Shape
+		shape  kv.Shape
 		tokens int
 		share  func(p []float64) float64
 		name   string
@@ -155,7 +156,7 @@ func TestHeadKinds(t *testing.T) {
 			}
 			sum, n, low := 0.0, 0, 1.0
 			layer := 1
-			k := make([]float32, tc.tokens*tc.shape.row(K))
+			k := make([]float32, tc.tokens*K.row(tc.shape))
 			if err := x.Read(k, K, layer, 0, tc.tokens); err != nil {
 				t.Fatal(err)
 			}
@@ -176,26 +177,26 @@ func TestHeadKinds(t *testing.T) {
 
 // TestSynthRandomAccess sees that every way to read gives the same values.
 func TestSynthRandomAccess(t *testing.T) {
-	shape := Shape{Layers: 3, KVHeads: 3, Group: 2, HeadSize: 16}
+	shape := kv.Shape{Layers: 3, KVHeads: 3, Group: 2, HeadSize: 16}
 	const n = 300
 	tr := synthTrace(t, shape, dtype.BF16, "sink,local:8+sink+retrieval/uniform/retrieval,local", n)
 	a, _ := tr.Tensors(0)
 	b, _ := tr.Tensors(0)
 	for layer := range shape.Layers {
 		for x := Q; x <= V; x++ {
-			whole := make([]float32, n*shape.row(x))
+			whole := make([]float32, n*x.row(shape))
 			if err := a.Read(whole, x, layer, 0, n); err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range [][2]int{{0, 1}, {n - 1, 1}, {17, 40}, {n, 0}, {100, 200}} {
-				part := make([]float32, r[1]*shape.row(x))
+				part := make([]float32, r[1]*x.row(shape))
 				if err := b.Read(part, x, (layer+1)%3, 0, 0); err == nil && r[1] > 0 {
 					t.Error("a dst of the wrong length was taken")
 				}
 				if err := b.Read(part, x, layer, r[0], r[1]); err != nil {
 					t.Fatal(err)
 				}
-				if !slices.Equal(part, whole[r[0]*shape.row(x):][:len(part)]) {
+				if !slices.Equal(part, whole[r[0]*x.row(shape):][:len(part)]) {
 					t.Errorf("%v, layer %d: tokens %d+%d differ", x, layer, r[0], r[1])
 				}
 			}
@@ -206,7 +207,7 @@ func TestSynthRandomAccess(t *testing.T) {
 // TestSynthDepends sees that requests, seeds, layers and heads differ, and that
 // nothing else makes a difference.
 func TestSynthDepends(t *testing.T) {
-	shape := Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 8}
+	shape := kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 8}
 	read := func(seed uint64, id string, layer, tokens int) []float32 {
 		meta := synthTrace(t, shape, dtype.F32, "sink+local", 1).Meta
 		meta.Synth.Seed = seed
@@ -218,7 +219,7 @@ func TestSynthDepends(t *testing.T) {
 			t.Fatal(err)
 		}
 		x, _ := tr.Tensors(1)
-		dst := make([]float32, 5*shape.row(Q))
+		dst := make([]float32, 5*Q.row(shape))
 		if err := x.Read(dst, Q, layer, 0, 5); err != nil {
 			t.Fatal(err)
 		}
@@ -251,15 +252,15 @@ func TestSynthDepends(t *testing.T) {
 func TestSynthGolden(t *testing.T) {
 	for _, tc := range []struct {
 		layers string
-		shape  Shape
+		shape  kv.Shape
 		format dtype.DType
 		tokens int
 		want   string // of q, k and v
 	}{
-		{"sink,local,retrieval,uniform", Shape{2, 4, 2, 64}, dtype.F16, 300, "0bbdc542fbb58477"},
-		{"sink+local:32+retrieval/local:1", Shape{2, 2, 3, 128}, dtype.BF16, 300, "743b7a593801e17e"},
-		{"sink+local:16/retrieval+local", Shape{5, 4, 2, 8}, dtype.F32, 300, "abc219fb1ded2824"},
-		{"sink+retrieval,local:16384,uniform", Shape{1, 3, 1, 256}, dtype.F32, 700, "0398c238f4a4f4fa"},
+		{"sink,local,retrieval,uniform", kv.Shape{Layers: 2, KVHeads: 4, Group: 2, HeadSize: 64}, dtype.F16, 300, "0bbdc542fbb58477"},
+		{"sink+local:32+retrieval/local:1", kv.Shape{Layers: 2, KVHeads: 2, Group: 3, HeadSize: 128}, dtype.BF16, 300, "743b7a593801e17e"},
+		{"sink+local:16/retrieval+local", kv.Shape{Layers: 5, KVHeads: 4, Group: 2, HeadSize: 8}, dtype.F32, 300, "abc219fb1ded2824"},
+		{"sink+retrieval,local:16384,uniform", kv.Shape{Layers: 1, KVHeads: 3, Group: 1, HeadSize: 256}, dtype.F32, 700, "0398c238f4a4f4fa"},
 	} {
 		tr := synthTrace(t, tc.shape, tc.format, tc.layers, tc.tokens)
 		x, err := tr.Tensors(0)
@@ -273,10 +274,10 @@ func TestSynthGolden(t *testing.T) {
 }
 
 // digest is the beginning of the SHA-256 of Q, K and V as little-endian float32.
-func digest(tb testing.TB, x Tensors, s Shape) string {
+func digest(tb testing.TB, x Tensors, s kv.Shape) string {
 	h := sha256.New()
 	for t := Q; t <= V; t++ {
-		row := make([]float32, s.row(t))
+		row := make([]float32, t.row(s))
 		raw := make([]byte, 4*len(row))
 		for token := range x.Tokens() {
 			for layer := range s.Layers {
@@ -296,7 +297,7 @@ func digest(tb testing.TB, x Tensors, s Shape) string {
 func BenchmarkSynthesize(b *testing.B) {
 	for _, layers := range []string{"sink", "local:256", "retrieval", "uniform", "sink,local:256,retrieval,uniform", "sink+local+retrieval"} {
 		b.Run(layers, func(b *testing.B) {
-			shape := Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
+			shape := kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}
 			const n = 6000
 			x, err := synthTrace(b, shape, dtype.F16, layers, n).Tensors(0)
 			if err != nil {
@@ -304,7 +305,7 @@ func BenchmarkSynthesize(b *testing.B) {
 			}
 			var dst [3][]float32
 			for t := Q; t <= V; t++ {
-				dst[t] = make([]float32, n*shape.row(t))
+				dst[t] = make([]float32, n*t.row(shape))
 			}
 			b.ReportAllocs()
 			for b.Loop() {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/safetensors"
 	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
@@ -28,7 +29,7 @@ func (t Tensor) String() string {
 }
 
 // Heads returns the third dimension of t: H·G of Q, and H of K and V.
-func (s Shape) Heads(t Tensor) int {
+func (t Tensor) Heads(s kv.Shape) int {
 	if t == Q {
 		return s.QueryHeads()
 	}
@@ -36,7 +37,7 @@ func (s Shape) Heads(t Tensor) int {
 }
 
 // row returns the elements of t of one token in one layer.
-func (s Shape) row(t Tensor) int { return s.Heads(t) * s.HeadSize }
+func (t Tensor) row(s kv.Shape) int { return t.Heads(s) * s.HeadSize }
 
 // Tensors opens the tensors of request i. A request without any is an error that
 // says so. The result is for one goroutine at a time; those of different calls may
@@ -84,7 +85,7 @@ const (
 type stored struct {
 	file    fs.File
 	r       io.ReaderAt
-	shape   Shape
+	shape   kv.Shape
 	format  dtype.DType
 	tokens  int
 	tensors [3]storedTensor
@@ -170,7 +171,7 @@ func (h *header) close() {
 
 // expected is what trace.json and requests.jsonl say of a file of tensors.
 type expected struct {
-	shape    Shape // zero if it is not known
+	shape    kv.Shape // zero if it is not known
 	format   dtype.DType
 	formatOK bool // whether that is known
 	cached   int  // tokens at least; 0 if it is not known
@@ -219,17 +220,17 @@ func (x expected) checkDType(got safetensors.DType) error {
 }
 
 func (x expected) checkShape(t Tensor, got []int64) error {
-	shapeOK := x.shape == (Shape{}) || len(got) == 4 &&
-		slices.Equal(got[1:], []int64{int64(x.shape.Layers), int64(x.shape.Heads(t)), int64(x.shape.HeadSize)})
+	shapeOK := x.shape == (kv.Shape{}) || len(got) == 4 &&
+		slices.Equal(got[1:], []int64{int64(x.shape.Layers), int64(t.Heads(x.shape)), int64(x.shape.HeadSize)})
 	cached := int64(x.cached)
 	tokensOK := x.cached == 0 || len(got) == 4 && (got[0] == cached || got[0] == cached+1)
-	s := fmt.Sprintf("%d %d %d]", x.shape.Layers, x.shape.Heads(t), x.shape.HeadSize)
+	s := fmt.Sprintf("%d %d %d]", x.shape.Layers, t.Heads(x.shape), x.shape.HeadSize)
 	switch {
 	case len(got) == 4 && shapeOK && tokensOK:
 		return nil
-	case x.shape == (Shape{}) && x.cached == 0:
+	case x.shape == (kv.Shape{}) && x.cached == 0:
 		return fmt.Errorf("shape is %v, want four dimensions", got)
-	case x.shape == (Shape{}):
+	case x.shape == (kv.Shape{}):
 		return fmt.Errorf("shape is %v, want %d tokens by requests.jsonl (or %d, with the last)", got, cached, cached+1)
 	case x.cached == 0:
 		return fmt.Errorf("shape is %v, want [tokens %s by trace.json", got, s)
@@ -252,7 +253,7 @@ func (s *stored) Read(dst []float32, t Tensor, layer, from, n int) error {
 		return s.fail(err)
 	}
 	var (
-		elements = s.shape.row(t)
+		elements = t.row(s.shape)
 		row      = int64(elements * s.format.Size())
 		stride   = row * int64(s.shape.Layers)
 		x        = &s.tensors[t]
@@ -271,7 +272,7 @@ func (s *stored) Read(dst []float32, t Tensor, layer, from, n int) error {
 	}
 	if i, bad := findBad(dst[:n*elements]); bad {
 		at := int64(from+i/elements)*int64(s.shape.Layers*elements) + int64(layer*elements+i%elements)
-		return s.fail(&tensorError{t, s.shape.violation(t, at, dst[i])})
+		return s.fail(&tensorError{t, t.violation(s.shape, at, dst[i])})
 	}
 	return nil
 }
@@ -330,8 +331,8 @@ func badValue(x float32) string {
 }
 
 // violation says where the element i of t is.
-func (s Shape) violation(t Tensor, i int64, value float32) *Violation {
-	return violation([]int64{0, int64(s.Layers), int64(s.Heads(t)), int64(s.HeadSize)}, i, value)
+func (t Tensor) violation(s kv.Shape, i int64, value float32) *Violation {
+	return violation([]int64{0, int64(s.Layers), int64(t.Heads(s)), int64(s.HeadSize)}, i, value)
 }
 
 // violation says where the element i of a tensor of four dimensions is.
@@ -359,7 +360,7 @@ func findBad(values []float32) (int, bool) {
 }
 
 // checkRead refuses a Read outside the tensor, or into a dst of another length.
-func checkRead(shape Shape, tokens, length int, t Tensor, layer, from, n int) error {
+func checkRead(shape kv.Shape, tokens, length int, t Tensor, layer, from, n int) error {
 	switch {
 	case t > V:
 		return fmt.Errorf("there is no tensor %v", t)
@@ -367,8 +368,8 @@ func checkRead(shape Shape, tokens, length int, t Tensor, layer, from, n int) er
 		return &tensorError{t, fmt.Errorf("there is no layer %d, only %d", layer, shape.Layers)}
 	case from < 0 || n < 0 || from > tokens-n:
 		return &tensorError{t, fmt.Errorf("there are no tokens %d to %d, only %d", from, from+n, tokens)}
-	case length != n*shape.row(t):
-		return &tensorError{t, fmt.Errorf("dst has %d elements, want %d", length, n*shape.row(t))}
+	case length != n*t.row(shape):
+		return &tensorError{t, fmt.Errorf("dst has %d elements, want %d", length, n*t.row(shape))}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 )
 
 // FormatVersion is the version of the trace format that this package writes,
@@ -17,24 +18,13 @@ const FormatVersion = 1
 // pipeline can overflow binary32: |q·k| ≤ 256 · 2⁵⁶ · 2⁵⁶ = 2¹²⁰.
 const MaxMagnitude = 1 << 56
 
-// Shape is the attention shape of a model.
-type Shape struct {
-	Layers   int `json:"layers"`    // L
-	KVHeads  int `json:"kv_heads"`  // H, KV heads in each layer
-	Group    int `json:"group"`     // G, query heads that share a KV head
-	HeadSize int `json:"head_size"` // D, elements of one head's query, key or value
-}
-
-// QueryHeads returns H·G.
-func (s Shape) QueryHeads() int { return s.KVHeads * s.Group }
-
 // Meta is trace.json. A trace whose Shape is zero holds requests only, and its
 // DType means nothing; only imported and generated ones may.
 type Meta struct {
 	FormatVersion int         `json:"format_version"`
 	Name          string      `json:"name,omitempty"`
 	Model         string      `json:"model,omitempty"`
-	Shape         Shape       `json:"shape"`
+	Shape         kv.Shape    `json:"shape"`
 	DType         dtype.DType `json:"dtype"` // of the stored tensors: f32, f16 or bf16
 	Source        Source      `json:"source"`
 	Synth         *Recipe     `json:"synth,omitempty"`
@@ -44,7 +34,7 @@ type Meta struct {
 }
 
 // RequestsOnly reports whether the trace has no shape, and so no tensors.
-func (m Meta) RequestsOnly() bool { return m.Shape == Shape{} }
+func (m Meta) RequestsOnly() bool { return m.Shape == kv.Shape{} }
 
 // MarshalJSON writes trace.json, without the shape and the dtype of a trace that
 // holds requests only.
@@ -55,7 +45,7 @@ func (m Meta) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(struct {
 		plain
-		Shape *Shape       `json:"shape,omitempty"`
+		Shape *kv.Shape    `json:"shape,omitempty"`
 		DType *dtype.DType `json:"dtype,omitempty"`
 	}{plain: plain(m)})
 }

@@ -14,19 +14,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 )
 
-var smallShape = Shape{Layers: 3, KVHeads: 2, Group: 2, HeadSize: 8}
+var smallShape = kv.Shape{Layers: 3, KVHeads: 2, Group: 2, HeadSize: 8}
 
 func recordedMeta() Meta {
 	return Meta{FormatVersion: 1, Name: "t", Model: "m", Shape: smallShape, DType: dtype.F16, Source: Source{Kind: Recorded}}
 }
 
 // token makes the q, k and v of one token, in values that every format holds.
-func token(s Shape, rng *rand.Rand) [3][]float32 {
+func token(s kv.Shape, rng *rand.Rand) [3][]float32 {
 	var out [3][]float32
 	for t := Q; t <= V; t++ {
-		out[t] = make([]float32, s.Layers*s.row(t))
+		out[t] = make([]float32, s.Layers*t.row(s))
 		for i := range out[t] {
 			out[t][i] = float32(rng.IntN(255)-127) / 16
 		}
@@ -57,8 +58,8 @@ func record(t *testing.T, w *Writer, r Request, tokens int, rng *rand.Rand) [][3
 }
 
 // row is the row of t of one token in one layer.
-func row(s Shape, all [][3][]float32, t Tensor, layer, token int) []float32 {
-	return all[token][t][layer*s.row(t):][:s.row(t)]
+func row(s kv.Shape, all [][3][]float32, t Tensor, layer, token int) []float32 {
+	return all[token][t][layer*t.row(s):][:t.row(s)]
 }
 
 func TestWriteAndRead(t *testing.T) {
@@ -116,15 +117,15 @@ func TestWriteAndRead(t *testing.T) {
 }
 
 // checkTensors reads x as prefills and decodes do, and compares.
-func checkTensors(t *testing.T, x Tensors, s Shape, want [][3][]float32) {
+func checkTensors(t *testing.T, x Tensors, s kv.Shape, want [][3][]float32) {
 	t.Helper()
 	read := func(name Tensor, layer, from, n int) {
-		dst := make([]float32, n*s.row(name))
+		dst := make([]float32, n*name.row(s))
 		if err := x.Read(dst, name, layer, from, n); err != nil {
 			t.Fatal(err)
 		}
 		for i := range n {
-			if !slices.Equal(row(s, want, name, layer, from+i), dst[i*s.row(name):][:s.row(name)]) {
+			if !slices.Equal(row(s, want, name, layer, from+i), dst[i*name.row(s):][:name.row(s)]) {
 				t.Fatalf("%v, layer %d, token %d differs", name, layer, from+i)
 			}
 		}
@@ -152,7 +153,7 @@ func checkTensors(t *testing.T, x Tensors, s Shape, want [][3][]float32) {
 // than the windows and a row is held.
 func TestReadWindows(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	for _, shape := range []Shape{
+	for _, shape := range []kv.Shape{
 		smallShape,
 		{Layers: 8, KVHeads: 4, Group: 3, HeadSize: 64},    // rows too far apart to read through
 		{Layers: 40, KVHeads: 8, Group: 16, HeadSize: 128}, // a token of Q is larger than the window
@@ -178,7 +179,7 @@ func TestReadWindows(t *testing.T) {
 		for _, x := range s.tensors {
 			held += cap(x.window) + cap(x.scratch)
 		}
-		if most := 3*windowSize + 2*(shape.row(Q)+2*shape.row(K)); held == 0 || held > most {
+		if most := 3*windowSize + 2*(Q.row(shape)+2*K.row(shape)); held == 0 || held > most {
 			t.Errorf("%+v: %d bytes are held, want at most %d", shape, held, most)
 		}
 		if _, whole := s.r.(memory); whole {

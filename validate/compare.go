@@ -6,19 +6,19 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
 // comparison compares what two engines report of a stage. Equal values are compared
 // in long rows; only of a row that differs is each value looked at.
 //
-// What is compared, and counts as one value each: of every sequence in the cache its
-// number of tokens; of every head its context length and each entry of its block
-// table; of every KV its position, its metric, and each element of its key and of its
-// value; of every block whether it is free and who owns it; each element of the
-// attention outputs; of a decision the blocks asked for and evicted, the blocks that
-// each head loses, and each KV that falls; each move. The contents of a head whose
-// table or length differs are not compared.
+// What is compared, and counts as one value each: each element of the event's parts; of
+// every sequence in the cache its number of tokens; of every head its context length and
+// each entry of its block table; of every KV its position, the numbers of each of its
+// columns, and each element of its key and of its value; of every block whether it is
+// free and who owns it. The contents of a head whose table or length differs are not
+// compared. No method is known here.
 type comparison struct {
 	cfg       *ref.Config
 	tolerance Tolerance
@@ -49,24 +49,87 @@ func (c *comparison) events(want, got ref.Event) {
 		c.differ("stage", nowhere, stageText(want), stageText(got))
 		return
 	}
-	switch want.Stage {
-	case ref.StageDecide:
-		if got.Decision == nil {
-			c.differ("decision", nowhere, "one", "none")
-		} else {
-			c.decisions(want.Seqs[0], want.Decision, got.Decision)
-		}
-	case ref.StageMove:
-		c.moves(want.Seqs[0], want.Moves, got.Moves)
+	if !c.sameParts(want, got) {
+		return
 	}
+	c.eventParts(want, got, func(p *ref.Part) bool { return p.Floats == nil }) // the cache follows from them
 	if c.readable(want.Cache, got.Cache) {
 		c.caches(want, got)
 	}
 }
 
+// sameParts compares which parts two events have.
+func (c *comparison) sameParts(want, got ref.Event) bool {
+	if len(want.Parts) != len(got.Parts) {
+		c.differ("parts of the stage", nowhere, fmt.Sprint(len(want.Parts)), fmt.Sprint(len(got.Parts)))
+		return false
+	}
+	for i := range want.Parts {
+		if a, b := &want.Parts[i], &got.Parts[i]; a.Name != b.Name || a.Head != b.Head {
+			c.differ("part of the stage", nowhere, a.Name, b.Name)
+			return false
+		}
+	}
+	return true
+}
+
+// eventParts compares those parts of two events with the same parts that take says.
+func (c *comparison) eventParts(want, got ref.Event, take func(*ref.Part) bool) {
+	for i := range want.Parts {
+		if take(&want.Parts[i]) {
+			c.part(want.Seqs, &want.Parts[i], &got.Parts[i])
+		}
+	}
+}
+
+// part compares one part of events about the given sequences.
+func (c *comparison) part(seqs []kv.SeqID, want, got *ref.Part) {
+	c.Values += want.Elements()
+	at := nowhere
+	if want.Head >= 0 {
+		at = c.head(seqs[0], want.Head)
+	} else if len(seqs) == 1 {
+		at.Sequence = seqs[0]
+	}
+	for i := range min(len(want.Ints), len(got.Ints)) {
+		if want.Ints[i] != got.Ints[i] {
+			c.differ(want.Value, elementOf(at, seqs, want.Dims, i), fmt.Sprint(want.Ints[i]), fmt.Sprint(got.Ints[i]))
+		}
+	}
+	for i := range min(len(want.Floats), len(got.Floats)) {
+		w, g := want.Floats[i], got.Floats[i]
+		if math.Float32bits(w) != math.Float32bits(g) && !c.near(w, g) {
+			c.float(want.Value, elementOf(at, seqs, want.Dims, i), w, g)
+		}
+	}
+	c.lengths(want.Value, at, want.Elements(), got.Elements())
+}
+
+// elementOf is the place of the element number i of a part.
+func elementOf(at Place, seqs []kv.SeqID, dims []ref.Dim, i int) Place {
+	for d := len(dims) - 1; d >= 0; d-- {
+		n := max(1, dims[d].N)
+		index := i % n
+		i /= n
+		switch dims[d].Axis {
+		case ref.AxisLayer:
+			at.Layer = index
+		case ref.AxisSequence:
+			at.Sequence = seqs[index]
+		case ref.AxisQueryHead:
+			at.Head = index
+		case ref.AxisElement:
+			at.Element = index
+		case ref.AxisIndex:
+			at.Index = index
+		}
+	}
+	return at
+}
+
 func stageText(e ref.Event) string { return fmt.Sprintf("%s of %s", e.Stage, sequences(e.Seqs)) }
 
-func (c *comparison) readable(want, got *ref.Cache) bool {
+func (c *comparison) readable(want, got *kv.Cache) bool {
 	switch {
 	case got == nil:
 		c.differ("cache", nowhere, "one", "none")
@@ -74,53 +137,18 @@ func (c *comparison) readable(want, got *ref.Cache) bool {
 		c.differ("blocks of the cache", nowhere, fmt.Sprint(want.Blocks()), fmt.Sprint(got.Blocks()))
 	case got.Shape() != want.Shape():
 		c.differ("shape of the cache", nowhere, fmt.Sprint(want.Shape()), fmt.Sprint(got.Shape()))
+	case !slices.Equal(got.Columns(), want.Columns()):
+		c.differ("columns of the cache", nowhere, fmt.Sprint(want.Columns()), fmt.Sprint(got.Columns()))
 	default:
 		return true
 	}
 	return false
 }
 
-// decisions compares what two decisions about one sequence say.
-func (c *comparison) decisions(id ref.SeqID, want, got *ref.Decision) {
-	at := nowhere
-	at.Sequence = id
-	c.ints("blocks asked for", at, want.Asked, got.Asked)
-	c.ints("blocks evicted", at, want.Evicted, got.Evicted)
-	if len(want.Heads) != len(got.Heads) {
-		c.differ("heads of the decision", at, fmt.Sprint(len(want.Heads)), fmt.Sprint(len(got.Heads)))
-		return
-	}
-	for i := range want.Heads {
-		at := c.head(id, i)
-		a, b := &want.Heads[i], &got.Heads[i]
-		c.ints("blocks that the head loses", at, a.Blocks, b.Blocks)
-		c.int32s("evicted KV", at, a.KVs, b.KVs)
-	}
-}
-
-func (c *comparison) moves(id ref.SeqID, want, got []ref.Move) {
-	c.Values += len(want)
-	if slices.Equal(want, got) {
-		return
-	}
-	at := nowhere
-	at.Sequence = id
-	for i := range min(len(want), len(got)) {
-		if want[i] != got[i] {
-			at.Index = i
-			c.differ("move", at, moveText(want[i]), moveText(got[i]))
-		}
-	}
-	at.Index = -1
-	c.lengths("move", at, len(want), len(got))
-}
-
-func moveText(m ref.Move) string { return fmt.Sprintf("slot %d to %d", m.Source, m.Destination) }
-
 // pair is one head of one sequence in both engines. Its contents can be compared.
 type pair struct {
 	at        Place // sequence, layer and head
-	want, got *ref.Head
+	want, got *kv.Head
 }
 
 // caches compares everything that the cache holds, part by part, in the order in
@@ -147,11 +175,14 @@ func (c *comparison) caches(want, got ref.Event) {
 			}
 		})
 	}
-	c.outputs(want, got)
-	for _, p := range heads {
-		c.runs(p, func(at Place, a, b, n int) {
-			c.metrics(at, want.Cache.Metrics[a:a+n], got.Cache.Metrics[b:b+n])
-		})
+	c.eventParts(want, got, func(p *ref.Part) bool { return p.Floats != nil })
+	for i, column := range want.Cache.Columns() {
+		a, b := want.Cache.Data[i], got.Cache.Data[i]
+		for _, p := range heads {
+			c.runs(p, func(at Place, x, y, n int) {
+				c.column(column, at, a[x*column.Width:][:n*column.Width], b[y*column.Width:][:n*column.Width])
+			})
+		}
 	}
 }
 
@@ -165,7 +196,7 @@ func step(at Place, i int) Place {
 // tables compares which sequences there are, their lengths, and the lengths and
 // block tables of their heads. It returns the heads for which both are equal, and
 // can be read.
-func (c *comparison) tables(want, got *ref.Cache) []pair {
+func (c *comparison) tables(want, got *kv.Cache) []pair {
 	wantIDs, gotIDs := want.Sequences(), got.Sequences()
 	if !slices.Equal(wantIDs, gotIDs) {
 		c.differ("sequences in the cache", nowhere, fmt.Sprint(wantIDs), fmt.Sprint(gotIDs))
@@ -193,7 +224,7 @@ func (c *comparison) tables(want, got *ref.Cache) []pair {
 }
 
 // head is the place of the i-th of a sequence's L·H heads.
-func (c *comparison) head(id ref.SeqID, i int) Place {
+func (c *comparison) head(id kv.SeqID, i int) Place {
 	at := nowhere
 	at.Sequence, at.Layer, at.Head = id, i/c.cfg.Shape.KVHeads, i%c.cfg.Shape.KVHeads
 	return at
@@ -211,7 +242,7 @@ func (c *comparison) runs(p pair, f func(at Place, want, got, n int)) {
 	}
 }
 
-func (c *comparison) blocks(want, got *ref.Cache) {
+func (c *comparison) blocks(want, got *kv.Cache) {
 	c.Values += 2 * want.Blocks()
 	at := nowhere
 	for b := range want.Blocks() {
@@ -231,40 +262,23 @@ func (c *comparison) blocks(want, got *ref.Cache) {
 	}
 }
 
-func ownerText(o ref.Owner) string {
-	if o == (ref.Owner{Seq: ref.NoSeq}) {
+func ownerText(o kv.Owner) string {
+	if o == (kv.Owner{Seq: kv.NoSeq}) {
 		return "nobody"
 	}
 	return fmt.Sprintf("sequence %d, layer %d, head %d, logical block %d", o.Seq, o.Layer, o.Head, o.Logical)
 }
 
-// outputs compares attention outputs: [L, sequences, H·G, D].
-func (c *comparison) outputs(want, got ref.Event) {
-	c.Values += len(want.Outputs)
-	if len(want.Outputs) != len(got.Outputs) {
-		c.lengths("output", nowhere, len(want.Outputs), len(got.Outputs))
-		return
-	}
-	queries, size := c.cfg.Shape.QueryHeads(), c.cfg.Shape.HeadSize
-	for i, w := range want.Outputs {
-		g := got.Outputs[i]
-		if math.Float32bits(w) == math.Float32bits(g) || c.near(w, g) {
-			continue
-		}
-		row := i / size
-		at := nowhere
-		at.Element, at.Head = i%size, row%queries
-		at.Sequence = want.Seqs[row/queries%len(want.Seqs)]
-		at.Layer = row / queries / len(want.Seqs)
-		c.float("output", at, w, g)
-	}
-}
-
-func (c *comparison) metrics(at Place, want, got []float32) {
+// column compares a column of consecutive KVs.
+func (c *comparison) column(column kv.Column, at Place, want, got []float32) {
 	c.Values += len(want)
 	for i, w := range want {
 		if g := got[i]; math.Float32bits(w) != math.Float32bits(g) && !c.near(w, g) {
-			c.float("metric", step(at, i), w, g)
+			at := step(at, i/column.Width)
+			if column.Width > 1 {
+				at.Element = i % column.Width
+			}
+			c.float(column.Value, at, w, g)
 		}
 	}
 }

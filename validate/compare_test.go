@@ -6,18 +6,19 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
 
 // filled returns a configuration, and two caches that hold the same.
-func filled(t testing.TB, format dtype.DType) (cfg ref.Config, want, got *ref.Cache) {
+func filled(t testing.TB, format dtype.DType) (cfg ref.Config, want, got *kv.Cache) {
 	t.Helper()
 	cfg = ref.Default()
 	cfg.DType = format
-	cfg.Shape = trace.Shape{Layers: 4, KVHeads: 8, Group: 4, HeadSize: 128}
+	cfg.Shape = kv.Shape{Layers: 4, KVHeads: 8, Group: 4, HeadSize: 128}
 	cfg.Blocks = 4 * 8 * 32
-	engine, err := ref.NewEngine(cfg, func(id ref.SeqID) (trace.Tensors, error) {
+	engine, err := ref.NewEngine(cfg, func(id kv.SeqID) (trace.Tensors, error) {
 		return &madeUp{cfg.Shape, Inputs{Tokens: []int{500}, Scale: 1}, id}, nil
 	}, nil)
 	if err != nil {
@@ -26,7 +27,7 @@ func filled(t testing.TB, format dtype.DType) (cfg ref.Config, want, got *ref.Ca
 	if err := engine.Prefill(0, 500); err != nil {
 		t.Fatal(err)
 	}
-	got, err = engine.Cache().Snapshot().Cache(cfg)
+	got, err = engine.Cache().Snapshot().Cache(cfg.Config, cfg.Columns())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func TestCompareElements(t *testing.T) {
 			slot := got.Slot(&got.Sequence(0).Heads[9], 77)
 			got.Key(slot)[5*c.format.Size()] ^= c.bits
 			cmp := comparison{cfg: &cfg, sides: sides}
-			cmp.events(ref.Event{Stage: ref.StagePrefill, Seqs: []ref.SeqID{0}, Cache: want}, ref.Event{Stage: ref.StagePrefill, Seqs: []ref.SeqID{0}, Cache: got})
+			cmp.events(ref.Event{Stage: ref.StagePrefill, Seqs: []kv.SeqID{0}, Cache: want}, ref.Event{Stage: ref.StagePrefill, Seqs: []kv.SeqID{0}, Cache: got})
 			d := cmp.divergence()
 			if d == nil {
 				t.Fatal("not noticed")
@@ -66,10 +67,10 @@ func TestCompareElements(t *testing.T) {
 // TestDivergenceText shows a divergence as it is printed, and as JSON.
 func TestDivergenceText(t *testing.T) {
 	d := &Divergence{
-		Trace: "story", Step: 56, Stage: ref.StageDecode, Seqs: []ref.SeqID{0, 2}, Sides: sides,
+		Trace: "story", Step: 56, Stage: ref.StageDecode, Seqs: []kv.SeqID{0, 2}, Sides: sides,
 		What: "metric", Place: Place{2, 1, 3, 17, -1, 69}, Want: float32Text(0.1), Got: float32Text(0.25), ULPs: 3, More: 12,
 		Parts:     []Part{{"metric", 3}, {"output", 10}},
-		Operation: Operation{Kind: OpDecode, Sequences: []ref.SeqID{0, 2}}, Number: 81,
+		Operation: Operation{Kind: OpDecode, Sequences: []kv.SeqID{0, 2}}, Number: 81,
 	}
 	const text = `story, step 56, stage decode of sequences [0 2]: metric
   at         sequence 2, layer 1, head 3, index 17, slot 69

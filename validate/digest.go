@@ -7,6 +7,7 @@ import (
 	"hash"
 	"math"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -17,26 +18,44 @@ type digester struct {
 
 // stage digests what a stage has produced:
 //
-//	prefill  tables, positions, metrics and kv of the sequence
-//	decode   outputs; tables, positions and metrics of the batch; kv of its newest token
+//	prefill  tables, positions, columns and kv of the sequence
+//	decode   outputs; tables, positions and columns of the batch; kv of its newest token
 //	decide   evicted: of each head the logical indices, behind their number
-//	move     moves; tables, positions, metrics and kv of the sequence
+//	move     moves; tables, positions, columns and kv of the sequence
 //	release  free: the owner of every block
+//
+// Parts of one number stand in the stage itself. Parts of one head each are digested
+// together, each behind its length.
 func (d *digester) stage(e ref.Event) GoldenStage {
 	cache := e.Cache
-	s := GoldenStage{Stage: e.Stage, Seqs: append([]ref.SeqID(nil), e.Seqs...)}
+	s := GoldenStage{Stage: e.Stage, Seqs: append([]kv.SeqID(nil), e.Seqs...)}
 	add := func(part string, write func(*writer)) {
 		s.Digest = append(s.Digest, Digest{part, d.sum(write)})
 	}
+	for i := 0; i < len(e.Parts); {
+		part := &e.Parts[i]
+		last := i + 1
+		for last < len(e.Parts) && e.Parts[last].Name == part.Name {
+			last++
+		}
+		if part.Dims != nil {
+			add(part.Name, func(w *writer) {
+				for _, p := range e.Parts[i:last] {
+					if p.Head >= 0 {
+						w.ints(int32(p.Elements()))
+					}
+					w.ints(p.Ints...)
+					w.floats(p.Floats...)
+				}
+			})
+		}
+		i = last
+	}
 	switch e.Stage {
 	case ref.StageDecide:
-		s.KVs, s.Blocks, s.Asked = e.Decision.KVs(), e.Decision.Evicted, e.Decision.Asked
-		add("evicted", func(w *writer) {
-			for _, h := range e.Decision.Heads {
-				w.ints(int32(len(h.KVs)))
-				w.ints(h.KVs...)
-			}
-		})
+		heads := cache.Sequence(e.Seqs[0]).Heads
+		s.KVs, s.Blocks = e.Plan.KVs(), e.Plan.Freed(heads, cache.Config().BlockSize)
+		s.Asked, s.Needs = e.Plan.Asked, e.Plan.Needs
 		return s
 	case ref.StageRelease:
 		add("free", func(w *writer) {
@@ -45,15 +64,12 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 			}
 		})
 		return s
-	case ref.StageDecode:
-		add("outputs", func(w *writer) { w.floats(e.Outputs...) })
 	case ref.StageMove:
-		s.Moves = len(e.Moves)
-		add("moves", func(w *writer) {
-			for _, m := range e.Moves {
-				w.ints(m.Destination, m.Source)
+		for _, p := range e.Parts {
+			if p.Name == "moves" {
+				s.Moves = p.Dims[0].N
 			}
-		})
+		}
 	}
 	for _, id := range e.Seqs {
 		if q := cache.Sequence(id); q != nil {
@@ -62,7 +78,7 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 		}
 	}
 	add("tables", func(w *writer) {
-		eachHead(cache, e.Seqs, func(h *ref.Head) {
+		eachHead(cache, e.Seqs, func(h *kv.Head) {
 			w.ints(int32(h.Len))
 			w.ints(h.Table...)
 		})
@@ -70,9 +86,12 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 	add("positions", func(w *writer) {
 		eachSlot(cache, e.Seqs, 0, func(slot int) { w.ints(cache.Positions[slot]) })
 	})
-	add("metrics", func(w *writer) {
-		eachSlot(cache, e.Seqs, 0, func(slot int) { w.floats(cache.Metrics[slot]) })
-	})
+	for i, column := range cache.Columns() {
+		data, width := cache.Data[i], column.Width
+		add(column.Name, func(w *writer) {
+			eachSlot(cache, e.Seqs, 0, func(slot int) { w.floats(data[slot*width:][:width]...) })
+		})
+	}
 	newest := 0
 	if e.Stage == ref.StageDecode {
 		newest = 1
@@ -86,7 +105,7 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 	return s
 }
 
-func eachHead(cache *ref.Cache, seqs []ref.SeqID, f func(*ref.Head)) {
+func eachHead(cache *kv.Cache, seqs []kv.SeqID, f func(*kv.Head)) {
 	for _, id := range seqs {
 		s := cache.Sequence(id)
 		if s == nil {
@@ -101,8 +120,8 @@ func eachHead(cache *ref.Cache, seqs []ref.SeqID, f func(*ref.Head)) {
 // eachSlot visits the slots of all heads in logical order, or only the last
 // newest of each head if that is not 0. Of a head that cannot be read, as an engine
 // with a bug may report it, there are none.
-func eachSlot(cache *ref.Cache, seqs []ref.SeqID, newest int, f func(slot int)) {
-	eachHead(cache, seqs, func(h *ref.Head) {
+func eachSlot(cache *kv.Cache, seqs []kv.SeqID, newest int, f func(slot int)) {
+	eachHead(cache, seqs, func(h *kv.Head) {
 		if cache.Holds(h) != nil {
 			return
 		}

@@ -6,17 +6,18 @@ import (
 	"strings"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
 // Divergence is the first value in which two engines differ, and how many more do
 // at the same stage. It is an error, so that a replay stops where it occurs.
 type Divergence struct {
-	Trace string      `json:"trace,omitempty"`
-	Step  int         `json:"step"`
-	Stage ref.Stage   `json:"stage,omitempty"`     // the one that is done; none if there is no telling
-	Seqs  []ref.SeqID `json:"sequences,omitempty"` // of the stage
-	Sides [2]string   `json:"sides"`               // who has Want, and who has Got
+	Trace string     `json:"trace,omitempty"`
+	Step  int        `json:"step"`
+	Stage ref.Stage  `json:"stage,omitempty"`     // the one that is done; none if there is no telling
+	Seqs  []kv.SeqID `json:"sequences,omitempty"` // of the stage
+	Sides [2]string  `json:"sides"`               // who has Want, and who has Got
 
 	What string `json:"what"` // "metric", "key", …
 	Place
@@ -43,12 +44,12 @@ type Part struct {
 
 // Place says where a value is; what a value does not have is −1.
 type Place struct {
-	Sequence ref.SeqID `json:"sequence"`
-	Layer    int       `json:"layer"`
-	Head     int       `json:"head"`    // KV head; of an output, query head
-	Index    int       `json:"index"`   // of a KV in its head, of an entry in its list or table, of a block
-	Element  int       `json:"element"` // of a key, value or output: 0 to D−1
-	Slot     int       `json:"slot"`    // of a KV, in the reference's cache
+	Sequence kv.SeqID `json:"sequence"`
+	Layer    int      `json:"layer"`
+	Head     int      `json:"head"`    // KV head; of an output, query head
+	Index    int      `json:"index"`   // of a KV in its head, of an entry in its list or table, of a block
+	Element  int      `json:"element"` // of a key, value or output: 0 to D−1
+	Slot     int      `json:"slot"`    // of a KV, in the reference's cache
 }
 
 // nowhere is the place of what is not in the cache.
@@ -125,7 +126,7 @@ func (d *Divergence) String() string {
 }
 
 // sequences names a stage's sequences, the first few of many.
-func sequences(ids []ref.SeqID) string {
+func sequences(ids []kv.SeqID) string {
 	const most = 8
 	switch {
 	case len(ids) == 1:

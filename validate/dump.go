@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/safetensors"
 	"kvcompress/sim"
@@ -28,14 +29,14 @@ const (
 )
 
 // dumpFormat is the version of the dump's format.
-const dumpFormat = 1
+const dumpFormat = 2
 
 // dump is stage.json: an operation of an engine, and all that it depends on beside
 // the tensors.
 type dump struct {
 	Format    int              `json:"format"`
 	Found     string           `json:"found"` // what differed
-	Shape     trace.Shape      `json:"shape"`
+	Shape     kv.Shape         `json:"shape"`
 	Config    ref.Config       `json:"config"`
 	Operation Operation        `json:"operation"`
 	Sequences []dumpedSequence `json:"sequences"` // in the cache, and those that enter it
@@ -44,11 +45,12 @@ type dump struct {
 // dumpedSequence is a sequence of a dump, and which of its inputs are there: those
 // of the tokens that the operation enters.
 type dumpedSequence struct {
-	ID      ref.SeqID `json:"id"`
-	Cached  bool      `json:"cached"` // it is in the cache before the operation
-	Tokens  int       `json:"tokens"` // of it that are, or were evicted from there
-	First   int       `json:"first"`  // token of the inputs
-	Entered int       `json:"entered"`
+	ID      kv.SeqID `json:"id"`
+	Cached  bool     `json:"cached"` // it is in the cache before the operation
+	Prompt  int      `json:"prompt"` // tokens of it that entered as the prompt
+	Tokens  int      `json:"tokens"` // of it that are, or were evicted from there
+	First   int      `json:"first"`  // token of the inputs
+	Entered int      `json:"entered"`
 }
 
 // errDumped ends a replay where it has come far enough.
@@ -70,7 +72,7 @@ func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *D
 		return fmt.Errorf("dump: %w", err) // of another dump, which would be taken for this one
 	}
 	counted := &upTo{left: d.Number}
-	_, err := sim.ReplayOn(ctx, t, opt, sim.Hooks{}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
+	_, err := sim.ReplayOn(ctx, t, opt, sim.Hooks{}, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
 		engine, err := ref.NewEngine(cfg, open, observe)
 		if err != nil {
 			return nil, err
@@ -116,30 +118,30 @@ func (u *upTo) do(op Operation) (ref.Compressed, error) {
 	return op.run(u.Engine)
 }
 
-func (u *upTo) Prefill(id ref.SeqID, n int) error {
-	_, err := u.do(Operation{Kind: OpPrefill, Sequences: []ref.SeqID{id}, Tokens: n})
+func (u *upTo) Prefill(id kv.SeqID, n int) error {
+	_, err := u.do(Operation{Kind: OpPrefill, Sequences: []kv.SeqID{id}, Tokens: n})
 	return err
 }
 
-func (u *upTo) Decode(batch []ref.SeqID) error {
+func (u *upTo) Decode(batch []kv.SeqID) error {
 	_, err := u.do(Operation{Kind: OpDecode, Sequences: batch})
 	return err
 }
 
-func (u *upTo) Compress(id ref.SeqID) (ref.Compressed, error) {
-	return u.do(Operation{Kind: OpCompress, Sequences: []ref.SeqID{id}})
+func (u *upTo) Compress(id kv.SeqID) (ref.Compressed, error) {
+	return u.do(Operation{Kind: OpCompress, Sequences: []kv.SeqID{id}})
 }
 
-func (u *upTo) Release(id ref.SeqID) error {
-	_, err := u.do(Operation{Kind: OpRelease, Sequences: []ref.SeqID{id}})
+func (u *upTo) Release(id kv.SeqID) error {
+	_, err := u.do(Operation{Kind: OpRelease, Sequences: []kv.SeqID{id}})
 	return err
 }
 
 // writeDump writes the files of a dump.
-func writeDump(dir, found string, cfg ref.Config, op Operation, cache *ref.Cache, open func(ref.SeqID) (trace.Tensors, error)) error {
+func writeDump(dir, found string, cfg ref.Config, op Operation, cache *kv.Cache, open func(kv.SeqID) (trace.Tensors, error)) error {
 	d := dump{Format: dumpFormat, Found: found, Shape: cfg.Shape, Config: cfg, Operation: op}
 	for _, id := range cache.Sequences() {
-		s := dumpedSequence{ID: id, Cached: true, Tokens: cache.Sequence(id).Len}
+		s := dumpedSequence{ID: id, Cached: true, Prompt: cache.Sequence(id).Prompt, Tokens: cache.Sequence(id).Len}
 		s.First = s.Tokens
 		if op.Kind == OpDecode && slices.Contains(op.Sequences, id) {
 			s.Entered = 1
@@ -182,13 +184,13 @@ type content struct {
 // in ascending order.
 //
 //	keys, values  [N, B, D] in the cache's format
-//	metrics       [N, B] F32
+//	metrics …     [N, B], or [N, B, width] where that is not 1, F32: each column by its name
 //	positions     [N, B] I32
 //	owners        [N, 4] I32: sequence, or −1 of a free block; layer, head, logical block
 //	free          [⌈N/32⌉] U32: bit b%32 of word b/32 is set while block b is free
 //	lengths       [S, L·H] I32: context lengths
 //	tables        [S, L·H, blocks of the longest] I32: block tables, and −1 behind them
-func stateTensors(cfg *ref.Config, cache *ref.Cache) []content {
+func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 	s := cache.Snapshot()
 	n, b, d := int64(cfg.Blocks), int64(cfg.BlockSize), int64(cfg.Shape.HeadSize)
 	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
@@ -217,21 +219,34 @@ func stateTensors(cfg *ref.Config, cache *ref.Cache) []content {
 	}
 	sequences := int64(len(s.Sequences))
 	format := safetensors.FromFloat(cfg.DType)
-	return []content{
+	tensors := []content{
 		{info("keys", format, n, b, d), s.Keys},
 		{info("values", format, n, b, d), s.Values},
-		{info("metrics", safetensors.F32, n, b), floatBytes(s.Metrics)},
+	}
+	for i, column := range cache.Columns() {
+		tensors = append(tensors, content{info(column.Name, safetensors.F32, columnDims(cfg, column)...), floatBytes(s.Data[i])})
+	}
+	return append(tensors, []content{
 		{info("positions", safetensors.I32, n, b), intBytes(s.Positions)},
 		{info("owners", safetensors.I32, n, 4), intBytes(owners)},
 		{info("free", safetensors.U32, int64(len(s.Free))), intBytes(s.Free)},
 		{info("lengths", safetensors.I32, sequences, int64(heads)), intBytes(lengths)},
 		{info("tables", safetensors.I32, sequences, int64(heads), int64(longest)), intBytes(tables)},
+	}...)
+}
+
+// columnDims is the shape of a column's tensor.
+func columnDims(cfg *ref.Config, column kv.Column) []int64 {
+	dims := []int64{int64(cfg.Blocks), int64(cfg.BlockSize)}
+	if column.Width > 1 {
+		dims = append(dims, int64(column.Width))
 	}
+	return dims
 }
 
 // inputTensors are the inputs of the tokens that a sequence enters: q.ID is
 // [tokens, L, H·G, D], k.ID and v.ID are [tokens, L, H, D], all F32.
-func inputTensors(shape trace.Shape, s dumpedSequence, open func(ref.SeqID) (trace.Tensors, error)) (_ []content, err error) {
+func inputTensors(shape kv.Shape, s dumpedSequence, open func(kv.SeqID) (trace.Tensors, error)) (_ []content, err error) {
 	source, err := open(s.ID)
 	if err != nil {
 		return nil, err
@@ -239,7 +254,7 @@ func inputTensors(shape trace.Shape, s dumpedSequence, open func(ref.SeqID) (tra
 	defer func() { err = errors.Join(err, source.Close()) }()
 	var out []content
 	for _, t := range []trace.Tensor{trace.Q, trace.K, trace.V} {
-		row := shape.Heads(t) * shape.HeadSize
+		row := t.Heads(shape) * shape.HeadSize
 		layer := make([]float32, s.Entered*row)
 		all := make([]float32, s.Entered*shape.Layers*row)
 		for l := range shape.Layers {
@@ -251,14 +266,14 @@ func inputTensors(shape trace.Shape, s dumpedSequence, open func(ref.SeqID) (tra
 			}
 		}
 		out = append(out, content{
-			info(inputName(t, s.ID), safetensors.F32, int64(s.Entered), int64(shape.Layers), int64(shape.Heads(t)), int64(shape.HeadSize)),
+			info(inputName(t, s.ID), safetensors.F32, int64(s.Entered), int64(shape.Layers), int64(t.Heads(shape)), int64(shape.HeadSize)),
 			floatBytes(all),
 		})
 	}
 	return out, nil
 }
 
-func inputName(t trace.Tensor, id ref.SeqID) string { return fmt.Sprintf("%c.%d", "qkv"[t], id) }
+func inputName(t trace.Tensor, id kv.SeqID) string { return fmt.Sprintf("%c.%d", "qkv"[t], id) }
 
 func info(name string, format safetensors.DType, shape ...int64) safetensors.Info {
 	return safetensors.Info{Name: name, DType: format, Shape: shape}

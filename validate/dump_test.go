@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 	"kvcompress/traces"
@@ -19,7 +20,7 @@ import (
 
 // always is the reference engine with a bug that shows at every stage of a name.
 func always(stage ref.Stage, do func(*ref.Event)) NewEngine {
-	return func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+	return func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return Reference(cfg, open, func(e ref.Event) {
 			if e.Stage == stage {
 				do(&e)
@@ -33,12 +34,12 @@ func always(stage ref.Stage, do func(*ref.Event)) NewEngine {
 // bug, which shows as it did, and without.
 func TestDump(t *testing.T) {
 	for stage, do := range map[ref.Stage]func(*ref.Event){
-		ref.StagePrefill: func(e *ref.Event) { e.Cache.Metrics[lastSlot(e, 0)]++ },
+		ref.StagePrefill: func(e *ref.Event) { e.Cache.Data[0][lastSlot(e, 0)]++ },
 		ref.StageDecode:  func(e *ref.Event) { e.Cache.Key(lastSlot(e, lastHead(e).Len-1))[0] ^= 1 },
-		ref.StageDecide:  func(e *ref.Event) { change(e.Decision, func(h *ref.HeadEviction) { h.KVs[0]++ }) },
+		ref.StageDecide:  func(e *ref.Event) { change(e, "evicted", func(p *ref.Part) { p.Ints[0]++ }) },
 		ref.StageMove: func(e *ref.Event) {
-			if len(e.Moves) > 3 {
-				e.Cache.Positions[e.Moves[3].Destination] = 0
+			if moves := e.Parts[0]; moves.Dims[0].N > 3 {
+				e.Cache.Positions[moves.Ints[2*3]] = 0
 			}
 		},
 		ref.StageRelease: func(e *ref.Event) { e.Cache.Owners[5].Seq = 3 },
@@ -84,7 +85,7 @@ func TestDump(t *testing.T) {
 func TestDumpAnswers(t *testing.T) {
 	b := open(t, testTrace)
 	ctx := context.Background()
-	run := Run{Engine: func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+	run := Run{Engine: func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		e, err := Reference(cfg, open, observe)
 		return &boastful{e}, err
 	}}
@@ -105,7 +106,7 @@ func TestDumpAnswers(t *testing.T) {
 // boastful is the reference engine, and says that it wastes nothing when it holds much.
 type boastful struct{ Engine }
 
-func (b *boastful) Usage() ref.Usage {
+func (b *boastful) Usage() kv.Usage {
 	u := b.Engine.Usage()
 	if u.KVs > 300 {
 		u.Wasted = 0
@@ -122,7 +123,7 @@ func dumped(t testing.TB) fstest.MapFS {
 	ctx := context.Background()
 	r, err := Trace(ctx, b.Name, b.Trace, b.Options, Run{Engine: always(ref.StageDecode, func(e *ref.Event) {
 		if e.Cache.Sequence(e.Seqs[0]).Len > 60 {
-			e.Cache.Metrics[lastSlot(e, 0)] = float32(math.NaN())
+			e.Cache.Data[0][lastSlot(e, 0)] = float32(math.NaN())
 		}
 	})})
 	if err != nil || r.Divergence == nil {

@@ -3,6 +3,7 @@ package validate
 import (
 	"fmt"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -15,7 +16,7 @@ type Engine interface {
 
 	// Restore makes the engine go on from a copy of the given cache. It opens the
 	// tensors of the cache's sequences, and observes nothing.
-	Restore(*ref.Cache) error
+	Restore(*kv.Cache) error
 
 	// Poison fills every slot that no head holds with what is never right: NaN, and
 	// −1 as position.
@@ -25,10 +26,10 @@ type Engine interface {
 // NewEngine makes an engine with an empty cache. open and observe are those of
 // [ref.NewEngine]; it is used by one goroutine at a time, but not beside another
 // engine's open.
-type NewEngine func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error)
+type NewEngine func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error)
 
 // Reference is the NewEngine of package ref.
-func Reference(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+func Reference(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 	e, err := ref.NewEngine(cfg, open, observe)
 	if err != nil {
 		return nil, err
@@ -46,9 +47,9 @@ const (
 
 // Operation is one call of an engine.
 type Operation struct {
-	Kind      string      `json:"operation"` // OpPrefill, OpDecode, OpCompress or OpRelease
-	Sequences []ref.SeqID `json:"sequences"` // one, except of a decode
-	Tokens    int         `json:"tokens,omitempty"`
+	Kind      string     `json:"operation"` // OpPrefill, OpDecode, OpCompress or OpRelease
+	Sequences []kv.SeqID `json:"sequences"` // one, except of a decode
+	Tokens    int        `json:"tokens,omitempty"`
 }
 
 // run carries out the operation. The result is that of a compression.

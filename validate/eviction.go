@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -134,8 +135,8 @@ func (c *evictionCase) replay() CaseResult {
 	}
 	for i := range c.Heads {
 		want, got := &c.Heads[i], &decision.Heads[i]
-		moves := ref.Moves(nil, &ref.Head{Table: want.Blocks, Len: len(want.Positions)}, c.BlockSize, got.KVs)
-		result.Blocks += got.Blocks
+		moves := kv.Moves(nil, &kv.Head{Segment: kv.Segment{Table: want.Blocks, Len: len(want.Positions)}}, c.BlockSize, got.KVs)
+		result.Blocks += got.Units
 		result.KVs += len(got.KVs)
 		result.Moves += len(moves)
 		result.Values += 1 + len(want.Evicted) + 2*len(want.Moves)
@@ -154,30 +155,31 @@ func (c *evictionCase) problem() *ref.Problem {
 		Length:    c.SequenceLength,
 		KVHeads:   c.KVHeads,
 		BlockSize: c.BlockSize,
-		Heads:     make([]ref.Head, len(c.Heads)),
-		Reduction: c.MetricReduction,
-		Options:   &ref.Compression{ProtectedWindow: c.ProtectedWindow, Sinks: c.AttentionSinks},
-		Quotas:    []ref.Quota{{First: 0, Heads: len(c.Heads), Blocks: c.BlocksToEvict}},
+		Heads:     make([]kv.Head, len(c.Heads)),
+		Ranking: ref.Ranking{
+			Unit: c.BlockSize, Sinks: c.AttentionSinks, Window: c.ProtectedWindow, Average: c.MetricReduction == ref.Avg,
+			Quotas: []ref.Quota{{First: 0, Heads: len(c.Heads), Units: c.BlocksToEvict}},
+		},
 	}
 	for i := range c.Heads {
 		h := &c.Heads[i]
 		table := make([]int32, len(h.Blocks))
 		for b := range table {
-			table[b] = int32(len(p.Metrics)/c.BlockSize + b)
+			table[b] = int32(len(p.Scores)/c.BlockSize + b)
 		}
-		p.Heads[i] = ref.Head{Table: table, Len: len(h.Positions)}
+		p.Heads[i] = kv.Head{Segment: kv.Segment{Table: table, Len: len(h.Positions)}}
 		empty := len(h.Blocks)*c.BlockSize - len(h.Positions) // slots at the end of the last block
-		p.Metrics = append(append(p.Metrics, h.Metrics...), make([]float32, empty)...)
+		p.Scores = append(append(p.Scores, h.Metrics...), make([]float32, empty)...)
 		p.Positions = append(append(p.Positions, h.Positions...), make([]int32, empty)...)
 	}
 	return p
 }
 
 // compare says how a head's decision differs from the recording, or nothing.
-func (h *evictionHead) compare(got *ref.HeadEviction, moves []ref.Move) string {
+func (h *evictionHead) compare(got *ref.HeadEviction, moves []kv.Move) string {
 	where := fmt.Sprintf("layer %d, head %d", h.Layer, h.Head)
-	if got.Blocks != h.EvictedBlocks {
-		return fmt.Sprintf("%s: %d blocks evicted, %d recorded", where, got.Blocks, h.EvictedBlocks)
+	if got.Units != h.EvictedBlocks {
+		return fmt.Sprintf("%s: %d blocks evicted, %d recorded", where, got.Units, h.EvictedBlocks)
 	}
 	if !slices.Equal(got.KVs, h.Evicted) {
 		return fmt.Sprintf("%s: KVs evicted: %s", where, firstDifference(got.KVs, h.Evicted))

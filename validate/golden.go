@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -35,22 +36,23 @@ type Golden struct {
 type GoldenStep struct {
 	Step    int           `json:"step"`
 	Kind    sim.Kind      `json:"kind"`
-	Batch   []ref.SeqID   `json:"batch"`
+	Batch   []kv.SeqID    `json:"batch"`
 	Running int           `json:"running"`
 	Waiting int           `json:"waiting"`
-	Usage   ref.Usage     `json:"usage"`
+	Usage   kv.Usage      `json:"usage"`
 	Stages  []GoldenStage `json:"stages"`
 }
 
 // GoldenStage is one stage of the engine within a step.
 type GoldenStage struct {
-	Stage  ref.Stage   `json:"stage"`
-	Seqs   []ref.SeqID `json:"seqs"`
-	KVs    int         `json:"kvs"`              // that the sequences hold after it; for decide, that fall
-	Blocks int         `json:"blocks"`           // likewise
-	Moves  int         `json:"moves,omitempty"`  // of a move
-	Asked  int         `json:"asked,omitempty"`  // blocks, of a decide
-	Digest []Digest    `json:"digest,omitempty"` // of each part, in the order in which parts depend on each other
+	Stage  ref.Stage  `json:"stage"`
+	Seqs   []kv.SeqID `json:"seqs"`
+	KVs    int        `json:"kvs"`              // that the sequences hold after it; for decide, that are evicted
+	Blocks int        `json:"blocks"`           // the same of blocks
+	Moves  int        `json:"moves,omitempty"`  // of a move
+	Asked  int        `json:"asked,omitempty"`  // of a decide, in the method's unit: blocks or KVs
+	Needs  int        `json:"needs,omitempty"`  // blocks that a decide needs first
+	Digest []Digest   `json:"digest,omitempty"` // of each part, in the order in which parts depend on each other
 }
 
 // Digest is the beginning of a SHA-256 over one part of a stage's result, as
@@ -78,7 +80,7 @@ func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, p
 			})
 			stages = nil
 		},
-	}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
+	}, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
 		return engine(cfg, open, observe)
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/ptx"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 	"kvcompress/traces"
@@ -31,7 +32,7 @@ type engine struct {
 
 func (e *engine) Close() error { return errors.Join(e.Engine.Close(), e.device.Close()) }
 
-func newEngine(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+func newEngine(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 	dev, err := devices.Open(*deviceName, ptx.Options{Checks: ptx.AllChecks(), Shuffle: *shuffle})
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -72,7 +73,7 @@ func (c *metricsCase) check() error {
 		}
 	}
 	cfg := ref.Config{Metric: m}
-	cfg.Shape = trace.Shape{Layers: 1, KVHeads: c.KVHeads, Group: c.Group, HeadSize: c.HeadDim}
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: c.KVHeads, Group: c.Group, HeadSize: c.HeadDim}
 	return cfg.PrefillFits(c.Tokens)
 }
 

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"runtime/debug"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -57,7 +58,7 @@ var sides = [2]string{"reference", "engine"}
 // NewPair returns a pair with empty caches. open is called for each of the engines,
 // at the same time; observe, which may be nil, is called with the reference's events
 // after they were compared.
-func NewPair(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event), test NewEngine, tolerance Tolerance) (*Pair, error) {
+func NewPair(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event), test NewEngine, tolerance Tolerance) (*Pair, error) {
 	if observe == nil {
 		observe = func(ref.Event) {}
 	}
@@ -92,7 +93,7 @@ func (p *Pair) Divergence() *Divergence { return p.diverged }
 func (p *Pair) Tally() Tally { return p.tally }
 
 // Restore makes both engines go on from a cache.
-func (p *Pair) Restore(c *ref.Cache) error {
+func (p *Pair) Restore(c *kv.Cache) error {
 	return errors.Join(p.reference.Restore(c), p.test.Restore(c))
 }
 
@@ -203,7 +204,7 @@ func (p *Pair) compareOutcomes(want, got outcome) {
 		p.last = ref.Event{}
 		p.diverge("result", fmt.Sprintf("%+v", want.result), fmt.Sprintf("%+v", got.result))
 	case want.err != nil:
-		var a, b *ref.ErrNoBlocks
+		var a, b *kv.ErrNoBlocks
 		if x, y := errors.As(want.err, &a), errors.As(got.err, &b); x != y || x && *a != *b {
 			p.diverge("error", want.err.Error(), got.err.Error())
 		}
@@ -224,33 +225,33 @@ func (p *Pair) diverge(what, want, got string) {
 
 func (p *Pair) found(d *Divergence) {
 	d.Step, d.Operation, d.Number = -1, p.op, p.number
-	d.Operation.Sequences = append([]ref.SeqID(nil), p.op.Sequences...)
-	d.Stage, d.Seqs = p.last.Stage, append([]ref.SeqID(nil), p.last.Seqs...)
+	d.Operation.Sequences = append([]kv.SeqID(nil), p.op.Sequences...)
+	d.Stage, d.Seqs = p.last.Stage, append([]kv.SeqID(nil), p.last.Seqs...)
 	p.diverged = d
 }
 
 // The methods of sim.Cache.
 
 // Prefill enters the first n tokens of a sequence.
-func (p *Pair) Prefill(id ref.SeqID, n int) error {
-	_, err := p.Do(Operation{Kind: OpPrefill, Sequences: []ref.SeqID{id}, Tokens: n})
+func (p *Pair) Prefill(id kv.SeqID, n int) error {
+	_, err := p.Do(Operation{Kind: OpPrefill, Sequences: []kv.SeqID{id}, Tokens: n})
 	return err
 }
 
 // Decode enters one more token of every sequence of a batch.
-func (p *Pair) Decode(batch []ref.SeqID) error {
+func (p *Pair) Decode(batch []kv.SeqID) error {
 	_, err := p.Do(Operation{Kind: OpDecode, Sequences: batch})
 	return err
 }
 
 // Compress compresses a sequence.
-func (p *Pair) Compress(id ref.SeqID) (ref.Compressed, error) {
-	return p.Do(Operation{Kind: OpCompress, Sequences: []ref.SeqID{id}})
+func (p *Pair) Compress(id kv.SeqID) (ref.Compressed, error) {
+	return p.Do(Operation{Kind: OpCompress, Sequences: []kv.SeqID{id}})
 }
 
 // Release frees all that a sequence holds.
-func (p *Pair) Release(id ref.SeqID) error {
-	_, err := p.Do(Operation{Kind: OpRelease, Sequences: []ref.SeqID{id}})
+func (p *Pair) Release(id kv.SeqID) error {
+	_, err := p.Do(Operation{Kind: OpRelease, Sequences: []kv.SeqID{id}})
 	return err
 }
 
@@ -267,25 +268,25 @@ func (p *Pair) PrefillNeed(n int) int {
 }
 
 // DecodeNeed returns the blocks that a sequence's next token takes.
-func (p *Pair) DecodeNeed(id ref.SeqID) int {
+func (p *Pair) DecodeNeed(id kv.SeqID) int {
 	return ask(p, "blocks for a token", func(e sim.Engine) int { return e.DecodeNeed(id) })
 }
 
 // Held returns the blocks that a sequence has.
-func (p *Pair) Held(id ref.SeqID) int {
+func (p *Pair) Held(id kv.SeqID) int {
 	return ask(p, "blocks held", func(e sim.Engine) int { return e.Held(id) })
 }
 
 // Count returns how many blocks Compress would ask a sequence for.
-func (p *Pair) Count(id ref.SeqID) int {
+func (p *Pair) Count(id kv.SeqID) int {
 	return ask(p, "blocks to ask for", func(e sim.Engine) int { return e.Count(id) })
 }
 
 // Usage says how the cache is filled.
-func (p *Pair) Usage() ref.Usage { return ask(p, "usage", sim.Engine.Usage) }
+func (p *Pair) Usage() kv.Usage { return ask(p, "usage", sim.Engine.Usage) }
 
 // HeadUsage says which heads fill the cache.
-func (p *Pair) HeadUsage() ref.HeadUsage { return ask(p, "usage of the heads", sim.Engine.HeadUsage) }
+func (p *Pair) HeadUsage() kv.HeadUsage { return ask(p, "usage of the heads", sim.Engine.HeadUsage) }
 
 // Interview asks both engines all that a scheduler may ask of the sequences in the
 // cache.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -13,7 +14,7 @@ import (
 // Pipeline is a run of operations on made-up inputs: small, and as awkward as it
 // gets. [RandomPipeline] makes one of a seed.
 type Pipeline struct {
-	Shape      trace.Shape `json:"shape"`
+	Shape      kv.Shape    `json:"shape"`
 	Config     ref.Config  `json:"config"`
 	Inputs     Inputs      `json:"inputs"`
 	Operations []Operation `json:"operations"` // those that are out of place are skipped
@@ -91,7 +92,7 @@ func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error
 	}
 	defer func() { err = errors.Join(err, pair.Close()) }()
 
-	tokens := map[ref.SeqID]int{} // that have entered, of the sequences in the cache
+	tokens := map[kv.SeqID]int{} // that have entered, of the sequences in the cache
 	for _, op := range p.Operations {
 		op, ok := p.fitting(op, tokens)
 		if !ok {
@@ -108,7 +109,7 @@ func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error
 			o.Divergence.Step = -1
 			return o, nil
 		}
-		var full *ref.ErrNoBlocks
+		var full *kv.ErrNoBlocks
 		var value *ref.ValueError
 		switch {
 		case errors.As(err, &full) || errors.As(err, &value):
@@ -124,13 +125,13 @@ func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error
 // fitting returns as much of an operation as can be carried out, and whether that is
 // anything: a prefill of a sequence that is not in the cache, a decode of those that
 // are and have tokens to come, anything else of one that is.
-func (p Pipeline) fitting(op Operation, tokens map[ref.SeqID]int) (Operation, bool) {
+func (p Pipeline) fitting(op Operation, tokens map[kv.SeqID]int) (Operation, bool) {
 	switch op.Kind {
 	case OpPrefill:
 		_, in := tokens[op.Sequences[0]]
 		return op, !in && op.Tokens <= p.Inputs.Tokens[op.Sequences[0]]
 	case OpDecode:
-		var batch []ref.SeqID
+		var batch []kv.SeqID
 		for _, id := range op.Sequences {
 			if n, in := tokens[id]; in && n < p.Inputs.Tokens[id] {
 				batch = append(batch, id)
@@ -145,7 +146,7 @@ func (p Pipeline) fitting(op Operation, tokens map[ref.SeqID]int) (Operation, bo
 }
 
 // enter notes what an operation has done to the tokens of the sequences.
-func enter(op Operation, tokens map[ref.SeqID]int) {
+func enter(op Operation, tokens map[kv.SeqID]int) {
 	switch op.Kind {
 	case OpPrefill:
 		tokens[op.Sequences[0]] = op.Tokens
@@ -159,15 +160,15 @@ func enter(op Operation, tokens map[ref.SeqID]int) {
 }
 
 // open returns the inputs of a sequence.
-func (p Pipeline) open(id ref.SeqID) (trace.Tensors, error) {
+func (p Pipeline) open(id kv.SeqID) (trace.Tensors, error) {
 	return &madeUp{p.Shape, p.Inputs, id}, nil
 }
 
 // madeUp are the inputs of one sequence of a pipeline.
 type madeUp struct {
-	shape  trace.Shape
+	shape  kv.Shape
 	inputs Inputs
-	id     ref.SeqID
+	id     kv.SeqID
 }
 
 func (m *madeUp) Tokens() int { return m.inputs.Tokens[m.id] }
@@ -175,7 +176,7 @@ func (m *madeUp) Tokens() int { return m.inputs.Tokens[m.id] }
 func (m *madeUp) Close() error { return nil }
 
 func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
-	row := m.shape.Heads(t) * m.shape.HeadSize
+	row := t.Heads(m.shape) * m.shape.HeadSize
 	for i := range n {
 		key := m.inputs.Seed
 		for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(from + i)} {

@@ -8,8 +8,8 @@ import (
 	"sync"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
-	"kvcompress/trace"
 )
 
 // maxWork bounds the multiplications of a random pipeline: what a second of the PTX
@@ -32,7 +32,7 @@ func RandomPipeline(seed uint64) Pipeline {
 
 func randomPipeline(r *rand.Rand) Pipeline {
 	p := Pipeline{
-		Shape: trace.Shape{
+		Shape: kv.Shape{
 			Layers:   pick(r, 1, 1, 2, 3),
 			KVHeads:  pick(r, 1, 1, 2, 3, 4, 8),
 			Group:    pick(r, 1, 12, 2, 3, 4, 5, 7, 8),
@@ -45,7 +45,7 @@ func randomPipeline(r *rand.Rand) Pipeline {
 		},
 	}
 	cfg := ref.Default()
-	cfg.BlockSize = pick(r, ref.BlockSizes()...)
+	cfg.BlockSize = pick(r, kv.BlockSizes()...)
 	cfg.DType = pick(r, dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2)
 	cfg.Metric = ref.Metric{
 		Norm:      pick(r, ref.L2, ref.L1),
@@ -70,26 +70,26 @@ func randomPipeline(r *rand.Rand) Pipeline {
 
 	for i, n := range prompts {
 		if i == 0 || r.IntN(2) == 0 {
-			p.Operations = append(p.Operations, Operation{OpPrefill, []ref.SeqID{ref.SeqID(i)}, n})
+			p.Operations = append(p.Operations, Operation{OpPrefill, []kv.SeqID{kv.SeqID(i)}, n})
 		}
 	}
 	for range 4 + r.IntN(16) {
-		id := ref.SeqID(r.IntN(sequences))
+		id := kv.SeqID(r.IntN(sequences))
 		switch r.IntN(10) {
 		case 0, 1:
 			n := prompts[id]
 			if r.IntN(3) == 0 { // as after a preemption: with what was generated
 				n = p.Inputs.Tokens[id]
 			}
-			p.Operations = append(p.Operations, Operation{OpPrefill, []ref.SeqID{id}, n})
+			p.Operations = append(p.Operations, Operation{OpPrefill, []kv.SeqID{id}, n})
 		case 2, 3, 4:
-			p.Operations = append(p.Operations, Operation{OpCompress, []ref.SeqID{id}, 0})
+			p.Operations = append(p.Operations, Operation{OpCompress, []kv.SeqID{id}, 0})
 		case 5:
-			p.Operations = append(p.Operations, Operation{OpRelease, []ref.SeqID{id}, 0})
+			p.Operations = append(p.Operations, Operation{OpRelease, []kv.SeqID{id}, 0})
 		default:
-			var batch []ref.SeqID
+			var batch []kv.SeqID
 			for _, i := range r.Perm(sequences) {
-				batch = append(batch, ref.SeqID(i))
+				batch = append(batch, kv.SeqID(i))
 			}
 			p.Operations = append(p.Operations, Operation{OpDecode, batch, 0})
 		}
@@ -112,13 +112,12 @@ func randomLength(r *rand.Rand, blockSize int) int {
 	}
 }
 
-func randomCompression(r *rand.Rand, s trace.Shape) ref.Compression {
+func randomCompression(r *rand.Rand, s kv.Shape) ref.Compression {
 	c := ref.Compression{
 		ProtectedWindow: pick(r, 0, 0, 1, 5, 32),
 		Sinks:           pick(r, 0, 0, 1, 4),
 		Random:          r.IntN(6) == 0,
 		Seed:            r.Uint64(),
-		Interval:        1,
 	}
 	if r.IntN(2) == 0 {
 		c.MaxCacheTokens = 1 + r.IntN(pick(r, 8, 64))
@@ -141,7 +140,7 @@ func randomCompression(r *rand.Rand, s trace.Shape) ref.Compression {
 	return c
 }
 
-func randomBias(r *rand.Rand, s trace.Shape) *ref.HeadBias {
+func randomBias(r *rand.Rand, s kv.Shape) *ref.HeadBias {
 	b := &ref.HeadBias{Bins: []int32{0}}
 	for range r.IntN(4) {
 		b.Bins = append(b.Bins, b.Bins[len(b.Bins)-1]+1+int32(r.IntN(40)))
@@ -175,7 +174,7 @@ func (p *Pipeline) work() float64 {
 	for _, op := range p.Operations {
 		switch op.Kind {
 		case OpPrefill:
-			work += float64(op.Tokens) * float64(min(op.Tokens, p.Config.Metric.Window)) * row
+			work += float64(op.Tokens) * float64(min(op.Tokens, p.Config.Window())) * row
 		case OpDecode:
 			work += 2 * float64(longest) * float64(len(op.Sequences)) * row
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -16,7 +17,7 @@ import (
 // TestRandomReference runs random pipelines on two references, one of which goes
 // through a snapshot after every operation.
 func TestRandomReference(t *testing.T) {
-	restored := func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+	restored := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		e, err := Reference(cfg, open, observe)
 		return &restoring{Engine: e}, err
 	}
@@ -35,7 +36,7 @@ func TestRandomReference(t *testing.T) {
 // restoring is the reference engine, restored from its own cache before every decode.
 type restoring struct{ Engine }
 
-func (r *restoring) Decode(batch []ref.SeqID) error {
+func (r *restoring) Decode(batch []kv.SeqID) error {
 	if err := r.Restore(r.Engine.(*ref.Engine).Cache()); err != nil {
 		return err
 	}
@@ -45,11 +46,11 @@ func (r *restoring) Decode(batch []ref.SeqID) error {
 // TestShrink finds a bug that shows where a head has more than one block and a KV in
 // the last slot of its first, after a compression.
 func TestShrink(t *testing.T) {
-	bug := func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+	bug := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return Reference(cfg, open, func(e ref.Event) {
 			if e.Stage == ref.StageMove {
 				if h := lastHead(&e); len(h.Table) > 1 && cfg.BlockSize > 1 {
-					e.Cache.Metrics[e.Cache.Slot(h, cfg.BlockSize-1)] = float32(math.NaN())
+					e.Cache.Data[0][e.Cache.Slot(h, cfg.BlockSize-1)] = float32(math.NaN())
 				}
 			}
 			observe(e)
@@ -64,7 +65,7 @@ func TestShrink(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	p := f.Pipeline
-	if len(p.Operations) > 2 || p.Shape != (trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}) || p.Operations[0].Tokens != 3 || p.Config.BlockSize != 2 {
+	if len(p.Operations) > 2 || p.Shape != (kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}) || p.Operations[0].Tokens != 3 || p.Config.BlockSize != 2 {
 		t.Errorf("not small: %s", p)
 	}
 	if text := f.String(); !strings.Contains(text, "NaN") || !strings.Contains(text, `"operation":"prefill"`) {
@@ -98,10 +99,10 @@ func TestPipelineRefuses(t *testing.T) {
 		{`{"shape"`, `{"rats":1,"shape"`, "rats"},
 	} {
 		text := Pipeline{
-			Shape:      trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8},
+			Shape:      kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8},
 			Config:     ref.Default(),
 			Inputs:     Inputs{Seed: 7, Tokens: []int{9}, Scale: 1},
-			Operations: []Operation{{OpPrefill, []ref.SeqID{0}, 9}},
+			Operations: []Operation{{OpPrefill, []kv.SeqID{0}, 9}},
 		}
 		text.Config.Blocks = 40
 		if _, err := Replay(fstest.MapFS{pipelineFile: {Data: []byte(text.String())}}, Run{Engine: Reference}); err != nil {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/safetensors"
 	"kvcompress/strictjson"
@@ -84,8 +85,8 @@ const maxDumpBytes = 64 << 20
 
 // readDump reads what writeDump has written. A dump may come from anywhere: it is
 // checked so far that the reference can go on from it.
-func readDump(dir fs.FS) (*dump, *ref.Cache, func(ref.SeqID) (trace.Tensors, error), error) {
-	fail := func(err error) (*dump, *ref.Cache, func(ref.SeqID) (trace.Tensors, error), error) {
+func readDump(dir fs.FS) (*dump, *kv.Cache, func(kv.SeqID) (trace.Tensors, error), error) {
+	fail := func(err error) (*dump, *kv.Cache, func(kv.SeqID) (trace.Tensors, error), error) {
 		return nil, nil, nil, err
 	}
 	d := new(dump)
@@ -117,12 +118,12 @@ func readDump(dir fs.FS) (*dump, *ref.Cache, func(ref.SeqID) (trace.Tensors, err
 	if err != nil {
 		return fail(err)
 	}
-	inputs := map[ref.SeqID]*dumpedTensors{}
+	inputs := map[kv.SeqID]*dumpedTensors{}
 	for _, s := range d.Sequences {
 		in := &dumpedTensors{shape: d.Shape, sequence: s}
 		if s.Entered > 0 {
 			for _, t := range []trace.Tensor{trace.Q, trace.K, trace.V} {
-				in.rows[t] = r.floats(inputName(t, s.ID), int64(s.Entered), int64(d.Shape.Layers), int64(d.Shape.Heads(t)), int64(d.Shape.HeadSize))
+				in.rows[t] = r.floats(inputName(t, s.ID), int64(s.Entered), int64(d.Shape.Layers), int64(t.Heads(d.Shape)), int64(d.Shape.HeadSize))
 			}
 		}
 		inputs[s.ID] = in
@@ -130,7 +131,7 @@ func readDump(dir fs.FS) (*dump, *ref.Cache, func(ref.SeqID) (trace.Tensors, err
 	if r.err != nil {
 		return fail(r.err)
 	}
-	return d, cache, func(id ref.SeqID) (trace.Tensors, error) {
+	return d, cache, func(id kv.SeqID) (trace.Tensors, error) {
 		if in := inputs[id]; in != nil {
 			return in, nil
 		}
@@ -179,7 +180,7 @@ func (d *dump) check() error {
 			return fmt.Errorf("sequence %d is negative or there twice", s.ID)
 		}
 		const most = trace.MaxTokens
-		if s.Tokens < 0 || s.First < 0 || s.Entered < 0 || s.Tokens > most || s.First > most || s.Entered > most {
+		if s.Prompt < 0 || s.Tokens < 0 || s.First < 0 || s.Entered < 0 || s.Prompt > most || s.Tokens > most || s.First > most || s.Entered > most {
 			return fmt.Errorf("sequence %d has %d tokens and enters %d from token %d on", s.ID, s.Tokens, s.Entered, s.First)
 		}
 	}
@@ -227,19 +228,22 @@ func (r *tensorReader) int32s(name string, shape ...int64) []int32 {
 }
 
 // cache reads a cache: see stateTensors.
-func (r *tensorReader) cache(d *dump) (*ref.Cache, error) {
+func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 	cfg := &d.Config
 	n, b, size := int64(cfg.Blocks), int64(cfg.BlockSize), int64(cfg.Shape.HeadSize)
 	format := safetensors.FromFloat(cfg.DType)
-	s := ref.Snapshot{
+	s := kv.Snapshot{
 		Keys:      r.bytes("keys", format, n, b, size),
 		Values:    r.bytes("values", format, n, b, size),
-		Metrics:   r.floats("metrics", n, b),
 		Positions: r.int32s("positions", n, b),
+	}
+	columns := cfg.Columns()
+	for _, column := range columns {
+		s.Data = append(s.Data, r.floats(column.Name, columnDims(cfg, column)...))
 	}
 	owners := r.int32s("owners", n, 4)
 	for i := 0; i+3 < len(owners); i += 4 {
-		s.Owners = append(s.Owners, ref.Owner{Seq: ref.SeqID(owners[i]), Layer: owners[i+1], Head: owners[i+2], Logical: owners[i+3]})
+		s.Owners = append(s.Owners, kv.Owner{Seq: kv.SeqID(owners[i]), Layer: owners[i+1], Head: owners[i+2], Logical: owners[i+3]})
 	}
 	words := r.bytes("free", safetensors.U32, (n+31)/32)
 	for i := 0; i+3 < len(words); i += 4 {
@@ -266,7 +270,7 @@ func (r *tensorReader) cache(d *dump) (*ref.Cache, error) {
 		return nil, r.err
 	}
 	for i, q := range cached {
-		seq := &ref.Sequence{ID: q.ID, Len: q.Tokens, Heads: make([]ref.Head, heads)}
+		seq := &kv.Sequence{ID: q.ID, Prompt: q.Prompt, Len: q.Tokens, Heads: make([]kv.Head, heads)}
 		for j := range seq.Heads {
 			at := i*heads + j
 			length := int(lengths[at])
@@ -274,11 +278,11 @@ func (r *tensorReader) cache(d *dump) (*ref.Cache, error) {
 			if length < 0 || blocks > longest {
 				return nil, fmt.Errorf("dump: %s: sequence %d, head %d of L·H: a context length of %d in %d blocks", tensorFile, q.ID, j, length, longest)
 			}
-			seq.Heads[j] = ref.Head{Len: length, Table: slices.Clone(entries[at*longest:][:blocks])}
+			seq.Heads[j] = kv.Head{Segment: kv.Segment{Len: length, Table: slices.Clone(entries[at*longest:][:blocks])}}
 		}
 		s.Sequences = append(s.Sequences, seq)
 	}
-	cache, err := s.Cache(*cfg)
+	cache, err := s.Cache(cfg.Config, columns)
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +292,7 @@ func (r *tensorReader) cache(d *dump) (*ref.Cache, error) {
 // consistent returns an error if a cache is not one that the reference could have:
 // if a head's block is not its own, a KV's position not one of its sequence, or what
 // a head holds no finite number.
-func consistent(cfg *ref.Config, c *ref.Cache) error {
+func consistent(cfg *ref.Config, c *kv.Cache) error {
 	held := 0
 	values := make([]float32, cfg.Shape.HeadSize)
 	for _, id := range c.Sequences() {
@@ -303,7 +307,7 @@ func consistent(cfg *ref.Config, c *ref.Cache) error {
 				return fmt.Errorf("%s: %d KVs of %d tokens", at, h.Len, s.Len)
 			}
 			for logical, b := range h.Table {
-				own := ref.Owner{Seq: id, Layer: int32(i / cfg.Shape.KVHeads), Head: int32(i % cfg.Shape.KVHeads), Logical: int32(logical)}
+				own := kv.Owner{Seq: id, Layer: int32(i / cfg.Shape.KVHeads), Head: int32(i % cfg.Shape.KVHeads), Logical: int32(logical)}
 				if c.Owners[b] != own || c.IsFree(int(b)) {
 					return fmt.Errorf("%s: block %d is not its own", at, b)
 				}
@@ -319,11 +323,17 @@ func consistent(cfg *ref.Config, c *ref.Cache) error {
 						return fmt.Errorf("%s: KV %d has an element %g, beyond ±2⁵⁶", at, logical, values[i])
 					}
 				}
-				if m := c.Metrics[slot]; beyond(m) {
-					return fmt.Errorf("%s: KV %d has a metric of %g, beyond ±2⁵⁶", at, logical, m)
+				for i, column := range c.Columns() {
+					row := c.Data[i][slot*column.Width:][:column.Width]
+					if j := slices.IndexFunc(row, beyond); j >= 0 {
+						return fmt.Errorf("%s: KV %d has a %s of %g, beyond ±2⁵⁶", at, logical, column.Value, row[j])
+					}
 				}
 			}
 			held += len(h.Table)
+		}
+		if s.Prompt > s.Len {
+			return fmt.Errorf("dump: %s: sequence %d has a prompt of %d tokens and %d tokens", dumpFile, id, s.Prompt, s.Len)
 		}
 	}
 	if held+c.Free() != c.Blocks() {
@@ -337,7 +347,7 @@ func beyond(v float32) bool { return !(math.Abs(float64(v)) <= trace.MaxMagnitud
 
 // dumpedTensors are the inputs of a sequence, of the tokens that are in the dump.
 type dumpedTensors struct {
-	shape    trace.Shape
+	shape    kv.Shape
 	sequence dumpedSequence
 	rows     [3][]float32 // [tokens, L, heads, D] by tensor
 }
@@ -349,7 +359,7 @@ func (d *dumpedTensors) Tokens() int {
 
 // Read gives rows of the tokens that are in the dump.
 func (d *dumpedTensors) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
-	first, row := from-d.sequence.First, d.shape.Heads(t)*d.shape.HeadSize
+	first, row := from-d.sequence.First, t.Heads(d.shape)*d.shape.HeadSize
 	if first < 0 || n < 0 || first+n > d.sequence.Entered || len(dst) != n*row {
 		return fmt.Errorf("dump: sequence %d has no tokens %d to %d", d.sequence.ID, from, from+n-1)
 	}

@@ -3,6 +3,7 @@ package validate
 import (
 	"context"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -59,7 +60,7 @@ func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, ru
 				return
 			}
 			result.Decisions++
-			c := walk(&opt.Config, e)
+			c := specified(&opt.Config, e)
 			result.Add(c.Tally)
 			if d := c.divergence(); d != nil {
 				d.Stage, d.Seqs, d.Step, d.Number = e.Stage, e.Seqs, result.Steps, -1
@@ -67,7 +68,7 @@ func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, ru
 				stop()
 			}
 		},
-	}, func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
+	}, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
 		if run.Engine == nil {
 			return Reference(cfg, open, observe)
 		}
@@ -93,10 +94,19 @@ func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, ru
 	return result, err
 }
 
-// walk holds the reference's decision against the specification.
-func walk(cfg *ref.Config, e ref.Event) *comparison {
-	c := &comparison{cfg: cfg, sides: [2]string{"walk", "reference"}}
-	walked := ref.Walk(cfg.Problem(e.Cache, e.Cache.Sequence(e.Seqs[0])))
-	c.decisions(e.Seqs[0], &walked, e.Decision)
+// specified holds the reference's plan against the method's specification.
+func specified(cfg *ref.Config, e ref.Event) *comparison {
+	c := &comparison{cfg: cfg, sides: [2]string{"specification", "reference"}}
+	method, err := cfg.NewMethod()
+	if err != nil {
+		c.differ("method", nowhere, "one", err.Error())
+		return c
+	}
+	s := e.Cache.Sequence(e.Seqs[0])
+	plan := method.Spec(ref.View{Cache: e.Cache, Sequence: s})
+	want := ref.Event{Stage: e.Stage, Seqs: e.Seqs, Parts: plan.Parts(len(s.Heads))}
+	if c.sameParts(want, e) {
+		c.eventParts(want, e, func(*ref.Part) bool { return true })
+	}
 	return c
 }

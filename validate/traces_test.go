@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 	"kvcompress/traces"
@@ -59,7 +60,7 @@ type corrupt struct {
 	quiet bool // it does not report the stage
 }
 
-func (c *corrupt) engine(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+func (c *corrupt) engine(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 	seen := 0
 	return Reference(cfg, open, func(e ref.Event) {
 		if e.Stage == c.stage {
@@ -77,7 +78,7 @@ func (c *corrupt) engine(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, er
 }
 
 // lastHead returns the last head of an event's first sequence.
-func lastHead(e *ref.Event) *ref.Head {
+func lastHead(e *ref.Event) *kv.Head {
 	heads := e.Cache.Sequence(e.Seqs[0]).Heads
 	return &heads[len(heads)-1]
 }
@@ -85,10 +86,10 @@ func lastHead(e *ref.Event) *ref.Head {
 func lastSlot(e *ref.Event, logical int) int { return e.Cache.Slot(lastHead(e), logical) }
 
 // snapshot replaces an event's cache by one of a changed snapshot.
-func snapshot(e *ref.Event, change func(*ref.Snapshot)) {
+func snapshot(e *ref.Event, change func(*kv.Snapshot)) {
 	s := e.Cache.Snapshot()
 	change(s)
-	cache, err := s.Cache(testConfig(e))
+	cache, err := s.Cache(testConfig(e).Config, e.Cache.Columns())
 	if err != nil {
 		panic(err)
 	}
@@ -118,12 +119,12 @@ func TestPairNotices(t *testing.T) {
 		more int
 	}{
 		{"metric", corrupt{stage: ref.StageDecode, nth: 3, do: func(e *ref.Event) {
-			m := &e.Cache.Metrics[lastSlot(e, 2)]
+			m := &e.Cache.Data[0][lastSlot(e, 2)]
 			*m = math.Nextafter32(*m, 2)
 		}}, "metric\n  at         sequence 0, layer 4, head 3, index 2, slot ", 0},
-		{"a metric that is NaN", corrupt{stage: ref.StagePrefill, nth: 1, do: func(e *ref.Event) { e.Cache.Metrics[lastSlot(e, 0)] = nan }}, "NaN = 0x7fc00000", 0},
+		{"a metric that is NaN", corrupt{stage: ref.StagePrefill, nth: 1, do: func(e *ref.Event) { e.Cache.Data[0][lastSlot(e, 0)] = nan }}, "NaN = 0x7fc00000", 0},
 		{"minus zero", corrupt{stage: ref.StageDecode, nth: 1, do: func(e *ref.Event) {
-			e.Cache.Metrics[lastSlot(e, 0)] = float32(math.Copysign(float64(e.Cache.Metrics[lastSlot(e, 0)]), -1))
+			e.Cache.Data[0][lastSlot(e, 0)] = float32(math.Copysign(float64(e.Cache.Data[0][lastSlot(e, 0)]), -1))
 		}}, "metric", 0},
 		{"key", corrupt{stage: ref.StagePrefill, nth: 1, do: func(e *ref.Event) { e.Cache.Key(lastSlot(e, 1))[4] ^= 1 }}, "key\n", 0},
 		{"value", corrupt{stage: ref.StageMove, nth: 2, do: func(e *ref.Event) { clear(e.Cache.Value(lastSlot(e, 1))) }}, "value\n", -1},
@@ -135,48 +136,49 @@ func TestPairNotices(t *testing.T) {
 		{"tokens", corrupt{stage: ref.StageDecode, nth: 1, do: func(e *ref.Event) { e.Cache.Sequence(0).Len++ }}, "tokens of the sequence", 0},
 		{"owner", corrupt{stage: ref.StageRelease, nth: 1, do: func(e *ref.Event) { e.Cache.Owners[3].Seq = 9 }}, "owner of the block\n  at         index 3\n  reference  nobody\n  engine     sequence 9", 0},
 		{"free list", corrupt{stage: ref.StageDecode, nth: 1, do: func(e *ref.Event) {
-			snapshot(e, func(s *ref.Snapshot) { s.Free[0] ^= 1 })
+			snapshot(e, func(s *kv.Snapshot) { s.Free[0] ^= 1 })
 		}}, "block is free\n  at         index 0", 0},
 		{"a sequence too many", corrupt{stage: ref.StageDecode, nth: 1, do: func(e *ref.Event) {
-			snapshot(e, func(s *ref.Snapshot) {
-				s.Sequences = append(s.Sequences, &ref.Sequence{ID: 77, Heads: make([]ref.Head, len(s.Sequences[0].Heads))})
+			snapshot(e, func(s *kv.Snapshot) {
+				s.Sequences = append(s.Sequences, &kv.Sequence{ID: 77, Heads: make([]kv.Head, len(s.Sequences[0].Heads))})
 			})
 		}}, "sequences in the cache\n  reference  [0]\n  engine     [0 77]", 0},
 		{"no sequence", corrupt{stage: ref.StageDecode, nth: 1, do: func(e *ref.Event) {
-			snapshot(e, func(s *ref.Snapshot) { s.Sequences = nil })
+			snapshot(e, func(s *kv.Snapshot) { s.Sequences = nil })
 		}}, "sequences in the cache", 0},
 		{"no cache", corrupt{stage: ref.StageDecode, nth: 1, do: func(e *ref.Event) { e.Cache = nil }}, "cache\n  reference  one\n  engine     none", 0},
 		{"output", corrupt{stage: ref.StageDecode, nth: 4, do: func(e *ref.Event) {
-			e.Outputs = slices.Clone(e.Outputs)
-			e.Outputs[len(e.Outputs)-1] += 1
-			e.Outputs[0] += 1
+			change(e, "outputs", func(p *ref.Part) {
+				p.Floats[len(p.Floats)-1] += 1
+				p.Floats[0] += 1
+			})
 		}}, "output\n  at         sequence 0, layer 0, head 0, element 0", 1},
-		{"outputs", corrupt{stage: ref.StageDecode, nth: 4, do: func(e *ref.Event) { e.Outputs = nil }}, "length of the list: output", 0},
+		{"outputs", corrupt{stage: ref.StageDecode, nth: 4, do: func(e *ref.Event) { change(e, "outputs", func(p *ref.Part) { p.Floats = p.Floats[:0] }) }}, "length of the list: output", 0},
 		{"evicted", corrupt{stage: ref.StageDecide, nth: 2, do: func(e *ref.Event) {
-			change(e.Decision, func(h *ref.HeadEviction) { h.KVs[len(h.KVs)-1]++ })
+			change(e, "evicted", func(p *ref.Part) { p.Ints[len(p.Ints)-1]++ })
 		}}, "evicted KV\n", 0},
 		{"evicted, one less", corrupt{stage: ref.StageDecide, nth: 2, do: func(e *ref.Event) {
-			change(e.Decision, func(h *ref.HeadEviction) { h.KVs = h.KVs[:len(h.KVs)-1] })
+			change(e, "evicted", func(p *ref.Part) { p.Ints = p.Ints[:len(p.Ints)-1] })
 		}}, "length of the list: evicted KV\n", 0},
-		{"blocks", corrupt{stage: ref.StageDecide, nth: 2, do: func(e *ref.Event) {
-			change(e.Decision, func(h *ref.HeadEviction) { h.Blocks++ })
-		}}, "blocks that the head loses\n", 0},
+		{"needs", corrupt{stage: ref.StageDecide, nth: 2, do: func(e *ref.Event) {
+			change(e, "needs", func(p *ref.Part) { p.Ints[0]++ })
+		}}, "blocks needed first\n", 0},
 		{"asked", corrupt{stage: ref.StageDecide, nth: 1, do: func(e *ref.Event) {
-			d := *e.Decision
-			d.Asked++
-			e.Decision = &d
-		}}, "blocks asked for\n", 0},
-		{"no decision", corrupt{stage: ref.StageDecide, nth: 1, do: func(e *ref.Event) { e.Decision = nil }}, "decision\n  reference  one", 0},
+			change(e, "asked", func(p *ref.Part) { p.Ints[0]++ })
+		}}, "amount asked for\n", 0},
+		{"no decision", corrupt{stage: ref.StageDecide, nth: 1, do: func(e *ref.Event) { e.Parts = nil }}, "parts of the stage\n  reference  22\n  engine     0", 0},
+		{"another part", corrupt{stage: ref.StageDecide, nth: 1, do: func(e *ref.Event) {
+			change(e, "needs", func(p *ref.Part) { p.Name = "kneads" })
+		}}, "part of the stage\n  reference  needs\n  engine     kneads", 0},
 		{"moves in another order", corrupt{stage: ref.StageMove, nth: 2, do: func(e *ref.Event) {
-			e.Moves = slices.Clone(e.Moves)
-			slices.Reverse(e.Moves)
-		}}, "move\n  at         sequence 0, index 0\n  reference  slot ", -1},
-		{"a move less", corrupt{stage: ref.StageMove, nth: 2, do: func(e *ref.Event) { e.Moves = e.Moves[:len(e.Moves)-1] }}, "length of the list: move", 0},
+			change(e, "moves", func(p *ref.Part) { slices.Reverse(p.Ints) })
+		}}, "slot of the move\n  at         sequence 0, index 0, element 0\n  reference  ", -1},
+		{"a move less", corrupt{stage: ref.StageMove, nth: 2, do: func(e *ref.Event) { change(e, "moves", func(p *ref.Part) { p.Ints = p.Ints[:len(p.Ints)-2] }) }}, "length of the list: slot of the move", 0},
 		{"another stage", corrupt{stage: ref.StageMove, nth: 1, do: func(e *ref.Event) { e.Stage = ref.StageRelease }}, "stage\n  reference  move of sequence 0\n  engine     release of", 0},
-		{"other sequences", corrupt{stage: ref.StageMove, nth: 1, do: func(e *ref.Event) { e.Seqs = []ref.SeqID{4} }}, "engine     move of sequence 4", 0},
+		{"other sequences", corrupt{stage: ref.StageMove, nth: 1, do: func(e *ref.Event) { e.Seqs = []kv.SeqID{4} }}, "engine     move of sequence 4", 0},
 		{"a stage that is not reported", corrupt{stage: ref.StageMove, nth: 1, quiet: true}, "stage\n  reference  move of sequence 0\n  engine     none", 0},
 		{"a first stage that is not reported", corrupt{stage: ref.StageDecide, nth: 1, quiet: true}, "stage\n  reference  decide of sequence 0\n  engine     move", 0},
-		{"panic", corrupt{stage: ref.StageDecode, nth: 5, do: func(e *ref.Event) { e.Outputs = e.Outputs[:1<<60] }}, "engine     panic: runtime error: slice bounds out of range", 0},
+		{"panic", corrupt{stage: ref.StageDecode, nth: 5, do: func(e *ref.Event) { e.Parts = e.Parts[:1<<60] }}, "engine     panic: runtime error: slice bounds out of range", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := open(t, testTrace)
@@ -199,14 +201,14 @@ func TestPairNotices(t *testing.T) {
 	}
 }
 
-// change changes a copy of the first head's eviction that is not empty.
-func change(d *ref.Decision, how func(*ref.HeadEviction)) {
-	for i := range d.Heads {
-		if h := d.Heads[i]; h.Blocks > 0 {
-			h.KVs = slices.Clone(h.KVs)
-			d.Heads = slices.Clone(d.Heads)
-			how(&h)
-			d.Heads[i] = h
+// change changes a copy of the event's first part of that name that is not empty.
+func change(e *ref.Event, name string, how func(*ref.Part)) {
+	for i, p := range e.Parts {
+		if p.Name == name && p.Elements() > 0 {
+			p.Ints, p.Floats = slices.Clone(p.Ints), slices.Clone(p.Floats)
+			how(&p)
+			e.Parts = slices.Clone(e.Parts)
+			e.Parts[i] = p
 			return
 		}
 	}
@@ -220,7 +222,7 @@ type failing struct {
 	how  string
 }
 
-func (f *failing) Decode(batch []ref.SeqID) error {
+func (f *failing) Decode(batch []kv.SeqID) error {
 	if *f.left--; *f.left == 0 {
 		switch f.how {
 		case "before":
@@ -236,7 +238,7 @@ func (f *failing) Decode(batch []ref.SeqID) error {
 	return f.Engine.Decode(batch)
 }
 
-func (f *failing) Compress(id ref.SeqID) (ref.Compressed, error) {
+func (f *failing) Compress(id kv.SeqID) (ref.Compressed, error) {
 	c, err := f.Engine.Compress(id)
 	if f.how == "result" {
 		c.Moved++
@@ -265,7 +267,7 @@ func TestPairErrors(t *testing.T) {
 			b := open(t, testTrace)
 			left := 5
 			r, err := Trace(context.Background(), b.Name, b.Trace, b.Options, Run{
-				Engine: func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+				Engine: func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 					e, err := Reference(cfg, open, observe)
 					return &failing{e, &left, errors.New("no luck"), how}, err
 				},
@@ -304,10 +306,10 @@ func onlyOne(f func()) func(int) {
 
 // TestTolerance lets an engine's metrics drift by an ulp at every decode.
 func TestTolerance(t *testing.T) {
-	drift := func(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+	drift := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return Reference(cfg, open, func(e ref.Event) {
 			if e.Stage == ref.StageDecode {
-				m := &e.Cache.Metrics[lastSlot(&e, 0)]
+				m := &e.Cache.Data[0][lastSlot(&e, 0)]
 				*m = math.Nextafter32(*m, float32(math.Inf(1)))
 			}
 			observe(e)

@@ -16,6 +16,7 @@ import (
 	"kvcompress/kernels"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 	"kvcompress/trace/regular"
@@ -114,7 +115,7 @@ func loads(dev device.Device, r kernels.Replacement) error {
 }
 
 // make is a validate.NewEngine.
-func (e *engines) make(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+func (e *engines) make(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 	dev, err := e.flags.device.open(e.ctx)
 	if err != nil {
 		return nil, err

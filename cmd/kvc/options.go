@@ -55,13 +55,13 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 	bind(b, fs.Float32Var, "bias-weight", func(o *sim.Options) *float32 { return &o.Compression.BiasWeight },
 		"weight of the head bias; where the options have none, --head-bias makes it 1")
 
-	bind(b, fs.BoolVar, "compress-once", func(o *sim.Options) *bool { return &o.Compression.Once },
+	bind(b, fs.BoolVar, "compress-once", func(o *sim.Options) *bool { return &o.Schedule.Once },
 		"compress each sequence a single time")
-	bind(b, fs.IntVar, "interval", func(o *sim.Options) *int { return &o.Compression.Interval },
+	bind(b, fs.IntVar, "interval", func(o *sim.Options) *int { return &o.Schedule.Interval },
 		"decode steps between compressions; with 0, only a prefill or a full cache forces one")
-	bind(b, fs.IntVar, "new-token-limit", func(o *sim.Options) *int { return &o.Compression.NewTokenLimit },
+	bind(b, fs.IntVar, "new-token-limit", func(o *sim.Options) *int { return &o.Schedule.NewTokenLimit },
 		"compress when more tokens than this have entered; 0 is no limit")
-	bind(b, fs.IntVar, "max-kv-per-compression", func(o *sim.Options) *int { return &o.Compression.MaxKVPerCompression },
+	bind(b, fs.IntVar, "max-kv-per-compression", func(o *sim.Options) *int { return &o.Schedule.MaxKVPerCompression },
 		"slots that one compression sorts at most; 0 is no limit")
 
 	bind(b, fs.IntVar, "block-size", func(o *sim.Options) *int { return &o.BlockSize },

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace"
@@ -72,8 +73,8 @@ func TestOptionFlags(t *testing.T) {
 		{args: "--protected-window 8 --sinks 4 --random --seed 7 --compress-once --interval 3 --new-token-limit 9 --max-kv-per-compression 1000",
 			from: withRate, want: func(o *sim.Options) {
 				c := &o.Compression
-				c.ProtectedWindow, c.Sinks, c.Random, c.Seed, c.Once = 8, 4, true, 7, true
-				c.Interval, c.NewTokenLimit, c.MaxKVPerCompression = 3, 9, 1000
+				c.ProtectedWindow, c.Sinks, c.Random, c.Seed = 8, 4, true, 7
+				o.Schedule = sim.Schedule{Once: true, Interval: 3, NewTokenLimit: 9, MaxKVPerCompression: 1000}
 			}},
 		{args: "--block-size 4 --blocks 77 --kv-dtype fp8_e5m2", from: withRate, want: func(o *sim.Options) {
 			o.BlockSize, o.Blocks, o.DType = 4, 77, dtype.E5M2
@@ -157,7 +158,7 @@ func smallTrace(t *testing.T) string {
 	}
 	dir := filepath.Join(t.TempDir(), "small")
 	w, err := trace.Create(dir, trace.Meta{
-		Shape:  trace.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 16},
+		Shape:  kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 16},
 		Source: trace.Source{Kind: trace.Synthetic},
 		Synth:  &trace.Recipe{Seed: 1, Layers: layers},
 	})

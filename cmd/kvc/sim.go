@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/report"
 	"kvcompress/sim"
@@ -40,6 +41,7 @@ type simFlags struct {
 	blockSize  int
 
 	compression     ref.Compression
+	schedule        sim.Schedule
 	limits          sim.Limits
 	prefix, chunked bool
 	slo             stats.SLO
@@ -119,17 +121,17 @@ func (f *simFlags) addDeployment(flags *pflag.FlagSet) {
 }
 
 func (f *simFlags) addCompression(flags *pflag.FlagSet) {
-	c := &f.compression
+	c, s := &f.compression, &f.schedule
 	flags.IntVar(&c.MaxCacheTokens, "max-cache-tokens", 0, "compress to this many KVs a head on average")
 	flags.Float64Var(&c.Rate, "rate", 0, "compress to this part, in (0, 1], of the KVs before the protected window")
 	flags.IntVar(&c.ProtectedWindow, "protected-window", ref.Default().Compression.ProtectedWindow, "never evict this many of the newest tokens")
 	flags.IntVar(&c.Sinks, "sinks", 0, "never evict this many of the oldest tokens")
 	flags.BoolVar(&c.EvenLayers, "even-layers", false, "evict as many blocks from every layer")
 	flags.BoolVar(&c.Uniform, "uniform", false, "evict as many blocks from every head")
-	flags.BoolVar(&c.Once, "compress-once", false, "compress each sequence a single time")
-	flags.IntVar(&c.Interval, "interval", ref.Default().Compression.Interval, "decode steps between compressions; with 0, only a prefill or a full cache forces one")
-	flags.IntVar(&c.NewTokenLimit, "new-token-limit", 0, "compress when more tokens than this have entered; 0 is no limit")
-	flags.IntVar(&c.MaxKVPerCompression, "max-kv-per-compression", 5_000_000, "slots that one compression sorts at most; 0 is no limit")
+	flags.BoolVar(&s.Once, "compress-once", false, "compress each sequence a single time")
+	flags.IntVar(&s.Interval, "interval", sim.DefaultSchedule().Interval, "decode steps between compressions; with 0, only a prefill or a full cache forces one")
+	flags.IntVar(&s.NewTokenLimit, "new-token-limit", 0, "compress when more tokens than this have entered; 0 is no limit")
+	flags.IntVar(&s.MaxKVPerCompression, "max-kv-per-compression", 5_000_000, "slots that one compression sorts at most; 0 is no limit")
 }
 
 func modelNames() []string {
@@ -261,21 +263,21 @@ func factorsOf(cases []*cost.Case) iter.Seq[string] {
 
 // simInputs is what was projected, as --json has it.
 type simInputs struct {
-	Requests    string          `json:"requests"`
-	Model       string          `json:"model"`
-	GPU         string          `json:"gpu"`
-	TP          int             `json:"tensor_parallel"`
-	Weights     catalog.Weights `json:"weights"`
-	KV          dtype.DType     `json:"kv_dtype"`
-	BlockSize   int             `json:"block_size"`
-	Utilization float64         `json:"gpu_memory_utilization"`
-	Compression ref.Compression `json:"compression"`
-	Spread      string          `json:"spread"`
-	Limits      sim.Limits      `json:"limits"`
-	Prefixes    bool            `json:"enable_prefix_caching"`
-	Chunked     bool            `json:"enable_chunked_prefill"`
-	ModelSource string          `json:"model_source"`
-	GPUSource   string          `json:"gpu_source"`
+	Requests    string                 `json:"requests"`
+	Model       string                 `json:"model"`
+	GPU         string                 `json:"gpu"`
+	TP          int                    `json:"tensor_parallel"`
+	Weights     catalog.Weights        `json:"weights"`
+	KV          dtype.DType            `json:"kv_dtype"`
+	BlockSize   int                    `json:"block_size"`
+	Utilization float64                `json:"gpu_memory_utilization"`
+	Compression sim.CompressionOptions `json:"compression"`
+	Spread      string                 `json:"spread"`
+	Limits      sim.Limits             `json:"limits"`
+	Prefixes    bool                   `json:"enable_prefix_caching"`
+	Chunked     bool                   `json:"enable_chunked_prefill"`
+	ModelSource string                 `json:"model_source"`
+	GPUSource   string                 `json:"gpu_source"`
 }
 
 func (f *simFlags) runRequests(cmd *cobra.Command) error {
@@ -296,9 +298,9 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	if f.weights != "" {
 		d.Weights = f.weights
 	}
-	compression := f.compression
+	compression, schedule := f.compression, f.schedule
 	if f.compression.Rate == 0 && f.compression.MaxCacheTokens == 0 {
-		compression = ref.Compression{}
+		compression, schedule = ref.Compression{}, sim.Schedule{}
 	}
 	spread, err := f.spreadOf(model.Shape)
 	if err != nil {
@@ -306,7 +308,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	}
 	cfg := d.Config()
 	cfg.Blocks, cfg.Compression = 1, compression
-	if err := errors.Join(d.Validate(), f.limits.Validate(), cfg.Validate()); err != nil {
+	if err := errors.Join(d.Validate(), f.limits.Validate(), schedule.Validate(), cfg.Validate()); err != nil {
 		return usageError{err}
 	}
 	source, err := openKnownRequests(cmd.Context(), f.requests)
@@ -315,7 +317,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	}
 	defer source.close()
 
-	config := project.Config{Deployment: d, Compression: compression, Limits: f.limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
+	config := project.Config{Deployment: d, Compression: compression, Schedule: schedule, Limits: f.limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
 	config.ChunkedPrefill = f.chunked
 	if f.prefix {
 		if config.PrefixTokens = source.block; source.block == 0 {
@@ -343,7 +345,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	if m := &result.Metrics; err == nil && m.Finished+m.Refused+m.Unfinished == 0 {
 		return fmt.Errorf("%s has no requests", source.name)
 	}
-	inputs := simInputs{source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, compression, f.spread, f.limits, f.prefix, f.chunked, model.Source, card.Source}
+	inputs := simInputs{source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, sim.CompressionOptions{Compression: compression, Schedule: schedule}, f.spread, f.limits, f.prefix, f.chunked, model.Source, card.Source}
 	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
 		return err
 	}
@@ -361,7 +363,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 }
 
 // spreadOf returns what --spread says for a model.
-func (f *simFlags) spreadOf(shape trace.Shape) (sim.Spread, error) {
+func (f *simFlags) spreadOf(shape kv.Shape) (sim.Spread, error) {
 	switch f.spread {
 	case "spared":
 		return cost.Spared{}, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/kv"
 	"kvcompress/trace"
 	"kvcompress/traces"
 )
@@ -88,7 +89,7 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 	}
 	optional("name", info.Name)
 	optional("model", info.Model)
-	requestsOnly := info.Shape == trace.Shape{}
+	requestsOnly := info.Shape == kv.Shape{}
 	if s := info.Shape; !requestsOnly {
 		row("shape", "%d layers × %d KV heads × %d, %d query heads each, %s", s.Layers, s.KVHeads, s.HeadSize, s.Group, info.DType)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/trace"
 )
 
@@ -167,19 +168,19 @@ func (f *synthFlags) meta() (trace.Meta, error) {
 	return meta, nil
 }
 
-func parseShape(s string) (trace.Shape, error) {
+func parseShape(s string) (kv.Shape, error) {
 	parts := strings.Split(s, ",")
 	if len(parts) != 4 {
-		return trace.Shape{}, errors.New("want four numbers, L,H,G,D")
+		return kv.Shape{}, errors.New("want four numbers, L,H,G,D")
 	}
 	var n [4]int
 	for i, p := range parts {
 		var err error
 		if n[i], err = strconv.Atoi(strings.TrimSpace(p)); err != nil {
-			return trace.Shape{}, fmt.Errorf("%q is no number", p)
+			return kv.Shape{}, fmt.Errorf("%q is no number", p)
 		}
 	}
-	shape := trace.Shape{Layers: n[0], KVHeads: n[1], Group: n[2], HeadSize: n[3]}
+	shape := kv.Shape{Layers: n[0], KVHeads: n[1], Group: n[2], HeadSize: n[3]}
 	return shape, shape.Check()
 }
 

@@ -16,6 +16,7 @@ import (
 	"kvcompress/kernels"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 	"kvcompress/traces"
@@ -112,9 +113,9 @@ func hunt(m *Mutant) (string, error) {
 func highSlots(program *planted) (string, error) {
 	const blocks, last = 1 << 17, 64
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 256}
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 256}
 	cfg.BlockSize, cfg.Blocks = 32, blocks+last
-	open := func(ref.SeqID) (trace.Tensors, error) { return ones{}, nil }
+	open := func(kv.SeqID) (trace.Tensors, error) { return ones{}, nil }
 	dev := &fullDevice{Device: ptx.New(ptx.Options{Checks: ptx.AllChecks()}), taken: blocks}
 	e, err := program.on(dev, cfg, open, nil)
 	if err != nil {
@@ -123,7 +124,7 @@ func highSlots(program *planted) (string, error) {
 	if err := e.Prefill(0, 39); err != nil {
 		return "", err
 	}
-	if err := e.Decode([]ref.SeqID{0}); err != nil && program.report == nil {
+	if err := e.Decode([]kv.SeqID{0}); err != nil && program.report == nil {
 		return "", err
 	}
 	if program.report == nil {
@@ -165,11 +166,11 @@ type planted struct {
 	refused error
 }
 
-func (p *planted) engine(cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+func (p *planted) engine(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 	return p.on(ptx.New(ptx.Options{Checks: ptx.AllChecks()}), cfg, open, observe)
 }
 
-func (p *planted) on(dev device.Device, cfg ref.Config, open func(ref.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+func (p *planted) on(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 	e, err := kernels.New(dev, cfg, open, observe, kernels.Options{Kernels: p.kernels})
 	if err != nil {
 		p.refused = err
@@ -201,10 +202,10 @@ func (w *watched) keep(err error) error {
 	return err
 }
 
-func (w *watched) Prefill(id ref.SeqID, n int) error { return w.keep(w.Engine.Prefill(id, n)) }
-func (w *watched) Decode(ids []ref.SeqID) error      { return w.keep(w.Engine.Decode(ids)) }
-func (w *watched) Release(id ref.SeqID) error        { return w.keep(w.Engine.Release(id)) }
-func (w *watched) Compress(id ref.SeqID) (ref.Compressed, error) {
+func (w *watched) Prefill(id kv.SeqID, n int) error { return w.keep(w.Engine.Prefill(id, n)) }
+func (w *watched) Decode(ids []kv.SeqID) error      { return w.keep(w.Engine.Decode(ids)) }
+func (w *watched) Release(id kv.SeqID) error        { return w.keep(w.Engine.Release(id)) }
+func (w *watched) Compress(id kv.SeqID) (ref.Compressed, error) {
 	c, err := w.Engine.Compress(id)
 	return c, w.keep(err)
 }

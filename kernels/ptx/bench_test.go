@@ -13,6 +13,7 @@ import (
 	"kvcompress/kernels"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -49,18 +50,18 @@ func BenchmarkMachine(b *testing.B) {
 // pipeline is what the benchmark runs.
 func pipeline(dev device.Device) error {
 	cfg := ref.Default()
-	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 4, Group: 4, HeadSize: 128}
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 4, Group: 4, HeadSize: 128}
 	cfg.Blocks = 512
 	cfg.Compression.Rate = 0.5
 	const tokens, steps = 600, 4
-	e, err := kernels.New(dev, cfg, func(id ref.SeqID) (trace.Tensors, error) {
+	e, err := kernels.New(dev, cfg, func(id kv.SeqID) (trace.Tensors, error) {
 		return noise{uint64(id), tokens + steps}, nil
 	}, nil, kernels.Options{})
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	ids := []ref.SeqID{0, 1, 2}
+	ids := []kv.SeqID{0, 1, 2}
 	for i, id := range ids {
 		if err := e.Prefill(id, tokens>>i); err != nil {
 			return err

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/parquet-go/parquet-go"
 
-	"kvcompress/ref"
+	"kvcompress/kv"
 	"kvcompress/sim"
 )
 
@@ -27,8 +27,8 @@ func steps() []sim.Step {
 	var w sim.Work
 	w[sim.KVsRead] = 77
 	return []sim.Step{
-		{Index: 0, Start: 5, End: 2000, Kind: sim.Prefill, Steps: 1, Sequences: 2, Tokens: 20, Usage: ref.Usage{Allocated: 5}},
-		{Index: 1, Start: 2000, End: 9_000_000, Kind: sim.Decode, Steps: 3, Sequences: 2, Tokens: 6, Work: w, Finished: []ref.SeqID{0}, Running: 1, Waiting: 4},
+		{Index: 0, Start: 5, End: 2000, Kind: sim.Prefill, Steps: 1, Sequences: 2, Tokens: 20, Usage: kv.Usage{Allocated: 5}},
+		{Index: 1, Start: 2000, End: 9_000_000, Kind: sim.Decode, Steps: 3, Sequences: 2, Tokens: 6, Work: w, Finished: []kv.SeqID{0}, Running: 1, Waiting: 4},
 	}
 }
 

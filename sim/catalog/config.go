@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/kv"
 	"kvcompress/strictjson"
-	"kvcompress/trace"
 )
 
 // families are the model_type values whose layers are those of [Model].
@@ -61,7 +61,7 @@ func ParseConfig(text []byte) (Model, error) {
 		c.HeadDim = c.Hidden / c.Heads
 	}
 	m := Model{
-		Shape:  trace.Shape{Layers: c.Layers, KVHeads: c.KVHeads, Group: c.Heads / c.KVHeads, HeadSize: c.HeadDim},
+		Shape:  kv.Shape{Layers: c.Layers, KVHeads: c.KVHeads, Group: c.Heads / c.KVHeads, HeadSize: c.HeadDim},
 		Hidden: c.Hidden, Intermediate: c.Intermediate, Vocab: c.Vocab, Tied: c.Tied,
 		QKVBias: c.Bias || c.ModelType == "qwen2", MaxLen: c.MaxLen, Weights: BF16,
 	}

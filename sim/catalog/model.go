@@ -4,15 +4,15 @@ import (
 	"errors"
 	"fmt"
 
-	"kvcompress/trace"
+	"kvcompress/kv"
 )
 
 // Model is a decoder of the Llama family: what its size, memory and time follow
 // from.
 type Model struct {
 	Name         string
-	Aliases      []string    // other names that it is known by
-	Shape        trace.Shape // layers, KV heads, query heads per KV head, head size
+	Aliases      []string // other names that it is known by
+	Shape        kv.Shape // layers, KV heads, query heads per KV head, head size
 	Hidden       int
 	Intermediate int // of the gated MLP
 	Vocab        int

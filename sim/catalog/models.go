@@ -1,6 +1,8 @@
 package catalog
 
-import "kvcompress/trace"
+import (
+	"kvcompress/kv"
+)
 
 // Models returns the models that are known by name, in the order in which they are
 // listed to a user. The figures are those of each model's config.json on Hugging
@@ -13,28 +15,28 @@ func Models() []Model {
 	hf := func(repo string) string { return "config.json of " + repo + " on Hugging Face" }
 	return []Model{
 		{Name: "llama-3.1-8b", Aliases: []string{"Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B-Instruct"},
-			Shape: trace.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, Hidden: 4096, Intermediate: 14336, Vocab: 128256,
+			Shape: kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, Hidden: 4096, Intermediate: 14336, Vocab: 128256,
 			MaxLen: llama31, Weights: BF16, Source: hf("meta-llama/Llama-3.1-8B")},
 		{Name: "llama-3.1-70b", Aliases: []string{"Llama-3.1-70B-Instruct", "meta-llama/Llama-3.1-70B", "meta-llama/Llama-3.1-70B-Instruct"},
-			Shape: trace.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 128256,
+			Shape: kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 128256,
 			MaxLen: llama31, Weights: BF16, Source: hf("meta-llama/Llama-3.1-70B")},
 		{Name: "llama-3.1-70b-fp8", Aliases: []string{"Llama-3.1-70B-Instruct-FP8", "neuralmagic/Meta-Llama-3.1-70B-Instruct-FP8"},
-			Shape: trace.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 128256,
+			Shape: kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 128256,
 			MaxLen: llama31, Weights: FP8, Source: hf("neuralmagic/Meta-Llama-3.1-70B-Instruct-FP8")},
 		{Name: "llama-3.3-70b", Aliases: []string{"Llama-3.3-70B-Instruct", "meta-llama/Llama-3.3-70B-Instruct"},
-			Shape: trace.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 128256,
+			Shape: kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 128256,
 			MaxLen: llama31, Weights: BF16, Source: hf("meta-llama/Llama-3.3-70B-Instruct")},
 		{Name: "llama-2-7b", Aliases: []string{"meta-llama/Llama-2-7b-hf"},
-			Shape: trace.Shape{Layers: 32, KVHeads: 32, Group: 1, HeadSize: 128}, Hidden: 4096, Intermediate: 11008, Vocab: 32000,
+			Shape: kv.Shape{Layers: 32, KVHeads: 32, Group: 1, HeadSize: 128}, Hidden: 4096, Intermediate: 11008, Vocab: 32000,
 			MaxLen: llama2, Weights: F16, Source: hf("meta-llama/Llama-2-7b-hf")},
 		{Name: "llama-2-13b", Aliases: []string{"meta-llama/Llama-2-13b-hf"},
-			Shape: trace.Shape{Layers: 40, KVHeads: 40, Group: 1, HeadSize: 128}, Hidden: 5120, Intermediate: 13824, Vocab: 32000,
+			Shape: kv.Shape{Layers: 40, KVHeads: 40, Group: 1, HeadSize: 128}, Hidden: 5120, Intermediate: 13824, Vocab: 32000,
 			MaxLen: llama2, Weights: F16, Source: hf("meta-llama/Llama-2-13b-hf")},
 		{Name: "llama-2-70b", Aliases: []string{"meta-llama/Llama-2-70b-hf"},
-			Shape: trace.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 32000,
+			Shape: kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 32000,
 			MaxLen: llama2, Weights: F16, Source: hf("meta-llama/Llama-2-70b-hf")},
 		{Name: "mistral-7b", Aliases: []string{"Mistral-7B-Instruct-v0.2", "mistralai/Mistral-7B-Instruct-v0.2"},
-			Shape: trace.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, Hidden: 4096, Intermediate: 14336, Vocab: 32000,
+			Shape: kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, Hidden: 4096, Intermediate: 14336, Vocab: 32000,
 			MaxLen: 32768, Weights: BF16, Source: hf("mistralai/Mistral-7B-Instruct-v0.2")},
 		qwen("qwen2.5-0.5b", 24, 2, 7, 64, 896, 4864, true, 151936),
 		qwen("qwen2.5-1.5b", 28, 2, 6, 128, 1536, 8960, true, 151936),
@@ -55,7 +57,7 @@ func Models() []Model {
 func qwen(name string, layers, kvHeads, group, headSize, hidden, intermediate int, tied bool, vocab int) Model {
 	repo := "Qwen/Qwen2.5-" + name[len("qwen2.5-"):]
 	return Model{Name: name, Aliases: []string{repo, repo + "-Instruct"},
-		Shape:  trace.Shape{Layers: layers, KVHeads: kvHeads, Group: group, HeadSize: headSize},
+		Shape:  kv.Shape{Layers: layers, KVHeads: kvHeads, Group: group, HeadSize: headSize},
 		Hidden: hidden, Intermediate: intermediate, Vocab: vocab, Tied: tied, QKVBias: true,
 		MaxLen: 32768, Weights: BF16, Source: "config.json of " + repo + " on Hugging Face"}
 }
@@ -63,7 +65,7 @@ func qwen(name string, layers, kvHeads, group, headSize, hidden, intermediate in
 func qwen3(name string, layers, kvHeads, group, hidden, intermediate int, tied bool) Model {
 	repo := "Qwen/Qwen3-" + name[len("qwen3-"):]
 	return Model{Name: name, Aliases: []string{repo},
-		Shape:  trace.Shape{Layers: layers, KVHeads: kvHeads, Group: group, HeadSize: 128},
+		Shape:  kv.Shape{Layers: layers, KVHeads: kvHeads, Group: group, HeadSize: 128},
 		Hidden: hidden, Intermediate: intermediate, Vocab: 151936, Tied: tied,
 		MaxLen: 40960, Weights: BF16, Source: "config.json of " + repo + " on Hugging Face"}
 }

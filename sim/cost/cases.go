@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -58,7 +59,7 @@ type Case struct {
 }
 
 // SpreadOf returns which heads of a model lose what is evicted.
-type SpreadOf func(trace.Shape) (sim.Spread, error)
+type SpreadOf func(kv.Shape) (sim.Spread, error)
 
 // NewCase serves a measurement's requests by the scheduler on a ledger, as many
 // blocks as the memory holds. Time has no part in it: the requests are all there
@@ -90,7 +91,7 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 	cfg.Blocks = c.Memory.Blocks
 	cfg.Metric.Window = s.Window
 	if d.Compresses {
-		cfg.Compression = ref.Compression{MaxCacheTokens: m.MaxCacheTokens, ProtectedWindow: s.Window, Interval: 1, MaxKVPerCompression: s.SortedKVs}
+		cfg.Compression = ref.Compression{MaxCacheTokens: m.MaxCacheTokens, ProtectedWindow: s.Window}
 	}
 	requests := make([]trace.Request, m.NumRequests)
 	for i := range requests {
@@ -104,7 +105,8 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 			return nil, err
 		}
 	}
-	return c, c.serve(ctx, &cfg, limits, requests, spread)
+	schedule := sim.Schedule{Interval: 1, MaxKVPerCompression: s.SortedKVs}
+	return c, c.serve(ctx, &cfg, schedule, limits, requests, spread)
 }
 
 // NewCases is [NewCase] for every measurement, on all cores. file is what errors
@@ -140,12 +142,12 @@ func NewCases(ctx context.Context, list []Measurement, file string, spreadOf Spr
 }
 
 // serve counts the work and the largest batch.
-func (c *Case) serve(ctx context.Context, cfg *ref.Config, limits sim.Limits, requests []trace.Request, spread sim.Spread) error {
+func (c *Case) serve(ctx context.Context, cfg *ref.Config, schedule sim.Schedule, limits sim.Limits, requests []trace.Request, spread sim.Spread) error {
 	ledger, err := sim.NewLedger(cfg, spread)
 	if err != nil {
 		return err
 	}
-	server, err := sim.NewServer(ledger, cfg, limits, requests, nil)
+	server, err := sim.NewServer(ledger, cfg, schedule, limits, requests, nil)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -60,7 +61,7 @@ func (d *Deployment) Validate() error {
 	if !d.KV.Valid() || d.KV == dtype.F32 {
 		bad("KV format %v is not f16, bf16, fp8_e4m3 or fp8_e5m2", d.KV)
 	}
-	if !slices.Contains(ref.BlockSizes(), d.BlockSize) {
+	if !slices.Contains(kv.BlockSizes(), d.BlockSize) {
 		bad("block size %d is not 1, 2, 4, 8, 16 or 32", d.BlockSize)
 	}
 	if !(d.Utilization > 0 && d.Utilization <= 1) {

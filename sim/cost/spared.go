@@ -29,7 +29,7 @@ func (Spared) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
 		if h.KVs == d.Tokens { // it has lost nothing yet
 			n := h.N
 			if len(d.Heads) == 1 {
-				kept := 1 - float64(d.Quotas[0].Blocks)/float64(h.N*h.Blocks)
+				kept := 1 - float64(d.Quotas[0].Units)/float64(h.N*h.Blocks)
 				n = int(math.Pow(max(0, kept), 1.5) / 5 * float64(h.N))
 			}
 			if n > 0 {
@@ -44,7 +44,7 @@ func (Spared) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
 			can += h.N * h.Can
 		}
 	}
-	if can < d.Quotas[0].Blocks {
+	if can < d.Quotas[0].Units {
 		return even.Spread(dst, d)
 	}
 	with := *d

@@ -19,6 +19,7 @@ import (
 type Config struct {
 	Deployment  cost.Deployment // Compresses and SortedKVs follow from Compression
 	Compression ref.Compression
+	Schedule    sim.Schedule
 	Limits      sim.Limits    // MaxNumBatchedTokens 0 is the deployment's MaxTokens
 	Profile     *cost.Profile // nil is the defaults
 	Spread      sim.Spread    // nil is cost.Spared
@@ -60,7 +61,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	d.Compresses = c.Compression.Enabled()
 	d.SortedKVs = 0
 	if d.Compresses {
-		d.SortedKVs = c.Compression.MaxKVPerCompression
+		d.SortedKVs = c.Schedule.MaxKVPerCompression
 	}
 	if c.Limits.MaxNumBatchedTokens == 0 {
 		c.Limits.MaxNumBatchedTokens = d.MaxTokens
@@ -91,7 +92,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	var bound bounds
 	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
-		Config: cfg, Limits: c.Limits, Rates: rates, Spread: spread,
+		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Spread: spread,
 		PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
 	}
 	served, err := sim.Project(ctx, &plan, requests, sim.Watch{

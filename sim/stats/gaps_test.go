@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/stats"
@@ -24,7 +25,7 @@ func TestGaps(t *testing.T) {
 			Limits:         sim.Limits{MaxNumSeqs: 1 + rng.IntN(20), MaxNumBatchedTokens: 40 + rng.IntN(300)},
 			ChunkedPrefill: seed%2 == 0,
 		}
-		plan.Config.Shape = trace.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 16}
+		plan.Config.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 16}
 		plan.Config.Blocks = 1 << 14
 		plan.Config.Compression = ref.Compression{}
 		plan.Rates[sim.Steps] = 1e6 * sim.TicksPerNS

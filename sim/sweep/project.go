@@ -36,10 +36,10 @@ type Settings struct {
 // DefaultSettings are vLLM's, and KV-Compress's as they were measured: compression
 // in every step, at most five million slots sorted in each.
 func DefaultSettings() Settings {
-	limits, compression := sim.DefaultLimits(), ref.Default().Compression
+	limits, compression, schedule := sim.DefaultLimits(), ref.Default().Compression, sim.DefaultSchedule()
 	return Settings{
 		BlockSize: 16, MaxNumBatchedTokens: limits.MaxNumBatchedTokens, Watermark: limits.Watermark, KV: "f16",
-		ProtectedWindow: compression.ProtectedWindow, Interval: compression.Interval, MaxKVPerCompression: 5_000_000,
+		ProtectedWindow: compression.ProtectedWindow, Interval: schedule.Interval, MaxKVPerCompression: 5_000_000,
 	}
 }
 
@@ -158,8 +158,8 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	if p.Compression.Enabled() {
 		c.Compression = ref.Compression{
 			Rate: p.Compression.Rate, MaxCacheTokens: p.Compression.MaxCacheTokens, ProtectedWindow: j.ProtectedWindow, Sinks: j.Sinks,
-			Interval: j.Interval, MaxKVPerCompression: j.MaxKVPerCompression,
 		}
+		c.Schedule = sim.Schedule{Interval: j.Interval, MaxKVPerCompression: j.MaxKVPerCompression}
 		d.Compresses, d.SortedKVs = true, j.MaxKVPerCompression
 	}
 	c.Deployment = d

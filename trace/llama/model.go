@@ -17,7 +17,7 @@ import (
 	"fmt"
 	"os"
 
-	"kvcompress/trace"
+	"kvcompress/kv"
 	"kvcompress/trace/regular"
 )
 
@@ -44,8 +44,8 @@ type Config struct {
 }
 
 // Shape returns the attention shape of the model.
-func (c Config) Shape() trace.Shape {
-	return trace.Shape{
+func (c Config) Shape() kv.Shape {
+	return kv.Shape{
 		Layers:   c.Layers,
 		KVHeads:  c.KVHeads,
 		Group:    c.QueryHeads / c.KVHeads,

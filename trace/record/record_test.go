@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/trace"
 	"kvcompress/trace/llama"
 )
@@ -78,7 +79,7 @@ func TestRecord(t *testing.T) {
 			}
 			wantMeta := trace.Meta{
 				FormatVersion: trace.FormatVersion, Name: "n", Model: "m", DType: format,
-				Shape:  trace.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 8},
+				Shape:  kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 8},
 				Source: trace.Source{Kind: trace.Recorded, Description: "d", Licence: "l"},
 			}
 			if diff := cmp.Diff(wantMeta, tr.Meta); diff != "" {

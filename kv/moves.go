@@ -1,4 +1,4 @@
-package ref
+package kv
 
 // Move brings one KV from slot Source to slot Destination.
 type Move struct{ Destination, Source int32 }
@@ -27,13 +27,16 @@ func Moves(dst []Move, h *Head, blockSize int, evicted []int32) []Move {
 	return dst
 }
 
-// move carries out moves: key, value, metric and position go together.
-func (c *Cache) move(moves []Move) {
+// Move carries out moves, in order: key, value, position and columns go together.
+func (c *Cache) Move(moves []Move) {
 	for _, mv := range moves {
 		to, from := int(mv.Destination), int(mv.Source)
 		copy(c.Key(to), c.Key(from))
 		copy(c.Value(to), c.Value(from))
-		c.Metrics[to] = c.Metrics[from]
 		c.Positions[to] = c.Positions[from]
+		for i, data := range c.Data {
+			width := c.columns[i].Width
+			copy(data[to*width:][:width], data[from*width:])
+		}
 	}
 }

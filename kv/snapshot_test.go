@@ -1,21 +1,20 @@
-package ref
+package kv
 
 import (
+	"kvcompress/dtype"
 	"reflect"
 	"strings"
 	"testing"
-
-	"kvcompress/trace"
 )
+
+var columns = []Column{{Name: "metrics", Value: "metric", Width: 1}, {Name: "scores", Value: "score", Width: 3}}
 
 // TestSnapshot brings a cache's content out and in again.
 func TestSnapshot(t *testing.T) {
-	cfg := Default()
-	cfg.Shape = trace.Shape{Layers: 2, KVHeads: 3, Group: 1, HeadSize: 8}
-	cfg.BlockSize, cfg.Blocks = 4, 71
-	c := NewCache(cfg)
+	cfg := Config{Shape: Shape{Layers: 2, KVHeads: 3, Group: 1, HeadSize: 8}, BlockSize: 4, Blocks: 71, DType: dtype.F16}
+	c := NewCache(cfg, columns)
 	for id, n := range map[SeqID]int{3: 9, 0: 1, 7: 16} {
-		if _, err := c.add(id, n); err != nil {
+		if _, err := c.Add(id, n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -25,8 +24,10 @@ func TestSnapshot(t *testing.T) {
 	for i := range c.keys {
 		c.keys[i], c.values[i] = byte(i), byte(i/7)
 	}
-	for i := range c.Metrics {
-		c.Metrics[i] = float32(i)
+	for _, data := range c.Data {
+		for i := range data {
+			data[i] = float32(i)
+		}
 	}
 	s := c.Snapshot()
 	for b := range s.Owners {
@@ -34,7 +35,7 @@ func TestSnapshot(t *testing.T) {
 			s.Owners[b] = Owner{-1, -1, -1, -1}
 		}
 	}
-	again, err := s.Cache(cfg)
+	again, err := s.Cache(cfg, columns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,13 +53,13 @@ func TestSnapshot(t *testing.T) {
 	}
 	// The copy is one: what it does next is what the cache does, and not to it.
 	before := c.Snapshot()
-	if _, err := again.add(1, 5); err != nil {
+	if _, err := again.Add(1, 5); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(before, c.Snapshot()) {
 		t.Error("the copy's change is seen in the cache")
 	}
-	if _, err := c.add(1, 5); err != nil {
+	if _, err := c.Add(1, 5); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(again.Sequence(1), c.Sequence(1)) {
@@ -68,13 +69,13 @@ func TestSnapshot(t *testing.T) {
 
 // TestSnapshotRefuses makes snapshots that do not fit their configuration.
 func TestSnapshotRefuses(t *testing.T) {
-	cfg := Default()
-	cfg.Shape = trace.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}
-	cfg.BlockSize, cfg.Blocks = 4, 33
+	cfg := Config{Shape: Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8}, BlockSize: 4, Blocks: 33, DType: dtype.F16}
 	for want, change := range map[string]func(*Snapshot){
 		"keys of size":      func(s *Snapshot) { s.Keys = s.Keys[1:] },
 		"values of size 0":  func(s *Snapshot) { s.Values = nil },
-		"metrics of size":   func(s *Snapshot) { s.Metrics = append(s.Metrics, 0) },
+		"metrics of size":   func(s *Snapshot) { s.Data[0] = append(s.Data[0], 0) },
+		"scores of size":    func(s *Snapshot) { s.Data[1] = s.Data[1][1:] },
+		"columns of size 1": func(s *Snapshot) { s.Data = s.Data[:1] },
 		"positions of size": func(s *Snapshot) { s.Positions = nil },
 		"owners of size":    func(s *Snapshot) { s.Owners = s.Owners[1:] },
 		"free of size":      func(s *Snapshot) { s.Free = s.Free[1:] },
@@ -85,19 +86,21 @@ func TestSnapshotRefuses(t *testing.T) {
 		},
 		"has 1 heads, the configuration 2": func(s *Snapshot) { s.Sequences = []*Sequence{{Heads: make([]Head, 1)}} },
 	} {
-		s := NewCache(cfg).Snapshot()
+		s := NewCache(cfg, columns).Snapshot()
 		change(s)
-		if _, err := s.Cache(cfg); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := s.Cache(cfg, columns); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want an error with %q", err, want)
 		}
 	}
-	c := NewCache(cfg)
-	for _, h := range []Head{{Len: -1}, {Len: 1}, {Table: []int32{0}, Len: 5}, {Table: []int32{33}}, {Table: []int32{-1}, Len: 1}} {
-		if c.Holds(&h) == nil {
-			t.Errorf("%+v is taken for readable", h)
+	c := NewCache(cfg, columns)
+	for _, g := range []Segment{{Len: -1}, {Len: 1}, {Table: []int32{0}, Len: 5}, {Table: []int32{0}, Len: 4, Offset: 1}, {Table: []int32{33}}, {Table: []int32{-1}, Len: 1}} {
+		for _, h := range []Head{{Segment: g}, {Keys: []Segment{g}}, {Values: []Segment{g}}} {
+			if c.Holds(&h) == nil {
+				t.Errorf("%+v is taken for readable", h)
+			}
 		}
 	}
-	if err := c.Holds(&Head{Table: []int32{32}, Len: 4}); err != nil {
+	if err := c.Holds(&Head{Segment: Segment{Table: []int32{32}, Len: 4}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package ref
+package kv
 
 // Usage says how a cache is filled at one moment.
 type Usage struct {
@@ -16,9 +16,9 @@ func (c *Cache) Usage() Usage {
 	for _, s := range c.seqs {
 		u.KVs += s.KVs()
 		u.DenseKVs += s.Len * len(s.Heads)
-		u.DenseBlocks += ceilDiv(s.Len, c.blockSize) * len(s.Heads)
+		u.DenseBlocks += ceilDiv(s.Len, c.cfg.BlockSize) * len(s.Heads)
 	}
-	u.Wasted = u.Allocated*c.blockSize - u.KVs
+	u.Wasted = u.Allocated*c.cfg.BlockSize - u.KVs
 	return u
 }
 
@@ -31,29 +31,16 @@ type HeadUsage struct {
 
 // HeadUsage counts the KVs and blocks of each head.
 func (c *Cache) HeadUsage() HeadUsage {
-	u := HeadUsage{make([][]int, c.shape.Layers), make([][]int, c.shape.Layers)}
+	u := HeadUsage{make([][]int, c.cfg.Shape.Layers), make([][]int, c.cfg.Shape.Layers)}
 	for l := range u.KVs {
-		u.KVs[l], u.Blocks[l] = make([]int, c.shape.KVHeads), make([]int, c.shape.KVHeads)
+		u.KVs[l], u.Blocks[l] = make([]int, c.cfg.Shape.KVHeads), make([]int, c.cfg.Shape.KVHeads)
 	}
 	for _, s := range c.seqs {
 		for i := range s.Heads {
-			layer, head := i/c.shape.KVHeads, i%c.shape.KVHeads
-			u.KVs[layer][head] += s.Heads[i].Len
-			u.Blocks[layer][head] += len(s.Heads[i].Table)
+			layer, head := i/c.cfg.Shape.KVHeads, i%c.cfg.Shape.KVHeads
+			u.KVs[layer][head] += s.Heads[i].KVs()
+			u.Blocks[layer][head] += s.Heads[i].Blocks()
 		}
 	}
 	return u
-}
-
-// MetadataBytes returns what the published implementation keeps beside K and V
-// for the given number of blocks: 21 bytes for each block and 12 + 8·G for each
-// of its slots (IsaacRe/vllm-kvcompress).
-func (c *Config) MetadataBytes(blocks int) int64 {
-	return int64(blocks) * (21 + int64(c.BlockSize)*(12+8*int64(c.Shape.Group)))
-}
-
-// MoveBytes returns the bytes that one KV's move reads, and writes: K, V,
-// metric and position.
-func (c *Config) MoveBytes() int {
-	return 2*c.Shape.HeadSize*c.DType.Size() + 4 + 4
 }

@@ -1,0 +1,216 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"kvcompress/kernels/device"
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// Prompt is a prompt that enters an engine's cache layer by layer, as [ref.Prompt] is.
+type Prompt struct {
+	e     *Engine
+	id    kv.SeqID
+	s     *sequence
+	layer int // the next
+}
+
+// BeginPrompt allocates the blocks of a sequence's first n tokens, as
+// [ref.Engine.BeginPrompt] does.
+func (e *Engine) BeginPrompt(id kv.SeqID, n int) (*Prompt, error) {
+	if e.broken != nil {
+		return nil, e.broken
+	}
+	if n < 1 {
+		return nil, fmt.Errorf("kernels: prompt of sequence %d with %d tokens", id, n)
+	}
+	return e.beginPrompt(id, n, n)
+}
+
+// beginPrompt begins the prompt of a sequence that grows to the given number of tokens,
+// as far as is known.
+func (e *Engine) beginPrompt(id kv.SeqID, n, grows int) (*Prompt, error) {
+	if e.seqs[id] != nil {
+		return nil, fmt.Errorf("kernels: sequence %d is already in the cache", id)
+	}
+	if need, free := e.PrefillNeed(n), e.Free(); need > free {
+		return nil, &kv.ErrNoBlocks{Need: need, Free: free}
+	}
+	row, err := e.takeRow(grows)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.state.allocatePrompt(row, id, n); err != nil {
+		return nil, e.fail(err)
+	}
+	e.enter(id, row, n)
+	return &Prompt{e: e, id: id, s: e.seqs[id]}, nil
+}
+
+// Layer enters the prompt's next layer, as [ref.Prompt.Layer] does.
+func (p *Prompt) Layer(q, k, v []float32) error {
+	if p.e.broken != nil {
+		return p.e.broken
+	}
+	if err := p.e.cfg.CheckPrompt(p.id, p.layer, p.s.tokens, q, k, v); err != nil {
+		return err
+	}
+	if err := p.enter(p.layer, q, k, v); err != nil {
+		return err
+	}
+	p.layer++
+	return nil
+}
+
+// enter stores a layer and fills the column that the method watches.
+func (p *Prompt) enter(layer int, q, k, v []float32) error {
+	e, n := p.e, p.s.tokens
+	on, err := e.uploadAll(q, k, v)
+	if err != nil {
+		return e.fail(err)
+	}
+	if err := e.state.storePrompt(p.s.row, layer, n, on.k, on.v); err != nil {
+		return e.fail(err)
+	}
+	if e.watched == nil {
+		return nil
+	}
+	if err := e.state.prefillMetrics(p.s.row, layer, n, min(e.watched.Window, n), on.q, on.k); err != nil {
+		return e.fail(err)
+	}
+	return nil
+}
+
+// End completes the prompt.
+func (p *Prompt) End() error {
+	return p.e.report(ref.Event{Stage: ref.StagePrefill, Seqs: []kv.SeqID{p.id}})
+}
+
+// Tokens is one more token of each sequence of a batch, which enters layer by layer, as
+// [ref.Tokens] is.
+type Tokens struct {
+	e     *Engine
+	ids   []kv.SeqID
+	need  int // blocks
+	batch batch
+	layer int // the next
+}
+
+// BeginTokens begins a decode step, as [ref.Engine.BeginTokens] does.
+func (e *Engine) BeginTokens(ids []kv.SeqID) (*Tokens, error) {
+	if e.broken != nil {
+		return nil, e.broken
+	}
+	if len(ids) == 0 {
+		return nil, errors.New("kernels: decode of no sequences")
+	}
+	need := 0
+	for i, id := range ids {
+		if slices.Contains(ids[:i], id) {
+			return nil, fmt.Errorf("kernels: decode: sequence %d is in the batch twice", id)
+		}
+		if e.seqs[id] == nil {
+			return nil, fmt.Errorf("kernels: decode: sequence %d is not in the cache", id)
+		}
+		need += e.DecodeNeed(id)
+	}
+	if free := e.Free(); need > free {
+		return nil, &kv.ErrNoBlocks{Need: need, Free: free}
+	}
+	return &Tokens{e: e, ids: ids, need: need}, nil
+}
+
+// start allocates the blocks that the batch's tokens take, in all layers, and counts
+// the tokens.
+func (t *Tokens) start() error {
+	e := t.e
+	longest := 0
+	for _, id := range t.ids {
+		longest = max(longest, slices.Max(e.seqs[id].lengths)+1)
+	}
+	if tableBlocks(&e.cfg, longest) > e.state.maxBlocks { // of a sequence whose end was not known
+		if err := e.state.reserve(e.state.rows, 2*longest); err != nil {
+			return e.fail(err)
+		}
+	}
+	var err error
+	if t.batch, err = e.uploadBatch(t.ids); err != nil {
+		return e.fail(err)
+	}
+	if err := e.state.allocateTokens(t.batch, t.need); err != nil {
+		return e.fail(err)
+	}
+	e.held += t.need
+	for _, id := range t.ids {
+		s := e.seqs[id]
+		s.tokens++
+		for i := range s.lengths {
+			s.lengths[i]++
+		}
+	}
+	return nil
+}
+
+// Layer appends K and V of the tokens in the next layer and attends with their queries,
+// as [ref.Tokens.Layer] does.
+func (t *Tokens) Layer(q, k, v, out []float32) error {
+	e := t.e
+	if e.broken != nil {
+		return e.broken
+	}
+	positions := make([]int, len(t.ids))
+	for i, id := range t.ids {
+		positions[i] = e.seqs[id].tokens - min(t.layer, 1) // counted with the first layer
+	}
+	if err := e.cfg.CheckTokens(t.ids, positions, t.layer, q, k, v, out); err != nil {
+		return err
+	}
+	if t.layer == 0 {
+		if err := t.start(); err != nil {
+			return err
+		}
+	}
+	on, err := e.uploadAll(q, k, v)
+	if err != nil {
+		return e.fail(err)
+	}
+	outputs, err := e.state.buffer("outputs", 4*len(q))
+	if err != nil {
+		return e.fail(err)
+	}
+	if err := t.step(t.layer, on, outputs); err != nil {
+		return err
+	}
+	values, err := download[float32](e.state, outputs, len(q))
+	if err != nil {
+		return e.fail(err)
+	}
+	copy(out, values)
+	t.layer++
+	return nil
+}
+
+// step runs one layer.
+func (t *Tokens) step(layer int, on tensors, out device.Ptr) error {
+	if err := t.e.state.storeTokens(t.batch, layer, on.k, on.v); err != nil {
+		return t.e.fail(err)
+	}
+	if err := t.e.state.attend(t.batch, layer, t.e.longest(t.ids, layer), on.q, out); err != nil {
+		return t.e.fail(err)
+	}
+	return nil
+}
+
+// End completes the step.
+func (t *Tokens) End() error { return t.end(nil) }
+
+func (t *Tokens) end(outputs []float32) error {
+	ev := ref.Event{Stage: ref.StageDecode, Seqs: t.ids}
+	if outputs != nil {
+		ev.Parts = []ref.Part{ref.OutputsPart(outputs, t.e.cfg.Shape, len(t.ids))}
+	}
+	return t.e.report(ev)
+}

@@ -1,0 +1,225 @@
+package kv
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Owner says whose KVs a physical block holds.
+type Owner struct {
+	Seq     SeqID // NoSeq if the block is free
+	Layer   int32
+	Head    int32
+	Logical int32 // the block's index in its head's block table
+}
+
+// ErrNoBlocks reports that the cache has fewer free blocks than an operation
+// needs. Nothing has changed when it is returned.
+type ErrNoBlocks struct{ Need, Free int }
+
+func (e *ErrNoBlocks) Error() string {
+	return fmt.Sprintf("kv: %d blocks are needed and %d are free", e.Need, e.Free)
+}
+
+// Cache is the paged KV cache. Every block holds B slots of one head of one
+// layer of one sequence; a slot holds K[D], V[D], a position and the columns that
+// the method declares.
+type Cache struct {
+	cfg     Config
+	columns []Column
+
+	keys, values []byte      // [N·B, D] in the cache's dtype
+	Positions    []int32     // [N·B] position of the token in its sequence
+	Data         [][]float32 // of each column, [N·B, Width]
+	Owners       []Owner     // [N]
+
+	free freeList
+	seqs map[SeqID]*Sequence
+}
+
+// NewCache returns an empty cache of a valid configuration.
+func NewCache(cfg Config, columns []Column) *Cache {
+	slots := cfg.Blocks * cfg.BlockSize
+	c := &Cache{
+		cfg:       cfg,
+		columns:   columns,
+		keys:      make([]byte, slots*cfg.RowBytes()),
+		values:    make([]byte, slots*cfg.RowBytes()),
+		Positions: make([]int32, slots),
+		Owners:    make([]Owner, cfg.Blocks),
+		free:      newFreeList(cfg.Blocks),
+		seqs:      map[SeqID]*Sequence{},
+	}
+	for _, column := range columns {
+		c.Data = append(c.Data, make([]float32, slots*column.Width))
+	}
+	for b := range c.Owners {
+		c.Owners[b].Seq = NoSeq
+	}
+	return c
+}
+
+// Config returns the cache's size and format.
+func (c *Cache) Config() Config { return c.cfg }
+
+// Columns returns what the cache keeps of every KV beside K, V and position.
+func (c *Cache) Columns() []Column { return c.columns }
+
+// Column returns the data of the column of that name, [N·B, Width]; nil if there is
+// none.
+func (c *Cache) Column(name string) []float32 {
+	for i := range c.columns {
+		if c.columns[i].Name == name {
+			return c.Data[i]
+		}
+	}
+	return nil
+}
+
+// Free returns the number of free blocks.
+func (c *Cache) Free() int { return c.free.count }
+
+// Blocks returns N, the number of physical blocks.
+func (c *Cache) Blocks() int { return len(c.Owners) }
+
+// Shape returns the model's attention shape.
+func (c *Cache) Shape() Shape { return c.cfg.Shape }
+
+// Sequence returns the sequence's state, nil if it is not in the cache. The
+// caller reads it and does not write.
+func (c *Cache) Sequence(id SeqID) *Sequence { return c.seqs[id] }
+
+// Sequences returns the ids of the sequences in the cache, ascending.
+func (c *Cache) Sequences() []SeqID {
+	ids := make([]SeqID, 0, len(c.seqs))
+	for id := range c.seqs {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Key returns the stored bytes of a slot's key, D elements of DType.
+func (c *Cache) Key(slot int) []byte { return c.KeyRows(slot, 1) }
+
+// Value returns the stored bytes of a slot's value, D elements of DType.
+func (c *Cache) Value(slot int) []byte { return c.ValueRows(slot, 1) }
+
+// KeyRows returns the stored bytes of the keys of n consecutive slots, [n, D].
+func (c *Cache) KeyRows(slot, n int) []byte { return c.rows(c.keys, slot, n) }
+
+// ValueRows returns the stored bytes of the values of n consecutive slots, [n, D].
+func (c *Cache) ValueRows(slot, n int) []byte { return c.rows(c.values, slot, n) }
+
+func (c *Cache) rows(of []byte, slot, n int) []byte {
+	size := c.cfg.RowBytes()
+	return of[slot*size : (slot+n)*size]
+}
+
+// Slot returns the physical slot of a head's KV with the given logical index.
+func (c *Cache) Slot(h *Head, logical int) int {
+	return h.Slot(logical, c.cfg.BlockSize)
+}
+
+// PrefillNeed returns how many blocks a prompt of n tokens takes: ⌈n/B⌉ for
+// each head.
+func (c *Cache) PrefillNeed(n int) int {
+	return c.cfg.Shape.Layers * c.cfg.Shape.KVHeads * ceilDiv(n, c.cfg.BlockSize)
+}
+
+// DecodeNeed returns how many blocks the sequence's next token takes: one for
+// every head whose last block is full.
+func (c *Cache) DecodeNeed(id SeqID) int {
+	need := 0
+	if s := c.seqs[id]; s != nil {
+		for i := range s.Heads {
+			if s.Heads[i].Len%c.cfg.BlockSize == 0 {
+				need++
+			}
+		}
+	}
+	return need
+}
+
+// Add enters a new sequence of n tokens and gives its heads their blocks, in
+// (layer, head, logical block) order. The slots have positions 0..n-1 and columns
+// of 0; keys and values are the caller's to write. It returns *ErrNoBlocks, with
+// nothing changed, if the blocks are not there.
+func (c *Cache) Add(id SeqID, n int) (*Sequence, error) {
+	if c.seqs[id] != nil {
+		return nil, fmt.Errorf("kv: sequence %d is already in the cache", id)
+	}
+	if need := c.PrefillNeed(n); need > c.free.count {
+		return nil, &ErrNoBlocks{need, c.free.count}
+	}
+	s := &Sequence{ID: id, Prompt: n, Len: n, Heads: make([]Head, c.cfg.Shape.Layers*c.cfg.Shape.KVHeads)}
+	for i := range s.Heads {
+		for s.Heads[i].Len < n {
+			c.Append(s, i/c.cfg.Shape.KVHeads, i%c.cfg.Shape.KVHeads, int32(s.Heads[i].Len))
+		}
+	}
+	c.seqs[id] = s
+	return s, nil
+}
+
+// Append makes room for one KV at the end of a head, taking a block if the last
+// one is full, and returns its slot, with the given position and columns of 0. The
+// caller has seen to it that a block is free.
+func (c *Cache) Append(s *Sequence, layer, head int, position int32) int {
+	h := &s.Heads[layer*c.cfg.Shape.KVHeads+head]
+	if h.Len == len(h.Table)*c.cfg.BlockSize {
+		b := c.free.take()
+		c.Owners[b] = Owner{s.ID, int32(layer), int32(head), int32(len(h.Table))}
+		h.Table = append(h.Table, int32(b))
+	}
+	h.Len++
+	slot := c.Slot(h, h.Len-1)
+	for i, data := range c.Data {
+		width := c.columns[i].Width
+		clear(data[slot*width:][:width])
+	}
+	c.Positions[slot] = position
+	return slot
+}
+
+// Store rounds one key and value to the cache's format and puts them in a slot.
+func (c *Cache) Store(slot int, k, v []float32) {
+	c.cfg.DType.Encode(c.Key(slot), k)
+	c.cfg.DType.Encode(c.Value(slot), v)
+}
+
+// Truncate shortens a head's plain segment to its first n KVs and frees the blocks that held
+// none of them.
+func (c *Cache) Truncate(h *Head, n int) {
+	keep := ceilDiv(n, c.cfg.BlockSize)
+	for _, b := range h.Table[keep:] {
+		c.release(b)
+	}
+	h.Table = h.Table[:keep]
+	h.Len = n
+}
+
+// Remove frees all blocks of a sequence: it has finished or is preempted.
+func (c *Cache) Remove(id SeqID) error {
+	s := c.seqs[id]
+	if s == nil {
+		return fmt.Errorf("kv: sequence %d is not in the cache", id)
+	}
+	for i := range s.Heads {
+		s.Heads[i].Segments(func(g *Segment) {
+			for _, b := range g.Table {
+				c.release(b)
+			}
+			*g = Segment{}
+		})
+	}
+	delete(c.seqs, id)
+	return nil
+}
+
+func (c *Cache) release(b int32) {
+	c.Owners[b] = Owner{Seq: NoSeq}
+	c.free.put(int(b))
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -1,0 +1,86 @@
+package kv
+
+import (
+	"fmt"
+	"slices"
+
+	"kvcompress/dtype"
+)
+
+// Config is the size of a paged cache and the format of what it holds.
+type Config struct {
+	Shape     Shape       `json:"-"` // of the model, as the trace states it
+	BlockSize int         `json:"block_size"`
+	Blocks    int         `json:"blocks"` // N, physical blocks in the cache
+	DType     dtype.DType `json:"kv_dtype"`
+}
+
+// Bounds on a Config.
+const (
+	MaxBlocks     = 1 << 26
+	MaxCacheBytes = 1 << 34 // of a cache's state: see [Config.BlockBytes]
+)
+
+// BlockSizes are the numbers of KVs that a block may have.
+func BlockSizes() []int { return []int{1, 2, 4, 8, 16, 32} }
+
+// Problems returns an error for each value of the configuration that a cache with
+// the given columns cannot have.
+func (c *Config) Problems(columns []Column) []error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("config: "+format, args...))
+	}
+	s := c.Shape
+	if s.Layers < 1 || s.KVHeads < 1 || s.Group < 1 {
+		bad("shape: %d layers, %d KV heads and %d query heads per KV head must each be at least 1", s.Layers, s.KVHeads, s.Group)
+	}
+	if s.HeadSize < MinHeadSize || s.HeadSize > MaxHeadSize || s.HeadSize%8 != 0 {
+		bad("shape: head size %d is not a multiple of 8 from %d to %d", s.HeadSize, MinHeadSize, MaxHeadSize)
+	}
+	if !slices.Contains(BlockSizes(), c.BlockSize) {
+		bad("block_size %d is not 1, 2, 4, 8, 16 or 32", c.BlockSize)
+	}
+	if len(errs) == 0 && (c.Blocks < 1 || c.Blocks > MaxBlocks) {
+		bad("blocks %d is not from 1 to %d", c.Blocks, MaxBlocks)
+	}
+	if !c.DType.Valid() {
+		bad("kv_dtype %d is unknown", c.DType)
+	}
+	if len(errs) == 0 && c.Blocks > MaxCacheBytes/c.BlockBytes(columns) {
+		bad("blocks %d: a cache of more than %d GiB", c.Blocks, MaxCacheBytes>>30)
+	}
+	return errs
+}
+
+// RowBytes returns the bytes of one key, or one value, in the cache's format.
+func (c *Config) RowBytes() int { return c.Shape.HeadSize * c.DType.Size() }
+
+// PageBytes returns the bytes of a page's K and V: B keys and B values.
+func (c *Config) PageBytes() int { return 2 * c.BlockSize * c.RowBytes() }
+
+// SlotBytes returns the bytes of one KV: K, V, its position and its columns. A move
+// reads and writes so many.
+func (c *Config) SlotBytes(columns []Column) int {
+	n := 2*c.RowBytes() + 4
+	for _, column := range columns {
+		n += column.Bytes()
+	}
+	return n
+}
+
+// BlockBytes returns the bytes of a block's state: its slots and its owner.
+func (c *Config) BlockBytes(columns []Column) int {
+	return c.BlockSize*c.SlotBytes(columns) + 16
+}
+
+// Column is what a method keeps of every KV beside K, V and position: Width binary32
+// numbers, in an array over all slots of the cache.
+type Column struct {
+	Name  string // "metrics": as digests, dumps and comparisons name it
+	Value string // "metric": one element, in messages
+	Width int    // numbers for each KV: 1, or one for each query head of a group
+}
+
+// Bytes returns the column's bytes for each slot.
+func (c Column) Bytes() int { return 4 * c.Width }

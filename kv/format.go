@@ -1,0 +1,102 @@
+package kv
+
+import "fmt"
+
+// Format is how a segment holds keys or values in its pages. The zero value is plain.
+type Format struct {
+	Kind  Kind
+	Bits  int // of a code: of Quantized, and of Merged directions that are quantized; else 0
+	Group int // elements that share one scale and one minimum, where Bits is not 0
+}
+
+// Kind is what a page's bytes are.
+type Kind uint8
+
+// The kinds of pages.
+const (
+	Plain           Kind = iota // B keys and B values of the same KVs, in the cache's dtype
+	QuantizedKeys               // keys only: whole groups of Group tokens, a scale and a minimum for each channel (KIVI)
+	QuantizedValues             // values only: tokens, a scale and a minimum for each Group channels (KIVI, FlexGen)
+	Merged                      // keys or values only: a direction for two layers and a norm for each (MiniCache)
+)
+
+// scaleBytes is the size of a scale, a minimum or a norm: the cache's 16-bit type, or
+// binary32 where the cache has f32.
+func (c *Config) scaleBytes() int { return max(2, c.DType.Size()) }
+
+// Check returns an error if a cache of the configuration cannot have pages of the
+// format, with what would do.
+func (c *Config) Check(f Format) error {
+	d := c.Shape.HeadSize
+	switch f.Kind {
+	case Plain:
+		if f != (Format{}) {
+			return fmt.Errorf("format: a plain page has neither bits nor groups")
+		}
+		return nil
+	case QuantizedKeys, QuantizedValues, Merged:
+	default:
+		return fmt.Errorf("format: kind %d is unknown", f.Kind)
+	}
+	if f.Bits == 0 && f.Kind == Merged {
+		f.Bits = 8 * c.DType.Size()
+	} else if f.Bits < 1 || f.Bits > 8 {
+		return fmt.Errorf("format: %d bits, want 1 to 8", f.Bits)
+	} else if f.Group < 1 {
+		return fmt.Errorf("format: groups of %d, want at least 1", f.Group)
+	}
+	if f.Kind == QuantizedKeys {
+		if f.Group*f.Bits%8 != 0 {
+			return fmt.Errorf("format: %d tokens of %d bits fill no whole bytes: choose a group that is a multiple of 8", f.Group, f.Bits)
+		}
+	} else if f.Group > 0 && d%f.Group != 0 {
+		return fmt.Errorf("format: a head of size %d is not made of groups of %d: choose a divisor of %d", d, f.Group, d)
+	}
+	if c.Capacity(f) == 0 {
+		return fmt.Errorf("format: a page of %d bytes does not hold one group of %d bytes: choose a larger block_size or smaller groups", c.PageBytes(), c.unitBytes(f))
+	}
+	return nil
+}
+
+// unit returns the KVs that a page of the format takes or leaves together.
+func (f Format) unit() int {
+	if f.Kind == QuantizedKeys {
+		return f.Group
+	}
+	return 1
+}
+
+// unitBytes returns the bytes of the fewest KVs that a page takes: payload, scales,
+// minima and norms.
+func (c *Config) unitBytes(f Format) int {
+	d, scale := c.Shape.HeadSize, c.scaleBytes()
+	switch f.Kind {
+	case QuantizedKeys:
+		return f.Group*d*f.Bits/8 + 2*scale*d
+	case QuantizedValues:
+		return (d*f.Bits+7)/8 + 2*scale*(d/f.Group)
+	case Merged:
+		if f.Bits == 0 {
+			return d*c.DType.Size() + 2*scale
+		}
+		return (d*f.Bits+7)/8 + 2*scale*(d/f.Group) + 2*scale
+	default:
+		return 2 * c.RowBytes()
+	}
+}
+
+// Capacity returns how many KVs a page of the format holds: whole groups, and 0 where
+// not one fits. Of a plain page it is B. A page of 8,192 bytes holds 96 keys of 128
+// elements in 4-bit groups of 32, not the 102 that its bits would make.
+func (c *Config) Capacity(f Format) int {
+	if f.Kind == Plain {
+		return c.BlockSize
+	}
+	return c.PageBytes() / c.unitBytes(f) * f.unit()
+}
+
+// Payload returns the bytes for each KV that the format asks for, page slack left out:
+// of a plain page K and V, of the others K or V alone.
+func (c *Config) Payload(f Format) float64 {
+	return float64(c.unitBytes(f)) / float64(f.unit())
+}

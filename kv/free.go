@@ -1,0 +1,36 @@
+package kv
+
+import "math/bits"
+
+// freeList gives out the lowest-numbered free block: a bit for each block, and
+// the lowest word that can have one set.
+type freeList struct {
+	words []uint64
+	first int // no word before it has a bit set
+	count int
+}
+
+func newFreeList(n int) freeList {
+	f := freeList{words: make([]uint64, ceilDiv(n, 64))}
+	for b := range n {
+		f.put(b)
+	}
+	return f
+}
+
+func (f *freeList) put(b int) {
+	f.words[b/64] |= 1 << (b % 64)
+	f.first = min(f.first, b/64)
+	f.count++
+}
+
+// take returns the lowest free block; there must be one.
+func (f *freeList) take() int {
+	for f.words[f.first] == 0 {
+		f.first++
+	}
+	b := f.first*64 + bits.TrailingZeros64(f.words[f.first])
+	f.words[f.first] &^= 1 << (b % 64)
+	f.count--
+	return b
+}

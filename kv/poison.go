@@ -1,0 +1,50 @@
+package kv
+
+import "math"
+
+// Held says of each slot of a cache whether one of the sequences holds a KV in it.
+// Blocks that do not exist, and KVs beyond a table, are passed over: the sequences may
+// come from an engine with a bug.
+func (c *Config) Held(seqs []*Sequence) []bool {
+	held := make([]bool, c.Blocks*c.BlockSize)
+	for _, s := range seqs {
+		for i := range s.Heads {
+			h := &s.Heads[i]
+			for j, block := range h.Table {
+				if block < 0 || int(block) >= c.Blocks {
+					continue
+				}
+				for k := range min(c.BlockSize, h.Len-j*c.BlockSize) {
+					held[int(block)*c.BlockSize+k] = true
+				}
+			}
+		}
+	}
+	return held
+}
+
+// Poison fills every slot that no head holds, in free blocks and behind the last KV of
+// a head, with what is never right: NaN in K, V and columns, −1 as position.
+func (c *Cache) Poison() {
+	seqs := make([]*Sequence, 0, len(c.seqs))
+	for _, s := range c.seqs {
+		seqs = append(seqs, s)
+	}
+	for slot, held := range c.cfg.Held(seqs) {
+		if held {
+			continue
+		}
+		for _, row := range [][]byte{c.Key(slot), c.Value(slot)} {
+			for i := range row {
+				row[i] = 0xff
+			}
+		}
+		for i, data := range c.Data {
+			width := c.columns[i].Width
+			for j := range data[slot*width:][:width] {
+				data[slot*width+j] = math.Float32frombits(0xffffffff)
+			}
+		}
+		c.Positions[slot] = -1
+	}
+}

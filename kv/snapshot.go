@@ -1,0 +1,146 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+)
+
+// Snapshot is a cache's content as flat arrays, as an engine that keeps it
+// elsewhere reads it back. N is the number of blocks, B the slots of each.
+type Snapshot struct {
+	Keys, Values []byte      // [N·B, D] in the cache's format
+	Positions    []int32     // [N·B]
+	Data         [][]float32 // of each column, [N·B, Width]
+	Owners       []Owner     // [N]; of a free block only Seq, NoSeq, says anything
+	Free         []uint32    // [⌈N/32⌉]: bit b%32 of word b/32 is set while block b is free
+	Sequences    []*Sequence
+}
+
+// Cache returns a cache of that content, which it takes over. It is an error if an
+// array does not have the configuration's size, a sequence does not have its number
+// of heads or is there twice, or a block is free that does not exist. What the arrays
+// say is taken as it is: the tables, lengths and owners of an engine with a bug may
+// be nonsense, which [Cache.Holds] tells from what can be read.
+func (s *Snapshot) Cache(cfg Config, columns []Column) (*Cache, error) {
+	slots := cfg.Blocks * cfg.BlockSize
+	row := cfg.RowBytes()
+	words := ceilDiv(cfg.Blocks, 32)
+	var errs []error
+	type size struct {
+		name      string
+		have, fit int
+	}
+	sizes := []size{
+		{"keys", len(s.Keys), slots * row},
+		{"values", len(s.Values), slots * row},
+		{"positions", len(s.Positions), slots},
+		{"owners", len(s.Owners), cfg.Blocks},
+		{"free", len(s.Free), words},
+		{"columns", len(s.Data), len(columns)},
+	}
+	for i := range min(len(s.Data), len(columns)) {
+		sizes = append(sizes, size{columns[i].Name, len(s.Data[i]), slots * columns[i].Width})
+	}
+	for _, a := range sizes {
+		if a.have != a.fit {
+			errs = append(errs, fmt.Errorf("kv: snapshot: %s of size %d, the configuration has %d", a.name, a.have, a.fit))
+		}
+	}
+	c := &Cache{
+		cfg:       cfg,
+		columns:   columns,
+		keys:      s.Keys,
+		values:    s.Values,
+		Positions: s.Positions,
+		Data:      s.Data,
+		Owners:    s.Owners,
+		seqs:      make(map[SeqID]*Sequence, len(s.Sequences)),
+	}
+	for i, seq := range s.Sequences {
+		switch {
+		case seq == nil:
+			errs = append(errs, fmt.Errorf("kv: snapshot: sequences[%d] is none", i))
+		case c.seqs[seq.ID] != nil:
+			errs = append(errs, fmt.Errorf("kv: snapshot: sequence %d is there twice", seq.ID))
+		case len(seq.Heads) != cfg.Shape.Layers*cfg.Shape.KVHeads:
+			errs = append(errs, fmt.Errorf("kv: snapshot: sequence %d has %d heads, the configuration %d", seq.ID, len(seq.Heads), cfg.Shape.Layers*cfg.Shape.KVHeads))
+		default:
+			c.seqs[seq.ID] = seq
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if last := cfg.Blocks % 32; last != 0 {
+		if beyond := s.Free[words-1] >> last; beyond != 0 {
+			return nil, fmt.Errorf("kv: snapshot: block %d is free, there are %d", cfg.Blocks+bits.TrailingZeros32(beyond), cfg.Blocks)
+		}
+	}
+	for b := range c.Owners {
+		if c.Owners[b].Seq == NoSeq {
+			c.Owners[b] = Owner{Seq: NoSeq}
+		}
+	}
+	c.free.words = make([]uint64, ceilDiv(cfg.Blocks, 64))
+	for i, w := range s.Free {
+		c.free.words[i/2] |= uint64(w) << (i % 2 * 32)
+		c.free.count += bits.OnesCount32(w)
+	}
+	return c, nil
+}
+
+// Snapshot returns a copy of the cache's content.
+func (c *Cache) Snapshot() *Snapshot {
+	s := &Snapshot{
+		Keys:      slices.Clone(c.keys),
+		Values:    slices.Clone(c.values),
+		Positions: slices.Clone(c.Positions),
+		Owners:    slices.Clone(c.Owners),
+		Free:      make([]uint32, ceilDiv(c.Blocks(), 32)),
+	}
+	for _, data := range c.Data {
+		s.Data = append(s.Data, slices.Clone(data))
+	}
+	for i := range s.Free {
+		s.Free[i] = uint32(c.free.words[i/2] >> (i % 2 * 32))
+	}
+	for _, id := range c.Sequences() {
+		seq := *c.seqs[id]
+		seq.Heads = slices.Clone(seq.Heads)
+		for i := range seq.Heads {
+			h := &seq.Heads[i]
+			h.Keys, h.Values = slices.Clone(h.Keys), slices.Clone(h.Values)
+			h.Segments(func(g *Segment) {
+				g.Table, g.Index = slices.Clone(g.Table), slices.Clone(g.Index)
+			})
+		}
+		s.Sequences = append(s.Sequences, &seq)
+	}
+	return s
+}
+
+// IsFree reports whether a block is in the free list; false for one that does not
+// exist.
+func (c *Cache) IsFree(block int) bool {
+	return block >= 0 && block < c.Blocks() && c.free.words[block/64]>>(block%64)&1 == 1
+}
+
+// Holds returns an error if a head cannot be read: if a segment's table does not have
+// a block for every KV, or names one that does not exist. In an engine's own cache that
+// is never so; in a cache made of a [Snapshot] it may be.
+func (c *Cache) Holds(h *Head) (err error) {
+	h.Segments(func(g *Segment) {
+		capacity := c.cfg.Capacity(g.Format)
+		if err == nil && (g.Len < 0 || g.Offset < 0 || g.Offset > len(g.Table)*capacity-g.Len) {
+			err = fmt.Errorf("kv: a context length of %d in %d blocks of %d", g.Len, len(g.Table), capacity)
+		}
+		for i, b := range g.Table {
+			if err == nil && (b < 0 || int(b) >= c.Blocks()) {
+				err = fmt.Errorf("kv: block table entry %d is %d, there are %d blocks", i, b, c.Blocks())
+			}
+		}
+	})
+	return err
+}

@@ -1,0 +1,94 @@
+package ref
+
+import "kvcompress/kv"
+
+// Stage names a point of the pipeline at which the engine's state is defined to
+// the bit, and at which engines are compared.
+type Stage string
+
+// The stages, in the order in which one sequence passes them.
+const (
+	StagePrefill Stage = "prefill" // a prompt is in the cache, with its columns
+	StageDecode  Stage = "decode"  // a batch has one token more, attention outputs and columns
+	StageDecide  Stage = "decide"  // it is known what a compression does to a sequence
+	StageMove    Stage = "move"    // the survivors are packed and the blocks freed
+	StageRelease Stage = "release" // a sequence has left
+)
+
+// Event is what an engine reports when a stage is done. It is valid only during
+// the call.
+type Event struct {
+	Stage Stage
+	Seqs  []kv.SeqID
+	Cache *kv.Cache // as the stage has left it, to be read
+	Plan  *Plan     // StageDecide
+	Parts []Part    // what the stage has beside the cache
+}
+
+// Part is a named array of an event. Digests, comparisons and dumps iterate over the
+// parts: they know no method. Exactly one of Ints and Floats has the elements,
+// row-major.
+type Part struct {
+	Name   string // of the array, as digests have it: "outputs", "evicted"
+	Value  string // of one element, in messages: "output", "evicted KV"
+	Head   int    // layer·H + head that the array is of, −1 if it is of all
+	Dims   []Dim
+	Ints   []int32
+	Floats []float32
+}
+
+// Dim is one dimension of a part.
+type Dim struct {
+	Axis Axis
+	N    int
+}
+
+// Axis says what an index counts.
+type Axis uint8
+
+// The axes of parts.
+const (
+	AxisIndex     Axis = iota // KVs, moves: the list's own order
+	AxisLayer                 // L
+	AxisSequence              // the event's sequences
+	AxisQueryHead             // H·G
+	AxisElement               // D, or the numbers of one entry
+)
+
+// Elements returns how many elements the part has.
+func (p *Part) Elements() int { return len(p.Ints) + len(p.Floats) }
+
+// OutputsPart is the attention outputs of a decode step: [L, sequences, H·G, D].
+func OutputsPart(outputs []float32, shape kv.Shape, sequences int) Part {
+	return Part{Name: "outputs", Value: "output", Head: -1, Floats: outputs, Dims: []Dim{
+		{AxisLayer, shape.Layers}, {AxisSequence, sequences}, {AxisQueryHead, shape.QueryHeads()}, {AxisElement, shape.HeadSize},
+	}}
+}
+
+// MovesPart is the moves of a compression, of all heads in (layer, head) order:
+// [moves, 2], destination and source slot of each.
+func MovesPart(moves []kv.Move) Part {
+	slots := make([]int32, 0, 2*len(moves))
+	for _, m := range moves {
+		slots = append(slots, m.Destination, m.Source)
+	}
+	return Part{Name: "moves", Value: "slot of the move", Head: -1, Ints: slots, Dims: []Dim{{AxisIndex, len(moves)}, {AxisElement, 2}}}
+}
+
+// Parts returns the plan as parts: what was asked for, the blocks that it needs, and of
+// each of the sequence's heads the KVs that are evicted.
+func (p *Plan) Parts(heads int) []Part {
+	one := func(name, value string, n int) Part {
+		return Part{Name: name, Value: value, Head: -1, Ints: []int32{int32(n)}}
+	}
+	parts := []Part{one("asked", "amount asked for", p.Asked), one("needs", "blocks needed first", p.Needs)}
+	evicted := make([]Part, heads)
+	for i := range evicted {
+		evicted[i] = Part{Name: "evicted", Value: "evicted KV", Head: i, Dims: []Dim{{AxisIndex, 0}}}
+	}
+	for _, e := range p.Edits {
+		evicted[e.Head].Ints = e.KVs
+		evicted[e.Head].Dims[0].N = len(e.KVs)
+	}
+	return append(parts, evicted...)
+}

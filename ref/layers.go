@@ -1,0 +1,192 @@
+package ref
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"kvcompress/kv"
+)
+
+// Prompt is a prompt that enters an engine's cache layer by layer.
+type Prompt struct {
+	e     *Engine
+	s     *kv.Sequence
+	layer int // the next
+}
+
+// BeginPrompt allocates the blocks of a sequence's first n tokens. It returns
+// *kv.ErrNoBlocks, with nothing changed, if they are not there. The caller enters every
+// layer, in order, and then calls End, or gives up with [Engine.Release].
+func (e *Engine) BeginPrompt(id kv.SeqID, n int) (*Prompt, error) {
+	if n < 1 {
+		return nil, fmt.Errorf("ref: prompt of sequence %d with %d tokens", id, n)
+	}
+	s, err := e.cache.Add(id, n)
+	if err != nil {
+		return nil, err
+	}
+	return &Prompt{e: e, s: s}, nil
+}
+
+// Layer enters the prompt's next layer: k and v are [n, H, D], after rotation, and q is
+// [W, H·G, D], the queries of the last W = min(window, n) tokens, where window is
+// [Config.Window]. A value that the cache's format cannot hold is a *ValueError.
+func (p *Prompt) Layer(q, k, v []float32) error {
+	if err := p.e.cfg.CheckPrompt(p.s.ID, p.layer, p.s.Len, q, k, v); err != nil {
+		return err
+	}
+	p.enter(p.layer, q, k, v)
+	p.layer++
+	return nil
+}
+
+// enter stores a layer and fills the column that the method watches.
+func (p *Prompt) enter(layer int, queries, keys, values []float32) {
+	e, s, n := p.e, p.s, p.s.Len
+	shape := e.cfg.Shape
+	d, heads, group := shape.HeadSize, shape.KVHeads, shape.Group
+	window := len(queries) / (heads * group * d)
+	parallel(workers(heads), heads, func(_, head int) {
+		h := &s.Heads[layer*heads+head]
+		for i := range n {
+			row := (i*heads + head) * d
+			e.cache.Store(e.cache.Slot(h, i), keys[row:][:d], values[row:][:d])
+		}
+		if e.watched == nil {
+			return
+		}
+		k, v := rowsOf(keys, head, heads, d), []float32(nil)
+		if e.watched.Score != nil {
+			v = rowsOf(values, head, heads, d)
+		}
+		q := make([]float32, window*group*d)
+		for w := range window {
+			copy(q[w*group*d:][:group*d], queries[(w*heads+head)*group*d:])
+		}
+		width := e.cache.Columns()[e.watched.Column].Width
+		scores := make([]float32, n*width)
+		e.watched.Prompt(&PromptHead{layer, head, q, k, v, group, d}, scores)
+		column := e.cache.Data[e.watched.Column]
+		for i := range n {
+			copy(column[e.cache.Slot(h, i)*width:][:width], scores[i*width:])
+		}
+	})
+}
+
+// rowsOf returns the rows of one head of [n, heads, d]: [n, d].
+func rowsOf(all []float32, head, heads, d int) []float32 {
+	n := len(all) / (heads * d)
+	rows := make([]float32, n*d)
+	for i := range n {
+		copy(rows[i*d:], all[(i*heads+head)*d:][:d])
+	}
+	return rows
+}
+
+// End completes the prompt.
+func (p *Prompt) End() { p.e.report(StagePrefill, []kv.SeqID{p.s.ID}, nil) }
+
+// Tokens is one more token of each sequence of a batch, which enters layer by layer.
+type Tokens struct {
+	e     *Engine
+	batch []kv.SeqID
+	layer int // the next
+}
+
+// BeginTokens begins a decode step. It returns an error, with nothing changed, if a
+// sequence is not in the cache or is in the batch twice, and *kv.ErrNoBlocks if the
+// blocks are not there. The caller steps through every layer, in order, and then calls
+// End; a step that is not ended leaves the batch's sequences fit for nothing but
+// [Engine.Release].
+func (e *Engine) BeginTokens(batch []kv.SeqID) (*Tokens, error) {
+	if len(batch) == 0 {
+		return nil, errors.New("ref: decode of no sequences")
+	}
+	need := 0
+	for i, id := range batch {
+		if slices.Contains(batch[:i], id) {
+			return nil, fmt.Errorf("ref: decode: sequence %d is in the batch twice", id)
+		}
+		if e.cache.Sequence(id) == nil {
+			return nil, fmt.Errorf("ref: decode: sequence %d is not in the cache", id)
+		}
+		need += e.cache.DecodeNeed(id)
+	}
+	if free := e.cache.Free(); need > free {
+		return nil, &kv.ErrNoBlocks{Need: need, Free: free}
+	}
+	return &Tokens{e: e, batch: batch}, nil
+}
+
+// Layer appends K and V of the tokens in the next layer, attends with their queries and
+// adds to what the method watches: q and out are [sequences, H·G, D], k and v are
+// [sequences, H, D], after rotation. A value that the cache's format cannot hold is a
+// *ValueError.
+func (t *Tokens) Layer(q, k, v, out []float32) error {
+	positions := make([]int, len(t.batch))
+	for i, id := range t.batch {
+		positions[i] = t.e.cache.Sequence(id).Len
+	}
+	if err := t.e.cfg.CheckTokens(t.batch, positions, t.layer, q, k, v, out); err != nil {
+		return err
+	}
+	t.step(t.layer, q, k, v, out)
+	t.layer++
+	return nil
+}
+
+func (t *Tokens) step(layer int, q, k, v, out []float32) {
+	t.e.appendLayer(t.batch, layer, k, v)
+	t.e.attendLayer(t.batch, layer, q, out)
+}
+
+// End completes the step: the sequences have one token more.
+func (t *Tokens) End() { t.end(nil) }
+
+func (t *Tokens) end(outputs []float32) {
+	for _, id := range t.batch {
+		t.e.cache.Sequence(id).Len++
+	}
+	t.e.report(StageDecode, t.batch, func(ev *Event) {
+		if outputs != nil {
+			ev.Parts = []Part{OutputsPart(outputs, t.e.cfg.Shape, len(t.batch))}
+		}
+	})
+}
+
+// appendLayer stores the K and V of the batch's next token in one layer, in
+// (sequence, head) order; k and v are [sequences, H, D].
+func (e *Engine) appendLayer(batch []kv.SeqID, layer int, k, v []float32) {
+	d, heads := e.cfg.Shape.HeadSize, e.cfg.Shape.KVHeads
+	for b, id := range batch {
+		s := e.cache.Sequence(id)
+		for head := range heads {
+			slot := e.cache.Append(s, layer, head, int32(s.Len))
+			row := (b*heads + head) * d
+			e.cache.Store(slot, k[row:][:d], v[row:][:d])
+		}
+	}
+}
+
+// attendLayer attends, and watches, for every head of every sequence of the batch; q
+// and out are [sequences, H·G, D].
+func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
+	shape := e.cfg.Shape
+	heads, group := shape.KVHeads, shape.Group
+	size := group * shape.HeadSize // of one KV head's queries, and of its output
+	n := len(batch) * heads
+	w := workers(n)
+	if len(e.scratch) < w {
+		e.scratch = make([]attention, w)
+	}
+	parallel(w, n, func(worker, i int) {
+		a := &e.scratch[worker]
+		s := e.cache.Sequence(batch[i/heads])
+		h := &s.Heads[layer*heads+i%heads]
+		a.attend(e.cache, h, q[i*size:][:size], out[i*size:][:size], group)
+		if o := e.watched; o != nil && o.Decode {
+			a.record(e.cache, h, o, s.Len, group)
+		}
+	})
+}

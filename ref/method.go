@@ -1,0 +1,141 @@
+package ref
+
+import (
+	"kvcompress/kv"
+)
+
+// Method is a way of compressing a KV cache: what it watches, and what it decides. It
+// decides; the engine acts. A method has no state of its own: all that it remembers of
+// a KV is in the columns that it declares, so that the same cache always gives the
+// same plan.
+type Method interface {
+	// Name is the method's name, as --method takes it.
+	Name() string
+
+	// Columns declares what the method keeps of every KV beside K, V and position.
+	Columns() []kv.Column
+
+	// Observe says which attention the method watches; nil is none.
+	Observe() *Observation
+
+	// Asks returns what a compression of a sequence would ask for now, in the method's
+	// unit: blocks or KVs. 0 is nothing to do.
+	Asks(Counts) int
+
+	// Plan returns what a compression does to a sequence. Spec is its specification:
+	// it returns the same, written to be read, and slower.
+	Plan(v View) Plan
+	Spec(v View) Plan
+}
+
+// Dropper is a method that does nothing but drop KVs: its plan follows from a ranking, on
+// any engine.
+type Dropper interface {
+	Method
+
+	// Rank says which KVs go. It depends on counts alone; what the KVs hold decides in the
+	// columns.
+	Rank(Counts) Ranking
+}
+
+// Counts are the lengths of one sequence: all that the size of a compression depends on.
+type Counts struct {
+	Prompt int   // tokens that entered as the prompt
+	Tokens int   // that have entered, the prompt's included
+	Heads  []int // [L·H] KVs that each head holds
+}
+
+// Whole reports whether no token was generated yet, and no head has lost a KV: methods
+// that act once, after the prompt, act then.
+func (c *Counts) Whole() bool {
+	if c.Tokens != c.Prompt {
+		return false
+	}
+	for _, n := range c.Heads {
+		if n != c.Tokens {
+			return false
+		}
+	}
+	return true
+}
+
+// Asks returns the units that the ranking's quotas ask for.
+func (r Ranking) Asks() int { return asked(r.Quotas) }
+
+// View is what a method may see of a sequence: lengths, tables, positions, columns,
+// and keys and values as they are stored. It is for reading.
+type View struct {
+	Cache    *kv.Cache
+	Sequence *kv.Sequence
+}
+
+// Counts returns the sequence's lengths.
+func (v View) Counts() Counts {
+	c := Counts{Prompt: v.Sequence.Prompt, Tokens: v.Sequence.Len, Heads: make([]int, len(v.Sequence.Heads))}
+	for i := range c.Heads {
+		c.Heads[i] = v.Sequence.Heads[i].KVs()
+	}
+	return c
+}
+
+// drop returns the plan of a ranking, decided by Decide or by Walk.
+func (v View) drop(r Ranking, decide func(*Problem) Decision) Plan {
+	if r.Asks() == 0 {
+		return Plan{}
+	}
+	d := decide(r.Problem(v.Cache, v.Sequence))
+	return d.Plan()
+}
+
+// Plan returns the decision as a plan.
+func (d *Decision) Plan() Plan {
+	p := Plan{Asked: d.Asked}
+	for i, h := range d.Heads {
+		if len(h.KVs) > 0 {
+			p.Edits = append(p.Edits, Edit{Op: Drop, Head: i, KVs: h.KVs})
+		}
+	}
+	return p
+}
+
+// Plan is what a compression of one sequence does.
+type Plan struct {
+	Asked int    // what was asked for, in the method's unit
+	Needs int    // blocks that the edits take before any come free
+	Edits []Edit // by head, ascending; at most one for each head and operation
+}
+
+// Edit is one change of the KVs of one head.
+type Edit struct {
+	Op   Op
+	Head int     // layer·H + head
+	KVs  []int32 // logical indices, ascending
+}
+
+// Op is what an edit does.
+type Op uint8
+
+// The operations. Quantizing and merging come with the methods that need them.
+const (
+	Drop Op = iota // the KVs are gone; the survivors are packed
+)
+
+// KVs returns how many KVs the plan drops.
+func (p *Plan) KVs() int {
+	n := 0
+	for _, e := range p.Edits {
+		n += len(e.KVs)
+	}
+	return n
+}
+
+// Freed returns how many blocks of blockSize KVs the plan frees of the heads of the
+// sequence for which it was made.
+func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
+	n := 0
+	for _, e := range p.Edits {
+		held := heads[e.Head].Len
+		n += ceilDiv(held, blockSize) - ceilDiv(held-len(e.KVs), blockSize)
+	}
+	return n
+}

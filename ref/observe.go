@@ -1,0 +1,244 @@
+package ref
+
+import (
+	"math"
+
+	"kvcompress/ref/vec"
+)
+
+// Observation says what an engine watches for a method, and into which of the method's
+// columns it writes what every KV comes to. A method watches attention weights, unless it
+// has a Score of its own.
+//
+// For each query head, a key at position i gains from every watched query at position t
+// with i ≤ t − Buffer:
+//
+//	a_i = Σ_t P_{t,i}²  (L2)   or   Σ_t P_{t,i}  (L1),   t ascending
+//
+// Then a_i is scaled, pooled, and reduced over the G query heads of the KV head, as
+// Scale, Pool and Group say; NUMERICS.md §5 has the order of every operation.
+type Observation struct {
+	Column int // index into the method's columns
+
+	Window  int  // the prompt's last Window queries; AllQueries for all of them
+	Norm    Norm // what a KV gains from an attention weight P
+	Buffer  int  // a query counts only for keys at least this many positions back
+	Outside bool // keys inside the window gain nothing, and are no neighbours of a pool
+
+	Scale      Scale
+	Pool       Pool
+	Group      GroupReduction
+	GroupFirst bool // the reduction over the group comes before pooling
+
+	Decode bool // the queries of decode steps add P or P², summed over the group
+
+	// Score, if it is not nil, replaces the attention: it writes the column's numbers of
+	// the n KVs of a prompt in one head, [n, Width].
+	Score func(h *PromptHead, scores []float32)
+}
+
+// AllQueries is the Window of an observation of the whole prompt.
+const AllQueries = MaxWindow
+
+// Scale says what the gains of one query head are multiplied by.
+type Scale uint8
+
+// The scales. W is the number of watched queries, n that of the prompt's tokens.
+const (
+	ScaleNone       Scale = iota
+	ScaleByPosition       // (i+1)/W: a sum, as if all W queries had been after the key (KV-Compress's avg)
+	ScaleByWindow         // 1/W: the mean over the window (kvpress, Ada-SnapKV)
+	ScaleByAge            // 1/(n−i): the mean over the queries that see the key (kvpress's ObservedAttention)
+)
+
+// Pool is a pooling over the tokens of a prompt, stride 1.
+type Pool struct {
+	Kind  PoolKind
+	Width int // odd
+}
+
+// PoolKind is what a pooling takes of its neighbours.
+type PoolKind uint8
+
+// The poolings.
+const (
+	NoPool  PoolKind = iota
+	MaxPool          // the largest
+	AvgPool          // their sum, ascending, over Width: at the edges too, where padding counts as 0 (SnapKV)
+)
+
+// GroupReduction is how the numbers of the G query heads of a KV head become one.
+type GroupReduction uint8
+
+// The reductions over a group, g ascending.
+const (
+	GroupSum GroupReduction = iota
+	GroupMean
+	GroupMax
+	GroupEach // they do not: the column has G numbers for each KV
+)
+
+// PromptHead is one KV head of a prompt, as a Score sees it: after rotation, and before
+// keys and values are rounded to the cache's format.
+type PromptHead struct {
+	Layer, Head     int
+	Q               []float32 // [W, G, D], the prompt's last W = min(Window, n) queries
+	K, V            []float32 // [n, D]
+	Group, HeadSize int
+}
+
+// Prompt writes to scores what the KVs of one head of a prompt come to: [n], or [n, G]
+// with GroupEach.
+func (o *Observation) Prompt(h *PromptHead, scores []float32) {
+	if o.Score != nil {
+		o.Score(h, scores)
+		return
+	}
+	n, group := len(h.K)/h.HeadSize, h.Group
+	observed := len(h.Q) / (group * h.HeadSize)
+	gains := o.gains(h, n, observed)
+	scored := n
+	if o.Outside {
+		scored = n - observed
+	}
+	for g := range group {
+		o.scale(gains[g*n:][:scored], observed, n)
+	}
+
+	clear(scores)
+	if o.GroupFirst {
+		one := make([]float32, scored)
+		for g := range group {
+			o.reduce(one, gains[g*n:][:scored], g, group)
+		}
+		o.pool(scores[:scored], one)
+		return
+	}
+	pooled := make([]float32, scored)
+	for g := range group {
+		o.pool(pooled, gains[g*n:][:scored])
+		if o.Group != GroupEach {
+			o.reduce(scores[:scored], pooled, g, group)
+			continue
+		}
+		for i, v := range pooled {
+			scores[i*group+g] = v
+		}
+	}
+}
+
+// gains returns a_i of every query head: [G, n].
+func (o *Observation) gains(h *PromptHead, n, observed int) []float32 {
+	group, headSize := h.Group, h.HeadSize
+	scale := attentionScale(headSize)
+	gains := make([]float32, group*n)
+	scores := make([]float32, min(observed, together)*group*n) // [together, G, n]
+	var sm softmax
+	for w := 0; w < observed; w += together {
+		queries := min(together, observed-w)
+		first := n - observed + w // position of the first of them
+		// A few keys at a time, while they are near. The scores past a query's own
+		// position are never looked at.
+		seen := first + queries
+		for i := 0; i < seen; i += tileRows {
+			tile := h.K[i*headSize : min(i+tileRows, seen)*headSize]
+			vec.DotsGroup(scores[i:], n, h.Q[w*group*headSize:][:queries*group*headSize], tile, queries*group, headSize)
+		}
+		for i := range queries * group {
+			t, g := first+i/group, i%group
+			o.observe(gains[g*n:][:n], scores[i*n:][:t+1], scale, &sm)
+		}
+	}
+	return gains
+}
+
+// together is how many positions' queries are scored at once.
+const together = 32
+
+// observe adds what the query at position t gives to the keys at 0 to t, whose
+// dot products with it are dots[:t+1]; dots is overwritten.
+func (o *Observation) observe(gains, dots []float32, scale float32, sm *softmax) {
+	sm.reset()
+	for p := 0; p < len(dots); p += Partition {
+		part := dots[p:min(p+Partition, len(dots))]
+		for i := range part {
+			part[i] = float32(part[i] * scale)
+		}
+		sm.add(part)
+	}
+	counted := max(0, len(dots)-o.Buffer)
+	for p, factor := range sm.factors() {
+		first, last := min(p*Partition, counted), min((p+1)*Partition, counted)
+		addGains(o.Norm, gains[first:last], dots[first:last], factor)
+	}
+}
+
+// scale scales the gains of one query head in a prompt of n tokens.
+func (o *Observation) scale(a []float32, observed, n int) {
+	switch o.Scale {
+	case ScaleByPosition:
+		for i := range a {
+			a[i] = float32(a[i] * (float32(i+1) / float32(observed)))
+		}
+	case ScaleByWindow:
+		for i := range a {
+			a[i] /= float32(observed)
+		}
+	case ScaleByAge:
+		for i := range a {
+			a[i] /= float32(n - i)
+		}
+	}
+}
+
+// pool writes to dst the pooled neighbours of each element of src.
+func (o *Observation) pool(dst, src []float32) {
+	reach := o.Pool.Width / 2
+	switch o.Pool.Kind {
+	case MaxPool:
+		for i := range src {
+			top := src[i]
+			for _, v := range src[max(0, i-reach):min(len(src), i+reach+1)] {
+				top = max(top, v)
+			}
+			dst[i] = top
+		}
+	case AvgPool:
+		for i := range src {
+			var sum float32
+			for _, v := range src[max(0, i-reach):min(len(src), i+reach+1)] {
+				sum += v
+			}
+			dst[i] = sum / float32(o.Pool.Width)
+		}
+	default:
+		copy(dst, src)
+	}
+}
+
+// reduce takes the query head g, of group, into the numbers of the KV head.
+func (o *Observation) reduce(into, head []float32, g, group int) {
+	switch {
+	case o.Group == GroupMax && g == 0:
+		copy(into, head)
+	case o.Group == GroupMax:
+		for i, v := range head {
+			into[i] = max(into[i], v)
+		}
+	default:
+		for i, v := range head {
+			into[i] += v
+		}
+		if o.Group == GroupMean && g == group-1 {
+			for i := range into {
+				into[i] /= float32(group)
+			}
+		}
+	}
+}
+
+// attentionScale returns 1/√D: the quotient of 1 and the square root, each
+// rounded to binary32.
+func attentionScale(headSize int) float32 {
+	return 1 / float32(math.Sqrt(float64(headSize)))
+}

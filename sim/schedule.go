@@ -1,0 +1,35 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Schedule says when running sequences are compressed, and which of them. It belongs to
+// the serving loop: a method says what a compression does.
+type Schedule struct {
+	Once                bool `json:"compress_once,omitempty"`          // a sequence is compressed a single time
+	Interval            int  `json:"interval,omitempty"`               // steps between compressions; 0 is never, except when forced
+	NewTokenLimit       int  `json:"new_token_limit,omitempty"`        // more tokens than this since the last compression force one
+	MaxKVPerCompression int  `json:"max_kv_per_compression,omitempty"` // slots of one compression, beyond its first sequence; 0 is no limit
+}
+
+// DefaultSchedule compresses before every step.
+func DefaultSchedule() Schedule { return Schedule{Interval: 1} }
+
+// Validate returns every error of the schedule, joined.
+func (s Schedule) Validate() error {
+	var errs []error
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"interval", s.Interval}, {"new_token_limit", s.NewTokenLimit}, {"max_kv_per_compression", s.MaxKVPerCompression},
+	} {
+		if f.value < 0 || f.value > math.MaxInt32 {
+			errs = append(errs, fmt.Errorf("config: compression: %s %d is not from 0 to %d", f.name, f.value, math.MaxInt32))
+		}
+	}
+	return errors.Join(errs...)
+}
