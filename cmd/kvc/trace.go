@@ -93,7 +93,7 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 		row("shape", "%d layers × %d KV heads × %d, %d query heads each, %s", s.Layers, s.KVHeads, s.HeadSize, s.Group, info.DType)
 	}
 	if r := info.Rope; r != nil {
-		row("rope", "base %g, %d of a head's %d elements, %s pairs%s", r.Base, r.RotarySize, info.Shape.HeadSize, r.Pairing, scalingText(r.Scaling))
+		row("rope", "base %.12g, %d of a head's %d elements, pairing %s%s", r.Base, r.RotarySize, info.Shape.HeadSize, r.Pairing, scalingText(r.Scaling))
 	}
 	row("source", "%s", info.Source.Kind)
 	optional("", info.Source.Description)

@@ -163,6 +163,27 @@ func TestTraceRecordTokenIDs(t *testing.T) {
 	}
 }
 
+// TestTraceRecordTokenIDFiles reads ids from files, and describes the trace by the
+// files' names and not their folders.
+func TestTraceRecordTokenIDFiles(t *testing.T) {
+	folder, dir := t.TempDir(), filepath.Join(t.TempDir(), "ids")
+	file := filepath.Join(folder, "ids.txt")
+	if err := os.WriteFile(file, []byte("1, 2,\r\n3 4\n\n5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := runRecord(t, "--model", randomFolder(t, ""), "--token-ids", "@"+file, "--token-ids", "6", "--max-tokens", "1", "-o", dir)
+	if err != nil || !strings.Contains(out, "[1] tokens 1 2 3 4 5 ") || !strings.Contains(out, "[2] tokens 6 ") {
+		t.Errorf("it prints %q, %v", out, err)
+	}
+	code, out, stderr := kvc("trace", "info", dir)
+	if code != 0 || !strings.Contains(out, "--token-ids '@ids.txt' --token-ids 6 ") || strings.Contains(out, folder) {
+		t.Errorf("the trace is described as %s%s", out, stderr)
+	}
+	if want := "\nrope      base 10000, 8 of a head's 8 elements, pairing half\n"; !strings.Contains(out, want) {
+		t.Errorf("the trace is described as %s, want %q in it", out, want)
+	}
+}
+
 func TestTraceRecordStory(t *testing.T) {
 	shared := filepath.Join("..", "..", "..", "shared", "data", "model")
 	if _, err := os.Stat(shared); err != nil {
@@ -188,6 +209,10 @@ func TestTraceRecordWrongUse(t *testing.T) {
 	if err := os.WriteFile(empty, []byte("\n \n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	long := filepath.Join(t.TempDir(), "long.txt")
+	if err := os.WriteFile(long, bytes.Repeat([]byte("1\n"), maxTokenIDs/2+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name string
 		args []string
@@ -205,6 +230,11 @@ func TestTraceRecordWrongUse(t *testing.T) {
 		{"no tokens to generate", []string{"--model", model, "--prompt", "a", "--max-tokens", "0"}, "--max-tokens: 0"},
 		{"limits for others", []string{"--model", model, "--prompt", "a", "--max-tokens", "1,2"}, "--max-tokens: 2 numbers for 1 request; want 1"},
 		{"ids that are none", []string{"--model", model, "--token-ids", "1,a"}, `--token-ids: "a" is not a number`},
+		{"ids that are not there", []string{"--model", model, "--token-ids", ","}, "--token-ids: there are no ids"},
+		{"file without ids", []string{"--model", model, "--token-ids", "@" + empty}, "--token-ids: " + empty + ": there are no ids"},
+		{"file of no ids", []string{"--model", model, "--token-ids", "@" + file}, "config.json: \"{\\\"architectures\\\":\" is not a number"},
+		{"no such file of ids", []string{"--model", model, "--token-ids", "@/nowhere"}, "--token-ids: open /nowhere"},
+		{"long file of ids", []string{"--model", model, "--token-ids", "@" + long}, "has more than 16777216 bytes"},
 		{"no such model", []string{"--model", "/nowhere", "--prompt", "a"}, "--model: stat /nowhere"},
 		{"no such tokenizer", []string{"--model", model, "--tokenizer", "/nowhere", "--prompt", "a"}, "--tokenizer: stat /nowhere"},
 		{"no such prompts", []string{"--model", model, "--prompts", "/nowhere"}, "--prompts: open /nowhere"},
