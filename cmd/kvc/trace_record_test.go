@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -198,6 +199,60 @@ func TestTraceRecordStory(t *testing.T) {
 	const opening = "[1] Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball."
 	if !strings.HasPrefix(out, opening) {
 		t.Errorf("it says %q", out)
+	}
+}
+
+// TestTraceRecordRecall records the prompt of the bundled trace recall, and sees that
+// the model says what is to be found in it, and that the trace is that one.
+func TestTraceRecordRecall(t *testing.T) {
+	model := filepath.Join("..", "..", "..", "shared", "data", "model", "recall")
+	if _, err := os.Stat(model); err != nil {
+		t.Skip("no shared/data/model/recall beside the repository")
+	}
+	script := func(args ...string) string {
+		cmd := exec.CommandContext(t.Context(), "python3", append([]string{filepath.Join("..", "..", "scripts", "recall-prompt.py")}, args...)...)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if errors.Is(err, exec.ErrNotFound) {
+			t.Skip("no python3")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	prompt, dir := filepath.Join(t.TempDir(), "prompt.txt"), filepath.Join(t.TempDir(), "recall")
+	if err := os.WriteFile(prompt, []byte(script()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := runRecord(t, "--model", model, "--token-ids", "@"+prompt, "--max-tokens", "24", "--json", "-o", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Requests []recordedRequest }
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(strings.TrimPrefix(script("--answer"), "answer "), "\n")
+	want, err := parseTokenIDs("the answer", line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := got.Requests[0]
+	if answer := r.Tokens[r.PromptTokens:][:len(want)]; len(want) != 16 || !slices.Equal(answer, want) {
+		t.Errorf("it answers %v, want %v", answer, want)
+	}
+	tr, err := trace.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundled, err := trace.Open(filepath.Join("..", "..", "traces", "recall"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.Meta.Source = bundled.Meta.Source
+	if diff := cmp.Diff(bundled.Meta, tr.Meta) + cmp.Diff(bundled.Requests(), tr.Requests()); diff != "" {
+		t.Errorf("the bundled trace and this one (-bundled +this):\n%s", diff)
 	}
 }
 
