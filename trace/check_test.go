@@ -198,6 +198,33 @@ func TestCheck(t *testing.T) {
 		{"no dtype", []func(fstest.MapFS){meta(`"dtype": "f16",`, ``)}, []string{"trace.json: dtype is missing"}, false},
 		{"dtype", []func(fstest.MapFS){meta(`"f16"`, `"fp8_e4m3"`)}, []string{"trace.json: dtype is fp8_e4m3, want f32, f16 or bf16"}, false},
 		{"dtype name", []func(fstest.MapFS){meta(`"f16"`, `"f17"`)}, []string{`trace.json: dtype: unknown format "f17" (want f32, f16, bf16, fp8_e4m3, fp8_e5m2)`}, false},
+		{"rope", []func(fstest.MapFS){meta(`"source"`, `"rope": {"base": 0, "rotary_size": 9, "pairing": "both", "scaling": {}}, "source"`)}, []string{
+			"trace.json: rope: base is 0, want a number from 1 to 1e+30",
+			"trace.json: rope: rotary_size is 9, want an even number from 2 to 256",
+			`trace.json: rope: pairing is "both", want half or interleaved`,
+			`trace.json: rope: scaling: rope_type is "", want llama3`,
+		}, false},
+		{"rope beyond the head", []func(fstest.MapFS){meta(`"source"`, `"rope": {"base": 1e4, "rotary_size": 16, "pairing": "half"}, "source"`)}, []string{
+			"trace.json: rope: rotary_size is 16, want at most the head_size of 8",
+		}, false},
+		{"rope of a head that is wrong", []func(fstest.MapFS){meta(`"head_size": 8`, `"head_size": "8"`), meta(`"source"`, `"rope": {"base": 1e4, "rotary_size": 16, "pairing": "half"}, "source"`)}, []string{
+			`trace.json: shape.head_size: want an integer, got "8"`,
+		}, false},
+		{"rope that is wrong, of a wrong head", []func(fstest.MapFS){meta(`"head_size": 8`, `"head_size": 0`), meta(`"source"`, `"rope": {"base": 1e4, "rotary_size": 16}, "source"`)}, []string{
+			"trace.json: shape: head_size is 0, want 8 to 256",
+			`trace.json: rope: pairing is "", want half or interleaved`,
+		}, false},
+		{"field of rope", []func(fstest.MapFS){meta(`"source"`, `"rope": {"base": 1e4, "rotary_size": 8, "pairing": 3, "theta": 1}, "source"`)}, []string{
+			`trace.json: rope.pairing: want a string, got 3`,
+			`trace.json: rope: unknown field "theta"`,
+		}, false},
+		{"rope of a synthetic", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`), meta(`"source"`, `"rope": {"base": 1e4, "rotary_size": 8, "pairing": "half"}, "synth": {"layers": [["sink"]]}, "source"`)}, []string{
+			"trace.json: rope: synthetic keys carry none",
+			"a.safetensors: request a: a synthetic trace stores no tensors",
+			"b.safetensors: request b: a synthetic trace stores no tensors",
+		}, false},
+		{"good rope", []func(fstest.MapFS){meta(`"source"`, `"rope": {"base": 1e4, "rotary_size": 8, "pairing": "half", "scaling": null}, "source"`)}, nil, true},
+		{"no rope", []func(fstest.MapFS){meta(`"source"`, `"rope": null, "source"`)}, nil, true},
 		{"kind", []func(fstest.MapFS){meta(`"recorded"`, `"found"`)}, []string{`trace.json: source.kind is "found", want recorded, synthetic, imported or generated`}, false},
 		{"no recipe", []func(fstest.MapFS){meta(`"recorded"`, `"synthetic"`)}, []string{
 			"trace.json: synth: a trace whose source.kind is synthetic needs a recipe",

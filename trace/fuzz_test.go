@@ -16,6 +16,8 @@ func FuzzMeta(f *testing.F) {
 	f.Add(goodTrace(f)["trace.json"].Data)
 	f.Add([]byte(`{"format_version":1,"shape":{"layers":2,"kv_heads":3,"group":1,"head_size":64},"dtype":"bf16",` +
 		`"source":{"kind":"synthetic"},"synth":{"seed":7,"layers":[["sink","local:256"],["sink+retrieval","uniform"]]}}`))
+	f.Add([]byte(`{"format_version":1,"shape":{"layers":2,"kv_heads":3,"group":1,"head_size":64},"dtype":"f16","source":{"kind":"recorded"},` +
+		`"rope":{"base":500000,"rotary_size":32,"pairing":"half","scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":8192}}}`))
 	f.Add([]byte(`{"format_version":1e0,"dtype":null}`))
 	f.Add([]byte(`{"format_version":2}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -37,6 +39,13 @@ func FuzzMeta(f *testing.F) {
 		}
 		if diff := cmp.Diff(m, back.Meta); diff != "" {
 			t.Fatal(diff)
+		}
+		if m.Rope != nil {
+			for i, x := range m.Rope.InverseFrequencies() {
+				if !(x >= 0 && x <= 1) {
+					t.Fatalf("pair %d turns by %g", i, x)
+				}
+			}
 		}
 		if m.Synth == nil || Q.row(m.Shape) > 1<<12 {
 			return

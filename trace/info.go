@@ -15,6 +15,7 @@ type Info struct {
 	Model  string   `json:"model"`
 	Shape  kv.Shape `json:"shape,omitzero"` // zero, as what follows from it, of a trace of requests only
 	DType  string   `json:"dtype,omitempty"`
+	Rope   *Rope    `json:"rope,omitempty"`
 	Source Source   `json:"source"`
 	// Heads counts the KV heads of each kind, over all layers, of a synthetic trace.
 	Heads []HeadCount `json:"heads,omitempty"`
@@ -76,7 +77,7 @@ type Distribution struct {
 func (t *Trace) Info() (Info, error) {
 	m := t.Meta
 	info := Info{
-		Name: m.Name, Model: m.Model, Shape: m.Shape, Source: m.Source,
+		Name: m.Name, Model: m.Model, Shape: m.Shape, Rope: m.Rope, Source: m.Source,
 		Requests:        len(t.requests),
 		KVBytesPerToken: int64(m.Shape.Layers) * 2 * int64(K.row(m.Shape)) * int64(m.DType.Size()),
 	}

@@ -29,8 +29,8 @@ const (
 
 // Check returns the first error of m: an unknown format version, a shape out of
 // bounds, a format in which tensors are not stored, no shape where tensors are to
-// be, an unknown kind of source, or a recipe that is missing, out of place or
-// wrong.
+// be, a rotary embedding that is wrong or out of place, an unknown kind of source,
+// or a recipe that is missing, out of place or wrong.
 func (m Meta) Check() error {
 	return first(m.problems())
 }
@@ -45,6 +45,9 @@ func (m Meta) problems() []error {
 		if err := checkStored(m.DType); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if m.Rope != nil {
+		errs = append(errs, m.ropeProblems()...)
 	}
 	if m.PrefixBlockTokens < 0 || m.PrefixBlockTokens > MaxTokens {
 		errs = append(errs, fmt.Errorf("prefix_block_tokens is %d, want 1 to %d", m.PrefixBlockTokens, MaxTokens))
@@ -63,6 +66,21 @@ func (m Meta) problems() []error {
 	}
 	if m.Synth != nil {
 		errs = append(errs, m.Synth.problems()...)
+	}
+	return errs
+}
+
+// ropeProblems returns what is wrong with the rotary embedding of the trace.
+func (m Meta) ropeProblems() []error {
+	switch {
+	case m.RequestsOnly() && mayLackTensors(m.Source.Kind):
+		return []error{errors.New("rope: a trace whose trace.json gives no shape has no keys that could carry one")}
+	case m.Source.Kind == Synthetic:
+		return []error{errors.New("rope: synthetic keys carry none")}
+	}
+	errs := m.Rope.problems()
+	if len(errs) == 0 && m.Shape.Check() == nil && m.Rope.RotarySize > m.Shape.HeadSize {
+		errs = append(errs, fmt.Errorf("rope: rotary_size is %d, want at most the head_size of %d", m.Rope.RotarySize, m.Shape.HeadSize))
 	}
 	return errs
 }

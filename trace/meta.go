@@ -90,6 +90,10 @@ func parseMeta(text []byte) metaFound {
 	if raw["dtype"] == nil || broken("dtype") {
 		judged.DType = dtype.F32
 	}
+	sizeUnknown := broken("shape.head_size") || !m.requestsOnly && !isObject("shape")
+	if broken("rope") || sizeUnknown && m.Rope != nil && m.Rope.Check() == nil {
+		judged.Rope = nil
+	}
 	if broken("prefix_block_tokens") {
 		judged.PrefixBlockTokens = 0
 	}

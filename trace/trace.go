@@ -26,8 +26,11 @@ type Meta struct {
 	Model         string      `json:"model,omitempty"`
 	Shape         kv.Shape    `json:"shape"`
 	DType         dtype.DType `json:"dtype"` // of the stored tensors: f32, f16 or bf16
-	Source        Source      `json:"source"`
-	Synth         *Recipe     `json:"synth,omitempty"`
+	// Rope is the rotary embedding that Q and K carry; nil if that is not known, or
+	// none.
+	Rope   *Rope   `json:"rope,omitempty"`
+	Source Source  `json:"source"`
+	Synth  *Recipe `json:"synth,omitempty"`
 	// PrefixBlockTokens is how many tokens each of a request's PrefixHashes stands
 	// for; 0 if that is not known.
 	PrefixBlockTokens int `json:"prefix_block_tokens,omitempty"`

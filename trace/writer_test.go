@@ -69,6 +69,9 @@ func TestWriteAndRead(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "new", "trace")
 			meta := recordedMeta()
 			meta.DType = format
+			if extra == 1 {
+				meta.Rope = &Rope{Base: 1e6, RotarySize: 8, Pairing: Interleaved}
+			}
 			w, err := Create(dir, meta)
 			if err != nil {
 				t.Fatal(err)

@@ -1,11 +1,15 @@
 package traces
 
 import (
+	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"kvcompress/trace"
 )
 
 func TestBundled(t *testing.T) {
@@ -79,5 +83,54 @@ func TestOpenRefused(t *testing.T) {
 		if _, err := Open(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want an error with %q", name, err, want)
 		}
+	}
+}
+
+// TestRecall checks that the trace of the model that finds things in its context
+// shows it: when the token of a heading's section is fed, some head's attention goes
+// to that heading, wherever it stands, for the value beside the section comes next.
+// `scripts/recall-prompt.py --answer` says where the headings stand.
+func TestRecall(t *testing.T) {
+	headings := []int{29, 68, 101, 314, 318, 418, 428, 937}
+	const headingTokens, atLeast = 3, 0.5
+	b, err := Bundled("recall")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := b.Trace.Tensors(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	s, prompt := b.Trace.Meta.Shape, b.Trace.Requests()[0].PromptTokens
+	for i, heading := range headings {
+		position := prompt + 2*i // of the section that the answer gives
+		best := 0.0
+		for layer := range s.Layers {
+			q := make([]float32, s.QueryHeads()*s.HeadSize)
+			k := make([]float32, (position+1)*s.KVHeads*s.HeadSize)
+			if err := errors.Join(x.Read(q, trace.Q, layer, position, 1), x.Read(k, trace.K, layer, 0, position+1)); err != nil {
+				t.Fatal(err)
+			}
+			for head := range s.QueryHeads() {
+				sum, there := 0.0, 0.0
+				for p := range position + 1 {
+					dot := 0.0
+					for d := range s.HeadSize {
+						dot += float64(q[head*s.HeadSize+d]) * float64(k[(p*s.KVHeads+head/s.Group)*s.HeadSize+d])
+					}
+					weight := math.Exp(dot / math.Sqrt(float64(s.HeadSize)))
+					sum += weight
+					if p >= heading && p < heading+headingTokens {
+						there += weight
+					}
+				}
+				best = max(best, there/sum)
+			}
+		}
+		if best < atLeast {
+			t.Errorf("heading %d at position %d: the head that attends to it most gives it %.3f of its attention, want at least %g", i, heading, best, atLeast)
+		}
+		t.Logf("heading %d: %.3f", i, best)
 	}
 }

@@ -93,6 +93,9 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 	if s := info.Shape; !requestsOnly {
 		row("shape", "%d layers × %d KV heads × %d, %d query heads each, %s", s.Layers, s.KVHeads, s.HeadSize, s.Group, info.DType)
 	}
+	if r := info.Rope; r != nil {
+		row("rope", "base %.12g, %d of a head's %d elements, pairing %s%s", r.Base, r.RotarySize, info.Shape.HeadSize, r.Pairing, scalingText(r.Scaling))
+	}
 	row("source", "%s", info.Source.Kind)
 	optional("", info.Source.Description)
 	optional("licence", info.Source.Licence)
@@ -149,6 +152,15 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 		fmt.Fprintf(table, "time between arrivals\t%v\t%v\t%v\t%v\t%v\t%v\t\n", ns(g.Min), ns(g.P50), ns(int64(g.Mean)), ns(g.P90), ns(g.P99), ns(g.Max))
 	}
 	return table.Flush()
+}
+
+// scalingText says in one line how the frequencies of a rope are scaled.
+func scalingText(s *trace.RopeScaling) string {
+	if s == nil {
+		return ""
+	}
+	return fmt.Sprintf("; scaled as %s: factor %g, low and high frequency factors %g and %g, %d original positions",
+		s.Type, s.Factor, s.LowFreqFactor, s.HighFreqFactor, s.OriginalPositions)
 }
 
 // roundDuration keeps about four digits.

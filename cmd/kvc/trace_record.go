@@ -68,7 +68,8 @@ given; f32 stores exactly what was computed.`,
   kvc trace record --model Llama-3.2-1B --prompts questions.txt --arrivals fixed:50ms -o questions
 
   # token ids made elsewhere, and random numbers to choose the next ones
-  kvc trace record --model Llama-3.2-1B --token-ids 128000,9906,1917 --temperature 0.8 --seed 1 -o hello`,
+  kvc trace record --model Llama-3.2-1B --token-ids 128000,9906,1917 --temperature 0.8 --seed 1 -o hello
+  scripts/recall-prompt.py | kvc trace record --model recall --token-ids @- --max-tokens 24 -o recall`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -78,7 +79,7 @@ given; f32 stores exactly what was computed.`,
 	flags.StringVar(&f.tokenizer, "tokenizer", "", "`path` of a tokenizer.bin or tokenizer.json (default: the one in the model's folder)")
 	flags.StringArrayVar(&f.prompts, "prompt", nil, "`text` to continue; may be repeated")
 	flags.StringVar(&f.promptsFile, "prompts", "", "`file` with a prompt on each line; - is standard input")
-	flags.StringArrayVar(&f.tokenIDs, "token-ids", nil, "a prompt as token `ids`, such as 1,2,3; may be repeated")
+	flags.StringArrayVar(&f.tokenIDs, "token-ids", nil, "a prompt as token `ids`, such as 1,2,3, or @FILE for the ids in a file; @- is standard input; may be repeated")
 	flags.IntSliceVar(&f.maxTokens, "max-tokens", []int{256}, "the most tokens to generate: one `number`, or one for each request: 50,80,…")
 	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after the token that ends a text")
 	flags.Float64Var(&f.sampling.Temperature, "temperature", 0, "`number` that divides the logits; 0 takes the likeliest token")

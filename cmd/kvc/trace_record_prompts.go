@@ -9,10 +9,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/strictjson"
 	"kvcompress/trace"
 	"kvcompress/trace/record"
 	"kvcompress/trace/tokenizer"
@@ -30,7 +32,7 @@ func (p *promptSource) len() int { return len(p.ids) + len(p.texts) }
 func (f *recordFlags) readPrompts(stdin io.Reader) (*promptSource, error) {
 	p := &promptSource{texts: f.prompts}
 	for _, list := range f.tokenIDs {
-		ids, err := parseTokenIDs(list)
+		ids, err := readTokenIDs(list, stdin)
 		if err != nil {
 			return nil, err
 		}
@@ -86,14 +88,48 @@ func (f *recordFlags) requests(n int) ([]record.Prompt, error) {
 	return requests, nil
 }
 
-func parseTokenIDs(list string) ([]int, error) {
-	var ids []int
-	for _, field := range strings.Split(list, ",") {
-		id, err := strconv.Atoi(strings.TrimSpace(field))
+// maxTokenIDs bounds a file of token ids, in bytes: some millions of them.
+const maxTokenIDs = 16 << 20
+
+// readTokenIDs returns the ids of a list or, if it begins with @, of the file that it
+// names.
+func readTokenIDs(list string, stdin io.Reader) ([]int, error) {
+	path, isFile := strings.CutPrefix(list, "@")
+	if !isFile {
+		return parseTokenIDs("--token-ids", list)
+	}
+	r := stdin
+	if path != "-" {
+		file, err := os.Open(path) // a pipe is as good as a file
 		if err != nil {
-			return nil, usagef("--token-ids: %q is not a number", field)
+			return nil, usagef("--token-ids: %w", err)
+		}
+		defer file.Close()
+		r = file
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxTokenIDs+1))
+	if err != nil {
+		return nil, fmt.Errorf("--token-ids: %w", err)
+	}
+	if len(text) > maxTokenIDs {
+		return nil, usagef("--token-ids: %s has more than %d bytes", path, maxTokenIDs)
+	}
+	return parseTokenIDs("--token-ids: "+path, string(text))
+}
+
+// parseTokenIDs reads ids with commas, spaces or line ends between them. from is
+// where they come from, for errors.
+func parseTokenIDs(from, list string) ([]int, error) {
+	var ids []int
+	for field := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+		id, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, usagef("%s: %q is not a number", from, strictjson.Excerpt(field))
 		}
 		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return nil, usagef("%s: there are no ids", from)
 	}
 	return ids, nil
 }
@@ -175,6 +211,10 @@ func (f *recordFlags) sourceDescription(cmd *cobra.Command) string {
 			switch flag.Name {
 			case "model", "tokenizer", "prompts", "out":
 				value = folderName(value)
+			case "token-ids":
+				if path, isFile := strings.CutPrefix(value, "@"); isFile {
+					value = "@" + folderName(path)
+				}
 			}
 			b.WriteString(" --" + flag.Name)
 			if flag.Value.Type() != "bool" {

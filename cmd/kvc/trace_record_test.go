@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -163,6 +164,27 @@ func TestTraceRecordTokenIDs(t *testing.T) {
 	}
 }
 
+// TestTraceRecordTokenIDFiles reads ids from files, and describes the trace by the
+// files' names and not their folders.
+func TestTraceRecordTokenIDFiles(t *testing.T) {
+	folder, dir := t.TempDir(), filepath.Join(t.TempDir(), "ids")
+	file := filepath.Join(folder, "ids.txt")
+	if err := os.WriteFile(file, []byte("1, 2,\r\n3 4\n\n5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := runRecord(t, "--model", randomFolder(t, ""), "--token-ids", "@"+file, "--token-ids", "6", "--max-tokens", "1", "-o", dir)
+	if err != nil || !strings.Contains(out, "[1] tokens 1 2 3 4 5 ") || !strings.Contains(out, "[2] tokens 6 ") {
+		t.Errorf("it prints %q, %v", out, err)
+	}
+	code, out, stderr := kvc("trace", "info", dir)
+	if code != 0 || !strings.Contains(out, "--token-ids '@ids.txt' --token-ids 6 ") || strings.Contains(out, folder) {
+		t.Errorf("the trace is described as %s%s", out, stderr)
+	}
+	if want := "\nrope      base 10000, 8 of a head's 8 elements, pairing half\n"; !strings.Contains(out, want) {
+		t.Errorf("the trace is described as %s, want %q in it", out, want)
+	}
+}
+
 func TestTraceRecordStory(t *testing.T) {
 	shared := filepath.Join("..", "..", "..", "shared", "data", "model")
 	if _, err := os.Stat(shared); err != nil {
@@ -180,12 +202,70 @@ func TestTraceRecordStory(t *testing.T) {
 	}
 }
 
+// TestTraceRecordRecall records the prompt of the bundled trace recall, and sees that
+// the model says what is to be found in it, and that the trace is that one.
+func TestTraceRecordRecall(t *testing.T) {
+	model := filepath.Join("..", "..", "..", "shared", "data", "model", "recall")
+	if _, err := os.Stat(model); err != nil {
+		t.Skip("no shared/data/model/recall beside the repository")
+	}
+	script := func(args ...string) string {
+		cmd := exec.CommandContext(t.Context(), "python3", append([]string{filepath.Join("..", "..", "scripts", "recall-prompt.py")}, args...)...)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if errors.Is(err, exec.ErrNotFound) {
+			t.Skip("no python3")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	prompt, dir := filepath.Join(t.TempDir(), "prompt.txt"), filepath.Join(t.TempDir(), "recall")
+	if err := os.WriteFile(prompt, []byte(script()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := runRecord(t, "--model", model, "--token-ids", "@"+prompt, "--max-tokens", "24", "--json", "-o", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Requests []recordedRequest }
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(strings.TrimPrefix(script("--answer"), "answer "), "\n")
+	want, err := parseTokenIDs("the answer", line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := got.Requests[0]
+	if answer := r.Tokens[r.PromptTokens:][:len(want)]; len(want) != 16 || !slices.Equal(answer, want) {
+		t.Errorf("it answers %v, want %v", answer, want)
+	}
+	tr, err := trace.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundled, err := trace.Open(filepath.Join("..", "..", "traces", "recall"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.Meta.Source = bundled.Meta.Source
+	if diff := cmp.Diff(bundled.Meta, tr.Meta) + cmp.Diff(bundled.Requests(), tr.Requests()); diff != "" {
+		t.Errorf("the bundled trace and this one (-bundled +this):\n%s", diff)
+	}
+}
+
 func TestTraceRecordWrongUse(t *testing.T) {
 	model := randomFolder(t, "llama2")
 	bare := randomFolder(t, "")
 	file := filepath.Join(bare, "config.json")
 	empty := filepath.Join(t.TempDir(), "empty.txt")
 	if err := os.WriteFile(empty, []byte("\n \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long := filepath.Join(t.TempDir(), "long.txt")
+	if err := os.WriteFile(long, bytes.Repeat([]byte("1\n"), maxTokenIDs/2+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -205,6 +285,11 @@ func TestTraceRecordWrongUse(t *testing.T) {
 		{"no tokens to generate", []string{"--model", model, "--prompt", "a", "--max-tokens", "0"}, "--max-tokens: 0"},
 		{"limits for others", []string{"--model", model, "--prompt", "a", "--max-tokens", "1,2"}, "--max-tokens: 2 numbers for 1 request; want 1"},
 		{"ids that are none", []string{"--model", model, "--token-ids", "1,a"}, `--token-ids: "a" is not a number`},
+		{"ids that are not there", []string{"--model", model, "--token-ids", ","}, "--token-ids: there are no ids"},
+		{"file without ids", []string{"--model", model, "--token-ids", "@" + empty}, "--token-ids: " + empty + ": there are no ids"},
+		{"file of no ids", []string{"--model", model, "--token-ids", "@" + file}, "config.json: \"{\\\"architectures\\\":\" is not a number"},
+		{"no such file of ids", []string{"--model", model, "--token-ids", "@/nowhere"}, "--token-ids: open /nowhere"},
+		{"long file of ids", []string{"--model", model, "--token-ids", "@" + long}, "has more than 16777216 bytes"},
 		{"no such model", []string{"--model", "/nowhere", "--prompt", "a"}, "--model: stat /nowhere"},
 		{"no such tokenizer", []string{"--model", model, "--tokenizer", "/nowhere", "--prompt", "a"}, "--tokenizer: stat /nowhere"},
 		{"no such prompts", []string{"--model", model, "--prompts", "/nowhere"}, "--prompts: open /nowhere"},

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"kvcompress/dtype"
+	"kvcompress/trace"
 )
 
 // checkpointHeader is the header of a llama2.c checkpoint, in the legacy format
@@ -46,7 +47,7 @@ func (h checkpointHeader) config() (Config, error) {
 		Vocab:        max(int(h.Vocab), -int(h.Vocab)),
 		MaxPositions: int(h.SeqLen),
 		NormEps:      1e-5,
-		Rope:         Rope{Theta: 10000, Interleaved: true},
+		Rope:         trace.Rope{Base: 10000, Pairing: trace.Interleaved},
 		BOS:          1,
 		EOS:          []int{1, 2}, // its training data separates texts by BOS
 		Format:       "llama2.c",
@@ -57,6 +58,7 @@ func (h checkpointHeader) config() (Config, error) {
 		}
 		cfg.HeadSize = int(h.Dim / h.Heads)
 	}
+	cfg.Rope.RotarySize = cfg.HeadSize
 	return cfg, cfg.validate(checkpointField)
 }
 
@@ -84,7 +86,7 @@ func readCheckpoint(r io.ReaderAt, size int64) (*Model, error) {
 		return nil, fmt.Errorf("header: %w; is this a llama2.c checkpoint?", err)
 	}
 
-	m := &Model{cfg: cfg, invFreq: cfg.Rope.frequencies(cfg.HeadSize)}
+	m := &Model{cfg: cfg, invFreq: cfg.Rope.InverseFrequencies()}
 	plan := m.checkpointPlan(h.Vocab < 0)
 	want := int64(checkpointHeaderSize)
 	for _, p := range plan {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"kvcompress/strictjson"
+	"kvcompress/trace"
 )
 
 // hfConfig is the part of a Hugging Face config.json that decides what a Llama
@@ -142,7 +143,7 @@ func parseConfig(data []byte) (hfModel, error) {
 	}
 	cfg.EOS = f.EOS
 	var err error
-	if cfg.Rope, err = f.rope(); err != nil {
+	if cfg.Rope, err = f.rope(cfg.HeadSize); err != nil {
 		return hfModel{}, err
 	}
 	if err := cfg.validate(hfField); err != nil {
@@ -185,10 +186,10 @@ func (f *hfConfig) supported() error {
 }
 
 // rope reads the rotary embedding, which newer files have all in rope_parameters.
-func (f *hfConfig) rope() (Rope, error) {
-	r := Rope{Theta: 10000}
+func (f *hfConfig) rope(headSize int) (trace.Rope, error) {
+	r := trace.Rope{Base: 10000, RotarySize: headSize, Pairing: trace.Half}
 	if f.RopeTheta != nil {
-		r.Theta = *f.RopeTheta
+		r.Base = *f.RopeTheta
 	}
 	field, p := "rope_scaling", f.RopeScaling
 	if f.RopeParameters != nil {
@@ -199,15 +200,15 @@ func (f *hfConfig) rope() (Rope, error) {
 			return r, fmt.Errorf("%s: %w", field, err)
 		}
 	}
-	if !(r.Theta >= 1 && r.Theta < 1e30) {
-		return r, fmt.Errorf("rope_theta: %g is not a number from 1 to 1e30", r.Theta)
+	if !(r.Base >= trace.MinRopeBase && r.Base < trace.MaxRopeBase) {
+		return r, fmt.Errorf("rope_theta: %g is not a number from %d to %g", r.Base, trace.MinRopeBase, trace.MaxRopeBase)
 	}
 	return r, nil
 }
 
-func (p *hfRope) read(r *Rope) error {
+func (p *hfRope) read(r *trace.Rope) error {
 	if p.RopeTheta != nil {
-		r.Theta = *p.RopeTheta
+		r.Base = *p.RopeTheta
 	}
 	if p.PartialRotary != nil && *p.PartialRotary != 1 {
 		return fmt.Errorf("partial_rotary_factor: %g is not supported, only 1", *p.PartialRotary)
@@ -219,14 +220,15 @@ func (p *hfRope) read(r *Rope) error {
 	switch kind {
 	case "", "default":
 		return nil
-	case "llama3":
-		r.Scaling = &Llama3Scaling{
+	case trace.Llama3:
+		r.Scaling = &trace.RopeScaling{
+			Type:              kind,
 			Factor:            p.Factor,
 			LowFreqFactor:     p.LowFreqFactor,
 			HighFreqFactor:    p.HighFreqFactor,
 			OriginalPositions: p.Original,
 		}
-		return r.Scaling.validate()
+		return r.Scaling.Check()
 	}
 	return fmt.Errorf("rope_type: %q is not supported, only default and llama3", kind)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kvcompress/trace"
 )
 
 // minimal is a config.json with what cannot be left out, and more.
@@ -27,26 +29,26 @@ func minimal(t testing.TB, more string) []byte {
 }
 
 func TestParseConfig(t *testing.T) {
-	llama31 := &Llama3Scaling{Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalPositions: 8192}
+	llama31 := &trace.RopeScaling{Type: trace.Llama3, Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalPositions: 8192}
 	for _, c := range []struct {
 		name, more string
 		want       func(m *hfModel)
 	}{
 		{"defaults", `{}`, func(m *hfModel) {}},
 		{"mistral", `{"architectures": ["MistralForCausalLM"], "num_key_value_heads": 2, "head_dim": 32, "sliding_window": 1024, "rms_norm_eps": 1e-5}`, func(m *hfModel) {
-			m.Format, m.KVHeads, m.HeadSize, m.MaxPositions, m.NormEps = "MistralForCausalLM", 2, 32, 1024, 1e-5
+			m.Format, m.KVHeads, m.HeadSize, m.Rope.RotarySize, m.MaxPositions, m.NormEps = "MistralForCausalLM", 2, 32, 32, 1024, 1e-5
 		}},
 		{"qwen2", `{"architectures": ["Qwen2ForCausalLM"], "sliding_window": 1024, "use_sliding_window": false, "tie_word_embeddings": true, "rope_theta": 1000000.0}`, func(m *hfModel) {
-			m.Format, m.biasQKV, m.tied, m.Rope.Theta = "Qwen2ForCausalLM", true, true, 1e6
+			m.Format, m.biasQKV, m.tied, m.Rope.Base = "Qwen2ForCausalLM", true, true, 1e6
 		}},
 		{"bias", `{"attention_bias": true}`, func(m *hfModel) { m.biasQKV, m.biasO = true, true }},
 		{"tokens", `{"bos_token_id": 128000, "eos_token_id": [128001, 128009]}`, func(m *hfModel) { m.BOS, m.EOS = 128000, []int{128001, 128009} }},
 		{"tokens that are none", `{"bos_token_id": null, "eos_token_id": null, "rope_scaling": null, "quantization_config": null, "head_dim": null}`, func(m *hfModel) {}},
 		{"llama 3.1", `{"rope_theta": 500000.0, "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}`, func(m *hfModel) {
-			m.Rope.Theta, m.Rope.Scaling = 5e5, llama31
+			m.Rope.Base, m.Rope.Scaling = 5e5, llama31
 		}},
 		{"llama 3.1, the new spelling", `{"rope_parameters": {"rope_theta": 500000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}`, func(m *hfModel) {
-			m.Rope.Theta, m.Rope.Scaling = 5e5, llama31
+			m.Rope.Base, m.Rope.Scaling = 5e5, llama31
 		}},
 		{"the old name of the type", `{"rope_scaling": {"type": "default"}}`, func(m *hfModel) {}},
 	} {
@@ -57,7 +59,7 @@ func TestParseConfig(t *testing.T) {
 			}
 			want := hfModel{Config: Config{
 				Dim: 64, HiddenDim: 100, Layers: 2, QueryHeads: 4, KVHeads: 4, HeadSize: 16, Vocab: 300, MaxPositions: 2048,
-				NormEps: 1e-6, Rope: Rope{Theta: 10000}, BOS: -1, Format: "LlamaForCausalLM",
+				NormEps: 1e-6, Rope: trace.Rope{Base: 10000, RotarySize: 16, Pairing: trace.Half}, BOS: -1, Format: "LlamaForCausalLM",
 			}}
 			c.want(&want)
 			if diff := cmp.Diff(want, got, cmp.AllowUnexported(hfModel{})); diff != "" {
@@ -89,11 +91,11 @@ func TestParseConfigErrors(t *testing.T) {
 		{`{"partial_rotary_factor": 0.5}`, "partial_rotary_factor: 0.5"},
 		{`{"rope_theta": 0}`, "rope_theta: 0"},
 		{`{"rope_scaling": {"rope_type": "yarn", "factor": 4}}`, `rope_scaling: rope_type: "yarn"`},
-		{`{"rope_parameters": {"rope_type": "llama3", "factor": 0}}`, "rope_parameters: factor: 0"},
-		{`{"rope_scaling": {"rope_type": "llama3", "factor": 0.5}}`, "rope_scaling: factor: 0.5"},
-		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8}}`, "rope_scaling: low_freq_factor: 0"},
-		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}}`, "rope_scaling: high_freq_factor: 4"},
-		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}}`, "original_max_position_embeddings: 0"},
+		{`{"rope_parameters": {"rope_type": "llama3", "factor": 0}}`, "rope_parameters: factor is 0"},
+		{`{"rope_scaling": {"rope_type": "llama3", "factor": 0.5}}`, "rope_scaling: factor is 0.5"},
+		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8}}`, "rope_scaling: low_freq_factor is 0"},
+		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}}`, "rope_scaling: high_freq_factor is 4"},
+		{`{"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}}`, "original_max_position_embeddings is 0"},
 		{`{"eos_token_id": "two"}`, "want a token id"},
 	} {
 		_, err := parseConfig(minimal(t, c.more))
@@ -103,52 +105,16 @@ func TestParseConfigErrors(t *testing.T) {
 	}
 }
 
-// The formula as the documentation of transformers has it, with wavelengths.
-func TestLlama3Scaling(t *testing.T) {
-	const theta, headSize = 500000.0, 128
-	const factor, low, high, original = 8.0, 1.0, 4.0, 8192.0
-	r := Rope{Theta: theta, Scaling: &Llama3Scaling{Factor: factor, LowFreqFactor: low, HighFreqFactor: high, OriginalPositions: original}}
-	freqs := r.frequencies(headSize)
-	var slow, smooth, fast int
-	for i, got := range freqs {
-		invFreq := 1 / math.Pow(theta, float64(2*i)/headSize)
-		wavelen := 2 * math.Pi / invFreq
-		want := invFreq
-		switch {
-		case wavelen > original/low:
-			want = invFreq / factor
-			slow++
-		case wavelen < original/high:
-			fast++
-		default:
-			s := (original/wavelen - low) / (high - low)
-			want = (1-s)*invFreq/factor + s*invFreq
-			smooth++
-		}
-		if math.Abs(float64(got)-want) > 1e-7*want {
-			t.Errorf("pair %d: %g, want %g", i, got, want)
-		}
-	}
-	// Worked by hand: 2π·500000^(i/64) passes 2048 at i = 28.2 and 8192 at i = 35.0.
-	if fast != 29 || smooth != 6 || slow != 29 {
-		t.Errorf("%d pairs are left alone, %d go over, %d are slowed down; want 29, 6, 29", fast, smooth, slow)
-	}
-	// Pair 32, halfway: frequency 1/√500000, 1.84385 turns within 8192 positions.
-	if want := 0.000524846; math.Abs(float64(freqs[32])-want) > 1e-9 {
-		t.Errorf("pair 32: %.9f, want %.9f", freqs[32], want)
-	}
-}
-
 func TestRotation(t *testing.T) {
 	// One head of four elements, two pairs, turned by a quarter and by nothing.
 	r := rotation{cos: []float32{0, 1}, sin: []float32{1, 0}}
 	neighbours := []float32{1, 2, 3, 4}
-	r.apply(neighbours, true)
+	r.apply(neighbours, trace.Rope{RotarySize: 4, Pairing: trace.Interleaved})
 	if diff := cmp.Diff([]float32{-2, 1, 3, 4}, neighbours); diff != "" {
 		t.Errorf("pairs of neighbours (-want +got):\n%s", diff)
 	}
 	halves := []float32{1, 2, 3, 4}
-	r.apply(halves, false)
+	r.apply(halves, trace.Rope{RotarySize: 4, Pairing: trace.Half})
 	if diff := cmp.Diff([]float32{-3, 2, 1, 4}, halves); diff != "" {
 		t.Errorf("pairs half a head apart (-want +got):\n%s", diff)
 	}
@@ -165,7 +131,7 @@ func FuzzParseConfig(f *testing.F) {
 		if err := m.validate(hfField); err != nil {
 			t.Fatalf("parseConfig took what validate refuses: %v", err)
 		}
-		for i, x := range m.Rope.frequencies(m.HeadSize) {
+		for i, x := range m.Rope.InverseFrequencies() {
 			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
 				t.Fatalf("pair %d turns by %g", i, x)
 			}

@@ -162,7 +162,7 @@ func (s *shards) openFile(dir, name string) (shard, error) {
 
 // model reads the weights.
 func (s *shards) model(cfg hfModel) (*Model, error) {
-	m := &Model{cfg: cfg.Config, invFreq: cfg.Rope.frequencies(cfg.HeadSize)}
+	m := &Model{cfg: cfg.Config, invFreq: cfg.Rope.InverseFrequencies()}
 	r := reader{shards: s}
 	m.embed = r.matrix("model.embed_tokens.weight", cfg.Vocab, cfg.Dim)
 	for l := 0; l < cfg.Layers && r.err == nil; l++ {

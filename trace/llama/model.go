@@ -18,6 +18,7 @@ import (
 	"os"
 
 	"kvcompress/kv"
+	"kvcompress/trace"
 	"kvcompress/trace/regular"
 )
 
@@ -33,7 +34,8 @@ type Config struct {
 	MaxPositions int     // tokens that one sequence may have
 	NormEps      float32 // ε of the root mean square norms
 
-	Rope Rope
+	// Rope turns queries and keys. Its RotarySize is HeadSize.
+	Rope trace.Rope
 
 	BOS int   // the token that begins a text, or −1
 	EOS []int // the tokens that end one

@@ -143,8 +143,8 @@ func (s *Session) attention(l int, a *activations) {
 	s.workers.multiply(a.k, &w.wk, a.normed, w.bk, a.n)
 	s.workers.multiply(a.v, &w.wv, a.normed, w.bv, a.n)
 	for t := range a.n {
-		a.rotations[t].apply(a.q[t*qDim:(t+1)*qDim], cfg.Rope.Interleaved)
-		a.rotations[t].apply(a.k[t*kvDim:(t+1)*kvDim], cfg.Rope.Interleaved)
+		a.rotations[t].apply(a.q[t*qDim:(t+1)*qDim], cfg.Rope)
+		a.rotations[t].apply(a.k[t*kvDim:(t+1)*kvDim], cfg.Rope)
 		if a.allQueries != nil {
 			copy(a.allQueries[(t*cfg.Layers+l)*qDim:], a.q[t*qDim:(t+1)*qDim])
 		}

@@ -85,12 +85,14 @@ func Record(ctx context.Context, dir string, model *llama.Model, prompts []Promp
 	if err := Check(model.Config(), prompts, opts); err != nil {
 		return err
 	}
+	rope := model.Config().Rope
 	w, err := trace.Create(dir, trace.Meta{
 		FormatVersion: trace.FormatVersion,
 		Name:          opts.Name,
 		Model:         opts.Model,
 		Shape:         model.Config().Shape(),
 		DType:         opts.DType,
+		Rope:          &rope,
 		Source:        trace.Source{Kind: trace.Recorded, Description: opts.Description, Licence: opts.Licence},
 	})
 	if err != nil {

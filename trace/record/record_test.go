@@ -80,6 +80,7 @@ func TestRecord(t *testing.T) {
 			wantMeta := trace.Meta{
 				FormatVersion: trace.FormatVersion, Name: "n", Model: "m", DType: format,
 				Shape:  kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 8},
+				Rope:   &trace.Rope{Base: 10000, RotarySize: 8, Pairing: trace.Interleaved},
 				Source: trace.Source{Kind: trace.Recorded, Description: "d", Licence: "l"},
 			}
 			if diff := cmp.Diff(wantMeta, tr.Meta); diff != "" {
