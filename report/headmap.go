@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"image/color"
 	"io"
-	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
@@ -42,7 +43,8 @@ func HeadMapText(w io.Writer, m *HeadMap, opt TextOptions) error {
 	p.printf("%d layers × %d KV heads: %s of %d full (%.1f %%), the others streaming\n",
 		len(m.Full), len(m.Full[0]), comma(full), all, 100*float64(full)/float64(all))
 	for _, s := range m.Scores {
-		p.mosaic(s.Values, strings.ToUpper(s.Name[:1])+s.Name[1:], ": "+s.Rule+"; by layer (across) and KV head (down)")
+		first, size := utf8.DecodeRuneInString(s.Name)
+		p.mosaic(s.Values, string(unicode.ToUpper(first))+s.Name[size:], ": "+s.Rule+"; by layer (across) and KV head (down)")
 	}
 	m.table(p)
 	if p.err == nil {

@@ -58,8 +58,9 @@ prompt: its first 1 + repeats × period tokens are looked at, layer by layer.`,
 		Example: `  kvc heads find --model ./Llama-3.2-1B -o map.json
   kvc heads find --model ./recall --period 200 --ids 8:255 --distinct -o map.json
   kvc heads find ./repeated --period 500 --repeats 4 -o map.json`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeTraces,
+		RunE:              func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
