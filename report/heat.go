@@ -8,25 +8,30 @@ import (
 	"kvcompress/sim"
 )
 
-// heat draws the part of its KVs that each head kept: layers across, heads down,
-// in as many panels as the terminal is too narrow for the layers.
+// heat draws the part of its KVs that each head kept.
 func (p *printer) heat(r *sim.Report) {
 	kept := r.Heads.Kept()
 	if len(kept) == 0 {
 		return
 	}
-	scale, err := newRamp(kept)
+	p.mosaic(kept, "Kept", ": the part of its KVs that each head kept, by layer (across) and KV head (down)")
+}
+
+// mosaic draws a section with a part of 1 for each head, [L][H]: layers across, heads
+// down, in as many panels as the terminal is too narrow for the layers.
+func (p *printer) mosaic(parts [][]float64, title, more string) {
+	scale, err := newRamp(parts)
 	if err != nil {
 		p.err = err
 		return
 	}
-	m := newMosaic(kept, scale, p.opt)
-	p.section("Kept", fmt.Sprintf(": the part of its KVs that each head kept, by layer (across) and KV head (down)%s", m.unit()))
-	for from := 0; from < len(kept); from += m.layers {
+	m := newMosaic(parts, scale, p.opt)
+	p.section(title, more+m.unit())
+	for from := 0; from < len(parts); from += m.layers {
 		if from > 0 {
 			p.printf("\n")
 		}
-		for _, line := range m.panel(from, min(from+m.layers, len(kept))) {
+		for _, line := range m.panel(from, min(from+m.layers, len(parts))) {
 			p.printf("%s\n", strings.TrimRight(line, " "))
 		}
 	}

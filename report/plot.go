@@ -19,7 +19,7 @@ import (
 	"kvcompress/sim"
 )
 
-// CheckPlot returns an error if HeatMap cannot write to a file of this name.
+// CheckPlot returns an error if HeatMap and HeadMapPlot cannot write to a file of this name.
 func CheckPlot(path string) error {
 	switch ext := filepath.Ext(path); strings.ToLower(ext) {
 	case ".png", ".svg":
@@ -37,11 +37,18 @@ func HeatMap(path string, r *sim.Report) error {
 	if err := CheckPlot(path); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	var picture bytes.Buffer
-	if err := drawTo(&picture, strings.EqualFold(filepath.Ext(path), ".svg"), r); err != nil {
+	heads, err := newHeadsPlot(name(r)+": part of its KVs that each head kept", r.Heads.Kept())
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	picture, err := paintTo(path, heads.height()+blocksPanel+plotMargin, func(c draw.Canvas) {
+		heads.draw(draw.Crop(c, 0, 0, blocksPanel+plotMargin, 0))
+		newBlocksPlot(r).draw(draw.Crop(c, 0, -barSpace, 0, blocksPanel-c.Size().Y))
+	})
+	if err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
-	if err := os.WriteFile(path, picture.Bytes(), 0o666); err != nil {
+	if err := os.WriteFile(path, picture, 0o666); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil
@@ -54,12 +61,11 @@ const (
 	plotDPI     = 144
 )
 
-func drawTo(w *bytes.Buffer, svg bool, r *sim.Report) error {
-	heads, err := newHeadsPlot(r)
-	if err != nil {
-		return err
-	}
-	height := heads.height() + blocksPanel + 3*plotMargin
+// paintTo has a picture painted that is plotWidth wide and has room of the given height
+// between its margins, and returns it as SVG or PNG, by the extension of its path.
+func paintTo(path string, height vg.Length, paint func(draw.Canvas)) ([]byte, error) {
+	height += 2 * plotMargin
+	svg := strings.EqualFold(filepath.Ext(path), ".svg")
 	var canvas vg.CanvasWriterTo
 	if svg {
 		canvas = vgsvg.New(plotWidth, height)
@@ -69,21 +75,18 @@ func drawTo(w *bytes.Buffer, svg bool, r *sim.Report) error {
 	all := draw.New(canvas)
 	all.SetColor(color.White)
 	all.Fill(all.Rectangle.Path())
-	all = draw.Crop(all, plotMargin, -plotMargin, plotMargin, -plotMargin)
-	heads.draw(draw.Crop(all, 0, 0, blocksPanel+plotMargin, 0))
-	newBlocksPlot(r).draw(draw.Crop(all, 0, -barSpace, 0, blocksPanel-all.Size().Y))
+	paint(draw.Crop(all, plotMargin, -plotMargin, plotMargin, -plotMargin))
 
 	var picture bytes.Buffer
 	if _, err := canvas.WriteTo(&picture); err != nil {
-		return err
+		return nil, err
 	}
 	text := picture.Bytes()
 	if svg {
 		// The letters of the others are as wide, and one of them is everywhere.
 		text = bytes.ReplaceAll(text, []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
 	}
-	_, err = w.Write(text)
-	return err
+	return text, nil
 }
 
 // newPlot returns an empty plot in the report's type.

@@ -8,33 +8,30 @@ import (
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-
-	"kvcompress/sim"
 )
 
 // barSpace is the width that the colour bar and its numbers take, right of the
 // heat map.
 const barSpace = 0.85 * vg.Inch
 
-// headsPlot is the heat map of what each head kept, with its colour bar.
+// headsPlot is a heat map of a part for each head, with its colour bar.
 type headsPlot struct {
 	plot  *plot.Plot
 	bar   *plot.Plot
 	heads int
 }
 
-func newHeadsPlot(r *sim.Report) (*headsPlot, error) {
-	kept := r.Heads.Kept()
-	scale, err := newRamp(kept)
+func newHeadsPlot(title string, parts [][]float64) (*headsPlot, error) {
+	scale, err := newRamp(parts)
 	if err != nil {
 		return nil, err
 	}
 	h := &headsPlot{
-		plot:  newPlot(name(r)+": part of its KVs that each head kept", "layer", "KV head"),
+		plot:  newPlot(title, "layer", "KV head"),
 		bar:   newPlot("", "", ""),
-		heads: r.Shape.KVHeads,
+		heads: len(parts[0]),
 	}
-	h.plot.Add(&cells{kept, scale})
+	h.plot.Add(&cells{parts, scale})
 	h.plot.X.LineStyle.Width, h.plot.Y.LineStyle.Width = 0, 0
 	h.plot.X.Padding, h.plot.Y.Padding = 0, 0
 	h.plot.Y.Scale = plot.InvertedScale{Normalizer: plot.LinearScale{}} // head 0 above, as in a table
@@ -78,13 +75,13 @@ func (h *headsPlot) draw(c draw.Canvas) {
 // cells draws a rectangle for each head of each layer, with its number where
 // that is readable.
 type cells struct {
-	kept  [][]float64 // [L][H]
+	parts [][]float64 // [L][H]
 	scale *ramp
 }
 
 // DataRange implements plot.DataRanger.
 func (g *cells) DataRange() (xmin, xmax, ymin, ymax float64) {
-	return -0.5, float64(len(g.kept)) - 0.5, -0.5, float64(len(g.kept[0])) - 0.5
+	return -0.5, float64(len(g.parts)) - 0.5, -0.5, float64(len(g.parts[0])) - 0.5
 }
 
 // Plot implements plot.Plotter.
@@ -97,7 +94,7 @@ func (g *cells) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 	label := text.Style{Font: sans(9), XAlign: text.XCenter, YAlign: text.YCenter, Handler: p.TextHandler}
 	numbers := width > label.Width("100 %")+vg.Points(4) && height > vg.Points(12)
-	for l, heads := range g.kept {
+	for l, heads := range g.parts {
 		for h, v := range heads {
 			cell := vg.Rectangle{
 				Min: vg.Point{X: x(float64(l) - 0.5), Y: y(float64(h)+0.5) + gap},
