@@ -38,6 +38,15 @@ type Dropper interface {
 	Rank(Counts) Ranking
 }
 
+// Counter is a method whose effect on lengths follows from lengths alone, and which is no
+// Dropper.
+type Counter interface {
+	Method
+
+	// Evicts returns how many KVs fewer each head holds after a compression: [L·H].
+	Evicts(Counts) []int
+}
+
 // Counts are the lengths of one sequence: all that the size of a compression depends on.
 type Counts struct {
 	Prompt int   // tokens that entered as the prompt

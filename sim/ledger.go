@@ -20,6 +20,7 @@ const MaxLedgerBlocks = 1 << 36
 // relative to the number of steps so far.
 type Ledger struct {
 	cfg    ref.Config
+	method ref.Method
 	spread Spread
 	heads  int // L·H
 
@@ -49,6 +50,7 @@ const maxB = 32
 
 // account is one sequence's share of the cache.
 type account struct {
+	prompt int   // tokens that entered as the prompt
 	tokens int   // at step 0 it would have had so many: its length is tokens + steps
 	runs   []run // its heads, in order
 
@@ -77,8 +79,16 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	if spread == nil {
 		spread = Even()
 	}
+	method, err := checked.NewMethod()
+	if err != nil {
+		return nil, err
+	}
+	if err := countable(method); err != nil {
+		return nil, err
+	}
 	return &Ledger{
 		cfg:    *cfg,
+		method: method,
 		spread: spread,
 		heads:  cfg.Shape.Layers * cfg.Shape.KVHeads,
 		seqs:   map[kv.SeqID]*account{},
@@ -136,6 +146,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 	}
 	a := l.open()
 	a.reserved, a.last, a.shared = false, nil, 0
+	a.prompt = n
 	a.tokens = n - l.steps
 	a.runs = append(a.runs[:0], run{l.heads, a.tokens})
 	l.seqs[id] = a

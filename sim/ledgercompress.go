@@ -37,16 +37,48 @@ func (l *Ledger) Repeat(times int) {
 	}
 }
 
-// Count returns how many blocks Compress would ask a sequence for.
+// countable returns an error if a ledger cannot tell what a method does to lengths.
+func countable(m ref.Method) error {
+	switch m.(type) {
+	case ref.Dropper, ref.Counter:
+		return nil
+	}
+	return fmt.Errorf("sim: method %s says nothing of lengths: it runs on an engine, not on a ledger", m.Name())
+}
+
+// Count returns what Compress would ask a sequence for, in the method's unit.
 func (l *Ledger) Count(id kv.SeqID) int {
 	a := l.seqs[id]
 	if a == nil {
 		return 0
 	}
-	return sumQuotas(l.demand(a))
+	if l.method.Name() == ref.KVCompress {
+		return sumQuotas(l.demand(a))
+	}
+	return l.method.Asks(l.counts(a))
 }
 
-// demand returns what each group of heads has to lose.
+// counts returns a sequence's lengths.
+func (l *Ledger) counts(a *account) ref.Counts {
+	c := ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: make([]int, 0, l.heads)}
+	for _, r := range a.runs {
+		for range r.heads {
+			c.Heads = append(c.Heads, l.length(r))
+		}
+	}
+	return c
+}
+
+// ranking returns how a sequence is compressed.
+func (l *Ledger) ranking(a *account) ref.Ranking {
+	if l.method.Name() == ref.KVCompress { // without a length for each head
+		opt := &l.cfg.Compression
+		return ref.Ranking{Unit: l.cfg.BlockSize, Sinks: opt.Sinks, Window: opt.ProtectedWindow, Quotas: l.demand(a)}
+	}
+	return l.method.(ref.Dropper).Rank(l.counts(a))
+}
+
+// demand returns what KV-Compress asks of each group of heads.
 func (l *Ledger) demand(a *account) []ref.Quota {
 	kvs, blocks := l.holds(a)
 	e := l.cfg.Count(a.tokens+l.steps, kvs, blocks)
@@ -64,60 +96,57 @@ func sumQuotas(quotas []ref.Quota) int {
 	return n
 }
 
-// Compress has a sequence lose what stage 1 counts, spread over its heads by the
-// ledger's [Spread].
+// Compress has a sequence lose what its method asks for. Where a quota is of several
+// heads, what the KVs hold decides which of them lose: that is told by the ledger's
+// [Spread].
 //
-// How many blocks fall in all is exact: a head can lose the blocks that its KVs
-// outside the sinks and the protected window fill. What is moved is estimated: the
-// evicted are taken to lie evenly among the candidates.
+// How many units go in all is exact: a head can lose the units that its KVs outside the
+// sinks and the window fill. What is moved is estimated: the evicted are taken to lie
+// evenly among the candidates.
 func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	a := l.seqs[id]
 	if a == nil {
 		return ref.Compressed{}, fmt.Errorf("sim: compress: sequence %d is not in the ledger", id)
 	}
-	quotas := l.demand(a)
-	c := ref.Compressed{Asked: sumQuotas(quotas)}
+	if counter, ok := l.method.(ref.Counter); ok {
+		return l.evict(a, l.method.Asks(l.counts(a)), counter.Evicts(l.counts(a))), nil
+	}
+	r := l.ranking(a)
+	c := ref.Compressed{Asked: r.Asks()}
 	if c.Asked == 0 {
 		return c, nil
 	}
-	opt := &l.cfg.Compression
 	tokens := a.tokens + l.steps
-	protected := min(tokens, opt.Sinks+opt.ProtectedWindow)
+	protected := min(tokens, r.Sinks+r.Window)
 	l.runs = l.runs[:0]
 	first := 0
-	for _, r := range a.runs {
-		h := Heads{First: first, N: r.heads, KVs: l.length(r)}
-		h.Blocks = l.blocksOf(h.KVs)
-		if c, candidates := l.lastBlock(h.KVs), h.KVs-protected; c > 0 && candidates >= c {
-			h.Can = 1 + (candidates-c)/l.cfg.BlockSize
+	for _, run := range a.runs {
+		h := Heads{First: first, N: run.heads, KVs: l.length(run)}
+		h.Units = ceilDiv(h.KVs, r.Unit)
+		if c, candidates := lastUnit(h.KVs, r.Unit), h.KVs-protected; c > 0 && candidates >= c {
+			h.Can = 1 + (candidates-c)/r.Unit
 		}
 		l.runs = append(l.runs, h)
-		first += r.heads
+		first += run.heads
 	}
-	l.asked = Demand{Seq: id, Tokens: tokens, DenseBlocks: l.blocksOf(tokens) * l.heads, Quotas: quotas, Heads: l.runs}
-	l.lost = l.spread.Spread(l.lost[:0], &l.asked)
-	if err := l.checkSpread(l.lost, quotas); err != nil {
+	l.asked = Demand{Seq: id, Tokens: tokens, Unit: r.Unit, DenseUnits: ceilDiv(tokens, r.Unit) * l.heads, Quotas: r.Quotas, Heads: l.runs}
+	if err := l.lose(&r, &c); err != nil {
 		return c, fmt.Errorf("sim: compress: sequence %d: %w", id, err)
 	}
 
 	l.enter(a, -1)
 	a.runs = a.runs[:0]
-	undone := tokens >= opt.Sinks+opt.ProtectedWindow
+	undone := r.Unit == l.cfg.BlockSize && tokens >= r.Sinks+r.Window
 	for _, h := range l.lost {
-		undone = undone && h.Lost == 1 && l.lastBlock(h.KVs) == 1
+		undone = undone && h.Lost == 1 && lastUnit(h.KVs, r.Unit) == 1
 		if h.Lost > 0 {
-			evicted := l.lastBlock(h.KVs) + (h.Lost-1)*l.cfg.BlockSize
-			c.Freed += h.N * h.Lost
+			evicted := lastUnit(h.KVs, r.Unit) + (h.Lost-1)*r.Unit
+			c.Freed += h.N * (l.blocksOf(h.KVs) - l.blocksOf(h.KVs-evicted))
 			c.Evicted += h.N * evicted
-			c.Moved += h.N * moved(evicted, h.KVs-protected, min(tokens, opt.ProtectedWindow))
+			c.Moved += h.N * moved(evicted, h.KVs-protected, min(tokens, r.Window))
 			h.KVs -= evicted
 		}
-		base := h.KVs - l.steps
-		if n := len(a.runs); n > 0 && a.runs[n-1].base == base {
-			a.runs[n-1].heads += h.N
-		} else {
-			a.runs = append(a.runs, run{h.N, base})
-		}
+		l.addRun(a, h.N, h.KVs)
 	}
 	l.enter(a, 1)
 	l.used -= c.Freed
@@ -127,6 +156,65 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	return c, nil
 }
 
+// lose sets in l.lost what each head loses of l.asked.
+func (l *Ledger) lose(r *ref.Ranking, c *ref.Compressed) error {
+	l.lost = l.spread.Spread(l.lost[:0], &l.asked)
+	if r.Refine == nil {
+		return l.checkSpread(l.lost, r.Quotas)
+	}
+	if _, ok := l.spread.(interface{ Refined() }); ok { // what it says is what an engine did in the end
+		c.Asked = 0
+		for _, h := range l.lost {
+			c.Asked += h.N * h.Lost
+		}
+		return l.checkSpread(l.lost, nil)
+	}
+	if err := l.checkSpread(l.lost, r.Quotas); err != nil {
+		return err
+	}
+	lost := make([]int, 0, l.heads)
+	for _, h := range l.lost {
+		for range h.N {
+			lost = append(lost, h.Lost)
+		}
+	}
+	quotas := r.Refine(lost)
+	c.Asked = sumQuotas(quotas)
+	l.asked.Quotas = quotas
+	l.lost = Even().Spread(l.lost[:0], &l.asked) // each is of one head
+	return l.checkSpread(l.lost, quotas)
+}
+
+// evict has each head of a sequence lose so many KVs.
+func (l *Ledger) evict(a *account, asked int, lost []int) ref.Compressed {
+	c := ref.Compressed{Asked: asked}
+	if asked == 0 {
+		return c
+	}
+	l.enter(a, -1)
+	lengths := l.counts(a).Heads
+	a.runs = a.runs[:0]
+	for i, n := range lengths {
+		c.Evicted += lost[i]
+		c.Moved += lost[i]
+		c.Freed += l.blocksOf(n) - l.blocksOf(n-lost[i])
+		l.addRun(a, 1, n-lost[i])
+	}
+	l.enter(a, 1)
+	l.used -= c.Freed
+	return c
+}
+
+// addRun adds heads of so many KVs to the end of a sequence's runs.
+func (l *Ledger) addRun(a *account, heads, kvs int) {
+	base := kvs - l.steps
+	if n := len(a.runs); n > 0 && a.runs[n-1].base == base {
+		a.runs[n-1].heads += heads
+	} else {
+		a.runs = append(a.runs, run{heads, base})
+	}
+}
+
 // moved estimates how many KVs of a head move when so many of its candidates are
 // evicted: those that stay of as many slots at its end. The protected window, which
 // lies there, always stays; of the candidates as large a part as of all.
@@ -134,27 +222,32 @@ func moved(evicted, candidates, window int) int {
 	return evicted - int(int64(evicted)*int64(max(0, evicted-window))/int64(candidates))
 }
 
-// lastBlock returns c, the number of KVs in a head's last block; 0 for an empty
-// head.
-func (l *Ledger) lastBlock(kvs int) int {
-	return kvs - (l.blocksOf(kvs)-1)*l.cfg.BlockSize*min(1, kvs)
+// lastUnit returns c, the number of KVs in the last unit of a head; 0 for an empty one.
+func lastUnit(kvs, unit int) int {
+	if kvs == 0 {
+		return 0
+	}
+	return (kvs-1)%unit + 1
 }
 
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
 // checkSpread sees that every head occurs once, in order, loses no more than it
-// can, and that the blocks of each quota fall as far as there are any.
+// can, and that the units of each quota go as far as there are any. Without quotas, any
+// head may lose what it can.
 func (l *Ledger) checkSpread(lost []Heads, quotas []ref.Quota) error {
 	next, q, fell, can := 0, 0, 0, 0
 	for _, h := range lost {
 		if h.First != next || h.N < 1 || h.Lost < 0 || h.Lost > h.Can {
-			return fmt.Errorf("the spread gives heads %d to %d, after head %d, a loss of %d blocks of %d", h.First, h.First+h.N-1, next-1, h.Lost, h.Can)
+			return fmt.Errorf("the spread gives heads %d to %d, after head %d, a loss of %d units of %d", h.First, h.First+h.N-1, next-1, h.Lost, h.Can)
 		}
 		next += h.N
 		for q < len(quotas) && h.First >= quotas[q].First+quotas[q].Heads {
 			q++
 		}
 		if q == len(quotas) || next <= quotas[q].First {
-			if h.Lost > 0 {
-				return fmt.Errorf("the spread takes blocks from heads %d to %d, which have no quota", h.First, h.First+h.N-1)
+			if h.Lost > 0 && quotas != nil {
+				return fmt.Errorf("the spread takes units from heads %d to %d, which have no quota", h.First, h.First+h.N-1)
 			}
 			continue
 		}
@@ -162,7 +255,7 @@ func (l *Ledger) checkSpread(lost []Heads, quotas []ref.Quota) error {
 		can += h.N * h.Can
 		if end := quotas[q].First + quotas[q].Heads; next >= end {
 			if next > end || fell != min(can, quotas[q].Units) {
-				return fmt.Errorf("the spread takes %d blocks from heads %d to %d: %d can fall and %d are to", fell, quotas[q].First, next-1, can, quotas[q].Units)
+				return fmt.Errorf("the spread takes %d units from heads %d to %d: %d can go and %d are to", fell, quotas[q].First, next-1, can, quotas[q].Units)
 			}
 			fell, can = 0, 0
 		}

@@ -11,7 +11,7 @@ import (
 // ledger that serves the same requests evict the same. It is for one ledger, which
 // uses it up.
 type Recording struct {
-	lost map[kv.SeqID][][]int // of each compression, blocks by head
+	lost map[kv.SeqID][][]int // of each compression, KVs by head
 }
 
 // NewRecording returns an empty recording.
@@ -22,14 +22,15 @@ func (r *Recording) Observe(e ref.Event) {
 	if e.Stage != ref.StageDecide || e.Plan.Asked == 0 {
 		return
 	}
-	heads, size := e.Cache.Sequence(e.Seqs[0]).Heads, e.Cache.Config().BlockSize
-	lost := make([]int, len(heads))
+	lost := make([]int, len(e.Cache.Sequence(e.Seqs[0]).Heads))
 	for _, edit := range e.Plan.Edits {
-		held := heads[edit.Head].Len
-		lost[edit.Head] = (held+size-1)/size - (held-len(edit.KVs)+size-1)/size
+		lost[edit.Head] = len(edit.KVs)
 	}
 	r.lost[e.Seqs[0]] = append(r.lost[e.Seqs[0]], lost)
 }
+
+// Refined says that what it tells is what heads lose after their quotas were refined.
+func (r *Recording) Refined() {}
 
 // Spread implements [Spread]. A compression that was not recorded loses nothing,
 // which a ledger does not take.
@@ -45,8 +46,8 @@ func (r *Recording) Spread(dst []Heads, d *Demand) []Heads {
 		for i := h.First; i < h.First+h.N; i++ {
 			one := h
 			one.First, one.N = i, 1
-			if i < len(lost) {
-				one.Lost = lost[i]
+			if i < len(lost) && lost[i] > 0 {
+				one.Lost = 1 + ceilDiv(lost[i]-lastUnit(h.KVs, d.Unit), d.Unit)
 			}
 			dst = append(dst, one)
 		}

@@ -8,7 +8,8 @@ import (
 	"kvcompress/ref"
 )
 
-// A Spread says which heads lose the blocks that a compression evicts. An engine
+// A Spread says which heads lose the units (blocks, or KVs, as the method counts) that a
+// compression evicts. An engine
 // finds that out from what it has measured; a ledger has to be told.
 type Spread interface {
 	// Spread appends the demand's heads to dst, with Lost set: in order, and split
@@ -19,20 +20,21 @@ type Spread interface {
 
 // Demand is what a compression asks of the heads of one sequence.
 type Demand struct {
-	Seq         kv.SeqID
-	Tokens      int         // of the sequence
-	DenseBlocks int         // that it would have, had nothing been evicted
-	Quotas      []ref.Quota // ascending, without overlap; other heads lose nothing
-	Heads       []Heads     // all of them, in order
+	Seq        kv.SeqID
+	Tokens     int         // of the sequence
+	Unit       int         // KVs of a unit
+	DenseUnits int         // that it would have, had nothing been evicted
+	Quotas     []ref.Quota // ascending, without overlap; other heads lose nothing
+	Heads      []Heads     // all of them, in order
 }
 
 // Heads are consecutive heads of a sequence, in (layer, head) order, that are
 // alike.
 type Heads struct {
-	First, N    int // heads First to First+N−1
-	KVs, Blocks int // that each of them has
-	Can         int // blocks that each could lose
-	Lost        int // blocks that each loses
+	First, N   int // heads First to First+N−1
+	KVs, Units int // that each of them has
+	Can        int // units that each could lose
+	Lost       int // units that each loses
 }
 
 // shares spreads blocks so that the blocks which heads keep are in proportion to
@@ -69,9 +71,9 @@ func (s *shares) at(d *Demand) []int32 {
 	}
 	blocks := -sumQuotas(d.Quotas)
 	for _, h := range d.Heads {
-		blocks += h.N * h.Blocks
+		blocks += h.N * h.Units
 	}
-	kept := float64(blocks) / float64(d.DenseBlocks)
+	kept := float64(blocks) / float64(d.DenseUnits)
 	best := 0
 	for i, k := range s.kept {
 		if math.Abs(k-kept) < math.Abs(s.kept[best]-kept) {
@@ -131,7 +133,7 @@ func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 		if weights != nil {
 			keep = level * int64(weights[h.First]) / weightOne
 		}
-		return int(min(int64(h.Can), max(0, int64(h.Blocks)-keep)))
+		return int(min(int64(h.Can), max(0, int64(h.Units)-keep)))
 	}
 	fits := func(level int64) bool { // no more than the blocks fall
 		n := 0
@@ -147,7 +149,7 @@ func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 		if weights != nil {
 			w = int64(weights[part[i].First])
 		}
-		stay += int64(part[i].N) * int64(part[i].Blocks)
+		stay += int64(part[i].N) * int64(part[i].Units)
 		weight += int64(part[i].N) * w
 	}
 	at := lowest(max(0, stay)*weightOne/max(1, weight), fits)

@@ -16,10 +16,10 @@ import (
 // lose returns what each head loses, one by one.
 func lose(t *testing.T, s Spread, blocks, can []int, quotas []ref.Quota) []int {
 	t.Helper()
-	d := &Demand{DenseBlocks: 100, Quotas: quotas}
+	d := &Demand{DenseUnits: 100, Quotas: quotas}
 	for i := range blocks {
-		h := Heads{First: i, N: 1, KVs: blocks[i], Blocks: blocks[i], Can: can[i]}
-		if n := len(d.Heads); n > 0 && d.Heads[n-1].Blocks == h.Blocks && d.Heads[n-1].Can == h.Can {
+		h := Heads{First: i, N: 1, KVs: blocks[i], Units: blocks[i], Can: can[i]}
+		if n := len(d.Heads); n > 0 && d.Heads[n-1].Units == h.Units && d.Heads[n-1].Can == h.Can {
 			d.Heads[n-1].N++
 			continue
 		}
