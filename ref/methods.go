@@ -58,8 +58,15 @@ func Methods() []Entry {
 			HeldAgainst: "IsaacRe/vllm-kvcompress (decisions, prompt metrics, published throughput)",
 			New:         func(c *Config) (Method, error) { return kvCompress{c}, nil },
 		},
+		adaSnapKVEntry(),
+		h2oPrefillEntry(),
+		pyramidKVEntry(),
+		snapKVEntry(),
 	}
 }
+
+// wrap says of an error in the method's options which method has it.
+func (e *Entry) wrap(err error) error { return fmt.Errorf("method %s: %w", e.Name, err) }
 
 // FindMethod returns the entry of a method. The error lists the names that there are.
 func FindMethod(name string) (Entry, error) {

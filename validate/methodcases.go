@@ -16,7 +16,13 @@ import (
 // comparers returns the table of what compares recorded cases, by the "method" of their
 // file; "METHOD_table" compares the rows of a file's table.
 func comparers() map[string]func(*methodCase) (CaseResult, error) {
-	return map[string]func(*methodCase) (CaseResult, error){}
+	return map[string]func(*methodCase) (CaseResult, error){
+		"adakv":           compareAdaKV,
+		"h2o_prefill":     compareH2OPrefill,
+		"pyramidkv":       comparePyramidKV,
+		"pyramidkv_table": comparePyramidKVBudgets,
+		"snapkv":          compareSnapKV,
+	}
 }
 
 // methodCase is one recorded case of a method. What a comparer does not ask for is what
