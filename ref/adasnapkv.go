@@ -80,81 +80,79 @@ func (m adaSnapKV) Columns() []kv.Column  { return scoreColumn() }
 func (m adaSnapKV) Observe() *Observation { return m.watched }
 
 // Rank has a quota for each layer, which says how many of the layer's largest scores each
-// head has; Refine makes the heads' budgets of it.
+// head has; Refine makes the heads' budgets of it. As published, rounding loses KVs of a
+// prompt that is just as long as the capacity, too.
 func (m adaSnapKV) Rank(c Counts) Ranking {
 	w, heads := m.opt.Window, m.cfg.Shape.KVHeads
 	r := Ranking{Unit: 1, Window: w}
-	if !c.Whole() || c.Prompt <= w {
+	p := newPyramid(m.cfg, m.opt.Beta, w, c.Prompt)
+	if !c.Whole() || !m.cfg.Compression.Enabled() || c.Prompt < p.capacity || c.Prompt <= w {
 		return r
 	}
-	past := c.Prompt - w
-	base := make([]int, m.cfg.Shape.Layers)
-	p := newPyramid(m.cfg, m.opt.Beta, w, c.Prompt)
 	budgets := p.even(p.capacity)
 	if m.opt.Pyramid {
 		budgets = p.published()
 	}
-	for l := range base {
-		base[l] = max(0, min(budgets[l]-w, past))
-		if drop := heads * (past - base[l]); drop > 0 {
-			r.Quotas = append(r.Quotas, Quota{First: l * heads, Heads: heads, Units: drop})
-		}
+	past := c.Prompt - w
+	for l, budget := range budgets {
+		r.Quotas = append(r.Quotas, Quota{First: l * heads, Heads: heads, Units: heads * (past - (budget - w))})
 	}
 	if m.opt.Normalize {
 		r.Share = make([]int, len(c.Heads))
 		for i := range r.Share {
-			r.Share[i] = base[i/heads]
+			r.Share[i] = budgets[i/heads] - w
 		}
 	}
-	quotas := r.Quotas
 	r.Refine = func(lost []int) []Quota {
-		var refined []Quota
-		for _, q := range quotas {
-			b := base[q.First/heads]
-			for i, keep := range m.budgets(past, b, lost[q.First:][:heads]) {
-				refined = append(refined, Quota{First: q.First + i, Heads: 1, Units: past - keep})
+		quotas := make([]Quota, len(lost))
+		for l, budget := range budgets {
+			for i, keep := range m.keep(past, budget-w, lost[l*heads:][:heads]) {
+				quotas[l*heads+i] = Quota{First: l*heads + i, Heads: 1, Units: past - keep}
 			}
 		}
-		return refined
+		return quotas
+	}
+	if r.Asks() == 0 {
+		r.Quotas, r.Refine = r.Refine(make([]int, len(c.Heads))), nil
 	}
 	return r
 }
 
-// budgets returns how many of past KVs each head of a layer keeps, of which the layer's
+// keep returns how many of past KVs each head of a layer keeps, of which the layer's
 // quota takes lost: b_h of the published code, whose arithmetic is binary32 here, and
 // rounded half to even.
 //
 // With exact, the real numbers x_h = n_h·(1−α) + base·α, in binary64, are rounded down,
 // and what is missing of H·base is given one by one to the heads with the largest
 // remainder, the earlier head first.
-func (m adaSnapKV) budgets(past, base int, lost []int) []int {
+func (m adaSnapKV) keep(past, base int, lost []int) []int {
 	alpha := m.opt.Floor
-	keep := make([]int, len(lost))
+	kept := make([]int, len(lost))
 	if !m.opt.Exact {
 		floor := float32(math.Floor(float64(base) * alpha))
 		for i, l := range lost {
 			x := float32(float32(past-l)*float32(1-alpha)) + floor
-			keep[i] = int(math.RoundToEven(float64(x)))
+			kept[i] = int(math.RoundToEven(float64(x)))
 		}
-		return keep
+		return kept
 	}
 	missing := base * len(lost)
 	remainder := make([]float64, len(lost))
 	order := make([]int, len(lost))
 	for i, l := range lost {
 		x := float64(float64(past-l)*(1-alpha)) + float64(float64(base)*alpha)
-		keep[i] = min(int(x), past)
-		remainder[i], order[i] = x-float64(keep[i]), i
-		missing -= keep[i]
+		kept[i] = min(int(x), past)
+		remainder[i], order[i] = x-float64(kept[i]), i
+		missing -= kept[i]
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(remainder[b], remainder[a]) })
 	for _, i := range order {
-		if missing > 0 && keep[i] < past {
-			keep[i]++
+		if missing > 0 && kept[i] < past {
+			kept[i]++
 			missing--
 		}
 	}
-	return keep
+	return kept
 }
 
 func (m adaSnapKV) Asks(c Counts) int { return m.Rank(c).Asks() }
