@@ -31,6 +31,10 @@ type Entry struct {
 	Rate        string // what --rate means
 	HeldAgainst string // published code, by repository@commit
 
+	// Repeats reports that the method caches K and V for each query head, not for each KV
+	// head: see [Config.CacheShape].
+	Repeats bool
+
 	// Defaults returns a pointer to the method's own options: a struct whose fields have
 	// a json tag, the key, and a help tag. It is nil if the method has none but those of
 	// the command line.
@@ -62,6 +66,7 @@ func Methods() []Entry {
 		h2oPrefillEntry(),
 		pyramidKVEntry(),
 		snapKVEntry(),
+		snapKVPublishedEntry(),
 	}
 }
 

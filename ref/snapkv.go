@@ -1,6 +1,10 @@
 package ref
 
-import "kvcompress/kv"
+import (
+	"fmt"
+
+	"kvcompress/kv"
+)
 
 // SnapKV (Li et al., arXiv 2404.14469; FasterDecoding/SnapKV@e216ddc): when the prompt is
 // in the cache, every head keeps its last window tokens, and of the tokens before those
@@ -10,6 +14,7 @@ import "kvcompress/kv"
 //
 // It does nothing later: the cache grows with the answer.
 type snapKV struct {
+	name    string
 	cfg     *Config
 	watched *Observation
 }
@@ -51,12 +56,51 @@ func snapKVEntry() Entry {
 		if err != nil {
 			return nil, e.wrap(err)
 		}
-		return snapKV{c, o}, nil
+		return snapKV{e.Name, c, o}, nil
 	}
 	return e
 }
 
-func (m snapKV) Name() string { return "snapkv" }
+// snapKVPublishedEntry is the published code, which repeats keys and values for every query
+// head before it selects and caches them: a head's G query heads keep G selections, and G
+// copies of what they share.
+func snapKVPublishedEntry() Entry {
+	type options struct {
+		Window  int    `json:"window" help:"the prompt's last tokens, which are kept and whose queries are watched"`
+		Kernel  int    `json:"kernel" help:"width of the pooling over tokens, odd"`
+		Pooling string `json:"pooling" help:"avg or max"`
+	}
+	e := snapKVEntry()
+	e.Name = "snapkv-published"
+	e.Watches = "the prompt's last window queries: P, summed and pooled, of every query head alone"
+	e.Does = "copies K and V for every query head, and drops the KVs before the window that receive least"
+	e.From = "of every query head alike"
+	e.Payload = "G·(2·D·b + 8) (score and position)"
+	e.CacheTokens = "KVs that every query head keeps of a prompt, the window included"
+	e.HeldAgainst = "FasterDecoding/SnapKV@e216ddc"
+	e.Repeats = true
+	e.Defaults = func() any { return &options{Window: 32, Kernel: 5, Pooling: "avg"} }
+	e.New = func(c *Config) (Method, error) {
+		opt := e.Defaults().(*options)
+		if err := c.Set.Into(&e, opt); err != nil {
+			return nil, err
+		}
+		if s := c.Shape; s.Group > 1 {
+			return nil, e.wrap(fmt.Errorf("it caches a copy of K and V for each query head: its shape has %d KV heads and group 1, not %d and %d", s.QueryHeads(), s.KVHeads, s.Group))
+		}
+		o, err := windowed{opt.Window, opt.Kernel, opt.Pooling, "sum", "before"}.observation(ScaleNone)
+		if err == nil {
+			err = c.Compression.checkCapacity(opt.Window)
+		}
+		if err != nil {
+			return nil, e.wrap(err)
+		}
+		return snapKV{e.Name, c, o}, nil
+	}
+	return e
+}
+
+func (m snapKV) Name() string { return m.name }
 
 // Columns declares the score of every KV, which compression alone reads.
 func (m snapKV) Columns() []kv.Column { return scoreColumn() }

@@ -2,8 +2,10 @@ package validate
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 
 	"kvcompress/dtype"
@@ -115,6 +117,21 @@ func (p *recordedPrompt) enter(method string, set map[string]any, compression re
 	}
 	prompt.End()
 	return e, nil
+}
+
+// quickIsPlain returns an error if the method's quick and plain form plan sequence 0
+// differently.
+func quickIsPlain(e *ref.Engine) error {
+	cfg := e.Config()
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return err
+	}
+	v := ref.View{Cache: e.Cache(), Sequence: e.Cache().Sequence(0)}
+	if !reflect.DeepEqual(method.Plan(v), method.Spec(v)) {
+		return errors.New("the quick and the plain form of the method disagree with each other")
+	}
+	return nil
 }
 
 // held returns the positions of the KVs of a head of sequence 0, in logical order.
