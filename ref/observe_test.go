@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// specObservation is NUMERICS.md §9 line by line, for one KV head of a prompt: q is
+// specObservation is NUMERICS.md §10 line by line, for one KV head of a prompt: q is
 // [W, G, D], k is [n][D]. The result is [n], or [n, G] where the group is not reduced.
 func specObservation(o *Observation, q []float32, k [][]float32, group int) []float32 {
 	n, d := len(k), len(k[0])

@@ -132,6 +132,17 @@ func TestCaseTensors(t *testing.T) {
 // FuzzMethodCases gives the reader of a method's cases any JSON and any tensors.
 func FuzzMethodCases(f *testing.F) {
 	f.Add([]byte(`{"method":"m","cases":[{"id":"c0"}],"table":[{}]}`), []byte(`{"c0.x":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}`), make([]byte, 8))
+	for _, c := range []struct{ method, fields string }{
+		{"snapkv", `"max_capacity":3,"kernel":3,"pooling":"avgpool","gqa_agg":null`},
+		{"h2o_prefill", `"max_capacity":3,"gqa_agg":"max"`},
+		{"pyramidkv", `"max_capacity":3,"kernel":3,"pooling":"maxpool","layers":2,"layer":1,"beta":20`},
+		{"adakv", `"base_capacity":3,"kernel":3,"pooling":"avgpool","layers":1,"layer":0,"beta":20,"floor_alpha":0.2,"pyramid":false,"normalize":true`},
+	} {
+		f.Add([]byte(`{"method":"`+c.method+`","cases":[{"id":"c0","q_heads":1,"kv_heads":1,"tokens":4,"dim":8,"window":1,"margin":0,"kept":[[0,2,3]],`+c.fields+`}],`+
+			`"table":[{"layers":2,"beta":20,"window":1,"max_capacity":3,"tokens":4,"past":[3,1]}]}`),
+			[]byte(`{"c0.q":{"dtype":"F32","shape":[1,1,4,8],"data_offsets":[0,128]},"c0.k":{"dtype":"F32","shape":[1,1,4,8],"data_offsets":[128,256]}}`),
+			make([]byte, 256))
+	}
 	f.Fuzz(func(t *testing.T, text, header, data []byte) {
 		file := append([]byte{byte(len(header)), byte(len(header) >> 8), byte(len(header) >> 16), 0, 0, 0, 0, 0}, header...)
 		file = append(file, data...)

@@ -184,8 +184,10 @@ func comparePyramidKVBudgets(c *methodCase) (CaseResult, error) {
 	switch {
 	case layers != len(past):
 		return r, fmt.Errorf("past has %d layers, layers is %d", len(past), layers)
-	case layers > kv.MaxLayers, tokens < 1, tokens > most:
-		return r, fmt.Errorf("layers %d or tokens %d is not from 1 to %d, %d", layers, tokens, kv.MaxLayers, most)
+	case layers < 1 || layers > kv.MaxLayers:
+		return r, fmt.Errorf("layers %d is not from 1 to %d", layers, kv.MaxLayers)
+	case tokens < 1 || tokens > most:
+		return r, fmt.Errorf("tokens %d is not from 1 to %d", tokens, most)
 	}
 	set := ref.Settings{}
 	set.Set("window", fmt.Sprint(window))
