@@ -169,6 +169,16 @@ func (c *Config) NewMethod() (Method, error) {
 	return e.New(c)
 }
 
+// CacheShape returns the shape of the configuration's cache of a model: the model's, or
+// for a method that repeats K and V one of H·G KV heads and group 1. Query head g of KV
+// head h is then head h·G + g, and [trace.Repeat] gives its keys and values.
+func (c *Config) CacheShape(model kv.Shape) kv.Shape {
+	if e, err := FindMethod(c.methodName()); err == nil && e.Repeats {
+		model.KVHeads, model.Group = model.QueryHeads(), 1
+	}
+	return model
+}
+
 // Columns returns what the configuration's method keeps of every KV, nil if it has
 // none: see [Config.Validate].
 func (c *Config) Columns() []kv.Column {

@@ -11,7 +11,7 @@ import (
 //
 //  1. Each head by itself sorts its candidates by (cost, logical index), with a
 //     radix sort. The candidate with which its j-th unit goes gives the unit's
-//     key; a head's keys ascend with j.
+//     key, with Share times the head's; a head's keys ascend with j.
 //  2. A binary search over the bits of a key finds the E-th smallest key of the
 //     quota: the number of keys below a bound is a binary search in each head.
 //     Units whose keys are equal to it go in (layer, head, j) order.
@@ -91,6 +91,7 @@ func (q *Quota) choose(keys [][]uint32, lost []HeadEviction) int {
 // sorter sorts the candidates of one head at a time.
 type sorter struct {
 	pairs, spare []keyed
+	costs        []float32 // of pairs, with Share
 	counts       [radixPasses][1 << radixBits]uint32
 }
 
@@ -135,6 +136,16 @@ func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
 			keys[j] = s.pairs[c+j*p.Unit-1].key
 		}
 	}
+	if p.Share != nil {
+		s.costs = slices.Grow(s.costs[:0], len(s.pairs))[:len(s.pairs)]
+		for i, kv := range s.pairs {
+			s.costs[i] = costOf(kv.key)
+		}
+		factor := share(s.costs, p.Share[head])
+		for j, key := range keys {
+			keys[j] = orderedBits(float32(costOf(key) * factor))
+		}
+	}
 	return keys
 }
 
@@ -176,6 +187,14 @@ func orderedBits(f float32) uint32 {
 		return ^bits
 	}
 	return bits | 1<<31
+}
+
+// costOf is the inverse of orderedBits.
+func costOf(key uint32) float32 {
+	if key>>31 == 0 {
+		return math.Float32frombits(^key)
+	}
+	return math.Float32frombits(key &^ (1 << 31))
 }
 
 // sortLogical sorts distinct logical indices below n: a bit for each, then the

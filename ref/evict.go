@@ -2,9 +2,11 @@ package ref
 
 import (
 	"cmp"
-	"kvcompress/kv"
 	"math"
 	"slices"
+
+	"kvcompress/kv"
+	"kvcompress/ref/vec"
 )
 
 // Problem is one eviction decision: which KVs of one sequence are evicted, so that the
@@ -35,6 +37,11 @@ type Ranking struct {
 	Weight  float32 // of Bias
 	Seed    uint64  // ByHash
 	Quotas  []Quota
+
+	// Share, where it is not nil, has a number for each head: between heads, a head's costs
+	// count times the part that its Share[head] largest have of their sum (Ada-SnapKV's
+	// normalization). Costs are then not negative.
+	Share []int
 
 	// Refine, where it is not nil, is told how many units each head loses by the quotas,
 	// and gives the quotas, one for each head, that count (Ada-SnapKV's floor).
@@ -104,6 +111,7 @@ type HeadEviction struct {
 
 // candidate is a KV that may be evicted.
 type candidate struct {
+	shared  float32 // cost, times its head's share
 	cost    float32
 	head    int // layer·H + head
 	logical int32
@@ -117,6 +125,8 @@ type candidate struct {
 // in its last unit, and each further one after another Unit candidates: so what a head
 // keeps always fills whole units. Candidates past the last unit that goes stay.
 // Candidates of equal cost go in (layer, head, logical) order.
+//
+// With Share, costs times their head's share decide between heads, costs within one.
 //
 // With Refine, the quotas that it gives are walked anew.
 func Walk(p *Problem) Decision { return p.refined(p.walk) }
@@ -142,7 +152,7 @@ func (p *Problem) walk(quotas []Quota) Decision {
 			candidates = p.appendCandidates(candidates, head)
 		}
 		slices.SortFunc(candidates, func(a, b candidate) int {
-			return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(a.head, b.head), cmp.Compare(a.logical, b.logical))
+			return cmp.Or(cmp.Compare(a.shared, b.shared), cmp.Compare(a.head, b.head), cmp.Compare(a.cost, b.cost), cmp.Compare(a.logical, b.logical))
 		})
 
 		visited := make([][]int32, len(p.Heads))
@@ -174,13 +184,35 @@ func (p *Problem) lastUnit(head int) int { return (p.Heads[head].Len-1)%p.Unit +
 // order: not the sinks, not the protected window.
 func (p *Problem) appendCandidates(to []candidate, head int) []candidate {
 	h := &p.Heads[head]
+	first := len(to)
+	var costs []float32
 	for logical := range h.Len {
 		slot := h.Slot(logical, p.BlockSize)
 		if position := p.Positions[slot]; p.evictable(position) {
-			to = append(to, candidate{p.cost(head, position, p.score(slot)), head, int32(logical)})
+			cost := p.cost(head, position, p.score(slot))
+			to = append(to, candidate{cost, cost, head, int32(logical)})
+			costs = append(costs, cost)
+		}
+	}
+	if p.Share != nil {
+		slices.Sort(costs)
+		factor := share(costs, p.Share[head])
+		for i := range to[first:] {
+			to[first+i].shared = float32(to[first+i].cost * factor)
 		}
 	}
 	return to
+}
+
+// share returns the part that the top largest of a head's costs, which ascend and are not
+// negative, have of their sum: the quotient of two sums in the order of a warp, each with
+// its elements counted from its first. It is 1 where all costs are 0.
+func share(costs []float32, top int) float32 {
+	all := vec.Sum(costs)
+	if all == 0 {
+		return 1
+	}
+	return vec.Sum(costs[max(0, len(costs)-top):]) / all
 }
 
 // evictable reports whether a KV at this position is a candidate.

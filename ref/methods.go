@@ -31,6 +31,10 @@ type Entry struct {
 	Rate        string // what --rate means
 	HeldAgainst string // published code, by repository@commit
 
+	// Repeats reports that the method caches K and V for each query head, not for each KV
+	// head: see [Config.CacheShape].
+	Repeats bool
+
 	// Defaults returns a pointer to the method's own options: a struct whose fields have
 	// a json tag, the key, and a help tag. It is nil if the method has none but those of
 	// the command line.
@@ -58,8 +62,16 @@ func Methods() []Entry {
 			HeldAgainst: "IsaacRe/vllm-kvcompress (decisions, prompt metrics, published throughput)",
 			New:         func(c *Config) (Method, error) { return kvCompress{c}, nil },
 		},
+		adaSnapKVEntry(),
+		h2oPrefillEntry(),
+		pyramidKVEntry(),
+		snapKVEntry(),
+		snapKVPublishedEntry(),
 	}
 }
+
+// wrap says of an error in the method's options which method has it.
+func (e *Entry) wrap(err error) error { return fmt.Errorf("method %s: %w", e.Name, err) }
 
 // FindMethod returns the entry of a method. The error lists the names that there are.
 func FindMethod(name string) (Entry, error) {

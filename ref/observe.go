@@ -16,7 +16,7 @@ import (
 //	a_i = Σ_t P_{t,i}²  (L2)   or   Σ_t P_{t,i}  (L1),   t ascending
 //
 // Then a_i is scaled, pooled, and reduced over the G query heads of the KV head, as
-// Scale, Pool and Group say; NUMERICS.md §5 has the order of every operation.
+// Scale, Pool and Group say; NUMERICS.md §10 has the order of every operation.
 type Observation struct {
 	Column int // index into the method's columns
 

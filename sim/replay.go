@@ -135,6 +135,9 @@ func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, new
 	heads := newHeadTotals(opt.Shape)
 	open := func(id kv.SeqID) (trace.Tensors, error) {
 		tensors, err := t.Tensors(int(id))
+		if copies := opt.Shape.KVHeads / t.Meta.Shape.KVHeads; err == nil && copies > 1 {
+			tensors = trace.Repeat(tensors, copies, opt.Shape.HeadSize)
+		}
 		return &watched{tensors, ctx, hooks.Progress}, err
 	}
 	engine, err := newEngine(opt.Config, open, func(e ref.Event) {

@@ -20,16 +20,21 @@ const (
 	KindMetrics  = "prefill_metrics"
 )
 
-// CaseResult is what became of one case of a file of recorded decisions.
+// CaseResult is the comparison of one recorded case.
 type CaseResult struct {
-	Case     int     `json:"case"`
-	Kind     string  `json:"kind"`   // KindEviction or KindMetrics
-	Detail   string  `json:"detail"` // what the case is
+	File     string  `json:"file,omitempty"`
+	Case     int     `json:"case"`         // its index in the file
+	ID       string  `json:"id,omitempty"` // as the file has it
+	Kind     string  `json:"kind"`         // KindEviction, KindMetrics, or the method's name in the file
+	Agree    bool    `json:"agree"`
+	Skipped  string  `json:"skipped,omitempty"` // why nothing was compared
+	Detail   string  `json:"detail"`            // what the case is
+	Compared string  `json:"compared,omitempty"`
 	Values   int     `json:"values_compared"`
 	Blocks   int     `json:"blocks,omitempty"` // evicted
 	KVs      int     `json:"kvs,omitempty"`    // evicted
 	Moves    int     `json:"moves,omitempty"`
-	MaxError float64 `json:"max_relative_error,omitempty"` // prefill_metrics
+	MaxError float64 `json:"max_relative_error,omitempty"` // of what is not compared to the bit
 	Mismatch string  `json:"mismatch,omitempty"`           // the first; empty if all agree
 }
 
@@ -98,7 +103,7 @@ func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cases: case %d: %w", n, err)
 		}
-		result.Case = n
+		result.Case, result.Agree = n, result.Mismatch == ""
 		results = append(results, result)
 	}
 	if _, err := dec.Token(); err != nil {
@@ -111,6 +116,17 @@ func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
 		return nil, errors.New("cases: the file has none")
 	}
 	return results, nil
+}
+
+// optional is decode for members that may be null or left out.
+func (f fields) optional(found map[string][]byte) error {
+	given := fields{}
+	for name, to := range f {
+		if value, ok := found[name]; ok && string(value) != "null" {
+			given[name] = to
+		}
+	}
+	return given.decode(found)
 }
 
 func replayCase(raw []byte) (CaseResult, error) {

@@ -123,7 +123,8 @@ func (c *evictionCase) check() error {
 // recording.
 func (c *evictionCase) replay() CaseResult {
 	result := CaseResult{
-		Kind: KindEviction,
+		Kind:     KindEviction,
+		Compared: "blocks and KVs evicted of every head, and the moves that follow",
 		Detail: fmt.Sprintf("%d×%d heads, block size %d, length %d, window %d, sinks %d, %s, %d blocks",
 			c.Layers, c.KVHeads, c.BlockSize, c.SequenceLength, c.ProtectedWindow, c.AttentionSinks, c.MetricReduction, c.BlocksToEvict),
 	}

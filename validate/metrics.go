@@ -14,6 +14,7 @@ type metricsCase struct {
 	KVHeads, Group, HeadDim int
 	Tokens, Window, Buffer  int
 	Norm                    ref.Norm
+	Reduction               ref.Reduction // "metric_reduction"; sum where it is not given
 	MaxPool                 int
 	Q                       []float32 // [window, kv_heads·group, head_dim]
 	K                       []float32 // [tokens, kv_heads, head_dim]
@@ -29,8 +30,11 @@ func (c *metricsCase) fields() fields {
 }
 
 func readMetrics(found map[string][]byte) (*metricsCase, error) {
-	var c metricsCase
+	c := metricsCase{Reduction: ref.Sum}
 	if err := c.fields().decode(found); err != nil {
+		return nil, err
+	}
+	if err := (fields{"metric_reduction": &c.Reduction}).optional(found); err != nil {
 		return nil, err
 	}
 	return &c, c.check()
@@ -78,16 +82,17 @@ func (c *metricsCase) check() error {
 }
 
 func (c *metricsCase) metric() ref.Metric {
-	return ref.Metric{Norm: c.Norm, Reduction: ref.Sum, MaxPool: c.MaxPool, Window: c.Window, Buffer: c.Buffer}
+	return ref.Metric{Norm: c.Norm, Reduction: c.Reduction, MaxPool: c.MaxPool, Window: c.Window, Buffer: c.Buffer}
 }
 
 func (c *metricsCase) replay() CaseResult {
 	m := c.metric()
 	result := CaseResult{
 		Kind: KindMetrics,
-		Detail: fmt.Sprintf("%d KV heads × %d queries × %d, %d tokens, window %d, buffer %d, %s, max-pool %d",
-			c.KVHeads, c.Group, c.HeadDim, c.Tokens, c.Window, c.Buffer, c.Norm, c.MaxPool),
-		Values: len(c.Metrics),
+		Detail: fmt.Sprintf("%d KV heads × %d queries × %d, %d tokens, window %d, buffer %d, %s, %s, max-pool %d",
+			c.KVHeads, c.Group, c.HeadDim, c.Tokens, c.Window, c.Buffer, c.Norm, c.Reduction, c.MaxPool),
+		Compared: "the metric of every KV",
+		Values:   len(c.Metrics),
 	}
 	d, observed := c.HeadDim, min(c.Window, c.Tokens)
 	q, k, got := make([]float32, observed*c.Group*d), make([]float32, c.Tokens*d), make([]float32, c.Tokens)

@@ -34,8 +34,16 @@ func TestCommandLines(t *testing.T) {
 	const oneCase = `[{"layers":1,"kv_heads":1,"block_size":1,"sequence_length":3,"protected_window":0,"attention_sinks":0,
 		"metric_reduction":"sum","blocks_to_evict":1,"heads":[{"layer":0,"head":0,"blocks":[4,1,7],"positions":[0,1,2],
 		"metrics":[3,1,2],"evicted_blocks":1,"evicted":[EVICTED],"moves":[[1,7]]}]}]`
-	for file, evicted := range map[string]string{"agrees.json": "1", "disagrees.json": "0"} {
-		if err := os.WriteFile(file, []byte(strings.Replace(oneCase, "EVICTED", evicted, 1)), 0o600); err != nil {
+	agrees, disagrees := strings.Replace(oneCase, "EVICTED", "1", 1), strings.Replace(oneCase, "EVICTED", "0", 1)
+	for _, file := range []struct{ name, text string }{
+		{"agrees.json", agrees}, {"disagrees.json", disagrees},
+		{"recorded/a.json", agrees}, {"recorded/deeper/b.json", disagrees}, {"recorded/c.json", `{"method":"of-the-future","cases":[{}]}`},
+		{"unreadable/a.json", agrees}, {"unreadable/b.json", agrees}, {"unreadable/broken.json", `[{"heads":`},
+	} {
+		if err := os.MkdirAll(filepath.Dir(file.name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file.name, []byte(file.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,6 +89,11 @@ func TestCommandLines(t *testing.T) {
 		{"validate --cases disagrees.json", exitFailed, "[0] is 1, 0 recorded", "1 of 1 cases disagree"},
 		{"validate --cases agrees.json story", exitUsage, "", "exclude each other"},
 		{"validate --cases=", exitUsage, "", "--cases"},
+		{"validate --cases nowhere.json", exitUsage, "", "nowhere.json"},
+		{"validate --cases recorded", exitFailed, "1 of 2 cases agree; 1 are of methods that are not there yet", "1 of 2 cases disagree"},
+		{"validate --cases recorded --json", exitFailed, `"by_file": [`, "1 of 2 cases disagree"},
+		{"validate --cases unreadable", exitUsage, "All 2 cases agree", "broken.json"},
+		{"validate --cases unreadable/broken.json", exitUsage, "", "broken.json: cases:"},
 		{"run ./bad", exitFailed, "", "options.json: config: block_size 3"},
 		{"run ./bad --blocks 9", exitUsage, "", "block_size 3"},
 		{"run --options=", exitUsage, "", "--options"},

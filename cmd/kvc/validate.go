@@ -60,17 +60,21 @@ With --random, it runs random pipelines in the place of traces: small, awkward o
 with NaN in all that no head holds. One that fails is shrunk and printed; --dump and
 --replay do with it as with a stage.
 
-With --cases it replays recorded decisions of another implementation: a JSON array
-of eviction decisions (which blocks and KVs of every head fall, and the moves that
-follow: equal to the last index) or of prefill metrics (equal to 1e-5, relative).
+With --cases it replays recorded decisions and results of other implementations, from
+a file or from every .json file of a folder: a JSON array of eviction decisions (which
+blocks and KVs of every head are evicted, and the moves that follow: equal to the last
+index) or of prefill metrics (equal to 1e-5, relative), or the recorded cases of a
+method, METHOD.json with its tensors in METHOD.safetensors. Cases of a method that is
+not implemented are counted apart.
 
-Exit code 1 if anything disagrees.`,
+Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 		Example: `  kvc validate
   kvc validate six-stories --json
   kvc validate story --kernel attend_combine=mine.ptx:combine --ulp 4 --dump found
   kvc validate --replay found --kernel attend_combine=mine.ptx:combine
   kvc validate --random 1000 --shuffle 7
-  kvc validate --cases eviction.json`,
+  kvc validate --cases eviction.json
+  kvc validate --cases recorded --json`,
 		ValidArgsFunction: completeTraces,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runValidate(cmd, args, &flags)
@@ -85,7 +89,7 @@ Exit code 1 if anything disagrees.`,
 	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
 	fs.IntVar(&flags.random, "random", 0, "run so many random pipelines")
 	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
-	fs.StringVar(&flags.cases, "cases", "", "recorded decisions of another implementation, a JSON `file`")
+	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
 }

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"os"
+	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -10,48 +11,89 @@ import (
 	"kvcompress/validate"
 )
 
-// validateCases replays recorded decisions of another implementation.
-func validateCases(cmd *cobra.Command, path string, asJSON bool) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return usageError{fmt.Errorf("--cases: %w", err)}
-	}
-	defer f.Close()
-	results, err := validate.Cases(cmd.Context(), f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	disagree := 0
-	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	if !asJSON {
-		fmt.Fprintln(table, "CASE\tKIND\tBLOCKS\tKVS\tMOVES\tVALUES\tRESULT\tDETAIL")
-	}
-	for _, r := range results {
-		result := "agrees"
-		if r.Kind == validate.KindMetrics {
-			result = fmt.Sprintf("within %.1e", r.MaxError)
-		}
-		if r.Mismatch != "" {
-			disagree++
-			result = r.Mismatch
-		}
-		if !asJSON {
-			fmt.Fprintf(table, "%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", r.Case, r.Kind, r.Blocks, r.KVs, r.Moves, r.Values, result, r.Detail)
-		}
-	}
-	if asJSON {
-		err = printJSON(cmd.OutOrStdout(), results)
-	} else {
-		err = table.Flush()
-	}
-	if err != nil {
+// validateCases replays recorded decisions and results of other implementations.
+func validateCases(cmd *cobra.Command, name string, asJSON bool) error {
+	report, err := validate.CasesAt(cmd.Context(), name)
+	if ctx := cmd.Context().Err(); ctx != nil {
 		return err
 	}
-	if disagree > 0 {
-		return failure{fmt.Errorf("%s: %d of %d cases disagree", path, disagree, len(results))}
+	if err != nil {
+		err = usageError{fmt.Errorf("--cases: %w", err)}
 	}
-	if !asJSON {
-		fmt.Fprintf(cmd.OutOrStdout(), "\nAll %d cases agree.\n", len(results))
+	if len(report.Results) == 0 && err != nil {
+		return err
 	}
-	return nil
+	if asJSON {
+		err = errors.Join(err, printJSON(cmd.OutOrStdout(), report))
+	} else {
+		err = errors.Join(err, printCasesReport(cmd.OutOrStdout(), &report))
+	}
+	if disagree := report.Cases - report.Agree; err == nil && disagree > 0 {
+		err = failure{fmt.Errorf("%s: %d of %d cases disagree", name, disagree, report.Cases)}
+	}
+	return err
+}
+
+// printCasesReport prints a line for each file, or for each case of a single one, the cases
+// that disagree, and the total.
+func printCasesReport(out io.Writer, report *validate.CasesReport) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(report.Files) == 1 {
+		fmt.Fprintln(table, "CASE\tKIND\tVALUES\tRESULT\tDETAIL")
+		for _, r := range report.Results {
+			id := fmt.Sprint(r.Case)
+			if r.ID != "" {
+				id = r.ID
+			}
+			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", printableLine(id), printableLine(r.Kind), r.Values, caseResult(&r), printableLine(r.Detail))
+		}
+	} else {
+		fmt.Fprintln(table, "FILE\tKIND\tCASES\tAGREE\tNOT THERE YET\tRESULT")
+		for _, f := range report.Files {
+			result := "agree"
+			switch {
+			case f.Error != "":
+				result = f.Error
+			case f.Agree < f.Cases:
+				result = fmt.Sprintf("%d disagree", f.Cases-f.Agree)
+			case f.Cases == 0:
+				result = "nothing compared"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%s\n", printableLine(f.Name), printableLine(f.Kind), f.Cases, f.Agree, f.Skipped, printableLine(result))
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if len(report.Files) > 1 {
+		for _, r := range report.Results {
+			if r.Mismatch != "" {
+				fmt.Fprintf(out, "\n%s, case %d %s: %s\n", printableLine(r.File), r.Case, printableLine(r.ID), caseResult(&r))
+			}
+		}
+	}
+	if report.Agree == report.Cases && report.Cases > 0 {
+		fmt.Fprintf(out, "\nAll %d cases agree", report.Cases)
+	} else {
+		fmt.Fprintf(out, "\n%d of %d cases agree", report.Agree, report.Cases)
+	}
+	if report.Skipped > 0 {
+		fmt.Fprintf(out, "; %d are of methods that are not there yet", report.Skipped)
+	}
+	_, err := fmt.Fprintln(out, ".")
+	return err
+}
+
+// caseResult says in a few words how a case came out.
+func caseResult(r *validate.CaseResult) string {
+	switch {
+	case r.Skipped != "":
+		return "not compared: " + printableLine(r.Skipped)
+	case r.Mismatch != "":
+		return printableLine(r.Mismatch)
+	case r.MaxError > 0:
+		return fmt.Sprintf("agrees within %.1e", r.MaxError)
+	default:
+		return "agrees"
+	}
 }

@@ -1,0 +1,197 @@
+package ref
+
+import (
+	"fmt"
+	"math"
+
+	"kvcompress/kv"
+)
+
+// PyramidKV (Cai et al., arXiv 2406.02069; Zefan-Cai/KVCache-Factory@c97f9d7): SnapKV with
+// a budget for each layer, which falls linearly from the first layer to the last.
+type pyramidKV struct {
+	cfg     *Config
+	watched *Observation
+	beta    int
+	budgets func(p *pyramid) []int // kept of every head, by layer
+}
+
+type pyramidKVOptions struct {
+	Window  int    `json:"window" help:"the prompt's last tokens, which are kept and whose queries are watched"`
+	Kernel  int    `json:"kernel" help:"width of the pooling over tokens, odd"`
+	Pooling string `json:"pooling" help:"avg or max"`
+	Group   string `json:"group" help:"of the query heads of a KV head: sum, mean or max"`
+	Order   string `json:"order" help:"the group's reduction comes before or after pooling"`
+	Beta    int    `json:"beta" help:"the last layer keeps about 1/beta of the mean before the window"`
+	Budgets string `json:"budgets" help:"published: integer steps, whose sum drifts; exact: without the drift; kvpress: real steps, each budget rounded"`
+}
+
+func pyramidKVEntry() Entry {
+	e := Entry{
+		Name:        "pyramidkv",
+		Paper:       "PyramidKV (Cai et al., arXiv 2406.02069)",
+		Watches:     "the prompt's last window queries: P, summed, pooled, reduced over the group",
+		Does:        "drops the KVs before the window that receive least",
+		From:        "of every head of a layer alike, of later layers more",
+		When:        "once, after the prompt",
+		Reads:       "all that is held",
+		Payload:     "2·D·b + 8 (score and position)",
+		CacheTokens: "KVs that a head keeps of a prompt on average over the layers, the window included",
+		Rate:        "part kept of a prompt's KVs, the window included and at least that",
+		HeldAgainst: "Zefan-Cai/KVCache-Factory@c97f9d7; NVIDIA/kvpress@8bb29b9 (budgets kvpress)",
+		Defaults: func() any {
+			return &pyramidKVOptions{Window: 8, Kernel: 5, Pooling: "avg", Group: "mean", Order: "before", Beta: 20, Budgets: "published"}
+		},
+	}
+	e.New = func(c *Config) (Method, error) {
+		opt := e.Defaults().(*pyramidKVOptions)
+		if err := c.Set.Into(&e, opt); err != nil {
+			return nil, err
+		}
+		m := pyramidKV{cfg: c, beta: opt.Beta}
+		w := windowed{opt.Window, opt.Kernel, opt.Pooling, opt.Group, opt.Order}
+		var err error
+		if m.watched, err = w.observation(ScaleNone); err == nil {
+			err = c.Compression.checkCapacity(opt.Window)
+		}
+		if opt.Beta < 1 || opt.Beta > math.MaxInt32 {
+			err = fmt.Errorf("beta %d is not from 1 to %d", opt.Beta, math.MaxInt32)
+		}
+		switch opt.Budgets {
+		case "published":
+			m.budgets = (*pyramid).published
+		case "exact":
+			m.budgets = (*pyramid).exact
+		case "kvpress":
+			m.budgets = (*pyramid).kvpress
+		default:
+			err = fmt.Errorf("budgets %q is none of published, exact and kvpress", opt.Budgets)
+		}
+		if err != nil {
+			return nil, e.wrap(err)
+		}
+		return m, nil
+	}
+	return e
+}
+
+func (m pyramidKV) Name() string          { return "pyramidkv" }
+func (m pyramidKV) Columns() []kv.Column  { return scoreColumn() }
+func (m pyramidKV) Observe() *Observation { return m.watched }
+
+func (m pyramidKV) Rank(c Counts) Ranking {
+	w := m.watched.Window
+	kept := m.budgets(newPyramid(m.cfg, m.beta, w, c.Prompt))
+	return c.keepPast(w, func(head int) int { return max(0, kept[head/m.cfg.Shape.KVHeads]-w) })
+}
+
+func (m pyramidKV) Asks(c Counts) int { return m.Rank(c).Asks() }
+func (m pyramidKV) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m pyramidKV) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// pyramid is what the budgets of a prompt follow from.
+type pyramid struct {
+	layers, beta, window int
+	tokens               int     // of the prompt
+	capacity             int     // KVs that a head keeps on average, its window included
+	share                float64 // the same before it is rounded
+}
+
+func newPyramid(c *Config, beta, window, tokens int) *pyramid {
+	p := &pyramid{layers: c.Shape.Layers, beta: beta, window: window, tokens: tokens}
+	p.capacity = c.Compression.capacity(tokens, window)
+	p.share = float64(p.capacity)
+	if opt := &c.Compression; opt.MaxCacheTokens == 0 && opt.Rate > 0 {
+		p.share = float64(tokens) * opt.Rate
+	}
+	return p
+}
+
+// even returns the same budget for every layer.
+func (p *pyramid) even(kept int) []int {
+	budgets := make([]int, p.layers)
+	for l := range budgets {
+		budgets[l] = kept
+	}
+	return budgets
+}
+
+// ends returns how many KVs before the window the first and the last layer keep: the last
+// ⌊mean/β⌋ and the first the rest of twice the mean, where the prompt has so many. There
+// is no slope where a layer could then keep more than there is, or where there is one
+// layer.
+func (p *pyramid) ends() (first, last int, slope bool) {
+	mean, past := p.capacity-p.window, p.tokens-p.window
+	if p.layers == 1 || p.tokens < 2*mean {
+		return mean, mean, false
+	}
+	last = mean / p.beta
+	first = 2*mean - last
+	if first >= past {
+		first = past
+		last = 2*mean - first
+	}
+	return first, last, true
+}
+
+// published returns the published budgets: all steps are as large, and rounded down, so
+// that together they keep up to L(L−1)/2 KVs a head more than L times the capacity.
+func (p *pyramid) published() []int {
+	if p.tokens <= p.capacity {
+		return p.even(p.tokens)
+	}
+	first, last, slope := p.ends()
+	step := 0
+	if slope {
+		step = (first - last) / (p.layers - 1)
+	}
+	budgets := p.even(p.window + first)
+	for l := range budgets {
+		budgets[l] -= l * step
+	}
+	return budgets
+}
+
+// exact returns the same pyramid without the drift: the first l layers keep as much as
+// the straight line from first to last has there, rounded down,
+//
+//	Σ_{i<l} past_i = ⌊l·first − (first−last)·l(l−1) / (2(L−1))⌋
+//
+// so that all together keep exactly L times the capacity.
+func (p *pyramid) exact() []int {
+	if p.tokens <= p.capacity {
+		return p.even(p.tokens)
+	}
+	first, last, slope := p.ends()
+	budgets := p.even(p.window + first)
+	if !slope {
+		return budgets
+	}
+	upTo := func(l int) int { return l*first - ceilDiv((first-last)*l*(l-1), 2*(p.layers-1)) }
+	for l := range budgets {
+		budgets[l] = p.window + upTo(l+1) - upTo(l)
+	}
+	return budgets
+}
+
+// kvpress returns the budgets of NVIDIA/kvpress@8bb29b9: real numbers, of which each is
+// rounded to the nearest, half to even. They include the window, which the slope leaves
+// out of account; where they do not lie between the window and the prompt, all layers
+// keep alike.
+func (p *pyramid) kvpress() []int {
+	n, w := float64(p.tokens), float64(p.window)
+	last := p.share / float64(p.beta)
+	first := 2*p.share - last
+	if first >= n-w {
+		first = n - w
+		last = 2*p.share - first
+	}
+	if p.layers == 1 || !(n >= first && first >= last && last >= w) {
+		return p.even(int(math.RoundToEven(p.share)))
+	}
+	budgets := p.even(0)
+	for l := range budgets {
+		budgets[l] = int(math.RoundToEven(first - float64(float64(l)*((first-last)/float64(p.layers-1)))))
+	}
+	return budgets
+}

@@ -1,0 +1,121 @@
+package ref
+
+import (
+	"fmt"
+
+	"kvcompress/kv"
+)
+
+// SnapKV (Li et al., arXiv 2404.14469; FasterDecoding/SnapKV@e216ddc): when the prompt is
+// in the cache, every head keeps its last window tokens, and of the tokens before those
+// that the window's queries attend to most, as many as make max_cache_tokens in all:
+//
+//	s_i = pool(Σ_t P_{t,i})      t over the window's queries, i before the window
+//
+// It does nothing later: the cache grows with the answer.
+type snapKV struct {
+	name    string
+	cfg     *Config
+	watched *Observation
+}
+
+type snapKVOptions struct {
+	Window  int    `json:"window" help:"the prompt's last tokens, which are kept and whose queries are watched"`
+	Kernel  int    `json:"kernel" help:"width of the pooling over tokens, odd"`
+	Pooling string `json:"pooling" help:"avg or max"`
+	Group   string `json:"group" help:"of the query heads of a KV head: sum, mean or max"`
+	Order   string `json:"order" help:"the group's reduction comes before or after pooling"`
+}
+
+func snapKVEntry() Entry {
+	e := Entry{
+		Name:        "snapkv",
+		Paper:       "SnapKV (Li et al., arXiv 2404.14469)",
+		Watches:     "the prompt's last window queries: P, summed, pooled, reduced over the group",
+		Does:        "drops the KVs before the window that receive least",
+		From:        "of every head alike",
+		When:        "once, after the prompt",
+		Reads:       "all that is held",
+		Payload:     "2·D·b + 8 (score and position)",
+		CacheTokens: "KVs that every head keeps of a prompt, the window included",
+		Rate:        "part kept of a prompt's KVs, the window included and at least that",
+		HeldAgainst: "FasterDecoding/SnapKV@e216ddc; Zefan-Cai/KVCache-Factory@c97f9d7 (groups)",
+		Defaults: func() any {
+			return &snapKVOptions{Window: 32, Kernel: 5, Pooling: "avg", Group: "mean", Order: "before"}
+		},
+	}
+	e.New = func(c *Config) (Method, error) {
+		opt := e.Defaults().(*snapKVOptions)
+		if err := c.Set.Into(&e, opt); err != nil {
+			return nil, err
+		}
+		o, err := windowed(*opt).observation(ScaleNone)
+		if err == nil {
+			err = c.Compression.checkCapacity(opt.Window)
+		}
+		if err != nil {
+			return nil, e.wrap(err)
+		}
+		return snapKV{e.Name, c, o}, nil
+	}
+	return e
+}
+
+// snapKVPublishedEntry is the published code, which repeats keys and values for every query
+// head before it selects and caches them: a head's G query heads keep G selections, and G
+// copies of what they share.
+func snapKVPublishedEntry() Entry {
+	type options struct {
+		Window  int    `json:"window" help:"the prompt's last tokens, which are kept and whose queries are watched"`
+		Kernel  int    `json:"kernel" help:"width of the pooling over tokens, odd"`
+		Pooling string `json:"pooling" help:"avg or max"`
+	}
+	e := snapKVEntry()
+	e.Name = "snapkv-published"
+	e.Watches = "the prompt's last window queries: P, summed and pooled, of every query head alone"
+	e.Does = "copies K and V for every query head, and drops the KVs before the window that receive least"
+	e.From = "of every query head alike"
+	e.Payload = "G·(2·D·b + 8) (score and position)"
+	e.CacheTokens = "KVs that every query head keeps of a prompt, the window included"
+	e.HeldAgainst = "FasterDecoding/SnapKV@e216ddc"
+	e.Repeats = true
+	e.Defaults = func() any { return &options{Window: 32, Kernel: 5, Pooling: "avg"} }
+	e.New = func(c *Config) (Method, error) {
+		opt := e.Defaults().(*options)
+		if err := c.Set.Into(&e, opt); err != nil {
+			return nil, err
+		}
+		if s := c.Shape; s.Group > 1 {
+			return nil, e.wrap(fmt.Errorf("it caches a copy of K and V for each query head: its shape has %d KV heads and group 1, not %d and %d", s.QueryHeads(), s.KVHeads, s.Group))
+		}
+		o, err := windowed{opt.Window, opt.Kernel, opt.Pooling, "sum", "before"}.observation(ScaleNone)
+		if err == nil {
+			err = c.Compression.checkCapacity(opt.Window)
+		}
+		if err != nil {
+			return nil, e.wrap(err)
+		}
+		return snapKV{e.Name, c, o}, nil
+	}
+	return e
+}
+
+func (m snapKV) Name() string { return m.name }
+
+// Columns declares the score of every KV, which compression alone reads.
+func (m snapKV) Columns() []kv.Column { return scoreColumn() }
+
+func (m snapKV) Observe() *Observation { return m.watched }
+
+func (m snapKV) Rank(c Counts) Ranking {
+	w := m.watched.Window
+	past := m.cfg.Compression.capacity(c.Prompt, w) - w
+	return c.keepPast(w, func(int) int { return past })
+}
+
+func (m snapKV) Asks(c Counts) int { return m.Rank(c).Asks() }
+func (m snapKV) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m snapKV) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// scoreColumn declares one number for every KV.
+func scoreColumn() []kv.Column { return []kv.Column{{Name: "scores", Value: "score", Width: 1}} }
