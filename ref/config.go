@@ -120,6 +120,10 @@ func (c *Config) Compresses() bool {
 	return c.methodName() != KVCompress || c.Compression.Enabled()
 }
 
+// CountsBlocks reports whether the configuration's method counts what it asks for in
+// blocks; the others count KVs.
+func (c *Config) CountsBlocks() bool { return c.methodName() == KVCompress }
+
 // UseMethod makes a method the configuration's. The options of the one before are
 // dropped, but for MaxCacheTokens and Rate, and those of KV-Compress are its defaults.
 func (c *Config) UseMethod(name string) {

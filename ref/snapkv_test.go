@@ -663,7 +663,8 @@ func TestPromptMethodOptions(t *testing.T) {
 		{"h2o-prefill", `{"group":"each"}`, `group "each"`},
 	} {
 		var cfg Config
-		cfg.Method, cfg.Compression.MaxCacheTokens = c.method, 64
+		cfg.UseMethod(c.method)
+		cfg.Compression.MaxCacheTokens = 64
 		cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}
 		err := json.Unmarshal([]byte(c.set), &cfg.Set)
 		if err == nil {

@@ -125,7 +125,11 @@ func newDocument(r *sim.Report) *document {
 		Heads:    headsJSON{r.Heads, r.Heads.Kept()},
 	}
 	for i, e := range newLedger(r) {
-		d.Steps[i] = stepJSON{e.Step, e.metadataBytes, e.asked, e.freed, e.evicted, e.moved, e.bytesMoved}
+		asked := e.freed
+		if r.Options.CountsBlocks() {
+			asked += e.short
+		}
+		d.Steps[i] = stepJSON{e.Step, e.metadataBytes, asked, e.freed, e.evicted, e.moved, e.bytesMoved}
 	}
 	for _, heads := range r.Heads.Entered {
 		for _, n := range heads {

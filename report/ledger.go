@@ -7,10 +7,12 @@ import (
 // entry is one line of the memory ledger: a step, and what follows from it.
 type entry struct {
 	*sim.Step
-	metadataBytes int64 // of the allocated blocks
-	asked, freed  int   // blocks, of all compressions of the step
-	evicted       int   // KVs
-	moved         int   // KVs
+	metadataBytes int64  // of the allocated blocks
+	unit          string // that the method counts: block or KV
+	short         int    // units, of all compressions of the step: asked for and not evicted
+	freed         int    // blocks
+	evicted       int    // KVs
+	moved         int    // KVs
 	bytesMoved    int64
 }
 
@@ -19,10 +21,10 @@ func newLedger(r *sim.Report) []entry {
 	cfg := &r.Options.Config
 	ledger := make([]entry, len(r.Steps))
 	for i := range r.Steps {
-		e := entry{Step: &r.Steps[i]}
+		e := entry{Step: &r.Steps[i], unit: unit(r)}
 		e.metadataBytes = cfg.MetadataBytes(e.Usage.Allocated)
 		for _, c := range e.Compression {
-			e.asked += c.Asked
+			e.short += c.Short
 			e.freed += c.Freed
 			e.evicted += c.Evicted
 			e.moved += c.Moved
@@ -31,6 +33,14 @@ func newLedger(r *sim.Report) []entry {
 		ledger[i] = e
 	}
 	return ledger
+}
+
+// unit returns what the report's method counts: blocks or KVs.
+func unit(r *sim.Report) string {
+	if r.Options.CountsBlocks() {
+		return "block"
+	}
+	return "KV"
 }
 
 // blockBytes returns the bytes of keys and values in one block.

@@ -47,6 +47,7 @@ func sample(layers, heads, steps int) *sim.Report {
 			if held[id] > 16 && i > 0 {
 				c := sim.Compression{Seq: kv.SeqID(id), Asked: n * ((held[id] + 3 - 16) / 4), Evicted: n * (held[id] - 16), Moved: n}
 				c.Freed = c.Asked - i%2
+				c.Short = c.Asked - c.Freed
 				s.Compression = append(s.Compression, c)
 				held[id] = 16
 			}

@@ -79,17 +79,20 @@ func freed(r *sim.Report) string {
 	short, worst := 0, 0
 	for i := range r.Steps {
 		for _, c := range r.Steps[i].Compression {
-			if c.Asked > c.Freed {
+			if c.Short > 0 {
 				short++
-				worst = max(worst, c.Asked-c.Freed)
+				worst = max(worst, c.Short)
 			}
 		}
 	}
-	if short == 0 {
+	if short == 0 && r.Options.CountsBlocks() {
 		return s + " Every block that was asked for came free."
 	}
+	if short == 0 {
+		return s + " All that was asked for was evicted."
+	}
 	return s + fmt.Sprintf(" Shortfall: %s of them came up to %s short of what was asked, because too few KVs may be evicted.",
-		comma(short), count(worst, "block"))
+		comma(short), count(worst, unit(r)))
 }
 
 // memory sets the peak of the cache beside that of one without compression.

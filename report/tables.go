@@ -117,7 +117,7 @@ func telling(ledger []entry) [][]int {
 		if len(e.Finished) > 0 {
 			finished = append(finished, i)
 		}
-		if e.asked > e.freed {
+		if e.short > 0 {
 			short = append(short, i)
 		}
 		if e.freed > 0 {
@@ -153,8 +153,8 @@ func events(r *sim.Report, e *entry) string {
 		say("admitted", e.Batch)
 	}
 	say("finished", e.Finished)
-	if short := e.asked - e.freed; short > 0 {
-		said = append(said, fmt.Sprintf("%s short", count(short, "block")))
+	if e.short > 0 {
+		said = append(said, fmt.Sprintf("%s short", count(e.short, e.unit)))
 	}
 	return strings.Join(said, "; ")
 }

@@ -116,8 +116,8 @@ func (c *checker) step(s *Step) error {
 	clear(c.left)
 	c.part -= s.Dropped
 	for _, z := range s.Compression {
-		if q := c.live[z.Seq]; q == nil || z.Freed < 0 || z.Freed > z.Asked || z.Evicted < 0 || z.Moved < 0 {
-			c.fail("sequence %d: of %d blocks %d came free, %d KVs were evicted and %d moved", z.Seq, z.Asked, z.Freed, z.Evicted, z.Moved)
+		if q := c.live[z.Seq]; q == nil || z.Freed < 0 || z.Short > z.Asked || z.Evicted < 0 || z.Moved < 0 {
+			c.fail("sequence %d: of %d asked for %d could not be evicted, %d blocks came free, %d KVs were evicted and %d moved", z.Seq, z.Asked, z.Short, z.Freed, z.Evicted, z.Moved)
 		}
 	}
 	c.part += int(s.Work[PrefillTokens]) + s.Cached

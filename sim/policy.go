@@ -11,6 +11,7 @@ import (
 type policy struct {
 	Schedule
 	enabled   bool // there is something to compress by
+	blocks    bool // the method counts blocks
 	blockSize int
 	window    int // of prompts' metrics
 
@@ -91,7 +92,11 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 		}
 		s.compressed, s.since = true, now
 		done++
-		step.Compression = append(step.Compression, Compression{Seq: s.id, Asked: r.Asked, Freed: r.Freed, Evicted: r.Evicted, Moved: r.Moved})
+		short := r.Asked - r.Evicted
+		if p.blocks {
+			short = r.Asked - r.Freed
+		}
+		step.Compression = append(step.Compression, Compression{Seq: s.id, Asked: r.Asked, Short: max(0, short), Freed: r.Freed, Evicted: r.Evicted, Moved: r.Moved})
 		w := &step.Work
 		w[CompressionSteps] = 1
 		w[CompressedSeqs]++

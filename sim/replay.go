@@ -52,21 +52,22 @@ type Totals struct {
 	Preemptions   int   `json:"preemptions"`
 	Finished      int   `json:"requests_finished"`
 	Refused       int   `json:"requests_refused"`
-	BlocksAsked   int   `json:"blocks_asked"`
+	BlocksAsked   int   `json:"blocks_asked"` // by methods that count blocks; by others, those that came free
 	BlocksFreed   int   `json:"blocks_freed"` // by compression
 	KVsEvicted    int   `json:"kvs_evicted"`
 	KVsMoved      int   `json:"kvs_moved"`
 	BytesMoved    int64 `json:"bytes_moved"` // read, and written again
 	PeakBlocks    int   `json:"peak_blocks"`
 	PeakKVs       int   `json:"peak_kvs"`
-	MetadataBytes int64 `json:"metadata_bytes"` // of the blocks at their peak
+	MetadataBytes int64 `json:"metadata_bytes"`      // of the blocks at their peak
+	KVsShort      int   `json:"kvs_short,omitempty"` // by methods that count KVs: asked for and not evicted
 
 	// What an uncompressed cache would have held at its peak.
 	PeakDenseBlocks int `json:"peak_dense_blocks"`
 	PeakDenseKVs    int `json:"peak_dense_kvs"`
 }
 
-// Shortfall returns the blocks that were asked for and could not fall.
+// Shortfall returns the blocks that were asked for and could not be freed.
 func (t *Totals) Shortfall() int { return t.BlocksAsked - t.BlocksFreed }
 
 // Hooks watch a replay. The zero value watches nothing.
@@ -196,7 +197,12 @@ func (t *Totals) Add(s *Step, cfg *ref.Config) {
 	t.Preemptions += len(s.Preempted)
 	for _, c := range s.Compression {
 		t.Compressions++
-		t.BlocksAsked += c.Asked
+		if cfg.CountsBlocks() {
+			t.BlocksAsked += c.Asked
+		} else {
+			t.BlocksAsked += c.Freed
+			t.KVsShort += c.Short
+		}
 		t.BlocksFreed += c.Freed
 		t.KVsEvicted += c.Evicted
 		t.KVsMoved += c.Moved

@@ -89,7 +89,8 @@ func (p *recordedPrompt) enter(method string, set map[string]any, compression re
 	cfg.Shape.Layers = layers
 	cfg.BlockSize, cfg.DType = blockSize, dtype.F32
 	cfg.Blocks = cfg.Shape.Heads() * ((p.tokens+p.more)/blockSize + 1)
-	cfg.Method, cfg.Set, cfg.Compression = method, ref.Settings{}, compression
+	cfg.UseMethod(method)
+	cfg.Set, cfg.Compression = ref.Settings{}, compression
 	for key, value := range set {
 		text, err := json.Marshal(value)
 		if err != nil {

@@ -19,7 +19,8 @@ func TestRepeats(t *testing.T) {
 	}
 	replay := func(method string, capacity int) (outputs []float32, prefilled, fewest int) {
 		opt := b.Options
-		opt.Method, opt.Blocks = method, 0
+		opt.UseMethod(method)
+		opt.Blocks = 0
 		opt.Set = ref.Settings{}
 		opt.Compression = ref.Compression{MaxCacheTokens: capacity}
 		if method != ref.KVCompress {
