@@ -16,6 +16,7 @@ type attention struct {
 	partial []float32 // [partitions, G, D] o_p
 	soft    []softmax // [G]
 	gained  []float32 // [context length] what a KV's metric gains
+	hidden  []bool    // [context length] KVs that the queries do not see; nil for none
 }
 
 // attend computes paged decode attention of one KV head for its G queries: q
@@ -24,7 +25,8 @@ type attention struct {
 //
 //	s_i = (q·k_i)·(1/√D)    out = Σ_p (Σ_{i in p} e_i·v_i) · f_p
 //
-// The KVs are taken in logical order, gathered block by block.
+// The KVs are taken in logical order, gathered block by block; the hidden ones have
+// e_i = 0.
 //
 // Tiles are announced one ahead, so that memory is read while the last is used.
 func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int) {
@@ -53,7 +55,11 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 			for i := range scores {
 				scores[i] = float32(scores[i] * scale)
 			}
-			a.soft[g].add(scores)
+			if a.hidden == nil {
+				a.soft[g].add(scores)
+			} else {
+				a.soft[g].addSeen(scores, a.hidden[first:last])
+			}
 		}
 		partial := a.partial[first/Partition*group*d:][:group*d]
 		clear(partial)
