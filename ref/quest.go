@@ -91,7 +91,7 @@ func QuestBefore(n, budget, recent int) int { return n - min(n, budget, recent) 
 // what they leave of the budget those of the pages with the highest scores, which are of
 // the first [QuestBefore] tokens. There is one page more than fills it if the last page is
 // partly filled; of the tokens of all these pages, the first are read. Of equal scores the
-// later page is taken. All tokens are read if the budget has room for them.
+// earlier page is taken. All tokens are read if the budget has room for them.
 func QuestSelect(scores []float32, n, page, budget, recent int) []int32 {
 	return questSelect(scores, n, page, budget, recent, lowest)
 }
@@ -106,17 +106,17 @@ func questSelect(scores []float32, n, page, budget, recent int, lowest func([]ui
 	if before%page != 0 && left > 0 {
 		pages++
 	}
-	out := make([]bool, len(scores))
+	read := make([]bool, len(scores))
 	keys := make([]uint32, len(scores))
 	for i, s := range scores {
-		keys[i] = orderedBits(s + 0)
+		keys[i] = ^orderedBits(s + 0)
 	}
-	for _, p := range lowest(keys, max(0, len(scores)-pages)) {
-		out[p] = true
+	for _, p := range lowest(keys, min(pages, len(scores))) {
+		read[p] = true
 	}
 	var selected []int32
 	for i := 0; i < before && len(selected) < left; i++ {
-		if !out[i/page] {
+		if read[i/page] {
 			selected = append(selected, int32(i))
 		}
 	}
