@@ -155,6 +155,20 @@ func (m *Map) CountFull() int {
 	return n
 }
 
+// FullHeads returns [layer, KV head] of every retrieval head, in that order: what the
+// option full of a method takes.
+func (m *Map) FullHeads() [][2]int {
+	full := [][2]int{}
+	for l, row := range m.Classes {
+		for h, c := range row {
+			if c == Full {
+				full = append(full, [2]int{l, h})
+			}
+		}
+	}
+	return full
+}
+
 // Check returns an error that says what is wrong with a map, and where.
 func (m *Map) Check() error {
 	if err := m.check(); err != nil {

@@ -261,6 +261,8 @@ func TestOptionsOfMethods(t *testing.T) {
 	}{
 		{"streaming-llm", nil, Compression{MaxCacheTokens: 5}, ""},
 		{"streaming-llm", nil, Compression{MaxCacheTokens: 4}, "want at least 5: 4 sinks and 1 recent KV"},
+		{"streaming-llm", set("positions", `"cache"`), Compression{}, `state "rope" in trace.json`},
+		{"streaming-llm", set("positions", "true"), Compression{}, "positions"},
 		{"streaming-llm", set("sinks", "-1"), Compression{}, "sinks is -1"},
 		{"streaming-llm", set("sink", "4"), Compression{}, `no option "sink": it has sinks`},
 		{"duo-attention", set("full", "[[0,2]]"), Compression{}, "no layer 0, KV head 2: the model has 2 layers of 2 KV heads"},

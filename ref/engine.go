@@ -17,6 +17,7 @@ type Engine struct {
 	method  Method
 	watched *Observation // nil if the method watches no attention
 	masker  Masker       // nil if the method hides nothing
+	rotary  *rotary      // nil if keys are read where they are
 	cache   *kv.Cache
 	inputs  *Inputs
 	observe func(Event) // nil if nobody watches
@@ -37,11 +38,16 @@ func NewEngine(cfg Config, open func(kv.SeqID) (trace.Tensors, error), observe f
 		return nil, err
 	}
 	masker, _ := method.(Masker)
+	var turns *rotary
+	if m, ok := method.(Rerotator); ok && m.ByCachePosition() {
+		turns = newRotary(cfg.Rope)
+	}
 	return &Engine{
 		cfg:     cfg,
 		method:  method,
 		watched: method.Observe(),
 		masker:  masker,
+		rotary:  turns,
 		cache:   kv.NewCache(cfg.Config, method.Columns()),
 		inputs:  NewInputs(cfg, open),
 		observe: observe,

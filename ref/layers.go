@@ -189,6 +189,7 @@ func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
 		s := e.cache.Sequence(batch[i/heads])
 		h := &s.Heads[layer*heads+i%heads]
 		a.hidden = e.hiddenOf(a.hidden, h)
+		a.rotary, a.turns = e.rotary, e.turnsOf(a.turns, h, s.Len)
 		a.attend(e.cache, h, q[i*size:][:size], out[i*size:][:size], group)
 		if o := e.watched; o != nil && o.Decode {
 			a.record(e.cache, h, o, s.Len, group)
