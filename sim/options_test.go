@@ -7,6 +7,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/kv"
+	"kvcompress/trace"
 )
 
 func TestReadOptions(t *testing.T) {
