@@ -155,14 +155,15 @@ func (m *Map) CountFull() int {
 	return n
 }
 
-// FullHeads returns [layer, KV head] of every retrieval head, in that order: what the
+// FullHeads returns a 1 for every retrieval head and a 0 for every other, [L][H]: what the
 // option full of a method takes.
-func (m *Map) FullHeads() [][2]int {
-	full := [][2]int{}
+func (m *Map) FullHeads() [][]int {
+	full := make([][]int, len(m.Classes))
 	for l, row := range m.Classes {
+		full[l] = make([]int, len(row))
 		for h, c := range row {
 			if c == Full {
-				full = append(full, [2]int{l, h})
+				full[l][h] = 1
 			}
 		}
 	}

@@ -84,7 +84,7 @@ func TestMethodsAsPublished(t *testing.T) {
 			},
 		},
 		{
-			name: "duo-attention by max_cache_tokens", method: "duo-attention", set: set("full", "[[1,1]]", "sinks", "3"), compress: Compression{MaxCacheTokens: 9},
+			name: "duo-attention by max_cache_tokens", method: "duo-attention", set: set("full", "[[0,0],[0,1]]", "sinks", "3"), compress: Compression{MaxCacheTokens: 9},
 			rule: func(*modelRun) modelRule {
 				return func(head, _ int, kvs []modelKV) (drop, hide []bool) {
 					if head == 3 {
@@ -265,9 +265,13 @@ func TestOptionsOfMethods(t *testing.T) {
 		{"streaming-llm", set("positions", "true"), Compression{}, "positions"},
 		{"streaming-llm", set("sinks", "-1"), Compression{}, "sinks is -1"},
 		{"streaming-llm", set("sink", "4"), Compression{}, `no option "sink": it has sinks`},
-		{"duo-attention", set("full", "[[0,2]]"), Compression{}, "no layer 0, KV head 2: the model has 2 layers of 2 KV heads"},
+		{"duo-attention", set("full", "[[0,1],[1,0]]"), Compression{}, ""},
+		{"duo-attention", nil, Compression{}, "--set map=FILE"},
+		{"duo-attention", set("full", "[[0,1]]"), Compression{}, "full has 1 layers, the model has 2"},
+		{"duo-attention", set("full", "[[0,1],[1]]"), Compression{}, "layer 1 has 1 KV heads, the model's have 2"},
+		{"duo-attention", set("full", "[[0,1],[1,2]]"), Compression{}, "layer 1, KV head 1: 2, want 1 or 0"},
 		{"duo-attention", set("recent", "1048577"), Compression{}, "recent is 1048577"},
-		{"duo-attention", nil, Compression{MaxCacheTokens: 100}, "want at least 129"},
+		{"duo-attention", set("full", "[[0,1],[1,0]]"), Compression{MaxCacheTokens: 100}, "want at least 129"},
 		{"random", set("seed", `"x"`), Compression{}, "seed"},
 		{"h2o-real-drop", set("heavy", "1.5"), Compression{}, "heavy is 1.5"},
 		{"h2o-mask", set("heavy", "-0.1"), Compression{}, "heavy is -0.1"},
@@ -275,7 +279,8 @@ func TestOptionsOfMethods(t *testing.T) {
 	} {
 		cfg := Default()
 		cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 2, 2, 1, 8
-		cfg.Method, cfg.Set, cfg.Compression = test.method, test.set, test.compress
+		cfg.UseMethod(test.method)
+		cfg.Set, cfg.Compression = test.set, test.compress
 		_, err := cfg.NewMethod()
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s %s %+v: %v, want %q", test.method, test.set, test.compress, err, test.want)

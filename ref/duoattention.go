@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"errors"
 	"fmt"
 
 	"kvcompress/kv"
@@ -8,9 +9,9 @@ import (
 
 // DuoAttentionOptions are the options of the method duo-attention.
 type DuoAttentionOptions struct {
-	Full   [][2]int `json:"full" help:"[layer, KV head] of the heads that keep everything; --set map=FILE reads a map of kvc heads"`
-	Sinks  int      `json:"sinks" help:"first tokens that a streaming head keeps (64 in the published deployment example)"`
-	Recent int      `json:"recent" help:"newest tokens that a streaming head keeps, where neither max_cache_tokens nor rate is given"`
+	Full   [][]int `json:"full" help:"for each layer, a 1 for each KV head that keeps everything, a 0 for others; --set map=FILE reads a map of kvc heads"`
+	Sinks  int     `json:"sinks" help:"first tokens that a streaming head keeps (64 in the published deployment example)"`
+	Recent int     `json:"recent" help:"newest tokens that a streaming head keeps, where neither max_cache_tokens nor rate is given"`
 }
 
 // duoAttention is DuoAttention (Xiao et al., arXiv 2410.10819), with any map of heads: a
@@ -26,7 +27,7 @@ func duoAttentionEntry() Entry {
 		Name:        "duo-attention",
 		Paper:       "DuoAttention (Xiao et al., arXiv 2410.10819)",
 		Watches:     "nothing; which heads are full is decided once for a model",
-		Does:        "drops, of streaming heads, all but the first tokens (sinks) and the newest",
+		Does:        "drops the middle of streaming heads: all but the first tokens (sinks) and the newest",
 		From:        "of the streaming heads alike; full heads keep all",
 		When:        "whenever a streaming head holds more than its share",
 		Reads:       "all that is held",
@@ -49,17 +50,36 @@ func duoAttentionEntry() Entry {
 				return nil, err
 			}
 		}
-		layers, heads := c.Shape.Layers, c.Shape.KVHeads
-		m.full = make([]bool, layers*heads)
-		for _, f := range m.opt.Full {
-			if f[0] < 0 || f[0] >= layers || f[1] < 0 || f[1] >= heads {
-				return nil, fmt.Errorf("method %s: full: there is no layer %d, KV head %d: the model has %d layers of %d KV heads", e.Name, f[0], f[1], layers, heads)
-			}
-			m.full[f[0]*heads+f[1]] = true
+		var err error
+		if m.full, err = fullHeads(m.opt.Full, c.Shape); err != nil {
+			return nil, fmt.Errorf("method %s: %w", e.Name, err)
 		}
 		return m, c.Compression.needs(m.opt.Sinks+1, e.Name, fmt.Sprintf("%d sinks and 1 recent KV", m.opt.Sinks))
 	}
 	return e
+}
+
+// fullHeads reads an option full: [L][H], 1 or 0. It returns [L·H].
+func fullHeads(option [][]int, s kv.Shape) ([]bool, error) {
+	if option == nil {
+		return nil, errors.New("full does not say which heads keep everything: --set map=FILE reads a map that kvc heads made")
+	}
+	if len(option) != s.Layers {
+		return nil, fmt.Errorf("full has %d layers, the model has %d", len(option), s.Layers)
+	}
+	var full []bool
+	for l, row := range option {
+		if len(row) != s.KVHeads {
+			return nil, fmt.Errorf("full: layer %d has %d KV heads, the model's have %d", l, len(row), s.KVHeads)
+		}
+		for h, v := range row {
+			if v != 0 && v != 1 {
+				return nil, fmt.Errorf("full: layer %d, KV head %d: %d, want 1 or 0", l, h, v)
+			}
+			full = append(full, v == 1)
+		}
+	}
+	return full, nil
 }
 
 func (m duoAttention) Name() string          { return "duo-attention" }

@@ -24,7 +24,7 @@ func h2oMaskEntry() Entry {
 		Name:        "h2o-mask",
 		Paper:       "H2O (Zhang et al., arXiv 2306.14048), as its accuracy is measured",
 		Watches:     "all queries of the prompt and of decode: the sum of P, over the group too",
-		Does:        "hides the KVs of the lowest sums, but for the newest; nothing is freed",
+		Does:        "hides KVs and frees nothing: those of the lowest sums, but for the newest",
 		From:        "of each head alike",
 		When:        "after every step in which a head holds more than C",
 		Reads:       "C KVs and the query's own",

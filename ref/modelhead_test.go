@@ -264,7 +264,8 @@ func (m *methodTest) run(t *testing.T) {
 			r.cfg = Default()
 			r.cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1 + rng.IntN(3), HeadSize: 8}
 			r.cfg.DType, r.cfg.BlockSize = dtype.F32, 1<<rng.IntN(5)
-			r.cfg.Method, r.cfg.Set, r.cfg.Compression = m.method, m.set, m.compress
+			r.cfg.UseMethod(m.method)
+			r.cfg.Set, r.cfg.Compression = m.set, m.compress
 			r.rule = m.rule(r)
 			if found = r.disagreement(t); found != "" {
 				return fmt.Sprintf("seed %d: %s", seed, found)

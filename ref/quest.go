@@ -12,7 +12,7 @@ func questEntry() Entry {
 		Name:        "quest",
 		Paper:       "Quest (Tang et al., arXiv 2406.10774)",
 		Watches:     "each decode query, against the bounds of the keys of every page",
-		Does:        "nothing: it frees no memory, and needs more, for the bounds",
+		Does:        "frees nothing: it needs more memory, for the bounds",
 		From:        "of each query head alike",
 		When:        "at every decode step",
 		Reads:       "the pages with the highest bound on q·k, and the newest tokens",

@@ -101,7 +101,8 @@ func cacheRun(t *testing.T, rope *trace.Rope, seed uint64, bend func(*Engine)) (
 	cfg := Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}
 	cfg.DType, cfg.BlockSize, cfg.Blocks = dtype.F32, 4, 16
-	cfg.Method, cfg.Set, cfg.Rope = "streaming-llm", set("positions", `"cache"`), rope
+	cfg.UseMethod("streaming-llm")
+	cfg.Set, cfg.Rope = set("positions", `"cache"`), rope
 	cfg.Compression = Compression{MaxCacheTokens: capacity}
 	e, err := NewEngine(cfg, nil, nil)
 	if err != nil {

@@ -55,7 +55,7 @@ func streamingLLMEntry() Entry {
 		Name:        "streaming-llm",
 		Paper:       "StreamingLLM (Xiao et al., arXiv 2309.17453)",
 		Watches:     "nothing",
-		Does:        "drops all but the first tokens (sinks) and the newest; with positions=cache keys are turned to where they lie in the cache",
+		Does:        "drops the middle: all but the first tokens (sinks) and the newest; with positions=cache keys are turned to where they lie in the cache",
 		From:        "of each head alike",
 		When:        "whenever a head holds more than C",
 		Reads:       "all that is held",

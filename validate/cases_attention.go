@@ -79,7 +79,8 @@ func (c *attentionCase) run(method string, set ref.Settings, capacity int, each 
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: c.heads, Group: 1, HeadSize: size}
 	cfg.DType, cfg.BlockSize = dtype.F32, 16
 	cfg.Blocks = c.heads * (c.tokens()/cfg.BlockSize + 1)
-	cfg.Method, cfg.Set = method, set
+	cfg.UseMethod(method)
+	cfg.Set = set
 	cfg.Compression = ref.Compression{MaxCacheTokens: capacity}
 	e, err := ref.NewEngine(cfg, nil, nil)
 	if err != nil {
