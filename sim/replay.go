@@ -240,7 +240,9 @@ func (h *HeadTotals) add(e ref.Event) {
 	case ref.StageDecide:
 		heads := e.Cache.Shape().KVHeads
 		for _, edit := range e.Plan.Edits {
-			h.Evicted[edit.Head/heads][edit.Head%heads] += int64(len(edit.KVs))
+			if edit.Op == ref.Drop {
+				h.Evicted[edit.Head/heads][edit.Head%heads] += int64(len(edit.KVs))
+			}
 		}
 		return
 	default:
