@@ -1,21 +1,6 @@
 package ref
 
-import (
-	"fmt"
-	"math"
-)
-
-// Capacity returns C, how many KVs each head of a sequence may hold: max_cache_tokens, or
-// the rate's part of the prompt, rounded down. Without either there is no limit.
-func (c *Compression) Capacity(prompt int) int {
-	switch {
-	case c.MaxCacheTokens > 0:
-		return c.MaxCacheTokens
-	case c.Rate > 0:
-		return int(float64(prompt) * c.Rate)
-	}
-	return math.MaxInt
-}
+import "fmt"
 
 // needs returns an error if max_cache_tokens is below the least that a method can do with.
 func (c *Compression) needs(least int, method, why string) error {

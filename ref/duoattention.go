@@ -90,7 +90,7 @@ func (m duoAttention) Observe() *Observation { return nil }
 func (m duoAttention) Rank(c Counts) Ranking {
 	recent := m.opt.Recent
 	if m.cfg.Compression.Enabled() {
-		recent = max(1, m.cfg.Compression.Capacity(c.Prompt)-m.opt.Sinks)
+		recent = m.cfg.Compression.capacity(c.Prompt, m.opt.Sinks+1) - m.opt.Sinks
 	}
 	return SinksAndRecent(c, m.opt.Sinks, 0, func(head int) int {
 		if m.full[head] {

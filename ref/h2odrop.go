@@ -88,7 +88,7 @@ func (m h2oDrop) Observe() *Observation {
 func (m h2oDrop) Rank(c Counts) Ranking {
 	r := Ranking{Unit: 1, Key: ByScore, Width: m.width()}
 	if m.cfg.Compression.Enabled() {
-		capacity := max(1, m.cfg.Compression.Capacity(c.Prompt))
+		capacity := m.cfg.Compression.capacity(c.Prompt, 1)
 		_, r.Window = H2OBudget(capacity, m.opt.Heavy)
 		r.Quotas = overflow(c.Heads, func(int) int { return capacity })
 	}

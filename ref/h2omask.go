@@ -67,7 +67,7 @@ func (m h2oMask) budget(prompt int) (hitters, recent int, limited bool) {
 	if !m.cfg.Compression.Enabled() {
 		return 0, 0, false
 	}
-	hitters, recent = H2OBudget(max(1, m.cfg.Compression.Capacity(prompt)), m.opt.Heavy)
+	hitters, recent = H2OBudget(m.cfg.Compression.capacity(prompt, 1), m.opt.Heavy)
 	return hitters, recent, true
 }
 

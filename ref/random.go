@@ -45,13 +45,12 @@ func (m random) Observe() *Observation { return nil }
 
 // Rank evicts of each head the KVs of the smallest hashes, down to C.
 func (m random) Rank(c Counts) Ranking {
-	keep := max(1, m.cfg.Compression.Capacity(c.Prompt))
-	return Ranking{
-		Unit:   1,
-		Key:    ByHash,
-		Seed:   m.opt.Seed,
-		Quotas: overflow(c.Heads, func(int) int { return keep }),
+	r := Ranking{Unit: 1, Key: ByHash, Seed: m.opt.Seed}
+	if m.cfg.Compression.Enabled() {
+		capacity := m.cfg.Compression.capacity(c.Prompt, 1)
+		r.Quotas = overflow(c.Heads, func(int) int { return capacity })
 	}
+	return r
 }
 
 func (m random) Asks(c Counts) int { return m.Rank(c).Asks() }

@@ -116,7 +116,10 @@ func (m streamingLLM) ByCachePosition() bool { return m.opt.Positions == CachePo
 
 // Rank evicts the middle of every head that holds more than C.
 func (m streamingLLM) Rank(c Counts) Ranking {
-	recent := max(1, m.cfg.Compression.Capacity(c.Prompt)-m.opt.Sinks)
+	if !m.cfg.Compression.Enabled() {
+		return Ranking{Unit: 1}
+	}
+	recent := m.cfg.Compression.capacity(c.Prompt, m.opt.Sinks+1) - m.opt.Sinks
 	return SinksAndRecent(c, m.opt.Sinks, 0, func(int) int { return recent })
 }
 
