@@ -155,6 +155,21 @@ func (m *Map) CountFull() int {
 	return n
 }
 
+// FullHeads returns a 1 for every retrieval head and a 0 for every other, [L][H]: what the
+// option full of a method takes.
+func (m *Map) FullHeads() [][]int {
+	full := make([][]int, len(m.Classes))
+	for l, row := range m.Classes {
+		full[l] = make([]int, len(row))
+		for h, c := range row {
+			if c == Full {
+				full[l][h] = 1
+			}
+		}
+	}
+	return full
+}
+
 // Check returns an error that says what is wrong with a map, and where.
 func (m *Map) Check() error {
 	if err := m.check(); err != nil {

@@ -156,7 +156,7 @@ func small(t testing.TB) *Map {
 
 func TestMapRoundTrip(t *testing.T) {
 	m := small(t)
-	if want := [][]Class{{Full, Streaming}, {Streaming, Full}}; !cmp.Equal(want, m.Classes) || m.CountFull() != 2 {
+	if want := [][]Class{{Full, Streaming}, {Streaming, Full}}; !cmp.Equal(want, m.Classes) || m.CountFull() != 2 || !cmp.Equal([][]int{{1, 0}, {0, 1}}, m.FullHeads()) {
 		t.Errorf("%v", m.Classes)
 	}
 	if want := [][]float64{{0.7, 0.25}, {0.3, 0.2}}; !cmp.Equal(want, m.Scores[0].KV) {

@@ -16,6 +16,9 @@ type attention struct {
 	partial []float32 // [partitions, G, D] o_p
 	soft    []softmax // [G]
 	gained  []float32 // [context length] what a KV's metric gains
+	hidden  []bool    // [context length] KVs that the queries do not see; nil for none
+	rotary  *rotary   // turns keys by
+	turns   []int32   // [context length] positions; nil for none
 }
 
 // attend computes paged decode attention of one KV head for its G queries: q
@@ -24,7 +27,8 @@ type attention struct {
 //
 //	s_i = (q·k_i)·(1/√D)    out = Σ_p (Σ_{i in p} e_i·v_i) · f_p
 //
-// The KVs are taken in logical order, gathered block by block.
+// The KVs are taken in logical order, gathered block by block; the hidden ones have
+// e_i = 0.
 //
 // Tiles are announced one ahead, so that memory is read while the last is used.
 func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int) {
@@ -46,6 +50,7 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 		for i := first; i < last; i += tileRows {
 			a.expect(c, h, c.KeyRows, i+tileRows)
 			rows := a.gather(c, h, c.KeyRows, i, last)
+			a.turn(rows, i, d)
 			vec.DotsGroup(a.weights[i:], n, q, rows, group, d)
 		}
 		for g := range group {
@@ -53,7 +58,11 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 			for i := range scores {
 				scores[i] = float32(scores[i] * scale)
 			}
-			a.soft[g].add(scores)
+			if a.hidden == nil {
+				a.soft[g].add(scores)
+			} else {
+				a.soft[g].addSeen(scores, a.hidden[first:last])
+			}
 		}
 		partial := a.partial[first/Partition*group*d:][:group*d]
 		clear(partial)
@@ -91,6 +100,18 @@ func (a *attention) gather(c *kv.Cache, h *kv.Head, from stored, first, last int
 		done += n
 	}
 	return a.tile[:rows*d]
+}
+
+// turn turns the keys of a tile, [rows, D], that begins at logical index first.
+func (a *attention) turn(rows []float32, first, d int) {
+	if a.turns == nil {
+		return
+	}
+	for i := range len(rows) / d {
+		if by := a.turns[first+i]; by != 0 {
+			a.rotary.turn(rows[i*d:][:d], by)
+		}
+	}
 }
 
 // expect announces the tile that begins at logical index first.

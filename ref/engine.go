@@ -16,6 +16,8 @@ type Engine struct {
 	cfg     Config
 	method  Method
 	watched *Observation // nil if the method watches no attention
+	masker  Masker       // nil if the method hides nothing
+	rotary  *rotary      // nil if keys are read where they are
 	cache   *kv.Cache
 	inputs  *Inputs
 	observe func(Event) // nil if nobody watches
@@ -35,10 +37,17 @@ func NewEngine(cfg Config, open func(kv.SeqID) (trace.Tensors, error), observe f
 	if err != nil {
 		return nil, err
 	}
+	masker, _ := method.(Masker)
+	var turns *rotary
+	if m, ok := method.(Rerotator); ok && m.ByCachePosition() {
+		turns = newRotary(cfg.Rope)
+	}
 	return &Engine{
 		cfg:     cfg,
 		method:  method,
 		watched: method.Observe(),
+		masker:  masker,
+		rotary:  turns,
 		cache:   kv.NewCache(cfg.Config, method.Columns()),
 		inputs:  NewInputs(cfg, open),
 		observe: observe,
@@ -168,12 +177,19 @@ func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
 
 	var moves []kv.Move
 	for _, edit := range plan.Edits {
-		moves = kv.Moves(moves, &s.Heads[edit.Head], e.cfg.BlockSize, edit.KVs)
+		if edit.Op == Drop {
+			moves = kv.Moves(moves, &s.Heads[edit.Head], e.cfg.BlockSize, edit.KVs)
+		}
 	}
 	e.cache.Move(moves)
 	for _, edit := range plan.Edits {
 		h := &s.Heads[edit.Head]
-		e.cache.Truncate(h, h.Len-len(edit.KVs))
+		switch edit.Op {
+		case Drop:
+			e.cache.Truncate(h, h.Len-len(edit.KVs))
+		case Mask:
+			e.hide(h, edit.KVs)
+		}
 	}
 	done.Moved = len(moves)
 	e.report(StageMove, []kv.SeqID{id}, func(ev *Event) { ev.Parts = []Part{MovesPart(moves)} })

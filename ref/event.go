@@ -1,6 +1,10 @@
 package ref
 
-import "kvcompress/kv"
+import (
+	"slices"
+
+	"kvcompress/kv"
+)
 
 // Stage names a point of the pipeline at which the engine's state is defined to
 // the bit, and at which engines are compared.
@@ -76,7 +80,8 @@ func MovesPart(moves []kv.Move) Part {
 }
 
 // Parts returns the plan as parts: what was asked for, the blocks that it needs, and of
-// each of the sequence's heads the KVs that are evicted.
+// each of the sequence's heads the KVs that are evicted; of those that have some hidden,
+// which.
 func (p *Plan) Parts(heads int) []Part {
 	one := func(name, value string, n int) Part {
 		return Part{Name: name, Value: value, Head: -1, Ints: []int32{int32(n)}}
@@ -86,9 +91,14 @@ func (p *Plan) Parts(heads int) []Part {
 	for i := range evicted {
 		evicted[i] = Part{Name: "evicted", Value: "evicted KV", Head: i, Dims: []Dim{{AxisIndex, 0}}}
 	}
+	var hidden []Part
 	for _, e := range p.Edits {
+		if e.Op == Mask {
+			hidden = append(hidden, Part{Name: "hidden", Value: "hidden KV", Head: e.Head, Ints: e.KVs, Dims: []Dim{{AxisIndex, len(e.KVs)}}})
+			continue
+		}
 		evicted[e.Head].Ints = e.KVs
 		evicted[e.Head].Dims[0].N = len(e.KVs)
 	}
-	return append(parts, evicted...)
+	return slices.Concat(parts, evicted, hidden)
 }

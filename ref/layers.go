@@ -162,7 +162,11 @@ func (e *Engine) appendLayer(batch []kv.SeqID, layer int, k, v []float32) {
 	for b, id := range batch {
 		s := e.cache.Sequence(id)
 		for head := range heads {
+			held := s.Heads[layer*heads+head].KVs()
 			slot := e.cache.Append(s, layer, head, int32(s.Len))
+			if e.masker != nil && e.masker.HidesNew(s.Prompt, held) {
+				e.cache.Data[e.masker.Hidden()][slot] = 1
+			}
 			row := (b*heads + head) * d
 			e.cache.Store(slot, k[row:][:d], v[row:][:d])
 		}
@@ -184,6 +188,8 @@ func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
 		a := &e.scratch[worker]
 		s := e.cache.Sequence(batch[i/heads])
 		h := &s.Heads[layer*heads+i%heads]
+		a.hidden = e.hiddenOf(a.hidden, h)
+		a.rotary, a.turns = e.rotary, e.turnsOf(a.turns, h, s.Len)
 		a.attend(e.cache, h, q[i*size:][:size], out[i*size:][:size], group)
 		if o := e.watched; o != nil && o.Decode {
 			a.record(e.cache, h, o, s.Len, group)

@@ -127,13 +127,16 @@ type Op uint8
 // The operations. Quantizing and merging come with the methods that need them.
 const (
 	Drop Op = iota // the KVs are gone; the survivors are packed
+	Mask           // the KVs, and no others of the head, are hidden from queries until the next plan
 )
 
 // KVs returns how many KVs the plan drops.
 func (p *Plan) KVs() int {
 	n := 0
 	for _, e := range p.Edits {
-		n += len(e.KVs)
+		if e.Op == Drop {
+			n += len(e.KVs)
+		}
 	}
 	return n
 }
@@ -143,6 +146,9 @@ func (p *Plan) KVs() int {
 func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 	n := 0
 	for _, e := range p.Edits {
+		if e.Op != Drop {
+			continue
+		}
 		held := heads[e.Head].Len
 		n += ceilDiv(held, blockSize) - ceilDiv(held-len(e.KVs), blockSize)
 	}

@@ -63,10 +63,16 @@ func Methods() []Entry {
 			New:         func(c *Config) (Method, error) { return kvCompress{c}, nil },
 		},
 		adaSnapKVEntry(),
+		duoAttentionEntry(),
+		h2oMaskEntry(),
 		h2oPrefillEntry(),
+		h2oDropEntry(),
 		pyramidKVEntry(),
+		questEntry(),
+		randomEntry(),
 		snapKVEntry(),
 		snapKVPublishedEntry(),
+		streamingLLMEntry(),
 	}
 }
 

@@ -60,15 +60,15 @@ func (c *Compression) checkCapacity(window int) error {
 	return nil
 }
 
-// capacity returns how many KVs a head may keep of a prompt of n tokens, its window
-// included: max_cache_tokens, or ⌊n·rate⌋ and at least the window, a product in binary64
-// that is rounded once. Without either it is n.
-func (c *Compression) capacity(n, window int) int {
+// capacity returns how many KVs a head may keep of a prompt of n tokens: max_cache_tokens,
+// or ⌊n·rate⌋ and at least the given number, a product in binary64 that is rounded once.
+// Without either it is n.
+func (c *Compression) capacity(n, least int) int {
 	switch {
 	case c.MaxCacheTokens > 0:
 		return c.MaxCacheTokens
 	case c.Rate > 0:
-		return max(window, int(float64(n)*c.Rate))
+		return max(least, int(float64(n)*c.Rate))
 	default:
 		return n
 	}

@@ -1,6 +1,10 @@
 package ref
 
-import "kvcompress/ref/vec"
+import (
+	"math"
+
+	"kvcompress/ref/vec"
+)
 
 // Partition is the number of consecutive KVs of a head that are attended to as
 // one: each partition has its own maximum and its own sums, which are then
@@ -33,7 +37,28 @@ func (s *softmax) add(scores []float32) {
 	s.sum = append(s.sum, vec.Sum(scores))
 }
 
-// factors returns f_p for every partition.
+// addSeen is add where some of the partition's KVs are hidden: they have no part in the
+// maximum, and e_i = 0. A partition without any other has m_p = −∞ and z_p = 0.
+func (s *softmax) addSeen(scores []float32, hidden []bool) {
+	m := float32(math.Inf(-1))
+	for i, score := range scores {
+		if !hidden[i] {
+			m = max(m, score)
+		}
+	}
+	for i, score := range scores {
+		if hidden[i] {
+			scores[i] = 0
+		} else {
+			scores[i] = vec.Exp(score - m)
+		}
+	}
+	s.max = append(s.max, m)
+	s.sum = append(s.sum, vec.Sum(scores))
+}
+
+// factors returns f_p for every partition. One of which every KV is hidden has f_p = 0:
+// exp(−∞) is 0, and some partition has a finite maximum.
 func (s *softmax) factors() []float32 {
 	m := vec.Max(s.max)
 	s.factor = append(s.factor[:0], s.max...)

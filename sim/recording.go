@@ -24,7 +24,9 @@ func (r *Recording) Observe(e ref.Event) {
 	}
 	lost := make([]int, len(e.Cache.Sequence(e.Seqs[0]).Heads))
 	for _, edit := range e.Plan.Edits {
-		lost[edit.Head] = len(edit.KVs)
+		if edit.Op == ref.Drop {
+			lost[edit.Head] = len(edit.KVs)
+		}
 	}
 	r.lost[e.Seqs[0]] = append(r.lost[e.Seqs[0]], lost)
 }

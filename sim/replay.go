@@ -129,7 +129,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 // ReplayOn is [Replay] on an engine of another make, which it closes.
 func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, newEngine NewEngine) (_ *Report, err error) {
 	requests := t.Requests()
-	opt.Fill(t.Meta.Shape, requests)
+	opt.Fill(t.Meta, requests)
 	if err := opt.Validate(); err != nil {
 		return nil, err
 	}
@@ -246,7 +246,9 @@ func (h *HeadTotals) add(e ref.Event) {
 	case ref.StageDecide:
 		heads := e.Cache.Shape().KVHeads
 		for _, edit := range e.Plan.Edits {
-			h.Evicted[edit.Head/heads][edit.Head%heads] += int64(len(edit.KVs))
+			if edit.Op == ref.Drop {
+				h.Evicted[edit.Head/heads][edit.Head%heads] += int64(len(edit.KVs))
+			}
 		}
 		return
 	default:

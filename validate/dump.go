@@ -64,7 +64,7 @@ func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *D
 	if d.Number < 0 {
 		return errors.New("dump: no operation has made the two differ")
 	}
-	opt.Fill(t.Meta.Shape, t.Requests())
+	opt.Fill(t.Meta, t.Requests())
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("dump: %w", err)
 	}

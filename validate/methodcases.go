@@ -18,10 +18,15 @@ import (
 func comparers() map[string]func(*methodCase) (CaseResult, error) {
 	return map[string]func(*methodCase) (CaseResult, error){
 		"adakv":           compareAdaKV,
+		"duo_attention":   compareDuo,
+		"h2o_mask":        compareH2OMask,
 		"h2o_prefill":     compareH2OPrefill,
+		"h2o_real_drop":   compareH2ODrop,
 		"pyramidkv":       comparePyramidKV,
 		"pyramidkv_table": comparePyramidKVBudgets,
+		"quest":           compareQuest,
 		"snapkv":          compareSnapKV,
+		"streaming_llm":   compareStreaming,
 	}
 }
 

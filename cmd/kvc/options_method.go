@@ -66,6 +66,14 @@ func (m *methodFlags) apply(o *sim.Options) error {
 		if !ok || key == "" {
 			return usageError{fmt.Errorf("--set %s: want KEY=VALUE", text)}
 		}
+		if key == mapKey && takesMap(name) {
+			full, err := fullHeads(value)
+			if err != nil {
+				return usageError{fmt.Errorf("--set %s: %w", text, err)}
+			}
+			set["full"] = full
+			continue
+		}
 		set.Set(key, value)
 	}
 	o.Set = set

@@ -1,0 +1,105 @@
+package ref
+
+import (
+	"errors"
+	"fmt"
+
+	"kvcompress/kv"
+)
+
+// DuoAttentionOptions are the options of the method duo-attention.
+type DuoAttentionOptions struct {
+	Full   [][]int `json:"full" help:"for each layer, a 1 for each KV head that keeps everything, a 0 for others; --set map=FILE reads a map of kvc heads"`
+	Sinks  int     `json:"sinks" help:"first tokens that a streaming head keeps (64 in the published deployment example)"`
+	Recent int     `json:"recent" help:"newest tokens that a streaming head keeps, where neither max_cache_tokens nor rate is given"`
+}
+
+// duoAttention is DuoAttention (Xiao et al., arXiv 2410.10819), with any map of heads: a
+// full head keeps everything, a streaming head its sinks and its newest tokens.
+type duoAttention struct {
+	cfg  *Config
+	opt  DuoAttentionOptions
+	full []bool // [L·H]
+}
+
+func duoAttentionEntry() Entry {
+	e := Entry{
+		Name:        "duo-attention",
+		Paper:       "DuoAttention (Xiao et al., arXiv 2410.10819)",
+		Watches:     "nothing; which heads are full is decided once for a model",
+		Does:        "drops the middle of streaming heads: all but the first tokens (sinks) and the newest",
+		From:        "of the streaming heads alike; full heads keep all",
+		When:        "whenever a streaming head holds more than its share",
+		Reads:       "all that is held",
+		Payload:     "2·D·b + 4 (position)",
+		CacheTokens: "KVs that a streaming head keeps, sinks included; without it and rate, sinks + recent",
+		Rate:        "a streaming head keeps this part of the prompt, rounded down, and at least the sinks and 1",
+		HeldAgainst: "mit-han-lab/duo-attention@fe93c31 (which heads are full)",
+		Defaults:    func() any { return &DuoAttentionOptions{Sinks: 128, Recent: 256} },
+	}
+	e.New = func(c *Config) (Method, error) {
+		m := duoAttention{cfg: c, opt: *e.Defaults().(*DuoAttentionOptions)}
+		if err := c.Set.Into(&e, &m.opt); err != nil {
+			return nil, err
+		}
+		for _, o := range []struct {
+			name  string
+			value int
+		}{{"sinks", m.opt.Sinks}, {"recent", m.opt.Recent}} {
+			if err := checkCount(e.Name, o.name, o.value); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		if m.full, err = fullHeads(m.opt.Full, c.Shape); err != nil {
+			return nil, fmt.Errorf("method %s: %w", e.Name, err)
+		}
+		return m, c.Compression.needs(m.opt.Sinks+1, e.Name, fmt.Sprintf("%d sinks and 1 recent KV", m.opt.Sinks))
+	}
+	return e
+}
+
+// fullHeads reads an option full: [L][H], 1 or 0. It returns [L·H].
+func fullHeads(option [][]int, s kv.Shape) ([]bool, error) {
+	if option == nil {
+		return nil, errors.New("full does not say which heads keep everything: --set map=FILE reads a map that kvc heads made")
+	}
+	if len(option) != s.Layers {
+		return nil, fmt.Errorf("full has %d layers, the model has %d", len(option), s.Layers)
+	}
+	var full []bool
+	for l, row := range option {
+		if len(row) != s.KVHeads {
+			return nil, fmt.Errorf("full: layer %d has %d KV heads, the model's have %d", l, len(row), s.KVHeads)
+		}
+		for h, v := range row {
+			if v != 0 && v != 1 {
+				return nil, fmt.Errorf("full: layer %d, KV head %d: %d, want 1 or 0", l, h, v)
+			}
+			full = append(full, v == 1)
+		}
+	}
+	return full, nil
+}
+
+func (m duoAttention) Name() string          { return "duo-attention" }
+func (m duoAttention) Columns() []kv.Column  { return nil }
+func (m duoAttention) Observe() *Observation { return nil }
+
+// Rank evicts the middle of the streaming heads.
+func (m duoAttention) Rank(c Counts) Ranking {
+	recent := m.opt.Recent
+	if m.cfg.Compression.Enabled() {
+		recent = m.cfg.Compression.capacity(c.Prompt, m.opt.Sinks+1) - m.opt.Sinks
+	}
+	return SinksAndRecent(c, m.opt.Sinks, 0, func(head int) int {
+		if m.full[head] {
+			return -1
+		}
+		return recent
+	})
+}
+
+func (m duoAttention) Asks(c Counts) int { return m.Rank(c).Asks() }
+func (m duoAttention) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m duoAttention) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }

@@ -1,0 +1,100 @@
+package ref
+
+import (
+	"fmt"
+	"math"
+
+	"kvcompress/kv"
+)
+
+// H2OOptions are the options of the method h2o-real-drop.
+type H2OOptions struct {
+	Heavy     float64 `json:"heavy" help:"part of C that is for heavy hitters; the rest is for the newest tokens"`
+	QueryHead bool    `json:"query-head" help:"keep a score for each query head of a group, and evict by their sum"`
+}
+
+// H2OBudget splits C KVs of a head into the heavy hitters, C·heavy rounded half to even,
+// and the newest.
+func H2OBudget(capacity int, heavy float64) (hitters, recent int) {
+	hitters = int(math.RoundToEven(float64(capacity) * heavy))
+	return hitters, capacity - hitters
+}
+
+// checkHeavy returns an error unless the part of the heavy hitters is from 0 to 1.
+func checkHeavy(method string, heavy float64) error {
+	if !(heavy >= 0 && heavy <= 1) {
+		return fmt.Errorf("method %s: heavy is %v, want a part of C from 0 to 1", method, heavy)
+	}
+	return nil
+}
+
+// h2oDrop is H2O's real_drop (Zhang et al., arXiv 2306.14048; utils_real_drop of its
+// code): a KV's score is the sum of all attention that it ever received, and what a head
+// holds beyond C goes, the lowest scores first, but for the newest tokens.
+type h2oDrop struct {
+	cfg *Config
+	opt H2OOptions
+}
+
+func h2oDropEntry() Entry {
+	e := Entry{
+		Name:        "h2o-real-drop",
+		Paper:       "H2O (Zhang et al., arXiv 2306.14048), real_drop",
+		Watches:     "all queries of the prompt and of decode: the sum of P, over the group too",
+		Does:        "drops the KVs of the lowest sums, but for the newest",
+		From:        "of each head alike",
+		When:        "after every step in which a head holds more than C",
+		Reads:       "all that is held",
+		Payload:     "2·D·b + 8 (score and position); with query-head 2·D·b + 4·G + 4",
+		CacheTokens: "C: KVs that each head keeps, heavy hitters and newest together",
+		Rate:        "C is this part of the prompt, rounded down, and at least 1",
+		HeldAgainst: "FMInference/H2O@ac75c2a (kept tokens and scores, step by step)",
+		Defaults:    func() any { return &H2OOptions{Heavy: 0.5} },
+	}
+	e.New = func(c *Config) (Method, error) {
+		m := h2oDrop{c, *e.Defaults().(*H2OOptions)}
+		if err := c.Set.Into(&e, &m.opt); err != nil {
+			return nil, err
+		}
+		return m, checkHeavy(e.Name, m.opt.Heavy)
+	}
+	return e
+}
+
+func (m h2oDrop) Name() string { return "h2o-real-drop" }
+
+// Columns declares the score of every KV, one for each query head where that is asked for.
+func (m h2oDrop) Columns() []kv.Column {
+	return []kv.Column{{Name: "scores", Value: "score", Width: m.width()}}
+}
+
+func (m h2oDrop) width() int {
+	if m.opt.QueryHead {
+		return m.cfg.Shape.Group
+	}
+	return 1
+}
+
+// Observe sums P over all queries that ever see a KV.
+func (m h2oDrop) Observe() *Observation {
+	o := &Observation{Window: AllQueries, Norm: L1, Decode: true}
+	if m.opt.QueryHead {
+		o.Group = GroupEach
+	}
+	return o
+}
+
+// Rank evicts of each head the lowest scores among all but the newest, down to C.
+func (m h2oDrop) Rank(c Counts) Ranking {
+	r := Ranking{Unit: 1, Key: ByScore, Width: m.width()}
+	if m.cfg.Compression.Enabled() {
+		capacity := m.cfg.Compression.capacity(c.Prompt, 1)
+		_, r.Window = H2OBudget(capacity, m.opt.Heavy)
+		r.Quotas = overflow(c.Heads, func(int) int { return capacity })
+	}
+	return r
+}
+
+func (m h2oDrop) Asks(c Counts) int { return m.Rank(c).Asks() }
+func (m h2oDrop) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m h2oDrop) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }

@@ -1,0 +1,147 @@
+package ref
+
+import (
+	"slices"
+
+	"kvcompress/kv"
+)
+
+// H2OMaskOptions are the options of the method h2o-mask.
+type H2OMaskOptions struct {
+	Heavy     float64 `json:"heavy" help:"part of C that is for heavy hitters; the rest is for the newest tokens"`
+	Published bool    `json:"published" help:"hide what the published code hides: also the oldest of the newest tokens, and with none of those the next token from itself"`
+}
+
+// h2oMask is H2O's mask (utils_hh of its code): h2o-real-drop's choice, but what it would
+// drop is only hidden.
+type h2oMask struct {
+	cfg *Config
+	opt H2OMaskOptions
+}
+
+func h2oMaskEntry() Entry {
+	e := Entry{
+		Name:        "h2o-mask",
+		Paper:       "H2O (Zhang et al., arXiv 2306.14048), as its accuracy is measured",
+		Watches:     "all queries of the prompt and of decode: the sum of P, over the group too",
+		Does:        "hides KVs and frees nothing: those of the lowest sums, but for the newest",
+		From:        "of each head alike",
+		When:        "after every step in which a head holds more than C",
+		Reads:       "C KVs and the query's own",
+		Payload:     "2·D·b + 12 (score, hidden and position), of every token",
+		CacheTokens: "C: KVs of each head that a query reads beside its own, heavy hitters and newest together",
+		Rate:        "C is this part of the prompt, rounded down, and at least 1",
+		HeldAgainst: "FMInference/H2O@ac75c2a (what each query may see, outputs), by the option published",
+		Defaults:    func() any { return &H2OMaskOptions{Heavy: 0.5} },
+	}
+	e.New = func(c *Config) (Method, error) {
+		m := h2oMask{c, *e.Defaults().(*H2OMaskOptions)}
+		if err := c.Set.Into(&e, &m.opt); err != nil {
+			return nil, err
+		}
+		return m, checkHeavy(e.Name, m.opt.Heavy)
+	}
+	return e
+}
+
+func (m h2oMask) Name() string { return "h2o-mask" }
+
+// Columns declares the score of every KV, and whether it is hidden.
+func (m h2oMask) Columns() []kv.Column {
+	return []kv.Column{
+		{Name: "scores", Value: "score", Width: 1},
+		{Name: "hidden", Value: "hidden flag", Width: 1},
+	}
+}
+
+func (m h2oMask) Hidden() int { return 1 }
+
+// Observe sums P over all queries. A hidden KV receives none.
+func (m h2oMask) Observe() *Observation {
+	return &Observation{Window: AllQueries, Norm: L1, Decode: true}
+}
+
+// budget returns how many heavy hitters and how many of the newest KVs a query may see.
+// limited is false where there is no limit.
+func (m h2oMask) budget(prompt int) (hitters, recent int, limited bool) {
+	if !m.cfg.Compression.Enabled() {
+		return 0, 0, false
+	}
+	hitters, recent = H2OBudget(m.cfg.Compression.capacity(prompt, 1), m.opt.Heavy)
+	return hitters, recent, true
+}
+
+// HidesNew is false, but for the published code where nothing is kept for being new.
+func (m h2oMask) HidesNew(prompt, held int) bool {
+	hitters, recent, limited := m.budget(prompt)
+	return m.opt.Published && limited && recent == 0 && held > hitters
+}
+
+// Asks returns how many KVs are to be hidden.
+func (m h2oMask) Asks(c Counts) int {
+	hitters, recent, limited := m.budget(c.Prompt)
+	asks := 0
+	for _, n := range c.Heads {
+		if limited && n > hitters+recent {
+			asks += n - hitters - m.seen(recent)
+		}
+	}
+	return asks
+}
+
+// seen returns how many of the newest KVs are seen for being new, where recent are kept
+// for it: in the published code the next query's own is among them.
+func (m h2oMask) seen(recent int) int {
+	if m.opt.Published {
+		return max(0, recent-1)
+	}
+	return recent
+}
+
+func (m h2oMask) Plan(v View) Plan { return m.plan(v, lowest) }
+func (m h2oMask) Spec(v View) Plan { return m.plan(v, lowestSorted) }
+
+// plan hides of each head that holds more than C all but the newest and the heavy
+// hitters, which are the KVs of the highest scores before them. Nothing is ever freed, so
+// a KV's logical index is its position.
+//
+// What is hidden stays so: it receives no attention, and the published code forgets its
+// score. Only there may a KV come back, that was hidden for being the oldest of the
+// newest: at the next step, if it then is a heavy hitter.
+func (m h2oMask) plan(v View, lowest func(keys []uint32, n int) []int32) Plan {
+	counts := v.Counts()
+	p := Plan{Asked: m.Asks(counts)}
+	if p.Asked == 0 {
+		return p
+	}
+	hitters, recent, _ := m.budget(counts.Prompt)
+	p.Edits = make([]Edit, len(v.Sequence.Heads))
+	parallel(workers(len(p.Edits)), len(p.Edits), func(_, head int) {
+		h := &v.Sequence.Heads[head]
+		keys := m.keys(v.Cache, h, recent)
+		hide := lowest(keys, max(0, len(keys)-hitters))
+		for i := len(keys); i < h.Len-m.seen(recent); i++ {
+			hide = append(hide, int32(i))
+		}
+		slices.Sort(hide)
+		p.Edits[head] = Edit{Op: Mask, Head: head, KVs: hide}
+	})
+	return p
+}
+
+// keys returns the keys of all KVs of a head but its newest: they ascend with the score,
+// and of those that are hidden for good they are 0.
+func (m h2oMask) keys(c *kv.Cache, h *kv.Head, recent int) []uint32 {
+	keys := make([]uint32, h.Len-recent)
+	for i := range keys {
+		slot := c.Slot(h, i)
+		hidden := c.Data[m.Hidden()][slot] != 0
+		if m.opt.Published && (recent == 0 || i == len(keys)-1) {
+			hidden = false
+		}
+		if !hidden {
+			keys[i] = orderedBits(c.Data[0][slot] + 0)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,42 @@
+package ref
+
+import "kvcompress/kv"
+
+// Masker is a method that hides KVs from queries by Mask edits. Nothing comes free. At
+// least one KV of a head must always be seen.
+type Masker interface {
+	Method
+
+	// Hidden is the column, of width 1, that says which KVs are hidden: those whose number
+	// is not 0. The engine writes it.
+	Hidden() int
+
+	// HidesNew reports whether a KV is hidden from its own query, and until the next plan,
+	// when it enters a head that holds so many KVs of a sequence of prompt tokens.
+	HidesNew(prompt, held int) bool
+}
+
+// hide carries out a Mask edit.
+func (e *Engine) hide(h *kv.Head, kvs []int32) {
+	column := e.cache.Data[e.masker.Hidden()]
+	for i := range h.Len {
+		column[e.cache.Slot(h, i)] = 0
+	}
+	for _, i := range kvs {
+		column[e.cache.Slot(h, int(i))] = 1
+	}
+}
+
+// hiddenOf returns which KVs of a head are hidden, in logical order, nil if the method
+// hides nothing; it may use flags again.
+func (e *Engine) hiddenOf(flags []bool, h *kv.Head) []bool {
+	if e.masker == nil {
+		return nil
+	}
+	column := e.cache.Data[e.masker.Hidden()]
+	flags = flags[:0]
+	for i := range h.Len {
+		flags = append(flags, column[e.cache.Slot(h, i)] != 0)
+	}
+	return flags
+}

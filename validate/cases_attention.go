@@ -1,0 +1,131 @@
+package validate
+
+import (
+	"fmt"
+
+	"kvcompress/dtype"
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// attentionCase is a recorded case in which heads without groups attend: a prompt, then
+// one token a step. It is run through the reference engine.
+type attentionCase struct {
+	heads, prompt, steps, headSize int
+	q, k, v                        []float32 // [prompt+steps, heads, headSize]; v may be nil: values of 0
+}
+
+// Bounds on an attentionCase.
+const (
+	maxCaseTokens = 1 << 14
+	maxCaseKVs    = 1 << 20 // of all heads
+)
+
+func (c *attentionCase) check() error {
+	for _, f := range []struct {
+		name              string
+		value, least, top int
+	}{
+		{"heads", c.heads, 1, maxCaseHeads}, {"prefill", c.prompt, 1, maxCaseTokens},
+		{"steps", c.steps, 0, maxCaseTokens}, {"the head size", c.headSize, 1, kv.MaxHeadSize},
+	} {
+		if f.value < f.least || f.value > f.top {
+			return fmt.Errorf("%s is %d, want %d to %d", f.name, f.value, f.least, f.top)
+		}
+	}
+	if n := c.heads * c.tokens() * c.headSize; n > maxCaseElements {
+		return fmt.Errorf("%d elements, want at most %d", n, maxCaseElements)
+	}
+	return nil
+}
+
+func (c *attentionCase) tokens() int { return c.prompt + c.steps }
+
+// padded returns a head size that engines have, and by what queries are multiplied so that
+// q·k/√D stays what it is: four times the size, with elements of 0, is twice the queries,
+// which is exact.
+func (c *attentionCase) padded() (headSize int, factor float32) {
+	headSize, factor = c.headSize, 1
+	for headSize%8 != 0 || headSize < kv.MinHeadSize {
+		headSize, factor = 4*headSize, 2*factor
+	}
+	return headSize, factor
+}
+
+// rows returns tokens first to last−1 of x, padded and multiplied.
+func (c *attentionCase) rows(x []float32, first, last int, factor float32) []float32 {
+	size, _ := c.padded()
+	rows := make([]float32, (last-first)*c.heads*size)
+	if x == nil {
+		return rows
+	}
+	for i := range (last - first) * c.heads {
+		for e, v := range x[(first*c.heads+i)*c.headSize:][:c.headSize] {
+			rows[i*size+e] = float32(v * factor)
+		}
+	}
+	return rows
+}
+
+// run runs the case under a method with its own options, which compresses after the prompt
+// and after every step. each is called after each compression, with the step's output
+// [heads, headSize], nil for the prompt.
+func (c *attentionCase) run(method string, set ref.Settings, capacity int, each func(e *ref.Engine, out []float32) error) error {
+	size, factor := c.padded()
+	if size > kv.MaxHeadSize {
+		return fmt.Errorf("a head size of %d is more than %d when it is padded to %d", c.headSize, kv.MaxHeadSize, size)
+	}
+	cfg := ref.Default()
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: c.heads, Group: 1, HeadSize: size}
+	cfg.DType, cfg.BlockSize = dtype.F32, 16
+	cfg.Blocks = c.heads * (c.tokens()/cfg.BlockSize + 1)
+	cfg.UseMethod(method)
+	cfg.Set = set
+	cfg.Compression = ref.Compression{MaxCacheTokens: capacity}
+	e, err := ref.NewEngine(cfg, nil, nil)
+	if err != nil {
+		return err
+	}
+	prompt, err := e.BeginPrompt(0, c.prompt)
+	if err != nil {
+		return err
+	}
+	first := c.prompt - min(c.prompt, cfg.Window())
+	if err := prompt.Layer(c.rows(c.q, first, c.prompt, factor), c.rows(c.k, 0, c.prompt, 1), c.rows(c.v, 0, c.prompt, 1)); err != nil {
+		return err
+	}
+	prompt.End()
+	var output []float32
+	for t := c.prompt; ; t++ {
+		if _, err := e.Compress(0); err != nil {
+			return err
+		}
+		if err := each(e, output); err != nil || t == c.tokens() {
+			return err
+		}
+		tokens, err := e.BeginTokens([]kv.SeqID{0})
+		if err != nil {
+			return err
+		}
+		out := make([]float32, c.heads*size)
+		if err := tokens.Layer(c.rows(c.q, t, t+1, factor), c.rows(c.k, t, t+1, 1), c.rows(c.v, t, t+1, 1), out); err != nil {
+			return err
+		}
+		tokens.End()
+		output = output[:0]
+		for h := range c.heads {
+			output = append(output, out[h*size:][:c.headSize]...)
+		}
+	}
+}
+
+// byToken returns x of [heads, tokens, headSize] as [tokens, heads, headSize].
+func byToken(x []float32, heads, tokens, headSize int) []float32 {
+	out := make([]float32, 0, len(x))
+	for t := range tokens {
+		for h := range heads {
+			out = append(out, x[(h*tokens+t)*headSize:][:headSize]...)
+		}
+	}
+	return out
+}
