@@ -38,18 +38,17 @@ func (c *Config) Check(f Format) error {
 	default:
 		return fmt.Errorf("format: kind %d is unknown", f.Kind)
 	}
-	if f.Bits == 0 && f.Kind == Merged {
-		f.Bits = 8 * c.DType.Size()
-	} else if f.Bits < 1 || f.Bits > 8 {
+	switch exact := f.Kind == Merged && f.Bits == 0; {
+	case exact && f.Group != 0:
+		return fmt.Errorf("format: groups of %d of what is not quantized", f.Group)
+	case exact:
+	case f.Bits < 1 || f.Bits > 8:
 		return fmt.Errorf("format: %d bits, want 1 to 8", f.Bits)
-	} else if f.Group < 1 {
+	case f.Group < 1:
 		return fmt.Errorf("format: groups of %d, want at least 1", f.Group)
-	}
-	if f.Kind == QuantizedKeys {
-		if f.Group*f.Bits%8 != 0 {
-			return fmt.Errorf("format: %d tokens of %d bits fill no whole bytes: choose a group that is a multiple of 8", f.Group, f.Bits)
-		}
-	} else if f.Group > 0 && d%f.Group != 0 {
+	case f.Kind == QuantizedKeys && f.Group*f.Bits%8 != 0:
+		return fmt.Errorf("format: %d tokens of %d bits fill no whole bytes: choose a group that is a multiple of 8", f.Group, f.Bits)
+	case f.Kind != QuantizedKeys && d%f.Group != 0:
 		return fmt.Errorf("format: a head of size %d is not made of groups of %d: choose a divisor of %d", d, f.Group, d)
 	}
 	if c.Capacity(f) == 0 {
@@ -67,7 +66,7 @@ func (f Format) unit() int {
 }
 
 // unitBytes returns the bytes of the fewest KVs that a page takes: payload, scales,
-// minima and norms.
+// minima and norms. The format is one that Check takes.
 func (c *Config) unitBytes(f Format) int {
 	d, scale := c.Shape.HeadSize, c.scaleBytes()
 	switch f.Kind {
@@ -91,6 +90,9 @@ func (c *Config) unitBytes(f Format) int {
 func (c *Config) Capacity(f Format) int {
 	if f.Kind == Plain {
 		return c.BlockSize
+	}
+	if f.Group < 1 && f.Bits > 0 || f.Kind > Merged {
+		return 0
 	}
 	return c.PageBytes() / c.unitBytes(f) * f.unit()
 }

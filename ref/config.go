@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 
 	"kvcompress/dtype"
@@ -107,10 +108,51 @@ func (c *Config) Validate() error {
 		errs = append(errs, c.Metric.Validate())
 	}
 	errs = append(errs, c.Compression.validate(c.Shape)...)
+	errs = append(errs, c.foreign())
 	return errors.Join(errs...)
 }
 
 func (c *Config) methodName() string { return cmp.Or(c.Method, KVCompress) }
+
+// Compresses reports whether the configuration compresses at all: KV-Compress where it
+// has something to compress to, any other method always.
+func (c *Config) Compresses() bool {
+	return c.methodName() != KVCompress || c.Compression.Enabled()
+}
+
+// UseMethod makes a method the configuration's. The options of the one before are
+// dropped, but for MaxCacheTokens and Rate, and those of KV-Compress are its defaults.
+func (c *Config) UseMethod(name string) {
+	if name == KVCompress {
+		name = ""
+	}
+	if name == c.Method {
+		return
+	}
+	kept := Compression{MaxCacheTokens: c.Compression.MaxCacheTokens, Rate: c.Compression.Rate}
+	c.Method, c.Set, c.Metric, c.Compression = name, nil, Metric{}, kept
+	if name == "" {
+		d := Default()
+		c.Metric = d.Metric
+		c.Compression.ProtectedWindow = d.Compression.ProtectedWindow
+	}
+}
+
+// foreign returns an error if options of KV-Compress are set, and the method is another.
+func (c *Config) foreign() error {
+	if c.methodName() == KVCompress {
+		if len(c.Set) > 0 {
+			return fmt.Errorf("config: set: %s has none of its own: its options are metric and compression", KVCompress)
+		}
+		return nil
+	}
+	own := c.Compression
+	own.MaxCacheTokens, own.Rate = 0, 0
+	if c.Metric != (Metric{}) || !reflect.DeepEqual(own, Compression{}) {
+		return fmt.Errorf("config: metric, and compression but for max_cache_tokens and rate, are options of %s: those of %s stand in set", KVCompress, c.Method)
+	}
+	return nil
+}
 
 // NewMethod returns the configuration's method. The error says which names there are,
 // what is wrong with the method's options, or why it cannot run on the shape.

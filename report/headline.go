@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"kvcompress/ref"
@@ -31,6 +33,9 @@ func name(r *sim.Report) string {
 func asked(o *sim.Options) string {
 	c := &o.Compression
 	var b strings.Builder
+	if o.Method != "" {
+		return methodAsked(o)
+	}
 	switch {
 	case c.MaxCacheTokens > 0:
 		fmt.Fprintf(&b, "Compression to %s a head on average", count(c.MaxCacheTokens, "KV"))
@@ -76,6 +81,25 @@ func spared(c *ref.Compression) string {
 	return list(kept) + " stay"
 }
 
+// methodAsked says in words what a method other than KV-Compress is asked to do.
+func methodAsked(o *sim.Options) string {
+	e, err := ref.FindMethod(o.Method)
+	if err != nil {
+		return err.Error()
+	}
+	s := fmt.Sprintf("Compression by %s, which %s", e.Name, e.Does)
+	switch c := &o.Compression; {
+	case c.MaxCacheTokens > 0:
+		s += fmt.Sprintf("; max_cache_tokens %s: %s", comma(c.MaxCacheTokens), e.CacheTokens)
+	case c.Rate > 0:
+		s += fmt.Sprintf("; rate %g: %s", c.Rate, e.Rate)
+	}
+	for _, key := range slices.Sorted(maps.Keys(o.Set)) {
+		s += fmt.Sprintf("; %s %s", key, o.Set[key])
+	}
+	return s + ". It runs " + when(&o.Schedule) + ", where it has something to do."
+}
+
 // when says how often compression runs, and for which sequences.
 func when(c *sim.Schedule) string {
 	s := "after every prefill"
@@ -99,7 +123,7 @@ func when(c *sim.Schedule) string {
 
 // measured says how the attention that decides is measured.
 func measured(o *sim.Options) string {
-	if !o.Compression.Enabled() || o.Compression.Random {
+	if !o.Compression.Enabled() || o.Compression.Random || o.Method != "" {
 		return ""
 	}
 	m := &o.Metric

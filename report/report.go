@@ -53,7 +53,7 @@ func Text(w io.Writer, r *sim.Report, opt TextOptions) error {
 		out.ledger(r, ledger)
 	}
 	out.requests(r)
-	if r.Totals.KVsEvicted > 0 || r.Options.Compression.Enabled() {
+	if r.Totals.KVsEvicted > 0 || r.Options.Compresses() {
 		out.heat(r)
 	}
 	if opt.ByHead {

@@ -16,7 +16,7 @@ func (p *printer) summary(r *sim.Report, ledger []entry) {
 		p.sentences("PARTIAL: the replay was stopped before its last request had finished; all of this is as far as it came.")
 	}
 	p.sentences(served(r))
-	if r.Options.Compression.Enabled() {
+	if r.Options.Compresses() {
 		p.sentences(lost(r))
 		p.sentences(freed(r))
 	}

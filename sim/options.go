@@ -48,6 +48,12 @@ func (o Options) MarshalJSON() ([]byte, error) { return json.Marshal(o.wire()) }
 // UnmarshalJSON reads options as an options.json has them, over what o is. A name that
 // is unknown, occurs twice or is spelt in another case is an error.
 func (o *Options) UnmarshalJSON(text []byte) error {
+	var named struct {
+		Method string `json:"method"`
+	}
+	if err := json.Unmarshal(text, &named); err == nil { // what is wrong is said below
+		o.UseMethod(named.Method)
+	}
 	w := o.wire()
 	err := strictjson.Unmarshal(text, &w)
 	o.Config, o.Schedule, o.Limits, o.StepTimeNS = w.Config, w.Compression.Schedule, w.Limits, w.StepTimeNS

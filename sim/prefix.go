@@ -37,7 +37,7 @@ type part struct {
 // which takes different KVs from each sequence, so that no two can share a block.
 func (l *Ledger) CachePrefixes(tokens int) error {
 	switch {
-	case l.cfg.Compression.Enabled():
+	case l.cfg.Compresses():
 		return fmt.Errorf("sim: prefix caching and compression exclude each other: a compressed sequence keeps KVs of its own choice, in blocks that no other can share")
 	case tokens < 1:
 		return fmt.Errorf("sim: prefix caching needs to know how many tokens a prefix hash stands for: the trace does not say (prefix_block_tokens)")

@@ -123,7 +123,7 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	s := &Server{
 		cache:  cache,
 		limits: limits,
-		policy: policy{Schedule: schedule, enabled: cfg.Compression.Enabled(), blockSize: cfg.BlockSize, window: cfg.Window()},
+		policy: policy{Schedule: schedule, enabled: cfg.Compresses(), blockSize: cfg.BlockSize, window: cfg.Window()},
 		rates:  *rates,
 	}
 	s.all, _ = cache.(AllAtOnce)

@@ -27,11 +27,12 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 	b := &binder{fs: fs, given: sim.DefaultOptions()}
 	file := fs.String("options", "", "read all options from a JSON `file`, in the form of a trace's options.json; flags override it")
 
+	method := addMethodFlags(fs)
 	bind(b, fs.IntVar, "max-cache-tokens", func(o *sim.Options) *int { return &o.Compression.MaxCacheTokens },
-		"compress to this many KVs a head on average (clears the options' rate)")
+		"compress to this many KVs a head: kvc methods NAME says on what average (clears the options' rate)")
 	b.also(func(o *sim.Options) { o.Compression.Rate = 0 })
 	bind(b, fs.Float64Var, "rate", func(o *sim.Options) *float64 { return &o.Compression.Rate },
-		"compress to this part, in (0, 1], of the KVs before the protected window (clears the options' max_cache_tokens)")
+		"compress to this part, in (0, 1]: kvc methods NAME says of what (clears the options' max_cache_tokens)")
 	b.also(func(o *sim.Options) { o.Compression.MaxCacheTokens = 0 })
 	none := fs.Bool("no-compression", false, "compress nothing, whatever the options say")
 	bind(b, fs.IntVar, "protected-window", func(o *sim.Options) *int { return &o.Compression.ProtectedWindow },
@@ -92,7 +93,7 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 
 	return func(o *sim.Options) error {
 		for _, pair := range [][2]string{
-			{"rate", "max-cache-tokens"}, {"no-compression", "rate"}, {"no-compression", "max-cache-tokens"}, {"even-layers", "uniform"},
+			{"rate", "max-cache-tokens"}, {"no-compression", "rate"}, {"no-compression", "method"}, {"no-compression", "max-cache-tokens"}, {"even-layers", "uniform"},
 		} {
 			if asked(fs, pair[0]) && asked(fs, pair[1]) {
 				return usageError{fmt.Errorf("--%s and --%s exclude each other", pair[0], pair[1])}
@@ -110,6 +111,9 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 			}
 			*o = read
 		}
+		if err := method.apply(o); err != nil {
+			return err
+		}
 		c := &o.Compression
 		if fs.Changed("head-bias") {
 			bias, err := readHeadBias(*biasFile)
@@ -122,6 +126,7 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 			set(o)
 		}
 		if *none {
+			o.UseMethod(ref.KVCompress)
 			c.Rate, c.MaxCacheTokens = 0, 0
 		}
 		if !c.EvenLayers && !fs.Changed("control-layers") && (fs.Changed("even-layers") || fs.Changed("uniform")) {

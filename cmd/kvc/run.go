@@ -108,7 +108,7 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 		}
 		return usageError{err}
 	}
-	if !opt.Compression.Enabled() && !cmd.Flags().Changed("no-compression") {
+	if !opt.Compresses() && !cmd.Flags().Changed("no-compression") {
 		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing will be evicted: neither the trace's options nor the flags ask for compression. Try --rate 0.5, or --max-cache-tokens 64.")
 	}
 

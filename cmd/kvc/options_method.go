@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+)
+
+// methodFlags are --method and --set, of every command that compresses.
+type methodFlags struct {
+	fs   *pflag.FlagSet
+	name string
+	set  []string
+}
+
+// addMethodFlags adds the flags that choose a method and set its own options.
+func addMethodFlags(fs *pflag.FlagSet) *methodFlags {
+	m := &methodFlags{fs: fs}
+	fs.StringVar(&m.name, "method", ref.KVCompress, "how to compress: a `name` of kvc methods (drops the options of the method before)")
+	fs.StringArrayVar(&m.set, "set", nil, "one of the method's own options, as `KEY=VALUE`: kvc methods NAME lists them")
+	return m
+}
+
+// kvCompressFlags are the flags of options that only KV-Compress has.
+var kvCompressFlags = []string{
+	"protected-window", "sinks", "even-layers", "uniform", "control-layers", "random", "seed", "head-bias", "bias-weight",
+	"norm", "reduction", "max-pool", "window", "buffer",
+}
+
+// apply sets what was given, and refuses options of another method. Its error is a
+// usageError.
+func (m *methodFlags) apply(o *sim.Options) error {
+	if m.fs.Changed("method") {
+		if _, err := ref.FindMethod(m.name); err != nil {
+			return usageError{fmt.Errorf("--method: %w", err)}
+		}
+		o.UseMethod(m.name)
+	}
+	name := o.Method
+	if name == "" {
+		name = ref.KVCompress
+	}
+	if name != ref.KVCompress {
+		for _, flag := range kvCompressFlags {
+			if m.fs.Changed(flag) {
+				return usageError{fmt.Errorf("--%s is an option of %s: see kvc methods %s for those of %s", flag, ref.KVCompress, name, name)}
+			}
+		}
+	}
+	if len(m.set) == 0 {
+		return nil
+	}
+	if name == ref.KVCompress {
+		return usageError{fmt.Errorf("--set %s: the options of %s are flags: see --help", m.set[0], ref.KVCompress)}
+	}
+	set := ref.Settings{}
+	for key, value := range o.Set {
+		set[key] = value
+	}
+	for _, text := range m.set {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" {
+			return usageError{fmt.Errorf("--set %s: want KEY=VALUE", text)}
+		}
+		set.Set(key, value)
+	}
+	o.Set = set
+	return nil
+}
