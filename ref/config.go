@@ -11,11 +11,13 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/kv"
+	"kvcompress/trace"
 )
 
 // Config is everything that decides what the pipeline does with a trace.
 type Config struct {
 	kv.Config
+	Rope        *trace.Rope `json:"-"`                // that queries and keys carry, as the trace states it; nil if it does not
 	Method      string      `json:"method,omitempty"` // its name; "" is KVCompress
 	Set         Settings    `json:"set,omitempty"`    // its own options, where it is not KVCompress
 	Metric      Metric      `json:"metric,omitzero"`  // of KVCompress

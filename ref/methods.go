@@ -63,10 +63,18 @@ func Methods() []Entry {
 			New:         func(c *Config) (Method, error) { return kvCompress{c}, nil },
 		},
 		adaSnapKVEntry(),
+		expectedAttentionEntry(),
 		h2oPrefillEntry(),
+		keyDiffEntry(),
+		knormEntry(),
+		lagKVEntry(),
+		observedAttentionEntry(),
 		pyramidKVEntry(),
 		snapKVEntry(),
+		snapKVPressEntry(),
 		snapKVPublishedEntry(),
+		streamingLLMPressEntry(),
+		tovaEntry(),
 	}
 }
 
@@ -99,10 +107,12 @@ func (e *Entry) Options() []Option {
 	}
 	var options []Option
 	v := reflect.ValueOf(e.Defaults()).Elem()
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if f.Anonymous {
+			continue // its fields come by themselves
+		}
 		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		text, err := json.Marshal(v.Field(i).Interface())
+		text, err := json.Marshal(v.FieldByIndex(f.Index).Interface())
 		if err != nil {
 			text = []byte(err.Error())
 		}

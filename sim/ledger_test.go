@@ -150,7 +150,7 @@ func TestLedgerIsTheEngine(t *testing.T) {
 				if what == "even layers, few blocks" {
 					// As many as the longest request needs, and a few.
 					opt.Blocks = 0
-					opt.Fill(b.Trace.Meta.Shape, b.Trace.Requests())
+					opt.Fill(b.Trace.Meta, b.Trace.Requests())
 					opt.Blocks = 0
 					for _, r := range b.Trace.Requests() {
 						heads := opt.Shape.Layers * opt.Shape.KVHeads

@@ -7,6 +7,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/kv"
+	"kvcompress/trace"
 )
 
 func TestReadOptions(t *testing.T) {
@@ -42,7 +43,7 @@ func TestReadOptions(t *testing.T) {
 func TestFill(t *testing.T) {
 	shape := kv.Shape{Layers: 2, KVHeads: 3, Group: 1, HeadSize: 64}
 	o := DefaultOptions()
-	o.Fill(shape, requests([3]int{0, 16, 2}, [3]int{0, 15, 2})) // 17 and 16 tokens are cached: 2 and 1 blocks
+	o.Fill(trace.Meta{Shape: shape}, requests([3]int{0, 16, 2}, [3]int{0, 15, 2})) // 17 and 16 tokens are cached: 2 and 1 blocks
 	if want := int(math.Ceil(6*3/0.99)) + 1; o.Blocks != want || o.Shape != shape {
 		t.Errorf("%d blocks, want %d", o.Blocks, want)
 	}
@@ -50,7 +51,7 @@ func TestFill(t *testing.T) {
 		t.Error(err)
 	}
 	o = DefaultOptions()
-	o.Fill(shape, requests([3]int{0, 1 << 24, 1 << 24}, [3]int{0, 1 << 24, 1 << 24}))
+	o.Fill(trace.Meta{Shape: shape}, requests([3]int{0, 1 << 24, 1 << 24}, [3]int{0, 1 << 24, 1 << 24}))
 	if bytes := o.Blocks * o.BlockBytes(); bytes > DefaultCacheBytes || bytes < DefaultCacheBytes/2 {
 		t.Errorf("a cache of %d bytes", bytes)
 	}
@@ -71,7 +72,7 @@ func TestFillThenValidate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Fill(kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, requests([3]int{0, 5, 3}))
+		o.Fill(trace.Meta{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}}, requests([3]int{0, 5, 3}))
 		err = o.Validate()
 		if err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 500 {
 			t.Errorf("%.80s: %.500v, want a short error with %q", in, err, want)
@@ -87,7 +88,7 @@ func FuzzReadOptions(f *testing.F) {
 		if err != nil {
 			return
 		}
-		o.Fill(kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, requests([3]int{0, 5, 3}))
+		o.Fill(trace.Meta{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}}, requests([3]int{0, 5, 3}))
 		if o.Validate() == nil && o.Blocks*o.BlockBytes() > 1<<34 {
 			t.Errorf("a cache of %d bytes is valid", o.Blocks*o.BlockBytes())
 		}

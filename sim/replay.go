@@ -128,7 +128,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 // ReplayOn is [Replay] on an engine of another make, which it closes.
 func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, newEngine NewEngine) (_ *Report, err error) {
 	requests := t.Requests()
-	opt.Fill(t.Meta.Shape, requests)
+	opt.Fill(t.Meta, requests)
 	if err := opt.Validate(); err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ type Run struct {
 // must agree in every value; the first stage in which they do not is where it ends.
 func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, run Run) (TraceResult, error) {
 	result := TraceResult{Trace: name}
-	opt.Fill(t.Meta.Shape, t.Requests())
+	opt.Fill(t.Meta, t.Requests())
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 

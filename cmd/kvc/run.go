@@ -101,7 +101,7 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 		return err
 	}
 	overridden := !reflect.DeepEqual(opt, b.Options)
-	opt.Fill(b.Trace.Meta.Shape, b.Trace.Requests())
+	opt.Fill(b.Trace.Meta, b.Trace.Requests())
 	if err := opt.Validate(); err != nil {
 		if !overridden {
 			return fmt.Errorf("%s: %s: %w", b.Name, traces.OptionsFile, err)
