@@ -19,6 +19,7 @@ func comparers() map[string]func(*methodCase) (CaseResult, error) {
 	return map[string]func(*methodCase) (CaseResult, error){
 		"adakv":           compareAdaKV,
 		"h2o_prefill":     compareH2OPrefill,
+		"kvpress":         comparePress,
 		"pyramidkv":       comparePyramidKV,
 		"pyramidkv_table": comparePyramidKVBudgets,
 		"snapkv":          compareSnapKV,
