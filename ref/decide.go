@@ -130,8 +130,9 @@ func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
 		return nil
 	}
 	var keys []uint32
-	if c := p.lastUnit(head); len(s.pairs) >= c {
-		keys = make([]uint32, 1+(len(s.pairs)-c)/p.Unit)
+	most := min(len(s.pairs), max(0, h.Len-p.Keep)) // that the head may lose
+	if c := p.lastUnit(head); most >= c {
+		keys = make([]uint32, 1+(most-c)/p.Unit)
 		for j := range keys {
 			keys[j] = s.pairs[c+j*p.Unit-1].key
 		}

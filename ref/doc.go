@@ -20,6 +20,7 @@
 //	evict.go     stage 2: which; Walk is the specification
 //	decide.go    stage 2 again: Decide gives what Walk gives, without the global sort
 //	moves.go     stage 3: the survivors move together, the emptied blocks are freed
+//	press.go     methods in kvpress's form: a score for every KV of a prompt, once
 //	engine.go    the stages in their order, over the tensors of a trace
 //	usage.go     how full the cache is
 //

@@ -36,6 +36,7 @@ type Ranking struct {
 	Bias    *HeadBias
 	Weight  float32 // of Bias
 	Seed    uint64  // ByHash
+	Keep    int     // KVs that each head keeps at least: the costliest
 	Quotas  []Quota
 
 	// Share, where it is not nil, has a number for each head: between heads, a head's costs
@@ -117,6 +118,12 @@ type candidate struct {
 	logical int32
 }
 
+// compare orders candidates by (cost, layer, head, logical), with Share by (shared cost,
+// layer, head, cost, logical).
+func (a candidate) compare(b candidate) int {
+	return cmp.Or(cmp.Compare(a.shared, b.shared), cmp.Compare(a.head, b.head), cmp.Compare(a.cost, b.cost), cmp.Compare(a.logical, b.logical))
+}
+
 // Walk is stage 2 of compression, and its specification (the paper's Algorithm 1): it
 // visits the candidates of each quota from the cheapest on, and counts off units until
 // as many are evicted as the quota asks for.
@@ -149,11 +156,9 @@ func (p *Problem) walk(quotas []Quota) Decision {
 	for _, quota := range quotas {
 		var candidates []candidate
 		for head := quota.First; head < quota.First+quota.Heads; head++ {
-			candidates = p.appendCandidates(candidates, head)
+			candidates = append(candidates, p.candidates(head)...)
 		}
-		slices.SortFunc(candidates, func(a, b candidate) int {
-			return cmp.Or(cmp.Compare(a.shared, b.shared), cmp.Compare(a.head, b.head), cmp.Compare(a.cost, b.cost), cmp.Compare(a.logical, b.logical))
-		})
+		slices.SortFunc(candidates, candidate.compare)
 
 		visited := make([][]int32, len(p.Heads))
 		evicted := 0
@@ -180,8 +185,16 @@ func (p *Problem) walk(quotas []Quota) Decision {
 // lastUnit returns c, the number of KVs in a non-empty head's last unit.
 func (p *Problem) lastUnit(head int) int { return (p.Heads[head].Len-1)%p.Unit + 1 }
 
-// appendCandidates appends the KVs of a head that may be evicted, in logical
-// order: not the sinks, not the protected window.
+// candidates returns the KVs of a head that may be evicted, cheapest first: no more than
+// leave the head with Keep.
+func (p *Problem) candidates(head int) []candidate {
+	all := p.appendCandidates(nil, head)
+	slices.SortFunc(all, candidate.compare)
+	return all[:min(len(all), max(0, p.Heads[head].Len-p.Keep))]
+}
+
+// appendCandidates appends the KVs of a head that are no sinks and not in the protected
+// window, in logical order.
 func (p *Problem) appendCandidates(to []candidate, head int) []candidate {
 	h := &p.Heads[head]
 	first := len(to)

@@ -47,6 +47,7 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 	shape := e.cfg.Shape
 	d, heads, group := shape.HeadSize, shape.KVHeads, shape.Group
 	window := len(queries) / (heads * group * d)
+	scores := make([][]float32, heads)
 	parallel(workers(heads), heads, func(_, head int) {
 		h := &s.Heads[layer*heads+head]
 		for i := range n {
@@ -64,14 +65,23 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 		for w := range window {
 			copy(q[w*group*d:][:group*d], queries[(w*heads+head)*group*d:])
 		}
-		width := e.cache.Columns()[e.watched.Column].Width
-		scores := make([]float32, n*width)
-		e.watched.Prompt(&PromptHead{layer, head, q, k, v, group, d}, scores)
-		column := e.cache.Data[e.watched.Column]
+		scores[head] = make([]float32, n*e.cache.Columns()[e.watched.Column].Width)
+		e.watched.Prompt(&PromptHead{layer, head, q, k, v, group, d}, scores[head])
+	})
+	if e.watched == nil {
+		return
+	}
+	if e.watched.LayerMean {
+		meanOfHeads(scores)
+	}
+	width := e.cache.Columns()[e.watched.Column].Width
+	column := e.cache.Data[e.watched.Column]
+	for head, scores := range scores {
+		h := &s.Heads[layer*heads+head]
 		for i := range n {
 			copy(column[e.cache.Slot(h, i)*width:][:width], scores[i*width:])
 		}
-	})
+	}
 }
 
 // rowsOf returns the rows of one head of [n, heads, d]: [n, d].

@@ -64,15 +64,23 @@ func Methods() []Entry {
 		},
 		adaSnapKVEntry(),
 		duoAttentionEntry(),
+		expectedAttentionEntry(),
 		h2oMaskEntry(),
 		h2oPrefillEntry(),
 		h2oDropEntry(),
+		keyDiffEntry(),
+		knormEntry(),
+		lagKVEntry(),
+		observedAttentionEntry(),
 		pyramidKVEntry(),
 		questEntry(),
 		randomEntry(),
 		snapKVEntry(),
+		snapKVPressEntry(),
 		snapKVPublishedEntry(),
 		streamingLLMEntry(),
+		streamingLLMPressEntry(),
+		tovaEntry(),
 	}
 }
 
@@ -105,10 +113,12 @@ func (e *Entry) Options() []Option {
 	}
 	var options []Option
 	v := reflect.ValueOf(e.Defaults()).Elem()
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if f.Anonymous {
+			continue // its fields come by themselves
+		}
 		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		text, err := json.Marshal(v.Field(i).Interface())
+		text, err := json.Marshal(v.FieldByIndex(f.Index).Interface())
 		if err != nil {
 			text = []byte(err.Error())
 		}

@@ -29,6 +29,7 @@ type Observation struct {
 	Pool       Pool
 	Group      GroupReduction
 	GroupFirst bool // the reduction over the group comes before pooling
+	LayerMean  bool // of each KV of a prompt, at last, the mean over the layer's KV heads counts (TOVA)
 
 	Decode bool // the queries of decode steps add P or P², summed over the group
 
@@ -233,6 +234,21 @@ func (o *Observation) reduce(into, head []float32, g, group int) {
 			for i := range into {
 				into[i] /= float32(group)
 			}
+		}
+	}
+}
+
+// meanOfHeads replaces the numbers of a layer's KV heads, each [n] or [n, width], by their
+// mean: the sum over the heads, ascending, divided by their number.
+func meanOfHeads(heads [][]float32) {
+	for i := range heads[0] {
+		var sum float32
+		for _, h := range heads {
+			sum += h[i]
+		}
+		mean := sum / float32(len(heads))
+		for _, h := range heads {
+			h[i] = mean
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package ref
 
 import (
-	"math"
 	"slices"
 
 	"kvcompress/kv"
@@ -35,56 +34,13 @@ func newRotary(r *trace.Rope) *rotary {
 // Every product is rounded to binary32 before it is used; θ is exact in binary64.
 func (r *rotary) turn(key []float32, positions int32) {
 	for i, f := range r.inverse {
-		sin, cos := sincos(float64(positions) * float64(f))
+		s, c := trace.Sincos(float64(positions) * float64(f))
+		sin, cos := float32(s), float32(c)
 		x, y := &key[i*r.step], &key[i*r.step+r.partner]
 		a, b := *x, *y
 		*x = float32(a*cos) - float32(b*sin)
 		*y = float32(a*sin) + float32(b*cos)
 	}
-}
-
-// The two parts of π/2: the first has 28 bits, so that its product with an integer below
-// 2²⁵ is exact in binary64.
-const (
-	halfPiHi = 0x1.921fb54p+0
-	halfPiLo = 0x1.10b4611a62633p-30
-)
-
-// sincos returns the sine and the cosine of an angle in radians, of magnitude up to 2²⁴,
-// within 2⁻²⁵ + 2⁻⁴⁹. It is made of binary64 operations in a stated order and rounded to
-// binary32 at the end: NUMERICS.md §5.
-func sincos(angle float64) (sin, cos float32) {
-	const round = 0x1.8p+52
-	n := float64(angle*(2/math.Pi)) + round - round
-	x := angle - float64(n*halfPiHi) - float64(n*halfPiLo)
-	z := float64(x * x)
-
-	s := float64(z*(-1.0/1307674368000)) + 1.0/6227020800
-	s = float64(s*z) - 1.0/39916800
-	s = float64(s*z) + 1.0/362880
-	s = float64(s*z) - 1.0/5040
-	s = float64(s*z) + 1.0/120
-	s = float64(s*z) - 1.0/6
-	s = x + float64(float64(x*z)*s)
-
-	c := float64(z*(1.0/20922789888000)) - 1.0/87178291200
-	c = float64(c*z) + 1.0/479001600
-	c = float64(c*z) - 1.0/3628800
-	c = float64(c*z) + 1.0/40320
-	c = float64(c*z) - 1.0/720
-	c = float64(c*z) + 1.0/24
-	c = float64(c*z) - 1.0/2
-	c = 1 + float64(z*c)
-
-	switch int64(n) & 3 {
-	case 1:
-		return float32(c), float32(-s)
-	case 2:
-		return float32(-s), float32(-c)
-	case 3:
-		return float32(-c), float32(s)
-	}
-	return float32(s), float32(c)
 }
 
 // turnsOf returns by how many positions each key of a head is turned towards the query at

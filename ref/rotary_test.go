@@ -11,38 +11,6 @@ import (
 	"kvcompress/trace"
 )
 
-// TestSincos tries every integer below 2²⁴, and other angles, against math.Sincos.
-func TestSincos(t *testing.T) {
-	const bound = 0x1p-25 + 0x1p-49
-	far := 0.0
-	check := func(angle float64) {
-		sin, cos := sincos(angle)
-		wantSin, wantCos := math.Sincos(angle)
-		d := max(math.Abs(float64(sin)-wantSin), math.Abs(float64(cos)-wantCos))
-		if !(d <= bound) {
-			t.Fatalf("sincos(%g) is %g, %g, want %g, %g", angle, sin, cos, wantSin, wantCos)
-		}
-		far = max(far, d)
-	}
-	step := 1
-	if testing.Short() {
-		step = 997
-	}
-	for i := 0; i < 1<<24; i += step {
-		check(float64(i))
-	}
-	rng := rand.New(rand.NewPCG(5, 6))
-	for range 200_000 {
-		check(float64(rng.Uint32()>>(8+rng.UintN(24))) * float64(float32(math.Exp(-20*rng.Float64()))))
-	}
-	for i := range 64 { // about the quarters of a turn
-		for _, by := range []float64{0, 0x1p-40, -0x1p-40, 0x1p-20} {
-			check(math.Abs(float64(i)*math.Pi/4 + by))
-		}
-	}
-	t.Logf("at most %.4f·2⁻²⁵ away", far*0x1p25)
-}
-
 // TestTurn holds turned keys against float64, within 2.6·2⁻²⁴·(|a|+|b|): two products of
 // 1.5 u each, by the rounding of sine or cosine and their own, and their sum of one.
 func TestTurn(t *testing.T) {

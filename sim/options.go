@@ -71,12 +71,13 @@ func DefaultOptions() Options {
 // blocks.
 const DefaultCacheBytes = 4 << 30
 
-// Fill completes the options for a trace: its shape, or that of the method's cache, its
-// rotary embedding, and, where Blocks is 0, as many blocks as hold all its requests
+// Fill completes the options for a trace: its shape, or that of the method's cache, and
+// its rotary embedding; and, where Blocks is 0, as many blocks as hold all its requests
 // uncompressed at once, beyond the watermark, in at most DefaultCacheBytes.
 func (o *Options) Fill(meta trace.Meta, requests []trace.Request) {
+	o.Rope = meta.Rope
 	shape := o.CacheShape(meta.Shape)
-	o.Shape, o.Rope = shape, meta.Rope
+	o.Shape = shape
 	if o.Blocks != 0 || !slices.Contains(kv.BlockSizes(), o.BlockSize) || !o.DType.Valid() || !(o.Limits.Watermark >= 0 && o.Limits.Watermark < 1) {
 		return // Validate says what is wrong
 	}

@@ -52,7 +52,23 @@ func below(key uint64, n uint64) uint64 {
 // sincos returns the sine and the cosine of 2π·phase/2³², within 2⁻⁵⁰.
 func sincos(phase uint32) (sin, cos float64) {
 	quadrant := (phase + 1<<29) >> 30
-	x := float64(float64(int32(phase-quadrant<<30)) * (2 * math.Pi / (1 << 32))) // from -π/4 to π/4
+	return sincosNear(quadrant, float64(float64(int32(phase-quadrant<<30))*(2*math.Pi/(1<<32))))
+}
+
+// Sincos returns the sine and the cosine of an angle in radians, from 0 to 2²⁴, within
+// 2⁻⁴⁸. They are the same to the bit on every machine: NUMERICS.md §5 of package ref.
+func Sincos(angle float64) (sin, cos float64) {
+	// π/2 in three parts. The first two have 29 bits, so that their products with a
+	// number of quadrants, which is below 2²⁴, are exact.
+	const hi, mid, lo = 0x1.921fb54p+0, 0x1.10b4611p-30, 0x1.4c4c6628b80dcp-59
+	n := math.Floor(float64(angle*(2/math.Pi)) + 0.5)
+	x := angle - float64(n*hi) - float64(n*mid) - float64(n*lo)
+	return sincosNear(uint32(n), x)
+}
+
+// sincosNear returns the sine and the cosine of quadrant·π/2 + x, for x from -π/4 to
+// π/4.
+func sincosNear(quadrant uint32, x float64) (sin, cos float64) {
 	z := float64(x * x)
 	s := horner(z, -1.0/6, 1.0/120, -1.0/5040, 1.0/362880, -1.0/39916800, 1.0/6227020800, -1.0/1307674368000)
 	s = x + float64(float64(x*z)*s)

@@ -112,6 +112,18 @@ func (r Rope) InverseFrequencies() []float32 {
 	return freqs
 }
 
+// Angles writes to cos and sin, [RotarySize/2] each, the cosine and the sine of the angle
+// of every pair at a position. freqs are the inverse frequencies. The angle is the product
+// of position and frequency, each in binary32 and rounded to it, as models compute it; its
+// sine and cosine are within 2⁻⁴⁸ before they are rounded to binary32. They are the same to
+// the bit on every machine. A position is below 2²⁴.
+func Angles(cos, sin, freqs []float32, position int) {
+	for i, f := range freqs {
+		s, c := Sincos(float64(float32(float32(position) * f)))
+		sin[i], cos[i] = float32(s), float32(c)
+	}
+}
+
 // Strides says where the pairs lie: pair i is elements i·step and i·step + partner of
 // a head.
 func (r Rope) Strides() (step, partner int) {

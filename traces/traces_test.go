@@ -32,7 +32,7 @@ func TestBundled(t *testing.T) {
 		} else {
 			f.Close()
 		}
-		b.Options.Fill(b.Trace.Meta.Shape, b.Trace.Requests())
+		b.Options.Fill(b.Trace.Meta, b.Trace.Requests())
 		if err := b.Options.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -77,12 +77,12 @@ func (c *methodCase) has(name string) bool {
 	return ok
 }
 
-// enter returns an engine of an f32 cache in which the prompt is sequence 0, the same in
-// each of layers layers.
-func (p *recordedPrompt) enter(method string, set map[string]any, compression ref.Compression, layers int) (*ref.Engine, error) {
+// config returns the configuration of an f32 cache that holds the prompt in each of layers
+// layers.
+func (p *recordedPrompt) config(method string, set map[string]any, compression ref.Compression, layers int) (ref.Config, error) {
 	const blockSize = 16
 	if layers < 1 || layers > kv.MaxLayers || layers > maxCaseElements/(len(p.k)+len(p.q)) {
-		return nil, fmt.Errorf("layers %d of %d tokens: want 1 to %d, and at most %d elements", layers, p.tokens, kv.MaxLayers, maxCaseElements)
+		return ref.Config{}, fmt.Errorf("layers %d of %d tokens: want 1 to %d, and at most %d elements", layers, p.tokens, kv.MaxLayers, maxCaseElements)
 	}
 	cfg := ref.Default()
 	cfg.Shape = p.shape
@@ -94,9 +94,19 @@ func (p *recordedPrompt) enter(method string, set map[string]any, compression re
 	for key, value := range set {
 		text, err := json.Marshal(value)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
+			return ref.Config{}, fmt.Errorf("%s: %w", key, err)
 		}
 		cfg.Set[key] = text
+	}
+	return cfg, nil
+}
+
+// enter returns an engine of an f32 cache in which the prompt is sequence 0, the same in
+// each of layers layers.
+func (p *recordedPrompt) enter(method string, set map[string]any, compression ref.Compression, layers int) (*ref.Engine, error) {
+	cfg, err := p.config(method, set, compression, layers)
+	if err != nil {
+		return nil, err
 	}
 	e, err := ref.NewEngine(cfg, nil, nil)
 	if err != nil {

@@ -37,6 +37,7 @@ type dump struct {
 	Format    int              `json:"format"`
 	Found     string           `json:"found"` // what differed
 	Shape     kv.Shape         `json:"shape"`
+	Rope      *trace.Rope      `json:"rope,omitempty"`
 	Config    ref.Config       `json:"config"`
 	Operation Operation        `json:"operation"`
 	Sequences []dumpedSequence `json:"sequences"` // in the cache, and those that enter it
@@ -139,7 +140,7 @@ func (u *upTo) Release(id kv.SeqID) error {
 
 // writeDump writes the files of a dump.
 func writeDump(dir, found string, cfg ref.Config, op Operation, cache *kv.Cache, open func(kv.SeqID) (trace.Tensors, error)) error {
-	d := dump{Format: dumpFormat, Found: found, Shape: cfg.Shape, Config: cfg, Operation: op}
+	d := dump{Format: dumpFormat, Found: found, Shape: cfg.Shape, Rope: cfg.Rope, Config: cfg, Operation: op}
 	for _, id := range cache.Sequences() {
 		s := dumpedSequence{ID: id, Cached: true, Prompt: cache.Sequence(id).Prompt, Tokens: cache.Sequence(id).Len}
 		s.First = s.Tokens

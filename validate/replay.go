@@ -168,7 +168,12 @@ func (d *dump) check() error {
 	if err := d.Shape.Check(); err != nil {
 		return err
 	}
-	d.Config.Shape = d.Shape
+	if d.Rope != nil {
+		if err := d.Rope.Check(); err != nil {
+			return err
+		}
+	}
+	d.Config.Shape, d.Config.Rope = d.Shape, d.Rope
 	if err := d.Config.Validate(); err != nil {
 		return err
 	}

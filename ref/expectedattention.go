@@ -1,0 +1,227 @@
+package ref
+
+import (
+	"fmt"
+	"slices"
+
+	"kvcompress/ref/vec"
+	"kvcompress/trace"
+)
+
+// expectedAttention is Expected Attention (Devoto et al., arXiv 2510.00636), as kvpress has
+// it: the score is the attention weight that a KV would receive from a query drawn from
+// the normal distribution of the prompt's queries and set somewhere in the near future,
+// times the norm of its value.
+type expectedAttention struct {
+	expectedAttentionOptions
+	turned trace.Rope
+	freqs  []float32 // of turned; empty for none
+}
+
+type expectedAttentionOptions struct {
+	Sinks      int     `json:"sinks" help:"oldest tokens: always kept, and their queries are not counted"`
+	Future     int     `json:"future" help:"positions after the prompt over which the rotation is averaged"`
+	Covariance bool    `json:"covariance" help:"the covariance of the queries counts, and not only their mean"`
+	ValueNorm  bool    `json:"value_norm" help:"weights are multiplied by the norm of the value"`
+	Epsilon    float32 `json:"epsilon" help:"added to weights before that, from 0 to 1"`
+	Rope       string  `json:"rope" help:"trace: the rotary embedding that trace.json states; none: the model has none"`
+	headBudget
+}
+
+// The values of the option rope.
+const (
+	ropeOfTrace = "trace"
+	ropeNone    = "none"
+)
+
+const maxFuture = 1 << 16
+
+func expectedAttentionEntry() Entry {
+	e := scorerEntry("expected-attention", "Expected Attention (Devoto et al., arXiv 2510.00636)",
+		"no attention weights: mean and covariance of the prompt's queries before rotation; keys, values",
+		"drops the KVs of the smallest expected attention weight times value norm")
+	defaults := expectedAttentionOptions{Sinks: 4, Future: 512, Covariance: true, ValueNorm: true, Rope: ropeOfTrace, headBudget: defaultHeadBudget()}
+	e.Defaults = func() any { o := defaults; return &o }
+	e.New = func(c *Config) (Method, error) {
+		o := expectedAttention{expectedAttentionOptions: defaults}
+		if err := c.Set.Into(&e, &o.expectedAttentionOptions); err != nil {
+			return nil, err
+		}
+		if err := checkSinks(e.Name, o.Sinks); err != nil {
+			return nil, err
+		}
+		if err := o.prepare(c); err != nil {
+			return nil, fmt.Errorf("method %s: %w", e.Name, err)
+		}
+		watch := &Observation{Window: AllQueries, Score: o.score}
+		return &scorer{name: e.Name, cfg: c, watch: watch, sinks: o.Sinks, heads: o.headBudget}, o.check(e.Name)
+	}
+	return e
+}
+
+// prepare checks the options, and finds the rotary embedding.
+func (o *expectedAttention) prepare(c *Config) error {
+	switch {
+	case o.Future < 1 || o.Future > maxFuture:
+		return fmt.Errorf("future %d is not from 1 to %d", o.Future, maxFuture)
+	case !(o.Epsilon >= 0 && o.Epsilon <= 1):
+		return fmt.Errorf("epsilon %g is not from 0 to 1", o.Epsilon)
+	case o.Rope == ropeNone:
+		return nil
+	case o.Rope != ropeOfTrace:
+		return fmt.Errorf("rope is %q, want %s or %s", o.Rope, ropeOfTrace, ropeNone)
+	case c.Rope == nil:
+		return fmt.Errorf("it turns queries back, and the trace does not say which rotary embedding they carry: give \"rope\" in its trace.json, or, for a model that has none, --set rope=%s", ropeNone)
+	case c.Rope.RotarySize > c.Shape.HeadSize:
+		return fmt.Errorf("the trace's rotary embedding turns %d elements of a head of %d", c.Rope.RotarySize, c.Shape.HeadSize)
+	}
+	if err := c.Rope.Check(); err != nil {
+		return err
+	}
+	o.turned, o.freqs = *c.Rope, c.Rope.InverseFrequencies()
+	return nil
+}
+
+// mostElement bounds the magnitude of the elements of queries and keys that are scored, so
+// that no product of four of them, summed, is infinite. It is far beyond f16.
+const mostElement = 1 << 24
+
+// score writes, for every token i after the sinks,
+//
+//	(mean_g P_{g,i} + ε)·‖v_i‖     P_g = softmax_i( μ_g·κ_i/√D + κ_iᵀ Σ_g κ_i/(2D) )
+//
+// with mean μ and covariance Σ of the queries of each query head g, turned back to before
+// rotation, and κ_i = R̄ᵀ k_i, where R̄ is the mean of the rotations at the next positions:
+// μ·R̄ᵀk is the mean that is turned on by R̄, times the key. Sinks have 0.
+func (o *expectedAttention) score(h *PromptHead, scores []float32) {
+	clear(scores)
+	d, group, n := h.HeadSize, h.Group, len(scores)
+	sinks := min(o.Sinks, n)
+	scores = scores[sinks:]
+	if len(scores) == 0 {
+		return
+	}
+	queries := o.unrotatedQueries(h, n)
+	means := meanOfTokens(queries, group*d)
+	for i := range queries {
+		queries[i] -= means[i%len(means)]
+	}
+
+	keys := o.futureKeys(h.K[sinks*d:], d, n)
+	scale := attentionScale(d)
+	logits := make([]float32, len(scores))
+	y := make([]float32, d)
+	for g := range group {
+		mean := means[g*d:][:d]
+		var cov []float32
+		if o.Covariance {
+			cov = covariance(queries, g, group, d)
+		}
+		for i := range logits {
+			k := keys[i*d:][:d]
+			logits[i] = float32(dot(mean, k) * scale)
+			if o.Covariance {
+				vec.Dots(y, k, cov, d)
+				logits[i] += dot(k, y) / float32(2*d)
+			}
+		}
+		softmaxOf(logits)
+		for i, p := range logits {
+			scores[i] += p
+		}
+	}
+	for i := range scores {
+		scores[i] /= float32(group)
+		if o.ValueNorm {
+			scores[i] = float32((scores[i] + o.Epsilon) * norm(h.row(h.V, sinks+i)))
+		}
+	}
+}
+
+// unrotatedQueries returns the queries of the prompt's tokens after the sinks as they were
+// before rotation, [tokens, G, D].
+func (o *expectedAttention) unrotatedQueries(h *PromptHead, n int) []float32 {
+	row := h.Group * h.HeadSize
+	first := n - len(h.Q)/row // position of the first query
+	skip := max(0, min(o.Sinks, n)-first)
+	queries := clamped(h.Q[skip*row:])
+	cos, sin := make([]float32, len(o.freqs)), make([]float32, len(o.freqs))
+	for t := 0; t < len(queries)/row; t++ {
+		trace.Angles(cos, sin, o.freqs, first+skip+t)
+		for g := range h.Group {
+			o.back(queries[t*row+g*h.HeadSize:][:h.HeadSize], cos, sin)
+		}
+	}
+	return queries
+}
+
+// futureKeys returns R̄ᵀ k of keys [tokens, D], where R̄ is the mean of the rotations at
+// positions n to n+Future−1: of cosines and sines, each added in ascending order.
+func (o *expectedAttention) futureKeys(keys []float32, d, n int) []float32 {
+	pairs := len(o.freqs)
+	cos, sin := make([]float32, pairs), make([]float32, pairs)
+	meanCos, meanSin := make([]float32, pairs), make([]float32, pairs)
+	for p := n; p < n+o.Future; p++ {
+		trace.Angles(cos, sin, o.freqs, p)
+		for i := range pairs {
+			meanCos[i] += cos[i]
+			meanSin[i] += sin[i]
+		}
+	}
+	for i := range pairs {
+		meanCos[i] /= float32(o.Future)
+		meanSin[i] /= float32(o.Future)
+	}
+	keys = clamped(keys)
+	for i := 0; i < len(keys); i += d {
+		o.back(keys[i:][:d], meanCos, meanSin)
+	}
+	return keys
+}
+
+// back multiplies x by the transpose of the rotation whose cosines and sines are given.
+func (o *expectedAttention) back(x, cos, sin []float32) {
+	step, partner := o.turned.Strides()
+	for i := range cos {
+		a, b := x[i*step], x[i*step+partner]
+		x[i*step] = float32(a*cos[i]) + float32(b*sin[i])
+		x[i*step+partner] = float32(b*cos[i]) - float32(a*sin[i])
+	}
+}
+
+// clamped returns a copy of x, each element at most mostElement in magnitude.
+func clamped(x []float32) []float32 {
+	x = slices.Clone(x)
+	for i, v := range x {
+		x[i] = max(-mostElement, min(mostElement, v))
+	}
+	return x
+}
+
+// covariance returns (1/n) Σ_t c_t c_tᵀ, [D, D], of one query head's centred queries, in
+// rows [n, G, D]. The products are added in partitions of 128, ascending, then the
+// partitions' sums, ascending.
+func covariance(rows []float32, g, group, d int) []float32 {
+	n := len(rows) / (group * d)
+	total, part := make([]float32, d*d), make([]float32, d*d)
+	c, transposed := make([]float32, Partition*d), make([]float32, Partition*d)
+	for first := 0; first < n; first += Partition {
+		tokens := min(Partition, n-first)
+		for t := range tokens {
+			row := rows[((first+t)*group+g)*d:][:d]
+			copy(c[t*d:], row)
+			for i, x := range row {
+				transposed[i*tokens+t] = x
+			}
+		}
+		clear(part)
+		vec.Accumulate(part, transposed[:d*tokens], tokens, c[:tokens*d], d, d)
+		for i, x := range part {
+			total[i] += x
+		}
+	}
+	for i := range total {
+		total[i] /= float32(n)
+	}
+	return total
+}
