@@ -70,6 +70,7 @@ func Methods() []Entry {
 		pyramidKVEntry(),
 		questEntry(),
 		randomEntry(),
+		razorEntry(),
 		snapKVEntry(),
 		snapKVPublishedEntry(),
 		streamingLLMEntry(),
