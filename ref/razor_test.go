@@ -342,7 +342,7 @@ func dotOfWarp(q, k []float32) float32 {
 	return lanes[0]
 }
 
-// logOf is the logarithm as NUMERICS.md §9 has it.
+// logOf is the logarithm as NUMERICS.md, "Stand-ins", has it.
 func logOf(w float32) float32 {
 	bits := math.Float32bits(w) - 0x3f3504f3
 	e := float32(bits >> 23)

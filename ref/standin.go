@@ -46,7 +46,7 @@ func (s StandIns) weights(c *kv.Cache) []float32 {
 }
 
 // fold carries out an edit that is a StandIn, but for the slots that it empties.
-// NUMERICS.md §10 has the order of every operation.
+// NUMERICS.md, "Stand-ins", has the order of every operation.
 func (s StandIns) fold(c *kv.Cache, h *kv.Head, edit *Edit) {
 	into, count := int(edit.Into), 0
 	if edit.Into == None {

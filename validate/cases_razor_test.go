@@ -2,7 +2,10 @@ package validate
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -104,5 +107,36 @@ func TestRazorCase(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error with %q", c.new, err, c.want)
 		}
+	}
+}
+
+// TestRazorErrors holds the errors against full attention that docs/methods-razor.md states
+// against the recorded cases.
+func TestRazorErrors(t *testing.T) {
+	name := filepath.Join("..", "..", "shared", "data", "oracle", "methods", "razor_compress.json")
+	if _, err := os.Stat(name); err != nil {
+		t.Skipf("needs ../shared/data beside the repository: %v", err)
+	}
+	report, err := CasesAt(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var weighted, unweighted, n float64
+	for _, r := range report.Results {
+		var w, u float64
+		if _, errors, ok := strings.Cut(r.Detail, "attention "); ok {
+			if _, err := fmt.Sscanf(errors, "%g weighted, %g unweighted", &w, &u); err != nil {
+				t.Fatalf("%q: %v", r.Detail, err)
+			}
+			weighted, unweighted, n = weighted+w, unweighted+u, n+1
+		}
+	}
+	text, err := os.ReadFile(filepath.Join("..", "docs", "methods-razor.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("attention is %.3f so, and %.3f with the paper's weight", unweighted/n, weighted/n)
+	if !strings.Contains(string(text), want) {
+		t.Errorf("docs/methods-razor.md does not say: %s", want)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// logMaxUlp is the bound that NUMERICS.md §9 derives.
+// logMaxUlp is the bound that NUMERICS.md, "Stand-ins", derives.
 const logMaxUlp = 0.81
 
 // TestLog tries every integer from 1 to 2^24: that Log is within its bound, and never
