@@ -185,7 +185,9 @@ type razorScenario struct {
 	lists  map[kv.SeqID]*razorList
 	broken error
 	damage func(*kv.Cache, Event) // may be nil
-	method func(Method) Method    // may be nil
+
+	made, rolled, weighed int                 // new stand-ins, folds into old ones, outputs with weights
+	method                func(Method) Method // may be nil
 }
 
 func (s *razorScenario) numbers(n int) []float32 {
@@ -230,6 +232,13 @@ func settingsOf(o Razor) (Settings, error) {
 // was asked for.
 func (s *razorScenario) checkPlan(e Event) error {
 	v := View{s.engine.cache, s.engine.cache.Sequence(e.Seqs[0])}
+	for _, edit := range e.Plan.Edits {
+		if edit.Op == StandIn && edit.Into == None {
+			s.made++
+		} else if edit.Op == StandIn {
+			s.rolled++
+		}
+	}
 	if spec := s.engine.method.Spec(v); !reflect.DeepEqual(*e.Plan, spec) {
 		return fmt.Errorf("the plan is %+v, the specification says %+v", *e.Plan, spec)
 	}
@@ -280,6 +289,9 @@ func (s *razorScenario) decode(id kv.SeqID) error {
 			return err
 		}
 		for head := range shape.KVHeads {
+			if s.engine.standIns.Weight != None && slices.ContainsFunc(s.lists[id].heads[l*shape.KVHeads+head], func(e razorListed) bool { return e.weight > 1 }) {
+				s.weighed++
+			}
 			n := shape.Group * shape.HeadSize
 			if err := s.lists[id].checkOutput(l*shape.KVHeads+head, q[head*n:][:n], out[head*n:][:n]); err != nil {
 				return err
@@ -490,15 +502,21 @@ func (s *razorScenario) run(operations int) error {
 // TestRazor holds the engine against lists without pages, to the bit: entries, weights,
 // means and attention outputs over random operations.
 func TestRazor(t *testing.T) {
-	seeds := 24
+	seeds := 120
 	if testing.Short() {
-		seeds = 6
+		seeds = 40
 	}
+	made, rolled, weighed := 0, 0, 0
 	for seed := range seeds {
 		s := randomRazor(rand.New(rand.NewPCG(uint64(seed), 31)))
-		if err := s.run(200); err != nil {
+		if err := s.run(50); err != nil {
 			t.Fatalf("seed %d: %v\nwith %v", seed, err, s.cfg)
 		}
+		made, rolled, weighed = made+s.made, rolled+s.rolled, weighed+s.weighed
+	}
+	t.Logf("%d stand-ins, %d folds into one that was there, %d outputs with weights", made, rolled, weighed)
+	if made < 50 || rolled < 50 || weighed < 50 {
+		t.Error("too few to be a test")
 	}
 }
 

@@ -97,17 +97,15 @@ func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, st
 }
 
 // weigh adds to the scores of a head's KVs from logical index first on the logarithm of
-// what each stands for.
+// what each stands for. first begins a block, as a partition does.
 func (a *attention) weigh(c *kv.Cache, h *kv.Head, scores []float32, first int) {
 	size := c.Config().BlockSize
-	for i := 0; i < len(scores); {
-		slot := c.Slot(h, first+i)
-		n := min(size-(first+i)%size, len(scores)-i)
-		for j, w := range a.stands[slot:][:n] {
+	for i := 0; i < len(scores); i += size {
+		block := scores[i:min(i+size, len(scores))]
+		for j, w := range a.stands[c.Slot(h, first+i):][:len(block)] {
 			if w != 1 {
-				scores[i+j] += vec.Log(w)
+				block[j] += vec.Log(w)
 			}
 		}
-		i += n
 	}
 }
