@@ -209,12 +209,17 @@ func (m *razor) folds(c Counts) (folded, gone []int) {
 // are not there.
 func (m *razor) hasStandIn(c Counts, head int) bool { return m.StandIn && c.Heads[head] < c.Tokens }
 
+// Evicts implements [Counter].
+func (m *razor) Evicts(c Counts) []int {
+	_, gone := m.folds(c)
+	return gone
+}
+
 // Asks returns the slots that come free.
 func (m *razor) Asks(c Counts) int {
-	_, gone := m.folds(c)
 	n := 0
-	for _, g := range gone {
-		n += g
+	for _, gone := range m.Evicts(c) {
+		n += gone
 	}
 	return n
 }
