@@ -143,7 +143,7 @@ func (c *Cache) DecodeNeed(id SeqID) int {
 
 // Add enters a new sequence of n tokens and gives its heads their blocks, in
 // (layer, head, logical block) order. The slots have positions 0..n-1 and columns
-// of 0; keys and values are the caller's to write. It returns *ErrNoBlocks, with
+// of their initial value; keys and values are the caller's to write. It returns *ErrNoBlocks, with
 // nothing changed, if the blocks are not there.
 func (c *Cache) Add(id SeqID, n int) (*Sequence, error) {
 	if c.seqs[id] != nil {
@@ -163,8 +163,8 @@ func (c *Cache) Add(id SeqID, n int) (*Sequence, error) {
 }
 
 // Append makes room for one KV at the end of a head, taking a block if the last
-// one is full, and returns its slot, with the given position and columns of 0. The
-// caller has seen to it that a block is free.
+// one is full, and returns its slot, with the given position and columns of their initial
+// value. The caller has seen to it that a block is free.
 func (c *Cache) Append(s *Sequence, layer, head int, position int32) int {
 	h := &s.Heads[layer*c.cfg.Shape.KVHeads+head]
 	if h.Len == len(h.Table)*c.cfg.BlockSize {
@@ -176,7 +176,10 @@ func (c *Cache) Append(s *Sequence, layer, head int, position int32) int {
 	slot := c.Slot(h, h.Len-1)
 	for i, data := range c.Data {
 		width := c.columns[i].Width
-		clear(data[slot*width:][:width])
+		numbers := data[slot*width:][:width]
+		for j := range numbers {
+			numbers[j] = c.columns[i].Initial
+		}
 	}
 	c.Positions[slot] = position
 	return slot

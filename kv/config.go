@@ -77,9 +77,10 @@ func (c *Config) BlockBytes(columns []Column) int {
 // Column is what a method keeps of every KV beside K, V and position: Width binary32
 // numbers, in an array over all slots of the cache.
 type Column struct {
-	Name  string // "metrics": as digests, dumps and comparisons name it
-	Value string // "metric": one element, in messages
-	Width int    // numbers for each KV: 1, or one for each query head of a group
+	Name    string  // "metrics": as digests, dumps and comparisons name it
+	Value   string  // "metric": one element, in messages
+	Width   int     // numbers for each KV: 1, or one for each query head of a group
+	Initial float32 // what each number of a KV is when the KV enters
 }
 
 // Bytes returns the column's bytes for each slot.

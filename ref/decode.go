@@ -19,6 +19,7 @@ type attention struct {
 	hidden  []bool    // [context length] KVs that the queries do not see; nil for none
 	rotary  *rotary   // turns keys by
 	turns   []int32   // [context length] positions; nil for none
+	stands  []float32 // by slot, the number of KVs that the entry stands for; nil: 1 of all
 }
 
 // attend computes paged decode attention of one KV head for its G queries: q
@@ -27,8 +28,8 @@ type attention struct {
 //
 //	s_i = (q·k_i)·(1/√D)    out = Σ_p (Σ_{i in p} e_i·v_i) · f_p
 //
-// The KVs are taken in logical order, gathered block by block; the hidden ones have
-// e_i = 0.
+// To the score of an entry that stands for w ≠ 1 KVs, ln w is added. The KVs are taken in
+// logical order, gathered block by block; the hidden ones have e_i = 0.
 //
 // Tiles are announced one ahead, so that memory is read while the last is used.
 func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int) {
@@ -57,6 +58,9 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 			scores := a.weights[g*n:][first:last]
 			for i := range scores {
 				scores[i] = float32(scores[i] * scale)
+			}
+			if a.stands != nil {
+				a.weigh(c, h, scores, first)
 			}
 			if a.hidden == nil {
 				a.soft[g].add(scores)

@@ -13,14 +13,15 @@ import (
 // [Engine.Decode], or layer by layer by a model that runs, with [Engine.BeginPrompt]
 // and [Engine.BeginTokens].
 type Engine struct {
-	cfg     Config
-	method  Method
-	watched *Observation // nil if the method watches no attention
-	masker  Masker       // nil if the method hides nothing
-	rotary  *rotary      // nil if keys are read where they are
-	cache   *kv.Cache
-	inputs  *Inputs
-	observe func(Event) // nil if nobody watches
+	cfg      Config
+	method   Method
+	watched  *Observation // nil if the method watches no attention
+	masker   Masker       // nil if the method hides nothing
+	rotary   *rotary      // nil if keys are read where they are
+	standIns StandIns
+	cache    *kv.Cache
+	inputs   *Inputs
+	observe  func(Event) // nil if nobody watches
 
 	outputs []float32
 	scratch []attention // one for each worker
@@ -43,14 +44,15 @@ func NewEngine(cfg Config, open func(kv.SeqID) (trace.Tensors, error), observe f
 		turns = newRotary(cfg.Rope)
 	}
 	return &Engine{
-		cfg:     cfg,
-		method:  method,
-		watched: method.Observe(),
-		masker:  masker,
-		rotary:  turns,
-		cache:   kv.NewCache(cfg.Config, method.Columns()),
-		inputs:  NewInputs(cfg, open),
-		observe: observe,
+		cfg:      cfg,
+		method:   method,
+		watched:  method.Observe(),
+		masker:   masker,
+		rotary:   turns,
+		standIns: standInsOf(method),
+		cache:    kv.NewCache(cfg.Config, method.Columns()),
+		inputs:   NewInputs(cfg, open),
+		observe:  observe,
 	}, nil
 }
 
@@ -156,7 +158,7 @@ func (e *Engine) Count(id kv.SeqID) int {
 type Compressed struct {
 	Asked   int // in the method's unit: blocks or KVs
 	Freed   int // blocks
-	Evicted int // KVs
+	Evicted int // KVs whose slots came free
 	Moved   int // KVs
 }
 
@@ -175,20 +177,24 @@ func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
 	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs()}
 	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
 
-	var moves []kv.Move
-	for _, edit := range plan.Edits {
-		if edit.Op == Drop {
-			moves = kv.Moves(moves, &s.Heads[edit.Head], e.cfg.BlockSize, edit.KVs)
+	for i := range plan.Edits {
+		if edit := &plan.Edits[i]; edit.Op == StandIn {
+			e.standIns.fold(e.cache, &s.Heads[edit.Head], edit)
 		}
 	}
+	gone := plan.Gone(len(s.Heads))
+	var moves []kv.Move
+	for i := range gone {
+		moves = kv.Moves(moves, &s.Heads[i], e.cfg.BlockSize, gone[i])
+	}
 	e.cache.Move(moves)
+	for i := range gone {
+		h := &s.Heads[i]
+		e.cache.Truncate(h, h.Len-len(gone[i]))
+	}
 	for _, edit := range plan.Edits {
-		h := &s.Heads[edit.Head]
-		switch edit.Op {
-		case Drop:
-			e.cache.Truncate(h, h.Len-len(edit.KVs))
-		case Mask:
-			e.hide(h, edit.KVs)
+		if edit.Op == Mask {
+			e.hide(&s.Heads[edit.Head], edit.KVs)
 		}
 	}
 	done.Moved = len(moves)

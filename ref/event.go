@@ -80,25 +80,28 @@ func MovesPart(moves []kv.Move) Part {
 }
 
 // Parts returns the plan as parts: what was asked for, the blocks that it needs, and of
-// each of the sequence's heads the KVs that are evicted; of those that have some hidden,
-// which.
+// each of the sequence's heads the KVs whose slots come free; of those that have some
+// hidden, which; and of each stand-in the KVs that it takes in, and where it is.
 func (p *Plan) Parts(heads int) []Part {
 	one := func(name, value string, n int) Part {
 		return Part{Name: name, Value: value, Head: -1, Ints: []int32{int32(n)}}
 	}
 	parts := []Part{one("asked", "amount asked for", p.Asked), one("needs", "blocks needed first", p.Needs)}
-	evicted := make([]Part, heads)
-	for i := range evicted {
-		evicted[i] = Part{Name: "evicted", Value: "evicted KV", Head: i, Dims: []Dim{{AxisIndex, 0}}}
+	list := func(name, value string, head int, kvs []int32) Part {
+		return Part{Name: name, Value: value, Head: head, Ints: kvs, Dims: []Dim{{AxisIndex, len(kvs)}}}
 	}
-	var hidden []Part
+	for i, gone := range p.Gone(heads) {
+		parts = append(parts, list("evicted", "evicted KV", i, gone))
+	}
+	var hidden, folded, into []Part
 	for _, e := range p.Edits {
-		if e.Op == Mask {
-			hidden = append(hidden, Part{Name: "hidden", Value: "hidden KV", Head: e.Head, Ints: e.KVs, Dims: []Dim{{AxisIndex, len(e.KVs)}}})
-			continue
+		switch e.Op {
+		case Mask:
+			hidden = append(hidden, list("hidden", "hidden KV", e.Head, e.KVs))
+		case StandIn:
+			folded = append(folded, list("folded", "folded KV", e.Head, e.KVs))
+			into = append(into, list("into", "stand-in", e.Head, []int32{e.Into}))
 		}
-		evicted[e.Head].Ints = e.KVs
-		evicted[e.Head].Dims[0].N = len(e.KVs)
 	}
-	return slices.Concat(parts, evicted, hidden)
+	return slices.Concat(parts, hidden, folded, into)
 }

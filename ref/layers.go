@@ -198,11 +198,39 @@ func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
 		a := &e.scratch[worker]
 		s := e.cache.Sequence(batch[i/heads])
 		h := &s.Heads[layer*heads+i%heads]
-		a.hidden = e.hiddenOf(a.hidden, h)
-		a.rotary, a.turns = e.rotary, e.turnsOf(a.turns, h, s.Len)
-		a.attend(e.cache, h, q[i*size:][:size], out[i*size:][:size], group)
+		e.attendHead(a, h, s.Len, q[i*size:][:size], out[i*size:][:size])
 		if o := e.watched; o != nil && o.Decode {
 			a.record(e.cache, h, o, s.Len, group)
 		}
 	})
+}
+
+// attendHead attends for the G queries of one head at position t; q and out are [G, D].
+func (e *Engine) attendHead(a *attention, h *kv.Head, t int, q, out []float32) {
+	a.stands = e.standIns.weights(e.cache)
+	a.hidden = e.hiddenOf(a.hidden, h)
+	a.rotary, a.turns = e.rotary, e.turnsOf(a.turns, h, t)
+	a.attend(e.cache, h, q, out, e.cfg.Shape.Group)
+}
+
+// Attend computes what queries at the position of a sequence's newest token read in one
+// layer, as it is in the cache: q and out are [H·G, D]. Nothing enters, and nothing is
+// watched.
+func (e *Engine) Attend(id kv.SeqID, layer int, q, out []float32) error {
+	s, shape := e.cache.Sequence(id), e.cfg.Shape
+	size := shape.QueryHeads() * shape.HeadSize
+	switch {
+	case s == nil:
+		return fmt.Errorf("ref: attend: sequence %d is not in the cache", id)
+	case layer < 0 || layer >= shape.Layers:
+		return fmt.Errorf("ref: attend: layer %d of %d", layer, shape.Layers)
+	case len(q) != size || len(out) != size:
+		return fmt.Errorf("ref: attend: %d numbers of queries and %d of output, want %d", len(q), len(out), size)
+	}
+	var a attention
+	size /= shape.KVHeads
+	for head := range shape.KVHeads {
+		e.attendHead(&a, &s.Heads[layer*shape.KVHeads+head], s.Len-1, q[head*size:][:size], out[head*size:][:size])
+	}
+	return nil
 }

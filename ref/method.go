@@ -1,6 +1,8 @@
 package ref
 
 import (
+	"slices"
+
 	"kvcompress/kv"
 )
 
@@ -111,7 +113,7 @@ func (d *Decision) Plan() Plan {
 type Plan struct {
 	Asked int    // what was asked for, in the method's unit
 	Needs int    // blocks that the edits take before any come free
-	Edits []Edit // by head, ascending; at most one for each head and operation
+	Edits []Edit // by head, ascending; at most one for each head and operation, of different KVs
 }
 
 // Edit is one change of the KVs of one head.
@@ -119,24 +121,56 @@ type Edit struct {
 	Op   Op
 	Head int     // layer·H + head
 	KVs  []int32 // logical indices, ascending
+	Into int32   // StandIn: the logical index of the stand-in that takes them in, or None
 }
+
+// None is no index: of a KV, of a column.
+const None = -1
 
 // Op is what an edit does.
 type Op uint8
 
 // The operations. Quantizing and merging come with the methods that need them.
 const (
-	Drop Op = iota // the KVs are gone; the survivors are packed
-	Mask           // the KVs, and no others of the head, are hidden from queries until the next plan
+	Drop    Op = iota // the KVs are gone; the survivors are packed
+	Mask              // the KVs, and no others of the head, are hidden from queries until the next plan
+	StandIn           // the KVs are folded into one that stands for them: see StandIns
 )
 
-// KVs returns how many KVs the plan drops.
+// gone returns the KVs whose slots the edit empties. A new stand-in takes the slot of the
+// lowest KV.
+func (e *Edit) gone() []int32 {
+	switch {
+	case e.Op == Mask:
+		return nil
+	case e.Op == StandIn && e.Into == None:
+		return e.KVs[1:]
+	default:
+		return e.KVs
+	}
+}
+
+// Gone returns, for each of the sequence's heads, the KVs whose slots come free: logical
+// indices, ascending. The slice has one element for each head.
+func (p *Plan) Gone(heads int) [][]int32 {
+	gone := make([][]int32, heads)
+	for i := range p.Edits {
+		e := &p.Edits[i]
+		if gone[e.Head] == nil {
+			gone[e.Head] = e.gone()
+			continue
+		}
+		gone[e.Head] = slices.Concat(gone[e.Head], e.gone())
+		slices.Sort(gone[e.Head])
+	}
+	return gone
+}
+
+// KVs returns how many slots the plan empties: KVs that are dropped, or folded into others.
 func (p *Plan) KVs() int {
 	n := 0
-	for _, e := range p.Edits {
-		if e.Op == Drop {
-			n += len(e.KVs)
-		}
+	for i := range p.Edits {
+		n += len(p.Edits[i].gone())
 	}
 	return n
 }
@@ -145,12 +179,9 @@ func (p *Plan) KVs() int {
 // sequence for which it was made.
 func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 	n := 0
-	for _, e := range p.Edits {
-		if e.Op != Drop {
-			continue
-		}
-		held := heads[e.Head].Len
-		n += ceilDiv(held, blockSize) - ceilDiv(held-len(e.KVs), blockSize)
+	for i, gone := range p.Gone(len(heads)) {
+		held := heads[i].Len
+		n += ceilDiv(held, blockSize) - ceilDiv(held-len(gone), blockSize)
 	}
 	return n
 }

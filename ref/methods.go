@@ -75,6 +75,7 @@ func Methods() []Entry {
 		pyramidKVEntry(),
 		questEntry(),
 		randomEntry(),
+		razorEntry(),
 		snapKVEntry(),
 		snapKVPressEntry(),
 		snapKVPublishedEntry(),

@@ -22,11 +22,10 @@ func (r *Recording) Observe(e ref.Event) {
 	if e.Stage != ref.StageDecide || e.Plan.Asked == 0 {
 		return
 	}
-	lost := make([]int, len(e.Cache.Sequence(e.Seqs[0]).Heads))
-	for _, edit := range e.Plan.Edits {
-		if edit.Op == ref.Drop {
-			lost[edit.Head] = len(edit.KVs)
-		}
+	heads := len(e.Cache.Sequence(e.Seqs[0]).Heads)
+	lost := make([]int, heads)
+	for i, gone := range e.Plan.Gone(heads) {
+		lost[i] = len(gone)
 	}
 	r.lost[e.Seqs[0]] = append(r.lost[e.Seqs[0]], lost)
 }

@@ -244,11 +244,9 @@ func (h *HeadTotals) add(e ref.Event) {
 	case ref.StageDecode:
 		entered = int64(len(e.Seqs))
 	case ref.StageDecide:
-		heads := e.Cache.Shape().KVHeads
-		for _, edit := range e.Plan.Edits {
-			if edit.Op == ref.Drop {
-				h.Evicted[edit.Head/heads][edit.Head%heads] += int64(len(edit.KVs))
-			}
+		shape := e.Cache.Shape()
+		for i, gone := range e.Plan.Gone(shape.Heads()) {
+			h.Evicted[i/shape.KVHeads][i%shape.KVHeads] += int64(len(gone))
 		}
 		return
 	default:

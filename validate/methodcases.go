@@ -26,6 +26,7 @@ func comparers() map[string]func(*methodCase) (CaseResult, error) {
 		"pyramidkv":       comparePyramidKV,
 		"pyramidkv_table": comparePyramidKVBudgets,
 		"quest":           compareQuest,
+		"razor_compress":  compareRazor,
 		"snapkv":          compareSnapKV,
 		"streaming_llm":   compareStreaming,
 	}

@@ -1,0 +1,295 @@
+package ref
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"kvcompress/kv"
+)
+
+// Razor is the options of RazorAttention.
+type Razor struct {
+	Variant   RazorVariant `json:"variant" help:"paper; golden-stick: a fixed capacity, and stand-ins that count as one KV"`
+	Decode    RazorDecode  `json:"decode" help:"static: generated tokens stay; rolling: they leave the buffer into the stand-in"`
+	Sinks     int          `json:"sinks" help:"N0, first tokens that every head keeps"`
+	Threshold int          `json:"threshold" help:"S0, recent tokens that a head keeps at least"`
+	Ratio     float64      `json:"ratio" help:"C, a head keeps N/C recent tokens of N that entered; --rate replaces it by 1/rate"`
+	Capacity  int          `json:"capacity" help:"of golden-stick: entries of a head, sinks and stand-in included; --max-cache-tokens replaces it"`
+	StandIn   bool         `json:"stand_in" help:"false: the tokens between are dropped"`
+	Full      [][]int      `json:"full" help:"retrieval heads, which keep all: [[layer, head], …]"`
+}
+
+// RazorVariant is an implementation of RazorAttention.
+type RazorVariant string
+
+// The variants.
+const (
+	RazorPaper       RazorVariant = "paper"
+	RazorGoldenStick RazorVariant = "golden-stick" // mindspore-ai/golden-stick@a50ddc9
+)
+
+// RazorDecode says what becomes of generated tokens.
+type RazorDecode string
+
+// What becomes of generated tokens.
+const (
+	RazorStatic  RazorDecode = "static"
+	RazorRolling RazorDecode = "rolling"
+)
+
+// DefaultRazor returns the paper's options, without a retrieval head.
+func DefaultRazor() Razor {
+	return Razor{Variant: RazorPaper, Decode: RazorStatic, Sinks: 4, Threshold: 4000, Ratio: 5, Capacity: 256, StandIn: true, Full: [][]int{}}
+}
+
+func razorEntry() Entry {
+	e := Entry{
+		Name:        "razor",
+		Paper:       "RazorAttention (Tang et al., arXiv 2407.15891)",
+		Watches:     "nothing",
+		Does:        "folds all but the sinks and the most recent KVs into a stand-in with their number as its weight",
+		From:        "per head alike; retrieval heads keep all",
+		When:        "once after the prompt; decode=rolling: every step",
+		Reads:       "all that is held",
+		Payload:     "2·D·b + 4 (position) + 4 (weight); decode=rolling: + 8·D (exact means)",
+		CacheTokens: "entries that a head that is no retrieval head keeps, sinks and stand-in included; replaces threshold and ratio",
+		Rate:        "part of the tokens that the recent buffer keeps: ratio = 1/rate; the threshold stays",
+		HeldAgainst: "mindspore-ai/golden-stick (compaction); the paper's equation in float64",
+		Defaults:    func() any { o := DefaultRazor(); return &o },
+	}
+	e.New = func(c *Config) (Method, error) {
+		o := DefaultRazor()
+		if err := c.Set.Into(&e, &o); err != nil {
+			return nil, err
+		}
+		return newRazor(o, c)
+	}
+	return e
+}
+
+// razor is RazorAttention. With N tokens that entered, N0 sinks and a recent buffer of
+// L_h = max(S0, ⌈N/C⌉) tokens, a head that is no retrieval head keeps the sinks, a stand-in
+// for the N_d = N − N0 − L_h tokens between, and the buffer.
+type razor struct {
+	Razor
+	shape    kv.Shape
+	rate     float64 // 1/C, where it replaces C
+	capacity int     // entries of a head, where it replaces S0 and C; else 0
+	full     []bool  // [L·H]
+}
+
+func newRazor(o Razor, c *Config) (Method, error) {
+	m := &razor{Razor: o, shape: c.Shape, rate: c.Compression.Rate, capacity: c.Compression.MaxCacheTokens}
+	bad := func(format string, args ...any) (Method, error) {
+		return nil, fmt.Errorf("method razor: "+format, args...)
+	}
+	switch o.Variant {
+	case RazorPaper:
+	case RazorGoldenStick:
+		m.capacity = cmp.Or(m.capacity, o.Capacity)
+		if o.Decode == RazorRolling {
+			return bad("golden-stick compresses once: set decode=static, or variant=paper")
+		}
+		if m.rate > 0 {
+			return bad("golden-stick has a fixed capacity and no rate: set max_cache_tokens, or variant=paper")
+		}
+	default:
+		return bad("variant %q is neither %s nor %s", o.Variant, RazorPaper, RazorGoldenStick)
+	}
+	switch {
+	case o.Decode != RazorStatic && o.Decode != RazorRolling:
+		return bad("decode %q is neither %s nor %s", o.Decode, RazorStatic, RazorRolling)
+	case o.Sinks < 0 || o.Sinks > math.MaxInt32:
+		return bad("sinks %d is not from 0 to %d", o.Sinks, math.MaxInt32)
+	case o.Threshold < 0 || o.Threshold > math.MaxInt32:
+		return bad("threshold %d is not from 0 to %d", o.Threshold, math.MaxInt32)
+	case !(o.Ratio >= 1) || o.Ratio > math.MaxInt32:
+		return bad("ratio %v is not from 1 to %d", o.Ratio, math.MaxInt32)
+	case m.capacity < 0 || o.Capacity < 0:
+		return bad("capacity %d is negative", min(m.capacity, o.Capacity))
+	case m.capacity > 0 && m.capacity-m.standIns() <= o.Sinks:
+		return bad("a capacity of %d entries has no room for a recent token beside %d sinks and %d stand-in: it must be at least %d",
+			m.capacity, o.Sinks, m.standIns(), o.Sinks+m.standIns()+1)
+	}
+	m.full = make([]bool, c.Shape.Heads())
+	for _, pair := range o.Full {
+		if len(pair) != 2 || pair[0] < 0 || pair[0] >= c.Shape.Layers || pair[1] < 0 || pair[1] >= c.Shape.KVHeads {
+			return bad("full: %v is not a [layer, head] of %d layers of %d KV heads", pair, c.Shape.Layers, c.Shape.KVHeads)
+		}
+		head := &m.full[pair[0]*c.Shape.KVHeads+pair[1]]
+		if *head {
+			return bad("full: %v is named twice", pair)
+		}
+		*head = true
+	}
+	return m, nil
+}
+
+func (m *razor) Name() string { return "razor" }
+
+// Columns declares the weight of every entry, and for rolling the exact means, which in
+// an entry that is no stand-in are 0. Golden-stick has neither.
+func (m *razor) Columns() []kv.Column {
+	if !m.StandIn || m.Variant == RazorGoldenStick {
+		return nil
+	}
+	columns := []kv.Column{{Name: "weights", Value: "weight", Width: 1, Initial: 1}}
+	if m.Decode == RazorRolling {
+		columns = append(columns,
+			kv.Column{Name: "key_means", Value: "element of a mean key", Width: m.shape.HeadSize},
+			kv.Column{Name: "value_means", Value: "element of a mean value", Width: m.shape.HeadSize})
+	}
+	return columns
+}
+
+// StandIns implements [Folder].
+func (m *razor) StandIns() StandIns {
+	switch len(m.Columns()) {
+	case 0:
+		return StandIns{None, None, None}
+	case 1:
+		return StandIns{0, None, None}
+	default:
+		return StandIns{0, 1, 2}
+	}
+}
+
+func (m *razor) Observe() *Observation { return nil }
+
+// standIns returns how many stand-ins a compressed head has: 1, or 0 without stand-ins.
+func (m *razor) standIns() int {
+	if m.StandIn {
+		return 1
+	}
+	return 0
+}
+
+// recent returns L_h for N tokens that entered, folded ones included. It never falls as
+// N rises, so the buffer always holds the newest tokens.
+func (m *razor) recent(n int) int {
+	switch {
+	case m.capacity > 0:
+		return m.capacity - m.Sinks - m.standIns()
+	case m.rate > 0:
+		return max(m.Threshold, int(math.Ceil(float64(n)*m.rate)))
+	default:
+		return max(m.Threshold, int(math.Ceil(float64(n)/m.Ratio)))
+	}
+}
+
+// folds returns how many KVs of each head are folded now, and how many slots that
+// empties: one fewer where they become a new stand-in. Where nothing would come free,
+// nothing is folded. [L·H] each.
+func (m *razor) folds(c Counts) (folded, gone []int) {
+	folded, gone = make([]int, len(c.Heads)), make([]int, len(c.Heads))
+	if m.Decode == RazorStatic && !c.Whole() {
+		return folded, gone
+	}
+	keep := m.Sinks + m.recent(c.Tokens)
+	for i, held := range c.Heads {
+		if m.full[i] {
+			continue
+		}
+		made := 0 // a new stand-in
+		if m.hasStandIn(c, i) {
+			held--
+		} else {
+			made = m.standIns()
+		}
+		if held-keep > made {
+			folded[i], gone[i] = held-keep, held-keep-made
+		}
+	}
+	return folded, gone
+}
+
+// hasStandIn reports whether a head has one: at logical index N0, for all the tokens that
+// are not there.
+func (m *razor) hasStandIn(c Counts, head int) bool { return m.StandIn && c.Heads[head] < c.Tokens }
+
+// Evicts implements [Counter].
+func (m *razor) Evicts(c Counts) []int {
+	_, gone := m.folds(c)
+	return gone
+}
+
+// Asks returns the slots that come free.
+func (m *razor) Asks(c Counts) int {
+	n := 0
+	for _, gone := range m.Evicts(c) {
+		n += gone
+	}
+	return n
+}
+
+func (m *razor) Plan(v View) Plan { return m.plan(v, m.oldest) }
+func (m *razor) Spec(v View) Plan { return m.plan(v, m.oldestByRank) }
+
+// plan makes the plan whose KVs of a head are the n oldest beside the sinks and the
+// stand-in, as choose gives them.
+func (m *razor) plan(v View, choose func(v View, head, n int, standIn bool) []int32) Plan {
+	c := v.Counts()
+	folded, gone := m.folds(c)
+	var p Plan
+	for i, n := range folded {
+		if n == 0 {
+			continue
+		}
+		p.Asked += gone[i]
+		has := m.hasStandIn(c, i)
+		edit := Edit{Op: Drop, Head: i, KVs: choose(v, i, n, has)}
+		if m.StandIn {
+			edit.Op, edit.Into = StandIn, None
+			if has {
+				edit.Into = int32(m.Sinks)
+			}
+		}
+		p.Edits = append(p.Edits, edit)
+	}
+	return p
+}
+
+// oldestByRank is the specification: in order of position come the sinks, the stand-in,
+// whose position is that of the first token that it was made of, and then the n KVs.
+func (m *razor) oldestByRank(v View, head, n int, standIn bool) []int32 {
+	h := &v.Sequence.Heads[head]
+	ranked := make([]int32, h.Len)
+	for i := range ranked {
+		ranked[i] = int32(i)
+	}
+	position := func(logical int32) int32 { return v.Cache.Positions[v.Cache.Slot(h, int(logical))] }
+	slices.SortFunc(ranked, func(a, b int32) int { return cmp.Compare(position(a), position(b)) })
+	first := m.Sinks
+	if standIn {
+		first++
+	}
+	oldest := ranked[first:][:n]
+	slices.Sort(oldest)
+	return oldest
+}
+
+// oldest is oldestByRank without a sort: the buffer is the newest tokens, so the n KVs are
+// those before it.
+func (m *razor) oldest(v View, head, n int, standIn bool) []int32 {
+	h, size := &v.Sequence.Heads[head], v.Cache.Config().BlockSize
+	kvs := make([]int32, 0, n)
+	if h.Len == v.Sequence.Len { // nothing is lost, so nothing has moved
+		for i := range n {
+			kvs = append(kvs, int32(m.Sinks+i))
+		}
+		return kvs
+	}
+	buffer := int32(v.Sequence.Len - m.recent(v.Sequence.Len)) // position of its first token
+	for b := m.Sinks / size; len(kvs) < n && b < len(h.Table); b++ {
+		slots := v.Cache.Positions[int(h.Table[b])*size:][:min(size, h.Len-b*size)]
+		for i, position := range slots {
+			logical := b*size + i
+			if position < buffer && logical >= m.Sinks && !(standIn && logical == m.Sinks) && len(kvs) < n {
+				kvs = append(kvs, int32(logical))
+			}
+		}
+	}
+	return kvs
+}

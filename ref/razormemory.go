@@ -1,0 +1,56 @@
+package ref
+
+import "fmt"
+
+// RazorMemory is what RazorAttention keeps of one sequence, beside what a cache that
+// keeps all of it does.
+type RazorMemory struct {
+	Tokens int // N
+	Recent int // L_h
+
+	KVs, DenseKVs       int   // entries of all heads
+	Blocks, DenseBlocks int   // pages really held: whole ones in each head
+	Bytes, DenseBytes   int64 // of those pages: K, V, positions, owners, and the method's columns
+	Payload             int64 // K and V of the entries, weights and exact means of the stand-ins
+	DensePayload        int64 // F·N, where F = L·H·2·D·b
+}
+
+// RazorMemory returns what the configuration, whose method is razor, keeps after a
+// compression of n tokens: of a prompt, or with decode=rolling of any sequence. With
+// ρ the part of the heads that are retrieval heads, the entries are
+//
+//	L·H·(ρ·n + (1−ρ)·min(n, N0 + 1 + L_h))
+//
+// which for large n is the part ρ + (1−ρ)/C of all.
+func (c *Config) RazorMemory(n int) (RazorMemory, error) {
+	method, err := c.NewMethod()
+	if err != nil {
+		return RazorMemory{}, err
+	}
+	m, ok := method.(*razor)
+	if !ok {
+		return RazorMemory{}, fmt.Errorf("the method is %s, not razor", method.Name())
+	}
+	mem := RazorMemory{Tokens: n, Recent: m.recent(n)}
+	row := int64(c.RowBytes())
+	for _, full := range m.full {
+		entries := n
+		if !full {
+			entries = min(n, m.Sinks+m.standIns()+mem.Recent)
+		}
+		mem.KVs += entries
+		mem.Blocks += ceilDiv(entries, c.BlockSize)
+		mem.Payload += int64(entries) * 2 * row
+		if entries < n {
+			for _, column := range m.Columns() {
+				mem.Payload += int64(column.Bytes())
+			}
+		}
+	}
+	mem.DenseKVs = n * len(m.full)
+	mem.DenseBlocks = ceilDiv(n, c.BlockSize) * len(m.full)
+	mem.DensePayload = int64(mem.DenseKVs) * 2 * row
+	mem.Bytes = int64(mem.Blocks) * int64(c.BlockBytes())
+	mem.DenseBytes = int64(mem.DenseBlocks) * int64(c.Config.BlockBytes(nil))
+	return mem, nil
+}

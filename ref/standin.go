@@ -1,0 +1,111 @@
+package ref
+
+import (
+	"kvcompress/kv"
+	"kvcompress/ref/vec"
+)
+
+// Folder is a method whose plans fold KVs into stand-ins.
+type Folder interface {
+	Method
+
+	// StandIns says which of the method's columns the engine keeps for stand-ins.
+	StandIns() StandIns
+}
+
+// StandIns says in which columns an engine keeps what a stand-in is beside a KV in the
+// cache. A stand-in for N KVs has the mean of their keys and the mean of their values,
+// and lies in a slot like any KV; the slot's page holds the means rounded to the cache's
+// format. It keeps the slot and the position of the lowest of the KVs that it was made of.
+//
+// A column that is None is not kept.
+type StandIns struct {
+	// Weight is the column of N, of width 1 and initially 1. Attention adds ln N to the
+	// logit of every entry; where the method keeps no weights, a stand-in counts as one KV.
+	Weight int
+
+	// Keys and Values are the columns of the means before they are rounded, of width D.
+	// Only a method that has them, and weights, folds KVs into a stand-in that is there.
+	Keys, Values int
+}
+
+// standInsOf returns what the method keeps of stand-ins.
+func standInsOf(m Method) StandIns {
+	if f, ok := m.(Folder); ok {
+		return f.StandIns()
+	}
+	return StandIns{None, None, None}
+}
+
+// weights returns the column of weights; nil if there is none.
+func (s StandIns) weights(c *kv.Cache) []float32 {
+	if s.Weight == None {
+		return nil
+	}
+	return c.Data[s.Weight]
+}
+
+// fold carries out an edit that is a StandIn, but for the slots that it empties.
+// NUMERICS.md, "Stand-ins", has the order of every operation.
+func (s StandIns) fold(c *kv.Cache, h *kv.Head, edit *Edit) {
+	into, count := int(edit.Into), 0
+	if edit.Into == None {
+		into = int(edit.KVs[0])
+	} else {
+		count = int(c.Data[s.Weight][c.Slot(h, into)])
+	}
+	slot := c.Slot(h, into)
+	s.mean(c, h, edit.KVs, slot, count, c.KeyRows, s.Keys)
+	s.mean(c, h, edit.KVs, slot, count, c.ValueRows, s.Values)
+	if s.Weight != None {
+		c.Data[s.Weight][slot] = float32(count + len(edit.KVs))
+	}
+}
+
+// mean writes to a slot, and to the column if there is one, the mean of the stored rows
+// of KVs: of these alone where count is 0, else of them and of the count KVs whose mean
+// the column has.
+func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, stored stored, column int) {
+	d, format := c.Shape().HeadSize, c.Config().DType
+	mean, row := make([]float32, d), make([]float32, d)
+	if count > 0 {
+		copy(mean, c.Data[column][slot*d:])
+	}
+	for i, kv := range kvs {
+		format.Decode(row, stored(c.Slot(h, int(kv)), 1))
+		for j, x := range row {
+			if count == 0 {
+				mean[j] += x
+			} else {
+				mean[j] += (x - mean[j]) / float32(count+i+1)
+			}
+		}
+	}
+	if count == 0 {
+		for j := range mean {
+			mean[j] /= float32(len(kvs))
+		}
+	}
+	if column != None {
+		copy(c.Data[column][slot*d:][:d], mean)
+	}
+	limit := format.Max()
+	for j, x := range mean {
+		mean[j] = min(max(x, -limit), limit)
+	}
+	format.Encode(stored(slot, 1), mean)
+}
+
+// weigh adds to the scores of a head's KVs from logical index first on the logarithm of
+// what each stands for. first begins a block, as a partition does.
+func (a *attention) weigh(c *kv.Cache, h *kv.Head, scores []float32, first int) {
+	size := c.Config().BlockSize
+	for i := 0; i < len(scores); i += size {
+		block := scores[i:min(i+size, len(scores))]
+		for j, w := range a.stands[c.Slot(h, first+i):][:len(block)] {
+			if w != 1 {
+				block[j] += vec.Log(w)
+			}
+		}
+	}
+}

@@ -1,0 +1,46 @@
+package sim_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/traces"
+)
+
+// TestRazorLedger has RazorAttention's counts be those of the engine, after every
+// operation.
+func TestRazorLedger(t *testing.T) {
+	for _, name := range []string{"uniform-fp8", "mha", "six-stories"} {
+		for what, set := range map[string]string{
+			"static":        `{"threshold":6,"full":[[0,1]]}`,
+			"rolling":       `{"threshold":6,"decode":"rolling","full":[[0,1]]}`,
+			"no stand-in":   `{"threshold":0,"decode":"rolling","stand_in":false}`,
+			"golden-stick":  `{"variant":"golden-stick","capacity":12}`,
+			"every 3 steps": `{"threshold":6,"decode":"rolling"}`,
+		} {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				b, err := traces.Bundled(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				opt := b.Options
+				opt.Compression.MaxCacheTokens, opt.Compression.Rate = 0, 0
+				opt.UseMethod("razor")
+				opt.Schedule = sim.DefaultSchedule()
+				if what == "every 3 steps" {
+					opt.Schedule.Interval = 3
+				}
+				opt.Set = ref.Settings{}
+				if err := json.Unmarshal([]byte(set), &opt.Set); err != nil {
+					t.Fatal(err)
+				}
+				var moved [2]int
+				if r := replayBoth(t, b.Trace, opt, &moved); r.Totals.KVsEvicted == 0 {
+					t.Error("nothing was folded")
+				}
+			})
+		}
+	}
+}
