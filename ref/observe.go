@@ -38,6 +38,15 @@ type Observation struct {
 	Score func(h *PromptHead, scores []float32)
 }
 
+// Queries returns how many of the last queries of a prompt of n tokens are watched; 0 of
+// no observation.
+func (o *Observation) Queries(n int) int {
+	if o == nil {
+		return 0
+	}
+	return min(o.Window, n)
+}
+
 // AllQueries is the Window of an observation of the whole prompt.
 const AllQueries = MaxWindow
 
