@@ -10,9 +10,9 @@ import (
 // bytes, unless those of a single position are more.
 const maxPrefillWeights = 64 << 20
 
-// prefillMetrics sets the metric of every KV of one layer of a row's prompt of n
-// tokens, from its last window queries: on the device, q is [window, H·G, D] and k
-// is [n, H, D] as the model computed it, both float32.
+// prefillMetrics sets the column of every KV of one layer of a row's prompt of n
+// tokens, from its last window queries, of which there is one: on the device, q is
+// [window, H·G, D] and k is [n, H, D] as the model computed it, both float32.
 func (s *state) prefillMetrics(row, layer, n, window int, q, k device.Ptr) error {
 	perPosition := s.cfg.Shape.QueryHeads() * ceilDiv(n, ref.Partition) * ref.Partition * 4
 	return s.prefillMetricsBy(max(1, maxPrefillWeights/perPosition), row, layer, n, window, q, k)
@@ -33,15 +33,35 @@ func (s *state) prefillMetricsBy(together, row, layer, n, window int, q, k devic
 			return err
 		}
 	}
-	average := 0
-	if s.cfg.Metric.Reduction == ref.Avg {
-		average = window
+	grid, block := device.Dim{X: h, Y: partitions, Z: 1}, threads(n, ref.Partition)
+	tables, o := device.Pointer(s.layerTables(row, layer)), s.watched
+	if metric(o) {
+		reach, average := 0, 0
+		if o.Pool.Kind == ref.MaxPool {
+			reach = o.Pool.Width / 2
+		}
+		if o.Scale == ref.ScaleByPosition {
+			average = window
+		}
+		return s.launch("prefill.ptx", "prefill_finish", grid, block, 0,
+			device.Pointer(gains), tables, device.Pointer(s.metrics),
+			number(n), number(group), number(partitions), s.shift(), number(s.maxBlocks),
+			number(reach), number(average))
 	}
-	return s.launch("prefill.ptx", "prefill_finish",
-		device.Dim{X: h, Y: partitions, Z: 1}, threads(n, ref.Partition), 0,
-		device.Pointer(gains), device.Pointer(s.layerTables(row, layer)), device.Pointer(s.metrics),
-		number(n), number(group), number(partitions), s.shift(), number(s.maxBlocks),
-		number(s.cfg.Metric.MaxPool/2), number(average))
+	scored := n
+	if o.Outside {
+		scored -= window
+	}
+	return s.launch("prefill.ptx", "prefill_numbers", grid, block, 0,
+		device.Pointer(gains), tables, device.Pointer(s.metrics),
+		number(n), number(scored), number(window), number(group), number(partitions), s.shift(), number(s.maxBlocks),
+		number(int(o.Scale)), number(int(o.Pool.Kind)), number(o.Pool.Width), number(int(o.Group)), flag(o.GroupFirst))
+}
+
+// metric reports whether an observation makes numbers of gains as KV-Compress's metric
+// does.
+func metric(o *ref.Observation) bool {
+	return !o.Outside && o.Scale <= ref.ScaleByPosition && o.Pool.Kind <= ref.MaxPool && o.Group == ref.GroupSum && !o.GroupFirst
 }
 
 // observe adds to the gains what the queries of positions first, first+1, … give to
@@ -75,5 +95,5 @@ func (s *state) observe(first, queries, n int, goOn bool, q, k, gains device.Ptr
 		device.Dim{X: h * group, Y: partitions, Z: 1}, threads(n, ref.Partition), 0,
 		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(gains),
 		number(first), number(queries), number(n), number(partitions),
-		number(s.cfg.Metric.Buffer), flag(s.cfg.Metric.Norm == ref.L2), flag(goOn))
+		number(s.watched.Buffer), flag(s.watched.Norm == ref.L2), flag(goOn))
 }

@@ -106,6 +106,10 @@ func (o *Observation) Prompt(h *PromptHead, scores []float32) {
 	}
 	n, group := len(h.K)/h.HeadSize, h.Group
 	observed := len(h.Q) / (group * h.HeadSize)
+	if observed == 0 { // decode steps alone are watched
+		clear(scores)
+		return
+	}
 	gains := o.gains(h, n, observed)
 	scored := n
 	if o.Outside {

@@ -1,6 +1,10 @@
 // The eviction decision of one sequence: which KVs fall, so that a number of
 // blocks comes free (ref.Walk, ref/NUMERICS.md §6). Nothing is sorted.
 //
+// A block, where blocks are counted, is the ranking's unit: B KVs, or 1 for a method
+// that counts KVs. sum_fallen and settle are told log2 of it as `shift`; for the costs,
+// which find slots, shift is log2(B).
+//
 // A KV's key is its cost as an integer of the same order. A head of which `upto`
 // candidates have keys up to a bound loses
 //
@@ -216,12 +220,47 @@ struct random_cost {
   }
 };
 
+// position_cost is the position: the oldest goes first.
+struct position_cost {
+  __word__ float operator()(float, int position) const { return float(position); }
+};
+
+// The scores of a KV, and of 4 in a row: what a cost is made of.
+struct one_number {
+  const float* numbers;  // [N·B]
+  __word__ float at(int slot) const { return numbers[slot]; }
+  __word__ four_floats four(int slot) const {
+    return *reinterpret_cast<const four_floats*>(numbers + slot);
+  }
+};
+
+// sum_of_numbers is the sum of a KV's numbers, in their order.
+struct sum_of_numbers {
+  const float* numbers;  // [N·B, width]
+  int width;
+  __word__ float at(int slot) const {
+    const float* own = numbers + int64(slot) * width;
+    float sum = 0;
+#pragma unroll 1
+    for (int i = 0; i < width; i++) sum = sum + own[i];
+    return sum;
+  }
+  __word__ four_floats four(int slot) const {
+    return {at(slot), at(slot + 1), at(slot + 2), at(slot + 3)};
+  }
+};
+
+struct no_numbers {
+  __word__ float at(int) const { return 0; }
+  __word__ four_floats four(int) const { return 0; }
+};
+
 // costs_of writes the keys of one part of a head's KVs and counts them by their
 // first digit.
-template <class cost_function>
-__device__ __forceinline__ void costs_of(const cost_function& cost, histogram& first_digits,
+template <class scores, class cost_function>
+__device__ __forceinline__ void costs_of(const scores& score, const cost_function& cost,
+                                         histogram& first_digits,
                                          const int* __restrict__ table, int length,
-                                         const float* __restrict__ metrics,
                                          const int* __restrict__ positions,
                                          uint32* __restrict__ keys, int* __restrict__ counts,
                                          int shift, int sinks, int last) {
@@ -238,7 +277,7 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
     four_ints p = -1;  // no candidate
     if (shift >= 2 && from + 4 <= length) {  // in one block
       const int slot = (table[from >> shift] << shift) + (from & mask);
-      m = *reinterpret_cast<const four_floats*>(metrics + slot);
+      m = score.four(slot);
       p = *reinterpret_cast<const four_ints*>(positions + slot);
     } else {
 #pragma unroll
@@ -246,7 +285,7 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
         const int logical = from + e;
         if (logical < length) {
           const int slot = (table[logical >> shift] << shift) + (logical & mask);
-          m[e] = metrics[slot];
+          m[e] = score.at(slot);
           p[e] = positions[slot];
         }
       }
@@ -264,6 +303,28 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
   }
   block_barrier();
   first_digits.add_to(counts);
+}
+
+// costs_by_score writes the keys of one part of a head by its KVs' scores.
+template <class scores>
+__device__ __forceinline__ void costs_by_score(
+    const scores& score, const int* __restrict__ tables, const int* __restrict__ lengths, int row,
+    const int* __restrict__ positions, const int* __restrict__ quota_of,
+    const int* __restrict__ offsets, uint32* __restrict__ keys, int* __restrict__ counts,
+    int stride, int shift, int sinks, int last, int newest, int average, int bins,
+    const int* __restrict__ starts, const float* __restrict__ bias) {
+  __shared__ histogram first_digits;
+  const int head = block_x();
+  if (quota_of[head] < 0) return;
+  const int64 place = int64(row) * blocks_x() + head;
+  const auto with = [&](const auto& cost) {
+    costs_of(score, cost, first_digits, tables + place * stride, lengths[place], positions,
+             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
+  };
+  if (average == 0 && bins == 0)
+    with(plain_cost{});
+  else
+    with(metric_cost{newest, average != 0, starts, bias + int64(head) * bins, bins});
 }
 
 // costs writes every KV's key, and counts the candidates of each head by its first
@@ -291,48 +352,78 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
 // Grid: heads × parts blocks of a multiple of 32 threads, at most 256. A thread
 // does 4 KVs at a time, in ascending order of KVs over the parts.
 extern "C" __global__ void __launch_bounds__(256)
-costs(const int* __restrict__ tables, const int* __restrict__ lengths, int row,
-      const float* __restrict__ metrics, const int* __restrict__ positions,
-      const int* __restrict__ quota_of, const int* __restrict__ offsets,
-      uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
-      int last, int newest, int average, int bins, const int* __restrict__ starts,
-      const float* __restrict__ bias) {
+costs(const int* tables, const int* lengths, int row, const float* metrics, const int* positions,
+      const int* quota_of, const int* offsets, uint32* keys, int* counts, int stride, int shift,
+      int sinks, int last, int newest, int average, int bins, const int* starts,
+      const float* bias) {
+  costs_by_score(one_number{metrics}, tables, lengths, row, positions, quota_of, offsets, keys,
+                 counts, stride, shift, sinks, last, newest, average, bins, starts, bias);
+}
+
+// costs_sum is costs for a column of several numbers for each KV: a KV's metric is
+// their sum, in their order.
+//
+//   numbers  float32 [N·B, width], in the place of the metrics
+//   width    numbers for each KV
+//
+// The rest, grid and block: as costs has them. Bytes: 4 + 4·width + 4/B read for a KV.
+extern "C" __global__ void __launch_bounds__(256)
+costs_sum(const int* tables, const int* lengths, int row, const float* numbers,
+          const int* positions, const int* quota_of, const int* offsets, uint32* keys,
+          int* counts, int stride, int shift, int sinks, int last, int newest, int average,
+          int bins, const int* starts, const float* bias, int width) {
+  costs_by_score(sum_of_numbers{numbers, width}, tables, lengths, row, positions, quota_of,
+                 offsets, keys, counts, stride, shift, sinks, last, newest, average, bins, starts,
+                 bias);
+}
+
+// costs_without_scores writes the keys of one part of a head by its KVs' positions.
+template <class cost_function>
+__device__ __forceinline__ void costs_without_scores(
+    const cost_function& cost, const int* __restrict__ tables, const int* __restrict__ lengths,
+    int row, const int* __restrict__ positions, const int* __restrict__ quota_of,
+    const int* __restrict__ offsets, uint32* __restrict__ keys, int* __restrict__ counts,
+    int stride, int shift, int sinks, int last) {
   __shared__ histogram first_digits;
   const int head = block_x();
   if (quota_of[head] < 0) return;
   const int64 place = int64(row) * blocks_x() + head;
-  const auto with = [&](const auto& cost) {
-    costs_of(cost, first_digits, tables + place * stride, lengths[place], metrics, positions,
-             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
-  };
-  if (average == 0 && bins == 0)
-    with(plain_cost{});
-  else
-    with(metric_cost{newest, average != 0, starts, bias + int64(head) * bins, bins});
+  costs_of(no_numbers{}, cost, first_digits, tables + place * stride, lengths[place], positions,
+           keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
 }
 
 // costs_random is costs with the hash of seed, sequence, layer, head and position
 // in the place of the metric.
 //
+//   metrics   not read
 //   heads     H, of one layer
 //   sequence  its number
 //   seed
 //
 // The rest, grid and block: as costs has them.
 extern "C" __global__ void __launch_bounds__(256)
-costs_random(const int* __restrict__ tables, const int* __restrict__ lengths, int row,
-             const float* __restrict__ metrics, const int* __restrict__ positions,
-             const int* __restrict__ quota_of, const int* __restrict__ offsets,
-             uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
+costs_random(const int* tables, const int* lengths, int row,
+             [[maybe_unused]] const float* metrics, const int* positions, const int* quota_of,
+             const int* offsets, uint32* keys, int* counts, int stride, int shift, int sinks,
              int last, int heads, int sequence, uint64 seed) {
-  __shared__ histogram first_digits;
   const int head = block_x();
-  if (quota_of[head] < 0) return;
   const uint64 of_head = uint64(head / heads) << 32 ^ uint32(head % heads);
   const random_cost cost = {mix(mix(seed ^ uint32(sequence)) ^ of_head)};
-  const int64 place = int64(row) * blocks_x() + head;
-  costs_of(cost, first_digits, tables + place * stride, lengths[place], metrics, positions,
-           keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
+  costs_without_scores(cost, tables, lengths, row, positions, quota_of, offsets, keys, counts,
+                       stride, shift, sinks, last);
+}
+
+// costs_position is costs with the position in the place of the metric: the oldest KVs
+// go first. Positions are less than 2^24, so they are exact as floats.
+//
+// Its arguments are those of costs up to last, without the metrics. The rest, grid and
+// block: as costs has them.
+extern "C" __global__ void __launch_bounds__(256)
+costs_position(const int* tables, const int* lengths, int row, const int* positions,
+               const int* quota_of, const int* offsets, uint32* keys, int* counts, int stride,
+               int shift, int sinks, int last) {
+  costs_without_scores(position_cost{}, tables, lengths, row, positions, quota_of, offsets, keys,
+                       counts, stride, shift, sinks, last);
 }
 
 // sum_fallen makes sums of the counts of a level, and adds up how many blocks of a
@@ -346,7 +437,7 @@ costs_random(const int* __restrict__ tables, const int* __restrict__ lengths, in
 //   sums     int32 [4, quotas, 256]: of this level: zeros; written
 //   level    0 to 3
 //   heads    L·H
-//   shift    log2(B)
+//   shift    log2 of the KVs that are counted as a block: B, or 1
 //
 // Grid: quotas × ⌈heads of the largest quota/warps⌉ blocks of at most 8 warps, a
 // warp for a head. Bytes: 2048 for each head, and 1024 for each block.
@@ -488,7 +579,7 @@ __device__ __forceinline__ bucket loss_of(bucket b, int* counts, int heads, int 
 //   losses   int32 [heads, 4], written where a head loses anything: the bucket
 //            (prefix, known, before, whole) of the last KV that falls
 //   heads    L·H
-//   shift    log2(B)
+//   shift    log2 of the KVs that are counted as a block: B, or 1
 //
 // Grid: a block of a multiple of 32 threads, at most 256, for each quota; a thread
 // for a head. Bytes: 1024 for each quota, about 100 for each head.
