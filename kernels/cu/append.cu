@@ -20,8 +20,8 @@ __device__ __forceinline__ void store(const float* __restrict__ k, const float* 
   keys[to] = format::encode(k4[0], k4[1]);
   values[to] = format::encode(v4[0], v4[1]);
   if (piece == 0) {
-    if (metrics) metrics[slot] = 0;
     positions[slot] = position;
+    if (is_there(metrics)) metrics[slot] = 0;
   }
 }
 

@@ -112,7 +112,7 @@ __device__ __forceinline__ void move_kvs(const pair* __restrict__ moves, piece* 
   }
   if (lane < 2) {
     uint32* scalars = lane == 0 ? metrics : positions;
-    if (!scalars) return;
+    if (!is_there(scalars)) return;
     uint32 held[together];
 #pragma unroll
     for (int m = 0; m < together; m++) held[m] = scalars[at[m].source];
