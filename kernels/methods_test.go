@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"kvcompress/dtype"
@@ -291,8 +292,13 @@ func newMethodCase(rng *rand.Rand, dev device.Device) (*methodCase, error) {
 	if c.reference, err = ref.NewEngineOf(c.cfg, c.method, open, stagesInto(&c.want)); err != nil {
 		return nil, err
 	}
-	c.engine, err = newEngine(dev, c.cfg, c.method, open, stagesInto(&c.got), Options{})
-	return c, err
+	if c.engine, err = newEngine(dev, c.cfg, c.method, open, stagesInto(&c.got), Options{}); err != nil {
+		return nil, err
+	}
+	if rng.IntN(2) == 0 { // a few of a prompt's queries at a time
+		c.engine.state.mostWeights = rng.IntN(100_000)
+	}
+	return c, nil
 }
 
 // both runs an operation on both engines and compares what they report.
@@ -407,5 +413,85 @@ func TestMethods(t *testing.T) {
 	}
 	if !t.Failed() && dropped < cases/3 {
 		t.Errorf("in %d of %d cases alone a KV was evicted", dropped, cases)
+	}
+}
+
+// TestMethodRefused looks at what the kernels do not run, and at what is left of the
+// cache where that shows in a ranking alone.
+func TestMethodRefused(t *testing.T) {
+	cfg := ref.Config{Config: kv.Config{BlockSize: 4, Blocks: 20, Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 8}}}
+	one, two := kv.Column{Name: "a", Width: 1}, kv.Column{Name: "b", Width: 2}
+	for _, tt := range []struct {
+		want    string
+		columns []kv.Column
+		watches *ref.Observation
+	}{
+		{"2 columns", []kv.Column{one, two}, nil},
+		{"score of its own", []kv.Column{one}, &ref.Observation{Window: 1, Score: func(*ref.PromptHead, []float32) {}}},
+		{"column 0 of 0", nil, &ref.Observation{Window: 1}},
+		{"column 1 of 1", []kv.Column{one}, &ref.Observation{Window: 1, Column: 1}},
+		{"before pooling", []kv.Column{two}, &ref.Observation{Window: 1, Group: ref.GroupEach, GroupFirst: true}},
+		{"2 query heads into a column of 1", []kv.Column{one}, &ref.Observation{Window: 1, Group: ref.GroupEach}},
+		{"as a whole into a column of 2", []kv.Column{two}, &ref.Observation{Window: 1}},
+	} {
+		m := &dropping{columns: tt.columns, watches: tt.watches}
+		if _, err := newEngine(checked(t, 0), cfg, m, nil, nil, Options{}); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v, want an error with %q", err, tt.want)
+		}
+	}
+	type planner struct{ ref.Method }
+	if _, err := newEngine(checked(t, 0), cfg, planner{&dropping{}}, nil, nil, Options{}); err == nil || !strings.Contains(err.Error(), "more than drop") {
+		t.Errorf("a method that is no Dropper: %v", err)
+	}
+
+	var r ref.Ranking
+	m := &dropping{columns: []kv.Column{two}, rank: func(ref.Counts) ref.Ranking { return r }}
+	e, err := newEngine(checked(t, 0), cfg, m, func(kv.SeqID) (trace.Tensors, error) { return tokens(9), nil }, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Prefill(0, 8); err != nil {
+		t.Fatal(err)
+	}
+	quotas := []ref.Quota{{First: 0, Heads: 1, Units: 1}}
+	for _, bad := range []ref.Ranking{
+		{Unit: 3, Width: 2, Quotas: quotas},
+		{Unit: 0, Width: 2, Quotas: quotas},
+		{Unit: 1, Width: 1, Quotas: quotas},
+		{Unit: 1, Width: 2, Column: 1, Quotas: quotas},
+		{Unit: 1, Key: ref.ByHash + 1, Quotas: quotas},
+	} {
+		r = bad
+		if _, err := e.Compress(0); err == nil || !strings.HasPrefix(err.Error(), "kernels: decide: ") {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	r = ref.Ranking{Unit: 1, Width: 2, Quotas: quotas}
+	if done, err := e.Compress(0); err != nil || done != (ref.Compressed{Asked: 1, Evicted: 1, Moved: 1}) {
+		t.Errorf("after those: %+v, %v", done, err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWhole looks at decisions that no kernel without a bug makes.
+func TestWhole(t *testing.T) {
+	for _, tt := range []struct {
+		lost  loss
+		unit  int
+		whole bool
+	}{
+		{loss{}, 4, true},
+		{loss{units: 1, kvs: 2}, 4, true}, // the last unit has 2 of its 4
+		{loss{units: 2, kvs: 6}, 4, true},
+		{loss{units: 2, kvs: 8}, 4, false},
+		{loss{units: 0, kvs: 2}, 4, false},
+		{loss{units: 6, kvs: 6}, 1, true},
+	} {
+		d := decision{heads: []loss{tt.lost}, lengths: []int{10}}
+		if err := d.whole(tt.unit); (err == nil) != tt.whole {
+			t.Errorf("%+v in units of %d: %v", tt.lost, tt.unit, err)
+		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // maxPrefillWeights bounds the attention weights that a prefill holds at a time, in
-// bytes, unless those of a single position are more.
+// bytes, unless those of a single position are more: state.mostWeights.
 const maxPrefillWeights = 64 << 20
 
 // prefillMetrics sets the column of every KV of one layer of a row's prompt of n
@@ -15,7 +15,7 @@ const maxPrefillWeights = 64 << 20
 // [window, H·G, D] and k is [n, H, D] as the model computed it, both float32.
 func (s *state) prefillMetrics(row, layer, n, window int, q, k device.Ptr) error {
 	perPosition := s.cfg.Shape.QueryHeads() * ceilDiv(n, ref.Partition) * ref.Partition * 4
-	return s.prefillMetricsBy(max(1, maxPrefillWeights/perPosition), row, layer, n, window, q, k)
+	return s.prefillMetricsBy(max(1, s.mostWeights/perPosition), row, layer, n, window, q, k)
 }
 
 // prefillMetricsBy does that for the queries of so many positions together at most.
@@ -70,13 +70,14 @@ func (s *state) observe(first, queries, n int, goOn bool, q, k, gains device.Ptr
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
 	rows, partitions := queries*h*group, ceilDiv(n, ref.Partition)
+	seen := ceilDiv(first+queries, ref.Partition) // partitions with keys that the queries see
 	part, err := s.partials(rows, partitions)
 	if err != nil {
 		return err
 	}
 	together := min(queries*group, mostQueries)
 	if err := s.launch("prefill.ptx", "prefill_partitions",
-		device.Dim{X: h * ceilDiv(queries*group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
+		device.Dim{X: h * ceilDiv(queries*group, mostQueries), Y: seen, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
 		partitionShared(dtype.F32, together, d),
 		device.Pointer(q), device.Pointer(k), device.Pointer(part.weights), device.Pointer(part.maxima), device.Pointer(part.sums),
 		number(first), number(h), number(group), number(d), number(queries), number(partitions),
@@ -91,8 +92,12 @@ func (s *state) observe(first, queries, n int, goOn bool, q, k, gains device.Ptr
 		number(first), number(rows), number(h*group), number(partitions), number(width)); err != nil {
 		return err
 	}
+	touched := partitions
+	if goOn {
+		touched = seen
+	}
 	return s.launch("prefill.ptx", "prefill_gains",
-		device.Dim{X: h * group, Y: partitions, Z: 1}, threads(n, ref.Partition), 0,
+		device.Dim{X: h * group, Y: touched, Z: 1}, threads(n, ref.Partition), 0,
 		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(gains),
 		number(first), number(queries), number(n), number(partitions),
 		number(s.watched.Buffer), flag(s.watched.Norm == ref.L2), flag(goOn))

@@ -38,6 +38,8 @@ type state struct {
 	kernels map[string]device.Kernel
 	buffers map[string]*buffer
 	biased  bias // that is in the buffers
+
+	mostWeights int // maxPrefillWeights
 }
 
 // buffer is memory that is kept from launch to launch and grows as needed.
@@ -51,11 +53,14 @@ type buffer struct {
 func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens int) (*state, error) {
 	columns := method.Columns()
 	s := &state{
-		cfg:       cfg,
-		dev:       dev,
-		columns:   columns,
-		width:     widthOf(columns),
-		watched:   method.Observe(),
+		cfg:     cfg,
+		dev:     dev,
+		columns: columns,
+		width:   widthOf(columns),
+		watched: method.Observe(),
+
+		mostWeights: maxPrefillWeights,
+
 		rows:      rows,
 		maxBlocks: max(1, tableBlocks(&cfg, tokens)),
 		loaded:    map[string]device.Module{},

@@ -30,7 +30,7 @@
 //   partitions  ⌈n/128⌉
 //   scale       1/√D
 //
-// Grid: (H·⌈queries·G/8⌉, partitions) blocks of 32 threads, with the shared memory of
+// Grid: (H·⌈queries·G/8⌉, ⌈(first+queries)/128⌉) blocks of 32 threads, with the shared memory of
 // partition.cuh for min(queries·G, 8) queries of f32. A warp has 8 queries of one
 // head, in the order of position and then of the group; one that no query of which
 // sees a key does nothing.
@@ -101,7 +101,7 @@ extern "C" __global__ void prefill_factors(const float* __restrict__ maxima,
 //   squared     1 for norm L2, 0 for L1
 //   go_on       0 for the first queries of a prompt
 //
-// Grid: (H·G, partitions) blocks of 128 threads, a key each.
+// Grid: (H·G, partitions; with go_on ⌈(first+queries)/128⌉) blocks of 128 threads, a key each.
 //
 // Order: ascending t.
 //
