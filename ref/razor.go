@@ -18,7 +18,7 @@ type Razor struct {
 	Ratio     float64      `json:"ratio" help:"C, a head keeps N/C recent tokens of N that entered; --rate replaces it by 1/rate"`
 	Capacity  int          `json:"capacity" help:"of golden-stick: entries of a head, sinks and stand-in included; --max-cache-tokens replaces it"`
 	StandIn   bool         `json:"stand_in" help:"false: the tokens between are dropped"`
-	Full      [][]int      `json:"full" help:"retrieval heads, which keep all: [[layer, head], …]"`
+	Full      [][]int      `json:"full" help:"for each layer, a 1 for each KV head that is a retrieval head, a 0 for others; --set map=FILE reads a map of kvc heads; null is none"`
 }
 
 // RazorVariant is an implementation of RazorAttention.
@@ -41,7 +41,7 @@ const (
 
 // DefaultRazor returns the paper's options, without a retrieval head.
 func DefaultRazor() Razor {
-	return Razor{Variant: RazorPaper, Decode: RazorStatic, Sinks: 4, Threshold: 4000, Ratio: 5, Capacity: 256, StandIn: true, Full: [][]int{}}
+	return Razor{Variant: RazorPaper, Decode: RazorStatic, Sinks: 4, Threshold: 4000, Ratio: 5, Capacity: 256, StandIn: true}
 }
 
 func razorEntry() Entry {
@@ -114,15 +114,11 @@ func newRazor(o Razor, c *Config) (Method, error) {
 			m.capacity, o.Sinks, m.standIns(), o.Sinks+m.standIns()+1)
 	}
 	m.full = make([]bool, c.Shape.Heads())
-	for _, pair := range o.Full {
-		if len(pair) != 2 || pair[0] < 0 || pair[0] >= c.Shape.Layers || pair[1] < 0 || pair[1] >= c.Shape.KVHeads {
-			return bad("full: %v is not a [layer, head] of %d layers of %d KV heads", pair, c.Shape.Layers, c.Shape.KVHeads)
+	if o.Full != nil {
+		var err error
+		if m.full, err = fullHeads(o.Full, c.Shape); err != nil {
+			return bad("%w", err)
 		}
-		head := &m.full[pair[0]*c.Shape.KVHeads+pair[1]]
-		if *head {
-			return bad("full: %v is named twice", pair)
-		}
-		*head = true
 	}
 	return m, nil
 }

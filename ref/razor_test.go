@@ -34,7 +34,7 @@ type razorList struct {
 }
 
 func (m *razorList) isFull(head int) bool {
-	return slices.ContainsFunc(m.opt.Full, func(p []int) bool { return p[0]*m.cfg.Shape.KVHeads+p[1] == head })
+	return m.opt.Full != nil && m.opt.Full[head/m.cfg.Shape.KVHeads][head%m.cfg.Shape.KVHeads] == 1
 }
 
 // stored returns a row as the cache's format has it.
@@ -455,10 +455,9 @@ func randomRazor(rng *rand.Rand) *razorScenario {
 		}
 	}
 	for l := range s.cfg.Shape.Layers {
-		for h := range s.cfg.Shape.KVHeads {
-			if rng.IntN(4) == 0 {
-				s.opt.Full = append(s.opt.Full, []int{l, h})
-			}
+		s.opt.Full = append(s.opt.Full, make([]int, s.cfg.Shape.KVHeads))
+		for h := range s.opt.Full[l] {
+			s.opt.Full[l][h] = max(0, rng.IntN(4)-2)
 		}
 	}
 	return s
@@ -697,10 +696,9 @@ func TestRazorRefuses(t *testing.T) {
 		{"threshold -1 is not", func(c *Config) { c.Set.Set("threshold", "-1") }},
 		{"ratio 0.5 is not", func(c *Config) { c.Set.Set("ratio", "0.5") }},
 		{"capacity -1 is negative", func(c *Config) { c.Set.Set("capacity", "-1") }},
-		{"[2 0] is not a [layer, head] of 2 layers", func(c *Config) { c.Set.Set("full", "[[2,0]]") }},
-		{"[0 -1] is not", func(c *Config) { c.Set.Set("full", "[[0,-1]]") }},
-		{"[1] is not", func(c *Config) { c.Set.Set("full", "[[1]]") }},
-		{"[1 0] is named twice", func(c *Config) { c.Set.Set("full", "[[1,0],[1,0]]") }},
+		{"full has 1 layers", func(c *Config) { c.Set.Set("full", "[[1,0]]") }},
+		{"layer 1 has 1 KV heads", func(c *Config) { c.Set.Set("full", "[[1,0],[1]]") }},
+		{"want 1 or 0", func(c *Config) { c.Set.Set("full", "[[1,0],[1,2]]") }},
 		{`no option "c"`, func(c *Config) { c.Set.Set("c", "5") }},
 	} {
 		cfg := Config{Method: "razor", Set: Settings{}}

@@ -28,7 +28,7 @@ func TestRazorMemory(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := DefaultRazor()
-			o.Sinks, o.Threshold, o.Full = 3, 20, [][]int{{0, 1}, {1, 2}}
+			o.Sinks, o.Threshold, o.Full = 3, 20, [][]int{{0, 1, 0}, {0, 0, 1}}
 			cfg := Config{Method: "razor"}
 			cfg.Config = kv.Config{Shape: kv.Shape{Layers: 2, KVHeads: 3, Group: 1, HeadSize: 8}, BlockSize: 8, Blocks: 6 * 40, DType: dtype.F16}
 			c.change(&cfg, &o)
@@ -93,8 +93,13 @@ func TestRazorMemory(t *testing.T) {
 func razorTable(t *testing.T, decode RazorDecode) *Config {
 	o := DefaultRazor()
 	o.Decode = decode
-	for i := range 36 + 3 {
-		o.Full = append(o.Full, []int{i / 8, i % 8})
+	for l := range 32 {
+		o.Full = append(o.Full, make([]int, 8))
+		for h := range 8 {
+			if 8*l+h < 36+3 {
+				o.Full[l][h] = 1
+			}
+		}
 	}
 	cfg := &Config{Method: "razor"}
 	cfg.Config = kv.Config{Shape: kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, BlockSize: 16, Blocks: 1, DType: dtype.F16}

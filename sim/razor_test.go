@@ -14,8 +14,8 @@ import (
 func TestRazorLedger(t *testing.T) {
 	for _, name := range []string{"uniform-fp8", "mha", "six-stories"} {
 		for what, set := range map[string]string{
-			"static":        `{"threshold":6,"full":[[0,1]]}`,
-			"rolling":       `{"threshold":6,"decode":"rolling","full":[[0,1]]}`,
+			"static":        `{"threshold":6}`,
+			"rolling":       `{"threshold":6,"decode":"rolling"}`,
 			"no stand-in":   `{"threshold":0,"decode":"rolling","stand_in":false}`,
 			"golden-stick":  `{"variant":"golden-stick","capacity":12}`,
 			"every 3 steps": `{"threshold":6,"decode":"rolling"}`,
@@ -34,6 +34,14 @@ func TestRazorLedger(t *testing.T) {
 				}
 				opt.Set = ref.Settings{}
 				if err := json.Unmarshal([]byte(set), &opt.Set); err != nil {
+					t.Fatal(err)
+				}
+				full := make([][]int, b.Trace.Meta.Shape.Layers)
+				for l := range full {
+					full[l] = make([]int, b.Trace.Meta.Shape.KVHeads)
+					full[l][l%len(full[l])] = 1
+				}
+				if opt.Set["full"], err = json.Marshal(full); err != nil {
 					t.Fatal(err)
 				}
 				var moved [2]int
