@@ -1,0 +1,210 @@
+// Package draw draws random configurations of the methods in the table of methods, for
+// all that must hold of every method: invariants, engines that agree, ledgers that count
+// as engines do. A row that is added to the table is drawn without a change here: the
+// values of an option follow from its type, those of an enumeration from its help, and
+// what the method refuses is drawn again.
+package draw
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// Method draws configurations of one method.
+type Method struct {
+	ref.Entry
+	options []option
+}
+
+// option is one of a method's own options.
+type option struct {
+	key  string
+	draw func(r *rand.Rand, s kv.Shape) any // a value, of a cache of this shape
+}
+
+// CannotRun is a method that refuses every configuration: its error does not depend on
+// one, as it has no options.
+type CannotRun struct {
+	Method string
+	Why    error
+}
+
+// Methods returns the methods of the table of methods that can run, in its order, and
+// those that cannot. The error names an option whose values it cannot tell.
+func Methods() (methods []*Method, cannot []CannotRun, err error) {
+	for _, e := range ref.Methods() {
+		m, err := newMethod(e)
+		if err != nil {
+			return nil, nil, err
+		}
+		cfg := probe(e.Name)
+		if _, err := e.New(&cfg); err != nil && len(m.options) == 0 {
+			cannot = append(cannot, CannotRun{e.Name, err})
+			continue
+		}
+		methods = append(methods, m)
+	}
+	return methods, cannot, nil
+}
+
+// probe returns a configuration of a method that has what a method may ask for.
+func probe(method string) ref.Config {
+	cfg := ref.Default()
+	cfg.Blocks = 1
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}
+	cfg.Rope = &trace.Rope{Base: 10000, RotarySize: 8, Pairing: trace.Half}
+	cfg.UseMethod(method)
+	return cfg
+}
+
+func newMethod(e ref.Entry) (*Method, error) {
+	m := &Method{Entry: e}
+	if e.Defaults == nil {
+		return m, nil
+	}
+	v := reflect.ValueOf(e.Defaults()).Elem()
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if f.Anonymous {
+			continue // its fields come by themselves
+		}
+		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		draw, err := m.values(key, f)
+		if err != nil {
+			return nil, fmt.Errorf("draw: method %s: option %s: %w", e.Name, key, err)
+		}
+		m.options = append(m.options, option{key, draw})
+	}
+	return m, nil
+}
+
+// values returns what draws values of an option.
+func (m *Method) values(key string, f reflect.StructField) (func(*rand.Rand, kv.Shape) any, error) {
+	switch f.Type.Kind() {
+	case reflect.Bool:
+		return func(r *rand.Rand, _ kv.Shape) any { return r.IntN(2) == 0 }, nil
+	case reflect.Int:
+		return func(r *rand.Rand, _ kv.Shape) any { return pick(r, 0, 1, 2, 3, 5, 7, 8, r.IntN(8), 1+r.IntN(40)) }, nil
+	case reflect.Uint64:
+		return func(r *rand.Rand, _ kv.Shape) any { return pick(r, 0, 1, r.Uint64()) }, nil
+	case reflect.Float32, reflect.Float64:
+		return func(r *rand.Rand, _ kv.Shape) any { return pick(r, 0, 0.5, 1, 5, r.Float64(), 1+3*r.Float64()) }, nil
+	case reflect.String:
+		words, err := m.enumeration(key, f.Tag.Get("help"))
+		return func(r *rand.Rand, _ kv.Shape) any { return pick(r, words...) }, err
+	}
+	if f.Type == reflect.TypeFor[[][]int]() {
+		return func(r *rand.Rand, s kv.Shape) any { return headMap(r, s) }, nil
+	}
+	return nil, fmt.Errorf("values of type %s are not drawn yet", f.Type)
+}
+
+// enumeration returns the values of an option that is a word: those words of its help
+// that the method takes.
+func (m *Method) enumeration(key, help string) ([]string, error) {
+	var words []string
+	for _, word := range strings.FieldsFunc(help, func(c rune) bool { return (c < 'a' || c > 'z') && c != '-' && c != '_' }) {
+		cfg := probe(m.Name)
+		cfg.Set = ref.Settings{}
+		m.fillMaps(&cfg)
+		cfg.Set.Set(key, `"`+word+`"`)
+		if _, err := cfg.NewMethod(); err == nil && !slices.Contains(words, word) {
+			words = append(words, word)
+		}
+	}
+	if len(words) < 2 {
+		return nil, fmt.Errorf("its help, %q, names fewer than two of its values", help)
+	}
+	return words, nil
+}
+
+// fillMaps sets every option that is a map of heads to one of the shape.
+func (m *Method) fillMaps(cfg *ref.Config) {
+	v := reflect.ValueOf(m.Defaults()).Elem()
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if key, _, _ := strings.Cut(f.Tag.Get("json"), ","); f.Type == reflect.TypeFor[[][]int]() {
+			cfg.Set[key] = encode(headMap(rand.New(rand.NewPCG(0, 0)), cfg.Shape))
+		}
+	}
+}
+
+// headMap draws a map of heads: a 1 or a 0 for each, [L][H].
+func headMap(r *rand.Rand, s kv.Shape) [][]int {
+	full := make([][]int, s.Layers)
+	for l := range full {
+		full[l] = make([]int, s.KVHeads)
+		for h := range full[l] {
+			full[l][h] = r.IntN(2)
+		}
+	}
+	return full
+}
+
+// maxDraws bounds the configurations that Config draws for one that is valid.
+const maxDraws = 1000
+
+// Config draws the method's options, and how much it keeps, over a configuration that is
+// valid but for them. The shape of base is the model's; that of the result is
+// [ref.Config.CacheShape]. The error says what is wrong with the last of many draws.
+func (m *Method) Config(r *rand.Rand, base ref.Config) (ref.Config, error) {
+	var err error
+	for range maxDraws {
+		cfg := base
+		cfg.UseMethod(m.Name)
+		cfg.Shape = cfg.CacheShape(base.Shape)
+		if m.Name == ref.KVCompress {
+			cfg.Metric, cfg.Compression = KVCompress(r, cfg.Shape)
+		} else {
+			cfg.Compression = amount(r)
+			cfg.Set = m.settings(r, cfg.Shape)
+		}
+		if err = cfg.Validate(); err == nil {
+			return cfg, nil
+		}
+	}
+	return base, fmt.Errorf("draw: method %s refuses %d configurations in a row, the last because of: %w", m.Name, maxDraws, err)
+}
+
+// settings draws four of five options; the others keep their defaults.
+func (m *Method) settings(r *rand.Rand, s kv.Shape) ref.Settings {
+	var set ref.Settings
+	for _, o := range m.options {
+		if value := o.draw(r, s); r.IntN(5) > 0 {
+			if set == nil {
+				set = ref.Settings{}
+			}
+			set[o.key] = encode(value)
+		}
+	}
+	return set
+}
+
+func encode(value any) json.RawMessage {
+	text, err := json.Marshal(value)
+	if err != nil { // values are numbers, words and lists of them
+		return json.RawMessage("null")
+	}
+	return text
+}
+
+// amount draws how much a method keeps.
+func amount(r *rand.Rand) (c ref.Compression) {
+	switch r.IntN(8) {
+	case 0: // nothing is asked for
+	case 1, 2, 3:
+		c.Rate = pick(r, 0.01, 0.25, 0.5, 0.9, 1)
+	default:
+		c.MaxCacheTokens = 1 + r.IntN(pick(r, 8, 64))
+	}
+	return c
+}
+
+// pick returns one of the values.
+func pick[T any](r *rand.Rand, values ...T) T { return values[r.IntN(len(values))] }
