@@ -10,6 +10,7 @@ import (
 	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/ref/draw"
 )
 
 // maxWork bounds the multiplications of a random pipeline: what a second of the PTX
@@ -47,15 +48,15 @@ func randomPipeline(r *rand.Rand) Pipeline {
 	cfg := ref.Default()
 	cfg.BlockSize = pick(r, kv.BlockSizes()...)
 	cfg.DType = pick(r, dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2)
-	cfg.Metric = ref.Metric{
-		Norm:      pick(r, ref.L2, ref.L1),
-		Reduction: pick(r, ref.Sum, ref.Avg),
-		MaxPool:   pick(r, 0, 3, 7, 7, 31),
-		Window:    pick(r, 1, 2, 8, 31, 32, 33, 300),
-		Buffer:    pick(r, 0, 0, 1, 5, 40),
-	}
-	cfg.Compression = randomCompression(r, p.Shape)
+	cfg.Metric, cfg.Compression = draw.KVCompress(r, p.Shape)
+	p.Config = cfg
+	p.fillSequences(r)
+	return p
+}
 
+// fillSequences draws sequences, a cache that is often too small for them, and what is done.
+func (p *Pipeline) fillSequences(r *rand.Rand) {
+	cfg := &p.Config
 	sequences := pick(r, 1, 1, 2, 3, 5)
 	prompts := make([]int, sequences)
 	needed := 0
@@ -66,7 +67,6 @@ func randomPipeline(r *rand.Rand) Pipeline {
 	}
 	needed *= p.Shape.Layers * p.Shape.KVHeads
 	cfg.Blocks = max(1, int(float64(needed)*pick(r, 0.5, 0.8, 1, 1.5)))
-	p.Config = cfg
 
 	for i, n := range prompts {
 		if i == 0 || r.IntN(2) == 0 {
@@ -94,7 +94,6 @@ func randomPipeline(r *rand.Rand) Pipeline {
 			p.Operations = append(p.Operations, Operation{OpDecode, batch, 0})
 		}
 	}
-	return p
 }
 
 // randomLength draws the length of a prompt, near an edge of a block, a warp or a
@@ -110,53 +109,6 @@ func randomLength(r *rand.Rand, blockSize int) int {
 	default:
 		return 1 + r.IntN(100)
 	}
-}
-
-func randomCompression(r *rand.Rand, s kv.Shape) ref.Compression {
-	c := ref.Compression{
-		ProtectedWindow: pick(r, 0, 0, 1, 5, 32),
-		Sinks:           pick(r, 0, 0, 1, 4),
-		Random:          r.IntN(6) == 0,
-		Seed:            r.Uint64(),
-	}
-	if r.IntN(2) == 0 {
-		c.MaxCacheTokens = 1 + r.IntN(pick(r, 8, 64))
-	} else {
-		c.Rate = pick(r, 0.01, 0.25, 0.5, 0.5, 0.9, 1)
-	}
-	switch r.IntN(4) {
-	case 0:
-		c.EvenLayers = true
-		if r.IntN(2) == 0 {
-			c.ControlLayers = []int{r.IntN(s.Layers)}
-		}
-	case 1:
-		c.Uniform = true
-	}
-	if r.IntN(3) == 0 {
-		c.HeadBias = randomBias(r, s)
-		c.BiasWeight = pick[float32](r, 1, 0.5, -1, 0)
-	}
-	return c
-}
-
-func randomBias(r *rand.Rand, s kv.Shape) *ref.HeadBias {
-	b := &ref.HeadBias{Bins: []int32{0}}
-	for range r.IntN(4) {
-		b.Bins = append(b.Bins, b.Bins[len(b.Bins)-1]+1+int32(r.IntN(40)))
-	}
-	for range s.Layers {
-		var heads [][]float32
-		for range s.KVHeads {
-			var bins []float32
-			for range b.Bins {
-				bins = append(bins, pick(r, 0, 1, -1, r.Float32()))
-			}
-			heads = append(heads, bins)
-		}
-		b.Bias = append(b.Bias, heads)
-	}
-	return b
 }
 
 // pick returns one of the values.
