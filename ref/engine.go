@@ -169,6 +169,7 @@ type Compressed struct {
 	Asked   int // in the method's unit: blocks or KVs
 	Freed   int // blocks
 	Evicted int // KVs whose slots came free
+	Hidden  int // KVs that are hidden until the next compression
 	Moved   int // KVs
 }
 
@@ -184,7 +185,7 @@ func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
 	if free := e.cache.Free(); plan.Needs > free {
 		return Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
 	}
-	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs()}
+	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden()}
 	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
 
 	for i := range plan.Edits {

@@ -98,6 +98,12 @@ func (m h2oMask) seen(recent int) int {
 	return recent
 }
 
+// Protects implements [Protector].
+func (m h2oMask) Protects(c Counts) (sinks, newest int) {
+	_, recent, _ := m.budget(c.Prompt)
+	return 0, m.seen(recent)
+}
+
 func (m h2oMask) Plan(v View) Plan { return m.plan(v, lowest) }
 func (m h2oMask) Spec(v View) Plan { return m.plan(v, lowestSorted) }
 

@@ -2,8 +2,9 @@ package ref
 
 import "kvcompress/kv"
 
-// Masker is a method that hides KVs from queries by Mask edits. Nothing comes free. At
-// least one KV of a head must always be seen.
+// Masker is a method that hides KVs from queries by Mask edits, and does nothing else.
+// Nothing comes free: what its plans ask for is how many KVs they hide. At least one KV of a
+// head must always be seen.
 type Masker interface {
 	Method
 

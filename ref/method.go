@@ -49,6 +49,16 @@ type Counter interface {
 	Evicts(Counts) []int
 }
 
+// Protector is a method, no Dropper, that leaves some tokens alone. Of a Dropper the ranking
+// says which.
+type Protector interface {
+	Method
+
+	// Protects returns how many of a sequence's oldest and of its newest tokens are in no
+	// edit of a plan made now.
+	Protects(Counts) (sinks, newest int)
+}
+
 // Counts are the lengths of one sequence: all that the size of a compression depends on.
 type Counts struct {
 	Prompt int   // tokens that entered as the prompt
@@ -171,6 +181,17 @@ func (p *Plan) KVs() int {
 	n := 0
 	for i := range p.Edits {
 		n += len(p.Edits[i].gone())
+	}
+	return n
+}
+
+// Hidden returns how many KVs the plan hides.
+func (p *Plan) Hidden() int {
+	n := 0
+	for i := range p.Edits {
+		if e := &p.Edits[i]; e.Op == Mask {
+			n += len(e.KVs)
+		}
 	}
 	return n
 }

@@ -211,6 +211,9 @@ func (m *razor) Evicts(c Counts) []int {
 	return gone
 }
 
+// Protects implements [Protector].
+func (m *razor) Protects(c Counts) (sinks, newest int) { return m.Sinks, m.recent(c.Tokens) }
+
 // Asks returns the slots that come free.
 func (m *razor) Asks(c Counts) int {
 	n := 0

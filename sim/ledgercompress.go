@@ -40,7 +40,7 @@ func (l *Ledger) Repeat(times int) {
 // countable returns an error if a ledger cannot tell what a method does to lengths.
 func countable(m ref.Method) error {
 	switch m.(type) {
-	case ref.Dropper, ref.Counter:
+	case ref.Dropper, ref.Counter, ref.Masker:
 		return nil
 	}
 	return fmt.Errorf("sim: method %s says nothing of lengths: it runs on an engine, not on a ledger", m.Name())
@@ -108,8 +108,12 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if a == nil {
 		return ref.Compressed{}, fmt.Errorf("sim: compress: sequence %d is not in the ledger", id)
 	}
-	if counter, ok := l.method.(ref.Counter); ok {
-		return l.evict(a, l.method.Asks(l.counts(a)), counter.Evicts(l.counts(a))), nil
+	switch m := l.method.(type) {
+	case ref.Counter:
+		return l.evict(a, m.Asks(l.counts(a)), m.Evicts(l.counts(a))), nil
+	case ref.Masker: // nothing leaves the cache
+		asked := m.Asks(l.counts(a))
+		return ref.Compressed{Asked: asked, Hidden: asked}, nil
 	}
 	r := l.ranking(a)
 	c := ref.Compressed{Asked: r.Asks()}

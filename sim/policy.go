@@ -92,11 +92,11 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 		}
 		s.compressed, s.since = true, now
 		done++
-		short := r.Asked - r.Evicted
+		short := r.Asked - r.Evicted - r.Hidden
 		if p.blocks {
 			short = r.Asked - r.Freed
 		}
-		step.Compression = append(step.Compression, Compression{Seq: s.id, Asked: r.Asked, Short: max(0, short), Freed: r.Freed, Evicted: r.Evicted, Moved: r.Moved})
+		step.Compression = append(step.Compression, Compression{Seq: s.id, Asked: r.Asked, Short: max(0, short), Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Moved: r.Moved})
 		w := &step.Work
 		w[CompressionSteps] = 1
 		w[CompressedSeqs]++

@@ -59,8 +59,9 @@ type Totals struct {
 	BytesMoved    int64 `json:"bytes_moved"` // read, and written again
 	PeakBlocks    int   `json:"peak_blocks"`
 	PeakKVs       int   `json:"peak_kvs"`
-	MetadataBytes int64 `json:"metadata_bytes"`      // of the blocks at their peak
-	KVsShort      int   `json:"kvs_short,omitempty"` // by methods that count KVs: asked for and not evicted
+	MetadataBytes int64 `json:"metadata_bytes"`           // of the blocks at their peak
+	KVsShort      int   `json:"kvs_short,omitempty"`      // by methods that count KVs: asked for and not evicted
+	MaxHidden     int   `json:"max_kvs_hidden,omitempty"` // of one sequence at a time
 
 	// What an uncompressed cache would have held at its peak.
 	PeakDenseBlocks int `json:"peak_dense_blocks"`
@@ -205,6 +206,7 @@ func (t *Totals) Add(s *Step, cfg *ref.Config) {
 		}
 		t.BlocksFreed += c.Freed
 		t.KVsEvicted += c.Evicted
+		t.MaxHidden = max(t.MaxHidden, c.Hidden)
 		t.KVsMoved += c.Moved
 		t.BytesMoved += int64(c.Moved) * int64(cfg.MoveBytes())
 	}

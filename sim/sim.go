@@ -124,8 +124,9 @@ type Step struct {
 type Compression struct {
 	Seq     kv.SeqID `json:"seq"`
 	Asked   int      `json:"asked"`           // in the method's unit: blocks or KVs
-	Short   int      `json:"short,omitempty"` // of them, that could not be evicted
-	Freed   int      `json:"freed"`           // blocks
-	Evicted int      `json:"evicted"`         // KVs
-	Moved   int      `json:"moved"`           // KVs
+	Short   int      `json:"short,omitempty"`  // of them, that could not be evicted, or hidden
+	Freed   int      `json:"freed"`            // blocks
+	Evicted int      `json:"evicted"`          // KVs
+	Hidden  int      `json:"hidden,omitempty"` // KVs, until the sequence's next compression
+	Moved   int      `json:"moved"`            // KVs
 }
