@@ -12,6 +12,7 @@ import (
 	"kvcompress/kernels/ptx"
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/ref/draw"
 	"kvcompress/trace"
 	"kvcompress/traces"
 	"kvcompress/validate"
@@ -52,14 +53,18 @@ func TestRandom(t *testing.T) {
 	if testing.Short() {
 		n = min(n, 5)
 	}
-	r, err := validate.Random(context.Background(), *firstSeed, n, validate.Run{Engine: newEngine}, nil)
+	methods, _, err := draw.Methods()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := validate.Random(context.Background(), *firstSeed, n, methods, validate.Run{Engine: newEngine}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Failed != nil {
 		t.Error(r.Failed)
 	}
-	t.Logf("%d pipelines, %d operations, %d values", r.Pipelines, r.Operations, r.Values)
+	t.Logf("%d pipelines, %d operations, %d values: %+v", r.Pipelines, r.Operations, r.Values, r.Methods)
 }
 
 // TestEngine replays the smaller of the bundled traces on the CUDA engine.

@@ -16,6 +16,7 @@ import (
 type Pipeline struct {
 	Shape      kv.Shape    `json:"shape"`
 	Config     ref.Config  `json:"config"`
+	Rope       *trace.Rope `json:"rope,omitempty"` // that methods are told the inputs carry
 	Inputs     Inputs      `json:"inputs"`
 	Operations []Operation `json:"operations"` // those that are out of place are skipped
 }
@@ -26,6 +27,13 @@ type Inputs struct {
 	Tokens   []int   `json:"tokens"`             // of each sequence
 	Integers bool    `json:"integers,omitempty"` // −4 to 4, whose sums are exact and often equal; else from −Scale to Scale
 	Scale    float32 `json:"scale,omitempty"`
+}
+
+// config returns the engines' configuration.
+func (p *Pipeline) config() ref.Config {
+	cfg := p.Config
+	cfg.Shape, cfg.Rope = p.Shape, p.Rope
+	return cfg
 }
 
 // String returns the pipeline as a line of JSON, from which it can be run again.
@@ -42,8 +50,7 @@ const maxPipelineBytes = 1 << 30
 
 // check returns an error if the pipeline, which may come from anywhere, cannot be run.
 func (p Pipeline) check() error {
-	cfg := p.Config
-	cfg.Shape = p.Shape
+	cfg := p.config()
 	if err := errors.Join(p.Shape.Check(), cfg.Validate()); err != nil {
 		return err
 	}
@@ -83,10 +90,8 @@ type Outcome struct {
 // operation that both refuse, because there are too few blocks or a value does not
 // fit the cache's format, has changed nothing.
 func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error) {
-	cfg := p.Config
-	cfg.Shape = p.Shape
 	var o Outcome
-	pair, err := NewPair(cfg, p.open, nil, test, tolerance)
+	pair, err := NewPair(p.config(), p.open, nil, test, tolerance)
 	if err != nil {
 		return o, err
 	}

@@ -1,32 +1,74 @@
 package validate
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 
 	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
+	"kvcompress/trace"
 )
 
 // maxWork bounds the multiplications of a random pipeline: what a second of the PTX
 // machine can do many times over.
 const maxWork = 8e6
 
-// RandomPipeline makes a pipeline of a seed: a small one, whose shape, lengths and
-// options lie at the edges at which kernels go wrong.
+// RandomPipeline makes a pipeline of KV-Compress of a seed: a small one, whose shape,
+// lengths and options lie at the edges at which kernels go wrong.
 func RandomPipeline(seed uint64) Pipeline {
 	r := rand.New(rand.NewPCG(seed, 0))
 	for {
 		p := randomPipeline(r)
-		cfg := p.Config
-		cfg.Shape = p.Shape
+		cfg := p.config()
 		if p.work() <= maxWork && cfg.Validate() == nil {
 			return p
+		}
+	}
+}
+
+// RandomPipelineOf makes a pipeline of a seed, of one of the methods. With KV-Compress among
+// others, a third of the seeds have it, and the pipeline is that of [RandomPipeline].
+func RandomPipelineOf(seed uint64, methods []*draw.Method) (Pipeline, error) {
+	return randomPipelineOf(seed, 0, methods)
+}
+
+// randomPipelineOf is RandomPipelineOf where so many pipelines of the seed were refused.
+func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, error) {
+	r := rand.New(rand.NewPCG(seed, 1+refused))
+	isKVCompress := func(m *draw.Method) bool { return m.Name == ref.KVCompress }
+	if slices.ContainsFunc(methods, isKVCompress) && (len(methods) == 1 || r.IntN(3) == 0) {
+		return RandomPipeline(seed), nil
+	}
+	others := slices.DeleteFunc(slices.Clone(methods), isKVCompress)
+	m := others[r.IntN(len(others))]
+	for {
+		p := randomPipeline(r)
+		if r.IntN(2) == 0 {
+			p.Rope = &trace.Rope{
+				Base:       pick(r, 10000, 500000.0, 2),
+				RotarySize: p.Shape.HeadSize / pick(r, 1, 1, 2, 4),
+				Pairing:    pick(r, trace.Half, trace.Interleaved),
+			}
+		}
+		model := p.config()
+		cfg, err := m.Config(r, model)
+		if err != nil {
+			return p, err
+		}
+		cfg.Blocks *= cfg.Shape.Heads() / model.Shape.Heads()
+		p.Shape, p.Config = cfg.Shape, cfg
+		p.Config.Shape = kv.Shape{} // it is the pipeline's
+		p.Config.Rope = nil
+		if p.work() <= maxWork {
+			return p, nil
 		}
 	}
 }
@@ -118,7 +160,8 @@ func pick[T any](r *rand.Rand, values ...T) T { return values[r.IntN(len(values)
 // skipped.
 func (p *Pipeline) work() float64 {
 	row := float64(p.Shape.Layers * p.Shape.QueryHeads() * p.Shape.HeadSize)
-	longest := 0
+	cfg := p.config()
+	window, longest := cfg.Window(), 0
 	for _, n := range p.Inputs.Tokens {
 		longest = max(longest, n)
 	}
@@ -126,7 +169,7 @@ func (p *Pipeline) work() float64 {
 	for _, op := range p.Operations {
 		switch op.Kind {
 		case OpPrefill:
-			work += float64(op.Tokens) * float64(min(op.Tokens, p.Config.Window())) * row
+			work += float64(op.Tokens) * float64(min(op.Tokens, window)) * row
 		case OpDecode:
 			work += 2 * float64(longest) * float64(len(op.Sequences)) * row
 		}
@@ -140,7 +183,16 @@ type RandomResult struct {
 	Pipelines  int    `json:"pipelines"`
 	Operations int    `json:"operations"`
 	Tally
-	Failed *Failed `json:"failed,omitempty"` // of those that failed, one
+	Methods []MethodPipelines `json:"methods"`
+	Failed  *Failed           `json:"failed,omitempty"` // of those that failed, one
+}
+
+// MethodPipelines says how many pipelines were of a method.
+type MethodPipelines struct {
+	Method    string `json:"method"`
+	Pipelines int    `json:"pipelines"`
+	Refused   int    `json:"refused,omitempty"` // besides, by the engine under test
+	Why       string `json:"why,omitempty"`     // the last of them was
 }
 
 // Failed is a pipeline that failed, and the smallest like it that does.
@@ -160,13 +212,52 @@ func (f *Failed) String() string {
 	return fmt.Sprintf("the pipeline of seed %d fails; shrunk, it is\n%s\n%s", f.Seed, f.Pipeline, what)
 }
 
-// Random runs n random pipelines, of the seeds from first on, side by side, and
-// shrinks the first of them that fails. progress, which may be nil, is called as each
-// is done.
-func Random(ctx context.Context, first uint64, n int, run Run, progress func()) (RandomResult, error) {
+// maxRefused bounds the pipelines of a seed that the engine under test may refuse.
+const maxRefused = 1000
+
+// runSeed runs the first pipeline of a seed that the engine under test does not refuse with
+// a *ref.UnsupportedError; it is nil if there is none. It returns those that were refused as
+// well, by method.
+func runSeed(seed uint64, methods []*draw.Method, run Run) (_ *Pipeline, _ Outcome, refused []MethodPipelines, _ error) {
+	var unsupported *ref.UnsupportedError
+	for i := range uint64(maxRefused) {
+		p, err := randomPipelineOf(seed, i, methods)
+		if err != nil {
+			return nil, Outcome{}, refused, err
+		}
+		o, err := p.Run(run.Engine, run.Tolerance)
+		if !errors.As(err, &unsupported) {
+			return &p, o, refused, err
+		}
+		refused = append(refused, MethodPipelines{Method: p.method(), Refused: 1, Why: unsupported.Error()})
+	}
+	return nil, Outcome{}, refused, fmt.Errorf("the engine refuses %d pipelines in a row: %w", maxRefused, unsupported)
+}
+
+// method returns the name of the pipeline's method.
+func (p *Pipeline) method() string { return cmp.Or(p.Config.Method, ref.KVCompress) }
+
+// count adds to the pipelines of a method.
+func (r *RandomResult) count(n MethodPipelines) {
+	i := slices.IndexFunc(r.Methods, func(m MethodPipelines) bool { return m.Method == n.Method })
+	m := &r.Methods[i]
+	m.Pipelines += n.Pipelines
+	m.Refused += n.Refused
+	m.Why = cmp.Or(n.Why, m.Why)
+}
+
+// Random runs n random pipelines of the methods, of the seeds from first on, side by side,
+// and shrinks the first of them that fails. Of a seed whose pipeline the engine under test
+// refuses to run, by a *ref.UnsupportedError, another is drawn. progress, which may be nil,
+// is called as each is done. An error is of the context, or that a seed has no pipeline.
+func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, run Run, progress func()) (RandomResult, error) {
 	result := RandomResult{First: first}
-	failed := -1 // the first that did
-	next := 0
+	for _, m := range methods {
+		result.Methods = append(result.Methods, MethodPipelines{Method: m.Name})
+	}
+	var failed *Pipeline // the first that did
+	var none error       // why a seed has no pipeline
+	number, next := 0, 0
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for range min(n, runtime.GOMAXPROCS(0)) {
@@ -175,18 +266,26 @@ func Random(ctx context.Context, first uint64, n int, run Run, progress func()) 
 				mu.Lock()
 				i := next
 				next++
-				stop := i >= n || failed >= 0 || ctx.Err() != nil
+				stop := i >= n || failed != nil || none != nil || ctx.Err() != nil
 				mu.Unlock()
 				if stop {
 					return
 				}
-				o, err := RandomPipeline(first+uint64(i)).Run(run.Engine, run.Tolerance)
+				p, o, refused, err := runSeed(first+uint64(i), methods, run)
 				mu.Lock()
-				result.Pipelines++
-				result.Operations += o.Operations
-				result.Add(o.Tally)
-				if (err != nil || o.Divergence != nil) && (failed < 0 || i < failed) {
-					failed = i
+				for _, r := range refused {
+					result.count(r)
+				}
+				if p == nil {
+					none = err
+				} else {
+					result.count(MethodPipelines{Method: p.method(), Pipelines: 1})
+					result.Pipelines++
+					result.Operations += o.Operations
+					result.Add(o.Tally)
+					if (err != nil || o.Divergence != nil) && (failed == nil || i < number) {
+						failed, number = p, i
+					}
 				}
 				if progress != nil {
 					progress()
@@ -196,15 +295,15 @@ func Random(ctx context.Context, first uint64, n int, run Run, progress func()) 
 		})
 	}
 	wg.Wait()
-	if failed >= 0 {
-		result.Failed = shrunk(ctx, first+uint64(failed), run)
+	if failed != nil {
+		result.Failed = shrunk(ctx, first+uint64(number), *failed, run)
 	}
-	return result, ctx.Err()
+	return result, errors.Join(none, ctx.Err())
 }
 
 // shrunk shrinks the pipeline of a seed, which fails.
-func shrunk(ctx context.Context, seed uint64, run Run) *Failed {
-	small := RandomPipeline(seed).Shrink(func(p Pipeline) bool {
+func shrunk(ctx context.Context, seed uint64, p Pipeline, run Run) *Failed {
+	small := p.Shrink(func(p Pipeline) bool {
 		if ctx.Err() != nil {
 			return false
 		}

@@ -2,6 +2,7 @@ package validate
 
 import (
 	"context"
+	"errors"
 	"math"
 	"os"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/ref/draw"
 	"kvcompress/trace"
 )
 
@@ -21,15 +23,120 @@ func TestRandomReference(t *testing.T) {
 		e, err := Reference(cfg, open, observe)
 		return &restoring{Engine: e}, err
 	}
-	r, err := Random(context.Background(), 1, 20, Run{Engine: restored}, nil)
+	methods := allMethods(t)
+	r, err := Random(context.Background(), 1, 60, methods, Run{Engine: restored}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Failed != nil {
 		t.Error(r.Failed)
 	}
-	if r.Pipelines != 20 || r.Operations < 60 || r.Values < 1e5 {
+	if r.Pipelines != 60 || r.Operations < 180 || r.Values < 1e5 || len(r.Methods) != len(methods) {
 		t.Errorf("%+v", r)
+	}
+	if n := r.Methods[0]; n.Method != ref.KVCompress || n.Pipelines < 10 || n.Pipelines > 30 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// allMethods returns the methods that can run.
+func allMethods(t testing.TB) []*draw.Method {
+	t.Helper()
+	methods, _, err := draw.Methods()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return methods
+}
+
+// only returns one method.
+func only(t testing.TB, name string) []*draw.Method {
+	t.Helper()
+	m, err := draw.Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []*draw.Method{m}
+}
+
+// TestRandomPipelinesOf draws pipelines of all methods: a seed always gives the same, which
+// survives JSON, every method comes, and a third are those of KV-Compress.
+func TestRandomPipelinesOf(t *testing.T) {
+	methods := allMethods(t)
+	have := map[string]int{}
+	for seed := range uint64(600) {
+		p, err := RandomPipelineOf(seed, methods)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.check(); err != nil {
+			t.Fatalf("%s: %v", p, err)
+		}
+		have[p.method()]++
+		if p.method() == ref.KVCompress && seed < 50 && !reflect.DeepEqual(p, RandomPipeline(seed)) {
+			t.Errorf("seed %d: %s", seed, p)
+		}
+		if again, err := RandomPipelineOf(seed, methods); seed < 50 && (err != nil || !reflect.DeepEqual(p, again)) {
+			t.Errorf("seed %d gives two pipelines", seed)
+		}
+		var read Pipeline
+		if err := readJSON(fstest.MapFS{pipelineFile: {Data: []byte(p.String())}}, pipelineFile, &read); err != nil || !reflect.DeepEqual(p, read) {
+			t.Errorf("%s is read as %s, %v", p, read, err)
+		}
+	}
+	if n := have[ref.KVCompress]; n < 150 || n > 250 {
+		t.Errorf("%d of 600 pipelines are of %s", n, ref.KVCompress)
+	}
+	for _, m := range methods {
+		if have[m.Name] < 5 {
+			t.Errorf("%d of 600 pipelines are of %s", have[m.Name], m.Name)
+		}
+	}
+}
+
+// TestRandomRefused: where an engine does not run a method, another is drawn.
+func TestRandomRefused(t *testing.T) {
+	refusing := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		if cfg.Method != "" {
+			return nil, &ref.UnsupportedError{Err: errors.New("no " + cfg.Method)}
+		}
+		return Reference(cfg, open, observe)
+	}
+	r, err := Random(context.Background(), 1, 5, append(only(t, ref.KVCompress), only(t, "knorm")...), Run{Engine: refusing}, nil)
+	if err != nil || r.Failed != nil || r.Pipelines != 5 || r.Methods[0].Pipelines != 5 || r.Methods[1].Refused == 0 || r.Methods[1].Why != "no knorm" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := Random(context.Background(), 1, 5, only(t, "razor"), Run{Engine: refusing}, nil); err == nil || !strings.Contains(err.Error(), "in a row: no razor") || r.Pipelines != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestShrinkSettings finds a bug that shows where a stand-in takes in a KV, and shrinks the
+// method's options as well.
+func TestShrinkSettings(t *testing.T) {
+	bug := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		return Reference(cfg, open, func(e ref.Event) {
+			if e.Stage == ref.StageDecide {
+				for _, edit := range e.Plan.Edits {
+					if edit.Op == ref.StandIn {
+						e.Parts = nil
+					}
+				}
+			}
+			observe(e)
+		})
+	}
+	r, err := Random(context.Background(), 1, 200, only(t, "razor"), Run{Engine: bug}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := r.Failed
+	if f == nil || f.Divergence == nil || f.Divergence.What != "parts of the stage" {
+		t.Fatalf("%+v", r)
+	}
+	p := f.Pipeline
+	if len(p.Operations) != 2 || p.Shape != (kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}) || p.Rope != nil || len(p.Config.Set) > 2 {
+		t.Errorf("not small: %s", p)
 	}
 }
 
@@ -56,7 +163,7 @@ func TestShrink(t *testing.T) {
 			observe(e)
 		})
 	}
-	r, err := Random(context.Background(), 1, 200, Run{Engine: bug}, nil)
+	r, err := Random(context.Background(), 1, 200, only(t, ref.KVCompress), Run{Engine: bug}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,6 +261,13 @@ func TestRandomPipelines(t *testing.T) {
 func FuzzPipeline(f *testing.F) {
 	for seed := range uint64(5) {
 		f.Add([]byte(RandomPipeline(seed).String()))
+	}
+	for _, name := range []string{"razor", "h2o-mask", "ada-snapkv", "duo-attention"} {
+		p, err := RandomPipelineOf(1, only(f, name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add([]byte(p.String()))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var p Pipeline

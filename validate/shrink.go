@@ -1,6 +1,8 @@
 package validate
 
 import (
+	"encoding/json"
+	"maps"
 	"slices"
 
 	"kvcompress/dtype"
@@ -18,8 +20,7 @@ func (p Pipeline) Shrink(fails func(Pipeline) bool) Pipeline {
 	for smaller := true; smaller; {
 		smaller = false
 		for _, candidate := range p.smaller() {
-			cfg := candidate.Config
-			cfg.Shape = candidate.Shape
+			cfg := candidate.config()
 			if cfg.Validate() != nil {
 				continue
 			}
@@ -89,10 +90,10 @@ type number struct {
 func (p Pipeline) smallerNumbers() []number {
 	s, m, c := p.Shape, p.Config.Metric, p.Config.Compression
 	numbers := []number{
-		{s.Layers, 1, func(p *Pipeline, n int) { p.Shape.Layers = n; p.fitBias() }},
-		{s.KVHeads, 1, func(p *Pipeline, n int) { p.Shape.KVHeads = n; p.fitBias() }},
+		{s.Layers, 1, func(p *Pipeline, n int) { p.Shape.Layers = n; p.fitShape() }},
+		{s.KVHeads, 1, func(p *Pipeline, n int) { p.Shape.KVHeads = n; p.fitShape() }},
 		{s.Group, 1, func(p *Pipeline, n int) { p.Shape.Group = n }},
-		{s.HeadSize / 8, 1, func(p *Pipeline, n int) { p.Shape.HeadSize = 8 * n }},
+		{s.HeadSize / 8, 1, func(p *Pipeline, n int) { p.Shape.HeadSize = 8 * n; p.fitShape() }},
 		{m.Window, 1, func(p *Pipeline, n int) { p.Config.Metric.Window = n }},
 		{m.Buffer, 0, func(p *Pipeline, n int) { p.Config.Metric.Buffer = n }},
 		{c.ProtectedWindow, 0, func(p *Pipeline, n int) { p.Config.Compression.ProtectedWindow = n }},
@@ -103,11 +104,28 @@ func (p Pipeline) smallerNumbers() []number {
 	for i, n := range p.Inputs.Tokens {
 		numbers = append(numbers, number{n, 1, func(p *Pipeline, n int) { p.Inputs.Tokens[i] = n }})
 	}
-	return numbers
+	return append(numbers, p.smallerSettings()...)
 }
 
-// fitBias cuts the head bias and the control layers to the shape.
-func (p *Pipeline) fitBias() {
+// fitShape cuts the head bias, the control layers, maps of heads and the rotary embedding
+// to the shape.
+func (p *Pipeline) fitShape() {
+	if p.Rope != nil {
+		cut := *p.Rope
+		cut.RotarySize = min(cut.RotarySize, p.Shape.HeadSize)
+		p.Rope = &cut
+	}
+	for key, value := range p.Config.Set {
+		var full [][]int
+		if json.Unmarshal(value, &full) != nil || len(full) < p.Shape.Layers {
+			continue
+		}
+		full = full[:p.Shape.Layers]
+		for l, heads := range full {
+			full[l] = heads[:min(len(heads), p.Shape.KVHeads)]
+		}
+		p.set(key, full)
+	}
 	c := &p.Config.Compression
 	if b := c.HeadBias; b != nil && len(b.Bias) >= p.Shape.Layers {
 		cut := &ref.HeadBias{Bins: b.Bins}
@@ -117,6 +135,27 @@ func (p *Pipeline) fitBias() {
 		c.HeadBias = cut
 	}
 	c.ControlLayers = slices.DeleteFunc(slices.Clone(c.ControlLayers), func(l int) bool { return l >= p.Shape.Layers })
+}
+
+// set sets one of the method's options, or with nil gives it its default.
+func (p *Pipeline) set(key string, value any) {
+	p.Config.Set = maps.Clone(p.Config.Set)
+	delete(p.Config.Set, key)
+	if text, err := json.Marshal(value); err == nil && value != nil {
+		p.Config.Set[key] = text
+	}
+}
+
+// smallerSettings returns the method's options that are whole numbers.
+func (p Pipeline) smallerSettings() []number {
+	var numbers []number
+	for _, key := range slices.Sorted(maps.Keys(p.Config.Set)) {
+		var n int
+		if json.Unmarshal(p.Config.Set[key], &n) == nil {
+			numbers = append(numbers, number{n, 0, func(p *Pipeline, n int) { p.set(key, n) }})
+		}
+	}
+	return numbers
 }
 
 // plainer returns changes that turn off what is on.
@@ -135,8 +174,13 @@ func (p Pipeline) plainer() []func(*Pipeline) {
 	where(c.Uniform, func(p *Pipeline) { p.Config.Compression.Uniform = false })
 	where(c.Seed != 0 && !c.Random, func(p *Pipeline) { p.Config.Compression.Seed = 0 })
 	where(m.MaxPool != 0, func(p *Pipeline) { p.Config.Metric.MaxPool = 0 })
-	where(m.Reduction != ref.Sum, func(p *Pipeline) { p.Config.Metric.Reduction = ref.Sum })
-	where(m.Norm != ref.L1, func(p *Pipeline) { p.Config.Metric.Norm = ref.L1 })
+	for _, key := range slices.Sorted(maps.Keys(p.Config.Set)) {
+		where(true, func(p *Pipeline) { p.set(key, nil) })
+	}
+	where(p.Rope != nil, func(p *Pipeline) { p.Rope = nil })
+	isKVCompress := p.Config.Method == ""
+	where(isKVCompress && m.Reduction != ref.Sum, func(p *Pipeline) { p.Config.Metric.Reduction = ref.Sum })
+	where(isKVCompress && m.Norm != ref.L1, func(p *Pipeline) { p.Config.Metric.Norm = ref.L1 })
 	where(p.Config.DType != dtype.F32, func(p *Pipeline) { p.Config.DType = dtype.F32 })
 	where(p.Config.BlockSize > 1, func(p *Pipeline) { p.Config.BlockSize /= 2 })
 	where(p.Config.BlockSize > 1, halve)

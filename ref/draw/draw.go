@@ -55,6 +55,25 @@ func Methods() (methods []*Method, cannot []CannotRun, err error) {
 	return methods, cannot, nil
 }
 
+// Find returns a method of the table of methods. The error lists the names that there are,
+// or says why the method cannot run.
+func Find(name string) (*Method, error) {
+	if _, err := ref.FindMethod(name); err != nil {
+		return nil, err
+	}
+	methods, cannot, err := Methods()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cannot {
+		if c.Method == name {
+			return nil, c.Why
+		}
+	}
+	i := slices.IndexFunc(methods, func(m *Method) bool { return m.Name == name })
+	return methods[i], nil
+}
+
 // probe returns a configuration of a method that has what a method may ask for.
 func probe(method string) ref.Config {
 	cfg := ref.Default()
