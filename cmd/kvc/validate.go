@@ -13,6 +13,7 @@ import (
 
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/ptx"
+	"kvcompress/ref/draw"
 	"kvcompress/sim"
 	"kvcompress/traces"
 	"kvcompress/validate"
@@ -26,6 +27,7 @@ type validateFlags struct {
 	replay    string
 	random    int
 	seed      uint64
+	method    string
 	tolerance validate.Tolerance
 	engine    engineFlags
 }
@@ -57,8 +59,9 @@ engine is then given the reference's state after each operation in which some di
 so that each stage is judged by itself and no decision turns on what was tolerated.
 
 With --random, it runs random pipelines in the place of traces: small, awkward ones,
-with NaN in all that no head holds. One that fails is shrunk and printed; --dump and
---replay do with it as with a stage.
+with NaN in all that no head holds, a third of KV-Compress and the others of every
+method that the engine runs (--method: of one). One that fails is shrunk and printed;
+--dump and --replay do with it as with a stage.
 
 With --cases it replays recorded decisions and results of other implementations, from
 a file or from every .json file of a folder: a JSON array of eviction decisions (which
@@ -73,6 +76,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
   kvc validate story --kernel attend_combine=mine.ptx:combine --ulp 4 --dump found
   kvc validate --replay found --kernel attend_combine=mine.ptx:combine
   kvc validate --random 1000 --shuffle 7
+  kvc validate --random 100 --method streaming-llm
   kvc validate --cases eviction.json
   kvc validate --cases recorded --json`,
 		ValidArgsFunction: completeTraces,
@@ -89,6 +93,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
 	fs.IntVar(&flags.random, "random", 0, "run so many random pipelines")
 	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
+	fs.StringVar(&flags.method, "method", "", "random pipelines of this method alone, a `name` of kvc methods")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
@@ -113,6 +118,9 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	}
 	if t := flags.tolerance.RTol; !(t >= 0 && t < 1) {
 		return usageError{fmt.Errorf("--rtol %v is not in [0, 1)", t)}
+	}
+	if cmd.Flags().Changed("method") && !cmd.Flags().Changed("random") {
+		return usageError{errors.New("--method goes with --random: a trace's options say its method")}
 	}
 	if cmd.Flags().Changed("cases") { // if to nothing, then by mistake
 		return validateCases(cmd, flags.cases, flags.asJSON)
@@ -353,9 +361,13 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 	if flags.random < 1 {
 		return usageError{fmt.Errorf("--random %d is not at least 1", flags.random)}
 	}
+	methods, err := randomMethods(cmd, flags.method)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	bar := newBar(cmd.ErrOrStderr(), int64(flags.random), "pipelines")
-	r, err := validate.Random(cmd.Context(), flags.seed, flags.random, run, func() { _ = bar.Add(1) })
+	r, err := validate.Random(cmd.Context(), flags.seed, flags.random, methods, run, func() { _ = bar.Add(1) })
 	_ = bar.Clear()
 	if err != nil {
 		return err
@@ -382,8 +394,39 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 		return failure{err}
 	}
 	if !flags.asJSON {
+		printPipelines(out, r.Methods)
 		fmt.Fprintf(out, "%s agree in all %d values of %s, %s%s, in %.1fs.\n",
 			engines, r.Values, count(r.Pipelines, "random pipeline"), count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
 	}
 	return nil
+}
+
+// randomMethods returns the methods of random pipelines: all that can run, or one.
+func randomMethods(cmd *cobra.Command, name string) ([]*draw.Method, error) {
+	if !cmd.Flags().Changed("method") {
+		methods, _, err := draw.Methods()
+		return methods, err
+	}
+	m, err := draw.Find(name)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--method: %w", err)}
+	}
+	return []*draw.Method{m}, nil
+}
+
+// printPipelines says how many random pipelines were of each method.
+func printPipelines(out io.Writer, methods []validate.MethodPipelines) {
+	width := len("METHOD")
+	for _, m := range methods {
+		width = max(width, len(m.Method))
+	}
+	fmt.Fprintf(out, "%-*s  %9s\n", width, "METHOD", "PIPELINES")
+	for _, m := range methods {
+		why := ""
+		if m.Refused > 0 {
+			why = fmt.Sprintf("  %d more not run: %s", m.Refused, printableLine(m.Why))
+		}
+		fmt.Fprintf(out, "%-*s  %9d%s\n", width, m.Method, m.Pipelines, why)
+	}
+	fmt.Fprintln(out)
 }
