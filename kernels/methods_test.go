@@ -57,6 +57,9 @@ func randomDropping(rng *rand.Rand, cfg kv.Config) *dropping {
 	} else if rng.IntN(2) == 0 { // kept, and never written
 		m.columns = []kv.Column{{Name: "scores", Value: "score", Width: oneOf(rng, 1, group)}}
 	}
+	for i := range m.columns {
+		m.columns[i].Initial = oneOf[float32](rng, 0, 0, 0.5)
+	}
 	m.rank = randomRanking(rng, cfg, widthOf(m.columns))
 	return m
 }
@@ -72,6 +75,7 @@ func randomObservation(rng *rand.Rand) *ref.Observation {
 		Group:   ref.GroupReduction(rng.IntN(4)),
 		Decode:  rng.IntN(3) > 0,
 	}
+	o.LayerMean = rng.IntN(4) == 0
 	o.GroupFirst = o.Group != ref.GroupEach && rng.IntN(3) == 0
 	return o
 }
@@ -86,6 +90,7 @@ func randomRanking(rng *rand.Rand, cfg kv.Config, width int) func(ref.Counts) re
 		Key:     ref.ByScore,
 		Width:   width,
 		Average: rng.IntN(3) == 0,
+		Keep:    oneOf(rng, 0, 0, 1, 10, 100),
 		Weight:  oneOf[float32](rng, 1, -0.125, 1e30),
 		Seed:    rng.Uint64(),
 	}
@@ -97,6 +102,11 @@ func randomRanking(rng *rand.Rand, cfg kv.Config, width int) func(ref.Counts) re
 	}
 	if rng.IntN(4) == 0 {
 		r.Bias = randomBias(rng, cfg.Shape)
+	}
+	if r.Key == ref.ByScore && !r.Average && r.Bias == nil && rng.IntN(3) == 0 {
+		for range heads {
+			r.Share = append(r.Share, rng.IntN(60))
+		}
 	}
 	run := oneOf(rng, heads, cfg.Shape.KVHeads, 1) // heads of a quota
 	part := oneOf(rng, 0.1, 0.5, 0.9, 2)           // of a quota's KVs, about
