@@ -84,11 +84,11 @@ func (s *state) take(need int) (device.Ptr, error) {
 // truncate takes from every head of a row the KVs that fall by a decision, after
 // the moves: the last ones. The blocks that hold none of what is left become free.
 func (s *state) truncate(row int, d decision) error {
-	most := 0
+	most, lost := 0, 0
 	for _, h := range d.heads {
-		most = max(most, h.blocks)
+		most, lost = max(most, h.blocks), max(lost, h.kvs)
 	}
-	if most == 0 {
+	if lost == 0 {
 		return nil
 	}
 	return s.freeBlocks(row, d.kvs, most)

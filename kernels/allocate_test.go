@@ -69,7 +69,7 @@ func newAllocation(t *testing.T, dev device.Device, cfg ref.Config, rows int) *a
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newState(dev, cfg, rows, 10_000)
+	s, err := stateFor(dev, cfg, rows, 10_000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func TestAppendRounds(t *testing.T) {
 			n := ceilDiv(len(x), d)
 			x = append(x, make([]float32, n*d-len(x))...)
 			cfg := ref.Config{Config: kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, DType: format, BlockSize: block, Blocks: ceilDiv(n, block)}}
-			s, err := newState(checked(t, 1), cfg, 1, n)
+			s, err := stateFor(checked(t, 1), cfg, 1, n)
 			must := func(err error) {
 				if t.Helper(); err != nil {
 					t.Fatal(err)

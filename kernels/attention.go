@@ -15,7 +15,7 @@ const (
 )
 
 // attend computes paged decode attention of one layer for the batch's new tokens,
-// and records the metrics: q and out are [batch, H·G, D] float32 on the device.
+// and records what the method watches: q and out are [batch, H·G, D] float32 on the device.
 // longest is the largest context length of the batch's heads in this layer.
 func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	shape := s.cfg.Shape
@@ -56,12 +56,19 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 		number(rows), number(h), number(s.heads()), number(group), number(d/4), number(partitions)); err != nil {
 		return err
 	}
-	return s.launch("attention.ptx", "attend_record",
+	if s.watched == nil || !s.watched.Decode {
+		return nil
+	}
+	record := "attend_record"
+	if s.width > 1 {
+		record = "attend_record_each"
+	}
+	return s.launch("attention.ptx", record,
 		device.Dim{X: b.n * h, Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1}, 0,
 		sequences, device.Pointer(b.positions), tables, lengths,
 		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(s.positions), device.Pointer(s.metrics),
 		number(h), number(s.heads()), number(group), s.shift(), number(s.maxBlocks), number(partitions),
-		number(s.cfg.Metric.Buffer), flag(s.cfg.Metric.Norm == ref.L2))
+		number(s.watched.Buffer), flag(s.watched.Norm == ref.L2))
 }
 
 // partials is what is computed for each row of queries and each partition of 128

@@ -34,7 +34,7 @@ func benchState(b *testing.B, dev device.Device, cfg ref.Config, n int) (s *stat
 	}
 	cfg.BlockSize = 16
 	cfg.Blocks = cfg.Shape.KVHeads * ceilDiv(n, cfg.BlockSize)
-	s, err := newState(dev, cfg, 1, n)
+	s, err := stateFor(dev, cfg, 1, n)
 	must(err)
 	b.Cleanup(func() { must(s.close()) })
 	must(s.allocatePrompt(0, 0, n))

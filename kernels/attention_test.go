@@ -91,7 +91,7 @@ func (p *pipeline) prefill(dev device.Device, n int) {
 	const id = 3
 	p.must(p.engine.Prefill(id, n))
 
-	s, err := newState(dev, p.cfg, 2, n)
+	s, err := stateFor(dev, p.cfg, 2, n)
 	p.must(err)
 	defer func() { p.must(s.close()) }()
 	shape := p.cfg.Shape
@@ -231,7 +231,7 @@ func TestPrefillWindow(t *testing.T) {
 			cfg.Metric.Window, cfg.Metric.Buffer = 150, buffer
 			p := newPipeline(t, cfg, func(kv.SeqID) activations { return activations{shape, 1, n, draws[0]} })
 			p.must(p.engine.Prefill(0, n))
-			s, err := newState(checked(t, 0), cfg, 1, n)
+			s, err := stateFor(checked(t, 0), cfg, 1, n)
 			p.must(err)
 			p.must(s.allocatePrompt(0, 0, n))
 			k := p.tensor(s, "k", 0, trace.K, 0, 0, n, 1)
@@ -298,7 +298,7 @@ func TestAttendFar(t *testing.T) {
 	far := near
 	far.Blocks = 140_000 // 4.6 GB of keys, of which a few are touched
 	dev := ptx.New(ptx.Options{})
-	s, err := newState(dev, far, 1, n+1)
+	s, err := stateFor(dev, far, 1, n+1)
 	p.must(err)
 	table := []int32{int32(far.Blocks - 1), 1 << 16} // the second begins at 2^31 bytes
 	p.must(dev.Write(s.tablesOf(0), encode(table)))

@@ -218,7 +218,7 @@ func (c *content) upload(t testing.TB, dev device.Device) *state {
 	for _, q := range c.snap.Sequences {
 		longest = max(longest, q.Len+1)
 	}
-	s, err := newState(dev, c.cfg, len(c.snap.Sequences), longest)
+	s, err := stateFor(dev, c.cfg, len(c.snap.Sequences), longest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +374,6 @@ func (c *content) compress(t *testing.T, dev device.Device, i int) {
 		t.Fatal(err)
 	}
 	q := c.snap.Sequences[i]
-	quotas := c.cfg.Quotas(c.cfg.Count(q.Len, q.KVs(), q.Blocks()))
 	if _, err := engine.Compress(q.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +386,11 @@ func (c *content) compress(t *testing.T, dev device.Device, i int) {
 	for _, h := range q.Heads {
 		lengths = append(lengths, h.Len)
 	}
-	d, err := s.decide(i, q.ID, q.Len, lengths, quotas)
+	r, err := rankingOf(c.cfg, q.Len, lengths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.decide(i, q.ID, q.Len, lengths, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +399,7 @@ func (c *content) compress(t *testing.T, dev device.Device, i int) {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(got, plan) {
-		t.Fatalf("the plan is %+v, not %+v, by quotas %v", got, plan, quotas)
+		t.Fatalf("the plan is %+v, not %+v, by quotas %v", got, plan, r.Quotas)
 	}
 	m, err := s.schedule(i, d)
 	if err != nil {
@@ -454,6 +457,25 @@ func (c *content) copy() *kv.Snapshot {
 		s.Sequences = append(s.Sequences, &q)
 	}
 	return &s
+}
+
+// stateFor is newState with the configuration's method.
+func stateFor(dev device.Device, cfg ref.Config, rows, tokens int) (*state, error) {
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return nil, err
+	}
+	return newState(dev, cfg, method, rows, tokens)
+}
+
+// rankingOf is how the configuration's method ranks the KVs of a sequence of so many
+// tokens, whose heads have the given lengths.
+func rankingOf(cfg ref.Config, tokens int, lengths []int) (ref.Ranking, error) {
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return ref.Ranking{}, err
+	}
+	return method.(ref.Dropper).Rank(ref.Counts{Tokens: tokens, Heads: lengths}), nil
 }
 
 // checked returns a device without a GPU with all its checks on, which runs blocks

@@ -2,26 +2,31 @@ package kernels
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
+	"slices"
 
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
-// decision is what falls of one sequence, on the device. Its memory is that of the
+// decision is what is evicted of one sequence, on the device. Its memory is that of the
 // state: the next decision overwrites it.
 type decision struct {
-	asked   int
+	asked   int        // units that the quotas ask for
 	offsets device.Ptr // [L·H+1] where each head's part of list begins
-	list    device.Ptr // logical indices that fall, ascending in each head
+	list    device.Ptr // logical indices that are evicted, ascending in each head
 	kvs     device.Ptr // [L·H] how many of them each head has
 	holes   device.Ptr // [L·H] how many of them are less than the head's new length
 	heads   []loss     // the same on the host
 	starts  []int32    // offsets on the host
+	lengths []int      // [L·H] before the moves
+	longest int        // of them
 }
 
-// loss is what one head loses.
-type loss struct{ blocks, kvs, holes int }
+// loss is what one head loses. The device says all but the blocks that come free.
+type loss struct{ units, kvs, holes, blocks int }
 
 // freed returns how many blocks come free.
 func (d *decision) freed() int {
@@ -32,13 +37,29 @@ func (d *decision) freed() int {
 	return n
 }
 
-// possible returns an error if heads of the given lengths cannot lose what the
-// kernels say they do: nothing could be done with such a decision.
-func (d *decision) possible(lengths []int) error {
+// possible returns an error if heads cannot lose what the kernels say they do: nothing
+// could be done with such a decision.
+func (d *decision) possible() error {
 	for i, lost := range d.heads {
-		if lost.kvs < 0 || lost.kvs > lengths[i] || lost.holes < 0 || lost.holes > lost.kvs || lost.blocks < 0 {
-			return fmt.Errorf("kernels: decide: head %d of L·H, which holds %d KVs, loses %d blocks, %d KVs, %d of them from what stays",
-				i, lengths[i], lost.blocks, lost.kvs, lost.holes)
+		if lost.kvs < 0 || lost.kvs > d.lengths[i] || lost.holes < 0 || lost.holes > lost.kvs || lost.units < 0 {
+			return fmt.Errorf("kernels: decide: head %d of L·H, which holds %d KVs, loses %d units, %d KVs, %d of them from what stays",
+				i, d.lengths[i], lost.units, lost.kvs, lost.holes)
+		}
+	}
+	return nil
+}
+
+// whole returns an error if the KVs that a head loses are not the units that it loses:
+// the KVs of its last unit, and then a unit's at a time.
+func (d *decision) whole(unit int) error {
+	for i, lost := range d.heads {
+		kvs := 0
+		if lost.units > 0 {
+			kvs = (d.lengths[i]-1)%unit + 1 + (lost.units-1)*unit
+		}
+		if lost.kvs != kvs {
+			return fmt.Errorf("kernels: decide: head %d of L·H, which holds %d KVs, loses %d of them: %d units of %d are %d",
+				i, d.lengths[i], lost.kvs, lost.units, unit, kvs)
 		}
 	}
 	return nil
@@ -51,36 +72,99 @@ const (
 	digitValues = 256
 )
 
-// decide chooses which KVs of a sequence of length tokens fall, so that the quotas'
-// blocks come free: what ref.Decide says. lengths are the context lengths of its
-// heads. It waits for the device.
-func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, quotas []ref.Quota) (decision, error) {
-	heads := len(lengths)
-	d := decision{heads: make([]loss, heads), starts: make([]int32, heads+1)}
-	longest := 0
+// decide chooses which KVs of a sequence of length tokens are evicted: what ref.Decide
+// says of the ranking, of which [state.check] has approved. lengths are the context
+// lengths of the sequence's heads. It waits for the device.
+func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, r ref.Ranking) (decision, error) {
+	d := decision{heads: make([]loss, len(lengths)), starts: make([]int32, len(lengths)+1), lengths: lengths}
 	for i, n := range lengths {
 		d.starts[i+1] = d.starts[i] + int32((n+3)&^3) // 16 bytes are moved at a time
-		longest = max(longest, n)
+		d.longest = max(d.longest, n)
 	}
-	largest := 0
-	for _, q := range quotas {
-		d.asked += q.Units
-		largest = max(largest, q.Heads)
-	}
-	if d.asked == 0 || longest == 0 {
+	if r.Asks() == 0 {
 		return d, nil
 	}
-
-	p, err := s.plan(&d, quotas)
+	p, err := s.settle(row, id, length, &d, &r)
 	if err != nil {
 		return d, err
 	}
-	// A thread does 4 KVs at a time, some 4 times.
-	block := threads((longest+15)/16, 256)
-	grid := device.Dim{X: heads, Y: ceilDiv(longest, 16*block.X), Z: 1}
-	if err := s.costs(row, id, length, p, grid, block); err != nil {
+	if r.Refine != nil || r.Share != nil {
+		if p, err = s.refine(row, id, length, &d, &r, p); err != nil {
+			return d, err
+		}
+	}
+	if p.keys == 0 {
+		return d, nil
+	}
+	if err := s.launch("decide.ptx", "list_evicted", device.Dim{X: len(lengths), Y: 1, Z: 1}, threads((d.longest+15)/16, 1024), 0,
+		device.Pointer(d.offsets), device.Pointer(p.keys), device.Pointer(d.kvs), device.Pointer(s.lengthsOf(row)),
+		device.Pointer(p.losses), device.Pointer(d.list), device.Pointer(d.holes)); err != nil {
 		return d, err
 	}
+	return d, s.readLosses(&d, p)
+}
+
+// refine settles anew, head by head, now that it is known what each loses: by the quotas
+// that the ranking makes of it, or by just that, where shares have decided between heads
+// and costs alone do within one.
+func (s *state) refine(row int, id kv.SeqID, length int, d *decision, r *ref.Ranking, p plan) (plan, error) {
+	if p.keys != 0 {
+		if err := s.readLosses(d, p); err != nil {
+			return p, err
+		}
+	}
+	lost := make([]int, len(d.heads))
+	for i, h := range d.heads {
+		lost[i] = h.units
+	}
+	clear(d.heads)
+	refined := *r
+	refined.Share = nil
+	if r.Refine != nil {
+		refined.Quotas = r.Refine(lost)
+		return s.settle(row, id, length, d, &refined)
+	}
+	refined.Quotas = nil
+	for i, n := range lost {
+		refined.Quotas = append(refined.Quotas, ref.Quota{First: i, Heads: 1, Units: n})
+	}
+	p, err := s.settle(row, id, length, d, &refined)
+	d.asked = r.Asks()
+	return p, err
+}
+
+// settle finds how many units and KVs each head loses by the ranking's quotas. The plan
+// is empty where nothing is asked for, or there is nothing.
+func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *ref.Ranking) (plan, error) {
+	heads := len(d.heads)
+	d.asked = r.Asks()
+	var quotas []ref.Quota
+	largest := 0
+	for _, q := range r.Quotas {
+		if q.Units > 0 && q.Heads > 0 {
+			quotas = append(quotas, q)
+			largest = max(largest, q.Heads)
+		}
+	}
+	if len(quotas) == 0 || d.longest == 0 {
+		return plan{}, nil
+	}
+	p, err := s.plan(d, quotas, r.Keep)
+	if err != nil {
+		return p, err
+	}
+	// A thread does 4 KVs at a time, some 4 times.
+	block := threads((d.longest+15)/16, 256)
+	grid := device.Dim{X: heads, Y: ceilDiv(d.longest, 16*block.X), Z: 1}
+	if err := s.costs(row, id, length, r, p, grid, block); err != nil {
+		return p, err
+	}
+	if r.Share != nil {
+		if p, err = s.share(row, length, d, r, p, quotas, grid, block); err != nil {
+			return p, err
+		}
+	}
+	unit := number(bits.TrailingZeros(uint(r.Unit)))
 	warps := min(largest, 8)
 	sums := device.Dim{X: len(quotas), Y: ceilDiv(largest, warps), Z: 1}
 	for level := range digits {
@@ -90,104 +174,174 @@ func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, quotas [
 				device.Pointer(d.offsets), device.Pointer(p.keys), device.Pointer(p.quotaOf), device.Pointer(p.quotas),
 				device.Pointer(p.sums), device.Pointer(p.buckets), device.Pointer(p.counts),
 				l, all, number(len(quotas))); err != nil {
-				return d, err
+				return p, err
 			}
 		}
 		if err := s.launch("decide.ptx", "sum_fallen", sums, device.Dim{X: 32 * warps, Y: 1, Z: 1}, 0,
 			device.Pointer(s.lengthsOf(row)), device.Pointer(p.quotas), device.Pointer(p.buckets),
-			device.Pointer(p.counts), device.Pointer(p.sums), l, all, s.shift()); err != nil {
-			return d, err
+			device.Pointer(p.counts), device.Pointer(p.sums), l, all, unit); err != nil {
+			return p, err
 		}
 	}
-	if err := s.launch("decide.ptx", "settle", device.Dim{X: len(quotas), Y: 1, Z: 1}, threads(largest, 256), 0,
+	return p, s.launch("decide.ptx", "settle", device.Dim{X: len(quotas), Y: 1, Z: 1}, threads(largest, 256), 0,
 		device.Pointer(s.lengthsOf(row)), device.Pointer(p.quotas), device.Pointer(p.sums), device.Pointer(p.buckets),
-		device.Pointer(p.counts), device.Pointer(p.blocks), device.Pointer(d.kvs), device.Pointer(p.losses),
-		number(heads), s.shift()); err != nil {
-		return d, err
-	}
-	if err := s.launch("decide.ptx", "list_evicted", device.Dim{X: heads, Y: 1, Z: 1}, threads((longest+15)/16, 1024), 0,
-		device.Pointer(d.offsets), device.Pointer(p.keys), device.Pointer(d.kvs), device.Pointer(s.lengthsOf(row)),
-		device.Pointer(p.losses), device.Pointer(d.list), device.Pointer(d.holes)); err != nil {
-		return d, err
-	}
+		device.Pointer(p.counts), device.Pointer(p.units), device.Pointer(d.kvs), device.Pointer(p.losses),
+		number(heads), unit)
+}
 
-	lost, err := download[int32](s, p.blocks, 3*heads)
+// readLosses reads what each head loses, as far as it is settled.
+func (s *state) readLosses(d *decision, p plan) error {
+	heads := len(d.heads)
+	lost, err := download[int32](s, p.units, 3*heads)
 	if err != nil {
-		return d, err
+		return err
 	}
-	for i := range d.heads {
-		d.heads[i] = loss{int(lost[i]), int(lost[heads+i]), int(lost[2*heads+i])}
+	for i, n := range d.lengths {
+		kvs := int(lost[heads+i])
+		d.heads[i] = loss{
+			units: int(lost[i]), kvs: kvs, holes: int(lost[2*heads+i]),
+			blocks: ceilDiv(n, s.cfg.BlockSize) - ceilDiv(n-kvs, s.cfg.BlockSize),
+		}
 	}
-	return d, nil
+	return d.possible()
 }
 
 // costs computes the keys, and each head's counts by their first digit.
-func (s *state) costs(row int, id kv.SeqID, length int, p plan, grid, block device.Dim) error {
-	opt := &s.cfg.Compression
-	args := []device.Arg{
+func (s *state) costs(row int, id kv.SeqID, length int, r *ref.Ranking, p plan, grid, block device.Dim) error {
+	switch r.Key {
+	case ref.ByPosition:
+		args := s.costArgs(row, length, r, p)
+		return s.launch("decide.ptx", "costs_position", grid, block, 0, slices.Delete(args, 3, 4)...)
+	case ref.ByHash:
+		args := append(s.costArgs(row, length, r, p), number(s.cfg.Shape.KVHeads), device.I32(int32(id)), device.U64(r.Seed))
+		return s.launch("decide.ptx", "costs_random", grid, block, 0, args...)
+	}
+	args, err := s.scoreArgs(row, length, r, p)
+	if err != nil {
+		return err
+	}
+	if s.width > 1 {
+		return s.launch("decide.ptx", "costs_sum", grid, block, 0, append(args, number(s.width))...)
+	}
+	return s.launch("decide.ptx", "costs", grid, block, 0, args...)
+}
+
+// share computes the keys anew, as costs times their head's share. The costs are sorted,
+// for their sums' order, on the host.
+func (s *state) share(row, length int, d *decision, r *ref.Ranking, p plan, quotas []ref.Quota, grid, block device.Dim) (plan, error) {
+	shares := make([]float32, len(d.heads))
+	for _, q := range quotas {
+		for head := q.First; head < q.First+q.Heads; head++ {
+			keys, err := download[uint32](s, p.keys+device.Ptr(4*d.starts[head]), d.lengths[head])
+			if err != nil {
+				return p, err
+			}
+			shares[head] = ref.ShareOf(costsOf(keys), r.Share[head])
+		}
+	}
+	on, err := upload(s, "shares", shares)
+	if err != nil {
+		return p, err
+	}
+	if p, err = s.plan(d, quotas, r.Keep); err != nil {
+		return p, err
+	}
+	args, err := s.scoreArgs(row, length, r, p)
+	if err != nil {
+		return p, err
+	}
+	return p, s.launch("decide.ptx", "costs_shared", grid, block, 0, append(args, number(s.width), device.Pointer(on))...)
+}
+
+// costsOf returns the costs that candidates have by their keys, ascending.
+func costsOf(keys []uint32) []float32 {
+	keys = slices.DeleteFunc(keys, func(key uint32) bool { return key == noCandidate })
+	slices.Sort(keys)
+	costs := make([]float32, len(keys))
+	for i, key := range keys {
+		if key>>31 == 1 {
+			key ^= 1 << 31
+		} else {
+			key = ^key
+		}
+		costs[i] = math.Float32frombits(key)
+	}
+	return costs
+}
+
+// noCandidate is the key of a KV that may not be evicted.
+const noCandidate = 1<<32 - 1
+
+// costArgs are the arguments that all kernels of costs take first.
+func (s *state) costArgs(row, length int, r *ref.Ranking, p plan) []device.Arg {
+	return []device.Arg{
 		device.Pointer(s.tables), device.Pointer(s.lengths), number(row),
 		device.Pointer(s.metrics), device.Pointer(s.positions),
 		device.Pointer(p.quotaOf), device.Pointer(p.offsets), device.Pointer(p.keys), device.Pointer(p.counts),
 		number(s.maxBlocks), s.shift(),
-		number(opt.Sinks), number(length - 1 - opt.ProtectedWindow),
+		number(min(r.Sinks, length)), number(max(length-1-r.Window, -1)),
 	}
-	if opt.Random {
-		return s.launch("decide.ptx", "costs_random", grid, block, 0, append(args,
-			number(s.cfg.Shape.KVHeads), device.I32(int32(id)), device.U64(opt.Seed))...)
-	}
-	average := int32(0)
-	if s.cfg.Metric.Reduction == ref.Avg {
-		average = 1
-	}
-	starts, bias, err := s.headBias()
-	if err != nil {
-		return err
-	}
-	bins := 0
-	if b := opt.HeadBias; b != nil {
-		bins = len(b.Bins)
-	}
-	return s.launch("decide.ptx", "costs", grid, block, 0, append(args,
-		number(length-1), device.I32(average),
-		number(bins), device.Pointer(starts), device.Pointer(bias))...)
 }
 
-// headBias returns the starts of the bins and the bias [L·H, bins] times its
-// weight; 0 and 0 without a head bias.
-func (s *state) headBias() (starts, bias device.Ptr, err error) {
-	b := s.cfg.Compression.HeadBias
-	if b == nil {
-		return 0, 0, nil
+// scoreArgs are those that the kernels of scores take first.
+func (s *state) scoreArgs(row, length int, r *ref.Ranking, p plan) ([]device.Arg, error) {
+	b, err := s.bias(r)
+	if err != nil {
+		return nil, err
 	}
-	if first, second := s.buffers["bias bins"], s.buffers["head bias"]; first != nil && second != nil {
-		return first.ptr, second.ptr, nil
+	return append(s.costArgs(row, length, r, p), number(length-1), flag(r.Average),
+		number(b.bins), device.Pointer(b.starts), device.Pointer(b.values)), nil
+}
+
+// bias is a head bias on the device.
+type bias struct {
+	of             *ref.HeadBias
+	weight         float32
+	bins           int
+	starts, values device.Ptr // [bins], and [L·H, bins], times the weight
+}
+
+// bias returns the ranking's head bias, which it brings to the device if it is not that
+// of the ranking before.
+func (s *state) bias(r *ref.Ranking) (bias, error) {
+	if r.Bias == nil {
+		return bias{}, nil
+	}
+	if s.biased.of == r.Bias && s.biased.weight == r.Weight {
+		return s.biased, nil
 	}
 	var values []float32
-	for _, heads := range b.Bias {
+	for _, heads := range r.Bias.Bias {
 		for _, bins := range heads {
 			for _, v := range bins {
-				values = append(values, float32(v*s.cfg.Compression.BiasWeight))
+				values = append(values, float32(v*r.Weight))
 			}
 		}
 	}
-	if starts, err = upload(s, "bias bins", b.Bins); err != nil {
-		return 0, 0, err
+	s.biased = bias{}
+	starts, err := upload(s, "bias bins", r.Bias.Bins)
+	if err != nil {
+		return bias{}, err
 	}
-	bias, err = upload(s, "head bias", values)
-	return starts, bias, err
+	on, err := upload(s, "head bias", values)
+	if err != nil {
+		return bias{}, err
+	}
+	s.biased = bias{r.Bias, r.Weight, len(r.Bias.Bins), starts, on}
+	return s.biased, nil
 }
 
 // plan is where the kernels of a decision find what they share: decide.cu says what
 // each is.
 type plan struct {
-	quotas, quotaOf, offsets      device.Ptr
-	sums, counts, buckets, blocks device.Ptr
-	losses, keys                  device.Ptr
+	quotas, quotaOf, offsets     device.Ptr
+	sums, counts, buckets, units device.Ptr
+	losses, keys                 device.Ptr
 }
 
 // plan makes room for a decision, and writes what it starts from. It sets the
 // decision's pointers.
-func (s *state) plan(d *decision, quotas []ref.Quota) (p plan, err error) {
+func (s *state) plan(d *decision, quotas []ref.Quota, keep int) (p plan, err error) {
 	heads, n := len(d.heads), len(quotas)
 	given := make([]int32, 4*n+2*heads+1)
 	quotaOf := given[4*n+heads+1:]
@@ -195,7 +349,7 @@ func (s *state) plan(d *decision, quotas []ref.Quota) (p plan, err error) {
 		quotaOf[i] = -1
 	}
 	for i, q := range quotas {
-		copy(given[4*i:], []int32{int32(q.First), int32(q.Heads), int32(q.Units), 0})
+		copy(given[4*i:], []int32{int32(q.First), int32(q.Heads), int32(q.Units), int32(keep)})
 		for h := range q.Heads {
 			quotaOf[q.First+h] = int32(i)
 		}
@@ -213,8 +367,8 @@ func (s *state) plan(d *decision, quotas []ref.Quota) (p plan, err error) {
 	}
 	p.counts = p.sums + device.Ptr(4*digits*n*digitValues)
 	p.buckets = p.counts + device.Ptr(4*digits*heads*digitValues)
-	p.blocks = p.buckets + device.Ptr(4*digits*n*4)
-	d.kvs = p.blocks + device.Ptr(4*heads)
+	p.units = p.buckets + device.Ptr(4*digits*n*4)
+	d.kvs = p.units + device.Ptr(4*heads)
 	d.holes = d.kvs + device.Ptr(4*heads)
 	if err := s.dev.Fill(p.sums, 0, int64(size)); err != nil {
 		return p, err

@@ -22,8 +22,6 @@ import (
 type Engine struct {
 	cfg     ref.Config
 	method  ref.Dropper
-	columns []kv.Column
-	watched *ref.Observation // nil if the method watches no attention
 	state   *state
 	inputs  *ref.Inputs
 	observe func(ref.Event)
@@ -55,11 +53,16 @@ func New(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, 
 	if err != nil {
 		return nil, err
 	}
-	dropper, ok := method.(ref.Dropper)
-	if !ok || method.Name() != ref.KVCompress {
-		return nil, fmt.Errorf("kernels: method %s has no kernels: it runs on the reference engine", method.Name())
+	return newEngine(dev, cfg, method, open, observe, opt)
+}
+
+// newEngine is New with a method that need not be in the table of methods.
+func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event), opt Options) (*Engine, error) {
+	dropper, err := dropper(method, cfg.Shape)
+	if err != nil {
+		return nil, err
 	}
-	s, err := newState(dev, cfg, 1, 1)
+	s, err := newState(dev, cfg, method, 1, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +72,8 @@ func New(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, 
 	return &Engine{
 		cfg:     cfg,
 		method:  dropper,
-		columns: method.Columns(),
-		watched: method.Observe(),
 		state:   s,
-		inputs:  ref.NewInputs(cfg, open),
+		inputs:  ref.NewInputs(cfg, s.watched, open),
 		observe: observe,
 		seqs:    map[kv.SeqID]*sequence{},
 		used:    make([]bool, s.rows),
@@ -274,19 +275,20 @@ func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if s == nil {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
-	done, err := e.compress(id, s)
+	r := e.method.Rank(s.counts())
+	if err := e.state.check(&r); err != nil {
+		return ref.Compressed{}, err
+	}
+	done, err := e.compress(id, s, r)
 	if err != nil {
 		return ref.Compressed{}, e.fail(err)
 	}
 	return done, nil
 }
 
-func (e *Engine) compress(id kv.SeqID, s *sequence) (ref.Compressed, error) {
-	d, err := e.state.decide(s.row, id, s.tokens, s.lengths, e.method.Rank(s.counts()).Quotas)
+func (e *Engine) compress(id kv.SeqID, s *sequence, r ref.Ranking) (ref.Compressed, error) {
+	d, err := e.state.decide(s.row, id, s.tokens, s.lengths, r)
 	if err != nil {
-		return ref.Compressed{}, err
-	}
-	if err := d.possible(s.lengths); err != nil {
 		return ref.Compressed{}, err
 	}
 	if e.observe != nil {
@@ -297,6 +299,9 @@ func (e *Engine) compress(id kv.SeqID, s *sequence) (ref.Compressed, error) {
 		if err := e.report(ref.Event{Stage: ref.StageDecide, Seqs: []kv.SeqID{id}, Plan: &plan, Parts: plan.Parts(len(s.lengths))}); err != nil {
 			return ref.Compressed{}, err
 		}
+	}
+	if err := d.whole(r.Unit); err != nil {
+		return ref.Compressed{}, err
 	}
 	m, err := e.state.schedule(s.row, d)
 	if err != nil {

@@ -55,7 +55,7 @@ func (p *Prompt) Layer(q, k, v []float32) error {
 	if p.e.broken != nil {
 		return p.e.broken
 	}
-	if err := p.e.cfg.CheckPrompt(p.id, p.layer, p.s.tokens, q, k, v); err != nil {
+	if err := p.e.cfg.CheckPrompt(p.id, p.layer, p.s.tokens, p.e.state.watched.Queries(p.s.tokens), q, k, v); err != nil {
 		return err
 	}
 	if err := p.enter(p.layer, q, k, v); err != nil {
@@ -75,10 +75,11 @@ func (p *Prompt) enter(layer int, q, k, v []float32) error {
 	if err := e.state.storePrompt(p.s.row, layer, n, on.k, on.v); err != nil {
 		return e.fail(err)
 	}
-	if e.watched == nil {
+	queries := e.state.watched.Queries(n)
+	if queries == 0 {
 		return nil
 	}
-	if err := e.state.prefillMetrics(p.s.row, layer, n, min(e.watched.Window, n), on.q, on.k); err != nil {
+	if err := e.state.prefillMetrics(p.s.row, layer, n, queries, on.q, on.k); err != nil {
 		return e.fail(err)
 	}
 	return nil

@@ -76,7 +76,7 @@ func (m *measuring) fill(z measureSizes, layers, headSize, rows, kvs int) (*fill
 	heads := rows * layers * z.kvHeads
 	used := ceilDiv(kvs, cfg.BlockSize)
 	cfg.Blocks = heads * (used + 1)
-	s, err := newState(m.dev, cfg, rows, kvs+1)
+	s, err := stateFor(m.dev, cfg, rows, kvs+1)
 	if err != nil {
 		return nil, err
 	}
@@ -297,10 +297,14 @@ func (m *measuring) decides(z measureSizes, kvs int) error {
 	for i := range lengths {
 		lengths[i] = kvs
 	}
-	quotas := []ref.Quota{{First: 0, Heads: heads, Units: heads * ceilDiv(kvs, f.cfg.BlockSize) / 2}}
+	r, err := rankingOf(f.cfg, kvs, lengths)
+	if err != nil {
+		return err
+	}
+	r.Quotas = []ref.Quota{{First: 0, Heads: heads, Units: heads * ceilDiv(kvs, f.cfg.BlockSize) / 2}}
 	bytes := int64(n)*8 + int64(n/2)*4 // metric and position read, what falls written
 	if err := m.stage("eviction decision", fmt.Sprintf("%d KVs", n), bytes, nil, func() error {
-		_, err := f.decide(0, 0, kvs, lengths, quotas)
+		_, err := f.decide(0, 0, kvs, lengths, r)
 		return err
 	}); err != nil {
 		return err
@@ -325,7 +329,12 @@ func (m *measuring) moves(z measureSizes) error {
 	for i := range lengths {
 		lengths[i] = kvs
 	}
-	d, err := f.decide(0, 0, kvs, lengths, []ref.Quota{{First: 0, Heads: heads, Units: heads * kvs / f.cfg.BlockSize / 2}})
+	r, err := rankingOf(f.cfg, kvs, lengths)
+	if err != nil {
+		return err
+	}
+	r.Quotas = []ref.Quota{{First: 0, Heads: heads, Units: heads * kvs / f.cfg.BlockSize / 2}}
+	d, err := f.decide(0, 0, kvs, lengths, r)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func TestMoveFar(t *testing.T) {
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 256}
 	cfg.DType, cfg.BlockSize, cfg.Blocks = dtype.F32, 32, 140_000 // 4.6 GB of keys, of which a few are touched
 	dev := ptx.New(ptx.Options{})
-	s, err := newState(dev, cfg, 1, 64)
+	s, err := stateFor(dev, cfg, 1, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,10 +92,13 @@ func BenchmarkDecide(b *testing.B) {
 			for _, h := range q.Heads {
 				lengths = append(lengths, h.Len)
 			}
-			quotas := cfg.Quotas(cfg.Count(q.Len, q.KVs(), q.Blocks()))
+			r, err := rankingOf(cfg, q.Len, lengths)
+			if err != nil {
+				b.Fatal(err)
+			}
 			before := dev.Instructions()
 			for b.Loop() {
-				if _, err := s.decide(0, q.ID, q.Len, lengths, quotas); err != nil {
+				if _, err := s.decide(0, q.ID, q.Len, lengths, r); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -7,15 +7,15 @@ import (
 )
 
 // maxPrefillWeights bounds the attention weights that a prefill holds at a time, in
-// bytes, unless those of a single position are more.
+// bytes, unless those of a single position are more: state.mostWeights.
 const maxPrefillWeights = 64 << 20
 
-// prefillMetrics sets the metric of every KV of one layer of a row's prompt of n
-// tokens, from its last window queries: on the device, q is [window, H·G, D] and k
-// is [n, H, D] as the model computed it, both float32.
+// prefillMetrics sets the column of every KV of one layer of a row's prompt of n
+// tokens, from its last window queries, of which there is one: on the device, q is
+// [window, H·G, D] and k is [n, H, D] as the model computed it, both float32.
 func (s *state) prefillMetrics(row, layer, n, window int, q, k device.Ptr) error {
 	perPosition := s.cfg.Shape.QueryHeads() * ceilDiv(n, ref.Partition) * ref.Partition * 4
-	return s.prefillMetricsBy(max(1, maxPrefillWeights/perPosition), row, layer, n, window, q, k)
+	return s.prefillMetricsBy(max(1, s.mostWeights/perPosition), row, layer, n, window, q, k)
 }
 
 // prefillMetricsBy does that for the queries of so many positions together at most.
@@ -33,15 +33,46 @@ func (s *state) prefillMetricsBy(together, row, layer, n, window int, q, k devic
 			return err
 		}
 	}
-	average := 0
-	if s.cfg.Metric.Reduction == ref.Avg {
-		average = window
+	grid, block := device.Dim{X: h, Y: partitions, Z: 1}, threads(n, ref.Partition)
+	tables := device.Pointer(s.layerTables(row, layer))
+	if err := s.finish(n, window, tables, device.Pointer(gains), grid, block); err != nil || !s.watched.LayerMean {
+		return err
 	}
-	return s.launch("prefill.ptx", "prefill_finish",
-		device.Dim{X: h, Y: partitions, Z: 1}, threads(n, ref.Partition), 0,
-		device.Pointer(gains), device.Pointer(s.layerTables(row, layer)), device.Pointer(s.metrics),
-		number(n), number(group), number(partitions), s.shift(), number(s.maxBlocks),
-		number(s.cfg.Metric.MaxPool/2), number(average))
+	each := threads(n*s.width, 256)
+	return s.launch("prefill.ptx", "layer_mean", blocks(n*s.width, each), each, 0,
+		tables, device.Pointer(s.metrics), number(n), number(h), number(s.width), s.shift(), number(s.maxBlocks))
+}
+
+// finish makes the numbers of a layer's n keys of the gains of the last window queries.
+func (s *state) finish(n, window int, tables, gains device.Arg, grid, block device.Dim) error {
+	o, group, partitions := s.watched, s.cfg.Shape.Group, grid.Y
+	if metric(o) {
+		reach, average := 0, 0
+		if o.Pool.Kind == ref.MaxPool {
+			reach = o.Pool.Width / 2
+		}
+		if o.Scale == ref.ScaleByPosition {
+			average = window
+		}
+		return s.launch("prefill.ptx", "prefill_finish", grid, block, 0,
+			gains, tables, device.Pointer(s.metrics),
+			number(n), number(group), number(partitions), s.shift(), number(s.maxBlocks),
+			number(reach), number(average))
+	}
+	scored := n
+	if o.Outside {
+		scored -= window
+	}
+	return s.launch("prefill.ptx", "prefill_numbers", grid, block, 0,
+		gains, tables, device.Pointer(s.metrics),
+		number(n), number(scored), number(window), number(group), number(partitions), s.shift(), number(s.maxBlocks),
+		number(int(o.Scale)), number(int(o.Pool.Kind)), number(o.Pool.Width), number(int(o.Group)), flag(o.GroupFirst))
+}
+
+// metric reports whether an observation makes numbers of gains as KV-Compress's metric
+// does.
+func metric(o *ref.Observation) bool {
+	return !o.Outside && o.Scale <= ref.ScaleByPosition && o.Pool.Kind <= ref.MaxPool && o.Group == ref.GroupSum && !o.GroupFirst
 }
 
 // observe adds to the gains what the queries of positions first, first+1, … give to
@@ -50,13 +81,14 @@ func (s *state) observe(first, queries, n int, goOn bool, q, k, gains device.Ptr
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
 	rows, partitions := queries*h*group, ceilDiv(n, ref.Partition)
+	seen := ceilDiv(first+queries, ref.Partition) // partitions with keys that the queries see
 	part, err := s.partials(rows, partitions)
 	if err != nil {
 		return err
 	}
 	together := min(queries*group, mostQueries)
 	if err := s.launch("prefill.ptx", "prefill_partitions",
-		device.Dim{X: h * ceilDiv(queries*group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
+		device.Dim{X: h * ceilDiv(queries*group, mostQueries), Y: seen, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
 		partitionShared(dtype.F32, together, d),
 		device.Pointer(q), device.Pointer(k), device.Pointer(part.weights), device.Pointer(part.maxima), device.Pointer(part.sums),
 		number(first), number(h), number(group), number(d), number(queries), number(partitions),
@@ -71,9 +103,13 @@ func (s *state) observe(first, queries, n int, goOn bool, q, k, gains device.Ptr
 		number(first), number(rows), number(h*group), number(partitions), number(width)); err != nil {
 		return err
 	}
+	touched := partitions
+	if goOn {
+		touched = seen
+	}
 	return s.launch("prefill.ptx", "prefill_gains",
-		device.Dim{X: h * group, Y: partitions, Z: 1}, threads(n, ref.Partition), 0,
+		device.Dim{X: h * group, Y: touched, Z: 1}, threads(n, ref.Partition), 0,
 		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(gains),
 		number(first), number(queries), number(n), number(partitions),
-		number(s.cfg.Metric.Buffer), flag(s.cfg.Metric.Norm == ref.L2), flag(goOn))
+		number(s.watched.Buffer), flag(s.watched.Norm == ref.L2), flag(goOn))
 }

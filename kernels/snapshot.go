@@ -43,7 +43,11 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 		}
 		snap.Sequences = append(snap.Sequences, seq)
 	}
-	metrics, positions := make([]byte, 4*slots), make([]byte, 4*slots)
+	arrays := s.slotArrays()
+	contents := [][]byte{snap.Keys, snap.Values}
+	for _, a := range arrays[2:] {
+		contents = append(contents, make([]byte, slots*a.size))
+	}
 	held := e.cfg.Held(snap.Sequences)
 	for first := 0; first < slots; first++ {
 		n := 0
@@ -53,19 +57,18 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 		if n == 0 {
 			continue
 		}
-		for _, a := range []struct {
-			to   []byte
-			from device.Ptr
-			size int
-		}{{snap.Keys, s.keys, row}, {snap.Values, s.values, row}, {metrics, s.metrics, 4}, {positions, s.positions, 4}} {
-			if err := s.dev.Read(a.to[first*a.size:][:n*a.size], a.from+device.Ptr(first*a.size)); err != nil {
+		for i, a := range arrays {
+			if err := s.dev.Read(contents[i][first*a.size:][:n*a.size], *a.at+device.Ptr(first*a.size)); err != nil {
 				return nil, err
 			}
 		}
 		first += n
 	}
-	snap.Data, snap.Positions = [][]float32{decode[float32](metrics)}, decode[int32](positions)
-	return snap.Cache(e.cfg.Config, e.columns)
+	snap.Positions = decode[int32](contents[2])
+	for _, column := range contents[3:] {
+		snap.Data = append(snap.Data, decode[float32](column))
+	}
+	return snap.Cache(e.cfg.Config, s.columns)
 }
 
 // sequence reads a sequence's context lengths and block tables.
@@ -93,7 +96,7 @@ func (e *Engine) sequence(id kv.SeqID) (*kv.Sequence, error) {
 func (e *Engine) Restore(c *kv.Cache) error {
 	s := e.state
 	snap := c.Snapshot()
-	if _, err := snap.Cache(e.cfg.Config, e.columns); err != nil {
+	if _, err := snap.Cache(e.cfg.Config, s.columns); err != nil {
 		return err
 	}
 	if err := e.inputs.Restore(c.Sequences()); err != nil {
@@ -107,9 +110,11 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	clear(e.used)
 	e.held, e.broken = 0, nil
 	errs := []error{
-		s.dev.Write(s.keys, snap.Keys), s.dev.Write(s.values, snap.Values),
-		s.dev.Write(s.metrics, encode(snap.Data[0])), s.dev.Write(s.positions, encode(snap.Positions)),
+		s.dev.Write(s.keys, snap.Keys), s.dev.Write(s.values, snap.Values), s.dev.Write(s.positions, encode(snap.Positions)),
 		s.dev.Write(s.owners, encode(owners)), s.dev.Write(s.free, encode(snap.Free)),
+	}
+	for _, column := range snap.Data {
+		errs = append(errs, s.dev.Write(s.metrics, encode(column)))
 	}
 	for _, seq := range snap.Sequences {
 		errs = append(errs, e.restoreSequence(c, seq))
@@ -170,7 +175,6 @@ func (e *Engine) Poison() error {
 	for _, seq := range seqs {
 		errs = append(errs, e.writeTables(seq))
 	}
-	row := e.cfg.RowBytes()
 	held := e.cfg.Held(seqs)
 	for first := 0; first < len(held); first++ {
 		n := 0
@@ -180,11 +184,9 @@ func (e *Engine) Poison() error {
 		if n == 0 {
 			continue
 		}
-		errs = append(errs,
-			s.dev.Fill(s.keys+device.Ptr(first*row), 0xff, int64(n*row)),
-			s.dev.Fill(s.values+device.Ptr(first*row), 0xff, int64(n*row)),
-			s.dev.Fill(s.metrics+device.Ptr(4*first), 0xff, int64(4*n)),
-			s.dev.Fill(s.positions+device.Ptr(4*first), 0xff, int64(4*n)))
+		for _, a := range s.slotArrays() {
+			errs = append(errs, s.dev.Fill(*a.at+device.Ptr(first*a.size), 0xff, int64(n*a.size)))
+		}
 		first += n
 	}
 	return errors.Join(errs...)

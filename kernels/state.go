@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"kvcompress/kernels/device"
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -16,14 +17,18 @@ import (
 // A sequence in the cache has a row: an index into tables and lengths, which the
 // host gives out. Its block tables have room for maxBlocks blocks a head.
 type state struct {
-	cfg ref.Config
-	dev device.Device
+	cfg     ref.Config
+	dev     device.Device
+	columns []kv.Column      // none, or the method's one
+	width   int              // its numbers for each KV; 0 if there is none
+	initial float32          // what each of them is at first
+	watched *ref.Observation // nil if the method watches no attention
 
 	rows      int // sequences that have room
 	maxBlocks int // blocks that a head's table has room for
 
 	keys, values device.Ptr // [N·B, D] in the cache's format
-	metrics      device.Ptr // [N·B] float32, the method's column
+	metrics      device.Ptr // [N·B, width] float32, the column; 0 if there is none
 	positions    device.Ptr // [N·B]
 	owners       device.Ptr // [N, 4]: sequence (−1: free), layer, head, logical block
 	free         device.Ptr // [⌈N/32⌉] uint32: bit b%32 of word b/32 is set while block b is free
@@ -33,6 +38,9 @@ type state struct {
 	loaded  map[string]device.Module
 	kernels map[string]device.Kernel
 	buffers map[string]*buffer
+	biased  bias // that is in the buffers
+
+	mostWeights int // maxPrefillWeights
 }
 
 // buffer is memory that is kept from launch to launch and grows as needed.
@@ -42,11 +50,19 @@ type buffer struct {
 }
 
 // newState allocates an empty cache for sequences of at most tokens tokens, rows
-// of them at a time. The configuration is valid.
-func newState(dev device.Device, cfg ref.Config, rows, tokens int) (*state, error) {
+// of them at a time. The configuration is valid, and the method one that the kernels run.
+func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens int) (*state, error) {
+	columns := method.Columns()
 	s := &state{
-		cfg:       cfg,
-		dev:       dev,
+		cfg:     cfg,
+		dev:     dev,
+		columns: columns,
+		width:   widthOf(columns),
+		initial: initialOf(columns),
+		watched: method.Observe(),
+
+		mostWeights: maxPrefillWeights,
+
 		rows:      rows,
 		maxBlocks: max(1, tableBlocks(&cfg, tokens)),
 		loaded:    map[string]device.Module{},
@@ -54,22 +70,22 @@ func newState(dev device.Device, cfg ref.Config, rows, tokens int) (*state, erro
 		buffers:   map[string]*buffer{},
 	}
 	slots := int64(cfg.Blocks) * int64(cfg.BlockSize)
-	row := int64(cfg.Shape.HeadSize * cfg.DType.Size())
 	words := freeWords(cfg.Blocks)
-	for _, a := range []struct {
+	type array struct {
 		name string
 		to   *device.Ptr
 		size int64
-	}{
-		{"keys", &s.keys, slots * row},
-		{"values", &s.values, slots * row},
-		{"metrics", &s.metrics, slots * 4},
-		{"positions", &s.positions, slots * 4},
+	}
+	arrays := []array{
 		{"owners", &s.owners, int64(cfg.Blocks) * 16},
 		{"free", &s.free, int64(words) * 4},
 		{"tables", &s.tables, s.tableBytes()},
 		{"lengths", &s.lengths, int64(rows) * int64(s.heads()) * 4},
-	} {
+	}
+	for _, a := range s.slotArrays() {
+		arrays = append(arrays, array{a.name, a.at, slots * int64(a.size)})
+	}
+	for _, a := range arrays {
 		var err error
 		if *a.to, err = dev.Alloc(a.name, a.size); err != nil {
 			return nil, errors.Join(fmt.Errorf("kernels: %w", err), s.close())
@@ -102,6 +118,24 @@ func (s *state) close() error {
 	}
 	s.buffers = map[string]*buffer{}
 	return errors.Join(errs...)
+}
+
+// slotArray is an array that has size bytes for each slot.
+type slotArray struct {
+	name string
+	at   *device.Ptr
+	size int
+}
+
+// slotArrays returns the arrays over the slots: keys, values and positions, and the
+// column where there is one.
+func (s *state) slotArrays() []slotArray {
+	row := s.cfg.RowBytes()
+	arrays := []slotArray{{"keys", &s.keys, row}, {"values", &s.values, row}, {"positions", &s.positions, 4}}
+	for _, c := range s.columns {
+		arrays = append(arrays, slotArray{c.Name, &s.metrics, c.Bytes()})
+	}
+	return arrays
 }
 
 // tableBlocks returns how many blocks a head's table needs room for, if the sequence

@@ -38,6 +38,16 @@ func NewEngine(cfg Config, open func(kv.SeqID) (trace.Tensors, error), observe f
 	if err != nil {
 		return nil, err
 	}
+	return NewEngineOf(cfg, method, open, observe)
+}
+
+// NewEngineOf is [NewEngine] with a method that need not be in the table of methods. Of
+// the configuration it takes the cache's alone, and what rotation keys carry.
+func NewEngineOf(cfg Config, method Method, open func(kv.SeqID) (trace.Tensors, error), observe func(Event)) (*Engine, error) {
+	if err := errors.Join(cfg.Problems(method.Columns())...); err != nil {
+		return nil, err
+	}
+	watched := method.Observe()
 	masker, _ := method.(Masker)
 	var turns *rotary
 	if m, ok := method.(Rerotator); ok && m.ByCachePosition() {
@@ -46,12 +56,12 @@ func NewEngine(cfg Config, open func(kv.SeqID) (trace.Tensors, error), observe f
 	return &Engine{
 		cfg:      cfg,
 		method:   method,
-		watched:  method.Observe(),
+		watched:  watched,
 		masker:   masker,
 		rotary:   turns,
 		standIns: standInsOf(method),
 		cache:    kv.NewCache(cfg.Config, method.Columns()),
-		inputs:   NewInputs(cfg, open),
+		inputs:   NewInputs(cfg, watched, open),
 		observe:  observe,
 	}, nil
 }

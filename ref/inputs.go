@@ -14,17 +14,18 @@ import (
 // asked for something.
 type Inputs struct {
 	cfg     Config
-	window  int // of a prompt's last queries
+	watched *Observation // says which queries of a prompt are read; nil: none
 	open    func(kv.SeqID) (trace.Tensors, error)
 	sources map[kv.SeqID]*source
 
 	q, k, v []float32
 }
 
-// NewInputs returns the inputs of an engine with a valid configuration. open gives
-// the tensors of a sequence when it is first asked for.
-func NewInputs(cfg Config, open func(kv.SeqID) (trace.Tensors, error)) *Inputs {
-	return &Inputs{cfg: cfg, window: cfg.Window(), open: open, sources: map[kv.SeqID]*source{}}
+// NewInputs returns the inputs of an engine with a valid configuration, whose method
+// watches what the observation, which may be nil, says. open gives the tensors of a
+// sequence when it is first asked for.
+func NewInputs(cfg Config, watched *Observation, open func(kv.SeqID) (trace.Tensors, error)) *Inputs {
+	return &Inputs{cfg: cfg, watched: watched, open: open, sources: map[kv.SeqID]*source{}}
 }
 
 // Begin opens the tensors of a sequence, if they are not open, and returns an
@@ -40,7 +41,7 @@ func (in *Inputs) Begin(id kv.SeqID, n int) error {
 	if n > src.Tokens() {
 		return fmt.Errorf("ref: prefill of sequence %d: %d tokens, its trace has %d", id, n, src.Tokens())
 	}
-	if err := in.cfg.PrefillFits(n); err != nil {
+	if err := in.cfg.prefillFits(n, in.watched.Queries(n)); err != nil {
 		return fmt.Errorf("ref: prefill of sequence %d: %w", id, err)
 	}
 	return nil
@@ -79,11 +80,11 @@ func (in *Inputs) Restore(ids []kv.SeqID) error {
 }
 
 // Prompt reads the first n tokens of a sequence in one layer: k and v are
-// [n, H, D], and q is [W, H·G, D], the queries of the last W = min(window, n)
-// tokens, where window is [Config.Window].
+// [n, H, D], and q is [W, H·G, D], the queries of the last W tokens, where W is
+// [Observation.Queries] of n.
 func (in *Inputs) Prompt(id kv.SeqID, layer, n int) (q, k, v []float32, err error) {
 	shape, src := in.cfg.Shape, in.sources[id]
-	window := min(in.window, n)
+	window := in.watched.Queries(n)
 	in.q = grow(in.q, window*shape.QueryHeads()*shape.HeadSize)
 	in.k = grow(in.k, n*shape.KVHeads*shape.HeadSize)
 	in.v = grow(in.v, n*shape.KVHeads*shape.HeadSize)

@@ -30,10 +30,10 @@ func (e *Engine) BeginPrompt(id kv.SeqID, n int) (*Prompt, error) {
 }
 
 // Layer enters the prompt's next layer: k and v are [n, H, D], after rotation, and q is
-// [W, H·G, D], the queries of the last W = min(window, n) tokens, where window is
-// [Config.Window]. A value that the cache's format cannot hold is a *ValueError.
+// [W, H·G, D], the queries of the last W tokens, where W is what [Observation.Queries]
+// of the method's observation says of n. A value that the cache's format cannot hold is a *ValueError.
 func (p *Prompt) Layer(q, k, v []float32) error {
-	if err := p.e.cfg.CheckPrompt(p.s.ID, p.layer, p.s.Len, q, k, v); err != nil {
+	if err := p.e.cfg.CheckPrompt(p.s.ID, p.layer, p.s.Len, p.e.watched.Queries(p.s.Len), q, k, v); err != nil {
 		return err
 	}
 	p.enter(p.layer, q, k, v)
@@ -54,7 +54,7 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 			row := (i*heads + head) * d
 			e.cache.Store(e.cache.Slot(h, i), keys[row:][:d], values[row:][:d])
 		}
-		if e.watched == nil {
+		if !e.watched.ofPrompts() {
 			return
 		}
 		k, v := rowsOf(keys, head, heads, d), []float32(nil)
@@ -68,7 +68,7 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 		scores[head] = make([]float32, n*e.cache.Columns()[e.watched.Column].Width)
 		e.watched.Prompt(&PromptHead{layer, head, q, k, v, group, d}, scores[head])
 	})
-	if e.watched == nil {
+	if !e.watched.ofPrompts() {
 		return
 	}
 	if e.watched.LayerMean {

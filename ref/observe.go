@@ -20,7 +20,7 @@ import (
 type Observation struct {
 	Column int // index into the method's columns
 
-	Window  int  // the prompt's last Window queries; AllQueries for all of them
+	Window  int  // the prompt's last Window queries; AllQueries for all of them, 0 for none
 	Norm    Norm // what a KV gains from an attention weight P
 	Buffer  int  // a query counts only for keys at least this many positions back
 	Outside bool // keys inside the window gain nothing, and are no neighbours of a pool
@@ -36,6 +36,21 @@ type Observation struct {
 	// Score, if it is not nil, replaces the attention: it writes the column's numbers of
 	// the n KVs of a prompt in one head, [n, Width].
 	Score func(h *PromptHead, scores []float32)
+}
+
+// Queries returns how many of the last queries of a prompt of n tokens are watched; 0 of
+// no observation.
+func (o *Observation) Queries(n int) int {
+	if o == nil {
+		return 0
+	}
+	return min(o.Window, n)
+}
+
+// ofPrompts reports whether anything is written of a prompt: not where decode steps alone
+// are watched.
+func (o *Observation) ofPrompts() bool {
+	return o != nil && (o.Window > 0 || o.Score != nil)
 }
 
 // AllQueries is the Window of an observation of the whole prompt.

@@ -66,10 +66,11 @@ func (s *source) fits(values []float32, t trace.Tensor, layer, from int) error {
 
 // CheckPrompt returns an error if one layer of a prompt of n tokens, which a model has
 // computed, cannot enter a cache of the configuration: a layer that there is not, an
-// array of another size, a value beyond trace.MaxMagnitude, or a *ValueError.
-func (c *Config) CheckPrompt(id kv.SeqID, layer, n int, q, k, v []float32) error {
+// array of another size, a value beyond trace.MaxMagnitude, or a *ValueError. queries is
+// how many of the prompt's last queries the method watches.
+func (c *Config) CheckPrompt(id kv.SeqID, layer, n, queries int, q, k, v []float32) error {
 	row := c.Shape.KVHeads * c.Shape.HeadSize
-	queries := min(c.Window(), n) * row * c.Shape.Group
+	queries *= row * c.Shape.Group
 	switch {
 	case layer >= c.Shape.Layers:
 		return fmt.Errorf("ref: prompt of sequence %d: all of its %d layers have entered", id, c.Shape.Layers)
@@ -129,12 +130,14 @@ const maxLayerFloats = 1 << 28
 
 // PrefillFits returns an error if a prefill of n tokens cannot be held in memory,
 // layer by layer. The configuration is otherwise valid.
-func (c *Config) PrefillFits(n int) error {
+func (c *Config) PrefillFits(n int) error { return c.prefillFits(n, min(c.Window(), n)) }
+
+func (c *Config) prefillFits(n, queries int) error {
 	perToken := c.Shape.KVHeads * c.Shape.HeadSize
 	if n > maxLayerFloats/perToken {
 		return fmt.Errorf("%d tokens of %d KV heads of size %d are more than a layer may have", n, c.Shape.KVHeads, c.Shape.HeadSize)
 	}
-	w := max(1, min(c.Window(), n))
+	w := max(1, queries)
 	if w > maxLayerFloats/(perToken*c.Shape.Group) || n > maxLayerFloats/(min(w, together)*c.Shape.Group) {
 		return fmt.Errorf("the last %d queries of %d heads of size %d over %d tokens are more than can be held at once: choose a smaller window", w, c.Shape.QueryHeads(), c.Shape.HeadSize, n)
 	}

@@ -6,8 +6,8 @@
 #include "paging.cuh"
 
 // store rounds 8 elements of a token's key and value, from element `from` on, and
-// puts them in a slot. The first of its threads gives the slot its metric, 0, and
-// its position.
+// puts them in a slot. The first of its threads gives the slot its metric, 0, where
+// there are metrics, and its position.
 template <class format>
 __device__ __forceinline__ void store(const float* __restrict__ k, const float* __restrict__ v,
                                       typename format::eight* __restrict__ keys,
@@ -20,8 +20,8 @@ __device__ __forceinline__ void store(const float* __restrict__ k, const float* 
   keys[to] = format::encode(k4[0], k4[1]);
   values[to] = format::encode(v4[0], v4[1]);
   if (piece == 0) {
-    metrics[slot] = 0;
     positions[slot] = position;
+    if (is_there(metrics)) metrics[slot] = 0;
   }
 }
 
@@ -31,7 +31,8 @@ __device__ __forceinline__ void store(const float* __restrict__ k, const float* 
 //   k, v       float32 [n, H, D]
 //   tables     int32 [H, stride]: the block tables of the layer's heads
 //   keys       [N·B, D] in the cache's format, written; values likewise
-//   metrics    float32 [N·B], written: 0
+//   metrics    float32 [N·B], written: 0. None, where the method has no column of one
+//              number for each KV
 //   positions  int32 [N·B], written: 0 to n-1
 //   n, heads   tokens, H
 //   pieces     D/8
@@ -68,7 +69,7 @@ __device__ __forceinline__ void append_prompt(
 //   tables     int32 [rows, heads of all layers, stride], from the layer's first head on
 //   lengths    int32 [rows, heads of all layers], likewise; the new KV is counted
 //   keys       [N·B, D] in the cache's format, written; values likewise
-//   metrics    float32 [N·B], written: 0
+//   metrics    float32 [N·B], written: 0; or none, as above
 //   positions  int32 [N·B], written
 //   batch, heads, all  sequences, H, and the heads of all layers
 //   pieces     D/8
@@ -116,3 +117,49 @@ ENTRIES(f16)
 ENTRIES(bf16)
 ENTRIES(e4m3)
 ENTRIES(e5m2)
+
+// fill sets the numbers of a KV in a column of `width` for each.
+__word__ void fill(float* __restrict__ numbers, int slot, int width, float initial) {
+#pragma unroll 1
+  for (int i = 0; i < width; i++) numbers[int64(slot) * width + i] = initial;
+}
+
+// fill_prompt is what append_prompt does to the metrics, for a column of several
+// numbers for each KV, or one that does not begin with 0.
+//
+//   tables         int32 [H, stride]: the block tables of the layer's heads
+//   numbers        float32 [N·B, width], written: initial
+//   n, heads       tokens, H
+//   width, initial numbers for each KV, and what each of them is
+//   shift, stride  log2(B); blocks that a table has room for
+//
+// Grid: ⌈n·H / 256⌉ blocks of 256 threads, a KV each. Bytes: 4·width written.
+extern "C" __global__ void fill_prompt(const int* __restrict__ tables, float* __restrict__ numbers,
+                                        int n, uint32 heads, int width, float initial, int shift,
+                                       int stride) {
+  const uint32 i = block_x() * threads_x() + thread_x();
+  const int token = i / heads, head = i % heads;
+  if (token >= n) return;
+  fill(numbers, slot_of(tables + int64(head) * stride, token, shift), width, initial);
+}
+
+// fill_tokens is what append_tokens does to the metrics, likewise.
+//
+//   sequences  int32 [batch]: each sequence's row of tables and lengths
+//   tables     int32 [rows, heads of all layers, stride], from the layer's first head on
+//   lengths    int32 [rows, heads of all layers], likewise; the new KV is counted
+//   numbers    float32 [N·B, width], written: initial
+//   batch, heads, all     sequences, H, and the heads of all layers
+//   width, initial, shift, stride  as above
+//
+// Grid: ⌈batch·H / 256⌉ blocks of 256 threads, a KV each.
+extern "C" __global__ void fill_tokens(const int* __restrict__ sequences,
+                                        const int* __restrict__ tables,
+                                        const int* __restrict__ lengths,
+                                        float* __restrict__ numbers, int batch, uint32 heads,
+                                        int all, int width, float initial, int shift, int stride) {
+  const uint32 row = block_x() * threads_x() + thread_x();
+  if (int(row / heads) >= batch) return;
+  const int64 place = place_of(sequences, row, heads, all);
+  fill(numbers, slot_of(tables + place * stride, lengths[place] - 1, shift), width, initial);
+}

@@ -5,6 +5,7 @@
 //   attend_factors      f_p
 //   attend_combine      the output: Σ o_p·f_p
 //   attend_record       the metrics: Σ_g gain(e_i·f_p)
+//   attend_record_each  in its place, where a KV has a number for each query head
 //
 // A query's row is (sequence·H + KV head)·G + its place in the group, as in q.
 // Arrays of what was computed for it are [rows, partitions], where partitions is
@@ -271,6 +272,41 @@ extern "C" __global__ void attend_combine(const int* __restrict__ sequences,
   out[int64(row) * quads + column] = sum;
 }
 
+// record adds to the numbers of every KV what the queries gave it: to one number their
+// sum, or to each of G its query's.
+template <bool each>
+__device__ __forceinline__ void record(
+    const int* __restrict__ sequences, const int* __restrict__ times,
+    const int* __restrict__ tables, const int* __restrict__ lengths,
+    const float* __restrict__ weights, const float* __restrict__ f,
+    const int* __restrict__ positions, float* __restrict__ numbers, int heads, int all,
+    int group, int shift, int stride, int partitions, int buffer, int squared) {
+  const int head = block_x(), p = block_y();
+  const int64 place = place_of(sequences, head, heads, all);
+  const int n = smaller(partition, lengths[place] - p * partition);
+  const int* table = tables + place * stride;
+  const int last = times[head / heads] - buffer;
+  const int64 row = int64(head) * group * partitions + p;
+  for (int i = thread_x(); i < n; i += threads_x()) {
+    const int slot = slot_of(table, p * partition + i, shift);
+    if (positions[slot] > last) continue;
+    const float* weight = weights + row * partition + i;
+    const float* factor = f + row;
+    float* own = numbers + int64(slot) * (each ? group : 1);
+    float gained = 0;
+    for (int g = 0; g < group; g++) {
+      const float more = gain(*weight * *factor, squared);
+      if (each)
+        own[g] = own[g] + more;
+      else
+        gained = gained + more;
+      weight += partitions * partition;
+      factor += partitions;
+    }
+    if (!each) *own = *own + gained;
+  }
+}
+
 // attend_record adds to the metric of every KV what the group's queries gave it, if
 // its position is at most the token's less the buffer.
 //
@@ -291,28 +327,26 @@ extern "C" __global__ void attend_combine(const int* __restrict__ sequences,
 // the table entry once for B of them: 12 + 4·G. The floor, if no weights were
 // written and read again, would be 12. Operations: 4·G.
 extern "C" __global__ void attend_record(
-    const int* __restrict__ sequences, const int* __restrict__ times,
-    const int* __restrict__ tables, const int* __restrict__ lengths,
-    const float* __restrict__ weights, const float* __restrict__ f,
-    const int* __restrict__ positions, float* __restrict__ metrics, int heads, int all,
+    const int* sequences, const int* times, const int* tables, const int* lengths,
+    const float* weights, const float* f, const int* positions, float* metrics, int heads, int all,
     int group, int shift, int stride, int partitions, int buffer, int squared) {
-  const int head = block_x(), p = block_y();
-  const int64 place = place_of(sequences, head, heads, all);
-  const int n = smaller(partition, lengths[place] - p * partition);
-  const int* table = tables + place * stride;
-  const int last = times[head / heads] - buffer;
-  const int64 row = int64(head) * group * partitions + p;
-  for (int i = thread_x(); i < n; i += threads_x()) {
-    const int slot = slot_of(table, p * partition + i, shift);
-    if (positions[slot] > last) continue;
-    const float* weight = weights + row * partition + i;
-    const float* factor = f + row;
-    float gained = 0;
-    for (int g = 0; g < group; g++) {
-      gained = gained + gain(*weight * *factor, squared);
-      weight += partitions * partition;
-      factor += partitions;
-    }
-    metrics[slot] = metrics[slot] + gained;
-  }
+  record<false>(sequences, times, tables, lengths, weights, f, positions, metrics, heads, all,
+                group, shift, stride, partitions, buffer, squared);
+}
+
+// attend_record_each adds to the G numbers of every KV what each query of the group gave
+// it, if its position is at most the token's less the buffer.
+//
+//   numbers  float32 [N·B, G], read and written
+//
+// The rest, grid and block: as attend_record has them.
+//
+// Bytes: a KV's position and 4·G bytes of e_i read, its 4·G of numbers read and written,
+// and the table entry once for B of them: 4 + 12·G. Operations: 3·G.
+extern "C" __global__ void attend_record_each(
+    const int* sequences, const int* times, const int* tables, const int* lengths,
+    const float* weights, const float* f, const int* positions, float* numbers, int heads, int all,
+    int group, int shift, int stride, int partitions, int buffer, int squared) {
+  record<true>(sequences, times, tables, lengths, weights, f, positions, numbers, heads, all,
+               group, shift, stride, partitions, buffer, squared);
 }

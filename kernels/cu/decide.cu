@@ -1,6 +1,10 @@
 // The eviction decision of one sequence: which KVs fall, so that a number of
 // blocks comes free (ref.Walk, ref/NUMERICS.md §6). Nothing is sorted.
 //
+// A block, where blocks are counted, is the ranking's unit: B KVs, or 1 for a method
+// that counts KVs. sum_fallen and settle are told log2 of it as `shift`; for the costs,
+// which find slots, shift is log2(B).
+//
 // A KV's key is its cost as an integer of the same order. A head of which `upto`
 // candidates have keys up to a bound loses
 //
@@ -66,7 +70,7 @@ struct alignas(16) bucket {
 struct alignas(16) quota {
   int first, heads;  // heads first to first+heads-1 of L·H
   int blocks;
-  int unused;
+  int keep;  // KVs that each head keeps at least
 };
 
 // counts_of is a head's counts by one digit. After sum_fallen they are sums: how
@@ -88,8 +92,14 @@ __device__ __forceinline__ int under(int* counts, int heads, int head, uint32 pr
 // empty_slots returns how many slots of a head's last block no KV fills.
 __word__ int empty_slots(int length, int shift) { return -length & ((1 << shift) - 1); }
 
-// fallen returns how many blocks a head loses with so many candidates.
-__word__ int fallen(int candidates, int empty, int shift) { return (candidates + empty) >> shift; }
+// fallen returns how many blocks a head loses with so many candidates, of which at most
+// `most` may go.
+__word__ int fallen(int candidates, int most, int empty, int shift) {
+  return (smaller(candidates, most) + empty) >> shift;
+}
+
+// most_to_lose returns how many KVs a head of a quota may lose.
+__word__ int most_to_lose(int length, const quota& q) { return larger(0, length - q.keep); }
 
 // A warp holds the counts of all digits: 8 in each lane.
 struct digit_counts {
@@ -216,12 +226,57 @@ struct random_cost {
   }
 };
 
+// shared_cost is a metric's cost times the head's share.
+struct shared_cost {
+  metric_cost cost;
+  float share;
+
+  __word__ float operator()(float metric, int position) const {
+    return cost(metric, position) * share;
+  }
+};
+
+// position_cost is the position: the oldest goes first.
+struct position_cost {
+  __word__ float operator()(float, int position) const { return float(position); }
+};
+
+// The scores of a KV, and of 4 in a row: what a cost is made of.
+struct one_number {
+  const float* numbers;  // [N·B]
+  __word__ float at(int slot) const { return numbers[slot]; }
+  __word__ four_floats four(int slot) const {
+    return *reinterpret_cast<const four_floats*>(numbers + slot);
+  }
+};
+
+// sum_of_numbers is the sum of a KV's numbers, in their order.
+struct sum_of_numbers {
+  const float* numbers;  // [N·B, width]
+  int width;
+  __word__ float at(int slot) const {
+    const float* own = numbers + int64(slot) * width;
+    float sum = 0;
+#pragma unroll 1
+    for (int i = 0; i < width; i++) sum = sum + own[i];
+    return sum;
+  }
+  __word__ four_floats four(int slot) const {
+    return {at(slot), at(slot + 1), at(slot + 2), at(slot + 3)};
+  }
+};
+
+struct no_numbers {
+  __word__ float at(int) const { return 0; }
+  __word__ four_floats four(int) const { return 0; }
+};
+
 // costs_of writes the keys of one part of a head's KVs and counts them by their
 // first digit.
-template <class cost_function>
-__device__ __forceinline__ void costs_of(const cost_function& cost, histogram& first_digits,
+template <class scores, class cost_function>
+__device__ __forceinline__ void costs_of(const scores& score, const cost_function& cost,
+                                         histogram& first_digits,
                                          const int* __restrict__ table, int length,
-                                         const float* __restrict__ metrics,
                                          const int* __restrict__ positions,
                                          uint32* __restrict__ keys, int* __restrict__ counts,
                                          int shift, int sinks, int last) {
@@ -238,7 +293,7 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
     four_ints p = -1;  // no candidate
     if (shift >= 2 && from + 4 <= length) {  // in one block
       const int slot = (table[from >> shift] << shift) + (from & mask);
-      m = *reinterpret_cast<const four_floats*>(metrics + slot);
+      m = score.four(slot);
       p = *reinterpret_cast<const four_ints*>(positions + slot);
     } else {
 #pragma unroll
@@ -246,7 +301,7 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
         const int logical = from + e;
         if (logical < length) {
           const int slot = (table[logical >> shift] << shift) + (logical & mask);
-          m[e] = metrics[slot];
+          m[e] = score.at(slot);
           p[e] = positions[slot];
         }
       }
@@ -264,6 +319,43 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
   }
   block_barrier();
   first_digits.add_to(counts);
+}
+
+// costs_by writes the keys of one part of a head by a cost.
+template <class scores, class cost_function>
+__device__ __forceinline__ void costs_by(
+    const scores& score, const cost_function& cost, const int* __restrict__ tables,
+    const int* __restrict__ lengths, int row, const int* __restrict__ positions,
+    const int* __restrict__ quota_of, const int* __restrict__ offsets, uint32* __restrict__ keys,
+    int* __restrict__ counts, int stride, int shift, int sinks, int last) {
+  __shared__ histogram first_digits;
+  const int head = block_x();
+  if (quota_of[head] < 0) return;
+  const int64 place = int64(row) * blocks_x() + head;
+  costs_of(score, cost, first_digits, tables + place * stride, lengths[place], positions,
+           keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
+}
+
+// costs_by_score writes the keys of one part of a head by its KVs' scores.
+template <class scores>
+__device__ __forceinline__ void costs_by_score(
+    const scores& score, const int* __restrict__ tables, const int* __restrict__ lengths, int row,
+    const int* __restrict__ positions, const int* __restrict__ quota_of,
+    const int* __restrict__ offsets, uint32* __restrict__ keys, int* __restrict__ counts,
+    int stride, int shift, int sinks, int last, int newest, int average, int bins,
+    const int* __restrict__ starts, const float* __restrict__ bias) {
+  __shared__ histogram first_digits;
+  const int head = block_x();
+  if (quota_of[head] < 0) return;
+  const int64 place = int64(row) * blocks_x() + head;
+  const auto with = [&](const auto& cost) {
+    costs_of(score, cost, first_digits, tables + place * stride, lengths[place], positions,
+             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
+  };
+  if (average == 0 && bins == 0)
+    with(plain_cost{});
+  else
+    with(metric_cost{newest, average != 0, starts, bias + int64(head) * bins, bins});
 }
 
 // costs writes every KV's key, and counts the candidates of each head by its first
@@ -291,62 +383,95 @@ __device__ __forceinline__ void costs_of(const cost_function& cost, histogram& f
 // Grid: heads × parts blocks of a multiple of 32 threads, at most 256. A thread
 // does 4 KVs at a time, in ascending order of KVs over the parts.
 extern "C" __global__ void __launch_bounds__(256)
-costs(const int* __restrict__ tables, const int* __restrict__ lengths, int row,
-      const float* __restrict__ metrics, const int* __restrict__ positions,
-      const int* __restrict__ quota_of, const int* __restrict__ offsets,
-      uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
-      int last, int newest, int average, int bins, const int* __restrict__ starts,
-      const float* __restrict__ bias) {
-  __shared__ histogram first_digits;
+costs(const int* tables, const int* lengths, int row, const float* metrics, const int* positions,
+      const int* quota_of, const int* offsets, uint32* keys, int* counts, int stride, int shift,
+      int sinks, int last, int newest, int average, int bins, const int* starts,
+      const float* bias) {
+  costs_by_score(one_number{metrics}, tables, lengths, row, positions, quota_of, offsets, keys,
+                 counts, stride, shift, sinks, last, newest, average, bins, starts, bias);
+}
+
+// costs_sum is costs for a column of several numbers for each KV: a KV's metric is
+// their sum, in their order.
+//
+//   numbers  float32 [N·B, width], in the place of the metrics
+//   width    numbers for each KV
+//
+// The rest, grid and block: as costs has them. Bytes: 4 + 4·width + 4/B read for a KV.
+extern "C" __global__ void __launch_bounds__(256)
+costs_sum(const int* tables, const int* lengths, int row, const float* numbers,
+          const int* positions, const int* quota_of, const int* offsets, uint32* keys,
+          int* counts, int stride, int shift, int sinks, int last, int newest, int average,
+          int bins, const int* starts, const float* bias, int width) {
+  costs_by_score(sum_of_numbers{numbers, width}, tables, lengths, row, positions, quota_of,
+                 offsets, keys, counts, stride, shift, sinks, last, newest, average, bins, starts,
+                 bias);
+}
+
+// costs_shared is costs_sum with every cost times its head's share: what decides between
+// heads. Costs are not negative.
+//
+//   numbers  float32 [N·B, width]; width may be 1
+//   shares   float32 [heads]
+//
+// The rest, grid and block: as costs_sum has them.
+extern "C" __global__ void __launch_bounds__(256)
+costs_shared(const int* tables, const int* lengths, int row, const float* numbers,
+             const int* positions, const int* quota_of, const int* offsets, uint32* keys,
+             int* counts, int stride, int shift, int sinks, int last, int newest, int average,
+             int bins, const int* starts, const float* bias, int width, const float* shares) {
   const int head = block_x();
-  if (quota_of[head] < 0) return;
-  const int64 place = int64(row) * blocks_x() + head;
-  const auto with = [&](const auto& cost) {
-    costs_of(cost, first_digits, tables + place * stride, lengths[place], metrics, positions,
-             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
-  };
-  if (average == 0 && bins == 0)
-    with(plain_cost{});
-  else
-    with(metric_cost{newest, average != 0, starts, bias + int64(head) * bins, bins});
+  const metric_cost cost = {newest, average != 0, starts, bias + int64(head) * bins, bins};
+  costs_by(sum_of_numbers{numbers, width}, shared_cost{cost, shares[head]}, tables, lengths, row,
+           positions, quota_of, offsets, keys, counts, stride, shift, sinks, last);
 }
 
 // costs_random is costs with the hash of seed, sequence, layer, head and position
 // in the place of the metric.
 //
+//   metrics   not read
 //   heads     H, of one layer
 //   sequence  its number
 //   seed
 //
 // The rest, grid and block: as costs has them.
 extern "C" __global__ void __launch_bounds__(256)
-costs_random(const int* __restrict__ tables, const int* __restrict__ lengths, int row,
-             const float* __restrict__ metrics, const int* __restrict__ positions,
-             const int* __restrict__ quota_of, const int* __restrict__ offsets,
-             uint32* __restrict__ keys, int* __restrict__ counts, int stride, int shift, int sinks,
+costs_random(const int* tables, const int* lengths, int row,
+             [[maybe_unused]] const float* metrics, const int* positions, const int* quota_of,
+             const int* offsets, uint32* keys, int* counts, int stride, int shift, int sinks,
              int last, int heads, int sequence, uint64 seed) {
-  __shared__ histogram first_digits;
   const int head = block_x();
-  if (quota_of[head] < 0) return;
   const uint64 of_head = uint64(head / heads) << 32 ^ uint32(head % heads);
   const random_cost cost = {mix(mix(seed ^ uint32(sequence)) ^ of_head)};
-  const int64 place = int64(row) * blocks_x() + head;
-  costs_of(cost, first_digits, tables + place * stride, lengths[place], metrics, positions,
-           keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
+  costs_by(no_numbers{}, cost, tables, lengths, row, positions, quota_of, offsets, keys, counts,
+           stride, shift, sinks, last);
+}
+
+// costs_position is costs with the position in the place of the metric: the oldest KVs
+// go first. Positions are less than 2^24, so they are exact as floats.
+//
+// Its arguments are those of costs up to last, without the metrics. The rest, grid and
+// block: as costs has them.
+extern "C" __global__ void __launch_bounds__(256)
+costs_position(const int* tables, const int* lengths, int row, const int* positions,
+               const int* quota_of, const int* offsets, uint32* keys, int* counts, int stride,
+               int shift, int sinks, int last) {
+  costs_by(no_numbers{}, position_cost{}, tables, lengths, row, positions, quota_of, offsets, keys,
+           counts, stride, shift, sinks, last);
 }
 
 // sum_fallen makes sums of the counts of a level, and adds up how many blocks of a
 // quota fall up to each digit.
 //
 //   lengths  int32 [heads]
-//   quotas   int32 [grid x, 4]: first head, heads, blocks, and one unused
+//   quotas   int32 [grid x, 4]: first head, heads, blocks, KVs that a head keeps at least
 //   buckets  int32 [4, quotas, 4]: prefix, known, before, whole; of the level: what
 //            is known of the quota's bound. Of level 0: zeros
 //   counts   int32 [4, heads, 256]: of this level: counts; written: sums
 //   sums     int32 [4, quotas, 256]: of this level: zeros; written
 //   level    0 to 3
 //   heads    L·H
-//   shift    log2(B)
+//   shift    log2 of the KVs that are counted as a block: B, or 1
 //
 // Grid: quotas × ⌈heads of the largest quota/warps⌉ blocks of at most 8 warps, a
 // warp for a head. Bytes: 2048 for each head, and 1024 for each block.
@@ -367,12 +492,13 @@ sum_fallen(const int* __restrict__ lengths, const quota* __restrict__ quotas,
     const int head = q.first + first + warp();
     int* mine = counts_of(counts, level, heads, head);
     const int empty = empty_slots(lengths[head], shift);
+    const int most = most_to_lose(lengths[head], q);
     digit_counts n;
     n.read(mine);
     n.sum(under(counts, heads, head, b.prefix, level));
     n.write(mine);
 #pragma unroll
-    for (int i = 0; i < 8; i++) n.at[i] = fallen(n.at[i], empty, shift);
+    for (int i = 0; i < 8; i++) n.at[i] = fallen(n.at[i], most, empty, shift);
     n.write(rows[warp()]);
   }
   block_barrier();
@@ -488,7 +614,7 @@ __device__ __forceinline__ bucket loss_of(bucket b, int* counts, int heads, int 
 //   losses   int32 [heads, 4], written where a head loses anything: the bucket
 //            (prefix, known, before, whole) of the last KV that falls
 //   heads    L·H
-//   shift    log2(B)
+//   shift    log2 of the KVs that are counted as a block: B, or 1
 //
 // Grid: a block of a multiple of 32 threads, at most 256, for each quota; a thread
 // for a head. Bytes: 1024 for each quota, about 100 for each head.
@@ -518,10 +644,11 @@ settle(const int* __restrict__ lengths, const quota* __restrict__ quotas,
     int sure = 0, equal = 0, empty = 0;
     if (i < q.heads) {
       empty = empty_slots(lengths[head], shift);
+      const int most = most_to_lose(lengths[head], q);
       const int* last = counts_of(counts, b.known - 1, heads, head);
-      const int upto = fallen(last[b.prefix % digit_values], empty, shift);
+      const int upto = fallen(last[b.prefix % digit_values], most, empty, shift);
       const int before = under(counts, heads, head, b.prefix, b.known);
-      sure = b.whole ? upto : fallen(before, empty, shift);
+      sure = b.whole ? upto : fallen(before, most, empty, shift);
       equal = upto - sure;
     }
     const place ties = block_scan(scans[turn], equal);

@@ -69,7 +69,8 @@ using bytes8 = uint32 __attribute__((ext_vector_type(2)));
 //   moves      int32 [n, 2]: destination and source slots
 //   keys       [N·B, pieces] of 16 or 8 bytes each
 //   values     likewise
-//   metrics    4 bytes [N·B]
+//   metrics    4 bytes [N·B]. None, where the method has no column of one number for
+//              each KV
 //   positions  int32 [N·B]
 //   n          moves
 //   pieces     of a key, and of a value: its bytes by 16, or by 8
@@ -111,6 +112,7 @@ __device__ __forceinline__ void move_kvs(const pair* __restrict__ moves, piece* 
   }
   if (lane < 2) {
     uint32* scalars = lane == 0 ? metrics : positions;
+    if (!is_there(scalars)) return;
     uint32 held[together];
 #pragma unroll
     for (int m = 0; m < together; m++) held[m] = scalars[at[m].source];
@@ -130,4 +132,25 @@ extern "C" __global__ void __launch_bounds__(256)
 move_kvs_8(const pair* moves, bytes8* keys, bytes8* values, uint32* metrics,
            uint32* positions, int n, int pieces, int shift) {
   move_kvs(moves, keys, values, metrics, positions, n, pieces, shift);
+}
+
+// move_numbers moves the numbers of KVs from slot to slot, in a column that has several
+// for each. No destination is a source.
+//
+//   moves    int32 [n, 2]: destination and source slots
+//   numbers  4 bytes [N·B, width]
+//   n        moves
+//   width    numbers for each KV
+//
+// Grid: ⌈n / 256⌉ blocks of 256 threads, a move each. Bytes: 8·width for each move, and
+// 8 for the pair.
+extern "C" __global__ void __launch_bounds__(256)
+move_numbers(const pair* __restrict__ moves, uint32* numbers, int n, int width) {
+  const int i = block_x() * threads_x() + thread_x();
+  if (i >= n) return;
+  const pair move = moves[i];
+  const uint32* from = numbers + int64(move.source) * width;
+  uint32* to = numbers + int64(move.destination) * width;
+#pragma unroll 1
+  for (int e = 0; e < width; e++) to[e] = from[e];
 }

@@ -1,10 +1,11 @@
-// Prefill: the first metrics of a prompt's KVs in one layer, from its last queries
-// (ref/NUMERICS.md §4; ref.Metric.PrefillMetrics).
+// Prefill: the first numbers of a prompt's KVs in one layer, from its last queries
+// (ref.Observation.Prompt): KV-Compress's metrics, other methods' scores.
 //
 //   prefill_partitions   scores, e_i, m_p, z_p: a warp for 8 queries and a partition
 //   prefill_factors      f_p
 //   prefill_gains        a_i = Σ_t gain(e_i·f_p)
-//   prefill_finish       the reduction, the max-pool and the sum over the group
+//   prefill_finish       the metric: scaled, max-pooled and summed over the group
+//   prefill_numbers      in its place, for every other way to make numbers of a_i
 //
 // The queries are taken some positions at a time, in ascending order, to bound the
 // memory of what is computed for each; a_i goes on from one launch to the next.
@@ -29,7 +30,7 @@
 //   partitions  ⌈n/128⌉
 //   scale       1/√D
 //
-// Grid: (H·⌈queries·G/8⌉, partitions) blocks of 32 threads, with the shared memory of
+// Grid: (H·⌈queries·G/8⌉, ⌈(first+queries)/128⌉) blocks of 32 threads, with the shared memory of
 // partition.cuh for min(queries·G, 8) queries of f32. A warp has 8 queries of one
 // head, in the order of position and then of the group; one that no query of which
 // sees a key does nothing.
@@ -100,7 +101,7 @@ extern "C" __global__ void prefill_factors(const float* __restrict__ maxima,
 //   squared     1 for norm L2, 0 for L1
 //   go_on       0 for the first queries of a prompt
 //
-// Grid: (H·G, partitions) blocks of 128 threads, a key each.
+// Grid: (H·G, partitions; with go_on ⌈(first+queries)/128⌉) blocks of 128 threads, a key each.
 //
 // Order: ascending t.
 //
@@ -120,6 +121,79 @@ extern "C" __global__ void prefill_gains(const float* __restrict__ weights,
   }
   gains[own] = sum;
 }
+
+// What an observation makes of gains: the values of ref.Scale, ref.PoolKind and
+// ref.GroupReduction.
+constexpr int scale_by_position = 1, scale_by_window = 2, scale_by_age = 3;
+constexpr int max_pool = 1, avg_pool = 2;
+constexpr int group_mean = 1, group_max = 2, group_each = 3;
+
+// A reduction makes a KV's numbers of what its queries gave it and its neighbours.
+struct reduction {
+  const float* gains;  // of the head: float32 [G, pitch], a_i
+  int pitch;
+  int n;         // keys
+  int scored;    // keys that have numbers; the rest have 0 and are no neighbours
+  int observed;  // W, queries in all
+  int group;     // G
+  int scale;
+  int pool, reach, width;  // reach: neighbours on either side
+  int over_group;
+  bool group_first;  // the group is reduced before pooling
+
+  // scaled returns a query head's a_j, scaled.
+  __word__ float scaled(int g, int j) const {
+    const float a = gains[int64(g) * pitch + j];
+    if (scale == scale_by_position) return a * (float(j + 1) / float(observed));
+    if (scale == scale_by_window) return a / float(observed);
+    if (scale == scale_by_age) return a / float(n - j);
+    return a;
+  }
+
+  // pooled returns what the pool takes of the values of key i and its neighbours: the
+  // largest, or their sum, ascending, over the width.
+  template <class of_key>
+  __word__ float pooled(int i, const of_key& of) const {
+    if (pool == 0) return of(i);
+    const int from = larger(0, i - reach), to = smaller(scored - 1, i + reach);
+    float top = lowest(), sum = 0;
+    for (int j = from; j <= to; j++) {
+      const float v = of(j);
+      if (pool == avg_pool)
+        sum = sum + v;
+      else
+        top = larger(top, v);
+    }
+    return pool == avg_pool ? sum / float(width) : top;
+  }
+
+  // grouped returns the sum, mean or maximum over the query heads, ascending.
+  template <class of_query_head>
+  __word__ float grouped(const of_query_head& of) const {
+    float all = 0;
+    for (int g = 0; g < group; g++) {
+      const float v = of(g);
+      all = over_group == group_max && g > 0 ? larger(all, v) : all + v;
+    }
+    return over_group == group_mean ? all / float(group) : all;
+  }
+
+  // write writes the numbers of key i: one, or G.
+  __word__ void write(float* __restrict__ to, int i) const {
+    const auto of_head = [&](int g) {
+      return pooled(i, [&](int j) { return scaled(g, j); });
+    };
+    if (over_group == group_each) {
+      for (int g = 0; g < group; g++) to[g] = i < scored ? of_head(g) : 0;
+    } else if (i >= scored) {
+      *to = 0;
+    } else if (group_first) {
+      *to = pooled(i, [&](int j) { return grouped([&](int g) { return scaled(g, j); }); });
+    } else {
+      *to = grouped(of_head);
+    }
+  }
+};
 
 // prefill_finish makes a KV's metric of what its queries gave it.
 //
@@ -145,19 +219,76 @@ extern "C" __global__ void prefill_finish(const float* __restrict__ gains,
   const int head = block_x();
   const int i = block_y() * partition + thread_x();
   if (i >= n) return;
-  const int from = larger(0, i - reach), to = smaller(n - 1, i + reach);
   const int pitch = partitions * partition;
-  const float* a = gains + int64(head) * group * pitch;
-  float metric = 0;
-  for (int g = 0; g < group; g++) {
-    float top = lowest();
-    for (int j = from; j <= to; j++) {
-      float v = a[j];
-      if (average > 0) v = v * (float(j + 1) / float(average));
-      top = larger(top, v);
-    }
-    metric = metric + top;
-    a += pitch;
-  }
-  metrics[slot_of(tables + int64(head) * stride, i, shift)] = metric;
+  const int scale = average > 0 ? scale_by_position : 0;
+  const reduction r = {gains + int64(head) * group * pitch, pitch, n, n, average, group, scale,
+                       max_pool, reach, 0, 0, false};
+  r.write(metrics + slot_of(tables + int64(head) * stride, i, shift), i);
+}
+
+// prefill_numbers makes a KV's numbers of what its queries gave it, in every other way
+// that an observation may have: scaled, pooled, reduced over the group.
+//
+//   gains        float32 [H·G, partitions, 128]: a_i
+//   tables       int32 [H, stride]: the block tables of the layer's heads
+//   numbers      float32 [N·B], or [N·B, G] where reduce is 3, written
+//   n            keys
+//   scored       keys that have numbers, from 0 on; the rest get 0 and are no neighbours
+//   observed     W, the number of queries in all
+//   group, partitions, shift, stride  as above
+//   scale        0 none, 1 times (i+1)/W, 2 over W, 3 over n−i
+//   pool         0 none, 1 max, 2 average
+//   width        of the pool; the average divides by it at the edges too
+//   reduce       over the group: 0 sum, 1 mean, 2 max, 3 a number for each query head
+//   group_first  1: the group is reduced before pooling; not with reduce 3
+//
+// Grid: (H, partitions) blocks of 128 threads, a key each.
+//
+// Order: ascending neighbours, ascending place in the group.
+//
+// Bytes: 4·G a key read (the pool's neighbours come from the cache), 4 or 4·G written.
+// Operations: 2·G·width, and as many quotients as the scale has.
+extern "C" __global__ void prefill_numbers(const float* __restrict__ gains,
+                                           const int* __restrict__ tables,
+                                           float* __restrict__ numbers, int n, int scored,
+                                           int observed, int group, int partitions, int shift,
+                                           int stride, int scale, int pool, int width,
+                                           int reduce, int group_first) {
+  const int head = block_x();
+  const int i = block_y() * partition + thread_x();
+  if (i >= n) return;
+  const int pitch = partitions * partition;
+  const reduction r = {gains + int64(head) * group * pitch, pitch, n, scored, observed, group,
+                       scale, pool, width / 2, width, reduce, group_first != 0};
+  const int64 slot = slot_of(tables + int64(head) * stride, i, shift);
+  r.write(numbers + slot * (reduce == group_each ? group : 1), i);
+}
+
+// layer_mean replaces each number of a prompt's KVs by its mean over the layer's KV heads.
+//
+//   tables     int32 [H, stride]: the block tables of the layer's heads
+//   numbers    float32 [N·B, width], read and written
+//   n, heads   keys, H
+//   width      numbers for each KV
+//   shift, stride  log2(B); blocks that a table has room for
+//
+// Grid: ⌈n·width / 256⌉ blocks of 256 threads, a number of all heads each.
+//
+// Order: heads ascending, then divided by their number.
+//
+// Bytes: 8·width for each KV.
+extern "C" __global__ void layer_mean(const int* __restrict__ tables, float* __restrict__ numbers,
+                                      int n, int heads, int width, int shift, int stride) {
+  const int64 at = int64(block_x()) * threads_x() + thread_x();
+  const int i = at / uint32(width), number = at % uint32(width);
+  if (i >= n) return;
+  const auto of_head = [&](int head) {
+    return numbers + int64(slot_of(tables + int64(head) * stride, i, shift)) * width + number;
+  };
+  float sum = 0;
+#pragma unroll 1
+  for (int head = 0; head < heads; head++) sum = sum + *of_head(head);
+  const float mean = sum / float(heads);
+#pragma unroll 1
+  for (int head = 0; head < heads; head++) *of_head(head) = mean;
 }

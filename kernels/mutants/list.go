@@ -64,7 +64,7 @@ func All() []Mutant {
 		{
 			Name: "stale-metric", File: "append.cu",
 			Bug: "a new KV starts with the metric that its slot had before",
-			Old: "    metrics[slot] = 0;\n", New: "    (void)metrics;\n",
+			Old: "    if (is_there(metrics)) metrics[slot] = 0;\n", New: "    (void)metrics;\n",
 		},
 		{
 			Name: "rounds-to-zero", File: "format.cuh", Module: "append.cu",
@@ -76,7 +76,7 @@ func All() []Mutant {
 		{
 			Name: "protected-of-others", File: "decide.cu",
 			Bug: "the protected entries of earlier sequences are counted against a later one, as in the published implementation: it loses too little",
-			Old: "lengths[place], metrics, positions,\n             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);\n  };", New: "lengths[place], metrics, positions,\n             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last - row * (newest - last));\n  };",
+			Old: "lengths[place], positions,\n             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);\n  };", New: "lengths[place], positions,\n             keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last - row * (newest - last));\n  };",
 		},
 		{
 			Name: "window-edge", File: "decide.cu",
@@ -207,7 +207,7 @@ func All() []Mutant {
 		{
 			Name: "pool-edge", File: "prefill.cu",
 			Bug: "the max-pool of the last keys reaches past the prompt",
-			Old: "to = smaller(n - 1, i + reach);", New: "to = smaller(n, i + reach);",
+			Old: "to = smaller(scored - 1, i + reach);", New: "to = smaller(scored, i + reach);",
 		},
 		{
 			Name: "prefill-buffer-edge", File: "prefill.cu",
