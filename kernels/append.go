@@ -1,29 +1,40 @@
 package kernels
 
-import "kvcompress/kernels/device"
+import (
+	"math"
+
+	"kvcompress/kernels/device"
+)
 
 // storePrompt stores the keys and values of one layer of a prompt of n tokens, in
 // the KV heads of a row whose tables and lengths are set: k and v are [n, H, D]
-// float32 on the device. The positions are 0 to n-1 and the column 0.
+// float32 on the device. The positions are 0 to n-1, the column as it begins.
 func (s *state) storePrompt(row, layer, n int, k, v device.Ptr) error {
 	h, d := s.cfg.Shape.KVHeads, s.cfg.Shape.HeadSize
 	block := threads(n*h*d/8, 256)
 	tables := device.Pointer(s.layerTables(row, layer))
 	if err := s.launch("append.ptx", s.typed("append_prompt"), blocks(n*h*d/8, block), block, 0,
 		device.Pointer(k), device.Pointer(v), tables,
-		device.Pointer(s.keys), device.Pointer(s.values), s.single(), device.Pointer(s.positions),
-		number(n), number(h), number(d/8), s.shift(), number(s.maxBlocks)); err != nil || s.width < 2 {
+		device.Pointer(s.keys), device.Pointer(s.values), s.zeroed(), device.Pointer(s.positions),
+		number(n), number(h), number(d/8), s.shift(), number(s.maxBlocks)); err != nil || !s.fills() {
 		return err
 	}
 	each := threads(n*h, 256)
-	return s.launch("append.ptx", "clear_prompt", blocks(n*h, each), each, 0,
-		tables, device.Pointer(s.metrics), number(n), number(h), number(s.width), s.shift(), number(s.maxBlocks))
+	return s.launch("append.ptx", "fill_prompt", blocks(n*h, each), each, 0,
+		tables, device.Pointer(s.metrics), number(n), number(h),
+		number(s.width), device.F32(s.initial), s.shift(), number(s.maxBlocks))
 }
 
-// single is the column as the kernels take it that know one number for each KV: none,
-// where it has several.
-func (s *state) single() device.Arg {
-	if s.width != 1 {
+// fills reports whether the column takes a kernel of its own where KVs enter: it has
+// several numbers for each, or does not begin with +0.
+func (s *state) fills() bool {
+	return s.width > 1 || s.width == 1 && math.Float32bits(s.initial) != 0
+}
+
+// zeroed is the column as the kernels take it that begin it with 0: none, where it has a
+// kernel of its own.
+func (s *state) zeroed() device.Arg {
+	if s.fills() {
 		return device.Pointer(0)
 	}
 	return device.Pointer(s.metrics)
@@ -31,21 +42,21 @@ func (s *state) single() device.Arg {
 
 // storeTokens stores the key and value of the batch's new token in one layer, as
 // the last KV of each head: k and v are [batch, H, D] float32 on the device. Room
-// has been made and counted. The column is 0.
+// has been made and counted. The column is as it begins.
 func (s *state) storeTokens(b batch, layer int, k, v device.Ptr) error {
 	h, d := s.cfg.Shape.KVHeads, s.cfg.Shape.HeadSize
 	block := threads(b.n*h*d/8, 256)
 	tables, lengths := device.Pointer(s.layerTables(0, layer)), device.Pointer(s.layerLengths(layer))
 	if err := s.launch("append.ptx", s.typed("append_tokens"), blocks(b.n*h*d/8, block), block, 0,
 		device.Pointer(k), device.Pointer(v), device.Pointer(b.rows), device.Pointer(b.positions), tables, lengths,
-		device.Pointer(s.keys), device.Pointer(s.values), s.single(), device.Pointer(s.positions),
-		number(b.n), number(h), number(s.heads()), number(d/8), s.shift(), number(s.maxBlocks)); err != nil || s.width < 2 {
+		device.Pointer(s.keys), device.Pointer(s.values), s.zeroed(), device.Pointer(s.positions),
+		number(b.n), number(h), number(s.heads()), number(d/8), s.shift(), number(s.maxBlocks)); err != nil || !s.fills() {
 		return err
 	}
 	each := threads(b.n*h, 256)
-	return s.launch("append.ptx", "clear_tokens", blocks(b.n*h, each), each, 0,
+	return s.launch("append.ptx", "fill_tokens", blocks(b.n*h, each), each, 0,
 		device.Pointer(b.rows), tables, lengths, device.Pointer(s.metrics),
-		number(b.n), number(h), number(s.heads()), number(s.width), s.shift(), number(s.maxBlocks))
+		number(b.n), number(h), number(s.heads()), number(s.width), device.F32(s.initial), s.shift(), number(s.maxBlocks))
 }
 
 // layerTables is where the block tables of a layer's heads begin, in a row.

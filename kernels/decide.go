@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 
@@ -87,7 +88,7 @@ func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, r ref.Ra
 	if err != nil {
 		return d, err
 	}
-	if r.Refine != nil {
+	if r.Refine != nil || r.Share != nil {
 		if p, err = s.refine(row, id, length, &d, &r, p); err != nil {
 			return d, err
 		}
@@ -103,8 +104,9 @@ func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, r ref.Ra
 	return d, s.readLosses(&d, p)
 }
 
-// refine has the ranking give other quotas, now that it is known what each head loses by
-// the first, and settles by those.
+// refine settles anew, head by head, now that it is known what each loses: by the quotas
+// that the ranking makes of it, or by just that, where shares have decided between heads
+// and costs alone do within one.
 func (s *state) refine(row int, id kv.SeqID, length int, d *decision, r *ref.Ranking, p plan) (plan, error) {
 	if p.keys != 0 {
 		if err := s.readLosses(d, p); err != nil {
@@ -117,8 +119,18 @@ func (s *state) refine(row int, id kv.SeqID, length int, d *decision, r *ref.Ran
 	}
 	clear(d.heads)
 	refined := *r
-	refined.Quotas = r.Refine(lost)
-	return s.settle(row, id, length, d, &refined)
+	refined.Share = nil
+	if r.Refine != nil {
+		refined.Quotas = r.Refine(lost)
+		return s.settle(row, id, length, d, &refined)
+	}
+	refined.Quotas = nil
+	for i, n := range lost {
+		refined.Quotas = append(refined.Quotas, ref.Quota{First: i, Heads: 1, Units: n})
+	}
+	p, err := s.settle(row, id, length, d, &refined)
+	d.asked = r.Asks()
+	return p, err
 }
 
 // settle finds how many units and KVs each head loses by the ranking's quotas. The plan
@@ -137,7 +149,7 @@ func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *ref.Ran
 	if len(quotas) == 0 || d.longest == 0 {
 		return plan{}, nil
 	}
-	p, err := s.plan(d, quotas)
+	p, err := s.plan(d, quotas, r.Keep)
 	if err != nil {
 		return p, err
 	}
@@ -146,6 +158,11 @@ func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *ref.Ran
 	grid := device.Dim{X: heads, Y: ceilDiv(d.longest, 16*block.X), Z: 1}
 	if err := s.costs(row, id, length, r, p, grid, block); err != nil {
 		return p, err
+	}
+	if r.Share != nil {
+		if p, err = s.share(row, length, d, r, p, quotas, grid, block); err != nil {
+			return p, err
+		}
 	}
 	unit := number(bits.TrailingZeros(uint(r.Unit)))
 	warps := min(largest, 8)
@@ -191,32 +208,89 @@ func (s *state) readLosses(d *decision, p plan) error {
 
 // costs computes the keys, and each head's counts by their first digit.
 func (s *state) costs(row int, id kv.SeqID, length int, r *ref.Ranking, p plan, grid, block device.Dim) error {
-	found := []device.Arg{device.Pointer(s.tables), device.Pointer(s.lengths), number(row)}
-	scores, positions := device.Pointer(s.metrics), device.Pointer(s.positions)
-	from := []device.Arg{
-		device.Pointer(p.quotaOf), device.Pointer(p.offsets), device.Pointer(p.keys), device.Pointer(p.counts),
-		number(s.maxBlocks), s.shift(),
-		number(min(r.Sinks, length)), number(max(length-1-r.Window, -1)),
-	}
 	switch r.Key {
 	case ref.ByPosition:
-		args := slices.Concat(found, []device.Arg{positions}, from)
-		return s.launch("decide.ptx", "costs_position", grid, block, 0, args...)
+		args := s.costArgs(row, length, r, p)
+		return s.launch("decide.ptx", "costs_position", grid, block, 0, slices.Delete(args, 3, 4)...)
 	case ref.ByHash:
-		args := slices.Concat(found, []device.Arg{scores, positions}, from,
-			[]device.Arg{number(s.cfg.Shape.KVHeads), device.I32(int32(id)), device.U64(r.Seed)})
+		args := append(s.costArgs(row, length, r, p), number(s.cfg.Shape.KVHeads), device.I32(int32(id)), device.U64(r.Seed))
 		return s.launch("decide.ptx", "costs_random", grid, block, 0, args...)
 	}
-	b, err := s.bias(r)
+	args, err := s.scoreArgs(row, length, r, p)
 	if err != nil {
 		return err
 	}
-	args := slices.Concat(found, []device.Arg{scores, positions}, from,
-		[]device.Arg{number(length - 1), flag(r.Average), number(b.bins), device.Pointer(b.starts), device.Pointer(b.values)})
 	if s.width > 1 {
 		return s.launch("decide.ptx", "costs_sum", grid, block, 0, append(args, number(s.width))...)
 	}
 	return s.launch("decide.ptx", "costs", grid, block, 0, args...)
+}
+
+// share computes the keys anew, as costs times their head's share. The costs are sorted,
+// for their sums' order, on the host.
+func (s *state) share(row, length int, d *decision, r *ref.Ranking, p plan, quotas []ref.Quota, grid, block device.Dim) (plan, error) {
+	shares := make([]float32, len(d.heads))
+	for _, q := range quotas {
+		for head := q.First; head < q.First+q.Heads; head++ {
+			keys, err := download[uint32](s, p.keys+device.Ptr(4*d.starts[head]), d.lengths[head])
+			if err != nil {
+				return p, err
+			}
+			shares[head] = ref.ShareOf(costsOf(keys), r.Share[head])
+		}
+	}
+	on, err := upload(s, "shares", shares)
+	if err != nil {
+		return p, err
+	}
+	if p, err = s.plan(d, quotas, r.Keep); err != nil {
+		return p, err
+	}
+	args, err := s.scoreArgs(row, length, r, p)
+	if err != nil {
+		return p, err
+	}
+	return p, s.launch("decide.ptx", "costs_shared", grid, block, 0, append(args, number(s.width), device.Pointer(on))...)
+}
+
+// costsOf returns the costs that candidates have by their keys, ascending.
+func costsOf(keys []uint32) []float32 {
+	keys = slices.DeleteFunc(keys, func(key uint32) bool { return key == noCandidate })
+	slices.Sort(keys)
+	costs := make([]float32, len(keys))
+	for i, key := range keys {
+		if key>>31 == 1 {
+			key ^= 1 << 31
+		} else {
+			key = ^key
+		}
+		costs[i] = math.Float32frombits(key)
+	}
+	return costs
+}
+
+// noCandidate is the key of a KV that may not be evicted.
+const noCandidate = 1<<32 - 1
+
+// costArgs are the arguments that all kernels of costs take first.
+func (s *state) costArgs(row, length int, r *ref.Ranking, p plan) []device.Arg {
+	return []device.Arg{
+		device.Pointer(s.tables), device.Pointer(s.lengths), number(row),
+		device.Pointer(s.metrics), device.Pointer(s.positions),
+		device.Pointer(p.quotaOf), device.Pointer(p.offsets), device.Pointer(p.keys), device.Pointer(p.counts),
+		number(s.maxBlocks), s.shift(),
+		number(min(r.Sinks, length)), number(max(length-1-r.Window, -1)),
+	}
+}
+
+// scoreArgs are those that the kernels of scores take first.
+func (s *state) scoreArgs(row, length int, r *ref.Ranking, p plan) ([]device.Arg, error) {
+	b, err := s.bias(r)
+	if err != nil {
+		return nil, err
+	}
+	return append(s.costArgs(row, length, r, p), number(length-1), flag(r.Average),
+		number(b.bins), device.Pointer(b.starts), device.Pointer(b.values)), nil
 }
 
 // bias is a head bias on the device.
@@ -267,7 +341,7 @@ type plan struct {
 
 // plan makes room for a decision, and writes what it starts from. It sets the
 // decision's pointers.
-func (s *state) plan(d *decision, quotas []ref.Quota) (p plan, err error) {
+func (s *state) plan(d *decision, quotas []ref.Quota, keep int) (p plan, err error) {
 	heads, n := len(d.heads), len(quotas)
 	given := make([]int32, 4*n+2*heads+1)
 	quotaOf := given[4*n+heads+1:]
@@ -275,7 +349,7 @@ func (s *state) plan(d *decision, quotas []ref.Quota) (p plan, err error) {
 		quotaOf[i] = -1
 	}
 	for i, q := range quotas {
-		copy(given[4*i:], []int32{int32(q.First), int32(q.Heads), int32(q.Units), 0})
+		copy(given[4*i:], []int32{int32(q.First), int32(q.Heads), int32(q.Units), int32(keep)})
 		for h := range q.Heads {
 			quotaOf[q.First+h] = int32(i)
 		}

@@ -18,6 +18,15 @@ func dropper(method ref.Method, shape kv.Shape) (ref.Dropper, error) {
 	if !ok {
 		return nil, refuse("has no kernels, as it does more than drop KVs")
 	}
+	if _, hides := method.(ref.Masker); hides {
+		return nil, refuse("hides KVs, which the kernels attend to")
+	}
+	if _, folds := method.(ref.Folder); folds {
+		return nil, refuse("keeps KVs that stand for others, whose weights the kernels do not know")
+	}
+	if m, ok := method.(ref.Rerotator); ok && m.ByCachePosition() {
+		return nil, refuse("reads keys at their positions in the cache, the kernels where they are")
+	}
 	columns := method.Columns()
 	if len(columns) > 1 {
 		return nil, refuse("keeps %d columns of each KV, the kernels have one", len(columns))
@@ -49,11 +58,21 @@ func widthOf(columns []kv.Column) int {
 	return width
 }
 
+// initialOf returns what each of them is when a KV enters.
+func initialOf(columns []kv.Column) float32 {
+	for _, c := range columns {
+		return c.Initial
+	}
+	return 0
+}
+
 // check returns an error if the kernels cannot decide by a ranking.
 func (s *state) check(r *ref.Ranking) error {
 	switch {
 	case r.Unit < 1 || r.Unit&(r.Unit-1) != 0:
 		return fmt.Errorf("kernels: decide: units of %d KVs: the kernels count in powers of two", r.Unit)
+	case r.Share != nil && (r.Key != ref.ByScore || len(r.Share) != s.heads()):
+		return fmt.Errorf("kernels: decide: %d shares of %d heads' scores, by key %d", len(r.Share), s.heads(), r.Key)
 	case r.Key > ref.ByHash:
 		return fmt.Errorf("kernels: decide: key %d is unknown", r.Key)
 	case r.Key == ref.ByScore && (r.Column != 0 || max(1, r.Width) != s.width):

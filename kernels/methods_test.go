@@ -57,6 +57,9 @@ func randomDropping(rng *rand.Rand, cfg kv.Config) *dropping {
 	} else if rng.IntN(2) == 0 { // kept, and never written
 		m.columns = []kv.Column{{Name: "scores", Value: "score", Width: oneOf(rng, 1, group)}}
 	}
+	for i := range m.columns {
+		m.columns[i].Initial = oneOf[float32](rng, 0, 0, 0.5)
+	}
 	m.rank = randomRanking(rng, cfg, widthOf(m.columns))
 	return m
 }
@@ -72,6 +75,7 @@ func randomObservation(rng *rand.Rand) *ref.Observation {
 		Group:   ref.GroupReduction(rng.IntN(4)),
 		Decode:  rng.IntN(3) > 0,
 	}
+	o.LayerMean = rng.IntN(4) == 0
 	o.GroupFirst = o.Group != ref.GroupEach && rng.IntN(3) == 0
 	return o
 }
@@ -86,6 +90,7 @@ func randomRanking(rng *rand.Rand, cfg kv.Config, width int) func(ref.Counts) re
 		Key:     ref.ByScore,
 		Width:   width,
 		Average: rng.IntN(3) == 0,
+		Keep:    oneOf(rng, 0, 0, 1, 10, 100),
 		Weight:  oneOf[float32](rng, 1, -0.125, 1e30),
 		Seed:    rng.Uint64(),
 	}
@@ -97,6 +102,11 @@ func randomRanking(rng *rand.Rand, cfg kv.Config, width int) func(ref.Counts) re
 	}
 	if rng.IntN(4) == 0 {
 		r.Bias = randomBias(rng, cfg.Shape)
+	}
+	if r.Key == ref.ByScore && !r.Average && r.Bias == nil && rng.IntN(3) == 0 {
+		for range heads {
+			r.Share = append(r.Share, rng.IntN(60))
+		}
 	}
 	run := oneOf(rng, heads, cfg.Shape.KVHeads, 1) // heads of a quota
 	part := oneOf(rng, 0.1, 0.5, 0.9, 2)           // of a quota's KVs, about
@@ -255,30 +265,35 @@ func firstDifference(want, got reflect.Value) string {
 // methodCase is two engines with a method, in lock-step.
 type methodCase struct {
 	cfg       ref.Config
-	method    *dropping
+	method    ref.Method
 	lengths   []int // of the prompts
 	reference *ref.Engine
 	engine    *Engine
 	want, got []stage
 }
 
-func newMethodCase(rng *rand.Rand, dev device.Device) (*methodCase, error) {
-	c := &methodCase{}
-	c.cfg = ref.Config{Config: kv.Config{
+// randomCache draws a shape, a format and a block size.
+func randomCache(rng *rand.Rand) kv.Config {
+	cfg := kv.Config{
 		BlockSize: oneOf(rng, kv.BlockSizes()...),
 		DType:     dtype.DType(rng.IntN(5)),
 		Shape:     kv.Shape{Layers: 1 + rng.IntN(2), KVHeads: 1 + rng.IntN(3), Group: oneOf(rng, 1, 1, 2, 3, 4, 9), HeadSize: 8},
-	}}
-	if rng.IntN(6) == 0 {
-		c.cfg.Shape.HeadSize = oneOf(rng, 16, 24, 40, 128)
 	}
-	c.method = randomDropping(rng, c.cfg.Config)
-	shape := c.cfg.Shape
+	if rng.IntN(6) == 0 {
+		cfg.Shape.HeadSize = oneOf(rng, 16, 24, 40, 128)
+	}
+	return cfg
+}
+
+// newMethodCase returns engines with a method, which the other may refuse.
+func newMethodCase(rng *rand.Rand, dev device.Device, cfg ref.Config, method ref.Method) (*methodCase, error) {
+	c := &methodCase{cfg: cfg, method: method}
+	shape := cfg.Shape
 	lengths := []int{1, 2, 3, 7, 16, 31, 32, 33, 64, 127, 128, 129, 200, 256, 257, 300}
 	work := 60_000 // queries and keys
 	for range 1 + rng.IntN(3) {
 		n := oneOf(rng, lengths...)
-		for n > 3 && n*max(1, c.method.watches.Queries(n))*shape.Layers*shape.QueryHeads() > work {
+		for n > 3 && n*max(1, method.Observe().Queries(n))*shape.Layers*shape.QueryHeads() > work {
 			n = n * 2 / 3
 		}
 		c.lengths = append(c.lengths, n)
@@ -395,13 +410,14 @@ func TestMethods(t *testing.T) {
 	for seed := range uint64(cases) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 41))
-			c, err := newMethodCase(rng, checked(t, seed))
+			cfg := ref.Config{Config: randomCache(rng)}
+			c, err := newMethodCase(rng, checked(t, seed), cfg, randomDropping(rng, cfg.Config))
 			if err != nil {
 				t.Fatal(err)
 			}
 			evicted, err := c.run(rng)
 			if err != nil {
-				t.Fatalf("%v\nprompts %v, columns %v, observation %+v\n%v", c.cfg, c.lengths, c.method.columns, c.method.watches, err)
+				t.Fatalf("%v\nprompts %v, columns %v, observation %+v\n%v", c.cfg, c.lengths, c.method.Columns(), c.method.Observe(), err)
 			}
 			if evicted > 0 {
 				dropped++
@@ -413,6 +429,59 @@ func TestMethods(t *testing.T) {
 	}
 	if !t.Failed() && dropped < cases/3 {
 		t.Errorf("in %d of %d cases alone a KV was evicted", dropped, cases)
+	}
+}
+
+// TestTable runs the methods of the table, of which those that drop KVs by attention or
+// position run on the kernels.
+func TestTable(t *testing.T) {
+	runs := []string{
+		ref.KVCompress, "ada-snapkv", "h2o-prefill", "h2o-real-drop", "observed-attention", "pyramidkv", "random",
+		"snapkv", "snapkv-kvpress", "streaming-llm", "streaming-llm-kvpress", "tova",
+	}
+	cases := 12
+	if testing.Short() {
+		cases = 4
+	}
+	for _, entry := range ref.Methods() {
+		t.Run(entry.Name, func(t *testing.T) {
+			evicted := 0
+			for seed := range uint64(cases) {
+				rng := rand.New(rand.NewPCG(seed, 43))
+				var cfg ref.Config
+				cfg.Config = randomCache(rng)
+				cfg.UseMethod(entry.Name)
+				if cfg.Method == "" {
+					cfg.Metric = ref.Default().Metric
+				}
+				cfg.Compression.MaxCacheTokens = 33 + rng.IntN(40)
+				method, err := cfg.NewMethod()
+				if err != nil {
+					t.Skip(err)
+				}
+				c, err := newMethodCase(rng, checked(t, seed), cfg, method)
+				if err != nil {
+					if slices.Contains(runs, entry.Name) {
+						t.Fatal(err)
+					}
+					if !strings.Contains(err.Error(), "it runs on the reference engine") {
+						t.Errorf("refused by %v", err)
+					}
+					t.Skip(err)
+				}
+				n, err := c.run(rng)
+				if err != nil {
+					t.Fatalf("seed %d: %v\nprompts %v\n%v", seed, c.cfg, c.lengths, err)
+				}
+				evicted += n
+				if err := errors.Join(c.engine.Close(), c.reference.Close()); err != nil {
+					t.Error(err)
+				}
+			}
+			if evicted == 0 {
+				t.Error("no KV was evicted")
+			}
+		})
 	}
 }
 

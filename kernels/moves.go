@@ -57,9 +57,13 @@ func (s *state) move(m moves) error {
 	shift := min(bits.Len(uint(2*pieces-1)), 5) // lanes for the pieces of key and value, at most a warp
 	lanes := (m.n + 3) / 4 << shift
 	block := threads(lanes, 256)
+	single := s.metrics
+	if s.width > 1 {
+		single = 0
+	}
 	if err := s.launch("moves.ptx", entry, blocks(lanes, block), block, 0,
 		device.Pointer(m.pairs), device.Pointer(s.keys), device.Pointer(s.values),
-		s.single(), device.Pointer(s.positions),
+		device.Pointer(single), device.Pointer(s.positions),
 		number(m.n), number(pieces), number(shift)); err != nil || s.width < 2 {
 		return err
 	}

@@ -34,7 +34,18 @@ func (s *state) prefillMetricsBy(together, row, layer, n, window int, q, k devic
 		}
 	}
 	grid, block := device.Dim{X: h, Y: partitions, Z: 1}, threads(n, ref.Partition)
-	tables, o := device.Pointer(s.layerTables(row, layer)), s.watched
+	tables := device.Pointer(s.layerTables(row, layer))
+	if err := s.finish(n, window, tables, device.Pointer(gains), grid, block); err != nil || !s.watched.LayerMean {
+		return err
+	}
+	each := threads(n*s.width, 256)
+	return s.launch("prefill.ptx", "layer_mean", blocks(n*s.width, each), each, 0,
+		tables, device.Pointer(s.metrics), number(n), number(h), number(s.width), s.shift(), number(s.maxBlocks))
+}
+
+// finish makes the numbers of a layer's n keys of the gains of the last window queries.
+func (s *state) finish(n, window int, tables, gains device.Arg, grid, block device.Dim) error {
+	o, group, partitions := s.watched, s.cfg.Shape.Group, grid.Y
 	if metric(o) {
 		reach, average := 0, 0
 		if o.Pool.Kind == ref.MaxPool {
@@ -44,7 +55,7 @@ func (s *state) prefillMetricsBy(together, row, layer, n, window int, q, k devic
 			average = window
 		}
 		return s.launch("prefill.ptx", "prefill_finish", grid, block, 0,
-			device.Pointer(gains), tables, device.Pointer(s.metrics),
+			gains, tables, device.Pointer(s.metrics),
 			number(n), number(group), number(partitions), s.shift(), number(s.maxBlocks),
 			number(reach), number(average))
 	}
@@ -53,7 +64,7 @@ func (s *state) prefillMetricsBy(together, row, layer, n, window int, q, k devic
 		scored -= window
 	}
 	return s.launch("prefill.ptx", "prefill_numbers", grid, block, 0,
-		device.Pointer(gains), tables, device.Pointer(s.metrics),
+		gains, tables, device.Pointer(s.metrics),
 		number(n), number(scored), number(window), number(group), number(partitions), s.shift(), number(s.maxBlocks),
 		number(int(o.Scale)), number(int(o.Pool.Kind)), number(o.Pool.Width), number(int(o.Group)), flag(o.GroupFirst))
 }

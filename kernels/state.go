@@ -21,6 +21,7 @@ type state struct {
 	dev     device.Device
 	columns []kv.Column      // none, or the method's one
 	width   int              // its numbers for each KV; 0 if there is none
+	initial float32          // what each of them is at first
 	watched *ref.Observation // nil if the method watches no attention
 
 	rows      int // sequences that have room
@@ -57,6 +58,7 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 		dev:     dev,
 		columns: columns,
 		width:   widthOf(columns),
+		initial: initialOf(columns),
 		watched: method.Observe(),
 
 		mostWeights: maxPrefillWeights,

@@ -142,7 +142,7 @@ func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
 		for i, kv := range s.pairs {
 			s.costs[i] = costOf(kv.key)
 		}
-		factor := share(s.costs, p.Share[head])
+		factor := ShareOf(s.costs, p.Share[head])
 		for j, key := range keys {
 			keys[j] = orderedBits(float32(costOf(key) * factor))
 		}

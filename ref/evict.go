@@ -209,7 +209,7 @@ func (p *Problem) appendCandidates(to []candidate, head int) []candidate {
 	}
 	if p.Share != nil {
 		slices.Sort(costs)
-		factor := share(costs, p.Share[head])
+		factor := ShareOf(costs, p.Share[head])
 		for i := range to[first:] {
 			to[first+i].shared = float32(to[first+i].cost * factor)
 		}
@@ -217,10 +217,10 @@ func (p *Problem) appendCandidates(to []candidate, head int) []candidate {
 	return to
 }
 
-// share returns the part that the top largest of a head's costs, which ascend and are not
+// ShareOf returns the part that the top largest of a head's costs, which ascend and are not
 // negative, have of their sum: the quotient of two sums in the order of a warp, each with
 // its elements counted from its first. It is 1 where all costs are 0.
-func share(costs []float32, top int) float32 {
+func ShareOf(costs []float32, top int) float32 {
 	all := vec.Sum(costs)
 	if all == 0 {
 		return 1

@@ -54,7 +54,7 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 			row := (i*heads + head) * d
 			e.cache.Store(e.cache.Slot(h, i), keys[row:][:d], values[row:][:d])
 		}
-		if e.watched == nil {
+		if !e.watched.ofPrompts() {
 			return
 		}
 		k, v := rowsOf(keys, head, heads, d), []float32(nil)
@@ -68,7 +68,7 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 		scores[head] = make([]float32, n*e.cache.Columns()[e.watched.Column].Width)
 		e.watched.Prompt(&PromptHead{layer, head, q, k, v, group, d}, scores[head])
 	})
-	if e.watched == nil {
+	if !e.watched.ofPrompts() {
 		return
 	}
 	if e.watched.LayerMean {

@@ -20,7 +20,7 @@ import (
 type Observation struct {
 	Column int // index into the method's columns
 
-	Window  int  // the prompt's last Window queries; AllQueries for all of them
+	Window  int  // the prompt's last Window queries; AllQueries for all of them, 0 for none
 	Norm    Norm // what a KV gains from an attention weight P
 	Buffer  int  // a query counts only for keys at least this many positions back
 	Outside bool // keys inside the window gain nothing, and are no neighbours of a pool
@@ -45,6 +45,12 @@ func (o *Observation) Queries(n int) int {
 		return 0
 	}
 	return min(o.Window, n)
+}
+
+// ofPrompts reports whether anything is written of a prompt: not where decode steps alone
+// are watched.
+func (o *Observation) ofPrompts() bool {
+	return o != nil && (o.Window > 0 || o.Score != nil)
 }
 
 // AllQueries is the Window of an observation of the whole prompt.
@@ -106,10 +112,6 @@ func (o *Observation) Prompt(h *PromptHead, scores []float32) {
 	}
 	n, group := len(h.K)/h.HeadSize, h.Group
 	observed := len(h.Q) / (group * h.HeadSize)
-	if observed == 0 { // decode steps alone are watched
-		clear(scores)
-		return
-	}
 	gains := o.gains(h, n, observed)
 	scored := n
 	if o.Outside {

@@ -118,47 +118,48 @@ ENTRIES(bf16)
 ENTRIES(e4m3)
 ENTRIES(e5m2)
 
-// clear sets the numbers of a KV in a column of `width` for each to 0.
-__word__ void clear(float* __restrict__ numbers, int slot, int width) {
+// fill sets the numbers of a KV in a column of `width` for each.
+__word__ void fill(float* __restrict__ numbers, int slot, int width, float initial) {
 #pragma unroll 1
-  for (int i = 0; i < width; i++) numbers[int64(slot) * width + i] = 0;
+  for (int i = 0; i < width; i++) numbers[int64(slot) * width + i] = initial;
 }
 
-// clear_prompt is what append_prompt does to the metrics, for a column of several
-// numbers for each KV.
+// fill_prompt is what append_prompt does to the metrics, for a column of several
+// numbers for each KV, or one that does not begin with 0.
 //
 //   tables         int32 [H, stride]: the block tables of the layer's heads
-//   numbers        float32 [N·B, width], written: 0
+//   numbers        float32 [N·B, width], written: initial
 //   n, heads       tokens, H
-//   width          numbers for each KV
+//   width, initial numbers for each KV, and what each of them is
 //   shift, stride  log2(B); blocks that a table has room for
 //
 // Grid: ⌈n·H / 256⌉ blocks of 256 threads, a KV each. Bytes: 4·width written.
-extern "C" __global__ void clear_prompt(const int* __restrict__ tables, float* __restrict__ numbers,
-                                        int n, uint32 heads, int width, int shift, int stride) {
+extern "C" __global__ void fill_prompt(const int* __restrict__ tables, float* __restrict__ numbers,
+                                        int n, uint32 heads, int width, float initial, int shift,
+                                       int stride) {
   const uint32 i = block_x() * threads_x() + thread_x();
   const int token = i / heads, head = i % heads;
   if (token >= n) return;
-  clear(numbers, slot_of(tables + int64(head) * stride, token, shift), width);
+  fill(numbers, slot_of(tables + int64(head) * stride, token, shift), width, initial);
 }
 
-// clear_tokens is what append_tokens does to the metrics, likewise.
+// fill_tokens is what append_tokens does to the metrics, likewise.
 //
 //   sequences  int32 [batch]: each sequence's row of tables and lengths
 //   tables     int32 [rows, heads of all layers, stride], from the layer's first head on
 //   lengths    int32 [rows, heads of all layers], likewise; the new KV is counted
-//   numbers    float32 [N·B, width], written: 0
+//   numbers    float32 [N·B, width], written: initial
 //   batch, heads, all     sequences, H, and the heads of all layers
-//   width, shift, stride  as above
+//   width, initial, shift, stride  as above
 //
 // Grid: ⌈batch·H / 256⌉ blocks of 256 threads, a KV each.
-extern "C" __global__ void clear_tokens(const int* __restrict__ sequences,
+extern "C" __global__ void fill_tokens(const int* __restrict__ sequences,
                                         const int* __restrict__ tables,
                                         const int* __restrict__ lengths,
                                         float* __restrict__ numbers, int batch, uint32 heads,
-                                        int all, int width, int shift, int stride) {
+                                        int all, int width, float initial, int shift, int stride) {
   const uint32 row = block_x() * threads_x() + thread_x();
   if (int(row / heads) >= batch) return;
   const int64 place = place_of(sequences, row, heads, all);
-  clear(numbers, slot_of(tables + place * stride, lengths[place] - 1, shift), width);
+  fill(numbers, slot_of(tables + place * stride, lengths[place] - 1, shift), width, initial);
 }

@@ -70,7 +70,7 @@ struct alignas(16) bucket {
 struct alignas(16) quota {
   int first, heads;  // heads first to first+heads-1 of L·H
   int blocks;
-  int unused;
+  int keep;  // KVs that each head keeps at least
 };
 
 // counts_of is a head's counts by one digit. After sum_fallen they are sums: how
@@ -92,8 +92,14 @@ __device__ __forceinline__ int under(int* counts, int heads, int head, uint32 pr
 // empty_slots returns how many slots of a head's last block no KV fills.
 __word__ int empty_slots(int length, int shift) { return -length & ((1 << shift) - 1); }
 
-// fallen returns how many blocks a head loses with so many candidates.
-__word__ int fallen(int candidates, int empty, int shift) { return (candidates + empty) >> shift; }
+// fallen returns how many blocks a head loses with so many candidates, of which at most
+// `most` may go.
+__word__ int fallen(int candidates, int most, int empty, int shift) {
+  return (smaller(candidates, most) + empty) >> shift;
+}
+
+// most_to_lose returns how many KVs a head of a quota may lose.
+__word__ int most_to_lose(int length, const quota& q) { return larger(0, length - q.keep); }
 
 // A warp holds the counts of all digits: 8 in each lane.
 struct digit_counts {
@@ -220,6 +226,16 @@ struct random_cost {
   }
 };
 
+// shared_cost is a metric's cost times the head's share.
+struct shared_cost {
+  metric_cost cost;
+  float share;
+
+  __word__ float operator()(float metric, int position) const {
+    return cost(metric, position) * share;
+  }
+};
+
 // position_cost is the position: the oldest goes first.
 struct position_cost {
   __word__ float operator()(float, int position) const { return float(position); }
@@ -305,6 +321,21 @@ __device__ __forceinline__ void costs_of(const scores& score, const cost_functio
   first_digits.add_to(counts);
 }
 
+// costs_by writes the keys of one part of a head by a cost.
+template <class scores, class cost_function>
+__device__ __forceinline__ void costs_by(
+    const scores& score, const cost_function& cost, const int* __restrict__ tables,
+    const int* __restrict__ lengths, int row, const int* __restrict__ positions,
+    const int* __restrict__ quota_of, const int* __restrict__ offsets, uint32* __restrict__ keys,
+    int* __restrict__ counts, int stride, int shift, int sinks, int last) {
+  __shared__ histogram first_digits;
+  const int head = block_x();
+  if (quota_of[head] < 0) return;
+  const int64 place = int64(row) * blocks_x() + head;
+  costs_of(score, cost, first_digits, tables + place * stride, lengths[place], positions,
+           keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
+}
+
 // costs_by_score writes the keys of one part of a head by its KVs' scores.
 template <class scores>
 __device__ __forceinline__ void costs_by_score(
@@ -377,19 +408,22 @@ costs_sum(const int* tables, const int* lengths, int row, const float* numbers,
                  bias);
 }
 
-// costs_without_scores writes the keys of one part of a head by its KVs' positions.
-template <class cost_function>
-__device__ __forceinline__ void costs_without_scores(
-    const cost_function& cost, const int* __restrict__ tables, const int* __restrict__ lengths,
-    int row, const int* __restrict__ positions, const int* __restrict__ quota_of,
-    const int* __restrict__ offsets, uint32* __restrict__ keys, int* __restrict__ counts,
-    int stride, int shift, int sinks, int last) {
-  __shared__ histogram first_digits;
+// costs_shared is costs_sum with every cost times its head's share: what decides between
+// heads. Costs are not negative.
+//
+//   numbers  float32 [N·B, width]; width may be 1
+//   shares   float32 [heads]
+//
+// The rest, grid and block: as costs_sum has them.
+extern "C" __global__ void __launch_bounds__(256)
+costs_shared(const int* tables, const int* lengths, int row, const float* numbers,
+             const int* positions, const int* quota_of, const int* offsets, uint32* keys,
+             int* counts, int stride, int shift, int sinks, int last, int newest, int average,
+             int bins, const int* starts, const float* bias, int width, const float* shares) {
   const int head = block_x();
-  if (quota_of[head] < 0) return;
-  const int64 place = int64(row) * blocks_x() + head;
-  costs_of(no_numbers{}, cost, first_digits, tables + place * stride, lengths[place], positions,
-           keys + offsets[head], counts_of(counts, 0, 0, head), shift, sinks, last);
+  const metric_cost cost = {newest, average != 0, starts, bias + int64(head) * bins, bins};
+  costs_by(sum_of_numbers{numbers, width}, shared_cost{cost, shares[head]}, tables, lengths, row,
+           positions, quota_of, offsets, keys, counts, stride, shift, sinks, last);
 }
 
 // costs_random is costs with the hash of seed, sequence, layer, head and position
@@ -409,8 +443,8 @@ costs_random(const int* tables, const int* lengths, int row,
   const int head = block_x();
   const uint64 of_head = uint64(head / heads) << 32 ^ uint32(head % heads);
   const random_cost cost = {mix(mix(seed ^ uint32(sequence)) ^ of_head)};
-  costs_without_scores(cost, tables, lengths, row, positions, quota_of, offsets, keys, counts,
-                       stride, shift, sinks, last);
+  costs_by(no_numbers{}, cost, tables, lengths, row, positions, quota_of, offsets, keys, counts,
+           stride, shift, sinks, last);
 }
 
 // costs_position is costs with the position in the place of the metric: the oldest KVs
@@ -422,15 +456,15 @@ extern "C" __global__ void __launch_bounds__(256)
 costs_position(const int* tables, const int* lengths, int row, const int* positions,
                const int* quota_of, const int* offsets, uint32* keys, int* counts, int stride,
                int shift, int sinks, int last) {
-  costs_without_scores(position_cost{}, tables, lengths, row, positions, quota_of, offsets, keys,
-                       counts, stride, shift, sinks, last);
+  costs_by(no_numbers{}, position_cost{}, tables, lengths, row, positions, quota_of, offsets, keys,
+           counts, stride, shift, sinks, last);
 }
 
 // sum_fallen makes sums of the counts of a level, and adds up how many blocks of a
 // quota fall up to each digit.
 //
 //   lengths  int32 [heads]
-//   quotas   int32 [grid x, 4]: first head, heads, blocks, and one unused
+//   quotas   int32 [grid x, 4]: first head, heads, blocks, KVs that a head keeps at least
 //   buckets  int32 [4, quotas, 4]: prefix, known, before, whole; of the level: what
 //            is known of the quota's bound. Of level 0: zeros
 //   counts   int32 [4, heads, 256]: of this level: counts; written: sums
@@ -458,12 +492,13 @@ sum_fallen(const int* __restrict__ lengths, const quota* __restrict__ quotas,
     const int head = q.first + first + warp();
     int* mine = counts_of(counts, level, heads, head);
     const int empty = empty_slots(lengths[head], shift);
+    const int most = most_to_lose(lengths[head], q);
     digit_counts n;
     n.read(mine);
     n.sum(under(counts, heads, head, b.prefix, level));
     n.write(mine);
 #pragma unroll
-    for (int i = 0; i < 8; i++) n.at[i] = fallen(n.at[i], empty, shift);
+    for (int i = 0; i < 8; i++) n.at[i] = fallen(n.at[i], most, empty, shift);
     n.write(rows[warp()]);
   }
   block_barrier();
@@ -609,10 +644,11 @@ settle(const int* __restrict__ lengths, const quota* __restrict__ quotas,
     int sure = 0, equal = 0, empty = 0;
     if (i < q.heads) {
       empty = empty_slots(lengths[head], shift);
+      const int most = most_to_lose(lengths[head], q);
       const int* last = counts_of(counts, b.known - 1, heads, head);
-      const int upto = fallen(last[b.prefix % digit_values], empty, shift);
+      const int upto = fallen(last[b.prefix % digit_values], most, empty, shift);
       const int before = under(counts, heads, head, b.prefix, b.known);
-      sure = b.whole ? upto : fallen(before, empty, shift);
+      sure = b.whole ? upto : fallen(before, most, empty, shift);
       equal = upto - sure;
     }
     const place ties = block_scan(scans[turn], equal);

@@ -263,3 +263,32 @@ extern "C" __global__ void prefill_numbers(const float* __restrict__ gains,
   const int64 slot = slot_of(tables + int64(head) * stride, i, shift);
   r.write(numbers + slot * (reduce == group_each ? group : 1), i);
 }
+
+// layer_mean replaces each number of a prompt's KVs by its mean over the layer's KV heads.
+//
+//   tables     int32 [H, stride]: the block tables of the layer's heads
+//   numbers    float32 [N·B, width], read and written
+//   n, heads   keys, H
+//   width      numbers for each KV
+//   shift, stride  log2(B); blocks that a table has room for
+//
+// Grid: ⌈n·width / 256⌉ blocks of 256 threads, a number of all heads each.
+//
+// Order: heads ascending, then divided by their number.
+//
+// Bytes: 8·width for each KV.
+extern "C" __global__ void layer_mean(const int* __restrict__ tables, float* __restrict__ numbers,
+                                      int n, int heads, int width, int shift, int stride) {
+  const int64 at = int64(block_x()) * threads_x() + thread_x();
+  const int i = at / uint32(width), number = at % uint32(width);
+  if (i >= n) return;
+  const auto of_head = [&](int head) {
+    return numbers + int64(slot_of(tables + int64(head) * stride, i, shift)) * width + number;
+  };
+  float sum = 0;
+#pragma unroll 1
+  for (int head = 0; head < heads; head++) sum = sum + *of_head(head);
+  const float mean = sum / float(heads);
+#pragma unroll 1
+  for (int head = 0; head < heads; head++) *of_head(head) = mean;
+}
