@@ -117,7 +117,7 @@ func (m streamingLLM) ByCachePosition() bool { return m.opt.Positions == CachePo
 // Rank evicts the middle of every head that holds more than C.
 func (m streamingLLM) Rank(c Counts) Ranking {
 	if !m.cfg.Compression.Enabled() {
-		return Ranking{Unit: 1}
+		return Ranking{Unit: 1, Key: ByPosition}
 	}
 	recent := m.cfg.Compression.capacity(c.Prompt, m.opt.Sinks+1) - m.opt.Sinks
 	return SinksAndRecent(c, m.opt.Sinks, 0, func(int) int { return recent })
