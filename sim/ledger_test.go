@@ -2,7 +2,9 @@ package sim_test
 
 import (
 	"context"
-	"slices"
+	"errors"
+	"fmt"
+	"reflect"
 	"testing"
 
 	"kvcompress/kv"
@@ -13,19 +15,49 @@ import (
 )
 
 // both is a reference engine and a ledger, asked and told the same: whatever the
-// scheduler learns from one, the other has to say too.
+// scheduler learns from one, the other has to say too. The first answer of the ledger that
+// is another ends it: all operations from then on return an error.
 type both struct {
-	sim.Engine // the reference
-	ledger     *sim.Ledger
-	cache      *kv.Cache
-	t          *testing.T
-	moved      *[2]int // KVs, by the engine and as the ledger estimates
+	*ref.Engine
+	ledger counting
+	moved  *[2]int // KVs, by the engine and as the ledger estimates
+	err    error
 }
 
-func same[T comparable](b *both, what string, engine, ledger T) T {
-	b.t.Helper()
-	if engine != ledger {
-		b.t.Fatalf("%s: the engine has %v, the ledger %v", what, engine, ledger)
+// counting is what both asks of a ledger.
+type counting interface {
+	sim.Cache
+	NeedAll(steps int) int
+	Lengths(to []int, id kv.SeqID) []int
+}
+
+// newBoth returns what makes engines and ledgers that evict what the engine has just
+// evicted. wrap, which may be nil, plants a bug in a ledger.
+func newBoth(moved *[2]int, wrap func(*sim.Ledger) counting) func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (*both, error) {
+	return func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (*both, error) {
+		recording := sim.NewRecording()
+		engine, err := ref.NewEngine(cfg, open, func(e ref.Event) {
+			recording.Observe(e)
+			observe(e)
+		})
+		if err != nil {
+			return nil, err
+		}
+		ledger, err := sim.NewLedger(&cfg, recording)
+		if err != nil {
+			return nil, err
+		}
+		b := &both{Engine: engine, ledger: ledger, moved: moved}
+		if wrap != nil {
+			b.ledger = wrap(ledger)
+		}
+		return b, nil
+	}
+}
+
+func same[T any](b *both, what string, engine, ledger T) T {
+	if b.err == nil && !reflect.DeepEqual(engine, ledger) {
+		b.err = fmt.Errorf("%s: the engine has %v, the ledger %v", what, engine, ledger)
 	}
 	return engine
 }
@@ -42,9 +74,12 @@ func (b *both) Count(id kv.SeqID) int {
 	return same(b, "count", b.Engine.Count(id), b.ledger.Count(id))
 }
 func (b *both) Usage() kv.Usage { return same(b, "usage", b.Engine.Usage(), b.ledger.Usage()) }
+func (b *both) HeadUsage() kv.HeadUsage {
+	return same(b, "usage of the heads", b.Engine.HeadUsage(), b.ledger.HeadUsage())
+}
 
 func (b *both) Prefill(id kv.SeqID, n int) error {
-	return b.check(b.Engine.Prefill(id, n), b.ledger.Prefill(id, n))
+	return b.do(func(c sim.Cache) error { return c.Prefill(id, n) })
 }
 
 func (b *both) Decode(batch []kv.SeqID) error {
@@ -52,64 +87,70 @@ func (b *both) Decode(batch []kv.SeqID) error {
 	for _, id := range batch {
 		need += b.DecodeNeed(id)
 	}
-	if len(batch) == len(b.cache.Sequences()) {
+	if len(batch) == len(b.Cache().Sequences()) {
 		same(b, "blocks of a step", need, b.ledger.NeedAll(1))
 	}
-	return b.check(b.Engine.Decode(batch), b.ledger.Decode(batch))
+	return b.do(func(c sim.Cache) error { return c.Decode(batch) })
 }
 
 func (b *both) Compress(id kv.SeqID) (ref.Compressed, error) {
-	e, err := b.Engine.Compress(id)
-	l, lerr := b.ledger.Compress(id)
-	b.moved[0] += e.Moved
-	b.moved[1] += l.Moved
-	e.Moved, l.Moved = 0, 0
-	return same(b, "compressed", e, l), b.check(err, lerr)
+	var results []ref.Compressed
+	err := b.do(func(c sim.Cache) error {
+		r, err := c.Compress(id)
+		results = append(results, r)
+		return err
+	})
+	engine, ledger := results[0], results[len(results)-1]
+	b.moved[0] += engine.Moved
+	b.moved[1] += ledger.Moved
+	ledger.Moved = engine.Moved
+	same(b, "compressed", engine, ledger)
+	return engine, errors.Join(err, b.err)
 }
 
 func (b *both) Release(id kv.SeqID) error {
-	return b.check(b.Engine.Release(id), b.ledger.Release(id))
+	return b.do(func(c sim.Cache) error { return c.Release(id) })
 }
 
-// check compares all that both hold.
-func (b *both) check(err, lerr error) error {
-	b.t.Helper()
-	if (err == nil) != (lerr == nil) {
-		b.t.Fatalf("the engine says %v, the ledger %v", err, lerr)
+// do has both carry out an operation, and compares all that they hold. A value that does
+// not fit the cache's format is the engine's alone to refuse.
+func (b *both) do(operation func(sim.Cache) error) error {
+	err := operation(b.Engine)
+	var value *ref.ValueError
+	if errors.As(err, &value) {
+		return err
+	}
+	if lerr := operation(b.ledger); (err == nil) != (lerr == nil) {
+		return fmt.Errorf("the engine says %v, the ledger %v", err, lerr)
 	}
 	b.Free()
 	b.Usage()
-	for _, id := range b.cache.Sequences() {
+	b.HeadUsage()
+	for _, id := range b.Cache().Sequences() {
 		b.Held(id)
 		b.DecodeNeed(id)
 		b.Count(id)
 		var lens []int
-		for _, h := range b.cache.Sequence(id).Heads {
+		for _, h := range b.Cache().Sequence(id).Heads {
 			lens = append(lens, h.Len)
 		}
-		if got := b.ledger.Lengths(nil, id); !slices.Equal(got, lens) {
-			b.t.Fatalf("sequence %d: the engine's heads hold %v, the ledger's %v", id, lens, got)
-		}
+		same(b, fmt.Sprintf("KVs of the heads of sequence %d", id), lens, b.ledger.Lengths(nil, id))
 	}
-	return err
+	return errors.Join(err, b.err)
 }
 
 // replayBoth replays a trace on the reference engine and on a ledger that evicts
 // what the engine has just evicted.
 func replayBoth(t *testing.T, tr *trace.Trace, opt sim.Options, moved *[2]int) *sim.Report {
 	t.Helper()
-	report, err := sim.ReplayOn(context.Background(), tr, opt, sim.Hooks{}, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
-		recording := sim.NewRecording()
-		engine, err := ref.NewEngine(cfg, open, func(e ref.Event) {
-			recording.Observe(e)
-			observe(e)
-		})
-		if err != nil {
-			return nil, err
-		}
-		ledger, err := sim.NewLedger(&cfg, recording)
-		return &both{engine, ledger, engine.Cache(), t, moved}, err
+	var b *both
+	report, err := sim.ReplayOn(context.Background(), tr, opt, sim.Hooks{}, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (_ sim.Engine, err error) {
+		b, err = newBoth(moved, nil)(cfg, open, observe)
+		return b, err
 	})
+	if err == nil {
+		err = b.err
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,15 +189,7 @@ func TestLedgerIsTheEngine(t *testing.T) {
 				opt := b.Options
 				change(&opt)
 				if what == "even layers, few blocks" {
-					// As many as the longest request needs, and a few.
-					opt.Blocks = 0
-					opt.Fill(b.Trace.Meta, b.Trace.Requests())
-					opt.Blocks = 0
-					for _, r := range b.Trace.Requests() {
-						heads := opt.Shape.Layers * opt.Shape.KVHeads
-						opt.Blocks = max(opt.Blocks, heads*((r.CachedTokens()+opt.BlockSize-1)/opt.BlockSize)*9/8)
-					}
-					opt.Limits.Watermark = 0
+					fewBlocks(&opt, b.Trace)
 				}
 				r := replayBoth(t, b.Trace, opt, &moved)
 				preempted += r.Totals.Preemptions
@@ -170,6 +203,16 @@ func TestLedgerIsTheEngine(t *testing.T) {
 	if d := moved[1] - moved[0]; d > moved[0]/20 || d < -moved[0]/20 {
 		t.Errorf("%d KVs moved; estimated %d", moved[0], moved[1])
 	}
+}
+
+// fewBlocks gives the cache as many blocks as the longest request needs, and a few.
+func fewBlocks(opt *sim.Options, t *trace.Trace) {
+	shape := opt.CacheShape(t.Meta.Shape)
+	opt.Blocks = 0
+	for _, r := range t.Requests() {
+		opt.Blocks = max(opt.Blocks, shape.Heads()*((r.CachedTokens()+opt.BlockSize-1)/opt.BlockSize)*9/8)
+	}
+	opt.Limits.Watermark = 0
 }
 
 // TestHeadProfile measures what heads keep on an engine, and has a ledger compress

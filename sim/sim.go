@@ -123,7 +123,7 @@ type Step struct {
 // Compression is one sequence's part of a step's compression.
 type Compression struct {
 	Seq     kv.SeqID `json:"seq"`
-	Asked   int      `json:"asked"`           // in the method's unit: blocks or KVs
+	Asked   int      `json:"asked"`            // in the method's unit: blocks or KVs
 	Short   int      `json:"short,omitempty"`  // of them, that could not be evicted, or hidden
 	Freed   int      `json:"freed"`            // blocks
 	Evicted int      `json:"evicted"`          // KVs
