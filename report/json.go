@@ -26,6 +26,7 @@ const schemaVersion = 1
 //	    preemptions, requests_finished, requests_refused
 //	    blocks_asked, blocks_freed, blocks_short        of and by compression
 //	    kvs_entered, kvs_evicted, kvs_moved, bytes_moved
+//	    max_kvs_hidden            from queries, of one sequence at a time; absent if none were
 //	    peak_blocks, peak_kvs, peak_bytes               of the cache; bytes of K and V
 //	    peak_dense_blocks, peak_dense_kvs, peak_dense_bytes   of an uncompressed one
 //	    metadata_bytes            of the blocks at their peak
@@ -33,7 +34,8 @@ const schemaVersion = 1
 //	    step, start_ns, end_ns, kind (prefill or decode)
 //	    batch                     the requests that ran, as indices into requests
 //	    tokens                    that entered the cache
-//	    compression               a list of {seq, asked, freed, evicted, moved}; absent if none ran
+//	    compression               a list of {seq, asked, short, freed, evicted, hidden, moved}; absent if none
+//	                              ran; short and hidden are absent where they are 0
 //	    preempted, finished       indices into requests; absent if there are none
 //	    usage                     {kvs, dense_kvs, dense_blocks, blocks_allocated, blocks_free,
 //	                              slots_wasted}; dense is what an uncompressed cache would hold

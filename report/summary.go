@@ -57,6 +57,9 @@ func lost(r *sim.Report) string {
 			entered += r.Heads.Entered[l][h]
 		}
 	}
+	if evicted == 0 && r.Totals.MaxHidden > 0 {
+		return hidden(r)
+	}
 	if evicted == 0 {
 		return "No KV was evicted: no sequence grew beyond what compression was to leave it."
 	}
@@ -66,6 +69,22 @@ func lost(r *sim.Report) string {
 	return fmt.Sprintf("Of %s that entered, %s (%s) were evicted: %s from the head that lost least (layer %d, head %d), %s from the median head, %s from the one that lost most (layer %d, head %d).",
 		count(entered, "KV"), comma(evicted), percent(float64(evicted)/float64(entered)),
 		comma(least.evicted), least.layer, least.head, comma(middle.evicted), comma(most.evicted), most.layer, most.head)
+}
+
+// hidden says how many KVs a method has hidden that evicts none.
+func hidden(r *sim.Report) string {
+	first := 0 // the request of which most were
+	for i := range r.Steps {
+		for _, c := range r.Steps[i].Compression {
+			if c.Hidden == r.Totals.MaxHidden {
+				first = int(c.Seq)
+			}
+		}
+	}
+	q := &r.Requests[first]
+	held := (q.PromptTokens + q.OutputTokens - 1) * r.Shape.Heads() // the last token has no KV yet
+	return fmt.Sprintf("No KV was evicted: those that queries are not to read are hidden and stay in the cache. At most %s of one sequence were hidden at a time, of request %s, which had %s in the end.",
+		count(r.Totals.MaxHidden, "KV"), q.ID, count(held, "KV"))
 }
 
 // freed says what compression did for it, and what it could not do.
@@ -87,6 +106,9 @@ func freed(r *sim.Report) string {
 	}
 	if short == 0 && r.Options.CountsBlocks() {
 		return s + " Every block that was asked for came free."
+	}
+	if short == 0 && t.MaxHidden > 0 {
+		return s + " All that was asked for was hidden."
 	}
 	if short == 0 {
 		return s + " All that was asked for was evicted."

@@ -48,7 +48,7 @@ func pipeline(t *testing.T, m *draw.Method, seed uint64, wrap func(*sim.Ledger) 
 // blocks, every head's length, and what compressions say are the same after every
 // operation.
 func TestLedgerOfEveryMethod(t *testing.T) {
-	pipelines, replays := 20, 2
+	pipelines, replays := 12, 2
 	if testing.Short() {
 		pipelines, replays = 5, 1
 	}

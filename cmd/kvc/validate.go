@@ -13,6 +13,7 @@ import (
 
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/ptx"
+	"kvcompress/ref"
 	"kvcompress/ref/draw"
 	"kvcompress/sim"
 	"kvcompress/traces"
@@ -144,7 +145,7 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 }
 
 // randomBudget bounds the instructions of a launch in a random pipeline, so that one
-// with an endless loop can be shrunk. Those of seeds 1 to 150 have less than 2^20.
+// with an endless loop can be shrunk. Those of seeds 1 to 1000 stay within it.
 const randomBudget = 1 << 22
 
 // validation is what `kvc validate --json` prints.
@@ -369,6 +370,9 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 	bar := newBar(cmd.ErrOrStderr(), int64(flags.random), "pipelines")
 	r, err := validate.Random(cmd.Context(), flags.seed, flags.random, methods, run, func() { _ = bar.Add(1) })
 	_ = bar.Clear()
+	if unsupported := (*ref.UnsupportedError)(nil); errors.As(err, &unsupported) {
+		return usageError{err}
+	}
 	if err != nil {
 		return err
 	}

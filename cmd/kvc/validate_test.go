@@ -109,6 +109,24 @@ func TestValidateKernel(t *testing.T) {
 	exits(t, exitDone, "validate --replay found2")
 }
 
+// TestValidateRandomMethod runs random pipelines of one method, where the engine has it.
+func TestValidateRandomMethod(t *testing.T) {
+	stdout, _ := exits(t, exitDone, "validate --random 3 --method streaming-llm --checks none")
+	if !strings.Contains(stdout, "streaming-llm          3") || !strings.Contains(stdout, "of 3 random pipelines") {
+		t.Error(stdout)
+	}
+	for args, want := range map[string]string{
+		"--random 1 --method razor":  "the engine refuses",
+		"--random 1 --method quest":  "cannot run",
+		"--random 1 --method nobody": "there is no method",
+		"story --method razor":       "--method goes with --random",
+	} {
+		if _, stderr := exits(t, exitUsage, "validate --device ptx "+args); !strings.Contains(stderr, want) {
+			t.Errorf("%s: %s", args, stderr)
+		}
+	}
+}
+
 // TestValidateEndless puts a kernel that does not end in the place of one: it is found,
 // and what finds it can be shrunk.
 func TestValidateEndless(t *testing.T) {
