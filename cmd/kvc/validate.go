@@ -75,7 +75,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
   kvc validate --random 1000 --shuffle 7
   kvc validate --cases eviction.json
   kvc validate --cases recorded --json`,
-		ValidArgsFunction: completeTraces,
+		ValidArgsFunction: completeReplays,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runValidate(cmd, args, &flags)
 		},
