@@ -1,7 +1,6 @@
 package ref
 
 import (
-	"errors"
 	"fmt"
 
 	"kvcompress/kv"
@@ -9,9 +8,9 @@ import (
 
 // DuoAttentionOptions are the options of the method duo-attention.
 type DuoAttentionOptions struct {
-	Full   [][]int `json:"full" help:"for each layer, a 1 for each KV head that keeps everything, a 0 for others; --set map=FILE reads a map of kvc heads"`
-	Sinks  int     `json:"sinks" help:"first tokens that a streaming head keeps (64 in the published deployment example)"`
-	Recent int     `json:"recent" help:"newest tokens that a streaming head keeps, where neither max_cache_tokens nor rate is given"`
+	Full   FullHeads `json:"full" help:"for each layer, a 1 for each KV head that keeps everything, a 0 for others, or none; --set map=FILE reads a map of kvc heads"`
+	Sinks  int       `json:"sinks" help:"first tokens that a streaming head keeps (64 in the published deployment example)"`
+	Recent int       `json:"recent" help:"newest tokens that a streaming head keeps, where neither max_cache_tokens nor rate is given"`
 }
 
 // duoAttention is DuoAttention (Xiao et al., arXiv 2410.10819), with any map of heads: a
@@ -51,35 +50,12 @@ func duoAttentionEntry() Entry {
 			}
 		}
 		var err error
-		if m.full, err = fullHeads(m.opt.Full, c.Shape); err != nil {
+		if m.full, err = m.opt.Full.heads(c.Shape); err != nil {
 			return nil, fmt.Errorf("method %s: %w", e.Name, err)
 		}
 		return m, c.Compression.needs(m.opt.Sinks+1, e.Name, fmt.Sprintf("%d sinks and 1 recent KV", m.opt.Sinks))
 	}
 	return e
-}
-
-// fullHeads reads an option full: [L][H], 1 or 0. It returns [L·H].
-func fullHeads(option [][]int, s kv.Shape) ([]bool, error) {
-	if option == nil {
-		return nil, errors.New("full does not say which heads keep everything: --set map=FILE reads a map that kvc heads made")
-	}
-	if len(option) != s.Layers {
-		return nil, fmt.Errorf("full has %d layers, the model has %d", len(option), s.Layers)
-	}
-	var full []bool
-	for l, row := range option {
-		if len(row) != s.KVHeads {
-			return nil, fmt.Errorf("full: layer %d has %d KV heads, the model's have %d", l, len(row), s.KVHeads)
-		}
-		for h, v := range row {
-			if v != 0 && v != 1 {
-				return nil, fmt.Errorf("full: layer %d, KV head %d: %d, want 1 or 0", l, h, v)
-			}
-			full = append(full, v == 1)
-		}
-	}
-	return full, nil
 }
 
 func (m duoAttention) Name() string          { return "duo-attention" }

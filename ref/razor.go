@@ -18,7 +18,7 @@ type Razor struct {
 	Ratio     float64      `json:"ratio" help:"C, a head keeps N/C recent tokens of N that entered; --rate replaces it by 1/rate"`
 	Capacity  int          `json:"capacity" help:"of golden-stick: entries of a head, sinks and stand-in included; --max-cache-tokens replaces it"`
 	StandIn   bool         `json:"stand_in" help:"false: the tokens between are dropped"`
-	Full      [][]int      `json:"full" help:"for each layer, a 1 for each KV head that is a retrieval head, a 0 for others; --set map=FILE reads a map of kvc heads; null is none"`
+	Full      FullHeads    `json:"full" help:"retrieval heads: for each layer, a 1 for each KV head that keeps everything, a 0 for others, or none; --set map=FILE reads a map of kvc heads"`
 }
 
 // RazorVariant is an implementation of RazorAttention.
@@ -39,7 +39,8 @@ const (
 	RazorRolling RazorDecode = "rolling"
 )
 
-// DefaultRazor returns the paper's options, without a retrieval head.
+// DefaultRazor returns the paper's options, which do not say which heads are retrieval
+// heads.
 func DefaultRazor() Razor {
 	return Razor{Variant: RazorPaper, Decode: RazorStatic, Sinks: 4, Threshold: 4000, Ratio: 5, Capacity: 256, StandIn: true}
 }
@@ -113,12 +114,9 @@ func newRazor(o Razor, c *Config) (Method, error) {
 		return bad("a capacity of %d entries has no room for a recent token beside %d sinks and %d stand-in: it must be at least %d",
 			m.capacity, o.Sinks, m.standIns(), o.Sinks+m.standIns()+1)
 	}
-	m.full = make([]bool, c.Shape.Heads())
-	if o.Full != nil {
-		var err error
-		if m.full, err = fullHeads(o.Full, c.Shape); err != nil {
-			return bad("%w", err)
-		}
+	var err error
+	if m.full, err = o.Full.heads(c.Shape); err != nil {
+		return bad("%w", err)
 	}
 	return m, nil
 }

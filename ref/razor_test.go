@@ -34,7 +34,8 @@ type razorList struct {
 }
 
 func (m *razorList) isFull(head int) bool {
-	return m.opt.Full != nil && m.opt.Full[head/m.cfg.Shape.KVHeads][head%m.cfg.Shape.KVHeads] == 1
+	h := m.cfg.Shape.KVHeads
+	return len(m.opt.Full) > 0 && m.opt.Full[head/h][head%h] == 1
 }
 
 // stored returns a row as the cache's format has it.
@@ -456,8 +457,10 @@ func randomRazor(rng *rand.Rand) *razorScenario {
 	}
 	for l := range s.cfg.Shape.Layers {
 		s.opt.Full = append(s.opt.Full, make([]int, s.cfg.Shape.KVHeads))
-		for h := range s.opt.Full[l] {
-			s.opt.Full[l][h] = max(0, rng.IntN(4)-2)
+		for h := range s.cfg.Shape.KVHeads {
+			if rng.IntN(4) == 0 {
+				s.opt.Full[l][h] = 1
+			}
 		}
 	}
 	return s
@@ -587,7 +590,7 @@ func TestRazorNotices(t *testing.T) {
 			for seed := range 20 {
 				s := randomRazor(rand.New(rand.NewPCG(uint64(seed), 32)))
 				s.opt = DefaultRazor()
-				s.opt.Sinks, s.opt.Threshold, s.opt.Decode = sinks, 5, RazorRolling
+				s.opt.Sinks, s.opt.Threshold, s.opt.Decode, s.opt.Full = sinks, 5, RazorRolling, FullHeads{}
 				s.cfg.Compression = Compression{}
 				s.damage = bug.damage
 				if bug.change != nil {
@@ -608,7 +611,7 @@ func TestRazorNotices(t *testing.T) {
 func TestRazorExact(t *testing.T) {
 	s := &razorScenario{rng: rand.New(rand.NewPCG(1, 33)), opt: DefaultRazor()}
 	s.cfg.Config = kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 16}, BlockSize: 8, Blocks: 64, DType: dtype.F16}
-	s.opt.Threshold = 20
+	s.opt.Threshold, s.opt.Full = 20, FullHeads{}
 	if err := s.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -650,7 +653,7 @@ func TestRazorExact(t *testing.T) {
 func TestRazorExtremes(t *testing.T) {
 	for _, format := range []dtype.DType{dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2} {
 		s := &razorScenario{rng: rand.New(rand.NewPCG(1, 34)), opt: DefaultRazor()}
-		s.opt.Decode, s.opt.Threshold, s.opt.Ratio = RazorRolling, 0, 1000
+		s.opt.Decode, s.opt.Threshold, s.opt.Ratio, s.opt.Full = RazorRolling, 0, 1000, FullHeads{}
 		s.cfg.Config = kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, BlockSize: 32, Blocks: 700, DType: format}
 		if err := s.start(); err != nil {
 			t.Fatal(err)
@@ -696,12 +699,14 @@ func TestRazorRefuses(t *testing.T) {
 		{"threshold -1 is not", func(c *Config) { c.Set.Set("threshold", "-1") }},
 		{"ratio 0.5 is not", func(c *Config) { c.Set.Set("ratio", "0.5") }},
 		{"capacity -1 is negative", func(c *Config) { c.Set.Set("capacity", "-1") }},
-		{"full has 1 layers", func(c *Config) { c.Set.Set("full", "[[1,0]]") }},
-		{"layer 1 has 1 KV heads", func(c *Config) { c.Set.Set("full", "[[1,0],[1]]") }},
-		{"want 1 or 0", func(c *Config) { c.Set.Set("full", "[[1,0],[1,2]]") }},
+		{"--set map=FILE reads a map", func(c *Config) { delete(c.Set, "full") }},
+		{"full has 1 layers, the model has 2", func(c *Config) { c.Set.Set("full", "[[1,0]]") }},
+		{"layer 1 has 1 KV heads, the model's have 2", func(c *Config) { c.Set.Set("full", "[[1,0],[1]]") }},
+		{"layer 0, KV head 1: -1, want 1 or 0", func(c *Config) { c.Set.Set("full", "[[0,-1],[0,0]]") }},
+		{`got "all"`, func(c *Config) { c.Set.Set("full", "all") }},
 		{`no option "c"`, func(c *Config) { c.Set.Set("c", "5") }},
 	} {
-		cfg := Config{Method: "razor", Set: Settings{}}
+		cfg := Config{Method: "razor", Set: Settings{"full": json.RawMessage(`"none"`)}}
 		cfg.Config = kv.Config{Shape: kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}, BlockSize: 8, Blocks: 8}
 		if err := cfg.Validate(); err != nil {
 			t.Fatal(err)

@@ -28,7 +28,7 @@ func TestRazorMemory(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := DefaultRazor()
-			o.Sinks, o.Threshold, o.Full = 3, 20, [][]int{{0, 1, 0}, {0, 0, 1}}
+			o.Sinks, o.Threshold, o.Full = 3, 20, FullHeads{{0, 1, 0}, {0, 0, 1}}
 			cfg := Config{Method: "razor"}
 			cfg.Config = kv.Config{Shape: kv.Shape{Layers: 2, KVHeads: 3, Group: 1, HeadSize: 8}, BlockSize: 8, Blocks: 6 * 40, DType: dtype.F16}
 			c.change(&cfg, &o)
@@ -96,7 +96,7 @@ func razorTable(t *testing.T, decode RazorDecode) *Config {
 	for l := range 32 {
 		o.Full = append(o.Full, make([]int, 8))
 		for h := range 8 {
-			if 8*l+h < 36+3 {
+			if l*8+h < 36+3 {
 				o.Full[l][h] = 1
 			}
 		}

@@ -14,11 +14,11 @@ import (
 func TestRazorLedger(t *testing.T) {
 	for _, name := range []string{"uniform-fp8", "mha", "six-stories"} {
 		for what, set := range map[string]string{
-			"static":        `{"threshold":6}`,
-			"rolling":       `{"threshold":6,"decode":"rolling"}`,
-			"no stand-in":   `{"threshold":0,"decode":"rolling","stand_in":false}`,
-			"golden-stick":  `{"variant":"golden-stick","capacity":12}`,
-			"every 3 steps": `{"threshold":6,"decode":"rolling"}`,
+			"static":        `{"threshold":6,"full":"one head"}`,
+			"rolling":       `{"threshold":6,"decode":"rolling","full":"one head"}`,
+			"no stand-in":   `{"threshold":0,"decode":"rolling","stand_in":false,"full":"none"}`,
+			"golden-stick":  `{"variant":"golden-stick","capacity":12,"full":"none"}`,
+			"every 3 steps": `{"threshold":6,"decode":"rolling","full":"none"}`,
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				b, err := traces.Bundled(name)
@@ -36,13 +36,15 @@ func TestRazorLedger(t *testing.T) {
 				if err := json.Unmarshal([]byte(set), &opt.Set); err != nil {
 					t.Fatal(err)
 				}
-				full := make([][]int, b.Trace.Meta.Shape.Layers)
-				for l := range full {
-					full[l] = make([]int, b.Trace.Meta.Shape.KVHeads)
-					full[l][l%len(full[l])] = 1
-				}
-				if opt.Set["full"], err = json.Marshal(full); err != nil {
-					t.Fatal(err)
+				if string(opt.Set["full"]) == `"one head"` {
+					full := make(ref.FullHeads, b.Trace.Meta.Shape.Layers)
+					for l := range full {
+						full[l] = make([]int, b.Trace.Meta.Shape.KVHeads)
+					}
+					full[0][1] = 1
+					if opt.Set["full"], err = json.Marshal(full); err != nil {
+						t.Fatal(err)
+					}
 				}
 				var moved [2]int
 				if r := replayBoth(t, b.Trace, opt, &moved); r.Totals.KVsEvicted == 0 {

@@ -1,11 +1,13 @@
 // Package traces holds the bundled traces, the options that each is replayed
-// with, and the golden result of each.
+// with, and the golden result of each replay.
 //
 //	NAME/trace.json, NAME/requests.jsonl, NAME/*.safetensors   the trace
-//	NAME/options.json                                          sim.Options
+//	NAME/options.json                                          sim.Options, of KV-Compress
 //	NAME/golden.json                                           validate.Golden
+//	NAME/methods/REPLAY/options.json, …/golden.json            the same of another method
 //
-// A trace of one's own may have the same two files beside it.
+// The name of a replay is NAME, or NAME/REPLAY. A trace of one's own may have the same
+// files beside it.
 package traces
 
 import (
@@ -14,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,16 +26,18 @@ import (
 	"kvcompress/trace/regular"
 )
 
-//go:embed */*.json */*.jsonl */*.safetensors
+//go:embed */*.json */*.jsonl */*.safetensors */methods/*/*.json
 var bundled embed.FS
 
 // Default is the bundled trace that is taken where none is named.
 const Default = "six-stories"
 
-// The files beside a trace that say how to replay it, and what comes out.
+// The files beside a trace that say how to replay it, and what comes out; and the folder
+// of a trace's further replays, each a folder with the same two files.
 const (
 	OptionsFile = "options.json"
 	GoldenFile  = "golden.json"
+	MethodsDir  = "methods"
 )
 
 // Names returns the names of the bundled traces, sorted.
@@ -48,11 +53,57 @@ func Names() []string {
 	return names
 }
 
+// Replays returns the names of the bundled replays: each trace, followed by its methods.
+func Replays() []string {
+	var replays []string
+	for _, name := range Names() {
+		replays = append(replays, name)
+		files, err := fs.Sub(bundled, name)
+		if err != nil {
+			continue // the name of a folder that is there is a valid path
+		}
+		for _, method := range methods(files) {
+			replays = append(replays, name+"/"+method)
+		}
+	}
+	return replays
+}
+
+// methods returns the names of a trace's further replays, sorted.
+func methods(files fs.FS) []string {
+	found, err := fs.Glob(files, MethodsDir+"/*/"+OptionsFile)
+	if err != nil {
+		return nil // of a pattern that is none
+	}
+	for i, name := range found {
+		found[i] = path.Base(path.Dir(name))
+	}
+	return found
+}
+
+// Expand returns the replays that a name stands for: itself, or of NAME/... the trace
+// NAME and all its methods.
+func Expand(name string) ([]string, error) {
+	base, all := strings.CutSuffix(name, "/...")
+	if !all {
+		return []string{name}, nil
+	}
+	files, _, err := Find(base)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{base}
+	for _, method := range methods(files) {
+		names = append(names, base+"/"+method)
+	}
+	return names, nil
+}
+
 // Bundle is a trace with the options to replay it with.
 type Bundle struct {
-	Name    string
-	Dir     string // where it lies; empty for a bundled one
-	FS      fs.FS  // its files
+	Name    string // of the replay
+	Dir     string // where options and golden result lie; empty if they are bundled
+	FS      fs.FS  // the folder that has them
 	Trace   *trace.Trace
 	Options sim.Options
 }
@@ -74,47 +125,105 @@ func Find(nameOrDir string) (files fs.FS, dir string, err error) {
 	}
 }
 
-// Bundled opens a bundled trace by its name, whatever directories there are.
+// place is where a replay lies.
+type place struct {
+	name   string
+	files  fs.FS
+	dir    string // empty for a bundled one
+	method string // of the trace's methods; empty for its own options
+}
+
+// locate finds a replay: the trace of that name, or a method NAME/REPLAY of one.
+func locate(name string) (place, error) {
+	files, dir, err := Find(name)
+	if err == nil {
+		return place{name, files, dir, ""}, nil
+	}
+	base, method, ok := cutLast(name)
+	if !ok {
+		return place{}, err
+	}
+	files, dir, notFound := Find(base)
+	if notFound != nil {
+		return place{}, err
+	}
+	there := methods(files)
+	switch {
+	case len(there) == 0:
+		return place{}, err
+	case !slices.Contains(there, method):
+		return place{}, fmt.Errorf("trace %s has no replay %q among its %s: %s", base, method, MethodsDir, strings.Join(there, ", "))
+	}
+	return place{base, files, dir, method}, nil
+}
+
+// cutLast cuts a name at its last slash.
+func cutLast(name string) (before, after string, ok bool) {
+	i := strings.LastIndexByte(name, '/')
+	if i <= 0 || i == len(name)-1 {
+		return name, "", false
+	}
+	return name[:i], name[i+1:], true
+}
+
+// Check returns an error if a name stands for no replay. It says which there are.
+func Check(name string) error {
+	_, err := locate(name)
+	return err
+}
+
+// Bundled opens a bundled replay by its name, whatever directories there are.
 func Bundled(name string) (*Bundle, error) {
-	if !slices.Contains(Names(), name) {
+	if !slices.Contains(Replays(), name) {
 		return nil, fmt.Errorf("no trace %q is bundled", name)
 	}
+	name, method, _ := strings.Cut(name, "/")
 	files, err := fs.Sub(bundled, name)
 	if err != nil {
 		return nil, err
 	}
-	return open(name, files, "")
+	return place{name, files, "", method}.open()
 }
 
-// Open opens a trace that Find finds. Its options are those of its options.json,
-// or the defaults if it has none.
-func Open(nameOrDir string) (*Bundle, error) {
-	files, dir, err := Find(nameOrDir)
+// Open opens a replay: the trace of that directory or else of that bundled name, or
+// NAME/REPLAY for one of its methods. The options are those of its options.json, or the
+// defaults if it has none.
+func Open(name string) (*Bundle, error) {
+	p, err := locate(name)
 	if err != nil {
 		return nil, err
 	}
-	return open(nameOrDir, files, dir)
+	return p.open()
 }
 
-func open(nameOrDir string, files fs.FS, dir string) (*Bundle, error) {
-	b := &Bundle{Name: filepath.Base(filepath.Clean(nameOrDir)), Dir: dir, FS: files}
+func (p place) open() (*Bundle, error) {
+	b := &Bundle{Name: filepath.Base(filepath.Clean(p.name)), Dir: p.dir, FS: p.files}
 	var err error
-	if dir == "" {
-		b.Trace, err = trace.OpenFS(files)
+	if p.dir == "" {
+		b.Trace, err = trace.OpenFS(p.files)
 	} else {
-		b.Trace, err = trace.Open(dir) // its errors name the directory
+		b.Trace, err = trace.Open(p.dir) // its errors name the directory
 	}
 	if err != nil {
 		return nil, err
 	}
 	if b.Trace.Meta.RequestsOnly() {
-		return nil, fmt.Errorf("%s holds requests only, and no tensors to replay", nameOrDir)
+		return nil, fmt.Errorf("%s holds requests only, and no tensors to replay", p.name)
 	}
 	if name := b.Trace.Meta.Name; name != "" {
 		b.Name = name
 	}
-	if b.Options, err = readOptions(files); err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", nameOrDir, OptionsFile, err)
+	if p.method != "" {
+		b.Name += "/" + p.method
+		if b.FS, err = fs.Sub(p.files, path.Join(MethodsDir, p.method)); err != nil {
+			return nil, err
+		}
+		if p.dir != "" {
+			b.Dir = filepath.Join(p.dir, MethodsDir, p.method)
+		}
+	}
+	if b.Options, err = readOptions(b.FS); err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", path.Join(p.name, p.method), OptionsFile, err)
 	}
 	return b, nil
 }

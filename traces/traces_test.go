@@ -14,9 +14,9 @@ import (
 
 func TestBundled(t *testing.T) {
 	t.Chdir(t.TempDir()) // away from the folders of the same names
-	names := Names()
-	if !slices.Contains(names, Default) {
-		t.Errorf("the default trace %q is not among %v", Default, names)
+	names := Replays()
+	if !slices.Contains(names, Default) || !slices.Contains(names, "recall/snapkv") {
+		t.Errorf("the default trace %q, or recall/snapkv, is not among %v", Default, names)
 	}
 	for _, name := range names {
 		b, err := Open(name)
@@ -36,6 +36,44 @@ func TestBundled(t *testing.T) {
 		if err := b.Options.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestMethods opens a method of a trace of one's own, and all that NAME/... stands for.
+func TestMethods(t *testing.T) {
+	source, err := filepath.Abs("gqa")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	if err := os.CopyFS("mine", os.DirFS(source)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := Open("./mine/tova")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := filepath.Join("mine", MethodsDir, "tova"); filepath.Clean(b.Dir) != want || b.Name != "gqa/tova" || b.Options.Method != "tova" {
+		t.Errorf("opened %q of %q in %q, want it in %q", b.Options.Method, b.Name, b.Dir, want)
+	}
+	for name, wants := range map[string][]string{
+		"./mine/...": {"./mine", "./mine/ada-snapkv", "./mine/tova"},
+		"gqa/...":    {"gqa", "gqa/ada-snapkv", "gqa/tova"},
+		"mha/...":    {"mha"},
+		"gqa/tova":   {"gqa/tova"},
+	} {
+		names, err := Expand(name)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, want := range wants {
+			if !slices.Contains(names, want) {
+				t.Errorf("%s is %v, want %s among them", name, names, want)
+			}
+		}
+	}
+	if _, err := Expand("nowhere/..."); err == nil {
+		t.Error("nowhere/... is no error")
 	}
 }
 
@@ -70,6 +108,9 @@ func TestOpenRefused(t *testing.T) {
 	if err := os.WriteFile("bad/mha/options.json", []byte(`{"rats": 1}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile("bad/gqa/methods/tova/options.json", []byte(`{"method": "tova", "rats": 1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, want := range map[string]string{
 		"nowhere":    "neither a directory nor one of the bundled: block-size-1, ",
 		"../story":   "neither a directory",
@@ -79,8 +120,13 @@ func TestOpenRefused(t *testing.T) {
 		"":           "neither a directory",
 		".":          "trace.json",
 		"six\x00bad": "neither a directory",
+
+		"gqa/nothing":     `no replay "nothing" among its methods: ada-snapkv, `,
+		"gqa/snapkv/more": "neither a directory",
+		"nowhere/snapkv":  "neither a directory",
+		"bad/gqa/tova":    "bad/gqa/tova: options.json",
 	} {
-		if _, err := Open(name); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Open(name); (Check(name) == nil) != strings.Contains(want, ".json") || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want an error with %q", name, err, want)
 		}
 	}

@@ -40,6 +40,17 @@ var smallCases = []struct {
 		[][2]string{{"[[1,0]]", "[[1]]"}, {`"layers":1`, `"layers":2`}, {`"sparsity":0.5`, `"sparsity":2`}},
 	},
 	{
+		"razor_head_search", `{"id":"c","layers":1,"q_heads":2,"kv_heads":1,"period":1,"repeats":2,"induction_ratio":1,"echo_ratio":0,` +
+			`"induction_score":{"0":[0.33333334,0.33333333]},"echo_score":{"0":[0.3333333,0.33333332]},"induction_group":{"0":[0.33333335]},"echo_group":{"0":[0.33333336]},` +
+			`"induction_heads":{"0":[0]},"echo_heads":{"0":[]},"retrieval_heads":{"0":[0]}}`,
+		[]smallTensor{{"q0", []int{2, 3, 8}, 0, 0}, {"k0", []int{1, 3, 8}, 0, 0}},
+		[][2]string{{"0.33333334", "0.3334"}, {"0.33333332", "0.3334"}, {"0.33333335", "0.3334"}, {"0.33333336", "0.3334"}, {",0.33333333", ""},
+			{`induction_heads":{"0":[0]}`, `induction_heads":{"0":[]}`}, {`echo_heads":{"0":[]}`, `echo_heads":{"0":[0]}`}, {`retrieval_heads":{"0":[0]}`, `retrieval_heads":{}`}},
+		[][2]string{{`"period":1`, `"period":0`}, {`"repeats":2`, `"repeats":1`}, {`"repeats":2`, `"repeats":3`}, {`"period":1`, `"period":999999`}, {`"q_heads":2`, `"q_heads":3`},
+			{`"kv_heads":1`, `"kv_heads":0`}, {`"layers":1`, `"layers":2`}, {`"layers":1`, `"layers":0`}, {`"induction_ratio":1`, `"induction_ratio":2`}, {`"echo_heads":{"0":[]}`, `"echo_heads":{"0":[1]}`},
+			{`"echo_heads"`, `"heads"`}},
+	},
+	{
 		"h2o_real_drop", `{"id":"c","heads":1,"prefill":2,"steps":1,"dim":8,"heavy":1,"recent":1,"margin":0.5,"kept":[[[1,0]],[[0,2]]],"score":[[[0.5,1.5]],[[1.8333333,0.33333333]]]}`,
 		[]smallTensor{{"q", []int{1, 1, 3, 8}, 0, 0}, {"k", []int{1, 1, 3, 8}, 0, 0}},
 		[][2]string{{"[[0,2]]", "[[1,2]]"}, {"1.8333333", "1.8334"}, {"[0.5,1.5]", "[1.5,0.5]"}},
@@ -132,7 +143,7 @@ func FuzzDropCases(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method string, text, file []byte) {
 		compare := map[string]func(*methodCase) (CaseResult, error){
-			"streaming_llm": compareStreaming, "duo_attention": compareDuo, "h2o_real_drop": compareH2ODrop, "h2o_mask": compareH2OMask, "quest": compareQuest,
+			"streaming_llm": compareStreaming, "duo_attention": compareDuo, "h2o_real_drop": compareH2ODrop, "h2o_mask": compareH2OMask, "quest": compareQuest, "razor_head_search": compareHeadSearch,
 		}[method]
 		if compare == nil || len(text) > 4096 {
 			return

@@ -71,6 +71,7 @@ func (c *razorCase) engine(variant ref.RazorVariant, standIn bool, entries int) 
 	cfg.Blocks = c.shape.KVHeads * ((c.tokens + cfg.BlockSize - 1) / cfg.BlockSize)
 	cfg.Compression.MaxCacheTokens = entries
 	cfg.Set.Set("variant", string(variant))
+	cfg.Set.Set("full", "none")
 	cfg.Set.Set("sinks", fmt.Sprint(c.sinks))
 	cfg.Set.Set("stand_in", fmt.Sprint(standIn))
 	e, err := ref.NewEngine(cfg, nil, nil)

@@ -3,6 +3,8 @@ package validate
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -14,9 +16,9 @@ import (
 	"kvcompress/traces"
 )
 
-// TestGolden holds every bundled trace against its golden result.
+// TestGolden holds every bundled replay against its golden result.
 func TestGolden(t *testing.T) {
-	for _, name := range traces.Names() {
+	for _, name := range traces.Replays() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t, name)
@@ -170,6 +172,67 @@ func TestBundledCoverOptions(t *testing.T) {
 	slices.Sort(missing)
 	if len(missing) > 0 {
 		t.Errorf("no bundled trace covers: %s", strings.Join(missing, ", "))
+	}
+}
+
+// TestBundledMethods checks that every method acts in a replay of a recorded and of a
+// synthetic trace, those of every step several times; and that the replays differ in what
+// methods may meet.
+func TestBundledMethods(t *testing.T) {
+	const (
+		recorded = iota
+		synthetic
+	)
+	acts := [2]map[string]int{{}, {}} // by kind of trace: compressions of each method
+	var seen []string                 // formats, block sizes, and the variants of methods
+	for _, name := range traces.Replays() {
+		b := open(t, name)
+		f, err := b.FS.Open(traces.GoldenFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden, err := ReadGolden(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		kind := recorded
+		if b.Trace.Meta.Synth != nil {
+			kind = synthetic
+		}
+		b.Options.Fill(b.Trace.Meta, b.Trace.Requests())
+		cfg := b.Options.Config
+		m, err := cfg.NewMethod()
+		if err != nil {
+			t.Fatal(err)
+		}
+		acts[kind][m.Name()] = max(acts[kind][m.Name()], golden.Totals.Compressions)
+		if _, hides := m.(ref.Masker); !hides && golden.Totals.KVsEvicted == 0 {
+			t.Errorf("%s: nothing is evicted", name)
+		}
+		if m.Name() != ref.KVCompress {
+			seen = append(seen, cfg.DType.String(), fmt.Sprint("blocks of ", cfg.BlockSize))
+		}
+		seen = append(seen, fmt.Sprint(m.Name(), " ", string(cfg.Set["decode"]), string(cfg.Set["positions"])))
+	}
+	for _, e := range ref.Methods() {
+		if e.Name == "quest" {
+			continue // it is no method of an engine
+		}
+		want := 1
+		if slices.Contains([]string{ref.KVCompress, "duo-attention", "h2o-mask", "h2o-real-drop", "random", "razor", "streaming-llm"}, e.Name) {
+			want = 10
+		}
+		if acts[synthetic][e.Name] < want || acts[recorded][e.Name] < want {
+			t.Errorf("%s compresses %d times in synthetic traces and %d in recorded ones, want at least %d", e.Name, acts[synthetic][e.Name], acts[recorded][e.Name], want)
+		}
+	}
+	for _, want := range []string{
+		"f32", "f16", "bf16", "fp8_e4m3", "fp8_e5m2", "blocks of 1", "blocks of 2", "blocks of 4", "blocks of 8", "blocks of 16", "blocks of 32",
+		"razor ", `razor "rolling"`, "streaming-llm ", `streaming-llm "cache"`,
+	} {
+		if !slices.Contains(seen, want) {
+			t.Errorf("no replay has %s", want)
+		}
 	}
 }
 

@@ -17,18 +17,19 @@ import (
 // file; "METHOD_table" compares the rows of a file's table.
 func comparers() map[string]func(*methodCase) (CaseResult, error) {
 	return map[string]func(*methodCase) (CaseResult, error){
-		"adakv":           compareAdaKV,
-		"duo_attention":   compareDuo,
-		"h2o_mask":        compareH2OMask,
-		"h2o_prefill":     compareH2OPrefill,
-		"h2o_real_drop":   compareH2ODrop,
-		"kvpress":         comparePress,
-		"pyramidkv":       comparePyramidKV,
-		"pyramidkv_table": comparePyramidKVBudgets,
-		"quest":           compareQuest,
-		"razor_compress":  compareRazor,
-		"snapkv":          compareSnapKV,
-		"streaming_llm":   compareStreaming,
+		"adakv":             compareAdaKV,
+		"duo_attention":     compareDuo,
+		"h2o_mask":          compareH2OMask,
+		"h2o_prefill":       compareH2OPrefill,
+		"h2o_real_drop":     compareH2ODrop,
+		"kvpress":           comparePress,
+		"pyramidkv":         comparePyramidKV,
+		"pyramidkv_table":   comparePyramidKVBudgets,
+		"quest":             compareQuest,
+		"razor_compress":    compareRazor,
+		"razor_head_search": compareHeadSearch,
+		"snapkv":            compareSnapKV,
+		"streaming_llm":     compareStreaming,
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 	"kvcompress/traces"
 )
 
-// TestTraces makes every decision of the bundled traces twice.
+// TestTraces makes every decision of the bundled replays twice.
 func TestTraces(t *testing.T) {
-	for _, name := range traces.Names() {
+	for _, name := range traces.Replays() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t, name)

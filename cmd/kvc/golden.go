@@ -26,7 +26,9 @@ func newGoldenCmd() *cobra.Command {
 		Short: "Hold traces against their golden results",
 		Long: `A golden result says, for every step and stage of a replay, a digest of each part
 of the state and the few numbers that a person would check. It lies beside its
-trace, as golden.json, with the options of the replay, options.json.`,
+trace, as golden.json, with the options of the replay, options.json; those of
+further methods, in the trace's folder methods, each in a folder of its own.
+NAME/METHOD names such a replay, and NAME/... a trace's options and all of them.`,
 		Example: `  kvc golden check
   kvc golden update ./my-trace`,
 		Args: cobra.NoArgs,
@@ -51,14 +53,15 @@ func newGoldenCheckCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [TRACE…]",
 		Short: "Replay traces and say which step and stage first differs",
-		Long: `Check replays each trace, the bundled ones if none is named, and compares every
-digest with the golden result. Exit code 1 if one differs. It replays on the reference
-engine or, with --device, on the CUDA engine.`,
+		Long: `Check replays each trace, the bundled ones with all their methods if none is named, and
+compares every digest with the golden result. Exit code 1 if one differs. It replays on
+the reference engine or, with --device, on the CUDA engine.`,
 		Example: `  kvc golden check
-  kvc golden check story mha
+  kvc golden check story mha recall/snapkv
+  kvc golden check recall/...
   kvc golden check story --device ptx
   kvc golden check ./my-trace --json`,
-		ValidArgsFunction: completeTraces,
+		ValidArgsFunction: completeReplays,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("device") {
 				return goldenCheck(cmd, args, nil, asJSON)
@@ -172,7 +175,7 @@ repository, look at the diff, and build anew.`,
 		Example: `  kvc golden update
   kvc golden update story
   kvc golden update ./my-trace`,
-		ValidArgsFunction: completeTraces,
+		ValidArgsFunction: completeReplays,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return goldenUpdate(cmd, args, dir)
 		},
@@ -232,12 +235,12 @@ func writeGolden(b *traces.Bundle, g *validate.Golden) (written bool, err error)
 	return true, os.Rename(temp.Name(), filepath.Join(b.Dir, traces.GoldenFile))
 }
 
-// openTraces opens the named traces, the bundled ones if none is named. A name that
+// openTraces opens the named replays, all bundled ones if none is named. A name that
 // stands for nothing is wrong use.
 func openTraces(names []string) ([]*traces.Bundle, error) {
 	var bundles []*traces.Bundle
 	if len(names) == 0 {
-		for _, name := range traces.Names() {
+		for _, name := range traces.Replays() {
 			b, err := traces.Bundled(name)
 			if err != nil {
 				return nil, err
@@ -246,17 +249,23 @@ func openTraces(names []string) ([]*traces.Bundle, error) {
 		}
 	}
 	for _, name := range names {
-		b, err := openTrace(name)
+		replays, err := traces.Expand(name)
 		if err != nil {
-			return nil, err
+			return nil, usageError{err}
 		}
-		bundles = append(bundles, b)
+		for _, name := range replays {
+			b, err := openTrace(name)
+			if err != nil {
+				return nil, err
+			}
+			bundles = append(bundles, b)
+		}
 	}
 	return bundles, nil
 }
 
 func openTrace(name string) (*traces.Bundle, error) {
-	if _, _, err := traces.Find(name); err != nil {
+	if err := traces.Check(name); err != nil {
 		return nil, usageError{err}
 	}
 	b, err := traces.Open(name)
@@ -265,6 +274,11 @@ func openTrace(name string) (*traces.Bundle, error) {
 	}
 	b.Name = printableLine(b.Name) // it is the trace's own word, and is printed
 	return b, nil
+}
+
+// completeReplays completes the names of bundled replays, and folders.
+func completeReplays(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return traces.Replays(), cobra.ShellCompDirectiveDefault
 }
 
 // completeTraces completes the names of bundled traces, and folders.

@@ -29,6 +29,8 @@ func TestSetMap(t *testing.T) {
 		{"duo-attention", other, "full has 1 layers, the model has 5", 2},
 		{"duo-attention", broken, "head map: layers: 0", 2},
 		{"duo-attention", right + ".not", "no such file", 2},
+		{"razor", right, "", 0},
+		{"razor", other, "full has 1 layers, the model has 5", 2},
 		{"random", right, `no option "map"`, 2},
 	} {
 		code, _, err := kvc("run", "story", "--method", test.method, "--max-cache-tokens", "32", "--set", "map="+test.file, "--set", "sinks=4")

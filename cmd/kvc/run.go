@@ -56,7 +56,7 @@ Ctrl-C prints what is finished: exit code 1.`,
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return completeTraces(cmd, args, prefix)
+			return completeReplays(cmd, args, prefix)
 		},
 	}
 	fs := cmd.Flags()

@@ -80,7 +80,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
   kvc validate --random 100 --method streaming-llm
   kvc validate --cases eviction.json
   kvc validate --cases recorded --json`,
-		ValidArgsFunction: completeTraces,
+		ValidArgsFunction: completeReplays,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runValidate(cmd, args, &flags)
 		},
