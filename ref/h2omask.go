@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"math"
 	"slices"
 
 	"kvcompress/kv"
@@ -96,6 +97,14 @@ func (m h2oMask) seen(recent int) int {
 		return max(0, recent-1)
 	}
 	return recent
+}
+
+// Quiet is until a head holds more than C.
+func (m h2oMask) Quiet(c Counts) int {
+	if !m.cfg.Compression.Enabled() {
+		return math.MaxInt
+	}
+	return c.belowCapacity(m.cfg.Compression.capacity(c.Prompt, 1))
 }
 
 func (m h2oMask) Plan(v View) Plan { return m.plan(v, lowest) }
