@@ -30,8 +30,9 @@ type Ledger struct {
 	seqs  map[kv.SeqID]*account
 	spare []*account // closed ones, to be used again
 
-	prefixes *prefixes // nil without prefix caching
-	reserved int       // sequences that are
+	selection *Selection // nil where queries read all that is held
+	prefixes  *prefixes  // nil without prefix caching
+	reserved  int        // sequences that are
 
 	steps       int         // decode steps so far, of all sequences at once
 	used        int         // blocks that are not free
@@ -238,6 +239,9 @@ func (l *Ledger) DecodeAll(steps int) error {
 // ReadAll returns how many KVs, and how many blocks, the attention of so many
 // decode steps of all sequences would read, each the token of its own step too.
 func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
+	if l.selection != nil {
+		return l.selectAll(steps)
+	}
 	n, b := int64(steps), int64(l.cfg.BlockSize)
 	kvs = n*int64(l.kvs) + int64(l.growing)*(n*(n+1)/2)
 	blocks = n * int64(l.tables)

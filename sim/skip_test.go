@@ -29,6 +29,11 @@ func serveAll(t *testing.T, cfg *ref.Config, schedule Schedule, limits Limits, r
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, ledger, cfg, schedule, limits, reqs, rates, skip)
+}
+
+func serveOn(t *testing.T, ledger *Ledger, cfg *ref.Config, schedule Schedule, limits Limits, reqs []trace.Request, rates *Rates, skip bool) served {
+	t.Helper()
 	s, err := NewServer(ledger, cfg, schedule, limits, reqs, rates)
 	if err != nil {
 		t.Fatal(err)
