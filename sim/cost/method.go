@@ -58,7 +58,7 @@ func (d *Deployment) Config() ref.Config {
 }
 
 // settings returns the method's own options, as an engine takes them: with a map of heads
-// in place of FullShare. It is as many heads in every layer, but for what does not divide.
+// in place of FullShare. The heads are spread evenly over the layers.
 func (d *Deployment) settings() (ref.Settings, error) {
 	m := &d.Method
 	e, err := ref.FindMethod(m.Method)
@@ -243,7 +243,7 @@ func (d *Deployment) Notes() []string {
 				full += v
 			}
 		}
-		say("Of %d heads %d are taken to keep everything, as many in every layer; which of a real model's they are does not matter to a plan, but how many does.", cfg.Shape.Heads(), full)
+		say("Of %d heads %d are taken to keep everything, spread evenly over the layers: a plan depends on how many they are, not on which.", cfg.Shape.Heads(), full)
 	}
 	if dropper, ok := method.(ref.Dropper); ok {
 		const prompt = 1 << 20

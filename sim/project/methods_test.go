@@ -152,7 +152,7 @@ func TestMethodMemory(t *testing.T) {
 		{"h2o-mask", nil, 16 + 16*(4+4+4), true},                                                        // and hidden
 		{"razor", map[string]string{"full_share": "0"}, 16 + 16*(4+4), false},                           // and weight
 		{"razor", map[string]string{"full_share": "0", "decode": "rolling"}, 16 + 16*(4+4+1024), false}, // and exact means
-		{"quest", nil, 512, false},                                                                     // two keys for each page
+		{"quest", nil, 512, false},                                                                      // two keys for each page
 		{"quest", map[string]string{"page": "32"}, 256, false},
 	} {
 		c := ofMethod(t, test.name, 300, test.set)
