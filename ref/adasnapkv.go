@@ -156,5 +156,8 @@ func (m adaSnapKV) keep(past, base int, lost []int) []int {
 }
 
 func (m adaSnapKV) Asks(c Counts) int { return m.Rank(c).Asks() }
-func (m adaSnapKV) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m adaSnapKV) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// Quiet is for good: the method acts once, after the prompt.
+func (m adaSnapKV) Quiet(Counts) int { return math.MaxInt }
+func (m adaSnapKV) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m adaSnapKV) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }

@@ -2,6 +2,7 @@ package ref
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/kv"
 )
@@ -64,10 +65,7 @@ func (m duoAttention) Observe() *Observation { return nil }
 
 // Rank evicts the middle of the streaming heads.
 func (m duoAttention) Rank(c Counts) Ranking {
-	recent := m.opt.Recent
-	if m.cfg.Compression.Enabled() {
-		recent = m.cfg.Compression.capacity(c.Prompt, m.opt.Sinks+1) - m.opt.Sinks
-	}
+	recent := m.recent(c.Prompt)
 	return SinksAndRecent(c, m.opt.Sinks, 0, func(head int) int {
 		if m.full[head] {
 			return -1
@@ -76,6 +74,25 @@ func (m duoAttention) Rank(c Counts) Ranking {
 	})
 }
 
+// recent returns how many of the newest tokens a streaming head keeps.
+func (m duoAttention) recent(prompt int) int {
+	if !m.cfg.Compression.Enabled() {
+		return m.opt.Recent
+	}
+	return m.cfg.Compression.capacity(prompt, m.opt.Sinks+1) - m.opt.Sinks
+}
+
 func (m duoAttention) Asks(c Counts) int { return m.Rank(c).Asks() }
-func (m duoAttention) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m duoAttention) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// Quiet is until a streaming head holds more than its sinks and newest tokens.
+func (m duoAttention) Quiet(c Counts) int {
+	quiet := math.MaxInt
+	for head, n := range c.Heads {
+		if !m.full[head] {
+			quiet = min(quiet, max(0, m.opt.Sinks+m.recent(c.Prompt)-n))
+		}
+	}
+	return quiet
+}
+func (m duoAttention) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m duoAttention) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }

@@ -96,5 +96,13 @@ func (m h2oDrop) Rank(c Counts) Ranking {
 }
 
 func (m h2oDrop) Asks(c Counts) int { return m.Rank(c).Asks() }
-func (m h2oDrop) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m h2oDrop) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// Quiet is until a head holds more than C.
+func (m h2oDrop) Quiet(c Counts) int {
+	if !m.cfg.Compression.Enabled() {
+		return math.MaxInt
+	}
+	return c.belowCapacity(m.cfg.Compression.capacity(c.Prompt, 1))
+}
+func (m h2oDrop) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m h2oDrop) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }

@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"math"
 	"slices"
 
 	"kvcompress/kv"
@@ -102,6 +103,14 @@ func (m h2oMask) seen(recent int) int {
 func (m h2oMask) Protects(c Counts) (sinks, newest int) {
 	_, recent, _ := m.budget(c.Prompt)
 	return 0, m.seen(recent)
+}
+
+// Quiet is until a head holds more than C.
+func (m h2oMask) Quiet(c Counts) int {
+	if !m.cfg.Compression.Enabled() {
+		return math.MaxInt
+	}
+	return c.belowCapacity(m.cfg.Compression.capacity(c.Prompt, 1))
 }
 
 func (m h2oMask) Plan(v View) Plan { return m.plan(v, lowest) }

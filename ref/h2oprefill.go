@@ -2,6 +2,7 @@ package ref
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/kv"
 )
@@ -70,5 +71,8 @@ func (m h2oPrefill) Rank(c Counts) Ranking {
 }
 
 func (m h2oPrefill) Asks(c Counts) int { return m.Rank(c).Asks() }
-func (m h2oPrefill) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m h2oPrefill) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// Quiet is for good: the method acts once, after the prompt.
+func (m h2oPrefill) Quiet(Counts) int { return math.MaxInt }
+func (m h2oPrefill) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m h2oPrefill) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }

@@ -67,6 +67,17 @@ func (e *UnsupportedError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *UnsupportedError) Unwrap() error { return e.Err }
 
+// Patient is a method that can say for how long it will ask for nothing, so that a serving
+// loop need not ask after every token. One that is a Dropper ranks, once a token was
+// generated, by the prompt's length and the heads' lengths alone.
+type Patient interface {
+	Method
+
+	// Quiet returns a number of tokens that can enter a sequence, one after another, so
+	// that Asks is 0 after each of them. math.MaxInt says that it is 0 for good.
+	Quiet(Counts) int
+}
+
 // Counts are the lengths of one sequence: all that the size of a compression depends on.
 type Counts struct {
 	Prompt int   // tokens that entered as the prompt
@@ -87,6 +98,9 @@ func (c *Counts) Whole() bool {
 	}
 	return true
 }
+
+// belowCapacity returns how many tokens can enter until a head holds more than capacity.
+func (c *Counts) belowCapacity(capacity int) int { return max(0, capacity-slices.Max(c.Heads)) }
 
 // Asks returns the units that the ranking's quotas ask for.
 func (r Ranking) Asks() int { return asked(r.Quotas) }

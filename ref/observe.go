@@ -143,6 +143,21 @@ func (o *Observation) Prompt(h *PromptHead, scores []float32) {
 	}
 }
 
+// Pairs returns how many attention weights are computed for the method beside the prompt's
+// own attention, for each query head of a prompt of n tokens: W·n for the W = min(Window, n)
+// queries of a window, as a rectangle; n·(n+1)/2, the causal ones, where all are watched.
+// It is 0 for nil and for a Score.
+func (o *Observation) Pairs(n int) int64 {
+	if o == nil || o.Score != nil {
+		return 0
+	}
+	if o.Window >= AllQueries {
+		all, rest := int64(n), int64(max(0, n-o.Window))
+		return all*(all+1)/2 - rest*(rest+1)/2
+	}
+	return int64(min(n, o.Window)) * int64(n)
+}
+
 // gains returns a_i of every query head: [G, n].
 func (o *Observation) gains(h *PromptHead, n, observed int) []float32 {
 	group, headSize := h.Group, h.HeadSize

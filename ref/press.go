@@ -2,6 +2,7 @@ package ref
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/kv"
 	"kvcompress/ref/vec"
@@ -85,8 +86,11 @@ func (c *Compression) kept(n int) int {
 }
 
 func (m *scorer) Asks(c Counts) int { return m.Rank(c).Asks() }
-func (m *scorer) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m *scorer) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// Quiet is for good: the method acts once, after the prompt.
+func (m *scorer) Quiet(Counts) int { return math.MaxInt }
+func (m *scorer) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m *scorer) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }
 
 // scorerEntry is a scorer's row: what all of them have in common.
 func scorerEntry(name, paper, watches, does string) Entry {

@@ -86,8 +86,11 @@ func (m pyramidKV) Rank(c Counts) Ranking {
 }
 
 func (m pyramidKV) Asks(c Counts) int { return m.Rank(c).Asks() }
-func (m pyramidKV) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m pyramidKV) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// Quiet is for good: the method acts once, after the prompt.
+func (m pyramidKV) Quiet(Counts) int { return math.MaxInt }
+func (m pyramidKV) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m pyramidKV) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }
 
 // pyramid is what the budgets of a prompt follow from.
 type pyramid struct {

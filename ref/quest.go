@@ -2,8 +2,38 @@ package ref
 
 import (
 	"errors"
+	"fmt"
 	"math"
 )
+
+// QuestOptions are the options of Quest, which is planned and not run.
+type QuestOptions struct {
+	Page   int  `json:"page" help:"tokens of a page"`
+	Shared bool `json:"shared" help:"the query heads of a KV head are taken to read the same pages; false, as published: each reads its own, and they are taken to differ"`
+}
+
+// QuestReads returns what a decode step reads of a KV head's cache: at most tokens KVs,
+// which are MaxCacheTokens for each query head, or for all G of them where they share.
+func (c *Config) QuestReads() (tokens, page int, err error) {
+	e := questEntry()
+	o := *e.Defaults().(*QuestOptions)
+	if err := c.Set.Into(&e, &o); err != nil {
+		return 0, 0, err
+	}
+	switch {
+	case c.Compression.Rate > 0:
+		return 0, 0, e.wrap(errors.New("it has no rate: max_cache_tokens is what a query reads"))
+	case o.Page < 1 || o.Page > MaxWindow:
+		return 0, 0, e.wrap(fmt.Errorf("page is %d, want 1 to %d", o.Page, MaxWindow))
+	case c.Compression.MaxCacheTokens < 1:
+		return 0, 0, e.wrap(errors.New("it reads everything without max_cache_tokens: say how many tokens a query reads"))
+	}
+	tokens = c.Compression.MaxCacheTokens
+	if !o.Shared {
+		tokens *= c.Shape.Group
+	}
+	return tokens, o.Page, nil
+}
 
 // questEntry is the row of Quest (Tang et al., arXiv 2406.10774). It only selects what a
 // query reads, anew for each query: there is no plan that an engine could carry out.
@@ -20,6 +50,7 @@ func questEntry() Entry {
 		CacheTokens: "tokens that a query reads",
 		Rate:        "none",
 		HeldAgainst: "Zefan-Cai/KVCache-Factory@c97f9d7 (page scores, selected tokens)",
+		Defaults:    func() any { return &QuestOptions{Page: 16} },
 		New: func(*Config) (Method, error) {
 			return nil, errors.New("method quest cannot run: it frees nothing, and no engine reads by pages; its selection is compared with kvc validate --cases")
 		},

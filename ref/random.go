@@ -1,6 +1,10 @@
 package ref
 
-import "kvcompress/kv"
+import (
+	"math"
+
+	"kvcompress/kv"
+)
 
 // RandomOptions are the options of the method random.
 type RandomOptions struct {
@@ -54,5 +58,13 @@ func (m random) Rank(c Counts) Ranking {
 }
 
 func (m random) Asks(c Counts) int { return m.Rank(c).Asks() }
-func (m random) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m random) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// Quiet is until a head holds more than C.
+func (m random) Quiet(c Counts) int {
+	if !m.cfg.Compression.Enabled() {
+		return math.MaxInt
+	}
+	return c.belowCapacity(m.cfg.Compression.capacity(c.Prompt, 1))
+}
+func (m random) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m random) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }

@@ -221,6 +221,21 @@ func (m *razor) Asks(c Counts) int {
 	return n
 }
 
+// Quiet is for good with decode=static. With rolling it is until a buffer is full that does
+// not grow; one that grows has room for longer.
+func (m *razor) Quiet(c Counts) int {
+	if m.Decode == RazorStatic {
+		return math.MaxInt
+	}
+	quiet, keep := math.MaxInt, m.Sinks+m.standIns()+m.recent(c.Tokens)
+	for i, held := range c.Heads {
+		if !m.full[i] {
+			quiet = min(quiet, max(0, keep-held))
+		}
+	}
+	return quiet
+}
+
 func (m *razor) Plan(v View) Plan { return m.plan(v, m.oldest) }
 func (m *razor) Spec(v View) Plan { return m.plan(v, m.oldestByRank) }
 

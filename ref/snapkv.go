@@ -2,6 +2,7 @@ package ref
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/kv"
 )
@@ -114,8 +115,11 @@ func (m snapKV) Rank(c Counts) Ranking {
 }
 
 func (m snapKV) Asks(c Counts) int { return m.Rank(c).Asks() }
-func (m snapKV) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m snapKV) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// Quiet is for good: the method acts once, after the prompt.
+func (m snapKV) Quiet(Counts) int { return math.MaxInt }
+func (m snapKV) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m snapKV) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }
 
 // scoreColumn declares one number for every KV.
 func scoreColumn() []kv.Column { return []kv.Column{{Name: "scores", Value: "score", Width: 1}} }

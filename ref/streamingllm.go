@@ -2,6 +2,7 @@ package ref
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/kv"
 )
@@ -124,5 +125,13 @@ func (m streamingLLM) Rank(c Counts) Ranking {
 }
 
 func (m streamingLLM) Asks(c Counts) int { return m.Rank(c).Asks() }
-func (m streamingLLM) Plan(v View) Plan  { return v.drop(m.Rank(v.Counts()), Decide) }
-func (m streamingLLM) Spec(v View) Plan  { return v.drop(m.Rank(v.Counts()), Walk) }
+
+// Quiet is until a head holds more than C.
+func (m streamingLLM) Quiet(c Counts) int {
+	if !m.cfg.Compression.Enabled() {
+		return math.MaxInt
+	}
+	return c.belowCapacity(m.cfg.Compression.capacity(c.Prompt, m.opt.Sinks+1))
+}
+func (m streamingLLM) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
+func (m streamingLLM) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }

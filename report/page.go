@@ -138,7 +138,7 @@ func memorySection(s *Sweep) section {
 		if o.Error != "" {
 			continue
 		}
-		row := []string{o.Model, o.Card, comma(o.TP), o.Budget.String(), onOff(o.Compression.Enabled())}
+		row := []string{o.Model, o.Card, comma(o.TP), o.Budget.String(), o.Compression.MethodName()}
 		for _, e := range memoryEntries(&o.Memory) {
 			row = append(row, e.Value)
 		}
@@ -149,11 +149,4 @@ func memorySection(s *Sweep) section {
 		}
 	}
 	return section{Title: "Memory of each card", Text: []string{"In GB of 10⁹ bytes."}, Table: newPageTable(columns, rows)}
-}
-
-func onOff(on bool) string {
-	if on {
-		return "on"
-	}
-	return "none"
 }

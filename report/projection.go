@@ -109,7 +109,7 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	if o.Partial {
 		p.Partial = "It was ended before all requests were served: the figures are of the time until then."
 	}
-	p.Lead = []string{o.Reading}
+	p.Lead = append([]string{o.Reading}, o.Notes...)
 	p.Cards = []Input{
 		{"tokens/s, input and output", whole(m.TotalThroughput)}, {"output tokens/s", whole(m.OutputThroughput)}, {"requests/s", short(m.RequestThroughput)},
 		{"TTFT, p50", duration(m.TTFT.P50)}, {"TTFT, p99", duration(m.TTFT.P99)}, {"TPOT, p50", duration(m.TPOT.P50)},

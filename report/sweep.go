@@ -246,6 +246,33 @@ func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 	return nil
 }
 
+// methodNotes says what is taken for granted because of the methods, once for each.
+func methodNotes(s *Sweep) []string {
+	type note struct{ method, text string }
+	said := map[note]bool{}
+	var order []string
+	notes := map[string][]string{}
+	for i := range s.Outcomes {
+		o := &s.Outcomes[i]
+		for _, text := range o.Notes {
+			n := note{o.Compression.MethodName(), text}
+			if said[n] {
+				continue
+			}
+			said[n] = true
+			if notes[n.method] == nil {
+				order = append(order, n.method)
+			}
+			notes[n.method] = append(notes[n.method], text)
+		}
+	}
+	var text []string
+	for _, method := range order {
+		text = append(text, method+": "+strings.Join(notes[method], " "))
+	}
+	return text
+}
+
 // sweepReading says in sentences what a sweep shows.
 func sweepReading(s *Sweep) []string {
 	var text []string
@@ -294,6 +321,7 @@ func sweepReading(s *Sweep) []string {
 			text = append(text, fmt.Sprintf("Not so of %s: there no load that was tried was too large, and the largest one is shown. Want stricter objectives, or more requests.", count(unbounded, "projection")))
 		}
 	}
+	text = append(text, methodNotes(s)...)
 	for _, why := range order {
 		text = append(text, fmt.Sprintf("Not projected (%s): %s.", count(failed[why], "point"), why))
 	}

@@ -85,7 +85,7 @@ func panels(s *Sweep, name, title, x string, at func(*sweep.Outcome) (float64, b
 		if !known {
 			k = len(p.curves)
 			p.names[c] = k
-			p.curves = append(p.curves, curve{name: compressionTitle(o.Compression), line: true, dots: true})
+			p.curves = append(p.curves, curve{name: o.Compression.Title(), line: true, dots: true})
 		}
 		p.curves[k].points = append(p.curves[k].points, plotter.XY{X: v, Y: o.Metrics.TotalThroughput})
 		p.along[v] = true
@@ -119,16 +119,6 @@ func panelTitle(p *sweep.Point) string {
 	return strings.Join(parts, ", ")
 }
 
-func compressionTitle(c sweep.Compression) string {
-	switch {
-	case c.Rate > 0:
-		return fmt.Sprintf("keep %.3g %%", 100*c.Rate)
-	case c.MaxCacheTokens > 0:
-		return fmt.Sprintf("keep %d KVs a head", c.MaxCacheTokens)
-	}
-	return "uncompressed"
-}
-
 // frontFigure draws throughput per card against latency, and the front.
 func frontFigure(s *Sweep) *Figure {
 	latency := LatencyOf(s.Latency)
@@ -142,7 +132,7 @@ func frontFigure(s *Sweep) *Figure {
 			continue
 		}
 		models[o.Model] = true
-		name := compressionTitle(o.Compression)
+		name := o.Compression.Title()
 		k, known := names[name]
 		if !known {
 			k = len(curves)

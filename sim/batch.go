@@ -93,9 +93,7 @@ func (s *Server) workOn(step *Step, q *sequence, n int) {
 	w[PrefillSeqs]++
 	w[PrefillTokens] += int64(n)
 	w[AttentionPairs] += to*(to+1)/2 - from*(from+1)/2
-	if s.policy.enabled {
-		w[MetricPairs] += min(to, int64(s.policy.window)) * to
-	}
+	w[MetricPairs] += s.policy.watches.Pairs(int(to))
 	step.Tokens += n
 	q.filled += n
 }

@@ -74,6 +74,13 @@ func BenchmarkServer(b *testing.B) {
 		p.Config.Compression.MaxCacheTokens = 128
 		p.Schedule = DefaultSchedule()
 	}
+	method := func(name string) func(*Plan) {
+		return func(p *Plan) {
+			p.Config.Compression.MaxCacheTokens = 128
+			p.Config.UseMethod(name)
+			p.Schedule = DefaultSchedule()
+		}
+	}
 	for _, c := range []struct {
 		name   string
 		change func(*Plan)
@@ -86,6 +93,9 @@ func BenchmarkServer(b *testing.B) {
 		{"chunked prefill", func(p *Plan) { p.ChunkedPrefill = true }, Watch{}},
 		{"compressed every step", compressed, Watch{}},
 		{"compressed once", func(p *Plan) { compressed(p); p.Schedule.Once = true }, Watch{}},
+		{"snapkv", method("snapkv"), Watch{}},
+		{"streaming-llm", method("streaming-llm"), Watch{}},
+		{"streaming-llm, every step", method("streaming-llm"), Watch{Step: func(*Step) {}}},
 	} {
 		b.Run(c.name, func(b *testing.B) { serveLoad(b, plan(c.change), load(b.N), c.watch) })
 	}

@@ -19,16 +19,20 @@ const MaxLedgerBlocks = 1 << 36
 // same for any number of sequences: what grows by one token in each step is kept
 // relative to the number of steps so far.
 type Ledger struct {
-	cfg    ref.Config
-	method ref.Method
-	spread Spread
-	heads  int // L·H
+	cfg     ref.Config
+	method  ref.Method
+	blocks  bool        // the method is KV-Compress, which asks for blocks
+	patient ref.Patient // the method, if it is one
+	spread  Spread
+	told    bool // the spread says what an engine did in the end, and has to be asked of every compression
+	heads   int  // L·H
 
 	seqs  map[kv.SeqID]*account
 	spare []*account // closed ones, to be used again
 
-	prefixes *prefixes // nil without prefix caching
-	reserved int       // sequences that are
+	selection *Selection // nil where queries read all that is held
+	prefixes  *prefixes  // nil without prefix caching
+	reserved  int        // sequences that are
 
 	steps       int         // decode steps so far, of all sequences at once
 	used        int         // blocks that are not free
@@ -44,6 +48,7 @@ type Ledger struct {
 	undone      int         // sequences of which every head, since the last decode step, lost a KV that was a block; far below 0 where sequences came or left
 	asked       Demand      // scratch, as are
 	runs, lost  []Heads
+	lengths     []int
 }
 
 const maxB = 32
@@ -53,11 +58,20 @@ type account struct {
 	prompt int   // tokens that entered as the prompt
 	tokens int   // at step 0 it would have had so many: its length is tokens + steps
 	runs   []run // its heads, in order
+	asksAt int   // with fewer tokens than this, its method asks for nothing
+
+	// The last compression undid what the token before it had entered: with one token more
+	// than undoneAt it would come to undoneAs again. never is that it did not.
+	undoneAt int
+	undoneAs ref.Compressed
 
 	reserved bool  // not admitted: it is in no sum but the blocks used
 	last     *part // the last of the parts of its prompt that others may use, and those before it
 	shared   int   // blocks of them
 }
+
+// never is the undoneAt of an account to which no number of tokens is one more.
+const never = -1
 
 // run is consecutive heads of equal length, which is base + steps.
 type run struct{ heads, base int }
@@ -86,12 +100,17 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	if err := countable(method); err != nil {
 		return nil, err
 	}
+	patient, _ := method.(ref.Patient)
+	_, told := spread.(interface{ Refined() })
 	return &Ledger{
-		cfg:    *cfg,
-		method: method,
-		spread: spread,
-		heads:  cfg.Shape.Layers * cfg.Shape.KVHeads,
-		seqs:   map[kv.SeqID]*account{},
+		cfg:     *cfg,
+		method:  method,
+		blocks:  method.Name() == ref.KVCompress,
+		patient: patient,
+		spread:  spread,
+		told:    told,
+		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
+		seqs:    map[kv.SeqID]*account{},
 	}, nil
 }
 
@@ -146,7 +165,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 	}
 	a := l.open()
 	a.reserved, a.last, a.shared = false, nil, 0
-	a.prompt = n
+	a.prompt, a.asksAt, a.undoneAt = n, 0, never
 	a.tokens = n - l.steps
 	a.runs = append(a.runs[:0], run{l.heads, a.tokens})
 	l.seqs[id] = a
@@ -220,6 +239,9 @@ func (l *Ledger) DecodeAll(steps int) error {
 // ReadAll returns how many KVs, and how many blocks, the attention of so many
 // decode steps of all sequences would read, each the token of its own step too.
 func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
+	if l.selection != nil {
+		return l.selectAll(steps)
+	}
 	n, b := int64(steps), int64(l.cfg.BlockSize)
 	kvs = n*int64(l.kvs) + int64(l.growing)*(n*(n+1)/2)
 	blocks = n * int64(l.tables)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -12,7 +13,12 @@ import (
 // last ones have, for every head lost the KV that it had gained, and nothing that
 // decides on that depends on how many tokens a sequence has.
 func (l *Ledger) Repeats() bool {
-	if l.undone != len(l.seqs) || l.cfg.Compression.MaxCacheTokens == 0 {
+	switch {
+	case l.undone != len(l.seqs):
+		return false
+	case l.patient != nil: // only what no spread decides is counted as undone
+		return true
+	case l.cfg.Compression.MaxCacheTokens == 0:
 		return false
 	}
 	_, ok := l.spread.(interface{ ByHeadsOnly() })
@@ -29,6 +35,9 @@ func (l *Ledger) Repeat(times int) {
 	// Lengths stay what they are, while the steps go on.
 	l.phases = [maxB]int{}
 	for _, a := range l.seqs {
+		if a.undoneAt != never {
+			a.undoneAt += times
+		}
 		for i := range a.runs {
 			r := &a.runs[i]
 			r.base -= times
@@ -52,26 +61,47 @@ func (l *Ledger) Count(id kv.SeqID) int {
 	if a == nil {
 		return 0
 	}
-	if l.method.Name() == ref.KVCompress {
+	if l.blocks {
 		return sumQuotas(l.demand(a))
 	}
-	return l.method.Asks(l.counts(a))
+	switch tokens := a.tokens + l.steps; {
+	case tokens < a.asksAt:
+		return 0
+	case tokens == a.undoneAt+1:
+		return a.undoneAs.Asked
+	}
+	c := l.counts(a)
+	n := l.method.Asks(c)
+	if n == 0 && l.patient != nil {
+		a.asksAt = c.Tokens + 1 + min(l.patient.Quiet(c), math.MaxInt-1-c.Tokens)
+	}
+	return n
 }
 
-// counts returns a sequence's lengths.
+// Quiet returns how many tokens can enter a sequence so that Count is 0 now and after each
+// of them, as far as the method says so.
+func (l *Ledger) Quiet(id kv.SeqID) int {
+	a := l.seqs[id]
+	if l.patient == nil || a == nil || l.Count(id) > 0 {
+		return 0
+	}
+	return a.asksAt - (a.tokens + l.steps) - 1
+}
+
+// counts returns a sequence's lengths, which are valid until the next call.
 func (l *Ledger) counts(a *account) ref.Counts {
-	c := ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: make([]int, 0, l.heads)}
+	l.lengths = l.lengths[:0]
 	for _, r := range a.runs {
 		for range r.heads {
-			c.Heads = append(c.Heads, l.length(r))
+			l.lengths = append(l.lengths, l.length(r))
 		}
 	}
-	return c
+	return ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: l.lengths}
 }
 
 // ranking returns how a sequence is compressed.
 func (l *Ledger) ranking(a *account) ref.Ranking {
-	if l.method.Name() == ref.KVCompress { // without a length for each head
+	if l.blocks { // without a length for each head
 		opt := &l.cfg.Compression
 		return ref.Ranking{Unit: l.cfg.BlockSize, Sinks: opt.Sinks, Window: opt.ProtectedWindow, Quotas: l.demand(a)}
 	}
@@ -86,6 +116,16 @@ func (l *Ledger) demand(a *account) []ref.Quota {
 		l.quotas, l.quotasOf = l.cfg.Quotas(e), e
 	}
 	return l.quotas
+}
+
+// forced reports whether each quota is of one head, so that no spread has a choice.
+func forced(quotas []ref.Quota) bool {
+	for _, q := range quotas {
+		if q.Heads != 1 {
+			return false
+		}
+	}
+	return true
 }
 
 func sumQuotas(quotas []ref.Quota) int {
@@ -108,10 +148,17 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if a == nil {
 		return ref.Compressed{}, fmt.Errorf("sim: compress: sequence %d is not in the ledger", id)
 	}
+	tokens := a.tokens + l.steps
+	if tokens == a.undoneAt+1 {
+		l.undoAgain(a)
+		return a.undoneAs, nil
+	}
+	a.asksAt, a.undoneAt = 0, never
 	switch m := l.method.(type) {
 	case ref.Counter:
-		return l.evict(a, m.Asks(l.counts(a)), m.Evicts(l.counts(a))), nil
-	case ref.Masker: // nothing leaves the cache
+		counts := l.counts(a)
+		return l.evict(a, m.Asks(counts), m.Evicts(counts)), nil
+	case ref.Masker: // what is hidden is still held
 		asked := m.Asks(l.counts(a))
 		return ref.Compressed{Asked: asked, Hidden: asked}, nil
 	}
@@ -120,7 +167,6 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if c.Asked == 0 {
 		return c, nil
 	}
-	tokens := a.tokens + l.steps
 	protected := min(tokens, r.Sinks+r.Window)
 	l.runs = l.runs[:0]
 	first := 0
@@ -140,7 +186,12 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 
 	l.enter(a, -1)
 	a.runs = a.runs[:0]
-	undone := r.Unit == l.cfg.BlockSize && tokens >= r.Sinks+r.Window
+	undone := tokens >= r.Sinks+r.Window
+	if l.blocks {
+		undone = undone && r.Unit == l.cfg.BlockSize
+	} else {
+		undone = undone && l.patient != nil && tokens > a.prompt && forced(r.Quotas)
+	}
 	for _, h := range l.lost {
 		undone = undone && h.Lost == 1 && lastUnit(h.KVs, r.Unit) == 1
 		if h.Lost > 0 {
@@ -156,8 +207,23 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	l.used -= c.Freed
 	if undone {
 		l.undone++
+		if l.patient != nil && !l.told {
+			a.undoneAt, a.undoneAs = tokens, c
+		}
 	}
 	return c, nil
+}
+
+// undoAgain has every head lose the KV that it has gained, as with the last compression.
+func (l *Ledger) undoAgain(a *account) {
+	l.enter(a, -1)
+	for i := range a.runs {
+		a.runs[i].base--
+	}
+	l.enter(a, 1)
+	l.used -= a.undoneAs.Freed
+	l.undone++
+	a.undoneAt++
 }
 
 // lose sets in l.lost what each head loses of l.asked.
@@ -166,7 +232,7 @@ func (l *Ledger) lose(r *ref.Ranking, c *ref.Compressed) error {
 	if r.Refine == nil {
 		return l.checkSpread(l.lost, r.Quotas)
 	}
-	if _, ok := l.spread.(interface{ Refined() }); ok { // what it says is what an engine did in the end
+	if l.told {
 		c.Asked = 0
 		for _, h := range l.lost {
 			c.Asked += h.N * h.Lost

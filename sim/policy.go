@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math"
 	"slices"
+
+	"kvcompress/ref"
 )
 
 // policy follows a Schedule: it decides when the running sequences are compressed and
@@ -12,14 +14,26 @@ type policy struct {
 	Schedule
 	enabled   bool // there is something to compress by
 	blocks    bool // the method counts blocks
+	ranks     bool // it ranks KVs by what it keeps of each
 	blockSize int
-	window    int // of prompts' metrics
+	watches   *ref.Observation // of prompts; nil for none
 
 	forced    bool // a prefill has just run
 	decodes   int  // decode steps since the last compression
 	newTokens int  // tokens that entered since
 
 	order []*sequence // scratch
+}
+
+// newPolicy returns the policy of a schedule for a configuration's method.
+func newPolicy(cfg *ref.Config, schedule Schedule) policy {
+	p := policy{Schedule: schedule, enabled: cfg.Compresses(), blocks: cfg.CountsBlocks(), blockSize: cfg.BlockSize}
+	if method, err := cfg.NewMethod(); err == nil && p.enabled { // with an error nothing is served
+		p.watches = method.Observe()
+		_, counter := method.(ref.Counter)
+		p.ranks = !counter
+	}
+	return p
 }
 
 // due reports whether a compression is to run before the next batch.
@@ -52,14 +66,38 @@ func (p *policy) quiet(batch int) int {
 	return max(n, 1)
 }
 
+// idle returns how many decode steps of the running sequences can be taken at once though
+// compressions are due between them, because no sequence would be asked for anything: at
+// least 1.
+func (p *policy) idle(l *Ledger, running *runningList) int {
+	n := math.MaxInt
+	if !p.enabled {
+		return n
+	}
+	for q := running.head; q != nil && n > 1; q = q.next {
+		if q.compressed && p.Once {
+			continue
+		}
+		n = min(n, 1+min(l.Quiet(q.id), math.MaxInt-1))
+	}
+	return n
+}
+
 // entered notes what a step put into the cache.
 func (p *policy) entered(s *Step) {
-	p.newTokens += s.Tokens
-	if s.Kind == Prefill {
-		p.forced = true
-	} else {
+	if s.Kind != Prefill {
+		if due := p.quiet(max(1, s.Sequences)); p.enabled && s.Steps > due {
+			// Compressions that did nothing were due after so many of the steps, and then
+			// as often as they always are.
+			p.decodes, p.newTokens = 0, 0
+			since := (s.Steps-due-1)%p.quiet(s.Sequences) + 1
+			p.decodes, p.newTokens = since, since*s.Sequences
+			return
+		}
 		p.decodes += s.Steps
 	}
+	p.newTokens += s.Tokens
+	p.forced = p.forced || s.Kind == Prefill
 }
 
 // run compresses: the sequences that have gone longest without compression
@@ -100,7 +138,9 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 		w := &step.Work
 		w[CompressionSteps] = 1
 		w[CompressedSeqs]++
-		w[KVsSorted] += int64(held)
+		if p.ranks {
+			w[KVsSorted] += int64(held)
+		}
 		w[KVsEvicted] += int64(r.Evicted)
 		w[KVsMoved] += int64(r.Moved)
 		w[BlocksFreed] += int64(r.Freed)

@@ -19,10 +19,11 @@ type Plan struct {
 	Rates    Rates
 	Spread   Spread // nil for Even
 
-	ChunkedPrefill bool // see Server.ChunkPrefills
-	PrefixTokens   int  // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
-	Check          bool // see that the run keeps to the server's rules; it takes longer
-	MaxSteps       int  // end after so many; 0 for no bound
+	Select         *Selection // nil where queries read all that is held
+	ChunkedPrefill bool       // see Server.ChunkPrefills
+	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
+	Check          bool       // see that the run keeps to the server's rules; it takes longer
+	MaxSteps       int        // end after so many; 0 for no bound
 }
 
 // Watch is told of a projection. The zero value watches nothing, which is the
@@ -68,6 +69,11 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 	}
 	if p.PrefixTokens != 0 {
 		if err := ledger.CachePrefixes(p.PrefixTokens); err != nil {
+			return nil, err
+		}
+	}
+	if p.Select != nil {
+		if err := ledger.Select(*p.Select); err != nil {
 			return nil, err
 		}
 	}

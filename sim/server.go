@@ -123,7 +123,7 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	s := &Server{
 		cache:  cache,
 		limits: limits,
-		policy: policy{Schedule: schedule, enabled: cfg.Compresses(), blocks: cfg.CountsBlocks(), blockSize: cfg.BlockSize, window: cfg.Window()},
+		policy: newPolicy(cfg, schedule),
 		rates:  *rates,
 	}
 	s.all, _ = cache.(AllAtOnce)

@@ -11,7 +11,13 @@ const mostSkipped = 1 << 12
 // possible.
 func (s *Server) quietSteps(step *Step) int {
 	batch := s.running.len()
-	n := min(mostSkipped, s.running.heap[0].finishAt-s.decodes, s.policy.quiet(batch))
+	n := min(mostSkipped, s.running.heap[0].finishAt-s.decodes)
+	if due := s.policy.quiet(batch); due < n {
+		if s.ledger != nil {
+			due = max(due, s.policy.idle(s.ledger, &s.running))
+		}
+		n = min(n, due)
+	}
 	if n <= 1 {
 		return 1
 	}

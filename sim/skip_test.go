@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"kvcompress/kv"
@@ -28,6 +29,11 @@ func serveAll(t *testing.T, cfg *ref.Config, schedule Schedule, limits Limits, r
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, ledger, cfg, schedule, limits, reqs, rates, skip)
+}
+
+func serveOn(t *testing.T, ledger *Ledger, cfg *ref.Config, schedule Schedule, limits Limits, reqs []trace.Request, rates *Rates, skip bool) served {
+	t.Helper()
 	s, err := NewServer(ledger, cfg, schedule, limits, reqs, rates)
 	if err != nil {
 		t.Fatal(err)
@@ -98,32 +104,112 @@ func TestSkipping(t *testing.T) {
 	skipped, preempted, compressed := 0, 0, int64(0)
 	for seed := range uint64(1500) {
 		cfg, schedule, limits, reqs, rates := randomServing(seed)
-		want := serveAll(t, cfg, schedule, limits, reqs, rates, false)
-		got := serveAll(t, cfg, schedule, limits, reqs, rates, true)
-		if !slices.Equal(got.results, want.results) {
-			for i := range got.results {
-				if got.results[i] != want.results[i] {
-					t.Fatalf("seed %d: request %d:\ngot  %+v\nwant %+v", seed, i, got.results[i], want.results[i])
-				}
-			}
-		}
-		if got.work != want.work || got.clock != want.clock || got.steps != want.steps || got.tokens != want.tokens || got.err != want.err {
-			t.Fatalf("seed %d: got work %v, clock %v, %d steps, %d tokens, error %q\nwant %v, %v, %d, %d, %q", seed,
-				got.work, got.clock, got.steps, got.tokens, got.err, want.work, want.clock, want.steps, want.tokens, want.err)
-		}
-		for at, u := range got.usages {
-			if u != want.usages[at] {
-				t.Fatalf("seed %d: after step %d: %+v, want %+v", seed, at, u, want.usages[at])
-			}
-		}
-		skipped += want.calls - got.calls
-		compressed += got.work[CompressedSeqs]
-		for _, r := range got.results {
-			preempted += r.Preemptions
-		}
+		skipping(t, seed, cfg, schedule, limits, reqs, rates, &skipped, &preempted, &compressed)
 	}
 	t.Logf("%d steps skipped, %d compressions, %d preemptions", skipped, compressed, preempted)
 	if skipped == 0 || preempted == 0 || compressed == 0 {
 		t.Error("the configurations test nothing")
+	}
+}
+
+// skipping serves requests with and without skipping, compares all that comes out, and
+// adds to what was skipped, preempted and compressed.
+func skipping(t *testing.T, seed uint64, cfg *ref.Config, schedule Schedule, limits Limits, reqs []trace.Request, rates *Rates, skipped, preempted *int, compressed *int64) {
+	t.Helper()
+	want := serveAll(t, cfg, schedule, limits, reqs, rates, false)
+	got := serveAll(t, cfg, schedule, limits, reqs, rates, true)
+	if !slices.Equal(got.results, want.results) {
+		for i := range got.results {
+			if got.results[i] != want.results[i] {
+				t.Fatalf("seed %d: request %d:\ngot  %+v\nwant %+v", seed, i, got.results[i], want.results[i])
+			}
+		}
+	}
+	if got.work != want.work || got.clock != want.clock || got.steps != want.steps || got.tokens != want.tokens || got.err != want.err {
+		t.Fatalf("seed %d: got work %v, clock %v, %d steps, %d tokens, error %q\nwant %v, %v, %d, %d, %q", seed,
+			got.work, got.clock, got.steps, got.tokens, got.err, want.work, want.clock, want.steps, want.tokens, want.err)
+	}
+	for at, u := range got.usages {
+		if u != want.usages[at] {
+			t.Fatalf("seed %d: after step %d: %+v, want %+v", seed, at, u, want.usages[at])
+		}
+	}
+	*skipped += want.calls - got.calls
+	*compressed += got.work[CompressedSeqs]
+	for _, r := range got.results {
+		*preempted += r.Preemptions
+	}
+}
+
+// TestSkippingOfMethods does so with every method that a ledger can count.
+func TestSkippingOfMethods(t *testing.T) {
+	for _, e := range ref.Methods() {
+		if e.Name == ref.KVCompress || e.Name == "quest" {
+			continue
+		}
+		t.Run(e.Name, func(t *testing.T) {
+			skipped, preempted, compressed := 0, 0, int64(0)
+			for seed := range uint64(150) {
+				cfg, schedule, limits, reqs, rates := randomServing(seed)
+				if !cfg.Compression.Enabled() {
+					schedule = DefaultSchedule()
+				}
+				randomMethod(cfg, e.Name, seed)
+				skipping(t, seed, cfg, schedule, limits, reqs, rates, &skipped, &preempted, &compressed)
+			}
+			t.Logf("%d steps skipped, %d compressions, %d preemptions", skipped, compressed, preempted)
+			if skipped == 0 || preempted == 0 || compressed == 0 {
+				t.Error("the configurations test nothing")
+			}
+		})
+	}
+}
+
+// randomMethod gives a configuration another method, with small options at random.
+func randomMethod(cfg *ref.Config, name string, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 9))
+	cfg.Compression = ref.Compression{}
+	cfg.UseMethod(name)
+	cfg.Rope = &trace.Rope{Base: 10000, RotarySize: 8, Pairing: trace.Half}
+	if rng.IntN(2) == 0 {
+		cfg.Compression.Rate = float64(1+rng.IntN(9)) / 10
+	} else {
+		cfg.Compression.MaxCacheTokens = 1 + rng.IntN(150)
+	}
+	set := func(key, value string) {
+		if cfg.Set == nil {
+			cfg.Set = ref.Settings{}
+		}
+		cfg.Set.Set(key, value)
+	}
+	e, err := ref.FindMethod(name)
+	if err != nil {
+		panic(err)
+	}
+	for _, o := range e.Options() {
+		switch o.Key {
+		case "full":
+			full := "["
+			for l := range cfg.Shape.Layers {
+				row := make([]string, cfg.Shape.KVHeads)
+				for h := range row {
+					row[h] = fmt.Sprint(rng.IntN(2))
+				}
+				full += strings.Repeat(",", min(l, 1)) + "[" + strings.Join(row, ",") + "]"
+			}
+			set("full", full+"]")
+		case "sinks":
+			set("sinks", "2")
+			cfg.Compression.MaxCacheTokens = max(min(1, cfg.Compression.MaxCacheTokens)*4, cfg.Compression.MaxCacheTokens)
+		case "window":
+			set("window", "3")
+			cfg.Compression.MaxCacheTokens = max(min(1, cfg.Compression.MaxCacheTokens)*4, cfg.Compression.MaxCacheTokens)
+		case "threshold":
+			set("threshold", fmt.Sprint(rng.IntN(40)))
+		case "decode":
+			set("decode", []string{"static", "rolling"}[rng.IntN(2)])
+		case "adaptive", "exact", "pyramid":
+			set(o.Key, fmt.Sprint(rng.IntN(2) == 0))
+		}
 	}
 }

@@ -17,12 +17,12 @@ const (
 	PrefillSeqs                     // sequences prefilled
 	PrefillTokens                   // tokens prefilled
 	AttentionPairs                  // (query, key) pairs of prefills: Σ n(n+1)/2, less those of a cached prefix
-	MetricPairs                     // pairs that prefills collect metrics from: Σ min(window, n)·n, where there is compression
+	MetricPairs                     // pairs that prefills collect metrics from: see ref.Observation.Pairs
 	DecodeSeqs                      // sequences decoded
 	KVsRead                         // KVs that decode attention reads, over all heads
 	BlocksRead                      // blocks that they lie in
 	CompressedSeqs                  // sequences compressed
-	KVsSorted                       // slots of all their blocks
+	KVsSorted                       // slots of all their blocks, where a method ranks KVs
 	KVsEvicted                      // by compression
 	KVsMoved                        // by compression
 	BlocksFreed                     // by compression

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -62,20 +63,28 @@ func (m *methodFlags) apply(o *sim.Options) error {
 		set[key] = value
 	}
 	for _, text := range m.set {
-		key, value, ok := strings.Cut(text, "=")
-		if !ok || key == "" {
-			return usageError{fmt.Errorf("--set %s: want KEY=VALUE", text)}
+		if err := setOption(set, name, text); err != nil {
+			return usageError{fmt.Errorf("--set %s: %w", text, err)}
 		}
-		if key == mapKey && takesMap(name) {
-			full, err := fullHeads(value)
-			if err != nil {
-				return usageError{fmt.Errorf("--set %s: %w", text, err)}
-			}
-			set["full"] = full
-			continue
-		}
-		set.Set(key, value)
 	}
 	o.Set = set
+	return nil
+}
+
+// setOption sets an option of a method, given as KEY=VALUE.
+func setOption(set ref.Settings, method, text string) error {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok || key == "" {
+		return errors.New("want KEY=VALUE")
+	}
+	if key == mapKey && takesMap(method) {
+		full, err := fullHeads(value)
+		if err != nil {
+			return err
+		}
+		set["full"] = full
+		return nil
+	}
+	set.Set(key, value)
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
+	"kvcompress/sim/sweep"
 	"kvcompress/trace"
 )
 
@@ -35,14 +36,9 @@ type simFlags struct {
 	model, gpu string
 	tp         int
 	weights    catalog.Weights
-	kv         dtype.DType
 	memory     float64 // utilisation
-	blocks     int
-	blockSize  int
 
-	compression     ref.Compression
-	schedule        sim.Schedule
-	limits          sim.Limits
+	options         *binder
 	prefix, chunked bool
 	slo             stats.SLO
 	files           simFiles
@@ -56,13 +52,20 @@ func newSimCmd() *cobra.Command {
 		Long: `Sim serves the requests of a trace or log by the scheduler of kvc run, on a ledger
 that counts blocks instead of an engine that fills them, in the memory of a card and
 at the pace of a cost model: throughput, latencies and batch size, with or without
-compression, and what limits them.
+compression, by any method of kvc methods, and what limits them.
 
 TRACE is a log of requests in any format that kvc trace import reads, the folder of
 a trace, or a bundled one. MODEL is of the catalogue below or the path of a Hugging
 Face config.json; CARD likewise, or the path of a JSON file:
   models  ` + strings.Join(modelNames(), ", ") + `
   cards   ` + strings.Join(cardNames(), ", ") + `
+
+What a method holds, moves, ranks and watches is counted; what its kernels take is that
+of KV-Compress's, which were measured, and the output says so. Where heads keep
+everything (razor, duo-attention), a plan has to know of how many: --set map=FILE, a map
+that kvc heads made, or --set full_share=0.15, a part of the heads. quest, which no
+engine here runs, is planned: --max-cache-tokens is what each query head reads.
+Quality is not projected.
 
 With --cases, each run of a CSV in the form of kvc calibrate is projected and, where
 it was measured, compared.
@@ -71,6 +74,9 @@ Without --profile the cost model has its defaults, and the output says so.
 docs/cost-model.md says what is counted, and how well it does.`,
 		Example: `  kvc sim --requests AzureLLMInferenceTrace_code.csv --model llama-3.1-8b --gpu l4
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-cache-tokens 512
+  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method snapkv --max-cache-tokens 1024 --set window=64
+  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method streaming-llm --max-cache-tokens 1024 --interval 64
+  kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method razor --set full_share=0.15
   kvc sim --requests code.csv --model llama-3.1-70b-fp8 --gpu h100 --tensor-parallel 2 --rate 0.25
   kvc sim --cases kv-compress.csv --profile profile.json`,
 		Args: cobra.NoArgs,
@@ -87,10 +93,15 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	flags.IntVar(&f.limit, "limit", 0, "serve the first `number` of requests only")
 	flags.StringVar(&f.spread, "spread", "spared", "which `heads` lose what is evicted: spared, a stated model (docs/cost-model.md), even, or a file that kvc run --profile wrote")
 	f.addDeployment(flags)
-	f.addCompression(flags)
-	flags.IntVar(&f.limits.MaxNumSeqs, "max-num-seqs", sim.DefaultLimits().MaxNumSeqs, "sequences that run at a time")
-	flags.IntVar(&f.limits.MaxNumBatchedTokens, "max-num-batched-tokens", sim.DefaultLimits().MaxNumBatchedTokens, "tokens of one prefill batch")
-	flags.Float64Var(&f.limits.Watermark, "watermark", sim.DefaultLimits().Watermark, "part of the blocks that an admission leaves free")
+	f.options = newBinder(flags, planOptions())
+	f.options.addPages()
+	f.options.addBlocks()
+	f.options.addMethod()
+	f.options.addEviction()
+	f.options.addWindow()
+	f.options.addSchedule()
+	f.options.addSequences()
+	f.options.addBatch()
 	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression")
 	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression")
 	flags.DurationVar(&f.slo.TTFT, "slo-ttft", 0, "objective that a request keeps to count for goodput: `time` to the first token")
@@ -113,25 +124,15 @@ func (f *simFlags) addDeployment(flags *pflag.FlagSet) {
 	flags.StringVar(&f.gpu, "gpu", "", "`card` to serve it on")
 	flags.IntVar(&f.tp, "tensor-parallel", 1, "`cards` that each hold a part of every layer, 1 to 8")
 	enumVar(flags, catalog.AllWeights()...)(&f.weights, "weights", "", "format of the weights: bf16, f16, fp8, int8 or int4 (default: the model's)")
-	f.kv = dtype.F16
-	enumVar(flags, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2)(&f.kv, "kv-dtype", dtype.F16, "format of keys and values in the cache: f16, bf16, fp8_e4m3 or fp8_e5m2")
 	flags.Float64Var(&f.memory, "gpu-memory-utilization", 0.9, "part of each card's memory that the server may take")
-	flags.IntVar(&f.blocks, "blocks", 0, "blocks of one head each in the cache; 0 is as many as the memory holds")
-	flags.IntVar(&f.blockSize, "block-size", 16, "KVs of one block: 1, 2, 4, 8, 16 or 32")
 }
 
-func (f *simFlags) addCompression(flags *pflag.FlagSet) {
-	c, s := &f.compression, &f.schedule
-	flags.IntVar(&c.MaxCacheTokens, "max-cache-tokens", 0, "compress to this many KVs a head on average")
-	flags.Float64Var(&c.Rate, "rate", 0, "compress to this part, in (0, 1], of the KVs before the protected window")
-	flags.IntVar(&c.ProtectedWindow, "protected-window", ref.Default().Compression.ProtectedWindow, "never evict this many of the newest tokens")
-	flags.IntVar(&c.Sinks, "sinks", 0, "never evict this many of the oldest tokens")
-	flags.BoolVar(&c.EvenLayers, "even-layers", false, "evict as many blocks from every layer")
-	flags.BoolVar(&c.Uniform, "uniform", false, "evict as many blocks from every head")
-	flags.BoolVar(&s.Once, "compress-once", false, "compress each sequence a single time")
-	flags.IntVar(&s.Interval, "interval", sim.DefaultSchedule().Interval, "decode steps between compressions; with 0, only a prefill or a full cache forces one")
-	flags.IntVar(&s.NewTokenLimit, "new-token-limit", 0, "compress when more tokens than this have entered; 0 is no limit")
-	flags.IntVar(&s.MaxKVPerCompression, "max-kv-per-compression", 5_000_000, "slots that one compression sorts at most; 0 is no limit")
+// planOptions are the defaults of what is planned: those of a replay, but for the limit of
+// slots that a compression sorts, which is that of KV-Compress as it was measured.
+func planOptions() sim.Options {
+	o := sim.DefaultOptions()
+	o.Schedule.MaxKVPerCompression = sweep.DefaultSettings().MaxKVPerCompression
+	return o
 }
 
 func modelNames() []string {
@@ -182,21 +183,18 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
 	case f.slo.TTFT < 0 || f.slo.TPOT < 0 || f.slo.E2E < 0:
 		return usagef("--slo-ttft, --slo-tpot and --slo-e2e: want no negative time")
-	case f.compression.Rate != 0 && f.compression.MaxCacheTokens != 0:
-		return usagef("--rate and --max-cache-tokens exclude each other")
 	}
-	for _, name := range []string{"rate", "max-cache-tokens"} {
-		if cmd.Flags().Changed(name) && cmd.Flags().Lookup(name).Value.String() == "0" {
-			return usagef("--%s 0: to compress nothing, leave it out", name)
-		}
+	o := planOptions()
+	if err := f.options.apply(&o); err != nil {
+		return err
 	}
-	if compress := f.compression.Enabled(); compress && (f.prefix || f.chunked) {
-		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression: KV-Compress has neither, its blocks belong to one head of one sequence, and it needs a whole prompt's metrics before it evicts")
+	if o.Compresses() && (f.prefix || f.chunked) {
+		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression: a compressed sequence keeps KVs of its own choice, in blocks that no other can share, and methods see a whole prompt before they evict")
 	}
 	if err := f.files.check(); err != nil {
 		return err
 	}
-	return f.runRequests(cmd)
+	return f.runRequests(cmd, &o)
 }
 
 // runCases projects each row of a file and compares.
@@ -271,6 +269,8 @@ type simInputs struct {
 	KV          dtype.DType            `json:"kv_dtype"`
 	BlockSize   int                    `json:"block_size"`
 	Utilization float64                `json:"gpu_memory_utilization"`
+	Method      string                 `json:"method"`
+	Set         ref.Settings           `json:"set,omitempty"`
 	Compression sim.CompressionOptions `json:"compression"`
 	Spread      string                 `json:"spread"`
 	Limits      sim.Limits             `json:"limits"`
@@ -280,7 +280,7 @@ type simInputs struct {
 	GPUSource   string                 `json:"gpu_source"`
 }
 
-func (f *simFlags) runRequests(cmd *cobra.Command) error {
+func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	model, err := catalog.FindModel(f.model)
 	if err != nil {
 		return usageError{err}
@@ -294,22 +294,24 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 		return err
 	}
 	d := cost.New(model, card)
-	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven, d.MaxTokens = f.tp, f.kv, f.memory, f.blockSize, f.blocks, f.limits.MaxNumBatchedTokens
+	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven, d.MaxTokens = f.tp, o.DType, f.memory, o.BlockSize, o.Blocks, o.Limits.MaxNumBatchedTokens
 	if f.weights != "" {
 		d.Weights = f.weights
 	}
-	compression, schedule := f.compression, f.schedule
-	if f.compression.Rate == 0 && f.compression.MaxCacheTokens == 0 {
-		compression, schedule = ref.Compression{}, sim.Schedule{}
+	if o.Compresses() {
+		d.Method = o.Config
 	}
-	spread, err := f.spreadOf(model.Shape)
-	if err != nil {
-		return err
+	schedule := o.Schedule
+	if !d.Compresses() {
+		schedule = sim.Schedule{}
+	}
+	if err := errors.Join(d.Validate(), o.Limits.Validate(), schedule.Validate()); err != nil {
+		return usageError{err}
 	}
 	cfg := d.Config()
-	cfg.Blocks, cfg.Compression = 1, compression
-	if err := errors.Join(d.Validate(), f.limits.Validate(), schedule.Validate(), cfg.Validate()); err != nil {
-		return usageError{err}
+	spread, err := f.spreadOf(cfg.Shape)
+	if err != nil {
+		return err
 	}
 	source, err := openKnownRequests(cmd.Context(), f.requests)
 	if err != nil {
@@ -317,7 +319,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	}
 	defer source.close()
 
-	config := project.Config{Deployment: d, Compression: compression, Schedule: schedule, Limits: f.limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
+	config := project.Config{Deployment: d, Schedule: schedule, Limits: o.Limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
 	config.ChunkedPrefill = f.chunked
 	if f.prefix {
 		if config.PrefixTokens = source.block; source.block == 0 {
@@ -345,7 +347,11 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 	if m := &result.Metrics; err == nil && m.Finished+m.Refused+m.Unfinished == 0 {
 		return fmt.Errorf("%s has no requests", source.name)
 	}
-	inputs := simInputs{source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, sim.CompressionOptions{Compression: compression, Schedule: schedule}, f.spread, f.limits, f.prefix, f.chunked, model.Source, card.Source}
+	inputs := simInputs{
+		source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization,
+		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
+		f.spread, o.Limits, f.prefix, f.chunked, model.Source, card.Source,
+	}
 	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
 		return err
 	}
@@ -360,6 +366,11 @@ func (f *simFlags) runRequests(cmd *cobra.Command) error {
 		printProjection(cmd.OutOrStdout(), &inputs, result)
 	}
 	return interrupted(err)
+}
+
+// compressionOf returns the compression of a method as a sweep has it.
+func compressionOf(m *ref.Config) sweep.Compression {
+	return sweep.Compression{Method: m.Method, Rate: m.Compression.Rate, MaxCacheTokens: m.Compression.MaxCacheTokens}
 }
 
 // spreadOf returns what --spread says for a model.

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/ref"
 	"kvcompress/report"
 	"kvcompress/report/export"
 	"kvcompress/sim"
@@ -141,8 +144,16 @@ func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *p
 
 // title names a projection in a line.
 func (in *simInputs) title() string {
+	return fmt.Sprintf("%s by %s on %d × %s, compression %s", in.Requests, in.Model, in.TP, in.GPU, in.compression())
+}
+
+// compression is what compresses, as a sweep has it.
+func (in *simInputs) compression() sweep.Compression {
 	c := sweep.Compression{Rate: in.Compression.Rate, MaxCacheTokens: in.Compression.MaxCacheTokens}
-	return fmt.Sprintf("%s by %s on %d × %s, compression %s", in.Requests, in.Model, in.TP, in.GPU, c)
+	if in.Method != ref.KVCompress && in.Method != "none" {
+		c.Method = in.Method
+	}
+	return c
 }
 
 // list are the inputs as a page shows them.
@@ -161,12 +172,17 @@ func (in *simInputs) list(slo stats.SLO) []report.Input {
 		{Name: "sequences that run at a time", Value: fmt.Sprint(in.Limits.MaxNumSeqs)},
 		{Name: "tokens of one prefill batch", Value: fmt.Sprint(in.Limits.MaxNumBatchedTokens)},
 		{Name: "watermark", Value: fmt.Sprint(in.Limits.Watermark)},
-		{Name: "compression", Value: sweep.Compression{Rate: c.Rate, MaxCacheTokens: c.MaxCacheTokens}.String()},
+		{Name: "compression", Value: in.compression().String()},
 		{Name: "objectives", Value: objectives},
 	}
-	if c.Enabled() {
+	for _, key := range slices.Sorted(maps.Keys(in.Set)) {
+		list = append(list, report.Input{Name: in.Method + ": " + key, Value: string(in.Set[key])})
+	}
+	if in.Method == ref.KVCompress {
+		list = append(list, report.Input{Name: "protected window", Value: fmt.Sprint(c.ProtectedWindow)})
+	}
+	if in.Method != "none" {
 		list = append(list,
-			report.Input{Name: "protected window", Value: fmt.Sprint(c.ProtectedWindow)},
 			report.Input{Name: "decode steps between compressions", Value: fmt.Sprint(c.Interval)},
 			report.Input{Name: "slots sorted in one compression", Value: fmt.Sprint(c.MaxKVPerCompression)},
 			report.Input{Name: "which heads lose what is evicted", Value: in.Spread})

@@ -17,11 +17,17 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		cards = fmt.Sprintf("%d × %s", in.TP, in.GPU)
 	}
 	how := "uncompressed"
-	switch c := in.Compression; {
-	case c.MaxCacheTokens > 0:
-		how = fmt.Sprintf("compressed to %d KVs a head", c.MaxCacheTokens)
-	case c.Rate > 0:
-		how = fmt.Sprintf("compressed to a part of %g", c.Rate)
+	if c := in.compression(); c.Enabled() {
+		how = "compressed"
+		if c.Method != "" {
+			how = "compressed by " + c.Method
+		}
+		switch {
+		case c.MaxCacheTokens > 0:
+			how += fmt.Sprintf(" to %d KVs a head", c.MaxCacheTokens)
+		case c.Rate > 0:
+			how += fmt.Sprintf(" to a part of %g", c.Rate)
+		}
 	}
 	if in.Prefixes {
 		how += fmt.Sprintf(", prefixes cached: %d prompt tokens were there", r.Metrics.Cached)
@@ -34,6 +40,10 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		fmt.Fprintln(w, "Partial: it was interrupted.")
 	}
 	fmt.Fprintf(w, "\n%s\n", r.Reading)
+
+	for _, note := range r.Notes {
+		fmt.Fprintf(w, "%s\n", printableLine(note))
+	}
 
 	m := &r.Metrics
 	section := func(name string) *tabwriter.Writer {

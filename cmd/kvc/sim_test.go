@@ -58,6 +58,35 @@ func TestSimRequests(t *testing.T) {
 	}
 }
 
+// TestSimMethods projects by methods, and has the output say by which, with which options
+// and what is taken for granted.
+func TestSimMethods(t *testing.T) {
+	serve := "sim --requests six-stories --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 8192 --check --method "
+	for _, c := range []struct{ args, want string }{
+		{"snapkv --max-cache-tokens 64", "compressed by snapkv to 64 KVs a head"},
+		{"snapkv --max-cache-tokens 64", "The kernels of snapkv are not measured"},
+		{"razor --set full_share=0.15", "Of 256 heads 38 are taken to keep everything"},
+		{"streaming-llm --rate 0.25", "before every step"},
+		{"quest --max-cache-tokens 64", "Nothing comes free"},
+	} {
+		code, out, errs := kvc(strings.Fields(serve + c.args)...)
+		if code != 0 || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %d, %s: no %q in\n%s", c.args, code, errs, c.want, out)
+		}
+	}
+	code, out, errs := kvc(strings.Fields(serve + "razor --set full_share=0.15 --set decode=rolling --json")...)
+	var got struct {
+		Inputs struct {
+			Method string
+			Set    map[string]any
+		}
+		Notes []string
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 || got.Inputs.Method != "razor" || got.Inputs.Set["full_share"] != 0.15 || got.Inputs.Set["decode"] != "rolling" || len(got.Notes) < 2 {
+		t.Errorf("%d, %v, %s: %+v", code, err, errs, got)
+	}
+}
+
 // TestSimSaysOptions checks that what is printed says how prompts were prefilled,
 // how much of them a prefix cache had, and that given blocks do not fit.
 func TestSimSaysOptions(t *testing.T) {
@@ -106,6 +135,15 @@ func TestSimWrongUse(t *testing.T) {
 		{serve + "--rate 0.5 --max-cache-tokens 5", "exclude each other", exitUsage},
 		{serve + "--rate 0", "leave it out", exitUsage},
 		{serve + "--rate 7", "rate", exitUsage},
+		{serve + "--method zip", "there is no method", exitUsage},
+		{serve + "--method snapkv", "compresses nothing without max_cache_tokens or rate", exitUsage},
+		{serve + "--method snapkv --rate 0.5 --sinks 4", "--sinks is an option of kv-compress", exitUsage},
+		{serve + "--method snapkv --rate 0.5 --set colour=red", "no option", exitUsage},
+		{serve + "--method snapkv --rate 0.5 --enable-chunked-prefill", "do not go with compression", exitUsage},
+		{serve + "--method razor", "full_share=0.15", exitUsage},
+		{serve + "--method duo-attention --set map=" + none, "none.csv", exitUsage},
+		{serve + "--method quest --rate 0.5", "no rate", exitUsage},
+		{serve + "--kv-dtype f32", "KV format f32", exitUsage},
 		{serve + "--limit -1", "--limit -1", exitUsage},
 		{serve + "--slo-ttft -1s", "no negative time", exitUsage},
 		{"sim --requests " + plain + " --model llama-3.1-8b --gpu l4", "kvc trace import", exitFailed},

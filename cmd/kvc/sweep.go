@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/ref"
 	"kvcompress/report"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
@@ -36,6 +37,8 @@ type sweepFlags struct {
 	memory, compression, prices []string
 	loads                       []float64
 	settings                    sweep.Settings
+	options                     *binder
+	set                         []string
 	maxLoad                     bool
 	attainment                  float64
 	shard, dir                  string
@@ -66,8 +69,15 @@ MODEL and CARD are as for kvc sim. Memory is one of
   300000tokens   a cache for so many tokens uncompressed, whatever the card has
 Compression is one of
   none           as plain vLLM, without KV-Compress's metadata
-  rate:0.25      keep this part of what may be evicted
-  tokens:1024    keep so many KVs of each head on average
+  rate:0.25      KV-Compress: keep this part of what may be evicted
+  tokens:1024    KV-Compress: keep so many KVs of each head on average
+  METHOD, METHOD:rate:R, METHOD:tokens:C
+                 another of kvc methods, with its --rate or --max-cache-tokens, or as
+                 its own options have it; kvc methods NAME says what each means
+The own options of a method are the same in all projections: --set METHOD.KEY=VALUE.
+Where heads keep everything (razor, duo-attention), a plan has to know of how many:
+--set razor.map=FILE, a map that kvc heads made, or --set razor.full_share=0.15.
+Equal --memory compares methods at equal memory. Quality is not projected.
 Loads are factors of how often the requests come: 2 is twice as often.
 
 With --max-load, each combination's load is instead the largest under which
@@ -82,6 +92,8 @@ Ctrl-C prints what is finished, marked partial: exit code 1.`,
 		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu h100 --max-load --slo-ttft 2s --slo-tpot 50ms --price h100=2.50
+  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.9 --compression none,snapkv:tokens:1024,streaming-llm:tokens:1024,razor \
+      --set razor.full_share=0.15 --set snapkv.window=64 --interval 16
   kvc sweep … --shard auto/8 -o results && kvc sweep merge results --html sweep.html`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -103,6 +115,7 @@ Ctrl-C prints what is finished, marked partial: exit code 1.`,
 	fs.DurationVar(&f.settings.SLO.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
 	fs.Float64Var(&f.attainment, "slo-attainment", 0.99, "`part` of the requests that has to keep the objectives, for --max-load")
 	fs.StringSliceVar(&f.prices, "price", nil, "dollars for an hour of a `card`, as h100=2.50")
+	fs.StringArrayVar(&f.set, "set", nil, "one of a method's own options, as `METHOD.KEY=VALUE`: kvc methods NAME lists them")
 	f.addSettings(fs)
 	fs.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
 	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
@@ -123,16 +136,82 @@ Ctrl-C prints what is finished, marked partial: exit code 1.`,
 }
 
 func (f *sweepFlags) addSettings(fs *pflag.FlagSet) {
-	s := &f.settings
-	fs.IntVar(&s.MaxNumBatchedTokens, "max-num-batched-tokens", s.MaxNumBatchedTokens, "`tokens` of one prefill batch")
-	fs.Float64Var(&s.Watermark, "watermark", s.Watermark, "`part` of the blocks that an admission leaves free")
-	fs.StringVar(&s.Weights, "weights", s.Weights, "`format` of the weights: bf16, f16, fp8, int8 or int4 (default: the model's)")
-	fs.StringVar(&s.KV, "kv-dtype", s.KV, "`format` of keys and values in the cache: f16, bf16, fp8_e4m3 or fp8_e5m2")
-	fs.IntVar(&s.BlockSize, "block-size", s.BlockSize, "`KVs` of one block: 1, 2, 4, 8, 16 or 32")
-	fs.IntVar(&s.ProtectedWindow, "protected-window", s.ProtectedWindow, "never evict this many of the newest `tokens`")
-	fs.IntVar(&s.Sinks, "sinks", s.Sinks, "never evict this many of the oldest `tokens`")
-	fs.IntVar(&s.Interval, "interval", s.Interval, "decode `steps` between compressions; with 0, only a prefill or a full cache forces one")
-	fs.IntVar(&s.MaxKVPerCompression, "max-kv-per-compression", s.MaxKVPerCompression, "`slots` that one compression sorts at most; 0 is no limit")
+	f.options = newBinder(fs, planOptions())
+	f.options.addBatch()
+	fs.StringVar(&f.settings.Weights, "weights", f.settings.Weights, "`format` of the weights: bf16, f16, fp8, int8 or int4 (default: the model's)")
+	f.options.addPages()
+	f.options.addEviction()
+	f.options.addSchedule()
+}
+
+// applySettings sets in the settings what the flags of all commands say.
+func (f *sweepFlags) applySettings() error {
+	o := planOptions()
+	if err := f.options.apply(&o); err != nil {
+		return err
+	}
+	s, c := &f.settings, &o.Compression
+	s.MaxNumBatchedTokens, s.Watermark, s.BlockSize, s.KV = o.Limits.MaxNumBatchedTokens, o.Limits.Watermark, o.BlockSize, o.DType.String()
+	s.ProtectedWindow, s.Sinks, s.EvenLayers, s.ControlLayers, s.Uniform = c.ProtectedWindow, c.Sinks, c.EvenLayers, c.ControlLayers, c.Uniform
+	s.Once, s.Interval, s.NewTokenLimit, s.MaxKVPerCompression = o.Schedule.Once, o.Schedule.Interval, o.Schedule.NewTokenLimit, o.Schedule.MaxKVPerCompression
+	s.Set = nil
+	for _, text := range f.set {
+		method, option, ok := strings.Cut(text, ".")
+		if !ok || strings.Contains(method, "=") {
+			return usagef("--set %s: want METHOD.KEY=VALUE", text)
+		}
+		if _, err := ref.FindMethod(method); err != nil {
+			return usagef("--set %s: %w", text, err)
+		}
+		if method == ref.KVCompress {
+			return usagef("--set %s: the options of %s are flags: see --help", text, method)
+		}
+		if s.Set[method] == nil {
+			if s.Set == nil {
+				s.Set = map[string]ref.Settings{}
+			}
+			s.Set[method] = ref.Settings{}
+		}
+		if err := setOption(s.Set[method], method, option); err != nil {
+			return usagef("--set %s: %w", text, err)
+		}
+	}
+	return nil
+}
+
+// checkMethods refuses options of methods that are not in the sweep, and methods that
+// cannot be planned.
+func (f *sweepFlags) checkMethods(cmd *cobra.Command, points []sweep.Point) error {
+	used := map[string]bool{}
+	type planned struct {
+		model string
+		sweep.Compression
+	}
+	checked := map[planned]bool{}
+	for _, p := range points {
+		used[p.Compression.MethodName()] = true
+		if key := (planned{p.Model, p.Compression}); p.Compression.Enabled() && !checked[key] {
+			checked[key] = true
+			model, err := catalog.FindModel(p.Model)
+			if err == nil {
+				err = f.settings.CheckMethod(model, p.Compression)
+			}
+			if err != nil {
+				return usagef("--compression %s, %s: %w", p.Compression, p.Model, err)
+			}
+		}
+	}
+	for _, method := range slices.Sorted(maps.Keys(f.settings.Set)) {
+		if !used[method] {
+			return usagef("--set %s.…: no --compression has this method", method)
+		}
+	}
+	for _, name := range kvCompressFlags {
+		if cmd.Flags().Changed(name) && !used[ref.KVCompress] && len(used) > 0 && !(len(used) == 1 && used["none"]) {
+			return usagef("--%s is an option of %s, which no --compression has: rate:R or tokens:C", name, ref.KVCompress)
+		}
+	}
+	return nil
 }
 
 func (o *sweepOutput) add(cmd *cobra.Command) {
@@ -226,6 +305,9 @@ func (f *sweepFlags) check() error {
 		}
 		f.settings.Prices[name] = usd
 	}
+	if err := f.applySettings(); err != nil {
+		return err
+	}
 	if err := f.settings.Check(); err != nil {
 		return usageError{err}
 	}
@@ -252,6 +334,9 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	}
 	points, err := f.points()
 	if err != nil {
+		return err
+	}
+	if err := f.checkMethods(cmd, points); err != nil {
 		return err
 	}
 	shard := sweep.Whole()
@@ -469,6 +554,23 @@ func (in *sweepInputs) list() []report.Input {
 	}
 	if s.Weights != "" {
 		list = append(list, report.Input{Name: "weights", Value: s.Weights})
+	}
+	for _, o := range []struct {
+		on   bool
+		name string
+		of   any
+	}{
+		{s.EvenLayers, "as many blocks from every layer, but for layers", s.ControlLayers}, {s.Uniform, "as many blocks from every head", "yes"},
+		{s.Once, "compressed a single time", "yes"}, {s.NewTokenLimit > 0, "tokens after which a compression is due", s.NewTokenLimit},
+	} {
+		if o.on {
+			list = append(list, report.Input{Name: o.name, Value: fmt.Sprint(o.of)})
+		}
+	}
+	for _, method := range slices.Sorted(maps.Keys(s.Set)) {
+		for _, key := range slices.Sorted(maps.Keys(s.Set[method])) {
+			list = append(list, report.Input{Name: method + ": " + key, Value: string(s.Set[method][key])})
+		}
 	}
 	if in.MaxLoad {
 		list = append(list, report.Input{Name: "load", Value: fmt.Sprintf("the largest under which %g of the requests keep the objectives", in.Attainment)})

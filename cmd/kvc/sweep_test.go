@@ -142,6 +142,41 @@ func TestSweepIsDeterministic(t *testing.T) {
 	}
 }
 
+// Methods are labelled in every form of the outcomes.
+func TestSweepMethods(t *testing.T) {
+	trace, dir := generated(t, "100"), t.TempDir()
+	page, table, plots := filepath.Join(dir, "sweep.html"), filepath.Join(dir, "sweep.csv"), filepath.Join(dir, "plots")
+	args := []string{"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", "l4", "--max-num-batched-tokens", "8192",
+		"--compression", "none,snapkv:tokens:128,razor", "--max-num-seqs", "8,64", "--set", "razor.full_share=0.15", "--set", "snapkv.window=16",
+		"--html", page, "--csv", table, "--plots", plots}
+	var out, errs bytes.Buffer
+	if code := run(args, &out, &errs); code != exitDone {
+		t.Fatalf("exit %d: %s", code, errs.String())
+	}
+	for path, want := range map[string][]string{
+		page: {"snapkv, keep 128 KVs a head", "razor: full_share", "snapkv: window", "The kernels of razor are not measured"}, table: {",snapkv:tokens:128,", ",razor,"},
+	} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !bytes.Contains(text, []byte(w)) {
+				t.Errorf("%s: no %q", path, w)
+			}
+		}
+	}
+	for _, w := range []string{"snapkv:tokens:128", "The kernels of snapkv are not measured"} {
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), w) {
+			t.Errorf("no %q in\n%s", w, out.String())
+		}
+	}
+	out.Reset()
+	if code := run(append(args, "--json"), &out, &errs); code != exitDone || !strings.Contains(out.String(), `"compression": "razor"`) {
+		t.Errorf("exit %d: %s", code, out.String())
+	}
+}
+
 func TestSweepMaxLoad(t *testing.T) {
 	trace := generated(t, "300")
 	var out, errs bytes.Buffer
@@ -175,23 +210,31 @@ func TestSweepMaxLoad(t *testing.T) {
 func TestSweepUsage(t *testing.T) {
 	trace := generated(t, "5")
 	for want, args := range map[string][]string{
-		"--requests is missing":    {"sweep"},
-		"unknown card":             {"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", "z80"},
-		"--memory":                 sweepArgs(trace, "--memory", "lots"),
-		"--compression":            append(sweepArgs(trace), "--compression", "zip"),
-		"needs an objective":       {"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", "l4", "--max-load"},
-		"needs a folder":           sweepArgs(trace, "--shard", "0/2"),
-		"want I/N":                 sweepArgs(trace, "--shard", "2/2", "-o", t.TempDir()),
-		"--price":                  sweepArgs(trace, "--price", "l4"),
-		"--price h200":             sweepArgs(trace, "--price", "h200=3"),
-		"--price: ":                sweepArgs(trace, "--price", "rtx=3"),
-		"--limit -1":               sweepArgs(trace, "--limit", "-1"),
-		"are the same file":        sweepArgs(trace, "--html", "x", "--csv", "x"),
-		"--latency":                sweepArgs(trace, "--latency", "p99"),
-		"--tensor-parallel 9":      sweepArgs(trace, "--tensor-parallel", "9"),
-		"requires at least 1 arg":  {"sweep", "merge"},
-		"--slo-attainment":         sweepArgs(trace, "--slo-attainment", "2"),
-		"an objective is negative": sweepArgs(trace, "--slo-ttft", "-1s"),
+		"--requests is missing":      {"sweep"},
+		"unknown card":               {"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", "z80"},
+		"--memory":                   sweepArgs(trace, "--memory", "lots"),
+		"--compression":              append(sweepArgs(trace), "--compression", "zip"),
+		"there is no method \"zip\"": append(sweepArgs(trace), "--compression", "zip:tokens:5"),
+		"full_share":                 append(sweepArgs(trace), "--compression", "razor"),
+		"compresses nothing":         append(sweepArgs(trace), "--compression", "snapkv"),
+		"want METHOD.KEY=VALUE":      append(sweepArgs(trace), "--set", "window=3"),
+		"no option \"colour\"":       append(sweepArgs(trace), "--compression", "snapkv:rate:0.5", "--set", "snapkv.colour=red"),
+		"no --compression has this":  append(sweepArgs(trace), "--set", "snapkv.window=16"),
+		"are flags":                  append(sweepArgs(trace), "--set", "kv-compress.sinks=4"),
+		"which no --compression has": {"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", "l4", "--compression", "snapkv:rate:0.5", "--sinks", "4"},
+		"needs an objective":         {"sweep", "--requests", trace, "--model", "llama-3.1-8b", "--gpu", "l4", "--max-load"},
+		"needs a folder":             sweepArgs(trace, "--shard", "0/2"),
+		"want I/N":                   sweepArgs(trace, "--shard", "2/2", "-o", t.TempDir()),
+		"--price":                    sweepArgs(trace, "--price", "l4"),
+		"--price h200":               sweepArgs(trace, "--price", "h200=3"),
+		"--price: ":                  sweepArgs(trace, "--price", "rtx=3"),
+		"--limit -1":                 sweepArgs(trace, "--limit", "-1"),
+		"are the same file":          sweepArgs(trace, "--html", "x", "--csv", "x"),
+		"--latency":                  sweepArgs(trace, "--latency", "p99"),
+		"--tensor-parallel 9":        sweepArgs(trace, "--tensor-parallel", "9"),
+		"requires at least 1 arg":    {"sweep", "merge"},
+		"--slo-attainment":           sweepArgs(trace, "--slo-attainment", "2"),
+		"an objective is negative":   sweepArgs(trace, "--slo-ttft", "-1s"),
 	} {
 		var errs bytes.Buffer
 		if code := run(args, new(bytes.Buffer), &errs); code != exitUsage || !strings.Contains(errs.String(), want) {

@@ -79,9 +79,11 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 	}
 	d := New(model, s.Card)
 	d.Utilization, d.MaxTokens = s.Utilization, s.MaxTokens
-	d.Compresses = m.Compressed()
-	if d.Compresses {
+	d.Method.Metric = ref.Default().Metric
+	d.Method.Metric.Window = s.Window
+	if m.Compressed() {
 		d.SortedKVs = s.SortedKVs
+		d.Method.Compression = ref.Compression{MaxCacheTokens: m.MaxCacheTokens, ProtectedWindow: s.Window}
 	}
 	c := &Case{Measurement: m, Deployment: d}
 	if c.Memory, err = d.Memory(); err != nil {
@@ -89,10 +91,6 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 	}
 	cfg := d.Config()
 	cfg.Blocks = c.Memory.Blocks
-	cfg.Metric.Window = s.Window
-	if d.Compresses {
-		cfg.Compression = ref.Compression{MaxCacheTokens: m.MaxCacheTokens, ProtectedWindow: s.Window}
-	}
 	requests := make([]trace.Request, m.NumRequests)
 	for i := range requests {
 		requests[i] = trace.Request{PromptTokens: m.InputLen, OutputTokens: m.OutputLen}

@@ -38,7 +38,10 @@ func TestMemoryAddsUp(t *testing.T) {
 		{"llama-3.1-70b", "h100", 4, false, 0}, {"llama-3.1-70b", "h100", 8, true, 5e7}, {"qwen2.5-7b", "a100", 2, true, 1e6},
 	} {
 		d := deployment(t, c.model, c.card)
-		d.TP, d.Compresses, d.SortedKVs, d.MaxTokens = c.tp, c.compresses, c.sorted, 8192
+		d.TP, d.SortedKVs, d.MaxTokens = c.tp, c.sorted, 8192
+		if c.compresses {
+			d.Method.Compression.Rate = 0.5
+		}
 		m, err := d.Memory()
 		if err != nil {
 			t.Errorf("%+v: %v", c, err)
@@ -60,7 +63,7 @@ func TestMemoryAddsUp(t *testing.T) {
 // blocks of 16·2·128·2 bytes, with KV-Compress of 21 + 16·44 more.
 func TestMemoryByHand(t *testing.T) {
 	d := deployment(t, "llama-3.1-8b", "l4")
-	d.Compresses = true
+	d.Method.Compression.Rate = 0.5
 	d.SortedKVs = 1
 	m, err := d.Memory()
 	if err != nil {

@@ -28,7 +28,10 @@ type Deployment struct {
 	Utilization float64         // part of the card's memory that the server may take
 	MaxTokens   int             // of one prefill batch: activations are as large as it takes
 
-	Compresses  bool  // with KV-Compress: its metadata and scratch take memory too
+	// Method says how the cache is compressed: of it the fields Method, Set, Metric and
+	// Compression count, and the zero value compresses nothing. Set may have [FullShare].
+	Method ref.Config
+
 	SortedKVs   int   // slots that one compression sorts at most; 0 is no limit
 	CardMemory  int64 // bytes of each card in all; 0 is what the catalogue says
 	BlocksGiven int   // blocks of one head each; 0 is as many as the memory holds
@@ -73,17 +76,14 @@ func (d *Deployment) Validate() error {
 	if d.SortedKVs < 0 || d.BlocksGiven < 0 || d.BlocksGiven > sim.MaxLedgerBlocks {
 		bad("%d KVs sorted, %d blocks: want neither negative, and at most %d blocks", d.SortedKVs, d.BlocksGiven, sim.MaxLedgerBlocks)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return d.checkMethod()
 }
 
-// Heads returns the KV heads of all layers.
-func (d *Deployment) Heads() int { return d.Model.Shape.Layers * d.Model.Shape.KVHeads }
-
-// Config returns the options of an engine of the deployment, without blocks and
-// compression: those of the published experiments.
-func (d *Deployment) Config() ref.Config {
-	cfg := ref.Default()
-	cfg.Shape, cfg.BlockSize, cfg.DType = d.Model.Shape, d.BlockSize, d.KV
-	cfg.Compression = ref.Compression{}
-	return cfg
+// Heads returns the KV heads of the cache, of all layers.
+func (d *Deployment) Heads() int {
+	cfg := d.Config()
+	return cfg.Shape.Heads()
 }

@@ -30,7 +30,7 @@ type Memory struct {
 	Activations int64 `json:"activations_bytes"` // at their peak, in the longest prefill batch
 	Fixed       int64 `json:"fixed_bytes"`       // of libraries
 	Scratch     int64 `json:"scratch_bytes"`     // of compression
-	Metadata    int64 `json:"metadata_bytes"`    // of KV-Compress, for its blocks and slots
+	Metadata    int64 `json:"metadata_bytes"`    // of the method, for its blocks and slots
 	KV          int64 `json:"kv_bytes"`          // keys and values
 	Unused      int64 `json:"unused_bytes"`      // less than a block; or more, where the blocks were given
 
@@ -52,17 +52,14 @@ func (d *Deployment) Memory() (Memory, error) {
 	m.Reserved = m.Card - usable
 	m.Weights = d.Model.Bytes(d.Weights) / int64(d.TP)
 	m.Activations = int64(ActivationReserve * float64(d.activations()))
-	cfg := d.Config()
 	m.BlockKV = 2 * d.BlockSize * d.Model.Shape.HeadSize * d.KV.Size()
-	perBlock := int64(m.BlockKV)
-	if d.Compresses {
-		m.BlockMetadata = int(cfg.MetadataBytes(1))
-		perBlock += int64(m.BlockMetadata)
-		if d.SortedKVs > 0 {
-			m.Scratch = ScratchPerKV * int64(d.SortedKVs) / int64(d.TP)
-		} else {
-			perBlock += ScratchPerKV * int64(d.BlockSize) // every slot may be sorted at once
-		}
+	m.BlockMetadata = d.blockMetadata()
+	perBlock := int64(m.BlockKV + m.BlockMetadata)
+	ranks := d.ranks()
+	if ranks && d.SortedKVs > 0 {
+		m.Scratch = ScratchPerKV * int64(d.SortedKVs) / int64(d.TP)
+	} else if ranks {
+		perBlock += ScratchPerKV * int64(d.BlockSize) // every slot may be sorted at once
 	}
 	room := usable - m.Weights - m.Activations - m.Fixed - m.Scratch
 	blocks := room / perBlock
@@ -76,7 +73,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	blocks = min(blocks, sim.MaxLedgerBlocks/int64(d.TP))
 	m.KV = blocks * int64(m.BlockKV)
 	m.Metadata = blocks * int64(m.BlockMetadata)
-	if d.Compresses && d.SortedKVs == 0 {
+	if ranks && d.SortedKVs == 0 {
 		m.Scratch = blocks * ScratchPerKV * int64(d.BlockSize)
 	}
 	m.Unused = usable - m.Weights - m.Activations - m.Fixed - m.Scratch - m.Metadata - m.KV

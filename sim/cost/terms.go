@@ -68,7 +68,7 @@ func Terms() []Term {
 			})},
 		{ID: "kv", What: "reading keys and values, in decode attention", Default: 1.57, Fitted: true,
 			peak: perUnit(sim.KVsRead, func(d *Deployment) float64 {
-				return read(float64(2*d.Model.Shape.HeadSize*d.KV.Size()), d)
+				return read(float64(d.attentionBytes()), d)
 			})},
 		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.79, Fitted: true,
 			peak: perUnit(sim.DecodeSeqs, products)},
@@ -83,10 +83,10 @@ func Terms() []Term {
 		{ID: "sort", What: "sorting KVs: eight passes over key and index", Default: twoThirds,
 			peak: perUnit(sim.KVsSorted, func(d *Deployment) float64 { return read(8*8, d) })},
 		{ID: "moves", What: "moving KVs: read and written", Default: twoThirds,
-			peak: perUnit(sim.KVsMoved, func(d *Deployment) float64 {
+			peak: func(d *Deployment) unit {
 				cfg := d.Config()
-				return read(float64(2*cfg.MoveBytes()), d)
-			})},
+				return unit{sim.KVsMoved: read(float64(2*cfg.MoveBytes()), d), sim.KVsEvicted: read(float64(d.foldedBytes()), d)}
+			}},
 		{ID: "blocks", What: "metadata of freed blocks: read and written", Default: twoThirds,
 			peak: perUnit(sim.BlocksFreed, func(d *Deployment) float64 {
 				cfg := d.Config()

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"iter"
 
-	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/stats"
@@ -17,13 +16,12 @@ import (
 
 // Config is what is to be projected.
 type Config struct {
-	Deployment  cost.Deployment // Compresses and SortedKVs follow from Compression
-	Compression ref.Compression
-	Schedule    sim.Schedule
-	Limits      sim.Limits    // MaxNumBatchedTokens 0 is the deployment's MaxTokens
-	Profile     *cost.Profile // nil is the defaults
-	Spread      sim.Spread    // nil is cost.Spared
-	SLO         stats.SLO
+	Deployment cost.Deployment // SortedKVs follows from Schedule
+	Schedule   sim.Schedule
+	Limits     sim.Limits    // MaxNumBatchedTokens 0 is the deployment's MaxTokens
+	Profile    *cost.Profile // nil is the defaults
+	Spread     sim.Spread    // nil is cost.Spared
+	SLO        stats.SLO
 
 	PrefixTokens   int  // of a prefix hash of the requests, to cache prefixes; 0 caches none
 	ChunkedPrefill bool // prompts are prefilled in parts, beside decoding sequences
@@ -43,6 +41,7 @@ type Result struct {
 	Reading string        `json:"reading"`                       // what limits it, in a sentence or two
 	Refusal string        `json:"refusal,omitempty"`             // why the first request that was refused was
 	TooLong int64         `json:"longer_than_context,omitempty"` // requests that were served though the model's context does not hold them
+	Notes   []string      `json:"notes,omitempty"`               // what is taken for granted because of the method
 	Partial bool          `json:"partial"`                       // it was ended before the last request was
 }
 
@@ -58,9 +57,8 @@ type Bound struct {
 // beside its error.
 func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]) (*Result, error) {
 	d := c.Deployment
-	d.Compresses = c.Compression.Enabled()
 	d.SortedKVs = 0
-	if d.Compresses {
+	if d.Compresses() {
 		d.SortedKVs = c.Schedule.MaxKVPerCompression
 	}
 	if c.Limits.MaxNumBatchedTokens == 0 {
@@ -83,7 +81,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		return nil, err
 	}
 	cfg := d.Config()
-	cfg.Blocks, cfg.Compression = memory.Blocks, c.Compression
+	cfg.Blocks = memory.Blocks
 	spread := c.Spread
 	if spread == nil {
 		spread = cost.Spared{}
@@ -93,7 +91,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
 		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Spread: spread,
-		PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
+		Select: d.Selection(), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
 	}
 	served, err := sim.Project(ctx, &plan, requests, sim.Watch{
 		Quiet: true,
@@ -122,7 +120,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		return nil, err
 	}
 	r := &Result{
-		Memory: memory, Metrics: run.Summary(), Time: d.Shares(fit.Factors, &served.Work), Factors: fit.Of, Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Partial: err != nil,
+		Memory: memory, Metrics: run.Summary(), Time: d.Shares(fit.Factors, &served.Work), Factors: fit.Of, Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Notes: c.notes(), Partial: err != nil,
 	}
 	r.Reading = r.read(&c)
 	return r, err

@@ -71,7 +71,7 @@ func TestOneRequest(t *testing.T) {
 
 func TestReading(t *testing.T) {
 	compress := func(c *Config) {
-		c.Compression = ref.Compression{MaxCacheTokens: 1024, ProtectedWindow: 32}
+		c.Deployment.Method.Compression = ref.Compression{MaxCacheTokens: 1024, ProtectedWindow: 32}
 		c.Schedule = sim.DefaultSchedule()
 	}
 	for _, c := range []struct {
@@ -104,7 +104,7 @@ func TestReading(t *testing.T) {
 // that the parts of its time are the whole.
 func TestSame(t *testing.T) {
 	cfg := config(t, "llama-3.1-8b", "l4")
-	cfg.Compression = ref.Compression{MaxCacheTokens: 256, ProtectedWindow: 32}
+	cfg.Deployment.Method.Compression = ref.Compression{MaxCacheTokens: 256, ProtectedWindow: 32}
 	cfg.Schedule = sim.Schedule{Interval: 1, MaxKVPerCompression: 5e6}
 	a, err := Run(context.Background(), cfg, equal(300, 1e8, 2000, 50))
 	if err != nil {

@@ -2,8 +2,11 @@ package project
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
+	"kvcompress/ref"
 	"kvcompress/sim/cost"
 )
 
@@ -25,7 +28,7 @@ func (r *Result) read(c *Config) string {
 	case r.Bound.Memory >= r.Bound.Seqs:
 		say("Memory-bound: the batch stops at %d, because the KV cache of %s, beside %s of weights, has room for %s tokens uncompressed",
 			m.MaxDecodeBatch, bytes(r.Memory.KV), bytes(r.Memory.Weights), comma(int64(r.Memory.Tokens)))
-		if c.Compression.Enabled() {
+		if c.Deployment.Compresses() {
 			say(", and compression frees no more")
 		}
 		say("; requests wait for blocks %.0f %% of the time.", 100*r.Bound.Memory)
@@ -46,6 +49,22 @@ func (r *Result) read(c *Config) string {
 		say(" %s requests are refused, the first because %s.", comma(m.Refused), r.Refusal)
 	}
 	return b.String()
+}
+
+// notes says what is taken for granted because of the method, and of its schedule.
+func (c *Config) notes() []string {
+	notes := c.Deployment.Notes()
+	cfg := c.Deployment.Config()
+	method, err := cfg.NewMethod()
+	if err != nil || cfg.CountsBlocks() || c.Schedule.Once || c.Schedule.Interval != 1 {
+		return notes
+	}
+	// One more token than a prompt: does it ever ask again?
+	counts := ref.Counts{Prompt: 1, Tokens: 2, Heads: slices.Repeat([]int{1}, cfg.Shape.Heads())}
+	if p, ok := method.(ref.Patient); ok && p.Quiet(counts) == math.MaxInt {
+		return notes
+	}
+	return append(notes, "It compresses before every step once a head holds too much. A larger interval takes less time, and lets heads grow by as many KVs between.")
 }
 
 func (r *Result) longest() *cost.Share {

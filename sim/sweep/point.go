@@ -3,7 +3,6 @@ package sweep
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,55 +171,5 @@ func (b Budget) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (b *Budget) UnmarshalText(text []byte) (err error) {
 	*b, err = ParseBudget(string(text))
-	return err
-}
-
-// Compression says how much of the KVs is kept. The zero value is none, as plain
-// vLLM.
-type Compression struct {
-	Rate           float64 // keep this part of what may be evicted; 0 if not so
-	MaxCacheTokens int     // keep so many KVs of each head on average; 0 if not so
-}
-
-// ParseCompression reads none, rate:0.25 or tokens:1024.
-func ParseCompression(s string) (Compression, error) {
-	kind, number, _ := strings.Cut(s, ":")
-	switch kind {
-	case "none":
-		if number == "" {
-			return Compression{}, nil
-		}
-	case "rate":
-		if v, err := strconv.ParseFloat(number, 64); err == nil && v > 0 && v <= 1 {
-			return Compression{Rate: v}, nil
-		}
-	case "tokens":
-		if n, err := strconv.Atoi(number); err == nil && n >= 1 && n <= math.MaxInt32 {
-			return Compression{MaxCacheTokens: n}, nil
-		}
-	}
-	return Compression{}, fmt.Errorf("compression %q: want none, rate:R with R in (0, 1] as the part that is kept, or tokens:C", s)
-}
-
-// String writes the compression so that ParseCompression reads it.
-func (c Compression) String() string {
-	switch {
-	case c.Rate > 0:
-		return "rate:" + strconv.FormatFloat(c.Rate, 'g', -1, 64)
-	case c.MaxCacheTokens > 0:
-		return fmt.Sprintf("tokens:%d", c.MaxCacheTokens)
-	}
-	return "none"
-}
-
-// Enabled reports whether anything is evicted.
-func (c Compression) Enabled() bool { return c != Compression{} }
-
-// MarshalText implements encoding.TextMarshaler.
-func (c Compression) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (c *Compression) UnmarshalText(text []byte) (err error) {
-	*c, err = ParseCompression(string(text))
 	return err
 }

@@ -24,10 +24,20 @@ type Settings struct {
 	Watermark           float64 `json:"watermark"`
 	Weights             string  `json:"weights,omitempty"` // format of the model's matrices; empty is the model's own
 	KV                  string  `json:"kv_dtype"`          // format of keys and values in the cache
-	ProtectedWindow     int     `json:"protected_window"`
-	Sinks               int     `json:"sinks"`
-	Interval            int     `json:"interval"`               // decode steps between compressions; 0 is after prefills only
-	MaxKVPerCompression int     `json:"max_kv_per_compression"` // 0 is no limit
+
+	// Of KV-Compress.
+	ProtectedWindow int   `json:"protected_window"`
+	Sinks           int   `json:"sinks"`
+	EvenLayers      bool  `json:"even_layers,omitempty"`
+	ControlLayers   []int `json:"control_layers,omitempty"`
+	Uniform         bool  `json:"uniform,omitempty"`
+
+	// Of all methods.
+	Set                 map[string]ref.Settings `json:"set,omitempty"`           // their own options, by method
+	Once                bool                    `json:"compress_once,omitempty"` // a sequence is compressed a single time
+	Interval            int                     `json:"interval"`                // decode steps between compressions; 0 is after prefills only
+	NewTokenLimit       int                     `json:"new_token_limit,omitempty"`
+	MaxKVPerCompression int                     `json:"max_kv_per_compression"` // 0 is no limit
 
 	SLO    stats.SLO          `json:"slo"`
 	Prices map[string]float64 `json:"usd_per_gpu_hour,omitempty"` // by card; before those of the catalogue
@@ -43,6 +53,34 @@ func DefaultSettings() Settings {
 	}
 }
 
+// Method returns what a compression of the sweep is, as a deployment has it.
+func (s *Settings) Method(c Compression) ref.Config {
+	if !c.Enabled() {
+		return ref.Config{}
+	}
+	m := ref.Config{Method: c.Method, Compression: ref.Compression{Rate: c.Rate, MaxCacheTokens: c.MaxCacheTokens}}
+	if c.Method != "" {
+		m.Set = s.Set[c.Method]
+		return m
+	}
+	m.Compression.ProtectedWindow, m.Compression.Sinks = s.ProtectedWindow, s.Sinks
+	m.Compression.EvenLayers, m.Compression.ControlLayers, m.Compression.Uniform = s.EvenLayers, s.ControlLayers, s.Uniform
+	return m
+}
+
+// Schedule returns when the sweep's compressions run.
+func (s *Settings) Schedule() sim.Schedule {
+	return sim.Schedule{Once: s.Once, Interval: s.Interval, NewTokenLimit: s.NewTokenLimit, MaxKVPerCompression: s.MaxKVPerCompression}
+}
+
+// CheckMethod returns an error if a model cannot be planned with a compression.
+func (s *Settings) CheckMethod(m catalog.Model, c Compression) error {
+	card := catalog.Cards()[0]
+	d := cost.New(m, card)
+	d.BlockSize, d.Method = s.BlockSize, s.Method(c)
+	return d.Validate()
+}
+
 // Check returns an error for settings with which no projection can be made.
 func (s *Settings) Check() error {
 	var kv dtype.DType
@@ -56,7 +94,10 @@ func (s *Settings) Check() error {
 	for _, n := range []struct {
 		name  string
 		value int
-	}{{"protected window", s.ProtectedWindow}, {"sinks", s.Sinks}, {"interval", s.Interval}, {"slots of a compression", s.MaxKVPerCompression}} {
+	}{
+		{"protected window", s.ProtectedWindow}, {"sinks", s.Sinks}, {"interval", s.Interval},
+		{"new token limit", s.NewTokenLimit}, {"slots of a compression", s.MaxKVPerCompression},
+	} {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("%s %d is negative", n.name, n.value))
 		}
@@ -94,7 +135,7 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	if err != nil {
 		return o, err
 	}
-	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading
+	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading, o.Notes = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading, r.Notes
 	o.price(&c.Deployment, j.Prices)
 	return o, nil
 }
@@ -143,7 +184,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	switch {
 	case p.Budget.Tokens > 0:
 		size := int64(max(1, j.BlockSize))
-		d.BlocksGiven = int((p.Budget.Tokens + size - 1) / size * int64(d.Heads()))
+		d.BlocksGiven = int((p.Budget.Tokens + size - 1) / size * int64(model.Shape.Heads())) // as many for every method
 	case p.Budget.Bytes > card.Memory:
 		return c, fmt.Errorf("%s of memory are more than the %.1f GB of %s", p.Budget, float64(card.Memory)/1e9, card.Name)
 	case p.Budget.Bytes > 0:
@@ -155,12 +196,10 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		Limits:  sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: j.MaxNumBatchedTokens, Watermark: j.Watermark},
 		Profile: j.Profile, Spread: j.Spread, SLO: j.SLO,
 	}
-	if p.Compression.Enabled() {
-		c.Compression = ref.Compression{
-			Rate: p.Compression.Rate, MaxCacheTokens: p.Compression.MaxCacheTokens, ProtectedWindow: j.ProtectedWindow, Sinks: j.Sinks,
-		}
-		c.Schedule = sim.Schedule{Interval: j.Interval, MaxKVPerCompression: j.MaxKVPerCompression}
-		d.Compresses, d.SortedKVs = true, j.MaxKVPerCompression
+	d.Method = j.Method(p.Compression)
+	if d.Compresses() {
+		c.Schedule = j.Schedule()
+		d.SortedKVs = j.MaxKVPerCompression
 	}
 	c.Deployment = d
 	return c, errors.Join(d.Validate(), c.Limits.Validate())

@@ -27,6 +27,8 @@ type Outcome struct {
 	Bound   project.Bound `json:"bound"`             // what kept requests waiting
 	Reading string        `json:"reading,omitempty"` // what limits it, in a sentence
 
+	Notes []string `json:"notes,omitempty"` // what is taken for granted because of the method
+
 	ThroughputPerCard float64 `json:"total_token_throughput_per_gpu"`
 	USDPerHour        float64 `json:"usd_per_hour,omitempty"`                  // of all its cards; 0 is unknown
 	USDPerMillion     float64 `json:"usd_per_million_output_tokens,omitempty"` // of a server as busy as this

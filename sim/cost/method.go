@@ -1,0 +1,265 @@
+package cost
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/trace"
+)
+
+// quest is the method that selects what queries read: it is planned, and no engine runs it.
+const quest = "quest"
+
+// FullShare is the key of an option that only plans have: the part of the heads, from 0 to
+// 1, that keep everything, for a method whose option full says which they are. How many
+// they are decides what is planned.
+const FullShare = "full_share"
+
+// fullKey is the option of a method that says which heads keep everything.
+const fullKey = "full"
+
+// Compresses reports whether the deployment has a method that evicts, folds or hides KVs.
+func (d *Deployment) Compresses() bool {
+	cfg := d.Config()
+	return cfg.Compresses()
+}
+
+// Config returns the options of an engine of the deployment, without blocks. What they say
+// of compression is the deployment's Method; that of a method which no engine runs is
+// nothing, and [Deployment.Selection] has it.
+func (d *Deployment) Config() ref.Config {
+	cfg := ref.Default()
+	cfg.Shape, cfg.BlockSize, cfg.DType = d.Model.Shape, d.BlockSize, d.KV
+	cfg.Compression = ref.Compression{}
+	m := &d.Method
+	switch m.Method {
+	case quest:
+		return cfg
+	case "", ref.KVCompress:
+		cfg.Compression, cfg.Set = m.Compression, m.Set
+		if m.Metric != (ref.Metric{}) {
+			cfg.Metric = m.Metric
+		}
+		return cfg
+	}
+	cfg.UseMethod(m.Method)
+	cfg.Compression, cfg.Metric = m.Compression, m.Metric
+	cfg.Set, _ = d.settings() // Validate has the error
+	cfg.Shape = cfg.CacheShape(cfg.Shape)
+	// A plan does not depend on which embedding keys carry.
+	cfg.Rope = &trace.Rope{Base: 10000, RotarySize: cfg.Shape.HeadSize, Pairing: trace.Half}
+	return cfg
+}
+
+// settings returns the method's own options, as an engine takes them: with a map of heads
+// in place of FullShare. The heads are spread evenly over the layers.
+func (d *Deployment) settings() (ref.Settings, error) {
+	m := &d.Method
+	e, err := ref.FindMethod(m.Method)
+	if err != nil {
+		return m.Set, nil // KV-Compress, or Validate says what is wrong
+	}
+	keeps := slices.ContainsFunc(e.Options(), func(o ref.Option) bool { return o.Key == fullKey })
+	share, shared := m.Set[FullShare]
+	_, given := m.Set[fullKey]
+	switch {
+	case shared && !keeps:
+		return m.Set, fmt.Errorf("method %s has no option %q: no head of it keeps everything for good", e.Name, FullShare)
+	case shared && given:
+		return m.Set, fmt.Errorf("method %s: %s and a map of heads exclude each other", e.Name, FullShare)
+	case keeps && !shared && !given:
+		return m.Set, fmt.Errorf("method %s keeps all of some heads, and a plan has to know of how many: set map=FILE, a map that kvc heads made of the model, or %s=0.15, a part of the heads (0 for none)", e.Name, FullShare)
+	case !shared:
+		return m.Set, nil
+	}
+	var part float64
+	if err := json.Unmarshal(share, &part); err != nil || !(part >= 0 && part <= 1) {
+		return m.Set, fmt.Errorf("method %s: %s is %s, want a part of the heads from 0 to 1", e.Name, FullShare, share)
+	}
+	full, err := json.Marshal(evenMap(d.Model.Shape, part))
+	set := maps.Clone(m.Set)
+	delete(set, FullShare)
+	set[fullKey] = full
+	return set, err
+}
+
+// evenMap returns a map of heads, [L][H], of which round(part·L·H) are 1: the first of every
+// layer, in layer l ⌊(l+1)·n/L⌋ − ⌊l·n/L⌋ of all n.
+func evenMap(s kv.Shape, part float64) [][]int {
+	n := int(math.Round(float64(s.Heads()) * part))
+	full := make([][]int, s.Layers)
+	for l := range full {
+		full[l] = make([]int, s.KVHeads)
+		for h := range (l+1)*n/s.Layers - l*n/s.Layers {
+			full[l][h] = 1
+		}
+	}
+	return full
+}
+
+// Selection returns what a decode step reads of each head, nil if it is all that is held.
+func (d *Deployment) Selection() *sim.Selection {
+	if d.Method.Method != quest {
+		return nil
+	}
+	cfg := d.Method
+	cfg.Shape = d.Model.Shape
+	tokens, page, err := cfg.QuestReads()
+	if err != nil {
+		return nil // Validate says it
+	}
+	return &sim.Selection{Tokens: tokens, Page: page}
+}
+
+// checkMethod returns an error if the method cannot be planned, which says what to do.
+func (d *Deployment) checkMethod() error {
+	if d.Method.Method == quest {
+		cfg := d.Method
+		cfg.Shape = d.Model.Shape
+		_, _, err := cfg.QuestReads()
+		return err
+	}
+	_, err := d.settings()
+	if err != nil {
+		return err
+	}
+	cfg := d.Config()
+	cfg.Blocks = 1
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	if cfg.Method != "" && !cfg.Compression.Enabled() {
+		method, err := cfg.NewMethod()
+		if err != nil {
+			return err
+		}
+		const long = 1 << 20
+		if method.Asks(ref.Counts{Prompt: long, Tokens: long, Heads: slices.Repeat([]int{long}, cfg.Shape.Heads())}) == 0 {
+			return fmt.Errorf("method %s compresses nothing without max_cache_tokens or rate", cfg.Method)
+		}
+	}
+	return nil
+}
+
+// blockMetadata returns the bytes that a block takes beside its keys and values.
+func (d *Deployment) blockMetadata() int {
+	cfg := d.Config()
+	if s := d.Selection(); s != nil { // the bounds of a page's keys are as many bytes as a KV
+		return (cfg.PageBytes() + s.Page - 1) / s.Page
+	}
+	if !cfg.Compresses() {
+		return 0
+	}
+	return int(cfg.MetadataBytes(1))
+}
+
+// ranks reports whether a compression ranks KVs, for which it needs scratch.
+func (d *Deployment) ranks() bool {
+	cfg := d.Config()
+	method, err := cfg.NewMethod()
+	if err != nil || !cfg.Compresses() {
+		return false
+	}
+	_, counter := method.(ref.Counter)
+	return !counter
+}
+
+// attentionBytes returns the bytes that decode attention moves for each KV that it reads: K
+// and V, the weight of a stand-in, whether a KV is hidden, and what a step's queries add to
+// a score, read and written. What KV-Compress adds is in the term's factor, as measured.
+func (d *Deployment) attentionBytes() int {
+	cfg := d.Config()
+	bytes := 2 * cfg.RowBytes()
+	if cfg.CountsBlocks() {
+		return bytes
+	}
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return bytes
+	}
+	columns := method.Columns()
+	if f, ok := method.(ref.Folder); ok {
+		if w := f.StandIns().Weight; w != ref.None {
+			bytes += columns[w].Bytes()
+		}
+	}
+	if m, ok := method.(ref.Masker); ok {
+		bytes += columns[m.Hidden()].Bytes()
+	}
+	if o := method.Observe(); o != nil && o.Decode {
+		bytes += 2 * columns[o.Column].Bytes()
+	}
+	return bytes
+}
+
+// foldedBytes returns the bytes that a compression reads of each KV that it evicts: K and V
+// where it folds them into a stand-in.
+func (d *Deployment) foldedBytes() int {
+	cfg := d.Config()
+	if cfg.CountsBlocks() {
+		return 0
+	}
+	if method, err := cfg.NewMethod(); err == nil {
+		if f, ok := method.(ref.Folder); ok && f.StandIns().Weight != ref.None {
+			return 2 * cfg.RowBytes()
+		}
+	}
+	return 0
+}
+
+// Notes says what of a plan is taken for granted because of its method, a sentence or two
+// each. There are none for KV-Compress, whose throughput was measured.
+func (d *Deployment) Notes() []string {
+	if s := d.Selection(); s != nil {
+		notes := []string{fmt.Sprintf("The kernels of %s are not measured: a KV that is read is taken to cost what it does with KV-Compress, and so are the bounds of a page, which are as many bytes. Nothing comes free, and the bounds need memory.", quest)}
+		if s.Tokens > d.Method.Compression.MaxCacheTokens {
+			notes = append(notes, fmt.Sprintf("The %d query heads of a KV head are taken to read different pages, %d KVs in all; shared=true takes them to read the same.", d.Model.Shape.Group, s.Tokens))
+		}
+		return notes
+	}
+	cfg := d.Config()
+	method, err := cfg.NewMethod()
+	if err != nil || method.Name() == ref.KVCompress {
+		return nil
+	}
+	notes := []string{fmt.Sprintf("The kernels of %s are not measured: compression work is taken to cost what KV-Compress's does per KV, sequence and step.", method.Name())}
+	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	if _, ok := method.(ref.Masker); ok {
+		say("It frees nothing: what is hidden is held, and taken to be read.")
+	}
+	if n := cfg.Shape.KVHeads / d.Model.Shape.KVHeads; n > 1 {
+		say("It caches a copy of K and V for each query head: %d times the KVs of the model's heads.", n)
+	}
+	if _, ok := d.Method.Set[FullShare]; ok {
+		full := 0
+		for _, heads := range evenMap(d.Model.Shape, d.fullShare()) {
+			for _, v := range heads {
+				full += v
+			}
+		}
+		say("Of %d heads %d are taken to keep everything, spread evenly over the layers: a plan depends on how many they are, not on which.", cfg.Shape.Heads(), full)
+	}
+	if dropper, ok := method.(ref.Dropper); ok {
+		const prompt = 1 << 20
+		r := dropper.Rank(ref.Counts{Prompt: prompt, Tokens: prompt, Heads: slices.Repeat([]int{prompt}, cfg.Shape.Heads())})
+		if slices.ContainsFunc(r.Quotas, func(q ref.Quota) bool { return q.Heads > 1 }) {
+			say("Which heads of a layer lose more than others depends on what they hold: they are taken to keep alike, unless a measured profile says otherwise.")
+		}
+	}
+	return notes
+}
+
+// fullShare returns the value of FullShare.
+func (d *Deployment) fullShare() float64 {
+	var part float64
+	if err := json.Unmarshal(d.Method.Set[FullShare], &part); err != nil {
+		return 0
+	}
+	return part
+}

@@ -1,0 +1,58 @@
+package sim_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/traces"
+)
+
+// TestLedgerOfMethods has a ledger count what an engine holds, after every operation, with
+// every method that an engine runs.
+func TestLedgerOfMethods(t *testing.T) {
+	for _, e := range ref.Methods() {
+		if e.Name == "quest" {
+			continue
+		}
+		t.Run(e.Name, func(t *testing.T) {
+			b, err := traces.Bundled("six-stories")
+			if err != nil {
+				t.Fatal(err)
+			}
+			opt := b.Options
+			opt.Compression = ref.Compression{Rate: 0.4}
+			opt.UseMethod(e.Name)
+			opt.Schedule, opt.Blocks = sim.Schedule{Interval: 2}, 0
+			set := map[string]json.RawMessage{}
+			for _, o := range e.Options() {
+				switch o.Key {
+				case "full":
+					full := make([][]int, b.Trace.Meta.Shape.Layers)
+					for l := range full {
+						full[l] = make([]int, b.Trace.Meta.Shape.KVHeads)
+						full[l][l%len(full[l])] = 1
+					}
+					if set["full"], err = json.Marshal(full); err != nil {
+						t.Fatal(err)
+					}
+				case "rope":
+					set["rope"] = []byte(`"none"`)
+				case "threshold":
+					set["threshold"] = []byte("3")
+				case "window":
+					set["window"] = []byte("4")
+				}
+			}
+			if len(set) > 0 {
+				opt.Set = set
+			}
+			var moved [2]int
+			r := replayBoth(t, b.Trace, opt, &moved)
+			if evicts := e.Name != "h2o-mask"; evicts != (r.Totals.KVsEvicted > 0) {
+				t.Errorf("%d KVs were evicted", r.Totals.KVsEvicted)
+			}
+		})
+	}
+}

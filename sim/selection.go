@@ -1,0 +1,62 @@
+package sim
+
+import "fmt"
+
+// Selection is decode attention that reads only some pages of each head, as Quest does: of
+// a head with more than Tokens KVs a query reads Tokens of them, and of every page of the
+// head the bounds of its keys, which are as many bytes as one KV. Nothing comes free.
+type Selection struct {
+	Tokens int // KVs of a head that the queries of a step read at most
+	Page   int // KVs of a page
+}
+
+// Select has the ledger's decode steps read by pages. It is an error for a ledger whose
+// method evicts, and for one in use.
+func (l *Ledger) Select(s Selection) error {
+	switch {
+	case s.Tokens < 1 || s.Page < 1:
+		return fmt.Errorf("sim: selection: %d KVs in pages of %d, want at least 1 of each", s.Tokens, s.Page)
+	case l.cfg.Compresses():
+		return fmt.Errorf("sim: selection: pages hold consecutive tokens, and method %s evicts", l.method.Name())
+	case len(l.seqs) > 0:
+		return fmt.Errorf("sim: selection: the ledger is in use")
+	}
+	l.selection = &s
+	return nil
+}
+
+// reads returns what so many decode steps read of heads that hold n KVs before the first,
+// and one more in each: KVs, bounds of pages included, and the blocks of b KVs that those
+// without bounds fill.
+func (s *Selection) reads(n, steps, b int) (kvs, blocks int64) {
+	first, last := int64(n), int64(n+steps)
+	whole := min(last, max(first, int64(s.Tokens))) // up to here a step reads all
+	kvs = sumUpTo(whole) - sumUpTo(first)
+	kvs += (last-whole)*int64(s.Tokens) + sumCeil(last, int64(s.Page)) - sumCeil(whole, int64(s.Page))
+	blocks = sumCeil(whole, int64(b)) - sumCeil(first, int64(b))
+	return kvs, blocks + (last-whole)*int64(ceilDiv(s.Tokens, b))
+}
+
+// sumUpTo returns 1 + 2 + … + n.
+func sumUpTo(n int64) int64 { return n * (n + 1) / 2 }
+
+// sumCeil returns ⌈1/p⌉ + ⌈2/p⌉ + … + ⌈n/p⌉.
+func sumCeil(n, p int64) int64 {
+	q, r := n/p, n%p
+	return p*sumUpTo(q) + r*(q+1)
+}
+
+// selectAll is ReadAll where steps read by pages.
+func (l *Ledger) selectAll(steps int) (kvs, blocks int64) {
+	for _, a := range l.seqs {
+		if a.reserved {
+			continue
+		}
+		for _, r := range a.runs {
+			k, b := l.selection.reads(l.length(r), steps, l.cfg.BlockSize)
+			kvs += int64(r.heads) * k
+			blocks += int64(r.heads) * b
+		}
+	}
+	return kvs, blocks
+}
