@@ -9,10 +9,10 @@ import (
 
 // dropper returns the method as one that the kernels can run: one that does nothing but
 // drop KVs, with at most one column, of a number for each KV or for each query head, and
-// that watches attention if anything.
+// that watches attention if anything. Of another the error is a *ref.UnsupportedError.
 func dropper(method ref.Method, shape kv.Shape) (ref.Dropper, error) {
 	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("kernels: method %s "+format+": it runs on the reference engine", append([]any{method.Name()}, args...)...)
+		return &ref.UnsupportedError{Err: fmt.Errorf("kernels: method %s "+format+": it runs on the reference engine", append([]any{method.Name()}, args...)...)}
 	}
 	d, ok := method.(ref.Dropper)
 	if !ok {

@@ -49,6 +49,14 @@ type Counter interface {
 	Evicts(Counts) []int
 }
 
+// UnsupportedError says why an engine does not run a method that the reference runs.
+type UnsupportedError struct{ Err error }
+
+func (e *UnsupportedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
 // Counts are the lengths of one sequence: all that the size of a compression depends on.
 type Counts struct {
 	Prompt int   // tokens that entered as the prompt
