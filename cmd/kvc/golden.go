@@ -55,7 +55,7 @@ func newGoldenCheckCmd() *cobra.Command {
 		Short: "Replay traces and say which step and stage first differs",
 		Long: `Check replays each trace, the bundled ones with all their methods if none is named, and
 compares every digest with the golden result. Exit code 1 if one differs. It replays on
-the reference engine or, with --device, on the CUDA engine.`,
+the reference engine or, with --device, on the CUDA engine, which does not run all methods.`,
 		Example: `  kvc golden check
   kvc golden check story mha recall/snapkv
   kvc golden check recall/...
@@ -89,9 +89,14 @@ func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, 
 		fmt.Fprintln(table, "TRACE\tSTEPS\tDIGESTS\tTIME\tRESULT")
 	}
 	differ := 0
+	var left []notRun
 	var failed error // of traces that could not be checked; the others are
 	for _, b := range bundles {
 		r, err := goldenCheckOne(cmd, b, engine)
+		if why := unsupported(names, err); why != nil {
+			left = append(left, notRun{b.Name, why.Error()})
+			continue
+		}
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, err))
 			if cmd.Context().Err() != nil {
@@ -115,6 +120,9 @@ func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, 
 		}
 	} else if err := table.Flush(); err != nil {
 		return err
+	}
+	if !asJSON {
+		sayNotRun(cmd.OutOrStdout(), left)
 	}
 	for _, r := range results {
 		if d := r.Difference; d != nil && !asJSON {

@@ -31,6 +31,25 @@ func TestCommandLines(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for _, name := range []string{"copy", "few"} {
+		if err := os.CopyFS(name, os.DirFS(filepath.Join(bundled, "gqa"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove("copy/methods/knorm/golden.json"); err != nil {
+		t.Fatal(err)
+	}
+	methods, err := os.ReadDir("few/methods")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range methods {
+		if m.Name() != "razor" && m.Name() != "random" {
+			if err := os.RemoveAll("few/methods/" + m.Name()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	const oneCase = `[{"layers":1,"kv_heads":1,"block_size":1,"sequence_length":3,"protected_window":0,"attention_sinks":0,
 		"metric_reduction":"sum","blocks_to_evict":1,"heads":[{"layer":0,"head":0,"blocks":[4,1,7],"positions":[0,1,2],
 		"metrics":[3,1,2],"evicted_blocks":1,"evicted":[EVICTED],"moves":[[1,7]]}]}]`
@@ -63,6 +82,19 @@ func TestCommandLines(t *testing.T) {
 		{"golden check ./changed", exitFailed, "step 0, stage prefill: result.kvs\n  golden  525\n  now     524", "1 of 1 traces differ"},
 		{"golden check nowhere", exitUsage, "", "neither a directory nor one of the bundled"},
 		{"golden check --rats", exitUsage, "", "unknown flag: --rats"},
+		{"golden check gqa/tova ./copy/tova", exitDone, "gqa/tova  41", ""},
+		{"golden check ./copy/...", exitFailed, "gqa/snapkv", "gqa/knorm: there is no golden.json"},
+		{"golden update ./copy/knorm", exitDone, "methods/knorm/golden.json: written, 41 steps", ""},
+		{"golden check ./copy/knorm gqa/knorm", exitDone, "gqa/knorm  41", ""},
+		{"golden check gqa/nothing", exitUsage, "", `no replay "nothing" among its methods: ada-snapkv`},
+		{"golden check gqa/razor --device ptx", exitFailed, "", "method razor has no kernels"},
+		{"run gqa/razor", exitDone, "razor", ""},
+		{"run gqa/razor --block-size 8 --json", exitDone, `"block_size": 8`, ""},
+		{"validate gqa/tova", exitDone, "agree in all", ""},
+		{"validate gqa/razor", exitFailed, "", "method razor has no kernels"},
+		{"validate ./few/...", exitDone, "Not run, as there are no kernels for their methods:\n  gqa/razor", ""},
+		{"validate ./few/... --json", exitDone, `"why": "kernels: method razor has no kernels`, ""},
+		{"golden check ./few/... --device ptx", exitDone, "Not run", ""},
 		{"golden update ./bare", exitDone, "bare/golden.json: written, 61 steps", ""},
 		{"golden update ./bare", exitDone, "bare/golden.json: as before", ""},
 		{"golden update block-size-1", exitFailed, "", "say where with --dir"},

@@ -40,12 +40,15 @@ part of its KVs that each head kept.
 TRACE is a folder or the name of a bundled trace, ` + traces.Default + ` if none is given:
 ` + strings.Join(traces.Names(), ", ") + `.
 The options are those of the trace's options.json, or the defaults below if it has
-none; flags override them.
+none; flags override them. TRACE/METHOD takes those of one of the trace's methods,
+methods/METHOD/options.json.
 
 A request that can never fit is refused, and the others are served: exit code 0.
 Ctrl-C prints what is finished: exit code 1.`,
 		Example: `  kvc run
   kvc run story --max-cache-tokens 64
+  kvc run recall/snapkv
+  kvc run story --method streaming-llm --max-cache-tokens 64 --set sinks=2
   kvc run llama-heads --rate 0.25 --sinks 4 --by-head
   kvc run ./my-trace --no-compression --steps all
   kvc run six-stories --blocks 200 --plot kept.svg

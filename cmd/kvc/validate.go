@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,16 +40,21 @@ func newValidateCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "validate [TRACE…]",
 		Short: "Hold the CUDA engine against the reference, to the bit",
-		Long: `Validate replays each trace, the bundled ones if none is named, through the scheduler
-on the reference engine and on the CUDA engine at once, and compares all that the two
-hold after every stage of every step: block tables, context lengths, the free list,
-positions, metrics, keys and values, attention outputs, evicted KVs, moves. It makes
-every eviction decision of the reference a second time besides, by walking all
-candidates in order of cost, as the paper does. All must agree in every value, to the
-bit; a trace ends at the first stage in which they do not.
+		Long: `Validate replays each trace, the bundled ones with all their methods if none is named,
+through the scheduler on the reference engine and on the CUDA engine at once, and
+compares all that the two hold after every stage of every step: block tables, context
+lengths, the free list, positions, metrics, keys and values, attention outputs, evicted
+KVs, moves. It makes every decision of the reference a second time besides, by the
+method's specification: of KV-Compress by walking all candidates in order of cost, as the
+paper does. All must agree in every value, to the bit; a trace ends at the first stage in
+which they do not.
 
 The kernels run on a GPU where the program was built with -tags cuda and there is one,
 and else on a machine that executes the same PTX on the CPU, under checkers.
+
+NAME/METHOD is a trace with the options of one of its methods, NAME/... the trace and all
+of them. Methods that the CUDA engine does not run are left out, and listed; one that is
+named is an error.
 
 With --dump, what the stage that differs starts from is written to a folder, as
 safetensors and JSON; --replay runs that stage again, alone. Of several traces that
@@ -73,6 +80,8 @@ not implemented are counted apart.
 
 Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 		Example: `  kvc validate
+  kvc validate recall/snapkv mha
+  kvc validate recall/...
   kvc validate six-stories --json
   kvc validate story --kernel attend_combine=mine.ptx:combine --ulp 4 --dump found
   kvc validate --replay found --kernel attend_combine=mine.ptx:combine
@@ -158,6 +167,13 @@ type validation struct {
 	First      *validate.Divergence `json:"first_divergence,omitempty"`
 
 	Results []validate.TraceResult `json:"results"`
+	NotRun  []notRun               `json:"not_run"` // of methods that the engine does not run
+}
+
+// notRun is a replay of a method that the engine under test does not run.
+type notRun struct {
+	Trace string `json:"trace"`
+	Why   string `json:"why"`
 }
 
 func (v *validation) add(r validate.TraceResult) {
@@ -176,7 +192,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 	if err != nil {
 		return err
 	}
-	all := validation{Device: engines.device, Results: []validate.TraceResult{}}
+	all := validation{Device: engines.device, Results: []validate.TraceResult{}, NotRun: []notRun{}}
 	var failed error // of traces that could not be replayed; the others are
 	var out io.Writer = cmd.OutOrStdout()
 	if flags.asJSON {
@@ -194,6 +210,10 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 	for i, done := range replayAll(cmd.Context(), bundles, run) {
 		r := <-done
 		b := bundles[i]
+		if why := unsupported(names, r.err); why != nil {
+			all.NotRun = append(all.NotRun, notRun{b.Name, why.Error()})
+			continue
+		}
 		if r.err != nil {
 			if cmd.Context().Err() != nil {
 				failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, r.err))
@@ -218,6 +238,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 		fmt.Fprintf(out, row, width, b.Name, r.Steps, r.Stages, r.Decisions, r.Values, fmt.Sprintf("%.2fs", r.Seconds), result)
 	}
 	bar.clear()
+	sayNotRun(out, all.NotRun)
 	disagree := 0
 	for _, r := range all.Results {
 		if r.Divergence != nil {
@@ -249,6 +270,32 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 	}
 	fmt.Fprintf(out, "\n%s agree in all %d values of %s%s.\n", engines, all.Values, count(all.Traces, "trace"), tolerated(all.Tally))
 	return nil
+}
+
+// unsupported returns why an engine does not run a replay's method, if that is what the
+// error says and the replay was not named, but is one of all, or of NAME/... .
+func unsupported(names []string, err error) error {
+	var u *ref.UnsupportedError
+	several := len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, "/...") })
+	if several && errors.As(err, &u) {
+		return u
+	}
+	return nil
+}
+
+// sayNotRun lists the replays that were left out.
+func sayNotRun(out io.Writer, left []notRun) {
+	if len(left) == 0 {
+		return
+	}
+	names := make([]string, len(left))
+	for i, n := range left {
+		names[i] = n.Trace
+	}
+	fmt.Fprintf(out, "\nNot run, as there are no kernels for their methods:\n")
+	for _, line := range wrap(strings.Join(names, ", "), 90) {
+		fmt.Fprintf(out, "  %s\n", line)
+	}
 }
 
 // sayDumped says where a dump is, and what runs it again.
