@@ -432,11 +432,11 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestTable runs the methods of the table, of which those that drop KVs by attention or
+// TestTable runs the methods of the table, of which those that drop KVs by attention, a score or
 // position run on the kernels.
 func TestTable(t *testing.T) {
 	runs := []string{
-		ref.KVCompress, "ada-snapkv", "h2o-prefill", "h2o-real-drop", "observed-attention", "pyramidkv", "random",
+		ref.KVCompress, "ada-snapkv", "expected-attention", "h2o-prefill", "h2o-real-drop", "keydiff", "knorm", "lagkv", "observed-attention", "pyramidkv", "random",
 		"snapkv", "snapkv-kvpress", "streaming-llm", "streaming-llm-kvpress", "tova",
 	}
 	cases := 12
@@ -485,6 +485,10 @@ func TestTable(t *testing.T) {
 	}
 }
 
+type unknownScorer struct{}
+
+func (unknownScorer) Score(*ref.PromptHead, []float32) {}
+
 // TestMethodRefused looks at what the kernels do not run, and at what is left of the
 // cache where that shows in a ranking alone.
 func TestMethodRefused(t *testing.T) {
@@ -496,7 +500,9 @@ func TestMethodRefused(t *testing.T) {
 		watches *ref.Observation
 	}{
 		{"2 columns", []kv.Column{one, two}, nil},
-		{"score of its own", []kv.Column{one}, &ref.Observation{Window: 1, Score: func(*ref.PromptHead, []float32) {}}},
+		{"score of its own", []kv.Column{one}, &ref.Observation{Scorer: unknownScorer{}}},
+		{"score for a column of 2", []kv.Column{two}, &ref.Observation{Scorer: ref.KeyNorm{}}},
+		{"column 0 of 0", nil, &ref.Observation{Scorer: ref.KeyNorm{}}},
 		{"column 0 of 0", nil, &ref.Observation{Window: 1}},
 		{"column 1 of 1", []kv.Column{one}, &ref.Observation{Window: 1, Column: 1}},
 		{"before pooling", []kv.Column{two}, &ref.Observation{Window: 1, Group: ref.GroupEach, GroupFirst: true}},
