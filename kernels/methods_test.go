@@ -303,17 +303,22 @@ func newMethodCase(rng *rand.Rand, dev device.Device, cfg ref.Config, method ref
 	open := func(id kv.SeqID) (trace.Tensors, error) {
 		return noise{id, c.lengths[id] + 12, shape.KVHeads * shape.HeadSize, sharp}, nil
 	}
-	var err error
-	if c.reference, err = ref.NewEngineOf(c.cfg, c.method, open, stagesInto(&c.want)); err != nil {
-		return nil, err
-	}
-	if c.engine, err = newEngine(dev, c.cfg, c.method, open, stagesInto(&c.got), Options{}); err != nil {
+	if err := c.start(dev, open); err != nil {
 		return nil, err
 	}
 	if rng.IntN(2) == 0 { // a few of a prompt's queries at a time
 		c.engine.state.mostWeights = rng.IntN(100_000)
 	}
 	return c, nil
+}
+
+// start makes the engines.
+func (c *methodCase) start(dev device.Device, open func(kv.SeqID) (trace.Tensors, error)) (err error) {
+	if c.reference, err = ref.NewEngineOf(c.cfg, c.method, open, stagesInto(&c.want)); err != nil {
+		return err
+	}
+	c.engine, err = newEngine(dev, c.cfg, c.method, open, stagesInto(&c.got), Options{})
+	return err
 }
 
 // both runs an operation on both engines and compares what they report.
@@ -455,6 +460,9 @@ func TestTable(t *testing.T) {
 					cfg.Metric = ref.Default().Metric
 				}
 				cfg.Compression.MaxCacheTokens = 33 + rng.IntN(40)
+				if entry.Name == "expected-attention" {
+					cfg.Rope = randomRope(rng, cfg.Shape.HeadSize)
+				}
 				method, err := cfg.NewMethod()
 				if err != nil {
 					t.Skip(err)
@@ -484,10 +492,6 @@ func TestTable(t *testing.T) {
 		})
 	}
 }
-
-type unknownScorer struct{}
-
-func (unknownScorer) Score(*ref.PromptHead, []float32) {}
 
 // TestMethodRefused looks at what the kernels do not run, and at what is left of the
 // cache where that shows in a ranking alone.
