@@ -75,11 +75,7 @@ func (p *Prompt) enter(layer int, q, k, v []float32) error {
 	if err := e.state.storePrompt(p.s.row, layer, n, on.k, on.v); err != nil {
 		return e.fail(err)
 	}
-	queries := e.state.watched.Queries(n)
-	if queries == 0 {
-		return nil
-	}
-	if err := e.state.prefillMetrics(p.s.row, layer, n, queries, on.q, on.k); err != nil {
+	if err := e.state.promptNumbers(p.s.row, layer, n, on); err != nil {
 		return e.fail(err)
 	}
 	return nil

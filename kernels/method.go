@@ -9,7 +9,8 @@ import (
 
 // dropper returns the method as one that the kernels can run: one that does nothing but
 // drop KVs, with at most one column, of a number for each KV or for each query head, and
-// that watches attention if anything. Of another the error is a *ref.UnsupportedError.
+// that watches attention, or has a score that the kernels compute, if anything. Of another
+// the error is a *ref.UnsupportedError.
 func dropper(method ref.Method, shape kv.Shape) (ref.Dropper, error) {
 	refuse := func(format string, args ...any) error {
 		return &ref.UnsupportedError{Err: fmt.Errorf("kernels: method %s "+format+": it runs on the reference engine", append([]any{method.Name()}, args...)...)}
@@ -35,10 +36,12 @@ func dropper(method ref.Method, shape kv.Shape) (ref.Dropper, error) {
 	o := method.Observe()
 	switch {
 	case o == nil:
-	case o.Score != nil:
-		return nil, refuse("has a score of its own, which is no kernel")
+	case o.Scorer != nil && !scores(o.Scorer):
+		return nil, refuse("has a score of its own, %T, which is no kernel", o.Scorer)
 	case o.Column != 0 || width == 0:
 		return nil, refuse("watches attention into column %d of %d", o.Column, len(columns))
+	case o.Scorer != nil && width != 1:
+		return nil, refuse("has a score for a column of %d numbers", width)
 	case o.Group == ref.GroupEach && o.GroupFirst:
 		return nil, refuse("reduces the group before pooling, to a number for each query head")
 	case o.Group == ref.GroupEach && width != shape.Group:

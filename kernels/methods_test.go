@@ -303,17 +303,22 @@ func newMethodCase(rng *rand.Rand, dev device.Device, cfg ref.Config, method ref
 	open := func(id kv.SeqID) (trace.Tensors, error) {
 		return noise{id, c.lengths[id] + 12, shape.KVHeads * shape.HeadSize, sharp}, nil
 	}
-	var err error
-	if c.reference, err = ref.NewEngineOf(c.cfg, c.method, open, stagesInto(&c.want)); err != nil {
-		return nil, err
-	}
-	if c.engine, err = newEngine(dev, c.cfg, c.method, open, stagesInto(&c.got), Options{}); err != nil {
+	if err := c.start(dev, open); err != nil {
 		return nil, err
 	}
 	if rng.IntN(2) == 0 { // a few of a prompt's queries at a time
 		c.engine.state.mostWeights = rng.IntN(100_000)
 	}
 	return c, nil
+}
+
+// start makes the engines.
+func (c *methodCase) start(dev device.Device, open func(kv.SeqID) (trace.Tensors, error)) (err error) {
+	if c.reference, err = ref.NewEngineOf(c.cfg, c.method, open, stagesInto(&c.want)); err != nil {
+		return err
+	}
+	c.engine, err = newEngine(dev, c.cfg, c.method, open, stagesInto(&c.got), Options{})
+	return err
 }
 
 // both runs an operation on both engines and compares what they report.
@@ -432,11 +437,11 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestTable runs the methods of the table, of which those that drop KVs by attention or
+// TestTable runs the methods of the table, of which those that drop KVs by attention, a score or
 // position run on the kernels.
 func TestTable(t *testing.T) {
 	runs := []string{
-		ref.KVCompress, "ada-snapkv", "h2o-prefill", "h2o-real-drop", "observed-attention", "pyramidkv", "random",
+		ref.KVCompress, "ada-snapkv", "expected-attention", "h2o-prefill", "h2o-real-drop", "keydiff", "knorm", "lagkv", "observed-attention", "pyramidkv", "random",
 		"snapkv", "snapkv-kvpress", "streaming-llm", "streaming-llm-kvpress", "tova",
 	}
 	cases := 12
@@ -455,6 +460,9 @@ func TestTable(t *testing.T) {
 					cfg.Metric = ref.Default().Metric
 				}
 				cfg.Compression.MaxCacheTokens = 33 + rng.IntN(40)
+				if entry.Name == "expected-attention" {
+					cfg.Rope = randomRope(rng, cfg.Shape.HeadSize)
+				}
 				method, err := cfg.NewMethod()
 				if err != nil {
 					t.Skip(err)
@@ -496,7 +504,9 @@ func TestMethodRefused(t *testing.T) {
 		watches *ref.Observation
 	}{
 		{"2 columns", []kv.Column{one, two}, nil},
-		{"score of its own", []kv.Column{one}, &ref.Observation{Window: 1, Score: func(*ref.PromptHead, []float32) {}}},
+		{"score of its own", []kv.Column{one}, &ref.Observation{Scorer: unknownScorer{}}},
+		{"score for a column of 2", []kv.Column{two}, &ref.Observation{Scorer: ref.KeyNorm{}}},
+		{"column 0 of 0", nil, &ref.Observation{Scorer: ref.KeyNorm{}}},
 		{"column 0 of 0", nil, &ref.Observation{Window: 1}},
 		{"column 1 of 1", []kv.Column{one}, &ref.Observation{Window: 1, Column: 1}},
 		{"before pooling", []kv.Column{two}, &ref.Observation{Window: 1, Group: ref.GroupEach, GroupFirst: true}},

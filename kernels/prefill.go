@@ -10,6 +10,28 @@ import (
 // bytes, unless those of a single position are more: state.mostWeights.
 const maxPrefillWeights = 64 << 20
 
+// promptNumbers sets the column of every KV of one layer of a row's prompt of n tokens to
+// what the method watches, if anything. It overwrites the inputs.
+func (s *state) promptNumbers(row, layer, n int, on tensors) error {
+	queries := s.watched.Queries(n)
+	var err error
+	switch {
+	case s.watched != nil && s.watched.Scorer != nil:
+		err = s.score(prompt{tables: device.Pointer(s.layerTables(row, layer)), n: n, queries: queries, tensors: on})
+	case queries > 0:
+		err = s.prefillMetrics(row, layer, n, queries, on.q, on.k)
+	default:
+		return nil
+	}
+	if err != nil || !s.watched.LayerMean {
+		return err
+	}
+	each := threads(n*s.width, 256)
+	return s.launch("prefill.ptx", "layer_mean", blocks(n*s.width, each), each, 0,
+		device.Pointer(s.layerTables(row, layer)), device.Pointer(s.metrics),
+		number(n), number(s.cfg.Shape.KVHeads), number(s.width), s.shift(), number(s.maxBlocks))
+}
+
 // prefillMetrics sets the column of every KV of one layer of a row's prompt of n
 // tokens, from its last window queries, of which there is one: on the device, q is
 // [window, H·G, D] and k is [n, H, D] as the model computed it, both float32.
@@ -34,13 +56,7 @@ func (s *state) prefillMetricsBy(together, row, layer, n, window int, q, k devic
 		}
 	}
 	grid, block := device.Dim{X: h, Y: partitions, Z: 1}, threads(n, ref.Partition)
-	tables := device.Pointer(s.layerTables(row, layer))
-	if err := s.finish(n, window, tables, device.Pointer(gains), grid, block); err != nil || !s.watched.LayerMean {
-		return err
-	}
-	each := threads(n*s.width, 256)
-	return s.launch("prefill.ptx", "layer_mean", blocks(n*s.width, each), each, 0,
-		tables, device.Pointer(s.metrics), number(n), number(h), number(s.width), s.shift(), number(s.maxBlocks))
+	return s.finish(n, window, device.Pointer(s.layerTables(row, layer)), device.Pointer(gains), grid, block)
 }
 
 // finish makes the numbers of a layer's n keys of the gains of the last window queries.

@@ -39,6 +39,7 @@ type state struct {
 	kernels map[string]device.Kernel
 	buffers map[string]*buffer
 	biased  bias // that is in the buffers
+	turned  int  // positions whose rotations are in the buffers
 
 	mostWeights int // maxPrefillWeights
 }

@@ -8,11 +8,11 @@ import (
 	"kvcompress/trace"
 )
 
-// expectedAttention is Expected Attention (Devoto et al., arXiv 2510.00636), as kvpress has
-// it: the score is the attention weight that a KV would receive from a query drawn from
+// ExpectedAttention is the [Scorer] of Expected Attention (Devoto et al., arXiv 2510.00636),
+// as kvpress has it: the score is the attention weight that a KV would receive from a query drawn from
 // the normal distribution of the prompt's queries and set somewhere in the near future,
 // times the norm of its value.
-type expectedAttention struct {
+type ExpectedAttention struct {
 	expectedAttentionOptions
 	turned trace.Rope
 	freqs  []float32 // of turned; empty for none
@@ -43,7 +43,7 @@ func expectedAttentionEntry() Entry {
 	defaults := expectedAttentionOptions{Sinks: 4, Future: 512, Covariance: true, ValueNorm: true, Rope: ropeOfTrace, headBudget: defaultHeadBudget()}
 	e.Defaults = func() any { o := defaults; return &o }
 	e.New = func(c *Config) (Method, error) {
-		o := expectedAttention{expectedAttentionOptions: defaults}
+		o := ExpectedAttention{expectedAttentionOptions: defaults}
 		if err := c.Set.Into(&e, &o.expectedAttentionOptions); err != nil {
 			return nil, err
 		}
@@ -53,14 +53,14 @@ func expectedAttentionEntry() Entry {
 		if err := o.prepare(c); err != nil {
 			return nil, fmt.Errorf("method %s: %w", e.Name, err)
 		}
-		watch := &Observation{Window: AllQueries, Score: o.score}
+		watch := &Observation{Window: AllQueries, Scorer: &o}
 		return &scorer{name: e.Name, cfg: c, watch: watch, sinks: o.Sinks, heads: o.headBudget}, o.check(e.Name)
 	}
 	return e
 }
 
 // prepare checks the options, and finds the rotary embedding.
-func (o *expectedAttention) prepare(c *Config) error {
+func (o *ExpectedAttention) prepare(c *Config) error {
 	switch {
 	case o.Future < 1 || o.Future > maxFuture:
 		return fmt.Errorf("future %d is not from 1 to %d", o.Future, maxFuture)
@@ -86,14 +86,14 @@ func (o *expectedAttention) prepare(c *Config) error {
 // that no product of four of them, summed, is infinite. It is far beyond f16.
 const mostElement = 1 << 24
 
-// score writes, for every token i after the sinks,
+// Score writes, for every token i after the sinks,
 //
 //	(mean_g P_{g,i} + ε)·‖v_i‖     P_g = softmax_i( μ_g·κ_i/√D + κ_iᵀ Σ_g κ_i/(2D) )
 //
 // with mean μ and covariance Σ of the queries of each query head g, turned back to before
 // rotation, and κ_i = R̄ᵀ k_i, where R̄ is the mean of the rotations at the next positions:
 // μ·R̄ᵀk is the mean that is turned on by R̄, times the key. Sinks have 0.
-func (o *expectedAttention) score(h *PromptHead, scores []float32) {
+func (o *ExpectedAttention) Score(h *PromptHead, scores []float32) {
 	clear(scores)
 	d, group, n := h.HeadSize, h.Group, len(scores)
 	sinks := min(o.Sinks, n)
@@ -140,14 +140,13 @@ func (o *expectedAttention) score(h *PromptHead, scores []float32) {
 
 // unrotatedQueries returns the queries of the prompt's tokens after the sinks as they were
 // before rotation, [tokens, G, D].
-func (o *expectedAttention) unrotatedQueries(h *PromptHead, n int) []float32 {
+func (o *ExpectedAttention) unrotatedQueries(h *PromptHead, n int) []float32 {
 	row := h.Group * h.HeadSize
 	first := n - len(h.Q)/row // position of the first query
 	skip := max(0, min(o.Sinks, n)-first)
 	queries := clamped(h.Q[skip*row:])
-	cos, sin := make([]float32, len(o.freqs)), make([]float32, len(o.freqs))
 	for t := 0; t < len(queries)/row; t++ {
-		trace.Angles(cos, sin, o.freqs, first+skip+t)
+		cos, sin := o.Angles(first + skip + t)
 		for g := range h.Group {
 			o.back(queries[t*row+g*h.HeadSize:][:h.HeadSize], cos, sin)
 		}
@@ -155,33 +154,51 @@ func (o *expectedAttention) unrotatedQueries(h *PromptHead, n int) []float32 {
 	return queries
 }
 
-// futureKeys returns R̄ᵀ k of keys [tokens, D], where R̄ is the mean of the rotations at
-// positions n to n+Future−1: of cosines and sines, each added in ascending order.
-func (o *expectedAttention) futureKeys(keys []float32, d, n int) []float32 {
-	pairs := len(o.freqs)
-	cos, sin := make([]float32, pairs), make([]float32, pairs)
-	meanCos, meanSin := make([]float32, pairs), make([]float32, pairs)
-	for p := n; p < n+o.Future; p++ {
-		trace.Angles(cos, sin, o.freqs, p)
-		for i := range pairs {
-			meanCos[i] += cos[i]
-			meanSin[i] += sin[i]
-		}
-	}
-	for i := range pairs {
-		meanCos[i] /= float32(o.Future)
-		meanSin[i] /= float32(o.Future)
-	}
+// futureKeys returns R̄ᵀ k of keys [tokens, D] of a prompt of n tokens.
+func (o *ExpectedAttention) futureKeys(keys []float32, d, n int) []float32 {
+	cos, sin := o.FutureAngles(n)
 	keys = clamped(keys)
 	for i := 0; i < len(keys); i += d {
-		o.back(keys[i:][:d], meanCos, meanSin)
+		o.back(keys[i:][:d], cos, sin)
 	}
 	return keys
 }
 
+// Angles returns the cosines and sines of the rotation at a position, [pairs] each.
+func (o *ExpectedAttention) Angles(position int) (cos, sin []float32) {
+	cos, sin = make([]float32, len(o.freqs)), make([]float32, len(o.freqs))
+	trace.Angles(cos, sin, o.freqs, position)
+	return cos, sin
+}
+
+// FutureAngles returns the cosines and sines of R̄, [pairs] each: of the mean of the
+// rotations at positions n to n+Future−1, each added in ascending order.
+func (o *ExpectedAttention) FutureAngles(n int) (cos, sin []float32) {
+	cos, sin = make([]float32, len(o.freqs)), make([]float32, len(o.freqs))
+	for p := n; p < n+o.Future; p++ {
+		c, s := o.Angles(p)
+		for i := range c {
+			cos[i] += c[i]
+			sin[i] += s[i]
+		}
+	}
+	for i := range cos {
+		cos[i] /= float32(o.Future)
+		sin[i] /= float32(o.Future)
+	}
+	return cos, sin
+}
+
+// Pairs returns how many pairs of elements of a head are turned, none where the model has
+// no rotary embedding. Pair i is elements i·step and i·step + partner.
+func (o *ExpectedAttention) Pairs() (n, step, partner int) {
+	step, partner = o.turned.Strides()
+	return len(o.freqs), step, partner
+}
+
 // back multiplies x by the transpose of the rotation whose cosines and sines are given.
-func (o *expectedAttention) back(x, cos, sin []float32) {
-	step, partner := o.turned.Strides()
+func (o *ExpectedAttention) back(x, cos, sin []float32) {
+	_, step, partner := o.Pairs()
 	for i := range cos {
 		a, b := x[i*step], x[i*step+partner]
 		x[i*step] = float32(a*cos[i]) + float32(b*sin[i])

@@ -9,11 +9,16 @@ import (
 	"kvcompress/ref/vec"
 )
 
-// lagKVOptions are the options of lagkv.
-type lagKVOptions struct {
+// LagKV is the [Scorer] of LagKV.
+type LagKV struct {
 	Sinks int  `json:"sinks" help:"oldest tokens, whose score is the highest"`
 	Lag   int  `json:"lag" help:"tokens of a partition; each is scored against the next, the last is kept"`
 	Cross bool `json:"cross" help:"compare scores over partitions, instead of ranks within each"`
+}
+
+// lagKVOptions are the options of lagkv.
+type lagKVOptions struct {
+	LagKV
 	headBudget
 }
 
@@ -24,7 +29,7 @@ func lagKVEntry() Entry {
 	e := scorerEntry("lagkv", "LagKV (Liang et al., arXiv 2504.04704)",
 		"no attention: keys and values of each partition, measured by the range of the next partition's",
 		"drops, of each partition, the KVs that vary least by that measure")
-	defaults := lagKVOptions{Sinks: 4, Lag: 128, headBudget: defaultHeadBudget()}
+	defaults := lagKVOptions{LagKV{Sinks: 4, Lag: 128}, defaultHeadBudget()}
 	e.Defaults = func() any { o := defaults; return &o }
 	e.New = func(c *Config) (Method, error) {
 		o := defaults
@@ -37,19 +42,19 @@ func lagKVEntry() Entry {
 		if o.Lag < 1 || o.Lag > MaxWindow {
 			return nil, fmt.Errorf("method %s: lag %d is not from 1 to %d", e.Name, o.Lag, MaxWindow)
 		}
-		return &scorer{name: e.Name, cfg: c, watch: &Observation{Score: o.score}, heads: o.headBudget}, o.check(e.Name)
+		return &scorer{name: e.Name, cfg: c, watch: &Observation{Scorer: o.LagKV}, heads: o.headBudget}, o.check(e.Name)
 	}
 	return e
 }
 
-// score writes, for the tokens of every partition that has a next one,
+// Score writes, for the tokens of every partition that has a next one,
 //
 //	s = (softmax_i(σ_i of K) + softmax_i(σ_i of V)) / 2
 //
 // or, unless Cross, the rank of s in the partition divided by lag, the smallest first and
 // equal ones in order of position. Sinks and the tokens behind have 1. A prompt that is
 // too short for two partitions scores (i − sinks)/(n − sinks): its newest tokens are kept.
-func (o lagKVOptions) score(h *PromptHead, scores []float32) {
+func (o LagKV) Score(h *PromptHead, scores []float32) {
 	n := len(scores)
 	for i := range scores {
 		scores[i] = 1

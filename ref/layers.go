@@ -58,7 +58,7 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 			return
 		}
 		k, v := rowsOf(keys, head, heads, d), []float32(nil)
-		if e.watched.Score != nil {
+		if e.watched.Scorer != nil {
 			v = rowsOf(values, head, heads, d)
 		}
 		q := make([]float32, window*group*d)

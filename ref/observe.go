@@ -8,7 +8,7 @@ import (
 
 // Observation says what an engine watches for a method, and into which of the method's
 // columns it writes what every KV comes to. A method watches attention weights, unless it
-// has a Score of its own.
+// has a Scorer.
 //
 // For each query head, a key at position i gains from every watched query at position t
 // with i ≤ t − Buffer:
@@ -33,9 +33,15 @@ type Observation struct {
 
 	Decode bool // the queries of decode steps add P or P², summed over the group
 
-	// Score, if it is not nil, replaces the attention: it writes the column's numbers of
-	// the n KVs of a prompt in one head, [n, Width].
-	Score func(h *PromptHead, scores []float32)
+	Scorer Scorer // if it is not nil, it replaces the attention
+}
+
+// Scorer scores the KVs of a prompt otherwise than by the attention weights of its
+// queries. Those of this package are [KeyNorm], [KeyDiff], [LagKV] and
+// [*ExpectedAttention]: an engine that has a form of its own of a rule finds it by type.
+type Scorer interface {
+	// Score writes the column's numbers of the n KVs of a prompt in one head, [n, Width].
+	Score(h *PromptHead, scores []float32)
 }
 
 // Queries returns how many of the last queries of a prompt of n tokens are watched; 0 of
@@ -50,7 +56,7 @@ func (o *Observation) Queries(n int) int {
 // ofPrompts reports whether anything is written of a prompt: not where decode steps alone
 // are watched.
 func (o *Observation) ofPrompts() bool {
-	return o != nil && (o.Window > 0 || o.Score != nil)
+	return o != nil && (o.Window > 0 || o.Scorer != nil)
 }
 
 // AllQueries is the Window of an observation of the whole prompt.
@@ -94,7 +100,7 @@ const (
 	GroupEach // they do not: the column has G numbers for each KV
 )
 
-// PromptHead is one KV head of a prompt, as a Score sees it: after rotation, and before
+// PromptHead is one KV head of a prompt, as a Scorer sees it: after rotation, and before
 // keys and values are rounded to the cache's format.
 type PromptHead struct {
 	Layer, Head     int
@@ -106,8 +112,8 @@ type PromptHead struct {
 // Prompt writes to scores what the KVs of one head of a prompt come to: [n], or [n, G]
 // with GroupEach.
 func (o *Observation) Prompt(h *PromptHead, scores []float32) {
-	if o.Score != nil {
-		o.Score(h, scores)
+	if o.Scorer != nil {
+		o.Scorer.Score(h, scores)
 		return
 	}
 	n, group := len(h.K)/h.HeadSize, h.Group

@@ -208,11 +208,14 @@ func knormEntry() Entry {
 	return plainScorer(scorerEntry("knorm", "Knorm (Devoto et al., arXiv 2406.11430)",
 		"no attention: the norm of each key",
 		"drops the KVs of the longest keys"),
-		Observation{Score: scoreKnorm}, 0)
+		Observation{Scorer: KeyNorm{}}, 0)
 }
 
-// scoreKnorm writes −√(k·k), 0 as +0. The product is summed as NUMERICS.md §3 has it.
-func scoreKnorm(h *PromptHead, scores []float32) {
+// KeyNorm is the [Scorer] of Knorm.
+type KeyNorm struct{}
+
+// Score writes −√(k·k), 0 as +0. The product is summed as NUMERICS.md §3 has it.
+func (KeyNorm) Score(h *PromptHead, scores []float32) {
 	for i := range scores {
 		scores[i] = 0 - norm(h.row(h.K, i))
 	}
@@ -223,7 +226,7 @@ func keyDiffEntry() Entry {
 	return plainScorer(scorerEntry("keydiff", "KeyDiff (Park et al., arXiv 2504.15364)",
 		"no attention: the cosine between each key and the mean of the head's unit keys",
 		"drops the KVs of the keys that are most alike"),
-		Observation{Score: scoreKeyDiff}, 0)
+		Observation{Scorer: KeyDiff{}}, 0)
 }
 
 // The norms of KeyDiff by which is divided are at least these, as in PyTorch's normalize
@@ -233,9 +236,12 @@ const (
 	leastCosineNorm = 1e-8
 )
 
-// scoreKeyDiff writes −cos(k_i, a), 0 as +0, with a = (1/n) Σ_i k_i/‖k_i‖, summed as
-// sumTokens has it.
-func scoreKeyDiff(h *PromptHead, scores []float32) {
+// KeyDiff is the [Scorer] of KeyDiff.
+type KeyDiff struct{}
+
+// Score writes −cos(k_i, a), 0 as +0, with a = (1/n) Σ_i k_i/‖k_i‖, a sum over tokens of
+// NUMERICS.md §11.
+func (KeyDiff) Score(h *PromptHead, scores []float32) {
 	d := h.HeadSize
 	unit := make([]float32, len(h.K))
 	for i := range scores {

@@ -323,19 +323,23 @@ func watching(bend func(*Observation)) func(*scorer, *Config) {
 	return func(m *scorer, _ *Config) { bend(m.watch) }
 }
 
-func scoring(score func(h *PromptHead, scores []float32)) func(*scorer, *Config) {
-	return func(m *scorer, _ *Config) { m.watch.Score = score }
+type scoring func(h *PromptHead, scores []float32)
+
+func (score scoring) Score(h *PromptHead, scores []float32) { score(h, scores) }
+
+func scoredBy(score scoring) func(*scorer, *Config) {
+	return func(m *scorer, _ *Config) { m.watch.Scorer = score }
 }
 
 // bendExpected plants a bug in the options of expected-attention, or in what it found.
-func bendExpected(bend func(*expectedAttention)) func(*scorer, *Config) {
+func bendExpected(bend func(*ExpectedAttention)) func(*scorer, *Config) {
 	return func(m *scorer, c *Config) {
-		o := &expectedAttention{expectedAttentionOptions: *expectedAttentionEntry().Defaults().(*expectedAttentionOptions)}
+		o := &ExpectedAttention{expectedAttentionOptions: *expectedAttentionEntry().Defaults().(*expectedAttentionOptions)}
 		if text, err := json.Marshal(c.Set); err != nil || json.Unmarshal(text, o) != nil || o.prepare(c) != nil {
 			panic("the options were accepted before")
 		}
 		bend(o)
-		m.watch.Score = o.score
+		m.watch.Scorer = o
 	}
 }
 
@@ -350,13 +354,13 @@ func TestPresses(t *testing.T) {
 	}
 	expectedBugs := []pressBug{
 		unguarded,
-		{"queries stay as they are turned", bendExpected(func(o *expectedAttention) { o.freqs = nil })},
-		{"half of the future", bendExpected(func(o *expectedAttention) { o.Future /= 2 })},
-		{"no covariance", bendExpected(func(o *expectedAttention) { o.Covariance = false })},
-		{"values do not count", bendExpected(func(o *expectedAttention) { o.ValueNorm = false })},
-		{"the queries of sinks count", bendExpected(func(o *expectedAttention) { o.Sinks = 0 })},
+		{"queries stay as they are turned", bendExpected(func(o *ExpectedAttention) { o.freqs = nil })},
+		{"half of the future", bendExpected(func(o *ExpectedAttention) { o.Future /= 2 })},
+		{"no covariance", bendExpected(func(o *ExpectedAttention) { o.Covariance = false })},
+		{"values do not count", bendExpected(func(o *ExpectedAttention) { o.ValueNorm = false })},
+		{"the queries of sinks count", bendExpected(func(o *ExpectedAttention) { o.Sinks = 0 })},
 	}
-	lag := func(o lagKVOptions) func(*scorer, *Config) { return scoring(o.score) }
+	lag := func(o LagKV) func(*scorer, *Config) { return scoredBy(o.Score) }
 	expected := expectedAttentionOptions{Sinks: 4, Future: 20, Covariance: true, ValueNorm: true}
 	meanOnly := expectedAttentionOptions{Sinks: 1, Future: 512, Epsilon: 0.5, ValueNorm: true}
 	half := &trace.Rope{Base: 10000, RotarySize: 8, Pairing: trace.Half}
@@ -397,40 +401,40 @@ func TestPresses(t *testing.T) {
 				{"no head has a floor", func(m *scorer, _ *Config) { m.heads.Floor = 0 }},
 				{"never over heads", func(m *scorer, _ *Config) { m.heads.Adaptive = false }},
 				{"always over heads", func(m *scorer, _ *Config) { m.heads.Adaptive = true }},
-				{"the shortest go", scoring(func(h *PromptHead, s []float32) {
-					scoreKnorm(h, s)
+				{"the shortest go", scoredBy(func(h *PromptHead, s []float32) {
+					KeyNorm{}.Score(h, s)
 					for i := range s {
 						s[i] = -s[i]
 					}
 				})},
-				{"the square", scoring(func(h *PromptHead, s []float32) {
+				{"the square", scoredBy(func(h *PromptHead, s []float32) {
 					for i := range s {
 						s[i] = -dot(h.row(h.K, i), h.row(h.K, i))
 					}
 				})},
-				{"of values", scoring(func(h *PromptHead, s []float32) {
+				{"of values", scoredBy(func(h *PromptHead, s []float32) {
 					other := *h
 					other.K = h.V
-					scoreKnorm(&other, s)
+					KeyNorm{}.Score(&other, s)
 				})},
 			},
 		},
 		{
 			name: "keydiff", method: "keydiff", rule: byHead(keyDiffRule),
 			bugs: []pressBug{
-				{"the mean of keys of any length", scoring(func(h *PromptHead, s []float32) {
+				{"the mean of keys of any length", scoredBy(func(h *PromptHead, s []float32) {
 					anchor := meanOfTokens(h.K, h.HeadSize)
 					for i := range s {
 						s[i] = -dot(h.row(h.K, i), anchor) / (norm(h.row(h.K, i)) * norm(anchor))
 					}
 				})},
-				{"the most different go", scoring(func(h *PromptHead, s []float32) {
-					scoreKeyDiff(h, s)
+				{"the most different go", scoredBy(func(h *PromptHead, s []float32) {
+					KeyDiff{}.Score(h, s)
 					for i := range s {
 						s[i] = -s[i]
 					}
 				})},
-				{"the last token is not in the mean", scoring(func(h *PromptHead, s []float32) {
+				{"the last token is not in the mean", scoredBy(func(h *PromptHead, s []float32) {
 					anchor := meanOfTokens(h.K[:max(1, len(s)-1)*h.HeadSize], h.HeadSize)
 					for i := range s {
 						s[i] = -dot(h.row(h.K, i), anchor) / (norm(h.row(h.K, i)) * norm(anchor))
@@ -441,24 +445,24 @@ func TestPresses(t *testing.T) {
 		{
 			name: "lagkv", method: "lagkv", set: `{"lag":7,"sinks":2}`, rule: byHead(lagKVRule(2, 7, false)),
 			bugs: []pressBug{
-				{"a sink more", lag(lagKVOptions{Sinks: 3, Lag: 7})},
-				{"longer partitions", lag(lagKVOptions{Sinks: 2, Lag: 8})},
-				{"scores and not ranks", lag(lagKVOptions{Sinks: 2, Lag: 7, Cross: true})},
-				{"values do not count", scoring(func(h *PromptHead, s []float32) {
+				{"a sink more", lag(LagKV{Sinks: 3, Lag: 7})},
+				{"longer partitions", lag(LagKV{Sinks: 2, Lag: 8})},
+				{"scores and not ranks", lag(LagKV{Sinks: 2, Lag: 7, Cross: true})},
+				{"values do not count", scoredBy(func(h *PromptHead, s []float32) {
 					other := *h
 					other.V = h.K
-					lagKVOptions{Sinks: 2, Lag: 7}.score(&other, s)
+					LagKV{Sinks: 2, Lag: 7}.Score(&other, s)
 				})},
 			},
 		},
 		{
 			name: "lagkv across partitions", method: "lagkv", set: `{"lag":7,"sinks":2,"cross":true}`, rule: byHead(lagKVRule(2, 7, true)),
 			bugs: []pressBug{
-				{"ranks and not scores", lag(lagKVOptions{Sinks: 2, Lag: 7})},
-				{"keys do not count", scoring(func(h *PromptHead, s []float32) {
+				{"ranks and not scores", lag(LagKV{Sinks: 2, Lag: 7})},
+				{"keys do not count", scoredBy(func(h *PromptHead, s []float32) {
 					other := *h
 					other.K = h.V
-					lagKVOptions{Sinks: 2, Lag: 7, Cross: true}.score(&other, s)
+					LagKV{Sinks: 2, Lag: 7, Cross: true}.Score(&other, s)
 				})},
 			},
 		},
@@ -470,15 +474,15 @@ func TestPresses(t *testing.T) {
 			name: "expected-attention of pairs that lie side by side", method: "expected-attention", set: `{"future":20}`, sinks: 4, rope: interleaved,
 			rule: byHead(expectedAttentionRule(expected)),
 			bugs: append(expectedBugs[1:3:3],
-				pressBug{"pairs that lie apart", bendExpected(func(o *expectedAttention) { o.turned.Pairing = trace.Half })},
-				pressBug{"unscaled frequencies", bendExpected(func(o *expectedAttention) { o.turned.Scaling = nil; o.freqs = o.turned.InverseFrequencies() })}),
+				pressBug{"pairs that lie apart", bendExpected(func(o *ExpectedAttention) { o.turned.Pairing = trace.Half })},
+				pressBug{"unscaled frequencies", bendExpected(func(o *ExpectedAttention) { o.turned.Scaling = nil; o.freqs = o.turned.InverseFrequencies() })}),
 		},
 		{
 			name: "expected-attention of the mean", method: "expected-attention", set: `{"covariance":false,"epsilon":0.5,"sinks":1,"rope":"none"}`, sinks: 1,
 			rule: byHead(expectedAttentionRule(meanOnly)),
 			bugs: []pressBug{
-				{"no epsilon", bendExpected(func(o *expectedAttention) { o.Epsilon = 0 })},
-				{"covariance", bendExpected(func(o *expectedAttention) { o.Covariance = true })},
+				{"no epsilon", bendExpected(func(o *ExpectedAttention) { o.Epsilon = 0 })},
+				{"covariance", bendExpected(func(o *ExpectedAttention) { o.Covariance = true })},
 			},
 		},
 	} {

@@ -557,7 +557,7 @@ func TestPlantedInPromptMethods(t *testing.T) {
 		{"snapkv", "the pool sees the window", func(o *Observation) { o.Outside = false }, nil, nil},
 		{"snapkv", "average pooling divides by the neighbours that there are", func(o *Observation) {
 			right := *o
-			o.Score = func(h *PromptHead, scores []float32) {
+			o.Scorer = scoring(func(h *PromptHead, scores []float32) {
 				right.Prompt(h, scores)
 				if right.Pool.Kind != AvgPool {
 					return
@@ -568,7 +568,7 @@ func TestPlantedInPromptMethods(t *testing.T) {
 					there := min(past-1, i+reach) - max(0, i-reach) + 1
 					scores[i] *= float32(right.Pool.Width) / float32(there)
 				}
-			}
+			})
 		}, nil, nil},
 		{"snapkv", "one query too few is watched", func(o *Observation) { o.Window = max(1, o.Window-1) }, nil, nil},
 		{"snapkv", "the window is one token short", nil, func(r *Ranking) { r.Window-- }, nil},

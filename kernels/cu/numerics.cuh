@@ -40,3 +40,15 @@ __word__ float exp_of(float x) {
 // gain is what a KV's metric gains from an attention weight (§4): its square, or
 // itself, which a product with 1 leaves as it is.
 __word__ float gain(float weight, bool squared) { return weight * (squared ? weight : 1); }
+
+__word__ float smaller(float a, float b) { return __nvvm_fmin_f(a, b); }
+
+__word__ float square_root(float v) { return __nvvm_sqrt_rn_f(v); }
+
+// warp_dot is the sum of the products of two vectors of d elements, as §3 has it. All
+// lanes have it.
+__word__ float warp_dot(const float* a, const float* b, int d) {
+  float sum = 0;
+  for (int i = lane(); i < d; i += warp_size) sum = sum + a[i] * b[i];
+  return butterfly_sum(sum);
+}

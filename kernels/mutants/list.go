@@ -214,5 +214,27 @@ func All() []Mutant {
 			Bug: "the query at the buffer's edge does not count",
 			Old: "larger(0, i + buffer - first)", New: "larger(0, i + buffer + 1 - first)",
 		},
+
+		// Scores.
+		{
+			Name: "one-long-sum", File: "scores.cu", Replay: "recall/expected-attention",
+			Bug: "products of queries are added up from the first token to the last, not in partitions",
+			Old: "if ((first + stage) % partition != 0 && first + stage < n) continue;", New: "if (first + stage < n) continue;",
+		},
+		{
+			Name: "turned-on", File: "scores.cu", Replay: "recall/expected-attention",
+			Bug: "queries and keys are turned on, not back",
+			Old: "const float cos = turn[0], sin = turn[pairs];", New: "const float cos = turn[0], sin = -turn[pairs];",
+		},
+		{
+			Name: "own-range", File: "scores.cu", Replay: "gqa/lagkv",
+			Bug: "a segment is measured by its own range, not by the next one's",
+			Old: "(sinks + (segment + 1) * lag)", New: "(sinks + segment * lag)",
+		},
+		{
+			Name: "means-not-ready", File: "scores.cu", Replay: "gqa/lagkv",
+			Bug: "a missing barrier: means are ranked that other threads have not written",
+			Old: "  if (cross) return;\n  block_barrier();\n", New: "  if (cross) return;\n\n",
+		},
 	}
 }

@@ -30,6 +30,10 @@ type Mutant struct {
 
 	// Module is the .cu file that is built, where that is not File.
 	Module string
+
+	// Replay is the bundled replay that is tried, where the bug is in what KV-Compress
+	// does not run.
+	Replay string
 }
 
 // Source returns the name of the .cu file that the mutant's kernels are built from.

@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write docs/planted-bugs.md")
 const page = "../../docs/planted-bugs.md"
 
 // TestEveryBugIsCaught plants each bug and looks for it: with random pipelines, and
-// where those do not meet it with the bundled traces.
+// where those do not meet it with the bundled traces; or with the replay that it names.
 func TestEveryBugIsCaught(t *testing.T) {
 	all := All()
 	caught := make([]string, len(all))
@@ -77,6 +77,9 @@ func hunt(m *Mutant) (string, error) {
 		return "", err
 	}
 	program := &planted{kernels: replaced}
+	if m.Replay != "" {
+		return program.replay(m.Replay)
+	}
 	for seed := range uint64(pipelines) {
 		p := validate.RandomPipeline(seed)
 		if p.Config.DType != dtype.F16 {
@@ -94,19 +97,24 @@ func hunt(m *Mutant) (string, error) {
 		}
 	}
 	for _, name := range traces.Names() {
-		bundle, err := traces.Bundled(name)
-		if err != nil {
-			return "", err
-		}
-		result, err := validate.Trace(context.Background(), name, bundle.Trace, bundle.Options, validate.Run{Engine: program.engine})
-		if err != nil {
-			return "", err
-		}
-		if d := result.Divergence; d != nil {
-			return program.found(d, "trace "+name), nil
+		if found, err := program.replay(name); err != nil || found != "" {
+			return found, err
 		}
 	}
 	return highSlots(program)
+}
+
+// replay returns by what a bug is noticed in a bundled replay, or nothing.
+func (p *planted) replay(name string) (string, error) {
+	bundle, err := traces.Bundled(name)
+	if err != nil {
+		return "", err
+	}
+	result, err := validate.Trace(context.Background(), name, bundle.Trace, bundle.Options, validate.Run{Engine: p.engine})
+	if err != nil || result.Divergence == nil {
+		return "", err
+	}
+	return p.found(result.Divergence, "trace "+name), nil
 }
 
 // highSlots decodes in the last blocks of a cache of more than 2 GiB of keys.
