@@ -152,9 +152,9 @@ func (o *Observation) Prompt(h *PromptHead, scores []float32) {
 // Pairs returns how many attention weights are computed for the method beside the prompt's
 // own attention, for each query head of a prompt of n tokens: W·n for the W = min(Window, n)
 // queries of a window, as a rectangle; n·(n+1)/2, the causal ones, where all are watched.
-// It is 0 for nil and for a Score.
+// It is 0 for nil and for a Scorer.
 func (o *Observation) Pairs(n int) int64 {
-	if o == nil || o.Score != nil {
+	if o == nil || o.Scorer != nil {
 		return 0
 	}
 	if o.Window >= AllQueries {

@@ -127,7 +127,7 @@ func TestPairs(t *testing.T) {
 		{&Observation{Window: 32}, 100, 3200},
 		{&Observation{Window: AllQueries}, 100, 5050},
 		{&Observation{Window: AllQueries}, AllQueries + 2, int64(AllQueries+2)*(AllQueries+3)/2 - 3},
-		{&Observation{Window: AllQueries, Score: scoreKnorm}, 100, 0},
+		{&Observation{Window: AllQueries, Scorer: KeyNorm{}}, 100, 0},
 	} {
 		if got := test.o.Pairs(test.n); got != test.want {
 			t.Errorf("%+v, %d tokens: %d pairs, want %d", test.o, test.n, got, test.want)
