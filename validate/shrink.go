@@ -176,6 +176,7 @@ func (p Pipeline) plainer() []func(*Pipeline) {
 	where(m.MaxPool != 0, func(p *Pipeline) { p.Config.Metric.MaxPool = 0 })
 	for _, key := range slices.Sorted(maps.Keys(p.Config.Set)) {
 		where(true, func(p *Pipeline) { p.set(key, nil) })
+		where(p.Config.Set[key][0] == '[', func(p *Pipeline) { p.set(key, "none") }) // a map of heads
 	}
 	where(p.Rope != nil, func(p *Pipeline) { p.Rope = nil })
 	isKVCompress := p.Config.Method == ""

@@ -119,8 +119,8 @@ func (m *Method) values(key string, f reflect.StructField) (func(*rand.Rand, kv.
 		words, err := m.enumeration(key, f.Tag.Get("help"))
 		return func(r *rand.Rand, _ kv.Shape) any { return pick(r, words...) }, err
 	}
-	if f.Type == reflect.TypeFor[[][]int]() {
-		return func(r *rand.Rand, s kv.Shape) any { return headMap(r, s) }, nil
+	if f.Type == reflect.TypeFor[ref.FullHeads]() {
+		return func(r *rand.Rand, s kv.Shape) any { return fullHeads(r, s) }, nil
 	}
 	return nil, fmt.Errorf("values of type %s are not drawn yet", f.Type)
 }
@@ -148,15 +148,18 @@ func (m *Method) enumeration(key, help string) ([]string, error) {
 func (m *Method) fillMaps(cfg *ref.Config) {
 	v := reflect.ValueOf(m.Defaults()).Elem()
 	for _, f := range reflect.VisibleFields(v.Type()) {
-		if key, _, _ := strings.Cut(f.Tag.Get("json"), ","); f.Type == reflect.TypeFor[[][]int]() {
-			cfg.Set[key] = encode(headMap(rand.New(rand.NewPCG(0, 0)), cfg.Shape))
+		if key, _, _ := strings.Cut(f.Tag.Get("json"), ","); f.Type == reflect.TypeFor[ref.FullHeads]() {
+			cfg.Set[key] = encode(fullHeads(rand.New(rand.NewPCG(0, 0)), cfg.Shape))
 		}
 	}
 }
 
-// headMap draws a map of heads: a 1 or a 0 for each, [L][H].
-func headMap(r *rand.Rand, s kv.Shape) [][]int {
-	full := make([][]int, s.Layers)
+// fullHeads draws a map of heads: a 1 or a 0 for each, [L][H], or none.
+func fullHeads(r *rand.Rand, s kv.Shape) any {
+	if r.IntN(8) == 0 {
+		return "none"
+	}
+	full := make(ref.FullHeads, s.Layers)
 	for l := range full {
 		full[l] = make([]int, s.KVHeads)
 		for h := range full[l] {
