@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/kv"
+	"kvcompress/ref"
 	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/traces"
@@ -20,11 +22,12 @@ import (
 
 // runFlags are the flags of `kvc run` beside the options of the replay.
 type runFlags struct {
-	json    bool
-	plot    string
-	profile string
-	steps   stepCount
-	byHead  bool
+	json     bool
+	plot     string
+	plotKept string
+	profile  string
+	steps    stepCount
+	byHead   bool
 }
 
 func newRunCmd() *cobra.Command {
@@ -47,7 +50,7 @@ A request that can never fit is refused, and the others are served: exit code 0.
 Ctrl-C prints what is finished: exit code 1.`,
 		Example: `  kvc run
   kvc run story --max-cache-tokens 64
-  kvc run recall/snapkv
+  kvc run recall/snapkv --plot-kept kept.svg
   kvc run story --method streaming-llm --max-cache-tokens 64 --set sinks=2
   kvc run llama-heads --rate 0.25 --sinks 4 --by-head
   kvc run ./my-trace --no-compression --steps all
@@ -66,6 +69,7 @@ Ctrl-C prints what is finished: exit code 1.`,
 	fs.SortFlags = false
 	fs.BoolVar(&flags.json, "json", false, "print the report as JSON, in full")
 	fs.StringVar(&flags.plot, "plot", "", "draw what each head kept, and the blocks over time, to a .png or .svg `file`")
+	fs.StringVar(&flags.plotKept, "plot-kept", "", "draw which tokens' KVs each head holds of the first request at its last step, to a .png or .svg `file`")
 	fs.StringVar(&flags.profile, "profile", "", "write which part of its KVs each head keeps, by how much is kept, to a `file` for kvc sim")
 	fs.Var(&flags.steps, "steps", "rows of the memory ledger at most, or all (default 30)")
 	fs.BoolVar(&flags.byHead, "by-head", false, "add a table by layer and head; with --json, what every head holds after each step")
@@ -83,6 +87,7 @@ Ctrl-C prints what is finished: exit code 1.`,
 	for _, err := range []error{
 		completeOptionFlags(cmd),
 		cmd.MarkFlagFilename("plot", "png", "svg"),
+		cmd.MarkFlagFilename("plot-kept", "png", "svg"),
 		cmd.MarkFlagFilename("profile", "json"),
 		cmd.RegisterFlagCompletionFunc("steps", cobra.FixedCompletions([]string{"all"}, cobra.ShellCompDirectiveNoFileComp)),
 	} {
@@ -94,9 +99,12 @@ Ctrl-C prints what is finished: exit code 1.`,
 }
 
 func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) error, flags *runFlags) error {
-	if cmd.Flags().Changed("plot") {
-		if err := report.CheckPlot(flags.plot); err != nil {
-			return usageError{fmt.Errorf("--plot: %w", err)}
+	for name, file := range map[string]string{"plot": flags.plot, "plot-kept": flags.plotKept} {
+		if !cmd.Flags().Changed(name) {
+			continue
+		}
+		if err := report.CheckPlot(file); err != nil {
+			return usageError{fmt.Errorf("--%s: %w", name, err)}
 		}
 	}
 	opt := b.Options
@@ -117,9 +125,18 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 
 	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
 	hooks := sim.Hooks{Progress: bar.progress, ByHead: flags.byHead}
-	meter := sim.NewHeadMeter(opt.Shape)
-	if flags.profile != "" {
-		hooks.Event = meter.Observe
+	method, err := opt.NewMethod()
+	if err != nil {
+		return err
+	}
+	meter, held := sim.NewHeadMeter(opt.Shape), sim.NewHeldMeter(0, method)
+	hooks.Event = func(e ref.Event) {
+		if flags.profile != "" {
+			meter.Observe(e)
+		}
+		if flags.plotKept != "" {
+			held.Observe(e)
+		}
 	}
 	r, runErr := sim.Replay(cmd.Context(), b.Trace, opt, hooks)
 	bar.clear()
@@ -136,9 +153,27 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 			return err
 		}
 	}
+	if flags.plotKept != "" {
+		if err := writeHeld(cmd, flags.plotKept, b.Name, opt.Shape, held.Held()); err != nil {
+			return err
+		}
+	}
 	if stopped {
 		return failure{errors.New("interrupted: the report is of the steps before")}
 	}
+	return nil
+}
+
+// writeHeld draws what heads hold of a request.
+func writeHeld(cmd *cobra.Command, file, name string, shape kv.Shape, held *sim.Held) error {
+	picture, err := report.HeldPlot(file, name, shape, held)
+	if err != nil {
+		return fmt.Errorf("--plot-kept: %w", err)
+	}
+	if err := os.WriteFile(file, picture, 0o666); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Which KVs heads hold is drawn to %s.\n", filepath.Clean(file))
 	return nil
 }
 

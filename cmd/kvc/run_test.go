@@ -19,6 +19,7 @@ import (
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace"
+	"kvcompress/traces"
 )
 
 func TestOptionFlags(t *testing.T) {
@@ -279,6 +280,37 @@ func TestRunJSONAndPlot(t *testing.T) {
 	}
 	if !strings.Contains(stderr, plot) {
 		t.Errorf("standard error does not say where the picture is: %s", stderr)
+	}
+}
+
+// TestRunPlotKept draws what heads hold, as docs/images/kept has it for every method: that
+// these are what the command draws is what the pages say.
+func TestRunPlotKept(t *testing.T) {
+	replays, err := traces.Expand("recall/...")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, replay := range replays {
+		name := strings.TrimPrefix(replay, "recall/")
+		if replay == "recall" {
+			name = ref.KVCompress
+		}
+		want, err := os.ReadFile(filepath.Join("../../docs/images/kept", name+".svg"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		plot := filepath.Join(dir, name+".svg")
+		if code, _, stderr := kvc("run", replay, "--plot-kept", plot); code != 0 || !strings.Contains(stderr, plot) {
+			t.Fatalf("%s: exit code %d: %s", replay, code, stderr)
+		}
+		if got, err := os.ReadFile(plot); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("docs/images/kept/%s.svg is not what kvc run %s --plot-kept draws (%v)", name, replay, err)
+		}
+	}
+	if code, _, stderr := kvc("run", "recall", "--plot-kept", "kept.gif"); code != exitUsage || !strings.Contains(stderr, "--plot-kept") {
+		t.Errorf("a .gif: exit code %d: %s", code, stderr)
 	}
 }
 
