@@ -465,7 +465,7 @@ func (s *scenario) checkEntry(slot int, e *entry, want [2][]byte) error {
 	o := s.plain.Observe()
 	for i, c := range cache.Columns() {
 		for _, x := range cache.Data[i][slot*c.Width:][:c.Width] {
-			if x-x != 0 || o != nil && o.Score == nil && o.Column == i && x < 0 {
+			if x-x != 0 || o != nil && o.Scorer == nil && o.Column == i && x < 0 {
 				return fmt.Errorf("its %s is %g", c.Value, x)
 			}
 		}
