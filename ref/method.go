@@ -59,7 +59,8 @@ type Protector interface {
 	Protects(Counts) (sinks, newest int)
 }
 
-// UnsupportedError says why an engine does not run a method that the reference runs.
+// UnsupportedError says why an engine does not run a method: an engine under test one that
+// the reference runs, or any engine one that is only planned.
 type UnsupportedError struct{ Err error }
 
 func (e *UnsupportedError) Error() string { return e.Err.Error() }

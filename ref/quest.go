@@ -52,7 +52,7 @@ func questEntry() Entry {
 		HeldAgainst: "Zefan-Cai/KVCache-Factory@c97f9d7 (page scores, selected tokens)",
 		Defaults:    func() any { return &QuestOptions{Page: 16} },
 		New: func(*Config) (Method, error) {
-			return nil, errors.New("method quest cannot run: it frees nothing, and no engine reads by pages; its selection is compared with kvc validate --cases")
+			return nil, &UnsupportedError{errors.New("method quest cannot run: it frees nothing, and no engine reads by pages; its selection is compared with kvc validate --cases")}
 		},
 	}
 }

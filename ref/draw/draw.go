@@ -7,6 +7,7 @@ package draw
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -30,8 +31,7 @@ type option struct {
 	draw func(r *rand.Rand, s kv.Shape) any // a value, of a cache of this shape
 }
 
-// CannotRun is a method that refuses every configuration: its error does not depend on
-// one, as it has no options.
+// CannotRun is a method that no engine runs: its error is a *ref.UnsupportedError.
 type CannotRun struct {
 	Method string
 	Why    error
@@ -46,7 +46,8 @@ func Methods() (methods []*Method, cannot []CannotRun, err error) {
 			return nil, nil, err
 		}
 		cfg := probe(e.Name)
-		if _, err := e.New(&cfg); err != nil && len(m.options) == 0 {
+		var unsupported *ref.UnsupportedError
+		if _, err := e.New(&cfg); errors.As(err, &unsupported) {
 			cannot = append(cannot, CannotRun{e.Name, err})
 			continue
 		}
