@@ -22,6 +22,7 @@ import (
 type Engine struct {
 	cfg     ref.Config
 	method  ref.Dropper
+	own     map[kv.SeqID]rules // of sequences with options of their own
 	state   *state
 	inputs  *ref.Inputs
 	observe func(ref.Event)
@@ -72,6 +73,7 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 	return &Engine{
 		cfg:     cfg,
 		method:  dropper,
+		own:     map[kv.SeqID]rules{},
 		state:   s,
 		inputs:  ref.NewInputs(cfg, s.watched, open),
 		observe: observe,
@@ -251,7 +253,10 @@ func (e *Engine) uploadBatch(ids []kv.SeqID) (b batch, err error) {
 	if b.ids, err = upload(e.state, "batch ids", names); err != nil {
 		return b, err
 	}
-	b.positions, err = upload(e.state, "batch positions", positions)
+	if b.positions, err = upload(e.state, "batch positions", positions); err != nil {
+		return b, err
+	}
+	b.times, err = e.times(ids, positions, b.positions)
 	return b, err
 }
 
@@ -275,7 +280,7 @@ func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if s == nil {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
-	r := e.method.Rank(s.counts())
+	r := e.rulesFor(id).method.Rank(s.counts())
 	if err := e.state.check(&r); err != nil {
 		return ref.Compressed{}, err
 	}
@@ -346,6 +351,7 @@ func (e *Engine) Release(id kv.SeqID) error {
 	if err := e.leave(id); err != nil {
 		return err
 	}
+	delete(e.own, id)
 	return errors.Join(e.inputs.End(id), e.report(ref.Event{Stage: ref.StageRelease, Seqs: []kv.SeqID{id}}))
 }
 

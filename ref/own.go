@@ -35,7 +35,12 @@ func (c *Config) With(own *trace.Compression) (Config, error) {
 	if own.Buffer != nil {
 		with.Metric.Buffer = *own.Buffer
 	}
-	return with, with.Validate()
+	errs := with.Compression.validate(with.Shape)
+	if with.methodName() == KVCompress {
+		errs = append(errs, with.Metric.Validate())
+	}
+	_, err := with.NewMethod()
+	return with, errors.Join(append(errs, err)...)
 }
 
 // OwnMethod returns the method of a request that has options of its own, beside that of
