@@ -43,7 +43,7 @@ func TestOwnOptionsOnLedger(t *testing.T) {
 		&trace.Compression{MaxCacheTokens: new(64), CompressOnce: new(true)},
 		&trace.Compression{Rate: new(1.0)})
 	var moved [2]int
-	for _, method := range []string{ref.KVCompress, "snapkv", "streaming-llm", "h2o-real-drop", "razor", "adasnapkv"} {
+	for _, method := range []string{ref.KVCompress, "snapkv", "streaming-llm", "h2o-real-drop", "razor", "ada-snapkv"} {
 		for _, tokens := range []int{0, 72} {
 			opt := sim.DefaultOptions()
 			opt.UseMethod(method)
