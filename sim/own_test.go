@@ -48,6 +48,10 @@ func TestOwnOptionsOnLedger(t *testing.T) {
 			opt := sim.DefaultOptions()
 			opt.UseMethod(method)
 			opt.Compression.MaxCacheTokens = tokens
+			if method == "razor" {
+				opt.Set = ref.Settings{}
+				opt.Set.Set("full", "none")
+			}
 			tr, filled := byRequest(t, own), opt
 			filled.Fill(tr.Meta, own)
 			if filled.Validate() != nil && tokens == 0 {
