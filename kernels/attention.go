@@ -65,7 +65,7 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	}
 	return s.launch("attention.ptx", record,
 		device.Dim{X: b.n * h, Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1}, 0,
-		sequences, device.Pointer(b.positions), tables, lengths,
+		sequences, device.Pointer(b.times), tables, lengths,
 		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(s.positions), device.Pointer(s.metrics),
 		number(h), number(s.heads()), number(group), s.shift(), number(s.maxBlocks), number(partitions),
 		number(s.watched.Buffer), flag(s.watched.Norm == ref.L2))

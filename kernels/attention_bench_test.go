@@ -69,7 +69,7 @@ func BenchmarkAttend(b *testing.B) {
 			time, err := upload(s, "times", []int32{n})
 			must(err)
 			q, out := input("q", 1, c.shape.QueryHeads()), input("out", 1, c.shape.QueryHeads())
-			step := batch{n: 1, rows: one, ids: one, positions: time}
+			step := batch{n: 1, rows: one, ids: one, positions: time, times: time}
 			before := dev.Instructions()
 			for b.Loop() {
 				must(s.attend(step, 0, n, q, out))
@@ -89,7 +89,7 @@ func BenchmarkPrefillMetrics(b *testing.B) {
 			k, q := input("k", n, c.shape.KVHeads), input("q", window, c.shape.QueryHeads())
 			before := dev.Instructions()
 			for b.Loop() {
-				if err := s.prefillMetrics(0, 0, n, window, q, k); err != nil {
+				if err := s.prefillMetrics(s.watched, 0, 0, n, window, q, k); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -102,7 +102,7 @@ func (p *pipeline) prefill(dev device.Device, n int) {
 		k := p.tensor(s, "k", id, trace.K, layer, 0, n, shape.KVHeads)
 		v := p.tensor(s, "v", id, trace.V, layer, 0, n, shape.KVHeads)
 		p.must(s.storePrompt(1, layer, n, k, v))
-		p.must(s.prefillMetrics(1, layer, n, window, q, k))
+		p.must(s.prefillMetrics(s.watched, 1, layer, n, window, q, k))
 	}
 	p.must(kvsDiffer(s, p.engine.Cache().Snapshot()))
 }
@@ -135,6 +135,7 @@ func (p *pipeline) decode(dev device.Device, ids []kv.SeqID) {
 		*x.to, err = upload(s, x.name, x.values)
 		p.must(err)
 	}
+	b.times = b.positions
 	p.must(s.allocateTokens(b, need))
 
 	shape := p.cfg.Shape
@@ -236,7 +237,7 @@ func TestPrefillWindow(t *testing.T) {
 			p.must(s.allocatePrompt(0, 0, n))
 			k := p.tensor(s, "k", 0, trace.K, 0, 0, n, 1)
 			p.must(s.storePrompt(0, 0, n, k, p.tensor(s, "v", 0, trace.V, 0, 0, n, 1)))
-			p.must(s.prefillMetricsBy(together, 0, 0, n, 150, p.tensor(s, "q", 0, trace.Q, 0, n-150, 150, 3), k))
+			p.must(s.prefillMetricsBy(s.watched, together, 0, 0, n, 150, p.tensor(s, "q", 0, trace.Q, 0, n-150, 150, 3), k))
 			p.must(kvsDiffer(s, p.engine.Cache().Snapshot()))
 			p.must(s.close())
 		}
@@ -308,14 +309,14 @@ func TestAttendFar(t *testing.T) {
 	}
 	k := input("k", trace.K, 0, n)
 	p.must(s.storePrompt(0, 0, n, k, input("v", trace.V, 0, n)))
-	p.must(s.prefillMetrics(0, 0, n, 32, input("q", trace.Q, n-32, 32), k))
+	p.must(s.prefillMetrics(s.watched, 0, 0, n, 32, input("q", trace.Q, n-32, 32), k))
 
 	p.must(dev.Write(s.lengthsOf(0), encode([]int32{n + 1})))
 	zero, err := upload(s, "zero", []int32{0})
 	p.must(err)
 	position, err := upload(s, "position", []int32{n})
 	p.must(err)
-	b := batch{n: 1, rows: zero, ids: zero, positions: position}
+	b := batch{n: 1, rows: zero, ids: zero, positions: position, times: position}
 	p.must(s.storeTokens(b, 0, input("k", trace.K, n, 1), input("v", trace.V, n, 1)))
 	out, err := s.buffer("outputs", 2*256*4)
 	p.must(err)

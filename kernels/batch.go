@@ -9,4 +9,5 @@ type batch struct {
 	rows      device.Ptr // each sequence's row of tables and lengths
 	ids       device.Ptr // its kv.SeqID, which its blocks' owners name
 	positions device.Ptr // of the token that the step adds
+	times     device.Ptr // the same, as attend_record takes it: see [Engine.times]
 }

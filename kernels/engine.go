@@ -22,6 +22,7 @@ import (
 type Engine struct {
 	cfg     ref.Config
 	method  ref.Dropper
+	own     map[kv.SeqID]rules // of sequences with options of their own
 	state   *state
 	inputs  *ref.Inputs
 	observe func(ref.Event)
@@ -58,6 +59,9 @@ func New(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, 
 
 // newEngine is New with a method that need not be in the table of methods.
 func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event), opt Options) (*Engine, error) {
+	if cfg.KVScale != nil {
+		return nil, errors.New("kernels: kv_scale: the kernels store fp8 values as they are: it runs on the reference engine")
+	}
 	dropper, err := dropper(method, cfg.Shape)
 	if err != nil {
 		return nil, err
@@ -72,6 +76,7 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 	return &Engine{
 		cfg:     cfg,
 		method:  dropper,
+		own:     map[kv.SeqID]rules{},
 		state:   s,
 		inputs:  ref.NewInputs(cfg, s.watched, open),
 		observe: observe,
@@ -251,7 +256,10 @@ func (e *Engine) uploadBatch(ids []kv.SeqID) (b batch, err error) {
 	if b.ids, err = upload(e.state, "batch ids", names); err != nil {
 		return b, err
 	}
-	b.positions, err = upload(e.state, "batch positions", positions)
+	if b.positions, err = upload(e.state, "batch positions", positions); err != nil {
+		return b, err
+	}
+	b.times, err = e.times(ids, positions, b.positions)
 	return b, err
 }
 
@@ -275,7 +283,7 @@ func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if s == nil {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
-	r := e.method.Rank(s.counts())
+	r := e.rulesFor(id).method.Rank(s.counts())
 	if err := e.state.check(&r); err != nil {
 		return ref.Compressed{}, err
 	}
@@ -346,6 +354,7 @@ func (e *Engine) Release(id kv.SeqID) error {
 	if err := e.leave(id); err != nil {
 		return err
 	}
+	delete(e.own, id)
 	return errors.Join(e.inputs.End(id), e.report(ref.Event{Stage: ref.StageRelease, Seqs: []kv.SeqID{id}}))
 }
 

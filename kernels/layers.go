@@ -75,7 +75,7 @@ func (p *Prompt) enter(layer int, q, k, v []float32) error {
 	if err := e.state.storePrompt(p.s.row, layer, n, on.k, on.v); err != nil {
 		return e.fail(err)
 	}
-	if err := e.state.promptNumbers(p.s.row, layer, n, on); err != nil {
+	if err := e.state.promptNumbers(e.rulesFor(p.id).watched, p.s.row, layer, n, on); err != nil {
 		return e.fail(err)
 	}
 	return nil

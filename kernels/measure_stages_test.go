@@ -170,7 +170,7 @@ func (f *filled) batch(n int) (batch, error) {
 		return batch{}, err
 	}
 	p, err := upload(f.state, "batch positions", positions)
-	return batch{n: n, rows: r, ids: r, positions: p}, err
+	return batch{n: n, rows: r, ids: r, positions: p, times: p}, err
 }
 
 // stores measures the append of a prompt in one layer.
@@ -211,7 +211,7 @@ func (m *measuring) observes(z measureSizes) error {
 	}
 	bytes := int64(z.observed*shape.KVHeads) * int64(shape.HeadSize*4+4)
 	return errors.Join(m.stage("prefill metrics", fmt.Sprintf("%d tokens, %d queries", z.observed, z.window), bytes, nil, func() error {
-		return f.prefillMetrics(0, 0, z.observed, z.window, q, k)
+		return f.prefillMetrics(f.watched, 0, 0, z.observed, z.window, q, k)
 	}), f.close())
 }
 

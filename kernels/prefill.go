@@ -11,19 +11,19 @@ import (
 const maxPrefillWeights = 64 << 20
 
 // promptNumbers sets the column of every KV of one layer of a row's prompt of n tokens to
-// what the method watches, if anything. It overwrites the inputs.
-func (s *state) promptNumbers(row, layer, n int, on tensors) error {
-	queries := s.watched.Queries(n)
+// what is observed, if anything. It overwrites the inputs.
+func (s *state) promptNumbers(o *ref.Observation, row, layer, n int, on tensors) error {
+	queries := o.Queries(n)
 	var err error
 	switch {
-	case s.watched != nil && s.watched.Scorer != nil:
-		err = s.score(prompt{tables: device.Pointer(s.layerTables(row, layer)), n: n, queries: queries, tensors: on})
+	case o != nil && o.Scorer != nil:
+		err = s.score(o.Scorer, prompt{tables: device.Pointer(s.layerTables(row, layer)), n: n, queries: queries, tensors: on})
 	case queries > 0:
-		err = s.prefillMetrics(row, layer, n, queries, on.q, on.k)
+		err = s.prefillMetrics(o, row, layer, n, queries, on.q, on.k)
 	default:
 		return nil
 	}
-	if err != nil || !s.watched.LayerMean {
+	if err != nil || !o.LayerMean {
 		return err
 	}
 	each := threads(n*s.width, 256)
@@ -33,15 +33,15 @@ func (s *state) promptNumbers(row, layer, n int, on tensors) error {
 }
 
 // prefillMetrics sets the column of every KV of one layer of a row's prompt of n
-// tokens, from its last window queries, of which there is one: on the device, q is
+// tokens, as it is observed, from its last window queries, of which there is one: on the device, q is
 // [window, H·G, D] and k is [n, H, D] as the model computed it, both float32.
-func (s *state) prefillMetrics(row, layer, n, window int, q, k device.Ptr) error {
+func (s *state) prefillMetrics(o *ref.Observation, row, layer, n, window int, q, k device.Ptr) error {
 	perPosition := s.cfg.Shape.QueryHeads() * ceilDiv(n, ref.Partition) * ref.Partition * 4
-	return s.prefillMetricsBy(max(1, s.mostWeights/perPosition), row, layer, n, window, q, k)
+	return s.prefillMetricsBy(o, max(1, s.mostWeights/perPosition), row, layer, n, window, q, k)
 }
 
 // prefillMetricsBy does that for the queries of so many positions together at most.
-func (s *state) prefillMetricsBy(together, row, layer, n, window int, q, k device.Ptr) error {
+func (s *state) prefillMetricsBy(o *ref.Observation, together, row, layer, n, window int, q, k device.Ptr) error {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
 	partitions := ceilDiv(n, ref.Partition)
@@ -51,17 +51,17 @@ func (s *state) prefillMetricsBy(together, row, layer, n, window int, q, k devic
 	}
 	for w := 0; w < window; w += together {
 		from := q + device.Ptr(w*h*group*d*4)
-		if err := s.observe(n-window+w, min(together, window-w), n, w > 0, from, k, gains); err != nil {
+		if err := s.observe(o, n-window+w, min(together, window-w), n, w > 0, from, k, gains); err != nil {
 			return err
 		}
 	}
 	grid, block := device.Dim{X: h, Y: partitions, Z: 1}, threads(n, ref.Partition)
-	return s.finish(n, window, device.Pointer(s.layerTables(row, layer)), device.Pointer(gains), grid, block)
+	return s.finish(o, n, window, device.Pointer(s.layerTables(row, layer)), device.Pointer(gains), grid, block)
 }
 
-// finish makes the numbers of a layer's n keys of the gains of the last window queries.
-func (s *state) finish(n, window int, tables, gains device.Arg, grid, block device.Dim) error {
-	o, group, partitions := s.watched, s.cfg.Shape.Group, grid.Y
+// finish makes the numbers of a layer's n keys, as they are observed, of the gains of the last window queries.
+func (s *state) finish(o *ref.Observation, n, window int, tables, gains device.Arg, grid, block device.Dim) error {
+	group, partitions := s.cfg.Shape.Group, grid.Y
 	if metric(o) {
 		reach, average := 0, 0
 		if o.Pool.Kind == ref.MaxPool {
@@ -93,7 +93,7 @@ func metric(o *ref.Observation) bool {
 
 // observe adds to the gains what the queries of positions first, first+1, … give to
 // the keys of a prompt of n; it starts them from 0 unless it is to go on.
-func (s *state) observe(first, queries, n int, goOn bool, q, k, gains device.Ptr) error {
+func (s *state) observe(o *ref.Observation, first, queries, n int, goOn bool, q, k, gains device.Ptr) error {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
 	rows, partitions := queries*h*group, ceilDiv(n, ref.Partition)
@@ -127,5 +127,5 @@ func (s *state) observe(first, queries, n int, goOn bool, q, k, gains device.Ptr
 		device.Dim{X: h * group, Y: touched, Z: 1}, threads(n, ref.Partition), 0,
 		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(gains),
 		number(first), number(queries), number(n), number(partitions),
-		number(s.watched.Buffer), flag(s.watched.Norm == ref.L2), flag(goOn))
+		number(o.Buffer), flag(o.Norm == ref.L2), flag(goOn))
 }

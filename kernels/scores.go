@@ -22,9 +22,9 @@ func scores(scorer ref.Scorer) bool {
 	return false
 }
 
-// score sets the column of every KV of a prompt by the method's scorer.
-func (s *state) score(p prompt) error {
-	switch scorer := s.watched.Scorer.(type) {
+// score sets the column of every KV of a prompt by a scorer.
+func (s *state) score(by ref.Scorer, p prompt) error {
+	switch scorer := by.(type) {
 	case ref.KeyDiff:
 		return s.scoreKeyDiff(p)
 	case ref.LagKV:

@@ -106,6 +106,7 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	for _, o := range snap.Owners {
 		owners = append(owners, int32(o.Seq), o.Layer, o.Head, o.Logical)
 	}
+	maps.DeleteFunc(e.own, func(id kv.SeqID, _ rules) bool { return c.Sequence(id) == nil })
 	clear(e.seqs)
 	clear(e.used)
 	e.held, e.broken = 0, nil

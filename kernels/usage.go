@@ -40,7 +40,7 @@ func (e *Engine) Count(id kv.SeqID) int {
 	if s == nil {
 		return 0
 	}
-	return e.method.Asks(s.counts())
+	return e.rulesFor(id).method.Asks(s.counts())
 }
 
 // blocks returns how many blocks a sequence's context lengths take.

@@ -185,12 +185,6 @@ func (c *Cache) Append(s *Sequence, layer, head int, position int32) int {
 	return slot
 }
 
-// Store rounds one key and value to the cache's format and puts them in a slot.
-func (c *Cache) Store(slot int, k, v []float32) {
-	c.cfg.DType.Encode(c.Key(slot), k)
-	c.cfg.DType.Encode(c.Value(slot), v)
-}
-
 // Truncate shortens a head's plain segment to its first n KVs and frees the blocks that held
 // none of them.
 func (c *Cache) Truncate(h *Head, n int) {

@@ -13,6 +13,7 @@ type Config struct {
 	BlockSize int         `json:"block_size"`
 	Blocks    int         `json:"blocks"` // N, physical blocks in the cache
 	DType     dtype.DType `json:"kv_dtype"`
+	KVScale   *Scale      `json:"kv_scale,omitempty"` // of an fp8 cache; nil is 1
 }
 
 // Bounds on a Config.
@@ -46,6 +47,14 @@ func (c *Config) Problems(columns []Column) []error {
 	}
 	if !c.DType.Valid() {
 		bad("kv_dtype %d is unknown", c.DType)
+	}
+	if c.KVScale != nil {
+		if c.DType.Valid() && c.DType.Size() > 1 {
+			bad("kv_scale: a cache of %v has none: only the fp8 formats have", c.DType)
+		}
+		if err := c.KVScale.check(s.Layers); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if len(errs) == 0 && c.Blocks > MaxCacheBytes/c.BlockBytes(columns) {
 		bad("blocks %d: a cache of more than %d GiB", c.Blocks, MaxCacheBytes>>30)

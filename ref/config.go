@@ -49,6 +49,11 @@ type Metric struct {
 	MaxPool   int       `json:"max_pool"` // width of the max-pool over the prompt's metrics; 0 for none
 	Window    int       `json:"window"`   // last queries of the prompt that are observed
 	Buffer    int       `json:"buffer"`   // a query counts only for keys at least this many positions back
+
+	// PrefillOnly has decode steps add nothing: a prompt's KVs keep their first metric, and
+	// those of generated tokens stay at 0 (record_decoding_metrics of
+	// IsaacRe/vllm-kvcompress, turned off).
+	PrefillOnly bool `json:"prefill_only,omitempty"`
 }
 
 // Compression says how much is evicted, and from where. The zero value compresses

@@ -50,7 +50,7 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 		last := min(first+Partition, n)
 		for i := first; i < last; i += tileRows {
 			a.expect(c, h, c.KeyRows, i+tileRows)
-			rows := a.gather(c, h, c.KeyRows, i, last)
+			rows := a.gather(c, h, c.ReadKeys, i, last)
 			a.turn(rows, i, d)
 			vec.DotsGroup(a.weights[i:], n, q, rows, group, d)
 		}
@@ -72,7 +72,7 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 		clear(partial)
 		for i := first; i < last; i += tileRows {
 			a.expect(c, h, c.ValueRows, i+tileRows)
-			rows := a.gather(c, h, c.ValueRows, i, last)
+			rows := a.gather(c, h, c.ReadValues, i, last)
 			vec.Accumulate(partial, a.weights[i:], n, rows, group, d)
 		}
 	}
@@ -91,16 +91,19 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 // stored gives the bytes of n consecutive slots: [kv.Cache.KeyRows] or ValueRows.
 type stored func(slot, n int) []byte
 
-// gather decodes the next KVs of a head into the tile, from logical index first
+// read reads consecutive slots of a block, [n, D]: [kv.Cache.ReadKeys] or ReadValues.
+type read func(dst []float32, slot int)
+
+// gather reads the next KVs of a head into the tile, from logical index first
 // to at most last, and returns them: [rows, D].
-func (a *attention) gather(c *kv.Cache, h *kv.Head, from stored, first, last int) []float32 {
+func (a *attention) gather(c *kv.Cache, h *kv.Head, from read, first, last int) []float32 {
 	cfg := c.Config()
 	d, size := cfg.Shape.HeadSize, cfg.BlockSize
 	rows := min(tileRows, last-first)
 	for done := 0; done < rows; {
 		logical := first + done
 		n := min(size-logical%size, rows-done)
-		cfg.DType.Decode(a.tile[done*d:][:n*d], from(c.Slot(h, logical), n))
+		from(a.tile[done*d:][:n*d], c.Slot(h, logical))
 		done += n
 	}
 	return a.tile[:rows*d]

@@ -27,6 +27,7 @@
 //	rotary.go    keys that are read at another position
 //	evict.go     which KVs go, by a ranking: Walk is the specification
 //	decide.go    the same without a global sort: Decide
+//	own.go       options of one request, in place of the run's
 //	engine.go    the stages in their order
 //	event.go     what an engine reports after each stage, as named parts
 //

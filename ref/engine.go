@@ -3,6 +3,7 @@ package ref
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"kvcompress/kv"
 	"kvcompress/trace"
@@ -14,10 +15,9 @@ import (
 // and [Engine.BeginTokens].
 type Engine struct {
 	cfg      Config
-	method   Method
-	watched  *Observation // nil if the method watches no attention
-	masker   Masker       // nil if the method hides nothing
-	rotary   *rotary      // nil if keys are read where they are
+	rules                       // of sequences without options of their own
+	own      map[kv.SeqID]rules // of the others
+	rotary   *rotary            // nil if keys are read where they are
 	standIns StandIns
 	cache    *kv.Cache
 	inputs   *Inputs
@@ -47,21 +47,19 @@ func NewEngineOf(cfg Config, method Method, open func(kv.SeqID) (trace.Tensors, 
 	if err := errors.Join(cfg.Problems(method.Columns())...); err != nil {
 		return nil, err
 	}
-	watched := method.Observe()
-	masker, _ := method.(Masker)
+	r := rulesOf(method)
 	var turns *rotary
 	if m, ok := method.(Rerotator); ok && m.ByCachePosition() {
 		turns = newRotary(cfg.Rope)
 	}
 	return &Engine{
 		cfg:      cfg,
-		method:   method,
-		watched:  watched,
-		masker:   masker,
+		rules:    r,
+		own:      map[kv.SeqID]rules{},
 		rotary:   turns,
 		standIns: standInsOf(method),
 		cache:    kv.NewCache(cfg.Config, method.Columns()),
-		inputs:   NewInputs(cfg, watched, open),
+		inputs:   NewInputs(cfg, r.watched, open),
 		observe:  observe,
 	}, nil
 }
@@ -161,7 +159,7 @@ func (e *Engine) Count(id kv.SeqID) int {
 	if s == nil {
 		return 0
 	}
-	return e.method.Asks(View{e.cache, s}.Counts())
+	return e.rulesFor(id).method.Asks(View{e.cache, s}.Counts())
 }
 
 // Compressed is what one compression of a sequence did.
@@ -181,7 +179,7 @@ func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
 	if s == nil {
 		return Compressed{}, fmt.Errorf("ref: compress: sequence %d is not in the cache", id)
 	}
-	plan := e.method.Plan(View{e.cache, s})
+	plan := e.rulesFor(id).method.Plan(View{e.cache, s})
 	if free := e.cache.Free(); plan.Needs > free {
 		return Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
 	}
@@ -220,13 +218,14 @@ func (e *Engine) Release(id kv.SeqID) error {
 		return err
 	}
 	err := e.inputs.End(id)
+	delete(e.own, id)
 	e.report(StageRelease, []kv.SeqID{id}, nil)
 	return err
 }
 
 // Restore makes the engine go on from a copy of the given cache, which must be of
 // the engine's configuration. The tensors of its sequences are opened if they are
-// not, and those of others closed.
+// not, and those of others closed. Options of their own are kept of its sequences alone.
 func (e *Engine) Restore(c *kv.Cache) error {
 	restored, err := c.Snapshot().Cache(e.cfg.Config, e.method.Columns())
 	if err != nil {
@@ -241,6 +240,7 @@ func (e *Engine) Restore(c *kv.Cache) error {
 		}
 	}
 	e.cache = restored
+	maps.DeleteFunc(e.own, func(id kv.SeqID, _ rules) bool { return restored.Sequence(id) == nil })
 	return e.inputs.Restore(restored.Sequences())
 }
 

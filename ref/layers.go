@@ -44,6 +44,7 @@ func (p *Prompt) Layer(q, k, v []float32) error {
 // enter stores a layer and fills the column that the method watches.
 func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 	e, s, n := p.e, p.s, p.s.Len
+	watched := e.rulesFor(s.ID).watched
 	shape := e.cfg.Shape
 	d, heads, group := shape.HeadSize, shape.KVHeads, shape.Group
 	window := len(queries) / (heads * group * d)
@@ -54,28 +55,28 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 			row := (i*heads + head) * d
 			e.cache.Store(e.cache.Slot(h, i), keys[row:][:d], values[row:][:d])
 		}
-		if !e.watched.ofPrompts() {
+		if !watched.ofPrompts() {
 			return
 		}
 		k, v := rowsOf(keys, head, heads, d), []float32(nil)
-		if e.watched.Scorer != nil {
+		if watched.Scorer != nil {
 			v = rowsOf(values, head, heads, d)
 		}
 		q := make([]float32, window*group*d)
 		for w := range window {
 			copy(q[w*group*d:][:group*d], queries[(w*heads+head)*group*d:])
 		}
-		scores[head] = make([]float32, n*e.cache.Columns()[e.watched.Column].Width)
-		e.watched.Prompt(&PromptHead{layer, head, q, k, v, group, d}, scores[head])
+		scores[head] = make([]float32, n*e.cache.Columns()[watched.Column].Width)
+		watched.Prompt(&PromptHead{layer, head, q, k, v, group, d}, scores[head])
 	})
-	if !e.watched.ofPrompts() {
+	if !watched.ofPrompts() {
 		return
 	}
-	if e.watched.LayerMean {
+	if watched.LayerMean {
 		meanOfHeads(scores)
 	}
-	width := e.cache.Columns()[e.watched.Column].Width
-	column := e.cache.Data[e.watched.Column]
+	width := e.cache.Columns()[watched.Column].Width
+	column := e.cache.Data[watched.Column]
 	for head, scores := range scores {
 		h := &s.Heads[layer*heads+head]
 		for i := range n {
@@ -170,12 +171,12 @@ func (t *Tokens) end(outputs []float32) {
 func (e *Engine) appendLayer(batch []kv.SeqID, layer int, k, v []float32) {
 	d, heads := e.cfg.Shape.HeadSize, e.cfg.Shape.KVHeads
 	for b, id := range batch {
-		s := e.cache.Sequence(id)
+		s, masker := e.cache.Sequence(id), e.rulesFor(id).masker
 		for head := range heads {
 			held := s.Heads[layer*heads+head].KVs()
 			slot := e.cache.Append(s, layer, head, int32(s.Len))
-			if e.masker != nil && e.masker.HidesNew(s.Prompt, held) {
-				e.cache.Data[e.masker.Hidden()][slot] = 1
+			if masker != nil && masker.HidesNew(s.Prompt, held) {
+				e.cache.Data[masker.Hidden()][slot] = 1
 			}
 			row := (b*heads + head) * d
 			e.cache.Store(slot, k[row:][:d], v[row:][:d])
@@ -199,7 +200,7 @@ func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
 		s := e.cache.Sequence(batch[i/heads])
 		h := &s.Heads[layer*heads+i%heads]
 		e.attendHead(a, h, s.Len, q[i*size:][:size], out[i*size:][:size])
-		if o := e.watched; o != nil && o.Decode {
+		if o := e.rulesFor(s.ID).watched; o != nil && o.Decode {
 			a.record(e.cache, h, o, s.Len, group)
 		}
 	})

@@ -3,7 +3,10 @@ package ref
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
+
+	"kvcompress/kv"
 )
 
 // specObservation is NUMERICS.md §10 line by line, for one KV head of a prompt: q is
@@ -153,5 +156,49 @@ func TestObservationFollowsSpec(t *testing.T) {
 				t.Fatalf("seed %d, %+v: n %d, G %d, D %d: number %d is %g, the page says %g", seed, *o, n, group, d, i, got[i], want[i])
 			}
 		}
+	}
+}
+
+// TestPrefillOnly decodes with a metric of the prefill only: KVs of the prompt keep the
+// metric that the prefill gave them, those of generated tokens 0, and outputs are as always.
+func TestPrefillOnly(t *testing.T) {
+	cfg := Default()
+	cfg.Shape, cfg.Blocks, cfg.BlockSize = kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 8}, 200, 4
+	with := cfg
+	cfg.Metric.PrefillOnly = true
+	both := []*ownRun{newOwnRun(t, cfg), newOwnRun(t, with)}
+	metrics := func(e *ownRun) (all []float32) {
+		s := e.Cache().Sequence(0)
+		for i := range s.Heads {
+			for logical := range s.Heads[i].Len {
+				all = append(all, e.Cache().Data[0][e.Cache().Slot(&s.Heads[i], logical)])
+			}
+		}
+		return all
+	}
+	var first []float32
+	for _, e := range both {
+		if err := e.Prefill(0, 40); err != nil {
+			t.Fatal(err)
+		}
+		first = metrics(e)
+		for range 9 {
+			if err := e.Decode([]kv.SeqID{0}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !slices.Equal(both[0].outputs[0], both[1].outputs[0]) {
+		t.Error("the outputs differ")
+	}
+	now, always := metrics(both[0]), metrics(both[1])
+	for head := range 4 {
+		want := append(slices.Clone(first[head*40:][:40]), make([]float32, 9)...)
+		if got := now[head*49:][:49]; !slices.Equal(got, want) {
+			t.Errorf("head %d: metrics %v, want %v", head, got, want)
+		}
+	}
+	if slices.Equal(now, always) {
+		t.Error("decode steps add nothing to the metric of prefill and decode")
 	}
 }

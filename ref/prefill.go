@@ -15,9 +15,9 @@ func (m *Metric) PrefillMetrics(metrics, q, k []float32, group, headSize int) {
 }
 
 // Observation returns what an engine watches for the metric: the prompt's last queries
-// and all queries of decode steps, into the first column.
+// and, unless it is of the prefill only, all queries of decode steps, into the first column.
 func (m *Metric) Observation() *Observation {
-	o := &Observation{Window: m.Window, Norm: m.Norm, Buffer: m.Buffer, Decode: true}
+	o := &Observation{Window: m.Window, Norm: m.Norm, Buffer: m.Buffer, Decode: !m.PrefillOnly}
 	if m.Reduction == Avg {
 		o.Scale = ScaleByPosition
 	}

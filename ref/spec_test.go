@@ -85,6 +85,11 @@ func TestEngineFollowsSpec(t *testing.T) {
 		cfg.Shape, cfg.BlockSize, cfg.DType = shape, 1<<rng.IntN(6), dtype.DType(rng.IntN(5))
 		cfg.Blocks = shape.KVHeads * (n + 1)
 		cfg.Metric = Metric{Norm: []Norm{L1, L2}[rng.IntN(2)], Reduction: Sum, Window: 1, Buffer: rng.IntN(5)}
+		scale := map[trace.Tensor]float32{trace.K: 1, trace.V: 1}
+		if cfg.DType.Size() == 1 && rng.IntN(2) == 0 {
+			scale[trace.K], scale[trace.V] = rng.Float32()/64+0x1p-20, rng.Float32()*4+0x1p-20
+			cfg.KVScale = &kv.Scale{K: []float32{scale[trace.K]}, V: []float32{scale[trace.V]}}
+		}
 		var outputs []float32
 		e, err := NewEngine(cfg, func(kv.SeqID) (trace.Tensors, error) { return wide{hashed{3, shape}}, nil }, func(ev Event) {
 			if ev.Stage == StageDecode {
@@ -115,10 +120,13 @@ func TestEngineFollowsSpec(t *testing.T) {
 			for token := range n + 1 {
 				row, bytes := make([]float32, d), make([]byte, d*cfg.DType.Size())
 				for j := range row {
-					row[j] = src.at(tensor, 0, token, head*d+j)
+					row[j] = src.at(tensor, 0, token, head*d+j) / scale[tensor]
 				}
 				cfg.DType.Encode(bytes, row)
 				cfg.DType.Decode(row, bytes)
+				for j := range row {
+					row[j] *= scale[tensor]
+				}
 				rows = append(rows, row)
 			}
 			return rows

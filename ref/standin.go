@@ -55,8 +55,8 @@ func (s StandIns) fold(c *kv.Cache, h *kv.Head, edit *Edit) {
 		count = int(c.Data[s.Weight][c.Slot(h, into)])
 	}
 	slot := c.Slot(h, into)
-	s.mean(c, h, edit.KVs, slot, count, c.KeyRows, s.Keys)
-	s.mean(c, h, edit.KVs, slot, count, c.ValueRows, s.Values)
+	s.mean(c, h, edit.KVs, slot, count, c.ReadKeys, c.StoreKey, s.Keys)
+	s.mean(c, h, edit.KVs, slot, count, c.ReadValues, c.StoreValue, s.Values)
 	if s.Weight != None {
 		c.Data[s.Weight][slot] = float32(count + len(edit.KVs))
 	}
@@ -65,14 +65,14 @@ func (s StandIns) fold(c *kv.Cache, h *kv.Head, edit *Edit) {
 // mean writes to a slot, and to the column if there is one, the mean of the stored rows
 // of KVs: of these alone where count is 0, else of them and of the count KVs whose mean
 // the column has.
-func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, stored stored, column int) {
+func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, from read, store func(int, []float32), column int) {
 	d, format := c.Shape().HeadSize, c.Config().DType
 	mean, row := make([]float32, d), make([]float32, d)
 	if count > 0 {
 		copy(mean, c.Data[column][slot*d:])
 	}
 	for i, kv := range kvs {
-		format.Decode(row, stored(c.Slot(h, int(kv)), 1))
+		from(row, c.Slot(h, int(kv)))
 		for j, x := range row {
 			if count == 0 {
 				mean[j] += x
@@ -89,11 +89,13 @@ func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, st
 	if column != None {
 		copy(c.Data[column][slot*d:][:d], mean)
 	}
-	limit := format.Max()
-	for j, x := range mean {
-		mean[j] = min(max(x, -limit), limit)
+	if format.Size() > 1 { // fp8 saturates
+		limit := format.Max()
+		for j, x := range mean {
+			mean[j] = min(max(x, -limit), limit)
+		}
 	}
-	format.Encode(stored(slot, 1), mean)
+	store(slot, mean)
 }
 
 // weigh adds to the scores of a head's KVs from logical index first on the logarithm of

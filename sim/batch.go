@@ -70,7 +70,7 @@ func (s *Server) prefill(step *Step) error {
 			err = s.ledger.Admit(q.id)
 		} else {
 			q.toFill, q.filled = n, 0
-			err = s.cache.Prefill(q.id, n)
+			err = s.enter(q, n)
 		}
 		if err != nil {
 			return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)

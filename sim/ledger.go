@@ -27,6 +27,7 @@ type Ledger struct {
 	told    bool // the spread says what an engine did in the end, and has to be asked of every compression
 	heads   int  // L·H
 
+	own   map[kv.SeqID]*rules // of sequences with options of their own
 	seqs  map[kv.SeqID]*account
 	spare []*account // closed ones, to be used again
 
@@ -110,6 +111,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		spread:  spread,
 		told:    told,
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
+		own:     map[kv.SeqID]*rules{},
 		seqs:    map[kv.SeqID]*account{},
 	}, nil
 }
@@ -282,6 +284,7 @@ func (l *Ledger) Release(id kv.SeqID) error {
 		l.used += a.shared - l.prefixes.leave(a)
 	}
 	delete(l.seqs, id)
+	delete(l.own, id)
 	l.undone = math.MinInt // it may have been one of them
 	l.spare = append(l.spare, a)
 	return nil

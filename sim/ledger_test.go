@@ -78,6 +78,10 @@ func (b *both) HeadUsage() kv.HeadUsage {
 	return same(b, "usage of the heads", b.Engine.HeadUsage(), b.ledger.HeadUsage())
 }
 
+func (b *both) Configure(id kv.SeqID, own *trace.Compression) error {
+	return b.do(func(c sim.Cache) error { return c.Configure(id, own) })
+}
+
 func (b *both) Prefill(id kv.SeqID, n int) error {
 	return b.do(func(c sim.Cache) error { return c.Prefill(id, n) })
 }

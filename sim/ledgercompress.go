@@ -18,7 +18,7 @@ func (l *Ledger) Repeats() bool {
 		return false
 	case l.patient != nil: // only what no spread decides is counted as undone
 		return true
-	case l.cfg.Compression.MaxCacheTokens == 0:
+	case !l.byTokens():
 		return false
 	}
 	_, ok := l.spread.(interface{ ByHeadsOnly() })
@@ -61,8 +61,9 @@ func (l *Ledger) Count(id kv.SeqID) int {
 	if a == nil {
 		return 0
 	}
+	by := l.rulesFor(id)
 	if l.blocks {
-		return sumQuotas(l.demand(a))
+		return sumQuotas(l.demand(by.cfg, a))
 	}
 	switch tokens := a.tokens + l.steps; {
 	case tokens < a.asksAt:
@@ -71,9 +72,9 @@ func (l *Ledger) Count(id kv.SeqID) int {
 		return a.undoneAs.Asked
 	}
 	c := l.counts(a)
-	n := l.method.Asks(c)
-	if n == 0 && l.patient != nil {
-		a.asksAt = c.Tokens + 1 + min(l.patient.Quiet(c), math.MaxInt-1-c.Tokens)
+	n := by.method.Asks(c)
+	if patient, ok := by.method.(ref.Patient); ok && n == 0 {
+		a.asksAt = c.Tokens + 1 + min(patient.Quiet(c), math.MaxInt-1-c.Tokens)
 	}
 	return n
 }
@@ -99,19 +100,19 @@ func (l *Ledger) counts(a *account) ref.Counts {
 	return ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: l.lengths}
 }
 
-// ranking returns how a sequence is compressed.
-func (l *Ledger) ranking(a *account) ref.Ranking {
+// ranking returns how a sequence is compressed by its rules.
+func (l *Ledger) ranking(by rules, a *account) ref.Ranking {
 	if l.blocks { // without a length for each head
-		opt := &l.cfg.Compression
-		return ref.Ranking{Unit: l.cfg.BlockSize, Sinks: opt.Sinks, Window: opt.ProtectedWindow, Quotas: l.demand(a)}
+		opt := &by.cfg.Compression
+		return ref.Ranking{Unit: l.cfg.BlockSize, Sinks: opt.Sinks, Window: opt.ProtectedWindow, Quotas: l.demand(by.cfg, a)}
 	}
-	return l.method.(ref.Dropper).Rank(l.counts(a))
+	return by.method.(ref.Dropper).Rank(l.counts(a))
 }
 
 // demand returns what KV-Compress asks of each group of heads.
-func (l *Ledger) demand(a *account) []ref.Quota {
+func (l *Ledger) demand(cfg *ref.Config, a *account) []ref.Quota {
 	kvs, blocks := l.holds(a)
-	e := l.cfg.Count(a.tokens+l.steps, kvs, blocks)
+	e := cfg.Count(a.tokens+l.steps, kvs, blocks)
 	if l.quotas == nil || e != l.quotasOf {
 		l.quotas, l.quotasOf = l.cfg.Quotas(e), e
 	}
@@ -154,7 +155,8 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 		return a.undoneAs, nil
 	}
 	a.asksAt, a.undoneAt = 0, never
-	switch m := l.method.(type) {
+	by := l.rulesFor(id)
+	switch m := by.method.(type) {
 	case ref.Counter:
 		counts := l.counts(a)
 		return l.evict(a, m.Asks(counts), m.Evicts(counts)), nil
@@ -162,7 +164,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 		asked := m.Asks(l.counts(a))
 		return ref.Compressed{Asked: asked, Hidden: asked}, nil
 	}
-	r := l.ranking(a)
+	r := l.ranking(by, a)
 	c := ref.Compressed{Asked: r.Asks()}
 	if c.Asked == 0 {
 		return c, nil

@@ -82,6 +82,7 @@ func TestFillThenValidate(t *testing.T) {
 
 func FuzzReadOptions(f *testing.F) {
 	f.Add([]byte(`{"block_size": 461168601842738790}`))
+	f.Add([]byte(`{"kv_dtype": "fp8_e4m3", "kv_scale": {"k": [0.02, 1e-3], "v": [1]}, "metric": {"prefill_only": true}}`))
 	f.Add([]byte(`{"block_size": 8, "compression": {"rate": 0.5, "head_bias": {"bins": [0], "bias": [[[1]]]}, "bias_weight": 2}}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		o, err := ReadOptions(strings.NewReader(string(in)))

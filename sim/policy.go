@@ -17,6 +17,7 @@ type policy struct {
 	ranks     bool // it ranks KVs by what it keeps of each
 	blockSize int
 	watches   *ref.Observation // of prompts; nil for none
+	ownOnce   bool             // a sequence has had a Once that is not the schedule's
 
 	forced    bool // a prefill has just run
 	decodes   int  // decode steps since the last compression
@@ -27,13 +28,21 @@ type policy struct {
 
 // newPolicy returns the policy of a schedule for a configuration's method.
 func newPolicy(cfg *ref.Config, schedule Schedule) policy {
-	p := policy{Schedule: schedule, enabled: cfg.Compresses(), blocks: cfg.CountsBlocks(), blockSize: cfg.BlockSize}
-	if method, err := cfg.NewMethod(); err == nil && p.enabled { // with an error nothing is served
+	p := policy{Schedule: schedule, blocks: cfg.CountsBlocks(), blockSize: cfg.BlockSize}
+	if cfg.Compresses() {
+		p.enable(cfg)
+	}
+	return p
+}
+
+// enable has the policy compress from now on.
+func (p *policy) enable(cfg *ref.Config) {
+	p.enabled = true
+	if method, err := cfg.NewMethod(); err == nil { // with an error nothing is served
 		p.watches = method.Observe()
 		_, counter := method.(ref.Counter)
 		p.ranks = !counter
 	}
-	return p
 }
 
 // due reports whether a compression is to run before the next batch.
@@ -48,7 +57,7 @@ func (p *policy) due() bool {
 
 // everyStep reports whether every decode step begins with a compression of every
 // sequence that has something to lose.
-func (p *policy) everyStep() bool { return p.Interval == 1 && !p.Once }
+func (p *policy) everyStep() bool { return p.Interval == 1 && !p.Once && !p.ownOnce }
 
 // quiet returns how many decode steps of a batch can run before a compression is
 // due: at least 1.
@@ -75,7 +84,7 @@ func (p *policy) idle(l *Ledger, running *runningList) int {
 		return n
 	}
 	for q := running.head; q != nil && n > 1; q = q.next {
-		if q.compressed && p.Once {
+		if q.compressed && q.once {
 			continue
 		}
 		n = min(n, 1+min(l.Quiet(q.id), math.MaxInt-1))
@@ -116,7 +125,7 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 	}
 	slots, done, limit := 0, 0, p.MaxKVPerCompression
 	for _, s := range p.order {
-		if s.compressed && (p.Once || s.since == now) || c.Count(s.id) == 0 {
+		if s.compressed && (s.once || s.since == now) || c.Count(s.id) == 0 {
 			continue
 		}
 		held := c.Held(s.id) * p.blockSize

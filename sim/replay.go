@@ -131,7 +131,7 @@ func Replay(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks) (*Rep
 func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, newEngine NewEngine) (_ *Report, err error) {
 	requests := t.Requests()
 	opt.Fill(t.Meta, requests)
-	if err := opt.Validate(); err != nil {
+	if err := errors.Join(opt.Validate(), checkOwn(&opt.Config, requests)); err != nil {
 		return nil, err
 	}
 	heads := newHeadTotals(opt.Shape)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"kvcompress/kv"
+	"kvcompress/trace"
 )
 
 // sequence is a request between its arrival and its end.
@@ -10,6 +11,8 @@ type sequence struct {
 	prompt, output int // tokens
 	generated      int // of the output, while it waits: see Server.generated
 	hashes         []uint64
+	own            *trace.Compression // options of its own; nil for the run's
+	once           bool               // it is compressed a single time
 	result         Result
 
 	// While its prompt is computed.

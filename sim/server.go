@@ -21,6 +21,7 @@ type Server struct {
 	cache  Cache
 	all    AllAtOnce // the cache, if it is one
 	ledger *Ledger   // likewise
+	cfg    ref.Config
 	limits Limits
 	policy policy
 	rates  Rates
@@ -122,6 +123,7 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	}
 	s := &Server{
 		cache:  cache,
+		cfg:    *cfg,
 		limits: limits,
 		policy: newPolicy(cfg, schedule),
 		rates:  *rates,
@@ -266,6 +268,9 @@ func (s *Server) arrive() error {
 			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]
 		}
 		q.result = newResult(s.source.taken, r)
+		if err := s.followOwn(q, r.Compression); err != nil {
+			return fmt.Errorf("sim: request %q: %w", r.ID, err)
+		}
 		s.waiting.pushBack(q)
 		s.source.take()
 	}

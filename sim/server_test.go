@@ -40,6 +40,11 @@ func (c *counts) Free() int {
 	return free
 }
 
+func (c *counts) Configure(id kv.SeqID, own *trace.Compression) error {
+	c.logf("configure %d", id)
+	return nil
+}
+
 func (c *counts) Prefill(id kv.SeqID, n int) error {
 	if _, ok := c.held[id]; ok || n > c.Free() {
 		return fmt.Errorf("prefill of %d: %d tokens, %d free", id, n, c.Free())

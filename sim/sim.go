@@ -19,6 +19,7 @@ import (
 
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/trace"
 )
 
 // Cache is what the scheduler knows of a KV cache.
@@ -32,6 +33,10 @@ type Cache interface {
 	PrefillNeed(n int) int
 	DecodeNeed(id kv.SeqID) int
 	Held(id kv.SeqID) int
+
+	// Configure has a sequence that is about to be prefilled follow options of its own,
+	// until it is released.
+	Configure(id kv.SeqID, own *trace.Compression) error
 
 	// Prefill enters the first n tokens of a sequence, Decode one more token of
 	// every sequence of a batch.

@@ -99,11 +99,36 @@ func randomServing(seed uint64) (*ref.Config, Schedule, Limits, []trace.Request,
 	return &cfg, schedule, limits, reqs, &r
 }
 
+// giveOwn gives half of the requests options of their own.
+func giveOwn(reqs []trace.Request, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 4))
+	tokens, half := 1+rng.IntN(100), rng.IntN(2) == 0
+	for i := range reqs {
+		if half && rng.IntN(2) == 0 {
+			continue
+		}
+		own := &trace.Compression{MaxCacheTokens: new(tokens + rng.IntN(3))}
+		if rng.IntN(8) == 0 {
+			own.MaxCacheTokens, own.Rate = nil, new(float64(1+rng.IntN(10))/10)
+		}
+		if rng.IntN(4) == 0 {
+			own.ProtectedWindow = new(rng.IntN(40))
+		}
+		if rng.IntN(16) == 0 {
+			own.CompressOnce = new(rng.IntN(2) == 0)
+		}
+		reqs[i].Compression = own
+	}
+}
+
 // TestSkipping checks that nothing comes out otherwise when steps are skipped.
 func TestSkipping(t *testing.T) {
 	skipped, preempted, compressed := 0, 0, int64(0)
 	for seed := range uint64(1500) {
 		cfg, schedule, limits, reqs, rates := randomServing(seed)
+		if seed%3 == 2 {
+			giveOwn(reqs, seed)
+		}
 		skipping(t, seed, cfg, schedule, limits, reqs, rates, &skipped, &preempted, &compressed)
 	}
 	t.Logf("%d steps skipped, %d compressions, %d preemptions", skipped, compressed, preempted)

@@ -68,6 +68,8 @@ func FuzzMeta(f *testing.F) {
 func FuzzRequests(f *testing.F) {
 	f.Add(goodTrace(f)["requests.jsonl"].Data)
 	f.Add([]byte(`{"id":"a","arrival_ns":1,"prompt_tokens":1,"output_tokens":1,"session":"\u0001é","prefix_hashes":[1,2],"x":{"y":[]}}` + "\n\n{}"))
+	f.Add([]byte(`{"id":"a","arrival_ns":1,"prompt_tokens":1,"output_tokens":1,"compression":{"max_cache_tokens":64,"protected_window":32,"compress_once":true,"buffer":8}}`))
+	f.Add([]byte(`{"id":"a","arrival_ns":1,"prompt_tokens":1,"output_tokens":1,"compression":{"rate":1e-3,"buffer":null}}`))
 	f.Add([]byte(`{"id":"../a","arrival_ns":-1,"prompt_tokens":1.5,"output_tokens":99999999999}`))
 	f.Add(bytes.Repeat([]byte("x"), 70_000))
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -27,6 +27,7 @@ type Info struct {
 	// PrefixBlockTokens of the prompt, or 0 if that is not known.
 	WithPrefixes      int `json:"with_prefixes"`
 	PrefixBlockTokens int `json:"prefix_block_tokens,omitzero"`
+	WithCompression   int `json:"with_compression,omitzero"` // requests with options of compression of their own
 
 	Prompt Distribution `json:"prompt_tokens"`
 	Output Distribution `json:"output_tokens"`
@@ -112,6 +113,9 @@ func (t *Trace) Info() (Info, error) {
 		if len(r.PrefixHashes) > 0 {
 			info.WithPrefixes++
 			info.PrefixBlockTokens = m.PrefixBlockTokens
+		}
+		if r.Compression != nil {
+			info.WithCompression++
 		}
 		if r.Session != "" {
 			sessions[r.Session] = true

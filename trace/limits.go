@@ -94,7 +94,7 @@ func storesNone(kind string) bool { return kind == Synthetic || kind == Generate
 var errShapeless = errors.New("a trace whose trace.json gives no shape stores no tensors")
 
 // Check returns the first error of r on its own: an id that is no file name, a
-// negative time, a count of tokens out of bounds.
+// negative time, a count of tokens out of bounds, options of compression that are wrong.
 func (r Request) Check() error {
 	return first(r.problems())
 }
@@ -121,6 +121,11 @@ func (r Request) problems() []error {
 	}
 	if len(r.Session) > MaxSession {
 		errs = append(errs, fmt.Errorf("session has %d bytes, want at most %d", len(r.Session), MaxSession))
+	}
+	if r.Compression != nil {
+		for _, err := range r.Compression.problems() {
+			errs = append(errs, fmt.Errorf("compression: %w", err))
+		}
 	}
 	return errs
 }

@@ -37,12 +37,19 @@ func appendRequest(line []byte, r Request) ([]byte, error) {
 	if len(r.PrefixHashes) > 0 {
 		line = append(line, ']')
 	}
+	if r.Compression != nil {
+		text, err := json.Marshal(r.Compression)
+		if err != nil {
+			return nil, err
+		}
+		line = append(append(line, `,"compression":`...), text...)
+	}
 	return append(line, '}'), nil
 }
 
 // parseWritten reads a line of just the form that appendRequest writes, in a tenth of
 // the time of parseRequest, and reports whether it is one. Of any other, good or bad,
-// parseRequest knows more.
+// and of those with options of compression, parseRequest knows more.
 func parseWritten(text []byte) (Request, bool) {
 	p := writtenLine{rest: bytes.TrimSuffix(text, []byte("\n")), ok: true}
 	p.literal(`{"id":`)

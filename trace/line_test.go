@@ -13,6 +13,7 @@ func TestAppendRequest(t *testing.T) {
 		{ID: "0", PromptTokens: 1, OutputTokens: 2},
 		{ID: "a.b-c_D", ArrivalNS: MaxArrivalNS, PromptTokens: MaxTokens - 1, OutputTokens: 1, PrefixHashes: []uint64{}},
 		{ID: "7", Session: "u<7>&\"\\\u00e9\u2028\xff\n", PromptTokens: 1, OutputTokens: 1, PrefixHashes: []uint64{0, 5, math.MaxUint64}},
+		{ID: "9", PromptTokens: 1, OutputTokens: 1, Compression: &Compression{Rate: new(0.25), CompressOnce: new(false), Buffer: new(0)}},
 		{ID: "8", Session: "u 8", PromptTokens: 1, OutputTokens: 1, PrefixHashes: []uint64{1e19 - 1}},
 	} {
 		want, err := json.Marshal(r)
@@ -28,7 +29,7 @@ func TestAppendRequest(t *testing.T) {
 		if len(errs) > 0 {
 			t.Fatal(errs)
 		}
-		if ok == (r.ID == "7") {
+		if ok == (r.ID == "7" || r.Compression != nil) {
 			t.Errorf("%s: quick is %t", want, ok)
 		}
 		if ok && cmp.Diff(slow, quick) != "" {

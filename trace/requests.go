@@ -157,6 +157,10 @@ func parseRequest(text []byte) (r Request, timed bool, errs []error) {
 			if json.Unmarshal(value, &r.PrefixHashes) != nil || value[0] == '[' && bytes.Contains(value, []byte("null")) {
 				err = errors.New("want an array of integers from 0 to 2^64-1")
 			}
+		case "compression":
+			if r.Compression, err = parseCompression(value); err == nil {
+				judged.Compression = r.Compression
+			}
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))

@@ -71,6 +71,8 @@ type Request struct {
 	// requests whose hashes agree up to one share the prompt up to there. A block
 	// without a hash is shared with no other request.
 	PrefixHashes []uint64 `json:"prefix_hashes,omitempty"`
+	// Compression is the request's own options of compression; nil if it has none.
+	Compression *Compression `json:"compression,omitempty"`
 }
 
 // CachedTokens returns how many tokens of the request ever enter the cache: all

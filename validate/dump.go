@@ -52,6 +52,8 @@ type dumpedSequence struct {
 	Tokens  int      `json:"tokens"` // of it that are, or were evicted from there
 	First   int      `json:"first"`  // token of the inputs
 	Entered int      `json:"entered"`
+
+	Compression *trace.Compression `json:"compression,omitempty"` // its own options
 }
 
 // errDumped ends a replay where it has come far enough.
@@ -72,7 +74,7 @@ func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *D
 	if err := os.Remove(filepath.Join(dir, pipelineFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("dump: %w", err) // of another dump, which would be taken for this one
 	}
-	counted := &upTo{left: d.Number}
+	counted := &upTo{left: d.Number, own: map[kv.SeqID]*trace.Compression{}}
 	_, err := sim.ReplayOn(ctx, t, opt, sim.Hooks{}, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
 		engine, err := ref.NewEngine(cfg, open, observe)
 		if err != nil {
@@ -80,7 +82,7 @@ func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *D
 		}
 		counted.Engine = engine
 		counted.then = func(op Operation) error {
-			return writeDump(dir, d.Error(), cfg, op, engine.Cache(), open)
+			return writeDump(dir, d.Error(), cfg, op, engine.Cache(), counted.own, open)
 		}
 		return counted, nil
 	})
@@ -109,7 +111,13 @@ func (f *Failed) Dump(dir string) error {
 type upTo struct {
 	*ref.Engine
 	left int
+	own  map[kv.SeqID]*trace.Compression // options of the sequences that have their own
 	then func(Operation) error
+}
+
+func (u *upTo) Configure(id kv.SeqID, own *trace.Compression) error {
+	u.own[id] = own
+	return u.Engine.Configure(id, own)
 }
 
 func (u *upTo) do(op Operation) (ref.Compressed, error) {
@@ -135,14 +143,15 @@ func (u *upTo) Compress(id kv.SeqID) (ref.Compressed, error) {
 
 func (u *upTo) Release(id kv.SeqID) error {
 	_, err := u.do(Operation{Kind: OpRelease, Sequences: []kv.SeqID{id}})
+	delete(u.own, id)
 	return err
 }
 
 // writeDump writes the files of a dump.
-func writeDump(dir, found string, cfg ref.Config, op Operation, cache *kv.Cache, open func(kv.SeqID) (trace.Tensors, error)) error {
+func writeDump(dir, found string, cfg ref.Config, op Operation, cache *kv.Cache, own map[kv.SeqID]*trace.Compression, open func(kv.SeqID) (trace.Tensors, error)) error {
 	d := dump{Format: dumpFormat, Found: found, Shape: cfg.Shape, Rope: cfg.Rope, Config: cfg, Operation: op}
 	for _, id := range cache.Sequences() {
-		s := dumpedSequence{ID: id, Cached: true, Prompt: cache.Sequence(id).Prompt, Tokens: cache.Sequence(id).Len}
+		s := dumpedSequence{ID: id, Cached: true, Prompt: cache.Sequence(id).Prompt, Tokens: cache.Sequence(id).Len, Compression: own[id]}
 		s.First = s.Tokens
 		if op.Kind == OpDecode && slices.Contains(op.Sequences, id) {
 			s.Entered = 1
@@ -150,7 +159,7 @@ func writeDump(dir, found string, cfg ref.Config, op Operation, cache *kv.Cache,
 		d.Sequences = append(d.Sequences, s)
 	}
 	if op.Kind == OpPrefill {
-		d.Sequences = append(d.Sequences, dumpedSequence{ID: op.Sequences[0], Entered: op.Tokens})
+		d.Sequences = append(d.Sequences, dumpedSequence{ID: op.Sequences[0], Entered: op.Tokens, Compression: own[op.Sequences[0]]})
 	}
 	tensors := stateTensors(&cfg, cache)
 	for _, s := range d.Sequences {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,45 @@ func TestDump(t *testing.T) {
 				t.Errorf("without the bug: %+v, %v", right, err)
 			}
 		})
+	}
+}
+
+// TestDumpOwn dumps a compression of a sequence with options of its own, which the dump
+// has: by the run's options it would be another.
+func TestDumpOwn(t *testing.T) {
+	b := open(t, "by-request")
+	ctx := context.Background()
+	run := Run{Engine: always(ref.StageDecide, func(e *ref.Event) {
+		if b.Trace.Requests()[e.Seqs[0]].Compression != nil {
+			change(e, "asked", func(p *ref.Part) { p.Ints[0]++ })
+		}
+	})}
+	r, err := Trace(ctx, b.Name, b.Trace, b.Options, run)
+	if err != nil || r.Divergence == nil {
+		t.Fatal(r.Divergence, err)
+	}
+	dir := t.TempDir()
+	if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Replay(os.DirFS(dir), run)
+	if err != nil || again.Divergence == nil || again.Divergence.Want != r.Divergence.Want || again.Divergence.Got != r.Divergence.Got {
+		t.Errorf("%v, %v; want %v", again, err, r.Divergence)
+	}
+	path := filepath.Join(dir, dumpFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := regexp.MustCompile(`,\s*"compression": \{\s*"max_cache_tokens": 40,\s*"protected_window": 8\s*\}`).ReplaceAll(text, nil)
+	if len(without) == len(text) {
+		t.Fatalf("the dump does not have the options:\n%s", text)
+	}
+	if err := os.WriteFile(path, without, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := Replay(os.DirFS(dir), run); err != nil || other.Divergence != nil && other.Divergence.Want == r.Divergence.Want {
+		t.Errorf("without the options: %+v, %v", other, err)
 	}
 }
 

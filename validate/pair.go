@@ -232,6 +232,11 @@ func (p *Pair) found(d *Divergence) {
 
 // The methods of sim.Cache.
 
+// Configure has a sequence follow options of its own.
+func (p *Pair) Configure(id kv.SeqID, own *trace.Compression) error {
+	return errors.Join(p.reference.Configure(id, own), p.test.Configure(id, own))
+}
+
 // Prefill enters the first n tokens of a sequence.
 func (p *Pair) Prefill(id kv.SeqID, n int) error {
 	_, err := p.Do(Operation{Kind: OpPrefill, Sequences: []kv.SeqID{id}, Tokens: n})

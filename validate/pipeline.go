@@ -8,6 +8,7 @@ import (
 
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/sim"
 	"kvcompress/trace"
 )
 
@@ -18,7 +19,14 @@ type Pipeline struct {
 	Config     ref.Config  `json:"config"`
 	Rope       *trace.Rope `json:"rope,omitempty"` // that methods are told the inputs carry
 	Inputs     Inputs      `json:"inputs"`
-	Operations []Operation `json:"operations"` // those that are out of place are skipped
+	Own        []Own       `json:"own,omitempty"` // sequences with options of their own
+	Operations []Operation `json:"operations"`    // those that are out of place are skipped
+}
+
+// Own is a sequence, and its options of compression in place of the configuration's.
+type Own struct {
+	Sequence    kv.SeqID          `json:"sequence"`
+	Compression trace.Compression `json:"compression"`
 }
 
 // Inputs are the values of a pipeline's Q, K and V, a function of where they are.
@@ -65,6 +73,14 @@ func (p Pipeline) check() error {
 			return fmt.Errorf("inputs: sequence %d has %d tokens", i, n)
 		}
 	}
+	for i, own := range p.Own {
+		if _, err := cfg.With(&own.Compression); err != nil {
+			return fmt.Errorf("own[%d]: %w", i, err)
+		}
+		if own.Sequence < 0 || int(own.Sequence) >= len(p.Inputs.Tokens) {
+			return fmt.Errorf("own[%d]: sequence %d, and there are inputs for %d", i, own.Sequence, len(p.Inputs.Tokens))
+		}
+	}
 	for i, op := range p.Operations {
 		if err := op.check(); err != nil {
 			return fmt.Errorf("operations[%d]: %w", i, err)
@@ -106,6 +122,11 @@ func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error
 		if err := pair.Poison(); err != nil {
 			return o, err
 		}
+		if op.Kind == OpPrefill {
+			if err := p.configure(pair, op.Sequences[0]); err != nil {
+				return o, err
+			}
+		}
 		_, err := pair.Do(op)
 		pair.Interview()
 		o.Operations++
@@ -125,6 +146,16 @@ func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error
 		enter(op, tokens)
 	}
 	return o, nil
+}
+
+// configure has a sequence that is about to be prefilled follow its own options.
+func (p Pipeline) configure(e sim.Cache, id kv.SeqID) error {
+	for _, own := range p.Own {
+		if own.Sequence == id {
+			return e.Configure(id, &own.Compression)
+		}
+	}
+	return nil
 }
 
 // fitting returns as much of an operation as can be carried out, and whether that is

@@ -29,6 +29,9 @@ func RandomPipeline(seed uint64) Pipeline {
 		p := randomPipeline(r)
 		cfg := p.config()
 		if p.work() <= maxWork && cfg.Validate() == nil {
+			more := rand.New(rand.NewPCG(seed, 1<<63)) // so that the rest of a seed stays what it was
+			p.Own = randomOwn(more, len(p.Inputs.Tokens))
+			p.Config.Metric.PrefillOnly = more.IntN(8) == 0
 			return p
 		}
 	}
@@ -151,6 +154,31 @@ func randomLength(r *rand.Rand, blockSize int) int {
 	default:
 		return 1 + r.IntN(100)
 	}
+}
+
+// randomOwn gives some of the sequences options of their own, in a quarter of all cases.
+func randomOwn(r *rand.Rand, sequences int) []Own {
+	if r.IntN(4) > 0 {
+		return nil
+	}
+	var all []Own
+	for id := range sequences {
+		if r.IntN(3) == 0 {
+			continue
+		}
+		own := trace.Compression{Buffer: new(pick(r, 0, 1, 5, 40))}
+		switch r.IntN(3) {
+		case 0:
+			own.MaxCacheTokens = new(1 + r.IntN(64))
+		case 1:
+			own.Rate = new(pick(r, 0.01, 0.25, 0.5, 0.9, 1))
+		}
+		if r.IntN(2) == 0 {
+			own.ProtectedWindow = new(pick(r, 0, 1, 5, 32))
+		}
+		all = append(all, Own{kv.SeqID(id), own})
+	}
+	return all
 }
 
 // pick returns one of the values.

@@ -240,7 +240,7 @@ func TestRandomPipelines(t *testing.T) {
 			"1 token": p.Inputs.Tokens[0] == 1, "partition edge": p.Inputs.Tokens[0] == 129, "two partition edges": p.Inputs.Tokens[0] == 257,
 			"even layers": c.EvenLayers, "control layers": len(c.ControlLayers) > 0, "uniform": c.Uniform, "random": c.Random, "bias": c.HeadBias != nil,
 			"rate": c.Rate > 0, "tokens": c.MaxCacheTokens > 0, "sinks": c.Sinks > 0, "no protected window": c.ProtectedWindow == 0,
-			"avg": m.Reduction == ref.Avg, "L1": m.Norm == ref.L1, "pool 31": m.MaxPool == 31, "buffer": m.Buffer > 0, "window 300": m.Window == 300,
+			"avg": m.Reduction == ref.Avg, "L1": m.Norm == ref.L1, "prefill only": m.PrefillOnly, "own options": len(p.Own) > 0, "own options beside the run's": len(p.Own) > 0 && len(p.Own) < len(p.Inputs.Tokens), "pool 31": m.MaxPool == 31, "buffer": m.Buffer > 0, "window 300": m.Window == 300,
 			p.Config.DType.String(): true,
 		} {
 			if is {

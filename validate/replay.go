@@ -70,6 +70,14 @@ func replayOperation(dir fs.FS, run Run) (_ *Replayed, err error) {
 	if err := pair.Restore(cache); err != nil {
 		return nil, err
 	}
+	for _, s := range d.Sequences {
+		if s.Compression == nil {
+			continue
+		}
+		if err := pair.Configure(s.ID, s.Compression); err != nil {
+			return nil, err
+		}
+	}
 	r := &Replayed{What: d.Operation.String(), Found: d.Found}
 	_, err = pair.Do(d.Operation)
 	pair.Interview()
@@ -187,6 +195,9 @@ func (d *dump) check() error {
 		const most = trace.MaxTokens
 		if s.Prompt < 0 || s.Tokens < 0 || s.First < 0 || s.Entered < 0 || s.Prompt > most || s.Tokens > most || s.First > most || s.Entered > most {
 			return fmt.Errorf("sequence %d has %d tokens and enters %d from token %d on", s.ID, s.Tokens, s.Entered, s.First)
+		}
+		if _, err := d.Config.With(s.Compression); err != nil {
+			return fmt.Errorf("sequence %d: %w", s.ID, err)
 		}
 	}
 	return nil

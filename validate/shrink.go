@@ -75,6 +75,9 @@ func (p Pipeline) smaller() []Pipeline {
 			}
 		}
 	}
+	for i := range p.Own {
+		with(func(c *Pipeline) { c.Own = slices.Delete(slices.Clone(p.Own), i, i+1) })
+	}
 	for _, plain := range p.plainer() {
 		with(plain)
 	}
@@ -173,6 +176,7 @@ func (p Pipeline) plainer() []func(*Pipeline) {
 	where(len(c.ControlLayers) > 0, func(p *Pipeline) { p.Config.Compression.ControlLayers = nil })
 	where(c.Uniform, func(p *Pipeline) { p.Config.Compression.Uniform = false })
 	where(c.Seed != 0 && !c.Random, func(p *Pipeline) { p.Config.Compression.Seed = 0 })
+	where(m.PrefillOnly, func(p *Pipeline) { p.Config.Metric.PrefillOnly = false })
 	where(m.MaxPool != 0, func(p *Pipeline) { p.Config.Metric.MaxPool = 0 })
 	for _, key := range slices.Sorted(maps.Keys(p.Config.Set)) {
 		where(true, func(p *Pipeline) { p.set(key, nil) })

@@ -60,7 +60,7 @@ func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, ru
 				return
 			}
 			result.Decisions++
-			c := specified(&opt.Config, e)
+			c := specified(&opt.Config, t.Requests()[e.Seqs[0]].Compression, e)
 			result.Add(c.Tally)
 			if d := c.divergence(); d != nil {
 				d.Stage, d.Seqs, d.Step, d.Number = e.Stage, e.Seqs, result.Steps, -1
@@ -94,10 +94,16 @@ func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, ru
 	return result, err
 }
 
-// specified holds the reference's plan against the method's specification.
-func specified(cfg *ref.Config, e ref.Event) *comparison {
+// specified holds the reference's plan against the specification of the method, by the
+// request's own options if it has any.
+func specified(cfg *ref.Config, own *trace.Compression, e ref.Event) *comparison {
 	c := &comparison{cfg: cfg, sides: [2]string{"specification", "reference"}}
-	method, err := cfg.NewMethod()
+	with, err := cfg.With(own)
+	if err != nil {
+		c.differ("options", nowhere, "some", err.Error())
+		return c
+	}
+	method, err := with.NewMethod()
 	if err != nil {
 		c.differ("method", nowhere, "one", err.Error())
 		return c

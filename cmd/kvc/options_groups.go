@@ -88,6 +88,8 @@ func (b *binder) addMetric() {
 		"tokens that a prompt's metric is max-pooled over, an odd number; 0 is none")
 	bind(b, fs.IntVar, "buffer", func(o *sim.Options) *int { return &o.Metric.Buffer },
 		"a query counts only for keys at least this many tokens back")
+	bind(b, fs.BoolVar, "prefill-metrics-only", func(o *sim.Options) *bool { return &o.Metric.PrefillOnly },
+		"decode steps add nothing to the metric: it is what the prompt's last queries gave")
 }
 
 func (b *binder) addWindow() {

@@ -85,6 +85,7 @@ func TestOptionFlags(t *testing.T) {
 		{args: "--norm l1 --reduction avg --max-pool 0 --window 5 --buffer 2", from: withRate, want: func(o *sim.Options) {
 			o.Metric = ref.Metric{Norm: ref.L1, Reduction: ref.Avg, MaxPool: 0, Window: 5, Buffer: 2}
 		}},
+		{args: "--prefill-metrics-only", from: withRate, want: func(o *sim.Options) { o.Metric.PrefillOnly = true }},
 		{args: "--norm L3", err: "want L2, L1"},
 		{args: "--reduction mean", err: "want sum, avg"},
 		{args: "--max-num-seqs 3 --max-num-batched-tokens 100 --watermark 0.5 --step-time 2ms", from: withRate, want: func(o *sim.Options) {

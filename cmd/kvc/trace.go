@@ -116,6 +116,9 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 	case info.WithPrefixes > 0:
 		row("prefixes", "of %s, in blocks of unknown size", counted(info.WithPrefixes, "request"))
 	}
+	if info.WithCompression > 0 {
+		row("compression", "%s with options of their own", counted(info.WithCompression, "request"))
+	}
 	row("tokens", "%d", info.Tokens)
 	a := info.Arrivals
 	span := time.Duration(a.LastNS - a.FirstNS)

@@ -1,0 +1,56 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// rules are how a sequence is compressed.
+type rules struct {
+	cfg    *ref.Config
+	method ref.Method
+}
+
+// Configure has a sequence that is about to be prefilled, or reserved, follow options of
+// its own until it is released.
+func (l *Ledger) Configure(id kv.SeqID, own *trace.Compression) error {
+	if own == nil {
+		return errors.New("sim: configure: no options")
+	}
+	if l.seqs[id] != nil {
+		return fmt.Errorf("sim: sequence %d is already in the ledger", id)
+	}
+	method, err := l.cfg.OwnMethod(own, l.method)
+	if err != nil {
+		return fmt.Errorf("sim: sequence %d: %w", id, err)
+	}
+	cfg, err := l.cfg.With(own)
+	if err != nil {
+		return fmt.Errorf("sim: sequence %d: %w", id, err)
+	}
+	l.own[id] = &rules{&cfg, method}
+	return nil
+}
+
+// rulesFor returns how a sequence is compressed.
+func (l *Ledger) rulesFor(id kv.SeqID) rules {
+	if r := l.own[id]; r != nil {
+		return *r
+	}
+	return rules{&l.cfg, l.method}
+}
+
+// byTokens reports whether every sequence has a budget of tokens, so that what it is
+// asked for does not depend on its length.
+func (l *Ledger) byTokens() bool {
+	for _, r := range l.own {
+		if r.cfg.Compression.MaxCacheTokens == 0 {
+			return false
+		}
+	}
+	return l.cfg.Compression.MaxCacheTokens > 0 || len(l.own) == len(l.seqs)
+}
