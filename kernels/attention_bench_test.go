@@ -10,6 +10,7 @@ import (
 	"kvcompress/kernels/ptx"
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/trace"
 )
 
 // benchShapes are those of the bundled traces.
@@ -113,6 +114,30 @@ func BenchmarkAppend(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(dev.Instructions()-before)/float64(b.N*c.shape.KVHeads*n), "instructions/KV")
+		})
+	}
+}
+
+// BenchmarkScores counts those of the scores that are no attention weights, for each KV of a
+// KV head.
+func BenchmarkScores(b *testing.B) {
+	const n = 512
+	shape := kv.Shape{Layers: 1, KVHeads: 1, Group: 4, HeadSize: 128}
+	for _, name := range []string{"knorm", "keydiff", "lagkv", "expected-attention"} {
+		b.Run(name, func(b *testing.B) {
+			dev := ptx.New(ptx.Options{})
+			cfg := ref.Config{Config: kv.Config{Shape: shape, DType: dtype.F16}}
+			cfg.UseMethod(name)
+			cfg.Rope = &trace.Rope{Base: 10000, RotarySize: shape.HeadSize, Pairing: trace.Half}
+			s, input := benchState(b, dev, cfg, n)
+			on := tensors{input("q", n, shape.QueryHeads()), input("k", n, shape.KVHeads), input("v", n, shape.KVHeads)}
+			before := dev.Instructions()
+			for b.Loop() {
+				if err := s.promptNumbers(0, 0, n, on); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(dev.Instructions()-before)/float64(b.N*shape.KVHeads*n), "instructions/KV")
 		})
 	}
 }

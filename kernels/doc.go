@@ -6,7 +6,8 @@
 // It runs every method that drops KVs by a ranking, [ref.Dropper]: what the method
 // watches and how it ranks are arguments of the same kernels. What a column of a number
 // for each query head needs, and other ways to make numbers of attention than
-// KV-Compress's, are kernels beside them.
+// KV-Compress's, are kernels beside them. So are scores that are no attention weights,
+// [ref.Scorer].
 //
 // The kernels are the .cu files in cu/, a file for each stage; the PTX that
 // clang-19 makes of them is embedded. docs/kernels.md says what each kernel takes,

@@ -128,7 +128,7 @@ func (s *state) softmax(rows, count int, scores device.Ptr) (device.Ptr, error) 
 	each := threads(rows*width, 128)
 	return factors, s.launch("prefill.ptx", "prefill_factors", blocks(rows*width, each), each, 0,
 		device.Pointer(maxima), device.Pointer(sums), device.Pointer(factors),
-		number(count-1), number(rows), number(rows), number(partitions), number(width)) // rows of the query at count−1
+		number(count-1), number(rows), number(rows), number(partitions), number(width)) // rows that end with element count−1
 }
 
 func (s *state) scoreLagKV(p prompt, o ref.LagKV) error {

@@ -207,7 +207,8 @@ extern "C" __global__ void lag_ranges(const float* __restrict__ k, const float* 
 // Order: §3 for the mean and for the squares.
 //
 // Bytes: 8·D read for each KV, and 8 written; the ranges come from the caches. With
-// lag_ranges the rows are read twice: the floor, unless a segment fits on chip.
+// lag_ranges the rows are read twice; the floor is once, with a segment on chip until the
+// next one's range is known.
 extern "C" __global__ void lag_deviations(const float* __restrict__ k,
                                           const float* __restrict__ v,
                                           const float* __restrict__ lows,
@@ -302,7 +303,7 @@ extern "C" __global__ void softmax_partitions(float* __restrict__ scores,
 //
 // Order: keys, then values.
 //
-// Bytes: 12 for each KV, with ranks 16. A rank takes lag comparisons, of numbers that all
+// Bytes: 12 for each KV, with ranks 20. A rank takes lag comparisons, of numbers that all
 // lanes read together.
 extern "C" __global__ void score_lags(float* weights, const float* __restrict__ f,
                                       const int* __restrict__ tables,
@@ -452,6 +453,46 @@ extern "C" __global__ void covariances(const float* __restrict__ rows,
   }
 }
 
+// sums_across gives lane l the sum over all lanes of v[l], in the order of §3: at each
+// distance a lane keeps one half of its numbers and passes on the other.
+template <int distance = warp_size / 2>
+__word__ float sums_across(float (&v)[warp_size]) {
+  const bool upper = lane() & distance;
+#pragma unroll
+  for (int i = 0; i < distance; i++) {
+    const float low = v[i], high = v[i + distance];  // selected as numbers, not by address
+    v[i] = (upper ? high : low) + from_lane_xor(upper ? low : high, distance);
+  }
+  if constexpr (distance > 1) return sums_across<distance / 2>(v);
+  return v[0];
+}
+
+// quadratic_form is x·(C x), C being [d, d]: 32 elements of C x at a time, of which a lane
+// gets one.
+__word__ float quadratic_form(const float* x, const float* c, int d) {
+  constexpr int together = 8;  // d is a multiple of it
+  float sum = 0;
+#pragma unroll 1
+  for (int first = 0; first < d; first += warp_size) {
+    const int rows = smaller(warp_size, d - first);
+    float y[warp_size] = {};
+#pragma unroll 1
+    for (int i = lane(); i < d; i += warp_size) {
+      const float own = x[i];
+      const float* at = c + first * d + i;
+#pragma unroll
+      for (int r = 0; r < warp_size; r += together) {
+        if (r >= rows) continue;
+#pragma unroll
+        for (int j = 0; j < together; j++) y[r + j] = y[r + j] + own * at[(r + j) * d];
+      }
+    }
+    const float own = sums_across(y);
+    if (lane() < rows) sum = sum + x[first + lane()] * own;
+  }
+  return butterfly_sum(sum);
+}
+
 // expected_logits computes (μ·κ)·(1/√D) + (κ·(C κ))/(2D) of every key, for each query head.
 //
 //   k          float32 [count, H, D]: κ
@@ -467,8 +508,7 @@ extern "C" __global__ void covariances(const float* __restrict__ rows,
 // Order: §3 for each product of vectors; that of a key with C κ is over C κ's elements.
 //
 // Bytes: a key is read from memory once, 4·D, and C for every 32 keys from the caches. The
-// floor is the operations, 2·D² for each key and query head: a warp makes, for each of the
-// D products, 4 instructions for every 32 elements and 10 for the butterfly.
+// floor is the operations, 2·D² for each key and query head.
 extern "C" __global__ void expected_logits(const float* __restrict__ k,
                                            const float* __restrict__ means,
                                            const float* __restrict__ c,
@@ -481,15 +521,7 @@ extern "C" __global__ void expected_logits(const float* __restrict__ k,
   const float logit = by_token(first, count, [&](int t) {
     const float* key = k + (int64(t) * heads + head) * d;
     float s = warp_dot(mean, key, d) * scale;
-    if (is_there(c)) {
-      float sum = 0;
-#pragma unroll 1
-      for (int r = 0; r < d; r++) {
-        const float y = warp_dot(key, rows + r * d, d);
-        if (r % warp_size == lane()) sum = sum + key[r] * y;
-      }
-      s = s + butterfly_sum(sum) / float(2 * d);
-    }
+    if (is_there(c)) s = s + quadratic_form(key, rows, d) / float(2 * d);
     return s;
   });
   if (i < count) logits[int64(block_x()) * count + i] = logit;

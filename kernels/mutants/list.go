@@ -217,7 +217,7 @@ func All() []Mutant {
 
 		// Scores.
 		{
-			Name: "one-long-sum", File: "scores.cu", Replay: "recall/expected-attention",
+			Name: "one-long-sum", File: "scores.cu", Replay: "gqa/expected-attention",
 			Bug: "products of queries are added up from the first token to the last, not in partitions",
 			Old: "if ((first + stage) % partition != 0 && first + stage < n) continue;", New: "if (first + stage < n) continue;",
 		},
