@@ -87,7 +87,7 @@ func TestRazorMemory(t *testing.T) {
 	}
 }
 
-// razorTable is the setting of the table in docs/methods-razor.md: Llama-3.1-8B's shape,
+// razorTable is the setting of the table in docs/methods/razor.md: Llama-3.1-8B's shape,
 // f16, pages of 16, and the heads that the published ratios select at most: 36 for
 // induction and 3 for echo.
 func razorTable(t *testing.T, decode RazorDecode) *Config {
@@ -110,10 +110,10 @@ func razorTable(t *testing.T, decode RazorDecode) *Config {
 	return cfg
 }
 
-// TestRazorTable holds the table in docs/methods-razor.md, and the formulas beside it,
+// TestRazorTable holds the table in docs/methods/razor.md, and the formulas beside it,
 // against the closed form.
 func TestRazorTable(t *testing.T) {
-	text, err := os.ReadFile("../docs/methods-razor.md")
+	text, err := os.ReadFile("../docs/methods/razor.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestRazorTable(t *testing.T) {
 			100*float64(s.Payload)/float64(s.DensePayload), 100*float64(s.Blocks)/float64(s.DenseBlocks),
 			100*float64(s.Bytes)/float64(s.DenseBytes), 100*float64(r.Bytes)/float64(r.DenseBytes))
 		if !strings.Contains(string(text), row) {
-			t.Errorf("docs/methods-razor.md has no row %s", row)
+			t.Errorf("docs/methods/razor.md has no row %s", row)
 		}
 
 		// ρ + (1−ρ)·max(S0, ⌈N/C⌉)/N, but for N0 + 1 entries a head and a weight each.

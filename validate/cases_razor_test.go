@@ -110,7 +110,7 @@ func TestRazorCase(t *testing.T) {
 	}
 }
 
-// TestRazorErrors holds the errors against full attention that docs/methods-razor.md states
+// TestRazorErrors holds the errors against full attention that docs/methods/razor.md states
 // against the recorded cases.
 func TestRazorErrors(t *testing.T) {
 	name := filepath.Join("..", "..", "shared", "data", "oracle", "methods", "razor_compress.json")
@@ -131,12 +131,12 @@ func TestRazorErrors(t *testing.T) {
 			weighted, unweighted, n = weighted+w, unweighted+u, n+1
 		}
 	}
-	text, err := os.ReadFile(filepath.Join("..", "docs", "methods-razor.md"))
+	text, err := os.ReadFile(filepath.Join("..", "docs", "methods", "razor.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := fmt.Sprintf("attention is %.3f so, and %.3f with the paper's weight", unweighted/n, weighted/n)
 	if !strings.Contains(string(text), want) {
-		t.Errorf("docs/methods-razor.md does not say: %s", want)
+		t.Errorf("docs/methods/razor.md does not say: %s", want)
 	}
 }
