@@ -133,7 +133,7 @@ func BenchmarkScores(b *testing.B) {
 			on := tensors{input("q", n, shape.QueryHeads()), input("k", n, shape.KVHeads), input("v", n, shape.KVHeads)}
 			before := dev.Instructions()
 			for b.Loop() {
-				if err := s.promptNumbers(0, 0, n, on); err != nil {
+				if err := s.promptNumbers(s.watched, 0, 0, n, on); err != nil {
 					b.Fatal(err)
 				}
 			}
