@@ -21,7 +21,7 @@ import (
 // [Engine.Restore].
 type Engine struct {
 	cfg     ref.Config
-	method  ref.Dropper
+	method  ref.Method
 	state   *state
 	inputs  *ref.Inputs
 	observe func(ref.Event)
@@ -58,8 +58,7 @@ func New(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, 
 
 // newEngine is New with a method that need not be in the table of methods.
 func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event), opt Options) (*Engine, error) {
-	dropper, err := dropper(method, cfg.Shape)
-	if err != nil {
+	if err := supported(method, cfg.Shape); err != nil {
 		return nil, err
 	}
 	s, err := newState(dev, cfg, method, 1, 1)
@@ -71,7 +70,7 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 	}
 	return &Engine{
 		cfg:     cfg,
-		method:  dropper,
+		method:  method,
 		state:   s,
 		inputs:  ref.NewInputs(cfg, s.watched, open),
 		observe: observe,
@@ -243,6 +242,7 @@ func (e *Engine) uploadBatch(ids []kv.SeqID) (b batch, err error) {
 	for i, id := range ids {
 		s := e.seqs[id]
 		rows[i], names[i], positions[i] = int32(s.row), int32(id), int32(s.tokens)
+		b.longest = max(b.longest, s.tokens+1)
 	}
 	b.n = len(ids)
 	if b.rows, err = upload(e.state, "batch rows", rows); err != nil {
@@ -275,24 +275,27 @@ func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if s == nil {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
-	r := e.method.Rank(s.counts())
-	if err := e.state.check(&r); err != nil {
+	c := changeOf(e.method, s.counts())
+	if err := e.state.check(&c); err != nil {
 		return ref.Compressed{}, err
 	}
-	done, err := e.compress(id, s, r)
+	done, err := e.compress(id, s, &c)
 	if err != nil {
 		return ref.Compressed{}, e.fail(err)
 	}
 	return done, nil
 }
 
-func (e *Engine) compress(id kv.SeqID, s *sequence, r ref.Ranking) (ref.Compressed, error) {
-	d, err := e.state.decide(s.row, id, s.tokens, s.lengths, r)
+func (e *Engine) compress(id kv.SeqID, s *sequence, c *change) (ref.Compressed, error) {
+	d, err := e.state.decide(s.row, id, s.tokens, s.lengths, *c)
 	if err != nil {
 		return ref.Compressed{}, err
 	}
+	if c.hiding != nil {
+		d.asked = c.asked
+	}
 	if e.observe != nil {
-		plan, err := e.state.readPlan(d)
+		plan, err := e.state.readPlan(d, c)
 		if err != nil {
 			return ref.Compressed{}, err
 		}
@@ -300,26 +303,19 @@ func (e *Engine) compress(id kv.SeqID, s *sequence, r ref.Ranking) (ref.Compress
 			return ref.Compressed{}, err
 		}
 	}
-	if err := d.whole(r.Unit); err != nil {
+	if err := d.whole(c.Unit); err != nil {
 		return ref.Compressed{}, err
 	}
-	m, err := e.state.schedule(s.row, d)
+	done := ref.Compressed{Asked: d.asked}
+	var m moves
+	if c.hides() {
+		err = e.state.hide(s.row, d, c.hiding)
+	} else {
+		m, err = e.pack(s, d, c, &done)
+	}
 	if err != nil {
 		return ref.Compressed{}, err
 	}
-	if err := e.state.move(m); err != nil {
-		return ref.Compressed{}, err
-	}
-	if err := e.state.truncate(s.row, d); err != nil {
-		return ref.Compressed{}, err
-	}
-	done := ref.Compressed{Asked: d.asked, Freed: d.freed(), Moved: m.n}
-	e.held -= e.blocks(s)
-	for i, lost := range d.heads {
-		s.lengths[i] -= lost.kvs
-		done.Evicted += lost.kvs
-	}
-	e.held += e.blocks(s)
 	if e.observe == nil {
 		return done, nil
 	}
@@ -328,6 +324,33 @@ func (e *Engine) compress(id kv.SeqID, s *sequence, r ref.Ranking) (ref.Compress
 		return ref.Compressed{}, err
 	}
 	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(moves)}})
+}
+
+// pack folds what a decision has to be folded, and packs the survivors.
+func (e *Engine) pack(s *sequence, d decision, c *change, done *ref.Compressed) (moves, error) {
+	if c.folding != nil {
+		if err := e.state.fold(s.row, d, c.folding); err != nil {
+			return moves{}, err
+		}
+	}
+	m, err := e.state.schedule(s.row, d)
+	if err != nil {
+		return m, err
+	}
+	if err := e.state.move(m); err != nil {
+		return m, err
+	}
+	if err := e.state.truncate(s.row, d); err != nil {
+		return m, err
+	}
+	done.Freed, done.Moved = d.freed(), m.n
+	e.held -= e.blocks(s)
+	for i, lost := range d.heads {
+		s.lengths[i] -= lost.kvs
+		done.Evicted += lost.kvs
+	}
+	e.held += e.blocks(s)
+	return m, nil
 }
 
 // counts returns the sequence's lengths.
