@@ -33,7 +33,7 @@ func randomRazor(rng *rand.Rand, cfg *ref.Config) error {
 	options := map[string]any{
 		"variant": oneOf(rng, ref.RazorPaper, ref.RazorPaper, ref.RazorGoldenStick), "decode": ref.RazorStatic,
 		"sinks": oneOf(rng, 0, 1, 4, 20), "threshold": oneOf(rng, 0, 1, 3, 20), "ratio": oneOf(rng, 1.5, 3, 5, 40), "stand_in": rng.IntN(6) > 0,
-		"capacity": 22 + rng.IntN(80),
+		"capacity": 22 + rng.IntN(80), "full": "none",
 	}
 	if options["variant"] == ref.RazorPaper && rng.IntN(3) > 0 {
 		options["decode"] = ref.RazorRolling
@@ -126,6 +126,46 @@ func run(t *testing.T, rng *rand.Rand, seed uint64, cfg ref.Config, edited *int)
 	return errors.Join(c.engine.Close(), c.reference.Close())
 }
 
+// TestWeights attends to entries of weights of all magnitudes: what ln makes of them.
+func TestWeights(t *testing.T) {
+	const n = 2000
+	cfg := ref.Config{Config: kv.Config{BlockSize: 32, Blocks: n/32 + 2, Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}}}
+	if err := setting(&cfg, "razor", map[string]any{"full": "none"}); err != nil {
+		t.Fatal(err)
+	}
+	open := func(id kv.SeqID) (trace.Tensors, error) { return noise{id, n + 1, 8, 1}, nil }
+	var want, got []stage
+	reference, err := ref.NewEngine(cfg, open, stagesInto(&want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(checked(t, 2), cfg, open, stagesInto(&got), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reference.Prefill(0, n); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 53))
+	for i := range n {
+		reference.Cache().Data[0][i] = float32(1 + rng.IntN(1<<rng.IntN(25)))
+	}
+	if err := e.Restore(reference.Cache()); err != nil {
+		t.Fatal(err)
+	}
+	want = want[:0]
+	batch := []kv.SeqID{0}
+	if err := errors.Join(reference.Decode(batch), e.Decode(batch)); err != nil {
+		t.Fatal(err)
+	}
+	if err := want[0].differ(&got[0]); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(e.Close(), reference.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // counted are tokens whose queries and keys are 0, so that each KV receives as much
 // attention as others, and whose values are 1, 2, 4, 8, …
 type counted struct{}
@@ -146,7 +186,7 @@ func (counted) Read(dst []float32, t trace.Tensor, layer, from, count int) error
 // TestStandInByHand looks at a stand-in whose means, weight and effect can be worked out.
 func TestStandInByHand(t *testing.T) {
 	cfg := ref.Config{Config: kv.Config{BlockSize: 2, Blocks: 3, DType: dtype.F16, Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}}}
-	if err := setting(&cfg, "razor", map[string]any{"sinks": 1, "threshold": 1, "ratio": 1000, "decode": ref.RazorRolling}); err != nil {
+	if err := setting(&cfg, "razor", map[string]any{"sinks": 1, "threshold": 1, "ratio": 1000, "decode": ref.RazorRolling, "full": "none"}); err != nil {
 		t.Fatal(err)
 	}
 	var stages []stage
