@@ -56,8 +56,6 @@ __word__ float log_of(float x) {
 // itself, which a product with 1 leaves as it is.
 __word__ float gain(float weight, bool squared) { return weight * (squared ? weight : 1); }
 
-__word__ float smaller(float a, float b) { return __nvvm_fmin_f(a, b); }
-
 __word__ float square_root(float v) { return __nvvm_sqrt_rn_f(v); }
 
 // warp_dot is the sum of the products of two vectors of d elements, as §3 has it. All
