@@ -309,6 +309,7 @@ func (e *Engine) compress(id kv.SeqID, s *sequence, c *change) (ref.Compressed, 
 	done := ref.Compressed{Asked: d.asked}
 	var m moves
 	if c.hides() {
+		done.Hidden = d.evicts() + len(d.heads)*c.hiding.Also
 		err = e.state.hide(s.row, d, c.hiding)
 	} else {
 		m, err = e.pack(s, d, c, &done)
