@@ -8,55 +8,67 @@ import (
 
 // storePrompt stores the keys and values of one layer of a prompt of n tokens, in
 // the KV heads of a row whose tables and lengths are set: k and v are [n, H, D]
-// float32 on the device. The positions are 0 to n-1, the column as it begins.
+// float32 on the device. The positions are 0 to n-1, the columns as they begin.
 func (s *state) storePrompt(row, layer, n int, k, v device.Ptr) error {
 	h, d := s.cfg.Shape.KVHeads, s.cfg.Shape.HeadSize
 	block := threads(n*h*d/8, 256)
 	tables := device.Pointer(s.layerTables(row, layer))
+	zeroed, others := s.entering()
 	if err := s.launch("append.ptx", s.typed("append_prompt"), blocks(n*h*d/8, block), block, 0,
 		device.Pointer(k), device.Pointer(v), tables,
-		device.Pointer(s.keys), device.Pointer(s.values), s.zeroed(), device.Pointer(s.positions),
-		number(n), number(h), number(d/8), s.shift(), number(s.maxBlocks)); err != nil || !s.fills() {
+		device.Pointer(s.keys), device.Pointer(s.values), device.Pointer(zeroed), device.Pointer(s.positions),
+		number(n), number(h), number(d/8), s.shift(), number(s.maxBlocks)); err != nil {
 		return err
 	}
 	each := threads(n*h, 256)
-	return s.launch("append.ptx", "fill_prompt", blocks(n*h, each), each, 0,
-		tables, device.Pointer(s.metrics), number(n), number(h),
-		number(s.width), device.F32(s.initial), s.shift(), number(s.maxBlocks))
-}
-
-// fills reports whether the column takes a kernel of its own where KVs enter: it has
-// several numbers for each, or does not begin with +0.
-func (s *state) fills() bool {
-	return s.width > 1 || s.width == 1 && math.Float32bits(s.initial) != 0
-}
-
-// zeroed is the column as the kernels take it that begin it with 0: none, where it has a
-// kernel of its own.
-func (s *state) zeroed() device.Arg {
-	if s.fills() {
-		return device.Pointer(0)
+	for _, i := range others {
+		if err := s.launch("append.ptx", "fill_prompt", blocks(n*h, each), each, 0,
+			tables, device.Pointer(s.data[i]), number(n), number(h),
+			number(s.columns[i].Width), device.F32(s.columns[i].Initial), s.shift(), number(s.maxBlocks)); err != nil {
+			return err
+		}
 	}
-	return device.Pointer(s.metrics)
+	return nil
+}
+
+// entering returns the column that the kernels begin with 0 by which KVs enter, the first
+// that has one number for each and begins so, 0 if there is none; and the others, which
+// take a kernel each.
+func (s *state) entering() (zeroed device.Ptr, others []int) {
+	for i, c := range s.columns {
+		if zeroed == 0 && c.Width == 1 && math.Float32bits(c.Initial) == 0 {
+			zeroed = s.data[i]
+		} else {
+			others = append(others, i)
+		}
+	}
+	return zeroed, others
 }
 
 // storeTokens stores the key and value of the batch's new token in one layer, as
 // the last KV of each head: k and v are [batch, H, D] float32 on the device. Room
-// has been made and counted. The column is as it begins.
+// has been made and counted. The columns are as they begin.
 func (s *state) storeTokens(b batch, layer int, k, v device.Ptr) error {
 	h, d := s.cfg.Shape.KVHeads, s.cfg.Shape.HeadSize
 	block := threads(b.n*h*d/8, 256)
 	tables, lengths := device.Pointer(s.layerTables(0, layer)), device.Pointer(s.layerLengths(layer))
+	zeroed, others := s.entering()
 	if err := s.launch("append.ptx", s.typed("append_tokens"), blocks(b.n*h*d/8, block), block, 0,
 		device.Pointer(k), device.Pointer(v), device.Pointer(b.rows), device.Pointer(b.positions), tables, lengths,
-		device.Pointer(s.keys), device.Pointer(s.values), s.zeroed(), device.Pointer(s.positions),
-		number(b.n), number(h), number(s.heads()), number(d/8), s.shift(), number(s.maxBlocks)); err != nil || !s.fills() {
+		device.Pointer(s.keys), device.Pointer(s.values), device.Pointer(zeroed), device.Pointer(s.positions),
+		number(b.n), number(h), number(s.heads()), number(d/8), s.shift(), number(s.maxBlocks)); err != nil {
 		return err
 	}
 	each := threads(b.n*h, 256)
-	return s.launch("append.ptx", "fill_tokens", blocks(b.n*h, each), each, 0,
-		device.Pointer(b.rows), tables, lengths, device.Pointer(s.metrics),
-		number(b.n), number(h), number(s.heads()), number(s.width), device.F32(s.initial), s.shift(), number(s.maxBlocks))
+	for _, i := range others {
+		if err := s.launch("append.ptx", "fill_tokens", blocks(b.n*h, each), each, 0,
+			device.Pointer(b.rows), tables, lengths, device.Pointer(s.data[i]),
+			number(b.n), number(h), number(s.heads()),
+			number(s.columns[i].Width), device.F32(s.columns[i].Initial), s.shift(), number(s.maxBlocks)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // layerTables is where the block tables of a layer's heads begin, in a row.

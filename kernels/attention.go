@@ -33,13 +33,26 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	tables, lengths := device.Pointer(s.layerTables(0, layer)), device.Pointer(s.layerLengths(layer))
 	sequences := device.Pointer(b.rows)
 
-	if err := s.launch("attention.ptx", s.typed("attend_partitions"),
-		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
-		attendShared(s.cfg.DType, group, d),
+	args := []device.Arg{
 		device.Pointer(q), device.Pointer(s.keys), device.Pointer(s.values), sequences, tables, lengths,
 		device.Pointer(part.weights), device.Pointer(part.maxima), device.Pointer(part.sums), device.Pointer(o),
 		number(h), number(s.heads()), number(group), number(d), s.shift(), number(s.maxBlocks),
-		number(partitions), device.F32(attentionScale(d))); err != nil {
+		number(partitions), device.F32(attentionScale(d)),
+	}
+	file, kernel, format := "attention.ptx", "attend_partitions", s.cfg.DType
+	if s.reads.adjusts() {
+		adjusted, err := s.adjust(b, layer, partitions)
+		if err != nil {
+			return err
+		}
+		file, kernel, args = "adjusted.ptx", "attend_partitions_adjusted", append(args, adjusted...)
+		if s.reads.turns != nil {
+			format = dtype.F32 // of the tile
+		}
+	}
+	if err := s.launch(file, s.typed(kernel),
+		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
+		attendShared(format, group, d), args...); err != nil {
 		return err
 	}
 	width := factorLanes(partitions)

@@ -6,6 +6,7 @@ import "kvcompress/kernels/device"
 // device's memory: arrays of n int32.
 type batch struct {
 	n         int
+	longest   int        // tokens of the longest sequence, the step's included
 	rows      device.Ptr // each sequence's row of tables and lengths
 	ids       device.Ptr // its kv.SeqID, which its blocks' owners name
 	positions device.Ptr // of the token that the step adds

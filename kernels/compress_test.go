@@ -390,11 +390,12 @@ func (c *content) compress(t *testing.T, dev device.Device, i int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := s.decide(i, q.ID, q.Len, lengths, r)
+	by := change{Ranking: r}
+	d, err := s.decide(i, q.ID, q.Len, lengths, by)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.readPlan(d)
+	got, err := s.readPlan(d, &by)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,15 @@ type decision struct {
 // loss is what one head loses. The device says all but the blocks that come free.
 type loss struct{ units, kvs, holes, blocks int }
 
+// evicts returns how many KVs go.
+func (d *decision) evicts() int {
+	n := 0
+	for _, h := range d.heads {
+		n += h.kvs
+	}
+	return n
+}
+
 // freed returns how many blocks come free.
 func (d *decision) freed() int {
 	n := 0
@@ -75,7 +84,7 @@ const (
 // decide chooses which KVs of a sequence of length tokens are evicted: what ref.Decide
 // says of the ranking, of which [state.check] has approved. lengths are the context
 // lengths of the sequence's heads. It waits for the device.
-func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, r ref.Ranking) (decision, error) {
+func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, r change) (decision, error) {
 	d := decision{heads: make([]loss, len(lengths)), starts: make([]int32, len(lengths)+1), lengths: lengths}
 	for i, n := range lengths {
 		d.starts[i+1] = d.starts[i] + int32((n+3)&^3) // 16 bytes are moved at a time
@@ -107,7 +116,7 @@ func (s *state) decide(row int, id kv.SeqID, length int, lengths []int, r ref.Ra
 // refine settles anew, head by head, now that it is known what each loses: by the quotas
 // that the ranking makes of it, or by just that, where shares have decided between heads
 // and costs alone do within one.
-func (s *state) refine(row int, id kv.SeqID, length int, d *decision, r *ref.Ranking, p plan) (plan, error) {
+func (s *state) refine(row int, id kv.SeqID, length int, d *decision, r *change, p plan) (plan, error) {
 	if p.keys != 0 {
 		if err := s.readLosses(d, p); err != nil {
 			return p, err
@@ -135,7 +144,7 @@ func (s *state) refine(row int, id kv.SeqID, length int, d *decision, r *ref.Ran
 
 // settle finds how many units and KVs each head loses by the ranking's quotas. The plan
 // is empty where nothing is asked for, or there is nothing.
-func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *ref.Ranking) (plan, error) {
+func (s *state) settle(row int, id kv.SeqID, length int, d *decision, r *change) (plan, error) {
 	heads := len(d.heads)
 	d.asked = r.Asks()
 	var quotas []ref.Quota
@@ -207,28 +216,31 @@ func (s *state) readLosses(d *decision, p plan) error {
 }
 
 // costs computes the keys, and each head's counts by their first digit.
-func (s *state) costs(row int, id kv.SeqID, length int, r *ref.Ranking, p plan, grid, block device.Dim) error {
-	switch r.Key {
-	case ref.ByPosition:
-		args := s.costArgs(row, length, r, p)
+func (s *state) costs(row int, id kv.SeqID, length int, r *change, p plan, grid, block device.Dim) error {
+	switch {
+	case r.hiding != nil:
+		args := append(s.costArgs(row, length, &r.Ranking, p), device.Pointer(s.data[s.reads.hidden]), number(r.hiding.Stay))
+		return s.launch("decide.ptx", "costs_seen", grid, block, 0, args...)
+	case r.Key == ref.ByPosition:
+		args := s.costArgs(row, length, &r.Ranking, p)
 		return s.launch("decide.ptx", "costs_position", grid, block, 0, slices.Delete(args, 3, 4)...)
-	case ref.ByHash:
-		args := append(s.costArgs(row, length, r, p), number(s.cfg.Shape.KVHeads), device.I32(int32(id)), device.U64(r.Seed))
+	case r.Key == ref.ByHash:
+		args := append(s.costArgs(row, length, &r.Ranking, p), number(s.cfg.Shape.KVHeads), device.I32(int32(id)), device.U64(r.Seed))
 		return s.launch("decide.ptx", "costs_random", grid, block, 0, args...)
 	}
-	args, err := s.scoreArgs(row, length, r, p)
+	args, err := s.scoreArgs(row, length, &r.Ranking, p)
 	if err != nil {
 		return err
 	}
-	if s.width > 1 {
-		return s.launch("decide.ptx", "costs_sum", grid, block, 0, append(args, number(s.width))...)
+	if width := s.columns[r.Column].Width; width > 1 {
+		return s.launch("decide.ptx", "costs_sum", grid, block, 0, append(args, number(width))...)
 	}
 	return s.launch("decide.ptx", "costs", grid, block, 0, args...)
 }
 
 // share computes the keys anew, as costs times their head's share. The costs are sorted,
 // for their sums' order, on the host.
-func (s *state) share(row, length int, d *decision, r *ref.Ranking, p plan, quotas []ref.Quota, grid, block device.Dim) (plan, error) {
+func (s *state) share(row, length int, d *decision, r *change, p plan, quotas []ref.Quota, grid, block device.Dim) (plan, error) {
 	shares := make([]float32, len(d.heads))
 	for _, q := range quotas {
 		for head := q.First; head < q.First+q.Heads; head++ {
@@ -246,11 +258,11 @@ func (s *state) share(row, length int, d *decision, r *ref.Ranking, p plan, quot
 	if p, err = s.plan(d, quotas, r.Keep); err != nil {
 		return p, err
 	}
-	args, err := s.scoreArgs(row, length, r, p)
+	args, err := s.scoreArgs(row, length, &r.Ranking, p)
 	if err != nil {
 		return p, err
 	}
-	return p, s.launch("decide.ptx", "costs_shared", grid, block, 0, append(args, number(s.width), device.Pointer(on))...)
+	return p, s.launch("decide.ptx", "costs_shared", grid, block, 0, append(args, number(s.columns[r.Column].Width), device.Pointer(on))...)
 }
 
 // costsOf returns the costs that candidates have by their keys, ascending.
@@ -276,11 +288,19 @@ const noCandidate = 1<<32 - 1
 func (s *state) costArgs(row, length int, r *ref.Ranking, p plan) []device.Arg {
 	return []device.Arg{
 		device.Pointer(s.tables), device.Pointer(s.lengths), number(row),
-		device.Pointer(s.metrics), device.Pointer(s.positions),
+		device.Pointer(s.scores(r)), device.Pointer(s.positions),
 		device.Pointer(p.quotaOf), device.Pointer(p.offsets), device.Pointer(p.keys), device.Pointer(p.counts),
 		number(s.maxBlocks), s.shift(),
 		number(min(r.Sinks, length)), number(max(length-1-r.Window, -1)),
 	}
+}
+
+// scores is the column that a ranking is by, or any where it is by none.
+func (s *state) scores(r *ref.Ranking) device.Ptr {
+	if r.Key == ref.ByScore {
+		return s.data[r.Column]
+	}
+	return s.metrics
 }
 
 // scoreArgs are those that the kernels of scores take first.
@@ -387,17 +407,17 @@ func (s *state) plan(d *decision, quotas []ref.Quota, keep int) (p plan, err err
 }
 
 // readPlan returns the decision as the reference has it.
-func (s *state) readPlan(d decision) (ref.Plan, error) {
+func (s *state) readPlan(d decision, c *change) (ref.Plan, error) {
 	plan := ref.Plan{Asked: d.asked}
 	for i, h := range d.heads {
-		if h.kvs == 0 {
+		if h.kvs == 0 && !c.hides() {
 			continue
 		}
 		kvs, err := download[int32](s, d.list+device.Ptr(4*d.starts[i]), h.kvs)
 		if err != nil {
 			return plan, err
 		}
-		plan.Edits = append(plan.Edits, ref.Edit{Op: ref.Drop, Head: i, KVs: kvs})
+		plan.Edits = append(plan.Edits, c.edit(i, d.lengths[i], kvs))
 	}
 	return plan, nil
 }

@@ -3,11 +3,12 @@
 // It does what ref.NUMERICS.md says to the bit, so its every stage can be compared
 // with the reference.
 //
-// It runs every method that drops KVs by a ranking, [ref.Dropper]: what the method
-// watches and how it ranks are arguments of the same kernels. What a column of a number
-// for each query head needs, and other ways to make numbers of attention than
-// KV-Compress's, are kernels beside them. So are scores that are no attention weights,
-// [ref.Scorer].
+// It runs every method that drops KVs by a ranking, [ref.Dropper], folds them into
+// stand-ins, [ref.Folder], or hides them, [ref.Masker]: what the method watches and how it
+// ranks are arguments of the same kernels. What else a method needs, such as further
+// columns, other ways to make numbers of attention than KV-Compress's, scores that are no
+// attention weights ([ref.Scorer]), or queries that do not read KVs as they are stored,
+// are kernels beside them.
 //
 // The kernels are the .cu files in cu/, a file for each stage; the PTX that
 // clang-19 makes of them is embedded. docs/kernels.md says what each kernel takes,

@@ -21,7 +21,7 @@ import (
 // [Engine.Restore].
 type Engine struct {
 	cfg     ref.Config
-	method  ref.Dropper
+	method  ref.Method
 	own     map[kv.SeqID]rules // of sequences with options of their own
 	state   *state
 	inputs  *ref.Inputs
@@ -62,8 +62,7 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 	if cfg.KVScale != nil {
 		return nil, errors.New("kernels: kv_scale: the kernels store fp8 values as they are: it runs on the reference engine")
 	}
-	dropper, err := dropper(method, cfg.Shape)
-	if err != nil {
+	if err := supported(method, cfg.Shape); err != nil {
 		return nil, err
 	}
 	s, err := newState(dev, cfg, method, 1, 1)
@@ -75,7 +74,7 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 	}
 	return &Engine{
 		cfg:     cfg,
-		method:  dropper,
+		method:  method,
 		own:     map[kv.SeqID]rules{},
 		state:   s,
 		inputs:  ref.NewInputs(cfg, s.watched, open),
@@ -248,6 +247,7 @@ func (e *Engine) uploadBatch(ids []kv.SeqID) (b batch, err error) {
 	for i, id := range ids {
 		s := e.seqs[id]
 		rows[i], names[i], positions[i] = int32(s.row), int32(id), int32(s.tokens)
+		b.longest = max(b.longest, s.tokens+1)
 	}
 	b.n = len(ids)
 	if b.rows, err = upload(e.state, "batch rows", rows); err != nil {
@@ -283,24 +283,27 @@ func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if s == nil {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
-	r := e.rulesFor(id).method.Rank(s.counts())
-	if err := e.state.check(&r); err != nil {
+	c := changeOf(e.rulesFor(id).method, s.counts())
+	if err := e.state.check(&c); err != nil {
 		return ref.Compressed{}, err
 	}
-	done, err := e.compress(id, s, r)
+	done, err := e.compress(id, s, &c)
 	if err != nil {
 		return ref.Compressed{}, e.fail(err)
 	}
 	return done, nil
 }
 
-func (e *Engine) compress(id kv.SeqID, s *sequence, r ref.Ranking) (ref.Compressed, error) {
-	d, err := e.state.decide(s.row, id, s.tokens, s.lengths, r)
+func (e *Engine) compress(id kv.SeqID, s *sequence, c *change) (ref.Compressed, error) {
+	d, err := e.state.decide(s.row, id, s.tokens, s.lengths, *c)
 	if err != nil {
 		return ref.Compressed{}, err
 	}
+	if c.hiding != nil {
+		d.asked = c.asked
+	}
 	if e.observe != nil {
-		plan, err := e.state.readPlan(d)
+		plan, err := e.state.readPlan(d, c)
 		if err != nil {
 			return ref.Compressed{}, err
 		}
@@ -308,26 +311,20 @@ func (e *Engine) compress(id kv.SeqID, s *sequence, r ref.Ranking) (ref.Compress
 			return ref.Compressed{}, err
 		}
 	}
-	if err := d.whole(r.Unit); err != nil {
+	if err := d.whole(c.Unit); err != nil {
 		return ref.Compressed{}, err
 	}
-	m, err := e.state.schedule(s.row, d)
+	done := ref.Compressed{Asked: d.asked}
+	var m moves
+	if c.hides() {
+		done.Hidden = d.evicts() + len(d.heads)*c.hiding.Also
+		err = e.state.hide(s.row, d, c.hiding)
+	} else {
+		m, err = e.pack(s, d, c, &done)
+	}
 	if err != nil {
 		return ref.Compressed{}, err
 	}
-	if err := e.state.move(m); err != nil {
-		return ref.Compressed{}, err
-	}
-	if err := e.state.truncate(s.row, d); err != nil {
-		return ref.Compressed{}, err
-	}
-	done := ref.Compressed{Asked: d.asked, Freed: d.freed(), Moved: m.n}
-	e.held -= e.blocks(s)
-	for i, lost := range d.heads {
-		s.lengths[i] -= lost.kvs
-		done.Evicted += lost.kvs
-	}
-	e.held += e.blocks(s)
 	if e.observe == nil {
 		return done, nil
 	}
@@ -336,6 +333,33 @@ func (e *Engine) compress(id kv.SeqID, s *sequence, r ref.Ranking) (ref.Compress
 		return ref.Compressed{}, err
 	}
 	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(moves)}})
+}
+
+// pack folds what a decision has to be folded, and packs the survivors.
+func (e *Engine) pack(s *sequence, d decision, c *change, done *ref.Compressed) (moves, error) {
+	if c.folding != nil {
+		if err := e.state.fold(s.row, d, c.folding); err != nil {
+			return moves{}, err
+		}
+	}
+	m, err := e.state.schedule(s.row, d)
+	if err != nil {
+		return m, err
+	}
+	if err := e.state.move(m); err != nil {
+		return m, err
+	}
+	if err := e.state.truncate(s.row, d); err != nil {
+		return m, err
+	}
+	done.Freed, done.Moved = d.freed(), m.n
+	e.held -= e.blocks(s)
+	for i, lost := range d.heads {
+		s.lengths[i] -= lost.kvs
+		done.Evicted += lost.kvs
+	}
+	e.held += e.blocks(s)
+	return m, nil
 }
 
 // counts returns the sequence's lengths.

@@ -195,10 +195,38 @@ func (t *Tokens) step(layer int, on tensors, out device.Ptr) error {
 	if err := t.e.state.storeTokens(t.batch, layer, on.k, on.v); err != nil {
 		return t.e.fail(err)
 	}
+	if err := t.hideNew(layer); err != nil {
+		return t.e.fail(err)
+	}
 	if err := t.e.state.attend(t.batch, layer, t.e.longest(t.ids, layer), on.q, out); err != nil {
 		return t.e.fail(err)
 	}
 	return nil
+}
+
+// hideNew hides the batch's tokens in one layer from their own queries, where the method
+// has it so.
+func (t *Tokens) hideNew(layer int) error {
+	masker, ok := t.e.method.(ref.Masker)
+	if !ok {
+		return nil
+	}
+	heads := t.e.cfg.Shape.KVHeads
+	which, some := make([]int32, 0, len(t.ids)*heads), false
+	for _, id := range t.ids {
+		s := t.e.seqs[id]
+		for _, n := range s.lengths[layer*heads:][:heads] {
+			hides := int32(0)
+			if masker.HidesNew(s.prompt, n-1) {
+				hides, some = 1, true
+			}
+			which = append(which, hides)
+		}
+	}
+	if !some {
+		return nil
+	}
+	return t.e.state.hideTokens(t.batch, layer, which)
 }
 
 // End completes the step.

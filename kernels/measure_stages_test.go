@@ -304,7 +304,7 @@ func (m *measuring) decides(z measureSizes, kvs int) error {
 	r.Quotas = []ref.Quota{{First: 0, Heads: heads, Units: heads * ceilDiv(kvs, f.cfg.BlockSize) / 2}}
 	bytes := int64(n)*8 + int64(n/2)*4 // metric and position read, what falls written
 	if err := m.stage("eviction decision", fmt.Sprintf("%d KVs", n), bytes, nil, func() error {
-		_, err := f.decide(0, 0, kvs, lengths, r)
+		_, err := f.decide(0, 0, kvs, lengths, change{Ranking: r})
 		return err
 	}); err != nil {
 		return err
@@ -334,7 +334,7 @@ func (m *measuring) moves(z measureSizes) error {
 		return err
 	}
 	r.Quotas = []ref.Quota{{First: 0, Heads: heads, Units: heads * kvs / f.cfg.BlockSize / 2}}
-	d, err := f.decide(0, 0, kvs, lengths, r)
+	d, err := f.decide(0, 0, kvs, lengths, change{Ranking: r})
 	if err != nil {
 		return err
 	}

@@ -1,76 +1,95 @@
 package kernels
 
 import (
+	"errors"
 	"fmt"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
-// dropper returns the method as one that the kernels can run: one that does nothing but
-// drop KVs, with at most one column, of a number for each KV or for each query head, and
-// that watches attention, or has a score that the kernels compute, if anything. Of another
-// the error is a *ref.UnsupportedError.
-func dropper(method ref.Method, shape kv.Shape) (ref.Dropper, error) {
+// supported returns an error if the kernels cannot run the method: a *ref.UnsupportedError.
+// They run one that drops KVs, folds them or hides them, by a ranking; that keeps columns, of
+// which it watches attention into one, if any, a number for each KV or for each query head;
+// and whose score, if it has its own, is one that the kernels compute.
+func supported(method ref.Method, shape kv.Shape) error {
 	refuse := func(format string, args ...any) error {
 		return &ref.UnsupportedError{Err: fmt.Errorf("kernels: method %s "+format+": it runs on the reference engine", append([]any{method.Name()}, args...)...)}
 	}
-	d, ok := method.(ref.Dropper)
-	if !ok {
-		return nil, refuse("has no kernels, as it does more than drop KVs")
+	switch method.(type) {
+	case ref.Dropper, ref.Folder, ref.Masker:
+	default:
+		return refuse("has no kernels, as it does more than drop KVs, fold or hide them")
 	}
-	if _, hides := method.(ref.Masker); hides {
-		return nil, refuse("hides KVs, which the kernels attend to")
+	columns, o := method.Columns(), method.Observe()
+	if o == nil {
+		return nil
 	}
-	if _, folds := method.(ref.Folder); folds {
-		return nil, refuse("keeps KVs that stand for others, whose weights the kernels do not know")
-	}
-	if m, ok := method.(ref.Rerotator); ok && m.ByCachePosition() {
-		return nil, refuse("reads keys at their positions in the cache, the kernels where they are")
-	}
-	columns := method.Columns()
-	if len(columns) > 1 {
-		return nil, refuse("keeps %d columns of each KV, the kernels have one", len(columns))
-	}
-	width := widthOf(columns)
-	o := method.Observe()
-	switch {
-	case o == nil:
-	case o.Scorer != nil && !scores(o.Scorer):
-		return nil, refuse("has a score of its own, %T, which is no kernel", o.Scorer)
-	case o.Column != 0 || width == 0:
-		return nil, refuse("watches attention into column %d of %d", o.Column, len(columns))
-	case o.Scorer != nil && width != 1:
-		return nil, refuse("has a score for a column of %d numbers", width)
-	case o.Group == ref.GroupEach && o.GroupFirst:
-		return nil, refuse("reduces the group before pooling, to a number for each query head")
-	case o.Group == ref.GroupEach && width != shape.Group:
-		return nil, refuse("watches %d query heads into a column of %d numbers", shape.Group, width)
-	case o.Group != ref.GroupEach && width != 1:
-		return nil, refuse("watches attention of the group as a whole into a column of %d numbers", width)
-	}
-	return d, nil
-}
-
-// widthOf returns how many numbers a method keeps of each KV.
-func widthOf(columns []kv.Column) int {
 	width := 0
-	for _, c := range columns {
-		width += c.Width
+	if o.Column >= 0 && o.Column < len(columns) {
+		width = columns[o.Column].Width
 	}
-	return width
+	switch {
+	case o.Scorer != nil && !scores(o.Scorer):
+		return refuse("has a score of its own, %T, which is no kernel", o.Scorer)
+	case width == 0:
+		return refuse("watches attention into column %d of %d", o.Column, len(columns))
+	case o.Scorer != nil && width != 1:
+		return refuse("has a score for a column of %d numbers", width)
+	case o.Group == ref.GroupEach && o.GroupFirst:
+		return refuse("reduces the group before pooling, to a number for each query head")
+	case o.Group == ref.GroupEach && width != shape.Group:
+		return refuse("watches %d query heads into a column of %d numbers", shape.Group, width)
+	case o.Group != ref.GroupEach && width != 1:
+		return refuse("watches attention of the group as a whole into a column of %d numbers", width)
+	}
+	return nil
 }
 
-// initialOf returns what each of them is when a KV enters.
-func initialOf(columns []kv.Column) float32 {
-	for _, c := range columns {
-		return c.Initial
+// change is what a compression does: the KVs of a ranking are dropped, or folded, or
+// hidden.
+type change struct {
+	ref.Ranking
+	folding *ref.Folding // nil if none are folded
+	hiding  *ref.Hiding  // nil if none are hidden
+	asked   int          // if any are hidden
+}
+
+// changeOf returns what a compression does to a sequence of these lengths, by a method that
+// is supported.
+func changeOf(method ref.Method, counts ref.Counts) change {
+	switch m := method.(type) {
+	case ref.Folder:
+		f := m.Folding(counts)
+		return change{Ranking: f.Ranking, folding: &f}
+	case ref.Masker:
+		h := m.Hiding(counts)
+		return change{Ranking: h.Ranking, hiding: &h, asked: m.Asks(counts)}
+	case ref.Dropper:
+		return change{Ranking: m.Rank(counts)}
 	}
-	return 0
+	return change{}
+}
+
+// hides reports whether KVs are hidden: nothing comes free then.
+func (c *change) hides() bool { return c.hiding != nil && c.asked > 0 }
+
+// edit returns the edit of a head that holds so many KVs, of which the ranking has chosen
+// these.
+func (c *change) edit(head, held int, kvs []int32) ref.Edit {
+	switch {
+	case c.folding != nil:
+		return c.folding.Edit(head, kvs)
+	case c.hiding != nil:
+		return c.hiding.Edit(head, held, kvs)
+	default:
+		return ref.Edit{Op: ref.Drop, Head: head, KVs: kvs}
+	}
 }
 
 // check returns an error if the kernels cannot decide by a ranking.
-func (s *state) check(r *ref.Ranking) error {
+func (s *state) check(c *change) error {
+	r := &c.Ranking
 	switch {
 	case r.Unit < 1 || r.Unit&(r.Unit-1) != 0:
 		return fmt.Errorf("kernels: decide: units of %d KVs: the kernels count in powers of two", r.Unit)
@@ -78,8 +97,13 @@ func (s *state) check(r *ref.Ranking) error {
 		return fmt.Errorf("kernels: decide: %d shares of %d heads' scores, by key %d", len(r.Share), s.heads(), r.Key)
 	case r.Key > ref.ByHash:
 		return fmt.Errorf("kernels: decide: key %d is unknown", r.Key)
-	case r.Key == ref.ByScore && (r.Column != 0 || max(1, r.Width) != s.width):
-		return fmt.Errorf("kernels: decide: scores are %d numbers of column %d: there is column 0, of %d", max(1, r.Width), r.Column, s.width)
+	case r.Key != ref.ByScore:
+	case r.Column < 0 || r.Column >= len(s.columns):
+		return fmt.Errorf("kernels: decide: scores are of column %d of %d", r.Column, len(s.columns))
+	case max(1, r.Width) != s.columns[r.Column].Width:
+		return fmt.Errorf("kernels: decide: scores are %d numbers of column %d, which has %d", max(1, r.Width), r.Column, s.columns[r.Column].Width)
+	case c.hiding != nil && (r.Share != nil || r.Average || r.Bias != nil || s.columns[r.Column].Width != 1):
+		return errors.New("kernels: decide: KVs are hidden by one number each, without shares, reduction or bias")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"math/bits"
+	"slices"
 
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
@@ -43,7 +44,7 @@ func (s *state) schedule(row int, d decision) (moves, error) {
 		s.shift(), number(s.maxBlocks))
 }
 
-// move carries out moves: key, value, position and column go together.
+// move carries out moves: key, value, position and columns go together.
 func (s *state) move(m moves) error {
 	if m.n == 0 {
 		return nil
@@ -57,19 +58,28 @@ func (s *state) move(m moves) error {
 	shift := min(bits.Len(uint(2*pieces-1)), 5) // lanes for the pieces of key and value, at most a warp
 	lanes := (m.n + 3) / 4 << shift
 	block := threads(lanes, 256)
-	single := s.metrics
-	if s.width > 1 {
-		single = 0
+	single := slices.IndexFunc(s.columns, func(c kv.Column) bool { return c.Width == 1 })
+	var metrics device.Ptr
+	if single >= 0 {
+		metrics = s.data[single]
 	}
 	if err := s.launch("moves.ptx", entry, blocks(lanes, block), block, 0,
 		device.Pointer(m.pairs), device.Pointer(s.keys), device.Pointer(s.values),
-		device.Pointer(single), device.Pointer(s.positions),
-		number(m.n), number(pieces), number(shift)); err != nil || s.width < 2 {
+		device.Pointer(metrics), device.Pointer(s.positions),
+		number(m.n), number(pieces), number(shift)); err != nil {
 		return err
 	}
 	each := threads(m.n, 256)
-	return s.launch("moves.ptx", "move_numbers", blocks(m.n, each), each, 0,
-		device.Pointer(m.pairs), device.Pointer(s.metrics), number(m.n), number(s.width))
+	for i, c := range s.columns {
+		if i == single {
+			continue
+		}
+		if err := s.launch("moves.ptx", "move_numbers", blocks(m.n, each), each, 0,
+			device.Pointer(m.pairs), device.Pointer(s.data[i]), number(m.n), number(c.Width)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readMoves returns the moves as the reference has them.

@@ -98,7 +98,7 @@ func BenchmarkDecide(b *testing.B) {
 			}
 			before := dev.Instructions()
 			for b.Loop() {
-				if _, err := s.decide(0, q.ID, q.Len, lengths, r); err != nil {
+				if _, err := s.decide(0, q.ID, q.Len, lengths, change{Ranking: r}); err != nil {
 					b.Fatal(err)
 				}
 			}

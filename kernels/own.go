@@ -12,7 +12,7 @@ import (
 
 // rules are how one sequence is compressed.
 type rules struct {
-	method  ref.Dropper
+	method  ref.Method
 	watched *ref.Observation // nil if the method watches no attention
 }
 
@@ -25,13 +25,12 @@ func (e *Engine) Configure(id kv.SeqID, own *trace.Compression) error {
 	if err != nil {
 		return fmt.Errorf("kernels: sequence %d: %w", id, err)
 	}
-	d, err := dropper(method, e.cfg.Shape)
-	if err != nil {
+	if err := supported(method, e.cfg.Shape); err != nil {
 		return err
 	}
-	r := rules{d, d.Observe()}
+	r := rules{method, method.Observe()}
 	if !decodeAlike(r.watched, e.state.watched) {
-		return fmt.Errorf("kernels: sequence %d: by its options method %s watches decode steps in another way than by the run's, of which a batch has one: it runs on the reference engine", id, d.Name())
+		return fmt.Errorf("kernels: sequence %d: by its options method %s watches decode steps in another way than by the run's, of which a batch has one: it runs on the reference engine", id, method.Name())
 	}
 	e.own[id] = r
 	return nil

@@ -99,7 +99,7 @@ func TestScores(t *testing.T) {
 			m := &dropping{
 				columns: []kv.Column{{Name: "scores", Value: "score", Width: 1}},
 				watches: watches,
-				rank:    randomRanking(rng, cfg.Config, 1),
+				rank:    randomRanking(rng, cfg.Config, 0, 1),
 			}
 			switch watches.Scorer.(type) {
 			case ref.KeyNorm, ref.KeyDiff: // scores are negative, which those of heads that have shares never are

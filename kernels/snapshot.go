@@ -114,8 +114,8 @@ func (e *Engine) Restore(c *kv.Cache) error {
 		s.dev.Write(s.keys, snap.Keys), s.dev.Write(s.values, snap.Values), s.dev.Write(s.positions, encode(snap.Positions)),
 		s.dev.Write(s.owners, encode(owners)), s.dev.Write(s.free, encode(snap.Free)),
 	}
-	for _, column := range snap.Data {
-		errs = append(errs, s.dev.Write(s.metrics, encode(column)))
+	for i, column := range snap.Data {
+		errs = append(errs, s.dev.Write(s.data[i], encode(column)))
 	}
 	for _, seq := range snap.Sequences {
 		errs = append(errs, e.restoreSequence(c, seq))

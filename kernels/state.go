@@ -19,21 +19,22 @@ import (
 type state struct {
 	cfg     ref.Config
 	dev     device.Device
-	columns []kv.Column      // none, or the method's one
-	width   int              // its numbers for each KV; 0 if there is none
-	initial float32          // what each of them is at first
+	columns []kv.Column      // the method's
+	width   int              // numbers for each KV in metrics; 0 if there are none
 	watched *ref.Observation // nil if the method watches no attention
+	reads   reading          // what the method has attention do beside
 
 	rows      int // sequences that have room
 	maxBlocks int // blocks that a head's table has room for
 
-	keys, values device.Ptr // [N·B, D] in the cache's format
-	metrics      device.Ptr // [N·B, width] float32, the column; 0 if there is none
-	positions    device.Ptr // [N·B]
-	owners       device.Ptr // [N, 4]: sequence (−1: free), layer, head, logical block
-	free         device.Ptr // [⌈N/32⌉] uint32: bit b%32 of word b/32 is set while block b is free
-	tables       device.Ptr // [rows, L·H, maxBlocks] physical blocks; −1 past a head's last one
-	lengths      device.Ptr // [rows, L·H] context lengths
+	keys, values device.Ptr   // [N·B, D] in the cache's format
+	data         []device.Ptr // [N·B, Width] float32, by column
+	metrics      device.Ptr   // of those the one that the method watches, or else the first; 0 if there is none
+	positions    device.Ptr   // [N·B]
+	owners       device.Ptr   // [N, 4]: sequence (−1: free), layer, head, logical block
+	free         device.Ptr   // [⌈N/32⌉] uint32: bit b%32 of word b/32 is set while block b is free
+	tables       device.Ptr   // [rows, L·H, maxBlocks] physical blocks; −1 past a head's last one
+	lengths      device.Ptr   // [rows, L·H] context lengths
 
 	loaded  map[string]device.Module
 	kernels map[string]device.Kernel
@@ -58,9 +59,9 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 		cfg:     cfg,
 		dev:     dev,
 		columns: columns,
-		width:   widthOf(columns),
-		initial: initialOf(columns),
+		data:    make([]device.Ptr, len(columns)),
 		watched: method.Observe(),
+		reads:   readingOf(method, cfg.Rope),
 
 		mostWeights: maxPrefillWeights,
 
@@ -92,6 +93,9 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 			return nil, errors.Join(fmt.Errorf("kernels: %w", err), s.close())
 		}
 	}
+	if main := s.main(); main < len(columns) {
+		s.metrics, s.width = s.data[main], columns[main].Width
+	}
 	free := make([]byte, words*4)
 	for b := range cfg.Blocks {
 		free[b/8] |= 1 << (b % 8)
@@ -109,7 +113,7 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 // close frees the device's memory. The device stays open.
 func (s *state) close() error {
 	var errs []error
-	for _, p := range []device.Ptr{s.keys, s.values, s.metrics, s.positions, s.owners, s.free, s.tables, s.lengths} {
+	for _, p := range append([]device.Ptr{s.keys, s.values, s.positions, s.owners, s.free, s.tables, s.lengths}, s.data...) {
 		if p != 0 {
 			errs = append(errs, s.dev.Free(p))
 		}
@@ -128,13 +132,21 @@ type slotArray struct {
 	size int
 }
 
+// main returns the column that the method watches, or else the first.
+func (s *state) main() int {
+	if s.watched != nil {
+		return s.watched.Column
+	}
+	return 0
+}
+
 // slotArrays returns the arrays over the slots: keys, values and positions, and the
-// column where there is one.
+// columns.
 func (s *state) slotArrays() []slotArray {
 	row := s.cfg.RowBytes()
 	arrays := []slotArray{{"keys", &s.keys, row}, {"values", &s.values, row}, {"positions", &s.positions, 4}}
-	for _, c := range s.columns {
-		arrays = append(arrays, slotArray{c.Name, &s.metrics, c.Bytes()})
+	for i, c := range s.columns {
+		arrays = append(arrays, slotArray{c.Name, &s.data[i], c.Bytes()})
 	}
 	return arrays
 }

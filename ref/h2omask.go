@@ -144,6 +144,30 @@ func (m h2oMask) plan(v View, lowest func(keys []uint32, n int) []int32) Plan {
 	return p
 }
 
+// Hiding implements [Masker]. Where the published code hides the newest for want of room,
+// it forgets that they were hidden.
+func (m h2oMask) Hiding(c Counts) Hiding {
+	if m.Asks(c) == 0 {
+		return Hiding{Ranking: Ranking{Unit: 1}}
+	}
+	hitters, recent, _ := m.budget(c.Prompt)
+	h := Hiding{
+		Ranking: Ranking{Unit: 1, Window: recent, Key: ByScore},
+		Stay:    c.Tokens - recent,
+		Also:    recent - m.seen(recent),
+	}
+	switch {
+	case m.opt.Published && recent == 0:
+		h.Stay = 0
+	case m.opt.Published:
+		h.Stay--
+	}
+	for i, n := range c.Heads {
+		h.Quotas = append(h.Quotas, Quota{First: i, Heads: 1, Units: max(0, n-recent-hitters)})
+	}
+	return h
+}
+
 // keys returns the keys of all KVs of a head but its newest: they ascend with the score,
 // and of those that are hidden for good they are 0.
 func (m h2oMask) keys(c *kv.Cache, h *kv.Head, recent int) []uint32 {

@@ -1,6 +1,10 @@
 package ref
 
-import "kvcompress/kv"
+import (
+	"slices"
+
+	"kvcompress/kv"
+)
 
 // Masker is a method that hides KVs from queries by Mask edits, and does nothing else.
 // Nothing comes free: what its plans ask for is how many KVs they hide. At least one KV of a
@@ -15,6 +19,27 @@ type Masker interface {
 	// HidesNew reports whether a KV is hidden from its own query, and until the next plan,
 	// when it enters a head that holds so many KVs of a sequence of prompt tokens.
 	HidesNew(prompt, held int) bool
+
+	// Hiding says what a compression hides, by a ranking. It depends on counts alone.
+	Hiding(Counts) Hiding
+}
+
+// Hiding is the plan of a [Masker], as an engine makes it that has no View: the KVs that a
+// ranking evicts are hidden, in place of those that were. The ranking is by score, which no
+// KV has below 0, and window and quotas are all that it has beside.
+type Hiding struct {
+	Ranking
+	Stay int // of KVs that are hidden, those of lower positions cost less than all others
+	Also int // so many of the window are hidden too: its oldest
+}
+
+// Edit returns the edit of a head that holds so many KVs, of which the ranking evicts these.
+func (m *Hiding) Edit(head, held int, kvs []int32) Edit {
+	kvs = slices.Clone(kvs)
+	for i := range m.Also {
+		kvs = append(kvs, int32(held-m.Window+i))
+	}
+	return Edit{Op: Mask, Head: head, KVs: kvs}
 }
 
 // hide carries out a Mask edit.

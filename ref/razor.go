@@ -236,6 +236,22 @@ func (m *razor) Quiet(c Counts) int {
 	return quiet
 }
 
+// Folding implements [Folder]: the oldest KVs behind the sinks and the stand-in go. The
+// stand-in has position N0, and so has the KV that a new one begins with.
+func (m *razor) Folding(c Counts) Folding {
+	f := Folding{Ranking: Ranking{Unit: 1, Sinks: m.Sinks + m.standIns(), Key: ByPosition}, Into: None}
+	if m.StandIn {
+		f.Into, f.New = m.Sinks, make([]bool, len(c.Heads))
+		for i := range f.New {
+			f.New[i] = !m.hasStandIn(c, i)
+		}
+	}
+	for i, n := range m.Evicts(c) {
+		f.Quotas = append(f.Quotas, Quota{First: i, Heads: 1, Units: n})
+	}
+	return f
+}
+
 func (m *razor) Plan(v View) Plan { return m.plan(v, m.oldest) }
 func (m *razor) Spec(v View) Plan { return m.plan(v, m.oldestByRank) }
 

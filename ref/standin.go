@@ -11,6 +11,29 @@ type Folder interface {
 
 	// StandIns says which of the method's columns the engine keeps for stand-ins.
 	StandIns() StandIns
+
+	// Folding says what a compression folds, by a ranking. It depends on counts alone.
+	Folding(Counts) Folding
+}
+
+// Folding is the plan of a [Folder], as an engine makes it that has no View: the KVs that a
+// ranking evicts are folded into their head's stand-in.
+type Folding struct {
+	Ranking        // the KVs whose slots come free
+	Into    int    // logical index of the stand-in of every head; None: the KVs are dropped
+	New     []bool // [L·H] whether it is made, of the KV that lies there and those of the ranking
+}
+
+// Edit returns the edit by which KVs of a head go: logical indices, ascending.
+func (f *Folding) Edit(head int, gone []int32) Edit {
+	switch {
+	case f.Into == None:
+		return Edit{Op: Drop, Head: head, KVs: gone}
+	case f.New[head]:
+		return Edit{Op: StandIn, Head: head, KVs: append([]int32{int32(f.Into)}, gone...), Into: None}
+	default:
+		return Edit{Op: StandIn, Head: head, KVs: gone, Into: int32(f.Into)}
+	}
 }
 
 // StandIns says in which columns an engine keeps what a stand-in is beside a KV in the

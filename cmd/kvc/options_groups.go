@@ -90,8 +90,6 @@ func (b *binder) addMetric() {
 		"a query counts only for keys at least this many tokens back")
 	bind(b, fs.BoolVar, "prefill-metrics-only", func(o *sim.Options) *bool { return &o.Metric.PrefillOnly },
 		"decode steps add nothing to the metric: it is what the prompt's last queries gave")
-	bind(b, fs.BoolVar, "prefill-metrics-only", func(o *sim.Options) *bool { return &o.Metric.PrefillOnly },
-		"decode steps add nothing to the metric: it is what the prompt's last queries gave")
 }
 
 func (b *binder) addWindow() {

@@ -29,7 +29,7 @@ func addMethodFlags(fs *pflag.FlagSet) *methodFlags {
 // kvCompressFlags are the flags of options that only KV-Compress has.
 var kvCompressFlags = []string{
 	"protected-window", "sinks", "even-layers", "uniform", "control-layers", "random", "seed", "head-bias", "bias-weight",
-	"norm", "reduction", "max-pool", "window", "buffer", "prefill-metrics-only", "prefill-metrics-only",
+	"norm", "reduction", "max-pool", "window", "buffer", "prefill-metrics-only",
 }
 
 // apply sets what was given, and refuses options of another method. Its error is a

@@ -241,6 +241,17 @@ struct position_cost {
   __word__ float operator()(float, int position) const { return float(position); }
 };
 
+// seen_cost is a seen_number, but less than any where the KV is hidden and stays so.
+struct seen_cost {
+  int stay;  // a position: hidden KVs before it do
+
+  __word__ float operator()(float number, int position) const {
+    const uint32 bits = __builtin_bit_cast(uint32, number);
+    if (bits >> 31 != 0 && position < stay) return -__builtin_inff();
+    return __builtin_bit_cast(float, bits & 0x7fffffff);
+  }
+};
+
 // The scores of a KV, and of 4 in a row: what a cost is made of.
 struct one_number {
   const float* numbers;  // [N·B]
@@ -260,6 +271,18 @@ struct sum_of_numbers {
 #pragma unroll 1
     for (int i = 0; i < width; i++) sum = sum + own[i];
     return sum;
+  }
+  __word__ four_floats four(int slot) const {
+    return {at(slot), at(slot + 1), at(slot + 2), at(slot + 3)};
+  }
+};
+
+// seen_number is a number that is not negative, with its sign set where the KV is hidden.
+struct seen_number {
+  const float* numbers;  // [N·B]
+  const float* hidden;   // [N·B]
+  __word__ float at(int slot) const {
+    return hidden[slot] != 0 ? -numbers[slot] : numbers[slot];
   }
   __word__ four_floats four(int slot) const {
     return {at(slot), at(slot + 1), at(slot + 2), at(slot + 3)};
@@ -424,6 +447,24 @@ costs_shared(const int* tables, const int* lengths, int row, const float* number
   const metric_cost cost = {newest, average != 0, starts, bias + int64(head) * bins, bins};
   costs_by(sum_of_numbers{numbers, width}, shared_cost{cost, shares[head]}, tables, lengths, row,
            positions, quota_of, offsets, keys, counts, stride, shift, sinks, last);
+}
+
+// costs_seen is costs by the metric alone, of which none is negative, but that KVs that are
+// hidden and have a lower position than `stay` cost less than all others.
+//
+// Its arguments are those of costs up to last, and
+//
+//   hidden  float32 [N·B]: not 0 where a KV is hidden
+//   stay    a position
+//
+// The rest, grid and block: as costs has them.
+extern "C" __global__ void __launch_bounds__(256)
+costs_seen(const int* tables, const int* lengths, int row, const float* metrics,
+           const int* positions, const int* quota_of, const int* offsets, uint32* keys,
+           int* counts, int stride, int shift, int sinks, int last, const float* hidden,
+           int stay) {
+  costs_by(seen_number{metrics, hidden}, seen_cost{stay}, tables, lengths, row, positions,
+           quota_of, offsets, keys, counts, stride, shift, sinks, last);
 }
 
 // costs_random is costs with the hash of seed, sequence, layer, head and position

@@ -6,6 +6,7 @@ __word__ uint32 bits_of(float v) { return __builtin_bit_cast(uint32, v); }
 __word__ float float_of(uint32 bits) { return __builtin_bit_cast(float, bits); }
 
 __word__ float larger(float a, float b) { return __nvvm_fmax_f(a, b); }
+__word__ float smaller(float a, float b) { return __nvvm_fmin_f(a, b); }
 
 // Below every float: what a maximum starts from.
 __word__ float lowest() { return float_of(0xff800000); }
@@ -37,11 +38,23 @@ __word__ float exp_of(float x) {
   return x < -104 ? 0 : scaled;
 }
 
+// log_of is ln x for finite x >= 1, as §9 has it (vec.Log).
+__word__ float log_of(float x) {
+  constexpr float ln2hi = 0x1.62e4p-1f, ln2lo = 0x1.7f7d1cp-20f;
+  constexpr int root = 0x3f3504f3;  // bits of √½
+  const int above = int(bits_of(x)) - root;
+  const float e = float(above >> 23);
+  const float f = float_of(uint32((above & 0x7fffff) + root)) - 1;
+  const float s = f / (2 + f);
+  const float z = s * s;
+  const float r = (0x1.2eeb9p-2f * z + 0x1.997c06p-2f) * z + 0x1.55555cp-1f;
+  const float c = s * (f - z * r);
+  return e * ln2hi + (f - (c - e * ln2lo));
+}
+
 // gain is what a KV's metric gains from an attention weight (§4): its square, or
 // itself, which a product with 1 leaves as it is.
 __word__ float gain(float weight, bool squared) { return weight * (squared ? weight : 1); }
-
-__word__ float smaller(float a, float b) { return __nvvm_fmin_f(a, b); }
 
 __word__ float square_root(float v) { return __nvvm_sqrt_rn_f(v); }
 

@@ -157,23 +157,37 @@ __device__ __forceinline__ void score(const share& s, int g, int first, int rows
   }
 }
 
-// scores writes s_i of the partition's n KVs for all queries to the weights. The
-// queries are those of rows s.rows of q. They are taken by four, two and one.
+// bring_all_queries brings all queries, those of rows s.rows of q: by four, two and one,
+// as score_all takes them.
+__device__ __forceinline__ void bring_all_queries(const share& s, const float* __restrict__ q,
+                                                  int queries, int d) {
+  const int fours = queries & ~3, twos = queries & ~1;
+  for (int g = 0; g < fours; g += 4) bring_queries<4>(s, q, g, d);
+  if (fours < twos) bring_queries<2>(s, q, fours, d);
+  if (twos < queries) bring_queries<1>(s, q, twos, d);
+}
+
+// score_all writes the scores of the tile's KVs for all queries.
+template <class format>
+__device__ __forceinline__ void score_all(const share& s, int queries, int first, int rows, int d,
+                                          float scale) {
+  const int fours = queries & ~3, twos = queries & ~1;
+  for (int g = 0; g < fours; g += 4) score<format, 4>(s, g, first, rows, d, scale);
+  if (fours < twos) score<format, 2>(s, fours, first, rows, d, scale);
+  if (twos < queries) score<format, 1>(s, twos, first, rows, d, scale);
+}
+
+// scores writes s_i of the partition's n KVs for all queries to the weights.
 template <class format>
 __device__ __forceinline__ void scores(const share& s, const float* __restrict__ q,
                                        const char* __restrict__ keys, int queries, int n, int d,
                                        float scale) {
-  const int fours = queries & ~3, twos = queries & ~1;
   warp_barrier();
-  for (int g = 0; g < fours; g += 4) bring_queries<4>(s, q, g, d);
-  if (fours < twos) bring_queries<2>(s, q, fours, d);
-  if (twos < queries) bring_queries<1>(s, q, twos, d);
+  bring_all_queries(s, q, queries, d);
   for (int first = 0; first < n; first += warp_size) {
     const int rows = smaller(warp_size, n - first);
     load<format>(s, keys, first, rows, d);
-    for (int g = 0; g < fours; g += 4) score<format, 4>(s, g, first, rows, d, scale);
-    if (fours < twos) score<format, 2>(s, fours, first, rows, d, scale);
-    if (twos < queries) score<format, 1>(s, twos, first, rows, d, scale);
+    score_all<format>(s, queries, first, rows, d, scale);
   }
 }
 

@@ -1,5 +1,28 @@
 package mutants
 
+import (
+	"encoding/json"
+
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// method returns what makes a configuration one of a method of the table, with options as
+// JSON.
+func method(name, options string, tokens int) func(*ref.Config) {
+	return func(cfg *ref.Config) {
+		cfg.UseMethod(name)
+		cfg.Compression.MaxCacheTokens, cfg.Compression.Rate = tokens, 0
+		cfg.Rope = &trace.Rope{Base: 10_000, RotarySize: cfg.Shape.HeadSize, Pairing: trace.Half}
+		if err := json.Unmarshal([]byte(options), &cfg.Set); err != nil {
+			cfg.Method = err.Error() // no method's name
+		}
+	}
+}
+
+// rolling is razor's options under which every compression folds what is old.
+const rolling = `{"decode": "rolling", "sinks": 1, "threshold": 3, "ratio": 1000, "full": "none"}`
+
 // All returns the bugs, by the file that they are in.
 func All() []Mutant {
 	return []Mutant{
@@ -153,7 +176,7 @@ func All() []Mutant {
 			Old: "const int length = lengths[place_of(sequences, row / group, heads, all)];\n  const int count = (length + partition - 1) / partition;\n  const int64 at = int64(row) * partitions;", New: "const int length = lengths[place_of(sequences, row / group, heads, all)];\n  const int count = length / partition;\n  const int64 at = int64(row) * partitions;",
 		},
 		{
-			Name: "wrong-query-head", File: "attention.cu",
+			Name: "wrong-query-head", File: "attend.cuh", Module: "attention.cu",
 			Bug: "query heads are dealt out to KV heads in turn, not in groups",
 			Old: "s.rows[lane()] = head * group + g + lane();", New: "s.rows[lane()] = head / heads * heads * group + (g + lane()) * heads + head % heads;",
 		},
@@ -163,7 +186,7 @@ func All() []Mutant {
 			Old: "at + int64(*place) * (d * format::size)", New: "at + int(unsigned(*place) * (d * format::size))",
 		},
 		{
-			Name: "uninitialised-sums", File: "attention.cu",
+			Name: "uninitialised-sums", File: "attend.cuh", Module: "attention.cu",
 			Bug: "sums in shared memory do not start from 0",
 			Old: "first == 0 ? 0 : own[j * d + i]", New: "own[j * d + i]",
 		},
@@ -196,6 +219,43 @@ func All() []Mutant {
 			Name: "approximate", File: "numerics.cuh", Module: "attention.cu",
 			Bug: "e^x comes from the card's approximate instruction",
 			Old: "return x < -104 ? 0 : scaled;", New: "return x < -104 ? 0 * scaled : __nvvm_ex2_approx_f(x * log2e);",
+		},
+
+		// Stand-ins, hidden KVs and keys that are turned.
+		{
+			Name: "from-the-rounded-mean", File: "edits.cu", With: method("razor", rolling, 0),
+			Bug: "a stand-in takes in KVs from its mean as the cache has rounded it",
+			Old: "for (int j = 0; j < 8; j++) m[j] = exact[j];", New: "read(slot, m);",
+		},
+		{
+			Name: "weight-not-read", File: "edits.cu", With: method("razor", rolling, 0),
+			Bug: "a missing barrier: a stand-in's weight is changed while others read it",
+			Old: "  block_barrier();  // all have read the weight\n", New: "\n",
+		},
+		{
+			Name: "unweighted", File: "adjusted.cu", With: method("razor", rolling, 0),
+			Bug: "a stand-in counts as one KV",
+			Old: "*score = is_hidden ? lowest() : *score + more;", New: "*score = is_hidden ? lowest() : *score + 0 * more;",
+		},
+		{
+			Name: "all-hidden", File: "adjusted.cu", With: method("h2o-mask", `{}`, 3),
+			Bug: "the scores of a partition of which all KVs are hidden give NaN",
+			Old: "own[i] == lowest() ? 0 : exp_of(own[i] - top)", New: "exp_of(own[i] - top)",
+		},
+		{
+			Name: "forgotten-too-early", File: "decide.cu", With: method("h2o-mask", `{}`, 5),
+			Bug: "of the hidden KVs, the newest are taken for heavy hitters again",
+			Old: "position < stay)", New: "position < stay - 2)",
+		},
+		{
+			Name: "hidden-in-between", File: "edits.cu", With: method("h2o-mask", `{}`, 5),
+			Bug: "a missing barrier: KVs are shown again after they were hidden",
+			Old: "  block_barrier();\n  const int* listed", New: "\n  const int* listed",
+		},
+		{
+			Name: "turned-too-far", File: "adjusted.cu", With: method("streaming-llm", `{"sinks": 1, "positions": "cache"}`, 5),
+			Bug: "a KV counts itself to those that are older",
+			Old: "((1u << position % 32) - 1);", New: "((2u << position % 32) - 1);",
 		},
 
 		// Prefill.

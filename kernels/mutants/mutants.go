@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"kvcompress/kernels"
+	"kvcompress/ref"
 )
 
 //go:generate go run ./generate
@@ -27,6 +28,10 @@ type Mutant struct {
 	File string // the .cu or .cuh file that is edited
 	Old  string // what stands there, once
 	New  string // what takes its place
+
+	// With makes a configuration one that runs what has the bug, where KV-Compress does
+	// not: of a cache whose shape is given.
+	With func(*ref.Config)
 
 	// Module is the .cu file that is built, where that is not File.
 	Module string

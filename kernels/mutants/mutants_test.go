@@ -85,6 +85,10 @@ func hunt(m *Mutant) (string, error) {
 		if p.Config.DType != dtype.F16 {
 			continue
 		}
+		if m.With != nil {
+			p.Config.Shape = p.Shape
+			m.With(&p.Config)
+		}
 		outcome, err := p.Run(program.engine, validate.Tolerance{})
 		if program.refused != nil {
 			return "refused when it is loaded: " + strings.SplitN(program.refused.Error(), ": ", 4)[2], nil
@@ -95,6 +99,9 @@ func hunt(m *Mutant) (string, error) {
 		if d := outcome.Divergence; d != nil {
 			return program.found(d, fmt.Sprintf("random pipeline %d", seed)), nil
 		}
+	}
+	if m.With != nil {
+		return "", nil
 	}
 	for _, name := range traces.Names() {
 		if found, err := program.replay(name); err != nil || found != "" {
