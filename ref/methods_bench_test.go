@@ -222,34 +222,32 @@ func TestMethodsKept(t *testing.T) {
 		if entry.Name == "quest" { // has no plan
 			continue
 		}
-		m := newMethodBench(t, entry.Name)
-		s := m.cache.Sequence(0)
-		plan := m.method.Plan(View{m.cache, s})
-		gone := make([]map[int32]bool, len(s.Heads))
-		for i := range gone {
-			gone[i] = map[int32]bool{}
-		}
-		for _, e := range plan.Edits {
-			for _, i := range e.KVs {
-				gone[e.Head][i] = true
+		t.Run(entry.Name, func(t *testing.T) {
+			m := newMethodBench(t, entry.Name)
+			s := m.cache.Sequence(0)
+			plan := m.method.Plan(View{m.cache, s})
+			gone := make([][]bool, len(s.Heads))
+			for i := range gone {
+				gone[i] = make([]bool, benchTokens)
 			}
-		}
-		r := result{Kept: make([][]int, len(s.Heads))}
-		for head := range s.Heads {
-			var scores []float32
-			for i := range benchTokens {
-				if !gone[head][int32(i)] {
-					r.Kept[head] = append(r.Kept[head], i)
+			for _, e := range plan.Edits {
+				for _, i := range e.KVs {
+					gone[e.Head][i] = true
+				}
+			}
+			r := result{Kept: make([][]int, len(s.Heads))}
+			for head := range s.Heads {
+				for i := range benchTokens {
+					if !gone[head][i] {
+						r.Kept[head] = append(r.Kept[head], i)
+					}
 				}
 				if m.watched.ofPrompts() {
-					scores = append(scores, m.cache.Data[m.watched.Column][m.cache.Slot(&s.Heads[head], i)])
+					r.Scores = append(r.Scores, m.scores(&s.Heads[head]))
 				}
 			}
-			if scores != nil {
-				r.Scores = append(r.Scores, scores)
-			}
-		}
-		results[entry.Name] = r
+			results[entry.Name] = r
+		})
 	}
 	text, err := json.Marshal(results)
 	if err != nil {
@@ -258,4 +256,13 @@ func TestMethodsKept(t *testing.T) {
 	if err := os.WriteFile(*keptFile, text, 0o666); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// scores returns what the method watched of a head's KVs, [n].
+func (m *methodBench) scores(h *kv.Head) []float32 {
+	scores := make([]float32, h.Len)
+	for i := range scores {
+		scores[i] = m.cache.Data[m.watched.Column][m.cache.Slot(h, i)]
+	}
+	return scores
 }
