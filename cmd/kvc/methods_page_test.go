@@ -90,7 +90,7 @@ func TestMethodsPage(t *testing.T) {
 			}
 		}
 		for _, o := range e.Options() { // as in `window` (32)
-			stated := regexp.MustCompile("`" + regexp.QuoteMeta(o.Key) + "` \\(`?([^)`,;:]*)").FindAllStringSubmatch(page, -1)
+			stated := regexp.MustCompile("`"+regexp.QuoteMeta(o.Key)+"` \\(`?([^)`,;:]*)").FindAllStringSubmatch(page, -1)
 			if len(stated) > 0 && !slices.ContainsFunc(stated, func(m []string) bool { return m[1] == strings.Trim(o.Default, `"`) }) {
 				t.Errorf("docs/methods/%s: %s has the default %s, not %s", name, o.Key, o.Default, stated[0][1])
 			}
