@@ -104,6 +104,8 @@ func (s *state) check(c *change) error {
 		return fmt.Errorf("kernels: decide: scores are %d numbers of column %d, which has %d", max(1, r.Width), r.Column, s.columns[r.Column].Width)
 	case c.hiding != nil && (r.Share != nil || r.Average || r.Bias != nil || s.columns[r.Column].Width != 1):
 		return errors.New("kernels: decide: KVs are hidden by one number each, without shares, reduction or bias")
+	case c.hides() && r.Asks() == 0:
+		return errors.New("kernels: decide: no KVs are hidden but those of the window")
 	}
 	return nil
 }

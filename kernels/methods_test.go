@@ -571,6 +571,59 @@ func TestMethodRefused(t *testing.T) {
 	}
 }
 
+// hider hides KVs by what it is told.
+type hider struct {
+	*dropping
+	hides ref.Hiding
+}
+
+func (h *hider) Hidden() int                    { return 1 }
+func (h *hider) HidesNew(prompt, held int) bool { return false }
+func (h *hider) Asks(ref.Counts) int            { return 1 }
+func (h *hider) Hiding(ref.Counts) ref.Hiding   { return h.hides }
+
+// TestHidingRefused looks at rankings by which the kernels do not hide KVs.
+func TestHidingRefused(t *testing.T) {
+	cfg := ref.Config{Config: kv.Config{BlockSize: 4, Blocks: 20, Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 8}}}
+	columns := []kv.Column{{Name: "a", Width: 1}, {Name: "hidden", Width: 1}, {Name: "b", Width: 2}}
+	m := &hider{dropping: &dropping{columns: columns}}
+	e, err := newEngine(checked(t, 0), cfg, m, func(kv.SeqID) (trace.Tensors, error) { return tokens(9), nil }, nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Prefill(0, 8); err != nil {
+		t.Fatal(err)
+	}
+	quotas := []ref.Quota{{First: 0, Heads: 1, Units: 2}}
+	for _, bad := range []ref.Ranking{
+		{Unit: 1, Average: true, Quotas: quotas},
+		{Unit: 1, Share: []int{1}, Quotas: quotas},
+		{Unit: 1, Bias: &ref.HeadBias{}, Quotas: quotas},
+		{Unit: 1, Column: 2, Width: 2, Quotas: quotas},
+		{Unit: 1, Column: 3, Quotas: quotas},
+		{Unit: 1},
+	} {
+		m.hides = ref.Hiding{Ranking: bad}
+		if _, err := e.Compress(0); err == nil || !strings.HasPrefix(err.Error(), "kernels: decide: ") {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	m.hides = ref.Hiding{Ranking: ref.Ranking{Unit: 1, Window: 3, Quotas: quotas}, Also: 1}
+	if done, err := e.Compress(0); err != nil || done.Hidden != 3 {
+		t.Errorf("after those: %+v, %v", done, err)
+	}
+	cache, err := e.Cache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []float32{1, 1, 0, 0, 0, 1, 0, 0}; !slices.Equal(cache.Data[1][:8], want) {
+		t.Errorf("hidden are %v, want %v", cache.Data[1][:8], want)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestWhole looks at decisions that no kernel without a bug makes.
 func TestWhole(t *testing.T) {
 	for _, tt := range []struct {
