@@ -2,11 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"kvcompress/kernels"
+	"kvcompress/ref"
 	"kvcompress/validate"
 )
 
@@ -139,6 +142,36 @@ func TestValidateEndless(t *testing.T) {
 	}
 	if stdout, _ := exits(t, exitFailed, "validate --random 1 --seed 2 --checks none --kernel attend_combine=endless.ptx:spin"); !strings.Contains(stdout, "an endless loop?") {
 		t.Error(stdout)
+	}
+}
+
+// TestNotRun leaves out a replay whose method the engine does not run, but not one that was
+// named, nor one that failed.
+func TestNotRun(t *testing.T) {
+	refused := fmt.Errorf("a replay: %w", &ref.UnsupportedError{Err: errors.New("no kernels")})
+	for _, c := range []struct {
+		names []string
+		err   error
+		left  bool
+	}{
+		{nil, refused, true},
+		{[]string{"recall/..."}, refused, true},
+		{[]string{"recall/razor"}, refused, false},
+		{nil, errors.New("failed"), false},
+		{nil, nil, false},
+	} {
+		if why := unsupported(c.names, c.err); (why != nil) != c.left {
+			t.Errorf("%q, %v: %v, want it left out: %t", c.names, c.err, why, c.left)
+		}
+	}
+	var out strings.Builder
+	sayNotRun(&out, nil)
+	if out.Len() > 0 {
+		t.Errorf("%q of none", &out)
+	}
+	sayNotRun(&out, []notRun{{"a/b", "no kernels"}, {"a/c", "no kernels"}})
+	if want := "\nNot run, as there are no kernels for their methods:\n  a/b, a/c\n"; out.String() != want {
+		t.Errorf("%q, want %q", &out, want)
 	}
 }
 
