@@ -243,9 +243,9 @@ func All() []Mutant {
 			Old: "own[i] == lowest() ? 0 : exp_of(own[i] - top)", New: "exp_of(own[i] - top)",
 		},
 		{
-			Name: "forgotten-too-early", File: "decide.cu", With: method("h2o-mask", `{}`, 5),
-			Bug: "of the hidden KVs, the newest are taken for heavy hitters again",
-			Old: "position < stay)", New: "position < stay - 2)",
+			Name: "one-more-hidden", File: "edits.cu", With: method("h2o-mask", `{}`, 5),
+			Bug: "the oldest of the newest KVs is hidden",
+			Old: "i < from + also", New: "i <= from + also",
 		},
 		{
 			Name: "hidden-in-between", File: "edits.cu", With: method("h2o-mask", `{}`, 5),

@@ -88,6 +88,7 @@ func hunt(m *Mutant) (string, error) {
 		if m.With != nil {
 			p.Config.Shape = p.Shape
 			m.With(&p.Config)
+			p.Rope = p.Config.Rope
 		}
 		outcome, err := p.Run(program.engine, validate.Tolerance{})
 		if program.refused != nil {
