@@ -207,17 +207,17 @@ func (t *Tokens) step(layer int, on tensors, out device.Ptr) error {
 // hideNew hides the batch's tokens in one layer from their own queries, where the method
 // has it so.
 func (t *Tokens) hideNew(layer int) error {
-	masker, ok := t.e.method.(ref.Masker)
-	if !ok {
+	if _, ok := t.e.method.(ref.Masker); !ok {
 		return nil
 	}
 	heads := t.e.cfg.Shape.KVHeads
 	which, some := make([]int32, 0, len(t.ids)*heads), false
 	for _, id := range t.ids {
 		s := t.e.seqs[id]
+		masker, ok := t.e.rulesFor(id).method.(ref.Masker)
 		for _, n := range s.lengths[layer*heads:][:heads] {
 			hides := int32(0)
-			if masker.HidesNew(s.prompt, n-1) {
+			if ok && masker.HidesNew(s.prompt, n-1) {
 				hides, some = 1, true
 			}
 			which = append(which, hides)

@@ -93,10 +93,12 @@ type (
 	}
 )
 
-func (b bentMasker) Hidden() int                    { return b.masker.Hidden() }
-func (b bentMasker) HidesNew(prompt, held int) bool { return b.masker.HidesNew(prompt, held) }
-func (b bentFolder) StandIns() ref.StandIns         { return b.folder.StandIns() }
-func (b bentRotator) ByCachePosition() bool         { return b.rotator.ByCachePosition() }
+func (b bentMasker) Hidden() int                      { return b.masker.Hidden() }
+func (b bentMasker) HidesNew(prompt, held int) bool   { return b.masker.HidesNew(prompt, held) }
+func (b bentMasker) Hiding(c ref.Counts) ref.Hiding   { return b.masker.Hiding(c) }
+func (b bentFolder) StandIns() ref.StandIns           { return b.folder.StandIns() }
+func (b bentFolder) Folding(c ref.Counts) ref.Folding { return b.folder.Folding(c) }
+func (b bentRotator) ByCachePosition() bool           { return b.rotator.ByCachePosition() }
 
 // bend returns what plants a bug in a method's plans, and in their specification.
 func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {

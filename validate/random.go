@@ -71,6 +71,7 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 		p.Config.Shape = kv.Shape{} // it is the pipeline's
 		p.Config.Rope = nil
 		if p.work() <= maxWork {
+			p.Own = p.budgets(rand.New(rand.NewPCG(seed, 1<<63+refused)))
 			return p, nil
 		}
 	}
@@ -177,6 +178,27 @@ func randomOwn(r *rand.Rand, sequences int) []Own {
 			own.ProtectedWindow = new(pick(r, 0, 1, 5, 32))
 		}
 		all = append(all, Own{kv.SeqID(id), own})
+	}
+	return all
+}
+
+// budgets gives some of the sequences budgets of their own, as far as the method takes them,
+// in a quarter of all cases.
+func (p *Pipeline) budgets(r *rand.Rand) []Own {
+	cfg := p.config()
+	run, err := cfg.NewMethod()
+	if err != nil || r.IntN(4) > 0 {
+		return nil
+	}
+	var all []Own
+	for id := range p.Inputs.Tokens {
+		own := trace.Compression{MaxCacheTokens: new(1 + r.IntN(100))}
+		if r.IntN(2) == 0 {
+			own.MaxCacheTokens, own.Rate = nil, new(pick(r, 0.25, 0.5, 0.9, 1))
+		}
+		if _, err := cfg.OwnMethod(&own, run); err == nil && r.IntN(3) > 0 {
+			all = append(all, Own{kv.SeqID(id), own})
+		}
 	}
 	return all
 }
