@@ -38,6 +38,7 @@ import os
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import typing
@@ -376,15 +377,16 @@ def main():
     figures = {c.method: ([], []) for c in cases}
     for case in cases:
         published[case.method].run()  # the first run is not counted
-    for _ in range(args.rounds):
+    for number in range(args.rounds):
         for case in cases:
             here, there = figures[case.method]
             here.append(published[case.method].round())
             if args.go:
                 there.append(go_round(args.go, case))
-    if args.json:
-        with open(args.json, "w") as f:
-            json.dump({m: {"published": p, "go": g} for m, (p, g) in figures.items()}, f, indent=1)
+        print(f"round {number + 1} of {args.rounds}", file=sys.stderr, flush=True)
+        if args.json:
+            with open(args.json, "w") as f:
+                json.dump({m: {"published": p, "go": g} for m, (p, g) in figures.items()}, f, indent=1)
 
     print(f"PyTorch {torch.__version__}, whose BLAS multiplies at {speed:.0f} GFLOP/s on one thread; {args.rounds} rounds; "
           "milliseconds of processor time.\n")
