@@ -119,7 +119,6 @@ func TestValidateRandomMethod(t *testing.T) {
 		t.Error(stdout)
 	}
 	for args, want := range map[string]string{
-		"--random 1 --method razor":  "the engine refuses",
 		"--random 1 --method quest":  "cannot run",
 		"--random 1 --method nobody": "there is no method",
 		"story --method razor":       "--method goes with --random",
