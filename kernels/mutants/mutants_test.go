@@ -89,6 +89,7 @@ func hunt(m *Mutant) (string, error) {
 			p.Config.Shape = p.Shape
 			m.With(&p.Config)
 			p.Rope = p.Config.Rope
+			p.Own = nil // options by request of KV-Compress
 		}
 		outcome, err := p.Run(program.engine, validate.Tolerance{})
 		if program.refused != nil {
