@@ -114,9 +114,19 @@ func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
 		first := b * p.BlockSize
 		slot := int(block) * p.BlockSize
 		rows := min(p.BlockSize, h.Len-first)
+		var scores []float32 // where a KV's score is one number
+		if p.Key == ByScore && p.Width <= 1 {
+			scores = p.Scores[slot:][:rows]
+		}
 		for i, position := range p.Positions[slot:][:rows] {
 			if p.evictable(position) {
-				key := orderedBits(p.cost(head, position, p.score(slot+i)))
+				var score float32
+				if scores != nil {
+					score = scores[i]
+				} else {
+					score = p.score(slot + i)
+				}
+				key := orderedBits(p.cost(head, position, score))
 				s.pairs = append(s.pairs, keyed{key, int32(first + i)})
 			}
 		}
