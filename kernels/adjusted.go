@@ -94,8 +94,8 @@ func (s *state) countTurns(b batch, layer, partitions int) (device.Ptr, error) {
 		number(s.cfg.Shape.KVHeads), number(s.heads()), s.shift(), number(s.maxBlocks), number(words), number(partitions))
 }
 
-// directions returns the table of sines and cosines of turns by fewer than so many
-// positions, which it makes twice as long where it is too short.
+// directions returns the table of sines and cosines of turns by 0 to tokens−1 positions.
+// A table that is too short is extended, to at least twice its length.
 func (s *state) directions(tokens int) (device.Ptr, error) {
 	t := s.reads.turns
 	pairs := len(t.inverse)

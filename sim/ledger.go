@@ -337,4 +337,4 @@ func (l *Ledger) holds(a *account) (kvs, blocks int) {
 func (l *Ledger) length(r run) int { return r.base + l.steps }
 
 // blocksOf returns ⌈n/B⌉.
-func (l *Ledger) blocksOf(n int) int { return (n + l.cfg.BlockSize - 1) / l.cfg.BlockSize }
+func (l *Ledger) blocksOf(n int) int { return ceilDiv(n, l.cfg.BlockSize) }
