@@ -30,10 +30,8 @@ type Server struct {
 	results []Result // of a server that keeps them
 	waiting queue    // first come first; preempted ones ahead
 	running runningList
-	chunked bool
-	filling []*sequence // with chunked prefill: admitted, and part of the prompt is to be computed
-	hold    bool        // no prefill until a sequence finishes: one was preempted
-	clock   Ticks       // since the trace's beginning
+	rules   rules
+	clock   Ticks // since the trace's beginning
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
@@ -130,6 +128,7 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	}
 	s.all, _ = cache.(AllAtOnce)
 	s.ledger, _ = cache.(*Ledger)
+	s.rules = &wholePrompts{Server: s}
 	return s, nil
 }
 
@@ -158,7 +157,7 @@ func (s *Server) Unfinished() iter.Seq[Result] {
 				return
 			}
 		}
-		for _, q := range s.filling {
+		for _, q := range s.rules.filling() {
 			if !yield(q.result) {
 				return
 			}
@@ -192,11 +191,7 @@ func (s *Server) Next(step *Step) (bool, error) {
 	if err := s.arrive(); err != nil {
 		return false, err
 	}
-	run := s.whole
-	if s.chunked {
-		run = s.mixed
-	}
-	if more, err := run(step); !more || err != nil {
+	if more, err := s.rules.iterate(step); !more || err != nil {
 		return false, err
 	}
 	step.Usage = s.cache.Usage()
@@ -208,30 +203,6 @@ func (s *Server) Next(step *Step) (bool, error) {
 		return false, err
 	}
 	return true, s.finish(step)
-}
-
-// whole forms and runs the batch of an iteration, with whole prompts. It returns
-// false if there is nothing more to do.
-func (s *Server) whole(step *Step) (bool, error) {
-	if s.policy.due() {
-		if _, err := s.compress(step); err != nil {
-			return false, err
-		}
-	}
-	for {
-		if err := s.admit(step); err != nil {
-			return false, err
-		}
-		switch {
-		case len(s.admitted) > 0:
-			return true, s.prefill(step)
-		case s.running.len() > 0:
-			return true, s.decode(step)
-		}
-		if more, err := s.sleep(step); !more || err != nil {
-			return false, err
-		}
-	}
 }
 
 // sleep lets time pass until the next request arrives. Nothing runs, so the cache
@@ -333,7 +304,9 @@ func (s *Server) finish(step *Step) error {
 		}
 		s.running.remove(q)
 		s.end(q)
-		s.hold = false
+	}
+	if len(step.Finished) > 0 {
+		s.rules.finished()
 	}
 	step.Running, step.Waiting = s.running.len(), s.waiting.n
 	return nil
