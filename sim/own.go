@@ -26,10 +26,13 @@ func (s *Server) followOwn(q *sequence, own *trace.Compression) error {
 	if own == nil {
 		return nil
 	}
-	_, chunked := s.rules.(*promptChunks)
+	_, compresses := s.rules.(*kvCompress)
+	_, chunked := s.rules.(*vllm06Chunks)
 	switch {
 	case chunked:
 		return errors.New("options of compression and chunked prefill exclude each other")
+	case !compresses:
+		return errCompressed
 	case s.ledger != nil && s.ledger.prefixes != nil:
 		return errors.New("options of compression and cached prefixes exclude each other")
 	}

@@ -87,9 +87,12 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 	}
 	defer server.Close()
 	if p.ChunkedPrefill {
-		if err := server.ChunkPrefills(); err != nil {
-			return nil, err
-		}
+		err = server.ChunkPrefills()
+	} else if p.PrefixTokens != 0 {
+		err = server.ServeVLLM06()
+	}
+	if err != nil {
+		return nil, err
 	}
 	out := &Projection{}
 	result := func(r *Result) {

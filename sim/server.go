@@ -35,6 +35,7 @@ type Server struct {
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
+	inReserve  int // free blocks beyond its need that a decode step may want: see quietSteps
 	admissions int
 	spare      []*sequence // that have ended, to be used again
 	admitted   []*sequence // whose prefill ends with this step
@@ -76,7 +77,7 @@ func newResult(seq int, r *trace.Request) Result {
 
 // NewServer returns a server of requests, sorted by arrival, on a cache of
 // blocks of cfg's size. It keeps their results. rates are what its steps cost; nil
-// is 10 ms for each.
+// is 10 ms for each. It follows KV-Compress's server, until another scheduler is chosen.
 func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests []trace.Request, rates *Rates) (*Server, error) {
 	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
@@ -128,7 +129,7 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	}
 	s.all, _ = cache.(AllAtOnce)
 	s.ledger, _ = cache.(*Ledger)
-	s.rules = &wholePrompts{Server: s}
+	s.rules = &kvCompress{Server: s}
 	return s, nil
 }
 
@@ -170,6 +171,28 @@ func (s *Server) Unfinished() iter.Seq[Result] {
 	}
 }
 
+// Running returns the sequences that are in the cache: those that have tokens of their
+// output first, each in the order of admission.
+func (s *Server) Running() []kv.SeqID {
+	out := make([]kv.SeqID, 0, s.running.len())
+	for q := s.running.head; q != nil; q = q.next {
+		out = append(out, q.id)
+	}
+	for _, q := range s.rules.filling() {
+		out = append(out, q.id)
+	}
+	return out
+}
+
+// Waiting returns the first n sequences of the queue, or all that there are.
+func (s *Server) Waiting(n int) []kv.SeqID {
+	var out []kv.SeqID
+	for i := range min(n, s.waiting.n) {
+		out = append(out, (*s.waiting.at(i)).id)
+	}
+	return out
+}
+
 // Step runs one iteration. It returns nil when every request has finished or
 // was refused.
 func (s *Server) Step() (*Step, error) {
@@ -187,6 +210,7 @@ func (s *Server) Next(step *Step) (bool, error) {
 	*step = Step{
 		Index: s.steps, Start: s.clock.NS(), Steps: 1,
 		Batch: step.Batch[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
+		Refused: step.Refused[:0], Chunks: step.Chunks[:0],
 	}
 	if err := s.arrive(); err != nil {
 		return false, err
@@ -234,7 +258,7 @@ func (s *Server) arrive() error {
 		}
 		q := s.newSequence()
 		q.id, q.prompt, q.output, q.generated = kv.SeqID(s.source.taken), r.PromptTokens, r.OutputTokens, 0
-		q.hashes, q.cached = nil, 0
+		q.hashes, q.cached, q.attempted, q.round = nil, 0, false, 0
 		if s.ledger != nil && s.ledger.prefixes != nil {
 			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]
 		}

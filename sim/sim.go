@@ -7,9 +7,8 @@
 // blocks as an engine does, and [Rates] that say what its steps take, it projects
 // what serving requests would be like: see [Project].
 //
-// The rules are those of vLLM 0.6 with KV-Compress: continuous batching in
-// iterations, each either a prefill or one decode step of all running sequences;
-// first come, first served; preemption of the latest, by recomputation.
+// Whose rules a server follows is its [Scheduler]: that of KV-Compress's server, of vLLM
+// 0.6, or of vLLM's V1 engine.
 package sim
 
 import (
@@ -57,9 +56,44 @@ type Cache interface {
 
 // Limits bound a batch, under vLLM's names.
 type Limits struct {
-	MaxNumSeqs          int     `json:"max_num_seqs"`           // sequences that run at a time
-	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"` // tokens of one prefill batch
-	Watermark           float64 `json:"watermark"`              // part of the blocks that an admission leaves free
+	MaxNumSeqs          int     `json:"max_num_seqs"`            // sequences that run at a time
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // tokens of one prefill batch
+	Watermark           float64 `json:"watermark"`               // part of the blocks that an admission leaves free
+	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of a prompt; 0 is no limit
+
+	// DropOutgrown refuses a preempted sequence that has outgrown max_num_batched_tokens, as
+	// vLLM 0.6 does; else it is recomputed in a batch of its own.
+	DropOutgrown bool `json:"drop_outgrown,omitempty"`
+
+	// KeepUnservable admits again and again what can never be served, as vLLM does; else it
+	// is refused, with the reason.
+	KeepUnservable bool `json:"keep_unservable,omitempty"`
+
+	// HoldAfterPreemption admits nobody after a preemption until a sequence finishes: a rule
+	// that vLLM 0.6 does not have.
+	HoldAfterPreemption bool `json:"hold_after_preemption,omitempty"`
+}
+
+// bound is a limit of tokens and its name.
+type bound struct {
+	tokens int
+	name   string
+}
+
+// longestContext returns the tokens that a sequence may have, longestPrompt those of a
+// prompt that is prefilled as a whole.
+func (l *Limits) longestContext() bound {
+	if l.MaxModelLen > 0 {
+		return bound{l.MaxModelLen, "max_model_len"}
+	}
+	return bound{math.MaxInt, ""}
+}
+
+func (l *Limits) longestPrompt() bound {
+	if b := l.longestContext(); b.tokens <= l.MaxNumBatchedTokens {
+		return b
+	}
+	return bound{l.MaxNumBatchedTokens, "max_num_batched_tokens"}
 }
 
 // DefaultLimits are vLLM 0.6's for sequences and watermark; for tokens in a batch,
@@ -76,6 +110,9 @@ func (l Limits) Validate() error {
 	}
 	if l.MaxNumBatchedTokens < 1 || l.MaxNumBatchedTokens > math.MaxInt32 {
 		errs = append(errs, fmt.Errorf("limits: max_num_batched_tokens %d is not from 1 to %d; 2,048 to 32,768 are usual", l.MaxNumBatchedTokens, math.MaxInt32))
+	}
+	if l.MaxModelLen < 0 || l.MaxModelLen > math.MaxInt32 {
+		errs = append(errs, fmt.Errorf("limits: max_model_len %d is not from 0 to %d", l.MaxModelLen, math.MaxInt32))
 	}
 	if math.IsNaN(l.Watermark) || l.Watermark < 0 || l.Watermark >= 1 {
 		errs = append(errs, fmt.Errorf("limits: watermark %v is not in [0, 1); vLLM has 0.01", l.Watermark))
@@ -113,6 +150,10 @@ type Step struct {
 	Cached    int  `json:"-"` // tokens of admitted prompts that a prefix cache had
 	Work      Work `json:"-"`
 
+	Refused []kv.SeqID     `json:"-"` // that can never be served
+	Chunks  []Chunk        `json:"-"` // of prompts that this step computes, where batches are told: see Server.Batch
+	Server  KVCompressStep `json:"-"` // of KV-Compress's server
+
 	Batch       []kv.SeqID    `json:"batch"`                 // prefilled, or decoded
 	Tokens      int           `json:"tokens"`                // that were computed and entered the cache
 	Compression []Compression `json:"compression,omitempty"` // before the batch ran
@@ -123,6 +164,12 @@ type Step struct {
 	Heads   *kv.HeadUsage `json:"heads,omitempty"` // at the same moment, where it is asked for
 	Running int           `json:"running"`         // and Waiting: after the step
 	Waiting int           `json:"waiting"`
+}
+
+// Chunk is what a step computes of a sequence's prompt.
+type Chunk struct {
+	Seq              kv.SeqID
+	Tokens, Computed int // by this step, and before it
 }
 
 // Compression is one sequence's part of a step's compression.
