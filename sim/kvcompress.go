@@ -19,10 +19,10 @@ func (s *kvCompress) filling() []*sequence { return nil }
 func (s *kvCompress) finished() { s.locked = false }
 
 func (s *kvCompress) iterate(step *Step) (bool, error) {
+	if err := s.beforeBatch(step); err != nil {
+		return false, err
+	}
 	for {
-		if err := s.beforeBatch(step); err != nil {
-			return false, err
-		}
 		if err := s.admit(step); err != nil {
 			return false, err
 		}
@@ -48,7 +48,7 @@ func (s *kvCompress) beforeBatch(step *Step) error {
 		}
 	}
 	s.policy.prefilled = false
-	step.Server = KVCompressStep{lacking, prefilled, s.locked, s.cache.Free()}
+	step.Server = KVCompressStep{lacking, prefilled, s.locked, s.locked, s.cache.Free()}
 	return nil
 }
 
@@ -96,7 +96,7 @@ func (s *kvCompress) decode(step *Step) error {
 			return err
 		}
 		s.waiting.pushFront(q)
-		s.locked = false
+		s.locked, step.Server.LockedAfter = false, false
 	}
 	// What came free just now may make room for who waits.
 	return s.decodeRunning(step, len(step.Preempted) == 0 && len(step.Compression) == before)
@@ -113,10 +113,11 @@ func (s *kvCompress) compressUntilFree(step *Step) error {
 	return nil
 }
 
-// KVCompressStep is what KV-Compress's server decides before the batch of an iteration.
+// KVCompressStep is what KV-Compress's server decides in an iteration.
 type KVCompressStep struct {
-	Lacking   bool // a decode step lacked blocks
-	Prefilled bool // something was prefilled since the last compression
-	Locked    bool // nothing may be prefilled
-	Free      int  // blocks, after compression
+	Lacking     bool // a decode step lacked blocks
+	Prefilled   bool // something was prefilled in the iteration before
+	Locked      bool // nothing may be prefilled
+	LockedAfter bool // likewise, once the batch is formed
+	Free        int  // blocks, after compression and before the batch
 }

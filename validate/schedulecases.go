@@ -20,7 +20,8 @@ import (
 // was recorded.
 func schedulers() map[sim.Scheduler]func(*scheduleCase) (CaseResult, error) {
 	return map[sim.Scheduler]func(*scheduleCase) (CaseResult, error){
-		sim.VLLM06: compareVLLM06,
+		sim.VLLM06:           compareVLLM06,
+		sim.KVCompressServer: compareKVCompress,
 	}
 }
 
