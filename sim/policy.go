@@ -114,44 +114,23 @@ func (p *policy) entered(s *Step) {
 	p.prefilled = p.prefilled || s.Kind == Prefill
 }
 
-// run compresses: the sequences that have gone through most compressions of others since
-// their own first, and of equal ones the one that arrived last, as many as
-// MaxKVPerCompression allows. Those that this step, now, has compressed already are left
-// alone.
+// run compresses those that choose finds, in the order of admission.
 func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 	p.prefilled, p.decodes, p.newTokens = false, 0, 0
-	p.order = p.order[:0]
-	for q := running.tail; q != nil; q = q.prev {
-		p.order = append(p.order, q)
+	if chosen := p.choose(c, running, now); chosen == 0 {
+		return nil
 	}
-	before := func(a, b *sequence) int {
-		return cmp.Or(cmp.Compare(p.waited(b), p.waited(a)), cmp.Compare(b.id, a.id))
-	}
-	if !slices.IsSortedFunc(p.order, before) {
-		slices.SortFunc(p.order, before)
-	}
-	slots, done, limit := 0, 0, p.MaxKVPerCompression
-	for _, s := range p.order {
-		if s.once && s.attempted || s.compressedAt == now {
-			continue
-		}
-		s.attempted = true
-		if c.Count(s.id) == 0 {
+	p.rounds++
+	for s := running.head; s != nil; s = s.next {
+		if !s.chosen {
 			continue
 		}
 		held := c.Held(s.id) * p.blockSize
-		slots += held
-		if limit > 0 && slots > limit && (done > 0 || p.Strict) {
-			break
-		}
 		r, err := c.Compress(s.id)
 		if err != nil {
 			return err
 		}
-		if done++; done == 1 {
-			p.rounds++
-		}
-		s.compressedAt, s.round = now, p.rounds
+		s.chosen, s.compressedAt, s.round = false, now, p.rounds
 		short := r.Asked - r.Evicted - r.Hidden
 		if p.blocks {
 			short = r.Asked - r.Freed
@@ -168,6 +147,42 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 		w[BlocksFreed] += int64(r.Freed)
 	}
 	return nil
+}
+
+// choose marks the sequences that a compression takes: those that have been left out of
+// most compressions since their own first, and of equal ones the one that arrived last, as
+// many as MaxKVPerCompression allows. Those that this step, now, has compressed already are
+// left alone.
+func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
+	p.order = p.order[:0]
+	for q := running.tail; q != nil; q = q.prev {
+		p.order = append(p.order, q)
+	}
+	before := func(a, b *sequence) int {
+		return cmp.Or(cmp.Compare(p.waited(b), p.waited(a)), cmp.Compare(b.id, a.id))
+	}
+	if !slices.IsSortedFunc(p.order, before) {
+		slices.SortFunc(p.order, before)
+	}
+	slots, limit := 0, p.MaxKVPerCompression
+	for _, s := range p.order {
+		if s.once && s.attempted || s.compressedAt == now {
+			continue
+		}
+		s.attempted = true
+		if c.Count(s.id) == 0 {
+			continue
+		}
+		if limit > 0 {
+			slots += c.Held(s.id) * p.blockSize
+			if slots > limit && (chosen > 0 || p.Strict) {
+				break
+			}
+		}
+		s.chosen = true
+		chosen++
+	}
+	return chosen
 }
 
 // waited returns how many compressions have left a sequence out since its last one; 0 for

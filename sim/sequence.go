@@ -23,9 +23,10 @@ type sequence struct {
 	cached int // of them
 
 	// While it runs.
-	order        int // of admission
-	finishAt     int // the decode step, of the server's, with which it has all its output
-	compressedAt int // the step of its last compression, since it was admitted; or never
+	order        int  // of admission
+	finishAt     int  // the decode step, of the server's, with which it has all its output
+	compressedAt int  // the step of its last compression, since it was admitted; or never
+	chosen       bool // for the compression that is about to run
 	heapIndex    int
 	prev, next   *sequence // in the order of admission
 }

@@ -232,8 +232,8 @@ func TestServer(t *testing.T) {
 			// finishes, though the blocks that came free would do for it.
 			name: "the lock", blocks: 16, limits: all, opt: ref.Compression{MaxCacheTokens: 4},
 			requests: requests([3]int{0, 5, 12}, [3]int{0, 5, 9}, [3]int{6, 1, 2}),
-			want: "prefill 0: 5; prefill 1: 5; compress 1: 1; compress 0: 1; decode [0 1]; decode [0 1]; decode [0 1]; decode [0 1]; " +
-				"compress 1: 4; compress 0: 4; decode [0 1]; decode [0 1]; decode [0 1]; decode [0 1]; prefill 2: 1; compress 0: 4; decode [0 2]; decode [0]; decode [0]",
+			want: "prefill 0: 5; prefill 1: 5; compress 0: 1; compress 1: 1; decode [0 1]; decode [0 1]; decode [0 1]; decode [0 1]; " +
+				"compress 0: 4; compress 1: 4; decode [0 1]; decode [0 1]; decode [0 1]; decode [0 1]; prefill 2: 1; compress 0: 4; decode [0 2]; decode [0]; decode [0]",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
