@@ -19,7 +19,9 @@ import (
 // schedulers returns the table of what compares recorded schedules, by the server that
 // was recorded.
 func schedulers() map[sim.Scheduler]func(*scheduleCase) (CaseResult, error) {
-	return map[sim.Scheduler]func(*scheduleCase) (CaseResult, error){}
+	return map[sim.Scheduler]func(*scheduleCase) (CaseResult, error){
+		sim.VLLMV1: compareV1,
+	}
 }
 
 // scheduleCase is one recorded schedule.
