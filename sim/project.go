@@ -17,7 +17,8 @@ type Plan struct {
 	Schedule Schedule
 	Limits   Limits
 	Rates    Rates
-	Spread   Spread // nil for Even
+	Products Products // what iterations take beyond the rates; nil for nothing
+	Spread   Spread   // nil for Even
 
 	Select         *Selection // nil where queries read all that is held
 	ChunkedPrefill bool       // see Server.ChunkPrefills
@@ -51,6 +52,7 @@ type Projection struct {
 	PeakBlocks  int   `json:"peak_blocks"`
 	PeakKVs     int   `json:"peak_kvs"`
 	Work        Work  `json:"-"`
+	Products    Ticks `json:"-"` // of the time, what is not linear in the work
 }
 
 // ErrMaxSteps is in the error of a projection that reached Plan.MaxSteps.
@@ -99,6 +101,7 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		}
 	}
 	server.Done = result
+	server.Products = p.Products
 	if p.Check {
 		server.Done = func(r *Result) {
 			check.done(r)
@@ -170,4 +173,5 @@ func (p *Projection) step(s *Step) {
 	p.PeakBlocks = max(p.PeakBlocks, s.Usage.Allocated)
 	p.PeakKVs = max(p.PeakKVs, s.Usage.KVs)
 	p.Work.Add(&s.Work)
+	p.Products = p.Products.Plus(s.Products)
 }

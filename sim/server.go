@@ -18,6 +18,8 @@ type Server struct {
 	Skip   bool          // take decode steps between which nothing happens at once, where the cache is an AllAtOnce
 	Done   func(*Result) // what became of a request, once it is known; valid during the call
 
+	Products Products // what iterations take beyond the rates; nil for nothing
+
 	cache  Cache
 	all    AllAtOnce // the cache, if it is one
 	ledger *Ledger   // likewise
@@ -274,10 +276,12 @@ func (s *Server) end(q *sequence) {
 // its first token.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
-	s.clock = s.clock.Plus(s.rates.Cost(&step.Work))
+	step.Products = s.Products.ticks(&step.Work, step.Steps)
+	took := s.rates.Cost(&step.Work).Plus(step.Products)
+	s.clock = s.clock.Plus(took)
 	step.End = s.clock.NS()
 	if step.End == math.MaxInt64 {
-		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, s.rates.Cost(&step.Work).NS(), step.Start)
+		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, took.NS(), step.Start)
 	}
 	s.steps += step.Steps
 	s.policy.entered(step)
