@@ -23,6 +23,7 @@ type Plan struct {
 	Select         *Selection // nil where queries read all that is held
 	ChunkedPrefill bool       // see Server.ChunkPrefills
 	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
+	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
 	Check          bool       // see that the run keeps to the server's rules; it takes longer
 	MaxSteps       int        // end after so many; 0 for no bound
 }
@@ -90,6 +91,11 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 	defer server.Close()
 	if p.ChunkedPrefill {
 		if err := server.ChunkPrefills(); err != nil {
+			return nil, err
+		}
+	}
+	if p.Concurrency != 0 {
+		if err := server.CloseLoop(p.Concurrency); err != nil {
 			return nil, err
 		}
 	}

@@ -134,6 +134,16 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	return s, nil
 }
 
+// CloseLoop has n clients send the requests, in their order, whatever their arrival
+// times: each sends its next one as soon as its last has ended.
+func (s *Server) CloseLoop(n int) error {
+	if n < 1 || n > math.MaxInt32 {
+		return fmt.Errorf("sim: a concurrency of %d is not from 1 to %d", n, math.MaxInt32)
+	}
+	s.source.clients = n
+	return nil
+}
+
 // Close ends the reading of requests.
 func (s *Server) Close() { s.source.close() }
 
@@ -215,7 +225,7 @@ func (s *Server) sleep(step *Step) (bool, error) {
 		return false, fmt.Errorf("sim: step %d: request %q fits an empty cache and is not admitted to one of %d free blocks",
 			s.steps, s.waiting.front().result.ID, s.cache.Free())
 	}
-	next, err := s.source.peek()
+	next, err := s.source.peek(s.clock.NS())
 	if next == nil || err != nil {
 		return false, err
 	}
@@ -230,7 +240,7 @@ func (s *Server) sleep(step *Step) (bool, error) {
 func (s *Server) arrive() error {
 	now := s.clock.NS()
 	for {
-		r, err := s.source.peek()
+		r, err := s.source.peek(now)
 		if err != nil || r == nil || r.ArrivalNS > now {
 			return err
 		}
@@ -263,6 +273,7 @@ func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.
 
 // end tells what became of a sequence, which is not used any more.
 func (s *Server) end(q *sequence) {
+	s.source.inFlight--
 	if s.results != nil {
 		s.results[q.id] = q.result
 	}

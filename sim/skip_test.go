@@ -46,6 +46,11 @@ func serveOn(t *testing.T, ledger *Ledger, cfg *ref.Config, schedule Schedule, l
 			return math.Sqrt(float64(1e6*each) + float64(prefilled+decoded)*each)
 		}
 	}
+	if rates[PrefillTokens]&3 == 0 {
+		if err := s.CloseLoop(1 + int(rates[KVsRead]%7)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	out := served{usages: map[int]kv.Usage{}}
 	var step Step
 	for {

@@ -16,17 +16,24 @@ type source struct {
 	taken int
 	at    int64 // when the last one arrived
 	ended bool
+
+	clients  int // of a closed loop, each with one request at a time; 0 where requests arrive by their own times
+	inFlight int // of a closed loop: requests that were taken and have not ended
 }
 
-// peek returns the next request, nil if there is none.
-func (s *source) peek() (*trace.Request, error) {
-	if s.next != nil || s.ended {
+// peek returns the next request, nil if there is none or, in a closed loop at the time
+// now, no client is free.
+func (s *source) peek(now int64) (*trace.Request, error) {
+	if s.next != nil || s.ended || s.clients > 0 && s.inFlight >= s.clients {
 		return s.next, nil
 	}
 	r, err, ok := s.pull()
 	if err != nil || !ok {
 		s.close()
 		return nil, err
+	}
+	if s.clients > 0 {
+		r.ArrivalNS = now
 	}
 	switch {
 	case s.taken == math.MaxInt32:
@@ -52,6 +59,7 @@ func (s *source) peek() (*trace.Request, error) {
 func (s *source) take() {
 	s.next = nil
 	s.taken++
+	s.inFlight++
 }
 
 func (s *source) close() {
