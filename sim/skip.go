@@ -18,7 +18,7 @@ func (s *Server) quietSteps(step *Step) int {
 		}
 		n = min(n, due)
 	}
-	if n <= 1 {
+	if n <= 1 || s.source.waits() {
 		return 1
 	}
 	if free := s.cache.Free(); s.all.NeedAll(n) > free {
@@ -66,6 +66,9 @@ func (s *Server) quietSteps(step *Step) int {
 // or a request arrives.
 func (s *Server) repeat(step *Step) {
 	n := min(mostSkipped, s.running.heap[0].finishAt-s.decodes)
+	if s.source.waits() {
+		return
+	}
 	one := step.Work
 	one[Steps] = 1
 	times := func(n int) Work {

@@ -55,6 +55,10 @@ func (s *source) peek(now int64) (*trace.Request, error) {
 	return s.next, nil
 }
 
+// waits reports whether a client of a closed loop has become free since the last peek: its
+// next request arrives when the next step begins.
+func (s *source) waits() bool { return s.clients > 0 && !s.ended && s.inFlight < s.clients }
+
 // take takes the request that was peeked at.
 func (s *source) take() {
 	s.next = nil
