@@ -20,6 +20,8 @@ type Server struct {
 	Skip   bool          // take decode steps between which nothing happens at once, where the cache is an AllAtOnce
 	Done   func(*Result) // what became of a request, once it is known; valid during the call
 
+	Products Products // what iterations take beyond the rates; nil for nothing
+
 	cache  Cache
 	all    AllAtOnce // the cache, if it is one
 	ledger *Ledger   // likewise
@@ -134,6 +136,16 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	return s, nil
 }
 
+// CloseLoop has n clients send the requests, in their order, whatever their arrival
+// times: each sends its next one as soon as its last has ended.
+func (s *Server) CloseLoop(n int) error {
+	if n < 1 || n > math.MaxInt32 {
+		return fmt.Errorf("sim: a concurrency of %d is not from 1 to %d", n, math.MaxInt32)
+	}
+	s.source.clients = n
+	return nil
+}
+
 // Close ends the reading of requests.
 func (s *Server) Close() { s.source.close() }
 
@@ -232,7 +244,7 @@ func (s *Server) sleep(step *Step) (bool, error) {
 		return false, fmt.Errorf("sim: step %d: request %q fits an empty cache and is not admitted to one of %d free blocks",
 			s.steps, s.waiting.front().result.ID, s.cache.Free())
 	}
-	next, err := s.source.peek()
+	next, err := s.source.peek(s.clock.NS())
 	if next == nil || err != nil {
 		return false, err
 	}
@@ -247,7 +259,7 @@ func (s *Server) sleep(step *Step) (bool, error) {
 func (s *Server) arrive() error {
 	now := s.clock.NS()
 	for {
-		r, err := s.source.peek()
+		r, err := s.source.peek(now)
 		if err != nil || r == nil || r.ArrivalNS > now {
 			return err
 		}
@@ -281,6 +293,7 @@ func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.
 
 // end tells what became of a sequence, which is not used any more.
 func (s *Server) end(q *sequence) {
+	s.source.inFlight--
 	if s.results != nil {
 		s.results[q.id] = q.result
 	}
@@ -294,10 +307,12 @@ func (s *Server) end(q *sequence) {
 // its first token.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
-	s.clock = s.clock.Plus(s.rates.Cost(&step.Work))
+	step.Products = s.Products.ticks(&step.Work, step.Steps)
+	took := s.rates.Cost(&step.Work).Plus(step.Products)
+	s.clock = s.clock.Plus(took)
 	step.End = s.clock.NS()
 	if step.End == math.MaxInt64 {
-		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, s.rates.Cost(&step.Work).NS(), step.Start)
+		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, took.NS(), step.Start)
 	}
 	s.steps += step.Steps
 	s.policy.entered(step)
