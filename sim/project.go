@@ -91,7 +91,7 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 	}
 	check := newChecker(ledger.Blocks())
 	if p.Scheduler == VLLMV1 {
-		check.budget, check.maxModelLen = p.Limits.MaxNumBatchedTokens, p.V1.MaxModelLen
+		check.budget = p.Limits.MaxNumBatchedTokens
 	}
 	if p.Check {
 		requests = check.watch(requests)

@@ -28,11 +28,14 @@ func randomV1(seed uint64, compressed bool) (*ref.Config, Schedule, Limits, V1, 
 		Prefixes:     !cfg.Compresses() && rng.IntN(4) > 0,
 		PrefixTokens: cfg.BlockSize * (1 + rng.IntN(4)),
 	}
+	if cfg.BlockSize%4 == 0 && rng.IntN(4) == 0 {
+		v1.PrefixTokens = cfg.BlockSize / 4
+	}
 	if rng.IntN(3) == 0 {
 		v1.LongPrefill = 1 + rng.IntN(100)
 	}
 	if rng.IntN(3) == 0 {
-		v1.MaxModelLen = 50 + rng.IntN(400)
+		limits.MaxModelLen = 50 + rng.IntN(400)
 	}
 	for i := range reqs {
 		for range rng.IntN(1 + reqs[i].PromptTokens/v1.PrefixTokens) {

@@ -37,8 +37,8 @@ func (s *vllmV1) finished() {}
 func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
 	q.filled, q.toFill = 0, 0
 	q.table.reset()
-	if s.MaxModelLen > 0 {
-		q.output = min(q.output, max(1, s.MaxModelLen-q.prompt))
+	if longest := s.limits.MaxModelLen; longest > 0 && s.BlockedHead {
+		q.output = min(q.output, max(1, longest-q.prompt))
 	}
 	if s.Priority != nil {
 		q.priority = s.Priority(q.id)
@@ -57,7 +57,7 @@ func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
 	case s.plain:
 		t.sharable, t.content = math.MaxInt, contentOf(q.id, hashes, s.PrefixTokens, r.PromptTokens)
 	case len(hashes) > 0:
-		t.sharable, t.hashes = len(hashes)*(s.PrefixTokens/s.ledger.cfg.BlockSize), hashes
+		t.sharable, t.hashes = len(hashes)*s.PrefixTokens/s.ledger.cfg.BlockSize, hashes
 	}
 }
 
@@ -100,8 +100,6 @@ func (s *vllmV1) iterate(step *Step) (bool, error) {
 			return true, nil
 		case len(step.Preempted) > preempted:
 			continue // vLLM's next iteration is at once
-		case len(s.partial) > 0:
-			return false, fmt.Errorf("sim: step %d: a prompt of %d tokens is not completed within max_model_len %d", s.steps, s.partial[0].prompt, s.MaxModelLen)
 		}
 		if more, err := s.sleep(step); !more || err != nil {
 			return false, err
@@ -135,8 +133,8 @@ func (s *vllmV1) fills(q *sequence) bool { return q.filled < q.toFill }
 func (s *vllmV1) chunkOf(q *sequence, budget int) int {
 	tokens, computed := s.tokens(q)
 	n := s.cut(tokens-computed, budget)
-	if s.MaxModelLen > 0 {
-		n = min(n, s.MaxModelLen-1-computed)
+	if longest := s.limits.MaxModelLen; longest > 0 {
+		n = min(n, longest-1-computed)
 	}
 	return n
 }
@@ -195,6 +193,7 @@ func (s *vllmV1) run(step *Step) error {
 		if q.result.Preemptions > 0 {
 			q.result.Recomputed += c.tokens
 		}
+		step.Work[MetricPairs] -= s.policy.watches.Pairs(q.filled) // of the chunks before this one
 		s.workOn(step, q, c.tokens)
 		if s.fills(q) || q.toFill == 0 {
 			continue

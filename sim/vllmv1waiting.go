@@ -75,8 +75,8 @@ func (s *vllmV1) admits(q *sequence, budget int) (a admission, ok bool) {
 
 // within returns the most tokens that a sequence of n has in the cache.
 func (s *vllmV1) within(n int) int {
-	if s.MaxModelLen > 0 {
-		return min(n, s.MaxModelLen)
+	if longest := s.limits.MaxModelLen; longest > 0 {
+		return min(n, longest)
 	}
 	return n
 }
@@ -87,8 +87,8 @@ func (s *vllmV1) neverAdmitted(q *sequence) string {
 	if s.BlockedHead {
 		return ""
 	}
-	if s.MaxModelLen > 0 && q.prompt >= s.MaxModelLen {
-		return fmt.Sprintf("a prompt of %d tokens, and one that it gives, exceed max_model_len %d", q.prompt, s.MaxModelLen)
+	if longest := s.limits.MaxModelLen; longest > 0 && q.prompt+q.output > longest {
+		return fmt.Sprintf("a prompt of %d tokens and %d of output exceed max_model_len %d", q.prompt, q.output, longest)
 	}
 	if s.WholePrompts && s.cut(q.prompt+q.generated, math.MaxInt) > s.limits.MaxNumBatchedTokens {
 		return fmt.Sprintf("a prompt of %d tokens exceeds max_num_batched_tokens %d", q.prompt+q.generated, s.limits.MaxNumBatchedTokens)
