@@ -90,6 +90,11 @@ func (s *Server) prefill(step *Step) error {
 		} else {
 			q.result.Admitted = step.Start
 		}
+		q.order = s.admissions
+		s.admissions++
+		if s.Batch {
+			step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: n - q.filled, Before: q.filled, Admitted: true})
+		}
 		s.workOn(step, q, n-q.filled)
 		s.start(step, q)
 	}
@@ -105,9 +110,6 @@ func (s *Server) workOn(step *Step, q *sequence, n int) {
 	w[AttentionPairs] += to*(to+1)/2 - from*(from+1)/2
 	w[MetricPairs] += s.policy.watches.Pairs(int(to))
 	step.Tokens += n
-	if s.Batch {
-		step.Chunks = append(step.Chunks, Chunk{q.id, n, q.filled})
-	}
 	q.filled += n
 }
 
@@ -119,10 +121,18 @@ func (s *Server) start(step *Step, q *sequence) {
 	}
 	q.generated++
 	q.finishAt = s.decodes + q.output - q.generated
-	q.compressedAt = never
-	q.order = s.admissions
-	s.admissions++
+	q.startedAt, q.compressedAt = s.steps, never
 	s.running.push(q)
+}
+
+// tellDecodes says, where batches are told of, that each running sequence decodes a token.
+func (s *Server) tellDecodes(step *Step) {
+	if !s.Batch {
+		return
+	}
+	for q := s.running.head; q != nil; q = q.next {
+		step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: 1, Before: q.prompt + s.generated(q) - 1})
+	}
 }
 
 // decodeRunning runs a decode step, for which the blocks are there, or several

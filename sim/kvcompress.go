@@ -98,6 +98,7 @@ func (s *kvCompress) decode(step *Step) error {
 		s.waiting.pushFront(q)
 		s.locked, step.Server.LockedAfter = false, false
 	}
+	s.tellDecodes(step)
 	// What came free just now may make room for who waits.
 	return s.decodeRunning(step, len(step.Preempted) == 0 && len(step.Compression) == before)
 }

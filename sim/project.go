@@ -17,11 +17,15 @@ type Plan struct {
 	Schedule Schedule
 	Limits   Limits
 	Rates    Rates
-	Spread   Spread // nil for Even
+	Products Products // what iterations take beyond the rates; nil for nothing
+	Spread   Spread   // nil for Even
 
 	Select         *Selection // nil where queries read all that is held
+	Scheduler      Scheduler  // VLLMV1, or any other for one by ChunkedPrefill and PrefixTokens
+	V1             V1         // of VLLMV1, whose cache lacks the null block of Config's
 	ChunkedPrefill bool       // see Server.ChunkPrefills
 	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
+	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
 	Check          bool       // see that the run keeps to the server's rules; it takes longer
 	MaxSteps       int        // end after so many; 0 for no bound
 }
@@ -51,6 +55,7 @@ type Projection struct {
 	PeakBlocks  int   `json:"peak_blocks"`
 	PeakKVs     int   `json:"peak_kvs"`
 	Work        Work  `json:"-"`
+	Products    Ticks `json:"-"` // of the time, what is not linear in the work
 }
 
 // ErrMaxSteps is in the error of a projection that reached Plan.MaxSteps.
@@ -60,7 +65,14 @@ var ErrMaxSteps = errors.New("the steps are used up")
 // it has come to is returned beside the error, and the requests that had arrived
 // are reported unfinished.
 func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, error], watch Watch) (*Projection, error) {
-	ledger, err := NewLedger(&p.Config, p.Spread)
+	cfg := p.Config
+	if p.Scheduler == VLLMV1 {
+		if p.ChunkedPrefill || p.PrefixTokens != 0 {
+			return nil, errors.New("sim: vllm-v1 chunks prompts and shares prefixes as its own options say")
+		}
+		cfg.Blocks = V1Blocks(&cfg)
+	}
+	ledger, err := NewLedger(&cfg, p.Spread)
 	if err != nil {
 		return nil, err
 	}
@@ -78,21 +90,32 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		}
 	}
 	check := newChecker(ledger.Blocks())
+	if p.Scheduler == VLLMV1 {
+		check.budget = p.Limits.MaxNumBatchedTokens
+	}
 	if p.Check {
 		requests = check.watch(requests)
 	}
-	server, err := NewStream(ledger, &p.Config, p.Schedule, p.Limits, requests, &p.Rates)
+	server, err := NewStream(ledger, &cfg, p.Schedule, p.Limits, requests, &p.Rates)
 	if err != nil {
 		return nil, err
 	}
 	defer server.Close()
-	if p.ChunkedPrefill {
+	switch {
+	case p.Scheduler == VLLMV1:
+		err = server.UseV1(p.V1)
+	case p.ChunkedPrefill:
 		err = server.ChunkPrefills()
-	} else if p.PrefixTokens != 0 {
-		err = server.ServeVLLM06()
+	case p.Scheduler == VLLM06 || p.PrefixTokens != 0:
+		err = server.UseVLLM06()
 	}
 	if err != nil {
 		return nil, err
+	}
+	if p.Concurrency != 0 {
+		if err := server.CloseLoop(p.Concurrency); err != nil {
+			return nil, err
+		}
 	}
 	out := &Projection{}
 	result := func(r *Result) {
@@ -102,6 +125,7 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		}
 	}
 	server.Done = result
+	server.Products = p.Products
 	if p.Check {
 		server.Done = func(r *Result) {
 			check.done(r)
@@ -173,4 +197,5 @@ func (p *Projection) step(s *Step) {
 	p.PeakBlocks = max(p.PeakBlocks, s.Usage.Allocated)
 	p.PeakKVs = max(p.PeakKVs, s.Usage.KVs)
 	p.Work.Add(&s.Work)
+	p.Products = p.Products.Plus(s.Products)
 }

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -17,6 +19,8 @@ type Server struct {
 	Batch  bool          // have each step say which sequences its batch was; always so where the cache is not an AllAtOnce
 	Skip   bool          // take decode steps between which nothing happens at once, where the cache is an AllAtOnce
 	Done   func(*Result) // what became of a request, once it is known; valid during the call
+
+	Products Products // what iterations take beyond the rates; nil for nothing
 
 	cache  Cache
 	all    AllAtOnce // the cache, if it is one
@@ -133,6 +137,16 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	return s, nil
 }
 
+// CloseLoop has n clients send the requests, in their order, whatever their arrival
+// times: each sends its next one as soon as its last has ended.
+func (s *Server) CloseLoop(n int) error {
+	if n < 1 || n > math.MaxInt32 {
+		return fmt.Errorf("sim: a concurrency of %d is not from 1 to %d", n, math.MaxInt32)
+	}
+	s.source.clients = n
+	return nil
+}
+
 // Close ends the reading of requests.
 func (s *Server) Close() { s.source.close() }
 
@@ -171,26 +185,21 @@ func (s *Server) Unfinished() iter.Seq[Result] {
 	}
 }
 
-// Running returns the sequences that are in the cache: those that have tokens of their
-// output first, each in the order of admission.
-func (s *Server) Running() []kv.SeqID {
-	out := make([]kv.SeqID, 0, s.running.len())
+// Queues returns who runs, in the order of admission, and who waits, the head of the queue
+// first.
+func (s *Server) Queues() (running, waiting []kv.SeqID) {
+	order := slices.Clone(s.rules.filling())
 	for q := s.running.head; q != nil; q = q.next {
-		out = append(out, q.id)
+		order = append(order, q)
 	}
-	for _, q := range s.rules.filling() {
-		out = append(out, q.id)
+	slices.SortStableFunc(order, func(a, b *sequence) int { return cmp.Compare(a.order, b.order) })
+	for _, q := range order {
+		running = append(running, q.id)
 	}
-	return out
-}
-
-// Waiting returns the first n sequences of the queue, or all that there are.
-func (s *Server) Waiting(n int) []kv.SeqID {
-	var out []kv.SeqID
-	for i := range min(n, s.waiting.n) {
-		out = append(out, (*s.waiting.at(i)).id)
+	for i := range s.waiting.n {
+		waiting = append(waiting, (*s.waiting.at(i)).id)
 	}
-	return out
+	return running, waiting
 }
 
 // Step runs one iteration. It returns nil when every request has finished or
@@ -209,8 +218,8 @@ func (s *Server) Step() (*Step, error) {
 func (s *Server) Next(step *Step) (bool, error) {
 	*step = Step{
 		Index: s.steps, Start: s.clock.NS(), Steps: 1,
-		Batch: step.Batch[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
-		Refused: step.Refused[:0], Chunks: step.Chunks[:0],
+		Batch: step.Batch[:0], Scheduled: step.Scheduled[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
+		Refused: step.Refused[:0],
 	}
 	if err := s.arrive(); err != nil {
 		return false, err
@@ -237,7 +246,7 @@ func (s *Server) sleep(step *Step) (bool, error) {
 		return false, fmt.Errorf("sim: step %d: request %q fits an empty cache and is not admitted to one of %d free blocks",
 			s.steps, s.waiting.front().result.ID, s.cache.Free())
 	}
-	next, err := s.source.peek()
+	next, err := s.source.peek(s.clock.NS())
 	if next == nil || err != nil {
 		return false, err
 	}
@@ -252,7 +261,7 @@ func (s *Server) sleep(step *Step) (bool, error) {
 func (s *Server) arrive() error {
 	now := s.clock.NS()
 	for {
-		r, err := s.source.peek()
+		r, err := s.source.peek(now)
 		if err != nil || r == nil || r.ArrivalNS > now {
 			return err
 		}
@@ -266,6 +275,7 @@ func (s *Server) arrive() error {
 		if err := s.followOwn(q, r.Compression); err != nil {
 			return fmt.Errorf("sim: request %q: %w", r.ID, err)
 		}
+		s.rules.arrived(q, r)
 		s.waiting.pushBack(q)
 		s.source.take()
 	}
@@ -285,6 +295,7 @@ func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.
 
 // end tells what became of a sequence, which is not used any more.
 func (s *Server) end(q *sequence) {
+	s.source.inFlight--
 	if s.results != nil {
 		s.results[q.id] = q.result
 	}
@@ -298,10 +309,12 @@ func (s *Server) end(q *sequence) {
 // its first token.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
-	s.clock = s.clock.Plus(s.rates.Cost(&step.Work))
+	step.Products = s.Products.ticks(&step.Work, step.Steps)
+	took := s.rates.Cost(&step.Work).Plus(step.Products)
+	s.clock = s.clock.Plus(took)
 	step.End = s.clock.NS()
 	if step.End == math.MaxInt64 {
-		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, s.rates.Cost(&step.Work).NS(), step.Start)
+		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, took.NS(), step.Start)
 	}
 	s.steps += step.Steps
 	s.policy.entered(step)
@@ -317,13 +330,13 @@ func (s *Server) advance(step *Step) error {
 func (s *Server) finish(step *Step) error {
 	for s.running.len() > 0 && s.running.heap[0].finishAt <= s.decodes {
 		q := s.running.heap[0]
-		if err := s.cache.Release(q.id); err != nil {
+		if err := s.rules.release(q); err != nil {
 			return fmt.Errorf("sim: step %d: %w", step.Index, err)
 		}
 		q.result.Finished = step.End
 		q.result.OutputTokens = s.generated(q)
 		step.Finished = append(step.Finished, q.id)
-		if q.order >= s.admissions-len(s.admitted) {
+		if q.startedAt == step.Index {
 			step.Single++
 		}
 		s.running.remove(q)

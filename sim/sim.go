@@ -59,7 +59,7 @@ type Limits struct {
 	MaxNumSeqs          int     `json:"max_num_seqs"`            // sequences that run at a time
 	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // tokens of one prefill batch
 	Watermark           float64 `json:"watermark"`               // part of the blocks that an admission leaves free
-	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of a prompt; 0 is no limit
+	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of a request, prompt and output; 0 is no limit
 
 	// DropOutgrown refuses a preempted sequence that has outgrown max_num_batched_tokens, as
 	// vLLM 0.6 does; else it is recomputed in a batch of its own.
@@ -112,7 +112,7 @@ func (l Limits) Validate() error {
 		errs = append(errs, fmt.Errorf("limits: max_num_batched_tokens %d is not from 1 to %d; 2,048 to 32,768 are usual", l.MaxNumBatchedTokens, math.MaxInt32))
 	}
 	if l.MaxModelLen < 0 || l.MaxModelLen > math.MaxInt32 {
-		errs = append(errs, fmt.Errorf("limits: max_model_len %d is not from 0 to %d", l.MaxModelLen, math.MaxInt32))
+		errs = append(errs, fmt.Errorf("limits: max_model_len %d is not from 1 to %d, or 0 for no limit", l.MaxModelLen, math.MaxInt32))
 	}
 	if math.IsNaN(l.Watermark) || l.Watermark < 0 || l.Watermark >= 1 {
 		errs = append(errs, fmt.Errorf("limits: watermark %v is not in [0, 1); vLLM has 0.01", l.Watermark))
@@ -150,11 +150,12 @@ type Step struct {
 	Cached    int  `json:"-"` // tokens of admitted prompts that a prefix cache had
 	Work      Work `json:"-"`
 
-	Refused []kv.SeqID     `json:"-"` // that can never be served
-	Chunks  []Chunk        `json:"-"` // of prompts that this step computes, where batches are told: see Server.Batch
-	Server  KVCompressStep `json:"-"` // of KV-Compress's server
+	Products Ticks          `json:"-"` // of its time, what is not linear in the work
+	Refused  []kv.SeqID     `json:"-"` // that can never be served
+	Server   KVCompressStep `json:"-"` // of KV-Compress's server
 
 	Batch       []kv.SeqID    `json:"batch"`                 // prefilled, or decoded
+	Scheduled   []Scheduled   `json:"-"`                     // where batches are told of: who computes how many tokens, in the scheduler's order
 	Tokens      int           `json:"tokens"`                // that were computed and entered the cache
 	Compression []Compression `json:"compression,omitempty"` // before the batch ran
 	Preempted   []kv.SeqID    `json:"preempted,omitempty"`
@@ -166,10 +167,12 @@ type Step struct {
 	Waiting int           `json:"waiting"`
 }
 
-// Chunk is what a step computes of a sequence's prompt.
-type Chunk struct {
-	Seq              kv.SeqID
-	Tokens, Computed int // by this step, and before it
+// Scheduled is a sequence's part of a batch.
+type Scheduled struct {
+	Seq      kv.SeqID
+	Tokens   int  // that it computes
+	Before   int  // its tokens that were computed or cached before
+	Admitted bool // it did not run before
 }
 
 // Compression is one sequence's part of a step's compression.

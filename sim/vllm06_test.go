@@ -61,7 +61,7 @@ func TestVLLM06(t *testing.T) {
 			// The third is admitted in the step that preempts the second, which waits behind it.
 			name: "chunks: admission in the step that preempts", blocks: 5, chunked: true,
 			requests: requests([3]int{0, 8, 3}, [3]int{0, 8, 2}, [3]int{1, 3, 1}),
-			want:     "0:8 1:8, 2:3 -1 0:1, 0:1, 1:9",
+			want:     "0:8 1:8, -1 2:3 0:1, 0:1, 1:9",
 		}, {
 			name: "chunks: what decodes is taken off the budget", blocks: 100, chunked: true, change: func(l *Limits) { l.MaxNumBatchedTokens = 10 },
 			requests: requests([3]int{0, 8, 4}, [3]int{0, 12, 1}),
@@ -88,7 +88,7 @@ func TestVLLM06(t *testing.T) {
 			if err == nil && c.chunked {
 				err = s.ChunkPrefills()
 			} else if err == nil {
-				err = s.ServeVLLM06()
+				err = s.UseVLLM06()
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -121,18 +121,11 @@ func TestVLLM06(t *testing.T) {
 // told says what a step computes, preempts and refuses.
 func told(s *Step) string {
 	var parts []string
-	prefilled := map[string]bool{}
-	for _, c := range s.Chunks {
-		parts = append(parts, fmt.Sprintf("%d:%d", c.Seq, c.Tokens))
-		prefilled[fmt.Sprint(c.Seq)] = true
-	}
 	for _, id := range s.Preempted {
 		parts = append(parts, fmt.Sprintf("-%d", id))
 	}
-	for _, id := range s.Batch {
-		if !prefilled[fmt.Sprint(id)] {
-			parts = append(parts, fmt.Sprintf("%d:1", id))
-		}
+	for _, c := range s.Scheduled {
+		parts = append(parts, fmt.Sprintf("%d:%d", c.Seq, c.Tokens))
 	}
 	for _, id := range s.Refused {
 		parts = append(parts, fmt.Sprintf("refused %d", id))

@@ -65,10 +65,27 @@ func (s *vllm06Chunks) iterate(step *Step) (bool, error) {
 		}
 	}
 	decoded := s.running.len()
+	s.tellDecodes(step)
 	if err := s.decodeRunning(step, len(s.partial)+len(preempted) == 0); err != nil {
 		return false, err
 	}
-	return true, s.fill(step, s.limits.MaxNumBatchedTokens-decoded)
+	if err := s.fill(step, s.limits.MaxNumBatchedTokens-decoded); err != nil {
+		return false, err
+	}
+	if s.Batch { // vLLM lists those admitted now, then a prompt that goes on, then those that decode
+		decodes, prompts := step.Scheduled[:decoded], step.Scheduled[decoded:]
+		if len(prompts) > 0 && !prompts[0].Admitted {
+			prompts = append(prompts[1:], prompts[0])
+		}
+		step.Scheduled = slices.Concat(prompts, decodes)
+		step.Batch = step.Batch[:0]
+		for _, c := range step.Scheduled {
+			if len(s.partial) == 0 || c.Seq != s.partial[0].id {
+				step.Batch = append(step.Batch, c.Seq)
+			}
+		}
+	}
+	return true, nil
 }
 
 // preemptLacking preempts the latest admitted while a running sequence finds no free
@@ -126,6 +143,8 @@ func (s *vllm06Chunks) admit(step *Step) error {
 		if err := s.reserve(step, q, n, cached); err != nil {
 			return err
 		}
+		q.order = s.admissions
+		s.admissions++
 		budget -= min(budget, n-cached)
 		s.partial = append(s.partial, s.waiting.pop())
 	}
@@ -155,6 +174,9 @@ func (s *vllm06Chunks) fill(step *Step, budget int) error {
 		}
 		if q.generated > 0 {
 			q.result.Recomputed += n
+		}
+		if s.Batch {
+			step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: n, Before: q.filled, Admitted: q.filled == q.cached})
 		}
 		s.workOn(step, q, n)
 		budget -= n

@@ -8,9 +8,9 @@ type vllm06Whole struct {
 	hold   bool // nobody is admitted until a sequence finishes
 }
 
-// ServeVLLM06 has the server follow the scheduler of vLLM 0.6.0 without chunked prefill.
+// UseVLLM06 has the server follow the scheduler of vLLM 0.6.0 without chunked prefill.
 // It is an error with compression.
-func (s *Server) ServeVLLM06() error {
+func (s *Server) UseVLLM06() error {
 	if s.policy.enabled {
 		return errCompressed
 	}
@@ -89,6 +89,7 @@ func (s *vllm06Whole) decode(step *Step) error {
 		s.waiting.pushFront(q)
 	}
 	s.hold = s.running.len() > 0 && (s.hold || s.limits.HoldAfterPreemption && len(step.Preempted) > 0)
+	s.tellDecodes(step)
 	return s.decodeRunning(step, len(step.Preempted) == 0)
 }
 

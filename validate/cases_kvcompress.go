@@ -183,10 +183,9 @@ func compareKVCompress(c *scheduleCase) (CaseResult, error) {
 		if s.Decode = ids(step.Batch); step.Kind == sim.Prefill {
 			s.Prefill, s.Decode = s.Decode, nil
 		}
-		if n := len(s.Preempted); n > 0 {
-			s.WaitingHead = ids(server.Waiting(n))
-		}
-		for _, id := range server.Running() {
+		running, waiting := server.Queues()
+		s.WaitingHead = ids(waiting[:min(len(waiting), len(s.Preempted))])
+		for _, id := range running {
 			s.HeadKVs[int(id)] = headKVs(ledger.Lengths(nil, id)).short()
 		}
 		for _, id := range step.Finished {

@@ -3,8 +3,6 @@ package validate
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -116,40 +114,4 @@ func eachValue(v any, path string, f func(path string)) {
 			change(func(x any) { v[key] = x }, v[key], path+"."+key)
 		}
 	}
-}
-
-// TestRecordedSchedules compares what the real schedulers did, where that is there.
-func TestRecordedSchedules(t *testing.T) {
-	for _, name := range []string{"vllm_0.6.0.json", "kvcompress_fork_fixed.json", "kvcompress_fork_463a1a53.json"} {
-		t.Run(name, func(t *testing.T) {
-			text, err := os.ReadFile(filepath.Join("../../shared/data/oracle/schedule", name))
-			if err != nil {
-				t.Skipf("without the recorded schedules: %v", err)
-			}
-			results, err := methodCases(t.Context(), text, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, r := range results {
-				if !r.Agree {
-					t.Errorf("%s: %s", r.ID, r.Mismatch)
-				}
-			}
-		})
-	}
-}
-
-// FuzzScheduleCases looks for a recorded schedule that ends in a panic or a hang.
-func FuzzScheduleCases(f *testing.F) {
-	for _, text := range smallSchedules {
-		f.Add([]byte(text))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		results, _ := methodCases(t.Context(), text, nil)
-		for _, r := range results {
-			if r.Agree && r.Mismatch != "" {
-				t.Errorf("%+v", r)
-			}
-		}
-	})
 }

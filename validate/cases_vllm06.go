@@ -1,7 +1,6 @@
 package validate
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -56,7 +55,7 @@ func compareVLLM06(c *scheduleCase) (CaseResult, error) {
 	if chunked {
 		err = server.ChunkPrefills()
 	} else {
-		err = server.ServeVLLM06()
+		err = server.UseVLLM06()
 	}
 	if err != nil {
 		return r, err
@@ -65,7 +64,6 @@ func compareVLLM06(c *scheduleCase) (CaseResult, error) {
 	if err != nil {
 		return r, err
 	}
-	computed := map[kv.SeqID]int{} // tokens in the cache
 	var step sim.Step
 	err = compareSteps(&r, steps, func() (vllm06Step, bool, error) {
 		more, err := server.Next(&step)
@@ -73,14 +71,14 @@ func compareVLLM06(c *scheduleCase) (CaseResult, error) {
 			return vllm06Step{}, more, err
 		}
 		s := vllm06Step{
-			Step: int(step.Start / stepNS), PrefillGroups: len(step.Chunks), Ignored: ids(step.Refused),
+			Step: int(step.Start / stepNS), PrefillGroups: int(step.Work[sim.PrefillSeqs]), Ignored: ids(step.Refused),
 			Preempted: slices.Sorted(slices.Values(ids(step.Preempted))),
-			Free:      step.Usage.Free, FreeAfter: ledger.Free(), Running: append([]int{}, ids(server.Running())...), Waiting: step.Waiting,
+			Free:      step.Usage.Free, FreeAfter: ledger.Free(), Waiting: step.Waiting,
 		}
-		if n := len(s.Preempted); n > 0 {
-			s.WaitingHead = ids(server.Waiting(n))
-		}
-		s.schedule(&step, computed)
+		running, waiting := server.Queues()
+		s.Running = append([]int{}, ids(running)...)
+		s.WaitingHead = ids(waiting[:min(len(waiting), len(s.Preempted))])
+		s.schedule(&step)
 		return s, true, nil
 	})
 	if err != nil || r.Mismatch != "" || c.found["stuck"] != nil {
@@ -99,35 +97,16 @@ func compareVLLM06(c *scheduleCase) (CaseResult, error) {
 	return r, nil
 }
 
-// schedule sets what was scheduled, sampled and finished: prompts first, those admitted in
-// this step before one that goes on, and then the decoding sequences.
-func (s *vllm06Step) schedule(step *sim.Step, computed map[kv.SeqID]int) {
-	for _, id := range step.Preempted {
-		delete(computed, id)
-	}
-	chunks := slices.Clone(step.Chunks)
-	slices.SortStableFunc(chunks, func(a, b sim.Chunk) int { return cmp.Compare(min(a.Computed, 1), min(b.Computed, 1)) })
-	prefilled := map[kv.SeqID]bool{}
+// schedule sets what was scheduled, sampled and finished, in the scheduler's order.
+func (s *vllm06Step) schedule(step *sim.Step) {
 	s.Scheduled, s.Sampled = [][3]int{}, []int{}
-	for _, chunk := range chunks {
-		s.Scheduled = append(s.Scheduled, [3]int{int(chunk.Seq), chunk.Tokens, chunk.Computed})
-		prefilled[chunk.Seq] = true
-		computed[chunk.Seq] = chunk.Tokens + chunk.Computed
-		if slices.Contains(step.Batch, chunk.Seq) {
-			s.Sampled = append(s.Sampled, int(chunk.Seq))
+	for _, c := range step.Scheduled {
+		s.Scheduled = append(s.Scheduled, [3]int{int(c.Seq), c.Tokens, c.Before})
+		if slices.Contains(step.Batch, c.Seq) {
+			s.Sampled = append(s.Sampled, int(c.Seq))
 		}
-	}
-	for _, id := range step.Batch {
-		if !prefilled[id] {
-			s.Scheduled = append(s.Scheduled, [3]int{int(id), 1, computed[id]})
-			s.Sampled = append(s.Sampled, int(id))
-			computed[id]++
-		}
-	}
-	for _, id := range s.Sampled {
-		if slices.Contains(step.Finished, kv.SeqID(id)) {
-			s.Finished = append(s.Finished, id)
-			delete(computed, kv.SeqID(id))
+		if slices.Contains(step.Finished, c.Seq) {
+			s.Finished = append(s.Finished, int(c.Seq))
 		}
 	}
 }

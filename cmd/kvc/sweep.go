@@ -21,6 +21,7 @@ import (
 
 	"kvcompress/ref"
 	"kvcompress/report"
+	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/stats"
@@ -38,6 +39,7 @@ type sweepFlags struct {
 	loads                       []float64
 	settings                    sweep.Settings
 	options                     *binder
+	engine                      schedulerFlags
 	set                         []string
 	maxLoad                     bool
 	attainment                  float64
@@ -142,6 +144,7 @@ func (f *sweepFlags) addSettings(fs *pflag.FlagSet) {
 	f.options.addPages()
 	f.options.addEviction()
 	f.options.addSchedule()
+	f.engine.add(fs)
 }
 
 // applySettings sets in the settings what the flags of all commands say.
@@ -154,6 +157,17 @@ func (f *sweepFlags) applySettings() error {
 	s.MaxNumBatchedTokens, s.Watermark, s.BlockSize, s.KV = o.Limits.MaxNumBatchedTokens, o.Limits.Watermark, o.BlockSize, o.DType.String()
 	s.ProtectedWindow, s.Sinks, s.EvenLayers, s.ControlLayers, s.Uniform = c.ProtectedWindow, c.Sinks, c.EvenLayers, c.ControlLayers, c.Uniform
 	s.Once, s.Interval, s.NewTokenLimit, s.MaxKVPerCompression = o.Schedule.Once, o.Schedule.Interval, o.Schedule.NewTokenLimit, o.Schedule.MaxKVPerCompression
+	scheduler, usage, err := f.engine.server()
+	if err != nil {
+		return err
+	}
+	s.Scheduler = scheduler
+	if scheduler == sim.VLLMV1 {
+		s.V1, s.Usage, s.Watermark = &f.engine.v1, usage, 0
+		if !f.engine.fs.Changed("max-num-batched-tokens") {
+			s.MaxNumBatchedTokens = 0
+		}
+	}
 	s.Set = nil
 	for _, text := range f.set {
 		method, option, ok := strings.Cut(text, ".")
@@ -266,7 +280,10 @@ func (f *sweepFlags) points() ([]sweep.Point, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	return points, nil
+	if f.settings.Scheduler == sim.VLLMV1 && !f.engine.fs.Changed("max-num-seqs") {
+		err = f.settings.OwnMaxNumSeqs(points)
+	}
+	return points, err
 }
 
 func (f *sweepFlags) check() error {
@@ -544,7 +561,8 @@ func (in *sweepInputs) list() []report.Input {
 		{Name: "requests, SHA-256", Value: in.Digest[:min(16, len(in.Digest))]},
 		{Name: "time of the terms", Value: in.Profile},
 		{Name: "objectives", Value: slo},
-		{Name: "tokens of one prefill batch", Value: strconv.Itoa(s.MaxNumBatchedTokens)},
+		{Name: "batches as formed by", Value: string(s.Scheduler)},
+		{Name: "tokens of one batch", Value: batchTokens(s)},
 		{Name: "block size", Value: strconv.Itoa(s.BlockSize)},
 		{Name: "KV cache", Value: s.KV},
 		{Name: "watermark", Value: strconv.FormatFloat(s.Watermark, 'g', -1, 64)},
@@ -579,6 +597,14 @@ func (in *sweepInputs) list() []report.Input {
 		list = append(list, report.Input{Name: "price of " + card, Value: fmt.Sprintf("$%g an hour", s.Prices[card])})
 	}
 	return list
+}
+
+// batchTokens says how many tokens a batch may have.
+func batchTokens(s *sweep.Settings) string {
+	if s.MaxNumBatchedTokens == 0 {
+		return "vllm-v1's own by card, as " + string(s.Usage)
+	}
+	return strconv.Itoa(s.MaxNumBatchedTokens)
 }
 
 func sloWords(s stats.SLO) string {
