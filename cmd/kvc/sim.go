@@ -278,6 +278,7 @@ type simInputs struct {
 	Chunked     bool                   `json:"enable_chunked_prefill"`
 	ModelSource string                 `json:"model_source"`
 	GPUSource   string                 `json:"gpu_source"`
+	Engine      cost.Engine            `json:"engine"` // that measures the memory
 }
 
 func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
@@ -294,7 +295,8 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return err
 	}
 	d := cost.New(model, card)
-	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven, d.MaxTokens = f.tp, o.DType, f.memory, o.BlockSize, o.Blocks, o.Limits.MaxNumBatchedTokens
+	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven = f.tp, o.DType, f.memory, o.BlockSize, o.Blocks
+	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = o.Limits.MaxNumBatchedTokens, o.Limits.MaxNumSeqs, o.Limits.MaxModelLen
 	if f.weights != "" {
 		d.Weights = f.weights
 	}
@@ -350,7 +352,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	inputs := simInputs{
 		source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization,
 		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
-		f.spread, o.Limits, f.prefix, f.chunked, model.Source, card.Source,
+		f.spread, o.Limits, f.prefix, f.chunked, model.Source, card.Source, d.Server(),
 	}
 	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
 		return err
