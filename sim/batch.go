@@ -36,7 +36,9 @@ func (s *Server) cannotServe(q *sequence, need, room int, longest bound) string 
 	if s.limits.DropOutgrown {
 		n += q.generated
 	}
-	switch {
+	switch most := s.limits.MaxModelLen; {
+	case most > 0 && q.prompt+q.output > most && !s.limits.KeepUnservable:
+		return fmt.Sprintf("a prompt of %d tokens and %d of output exceed max_model_len %d", q.prompt, q.output, most)
 	case n > longest.tokens && n > q.prompt:
 		return fmt.Sprintf("it was preempted with %d prompt and %d generated tokens, which exceed %s %d", q.prompt, q.generated, longest.name, longest.tokens)
 	case n > longest.tokens:

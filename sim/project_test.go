@@ -193,6 +193,7 @@ func TestRefusals(t *testing.T) {
 		{func(p *Plan) { p.Config.Shape.Layers = 1 << 40 }, "layers"},
 		{func(p *Plan) { p.Limits.MaxNumSeqs = 0 }, "max_num_seqs 0"},
 		{func(p *Plan) { p.Limits.Watermark = 2 }, "watermark 2"},
+		{func(p *Plan) { p.Limits.MaxModelLen = -1 }, "max_model_len -1"},
 		{func(p *Plan) { p.Rates[KVsRead] = 1 << 63; p.Rates[Steps] = 1<<64 - 1 }, "steps"},
 	} {
 		p := &Plan{Config: twoHeads(100), Limits: DefaultLimits()}

@@ -65,8 +65,9 @@ type Limits struct {
 	// vLLM 0.6 does; else it is recomputed in a batch of its own.
 	DropOutgrown bool `json:"drop_outgrown,omitempty"`
 
-	// KeepUnservable admits again and again what can never be served, as vLLM does; else it
-	// is refused, with the reason.
+	// KeepUnservable admits again and again what can never be served, as vLLM does, and a
+	// request that comes to more than MaxModelLen with its output; else it is refused, with
+	// the reason.
 	KeepUnservable bool `json:"keep_unservable,omitempty"`
 
 	// HoldAfterPreemption admits nobody after a preemption until a sequence finishes: a rule

@@ -55,8 +55,8 @@ func TestVLLM06(t *testing.T) {
 			want:     "0:8, 1:8, 0:1 1:1, -1 0:1, 0:1 refused 1, 0:1, 0:1",
 		}, {
 			name: "max_model_len", blocks: 100, change: func(l *Limits) { l.MaxModelLen = 6 },
-			requests: requests([3]int{0, 7, 1}, [3]int{0, 6, 1}),
-			want:     "1:6 refused 0",
+			requests: requests([3]int{0, 5, 2}, [3]int{0, 5, 1}),
+			want:     "1:5 refused 0",
 		}, {
 			// The third is admitted in the step that preempts the second, which waits behind it.
 			name: "chunks: admission in the step that preempts", blocks: 5, chunked: true,

@@ -159,7 +159,16 @@ func (s *vllmV1) need(q *sequence, n int) int {
 // token.
 func (s *vllmV1) fillNeed(q *sequence, to int, a admission) int {
 	l := s.ledger
-	return s.heads * (l.blocksOf(to) - l.blocksOf(l.Tokens(q.id)) - a.cached + a.free)
+	return s.heads * (l.blocksOf(to) - l.blocksOf(s.entered(q)) - a.cached + a.free)
+}
+
+// entered returns how many tokens of a sequence without its whole prompt are in the cache:
+// none of one that waits.
+func (s *vllmV1) entered(q *sequence) int {
+	if q.toFill == 0 {
+		return 0
+	}
+	return q.filled
 }
 
 // start has a sequence run whose prompt is computed, and has given it a token.

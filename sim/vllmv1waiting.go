@@ -37,10 +37,10 @@ func (s *vllmV1) scheduleWaiting(step *Step) error {
 			q.result.Cached += n
 			step.Cached += n
 		}
-		q.toFill = q.prompt + q.generated
 		if err := s.enter(step, q, a); err != nil {
 			return err
 		}
+		q.toFill = q.prompt + q.generated
 		s.chunks = append(s.chunks, chunk{q: q, tokens: a.tokens, before: q.filled, admitted: true})
 		budget -= a.tokens
 	}
@@ -99,7 +99,7 @@ func (s *vllmV1) neverAdmitted(q *sequence) string {
 // enter has the cache take the next chunk of a sequence's prompt.
 func (s *vllmV1) enter(step *Step, q *sequence, a admission) error {
 	l := s.ledger
-	from, to := l.Tokens(q.id), q.filled+a.tokens
+	from, to := s.entered(q), q.filled+a.tokens
 	if s.pool != nil {
 		s.pool.grow(q, max(a.cached, l.blocksOf(from)), l.blocksOf(to))
 		s.pool.register(q, to/l.cfg.BlockSize)

@@ -215,7 +215,7 @@ func (c *scheduleCase) forkOptions() (*ref.Config, sim.Schedule, sim.Limits, err
 	cfg, schedule, limits := ref.Default(), sim.Schedule{Strict: true}, sim.DefaultLimits()
 	opt := &cfg.Compression
 	*opt = ref.Compression{}
-	limits.DropOutgrown = true
+	limits.DropOutgrown, limits.KeepUnservable = true, true
 	cfg.Shape = kv.Shape{Group: 1, HeadSize: 8}
 	var interval, tokenLimit int
 	err := fields{

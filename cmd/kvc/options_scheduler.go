@@ -8,6 +8,7 @@ import (
 
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
+	"kvcompress/sim/cost"
 )
 
 // schedulerFlags say by whose rules requests are scheduled.
@@ -81,4 +82,21 @@ func (f *schedulerFlags) limits(given sim.Limits, scheduler sim.Scheduler, card 
 		given.MaxNumSeqs = min(own.MaxNumSeqs, given.MaxNumBatchedTokens)
 	}
 	return given
+}
+
+// memory returns the engine that measures the memory where --engine says whose rules hold;
+// else nothing, and what is served decides.
+func (f *schedulerFlags) memory(scheduler sim.Scheduler) cost.Engine {
+	switch {
+	case f.scheduler == "":
+		return ""
+	case scheduler == sim.VLLM06:
+		return cost.VLLM06
+	case scheduler == sim.KVCompressServer:
+		return cost.KVCompress
+	case f.v1.ReserveFull:
+		return cost.VLLMV1Next
+	default:
+		return cost.VLLMV1
+	}
 }

@@ -20,7 +20,8 @@ import (
 // Settings are what all projections of a sweep have in common.
 type Settings struct {
 	BlockSize           int     `json:"block_size"`
-	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"` // of one prefill batch; 0 is V1's own, by card
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch; 0 is V1's own, by card
+	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is no limit
 	Watermark           float64 `json:"watermark"`
 	Weights             string  `json:"weights,omitempty"` // format of the model's matrices; empty is the model's own
 	KV                  string  `json:"kv_dtype"`          // format of keys and values in the cache
@@ -28,6 +29,10 @@ type Settings struct {
 	Scheduler sim.Scheduler `json:"scheduler,omitempty"`     // of all points; empty is that of KV-Compress's server
 	V1        *sim.V1       `json:"vllm_v1,omitempty"`       // of sim.VLLMV1
 	Usage     sim.V1Usage   `json:"usage_context,omitempty"` // likewise
+
+	// Engine measures the memory, of all points alike; empty is as [cost.Deployment.Server]
+	// says of each.
+	Engine cost.Engine `json:"engine,omitempty"`
 
 	// Of KV-Compress.
 	ProtectedWindow int   `json:"protected_window"`
@@ -88,7 +93,7 @@ func (s *Settings) CheckMethod(m catalog.Model, c Compression) error {
 // Check returns an error for settings with which no projection can be made.
 func (s *Settings) Check() error {
 	var kv dtype.DType
-	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark}
+	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
 	if s.Scheduler == sim.VLLMV1 && limits.MaxNumBatchedTokens == 0 {
 		limits.MaxNumBatchedTokens = 1 // V1's own, whatever it is
 	}
@@ -182,7 +187,8 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	}
 	d := cost.New(model, card)
 	limits := j.limits(p, card)
-	d.TP, d.BlockSize, d.MaxTokens = p.TP, j.BlockSize, limits.MaxNumBatchedTokens
+	d.TP, d.BlockSize, d.Engine = p.TP, j.BlockSize, j.Engine
+	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = limits.MaxNumBatchedTokens, limits.MaxNumSeqs, j.MaxModelLen
 	if j.Weights != "" {
 		d.Weights = catalog.Weights(j.Weights)
 	}
@@ -234,7 +240,7 @@ func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
 // limits returns the limits of a point: what it and the settings leave open is V1's own for
 // its card.
 func (s *Settings) limits(p Point, card catalog.Card) sim.Limits {
-	l := sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark}
+	l := sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
 	if s.Scheduler == sim.VLLMV1 {
 		own := sim.V1Limits(card.Name, card.Memory, s.Usage)
 		l.Watermark = 0
