@@ -56,7 +56,7 @@ func (b *binder) addSchedule() {
 	bind(b, fs.BoolVar, "compress-once", func(o *sim.Options) *bool { return &o.Schedule.Once },
 		"compress each sequence a single time")
 	bind(b, fs.IntVar, "interval", func(o *sim.Options) *int { return &o.Schedule.Interval },
-		"decode steps between compressions; with 0, only a prefill or a full cache forces one")
+		"decode steps between compressions; with 0, only a prefill or a full cache forces one: that is the default of KV-Compress in kvc sim and kvc sweep, as it was measured")
 	bind(b, fs.IntVar, "new-token-limit", func(o *sim.Options) *int { return &o.Schedule.NewTokenLimit },
 		"compress when more tokens than this have entered; 0 is no limit")
 	bind(b, fs.IntVar, "max-kv-per-compression", func(o *sim.Options) *int { return &o.Schedule.MaxKVPerCompression },

@@ -184,6 +184,9 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	if o.Compresses() && (f.prefix || f.chunked && scheduler != sim.VLLMV1) {
 		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression: a compressed sequence keeps KVs of its own choice, in blocks that no other can share, and methods see a whole prompt before they evict")
 	}
+	if !cmd.Flags().Changed("interval") {
+		o.Schedule.Interval = sweep.OwnInterval(&o.Config)
+	}
 	if o.Compresses() && scheduler == sim.VLLM06 {
 		return usagef("--engine %s compresses nothing: --engine %s does", scheduler, sim.KVCompressServer)
 	}

@@ -15,12 +15,15 @@ const (
 	ActivationReserve = 1.2432
 
 	// FixedBytes is what its libraries and small tensors take on each card.
-	FixedBytes = 250_000_000
+	FixedBytes = 248_000_000
 
 	// ScratchPerKV is what a compression needs beside the cache for each slot that
 	// it may sort: one index of 32 bits.
-	ScratchPerKV = 4
+	ScratchPerKV = 3.75
 )
+
+// scratch returns what a compression needs beside the cache for slots that it may sort.
+func scratch(slots int) int64 { return int64(ScratchPerKV * float64(slots)) }
 
 // Memory is the ledger of one card's bytes.
 type Memory struct {
@@ -70,9 +73,9 @@ func (d *Deployment) Memory() (Memory, error) {
 	perBlock := int64(m.BlockKV + m.BlockMetadata)
 	ranks := d.ranks()
 	if ranks && d.SortedKVs > 0 {
-		m.Scratch = ScratchPerKV * int64(d.SortedKVs) / int64(d.TP)
+		m.Scratch = scratch(d.SortedKVs) / int64(d.TP)
 	} else if ranks {
-		perBlock += ScratchPerKV * int64(d.BlockSize) // every slot may be sorted at once
+		perBlock += scratch(d.BlockSize) // every slot may be sorted at once
 	}
 	room := usable - m.Weights - m.Activations - m.Fixed - m.Graphs - m.Scratch
 	blocks := room / perBlock
@@ -87,7 +90,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	m.KV = blocks * int64(m.BlockKV)
 	m.Metadata = blocks * int64(m.BlockMetadata)
 	if ranks && d.SortedKVs == 0 {
-		m.Scratch = blocks * ScratchPerKV * int64(d.BlockSize)
+		m.Scratch = blocks * scratch(d.BlockSize)
 	}
 	m.Unused = usable - m.Weights - m.Activations - m.Fixed - m.Graphs - m.Scratch - m.Metadata - m.KV
 	m.Blocks = int(blocks) * d.TP

@@ -29,8 +29,8 @@ func (Spared) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
 		if h.KVs == d.Tokens { // it has lost nothing yet
 			n := h.N
 			if len(d.Heads) == 1 {
-				kept := 1 - float64(d.Quotas[0].Units)/float64(h.N*h.Units)
-				n = int(math.Pow(max(0, kept), 1.5) / 5 * float64(h.N))
+				kept := max(0, 1-float64(d.Quotas[0].Units)/float64(h.N*h.Units))
+				n = int(math.Ceil(4 * kept * kept / 5 * float64(h.N)))
 			}
 			if n > 0 {
 				spared := h
