@@ -6,9 +6,9 @@ import (
 	"kvcompress/sim"
 )
 
-// Three figures of KV-Compress's server that no data sheet has. The first two are
-// fitted to the block counts that follow from the largest batches published for
-// it on two cards (docs/cost-model.md): two figures, two unknowns.
+// Three figures of KV-Compress's server that no data sheet has, fitted to the block
+// counts that follow from the largest batches published for it and for plain vLLM 0.6.0 on
+// two cards (docs/cost-model.md).
 const (
 	// ActivationReserve is how much more PyTorch's allocator has reserved, when that
 	// server measures its peak, than the tensors of one layer take.
@@ -18,7 +18,7 @@ const (
 	FixedBytes = 248_000_000
 
 	// ScratchPerKV is what a compression needs beside the cache for each slot that
-	// it may sort: one index of 32 bits.
+	// it may sort: about an index of 32 bits.
 	ScratchPerKV = 3.75
 )
 
