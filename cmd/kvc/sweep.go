@@ -464,11 +464,16 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 		if err != nil {
 			return nil, "", interrupted(err)
 		}
-		r.PrefixHashes = nil // no projection of a sweep caches prefixes
+		if f.settings.V1 == nil { // no other engine of a sweep caches prefixes
+			r.PrefixHashes = nil
+		}
 		requests = append(requests, r)
 	}
 	if len(requests) == 0 {
 		return nil, "", fmt.Errorf("%s has no requests", source.name)
+	}
+	if f.settings.V1 != nil {
+		f.settings.V1.PrefixTokens = source.block
 	}
 	return requests, source.name, nil
 }
