@@ -255,6 +255,9 @@ func (f *importFlags) sourceDescription(cmd *cobra.Command, source *requestSourc
 			fmt.Fprintf(&b, ", whose first request came at %v", time.Duration(log.Stats.FirstNS))
 		}
 	}
+	if source.log != nil && source.log.Stats.Estimated > 0 {
+		b.WriteString(", whose tokens are estimated from the length of texts")
+	}
 	if given := givenFlags(cmd, "format", "fields", "time-unit", "prefix-block", "out", "name", "description", "licence", "json"); given != "" {
 		b.WriteString(", with" + given)
 	}

@@ -188,7 +188,7 @@ func givenFlags(cmd *cobra.Command, but ...string) string {
 			return
 		}
 		for _, value := range flagValues(flag) {
-			if flag.Name == "like" {
+			if flag.Name == "like" || flag.Name == "tokenizer" {
 				value = folderName(value)
 			}
 			b.WriteString(" --" + flag.Name + " " + shellWord(value))

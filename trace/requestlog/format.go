@@ -174,6 +174,9 @@ func lookAt(head []byte) (Format, error) {
 			return f, nil
 		}
 	}
+	if containsAll(header, []string{"isl", "osl"}) {
+		return Format{}, errors.New("it is a table of runs, each with the mean lengths isl and osl, and no log of requests: kvc sim --cases takes it")
+	}
 	if len(header) > 1 {
 		return Format{}, fmt.Errorf("it looks like a CSV of the columns %s, which is no known log: say which they are, as in --fields arrival=ts,prompt=in,output=out, or the format: %s",
 			list(header), formatNames())

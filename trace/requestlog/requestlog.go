@@ -132,11 +132,11 @@ func Open(ctx context.Context, path string, o Options) (*Log, error) {
 
 // newLog finds out the format of f and begins to read it.
 func newLog(f *file, path string, o Options) (*Log, error) {
-	format, err := findFormat(f, o)
-	if err != nil {
+	if err := o.check(); err != nil {
 		return nil, err
 	}
-	if err := o.check(); err != nil {
+	format, err := findFormat(f, o)
+	if err != nil {
 		return nil, err
 	}
 	l := &Log{Format: format, Timed: true, file: path, o: o, close: f.Close}

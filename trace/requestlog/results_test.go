@@ -262,6 +262,7 @@ func TestResultErrors(t *testing.T) {
 		{"PK\x03\x04abc", Options{}, "log: it is a ZIP archive"},
 		{`{"architectures":["LlamaForCausalLM"],"head_dim":null}`, Options{}, "log: it is a model's config.json, and no log of requests: --model takes it"},
 		{`{"input_config":{},"request_throughput":{}}`, Options{}, "log: it is a summary of a benchmark, without its requests"},
+		{"model,isl,osl,ttft_ms\n", Options{}, "log: it is a table of runs"},
 		{`[1,2]`, Options{}, "log: it begins like JSON, but there is no object with names"},
 	} {
 		_, _, err := read(filepath.Join(write(t, map[string]string{"log": tc.text}), "log"), tc.o)
