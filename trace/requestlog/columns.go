@@ -92,15 +92,24 @@ func openVidur(l *Log, f *file, _ Options) (source, error) {
 	return s, nil
 }
 
-// openLLMServingSimTable reads the TSV files of
-// https://github.com/casys-kaist/LLMServingSim/tree/main/dataset, of its first version.
-func openLLMServingSimTable(l *Log, f *file, _ Options) (source, error) {
-	s, err := openColumns(l, f, Fields{Arrival: "arrival_time_ns", Prompt: "input_toks", Output: "output_toks"})
+// openServingSimTSV reads the workloads of the first version of
+// https://github.com/casys-kaist/LLMServingSim, and openServingSimCSV what it writes of
+// each request. Times are in nanoseconds.
+func openServingSimTSV(l *Log, f *file, _ Options) (source, error) {
+	return openNanoseconds(l, f, Fields{Arrival: "arrival_time_ns", Prompt: "input_toks", Output: "output_toks"})
+}
+
+func openServingSimCSV(l *Log, f *file, _ Options) (source, error) {
+	return openNanoseconds(l, f, Fields{Arrival: "arrival", Prompt: "input", Output: "output"})
+}
+
+func openNanoseconds(l *Log, f *file, c Fields) (source, error) {
+	s, err := openColumns(l, f, c)
 	if err != nil {
 		return nil, err
 	}
 	s.when = func(f field) (int64, error) { return s.t.time(f, Nanosecond) }
-	return s, needArrival(l, s, "arrival_time_ns")
+	return s, needArrival(l, s, c.Arrival)
 }
 
 // openMeasured reads logs of measured requests, whose columns have units in their

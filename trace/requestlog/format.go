@@ -71,7 +71,11 @@ func Formats() []Format {
 		},
 		{
 			Name: "llmservingsim-tsv", Title: "LLMServingSim's first workloads, TSV",
-			columns: []string{"input_toks", "output_toks", "arrival_time_ns"}, open: openLLMServingSimTable,
+			columns: []string{"input_toks", "output_toks", "arrival_time_ns"}, open: openServingSimTSV,
+		},
+		{
+			Name: "llmservingsim-csv", Title: "what LLMServingSim writes of each request, CSV",
+			columns: []string{"request id", "input", "output", "arrival", "queuing_delay"}, open: openServingSimCSV,
 		},
 		{
 			Name: "measured", Title: "measured requests, CSV with arrival_s, input_tokens and output_tokens",

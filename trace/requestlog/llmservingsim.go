@@ -11,7 +11,8 @@ import (
 // (docs/docs/workloads/jsonl-format.md): on each line a request with input_toks,
 // output_toks and arrival_time_ns, or a session with sub_requests, each of which comes
 // tool_duration_ns after the one before it has ended. input_tok_ids, where there are
-// some, say which prompts begin alike.
+// some, say which prompts begin alike. It reads the requests.jsonl that its benchmark
+// of vLLM writes, too, which has arrival_time in seconds.
 type servingSim struct {
 	objects
 	l     *Log
@@ -62,6 +63,11 @@ func (s *servingSim) line(at position) error {
 			var err error
 			arrival, err = s.j.time(Nanosecond)
 			timed = true
+			return inMember(n, err)
+		case "arrival_time": // of what its benchmark measured, since 1970
+			var err error
+			arrival, err = s.j.time(Second)
+			timed, s.l.Calendar = true, true
 			return inMember(n, err)
 		case "sub_requests":
 			sessions = true

@@ -231,7 +231,7 @@ func TestErrors(t *testing.T) {
 		{"", Options{}, "log: the file is empty"},
 		{" \n", Options{}, "log: the file is empty"},
 		{"\x1f\x8bxx", Options{}, "log: unexpected EOF"},
-		{"hello\n", Options{}, "log: it looks like no known log: say its format: azure, burstgpt, tracev2, vidur, bailian, mooncake, llmservingsim, llmservingsim-tsv, measured, vllm, guidellm, aiperf, genai-perf, openai-batch, sharegpt, csv, jsonl"},
+		{"hello\n", Options{}, "log: it looks like no known log: say its format: azure, burstgpt, tracev2, vidur, bailian, mooncake, llmservingsim, llmservingsim-tsv, llmservingsim-csv, measured, vllm, guidellm, aiperf, genai-perf, openai-batch, sharegpt, csv, jsonl"},
 		{"a,b\n1,2\n", Options{}, `log: it looks like a CSV of the columns "a", "b", which is no known log: say which they are`},
 		{`{"a":1}`, Options{}, `log: it is JSON with "a", which is no known log: say which they are, as in --fields`},
 		{`{"id":"a","arrival_ns":0}`, Options{}, "log: it looks like the requests.jsonl of a trace: name the trace's folder"},
