@@ -25,7 +25,7 @@ type genAIPerf struct {
 func openGenAIPerf(l *Log, f *file, o Options) (source, error) {
 	s := &runs{j: newJSONReader(f), l: l, take: o.Run}
 	l.Calendar = true
-	g := &genAIPerf{runs: s, o: o, prompt: body{text: l.newText(s.j, o)}, output: l.newText(s.j, o)}
+	g := &genAIPerf{runs: s, o: o, prompt: body{text: newText(s.j, o)}, output: newText(s.j, o)}
 	return s.start(func(yield func(row) error) error {
 		g.yield = yield
 		return s.j.object(func(name []byte) error {
@@ -101,9 +101,9 @@ func (g *genAIPerf) request() error {
 	switch {
 	case !used.prompt.ok && !r.noPrompt:
 		g.l.PrefixBlockTokens, r.PrefixHashes = textBlock, g.prompt.text.hashes
-		g.l.counted(g.prompt.text)
+		r.how |= g.prompt.text.how()
 	case !used.output.ok && !r.noOutput:
-		g.l.counted(g.output)
+		r.how |= g.output.how()
 	}
 	switch {
 	case r.noPrompt && g.o.PromptTokens == 0:

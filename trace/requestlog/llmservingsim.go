@@ -27,7 +27,7 @@ type servingSim struct {
 func openServingSim(l *Log, f *file, o Options) (source, error) {
 	j := newJSONReader(f)
 	l.PrefixBlockTokens = textBlock
-	s := &servingSim{objects: objects{j: j}, l: l, ids: l.newText(j, Options{}), seen: make(map[string]bool)}
+	s := &servingSim{objects: objects{j: j}, l: l, ids: newText(j, Options{}), seen: make(map[string]bool)}
 	return s, nil
 }
 
@@ -106,7 +106,7 @@ func (s *servingSim) line(at position) error {
 			return at.fail(errors.New("tool_duration_ns: the next request comes later than a trace can say"))
 		}
 		if arrival += waits[i]; i > 0 {
-			s.l.Stats.Delayed++
+			r.how |= delayed
 		}
 	}
 	return nil

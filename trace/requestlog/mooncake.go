@@ -47,7 +47,7 @@ func openMooncake(l *Log, f *file, o Options) (source, error) {
 	}
 	var delay int64
 	turns := turns[string]{}
-	text := l.newText(s.j, o)
+	text := newText(s.j, o)
 	s.fields = []jsonField{
 		{"timestamp", true, s.arrival(unit)},
 		{"input_length", true, s.prompt},
@@ -70,7 +70,7 @@ func openMooncake(l *Log, f *file, o Options) (source, error) {
 				return at.fail(errors.New("delay: it comes later than a trace can say"))
 			}
 			r.ArrivalNS = before + delay
-			l.Stats.Delayed++
+			r.how |= delayed
 		case o.Retimed:
 			r.ArrivalNS = last
 		case s.has("delay"):
@@ -84,7 +84,7 @@ func openMooncake(l *Log, f *file, o Options) (source, error) {
 		}
 		if !s.has("input_length") && s.has("text_input") {
 			r.PromptTokens = text.tokens()
-			l.counted(text)
+			r.how |= text.how()
 		} else if !s.has("input_length") {
 			return at.fail(errors.New("input_length is missing"))
 		}
@@ -135,7 +135,7 @@ func openBailian(l *Log, f *file, o Options) (source, error) {
 			if known, ok := first.get(parent); ok {
 				root = known
 			} else {
-				l.Stats.Orphans++
+				s.row.how |= orphan
 			}
 		}
 		first.put(chat, root)

@@ -69,7 +69,7 @@ func (b *body) list(j *jsonReader, name string) error {
 func openOpenAIBatch(l *Log, f *file, o Options) (source, error) {
 	s := newJSONRows(f)
 	l.Timed = false
-	b := &body{text: l.newText(s.j, o)}
+	b := &body{text: newText(s.j, o)}
 	var status int64
 	var failed bool
 	tokens := func(n *int) func() error {
@@ -119,12 +119,12 @@ func openOpenAIBatch(l *Log, f *file, o Options) (source, error) {
 		r.OutputTokens = b.maximum
 		s.ids = append(s.ids, b.text.hashes...)
 		l.PrefixBlockTokens = textBlock
-		l.counted(b.text)
+		r.how |= b.text.how()
 		if r.noOutput = !b.bounded; r.noOutput && o.OutputTokens == 0 {
 			return at.fail(fmt.Errorf("body: there is no max_tokens, so the output has no length; --output-tokens gives it one"))
 		}
 		if b.bounded {
-			l.Stats.Maxima++
+			r.how |= maximum
 		}
 		return nil
 	}

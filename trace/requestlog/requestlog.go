@@ -113,7 +113,20 @@ type row struct {
 	failed bool
 	// The log says no length of the prompt, or of the output.
 	noPrompt, noOutput bool
+	how                how
 }
+
+// how says what of a row is not as the log has it, as bits.
+type how uint8
+
+const (
+	estimated how = 1 << iota // of which Stats has the meanings
+	tokenized
+	maximum
+	other
+	delayed
+	orphan
+)
 
 // Open opens the log in a file, which may be compressed with gzip. When ctx is done,
 // reading ends with its error.
@@ -207,7 +220,8 @@ func (l *Log) Requests() iter.Seq2[trace.Request, error] {
 			if !w.push(r) {
 				l.Stats.Reordered++
 			}
-			if w.full() && !emit() {
+			// Without times there is nothing to put in order.
+			if (w.full() || !l.Timed) && !emit() {
 				return
 			}
 		}
@@ -219,7 +233,8 @@ func (l *Log) Requests() iter.Seq2[trace.Request, error] {
 	}
 }
 
-// assume gives a row the lengths that the log does not say.
+// assume gives a row the lengths that the log does not say, and counts what is not as
+// the log has it.
 func (l *Log) assume(r *row) {
 	if r.noPrompt {
 		r.PromptTokens = l.o.PromptTokens
@@ -227,8 +242,22 @@ func (l *Log) assume(r *row) {
 	if r.noOutput {
 		r.OutputTokens = l.o.OutputTokens
 	}
-	if (r.noPrompt || r.noOutput) && !r.failed {
+	if r.failed {
+		return
+	}
+	if r.noPrompt || r.noOutput {
 		l.Stats.Assumed++
+	}
+	if r.how == 0 {
+		return
+	}
+	for bit, n := range map[how]*int{
+		estimated: &l.Stats.Estimated, tokenized: &l.Stats.Tokenized, maximum: &l.Stats.Maxima,
+		other: &l.Stats.Other, delayed: &l.Stats.Delayed, orphan: &l.Stats.Orphans,
+	} {
+		if r.how&bit != 0 {
+			*n++
+		}
 	}
 }
 

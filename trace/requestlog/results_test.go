@@ -57,7 +57,7 @@ const (
 
 func TestResults(t *testing.T) {
 	block := func(texts ...string) []uint64 {
-		x := new(Log).newText(nil, Options{})
+		x := newText(nil, Options{})
 		for i, s := range texts {
 			if err := x.add([]byte(s)); err != nil {
 				t.Fatal(err)
@@ -158,7 +158,7 @@ func (letters) Encode(text string) ([]int, error) {
 
 // letterHashes are the hashes of messages in turn, by letters.
 func letterHashes(texts ...string) []uint64 {
-	x := new(Log).newText(nil, Options{Tokenizer: letters{}})
+	x := newText(nil, Options{Tokenizer: letters{}})
 	for i, s := range texts {
 		_ = x.add([]byte(s))
 		x.mark([]string{"human", "gpt"}[i%2])
@@ -168,7 +168,7 @@ func letterHashes(texts ...string) []uint64 {
 
 // chatHash is the hash of the first request of batchIn.
 func chatHash(t *testing.T) []uint64 {
-	x := new(Log).newText(nil, Options{})
+	x := newText(nil, Options{})
 	const half = "0123456789abcdef0123456789abcdef"
 	if err := x.add([]byte(half)); err != nil {
 		t.Fatal(err)
@@ -275,6 +275,17 @@ func TestResultErrors(t *testing.T) {
 		if !strings.HasPrefix(err, tc.want) {
 			t.Errorf("%.80q:\n got %s\nwant %s", tc.text, err, tc.want)
 		}
+	}
+}
+
+// TestLongConversation bounds what the turns of one conversation take, which grows with
+// the square of their number.
+func TestLongConversation(t *testing.T) {
+	turn := `{"from":"gpt","value":"` + strings.Repeat("x", 1024) + `"}` // 16 blocks
+	text := `[{"conversations":[` + turn + strings.Repeat(","+turn, 999) + `]}]`
+	_, _, err := read(filepath.Join(write(t, map[string]string{"log": text}), "log"), Options{})
+	if want := "a conversation whose turns have more than 4194304 prefix hashes together"; !strings.Contains(err, want) {
+		t.Errorf("%s, want %s", err, want)
 	}
 }
 

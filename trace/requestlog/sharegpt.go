@@ -14,17 +14,18 @@ const maxConversation = 10_000
 // request, and all that was said before is its prompt.
 type conversations struct {
 	objects
-	l     *Log
-	text  *text
-	read  int   // conversations
-	queue []row // requests of the one that was read
+	l      *Log
+	text   *text
+	read   int   // conversations
+	queue  []row // requests of the one that was read
+	hashed int   // prefix hashes of them together
 }
 
 func openShareGPT(l *Log, f *file, o Options) (source, error) {
 	j := newJSONReader(f)
 	l.Timed = false
 	l.PrefixBlockTokens = textBlock
-	return &conversations{objects: objects{j: j}, l: l, text: l.newText(j, o)}, nil
+	return &conversations{objects: objects{j: j}, l: l, text: newText(j, o)}, nil
 }
 
 func (s *conversations) next() (row, error) {
@@ -40,7 +41,7 @@ func (s *conversations) next() (row, error) {
 
 func (s *conversations) conversation(at position) error {
 	s.text.reset()
-	s.queue = nil
+	s.queue, s.hashed = nil, 0
 	s.read++
 	id, chats := "", 0
 	err := s.j.object(func(name []byte) error {
@@ -96,11 +97,14 @@ func (s *conversations) message() error {
 	if len(s.queue) == maxConversation {
 		return at.fail(fmt.Errorf("a conversation of more than %d turns", maxConversation))
 	}
+	if s.hashed += hashes; s.hashed > windowHashes {
+		return at.fail(fmt.Errorf("a conversation whose turns have more than %d prefix hashes together", windowHashes))
+	}
 	r := row{line: at.line}
 	r.PromptTokens = s.text.tokensOf(before)
 	r.OutputTokens = s.text.tokensOf(s.text.units - before)
 	r.PrefixHashes = s.text.hashes[:hashes:hashes]
-	s.l.counted(s.text)
+	r.how = s.text.how()
 	s.queue = append(s.queue, r)
 	return nil
 }

@@ -28,7 +28,6 @@ const (
 // which a token has perToken and a byte bytesUnits, so that a block ends after the
 // same bytes whatever follows.
 type text struct {
-	l        *Log
 	j        *jsonReader
 	encode   func(string) ([]int, error) // nil to estimate
 	before   int                         // tokens that encode puts before a text, and that begin a prompt
@@ -46,12 +45,12 @@ type text struct {
 const bytesUnits = 100
 
 // newText returns a text of no tokens whose contents are read from j.
-func (l *Log) newText(j *jsonReader, o Options) *text {
+func newText(j *jsonReader, o Options) *text {
 	per := o.BytesPerToken
 	if per == 0 {
 		per = usualBytesPerToken
 	}
-	t := &text{l: l, j: j, perToken: int64(math.Round(per * bytesUnits))}
+	t := &text{j: j, perToken: int64(math.Round(per * bytesUnits))}
 	if o.Tokenizer != nil {
 		t.encode = o.Tokenizer.Encode
 		t.before, t.after = around(t.encode)
@@ -219,16 +218,18 @@ func (t *text) message() (role string, err error) {
 	return role, err
 }
 
-// counted says in the log's statistics that a request's tokens were counted.
-func (l *Log) counted(t *text) {
+// how says how the tokens came about.
+func (t *text) how() how {
+	var h how
 	switch {
 	case !t.texts:
 	case t.encode == nil:
-		l.Stats.Estimated++
+		h = estimated
 	default:
-		l.Stats.Tokenized++
+		h = tokenized
 	}
 	if t.other {
-		l.Stats.Other++
+		h |= other
 	}
+	return h
 }
