@@ -122,7 +122,7 @@ type imported struct {
 	Reordered        int    `json:"rows_reordered"`
 	ShortenedPrompts int    `json:"shortened_prompts"`
 	ShortenedOutputs int    `json:"shortened_outputs"`
-	// Notes says what of the requests is not as the log has it, such as an estimate.
+	// Notes has the assumptions that were made, such as estimated lengths.
 	Notes []string `json:"notes,omitempty"`
 }
 

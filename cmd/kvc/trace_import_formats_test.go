@@ -20,7 +20,7 @@ func TestTraceImportTexts(t *testing.T) {
 		t.Error(code, stderr)
 	}
 	code, out, stderr := kvc("trace", "import", log, "-o", dir, "--arrivals", "fixed:1s")
-	if code != 0 || !strings.Contains(out, "\n  note: 2 of 2 rows have texts and no numbers of tokens: estimated at 4 bytes (characters of English) a token; --tokenizer counts them\n") {
+	if code != 0 || !strings.Contains(out, "\n  note: in 2 of 2 rows, tokens are estimated from texts, at 4 bytes (characters of English) a token; --tokenizer counts them\n") {
 		t.Error(code, out, stderr)
 	}
 	if diff := cmp.Diff([]string{
@@ -32,7 +32,7 @@ func TestTraceImportTexts(t *testing.T) {
 	counted := filepath.Join(t.TempDir(), "counted")
 	code, out, stderr = kvc("trace", "import", log, "-o", counted, "--arrivals", "fixed:0s", "--tokenizer", filepath.Join("..", "..", "trace", "tokenizer", "testdata", "llama2"), "--json")
 	var got imported
-	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 || len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "counted with the tokenizer") {
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 || len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "are counted with the tokenizer") {
 		t.Error(code, err, out, stderr)
 	}
 }
@@ -76,7 +76,7 @@ func TestTraceImportFields(t *testing.T) {
 func TestNotesOfAProjection(t *testing.T) {
 	log := writeText(t, "chats.json", chats)
 	code, _, stderr := kvc("sim", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "h100")
-	if code != 0 || !strings.Contains(stderr, "chats.json: note: 2 of 2 rows have texts") || !strings.Contains(stderr, "chats.json: note: there are no times of arrival, so all come at once") {
+	if code != 0 || !strings.Contains(stderr, "chats.json: note: in 2 of 2 rows, tokens are estimated from texts") || !strings.Contains(stderr, "chats.json: note: there are no times of arrival, so all come at once") {
 		t.Error(code, stderr)
 	}
 }

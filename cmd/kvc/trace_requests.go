@@ -72,8 +72,7 @@ func openKnownRequests(cmd *cobra.Command, name string) (*requestSource, error) 
 	return source, err
 }
 
-// noted yields the requests of a log and then says on w what of them is not as the log
-// has it.
+// noted yields the requests of a log and then writes to w which assumptions were made.
 func noted(source *requestSource, w io.Writer) iter.Seq2[trace.Request, error] {
 	requests := source.requests
 	return func(yield func(trace.Request, error) bool) {

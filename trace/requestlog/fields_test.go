@@ -23,7 +23,7 @@ func TestFields(t *testing.T) {
 		{name: "no arrivals, and outputs of one length", text: jsonLines, o: Options{Fields: Fields{Prompt: "usage.in"}, OutputTokens: 9},
 			want:  []string{"0@0 10+9", "1@0 1+9"},
 			log:   Log{Format: Format{Name: "jsonl"}, Stats: Stats{Rows: 2, Assumed: 2}},
-			notes: []string{"2 of 2 rows say no length"}},
+			notes: []string{"in 2 of 2 rows, the log has no length"}},
 		{name: "an array, dates and hashes", text: jsonArray, o: Options{Fields: Fields{Arrival: "at", Prompt: "in", Output: "out", Hashes: "blocks"}, PrefixBlockTokens: 3},
 			want: []string{"0@1715292000000000000 5+6 [1 2]", "1@1715292001500000000 5+6"},
 			log:  Log{Format: Format{Name: "jsonl"}, Timed: true, Calendar: true, PrefixBlockTokens: 3, Stats: Stats{Rows: 2, FirstNS: 1715292000000000000}}},

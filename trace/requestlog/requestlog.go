@@ -116,7 +116,7 @@ type row struct {
 	how                how
 }
 
-// how says what of a row is not as the log has it, as bits.
+// how says which assumptions were made about a row, as bits.
 type how uint8
 
 const (
@@ -233,8 +233,7 @@ func (l *Log) Requests() iter.Seq2[trace.Request, error] {
 	}
 }
 
-// assume gives a row the lengths that the log does not say, and counts what is not as
-// the log has it.
+// assume gives a row the lengths that the log lacks, and counts the assumptions.
 func (l *Log) assume(r *row) {
 	if r.noPrompt {
 		r.PromptTokens = l.o.PromptTokens
@@ -261,13 +260,13 @@ func (l *Log) assume(r *row) {
 	}
 }
 
-// Notes says what of the requests that were read is not as the log has it, a sentence
-// each.
+// Notes returns the assumptions that were made about the requests read so far, such as
+// estimated lengths: a sentence each.
 func (l *Log) Notes() []string {
 	var notes []string
 	add := func(n int, format string, args ...any) {
 		if n > 0 {
-			notes = append(notes, fmt.Sprintf("%d of %d rows "+format, append([]any{n, l.Stats.Rows}, args...)...))
+			notes = append(notes, fmt.Sprintf("in %d of %d rows, "+format, append([]any{n, l.Stats.Rows}, args...)...))
 		}
 	}
 	s := l.Stats
@@ -275,13 +274,13 @@ func (l *Log) Notes() []string {
 	if per == 0 {
 		per = usualBytesPerToken
 	}
-	add(s.Estimated, "have texts and no numbers of tokens: estimated at %g bytes (characters of English) a token; --tokenizer counts them", per)
-	add(s.Tokenized, "have texts and no numbers of tokens: counted with the tokenizer, without what a chat template adds")
-	add(s.Maxima, "have max_tokens as their output, which is the most it may be")
-	add(s.Other, "have images or other parts that are no text, which are not counted")
-	add(s.Assumed, "say no length, and were given one")
-	add(s.Delayed, "come after a pause from the end of the turn before: as no one knows how long that took, they arrive that pause after it arrived")
-	add(s.Orphans, "follow a turn that was not found: a conversation begins with each")
+	add(s.Estimated, "tokens are estimated from texts, at %g bytes (characters of English) a token; --tokenizer counts them", per)
+	add(s.Tokenized, "tokens of texts are counted with the tokenizer, without those of a chat template")
+	add(s.Maxima, "the output is max_tokens, an upper bound")
+	add(s.Other, "images and other parts that are not text are not counted")
+	add(s.Assumed, "the log has no length, and --prompt-tokens or --output-tokens gave it")
+	add(s.Delayed, "the arrival is a delay after the end of the turn before; when that ends is unknown, so the delay counts from its arrival")
+	add(s.Orphans, "the turn before was not found, so a session begins there")
 	if l.byMeasured != "" {
 		notes = append(notes, l.byMeasured)
 	}
