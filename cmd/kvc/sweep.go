@@ -451,7 +451,7 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard swe
 
 // load reads the requests into memory, where all projections read them.
 func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
-	source, err := openKnownRequests(cmd.Context(), f.requests)
+	source, err := openKnownRequests(cmd, f.requests)
 	if err != nil {
 		return nil, "", err
 	}
@@ -473,7 +473,7 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 		return nil, "", fmt.Errorf("%s has no requests", source.name)
 	}
 	if f.settings.V1 != nil {
-		f.settings.V1.PrefixTokens = source.block
+		f.settings.V1.PrefixTokens = source.prefixBlock()
 	}
 	return requests, source.name, nil
 }
