@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"kvcompress/kv"
@@ -36,6 +37,9 @@ func randomV1(seed uint64, compressed bool) (*ref.Config, Schedule, Limits, V1, 
 	}
 	if rng.IntN(3) == 0 {
 		limits.MaxModelLen = 50 + rng.IntN(400)
+	}
+	if !v1.Prefixes && rng.IntN(3) == 0 {
+		giveOwn(reqs, seed)
 	}
 	for i := range reqs {
 		for range rng.IntN(1 + reqs[i].PromptTokens/v1.PrefixTokens) {
@@ -176,6 +180,57 @@ func sequenceOf(reqs []trace.Request) iter.Seq2[trace.Request, error] {
 			if !yield(r, nil) {
 				return
 			}
+		}
+	}
+}
+
+// TestV1WrongUse refuses what V1 cannot do.
+func TestV1WrongUse(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Plan, []trace.Request)
+		want   string
+	}{
+		{"nothing", func(*Plan, []trace.Request) {}, ""},
+		{"no block beside the null block", func(p *Plan, _ []trace.Request) { p.Config.Blocks = 7 }, "blocks 0 is not from 1"},
+		{"prefixes and a method", func(p *Plan, _ []trace.Request) { p.Config.Compression.MaxCacheTokens = 64 }, "prefix caching and compression exclude each other"},
+		{"prefixes and options of a request", func(_ *Plan, r []trace.Request) { r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)} }, "options of compression and cached prefixes exclude each other"},
+		{"part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 24 }, "a prefix hash stands for 24 tokens, and a block has 16"},
+		{"a part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 8 }, ""},
+		{"negative", func(p *Plan, _ []trace.Request) { p.V1.LongPrefill = -1 }, "long_prefill_token_threshold -1"},
+		{"chunks of another server", func(p *Plan, _ []trace.Request) { p.ChunkedPrefill = true }, "as its own options say"},
+		{"too long", func(p *Plan, _ []trace.Request) { p.Limits.MaxModelLen = -1 }, "max_model_len -1"},
+	} {
+		cfg := ref.Default()
+		cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
+		cfg.Blocks, cfg.Compression = 40, ref.Compression{}
+		p := &Plan{Config: cfg, Limits: DefaultLimits(), Rates: *FixedStepTime(1), Scheduler: VLLMV1, V1: DefaultV1(16), Check: true}
+		reqs := []trace.Request{{ID: "a", PromptTokens: 20, OutputTokens: 2, PrefixHashes: []uint64{1}}}
+		c.change(p, reqs)
+		_, err := Project(t.Context(), p, sequenceOf(reqs), Watch{})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestV1Limits compares the limits of cards with those that vLLM documents.
+func TestV1Limits(t *testing.T) {
+	for _, c := range []struct {
+		card        string
+		gib         int64
+		usage       V1Usage
+		seqs, batch int
+	}{
+		{"h100", 79, V1APIServer, 1024, 8192},
+		{"h100", 79, V1LLMClass, 1024, 16384},
+		{"NVIDIA A100-SXM4-80GB", 79, V1APIServer, 256, 2048},
+		{"l4", 22, V1LLMClass, 256, 8192},
+		{"just large enough", 70, V1APIServer, 1024, 8192},
+	} {
+		got := V1Limits(c.card, c.gib<<30, c.usage)
+		if got != (Limits{MaxNumSeqs: c.seqs, MaxNumBatchedTokens: c.batch}) {
+			t.Errorf("%s, %s: %+v", c.card, c.usage, got)
 		}
 	}
 }

@@ -30,6 +30,12 @@ type chunk struct {
 	admitted bool // by this iteration
 }
 
+// sharesBlocks reports whether the server is a V1 that caches prefixes.
+func (s *Server) sharesBlocks() bool {
+	v, ok := s.rules.(*vllmV1)
+	return ok && v.pool != nil
+}
+
 func (s *vllmV1) filling() []*sequence { return s.partial }
 
 func (s *vllmV1) finished() {}

@@ -100,6 +100,11 @@ func (s *vllmV1) neverAdmitted(q *sequence) string {
 func (s *vllmV1) enter(step *Step, q *sequence, a admission) error {
 	l := s.ledger
 	from, to := s.entered(q), q.filled+a.tokens
+	if from == 0 && q.own != nil {
+		if err := l.Configure(q.id, q.own); err != nil {
+			return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
+		}
+	}
 	if s.pool != nil {
 		s.pool.grow(q, max(a.cached, l.blocksOf(from)), l.blocksOf(to))
 		s.pool.register(q, to/l.cfg.BlockSize)

@@ -260,21 +260,21 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if err != nil {
 		return err
 	}
-	source, err := openKnownRequests(cmd.Context(), f.requests)
+	source, err := openKnownRequests(cmd, f.requests)
 	if err != nil {
 		return err
 	}
 	defer source.close()
 
 	config := project.Config{Deployment: d, Schedule: schedule, Limits: o.Limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
-	if f.prefix && source.block == 0 {
+	if f.prefix && source.prefixBlock() == 0 {
 		return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
 	}
 	if config.Scheduler = scheduler; scheduler == sim.VLLMV1 {
-		config.V1 = f.v1(cmd.Flags(), d.Compresses() || d.Selection() != nil, source.block)
+		config.V1 = f.v1(cmd.Flags(), d.Compresses() || d.Selection() != nil, source.prefixBlock())
 		f.prefix, f.chunked = config.V1.Prefixes, !config.V1.WholePrompts
 	} else if config.ChunkedPrefill = f.chunked; f.prefix {
-		config.PrefixTokens = source.block
+		config.PrefixTokens = source.prefixBlock()
 	}
 	bar := newBar(cmd.ErrOrStderr(), -1, "requests done")
 	done := 0

@@ -452,7 +452,7 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard swe
 
 // load reads the requests into memory, where all projections read them.
 func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
-	source, err := openKnownRequests(cmd.Context(), f.requests)
+	source, err := openKnownRequests(cmd, f.requests)
 	if err != nil {
 		return nil, "", err
 	}
@@ -465,11 +465,16 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 		if err != nil {
 			return nil, "", interrupted(err)
 		}
-		r.PrefixHashes = nil // no projection of a sweep caches prefixes
+		if f.settings.V1 == nil { // no other engine of a sweep caches prefixes
+			r.PrefixHashes = nil
+		}
 		requests = append(requests, r)
 	}
 	if len(requests) == 0 {
 		return nil, "", fmt.Errorf("%s has no requests", source.name)
+	}
+	if f.settings.V1 != nil {
+		f.settings.V1.PrefixTokens = source.prefixBlock()
 	}
 	return requests, source.name, nil
 }
