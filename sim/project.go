@@ -20,6 +20,8 @@ type Plan struct {
 	Spread   Spread // nil for Even
 
 	Select         *Selection // nil where queries read all that is held
+	Layout         *Layout    // nil where all layers are alike: see Ledger.Lay
+	Experts        Experts    // of a mixture
 	ChunkedPrefill bool       // see Server.ChunkPrefills
 	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
 	Check          bool       // see that the run keeps to the server's rules; it takes longer
@@ -77,6 +79,11 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 			return nil, err
 		}
 	}
+	if p.Layout != nil {
+		if err := ledger.Lay(*p.Layout); err != nil {
+			return nil, err
+		}
+	}
 	check := newChecker(ledger.Blocks())
 	if p.Check {
 		requests = check.watch(requests)
@@ -86,6 +93,7 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		return nil, err
 	}
 	defer server.Close()
+	server.experts = p.Experts
 	if p.ChunkedPrefill {
 		if err := server.ChunkPrefills(); err != nil {
 			return nil, err

@@ -18,13 +18,14 @@ type Server struct {
 	Skip   bool          // take decode steps between which nothing happens at once, where the cache is an AllAtOnce
 	Done   func(*Result) // what became of a request, once it is known; valid during the call
 
-	cache  Cache
-	all    AllAtOnce // the cache, if it is one
-	ledger *Ledger   // likewise
-	cfg    ref.Config
-	limits Limits
-	policy policy
-	rates  Rates
+	cache   Cache
+	all     AllAtOnce // the cache, if it is one
+	ledger  *Ledger   // likewise
+	cfg     ref.Config
+	limits  Limits
+	policy  policy
+	rates   Rates
+	experts Experts // of a mixture, of which steps read some
 
 	source  source
 	results []Result // of a server that keeps them
@@ -303,6 +304,7 @@ func (s *Server) end(q *sequence) {
 // its first token.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
+	step.Work[ExpertsRead] = int64(step.Steps) * s.experts.Read(step.Tokens/step.Steps)
 	s.clock = s.clock.Plus(s.rates.Cost(&step.Work))
 	step.End = s.clock.NS()
 	if step.End == math.MaxInt64 {

@@ -35,6 +35,7 @@ func (s *Server) quietSteps(step *Step) int {
 		var w Work
 		w[Steps], w[DecodeSeqs] = int64(steps), int64(steps)*int64(batch)
 		w[KVsRead], w[BlocksRead] = s.all.ReadAll(steps)
+		w[ExpertsRead] = int64(steps) * s.experts.Read(batch)
 		return s.rates.Cost(&w)
 	}
 	start := s.clock.Plus(s.rates.Cost(&step.Work)) // a compression comes first
