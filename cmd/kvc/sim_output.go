@@ -13,8 +13,11 @@ import (
 // printProjection prints a projection as tables, under a short reading of it.
 func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	cards := in.GPU
-	if in.TP > 1 {
-		cards = fmt.Sprintf("%d × %s", in.TP, in.GPU)
+	if n := in.cards(); n > 1 {
+		cards = fmt.Sprintf("%d × %s", n, in.GPU)
+	}
+	if in.PP > 1 {
+		cards += fmt.Sprintf(" in %d stages", in.PP)
 	}
 	how := "uncompressed"
 	if c := in.compression(); c.Enabled() {
@@ -87,6 +90,9 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	printMemory(w, &r.Memory)
 }
 
+// cards returns how many cards there are.
+func (in *simInputs) cards() int { return in.TP * max(1, in.PP) }
+
 // printMemory prints where the bytes of a card go.
 func printMemory(w io.Writer, m *cost.Memory) {
 	fmt.Fprintln(w, "\nMemory of a card")
@@ -106,5 +112,9 @@ func printMemory(w io.Writer, m *cost.Memory) {
 		}
 	}
 	t.Flush()
+	if m.Sequences > 0 {
+		fmt.Fprintf(w, "  in all %.3f GB; room for the states of %d sequences of any length\n", float64(m.Card)/1e9, m.Sequences)
+		return
+	}
 	fmt.Fprintf(w, "  in all %.3f GB; %d blocks of one head, for %d tokens uncompressed\n", float64(m.Card)/1e9, m.Blocks, m.Tokens)
 }

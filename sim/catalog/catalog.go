@@ -7,6 +7,7 @@ package catalog
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"kvcompress/strictjson"
@@ -16,30 +17,45 @@ import (
 // maxFileBytes bounds a description of a model or card.
 const maxFileBytes = 1 << 20
 
-// FindModel returns the model of that name, or, where there is none, reads name as
-// the path of a config.json.
+// FindModel returns the model of that name, or, where there is none, reads name as the
+// path of a config.json, or of its folder. A hf_quant_config.json in the same folder says
+// how the weights are quantized.
 func FindModel(name string) (Model, error) {
-	var known []string
-	for _, m := range Models() {
-		if m.is(name) {
-			return m, nil
+	for _, e := range entries() {
+		if e.is(name) {
+			return e.model()
 		}
-		known = append(known, m.Name)
 	}
 	if !isFile(name) {
-		return Model{}, fmt.Errorf("unknown model %q: known are %s, and the path of any Hugging Face config.json", name, strings.Join(known, ", "))
+		return Model{}, fmt.Errorf("unknown model %q: known are %s, and the path of any Hugging Face config.json", name, strings.Join(ModelNames(), ", "))
 	}
-	text, err := readFile(name)
+	path := name
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		path = filepath.Join(name, configFile)
+	}
+	text, err := readFile(path)
 	if err != nil {
 		return Model{}, err
 	}
-	m, err := ParseConfig(text)
-	if err != nil {
-		return Model{}, fmt.Errorf("%s: %w", name, err)
+	var quant []byte
+	if sibling := filepath.Join(filepath.Dir(path), quantFile); filepath.Base(path) == configFile && isFile(sibling) {
+		if quant, err = readFile(sibling); err != nil {
+			return Model{}, err
+		}
 	}
-	m.Name, m.Source = name, name
+	m, err := ParseConfig(text, quant)
+	if err != nil {
+		return Model{}, fmt.Errorf("%s: %w", path, err)
+	}
+	m.Name, m.Source = name, path
 	return m, nil
 }
+
+// The files of a model's folder that are read.
+const (
+	configFile = "config.json"
+	quantFile  = "hf_quant_config.json"
+)
 
 // FindCard returns the card of that name, or, where there is none, reads name as
 // the path of a card's JSON, in the form of [Card].

@@ -36,8 +36,9 @@ type Memory struct {
 
 	BlockKV       int `json:"block_kv_bytes"` // one block's keys and values
 	BlockMetadata int `json:"block_metadata_bytes"`
-	Blocks        int `json:"blocks"` // of all cards, each of one head
-	Tokens        int `json:"tokens"` // uncompressed, that the blocks hold
+	Blocks        int `json:"blocks"`              // of all cards, each of one head
+	Tokens        int `json:"tokens"`              // uncompressed, that the blocks hold: of as many heads, were all of them to hold every token
+	Sequences     int `json:"sequences,omitempty"` // that the blocks hold, where no layer holds KVs
 }
 
 // Memory returns where the bytes of a card go. Every card of a tensor-parallel
@@ -50,9 +51,8 @@ func (d *Deployment) Memory() (Memory, error) {
 	m := Memory{Card: d.Card.Memory, Fixed: FixedBytes}
 	usable := int64(float64(m.Card) * d.Utilization)
 	m.Reserved = m.Card - usable
-	m.Weights = d.Model.Bytes(d.Weights) / int64(d.TP)
 	m.Activations = int64(ActivationReserve * float64(d.activations()))
-	m.BlockKV = 2 * d.BlockSize * d.Model.Shape.HeadSize * d.KV.Size()
+	m.BlockKV = d.blockKV()
 	m.BlockMetadata = d.blockMetadata()
 	perBlock := int64(m.BlockKV + m.BlockMetadata)
 	ranks := d.ranks()
@@ -61,27 +61,34 @@ func (d *Deployment) Memory() (Memory, error) {
 	} else if ranks {
 		perBlock += ScratchPerKV * int64(d.BlockSize) // every slot may be sorted at once
 	}
-	room := usable - m.Weights - m.Activations - m.Fixed - m.Scratch
-	blocks := room / perBlock
+	room := usable - m.Activations - m.Fixed - m.Scratch
+	blocks, weights := d.share(room, perBlock)
+	m.Weights = weights
+	room -= weights
 	if given := int64(d.BlocksGiven); given > 0 {
-		blocks = (given + int64(d.TP) - 1) / int64(d.TP)
+		blocks = (given + int64(d.TP) - 1) / int64(d.TP) // of a stage, where there are several: all layers'
 	} else if room < 0 {
 		return m, fmt.Errorf("%s does not fit on %s: of %s (%.0f %% of the card), the weights take %s, activations of %d tokens %s, the rest %s: "+
 			"want more cards (tensor parallelism), fewer bits a weight or fewer tokens in a batch",
 			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.MaxTokens, gb(m.Activations), gb(m.Fixed+m.Scratch))
 	}
 	blocks = min(blocks, sim.MaxLedgerBlocks/int64(d.TP))
-	m.KV = blocks * int64(m.BlockKV)
-	m.Metadata = blocks * int64(m.BlockMetadata)
+	held := blocks / int64(d.stages()) // on each card, on average over the stages
+	m.KV = held * int64(m.BlockKV)
+	m.Metadata = held * int64(m.BlockMetadata)
 	if ranks && d.SortedKVs == 0 {
-		m.Scratch = blocks * ScratchPerKV * int64(d.BlockSize)
+		m.Scratch = held * ScratchPerKV * int64(d.BlockSize)
 	}
 	m.Unused = usable - m.Weights - m.Activations - m.Fixed - m.Scratch - m.Metadata - m.KV
 	m.Blocks = int(blocks) * d.TP
 	if d.BlocksGiven > 0 {
 		m.Blocks = d.BlocksGiven
 	}
-	m.Tokens = m.Blocks / d.Heads() * d.BlockSize
+	if heads := d.Heads(); heads > 0 {
+		m.Tokens = m.Blocks / heads * d.BlockSize
+	} else {
+		m.Sequences = m.Blocks / d.TP
+	}
 	return m, nil
 }
 

@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -24,6 +25,9 @@ const FullShare = "full_share"
 // fullKey is the option of a method that says which heads keep everything.
 const fullKey = "full"
 
+// methodName returns the name of the method, as errors have it.
+func (d *Deployment) methodName() string { return cmp.Or(d.Method.Method, ref.KVCompress) }
+
 // Compresses reports whether the deployment has a method that evicts, folds or hides KVs.
 func (d *Deployment) Compresses() bool {
 	cfg := d.Config()
@@ -35,7 +39,7 @@ func (d *Deployment) Compresses() bool {
 // nothing, and [Deployment.Selection] has it.
 func (d *Deployment) Config() ref.Config {
 	cfg := ref.Default()
-	cfg.Shape, cfg.BlockSize, cfg.DType = d.Model.Shape, d.BlockSize, d.KV
+	cfg.Shape, cfg.BlockSize, cfg.DType = d.shape(), d.BlockSize, d.KV
 	cfg.Compression = ref.Compression{}
 	m := &d.Method
 	switch m.Method {
@@ -175,7 +179,7 @@ func (d *Deployment) ranks() bool {
 // a score, read and written. What KV-Compress adds is in the term's factor, as measured.
 func (d *Deployment) attentionBytes() int {
 	cfg := d.Config()
-	bytes := 2 * cfg.RowBytes()
+	bytes := d.rowBytes()
 	if cfg.CountsBlocks() {
 		return bytes
 	}
@@ -213,9 +217,12 @@ func (d *Deployment) foldedBytes() int {
 	return 0
 }
 
-// Notes says what of a plan is taken for granted because of its method, a sentence or two
-// each. There are none for KV-Compress, whose throughput was measured.
-func (d *Deployment) Notes() []string {
+// Notes says what of a plan is taken for granted because of its model and its method, a
+// sentence or two each. There are none for models whose layers are alike, and for
+// KV-Compress, whose throughput was measured.
+func (d *Deployment) Notes() []string { return append(d.modelNotes(), d.methodNotes()...) }
+
+func (d *Deployment) methodNotes() []string {
 	if s := d.Selection(); s != nil {
 		notes := []string{fmt.Sprintf("The kernels of %s are not measured: a KV that is read is taken to cost what it does with KV-Compress, and so are the bounds of a page, which are as many bytes. Nothing comes free, and the bounds need memory.", quest)}
 		if s.Tokens > d.Method.Compression.MaxCacheTokens {

@@ -91,7 +91,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
 		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Spread: spread,
-		Select: d.Selection(), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
+		Select: d.Selection(), Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
 	}
 	served, err := sim.Project(ctx, &plan, requests, sim.Watch{
 		Quiet: true,
