@@ -102,7 +102,7 @@ func printMemory(w io.Writer, m *cost.Memory) {
 		bytes int64
 	}{
 		{"left to others", m.Reserved}, {"weights", m.Weights}, {"activations at their peak", m.Activations}, {"libraries", m.Fixed},
-		{"scratch of compression", m.Scratch}, {"metadata of blocks and slots", m.Metadata}, {"keys and values", m.KV}, {"unused", m.Unused},
+		{"scratch of compression", m.Scratch}, {"compressor of prompts", m.Compressor}, {"metadata of blocks and slots", m.Metadata}, {"keys and values", m.KV}, {"unused", m.Unused},
 	} {
 		if part.bytes < 0 {
 			part.name, part.bytes = "beyond what the server may take", -part.bytes

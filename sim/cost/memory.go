@@ -24,15 +24,16 @@ const (
 
 // Memory is the ledger of one card's bytes.
 type Memory struct {
-	Card        int64 `json:"card_bytes"`        // in all
-	Reserved    int64 `json:"reserved_bytes"`    // left to others: what the utilisation does not allow
-	Weights     int64 `json:"weights_bytes"`     // of the model
-	Activations int64 `json:"activations_bytes"` // at their peak, in the longest prefill batch
-	Fixed       int64 `json:"fixed_bytes"`       // of libraries
-	Scratch     int64 `json:"scratch_bytes"`     // of compression
-	Metadata    int64 `json:"metadata_bytes"`    // of the method, for its blocks and slots
-	KV          int64 `json:"kv_bytes"`          // keys and values
-	Unused      int64 `json:"unused_bytes"`      // less than a block; or more, where the blocks were given
+	Card        int64 `json:"card_bytes"`                 // in all
+	Reserved    int64 `json:"reserved_bytes"`             // left to others: what the utilisation does not allow
+	Weights     int64 `json:"weights_bytes"`              // of the model
+	Activations int64 `json:"activations_bytes"`          // at their peak, in the longest prefill batch
+	Fixed       int64 `json:"fixed_bytes"`                // of libraries
+	Scratch     int64 `json:"scratch_bytes"`              // of compression
+	Compressor  int64 `json:"compressor_bytes,omitempty"` // weights of a compressor of prompts
+	Metadata    int64 `json:"metadata_bytes"`             // of the method, for its blocks and slots
+	KV          int64 `json:"kv_bytes"`                   // keys and values
+	Unused      int64 `json:"unused_bytes"`               // less than a block; or more, where the blocks were given
 
 	BlockKV       int `json:"block_kv_bytes"` // one block's keys and values
 	BlockMetadata int `json:"block_metadata_bytes"`
@@ -61,7 +62,8 @@ func (d *Deployment) Memory() (Memory, error) {
 	} else if ranks {
 		perBlock += ScratchPerKV * int64(d.BlockSize) // every slot may be sorted at once
 	}
-	room := usable - m.Activations - m.Fixed - m.Scratch
+	m.Compressor = d.compressorBytes()
+	room := usable - m.Activations - m.Fixed - m.Scratch - m.Compressor
 	blocks, weights := d.share(room, perBlock)
 	m.Weights = weights
 	room -= weights
@@ -70,7 +72,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	} else if room < 0 {
 		return m, fmt.Errorf("%s does not fit on %s: of %s (%.0f %% of the card), the weights take %s, activations of %d tokens %s, the rest %s: "+
 			"want more cards (tensor parallelism), fewer bits a weight or fewer tokens in a batch",
-			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.MaxTokens, gb(m.Activations), gb(m.Fixed+m.Scratch))
+			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.MaxTokens, gb(m.Activations), gb(m.Fixed+m.Scratch+m.Compressor))
 	}
 	blocks = min(blocks, sim.MaxLedgerBlocks/int64(d.TP))
 	held := blocks / int64(d.stages()) // on each card, on average over the stages
@@ -79,7 +81,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	if ranks && d.SortedKVs == 0 {
 		m.Scratch = held * ScratchPerKV * int64(d.BlockSize)
 	}
-	m.Unused = usable - m.Weights - m.Activations - m.Fixed - m.Scratch - m.Metadata - m.KV
+	m.Unused = usable - m.Compressor - m.Weights - m.Activations - m.Fixed - m.Scratch - m.Metadata - m.KV
 	m.Blocks = int(blocks) * d.TP
 	if d.BlocksGiven > 0 {
 		m.Blocks = d.BlocksGiven

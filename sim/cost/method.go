@@ -14,8 +14,12 @@ import (
 	"kvcompress/trace"
 )
 
-// quest is the method that selects what queries read: it is planned, and no engine runs it.
-const quest = "quest"
+// The methods that are planned and that no engine runs.
+const (
+	quest      = "quest"      // selects what queries read
+	infLLM     = "infllm"     // has the past in the host's memory
+	llmLingua2 = "llmlingua2" // drops tokens of prompts
+)
 
 // FullShare is the key of an option that only plans have: the part of the heads, from 0 to
 // 1, that keep everything, for a method whose option full says which they are. How many
@@ -43,7 +47,7 @@ func (d *Deployment) Config() ref.Config {
 	cfg.Compression = ref.Compression{}
 	m := &d.Method
 	switch m.Method {
-	case quest:
+	case quest, infLLM, llmLingua2:
 		return cfg
 	case "", ref.KVCompress:
 		cfg.Compression, cfg.Set = m.Compression, m.Set
@@ -127,6 +131,17 @@ func (d *Deployment) checkMethod() error {
 		cfg := d.Method
 		cfg.Shape = d.Model.Shape
 		_, _, err := cfg.QuestReads()
+		return err
+	}
+	switch d.Method.Method {
+	case infLLM:
+		_, err := d.Method.InfLLMReads()
+		if err == nil && d.Card.Host == 0 {
+			err = fmt.Errorf("method %s on %s, whose host_bytes_per_sec is not known: say it in a file of the card", infLLM, d.Card.Name)
+		}
+		return err
+	case llmLingua2:
+		_, err := d.Method.PromptCompression()
 		return err
 	}
 	_, err := d.settings()
@@ -228,6 +243,9 @@ func (d *Deployment) methodNotes() []string {
 		if s.Tokens > d.Method.Compression.MaxCacheTokens {
 			notes = append(notes, fmt.Sprintf("The %d query heads of a KV head are taken to read different pages, %d KVs in all; shared=true takes them to read the same.", d.Model.Shape.Group, s.Tokens))
 		}
+		return notes
+	}
+	if notes := d.plannedNotes(); notes != nil {
 		return notes
 	}
 	cfg := d.Config()

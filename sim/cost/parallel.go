@@ -43,13 +43,13 @@ func (d *Deployment) checkParallel() (errs []error) {
 			bad("pipeline parallelism %d: %s has %d layers", d.PP, m.Name, len(m.Layers))
 		case !m.Uniform():
 			bad("pipeline parallelism %d: the layers of %s are not alike, and which stage has which is not modelled: use tensor parallelism", d.PP, m.Name)
-		case d.Compresses() || d.Selection() != nil:
+		case d.takesKVs():
 			bad("pipeline parallelism %d with a method: budgets over the layers of several stages are not modelled: use tensor parallelism", d.PP)
 		case d.Card.LinkOf(d.Cards()) == 0:
 			bad("pipeline parallelism %d on %s: the link between %d cards is not known: say network_bytes_per_sec in a file of the card", d.PP, d.Card.Name, d.Cards())
 		}
 	}
-	if (d.Compresses() || d.Selection() != nil) && (!m.Uniform() || m.Latent > 0 || d.TP > s.KVHeads) {
+	if d.takesKVs() && (!m.Uniform() || m.Latent > 0 || d.TP > s.KVHeads) {
 		switch {
 		case m.Latent > 0:
 			bad("method %s on %s: multi-head latent attention has one latent a token for all heads, from which no head's KVs can be taken: plan it without a method", d.methodName(), m.Name)
@@ -60,6 +60,11 @@ func (d *Deployment) checkParallel() (errs []error) {
 		}
 	}
 	return errs
+}
+
+// takesKVs reports whether a method decides which KVs are held or read.
+func (d *Deployment) takesKVs() bool {
+	return d.Compresses() || d.Selection() != nil || d.Method.Method == infLLM
 }
 
 // shape returns the shape of the cache, over the cards of a tensor-parallel group: a KV head
@@ -110,7 +115,7 @@ func (d *Deployment) blockKV() int {
 func (d *Deployment) Layout() *sim.Layout {
 	m := &d.Model
 	if m.Uniform() {
-		return nil
+		return d.infLLMLayout()
 	}
 	if m.Shape.Layers == 0 {
 		return &sim.Layout{Fixed: d.TP}
@@ -147,7 +152,7 @@ func groupSize(kinds ...int) int {
 // Heads returns the heads of the cache, of all layers and cards, that hold KVs: 0 where no
 // layer does.
 func (d *Deployment) Heads() int {
-	if layout := d.Layout(); layout != nil {
+	if layout := d.Layout(); layout != nil && !d.Model.Uniform() {
 		return layout.Full + layout.Windowed
 	}
 	cfg := d.Config()

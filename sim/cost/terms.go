@@ -87,8 +87,8 @@ func Terms() []Term {
 		{ID: "attention", What: "attention of prompts", Default: 2.13, Fitted: true,
 			peak: func(d *Deployment) unit {
 				return unit{
-					sim.AttentionPairs: attends(d, d.Model.Count(catalog.Full)),
-					sim.WindowPairs:    attends(d, d.Model.Count(catalog.Windowed)),
+					sim.AttentionPairs: attends(d, d.attentionLayers(catalog.Full)),
+					sim.WindowPairs:    attends(d, d.attentionLayers(catalog.Windowed)),
 				}
 			}},
 		{ID: "kv", What: "reading keys and values, in decode attention, and reading and writing states", Default: 1.57, Fitted: true,
@@ -131,6 +131,10 @@ func Terms() []Term {
 				u[sim.DecodeSeqs] = u[sim.PrefillTokens]
 				return u
 			}},
+		{ID: "host", What: "fetching KVs from the host's memory", Default: twoThirds,
+			peak: perUnit(sim.DecodeSeqs, (*Deployment).fetches)},
+		{ID: "prompt_compression", What: "compressing prompts before the model reads them", Default: twoThirds,
+			peak: perUnit(sim.PrefillTokens, (*Deployment).compressesPrompt)},
 		{ID: "step", What: "launching a step", Overhead: true, peak: overhead(sim.Steps)},
 		{ID: "prefill", What: "launching a prefill", Overhead: true, peak: overhead(sim.PrefillSteps)},
 		{ID: "sequence", What: "the host's work for each decoding sequence", Overhead: true, peak: overhead(sim.DecodeSeqs)},
