@@ -121,7 +121,8 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestSkippingWithLayouts serves in both ways with windows, states and experts.
+// TestSkippingWithLayouts serves in both ways: with windows, states and experts, or with
+// compression and experts.
 func TestSkippingWithLayouts(t *testing.T) {
 	rounds := uint64(400)
 	if testing.Short() {
@@ -130,6 +131,11 @@ func TestSkippingWithLayouts(t *testing.T) {
 	for seed := range rounds {
 		cfg, _, limits, reqs, rates := randomServing(seed)
 		cfg.Compression = ref.Compression{}
+		schedule, lay := Schedule{}, seed%2 == 0
+		if !lay { // at every step, which repeats
+			cfg.Compression.MaxCacheTokens, schedule.Interval = 16, 1
+			rates[ExpertsRead] = 1 << 22
+		}
 		rng := rand.New(rand.NewPCG(seed, 12))
 		layout, experts := randomLayout(rng), Experts{8, 1 + rng.IntN(8)}
 		serve := func(skip bool) served {
@@ -137,10 +143,12 @@ func TestSkippingWithLayouts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := ledger.Lay(layout); err != nil {
-				t.Fatal(err)
+			if lay {
+				if err := ledger.Lay(layout); err != nil {
+					t.Fatal(err)
+				}
 			}
-			s, err := NewServer(ledger, cfg, Schedule{}, limits, reqs, rates)
+			s, err := NewServer(ledger, cfg, schedule, limits, reqs, rates)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -30,7 +30,7 @@ type Ledger struct {
 	fixed   int  // blocks that a sequence has whatever its length: see Layout
 	windows windows
 
-	own   map[kv.SeqID]*rules // of sequences with options of their own
+	own   map[kv.SeqID]*compressor // of sequences with options of their own
 	seqs  map[kv.SeqID]*account
 	spare []*account // closed ones, to be used again
 
@@ -115,7 +115,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		told:    told,
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
-		own:     map[kv.SeqID]*rules{},
+		own:     map[kv.SeqID]*compressor{},
 		seqs:    map[kv.SeqID]*account{},
 	}, nil
 }

@@ -113,6 +113,8 @@ type Step struct {
 	Cached    int  `json:"-"` // tokens of admitted prompts that a prefix cache had
 	Work      Work `json:"-"`
 
+	Products Ticks `json:"-"` // of its time, what is not linear in the work
+
 	Batch       []kv.SeqID    `json:"batch"`                 // prefilled, or decoded
 	Tokens      int           `json:"tokens"`                // that were computed and entered the cache
 	Compression []Compression `json:"compression,omitempty"` // before the batch ran

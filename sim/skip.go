@@ -18,7 +18,7 @@ func (s *Server) quietSteps(step *Step) int {
 		}
 		n = min(n, due)
 	}
-	if n <= 1 {
+	if n <= 1 || s.source.waits() {
 		return 1
 	}
 	if free := s.cache.Free(); s.all.NeedAll(n) > free {
@@ -36,7 +36,7 @@ func (s *Server) quietSteps(step *Step) int {
 		w[Steps], w[DecodeSeqs] = int64(steps), int64(steps)*int64(batch)
 		w[KVsRead], w[BlocksRead] = s.all.ReadAll(steps)
 		w[ExpertsRead] = int64(steps) * s.experts.Read(batch)
-		return s.rates.Cost(&w)
+		return s.rates.Cost(&w).Plus(s.Products.ticks(&w, steps))
 	}
 	start := s.clock.Plus(s.rates.Cost(&step.Work)) // a compression comes first
 	before := func(steps int) bool { return start.Plus(cost(steps)).Less(at) }
@@ -67,8 +67,11 @@ func (s *Server) quietSteps(step *Step) int {
 // or a request arrives.
 func (s *Server) repeat(step *Step) {
 	n := min(mostSkipped, s.running.heap[0].finishAt-s.decodes)
+	if s.source.waits() {
+		return
+	}
 	one := step.Work
-	one[Steps] = 1
+	one[Steps], one[ExpertsRead] = 1, s.experts.Read(step.Tokens)
 	times := func(n int) Work {
 		var w Work
 		for f := range w {
@@ -80,7 +83,7 @@ func (s *Server) repeat(step *Step) {
 		at := TicksOf(next.ArrivalNS)
 		n = sort.Search(n-1, func(i int) bool { // whether it has arrived after i+1 steps
 			w := times(i + 1)
-			return !s.clock.Plus(s.rates.Cost(&w)).Less(at)
+			return !s.clock.Plus(s.rates.Cost(&w)).Plus(s.Products.ticks(&w, i+1)).Less(at)
 		}) + 1
 	}
 	if n <= 1 {
