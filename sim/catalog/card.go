@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Card is a GPU.
@@ -24,16 +25,9 @@ type Card struct {
 	Source   string   `json:"source,omitempty"`
 }
 
-func (c *Card) is(name string) bool {
-	if key(c.Name) == key(name) {
-		return true
-	}
-	for _, a := range c.Aliases {
-		if key(a) == key(name) {
-			return true
-		}
-	}
-	return false
+// is reports whether a key is of one of the card's names.
+func (c *Card) is(wanted string) bool {
+	return key(c.Name) == wanted || slices.ContainsFunc(c.Aliases, func(a string) bool { return key(a) == wanted })
 }
 
 // Flops returns the peak for a product whose input has so many bits.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
@@ -21,8 +22,9 @@ const maxFileBytes = 1 << 20
 // path of a config.json, or of its folder. A hf_quant_config.json in the same folder says
 // how the weights are quantized.
 func FindModel(name string) (Model, error) {
+	wanted := key(name)
 	for _, e := range entries() {
-		if e.is(name) {
+		if e.is(wanted) {
 			return e.model()
 		}
 	}
@@ -61,8 +63,9 @@ const (
 // the path of a card's JSON, in the form of [Card].
 func FindCard(name string) (Card, error) {
 	var known []string
+	wanted := key(name)
 	for _, c := range Cards() {
-		if c.is(name) {
+		if c.is(wanted) {
 			return c, nil
 		}
 		known = append(known, c.Name)
@@ -109,5 +112,11 @@ func readFile(path string) ([]byte, error) {
 // key is a name without what people write differently: "Llama-3.1 8B" and
 // "llama-3.1-8b" are one.
 func key(name string) string {
-	return strings.NewReplacer(" ", "", "-", "", "_", "", ".", "").Replace(strings.ToLower(name))
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case ' ', '-', '_', '.':
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, name)
 }

@@ -101,18 +101,6 @@ func (m *Model) format(mod *Module, w Weights) Format {
 	return Format{Weights: BF16, Bits: 16, Activations: 16}
 }
 
-func (m *Model) is(name string) bool {
-	if key(m.Name) == key(name) {
-		return true
-	}
-	for _, a := range m.Aliases {
-		if key(a) == key(name) {
-			return true
-		}
-	}
-	return false
-}
-
 // QueryHeads returns the query heads of a layer.
 func (m *Model) QueryHeads() int { return m.Shape.KVHeads * m.Shape.Group }
 

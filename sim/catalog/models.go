@@ -1,6 +1,9 @@
 package catalog
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // entry is a model that is known by name: the entries of its config.json that decide on
 // its memory and time.
@@ -11,9 +14,9 @@ type entry struct {
 	config  string   // without the outer braces
 }
 
-func (e *entry) is(name string) bool {
-	m := Model{Name: e.name, Aliases: e.names()}
-	return m.is(name)
+// is reports whether a key is of one of the entry's names.
+func (e *entry) is(wanted string) bool {
+	return key(e.name) == wanted || slices.ContainsFunc(e.names(), func(a string) bool { return key(a) == wanted })
 }
 
 // names returns the other names of an entry: those given, the repository and its part after
