@@ -116,7 +116,7 @@ func (b *builder) finish() {
 
 // context reads the longest context.
 func (b *builder) context(byDefault int) {
-	b.m.MaxLen = b.c.sizeOr("max_position_embeddings", byDefault, unbounded)
+	b.m.MaxLen = b.c.sizeOr("max_position_embeddings", byDefault, Unbounded)
 }
 
 // heads reads the attention of all layers: query heads, KV heads and their size.

@@ -98,25 +98,19 @@ func Cards() []Card {
 		pcie4 = 32e9
 		pcie5 = 64e9
 	)
-	return []Card{
+	return append([]Card{
 		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: pcie4, Host: pcie4,
 			Source: "NVIDIA L4 data sheet; memory: ArcInstitute/evo2 issue 190"},
 		{Name: "a10", Aliases: []string{"NVIDIA A10", "NVIDIA A10G", "a10g"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Link: pcie4, Host: pcie4,
 			Source: "NVIDIA A10 data sheet (8 bits: int8); memory: CogVLM issue 236"},
-		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.4), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9, Network: 25e9, Host: pcie4,
+		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.49), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9, Network: 25e9, Host: pcie4,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
 		{Name: "a100-80gb", Aliases: []string{"NVIDIA A100 80GB", "a100-80", "a100"}, Memory: gib(79.15), Read: 2039e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9, Network: 25e9, Host: pcie4,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
-		{Name: "rtx-3090", Aliases: []string{"NVIDIA GeForce RTX 3090", "3090"}, Memory: gib(23.68), Read: 936e9, Flops16: 71.2e12, Flops8: 284.7e12, Link: pcie4, Host: pcie4,
-			Source: "NVIDIA Ampere GA102 white paper (f32 sums; 8 bits: int8); memory: vllm-project/vllm issue 10517"},
-		{Name: "rtx-a6000", Aliases: []string{"NVIDIA RTX A6000", "a6000"}, Memory: gib(47.54), Read: 768e9, Flops16: 154.8e12, Flops8: 309.7e12, Link: pcie4, Host: pcie4,
-			Source: "NVIDIA Ampere GA102 white paper (8 bits: int8); memory: vllm-project/vllm issue 4454"},
 		{Name: "a40", Aliases: []string{"NVIDIA A40"}, Memory: gib(44.35), Read: 696e9, Flops16: 149.7e12, Flops8: 299.3e12, Link: pcie4, Host: pcie4,
 			Source: "NVIDIA A40 data sheet (8 bits: int8)"},
 		{Name: "l40s", Aliases: []string{"NVIDIA L40S"}, Memory: gib(44.40), Read: 864e9, Flops16: 362e12, Flops8: 733e12, Link: pcie4, Host: pcie4,
 			Source: "NVIDIA L40S data sheet; memory: that of the L40, QwenLM/Qwen3-VL issue 2097"},
-		{Name: "rtx-6000-ada", Aliases: []string{"NVIDIA RTX 6000 Ada Generation"}, Memory: gib(47.50), Read: 960e9, Flops16: 364.2e12, Flops8: 728.5e12, Link: pcie4, Host: pcie4,
-			Source: "NVIDIA Ada GPU architecture white paper"},
 		{Name: "h100", Aliases: []string{"NVIDIA H100 80GB", "NVIDIA H100", "h100-80gb", "h100-sxm"}, Memory: gib(79.11), Read: 3350e9, Flops16: 989e12, Flops8: 1979e12, Link: 450e9, Network: 50e9, Host: pcie5,
 			Source: "NVIDIA H100 data sheet, SXM; memory: vllm-project/vllm issue 27508"},
 		{Name: "h100-nvl", Aliases: []string{"NVIDIA H100 NVL"}, Memory: gib(93.00), Read: 3900e9, Flops16: 835e12, Flops8: 1671e12, Link: 300e9, Host: pcie5,
@@ -125,12 +119,5 @@ func Cards() []Card {
 			Source: "NVIDIA H200 data sheet, SXM"},
 		{Name: "b200", Aliases: []string{"NVIDIA B200"}, Memory: gib(178.4), Read: 7700e9, Flops16: 2250e12, Flops8: 4500e12, Flops4: 9000e12, Link: 900e9, Network: 50e9, Host: pcie5,
 			Source: "NVIDIA DGX B200 data sheet, an eighth of the system"},
-		{Name: "rtx-4090", Aliases: []string{"NVIDIA GeForce RTX 4090", "4090"}, Memory: 25_250_627_584, Read: 1008e9, Flops16: 165.2e12, Flops8: 330.3e12, Link: pcie4, Host: pcie4,
-			Source: "NVIDIA Ada GPU architecture white paper (f32 sums); memory: casys-kaist/LLMServingSim bench/examples"},
-		{Name: "rtx-5090", Aliases: []string{"NVIDIA GeForce RTX 5090", "5090"}, Memory: gib(31.36), Read: 1792e9, Flops16: 209.5e12, Flops8: 419e12, Flops4: 1676e12, Link: pcie5, Host: pcie5,
-			Source: "NVIDIA RTX Blackwell GPU architecture white paper (f32 sums; 4 bits: fp4)"},
-		{Name: "rtx-pro-6000", Aliases: []string{"NVIDIA RTX PRO 6000 Blackwell Server Edition", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTXPRO6000"},
-			Memory: gib(94.97), Read: 1792e9, Flops16: 503.8e12, Flops8: 1007.6e12, Flops4: 2015.2e12, Link: pcie5, Host: pcie5,
-			Source: "NVIDIA RTX PRO Blackwell GPU architecture white paper"},
-	}
+	}, workstationCards()...)
 }

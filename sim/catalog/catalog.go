@@ -18,7 +18,8 @@ import (
 // maxFileBytes bounds a description of a model or card.
 const maxFileBytes = 1 << 20
 
-// FindModel returns the model of that name, or, where there is none, reads name as the
+// FindModel returns the model of that name; where there is none, and the name ends in a
+// format, as llama-3.1-70b-int8, the model with its weights in it; or else reads name as the
 // path of a config.json, or of its folder. A hf_quant_config.json in the same folder says
 // how the weights are quantized.
 func FindModel(name string) (Model, error) {
@@ -27,6 +28,9 @@ func FindModel(name string) (Model, error) {
 		if e.is(wanted) {
 			return e.model()
 		}
+	}
+	if m, ok, err := inFormat(name); ok {
+		return m, err
 	}
 	if !isFile(name) {
 		return Model{}, fmt.Errorf("unknown model %q: known are %s, and the path of any Hugging Face config.json", name, strings.Join(ModelNames(), ", "))

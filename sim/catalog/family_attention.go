@@ -117,7 +117,7 @@ func gemma(b *builder) {
 func gemma2(b *builder) {
 	b.context(8192)
 	b.heads(8, 4, 256)
-	size := b.c.sizeOr("sliding_window", 4096, unbounded)
+	size := b.c.sizeOr("sliding_window", 4096, Unbounded)
 	b.c.num("sliding_window_size", size) // an older name, beside the other
 	b.window(size, func(l int) bool { return l%2 == 0 })
 	gemmaLayers(b, false)
@@ -132,7 +132,7 @@ func gemma3(b *builder) {
 		b.c.fail("sliding_window_pattern is %d, want at least 1", pattern)
 		return
 	}
-	b.window(b.c.sizeOr("sliding_window", 4096, unbounded), func(l int) bool { return (l+1)%pattern != 0 })
+	b.window(b.c.sizeOr("sliding_window", 4096, Unbounded), func(l int) bool { return (l+1)%pattern != 0 })
 	gemmaLayers(b, true)
 }
 

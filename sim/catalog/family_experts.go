@@ -108,7 +108,7 @@ func qwen3MoE(b *builder) {
 func gptOSS(b *builder) {
 	b.context(131072)
 	b.heads(64, 8, 64)
-	b.window(b.c.sizeOr("sliding_window", 128, unbounded), func(l int) bool { return l%2 == 0 })
+	b.window(b.c.sizeOr("sliding_window", 128, Unbounded), func(l int) bool { return l%2 == 0 })
 	active := b.c.num("experts_per_token", 4) // an older name, beside the other
 	b.moe("num_local_experts", "num_experts_per_tok", 128, active)
 	bias := b.c.flag("attention_bias", true)

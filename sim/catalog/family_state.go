@@ -53,7 +53,7 @@ func (b *builder) states(is func(layer int) bool) {
 }
 
 func mamba(b *builder) {
-	b.context(unbounded)
+	b.context(Unbounded)
 	mixer := mambaMixer(b, mambaNames{"expand", "state_size", "conv_kernel", "time_step_rank", "use_bias", "use_conv_bias", false}, false)
 	b.m.Intermediate = b.c.sizeOr("intermediate_size", 2*b.m.Hidden, maxWidth)
 	b.states(always)
@@ -64,7 +64,7 @@ func mamba(b *builder) {
 }
 
 func mamba2(b *builder) {
-	b.context(unbounded)
+	b.context(Unbounded)
 	c, h := b.c, b.m.Hidden
 	heads, size := c.sizeOr("num_heads", 128, maxWidth), c.sizeOr("head_dim", 64, maxWidth)
 	states, taps, groups := c.sizeOr("state_size", 128, 1<<12), c.sizeOr("conv_kernel", 4, 1<<10), c.sizeOr("n_groups", 8, 1<<10)
@@ -94,7 +94,7 @@ func mamba2(b *builder) {
 
 // rwkv4 keeps the last input of each half of a layer, and three sums in 32 bits.
 func rwkv4(b *builder) {
-	b.m.MaxLen = unbounded
+	b.m.MaxLen = Unbounded
 	b.c.num("context_length", 0) // that it was trained with: nothing is bounded by it
 	h := b.m.Hidden
 	att, inner := b.c.sizeOr("attention_hidden_size", h, maxWidth), b.c.sizeOr("intermediate_size", 4*h, maxWidth)
@@ -113,7 +113,7 @@ func rwkv4(b *builder) {
 
 // rwkv5 keeps a matrix for each head instead.
 func rwkv5(b *builder) {
-	b.m.MaxLen = unbounded
+	b.m.MaxLen = Unbounded
 	b.c.num("context_length", 0)
 	b.c.num("model_version", 0)
 	h := b.m.Hidden
@@ -161,12 +161,12 @@ func (b *builder) rwkv(attention func(), inner int) {
 // recurrentGemma has gated linear recurrences, and attention with a window in every third
 // layer.
 func recurrentGemma(b *builder) {
-	b.context(unbounded)
+	b.context(Unbounded)
 	b.heads(0, 0, 0)
 	c, h := b.c, b.m.Hidden
 	width, taps := c.sizeOr("lru_width", h, maxWidth), c.sizeOr("conv1d_width", 4, 1<<10)
 	inner := c.size("intermediate_size", maxWidth) / 2 // of both halves of the gate
-	b.m.Window = c.sizeOr("attention_window_size", 2048, unbounded)
+	b.m.Window = c.sizeOr("attention_window_size", 2048, Unbounded)
 	types := c.strs("block_types")
 	if types == nil {
 		types = c.strs("_block_types")

@@ -198,6 +198,9 @@ func (m *Model) Active(w Weights) map[int]int64 {
 	return active
 }
 
+// Unbounded is the MaxLen of a model whose context has no bound.
+const Unbounded = 1 << 30
+
 // Bounds on a model.
 const (
 	maxLayers  = 1 << 10
@@ -205,7 +208,6 @@ const (
 	maxVocab   = 1 << 24
 	maxExperts = 1 << 12
 	maxParams  = 1e15
-	unbounded  = 1 << 30 // MaxLen of a model whose context has no bound
 )
 
 // Validate returns every error of the model, joined.

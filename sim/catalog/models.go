@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // entry is a model that is known by name: the entries of its config.json that decide on
@@ -67,26 +68,26 @@ func entries() []entry {
 		{"llama-3.1-70b", "meta-llama/Llama-3.1-70B", []string{"Llama-3.1-70B-Instruct", "meta-llama/Llama-3.1-70B-Instruct"}, l70},
 		{"llama-3.1-70b-fp8", "neuralmagic/Meta-Llama-3.1-70B-Instruct-FP8", []string{"Llama-3.1-70B-Instruct-FP8"},
 			l70 + `,"quantization_config":{"quant_method":"fp8","activation_scheme":"static","ignored_layers":["lm_head"]}`},
-		{"llama-3.1-70b-int8", "neuralmagic/Meta-Llama-3.1-70B-Instruct-quantized.w8a8", []string{"Meta-Llama-3.1-70B-Instruct-quantized.w8a8"},
-			l70 + `,"quantization_config":{"quant_method":"compressed-tensors","ignore":["lm_head"],"config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":8,"type":"int","strategy":"channel","symmetric":true},"input_activations":{"num_bits":8,"type":"int","strategy":"token","dynamic":true}}}}`},
 		{"llama-3.1-405b", "meta-llama/Llama-3.1-405B", []string{"Llama-3.1-405B-Instruct", "meta-llama/Llama-3.1-405B-Instruct"},
 			`"model_type":"llama","num_hidden_layers":126,"hidden_size":16384,"num_attention_heads":128,"num_key_value_heads":8,"intermediate_size":53248,"vocab_size":128256,"max_position_embeddings":131072,"torch_dtype":"bfloat16"`},
+		{"llama-3-8b", "meta-llama/Meta-Llama-3-8B", []string{"Meta-Llama-3-8B", "Meta-Llama-3-8B-Instruct", "meta-llama/Meta-Llama-3-8B-Instruct"}, strings.Replace(l8, "131072", "8192", 1)},
+		{"llama-3-70b", "meta-llama/Meta-Llama-3-70B", []string{"Meta-Llama-3-70B", "Meta-Llama-3-70B-Instruct", "meta-llama/Meta-Llama-3-70B-Instruct"}, strings.Replace(l70, "131072", "8192", 1)},
 		{"llama-3.3-70b", "meta-llama/Llama-3.3-70B-Instruct", []string{"Llama-3.3-70B-Instruct"}, l70},
-		{"llama-3.2-1b", "meta-llama/Llama-3.2-1B", []string{"meta-llama/Llama-3.2-1B-Instruct"},
+		{"llama-3.2-1b", "meta-llama/Llama-3.2-1B", []string{"Llama-3.2-1B-Instruct", "meta-llama/Llama-3.2-1B-Instruct"},
 			`"model_type":"llama","num_hidden_layers":16,"hidden_size":2048,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":64,"intermediate_size":8192,"vocab_size":128256,"max_position_embeddings":131072,"tie_word_embeddings":true`},
-		{"llama-3.2-3b", "meta-llama/Llama-3.2-3B", []string{"meta-llama/Llama-3.2-3B-Instruct"},
+		{"llama-3.2-3b", "meta-llama/Llama-3.2-3B", []string{"Llama-3.2-3B-Instruct", "meta-llama/Llama-3.2-3B-Instruct"},
 			`"model_type":"llama","num_hidden_layers":28,"hidden_size":3072,"num_attention_heads":24,"num_key_value_heads":8,"head_dim":128,"intermediate_size":8192,"vocab_size":128256,"max_position_embeddings":131072,"tie_word_embeddings":true`},
 		{"llama-2-7b", "meta-llama/Llama-2-7b-hf", []string{"meta-llama/Llama-2-7b-chat-hf"}, l2 + `"num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"intermediate_size":11008`},
 		{"llama-2-13b", "meta-llama/Llama-2-13b-hf", []string{"meta-llama/Llama-2-13b-chat-hf"}, l2 + `"num_hidden_layers":40,"hidden_size":5120,"num_attention_heads":40,"intermediate_size":13824`},
 		{"llama-2-70b", "meta-llama/Llama-2-70b-hf", []string{"meta-llama/Llama-2-70b-chat-hf"}, l2 + `"num_hidden_layers":80,"hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":28672`},
-		{"codellama-34b", "codellama/CodeLlama-34b-hf", nil,
+		{"codellama-34b", "codellama/CodeLlama-34b-hf", []string{"CodeLlama-34b-Instruct-hf", "codellama/CodeLlama-34b-Instruct-hf"},
 			`"model_type":"llama","num_hidden_layers":48,"hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":22016,"vocab_size":32000,"max_position_embeddings":16384`},
 		{"yi-34b", "01-ai/Yi-34B", []string{"01-ai/Yi-34B-Chat"},
 			`"model_type":"llama","num_hidden_layers":60,"hidden_size":7168,"num_attention_heads":56,"num_key_value_heads":8,"intermediate_size":20480,"vocab_size":64000,"max_position_embeddings":4096,"torch_dtype":"bfloat16"`},
 		{"mistral-7b-v0.1", "mistralai/Mistral-7B-v0.1", []string{"mistralai/Mistral-7B-Instruct-v0.1"}, m7 + `,"sliding_window":4096`},
 		{"mistral-7b", "mistralai/Mistral-7B-Instruct-v0.2", []string{"Mistral-7B-Instruct-v0.2", "mistral-7b-v0.2"}, m7},
-		{"mistral-nemo", "mistralai/Mistral-Nemo-Instruct-2407", []string{"mistralai/Mistral-Nemo-Base-2407", "mistral-nemo-12b"},
-			`"model_type":"mistral","num_hidden_layers":40,"hidden_size":5120,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":128,"intermediate_size":14336,"vocab_size":131072,"max_position_embeddings":131072,"torch_dtype":"bfloat16"`},
+		{"mistral-nemo", "mistralai/Mistral-Nemo-Instruct-2407", []string{"mistralai/Mistral-Nemo-Base-2407", "mistral-nemo-12b", "Mistral-Nemo-Instruct-2407"},
+			`"model_type":"mistral","num_hidden_layers":40,"hidden_size":5120,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":128,"intermediate_size":14336,"vocab_size":131072,"max_position_embeddings":1024000,"torch_dtype":"bfloat16"`},
 		{"mistral-small-24b", "mistralai/Mistral-Small-24B-Instruct-2501", nil,
 			`"model_type":"mistral","num_hidden_layers":40,"hidden_size":5120,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":128,"intermediate_size":32768,"vocab_size":131072,"max_position_embeddings":32768,"torch_dtype":"bfloat16"`},
 		{"mixtral-8x7b", "mistralai/Mixtral-8x7B-v0.1", []string{"mistralai/Mixtral-8x7B-Instruct-v0.1"},

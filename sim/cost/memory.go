@@ -6,15 +6,15 @@ import (
 	"kvcompress/sim"
 )
 
-// Three figures of the memory model that no data sheet has. The first two are
+// Three figures of KV-Compress's server that no data sheet has. The first two are
 // fitted to the block counts that follow from the largest batches published for
-// KV-Compress on two cards (docs/cost-model.md): two figures, two unknowns.
+// it on two cards (docs/cost-model.md): two figures, two unknowns.
 const (
-	// ActivationReserve is how much more PyTorch's allocator has reserved, when a
+	// ActivationReserve is how much more PyTorch's allocator has reserved, when that
 	// server measures its peak, than the tensors of one layer take.
 	ActivationReserve = 1.2432
 
-	// FixedBytes is what the server's libraries and small tensors take on each card.
+	// FixedBytes is what its libraries and small tensors take on each card.
 	FixedBytes = 250_000_000
 
 	// ScratchPerKV is what a compression needs beside the cache for each slot that
@@ -27,8 +27,9 @@ type Memory struct {
 	Card        int64 `json:"card_bytes"`                 // in all
 	Reserved    int64 `json:"reserved_bytes"`             // left to others: what the utilisation does not allow
 	Weights     int64 `json:"weights_bytes"`              // of the model
-	Activations int64 `json:"activations_bytes"`          // at their peak, in the longest prefill batch
-	Fixed       int64 `json:"fixed_bytes"`                // of libraries
+	Activations int64 `json:"activations_bytes"`          // at their peak
+	Fixed       int64 `json:"fixed_bytes"`                // outside PyTorch: CUDA's context, libraries, NCCL
+	Graphs      int64 `json:"cuda_graphs_bytes"`          // of CUDA graphs, where the engine counts them
 	Scratch     int64 `json:"scratch_bytes"`              // of compression
 	Compressor  int64 `json:"compressor_bytes,omitempty"` // weights of a compressor of prompts
 	Metadata    int64 `json:"metadata_bytes"`             // of the method, for its blocks and slots
@@ -40,6 +41,11 @@ type Memory struct {
 	Blocks        int `json:"blocks"`              // of all cards, each of one head
 	Tokens        int `json:"tokens"`              // uncompressed, that the blocks hold: of as many heads, were all of them to hold every token
 	Sequences     int `json:"sequences,omitempty"` // that the blocks hold, where no layer holds KVs
+
+	Engine      Engine  `json:"engine"`          // whose way of measuring it is
+	Peak        string  `json:"peak_of"`         // what the activations are of: PeakPrefill or PeakSampler
+	MaxModelLen int     `json:"max_model_len"`   // tokens of the longest request
+	Concurrency float64 `json:"max_concurrency"` // uncompressed requests of that length that the blocks hold at once
 }
 
 // Memory returns where the bytes of a card go. Every card of a tensor-parallel
@@ -49,10 +55,18 @@ func (d *Deployment) Memory() (Memory, error) {
 	if err := d.Validate(); err != nil {
 		return Memory{}, err
 	}
-	m := Memory{Card: d.Card.Memory, Fixed: FixedBytes}
+	p := d.Server().profiling()
+	m := Memory{Card: d.Card.Memory, Fixed: p.outside, Engine: p.engine, MaxModelLen: d.maxModelLen()}
+	if d.CardMemory > 0 {
+		m.Card = d.CardMemory
+	}
+	if d.TP > 1 {
+		m.Fixed += p.links
+	}
 	usable := int64(float64(m.Card) * d.Utilization)
 	m.Reserved = m.Card - usable
-	m.Activations = int64(ActivationReserve * float64(d.activations()))
+	m.Graphs = d.graphs(&p)
+	m.Activations, m.Peak = d.peak(&p)
 	m.BlockKV = d.blockKV()
 	m.BlockMetadata = d.blockMetadata()
 	perBlock := int64(m.BlockKV + m.BlockMetadata)
@@ -63,16 +77,16 @@ func (d *Deployment) Memory() (Memory, error) {
 		perBlock += ScratchPerKV * int64(d.BlockSize) // every slot may be sorted at once
 	}
 	m.Compressor = d.compressorBytes()
-	room := usable - m.Activations - m.Fixed - m.Scratch - m.Compressor
-	blocks, weights := d.share(room, perBlock)
+	room := usable - m.Activations - m.Fixed - m.Graphs - m.Scratch - m.Compressor
+	blocks, weights := d.share(room, perBlock, &p)
 	m.Weights = weights
 	room -= weights
 	if given := int64(d.BlocksGiven); given > 0 {
 		blocks = (given + int64(d.TP) - 1) / int64(d.TP) // of a stage, where there are several: all layers'
 	} else if room < 0 {
-		return m, fmt.Errorf("%s does not fit on %s: of %s (%.0f %% of the card), the weights take %s, activations of %d tokens %s, the rest %s: "+
-			"want more cards (tensor parallelism), fewer bits a weight or fewer tokens in a batch",
-			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.MaxTokens, gb(m.Activations), gb(m.Fixed+m.Scratch+m.Compressor))
+		return m, fmt.Errorf("%s does not fit on %s: of %s (%.0f %% of the card), the weights take %s, the peak of %s %s, the rest %s: "+
+			"want more cards (tensor parallelism), fewer bits a weight or %s",
+			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.peakOf(m.Peak), gb(m.Activations), gb(m.Fixed+m.Graphs+m.Scratch+m.Compressor), fewer(m.Peak))
 	}
 	blocks = min(blocks, sim.MaxLedgerBlocks/int64(d.TP))
 	held := blocks / int64(d.stages()) // on each card, on average over the stages
@@ -81,30 +95,65 @@ func (d *Deployment) Memory() (Memory, error) {
 	if ranks && d.SortedKVs == 0 {
 		m.Scratch = held * ScratchPerKV * int64(d.BlockSize)
 	}
-	m.Unused = usable - m.Compressor - m.Weights - m.Activations - m.Fixed - m.Scratch - m.Metadata - m.KV
+	m.Unused = usable - m.Compressor - m.Weights - m.Activations - m.Fixed - m.Graphs - m.Scratch - m.Metadata - m.KV
 	m.Blocks = int(blocks) * d.TP
 	if d.BlocksGiven > 0 {
 		m.Blocks = d.BlocksGiven
 	}
-	if heads := d.Heads(); heads > 0 {
-		m.Tokens = m.Blocks / heads * d.BlockSize
-	} else {
-		m.Sequences = m.Blocks / d.TP
-	}
-	return m, nil
+	return m, d.fits(&m)
 }
 
-// activations returns the bytes of the largest tensors that live at once in the
-// longest prefill batch: in the MLP, its gate and up products and their result,
-// beside the residual and the layer's input; and, where products take 8 bits, the
-// result once more in these.
-func (d *Deployment) activations() int64 {
-	inner, hidden := int64(d.Model.Intermediate)/int64(d.TP), int64(d.Model.Hidden)
-	perToken := 2 * (3*inner + 2*hidden)
-	if d.Weights.QuantizesActivations() {
-		perToken += inner
+// fits sets how many tokens, and how many of the longest requests, the blocks hold. The
+// error says that there is no room for one.
+func (d *Deployment) fits(m *Memory) error {
+	longest := (m.MaxModelLen + d.BlockSize - 1) / d.BlockSize
+	layout := d.Layout()
+	switch heads := d.Heads(); {
+	case heads == 0:
+		m.Sequences = m.Blocks / d.TP
+		m.Concurrency = float64(m.Sequences)
+		return nil
+	case layout != nil:
+		m.Tokens = m.Blocks / heads * d.BlockSize
+		window := (min(m.MaxModelLen, layout.Window) + d.BlockSize - 1) / d.BlockSize
+		need := layout.Full*longest + layout.Windowed*window + layout.Fixed
+		m.Concurrency = float64(m.Blocks) / float64(need)
+		if d.MaxModelLen == 0 || need <= m.Blocks {
+			return nil
+		}
+	default:
+		m.Tokens = m.Blocks / heads * d.BlockSize
+		m.Concurrency = float64(m.Tokens/d.BlockSize) / float64(longest)
+		if d.MaxModelLen <= m.Tokens || d.Compresses() {
+			return nil
+		}
 	}
-	return int64(d.MaxTokens) * perToken
+	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds %d, and a server refuses to start: want a max_model_len of at most that, more cards, or more of their memory",
+		d.MaxModelLen, d.Model.Name, d.Card.Name, m.Tokens)
+}
+
+// maxModelLen returns the tokens of the longest request: the model's context, where the
+// deployment has no limit of its own.
+func (d *Deployment) maxModelLen() int {
+	if d.MaxModelLen > 0 {
+		return d.MaxModelLen
+	}
+	return d.Model.MaxLen
+}
+
+// peakOf says what a peak is of, and fewer what makes it smaller.
+func (d *Deployment) peakOf(part string) string {
+	if part == PeakSampler {
+		return fmt.Sprintf("sampling %d sequences", d.MaxSeqs)
+	}
+	return fmt.Sprintf("a prefill of %d tokens", d.MaxTokens)
+}
+
+func fewer(part string) string {
+	if part == PeakSampler {
+		return "fewer sequences at a time (max_num_seqs)"
+	}
+	return "fewer tokens in a batch (max_num_batched_tokens)"
 }
 
 func gb(n int64) string { return fmt.Sprintf("%.1f GB", float64(n)/1e9) }

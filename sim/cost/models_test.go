@@ -112,9 +112,11 @@ func TestStages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Half of the layers and a table on each card, which both stages have.
+	// Half of the layers and a table in each stage, the last norm in the last; and the table of
+	// rotary embeddings on every card.
 	const layers = 80 * (2*8192*8192 + 2*8192*1024 + 3*8192*28672 + 2*8192)
-	if want := int64(layers/2+128256*8192)*2/2 + 8192; m.Weights != want && m.Weights != want-8192 {
+	const rope = 131072 * 128 * 2
+	if want := int64(layers/2+128256*8192)*2/2 + rope; m.Weights != want && m.Weights != want+8192 {
 		t.Errorf("weights of %d bytes, want %d", m.Weights, want)
 	}
 	if m.Blocks%(80*8) != 0 || m.Blocks/2/80*40*m.BlockKV > int(m.KV) {

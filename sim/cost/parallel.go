@@ -168,35 +168,39 @@ func (d *Deployment) stage(i int) (from, to int) {
 	return start(i), start(i + 1)
 }
 
-// weightBytes returns the bytes of the weights on each card of a stage.
-func (d *Deployment) weightBytes(stage int) int64 {
+// stageBytes returns the bytes of a stage's weights, and how many tables of the vocabulary it
+// has: the first stage has the embedding, the last the output matrix, which may be the same.
+func (d *Deployment) stageBytes(stage int) (bytes, tables int64) {
+	m := &d.Model
 	from, to := d.stage(stage)
 	if stage == 0 {
-		from = -1
+		from, tables = -1, 1
 	}
-	if stage == d.stages()-1 {
-		to = len(d.Model.Layers) + 1
+	if last := d.stages() - 1; stage == last {
+		to = len(m.Layers) + 1
+		if !m.Tied || last > 0 {
+			tables++
+		}
+		if m.Tied && last > 0 {
+			bytes = m.LayerBytes(d.Weights, -1, 0)
+		}
 	}
-	bytes := d.Model.LayerBytes(d.Weights, from, to)
-	if d.Model.Tied && d.stages() > 1 && stage == d.stages()-1 {
-		bytes += d.Model.LayerBytes(d.Weights, -1, 0) // the last stage has the table too
-	}
-	return bytes / int64(d.TP)
+	return bytes + m.LayerBytes(d.Weights, from, to), tables
 }
 
 // share returns how many blocks each card has, where room is what the weights and the KV
 // cache may take of it: of one rank of all stages together, and the weights of the stage that
 // has the fewest blocks a layer, which decides.
-func (d *Deployment) share(room, perBlock int64) (blocks, weights int64) {
+func (d *Deployment) share(room, perBlock int64, p *profiling) (blocks, weights int64) {
 	if d.stages() == 1 {
-		weights = d.weightBytes(0)
+		weights = d.weights(p, 0)
 		return (room - weights) / perBlock, weights
 	}
 	perCard := int64(d.shape().KVHeads / d.TP)
 	rows := int64(-1)
 	for i := range d.stages() {
 		from, to := d.stage(i)
-		w := d.weightBytes(i)
+		w := d.weights(p, i)
 		if n := (room - w) / (perBlock * perCard * int64(to-from)); rows < 0 || n < rows {
 			rows, weights = max(0, n), w
 		}
