@@ -26,7 +26,7 @@ func memoryEntries(m *cost.Memory) []Input {
 	gb := func(n int64) string { return fmt.Sprintf("%.2f", float64(n)/1e9) }
 	return []Input{
 		{"card", gb(m.Card)}, {"left free", gb(m.Reserved)}, {"weights", gb(m.Weights)}, {"activations", gb(m.Activations)},
-		{"fixed", gb(m.Fixed)}, {"CUDA\ngraphs", gb(m.Graphs)}, {"scratch", gb(m.Scratch)}, {"metadata", gb(m.Metadata)}, {"keys and\nvalues", gb(m.KV)}, {"unused", gb(m.Unused)},
+		{"fixed", gb(m.Fixed)}, {"CUDA\ngraphs", gb(m.Graphs)}, {"scratch", gb(m.Scratch + m.Compressor)}, {"metadata", gb(m.Metadata)}, {"keys and\nvalues", gb(m.KV)}, {"unused", gb(m.Unused)},
 	}
 }
 
