@@ -21,6 +21,8 @@ type Plan struct {
 	Spread   Spread   // nil for Even
 
 	Select         *Selection // nil where queries read all that is held
+	Layout         *Layout    // nil where all layers are alike: see Ledger.Lay
+	Experts        Experts    // of a mixture
 	ChunkedPrefill bool       // see Server.ChunkPrefills
 	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
 	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
@@ -80,6 +82,11 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 			return nil, err
 		}
 	}
+	if p.Layout != nil {
+		if err := ledger.Lay(*p.Layout); err != nil {
+			return nil, err
+		}
+	}
 	check := newChecker(ledger.Blocks())
 	if p.Check {
 		requests = check.watch(requests)
@@ -89,6 +96,7 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		return nil, err
 	}
 	defer server.Close()
+	server.experts = p.Experts
 	if p.ChunkedPrefill {
 		if err := server.ChunkPrefills(); err != nil {
 			return nil, err
