@@ -23,6 +23,8 @@ type Plan struct {
 	Select         *Selection // nil where queries read all that is held
 	Scheduler      Scheduler  // VLLMV1, or any other for one by ChunkedPrefill and PrefixTokens
 	V1             V1         // of VLLMV1, whose cache lacks the null block of Config's
+	Layout         *Layout    // nil where all layers are alike: see Ledger.Lay
+	Experts        Experts    // of a mixture
 	ChunkedPrefill bool       // see Server.ChunkPrefills
 	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
 	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
@@ -89,6 +91,11 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 			return nil, err
 		}
 	}
+	if p.Layout != nil {
+		if err := ledger.Lay(*p.Layout); err != nil {
+			return nil, err
+		}
+	}
 	check := newChecker(ledger.Blocks())
 	if p.Scheduler == VLLMV1 {
 		check.budget = p.Limits.MaxNumBatchedTokens
@@ -101,6 +108,7 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		return nil, err
 	}
 	defer server.Close()
+	server.experts = p.Experts
 	switch {
 	case p.Scheduler == VLLMV1:
 		err = server.UseV1(p.V1)

@@ -94,7 +94,7 @@ func (s *vllm06Whole) decode(step *Step) error {
 }
 
 // vllmBlocks counts a cache in vLLM's blocks, each of which has KVs of every head: so it
-// is unit blocks of the cache.
+// is unit blocks of the cache. Where layers are not alike, blocks are counted one by one.
 type vllmBlocks struct {
 	cache       Cache
 	unit, total int
@@ -102,6 +102,9 @@ type vllmBlocks struct {
 
 func newVLLMBlocks(c Cache) vllmBlocks {
 	unit := max(1, c.PrefillNeed(1))
+	if l, ok := c.(*Ledger); ok && (l.full != l.heads || l.fixed > 0 || l.windows.heads > 0) {
+		unit = 1
+	}
 	return vllmBlocks{c, unit, c.Blocks() / unit}
 }
 
