@@ -64,6 +64,19 @@ func (b *binder) addSchedule() {
 		"slots that one compression sorts at most; 0 is no limit, which is the default where a trace is replayed; kvc sim and kvc sweep have 5,000,000, as KV-Compress was measured")
 }
 
+// addRules binds the rules in which this project's servers and the real ones differ.
+func (b *binder) addRules() {
+	fs := b.fs
+	bind(b, fs.BoolVar, "drop-outgrown", func(o *sim.Options) *bool { return &o.Limits.DropOutgrown },
+		"refuse a preempted sequence that has outgrown a batch, as vLLM 0.6 does, instead of recomputing it in a batch of its own")
+	bind(b, fs.BoolVar, "hold-after-preemption", func(o *sim.Options) *bool { return &o.Limits.HoldAfterPreemption },
+		"by the rules of vllm-0.6, admit nobody after a preemption until a sequence finishes; vLLM 0.6 does not")
+	bind(b, fs.BoolVar, "strict-max-kv", func(o *sim.Options) *bool { return &o.Schedule.Strict },
+		"have --max-kv-per-compression hold for the first sequence of a compression too, as KV-Compress's server does")
+	bind(b, fs.BoolVar, "compress-until-free", func(o *sim.Options) *bool { return &o.Schedule.UntilFree },
+		"compress again where a decode step lacks blocks, until no more come free, before anyone is preempted; KV-Compress's server compresses once in a step")
+}
+
 // addPages binds the size and format of the cache's blocks, addBlocks their number.
 func (b *binder) addPages() {
 	fs := b.fs

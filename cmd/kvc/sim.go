@@ -106,6 +106,7 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	f.options.addSchedule()
 	f.options.addSequences()
 	f.options.addBatch()
+	f.options.addRules()
 	f.engine.add(flags)
 	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression; vllm-v1 does unless told otherwise")
 	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression but on vllm-v1, which does unless told otherwise")
