@@ -23,6 +23,8 @@ type Plan struct {
 	Select         *Selection // nil where queries read all that is held
 	Scheduler      Scheduler  // VLLMV1, or any other for one by ChunkedPrefill and PrefixTokens
 	V1             V1         // of VLLMV1, whose cache lacks the null block of Config's
+	Layout         *Layout    // nil where all layers are alike: see Ledger.Lay
+	Experts        Experts    // of a mixture
 	ChunkedPrefill bool       // see Server.ChunkPrefills
 	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
 	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
@@ -70,7 +72,9 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		if p.ChunkedPrefill || p.PrefixTokens != 0 {
 			return nil, errors.New("sim: vllm-v1 chunks prompts and shares prefixes as its own options say")
 		}
-		cfg.Blocks = V1Blocks(&cfg)
+		if p.Layout == nil { // else the null block is not whole blocks of the heads
+			cfg.Blocks = V1Blocks(&cfg)
+		}
 	}
 	ledger, err := NewLedger(&cfg, p.Spread)
 	if err != nil {
@@ -86,6 +90,11 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 	}
 	if p.Select != nil {
 		if err := ledger.Select(*p.Select); err != nil {
+			return nil, err
+		}
+	}
+	if p.Layout != nil {
+		if err := ledger.Lay(*p.Layout); err != nil {
 			return nil, err
 		}
 	}
@@ -106,6 +115,7 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 			return nil, err
 		}
 	}
+	server.experts = p.Experts
 	if p.ChunkedPrefill {
 		if err := server.ChunkPrefills(); err != nil {
 			return nil, err

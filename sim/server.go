@@ -22,13 +22,14 @@ type Server struct {
 
 	Products Products // what iterations take beyond the rates; nil for nothing
 
-	cache  Cache
-	all    AllAtOnce // the cache, if it is one
-	ledger *Ledger   // likewise
-	cfg    ref.Config
-	limits Limits
-	policy policy
-	rates  Rates
+	cache   Cache
+	all     AllAtOnce // the cache, if it is one
+	ledger  *Ledger   // likewise
+	cfg     ref.Config
+	limits  Limits
+	policy  policy
+	rates   Rates
+	experts Experts // of a mixture, of which steps read some
 
 	source  source
 	results []Result // of a server that keeps them
@@ -307,6 +308,7 @@ func (s *Server) end(q *sequence) {
 // its first token.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
+	step.Work[ExpertsRead] = int64(step.Steps) * s.experts.Read(step.Tokens/step.Steps)
 	step.Products = s.Products.ticks(&step.Work, step.Steps)
 	took := s.rates.Cost(&step.Work).Plus(step.Products)
 	s.clock = s.clock.Plus(took)

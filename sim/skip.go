@@ -35,6 +35,7 @@ func (s *Server) quietSteps(step *Step) int {
 		var w Work
 		w[Steps], w[DecodeSeqs] = int64(steps), int64(steps)*int64(batch)
 		w[KVsRead], w[BlocksRead] = s.all.ReadAll(steps)
+		w[ExpertsRead] = int64(steps) * s.experts.Read(batch)
 		return s.rates.Cost(&w).Plus(s.Products.ticks(&w, steps))
 	}
 	start := s.clock.Plus(s.rates.Cost(&step.Work)) // a compression comes first
@@ -70,7 +71,7 @@ func (s *Server) repeat(step *Step) {
 		return
 	}
 	one := step.Work
-	one[Steps] = 1
+	one[Steps], one[ExpertsRead] = 1, s.experts.Read(step.Tokens)
 	times := func(n int) Work {
 		var w Work
 		for f := range w {

@@ -128,6 +128,9 @@ func (s *Server) workOn(step *Step, q *sequence, n int) {
 	w[PrefillSeqs]++
 	w[PrefillTokens] += int64(n)
 	w[AttentionPairs] += to*(to+1)/2 - from*(from+1)/2
+	if s.ledger != nil {
+		w[WindowPairs] += windowPairs(from, to, int64(s.ledger.windows.size))
+	}
 	w[MetricPairs] += s.policy.watches.Pairs(int(to))
 	step.Tokens += n
 	q.filled += n

@@ -31,7 +31,7 @@ type simFlags struct {
 	limit                    int
 
 	model, gpu string
-	tp         int
+	tp, pp     int
 	weights    catalog.Weights
 	memory     float64 // utilisation
 
@@ -54,9 +54,11 @@ compression, by any method of kvc methods, and what limits them.
 
 TRACE is a log of requests in any format that kvc trace import reads, the folder of
 a trace, or a bundled one. MODEL is of the catalogue below or the path of a Hugging
-Face config.json; CARD likewise, or the path of a JSON file:
-  models  ` + strings.Join(modelNames(), ", ") + `
-  cards   ` + strings.Join(cardNames(), ", ") + `
+Face config.json, or of its folder; CARD likewise, or the path of a JSON file:
+` + listed("models", modelNames()) + listed("cards", cardNames()) + `
+A config.json may be of a mixture of experts, of multi-head latent attention, of layers
+with windows, or of linear-time layers, and quantized as its quantization_config or a
+hf_quant_config.json beside it says. What is not modelled is an error that names it.
 
 What a method holds, moves, ranks and watches is counted; what its kernels take is that
 of KV-Compress's, which were measured, and the output says so. Where heads keep
@@ -125,8 +127,9 @@ docs/cost-model.md says what is counted, and how well it does.`,
 func (f *simFlags) addDeployment(flags *pflag.FlagSet) {
 	flags.StringVar(&f.model, "model", "", "`model` to serve")
 	flags.StringVar(&f.gpu, "gpu", "", "`card` to serve it on")
-	flags.IntVar(&f.tp, "tensor-parallel", 1, "`cards` that each hold a part of every layer, 1 to 8")
-	enumVar(flags, catalog.AllWeights()...)(&f.weights, "weights", "", "format of the weights: bf16, f16, fp8, int8 or int4 (default: the model's)")
+	flags.IntVar(&f.tp, "tensor-parallel", 1, fmt.Sprintf("`cards` that each hold a part of every layer, 1 to %d", cost.MaxTP))
+	flags.IntVar(&f.pp, "pipeline-parallel", 1, fmt.Sprintf("`stages` of so many cards that each hold some of the layers, 1 to %d", cost.MaxPP))
+	enumVar(flags, catalog.AllWeights()...)(&f.weights, "weights", "", "format of the weights: "+weightNames()+" (default: the model's)")
 	flags.Float64Var(&f.memory, "gpu-memory-utilization", 0.9, "part of each card's memory that the server may take")
 }
 
@@ -138,12 +141,33 @@ func planOptions() sim.Options {
 	return o
 }
 
-func modelNames() []string {
-	var names []string
-	for _, m := range catalog.Models() {
-		names = append(names, m.Name)
+func modelNames() []string { return catalog.ModelNames() }
+
+// listed lists names under a title, on lines of at most 84 characters.
+func listed(title string, names []string) string {
+	line := fmt.Sprintf("  %-7s ", title)
+	var b strings.Builder
+	for i, name := range names {
+		if i < len(names)-1 {
+			name += ","
+		}
+		if len(line)+len(name) > 84 {
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			line = "          "
+		}
+		line += name + " "
 	}
-	return names
+	return b.String() + strings.TrimRight(line, " ") + "\n"
+}
+
+// weightNames lists the formats of weights, in words.
+func weightNames() string {
+	var names []string
+	for _, w := range catalog.AllWeights() {
+		names = append(names, string(w))
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 func cardNames() []string {
@@ -196,6 +220,7 @@ type simInputs struct {
 	Model       string                 `json:"model"`
 	GPU         string                 `json:"gpu"`
 	TP          int                    `json:"tensor_parallel"`
+	PP          int                    `json:"pipeline_parallel"`
 	Weights     catalog.Weights        `json:"weights"`
 	KV          dtype.DType            `json:"kv_dtype"`
 	BlockSize   int                    `json:"block_size"`
@@ -233,6 +258,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	}
 	o.Limits = f.engine.limits(o.Limits, scheduler, card, usage)
 	d := cost.New(model, card)
+	d.PP = f.pp
 	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven = f.tp, o.DType, f.memory, o.BlockSize, o.Blocks
 	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = o.Limits.MaxNumBatchedTokens, o.Limits.MaxNumSeqs, o.Limits.MaxModelLen
 	d.Engine = f.engine.memory(scheduler)
@@ -265,7 +291,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
 	}
 	if config.Scheduler = scheduler; scheduler == sim.VLLMV1 {
-		config.V1 = f.v1(cmd.Flags(), d.Compresses() || d.Selection() != nil, source.prefixBlock())
+		config.V1 = f.v1(cmd.Flags(), d.Compresses() || d.Selection() != nil || d.Layout() != nil, source.prefixBlock())
 		f.prefix, f.chunked = config.V1.Prefixes, !config.V1.WholePrompts
 	} else if config.ChunkedPrefill = f.chunked; f.prefix {
 		config.PrefixTokens = source.prefixBlock()
@@ -292,7 +318,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return fmt.Errorf("%s has no requests", source.name)
 	}
 	inputs := simInputs{
-		source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,
+		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,
 		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
 		f.spread, o.Limits, f.prefix, f.chunked, model.Source, card.Source, d.Server(),
 	}
@@ -316,12 +342,12 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 }
 
 // v1 returns how vLLM V1 schedules requests of which each prefix hash stands for so many
-// tokens: prompts in chunks and, without a method, prefixes shared, unless flags say
-// otherwise.
-func (f *simFlags) v1(fs *pflag.FlagSet, method bool, prefixTokens int) sim.V1 {
+// tokens: prompts in chunks and prefixes shared, unless flags say otherwise, or blocks
+// cannot be shared.
+func (f *simFlags) v1(fs *pflag.FlagSet, unshared bool, prefixTokens int) sim.V1 {
 	c := f.engine.v1
 	c.PrefixTokens = prefixTokens
-	c.Prefixes = !method
+	c.Prefixes = !unshared
 	if fs.Changed("enable-prefix-caching") {
 		c.Prefixes = f.prefix
 	}

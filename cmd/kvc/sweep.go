@@ -107,6 +107,7 @@ Ctrl-C prints what is finished, marked partial: exit code 1.`,
 	fs.StringSliceVar(&f.models, "model", nil, "`models`, with commas between")
 	fs.StringSliceVar(&f.gpus, "gpu", nil, "`cards`")
 	fs.IntSliceVar(&f.tp, "tensor-parallel", []int{1}, "`cards` that each hold a part of every layer")
+	fs.IntVar(&f.settings.PP, "pipeline-parallel", 0, "`stages` of so many cards that each hold some of the layers, in all projections")
 	fs.StringSliceVar(&f.memory, "memory", []string{"0.9"}, "memory `budgets`")
 	fs.StringSliceVar(&f.compression, "compression", []string{"none"}, "`compressions`")
 	fs.IntSliceVar(&f.seqs, "max-num-seqs", []int{256}, "`sequences` that run at a time")
@@ -140,7 +141,7 @@ Ctrl-C prints what is finished, marked partial: exit code 1.`,
 func (f *sweepFlags) addSettings(fs *pflag.FlagSet) {
 	f.options = newBinder(fs, planOptions())
 	f.options.addBatch()
-	fs.StringVar(&f.settings.Weights, "weights", f.settings.Weights, "`format` of the weights: bf16, f16, fp8, int8 or int4 (default: the model's)")
+	fs.StringVar(&f.settings.Weights, "weights", f.settings.Weights, "`format` of the weights: "+weightNames()+" (default: the model's)")
 	f.options.addPages()
 	f.options.addEviction()
 	f.options.addSchedule()
@@ -588,6 +589,9 @@ func (in *sweepInputs) list() []report.Input {
 		{Name: "protected window", Value: strconv.Itoa(s.ProtectedWindow)},
 		{Name: "decode steps between compressions", Value: strconv.Itoa(s.Interval)},
 		{Name: "slots sorted in one compression", Value: strconv.Itoa(s.MaxKVPerCompression)},
+	}
+	if s.PP > 1 {
+		list = append(list, report.Input{Name: "stages of a pipeline", Value: strconv.Itoa(s.PP)})
 	}
 	if s.MaxModelLen > 0 {
 		list = append(list, report.Input{Name: "tokens of the longest request", Value: strconv.Itoa(s.MaxModelLen)})

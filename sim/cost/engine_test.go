@@ -1,10 +1,12 @@
 package cost
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"kvcompress/ref"
+	"kvcompress/sim/catalog"
 )
 
 func TestEngineOf(t *testing.T) {
@@ -144,17 +146,22 @@ func TestPeakByHand(t *testing.T) {
 // tied; and gives each card its part.
 func TestWeightsPadded(t *testing.T) {
 	for _, tied := range []bool{false, true} {
-		d := deployment(t, "llama-3.1-8b", "h100")
-		d.Model.Tied, d.TP = tied, 2
-		m, err := d.Memory()
-		if err != nil {
-			t.Fatal(err)
+		of := func(vocab int) Memory {
+			d := deployment(t, "llama-3.1-8b", "h100")
+			config := fmt.Sprintf(`{"model_type":"llama","num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"intermediate_size":14336,
+				"max_position_embeddings":131072,"vocab_size":%d,"tie_word_embeddings":%v}`, vocab, tied)
+			var err error
+			if d.Model, err = catalog.ParseConfig([]byte(config), nil); err != nil {
+				t.Fatal(err)
+			}
+			d.TP = 2
+			m, err := d.Memory()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
 		}
-		d.Model.Vocab++
-		more, err := d.Memory()
-		if err != nil {
-			t.Fatal(err)
-		}
+		m, more := of(128256), of(128257)
 		want := int64(2 * 64 * 4096 * 2 / 2)
 		if tied {
 			want /= 2

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"kvcompress/sim"
+	"kvcompress/sim/catalog"
 )
 
 // Term is one reason why a step takes time. The time is a factor times what the
@@ -22,11 +23,35 @@ type Term struct {
 // unit is the nanoseconds, at the card's peak, for each unit of each feature.
 type unit [sim.NumFeatures]float64
 
-func read(bytes float64, d *Deployment) float64 { return bytes / d.Card.Read * 1e9 / float64(d.TP) }
+// read returns what reading bytes takes that all cards share. In a pipeline every stage has
+// its part, and works beside the others on another part of the batch.
+func read(bytes float64, d *Deployment) float64 {
+	return bytes / d.Card.Read * 1e9 / float64(d.Cards())
+}
 
-// products returns what the matrix products of a token take.
+// readWeights returns what reading weights takes in a step. In a pipeline a step of all
+// sequences is one of each part of the batch in each stage: all weights are read one after
+// another.
+func readWeights(bytes float64, d *Deployment) float64 {
+	return bytes / d.Card.Read * 1e9 / float64(d.TP)
+}
+
+// products returns what the matrix products of a token take, each at the peak for its input.
 func products(d *Deployment) float64 {
-	return 2 * float64(d.Model.Linear()) / d.Card.Flops(d.Weights) * 1e9 / float64(d.TP)
+	active := d.Model.Active(d.Weights)
+	ns := 0.0
+	for _, bits := range []int{16, 8, 4} {
+		if n := active[bits]; n > 0 {
+			ns += 2 * float64(n) / d.Card.Flops(bits) * 1e9 / float64(d.Cards())
+		}
+	}
+	return ns
+}
+
+// attends returns what the (query, key) pairs of a token in so many layers take.
+func attends(d *Deployment, layers int) float64 {
+	m := &d.Model
+	return 2 * float64(layers*m.QueryHeads()*m.Pair) / d.Card.Flops16 * 1e9 / float64(d.Cards())
 }
 
 func perUnit(f sim.Feature, ns func(*Deployment) float64) func(*Deployment) unit {
@@ -51,25 +76,26 @@ func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
 		{ID: "weights", What: "reading the weights, in every step", Default: 1.36, Fitted: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 {
-				m := &d.Model
-				bytes := m.Bytes(d.Weights)
-				if !m.Tied { // of the embedding table, which is not the output matrix too, a few rows at most are read
-					bytes -= 2 * m.Embedding()
+			peak: func(d *Deployment) unit {
+				return unit{
+					sim.Steps:       readWeights(float64(d.Model.StepBytes(d.Weights)), d),
+					sim.ExpertsRead: readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit,
 				}
-				return read(float64(bytes), d)
-			})},
+			}},
 		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true,
 			peak: perUnit(sim.PrefillTokens, products)},
 		{ID: "attention", What: "attention of prompts", Default: 2.13, Fitted: true,
-			peak: perUnit(sim.AttentionPairs, func(d *Deployment) float64 {
-				m := &d.Model
-				return 4 * float64(m.Shape.Layers*m.QueryHeads()*m.Shape.HeadSize) / d.Card.Flops16 * 1e9 / float64(d.TP)
-			})},
-		{ID: "kv", What: "reading keys and values, in decode attention", Default: 1.57, Fitted: true,
-			peak: perUnit(sim.KVsRead, func(d *Deployment) float64 {
-				return read(float64(d.attentionBytes()), d)
-			})},
+			peak: func(d *Deployment) unit {
+				return unit{
+					sim.AttentionPairs: attends(d, d.attentionLayers(catalog.Full)),
+					sim.WindowPairs:    attends(d, d.attentionLayers(catalog.Windowed)),
+				}
+			}},
+		{ID: "kv", What: "reading keys and values, in decode attention, and reading and writing states", Default: 1.57, Fitted: true,
+			peak: func(d *Deployment) unit {
+				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
+				return unit{sim.KVsRead: read(float64(d.attentionBytes()), d), sim.DecodeSeqs: read(float64(2*states), d)}
+			}},
 		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.79, Fitted: true,
 			peak: perUnit(sim.DecodeSeqs, products)},
 		{ID: "compression", What: "launching a compression", Overhead: true, Default: 10.5e3, Fitted: true,
@@ -92,16 +118,23 @@ func Terms() []Term {
 				cfg := d.Config()
 				return read(float64(2*cfg.MetadataBytes(1)), d)
 			})},
-		{ID: "all_reduce", What: "adding up the parts of a tensor-parallel group, twice a layer", Default: twoThirds,
+		{ID: "all_reduce", What: "adding up the parts of a tensor-parallel group, twice a layer, and passing on what a stage of a pipeline computed", Default: twoThirds,
 			peak: func(d *Deployment) unit {
 				var u unit
 				if d.TP > 1 {
-					bytes := float64(2*d.Model.Shape.Layers*d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
-					u[sim.PrefillTokens] = bytes / d.Card.Link * 1e9
-					u[sim.DecodeSeqs] = u[sim.PrefillTokens]
+					bytes := float64(2*len(d.Model.Layers)*d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
+					u[sim.PrefillTokens] = bytes / d.Card.LinkOf(d.TP) * 1e9 / float64(d.stages())
 				}
+				if n := d.stages(); n > 1 { // the hidden state, from each stage to the next
+					u[sim.PrefillTokens] += float64(2*d.Model.Hidden) * float64(n-1) / float64(n) / d.Card.LinkOf(d.Cards()) * 1e9
+				}
+				u[sim.DecodeSeqs] = u[sim.PrefillTokens]
 				return u
 			}},
+		{ID: "host", What: "fetching KVs from the host's memory", Default: twoThirds,
+			peak: perUnit(sim.DecodeSeqs, (*Deployment).fetches)},
+		{ID: "prompt_compression", What: "compressing prompts before the model reads them", Default: twoThirds,
+			peak: perUnit(sim.PrefillTokens, (*Deployment).compressesPrompt)},
 		{ID: "step", What: "launching a step", Overhead: true, peak: overhead(sim.Steps)},
 		{ID: "prefill", What: "launching a prefill", Overhead: true, peak: overhead(sim.PrefillSteps)},
 		{ID: "sequence", What: "the host's work for each decoding sequence", Overhead: true, peak: overhead(sim.DecodeSeqs)},

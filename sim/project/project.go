@@ -5,8 +5,10 @@ package project
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"kvcompress/sim"
 	"kvcompress/sim/cost"
@@ -94,7 +96,13 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	plan := sim.Plan{
 		Scheduler: c.Scheduler, V1: c.V1,
 		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Spread: spread,
-		Select: d.Selection(), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
+		Select: d.Selection(), Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
+	}
+	if rate := d.PromptRate(); rate < 1 {
+		if c.PrefixTokens > 0 {
+			return nil, errors.New("prefix caching with prompt compression: which tokens are left of a prefix depends on what follows it, so that it is not shared")
+		}
+		requests = shortened(requests, rate)
 	}
 	served, err := sim.Project(ctx, &plan, requests, sim.Watch{
 		Quiet: true,
@@ -127,6 +135,19 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	}
 	r.Reading = r.read(&c)
 	return r, err
+}
+
+// shortened returns the requests with a part of their prompts' tokens, rounded up.
+func shortened(requests iter.Seq2[trace.Request, error], rate float64) iter.Seq2[trace.Request, error] {
+	return func(yield func(trace.Request, error) bool) {
+		for r, err := range requests {
+			r.PromptTokens = int(math.Ceil(float64(rate * float64(r.PromptTokens))))
+			r.PrefixHashes = nil
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
 }
 
 // bounds sums up what requests waited for, in nanoseconds. A step without a prefill, and

@@ -27,8 +27,12 @@ func (r *Result) read(c *Config) string {
 		say("Compute-bound: requests wait while the prompts before them are prefilled, %.0f %% of the time; at most %d are decoded at a time, and the cache is %.0f %% full on average.",
 			100*r.Bound.Prefill, m.MaxDecodeBatch, 100*m.KVUsage.Mean)
 	case r.Bound.Memory >= r.Bound.Seqs:
-		say("Memory-bound: the batch stops at %d, because the KV cache of %s, beside %s of weights, has room for %s tokens uncompressed",
-			m.MaxDecodeBatch, bytes(r.Memory.KV), bytes(r.Memory.Weights), comma(int64(r.Memory.Tokens)))
+		room := comma(int64(r.Memory.Tokens)) + " tokens uncompressed"
+		if r.Memory.Sequences > 0 {
+			room = "the states of " + comma(int64(r.Memory.Sequences)) + " sequences"
+		}
+		say("Memory-bound: the batch stops at %d, because the KV cache of %s, beside %s of weights, has room for %s",
+			m.MaxDecodeBatch, bytes(r.Memory.KV), bytes(r.Memory.Weights), room)
 		if c.Deployment.Compresses() {
 			say(", and compression frees no more")
 		}

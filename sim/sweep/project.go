@@ -23,8 +23,9 @@ type Settings struct {
 	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch; 0 is V1's own, by card
 	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is no limit
 	Watermark           float64 `json:"watermark"`
-	Weights             string  `json:"weights,omitempty"` // format of the model's matrices; empty is the model's own
-	KV                  string  `json:"kv_dtype"`          // format of keys and values in the cache
+	PP                  int     `json:"pipeline_parallel,omitempty"` // stages, each of the point's cards
+	Weights             string  `json:"weights,omitempty"`           // format of the model's matrices; empty is the model's own
+	KV                  string  `json:"kv_dtype"`                    // format of keys and values in the cache
 
 	Scheduler sim.Scheduler `json:"scheduler,omitempty"`     // of all points; empty is that of KV-Compress's server
 	V1        *sim.V1       `json:"vllm_v1,omitempty"`       // of sim.VLLMV1
@@ -187,6 +188,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	}
 	d := cost.New(model, card)
 	limits := j.limits(p, card)
+	d.PP = j.PP
 	d.TP, d.BlockSize, d.Engine = p.TP, j.BlockSize, j.Engine
 	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = limits.MaxNumBatchedTokens, limits.MaxNumSeqs, j.MaxModelLen
 	if j.Weights != "" {
@@ -198,7 +200,11 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	switch {
 	case p.Budget.Tokens > 0:
 		size := int64(max(1, j.BlockSize))
-		d.BlocksGiven = int((p.Budget.Tokens + size - 1) / size * int64(model.Shape.Heads())) // as many for every method
+		heads := d.Heads()
+		if heads == 0 {
+			return c, fmt.Errorf("memory %s: no layer of %s holds KVs: say bytes or a part of the card", p.Budget, p.Model)
+		}
+		d.BlocksGiven = int((p.Budget.Tokens + size - 1) / size * int64(heads)) // as many for every method
 	case p.Budget.Bytes > card.Memory:
 		return c, fmt.Errorf("%s of memory are more than the %.1f GB of %s", p.Budget, float64(card.Memory)/1e9, card.Name)
 	case p.Budget.Bytes > 0:
@@ -218,19 +224,19 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	c.Deployment = d
 	if j.V1 != nil {
 		c.V1 = *j.V1
-		c.V1.Prefixes = c.V1.Prefixes && !d.Compresses() && d.Selection() == nil
+		c.V1.Prefixes = c.V1.Prefixes && !d.Compresses() && d.Selection() == nil && d.Layout() == nil
 	}
 	return c, errors.Join(d.Validate(), c.Limits.Validate())
 }
 
 // price works out what the tokens cost.
 func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
-	o.ThroughputPerCard = o.Metrics.TotalThroughput / float64(d.TP)
+	o.ThroughputPerCard = o.Metrics.TotalThroughput / float64(d.Cards())
 	usd, ok := prices[d.Card.Name]
 	if !ok {
 		usd = d.Card.PriceUSD
 	}
-	o.USDPerHour = usd * float64(d.TP)
+	o.USDPerHour = usd * float64(d.Cards())
 	if o.Metrics.OutputThroughput > 0 {
 		o.USDPerMillion = o.USDPerHour / (o.Metrics.OutputThroughput * 3600) * 1e6
 		o.USDPerMillionAll = o.USDPerHour / (o.Metrics.TotalThroughput * 3600) * 1e6
