@@ -47,9 +47,9 @@ func newSimCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sim --requests TRACE --model MODEL --gpu CARD",
 		Short: "Project what serving recorded requests would be like",
-		Long: `Sim serves the requests of a trace or log by the scheduler of kvc run, on a ledger
-that counts blocks instead of an engine that fills them, in the memory of a card and
-at the pace of a cost model: throughput, latencies and batch size, with or without
+		Long: `Sim serves the requests of a trace or log by a server's scheduler (--engine), on a
+ledger that counts blocks instead of an engine that fills them, in the memory of a card
+and at the pace of a cost model: throughput, latencies and batch size, with or without
 compression, by any method of kvc methods, and what limits them.
 
 TRACE is a log of requests in any format that kvc trace import reads, the folder of
@@ -201,7 +201,7 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	if err := f.options.apply(&o); err != nil {
 		return err
 	}
-	scheduler, _, err := f.engine.server()
+	scheduler, _, err := f.engine.server(o.Compresses() || o.Method != "")
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if err != nil {
 		return err
 	}
-	scheduler, usage, err := f.engine.server()
+	scheduler, usage, err := f.engine.server(o.Compresses() || o.Method != "")
 	if err != nil {
 		return err
 	}
