@@ -110,16 +110,17 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		return nil, err
 	}
 	defer server.Close()
-	if p.Scheduler == VLLMV1 {
-		if err := server.UseV1(p.V1); err != nil {
-			return nil, err
-		}
-	}
 	server.experts = p.Experts
-	if p.ChunkedPrefill {
-		if err := server.ChunkPrefills(); err != nil {
-			return nil, err
-		}
+	switch {
+	case p.Scheduler == VLLMV1:
+		err = server.UseV1(p.V1)
+	case p.ChunkedPrefill:
+		err = server.ChunkPrefills()
+	case p.Scheduler == VLLM06 || p.PrefixTokens != 0:
+		err = server.UseVLLM06()
+	}
+	if err != nil {
+		return nil, err
 	}
 	if p.Concurrency != 0 {
 		if err := server.CloseLoop(p.Concurrency); err != nil {
