@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"kvcompress/kernels/device"
 )
@@ -38,14 +39,17 @@ func (s *state) typed(kernel string) string {
 // Entries returns the names of the kernels of PTX that clang or nvcc has written.
 func Entries(ptx []byte) []string {
 	var names []string
-	for line := range bytes.Lines(ptx) {
-		if rest, ok := bytes.CutPrefix(line, []byte(".visible .entry ")); ok {
-			if name, _, ok := bytes.Cut(rest, []byte("(")); ok {
-				names = append(names, string(name))
-			}
+	for {
+		_, after, found := bytes.Cut(ptx, []byte("\n.visible .entry "))
+		if !found {
+			return names
 		}
+		name, rest, found := bytes.Cut(after, []byte("("))
+		if !found {
+			return names
+		}
+		names, ptx = append(names, string(name)), rest
 	}
-	return names
 }
 
 // Names returns the names of the engine's kernels.
@@ -63,9 +67,9 @@ func Names() []string {
 
 // CheckName returns an error if no kernel of the engine has a name, with or without
 // the format.
-func CheckName(name string) error { return checkName(Names(), name) }
+func CheckName(name string) error { return checkName(name, Names()) }
 
-func checkName(names []string, name string) error {
+func checkName(name string, names []string) error {
 	if slices.Contains(names, name) || slices.Contains(names, name+"_f32") {
 		return nil
 	}
@@ -78,17 +82,28 @@ func (s *state) replace(opt Options) error {
 		return nil
 	}
 	names := Names()
+	type text struct { // the PTX of several kernels, as a rule
+		file  string
+		first *byte
+		size  int
+	}
+	loaded := map[text]device.Module{}
 	for name, r := range opt.Kernels {
-		if err := checkName(names, name); err != nil {
+		if err := checkName(name, names); err != nil {
 			return err
 		}
 		entry := name
 		if !slices.Contains(names, entry) {
 			entry = s.typed(name)
 		}
-		m, err := s.dev.Load(r.File, r.PTX)
-		if err != nil {
-			return err
+		of := text{r.File, unsafe.SliceData(r.PTX), len(r.PTX)}
+		m := loaded[of]
+		if m == nil {
+			var err error
+			if m, err = s.dev.Load(r.File, r.PTX); err != nil {
+				return err
+			}
+			loaded[of] = m
 		}
 		k, err := m.Kernel(r.Entry)
 		if err != nil {

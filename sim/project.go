@@ -72,7 +72,9 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		if p.ChunkedPrefill || p.PrefixTokens != 0 {
 			return nil, errors.New("sim: vllm-v1 chunks prompts and shares prefixes as its own options say")
 		}
-		cfg.Blocks = V1Blocks(&cfg)
+		if p.Layout == nil { // else the null block is not whole blocks of the heads
+			cfg.Blocks = V1Blocks(&cfg)
+		}
 	}
 	ledger, err := NewLedger(&cfg, p.Spread)
 	if err != nil {

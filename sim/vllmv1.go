@@ -61,14 +61,16 @@ func V1Blocks(cfg *ref.Config) int {
 	return max(0, cfg.Blocks/heads-1) * heads
 }
 
-// UseV1 has the server schedule as vLLM's V1 engine does, on a ledger of V1Blocks blocks. It
-// is called before the first step.
+// UseV1 has the server schedule as vLLM's V1 engine does, on a ledger of V1Blocks blocks.
+// It is called before the first step.
 func (s *Server) UseV1(c V1) error {
 	switch {
 	case s.ledger == nil:
 		return fmt.Errorf("sim: vllm-v1: only a ledger has it; engines prefill whole prompts")
-	case s.ledger.Blocks() < s.ledger.heads || s.ledger.Blocks()%s.ledger.heads != 0:
-		return fmt.Errorf("sim: vllm-v1: %d blocks are not whole blocks of %d heads, one at least beside the null block", s.ledger.Blocks(), s.ledger.heads)
+	case c.Prefixes && !s.ledger.alike():
+		return fmt.Errorf("sim: prefix caching is not modelled where layers are not alike: windows and states are not there for a prefix of any length")
+	case c.Prefixes && s.ledger.Blocks()%s.ledger.heads != 0:
+		return fmt.Errorf("sim: vllm-v1: %d blocks are not whole blocks of %d heads: see V1Blocks", s.ledger.Blocks(), s.ledger.heads)
 	case c.Prefixes && s.policy.enabled:
 		return fmt.Errorf("sim: prefix caching and compression exclude each other: a compressed sequence keeps KVs of its own choice, in blocks that no other can share")
 	case c.Prefixes && c.Content == nil && c.PrefixTokens > 0 && c.PrefixTokens%s.ledger.cfg.BlockSize != 0 && s.ledger.cfg.BlockSize%c.PrefixTokens != 0:

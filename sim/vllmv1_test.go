@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,11 +56,16 @@ type servedV1 struct {
 	kinds map[int]Kind
 }
 
-func serveV1(t *testing.T, cfg *ref.Config, schedule Schedule, limits Limits, v1 V1, reqs []trace.Request, rates *Rates, skip bool) servedV1 {
+func serveV1(t *testing.T, cfg *ref.Config, layout *Layout, schedule Schedule, limits Limits, v1 V1, reqs []trace.Request, rates *Rates, skip bool) servedV1 {
 	t.Helper()
 	ledger, err := NewLedger(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if layout != nil {
+		if err := ledger.Lay(*layout); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s, err := NewServer(ledger, cfg, schedule, limits, reqs, rates)
 	if err != nil {
@@ -110,11 +116,18 @@ func TestV1Together(t *testing.T) {
 	skipped, preempted, cached, compressed, refused := 0, 0, 0, int64(0), 0
 	for seed := range seeds {
 		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
+		var layout *Layout
+		if !cfg.Compresses() && !v1.Prefixes {
+			own := slices.ContainsFunc(reqs, func(r trace.Request) bool { return r.Compression != nil })
+			if l := randomLayout(rand.New(rand.NewPCG(seed, 6))); !own {
+				layout = &l
+			}
+		}
 		plain := v1
 		plain.plain = true
-		want := serveV1(t, cfg, schedule, limits, plain, reqs, rates, false)
+		want := serveV1(t, cfg, layout, schedule, limits, plain, reqs, rates, false)
 		for _, skip := range []bool{false, true} {
-			got := serveV1(t, cfg, schedule, limits, v1, reqs, rates, skip)
+			got := serveV1(t, cfg, layout, schedule, limits, v1, reqs, rates, skip)
 			if err := got.differs(&want); err != "" {
 				t.Fatalf("seed %d, skipping %t, %+v, %+v, %d blocks of %d for %d heads: %s", seed, skip, v1, limits, cfg.Blocks, cfg.BlockSize, cfg.Shape.Heads(), err)
 			}

@@ -164,8 +164,8 @@ func (s *vllmV1) need(q *sequence, n int) int {
 // fillNeed returns how many blocks a sequence takes so that its prompt is computed up to a
 // token.
 func (s *vllmV1) fillNeed(q *sequence, to int, a admission) int {
-	l := s.ledger
-	return s.heads * (l.blocksOf(to) - l.blocksOf(s.entered(q)) - a.cached + a.free)
+	entered := s.entered(q)
+	return s.ledger.ChunkNeed(entered, to-entered) - s.heads*(a.cached-a.free)
 }
 
 // entered returns how many tokens of a sequence without its whole prompt are in the cache:

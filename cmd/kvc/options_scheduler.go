@@ -25,7 +25,7 @@ var v1Flags = []string{"usage-context", "long-prefill-token-threshold", "schedul
 func (f *schedulerFlags) add(fs *pflag.FlagSet) {
 	f.fs = fs
 	f.v1 = sim.DefaultV1(0)
-	fs.StringVar(&f.scheduler, "engine", "", "`server` whose rules form the batches: "+choices(sim.Schedulers())+" (default kv-compress)")
+	fs.StringVar(&f.scheduler, "engine", "", "`server` whose rules form the batches: "+choices(sim.Schedulers())+" (default vllm-v1 where nothing is compressed, else kv-compress)")
 	fs.StringVar(&f.usage, "usage-context", string(sim.V1APIServer), "how vllm-v1 runs, which decides its limits by card where none are given: "+choices(sim.V1Usages()))
 	fs.IntVar(&f.v1.LongPrefill, "long-prefill-token-threshold", 0, "with vllm-v1, `tokens` of a prompt in one iteration; 0 is no limit")
 	fs.BoolVar(&f.v1.ReserveFull, "scheduler-reserve-full-isl", true, "with vllm-v1, admit a request when its whole prompt fits, as from 0.20 on; before, when its first chunk does")
@@ -40,9 +40,13 @@ func choices[T ~string](all []T) string {
 	return strings.Join(words, ", ")
 }
 
-// server returns whose rules form the batches, and the usage of vLLM's V1.
-func (f *schedulerFlags) server() (sim.Scheduler, sim.V1Usage, error) {
-	scheduler := sim.KVCompressServer
+// server returns whose rules form the batches, by default those of the newest server that
+// has what is asked for: a method, or none. It also returns the usage of vLLM's V1.
+func (f *schedulerFlags) server(method bool) (sim.Scheduler, sim.V1Usage, error) {
+	scheduler := sim.VLLMV1
+	if method {
+		scheduler = sim.KVCompressServer
+	}
 	if f.scheduler != "" {
 		var err error
 		if scheduler, err = sim.ParseScheduler(f.scheduler); err != nil {
@@ -55,14 +59,14 @@ func (f *schedulerFlags) server() (sim.Scheduler, sim.V1Usage, error) {
 	}
 	for _, name := range v1Flags {
 		if scheduler != sim.VLLMV1 && f.fs.Changed(name) {
-			return "", "", usagef("--%s is an option of vllm-v1, and --engine is %s", name, scheduler)
+			return "", "", usagef("--%s is an option of vllm-v1, and batches are formed as by %s", name, scheduler)
 		}
 	}
 	if err := f.v1.Validate(); err != nil {
 		return "", "", usageError{err}
 	}
 	if scheduler == sim.VLLMV1 && f.fs.Changed("watermark") {
-		return "", "", usagef("--watermark: vllm-v1 has none")
+		return "", "", usagef("--watermark: vllm-v1 has none; --engine vllm-0.6 has")
 	}
 	return scheduler, usage, nil
 }

@@ -47,9 +47,9 @@ func newSimCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sim --requests TRACE --model MODEL --gpu CARD",
 		Short: "Project what serving recorded requests would be like",
-		Long: `Sim serves the requests of a trace or log by the scheduler of kvc run, on a ledger
-that counts blocks instead of an engine that fills them, in the memory of a card and
-at the pace of a cost model: throughput, latencies and batch size, with or without
+		Long: `Sim serves the requests of a trace or log by a server's scheduler (--engine), on a
+ledger that counts blocks instead of an engine that fills them, in the memory of a card
+and at the pace of a cost model: throughput, latencies and batch size, with or without
 compression, by any method of kvc methods, and what limits them.
 
 TRACE is a log of requests in any format that kvc trace import reads, the folder of
@@ -202,7 +202,7 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	if err := f.options.apply(&o); err != nil {
 		return err
 	}
-	scheduler, _, err := f.engine.server()
+	scheduler, _, err := f.engine.server(o.Compresses() || o.Method != "")
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if err != nil {
 		return err
 	}
-	scheduler, usage, err := f.engine.server()
+	scheduler, usage, err := f.engine.server(o.Compresses() || o.Method != "")
 	if err != nil {
 		return err
 	}
@@ -298,7 +298,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
 	}
 	if config.Scheduler = scheduler; scheduler == sim.VLLMV1 {
-		config.V1 = f.v1(cmd.Flags(), d.Compresses() || d.Selection() != nil, source.prefixBlock())
+		config.V1 = f.v1(cmd.Flags(), d.Compresses() || d.Selection() != nil || d.Layout() != nil, source.prefixBlock())
 		f.prefix, f.chunked = config.V1.Prefixes, !config.V1.WholePrompts
 	} else if config.ChunkedPrefill = f.chunked; f.prefix {
 		config.PrefixTokens = source.prefixBlock()
@@ -349,12 +349,12 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 }
 
 // v1 returns how vLLM V1 schedules requests of which each prefix hash stands for so many
-// tokens: prompts in chunks and, without a method, prefixes shared, unless flags say
-// otherwise.
-func (f *simFlags) v1(fs *pflag.FlagSet, method bool, prefixTokens int) sim.V1 {
+// tokens: prompts in chunks and prefixes shared, unless flags say otherwise, or blocks
+// cannot be shared.
+func (f *simFlags) v1(fs *pflag.FlagSet, unshared bool, prefixTokens int) sim.V1 {
 	c := f.engine.v1
 	c.PrefixTokens = prefixTokens
-	c.Prefixes = !method
+	c.Prefixes = !unshared
 	if fs.Changed("enable-prefix-caching") {
 		c.Prefixes = f.prefix
 	}

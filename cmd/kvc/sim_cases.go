@@ -103,7 +103,7 @@ func onlyFlags(cmd *cobra.Command, allowed []string, why string) error {
 // runThroughputCases compares runs of a throughput benchmark: each row by the server that it
 // is of, vLLM 0.6.0 where nothing is compressed and KV-Compress's where something is.
 func (f *simFlags) runThroughputCases(cmd *cobra.Command, text []byte, name string) error {
-	scheduler, _, err := f.engine.server()
+	scheduler, _, err := f.engine.server(true)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ func TestSimEngine(t *testing.T) {
 		{"--engine vllm-v1 --method snapkv --max-cache-tokens 64", "vLLM V1 has no snapkv. On vLLM V1 it is a projection"},
 		{"--engine vllm-v1 --max-model-len 1000", "2 are refused, the first because a prompt of 1024 tokens and 2 of output exceed max_model_len 1000"},
 		{"--engine kv-compress", "batches as kv-compress forms them"},
+		{"", "batches as vllm-v1 forms them"},
+		{"--rate 0.5", "batches as kv-compress forms them"},
 	} {
 		code, out, errs := kvc(strings.Fields(serve + c.args)...)
 		if code != 0 || !strings.Contains(strings.ReplaceAll(out, "\n", " "), c.want) {
@@ -81,6 +83,9 @@ func TestSweepEngine(t *testing.T) {
 		`{"timestamp": 90000, "input_length": 1024, "output_length": 2, "hash_ids": [1, 3]}` + "\n"
 	if err := os.WriteFile(log, []byte(line), 0o644); err != nil {
 		t.Fatal(err)
+	}
+	if _, out, errs := kvc(strings.Fields("sweep --json --model llama-3.1-8b --gpu h100 --compression none --requests " + log)...); !strings.Contains(out, `"max_num_seqs": 1024`) {
+		t.Errorf("a sweep of nothing compressed is not on vLLM V1: %s\n%s", errs, out)
 	}
 	code, out, errs := kvc(strings.Fields("sweep --json --engine vllm-v1 --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5 --requests " + log)...)
 	var got struct {

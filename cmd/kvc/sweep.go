@@ -148,6 +148,15 @@ func (f *sweepFlags) addSettings(fs *pflag.FlagSet) {
 	f.engine.add(fs)
 }
 
+// compresses reports whether anything in the sweep is compressed: then all is projected on
+// one server, so that it can be compared.
+func (f *sweepFlags) compresses() bool {
+	return slices.ContainsFunc(f.compression, func(s string) bool {
+		c, err := sweep.ParseCompression(s)
+		return err == nil && c.Enabled()
+	})
+}
+
 // applySettings sets in the settings what the flags of all commands say.
 func (f *sweepFlags) applySettings() error {
 	o := planOptions()
@@ -160,7 +169,7 @@ func (f *sweepFlags) applySettings() error {
 	s.ProtectedWindow, s.Sinks, s.EvenLayers, s.ControlLayers, s.Uniform = c.ProtectedWindow, c.Sinks, c.EvenLayers, c.ControlLayers, c.Uniform
 	s.Once, s.Interval, s.NewTokenLimit, s.MaxKVPerCompression = o.Schedule.Once, o.Schedule.Interval, o.Schedule.NewTokenLimit, o.Schedule.MaxKVPerCompression
 	s.OwnInterval = !f.engine.fs.Changed("interval")
-	scheduler, usage, err := f.engine.server()
+	scheduler, usage, err := f.engine.server(f.compresses())
 	if err != nil {
 		return err
 	}

@@ -238,7 +238,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	c.Deployment = d
 	if j.V1 != nil {
 		c.V1 = *j.V1
-		c.V1.Prefixes = c.V1.Prefixes && !d.Compresses() && d.Selection() == nil
+		c.V1.Prefixes = c.V1.Prefixes && !d.Compresses() && d.Selection() == nil && d.Layout() == nil
 	}
 	return c, errors.Join(d.Validate(), c.Limits.Validate())
 }
