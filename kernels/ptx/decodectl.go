@@ -8,7 +8,7 @@ func decodeBranch(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if ops[0].kind != opName {
+	if ops[0].kind != opName || ops[0].bits != 0 {
 		return d.errorf("bra: a label is wanted")
 	}
 	d.in.kind = kindBranch

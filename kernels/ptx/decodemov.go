@@ -40,7 +40,7 @@ func decodeMov(d *decoder) error {
 	case ops[1].kind == opVector:
 		return d.packVector(ops, t)
 	}
-	if s, ok := specialRegs[ops[1].name]; ok && ops[1].kind == opName && s.ticks() {
+	if s, ok := specialRegs[ops[1].name]; ok && ops[1].kind == opName && s.ticks() && ops[1].bits == 0 {
 		if t.bytes() != int(s.bytes()) {
 			return d.unsupported()
 		}

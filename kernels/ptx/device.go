@@ -15,7 +15,8 @@ type Options struct {
 	// AllowApprox lets modules with approximate instructions load. Their results may
 	// differ from a GPU's.
 	AllowApprox bool
-	// Shuffle, if not 0, is the seed of the order in which blocks and warps run.
+	// Shuffle, if not 0, is the seed of the order in which blocks and warps run, and the
+	// lanes of an atomic take effect.
 	Shuffle uint64
 	// Budget is how many instructions the warps of one launch may execute together;
 	// 0 is 2^34.

@@ -33,7 +33,8 @@
 //   - an integer divided by zero is all ones, and its remainder the dividend;
 //   - a NaN in f64 is 0x7ff8000000000000;
 //   - of lanes that store to one place the highest stays;
-//   - atomics of a warp take effect in ascending order of lanes;
+//   - atomics of a warp take effect in ascending order of lanes, or with
+//     [Options].Shuffle in one that the seed decides;
 //   - clocks count instructions, and the only multiprocessor has number 0;
 //   - memory that nothing has written is zeros at first.
 //

@@ -41,6 +41,7 @@ type launch struct {
 
 	checkRegisters bool
 	checkSync      bool
+	rng            *rand.Rand // of a shuffled launch; nil in any other
 
 	warps []warp // of the block that runs, used again for the next
 	smem  []byte
@@ -144,11 +145,10 @@ func (d *Device) run(l *launch) error {
 	}
 	var order *permutation
 	total := uint64(l.grid[0]) * uint64(l.grid[1]) * uint64(l.grid[2])
-	var rng *rand.Rand
 	if d.opt.Shuffle != 0 {
 		d.launches++
-		rng = rand.New(rand.NewPCG(d.opt.Shuffle, d.launches))
-		order = newPermutation(total, rng)
+		l.rng = rand.New(rand.NewPCG(d.opt.Shuffle, d.launches))
+		order = newPermutation(total, l.rng)
 	}
 	b := &block{launch: l, warps: l.warps, shared: l.smem, threads: threads}
 	for i := range total {
@@ -162,7 +162,7 @@ func (d *Device) run(l *launch) error {
 			int(b.linear / (uint64(l.grid[0]) * uint64(l.grid[1]))),
 		}
 		l.budget -= blockCost
-		if err := b.run(rng); err != nil {
+		if err := b.run(); err != nil {
 			return err
 		}
 	}
@@ -217,8 +217,9 @@ func (d *Device) warpsFor(l *launch, n int) []warp {
 }
 
 // run executes one block.
-func (b *block) run(rng *rand.Rand) error {
+func (b *block) run() error {
 	l := b.launch
+	rng := l.rng
 	for i := range b.barriers {
 		b.barriers[i] = barrierState{}
 	}

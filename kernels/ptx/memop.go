@@ -193,6 +193,13 @@ func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
 		}
 		rest &^= group
 		w.addr = addr
+		if m.space == at && at != spaceGlobal {
+			// Addresses of a space with a window of its own have 32 bits, and wrap
+			// (PTX ISA §6.4.1). Those within it have no more bits anyway.
+			for i := range w.addr {
+				w.addr[i] = uint64(uint32(w.addr[i]))
+			}
+		}
 		if at == spaceGlobal {
 			if err := w.resolveGlobal(in, m, group); err != nil {
 				return err

@@ -213,6 +213,9 @@ func pointer(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b
 
 // boundsDetail says how far an access lies outside a window.
 func boundsDetail(at, end uint64, sp space, extent int) string {
+	if before := -int32(at); before > 0 && at>>32 == 0 { // an address of 32 bits
+		return fmt.Sprintf("%d bytes before the start of %v memory", before, sp)
+	}
 	if int64(at) < 0 {
 		return fmt.Sprintf("%d bytes before the start of %v memory", -int64(at), sp)
 	}

@@ -152,16 +152,22 @@ func (d *decoder) src(o operand, t typ) (uint32, error) {
 				return 0, d.errorf("%s: %s is %v, not of %v", d.in.op, short(o.name), r.typ, t)
 			}
 			d.in.uses = append(d.in.uses, r.id)
+			if o.bits != 0 {
+				return d.sum(r, o, t)
+			}
 			return r.off, nil
 		}
 		if s, ok := specialRegs[o.name]; ok {
+			if o.bits != 0 {
+				return 0, d.errorf("%s: %s cannot have a constant added to it", d.in.op, o.name)
+			}
 			if int(s.bytes()) != t.bytes() {
 				return 0, d.errorf("%s: %s has %d bits, not those of %v", d.in.op, o.name, s.bytes()*8, t)
 			}
 			return d.special(s), nil
 		}
 		if o.name == "WARP_SZ" {
-			return d.constant(warpSize, uint8(t.bytes()), nil, false), nil
+			return d.constant(warpSize+o.bits, uint8(t.bytes()), nil, false), nil
 		}
 		if v, ok := d.variable(o.name); ok {
 			if t.bits != 64 && (t.bits != 32 || v.space == spaceGlobal) || t.float() {
@@ -172,6 +178,28 @@ func (d *decoder) src(o operand, t typ) (uint32, error) {
 		return 0, d.errorf("no register or variable %q", short(o.name))
 	}
 	return 0, d.errorf("%s: an operand of %v is wanted", d.in.op, t)
+}
+
+// sum is the operand reg+constant, which ptxas takes wherever it takes a register of
+// an integer type: an addition of its own, before the instruction.
+func (d *decoder) sum(r reg, o operand, t typ) (uint32, error) {
+	add := map[uint8]aluFunc{16: add[uint16], 32: add[uint32], 64: add[uint64]}[t.bits]
+	if t.float() || t.lanes > 1 || add == nil {
+		return 0, d.errorf("%s: %s is %v and cannot have a constant added to it", d.in.op, short(o.name), t)
+	}
+	bits, err := constantAs(operand{kind: opInt, bits: o.bits}, t)
+	if err != nil {
+		return 0, d.errorf("%s: %v", d.in.op, err)
+	}
+	whole := d.in
+	bytes := uint8(t.bytes())
+	d.in.kind, d.in.alu, d.in.dbytes = kindALU, add, bytes
+	d.in.counted = false
+	d.in.a, d.in.b, d.in.d = r.off, d.constant(bits, bytes, nil, false), d.newRow(bytes)
+	err = d.push()
+	sum := d.in.d
+	d.in = whole
+	return sum, err
 }
 
 func (d *decoder) special(s specialReg) uint32 {
@@ -194,7 +222,7 @@ func (d *decoder) dstReg(o operand, t typ) (reg, error) {
 	if o.kind == opSink {
 		return reg{typ: t, off: d.newSink(t)}, nil
 	}
-	if o.kind != opName || o.not {
+	if o.kind != opName || o.not || o.bits != 0 {
 		return reg{}, d.errorf("%s: the destination is not a register", d.in.op)
 	}
 	r, err := d.register(o.name, d.s.scope)
@@ -216,7 +244,7 @@ func (d *decoder) pred(o operand) (uint32, bool, error) {
 	if o.kind == opInt { // a constant: 0 is false
 		return d.truePred(), o.bits == 0, nil
 	}
-	if o.kind != opName || o.pair != "" {
+	if o.kind != opName || o.pair != "" || o.bits != 0 {
 		return 0, false, d.errorf("%s: a predicate is wanted", d.in.op)
 	}
 	r, err := d.register(o.name, d.s.scope)

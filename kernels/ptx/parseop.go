@@ -57,7 +57,8 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 		return o, err
 	case p.tok.kind == tokIdent:
 		name := p.tok.text
-		if err := p.advance(); err != nil {
+		err := p.advance()
+		if err != nil {
 			return o, err
 		}
 		if name == "_" {
@@ -77,12 +78,13 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 				return o, err
 			}
 		}
-		if p.is("+") || p.is("-") { // symbol+4
-			add, err := p.constant()
-			if err != nil {
+		if p.is("+") || p.is("-") { // symbol+4, register+4
+			if o.bits, err = p.added(); err != nil {
 				return o, err
 			}
-			o.bits = add.bits
+			if o.kind == opSink {
+				return o, p.errorf("_ is no value")
+			}
 		}
 		return o, nil
 	}
@@ -101,11 +103,9 @@ func (p *bodyParser) address() (operand, error) {
 			return o, err
 		}
 		if p.is("+") || p.is("-") {
-			add, err := p.constant()
-			if err != nil {
+			if o.bits, err = p.added(); err != nil {
 				return o, err
 			}
-			o.bits = add.bits
 		}
 	} else {
 		c, err := p.constant()
@@ -118,6 +118,15 @@ func (p *bodyParser) address() (operand, error) {
 		o.bits = c.bits
 	}
 	return o, p.expect("]")
+}
+
+// added reads the integer that is added to a register or a symbol.
+func (p *parser) added() (uint64, error) {
+	c, err := p.constant()
+	if err == nil && c.kind != opInt {
+		err = p.errorf("what is added is an integer")
+	}
+	return c.bits, err
 }
 
 // constant reads signs and a number.
