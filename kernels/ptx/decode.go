@@ -97,7 +97,8 @@ func decodeModule(m *module, approx bool) (*Program, error) {
 }
 
 func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, bool, error) {
-	e := &entry{program: p, fn: f, predTrue: -1, code: make([]instr, 0, len(f.stmts)+1)}
+	e := &entry{program: p, fn: f, predTrue: -1, regBytes: 64, // row 0 is nobody's
+		code: make([]instr, 0, len(f.stmts)+1)}
 	d := &decoder{
 		m: p.module, e: e, approx: approx, budget: budget,
 		consts: map[constKey]uint32{}, specials: map[specialReg]uint32{},
@@ -134,6 +135,7 @@ func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, boo
 	}
 	if f.entry {
 		leaveAtOnce(e.code[:d.fns[f].end])
+		findOrigins(e)
 	}
 	return e, d.used, nil
 }

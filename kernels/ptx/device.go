@@ -97,8 +97,10 @@ func (d *Device) Free(p device.Ptr) error {
 	a := nearest(d.mem.live, uint64(p))
 	if a == nil || a.base != uint64(p) || a.variable {
 		r := &Report{Kind: BadFree, Address: uint64(p)}
-		d.mem.describe(r)
+		d.mem.describe(r, nil)
 		switch {
+		case a != nil && uint64(p) > a.base && uint64(p)-a.base < a.size:
+			r.Detail = fmt.Sprintf("%#x is no allocation's start: it is byte %d of %q", uint64(p), r.Offset, a.name)
 		case a != nil && a.base == uint64(p):
 			r.Detail = fmt.Sprintf("%#x is a variable of a module, %q", uint64(p), a.name)
 		case r.Kind == Freed && r.Offset == 0:

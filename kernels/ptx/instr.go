@@ -117,6 +117,7 @@ type memOp struct {
 	call   bool   // an argument or result of a call: no checks
 	hasC   bool   // an atomic with a second operand
 	addr   uint32
+	origin uint16 // of the address: its place in launch.origin, 0 where it is not known
 	regs   [4]memReg
 	loads  [4]loadFunc
 	stores [4]storeFunc

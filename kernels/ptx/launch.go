@@ -36,6 +36,7 @@ type launch struct {
 	block  [3]int
 	shared int // dynamic bytes
 	params []byte
+	origin []*allocation // by a memOp's origin
 	budget int64
 	checks *checks // nil: no checks
 
@@ -87,6 +88,7 @@ func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) 
 			l.params[p.off+b] = byte(args[i] >> (8 * b))
 		}
 	}
+	l.origin = l.findOrigins()
 	return k.device.run(l)
 }
 

@@ -57,7 +57,9 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 	var al *allocation
 	switch at {
 	case spaceGlobal:
-		al = l.device.mem.find(first)
+		if al = l.origin[m.origin]; al == nil {
+			al = l.device.mem.find(first)
+		}
 		if al != nil {
 			t.mem, t.base, size = pointer(al.mem), al.base, al.size
 		}
@@ -231,11 +233,15 @@ func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
 func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 	mem := &w.block.launch.device.mem
 	addr := &w.addr
+	own := w.block.launch.origin[m.origin]
 	// All lanes are looked at before the first access takes effect.
 	for g := mask; g != 0; g &= g - 1 {
 		lane := bits.TrailingZeros32(g) & 31
 		at := addr[lane]
 		a := mem.find(at)
+		if a != nil && own != nil && a != own {
+			a = nil // another's
+		}
 		if a != nil && a.size-(at-a.base) >= uint64(m.size) && at&uint64(m.size-1) == 0 {
 			continue
 		}
@@ -247,7 +253,7 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 			r.Detail = misaligned(m.size)
 			return r
 		}
-		mem.describe(r)
+		mem.describe(r, own)
 		return r
 	}
 	if w.block.launch.checks != nil {
