@@ -18,6 +18,7 @@ type checks struct {
 	local       []*initMap // of each of its warps; nil where it has not used its own
 	localBytes  int        // of a thread
 
+	flight    inFlight
 	looked    raceAccess // the access that is looked at
 	arrivals  [maxBarriers][]arrival
 	localAddr [warpSize]uint64
@@ -133,6 +134,7 @@ func (c *checks) begin(l *launch) {
 	c.shared = c.newShadow(int64(c.sharedBytes))
 	c.localBytes = l.entry.local
 	c.local = make([]*initMap, len(l.warps))
+	c.flight = inFlight{words: make([]uint64, (c.sharedBytes+255)/256)}
 	if c.races != nil {
 		c.races.beginLaunch(l.block[0] * l.block[1] * l.block[2])
 	}
@@ -148,6 +150,7 @@ func (c *checks) beginBlock(b *block) {
 			}
 		}
 	}
+	c.flight.clear()
 	if c.races != nil {
 		c.races.beginBlock(b.linear)
 		for i := range c.arrivals {
@@ -226,7 +229,12 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	if al != nil {
 		base = al.base
 	}
-	if s.init != nil {
+	if s.races != nil {
+		if err := c.awaited(a, mask, al); err != nil {
+			return err
+		}
+	}
+	if s.init != nil && a.in.copy == nil { // a copy reads and writes when it arrives
 		if a.kind != accessStore {
 			if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
 				off := int64(a.addr[lane] - base)

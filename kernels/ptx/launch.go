@@ -285,6 +285,7 @@ func (w *warp) begin(b *block) {
 		w.live = 1<<rest - 1
 	}
 	w.active = w.live
+	w.forgetCopies()
 	if l.checkRegisters {
 		clear(w.init)
 	}

@@ -307,7 +307,7 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 func (w *warp) check(in *instr, m *memOp, sp space, addr *[warpSize]uint64, mask uint32, a *allocation) error {
 	c := &w.access
 	c.in, c.space, c.kind, c.sem, c.scope, c.size = in, sp, m.kind, m.sem, m.scope, m.size
-	c.mask, c.addr, c.alloc = mask, addr, a
+	c.mask, c.addr, c.alloc, c.copy = mask, addr, a, nil
 	alone := a != nil || sp != spaceGlobal // target is of all lanes
 	c.same, c.row = alone && w.target.same, alone && w.target.neighbours && mask == allLanes
 	return w.block.launch.checks.access(c)

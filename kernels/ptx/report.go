@@ -16,6 +16,8 @@ const (
 	Uninitialized               // a read of memory that nothing has written
 	UninitRegister              // a read of a register that nothing has written
 	Race                        // two accesses without an order, one of them a write
+	NotAwaited                  // an access to an end of an asynchronous copy that has not arrived
+	NonCoherent                 // a load by .nc of what the same launch has written
 	BarrierDiverged             // a barrier that only some of the threads reach
 	MaskMismatch                // a warp-wide instruction whose mask is not the lanes that execute it
 	InactiveLane                // a shuffle from a lane that does not take part
@@ -27,6 +29,7 @@ const (
 var kindNames = [...]string{
 	OutOfBounds: "out of bounds", Freed: "use after free", Misaligned: "misaligned",
 	Uninitialized: "uninitialized memory", UninitRegister: "uninitialized register", Race: "race",
+	NotAwaited: "copy not awaited", NonCoherent: "non-coherent load",
 	BarrierDiverged: "barrier divergence", MaskMismatch: "mask mismatch", InactiveLane: "inactive lane",
 	Leak: "leak", BadFree: "bad free", Trapped: "trap",
 }

@@ -23,12 +23,17 @@ type warp struct {
 	stack  []split
 	calls  int
 
+	pending    []*pendingCopy   // the asynchronous copies that have not arrived, in their order
+	issued     []*pendingCopy   // of them, those of the instruction that executes
+	spare      []*pendingCopy   // of no use at present
+	commits    [warpSize]uint32 // how many groups of copies each lane has committed
+	ownCommits bool             // lanes may differ in that
+
 	waiting int32 // the barrier that the warp waits at; -1 is none
 
 	scratch [warpSize]uint64 // a row for a result of which only some lanes count
 	addr    [warpSize]uint64
 	survey  survey
-	copied  [warpSize][16]byte // by cp.async
 	target  target
 	access  access
 }
