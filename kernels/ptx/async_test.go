@@ -194,3 +194,35 @@ func TestAsyncGroups(t *testing.T) {
 		}
 	}
 }
+
+// TestNonCoherent loads by the non-coherent cache what the launch has written, or not.
+func TestNonCoherent(t *testing.T) {
+	for _, c := range []struct {
+		name, body string
+		kind       Kind
+	}{
+		{"only read", "ld.global.nc.u32 %r2, [%rd3];", noReport},
+		{"another place", "st.global.u32 [%rd3], %r1; ld.global.nc.u32 %r2, [%rd3+1024];", noReport},
+		{"one's own store", "st.global.u32 [%rd3], %r1; ld.global.nc.u32 %r2, [%rd3];", NonCoherent},
+		{"a part of one's own store", "st.global.u32 [%rd3], %r1; ld.global.nc.u8 %r2, [%rd3+3];", NonCoherent},
+		{"a vector", "st.global.u32 [%rd3+4], %r1; ld.global.nc.v4.u32 {%r2, %r6, %r7, %r8}, [%rd3];", NonCoherent},
+		{"another thread's store, after a barrier", "st.global.u32 [%rd3], %r1; bar.sync 0; xor.b32 %r6, %r3, 16; cvt.u64.u32 %rd6, %r6; add.u64 %rd6, %rd1, %rd6; ld.global.nc.u32 %r2, [%rd6];", NonCoherent},
+		{"the same by a plain load", "st.global.u32 [%rd3], %r1; bar.sync 0; xor.b32 %r6, %r3, 16; cvt.u64.u32 %rd6, %r6; add.u64 %rd6, %rd1, %rd6; ld.global.u32 %r2, [%rd6];", noReport},
+		{"an atomic", "red.global.add.u32 [%rd3], 1; bar.sync 0; ld.global.nc.u32 %r2, [%rd3];", NonCoherent},
+		{"one place for all", "setp.eq.u32 %p1, %r1, 0; @%p1 st.global.u32 [%rd1], %r1; bar.sync 0; ld.global.nc.u32 %r2, [%rd1];", NonCoherent},
+		{"ldu", "st.global.u32 [%rd3], %r1; ldu.global.u32 %r2, [%rd3];", NonCoherent},
+	} {
+		for _, opt := range everyForm() {
+			_, err := runAsync(opt, asyncKernel(c.body), 32)
+			var r *Report
+			switch {
+			case c.kind == noReport || opt.Checks == (Checks{}):
+				if err != nil {
+					t.Errorf("%s: %v", c.name, err)
+				}
+			case !errors.As(err, &r) || r.Kind != c.kind || r.Other == nil:
+				t.Errorf("%s: %v, want %s", c.name, err, c.kind)
+			}
+		}
+	}
+}

@@ -250,7 +250,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	}
 	r, ra := c.races, &c.looked
 	strong := a.kind == accessAtomic || a.sem != semWeak
-	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row}
+	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row, nc: a.in.nonCoherent()}
 	if al == nil {
 		ra.floor = r.block
 	}
@@ -356,5 +356,9 @@ func (c *checks) race(a *access, lane int, al *allocation, with stamp) error {
 	}
 	r.Other = &other
 	r.Detail = fmt.Sprintf("%s, and nothing orders the two accesses", r.bytesOf())
+	if a.in.nonCoherent() && with.writes() {
+		r.Kind = NonCoherent
+		r.Detail = fmt.Sprintf("%s, which the same launch has written: it may read what was there before", r.bytesOf())
+	}
 	return r
 }

@@ -5,7 +5,7 @@ package ptx
 // cacheHints are modifiers that say how a cache may treat an access, and change
 // nothing of what it does.
 var cacheHints = []string{
-	"ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc",
+	"ca", "cg", "cs", "lu", "cv", "wb", "wt",
 	"L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
 	"L2::64B", "L2::128B", "L2::256B", "L2::evict_last", "L2::evict_first", "L2::evict_normal",
 }
@@ -159,6 +159,7 @@ func (d *decoder) memory(kind accessKind) (*memOp, typ, error) {
 	d.in.mem = m
 	m.space, _ = d.takeSpace()
 	d.takeOrder(m)
+	m.nc = kind == accessLoad && (d.s.op == "ldu" || d.take("nc"))
 	d.takeHints()
 	switch {
 	case d.take("v2"):

@@ -112,6 +112,7 @@ type memOp struct {
 	scope  scope
 	elem   uint8  // bytes of an element in memory
 	n      uint8  // elements: 1, 2 or 4
+	nc     bool   // a load by the non-coherent cache
 	size   uint32 // elem·n
 	addr32 bool   // the address is a row of 32 bits
 	call   bool   // an argument or result of a call: no checks
@@ -128,6 +129,9 @@ type memOp struct {
 	atomic atomFunc
 	flush  bool // add.f32, which flushes subnormal numbers in global memory
 }
+
+// nonCoherent reports whether the instruction is ld.global.nc.
+func (in *instr) nonCoherent() bool { return in.mem != nil && in.mem.nc }
 
 // memReg is the register of an element.
 type memReg struct {
