@@ -23,6 +23,7 @@ type decoder struct {
 	specials map[specialReg]uint32
 	symbols  map[*variable]uint64 // offsets of shared, local and param variables
 	fns      map[*function]*fnState
+	flag     *uint32 // the number of the carry flag, once it is used
 	queue    []*function
 
 	fn  *fnState   // what is decoded now
@@ -282,6 +283,20 @@ func (d *decoder) finish() error {
 	if e.regBytes > maxFile {
 		return d.m.errorf(e.fn.line, "%q has %d bytes of registers a warp; the limit is %d", short(e.fn.name), e.regBytes, maxFile)
 	}
+	e.rowReg, e.predReg = make([]int32, e.regBytes/64+1), make([]int32, e.preds)
+	for i := range e.rowReg {
+		e.rowReg[i] = -1
+	}
+	for i := range e.predReg {
+		e.predReg[i] = -1
+	}
+	for id, r := range e.regs {
+		if r.bytes > 0 {
+			e.rowReg[r.off/64] = int32(id)
+		} else if r.off != noPred {
+			e.predReg[r.off] = int32(id)
+		}
+	}
 	for i := range e.consts {
 		c := &e.consts[i]
 		if c.sym == nil {
@@ -368,8 +383,16 @@ func (d *decoder) push() error {
 	if err := d.spend(1); err != nil {
 		return err
 	}
+	if d.in.spread == nil && d.in.kind == kindALU {
+		d.in.spread = spreadRules[d.s.op]
+	}
 	d.e.code = append(d.e.code, d.in)
 	return nil
+}
+
+// need says that the sources decoded from the n-th on must be defined.
+func (d *decoder) need(n int) {
+	d.in.needs = append(d.in.needs, d.in.uses[n:]...)
 }
 
 // take removes a modifier, if it is there.

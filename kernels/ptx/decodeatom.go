@@ -61,6 +61,7 @@ func decodeAtom(d *decoder) error {
 	if m.call {
 		return d.unsupported()
 	}
+	first := len(d.in.uses)
 	if d.in.b, err = d.src(ops[1], rt); err != nil {
 		return err
 	}
@@ -69,6 +70,7 @@ func decodeAtom(d *decoder) error {
 			return err
 		}
 	}
+	d.need(first)
 	d.in.kind, d.in.run = kindRun, accessMemory
 	m.do = atom
 	return d.push()
@@ -167,9 +169,11 @@ func decodeCp(d *decoder) error {
 	c.fromImm = d.in.imm
 	if len(ops) == 4 {
 		var err error
+		first := len(d.in.uses)
 		if c.amount, err = d.src(ops[3], b32); err != nil {
 			return err
 		}
+		d.need(first)
 		c.hasAmount = true
 	}
 	d.in.copy, d.in.run = c, asyncCopy

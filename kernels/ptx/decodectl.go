@@ -28,6 +28,7 @@ func decodeBrx(d *decoder) error {
 	if d.in.a, err = d.src(ops[0], u32); err != nil {
 		return err
 	}
+	d.need(0)
 	list, ok := d.fn.tables[ops[1].name]
 	if !ok {
 		return d.errorf("brx: no .branchtargets %q", short(ops[1].name))
@@ -186,6 +187,9 @@ func (d *decoder) passed(o operand, formal *variable, in bool) error {
 				at := w.local[lane*stride:]
 				copy(at[to:to+size], at[from:from+size])
 			}
+		}
+		if c := w.block.launch.checks; c != nil {
+			c.passed(w, int64(from), int64(to), int64(size), mask)
 		}
 		return nil
 	}

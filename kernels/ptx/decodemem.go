@@ -74,6 +74,7 @@ func (d *decoder) address(o operand, m *memOp) error {
 		}
 		m.addr = r.off
 		d.in.uses = append(d.in.uses, r.id)
+		d.need(len(d.in.uses) - 1)
 		return nil
 	}
 	v, ok := d.variable(o.name)
@@ -174,7 +175,7 @@ func (d *decoder) memory(kind accessKind) (*memOp, typ, error) {
 	if t == pred || t.lanes == 2 {
 		return nil, t, d.unsupported()
 	}
-	m.elem = uint8(t.bytes())
+	m.elem, m.signed = uint8(t.bytes()), t.signed()
 	m.size = uint32(m.elem) * uint32(m.n)
 	if m.size > 16 {
 		return nil, t, d.unsupported()

@@ -63,8 +63,6 @@
 //   - A counter that is set back by a plain store after its last atomicAdd, and an
 //     atomicCAS loop whose first read is plain, are races in the memory model of PTX,
 //     and reported: write atomicExch, and read through volatile.
-//   - With -G a struct is copied with its padding, of which the check of
-//     uninitialised memory complains.
 //
 // # What it does not do
 //
@@ -102,5 +100,6 @@
 //	device, module               what package device asks for
 //	hook                         what the checkers see
 //	check*, race, published,     the checkers
-//	shadow*, report
+//	shadow*, undefined, used,
+//	origin, report
 package ptx

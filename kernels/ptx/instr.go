@@ -29,7 +29,7 @@ type instr struct {
 	kind     kind
 	counted  bool   // false for the second and further parts of one PTX instruction
 	dbytes   uint8  // of an element of d
-	copies   bool   // mov: an uninitialised source makes the destination uninitialised, and no report
+	equality uint8  // setp: it is eq or ne of integers of so many bytes
 	notC     bool   // setp: the predicate c is negated
 	boolOp   uint8  // setp: how c is combined in
 	guard    int32  // a predicate; -1 is none
@@ -54,9 +54,13 @@ type instr struct {
 
 	uses []uint32 // the numbers of the registers read, of those written
 	defs []uint32
-	line int32
-	loc  location
-	op   string // as it was written, for reports
+	// needs is the numbers of those read that must be defined: an address, a mask. For
+	// others spread says what becomes undefined with them; nil is spreadAll.
+	needs  []uint32
+	spread spreadFunc
+	line   int32
+	loc    location
+	op     string // as it was written, for reports
 
 	callee *function
 }
@@ -112,10 +116,11 @@ type memOp struct {
 	scope  scope
 	elem   uint8  // bytes of an element in memory
 	n      uint8  // elements: 1, 2 or 4
+	signed bool   // a load into a wider register repeats the sign
 	nc     bool   // a load by the non-coherent cache
 	size   uint32 // elem·n
 	addr32 bool   // the address is a row of 32 bits
-	call   bool   // an argument or result of a call: no checks
+	call   bool   // an argument or result of a call
 	hasC   bool   // an atomic with a second operand
 	addr   uint32
 	origin uint16 // of the address: its place in launch.origin, 0 where it is not known

@@ -40,9 +40,9 @@ type launch struct {
 	budget int64
 	checks *checks // nil: no checks
 
-	checkRegisters bool
-	checkSync      bool
-	rng            *rand.Rand // of a shuffled launch; nil in any other
+	followed  bool // which registers are defined
+	checkSync bool
+	rng       *rand.Rand // of a shuffled launch; nil in any other
 
 	warps []warp // of the block that runs, used again for the next
 	smem  []byte
@@ -173,7 +173,8 @@ func (d *Device) run(l *launch) error {
 
 // start prepares the checkers.
 func (l *launch) start() {
-	l.checkRegisters, l.checkSync = l.device.opt.Checks.Registers, l.device.opt.Checks.Sync
+	on := l.device.opt.Checks
+	l.followed, l.checkSync = on.Registers || on.Uninit, on.Sync
 	if l.device.checks != nil {
 		l.checks = l.device.checks
 		l.checks.begin(l)
@@ -286,8 +287,14 @@ func (w *warp) begin(b *block) {
 	}
 	w.active = w.live
 	w.forgetCopies()
-	if l.checkRegisters {
+	if l.followed {
 		clear(w.init)
+		w.undef.reset()
+		if !l.device.opt.Checks.Registers { // only what memory brings is not defined
+			for r := range w.init {
+				w.init[r] = allLanes
+			}
+		}
 	}
 	for _, s := range l.entry.specials {
 		if s.reg.ofBlock() {

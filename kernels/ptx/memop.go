@@ -110,7 +110,7 @@ func (w *warp) accessWindow(in *instr, m *memOp, t *target) error {
 		}
 		t.base = 0
 	}
-	checked := t.space == spaceShared || t.space == spaceLocal && !m.call
+	checked := t.space == spaceShared || t.space == spaceLocal
 	if w.block.launch.checks != nil && checked {
 		if err := w.check(in, m, t.space, &w.addr, t.mask, nil); err != nil {
 			return err

@@ -49,14 +49,30 @@ func (d *decoder) find(name string, scope int) (reg, bool) {
 
 func (d *decoder) newReg(key scopedName, t typ) reg {
 	r := reg{typ: t, id: uint32(len(d.e.regNames))}
-	d.e.regNames = append(d.e.regNames, key.name)
 	if t == pred {
 		r.off = d.newPred()
 	} else {
 		r.off = d.newRow(uint8(t.bytes()))
 	}
+	d.number(key.name, r)
 	d.fn.regs[key] = r
 	return r
+}
+
+// number gives the next number to a register.
+func (d *decoder) number(name string, r reg) {
+	d.e.regNames = append(d.e.regNames, name)
+	d.e.regs = append(d.e.regs, regInfo{r.off, uint8(r.typ.bytes())})
+}
+
+// carry returns the number of the carry flag, which is a register without a row.
+func (d *decoder) carry() uint32 {
+	if d.flag == nil {
+		id := uint32(len(d.e.regNames))
+		d.flag = &id
+		d.number("the carry flag", reg{typ: pred, off: noPred})
+	}
+	return *d.flag
 }
 
 func (d *decoder) newPred() uint32 {
@@ -191,15 +207,19 @@ func (d *decoder) sum(r reg, o operand, t typ) (uint32, error) {
 	if err != nil {
 		return 0, d.errorf("%s: %v", d.in.op, err)
 	}
+	sum := reg{typ: t, off: d.newRow(uint8(t.bytes())), id: uint32(len(d.e.regNames))}
+	d.number(o.name+" and a constant", sum)
+	d.in.uses[len(d.in.uses)-1] = sum.id
 	whole := d.in
+	d.in.uses, d.in.defs, d.in.needs = []uint32{r.id}, []uint32{sum.id}, nil
 	bytes := uint8(t.bytes())
 	d.in.kind, d.in.alu, d.in.dbytes = kindALU, add, bytes
 	d.in.counted = false
-	d.in.a, d.in.b, d.in.d = r.off, d.constant(bits, bytes, nil, false), d.newRow(bytes)
+	d.in.spread = spreadUp
+	d.in.a, d.in.b, d.in.d = r.off, d.constant(bits, bytes, nil, false), sum.off
 	err = d.push()
-	sum := d.in.d
 	d.in = whole
-	return sum, err
+	return sum.off, err
 }
 
 func (d *decoder) special(s specialReg) uint32 {

@@ -42,7 +42,10 @@ type entry struct {
 
 	regBytes   uint32 // of a warp's register file, constants and special registers included
 	preds      int
-	regNames   []string // by a register's number, which is its place in warp.init
+	regs       []regInfo // by a register's number
+	rowReg     []int32   // the number of the register in a row, by the row's place in units of 64 bytes; -1
+	predReg    []int32   // the number of a predicate, by its index; -1
+	regNames   []string  // by a register's number, which is its place in warp.init
 	consts     []constRow
 	predTrue   int32 // the index of a predicate that is always true
 	specials   []specialRow
