@@ -24,24 +24,45 @@ func (f *inFlight) clear() {
 	f.lanes, f.from, f.to = 0, math.MaxUint64, 0
 }
 
-// overlaps reports whether any of size bytes of shared memory from at on is written.
-func (f *inFlight) overlaps(at uint64, size uint32) bool {
-	for word := at / 4; word <= (at+uint64(size)-1)/4; word++ {
-		if f.words[word/64]>>(word%64)&1 != 0 {
-			return true
+// inWord calls f for the words of the bits of n bytes of shared memory from at on, with
+// those bits, until it returns false.
+func (f *inFlight) inWord(at, n uint64, do func(word *uint64, bits uint64) bool) {
+	for first, last := at/4, (at+n-1)/4; first <= last; {
+		count := min(last-first+1, 64-first%64)
+		if !do(&f.words[first/64], ones(int64(count))<<(first%64)) {
+			return
 		}
+		first += count
 	}
-	return false
 }
 
-// mark sets or takes off the bits of size bytes, a multiple of 4.
-func (f *inFlight) mark(at uint64, size uint32, on bool) {
-	for word := at / 4; word < (at+uint64(size))/4; word++ {
-		if on {
-			f.words[word/64] |= 1 << (word % 64)
-		} else {
-			f.words[word/64] &^= 1 << (word % 64)
+// overlaps reports whether any of n bytes of shared memory from at on is written.
+func (f *inFlight) overlaps(at, n uint64) (found bool) {
+	f.inWord(at, n, func(word *uint64, bits uint64) bool {
+		found = *word&bits != 0
+		return !found
+	})
+	return found
+}
+
+// mark sets the bits of n bytes, a multiple of 4, or takes them off.
+func (f *inFlight) mark(at, n uint64, on bool) {
+	f.inWord(at, n, func(word *uint64, bits uint64) bool {
+		if *word &^= bits; on {
+			*word |= bits
 		}
+		return true
+	})
+}
+
+// markLanes does so for the destinations of the lanes of mask.
+func (f *inFlight) markLanes(to *[warpSize]uint64, mask, size uint32, row, on bool) {
+	if row {
+		f.mark(to[0], warpSize*uint64(size), on)
+		return
+	}
+	for ; mask != 0; mask &= mask - 1 {
+		f.mark(to[bits.TrailingZeros32(mask)&31], uint64(size), on)
 	}
 }
 
@@ -49,15 +70,31 @@ func (f *inFlight) mark(at uint64, size uint32, on bool) {
 func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 	f := &c.flight
 	issue := a.in.copy != nil && a.copy == nil
-	if f.lanes > 0 && (al == nil || a.kind != accessLoad) {
-		for rest := mask; rest != 0; rest &= rest - 1 {
-			l := bits.TrailingZeros32(rest)
-			at := a.addr[l]
-			if al == nil && !f.overlaps(at, a.size) || al != nil && (at+uint64(a.size) <= f.from || at >= f.to) {
-				continue
+	if f.lanes > 0 {
+		switch {
+		case al == nil:
+			if a.row && !f.overlaps(a.addr[0], warpSize*uint64(a.size)) {
+				break
 			}
-			if other := c.copyOf(a, at, al != nil); other != nil {
-				return c.notAwaited(a, l, al, other)
+			rest := mask
+			if a.same {
+				rest &= -rest
+			}
+			for ; rest != 0; rest &= rest - 1 {
+				if l := bits.TrailingZeros32(rest); f.overlaps(a.addr[l], uint64(a.size)) {
+					if other := c.copyOf(a, a.addr[l], false); other != nil {
+						return c.notAwaited(a, l, al, other)
+					}
+				}
+			}
+		case a.kind != accessLoad:
+			for rest := mask; rest != 0; rest &= rest - 1 {
+				l := bits.TrailingZeros32(rest)
+				if at := a.addr[l]; at+uint64(a.size) > f.from && at < f.to {
+					if other := c.copyOf(a, at, true); other != nil {
+						return c.notAwaited(a, l, al, other)
+					}
+				}
 			}
 		}
 	}
@@ -70,9 +107,7 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 		}
 	default:
 		f.lanes += bits.OnesCount32(mask)
-		for rest := mask; rest != 0; rest &= rest - 1 {
-			f.mark(a.addr[bits.TrailingZeros32(rest)], a.size, true)
-		}
+		f.markLanes(a.addr, mask, a.size, a.row, true)
 	}
 	return nil
 }
@@ -115,9 +150,7 @@ func (c *checks) arrived(w *warp, p *pendingCopy, lanes uint32) error {
 	size := p.in.copy.to.size
 	if c.races != nil {
 		c.flight.lanes -= bits.OnesCount32(lanes)
-		for rest := lanes; rest != 0; rest &= rest - 1 {
-			c.flight.mark(p.to[bits.TrailingZeros32(rest)], size, false)
-		}
+		c.flight.markLanes(&p.to, lanes, size, p.rows && lanes == allLanes, false)
 		if c.flight.lanes == 0 {
 			c.flight.clear()
 		}

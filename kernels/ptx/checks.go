@@ -238,7 +238,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	if al != nil {
 		base = al.base
 	}
-	if s.races != nil {
+	if s.races != nil && (c.flight.lanes > 0 || a.in.copy != nil) {
 		if err := c.awaited(a, mask, al); err != nil {
 			return err
 		}

@@ -26,10 +26,11 @@ type decoder struct {
 	flag     *uint32 // the number of the carry flag, once it is used
 	queue    []*function
 
-	fn  *fnState   // what is decoded now
-	s   *statement // the same
-	in  instr
-	mod []string // modifiers that nothing has looked at
+	fn   *fnState   // what is decoded now
+	s    *statement // the same
+	in   instr
+	flow flow     // of in
+	mod  []string // modifiers that nothing has looked at
 }
 
 type constKey struct {
@@ -219,7 +220,7 @@ func (d *decoder) function(f *fnState) error {
 	}
 	at[len(f.stmts)] = int32(len(d.e.code))
 	d.s = &statement{line: f.line, op: "ret"}
-	d.in = instr{kind: kindRet, guard: -1, d2: -1, line: int32(f.line)}
+	d.in, d.flow = instr{kind: kindRet, guard: -1, d2: -1, line: int32(f.line)}, flow{}
 	if err := d.push(); err != nil {
 		return err
 	}
@@ -339,7 +340,7 @@ func (d *decoder) statement(s *statement) error {
 	if !ok {
 		return d.errorf("unknown opcode %q", short(s.op))
 	}
-	d.in = instr{guard: -1, d2: -1, counted: true, line: int32(s.line), loc: s.loc, op: s.op}
+	d.in, d.flow = instr{guard: -1, d2: -1, counted: true, line: int32(s.line), loc: s.loc, op: s.op}, flow{}
 	if len(s.mods) > 0 {
 		d.in.op += "." + strings.Join(s.mods, ".")
 	}
@@ -383,16 +384,17 @@ func (d *decoder) push() error {
 	if err := d.spend(1); err != nil {
 		return err
 	}
-	if d.in.spread == nil && d.in.kind == kindALU {
-		d.in.spread = spreadRules[d.s.op]
+	if d.flow.spread == nil && d.in.kind == kindALU {
+		d.flow.spread = spreadRules[d.s.op]
 	}
+	d.e.flows = append(d.e.flows, d.flow)
 	d.e.code = append(d.e.code, d.in)
 	return nil
 }
 
 // need says that the sources decoded from the n-th on must be defined.
 func (d *decoder) need(n int) {
-	d.in.needs = append(d.in.needs, d.in.uses[n:]...)
+	d.flow.needs = append(d.flow.needs, d.in.uses[n:]...)
 }
 
 // take removes a modifier, if it is there.

@@ -80,7 +80,7 @@ func decodeSetp(d *decoder) error {
 		}
 		d.in.d2 = int32(q)
 	}
-	d.in.kind, d.in.spread = kindSetp, spreadComparison
+	d.in.kind, d.flow.spread = kindSetp, spreadComparison
 	if (name == "eq" || name == "ne") && t.integer() {
 		d.in.equality = uint8(t.bytes())
 	}
@@ -271,7 +271,7 @@ func (d *decoder) logicPred() error {
 		return err
 	}
 	d.in.imm = uint64(bit(notA) | bit(notB)<<1)
-	d.in.spread = spreadPredicates(map[string]uint8{"and": boolAnd, "or": boolOr, "xor": boolXor, "not": boolNone}[d.s.op])
+	d.flow.spread = spreadPredicates(map[string]uint8{"and": boolAnd, "or": boolOr, "xor": boolXor, "not": boolNone}[d.s.op])
 	d.in.kind, d.in.cmp = kindSetp, map[string]cmpFunc{"and": predAnd, "or": predOr, "xor": predXor, "not": predNot}[d.s.op]
 	return d.push()
 }

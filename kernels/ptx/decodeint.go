@@ -19,9 +19,9 @@ func decodeAddSub(d *decoder) error {
 		ops = subOps
 	}
 	f := quick(d.s.op, t, ops[t])
-	d.in.spread = spreadUp
+	d.flow.spread = spreadUp
 	if d.take("sat") {
-		d.in.spread = spreadAll
+		d.flow.spread = spreadAll
 		f = nil
 		if t == s32 {
 			f = addSat
@@ -32,7 +32,7 @@ func decodeAddSub(d *decoder) error {
 	}
 	switch t {
 	case u16x2, s16x2:
-		d.in.spread = spreadHalves
+		d.flow.spread = spreadHalves
 		f = addPacked
 		if d.s.op == "sub" {
 			f = nil
@@ -51,7 +51,7 @@ func decodeMul(d *decoder) error {
 	}
 	switch d.takeOne("lo", "hi", "wide") {
 	case 0:
-		d.in.spread = spreadUp
+		d.flow.spread = spreadUp
 		return d.alu(quick("mul", t, mulLoOps[t]), t, t, t)
 	case 1:
 		return d.alu(mulHiOps[t], t, t, t)
@@ -83,7 +83,7 @@ func decodeMad(d *decoder) error {
 	}
 	switch d.takeOne("lo", "hi", "wide") {
 	case 0:
-		d.in.spread = spreadUp
+		d.flow.spread = spreadUp
 		return d.alu(quick("mad", t, madLoOps[t]), t, t, t, t)
 	case 1:
 		f := madHiOps[t]
@@ -184,7 +184,7 @@ func decodeMinMax(d *decoder) error {
 	case f16, bf16:
 		return d.alu(halfMinMaxOp(formatOf(t)), t, t, t)
 	}
-	d.in.spread = spreadHalves
+	d.flow.spread = spreadHalves
 	return d.alu(halfMinMaxOp2(formatOf(t)), t, t, t)
 }
 

@@ -94,7 +94,7 @@ func decodeShfl(d *decoder) error {
 	if err := d.memberMask(ops[4]); err != nil {
 		return err
 	}
-	d.in.spread = spreadShuffle
+	d.flow.spread = spreadShuffle
 	if err := d.pairDst(ops[0]); err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func decodeVote(d *decoder) error {
 		return err
 	}
 	d.in.imm = uint64(mode)
-	d.in.kind, d.in.run, d.in.spread = kindTogether, vote, spreadVote
+	d.in.kind, d.in.run, d.flow.spread = kindTogether, vote, spreadVote
 	return d.push()
 }
 
@@ -194,7 +194,7 @@ func decodeMatch(d *decoder) error {
 	}
 	d.in.imm = uint64(mode)
 	d.in.boolOp = uint8(t.bits / 64)
-	d.in.kind, d.in.run, d.in.spread = kindTogether, match, spreadWarp
+	d.in.kind, d.in.run, d.flow.spread = kindTogether, match, spreadWarp
 	return d.push()
 }
 
@@ -228,7 +228,7 @@ func decodeRedux(d *decoder) error {
 	if d.in.d, err = d.dst(ops[0], b32); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run, d.in.spread = kindTogether, redux, spreadWarp
+	d.in.kind, d.in.run, d.flow.spread = kindTogether, redux, spreadWarp
 	return d.push()
 }
 

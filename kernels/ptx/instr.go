@@ -54,15 +54,19 @@ type instr struct {
 
 	uses []uint32 // the numbers of the registers read, of those written
 	defs []uint32
+	line int32
+	loc  location
+	op   string // as it was written, for reports
+
+	callee *function
+}
+
+// flow is what an instruction does with registers that are not defined.
+type flow struct {
 	// needs is the numbers of those read that must be defined: an address, a mask. For
 	// others spread says what becomes undefined with them; nil is spreadAll.
 	needs  []uint32
 	spread spreadFunc
-	line   int32
-	loc    location
-	op     string // as it was written, for reports
-
-	callee *function
 }
 
 // An aluFunc computes all 32 lanes of a row, active or not; the loop puts them in

@@ -210,15 +210,15 @@ func (d *decoder) sum(r reg, o operand, t typ) (uint32, error) {
 	sum := reg{typ: t, off: d.newRow(uint8(t.bytes())), id: uint32(len(d.e.regNames))}
 	d.number(o.name+" and a constant", sum)
 	d.in.uses[len(d.in.uses)-1] = sum.id
-	whole := d.in
-	d.in.uses, d.in.defs, d.in.needs = []uint32{r.id}, []uint32{sum.id}, nil
+	whole, itsFlow := d.in, d.flow
+	d.in.uses, d.in.defs, d.flow.needs = []uint32{r.id}, []uint32{sum.id}, nil
 	bytes := uint8(t.bytes())
 	d.in.kind, d.in.alu, d.in.dbytes = kindALU, add, bytes
 	d.in.counted = false
-	d.in.spread = spreadUp
+	d.flow.spread = spreadUp
 	d.in.a, d.in.b, d.in.d = r.off, d.constant(bits, bytes, nil, false), sum.off
 	err = d.push()
-	d.in = whole
+	d.in, d.flow = whole, itsFlow
 	return sum.off, err
 }
 

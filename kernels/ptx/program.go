@@ -42,6 +42,7 @@ type entry struct {
 
 	regBytes   uint32 // of a warp's register file, constants and special registers included
 	preds      int
+	flows      []flow    // of the instructions of code
 	regs       []regInfo // by a register's number
 	rowReg     []int32   // the number of the register in a row, by the row's place in units of 64 bytes; -1
 	predReg    []int32   // the number of a predicate, by its index; -1

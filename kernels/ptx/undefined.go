@@ -158,7 +158,7 @@ func (w *warp) spread(in *instr, mask, bad uint32) {
 			}
 		}
 	}
-	rule := in.spread
+	rule := w.block.launch.entry.flows[w.pc].spread
 	if rule == nil {
 		rule = spreadAll
 	}
@@ -508,7 +508,7 @@ func spreadShuffle(w *warp, in *instr, mask, bad uint32) {
 			u[lane] = ^uint64(0)
 			continue
 		}
-		from, _ := shuffled(w, in, uint32(lane))
+		from, _ := shuffled(in.imm, uint32(lane), row[uint32](w.regs, in.b)[lane], row[uint32](w.regs, in.c)[lane])
 		u[lane] = w.undefinedBits(a, int(from))
 	}
 	d := e.regOf(in.d)

@@ -32,7 +32,7 @@ func (w *warp) follow(in *instr, mask uint32) error {
 
 // followUndefined is follow for sources that are not defined in the lanes of bad.
 func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
-	for _, r := range in.needs {
+	for _, r := range w.block.launch.entry.flows[w.pc].needs {
 		if lanes := mask &^ w.init[r]; lanes != 0 {
 			return w.used(in, r, lanes, w.need(in, r))
 		}

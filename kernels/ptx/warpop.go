@@ -53,11 +53,11 @@ func shfl(w *warp, in *instr, mask uint32) error {
 	if _, err := w.members(in, in.e, mask); err != nil {
 		return err
 	}
-	a := row[uint32](w.regs, in.a)
+	a, b, c := row[uint32](w.regs, in.a), row[uint32](w.regs, in.b), row[uint32](w.regs, in.c)
 	out := (*[warpSize]uint32)(w.scratchRow())
 	inRange := uint32(0)
 	for i := range uint32(warpSize) {
-		j, ok := shuffled(w, in, i)
+		j, ok := shuffled(in.imm, i, b[i], c[i])
 		inRange |= bit(ok) << i
 		out[i] = a[j]
 		if mask>>j&1 == 0 && mask>>i&1 != 0 && w.block.launch.checkSync {
@@ -81,11 +81,10 @@ func shfl(w *warp, in *instr, mask uint32) error {
 
 // shuffled returns the lane that lane i of a shuffle reads, and whether it is in range;
 // if not, it is i itself.
-func shuffled(w *warp, in *instr, i uint32) (j uint32, ok bool) {
-	b, c := row[uint32](w.regs, in.b)[i], row[uint32](w.regs, in.c)[i]
+func shuffled(mode uint64, i, b, c uint32) (j uint32, ok bool) {
 	bval, cval, segment := b&31, c&31, c>>8&31
 	maxLane := i&segment | cval&^segment
-	switch in.imm {
+	switch mode {
 	case shflUp:
 		j = i - bval
 		ok = int32(j) >= int32(maxLane)
