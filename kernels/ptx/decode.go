@@ -338,6 +338,9 @@ func (d *decoder) statement(s *statement) error {
 	d.s = s
 	op, ok := opcodes[s.op]
 	if !ok {
+		if what := unsupportedOps[s.op]; what != "" {
+			return d.errorf("%s: %s are not supported", s.op, what)
+		}
 		return d.errorf("unknown opcode %q", short(s.op))
 	}
 	d.in, d.flow = instr{guard: -1, d2: -1, counted: true, line: int32(s.line), loc: s.loc, op: s.op}, flow{}

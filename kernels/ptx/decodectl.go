@@ -89,13 +89,16 @@ func decodeCall(d *decoder) error {
 		return d.errorf("call: a function's name is wanted")
 	}
 	f := d.m.funcs[ops[0].name]
+	_, pointer := d.find(ops[0].name, d.s.scope)
 	switch {
+	case f == nil && pointer:
+		return d.errorf("call: %s is a function pointer: calls through one are not supported", short(ops[0].name))
 	case f == nil:
-		return d.errorf("call: no function %q (calls through a register are not supported)", short(ops[0].name))
+		return d.errorf("call: no function %q", short(ops[0].name))
 	case f.entry:
 		return d.errorf("call: %q is a kernel", short(f.name))
 	case !f.body:
-		return d.external(f)
+		return d.external(f, results, ops[1:])
 	}
 	if ops = ops[1:]; len(ops) > 0 {
 		if ops[0].kind != opList || len(ops) > 1 {
@@ -192,20 +195,6 @@ func (d *decoder) passed(o operand, formal *variable, in bool) error {
 			c.passed(w, int64(from), int64(to), int64(size), mask)
 		}
 		return nil
-	}
-	return d.push()
-}
-
-// external decodes a call of what CUDA's runtime brings: vprintf prints nothing,
-// and a failed assertion stops the kernel.
-func (d *decoder) external(f *function) error {
-	switch f.name {
-	case "vprintf":
-		d.in.kind, d.in.run = kindRun, nothing
-	case "__assertfail":
-		d.in.kind, d.in.run = kindRun, trap
-	default:
-		return d.errorf("call: %q is nowhere defined", short(f.name))
 	}
 	return d.push()
 }

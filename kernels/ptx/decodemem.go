@@ -56,6 +56,9 @@ func (d *decoder) address(o operand, m *memOp) error {
 	if o.kind != opAddress {
 		return d.errorf("%s: an address in brackets is wanted", d.in.op)
 	}
+	if len(o.list) > 0 {
+		return d.errorf("%s: an address has one part", d.in.op)
+	}
 	if int64(o.bits) > 1<<40 && o.name != "" || int64(o.bits) < -1<<40 {
 		return d.errorf("%s: the offset %d is absurd", d.in.op, int64(o.bits))
 	}
@@ -79,7 +82,7 @@ func (d *decoder) address(o operand, m *memOp) error {
 	}
 	v, ok := d.variable(o.name)
 	if !ok {
-		return d.errorf("no register or variable %q", short(o.name))
+		return d.unknown(o.name)
 	}
 	switch {
 	case m.space == spaceGeneric:

@@ -3,6 +3,7 @@ package ptx
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"kvcompress/kernels/device"
@@ -24,6 +25,9 @@ type Options struct {
 	// Done, when it is closed, ends the launch that is under way, and every later one,
 	// with context.Canceled; nil never does. It is what context.Context.Done returns.
 	Done <-chan struct{}
+	// Output is where kernels print (printf, which PTX calls vprintf), up to 1 MiB of a
+	// launch; nil discards it.
+	Output io.Writer
 	// MemoryLimit bounds what is allocated, in bytes; 0 is 32 GiB.
 	MemoryLimit int64
 }

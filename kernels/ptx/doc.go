@@ -67,9 +67,8 @@
 // # What it does not do
 //
 //   - Textures, surfaces, matrix instructions (mma, wgmma, ldmatrix), clusters, tensor
-//     copies and mbarriers, an address size of 32, calls through a register, recursion, and
-//     the shuffles and votes of before PTX 6.0 are refused when a module is loaded. A
-//     call of vprintf prints nothing; one of __assertfail stops the kernel.
+//     copies and mbarriers, an address size of 32, function pointers, recursion, and
+//     the shuffles and votes of before PTX 6.0 are refused when a module is loaded.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
 //     what another lane of its warp does after the loop, it waits until the budget
 //     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
@@ -98,6 +97,7 @@
 //	memory, memop, gather,       memory
 //	memvec, atom, async
 //	device, module               what package device asks for
+//	runtime                      printf and assert
 //	hook                         what the checkers see
 //	check*, race, published,     the checkers
 //	shadow*, undefined, used,

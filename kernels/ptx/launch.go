@@ -47,6 +47,8 @@ type launch struct {
 	warps []warp // of the block that runs, used again for the next
 	smem  []byte
 	clock uint64
+
+	printed int // bytes
 }
 
 // block is a block that runs.

@@ -1,5 +1,7 @@
 package ptx
 
+import "strings"
+
 // Operands of instructions, and the places that they have.
 
 // lookup finds a name in the scopes around a statement.
@@ -191,9 +193,30 @@ func (d *decoder) src(o operand, t typ) (uint32, error) {
 			}
 			return d.constant(o.bits, uint8(t.bytes()), v, false), nil
 		}
-		return 0, d.errorf("no register or variable %q", short(o.name))
+		return 0, d.unknown(o.name)
 	}
 	return 0, d.errorf("%s: an operand of %v is wanted", d.in.op, t)
+}
+
+// unknown is the error of a name that is no register or variable.
+func (d *decoder) unknown(name string) error {
+	if d.m.funcs[name] != nil {
+		return d.errorf("%s: the address of %s: function pointers are not supported", d.in.op, short(name))
+	}
+	for prefix, what := range unsupportedRegs {
+		if strings.HasPrefix(name, prefix) {
+			return d.errorf("%s: %s, %s, is not supported", d.in.op, short(name), what)
+		}
+	}
+	return d.errorf("no register or variable %q", short(name))
+}
+
+// unsupportedRegs is special registers that the machine does not have, by how their
+// names begin (PTX ISA §10).
+var unsupportedRegs = map[string]string{
+	"%envreg": "which only a driver knows", "%pm": "a performance counter", "%clusterid": "of clusters", "%nclusterid": "of clusters",
+	"%cluster_": "of clusters", "%is_explicit_cluster": "of clusters", "%aggr_smem_size": "of clusters",
+	"%current_graph_exec": "of CUDA graphs", "%reserved_smem_offset": "of reserved shared memory",
 }
 
 // sum is the operand reg+constant, which ptxas takes wherever it takes a register of

@@ -117,6 +117,15 @@ func (p *bodyParser) address() (operand, error) {
 		}
 		o.bits = c.bits
 	}
+	if ok, err := p.accept(","); err != nil {
+		return o, err
+	} else if ok { // [texture, {x, y}]
+		place, err := p.operand(1)
+		if err != nil {
+			return o, err
+		}
+		o.list = []operand{place}
+	}
 	return o, p.expect("]")
 }
 
