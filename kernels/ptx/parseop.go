@@ -46,7 +46,7 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 		}
 		return o, p.expect(end)
 	case p.is("["):
-		return p.address()
+		return p.address(depth)
 	case p.is("!"):
 		if err := p.advance(); err != nil {
 			return o, err
@@ -92,7 +92,7 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 }
 
 // address reads [reg+imm], [symbol+imm] or [imm].
-func (p *bodyParser) address() (operand, error) {
+func (p *bodyParser) address(depth int) (operand, error) {
 	o := operand{kind: opAddress}
 	if err := p.expect("["); err != nil {
 		return o, err
@@ -120,7 +120,7 @@ func (p *bodyParser) address() (operand, error) {
 	if ok, err := p.accept(","); err != nil {
 		return o, err
 	} else if ok { // [texture, {x, y}]
-		place, err := p.operand(1)
+		place, err := p.operand(depth + 1)
 		if err != nil {
 			return o, err
 		}
