@@ -1,9 +1,9 @@
 package kernels
 
 import (
+	"bytes"
 	"embed"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -35,14 +35,15 @@ func (s *state) typed(kernel string) string {
 	return kernel + "_" + strings.TrimPrefix(s.cfg.DType.String(), "fp8_")
 }
 
-// entryPoint finds the kernels of a module's text.
-var entryPoint = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
-
 // Entries returns the names of the kernels of PTX that clang or nvcc has written.
 func Entries(ptx []byte) []string {
 	var names []string
-	for _, m := range entryPoint.FindAllSubmatch(ptx, -1) {
-		names = append(names, string(m[1]))
+	for line := range bytes.Lines(ptx) {
+		if rest, ok := bytes.CutPrefix(line, []byte(".visible .entry ")); ok {
+			if name, _, ok := bytes.Cut(rest, []byte("(")); ok {
+				names = append(names, string(name))
+			}
+		}
 	}
 	return names
 }
@@ -62,8 +63,9 @@ func Names() []string {
 
 // CheckName returns an error if no kernel of the engine has a name, with or without
 // the format.
-func CheckName(name string) error {
-	names := Names()
+func CheckName(name string) error { return checkName(Names(), name) }
+
+func checkName(names []string, name string) error {
 	if slices.Contains(names, name) || slices.Contains(names, name+"_f32") {
 		return nil
 	}
@@ -77,7 +79,7 @@ func (s *state) replace(opt Options) error {
 	}
 	names := Names()
 	for name, r := range opt.Kernels {
-		if err := CheckName(name); err != nil {
+		if err := checkName(names, name); err != nil {
 			return err
 		}
 		entry := name

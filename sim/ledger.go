@@ -27,7 +27,7 @@ type Ledger struct {
 	told    bool // the spread says what an engine did in the end, and has to be asked of every compression
 	heads   int  // L·H
 
-	own   map[kv.SeqID]*rules // of sequences with options of their own
+	own   map[kv.SeqID]*compressor // of sequences with options of their own
 	seqs  map[kv.SeqID]*account
 	spare []*account // closed ones, to be used again
 
@@ -111,7 +111,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		spread:  spread,
 		told:    told,
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
-		own:     map[kv.SeqID]*rules{},
+		own:     map[kv.SeqID]*compressor{},
 		seqs:    map[kv.SeqID]*account{},
 	}, nil
 }

@@ -100,8 +100,8 @@ func (l *Ledger) counts(a *account) ref.Counts {
 	return ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: l.lengths}
 }
 
-// ranking returns how a sequence is compressed by its rules.
-func (l *Ledger) ranking(by rules, a *account) ref.Ranking {
+// ranking returns how a sequence is compressed.
+func (l *Ledger) ranking(by compressor, a *account) ref.Ranking {
 	if l.blocks { // without a length for each head
 		opt := &by.cfg.Compression
 		return ref.Ranking{Unit: l.cfg.BlockSize, Sinks: opt.Sinks, Window: opt.ProtectedWindow, Quotas: l.demand(by.cfg, a)}

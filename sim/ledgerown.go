@@ -9,8 +9,8 @@ import (
 	"kvcompress/trace"
 )
 
-// rules are how a sequence is compressed.
-type rules struct {
+// compressor is how a sequence is compressed.
+type compressor struct {
 	cfg    *ref.Config
 	method ref.Method
 }
@@ -32,16 +32,16 @@ func (l *Ledger) Configure(id kv.SeqID, own *trace.Compression) error {
 	if err != nil {
 		return fmt.Errorf("sim: sequence %d: %w", id, err)
 	}
-	l.own[id] = &rules{&cfg, method}
+	l.own[id] = &compressor{&cfg, method}
 	return nil
 }
 
 // rulesFor returns how a sequence is compressed.
-func (l *Ledger) rulesFor(id kv.SeqID) rules {
+func (l *Ledger) rulesFor(id kv.SeqID) compressor {
 	if r := l.own[id]; r != nil {
 		return *r
 	}
-	return rules{&l.cfg, l.method}
+	return compressor{&l.cfg, l.method}
 }
 
 // byTokens reports whether every sequence has a budget of tokens, so that what it is

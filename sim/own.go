@@ -26,8 +26,9 @@ func (s *Server) followOwn(q *sequence, own *trace.Compression) error {
 	if own == nil {
 		return nil
 	}
+	_, chunked := s.rules.(*promptChunks)
 	switch {
-	case s.chunked:
+	case chunked:
 		return errors.New("options of compression and chunked prefill exclude each other")
 	case s.ledger != nil && s.ledger.prefixes != nil:
 		return errors.New("options of compression and cached prefixes exclude each other")

@@ -17,11 +17,13 @@ type Plan struct {
 	Schedule Schedule
 	Limits   Limits
 	Rates    Rates
-	Spread   Spread // nil for Even
+	Products Products // what iterations take beyond the rates; nil for nothing
+	Spread   Spread   // nil for Even
 
 	Select         *Selection // nil where queries read all that is held
 	ChunkedPrefill bool       // see Server.ChunkPrefills
 	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
+	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
 	Check          bool       // see that the run keeps to the server's rules; it takes longer
 	MaxSteps       int        // end after so many; 0 for no bound
 }
@@ -51,6 +53,7 @@ type Projection struct {
 	PeakBlocks  int   `json:"peak_blocks"`
 	PeakKVs     int   `json:"peak_kvs"`
 	Work        Work  `json:"-"`
+	Products    Ticks `json:"-"` // of the time, what is not linear in the work
 }
 
 // ErrMaxSteps is in the error of a projection that reached Plan.MaxSteps.
@@ -91,6 +94,11 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 			return nil, err
 		}
 	}
+	if p.Concurrency != 0 {
+		if err := server.CloseLoop(p.Concurrency); err != nil {
+			return nil, err
+		}
+	}
 	out := &Projection{}
 	result := func(r *Result) {
 		out.add(r)
@@ -99,6 +107,7 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		}
 	}
 	server.Done = result
+	server.Products = p.Products
 	if p.Check {
 		server.Done = func(r *Result) {
 			check.done(r)
@@ -170,4 +179,5 @@ func (p *Projection) step(s *Step) {
 	p.PeakBlocks = max(p.PeakBlocks, s.Usage.Allocated)
 	p.PeakKVs = max(p.PeakKVs, s.Usage.KVs)
 	p.Work.Add(&s.Work)
+	p.Products = p.Products.Plus(s.Products)
 }

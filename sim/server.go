@@ -18,6 +18,8 @@ type Server struct {
 	Skip   bool          // take decode steps between which nothing happens at once, where the cache is an AllAtOnce
 	Done   func(*Result) // what became of a request, once it is known; valid during the call
 
+	Products Products // what iterations take beyond the rates; nil for nothing
+
 	cache  Cache
 	all    AllAtOnce // the cache, if it is one
 	ledger *Ledger   // likewise
@@ -30,10 +32,8 @@ type Server struct {
 	results []Result // of a server that keeps them
 	waiting queue    // first come first; preempted ones ahead
 	running runningList
-	chunked bool
-	filling []*sequence // with chunked prefill: admitted, and part of the prompt is to be computed
-	hold    bool        // no prefill until a sequence finishes: one was preempted
-	clock   Ticks       // since the trace's beginning
+	rules   rules
+	clock   Ticks // since the trace's beginning
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
@@ -130,7 +130,18 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	}
 	s.all, _ = cache.(AllAtOnce)
 	s.ledger, _ = cache.(*Ledger)
+	s.rules = &wholePrompts{Server: s}
 	return s, nil
+}
+
+// CloseLoop has n clients send the requests, in their order, whatever their arrival
+// times: each sends its next one as soon as its last has ended.
+func (s *Server) CloseLoop(n int) error {
+	if n < 1 || n > math.MaxInt32 {
+		return fmt.Errorf("sim: a concurrency of %d is not from 1 to %d", n, math.MaxInt32)
+	}
+	s.source.clients = n
+	return nil
 }
 
 // Close ends the reading of requests.
@@ -158,7 +169,7 @@ func (s *Server) Unfinished() iter.Seq[Result] {
 				return
 			}
 		}
-		for _, q := range s.filling {
+		for _, q := range s.rules.filling() {
 			if !yield(q.result) {
 				return
 			}
@@ -192,11 +203,7 @@ func (s *Server) Next(step *Step) (bool, error) {
 	if err := s.arrive(); err != nil {
 		return false, err
 	}
-	run := s.whole
-	if s.chunked {
-		run = s.mixed
-	}
-	if more, err := run(step); !more || err != nil {
+	if more, err := s.rules.iterate(step); !more || err != nil {
 		return false, err
 	}
 	step.Usage = s.cache.Usage()
@@ -210,30 +217,6 @@ func (s *Server) Next(step *Step) (bool, error) {
 	return true, s.finish(step)
 }
 
-// whole forms and runs the batch of an iteration, with whole prompts. It returns
-// false if there is nothing more to do.
-func (s *Server) whole(step *Step) (bool, error) {
-	if s.policy.due() {
-		if _, err := s.compress(step); err != nil {
-			return false, err
-		}
-	}
-	for {
-		if err := s.admit(step); err != nil {
-			return false, err
-		}
-		switch {
-		case len(s.admitted) > 0:
-			return true, s.prefill(step)
-		case s.running.len() > 0:
-			return true, s.decode(step)
-		}
-		if more, err := s.sleep(step); !more || err != nil {
-			return false, err
-		}
-	}
-}
-
 // sleep lets time pass until the next request arrives. Nothing runs, so the cache
 // is empty and whoever could not be admitted was refused. It returns false if no
 // request is to come.
@@ -242,7 +225,7 @@ func (s *Server) sleep(step *Step) (bool, error) {
 		return false, fmt.Errorf("sim: step %d: request %q fits an empty cache and is not admitted to one of %d free blocks",
 			s.steps, s.waiting.front().result.ID, s.cache.Free())
 	}
-	next, err := s.source.peek()
+	next, err := s.source.peek(s.clock.NS())
 	if next == nil || err != nil {
 		return false, err
 	}
@@ -257,7 +240,7 @@ func (s *Server) sleep(step *Step) (bool, error) {
 func (s *Server) arrive() error {
 	now := s.clock.NS()
 	for {
-		r, err := s.source.peek()
+		r, err := s.source.peek(now)
 		if err != nil || r == nil || r.ArrivalNS > now {
 			return err
 		}
@@ -290,6 +273,7 @@ func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.
 
 // end tells what became of a sequence, which is not used any more.
 func (s *Server) end(q *sequence) {
+	s.source.inFlight--
 	if s.results != nil {
 		s.results[q.id] = q.result
 	}
@@ -303,10 +287,12 @@ func (s *Server) end(q *sequence) {
 // its first token.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
-	s.clock = s.clock.Plus(s.rates.Cost(&step.Work))
+	step.Products = s.Products.ticks(&step.Work, step.Steps)
+	took := s.rates.Cost(&step.Work).Plus(step.Products)
+	s.clock = s.clock.Plus(took)
 	step.End = s.clock.NS()
 	if step.End == math.MaxInt64 {
-		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, s.rates.Cost(&step.Work).NS(), step.Start)
+		return fmt.Errorf("sim: step %d: the clock ends at %d ns, and a step of %d ns begins at %d", step.Index, step.End, took.NS(), step.Start)
 	}
 	s.steps += step.Steps
 	s.policy.entered(step)
@@ -333,7 +319,9 @@ func (s *Server) finish(step *Step) error {
 		}
 		s.running.remove(q)
 		s.end(q)
-		s.hold = false
+	}
+	if len(step.Finished) > 0 {
+		s.rules.finished()
 	}
 	step.Running, step.Waiting = s.running.len(), s.waiting.n
 	return nil

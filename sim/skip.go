@@ -18,7 +18,7 @@ func (s *Server) quietSteps(step *Step) int {
 		}
 		n = min(n, due)
 	}
-	if n <= 1 {
+	if n <= 1 || s.source.waits() {
 		return 1
 	}
 	if free := s.cache.Free(); s.all.NeedAll(n) > free {
@@ -35,7 +35,7 @@ func (s *Server) quietSteps(step *Step) int {
 		var w Work
 		w[Steps], w[DecodeSeqs] = int64(steps), int64(steps)*int64(batch)
 		w[KVsRead], w[BlocksRead] = s.all.ReadAll(steps)
-		return s.rates.Cost(&w)
+		return s.rates.Cost(&w).Plus(s.Products.ticks(&w, steps))
 	}
 	start := s.clock.Plus(s.rates.Cost(&step.Work)) // a compression comes first
 	before := func(steps int) bool { return start.Plus(cost(steps)).Less(at) }
@@ -66,6 +66,9 @@ func (s *Server) quietSteps(step *Step) int {
 // or a request arrives.
 func (s *Server) repeat(step *Step) {
 	n := min(mostSkipped, s.running.heap[0].finishAt-s.decodes)
+	if s.source.waits() {
+		return
+	}
 	one := step.Work
 	one[Steps] = 1
 	times := func(n int) Work {
@@ -79,7 +82,7 @@ func (s *Server) repeat(step *Step) {
 		at := TicksOf(next.ArrivalNS)
 		n = sort.Search(n-1, func(i int) bool { // whether it has arrived after i+1 steps
 			w := times(i + 1)
-			return !s.clock.Plus(s.rates.Cost(&w)).Less(at)
+			return !s.clock.Plus(s.rates.Cost(&w)).Plus(s.Products.ticks(&w, i+1)).Less(at)
 		}) + 1
 	}
 	if n <= 1 {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -39,6 +40,17 @@ func serveOn(t *testing.T, ledger *Ledger, cfg *ref.Config, schedule Schedule, l
 		t.Fatal(err)
 	}
 	s.Skip = skip
+	if rates[Steps]&1 == 0 { // in about half of the configurations products are not linear
+		each := float64(rates[DecodeSeqs]%1000) + 1
+		s.Products = func(prefilled, decoded int64) float64 {
+			return math.Sqrt(float64(1e6*each) + float64(prefilled+decoded)*each)
+		}
+	}
+	if rates[PrefillTokens]&3 == 0 {
+		if err := s.CloseLoop(1 + int(rates[KVsRead]%7)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	out := served{usages: map[int]kv.Usage{}}
 	var step Step
 	for {

@@ -16,17 +16,24 @@ type source struct {
 	taken int
 	at    int64 // when the last one arrived
 	ended bool
+
+	clients  int // of a closed loop, each with one request at a time; 0 where requests arrive by their own times
+	inFlight int // of a closed loop: requests that were taken and have not ended
 }
 
-// peek returns the next request, nil if there is none.
-func (s *source) peek() (*trace.Request, error) {
-	if s.next != nil || s.ended {
+// peek returns the next request, nil if there is none or, in a closed loop at the time
+// now, no client is free.
+func (s *source) peek(now int64) (*trace.Request, error) {
+	if s.next != nil || s.ended || s.clients > 0 && s.inFlight >= s.clients {
 		return s.next, nil
 	}
 	r, err, ok := s.pull()
 	if err != nil || !ok {
 		s.close()
 		return nil, err
+	}
+	if s.clients > 0 {
+		r.ArrivalNS = now
 	}
 	switch {
 	case s.taken == math.MaxInt32:
@@ -48,10 +55,15 @@ func (s *source) peek() (*trace.Request, error) {
 	return s.next, nil
 }
 
+// waits reports whether a client of a closed loop has become free since the last peek: its
+// next request arrives when the next step begins.
+func (s *source) waits() bool { return s.clients > 0 && !s.ended && s.inFlight < s.clients }
+
 // take takes the request that was peeked at.
 func (s *source) take() {
 	s.next = nil
 	s.taken++
+	s.inFlight++
 }
 
 func (s *source) close() {

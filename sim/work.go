@@ -139,5 +139,25 @@ func (t Ticks) Seconds() float64 {
 	return (float64(t.Hi)*0x1p64 + float64(t.Lo)) / (TicksPerNS * 1e9)
 }
 
+// Products is the time that an iteration takes, in nanoseconds, beyond what is linear in
+// its work: of the matrix products of prefilled tokens and decoding sequences, which take
+// place while the weights are read. It depends on the two counts alone, and must be from
+// 0 to MaxStepTimeNS.
+type Products func(prefilled, decoded int64) float64
+
+// ticks returns the products of equal iterations whose work, together, is w.
+func (p Products) ticks(w *Work, iterations int) Ticks {
+	if p == nil || iterations == 0 {
+		return Ticks{}
+	}
+	n := int64(iterations)
+	ns := p(w[PrefillTokens]/n, w[DecodeSeqs]/n)
+	if !(ns > 0) {
+		return Ticks{}
+	}
+	hi, lo := bits.Mul64(uint64(math.Round(float64(min(ns, MaxStepTimeNS)*TicksPerNS))), uint64(n))
+	return Ticks{hi, lo}
+}
+
 // FixedStepTime makes every iteration take ns nanoseconds, at most MaxStepTimeNS.
 func FixedStepTime(ns int64) *Rates { return &Rates{Steps: uint64(ns) * TicksPerNS} }

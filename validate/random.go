@@ -32,6 +32,7 @@ func RandomPipeline(seed uint64) Pipeline {
 			more := rand.New(rand.NewPCG(seed, 1<<63)) // so that the rest of a seed stays what it was
 			p.Own = randomOwn(more, len(p.Inputs.Tokens))
 			p.Config.Metric.PrefillOnly = more.IntN(8) == 0
+			p.Config.KVScale = draw.Scale(more, cfg.DType, p.Shape.Layers)
 			return p
 		}
 	}
@@ -71,7 +72,9 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 		p.Config.Shape = kv.Shape{} // it is the pipeline's
 		p.Config.Rope = nil
 		if p.work() <= maxWork {
-			p.Own = p.budgets(rand.New(rand.NewPCG(seed, 1<<63+refused)))
+			more := rand.New(rand.NewPCG(seed, 1<<63+refused))
+			p.Own = p.budgets(more)
+			p.Config.KVScale = draw.Scale(more, p.Config.DType, p.Shape.Layers)
 			return p, nil
 		}
 	}

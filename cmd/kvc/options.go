@@ -31,6 +31,7 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 	b.addRanking()
 	b.addSchedule()
 	b.addPages()
+	b.addScales()
 	b.addBlocks()
 	b.addMetric()
 	b.addWindow()

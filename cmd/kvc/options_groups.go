@@ -2,6 +2,7 @@ package main
 
 import (
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 )
@@ -69,7 +70,32 @@ func (b *binder) addPages() {
 	bind(b, fs.IntVar, "block-size", func(o *sim.Options) *int { return &o.BlockSize },
 		"KVs of one block: 1, 2, 4, 8, 16 or 32")
 	bind(b, enumVar(fs, dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2), "kv-dtype", func(o *sim.Options) *dtype.DType { return &o.DType },
-		"format of keys and values in the cache: f32, f16, bf16, fp8_e4m3 or fp8_e5m2")
+		"format of keys and values in the cache: f32, f16, bf16, fp8_e4m3 or fp8_e5m2 (one without scales clears the options' kv_scale)")
+	b.also(func(o *sim.Options) {
+		if o.DType.Size() > 1 {
+			o.KVScale = nil
+		}
+	})
+}
+
+// addScales binds the scales of an fp8 cache. Where one of K and V has none, it is 1.
+func (b *binder) addScales() {
+	k, v := []float32{1}, []float32{1}
+	b.addScale("k-scale", "keys", &k, func(s *kv.Scale) *[]float32 { return &s.K })
+	b.addScale("v-scale", "values", &v, func(s *kv.Scale) *[]float32 { return &s.V })
+}
+
+func (b *binder) addScale(name, what string, given *[]float32, at func(*kv.Scale) *[]float32) {
+	b.fs.Float32SliceVar(given, name, *given, "what "+what+" of an fp8 cache are divided by when they are stored, and multiplied by when they are read: one of the `numbers` for all layers, or one for each")
+	b.last = name
+	b.also(func(o *sim.Options) {
+		scale := kv.Scale{K: []float32{1}, V: []float32{1}}
+		if o.KVScale != nil {
+			scale = *o.KVScale
+		}
+		*at(&scale) = *given
+		o.KVScale = &scale
+	})
 }
 
 func (b *binder) addBlocks() {
@@ -107,6 +133,8 @@ func (b *binder) addBatch() {
 	fs := b.fs
 	bind(b, fs.IntVar, "max-num-batched-tokens", func(o *sim.Options) *int { return &o.Limits.MaxNumBatchedTokens },
 		"tokens of one prefill batch")
+	bind(b, fs.IntVar, "max-model-len", func(o *sim.Options) *int { return &o.Limits.MaxModelLen },
+		"tokens of the longest request, prompt and output: a longer one is refused; 0 is no limit")
 	bind(b, fs.Float64Var, "watermark", func(o *sim.Options) *float64 { return &o.Limits.Watermark },
 		"part of the blocks that an admission leaves free")
 }

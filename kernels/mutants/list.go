@@ -258,6 +258,33 @@ func All() []Mutant {
 			Old: "((1u << position % 32) - 1);", New: "((2u << position % 32) - 1);",
 		},
 
+		// Scales of fp8 caches.
+		{
+			Name: "cut-too-early", File: "format.cuh", Module: "append.cu", Format: "e4m3",
+			Bug: "a key or value is cut at the format's largest number before it is divided by the scale",
+			Old: "one(v.at[0] / scale)", New: "one(smaller(larger(v.at[0], -448.0f), 448.0f) / scale)",
+		},
+		{
+			Name: "scale-of-k-for-v", File: "append.cu", Format: "e4m3",
+			Bug: "values are divided by the scale of K",
+			Old: "v_codec.encode(v4[0], v4[1])", New: "decltype(v_codec){k_codec.scale}.encode(v4[0], v4[1])",
+		},
+		{
+			Name: "scale-on-the-score", File: "attention.cu", Format: "e4m3",
+			Bug: "the score is multiplied by the scale of K, not each element of a key",
+			Old: "scores(s, codec, q, keys, queries, n, d, scale);", New: "scores(s, format{1}, q, keys, queries, n, d, scale * codec.scale);",
+		},
+		{
+			Name: "scale-overflows", File: "format.cuh", Module: "attention.cu", Format: "e4m3",
+			Bug: "a scale of 256 or more gives infinity in the product by which elements are decoded",
+			Old: "lift = 0x1p40f;", New: "lift = 1;",
+		},
+		{
+			Name: "mean-of-another-scale", File: "edits.cu", Format: "e4m3", With: method("razor", rolling, 0),
+			Bug: "the mean of values is divided by the scale of K",
+			Old: "format{v_scales[head]}", New: "format{v_scales == nullptr ? 1 : k_scales[head]}",
+		},
+
 		// Prefill.
 		{
 			Name: "not-causal", File: "prefill.cu",

@@ -9,6 +9,7 @@ package mutants
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"strconv"
@@ -21,7 +22,7 @@ import (
 //go:generate go run ./generate
 
 // Mutant is a bug that can be planted. Of a kernel that there is one of for each
-// format of the cache, only that of f16 has it.
+// format of the cache, only that of one format has it.
 type Mutant struct {
 	Name string // of the bug, in words: "block-edge"
 	Bug  string // what is wrong
@@ -32,6 +33,10 @@ type Mutant struct {
 	// With makes a configuration one that runs what has the bug, where KV-Compress does
 	// not: of a cache whose shape is given.
 	With func(*ref.Config)
+
+	// Format is the format of the cache whose kernels have the bug, as their names end:
+	// "e4m3". Where it is empty, it is f16.
+	Format string
 
 	// Module is the .cu file that is built, where that is not File.
 	Module string
@@ -48,6 +53,9 @@ func (m *Mutant) Source() string {
 	}
 	return m.File
 }
+
+// InFormat returns the format whose kernels have the bug.
+func (m *Mutant) InFormat() string { return cmp.Or(m.Format, "f16") }
 
 // Edit returns the text of File with the bug in it.
 func (m *Mutant) Edit(text string) (string, error) {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"kvcompress/dtype"
 	"kvcompress/kernels"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
@@ -82,7 +81,7 @@ func hunt(m *Mutant) (string, error) {
 	}
 	for seed := range uint64(pipelines) {
 		p := validate.RandomPipeline(seed)
-		if p.Config.DType != dtype.F16 {
+		if strings.TrimPrefix(p.Config.DType.String(), "fp8_") != m.InFormat() {
 			continue
 		}
 		if m.With != nil {

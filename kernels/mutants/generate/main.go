@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log"
@@ -51,8 +52,18 @@ func generate() error {
 	return errors.Join(errs...)
 }
 
-// otherFormats are the entry points of the formats that a mutant has none of.
-var otherFormats = regexp.MustCompile(`(?m)^[A-Z_]+\((f32|bf16|e4m3|e5m2)\)$`)
+// formats are the lines that make the entry points of a format.
+var formats = regexp.MustCompile(`(?m)^[A-Z_]+\((f32|f16|bf16|e4m3|e5m2)\)$`)
+
+// only returns a source without the entry points of other formats.
+func only(format string, source []byte) []byte {
+	return formats.ReplaceAllFunc(source, func(line []byte) []byte {
+		if bytes.HasSuffix(line, []byte("("+format+")")) {
+			return line
+		}
+		return nil
+	})
+}
 
 // build writes the diff of one mutant.
 func build(m *mutants.Mutant) error {
@@ -80,7 +91,7 @@ func build(m *mutants.Mutant) error {
 	if text, err = os.ReadFile(source); err != nil {
 		return err
 	}
-	if err := os.WriteFile(source, otherFormats.ReplaceAll(text, nil), 0o644); err != nil {
+	if err := os.WriteFile(source, only(m.InFormat(), text), 0o644); err != nil {
 		return err
 	}
 	if out, err := exec.Command(filepath.Join(dir, "build"), m.Source()).CombinedOutput(); err != nil {

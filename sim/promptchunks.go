@@ -1,6 +1,21 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
+
+// promptChunks is the scheduler of vLLM 0.6 with enable_chunked_prefill: an iteration
+// decodes every running sequence, and fills what is left of its tokens with prompts.
+type promptChunks struct {
+	*Server
+	partial []*sequence // admitted, and part of the prompt is to be computed
+	hold    bool        // nobody is admitted until a sequence finishes: one was preempted
+}
+
+func (s *promptChunks) filling() []*sequence { return s.partial }
+
+func (s *promptChunks) finished() { s.hold = false }
 
 // ChunkPrefills has the server compute prompts in chunks, beside the decode steps
 // of the sequences that run, as vLLM does with enable_chunked_prefill: an iteration
@@ -16,13 +31,11 @@ func (s *Server) ChunkPrefills() error {
 	case s.limits.MaxNumBatchedTokens < s.limits.MaxNumSeqs:
 		return fmt.Errorf("sim: chunked prefill: max_num_batched_tokens %d is less than max_num_seqs %d, each of which is to decode a token in an iteration", s.limits.MaxNumBatchedTokens, s.limits.MaxNumSeqs)
 	}
-	s.chunked = true
+	s.rules = &promptChunks{Server: s}
 	return nil
 }
 
-// mixed forms and runs the batch of an iteration with chunked prefill. It returns
-// false if there is nothing more to do.
-func (s *Server) mixed(step *Step) (bool, error) {
+func (s *promptChunks) iterate(step *Step) (bool, error) {
 	for s.need() > s.cache.Free() {
 		if err := s.preempt(step); err != nil {
 			return false, err
@@ -32,7 +45,7 @@ func (s *Server) mixed(step *Step) (bool, error) {
 		if err := s.admitChunks(step); err != nil {
 			return false, err
 		}
-		if s.running.len() > 0 || len(s.filling) > 0 {
+		if s.running.len() > 0 || len(s.partial) > 0 {
 			break
 		}
 		if more, err := s.sleep(step); !more || err != nil {
@@ -40,48 +53,70 @@ func (s *Server) mixed(step *Step) (bool, error) {
 		}
 	}
 	step.Kind = Decode
-	if len(s.filling) > 0 {
+	if len(s.partial) > 0 {
 		step.Kind = Prefill
 		if s.running.len() > 0 {
 			step.Kind = Mixed
 		}
 	}
-	if err := s.decodeRunning(step, len(s.filling) == 0); err != nil {
+	if err := s.decodeRunning(step, len(s.partial) == 0); err != nil {
 		return false, err
 	}
 	return true, s.fill(step)
 }
 
+// preempt sends the latest admitted sequence back to the head of the queue, and holds
+// all admissions until a sequence finishes.
+func (s *promptChunks) preempt(step *Step) error {
+	switch n := len(s.partial); {
+	case n > 0:
+		q := s.partial[n-1]
+		s.partial = s.partial[:n-1]
+		step.Dropped += q.filled
+		if err := s.requeue(step, q); err != nil {
+			return err
+		}
+	case s.running.len() > 0:
+		if err := s.preemptRunning(step, s.running.tail); err != nil {
+			return err
+		}
+	default:
+		return s.nobodyLeft(step)
+	}
+	s.hold = s.running.len()+len(s.partial) > 0 // with nobody left to finish, nobody is waited for
+	return nil
+}
+
 // admitChunks takes from the queue those whose first chunk runs now: while the
 // tokens of the batch allow it, and the blocks, less the watermark, for their whole
 // prompts.
-func (s *Server) admitChunks(step *Step) error {
+func (s *promptChunks) admitChunks(step *Step) error {
 	s.admitted = s.admitted[:0]
 	if s.hold {
 		return nil
 	}
 	budget := s.limits.MaxNumBatchedTokens - s.running.len()
-	for _, q := range s.filling {
+	for _, q := range s.partial {
 		budget -= q.toFill - q.filled
 	}
 	watermark := s.limits.watermark(s.cache.Blocks())
 	for s.waiting.n > 0 && budget > 0 {
 		q := s.waiting.front()
 		n := q.prompt + q.generated
-		if why := s.neverFits(q, s.cache.PrefillNeed(n), watermark); why != "" {
+		if why := s.neverFits(q, s.cache.PrefillNeed(n), watermark, math.MaxInt); why != "" {
 			q.result.Error = why
 			s.end(s.waiting.pop())
 			continue
 		}
 		need, cached := s.ledger.ReserveNeed(n, q.hashes)
-		if s.cache.Free()-s.need()-need < watermark || s.running.len()+len(s.filling) >= s.limits.MaxNumSeqs {
+		if s.cache.Free()-s.need()-need < watermark || s.running.len()+len(s.partial) >= s.limits.MaxNumSeqs {
 			break
 		}
 		if err := s.reserve(step, q, n, cached); err != nil {
 			return err
 		}
 		budget -= n - cached
-		s.filling = append(s.filling, s.waiting.pop())
+		s.partial = append(s.partial, s.waiting.pop())
 	}
 	return nil
 }
@@ -99,10 +134,10 @@ func (s *Server) reserve(step *Step, q *sequence, n, cached int) error {
 
 // fill computes as much of the prompts as the batch has room for. Who has all of
 // it gets a token, and runs from then on.
-func (s *Server) fill(step *Step) error {
+func (s *promptChunks) fill(step *Step) error {
 	budget := s.limits.MaxNumBatchedTokens - step.Sequences
 	done := 0
-	for _, q := range s.filling {
+	for _, q := range s.partial {
 		n := min(budget, q.toFill-q.filled)
 		if n == 0 {
 			break
@@ -125,7 +160,7 @@ func (s *Server) fill(step *Step) error {
 		s.admitted = append(s.admitted, q)
 		s.start(step, q)
 	}
-	s.filling = append(s.filling[:0], s.filling[done:]...)
-	step.Filling = len(s.filling)
+	s.partial = append(s.partial[:0], s.partial[done:]...)
+	step.Filling = len(s.partial)
 	return nil
 }

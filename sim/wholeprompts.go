@@ -2,9 +2,42 @@ package sim
 
 import "fmt"
 
+// wholePrompts is the scheduler of vLLM 0.6 with KV-Compress: an iteration is either the
+// prefill of whole prompts or a decode step of every running sequence.
+type wholePrompts struct {
+	*Server
+	hold bool // no prefill until a sequence finishes: one was preempted
+}
+
+func (s *wholePrompts) filling() []*sequence { return nil }
+
+func (s *wholePrompts) finished() { s.hold = false }
+
+func (s *wholePrompts) iterate(step *Step) (bool, error) {
+	if s.policy.due() {
+		if _, err := s.compress(step); err != nil {
+			return false, err
+		}
+	}
+	for {
+		if err := s.admit(step); err != nil {
+			return false, err
+		}
+		switch {
+		case len(s.admitted) > 0:
+			return true, s.prefill(step)
+		case s.running.len() > 0:
+			return true, s.decode(step)
+		}
+		if more, err := s.sleep(step); !more || err != nil {
+			return false, err
+		}
+	}
+}
+
 // admit takes from the queue what is to be prefilled now: first come first,
 // while the blocks, less the watermark, and the limits of a batch allow it.
-func (s *Server) admit(step *Step) error {
+func (s *wholePrompts) admit(step *Step) error {
 	s.admitted = s.admitted[:0]
 	if s.hold {
 		return nil
@@ -16,7 +49,7 @@ func (s *Server) admit(step *Step) error {
 		q := s.waiting.front()
 		n := q.prompt + q.generated
 		need := s.cache.PrefillNeed(n)
-		if why := s.neverFits(q, need, watermark); why != "" {
+		if why := s.neverFits(q, need, watermark, s.limits.MaxNumBatchedTokens); why != "" {
 			q.result.Error = why
 			s.end(s.waiting.pop())
 			continue
@@ -45,11 +78,13 @@ func (s *Server) admit(step *Step) error {
 }
 
 // neverFits says why a sequence whose prefill needs so many blocks could not be
-// admitted to an empty cache, or nothing if it could.
-func (s *Server) neverFits(q *sequence, need, watermark int) string {
+// admitted to an empty cache, or whose length a server refuses; nothing if it could be.
+func (s *Server) neverFits(q *sequence, need, watermark, longest int) string {
 	switch room := s.cache.Blocks() - watermark; {
-	case q.prompt > s.limits.MaxNumBatchedTokens && !s.chunked:
-		return fmt.Sprintf("a prompt of %d tokens exceeds max_num_batched_tokens %d", q.prompt, s.limits.MaxNumBatchedTokens)
+	case s.limits.MaxModelLen > 0 && q.prompt+q.output > s.limits.MaxModelLen:
+		return fmt.Sprintf("a prompt of %d tokens and %d of output exceed max_model_len %d", q.prompt, q.output, s.limits.MaxModelLen)
+	case q.prompt > longest:
+		return fmt.Sprintf("a prompt of %d tokens exceeds max_num_batched_tokens %d", q.prompt, longest)
 	case need <= room:
 		return ""
 	case q.generated > 0:
@@ -61,7 +96,7 @@ func (s *Server) neverFits(q *sequence, need, watermark int) string {
 }
 
 // prefill runs the admitted prompts. Each gives its sequence a token.
-func (s *Server) prefill(step *Step) error {
+func (s *wholePrompts) prefill(step *Step) error {
 	step.Kind = Prefill
 	for _, q := range s.admitted {
 		n := q.prompt + q.generated
@@ -115,7 +150,7 @@ func (s *Server) start(step *Step, q *sequence) {
 // decode runs one token of every running sequence, or, where steps are skipped, as
 // many as come before anything else happens. Where the blocks are not there, it
 // compresses first, and then preempts the latest until they are.
-func (s *Server) decode(step *Step) error {
+func (s *wholePrompts) decode(step *Step) error {
 	step.Kind = Decode
 	before := len(step.Compression)
 	for s.need() > s.cache.Free() && s.policy.enabled {
@@ -183,31 +218,40 @@ func (s *Server) need() int {
 	return n
 }
 
-// preempt sends the latest running sequence back to the head of the queue, to
-// be recomputed, and holds all prefills until a sequence finishes.
-func (s *Server) preempt(step *Step) error {
-	var q *sequence
-	switch n := len(s.filling); {
-	case n > 0:
-		q = s.filling[n-1]
-		s.filling = s.filling[:n-1]
-		step.Dropped += q.filled
-	case s.running.len() > 0:
-		q = s.running.tail
-		s.running.remove(q)
-		q.generated = s.generated(q)
-		q.result.OutputTokens = q.generated
-	default:
-		return fmt.Errorf("sim: step %d: the cache has %d of %d blocks free with nobody in it, and still lacks some", step.Index, s.cache.Free(), s.cache.Blocks())
+// preempt sends the latest running sequence back to the head of the queue, and holds all
+// prefills until a sequence finishes.
+func (s *wholePrompts) preempt(step *Step) error {
+	if s.running.len() == 0 {
+		return s.nobodyLeft(step)
 	}
+	if err := s.preemptRunning(step, s.running.tail); err != nil {
+		return err
+	}
+	s.hold = s.running.len() > 0 // with nobody left to finish, nobody is waited for
+	return nil
+}
+
+// preemptRunning sends a running sequence back to the head of the queue, to be recomputed.
+func (s *Server) preemptRunning(step *Step, q *sequence) error {
+	s.running.remove(q)
+	q.generated = s.generated(q)
+	q.result.OutputTokens = q.generated
+	return s.requeue(step, q)
+}
+
+// requeue releases a sequence that was admitted, and puts it at the head of the queue.
+func (s *Server) requeue(step *Step, q *sequence) error {
 	if err := s.cache.Release(q.id); err != nil {
 		return err
 	}
 	q.result.Preemptions++
 	s.waiting.pushFront(q)
-	s.hold = s.running.len()+len(s.filling) > 0 // with nobody left to finish, nobody is waited for
 	step.Preempted = append(step.Preempted, q.id)
 	return nil
+}
+
+func (s *Server) nobodyLeft(step *Step) error {
+	return fmt.Errorf("sim: step %d: the cache has %d of %d blocks free with nobody in it, and still lacks some", step.Index, s.cache.Free(), s.cache.Blocks())
 }
 
 // compress runs a compression of the running sequences, and returns how many
