@@ -300,11 +300,12 @@ func (r *races) touch(granules []granule, l int, per uint, a *raceAccess, win *w
 	const atomic = stampStrong | stampWide | stamp(accessAtomic)
 	switch {
 	case a.stamp&(stampStrong|stampKind) == stamp(accessLoad):
+		nc := a.nc
 		for i := range granules {
 			g := &granules[i]
 			st := a.stamp | stamp(l+i>>per)<<stampLaneShift
 			e, f := g.since[0], g.since[1]
-			if !win.orders(g.write, st) || a.nc && max(g.write, g.strong) >= win.floor || g.strong >= win.floor && (!win.orders(g.strong, st) ||
+			if !win.orders(g.write, st) || nc && max(g.write, g.strong) >= win.floor || g.strong >= win.floor && (!win.orders(g.strong, st) ||
 				e.writes() && !win.orders(e, st) || f.writes() && !win.orders(f, st)) {
 				if with = r.slow(g, st, l+i>>per, a); with != 0 {
 					return l + i>>per, with
