@@ -84,8 +84,8 @@ type account struct {
 // never is the undoneAt of an account to which no number of tokens is one more.
 const never = -1
 
-// run is consecutive heads of equal length, which is base + steps.
-type run struct{ heads, base int }
+// run is consecutive heads of a sequence that have lost equally many of its tokens' KVs.
+type run struct{ heads, gone int }
 
 // NewLedger returns an empty ledger. Blocks may be far more than an engine's cache
 // can have. spread is nil for [Even].
@@ -151,7 +151,7 @@ func (l *Ledger) DecodeNeed(id kv.SeqID) int {
 	need := 0
 	if a := l.seqs[id]; a != nil {
 		for _, r := range a.runs {
-			if l.length(r)%l.cfg.BlockSize == 0 {
+			if l.length(a, r)%l.cfg.BlockSize == 0 {
 				need += r.heads
 			}
 		}
@@ -188,7 +188,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 	a.reserved, a.last, a.shared = false, nil, 0
 	a.prompt, a.asksAt, a.undoneAt = n, 0, never
 	a.tokens = n - l.steps
-	a.runs = l.growingRuns(a.runs[:0], a.tokens)
+	a.runs = l.growingRuns(a.runs[:0])
 	l.seqs[id] = a
 	l.undone = math.MinInt
 	l.take(need)
@@ -225,9 +225,6 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 		a := l.seqs[id]
 		l.enter(a, -1)
 		a.tokens++
-		for i := range a.runs {
-			a.runs[i].base++
-		}
 		l.enter(a, 1)
 	}
 	return nil
@@ -322,10 +319,10 @@ func (l *Ledger) Release(id kv.SeqID) error {
 func (l *Ledger) enter(a *account, sign int) {
 	b := l.cfg.BlockSize
 	for _, r := range a.runs {
-		n := l.length(r)
+		n := l.length(a, r)
 		l.kvs += sign * r.heads * n
 		l.tables += sign * r.heads * l.blocksOf(n)
-		l.phases[r.base&(b-1)] += sign * r.heads
+		l.phases[(a.tokens-r.gone)&(b-1)] += sign * r.heads
 	}
 	tokens := a.tokens + l.steps
 	l.growing += sign * l.full
@@ -336,9 +333,9 @@ func (l *Ledger) enter(a *account, sign int) {
 }
 
 // growingRuns appends the runs of a sequence whose heads hold every token.
-func (l *Ledger) growingRuns(to []run, base int) []run {
+func (l *Ledger) growingRuns(to []run) []run {
 	if l.full > 0 {
-		to = append(to, run{l.full, base})
+		to = append(to, run{l.full, 0})
 	}
 	return to
 }
@@ -363,7 +360,7 @@ func (l *Ledger) open() *account {
 // holds returns how many KVs and blocks a sequence has.
 func (l *Ledger) holds(a *account) (kvs, blocks int) {
 	for _, r := range a.runs {
-		n := l.length(r)
+		n := l.length(a, r)
 		kvs += r.heads * n
 		blocks += r.heads * l.blocksOf(n)
 	}
@@ -371,7 +368,7 @@ func (l *Ledger) holds(a *account) (kvs, blocks int) {
 	return kvs + l.windows.heads*n, blocks + l.windows.heads*l.blocksOf(n) + l.fixed
 }
 
-func (l *Ledger) length(r run) int { return r.base + l.steps }
+func (l *Ledger) length(a *account, r run) int { return a.tokens + l.steps - r.gone }
 
 // blocksOf returns ⌈n/B⌉.
 func (l *Ledger) blocksOf(n int) int { return ceilDiv(n, l.cfg.BlockSize) }

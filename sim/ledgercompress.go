@@ -40,8 +40,8 @@ func (l *Ledger) Repeat(times int) {
 		}
 		for i := range a.runs {
 			r := &a.runs[i]
-			r.base -= times
-			l.phases[r.base&(l.cfg.BlockSize-1)] += r.heads
+			r.gone += times
+			l.phases[(a.tokens-r.gone)&(l.cfg.BlockSize-1)] += r.heads
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (l *Ledger) counts(a *account) ref.Counts {
 	l.lengths = l.lengths[:0]
 	for _, r := range a.runs {
 		for range r.heads {
-			l.lengths = append(l.lengths, l.length(r))
+			l.lengths = append(l.lengths, l.length(a, r))
 		}
 	}
 	return ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: l.lengths}
@@ -173,7 +173,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	l.runs = l.runs[:0]
 	first := 0
 	for _, run := range a.runs {
-		h := Heads{First: first, N: run.heads, KVs: l.length(run)}
+		h := Heads{First: first, N: run.heads, KVs: l.length(a, run)}
 		h.Units = ceilDiv(h.KVs, r.Unit)
 		if c, candidates := lastUnit(h.KVs, r.Unit), h.KVs-protected; c > 0 && candidates >= c {
 			h.Can = 1 + (candidates-c)/r.Unit
@@ -220,7 +220,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 func (l *Ledger) undoAgain(a *account) {
 	l.enter(a, -1)
 	for i := range a.runs {
-		a.runs[i].base--
+		a.runs[i].gone++
 	}
 	l.enter(a, 1)
 	l.used -= a.undoneAs.Freed
@@ -279,11 +279,11 @@ func (l *Ledger) evict(a *account, asked int, lost []int) ref.Compressed {
 
 // addRun adds heads of so many KVs to the end of a sequence's runs.
 func (l *Ledger) addRun(a *account, heads, kvs int) {
-	base := kvs - l.steps
-	if n := len(a.runs); n > 0 && a.runs[n-1].base == base {
+	gone := a.tokens + l.steps - kvs
+	if n := len(a.runs); n > 0 && a.runs[n-1].gone == gone {
 		a.runs[n-1].heads += heads
 	} else {
-		a.runs = append(a.runs, run{heads, base})
+		a.runs = append(a.runs, run{heads, gone})
 	}
 }
 

@@ -12,7 +12,7 @@ func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
 	if a := l.seqs[id]; a != nil {
 		for _, r := range a.runs {
 			for range r.heads {
-				to = append(to, l.length(r))
+				to = append(to, l.length(a, r))
 			}
 		}
 	}
@@ -42,7 +42,7 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 	for _, a := range l.seqs {
 		head := 0
 		for _, r := range a.runs {
-			n := l.length(r)
+			n := l.length(a, r)
 			for range r.heads {
 				kvs[head] += n
 				blocks[head] += l.blocksOf(n)

@@ -53,7 +53,7 @@ func (l *Ledger) selectAll(steps int) (kvs, blocks int64) {
 			continue
 		}
 		for _, r := range a.runs {
-			k, b := l.selection.reads(l.length(r), steps, l.cfg.BlockSize)
+			k, b := l.selection.reads(l.length(a, r), steps, l.cfg.BlockSize)
 			kvs += int64(r.heads) * k
 			blocks += int64(r.heads) * b
 		}
