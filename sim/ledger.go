@@ -41,6 +41,8 @@ type Ledger struct {
 	reserved  int        // sequences that are
 	shared    int        // blocks that sequences have beside the first that has them: see Extend
 	batches   int        // that were decoded
+	courses   *courses   // nil where what compressions come to cannot be remembered
+	led       turn       // scratch
 
 	steps       int         // decode steps so far, of all sequences at once
 	used        int         // blocks that are not free
@@ -65,10 +67,12 @@ const maxB = 256
 
 // account is one sequence's share of the cache.
 type account struct {
-	prompt int   // tokens that entered as the prompt
-	tokens int   // at step 0 it would have had so many: its length is tokens + steps
-	runs   []run // its heads, in order
-	asksAt int   // with fewer tokens than this, its method asks for nothing
+	prompt int    // tokens that entered as the prompt
+	tokens int    // at step 0 it would have had so many: its length is tokens + steps
+	runs   []run  // its heads, in order
+	stage  *stage // that the runs are of; nil for runs of its own
+	mine   []run  // room for these, while it is at a stage
+	asksAt int    // with fewer tokens than this, its method asks for nothing
 
 	// The last compression undid what the token before it had entered: with one token more
 	// than undoneAt it would come to undoneAs again. never is that it did not.
@@ -123,6 +127,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		patient: patient,
 		spread:  spread,
 		told:    told,
+		courses: newCourses(spread),
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
 		own:     map[kv.SeqID]*compressor{},
@@ -309,6 +314,7 @@ func (l *Ledger) Release(id kv.SeqID) error {
 	}
 	delete(l.seqs, id)
 	delete(l.own, id)
+	a.leave()
 	l.undone = math.MinInt // it may have been one of them
 	l.spare = append(l.spare, a)
 	return nil

@@ -38,6 +38,7 @@ func (l *Ledger) Repeat(times int) {
 		if a.undoneAt != never {
 			a.undoneAt += times
 		}
+		a.leave()
 		for i := range a.runs {
 			r := &a.runs[i]
 			r.gone += times
@@ -149,6 +150,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if a == nil {
 		return ref.Compressed{}, fmt.Errorf("sim: compress: sequence %d is not in the ledger", id)
 	}
+	a.leave()
 	tokens := a.tokens + l.steps
 	if tokens == a.undoneAt+1 {
 		l.undoAgain(a)

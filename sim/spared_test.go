@@ -3,10 +3,21 @@ package sim_test
 import (
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/cost"
 )
+
+// TestSkippingSpared checks that nothing comes out otherwise when steps are skipped with the
+// default spread.
+func TestSkippingSpared(t *testing.T) {
+	seeds := 900
+	if testing.Short() {
+		seeds = 300
+	}
+	sim.SkippingWith(t, seeds, func(kv.Shape) sim.Spread { return cost.Spared{} })
+}
 
 // BenchmarkSpared serves requests as BenchmarkServer does, with compression at every step and
 // the default spread: of it some heads keep growing, so that no two steps are alike.

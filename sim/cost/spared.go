@@ -18,6 +18,9 @@ import (
 // 136. The rule is one that agrees with all that was published.
 type Spared struct{}
 
+// ByDemand implements [sim.ByDemand].
+func (Spared) ByDemand() {}
+
 // Spread implements [sim.Spread].
 func (Spared) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
 	even := sim.Even()

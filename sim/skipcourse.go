@@ -1,0 +1,302 @@
+package sim
+
+import (
+	"fmt"
+	"hash/maphash"
+	"math"
+	"slices"
+	"unsafe"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// Servers compress the same lengths over and over: of every sequence with a prompt of so many
+// tokens, after as many tokens of output. A courses remembers what compressions came to.
+//
+// That is exact because a compression is a function of the sequence's state alone: of its
+// prompt's length, its tokens and what its heads have lost, by the ledger's one method,
+// configuration and counting, and by a spread that is [ByDemand]. A stage is such a state, and
+// a turn what [Ledger.Compress] did to it. Decode steps are no turns: they add a token to
+// every head, and the state is relative to the tokens. Sequences with options of their own, and
+// spreads that are not ByDemand, have no courses.
+//
+// States are compared as a whole, not by their hashes. When the stages fill maxCourseBytes,
+// all are forgotten but those that sequences are at.
+type courses struct {
+	stages map[uint64]*stage
+	seed   maphash.Seed
+	bytes  uintptr
+}
+
+// maxCourseBytes bounds the memory of stages and turns.
+const maxCourseBytes = 24 << 20
+
+// ByDemand is a [Spread] of which what heads lose depends on the demand alone, but not on
+// whose it is: Demand.Seq.
+type ByDemand interface {
+	Spread
+	ByDemand()
+}
+
+// stage is a state of sequences.
+type stage struct {
+	prompt, tokens int
+	runs           []run // which are never changed
+	turns          []turn
+}
+
+// turn is the compression of a sequence that was at a stage and has got some tokens since.
+type turn struct {
+	after  int            // tokens
+	count  int            // what Count says: with 0 it is not compressed
+	held   int            // blocks before
+	done   ref.Compressed // what Compress says
+	undone bool           // it counts for Repeats
+	refill int            // heads whose last block had one KV, and is full now
+	phases []phase        // of other heads, what changes
+	to     *stage
+}
+
+// phase is so many heads, more or fewer, of lengths that are rest modulo B.
+type phase struct{ rest, heads int }
+
+// newCourses returns an empty memory for a ledger with a spread; nil if it can have none.
+func newCourses(spread Spread) *courses {
+	if _, ok := spread.(ByDemand); !ok {
+		return nil
+	}
+	return &courses{stages: map[uint64]*stage{}, seed: maphash.MakeSeed()}
+}
+
+// at returns the stage of a state, which it makes if there is none.
+func (c *courses) at(prompt, tokens int, runs []run) *stage {
+	var h maphash.Hash
+	h.SetSeed(c.seed)
+	maphash.WriteComparable(&h, [2]int{prompt, tokens})
+	for _, r := range runs {
+		maphash.WriteComparable(&h, r)
+	}
+	key := h.Sum64()
+	if s := c.stages[key]; s != nil && s.prompt == prompt && s.tokens == tokens && slices.Equal(s.runs, runs) {
+		return s
+	}
+	s := &stage{prompt: prompt, tokens: tokens, runs: slices.Clone(runs)}
+	c.take(unsafe.Sizeof(*s) + uintptr(len(runs))*unsafe.Sizeof(run{}))
+	c.stages[key] = s
+	return s
+}
+
+// add has a stage know a turn.
+func (c *courses) add(s *stage, t turn) *turn {
+	c.take(unsafe.Sizeof(t) + uintptr(len(t.phases))*unsafe.Sizeof(phase{}))
+	s.turns = append(s.turns, t)
+	return &s.turns[len(s.turns)-1]
+}
+
+// take counts memory, and forgets all stages when there is too much.
+func (c *courses) take(bytes uintptr) {
+	c.bytes += bytes
+	if c.bytes > maxCourseBytes {
+		c.bytes = bytes
+		clear(c.stages)
+	}
+}
+
+// turn returns the known compression after so many tokens; nil if there is none.
+func (s *stage) turn(after int) *turn {
+	for i := range s.turns {
+		if s.turns[i].after == after {
+			return &s.turns[i]
+		}
+	}
+	return nil
+}
+
+// join has an account follow the course of its state.
+func (c *courses) join(a *account, tokens int) {
+	s := c.at(a.prompt, tokens, a.runs)
+	a.mine, a.runs, a.stage = a.runs, s.runs, s
+}
+
+// leave gives an account runs of its own, which may be changed.
+func (a *account) leave() {
+	if a.stage != nil {
+		a.runs, a.stage = append(a.mine[:0], a.runs...), nil
+	}
+}
+
+// ahead returns what Compress would do to a sequence; nil if Count is 0. The turn is valid until
+// the next call. If it is not known yet, it says no more than count and held.
+func (l *Ledger) ahead(id kv.SeqID, a *account) *turn {
+	tokens := a.tokens + l.steps
+	if tokens < a.asksAt {
+		return nil
+	}
+	if a.stage != nil {
+		if t := a.stage.turn(tokens - a.stage.tokens); t != nil {
+			if t.count == 0 {
+				return nil
+			}
+			return t
+		}
+	}
+	l.led = turn{count: l.Count(id)}
+	if l.led.count == 0 {
+		if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
+			l.courses.add(a.stage, l.led)
+		}
+		return nil
+	}
+	l.led.held = l.Held(id)
+	return &l.led
+}
+
+// along does what a turn says, which ahead has just returned.
+func (l *Ledger) along(id kv.SeqID, a *account, t *turn) (*turn, error) {
+	if t.to == nil {
+		return l.lead(id, a, *t)
+	}
+	a.stage, a.runs = t.to, t.to.runs
+	a.asksAt, a.undoneAt = 0, never
+	l.used -= t.done.Freed
+	l.tables -= t.done.Freed
+	l.kvs -= t.done.Evicted
+	mask := l.cfg.BlockSize - 1
+	l.phases[(1-l.steps)&mask] -= t.refill
+	l.phases[-l.steps&mask] += t.refill
+	for _, p := range t.phases {
+		l.phases[(p.rest-l.steps)&mask] += p.heads
+	}
+	if t.undone {
+		l.undone++
+		if l.patient != nil {
+			a.undoneAt, a.undoneAs = a.tokens+l.steps, t.done
+		}
+	}
+	return t, nil
+}
+
+// lead compresses a sequence plainly, and notes what that comes to for those that follow.
+func (l *Ledger) lead(id kv.SeqID, a *account, t turn) (_ *turn, err error) {
+	tokens := a.tokens + l.steps
+	if l.courses == nil || l.own[id] != nil || tokens == a.undoneAt+1 {
+		l.led.done, err = l.Compress(id)
+		return &l.led, err
+	}
+	if a.stage == nil {
+		l.courses.join(a, tokens)
+	}
+	from, phases, undone := a.stage, l.phases, l.undone
+	t.after = tokens - from.tokens
+	if t.done, err = l.Compress(id); err != nil {
+		return nil, err
+	}
+	t.undone = l.undone != undone
+	for rest := range l.cfg.BlockSize {
+		at := (rest - l.steps) & (l.cfg.BlockSize - 1)
+		if more := l.phases[at] - phases[at]; more != 0 {
+			t.phases = append(t.phases, phase{rest, more})
+		}
+	}
+	if p := t.phases; len(p) == 2 && p[0].rest == 0 && p[1].rest == 1 {
+		t.refill, t.phases = p[0].heads, nil
+	}
+	l.courses.join(a, tokens)
+	t.to = a.stage
+	return l.courses.add(from, t), nil
+}
+
+// alongCourses reports whether compressions go along courses.
+func (s *Server) alongCourses() bool {
+	return s.Skip && s.ledger != nil && s.ledger.courses != nil
+}
+
+// compressAlong is policy.run along courses. It chooses and compresses at once, for what a
+// sequence is asked for does not depend on what others lose. Without a limit it does not matter
+// in which order that is; with one, the order is the line's, and so is that of
+// step.Compression.
+func (s *Server) compressAlong(step *Step) (freed int, err error) {
+	p := &s.policy
+	p.prefilled, p.decodes, p.newTokens = false, 0, 0
+	before := len(step.Compression)
+	if p.MaxKVPerCompression == 0 {
+		for q := s.running.head; q != nil && err == nil; q = q.next {
+			if !q.once || !q.attempted {
+				_, err = s.compressOne(step, q, math.MaxInt)
+			}
+		}
+	} else {
+		err = s.compressLine(step)
+	}
+	for _, c := range step.Compression[before:] {
+		freed += c.Freed
+	}
+	if err != nil {
+		return freed, fmt.Errorf("sim: step %d: %w", step.Index, err)
+	}
+	return freed, nil
+}
+
+// compressOne compresses a sequence if it is asked for anything, and returns how many slots
+// it held. If they are more than a limit, it is left as it is.
+func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err error) {
+	if q.compressedAt == s.steps {
+		return 0, nil
+	}
+	q.attempted = true
+	if q.account == nil {
+		q.account = s.ledger.seqs[q.id]
+	}
+	t := s.ledger.ahead(q.id, q.account)
+	if t == nil {
+		return 0, nil
+	}
+	slots = t.held * s.policy.blockSize
+	if slots > limit {
+		return slots, nil
+	}
+	if t, err = s.ledger.along(q.id, q.account, t); err != nil {
+		return slots, err
+	}
+	q.compressedAt = s.steps
+	s.policy.tell(step, q.id, slots, &t.done)
+	return slots, nil
+}
+
+// compressLine compresses along the line, as far as the limit of slots goes.
+func (s *Server) compressLine(step *Step) error {
+	p := &s.policy
+	l := &p.line
+	if !l.built {
+		l.build(&s.running)
+	}
+	l.chosen = l.chosen[:0]
+	at := l.start(p.rounds)
+	for q, left := at.next(), p.MaxKVPerCompression; q != nil; q = at.next() {
+		limit := left
+		if len(l.chosen) == 0 && !p.Strict {
+			limit = math.MaxInt
+		}
+		slots, err := s.compressOne(step, q, limit)
+		if err != nil {
+			return err
+		}
+		if q.once && q.attempted {
+			q.leaveLine()
+		}
+		if slots == 0 {
+			continue
+		}
+		if slots > limit {
+			break
+		}
+		left -= slots
+		l.chosen = append(l.chosen, q)
+	}
+	if len(l.chosen) > 0 {
+		p.rounds++
+		l.moveUp(p.rounds)
+	}
+	return nil
+}
