@@ -155,7 +155,7 @@ func (l *Ledger) PrefillNeed(n int) int {
 func (l *Ledger) DecodeNeed(id kv.SeqID) int {
 	need := 0
 	if a := l.seqs[id]; a != nil {
-		for _, r := range a.runs {
+		for _, r := range a.heads() {
 			if l.length(a, r)%l.cfg.BlockSize == 0 {
 				need += r.heads
 			}
@@ -324,7 +324,7 @@ func (l *Ledger) Release(id kv.SeqID) error {
 // blocks are the caller's to count.
 func (l *Ledger) enter(a *account, sign int) {
 	b := l.cfg.BlockSize
-	for _, r := range a.runs {
+	for _, r := range a.heads() {
 		n := l.length(a, r)
 		l.kvs += sign * r.heads * n
 		l.tables += sign * r.heads * l.blocksOf(n)
@@ -365,7 +365,7 @@ func (l *Ledger) open() *account {
 
 // holds returns how many KVs and blocks a sequence has.
 func (l *Ledger) holds(a *account) (kvs, blocks int) {
-	for _, r := range a.runs {
+	for _, r := range a.heads() {
 		n := l.length(a, r)
 		kvs += r.heads * n
 		blocks += r.heads * l.blocksOf(n)

@@ -80,7 +80,7 @@ func (l *Ledger) Read(id kv.SeqID) (kvs, blocks int64) {
 		k, b := l.holds(a)
 		return int64(k), int64(b - l.fixed)
 	}
-	for _, r := range a.runs {
+	for _, r := range a.heads() {
 		k, b := l.selection.reads(l.length(a, r)-1, 1, l.cfg.BlockSize)
 		kvs += int64(r.heads) * k
 		blocks += int64(r.heads) * b

@@ -93,7 +93,7 @@ func (l *Ledger) Quiet(id kv.SeqID) int {
 // counts returns a sequence's lengths, which are valid until the next call.
 func (l *Ledger) counts(a *account) ref.Counts {
 	l.lengths = l.lengths[:0]
-	for _, r := range a.runs {
+	for _, r := range a.heads() {
 		for range r.heads {
 			l.lengths = append(l.lengths, l.length(a, r))
 		}

@@ -133,23 +133,27 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 			return err
 		}
 		s.chosen, s.compressedAt, s.round = false, now, p.rounds
-		p.tell(step, s.id, held, &r)
+		step.Compression = append(step.Compression, p.told(s.id, &r))
+		p.work(&step.Work, held, &r)
 	}
 	return nil
 }
 
-// tell adds to a step the compression of a sequence that held so many slots.
-func (p *policy) tell(step *Step, id kv.SeqID, held int, r *ref.Compressed) {
+// told returns what a step tells of a compression.
+func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
 	short := r.Asked - r.Evicted - r.Hidden
 	if p.blocks {
 		short = r.Asked - r.Freed
 	}
-	step.Compression = append(step.Compression, Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Moved: r.Moved})
-	w := &step.Work
+	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Moved: r.Moved}
+}
+
+// work adds the compression of a sequence that held so many slots.
+func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[CompressionSteps] = 1
 	w[CompressedSeqs]++
 	if p.ranks {
-		w[KVsSorted] += int64(held)
+		w[KVsSorted] += int64(slots)
 	}
 	w[KVsEvicted] += int64(r.Evicted)
 	w[KVsMoved] += int64(r.Moved)

@@ -52,7 +52,7 @@ func (l *Ledger) selectAll(steps int) (kvs, blocks int64) {
 		if a.reserved {
 			continue
 		}
-		for _, r := range a.runs {
+		for _, r := range a.heads() {
 			k, b := l.selection.reads(l.length(a, r), steps, l.cfg.BlockSize)
 			kvs += int64(r.heads) * k
 			blocks += int64(r.heads) * b

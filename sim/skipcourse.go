@@ -42,20 +42,21 @@ type ByDemand interface {
 // stage is a state of sequences.
 type stage struct {
 	prompt, tokens int
+	turns          *turn // that are known, the latest first
 	runs           []run // which are never changed
-	turns          []turn
 }
 
 // turn is the compression of a sequence that was at a stage and has got some tokens since.
 type turn struct {
-	after  int            // tokens
-	count  int            // what Count says: with 0 it is not compressed
-	held   int            // blocks before
-	done   ref.Compressed // what Compress says
-	undone bool           // it counts for Repeats
-	refill int            // heads whose last block had one KV, and is full now
-	phases []phase        // of other heads, what changes
+	after  int // tokens
 	to     *stage
+	held   int            // blocks before
+	refill int            // heads whose last block had one KV, and is full now
+	done   ref.Compressed // what Compress says
+	phases []phase        // of other heads, what changes
+	count  int            // what Count says: with 0 it is not compressed
+	undone bool           // it counts for Repeats
+	next   *turn          // of the stage
 }
 
 // phase is so many heads, more or fewer, of lengths that are rest modulo B.
@@ -90,8 +91,9 @@ func (c *courses) at(prompt, tokens int, runs []run) *stage {
 // add has a stage know a turn.
 func (c *courses) add(s *stage, t turn) *turn {
 	c.take(unsafe.Sizeof(t) + uintptr(len(t.phases))*unsafe.Sizeof(phase{}))
-	s.turns = append(s.turns, t)
-	return &s.turns[len(s.turns)-1]
+	t.next = s.turns
+	s.turns = &t
+	return &t
 }
 
 // take counts memory, and forgets all stages when there is too much.
@@ -105,25 +107,29 @@ func (c *courses) take(bytes uintptr) {
 
 // turn returns the known compression after so many tokens; nil if there is none.
 func (s *stage) turn(after int) *turn {
-	for i := range s.turns {
-		if s.turns[i].after == after {
-			return &s.turns[i]
-		}
+	t := s.turns
+	for t != nil && t.after != after {
+		t = t.next
 	}
-	return nil
+	return t
 }
 
 // join has an account follow the course of its state.
-func (c *courses) join(a *account, tokens int) {
-	s := c.at(a.prompt, tokens, a.runs)
-	a.mine, a.runs, a.stage = a.runs, s.runs, s
-}
+func (c *courses) join(a *account, tokens int) { a.stage = c.at(a.prompt, tokens, a.runs) }
 
-// leave gives an account runs of its own, which may be changed.
+// leave has an account know its own runs, which may be changed.
 func (a *account) leave() {
 	if a.stage != nil {
-		a.runs, a.stage = append(a.mine[:0], a.runs...), nil
+		a.runs, a.stage = append(a.runs[:0], a.stage.runs...), nil
 	}
+}
+
+// heads returns the runs of an account, which are not to be changed.
+func (a *account) heads() []run {
+	if a.stage != nil {
+		return a.stage.runs
+	}
+	return a.runs
 }
 
 // ahead returns what Compress would do to a sequence; nil if Count is 0. The turn is valid until
@@ -157,7 +163,7 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *turn) (*turn, error) {
 	if t.to == nil {
 		return l.lead(id, a, *t)
 	}
-	a.stage, a.runs = t.to, t.to.runs
+	a.stage = t.to
 	a.asksAt, a.undoneAt = 0, never
 	l.used -= t.done.Freed
 	l.tables -= t.done.Freed
@@ -214,12 +220,12 @@ func (s *Server) alongCourses() bool {
 
 // compressAlong is policy.run along courses. It chooses and compresses at once, for what a
 // sequence is asked for does not depend on what others lose. Without a limit it does not matter
-// in which order that is; with one, the order is the line's, and so is that of
-// step.Compression.
+// in which order that is; with one, the order is the line's. The work is what it tells, and
+// with Batch each compression, in the order in which they are done.
 func (s *Server) compressAlong(step *Step) (freed int, err error) {
 	p := &s.policy
 	p.prefilled, p.decodes, p.newTokens = false, 0, 0
-	before := len(step.Compression)
+	before := step.Work[BlocksFreed]
 	if p.MaxKVPerCompression == 0 {
 		for q := s.running.head; q != nil && err == nil; q = q.next {
 			if !q.once || !q.attempted {
@@ -229,13 +235,10 @@ func (s *Server) compressAlong(step *Step) (freed int, err error) {
 	} else {
 		err = s.compressLine(step)
 	}
-	for _, c := range step.Compression[before:] {
-		freed += c.Freed
-	}
 	if err != nil {
-		return freed, fmt.Errorf("sim: step %d: %w", step.Index, err)
+		err = fmt.Errorf("sim: step %d: %w", step.Index, err)
 	}
-	return freed, nil
+	return int(step.Work[BlocksFreed] - before), err
 }
 
 // compressOne compresses a sequence if it is asked for anything, and returns how many slots
@@ -260,7 +263,10 @@ func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err
 		return slots, err
 	}
 	q.compressedAt = s.steps
-	s.policy.tell(step, q.id, slots, &t.done)
+	s.policy.work(&step.Work, slots, &t.done)
+	if s.Batch {
+		step.Compression = append(step.Compression, s.policy.told(q.id, &t.done))
+	}
 	return slots, nil
 }
 
@@ -300,3 +306,4 @@ func (s *Server) compressLine(step *Step) error {
 	}
 	return nil
 }
+

@@ -1,10 +1,5 @@
 package sim
 
-import (
-	"cmp"
-	"slices"
-)
-
 // line is the order in which [policy.choose] looks at the running sequences, kept from one
 // compression to the next: those left out of most compressions since their last come first, and
 // of equal ones the latest to arrive.
@@ -18,7 +13,8 @@ import (
 type line struct {
 	old, never lineList
 	built      bool
-	chosen     []*sequence // scratch
+	chosen     []*sequence // scratch, as are
+	merged     []*sequence
 }
 
 // lineList is a list of sequences that are linked by their line fields.
@@ -116,12 +112,37 @@ func (c *cursor) next() *sequence {
 
 // moveUp has the chosen ones take their places after a round, the latest.
 func (l *line) moveUp(round int) {
-	slices.SortFunc(l.chosen, func(a, b *sequence) int { return cmp.Compare(b.id, a.id) })
+	l.sortChosen()
 	for _, q := range l.chosen {
 		q.round = round
 		if !q.once {
 			q.leaveLine()
 			l.old.insert(q, l.old.last)
 		}
+	}
+}
+
+// sortChosen puts the chosen ones in order of arrival, the latest first. They come in a few
+// parts that are in order, one of each round, which are merged.
+func (l *line) sortChosen() {
+	for sorted := 0; sorted < len(l.chosen); {
+		from := sorted
+		for sorted++; sorted < len(l.chosen) && l.chosen[sorted-1].id > l.chosen[sorted].id; sorted++ {
+		}
+		if from == 0 {
+			continue
+		}
+		first, second := l.chosen[:from], l.chosen[from:sorted]
+		merged := l.merged[:0]
+		for len(first) > 0 && len(second) > 0 {
+			if first[0].id > second[0].id {
+				merged, first = append(merged, first[0]), first[1:]
+			} else {
+				merged, second = append(merged, second[0]), second[1:]
+			}
+		}
+		merged = append(append(merged, first...), second...)
+		copy(l.chosen, merged)
+		l.merged = merged
 	}
 }
