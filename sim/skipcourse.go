@@ -306,4 +306,3 @@ func (s *Server) compressLine(step *Step) error {
 	}
 	return nil
 }
-
