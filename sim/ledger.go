@@ -43,6 +43,7 @@ type Ledger struct {
 	batches   int        // that were decoded
 	courses   *courses   // nil where what compressions come to cannot be remembered
 	led       turn       // scratch
+	levels    *levels    // nil where compressions do not go by level
 
 	steps       int         // decode steps so far, of all sequences at once
 	used        int         // blocks that are not free
@@ -67,12 +68,12 @@ const maxB = 256
 
 // account is one sequence's share of the cache.
 type account struct {
-	prompt int    // tokens that entered as the prompt
-	tokens int    // at step 0 it would have had so many: its length is tokens + steps
-	runs   []run  // its heads, in order
-	stage  *stage // that the runs are of; nil for runs of its own
-	mine   []run  // room for these, while it is at a stage
-	asksAt int    // with fewer tokens than this, its method asks for nothing
+	prompt int   // tokens that entered as the prompt
+	tokens int   // at step 0 it would have had so many: its length is tokens + steps
+	runs   []run // its heads, in order, but for one at a stage: see heads
+	stage  *stage
+	met    bool // though it is at no stage: no courses have its state
+	asksAt int  // with fewer tokens than this, its method asks for nothing
 
 	// The last compression undid what the token before it had entered: with one token more
 	// than undoneAt it would come to undoneAs again. never is that it did not.
@@ -127,7 +128,8 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		patient: patient,
 		spread:  spread,
 		told:    told,
-		courses: newCourses(spread),
+		courses: newCourses(cfg, spread),
+		levels:  newLevels(cfg, method.Name() == ref.KVCompress, spread),
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
 		own:     map[kv.SeqID]*compressor{},

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"hash/maphash"
 	"math"
 	"slices"
 	"unsafe"
@@ -12,7 +11,7 @@ import (
 )
 
 // Servers compress the same lengths over and over: of every sequence with a prompt of so many
-// tokens, after as many tokens of output. A courses remembers what compressions came to.
+// tokens, after as many tokens of output. courses remembers what compressions came to.
 //
 // That is exact because a compression is a function of the sequence's state alone: of its
 // prompt's length, its tokens and what its heads have lost, by the ledger's one method,
@@ -21,16 +20,26 @@ import (
 // every head, and the state is relative to the tokens. Sequences with options of their own, and
 // spreads that are not ByDemand, have no courses.
 //
-// States are compared as a whole, not by their hashes. When the stages fill maxCourseBytes,
-// all are forgotten but those that sequences are at.
+// Only states that are met a second time become stages. States are compared as a whole, not by
+// their hashes. When the stages fill maxCourseBytes, all are forgotten but those that sequences
+// are at.
 type courses struct {
-	stages map[uint64]*stage
-	seed   maphash.Seed
-	bytes  uintptr
+	met   [courseStates]metState
+	bytes uintptr
 }
 
-// maxCourseBytes bounds the memory of stages and turns.
-const maxCourseBytes = 24 << 20
+// metState is the last state that was met of those that share a place.
+type metState struct {
+	hash  uint64
+	stage *stage // nil for a state that was met once
+}
+
+// courseStates is how many places there are, a power of two; maxCourseBytes bounds the memory of
+// stages and turns.
+const (
+	courseStates   = 1 << 15
+	maxCourseBytes = 24 << 20
+)
 
 // ByDemand is a [Spread] of which what heads lose depends on the demand alone, but not on
 // whose it is: Demand.Seq.
@@ -63,29 +72,34 @@ type turn struct {
 type phase struct{ rest, heads int }
 
 // newCourses returns an empty memory for a ledger with a spread; nil if it can have none.
-func newCourses(spread Spread) *courses {
-	if _, ok := spread.(ByDemand); !ok {
+func newCourses(cfg *ref.Config, spread Spread) *courses {
+	if _, ok := spread.(ByDemand); !ok || !cfg.Compresses() {
 		return nil
 	}
-	return &courses{stages: map[uint64]*stage{}, seed: maphash.MakeSeed()}
+	return &courses{}
 }
 
-// at returns the stage of a state, which it makes if there is none.
-func (c *courses) at(prompt, tokens int, runs []run) *stage {
-	var h maphash.Hash
-	h.SetSeed(c.seed)
-	maphash.WriteComparable(&h, [2]int{prompt, tokens})
+// meet returns the stage of a state; nil for one that is met for the first time, or as if it
+// were because others took its place.
+func (c *courses) meet(prompt, tokens int, runs []run) *stage {
+	hash := mix(uint64(prompt), uint64(tokens))
 	for _, r := range runs {
-		maphash.WriteComparable(&h, r)
+		hash = mix(hash^uint64(r.heads), uint64(r.gone))
 	}
-	key := h.Sum64()
-	if s := c.stages[key]; s != nil && s.prompt == prompt && s.tokens == tokens && slices.Equal(s.runs, runs) {
-		return s
+	m := &c.met[hash%courseStates]
+	switch {
+	case m.hash != hash:
+		*m = metState{hash: hash}
+		return nil
+	case m.stage == nil:
+		m.stage = &stage{prompt: prompt, tokens: tokens, runs: slices.Clone(runs)}
+		made := m.stage
+		c.take(unsafe.Sizeof(*made) + uintptr(len(runs))*unsafe.Sizeof(run{}))
+		return made
+	case m.stage.prompt != prompt || m.stage.tokens != tokens || !slices.Equal(m.stage.runs, runs):
+		return nil
 	}
-	s := &stage{prompt: prompt, tokens: tokens, runs: slices.Clone(runs)}
-	c.take(unsafe.Sizeof(*s) + uintptr(len(runs))*unsafe.Sizeof(run{}))
-	c.stages[key] = s
-	return s
+	return m.stage
 }
 
 // add has a stage know a turn.
@@ -101,7 +115,7 @@ func (c *courses) take(bytes uintptr) {
 	c.bytes += bytes
 	if c.bytes > maxCourseBytes {
 		c.bytes = bytes
-		clear(c.stages)
+		clear(c.met[:])
 	}
 }
 
@@ -114,11 +128,9 @@ func (s *stage) turn(after int) *turn {
 	return t
 }
 
-// join has an account follow the course of its state.
-func (c *courses) join(a *account, tokens int) { a.stage = c.at(a.prompt, tokens, a.runs) }
-
 // leave has an account know its own runs, which may be changed.
 func (a *account) leave() {
+	a.met = false
 	if a.stage != nil {
 		a.runs, a.stage = append(a.runs[:0], a.stage.runs...), nil
 	}
@@ -147,15 +159,21 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *turn {
 			return t
 		}
 	}
-	l.led = turn{count: l.Count(id)}
-	if l.led.count == 0 {
-		if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
-			l.courses.add(a.stage, l.led)
-		}
-		return nil
+	l.led = turn{}
+	if l.levels != nil && l.own[id] == nil {
+		var kvs int
+		kvs, l.led.held = l.holds(a)
+		l.led.count = l.counting.asks(&l.cfg, tokens, kvs, l.led.held)
+	} else if l.led.count = l.Count(id); l.led.count > 0 {
+		l.led.held = l.Held(id)
 	}
-	l.led.held = l.Held(id)
-	return &l.led
+	if l.led.count > 0 {
+		return &l.led
+	}
+	if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
+		l.courses.add(a.stage, l.led)
+	}
+	return nil
 }
 
 // along does what a turn says, which ahead has just returned.
@@ -183,22 +201,31 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *turn) (*turn, error) {
 	return t, nil
 }
 
-// lead compresses a sequence plainly, and notes what that comes to for those that follow.
-func (l *Ledger) lead(id kv.SeqID, a *account, t turn) (_ *turn, err error) {
+// lead compresses a sequence that is not on a course that is known, and notes what that comes
+// to for those that follow.
+func (l *Ledger) lead(id kv.SeqID, a *account, t turn) (*turn, error) {
 	tokens := a.tokens + l.steps
+	var err error
 	if l.courses == nil || l.own[id] != nil || tokens == a.undoneAt+1 {
 		l.led.done, err = l.Compress(id)
 		return &l.led, err
 	}
-	if a.stage == nil {
-		l.courses.join(a, tokens)
-	}
 	from, phases, undone := a.stage, l.phases, l.undone
-	t.after = tokens - from.tokens
-	if t.done, err = l.Compress(id); err != nil {
-		return nil, err
+	if from == nil && !a.met {
+		from = l.courses.meet(a.prompt, tokens, a.runs)
 	}
-	t.undone = l.undone != undone
+	var ok bool
+	if t.done, ok = l.compressByLevel(a, t.count); !ok {
+		if t.done, err = l.Compress(id); err != nil {
+			return nil, err
+		}
+	}
+	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
+	if from == nil || a.stage == nil {
+		l.led = t
+		return &l.led, nil
+	}
+	t.after, t.to, t.undone = tokens-from.tokens, a.stage, l.undone != undone
 	for rest := range l.cfg.BlockSize {
 		at := (rest - l.steps) & (l.cfg.BlockSize - 1)
 		if more := l.phases[at] - phases[at]; more != 0 {
@@ -208,8 +235,6 @@ func (l *Ledger) lead(id kv.SeqID, a *account, t turn) (_ *turn, err error) {
 	if p := t.phases; len(p) == 2 && p[0].rest == 0 && p[1].rest == 1 {
 		t.refill, t.phases = p[0].heads, nil
 	}
-	l.courses.join(a, tokens)
-	t.to = a.stage
 	return l.courses.add(from, t), nil
 }
 

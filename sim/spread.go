@@ -66,6 +66,9 @@ func (even) ByHeadsOnly() {}
 // ByDemand implements [ByDemand].
 func (even) ByDemand() {}
 
+// Spares implements [ByLevel].
+func (even) Spares() bool { return false }
+
 // at returns the weights for what is to stay after a demand: those measured nearest
 // to it; nil for equal ones.
 func (s *shares) at(d *Demand) []int32 {
