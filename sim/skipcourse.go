@@ -210,15 +210,16 @@ func (l *Ledger) lead(id kv.SeqID, a *account, t turn) (*turn, error) {
 		l.led.done, err = l.Compress(id)
 		return &l.led, err
 	}
-	from, phases, undone := a.stage, l.phases, l.undone
+	from, undone := a.stage, l.undone
 	if from == nil && !a.met {
 		from = l.courses.meet(a.prompt, tokens, a.runs)
 	}
 	var ok bool
-	if t.done, ok = l.compressByLevel(a, t.count); !ok {
-		if t.done, err = l.Compress(id); err != nil {
-			return nil, err
-		}
+	var phases []phase
+	if t.done, ok = l.compressByLevel(a, t.count); ok {
+		phases = l.levels.phases
+	} else if t.done, phases, err = l.compressPlainly(id); err != nil {
+		return nil, err
 	}
 	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
 	if from == nil || a.stage == nil {
@@ -226,16 +227,39 @@ func (l *Ledger) lead(id kv.SeqID, a *account, t turn) (*turn, error) {
 		return &l.led, nil
 	}
 	t.after, t.to, t.undone = tokens-from.tokens, a.stage, l.undone != undone
-	for rest := range l.cfg.BlockSize {
-		at := (rest - l.steps) & (l.cfg.BlockSize - 1)
-		if more := l.phases[at] - phases[at]; more != 0 {
-			t.phases = append(t.phases, phase{rest, more})
-		}
-	}
-	if p := t.phases; len(p) == 2 && p[0].rest == 0 && p[1].rest == 1 {
-		t.refill, t.phases = p[0].heads, nil
+	if t.refill = refill(phases); t.refill == 0 {
+		t.phases = slices.Clone(phases)
 	}
 	return l.courses.add(from, t), nil
+}
+
+// compressPlainly is Compress, and says which phases change.
+func (l *Ledger) compressPlainly(id kv.SeqID) (c ref.Compressed, phases []phase, err error) {
+	before := l.phases
+	c, err = l.Compress(id)
+	for rest := range l.cfg.BlockSize {
+		at := (rest - l.steps) & (l.cfg.BlockSize - 1)
+		if more := l.phases[at] - before[at]; more != 0 {
+			phases = append(phases, phase{rest, more})
+		}
+	}
+	return c, phases, err
+}
+
+// refill returns how many heads change their phase from 1 to 0, if none changes otherwise;
+// else 0.
+func refill(phases []phase) int {
+	heads := 0
+	for _, p := range phases {
+		switch p.rest {
+		case 0:
+			heads += p.heads
+		case 1:
+		default:
+			return 0
+		}
+	}
+	return heads
 }
 
 // alongCourses reports whether compressions go along courses.

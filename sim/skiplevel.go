@@ -20,7 +20,8 @@ type leveled struct {
 // levels is how a ledger compresses by level.
 type levels struct {
 	spares bool
-	runs   []leveled // scratch
+	runs   []leveled // scratch, as are
+	phases []phase   // what the last compression changed
 }
 
 // newLevels returns nil where a ledger does not compress by level: where the method asks for
@@ -86,10 +87,11 @@ func (l *Ledger) compressByLevel(a *account, asked int) (c ref.Compressed, ok bo
 		at--
 		left = asked - fall
 	}
-	undone := tokens >= sinks+window
+	undone, fell := tokens >= sinks+window, 0 // heads that lost, whose last blocks are full now
 	a.leave()
 	a.runs = a.runs[:0]
 	mask := b - 1
+	l.levels.phases = l.levels.phases[:0]
 	lose := func(h *leveled, heads, units int) {
 		gone := h.gone
 		if units > 0 {
@@ -100,7 +102,8 @@ func (l *Ledger) compressByLevel(a *account, asked int) (c ref.Compressed, ok bo
 			c.Freed += heads * units
 			c.Moved += heads * moved(evicted, h.kvs-protected, min(tokens, window))
 			l.phases[(h.kvs-l.steps)&mask] -= heads
-			l.phases[(h.kvs-evicted-l.steps)&mask] += heads
+			l.levels.phases = append(l.levels.phases, phase{h.kvs & mask, -heads})
+			fell += heads
 			undone = undone && units == 1 && last == 1
 		} else {
 			undone = false
@@ -124,6 +127,8 @@ func (l *Ledger) compressByLevel(a *account, asked int) (c ref.Compressed, ok bo
 			lose(h, h.heads-more, lost)
 		}
 	}
+	l.phases[-l.steps&mask] += fell
+	l.levels.phases = append(l.levels.phases, phase{0, fell})
 	c.Asked = asked
 	a.asksAt, a.undoneAt = 0, never
 	l.used -= c.Freed
