@@ -19,6 +19,8 @@ func TestSkippingSpared(t *testing.T) {
 	sim.SkippingWith(t, seeds, func(kv.Shape) sim.Spread { return cost.Spared{} })
 }
 
+func TestCoursesSpared(t *testing.T) { sim.CoursesWith(t, cost.Spared{}) }
+
 // BenchmarkSpared serves requests as BenchmarkServer does, with compression at every step and
 // the default spread: of it some heads keep growing, so that no two steps are alike.
 func BenchmarkSpared(b *testing.B) {
