@@ -42,7 +42,7 @@ type Ledger struct {
 	shared    int        // blocks that sequences have beside the first that has them: see Extend
 	batches   int        // that were decoded
 	courses   *courses   // nil where what compressions come to cannot be remembered
-	led       turn       // scratch
+	led       outcome    // scratch
 	levels    *levels    // nil where compressions do not go by level
 
 	steps       int         // decode steps so far, of all sequences at once

@@ -16,8 +16,8 @@ import (
 // That is exact because a compression is a function of the sequence's state alone: of its
 // prompt's length, its tokens and what its heads have lost, by the ledger's one method,
 // configuration and counting, and by a spread that is [ByDemand]. A stage is such a state, and
-// a turn what [Ledger.Compress] did to it. Decode steps are no turns: they add a token to
-// every head, and the state is relative to the tokens. Sequences with options of their own, and
+// an outcome what [Ledger.Compress] did to it, after some tokens more. Decode steps need nothing
+// remembered: they add a token to every head, and what heads have lost stays. Sequences with options of their own, and
 // spreads that are not ByDemand, have no courses.
 //
 // Only states that are met a second time become stages. States are compared as a whole, not by
@@ -35,7 +35,7 @@ type metState struct {
 }
 
 // courseStates is how many places there are, a power of two; maxCourseBytes bounds the memory of
-// stages and turns.
+// stages and outcomes.
 const (
 	courseStates   = 1 << 15
 	maxCourseBytes = 24 << 20
@@ -51,12 +51,12 @@ type ByDemand interface {
 // stage is a state of sequences.
 type stage struct {
 	prompt, tokens int
-	turns          *turn // that are known, the latest first
-	runs           []run // which are never changed
+	outcomes       *outcome // that are known, the latest first
+	runs           []run    // which are never changed
 }
 
-// turn is the compression of a sequence that was at a stage and has got some tokens since.
-type turn struct {
+// outcome is the compression of a sequence that was at a stage and has got some tokens since.
+type outcome struct {
 	after  int // tokens
 	to     *stage
 	held   int            // blocks before
@@ -65,7 +65,7 @@ type turn struct {
 	phases []phase        // of other heads, what changes
 	count  int            // what Count says: with 0 it is not compressed
 	undone bool           // it counts for Repeats
-	next   *turn          // of the stage
+	next   *outcome       // of the stage
 }
 
 // phase is so many heads, more or fewer, of lengths that are rest modulo B.
@@ -102,11 +102,11 @@ func (c *courses) meet(prompt, tokens int, runs []run) *stage {
 	return m.stage
 }
 
-// add has a stage know a turn.
-func (c *courses) add(s *stage, t turn) *turn {
+// add has a stage know an outcome.
+func (c *courses) add(s *stage, t outcome) *outcome {
 	c.take(unsafe.Sizeof(t) + uintptr(len(t.phases))*unsafe.Sizeof(phase{}))
-	t.next = s.turns
-	s.turns = &t
+	t.next = s.outcomes
+	s.outcomes = &t
 	return &t
 }
 
@@ -119,9 +119,9 @@ func (c *courses) take(bytes uintptr) {
 	}
 }
 
-// turn returns the known compression after so many tokens; nil if there is none.
-func (s *stage) turn(after int) *turn {
-	t := s.turns
+// outcome returns the known compression after so many tokens; nil if there is none.
+func (s *stage) outcome(after int) *outcome {
+	t := s.outcomes
 	for t != nil && t.after != after {
 		t = t.next
 	}
@@ -144,22 +144,22 @@ func (a *account) heads() []run {
 	return a.runs
 }
 
-// ahead returns what Compress would do to a sequence; nil if Count is 0. The turn is valid until
-// the next call. If it is not known yet, it says no more than count and held.
-func (l *Ledger) ahead(id kv.SeqID, a *account) *turn {
+// ahead returns what Compress would do to a sequence; nil if Count is 0. It is valid until the
+// next call. If it is not known yet, it says no more than count and held.
+func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	tokens := a.tokens + l.steps
 	if tokens < a.asksAt {
 		return nil
 	}
 	if a.stage != nil {
-		if t := a.stage.turn(tokens - a.stage.tokens); t != nil {
+		if t := a.stage.outcome(tokens - a.stage.tokens); t != nil {
 			if t.count == 0 {
 				return nil
 			}
 			return t
 		}
 	}
-	l.led = turn{}
+	l.led = outcome{}
 	if l.levels != nil && l.own[id] == nil {
 		var kvs int
 		kvs, l.led.held = l.holds(a)
@@ -176,8 +176,8 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *turn {
 	return nil
 }
 
-// along does what a turn says, which ahead has just returned.
-func (l *Ledger) along(id kv.SeqID, a *account, t *turn) (*turn, error) {
+// along does what an outcome says, which ahead has just returned.
+func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	if t.to == nil {
 		return l.lead(id, a, *t)
 	}
@@ -203,7 +203,7 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *turn) (*turn, error) {
 
 // lead compresses a sequence that is not on a course that is known, and notes what that comes
 // to for those that follow.
-func (l *Ledger) lead(id kv.SeqID, a *account, t turn) (*turn, error) {
+func (l *Ledger) lead(id kv.SeqID, a *account, t outcome) (*outcome, error) {
 	tokens := a.tokens + l.steps
 	var err error
 	if l.courses == nil || l.own[id] != nil || tokens == a.undoneAt+1 {

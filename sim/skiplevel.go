@@ -14,7 +14,7 @@ type ByLevel interface {
 type leveled struct {
 	run
 	kvs, units int // of each head
-	can, lost  int // units
+	can        int // units that each can lose
 }
 
 // levels is how a ledger compresses by level.
@@ -39,8 +39,9 @@ func newLevels(cfg *ref.Config, blocks bool, spread Spread) *levels {
 const mostUnits = 2
 
 // compressByLevel is Compress of a sequence that is asked for so many blocks, in a single pass
-// over its runs. It returns false, with nothing changed, where it does not apply: where all
-// heads are alike, or cannot lose what is asked for.
+// over its runs. It returns false, with nothing changed, where it does not apply: where the
+// heads that are not spared cannot lose what is asked for, as where no head has lost anything yet,
+// or where that is much.
 //
 // It does what Compress does with the spread, step by step: of each run the units and how many
 // it can lose; the lowest level at which no more than the asked units fall; the first heads
@@ -51,9 +52,6 @@ func (l *Ledger) compressByLevel(a *account, asked int) (c ref.Compressed, ok bo
 		return c, false
 	}
 	old := a.heads()
-	if len(old) < 2 {
-		return c, false
-	}
 	tokens, b := a.tokens+l.steps, l.cfg.BlockSize
 	sinks, window := l.cfg.Compression.Sinks, l.counting.window(l.cfg.Compression.ProtectedWindow)
 	protected := min(tokens, sinks+window)
@@ -87,7 +85,7 @@ func (l *Ledger) compressByLevel(a *account, asked int) (c ref.Compressed, ok bo
 		at--
 		left = asked - fall
 	}
-	undone, fell := tokens >= sinks+window, 0 // heads that lost, whose last blocks are full now
+	undone, fell := true, 0 // fell are heads that lost, whose last blocks are full now
 	a.leave()
 	a.runs = a.runs[:0]
 	mask := b - 1
