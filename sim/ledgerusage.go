@@ -57,7 +57,7 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 // audit counts everything anew and returns an error where a sum is wrong.
 func (l *Ledger) audit() error {
 	var want Ledger
-	used := 0
+	used := -l.shared
 	for _, a := range l.seqs {
 		if a.reserved {
 			used += l.heads*l.blocksOf(a.tokens) - a.shared

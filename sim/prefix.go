@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/kv"
 )
@@ -118,6 +119,8 @@ func (l *Ledger) Admit(id kv.SeqID) error {
 	}
 	a.reserved = false
 	l.reserved--
+	a.prompt, a.asksAt, a.undoneAt = a.tokens, 0, never
+	l.undone = math.MinInt
 	a.tokens -= l.steps
 	a.runs[0].base -= l.steps
 	for p := a.last; p != nil; p = p.key.before {
