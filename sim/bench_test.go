@@ -74,6 +74,9 @@ func BenchmarkServer(b *testing.B) {
 		p.Config.Compression.MaxCacheTokens = 128
 		p.Schedule = DefaultSchedule()
 	}
+	v1 := func(p *Plan) {
+		p.Scheduler, p.V1 = VLLMV1, V1{ReserveFull: true, Prefixes: true}
+	}
 	method := func(name string) func(*Plan) {
 		return func(p *Plan) {
 			p.Config.Compression.MaxCacheTokens = 128
@@ -91,6 +94,10 @@ func BenchmarkServer(b *testing.B) {
 		{"batches", func(*Plan) {}, Watch{Step: func(*Step) {}, Batch: true}},
 		{"check", func(p *Plan) { p.Check = true }, Watch{}},
 		{"chunked prefill", func(p *Plan) { p.ChunkedPrefill = true }, Watch{}},
+		{"vllm-v1", v1, Watch{}},
+		{"vllm-v1, every step", v1, Watch{Step: func(*Step) {}}},
+		{"vllm-v1, one by one", func(p *Plan) { v1(p); p.V1.plain = true }, Watch{}},
+		{"vllm-v1, compressed every step", func(p *Plan) { compressed(p); v1(p); p.V1.Prefixes = false }, Watch{}},
 		{"compressed every step", compressed, Watch{}},
 		{"compressed once", func(p *Plan) { compressed(p); p.Schedule.Once = true }, Watch{}},
 		{"snapkv", method("snapkv"), Watch{}},
