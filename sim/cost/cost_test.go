@@ -117,7 +117,7 @@ func TestRatesAreTheTerms(t *testing.T) {
 			factors[id] = 7
 		}
 	}
-	rates, err := d.Rates(factors)
+	rates, _, err := d.Costs(&Fit{Factors: factors})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestRatesAreTheTerms(t *testing.T) {
 		w[f] = int64(1000 * (f + 1))
 	}
 	sum := 0.0
-	shares := d.Shares(factors, &w)
+	shares := d.Shares(&Fit{Factors: factors}, &w, sim.Ticks{})
 	for _, s := range shares {
 		sum += s.Seconds
 	}
@@ -146,7 +146,7 @@ func TestWeightsRead(t *testing.T) {
 		"qwen2.5-0.5b": 494_032_768,
 	} {
 		d := deployment(t, name, "l4")
-		for _, s := range d.Shares(Factors{"weights": 1}, &sim.Work{sim.Steps: 1}) {
+		for _, s := range d.Shares(&Fit{Factors: Factors{"weights": 1}}, &sim.Work{sim.Steps: 1}, sim.Ticks{}) {
 			if want := float64(2*params) / d.Card.Read; math.Abs(s.Seconds/want-1) > 1e-9 {
 				t.Errorf("%s: %v s, want %v", name, s.Seconds, want)
 			}
@@ -174,7 +174,7 @@ func TestCalibrateFindsFactors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rates, err := c.Deployment.Rates(want)
+		rates, _, err := c.Deployment.Costs(&Fit{Factors: want})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +273,7 @@ func FuzzReadProfile(f *testing.F) {
 			return
 		}
 		d := deployment(t, "llama-3.1-8b", "l4")
-		if _, err := d.Rates(p.For("l4").Factors); err != nil {
+		if _, _, err := d.Costs(&p.Fits[0]); err != nil {
 			t.Error(err)
 		}
 	})

@@ -28,7 +28,15 @@ type Fit struct {
 	Rows    int      `json:"rows"`    // measurements
 	Factors Factors  `json:"factors"` // by term: times the time at the card's peak, or µs for an overhead
 	Fitted  []string `json:"fitted"`  // terms that the measurements decided; the others have their defaults
-	Quality Quality  `json:"quality"`
+
+	Undetermined []string `json:"undetermined,omitempty"` // of them, those of which the rows say less than the factor's start does
+	AtBound      []string `json:"at_bound,omitempty"`     // of them, those at the bound of physics
+	Quality      Quality  `json:"quality"`
+
+	// Overlap says that the products of a step and the reading of the weights for them
+	// take place at once: together they take the root of the sum of their squares, a soft
+	// maximum. Else their times add up.
+	Overlap bool `json:"overlap,omitempty"`
 }
 
 // Quality is how far a fit is off the measurements, as parts.

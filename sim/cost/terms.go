@@ -2,6 +2,7 @@ package cost
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/sim"
 )
@@ -14,7 +15,8 @@ type Term struct {
 	What     string  `json:"what"`
 	Overhead bool    `json:"overhead"` // the factor is in µs, and not over the card's peak
 	Default  float64 `json:"default"`  // factor without a profile
-	Fitted   bool    `json:"fitted"`   // by throughputs of whole runs; the others need timings of kernels
+	Fitted   bool    `json:"fitted"`   // by throughputs of whole runs of KV-Compress's server; the others need more
+	Product  bool    `json:"product"`  // of the products and the weights read for them, which may overlap: see Fit.Overlap
 
 	peak func(*Deployment) unit
 }
@@ -50,7 +52,7 @@ func overhead(f sim.Feature) func(*Deployment) unit {
 func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
-		{ID: "weights", What: "reading the weights, in every step", Default: 1.36, Fitted: true,
+		{ID: "weights", What: "reading the weights, in every step", Default: 1.36, Fitted: true, Product: true,
 			peak: perUnit(sim.Steps, func(d *Deployment) float64 {
 				m := &d.Model
 				bytes := m.Bytes(d.Weights)
@@ -59,7 +61,7 @@ func Terms() []Term {
 				}
 				return read(float64(bytes), d)
 			})},
-		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true,
+		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, products)},
 		{ID: "attention", What: "attention of prompts", Default: 2.13, Fitted: true,
 			peak: perUnit(sim.AttentionPairs, func(d *Deployment) float64 {
@@ -70,7 +72,7 @@ func Terms() []Term {
 			peak: perUnit(sim.KVsRead, func(d *Deployment) float64 {
 				return read(float64(d.attentionBytes()), d)
 			})},
-		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.79, Fitted: true,
+		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.79, Fitted: true, Product: true,
 			peak: perUnit(sim.DecodeSeqs, products)},
 		{ID: "compression", What: "launching a compression", Overhead: true, Default: 10.5e3, Fitted: true,
 			peak: overhead(sim.CompressionSteps)},
@@ -106,6 +108,24 @@ func Terms() []Term {
 		{ID: "prefill", What: "launching a prefill", Overhead: true, peak: overhead(sim.PrefillSteps)},
 		{ID: "sequence", What: "the host's work for each decoding sequence", Overhead: true, peak: overhead(sim.DecodeSeqs)},
 		{ID: "prompt", What: "scheduling a prompt", Overhead: true, peak: overhead(sim.PrefillSeqs)},
+		{ID: "layer", What: "launching a layer, in every step", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.Shape.Layers) })},
+		{ID: "elementwise", What: "norms, residuals and activations, read and written between the products",
+			peak: func(d *Deployment) unit {
+				m := &d.Model
+				bytes := 2 * float64(m.Shape.Layers) * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
+				ns := bytes / d.Card.Read * 1e9
+				return unit{sim.PrefillTokens: ns, sim.DecodeSeqs: ns}
+			}},
+		{ID: "all_reduce_latency", What: "waiting for the other cards of a tensor-parallel group, twice a layer", Overhead: true,
+			peak: func(d *Deployment) unit {
+				var u unit
+				if d.TP > 1 {
+					u[sim.Steps] = 1e3 * float64(2*d.Model.Shape.Layers)
+				}
+				return u
+			}},
+		{ID: RequestTerm, What: "the client's and the API's part of the time to first token", Overhead: true, peak: func(*Deployment) unit { return unit{} }},
 	}
 }
 
@@ -130,21 +150,45 @@ func DefaultFactors() Factors {
 	return f
 }
 
-// Rates returns what a unit of each feature costs.
-func (d *Deployment) Rates(factors Factors) (sim.Rates, error) {
-	var total unit
-	for _, t := range Terms() {
-		for f, ns := range t.peak(d) {
-			total[f] += factors[t.ID] * ns
-		}
-	}
+// RequestTerm is the one term that no step takes: it adds to the time to first token, and
+// to that of the whole request.
+const RequestTerm = "request"
+
+// Costs returns what a unit of each feature costs by a fit and, where products overlap the
+// reading of weights, what an iteration takes beyond that.
+func (d *Deployment) Costs(f *Fit) (sim.Rates, sim.Products, error) {
+	total, products := d.costs(f)
 	var r sim.Rates
 	for f, ns := range total {
 		if err := r.SetNS(sim.Feature(f), ns); err != nil {
-			return r, fmt.Errorf("cost: %w", err)
+			return r, nil, fmt.Errorf("cost: %w", err)
 		}
 	}
-	return r, nil
+	return r, products, nil
+}
+
+// costs is Costs with rates that are not rounded.
+func (d *Deployment) costs(f *Fit) (unit, sim.Products) {
+	var total, overlapping unit
+	for _, t := range Terms() {
+		to := &total
+		if t.Product && f.Overlap {
+			to = &overlapping
+		}
+		for feature, ns := range t.peak(d) {
+			to[feature] += float64(f.Factors[t.ID] * ns)
+		}
+	}
+	if !f.Overlap {
+		return total, nil
+	}
+	weights, prefilled, decoded := overlapping[sim.Steps], overlapping[sim.PrefillTokens], overlapping[sim.DecodeSeqs]
+	// The output matrix multiplies what is sampled from.
+	decoded += float64(f.Factors["decode_gemm"] * 2 * float64(d.Model.Embedding()) / d.Card.Flops16 * 1e9 / float64(d.TP))
+	return total, func(p, n int64) float64 {
+		product := float64(prefilled*float64(p)) + float64(decoded*float64(n))
+		return math.Sqrt(float64(weights*weights) + float64(product*product))
+	}
 }
 
 // Share is the part of a run's time that a term took.
@@ -154,14 +198,25 @@ type Share struct {
 	Share   float64 `json:"share"`
 }
 
+// ProductsShare is the share of terms that overlap: see [Fit.Overlap].
+const ProductsShare = "products"
+
 // Shares returns what each term took of the time that work takes, in the order of
-// [Terms], without those that took none.
-func (d *Deployment) Shares(factors Factors, w *sim.Work) []Share {
+// [Terms], without those that took none. Terms that overlap are one share, of the time
+// products, which comes first.
+func (d *Deployment) Shares(f *Fit, w *sim.Work, products sim.Ticks) []Share {
 	var shares []Share
 	sum := 0.0
+	if f.Overlap {
+		sum = products.Seconds()
+		shares = append(shares, Share{Term: ProductsShare, Seconds: sum})
+	}
 	for _, t := range Terms() {
+		if t.Product && f.Overlap {
+			continue
+		}
 		u := t.peak(d)
-		if s := factors[t.ID] * u.ns(w) / 1e9; s > 0 {
+		if s := f.Factors[t.ID] * u.ns(w) / 1e9; s > 0 {
 			shares = append(shares, Share{Term: t.ID, Seconds: s})
 			sum += s
 		}

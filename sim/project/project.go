@@ -76,7 +76,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		profile = cost.DefaultProfile()
 	}
 	fit := profile.For(d.Card.Name)
-	rates, err := d.Rates(fit.Factors)
+	rates, products, err := d.Costs(&fit)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	var bound bounds
 	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
-		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Spread: spread,
+		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Products: products, Spread: spread,
 		Select: d.Selection(), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
 	}
 	served, err := sim.Project(ctx, &plan, requests, sim.Watch{
@@ -120,7 +120,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		return nil, err
 	}
 	r := &Result{
-		Memory: memory, Metrics: run.Summary(), Time: d.Shares(fit.Factors, &served.Work), Factors: fit.Of, Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Notes: c.notes(), Partial: err != nil,
+		Memory: memory, Metrics: run.Summary(), Time: d.Shares(&fit, &served.Work, served.Products), Factors: fit.Of, Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Notes: c.notes(), Partial: err != nil,
 	}
 	r.Reading = r.read(&c)
 	return r, err

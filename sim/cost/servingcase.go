@@ -1,0 +1,151 @@
+package cost
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+	"kvcompress/trace"
+)
+
+// ServingCase is a measured serving run, projected.
+type ServingCase struct {
+	Serving
+	Deployment Deployment `json:"-"`
+	Memory     Memory     `json:"memory"`
+
+	PredictedTTFT   float64 `json:"predicted_ttft_ms"`
+	PredictedTPOT   float64 `json:"predicted_tpot_ms"`
+	PredictedTokens float64 `json:"predicted_total_tokens_per_s"`
+	TTFTOff         float64 `json:"ttft_error"`       // of the predicted, as a part of the measured; 0 where none was
+	TPOTOff         float64 `json:"tpot_error"`       // likewise
+	TokensOff       float64 `json:"throughput_error"` // likewise; of a closed loop, whose duration is not measured, from the mean times
+	Calibrated      string  `json:"factors_of,omitempty"`
+
+	record *record
+}
+
+// NewServingCase serves a run's requests by the scheduler of vLLM V1 on a ledger, as many
+// blocks as the memory holds, and records what was done.
+func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
+	model, err := catalog.FindModel(s.Model)
+	if err != nil {
+		return nil, err
+	}
+	card, err := catalog.FindCard(s.GPU)
+	if err != nil {
+		return nil, err
+	}
+	d := New(model, card)
+	d.TP, d.KV, d.Utilization = s.TP, s.KV, s.Utilization
+	if s.Weights != "" {
+		d.Weights = s.Weights
+	}
+	limits := ServingLimits(card)
+	if s.MaxSeqs > 0 {
+		limits.MaxNumSeqs = s.MaxSeqs
+	}
+	if s.MaxTokens > 0 {
+		limits.MaxNumBatchedTokens = s.MaxTokens
+	}
+	d.MaxTokens = limits.MaxNumBatchedTokens
+	c := &ServingCase{Serving: s, Deployment: d}
+	if c.Memory, err = d.Memory(); err != nil {
+		return nil, err
+	}
+	cfg := d.Config()
+	cfg.Blocks = c.Memory.Blocks
+	plan := sim.Plan{
+		Config: cfg, Schedule: sim.DefaultSchedule(), Limits: limits,
+		Scheduler: sim.VLLMV1, V1: sim.V1{WholePrompts: s.Whole},
+		Concurrency: s.Concurrency,
+	}
+	c.record, err = recordOf(ctx, &plan, s.requests())
+	return c, err
+}
+
+// ServingLimits are the limits of a measured run that does not state them: 1,024 sequences at
+// a time and 8,192 tokens a batch, as vLLM V1's server has them on cards of 70 GiB and more;
+// on others 256 and 2,048.
+func ServingLimits(card catalog.Card) sim.Limits {
+	l := sim.DefaultLimits()
+	l.Watermark = 0
+	l.MaxNumSeqs, l.MaxNumBatchedTokens = 256, 2048
+	if card.Memory >= 70<<30 {
+		l.MaxNumSeqs, l.MaxNumBatchedTokens = 1024, 8192
+	}
+	return l
+}
+
+// requests returns the run's requests. Those of a closed loop have lengths that are spread
+// evenly, by the multiples of two irrational numbers, over [Jitter] around isl and osl.
+func (s *Serving) requests() []trace.Request {
+	list := make([]trace.Request, s.Count())
+	for i := range list {
+		list[i] = trace.Request{PromptTokens: s.ISL, OutputTokens: s.OSL}
+		if s.Concurrency > 0 {
+			list[i].PromptTokens = spreadLength(s.ISL, i, math.Phi)
+			list[i].OutputTokens = spreadLength(s.OSL, i, math.Sqrt2)
+		}
+	}
+	return list
+}
+
+func spreadLength(n, i int, irrational float64) int {
+	_, part := math.Modf(float64(float64(i+1) * irrational))
+	return max(1, int(math.Round(float64(n)*(1+float64(Jitter*(2*part-1))))))
+}
+
+// outcome is what a run comes to by some costs, in seconds.
+type outcome struct{ ttft, tpot, total float64 }
+
+func (c *ServingCase) outcome(f *Fit) outcome {
+	rates, products := c.Deployment.costs(f)
+	request := f.Factors[RequestTerm] / 1e6
+	r := (*[sim.NumFeatures]float64)(&rates)
+	return outcome{
+		ttft:  c.record.ttft.seconds(r, products) + request,
+		tpot:  c.record.tpot.seconds(r, products),
+		total: c.record.total.seconds(r, products) + request,
+	}
+}
+
+// measured returns what was measured, in seconds; 0 where it was not.
+func (c *ServingCase) measured() outcome {
+	m := outcome{ttft: c.TTFT / 1e3, tpot: c.TPOT / 1e3, total: c.Latency}
+	if m.total == 0 && c.Tokens > 0 {
+		m.total = float64(c.record.tokens) / c.Tokens
+	}
+	return m
+}
+
+// Predict sets the predictions by a fit.
+func (c *ServingCase) Predict(f *Fit) error {
+	if c.record == nil {
+		return fmt.Errorf("cost: a case that was not served")
+	}
+	c.Calibrated = f.Of
+	p, m := c.outcome(f), c.measured()
+	if p.total <= 0 {
+		return fmt.Errorf("with the factors of %s the run takes no time", f.Of)
+	}
+	c.PredictedTTFT, c.PredictedTPOT, c.PredictedTokens = 1e3*p.ttft, 1e3*p.tpot, float64(c.record.tokens)/p.total
+	if m.ttft > 0 {
+		c.TTFTOff = p.ttft/m.ttft - 1
+	}
+	if m.tpot > 0 && p.tpot > 0 {
+		c.TPOTOff = p.tpot/m.tpot - 1
+	}
+	switch {
+	case m.total > 0:
+		c.TokensOff = m.total/p.total - 1
+	case m.ttft > 0 && m.tpot > 0:
+		// A client of a closed loop sends one request after another: its rate is one over
+		// the mean time of a request.
+		n := float64(c.OSL - 1)
+		c.TokensOff = (m.ttft+n*m.tpot)/(p.ttft+n*p.tpot) - 1
+	}
+	return nil
+}
