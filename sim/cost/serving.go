@@ -18,6 +18,7 @@ type Serving struct {
 	Line        int             `json:"line"` // of the file
 	GPU         string          `json:"gpu"`
 	Model       string          `json:"model"`
+	Backend     string          `json:"backend,omitempty"`
 	TP          int             `json:"tensor_parallel"`
 	Weights     catalog.Weights `json:"weights"` // "" is the model's
 	KV          dtype.DType     `json:"kv_dtype"`
@@ -80,7 +81,7 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 			}
 			return get(b)
 		}
-		s := Serving{Line: line, GPU: either("gpu", "card"), Model: get("model"), TP: 1, KV: dtype.F16, Utilization: 0.9}
+		s := Serving{Line: line, GPU: either("gpu", "card"), Model: get("model"), Backend: get("backend"), TP: 1, KV: dtype.F16, Utilization: 0.9}
 		if s.GPU == "" {
 			return fmt.Errorf("gpu: want the name of a card, in a column gpu or card")
 		}

@@ -62,6 +62,10 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 		Scheduler: sim.VLLMV1, V1: sim.V1{WholePrompts: s.Whole},
 		Concurrency: s.Concurrency,
 	}
+	if s.Backend == "sglang" {
+		plan.Scheduler = ""
+		plan.V1 = sim.V1{}
+	}
 	c.record, err = recordOf(ctx, &plan, s.requests())
 	return c, err
 }
@@ -85,7 +89,7 @@ func (s *Serving) requests() []trace.Request {
 	list := make([]trace.Request, s.Count())
 	for i := range list {
 		list[i] = trace.Request{PromptTokens: s.ISL, OutputTokens: s.OSL}
-		if s.Concurrency > 0 {
+		if s.Concurrency > 0 && s.Backend != "sglang" {
 			list[i].PromptTokens = spreadLength(s.ISL, i, math.Phi)
 			list[i].OutputTokens = spreadLength(s.OSL, i, math.Sqrt2)
 		}
