@@ -22,6 +22,9 @@ func comma[T int | int64](n T) string {
 	return s
 }
 
+// times writes a factor as vLLM does.
+func times(v float64) string { return fmt.Sprintf("%.2fx", v) }
+
 // count writes a number and its noun, in the plural unless there is one of it.
 func count[T int | int64](n T, noun string) string {
 	if n == 1 {

@@ -130,7 +130,7 @@ func memorySection(s *Sweep) section {
 	for _, e := range memoryEntries(&cost.Memory{}) {
 		columns = append(columns, column{e.Name, right})
 	}
-	columns = append(columns, column{"tokens of cache,\nuncompressed", right})
+	columns = append(columns, column{"tokens of cache,\nuncompressed", right}, column{"requests of the longest\nlength at once", right})
 	var rows [][]string
 	seen := map[string]bool{}
 	for i := range s.Outcomes {
@@ -142,7 +142,7 @@ func memorySection(s *Sweep) section {
 		for _, e := range memoryEntries(&o.Memory) {
 			row = append(row, e.Value)
 		}
-		row = append(row, comma(o.Memory.Tokens))
+		row = append(row, comma(o.Memory.Tokens), times(o.Memory.Concurrency))
 		if key := strings.Join(row, "\x00"); !seen[key] {
 			seen[key] = true
 			rows = append(rows, row)

@@ -25,8 +25,19 @@ func memoryEntries(m *cost.Memory) []Input {
 	gb := func(n int64) string { return fmt.Sprintf("%.2f", float64(n)/1e9) }
 	return []Input{
 		{"card", gb(m.Card)}, {"left free", gb(m.Reserved)}, {"weights", gb(m.Weights)}, {"activations", gb(m.Activations)},
-		{"fixed", gb(m.Fixed)}, {"scratch", gb(m.Scratch)}, {"metadata", gb(m.Metadata)}, {"keys and\nvalues", gb(m.KV)}, {"unused", gb(m.Unused)},
+		{"fixed", gb(m.Fixed)}, {"CUDA\ngraphs", gb(m.Graphs)}, {"scratch", gb(m.Scratch)}, {"metadata", gb(m.Metadata)}, {"keys and\nvalues", gb(m.KV)}, {"unused", gb(m.Unused)},
 	}
+}
+
+// Concurrency says how many of the longest requests a cache holds uncompressed, in words and
+// as vLLM prints it.
+func Concurrency(m *cost.Memory) string {
+	whole := "at most " + count(int(m.Concurrency), "request")
+	if m.Concurrency < 1 {
+		whole = "not one request"
+	}
+	length := comma(m.MaxModelLen)
+	return fmt.Sprintf("%s of %s tokens at once. Maximum concurrency for %s tokens per request: %s", whole, length, length, times(m.Concurrency))
 }
 
 // latencyRows are a run's latencies as rows of a table.
@@ -151,7 +162,10 @@ func memoryOf(m *cost.Memory) section {
 	}
 	return section{
 		Title: "Memory of each card",
-		Text:  []string{fmt.Sprintf("%s blocks in all, which hold %s tokens uncompressed. In GB of 10⁹ bytes.", comma(m.Blocks), comma(m.Tokens))},
+		Text: []string{
+			fmt.Sprintf("%s blocks in all, which hold %s tokens uncompressed: %s", comma(m.Blocks), comma(m.Tokens), Concurrency(m)),
+			fmt.Sprintf("As %s measures it; the activations are those of the %s. In GB of 10⁹ bytes.", m.Engine, m.Peak),
+		},
 		Table: newPageTable([]column{{"what", left}, {"GB", right}}, rows),
 	}
 }

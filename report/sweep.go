@@ -23,6 +23,8 @@ type Sweep struct {
 	SLO      stats.SLO
 	Latency  string // that the Pareto front is against: see Latencies
 	Searched bool   // whether the load of each is the largest within the objectives
+
+	MaxModelLen int // tokens of the longest request; 0 is each model's context
 }
 
 // Input is one of the things that a result follows from.
@@ -124,6 +126,7 @@ func sweepColumns(s *Sweep) []sweepColumn {
 		number("end to end\np99", "e2e_p99", m(func(m *stats.Summary) float64 { return m.E2E.P99 }), duration),
 		number("largest\nbatch", "max_decode_batch", m(func(m *stats.Summary) float64 { return float64(m.MaxDecodeBatch) }), whole),
 		number("cache\nin use", "kv_cache_usage_max", m(func(m *stats.Summary) float64 { return m.KVUsage.Max }), percentShort),
+		number("at once, of\n"+comma(s.MaxModelLen)+" tokens", "max_concurrency", func(o *sweep.Outcome) float64 { return o.Memory.Concurrency }, times),
 		number("pre-\nempted", "num_preemptions", m(func(m *stats.Summary) float64 { return float64(m.Preemptions) }), wholeOrDot),
 		number("refused", "refused", m(func(m *stats.Summary) float64 { return float64(m.Refused) }), wholeOrDot),
 		number("within\nSLOs", "slo_attainment", m(func(m *stats.Summary) float64 { return m.GoodShare }), percentShort),
@@ -134,6 +137,8 @@ func sweepColumns(s *Sweep) []sweepColumn {
 		switch c.name {
 		case "total_token_throughput_per_gpu":
 			return !slices.ContainsFunc(s.Outcomes, func(o sweep.Outcome) bool { return o.TP > 1 })
+		case "max_concurrency":
+			return s.MaxModelLen == 0
 		case "slo_attainment", "request_goodput":
 			return !s.SLO.Set()
 		case "usd_per_million_output_tokens":

@@ -193,6 +193,7 @@ func TestRefusals(t *testing.T) {
 		{func(p *Plan) { p.Config.Shape.Layers = 1 << 40 }, "layers"},
 		{func(p *Plan) { p.Limits.MaxNumSeqs = 0 }, "max_num_seqs 0"},
 		{func(p *Plan) { p.Limits.Watermark = 2 }, "watermark 2"},
+		{func(p *Plan) { p.Limits.MaxModelLen = -1 }, "max_model_len -1"},
 		{func(p *Plan) { p.Rates[KVsRead] = 1 << 63; p.Rates[Steps] = 1<<64 - 1 }, "steps"},
 	} {
 		p := &Plan{Config: twoHeads(100), Limits: DefaultLimits()}
@@ -323,7 +324,7 @@ func FuzzProject(f *testing.F) {
 	f.Add(1<<10, 1<<10, 1, 1<<36, 0.0, 1<<31-1, 1<<31-1, 1e-300, 0, 0, 0, 1<<31-1, uint8(8), 1, uint64(4), 1<<24, 5)
 	f.Fuzz(func(t *testing.T, layers, kvHeads, blockSize, blocks int, watermark float64, seqs, tokens int,
 		rate float64, cacheTokens, window, sinks, interval int, flags uint8, prefix int, seed uint64, prompt, output int) {
-		p := &Plan{Config: ref.Default(), Limits: Limits{seqs, tokens, watermark}, PrefixTokens: prefix, Check: true, MaxSteps: 3000}
+		p := &Plan{Config: ref.Default(), Limits: Limits{MaxNumSeqs: seqs, MaxNumBatchedTokens: tokens, Watermark: watermark}, PrefixTokens: prefix, Check: true, MaxSteps: 3000}
 		p.Config.Shape = kv.Shape{Layers: layers, KVHeads: kvHeads, Group: 1, HeadSize: 8}
 		p.Config.BlockSize, p.Config.Blocks = blockSize, blocks
 		p.Config.Compression = ref.Compression{Rate: rate, MaxCacheTokens: cacheTokens, ProtectedWindow: window, Sinks: sinks}

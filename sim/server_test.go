@@ -153,6 +153,11 @@ func TestServer(t *testing.T) {
 			want:     "prefill 1: 5",
 			refused:  "a prompt of 101 tokens exceeds max_num_batched_tokens 100",
 		}, {
+			name: "longer than a request may be", blocks: 1000, limits: Limits{MaxNumSeqs: 10, MaxNumBatchedTokens: 100, MaxModelLen: 6},
+			requests: requests([3]int{0, 5, 2}, [3]int{0, 5, 1}),
+			want:     "prefill 1: 5",
+			refused:  "a prompt of 5 tokens and 2 of output exceed max_model_len 6",
+		}, {
 			// The latest is preempted, recomputed with what it had generated, and not
 			// before a sequence has finished; nor is anyone else.
 			name: "preemption", blocks: 14, limits: all,

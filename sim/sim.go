@@ -60,6 +60,8 @@ type Limits struct {
 	MaxNumSeqs          int     `json:"max_num_seqs"`           // sequences that run at a time
 	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"` // tokens of one prefill batch
 	Watermark           float64 `json:"watermark"`              // part of the blocks that an admission leaves free
+
+	MaxModelLen int `json:"max_model_len,omitempty"` // tokens of a request, prompt and output; 0 is no limit
 }
 
 // DefaultLimits are vLLM 0.6's for sequences and watermark; for tokens in a batch,
@@ -76,6 +78,9 @@ func (l Limits) Validate() error {
 	}
 	if l.MaxNumBatchedTokens < 1 || l.MaxNumBatchedTokens > math.MaxInt32 {
 		errs = append(errs, fmt.Errorf("limits: max_num_batched_tokens %d is not from 1 to %d; 2,048 to 32,768 are usual", l.MaxNumBatchedTokens, math.MaxInt32))
+	}
+	if l.MaxModelLen < 0 || l.MaxModelLen > math.MaxInt32 {
+		errs = append(errs, fmt.Errorf("limits: max_model_len %d is not from 1 to %d, or 0 for no limit", l.MaxModelLen, math.MaxInt32))
 	}
 	if math.IsNaN(l.Watermark) || l.Watermark < 0 || l.Watermark >= 1 {
 		errs = append(errs, fmt.Errorf("limits: watermark %v is not in [0, 1); vLLM has 0.01", l.Watermark))

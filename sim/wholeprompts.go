@@ -78,10 +78,11 @@ func (s *wholePrompts) admit(step *Step) error {
 }
 
 // neverFits says why a sequence whose prefill needs so many blocks could not be
-// admitted to an empty cache, or whose prompt is longer than a server takes; nothing if
-// it could be.
+// admitted to an empty cache, or whose length a server refuses; nothing if it could be.
 func (s *Server) neverFits(q *sequence, need, watermark, longest int) string {
 	switch room := s.cache.Blocks() - watermark; {
+	case s.limits.MaxModelLen > 0 && q.prompt+q.output > s.limits.MaxModelLen:
+		return fmt.Sprintf("a prompt of %d tokens and %d of output exceed max_model_len %d", q.prompt, q.output, s.limits.MaxModelLen)
 	case q.prompt > longest:
 		return fmt.Sprintf("a prompt of %d tokens exceeds max_num_batched_tokens %d", q.prompt, longest)
 	case need <= room:

@@ -107,6 +107,8 @@ func (b *binder) addBatch() {
 	fs := b.fs
 	bind(b, fs.IntVar, "max-num-batched-tokens", func(o *sim.Options) *int { return &o.Limits.MaxNumBatchedTokens },
 		"tokens of one prefill batch")
+	bind(b, fs.IntVar, "max-model-len", func(o *sim.Options) *int { return &o.Limits.MaxModelLen },
+		"tokens of the longest request, prompt and output: a longer one is refused; 0 is no limit")
 	bind(b, fs.Float64Var, "watermark", func(o *sim.Options) *float64 { return &o.Limits.Watermark },
 		"part of the blocks that an admission leaves free")
 }

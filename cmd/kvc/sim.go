@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +14,6 @@ import (
 	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
-	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
@@ -67,8 +64,11 @@ that kvc heads made, or --set full_share=0.15, a part of the heads. quest, which
 engine here runs, is planned: --max-cache-tokens is what each query head reads.
 Quality is not projected.
 
-With --cases, each run of a CSV in the form of kvc calibrate is projected and, where
-it was measured, compared.
+With --cases, each row of a CSV is projected and, where it was measured, compared. What
+the rows are is known by the columns: runs of a throughput benchmark, in the form of kvc
+calibrate; or how much KV cache servers found room for (model, card, card_gib, tp,
+utilization, max_num_batched_tokens, max_num_seqs, vllm, and of what was measured
+weights_gib, activation_gib, kv_gib, gpu_blocks_of_16).
 
 Without --profile the cost model has its defaults, and the output says so.
 docs/cost-model.md says what is counted, and how well it does.`,
@@ -78,7 +78,8 @@ docs/cost-model.md says what is counted, and how well it does.`,
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method streaming-llm --max-cache-tokens 1024 --interval 64
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method razor --set full_share=0.15
   kvc sim --requests code.csv --model llama-3.1-70b-fp8 --gpu h100 --tensor-parallel 2 --rate 0.25
-  kvc sim --cases kv-compress.csv --profile profile.json`,
+  kvc sim --cases kv-compress.csv --profile profile.json
+  kvc sim --cases memory-vllm.csv`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -156,20 +157,6 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	case f.cases != "" && f.requests != "":
 		return usagef("--cases and --requests exclude each other")
 	case f.cases != "":
-		var wrong error
-		cmd.Flags().Visit(func(flag *pflag.Flag) {
-			if wrong == nil && !slices.Contains([]string{"cases", "profile", "spread", "plot", "json"}, flag.Name) {
-				wrong = usagef("--%s does not go with --cases: its file, and the setup of what was published, say all of each run", flag.Name)
-			}
-		})
-		if wrong != nil {
-			return wrong
-		}
-		if f.plot != "" {
-			if err := report.CheckPlot(f.plot); err != nil {
-				return usageError{fmt.Errorf("--plot: %w", err)}
-			}
-		}
 		return f.runCases(cmd)
 	case f.plot != "":
 		return usagef("--plot draws the runs of --cases; kvc sweep draws projections of requests")
@@ -197,68 +184,6 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	return f.runRequests(cmd, &o)
 }
 
-// runCases projects each row of a file and compares.
-func (f *simFlags) runCases(cmd *cobra.Command) error {
-	profile, err := readProfile(f.profile)
-	if err != nil {
-		return err
-	}
-	text, err := readSmall(f.cases)
-	if err != nil {
-		return err
-	}
-	name := filepath.Base(f.cases)
-	list, err := cost.ReadMeasurements(bytes.NewReader(text), name)
-	if err != nil {
-		return err
-	}
-	bar := newBar(cmd.ErrOrStderr(), int64(len(list)), "runs projected")
-	cases, err := cost.NewCases(cmd.Context(), list, name, f.spreadOf, func() { _ = bar.Add(1) }) // a bar that cannot be drawn is no reason to stop
-	_ = bar.Clear()
-	if err != nil {
-		return interrupted(err)
-	}
-	for _, c := range cases {
-		if err := c.Predict(profile); err != nil {
-			return err
-		}
-	}
-	if f.plot != "" {
-		if err := report.Cases(f.plot, cases); err != nil {
-			return err
-		}
-	}
-	summary := cost.Summarize(cases)
-	out := cmd.OutOrStdout()
-	if f.asJSON {
-		return printJSON(out, struct {
-			Cases   []*cost.Case `json:"cases"`
-			Summary cost.Summary `json:"summary"`
-		}{cases, summary})
-	}
-	printCases(out, cases)
-	fmt.Fprintln(out)
-	for of := range factorsOf(cases) {
-		fmt.Fprintf(out, "Time by %s.\n", printableLine(of))
-	}
-	fmt.Fprintf(out, "rows                  %d\nbatch_exact           %d of %d with a measured one\nbatch_max_error       %d\nthroughput_mape       %s\nthroughput_max_error  %s\n",
-		summary.Rows, summary.BatchExact, summary.BatchRows, summary.BatchMaxError, percent(summary.ThroughputMAPE), percent(summary.ThroughputMaxError))
-	return nil
-}
-
-// factorsOf yields what the cases' factors were fitted to, each once.
-func factorsOf(cases []*cost.Case) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		seen := map[string]bool{}
-		for _, c := range cases {
-			if !seen[c.Calibrated] && !yield(c.Calibrated) {
-				return
-			}
-			seen[c.Calibrated] = true
-		}
-	}
-}
-
 // simInputs is what was projected, as --json has it.
 type simInputs struct {
 	Requests    string                 `json:"requests"`
@@ -278,6 +203,7 @@ type simInputs struct {
 	Chunked     bool                   `json:"enable_chunked_prefill"`
 	ModelSource string                 `json:"model_source"`
 	GPUSource   string                 `json:"gpu_source"`
+	Engine      cost.Engine            `json:"engine"` // that measures the memory
 }
 
 func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
@@ -294,7 +220,8 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return err
 	}
 	d := cost.New(model, card)
-	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven, d.MaxTokens = f.tp, o.DType, f.memory, o.BlockSize, o.Blocks, o.Limits.MaxNumBatchedTokens
+	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven = f.tp, o.DType, f.memory, o.BlockSize, o.Blocks
+	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = o.Limits.MaxNumBatchedTokens, o.Limits.MaxNumSeqs, o.Limits.MaxModelLen
 	if f.weights != "" {
 		d.Weights = f.weights
 	}
@@ -350,7 +277,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	inputs := simInputs{
 		source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization,
 		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
-		f.spread, o.Limits, f.prefix, f.chunked, model.Source, card.Source,
+		f.spread, o.Limits, f.prefix, f.chunked, model.Source, card.Source, d.Server(),
 	}
 	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
 		return err

@@ -172,8 +172,12 @@ func (in *simInputs) list(slo stats.SLO) []report.Input {
 		{Name: "sequences that run at a time", Value: fmt.Sprint(in.Limits.MaxNumSeqs)},
 		{Name: "tokens of one prefill batch", Value: fmt.Sprint(in.Limits.MaxNumBatchedTokens)},
 		{Name: "watermark", Value: fmt.Sprint(in.Limits.Watermark)},
+		{Name: "memory as measured by", Value: string(in.Engine)},
 		{Name: "compression", Value: in.compression().String()},
 		{Name: "objectives", Value: objectives},
+	}
+	if in.Limits.MaxModelLen > 0 {
+		list = append(list, report.Input{Name: "tokens of the longest request", Value: fmt.Sprint(in.Limits.MaxModelLen)})
 	}
 	for _, key := range slices.Sorted(maps.Keys(in.Set)) {
 		list = append(list, report.Input{Name: in.Method + ": " + key, Value: string(in.Set[key])})

@@ -5,6 +5,7 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"kvcompress/report"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
@@ -87,15 +88,16 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	printMemory(w, &r.Memory)
 }
 
-// printMemory prints where the bytes of a card go.
+// printMemory prints where the bytes of a card go, and how many of the longest requests
+// the cache holds.
 func printMemory(w io.Writer, m *cost.Memory) {
-	fmt.Fprintln(w, "\nMemory of a card")
+	fmt.Fprintf(w, "\nMemory of a card, as %s measures it\n", m.Engine)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, part := range []struct {
 		name  string
 		bytes int64
 	}{
-		{"left to others", m.Reserved}, {"weights", m.Weights}, {"activations at their peak", m.Activations}, {"libraries", m.Fixed},
+		{"left to others", m.Reserved}, {"weights", m.Weights}, {"peak of the " + m.Peak, m.Activations}, {"outside PyTorch", m.Fixed}, {"CUDA graphs", m.Graphs},
 		{"scratch of compression", m.Scratch}, {"metadata of blocks and slots", m.Metadata}, {"keys and values", m.KV}, {"unused", m.Unused},
 	} {
 		if part.bytes < 0 {
@@ -106,5 +108,5 @@ func printMemory(w io.Writer, m *cost.Memory) {
 		}
 	}
 	t.Flush()
-	fmt.Fprintf(w, "  in all %.3f GB; %d blocks of one head, for %d tokens uncompressed\n", float64(m.Card)/1e9, m.Blocks, m.Tokens)
+	fmt.Fprintf(w, "  in all %.3f GB; %d blocks of one head, for %d tokens uncompressed:\n  %s\n", float64(m.Card)/1e9, m.Blocks, m.Tokens, report.Concurrency(m))
 }

@@ -121,6 +121,10 @@ func TestSimWrongUse(t *testing.T) {
 	if err := os.WriteFile(none, []byte("TIMESTAMP,ContextTokens,GeneratedTokens\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	memory := filepath.Join(dir, "memory.csv")
+	if err := os.WriteFile(memory, []byte("model,card,utilization,max_num_batched_tokens,max_num_seqs,kv_gib\ngpt-9,l4,0.9,2048,256,1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	serve := "sim --requests six-stories --model llama-3.1-8b --gpu l4 "
 	for _, c := range []struct {
 		args, want string
@@ -162,6 +166,13 @@ func TestSimWrongUse(t *testing.T) {
 		{serve + "--spread " + empty, "empty", exitFailed},
 		{"sim --cases nowhere", "nowhere", exitUsage},
 		{"sim --cases " + empty, "no rows", exitFailed},
+		{"sim --cases " + plain, "the columns of its first line are of no known form", exitFailed},
+		{"sim --cases " + memory + " --profile x", "--profile does not go with --cases: the rows of memory.csv are caches", exitUsage},
+		{"sim --cases " + memory + " --plot x.svg", "--plot does not go with --cases", exitUsage},
+		{"sim --cases " + memory, "1 row of memory.csv cannot be projected", exitFailed},
+		{serve + "--max-model-len -1", "max_model_len -1", exitUsage},
+		{serve + "--max-model-len 131073", "131072 of the context of llama-3.1-8b", exitUsage},
+		{serve + "--max-model-len 131072 --max-num-batched-tokens 2048", "a server refuses to start", exitFailed},
 		{"calibrate", "--measurements is missing", exitUsage},
 		{"calibrate --measurements " + empty, "-o is missing", exitUsage},
 		{"calibrate --measurements " + empty + " -o " + dir + "/p", "no rows", exitFailed},

@@ -152,6 +152,7 @@ func (f *sweepFlags) applySettings() error {
 	}
 	s, c := &f.settings, &o.Compression
 	s.MaxNumBatchedTokens, s.Watermark, s.BlockSize, s.KV = o.Limits.MaxNumBatchedTokens, o.Limits.Watermark, o.BlockSize, o.DType.String()
+	s.MaxModelLen = o.Limits.MaxModelLen
 	s.ProtectedWindow, s.Sinks, s.EvenLayers, s.ControlLayers, s.Uniform = c.ProtectedWindow, c.Sinks, c.EvenLayers, c.ControlLayers, c.Uniform
 	s.Once, s.Interval, s.NewTokenLimit, s.MaxKVPerCompression = o.Schedule.Once, o.Schedule.Interval, o.Schedule.NewTokenLimit, o.Schedule.MaxKVPerCompression
 	s.Set = nil
@@ -177,6 +178,15 @@ func (f *sweepFlags) applySettings() error {
 		}
 	}
 	return nil
+}
+
+// engineOf returns the engine that measures the memory of all points, so that they are
+// compared on one.
+func engineOf(points []sweep.Point) cost.Engine {
+	if slices.ContainsFunc(points, func(p sweep.Point) bool { return p.Compression.Enabled() }) {
+		return cost.KVCompress
+	}
+	return cost.VLLMV1
 }
 
 // checkMethods refuses options of methods that are not in the sweep, and methods that
@@ -339,6 +349,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if err := f.checkMethods(cmd, points); err != nil {
 		return err
 	}
+	f.settings.Engine = engineOf(points)
 	shard := sweep.Whole()
 	if f.shard != "" {
 		if shard, err = sweep.ParseShard(f.shard, os.Getenv); err != nil {
@@ -544,6 +555,7 @@ func (in *sweepInputs) list() []report.Input {
 		{Name: "requests, SHA-256", Value: in.Digest[:min(16, len(in.Digest))]},
 		{Name: "time of the terms", Value: in.Profile},
 		{Name: "objectives", Value: slo},
+		{Name: "memory as measured by", Value: string(s.Engine)},
 		{Name: "tokens of one prefill batch", Value: strconv.Itoa(s.MaxNumBatchedTokens)},
 		{Name: "block size", Value: strconv.Itoa(s.BlockSize)},
 		{Name: "KV cache", Value: s.KV},
@@ -551,6 +563,9 @@ func (in *sweepInputs) list() []report.Input {
 		{Name: "protected window", Value: strconv.Itoa(s.ProtectedWindow)},
 		{Name: "decode steps between compressions", Value: strconv.Itoa(s.Interval)},
 		{Name: "slots sorted in one compression", Value: strconv.Itoa(s.MaxKVPerCompression)},
+	}
+	if s.MaxModelLen > 0 {
+		list = append(list, report.Input{Name: "tokens of the longest request", Value: strconv.Itoa(s.MaxModelLen)})
 	}
 	if s.Weights != "" {
 		list = append(list, report.Input{Name: "weights", Value: s.Weights})
@@ -597,7 +612,7 @@ func sloWords(s stats.SLO) string {
 // print marks the front, and writes the outcomes wherever they are wanted.
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
 	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
-	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad}
+	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen}
 	for _, f := range []struct {
 		path  string
 		write func(io.Writer, *report.Sweep) error

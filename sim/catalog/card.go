@@ -70,12 +70,12 @@ func gib(n float64) int64 { return int64(n * (1 << 30)) }
 // runs out; where no such report is at hand, what nvidia-smi shows.
 func Cards() []Card {
 	const pcie4 = 32e9 // 16 lanes
-	return []Card{
+	return append([]Card{
 		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: pcie4,
 			Source: "NVIDIA L4 data sheet; memory: ArcInstitute/evo2 issue 190"},
 		{Name: "a10", Aliases: []string{"NVIDIA A10"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Link: pcie4,
 			Source: "NVIDIA A10 data sheet (8 bits: int8); memory: CogVLM issue 236"},
-		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.4), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9,
+		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.49), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
 		{Name: "a100-80gb", Aliases: []string{"NVIDIA A100 80GB", "a100-80", "a100"}, Memory: gib(79.15), Read: 2039e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
@@ -89,7 +89,5 @@ func Cards() []Card {
 			Source: "NVIDIA H200 data sheet, SXM"},
 		{Name: "b200", Aliases: []string{"NVIDIA B200"}, Memory: gib(178.4), Read: 7700e9, Flops16: 2250e12, Flops8: 4500e12, Link: 900e9,
 			Source: "NVIDIA DGX B200 data sheet, an eighth of the system"},
-		{Name: "rtx-4090", Aliases: []string{"NVIDIA GeForce RTX 4090", "4090"}, Memory: gib(23.65), Read: 1008e9, Flops16: 165.2e12, Flops8: 330.3e12, Link: pcie4,
-			Source: "NVIDIA Ada GPU architecture white paper (f32 sums); memory: pytorch/pytorch issue 16417"},
-	}
+	}, workstationCards()...)
 }

@@ -16,8 +16,9 @@ import (
 // maxFileBytes bounds a description of a model or card.
 const maxFileBytes = 1 << 20
 
-// FindModel returns the model of that name, or, where there is none, reads name as
-// the path of a config.json.
+// FindModel returns the model of that name; where there is none, and the name ends in a
+// format, as llama-3.1-70b-int8, the model with its weights in it; or else reads name as the
+// path of a config.json.
 func FindModel(name string) (Model, error) {
 	var known []string
 	for _, m := range Models() {
@@ -25,6 +26,9 @@ func FindModel(name string) (Model, error) {
 			return m, nil
 		}
 		known = append(known, m.Name)
+	}
+	if m, ok := inFormat(name); ok {
+		return m, nil
 	}
 	if !isFile(name) {
 		return Model{}, fmt.Errorf("unknown model %q: known are %s, and the path of any Hugging Face config.json", name, strings.Join(known, ", "))

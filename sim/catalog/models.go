@@ -13,7 +13,7 @@ func Models() []Model {
 		llama2  = 4096
 	)
 	hf := func(repo string) string { return "config.json of " + repo + " on Hugging Face" }
-	return []Model{
+	return append([]Model{
 		{Name: "llama-3.1-8b", Aliases: []string{"Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B-Instruct"},
 			Shape: kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, Hidden: 4096, Intermediate: 14336, Vocab: 128256,
 			MaxLen: llama31, Weights: BF16, Source: hf("meta-llama/Llama-3.1-8B")},
@@ -51,7 +51,7 @@ func Models() []Model {
 		qwen3("qwen3-8b", 36, 8, 4, 4096, 12288, false),
 		qwen3("qwen3-14b", 40, 8, 5, 5120, 17408, false),
 		qwen3("qwen3-32b", 64, 8, 8, 5120, 25600, false),
-	}
+	}, denseModels()...)
 }
 
 func qwen(name string, layers, kvHeads, group, headSize, hidden, intermediate int, tied bool, vocab int) Model {

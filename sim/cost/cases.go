@@ -78,7 +78,7 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 		return nil, err
 	}
 	d := New(model, s.Card)
-	d.Utilization, d.MaxTokens = s.Utilization, s.MaxTokens
+	d.Utilization, d.MaxTokens, d.Engine = s.Utilization, s.MaxTokens, KVCompress // plain vLLM 0.6.0 measures alike
 	d.Method.Metric = ref.Default().Metric
 	d.Method.Metric.Window = s.Window
 	if m.Compressed() {

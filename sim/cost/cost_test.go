@@ -47,7 +47,7 @@ func TestMemoryAddsUp(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 			continue
 		}
-		if sum := m.Reserved + m.Weights + m.Activations + m.Fixed + m.Scratch + m.Metadata + m.KV + m.Unused; sum != m.Card {
+		if sum := m.Reserved + m.Weights + m.Activations + m.Fixed + m.Graphs + m.Scratch + m.Metadata + m.KV + m.Unused; sum != m.Card {
 			t.Errorf("%+v: the parts are %d bytes, the card has %d", c, sum, m.Card)
 		}
 		if m.Unused < 0 || m.Unused >= int64(m.BlockKV+m.BlockMetadata+ScratchPerKV*d.BlockSize) || m.Blocks%c.tp != 0 {
@@ -98,6 +98,11 @@ func TestValidate(t *testing.T) {
 		"memory utilisation 90":  func(d *Deployment) { d.Utilization = 90 },
 		"0 tokens in a batch":    func(d *Deployment) { d.MaxTokens = 0 },
 		"-1 KVs sorted":          func(d *Deployment) { d.SortedKVs = -1 },
+		"0 sequences at a time":  func(d *Deployment) { d.MaxSeqs = 0 },
+		"of 131073 tokens":       func(d *Deployment) { d.MaxModelLen = 131073 },
+		"of -1 tokens":           func(d *Deployment) { d.MaxModelLen = -1 },
+		`engine "sglang"`:        func(d *Deployment) { d.Engine = "sglang" },
+		"bytes of a card":        func(d *Deployment) { d.CardMemory = 1<<42 + 1 },
 	} {
 		d := deployment(t, "llama-3.1-8b", "l4")
 		change(&d)

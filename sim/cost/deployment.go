@@ -27,6 +27,9 @@ type Deployment struct {
 	BlockSize   int             // KVs of one block
 	Utilization float64         // part of the card's memory that the server may take
 	MaxTokens   int             // of one prefill batch: activations are as large as it takes
+	MaxSeqs     int             // sequences that run at a time: the sampler takes memory for each
+	MaxModelLen int             // tokens of the longest request; 0 is the model's context
+	Engine      Engine          // which measures the memory; empty is as Server says
 
 	// Method says how the cache is compressed: of it the fields Method, Set, Metric and
 	// Compression count, and the zero value compresses nothing. Set may have [FullShare].
@@ -38,13 +41,16 @@ type Deployment struct {
 }
 
 // New returns a deployment with vLLM's defaults: 16-bit keys and values, blocks of
-// 16, nine tenths of the memory and 32,768 tokens a batch.
+// 16, nine tenths of the memory, 32,768 tokens a batch and 256 sequences at a time.
 func New(m catalog.Model, c catalog.Card) Deployment {
-	return Deployment{Model: m, Card: c, TP: 1, Weights: m.Weights, KV: dtype.F16, BlockSize: 16, Utilization: 0.9, MaxTokens: 32768}
+	return Deployment{Model: m, Card: c, TP: 1, Weights: m.Weights, KV: dtype.F16, BlockSize: 16, Utilization: 0.9, MaxTokens: 32768, MaxSeqs: 256}
 }
 
-// MaxTP bounds tensor parallelism.
-const MaxTP = 8
+// MaxTP bounds tensor parallelism, maxSeqs the sequences that run at a time.
+const (
+	MaxTP   = 8
+	maxSeqs = 1 << 24
+)
 
 // Validate returns every error of the deployment, joined.
 func (d *Deployment) Validate() error {
@@ -72,6 +78,18 @@ func (d *Deployment) Validate() error {
 	}
 	if d.MaxTokens < 1 || d.MaxTokens > 1<<24 {
 		bad("%d tokens in a batch are not from 1 to %d", d.MaxTokens, 1<<24)
+	}
+	if d.MaxSeqs < 1 || d.MaxSeqs > maxSeqs {
+		bad("%d sequences at a time are not from 1 to %d", d.MaxSeqs, maxSeqs)
+	}
+	if d.MaxModelLen < 0 || d.MaxModelLen > d.Model.MaxLen {
+		bad("a max_model_len of %d tokens is not from 1 to the %d of the context of %s", d.MaxModelLen, d.Model.MaxLen, d.Model.Name)
+	}
+	if d.Engine != "" && !d.Engine.Valid() {
+		bad("engine %q is none of %v", d.Engine, Engines())
+	}
+	if d.CardMemory < 0 || d.CardMemory > 1<<42 {
+		bad("%d bytes of a card are not from 0 to 2^42 (4 TiB)", d.CardMemory)
 	}
 	if d.SortedKVs < 0 || d.BlocksGiven < 0 || d.BlocksGiven > sim.MaxLedgerBlocks {
 		bad("%d KVs sorted, %d blocks: want neither negative, and at most %d blocks", d.SortedKVs, d.BlocksGiven, sim.MaxLedgerBlocks)

@@ -46,8 +46,12 @@ const (
 	maxCSVBytes     = 64 << 20
 )
 
-// columns of a file of throughputs. The last two may be empty.
-var columns = []string{"gpu", "model", "input_len", "output_len", "num_requests", "compression_rate", "max_cache_tokens", "max_decoding_batch", "total_tokens_per_s"}
+// ThroughputColumns returns the columns that a file of throughputs must have, and those that
+// it may have.
+func ThroughputColumns() (required, optional []string) {
+	return []string{"gpu", "model", "input_len", "output_len", "num_requests", "compression_rate", "max_cache_tokens"},
+		[]string{"max_decoding_batch", "total_tokens_per_s"}
+}
 
 // ReadMeasurements reads a CSV of throughputs with a header that names the columns
 // gpu, model, input_len, output_len, num_requests, compression_rate,
@@ -57,7 +61,8 @@ var columns = []string{"gpu", "model", "input_len", "output_len", "num_requests"
 // the line and column.
 func ReadMeasurements(r io.Reader, name string) ([]Measurement, error) {
 	var list []Measurement
-	err := readCSV(r, name, columns[:7], columns[7:], func(line int, get func(string) string) error {
+	required, optional := ThroughputColumns()
+	err := readCSV(r, name, required, optional, func(line int, get func(string) string) error {
 		m := Measurement{Line: line, GPU: get("gpu"), Model: get("model"), CompressionRate: get("compression_rate")}
 		for _, c := range []struct {
 			column string

@@ -164,7 +164,7 @@ func TestMethodMemory(t *testing.T) {
 		if m.BlockKV != 8192 || m.BlockMetadata != test.metadata || (m.Scratch > 0) != test.scratch {
 			t.Errorf("%s %v: %d bytes of K and V, %d of metadata a block, %d of scratch; want %d", test.name, test.set, m.BlockKV, m.BlockMetadata, m.Scratch, test.metadata)
 		}
-		if sum := m.Reserved + m.Weights + m.Activations + m.Fixed + m.Scratch + m.Metadata + m.KV + m.Unused; sum != m.Card {
+		if sum := m.Reserved + m.Weights + m.Activations + m.Fixed + m.Graphs + m.Scratch + m.Metadata + m.KV + m.Unused; sum != m.Card {
 			t.Errorf("%s: the parts are %d bytes, the card has %d", test.name, sum, m.Card)
 		}
 	}

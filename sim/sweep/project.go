@@ -20,10 +20,15 @@ import (
 // Settings are what all projections of a sweep have in common.
 type Settings struct {
 	BlockSize           int     `json:"block_size"`
-	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"` // of one prefill batch
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch
+	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is no limit
 	Watermark           float64 `json:"watermark"`
 	Weights             string  `json:"weights,omitempty"` // format of the model's matrices; empty is the model's own
 	KV                  string  `json:"kv_dtype"`          // format of keys and values in the cache
+
+	// Engine measures the memory, of all points alike; empty is as [cost.Deployment.Server]
+	// says of each.
+	Engine cost.Engine `json:"engine,omitempty"`
 
 	// Of KV-Compress.
 	ProtectedWindow int   `json:"protected_window"`
@@ -84,7 +89,7 @@ func (s *Settings) CheckMethod(m catalog.Model, c Compression) error {
 // Check returns an error for settings with which no projection can be made.
 func (s *Settings) Check() error {
 	var kv dtype.DType
-	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark}
+	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
 	errs := []error{kv.UnmarshalText([]byte(s.KV)), limits.Validate()}
 	for card, usd := range s.Prices {
 		if !(usd >= 0 && usd <= 1e4) {
@@ -174,7 +179,8 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		return c, err
 	}
 	d := cost.New(model, card)
-	d.TP, d.BlockSize, d.MaxTokens = p.TP, j.BlockSize, j.MaxNumBatchedTokens
+	d.TP, d.BlockSize, d.Engine = p.TP, j.BlockSize, j.Engine
+	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = j.MaxNumBatchedTokens, p.MaxNumSeqs, j.MaxModelLen
 	if j.Weights != "" {
 		d.Weights = catalog.Weights(j.Weights)
 	}
@@ -193,7 +199,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		d.Utilization = p.Budget.Utilization
 	}
 	c = project.Config{
-		Limits:  sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: j.MaxNumBatchedTokens, Watermark: j.Watermark},
+		Limits:  sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: j.MaxNumBatchedTokens, Watermark: j.Watermark, MaxModelLen: j.MaxModelLen},
 		Profile: j.Profile, Spread: j.Spread, SLO: j.SLO,
 	}
 	d.Method = j.Method(p.Compression)

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"iter"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kvcompress/report"
+	"kvcompress/sim/cost"
+)
+
+// caseForm is a form of file that kvc sim --cases takes.
+type caseForm struct {
+	what    string   // its rows are
+	columns []string // that a file of the form has, and none of another form has all of
+	flags   []string // that go with it, beside cases and json
+	run     func(f *simFlags, cmd *cobra.Command, text []byte, name string) error
+}
+
+// caseForms are the forms, by which a file is tried in this order.
+func caseForms() []caseForm {
+	memory, _ := cost.MemoryColumns()
+	throughput, _ := cost.ThroughputColumns()
+	return []caseForm{
+		{"caches that servers found room for", memory, nil, (*simFlags).runMemoryCases},
+		{"runs of a throughput benchmark", throughput, []string{"profile", "spread", "plot"}, (*simFlags).runThroughputCases},
+	}
+}
+
+// formOf returns the form of a file by the columns of its first line. The error says which
+// columns each form has.
+func formOf(text []byte, name string) (caseForm, error) {
+	header, err := csv.NewReader(bytes.NewReader(text)).Read()
+	if err == io.EOF {
+		return caseForm{}, fmt.Errorf("%s: no rows: want a header and at least one", name)
+	}
+	if err != nil {
+		return caseForm{}, fmt.Errorf("%s: %w", name, err)
+	}
+	for i, c := range header {
+		header[i] = strings.TrimSpace(strings.TrimPrefix(c, "\ufeff"))
+	}
+	var known []string
+	for _, form := range caseForms() {
+		if !slices.ContainsFunc(form.columns, func(c string) bool { return !slices.Contains(header, c) }) {
+			return form, nil
+		}
+		known = append(known, fmt.Sprintf("\n  %s: %s", form.what, strings.Join(form.columns, ", ")))
+	}
+	return caseForm{}, fmt.Errorf("%s: the columns of its first line are of no known form. These are known, and the columns that each must have:%s", name, strings.Join(known, ""))
+}
+
+// runCases projects each row of a file and compares.
+func (f *simFlags) runCases(cmd *cobra.Command) error {
+	var any []string
+	for _, form := range caseForms() {
+		any = append(any, form.flags...)
+	}
+	if err := onlyFlags(cmd, any, "its file, and the setup of what was published, say all of each run"); err != nil {
+		return err
+	}
+	if f.plot != "" {
+		if err := report.CheckPlot(f.plot); err != nil {
+			return usageError{fmt.Errorf("--plot: %w", err)}
+		}
+	}
+	text, err := readSmall(f.cases)
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(f.cases)
+	form, err := formOf(text, name)
+	if err != nil {
+		return err
+	}
+	if err := onlyFlags(cmd, form.flags, "the rows of "+name+" are "+form.what); err != nil {
+		return err
+	}
+	return form.run(f, cmd, text, name)
+}
+
+// onlyFlags refuses flags that do not go with --cases.
+func onlyFlags(cmd *cobra.Command, allowed []string, why string) error {
+	var wrong error
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if wrong == nil && flag.Name != "cases" && flag.Name != "json" && !slices.Contains(allowed, flag.Name) {
+			wrong = usagef("--%s does not go with --cases: %s", flag.Name, why)
+		}
+	})
+	return wrong
+}
+
+// runThroughputCases compares runs of a throughput benchmark.
+func (f *simFlags) runThroughputCases(cmd *cobra.Command, text []byte, name string) error {
+	profile, err := readProfile(f.profile)
+	if err != nil {
+		return err
+	}
+	list, err := cost.ReadMeasurements(bytes.NewReader(text), name)
+	if err != nil {
+		return err
+	}
+	bar := newBar(cmd.ErrOrStderr(), int64(len(list)), "runs projected")
+	cases, err := cost.NewCases(cmd.Context(), list, name, f.spreadOf, func() { _ = bar.Add(1) }) // a bar that cannot be drawn is no reason to stop
+	_ = bar.Clear()
+	if err != nil {
+		return interrupted(err)
+	}
+	for _, c := range cases {
+		if err := c.Predict(profile); err != nil {
+			return err
+		}
+	}
+	if f.plot != "" {
+		if err := report.Cases(f.plot, cases); err != nil {
+			return err
+		}
+	}
+	summary := cost.Summarize(cases)
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		return printJSON(out, struct {
+			Cases   []*cost.Case `json:"cases"`
+			Summary cost.Summary `json:"summary"`
+		}{cases, summary})
+	}
+	printCases(out, cases)
+	fmt.Fprintln(out)
+	for of := range factorsOf(cases) {
+		fmt.Fprintf(out, "Time by %s.\n", printableLine(of))
+	}
+	fmt.Fprintf(out, "rows                  %d\nbatch_exact           %d of %d with a measured one\nbatch_max_error       %d\nthroughput_mape       %s\nthroughput_max_error  %s\n",
+		summary.Rows, summary.BatchExact, summary.BatchRows, summary.BatchMaxError, percent(summary.ThroughputMAPE), percent(summary.ThroughputMaxError))
+	return nil
+}
+
+// factorsOf yields what the cases' factors were fitted to, each once.
+func factorsOf(cases []*cost.Case) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		seen := map[string]bool{}
+		for _, c := range cases {
+			if !seen[c.Calibrated] && !yield(c.Calibrated) {
+				return
+			}
+			seen[c.Calibrated] = true
+		}
+	}
+}
+
+// runMemoryCases compares caches that servers found room for.
+func (f *simFlags) runMemoryCases(cmd *cobra.Command, text []byte, name string) error {
+	list, err := cost.ReadMemoryMeasurements(bytes.NewReader(text), name)
+	if err != nil {
+		return err
+	}
+	cases := make([]*cost.MemoryCase, len(list))
+	for i, m := range list {
+		cases[i] = cost.NewMemoryCase(m)
+	}
+	summary := cost.SummarizeMemory(cases)
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		err = printJSON(out, struct {
+			Cases   []*cost.MemoryCase `json:"cases"`
+			Summary cost.MemorySummary `json:"summary"`
+		}{cases, summary})
+	} else {
+		printMemoryCases(out, cases, &summary)
+	}
+	if err == nil && summary.Refused > 0 {
+		err = failure{fmt.Errorf("%s of %s cannot be projected", counted(summary.Refused, "row"), name)}
+	}
+	return err
+}
+
+// printMemoryCases prints each cache beside the measured one, in blocks where these were.
+func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySummary) {
+	gib := func(v float64) string {
+		if v == 0 {
+			return "–"
+		}
+		return fmt.Sprintf("%.2f", v)
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "line\tmodel\tcards\tengine\tsettings\tweights\tmeasured\tpeak\tmeasured\tof\tcache\tmeasured\toff\t")
+	for _, c := range cases {
+		head := fmt.Sprintf("%d\t%s\t%d × %s", c.Line, printableLine(c.Model), c.TP, printableLine(c.Card))
+		if c.Error != "" {
+			fmt.Fprintf(table, "%s\trefused\t–\t–\t–\t–\t–\t–\t–\t–\t–\t\n", head)
+			continue
+		}
+		settings, off := "some", "–"
+		if c.Settings {
+			settings = "all"
+		}
+		if c.Measured {
+			off = fmt.Sprintf("%+.2f %%", 100*c.Off)
+		}
+		cache, measured := gib(c.PredictedKVGiB)+" GiB", gib(c.KVGiB)
+		if c.Blocks > 0 {
+			cache, measured = fmt.Sprintf("%d blocks", c.PredictedBlocks), fmt.Sprint(c.Blocks)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", head, c.Engine, settings,
+			gib(c.PredictedWeightsGiB), gib(c.WeightsGiB), gib(c.PredictedActivationGiB), gib(c.ActivationGiB), c.Memory.Peak, cache, measured, off)
+	}
+	table.Flush()
+	fmt.Fprintln(w, "\nWeights and peak are of one card, in GiB.")
+	for _, c := range cases {
+		if c.Error != "" {
+			fmt.Fprintf(w, "Line %d cannot be projected: %s\n", c.Line, printableLine(c.Error))
+		}
+	}
+	fmt.Fprintf(w, "rows           %d, of which %d are measured\nkv_mape        %.2f %%\nkv_mean_error  %+.2f %%\nkv_max_error   %.2f %%\n",
+		s.Rows, s.Measured, 100*s.KVMAPE, 100*s.KVMean, 100*s.KVMaxError)
+	fmt.Fprintf(w, "  %.2f %% where version and card's memory are stated: %s\n  %.2f %% elsewhere: %s\n",
+		100*s.StatedMaxError, counted(s.StatedRows, "row"), 100*s.OtherMaxError, counted(s.Measured-s.StatedRows, "row"))
+}

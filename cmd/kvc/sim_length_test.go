@@ -1,0 +1,39 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// TestMaxModelLen refuses longer requests, and says how many of the longest there is room for.
+func TestMaxModelLen(t *testing.T) {
+	serve := "sim --requests six-stories --model llama-3.1-8b --gpu l4 --max-num-batched-tokens 2048 --blocks 524288 "
+	code, out, errs := kvc(strings.Fields(serve + "--max-model-len 8192")...)
+	if want := "for 32768 tokens uncompressed:\n  at most 4 requests of 8,192 tokens at once. Maximum concurrency for 8,192 tokens per request: 4.00x"; code != 0 || !strings.Contains(out, want) {
+		t.Errorf("%d, %s: no %q in\n%s", code, errs, want, out)
+	}
+	_, out, _ = kvc(strings.Fields(serve)...)
+	if want := "not one request of 131,072 tokens at once. Maximum concurrency for 131,072 tokens per request: 0.25x"; !strings.Contains(out, want) {
+		t.Errorf("no %q in\n%s", want, out)
+	}
+	for _, how := range []string{"", " --enable-chunked-prefill"} {
+		_, out, _ = kvc(strings.Fields(serve + "--max-model-len 100 --json" + how)...)
+		var got struct {
+			Inputs  struct{ Limits map[string]float64 }
+			Memory  map[string]any
+			Metrics map[string]any
+			Refusal string
+		}
+		if err := json.Unmarshal([]byte(out), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Refusal != "a prompt of 5 tokens and 240 of output exceed max_model_len 100" || got.Memory["max_model_len"] != 100.0 || got.Inputs.Limits["max_model_len"] != 100.0 || got.Memory["engine"] != "vllm-v1" {
+			t.Errorf("%s: %+v", how, got)
+		}
+	}
+	code, out, errs = kvc(strings.Fields("sweep --requests six-stories --model llama-3.1-8b --gpu l4 --memory 32768tokens --max-num-batched-tokens 2048 --max-model-len 8192 --compression none,rate:0.5")...)
+	if code != 0 || !strings.Contains(out, "8,192 tokens") || !strings.Contains(out, "4.00x") {
+		t.Errorf("%d, %s:\n%s", code, errs, out)
+	}
+}

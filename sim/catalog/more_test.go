@@ -1,0 +1,51 @@
+package catalog
+
+import (
+	"math"
+	"testing"
+)
+
+// TestMoreParams compares the sizes of further models with those that they are published with,
+// in billions.
+func TestMoreParams(t *testing.T) {
+	for name, want := range map[string]float64{
+		"llama-3-8b": 8.03, "llama-3-70b": 70.55, "llama-3.2-1b": 1.236, "llama-3.2-3b": 3.213, "codellama-34b": 33.74, "mistral-nemo": 12.25, "yi-34b": 34.39,
+	} {
+		m, err := FindModel(name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got := float64(m.Params()) / 1e9; math.Abs(got/want-1) > 0.001 {
+			t.Errorf("%s: %.3f billion parameters, want %v", name, got, want)
+		}
+	}
+}
+
+// TestModelInFormat takes the weights' format from the end of a name.
+func TestModelInFormat(t *testing.T) {
+	for name, want := range map[string]string{
+		"llama-3.1-70b-int8": "llama-3.1-70b-int8", "Llama-3.1-8B-Instruct-FP8": "llama-3.1-8b-fp8", "meta-llama/Llama-2-7b-hf-INT4": "llama-2-7b-int4",
+	} {
+		m, err := FindModel(name)
+		if err != nil || m.Name != want || "-"+string(m.Weights) != want[len(want)-len(m.Weights)-1:] || m.is("llama-3.1-8b") {
+			t.Errorf("%s: %s in %s, %v", name, m.Name, m.Weights, err)
+		}
+	}
+	for _, name := range []string{"llama-3.1-8b-fp3", "gpt-5-int8", "-int8", "int8", "llama-3.1-70b-fp8-int8x"} {
+		if m, err := FindModel(name); err == nil {
+			t.Errorf("%s: %s in %s", name, m.Name, m.Weights)
+		}
+	}
+}
+
+// TestCardsAsServersSee has the memory that logs of servers say.
+func TestCardsAsServersSee(t *testing.T) {
+	for name, want := range map[string]float64{
+		"rtx-4090": 23.52, "rtx-3090": 23.58, "rtx-5090": 31.37, "RTX A6000": 47.54, "RTX PRO 6000": 94.97, "a100-40gb": 39.49,
+	} {
+		if c, err := FindCard(name); err != nil || math.Abs(float64(c.Memory)/(1<<30)-want) > 0.005 {
+			t.Errorf("%s: %.3f GiB, %v; want %v", name, float64(c.Memory)/(1<<30), err, want)
+		}
+	}
+}

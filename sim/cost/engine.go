@@ -1,0 +1,175 @@
+package cost
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Engine names a server by how it measures memory before it sizes its cache. Versions
+// that measure alike have one name.
+type Engine string
+
+// The engines. V0 and V1 are the two engines of vLLM.
+const (
+	KVCompress  Engine = "kv-compress"  // a fork of vLLM 0.6.0
+	VLLM06      Engine = "vllm-0.6"     // V0 up to 0.6.2
+	VLLM063     Engine = "vllm-0.6.3"   // V0 from 0.6.3
+	VLLM07      Engine = "vllm-0.7"     // V0 from 0.7
+	VLLMV1First Engine = "vllm-v1-0.7"  // V1 up to 0.9.1
+	VLLMV1      Engine = "vllm-v1"      // V1 from 0.9.2
+	VLLMV1Next  Engine = "vllm-v1-0.17" // V1 from 0.17
+	VLLMV1Last  Engine = "vllm-v1-0.21" // V1 from 0.21
+)
+
+// profiling is what an engine finds when it runs its largest batch to see how much
+// memory is left for the cache. docs/cost-model.md says where each figure is from.
+type profiling struct {
+	engine Engine
+	v1     bool
+	since  [3]int // version
+
+	// reserve is what is counted of each byte of the peak: 1 where the engine counts
+	// tensors, more where it counts what the allocator has reserved for them.
+	reserve float64
+
+	// residuals are the tensors of one hidden size per token that live at the peak of a
+	// layer, on one card and with tensor parallelism, where the result of an all-reduce
+	// is one more.
+	residuals, residualsTP int64
+
+	sampler   float64 // bytes of each logit at the sampler's peak
+	workspace int64   // bytes of the sampler beside
+	outside   int64   // bytes outside PyTorch's allocator, on one card
+	links     int64   // bytes more with tensor parallelism: NCCL's, and buffers of all-reduces
+	rope      bool    // the table of rotary embeddings is in none of the other figures
+	graphs    bool    // CUDA graphs are counted
+}
+
+const mib = 1 << 20
+
+// Bytes of each logit while a sampler runs. One that sorts holds the logits in 16 and in 32
+// bits, their sorted values (4) and indices (8), and 20 more inside of the sort; 38.3 are
+// measured. One that does not sort holds the logits in both formats, the probabilities (4)
+// and the random numbers that they are divided by (4).
+const (
+	SortingSampler   = 38.3
+	ThresholdSampler = 14
+)
+
+// profilings returns the engines, of each family in the order of their versions.
+func profilings() []profiling {
+	return []profiling{
+		{engine: KVCompress, since: [3]int{-1}, reserve: ActivationReserve, residuals: 2, residualsTP: 2, sampler: SortingSampler, outside: FixedBytes},
+		{engine: VLLM06, reserve: ActivationReserve, residuals: 2, residualsTP: 2, sampler: SortingSampler, outside: FixedBytes},
+		{engine: VLLM063, since: [3]int{0, 6, 3}, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 420 * mib, links: 490 * mib, rope: true},
+		{engine: VLLM07, since: [3]int{0, 7, 0}, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 200 * mib, links: 490 * mib, rope: true},
+		{engine: VLLMV1First, v1: true, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 600 * mib, links: 490 * mib, rope: true},
+		{engine: VLLMV1, v1: true, since: [3]int{0, 9, 2}, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 135 * mib, links: 490 * mib, rope: true},
+		{engine: VLLMV1Next, v1: true, since: [3]int{0, 17, 0}, reserve: 1, residuals: 3, residualsTP: 4, sampler: ThresholdSampler, workspace: 80 * mib, outside: 550 * mib, links: 490 * mib, rope: true},
+		{engine: VLLMV1Last, v1: true, since: [3]int{0, 21, 0}, reserve: 1, residuals: 3, residualsTP: 4, sampler: ThresholdSampler, workspace: 80 * mib, outside: 550 * mib, links: 490 * mib, rope: true, graphs: true},
+	}
+}
+
+// Engines returns the engines by name.
+func Engines() []Engine {
+	var list []Engine
+	for _, p := range profilings() {
+		list = append(list, p.engine)
+	}
+	return list
+}
+
+// Valid reports whether the engine is one of [Engines].
+func (e Engine) Valid() bool { return slices.Contains(Engines(), e) }
+
+// profiling returns what an engine finds. An unknown one, which Validate refuses, finds
+// nothing.
+func (e Engine) profiling() profiling {
+	for _, p := range profilings() {
+		if p.engine == e {
+			return p
+		}
+	}
+	return profiling{}
+}
+
+// EngineOf returns the engine of a version of vLLM, as 0.6.3, v0.11 or "0.7 V1". From 0.8 it
+// is V1, where "V0" does not say otherwise. A version without its last number is the last of
+// its kind: 0.6 is 0.6.6. An empty one is [VLLMV1].
+func EngineOf(version string) (Engine, error) {
+	bad := fmt.Errorf("version %.40q of vLLM: want one as 0.6.3, 0.11 or \"0.7 V1\"", version)
+	words := strings.Fields(strings.ToLower(version))
+	if len(words) == 0 {
+		return VLLMV1, nil
+	}
+	parts := strings.Split(strings.TrimPrefix(words[0], "v"), ".")
+	if len(words) > 2 || len(parts) < 2 || len(parts) > 3 {
+		return "", bad
+	}
+	number := [3]int{2: 1 << 30}
+	for i, s := range parts {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil {
+			return "", bad
+		}
+		number[i] = int(n)
+	}
+	v1 := slices.Compare(number[:], []int{0, 8, 0}) >= 0
+	if len(words) == 2 {
+		if v1 = words[1] == "v1"; !v1 && words[1] != "v0" {
+			return "", bad
+		}
+	}
+	var of Engine
+	for _, p := range profilings() {
+		if p.engine != KVCompress && p.v1 == v1 && slices.Compare(p.since[:], number[:]) <= 0 {
+			of = p.engine
+		}
+	}
+	return of, nil
+}
+
+// Server returns the engine of a deployment: the one that it names, or else KV-Compress's
+// where something is compressed and vLLM V1 where nothing is.
+func (d *Deployment) Server() Engine {
+	switch {
+	case d.Engine != "":
+		return d.Engine
+	case d.Compresses():
+		return KVCompress
+	}
+	return VLLMV1
+}
+
+// captureSizes returns how many batch sizes up to the given one a server captures a CUDA
+// graph for: 1, 2, 4, then every eighth up to 256 and every sixteenth up to 512.
+func captureSizes(largest int) (n int64) {
+	for size := 1; size <= min(largest, 512); {
+		n++
+		switch {
+		case size < 4:
+			size *= 2
+		case size < 8:
+			size = 8
+		case size < 256:
+			size += 8
+		default:
+			size += 16
+		}
+	}
+	return n
+}
+
+// graphBytes is what an engine takes a further CUDA graph for, at least.
+const graphBytes = mib
+
+// graphs returns the bytes that an engine leaves free for CUDA graphs: of decode steps up to
+// max_num_seqs, and of mixed ones up to twice as many.
+func (d *Deployment) graphs(p *profiling) int64 {
+	if !p.graphs {
+		return 0
+	}
+	return graphBytes * (captureSizes(2*d.MaxSeqs) - 1 + captureSizes(d.MaxSeqs) - 1)
+}

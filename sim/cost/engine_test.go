@@ -1,0 +1,216 @@
+package cost
+
+import (
+	"strings"
+	"testing"
+
+	"kvcompress/ref"
+)
+
+func TestEngineOf(t *testing.T) {
+	for version, want := range map[string]Engine{
+		"": VLLMV1, "0.2": VLLM06, "0.4.1": VLLM06, "0.6.0": VLLM06, "0.6.2": VLLM06, "v0.6.3": VLLM063, "0.6": VLLM063, "0.6.99": VLLM063, "0.7": VLLM07, "0.7.3": VLLM07,
+		"0.7 V1": VLLMV1First, "0.6.4 v1": VLLMV1First, "0.8": VLLMV1First, "0.8.0": VLLMV1First, "0.9.1": VLLMV1First, "0.9.2": VLLMV1, "0.9": VLLMV1, "0.11": VLLMV1, "0.16.5": VLLMV1,
+		"0.8.5 V0": VLLM07, "0.17.0": VLLMV1Next, "0.19": VLLMV1Next, "0.20.2": VLLMV1Next, "0.21.0": VLLMV1Last, "1.0": VLLMV1Last,
+	} {
+		if got, err := EngineOf(version); got != want || err != nil {
+			t.Errorf("%q is %s, %v; want %s", version, got, err, want)
+		}
+	}
+	for _, version := range []string{"0", "latest", "0.6.3.1", "0.6 V2", "0.7 V1 eager", "-1.2", "0.", "0.99999"} {
+		if got, err := EngineOf(version); err == nil || !strings.Contains(err.Error(), "want one as 0.6.3") {
+			t.Errorf("%q is %s, %v", version, got, err)
+		}
+	}
+}
+
+// TestServer says which engine measures where none is named.
+func TestServer(t *testing.T) {
+	d := deployment(t, "llama-3.1-8b", "l4")
+	if d.Server() != VLLMV1 {
+		t.Errorf("uncompressed: %s", d.Server())
+	}
+	d.Method.Compression.Rate = 0.5
+	if d.Server() != KVCompress {
+		t.Errorf("compressed: %s", d.Server())
+	}
+	if d.Engine = VLLM06; d.Server() != VLLM06 {
+		t.Errorf("named: %s", d.Server())
+	}
+}
+
+// TestCaptureSizes compares how many CUDA graphs there are with what logs of servers say: 51
+// and 35 with 256 sequences, 11 and 7 with 32, 4 and 3 with 4, 3 and 2 with 2.
+func TestCaptureSizes(t *testing.T) {
+	for largest, want := range map[int]int64{
+		1: 1, 2: 2, 3: 2, 4: 3, 7: 3, 8: 4, 15: 4, 16: 5, 32: 7, 64: 11, 248: 34, 256: 35, 271: 35, 272: 36, 511: 50, 512: 51, 1024: 51, 1 << 40: 51,
+	} {
+		if got := captureSizes(largest); got != want {
+			t.Errorf("%d graphs up to %d, want %d", got, largest, want)
+		}
+	}
+}
+
+// TestEnginesByHand compares what each engine measures of Llama-3.1-8B, with 8,192 tokens a
+// batch, with figures worked out by hand.
+func TestEnginesByHand(t *testing.T) {
+	const (
+		mib    = 1 << 20
+		plain  = 16_060_522_496   // 8.03 billion weights of two bytes
+		rotary = 2 * 131072 * 128 // a cosine and a sine for each position and half of a head
+	)
+	for _, c := range []struct {
+		engine               Engine
+		tp, seqs             int
+		weights, peak, fixed int64
+		part                 string
+		graphs               int64
+	}{
+		// In the MLP 3·14336 + 2·4096 elements of two bytes a token, times 1.2432.
+		{KVCompress, 1, 64, plain, 1_042_871_746, 250_000_000, "prefill", 0},
+		{VLLM06, 1, 64, plain, 1_042_871_746, 250_000_000, "prefill", 0},
+		{KVCompress, 2, 64, plain / 2, 604_865_613, 250_000_000, "prefill", 0},
+		// 1024 · 128256 logits of 38.3 bytes and 8192 + 1024 hidden states of 8192, times 1.2432.
+		{KVCompress, 1, 1024, plain, 6_347_275_936, 250_000_000, "sampler", 0},
+		// One hidden state more; with tensor parallelism two.
+		{VLLM063, 1, 64, plain + rotary, 905_969_664, 420 * mib, "prefill", 0},
+		{VLLM063, 2, 64, plain/2 + rotary, 620_756_992, 910 * mib, "prefill", 0},
+		{VLLM07, 1, 1024, plain + rotary, 5_105_595_187, 200 * mib, "sampler", 0},
+		{VLLM07, 2, 1024, plain/2 + rotary, 5_105_595_187, 690 * mib, "sampler", 0},
+		{VLLMV1First, 1, 1024, plain + rotary, 5_105_595_187, 600 * mib, "sampler", 0},
+		{VLLMV1First, 2, 64, plain/2 + rotary, 620_756_992, 1090 * mib, "prefill", 0},
+		{VLLMV1, 1, 64, plain + rotary, 905_969_664, 135 * mib, "prefill", 0},
+		{VLLMV1, 1, 1024, plain + rotary, 5_105_595_187, 135 * mib, "sampler", 0},
+		{VLLMV1, 8, 1024, plain/8 + rotary, 5_105_595_187, 625 * mib, "sampler", 0},
+		{VLLMV1, 8, 64, plain/8 + rotary, 382_014_259, 625 * mib, "sampler", 0},
+		// 1024 · 128256 logits of 14 bytes, 80 MiB and the hidden states.
+		{VLLMV1Next, 1, 1024, plain + rotary, 1_998_061_568, 550 * mib, "sampler", 0},
+		{VLLMV1Next, 2, 1024, plain/2 + rotary, 1_998_061_568, 1040 * mib, "sampler", 0},
+		// Graphs of 1 MiB: 51 and 51 sizes, 19 and 11, each but the first.
+		{VLLMV1Last, 1, 1024, plain + rotary, 1_998_061_568, 550 * mib, "sampler", 100 * mib},
+		{VLLMV1Last, 4, 64, plain/4 + rotary, 444_596_224, 1040 * mib, "prefill", 28 * mib},
+	} {
+		d := deployment(t, "llama-3.1-8b", "h100")
+		d.Engine, d.TP, d.MaxSeqs, d.MaxTokens = c.engine, c.tp, c.seqs, 8192
+		m, err := d.Memory()
+		if err != nil {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		if m.Weights != c.weights || m.Activations != c.peak || m.Peak != c.part || m.Fixed != c.fixed || m.Graphs != c.graphs || m.Engine != c.engine {
+			t.Errorf("%s, %d cards, %d sequences: weights %d, peak %d of the %s, fixed %d, graphs %d; want %+v",
+				m.Engine, c.tp, c.seqs, m.Weights, m.Activations, m.Peak, m.Fixed, m.Graphs, c)
+		}
+		if sum := m.Reserved + m.Weights + m.Activations + m.Fixed + m.Graphs + m.Scratch + m.Metadata + m.KV + m.Unused; sum != m.Card {
+			t.Errorf("%+v: the parts are %d bytes, the card has %d", c, sum, m.Card)
+		}
+	}
+}
+
+// TestPeakByHand has what changes the peak beside engine and cards.
+func TestPeakByHand(t *testing.T) {
+	base := func() Deployment {
+		d := deployment(t, "llama-3.1-8b", "h100")
+		d.MaxTokens = 8192
+		return d
+	}
+	check := func(what string, d Deployment, want int64) {
+		t.Helper()
+		m, err := d.Memory()
+		if err != nil || m.Activations != want {
+			t.Errorf("%s: a peak of %d, %v; want %d", what, m.Activations, err, want)
+		}
+	}
+	// A product whose input is in 8 bits has it once more: a byte of 14336 a token.
+	d := base()
+	d.Weights, d.MaxSeqs = "int8", 1
+	check("int8", d, 8192*(2*(3*14336+3*4096)+14336))
+	d.Weights = "int4"
+	check("int4", d, 8192*2*(3*14336+3*4096))
+
+	// No more sequences are sampled than there are tokens: 100 · 128256 · 38.3 bytes and 200
+	// hidden states.
+	d = base()
+	d.MaxSeqs, d.MaxTokens = 1024, 100
+	check("few tokens", d, 492_858_880)
+
+	// Logits are of the padded vocabulary: 128257 rows are 128320.
+	d = base()
+	d.MaxSeqs, d.Model.Vocab = 1024, 128257
+	check("padding", d, 38_3*1024*128320/10+2*(8192+1024)*4096)
+}
+
+// TestWeightsPadded pads tables of 128257 rows to 128320: two of them, or one where they are
+// tied; and gives each card its part.
+func TestWeightsPadded(t *testing.T) {
+	for _, tied := range []bool{false, true} {
+		d := deployment(t, "llama-3.1-8b", "h100")
+		d.Model.Tied, d.TP = tied, 2
+		m, err := d.Memory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Model.Vocab++
+		more, err := d.Memory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := int64(2 * 64 * 4096 * 2 / 2)
+		if tied {
+			want /= 2
+		}
+		if more.Weights-m.Weights != want {
+			t.Errorf("tied %v: a row more takes %d bytes of a card, want %d", tied, more.Weights-m.Weights, want)
+		}
+	}
+}
+
+// TestCardMemory has the server see another card than the catalogue.
+func TestCardMemory(t *testing.T) {
+	d := deployment(t, "llama-3.1-8b", "l4")
+	d.MaxTokens, d.CardMemory = 2048, 40e9
+	m, err := d.Memory()
+	if err != nil || m.Card != 40e9 || m.Reserved != 4e9 {
+		t.Errorf("%v, %+v", err, m)
+	}
+}
+
+// TestConcurrency is the log of vllm-project/vllm issue 10517: with 1,952 blocks of 16, 1.56
+// requests of 20,000 tokens; with 1,478 a server of 29,000 refuses to start.
+func TestConcurrency(t *testing.T) {
+	d := deployment(t, "llama-3.1-8b", "rtx-3090")
+	d.BlocksGiven, d.MaxModelLen, d.MaxTokens = 1952*256, 20000, 2048
+	m, err := d.Memory()
+	if err != nil || m.Concurrency != 1952.0/1250 || m.MaxModelLen != 20000 {
+		t.Errorf("%v, %+v", err, m)
+	}
+	d.MaxModelLen = 20001 // takes a block more
+	if m, err = d.Memory(); err != nil || m.Concurrency != 1952.0/1251 {
+		t.Errorf("%v, %+v", err, m)
+	}
+	d.MaxModelLen = 0
+	if m, err = d.Memory(); err != nil || m.Concurrency != 1952.0/8192 || m.MaxModelLen != 131072 {
+		t.Errorf("%v, %+v", err, m)
+	}
+	d.BlocksGiven, d.MaxModelLen = 1478*256, 29000
+	if _, err = d.Memory(); err == nil || !strings.Contains(err.Error(), "a request of 29000 tokens does not fit") || !strings.Contains(err.Error(), "holds 23648") {
+		t.Errorf("%v", err)
+	}
+	d.MaxModelLen = 23648
+	if m, err = d.Memory(); err != nil || m.Concurrency != 1 {
+		t.Errorf("%v, %+v", err, m)
+	}
+	// A compressed cache holds longer requests than it does uncompressed.
+	d.MaxModelLen, d.Method = 29000, ref.Config{Compression: ref.Compression{Rate: 0.25}}
+	if _, err = d.Memory(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDoesNotFitBySampler(t *testing.T) {
+	d := deployment(t, "llama-3.1-8b", "l4")
+	d.MaxSeqs, d.MaxTokens = 4096, 4096
+	if _, err := d.Memory(); err == nil || !strings.Contains(err.Error(), "the peak of sampling 4096 sequences 20.2 GB") || !strings.Contains(err.Error(), "max_num_seqs") {
+		t.Errorf("%v", err)
+	}
+}
