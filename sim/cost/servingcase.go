@@ -50,7 +50,7 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	if s.MaxTokens > 0 {
 		limits.MaxNumBatchedTokens = s.MaxTokens
 	}
-	d.MaxTokens = limits.MaxNumBatchedTokens
+	d.MaxTokens, d.MaxSeqs, d.Engine = limits.MaxNumBatchedTokens, limits.MaxNumSeqs, VLLMV1
 	c := &ServingCase{Serving: s, Deployment: d}
 	if c.Memory, err = d.Memory(); err != nil {
 		return nil, err
@@ -102,9 +102,9 @@ func spreadLength(n, i int, irrational float64) int {
 	return max(1, int(math.Round(float64(n)*(1+float64(Jitter*(2*part-1))))))
 }
 
-// outcome is what a run comes to by some costs, in seconds.
-type outcome struct{ ttft, tpot, total float64 }
+func (c *ServingCase) outcomes(f *Fit) ([]outcome, error) { return []outcome{c.outcome(f)}, nil }
 
+// outcome returns what the run comes to by a fit.
 func (c *ServingCase) outcome(f *Fit) outcome {
 	rates, products := c.Deployment.costs(f)
 	request := f.Factors[RequestTerm] / 1e6
@@ -116,8 +116,10 @@ func (c *ServingCase) outcome(f *Fit) outcome {
 	}
 }
 
-// measured returns what was measured, in seconds; 0 where it was not.
-func (c *ServingCase) measured() outcome {
+func (c *ServingCase) measured() []outcome { return []outcome{c.means()} }
+
+// means returns what was measured.
+func (c *ServingCase) means() outcome {
 	m := outcome{ttft: c.TTFT / 1e3, tpot: c.TPOT / 1e3, total: c.Latency}
 	if m.total == 0 && c.Tokens > 0 {
 		m.total = float64(c.record.tokens) / c.Tokens
@@ -125,13 +127,17 @@ func (c *ServingCase) measured() outcome {
 	return m
 }
 
+func (c *ServingCase) deployment() *Deployment { return &c.Deployment }
+
+func (c *ServingCase) work() *[sim.NumFeatures]float64 { return &c.record.total.work }
+
 // Predict sets the predictions by a fit.
 func (c *ServingCase) Predict(f *Fit) error {
 	if c.record == nil {
 		return fmt.Errorf("cost: a case that was not served")
 	}
 	c.Calibrated = f.Of
-	p, m := c.outcome(f), c.measured()
+	p, m := c.outcome(f), c.means()
 	if p.total <= 0 {
 		return fmt.Errorf("with the factors of %s the run takes no time", f.Of)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gonum.org/v1/gonum/mat"
+
+	"kvcompress/sim"
 )
 
 // ServerFactors returns where a fit to serving runs starts, and what a factor is that the
@@ -31,6 +33,18 @@ const (
 	outlier    = 0.1  // relative errors above this count less and less
 )
 
+// outcome is what a run comes to, in seconds: means over its requests, and its duration. 0 is
+// not known.
+type outcome struct{ ttft, tpot, total float64 }
+
+// measuredRun is a run that a fit is held against.
+type measuredRun interface {
+	deployment() *Deployment
+	work() *[sim.NumFeatures]float64  // of the run
+	outcomes(*Fit) ([]outcome, error) // of the whole run first
+	measured() []outcome              // likewise
+}
+
 // servingTerm is a factor that a fit may move.
 type servingTerm struct {
 	id           string
@@ -40,14 +54,14 @@ type servingTerm struct {
 // fitServing fits the factors to serving runs: it makes the mean square of the logarithms of
 // predicted over measured least, of time to first token, time per output token and duration
 // together, by the method of Levenberg and Marquardt within the bounds.
-func fitServing(cases []*ServingCase, card, file string, start Factors) (*Fit, error) {
+func fitServing(cases []measuredRun, card, file string, start Factors) (*Fit, error) {
 	fit := &Fit{Card: card, Rows: len(cases), Factors: Factors{}, Overlap: true}
 	for id, v := range start {
 		fit.Factors[id] = v
 	}
 	for _, c := range cases {
-		if !slices.Contains(fit.Models, c.Deployment.Model.Name) {
-			fit.Models = append(fit.Models, c.Deployment.Model.Name)
+		if !slices.Contains(fit.Models, c.deployment().Model.Name) {
+			fit.Models = append(fit.Models, c.deployment().Model.Name)
 		}
 	}
 	fit.Of = fmt.Sprintf("%d rows of %s (%s, %s)", fit.Rows, file, card, strings.Join(fit.Models, ", "))
@@ -56,7 +70,9 @@ func fitServing(cases []*ServingCase, card, file string, start Factors) (*Fit, e
 		return nil, fmt.Errorf("%s: %s: no term has any work", file, card)
 	}
 	s := &servingSolver{cases: cases, fit: fit, terms: terms}
-	s.solve()
+	if s.solve(); s.err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", file, card, s.err)
+	}
 	for _, t := range terms {
 		fit.Factors[t.id] = round(fit.Factors[t.id])
 		fit.Fitted = append(fit.Fitted, t.id)
@@ -69,18 +85,18 @@ func fitServing(cases []*ServingCase, card, file string, start Factors) (*Fit, e
 }
 
 // servingTerms returns the terms that the cases have work for.
-func servingTerms(cases []*ServingCase, fit *Fit) []servingTerm {
+func servingTerms(cases []measuredRun, fit *Fit) []servingTerm {
 	var terms []servingTerm
 	for _, t := range Terms() {
 		least := 1.0
 		if t.Overhead {
 			least = 0
 		}
-		has := t.ID == RequestTerm && slices.ContainsFunc(cases, func(c *ServingCase) bool { return c.TTFT > 0 || c.Latency > 0 })
+		has := t.ID == RequestTerm && slices.ContainsFunc(cases, func(c measuredRun) bool { return c.measured()[0].ttft > 0 })
 		for _, c := range cases {
-			u := t.peak(&c.Deployment)
+			u := t.peak(c.deployment())
 			for f, ns := range u {
-				has = has || ns*c.record.total.work[f] > 0
+				has = has || ns*c.work()[f] > 0
 			}
 		}
 		if has {
@@ -92,11 +108,12 @@ func servingTerms(cases []*ServingCase, fit *Fit) []servingTerm {
 }
 
 type servingSolver struct {
-	cases []*ServingCase
+	cases []measuredRun
 	fit   *Fit
 	terms []servingTerm
 
 	jacobian *mat.Dense // at the solution
+	err      error
 }
 
 // scale is the size of a change of a term that is a change at all.
@@ -110,15 +127,25 @@ func (s *servingSolver) residuals(x []float64) []float64 {
 	}
 	var r []float64
 	add := func(weight, predicted, measured float64) {
-		if measured > 0 && predicted > 0 {
+		switch {
+		case measured > 0 && predicted > 0:
 			r = append(r, weight*math.Log(predicted/measured))
+		case measured > 0:
+			r = append(r, 0)
 		}
 	}
 	for _, c := range s.cases {
-		p, m := c.outcome(s.fit), c.measured()
-		add(ttftCounts, p.ttft, m.ttft)
-		add(1, p.tpot, m.tpot)
-		add(1, p.total, m.total)
+		measured := c.measured()
+		predicted, err := c.outcomes(s.fit)
+		if err != nil { // the residuals that there would be, of none; the caller stops
+			s.err, predicted = err, make([]outcome, len(measured))
+		}
+		for i, m := range measured {
+			p := predicted[i]
+			add(ttftCounts, p.ttft, m.ttft)
+			add(1, p.tpot, m.tpot)
+			add(1, p.total, m.total)
+		}
 	}
 	for j, t := range s.terms {
 		r = append(r, priorTrust*(x[j]-t.start)/t.scale())

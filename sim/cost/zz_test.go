@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
+
+	"kvcompress/sim/catalog"
 )
 
 func TestZZ(t *testing.T) {
-	byFile := map[string][]*ServingCase{}
+	byFile := map[string][]measuredRun{}
 	names := []string{"closed-loop-qwen3-32b-h100-vllm.csv", "closed-loop-qwen3-32b-h100-sglang.csv", "closed-loop-llama-3.1-8b-h100-trtllm.csv", "static-batch-a100-vllm.csv"}
 	for _, f := range names {
 		file, err := os.Open("/work/shared/data/serving/" + f)
@@ -33,8 +36,34 @@ func TestZZ(t *testing.T) {
 			byFile[f] = append(byFile[f], c)
 		}
 	}
+	for _, l := range []struct{ file, card string }{{"open-loop-RTX4090_Llama-3.1-8B-vllm.csv", "rtx-4090"}, {"open-loop-RTXPRO6000_Llama-3.1-8B-vllm.csv", "rtx-pro-6000"}} {
+		file, _ := os.Open("/work/shared/data/serving/" + l.file)
+		list, err := ReadRequestLog(file, l.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		model, _ := catalog.FindModel("llama-3.1-8b")
+		card, err := catalog.FindCard(l.card)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := New(model, card)
+		d.Engine, d.MaxTokens, d.MaxSeqs = VLLMV1, 2048, 256
+		limits := ServingLimits(card)
+		limits.MaxNumBatchedTokens = 2048
+		limits.MaxNumSeqs, _ = strconv.Atoi(os.Getenv("ZN"))
+		if l.card == "rtx-4090" {
+			d.BlocksGiven = 2588 * 256
+		}
+		c, err := NewLogCase(context.Background(), d, limits, list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, l.file)
+		byFile[l.file] = append(byFile[l.file], c)
+	}
 	for _, set := range strings.Split(os.Getenv("ZZ"), ",") {
-		var cases []*ServingCase
+		var cases []measuredRun
 		for i, f := range names {
 			if strings.Contains(set, fmt.Sprint(i)) {
 				cases = append(cases, byFile[f]...)
@@ -52,6 +81,16 @@ func TestZZ(t *testing.T) {
 		for _, f := range names {
 			var a, b, d, n, sb, sd float64
 			for _, c := range byFile[f] {
+				if l, ok := c.(*LogCase); ok {
+					p, err := l.outcomes(fit)
+					if err != nil {
+						t.Fatal(err)
+					}
+					m := l.measured()
+					fmt.Printf(" %s: ttft %.4f / %.4f, tpot %.4f / %.4f, total %.2f / %.2f\n", f, p[0].ttft, m[0].ttft, p[0].tpot, m[0].tpot, p[0].total, m[0].total)
+					continue
+				}
+				c := c.(*ServingCase)
 				c.Predict(fit)
 				a += math.Abs(c.TTFTOff)
 				b += math.Abs(c.TPOTOff)

@@ -1,0 +1,215 @@
+package cost
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+
+	"kvcompress/sim"
+	"kvcompress/trace"
+)
+
+// LoggedRequest is a request as a benchmark has measured it. Times of which nothing is known
+// are 0.
+type LoggedRequest struct {
+	Line    int
+	ID      string
+	Arrival float64 // s
+	Input   int     // tokens
+	Output  int     // tokens
+	TTFT    float64 // ms
+	TPOT    float64 // ms; a request of one token has none
+	E2E     float64 // s
+}
+
+// LogColumns returns the columns that a log of measured requests must have, and those that it
+// may have.
+func LogColumns() (required, optional []string) {
+	return []string{"arrival_s", "input_tokens", "output_tokens"}, []string{"request_id", "measured_ttft_ms", "measured_tpot_ms", "measured_e2e_s", "ttft_ms", "tpot_ms", "e2e_s"}
+}
+
+// ReadRequestLog reads a CSV with the columns of [LogColumns], a row for each request, and
+// returns the requests by arrival. The error names the line and column.
+func ReadRequestLog(r io.Reader, name string) ([]LoggedRequest, error) {
+	var list []LoggedRequest
+	required, optional := LogColumns()
+	tokens := 0.0
+	err := readCSV(r, name, required, optional, func(line int, get func(string) string) error {
+		q := LoggedRequest{Line: line, ID: get("request_id")}
+		for _, c := range []struct {
+			column string
+			to     *int
+		}{{"input_tokens", &q.Input}, {"output_tokens", &q.Output}} {
+			if err := parseCount(c.to, get(c.column), 1); err != nil {
+				return fmt.Errorf("%s: %w", c.column, err)
+			}
+			if *c.to > trace.MaxTokens {
+				return fmt.Errorf("%s: %d are more than %d", c.column, *c.to, trace.MaxTokens)
+			}
+		}
+		for _, c := range []struct {
+			columns []string
+			to      *float64
+			most    float64
+		}{
+			{[]string{"arrival_s"}, &q.Arrival, 1e9},
+			{[]string{"measured_ttft_ms", "ttft_ms"}, &q.TTFT, 1e9}, {[]string{"measured_tpot_ms", "tpot_ms"}, &q.TPOT, 1e9}, {[]string{"measured_e2e_s", "e2e_s"}, &q.E2E, 1e7},
+		} {
+			for _, column := range c.columns {
+				text := get(column)
+				if text == "" {
+					continue
+				}
+				v, err := strconv.ParseFloat(text, 64)
+				if err != nil || !(v >= 0 && v <= c.most) {
+					return fmt.Errorf("%s: want a number from 0 to %g, got %q", column, c.most, text)
+				}
+				*c.to = v
+			}
+		}
+		if tokens += float64(q.Input + q.Output); tokens > maxRunTokens {
+			return fmt.Errorf("more than %d tokens in all", maxRunTokens)
+		}
+		list = append(list, q)
+		return nil
+	})
+	slices.SortStableFunc(list, func(a, b LoggedRequest) int {
+		switch {
+		case a.Arrival < b.Arrival:
+			return -1
+		case a.Arrival > b.Arrival:
+			return 1
+		}
+		return 0
+	})
+	return list, err
+}
+
+// LogCase is a log of measured requests, projected: by their arrivals, on vLLM V1.
+type LogCase struct {
+	Deployment Deployment
+	Memory     Memory
+	Requests   []LoggedRequest
+	Results    []sim.Result // of the last prediction, by request
+
+	plan sim.Plan
+	done sim.Work
+	ctx  context.Context
+}
+
+// NewLogCase returns the case of a log on a deployment, with the limits of a batch.
+func NewLogCase(ctx context.Context, d Deployment, limits sim.Limits, requests []LoggedRequest) (*LogCase, error) {
+	c := &LogCase{Deployment: d, Requests: requests, ctx: ctx}
+	var err error
+	if c.Memory, err = d.Memory(); err != nil {
+		return nil, err
+	}
+	cfg := d.Config()
+	cfg.Blocks = c.Memory.Blocks
+	c.plan = sim.Plan{Config: cfg, Schedule: sim.DefaultSchedule(), Limits: limits, Scheduler: sim.VLLMV1}
+	start := Fit{Factors: ServerFactors(), Overlap: true, Of: "a start"}
+	return c, c.serve(&start)
+}
+
+// serve projects the requests by a fit, and keeps their results.
+func (c *LogCase) serve(f *Fit) error {
+	rates, products, err := c.Deployment.Costs(f)
+	if err != nil {
+		return err
+	}
+	c.plan.Rates, c.plan.Products = rates, products
+	if c.Results == nil {
+		c.Results = make([]sim.Result, len(c.Requests))
+	}
+	out, err := sim.Project(c.ctx, &c.plan, func(yield func(trace.Request, error) bool) {
+		for _, q := range c.Requests {
+			if !yield(trace.Request{ID: q.ID, ArrivalNS: int64(math.Round((q.Arrival - c.Requests[0].Arrival) * 1e9)), PromptTokens: q.Input, OutputTokens: q.Output}, nil) {
+				return
+			}
+		}
+	}, sim.Watch{Result: func(r *sim.Result) { c.Results[r.Seq] = *r }})
+	if err != nil {
+		return err
+	}
+	c.done = out.Work
+	if out.Finished < len(c.Requests) {
+		return fmt.Errorf("of %d requests %d do not finish: %s", len(c.Requests), len(c.Requests)-out.Finished, refusalOf(c.Results))
+	}
+	return nil
+}
+
+// times returns the latencies of a request as projected, in ms and s.
+func (c *LogCase) times(i int, f *Fit) (ttft, tpot, e2e float64) {
+	r := &c.Results[i]
+	request := f.Factors[RequestTerm] / 1e6
+	ttft = 1e3*(float64(r.FirstToken-r.Arrival)/1e9) + 1e3*request
+	e2e = float64(r.Finished-r.Arrival)/1e9 + request
+	if r.OutputTokens > 1 {
+		tpot = float64(r.Finished-r.FirstToken) / 1e6 / float64(r.OutputTokens-1)
+	}
+	return ttft, tpot, e2e
+}
+
+// logParts is into how many parts a log is cut, by arrival, so that a fit sees how times change
+// with the load.
+const logParts = 8
+
+func (c *LogCase) outcomes(f *Fit) ([]outcome, error) {
+	if err := c.serve(f); err != nil {
+		return nil, err
+	}
+	return c.means(func(i int) (ttft, tpot, e2e float64) { return c.times(i, f) }), nil
+}
+
+func (c *LogCase) measured() []outcome {
+	return c.means(func(i int) (ttft, tpot, e2e float64) {
+		q := &c.Requests[i]
+		return q.TTFT, q.TPOT, q.E2E
+	})
+}
+
+// means returns the means over all requests, and over each part of them.
+func (c *LogCase) means(times func(int) (ttft, tpot, e2e float64)) []outcome {
+	of := func(from, to int) outcome {
+		var o outcome
+		ttfts, tpots := 0, 0
+		for i := from; i < to; i++ {
+			ttft, tpot, e2e := times(i)
+			if ttft > 0 {
+				o.ttft += ttft / 1e3
+				ttfts++
+			}
+			if tpot > 0 {
+				o.tpot += tpot / 1e3
+				tpots++
+			}
+			if e2e > 0 {
+				o.total = max(o.total, c.Requests[i].Arrival-c.Requests[0].Arrival+e2e)
+			}
+		}
+		o.ttft /= float64(max(1, ttfts))
+		o.tpot /= float64(max(1, tpots))
+		return o
+	}
+	n := len(c.Requests)
+	list := []outcome{of(0, n)}
+	for i := range logParts {
+		part := of(i*n/logParts, (i+1)*n/logParts)
+		part.total = 0
+		list = append(list, part)
+	}
+	return list
+}
+
+func (c *LogCase) deployment() *Deployment { return &c.Deployment }
+
+func (c *LogCase) work() *[sim.NumFeatures]float64 {
+	var w [sim.NumFeatures]float64
+	for f, n := range c.done {
+		w[f] = float64(n)
+	}
+	return &w
+}
