@@ -265,7 +265,7 @@ func TestReadProfile(t *testing.T) {
 		}
 	}
 	p, err := ReadProfile(strings.NewReader(`{"version":1,"file":"f","fits":[{"card":"l4","factors":{"weights":1.5}}]}`))
-	if err != nil || p.For("h100").Factors["weights"] != 1.5 || p.For("l4").Factors["sort"] != DefaultFactors()["sort"] {
+	if err != nil || fitFor(p, "h100").Factors["weights"] != 1.5 || fitFor(p, "l4").Factors["sort"] != DefaultFactors()["sort"] {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -300,10 +300,10 @@ func TestCalibrateTimings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := p.For("l4"); math.Abs(got.Factors["sort"]-3) > 1e-5 || got.Quality.MaxError > 1e-5 || got.Factors["weights"] != DefaultFactors()["weights"] {
+	if got := fitFor(p, "l4"); math.Abs(got.Factors["sort"]-3) > 1e-5 || got.Quality.MaxError > 1e-5 || got.Factors["weights"] != DefaultFactors()["weights"] {
 		t.Errorf("%+v", got)
 	}
-	if got := p.For("h100").Factors["compression"]; got != 50 {
+	if got := fitFor(p, "h100").Factors["compression"]; got != 50 {
 		t.Errorf("%v µs for a compression, want 50", got)
 	}
 	for in, want := range map[string]string{
@@ -321,4 +321,13 @@ func TestCalibrateTimings(t *testing.T) {
 			t.Errorf("%q: %v, want an error with %q", in, err, want)
 		}
 	}
+}
+
+// fitFor returns the fit of a profile to a card under KV-Compress's server.
+func fitFor(p *Profile, card string) Fit {
+	c, err := catalog.FindCard(card)
+	if err != nil {
+		panic(err)
+	}
+	return p.For(&c, KVCompress)
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kvcompress/sim"
 )
 
 // Engine names a server by how it measures memory before it sizes its cache. Versions
@@ -79,6 +81,18 @@ func Engines() []Engine {
 		list = append(list, p.engine)
 	}
 	return list
+}
+
+// Scheduler returns the server's scheduler, which versions that measure memory differently
+// have in common.
+func (e Engine) Scheduler() sim.Scheduler {
+	switch p := e.profiling(); {
+	case e == KVCompress:
+		return sim.KVCompressServer
+	case p.v1:
+		return sim.VLLMV1
+	}
+	return sim.VLLM06
 }
 
 // Valid reports whether the engine is one of [Engines].

@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sort"
+	"strings"
 
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
 	"kvcompress/strictjson"
 )
 
@@ -22,12 +26,13 @@ type Profile struct {
 
 // Fit is the factors that suit a card best.
 type Fit struct {
-	Card    string   `json:"card"`    // its name in the catalogue
-	Models  []string `json:"models"`  // that ran
-	Of      string   `json:"of"`      // what it was fitted to, in words
-	Rows    int      `json:"rows"`    // measurements
-	Factors Factors  `json:"factors"` // by term: times the time at the card's peak, or µs for an overhead
-	Fitted  []string `json:"fitted"`  // terms that the measurements decided; the others have their defaults
+	Card    string        `json:"card"`             // its name in the catalogue
+	Server  sim.Scheduler `json:"server,omitempty"` // that ran them; "" is not known
+	Models  []string      `json:"models"`           // that ran
+	Of      string        `json:"of"`               // what it was fitted to, in words
+	Rows    int           `json:"rows"`             // measurements
+	Factors Factors       `json:"factors"`          // by term: times the time at the card's peak, or µs for an overhead
+	Fitted  []string      `json:"fitted"`           // terms that the measurements decided; the others have their defaults
 
 	Undetermined []string `json:"undetermined,omitempty"` // of them, those of which the rows say less than the factor's start does
 	AtBound      []string `json:"at_bound,omitempty"`     // of them, those at the bound of physics
@@ -47,6 +52,16 @@ type Quality struct {
 	CrossMaxError  float64 `json:"cross_max_error"` // likewise
 	CompressedMAPE float64 `json:"compressed_mape"`
 	VanillaMAPE    float64 `json:"vanilla_mape"`
+
+	// Of fits to serving runs. The errors of other cards are those of fits to all cards but
+	// one, on that one, on average; 0 where there is one card only.
+	TTFTMAPE        float64 `json:"ttft_mape,omitempty"`
+	TPOTMAPE        float64 `json:"tpot_mape,omitempty"`
+	ThroughputMAPE  float64 `json:"throughput_mape,omitempty"`
+	CrossTPOTMAPE   float64 `json:"cross_tpot_mape,omitempty"`       // of each half of the rows by a fit to the other
+	CrossThroughput float64 `json:"cross_throughput_mape,omitempty"` // likewise
+	OtherTPOTMAPE   float64 `json:"other_cards_tpot_mape,omitempty"`
+	OtherThroughput float64 `json:"other_cards_throughput_mape,omitempty"`
 }
 
 // DefaultProfile is what holds without a profile: for cards of the Hopper
@@ -55,7 +70,7 @@ type Quality struct {
 // that to its rows of the L4.
 func DefaultProfile() *Profile {
 	const source = ", which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
-	p := &Profile{Version: profileVersion, Fits: []Fit{{Card: "any", Of: fmt.Sprintf("the defaults"+source, "L4"), Factors: DefaultFactors()}}}
+	p := &Profile{Version: profileVersion, Fits: []Fit{{Card: AnyCard, Server: sim.KVCompressServer, Of: fmt.Sprintf("the defaults"+source, "L4"), Factors: DefaultFactors()}}}
 	hopper := DefaultFactors()
 	for id, factor := range map[string]float64{
 		"weights": 1.1, "gemm": 3.1, "attention": 5.1, "kv": 5.61, "decode_gemm": 1.23, "compression": 18.2e3, "compressed_sequence": 434,
@@ -63,24 +78,84 @@ func DefaultProfile() *Profile {
 		hopper[id] = factor
 	}
 	for _, card := range []string{"h100", "h100-nvl", "h200"} {
-		p.Fits = append(p.Fits, Fit{Card: card, Of: fmt.Sprintf("the defaults of Hopper"+source, "H100"), Factors: hopper})
+		p.Fits = append(p.Fits, Fit{Card: card, Server: sim.KVCompressServer, Of: fmt.Sprintf("the defaults of Hopper"+source, "H100"), Factors: hopper})
 	}
 	return p
 }
 
 const profileVersion = 1
 
-// For returns the fit to use for a card: its own, or that to all cards.
-func (p *Profile) For(card string) Fit {
-	for _, f := range p.Fits {
-		if f.Card == card {
-			return f
+// For returns the fit to use for a card under a server: that to the card, to one of its
+// generation, or to all cards; of the server itself or, where there is none, of any. It is
+// the one for which Fit.Suits has the least to say.
+func (p *Profile) For(card *catalog.Card, server Engine) Fit {
+	fits := p.Fits
+	if p.All != nil {
+		fits = append(slices.Clone(fits), *p.All)
+	}
+	best, least := 0, math.MaxInt
+	for i := range fits {
+		if n := fits[i].distance(card, server); n < least {
+			best, least = i, n
 		}
 	}
-	if p.All != nil {
-		return *p.All
+	return fits[best]
+}
+
+// AnyCard is the Card of a fit to several cards.
+const AnyCard = "any"
+
+// alike reports whether two servers take the same time for the same batches: KV-Compress's is
+// vLLM 0.6.0 with another scheduler.
+func alike(a, b sim.Scheduler) bool {
+	of := func(s sim.Scheduler) sim.Scheduler {
+		if s == sim.VLLM06 {
+			return sim.KVCompressServer
+		}
+		return s
 	}
-	return p.Fits[0]
+	return of(a) == of(b)
+}
+
+// distance says how far a fit is from a card and server, the server first.
+func (f *Fit) distance(card *catalog.Card, server Engine) int {
+	n := 0
+	switch {
+	case alike(f.Server, server.Scheduler()):
+	case f.Server == "":
+		n = 10
+	default:
+		n = 20
+	}
+	switch {
+	case f.Card == card.Name:
+	case f.Card == string(card.Generation()) && f.Card != "":
+		n++
+	case f.Card == AnyCard || f.Card == "all":
+		n += 2
+	default:
+		n += 3
+	}
+	return n
+}
+
+// Suits says in what a fit is of something else than a card under a server, and which error
+// is to be expected because of that; "" if in nothing.
+func (f *Fit) Suits(card *catalog.Card, server Engine) string {
+	var other []string
+	if f.Server != "" && !alike(f.Server, server.Scheduler()) {
+		other = append(other, fmt.Sprintf("the server %s and not %s", f.Server, server.Scheduler()))
+	}
+	switch f.Card {
+	case card.Name:
+	case AnyCard, "all":
+		other = append(other, "other cards than "+card.Name)
+	case string(card.Generation()):
+		other = append(other, fmt.Sprintf("another card of the generation %s than %s", f.Card, card.Name))
+	default:
+		other = append(other, fmt.Sprintf("a %s and not a %s", f.Card, card.Name))
+	}
+	return strings.Join(other, " and ")
 }
 
 // Write writes the profile as JSON. Equal profiles are equal bytes.

@@ -127,6 +127,8 @@ func (c *ServingCase) means() outcome {
 	return m
 }
 
+func (c *ServingCase) rows() int { return 1 }
+
 func (c *ServingCase) deployment() *Deployment { return &c.Deployment }
 
 func (c *ServingCase) work() *[sim.NumFeatures]float64 { return &c.record.total.work }
@@ -137,25 +139,15 @@ func (c *ServingCase) Predict(f *Fit) error {
 		return fmt.Errorf("cost: a case that was not served")
 	}
 	c.Calibrated = f.Of
-	p, m := c.outcome(f), c.means()
+	p := c.outcome(f)
 	if p.total <= 0 {
 		return fmt.Errorf("with the factors of %s the run takes no time", f.Of)
 	}
 	c.PredictedTTFT, c.PredictedTPOT, c.PredictedTokens = 1e3*p.ttft, 1e3*p.tpot, float64(c.record.tokens)/p.total
-	if m.ttft > 0 {
-		c.TTFTOff = p.ttft/m.ttft - 1
-	}
-	if m.tpot > 0 && p.tpot > 0 {
-		c.TPOTOff = p.tpot/m.tpot - 1
-	}
-	switch {
-	case m.total > 0:
-		c.TokensOff = m.total/p.total - 1
-	case m.ttft > 0 && m.tpot > 0:
-		// A client of a closed loop sends one request after another: its rate is one over
-		// the mean time of a request.
-		n := float64(c.OSL - 1)
-		c.TokensOff = (m.ttft+n*m.tpot)/(p.ttft+n*p.tpot) - 1
+	for i, v := range errorsOf(c, p) {
+		if !math.IsNaN(v) {
+			*[]*float64{&c.TTFTOff, &c.TPOTOff, &c.TokensOff}[i] = v
+		}
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type measuredRun interface {
 	work() *[sim.NumFeatures]float64  // of the run
 	outcomes(*Fit) ([]outcome, error) // of the whole run first
 	measured() []outcome              // likewise
+	rows() int                        // of its file
 }
 
 // servingTerm is a factor that a fit may move.
@@ -54,8 +55,13 @@ type servingTerm struct {
 // fitServing fits the factors to serving runs: it makes the mean square of the logarithms of
 // predicted over measured least, of time to first token, time per output token and duration
 // together, by the method of Levenberg and Marquardt within the bounds.
-func fitServing(cases []measuredRun, card, file string, start Factors) (*Fit, error) {
-	fit := &Fit{Card: card, Rows: len(cases), Factors: Factors{}, Overlap: true}
+//
+// Each case counts by its weight; nil is one for each.
+func fitServing(cases []measuredRun, weights []float64, card, file string, start Factors) (*Fit, error) {
+	fit := &Fit{Card: card, Factors: Factors{}, Overlap: true}
+	for _, c := range cases {
+		fit.Rows += c.rows()
+	}
 	for id, v := range start {
 		fit.Factors[id] = v
 	}
@@ -69,7 +75,7 @@ func fitServing(cases []measuredRun, card, file string, start Factors) (*Fit, er
 	if len(terms) == 0 {
 		return nil, fmt.Errorf("%s: %s: no term has any work", file, card)
 	}
-	s := &servingSolver{cases: cases, fit: fit, terms: terms}
+	s := &servingSolver{cases: cases, weights: weights, fit: fit, terms: terms}
 	if s.solve(); s.err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", file, card, s.err)
 	}
@@ -108,9 +114,10 @@ func servingTerms(cases []measuredRun, fit *Fit) []servingTerm {
 }
 
 type servingSolver struct {
-	cases []measuredRun
-	fit   *Fit
-	terms []servingTerm
+	cases   []measuredRun
+	weights []float64 // of the cases; nil is one for each
+	fit     *Fit
+	terms   []servingTerm
 
 	jacobian *mat.Dense // at the solution
 	err      error
@@ -134,7 +141,11 @@ func (s *servingSolver) residuals(x []float64) []float64 {
 			r = append(r, 0)
 		}
 	}
-	for _, c := range s.cases {
+	for k, c := range s.cases {
+		weight := 1.0
+		if s.weights != nil {
+			weight = s.weights[k]
+		}
 		measured := c.measured()
 		predicted, err := c.outcomes(s.fit)
 		if err != nil { // the residuals that there would be, of none; the caller stops
@@ -142,9 +153,9 @@ func (s *servingSolver) residuals(x []float64) []float64 {
 		}
 		for i, m := range measured {
 			p := predicted[i]
-			add(ttftCounts, p.ttft, m.ttft)
-			add(1, p.tpot, m.tpot)
-			add(1, p.total, m.total)
+			add(weight*ttftCounts, p.ttft, m.ttft)
+			add(weight, p.tpot, m.tpot)
+			add(weight, p.total, m.total)
 		}
 	}
 	for j, t := range s.terms {

@@ -75,7 +75,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if profile == nil {
 		profile = cost.DefaultProfile()
 	}
-	fit := profile.For(d.Card.Name)
+	fit := profile.For(&d.Card, d.Server())
 	rates, products, err := d.Costs(&fit)
 	if err != nil {
 		return nil, err
