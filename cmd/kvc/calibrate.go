@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -20,8 +21,9 @@ import (
 
 // calibrateFlags are the flags of kvc calibrate.
 type calibrateFlags struct {
-	measurements, out, gpu string
-	asJSON                 bool
+	measurements []string
+	out, gpu     string
+	asJSON       bool
 }
 
 func newCalibrateCmd() *cobra.Command {
@@ -43,17 +45,30 @@ a row for each run of num_requests equal requests that are all there from the
 start. max_cache_tokens is empty where nothing was compressed. The runs are
 replayed by the scheduler to know what was done in each.
 
+Or they are those of serving runs, without compression: model, gpu (or card), isl, osl,
+and concurrency (of clients that each send one request after another) or batch (of
+requests that are all there from the start); of what was measured ttft_ms, tpot_ms,
+latency_s, total_tokens_per_s; and, where they are known, tensor_parallel (or tp),
+weights, kv_dtype, max_num_seqs, max_num_batched_tokens, chunked_prefill,
+gpu_memory_utilization, num_requests, backend, version. Or those of a log of measured
+requests: arrival_s, input_tokens, output_tokens, ttft_ms, tpot_ms, e2e_s. What such a
+file does not say follows its name: --measurements log.csv,model=M,gpu=G, with keys
+model, gpu, tensor-parallel, max-num-seqs, max-num-batched-tokens, num-gpu-blocks and
+gpu-memory-utilization. Several such files are fitted together: every term, for each
+card, starting from a fit to all of them, which is what holds of other cards.
+
 Or they are  gpu, model, term, units, microseconds : timings of kernels, each of so
 many units of one term's work. docs/cost-model.md has the terms and their units.`,
 		Example: `  kvc calibrate --measurements kv-compress.csv -o profile.json
   kvc calibrate --measurements kv-compress.csv --gpu l4 -o l4.json
+  kvc calibrate --measurements closed-loop.csv --measurements log.csv,model=llama-3.1-8b,gpu=rtx-4090 -o serving.json
   kvc sim --cases kv-compress.csv --profile profile.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.measurements, "measurements", "", "CSV `file` of what was measured")
+	flags.StringArrayVar(&f.measurements, "measurements", nil, "CSV `file` of what was measured; may be repeated for serving runs")
 	flags.StringVarP(&f.out, "out", "o", "", "`file` to write the profile to")
 	flags.StringVar(&f.gpu, "gpu", "", "take the rows of this `card` only")
 	flags.BoolVar(&f.asJSON, "json", false, "print the fit as JSON")
@@ -65,17 +80,37 @@ many units of one term's work. docs/cost-model.md has the terms and their units.
 
 func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	switch {
-	case f.measurements == "":
+	case len(f.measurements) == 0:
 		return usagef("--measurements is missing: a CSV of what was measured")
 	case f.out == "":
 		return usagef("-o is missing: the file that the profile goes to")
 	}
-	text, err := readSmall(f.measurements)
-	if err != nil {
-		return err
+	var texts [][]byte
+	var names []string
+	var setups []servingSetup
+	for _, value := range f.measurements {
+		path, setup, err := measurementFile(value)
+		if err != nil {
+			return err
+		}
+		text, err := readSmall(path)
+		if err != nil {
+			return err
+		}
+		texts, names, setups = append(texts, text), append(names, filepath.Base(path)), append(setups, setup)
 	}
+	serving := func(text []byte) bool { return isServing(text) || isLog(text) }
+	if !slices.ContainsFunc(texts, func(text []byte) bool { return !serving(text) }) {
+		return f.serving(cmd.Context(), cmd.OutOrStdout(), texts, names, setups)
+	}
+	if len(texts) > 1 {
+		return usagef("--measurements: several files are fitted together where all are of serving runs or logs of requests")
+	}
+	if setups[0] != (servingSetup{}) {
+		return usagef("--measurements: %s says all of its runs itself", names[0])
+	}
+	text, name := texts[0], names[0]
 	header, _, _ := strings.Cut(string(text), "\n")
-	name := filepath.Base(f.measurements)
 	if cost.IsTimings(header) {
 		return f.timings(cmd, text, name)
 	}
@@ -275,6 +310,10 @@ func printFits(w io.Writer, p *cost.Profile) {
 		}
 		table.Flush()
 		q := f.Quality
+		if q.TPOTMAPE > 0 || q.ThroughputMAPE > 0 {
+			printServingQuality(w, f)
+			continue
+		}
 		fmt.Fprintf(w, "  off by %s on average, at most %s", percent(q.MAPE), percent(q.MaxError))
 		if q.CompressedMAPE > 0 && q.VanillaMAPE > 0 {
 			fmt.Fprintf(w, "; compressed %s, vanilla %s", percent(q.CompressedMAPE), percent(q.VanillaMAPE))

@@ -26,6 +26,7 @@ import (
 // simFlags are the flags of kvc sim.
 type simFlags struct {
 	requests, cases, profile string
+	gpuBlocks                int // of a measured server
 	spread, plot             string
 	asJSON, check            bool
 	limit                    int
@@ -88,6 +89,7 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	flags.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
 	flags.StringVar(&f.cases, "cases", "", "or a CSV `file` of runs to project and compare")
 	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
+	flags.IntVar(&f.gpuBlocks, "num-gpu-blocks", 0, "with --cases and a log of measured requests, the `blocks` of 16 tokens that the server printed; 0 is as many as fit")
 	flags.StringVar(&f.plot, "plot", "", "with --cases, draw what was measured beside what is projected to a .png or .svg `file`")
 	flags.BoolVar(&f.asJSON, "json", false, "print the projection as JSON")
 	flags.BoolVar(&f.check, "check", false, "check that the run keeps to the scheduler's rules: time, blocks and tokens")

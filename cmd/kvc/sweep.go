@@ -497,10 +497,11 @@ func factorsFor(profile *cost.Profile, points []sweep.Point) string {
 		if i > 0 && name == points[i-1].Card {
 			continue
 		}
-		if card, err := catalog.FindCard(name); err == nil {
-			name = card.Name
+		card, err := catalog.FindCard(name)
+		if err != nil { // the point will say so
+			continue
 		}
-		if fit := profile.For(name).Of; !slices.Contains(of, fit) {
+		if fit := profile.For(&card, cost.KVCompress).Of; !slices.Contains(of, fit) {
 			of = append(of, fit)
 		}
 	}

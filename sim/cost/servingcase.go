@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -150,4 +153,81 @@ func (c *ServingCase) Predict(f *Fit) error {
 		}
 	}
 	return nil
+}
+
+// NewServingCases is [NewServingCase] for every run, on all cores. file is what errors call
+// the measurements.
+func NewServingCases(ctx context.Context, list []Serving, file string) ([]*ServingCase, error) {
+	cases := make([]*ServingCase, len(list))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(list) || ctx.Err() != nil {
+					return
+				}
+				c, err := NewServingCase(ctx, list[i])
+				if err != nil {
+					cancel(fmt.Errorf("%s:%d: %w", file, list[i].Line, err))
+					return
+				}
+				cases[i] = c
+			}
+		})
+	}
+	wg.Wait()
+	return cases, context.Cause(ctx)
+}
+
+// ServingSummary compares predictions with measurements. Errors are parts: 0.04 is 4 %. Those
+// with a sign are above 0 where the prediction is above what was measured; the largest errors
+// have theirs.
+type ServingSummary struct {
+	Rows               int     `json:"rows"`
+	TTFTRows           int     `json:"ttft_rows"`
+	TTFTMAPE           float64 `json:"ttft_mape"`
+	TTFTMean           float64 `json:"ttft_mean_error"`
+	TTFTMaxError       float64 `json:"ttft_max_error"`
+	TPOTRows           int     `json:"tpot_rows"`
+	TPOTMAPE           float64 `json:"tpot_mape"`
+	TPOTMean           float64 `json:"tpot_mean_error"`
+	TPOTMaxError       float64 `json:"tpot_max_error"`
+	ThroughputRows     int     `json:"throughput_rows"`
+	ThroughputMAPE     float64 `json:"throughput_mape"`
+	ThroughputMean     float64 `json:"throughput_mean_error"`
+	ThroughputMaxError float64 `json:"throughput_max_error"`
+}
+
+// SummarizeServing compares cases with what was measured.
+func SummarizeServing(cases []*ServingCase) ServingSummary {
+	s := ServingSummary{Rows: len(cases)}
+	add := func(measured bool, off float64, rows *int, mape, mean, largest *float64) {
+		if !measured {
+			return
+		}
+		*rows++
+		*mape += math.Abs(off)
+		*mean += off
+		if math.Abs(off) > math.Abs(*largest) {
+			*largest = off
+		}
+	}
+	for _, c := range cases {
+		m := c.means()
+		add(m.ttft > 0, c.TTFTOff, &s.TTFTRows, &s.TTFTMAPE, &s.TTFTMean, &s.TTFTMaxError)
+		add(m.tpot > 0, c.TPOTOff, &s.TPOTRows, &s.TPOTMAPE, &s.TPOTMean, &s.TPOTMaxError)
+		add(m.total > 0 || m.ttft > 0 && m.tpot > 0, c.TokensOff, &s.ThroughputRows, &s.ThroughputMAPE, &s.ThroughputMean, &s.ThroughputMaxError)
+	}
+	for _, v := range []struct {
+		rows       int
+		mape, mean *float64
+	}{{s.TTFTRows, &s.TTFTMAPE, &s.TTFTMean}, {s.TPOTRows, &s.TPOTMAPE, &s.TPOTMean}, {s.ThroughputRows, &s.ThroughputMAPE, &s.ThroughputMean}} {
+		*v.mape /= float64(max(1, v.rows))
+		*v.mean /= float64(max(1, v.rows))
+	}
+	return s
 }
