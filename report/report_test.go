@@ -320,7 +320,7 @@ func TestFormat(t *testing.T) {
 		{count(1, "layer"), "1 layer"}, {count(2000, "layer"), "2,000 layers"},
 		{p.ms(-1), "–"}, {p.ms(0), "0.0"}, {p.ms(1_234_560_000), "1,234.6"},
 		{list(nil), ""}, {list([]string{"a"}), "a"}, {list([]string{"a", "b", "c"}), "a, b and c"},
-		{bar(0), ""}, {bar(1), strings.Repeat("█", 20)}, {bar(0.5), strings.Repeat("█", 10)}, {bar(1.0 / 160), "▏"}, {bar(0.04), "▊"},
+		{Bar(0), ""}, {Bar(1), strings.Repeat("█", 20)}, {Bar(0.5), strings.Repeat("█", 10)}, {Bar(1.0 / 160), "▏"}, {Bar(0.04), "▊"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)

@@ -216,7 +216,7 @@ func (p *printer) byHead(r *sim.Report) {
 			if peak != nil {
 				row = append(row, comma(peak.Blocks[l][h]))
 			}
-			rows = append(rows, append(row, percent(kept[l][h]), bar(kept[l][h])))
+			rows = append(rows, append(row, percent(kept[l][h]), Bar(kept[l][h])))
 		}
 	}
 	p.section("By layer and head", ": over all requests")
@@ -238,8 +238,8 @@ func headsAtPeak(r *sim.Report) *kv.HeadUsage {
 	return r.Steps[peak].Heads
 }
 
-// bar draws a part of 1 in eighths of a character, 20 characters for the whole.
-func bar(part float64) string {
+// Bar draws a part of 1 in eighths of a character, 20 characters for the whole.
+func Bar(part float64) string {
 	const eighths = 20 * 8
 	n := int(part*eighths + 0.5)
 	s := strings.Repeat("█", n/8)

@@ -242,7 +242,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if err != nil {
 		return err
 	}
-	source, err := openKnownRequests(cmd.Context(), f.requests)
+	source, err := openKnownRequests(cmd, f.requests)
 	if err != nil {
 		return err
 	}
@@ -251,7 +251,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	config := project.Config{Deployment: d, Schedule: schedule, Limits: o.Limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
 	config.ChunkedPrefill = f.chunked
 	if f.prefix {
-		if config.PrefixTokens = source.block; source.block == 0 {
+		if config.PrefixTokens = source.prefixBlock(); config.PrefixTokens == 0 {
 			return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
 		}
 	}

@@ -432,7 +432,7 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard swe
 
 // load reads the requests into memory, where all projections read them.
 func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
-	source, err := openKnownRequests(cmd.Context(), f.requests)
+	source, err := openKnownRequests(cmd, f.requests)
 	if err != nil {
 		return nil, "", err
 	}

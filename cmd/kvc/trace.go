@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/kv"
+	"kvcompress/report"
 	"kvcompress/trace"
 	"kvcompress/traces"
 )
@@ -33,26 +34,52 @@ them or as a recipe makes them. docs/trace-format.md has the format.`,
 	return cmd
 }
 
+// traceInfo is what `kvc trace info --json` prints.
+type traceInfo struct {
+	trace.Info
+	// RateOverTime is left out where all requests come at once, or are few.
+	RateOverTime *trace.RateOverTime `json:"rate_over_time,omitempty"`
+}
+
+// Unless --windows says how many, the rate over time is shown in mostWindows, or in
+// fewer that have leastPerWindow requests each on average.
+const (
+	mostWindows    = 24
+	leastPerWindow = 8
+)
+
 func newTraceInfoCmd() *cobra.Command {
 	var asJSON bool
+	var windows int
 	cmd := &cobra.Command{
 		Use:   "info TRACE",
 		Short: "Say what a trace holds and where it comes from",
 		Long: `Info describes a bundled trace, or one in a folder: its shape, its requests' lengths
-and arrivals, its size, and what a KV cache without compression would take for it.
+and arrivals, the rate over time in equal windows, its size, and what a KV cache
+without compression would take for it.
 It reads no tensors; kvc trace check does.`,
 		Example: `  kvc trace info six-stories
+  kvc trace info ./my-trace --windows 60
   kvc trace info ./my-trace --json | jq .kv_bytes`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeTraces,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if given := cmd.Flag("windows").Changed; given && windows < 1 || windows > trace.MaxWindows {
+				return usagef("--windows is %d: want 1 to %d", windows, trace.MaxWindows)
+			}
 			t, err := openTraceOnly(args[0])
 			if err != nil {
 				return err
 			}
-			info, err := t.Info()
-			if err != nil {
+			var info traceInfo
+			if info.Info, err = t.Info(); err != nil {
 				return err
+			}
+			if windows == 0 {
+				windows = min(mostWindows, info.Requests/leastPerWindow)
+			}
+			if rate, ok := t.RateOverTime(windows); ok && windows > 0 {
+				info.RateOverTime = &rate
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), info)
@@ -60,6 +87,7 @@ It reads no tensors; kvc trace check does.`,
 			return printTraceInfo(cmd.OutOrStdout(), info)
 		},
 	}
+	cmd.Flags().IntVar(&windows, "windows", 0, "show the rate over time in this `number` of windows (default 24, fewer of less than 192 requests)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -77,7 +105,7 @@ func openTraceOnly(name string) (*trace.Trace, error) {
 }
 
 // printTraceInfo prints one fact a line, and the distributions as a table.
-func printTraceInfo(w io.Writer, info trace.Info) error {
+func printTraceInfo(w io.Writer, info traceInfo) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
@@ -154,7 +182,49 @@ func printTraceInfo(w io.Writer, info trace.Info) error {
 		ns := func(n int64) time.Duration { return roundDuration(time.Duration(n)) }
 		fmt.Fprintf(table, "time between arrivals\t%v\t%v\t%v\t%v\t%v\t%v\t\n", ns(g.Min), ns(g.P50), ns(int64(g.Mean)), ns(g.P90), ns(g.P99), ns(g.Max))
 	}
+	if err := table.Flush(); err != nil || info.RateOverTime == nil {
+		return err
+	}
+	return printRate(w, info.RateOverTime, info.Arrivals)
+}
+
+// printRate prints the rate over time, a window a line.
+func printRate(w io.Writer, r *trace.RateOverTime, a trace.ArrivalInfo) error {
+	from := func(ns int64) time.Duration { return roundDuration(time.Duration(ns - a.FirstNS)) }
+	fmt.Fprintf(w, "\nRate over time, in windows of %v: mean %.4g requests a second, peak %.4g (%.2f times the mean) from %v on; CV of the gaps %.2f\n\n",
+		roundDuration(time.Duration(r.WindowNS)), r.Mean, r.Peak, r.PeakOverMean, from(r.PeakNS), a.GapCV)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "from\trequests\ta second\tprompt tokens/s\toutput tokens/s\t")
+	seconds := r.WindowNS / 1e9
+	columns := make([][3]float64, len(r.Windows))
+	var most [3]float64
+	for i, x := range r.Windows {
+		columns[i] = [3]float64{x.PerSecond, float64(x.PromptTokens) / seconds, float64(x.OutputTokens) / seconds}
+		for c, v := range columns[i] {
+			most[c] = max(most[c], v)
+		}
+	}
+	for i, x := range r.Windows {
+		fmt.Fprintf(table, "%v\t%d\t", from(x.FromNS), x.Requests)
+		for c, v := range columns[i] {
+			fmt.Fprintf(table, "%.*f\t", decimals(most[c]), v)
+		}
+		if bar := report.Bar(x.PerSecond / r.Peak); bar != "" {
+			fmt.Fprintf(table, "  %s", bar)
+		}
+		fmt.Fprintln(table)
+	}
 	return table.Flush()
+}
+
+// decimals is how many of them a column has whose largest number is most, for about
+// four digits.
+func decimals(most float64) int {
+	n := 0
+	for limit := 1000.0; n < 6 && most < limit; limit /= 10 {
+		n++
+	}
+	return n
 }
 
 // scalingText says in one line how the frequencies of a rope are scaled.

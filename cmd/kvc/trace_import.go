@@ -7,15 +7,20 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kvcompress/trace"
 	"kvcompress/trace/requestlog"
+	"kvcompress/trace/tokenizer"
 )
 
 // importFlags are the flags of kvc trace import.
 type importFlags struct {
-	format, columns, unit  string
-	prefixBlock            int
+	format, fields, unit   string
+	prefixBlock, take      int
+	tokenizer              string
+	bytesPerToken          float64
+	promptLen, outputLen   int
 	sel                    trace.Selection
 	arrivals               string
 	out, name, description string
@@ -27,7 +32,7 @@ func newTraceImportCmd() *cobra.Command {
 	var f importFlags
 	var formats, names []string
 	for _, format := range requestlog.Formats() {
-		formats = append(formats, fmt.Sprintf("  %-9s  %s", format.Name, format.Title))
+		formats = append(formats, fmt.Sprintf("  %-17s  %s", format.Name, format.Title))
 		names = append(names, format.Name)
 	}
 	cmd := &cobra.Command{
@@ -42,16 +47,21 @@ The formats, found by looking at the file unless --format says which, are
 ` + strings.Join(formats, "\n") + `
 docs/importing.md describes them.
 
-Requests without prompt or output tokens, or that failed, are passed over and
-counted. What else is wrong is an error, with its line and column.
+Where a log has texts and no numbers of tokens, they are estimated from the texts'
+length, which the output says, or counted with --tokenizer. Requests without prompt
+or output tokens, or that failed, are passed over and counted. What else is wrong is an error, with its line and column.
 
 The trace's arrivals count from the first request, or from --from. Of the flags
 that select and change requests, those above in the list apply first.`,
 		Example: `  kvc trace import AzureLLMInferenceTrace_code.csv -o code
   kvc trace import AzureLLMInferenceTrace_conv_1week.csv.gz --from 24h --to 25h --sample 0.1 -o hour
 
-  # any CSV: which columns, and the unit of the times
-  kvc trace import log.csv --columns arrival=ts,prompt=in,output=out --time-unit ms -o log
+  # any CSV or JSON lines: which fields, and the unit of the times
+  kvc trace import log.csv --fields arrival=ts:ms,prompt=in,output=out -o log
+  kvc trace import log.jsonl --fields arrival=created,prompt=usage.prompt_tokens,output=usage.completion_tokens -o log
+
+  # conversations, which have texts and no times
+  kvc trace import sharegpt.json --tokenizer ./Llama-3.1-8B --arrivals poisson:2/s -o chats
 
   # twice the load, and no prompt of more than 8000 tokens
   kvc trace import code --speedup 2 --max-prompt 8000 -o code-twice
@@ -63,10 +73,21 @@ that select and change requests, those above in the list apply first.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "columns" {
+			name = "fields" // its name where there were only CSVs
+		}
+		return pflag.NormalizedName(name)
+	})
 	flags.StringVar(&f.format, "format", "", "`format` of the file")
-	flags.StringVar(&f.columns, "columns", "", "columns of a CSV: `arrival=NAME,prompt=NAME,output=NAME,session=NAME`; arrival and session may be left out")
-	flags.StringVar(&f.unit, "time-unit", "", "`unit` of the times of a CSV (default s) or of Mooncake's (default ms): s, ms, us or ns")
-	flags.IntVar(&f.prefixBlock, "prefix-block", 0, "`tokens` that a hash of Mooncake's stands for (default 512)")
+	flags.StringVar(&f.fields, "fields", "", "columns of a CSV, or members of JSON objects: `arrival=NAME:UNIT,prompt=NAME,output=NAME,session=NAME,hashes=NAME`; a member of a member is as usage.prompt_tokens, and all but prompt and output may be left out (--columns is the same)")
+	flags.StringVar(&f.unit, "time-unit", "", "`unit` of the times of such a log (default s), of Mooncake's (default ms) or Qwen-Bailian's (default s): s, ms, us or ns")
+	flags.IntVar(&f.prefixBlock, "prefix-block", 0, "`tokens` that a prefix hash stands for (default 512 of Mooncake's, 16 of Qwen-Bailian's)")
+	flags.IntVar(&f.take, "run", 0, "`number` of the run to take of a benchmark's result that holds several, from 1")
+	flags.StringVar(&f.tokenizer, "tokenizer", "", "count the tokens of texts with this tokenizer: a tokenizer.json, its `folder`, or a llama2.c tokenizer.bin")
+	flags.Float64Var(&f.bytesPerToken, "bytes-per-token", 0, "or estimate them at this `number` of bytes of UTF-8 a token (default 4: characters of English)")
+	flags.IntVar(&f.promptLen, "prompt-tokens", 0, "`tokens` of prompts of which the log says no length")
+	flags.IntVar(&f.outputLen, "output-tokens", 0, "`tokens` of outputs of which the log says no length")
 	flags.DurationVar(&f.sel.From, "from", 0, "leave out what comes before this `time`, counted from the first request")
 	flags.DurationVar(&f.sel.To, "to", 0, "leave out what comes at this `time` or later")
 	flags.Float64Var(&f.sel.Sample, "sample", 0, "take this `share` of the requests, drawn at random, sessions as a whole")
@@ -101,6 +122,8 @@ type imported struct {
 	Reordered        int    `json:"rows_reordered"`
 	ShortenedPrompts int    `json:"shortened_prompts"`
 	ShortenedOutputs int    `json:"shortened_outputs"`
+	// Notes has the assumptions that were made, such as estimated lengths.
+	Notes []string `json:"notes,omitempty"`
 }
 
 func (f *importFlags) run(cmd *cobra.Command, path string) error {
@@ -124,10 +147,10 @@ func (f *importFlags) run(cmd *cobra.Command, path string) error {
 			return usagef("%s has no times of arrival for --from and --to", path)
 		}
 	}
-	f.sel.PrefixBlockTokens = source.block
+	f.sel.PrefixBlockTokens = source.prefixBlock()
 	var selected trace.Selected
 	meta := func() trace.Meta {
-		m := trace.Meta{Name: f.name, Model: source.model, PrefixBlockTokens: source.block}
+		m := trace.Meta{Name: f.name, Model: source.modelName(), PrefixBlockTokens: source.prefixBlock()}
 		if m.Name == "" {
 			m.Name = folderName(f.out)
 		}
@@ -140,13 +163,14 @@ func (f *importFlags) run(cmd *cobra.Command, path string) error {
 		return err
 	}
 	done := imported{
-		writtenRequests: written, Format: source.format, Model: source.model, Rows: selected.Seen,
+		writtenRequests: written, Format: source.format, Model: source.modelName(), Rows: selected.Seen,
 		ShortenedPrompts: selected.ShortenedPrompts, ShortenedOutputs: selected.ShortenedOutputs,
 	}
 	done.Format, _, _ = strings.Cut(source.format, ":")
 	if source.log != nil {
 		stats := source.log.Stats
 		done.Rows, done.Empty, done.Failed, done.Reordered = stats.Rows, stats.Empty, stats.Failed, stats.Reordered
+		done.Notes = source.log.Notes()
 	}
 	if f.asJSON {
 		return printJSON(cmd.OutOrStdout(), done)
@@ -156,11 +180,14 @@ func (f *importFlags) run(cmd *cobra.Command, path string) error {
 
 // options checks the flags that need no file.
 func (f *importFlags) options(cmd *cobra.Command) (requestlog.Options, error) {
-	o := requestlog.Options{Format: f.format, PrefixBlockTokens: f.prefixBlock}
+	o := requestlog.Options{
+		Format: f.format, PrefixBlockTokens: f.prefixBlock, Run: f.take, Retimed: f.arrivals != "",
+		BytesPerToken: f.bytesPerToken, PromptTokens: f.promptLen, OutputTokens: f.outputLen,
+	}
 	if f.out == "" {
 		return o, usagef("say where the trace shall go: -o DIR")
 	}
-	for _, name := range []string{"prefix-block", "to", "sample", "limit", "max-prompt", "max-output", "speedup"} {
+	for _, name := range []string{"prefix-block", "run", "bytes-per-token", "prompt-tokens", "output-tokens", "to", "sample", "limit", "max-prompt", "max-output", "speedup"} {
 		if flag := cmd.Flag(name); flag.Changed && (flag.Value.String() == "0" || flag.Value.String() == "0s") {
 			return o, usagef("--%s is 0: leave it out, or say more", name)
 		}
@@ -168,16 +195,26 @@ func (f *importFlags) options(cmd *cobra.Command) (requestlog.Options, error) {
 	if f.prefixBlock < 0 {
 		return o, usagef("--prefix-block is %d: want at least 1", f.prefixBlock)
 	}
-	for _, name := range []string{"columns", "time-unit", "arrivals"} {
+	for _, name := range []string{"fields", "time-unit", "tokenizer", "arrivals"} {
 		if flag := cmd.Flag(name); flag.Changed && flag.Value.String() == "" {
 			return o, usagef("--%s is empty", name)
 		}
 	}
 	var err error
-	if f.columns != "" {
-		if o.Columns, err = requestlog.ParseColumns(f.columns); err != nil {
-			return o, usagef("--columns: %w", err)
+	if f.fields != "" {
+		if o.Fields, err = requestlog.ParseFields(f.fields); err != nil {
+			return o, usagef("--fields: %w", err)
 		}
+	}
+	if f.tokenizer != "" {
+		if f.bytesPerToken != 0 {
+			return o, usagef("--tokenizer and --bytes-per-token exclude each other")
+		}
+		t, err := tokenizer.Load(f.tokenizer)
+		if err != nil {
+			return o, err
+		}
+		o.Tokenizer = t
 	}
 	if f.unit != "" {
 		if o.TimeUnit, err = requestlog.ParseUnit(f.unit); err != nil {
@@ -218,7 +255,10 @@ func (f *importFlags) sourceDescription(cmd *cobra.Command, source *requestSourc
 			fmt.Fprintf(&b, ", whose first request came at %v", time.Duration(log.Stats.FirstNS))
 		}
 	}
-	if given := givenFlags(cmd, "format", "columns", "time-unit", "prefix-block", "out", "name", "description", "licence", "json"); given != "" {
+	if source.log != nil && source.log.Stats.Estimated > 0 {
+		b.WriteString(", whose tokens are estimated from the length of texts")
+	}
+	if given := givenFlags(cmd, "format", "fields", "time-unit", "prefix-block", "out", "name", "description", "licence", "json"); given != "" {
 		b.WriteString(", with" + given)
 	}
 	return b.String()
@@ -236,6 +276,9 @@ func (d imported) print(cmd *cobra.Command, source *requestSource) error {
 	}
 	if d.ShortenedPrompts+d.ShortenedOutputs > 0 {
 		fmt.Fprintf(out, "  %s and %s shortened\n", counted(d.ShortenedPrompts, "prompt"), counted(d.ShortenedOutputs, "output"))
+	}
+	for _, note := range d.Notes {
+		fmt.Fprintf(out, "  note: %s\n", printableLine(note))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"math"
@@ -23,9 +24,8 @@ import (
 // requestSource is a log or a trace whose requests are to be read.
 type requestSource struct {
 	name     string
-	format   string // as it is printed
-	model    string
-	block    int // tokens that a prefix hash stands for
+	format   string     // as it is printed
+	meta     trace.Meta // of a trace
 	requests iter.Seq2[trace.Request, error]
 	log      *requestlog.Log // nil of a trace
 }
@@ -41,7 +41,7 @@ func openRequests(ctx context.Context, name string, o requestlog.Options) (*requ
 		if err != nil {
 			return nil, err
 		}
-		return &requestSource{name: folderName(name), format: "trace", model: meta.Model, block: meta.PrefixBlockTokens, requests: requests}, nil
+		return &requestSource{name: folderName(name), format: "trace", meta: meta, requests: requests}, nil
 	}
 	log, err := requestlog.Open(ctx, name, o)
 	var inFile *requestlog.Error
@@ -54,19 +54,58 @@ func openRequests(ctx context.Context, name string, o requestlog.Options) (*requ
 		return nil, err
 	}
 	return &requestSource{
-		name: filepath.Base(name), format: log.Format.Name + ": " + log.Format.Title, model: log.Model, block: log.PrefixBlockTokens,
+		name: filepath.Base(name), format: log.Format.Name + ": " + log.Format.Title,
 		requests: log.Requests(), log: log,
 	}, nil
 }
 
 // openKnownRequests opens requests of which nothing is said but where they are. Of
 // a log that needs more, the error says which command takes it.
-func openKnownRequests(ctx context.Context, name string) (*requestSource, error) {
-	source, err := openRequests(ctx, name, requestlog.Options{})
+func openKnownRequests(cmd *cobra.Command, name string) (*requestSource, error) {
+	source, err := openRequests(cmd.Context(), name, requestlog.Options{})
 	if unknown := (*requestlog.UnknownFormatError)(nil); errors.As(err, &unknown) {
-		return nil, fmt.Errorf("%w\nsay it to kvc trace import, as --columns or --format, which makes a trace of the log", err)
+		return nil, fmt.Errorf("%w\nsay it to kvc trace import, as --fields or --format, which makes a trace of the log", err)
+	}
+	if err == nil && source.log != nil {
+		source.requests = noted(source, cmd.ErrOrStderr())
 	}
 	return source, err
+}
+
+// noted yields the requests of a log and then writes to w which assumptions were made.
+func noted(source *requestSource, w io.Writer) iter.Seq2[trace.Request, error] {
+	requests := source.requests
+	return func(yield func(trace.Request, error) bool) {
+		for r, err := range requests {
+			if !yield(r, err) {
+				break
+			}
+		}
+		notes := source.log.Notes()
+		if !source.log.Timed {
+			notes = append(notes, "there are no times of arrival, so all come at once; kvc trace import --arrivals gives them times")
+		}
+		for _, note := range notes {
+			fmt.Fprintf(w, "%s: note: %s\n", printableLine(source.name), printableLine(note))
+		}
+	}
+}
+
+// modelName returns the model that served the requests, if it is known. A log may say
+// it with its first request.
+func (s *requestSource) modelName() string {
+	if s.log != nil {
+		return s.log.Model
+	}
+	return s.meta.Model
+}
+
+// prefixBlock returns how many tokens a prefix hash stands for.
+func (s *requestSource) prefixBlock() int {
+	if s.log != nil {
+		return s.log.PrefixBlockTokens
+	}
+	return s.meta.PrefixBlockTokens
 }
 
 func (s *requestSource) close() {
@@ -148,7 +187,7 @@ func givenFlags(cmd *cobra.Command, but ...string) string {
 			return
 		}
 		for _, value := range flagValues(flag) {
-			if flag.Name == "like" {
+			if flag.Name == "like" || flag.Name == "tokenizer" {
 				value = folderName(value)
 			}
 			b.WriteString(" --" + flag.Name + " " + shellWord(value))

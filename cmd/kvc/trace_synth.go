@@ -125,7 +125,7 @@ func (f *synthFlags) run(cmd *cobra.Command) error {
 	if f.asJSON {
 		return printJSON(cmd.OutOrStdout(), info)
 	}
-	return printTraceInfo(cmd.OutOrStdout(), info)
+	return printTraceInfo(cmd.OutOrStdout(), traceInfo{Info: info})
 }
 
 func (f *synthFlags) meta() (trace.Meta, error) {

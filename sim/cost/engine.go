@@ -163,10 +163,8 @@ func captureSizes(largest int) (n int64) {
 	for size := 1; size <= min(largest, 512); {
 		n++
 		switch {
-		case size < 4:
-			size *= 2
 		case size < 8:
-			size = 8
+			size *= 2
 		case size < 256:
 			size += 8
 		default:

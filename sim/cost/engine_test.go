@@ -207,6 +207,15 @@ func TestConcurrency(t *testing.T) {
 	}
 }
 
+// TestScratchByHand gives each card its part of the slots that may be sorted, at 4 bytes.
+func TestScratchByHand(t *testing.T) {
+	d := deployment(t, "llama-3.1-8b", "h100")
+	d.Method.Compression.Rate, d.SortedKVs, d.TP = 0.5, 5_000_000, 4
+	if m, err := d.Memory(); err != nil || m.Scratch != 5_000_000 {
+		t.Errorf("%d bytes of scratch, %v", m.Scratch, err)
+	}
+}
+
 func TestDoesNotFitBySampler(t *testing.T) {
 	d := deployment(t, "llama-3.1-8b", "l4")
 	d.MaxSeqs, d.MaxTokens = 4096, 4096

@@ -34,6 +34,12 @@ func BenchmarkRequests(b *testing.B) {
 		{"tracev2", repeat(traceV2CSV[:strings.Index(traceV2CSV, "\n")+1], func(i int) string {
 			return fmt.Sprintf("%d,c1,t1,standard,s1,0,g,64,true,10,5,10,0,0,0,0.0,,0,14,%d,1000,5000,10000,5,ok,,stop\n", i, i)
 		})},
+		{"bailian", repeat("", func(i int) string {
+			return fmt.Sprintf(`{"chat_id": %d, "parent_chat_id": -1, "timestamp": %d, "input_length": 320, "output_length": 500, "type": "text", "turn": 1, "hash_ids": [%s]}`+"\n", i, i, hashes)
+		})},
+		{"sharegpt", repeat("", func(i int) string {
+			return fmt.Sprintf(`{"id": "c%d", "conversations": [{"from": "human", "value": "%s"}, {"from": "gpt", "value": "%[2]s"}]}`+"\n", i, strings.Repeat("word ", 40))
+		})},
 		{"vllm", fmt.Appendf(nil, `{"input_lens": [%s1], "itls": [%s[]], "output_lens": [%[1]s1], "start_times": [%[1]s1]}`,
 			strings.Repeat("1, ", rows-1), strings.Repeat("[0.012345678, 0.012345678, 0.012345678, 0.012345678], ", rows-1))},
 	} {

@@ -1,39 +1,6 @@
 package requestlog
 
-import (
-	"errors"
-	"fmt"
-	"strings"
-)
-
-// Columns says which column of a plain CSV holds what. Arrival and Session may be
-// left empty.
-type Columns struct{ Arrival, Prompt, Output, Session string }
-
-// ParseColumns reads arrival=ts,prompt=in,output=out,session=user.
-func ParseColumns(s string) (Columns, error) {
-	var c Columns
-	for part := range strings.SplitSeq(s, ",") {
-		what, name, ok := strings.Cut(part, "=")
-		into := map[string]*string{"arrival": &c.Arrival, "prompt": &c.Prompt, "output": &c.Output, "session": &c.Session}[strings.TrimSpace(what)]
-		name = strings.TrimSpace(name)
-		switch {
-		case !ok || into == nil || name == "":
-			return Columns{}, fmt.Errorf("%q: want arrival=NAME, prompt=NAME, output=NAME or session=NAME, separated by commas", part)
-		case *into != "":
-			return Columns{}, fmt.Errorf("%q: there are two columns of this", part)
-		}
-		*into = name
-	}
-	return c, c.check()
-}
-
-func (c Columns) check() error {
-	if c.Prompt == "" || c.Output == "" {
-		return errors.New("say which columns hold the prompt and the output, as in prompt=in,output=out")
-	}
-	return nil
-}
+import "fmt"
 
 // columnSource reads logs with one request a record.
 type columnSource struct {
@@ -53,11 +20,15 @@ func (c *columnSource) next() (row, error) {
 			return r, err
 		}
 	}
-	if r.PromptTokens, err = c.t.tokens(c.prompt); err != nil {
-		return r, err
+	if r.noPrompt = c.prompt < 0; !r.noPrompt {
+		if r.PromptTokens, err = c.t.tokens(c.prompt); err != nil {
+			return r, err
+		}
 	}
-	if r.OutputTokens, err = c.t.tokens(c.output); err != nil {
-		return r, err
+	if r.noOutput = c.output < 0; !r.noOutput {
+		if r.OutputTokens, err = c.t.tokens(c.output); err != nil {
+			return r, err
+		}
 	}
 	if c.session >= 0 {
 		r.Session, err = c.t.session(c.session)
@@ -65,18 +36,24 @@ func (c *columnSource) next() (row, error) {
 	return r, err
 }
 
-// openColumns opens a CSV by the names of its columns, of which arrival and session
-// may be missing.
-func openColumns(l *Log, f *file, c Columns) (*columnSource, error) {
+// openColumns opens a CSV by the names of its columns. Those of prompt and output have
+// to be there if they have a name; arrival and session may be missing.
+func openColumns(l *Log, f *file, c Fields) (*columnSource, error) {
 	t, err := newTable(f)
 	if err != nil {
 		return nil, l.located(err)
 	}
-	fields, err := t.columns(c.Prompt, c.Output)
-	if err != nil {
-		return nil, l.located(err)
+	for _, name := range []string{c.Prompt, c.Output} {
+		if name == "" {
+			continue
+		}
+		if _, err := t.columns(name); err != nil {
+			return nil, l.located(err)
+		}
 	}
-	s := &columnSource{t: t, arrival: t.optional(c.Arrival), prompt: fields[0], output: fields[1], session: t.optional(c.Session)}
+	s := &columnSource{
+		t: t, arrival: t.optional(c.Arrival), prompt: t.optional(c.Prompt), output: t.optional(c.Output), session: t.optional(c.Session),
+	}
 	s.when = func(f field) (int64, error) { return t.time(f, Second) }
 	l.Timed = s.arrival >= 0
 	return s, nil
@@ -86,19 +63,19 @@ func openColumns(l *Log, f *file, c Columns) (*columnSource, error) {
 // https://github.com/Azure/AzurePublicDataset/blob/master/AzureLLMInferenceDataset2023.md
 // and …2024.md.
 func openAzure(l *Log, f *file, _ Options) (source, error) {
-	s, err := openColumns(l, f, Columns{Arrival: "TIMESTAMP", Prompt: "ContextTokens", Output: "GeneratedTokens"})
+	s, err := openColumns(l, f, Fields{Arrival: "TIMESTAMP", Prompt: "ContextTokens", Output: "GeneratedTokens"})
 	if err != nil {
 		return nil, err
 	}
 	l.Calendar = true
-	s.when = s.t.timestamp
+	s.when = l.timestamps(s.t)
 	return s, needArrival(l, s, "TIMESTAMP")
 }
 
 // openBurstGPT reads the logs of https://github.com/HPMLL/BurstGPT, where a request
 // that failed has no response tokens.
 func openBurstGPT(l *Log, f *file, _ Options) (source, error) {
-	s, err := openColumns(l, f, Columns{Arrival: "Timestamp", Prompt: "Request tokens", Output: "Response tokens", Session: "Session ID"})
+	s, err := openColumns(l, f, Fields{Arrival: "Timestamp", Prompt: "Request tokens", Output: "Response tokens", Session: "Session ID"})
 	if err != nil {
 		return nil, err
 	}
@@ -108,42 +85,75 @@ func openBurstGPT(l *Log, f *file, _ Options) (source, error) {
 // openVidur reads the processed traces of https://github.com/microsoft/vidur, some of
 // which have no times of arrival.
 func openVidur(l *Log, f *file, _ Options) (source, error) {
-	s, err := openColumns(l, f, Columns{Arrival: "arrived_at", Prompt: "num_prefill_tokens", Output: "num_decode_tokens"})
+	s, err := openColumns(l, f, Fields{Arrival: "arrived_at", Prompt: "num_prefill_tokens", Output: "num_decode_tokens"})
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// openPlain reads a CSV by the columns that the user names. Its times are numbers of
-// a unit, or dates and times.
-func openPlain(l *Log, f *file, o Options) (source, error) {
-	if err := o.Columns.check(); err != nil {
-		return nil, fmt.Errorf("requestlog: %w", err)
-	}
-	s, err := openColumns(l, f, o.Columns)
+// openServingSimTSV reads the workloads of the first version of
+// https://github.com/casys-kaist/LLMServingSim, and openServingSimCSV what it writes of
+// each request. Times are in nanoseconds.
+func openServingSimTSV(l *Log, f *file, _ Options) (source, error) {
+	return openNanoseconds(l, f, Fields{Arrival: "arrival_time_ns", Prompt: "input_toks", Output: "output_toks"})
+}
+
+func openServingSimCSV(l *Log, f *file, _ Options) (source, error) {
+	return openNanoseconds(l, f, Fields{Arrival: "arrival", Prompt: "input", Output: "output"})
+}
+
+func openNanoseconds(l *Log, f *file, c Fields) (source, error) {
+	s, err := openColumns(l, f, c)
 	if err != nil {
 		return nil, err
 	}
-	unit := o.TimeUnit
-	if unit == 0 {
-		unit = Second
+	s.when = func(f field) (int64, error) { return s.t.time(f, Nanosecond) }
+	return s, needArrival(l, s, c.Arrival)
+}
+
+// openMeasured reads logs of measured requests, whose columns have units in their
+// names: arrival_s, input_tokens, output_tokens, and what was measured.
+func openMeasured(l *Log, f *file, _ Options) (source, error) {
+	s, err := openColumns(l, f, Fields{Arrival: "arrival_s", Prompt: "input_tokens", Output: "output_tokens"})
+	if err != nil {
+		return nil, err
 	}
-	first := true
+	return s, needArrival(l, s, "arrival_s")
+}
+
+// openPlain reads a CSV by the columns that the user names. Its times are numbers of
+// a unit, or dates and times.
+func openPlain(l *Log, f *file, o Options) (source, error) {
+	if err := o.Fields.check(o); err != nil {
+		return nil, fmt.Errorf("requestlog: %w", err)
+	}
+	unit, err := o.Fields.unit(o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Fields.Hashes != "" {
+		return nil, fmt.Errorf("requestlog: the prefix hashes of a CSV are not read; name them of JSON lines")
+	}
+	s, err := openColumns(l, f, o.Fields)
+	if err != nil {
+		return nil, err
+	}
+	first, timestamp := true, l.timestamps(s.t)
 	s.when = func(f field) (int64, error) {
 		if first {
 			first, l.Calendar = false, isTimestamp(s.t.text(f))
 		}
 		if l.Calendar {
-			return s.t.timestamp(f)
+			return timestamp(f)
 		}
 		return s.t.time(f, unit)
 	}
-	if o.Columns.Arrival != "" {
-		err = needArrival(l, s, o.Columns.Arrival)
+	if o.Fields.Arrival != "" {
+		err = needArrival(l, s, o.Fields.Arrival)
 	}
-	if o.Columns.Session != "" && err == nil && s.session < 0 {
-		_, err = s.t.columns(o.Columns.Session)
+	if o.Fields.Session != "" && err == nil && s.session < 0 {
+		_, err = s.t.columns(o.Fields.Session)
 		err = l.located(err)
 	}
 	return s, err

@@ -50,7 +50,7 @@ func openFile(ctx context.Context, path string, progress func(done, total int64)
 	return &file{Reader: text, path: path, f: f, meter: m}, nil
 }
 
-// decode returns the text of r: decompressed, and without a byte order mark.
+// decode returns the text of r: decompressed, as UTF-8 and without byte order marks.
 func decode(r io.Reader) (*bufio.Reader, error) {
 	in := bufio.NewReaderSize(r, headSize)
 	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" {
@@ -60,8 +60,9 @@ func decode(r io.Reader) (*bufio.Reader, error) {
 		}
 		in = bufio.NewReaderSize(z, headSize)
 	}
-	if mark, _ := in.Peek(3); string(mark) == "\xef\xbb\xbf" {
-		_, _ = in.Discard(3) // which are there
+	in, err := asUTF8(in)
+	if err != nil {
+		return nil, err
 	}
 	head, err := in.Peek(headSize)
 	switch {

@@ -5,6 +5,8 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"kvcompress/strictjson"
@@ -15,19 +17,22 @@ type Format struct {
 	Name  string // as users give it
 	Title string
 
-	// What tells it from others: columns of a CSV, or names in JSON, all of them; or
-	// how a file begins.
-	columns []string
-	members []string
-	begins  string
-	anyUnit bool // the times may be in another unit than its usual one
-	open    func(*Log, *file, Options) (source, error)
+	// What tells it from others: columns of a CSV, all of them; or paths of members in
+	// JSON, all of one of the lists; or how a file begins.
+	columns  []string
+	paths    [][]string
+	begins   string
+	anyUnit  bool // the times may be in another unit than its usual one
+	anyBlock bool // prefix hashes may stand for another number of tokens
+	runs     bool // a file may hold several runs
+	open     func(*Log, *file, Options) (source, error)
 }
 
 // The names of formats that options are for.
 const (
-	mooncake = "mooncake"
-	plain    = "csv"
+	traceV2Name = "tracev2"
+	plainCSV    = "csv"
+	plainJSON   = "jsonl"
 )
 
 // Formats returns the formats that can be read, in the order in which a file is held
@@ -43,7 +48,7 @@ func Formats() []Format {
 			columns: []string{"Timestamp", "Request tokens", "Response tokens"}, open: openBurstGPT,
 		},
 		{
-			Name: "tracev2", Title: "inference-sim TraceV2, YAML and CSV",
+			Name: traceV2Name, Title: "inference-sim TraceV2, YAML and CSV",
 			columns: []string{"arrival_time_us", "input_tokens", "output_tokens"}, begins: "trace_version:", open: openTraceV2,
 		},
 		{
@@ -51,16 +56,67 @@ func Formats() []Format {
 			columns: []string{"num_prefill_tokens", "num_decode_tokens"}, open: openVidur,
 		},
 		{
-			Name: mooncake, Title: "Mooncake, JSON lines",
-			members: []string{"timestamp", "input_length", "output_length"}, anyUnit: true, open: openMooncake,
+			Name: "bailian", Title: "Qwen-Bailian usage traces, JSON lines",
+			paths:   [][]string{{"chat_id", "input_length"}, {"parent_chat_id", "input_length"}},
+			anyUnit: true, anyBlock: true, open: openBailian,
 		},
 		{
+			Name: "mooncake", Title: "Mooncake, JSON lines",
+			paths:   [][]string{{"input_length", "output_length"}, {"input_length", "hash_ids"}, {"input_length", "timestamp"}, {"text_input", "output_length"}},
+			anyUnit: true, anyBlock: true, open: openMooncake,
+		},
+		{
+			Name: "llmservingsim", Title: "LLMServingSim's workloads, JSON lines",
+			paths: [][]string{{"input_toks", "output_toks"}, {"sub_requests.input_toks"}}, open: openServingSim,
+		},
+		{
+			Name: "llmservingsim-tsv", Title: "LLMServingSim's first workloads, TSV",
+			columns: []string{"input_toks", "output_toks", "arrival_time_ns"}, open: openServingSimTSV,
+		},
+		{
+			Name: "llmservingsim-csv", Title: "what LLMServingSim writes of each request, CSV",
+			columns: []string{"request id", "input", "output", "arrival", "queuing_delay"}, open: openServingSimCSV,
+		},
+		{
+			Name: "measured", Title: "measured requests, CSV with arrival_s, input_tokens and output_tokens",
+			columns: []string{"arrival_s", "input_tokens", "output_tokens"}, open: openMeasured,
+		},
+		{
+			// The lists may be too long to see more than one, or be missing, of which
+			// openVLLM has something to say.
 			Name: "vllm", Title: "result of vLLM's benchmark_serving, or of vllm bench serve, JSON",
-			members: []string{"input_lens", "output_lens"}, open: openVLLM,
+			paths: [][]string{{"input_lens"}, {"output_lens"}, {"request_throughput", "total_input_tokens"}}, open: openVLLM,
 		},
 		{
-			Name: plain, Title: "any CSV whose columns are named",
+			Name: "guidellm", Title: "guidellm's benchmarks.json",
+			paths: [][]string{{"benchmarks.requests"}, {"benchmarks", "metadata.guidellm_version"}, {"benchmarks.run_id"}, {"benchmarks.run_stats"}, {"benchmarks", "args.target"}},
+			runs:  true, open: openGuideLLM,
+		},
+		{
+			Name: "aiperf", Title: "aiperf's profile_export.jsonl",
+			paths: [][]string{{"metadata.request_start_ns"}}, open: openAIPerf,
+		},
+		{
+			Name: "genai-perf", Title: "genai-perf's profile_export.json",
+			paths: [][]string{{"experiments.requests"}, {"experiments.experiment"}},
+			runs:  true, open: openGenAIPerf,
+		},
+		{
+			Name: "openai-batch", Title: "input or output files of OpenAI's Batch API, JSON lines",
+			paths: [][]string{{"custom_id", "body"}, {"custom_id", "response"}}, open: openOpenAIBatch,
+		},
+		{
+			Name: "sharegpt", Title: "ShareGPT and other conversations, JSON",
+			paths: [][]string{{"conversations.value"}, {"conversations.content"}, {"conversation.content"}, {"messages.content"}},
+			open:  openShareGPT,
+		},
+		{
+			Name: plainCSV, Title: "any CSV whose fields are named",
 			anyUnit: true, open: openPlain,
+		},
+		{
+			Name: plainJSON, Title: "any JSON lines, or array of objects, whose fields are named",
+			anyUnit: true, anyBlock: true, open: openJSONFields,
 		},
 	}
 }
@@ -78,8 +134,12 @@ func formatNames() string {
 // looks like.
 func findFormat(f *file, o Options) (Format, error) {
 	name := o.Format
-	if name == "" && o.Columns != (Columns{}) {
-		name = plain
+	start := bytes.TrimSpace(f.head())
+	isJSON := bytes.HasPrefix(start, []byte("{")) || bytes.HasPrefix(start, []byte("["))
+	if name == "" && o.Fields.Prompt+o.Fields.Output != "" {
+		if name = plainCSV; isJSON {
+			name = plainJSON
+		}
 	}
 	if name != "" {
 		for _, format := range Formats() {
@@ -104,7 +164,7 @@ func (e *UnknownFormatError) Error() string { return e.why.Error() }
 // lookAt returns the format of a file that begins so.
 func lookAt(head []byte) (Format, error) {
 	start := bytes.TrimSpace(head)
-	if bytes.HasPrefix(start, []byte("{")) {
+	if bytes.HasPrefix(start, []byte("{")) || bytes.HasPrefix(start, []byte("[")) {
 		return lookAtJSON(start)
 	}
 	for _, f := range Formats() {
@@ -118,37 +178,56 @@ func lookAt(head []byte) (Format, error) {
 			return f, nil
 		}
 	}
+	if containsAll(header, []string{"isl", "osl"}) {
+		return Format{}, errors.New("it is a table of runs, each with the mean lengths isl and osl, and no log of requests: kvc sim --cases takes it")
+	}
 	if len(header) > 1 {
-		return Format{}, fmt.Errorf("it looks like a CSV of the columns %s, which is no known log: say which they are, as in arrival=ts,prompt=in,output=out, or the format: %s",
+		return Format{}, fmt.Errorf("it looks like a CSV of the columns %s, which is no known log: say which they are, as in --fields arrival=ts,prompt=in,output=out, or the format: %s",
 			list(header), formatNames())
 	}
 	return Format{}, fmt.Errorf("it looks like no known log: say its format: %s", formatNames())
 }
 
-// lookAtJSON looks for the names that the formats have.
+// lookAtJSON looks for the members that the formats have.
 func lookAtJSON(start []byte) (Format, error) {
-	named := func(name string) bool { return bytes.Contains(start, []byte(`"`+name+`"`)) }
-	for _, f := range Formats() {
-		all := len(f.members) > 0
-		for _, name := range f.members {
-			all = all && named(name)
+	found := pathsOf(start)
+	hasAll := func(paths []string) bool {
+		for _, path := range paths {
+			if !found[path] {
+				return false
+			}
 		}
-		if all {
+		return true
+	}
+	for _, f := range Formats() {
+		if slices.ContainsFunc(f.paths, hasAll) {
 			return f, nil
 		}
 	}
-	switch {
-	case named("input_lens") || named("request_throughput"):
-		// The lists may be long, or be missing, of which openVLLM has something to say.
-		for _, f := range Formats() {
-			if f.Name == "vllm" {
-				return f, nil
-			}
+	for _, other := range notLogs {
+		if hasAll(other.paths) {
+			return Format{}, errors.New(other.why)
 		}
-	case named("arrival_ns"):
-		return Format{}, errors.New("it looks like the requests.jsonl of a trace: name the trace's folder")
 	}
-	return Format{}, fmt.Errorf("it is JSON, but looks like no known log: say its format: %s", formatNames())
+	names := slices.Sorted(maps.Keys(found))
+	if len(names) == 0 {
+		return Format{}, fmt.Errorf("it begins like JSON, but there is no object with names at its beginning: say its format: %s", formatNames())
+	}
+	return Format{}, fmt.Errorf("it is JSON with %s, which is no known log: say which they are, as in --fields arrival=ts,prompt=in,output=out, or the format: %s",
+		list(names), formatNames())
+}
+
+// notLogs are files that are taken for logs, by the members that tell them.
+var notLogs = []struct {
+	paths []string
+	why   string
+}{
+	{[]string{"arrival_ns"}, "it looks like the requests.jsonl of a trace: name the trace's folder"},
+	{[]string{"architectures"}, "it is a model's config.json, and no log of requests: --model takes it"},
+	{[]string{"hidden_size", "num_attention_heads"}, "it is a model's config.json, and no log of requests: --model takes it"},
+	{[]string{"input_config", "request_throughput"}, "it is a summary of a benchmark, without its requests: name profile_export.json of genai-perf, or profile_export.jsonl of aiperf"},
+	{[]string{"input_config", "metrics.request_throughput"}, "it is a summary of a benchmark, without its requests: name profile_export.jsonl of aiperf"},
+	{[]string{"data.payloads"}, "it is aiperf's inputs.json, which does not say when requests came: name profile_export.jsonl"},
 }
 
 // startsLine reports whether one of the first lines of a text, which may be

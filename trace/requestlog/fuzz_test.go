@@ -24,6 +24,7 @@ func check(t testing.TB, data []byte, o Options) {
 	if err != nil {
 		return
 	}
+	defer l.Close()
 	previous := int64(0)
 	given := 0
 	for r, err := range l.Requests() {
@@ -57,16 +58,33 @@ func fuzz(f *testing.F, o Options, seeds ...string) {
 }
 
 func FuzzAny(f *testing.F) {
-	fuzz(f, Options{}, azure2023, azure2024, burst1, burst3, vidur, vidurLengths, moonLines, vllm, traceV2CSV, traceV2YAML)
+	fuzz(f, Options{}, azure2023, azure2024, burst1, burst3, vidur, vidurLengths, moonLines, vllm, traceV2CSV, traceV2YAML,
+		guide2, guide5, genai, aiperf, batchIn, batchOut, shareGPT, lmsys, servingLines, servingTSV, bailian, moonTurns, jsonLines, utf16(azure2023, false, "\ufeff"), utf16(moonLines, true, ""))
 }
 func FuzzAzure(f *testing.F)    { fuzz(f, Options{Format: "azure"}, azure2023, azure2024) }
 func FuzzBurstGPT(f *testing.F) { fuzz(f, Options{Format: "burstgpt"}, burst1, burst3) }
 func FuzzVidur(f *testing.F)    { fuzz(f, Options{Format: "vidur"}, vidur, vidurLengths) }
-func FuzzMooncake(f *testing.F) { fuzz(f, Options{Format: "mooncake"}, moonLines) }
-func FuzzVLLM(f *testing.F)     { fuzz(f, Options{Format: "vllm"}, vllm) }
-func FuzzTraceV2(f *testing.F)  { fuzz(f, Options{Format: "tracev2"}, traceV2CSV) }
+func FuzzMooncake(f *testing.F) { fuzz(f, Options{Format: "mooncake"}, moonLines, moonTurns) }
+func FuzzBailian(f *testing.F)  { fuzz(f, Options{Format: "bailian"}, bailian) }
+func FuzzGuideLLM(f *testing.F) { fuzz(f, Options{Format: "guidellm", Run: 1}, guide2, guide5) }
+func FuzzGenAIPerf(f *testing.F) {
+	fuzz(f, Options{Format: "genai-perf", PromptTokens: 1, OutputTokens: 1}, genai)
+}
+func FuzzAIPerf(f *testing.F)   { fuzz(f, Options{Format: "aiperf"}, aiperf) }
+func FuzzBatch(f *testing.F)    { fuzz(f, Options{Format: "openai-batch"}, batchIn, batchOut) }
+func FuzzShareGPT(f *testing.F) { fuzz(f, Options{Format: "sharegpt"}, shareGPT, lmsys) }
+func FuzzTokenized(f *testing.F) {
+	fuzz(f, Options{Format: "sharegpt", Tokenizer: letters{}}, shareGPT, lmsys)
+}
+func FuzzServingSim(f *testing.F) { fuzz(f, Options{Format: "llmservingsim"}, servingLines) }
+func FuzzFields(f *testing.F) {
+	fuzz(f, Options{Fields: Fields{Arrival: "ts", Prompt: "usage.in", Output: "usage.out", Session: "user", Hashes: "blocks"}, PrefixBlockTokens: 4}, jsonLines, jsonArray)
+}
+func FuzzTurns(f *testing.F)   { fuzz(f, Options{Format: "mooncake", Retimed: true}, moonTurns) }
+func FuzzVLLM(f *testing.F)    { fuzz(f, Options{Format: "vllm"}, vllm) }
+func FuzzTraceV2(f *testing.F) { fuzz(f, Options{Format: "tracev2"}, traceV2CSV) }
 func FuzzPlain(f *testing.F) {
-	fuzz(f, Options{Columns: Columns{"ts", "in", "out", "who"}}, "ts,in,out,who\n1.5e3,2,3,a\n", "ts;in;out;who\n2024-01-01 00:00:00;2;3;a\n")
+	fuzz(f, Options{Fields: Fields{Arrival: "ts", Prompt: "in", Output: "out", Session: "who"}}, "ts,in,out,who\n1.5e3,2,3,a\n", "ts;in;out;who\n2024-01-01 00:00:00;2;3;a\n")
 }
 
 func FuzzTraceV2Header(f *testing.F) {

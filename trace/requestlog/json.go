@@ -21,6 +21,7 @@ type jsonReader struct {
 	line      int
 	lineStart int64
 	token     []byte // scratch
+	path      []byte // scratch of walk
 }
 
 func newJSONReader(r io.Reader) *jsonReader {
@@ -211,7 +212,10 @@ func (j *jsonReader) text() (string, error) {
 
 // quoted reads a string and returns it as it stands, between the quotation marks. It
 // keeps maxString bytes and says whether these are all.
-func (j *jsonReader) quoted() (raw []byte, whole bool, err error) {
+func (j *jsonReader) quoted() (raw []byte, whole bool, err error) { return j.quotedUpTo(maxString) }
+
+// quotedUpTo is quoted with another bound on what is kept.
+func (j *jsonReader) quotedUpTo(most int) (raw []byte, whole bool, err error) {
 	if err := j.expect('"'); err != nil {
 		return nil, false, err
 	}
@@ -243,7 +247,7 @@ func (j *jsonReader) quoted() (raw []byte, whole bool, err error) {
 				return nil, false, j.position().fail(errors.New("a line break in a string"))
 			}
 		}
-		if room := maxString - len(j.token); end > room {
+		if room := most - len(j.token); end > room {
 			whole = false
 			j.token = append(j.token, piece[:room]...)
 		} else {
@@ -262,7 +266,7 @@ func unquote(raw []byte) ([]byte, error) {
 	for _, c := range raw {
 		if c == '\\' || c < ' ' || c >= 0x80 {
 			var text string
-			if err := json.Unmarshal([]byte(`"`+string(raw)+`"`), &text); err != nil && len(raw) < maxString {
+			if err := json.Unmarshal([]byte(`"`+string(raw)+`"`), &text); err != nil && len(raw) != maxString {
 				return nil, fmt.Errorf("a bad string, %s", quoted(string(raw)))
 			}
 			return []byte(text), nil

@@ -96,3 +96,20 @@ func (j *jsonReader) start() (position, error) {
 	_, err := j.peek()
 	return j.position(), err
 }
+
+// integer reads an integer that may be negative.
+func (j *jsonReader) integer() (int64, error) {
+	at, err := j.start()
+	if err != nil {
+		return 0, err
+	}
+	text, err := j.number("an integer")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		return 0, at.fail(fmt.Errorf("want an integer, got %s", strictjson.Excerpt(string(text))))
+	}
+	return n, nil
+}

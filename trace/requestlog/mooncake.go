@@ -1,114 +1,171 @@
 package requestlog
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 
 	"kvcompress/trace"
 )
 
-// mooncakeBlock is how many tokens a hash of Mooncake's stands for.
-const mooncakeBlock = 512
+// Tokens that a prefix hash stands for.
+const (
+	mooncakeBlock = 512
+	bailianBlock  = 16
+)
 
-// mooncakeSource reads the traces of
-// https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release/traces: on each line
-// an object with timestamp (in milliseconds), input_length, output_length and
-// hash_ids, one for each block of 512 tokens of the prompt. Other names are passed
-// over.
-type mooncakeSource struct {
-	j      *jsonReader
-	unit   Unit
-	block  int
-	hashes arena
-	ids    []uint64 // of the line that is read
-	seen   int      // names of the line, as bits
-	row    row
+// prefixBlock returns the size of the blocks that the log's hashes stand for, which the
+// user may state, and keeps it.
+func (l *Log) prefixBlock(o Options, usual int) (int, error) {
+	block := usual
+	if o.PrefixBlockTokens != 0 {
+		block = o.PrefixBlockTokens
+	}
+	if block < 0 || block > trace.MaxTokens {
+		return 0, fmt.Errorf("requestlog: blocks of %d tokens, want 1 to %d", block, trace.MaxTokens)
+	}
+	l.PrefixBlockTokens = block
+	return block, nil
 }
 
+// openMooncake reads the traces of
+// https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release/traces: on each line
+// an object with timestamp (in milliseconds), input_length, output_length and
+// hash_ids, one for each block of 512 tokens of the prompt; and the same form as
+// https://github.com/ai-dynamo/aiperf takes it, where session_id groups turns, delay is
+// the time (in milliseconds) from the end of the turn before, in place of a timestamp,
+// and text_input may be the prompt. Other names are passed over.
 func openMooncake(l *Log, f *file, o Options) (source, error) {
-	s := &mooncakeSource{j: newJSONReader(f), unit: o.TimeUnit, block: o.PrefixBlockTokens}
-	if s.unit == 0 {
-		s.unit = Millisecond
+	s := newJSONRows(f)
+	unit := o.TimeUnit
+	if unit == 0 {
+		unit = Millisecond
 	}
-	if s.block == 0 {
-		s.block = mooncakeBlock
+	block, err := l.prefixBlock(o, mooncakeBlock)
+	if err != nil {
+		return nil, err
 	}
-	if s.block < 1 || s.block > trace.MaxTokens {
-		return nil, fmt.Errorf("requestlog: blocks of %d tokens, want 1 to %d", s.block, trace.MaxTokens)
+	var delay int64
+	turns := turns[string]{}
+	text := newText(s.j, o)
+	s.fields = []jsonField{
+		{"timestamp", true, s.arrival(unit)},
+		{"input_length", true, s.prompt},
+		{"output_length", true, s.output},
+		{"hash_ids", true, s.prefixes},
+		{"session_id", true, s.session},
+		{"delay", true, func() (err error) {
+			delay, err = s.j.time(unit)
+			return err
+		}},
+		{"text_input", true, text.content},
 	}
-	l.PrefixBlockTokens = s.block
+	last := int64(0)
+	s.finish = func(at position) error {
+		r := &s.row
+		switch before, ok := turns.get(r.Session); {
+		case s.has("timestamp"):
+		case r.Session != "" && ok && s.has("delay"):
+			if delay > trace.MaxArrivalNS-before {
+				return at.fail(errors.New("delay: it comes later than a trace can say"))
+			}
+			r.ArrivalNS = before + delay
+			r.how |= delayed
+		case o.Retimed:
+			r.ArrivalNS = last
+		case s.has("delay"):
+			return at.fail(errors.New("timestamp is missing, and there is no turn of its session_id above that delay could count from"))
+		default:
+			return at.fail(errors.New("timestamp is missing; kvc trace import --arrivals gives the requests other times, as in --arrivals poisson:4/s"))
+		}
+		last = r.ArrivalNS
+		if r.Session != "" {
+			turns.put(r.Session, r.ArrivalNS)
+		}
+		if !s.has("input_length") && s.has("text_input") {
+			r.PromptTokens = text.tokens()
+			r.how |= text.how()
+		} else if !s.has("input_length") {
+			return at.fail(errors.New("input_length is missing"))
+		}
+		text.reset()
+		if r.noOutput = !s.has("output_length"); r.noOutput && o.OutputTokens == 0 {
+			return at.fail(errors.New("output_length is missing"))
+		}
+		return s.checkPrefixes(at, block)
+	}
 	return s, nil
 }
 
-func (s *mooncakeSource) next() (row, error) {
-	if _, err := s.j.space(); err != nil {
-		return row{}, err
+// openBailian reads the traces of
+// https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon: on each line an object
+// with timestamp (in seconds), input_length, output_length, hash_ids, one for each
+// block of 16 tokens of the prompt, and the turns of a conversation by chat_id and
+// parent_chat_id, which is -1 of a first one. The session is the chat_id of the first.
+func openBailian(l *Log, f *file, o Options) (source, error) {
+	s := newJSONRows(f)
+	unit := o.TimeUnit
+	if unit == 0 {
+		unit = Second
 	}
-	at := s.j.position()
-	s.row, s.seen, s.ids = row{line: at.line}, 0, s.ids[:0]
-	if err := s.j.object(s.member); err != nil {
-		return row{}, err
+	block, err := l.prefixBlock(o, bailianBlock)
+	if err != nil {
+		return nil, err
 	}
-	for i, name := range mooncakeNames {
-		if s.seen&(1<<i) == 0 && i != mooncakeHashes {
-			return row{}, at.fail(fmt.Errorf("%s is missing", name))
+	var chat, parent int64
+	number := func(into *int64) func() error {
+		return func() (err error) {
+			*into, err = s.j.integer()
+			return err
 		}
 	}
-	r := s.row
-	if most := (r.PromptTokens + s.block - 1) / s.block; len(s.ids) > most {
-		return r, at.fail(fmt.Errorf("%d hash_ids, want at most %d for an input_length of %d in blocks of %d tokens; is the block another?",
-			len(s.ids), most, r.PromptTokens, s.block))
+	s.fields = []jsonField{
+		{"timestamp", false, s.arrival(unit)},
+		{"input_length", false, s.prompt},
+		{"output_length", false, s.output},
+		{"hash_ids", true, s.prefixes},
+		{"chat_id", false, number(&chat)},
+		{"parent_chat_id", true, number(&parent)},
 	}
-	if len(s.ids) > 0 {
-		r.PrefixHashes = s.hashes.take(len(s.ids))
-		copy(r.PrefixHashes, s.ids)
+	first := turns[int64]{}
+	s.finish = func(at position) error {
+		root := chat
+		if s.has("parent_chat_id") && parent >= 0 {
+			root = parent
+			if known, ok := first.get(parent); ok {
+				root = known
+			} else {
+				s.row.how |= orphan
+			}
+		}
+		first.put(chat, root)
+		s.row.Session = strconv.FormatInt(root, 10)
+		return s.checkPrefixes(at, block)
 	}
-	return r, nil
+	return s, nil
 }
 
-// The members of a line's object that are read.
-const (
-	mooncakeTime = iota
-	mooncakeInput
-	mooncakeOutput
-	mooncakeHashes
-)
+// maxTurns is for how many sessions turns keeps the last turn at least.
+const maxTurns = 1 << 16
 
-var mooncakeNames = [...]string{"timestamp", "input_length", "output_length", "hash_ids"}
+// turns keeps a number for each of the sessions that were read last: up to twice
+// maxTurns of them.
+type turns[K comparable] struct{ young, old map[K]int64 }
 
-// member reads one member of a line's object.
-func (s *mooncakeSource) member(name []byte) (err error) {
-	which := 0
-	for which < len(mooncakeNames) && string(name) != mooncakeNames[which] {
-		which++
+func (t *turns[K]) get(session K) (int64, bool) {
+	n, ok := t.young[session]
+	if !ok {
+		n, ok = t.old[session]
 	}
-	if which == len(mooncakeNames) {
-		return s.j.skip()
-	}
-	if s.seen&(1<<which) != 0 {
-		return s.j.position().fail(fmt.Errorf("%s occurs twice", mooncakeNames[which]))
-	}
-	s.seen |= 1 << which
-	switch which {
-	case mooncakeTime:
-		s.row.ArrivalNS, err = s.j.time(s.unit)
-	case mooncakeInput:
-		s.row.PromptTokens, err = s.j.tokens()
-	case mooncakeOutput:
-		s.row.OutputTokens, err = s.j.tokens()
-	case mooncakeHashes:
-		err = s.j.array(s.id)
-	}
-	if err != nil {
-		err = inMember(mooncakeNames[which], err)
-	}
-	return err
+	return n, ok
 }
 
-func (s *mooncakeSource) id() error {
-	if len(s.ids) == windowHashes {
-		return s.j.position().fail(fmt.Errorf("more than %d hash_ids", windowHashes))
+func (t *turns[K]) put(session K, n int64) {
+	if len(t.young) >= maxTurns {
+		t.old, t.young = t.young, nil
 	}
-	id, err := s.j.hash()
-	s.ids = append(s.ids, id)
-	return err
+	if t.young == nil {
+		t.young = make(map[K]int64)
+	}
+	t.young[session] = n
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
 
 	"kvcompress/strictjson"
 	"kvcompress/trace"
@@ -35,6 +34,19 @@ func ParseUnit(s string) (Unit, error) {
 		return Nanosecond, nil
 	}
 	return 0, fmt.Errorf("%q is no unit of time: want s, ms, us or ns", s)
+}
+
+// String returns what ParseUnit reads.
+func (u Unit) String() string {
+	switch u {
+	case Second:
+		return "s"
+	case Millisecond:
+		return "ms"
+	case Microsecond:
+		return "us"
+	}
+	return "ns"
 }
 
 // parseTokens reads a number of tokens. Programs that hold them as floating-point
@@ -147,76 +159,9 @@ scan:
 		mantissa = quotient
 	}
 	if exponent > 0 || mantissa > trace.MaxArrivalNS {
-		return 0, fmt.Errorf("a time of %s is beyond what a trace can say, 146 years", excerpt(s))
+		return 0, fmt.Errorf("a time of %s %s is beyond what a trace can say, 146 years; is it of a smaller unit?", excerpt(s), unit)
 	}
 	return int64(mantissa), nil
-}
-
-// isTimestamp reports whether s begins as a date does.
-func isTimestamp(s string) bool { return len(s) >= 10 && s[4] == '-' && s[7] == '-' }
-
-// parseTimestamp reads a date and time as RFC 3339 has it, or with a space between
-// the two, with any number of decimals and with or without a zone; without, it is
-// UTC. It returns nanoseconds since 1970.
-func parseTimestamp(s string) (int64, error) {
-	wrong := func() (int64, error) {
-		return 0, fmt.Errorf("want a date and time such as 2024-05-10 00:00:00.009930+00:00, got %s", quoted(s))
-	}
-	const form = "0000-00-00 00:00:00"
-	if len(s) < len(form) {
-		return wrong()
-	}
-	for i := range len(form) {
-		switch c := s[i]; {
-		case form[i] == '0' && c >= '0' && c <= '9', form[i] == c, i == 10 && c == 'T':
-		default:
-			return wrong()
-		}
-	}
-	two := func(i int) int { return int(s[i]-'0')*10 + int(s[i+1]-'0') }
-	year, month, day, hour, minute, second := 100*two(0)+two(2), two(5), two(8), two(11), two(14), two(17)
-	nanos, rest := 0, s[len(form):]
-	if len(rest) > 0 && rest[0] == '.' {
-		n := 1
-		for scale := 100_000_000; n < len(rest) && rest[n] >= '0' && rest[n] <= '9'; n++ {
-			nanos += int(rest[n]-'0') * scale // of which nothing is left after nine digits
-			scale /= 10
-		}
-		if n == 1 {
-			return wrong()
-		}
-		rest = rest[n:]
-	}
-	offset := 0
-	switch {
-	case rest == "", rest == "Z":
-	case len(rest) == 6 && (rest[0] == '+' || rest[0] == '-') && rest[3] == ':' && digits(rest[1:3]) && digits(rest[4:]):
-		at := len(s) - 5
-		offset = two(at)*3600 + two(at+3)*60
-		if rest[0] == '-' {
-			offset = -offset
-		}
-	default:
-		return wrong()
-	}
-	t := time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
-	if t.Day() != day || int(t.Month()) != month || hour > 23 || minute > 59 || second > 59 {
-		return wrong()
-	}
-	seconds := t.Unix() - int64(offset)
-	if seconds < 0 || seconds >= trace.MaxArrivalNS/1_000_000_000 {
-		return 0, fmt.Errorf("%s is out of bounds, want 1970 to 2116", quoted(s))
-	}
-	return seconds*1e9 + int64(nanos), nil
-}
-
-func digits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
 }
 
 // excerpt is a copy, so that what is parsed need not be kept for an error.

@@ -58,13 +58,27 @@ func FuzzTime(f *testing.F) {
 
 // slowTimestamp is parseTimestamp with package time.
 func slowTimestamp(s string) (int64, bool) {
-	if len(s) < 19 || strings.Contains(s, ",") {
+	if len(s) < 19 || s[4] != s[7] || s[10] != ' ' && s[10] != 'T' || s[13] != ':' || s[16] != ':' {
 		return 0, false
 	}
-	s = s[:10] + "T" + s[11:]
-	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04:05Z07:00"} {
-		at, err := time.Parse(layout, s)
-		if err == nil && at.Unix() >= 0 && at.Unix() < 4611686018 {
+	s = strings.ReplaceAll(s[:10], "/", "-") + "T" + s[11:]
+	for _, zone := range []string{"", "Z", "UTC", "GMT"} {
+		if at, ok := strings.CutSuffix(s, zone); ok {
+			at = strings.TrimSuffix(at, " ")
+			if zone == "" && at != s {
+				continue // a space, and no zone
+			}
+			if at, err := time.Parse("2006-01-02T15:04:05", at); err == nil {
+				return at.UnixNano(), at.Unix() >= 0 && at.Unix() < 4611686018
+			}
+		}
+	}
+	for _, layout := range []string{"-07:00", "-0700", "-07", " -07:00", " -0700", " -07"} {
+		at, err := time.Parse("2006-01-02T15:04:05"+layout, s)
+		if err != nil {
+			continue
+		}
+		if _, offset := at.Zone(); offset < 15*3600 && offset > -15*3600 && at.Unix() >= 0 && at.Unix() < 4611686018 {
 			return at.UnixNano(), true
 		}
 	}
@@ -75,16 +89,17 @@ func FuzzTimestamp(f *testing.F) {
 	for _, s := range []string{
 		"2023-11-16 18:17:03.9799600", "2024-05-12 00:00:00.001163+00:00", "2024-05-12 00:00:00+00:00", "2024-05-12T00:00:00Z", "2024-02-29 23:59:59.123456789123-11:30",
 		"2023-02-29 00:00:00", "2024-13-01 00:00:00", "2024-01-01 24:00:00", "2024-01-01 00:00:60", "2024-01-01 00:00:00.", "2024-01-01 00:00:00+1:00", "2200-01-01 00:00:00", "1970-01-01 00:00:00+01:00",
+		"2024/05/10 00:00:00,5 UTC", "2024-05-10 00:00:00 +0530", "2024-05-10T00:00:00-08", "2024-05/10 00:00:00", "10/05/2024 00:00:00", "2024-05-10 00:00:00 CET", "2024-05-10 01:00:00 PM",
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		got, err := parseTimestamp(s)
+		got, _, err := parseTimestamp(s)
 		want, ok := slowTimestamp(s)
 		if err == nil && (!ok || got != want) {
 			t.Fatalf("%q: %d; want %d, %t", s, got, want, ok)
 		}
-		if err != nil && ok && (s[10] == ' ' || s[10] == 'T') {
+		if err != nil && ok {
 			t.Fatalf("%q: %v; want %d", s, err, want)
 		}
 	})
@@ -103,7 +118,7 @@ func TestParseTokens(t *testing.T) {
 	}
 }
 
-func TestParseUnitAndColumns(t *testing.T) {
+func TestParseUnitAndFields(t *testing.T) {
 	for in, want := range map[string]Unit{"s": 1e9, "ms": 1e6, "us": 1e3, "µs": 1e3, "ns": 1} {
 		if got, err := ParseUnit(in); err != nil || got != want {
 			t.Errorf("%q: %d, %v", in, got, err)
@@ -112,14 +127,14 @@ func TestParseUnitAndColumns(t *testing.T) {
 	if _, err := ParseUnit("h"); err == nil {
 		t.Error("h is a unit")
 	}
-	if got, err := ParseColumns("arrival=t s, prompt = in,output=out,session=u"); err != nil || got != (Columns{"t s", "in", "out", "u"}) {
+	if got, err := ParseFields("arrival=t s, prompt = in,output=out,session=u"); err != nil || got != (Fields{Arrival: "t s", Prompt: "in", Output: "out", Session: "u"}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for in, want := range map[string]string{
 		"": "want arrival=NAME", "prompt": "want arrival=NAME", "prompts=a": "want arrival=NAME", "prompt=,output=b": "want arrival=NAME",
-		"prompt=a": "say which columns", "prompt=a,prompt=b,output=c": "two columns of this",
+		"prompt=a,prompt=b,output=c": "prompt is given twice",
 	} {
-		if _, err := ParseColumns(in); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseFields(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}

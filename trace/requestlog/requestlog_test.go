@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"kvcompress/trace"
 )
@@ -109,13 +110,7 @@ func TestFormats(t *testing.T) {
 		}
 		return all
 	}
-	for _, tc := range []struct {
-		name, file, text string
-		more             map[string]string
-		o                Options
-		want             []string
-		log              Log // what is said of it
-	}{
+	for _, tc := range []formatCase{
 		{name: "azure 2023", text: azure2023,
 			want: []string{"0@1700158623979960000 4808+10", "1@1700158624031960000 3180+8"},
 			log:  Log{Format: Format{Name: "azure"}, Timed: true, Calendar: true, Stats: Stats{Rows: 2, FirstNS: 1700158623979960000}}},
@@ -148,58 +143,78 @@ func TestFormats(t *testing.T) {
 		{name: "vllm, no times", text: `{"request_rate": 3, "input_lens": [10], "output_lens": [1], "errors": [null]}`,
 			want: []string{"0@0 10+1"}, log: Log{Format: Format{Name: "vllm"}, Stats: Stats{Rows: 1}}},
 		{name: "tracev2", file: "run.yaml", text: traceV2YAML, more: map[string]string{"run.csv": traceV2CSV},
-			want: []string{"0@0 14+5 s1", fmt.Sprint("1@100000000 50+5 ", group(2)), fmt.Sprint("2@200000000 26+5 ", group(1))},
-			log:  Log{Format: Format{Name: "tracev2"}, Model: "Qwen/Qwen2.5-7B", Timed: true, PrefixBlockTokens: 16, Stats: Stats{Rows: 4, Failed: 1}}},
+			want:  []string{"0@1000000 14+5 s1", fmt.Sprint("1@101000000 50+5 ", group(2)), fmt.Sprint("2@201000000 26+5 ", group(1))},
+			log:   Log{Format: Format{Name: "tracev2"}, Model: "Qwen/Qwen2.5-7B", Timed: true, PrefixBlockTokens: 16, Stats: Stats{Rows: 4, Failed: 1, FirstNS: 1000000}},
+			notes: []string{"requests arrive at send_time_us"}},
 		{name: "tracev2 by its CSV", file: "run.csv", text: traceV2CSV, more: map[string]string{"run.yml": traceV2YAML},
-			want: []string{"0@0 14+5 s1", fmt.Sprint("1@100000000 50+5 ", group(2)), fmt.Sprint("2@200000000 26+5 ", group(1))},
-			log:  Log{Format: Format{Name: "tracev2"}, Model: "Qwen/Qwen2.5-7B", Timed: true, PrefixBlockTokens: 16, Stats: Stats{Rows: 4, Failed: 1}}},
+			want:  []string{"0@1000000 14+5 s1", fmt.Sprint("1@101000000 50+5 ", group(2)), fmt.Sprint("2@201000000 26+5 ", group(1))},
+			log:   Log{Format: Format{Name: "tracev2"}, Model: "Qwen/Qwen2.5-7B", Timed: true, PrefixBlockTokens: 16, Stats: Stats{Rows: 4, Failed: 1, FirstNS: 1000000}},
+			notes: []string{"requests arrive at send_time_us"}},
 		{name: "tracev2 of other names", file: "run_header.yaml", text: traceV2YAML, more: map[string]string{"run_data.csv": "arrival_time_us,input_tokens,output_tokens\n7,5,6\n"},
 			want: []string{"0@7000 5+6"}, log: Log{Format: Format{Name: "tracev2"}, Model: "Qwen/Qwen2.5-7B", Timed: true, Stats: Stats{Rows: 1, FirstNS: 7000}}},
 		{name: "tracev2, early and without YAML", text: "arrival_time_us,input_tokens,output_tokens\n7,5,6\n",
 			want: []string{"0@7000 5+6"}, log: Log{Format: Format{Name: "tracev2"}, Timed: true, Stats: Stats{Rows: 1, FirstNS: 7000}}},
-		{name: "csv", text: "in, out ,ts,u\n\"5\",6.0,1500,a\n7,8,2500,b\n", o: Options{Columns: Columns{"ts", "in", "out", "u"}, TimeUnit: Millisecond},
+		{name: "csv", text: "in, out ,ts,u\n\"5\",6.0,1500,a\n7,8,2500,b\n", o: Options{Fields: Fields{Arrival: "ts", Prompt: "in", Output: "out", Session: "u"}, TimeUnit: Millisecond},
 			want: []string{"0@1500000000 5+6 a", "1@2500000000 7+8 b"}, log: Log{Format: Format{Name: "csv"}, Timed: true, Stats: Stats{Rows: 2, FirstNS: 1500000000}}},
-		{name: "csv with semicolons and dates", text: "ts;in;out\n2024-01-01T00:00:00.5Z;5;6\n", o: Options{Format: "csv", Columns: Columns{Arrival: "TS", Prompt: "in", Output: "out"}},
+		{name: "csv with semicolons and dates", text: "ts;in;out\n2024-01-01T00:00:00.5Z;5;6\n", o: Options{Format: "csv", Fields: Fields{Arrival: "TS", Prompt: "in", Output: "out"}},
 			want: []string{"0@1704067200500000000 5+6"}, log: Log{Format: Format{Name: "csv"}, Timed: true, Calendar: true, Stats: Stats{Rows: 1, FirstNS: 1704067200500000000}}},
-		{name: "csv without times", text: "a\tb\n5\t6\n", o: Options{Columns: Columns{Prompt: "a", Output: "b"}},
+		{name: "csv without times", text: "a\tb\n5\t6\n", o: Options{Fields: Fields{Prompt: "a", Output: "b"}},
 			want: []string{"0@0 5+6"}, log: Log{Format: Format{Name: "csv"}, Stats: Stats{Rows: 1}}},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if tc.file == "" {
-				tc.file = "log"
-			}
-			files := map[string]string{tc.file: tc.text}
-			for name, text := range tc.more {
-				files[name] = text
-			}
-			dir := write(t, files)
-			l, requests, err := read(filepath.Join(dir, tc.file), tc.o)
-			if diff := cmp.Diff(tc.want, show(requests)); diff != "" || err != "" {
-				t.Fatal(err, diff)
-			}
-			got := Log{Format: Format{Name: l.Format.Name}, Model: l.Model, Timed: l.Timed, Calendar: l.Calendar, PrefixBlockTokens: l.PrefixBlockTokens, Stats: l.Stats}
-			if diff := cmp.Diff(tc.log, got, cmp.AllowUnexported(Format{}), cmp.FilterPath(func(p cmp.Path) bool {
-				name := p.Last().String()
-				return name == ".source" || name == ".close" || name == ".file" || name == ".open"
-			}, cmp.Ignore())); diff != "" {
-				t.Error(diff)
-			}
+		t.Run(tc.name, tc.run)
+	}
+}
 
-			var z bytes.Buffer
-			w := gzip.NewWriter(&z)
-			_, _ = w.Write([]byte(tc.text))
-			w.Close()
-			if err := os.WriteFile(filepath.Join(dir, tc.file), z.Bytes(), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if strings.HasSuffix(tc.file, ".yaml") {
-				return // nobody compresses a header of ten lines
-			}
-			_, again, err := read(filepath.Join(dir, tc.file), tc.o)
-			if diff := cmp.Diff(requests, again); diff != "" || err != "" {
-				t.Error("compressed:", err, diff)
-			}
-		})
+// formatCase is a log, how it is read, and what is read of it.
+type formatCase struct {
+	name, file, text string
+	more             map[string]string // files beside it
+	o                Options
+	want             []string // as show has it
+	log              Log      // what is said of it
+	notes            []string // how they begin
+}
+
+func (tc formatCase) run(t *testing.T) {
+	if tc.file == "" {
+		tc.file = "log"
+	}
+	files := map[string]string{tc.file: tc.text}
+	for name, text := range tc.more {
+		files[name] = text
+	}
+	dir := write(t, files)
+	l, requests, err := read(filepath.Join(dir, tc.file), tc.o)
+	if diff := cmp.Diff(tc.want, show(requests)); diff != "" || err != "" {
+		t.Fatal(err, diff)
+	}
+	got := Log{Format: Format{Name: l.Format.Name}, Model: l.Model, Timed: l.Timed, Calendar: l.Calendar, PrefixBlockTokens: l.PrefixBlockTokens, Stats: l.Stats}
+	if diff := cmp.Diff(tc.log, got, cmpopts.IgnoreUnexported(Log{}, Format{})); diff != "" {
+		t.Error(diff)
+	}
+	notes := l.Notes()
+	for i := range notes {
+		if i >= len(tc.notes) || !strings.HasPrefix(notes[i], tc.notes[i]) {
+			t.Errorf("notes %q, want %q", notes, tc.notes)
+		}
+	}
+	if len(notes) != len(tc.notes) {
+		t.Errorf("%d notes %q, want %q", len(notes), notes, tc.notes)
+	}
+
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	_, _ = w.Write([]byte(tc.text))
+	w.Close()
+	if err := os.WriteFile(filepath.Join(dir, tc.file), z.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasSuffix(tc.file, ".yaml") {
+		return // nobody compresses a header of ten lines
+	}
+	_, again, err := read(filepath.Join(dir, tc.file), tc.o)
+	if diff := cmp.Diff(requests, again); diff != "" || err != "" {
+		t.Error("compressed:", err, diff)
 	}
 }
 
@@ -207,7 +222,7 @@ func TestFormats(t *testing.T) {
 func TestErrors(t *testing.T) {
 	const head = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 	const good = "2024-05-10 00:00:00,1,1\n"
-	columns := Options{Columns: Columns{"ts", "in", "out", ""}}
+	columns := Options{Fields: Fields{Arrival: "ts", Prompt: "in", Output: "out"}}
 	for _, tc := range []struct {
 		text string
 		o    Options
@@ -216,16 +231,16 @@ func TestErrors(t *testing.T) {
 		{"", Options{}, "log: the file is empty"},
 		{" \n", Options{}, "log: the file is empty"},
 		{"\x1f\x8bxx", Options{}, "log: unexpected EOF"},
-		{"hello\n", Options{}, "log: it looks like no known log: say its format: azure, burstgpt, tracev2, vidur, mooncake, vllm, csv"},
+		{"hello\n", Options{}, "log: it looks like no known log: say its format: azure, burstgpt, tracev2, vidur, bailian, mooncake, llmservingsim, llmservingsim-tsv, llmservingsim-csv, measured, vllm, guidellm, aiperf, genai-perf, openai-batch, sharegpt, csv, jsonl"},
 		{"a,b\n1,2\n", Options{}, `log: it looks like a CSV of the columns "a", "b", which is no known log: say which they are`},
-		{`{"a":1}`, Options{}, "log: it is JSON, but looks like no known log"},
+		{`{"a":1}`, Options{}, `log: it is JSON with "a", which is no known log: say which they are, as in --fields`},
 		{`{"id":"a","arrival_ns":0}`, Options{}, "log: it looks like the requests.jsonl of a trace: name the trace's folder"},
 		{azure2023, Options{Format: "azur"}, `unknown format "azur"; known are azure`},
 		{azure2023, Options{Format: "burstgpt"}, `log:1: there is no column "Request tokens", only "TIMESTAMP", "ContextTokens", "GeneratedTokens"`},
 		{azure2023, Options{TimeUnit: Second}, "the format azure has a time unit of its own"},
 		{azure2023, Options{PrefixBlockTokens: 16}, "the format azure has no prefix hashes of a size to state"},
-		{azure2023, Options{Format: "azure", Columns: Columns{Prompt: "a"}}, "the format azure has columns of its own; columns are of the format csv"},
-		{azure2023, Options{Format: "csv"}, "say which columns hold the prompt and the output"},
+		{azure2023, Options{Format: "azure", Fields: Fields{Prompt: "a"}}, "the format azure has fields of its own; to name them is for the formats csv and jsonl"},
+		{azure2023, Options{Format: "csv"}, "say which fields hold the prompt and the output"},
 		{azure2023, Options{Format: "mooncake"}, "log:1:1: want '{', got 'T'"},
 
 		{head + good + "2024-05-10 00:00:00,x,1\n", Options{}, `log:3:21: ContextTokens: want a number of tokens, got "x"`},
@@ -244,20 +259,20 @@ func TestErrors(t *testing.T) {
 		{head + good + strings.Repeat("1", 2<<20) + ",1,1\n", Options{}, "log:3: a record of more than 1048576 bytes"},
 		{"ts,in,out\n-1,1,1\n", columns, "log:2:1: ts: a negative time"},
 		{"ts,in,out\nnan,1,1\n", columns, `log:2:1: ts: want a time, got "nan"`},
-		{"ts,in,out\n1e300,1,1\n", columns, "log:2:1: ts: a time of 1e300 is beyond what a trace can say"},
+		{"ts,in,out\n1e300,1,1\n", columns, "log:2:1: ts: a time of 1e300 s is beyond what a trace can say, 146 years; is it of a smaller unit?"},
 		{"ts,in,out\n2024-01-01 00:00:00,1,1\n5,1,1\n", columns, `log:3:1: ts: want a date and time`},
 		{"t,in,out\n1,1,1\n", columns, `log:1: there is no column "ts", only "t", "in", "out"`},
 		{"ts,in,out,in\n1,1,1,1\n", columns, `log:1: there are two columns "in"`},
-		{"ts,in,out\n1,1,1\n", Options{Columns: Columns{"ts", "in", "out", "who"}}, `log:1: there is no column "who"`},
+		{"ts,in,out\n1,1,1\n", Options{Fields: Fields{Arrival: "ts", Prompt: "in", Output: "out", Session: "who"}}, `log:1: there is no column "who"`},
 		{"Timestamp,Session ID,Request tokens,Response tokens\n1," + strings.Repeat("s", 1025) + ",1,1\n", Options{}, "log:2:3: Session ID: 1025 bytes, want at most 1024"},
 
 		{`{"timestamp":0,"input_length":5,"output_length":1}` + "\n" + `{"timestamp":0,"input_length":5}`, Options{}, "log:2:1: output_length is missing"},
 		{`{"timestamp":-3,"input_length":5,"output_length":1}`, Options{}, "log:1:14: timestamp: a negative time"},
 		{`{"timestamp":"0","input_length":5,"output_length":1}`, Options{}, `log:1:14: timestamp: want a time, got "0"`},
 		{`{"timestamp":NaN,"input_length":5,"output_length":1}`, Options{}, `log:1:14: timestamp: want a time, got NaN`},
-		{`{"timestamp":0,"input_length":5,"output_length":null}`, Options{}, `log:1:49: output_length: want a number of tokens, got null`},
+		{`{"timestamp":0,"input_length":5,"output_length":null}`, Options{}, `log:1:1: output_length is missing`},
 		{`{"timestamp":0,"input_length":5,"output_length":1,"timestamp":1}`, Options{}, `log:1:63: timestamp occurs twice`},
-		{`{"timestamp":0,"input_length":512,"output_length":1,"hash_ids":[1,2]}`, Options{}, `log:1:1: 2 hash_ids, want at most 1 for an input_length of 512 in blocks of 512 tokens`},
+		{`{"timestamp":0,"input_length":512,"output_length":1,"hash_ids":[1,2]}`, Options{}, `log:1:1: 2 prefix hashes, want at most 1 for a prompt of 512 tokens in blocks of 512`},
 		{`{"timestamp":0,"input_length":5,"output_length":1,"hash_ids":[-1]}`, Options{}, `log:1:63: hash_ids: want an integer from 0 to 2^64-1, got -1`},
 		{`{"timestamp":0,"input_length":5,"output_length":1,"hash_ids":[18446744073709551616]}`, Options{}, `log:1:63: hash_ids: want an integer from 0 to 2^64-1, got 18446744073709551616`},
 		{`{"timestamp":0,"input_length":5,"output_length":1,"x":"a` + "\n", Options{}, `log:1:57: a line break in a string`},

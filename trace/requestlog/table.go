@@ -131,12 +131,15 @@ func (t *table) time(f field, unit Unit) (int64, error) {
 	return at, nil
 }
 
-func (t *table) timestamp(f field) (int64, error) {
-	at, err := parseTimestamp(t.text(f))
-	if err != nil {
-		return 0, t.fail(f, err)
+// timestamps returns what reads a column of dates and times.
+func (l *Log) timestamps(t *table) func(field) (int64, error) {
+	return func(f field) (int64, error) {
+		at, err := l.calendar.parse(t.text(f), t.line)
+		if err != nil {
+			return 0, t.fail(f, err)
+		}
+		return at, nil
 	}
-	return at, nil
 }
 
 // session returns what groups requests. It is a copy: the record is not kept.

@@ -28,7 +28,7 @@ const (
 // (sim/workload/tracev2.go): a YAML file, and a CSV beside it that is called the same
 // but for the extension, or for data where that has header. Either may be named; a
 // CSV may lack its YAML.
-func openTraceV2(l *Log, f *file, _ Options) (source, error) {
+func openTraceV2(l *Log, f *file, o Options) (source, error) {
 	if !strings.HasSuffix(strings.TrimSuffix(f.path, ".gz"), ".csv") && startsLine(f.head(), "trace_version:") {
 		text, err := regular.ReadFile(f.path, maxYAML)
 		if err != nil {
@@ -46,11 +46,11 @@ func openTraceV2(l *Log, f *file, _ Options) (source, error) {
 			return nil, err
 		}
 		l.file = data
-		return newTraceV2(l, f)
+		return newTraceV2(l, f, o)
 	}
 	header, err := beside(f.path, "data", "header", ".yaml", ".yml")
 	if errors.Is(err, fs.ErrNotExist) {
-		return newTraceV2(l, f)
+		return newTraceV2(l, f, o)
 	}
 	text, err := regular.ReadFile(header, maxYAML)
 	if err == nil {
@@ -59,7 +59,7 @@ func openTraceV2(l *Log, f *file, _ Options) (source, error) {
 	if err != nil {
 		return nil, inFile(header, err)
 	}
-	return newTraceV2(l, f)
+	return newTraceV2(l, f, o)
 }
 
 // beside returns the file with one of the extensions that is called as a file is, or
@@ -147,15 +147,33 @@ type traceV2 struct {
 	hashes                        arena
 }
 
-func newTraceV2(l *Log, f *file) (source, error) {
-	c, err := openColumns(l, f, Columns{Arrival: "arrival_time_us", Prompt: "input_tokens", Output: "output_tokens", Session: "session_id"})
+func newTraceV2(l *Log, f *file, o Options) (source, error) {
+	by := o.Fields.Arrival
+	if by == "" {
+		by = "arrival_time_us"
+	}
+	c, err := openColumns(l, f, Fields{Arrival: by, Prompt: "input_tokens", Output: "output_tokens", Session: "session_id"})
 	if err != nil {
 		return nil, err
 	}
-	if err := needArrival(l, c, "arrival_time_us"); err != nil {
+	if err := needArrival(l, c, by); err != nil {
 		return nil, err
 	}
 	c.when = func(f field) (int64, error) { return c.t.time(f, Microsecond) }
+	if sent := c.t.optional("send_time_us"); o.Fields.Arrival == "" && sent >= 0 {
+		// A request that was not sent has a 0 there.
+		c.when = func(f field) (int64, error) {
+			wanted, err := c.t.time(f, Microsecond)
+			if err != nil {
+				return 0, err
+			}
+			at, err := c.t.time(sent, Microsecond)
+			if at > wanted && l.byMeasured == "" {
+				l.byMeasured = "requests arrive at send_time_us, when the client sent them; --fields arrival=arrival_time_us takes the times when it wanted to"
+			}
+			return max(wanted, at), err
+		}
+	}
 	s := &traceV2{
 		columnSource: c,
 		server:       c.t.optional("server_input_tokens"), group: c.t.optional("prefix_group"), length: c.t.optional("prefix_length"),

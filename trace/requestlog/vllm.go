@@ -159,6 +159,9 @@ func (v *vllmResult) problem() (bool, error) {
 
 // inMember says in an error which member it is about.
 func inMember(name string, err error) error {
+	if err == nil {
+		return nil
+	}
 	if e := (*Error)(nil); errors.As(err, &e) {
 		e.Err = fmt.Errorf("%s: %w", name, e.Err)
 	}

@@ -1,0 +1,70 @@
+package trace
+
+// MaxWindows bounds the windows of a RateOverTime.
+const MaxWindows = 10_000
+
+// RateOverTime is how many requests come, in windows of equal length from the first
+// arrival to the last.
+type RateOverTime struct {
+	WindowNS float64 `json:"window_ns"`       // length of a window
+	Mean     float64 `json:"mean_per_second"` // of the windows: requests over the time of all
+	// Peak is the largest rate of a window, and PeakOverMean that over Mean. Of steady
+	// arrivals it is near 1; it depends on the window.
+	Peak         float64      `json:"peak_per_second"`
+	PeakOverMean float64      `json:"peak_over_mean"`
+	PeakNS       int64        `json:"peak_from_ns"` // where the first window of that rate begins
+	Windows      []RateWindow `json:"windows"`
+}
+
+// RateWindow is one window: what arrives at FromNS or later, before the next window
+// begins. The last has the last arrival, too.
+type RateWindow struct {
+	FromNS       int64   `json:"from_ns"`
+	Requests     int     `json:"requests"`
+	PerSecond    float64 `json:"per_second"`
+	PromptTokens int64   `json:"prompt_tokens"`
+	OutputTokens int64   `json:"output_tokens"`
+}
+
+// RateOverTime divides the time between the first arrival and the last into n windows,
+// from 1 to MaxWindows. It returns false if all requests come at once.
+func (t *Trace) RateOverTime(n int) (RateOverTime, bool) {
+	first, last := t.requests[0].ArrivalNS, t.requests[len(t.requests)-1].ArrivalNS
+	span := last - first
+	n = max(1, min(n, MaxWindows))
+	if int64(n) > span {
+		n = int(span) // windows of a nanosecond
+	}
+	if n == 0 {
+		return RateOverTime{}, false
+	}
+	r := RateOverTime{WindowNS: float64(span) / float64(n), Windows: make([]RateWindow, n)}
+	r.Mean = float64(len(t.requests)) / (float64(span) / 1e9)
+	for i := range r.Windows {
+		r.Windows[i].FromNS = first + windowStart(span, i, n)
+	}
+	w := 0
+	for _, q := range t.requests {
+		for w+1 < n && q.ArrivalNS >= r.Windows[w+1].FromNS {
+			w++
+		}
+		r.Windows[w].Requests++
+		r.Windows[w].PromptTokens += int64(q.PromptTokens)
+		r.Windows[w].OutputTokens += int64(q.OutputTokens)
+	}
+	for i := range r.Windows {
+		w := &r.Windows[i]
+		w.PerSecond = float64(w.Requests) / (r.WindowNS / 1e9)
+		if w.PerSecond > r.Peak {
+			r.Peak, r.PeakNS = w.PerSecond, w.FromNS
+		}
+	}
+	r.PeakOverMean = r.Peak / r.Mean
+	return r, true
+}
+
+// windowStart returns ⌈span·i/n⌉: the first nanosecond of window i of n.
+func windowStart(span int64, i, n int) int64 {
+	whole, rest := span/int64(n), span%int64(n)
+	return whole*int64(i) + (rest*int64(i)+int64(n)-1)/int64(n)
+}

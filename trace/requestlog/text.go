@@ -1,0 +1,235 @@
+package requestlog
+
+import (
+	"fmt"
+	"math"
+
+	"kvcompress/trace"
+)
+
+// usualBytesPerToken is how many bytes of UTF-8 are estimated to be a token. English is
+// about 4 characters a token with the vocabularies of today (OpenAI, "What are tokens
+// and how to count them?"), and a character of English is a byte.
+const usualBytesPerToken = 4
+
+// The bounds of Options.BytesPerToken.
+const (
+	MinBytesPerToken = 0.25
+	MaxBytesPerToken = 64
+)
+
+const (
+	textBlock     = 16      // tokens of a block by which prefixes of texts are told
+	maxTextBlocks = 1 << 16 // that have a hash, of one conversation
+)
+
+// text counts the tokens of texts that follow each other, as those of a conversation,
+// and hashes its blocks: a hash stands for all up to there. It counts in units, of
+// which a token has perToken and a byte bytesUnits, so that a block ends after the
+// same bytes whatever follows.
+type text struct {
+	j        *jsonReader
+	encode   func(string) ([]int, error) // nil to estimate
+	before   int                         // tokens that encode puts before a text, and that begin a prompt
+	after    int                         // tokens that it puts behind it
+	perToken int64
+
+	units  int64
+	state  uint64
+	hashes []uint64
+	texts  bool // something was counted
+	other  bool // there was something that is no text
+}
+
+// bytesUnits is how many units a byte has.
+const bytesUnits = 100
+
+// newText returns a text of no tokens whose contents are read from j.
+func newText(j *jsonReader, o Options) *text {
+	per := o.BytesPerToken
+	if per == 0 {
+		per = usualBytesPerToken
+	}
+	t := &text{j: j, perToken: int64(math.Round(per * bytesUnits))}
+	if o.Tokenizer != nil {
+		t.encode = o.Tokenizer.Encode
+		t.before, t.after = around(t.encode)
+	}
+	t.reset()
+	return t
+}
+
+// around returns how many tokens a tokenizer puts before and behind every text.
+func around(encode func(string) ([]int, error)) (before, after int) {
+	none, err := encode("")
+	one, err2 := encode("a")
+	if err != nil || err2 != nil || len(one) < len(none) {
+		return 0, 0
+	}
+	for before < len(none) && none[before] == one[before] {
+		before++
+	}
+	return before, len(none) - before
+}
+
+// reset begins a prompt.
+func (t *text) reset() {
+	t.units, t.state, t.hashes, t.texts, t.other = 0, 0x9e3779b97f4a7c15, nil, false, false
+	for i := range t.before {
+		t.token(uint64(i))
+	}
+}
+
+// tokens returns the number of tokens so far.
+func (t *text) tokens() int { return t.tokensOf(t.units) }
+
+func (t *text) tokensOf(units int64) int { return int((units + t.perToken - 1) / t.perToken) }
+
+// token adds one token.
+func (t *text) token(id uint64) {
+	t.units += t.perToken
+	t.state = scramble(t.state ^ scramble(id+1))
+	t.block()
+}
+
+// block adds the hashes of the blocks that are full.
+func (t *text) block() {
+	for len(t.hashes) < maxTextBlocks && t.units >= int64(len(t.hashes)+1)*textBlock*t.perToken {
+		t.hashes = append(t.hashes, scramble(t.state))
+	}
+}
+
+// add adds a text, or a piece of one where tokens are estimated.
+func (t *text) add(s []byte) error {
+	t.texts = t.texts || len(s) > 0
+	if t.encode == nil {
+		for _, c := range s {
+			t.units += bytesUnits
+			t.state = (t.state ^ uint64(c)) * 0x100000001b3
+			t.block()
+		}
+	} else if len(s) > 0 {
+		ids, err := t.encode(string(s))
+		if err != nil {
+			return err
+		}
+		if len(ids) < t.before+t.after {
+			return fmt.Errorf("the tokenizer gave %d tokens of a text, fewer than of none", len(ids))
+		}
+		for _, id := range ids[t.before : len(ids)-t.after] {
+			t.token(uint64(id))
+		}
+	}
+	if t.units > trace.MaxTokens*t.perToken {
+		return fmt.Errorf("texts of more than %d tokens", trace.MaxTokens)
+	}
+	return nil
+}
+
+// mark has what follows hash otherwise than after another mark, and adds no tokens:
+// those that a chat template puts between messages are not known.
+func (t *text) mark(s string) { t.state = scramble(t.state ^ hashGroup(s)) }
+
+// maxParts is how deeply the parts of a text may be nested.
+const maxParts = 8
+
+// content reads what a request asks with: a text, tokens, or lists of parts that are
+// texts or not.
+func (t *text) content() error { return t.value(0) }
+
+func (t *text) value(depth int) error {
+	c, err := t.j.peek()
+	if err != nil {
+		return err
+	}
+	at := t.j.position()
+	if depth == maxParts {
+		return at.fail(fmt.Errorf("parts of texts nested deeper than %d", maxParts))
+	}
+	switch c {
+	case '"':
+		s, err := t.j.longText()
+		if err == nil {
+			if err = t.add(s); err != nil {
+				err = at.fail(err)
+			}
+		}
+		return err
+	case '[':
+		return t.j.array(func() error { return t.value(depth + 1) })
+	case '{':
+		return t.part(depth)
+	case 'n':
+		_, err := t.j.null()
+		return err
+	}
+	id, err := t.j.hash()
+	if err == nil {
+		t.token(id)
+		if t.units > trace.MaxTokens*t.perToken {
+			err = at.fail(fmt.Errorf("texts of more than %d tokens", trace.MaxTokens))
+		}
+	}
+	return err
+}
+
+// part reads a part of a message.
+func (t *text) part(depth int) error {
+	return t.j.object(func(name []byte) error {
+		switch string(name) {
+		case "text", "content":
+			return t.value(depth + 1)
+		case "type":
+			what, err := t.j.label()
+			switch what {
+			case "text", "input_text", "output_text", "message", "refusal":
+			default:
+				t.other = true
+			}
+			return err
+		}
+		return t.j.skip()
+	})
+}
+
+// message reads a message of a chat and returns who says it.
+func (t *text) message() (role string, err error) {
+	if c, err := t.j.peek(); err != nil || c != '{' {
+		return "", cmpOr(err, t.content) // a list of texts
+	}
+	err = t.j.object(func(name []byte) error {
+		switch string(name) {
+		case "role", "from":
+			if null, err := t.j.null(); null || err != nil {
+				return err
+			}
+			role, err = t.j.label()
+			return err
+		case "content", "value", "text":
+			return t.content()
+		case "type":
+			what, err := t.j.label()
+			t.other = t.other || what != "message"
+			return err
+		}
+		return t.j.skip()
+	})
+	t.mark(role)
+	return role, err
+}
+
+// how says how the tokens came about.
+func (t *text) how() how {
+	var h how
+	switch {
+	case !t.texts:
+	case t.encode == nil:
+		h = estimated
+	default:
+		h = tokenized
+	}
+	if t.other {
+		h |= other
+	}
+	return h
+}
