@@ -25,10 +25,11 @@ type servingSetup struct {
 	tokens      int
 	blocks      int // of 16 tokens, all heads together, as a server prints them
 	utilization float64
+	engine      sim.Scheduler
 }
 
 // servingKeys are what follows a file's name in --measurements.
-var servingKeys = []string{"model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization"}
+var servingKeys = []string{"model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization", "engine"}
 
 // measurementFile splits a value of --measurements: a file, and after commas what it does not
 // say of its runs.
@@ -63,6 +64,8 @@ func measurementFile(value string) (path string, s servingSetup, err error) {
 			if s.utilization, err = strconv.ParseFloat(v, 64); err == nil && !(s.utilization > 0 && s.utilization <= 1) {
 				err = fmt.Errorf("want a part above 0 and up to 1")
 			}
+		case "engine":
+			s.engine, err = sim.ParseScheduler(v)
 		default:
 			return "", s, usagef("--measurements: after %s: unknown key %q: want %s", path, key, strings.Join(servingKeys, ", "))
 		}
@@ -101,7 +104,7 @@ func isLog(text []byte) bool {
 func servingSource(ctx context.Context, text []byte, name string, s servingSetup) (*cost.Source, error) {
 	if isLog(text) {
 		c, err := logCase(ctx, text, name, s)
-		return &cost.Source{Name: name, Log: c}, err
+		return &cost.Source{Name: name, Log: c, Server: s.engine}, err
 	}
 	if s.model != "" || s.gpu != "" || s.tp != 0 || s.blocks != 0 {
 		return nil, usagef("%s says of each row which model ran on which cards: model, gpu, tensor-parallel and num-gpu-blocks are for logs of requests", name)
@@ -122,7 +125,7 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 		}
 	}
 	cases, err := cost.NewServingCases(ctx, list, name)
-	return &cost.Source{Name: name, Serving: cases}, err
+	return &cost.Source{Name: name, Serving: cases, Server: s.engine}, err
 }
 
 // logCase reads a log of measured requests and serves them once.

@@ -14,7 +14,13 @@ type Source struct {
 	Name    string
 	Serving []*ServingCase // rows of runs, or
 	Log     *LogCase       // a log of requests
+
+	// Server ran them; "" is vLLM V1. Of the runs of another server only what is the card's
+	// is taken, and not what is the host's.
+	Server sim.Scheduler
 }
+
+func (s *Source) old() bool { return s.Server != "" && s.Server != sim.VLLMV1 }
 
 func (s *Source) runs() []measuredRun {
 	if s.Log != nil {
@@ -58,9 +64,17 @@ func CalibrateServing(sources []*Source) (*Profile, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("cost: nothing was measured")
 	}
-	var names, cards []string
+	var names, cards, oldCards []string
 	for _, s := range sources {
 		names = append(names, s.Name)
+		if s.old() {
+			for _, r := range s.runs() {
+				if card := r.deployment().Card.Name; !slices.Contains(oldCards, card) {
+					oldCards = append(oldCards, card)
+				}
+			}
+			continue
+		}
 		for _, r := range s.runs() {
 			if card := r.deployment().Card.Name; !slices.Contains(cards, card) {
 				cards = append(cards, card)
@@ -68,10 +82,15 @@ func CalibrateServing(sources []*Source) (*Profile, error) {
 		}
 	}
 	p := &Profile{Version: profileVersion, File: strings.Join(names, ", ")}
+	if len(cards) == 0 {
+		return nil, fmt.Errorf("cost: none of the files is of vLLM V1: of another server's runs only what is the card's is taken")
+	}
 	gather := func(of func(measuredRun) bool) *pool {
 		g := &pool{}
 		for _, s := range sources {
-			g.add(s, of)
+			if !s.old() {
+				g.add(s, of)
+			}
 		}
 		return g
 	}
@@ -118,10 +137,51 @@ func CalibrateServing(sources []*Source) (*Profile, error) {
 		all.Quality.OtherTPOTMAPE += others.Quality.TPOTMAPE / float64(len(cards))
 		all.Quality.OtherThroughput += others.Quality.ThroughputMAPE / float64(len(cards))
 	}
+	for _, card := range oldCards {
+		if slices.Contains(cards, card) {
+			continue
+		}
+		g := &pool{}
+		for _, s := range sources {
+			if s.old() {
+				g.add(s, func(r measuredRun) bool { return r.deployment().Card.Name == card })
+			}
+		}
+		f, err := fit(g, card, all.Factors)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.measureServing(g); err != nil {
+			return nil, err
+		}
+		if err := f.crossServing(g, all.Factors); err != nil {
+			return nil, err
+		}
+		f.withHostOf(all)
+		p.Fits = append(p.Fits, *f)
+	}
 	if len(cards) > 1 {
 		p.All = all
 	}
 	return p, nil
+}
+
+// withHostOf takes the host's factors, and those that its rows do not determine, from another
+// fit.
+func (f *Fit) withHostOf(all *Fit) {
+	var kept []string
+	for _, t := range Terms() {
+		switch {
+		case !slices.Contains(f.Fitted, t.ID):
+		case t.Overhead || slices.Contains(f.Undetermined, t.ID):
+			f.Factors[t.ID] = all.Factors[t.ID]
+		default:
+			kept = append(kept, t.ID)
+		}
+	}
+	f.Fitted, f.Undetermined = kept, nil
+	f.AtBound = slices.DeleteFunc(f.AtBound, func(id string) bool { return !slices.Contains(kept, id) })
+	f.Of += ", which ran another server: the host's part is as on the cards of " + all.Of
 }
 
 // measureServing sets the quality of a fit on runs: each source as one, so that a long one
