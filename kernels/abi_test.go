@@ -95,7 +95,8 @@ func documented(page string) map[string][]string {
 }
 
 // parameters returns the names of the parameters of each kernel of a source; of a
-// kernel that there is one of for each format, the name ends in F.
+// kernel that there is one of for each format, the name ends in F, and the parameters are
+// those of fp8 formats: the others have no scales.
 func parameters(source string) map[string][]string {
 	kernels := map[string][]string{}
 	source = strings.ReplaceAll(source, "\\\n", "\n")
@@ -104,9 +105,18 @@ func parameters(source string) map[string][]string {
 		if m[2] != "" {
 			name += "F"
 		}
+		var params, plain []string
 		for _, p := range strings.Split(m[3], ",") {
-			kernels[name] = append(kernels[name], lastWord.FindStringSubmatch(p)[1])
+			word := lastWord.FindStringSubmatch(p)[1]
+			params = append(params, word)
+			if !strings.HasPrefix(word, "k_scale") && !strings.HasPrefix(word, "v_scale") {
+				plain = append(plain, word)
+			}
 		}
+		if others, ok := kernels[name]; ok && !slices.Equal(others, plain) {
+			params = []string{"other parameters than those of other formats, but for scales"}
+		}
+		kernels[name] = params
 	}
 	return kernels
 }

@@ -14,10 +14,13 @@ func (s *state) storePrompt(row, layer, n int, k, v device.Ptr) error {
 	block := threads(n*h*d/8, 256)
 	tables := device.Pointer(s.layerTables(row, layer))
 	zeroed, others := s.entering()
-	if err := s.launch("append.ptx", s.typed("append_prompt"), blocks(n*h*d/8, block), block, 0,
+	args := []device.Arg{
 		device.Pointer(k), device.Pointer(v), tables,
 		device.Pointer(s.keys), device.Pointer(s.values), device.Pointer(zeroed), device.Pointer(s.positions),
-		number(n), number(h), number(d/8), s.shift(), number(s.maxBlocks)); err != nil {
+		number(n), number(h), number(d / 8), s.shift(), number(s.maxBlocks),
+	}
+	if err := s.launch("append.ptx", s.typed("append_prompt"), blocks(n*h*d/8, block), block, 0,
+		append(args, s.scales(layer)...)...); err != nil {
 		return err
 	}
 	each := threads(n*h, 256)
@@ -53,10 +56,13 @@ func (s *state) storeTokens(b batch, layer int, k, v device.Ptr) error {
 	block := threads(b.n*h*d/8, 256)
 	tables, lengths := device.Pointer(s.layerTables(0, layer)), device.Pointer(s.layerLengths(layer))
 	zeroed, others := s.entering()
-	if err := s.launch("append.ptx", s.typed("append_tokens"), blocks(b.n*h*d/8, block), block, 0,
+	args := []device.Arg{
 		device.Pointer(k), device.Pointer(v), device.Pointer(b.rows), device.Pointer(b.positions), tables, lengths,
 		device.Pointer(s.keys), device.Pointer(s.values), device.Pointer(zeroed), device.Pointer(s.positions),
-		number(b.n), number(h), number(s.heads()), number(d/8), s.shift(), number(s.maxBlocks)); err != nil {
+		number(b.n), number(h), number(s.heads()), number(d / 8), s.shift(), number(s.maxBlocks),
+	}
+	if err := s.launch("append.ptx", s.typed("append_tokens"), blocks(b.n*h*d/8, block), block, 0,
+		append(args, s.scales(layer)...)...); err != nil {
 		return err
 	}
 	each := threads(b.n*h, 256)
@@ -69,6 +75,16 @@ func (s *state) storeTokens(b batch, layer int, k, v device.Ptr) error {
 		}
 	}
 	return nil
+}
+
+// scales returns k_scale and v_scale of a layer, as the kernels of an fp8 cache take them
+// after all other arguments; those of other formats do not.
+func (s *state) scales(layer int) []device.Arg {
+	if s.cfg.DType.Size() > 1 {
+		return nil
+	}
+	k, v := s.cfg.KVScale.Of(layer)
+	return []device.Arg{device.F32(k), device.F32(v)}
 }
 
 // layerTables is where the block tables of a layer's heads begin, in a row.

@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -13,15 +14,33 @@ import (
 )
 
 // TestAppendRounds compares the rounding of keys and values with package dtype: at
-// every exponent, and at and beside the ties of every format.
+// every exponent, and at and beside the ties of every format; of the fp8 formats, of
+// quotients by scales too.
 func TestAppendRounds(t *testing.T) {
 	const d, block = 256, 8
+	type test struct {
+		format dtype.DType
+		scale  *kv.Scale
+	}
+	var tests []test
 	for format := range dtype.E5M2 + 1 {
-		t.Run(format.String(), func(t *testing.T) {
+		tests = append(tests, test{format, nil})
+	}
+	for _, k := range []float32{1, 0.37, 3, 1000, kv.MinScale, kv.MaxScale} {
+		for _, format := range []dtype.DType{dtype.E4M3, dtype.E5M2} {
+			tests = append(tests, test{format, &kv.Scale{K: []float32{k}, V: []float32{0.021}}})
+		}
+	}
+	for _, tt := range tests {
+		name, format := tt.format.String(), tt.format
+		if tt.scale != nil {
+			name += fmt.Sprintf("/%g", tt.scale.K[0])
+		}
+		t.Run(name, func(t *testing.T) {
 			x := hardToRound(format)
 			n := ceilDiv(len(x), d)
 			x = append(x, make([]float32, n*d-len(x))...)
-			cfg := ref.Config{Config: kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, DType: format, BlockSize: block, Blocks: ceilDiv(n, block)}}
+			cfg := ref.Config{Config: kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, DType: format, BlockSize: block, Blocks: ceilDiv(n, block), KVScale: tt.scale}}
 			s, err := stateFor(checked(t, 1), cfg, 1, n)
 			must := func(err error) {
 				if t.Helper(); err != nil {
@@ -44,12 +63,18 @@ func TestAppendRounds(t *testing.T) {
 			// The blocks are taken in order, so slots are positions.
 			size := format.Size()
 			got, want := make([]byte, n*d*size), make([]byte, n*d*size)
+			kScale, vScale := tt.scale.Of(0)
 			for _, c := range []struct {
-				from device.Ptr
-				x    []float32
-			}{{s.keys, x}, {s.values, negative}} {
+				from  device.Ptr
+				x     []float32
+				scale float32
+			}{{s.keys, x, kScale}, {s.values, negative, vScale}} {
 				must(s.dev.Read(got, c.from))
-				format.Encode(want, c.x)
+				quotients := slices.Clone(c.x)
+				for i := range quotients {
+					quotients[i] /= c.scale
+				}
+				format.Encode(want, quotients)
 				for i, x := range c.x {
 					if g, w := got[i*size:][:size], want[i*size:][:size]; !slices.Equal(g, w) {
 						t.Fatalf("%x is % x, not % x", x, g, w)

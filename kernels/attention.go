@@ -52,7 +52,7 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	}
 	if err := s.launch(file, s.typed(kernel),
 		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
-		attendShared(format, group, d), args...); err != nil {
+		attendShared(format, group, d), append(args, s.scales(layer)...)...); err != nil {
 		return err
 	}
 	width := factorLanes(partitions)

@@ -12,6 +12,7 @@ import (
 	"kvcompress/kernels/ptx"
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/ref/draw"
 	"kvcompress/trace"
 )
 
@@ -214,8 +215,9 @@ func TestPrefill(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(i), uint64(j)))
 				cfg := ref.Config{Config: kv.Config{Shape: shape, DType: dtype.DType((i + j) % 5), BlockSize: kv.BlockSizes()[rng.IntN(6)]}, Metric: randomMetric(rng)}
 				cfg.Blocks = shape.Layers*shape.KVHeads*ceilDiv(n, cfg.BlockSize) + 3
-				draw := draws[rng.IntN(len(draws))]
-				p := newPipeline(t, cfg, func(id kv.SeqID) activations { return activations{shape, uint64(id), n, draw} })
+				cfg.KVScale = draw.Scale(rng, cfg.DType, shape.Layers)
+				inputs := draws[rng.IntN(len(draws))]
+				p := newPipeline(t, cfg, func(id kv.SeqID) activations { return activations{shape, uint64(id), n, inputs} })
 				p.prefill(checked(t, uint64(j%3)), n)
 			})
 		}
@@ -257,8 +259,9 @@ func TestDecode(t *testing.T) {
 				cfg := ref.Config{Config: kv.Config{Shape: shape, DType: j, BlockSize: kv.BlockSizes()[rng.IntN(6)]}, Metric: randomMetric(rng)}
 				cfg.Blocks = 3*shape.Layers*shape.KVHeads*ceilDiv(310, cfg.BlockSize) + 7
 				cfg.Compression.Rate, cfg.Compression.Random, cfg.Compression.ProtectedWindow = 0.5, true, 4
-				draw := draws[rng.IntN(len(draws))]
-				p := newPipeline(t, cfg, func(id kv.SeqID) activations { return activations{shape, uint64(id), 400, draw} })
+				cfg.KVScale = draw.Scale(rng, j, shape.Layers)
+				inputs := draws[rng.IntN(len(draws))]
+				p := newPipeline(t, cfg, func(id kv.SeqID) activations { return activations{shape, uint64(id), 400, inputs} })
 				ids := []kv.SeqID{0, 2, 5}
 				for _, id := range ids {
 					edges := []int{1, 3, 31, 126, 127, 128, 254, 255, 300}
@@ -271,6 +274,42 @@ func TestDecode(t *testing.T) {
 					p.must(err)
 				}
 			})
+		}
+	}
+}
+
+// TestDecodeScales attends to fp8 KVs of scales of all magnitudes, with queries, keys and
+// values of all magnitudes: what a scale does is the product that ref/NUMERICS.md §2 has, and
+// nothing overflows or is rounded once more on the way.
+func TestDecodeScales(t *testing.T) {
+	anyMagnitude := func(rng *rand.Rand) float32 {
+		return float32(math.Ldexp(rng.NormFloat64(), rng.IntN(149+50)-149))
+	}
+	for seed := range uint64(60) {
+		if testing.Short() && seed%4 != 0 {
+			continue
+		}
+		rng := rand.New(rand.NewPCG(seed, 8))
+		shape := shapes[rng.IntN(len(shapes))]
+		scales := func() []float32 {
+			s := make([]float32, shape.Layers)
+			for i := range s {
+				s[i] = oneOf(rng, kv.MinScale, kv.MaxScale, float32(math.Ldexp(1+rng.Float64(), rng.IntN(80)-40)))
+			}
+			return s
+		}
+		cfg := ref.Config{Config: kv.Config{
+			Shape: shape, DType: oneOf(rng, dtype.E4M3, dtype.E5M2), BlockSize: oneOf(rng, kv.BlockSizes()...),
+			KVScale: &kv.Scale{K: scales(), V: scales()},
+		}, Metric: randomMetric(rng)}
+		cfg.Blocks = shape.Layers * shape.KVHeads * ceilDiv(140, cfg.BlockSize)
+		if err := cfg.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		p := newPipeline(t, cfg, func(id kv.SeqID) activations { return activations{shape, seed, 140, anyMagnitude} })
+		p.must(p.engine.Prefill(0, oneOf(rng, 1, 31, 100, 128, 135)))
+		for step := range uint64(2) {
+			p.decode(checked(t, step), []kv.SeqID{0})
 		}
 	}
 }

@@ -21,10 +21,34 @@ func (s *state) fold(row int, d decision, f *ref.Folding) error {
 		return err
 	}
 	c, size := s.reads.standIns, s.cfg.Shape.HeadSize
-	return s.launch("edits.ptx", s.typed("fold"), device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(size/4, 256), 0,
+	scales, err := s.headScales()
+	if err != nil {
+		return err
+	}
+	args := []device.Arg{
 		device.Pointer(d.list), device.Pointer(d.offsets), device.Pointer(d.kvs), device.Pointer(on), device.Pointer(s.tablesOf(row)),
 		device.Pointer(s.keys), device.Pointer(s.values), s.column(c.Weight), s.column(c.Keys), s.column(c.Values),
-		number(f.Into), number(size), s.shift(), number(s.maxBlocks), device.F32(s.cfg.DType.Max()))
+		number(f.Into), number(size), s.shift(), number(s.maxBlocks), device.F32(s.cfg.DType.Max()),
+	}
+	return s.launch("edits.ptx", s.typed("fold"), device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(size/4, 256), 0, append(args, scales...)...)
+}
+
+// headScales returns k_scale and v_scale of the layers of all heads, as a kernel that runs
+// on all layers at once takes them: nothing but for an fp8 cache, as [state.scales].
+func (s *state) headScales() ([]device.Arg, error) {
+	if s.cfg.DType.Size() > 1 {
+		return nil, nil
+	}
+	k, v := make([]float32, s.heads()), make([]float32, s.heads())
+	for i := range k {
+		k[i], v[i] = s.cfg.KVScale.Of(i / s.cfg.Shape.KVHeads)
+	}
+	kOn, err := upload(s, "k scales", k)
+	if err != nil {
+		return nil, err
+	}
+	vOn, err := upload(s, "v scales", v)
+	return []device.Arg{device.Pointer(kOn), device.Pointer(vOn)}, err
 }
 
 // hide hides the KVs of a decision, and the oldest of the window, and no others.

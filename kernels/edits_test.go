@@ -11,6 +11,7 @@ import (
 	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/ref/draw"
 	"kvcompress/trace"
 )
 
@@ -98,6 +99,7 @@ func TestEdits(t *testing.T) {
 				if err := tt.draw(rng, &cfg); err != nil {
 					t.Fatal(err)
 				}
+				cfg.KVScale = draw.Scale(rng, cfg.DType, cfg.Shape.Layers)
 				if err := run(t, rng, seed, cfg, &edited); err != nil {
 					t.Fatalf("seed %d: %+v\n%v", seed, cfg, err)
 				}

@@ -59,9 +59,6 @@ func New(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, 
 
 // newEngine is New with a method that need not be in the table of methods.
 func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event), opt Options) (*Engine, error) {
-	if cfg.KVScale != nil {
-		return nil, errors.New("kernels: kv_scale: the kernels store fp8 values as they are: it runs on the reference engine")
-	}
 	if err := supported(method, cfg.Shape); err != nil {
 		return nil, err
 	}

@@ -244,17 +244,3 @@ func TestPoison(t *testing.T) {
 		t.Errorf("%v, want %v", tables, want)
 	}
 }
-
-// TestScaleIsRefused asks for an fp8 cache with scales, which the kernels do not have.
-func TestScaleIsRefused(t *testing.T) {
-	cfg := ref.Default()
-	cfg.Shape, cfg.Blocks, cfg.DType = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, 8, dtype.E4M3
-	cfg.KVScale = &kv.Scale{K: []float32{0.5}, V: []float32{2}}
-	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	_, err := New(nil, cfg, nil, nil, Options{})
-	if err == nil || !strings.Contains(err.Error(), "kv_scale") || !strings.Contains(err.Error(), "it runs on the reference engine") {
-		t.Error(err)
-	}
-}

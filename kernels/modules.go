@@ -1,11 +1,12 @@
 package kernels
 
 import (
+	"bytes"
 	"embed"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"kvcompress/kernels/device"
 )
@@ -35,16 +36,20 @@ func (s *state) typed(kernel string) string {
 	return kernel + "_" + strings.TrimPrefix(s.cfg.DType.String(), "fp8_")
 }
 
-// entryPoint finds the kernels of a module's text.
-var entryPoint = regexp.MustCompile(`(?m)^\.visible \.entry (\w+)\(`)
-
 // Entries returns the names of the kernels of PTX that clang or nvcc has written.
 func Entries(ptx []byte) []string {
 	var names []string
-	for _, m := range entryPoint.FindAllSubmatch(ptx, -1) {
-		names = append(names, string(m[1]))
+	for {
+		_, after, found := bytes.Cut(ptx, []byte("\n.visible .entry "))
+		if !found {
+			return names
+		}
+		name, rest, found := bytes.Cut(after, []byte("("))
+		if !found {
+			return names
+		}
+		names, ptx = append(names, string(name)), rest
 	}
-	return names
 }
 
 // Names returns the names of the engine's kernels.
@@ -62,8 +67,9 @@ func Names() []string {
 
 // CheckName returns an error if no kernel of the engine has a name, with or without
 // the format.
-func CheckName(name string) error {
-	names := Names()
+func CheckName(name string) error { return checkName(name, Names()) }
+
+func checkName(name string, names []string) error {
 	if slices.Contains(names, name) || slices.Contains(names, name+"_f32") {
 		return nil
 	}
@@ -76,17 +82,28 @@ func (s *state) replace(opt Options) error {
 		return nil
 	}
 	names := Names()
+	type text struct { // the PTX of several kernels, as a rule
+		file  string
+		first *byte
+		size  int
+	}
+	loaded := map[text]device.Module{}
 	for name, r := range opt.Kernels {
-		if err := CheckName(name); err != nil {
+		if err := checkName(name, names); err != nil {
 			return err
 		}
 		entry := name
 		if !slices.Contains(names, entry) {
 			entry = s.typed(name)
 		}
-		m, err := s.dev.Load(r.File, r.PTX)
-		if err != nil {
-			return err
+		of := text{r.File, unsafe.SliceData(r.PTX), len(r.PTX)}
+		m := loaded[of]
+		if m == nil {
+			var err error
+			if m, err = s.dev.Load(r.File, r.PTX); err != nil {
+				return err
+			}
+			loaded[of] = m
 		}
 		k, err := m.Kernel(r.Entry)
 		if err != nil {

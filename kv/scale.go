@@ -43,8 +43,16 @@ func (s *Scale) check(layers int) error {
 	return errors.Join(errs...)
 }
 
+// Of returns the scales of K and V in a layer; of no scales, 1.
+func (s *Scale) Of(layer int) (k, v float32) {
+	if s == nil {
+		return 1, 1
+	}
+	return at(s.K, layer), at(s.V, layer)
+}
+
 // at returns the scale of a layer.
-func at(scales []float32, layer int32) float32 {
+func at(scales []float32, layer int) float32 {
 	if len(scales) == 1 {
 		return scales[0]
 	}
@@ -91,7 +99,7 @@ func (c *Cache) ReadValues(dst []float32, slot int) {
 }
 
 // layerOf returns the layer of the head that holds a slot.
-func (c *Cache) layerOf(slot int) int32 { return c.Owners[slot/c.cfg.BlockSize].Layer }
+func (c *Cache) layerOf(slot int) int { return int(c.Owners[slot/c.cfg.BlockSize].Layer) }
 
 func quotients(x []float32, by float32) []float32 {
 	q := make([]float32, len(x))

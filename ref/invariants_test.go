@@ -59,6 +59,46 @@ func TestInvariants(t *testing.T) {
 	}
 }
 
+// TestPlansOfEngines runs many short scenarios of the methods that fold or hide KVs: what a
+// ref.Folding or a ref.Hiding says, from which an engine without a View makes the plan, is the
+// plan. TestInvariants checks it too; what differs at an edge alone is rare there.
+func TestPlansOfEngines(t *testing.T) {
+	scenarios := uint64(400)
+	if testing.Short() {
+		scenarios = 50
+	}
+	for _, m := range drawn(t) {
+		t.Run(m.Name, func(t *testing.T) {
+			t.Parallel()
+			acted := 0
+			for seed := range scenarios {
+				cfg, ops, err := randomScenario(rand.New(rand.NewPCG(seed, 11)), m, 40)
+				if err != nil {
+					t.Fatal(err)
+				}
+				method, err := cfg.NewMethod()
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch method.(type) {
+				case ref.Folder, ref.Masker:
+				default:
+					t.Skip("it does nothing but drop KVs")
+				}
+				s := &scenario{cfg: cfg}
+				if s.run(ops) != nil {
+					ops, err := shrink(s, ops)
+					t.Fatalf("seed %d: %v\nwith %v\nin\n%s", seed, err, cfg, lines(ops))
+				}
+				acted += s.acted
+			}
+			if acted < int(scenarios) {
+				t.Errorf("%d KVs alone were folded or hidden in %d scenarios", acted, scenarios)
+			}
+		})
+	}
+}
+
 // bent is a method with a bug in its plans.
 type bent struct {
 	ref.Method

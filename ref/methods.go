@@ -35,6 +35,9 @@ type Entry struct {
 	// head: see [Config.CacheShape].
 	Repeats bool
 
+	// Planned reports that no engine runs the method: it is planned only.
+	Planned bool
+
 	// Defaults returns a pointer to the method's own options: a struct whose fields have
 	// a json tag, the key, and a help tag. It is nil if the method has none but those of
 	// the command line.
@@ -68,9 +71,11 @@ func Methods() []Entry {
 		h2oMaskEntry(),
 		h2oPrefillEntry(),
 		h2oDropEntry(),
+		infLLMEntry(),
 		keyDiffEntry(),
 		knormEntry(),
 		lagKVEntry(),
+		llmLingua2Entry(),
 		observedAttentionEntry(),
 		pyramidKVEntry(),
 		questEntry(),

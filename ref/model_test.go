@@ -138,11 +138,42 @@ func (m *model) plan(id kv.SeqID, p *ref.Plan) {
 func (m *model) add(e *entry, slot int) {
 	row := make([]float32, m.cfg.Shape.HeadSize)
 	for i, stored := range [2][]byte{m.cache.Key(slot), m.cache.Value(slot)} {
-		m.cfg.DType.Decode(row, stored)
+		m.read(row, stored, m.scale(i, int(m.cache.Owners[slot/m.cfg.BlockSize].Layer)))
 		for j, x := range row {
 			e.sums[i][j] += float64(x)
 		}
 	}
+}
+
+// scale returns the scale of keys, which are part 0, or of values, 1, in a layer.
+func (m *model) scale(part, layer int) float32 {
+	k, v := m.cfg.KVScale.Of(layer)
+	return [2]float32{k, v}[part]
+}
+
+// read reads stored numbers, in the cache's format and by a scale; store stores them.
+func (m *model) read(row []float32, stored []byte, scale float32) {
+	m.cfg.DType.Decode(row, stored)
+	for i := range row {
+		row[i] *= scale
+	}
+}
+
+func (m *model) store(stored []byte, row []float32, scale float32) {
+	quotients := slices.Clone(row)
+	for i := range quotients {
+		quotients[i] /= scale
+	}
+	m.cfg.DType.Encode(stored, quotients)
+}
+
+// largest bounds what is stored of inputs up to 2: those, and with scales what rounding up
+// among the subnormals makes of them, at most twice as much.
+func (s *scenario) largest() float64 {
+	if s.cfg.KVScale != nil {
+		return 4
+	}
+	return 2
 }
 
 // remember notes the columns of all that a sequence holds.
@@ -193,7 +224,7 @@ func (s *scenario) observe(e ref.Event) {
 			s.model.decode(id)
 		}
 		for _, o := range e.Parts[0].Floats {
-			if !(math.Abs(float64(o)) <= 2) { // as the values are
+			if !(math.Abs(float64(o)) <= s.largest()) {
 				note(fmt.Errorf("an attention output is %g: an unused slot was read", o))
 				break
 			}
@@ -248,6 +279,16 @@ func (s *scenario) decided(id kv.SeqID, p *ref.Plan) error {
 		sinks, newest = m.Protects(counts)
 	default:
 		return fmt.Errorf("method %s does not say what it protects: it is neither a ref.Dropper nor a ref.Protector", m.Name())
+	}
+	switch m := s.plain.(type) {
+	case ref.Folder:
+		if want := folded(view, m.Folding(counts)); !reflect.DeepEqual(want, *p) {
+			return fmt.Errorf("the plan is %+v, its Folding walked gives %+v", *p, want)
+		}
+	case ref.Masker:
+		if want := hidden(view, m.Asks(counts), m.Hiding(counts), m.Hidden()); !reflect.DeepEqual(want, *p) {
+			return fmt.Errorf("the plan is %+v, its Hiding walked gives %+v", *p, want)
+		}
 	}
 	for _, e := range p.Edits {
 		for _, k := range e.KVs {
@@ -334,6 +375,37 @@ func (s *scenario) ranked(v ref.View, r ref.Ranking, p *ref.Plan) error {
 		}
 	}
 	return nil
+}
+
+// folded returns the plan of a Folding: what walking all candidates of its ranking gives.
+func folded(v ref.View, f ref.Folding) ref.Plan {
+	d := ref.Walk(f.Problem(v.Cache, v.Sequence))
+	p := ref.Plan{Asked: d.Asked}
+	for head, lost := range d.Heads {
+		if len(lost.KVs) > 0 {
+			p.Edits = append(p.Edits, f.Edit(head, lost.KVs))
+		}
+	}
+	return p
+}
+
+// hidden returns the plan of a Hiding, that asks for so many KVs to be hidden, likewise.
+// column says which are hidden now: those that stay so cost less than any score.
+func hidden(v ref.View, asks int, h ref.Hiding, column int) ref.Plan {
+	problem := h.Problem(v.Cache, v.Sequence)
+	problem.Scores = slices.Clone(problem.Scores)
+	for slot, is := range v.Cache.Data[column] {
+		if is != 0 && int(v.Cache.Positions[slot]) < h.Stay {
+			problem.Scores[slot] = -1
+		}
+	}
+	p := ref.Plan{Asked: asks}
+	for head, lost := range ref.Walk(problem).Heads {
+		if e := h.Edit(head, v.Sequence.Heads[head].Len, lost.KVs); len(e.KVs) > 0 {
+			p.Edits = append(p.Edits, e)
+		}
+	}
+	return p
 }
 
 // units returns how many units of a head its candidates fill.
@@ -482,7 +554,8 @@ func (s *scenario) checkEntry(slot int, e *entry, want [2][]byte) error {
 			return fmt.Errorf("it has another's %s", name)
 		}
 		if e.weight > 1 {
-			if err := s.nearMean(got, e.sums[i], e.weight); err != nil {
+			scale := s.model.scale(i, int(cache.Owners[slot/s.cfg.BlockSize].Layer))
+			if err := s.nearMean(got, e.sums[i], e.weight, scale); err != nil {
 				return fmt.Errorf("the stand-in's %s: %w", name, err)
 			}
 		}
@@ -497,30 +570,30 @@ func (s *scenario) stored(in inputs) []byte {
 		rows := make([]float32, ref.MaxTokens*s.cfg.Shape.KVHeads*s.cfg.Shape.HeadSize)
 		stored := make([]byte, len(rows)*s.cfg.DType.Size())
 		if err := ref.NewHashed(in.id, s.cfg.Shape).Read(rows, in.tensor, in.layer, 0, ref.MaxTokens); err == nil { // else it is noticed
-			s.cfg.DType.Encode(stored, rows)
+			s.model.store(stored, rows, s.model.scale(int(in.tensor-trace.K), in.layer))
 		}
 		s.inputs[in] = stored
 	}
 	return s.inputs[in]
 }
 
-// nearMean checks that a stored row is the mean of n rows of numbers up to 2, whose sums are
-// given. A mean in binary32 has at most 4 roundings for each of them, of numbers up to 2·n
-// that are then divided by n; rounding to the cache's format keeps order.
-func (s *scenario) nearMean(stored []byte, sums []float64, n int) error {
-	off := 4 * float64(n) * 2 * 0x1p-24
+// nearMean checks that a stored row is the mean of n rows of numbers up to the largest, whose
+// sums are given. A mean in binary32 has at most 4 roundings for each of them, of numbers up
+// to n times that, which are then divided by n; storing and reading keep order.
+func (s *scenario) nearMean(stored []byte, sums []float64, n int, scale float32) error {
+	off := 4 * float64(n) * s.largest() * 0x1p-24
 	bound := func(sign float64) []float32 {
 		row := make([]float32, len(sums))
 		for i, sum := range sums {
 			row[i] = float32(sum/float64(n) + sign*off)
 		}
 		b := make([]byte, len(stored))
-		s.cfg.DType.Encode(b, row)
-		s.cfg.DType.Decode(row, b)
+		s.model.store(b, row, scale)
+		s.model.read(row, b, scale)
 		return row
 	}
 	got := make([]float32, len(sums))
-	s.cfg.DType.Decode(got, stored)
+	s.model.read(got, stored, scale)
 	low, high := bound(-1), bound(1)
 	for i, x := range got {
 		if !(x >= low[i] && x <= high[i]) {

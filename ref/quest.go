@@ -50,6 +50,7 @@ func questEntry() Entry {
 		CacheTokens: "tokens that a query reads",
 		Rate:        "none",
 		HeldAgainst: "Zefan-Cai/KVCache-Factory@c97f9d7 (page scores, selected tokens)",
+		Planned:     true,
 		Defaults:    func() any { return &QuestOptions{Page: 16} },
 		New: func(*Config) (Method, error) {
 			return nil, &UnsupportedError{errors.New("method quest cannot run: it frees nothing, and no engine reads by pages; its selection is compared with kvc validate --cases")}

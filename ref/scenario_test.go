@@ -162,6 +162,7 @@ func randomScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config,
 	if err != nil {
 		return cfg, nil, err
 	}
+	cfg.KVScale = draw.Scale(rng, cfg.DType, cfg.Shape.Layers)
 	cfg.Blocks = cfg.Shape.Heads() * (1 + rng.IntN(4*ceilDiv(ref.MaxTokens, cfg.BlockSize)))
 	longest := []int{40, 40, ref.MaxTokens - 2}[rng.IntN(3)] // prompt
 	ops := make([]operation, operations)

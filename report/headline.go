@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 )
@@ -18,7 +19,21 @@ func (p *printer) headline(r *sim.Report) {
 		o.BlockSize, o.DType)
 	p.sentences(asked(o) + " " + measured(o))
 	p.sentences(fmt.Sprintf("Cache: %s of %s, %s of keys and values; %s of them stay free on admission.",
-		count(o.Blocks, "block"), count(o.BlockSize, "KV"), size(int64(o.Blocks)*blockBytes(r)), percent(o.Limits.Watermark)))
+		count(o.Blocks, "block"), count(o.BlockSize, "KV"), size(int64(o.Blocks)*blockBytes(r)), percent(o.Limits.Watermark)) + scales(o.KVScale))
+}
+
+// scales says in words by which scales an fp8 cache stores keys and values, if any.
+func scales(s *kv.Scale) string {
+	if s == nil {
+		return ""
+	}
+	between := func(x []float32) string {
+		if least, most := slices.Min(x), slices.Max(x); least < most {
+			return fmt.Sprintf("%g to %g by layer", least, most)
+		}
+		return fmt.Sprint(x[0])
+	}
+	return fmt.Sprintf(" Scales: K %s, V %s.", between(s.K), between(s.V))
 }
 
 // name returns what a report is called.

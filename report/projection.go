@@ -6,6 +6,7 @@ import (
 
 	"gonum.org/v1/plot/plotter"
 
+	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
@@ -25,7 +26,7 @@ func memoryEntries(m *cost.Memory) []Input {
 	gb := func(n int64) string { return fmt.Sprintf("%.2f", float64(n)/1e9) }
 	return []Input{
 		{"card", gb(m.Card)}, {"left free", gb(m.Reserved)}, {"weights", gb(m.Weights)}, {"activations", gb(m.Activations)},
-		{"fixed", gb(m.Fixed)}, {"CUDA\ngraphs", gb(m.Graphs)}, {"scratch", gb(m.Scratch)}, {"metadata", gb(m.Metadata)}, {"keys and\nvalues", gb(m.KV)}, {"unused", gb(m.Unused)},
+		{"fixed", gb(m.Fixed)}, {"CUDA\ngraphs", gb(m.Graphs)}, {"scratch", gb(m.Scratch + m.Compressor)}, {"metadata", gb(m.Metadata)}, {"keys and\nvalues", gb(m.KV)}, {"unused", gb(m.Unused)},
 	}
 }
 
@@ -35,6 +36,9 @@ func Concurrency(m *cost.Memory) string {
 	whole := "at most " + count(int(m.Concurrency), "request")
 	if m.Concurrency < 1 {
 		whole = "not one request"
+	}
+	if m.MaxModelLen >= catalog.Unbounded { // what a request holds has a bound, and its length has none
+		return whole + " of any length at once"
 	}
 	length := comma(m.MaxModelLen)
 	return fmt.Sprintf("%s of %s tokens at once. Maximum concurrency for %s tokens per request: %s", whole, length, length, times(m.Concurrency))

@@ -75,7 +75,7 @@ func BenchmarkServer(b *testing.B) {
 		p.Schedule = DefaultSchedule()
 	}
 	v1 := func(p *Plan) {
-		p.Scheduler, p.V1 = VLLMV1, V1{ReserveFull: true, Prefixes: true}
+		p.Scheduler, p.V1 = VLLMV1, DefaultV1(0)
 	}
 	method := func(name string) func(*Plan) {
 		return func(p *Plan) {
@@ -112,22 +112,33 @@ func BenchmarkServer(b *testing.B) {
 func BenchmarkPrefixes(b *testing.B) {
 	cfg, limits, rates := llama8B()
 	cfg.Compression = ref.Compression{}
-	p := &Plan{Config: cfg, Limits: limits, Rates: *rates, PrefixTokens: 64}
 	var hashes [][]uint64
 	rng := rand.New(rand.NewPCG(1, 3))
 	for range 1000 {
 		hashes = append(hashes, []uint64{rng.Uint64N(3), rng.Uint64N(9), rng.Uint64N(9), rng.Uint64(), rng.Uint64(), 1, 2})
 	}
-	serveLoad(b, p, func(yield func(trace.Request, error) bool) {
-		i := 0
-		for r, err := range load(b.N) {
-			r.PrefixHashes = hashes[i*i%len(hashes)]
-			i++
-			if !yield(r, err) {
-				return
-			}
-		}
-	}, Watch{})
+	for _, c := range []struct {
+		name   string
+		change func(*Plan)
+	}{
+		{"whole prompts", func(p *Plan) { p.PrefixTokens = 64 }},
+		{"vllm-v1", func(p *Plan) { p.Scheduler, p.V1 = VLLMV1, DefaultV1(64) }},
+	} {
+		p := &Plan{Config: cfg, Limits: limits, Rates: *rates}
+		c.change(p)
+		b.Run(c.name, func(b *testing.B) {
+			serveLoad(b, p, func(yield func(trace.Request, error) bool) {
+				i := 0
+				for r, err := range load(b.N) {
+					r.PrefixHashes = hashes[i*i%len(hashes)]
+					i++
+					if !yield(r, err) {
+						return
+					}
+				}
+			}, Watch{})
+		})
+	}
 }
 
 // BenchmarkLedger does to one ledger what a serving loop does.

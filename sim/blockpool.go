@@ -10,6 +10,7 @@ package sim
 // each block is kept: that is the plain form.
 type blockPool struct {
 	tokens int // of a block, B
+	prefix int // tokens of a prefix hash: a multiple of B, or B of them
 	found  map[uint64]*block
 	free   block // a ring: next is taken first
 	n      int   // free blocks
@@ -38,8 +39,8 @@ type blockTable struct {
 	saved    *block   // its other blocks that are free, and full
 }
 
-func newBlockPool(blocks, tokens int) *blockPool {
-	p := &blockPool{tokens: tokens, found: map[uint64]*block{}}
+func newBlockPool(blocks, tokens, prefix int) *blockPool {
+	p := &blockPool{tokens: tokens, prefix: prefix, found: map[uint64]*block{}}
 	p.free.prev, p.free.next = &p.free, &p.free
 	p.leave(blocks)
 	return p
@@ -258,7 +259,11 @@ func (p *blockPool) hashTo(q *sequence, n int) {
 			t.chain = append(t.chain, t.content.block(before, i*p.tokens, p.tokens))
 			continue
 		}
-		perHash := t.sharable / len(t.hashes)
-		t.chain = append(t.chain, mix(mix(before, t.hashes[i/perHash]), uint64(i%perHash)))
+		at := i * p.tokens
+		h := mix(before, uint64(at%p.prefix))
+		for _, prefix := range t.hashes[at/p.prefix : (at+p.tokens-1)/p.prefix+1] {
+			h = mix(h, prefix)
+		}
+		t.chain = append(t.chain, h)
 	}
 }

@@ -20,9 +20,8 @@ import (
 //   - a sequence is not decoded before its prefill, nor after its end;
 //   - every request finishes, is refused or is reported unfinished, once.
 type checker struct {
-	blocks      int // that the cache has
-	budget      int // tokens of a batch; 0 is no limit
-	maxModelLen int // tokens of a sequence; 0 is no limit
+	blocks int // that the cache has
+	budget int // tokens of a batch; 0 is no limit
 
 	read  int // requests
 	live  map[kv.SeqID]*life
@@ -52,11 +51,7 @@ func (c *checker) watch(requests iter.Seq2[trace.Request, error]) iter.Seq2[trac
 	return func(yield func(trace.Request, error) bool) {
 		for r, err := range requests {
 			if err == nil {
-				q := &life{prompt: r.PromptTokens, output: r.OutputTokens}
-				if c.maxModelLen > 0 {
-					q.output = min(q.output, max(1, c.maxModelLen-q.prompt))
-				}
-				c.live[kv.SeqID(c.read)] = q
+				c.live[kv.SeqID(c.read)] = &life{prompt: r.PromptTokens, output: r.OutputTokens}
 				c.read++
 			}
 			if !yield(r, err) {

@@ -20,13 +20,17 @@ const MaxLedgerBlocks = 1 << 36
 // same for any number of sequences: what grows by one token in each step is kept
 // relative to the number of steps so far.
 type Ledger struct {
-	cfg     ref.Config
-	method  ref.Method
-	blocks  bool        // the method is KV-Compress, which asks for blocks
-	patient ref.Patient // the method, if it is one
-	spread  Spread
-	told    bool // the spread says what an engine did in the end, and has to be asked of every compression
-	heads   int  // L·H
+	cfg      ref.Config
+	method   ref.Method
+	blocks   bool        // the method is KV-Compress, which asks for blocks
+	patient  ref.Patient // the method, if it is one
+	spread   Spread
+	counting Counting
+	told     bool // the spread says what an engine did in the end, and has to be asked of every compression
+	heads    int  // L·H
+	full     int  // heads that hold every token: all, without a layout
+	fixed    int  // blocks that a sequence has whatever its length: see Layout
+	windows  windows
 
 	own   map[kv.SeqID]*compressor // of sequences with options of their own
 	seqs  map[kv.SeqID]*account
@@ -120,6 +124,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		spread:  spread,
 		told:    told,
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
+		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
 		own:     map[kv.SeqID]*compressor{},
 		seqs:    map[kv.SeqID]*account{},
 	}, nil
@@ -136,7 +141,9 @@ func (l *Ledger) Blocks() int { return l.cfg.Blocks }
 func (l *Ledger) Free() int { return l.cfg.Blocks - l.used }
 
 // PrefillNeed returns how many blocks a prompt of n tokens takes.
-func (l *Ledger) PrefillNeed(n int) int { return l.heads * l.blocksOf(n) }
+func (l *Ledger) PrefillNeed(n int) int {
+	return l.full*l.blocksOf(n) + l.windows.heads*l.blocksOf(l.windows.window(n)) + l.fixed
+}
 
 // DecodeNeed returns how many blocks the sequence's next token takes: one for every
 // head whose last block is full.
@@ -147,6 +154,9 @@ func (l *Ledger) DecodeNeed(id kv.SeqID) int {
 			if l.length(r)%l.cfg.BlockSize == 0 {
 				need += r.heads
 			}
+		}
+		if n := a.tokens + l.steps; n < l.windows.size && n%l.cfg.BlockSize == 0 {
+			need += l.windows.heads
 		}
 	}
 	return need
@@ -178,7 +188,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 	a.reserved, a.last, a.shared = false, nil, 0
 	a.prompt, a.asksAt, a.undoneAt = n, 0, never
 	a.tokens = n - l.steps
-	a.runs = append(a.runs[:0], run{l.heads, a.tokens})
+	a.runs = l.growingRuns(a.runs[:0], a.tokens)
 	l.seqs[id] = a
 	l.undone = math.MinInt
 	l.take(need)
@@ -225,7 +235,8 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 
 // NeedAll returns the blocks that so many decode steps of all sequences take.
 func (l *Ledger) NeedAll(steps int) int {
-	return crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps)
+	windows := l.windows
+	return crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps) + windows.advance(l.steps, steps, l.cfg.BlockSize).need
 }
 
 // DecodeAll enters so many more tokens of every sequence. It returns
@@ -237,7 +248,7 @@ func (l *Ledger) DecodeAll(steps int) error {
 	}
 	l.undone = 0
 	l.take(need)
-	l.tables += need
+	l.tables += need - l.windows.advance(l.steps, steps, l.cfg.BlockSize).need
 	l.kvs += steps * l.growing
 	l.denseKVs += steps * l.growing
 	l.denseBlocks += crossings(&l.densePhases, l.growing, l.cfg.BlockSize, l.steps, steps)
@@ -251,14 +262,23 @@ func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	if l.selection != nil {
 		return l.selectAll(steps)
 	}
-	n, b := int64(steps), int64(l.cfg.BlockSize)
-	kvs = n*int64(l.kvs) + int64(l.growing)*(n*(n+1)/2)
-	blocks = n * int64(l.tables)
+	kvs, blocks = readSteps(l.kvs, l.tables, l.growing, &l.phases, l.steps, steps, l.cfg.BlockSize)
+	windows := l.windows
+	more := windows.advance(l.steps, steps, l.cfg.BlockSize)
+	return kvs + more.kvs, blocks + more.blocks
+}
+
+// readSteps returns how many KVs and blocks so many steps from now on read of heads that
+// hold kvs KVs in tables blocks, of which growing gain a KV in each step; phases are theirs.
+func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size int) (kvs, blocks int64) {
+	n, b := int64(steps), int64(size)
+	kvs = n*int64(held) + int64(growing)*(n*(n+1)/2)
+	blocks = n * int64(tables)
 	// The heads that take a block in step first do so in every B-th step after it,
 	// and each block is read from its step on.
 	for first := range min(b, n) {
 		times := (n - first + b - 1) / b
-		blocks += int64(l.phases[-(l.steps+int(first))&int(b-1)]) * (times*(n-first) - b*(times*(times-1)/2))
+		blocks += int64(phases[-(now+int(first))&int(b-1)]) * (times*(n-first) - b*(times*(times-1)/2))
 	}
 	return kvs, blocks
 }
@@ -280,7 +300,7 @@ func (l *Ledger) Release(id kv.SeqID) error {
 		return fmt.Errorf("sim: sequence %d is not in the ledger", id)
 	}
 	if a.reserved {
-		l.used -= l.heads * l.blocksOf(a.tokens)
+		l.used -= l.PrefillNeed(a.tokens)
 		l.reserved--
 	} else {
 		_, blocks := l.holds(a)
@@ -308,10 +328,19 @@ func (l *Ledger) enter(a *account, sign int) {
 		l.phases[r.base&(b-1)] += sign * r.heads
 	}
 	tokens := a.tokens + l.steps
-	l.growing += sign * l.heads
-	l.denseKVs += sign * l.heads * tokens
-	l.denseBlocks += sign * l.heads * l.blocksOf(tokens)
-	l.densePhases[a.tokens&(b-1)] += sign * l.heads
+	l.growing += sign * l.full
+	l.denseKVs += sign * l.full * tokens
+	l.denseBlocks += sign * l.full * l.blocksOf(tokens)
+	l.densePhases[a.tokens&(b-1)] += sign * l.full
+	l.windows.enter(a.tokens, l.steps, b, sign)
+}
+
+// growingRuns appends the runs of a sequence whose heads hold every token.
+func (l *Ledger) growingRuns(to []run, base int) []run {
+	if l.full > 0 {
+		to = append(to, run{l.full, base})
+	}
+	return to
 }
 
 // take takes free blocks, of which there are enough.
@@ -338,7 +367,8 @@ func (l *Ledger) holds(a *account) (kvs, blocks int) {
 		kvs += r.heads * n
 		blocks += r.heads * l.blocksOf(n)
 	}
-	return kvs, blocks
+	n := l.windows.window(a.tokens + l.steps)
+	return kvs + l.windows.heads*n, blocks + l.windows.heads*l.blocksOf(n) + l.fixed
 }
 
 func (l *Ledger) length(r run) int { return r.base + l.steps }

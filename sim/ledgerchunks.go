@@ -6,6 +6,14 @@ import (
 	"kvcompress/kv"
 )
 
+// ChunkNeed returns how many blocks n tokens of a prompt take after those before them.
+func (l *Ledger) ChunkNeed(before, n int) int {
+	if before == 0 {
+		return l.PrefillNeed(n)
+	}
+	return l.PrefillNeed(before+n) - l.PrefillNeed(before)
+}
+
 // Extend enters n more tokens of a sequence's prompt, the first of which opens it; it is
 // in no decode step before Admit. Of the blocks that they fill, other sequences have
 // shared, of each head, so that they are not taken anew. It returns *kv.ErrNoBlocks, with
@@ -21,7 +29,7 @@ func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
 	case a != nil:
 		before = a.tokens
 	}
-	need := l.heads * (l.blocksOf(before+n) - l.blocksOf(before) - shared)
+	need := l.ChunkNeed(before, n) - l.heads*shared
 	if need > l.Free() {
 		return &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
@@ -32,7 +40,7 @@ func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
 		l.reserved++
 	}
 	a.tokens = before + n
-	a.runs = append(a.runs[:0], run{l.heads, a.tokens})
+	a.runs = l.growingRuns(a.runs[:0], a.tokens)
 	l.used += need
 	l.shared += l.heads * shared
 	return nil
@@ -70,7 +78,7 @@ func (l *Ledger) Read(id kv.SeqID) (kvs, blocks int64) {
 	}
 	if l.selection == nil {
 		k, b := l.holds(a)
-		return int64(k), int64(b)
+		return int64(k), int64(b - l.fixed)
 	}
 	for _, r := range a.runs {
 		k, b := l.selection.reads(l.length(r)-1, 1, l.cfg.BlockSize)

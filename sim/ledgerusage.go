@@ -21,18 +21,23 @@ func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
 
 // Usage says how the cache is filled.
 func (l *Ledger) Usage() kv.Usage {
+	kvs, blocks := l.windows.held(l.cfg.BlockSize)
+	states := l.fixed * len(l.seqs)
 	return kv.Usage{
-		KVs:         l.kvs,
-		DenseKVs:    l.denseKVs,
-		DenseBlocks: l.denseBlocks,
+		KVs:         l.kvs + kvs,
+		DenseKVs:    l.denseKVs + kvs,
+		DenseBlocks: l.denseBlocks + blocks + states,
 		Allocated:   l.used,
 		Free:        l.Free(),
-		Wasted:      l.used*l.cfg.BlockSize - l.kvs,
+		Wasted:      (l.used-states)*l.cfg.BlockSize - l.kvs - kvs,
 	}
 }
 
-// HeadUsage says how many KVs and blocks each head has.
+// HeadUsage says how many KVs and blocks each head has; nothing with a layout.
 func (l *Ledger) HeadUsage() kv.HeadUsage {
+	if l.full != l.heads || l.windows.heads > 0 {
+		return kv.HeadUsage{}
+	}
 	kvs, blocks := make([]int, l.heads), make([]int, l.heads)
 	for _, a := range l.seqs {
 		head := 0
@@ -57,19 +62,22 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 // audit counts everything anew and returns an error where a sum is wrong.
 func (l *Ledger) audit() error {
 	var want Ledger
-	used := -l.shared
+	used, windowKVs, windowBlocks := -l.shared, 0, 0
 	for _, a := range l.seqs {
 		if a.reserved {
-			used += l.heads*l.blocksOf(a.tokens) - a.shared
+			used += l.PrefillNeed(a.tokens) - a.shared
 			continue
 		}
 		kvs, blocks := l.holds(a)
+		n := l.windows.window(a.tokens + l.steps)
+		windowKVs += l.windows.heads * n
+		windowBlocks += l.windows.heads * l.blocksOf(n)
 		want.kvs += kvs
-		want.tables += blocks
+		want.tables += blocks - l.fixed
 		used += blocks - a.shared
-		want.growing += l.heads
-		want.denseKVs += l.heads * (a.tokens + l.steps)
-		want.denseBlocks += l.heads * l.blocksOf(a.tokens+l.steps)
+		want.growing += l.full
+		want.denseKVs += l.full * (a.tokens + l.steps)
+		want.denseBlocks += l.full * l.blocksOf(a.tokens+l.steps)
 	}
 	if p := l.prefixes; p != nil {
 		used += (len(p.parts) - p.idle) * p.blocks
@@ -77,9 +85,12 @@ func (l *Ledger) audit() error {
 			return fmt.Errorf("sim: audit: %d unused parts of prefixes of %d blocks, and %d are free", p.idle, p.blocks, l.Free())
 		}
 	}
-	if l.used != used || l.kvs != want.kvs || l.tables != want.tables || l.growing != want.growing || l.denseKVs != want.denseKVs || l.denseBlocks != want.denseBlocks {
+	if kvs, blocks := l.windows.held(l.cfg.BlockSize); kvs != windowKVs || blocks != windowBlocks {
+		return fmt.Errorf("sim: audit: windows hold %d KVs in %d blocks; counted anew %d and %d", kvs, blocks, windowKVs, windowBlocks)
+	}
+	if l.used != used || l.kvs+windowKVs != want.kvs || l.tables+windowBlocks != want.tables || l.growing != want.growing || l.denseKVs != want.denseKVs || l.denseBlocks != want.denseBlocks {
 		return fmt.Errorf("sim: audit: the ledger has %d blocks, %d in tables, %d KVs, %d heads, %d and %d dense; counted anew %d, %d, %d, %d, %d, %d",
-			l.used, l.tables, l.kvs, l.growing, l.denseKVs, l.denseBlocks, used, want.tables, want.kvs, want.growing, want.denseKVs, want.denseBlocks)
+			l.used, l.tables+windowBlocks, l.kvs+windowKVs, l.growing, l.denseKVs, l.denseBlocks, used, want.tables, want.kvs, want.growing, want.denseKVs, want.denseBlocks)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 // every method that an engine runs.
 func TestLedgerOfMethods(t *testing.T) {
 	for _, e := range ref.Methods() {
-		if e.Name == "quest" {
+		if e.Planned {
 			continue
 		}
 		t.Run(e.Name, func(t *testing.T) {

@@ -44,6 +44,8 @@ func (l *Ledger) CachePrefixes(tokens int) error {
 		return fmt.Errorf("sim: prefix caching needs to know how many tokens a prefix hash stands for: the trace does not say (prefix_block_tokens)")
 	case tokens%l.cfg.BlockSize != 0:
 		return fmt.Errorf("sim: prefix caching: a prefix hash stands for %d tokens, which are not whole blocks of %d", tokens, l.cfg.BlockSize)
+	case l.windows.heads > 0 || l.fixed > 0:
+		return fmt.Errorf("sim: prefix caching is not modelled where layers are not alike: windows and states are not there for a prefix of any length")
 	case len(l.seqs) > 0:
 		return fmt.Errorf("sim: prefix caching: the ledger is in use")
 	}
@@ -97,7 +99,7 @@ func (l *Ledger) Reserve(id kv.SeqID, n int, hashes []uint64) (cached int, err e
 	a := l.open()
 	a.reserved, a.last, a.shared = true, nil, 0
 	a.tokens = n
-	a.runs = append(a.runs[:0], run{l.heads, n})
+	a.runs = l.growingRuns(a.runs[:0], n)
 	l.seqs[id] = a
 	l.reserved++
 	l.used += need
@@ -122,7 +124,9 @@ func (l *Ledger) Admit(id kv.SeqID) error {
 	a.prompt, a.asksAt, a.undoneAt = a.tokens, 0, never
 	l.undone = math.MinInt
 	a.tokens -= l.steps
-	a.runs[0].base -= l.steps
+	for i := range a.runs {
+		a.runs[i].base -= l.steps
+	}
 	for p := a.last; p != nil; p = p.key.before {
 		p.ready = true
 	}

@@ -23,6 +23,8 @@ type Plan struct {
 	Select         *Selection // nil where queries read all that is held
 	Scheduler      Scheduler  // VLLMV1, or any other for one by ChunkedPrefill and PrefixTokens
 	V1             V1         // of VLLMV1, whose cache lacks the null block of Config's
+	Layout         *Layout    // nil where all layers are alike: see Ledger.Lay
+	Experts        Experts    // of a mixture
 	ChunkedPrefill bool       // see Server.ChunkPrefills
 	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
 	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
@@ -70,7 +72,9 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		if p.ChunkedPrefill || p.PrefixTokens != 0 {
 			return nil, errors.New("sim: vllm-v1 chunks prompts and shares prefixes as its own options say")
 		}
-		cfg.Blocks = V1Blocks(&cfg)
+		if p.Layout == nil { // else the null block is not whole blocks of the heads
+			cfg.Blocks = V1Blocks(&cfg)
+		}
 	}
 	ledger, err := NewLedger(&cfg, p.Spread)
 	if err != nil {
@@ -89,9 +93,14 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 			return nil, err
 		}
 	}
+	if p.Layout != nil {
+		if err := ledger.Lay(*p.Layout); err != nil {
+			return nil, err
+		}
+	}
 	check := newChecker(ledger.Blocks())
 	if p.Scheduler == VLLMV1 {
-		check.budget, check.maxModelLen = p.Limits.MaxNumBatchedTokens, p.V1.MaxModelLen
+		check.budget = p.Limits.MaxNumBatchedTokens
 	}
 	if p.Check {
 		requests = check.watch(requests)
@@ -101,15 +110,17 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		return nil, err
 	}
 	defer server.Close()
-	if p.Scheduler == VLLMV1 {
-		if err := server.UseV1(p.V1); err != nil {
-			return nil, err
-		}
+	server.experts = p.Experts
+	switch {
+	case p.Scheduler == VLLMV1:
+		err = server.UseV1(p.V1)
+	case p.ChunkedPrefill:
+		err = server.ChunkPrefills()
+	case p.Scheduler == VLLM06 || p.PrefixTokens != 0:
+		err = server.UseVLLM06()
 	}
-	if p.ChunkedPrefill {
-		if err := server.ChunkPrefills(); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
 	if p.Concurrency != 0 {
 		if err := server.CloseLoop(p.Concurrency); err != nil {

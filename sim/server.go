@@ -22,13 +22,14 @@ type Server struct {
 
 	Products Products // what iterations take beyond the rates; nil for nothing
 
-	cache  Cache
-	all    AllAtOnce // the cache, if it is one
-	ledger *Ledger   // likewise
-	cfg    ref.Config
-	limits Limits
-	policy policy
-	rates  Rates
+	cache   Cache
+	all     AllAtOnce // the cache, if it is one
+	ledger  *Ledger   // likewise
+	cfg     ref.Config
+	limits  Limits
+	policy  policy
+	rates   Rates
+	experts Experts // of a mixture, of which steps read some
 
 	source  source
 	results []Result // of a server that keeps them
@@ -39,6 +40,7 @@ type Server struct {
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
+	inReserve  int // free blocks beyond its need that a decode step may want: see quietSteps
 	admissions int
 	spare      []*sequence // that have ended, to be used again
 	admitted   []*sequence // whose prefill ends with this step
@@ -80,7 +82,7 @@ func newResult(seq int, r *trace.Request) Result {
 
 // NewServer returns a server of requests, sorted by arrival, on a cache of
 // blocks of cfg's size. It keeps their results. rates are what its steps cost; nil
-// is 10 ms for each.
+// is 10 ms for each. It follows KV-Compress's server, until another scheduler is chosen.
 func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests []trace.Request, rates *Rates) (*Server, error) {
 	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
@@ -132,7 +134,7 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	}
 	s.all, _ = cache.(AllAtOnce)
 	s.ledger, _ = cache.(*Ledger)
-	s.rules = &wholePrompts{Server: s}
+	s.rules = &kvCompress{Server: s}
 	return s, nil
 }
 
@@ -218,6 +220,7 @@ func (s *Server) Next(step *Step) (bool, error) {
 	*step = Step{
 		Index: s.steps, Start: s.clock.NS(), Steps: 1,
 		Batch: step.Batch[:0], Scheduled: step.Scheduled[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
+		Refused: step.Refused[:0],
 	}
 	if err := s.arrive(); err != nil {
 		return false, err
@@ -265,7 +268,7 @@ func (s *Server) arrive() error {
 		}
 		q := s.newSequence()
 		q.id, q.prompt, q.output, q.generated = kv.SeqID(s.source.taken), r.PromptTokens, r.OutputTokens, 0
-		q.hashes, q.cached = nil, 0
+		q.hashes, q.cached, q.attempted, q.round = nil, 0, false, 0
 		if s.ledger != nil && s.ledger.prefixes != nil {
 			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]
 		}
@@ -307,6 +310,7 @@ func (s *Server) end(q *sequence) {
 // its first token.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
+	step.Work[ExpertsRead] = int64(step.Steps) * s.experts.Read(step.Tokens/step.Steps)
 	step.Products = s.Products.ticks(&step.Work, step.Steps)
 	took := s.rates.Cost(&step.Work).Plus(step.Products)
 	s.clock = s.clock.Plus(took)
@@ -334,7 +338,7 @@ func (s *Server) finish(step *Step) error {
 		q.result.Finished = step.End
 		q.result.OutputTokens = s.generated(q)
 		step.Finished = append(step.Finished, q.id)
-		if q.since == step.Index && !q.compressed { // its prefill ended with this step
+		if q.startedAt == step.Index {
 			step.Single++
 		}
 		s.running.remove(q)

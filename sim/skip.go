@@ -21,7 +21,7 @@ func (s *Server) quietSteps(step *Step) int {
 	if n <= 1 || s.source.waits() {
 		return 1
 	}
-	if free := s.cache.Free(); s.all.NeedAll(n) > free {
+	if free := s.cache.Free() - s.inReserve; s.all.NeedAll(n) > free {
 		n = max(1, sort.Search(n, func(i int) bool { return s.all.NeedAll(i+1) > free }))
 	}
 	next := s.source.next
@@ -35,6 +35,7 @@ func (s *Server) quietSteps(step *Step) int {
 		var w Work
 		w[Steps], w[DecodeSeqs] = int64(steps), int64(steps)*int64(batch)
 		w[KVsRead], w[BlocksRead] = s.all.ReadAll(steps)
+		w[ExpertsRead] = int64(steps) * s.experts.Read(batch)
 		return s.rates.Cost(&w).Plus(s.Products.ticks(&w, steps))
 	}
 	start := s.clock.Plus(s.rates.Cost(&step.Work)) // a compression comes first
@@ -70,7 +71,7 @@ func (s *Server) repeat(step *Step) {
 		return
 	}
 	one := step.Work
-	one[Steps] = 1
+	one[Steps], one[ExpertsRead] = 1, s.experts.Read(step.Tokens)
 	times := func(n int) Work {
 		var w Work
 		for f := range w {
@@ -90,7 +91,8 @@ func (s *Server) repeat(step *Step) {
 	}
 	s.ledger.Repeat(n - 1)
 	step.Steps, step.Work, step.Tokens = n, times(n), n*step.Tokens
+	s.policy.rounds += n - 1
 	for q := s.running.head; q != nil; q = q.next {
-		q.since += n - 1
+		q.round += n - 1
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"kvcompress/kv"
@@ -28,11 +30,17 @@ func randomV1(seed uint64, compressed bool) (*ref.Config, Schedule, Limits, V1, 
 		Prefixes:     !cfg.Compresses() && rng.IntN(4) > 0,
 		PrefixTokens: cfg.BlockSize * (1 + rng.IntN(4)),
 	}
+	if cfg.BlockSize%4 == 0 && rng.IntN(4) == 0 {
+		v1.PrefixTokens = cfg.BlockSize / 4
+	}
 	if rng.IntN(3) == 0 {
 		v1.LongPrefill = 1 + rng.IntN(100)
 	}
 	if rng.IntN(3) == 0 {
-		v1.MaxModelLen = 50 + rng.IntN(400)
+		limits.MaxModelLen = 50 + rng.IntN(400)
+	}
+	if !v1.Prefixes && rng.IntN(3) == 0 {
+		giveOwn(reqs, seed)
 	}
 	for i := range reqs {
 		for range rng.IntN(1 + reqs[i].PromptTokens/v1.PrefixTokens) {
@@ -48,11 +56,16 @@ type servedV1 struct {
 	kinds map[int]Kind
 }
 
-func serveV1(t *testing.T, cfg *ref.Config, schedule Schedule, limits Limits, v1 V1, reqs []trace.Request, rates *Rates, skip bool) servedV1 {
+func serveV1(t *testing.T, cfg *ref.Config, layout *Layout, schedule Schedule, limits Limits, v1 V1, reqs []trace.Request, rates *Rates, skip bool) servedV1 {
 	t.Helper()
 	ledger, err := NewLedger(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if layout != nil {
+		if err := ledger.Lay(*layout); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s, err := NewServer(ledger, cfg, schedule, limits, reqs, rates)
 	if err != nil {
@@ -103,11 +116,18 @@ func TestV1Together(t *testing.T) {
 	skipped, preempted, cached, compressed, refused := 0, 0, 0, int64(0), 0
 	for seed := range seeds {
 		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
+		var layout *Layout
+		if !cfg.Compresses() && !v1.Prefixes {
+			own := slices.ContainsFunc(reqs, func(r trace.Request) bool { return r.Compression != nil })
+			if l := randomLayout(rand.New(rand.NewPCG(seed, 6))); !own {
+				layout = &l
+			}
+		}
 		plain := v1
 		plain.plain = true
-		want := serveV1(t, cfg, schedule, limits, plain, reqs, rates, false)
+		want := serveV1(t, cfg, layout, schedule, limits, plain, reqs, rates, false)
 		for _, skip := range []bool{false, true} {
-			got := serveV1(t, cfg, schedule, limits, v1, reqs, rates, skip)
+			got := serveV1(t, cfg, layout, schedule, limits, v1, reqs, rates, skip)
 			if err := got.differs(&want); err != "" {
 				t.Fatalf("seed %d, skipping %t, %+v, %+v, %d blocks of %d for %d heads: %s", seed, skip, v1, limits, cfg.Blocks, cfg.BlockSize, cfg.Shape.Heads(), err)
 			}
@@ -173,6 +193,57 @@ func sequenceOf(reqs []trace.Request) iter.Seq2[trace.Request, error] {
 			if !yield(r, nil) {
 				return
 			}
+		}
+	}
+}
+
+// TestV1WrongUse refuses what V1 cannot do.
+func TestV1WrongUse(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Plan, []trace.Request)
+		want   string
+	}{
+		{"nothing", func(*Plan, []trace.Request) {}, ""},
+		{"no block beside the null block", func(p *Plan, _ []trace.Request) { p.Config.Blocks = 7 }, "blocks 0 is not from 1"},
+		{"prefixes and a method", func(p *Plan, _ []trace.Request) { p.Config.Compression.MaxCacheTokens = 64 }, "prefix caching and compression exclude each other"},
+		{"prefixes and options of a request", func(_ *Plan, r []trace.Request) { r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)} }, "options of compression and cached prefixes exclude each other"},
+		{"part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 24 }, "a prefix hash stands for 24 tokens, and a block has 16"},
+		{"a part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 8 }, ""},
+		{"negative", func(p *Plan, _ []trace.Request) { p.V1.LongPrefill = -1 }, "long_prefill_token_threshold -1"},
+		{"chunks of another server", func(p *Plan, _ []trace.Request) { p.ChunkedPrefill = true }, "as its own options say"},
+		{"too long", func(p *Plan, _ []trace.Request) { p.Limits.MaxModelLen = -1 }, "max_model_len -1"},
+	} {
+		cfg := ref.Default()
+		cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
+		cfg.Blocks, cfg.Compression = 40, ref.Compression{}
+		p := &Plan{Config: cfg, Limits: DefaultLimits(), Rates: *FixedStepTime(1), Scheduler: VLLMV1, V1: DefaultV1(16), Check: true}
+		reqs := []trace.Request{{ID: "a", PromptTokens: 20, OutputTokens: 2, PrefixHashes: []uint64{1}}}
+		c.change(p, reqs)
+		_, err := Project(t.Context(), p, sequenceOf(reqs), Watch{})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestV1Limits compares the limits of cards with those that vLLM documents.
+func TestV1Limits(t *testing.T) {
+	for _, c := range []struct {
+		card        string
+		gib         int64
+		usage       V1Usage
+		seqs, batch int
+	}{
+		{"h100", 79, V1APIServer, 1024, 8192},
+		{"h100", 79, V1LLMClass, 1024, 16384},
+		{"NVIDIA A100-SXM4-80GB", 79, V1APIServer, 256, 2048},
+		{"l4", 22, V1LLMClass, 256, 8192},
+		{"just large enough", 70, V1APIServer, 1024, 8192},
+	} {
+		got := V1Limits(c.card, c.gib<<30, c.usage)
+		if got != (Limits{MaxNumSeqs: c.seqs, MaxNumBatchedTokens: c.batch}) {
+			t.Errorf("%s, %s: %+v", c.card, c.usage, got)
 		}
 	}
 }

@@ -30,6 +30,12 @@ type chunk struct {
 	admitted bool // by this iteration
 }
 
+// sharesBlocks reports whether the server is a V1 that caches prefixes.
+func (s *Server) sharesBlocks() bool {
+	v, ok := s.rules.(*vllmV1)
+	return ok && v.pool != nil
+}
+
 func (s *vllmV1) filling() []*sequence { return s.partial }
 
 func (s *vllmV1) finished() {}
@@ -37,8 +43,8 @@ func (s *vllmV1) finished() {}
 func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
 	q.filled, q.toFill = 0, 0
 	q.table.reset()
-	if s.MaxModelLen > 0 {
-		q.output = min(q.output, max(1, s.MaxModelLen-q.prompt))
+	if longest := s.limits.MaxModelLen; longest > 0 && s.BlockedHead {
+		q.output = min(q.output, max(1, longest-q.prompt))
 	}
 	if s.Priority != nil {
 		q.priority = s.Priority(q.id)
@@ -57,7 +63,7 @@ func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
 	case s.plain:
 		t.sharable, t.content = math.MaxInt, contentOf(q.id, hashes, s.PrefixTokens, r.PromptTokens)
 	case len(hashes) > 0:
-		t.sharable, t.hashes = len(hashes)*(s.PrefixTokens/s.ledger.cfg.BlockSize), hashes
+		t.sharable, t.hashes = len(hashes)*s.PrefixTokens/s.ledger.cfg.BlockSize, hashes
 	}
 }
 
@@ -100,8 +106,6 @@ func (s *vllmV1) iterate(step *Step) (bool, error) {
 			return true, nil
 		case len(step.Preempted) > preempted:
 			continue // vLLM's next iteration is at once
-		case len(s.partial) > 0:
-			return false, fmt.Errorf("sim: step %d: a prompt of %d tokens is not completed within max_model_len %d", s.steps, s.partial[0].prompt, s.MaxModelLen)
 		}
 		if more, err := s.sleep(step); !more || err != nil {
 			return false, err
@@ -135,8 +139,8 @@ func (s *vllmV1) fills(q *sequence) bool { return q.filled < q.toFill }
 func (s *vllmV1) chunkOf(q *sequence, budget int) int {
 	tokens, computed := s.tokens(q)
 	n := s.cut(tokens-computed, budget)
-	if s.MaxModelLen > 0 {
-		n = min(n, s.MaxModelLen-1-computed)
+	if longest := s.limits.MaxModelLen; longest > 0 {
+		n = min(n, longest-1-computed)
 	}
 	return n
 }
@@ -160,8 +164,17 @@ func (s *vllmV1) need(q *sequence, n int) int {
 // fillNeed returns how many blocks a sequence takes so that its prompt is computed up to a
 // token.
 func (s *vllmV1) fillNeed(q *sequence, to int, a admission) int {
-	l := s.ledger
-	return s.heads * (l.blocksOf(to) - l.blocksOf(l.Tokens(q.id)) - a.cached + a.free)
+	entered := s.entered(q)
+	return s.ledger.ChunkNeed(entered, to-entered) - s.heads*(a.cached-a.free)
+}
+
+// entered returns how many tokens of a sequence without its whole prompt are in the cache:
+// none of one that waits.
+func (s *vllmV1) entered(q *sequence) int {
+	if q.toFill == 0 {
+		return 0
+	}
+	return q.filled
 }
 
 // start has a sequence run whose prompt is computed, and has given it a token.
@@ -172,7 +185,7 @@ func (s *vllmV1) start(step *Step, q *sequence) {
 	}
 	q.generated++
 	q.finishAt = s.decodes + q.output - q.generated
-	q.since, q.compressed = s.steps, false
+	q.startedAt, q.compressedAt = s.steps, never
 	s.running.insert(q)
 }
 
@@ -182,7 +195,7 @@ func (s *vllmV1) run(step *Step) error {
 	for _, c := range s.chunks {
 		q := c.q
 		if s.Batch {
-			step.Scheduled = append(step.Scheduled, Scheduled{q.id, c.tokens, c.before, c.admitted})
+			step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: c.tokens, Before: c.before, Admitted: c.admitted})
 		}
 		if c.decode {
 			s.decodeOne(step, q)
@@ -195,6 +208,7 @@ func (s *vllmV1) run(step *Step) error {
 		if q.result.Preemptions > 0 {
 			q.result.Recomputed += c.tokens
 		}
+		step.Work[MetricPairs] -= s.policy.watches.Pairs(q.filled) // of the chunks before this one
 		s.workOn(step, q, c.tokens)
 		if s.fills(q) || q.toFill == 0 {
 			continue
@@ -204,7 +218,7 @@ func (s *vllmV1) run(step *Step) error {
 		}
 		s.partial = slices.DeleteFunc(s.partial, func(p *sequence) bool { return p == q })
 		s.admitted = append(s.admitted, q)
-		s.policy.forced = true
+		s.policy.prefilled = true
 		s.start(step, q)
 	}
 	step.Filling = len(s.partial)

@@ -37,10 +37,10 @@ func (s *vllmV1) scheduleWaiting(step *Step) error {
 			q.result.Cached += n
 			step.Cached += n
 		}
-		q.toFill = q.prompt + q.generated
 		if err := s.enter(step, q, a); err != nil {
 			return err
 		}
+		q.toFill = q.prompt + q.generated
 		s.chunks = append(s.chunks, chunk{q: q, tokens: a.tokens, before: q.filled, admitted: true})
 		budget -= a.tokens
 	}
@@ -75,8 +75,8 @@ func (s *vllmV1) admits(q *sequence, budget int) (a admission, ok bool) {
 
 // within returns the most tokens that a sequence of n has in the cache.
 func (s *vllmV1) within(n int) int {
-	if s.MaxModelLen > 0 {
-		return min(n, s.MaxModelLen)
+	if longest := s.limits.MaxModelLen; longest > 0 {
+		return min(n, longest)
 	}
 	return n
 }
@@ -87,19 +87,24 @@ func (s *vllmV1) neverAdmitted(q *sequence) string {
 	if s.BlockedHead {
 		return ""
 	}
-	if s.MaxModelLen > 0 && q.prompt >= s.MaxModelLen {
-		return fmt.Sprintf("a prompt of %d tokens, and one that it gives, exceed max_model_len %d", q.prompt, s.MaxModelLen)
+	if longest := s.limits.MaxModelLen; longest > 0 && q.prompt+q.output > longest {
+		return fmt.Sprintf("a prompt of %d tokens and %d of output exceed max_model_len %d", q.prompt, q.output, longest)
 	}
 	if s.WholePrompts && s.cut(q.prompt+q.generated, math.MaxInt) > s.limits.MaxNumBatchedTokens {
 		return fmt.Sprintf("a prompt of %d tokens exceeds max_num_batched_tokens %d", q.prompt+q.generated, s.limits.MaxNumBatchedTokens)
 	}
-	return s.neverFits(q, s.ledger.PrefillNeed(q.prompt+q.generated), 0, math.MaxInt)
+	return s.cannotServe(q, s.ledger.PrefillNeed(q.prompt+q.generated), s.ledger.Blocks(), bound{math.MaxInt, ""})
 }
 
 // enter has the cache take the next chunk of a sequence's prompt.
 func (s *vllmV1) enter(step *Step, q *sequence, a admission) error {
 	l := s.ledger
-	from, to := l.Tokens(q.id), q.filled+a.tokens
+	from, to := s.entered(q), q.filled+a.tokens
+	if from == 0 && q.own != nil {
+		if err := l.Configure(q.id, q.own); err != nil {
+			return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
+		}
+	}
 	if s.pool != nil {
 		s.pool.grow(q, max(a.cached, l.blocksOf(from)), l.blocksOf(to))
 		s.pool.register(q, to/l.cfg.BlockSize)

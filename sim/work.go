@@ -17,6 +17,8 @@ const (
 	PrefillSeqs                     // sequences prefilled
 	PrefillTokens                   // tokens prefilled
 	AttentionPairs                  // (query, key) pairs of prefills: Σ n(n+1)/2, less those of a cached prefix
+	WindowPairs                     // likewise in a windowed layer, where a query sees the window
+	ExpertsRead                     // experts of a layer that steps read, in units of 1/ExpertUnit: see Experts.Read
 	MetricPairs                     // pairs that prefills collect metrics from: see ref.Observation.Pairs
 	DecodeSeqs                      // sequences decoded
 	KVsRead                         // KVs that decode attention reads, over all heads
@@ -30,7 +32,7 @@ const (
 )
 
 var featureNames = [NumFeatures]string{
-	"steps", "prefill_steps", "compression_steps", "prefill_seqs", "prefill_tokens", "attention_pairs", "metric_pairs",
+	"steps", "prefill_steps", "compression_steps", "prefill_seqs", "prefill_tokens", "attention_pairs", "window_pairs", "experts_read", "metric_pairs",
 	"decode_seqs", "kvs_read", "blocks_read", "compressed_seqs", "kvs_sorted", "kvs_evicted", "kvs_moved", "blocks_freed",
 }
 

@@ -4,7 +4,8 @@
 //	NAME/trace.json, NAME/requests.jsonl, NAME/*.safetensors   the trace
 //	NAME/options.json                                          sim.Options, of KV-Compress
 //	NAME/golden.json                                           validate.Golden
-//	NAME/methods/REPLAY/options.json, …/golden.json            the same of another method
+//	NAME/methods/REPLAY/options.json, …/golden.json            the same of another method, or of
+//	                                                           KV-Compress with other options
 //
 // The name of a replay is NAME, or NAME/REPLAY. A trace of one's own may have the same
 // files beside it.

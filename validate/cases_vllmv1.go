@@ -113,13 +113,13 @@ func (c *scheduleCase) serverV1(o *v1Options, version string) (*sim.Server, *sim
 	if err != nil {
 		return nil, nil, fmt.Errorf("options: %w", err)
 	}
-	limits := sim.Limits{MaxNumSeqs: o.Seqs, MaxNumBatchedTokens: o.Tokens}
+	limits := sim.Limits{MaxNumSeqs: o.Seqs, MaxNumBatchedTokens: o.Tokens, MaxModelLen: o.ModelLen}
 	server, err := sim.NewServer(ledger, &cfg, sim.Schedule{}, limits, c.traceRequests(), sim.FixedStepTime(stepNS))
 	if err != nil {
 		return nil, nil, fmt.Errorf("options: %w", err)
 	}
 	v1 := sim.V1{
-		LongPrefill: o.LongPrefill, MaxModelLen: o.ModelLen, WholePrompts: !o.Chunked, Prefixes: o.Prefixes,
+		LongPrefill: o.LongPrefill, WholePrompts: !o.Chunked, Prefixes: o.Prefixes,
 		ReserveFull: o.ReserveFull && version != v1Older, BlockedHead: true, StalePreempted: version == v1Older,
 	}
 	if o.Policy == "priority" {

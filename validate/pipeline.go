@@ -34,6 +34,7 @@ type Inputs struct {
 	Seed     uint64  `json:"seed"`
 	Tokens   []int   `json:"tokens"`             // of each sequence
 	Integers bool    `json:"integers,omitempty"` // −4 to 4, whose sums are exact and often equal; else from −Scale to Scale
+	Edges    bool    `json:"edges,omitempty"`    // at the edges of the formats of a cache
 	Scale    float32 `json:"scale,omitempty"`
 }
 
@@ -230,6 +231,8 @@ func (in *Inputs) value(bits uint64) float32 {
 	switch {
 	case in.Integers:
 		return float32(int(bits>>32%9) - 4)
+	case in.Edges:
+		return edge(bits)
 	case bits&0x3f == 0:
 		return float32(math.Copysign(0, -1))
 	default:

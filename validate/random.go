@@ -25,13 +25,15 @@ const maxWork = 8e6
 // lengths and options lie at the edges at which kernels go wrong.
 func RandomPipeline(seed uint64) Pipeline {
 	r := rand.New(rand.NewPCG(seed, 0))
-	for {
-		p := randomPipeline(r)
+	u := randomUnusual(seed, 0)
+	for tries := 0; ; tries++ {
+		p := randomPipeline(r, u.after(tries))
 		cfg := p.config()
 		if p.work() <= maxWork && cfg.Validate() == nil {
 			more := rand.New(rand.NewPCG(seed, 1<<63)) // so that the rest of a seed stays what it was
 			p.Own = randomOwn(more, len(p.Inputs.Tokens))
 			p.Config.Metric.PrefillOnly = more.IntN(8) == 0
+			p.Config.KVScale = draw.Scale(more, cfg.DType, p.Shape.Layers)
 			return p
 		}
 	}
@@ -52,8 +54,9 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 	}
 	others := slices.DeleteFunc(slices.Clone(methods), isKVCompress)
 	m := others[r.IntN(len(others))]
-	for {
-		p := randomPipeline(r)
+	u := randomUnusual(seed, refused)
+	for tries := 0; ; tries++ {
+		p := randomPipeline(r, u.after(tries))
 		if r.IntN(2) == 0 {
 			p.Rope = &trace.Rope{
 				Base:       pick(r, 10000, 500000.0, 2),
@@ -71,13 +74,15 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 		p.Config.Shape = kv.Shape{} // it is the pipeline's
 		p.Config.Rope = nil
 		if p.work() <= maxWork {
-			p.Own = p.budgets(rand.New(rand.NewPCG(seed, 1<<63+refused)))
+			more := rand.New(rand.NewPCG(seed, 1<<63+refused))
+			p.Own = p.budgets(more)
+			p.Config.KVScale = draw.Scale(more, p.Config.DType, p.Shape.Layers)
 			return p, nil
 		}
 	}
 }
 
-func randomPipeline(r *rand.Rand) Pipeline {
+func randomPipeline(r *rand.Rand, u unusual) Pipeline {
 	p := Pipeline{
 		Shape: kv.Shape{
 			Layers:   pick(r, 1, 1, 2, 3),
@@ -91,23 +96,38 @@ func randomPipeline(r *rand.Rand) Pipeline {
 			Scale:    pick[float32](r, 1, 1, 1, 4, 0x1p-10, 0x1p-40, 1000, 0x1p17),
 		},
 	}
+	if u.shape != nil {
+		p.Shape = *u.shape
+	}
+	p.Inputs.Edges = u.edges
+	p.Inputs.Integers = p.Inputs.Integers && !u.edges && u.scale == 0
+	p.Inputs.Scale = cmp.Or(u.scale, p.Inputs.Scale)
 	cfg := ref.Default()
-	cfg.BlockSize = pick(r, kv.BlockSizes()...)
+	cfg.BlockSize = cmp.Or(u.blockSize, pick(r, kv.BlockSizes()...))
 	cfg.DType = pick(r, dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2)
 	cfg.Metric, cfg.Compression = draw.KVCompress(r, p.Shape)
 	p.Config = cfg
-	p.fillSequences(r)
+	p.fillSequences(r, u.prompts)
+	if u.prompts != nil { // what is large is held, and compressed
+		p.Config.Blocks *= 2
+		p.Operations = slices.Insert(p.Operations, 1, Operation{OpCompress, []kv.SeqID{0}, 0})
+	}
 	return p
 }
 
-// fillSequences draws sequences, a cache that is often too small for them, and what is done.
-func (p *Pipeline) fillSequences(r *rand.Rand) {
+// fillSequences draws sequences, of the prompts given if there are any, a cache that is often
+// too small for them, and what is done.
+func (p *Pipeline) fillSequences(r *rand.Rand, large []int) {
 	cfg := &p.Config
-	sequences := pick(r, 1, 1, 2, 3, 5)
-	prompts := make([]int, sequences)
-	needed := 0
+	prompts := slices.Clone(large)
+	if large == nil {
+		prompts = make([]int, pick(r, 1, 1, 2, 3, 5))
+	}
+	sequences, needed := len(prompts), 0
 	for i := range prompts {
-		prompts[i] = randomLength(r, cfg.BlockSize)
+		if large == nil {
+			prompts[i] = randomLength(r, cfg.BlockSize)
+		}
 		p.Inputs.Tokens = append(p.Inputs.Tokens, prompts[i]+r.IntN(12))
 		needed += (p.Inputs.Tokens[i] + cfg.BlockSize - 1) / cfg.BlockSize
 	}

@@ -241,6 +241,9 @@ func TestRandomPipelines(t *testing.T) {
 			"even layers": c.EvenLayers, "control layers": len(c.ControlLayers) > 0, "uniform": c.Uniform, "random": c.Random, "bias": c.HeadBias != nil,
 			"rate": c.Rate > 0, "tokens": c.MaxCacheTokens > 0, "sinks": c.Sinks > 0, "no protected window": c.ProtectedWindow == 0,
 			"avg": m.Reduction == ref.Avg, "L1": m.Norm == ref.L1, "prefill only": m.PrefillOnly, "own options": len(p.Own) > 0, "own options beside the run's": len(p.Own) > 0 && len(p.Own) < len(p.Inputs.Tokens), "pool 31": m.MaxPool == 31, "buffer": m.Buffer > 0, "window 300": m.Window == 300,
+			"scales": p.Config.KVScale != nil, "scales of each layer": p.Config.KVScale != nil && len(p.Config.KVScale.K) > 1,
+			"2¹⁶ blocks": s.Heads()*p.Inputs.Tokens[0] > 1<<16, "more heads than threads": s.Heads() > 256, "many layers": s.Layers > 32, "many sequences": len(p.Inputs.Tokens) > 8, "many KVs": p.Inputs.Tokens[0] > 4096,
+			"edges": p.Inputs.Edges, "subnormal": p.Inputs.Scale == 0x1p-128, "scores far apart": p.Inputs.Scale == 12,
 			p.Config.DType.String(): true,
 		} {
 			if is {

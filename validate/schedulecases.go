@@ -20,7 +20,9 @@ import (
 // was recorded.
 func schedulers() map[sim.Scheduler]func(*scheduleCase) (CaseResult, error) {
 	return map[sim.Scheduler]func(*scheduleCase) (CaseResult, error){
-		sim.VLLMV1: compareV1,
+		sim.VLLMV1:           compareV1,
+		sim.VLLM06:           compareVLLM06,
+		sim.KVCompressServer: compareKVCompress,
 	}
 }
 
@@ -46,6 +48,8 @@ type recordedRequest struct {
 const (
 	maxScheduleRequests = 1 << 16
 	maxScheduleSteps    = 1 << 20
+	maxScheduleTokens   = 1 << 24 // of all prompts
+	maxScheduleSegments = 1 << 10 // of a prompt
 	maxScheduleStream   = 1 << 40
 )
 
@@ -66,9 +70,13 @@ func readSchedule(source string, found map[string][]byte) (*scheduleCase, error)
 	if len(c.steps) < 1 || len(c.steps) > maxScheduleSteps {
 		return nil, fmt.Errorf("%d steps, want 1 to %d", len(c.steps), maxScheduleSteps)
 	}
+	tokens := 0
 	for i := range c.requests {
 		if err := c.checkRequest(i); err != nil {
 			return nil, fmt.Errorf("request %d: %w", i, err)
+		}
+		if tokens += c.requests[i].Tokens; tokens > maxScheduleTokens {
+			return nil, fmt.Errorf("the prompts have more than %d tokens", maxScheduleTokens)
 		}
 	}
 	return c, nil
@@ -85,6 +93,8 @@ func (c *scheduleCase) checkRequest(i int) error {
 		return fmt.Errorf("prompt_tokens %d is not from 1 to %d", r.Tokens, trace.MaxTokens)
 	case r.Output < 1 || r.Output > trace.MaxTokens:
 		return fmt.Errorf("max_tokens %d is not from 1 to %d", r.Output, trace.MaxTokens)
+	case len(r.Prompt) > maxScheduleSegments:
+		return fmt.Errorf("a prompt of %d segments, want at most %d", len(r.Prompt), maxScheduleSegments)
 	case r.Prompt == nil:
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -110,9 +111,12 @@ func (p Pipeline) smallerNumbers() []number {
 	return append(numbers, p.smallerSettings()...)
 }
 
-// fitShape cuts the head bias, the control layers, maps of heads and the rotary embedding
-// to the shape.
+// fitShape cuts the head bias, the control layers, maps of heads, scales and the rotary
+// embedding to the shape.
 func (p *Pipeline) fitShape() {
+	if s := p.Config.KVScale; s != nil {
+		p.Config.KVScale = &kv.Scale{K: s.K[:min(len(s.K), p.Shape.Layers)], V: s.V[:min(len(s.V), p.Shape.Layers)]}
+	}
 	if p.Rope != nil {
 		cut := *p.Rope
 		cut.RotarySize = min(cut.RotarySize, p.Shape.HeadSize)
@@ -186,10 +190,12 @@ func (p Pipeline) plainer() []func(*Pipeline) {
 	isKVCompress := p.Config.Method == ""
 	where(isKVCompress && m.Reduction != ref.Sum, func(p *Pipeline) { p.Config.Metric.Reduction = ref.Sum })
 	where(isKVCompress && m.Norm != ref.L1, func(p *Pipeline) { p.Config.Metric.Norm = ref.L1 })
-	where(p.Config.DType != dtype.F32, func(p *Pipeline) { p.Config.DType = dtype.F32 })
+	where(p.Config.KVScale != nil, func(p *Pipeline) { p.Config.KVScale = nil })
+	where(p.Config.DType != dtype.F32, func(p *Pipeline) { p.Config.DType, p.Config.KVScale = dtype.F32, nil })
 	where(p.Config.BlockSize > 1, func(p *Pipeline) { p.Config.BlockSize /= 2 })
 	where(p.Config.BlockSize > 1, halve)
 	where(!p.Inputs.Integers, func(p *Pipeline) { p.Inputs.Integers = true })
+	where(p.Inputs.Edges, func(p *Pipeline) { p.Inputs.Edges = false })
 	where(!p.Inputs.Integers && p.Inputs.Scale != 1, func(p *Pipeline) { p.Inputs.Scale = 1 })
 	where(p.Inputs.Seed != 0, func(p *Pipeline) { p.Inputs.Seed = 0 })
 	return changes

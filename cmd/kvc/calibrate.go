@@ -52,7 +52,7 @@ latency_s, total_tokens_per_s; and, where they are known, tensor_parallel (or tp
 weights, kv_dtype, max_num_seqs, max_num_batched_tokens, chunked_prefill,
 gpu_memory_utilization, num_requests, backend, version. Or those of a log of measured
 requests: arrival_s, input_tokens, output_tokens, ttft_ms, tpot_ms, e2e_s. What such a
-file does not say follows its name: --measurements log.csv,model=M,gpu=G, with keys
+file does not say, or says of its cards in too few words, follows its name: --measurements log.csv,model=M,gpu=G, with keys
 model, gpu, tensor-parallel, max-num-seqs, max-num-batched-tokens, num-gpu-blocks,
 gpu-memory-utilization and engine (of another server than vLLM V1 only what is the
 card's is taken, and not what is the host's). Several such files are fitted together: every term, for each

@@ -106,14 +106,17 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 		c, err := logCase(ctx, text, name, s)
 		return &cost.Source{Name: name, Log: c, Server: s.engine}, err
 	}
-	if s.model != "" || s.gpu != "" || s.tp != 0 || s.blocks != 0 {
-		return nil, usagef("%s says of each row which model ran on which cards: model, gpu, tensor-parallel and num-gpu-blocks are for logs of requests", name)
+	if s.model != "" || s.tp != 0 || s.blocks != 0 {
+		return nil, usagef("%s says of each row which model ran on how many cards: model, tensor-parallel and num-gpu-blocks are for logs of requests", name)
 	}
 	list, err := cost.ReadServing(bytes.NewReader(text), name)
 	if err != nil {
 		return nil, err
 	}
 	for i := range list {
+		if s.gpu != "" {
+			list[i].GPU = s.gpu
+		}
 		if list[i].MaxSeqs == 0 {
 			list[i].MaxSeqs = s.seqs
 		}
@@ -146,7 +149,7 @@ func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*co
 		return nil, usageError{err}
 	}
 	d := cost.New(model, card)
-	limits := cost.ServingLimits(card)
+	limits := sim.V1Limits(card.Name, card.Memory, sim.V1Engine)
 	if s.seqs != 0 {
 		limits.MaxNumSeqs = s.seqs
 	}
@@ -159,7 +162,7 @@ func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*co
 	if s.utilization != 0 {
 		d.Utilization = s.utilization
 	}
-	d.Engine, d.MaxTokens, d.MaxSeqs = cost.VLLMV1, limits.MaxNumBatchedTokens, limits.MaxNumSeqs
+	d.Engine, d.MaxTokens, d.MaxSeqs = cost.VLLMV1Next, limits.MaxNumBatchedTokens, limits.MaxNumSeqs
 	if d.BlocksGiven = s.blocks; s.blocks > 0 {
 		if d.BlocksGiven > sim.MaxLedgerBlocks/d.Heads() {
 			return nil, usagef("num-gpu-blocks %d of %s are more than a ledger counts", s.blocks, name)

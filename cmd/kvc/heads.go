@@ -21,11 +21,12 @@ keep all KVs of these heads, and of the others only the sinks and the newest. A 
 of heads says which are which; docs/heads.md has its format, and the scores.`,
 		Example: `  kvc heads find --model ./Llama-3.2-1B -o map.json
   kvc heads show map.json --plot map.svg
-  kvc heads import full_attention_heads.tsv --sparsity 0.5 -o map.json`,
+  kvc heads import full_attention_heads.tsv --sparsity 0.5 -o map.json
+  kvc heads scope ./bloom-560m`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newHeadsFindCmd(), newHeadsShowCmd(), newHeadsImportCmd())
+	cmd.AddCommand(newHeadsFindCmd(), newHeadsShowCmd(), newHeadsImportCmd(), newHeadsScopeCmd())
 	return cmd
 }
 

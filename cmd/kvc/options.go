@@ -31,11 +31,13 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 	b.addRanking()
 	b.addSchedule()
 	b.addPages()
+	b.addScales()
 	b.addBlocks()
 	b.addMetric()
 	b.addWindow()
 	b.addSequences()
 	b.addBatch()
+	b.addRules()
 	step := fs.Duration("step-time", time.Duration(b.given.StepTimeNS), "time of each step on the serving clock")
 
 	return func(o *sim.Options) error {

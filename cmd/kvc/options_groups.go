@@ -2,6 +2,7 @@ package main
 
 import (
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 )
@@ -56,11 +57,24 @@ func (b *binder) addSchedule() {
 	bind(b, fs.BoolVar, "compress-once", func(o *sim.Options) *bool { return &o.Schedule.Once },
 		"compress each sequence a single time")
 	bind(b, fs.IntVar, "interval", func(o *sim.Options) *int { return &o.Schedule.Interval },
-		"decode steps between compressions; with 0, only a prefill or a full cache forces one")
+		"decode steps between compressions; with 0, only a prefill or a full cache forces one: that is the default of KV-Compress in kvc sim and kvc sweep, as it was measured")
 	bind(b, fs.IntVar, "new-token-limit", func(o *sim.Options) *int { return &o.Schedule.NewTokenLimit },
 		"compress when more tokens than this have entered; 0 is no limit")
 	bind(b, fs.IntVar, "max-kv-per-compression", func(o *sim.Options) *int { return &o.Schedule.MaxKVPerCompression },
 		"slots that one compression sorts at most; 0 is no limit, which is the default where a trace is replayed; kvc sim and kvc sweep have 5,000,000, as KV-Compress was measured")
+}
+
+// addRules binds the rules in which this project's servers and the real ones differ.
+func (b *binder) addRules() {
+	fs := b.fs
+	bind(b, fs.BoolVar, "drop-outgrown", func(o *sim.Options) *bool { return &o.Limits.DropOutgrown },
+		"refuse a preempted sequence that has outgrown a batch, as vLLM 0.6 does, instead of recomputing it in a batch of its own")
+	bind(b, fs.BoolVar, "hold-after-preemption", func(o *sim.Options) *bool { return &o.Limits.HoldAfterPreemption },
+		"by the rules of vllm-0.6, admit nobody after a preemption until a sequence finishes; vLLM 0.6 does not")
+	bind(b, fs.BoolVar, "strict-max-kv", func(o *sim.Options) *bool { return &o.Schedule.Strict },
+		"have --max-kv-per-compression hold for the first sequence of a compression too, as KV-Compress's server does")
+	bind(b, fs.BoolVar, "compress-until-free", func(o *sim.Options) *bool { return &o.Schedule.UntilFree },
+		"compress again where a decode step lacks blocks, until no more come free, before anyone is preempted; KV-Compress's server compresses once in a step")
 }
 
 // addPages binds the size and format of the cache's blocks, addBlocks their number.
@@ -69,7 +83,32 @@ func (b *binder) addPages() {
 	bind(b, fs.IntVar, "block-size", func(o *sim.Options) *int { return &o.BlockSize },
 		"KVs of one block: 1, 2, 4, 8, 16 or 32")
 	bind(b, enumVar(fs, dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2), "kv-dtype", func(o *sim.Options) *dtype.DType { return &o.DType },
-		"format of keys and values in the cache: f32, f16, bf16, fp8_e4m3 or fp8_e5m2")
+		"format of keys and values in the cache: f32, f16, bf16, fp8_e4m3 or fp8_e5m2 (one without scales clears the options' kv_scale)")
+	b.also(func(o *sim.Options) {
+		if o.DType.Size() > 1 {
+			o.KVScale = nil
+		}
+	})
+}
+
+// addScales binds the scales of an fp8 cache. Where one of K and V has none, it is 1.
+func (b *binder) addScales() {
+	k, v := []float32{1}, []float32{1}
+	b.addScale("k-scale", "keys", &k, func(s *kv.Scale) *[]float32 { return &s.K })
+	b.addScale("v-scale", "values", &v, func(s *kv.Scale) *[]float32 { return &s.V })
+}
+
+func (b *binder) addScale(name, what string, given *[]float32, at func(*kv.Scale) *[]float32) {
+	b.fs.Float32SliceVar(given, name, *given, "what "+what+" of an fp8 cache are divided by when they are stored, and multiplied by when they are read: one of the `numbers` for all layers, or one for each")
+	b.last = name
+	b.also(func(o *sim.Options) {
+		scale := kv.Scale{K: []float32{1}, V: []float32{1}}
+		if o.KVScale != nil {
+			scale = *o.KVScale
+		}
+		*at(&scale) = *given
+		o.KVScale = &scale
+	})
 }
 
 func (b *binder) addBlocks() {

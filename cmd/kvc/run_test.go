@@ -40,6 +40,8 @@ func TestOptionFlags(t *testing.T) {
 	withRate.Compression.Rate = 0.5
 	withTokens := sim.DefaultOptions()
 	withTokens.Compression.MaxCacheTokens = 64
+	withScales := sim.DefaultOptions()
+	withScales.DType, withScales.KVScale = dtype.E4M3, &kv.Scale{K: []float32{0.5}, V: []float32{2}}
 	even := sim.DefaultOptions()
 	even.Compression.EvenLayers, even.Compression.ControlLayers = true, []int{1}
 
@@ -97,6 +99,15 @@ func TestOptionFlags(t *testing.T) {
 			*o = sim.DefaultOptions()
 			o.BlockSize, o.Compression.Rate, o.Compression.Sinks = 2, 0.25, 1
 		}},
+		{args: "--kv-dtype fp8_e4m3 --k-scale 0.02,0.5", from: withTokens, want: func(o *sim.Options) {
+			o.DType, o.KVScale = dtype.E4M3, &kv.Scale{K: []float32{0.02, 0.5}, V: []float32{1}}
+		}},
+		{args: "--v-scale 3", from: withScales, want: func(o *sim.Options) {
+			o.KVScale = &kv.Scale{K: withScales.KVScale.K, V: []float32{3}}
+		}},
+		{args: "--kv-dtype fp8_e5m2", from: withScales, want: func(o *sim.Options) { o.DType = dtype.E5M2 }},
+		{args: "--kv-dtype bf16", from: withScales, want: func(o *sim.Options) { o.DType, o.KVScale = dtype.BF16, nil }},
+		{args: "--k-scale a", err: "invalid argument"},
 		{args: "--options " + misspelt, err: "blocksize"},
 		{args: "--options " + filepath.Join(dir, "none.json"), err: "no such file"},
 		{args: "--head-bias " + bias, from: withRate, want: func(o *sim.Options) {
@@ -195,7 +206,7 @@ func TestRun(t *testing.T) {
 			name: "refused", args: []string{dir, "--block-size", "4", "--blocks", "60", "--rate", "0.5", "--protected-window", "4"},
 			stdout: []string{
 				"small: 3 requests, 2 layers × 2 KV heads, block size 4, f16", "Compression to 50 %", "the newest 4 tokens stay",
-				"Memory ledger", "admitted a", "finished a", "Requests", "refused", "Refused b: a prompt of 200 tokens needs 200 blocks",
+				"Memory ledger", "admitted a", "finished a", "Requests", "refused", "Refused b: a prompt of 200 tokens needs 204 blocks",
 				"Kept", "Summary", "Of 3 requests, 2 finished and 1 could not be served", "were evicted",
 			},
 		},

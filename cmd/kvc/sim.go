@@ -32,11 +32,12 @@ type simFlags struct {
 	limit                    int
 
 	model, gpu string
-	tp         int
+	tp, pp     int
 	weights    catalog.Weights
 	memory     float64 // utilisation
 
 	options         *binder
+	engine          schedulerFlags
 	prefix, chunked bool
 	slo             stats.SLO
 	files           simFiles
@@ -47,16 +48,18 @@ func newSimCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sim --requests TRACE --model MODEL --gpu CARD",
 		Short: "Project what serving recorded requests would be like",
-		Long: `Sim serves the requests of a trace or log by the scheduler of kvc run, on a ledger
-that counts blocks instead of an engine that fills them, in the memory of a card and
-at the pace of a cost model: throughput, latencies and batch size, with or without
+		Long: `Sim serves the requests of a trace or log by a server's scheduler (--engine), on a
+ledger that counts blocks instead of an engine that fills them, in the memory of a card
+and at the pace of a cost model: throughput, latencies and batch size, with or without
 compression, by any method of kvc methods, and what limits them.
 
 TRACE is a log of requests in any format that kvc trace import reads, the folder of
 a trace, or a bundled one. MODEL is of the catalogue below or the path of a Hugging
-Face config.json; CARD likewise, or the path of a JSON file:
-  models  ` + strings.Join(modelNames(), ", ") + `
-  cards   ` + strings.Join(cardNames(), ", ") + `
+Face config.json, or of its folder; CARD likewise, or the path of a JSON file:
+` + listed("models", modelNames()) + listed("cards", cardNames()) + `
+A config.json may be of a mixture of experts, of multi-head latent attention, of layers
+with windows, or of linear-time layers, and quantized as its quantization_config or a
+hf_quant_config.json beside it says. What is not modelled is an error that names it.
 
 What a method holds, moves, ranks and watches is counted; what its kernels take is that
 of KV-Compress's, which were measured, and the output says so. Where heads keep
@@ -105,8 +108,10 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	f.options.addSchedule()
 	f.options.addSequences()
 	f.options.addBatch()
-	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression")
-	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression")
+	f.options.addRules()
+	f.engine.add(flags)
+	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression; vllm-v1 does unless told otherwise")
+	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression but on vllm-v1, which does unless told otherwise")
 	flags.DurationVar(&f.slo.TTFT, "slo-ttft", 0, "objective that a request keeps to count for goodput: `time` to the first token")
 	flags.DurationVar(&f.slo.TPOT, "slo-tpot", 0, "objective: `time` for each output token after the first, on average")
 	flags.DurationVar(&f.slo.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
@@ -125,8 +130,9 @@ docs/cost-model.md says what is counted, and how well it does.`,
 func (f *simFlags) addDeployment(flags *pflag.FlagSet) {
 	flags.StringVar(&f.model, "model", "", "`model` to serve")
 	flags.StringVar(&f.gpu, "gpu", "", "`card` to serve it on")
-	flags.IntVar(&f.tp, "tensor-parallel", 1, "`cards` that each hold a part of every layer, 1 to 8")
-	enumVar(flags, catalog.AllWeights()...)(&f.weights, "weights", "", "format of the weights: bf16, f16, fp8, int8 or int4 (default: the model's)")
+	flags.IntVar(&f.tp, "tensor-parallel", 1, fmt.Sprintf("`cards` that each hold a part of every layer, 1 to %d", cost.MaxTP))
+	flags.IntVar(&f.pp, "pipeline-parallel", 1, fmt.Sprintf("`stages` of so many cards that each hold some of the layers, 1 to %d", cost.MaxPP))
+	enumVar(flags, catalog.AllWeights()...)(&f.weights, "weights", "", "format of the weights: "+weightNames()+" (default: the model's)")
 	flags.Float64Var(&f.memory, "gpu-memory-utilization", 0.9, "part of each card's memory that the server may take")
 }
 
@@ -138,12 +144,33 @@ func planOptions() sim.Options {
 	return o
 }
 
-func modelNames() []string {
-	var names []string
-	for _, m := range catalog.Models() {
-		names = append(names, m.Name)
+func modelNames() []string { return catalog.ModelNames() }
+
+// listed lists names under a title, on lines of at most 84 characters.
+func listed(title string, names []string) string {
+	line := fmt.Sprintf("  %-7s ", title)
+	var b strings.Builder
+	for i, name := range names {
+		if i < len(names)-1 {
+			name += ","
+		}
+		if len(line)+len(name) > 84 {
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			line = "          "
+		}
+		line += name + " "
 	}
-	return names
+	return b.String() + strings.TrimRight(line, " ") + "\n"
+}
+
+// weightNames lists the formats of weights, in words.
+func weightNames() string {
+	var names []string
+	for _, w := range catalog.AllWeights() {
+		names = append(names, string(w))
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 func cardNames() []string {
@@ -177,8 +204,18 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	if err := f.options.apply(&o); err != nil {
 		return err
 	}
-	if o.Compresses() && (f.prefix || f.chunked) {
+	scheduler, _, err := f.engine.server(o.Compresses() || o.Method != "")
+	if err != nil {
+		return err
+	}
+	if o.Compresses() && (f.prefix || f.chunked && scheduler != sim.VLLMV1) {
 		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression: a compressed sequence keeps KVs of its own choice, in blocks that no other can share, and methods see a whole prompt before they evict")
+	}
+	if !cmd.Flags().Changed("interval") {
+		o.Schedule.Interval = sweep.OwnInterval(&o.Config)
+	}
+	if o.Compresses() && scheduler == sim.VLLM06 {
+		return usagef("--engine %s compresses nothing: --engine %s does", scheduler, sim.KVCompressServer)
 	}
 	if err := f.files.check(); err != nil {
 		return err
@@ -192,10 +229,13 @@ type simInputs struct {
 	Model       string                 `json:"model"`
 	GPU         string                 `json:"gpu"`
 	TP          int                    `json:"tensor_parallel"`
+	PP          int                    `json:"pipeline_parallel"`
 	Weights     catalog.Weights        `json:"weights"`
 	KV          dtype.DType            `json:"kv_dtype"`
 	BlockSize   int                    `json:"block_size"`
 	Utilization float64                `json:"gpu_memory_utilization"`
+	Scheduler   sim.Scheduler          `json:"scheduler"` // that forms the batches
+	V1          *sim.V1                `json:"vllm_v1,omitempty"`
 	Method      string                 `json:"method"`
 	Set         ref.Settings           `json:"set,omitempty"`
 	Compression sim.CompressionOptions `json:"compression"`
@@ -221,9 +261,16 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if err != nil {
 		return err
 	}
+	scheduler, usage, err := f.engine.server(o.Compresses() || o.Method != "")
+	if err != nil {
+		return err
+	}
+	o.Limits = f.engine.limits(o.Limits, scheduler, card, usage)
 	d := cost.New(model, card)
+	d.PP = f.pp
 	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven = f.tp, o.DType, f.memory, o.BlockSize, o.Blocks
 	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = o.Limits.MaxNumBatchedTokens, o.Limits.MaxNumSeqs, o.Limits.MaxModelLen
+	d.Engine = f.engine.memory(scheduler)
 	if f.weights != "" {
 		d.Weights = f.weights
 	}
@@ -249,11 +296,14 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	defer source.close()
 
 	config := project.Config{Deployment: d, Schedule: schedule, Limits: o.Limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
-	config.ChunkedPrefill = f.chunked
-	if f.prefix {
-		if config.PrefixTokens = source.prefixBlock(); config.PrefixTokens == 0 {
-			return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
-		}
+	if f.prefix && source.prefixBlock() == 0 {
+		return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
+	}
+	if config.Scheduler = scheduler; scheduler == sim.VLLMV1 {
+		config.V1 = f.v1(cmd.Flags(), d.Compresses() || d.Selection() != nil || d.Layout() != nil, source.prefixBlock())
+		f.prefix, f.chunked = config.V1.Prefixes, !config.V1.WholePrompts
+	} else if config.ChunkedPrefill = f.chunked; f.prefix {
+		config.PrefixTokens = source.prefixBlock()
 	}
 	bar := newBar(cmd.ErrOrStderr(), -1, "requests done")
 	done := 0
@@ -277,9 +327,12 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return fmt.Errorf("%s has no requests", source.name)
 	}
 	inputs := simInputs{
-		source.name, model.Name, card.Name, d.TP, d.Weights, d.KV, d.BlockSize, d.Utilization,
+		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,
 		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
 		f.spread, o.Limits, f.prefix, f.chunked, model.Source, card.Source, d.Server(),
+	}
+	if scheduler == sim.VLLMV1 {
+		inputs.V1 = &config.V1
 	}
 	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
 		return err
@@ -295,6 +348,20 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		printProjection(cmd.OutOrStdout(), &inputs, result)
 	}
 	return interrupted(err)
+}
+
+// v1 returns how vLLM V1 schedules requests of which each prefix hash stands for so many
+// tokens: prompts in chunks and prefixes shared, unless flags say otherwise, or blocks
+// cannot be shared.
+func (f *simFlags) v1(fs *pflag.FlagSet, unshared bool, prefixTokens int) sim.V1 {
+	c := f.engine.v1
+	c.PrefixTokens = prefixTokens
+	c.Prefixes = !unshared
+	if fs.Changed("enable-prefix-caching") {
+		c.Prefixes = f.prefix
+	}
+	c.WholePrompts = fs.Changed("enable-chunked-prefill") && !f.chunked
+	return c
 }
 
 // compressionOf returns the compression of a method as a sweep has it.

@@ -144,7 +144,7 @@ func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *p
 
 // title names a projection in a line.
 func (in *simInputs) title() string {
-	return fmt.Sprintf("%s by %s on %d × %s, compression %s", in.Requests, in.Model, in.TP, in.GPU, in.compression())
+	return fmt.Sprintf("%s by %s on %d × %s, compression %s", in.Requests, in.Model, in.cards(), in.GPU, in.compression())
 }
 
 // compression is what compresses, as a sweep has it.
@@ -166,11 +166,12 @@ func (in *simInputs) list(slo stats.SLO) []report.Input {
 	list := []report.Input{
 		{Name: "requests", Value: in.Requests},
 		{Name: "model", Value: in.Model}, {Name: "model's figures", Value: in.ModelSource},
-		{Name: "GPU", Value: fmt.Sprintf("%d × %s", in.TP, in.GPU)}, {Name: "GPU's figures", Value: in.GPUSource},
+		{Name: "GPU", Value: fmt.Sprintf("%d × %s", in.cards(), in.GPU)}, {Name: "GPU's figures", Value: in.GPUSource},
 		{Name: "weights", Value: string(in.Weights)}, {Name: "KV cache", Value: fmt.Sprint(in.KV)}, {Name: "block size", Value: fmt.Sprint(in.BlockSize)},
 		{Name: "part of the memory", Value: fmt.Sprint(in.Utilization)},
 		{Name: "sequences that run at a time", Value: fmt.Sprint(in.Limits.MaxNumSeqs)},
-		{Name: "tokens of one prefill batch", Value: fmt.Sprint(in.Limits.MaxNumBatchedTokens)},
+		{Name: "batches as formed by", Value: string(in.Scheduler)},
+		{Name: "tokens of one batch", Value: fmt.Sprint(in.Limits.MaxNumBatchedTokens)},
 		{Name: "watermark", Value: fmt.Sprint(in.Limits.Watermark)},
 		{Name: "memory as measured by", Value: string(in.Engine)},
 		{Name: "compression", Value: in.compression().String()},

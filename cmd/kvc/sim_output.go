@@ -14,8 +14,11 @@ import (
 // printProjection prints a projection as tables, under a short reading of it.
 func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	cards := in.GPU
-	if in.TP > 1 {
-		cards = fmt.Sprintf("%d × %s", in.TP, in.GPU)
+	if n := in.cards(); n > 1 {
+		cards = fmt.Sprintf("%d × %s", n, in.GPU)
+	}
+	if in.PP > 1 {
+		cards += fmt.Sprintf(" in %d stages", in.PP)
 	}
 	how := "uncompressed"
 	if c := in.compression(); c.Enabled() {
@@ -36,7 +39,7 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	if in.Chunked {
 		how += ", prompts in chunks"
 	}
-	fmt.Fprintf(w, "%s by %s on %s: weights %s, KV cache %v, %s\n", printableLine(in.Requests), printableLine(in.Model), printableLine(cards), in.Weights, in.KV, how)
+	fmt.Fprintf(w, "%s by %s on %s: weights %s, KV cache %v, %s; batches as %s forms them\n", printableLine(in.Requests), printableLine(in.Model), printableLine(cards), in.Weights, in.KV, how, in.Scheduler)
 	if r.Partial {
 		fmt.Fprintln(w, "Partial: it was interrupted.")
 	}
@@ -88,6 +91,9 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	printMemory(w, &r.Memory)
 }
 
+// cards returns how many cards there are.
+func (in *simInputs) cards() int { return in.TP * max(1, in.PP) }
+
 // printMemory prints where the bytes of a card go, and how many of the longest requests
 // the cache holds.
 func printMemory(w io.Writer, m *cost.Memory) {
@@ -98,7 +104,7 @@ func printMemory(w io.Writer, m *cost.Memory) {
 		bytes int64
 	}{
 		{"left to others", m.Reserved}, {"weights", m.Weights}, {"peak of the " + m.Peak, m.Activations}, {"outside PyTorch", m.Fixed}, {"CUDA graphs", m.Graphs},
-		{"scratch of compression", m.Scratch}, {"metadata of blocks and slots", m.Metadata}, {"keys and values", m.KV}, {"unused", m.Unused},
+		{"scratch of compression", m.Scratch}, {"compressor of prompts", m.Compressor}, {"metadata of blocks and slots", m.Metadata}, {"keys and values", m.KV}, {"unused", m.Unused},
 	} {
 		if part.bytes < 0 {
 			part.name, part.bytes = "beyond what the server may take", -part.bytes
@@ -108,5 +114,9 @@ func printMemory(w io.Writer, m *cost.Memory) {
 		}
 	}
 	t.Flush()
+	if m.Sequences > 0 {
+		fmt.Fprintf(w, "  in all %.3f GB; room for the states of %d sequences of any length\n", float64(m.Card)/1e9, m.Sequences)
+		return
+	}
 	fmt.Fprintf(w, "  in all %.3f GB; %d blocks of one head, for %d tokens uncompressed:\n  %s\n", float64(m.Card)/1e9, m.Blocks, m.Tokens, report.Concurrency(m))
 }

@@ -231,7 +231,7 @@ func TestSweepUsage(t *testing.T) {
 		"--limit -1":                 sweepArgs(trace, "--limit", "-1"),
 		"are the same file":          sweepArgs(trace, "--html", "x", "--csv", "x"),
 		"--latency":                  sweepArgs(trace, "--latency", "p99"),
-		"--tensor-parallel 9":        sweepArgs(trace, "--tensor-parallel", "9"),
+		"--tensor-parallel 65":       sweepArgs(trace, "--tensor-parallel", "65"),
 		"requires at least 1 arg":    {"sweep", "merge"},
 		"--slo-attainment":           sweepArgs(trace, "--slo-attainment", "2"),
 		"an objective is negative":   sweepArgs(trace, "--slo-ttft", "-1s"),

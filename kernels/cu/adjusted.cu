@@ -91,15 +91,16 @@ struct adjusted {
 
   // load brings keys into the tile, those of KVs first to first+rows-1, and turns them.
   template <class format>
-  __device__ __forceinline__ void load(const share& wide, const char* __restrict__ keys,
-                                       const int* __restrict__ by, int first, int rows,
-                                       int d) const {
+  __device__ __forceinline__ void load(const share& wide, format codec,
+                                       const char* __restrict__ keys, const int* __restrict__ by,
+                                       int first, int rows, int d) const {
     warp_barrier();  // all lanes have done with the tile
     const uint32 quads = d / 4;
     for (uint32 i = lane(); i < rows * quads; i += warp_size) {
       const int row = i / quads, column = i % quads * 4;
       float k[4];
-      format::decode(keys + (int64(wide.places[first + row]) * d + column) * format::size, k);
+      codec.decode(keys + (int64(wide.places[first + row]) * d + column) * format::size, k);
+      for (int j = 0; j < 4; j++) k[j] = k[j] * format::lift;
       *reinterpret_cast<float4*>(wide.tile + row * wide.stride + column * 4) = {
           {k[0], k[1], k[2], k[3]}};
     }
@@ -121,7 +122,7 @@ struct adjusted {
   }
 
   template <class format>
-  __device__ __forceinline__ void weigh(const share& s, const float* __restrict__ q,
+  __device__ __forceinline__ void weigh(const share& s, format codec, const float* __restrict__ q,
                                         const char* __restrict__ keys, int queries, int n, int d,
                                         float scale, float* __restrict__ weights,
                                         float* __restrict__ maxima, float* __restrict__ sums,
@@ -130,14 +131,14 @@ struct adjusted {
       const share wide = share_of<f32>(queries, d);
       const int* by = turns + (int64(head) * partitions + p) * partition;
       warp_barrier();
-      bring_all_queries(wide, q, queries, d);
+      bring_all_queries<f32>(wide, q, queries, d);
       for (int first = 0; first < n; first += warp_size) {
         const int rows = smaller(warp_size, n - first);
-        load<format>(wide, keys, by, first, rows, d);
-        score_all<f32>(wide, queries, first, rows, d, scale);
+        load(wide, codec, keys, by, first, rows, d);
+        score_all(wide, f32{}, queries, first, rows, d, scale);
       }
     } else {
-      scores<format>(s, q, keys, queries, n, d, scale);
+      scores(s, codec, q, keys, queries, n, d, scale);
     }
     for (int i = lane(); i < n; i += warp_size) {
       const int slot = s.places[i];
@@ -150,11 +151,12 @@ struct adjusted {
         *score = is_hidden ? lowest() : *score + more;
       }
     }
-    exponentials_of_seen(s, queries, n, weights, maxima, sums, p, partitions);
+    exponentials_of_seen<format>(s, queries, n, weights, maxima, sums, p, partitions);
   }
 
   // exponentials_of_seen is exponentials where the score of a hidden KV is the lowest. Such
   // a one has e_i = 0; a partition that has no others, m_p = -∞ and z_p = 0.
+  template <class format>
   __device__ __forceinline__ void exponentials_of_seen(const share& s, int queries, int n,
                                                        float* __restrict__ weights,
                                                        float* __restrict__ maxima,
@@ -169,7 +171,7 @@ struct adjusted {
       float sum = 0;
       for (int i = lane(); i < n; i += warp_size) {
         const float e = own[i] == lowest() ? 0 : exp_of(own[i] - top);
-        own[i] = e;
+        own[i] = e * format::lift;
         weights[to * partition + i] = e;
         sum = sum + e;
       }
@@ -194,6 +196,7 @@ struct adjusted {
 //               elements, for every number of positions
 //   pairs       of a key's elements that are turned
 //   step, partner  pair i is elements i·step and i·step + partner
+//   k_scale, v_scale  of fp8 caches only: what is read is times these
 //
 // The rest, and the grid, as attend_partitions has them; with turns the shared memory is
 // that for rows of float32.
@@ -209,12 +212,26 @@ struct adjusted {
       float scale, const float* stands, const float* hidden, const int* turns,                \
       const direction* directions, int pairs, int step, int partner) {                        \
     const adjusted read = {stands, hidden, turns, directions, pairs, step, partner};          \
-    attend_partitions<format>(read, q, keys, values, sequences, tables, lengths, weights,     \
-                              maxima, sums, o, heads, all, group, d, shift, stride,           \
-                              partitions, scale);                                             \
+    attend_partitions(read, format{}, format{}, q, keys, values, sequences, tables, lengths,  \
+                      weights, maxima, sums, o, heads, all, group, d, shift, stride,          \
+                      partitions, scale);                                                     \
   }
 ATTEND_ADJUSTED(f32)
 ATTEND_ADJUSTED(f16)
 ATTEND_ADJUSTED(bf16)
-ATTEND_ADJUSTED(e4m3)
-ATTEND_ADJUSTED(e5m2)
+#define ATTEND_ADJUSTED_SCALED(format)                                                        \
+  extern "C" __global__ void __launch_bounds__(warp_size, 16)                                 \
+  attend_partitions_adjusted_##format(                                                        \
+      const float* q, const char* keys, const char* values, const int* sequences,             \
+      const int* tables, const int* lengths, float* weights, float* maxima, float* sums,      \
+      float* o, int heads, int all, int group, int d, int shift, int stride, int partitions,  \
+      float scale, const float* stands, const float* hidden, const int* turns,                \
+      const direction* directions, int pairs, int step, int partner, float k_scale,           \
+      float v_scale) {                                                                        \
+    const adjusted read = {stands, hidden, turns, directions, pairs, step, partner};          \
+    attend_partitions(read, format{k_scale}, format{v_scale}, q, keys, values, sequences,     \
+                      tables, lengths, weights, maxima, sums, o, heads, all, group, d, shift, \
+                      stride, partitions, scale);                                             \
+  }
+ATTEND_ADJUSTED_SCALED(e4m3)
+ATTEND_ADJUSTED_SCALED(e5m2)

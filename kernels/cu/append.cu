@@ -6,10 +6,11 @@
 #include "paging.cuh"
 
 // store rounds 8 elements of a token's key and value, from element `from` on, and
-// puts them in a slot. The first of its threads gives the slot its metric, 0, where
+// puts them in a slot: in the cache's format, with the scales of K and V where it has them. The first of its threads gives the slot its metric, 0, where
 // there are metrics, and its position.
 template <class format>
-__device__ __forceinline__ void store(const float* __restrict__ k, const float* __restrict__ v,
+__device__ __forceinline__ void store(format k_codec, format v_codec, const float* __restrict__ k,
+                                      const float* __restrict__ v,
                                       typename format::eight* __restrict__ keys,
                                       typename format::eight* __restrict__ values,
                                       float* __restrict__ metrics, int* __restrict__ positions,
@@ -17,8 +18,8 @@ __device__ __forceinline__ void store(const float* __restrict__ k, const float* 
   const float4* k4 = reinterpret_cast<const float4*>(k);
   const float4* v4 = reinterpret_cast<const float4*>(v);
   const int64 to = int64(slot) * pieces + piece;
-  keys[to] = format::encode(k4[0], k4[1]);
-  values[to] = format::encode(v4[0], v4[1]);
+  keys[to] = k_codec.encode(k4[0], k4[1]);
+  values[to] = v_codec.encode(v4[0], v4[1]);
   if (piece == 0) {
     positions[slot] = position;
     if (is_there(metrics)) metrics[slot] = 0;
@@ -38,6 +39,7 @@ __device__ __forceinline__ void store(const float* __restrict__ k, const float* 
 //   pieces     D/8
 //   shift      log2(B)
 //   stride     blocks that a table has room for
+//   k_scale, v_scale  of fp8 caches only: k and v are divided by these
 //
 // Grid: ⌈n·H·D/8 / 256⌉ blocks of 256 threads; a thread stores 8 elements of a key
 // and of a value. n·H·D < 2^31.
@@ -47,7 +49,7 @@ __device__ __forceinline__ void store(const float* __restrict__ k, const float* 
 // Operations: a conversion for each element.
 template <class format>
 __device__ __forceinline__ void append_prompt(
-    const float* __restrict__ k, const float* __restrict__ v, const int* __restrict__ tables,
+    format k_codec, format v_codec, const float* __restrict__ k, const float* __restrict__ v, const int* __restrict__ tables,
     typename format::eight* __restrict__ keys, typename format::eight* __restrict__ values,
     float* __restrict__ metrics, int* __restrict__ positions, int n, uint32 heads, uint32 pieces,
     int shift, int stride) {
@@ -56,8 +58,8 @@ __device__ __forceinline__ void append_prompt(
   const int token = row / heads, head = row % heads;
   if (token >= n) return;
   const int slot = slot_of(tables + int64(head) * stride, token, shift);
-  store<format>(k + int64(i) * 8, v + int64(i) * 8, keys, values, metrics, positions,
-                slot, piece, pieces, token);
+  store(k_codec, v_codec, k + int64(i) * 8, v + int64(i) * 8, keys, values, metrics, positions,
+        slot, piece, pieces, token);
 }
 
 // append_tokens stores the key and value of a new token of each sequence of a
@@ -75,12 +77,13 @@ __device__ __forceinline__ void append_prompt(
 //   pieces     D/8
 //   shift      log2(B)
 //   stride     blocks that a table has room for
+//   k_scale, v_scale  of fp8 caches only: k and v are divided by these
 //
 // Grid: ⌈batch·H·D/8 / 256⌉ blocks of 256 threads, as above, and as near to the
 // floor: a length and a table entry for each KV are the difference.
 template <class format>
 __device__ __forceinline__ void append_tokens(
-    const float* __restrict__ k, const float* __restrict__ v, const int* __restrict__ sequences,
+    format k_codec, format v_codec, const float* __restrict__ k, const float* __restrict__ v, const int* __restrict__ sequences,
     const int* __restrict__ times, const int* __restrict__ tables,
     const int* __restrict__ lengths, typename format::eight* __restrict__ keys,
     typename format::eight* __restrict__ values, float* __restrict__ metrics,
@@ -93,8 +96,8 @@ __device__ __forceinline__ void append_tokens(
   const int64 place = place_of(sequences, row, heads, all);
   const int last = lengths[place] - 1;
   const int slot = slot_of(tables + place * stride, last, shift);
-  store<format>(k + int64(i) * 8, v + int64(i) * 8, keys, values, metrics, positions,
-                slot, piece, pieces, times[sequence]);
+  store(k_codec, v_codec, k + int64(i) * 8, v + int64(i) * 8, keys, values, metrics, positions,
+        slot, piece, pieces, times[sequence]);
 }
 
 #define ENTRIES(format)                                                                     \
@@ -102,21 +105,37 @@ __device__ __forceinline__ void append_tokens(
       const float* k, const float* v, const int* tables, format::eight* keys,               \
       format::eight* values, float* metrics, int* positions, int n, uint32 heads, uint32 pieces, \
       int shift, int stride) {                                                              \
-    append_prompt<format>(k, v, tables, keys, values, metrics, positions, n, heads, pieces, \
-                          shift, stride);                                                   \
+    append_prompt(format{}, format{}, k, v, tables, keys, values, metrics, positions, n,    \
+                  heads, pieces, shift, stride);                                            \
   }                                                                                         \
   extern "C" __global__ void append_tokens_##format(                                        \
       const float* k, const float* v, const int* sequences, const int* times, const int* tables, \
       const int* lengths, format::eight* keys, format::eight* values, float* metrics,       \
       int* positions, int batch, uint32 heads, int all, uint32 pieces, int shift, int stride) {   \
-    append_tokens<format>(k, v, sequences, times, tables, lengths, keys, values, metrics,        \
-                          positions, batch, heads, all, pieces, shift, stride);             \
+    append_tokens(format{}, format{}, k, v, sequences, times, tables, lengths, keys, values, \
+                  metrics, positions, batch, heads, all, pieces, shift, stride);            \
   }
 ENTRIES(f32)
 ENTRIES(f16)
 ENTRIES(bf16)
-ENTRIES(e4m3)
-ENTRIES(e5m2)
+#define ENTRIES_SCALED(format)                                                              \
+  extern "C" __global__ void append_prompt_##format(                                        \
+      const float* k, const float* v, const int* tables, format::eight* keys,               \
+      format::eight* values, float* metrics, int* positions, int n, uint32 heads, uint32 pieces, \
+      int shift, int stride, float k_scale, float v_scale) {                                \
+    append_prompt(format{k_scale}, format{v_scale}, k, v, tables, keys, values, metrics,    \
+                  positions, n, heads, pieces, shift, stride);                              \
+  }                                                                                         \
+  extern "C" __global__ void append_tokens_##format(                                        \
+      const float* k, const float* v, const int* sequences, const int* times, const int* tables, \
+      const int* lengths, format::eight* keys, format::eight* values, float* metrics,       \
+      int* positions, int batch, uint32 heads, int all, uint32 pieces, int shift, int stride,   \
+      float k_scale, float v_scale) {                                                       \
+    append_tokens(format{k_scale}, format{v_scale}, k, v, sequences, times, tables, lengths, \
+                  keys, values, metrics, positions, batch, heads, all, pieces, shift, stride);   \
+  }
+ENTRIES_SCALED(e4m3)
+ENTRIES_SCALED(e5m2)
 
 // fill sets the numbers of a KV in a column of `width` for each.
 __word__ void fill(float* __restrict__ numbers, int slot, int width, float initial) {

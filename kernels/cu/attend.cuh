@@ -5,12 +5,12 @@
 #include "partition.cuh"
 
 // accumulate adds e_i·v_i of the tile's rows to the partition's outputs, i
-// ascending. A lane has `width` elements of `queries` queries' outputs at a time.
+// ascending. Here and in what follows the weights are times the lift of the format. A lane has `width` elements of `queries` queries' outputs at a time.
 // The outputs of queries `from` on, a multiple of `queries` of them, are where q was
 // from tile to tile.
 template <class format, int width, int queries>
-__device__ __forceinline__ void accumulate(const share& s, int from, int multiple, int first,
-                                           int rows, int d) {
+__device__ __forceinline__ void accumulate(const share& s, format codec, int from, int multiple,
+                                           int first, int rows, int d) {
   const int columns = d / width;
   for (int item = lane(); item < columns * multiple; item += warp_size) {
     const int g = from + uint32(item) / uint32(columns) * queries;
@@ -30,7 +30,7 @@ __device__ __forceinline__ void accumulate(const share& s, int from, int multipl
       }
       for (int r = 0; r < 4; r++) {
         float v[width];
-        format::decode(value + (row + r) * s.stride, v);
+        codec.decode(value + (row + r) * s.stride, v);
         for (int j = 0; j < queries; j++) {
           for (int i = 0; i < width; i++) sum[j][i] = sum[j][i] + e[j].at[r] * v[i];
         }
@@ -38,7 +38,7 @@ __device__ __forceinline__ void accumulate(const share& s, int from, int multipl
     }
     for (; row < rows; row++) {
       float v[width];
-      format::decode(value + row * s.stride, v);
+      codec.decode(value + row * s.stride, v);
       for (int j = 0; j < queries; j++) {
         const float e = weights[j * partition + row];
         for (int i = 0; i < width; i++) sum[j][i] = sum[j][i] + e * v[i];
@@ -55,19 +55,19 @@ __device__ __forceinline__ void accumulate(const share& s, int from, int multipl
 // once; where that would leave more than 12 lanes idle, it has two elements of one
 // query.
 template <class format>
-__device__ __forceinline__ void values(const share& s, const char* __restrict__ from,
-                                       float* __restrict__ o, int queries, int n, int d, int p,
-                                       int partitions) {
+__device__ __forceinline__ void values(const share& s, format codec,
+                                       const char* __restrict__ from, float* __restrict__ o,
+                                       int queries, int n, int d, int p, int partitions) {
   for (int first = 0; first < n; first += warp_size) {
     const int rows = smaller(warp_size, n - first);
     load<format>(s, from, first, rows, d);
     if (d / 4 * larger(1, queries / 4) < 20) {
-      accumulate<format, 2, 1>(s, 0, queries, first, rows, d);
+      accumulate<format, 2, 1>(s, codec, 0, queries, first, rows, d);
     } else {
       const int fours = queries / 4, g = fours * 4;
-      if (fours > 0) accumulate<format, 4, 4>(s, 0, fours, first, rows, d);
-      if (queries & 2) accumulate<format, 4, 2>(s, g, 1, first, rows, d);
-      if (queries & 1) accumulate<format, 4, 1>(s, queries - 1, 1, first, rows, d);
+      if (fours > 0) accumulate<format, 4, 4>(s, codec, 0, fours, first, rows, d);
+      if (queries & 2) accumulate<format, 4, 2>(s, codec, g, 1, first, rows, d);
+      if (queries & 1) accumulate<format, 4, 1>(s, codec, queries - 1, 1, first, rows, d);
     }
   }
   warp_barrier();
@@ -82,7 +82,8 @@ __device__ __forceinline__ void values(const share& s, const char* __restrict__ 
 // a lane multiplies a KV's value, which is a few bytes, by all of its weights, and
 // then adds up the products of one element.
 template <class format>
-__device__ __forceinline__ void values_of_few(const share& s, const char* __restrict__ from,
+__device__ __forceinline__ void values_of_few(const share& s, format codec,
+                                              const char* __restrict__ from,
                                               float* __restrict__ o, int queries, int n, int d,
                                               int p, int partitions) {
   float* products = reinterpret_cast<float*>(s.tile);  // [queries, d, few_pitch]
@@ -97,7 +98,7 @@ __device__ __forceinline__ void values_of_few(const share& s, const char* __rest
       const float* weights = s.weights + first + lane();
       for (int column = 0; column < d; column += 4) {
         float v[4];
-        format::decode(value + column * format::size, v);
+        codec.decode(value + column * format::size, v);
         float* to = products + column * few_pitch + lane();
         for (int g = 0; g < queries; g++) {
           const float e = weights[g * partition];
@@ -124,21 +125,22 @@ __device__ __forceinline__ void values_of_few(const share& s, const char* __rest
 
 // outputs adds up o_p of all queries, one way or the other.
 template <class format>
-__device__ __forceinline__ void outputs(const share& s, const char* __restrict__ from,
-                                        float* __restrict__ o, int queries, int n, int d, int p,
-                                        int partitions) {
+__device__ __forceinline__ void outputs(const share& s, format codec,
+                                        const char* __restrict__ from, float* __restrict__ o,
+                                        int queries, int n, int d, int p, int partitions) {
   if (d * queries <= warp_size) {
-    values_of_few<format>(s, from, o, queries, n, d, p, partitions);
+    values_of_few(s, codec, from, o, queries, n, d, p, partitions);
   } else {
-    values<format>(s, from, o, queries, n, d, p, partitions);
+    values(s, codec, from, o, queries, n, d, p, partitions);
   }
 }
 
 // attend_partitions attends to each partition by itself: `reading` lays out the shared
-// memory, and makes e_i, m_p and z_p of the partition's keys.
+// memory, and makes e_i, m_p and z_p of the partition's keys. k_codec and v_codec are the
+// cache's format, with the scales of K and V where it has them.
 template <class format, class reading>
 __device__ __forceinline__ void attend_partitions(
-    const reading& read, const float* __restrict__ q, const char* __restrict__ keys,
+    const reading& read, format k_codec, format v_codec, const float* __restrict__ q, const char* __restrict__ keys,
     const char* __restrict__ v, const int* __restrict__ sequences, const int* __restrict__ tables,
     const int* __restrict__ lengths, float* __restrict__ weights, float* __restrict__ maxima,
     float* __restrict__ sums, float* __restrict__ o, int heads, int all, int group, int d,
@@ -159,7 +161,7 @@ __device__ __forceinline__ void attend_partitions(
   for (int i = lane(); i < n; i += warp_size) {
     s.places[i] = slot_of(tables + place * stride, p * partition + i, shift);
   }
-  read.template weigh<format>(s, q, keys, queries, n, d, scale, weights, maxima, sums, head, p,
-                              partitions);
-  outputs<format>(s, v, o, queries, n, d, p, partitions);
+  read.weigh(s, k_codec, q, keys, queries, n, d, scale, weights, maxima, sums, head, p,
+             partitions);
+  outputs(s, v_codec, v, o, queries, n, d, p, partitions);
 }

@@ -20,13 +20,13 @@ struct as_stored {
     return share_of<format>(queries, d);
   }
   template <class format>
-  __device__ __forceinline__ void weigh(const share& s, const float* __restrict__ q,
+  __device__ __forceinline__ void weigh(const share& s, format codec, const float* __restrict__ q,
                                         const char* __restrict__ keys, int queries, int n, int d,
                                         float scale, float* __restrict__ weights,
                                         float* __restrict__ maxima, float* __restrict__ sums, int,
                                         int p, int partitions) const {
-    scores<format>(s, q, keys, queries, n, d, scale);
-    exponentials(s, queries, weights, maxima, sums, p, partitions);
+    scores(s, codec, q, keys, queries, n, d, scale);
+    exponentials<format>(s, queries, weights, maxima, sums, p, partitions);
   }
 };
 
@@ -47,6 +47,7 @@ struct as_stored {
 //   stride      blocks that a table has room for
 //   partitions  ⌈longest/128⌉
 //   scale       1/√D
+//   k_scale, v_scale  of fp8 caches only: what is read is times these
 //
 // Grid: (batch·H·⌈G/8⌉, partitions) blocks of 32 threads, with the shared memory of
 // partition.cuh for min(G, 8) queries, or for G mod 8 where that is more. A warp has up to 8
@@ -66,15 +67,25 @@ struct as_stored {
       const int* tables, const int* lengths, float* weights, float* maxima, float* sums,      \
       float* o, int heads, int all, int group, int d, int shift, int stride, int partitions,  \
       float scale) {                                                                          \
-    attend_partitions<format>(as_stored{}, q, keys, values, sequences, tables, lengths,       \
-                              weights, maxima, sums, o, heads, all, group, d, shift, stride,  \
-                              partitions, scale);                                             \
+    attend_partitions(as_stored{}, format{}, format{}, q, keys, values, sequences, tables,    \
+                      lengths, weights, maxima, sums, o, heads, all, group, d, shift, stride, \
+                      partitions, scale);                                                     \
   }
 ATTEND_PARTITIONS(f32)
 ATTEND_PARTITIONS(f16)
 ATTEND_PARTITIONS(bf16)
-ATTEND_PARTITIONS(e4m3)
-ATTEND_PARTITIONS(e5m2)
+#define ATTEND_PARTITIONS_SCALED(format)                                                      \
+  extern "C" __global__ void __launch_bounds__(warp_size, 16) attend_partitions_##format(     \
+      const float* q, const char* keys, const char* values, const int* sequences,             \
+      const int* tables, const int* lengths, float* weights, float* maxima, float* sums,      \
+      float* o, int heads, int all, int group, int d, int shift, int stride, int partitions,  \
+      float scale, float k_scale, float v_scale) {                                            \
+    attend_partitions(as_stored{}, format{k_scale}, format{v_scale}, q, keys, values,         \
+                      sequences, tables, lengths, weights, maxima, sums, o, heads, all,       \
+                      group, d, shift, stride, partitions, scale);                            \
+  }
+ATTEND_PARTITIONS_SCALED(e4m3)
+ATTEND_PARTITIONS_SCALED(e5m2)
 
 // attend_factors computes the factor of each partition, by which its e_i and o_p
 // are scaled.

@@ -9,15 +9,16 @@
 // mean writes 8 elements of the mean of KVs' rows to a slot, rounded to the cache's format,
 // and as they are to `means` if that is there (ref/NUMERICS.md §9). Of a new stand-in the
 // slot's own row comes first; of one that is there, `count` KVs are in the mean already.
+// `limit` cuts what has no bits in the format; fp8 is cut when it is encoded.
 template <class format>
-__device__ __forceinline__ void mean(char* rows, float* means, const int* __restrict__ folded,
+__device__ __forceinline__ void mean(format codec, char* rows, float* means, const int* __restrict__ folded,
                                      const int* __restrict__ table, int n, int slot, int count,
                                      int d, int column, int shift, float limit) {
   const auto read = [&](int from, float(&x)[8]) {
     float v[4];
     for (int half = 0; half < 2; half++) {
-      format::decode(rows + (int64(from) * d + column + 4 * half) * format::size, v);
-      for (int j = 0; j < 4; j++) x[4 * half + j] = v[j];
+      codec.decode(rows + (int64(from) * d + column + 4 * half) * format::size, v);
+      for (int j = 0; j < 4; j++) x[4 * half + j] = v[j] * format::lift;
     }
   };
   float m[8], x[8];
@@ -40,15 +41,15 @@ __device__ __forceinline__ void mean(char* rows, float* means, const int* __rest
   if (is_there(means)) {
     for (int j = 0; j < 8; j++) exact[j] = m[j];
   }
-  for (int j = 0; j < 8; j++) m[j] = smaller(larger(m[j], -limit), limit);
+  for (int j = 0; j < 8 && format::size > 1; j++) m[j] = smaller(larger(m[j], -limit), limit);
   char* to = rows + (int64(slot) * d + column) * format::size;
   *reinterpret_cast<typename format::eight*>(to) =
-      format::encode({{m[0], m[1], m[2], m[3]}}, {{m[4], m[5], m[6], m[7]}});
+      codec.encode({{m[0], m[1], m[2], m[3]}}, {{m[4], m[5], m[6], m[7]}});
 }
 
 template <class format>
-__device__ __forceinline__ void fold(const int* __restrict__ list, const int* __restrict__ offsets,
-                                     const int* __restrict__ kvs, const int* __restrict__ made,
+__device__ __forceinline__ void fold(format k_codec, format v_codec, const int* __restrict__ list,
+                                     const int* __restrict__ offsets, const int* __restrict__ kvs, const int* __restrict__ made,
                                      const int* __restrict__ tables, char* keys, char* values,
                                      float* weights, float* key_means, float* value_means,
                                      int into, int d, int shift, int stride, float limit) {
@@ -61,9 +62,9 @@ __device__ __forceinline__ void fold(const int* __restrict__ list, const int* __
   const int count = made[head] ? 0 : int(weights[slot]);
   for (int i = 8 * thread_x(); i < 2 * d; i += 8 * threads_x()) {
     if (i < d) {
-      mean<format>(keys, key_means, folded, table, n, slot, count, d, i, shift, limit);
+      mean(k_codec, keys, key_means, folded, table, n, slot, count, d, i, shift, limit);
     } else {
-      mean<format>(values, value_means, folded, table, n, slot, count, d, i - d, shift, limit);
+      mean(v_codec, values, value_means, folded, table, n, slot, count, d, i - d, shift, limit);
     }
   }
   block_barrier();  // all have read the weight
@@ -90,6 +91,8 @@ __device__ __forceinline__ void fold(const int* __restrict__ list, const int* __
 //   d         D
 //   shift, stride  log2(B); blocks that a table has room for
 //   limit     the largest number of the format
+//   k_scales, v_scales  float32 [heads], of fp8 caches only: those of each head's layer. What
+//             is read is times these, what is written is divided by them
 //
 // Grid: a block for each head, of D/4 threads rounded up to 32; a thread for 8 elements of
 // the mean key or value.
@@ -103,14 +106,24 @@ __device__ __forceinline__ void fold(const int* __restrict__ list, const int* __
       const int* list, const int* offsets, const int* kvs, const int* made, const int* tables,  \
       char* keys, char* values, float* weights, float* key_means, float* value_means, int into, \
       int d, int shift, int stride, float limit) {                                              \
-    fold<format>(list, offsets, kvs, made, tables, keys, values, weights, key_means,            \
-                 value_means, into, d, shift, stride, limit);                                   \
+    fold(format{}, format{}, list, offsets, kvs, made, tables, keys, values, weights,           \
+         key_means, value_means, into, d, shift, stride, limit);                                \
   }
 FOLD(f32)
 FOLD(f16)
 FOLD(bf16)
-FOLD(e4m3)
-FOLD(e5m2)
+#define FOLD_SCALED(format)                                                                     \
+  extern "C" __global__ void __launch_bounds__(256) fold_##format(                              \
+      const int* list, const int* offsets, const int* kvs, const int* made, const int* tables,  \
+      char* keys, char* values, float* weights, float* key_means, float* value_means, int into, \
+      int d, int shift, int stride, float limit, const float* k_scales,                         \
+      const float* v_scales) {                                                                  \
+    const int head = block_x();                                                                 \
+    fold(format{k_scales[head]}, format{v_scales[head]}, list, offsets, kvs, made, tables,      \
+         keys, values, weights, key_means, value_means, into, d, shift, stride, limit);         \
+  }
+FOLD_SCALED(e4m3)
+FOLD_SCALED(e5m2)
 
 // hide_kvs hides the KVs of a list, and some of the window's oldest, and no others.
 //

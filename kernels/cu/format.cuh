@@ -20,14 +20,18 @@ struct alignas(16) float4 {
 // A format has
 //   size            bytes of an element
 //   eight           8 elements as they lie in memory
+//   lift            a power of two, by which decoded elements are too small
 //   encode(a, b)    8 floats, rounded
-//   decode(at, v)   2 or 4 elements at an address, exactly, to v
+//   decode(at, v)   2 or 4 elements at an address: to v, over lift
+//
+// An fp8 format is made with a scale s: it encodes x / s, and decodes x·s.
 //
 // A row of K or V is a multiple of 8 elements, and begins at a multiple of them.
 // decode knows no NaN and no infinity: the cache has none.
 
 struct f32 {
   static constexpr int size = 4;
+  static constexpr float lift = 1;
   struct alignas(16) eight {
     float4 at[2];
   };
@@ -47,6 +51,7 @@ struct f32 {
 template <class half>
 struct two_bytes : half {
   static constexpr int size = 2;
+  static constexpr float lift = 1;
   using eight = words4;
   __word__ static eight encode(float4 a, float4 b) {
     return {{half::pair(a.at[0], a.at[1]), half::pair(a.at[2], a.at[3]),
@@ -99,7 +104,10 @@ using bf16 = two_bytes<bfloat16>;
 template <int mantissa, int bias, uint32 largest>
 struct fp8 {
   static constexpr int size = 1;
+  static constexpr float lift = 0x1p40f;  // the largest scale
   using eight = words2;
+
+  float scale;
 
   // To nearest, ties to even (dtype.narrow).
   __word__ static uint32 one(float v) {
@@ -115,24 +123,33 @@ struct fp8 {
     const uint32 rounded = magnitude < rebias + (1u << 23) ? small : normal;
     return (bits_of(v) >> 24 & 0x80) | (rounded < largest ? rounded : largest);
   }
-  __word__ static uint32 four(float4 v) {
-    return one(v.at[0]) | one(v.at[1]) << 8 | one(v.at[2]) << 16 | one(v.at[3]) << 24;
+  __word__ uint32 four(float4 v) const {
+    return one(v.at[0] / scale) | one(v.at[1] / scale) << 8 | one(v.at[2] / scale) << 16 |
+           one(v.at[3] / scale) << 24;
   }
-  __word__ static eight encode(float4 a, float4 b) { return {{four(a), four(b)}}; }
+  __word__ eight encode(float4 a, float4 b) const { return {{four(a), four(b)}}; }
 
   // Moved to where a float has its exponent and mantissa, a number is too small by
   // a power of two that depends on the bias alone, subnormals included. The
   // arithmetic shift leaves room for the exponent's upper bits.
-  __word__ static float element(uint32 x, int i) {
+  //
+  // The product by which it becomes what it is has the scale as well, so that the scale
+  // costs nothing. It is rounded once, as x·s is to be. What it is multiplied by, the power
+  // of two times the scale, would be beyond the largest float; over `lift` it is not. The
+  // result over `lift` is a normal number, and has the bits that x·s has but for its exponent.
+  // A query or a weight that it is multiplied by is multiplied by `lift` first, which is exact:
+  // it is at most 2^56. So the product of both is that of x·s before it is rounded.
+  __word__ float element(uint32 x, int i) const {
     constexpr uint32 mask = 0x80000000 | 0x7fu << (23 - mantissa);
     const int moved = int(x << (24 - 8 * i)) >> (mantissa + 1);
-    return float_of(uint32(moved) & mask) * float_of(uint32(127 + 127 - bias) << 23);
+    const float unit = scale * (float_of(uint32(127 + 127 - bias) << 23) / lift);
+    return float_of(uint32(moved) & mask) * unit;
   }
-  __word__ static void decode(const char* at, float (&v)[2]) {
+  __word__ void decode(const char* at, float (&v)[2]) const {
     const uint32 x = *reinterpret_cast<const uint16*>(at);
     for (int i = 0; i < 2; i++) v[i] = element(x, i);
   }
-  __word__ static void decode(const char* at, float (&v)[4]) {
+  __word__ void decode(const char* at, float (&v)[4]) const {
     const uint32 x = *reinterpret_cast<const uint32*>(at);
     for (int i = 0; i < 4; i++) v[i] = element(x, i);
   }

@@ -91,15 +91,17 @@ __device__ __forceinline__ void load(const share& s, const char* __restrict__ fr
   warp_barrier();
 }
 
-// bring_queries brings n queries, from the g-th on, to shared memory: four elements
-// of each of them, then the next four.
-template <int n>
+// bring_queries brings n queries, from the g-th on, to shared memory, times the lift of
+// the keys' format: four elements of each of them, then the next four.
+template <class format, int n>
 __device__ __forceinline__ void bring_queries(const share& s, const float* __restrict__ q, int g,
                                               int d) {
   const float4* from = reinterpret_cast<const float4*>(q);
   float4* to = reinterpret_cast<float4*>(s.q + g * d);
   for (int i = lane(); i < n * d / 4; i += warp_size) {
-    to[i] = from[int64(s.rows[g + i % n]) * (d / 4) + i / n];
+    float4 x = from[int64(s.rows[g + i % n]) * (d / 4) + i / n];
+    for (int j = 0; j < 4; j++) x.at[j] = x.at[j] * format::lift;
+    to[i] = x;
   }
 }
 
@@ -114,27 +116,27 @@ __device__ __forceinline__ void bring_queries(const share& s, const float* __res
 // A sum starts from its first product, not from +0: it can be -0 where it should
 // be +0, of which exp(s_i - m_p) knows nothing.
 template <class format, int n, int v, int step>
-__device__ __forceinline__ void partial_sums(const char* key, const float4* q, int quads,
-                                             float (&sum)[n][4]) {
+__device__ __forceinline__ void partial_sums(format codec, const char* key, const float4* q,
+                                             int quads, float (&sum)[n][4]) {
   if constexpr (step == 8) {
     float k[4];
-    format::decode(key + v * 4 * format::size, k);
+    codec.decode(key + v * 4 * format::size, k);
     for (int j = 0; j < n; j++) {
       const float4 x = q[v * n + j];
       for (int i = 0; i < 4; i++) sum[j][i] = x.at[i] * k[i];
     }
     for (int c = v + 8; c < quads; c += 8) {
-      format::decode(key + c * 4 * format::size, k);
+      codec.decode(key + c * 4 * format::size, k);
       for (int j = 0; j < n; j++) {
         const float4 x = q[c * n + j];
         for (int i = 0; i < 4; i++) sum[j][i] = sum[j][i] + x.at[i] * k[i];
       }
     }
   } else {
-    partial_sums<format, n, v, 2 * step>(key, q, quads, sum);
+    partial_sums<format, n, v, 2 * step>(codec, key, q, quads, sum);
     if (v + step < quads) {
       float other[n][4];
-      partial_sums<format, n, v + step, 2 * step>(key, q, quads, other);
+      partial_sums<format, n, v + step, 2 * step>(codec, key, q, quads, other);
       for (int j = 0; j < n; j++) {
         for (int i = 0; i < 4; i++) sum[j][i] = sum[j][i] + other[j][i];
       }
@@ -145,11 +147,12 @@ __device__ __forceinline__ void partial_sums(const char* key, const float4* q, i
 // score writes the scores of the tile's KVs for n queries, from the g-th on. Lanes
 // beyond the last row repeat it; what they write is never read.
 template <class format, int n>
-__device__ __forceinline__ void score(const share& s, int g, int first, int rows, int d,
-                                      float scale) {
+__device__ __forceinline__ void score(const share& s, format codec, int g, int first, int rows,
+                                      int d, float scale) {
   const char* key = s.tile + smaller(lane(), rows - 1) * s.stride;
   float sum[n][4];
-  partial_sums<format, n, 0, 1>(key, reinterpret_cast<const float4*>(s.q + g * d), d / 4, sum);
+  const float4* q = reinterpret_cast<const float4*>(s.q + g * d);
+  partial_sums<format, n, 0, 1>(codec, key, q, d / 4, sum);
   float* to = s.weights + g * partition + first + lane();
   for (int j = 0; j < n; j++) {
     const float dot = (sum[j][0] + sum[j][2]) + (sum[j][1] + sum[j][3]);
@@ -159,41 +162,44 @@ __device__ __forceinline__ void score(const share& s, int g, int first, int rows
 
 // bring_all_queries brings all queries, those of rows s.rows of q: by four, two and one,
 // as score_all takes them.
+template <class format>
 __device__ __forceinline__ void bring_all_queries(const share& s, const float* __restrict__ q,
                                                   int queries, int d) {
   const int fours = queries & ~3, twos = queries & ~1;
-  for (int g = 0; g < fours; g += 4) bring_queries<4>(s, q, g, d);
-  if (fours < twos) bring_queries<2>(s, q, fours, d);
-  if (twos < queries) bring_queries<1>(s, q, twos, d);
+  for (int g = 0; g < fours; g += 4) bring_queries<format, 4>(s, q, g, d);
+  if (fours < twos) bring_queries<format, 2>(s, q, fours, d);
+  if (twos < queries) bring_queries<format, 1>(s, q, twos, d);
 }
 
 // score_all writes the scores of the tile's KVs for all queries.
 template <class format>
-__device__ __forceinline__ void score_all(const share& s, int queries, int first, int rows, int d,
-                                          float scale) {
+__device__ __forceinline__ void score_all(const share& s, format codec, int queries, int first,
+                                          int rows, int d, float scale) {
   const int fours = queries & ~3, twos = queries & ~1;
-  for (int g = 0; g < fours; g += 4) score<format, 4>(s, g, first, rows, d, scale);
-  if (fours < twos) score<format, 2>(s, fours, first, rows, d, scale);
-  if (twos < queries) score<format, 1>(s, twos, first, rows, d, scale);
+  for (int g = 0; g < fours; g += 4) score<format, 4>(s, codec, g, first, rows, d, scale);
+  if (fours < twos) score<format, 2>(s, codec, fours, first, rows, d, scale);
+  if (twos < queries) score<format, 1>(s, codec, twos, first, rows, d, scale);
 }
 
 // scores writes s_i of the partition's n KVs for all queries to the weights.
 template <class format>
-__device__ __forceinline__ void scores(const share& s, const float* __restrict__ q,
+__device__ __forceinline__ void scores(const share& s, format codec, const float* __restrict__ q,
                                        const char* __restrict__ keys, int queries, int n, int d,
                                        float scale) {
   warp_barrier();
-  bring_all_queries(s, q, queries, d);
+  bring_all_queries<format>(s, q, queries, d);
   for (int first = 0; first < n; first += warp_size) {
     const int rows = smaller(warp_size, n - first);
     load<format>(s, keys, first, rows, d);
-    score_all<format>(s, queries, first, rows, d, scale);
+    score_all(s, codec, queries, first, rows, d, scale);
   }
 }
 
 // exponentials replaces the scores by e_i = exp(s_i - m_p), and writes to global
 // memory e_i, m_p and z_p: a query's are at its row of [rows, partitions, 128] and
-// [rows, partitions], in partition p. A lane reads only scores that it wrote.
+// [rows, partitions], in partition p. Those that replace the scores are times the lift of
+// the values' format. A lane reads only scores that it wrote.
+template <class format>
 __device__ __forceinline__ void exponentials(const share& s, int queries,
                                              float* __restrict__ weights,
                                              float* __restrict__ maxima,
@@ -209,7 +215,7 @@ __device__ __forceinline__ void exponentials(const share& s, int queries,
     float sum = 0;
     for (int i = lane(); i < n; i += warp_size) {
       const float e = exp_of(own[i] - top);
-      own[i] = e;
+      own[i] = e * format::lift;
       weights[to * partition + i] = e;
       sum = sum + e;
     }

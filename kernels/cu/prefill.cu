@@ -62,8 +62,8 @@ extern "C" __global__ void __launch_bounds__(warp_size, 12) prefill_partitions(
   for (int i = lane(); i < n; i += warp_size) {
     s.places[i] = (start + i) * heads + head;
   }
-  scores<f32>(s, q, k, mine, n, d, scale);
-  exponentials(s, mine, weights, maxima, sums, block_y(), partitions);
+  scores(s, f32{}, q, k, mine, n, d, scale);
+  exponentials<f32>(s, mine, weights, maxima, sums, block_y(), partitions);
 }
 
 // prefill_factors computes the factor of each partition.

@@ -1,28 +1,5 @@
 package mutants
 
-import (
-	"encoding/json"
-
-	"kvcompress/ref"
-	"kvcompress/trace"
-)
-
-// method returns what makes a configuration one of a method of the table, with options as
-// JSON.
-func method(name, options string, tokens int) func(*ref.Config) {
-	return func(cfg *ref.Config) {
-		cfg.UseMethod(name)
-		cfg.Compression.MaxCacheTokens, cfg.Compression.Rate = tokens, 0
-		cfg.Rope = &trace.Rope{Base: 10_000, RotarySize: cfg.Shape.HeadSize, Pairing: trace.Half}
-		if err := json.Unmarshal([]byte(options), &cfg.Set); err != nil {
-			cfg.Method = err.Error() // no method's name
-		}
-	}
-}
-
-// rolling is razor's options under which every compression folds what is old.
-const rolling = `{"decode": "rolling", "sinks": 1, "threshold": 3, "ratio": 1000, "full": "none"}`
-
 // All returns the bugs, by the file that they are in.
 func All() []Mutant {
 	return []Mutant{
@@ -38,9 +15,24 @@ func All() []Mutant {
 			Old: "at += block_scan(sums, count_bits(word)).before;", New: "at += block_scan(sums, count_bits(word)).before + count_bits(word);",
 		},
 		{
+			Name: "chunk-count", File: "allocate.cu",
+			Bug: "where the free list has several chunks, the lowest block of a word is not counted",
+			Old: "i < words ? count_bits(free[i]) : 0", New: "i < words ? count_bits(free[i] >> 1) : 0",
+		},
+		{
+			Name: "table-in-16-bits", File: "allocate.cu",
+			Bug: "a block table holds the low 16 bits of a block's number",
+			Old: "tables[int64(head) * stride + logical] = block;\n  owners[block] = {sequence,", New: "tables[int64(head) * stride + logical] = block & 0xffff;\n  owners[block] = {sequence,",
+		},
+		{
 			Name: "allocation-order", File: "allocate.cu",
 			Bug: "a decode step takes blocks in (layer, head, sequence) order",
 			Old: "sequence(i / heads % batch), head(i % heads) {}", New: "sequence(i % batch), head(i / batch % heads) {}",
+		},
+		{
+			Name: "batch-of-8", File: "allocate.cu",
+			Bug: "a decode step takes the rows of the ninth sequence and of those after it for the first ones'",
+			Old: "return int64(rows[sequence]) * all", New: "return int64(rows[sequence % 8]) * all",
 		},
 		{
 			Name: "block-edge", File: "allocate.cu",
@@ -73,7 +65,7 @@ func All() []Mutant {
 			Old: "    owners[block] = {-1, -1, -1, -1};\n", New: "    (void)owners;\n",
 		},
 		{
-			Name: "barrier-in-a-branch", File: "allocate.cu", Module: "allocate.cu",
+			Name: "barrier-in-a-branch", File: "allocate.cu",
 			Bug: "a barrier stands where only some of the threads come by",
 			Old: "  if (at >= need) return;\n", New: "  if (at >= need || thread_x() % 2) return;\n",
 		},
@@ -93,6 +85,16 @@ func All() []Mutant {
 			Name: "rounds-to-zero", File: "format.cuh", Module: "append.cu",
 			Bug: "keys and values are rounded toward zero to f16",
 			Old: "__nvvm_ff2f16x2_rn(high, low)", New: "__nvvm_ff2f16x2_rz(high, low)",
+		},
+		{
+			Name: "ties-away", File: "format.cuh", Module: "append.cu",
+			Bug: "what lies halfway between two numbers of f16 is rounded away from zero",
+			Old: "__nvvm_ff2f16x2_rn(high, low)", New: "__nvvm_ff2f16x2_rn(high, (bits_of(low) & 0x1fff) == 0x1000 ? float_of(bits_of(low) | 1) : low)",
+		},
+		{
+			Name: "bf16-rounds-to-zero", File: "format.cuh", Module: "append.cu", Format: "bf16",
+			Bug: "keys and values are rounded toward zero to bf16",
+			Old: "__nvvm_ff2bf16x2_rn(high, low)", New: "__nvvm_ff2bf16x2_rz(high, low)",
 		},
 
 		// The decision.
@@ -132,6 +134,11 @@ func All() []Mutant {
 			Old: "const int after = newest - position;", New: "const int after = newest + 1 - position;",
 		},
 		{
+			Name: "newest-first", File: "decide.cu",
+			Bug: "the newest KV, whose metric cannot be averaged yet, is the cheapest",
+			Old: "if (after == 0) return __builtin_inff();", New: "if (after == 0) return -__builtin_inff();",
+		},
+		{
 			Name: "bias-bin", File: "decide.cu",
 			Bug: "the first position of a bin gets the bias of the bin before",
 			Old: "(starts[middle] <= position ? bin : beyond)", New: "(starts[middle] < position ? bin : beyond)",
@@ -145,6 +152,16 @@ func All() []Mutant {
 			Name: "histogram-not-ready", File: "decide.cu",
 			Bug: "a missing barrier: a histogram in shared memory is counted up while it is cleared",
 			Old: "  block_barrier();\n  const int mask = (1 << shift) - 1;\n", New: "\n  const int mask = (1 << shift) - 1;\n",
+		},
+		{
+			Name: "stored-and-added", File: "decide.cu",
+			Bug: "of the blocks of threads that count a head's KVs, the first stores its counts while others add theirs",
+			Old: "if (blocks_y() == 1) {", New: "if (block_y() == 0) {",
+		},
+		{
+			Name: "scan-in-one-place", File: "decide.cu",
+			Bug: "beyond 256 heads of a quota, a scan starts in shared memory that others still read",
+			Old: "block_scan(scans[turn], equal)", New: "block_scan(scans[0], equal)",
 		},
 
 		// Moves.
@@ -174,6 +191,11 @@ func All() []Mutant {
 			Name: "lost-tail", File: "attention.cu",
 			Bug: "the output leaves out the last partition where it is not full",
 			Old: "const int length = lengths[place_of(sequences, row / group, heads, all)];\n  const int count = (length + partition - 1) / partition;\n  const int64 at = int64(row) * partitions;", New: "const int length = lengths[place_of(sequences, row / group, heads, all)];\n  const int count = length / partition;\n  const int64 at = int64(row) * partitions;",
+		},
+		{
+			Name: "eight-partitions", File: "attention.cu",
+			Bug: "the output leaves out what lies beyond 1,024 KVs",
+			Old: "const int count = (length + partition - 1) / partition;\n  const int64 at = int64(row) * partitions;", New: "const int count = smaller(8, (length + partition - 1) / partition);\n  const int64 at = int64(row) * partitions;",
 		},
 		{
 			Name: "wrong-query-head", File: "attend.cuh", Module: "attention.cu",
@@ -223,39 +245,66 @@ func All() []Mutant {
 
 		// Stand-ins, hidden KVs and keys that are turned.
 		{
-			Name: "from-the-rounded-mean", File: "edits.cu", With: method("razor", rolling, 0),
+			Name: "from-the-rounded-mean", File: "edits.cu", Method: "razor",
 			Bug: "a stand-in takes in KVs from its mean as the cache has rounded it",
 			Old: "for (int j = 0; j < 8; j++) m[j] = exact[j];", New: "read(slot, m);",
 		},
 		{
-			Name: "weight-not-read", File: "edits.cu", With: method("razor", rolling, 0),
+			Name: "weight-not-read", File: "edits.cu", Method: "razor",
 			Bug: "a missing barrier: a stand-in's weight is changed while others read it",
 			Old: "  block_barrier();  // all have read the weight\n", New: "\n",
 		},
 		{
-			Name: "unweighted", File: "adjusted.cu", With: method("razor", rolling, 0),
+			Name: "unweighted", File: "adjusted.cu", Method: "razor",
 			Bug: "a stand-in counts as one KV",
 			Old: "*score = is_hidden ? lowest() : *score + more;", New: "*score = is_hidden ? lowest() : *score + 0 * more;",
 		},
 		{
-			Name: "all-hidden", File: "adjusted.cu", With: method("h2o-mask", `{}`, 3),
+			Name: "all-hidden", File: "adjusted.cu", Method: "h2o-mask",
 			Bug: "the scores of a partition of which all KVs are hidden give NaN",
 			Old: "own[i] == lowest() ? 0 : exp_of(own[i] - top)", New: "exp_of(own[i] - top)",
 		},
 		{
-			Name: "one-more-hidden", File: "edits.cu", With: method("h2o-mask", `{}`, 5),
+			Name: "one-more-hidden", File: "edits.cu", Method: "h2o-mask",
 			Bug: "the oldest of the newest KVs is hidden",
 			Old: "i < from + also", New: "i <= from + also",
 		},
 		{
-			Name: "hidden-in-between", File: "edits.cu", With: method("h2o-mask", `{}`, 5),
+			Name: "hidden-in-between", File: "edits.cu", Method: "h2o-mask",
 			Bug: "a missing barrier: KVs are shown again after they were hidden",
 			Old: "  block_barrier();\n  const int* listed", New: "\n  const int* listed",
 		},
 		{
-			Name: "turned-too-far", File: "adjusted.cu", With: method("streaming-llm", `{"sinks": 1, "positions": "cache"}`, 5),
+			Name: "turned-too-far", File: "adjusted.cu", Method: "streaming-llm",
 			Bug: "a KV counts itself to those that are older",
 			Old: "((1u << position % 32) - 1);", New: "((2u << position % 32) - 1);",
+		},
+
+		// Scales of fp8 caches.
+		{
+			Name: "cut-too-early", File: "format.cuh", Module: "append.cu", Format: "e4m3", Method: "kv-compress",
+			Bug: "a key or value is cut at the format's largest number before it is divided by the scale",
+			Old: "one(v.at[0] / scale)", New: "one(smaller(larger(v.at[0], -448.0f), 448.0f) / scale)",
+		},
+		{
+			Name: "scale-of-k-for-v", File: "append.cu", Format: "e4m3",
+			Bug: "values are divided by the scale of K",
+			Old: "v_codec.encode(v4[0], v4[1])", New: "decltype(v_codec){k_codec.scale}.encode(v4[0], v4[1])",
+		},
+		{
+			Name: "scale-on-the-score", File: "attention.cu", Format: "e4m3",
+			Bug: "the score is multiplied by the scale of K, not each element of a key",
+			Old: "scores(s, codec, q, keys, queries, n, d, scale);", New: "scores(s, format{1}, q, keys, queries, n, d, scale * codec.scale);",
+		},
+		{
+			Name: "scale-overflows", File: "format.cuh", Module: "attention.cu", Format: "e4m3",
+			Bug: "a scale of 256 or more gives infinity in the product by which elements are decoded",
+			Old: "lift = 0x1p40f;", New: "lift = 1;",
+		},
+		{
+			Name: "mean-of-another-scale", File: "edits.cu", Format: "e4m3", Method: "razor",
+			Bug: "the mean of values is divided by the scale of K",
+			Old: "format{v_scales[head]}", New: "format{v_scales == nullptr ? 1 : k_scales[head]}",
 		},
 
 		// Prefill.
@@ -274,25 +323,30 @@ func All() []Mutant {
 			Bug: "the query at the buffer's edge does not count",
 			Old: "larger(0, i + buffer - first)", New: "larger(0, i + buffer + 1 - first)",
 		},
+		{
+			Name: "exp-ends-early", File: "numerics.cuh", Module: "prefill.cu",
+			Bug: "e^x is 0 where it is subnormal",
+			Old: "return x < -104 ? 0 : scaled;", New: "return x < -88 ? 0 : scaled;",
+		},
 
 		// Scores.
 		{
-			Name: "one-long-sum", File: "scores.cu", Replay: "gqa/expected-attention",
+			Name: "one-long-sum", File: "scores.cu", Method: "expected-attention",
 			Bug: "products of queries are added up from the first token to the last, not in partitions",
 			Old: "if ((first + stage) % partition != 0 && first + stage < n) continue;", New: "if (first + stage < n) continue;",
 		},
 		{
-			Name: "turned-on", File: "scores.cu", Replay: "recall/expected-attention",
+			Name: "turned-on", File: "scores.cu", Method: "expected-attention",
 			Bug: "queries and keys are turned on, not back",
 			Old: "const float cos = turn[0], sin = turn[pairs];", New: "const float cos = turn[0], sin = -turn[pairs];",
 		},
 		{
-			Name: "own-range", File: "scores.cu", Replay: "gqa/lagkv",
+			Name: "own-range", File: "scores.cu", Method: "lagkv",
 			Bug: "a segment is measured by its own range, not by the next one's",
 			Old: "(sinks + (segment + 1) * lag)", New: "(sinks + segment * lag)",
 		},
 		{
-			Name: "means-not-ready", File: "scores.cu", Replay: "gqa/lagkv",
+			Name: "means-not-ready", File: "scores.cu", Method: "lagkv",
 			Bug: "a missing barrier: means are ranked that other threads have not written",
 			Old: "  if (cross) return;\n  block_barrier();\n", New: "  if (cross) return;\n\n",
 		},

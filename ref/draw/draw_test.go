@@ -98,7 +98,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	_, cannot, err := Methods()
-	if err != nil || len(cannot) == 0 || cannot[0].Method != "quest" {
+	if err != nil || len(cannot) == 0 || cannot[0].Method != "infllm" {
 		t.Errorf("%v, %v", cannot, err)
 	}
 }

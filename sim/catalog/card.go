@@ -1,42 +1,53 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Card is a GPU.
 type Card struct {
 	Name     string   `json:"name"`
 	Aliases  []string `json:"aliases,omitempty"`
-	Memory   int64    `json:"memory_bytes"`       // that CUDA reports in all, somewhat less than on the box
-	Read     float64  `json:"bytes_per_second"`   // of its memory, at the peak
-	Flops16  float64  `json:"flops_16bit"`        // of tensor cores, dense, f16 or bf16 with f32 sums
-	Flops8   float64  `json:"flops_8bit"`         // likewise of fp8 or int8; 0 is as 16 bits
-	Link     float64  `json:"link_bytes_per_sec"` // one way, to the other cards of a tensor-parallel group
-	PriceUSD float64  `json:"usd_per_hour"`       // 0 is unknown
+	Memory   int64    `json:"memory_bytes"`          // that CUDA reports in all, somewhat less than on the box
+	Read     float64  `json:"bytes_per_second"`      // of its memory, at the peak
+	Flops16  float64  `json:"flops_16bit"`           // of tensor cores, dense, f16 or bf16 with f32 sums
+	Flops8   float64  `json:"flops_8bit"`            // likewise of fp8 or int8; 0 is as 16 bits
+	Flops4   float64  `json:"flops_4bit"`            // likewise of fp4; 0 is as 8 bits
+	Link     float64  `json:"link_bytes_per_sec"`    // one way, to the other cards of a tensor-parallel group
+	Linked   int      `json:"linked_cards"`          // that the link joins; 0 is 8
+	Network  float64  `json:"network_bytes_per_sec"` // one way, of each card, to cards that the link does not join; 0 is unknown
+	Host     float64  `json:"host_bytes_per_sec"`    // one way, to the host's memory; 0 is unknown
+	PriceUSD float64  `json:"usd_per_hour"`          // 0 is unknown
 	Source   string   `json:"source,omitempty"`
 }
 
-func (c *Card) is(name string) bool {
-	if key(c.Name) == key(name) {
-		return true
-	}
-	for _, a := range c.Aliases {
-		if key(a) == key(name) {
-			return true
-		}
-	}
-	return false
+// is reports whether a key is of one of the card's names.
+func (c *Card) is(wanted string) bool {
+	return key(c.Name) == wanted || slices.ContainsFunc(c.Aliases, func(a string) bool { return key(a) == wanted })
 }
 
-// Flops returns the peak for a product of weights in the given format.
-func (c *Card) Flops(w Weights) float64 {
-	if w.QuantizesActivations() && c.Flops8 > 0 {
+// Flops returns the peak for a product whose input has so many bits.
+func (c *Card) Flops(bits int) float64 {
+	switch {
+	case bits <= 4 && c.Flops4 > 0:
+		return c.Flops4
+	case bits <= 8 && c.Flops8 > 0:
 		return c.Flops8
 	}
 	return c.Flops16
+}
+
+// LinkOf returns the bytes a second, one way, between the cards of a group: of the link, or,
+// where it does not join so many, of the network; 0 where that is unknown.
+func (c *Card) LinkOf(cards int) float64 {
+	if cards > cmp.Or(c.Linked, 8) {
+		return c.Network
+	}
+	return c.Link
 }
 
 // Validate returns every error of the card, joined.
@@ -55,8 +66,21 @@ func (c *Card) Validate() error {
 	if c.Flops8 != 0 {
 		within("flops_8bit", c.Flops8, 1e10, 1e18)
 	}
-	if c.Link != 0 {
-		within("link_bytes_per_sec", c.Link, 1e8, 1e14)
+	for _, o := range []struct {
+		name string
+		v    float64
+		low  float64
+		high float64
+	}{
+		{"flops_4bit", c.Flops4, 1e10, 1e18}, {"link_bytes_per_sec", c.Link, 1e8, 1e14},
+		{"network_bytes_per_sec", c.Network, 1e8, 1e14}, {"host_bytes_per_sec", c.Host, 1e8, 1e14},
+	} {
+		if o.v != 0 {
+			within(o.name, o.v, o.low, o.high)
+		}
+	}
+	if c.Linked < 0 || c.Linked > 1<<12 {
+		errs = append(errs, fmt.Errorf("card: linked_cards is %d, want 1 to %d, or 0 for 8", c.Linked, 1<<12))
 	}
 	within("usd_per_hour", c.PriceUSD, 0, 1e4)
 	return errors.Join(errs...)
@@ -65,29 +89,35 @@ func (c *Card) Validate() error {
 func gib(n float64) int64 { return int64(n * (1 << 30)) }
 
 // Cards returns the cards that are known by name, in the order in which they are
-// listed to a user. Bandwidth and peaks are those of NVIDIA's data sheets, without
-// sparsity. Memory is what CUDA reports in all, as PyTorch prints it when memory
-// runs out; where no such report is at hand, what nvidia-smi shows.
+// listed to a user. Bandwidth and peaks are those of NVIDIA's data sheets and white papers:
+// dense, with f32 sums. Memory is what CUDA reports in all, as PyTorch prints it when memory
+// runs out; where no such report is at hand, what nvidia-smi shows. The network is that of
+// NVIDIA's DGX of the card, a host channel adapter for each; the host's link is PCIe's 16 lanes.
 func Cards() []Card {
-	const pcie4 = 32e9 // 16 lanes
+	const (
+		pcie4 = 32e9
+		pcie5 = 64e9
+	)
 	return append([]Card{
-		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: pcie4,
+		{Name: "l4", Aliases: []string{"NVIDIA L4"}, Memory: gib(22.03), Read: 300e9, Flops16: 121e12, Flops8: 242e12, Link: pcie4, Host: pcie4,
 			Source: "NVIDIA L4 data sheet; memory: ArcInstitute/evo2 issue 190"},
-		{Name: "a10", Aliases: []string{"NVIDIA A10"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Link: pcie4,
+		{Name: "a10", Aliases: []string{"NVIDIA A10", "NVIDIA A10G", "a10g"}, Memory: gib(21.99), Read: 600e9, Flops16: 125e12, Flops8: 250e12, Link: pcie4, Host: pcie4,
 			Source: "NVIDIA A10 data sheet (8 bits: int8); memory: CogVLM issue 236"},
-		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.49), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9,
+		{Name: "a100-40gb", Aliases: []string{"NVIDIA A100 40GB", "a100-40"}, Memory: gib(39.49), Read: 1555e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9, Network: 25e9, Host: pcie4,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
-		{Name: "a100-80gb", Aliases: []string{"NVIDIA A100 80GB", "a100-80", "a100"}, Memory: gib(79.15), Read: 2039e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9,
+		{Name: "a100-80gb", Aliases: []string{"NVIDIA A100 80GB", "a100-80", "a100"}, Memory: gib(79.15), Read: 2039e9, Flops16: 312e12, Flops8: 624e12, Link: 300e9, Network: 25e9, Host: pcie4,
 			Source: "NVIDIA A100 data sheet (8 bits: int8), SXM"},
-		{Name: "l40s", Aliases: []string{"NVIDIA L40S"}, Memory: gib(44.40), Read: 864e9, Flops16: 362e12, Flops8: 733e12, Link: pcie4,
+		{Name: "a40", Aliases: []string{"NVIDIA A40"}, Memory: gib(44.35), Read: 696e9, Flops16: 149.7e12, Flops8: 299.3e12, Link: pcie4, Host: pcie4,
+			Source: "NVIDIA A40 data sheet (8 bits: int8)"},
+		{Name: "l40s", Aliases: []string{"NVIDIA L40S"}, Memory: gib(44.40), Read: 864e9, Flops16: 362e12, Flops8: 733e12, Link: pcie4, Host: pcie4,
 			Source: "NVIDIA L40S data sheet; memory: that of the L40, QwenLM/Qwen3-VL issue 2097"},
-		{Name: "h100", Aliases: []string{"NVIDIA H100 80GB", "NVIDIA H100", "h100-80gb", "h100-sxm"}, Memory: gib(79.11), Read: 3350e9, Flops16: 989e12, Flops8: 1979e12, Link: 450e9,
+		{Name: "h100", Aliases: []string{"NVIDIA H100 80GB", "NVIDIA H100", "h100-80gb", "h100-sxm"}, Memory: gib(79.11), Read: 3350e9, Flops16: 989e12, Flops8: 1979e12, Link: 450e9, Network: 50e9, Host: pcie5,
 			Source: "NVIDIA H100 data sheet, SXM; memory: vllm-project/vllm issue 27508"},
-		{Name: "h100-nvl", Aliases: []string{"NVIDIA H100 NVL"}, Memory: gib(93.00), Read: 3900e9, Flops16: 835e12, Flops8: 1671e12, Link: 300e9,
+		{Name: "h100-nvl", Aliases: []string{"NVIDIA H100 NVL"}, Memory: gib(93.00), Read: 3900e9, Flops16: 835e12, Flops8: 1671e12, Link: 300e9, Host: pcie5,
 			Source: "NVIDIA H100 data sheet, NVL; memory: ali-vilab/VACE issue 56"},
-		{Name: "h200", Aliases: []string{"NVIDIA H200"}, Memory: gib(139.8), Read: 4800e9, Flops16: 989e12, Flops8: 1979e12, Link: 450e9,
+		{Name: "h200", Aliases: []string{"NVIDIA H200"}, Memory: gib(139.8), Read: 4800e9, Flops16: 989e12, Flops8: 1979e12, Link: 450e9, Network: 50e9, Host: pcie5,
 			Source: "NVIDIA H200 data sheet, SXM"},
-		{Name: "b200", Aliases: []string{"NVIDIA B200"}, Memory: gib(178.4), Read: 7700e9, Flops16: 2250e12, Flops8: 4500e12, Link: 900e9,
+		{Name: "b200", Aliases: []string{"NVIDIA B200"}, Memory: gib(178.4), Read: 7700e9, Flops16: 2250e12, Flops8: 4500e12, Flops4: 9000e12, Link: 900e9, Network: 50e9, Host: pcie5,
 			Source: "NVIDIA DGX B200 data sheet, an eighth of the system"},
 	}, workstationCards()...)
 }

@@ -7,7 +7,9 @@ package catalog
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"unicode"
 
 	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
@@ -18,39 +20,56 @@ const maxFileBytes = 1 << 20
 
 // FindModel returns the model of that name; where there is none, and the name ends in a
 // format, as llama-3.1-70b-int8, the model with its weights in it; or else reads name as the
-// path of a config.json.
+// path of a config.json, or of its folder. A hf_quant_config.json in the same folder says
+// how the weights are quantized.
 func FindModel(name string) (Model, error) {
-	var known []string
-	for _, m := range Models() {
-		if m.is(name) {
-			return m, nil
+	wanted := key(name)
+	for _, e := range entries() {
+		if e.is(wanted) {
+			return e.model()
 		}
-		known = append(known, m.Name)
 	}
-	if m, ok := inFormat(name); ok {
-		return m, nil
+	if m, ok, err := inFormat(name); ok {
+		return m, err
 	}
 	if !isFile(name) {
-		return Model{}, fmt.Errorf("unknown model %q: known are %s, and the path of any Hugging Face config.json", name, strings.Join(known, ", "))
+		return Model{}, fmt.Errorf("unknown model %q: known are %s, and the path of any Hugging Face config.json", name, strings.Join(ModelNames(), ", "))
 	}
-	text, err := readFile(name)
+	path := name
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		path = filepath.Join(name, configFile)
+	}
+	text, err := readFile(path)
 	if err != nil {
 		return Model{}, err
 	}
-	m, err := ParseConfig(text)
-	if err != nil {
-		return Model{}, fmt.Errorf("%s: %w", name, err)
+	var quant []byte
+	if sibling := filepath.Join(filepath.Dir(path), quantFile); filepath.Base(path) == configFile && isFile(sibling) {
+		if quant, err = readFile(sibling); err != nil {
+			return Model{}, err
+		}
 	}
-	m.Name, m.Source = name, name
+	m, err := ParseConfig(text, quant)
+	if err != nil {
+		return Model{}, fmt.Errorf("%s: %w", path, err)
+	}
+	m.Name, m.Source = name, path
 	return m, nil
 }
+
+// The files of a model's folder that are read.
+const (
+	configFile = "config.json"
+	quantFile  = "hf_quant_config.json"
+)
 
 // FindCard returns the card of that name, or, where there is none, reads name as
 // the path of a card's JSON, in the form of [Card].
 func FindCard(name string) (Card, error) {
 	var known []string
+	wanted := key(name)
 	for _, c := range Cards() {
-		if c.is(name) {
+		if c.is(wanted) {
 			return c, nil
 		}
 		known = append(known, c.Name)
@@ -97,5 +116,11 @@ func readFile(path string) ([]byte, error) {
 // key is a name without what people write differently: "Llama-3.1 8B" and
 // "llama-3.1-8b" are one.
 func key(name string) string {
-	return strings.NewReplacer(" ", "", "-", "", "_", "", ".", "").Replace(strings.ToLower(name))
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case ' ', '-', '_', '.':
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, name)
 }

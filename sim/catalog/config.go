@@ -1,91 +1,275 @@
 package catalog
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
-	"kvcompress/kv"
 	"kvcompress/strictjson"
 )
 
-// families are the model_type values whose layers are those of [Model].
-func families() []string {
-	return []string{"llama", "mistral", "qwen2", "qwen3"}
+// ParseConfig reads a Hugging Face config.json, and the hf_quant_config.json that ModelOpt
+// writes beside it, nil where there is none.
+//
+// Every entry that is neither read nor known to change neither memory nor time is an error
+// that names it: a model is not taken for another that it resembles. Entries that are null,
+// false, 0 or empty turn something off, and are passed over.
+func ParseConfig(text, quant []byte) (Model, error) {
+	fail := func(err error) (Model, error) { return Model{}, fmt.Errorf("config.json: %w", err) }
+	c, err := newConfig(text)
+	if err != nil {
+		return fail(err)
+	}
+	kind := c.str("model_type", "")
+	build := families()[kind]
+	if build == nil {
+		return fail(fmt.Errorf("model_type is %.40q, want one of %s: an architecture that is not among them is not modelled; serve one that is, or describe the nearest by a file of its own", kind, strings.Join(slices.Sorted(maps.Keys(families())), ", ")))
+	}
+	if kind == "gemma3" { // a text model beside an encoder of images
+		if text := c.object("text_config"); text != nil {
+			delete(text.entries, "model_type")
+			maps.Copy(c.entries, text.entries)
+		}
+	}
+	b := newBuilder(c)
+	if err := errors.Join(b.c.errs...); err != nil {
+		return fail(err)
+	}
+	build(b)
+	b.finish()
+	if err := b.err(); err != nil {
+		return fail(err)
+	}
+	if err := b.quantize(quant); err != nil {
+		return fail(err)
+	}
+	if err := c.unread(); err != nil {
+		return fail(err)
+	}
+	return b.m, nil
 }
 
-// ParseConfig reads a Hugging Face config.json of a dense decoder of the Llama
-// family. Entries that do not matter here are passed over. A model of another kind
-// (a mixture of experts, latent attention) is refused: its size and time follow
-// other rules.
-func ParseConfig(text []byte) (Model, error) {
-	var c struct {
-		ModelType    string `json:"model_type"`
-		Layers       int    `json:"num_hidden_layers"`
-		Heads        int    `json:"num_attention_heads"`
-		KVHeads      int    `json:"num_key_value_heads"`
-		HeadDim      int    `json:"head_dim"`
-		Hidden       int    `json:"hidden_size"`
-		Intermediate int    `json:"intermediate_size"`
-		Vocab        int    `json:"vocab_size"`
-		MaxLen       int    `json:"max_position_embeddings"`
-		Tied         bool   `json:"tie_word_embeddings"`
-		Bias         bool   `json:"attention_bias"`
-		DType        string `json:"torch_dtype"`
-		Quantization *struct {
-			Method string `json:"quant_method"`
-			Bits   int    `json:"bits"`
-		} `json:"quantization_config"`
-	}
-	// Names twice, and what follows the object, are errors; unknown ones are not.
-	if err := strictjson.Object(text, func(string, []byte) error { return nil }); err != nil {
-		return Model{}, fmt.Errorf("config.json: %w", err)
-	}
-	if err := json.Unmarshal(text, &c); err != nil {
-		return Model{}, fmt.Errorf("config.json: %w", err)
-	}
-	if !slices.Contains(families(), c.ModelType) {
-		return Model{}, fmt.Errorf("config.json: model_type is %.40q, want one of %s", c.ModelType, strings.Join(families(), ", "))
-	}
-	if c.KVHeads == 0 {
-		c.KVHeads = c.Heads // before grouped-query attention, the entry did not exist
-	}
-	if c.Heads < 1 || c.KVHeads < 1 || c.Heads%c.KVHeads != 0 {
-		return Model{}, fmt.Errorf("config.json: num_attention_heads %d is not a multiple of num_key_value_heads %d", c.Heads, c.KVHeads)
-	}
-	if c.HeadDim == 0 {
-		if c.Hidden%c.Heads != 0 {
-			return Model{}, fmt.Errorf("config.json: hidden_size %d is not a multiple of num_attention_heads %d, and there is no head_dim", c.Hidden, c.Heads)
+// config is the entries of a config.json, and which of them have been read.
+type config struct {
+	at      string // in which entry of the file these are, for errors
+	entries map[string]json.RawMessage
+	read    map[string]bool
+	errs    []error
+}
+
+// newConfig returns the entries of an object. Those that are null are not there.
+func newConfig(text []byte) (*config, error) {
+	c := &config{entries: map[string]json.RawMessage{}, read: map[string]bool{}}
+	err := strictjson.Object(withoutInfinity(text), func(name string, value []byte) error {
+		if value = bytes.TrimSpace(value); !bytes.Equal(value, []byte("null")) {
+			c.entries[name] = slices.Clone(value)
 		}
-		c.HeadDim = c.Hidden / c.Heads
+		return nil
+	})
+	return c, err
+}
+
+// withoutInfinity returns JSON in which the numbers that Python writes and JSON does not
+// have, Infinity and NaN, are null: no entry that matters here has one.
+func withoutInfinity(text []byte) []byte {
+	var out []byte
+	for i := 0; i < len(text); {
+		n := 1
+		switch c := text[i]; {
+		case c == '"':
+			for i+n < len(text) && text[i+n] != '"' {
+				if text[i+n] == '\\' {
+					n++
+				}
+				n++
+			}
+			n = min(n+1, len(text)-i)
+		case c == '-' || c == 'I' || c == 'N':
+			if word := notNumber(text[i:]); word > 0 {
+				out = append(out, "null"...)
+				i += word
+				continue
+			}
+		}
+		out = append(out, text[i:i+n]...)
+		i += n
 	}
-	m := Model{
-		Shape:  kv.Shape{Layers: c.Layers, KVHeads: c.KVHeads, Group: c.Heads / c.KVHeads, HeadSize: c.HeadDim},
-		Hidden: c.Hidden, Intermediate: c.Intermediate, Vocab: c.Vocab, Tied: c.Tied,
-		QKVBias: c.Bias || c.ModelType == "qwen2", MaxLen: c.MaxLen, Weights: BF16,
-	}
-	switch c.DType {
-	case "", "bfloat16", "float32": // a server casts float32
-	case "float16":
-		m.Weights = F16
-	default:
-		return Model{}, fmt.Errorf("config.json: torch_dtype is %.40q, want bfloat16, float16 or float32", c.DType)
-	}
-	if q := c.Quantization; q != nil {
-		switch {
-		case q.Method == "fp8" || q.Method == "fbgemm_fp8":
-			m.Weights = FP8
-		case (q.Method == "awq" || q.Method == "gptq") && q.Bits == 4:
-			m.Weights = INT4
-		case q.Method == "gptq" && q.Bits == 8:
-			m.Weights = INT8
-		default:
-			return Model{}, fmt.Errorf("config.json: quantization_config has quant_method %.40q with %d bits, want fp8, or awq or gptq with 4 bits: or take the entry out and say --weights", q.Method, q.Bits)
+	return out
+}
+
+func notNumber(text []byte) int {
+	for _, word := range []string{"Infinity", "-Infinity", "NaN"} {
+		if bytes.HasPrefix(text, []byte(word)) {
+			return len(word)
 		}
 	}
-	if err := m.Validate(); err != nil {
-		return Model{}, fmt.Errorf("config.json: %w", err)
+	return 0
+}
+
+func (c *config) fail(format string, args ...any) {
+	c.errs = append(c.errs, fmt.Errorf(format, args...))
+}
+
+// get decodes an entry, if it is there.
+func (c *config) get(name string, to any, want string) bool {
+	c.read[name] = true
+	value, ok := c.entries[name]
+	if !ok {
+		return false
 	}
-	return m, nil
+	if err := json.Unmarshal(value, to); err != nil {
+		c.fail("%s%s is %s, want %s", c.at, name, strictjson.Excerpt([]byte(value)), want)
+		return false
+	}
+	return true
+}
+
+// num returns an entry, which is a whole number, or what it is by default.
+func (c *config) num(name string, byDefault int) int {
+	n := byDefault
+	if !c.get(name, &n, "a whole number") {
+		return byDefault
+	}
+	return n
+}
+
+// size returns a number that has to be there: from 1 to a bound.
+func (c *config) size(name string, bound int) int { return c.sizeOr(name, 0, bound) }
+
+// sizeOr returns a number from 1 to a bound, with a default.
+func (c *config) sizeOr(name string, byDefault, bound int) int {
+	n := c.num(name, byDefault)
+	if n < 1 || n > bound {
+		c.fail("%s%s is %d, want 1 to %d", c.at, name, n, bound)
+		return 1
+	}
+	return n
+}
+
+func (c *config) flag(name string, byDefault bool) bool {
+	v := byDefault
+	if !c.get(name, &v, "true or false") {
+		return byDefault
+	}
+	return v
+}
+
+func (c *config) str(name, byDefault string) string {
+	v := byDefault
+	if !c.get(name, &v, "a string") {
+		return byDefault
+	}
+	return v
+}
+
+func (c *config) strs(name string) (v []string) {
+	c.get(name, &v, "a list of strings")
+	return v
+}
+
+func (c *config) nums(name string) (v []int) {
+	c.get(name, &v, "a list of whole numbers")
+	return v
+}
+
+// has reports whether an entry is there.
+func (c *config) has(name string) bool { return c.entries[name] != nil }
+
+// object returns an entry that is an object of its own, or nil.
+func (c *config) object(name string) *config {
+	c.read[name] = true
+	value, ok := c.entries[name]
+	if !ok {
+		return nil
+	}
+	sub, err := newConfig(value)
+	if err != nil {
+		c.fail("%s%s: %w", c.at, name, err)
+		return nil
+	}
+	sub.at = c.at + name + "."
+	return sub
+}
+
+// objects returns an entry that is an object of objects, by name.
+func (c *config) objects(name string) map[string]*config {
+	of := c.object(name)
+	if of == nil {
+		return nil
+	}
+	all := map[string]*config{}
+	for key := range of.entries {
+		if sub := of.object(key); sub != nil {
+			all[key] = sub
+		}
+	}
+	c.errs = append(c.errs, of.errs...)
+	return all
+}
+
+// unread returns an error that names the entries that have not been read and may change
+// memory or time.
+func (c *config) unread() error {
+	var names []string
+	for name, value := range c.entries {
+		if !c.read[name] && !isNeutral(name) && !isOff(value) {
+			names = append(names, fmt.Sprintf("%.60q", c.at+name))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	more := ""
+	if n := len(names) - 8; n > 0 {
+		names, more = names[:8], fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Errorf("%s%s: not known here, and may change the model's memory or time; an entry that changes neither can be taken out", strings.Join(names, ", "), more)
+}
+
+// isOff reports whether a value turns off what its entry is about.
+func isOff(value json.RawMessage) bool {
+	switch string(value) {
+	case "false", "0", "0.0", `""`, "[]", "{}":
+		return true
+	}
+	return false
+}
+
+// isNeutral reports whether an entry changes neither memory nor time: it is about training,
+// sampling, tokens or arithmetic.
+func isNeutral(name string) bool {
+	return strings.HasPrefix(name, "_") || strings.HasSuffix(name, "_token_id") || strings.HasSuffix(name, "_dropout") ||
+		strings.HasSuffix(name, "_pdrop") || strings.HasSuffix(name, "_token_index") || slices.Contains(neutral(), name)
+}
+
+func neutral() []string {
+	return []string{
+		// What the file is.
+		"architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "tokenizer_class", "model_type", "name_or_path",
+		"unsloth_version", "unsloth_fixed", "quantization_config", "custom_pipelines", "rwkv_version", "is_decoder", "keys_to_ignore_at_inference",
+		// Arithmetic and positions.
+		"hidden_act", "hidden_activation", "rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_eps", "rope_theta", "rope_scaling",
+		"rope_parameters", "rope_local_base_freq", "rope_interleave", "rope_ratio", "partial_rotary_factor", "original_max_position_embeddings",
+		"initial_context_length", "max_window_layers", "attn_logit_softcapping", "final_logit_softcapping", "logits_soft_cap", "query_pre_attn_scalar",
+		"attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier", "embeddings_scale_by_sqrt_dim", "swiglu_limit",
+		"attention_scaling", "rescale_every", "rescale_prenorm_residual", "residual_in_fp32", "w_init_variance_scale", "final_w_init_variance_scale",
+		"time_step_floor", "time_step_init_scheme", "time_step_limit", "time_step_max", "time_step_min", "time_step_scale", "mixer_rms_eps", "rms_norm",
+		"norm_before_gate", "mscale", "use_bidirectional_attention",
+		// Routing.
+		"norm_topk_prob", "n_group", "topk_group", "routed_scaling_factor", "scoring_func", "topk_method", "router_aux_loss_coef",
+		"router_jitter_noise", "aux_loss_alpha", "seq_aux", "output_router_logits", "ep_size", "num_logits_to_keep",
+		// Training, sampling and implementations.
+		"initializer_range", "use_cache", "pretraining_tp", "use_mamba_kernels", "use_mambapy", "use_falcon_mambapy", "cache_implementation",
+		"attn_implementation", "chunk_size", "chunk_size_feed_forward", "return_dict", "problem_type", "id2label", "label2id", "pruned_heads",
+		"temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "max_length", "min_length", "num_beams",
+		"num_beam_groups", "diversity_penalty", "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "early_stopping",
+		"do_sample", "prefix", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "task_specific_params", "finetuning_task", "tie_encoder_decoder",
+		"num_nextn_predict_layers", // a server loads these layers for speculation only
+		"mm_tokens_per_image",
+	}
 }

@@ -7,131 +7,238 @@ import (
 	"kvcompress/kv"
 )
 
-// Model is a decoder of the Llama family: what its size, memory and time follow
-// from.
+// Model is a decoder: what its size, memory and time follow from.
 type Model struct {
 	Name         string
 	Aliases      []string // other names that it is known by
-	Shape        kv.Shape // layers, KV heads, query heads per KV head, head size
+	Shape        kv.Shape // layers that have a KV cache; KV heads, query heads a KV head and head size of each
+	Layers       []Layer  // what each layer keeps of a sequence, in order
+	Modules      []Module // all weights, in the order of the layers
 	Hidden       int
-	Intermediate int // of the gated MLP
+	Intermediate int // the widest MLP that a token passes: of a mixture of experts, all its experts beside each other
 	Vocab        int
 	Tied         bool    // the output matrix is the embedding table
-	QKVBias      bool    // as in Qwen2
 	MaxLen       int     // longest context, tokens
 	Weights      Weights // format that the weights are published in
+	KVFormat     string  // that the checkpoint has scales for, as it names it; empty for none
 	Source       string
+
+	Window  int     // tokens that a windowed layer attends to, the newest included
+	Latent  int     // elements of a token's latent KV, in place of K and V of heads; 0 for none
+	Pair    int     // elements of one query head's products with a key and with a value
+	State   State   // of a linear-time layer
+	Experts Experts // of a mixture
 }
 
-func (m *Model) is(name string) bool {
-	if key(m.Name) == key(name) {
-		return true
+// Layer is what a layer keeps of a sequence.
+type Layer int
+
+// The kinds of layer.
+const (
+	Full     Layer = iota // K and V of every token
+	Windowed              // K and V of the last Model.Window tokens
+	Stateful              // a state that does not grow
+	Stateless
+)
+
+// State is what a linear-time layer keeps of a sequence, whatever its length.
+type State struct {
+	Elements16 int // in 16 bits
+	Elements32 int // in 32 bits
+}
+
+// Bytes returns the bytes of one layer's state of one sequence.
+func (s State) Bytes() int { return 2*s.Elements16 + 4*s.Elements32 }
+
+// Experts is a mixture of experts.
+type Experts struct {
+	Total  int // of a layer
+	Active int // that a token passes
+}
+
+// Module is a tensor of weights, or several equal ones.
+type Module struct {
+	Name   string // as the checkpoint calls it
+	Layer  int    // −1 before the layers, len(Layers) after them
+	Kind   Kind
+	In     int
+	Out    int
+	N      int    // equal ones: the experts of a layer; 1 for others
+	Format Format // as published
+}
+
+// Kind is what a module is, which decides whether it can be quantized and when it is read.
+type Kind int
+
+// The kinds of module.
+const (
+	Linear    Kind = iota // a matrix of a layer
+	Routed                // the routed experts' matrices: of N, a token passes Experts.Active
+	Embedding             // a table of which a token reads a row; where tied it is the output matrix too
+	Output                // the output matrix
+	Small                 // norms, biases and what else is no matrix: a row of Out elements
+	Tower                 // the weights of an encoder of images: held, and read for no token
+)
+
+// Params returns the parameters of the module.
+func (m *Module) Params() int64 { return int64(m.N) * int64(m.In) * int64(m.Out) }
+
+// bytes returns the bytes of one of the module's tensors.
+func (m *Module) bytes(f Format) int64 { return f.Bytes(int64(m.In), int64(m.Out)) }
+
+// quantizable reports whether a format of fewer bits applies to the module.
+func (m *Module) quantizable() bool { return m.Kind == Linear || m.Kind == Routed }
+
+// format returns how a module is stored where the model's weights are in the given format:
+// as published if that is it.
+func (m *Model) format(mod *Module, w Weights) Format {
+	switch {
+	case w == m.Weights:
+		return mod.Format
+	case mod.quantizable():
+		return w.Format()
 	}
-	for _, a := range m.Aliases {
-		if key(a) == key(name) {
-			return true
-		}
-	}
-	return false
+	return Format{Weights: BF16, Bits: 16, Activations: 16}
 }
 
 // QueryHeads returns the query heads of a layer.
 func (m *Model) QueryHeads() int { return m.Shape.KVHeads * m.Shape.Group }
 
-// Linear returns the parameters of the layers' matrices, which are what a format
-// of fewer bits shrinks.
-func (m *Model) Linear() int64 {
-	h, d := int64(m.Hidden), int64(m.Shape.HeadSize)
-	q, kv := int64(m.QueryHeads())*d, int64(m.Shape.KVHeads)*d
-	return int64(m.Shape.Layers) * (2*h*q + 2*h*kv + 3*h*int64(m.Intermediate))
-}
-
-// Embedding returns the parameters of one table of the vocabulary.
-func (m *Model) Embedding() int64 { return int64(m.Vocab) * int64(m.Hidden) }
-
-// Params returns all parameters.
-func (m *Model) Params() int64 {
-	tables := 2 * m.Embedding()
-	if m.Tied {
-		tables = m.Embedding()
-	}
-	return m.Linear() + tables + m.small()
-}
-
-// small returns the parameters of norms and biases.
-func (m *Model) small() int64 {
-	n := int64(2*m.Shape.Layers+1) * int64(m.Hidden)
-	if m.QKVBias {
-		n += int64(m.Shape.Layers) * int64(m.QueryHeads()+2*m.Shape.KVHeads) * int64(m.Shape.HeadSize)
+// Count returns how many layers are of a kind.
+func (m *Model) Count(kind Layer) int {
+	n := 0
+	for _, l := range m.Layers {
+		if l == kind {
+			n++
+		}
 	}
 	return n
 }
 
-// Bytes returns the bytes of the weights, with the layers' matrices in the given
-// format and all else in 16 bits, as published checkpoints have it.
-func (m *Model) Bytes(w Weights) int64 {
-	return m.Linear()*int64(w.Bits())/8 + 2*(m.Params()-m.Linear())
+// Uniform reports whether every layer keeps K and V of every token.
+func (m *Model) Uniform() bool { return m.Count(Full) == len(m.Layers) }
+
+// Params returns all parameters.
+func (m *Model) Params() int64 {
+	n := int64(0)
+	for i := range m.Modules {
+		n += m.Modules[i].Params()
+	}
+	return n
 }
+
+// Bytes returns the bytes of the weights in the given format, scales included: as
+// published if it is that of the checkpoint, and else with the layers' matrices in it and
+// all else in 16 bits.
+func (m *Model) Bytes(w Weights) int64 { return m.sum(w, func(*Module) int64 { return 1 }) }
+
+// StepBytes returns the bytes that every step reads: all but the routed experts, an
+// embedding table that is not the output matrix too, of which a few rows are read, and an
+// encoder of images.
+func (m *Model) StepBytes(w Weights) int64 {
+	return m.sum(w, func(mod *Module) int64 {
+		if mod.Kind == Routed || mod.Kind == Tower || mod.Kind == Embedding && !m.Tied {
+			return 0
+		}
+		return 1
+	})
+}
+
+// ExpertBytes returns the bytes of one expert of each layer that has a mixture.
+func (m *Model) ExpertBytes(w Weights) int64 {
+	return m.sum(w, func(mod *Module) int64 {
+		if mod.Kind != Routed {
+			return 0
+		}
+		return -1
+	})
+}
+
+// LayerBytes returns the bytes of the weights of layers from ≤ l < to: −1 and len(Layers)
+// are what comes before and after the layers.
+func (m *Model) LayerBytes(w Weights, from, to int) int64 {
+	return m.sum(w, func(mod *Module) int64 {
+		if mod.Layer < from || mod.Layer >= to {
+			return 0
+		}
+		return 1
+	})
+}
+
+// sum adds up modules' bytes: of all N of a module where count is 1, of one where it is −1.
+func (m *Model) sum(w Weights, count func(*Module) int64) int64 {
+	bytes := int64(0)
+	for i := range m.Modules {
+		mod := &m.Modules[i]
+		switch count(mod) {
+		case 1:
+			bytes += int64(mod.N) * mod.bytes(m.format(mod, w))
+		case -1:
+			bytes += mod.bytes(m.format(mod, w))
+		}
+	}
+	return bytes
+}
+
+// Active returns the weights of the layers' matrices that a token is multiplied with, by the
+// bits of the product's input: 16, 8 and 4.
+func (m *Model) Active(w Weights) map[int]int64 {
+	active := map[int]int64{}
+	for i := range m.Modules {
+		mod := &m.Modules[i]
+		if !mod.quantizable() {
+			continue
+		}
+		n := mod.Params()
+		if mod.Kind == Routed {
+			n = n / int64(mod.N) * int64(m.Experts.Active)
+		}
+		active[m.format(mod, w).Activations] += n
+	}
+	return active
+}
+
+// Unbounded is the MaxLen of a model whose context has no bound.
+const Unbounded = 1 << 30
 
 // Bounds on a model.
 const (
-	maxLayers = 1 << 10
-	maxWidth  = 1 << 20 // of a layer, in any direction
-	maxVocab  = 1 << 24
+	maxLayers  = 1 << 10
+	maxWidth   = 1 << 20 // of a layer, in any direction
+	maxVocab   = 1 << 24
+	maxExperts = 1 << 12
+	maxParams  = 1e15
 )
 
 // Validate returns every error of the model, joined.
 func (m *Model) Validate() error {
 	var errs []error
-	within := func(name string, n, bound int) {
-		if n < 1 || n > bound {
-			errs = append(errs, fmt.Errorf("%s is %d, want 1 to %d", name, n, bound))
+	within := func(name string, n, low, bound int) {
+		if n < low || n > bound {
+			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", name, n, low, bound))
 		}
 	}
-	within("num_hidden_layers", m.Shape.Layers, maxLayers)
-	within("num_key_value_heads", m.Shape.KVHeads, 1<<10)
-	within("query heads per KV head", m.Shape.Group, 1<<10)
-	within("hidden_size", m.Hidden, maxWidth)
-	within("intermediate_size", m.Intermediate, maxWidth)
-	within("vocab_size", m.Vocab, maxVocab)
-	within("max_position_embeddings", m.MaxLen, 1<<30)
-	if d := m.Shape.HeadSize; d < 8 || d > 256 || d%8 != 0 {
-		errs = append(errs, fmt.Errorf("head size %d is not a multiple of 8 from 8 to 256", d))
+	within("num_hidden_layers", len(m.Layers), 1, maxLayers)
+	within("hidden_size", m.Hidden, 1, maxWidth)
+	within("intermediate_size", m.Intermediate, 1, maxWidth)
+	within("vocab_size", m.Vocab, 1, maxVocab)
+	within("max_position_embeddings", m.MaxLen, 1, 1<<30)
+	if m.Shape.Layers > 0 {
+		within("num_key_value_heads", m.Shape.KVHeads, 1, kv.MaxKVHeads)
+		within("query heads per KV head", m.Shape.Group, 1, kv.MaxGroup)
+		if d := m.Shape.HeadSize; m.Latent == 0 && (d < 8 || d > kv.MaxHeadSize || d%8 != 0) {
+			errs = append(errs, fmt.Errorf("head size %d is not a multiple of 8 from 8 to %d", d, kv.MaxHeadSize))
+		}
+	}
+	if m.Count(Windowed) > 0 {
+		within("sliding window", m.Window, 1, 1<<30)
+	}
+	if m.Experts.Total > 0 {
+		within("experts of a layer", m.Experts.Total, 1, maxExperts)
+		within("experts of a token", m.Experts.Active, 1, m.Experts.Total)
+	}
+	if m.Count(Stateful) > 0 {
+		within("elements of a state", m.State.Elements16+m.State.Elements32, 1, 1<<30)
 	}
 	return errors.Join(errs...)
 }
-
-// Weights is a format of a model's matrices.
-type Weights string
-
-// The formats. Activations are in 16 bits, and with FP8 and INT8 in 8 for the
-// product.
-const (
-	F16  Weights = "f16"
-	BF16 Weights = "bf16"
-	FP8  Weights = "fp8"
-	INT8 Weights = "int8"
-	INT4 Weights = "int4" // weights only: the product is in 16 bits
-)
-
-// AllWeights returns the formats.
-func AllWeights() []Weights { return []Weights{BF16, F16, FP8, INT8, INT4} }
-
-// Valid reports whether the format is one of those above.
-func (w Weights) Valid() bool { return w.Bits() != 0 }
-
-// Bits returns the bits of one weight, 0 for an unknown format.
-func (w Weights) Bits() int {
-	switch w {
-	case F16, BF16:
-		return 16
-	case FP8, INT8:
-		return 8
-	case INT4:
-		return 4
-	}
-	return 0
-}
-
-// QuantizesActivations reports whether the product takes its input in 8 bits.
-func (w Weights) QuantizesActivations() bool { return w == FP8 || w == INT8 }

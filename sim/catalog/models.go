@@ -1,71 +1,163 @@
 package catalog
 
 import (
-	"kvcompress/kv"
+	"fmt"
+	"slices"
+	"strings"
 )
 
-// Models returns the models that are known by name, in the order in which they are
-// listed to a user. The figures are those of each model's config.json on Hugging
-// Face.
-func Models() []Model {
+// entry is a model that is known by name: the entries of its config.json that decide on
+// its memory and time.
+type entry struct {
+	name    string
+	repo    string   // on Hugging Face
+	aliases []string // other names
+	config  string   // without the outer braces
+}
+
+// is reports whether a key is of one of the entry's names.
+func (e *entry) is(wanted string) bool {
+	return key(e.name) == wanted || slices.ContainsFunc(e.names(), func(a string) bool { return key(a) == wanted })
+}
+
+// names returns the other names of an entry: those given, the repository and its part after
+// the owner.
+func (e *entry) names() []string { return append([]string{e.repo}, e.aliases...) }
+
+func (e *entry) model() (Model, error) {
+	m, err := ParseConfig([]byte("{"+e.config+"}"), nil)
+	if err != nil {
+		return m, fmt.Errorf("catalogue: %s: %w", e.name, err)
+	}
+	m.Name, m.Aliases, m.Source = e.name, e.names(), "config.json of "+e.repo+" on Hugging Face"
+	return m, nil
+}
+
+// ModelNames returns the names of the models that are known, in the order in which they are
+// listed to a user.
+func ModelNames() []string {
+	var names []string
+	for _, e := range entries() {
+		names = append(names, e.name)
+	}
+	return names
+}
+
+// entries are the models that are known by name. Each is its published config.json, without
+// the entries that change neither memory nor time.
+func entries() []entry {
 	const (
-		llama31 = 131072
-		llama2  = 4096
+		l8   = `"model_type":"llama","num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"intermediate_size":14336,"vocab_size":128256,"max_position_embeddings":131072,"torch_dtype":"bfloat16"`
+		l70  = `"model_type":"llama","num_hidden_layers":80,"hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":28672,"vocab_size":128256,"max_position_embeddings":131072,"torch_dtype":"bfloat16"`
+		l2   = `"model_type":"llama","vocab_size":32000,"max_position_embeddings":4096,"torch_dtype":"float16",`
+		m7   = `"model_type":"mistral","num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"intermediate_size":14336,"vocab_size":32000,"max_position_embeddings":32768,"torch_dtype":"bfloat16"`
+		moe  = `"model_type":"mixtral","num_experts_per_tok":2,"num_local_experts":8,"num_key_value_heads":8,"torch_dtype":"bfloat16",`
+		q25  = `"model_type":"qwen2","max_position_embeddings":32768,"use_sliding_window":false,"torch_dtype":"bfloat16",`
+		q3   = `"model_type":"qwen3","vocab_size":151936,"max_position_embeddings":40960,"num_key_value_heads":8,"head_dim":128,"use_sliding_window":false,"torch_dtype":"bfloat16",`
+		q3m  = `"model_type":"qwen3_moe","vocab_size":151936,"max_position_embeddings":40960,"num_key_value_heads":4,"head_dim":128,"num_experts":128,"num_experts_per_tok":8,"use_sliding_window":false,"torch_dtype":"bfloat16",`
+		g2   = `"model_type":"gemma2","vocab_size":256000,"max_position_embeddings":8192,"head_dim":256,"sliding_window":4096,"torch_dtype":"bfloat16",`
+		g3   = `"vocab_size":262208,"max_position_embeddings":131072,"sliding_window":1024,"sliding_window_pattern":6,`
+		see  = `"vision_config":{"model_type":"siglip_vision_model","hidden_size":1152,"num_hidden_layers":27,"intermediate_size":4304,"patch_size":14,"image_size":896,"vision_use_head":false}`
+		oss  = `"model_type":"gpt_oss","hidden_size":2880,"intermediate_size":2880,"num_attention_heads":64,"num_key_value_heads":8,"head_dim":64,"num_experts_per_tok":4,"attention_bias":true,"sliding_window":128,"vocab_size":201088,"max_position_embeddings":131072,"quantization_config":{"quant_method":"mxfp4","modules_to_not_convert":["model.layers.*.self_attn","model.layers.*.mlp.router","model.embed_tokens","lm_head"]},`
+		mla  = `"kv_lora_rank":512,"qk_rope_head_dim":64,"qk_nope_head_dim":128,"v_head_dim":128,`
+		fp8  = `"quantization_config":{"quant_method":"fp8","fmt":"e4m3","activation_scheme":"dynamic","weight_block_size":[128,128]},`
+		rgem = `"model_type":"recurrent_gemma","vocab_size":256000,"num_key_value_heads":1,"head_dim":256,"conv1d_width":4,"attention_window_size":2048,"block_types":["recurrent","recurrent","attention"],`
 	)
-	hf := func(repo string) string { return "config.json of " + repo + " on Hugging Face" }
-	return append([]Model{
-		{Name: "llama-3.1-8b", Aliases: []string{"Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B-Instruct"},
-			Shape: kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, Hidden: 4096, Intermediate: 14336, Vocab: 128256,
-			MaxLen: llama31, Weights: BF16, Source: hf("meta-llama/Llama-3.1-8B")},
-		{Name: "llama-3.1-70b", Aliases: []string{"Llama-3.1-70B-Instruct", "meta-llama/Llama-3.1-70B", "meta-llama/Llama-3.1-70B-Instruct"},
-			Shape: kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 128256,
-			MaxLen: llama31, Weights: BF16, Source: hf("meta-llama/Llama-3.1-70B")},
-		{Name: "llama-3.1-70b-fp8", Aliases: []string{"Llama-3.1-70B-Instruct-FP8", "neuralmagic/Meta-Llama-3.1-70B-Instruct-FP8"},
-			Shape: kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 128256,
-			MaxLen: llama31, Weights: FP8, Source: hf("neuralmagic/Meta-Llama-3.1-70B-Instruct-FP8")},
-		{Name: "llama-3.3-70b", Aliases: []string{"Llama-3.3-70B-Instruct", "meta-llama/Llama-3.3-70B-Instruct"},
-			Shape: kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 128256,
-			MaxLen: llama31, Weights: BF16, Source: hf("meta-llama/Llama-3.3-70B-Instruct")},
-		{Name: "llama-2-7b", Aliases: []string{"meta-llama/Llama-2-7b-hf"},
-			Shape: kv.Shape{Layers: 32, KVHeads: 32, Group: 1, HeadSize: 128}, Hidden: 4096, Intermediate: 11008, Vocab: 32000,
-			MaxLen: llama2, Weights: F16, Source: hf("meta-llama/Llama-2-7b-hf")},
-		{Name: "llama-2-13b", Aliases: []string{"meta-llama/Llama-2-13b-hf"},
-			Shape: kv.Shape{Layers: 40, KVHeads: 40, Group: 1, HeadSize: 128}, Hidden: 5120, Intermediate: 13824, Vocab: 32000,
-			MaxLen: llama2, Weights: F16, Source: hf("meta-llama/Llama-2-13b-hf")},
-		{Name: "llama-2-70b", Aliases: []string{"meta-llama/Llama-2-70b-hf"},
-			Shape: kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}, Hidden: 8192, Intermediate: 28672, Vocab: 32000,
-			MaxLen: llama2, Weights: F16, Source: hf("meta-llama/Llama-2-70b-hf")},
-		{Name: "mistral-7b", Aliases: []string{"Mistral-7B-Instruct-v0.2", "mistralai/Mistral-7B-Instruct-v0.2"},
-			Shape: kv.Shape{Layers: 32, KVHeads: 8, Group: 4, HeadSize: 128}, Hidden: 4096, Intermediate: 14336, Vocab: 32000,
-			MaxLen: 32768, Weights: BF16, Source: hf("mistralai/Mistral-7B-Instruct-v0.2")},
-		qwen("qwen2.5-0.5b", 24, 2, 7, 64, 896, 4864, true, 151936),
-		qwen("qwen2.5-1.5b", 28, 2, 6, 128, 1536, 8960, true, 151936),
-		qwen("qwen2.5-3b", 36, 2, 8, 128, 2048, 11008, true, 151936),
-		qwen("qwen2.5-7b", 28, 4, 7, 128, 3584, 18944, false, 152064),
-		qwen("qwen2.5-14b", 48, 8, 5, 128, 5120, 13824, false, 152064),
-		qwen("qwen2.5-32b", 64, 8, 5, 128, 5120, 27648, false, 152064),
-		qwen("qwen2.5-72b", 80, 8, 8, 128, 8192, 29568, false, 152064),
-		qwen3("qwen3-0.6b", 28, 8, 2, 1024, 3072, true),
-		qwen3("qwen3-1.7b", 28, 8, 2, 2048, 6144, true),
-		qwen3("qwen3-4b", 36, 8, 4, 2560, 9728, true),
-		qwen3("qwen3-8b", 36, 8, 4, 4096, 12288, false),
-		qwen3("qwen3-14b", 40, 8, 5, 5120, 17408, false),
-		qwen3("qwen3-32b", 64, 8, 8, 5120, 25600, false),
-	}, denseModels()...)
+	return []entry{
+		{"llama-3.1-8b", "meta-llama/Llama-3.1-8B", []string{"Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"}, l8},
+		{"llama-3.1-70b", "meta-llama/Llama-3.1-70B", []string{"Llama-3.1-70B-Instruct", "meta-llama/Llama-3.1-70B-Instruct"}, l70},
+		{"llama-3.1-70b-fp8", "neuralmagic/Meta-Llama-3.1-70B-Instruct-FP8", []string{"Llama-3.1-70B-Instruct-FP8"},
+			l70 + `,"quantization_config":{"quant_method":"fp8","activation_scheme":"static","ignored_layers":["lm_head"]}`},
+		{"llama-3.1-405b", "meta-llama/Llama-3.1-405B", []string{"Llama-3.1-405B-Instruct", "meta-llama/Llama-3.1-405B-Instruct"},
+			`"model_type":"llama","num_hidden_layers":126,"hidden_size":16384,"num_attention_heads":128,"num_key_value_heads":8,"intermediate_size":53248,"vocab_size":128256,"max_position_embeddings":131072,"torch_dtype":"bfloat16"`},
+		{"llama-3-8b", "meta-llama/Meta-Llama-3-8B", []string{"Meta-Llama-3-8B", "Meta-Llama-3-8B-Instruct", "meta-llama/Meta-Llama-3-8B-Instruct"}, strings.Replace(l8, "131072", "8192", 1)},
+		{"llama-3-70b", "meta-llama/Meta-Llama-3-70B", []string{"Meta-Llama-3-70B", "Meta-Llama-3-70B-Instruct", "meta-llama/Meta-Llama-3-70B-Instruct"}, strings.Replace(l70, "131072", "8192", 1)},
+		{"llama-3.3-70b", "meta-llama/Llama-3.3-70B-Instruct", []string{"Llama-3.3-70B-Instruct"}, l70},
+		{"llama-3.2-1b", "meta-llama/Llama-3.2-1B", []string{"Llama-3.2-1B-Instruct", "meta-llama/Llama-3.2-1B-Instruct"},
+			`"model_type":"llama","num_hidden_layers":16,"hidden_size":2048,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":64,"intermediate_size":8192,"vocab_size":128256,"max_position_embeddings":131072,"tie_word_embeddings":true`},
+		{"llama-3.2-3b", "meta-llama/Llama-3.2-3B", []string{"Llama-3.2-3B-Instruct", "meta-llama/Llama-3.2-3B-Instruct"},
+			`"model_type":"llama","num_hidden_layers":28,"hidden_size":3072,"num_attention_heads":24,"num_key_value_heads":8,"head_dim":128,"intermediate_size":8192,"vocab_size":128256,"max_position_embeddings":131072,"tie_word_embeddings":true`},
+		{"llama-2-7b", "meta-llama/Llama-2-7b-hf", []string{"meta-llama/Llama-2-7b-chat-hf"}, l2 + `"num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"intermediate_size":11008`},
+		{"llama-2-13b", "meta-llama/Llama-2-13b-hf", []string{"meta-llama/Llama-2-13b-chat-hf"}, l2 + `"num_hidden_layers":40,"hidden_size":5120,"num_attention_heads":40,"intermediate_size":13824`},
+		{"llama-2-70b", "meta-llama/Llama-2-70b-hf", []string{"meta-llama/Llama-2-70b-chat-hf"}, l2 + `"num_hidden_layers":80,"hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":28672`},
+		{"codellama-34b", "codellama/CodeLlama-34b-hf", []string{"CodeLlama-34b-Instruct-hf", "codellama/CodeLlama-34b-Instruct-hf"},
+			`"model_type":"llama","num_hidden_layers":48,"hidden_size":8192,"num_attention_heads":64,"num_key_value_heads":8,"intermediate_size":22016,"vocab_size":32000,"max_position_embeddings":16384`},
+		{"yi-34b", "01-ai/Yi-34B", []string{"01-ai/Yi-34B-Chat"},
+			`"model_type":"llama","num_hidden_layers":60,"hidden_size":7168,"num_attention_heads":56,"num_key_value_heads":8,"intermediate_size":20480,"vocab_size":64000,"max_position_embeddings":4096,"torch_dtype":"bfloat16"`},
+		{"mistral-7b-v0.1", "mistralai/Mistral-7B-v0.1", []string{"mistralai/Mistral-7B-Instruct-v0.1"}, m7 + `,"sliding_window":4096`},
+		{"mistral-7b", "mistralai/Mistral-7B-Instruct-v0.2", []string{"Mistral-7B-Instruct-v0.2", "mistral-7b-v0.2"}, m7},
+		{"mistral-nemo", "mistralai/Mistral-Nemo-Instruct-2407", []string{"mistralai/Mistral-Nemo-Base-2407", "mistral-nemo-12b", "Mistral-Nemo-Instruct-2407"},
+			`"model_type":"mistral","num_hidden_layers":40,"hidden_size":5120,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":128,"intermediate_size":14336,"vocab_size":131072,"max_position_embeddings":1024000,"torch_dtype":"bfloat16"`},
+		{"mistral-small-24b", "mistralai/Mistral-Small-24B-Instruct-2501", nil,
+			`"model_type":"mistral","num_hidden_layers":40,"hidden_size":5120,"num_attention_heads":32,"num_key_value_heads":8,"head_dim":128,"intermediate_size":32768,"vocab_size":131072,"max_position_embeddings":32768,"torch_dtype":"bfloat16"`},
+		{"mixtral-8x7b", "mistralai/Mixtral-8x7B-v0.1", []string{"mistralai/Mixtral-8x7B-Instruct-v0.1"},
+			moe + `"num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"intermediate_size":14336,"vocab_size":32000,"max_position_embeddings":32768`},
+		{"mixtral-8x22b", "mistralai/Mixtral-8x22B-v0.1", nil,
+			moe + `"num_hidden_layers":56,"hidden_size":6144,"num_attention_heads":48,"intermediate_size":16384,"vocab_size":32000,"max_position_embeddings":65536`},
+		qwen("0.5b", 24, 896, 14, 2, 4864, 151936, q25+`"tie_word_embeddings":true,`),
+		qwen("1.5b", 28, 1536, 12, 2, 8960, 151936, q25+`"tie_word_embeddings":true,`),
+		qwen("3b", 36, 2048, 16, 2, 11008, 151936, q25+`"tie_word_embeddings":true,`),
+		qwen("7b", 28, 3584, 28, 4, 18944, 152064, q25),
+		qwen("14b", 48, 5120, 40, 8, 13824, 152064, q25),
+		qwen("32b", 64, 5120, 40, 8, 27648, 152064, q25),
+		qwen("72b", 80, 8192, 64, 8, 29568, 152064, q25),
+		qwen3Entry("0.6b", 28, 1024, 16, 3072, q3+`"tie_word_embeddings":true,`),
+		qwen3Entry("1.7b", 28, 2048, 16, 6144, q3+`"tie_word_embeddings":true,`),
+		qwen3Entry("4b", 36, 2560, 32, 9728, q3+`"tie_word_embeddings":true,`),
+		qwen3Entry("8b", 36, 4096, 32, 12288, q3),
+		qwen3Entry("14b", 40, 5120, 40, 17408, q3),
+		qwen3Entry("32b", 64, 5120, 64, 25600, q3),
+		{"qwen1.5-moe-a2.7b", "Qwen/Qwen1.5-MoE-A2.7B", nil,
+			`"model_type":"qwen2_moe","num_hidden_layers":24,"hidden_size":2048,"num_attention_heads":16,"num_key_value_heads":16,"intermediate_size":5632,"moe_intermediate_size":1408,"shared_expert_intermediate_size":5632,"num_experts":60,"num_experts_per_tok":4,"vocab_size":151936,"max_position_embeddings":8192,"use_sliding_window":false`},
+		{"qwen3-30b-a3b", "Qwen/Qwen3-30B-A3B", nil, q3m + `"num_hidden_layers":48,"hidden_size":2048,"num_attention_heads":32,"intermediate_size":6144,"moe_intermediate_size":768`},
+		{"qwen3-235b-a22b", "Qwen/Qwen3-235B-A22B", nil, q3m + `"num_hidden_layers":94,"hidden_size":4096,"num_attention_heads":64,"intermediate_size":12288,"moe_intermediate_size":1536`},
+		{"qwen3-next-80b-a3b", "Qwen/Qwen3-Next-80B-A3B-Instruct", nil,
+			`"model_type":"qwen3_next","num_hidden_layers":48,"hidden_size":2048,"num_attention_heads":16,"num_key_value_heads":2,"head_dim":256,"full_attention_interval":4,"linear_conv_kernel_dim":4,"linear_key_head_dim":128,"linear_value_head_dim":128,"linear_num_key_heads":16,"linear_num_value_heads":32,"intermediate_size":5120,"moe_intermediate_size":512,"shared_expert_intermediate_size":512,"num_experts":512,"num_experts_per_tok":10,"vocab_size":151936,"max_position_embeddings":262144,"torch_dtype":"bfloat16"`},
+		{"gemma-2-2b", "google/gemma-2-2b", []string{"google/gemma-2-2b-it"}, g2 + `"num_hidden_layers":26,"hidden_size":2304,"num_attention_heads":8,"num_key_value_heads":4,"intermediate_size":9216`},
+		{"gemma-2-9b", "google/gemma-2-9b", []string{"google/gemma-2-9b-it"}, g2 + `"num_hidden_layers":42,"hidden_size":3584,"num_attention_heads":16,"num_key_value_heads":8,"intermediate_size":14336`},
+		{"gemma-2-27b", "google/gemma-2-27b", []string{"google/gemma-2-27b-it"}, `"model_type":"gemma2","vocab_size":256000,"max_position_embeddings":8192,"head_dim":128,"sliding_window":4096,"num_hidden_layers":46,"hidden_size":4608,"num_attention_heads":32,"num_key_value_heads":16,"intermediate_size":36864`},
+		{"gemma-3-1b", "google/gemma-3-1b-it", []string{"google/gemma-3-1b-pt"},
+			`"model_type":"gemma3_text","num_hidden_layers":26,"hidden_size":1152,"num_attention_heads":4,"num_key_value_heads":1,"head_dim":256,"intermediate_size":6912,"vocab_size":262144,"max_position_embeddings":32768,"sliding_window":512,"sliding_window_pattern":6`},
+		{"gemma-3-4b", "google/gemma-3-4b-it", []string{"google/gemma-3-4b-pt"}, `"model_type":"gemma3","text_config":{` + g3 + `"num_hidden_layers":34,"hidden_size":2560,"num_attention_heads":8,"num_key_value_heads":4,"head_dim":256,"intermediate_size":10240},` + see},
+		{"gemma-3-12b", "google/gemma-3-12b-it", []string{"google/gemma-3-12b-pt"}, `"model_type":"gemma3","text_config":{` + g3 + `"num_hidden_layers":48,"hidden_size":3840,"num_attention_heads":16,"num_key_value_heads":8,"head_dim":256,"intermediate_size":15360},` + see},
+		{"gemma-3-27b", "google/gemma-3-27b-it", []string{"google/gemma-3-27b-pt"}, `"model_type":"gemma3","text_config":{` + g3 + `"num_hidden_layers":62,"hidden_size":5376,"num_attention_heads":32,"num_key_value_heads":16,"head_dim":128,"intermediate_size":21504},` + see},
+		{"gpt-oss-20b", "openai/gpt-oss-20b", nil, oss + `"num_hidden_layers":24,"num_local_experts":32`},
+		{"gpt-oss-120b", "openai/gpt-oss-120b", nil, oss + `"num_hidden_layers":36,"num_local_experts":128`},
+		{"phi-3-mini-4k", "microsoft/Phi-3-mini-4k-instruct", nil,
+			`"model_type":"phi3","num_hidden_layers":32,"hidden_size":3072,"num_attention_heads":32,"num_key_value_heads":32,"intermediate_size":8192,"vocab_size":32064,"max_position_embeddings":4096,"sliding_window":2047`},
+		{"deepseek-v2-lite", "deepseek-ai/DeepSeek-V2-Lite", []string{"deepseek-ai/DeepSeek-V2-Lite-Chat"},
+			`"model_type":"deepseek_v2",` + mla + `"num_hidden_layers":27,"hidden_size":2048,"num_attention_heads":16,"intermediate_size":10944,"moe_intermediate_size":1408,"n_routed_experts":64,"n_shared_experts":2,"num_experts_per_tok":6,"first_k_dense_replace":1,"vocab_size":102400,"max_position_embeddings":163840`},
+		{"deepseek-v2", "deepseek-ai/DeepSeek-V2", []string{"deepseek-ai/DeepSeek-V2-Chat"},
+			`"model_type":"deepseek_v2",` + mla + `"q_lora_rank":1536,"num_hidden_layers":60,"hidden_size":5120,"num_attention_heads":128,"intermediate_size":12288,"moe_intermediate_size":1536,"n_routed_experts":160,"n_shared_experts":2,"num_experts_per_tok":6,"first_k_dense_replace":1,"vocab_size":102400,"max_position_embeddings":163840`},
+		{"deepseek-v3", "deepseek-ai/DeepSeek-V3", []string{"deepseek-ai/DeepSeek-R1", "deepseek-r1", "deepseek-ai/DeepSeek-V3-0324"},
+			`"model_type":"deepseek_v3",` + mla + fp8 + `"q_lora_rank":1536,"num_hidden_layers":61,"hidden_size":7168,"num_attention_heads":128,"intermediate_size":18432,"moe_intermediate_size":2048,"n_routed_experts":256,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":3,"topk_method":"noaux_tc","vocab_size":129280,"max_position_embeddings":163840`},
+		{"kimi-k2", "moonshotai/Kimi-K2-Instruct", nil,
+			`"model_type":"kimi_k2",` + mla + fp8 + `"q_lora_rank":1536,"num_hidden_layers":61,"hidden_size":7168,"num_attention_heads":64,"intermediate_size":18432,"moe_intermediate_size":2048,"n_routed_experts":384,"n_shared_experts":1,"num_experts_per_tok":8,"first_k_dense_replace":1,"topk_method":"noaux_tc","vocab_size":163840,"max_position_embeddings":131072`},
+		{"mamba-2.8b", "state-spaces/mamba-2.8b-hf", nil,
+			`"model_type":"mamba","num_hidden_layers":64,"hidden_size":2560,"intermediate_size":5120,"state_size":16,"conv_kernel":4,"time_step_rank":160,"vocab_size":50280,"torch_dtype":"float16"`},
+		{"falcon-mamba-7b", "tiiuae/falcon-mamba-7b", nil,
+			`"model_type":"falcon_mamba","num_hidden_layers":64,"hidden_size":4096,"intermediate_size":8192,"state_size":16,"conv_kernel":4,"time_step_rank":256,"vocab_size":65024,"tie_word_embeddings":false,"torch_dtype":"bfloat16"`},
+		{"mamba-codestral-7b", "mistralai/Mamba-Codestral-7B-v0.1", nil,
+			`"model_type":"mamba2","num_hidden_layers":64,"hidden_size":4096,"expand":2,"num_heads":128,"head_dim":64,"n_groups":8,"state_size":128,"conv_kernel":4,"vocab_size":32768,"torch_dtype":"bfloat16"`},
+		{"rwkv-5-world-7b", "RWKV/rwkv-5-world-7b", nil,
+			`"model_type":"rwkv5","num_hidden_layers":32,"hidden_size":4096,"attention_hidden_size":4096,"head_size":64,"vocab_size":65536`},
+		{"recurrentgemma-2b", "google/recurrentgemma-2b", []string{"google/recurrentgemma-2b-it"}, rgem + `"num_hidden_layers":26,"hidden_size":2560,"lru_width":2560,"num_attention_heads":10,"intermediate_size":15360`},
+		{"recurrentgemma-9b", "google/recurrentgemma-9b", []string{"google/recurrentgemma-9b-it"}, rgem + `"num_hidden_layers":38,"hidden_size":4096,"lru_width":4096,"num_attention_heads":16,"intermediate_size":24576`},
+		{"jamba-v0.1", "ai21labs/Jamba-v0.1", nil,
+			`"model_type":"jamba","num_hidden_layers":32,"hidden_size":4096,"num_attention_heads":32,"num_key_value_heads":8,"intermediate_size":14336,"num_experts":16,"num_experts_per_tok":2,"attn_layer_period":8,"attn_layer_offset":4,"expert_layer_period":2,"expert_layer_offset":1,"mamba_d_state":16,"mamba_d_conv":4,"mamba_expand":2,"mamba_dt_rank":256,"vocab_size":65536,"max_position_embeddings":262144`},
+	}
 }
 
-func qwen(name string, layers, kvHeads, group, headSize, hidden, intermediate int, tied bool, vocab int) Model {
-	repo := "Qwen/Qwen2.5-" + name[len("qwen2.5-"):]
-	return Model{Name: name, Aliases: []string{repo, repo + "-Instruct"},
-		Shape:  kv.Shape{Layers: layers, KVHeads: kvHeads, Group: group, HeadSize: headSize},
-		Hidden: hidden, Intermediate: intermediate, Vocab: vocab, Tied: tied, QKVBias: true,
-		MaxLen: 32768, Weights: BF16, Source: "config.json of " + repo + " on Hugging Face"}
+// qwen is a model of Qwen2.5.
+func qwen(size string, layers, hidden, heads, kvHeads, inner, vocab int, rest string) entry {
+	repo := "Qwen/Qwen2.5-" + size
+	return entry{"qwen2.5-" + size, repo, []string{repo + "-Instruct"}, rest + fmt.Sprintf(
+		`"num_hidden_layers":%d,"hidden_size":%d,"num_attention_heads":%d,"num_key_value_heads":%d,"intermediate_size":%d,"vocab_size":%d`,
+		layers, hidden, heads, kvHeads, inner, vocab)}
 }
 
-func qwen3(name string, layers, kvHeads, group, hidden, intermediate int, tied bool) Model {
-	repo := "Qwen/Qwen3-" + name[len("qwen3-"):]
-	return Model{Name: name, Aliases: []string{repo},
-		Shape:  kv.Shape{Layers: layers, KVHeads: kvHeads, Group: group, HeadSize: 128},
-		Hidden: hidden, Intermediate: intermediate, Vocab: 151936, Tied: tied,
-		MaxLen: 40960, Weights: BF16, Source: "config.json of " + repo + " on Hugging Face"}
+// qwen3Entry is a dense model of Qwen3.
+func qwen3Entry(size string, layers, hidden, heads, inner int, rest string) entry {
+	return entry{"qwen3-" + size, "Qwen/Qwen3-" + size, nil, rest + fmt.Sprintf(
+		`"num_hidden_layers":%d,"hidden_size":%d,"num_attention_heads":%d,"intermediate_size":%d`, layers, hidden, heads, inner)}
 }

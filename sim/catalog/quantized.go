@@ -3,21 +3,27 @@ package catalog
 import "strings"
 
 // inFormat returns a known model with its matrices in the format that the name ends in, as
-// llama-3.1-70b-int8.
-func inFormat(name string) (Model, bool) {
+// llama-3.1-70b-int8; false if the name has no such end, or what is before it is unknown.
+func inFormat(name string) (m Model, ok bool, err error) {
 	cut := strings.LastIndexByte(name, '-')
 	if cut < 0 {
-		return Model{}, false
+		return m, false, nil
 	}
 	w := Weights(strings.ToLower(name[cut+1:]))
 	if !w.Valid() {
-		return Model{}, false
+		return m, false, nil
 	}
-	for _, m := range Models() {
-		if m.is(name[:cut]) {
+	wanted := key(name[:cut])
+	for _, e := range entries() {
+		if e.is(wanted) {
+			m, err = e.model()
+			for i := range m.Modules {
+				mod := &m.Modules[i]
+				mod.Format = m.format(mod, w)
+			}
 			m.Name, m.Weights, m.Aliases = m.Name+"-"+string(w), w, nil
-			return m, true
+			return m, true, err
 		}
 	}
-	return Model{}, false
+	return m, false, nil
 }

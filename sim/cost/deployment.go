@@ -22,6 +22,7 @@ type Deployment struct {
 	Model       catalog.Model
 	Card        catalog.Card
 	TP          int             // tensor parallelism: cards that each hold a part of every layer
+	PP          int             // pipeline parallelism: groups of cards that each hold some layers; 0 is 1
 	Weights     catalog.Weights // format of the model's matrices
 	KV          dtype.DType     // format of keys and values in the cache
 	BlockSize   int             // KVs of one block
@@ -46,24 +47,14 @@ func New(m catalog.Model, c catalog.Card) Deployment {
 	return Deployment{Model: m, Card: c, TP: 1, Weights: m.Weights, KV: dtype.F16, BlockSize: 16, Utilization: 0.9, MaxTokens: 32768, MaxSeqs: 256}
 }
 
-// MaxTP bounds tensor parallelism, maxSeqs the sequences that run at a time.
-const (
-	MaxTP   = 8
-	maxSeqs = 1 << 24
-)
+// maxSeqs bounds the sequences that run at a time.
+const maxSeqs = 1 << 24
 
 // Validate returns every error of the deployment, joined.
 func (d *Deployment) Validate() error {
 	errs := []error{d.Model.Validate(), d.Card.Validate()}
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	switch {
-	case d.TP < 1 || d.TP > MaxTP:
-		bad("tensor parallelism %d is not from 1 to %d", d.TP, MaxTP)
-	case d.Model.Shape.KVHeads%d.TP != 0:
-		bad("tensor parallelism %d does not divide the %d KV heads of %s", d.TP, d.Model.Shape.KVHeads, d.Model.Name)
-	case d.TP > 1 && d.Card.Link == 0:
-		bad("tensor parallelism %d on %s, whose link_bytes_per_sec is not known", d.TP, d.Card.Name)
-	}
+	errs = append(errs, d.checkParallel()...)
 	if !d.Weights.Valid() {
 		bad("weights %q are none of %v", d.Weights, catalog.AllWeights())
 	}
@@ -98,10 +89,4 @@ func (d *Deployment) Validate() error {
 		return err
 	}
 	return d.checkMethod()
-}
-
-// Heads returns the KV heads of the cache, of all layers.
-func (d *Deployment) Heads() int {
-	cfg := d.Config()
-	return cfg.Shape.Heads()
 }

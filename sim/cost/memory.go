@@ -6,39 +6,44 @@ import (
 	"kvcompress/sim"
 )
 
-// Three figures of KV-Compress's server that no data sheet has. The first two are
-// fitted to the block counts that follow from the largest batches published for
-// it on two cards (docs/cost-model.md): two figures, two unknowns.
+// Three figures of KV-Compress's server that no data sheet has, fitted to the block
+// counts that follow from the largest batches published for it and for plain vLLM 0.6.0 on
+// two cards (docs/cost-model.md).
 const (
 	// ActivationReserve is how much more PyTorch's allocator has reserved, when that
 	// server measures its peak, than the tensors of one layer take.
 	ActivationReserve = 1.2432
 
 	// FixedBytes is what its libraries and small tensors take on each card.
-	FixedBytes = 250_000_000
+	FixedBytes = 248_000_000
 
 	// ScratchPerKV is what a compression needs beside the cache for each slot that
-	// it may sort: one index of 32 bits.
-	ScratchPerKV = 4
+	// it may sort: about an index of 32 bits.
+	ScratchPerKV = 3.75
 )
+
+// scratch returns what a compression needs beside the cache for slots that it may sort.
+func scratch(slots int) int64 { return int64(ScratchPerKV * float64(slots)) }
 
 // Memory is the ledger of one card's bytes.
 type Memory struct {
-	Card        int64 `json:"card_bytes"`        // in all
-	Reserved    int64 `json:"reserved_bytes"`    // left to others: what the utilisation does not allow
-	Weights     int64 `json:"weights_bytes"`     // of the model
-	Activations int64 `json:"activations_bytes"` // at their peak
-	Fixed       int64 `json:"fixed_bytes"`       // outside PyTorch: CUDA's context, libraries, NCCL
-	Graphs      int64 `json:"cuda_graphs_bytes"` // of CUDA graphs, where the engine counts them
-	Scratch     int64 `json:"scratch_bytes"`     // of compression
-	Metadata    int64 `json:"metadata_bytes"`    // of the method, for its blocks and slots
-	KV          int64 `json:"kv_bytes"`          // keys and values
-	Unused      int64 `json:"unused_bytes"`      // less than a block; or more, where the blocks were given
+	Card        int64 `json:"card_bytes"`                 // in all
+	Reserved    int64 `json:"reserved_bytes"`             // left to others: what the utilisation does not allow
+	Weights     int64 `json:"weights_bytes"`              // of the model
+	Activations int64 `json:"activations_bytes"`          // at their peak
+	Fixed       int64 `json:"fixed_bytes"`                // outside PyTorch: CUDA's context, libraries, NCCL
+	Graphs      int64 `json:"cuda_graphs_bytes"`          // of CUDA graphs, where the engine counts them
+	Scratch     int64 `json:"scratch_bytes"`              // of compression
+	Compressor  int64 `json:"compressor_bytes,omitempty"` // weights of a compressor of prompts
+	Metadata    int64 `json:"metadata_bytes"`             // of the method, for its blocks and slots
+	KV          int64 `json:"kv_bytes"`                   // keys and values
+	Unused      int64 `json:"unused_bytes"`               // less than a block; or more, where the blocks were given
 
 	BlockKV       int `json:"block_kv_bytes"` // one block's keys and values
 	BlockMetadata int `json:"block_metadata_bytes"`
-	Blocks        int `json:"blocks"` // of all cards, each of one head
-	Tokens        int `json:"tokens"` // uncompressed, that the blocks hold
+	Blocks        int `json:"blocks"`              // of all cards, each of one head
+	Tokens        int `json:"tokens"`              // uncompressed, that the blocks hold: of as many heads, were all of them to hold every token
+	Sequences     int `json:"sequences,omitempty"` // that the blocks hold, where no layer holds KVs
 
 	Engine      Engine  `json:"engine"`          // whose way of measuring it is
 	Peak        string  `json:"peak_of"`         // what the activations are of: PeakPrefill or PeakSampler
@@ -63,44 +68,71 @@ func (d *Deployment) Memory() (Memory, error) {
 	}
 	usable := int64(float64(m.Card) * d.Utilization)
 	m.Reserved = m.Card - usable
-	m.Weights, m.Graphs = d.weights(&p), d.graphs(&p)
+	m.Graphs = d.graphs(&p)
 	m.Activations, m.Peak = d.peak(&p)
-	m.BlockKV = 2 * d.BlockSize * d.Model.Shape.HeadSize * d.KV.Size()
+	m.BlockKV = d.blockKV()
 	m.BlockMetadata = d.blockMetadata()
 	perBlock := int64(m.BlockKV + m.BlockMetadata)
 	ranks := d.ranks()
 	if ranks && d.SortedKVs > 0 {
-		m.Scratch = ScratchPerKV * int64(d.SortedKVs) / int64(d.TP)
+		m.Scratch = scratch(d.SortedKVs) / int64(d.TP)
 	} else if ranks {
-		perBlock += ScratchPerKV * int64(d.BlockSize) // every slot may be sorted at once
+		perBlock += scratch(d.BlockSize) // every slot may be sorted at once
 	}
-	room := usable - m.Weights - m.Activations - m.Fixed - m.Graphs - m.Scratch
-	blocks := room / perBlock
+	m.Compressor = d.compressorBytes()
+	room := usable - m.Activations - m.Fixed - m.Graphs - m.Scratch - m.Compressor
+	blocks, weights := d.share(room, perBlock, &p)
+	m.Weights = weights
+	room -= weights
 	if given := int64(d.BlocksGiven); given > 0 {
-		blocks = (given + int64(d.TP) - 1) / int64(d.TP)
+		blocks = (given + int64(d.TP) - 1) / int64(d.TP) // of a stage, where there are several: all layers'
 	} else if room < 0 {
 		return m, fmt.Errorf("%s does not fit on %s: of %s (%.0f %% of the card), the weights take %s, the peak of %s %s, the rest %s: "+
 			"want more cards (tensor parallelism), fewer bits a weight or %s",
-			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.peakOf(m.Peak), gb(m.Activations), gb(m.Fixed+m.Graphs+m.Scratch), fewer(m.Peak))
+			d.Model.Name, d.Card.Name, gb(usable), 100*d.Utilization, gb(m.Weights), d.peakOf(m.Peak), gb(m.Activations), gb(m.Fixed+m.Graphs+m.Scratch+m.Compressor), fewer(m.Peak))
 	}
 	blocks = min(blocks, sim.MaxLedgerBlocks/int64(d.TP))
-	m.KV = blocks * int64(m.BlockKV)
-	m.Metadata = blocks * int64(m.BlockMetadata)
+	held := blocks / int64(d.stages()) // on each card, on average over the stages
+	m.KV = held * int64(m.BlockKV)
+	m.Metadata = held * int64(m.BlockMetadata)
 	if ranks && d.SortedKVs == 0 {
-		m.Scratch = blocks * ScratchPerKV * int64(d.BlockSize)
+		m.Scratch = held * scratch(d.BlockSize)
 	}
-	m.Unused = usable - m.Weights - m.Activations - m.Fixed - m.Graphs - m.Scratch - m.Metadata - m.KV
+	m.Unused = usable - m.Compressor - m.Weights - m.Activations - m.Fixed - m.Graphs - m.Scratch - m.Metadata - m.KV
 	m.Blocks = int(blocks) * d.TP
 	if d.BlocksGiven > 0 {
 		m.Blocks = d.BlocksGiven
 	}
-	m.Tokens = m.Blocks / d.Heads() * d.BlockSize
-	m.Concurrency = float64(m.Tokens/d.BlockSize) / float64((m.MaxModelLen+d.BlockSize-1)/d.BlockSize)
-	if d.MaxModelLen > m.Tokens && !d.Compresses() {
-		return m, fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds %d, and a server refuses to start: want a max_model_len of at most that, more cards, or more of their memory",
-			d.MaxModelLen, d.Model.Name, d.Card.Name, m.Tokens)
+	return m, d.fits(&m)
+}
+
+// fits sets how many tokens, and how many of the longest requests, the blocks hold. The
+// error says that there is no room for one.
+func (d *Deployment) fits(m *Memory) error {
+	longest := (m.MaxModelLen + d.BlockSize - 1) / d.BlockSize
+	layout := d.Layout()
+	switch heads := d.Heads(); {
+	case heads == 0:
+		m.Sequences = m.Blocks / d.TP
+		m.Concurrency = float64(m.Sequences)
+		return nil
+	case layout != nil:
+		m.Tokens = m.Blocks / heads * d.BlockSize
+		window := (min(m.MaxModelLen, layout.Window) + d.BlockSize - 1) / d.BlockSize
+		need := layout.Full*longest + layout.Windowed*window + layout.Fixed
+		m.Concurrency = float64(m.Blocks) / float64(need)
+		if d.MaxModelLen == 0 || need <= m.Blocks {
+			return nil
+		}
+	default:
+		m.Tokens = m.Blocks / heads * d.BlockSize
+		m.Concurrency = float64(m.Tokens/d.BlockSize) / float64(longest)
+		if d.MaxModelLen <= m.Tokens || d.Compresses() {
+			return nil
+		}
 	}
-	return m, nil
+	return fmt.Errorf("a request of %d tokens does not fit: the cache of %s on %s holds %d, and a server refuses to start: want a max_model_len of at most that, more cards, or more of their memory",
+		d.MaxModelLen, d.Model.Name, d.Card.Name, m.Tokens)
 }
 
 // maxModelLen returns the tokens of the longest request: the model's context, where the

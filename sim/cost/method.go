@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,8 +14,12 @@ import (
 	"kvcompress/trace"
 )
 
-// quest is the method that selects what queries read: it is planned, and no engine runs it.
-const quest = "quest"
+// The methods that are planned and that no engine runs.
+const (
+	quest      = "quest"      // selects what queries read
+	infLLM     = "infllm"     // has the past in the host's memory
+	llmLingua2 = "llmlingua2" // drops tokens of prompts
+)
 
 // FullShare is the key of an option that only plans have: the part of the heads, from 0 to
 // 1, that keep everything, for a method whose option full says which they are. How many
@@ -23,6 +28,9 @@ const FullShare = "full_share"
 
 // fullKey is the option of a method that says which heads keep everything.
 const fullKey = "full"
+
+// methodName returns the name of the method, as errors have it.
+func (d *Deployment) methodName() string { return cmp.Or(d.Method.Method, ref.KVCompress) }
 
 // Compresses reports whether the deployment has a method that evicts, folds or hides KVs.
 func (d *Deployment) Compresses() bool {
@@ -35,11 +43,11 @@ func (d *Deployment) Compresses() bool {
 // nothing, and [Deployment.Selection] has it.
 func (d *Deployment) Config() ref.Config {
 	cfg := ref.Default()
-	cfg.Shape, cfg.BlockSize, cfg.DType = d.Model.Shape, d.BlockSize, d.KV
+	cfg.Shape, cfg.BlockSize, cfg.DType = d.shape(), d.BlockSize, d.KV
 	cfg.Compression = ref.Compression{}
 	m := &d.Method
 	switch m.Method {
-	case quest:
+	case quest, infLLM, llmLingua2:
 		return cfg
 	case "", ref.KVCompress:
 		cfg.Compression, cfg.Set = m.Compression, m.Set
@@ -125,6 +133,17 @@ func (d *Deployment) checkMethod() error {
 		_, _, err := cfg.QuestReads()
 		return err
 	}
+	switch d.Method.Method {
+	case infLLM:
+		_, err := d.Method.InfLLMReads()
+		if err == nil && d.Card.Host == 0 {
+			err = fmt.Errorf("method %s on %s, whose host_bytes_per_sec is not known: say it in a file of the card", infLLM, d.Card.Name)
+		}
+		return err
+	case llmLingua2:
+		_, err := d.Method.PromptCompression()
+		return err
+	}
 	_, err := d.settings()
 	if err != nil {
 		return err
@@ -175,7 +194,7 @@ func (d *Deployment) ranks() bool {
 // a score, read and written. What KV-Compress adds is in the term's factor, as measured.
 func (d *Deployment) attentionBytes() int {
 	cfg := d.Config()
-	bytes := 2 * cfg.RowBytes()
+	bytes := d.rowBytes()
 	if cfg.CountsBlocks() {
 		return bytes
 	}
@@ -213,14 +232,20 @@ func (d *Deployment) foldedBytes() int {
 	return 0
 }
 
-// Notes says what of a plan is taken for granted because of its method, a sentence or two
-// each. There are none for KV-Compress, whose throughput was measured.
-func (d *Deployment) Notes() []string {
+// Notes says what of a plan is taken for granted because of its model and its method, a
+// sentence or two each. There are none for models whose layers are alike, and for
+// KV-Compress, whose throughput was measured.
+func (d *Deployment) Notes() []string { return append(d.modelNotes(), d.methodNotes()...) }
+
+func (d *Deployment) methodNotes() []string {
 	if s := d.Selection(); s != nil {
 		notes := []string{fmt.Sprintf("The kernels of %s are not measured: a KV that is read is taken to cost what it does with KV-Compress, and so are the bounds of a page, which are as many bytes. Nothing comes free, and the bounds need memory.", quest)}
 		if s.Tokens > d.Method.Compression.MaxCacheTokens {
 			notes = append(notes, fmt.Sprintf("The %d query heads of a KV head are taken to read different pages, %d KVs in all; shared=true takes them to read the same.", d.Model.Shape.Group, s.Tokens))
 		}
+		return notes
+	}
+	if notes := d.plannedNotes(); notes != nil {
 		return notes
 	}
 	cfg := d.Config()

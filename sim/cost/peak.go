@@ -1,6 +1,10 @@
 package cost
 
-import "math"
+import (
+	"math"
+
+	"kvcompress/sim/catalog"
+)
 
 // vocabMultiple is what the rows of a table of the vocabulary are padded to a multiple of.
 const vocabMultiple = 64
@@ -10,17 +14,14 @@ func (d *Deployment) paddedVocab() int64 {
 	return (int64(d.Model.Vocab) + vocabMultiple - 1) / vocabMultiple * vocabMultiple
 }
 
-// weights returns the bytes of one card's part of the weights: each card has an equal part of
+// weights returns the bytes of the weights on each card of a stage, which has an equal part of
 // every matrix and table. The table of rotary embeddings, a cosine and a sine for each position
 // and half of a head in 16 bits, is on every card.
-func (d *Deployment) weights(p *profiling) int64 {
-	tables := int64(2)
-	if d.Model.Tied {
-		tables = 1
-	}
+func (d *Deployment) weights(p *profiling, stage int) int64 {
+	bytes, tables := d.stageBytes(stage)
 	padding := 2 * tables * (d.paddedVocab() - int64(d.Model.Vocab)) * int64(d.Model.Hidden)
-	bytes := (d.Model.Bytes(d.Weights) + padding) / int64(d.TP)
-	if p.rope {
+	bytes = (bytes + padding) / int64(d.TP)
+	if p.rope && d.Model.MaxLen < catalog.Unbounded {
 		bytes += 2 * int64(d.Model.MaxLen) * int64(d.Model.Shape.HeadSize)
 	}
 	return bytes

@@ -46,7 +46,7 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	if s.Weights != "" {
 		d.Weights = s.Weights
 	}
-	limits := ServingLimits(card)
+	limits := sim.V1Limits(card.Name, card.Memory, sim.V1APIServer)
 	if s.MaxSeqs > 0 {
 		limits.MaxNumSeqs = s.MaxSeqs
 	}
@@ -71,19 +71,6 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	}
 	c.record, err = recordOf(ctx, &plan, s.requests())
 	return c, err
-}
-
-// ServingLimits are the limits of a measured run that does not state them: 1,024 sequences at
-// a time and 8,192 tokens a batch, as vLLM V1's server has them on cards of 70 GiB and more;
-// on others 256 and 2,048.
-func ServingLimits(card catalog.Card) sim.Limits {
-	l := sim.DefaultLimits()
-	l.Watermark = 0
-	l.MaxNumSeqs, l.MaxNumBatchedTokens = 256, 2048
-	if card.Memory >= 70<<30 {
-		l.MaxNumSeqs, l.MaxNumBatchedTokens = 1024, 8192
-	}
-	return l
 }
 
 // requests returns the run's requests. Those of a closed loop have lengths that are spread

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"kvcompress/sim"
+	"kvcompress/sim/catalog"
 )
 
 // Term is one reason why a step takes time. The time is a factor times what the
@@ -24,11 +25,35 @@ type Term struct {
 // unit is the nanoseconds, at the card's peak, for each unit of each feature.
 type unit [sim.NumFeatures]float64
 
-func read(bytes float64, d *Deployment) float64 { return bytes / d.Card.Read * 1e9 / float64(d.TP) }
+// read returns what reading bytes takes that all cards share. In a pipeline every stage has
+// its part, and works beside the others on another part of the batch.
+func read(bytes float64, d *Deployment) float64 {
+	return bytes / d.Card.Read * 1e9 / float64(d.Cards())
+}
 
-// products returns what the matrix products of a token take.
+// readWeights returns what reading weights takes in a step. In a pipeline a step of all
+// sequences is one of each part of the batch in each stage: all weights are read one after
+// another.
+func readWeights(bytes float64, d *Deployment) float64 {
+	return bytes / d.Card.Read * 1e9 / float64(d.TP)
+}
+
+// products returns what the matrix products of a token take, each at the peak for its input.
 func products(d *Deployment) float64 {
-	return 2 * float64(d.Model.Linear()) / d.Card.Flops(d.Weights) * 1e9 / float64(d.TP)
+	active := d.Model.Active(d.Weights)
+	ns := 0.0
+	for _, bits := range []int{16, 8, 4} {
+		if n := active[bits]; n > 0 {
+			ns += 2 * float64(n) / d.Card.Flops(bits) * 1e9 / float64(d.Cards())
+		}
+	}
+	return ns
+}
+
+// attends returns what the (query, key) pairs of a token in so many layers take.
+func attends(d *Deployment, layers int) float64 {
+	m := &d.Model
+	return 2 * float64(layers*m.QueryHeads()*m.Pair) / d.Card.Flops16 * 1e9 / float64(d.Cards())
 }
 
 func perUnit(f sim.Feature, ns func(*Deployment) float64) func(*Deployment) unit {
@@ -43,6 +68,23 @@ func overhead(f sim.Feature) func(*Deployment) unit {
 	return perUnit(f, func(*Deployment) float64 { return 1e3 })
 }
 
+// ofServer is an overhead of KV-Compress's server in every step, whether it compresses or
+// not: see docs/cost-model.md. A method that is planned as if it were ported has none of it,
+// but for the same work where it compresses.
+func ofServer(every, compressed sim.Feature) func(*Deployment) unit {
+	return func(d *Deployment) unit {
+		cfg := d.Config()
+		switch {
+		case !cfg.Compresses():
+			return unit{}
+		case cfg.CountsBlocks():
+			return overhead(every)(d)
+		default:
+			return overhead(compressed)(d)
+		}
+	}
+}
+
 // Terms returns the terms, in the order in which they are shown.
 //
 // The defaults of the fitted ones are the fit to the rows of the L4 in
@@ -52,32 +94,33 @@ func overhead(f sim.Feature) func(*Deployment) unit {
 func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
-		{ID: "weights", What: "reading the weights, in every step", Default: 1.36, Fitted: true, Product: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 {
-				m := &d.Model
-				bytes := m.Bytes(d.Weights)
-				if !m.Tied { // of the embedding table, which is not the output matrix too, a few rows at most are read
-					bytes -= 2 * m.Embedding()
+		{ID: "weights", What: "reading the weights, in every step", Default: 1.35, Fitted: true, Product: true,
+			peak: func(d *Deployment) unit {
+				return unit{
+					sim.Steps:       readWeights(float64(d.Model.StepBytes(d.Weights)), d),
+					sim.ExpertsRead: readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit,
 				}
-				return read(float64(bytes), d)
-			})},
+			}},
 		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, products)},
-		{ID: "attention", What: "attention of prompts", Default: 2.13, Fitted: true,
-			peak: perUnit(sim.AttentionPairs, func(d *Deployment) float64 {
-				m := &d.Model
-				return 4 * float64(m.Shape.Layers*m.QueryHeads()*m.Shape.HeadSize) / d.Card.Flops16 * 1e9 / float64(d.TP)
-			})},
-		{ID: "kv", What: "reading keys and values, in decode attention", Default: 1.57, Fitted: true,
-			peak: perUnit(sim.KVsRead, func(d *Deployment) float64 {
-				return read(float64(d.attentionBytes()), d)
-			})},
-		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.79, Fitted: true, Product: true,
+		{ID: "attention", What: "attention of prompts", Default: 1.92, Fitted: true,
+			peak: func(d *Deployment) unit {
+				return unit{
+					sim.AttentionPairs: attends(d, d.attentionLayers(catalog.Full)),
+					sim.WindowPairs:    attends(d, d.attentionLayers(catalog.Windowed)),
+				}
+			}},
+		{ID: "kv", What: "reading keys and values, in decode attention, and reading and writing states", Default: 1.69, Fitted: true,
+			peak: func(d *Deployment) unit {
+				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
+				return unit{sim.KVsRead: read(float64(d.attentionBytes()), d), sim.DecodeSeqs: read(float64(2*states), d)}
+			}},
+		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.76, Fitted: true, Product: true,
 			peak: perUnit(sim.DecodeSeqs, products)},
-		{ID: "compression", What: "launching a compression", Overhead: true, Default: 10.5e3, Fitted: true,
-			peak: overhead(sim.CompressionSteps)},
-		{ID: "compressed_sequence", What: "scheduling the compression of a sequence", Overhead: true, Default: 0, Fitted: true,
-			peak: overhead(sim.CompressedSeqs)},
+		{ID: "compression", What: "what a server that compresses does in every step", Overhead: true, Default: 11.2e3, Fitted: true,
+			peak: ofServer(sim.Steps, sim.CompressionSteps)},
+		{ID: "compressed_sequence", What: "what it does for every sequence", Overhead: true, Default: 0, Fitted: true,
+			peak: ofServer(sim.DecodeSeqs, sim.CompressedSeqs)},
 		{ID: "metrics", What: "collecting metrics from prompts: two passes over the window's attention in 32 bits", Default: twoThirds,
 			peak: perUnit(sim.MetricPairs, func(d *Deployment) float64 {
 				return read(float64(d.Model.Shape.Layers*d.Model.QueryHeads()*4*2*2), d)
@@ -94,26 +137,33 @@ func Terms() []Term {
 				cfg := d.Config()
 				return read(float64(2*cfg.MetadataBytes(1)), d)
 			})},
-		{ID: "all_reduce", What: "adding up the parts of a tensor-parallel group, twice a layer", Default: twoThirds,
+		{ID: "all_reduce", What: "adding up the parts of a tensor-parallel group, twice a layer, and passing on what a stage of a pipeline computed", Default: twoThirds,
 			peak: func(d *Deployment) unit {
 				var u unit
 				if d.TP > 1 {
-					bytes := float64(2*d.Model.Shape.Layers*d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
-					u[sim.PrefillTokens] = bytes / d.Card.Link * 1e9
-					u[sim.DecodeSeqs] = u[sim.PrefillTokens]
+					bytes := float64(2*len(d.Model.Layers)*d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
+					u[sim.PrefillTokens] = bytes / d.Card.LinkOf(d.TP) * 1e9 / float64(d.stages())
 				}
+				if n := d.stages(); n > 1 { // the hidden state, from each stage to the next
+					u[sim.PrefillTokens] += float64(2*d.Model.Hidden) * float64(n-1) / float64(n) / d.Card.LinkOf(d.Cards()) * 1e9
+				}
+				u[sim.DecodeSeqs] = u[sim.PrefillTokens]
 				return u
 			}},
+		{ID: "host", What: "fetching KVs from the host's memory", Default: twoThirds,
+			peak: perUnit(sim.DecodeSeqs, (*Deployment).fetches)},
+		{ID: "prompt_compression", What: "compressing prompts before the model reads them", Default: twoThirds,
+			peak: perUnit(sim.PrefillTokens, (*Deployment).compressesPrompt)},
 		{ID: "step", What: "launching a step", Overhead: true, peak: overhead(sim.Steps)},
 		{ID: "prefill", What: "launching a prefill", Overhead: true, peak: overhead(sim.PrefillSteps)},
 		{ID: "sequence", What: "the host's work for each decoding sequence", Overhead: true, peak: overhead(sim.DecodeSeqs)},
 		{ID: "prompt", What: "scheduling a prompt", Overhead: true, peak: overhead(sim.PrefillSeqs)},
 		{ID: "layer", What: "launching a layer, in every step", Overhead: true,
-			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(d.Model.Shape.Layers) })},
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(len(d.Model.Layers)) })},
 		{ID: "elementwise", What: "norms, residuals and activations, read and written between the products",
 			peak: func(d *Deployment) unit {
 				m := &d.Model
-				bytes := 2 * float64(m.Shape.Layers) * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
+				bytes := 2 * float64(len(m.Layers)) * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
 				ns := bytes / d.Card.Read * 1e9
 				return unit{sim.PrefillTokens: ns, sim.DecodeSeqs: ns}
 			}},
@@ -121,7 +171,7 @@ func Terms() []Term {
 			peak: func(d *Deployment) unit {
 				var u unit
 				if d.TP > 1 {
-					u[sim.Steps] = 1e3 * float64(2*d.Model.Shape.Layers)
+					u[sim.Steps] = 1e3 * float64(2*len(d.Model.Layers))
 				}
 				return u
 			}},
@@ -183,11 +233,16 @@ func (d *Deployment) costs(f *Fit) (unit, sim.Products) {
 		return total, nil
 	}
 	weights, prefilled, decoded := overlapping[sim.Steps], overlapping[sim.PrefillTokens], overlapping[sim.DecodeSeqs]
+	experts, perExpert := sim.Experts(d.Model.Experts), overlapping[sim.ExpertsRead]
 	// The output matrix multiplies what is sampled from.
-	decoded += float64(f.Factors["decode_gemm"] * 2 * float64(d.Model.Embedding()) / d.Card.Flops16 * 1e9 / float64(d.TP))
+	decoded += float64(f.Factors["decode_gemm"] * 2 * float64(d.Model.Vocab) * float64(d.Model.Hidden) / d.Card.Flops16 * 1e9 / float64(d.Cards()))
 	return total, func(p, n int64) float64 {
 		product := float64(prefilled*float64(p)) + float64(decoded*float64(n))
-		return math.Sqrt(float64(weights*weights) + float64(product*product))
+		read := weights
+		if perExpert > 0 {
+			read += float64(perExpert * float64(experts.Read(int(p+n))))
+		}
+		return math.Sqrt(float64(read*read) + float64(product*product))
 	}
 }
 

@@ -5,8 +5,10 @@ package project
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"kvcompress/sim"
 	"kvcompress/sim/cost"
@@ -18,6 +20,8 @@ import (
 type Config struct {
 	Deployment cost.Deployment // SortedKVs follows from Schedule
 	Schedule   sim.Schedule
+	Scheduler  sim.Scheduler // empty is KVCompressServer
+	V1         sim.V1        // of VLLMV1
 	Limits     sim.Limits    // MaxNumBatchedTokens 0 is the deployment's MaxTokens
 	Profile    *cost.Profile // nil is the defaults
 	Spread     sim.Spread    // nil is cost.Spared
@@ -90,15 +94,22 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	var bound bounds
 	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
+		Scheduler: c.Scheduler, V1: c.V1,
 		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Products: products, Spread: spread,
-		Select: d.Selection(), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
+		Select: d.Selection(), Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
+	}
+	if rate := d.PromptRate(); rate < 1 {
+		if c.PrefixTokens > 0 {
+			return nil, errors.New("prefix caching with prompt compression: which tokens are left of a prefix depends on what follows it, so that it is not shared")
+		}
+		requests = shortened(requests, rate)
 	}
 	served, err := sim.Project(ctx, &plan, requests, sim.Watch{
 		Quiet: true,
 		Step: func(s *sim.Step) {
 			e := stats.FromStep(s)
 			run.Step(&e)
-			bound.add(s, c.Limits.MaxNumSeqs)
+			bound.add(s, &c)
 			if c.Step != nil {
 				c.Step(s)
 			}
@@ -126,18 +137,36 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	return r, err
 }
 
-// bounds sums up what requests waited for, in nanoseconds. A step without a prefill
-// is taken only when nobody who waits can be admitted.
+// shortened returns the requests with a part of their prompts' tokens, rounded up.
+func shortened(requests iter.Seq2[trace.Request, error], rate float64) iter.Seq2[trace.Request, error] {
+	return func(yield func(trace.Request, error) bool) {
+		for r, err := range requests {
+			r.PromptTokens = int(math.Ceil(float64(rate * float64(r.PromptTokens))))
+			r.PrefixHashes = nil
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// bounds sums up what requests waited for, in nanoseconds. A step without a prefill, and
+// on vLLM V1 one that leaves tokens of its batch unused, is taken only when nobody who
+// waits can be admitted.
 type bounds struct{ nothing, memory, seqs, prefill float64 }
 
-func (b *bounds) add(s *sim.Step, maxSeqs int) {
+func (b *bounds) add(s *sim.Step, c *Config) {
 	ns := float64(s.End - s.Start)
+	prefill := s.Work[sim.PrefillTokens] > 0
+	if c.Scheduler == sim.VLLMV1 {
+		prefill = s.Tokens/s.Steps >= c.Limits.MaxNumBatchedTokens
+	}
 	switch {
 	case s.Waiting == 0:
 		b.nothing += ns
-	case s.Work[sim.PrefillTokens] > 0:
+	case prefill:
 		b.prefill += ns
-	case s.Running+len(s.Finished) >= maxSeqs:
+	case s.Running+s.Filling+len(s.Finished) >= c.Limits.MaxNumSeqs:
 		b.seqs += ns
 	default:
 		b.memory += ns

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kvcompress/ref"
+	"kvcompress/sim"
 	"kvcompress/sim/cost"
 )
 
@@ -26,8 +27,12 @@ func (r *Result) read(c *Config) string {
 		say("Compute-bound: requests wait while the prompts before them are prefilled, %.0f %% of the time; at most %d are decoded at a time, and the cache is %.0f %% full on average.",
 			100*r.Bound.Prefill, m.MaxDecodeBatch, 100*m.KVUsage.Mean)
 	case r.Bound.Memory >= r.Bound.Seqs:
-		say("Memory-bound: the batch stops at %d, because the KV cache of %s, beside %s of weights, has room for %s tokens uncompressed",
-			m.MaxDecodeBatch, bytes(r.Memory.KV), bytes(r.Memory.Weights), comma(int64(r.Memory.Tokens)))
+		room := comma(int64(r.Memory.Tokens)) + " tokens uncompressed"
+		if r.Memory.Sequences > 0 {
+			room = "the states of " + comma(int64(r.Memory.Sequences)) + " sequences"
+		}
+		say("Memory-bound: the batch stops at %d, because the KV cache of %s, beside %s of weights, has room for %s",
+			m.MaxDecodeBatch, bytes(r.Memory.KV), bytes(r.Memory.Weights), room)
 		if c.Deployment.Compresses() {
 			say(", and compression frees no more")
 		}
@@ -53,7 +58,7 @@ func (r *Result) read(c *Config) string {
 
 // notes says what is taken for granted because of the method, and of its schedule.
 func (c *Config) notes() []string {
-	notes := c.Deployment.Notes()
+	notes := append(c.serverNotes(), c.Deployment.Notes()...)
 	cfg := c.Deployment.Config()
 	method, err := cfg.NewMethod()
 	if err != nil || cfg.CountsBlocks() || c.Schedule.Once || c.Schedule.Interval != 1 {
@@ -65,6 +70,19 @@ func (c *Config) notes() []string {
 		return notes
 	}
 	return append(notes, "It compresses before every step once a head holds too much. A larger interval takes less time, and lets heads grow by as many KVs between.")
+}
+
+// serverNotes says whether the server that is projected exists.
+func (c *Config) serverNotes() []string {
+	d := &c.Deployment
+	if c.Scheduler != sim.VLLMV1 || !d.Compresses() && d.Selection() == nil {
+		return nil
+	}
+	const rule = "On vLLM V1 it is a projection: it acts when a prompt's last chunk is in, and then by its schedule."
+	if name := d.Method.Method; name != "" && name != ref.KVCompress {
+		return []string{"vLLM V1 has no " + name + ". " + rule}
+	}
+	return []string{"KV-Compress exists for vLLM 0.6.0 only. " + rule}
 }
 
 func (r *Result) longest() *cost.Share {

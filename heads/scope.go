@@ -1,0 +1,155 @@
+package heads
+
+import (
+	"math"
+
+	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/mat"
+)
+
+// The scope of a head of an ALiBi model: how many tokens back it can attend to with a weight
+// of ε or more (RazorAttention, Tang et al., arXiv 2407.15891). KVs that are further back may
+// be dropped, and nothing has to stand for them.
+//
+// The score of query m and key n of head h is q_m·k_n/√D − l_h·(m − n), where l_h is its
+// slope. As key m is seen too, the weight of key n is at most
+//
+//	exp(score(m, n) − score(m, m)) ≤ exp(2·B_h − l_h·(m − n))
+//
+// where B_h bounds |q·k|/√D, and it is below ε if m − n > L_h = (2·B_h − ln ε)/l_h.
+
+// Slopes returns the ALiBi slopes of n query heads: 2^(−8i/n) for i = 1 to n if n is a power
+// of two. Else they are those of the power of two p below it, and of those of 2·p every other
+// one from the first on, until there are n.
+func Slopes(n int) []float64 {
+	p := 1
+	for 2*p <= n {
+		p *= 2
+	}
+	slopes := make([]float64, n)
+	for i := range slopes {
+		if i < p {
+			slopes[i] = math.Exp2(-8 * float64(i+1) / float64(p))
+		} else {
+			slopes[i] = math.Exp2(-4 * float64(2*(i-p)+1) / float64(p))
+		}
+	}
+	return slopes
+}
+
+// Projection makes a head's queries, or its keys, of what the norm returns: W·x + b.
+type Projection struct {
+	Weight []float32 // [D, N]
+	Bias   []float32 // [D]; nil is 0
+}
+
+// Norm is the LayerNorm or RMSNorm before a layer's attention: γ∘x̂ + β, where x̂ has a
+// length of at most √N.
+type Norm struct {
+	Gamma []float32 // [N]
+	Beta  []float32 // [N]; nil is 0
+}
+
+// PublishedBound returns B_h as the paper has it, over √D as models have their scores:
+//
+//	‖Wqᵀ·Wk‖₂ · (‖γ‖² + ‖β‖²) / √D
+//
+// It is no bound where γ is uneven, as one element of x̂ may be as large as √(N−1), nor
+// does it know the biases of the projections. See [ProvenBound].
+func PublishedBound(q, k Projection, n Norm) float64 {
+	square := func(x []float32) (sum float64) {
+		for _, v := range x {
+			sum += float64(v) * float64(v)
+		}
+		return sum
+	}
+	columns := len(n.Gamma)
+	return spectral(dense(q.Weight, columns), dense(k.Weight, columns)) * (square(n.Gamma) + square(n.Beta)) / math.Sqrt(float64(len(q.Weight)/columns))
+}
+
+// ProvenBound returns a B_h that holds for every x̂. With Pq = Wq·diag γ, pq = Wq·β + bq and Pk
+// likewise, q_m·(k_n − k_m) is (Pq·x̂_m + pq)·Pk·(x̂_n − x̂_m): what keys have in common cancels.
+// So 2·B_h may be
+//
+//	2·(N·‖Pqᵀ·Pk‖₂ + √N·‖Pkᵀ·pq‖) / √D
+//
+// It is rounded up by a part in 10⁹, which is more than all roundings of its own arithmetic.
+func ProvenBound(q, k Projection, n Norm) float64 {
+	columns := len(n.Gamma)
+	rows := len(q.Weight) / columns
+	pq, pk := dense(q.Weight, columns), dense(k.Weight, columns)
+	var constant mat.VecDense
+	constant.CloneFromVec(mat.NewVecDense(rows, wide(q.Bias, rows)))
+	var beta mat.VecDense
+	beta.MulVec(pq, mat.NewVecDense(columns, wide(n.Beta, columns)))
+	constant.AddVec(&constant, &beta)
+	gamma := wide(n.Gamma, columns)
+	for i := range rows {
+		floats.Mul(pq.RawRowView(i), gamma)
+		floats.Mul(pk.RawRowView(i), gamma)
+	}
+	var across mat.VecDense
+	across.MulVec(pk.T(), &constant)
+	size := float64(columns)
+	return (size*spectral(pq, pk) + math.Sqrt(size)*across.Norm(2)) / math.Sqrt(float64(rows)) * (1 + 1e-9)
+}
+
+// Scope returns L_h: keys further back than that have weights below epsilon, of (0, 1).
+func Scope(bound, slope, epsilon float64) float64 { return (2*bound - math.Log(epsilon)) / slope }
+
+// Held returns how many KVs of the newest of a sequence of so many tokens a head of a scope
+// can attend to: ⌊L_h⌋ + 1, its own token's included.
+func Held(scope float64, tokens int) int {
+	if !(scope < float64(tokens)-1) {
+		return tokens
+	}
+	return int(scope) + 1
+}
+
+// dense returns rows of so many columns as a matrix of its own.
+func dense(x []float32, columns int) *mat.Dense {
+	return mat.NewDense(len(x)/columns, columns, wide(x, len(x)))
+}
+
+// wide returns n numbers, 0 where x is nil.
+func wide(x []float32, n int) []float64 {
+	w := make([]float64, n)
+	for i, v := range x {
+		w[i] = float64(v)
+	}
+	return w
+}
+
+// spectral returns ‖aᵀ·b‖₂, the largest singular value, of matrices of at most as many rows
+// as columns. With the QR decompositions of aᵀ and bᵀ it is that of Ra·Rbᵀ, a small matrix.
+// Where it cannot be computed it is taken for infinite.
+func spectral(a, b *mat.Dense) float64 {
+	most := func(x *mat.Dense) float64 { return max(mat.Max(x), -mat.Min(x)) }
+	ma, mb := most(a), most(b)
+	if ma == 0 || mb == 0 {
+		return 0
+	}
+	upper := func(x *mat.Dense) *mat.TriDense {
+		rows, _ := x.Dims()
+		var qr mat.QR
+		var scaled mat.Dense
+		scaled.Scale(1/most(x), x) // so that no square overflows
+		qr.Factorize(scaled.T())
+		var r mat.Dense
+		qr.RTo(&r)
+		t := mat.NewTriDense(rows, mat.Upper, nil)
+		for i := range rows {
+			for j := i; j < rows; j++ {
+				t.SetTri(i, j, r.At(i, j))
+			}
+		}
+		return t
+	}
+	var product mat.Dense
+	product.Mul(upper(a), upper(b).T())
+	var svd mat.SVD
+	if !svd.Factorize(&product, mat.SVDNone) {
+		return math.Inf(1)
+	}
+	return ma * mb * svd.Values(nil)[0]
+}

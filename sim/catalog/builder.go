@@ -1,0 +1,212 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+
+	"kvcompress/kv"
+)
+
+// builder makes a model of a config.json: a family's function lists the modules.
+type builder struct {
+	c      *config
+	m      Model
+	layer  int     // that modules are added to
+	prefix string  // of the layer's modules
+	params float64 // so far, without overflow
+}
+
+// newBuilder reads what all families have in common.
+func newBuilder(c *config) *builder {
+	b := &builder{c: c}
+	b.m.Hidden = c.size("hidden_size", maxWidth)
+	b.m.Vocab = c.size("vocab_size", maxVocab)
+	b.m.Layers = make([]Layer, c.size("num_hidden_layers", maxLayers))
+	b.m.Weights = BF16
+	for _, name := range []string{"torch_dtype", "dtype"} {
+		switch t := c.str(name, ""); t {
+		case "", "bfloat16", "float32": // a server casts float32
+		case "float16":
+			b.m.Weights = F16
+		default:
+			c.fail("%s is %.40q, want bfloat16, float16 or float32", name, t)
+		}
+	}
+	return b
+}
+
+func (b *builder) err() error {
+	if err := errors.Join(b.c.errs...); err != nil {
+		return err
+	}
+	if b.params > maxParams {
+		return fmt.Errorf("%.3g parameters are more than %.0g", b.params, float64(maxParams))
+	}
+	return b.m.Validate()
+}
+
+func (b *builder) add(kind Kind, name string, in, out, n int) {
+	b.params += float64(in) * float64(out) * float64(n)
+	b.m.Modules = append(b.m.Modules, Module{
+		Name: b.prefix + name, Layer: b.layer, Kind: kind, In: in, Out: out, N: n,
+		Format: Format{Weights: b.m.Weights, Bits: 16, Activations: 16},
+	})
+}
+
+// linear adds a matrix, and its bias if it has one.
+func (b *builder) linear(name string, in, out int, bias bool) {
+	b.add(Linear, name, in, out, 1)
+	if bias {
+		b.small(name+".bias", out)
+	}
+}
+
+// routed adds the matrices of a layer's routed experts.
+func (b *builder) routed(name string, in, out int) {
+	b.add(Routed, name, in, out, b.m.Experts.Total)
+}
+
+// plain adds a matrix that no format of fewer bits applies to.
+func (b *builder) plain(name string, in, out int) { b.add(Small, name, in, out, 1) }
+
+// small adds norms, biases and the like.
+func (b *builder) small(name string, n int) { b.add(Small, name, 1, n, 1) }
+
+// norms adds so many norms of the hidden size.
+func (b *builder) norms(n int) { b.small("norms", n*b.m.Hidden) }
+
+// stack adds the embedding, the layers, and the output: what a language model is. body adds
+// a layer's modules.
+func (b *builder) stack(prefix string, tied bool, body func(layer int)) {
+	if len(b.c.errs) > 0 {
+		return // sizes are not to be relied on
+	}
+	b.m.Tied = b.c.flag("tie_word_embeddings", tied)
+	b.layer = -1
+	b.add(Embedding, prefix+"embed_tokens", b.m.Hidden, b.m.Vocab, 1)
+	for l := range b.m.Layers {
+		b.layer, b.prefix = l, fmt.Sprintf("%slayers.%d.", prefix, l)
+		body(l)
+		if len(b.c.errs) > 0 {
+			return
+		}
+	}
+	b.layer, b.prefix = len(b.m.Layers), ""
+	b.small(prefix+"norm", b.m.Hidden)
+	if !b.m.Tied {
+		b.add(Output, "lm_head", b.m.Hidden, b.m.Vocab, 1)
+	}
+}
+
+// finish works out what follows from the layers.
+func (b *builder) finish() {
+	b.m.Shape.Layers = b.m.Count(Full) + b.m.Count(Windowed)
+	if b.m.Shape.Layers == 0 {
+		b.m.Shape = kv.Shape{}
+	}
+	if b.m.Count(Windowed) == 0 || b.m.Window >= b.m.MaxLen {
+		for l, kind := range b.m.Layers { // a window that the context fits into is none
+			if kind == Windowed {
+				b.m.Layers[l] = Full
+			}
+		}
+		b.m.Window = 0
+	}
+}
+
+// context reads the longest context.
+func (b *builder) context(byDefault int) {
+	b.m.MaxLen = b.c.sizeOr("max_position_embeddings", byDefault, Unbounded)
+}
+
+// heads reads the attention of all layers: query heads, KV heads and their size.
+func (b *builder) heads(queries, keys, size int) {
+	q := b.c.sizeOr("num_attention_heads", queries, maxWidth)
+	if keys == 0 {
+		keys = q // before grouped-query attention, the entry did not exist
+	}
+	k := b.c.sizeOr("num_key_value_heads", keys, maxWidth)
+	d := b.c.num("head_dim", size)
+	if q%k != 0 {
+		b.c.fail("num_attention_heads %d is not a multiple of num_key_value_heads %d", q, k)
+		return
+	}
+	if d == 0 {
+		if b.m.Hidden%q != 0 {
+			b.c.fail("hidden_size %d is not a multiple of num_attention_heads %d, and there is no head_dim", b.m.Hidden, q)
+			return
+		}
+		d = b.m.Hidden / q
+	}
+	if d < 1 || d > kv.MaxHeadSize {
+		b.c.fail("head size %d is not from 1 to %d", d, kv.MaxHeadSize)
+		return
+	}
+	b.m.Shape.KVHeads, b.m.Shape.Group, b.m.Shape.HeadSize, b.m.Pair = k, q/k, d, 2*d
+}
+
+// width returns the elements of a token's queries and of its keys.
+func (b *builder) width() (q, kv int) {
+	s := b.m.Shape
+	return s.KVHeads * s.Group * s.HeadSize, s.KVHeads * s.HeadSize
+}
+
+// attention adds q, k, v and output projections.
+func (b *builder) attention(biasQKV, biasOut bool) {
+	q, kv := b.width()
+	b.linear("self_attn.q_proj", b.m.Hidden, q, biasQKV)
+	b.linear("self_attn.k_proj", b.m.Hidden, kv, biasQKV)
+	b.linear("self_attn.v_proj", b.m.Hidden, kv, biasQKV)
+	b.linear("self_attn.o_proj", q, b.m.Hidden, biasOut)
+}
+
+// mlp adds a gated MLP.
+func (b *builder) mlp(prefix string, inner int, bias bool) {
+	b.linear(prefix+"gate_proj", b.m.Hidden, inner, bias)
+	b.linear(prefix+"up_proj", b.m.Hidden, inner, bias)
+	b.linear(prefix+"down_proj", inner, b.m.Hidden, bias)
+}
+
+// widest has the model's widest MLP be at least so wide.
+func (b *builder) widest(inner int) { b.m.Intermediate = max(b.m.Intermediate, inner) }
+
+// window marks the layers that are windowed: those that layer_types names, or, without
+// that entry, those for which windowed is true.
+func (b *builder) window(size int, windowed func(layer int) bool) {
+	types := b.c.strs("layer_types")
+	b.m.Window = size
+	if types != nil && len(types) != len(b.m.Layers) {
+		b.c.fail("layer_types has %d layers, and num_hidden_layers is %d", len(types), len(b.m.Layers))
+		return
+	}
+	for l := range b.m.Layers {
+		slides := size > 0 && windowed(l)
+		if types != nil {
+			switch types[l] {
+			case "sliding_attention":
+				slides = true
+			case "full_attention":
+				slides = false
+			default:
+				b.c.fail("layer_types: layer %d is %.40q, want full_attention or sliding_attention", l, types[l])
+				return
+			}
+		}
+		if slides && size < 1 {
+			b.c.fail("layer %d has a sliding window, and sliding_window does not say of how many tokens", l)
+			return
+		}
+		if slides {
+			b.m.Layers[l] = Windowed
+		}
+	}
+}
+
+func always(int) bool { return true }
+func never(int) bool  { return false }
+
+// moe reads how many experts there are, and how many a token passes.
+func (b *builder) moe(total, active string, defaultTotal, defaultActive int) {
+	b.m.Experts.Total = b.c.sizeOr(total, defaultTotal, maxExperts)
+	b.m.Experts.Active = b.c.sizeOr(active, defaultActive, maxExperts)
+}

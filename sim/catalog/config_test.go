@@ -1,0 +1,218 @@
+package catalog
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const small = `{"model_type":"llama","num_hidden_layers":2,"num_attention_heads":8,"num_key_value_heads":4,"hidden_size":64,
+	"intermediate_size":172,"vocab_size":512,"max_position_embeddings":512,"torch_dtype":"float16","rope_theta":1e4}`
+
+// with returns small with other entries: each replaces the one of its name, or is added.
+func with(entries ...string) string {
+	out := strings.TrimSuffix(small, "}")
+	for _, e := range entries {
+		name, _, _ := strings.Cut(e, ":")
+		if at := strings.Index(out, name+":"); at >= 0 {
+			end := at + strings.IndexAny(out[at:]+",", ",")
+			out = out[:at] + e + out[end:]
+			continue
+		}
+		out += "," + e
+	}
+	return out + "}"
+}
+
+func TestParseConfig(t *testing.T) {
+	m, err := ParseConfig([]byte(small), nil)
+	if err != nil || m.Shape.Group != 2 || m.Shape.HeadSize != 8 || m.Weights != F16 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	// Null, false and 0 turn off what an entry is about; Python writes Infinity.
+	for _, more := range []string{`"head_dim":null`, `"num_key_value_heads_x":null`, `"made_up":false`, `"time_step_limit":[0.0,Infinity]`, `"_note":1`} {
+		if _, err := ParseConfig([]byte(with(more)), nil); err != nil {
+			t.Errorf("%s: %v", more, err)
+		}
+	}
+	for in, want := range map[string]string{
+		`{`:                            "config.json",
+		`[]`:                           "config.json",
+		`{"model_type":"llama4"}`:      "llama4",
+		`{"model_type":"llama"}`:       "hidden_size",
+		with(`"hidden_size":65`):       "head_dim",
+		with(`"num_hidden_layers":-2`): "num_hidden_layers",
+		with(`"vocab_size":1e30`):      "vocab_size",
+		with(`"torch_dtype":"float8"`): "float8",
+		with(`"head_dim":7`):           "head size 7",
+		with(`"index_topk":2048`):      `"index_topk": not known here`,
+		with(`"a":[1]`, `"b":{"c":1}`): `"a", "b": not known here`,
+		with(`"model_type":"gemma3_text"`, `"layer_types":["full_attention"]`):                                      "layer_types has 1 layers",
+		with(`"model_type":"gemma3_text"`, `"layer_types":["full_attention","chunked_attention"]`):                  "chunked_attention",
+		with(`"model_type":"qwen3_moe"`, `"moe_intermediate_size":8`, `"num_experts":4`, `"num_experts_per_tok":5`): "experts of a token",
+		with(`"model_type":"mixtral"`, `"num_local_experts":100000`):                                                "num_local_experts is 100000",
+	} {
+		if _, err := ParseConfig([]byte(in), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", in, err, want)
+		}
+	}
+}
+
+// TestWindows reads windows as each family says them.
+func TestWindows(t *testing.T) {
+	for in, want := range map[string]int{
+		with(`"model_type":"mistral"`, `"sliding_window":128`):                                                                                    2,
+		with(`"model_type":"mistral"`, `"sliding_window":512`):                                                                                    0, // the context fits into it
+		with(`"model_type":"qwen2"`, `"sliding_window":128`, `"max_window_layers":1`):                                                             0,
+		with(`"model_type":"qwen2"`, `"use_sliding_window":true`, `"sliding_window":128`, `"max_window_layers":1`):                                1,
+		with(`"model_type":"qwen3"`, `"use_sliding_window":true`, `"sliding_window":128`, `"max_window_layers":2`):                                0,
+		with(`"model_type":"qwen3"`, `"sliding_window":128`, `"layer_types":["sliding_attention","full_attention"]`):                              0,
+		with(`"model_type":"qwen3"`, `"use_sliding_window":true`, `"sliding_window":128`, `"layer_types":["sliding_attention","full_attention"]`): 1,
+		with(`"model_type":"gemma3_text"`, `"sliding_window":16`, `"sliding_window_pattern":2`):                                                   1,
+	} {
+		m, err := ParseConfig([]byte(in), nil)
+		if want == 0 && err != nil && strings.Contains(err.Error(), "does not say of how many") {
+			continue // a window that is named and turned off
+		}
+		if err != nil || m.Count(Windowed) != want {
+			t.Errorf("%s: %d windowed layers, %v; want %d", in, m.Count(Windowed), err, want)
+		}
+	}
+}
+
+// TestQuantization compares the bytes of two layers of 64 × 172 with what each scheme says.
+func TestQuantization(t *testing.T) {
+	const (
+		attn   = 2*64*64 + 2*64*32
+		mlp    = 3 * 64 * 172
+		all    = 2 * (attn + mlp)
+		others = 2*512*64 + 5*64 // tables and norms
+	)
+	q := func(s string) string { return with(`"quantization_config":` + s) }
+	for in, want := range map[string]struct {
+		bytes int64
+		w     Weights
+	}{
+		q(`{"quant_method":"fp8","activation_scheme":"dynamic"}`):                                                            {all + 4*14 + 2*others, FP8},
+		q(`{"quant_method":"fp8","activation_scheme":"static"}`):                                                             {all + 8*14 + 2*others, FP8},
+		q(`{"quant_method":"fp8","ignored_layers":["lm_head","self_attn"]}`):                                                 {2*mlp + 4*6 + 2*2*attn + 2*others, FP8},
+		q(`{"quant_method":"fp8","modules_to_not_convert":["model.layers.0"]}`):                                              {(attn + mlp) + 4*7 + 2*(attn+mlp) + 2*others, FP8},
+		q(`{"quant_method":"fp8","weight_block_size":[128,128]}`):                                                            {all + 4*2*(4+2+2+2) + 2*others, FP8}, // 172 is two blocks
+		q(`{"quant_method":"fbgemm_fp8"}`):                                                                                   {all + 4*2*(64+32+32+64+172+172+64) + 2*others, FP8},
+		q(`{"quant_method":"awq","bits":4,"group_size":32,"zero_point":true}`):                                               {all/2 + 2*(2*2*(64+32+32+64+172+172)+2*6*64) + 2*(2*(64+32+32+64+172+172)+6*64)/2 + 2*others, INT4}, // 172 inputs are six groups
+		q(`{"quant_method":"bitsandbytes","load_in_8bit":true,"load_in_4bit":false}`):                                        {all + 4*2*(64+32+32+64+172+172+64) + 2*others, INT8},
+		q(`{"quant_method":"bitsandbytes","load_in_4bit":true,"bnb_4bit_quant_type":"nf4","llm_int8_skip_modules":["mlp"]}`): {attn + 4*2*(64+32+32+64) + 2*2*mlp + 2*others, NF4},
+		q(`{"quant_method":"compressed-tensors","ignore":["re:.*self_attn.*"],"config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":8,"type":"float","strategy":"tensor"},"input_activations":{"num_bits":8}}}}`): {2*mlp + 4*6 + 2*2*attn + 2*others, FP8},
+		q(`{"quant_method":"compressed-tensors","config_groups":{"g":{"targets":["re:.*down_proj"],"weights":{"num_bits":4,"type":"int","strategy":"channel"},"input_activations":null}}}`):                                  {2*(attn+2*64*172)*2 + 172*64 + 2*2*64 + 2*others, INT4},
+		q(`{"quant_method":"modelopt","quant_algo":"NVFP4","group_size":16,"ignore":["model.layers.*.self_attn*"]}`):                                                                                                         {mlp + 2*(2*172*4+64*11) + 8*6 + 2*2*attn + 2*others, NVFP4},
+	} {
+		m, err := ParseConfig([]byte(in), nil)
+		if err != nil || m.Weights != want.w || m.Bytes(m.Weights) != want.bytes {
+			t.Errorf("%s: %s, %d bytes, %v; want %s, %d", in, m.Weights, m.Bytes(m.Weights), err, want.w, want.bytes)
+		}
+	}
+	for in, want := range map[string]string{
+		`{"quant_method":"aqlm"}`:                               "aqlm",
+		`{"quant_method":"awq","bits":3}`:                       "bits is 3",
+		`{"quant_method":"gptq","bits":2}`:                      "bits is 2",
+		`{"quant_method":"gptq","bits":4,"dynamic":{"+:x":{}}}`: `"dynamic": not known`,
+		`{"quant_method":"fp8","weight_block_size":[128]}`:      "weight_block_size",
+		`{"quant_method":"compressed-tensors"}`:                 "config_groups",
+		`{"quant_method":"modelopt","quant_algo":"W4A8_AWQ"}`:   "W4A8_AWQ",
+		`{"quant_method":"fp8","ignored_layers":["re:("]}`:      "regular expression",
+		`{"quant_method":"compressed-tensors","sparsity_config":{"format":"sparse-24-bitmask"},"config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":8,"type":"float","strategy":"tensor"}}}}`: "sparsity_config",
+	} {
+		if _, err := ParseConfig([]byte(q(in)), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", in, err, want)
+		}
+	}
+}
+
+// TestExpertNames quantizes experts as lists name them.
+func TestExpertNames(t *testing.T) {
+	moe := func(skips string) (Model, error) {
+		return ParseConfig([]byte(with(`"model_type":"mixtral"`, `"num_local_experts":2`, `"quantization_config":{"quant_method":"fp8","modules_to_not_convert":[`+skips+`]}`)), nil)
+	}
+	plain, err := moe("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const matrix = 64 * 172
+	for skips, kept := range map[string]int64{
+		`"model.layers.0.block_sparse_moe.experts.0.w1","model.layers.0.block_sparse_moe.experts.1.w1"`: 2 * matrix,
+		`"w2"`: 4 * matrix, `"model.layers.1.block_sparse_moe.experts"`: 6 * matrix, `"re:.*experts.*w3"`: 4 * matrix, `"*.experts.*.w1"`: 4 * matrix,
+	} {
+		m, err := moe(skips)
+		scales := kept / matrix * 4
+		if err != nil || m.Bytes(FP8) != plain.Bytes(FP8)+kept-scales {
+			t.Errorf("%s: %d bytes, %v; want %d", skips, m.Bytes(FP8), err, plain.Bytes(FP8)+kept-scales)
+		}
+	}
+	for _, skips := range []string{`"model.layers.0.block_sparse_moe.experts.1.w1"`, `"*.experts.0.*"`} {
+		if _, err := moe(skips); err == nil || !strings.Contains(err.Error(), "some of its experts") {
+			t.Errorf("%s: %v", skips, err)
+		}
+	}
+}
+
+// TestSibling reads ModelOpt's file beside a config.json.
+func TestSibling(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("config.json", small)
+	write("hf_quant_config.json", `{"producer":{"name":"modelopt","version":"0.23.0"},"quantization":{"quant_algo":"FP8","kv_cache_quant_algo":"FP8","exclude_modules":["lm_head"]}}`)
+	for _, path := range []string{dir, filepath.Join(dir, "config.json")} {
+		m, err := FindModel(path)
+		if err != nil || m.Weights != FP8 || m.KVFormat != "FP8" {
+			t.Errorf("%s: %s, %q, %v", path, m.Weights, m.KVFormat, err)
+		}
+	}
+	write("hf_quant_config.json", `{"quantization":{"quant_algo":"MIXED_PRECISION","quantized_layers":{"model.layers.0.mlp.up_proj":{"quant_algo":"FP8"},"model.layers.1.mlp.up_proj":{"quant_algo":"NVFP4","group_size":16}}}}`)
+	m, err := FindModel(dir)
+	var eight, four int
+	for _, mod := range m.Modules {
+		switch mod.Format.Bits {
+		case 8:
+			eight++
+		case 4:
+			four++
+		}
+	}
+	if err != nil || eight != 1 || four != 1 {
+		t.Errorf("%d modules in 8 bits and %d in 4, %v; want one of each", eight, four, err)
+	}
+	write("hf_quant_config.json", `{"quantization":{"quant_algo":"INT3"}}`)
+	if _, err := FindModel(dir); err == nil || !strings.Contains(err.Error(), "INT3") {
+		t.Errorf("an unknown algorithm: %v", err)
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte(small), []byte(nil))
+	for _, e := range entries() {
+		f.Add([]byte("{"+e.config+"}"), []byte(`{"quantization":{"quant_algo":"NVFP4","exclude_modules":["*.experts.0*","re:a"]}}`))
+	}
+	f.Fuzz(func(t *testing.T, in, quant []byte) {
+		if len(quant) == 0 {
+			quant = nil
+		}
+		m, err := ParseConfig(in, quant)
+		if err != nil {
+			return
+		}
+		if m.Params() <= 0 || m.Bytes(m.Weights) <= 0 || m.StepBytes(m.Weights) > m.Bytes(m.Weights) || m.Shape.Layers+m.Count(Stateful) != len(m.Layers) {
+			t.Errorf("%+v: %d parameters, %d bytes", m, m.Params(), m.Bytes(m.Weights))
+		}
+		for _, w := range AllWeights() {
+			if m.Bytes(w) <= 0 {
+				t.Errorf("%d bytes in %s", m.Bytes(w), w)
+			}
+		}
+	})
+}

@@ -1,0 +1,185 @@
+package catalog
+
+// families returns how each model_type is built.
+func families() map[string]func(*builder) {
+	return map[string]func(*builder){
+		"llama": llama, "mistral": mistral, "granite": llama, "qwen2": qwen2, "qwen3": qwen3, "phi3": phi3, "olmo2": olmo2,
+		"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3, "gemma3": gemma3Images,
+		"mixtral": mixtral, "qwen2_moe": qwen2MoE, "qwen3_moe": qwen3MoE, "gpt_oss": gptOSS,
+		"deepseek_v2": deepseek, "deepseek_v3": deepseek, "kimi_k2": deepseek,
+		"mamba": mamba, "falcon_mamba": mamba, "mamba2": mamba2, "rwkv": rwkv4, "rwkv5": rwkv5,
+		"recurrent_gemma": recurrentGemma, "jamba": jamba, "qwen3_next": qwen3Next,
+	}
+}
+
+func llama(b *builder) {
+	b.context(0)
+	b.heads(0, 0, 0)
+	bias, mlpBias := b.c.flag("attention_bias", false), b.c.flag("mlp_bias", false)
+	inner := b.c.size("intermediate_size", maxWidth)
+	b.widest(inner)
+	b.stack("model.", false, func(int) {
+		b.attention(bias, bias)
+		b.mlp("mlp.", inner, mlpBias)
+		b.norms(2)
+	})
+}
+
+func mistral(b *builder) {
+	b.window(b.c.num("sliding_window", 0), always)
+	llama(b)
+}
+
+// useWindow reads the windows of Qwen models: of layers from max_window_layers on, and of
+// none unless use_sliding_window is set.
+func useWindow(b *builder) {
+	from, size := b.c.num("max_window_layers", 28), b.c.num("sliding_window", 0)
+	if !b.c.flag("use_sliding_window", false) {
+		size = 0
+	}
+	b.window(size, func(l int) bool { return l >= from })
+}
+
+func qwen2(b *builder) {
+	b.context(0)
+	b.heads(0, 0, 0)
+	useWindow(b)
+	inner := b.c.size("intermediate_size", maxWidth)
+	b.widest(inner)
+	b.stack("model.", false, func(int) {
+		b.attention(true, false)
+		b.mlp("mlp.", inner, false)
+		b.norms(2)
+	})
+}
+
+func qwen3(b *builder) {
+	b.context(0)
+	b.heads(0, 0, 0)
+	useWindow(b)
+	bias := b.c.flag("attention_bias", false)
+	inner := b.c.size("intermediate_size", maxWidth)
+	b.widest(inner)
+	b.stack("model.", false, func(int) {
+		b.attention(bias, bias)
+		b.small("self_attn.q_norm, k_norm", 2*b.m.Shape.HeadSize)
+		b.mlp("mlp.", inner, false)
+		b.norms(2)
+	})
+}
+
+func phi3(b *builder) {
+	b.context(0)
+	b.heads(0, 0, 0)
+	b.window(b.c.num("sliding_window", 0), always)
+	bias := b.c.flag("attention_bias", false)
+	inner := b.c.size("intermediate_size", maxWidth)
+	b.widest(inner)
+	q, kv := b.width()
+	b.stack("model.", false, func(int) {
+		b.linear("self_attn.qkv_proj", b.m.Hidden, q+2*kv, bias)
+		b.linear("self_attn.o_proj", q, b.m.Hidden, bias)
+		b.linear("mlp.gate_up_proj", b.m.Hidden, 2*inner, false)
+		b.linear("mlp.down_proj", inner, b.m.Hidden, false)
+		b.norms(2)
+	})
+}
+
+func olmo2(b *builder) {
+	b.context(0)
+	b.heads(0, 0, 0)
+	bias := b.c.flag("attention_bias", false)
+	inner := b.c.size("intermediate_size", maxWidth)
+	b.widest(inner)
+	q, kv := b.width()
+	b.stack("model.", false, func(int) {
+		b.attention(bias, bias)
+		b.small("self_attn.q_norm, k_norm", q+kv)
+		b.mlp("mlp.", inner, false)
+		b.norms(2)
+	})
+}
+
+func gemma(b *builder) {
+	b.context(8192)
+	b.heads(0, 0, 256)
+	bias := b.c.flag("attention_bias", false)
+	inner := b.c.size("intermediate_size", maxWidth)
+	b.widest(inner)
+	b.stack("model.", true, func(int) {
+		b.attention(bias, bias)
+		b.mlp("mlp.", inner, false)
+		b.norms(2)
+	})
+}
+
+// gemma2 has a window in every other layer, from the first on.
+func gemma2(b *builder) {
+	b.context(8192)
+	b.heads(8, 4, 256)
+	size := b.c.sizeOr("sliding_window", 4096, Unbounded)
+	b.c.num("sliding_window_size", size) // an older name, beside the other
+	b.window(size, func(l int) bool { return l%2 == 0 })
+	gemmaLayers(b, false)
+}
+
+// gemma3 has a window in all but every sixth layer.
+func gemma3(b *builder) {
+	b.context(131072)
+	b.heads(8, 4, 256)
+	pattern := b.c.num("sliding_window_pattern", b.c.num("_sliding_window_pattern", 6))
+	if pattern < 1 {
+		b.c.fail("sliding_window_pattern is %d, want at least 1", pattern)
+		return
+	}
+	b.window(b.c.sizeOr("sliding_window", 4096, Unbounded), func(l int) bool { return (l+1)%pattern != 0 })
+	gemmaLayers(b, true)
+}
+
+// gemmaLayers adds layers with norms before and after attention and MLP.
+func gemmaLayers(b *builder, qkNorm bool) {
+	bias := b.c.flag("attention_bias", false)
+	inner := b.c.size("intermediate_size", maxWidth)
+	b.widest(inner)
+	b.stack("model.", true, func(int) {
+		b.attention(bias, bias)
+		if qkNorm {
+			b.small("self_attn.q_norm, k_norm", 2*b.m.Shape.HeadSize)
+		}
+		b.mlp("mlp.", inner, false)
+		b.norms(4)
+	})
+}
+
+// gemma3Images is gemma3 with an encoder of images, whose weights a server holds.
+func gemma3Images(b *builder) {
+	gemma3(b)
+	vision := b.c.object("vision_config")
+	if vision == nil || len(b.c.errs) > 0 {
+		return
+	}
+	if kind := vision.str("model_type", "siglip_vision_model"); kind != "siglip_vision_model" {
+		b.c.fail("vision_config: model_type is %.40q, want siglip_vision_model", kind)
+	}
+	hidden, layers := vision.sizeOr("hidden_size", 1152, maxWidth), vision.sizeOr("num_hidden_layers", 27, maxLayers)
+	inner, patch, image := vision.sizeOr("intermediate_size", 4304, maxWidth), vision.sizeOr("patch_size", 14, 1<<10), vision.sizeOr("image_size", 896, 1<<14)
+	channels := vision.sizeOr("num_channels", 3, 1<<10)
+	if vision.flag("vision_use_head", true) {
+		b.c.fail("vision_config: vision_use_head is not false: such an encoder is not modelled")
+	}
+	vision.num("num_attention_heads", 0)
+	if err := vision.unread(); err != nil {
+		b.c.fail("%w", err)
+	}
+	b.c.errs = append(b.c.errs, vision.errs...)
+	b.layer, b.prefix = -1, "vision_tower."
+	b.add(Tower, "patch_embedding", channels*patch*patch+1, hidden, 1) // and the bias
+	b.add(Tower, "position_embedding", (image/patch)*(image/patch), hidden, 1)
+	b.add(Tower, "attention", hidden+1, hidden, 4*layers)
+	b.add(Tower, "fc1", hidden+1, inner, layers)
+	b.add(Tower, "fc2", inner+1, hidden, layers)
+	b.add(Tower, "norms", 2, (2*layers+1)*hidden, 1)
+	b.prefix = "multi_modal_projector."
+	b.add(Tower, "mm_input_projection", hidden, b.m.Hidden, 1)
+	b.add(Tower, "mm_soft_emb_norm", 1, hidden, 1)
+}

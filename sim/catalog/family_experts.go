@@ -1,0 +1,194 @@
+package catalog
+
+import "slices"
+
+func mixtral(b *builder) {
+	b.context(0)
+	b.heads(0, 0, 0)
+	b.window(b.c.num("sliding_window", 0), always)
+	b.moe("num_local_experts", "num_experts_per_tok", 8, 2)
+	inner := b.c.size("intermediate_size", maxWidth)
+	b.widest(inner * b.m.Experts.Active)
+	b.stack("model.", false, func(int) {
+		b.attention(false, false)
+		b.linear("block_sparse_moe.gate", b.m.Hidden, b.m.Experts.Total, false)
+		b.routed("block_sparse_moe.experts.*.w1", b.m.Hidden, inner)
+		b.routed("block_sparse_moe.experts.*.w2", inner, b.m.Hidden)
+		b.routed("block_sparse_moe.experts.*.w3", b.m.Hidden, inner)
+		b.norms(2)
+	})
+}
+
+// experts adds the router and the routed experts of a layer.
+func (b *builder) experts(inner int) {
+	b.linear("mlp.gate", b.m.Hidden, b.m.Experts.Total, false)
+	b.routed("mlp.experts.*.gate_proj", b.m.Hidden, inner)
+	b.routed("mlp.experts.*.up_proj", b.m.Hidden, inner)
+	b.routed("mlp.experts.*.down_proj", inner, b.m.Hidden)
+}
+
+// qwenExperts reads the mixture of a Qwen model, and returns which layers have it and what
+// adds a layer's MLP. shared is the default width of the expert that every token passes, 0
+// where the family has none.
+func qwenExperts(b *builder, total, active, shared int) func(layer int) {
+	b.moe("num_experts", "num_experts_per_tok", total, active)
+	each := b.c.size("moe_intermediate_size", maxWidth)
+	shared = b.c.num("shared_expert_intermediate_size", shared)
+	if shared < 0 || shared > maxWidth {
+		b.c.fail("shared_expert_intermediate_size is %d, want 0 to %d", shared, maxWidth)
+	}
+	step, dense := b.c.num("decoder_sparse_step", 1), b.c.nums("mlp_only_layers")
+	if step < 1 {
+		b.c.fail("decoder_sparse_step is %d, want at least 1", step)
+		step = 1
+	}
+	isDense := make([]bool, len(b.m.Layers))
+	for _, l := range dense {
+		if l < 0 || l >= len(isDense) {
+			b.c.fail("mlp_only_layers names layer %d of %d", l, len(isDense))
+			continue
+		}
+		isDense[l] = true
+	}
+	for l := range isDense {
+		isDense[l] = isDense[l] || (l+1)%step != 0
+	}
+	inner := b.c.num("intermediate_size", 0)
+	if slices.Contains(isDense, true) {
+		inner = b.c.size("intermediate_size", maxWidth)
+		b.widest(inner)
+	}
+	if slices.Contains(isDense, false) {
+		b.widest(each*b.m.Experts.Active + shared)
+	} else {
+		b.m.Experts = Experts{}
+	}
+	return func(l int) {
+		if isDense[l] {
+			b.mlp("mlp.", inner, false)
+			return
+		}
+		b.experts(each)
+		if shared > 0 {
+			b.mlp("mlp.shared_expert.", shared, false)
+			b.linear("mlp.shared_expert_gate", b.m.Hidden, 1, false)
+		}
+	}
+}
+
+func qwen2MoE(b *builder) {
+	b.context(0)
+	b.heads(0, 0, 0)
+	useWindow(b)
+	mlp, bias := qwenExperts(b, 60, 4, 5632), b.c.flag("qkv_bias", true)
+	b.stack("model.", false, func(l int) {
+		b.attention(bias, false)
+		mlp(l)
+		b.norms(2)
+	})
+}
+
+func qwen3MoE(b *builder) {
+	b.context(0)
+	b.heads(0, 0, 0)
+	useWindow(b)
+	mlp, bias := qwenExperts(b, 128, 8, 0), b.c.flag("attention_bias", false)
+	if !b.c.flag("use_qk_norm", true) || b.c.flag("qkv_bias", false) {
+		b.c.fail("use_qk_norm false, or qkv_bias true: no server has such a model of model_type qwen3_moe")
+	}
+	b.stack("model.", false, func(l int) {
+		b.attention(bias, bias)
+		b.small("self_attn.q_norm, k_norm", 2*b.m.Shape.HeadSize)
+		mlp(l)
+		b.norms(2)
+	})
+}
+
+// gptOSS has a window in every other layer, sinks, and biases everywhere.
+func gptOSS(b *builder) {
+	b.context(131072)
+	b.heads(64, 8, 64)
+	b.window(b.c.sizeOr("sliding_window", 128, Unbounded), func(l int) bool { return l%2 == 0 })
+	active := b.c.num("experts_per_token", 4) // an older name, beside the other
+	b.moe("num_local_experts", "num_experts_per_tok", 128, active)
+	bias := b.c.flag("attention_bias", true)
+	inner := b.c.size("intermediate_size", maxWidth)
+	b.widest(inner * b.m.Experts.Active)
+	b.stack("model.", false, func(int) {
+		b.attention(bias, bias)
+		b.small("self_attn.sinks", b.m.QueryHeads())
+		b.linear("mlp.router", b.m.Hidden, b.m.Experts.Total, true)
+		b.routed("mlp.experts.gate_up_proj", b.m.Hidden, 2*inner)
+		b.plain("mlp.experts.gate_up_proj_bias", b.m.Experts.Total, 2*inner)
+		b.routed("mlp.experts.down_proj", inner, b.m.Hidden)
+		b.plain("mlp.experts.down_proj_bias", b.m.Experts.Total, b.m.Hidden)
+		b.norms(2)
+	})
+}
+
+// deepseek has multi-head latent attention, dense layers first and then mixtures of experts
+// with experts that every token passes.
+func deepseek(b *builder) {
+	b.context(0)
+	c, h := b.c, b.m.Hidden
+	heads := c.size("num_attention_heads", maxWidth)
+	c.num("num_key_value_heads", heads) // of what the latent stands for
+	c.num("head_dim", 0)
+	latent, rope := c.size("kv_lora_rank", maxWidth), c.size("qk_rope_head_dim", maxWidth)
+	nope, value := c.size("qk_nope_head_dim", maxWidth), c.size("v_head_dim", maxWidth)
+	rank := c.num("q_lora_rank", 0)
+	if rank < 0 || rank > maxWidth {
+		c.fail("q_lora_rank is %d, want 1 to %d, or null", rank, maxWidth)
+	}
+	if float64(heads)*float64(nope+rope+value) > maxWidth {
+		c.fail("%d heads of %d and %d elements are wider than %d", heads, nope+rope, value, maxWidth)
+		return
+	}
+	bias := c.flag("attention_bias", false)
+	b.m.Shape.KVHeads, b.m.Shape.Group = 1, heads
+	b.m.Latent, b.m.Pair = latent+rope, nope+rope+value
+
+	dense := len(b.m.Layers)
+	if c.has("n_routed_experts") {
+		b.moe("n_routed_experts", "num_experts_per_tok", 0, 0)
+		dense = c.num("first_k_dense_replace", 0)
+	}
+	every, shared := c.sizeOr("moe_layer_freq", 1, maxLayers), c.num("n_shared_experts", 0)
+	each := 0
+	if dense < len(b.m.Layers) {
+		each = c.size("moe_intermediate_size", maxWidth)
+	}
+	inner := c.size("intermediate_size", maxWidth)
+	if shared < 0 || shared > maxExperts || shared*each > maxWidth {
+		c.fail("n_shared_experts is %d: %d wide, want 0 to %d in all", shared, each, maxWidth)
+		return
+	}
+	corrects := c.str("topk_method", "") == "noaux_tc"
+	b.widest(max(inner, each*(b.m.Experts.Active+shared)))
+	b.stack("model.", false, func(l int) {
+		q := heads * (nope + rope)
+		if rank > 0 {
+			b.linear("self_attn.q_a_proj", h, rank, bias)
+			b.small("self_attn.q_a_layernorm", rank)
+			b.linear("self_attn.q_b_proj", rank, q, false)
+		} else {
+			b.linear("self_attn.q_proj", h, q, false)
+		}
+		b.linear("self_attn.kv_a_proj_with_mqa", h, latent+rope, bias)
+		b.small("self_attn.kv_a_layernorm", latent)
+		b.linear("self_attn.kv_b_proj", latent, heads*(nope+value), false)
+		b.linear("self_attn.o_proj", heads*value, h, bias)
+		if l < dense || l%every != 0 {
+			b.mlp("mlp.", inner, false)
+		} else {
+			b.experts(each)
+			if corrects {
+				b.small("mlp.gate.e_score_correction_bias", b.m.Experts.Total)
+			}
+			if shared > 0 {
+				b.mlp("mlp.shared_experts.", shared*each, false)
+			}
+		}
+		b.norms(2)
+	})
+}

@@ -1,0 +1,211 @@
+package cost
+
+import (
+	"fmt"
+
+	"kvcompress/kv"
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+)
+
+// The bounds of parallelism.
+const (
+	MaxTP = 64 // cards that each hold a part of every layer
+	MaxPP = 64 // groups of them, one after another
+)
+
+// Cards returns the cards of the deployment.
+func (d *Deployment) Cards() int { return d.TP * d.stages() }
+
+func (d *Deployment) stages() int { return max(1, d.PP) }
+
+// checkParallel returns what is wrong with how the cards share the model.
+func (d *Deployment) checkParallel() (errs []error) {
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	m, s := &d.Model, d.Model.Shape
+	if d.TP < 1 || d.TP > MaxTP {
+		bad("tensor parallelism %d is not from 1 to %d", d.TP, MaxTP)
+		return errs
+	}
+	if d.PP < 0 || d.PP > MaxPP {
+		bad("pipeline parallelism %d is not from 1 to %d", d.PP, MaxPP)
+		return errs
+	}
+	if s.Layers > 0 && s.KVHeads%d.TP != 0 && (d.TP%s.KVHeads != 0 || m.QueryHeads()%d.TP != 0) {
+		bad("tensor parallelism %d neither divides the %d KV heads of %s nor is a multiple of them that divides its %d query heads", d.TP, s.KVHeads, m.Name, m.QueryHeads())
+	}
+	if d.TP > 1 && d.Card.LinkOf(d.TP) == 0 {
+		bad("tensor parallelism %d on %s: the link between so many cards is not known: say link_bytes_per_sec, linked_cards and network_bytes_per_sec in a file of the card, or take fewer cards and pipeline parallelism", d.TP, d.Card.Name)
+	}
+	if d.stages() > 1 {
+		switch {
+		case d.PP > len(m.Layers):
+			bad("pipeline parallelism %d: %s has %d layers", d.PP, m.Name, len(m.Layers))
+		case !m.Uniform():
+			bad("pipeline parallelism %d: the layers of %s are not alike, and which stage has which is not modelled: use tensor parallelism", d.PP, m.Name)
+		case d.takesKVs():
+			bad("pipeline parallelism %d with a method: budgets over the layers of several stages are not modelled: use tensor parallelism", d.PP)
+		case d.Card.LinkOf(d.Cards()) == 0:
+			bad("pipeline parallelism %d on %s: the link between %d cards is not known: say network_bytes_per_sec in a file of the card", d.PP, d.Card.Name, d.Cards())
+		}
+	}
+	if d.takesKVs() && (!m.Uniform() || m.Latent > 0 || d.TP > s.KVHeads) {
+		switch {
+		case m.Latent > 0:
+			bad("method %s on %s: multi-head latent attention has one latent a token for all heads, from which no head's KVs can be taken: plan it without a method", d.methodName(), m.Name)
+		case !m.Uniform():
+			bad("method %s on %s: it is defined for layers that all hold every token, and here some have windows or states: plan it without a method", d.methodName(), m.Name)
+		default:
+			bad("method %s with tensor parallelism %d: %d KV heads are held by several cards each, which is not modelled with a method: use at most %d", d.methodName(), d.TP, s.KVHeads, s.KVHeads)
+		}
+	}
+	return errs
+}
+
+// takesKVs reports whether a method decides which KVs are held or read.
+func (d *Deployment) takesKVs() bool {
+	return d.Compresses() || d.Selection() != nil || d.Method.Method == infLLM
+}
+
+// shape returns the shape of the cache, over the cards of a tensor-parallel group: a KV head
+// of which there are fewer than cards is held by several of them, each with its share of the
+// query heads, and so is the latent of multi-head latent attention.
+//
+// It is what a ledger counts by. So it is within the bounds of an engine where the model is
+// not: bytes follow from [Deployment.rowBytes].
+func (d *Deployment) shape() kv.Shape {
+	s := d.Model.Shape
+	if s.Layers == 0 {
+		return kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: kv.MinHeadSize} // states only: the layout says so
+	}
+	if d.TP > s.KVHeads {
+		s.KVHeads, s.Group = d.TP, max(1, s.KVHeads*s.Group/d.TP)
+	}
+	if d.Model.Latent > 0 {
+		s.HeadSize = kv.MaxHeadSize
+	}
+	return s
+}
+
+// rowBytes returns the bytes of a token's KV of one head: K and V, or the latent.
+func (d *Deployment) rowBytes() int {
+	if d.Model.Latent > 0 {
+		return d.Model.Latent * d.KV.Size()
+	}
+	return 2 * d.Model.Shape.HeadSize * d.KV.Size()
+}
+
+// stateBytes returns the bytes of a sequence's states on one card.
+func (d *Deployment) stateBytes() int {
+	return d.Model.Count(catalog.Stateful) * ceilDiv(d.Model.State.Bytes(), d.TP)
+}
+
+// blockKV returns the bytes of a block on one card: of B KVs of one head, or, where no layer
+// has KVs, of a sequence's states.
+func (d *Deployment) blockKV() int {
+	if d.Model.Shape.Layers == 0 {
+		return d.stateBytes()
+	}
+	return d.BlockSize * d.rowBytes()
+}
+
+// Layout returns what a sequence holds of a model whose layers are not alike, nil where they
+// are. As vLLM V1 does it, layers are put into groups of equal numbers of layers of a kind,
+// and a group that is not full is padded; a state takes the blocks of its layer that hold it.
+func (d *Deployment) Layout() *sim.Layout {
+	m := &d.Model
+	if m.Uniform() {
+		return d.infLLMLayout()
+	}
+	if m.Shape.Layers == 0 {
+		return &sim.Layout{Fixed: d.TP}
+	}
+	group := groupSize(m.Count(catalog.Full), m.Count(catalog.Windowed), m.Count(catalog.Stateful))
+	padded := func(kind catalog.Layer) int { return ceilDiv(m.Count(kind), group) * group }
+	heads := d.shape().KVHeads
+	perCard := heads / d.TP
+	state := perCard * ceilDiv(ceilDiv(m.State.Bytes(), d.TP), perCard*d.blockKV())
+	return &sim.Layout{
+		Full:     padded(catalog.Full) * heads,
+		Windowed: padded(catalog.Windowed) * heads,
+		Window:   m.Window,
+		Fixed:    padded(catalog.Stateful) * state * d.TP,
+	}
+}
+
+// groupSize returns how many layers a group has: as many as the rarest kind has, or, if that
+// is nearly as many, the most frequent.
+func groupSize(kinds ...int) int {
+	least, most := 0, 0
+	for _, n := range kinds {
+		if n > 0 && (least == 0 || n < least) {
+			least = n
+		}
+		most = max(most, n)
+	}
+	if 4*most < 5*least {
+		return most
+	}
+	return max(1, least)
+}
+
+// Heads returns the heads of the cache, of all layers and cards, that hold KVs: 0 where no
+// layer does.
+func (d *Deployment) Heads() int {
+	if layout := d.Layout(); layout != nil && !d.Model.Uniform() {
+		return layout.Full + layout.Windowed
+	}
+	cfg := d.Config()
+	return cfg.Shape.Heads()
+}
+
+// stage returns the layers from ≤ l < to of a stage, as vLLM shares them out: what remains
+// goes to the stages before the last.
+func (d *Deployment) stage(i int) (from, to int) {
+	layers, stages := len(d.Model.Layers), d.stages()
+	each, more := layers/stages, layers%stages
+	start := func(i int) int { return i*each + max(0, min(i, stages-1)-(stages-1-more)) }
+	return start(i), start(i + 1)
+}
+
+// stageBytes returns the bytes of a stage's weights, and how many tables of the vocabulary it
+// has: the first stage has the embedding, the last the output matrix, which may be the same.
+func (d *Deployment) stageBytes(stage int) (bytes, tables int64) {
+	m := &d.Model
+	from, to := d.stage(stage)
+	if stage == 0 {
+		from, tables = -1, 1
+	}
+	if last := d.stages() - 1; stage == last {
+		to = len(m.Layers) + 1
+		if !m.Tied || last > 0 {
+			tables++
+		}
+		if m.Tied && last > 0 {
+			bytes = m.LayerBytes(d.Weights, -1, 0)
+		}
+	}
+	return bytes + m.LayerBytes(d.Weights, from, to), tables
+}
+
+// share returns how many blocks each card has, where room is what the weights and the KV
+// cache may take of it: of one rank of all stages together, and the weights of the stage that
+// has the fewest blocks a layer, which decides.
+func (d *Deployment) share(room, perBlock int64, p *profiling) (blocks, weights int64) {
+	if d.stages() == 1 {
+		weights = d.weights(p, 0)
+		return (room - weights) / perBlock, weights
+	}
+	perCard := int64(d.shape().KVHeads / d.TP)
+	rows := int64(-1)
+	for i := range d.stages() {
+		from, to := d.stage(i)
+		w := d.weights(p, i)
+		if n := (room - w) / (perBlock * perCard * int64(to-from)); rows < 0 || n < rows {
+			rows, weights = max(0, n), w
+		}
+	}
+	return rows * perCard * int64(len(d.Model.Layers)), weights
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

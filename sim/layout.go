@@ -1,0 +1,180 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Layout is what a sequence holds in the cache of a model whose layers are not alike. The
+// zero value is no layout: every head of the shape holds every token.
+type Layout struct {
+	Full     int // heads that hold every token
+	Windowed int // heads that hold the last Window tokens
+	Window   int // tokens that a windowed head holds and reads at most
+	Fixed    int // blocks that a sequence has whatever its length: the states of linear-time layers
+}
+
+// maxWindow bounds a window, so that no sum overflows.
+const maxWindow = 1 << 30
+
+// Validate returns an error for a layout that no sequence can have.
+func (l Layout) Validate() error {
+	switch {
+	case l.Full < 0 || l.Windowed < 0 || l.Fixed < 0 || l.Full+l.Windowed+l.Fixed == 0:
+		return fmt.Errorf("sim: layout: %d heads, %d windowed heads and %d fixed blocks: want none negative, and at least one", l.Full, l.Windowed, l.Fixed)
+	case l.Full > MaxLedgerHeads || l.Windowed > MaxLedgerHeads || l.Fixed > MaxLedgerBlocks:
+		return fmt.Errorf("sim: layout: more than %d heads, or %d fixed blocks", MaxLedgerHeads, MaxLedgerBlocks)
+	case l.Windowed > 0 && (l.Window < 1 || l.Window > maxWindow):
+		return fmt.Errorf("sim: layout: a window of %d tokens is not from 1 to %d", l.Window, maxWindow)
+	}
+	return nil
+}
+
+// Lay has the ledger count by a layout. A windowed head of n tokens holds the last
+// min(n, Window) KVs in a ring of ⌈min(n, Window)/B⌉ blocks, as vLLM 0.6's block manager
+// has it. vLLM V1 frees a block once all of it is out of the window, so that a head holds
+// one block more wherever the window does not begin at a block's first token.
+//
+// It is an error for a ledger whose method compresses, and for one in use.
+func (l *Ledger) Lay(layout Layout) error {
+	if err := layout.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case l.cfg.Compresses() || l.selection != nil:
+		return fmt.Errorf("sim: layout: method %s is defined for layers that are alike", l.method.Name())
+	case l.prefixes != nil:
+		return fmt.Errorf("sim: layout: prefix caching is not modelled where layers are not alike")
+	case len(l.seqs) > 0:
+		return fmt.Errorf("sim: layout: the ledger is in use")
+	}
+	l.full, l.fixed = layout.Full, layout.Fixed
+	l.windows = windows{heads: layout.Windowed, size: layout.Window}
+	return nil
+}
+
+// alike reports whether all layers hold every token.
+func (l *Ledger) alike() bool { return l.full == l.heads && l.windows.heads == 0 && l.fixed == 0 }
+
+// windows are the windowed heads of all sequences. They grow alike within a sequence, so
+// one of them is counted, and stands for all. A sequence's windows are full once it has as
+// many tokens as they hold.
+type windows struct {
+	heads int // of a sequence
+	size  int // tokens of a window
+
+	filling []int     // bases of the sequences whose windows are not full; the first to be full is the last
+	full    int       // sequences whose windows are
+	kvs     int       // in the filling windows, at the present step
+	blocks  int       // likewise
+	phases  [maxB]int // filling windows, by base modulo B
+}
+
+// window returns how many of n tokens a windowed head holds.
+func (w *windows) window(n int) int { return min(n, w.size) }
+
+// enter adds a sequence of so many tokens at the present step, or, with sign −1, takes it
+// out again.
+func (w *windows) enter(base, steps, b, sign int) {
+	n := base + steps
+	if w.heads == 0 {
+		return
+	}
+	if n >= w.size {
+		w.full += sign
+		return
+	}
+	at, _ := slices.BinarySearch(w.filling, base)
+	if sign > 0 {
+		w.filling = slices.Insert(w.filling, at, base)
+	} else {
+		w.filling = slices.Delete(w.filling, at, at+1)
+	}
+	w.kvs += sign * n
+	w.blocks += sign * ceilDiv(n, b)
+	w.phases[base&(b-1)] += sign
+}
+
+// windowWork is what decode steps do in the windowed heads of all sequences.
+type windowWork struct {
+	need   int   // blocks taken
+	kvs    int64 // read
+	blocks int64 // read
+}
+
+// advance takes so many decode steps from the present one on, which is now. Of a copy, it
+// says what they would do: filling windows are dropped from the end only.
+func (w *windows) advance(now, steps, b int) (done windowWork) {
+	if w.heads == 0 {
+		return done
+	}
+	for steps > 0 {
+		k := steps
+		if n := len(w.filling); n > 0 {
+			k = min(k, w.size-w.filling[n-1]-now) // until the first is full
+		}
+		growing := len(w.filling)
+		kvs, blocks := readSteps(w.kvs, w.blocks, growing, &w.phases, now, k, b)
+		done.kvs += kvs + int64(k)*int64(w.full)*int64(w.size)
+		done.blocks += blocks + int64(k)*int64(w.full)*int64(ceilDiv(w.size, b))
+		need := crossings(&w.phases, growing, b, now, k)
+		done.need += need
+		w.kvs += k * growing
+		w.blocks += need
+		now, steps = now+k, steps-k
+		for n := len(w.filling); n > 0 && w.filling[n-1]+now == w.size; n-- {
+			w.phases[w.filling[n-1]&(b-1)]--
+			w.filling = w.filling[:n-1]
+			w.full++
+			w.kvs -= w.size
+			w.blocks -= ceilDiv(w.size, b)
+		}
+	}
+	done.need *= w.heads
+	done.kvs *= int64(w.heads)
+	done.blocks *= int64(w.heads)
+	return done
+}
+
+// held returns how many KVs and blocks the windowed heads of all sequences have.
+func (w *windows) held(b int) (kvs, blocks int) {
+	return w.heads * (w.kvs + w.full*w.size), w.heads * (w.blocks + w.full*ceilDiv(w.size, b))
+}
+
+// Experts is a mixture of experts, of which each token of a step passes some.
+type Experts struct {
+	Total  int // of a layer
+	Active int // that a token passes
+}
+
+// ExpertUnit is how many units of [ExpertsRead] one expert has.
+const ExpertUnit = 1 << 10
+
+// Read returns how many experts of a layer a step of so many tokens reads, in units of
+// 1/ExpertUnit: E·(1 − (1 − k/E)^tokens), as if each token chose k of E at random.
+func (e Experts) Read(tokens int) int64 {
+	if e.Total == 0 {
+		return 0
+	}
+	missed, base := 1.0, float64(e.Total-e.Active)/float64(e.Total)
+	for n := tokens; n > 0; n >>= 1 { // products alone: the same on every platform
+		if n&1 == 1 {
+			missed *= base
+		}
+		base *= base
+	}
+	return int64(float64(ExpertUnit*e.Total)*(1-missed) + 0.5)
+}
+
+// windowPairs returns the (query, key) pairs of tokens from to to, of which each sees the
+// last window tokens: all of them without a window.
+func windowPairs(from, to, window int64) int64 {
+	if window == 0 {
+		return 0
+	}
+	upTo := func(n int64) int64 {
+		full := max(0, n-window)
+		return full*window + sumUpTo(n-full)
+	}
+	return upTo(to) - upTo(from)
+}

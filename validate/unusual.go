@@ -1,0 +1,97 @@
+package validate
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"kvcompress/kv"
+)
+
+// unusual is what makes some random pipelines larger than others, or their values harder.
+// It is drawn apart from the rest of a pipeline.
+type unusual struct {
+	shape     *kv.Shape // nil for any
+	blockSize int       // 0 for any
+	prompts   []int     // of the sequences; nil for any
+	edges     bool      // values at the edges of the cache's formats
+	scale     float32   // of the values; 0 for any
+}
+
+// randomUnusual draws what is unusual about the pipeline of a seed: in a quarter of all cases
+// something is large, and in a quarter values are hard.
+func randomUnusual(seed, refused uint64) unusual {
+	r := rand.New(rand.NewPCG(seed, 1<<62+refused))
+	u := randomLarge(r)
+	switch r.IntN(16) {
+	case 0, 1:
+		u.edges = true
+	case 2:
+		u.scale = 12 // scores differ by 87 to 104, where e^x is subnormal
+	case 3:
+		u.scale = 0x1p-128 // most values are subnormal
+	}
+	return u
+}
+
+// maxLarge is how many draws in a row may be too much work with what is large in them.
+const maxLarge = 50
+
+// after returns what is unusual in a draw after others that were too much work: in the end,
+// no size. A method that watches all queries has too much to do on long prompts.
+func (u unusual) after(draws int) unusual {
+	if draws >= maxLarge {
+		u.shape, u.blockSize, u.prompts = nil, 0, nil
+	}
+	return u
+}
+
+// randomLarge draws a size at which kernels go round their loops again, start further blocks
+// of threads, or count past a bound of a type.
+func randomLarge(r *rand.Rand) unusual {
+	switch r.IntN(16) {
+	case 0: // 2¹⁶ blocks, and a few less or more
+		return unusual{
+			shape:     &kv.Shape{Layers: 4, KVHeads: 16, Group: 1, HeadSize: 8},
+			blockSize: 1,
+			prompts:   []int{1020 + r.IntN(32)},
+		}
+	case 1: // more heads or layers than a block of threads has threads, or a word bits
+		s := pick(r, [2]int{1, 257}, [2]int{3, 86}, [2]int{2, 513}, [2]int{65, 1}, [2]int{33, 8})
+		return unusual{
+			shape:   &kv.Shape{Layers: s[0], KVHeads: s[1], Group: pick(r, 1, 1, 2), HeadSize: 8},
+			prompts: []int{1 + r.IntN(40), 1 + r.IntN(40)},
+		}
+	case 2: // many sequences
+		u := unusual{shape: &kv.Shape{Layers: pick(r, 1, 2), KVHeads: pick(r, 1, 3), Group: pick(r, 1, 2), HeadSize: 8}}
+		for range pick(r, 9, 17, 33, 65) {
+			u.prompts = append(u.prompts, 1+r.IntN(40))
+		}
+		return u
+	case 3: // long sequences
+		return unusual{
+			shape:   &kv.Shape{Layers: 1, KVHeads: pick(r, 1, 2), Group: pick(r, 1, 2, 5), HeadSize: pick(r, 8, 16)},
+			prompts: []int{pick(r, 1023, 1025, 2048, 4095, 4097, 5000), 1 + r.IntN(40)},
+		}
+	}
+	return unusual{}
+}
+
+// edge turns random bits into a value at an edge of a format of the cache: halfway between
+// two of its numbers, beside that, or subnormal in binary32.
+func edge(bits uint64) float32 {
+	const exponents = 16 // 2⁻⁸ to 2⁷
+	b := uint32(bits>>32)&0x807fffff | (127-exponents/2+uint32(bits>>8)%exponents)<<23
+	dropped := [...]int{13, 16, 20, 21} // bits of a binary32 number that f16, bf16, e4m3 and e5m2 do not keep
+	half := uint32(1) << (dropped[bits%4] - 1)
+	switch bits / 4 % 8 {
+	case 0:
+		b &= 0x807fffff
+	case 1:
+		b = b&^(2*half-1) | half - 1
+	case 2:
+		b = b&^(2*half-1) | half + 1
+	default:
+		b = b&^(2*half-1) | half
+	}
+	return math.Float32frombits(b)
+}
