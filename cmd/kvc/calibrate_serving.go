@@ -235,7 +235,7 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 		return interrupted(err)
 	}
 	for _, c := range source.Serving {
-		fit := profile.For(&c.Deployment.Card, c.Deployment.Engine)
+		fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
 		if err := c.Predict(&fit); err != nil {
 			return fmt.Errorf("%s:%d: %w", name, c.Line, err)
 		}
@@ -306,7 +306,7 @@ func (f *simFlags) runLogCases(ctx context.Context, w io.Writer, text []byte, na
 	if err != nil {
 		return interrupted(err)
 	}
-	fit := profile.For(&c.Deployment.Card, c.Deployment.Engine)
+	fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
 	report, err := c.Report(&fit)
 	if err != nil {
 		return err

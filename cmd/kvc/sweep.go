@@ -395,7 +395,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	inputs := sweepInputs{
-		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points),
+		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points, f.settings.Scheduler),
 		MaxLoad: f.maxLoad, Attainment: f.attainment,
 	}
 	header, err := newHeader(&inputs, points, profile)
@@ -525,7 +525,7 @@ type sweepInputs struct {
 }
 
 // factorsFor says what the factors of the points' cards were fitted to.
-func factorsFor(profile *cost.Profile, points []sweep.Point) string {
+func factorsFor(profile *cost.Profile, points []sweep.Point, scheduler sim.Scheduler) string {
 	var of []string
 	for i := range points {
 		name := points[i].Card
@@ -536,7 +536,7 @@ func factorsFor(profile *cost.Profile, points []sweep.Point) string {
 		if err != nil { // the point will say so
 			continue
 		}
-		if fit := profile.For(&card, cost.KVCompress).Of; !slices.Contains(of, fit) {
+		if fit := profile.For(&card, scheduler).Of; !slices.Contains(of, fit) {
 			of = append(of, fit)
 		}
 	}

@@ -185,7 +185,7 @@ func (c *Case) serve(ctx context.Context, cfg *ref.Config, schedule sim.Schedule
 
 // Predict sets the throughput by the factors of a profile.
 func (c *Case) Predict(p *Profile) error {
-	fit := p.For(&c.Deployment.Card, c.Deployment.Engine)
+	fit := p.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
 	c.Calibrated = fit.Of
 	rates, products, err := c.Deployment.Costs(&fit)
 	if err != nil {

@@ -1,6 +1,8 @@
 package cost
 
 import (
+	"bytes"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,13 +66,24 @@ type Quality struct {
 	OtherThroughput float64 `json:"other_cards_throughput_mape,omitempty"`
 }
 
-// DefaultProfile is what holds without a profile: for cards of the Hopper
-// generation, the fit to the rows of the H100 in IsaacRe/vllm-kvcompress's
-// throughput benchmark, rounded; for all others the defaults of [Terms], which are
-// that to its rows of the L4.
+// vllmV1 is the fits to measured runs of vLLM V1, which scripts/fit-vllm-v1 writes.
+//
+//go:embed vllm-v1.json
+var vllmV1 []byte
+
+// DefaultProfile is what holds without a profile.
+//
+// Under KV-Compress's server and vLLM 0.6.0, for cards of the Hopper generation, it is the fit
+// to the rows of the H100 in IsaacRe/vllm-kvcompress's throughput benchmark, rounded; for all
+// others the defaults of [Terms], which are that to its rows of the L4. Under vLLM V1 it is
+// the fits to measured serving runs on an A100, an RTX 4090, an H100 and an RTX PRO 6000, and
+// for other cards that to all of them: docs/cost-model.md has the sources.
 func DefaultProfile() *Profile {
 	const source = ", which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
-	p := &Profile{Version: profileVersion, Fits: []Fit{{Card: AnyCard, Server: sim.KVCompressServer, Of: fmt.Sprintf("the defaults"+source, "L4"), Factors: DefaultFactors()}}}
+	p := &Profile{Version: profileVersion, Fits: []Fit{{
+		Card: AnyCard, Server: sim.KVCompressServer, Of: fmt.Sprintf("the defaults"+source, "L4"), Factors: DefaultFactors(),
+		Quality: Quality{MAPE: publishedL4[0], MaxError: publishedL4[1]},
+	}}}
 	hopper := DefaultFactors()
 	for id, factor := range map[string]float64{
 		"weights": 0.974, "gemm": 3.12, "attention": 4.9, "kv": 6.37, "decode_gemm": 1.14, "compression": 18.5e3, "compressed_sequence": 432,
@@ -78,17 +91,35 @@ func DefaultProfile() *Profile {
 		hopper[id] = factor
 	}
 	for _, card := range []string{"h100", "h100-nvl", "h200"} {
-		p.Fits = append(p.Fits, Fit{Card: card, Server: sim.KVCompressServer, Of: fmt.Sprintf("the defaults of Hopper"+source, "H100"), Factors: hopper})
+		p.Fits = append(p.Fits, Fit{
+			Card: card, Server: sim.KVCompressServer, Of: fmt.Sprintf("the defaults of Hopper"+source, "H100"), Factors: hopper,
+			Quality: Quality{MAPE: publishedH100[0], MaxError: publishedH100[1]},
+		})
+	}
+	v1, err := ReadProfile(bytes.NewReader(vllmV1))
+	if err != nil {
+		panic("cost: vllm-v1.json: " + err.Error()) // a file of the program itself, which a test reads
+	}
+	p.Fits = append(p.Fits, v1.Fits...)
+	if v1.All != nil {
+		p.Fits = append(p.Fits, *v1.All)
 	}
 	return p
 }
 
+// The mean and largest errors of the defaults on the published rows of each card: the table in
+// docs/cost-model.md, which TestPublished holds.
+var (
+	publishedL4   = [2]float64{0.020, 0.074}
+	publishedH100 = [2]float64{0.013, 0.039}
+)
+
 const profileVersion = 1
 
-// For returns the fit to use for a card under a server: that to the card, to one of its
-// generation, or to all cards; of the server itself or, where there is none, of any. It is
-// the one for which Fit.Suits has the least to say.
-func (p *Profile) For(card *catalog.Card, server Engine) Fit {
+// For returns the fit to use for a card under a server: of that server before any other, and
+// to that card, to one of its chip, to several cards or, at last, to another card. It is the
+// one for which Suits has the least to say.
+func (p *Profile) For(card *catalog.Card, server sim.Scheduler) Fit {
 	fits := p.Fits
 	if p.All != nil {
 		fits = append(slices.Clone(fits), *p.All)
@@ -117,45 +148,82 @@ func alike(a, b sim.Scheduler) bool {
 	return of(a) == of(b)
 }
 
-// distance says how far a fit is from a card and server, the server first.
-func (f *Fit) distance(card *catalog.Card, server Engine) int {
-	n := 0
-	switch {
-	case alike(f.Server, server.Scheduler()):
-	case f.Server == "":
-		n = 10
-	default:
-		n = 20
+// nearness says how a fit's card is related to another.
+type nearness int
+
+const (
+	sameCard nearness = iota
+	sameChip
+	severalCards
+	otherCard
+)
+
+func (f *Fit) near(card *catalog.Card) nearness {
+	if f.Card == card.Name {
+		return sameCard
 	}
+	if f.Card == AnyCard || f.Card == "all" {
+		return severalCards
+	}
+	if of, err := catalog.FindCard(f.Card); err == nil && of.Chip() != "" && of.Chip() == card.Chip() {
+		return sameChip
+	}
+	return otherCard
+}
+
+// distance says how far a fit is from a card and server, the server first.
+func (f *Fit) distance(card *catalog.Card, server sim.Scheduler) int {
+	n := int(f.near(card))
 	switch {
-	case f.Card == card.Name:
-	case f.Card == string(card.Generation()) && f.Card != "":
-		n++
-	case f.Card == AnyCard || f.Card == "all":
-		n += 2
-	default:
-		n += 3
+	case f.Server != "" && !alike(f.Server, server):
+		n += 20
+	case f.Server == "":
+		n += 10
 	}
 	return n
 }
 
-// Suits says in what a fit is of something else than a card under a server, and which error
-// is to be expected because of that; "" if in nothing.
-func (f *Fit) Suits(card *catalog.Card, server Engine) string {
+// Suits says in what a fit is of something else than a card under a server: "" if in nothing.
+func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
 	var other []string
-	if f.Server != "" && !alike(f.Server, server.Scheduler()) {
-		other = append(other, fmt.Sprintf("the server %s and not %s", f.Server, server.Scheduler()))
+	if f.Server != "" && !alike(f.Server, server) {
+		other = append(other, fmt.Sprintf("the server %s and not %s", f.Server, server))
 	}
-	switch f.Card {
-	case card.Name:
-	case AnyCard, "all":
+	switch f.near(card) {
+	case sameChip:
+		other = append(other, fmt.Sprintf("another card of the chip %s than %s", card.Chip(), card.Name))
+	case severalCards:
 		other = append(other, "other cards than "+card.Name)
-	case string(card.Generation()):
-		other = append(other, fmt.Sprintf("another card of the generation %s than %s", f.Card, card.Name))
-	default:
+	case otherCard:
 		other = append(other, fmt.Sprintf("a %s and not a %s", f.Card, card.Name))
 	}
 	return strings.Join(other, " and ")
+}
+
+// Expected says, in words, the error to expect of a projection by a fit on a card under a
+// server.
+func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
+	q, near := &f.Quality, f.near(card)
+	part := func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) }
+	var text string
+	switch {
+	case f.Server != "" && !alike(f.Server, server):
+		text = "not known: it is a fit to another server"
+	case q.TPOTMAPE > 0 && near == severalCards && q.OtherTPOTMAPE > 0:
+		text = fmt.Sprintf("TPOT %s and throughput %s on average, as on each fitted card by a fit to the others", part(q.OtherTPOTMAPE), part(q.OtherThroughput))
+	case q.TPOTMAPE > 0:
+		text = fmt.Sprintf("TPOT %s, TTFT %s and throughput %s on average over its rows", part(q.TPOTMAPE), part(q.TTFTMAPE), part(q.ThroughputMAPE))
+	case q.ThroughputMAPE > 0:
+		text = fmt.Sprintf("throughput %s on average over its rows", part(q.ThroughputMAPE))
+	case q.MAPE > 0:
+		text = fmt.Sprintf("throughput %s on average over its rows, at most %s", part(q.MAPE), part(q.MaxError))
+	default:
+		return "not known"
+	}
+	if near == sameChip || near == otherCard {
+		text += "; on this card it is not known, and larger"
+	}
+	return text
 }
 
 // Write writes the profile as JSON. Equal profiles are equal bytes.

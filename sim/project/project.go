@@ -4,6 +4,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if profile == nil {
 		profile = cost.DefaultProfile()
 	}
-	fit := profile.For(&d.Card, d.Server())
+	fit := profile.For(&d.Card, cmp.Or(c.Scheduler, sim.KVCompressServer))
 	rates, products, err := d.Costs(&fit)
 	if err != nil {
 		return nil, err
