@@ -38,6 +38,10 @@ func compareVLLM06(c *scheduleCase) (CaseResult, error) {
 	if err != nil {
 		return r, fmt.Errorf("options: %w", err)
 	}
+	if chunked && o.tokens < o.seqs {
+		r.Skipped = fmt.Sprintf("max_num_batched_tokens %d is less than max_num_seqs %d: vLLM does not start like that", o.tokens, o.seqs)
+		return r, nil
+	}
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}
 	cfg.BlockSize, cfg.Blocks, cfg.Compression = o.blockSize, o.blocks, ref.Compression{}
