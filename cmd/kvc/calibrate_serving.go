@@ -189,7 +189,7 @@ func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]b
 		}
 		sources = append(sources, source)
 	}
-	profile, err := cost.CalibrateServing(sources)
+	profile, err := cost.CalibrateServing(ctx, sources)
 	if err != nil {
 		return interrupted(err)
 	}
@@ -307,7 +307,7 @@ func (f *simFlags) runLogCases(ctx context.Context, w io.Writer, text []byte, na
 		return interrupted(err)
 	}
 	fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
-	report, err := c.Report(&fit)
+	report, err := c.Report(ctx, &fit)
 	if err != nil {
 		return err
 	}

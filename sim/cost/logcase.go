@@ -95,36 +95,29 @@ type LogCase struct {
 	Requests   []LoggedRequest
 	Results    []sim.Result // of the last prediction, by request
 
-	plan sim.Plan
+	plan *sim.Plan
 	done sim.Work
-	ctx  context.Context
 }
 
-// NewLogCase returns the case of a log on a deployment, with the limits of a batch.
+// NewLogCase returns the case of a log on a deployment, with the limits of a batch, and
+// serves it once.
 func NewLogCase(ctx context.Context, d Deployment, limits sim.Limits, requests []LoggedRequest) (*LogCase, error) {
-	c := &LogCase{Deployment: d, Requests: requests, ctx: ctx}
-	var err error
-	if c.Memory, err = d.Memory(); err != nil {
+	plan, memory, err := d.plan(limits)
+	if err != nil {
 		return nil, err
 	}
-	cfg := d.Config()
-	cfg.Blocks = c.Memory.Blocks
-	c.plan = sim.Plan{Config: cfg, Schedule: sim.DefaultSchedule(), Limits: limits, Scheduler: sim.VLLMV1}
-	start := Fit{Factors: ServerFactors(), Overlap: true, Of: "a start"}
-	return c, c.serve(&start)
+	c := &LogCase{Deployment: d, Memory: memory, Requests: requests, plan: plan, Results: make([]sim.Result, len(requests))}
+	return c, c.serve(ctx, &Fit{Factors: ServerFactors(), Overlap: true, Of: "a start"})
 }
 
 // serve projects the requests by a fit, and keeps their results.
-func (c *LogCase) serve(f *Fit) error {
+func (c *LogCase) serve(ctx context.Context, f *Fit) error {
 	rates, products, err := c.Deployment.Costs(f)
 	if err != nil {
 		return err
 	}
 	c.plan.Rates, c.plan.Products = rates, products
-	if c.Results == nil {
-		c.Results = make([]sim.Result, len(c.Requests))
-	}
-	out, err := sim.Project(c.ctx, &c.plan, func(yield func(trace.Request, error) bool) {
+	out, err := sim.Project(ctx, c.plan, func(yield func(trace.Request, error) bool) {
 		for _, q := range c.Requests {
 			if !yield(trace.Request{ID: q.ID, ArrivalNS: int64(math.Round((q.Arrival - c.Requests[0].Arrival) * 1e9)), PromptTokens: q.Input, OutputTokens: q.Output}, nil) {
 				return
@@ -157,8 +150,8 @@ func (c *LogCase) times(i int, f *Fit) (ttft, tpot, e2e float64) {
 // with the load.
 const logParts = 8
 
-func (c *LogCase) outcomes(f *Fit) ([]outcome, error) {
-	if err := c.serve(f); err != nil {
+func (c *LogCase) outcomes(ctx context.Context, f *Fit) ([]outcome, error) {
+	if err := c.serve(ctx, f); err != nil {
 		return nil, err
 	}
 	return c.means(func(i int) (ttft, tpot, e2e float64) { return c.times(i, f) }), nil
@@ -243,6 +236,7 @@ type LogSummary struct {
 	Rows             int     `json:"rows"`
 	Requests         int     `json:"num_requests"`
 	Factors          string  `json:"factors_of"`
+	Expected         string  `json:"error_to_expect"` // in words, as the fit says
 	TTFT             float64 `json:"mean_ttft_s"`
 	TPOT             float64 `json:"mean_tpot_s"`
 	E2E              float64 `json:"mean_e2e_s"`
@@ -267,14 +261,14 @@ type LogSummary struct {
 }
 
 // Report projects the log by a fit and compares.
-func (c *LogCase) Report(f *Fit) (*LogReport, error) {
-	p, err := c.outcomes(f)
+func (c *LogCase) Report(ctx context.Context, f *Fit) (*LogReport, error) {
+	p, err := c.outcomes(ctx, f)
 	if err != nil {
 		return nil, err
 	}
 	m := c.measured()[0]
 	r := &LogReport{Summary: LogSummary{
-		Rows: len(c.Requests), Requests: len(c.Requests), Factors: f.Of,
+		Rows: len(c.Requests), Requests: len(c.Requests), Factors: f.Of, Expected: f.Expected(&c.Deployment.Card, sim.VLLMV1),
 		TTFT: p[0].ttft, TPOT: p[0].tpot, Duration: p[0].total,
 		MeasuredTTFT: m.ttft, MeasuredTPOT: m.tpot, MeasuredDuration: m.total,
 	}}

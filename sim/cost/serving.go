@@ -18,7 +18,8 @@ type Serving struct {
 	Line        int             `json:"line"` // of the file
 	GPU         string          `json:"gpu"`
 	Model       string          `json:"model"`
-	Backend     string          `json:"backend,omitempty"`
+	Backend     string          `json:"backend,omitempty"` // see [RulesOf]
+	Version     string          `json:"version,omitempty"` // of the backend
 	TP          int             `json:"tensor_parallel"`
 	Weights     catalog.Weights `json:"weights"` // "" is the model's
 	KV          dtype.DType     `json:"kv_dtype"`
@@ -41,11 +42,6 @@ type Serving struct {
 // not say: with fewer the first wave, in which all prompts come at once, shows in the mean
 // time to first token; with more it does not.
 const Waves = 8
-
-// Jitter is by how much lengths of a closed loop are taken to vary around isl and osl, where
-// a file does not say: benchmarks sample prompts near a length, and clients that all sent
-// equal requests would prefill together for ever.
-const Jitter = 0.1
 
 // Count returns the number of requests of the run.
 func (s *Serving) Count() int {
@@ -81,7 +77,7 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 			}
 			return get(b)
 		}
-		s := Serving{Line: line, GPU: either("gpu", "card"), Model: get("model"), Backend: get("backend"), TP: 1, KV: dtype.F16, Utilization: 0.9}
+		s := Serving{Line: line, GPU: either("gpu", "card"), Model: get("model"), Backend: get("backend"), Version: get("version"), TP: 1, KV: dtype.F16, Utilization: 0.9}
 		if s.GPU == "" {
 			return fmt.Errorf("gpu: want the name of a card, in a column gpu or card")
 		}

@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -60,7 +61,7 @@ func (p *pool) add(s *Source, of func(measuredRun) bool) {
 // CalibrateServing fits the factors to measured serving runs: first to all of them, which is
 // what holds of cards that have no rows; then, starting there, to those of each card by
 // itself, so that what a card's rows do not determine is as on the others.
-func CalibrateServing(sources []*Source) (*Profile, error) {
+func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("cost: nothing was measured")
 	}
@@ -95,7 +96,7 @@ func CalibrateServing(sources []*Source) (*Profile, error) {
 		return g
 	}
 	fit := func(g *pool, card string, start Factors) (*Fit, error) {
-		f, err := fitServing(g.runs, g.weights, card, strings.Join(g.names, ", "), start)
+		f, err := fitServing(ctx, g.runs, g.weights, card, strings.Join(g.names, ", "), start)
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +108,7 @@ func CalibrateServing(sources []*Source) (*Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := all.measureServing(every); err != nil {
+	if err := all.measureServing(ctx, every); err != nil {
 		return nil, err
 	}
 	for _, card := range cards {
@@ -116,10 +117,10 @@ func CalibrateServing(sources []*Source) (*Profile, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := f.measureServing(of); err != nil {
+		if err := f.measureServing(ctx, of); err != nil {
 			return nil, err
 		}
-		if err := f.crossServing(of, all.Factors); err != nil {
+		if err := f.crossServing(ctx, of, all.Factors); err != nil {
 			return nil, err
 		}
 		p.Fits = append(p.Fits, *f)
@@ -131,7 +132,7 @@ func CalibrateServing(sources []*Source) (*Profile, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := others.measureServing(of); err != nil {
+		if err := others.measureServing(ctx, of); err != nil {
 			return nil, err
 		}
 		all.Quality.OtherTPOTMAPE += others.Quality.TPOTMAPE / float64(len(cards))
@@ -151,10 +152,10 @@ func CalibrateServing(sources []*Source) (*Profile, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := f.measureServing(g); err != nil {
+		if err := f.measureServing(ctx, g); err != nil {
 			return nil, err
 		}
-		if err := f.crossServing(g, all.Factors); err != nil {
+		if err := f.crossServing(ctx, g, all.Factors); err != nil {
 			return nil, err
 		}
 		f.withHostOf(all)
@@ -186,12 +187,12 @@ func (f *Fit) withHostOf(all *Fit) {
 
 // measureServing sets the quality of a fit on runs: each source as one, so that a long one
 // does not hide a short one.
-func (f *Fit) measureServing(g *pool) error {
+func (f *Fit) measureServing(ctx context.Context, g *pool) error {
 	q := &f.Quality
 	q.TTFTMAPE, q.TPOTMAPE, q.ThroughputMAPE = 0, 0, 0
 	var weights [3]float64
 	for i, r := range g.runs {
-		predicted, err := r.outcomes(f)
+		predicted, err := r.outcomes(ctx, f)
 		if err != nil {
 			return err
 		}
@@ -212,7 +213,7 @@ func (f *Fit) measureServing(g *pool) error {
 
 // crossServing sets the errors of each half of the runs, every other one, by a fit to the other
 // half.
-func (f *Fit) crossServing(g *pool, start Factors) error {
+func (f *Fit) crossServing(ctx context.Context, g *pool, start Factors) error {
 	if len(g.runs) < 4 {
 		return nil
 	}
@@ -226,11 +227,11 @@ func (f *Fit) crossServing(g *pool, start Factors) error {
 			}
 			to.runs, to.weights = append(to.runs, r), append(to.weights, g.weights[i])
 		}
-		other, err := fitServing(in.runs, in.weights, f.Card, "half", start)
+		other, err := fitServing(ctx, in.runs, in.weights, f.Card, "half", start)
 		if err != nil {
 			return err
 		}
-		if err := other.measureServing(&out); err != nil {
+		if err := other.measureServing(ctx, &out); err != nil {
 			return err
 		}
 		tpot += other.Quality.TPOTMAPE / 2

@@ -25,12 +25,14 @@ type ServingCase struct {
 	TTFTOff         float64 `json:"ttft_error"`       // of the predicted, as a part of the measured; 0 where none was
 	TPOTOff         float64 `json:"tpot_error"`       // likewise
 	TokensOff       float64 `json:"throughput_error"` // likewise; of a closed loop, whose duration is not measured, from the mean times
+	Rules           Rules   `json:"served_as"`
 	Calibrated      string  `json:"factors_of,omitempty"`
+	Expected        string  `json:"error_to_expect,omitempty"` // in words, as the fit says
 
 	record *record
 }
 
-// NewServingCase serves a run's requests by the scheduler of vLLM V1 on a ledger, as many
+// NewServingCase serves a run's requests by the rules of its backend on a ledger, as many
 // blocks as the memory holds, and records what was done.
 func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	model, err := catalog.FindModel(s.Model)
@@ -42,7 +44,7 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 		return nil, err
 	}
 	d := New(model, card)
-	d.TP, d.KV, d.Utilization = s.TP, s.KV, s.Utilization
+	d.TP, d.KV, d.Utilization, d.Engine = s.TP, s.KV, s.Utilization, s.engine()
 	if s.Weights != "" {
 		d.Weights = s.Weights
 	}
@@ -53,56 +55,60 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	if s.MaxTokens > 0 {
 		limits.MaxNumBatchedTokens = s.MaxTokens
 	}
-	d.MaxTokens, d.MaxSeqs, d.Engine = limits.MaxNumBatchedTokens, limits.MaxNumSeqs, VLLMV1
-	c := &ServingCase{Serving: s, Deployment: d}
-	if c.Memory, err = d.Memory(); err != nil {
+	c := &ServingCase{Serving: s, Rules: RulesOf(s.Backend)}
+	plan, memory, err := d.plan(limits)
+	if err != nil {
 		return nil, err
 	}
-	cfg := d.Config()
-	cfg.Blocks = c.Memory.Blocks
-	plan := sim.Plan{
-		Config: cfg, Schedule: sim.DefaultSchedule(), Limits: limits,
-		Scheduler: sim.VLLMV1, V1: sim.V1{WholePrompts: s.Whole},
-		Concurrency: s.Concurrency,
+	c.Deployment, c.Memory = d, memory
+	plan.Concurrency = s.Concurrency
+	if c.Rules.PrefillFirst {
+		plan.Scheduler = sim.KVCompressServer // without compression: whole prompts, before any decode step
+	} else {
+		plan.V1.WholePrompts = s.Whole
 	}
-	if s.Backend == "sglang" {
-		plan.Scheduler = ""
-		plan.V1 = sim.V1{}
-	}
-	c.record, err = recordOf(ctx, &plan, s.requests())
+	c.record, err = recordOf(ctx, plan, s.requests(c.Rules.Jitter))
 	return c, err
 }
 
 // requests returns the run's requests. Those of a closed loop have lengths that are spread
-// evenly, by the multiples of two irrational numbers, over [Jitter] around isl and osl.
-func (s *Serving) requests() []trace.Request {
+// evenly, by the multiples of two irrational numbers, over a part jitter around isl and osl.
+func (s *Serving) requests(jitter float64) []trace.Request {
 	list := make([]trace.Request, s.Count())
 	for i := range list {
 		list[i] = trace.Request{PromptTokens: s.ISL, OutputTokens: s.OSL}
-		if s.Concurrency > 0 && s.Backend != "sglang" {
-			list[i].PromptTokens = spreadLength(s.ISL, i, math.Phi)
-			list[i].OutputTokens = spreadLength(s.OSL, i, math.Sqrt2)
+		if s.Concurrency > 0 {
+			list[i].PromptTokens = spreadLength(s.ISL, i, math.Phi, jitter)
+			list[i].OutputTokens = spreadLength(s.OSL, i, math.Sqrt2, jitter)
 		}
 	}
 	return list
 }
 
-func spreadLength(n, i int, irrational float64) int {
+// spreadLength returns n·(1 + jitter·(2·frac((i+1)·irrational) − 1)), rounded, and at least 1.
+func spreadLength(n, i int, irrational, jitter float64) int {
 	_, part := math.Modf(float64(float64(i+1) * irrational))
-	return max(1, int(math.Round(float64(n)*(1+float64(Jitter*(2*part-1))))))
+	return max(1, int(math.Round(float64(n)*(1+float64(jitter*(2*part-1))))))
 }
 
-func (c *ServingCase) outcomes(f *Fit) ([]outcome, error) { return []outcome{c.outcome(f)}, nil }
+func (c *ServingCase) outcomes(_ context.Context, f *Fit) ([]outcome, error) {
+	return []outcome{c.outcome(f)}, nil
+}
 
-// outcome returns what the run comes to by a fit.
+// outcome returns what the run comes to by a fit. A client of a closed loop waits for its own
+// and the API's part, [RequestTerm], once for each request that it sends, one after another.
 func (c *ServingCase) outcome(f *Fit) outcome {
 	rates, products := c.Deployment.costs(f)
 	request := f.Factors[RequestTerm] / 1e6
 	r := (*[sim.NumFeatures]float64)(&rates)
+	oneAfterAnother := 1.0
+	if c.Concurrency > 0 {
+		oneAfterAnother = math.Ceil(float64(c.Count()) / float64(c.Concurrency))
+	}
 	return outcome{
 		ttft:  c.record.ttft.seconds(r, products) + request,
 		tpot:  c.record.tpot.seconds(r, products),
-		total: c.record.total.seconds(r, products) + request,
+		total: c.record.total.seconds(r, products) + float64(oneAfterAnother*request),
 	}
 }
 
@@ -129,6 +135,7 @@ func (c *ServingCase) Predict(f *Fit) error {
 		return fmt.Errorf("cost: a case that was not served")
 	}
 	c.Calibrated = f.Of
+	c.Expected = f.Expected(&c.Deployment.Card, sim.VLLMV1)
 	p := c.outcome(f)
 	if p.total <= 0 {
 		return fmt.Errorf("with the factors of %s the run takes no time", f.Of)
