@@ -142,21 +142,31 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	if m.ITL.Error > 0 || m.TTFT.Error > 0 {
 		latencies.Text = append(latencies.Text, fmt.Sprintf("Of more than %s different times, percentiles are within %.1g %%.", comma(stats.ExactValues), 100*stats.RelativeError))
 	}
-	p.Sections = append(p.Sections, latencies, section{Title: "Over time", Figures: figures}, timeSection(o.Time), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
+	p.Sections = append(p.Sections, latencies, section{Title: "Over time", Figures: figures}, timeSection(o), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
 	return p.write(w)
 }
 
+// TimeSource says, in sentences, which fit a projection's time is from and how far off it is to
+// be expected to be.
+func TimeSource(r *project.Result) []string {
+	text := []string{"By " + r.Factors + "."}
+	if r.Other != "" {
+		text = append(text, "That is a fit to "+r.Other+".")
+	}
+	text = append(text, "Error to expect: "+r.Expected+".")
+	if r.Client > 0 {
+		text = append(text, fmt.Sprintf("Times to first token and end to end have %s of clients and the API in them.", duration(r.Client)))
+	}
+	return text
+}
+
 // timeSection says what the steps' time went to.
-func timeSection(shares []cost.Share) section {
-	what := map[string]string{}
-	for _, t := range cost.Terms() {
-		what[t.ID] = t.What
-	}
+func timeSection(r *project.Result) section {
 	var rows [][]string
-	for _, s := range shares {
-		rows = append(rows, []string{s.Term, duration(s.Seconds), percent(s.Share), what[s.Term]})
+	for _, s := range r.Time {
+		rows = append(rows, []string{s.Term, duration(s.Seconds), percent(s.Share), s.What()})
 	}
-	return section{Title: "Where the time goes", Table: newPageTable([]column{{"term", left}, {"time", right}, {"part", right}, {"what", left}}, rows)}
+	return section{Title: "Where the time goes", Text: TimeSource(r), Table: newPageTable([]column{{"term", left}, {"time", right}, {"part", right}, {"what", left}}, rows)}
 }
 
 func memoryOf(m *cost.Memory) section {

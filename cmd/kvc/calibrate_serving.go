@@ -179,7 +179,7 @@ func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*co
 // serving fits to serving runs.
 func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]byte, names []string, setups []servingSetup) error {
 	if f.gpu != "" {
-		return usagef("--gpu chooses among throughputs: of serving runs, each card is fitted by itself")
+		return usagef("--gpu chooses among rows of throughputs: of serving runs, each card is fitted by itself, and gpu=… after the name of a file says its card")
 	}
 	var sources []*cost.Source
 	for i, text := range texts {
@@ -209,7 +209,18 @@ func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]b
 // printServingQuality prints how good a fit to serving runs is, and what it does not know.
 func printServingQuality(w io.Writer, f *cost.Fit) {
 	q := &f.Quality
-	fmt.Fprintf(w, "  off on average: TPOT %s, TTFT %s, throughput %s\n", percent(q.TPOTMAPE), percent(q.TTFTMAPE), percent(q.ThroughputMAPE))
+	var off []string
+	for _, of := range []struct {
+		name string
+		mape float64
+	}{{"TPOT", q.TPOTMAPE}, {"TTFT", q.TTFTMAPE}, {"throughput", q.ThroughputMAPE}} {
+		if of.mape > 0 {
+			off = append(off, of.name+" "+percent(of.mape))
+		}
+	}
+	if len(off) > 0 {
+		fmt.Fprintf(w, "  off on average: %s\n", strings.Join(off, ", "))
+	}
 	if q.CrossTPOTMAPE > 0 {
 		fmt.Fprintf(w, "  each half of the rows by a fit to the other: TPOT %s, throughput %s\n", percent(q.CrossTPOTMAPE), percent(q.CrossThroughput))
 	}
@@ -217,10 +228,10 @@ func printServingQuality(w io.Writer, f *cost.Fit) {
 		fmt.Fprintf(w, "  each card by a fit to the others: TPOT %s, throughput %s\n", percent(q.OtherTPOTMAPE), percent(q.OtherThroughput))
 	}
 	if len(f.AtBound) > 0 {
-		fmt.Fprintf(w, "  at the bound of physics: %s\n", strings.Join(f.AtBound, ", "))
+		fmt.Fprintf(w, "  at the bound of physics, the card's peak or no time at all: %s\n", strings.Join(f.AtBound, ", "))
 	}
 	if len(f.Undetermined) > 0 {
-		fmt.Fprintf(w, "  not determined by these rows, so near where the fit starts: %s\n", strings.Join(f.Undetermined, ", "))
+		fmt.Fprintf(w, "  not determined by these rows, so near where the fit started: %s\n", strings.Join(f.Undetermined, ", "))
 	}
 }
 
@@ -265,12 +276,20 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 	}
 	table.Flush()
 	fmt.Fprintln(w)
-	seen := map[string]bool{}
-	for _, c := range source.Serving {
-		if !seen[c.Calibrated] {
-			fmt.Fprintf(w, "Time by %s.\n", printableLine(c.Calibrated))
+	var said []string
+	say := func(sentence string) {
+		if !slices.Contains(said, sentence) {
+			said = append(said, sentence)
+			fmt.Fprintln(w, printableLine(sentence))
 		}
-		seen[c.Calibrated] = true
+	}
+	for _, c := range source.Serving {
+		say(c.Rules.Note(c.Backend))
+		say("Time by " + c.Calibrated + ".")
+		if c.Other != "" {
+			say("On " + c.Deployment.Card.Name + " that is a fit to " + c.Other + ".")
+		}
+		say("Error to expect on " + c.Deployment.Card.Name + ": " + c.Expected + ".")
 	}
 	printServingSummary(w, &summary)
 	return nil
@@ -315,8 +334,12 @@ func (f *simFlags) runLogCases(ctx context.Context, w io.Writer, text []byte, na
 		return printJSON(w, report)
 	}
 	sum := &report.Summary
-	fmt.Fprintf(w, "%s: %d requests, on %d × %s with %d blocks of %d tokens.\nTime by %s.\n\n", printableLine(name), sum.Requests, c.Deployment.TP, c.Deployment.Card.Name,
-		c.Memory.Blocks/c.Deployment.Heads(), c.Deployment.BlockSize, printableLine(fit.Of))
+	fmt.Fprintf(w, "%s: %d requests, on %d × %s with %d blocks of %d tokens, by the rules of vLLM V1.\nTime by %s.\n", printableLine(name), sum.Requests, c.Deployment.TP, c.Deployment.Card.Name,
+		c.Memory.Blocks/max(1, c.Deployment.Heads()), c.Deployment.BlockSize, printableLine(fit.Of))
+	if sum.Other != "" {
+		fmt.Fprintf(w, "That is a fit to %s.\n", sum.Other)
+	}
+	fmt.Fprintf(w, "Error to expect: %s.\n\n", sum.Expected)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\tprojected\tmeasured\toff\tby request\t")
 	for _, r := range []struct {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -524,8 +525,10 @@ type sweepInputs struct {
 	Attainment float64        `json:"slo_attainment"`
 }
 
-// factorsFor says what the factors of the points' cards were fitted to.
+// factorsFor says of each of the points' cards what its factors were fitted to, and the error
+// to expect.
 func factorsFor(profile *cost.Profile, points []sweep.Point, scheduler sim.Scheduler) string {
+	server := cmp.Or(scheduler, sim.KVCompressServer)
 	var of []string
 	for i := range points {
 		name := points[i].Card
@@ -536,11 +539,17 @@ func factorsFor(profile *cost.Profile, points []sweep.Point, scheduler sim.Sched
 		if err != nil { // the point will say so
 			continue
 		}
-		if fit := profile.For(&card, scheduler).Of; !slices.Contains(of, fit) {
-			of = append(of, fit)
+		fit := profile.For(&card, server)
+		text := card.Name + ": "
+		if other := fit.Suits(&card, server); other != "" {
+			text += "a fit to " + other + ", "
+		}
+		text += fit.Of + "; error to expect: " + fit.Expected(&card, server)
+		if !slices.Contains(of, text) {
+			of = append(of, text)
 		}
 	}
-	return strings.Join(of, "; ")
+	return strings.Join(of, ". ")
 }
 
 // newHeader names the sweep by a digest of all its inputs.

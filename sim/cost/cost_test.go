@@ -351,7 +351,7 @@ func TestCalibrateTimings(t *testing.T) {
 		"l4,m,magic,1,1\n":                    "magic",
 		"l4,m,sort,0,1\n":                     "units",
 		"l4,m,sort,1,-1\n":                    "microseconds",
-		"l4,llama-3.1-8b,all_reduce,1,1\n":    "single card",
+		"l4,llama-3.1-8b,all_reduce,1,1\n":    "on 1 of these cards",
 		"l4,llama-3.1-8b,sort,1,1000000000\n": "unit of the work",
 	} {
 		list, err := ReadTimings(strings.NewReader("gpu,model,term,units,microseconds\n"+in), "f")

@@ -236,7 +236,8 @@ type LogSummary struct {
 	Rows             int     `json:"rows"`
 	Requests         int     `json:"num_requests"`
 	Factors          string  `json:"factors_of"`
-	Expected         string  `json:"error_to_expect"` // in words, as the fit says
+	Other            string  `json:"factors_of_other,omitempty"` // see Fit.Suits
+	Expected         string  `json:"error_to_expect"`            // see Fit.Expected
 	TTFT             float64 `json:"mean_ttft_s"`
 	TPOT             float64 `json:"mean_tpot_s"`
 	E2E              float64 `json:"mean_e2e_s"`
@@ -268,7 +269,7 @@ func (c *LogCase) Report(ctx context.Context, f *Fit) (*LogReport, error) {
 	}
 	m := c.measured()[0]
 	r := &LogReport{Summary: LogSummary{
-		Rows: len(c.Requests), Requests: len(c.Requests), Factors: f.Of, Expected: f.Expected(&c.Deployment.Card, sim.VLLMV1),
+		Rows: len(c.Requests), Requests: len(c.Requests), Factors: f.Of, Other: f.Suits(&c.Deployment.Card, sim.VLLMV1), Expected: f.Expected(&c.Deployment.Card, sim.VLLMV1),
 		TTFT: p[0].ttft, TPOT: p[0].tpot, Duration: p[0].total,
 		MeasuredTTFT: m.ttft, MeasuredTPOT: m.tpot, MeasuredDuration: m.total,
 	}}

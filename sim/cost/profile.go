@@ -55,8 +55,9 @@ type Quality struct {
 	CompressedMAPE float64 `json:"compressed_mape"`
 	VanillaMAPE    float64 `json:"vanilla_mape"`
 
-	// Of fits to serving runs. The errors of other cards are those of fits to all cards but
-	// one, on that one, on average; 0 where there is one card only.
+	// Of fits to serving runs; 0 is not known. The errors of other cards are those of fits to
+	// all cards but one, on that one, on average. A fit has them that is to several cards, and
+	// one of whose own card too few runs of its server were measured to leave some out.
 	TTFTMAPE        float64 `json:"ttft_mape,omitempty"`
 	TPOTMAPE        float64 `json:"tpot_mape,omitempty"`
 	ThroughputMAPE  float64 `json:"throughput_mape,omitempty"`
@@ -73,29 +74,24 @@ var vllmV1 []byte
 
 // DefaultProfile is what holds without a profile.
 //
-// Under KV-Compress's server and vLLM 0.6.0, for cards of the Hopper generation, it is the fit
-// to the rows of the H100 in IsaacRe/vllm-kvcompress's throughput benchmark, rounded; for all
-// others the defaults of [Terms], which are that to its rows of the L4. Under vLLM V1 it is
+// Under KV-Compress's server and vLLM 0.6.0, for cards of the chip GH100, it is the fit to the
+// rows of the H100 in IsaacRe/vllm-kvcompress's throughput benchmark, rounded; for all others
+// the defaults of [Terms], which are that to its rows of the L4. Under vLLM V1 it is
 // the fits to measured serving runs on an A100, an RTX 4090, an H100 and an RTX PRO 6000, and
 // for other cards that to all of them: docs/cost-model.md has the sources.
 func DefaultProfile() *Profile {
-	const source = ", which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
-	p := &Profile{Version: profileVersion, Fits: []Fit{{
-		Card: AnyCard, Server: sim.KVCompressServer, Of: fmt.Sprintf("the defaults"+source, "L4"), Factors: DefaultFactors(),
-		Quality: Quality{MAPE: publishedL4[0], MaxError: publishedL4[1]},
-	}}}
+	const source = "the defaults%s, which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
 	hopper := DefaultFactors()
 	for id, factor := range map[string]float64{
 		"weights": 0.974, "gemm": 3.12, "attention": 4.9, "kv": 6.37, "decode_gemm": 1.14, "compression": 18.5e3, "compressed_sequence": 432,
 	} {
 		hopper[id] = factor
 	}
-	for _, card := range []string{"h100", "h100-nvl", "h200"} {
-		p.Fits = append(p.Fits, Fit{
-			Card: card, Server: sim.KVCompressServer, Of: fmt.Sprintf("the defaults of Hopper"+source, "H100"), Factors: hopper,
-			Quality: Quality{MAPE: publishedH100[0], MaxError: publishedH100[1]},
-		})
-	}
+	l4 := Fit{Card: "l4", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, "", "L4"), Factors: DefaultFactors(), Quality: publishedL4()}
+	h100 := Fit{Card: "h100-nvl", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, " of Hopper", "H100"), Factors: hopper, Quality: publishedH100()}
+	others := l4
+	others.Card = AnyCard
+	p := &Profile{Version: profileVersion, Fits: []Fit{l4, h100, others}}
 	v1, err := ReadProfile(bytes.NewReader(vllmV1))
 	if err != nil {
 		panic("cost: vllm-v1.json: " + err.Error()) // a file of the program itself, which a test reads
@@ -107,12 +103,10 @@ func DefaultProfile() *Profile {
 	return p
 }
 
-// The mean and largest errors of the defaults on the published rows of each card: the table in
-// docs/cost-model.md, which TestPublished holds.
-var (
-	publishedL4   = [2]float64{0.020, 0.074}
-	publishedH100 = [2]float64{0.013, 0.039}
-)
+// publishedL4 and publishedH100 return the errors of the defaults on the published rows of
+// each card: the table in docs/cost-model.md, which TestPublished holds.
+func publishedL4() Quality   { return Quality{MAPE: 0.020, MaxError: 0.074} }
+func publishedH100() Quality { return Quality{MAPE: 0.013, MaxError: 0.039} }
 
 const profileVersion = 1
 
@@ -187,15 +181,15 @@ func (f *Fit) distance(card *catalog.Card, server sim.Scheduler) int {
 func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
 	var other []string
 	if f.Server != "" && !alike(f.Server, server) {
-		other = append(other, fmt.Sprintf("the server %s and not %s", f.Server, server))
+		other = append(other, fmt.Sprintf("another server (%s, not %s)", f.Server, server))
 	}
 	switch f.near(card) {
 	case sameChip:
-		other = append(other, fmt.Sprintf("another card of the chip %s than %s", card.Chip(), card.Name))
+		other = append(other, fmt.Sprintf("another card of the same chip (%s, not %s)", f.Card, card.Name))
 	case severalCards:
 		other = append(other, "other cards than "+card.Name)
 	case otherCard:
-		other = append(other, fmt.Sprintf("a %s and not a %s", f.Card, card.Name))
+		other = append(other, fmt.Sprintf("another card (%s, not %s)", f.Card, card.Name))
 	}
 	return strings.Join(other, " and ")
 }
@@ -209,10 +203,15 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	switch {
 	case f.Server != "" && !alike(f.Server, server):
 		text = "not known: it is a fit to another server"
-	case q.TPOTMAPE > 0 && near == severalCards && q.OtherTPOTMAPE > 0:
+	case q.OtherTPOTMAPE > 0 && (near == severalCards || q.TPOTMAPE == 0):
 		text = fmt.Sprintf("TPOT %s and throughput %s on average, as on each fitted card by a fit to the others", part(q.OtherTPOTMAPE), part(q.OtherThroughput))
 	case q.TPOTMAPE > 0:
 		text = fmt.Sprintf("TPOT %s, TTFT %s and throughput %s on average over its rows", part(q.TPOTMAPE), part(q.TTFTMAPE), part(q.ThroughputMAPE))
+		if q.CrossTPOTMAPE > 0 {
+			text += fmt.Sprintf(", TPOT %s and throughput %s over rows left out of a fit", part(q.CrossTPOTMAPE), part(q.CrossThroughput))
+		} else if q.OtherTPOTMAPE > 0 {
+			text += fmt.Sprintf(", which are too few runs to leave some out: of others expect TPOT %s and throughput %s, as on each fitted card by a fit to the others", part(q.OtherTPOTMAPE), part(q.OtherThroughput))
+		}
 	case q.ThroughputMAPE > 0:
 		text = fmt.Sprintf("throughput %s on average over its rows", part(q.ThroughputMAPE))
 	case q.MAPE > 0:

@@ -34,8 +34,8 @@ func (s *Source) runs() []measuredRun {
 	return list
 }
 
-// usualRows is how many rows of a source count in full beside other sources: those of a larger
-// one count as many together.
+// usualRows is how many rows of a source count in full beside other sources: the rows of a
+// larger one count as that many together, each by √(usualRows/rows) in its residuals.
 const usualRows = 50
 
 // pool is runs of several sources, with what each counts.
@@ -45,117 +45,96 @@ type pool struct {
 	names   []string
 }
 
-func (p *pool) add(s *Source, of func(measuredRun) bool) {
-	runs := slices.DeleteFunc(s.runs(), func(r measuredRun) bool { return !of(r) })
-	if len(runs) == 0 {
-		return
+// poolOf returns the sources' runs on cards that of has.
+func poolOf(sources []*Source, of func(card string) bool) *pool {
+	p := &pool{}
+	for _, s := range sources {
+		runs := slices.DeleteFunc(s.runs(), func(r measuredRun) bool { return !of(r.deployment().Card.Name) })
+		if len(runs) == 0 {
+			continue
+		}
+		weight := math.Sqrt(min(1, usualRows/float64(len(runs))))
+		for _, r := range runs {
+			p.runs = append(p.runs, r)
+			p.weights = append(p.weights, weight)
+		}
+		p.names = append(p.names, s.Name)
 	}
-	weight := math.Sqrt(min(1, usualRows/float64(len(runs))))
-	for _, r := range runs {
-		p.runs = append(p.runs, r)
-		p.weights = append(p.weights, weight)
+	return p
+}
+
+// fit fits the factors to the runs, and says how far they are off it.
+func (p *pool) fit(ctx context.Context, card string, start Factors) (*Fit, error) {
+	f, err := fitServing(ctx, p.runs, p.weights, card, strings.Join(p.names, ", "), start)
+	if err != nil {
+		return nil, err
 	}
-	p.names = append(p.names, s.Name)
+	f.Server = sim.VLLMV1
+	return f, f.measureServing(ctx, p)
 }
 
 // CalibrateServing fits the factors to measured serving runs: first to all of them, which is
 // what holds of cards that have no rows; then, starting there, to those of each card by
-// itself, so that what a card's rows do not determine is as on the others.
+// itself, so that what a card's rows do not determine is as on the others. Of cards with rows
+// of another server only, the card's part is fitted and the host's is as on the others.
 func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("cost: nothing was measured")
 	}
-	var names, cards, oldCards []string
+	p := &Profile{Version: profileVersion}
+	var current, old []*Source
 	for _, s := range sources {
-		names = append(names, s.Name)
+		p.File += ", " + s.Name
 		if s.old() {
-			for _, r := range s.runs() {
-				if card := r.deployment().Card.Name; !slices.Contains(oldCards, card) {
-					oldCards = append(oldCards, card)
-				}
-			}
-			continue
-		}
-		for _, r := range s.runs() {
-			if card := r.deployment().Card.Name; !slices.Contains(cards, card) {
-				cards = append(cards, card)
-			}
+			old = append(old, s)
+		} else {
+			current = append(current, s)
 		}
 	}
-	p := &Profile{Version: profileVersion, File: strings.Join(names, ", ")}
-	if len(cards) == 0 {
+	p.File = strings.TrimPrefix(p.File, ", ")
+	if len(current) == 0 {
 		return nil, fmt.Errorf("cost: none of the files is of vLLM V1: of another server's runs only what is the card's is taken")
 	}
-	gather := func(of func(measuredRun) bool) *pool {
-		g := &pool{}
-		for _, s := range sources {
-			if !s.old() {
-				g.add(s, of)
-			}
-		}
-		return g
-	}
-	fit := func(g *pool, card string, start Factors) (*Fit, error) {
-		f, err := fitServing(ctx, g.runs, g.weights, card, strings.Join(g.names, ", "), start)
-		if err != nil {
-			return nil, err
-		}
-		f.Server = sim.VLLMV1
-		return f, nil
-	}
-	every := gather(func(measuredRun) bool { return true })
-	all, err := fit(every, AnyCard, ServerFactors())
+	cards := cardsOf(current)
+	all, err := poolOf(current, anyCard).fit(ctx, AnyCard, ServerFactors())
 	if err != nil {
 		return nil, err
 	}
-	if err := all.measureServing(ctx, every); err != nil {
-		return nil, err
-	}
 	for _, card := range cards {
-		of := gather(func(r measuredRun) bool { return r.deployment().Card.Name == card })
-		f, err := fit(of, card, all.Factors)
+		rows := poolOf(current, only(card))
+		f, err := rows.fit(ctx, card, all.Factors)
 		if err != nil {
 			return nil, err
 		}
-		if err := f.measureServing(ctx, of); err != nil {
-			return nil, err
-		}
-		if err := f.crossServing(ctx, of, all.Factors); err != nil {
+		if err := f.crossServing(ctx, rows, all.Factors); err != nil {
 			return nil, err
 		}
 		p.Fits = append(p.Fits, *f)
 		if len(cards) == 1 {
 			continue
 		}
-		// As if there were no rows of this card.
-		others, err := fit(gather(func(r measuredRun) bool { return r.deployment().Card.Name != card }), AnyCard, ServerFactors())
+		others, err := poolOf(current, allBut(card)).fit(ctx, AnyCard, ServerFactors())
 		if err != nil {
 			return nil, err
 		}
-		if err := others.measureServing(ctx, of); err != nil {
+		if err := others.measureServing(ctx, rows); err != nil {
 			return nil, err
 		}
 		all.Quality.OtherTPOTMAPE += others.Quality.TPOTMAPE / float64(len(cards))
 		all.Quality.OtherThroughput += others.Quality.ThroughputMAPE / float64(len(cards))
 	}
-	for _, card := range oldCards {
+	all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput = round(all.Quality.OtherTPOTMAPE), round(all.Quality.OtherThroughput)
+	for i := range p.Fits {
+		if q := &p.Fits[i].Quality; q.CrossTPOTMAPE == 0 { // too few runs to leave some out
+			q.OtherTPOTMAPE, q.OtherThroughput = all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput
+		}
+	}
+	for _, card := range cardsOf(old) {
 		if slices.Contains(cards, card) {
 			continue
 		}
-		g := &pool{}
-		for _, s := range sources {
-			if s.old() {
-				g.add(s, func(r measuredRun) bool { return r.deployment().Card.Name == card })
-			}
-		}
-		f, err := fit(g, card, all.Factors)
+		f, err := poolOf(old, only(card)).fit(ctx, card, all.Factors)
 		if err != nil {
-			return nil, err
-		}
-		if err := f.measureServing(ctx, g); err != nil {
-			return nil, err
-		}
-		if err := f.crossServing(ctx, g, all.Factors); err != nil {
 			return nil, err
 		}
 		f.withHostOf(all)
@@ -167,8 +146,27 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 	return p, nil
 }
 
+// cardsOf returns the cards of the sources' runs, in the order in which they come.
+func cardsOf(sources []*Source) []string {
+	var cards []string
+	for _, s := range sources {
+		for _, r := range s.runs() {
+			if card := r.deployment().Card.Name; !slices.Contains(cards, card) {
+				cards = append(cards, card)
+			}
+		}
+	}
+	return cards
+}
+
+func anyCard(string) bool { return true }
+
+func only(card string) func(string) bool { return func(c string) bool { return c == card } }
+
+func allBut(card string) func(string) bool { return func(c string) bool { return c != card } }
+
 // withHostOf takes the host's factors, and those that its rows do not determine, from another
-// fit.
+// fit. What error to expect is then as on a card that has no rows.
 func (f *Fit) withHostOf(all *Fit) {
 	var kept []string
 	for _, t := range Terms() {
@@ -181,6 +179,7 @@ func (f *Fit) withHostOf(all *Fit) {
 		}
 	}
 	f.Fitted, f.Undetermined = kept, nil
+	f.Quality = Quality{OtherTPOTMAPE: all.Quality.OtherTPOTMAPE, OtherThroughput: all.Quality.OtherThroughput}
 	f.AtBound = slices.DeleteFunc(f.AtBound, func(id string) bool { return !slices.Contains(kept, id) })
 	f.Of += ", which ran another server: the host's part is as on the cards of " + all.Of
 }

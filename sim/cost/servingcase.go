@@ -27,7 +27,8 @@ type ServingCase struct {
 	TokensOff       float64 `json:"throughput_error"` // likewise; of a closed loop, whose duration is not measured, from the mean times
 	Rules           Rules   `json:"served_as"`
 	Calibrated      string  `json:"factors_of,omitempty"`
-	Expected        string  `json:"error_to_expect,omitempty"` // in words, as the fit says
+	Other           string  `json:"factors_of_other,omitempty"` // see Fit.Suits
+	Expected        string  `json:"error_to_expect,omitempty"`  // see Fit.Expected
 
 	record *record
 }
@@ -135,6 +136,7 @@ func (c *ServingCase) Predict(f *Fit) error {
 		return fmt.Errorf("cost: a case that was not served")
 	}
 	c.Calibrated = f.Of
+	c.Other = f.Suits(&c.Deployment.Card, sim.VLLMV1)
 	c.Expected = f.Expected(&c.Deployment.Card, sim.VLLMV1)
 	p := c.outcome(f)
 	if p.total <= 0 {

@@ -204,6 +204,10 @@ func DefaultFactors() Factors {
 // to that of the whole request.
 const RequestTerm = "request"
 
+// ClientNS returns what clients and the API add to the time to first token, in whole
+// nanoseconds.
+func (f *Fit) ClientNS() int64 { return int64(math.Round(1e3 * f.Factors[RequestTerm])) }
+
 // Costs returns what a unit of each feature costs by a fit and, where products overlap the
 // reading of weights, what an iteration takes beyond that.
 func (d *Deployment) Costs(f *Fit) (sim.Rates, sim.Products, error) {
@@ -255,6 +259,19 @@ type Share struct {
 
 // ProductsShare is the share of terms that overlap: see [Fit.Overlap].
 const ProductsShare = "products"
+
+// What says in words what a share of the time is.
+func (s *Share) What() string {
+	if s.Term == ProductsShare {
+		return "reading the weights and the matrix products with them, which overlap"
+	}
+	for _, t := range Terms() {
+		if t.ID == s.Term {
+			return t.What
+		}
+	}
+	return ""
+}
 
 // Shares returns what each term took of the time that work takes, in the order of
 // [Terms], without those that took none. Terms that overlap are one share, of the time
