@@ -11,14 +11,14 @@ import (
 	"kvcompress/sim"
 )
 
-// ServerFactors returns where a fit to serving runs starts, and what a factor is that the
-// runs do not determine. Bounds are of physics: a factor of a peak is at least 1, a time at
-// least 0.
+// ServerFactors returns where a fit to serving runs starts, and so what a factor is that the
+// runs do not determine. They are also the natural size of each factor: how far it moves
+// readily. Bounds are of physics: a factor of a peak is at least 1, a time at least 0.
 func ServerFactors() Factors {
 	f := DefaultFactors()
 	for id, v := range map[string]float64{
 		"weights": 1.1, "gemm": 1.5, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
-		"layer": 15, "all_reduce_latency": 10, "step": 1000, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
+		"layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
 	} {
 		f[id] = v
 	}
@@ -72,7 +72,7 @@ func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card
 	for _, t := range terms {
 		problem.least = append(problem.least, t.least)
 		problem.start = append(problem.start, t.start)
-		problem.scale = append(problem.scale, t.scale())
+		problem.scale = append(problem.scale, t.scale)
 	}
 	problem.residuals = func(x []float64) ([]float64, error) {
 		for k, t := range terms {
@@ -90,7 +90,7 @@ func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card
 	}
 	for k, t := range terms {
 		fit.Fitted = append(fit.Fitted, t.id)
-		if x[k] <= t.least+atBound*t.scale() {
+		if x[k] <= t.least+atBound*t.scale {
 			x[k] = t.least
 			fit.AtBound = append(fit.AtBound, t.id)
 		}
@@ -136,10 +136,8 @@ func residuals(ctx context.Context, runs []measuredRun, weights []float64, fit *
 type servingTerm struct {
 	id           string
 	least, start float64
+	scale        float64 // of a change that is a change at all; that of one that starts at 0 too
 }
-
-// scale is the size of a change of the factor that is a change at all.
-func (t *servingTerm) scale() float64 { return max(t.start, 0.1) }
 
 // atBound is how near its bound a factor is taken to be at it, as a part of its scale.
 const atBound = 1e-4
@@ -148,6 +146,7 @@ const atBound = 1e-4
 // within their bounds: a factor of a peak is at least 1, a time at least 0.
 func servingTerms(runs []measuredRun, fit *Fit) []servingTerm {
 	var terms []servingTerm
+	size := ServerFactors()
 	for _, t := range Terms() {
 		has := slices.ContainsFunc(runs, func(r measuredRun) bool {
 			if t.ID == RequestTerm {
@@ -169,7 +168,7 @@ func servingTerms(runs []measuredRun, fit *Fit) []servingTerm {
 		}
 		start := max(least, fit.Factors[t.ID])
 		fit.Factors[t.ID] = start
-		terms = append(terms, servingTerm{t.ID, least, start})
+		terms = append(terms, servingTerm{t.ID, least, start, max(start, size[t.ID])})
 	}
 	return terms
 }
