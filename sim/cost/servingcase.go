@@ -31,6 +31,7 @@ type ServingCase struct {
 	Expected        string  `json:"error_to_expect,omitempty"`  // see Fit.Expected
 
 	record *record
+	peaks  *peaks // of the deployment, when they were first asked for
 }
 
 // NewServingCase serves a run's requests by the rules of its backend on a ledger, as many
@@ -99,7 +100,10 @@ func (c *ServingCase) outcomes(_ context.Context, f *Fit) ([]outcome, error) {
 // outcome returns what the run comes to by a fit. A client of a closed loop waits for its own
 // and the API's part, [RequestTerm], once for each request that it sends, one after another.
 func (c *ServingCase) outcome(f *Fit) outcome {
-	rates, products := c.Deployment.costs(f)
+	if c.peaks == nil {
+		c.peaks = c.Deployment.peaks()
+	}
+	rates, products := c.peaks.costs(f)
 	request := f.Factors[RequestTerm] / 1e6
 	r := (*[sim.NumFeatures]float64)(&rates)
 	oneAfterAnother := 1.0

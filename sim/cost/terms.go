@@ -1,9 +1,6 @@
 package cost
 
 import (
-	"fmt"
-	"math"
-
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 )
@@ -203,98 +200,3 @@ func DefaultFactors() Factors {
 // RequestTerm is the one term that no step takes: it adds to the time to first token, and
 // to that of the whole request.
 const RequestTerm = "request"
-
-// ClientNS returns what clients and the API add to the time to first token, in whole
-// nanoseconds.
-func (f *Fit) ClientNS() int64 { return int64(math.Round(1e3 * f.Factors[RequestTerm])) }
-
-// Costs returns what a unit of each feature costs by a fit and, where products overlap the
-// reading of weights, what an iteration takes beyond that.
-func (d *Deployment) Costs(f *Fit) (sim.Rates, sim.Products, error) {
-	total, products := d.costs(f)
-	var r sim.Rates
-	for f, ns := range total {
-		if err := r.SetNS(sim.Feature(f), ns); err != nil {
-			return r, nil, fmt.Errorf("cost: %w", err)
-		}
-	}
-	return r, products, nil
-}
-
-// costs is Costs with rates that are not rounded.
-func (d *Deployment) costs(f *Fit) (unit, sim.Products) {
-	var total, overlapping unit
-	for _, t := range Terms() {
-		to := &total
-		if t.Product && f.Overlap {
-			to = &overlapping
-		}
-		for feature, ns := range t.peak(d) {
-			to[feature] += float64(f.Factors[t.ID] * ns)
-		}
-	}
-	if !f.Overlap {
-		return total, nil
-	}
-	weights, prefilled, decoded := overlapping[sim.Steps], overlapping[sim.PrefillTokens], overlapping[sim.DecodeSeqs]
-	experts, perExpert := sim.Experts(d.Model.Experts), overlapping[sim.ExpertsRead]
-	// The output matrix multiplies what is sampled from.
-	decoded += float64(f.Factors["decode_gemm"] * 2 * float64(d.Model.Vocab) * float64(d.Model.Hidden) / d.Card.Flops16 * 1e9 / float64(d.Cards()))
-	return total, func(p, n int64) float64 {
-		product := float64(prefilled*float64(p)) + float64(decoded*float64(n))
-		read := weights
-		if perExpert > 0 {
-			read += float64(perExpert * float64(experts.Read(int(p+n))))
-		}
-		return math.Sqrt(float64(read*read) + float64(product*product))
-	}
-}
-
-// Share is the part of a run's time that a term took.
-type Share struct {
-	Term    string  `json:"term"`
-	Seconds float64 `json:"seconds"`
-	Share   float64 `json:"share"`
-}
-
-// ProductsShare is the share of terms that overlap: see [Fit.Overlap].
-const ProductsShare = "products"
-
-// What says in words what a share of the time is.
-func (s *Share) What() string {
-	if s.Term == ProductsShare {
-		return "reading the weights and the matrix products with them, which overlap"
-	}
-	for _, t := range Terms() {
-		if t.ID == s.Term {
-			return t.What
-		}
-	}
-	return ""
-}
-
-// Shares returns what each term took of the time that work takes, in the order of
-// [Terms], without those that took none. Terms that overlap are one share, of the time
-// products, which comes first.
-func (d *Deployment) Shares(f *Fit, w *sim.Work, products sim.Ticks) []Share {
-	var shares []Share
-	sum := 0.0
-	if f.Overlap {
-		sum = products.Seconds()
-		shares = append(shares, Share{Term: ProductsShare, Seconds: sum})
-	}
-	for _, t := range Terms() {
-		if t.Product && f.Overlap {
-			continue
-		}
-		u := t.peak(d)
-		if s := f.Factors[t.ID] * u.ns(w) / 1e9; s > 0 {
-			shares = append(shares, Share{Term: t.ID, Seconds: s})
-			sum += s
-		}
-	}
-	for i := range shares {
-		shares[i].Share = shares[i].Seconds / sum
-	}
-	return shares
-}
