@@ -223,6 +223,8 @@ func printServingQuality(w io.Writer, f *cost.Fit) {
 	}
 	if q.CrossTPOTMAPE > 0 {
 		fmt.Fprintf(w, "  each half of the rows by a fit to the other: TPOT %s, throughput %s\n", percent(q.CrossTPOTMAPE), percent(q.CrossThroughput))
+	} else if q.CrossThroughput > 0 {
+		fmt.Fprintf(w, "  each half of the rows by a fit to the other: throughput %s\n", percent(q.CrossThroughput))
 	}
 	if q.OtherTPOTMAPE > 0 {
 		fmt.Fprintf(w, "  each card by a fit to the others: TPOT %s, throughput %s\n", percent(q.OtherTPOTMAPE), percent(q.OtherThroughput))

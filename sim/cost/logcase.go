@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -76,15 +77,7 @@ func ReadRequestLog(r io.Reader, name string) ([]LoggedRequest, error) {
 		list = append(list, q)
 		return nil
 	})
-	slices.SortStableFunc(list, func(a, b LoggedRequest) int {
-		switch {
-		case a.Arrival < b.Arrival:
-			return -1
-		case a.Arrival > b.Arrival:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(list, func(a, b LoggedRequest) int { return cmp.Compare(a.Arrival, b.Arrival) })
 	return list, err
 }
 

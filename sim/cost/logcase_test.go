@@ -103,6 +103,11 @@ func TestLogByHand(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 
+	list[0].E2E, list[0].TTFT, list[1].TTFT, list[2].TTFT, list[0].TPOT = 0, 0, 0, 0, 0
+	if r, err = c.Report(context.Background(), &Fit{Factors: Factors{"step": 10_000}}); err != nil || r.Summary.MeasuredE2E != 0.02 || r.Summary.MeasuredTTFT != 0 || r.Summary.TTFTError != 0 {
+		t.Errorf("%+v, %v", r.Summary, err)
+	}
+
 	list[1].Output = 200_000
 	if _, err := NewLogCase(context.Background(), deployment(t, "llama-3.1-8b", "l4"), limits, list); err == nil || !strings.Contains(err.Error(), "of 3 requests 1 do not finish") {
 		t.Errorf("%v", err)

@@ -214,6 +214,9 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 		}
 	case q.ThroughputMAPE > 0:
 		text = fmt.Sprintf("throughput %s on average over its rows", part(q.ThroughputMAPE))
+		if q.CrossThroughput > 0 {
+			text += fmt.Sprintf(", %s over rows left out of a fit", part(q.CrossThroughput))
+		}
 	case q.MAPE > 0:
 		text = fmt.Sprintf("throughput %s on average over its rows, at most %s", part(q.MAPE), part(q.MaxError))
 	default:

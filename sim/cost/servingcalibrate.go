@@ -125,7 +125,7 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 	}
 	all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput = round(all.Quality.OtherTPOTMAPE), round(all.Quality.OtherThroughput)
 	for i := range p.Fits {
-		if q := &p.Fits[i].Quality; q.CrossTPOTMAPE == 0 { // too few runs to leave some out
+		if q := &p.Fits[i].Quality; q.CrossTPOTMAPE == 0 && q.CrossThroughput == 0 { // too few runs to leave some out
 			q.OtherTPOTMAPE, q.OtherThroughput = all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput
 		}
 	}

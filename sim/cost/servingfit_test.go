@@ -187,6 +187,12 @@ func TestFitFindsPlanted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for n, crossed := range map[int]bool{3: false, 4: true} {
+		p, err := CalibrateServing(context.Background(), []*Source{{Name: "few.csv", Serving: cases[:n]}})
+		if err != nil || (p.Fits[0].Quality.CrossTPOTMAPE > 0) != crossed {
+			t.Errorf("%d rows: %+v, %v", n, p, err)
+		}
+	}
 	if f := &one.Fits[0]; slices.Contains(f.Fitted, "all_reduce") || len(f.Undetermined) < 8 || f.Quality.CrossTPOTMAPE != 0 {
 		t.Errorf("one row: %v fitted, %v undetermined, %+v", f.Fitted, f.Undetermined, f.Quality)
 	}

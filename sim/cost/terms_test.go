@@ -147,6 +147,15 @@ func TestDefaultFactors(t *testing.T) {
 	if got := DefaultFactors(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v\nwant %v", got, want)
 	}
+	for id, v := range map[string]float64{
+		"weights": 1.1, "gemm": 1.5, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
+		"layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
+	} {
+		want[id] = v
+	}
+	if got := ServerFactors(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("a fit starts with %v\nwant %v", got, want)
+	}
 	for _, term := range Terms() {
 		start := ServerFactors()[term.ID]
 		if !term.Overhead && start < 1 || start < 0 {
