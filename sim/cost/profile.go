@@ -218,7 +218,10 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 			text += fmt.Sprintf(", %s over rows left out of a fit", part(q.CrossThroughput))
 		}
 	case q.MAPE > 0:
-		text = fmt.Sprintf("throughput %s on average over its rows, at most %s", part(q.MAPE), part(q.MaxError))
+		text = fmt.Sprintf("%s on average over its rows, at most %s", part(q.MAPE), part(q.MaxError))
+		if f.Server != "" { // else they may be timings of kernels
+			text = "throughput " + text
+		}
 	default:
 		return "not known"
 	}

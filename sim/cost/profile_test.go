@@ -90,6 +90,7 @@ func TestExpected(t *testing.T) {
 		{"h100", Quality{ThroughputMAPE: 0.03}, sim.VLLMV1, "throughput 3.0 % on average over its rows"},
 		{"h100", Quality{ThroughputMAPE: 0.03, CrossThroughput: 0.05}, sim.VLLMV1, "throughput 3.0 % on average over its rows, 5.0 % over rows left out of a fit"},
 		{"h100", Quality{MAPE: 0.02, MaxError: 0.07}, sim.VLLMV1, "throughput 2.0 % on average over its rows, at most 7.0 %"},
+		{"h100", Quality{MAPE: 0.02, MaxError: 0.07}, "", "2.0 % on average over its rows, at most 7.0 %"},
 		{"h100", Quality{}, sim.VLLMV1, "not known"},
 	} {
 		f := Fit{Card: c.of, Server: c.server, Quality: c.q}

@@ -210,6 +210,15 @@ func (f *Fit) measureServing(ctx context.Context, g *pool) error {
 	return nil
 }
 
+// halves returns every other run, from the first and from the second.
+func (p *pool) halves() (half [2]pool) {
+	for i, r := range p.runs {
+		h := &half[i%2]
+		h.runs, h.weights = append(h.runs, r), append(h.weights, p.weights[i])
+	}
+	return half
+}
+
 // crossServing sets the errors of each half of the runs, every other one, by a fit to the other
 // half.
 func (f *Fit) crossServing(ctx context.Context, g *pool, start Factors) error {
@@ -217,20 +226,14 @@ func (f *Fit) crossServing(ctx context.Context, g *pool, start Factors) error {
 		return nil
 	}
 	var tpot, throughput float64
-	for half := range 2 {
-		var in, out pool
-		for i, r := range g.runs {
-			to := &in
-			if i%2 == half {
-				to = &out
-			}
-			to.runs, to.weights = append(to.runs, r), append(to.weights, g.weights[i])
-		}
+	halves := g.halves()
+	for i := range halves {
+		in, out := &halves[i], &halves[1-i]
 		other, err := fitServing(ctx, in.runs, in.weights, f.Card, "half", start)
 		if err != nil {
 			return err
 		}
-		if err := other.measureServing(ctx, &out); err != nil {
+		if err := other.measureServing(ctx, out); err != nil {
 			return err
 		}
 		tpot += other.Quality.TPOTMAPE / 2

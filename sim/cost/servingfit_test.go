@@ -254,6 +254,10 @@ func TestPool(t *testing.T) {
 	if err := fit.measureServing(context.Background(), p); err != nil || !near(fit.Quality.TPOTMAPE, round(0.5/51)) {
 		t.Errorf("%v, %v", fit.Quality.TPOTMAPE, err)
 	}
+	half := (&pool{runs: []measuredRun{runs[0], &off, runs[0]}, weights: []float64{1, 2, 3}}).halves()
+	if len(half[0].runs) != 2 || len(half[1].runs) != 1 || half[1].runs[0] != measuredRun(&off) || half[0].weights[1] != 3 || half[1].weights[0] != 2 {
+		t.Errorf("%+v", half)
+	}
 	if p := poolOf([]*Source{{Name: "long", Serving: long}}, allBut("h100")); len(p.runs) != 0 || len(p.names) != 0 {
 		t.Errorf("%d runs of other cards", len(p.runs))
 	}
@@ -321,5 +325,17 @@ func TestResidualsByHand(t *testing.T) {
 	}
 	if got, err := residuals(context.Background(), []measuredRun{c}, nil, &Fit{}); err != nil || slices.ContainsFunc(got, func(v float64) bool { return v != 0 }) {
 		t.Errorf("of no time at all: %v, %v", got, err)
+	}
+}
+
+// TestStepByHand: J = 2, r = 4, weight ½ and a damping of ½ at x = 10: JᵀWJ = 2, JᵀWr = 4, so a
+// step of 4/(2 · 1.5); one that would go beyond a bound ends on it.
+func TestStepByHand(t *testing.T) {
+	j := mat.NewDense(1, 1, []float64{2})
+	for least, want := range map[float64]float64{0: 10 - 4./3, 9: 9, 10: 10} {
+		p := leastSquares{least: []float64{least}}
+		if got := p.step(j, []float64{4}, []float64{0.5}, []float64{10}, 0.5); math.Abs(got[0]-want) > 1e-9 {
+			t.Errorf("a bound of %v: %v, want %v", least, got[0], want)
+		}
 	}
 }
