@@ -69,13 +69,16 @@ engine here runs, is planned: --max-cache-tokens is what each query head reads.
 Quality is not projected.
 
 With --cases, each row of a CSV is projected and, where it was measured, compared. What
-the rows are is known by the columns: runs of a throughput benchmark, in the form of kvc
-calibrate; or how much KV cache servers found room for (model, card, card_gib, tp,
+the rows are is known by the columns: serving runs of a closed loop or a batch, a log of
+measured requests (with --model, --gpu and what else served them), or runs of a
+throughput benchmark, each in the form of kvc calibrate; or how much KV cache servers found room for (model, card, card_gib, tp,
 utilization, max_num_batched_tokens, max_num_seqs, vllm, and of what was measured
 weights_gib, activation_gib, kv_gib, gpu_blocks_of_16).
 
-Without --profile the cost model has its defaults, and the output says so.
-docs/cost-model.md says what is counted, and how well it does.`,
+Time is by the fit of --profile that is nearest to the server and the card, or else by
+those that are shipped. The output says which it is, in what it is of another card or
+server, and the error to expect. docs/cost-model.md says what is counted, and how well
+it does.`,
 		Example: `  kvc sim --requests AzureLLMInferenceTrace_code.csv --model llama-3.1-8b --gpu l4
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-cache-tokens 512
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method snapkv --max-cache-tokens 1024 --set window=64

@@ -81,7 +81,7 @@ func TestLogByHand(t *testing.T) {
 	for i, want := range [][3]float64{{15, 10, 0.035}, {15, 10, 0.025}, {20, 0, 0.020}} {
 		q := r.Requests[i]
 		for k, got := range []float64{q.ProjectedTTFT, q.ProjectedTPOT, q.ProjectedE2E} {
-			if math.Abs(got-want[k]) > 1e-6 { // a nanosecond, in ms
+			if !(math.Abs(got-want[k]) <= 1e-6) { // a nanosecond, in ms
 				t.Errorf("request %d, time %d: %v, want %v", i, k, got, want[k])
 			}
 		}
@@ -95,7 +95,7 @@ func TestLogByHand(t *testing.T) {
 		"throughput": {s.ThroughputMAPE, 1 - 1.02/1.025}, "TTFT mape": {s.TTFTMAPE, 0.25}, "TPOT mape": {s.TPOTMAPE, 0.25},
 		"TTFT by request": {s.RequestTTFT, (0.25 + 0.5 + 1) / 3}, "TPOT by request": {s.RequestTPOT, 0.25}, "E2E by request": {s.RequestE2E, (0.125 + 0.25) / 2},
 	} {
-		if math.Abs(v[0]-v[1]) > 1e-6 {
+		if !(math.Abs(v[0]-v[1]) <= 1e-6) {
 			t.Errorf("%s: %v, want %v", name, v[0], v[1])
 		}
 	}

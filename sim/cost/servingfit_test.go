@@ -29,7 +29,7 @@ func TestLeastSquares(t *testing.T) {
 		least: []float64{0, 0}, start: []float64{1, 1}, scale: []float64{1, 1}, trust: 1e-6, delta: 1e3,
 	}
 	x, _, err := p.solve()
-	if err != nil || math.Abs(x[0]-3) > 1e-6 || math.Abs(x[1]-0.4) > 1e-6 {
+	if err != nil || !(math.Abs(x[0]-3) <= 1e-6) || !(math.Abs(x[1]-0.4) <= 1e-6) {
 		t.Errorf("%v, %v: want 3 and 0.4", x, err)
 	}
 
@@ -38,7 +38,7 @@ func TestLeastSquares(t *testing.T) {
 		residuals: func(x []float64) ([]float64, error) { return []float64{x[0] - 1, x[0] - 2, x[1] - 7}, nil },
 		least:     []float64{4, 0}, start: []float64{5, 1}, scale: []float64{1, 1}, trust: 1e-6, delta: 1e3,
 	}
-	if x, _, err = p.solve(); err != nil || x[0] != 4 || math.Abs(x[1]-7) > 1e-6 {
+	if x, _, err = p.solve(); err != nil || x[0] != 4 || !(math.Abs(x[1]-7) <= 1e-6) {
 		t.Errorf("%v, %v: want 4 and 7", x, err)
 	}
 
@@ -48,7 +48,7 @@ func TestLeastSquares(t *testing.T) {
 		residuals: func(x []float64) ([]float64, error) { return []float64{x[0] - 10}, nil },
 		least:     []float64{0}, start: []float64{2}, scale: []float64{4}, trust: 0.5, delta: 1e6,
 	}
-	if x, _, err = p.solve(); err != nil || math.Abs(x[0]-642./65) > 1e-6 {
+	if x, _, err = p.solve(); err != nil || !(math.Abs(x[0]-642./65) <= 1e-6) {
 		t.Errorf("%v, %v: want %v", x, err, 642./65)
 	}
 
@@ -64,7 +64,7 @@ func TestLeastSquares(t *testing.T) {
 		},
 		least: []float64{0}, start: []float64{1.2}, scale: []float64{1}, trust: 1e-9, delta: 0.1,
 	}
-	if x, _, err = p.solve(); err != nil || math.Abs(x[0]-1-0.1/math.Sqrt(99)) > 1e-4 {
+	if x, _, err = p.solve(); err != nil || !(math.Abs(x[0]-1-0.1/math.Sqrt(99)) <= 1e-4) {
 		t.Errorf("%v, %v: want 1.01005", x, err)
 	}
 
@@ -319,7 +319,7 @@ func TestResidualsByHand(t *testing.T) {
 		t.Fatal(got, err)
 	}
 	for i := range want {
-		if math.Abs(got[i]-want[i]) > 1e-12 {
+		if !(math.Abs(got[i]-want[i]) <= 1e-12) {
 			t.Errorf("residual %d is %v, want %v", i, got[i], want[i])
 		}
 	}
@@ -334,7 +334,7 @@ func TestStepByHand(t *testing.T) {
 	j := mat.NewDense(1, 1, []float64{2})
 	for least, want := range map[float64]float64{0: 10 - 4./3, 9: 9, 10: 10} {
 		p := leastSquares{least: []float64{least}}
-		if got := p.step(j, []float64{4}, []float64{0.5}, []float64{10}, 0.5); math.Abs(got[0]-want) > 1e-9 {
+		if got := p.step(j, []float64{4}, []float64{0.5}, []float64{10}, 0.5); !(math.Abs(got[0]-want) <= 1e-9) {
 			t.Errorf("a bound of %v: %v, want %v", least, got[0], want)
 		}
 	}

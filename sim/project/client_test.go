@@ -28,7 +28,7 @@ func TestClientByHand(t *testing.T) {
 		}
 		m := &r.Metrics
 		for name, v := range map[string][2]float64{"TTFT": {m.TTFT.Mean, 0.015}, "TPOT": {m.TPOT.Mean, 0.010}, "E2E": {m.E2E.Mean, 0.035}, "client": {r.Client, 0.005}} {
-			if math.Abs(v[0]-v[1]) > 1e-9 {
+			if !(math.Abs(v[0]-v[1]) <= 1e-9) {
 				t.Errorf("%s: %v s, want %v", name, v[0], v[1])
 			}
 		}
