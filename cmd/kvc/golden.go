@@ -34,7 +34,7 @@ NAME/METHOD names such a replay, and NAME/... a trace's options and all of them.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newGoldenCheckCmd(), newGoldenUpdateCmd())
+	cmd.AddCommand(newGoldenCheckCmd(), newGoldenUpdateCmd(), newGoldenExportCmd(), newGoldenCompareCmd())
 	return cmd
 }
 
