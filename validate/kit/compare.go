@@ -159,7 +159,7 @@ func (c *stageComparison) compare(r *Report) []error {
 			x.Agree = x.Differ == 0
 			if x.Divergence != nil {
 				x.Divergence.More = x.Differ - 1
-				x.Mismatch = x.Divergence.Line("")
+				x.Mismatch = x.Divergence.Line()
 			}
 		}
 		r.add(x)

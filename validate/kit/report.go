@@ -86,8 +86,18 @@ func (d *Departure) divergence(trace string) *validate.Divergence {
 // Text is the departure in a few lines.
 func (d *Departure) Text(trace string) string { return d.divergence(trace).String() }
 
-// Line is the departure in a line.
-func (d *Departure) Line(trace string) string { return d.divergence(trace).Error() }
+// Line is the departure in a line, without the trace.
+func (d *Departure) Line() string {
+	at := d.At.String()
+	if at != "" {
+		at = " at " + at
+	}
+	apart := ""
+	if d.ULPs > 0 {
+		apart = fmt.Sprintf(" (%d ulp apart)", d.ULPs)
+	}
+	return fmt.Sprintf("%s%s: golden %s, theirs %s%s", d.divergence("").Where(), at, d.Golden, d.Theirs, apart)
+}
 
 // Failure says in a line what does not agree; it is nil if all does. With all, what is not
 // there does not agree; and nothing that was compared is never agreement.
