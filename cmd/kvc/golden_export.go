@@ -75,7 +75,7 @@ func stageNames() string {
 	return strings.Join(names, ", ")
 }
 
-// stages returns the stages that were asked for, nil for all.
+// wanted returns the stages that were asked for, nil for all.
 func (f *exportFlags) wanted() ([]ref.Stage, error) {
 	var stages []ref.Stage
 	for _, name := range f.stages {

@@ -155,10 +155,6 @@ func (x *Export) Write(ctx context.Context, dir string, m *Manifest) (err error)
 // write writes all files to a folder that is there.
 func (x *Export) write(ctx context.Context, dir string, m *Manifest) error {
 	n := 0
-	var sequences []kv.SeqID
-	for i := range m.Inputs {
-		sequences = append(sequences, m.Inputs[i].Sequence)
-	}
 	r := replay{
 		Export: x,
 		stage: func(s Stage, parts []content) error {
