@@ -146,20 +146,6 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	return p.write(w)
 }
 
-// TimeSource says, in sentences, which fit a projection's time is from and how far off it is to
-// be expected to be.
-func TimeSource(r *project.Result) []string {
-	text := []string{"By " + r.Factors + "."}
-	if r.Other != "" {
-		text = append(text, "That is a fit to "+r.Other+".")
-	}
-	text = append(text, "Error to expect: "+r.Expected+".")
-	if r.Client > 0 {
-		text = append(text, fmt.Sprintf("Times to first token and end to end have %s of clients and the API in them.", duration(r.Client)))
-	}
-	return text
-}
-
 // timeSection says what the steps' time went to.
 func timeSection(r *project.Result) section {
 	var rows [][]string

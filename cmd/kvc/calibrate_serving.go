@@ -227,7 +227,7 @@ func printServingQuality(w io.Writer, f *cost.Fit) {
 		fmt.Fprintf(w, "  each half of the rows by a fit to the other: throughput %s\n", percent(q.CrossThroughput))
 	}
 	if q.OtherTPOTMAPE > 0 {
-		fmt.Fprintf(w, "  each card by a fit to the others: TPOT %s, throughput %s\n", percent(q.OtherTPOTMAPE), percent(q.OtherThroughput))
+		fmt.Fprintf(w, "  each card by a fit to the others, on average: TPOT %s, throughput %s\n", percent(q.OtherTPOTMAPE), percent(q.OtherThroughput))
 	}
 	if len(f.AtBound) > 0 {
 		fmt.Fprintf(w, "  at the bound of physics, the card's peak or no time at all: %s\n", strings.Join(f.AtBound, ", "))

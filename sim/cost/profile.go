@@ -56,8 +56,7 @@ type Quality struct {
 	VanillaMAPE    float64 `json:"vanilla_mape"`
 
 	// Of fits to serving runs; 0 is not known. The errors of other cards are those of fits to
-	// all cards but one, on that one, on average. A fit has them that is to several cards, and
-	// one of whose own card too few runs of its server were measured to leave some out.
+	// all cards but one, on that one, on average.
 	TTFTMAPE        float64 `json:"ttft_mape,omitempty"`
 	TPOTMAPE        float64 `json:"tpot_mape,omitempty"`
 	ThroughputMAPE  float64 `json:"throughput_mape,omitempty"`
@@ -199,18 +198,19 @@ func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
 func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	q, near := &f.Quality, f.near(card)
 	part := func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) }
+	others := fmt.Sprintf("TPOT %s and throughput %s on average, as on each fitted card by a fit to the others", part(q.OtherTPOTMAPE), part(q.OtherThroughput))
 	var text string
 	switch {
 	case f.Server != "" && !alike(f.Server, server):
-		text = "not known: it is a fit to another server"
-	case q.OtherTPOTMAPE > 0 && (near == severalCards || q.TPOTMAPE == 0):
-		text = fmt.Sprintf("TPOT %s and throughput %s on average, as on each fitted card by a fit to the others", part(q.OtherTPOTMAPE), part(q.OtherThroughput))
+		return "not known: it is a fit to another server"
+	case q.OtherTPOTMAPE > 0 && (near != sameCard || q.TPOTMAPE == 0):
+		return others
 	case q.TPOTMAPE > 0:
 		text = fmt.Sprintf("TPOT %s, TTFT %s and throughput %s on average over its rows", part(q.TPOTMAPE), part(q.TTFTMAPE), part(q.ThroughputMAPE))
 		if q.CrossTPOTMAPE > 0 {
 			text += fmt.Sprintf(", TPOT %s and throughput %s over rows left out of a fit", part(q.CrossTPOTMAPE), part(q.CrossThroughput))
 		} else if q.OtherTPOTMAPE > 0 {
-			text += fmt.Sprintf(", which are too few runs to leave some out: of others expect TPOT %s and throughput %s, as on each fitted card by a fit to the others", part(q.OtherTPOTMAPE), part(q.OtherThroughput))
+			text += ", which are too few runs to leave some out: of other runs expect " + others
 		}
 	case q.ThroughputMAPE > 0:
 		text = fmt.Sprintf("throughput %s on average over its rows", part(q.ThroughputMAPE))
@@ -225,7 +225,7 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	default:
 		return "not known"
 	}
-	if near == sameChip || near == otherCard {
+	if near != sameCard {
 		text += "; on this card it is not known, and larger"
 	}
 	return text

@@ -81,9 +81,11 @@ func TestExpected(t *testing.T) {
 	}{
 		{"h100", serving, sim.VLLMV1, rows},
 		{"h100", cross, sim.VLLMV1, rows + ", TPOT 4.0 % and throughput 5.0 % over rows left out of a fit"},
-		{"h100", one, sim.VLLMV1, rows + ", which are too few runs to leave some out: of others expect " + others + ", as on each fitted card by a fit to the others"},
+		{"h100", one, sim.VLLMV1, rows + ", which are too few runs to leave some out: of other runs expect " + others + " on average, as on each fitted card by a fit to the others"},
 		{"h100", Quality{OtherTPOTMAPE: 0.07, OtherThroughput: 0.08}, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
 		{AnyCard, several, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
+		{"h100-nvl", cross, sim.VLLMV1, rows + ", TPOT 4.0 % and throughput 5.0 % over rows left out of a fit; on this card it is not known, and larger"},
+		{"h100-nvl", several, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
 		{"h100-nvl", serving, sim.VLLMV1, rows + "; on this card it is not known, and larger"},
 		{"l4", serving, sim.VLLMV1, rows + "; on this card it is not known, and larger"},
 		{"h100", serving, sim.KVCompressServer, "not known: it is a fit to another server"},

@@ -167,6 +167,10 @@ func TestSummarizeServing(t *testing.T) {
 		!near(s.ThroughputMAPE, 0.2) || math.Abs(s.ThroughputMean-0.1) > 1e-12 || s.ThroughputMaxError != 0.3 {
 		t.Errorf("%+v", s)
 	}
+	cases[1].TTFTOff = -0.1 // as large as the first: that stays
+	if s := SummarizeServing(cases); s.TTFTMaxError != 0.1 {
+		t.Errorf("of equal errors %v", s.TTFTMaxError)
+	}
 	if s := SummarizeServing(nil); s != (ServingSummary{}) {
 		t.Errorf("of nothing: %+v", s)
 	}

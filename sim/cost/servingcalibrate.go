@@ -124,10 +124,9 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 		all.Quality.OtherThroughput += others.Quality.ThroughputMAPE / float64(len(cards))
 	}
 	all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput = round(all.Quality.OtherTPOTMAPE), round(all.Quality.OtherThroughput)
-	for i := range p.Fits {
-		if q := &p.Fits[i].Quality; q.CrossTPOTMAPE == 0 && q.CrossThroughput == 0 { // too few runs to leave some out
-			q.OtherTPOTMAPE, q.OtherThroughput = all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput
-		}
+	for i := range p.Fits { // of a card of the same chip, or of other runs where they are few
+		q := &p.Fits[i].Quality
+		q.OtherTPOTMAPE, q.OtherThroughput = all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput
 	}
 	for _, card := range cardsOf(old) {
 		if slices.Contains(cards, card) {

@@ -227,7 +227,7 @@ func TestFitsOfSeveralCards(t *testing.T) {
 		t.Errorf("the other server: fitted %v, of %s", old.Fitted, old.Of)
 	}
 	all := p.All.Quality
-	if all.OtherTPOTMAPE < 0.05 || old.Quality != (Quality{OtherTPOTMAPE: all.OtherTPOTMAPE, OtherThroughput: all.OtherThroughput}) || h100.Quality.OtherTPOTMAPE != 0 {
+	if all.OtherTPOTMAPE < 0.05 || old.Quality != (Quality{OtherTPOTMAPE: all.OtherTPOTMAPE, OtherThroughput: all.OtherThroughput}) || h100.Quality.OtherTPOTMAPE != all.OtherTPOTMAPE {
 		t.Errorf("errors: all %+v, h100 %+v, other server %+v", all, h100.Quality, old.Quality)
 	}
 	if _, err := CalibrateServing(context.Background(), nil); err == nil {

@@ -75,6 +75,14 @@ func TestTermsByHand(t *testing.T) {
 		{"gemm", llama, weights(catalog.FP8), cost{sim.PrefillTokens: 2 * tokenWeights / 2e5}},
 		{"gemm", llama, weights("int4"), cost{sim.PrefillTokens: 2 * tokenWeights / 1e5}},
 		{"gemm", llama, weights("nvfp4"), cost{sim.PrefillTokens: 2 * tokenWeights / 4e5}},
+		{"gemm", llama, func(d *Deployment) { // the MLPs in 8 bits, the rest in 16
+			d.Model.Modules = slices.Clone(d.Model.Modules)
+			for i := range d.Model.Modules {
+				if m := &d.Model.Modules[i]; m.In == 14336 || m.Out == 14336 {
+					m.Format = catalog.FP8.Format()
+				}
+			}
+		}, cost{sim.PrefillTokens: 2*32*4096*(4096+1024+1024+4096)/1e5 + 2*32*3*4096*14336/2e5}},
 		{"decode_gemm", llama, nil, cost{sim.DecodeSeqs: 2 * tokenWeights / 1e5}},
 		{"decode_gemm", llama, tp(2), cost{sim.DecodeSeqs: 2 * tokenWeights / 2e5}},
 
@@ -241,8 +249,8 @@ func TestSharesByHand(t *testing.T) {
 			t.Errorf("%s has no words", got[i].Term)
 		}
 	}
-	if !strings.Contains(got[0].What(), "overlap") {
-		t.Errorf("products: %s", got[0].What())
+	if !strings.Contains(got[0].What(), "overlap") || got[1].What() != "launching a step" || got[2].What() != "scheduling a prompt" || (&Share{}).What() != "" {
+		t.Errorf("%s, %s, %s", got[0].What(), got[1].What(), got[2].What())
 	}
 }
 

@@ -42,7 +42,7 @@ func TestClientByHand(t *testing.T) {
 	cfg := config(t, "llama-3.1-8b", "h100")
 	cfg.Scheduler, cfg.Profile = sim.VLLM06, profile
 	r, err := Run(context.Background(), cfg, equal(1, 0, 100, 3))
-	if err != nil || r.Other != "another server (vllm-v1, not vllm-0.6) and another card (l4, not h100)" || r.Expected != "not known: it is a fit to another server; on this card it is not known, and larger" {
+	if err != nil || r.Other != "another server (vllm-v1, not vllm-0.6) and another card (l4, not h100)" || r.Expected != "not known: it is a fit to another server" {
 		t.Errorf("%q, %q, %v", r.Other, r.Expected, err)
 	}
 }
