@@ -93,9 +93,10 @@ func TestRazorCase(t *testing.T) {
 	}
 	for _, c := range []struct{ old, new, want string }{
 		{`"tokens":6`, `"tokens":0`, `"tokens": 0 is not`},
-		{`"tokens":6`, `"tokens":7`, "key is F32 [6 1 8], want F32 [7 1 8]"},
+		{`"tokens":6`, `"tokens":7`, "key is [6 1 8], want [7 1 8]"},
 		{`"heads":1`, `"heads":0`, "kv_heads is 0"},
-		{`"dim":8`, `"dim":9`, "multiple of 8"},
+		{`"dim":8`, `"dim":9`, "key is [6 1 8], want [6 1 9]"},
+		{`"dim":8`, `"dim":0`, `"dim": 0 is not`},
 		{`"sink":1`, `"sink":-1`, "sinks -1"},
 		{`"sink":1`, `"sink":3`, "no room"},
 		{`"local_capacity":4`, `"local_capacity":0`, `"local_capacity": 0`},
