@@ -3,6 +3,7 @@ package validate
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,16 @@ func TestCasesIn(t *testing.T) {
 	}
 	if _, err := CasesIn(t.Context(), files, "e.json"); err == nil {
 		t.Error("an object that is something else is no error, though it was named")
+	}
+	pipes := fstest.MapFS{
+		"a.json":        {Mode: fs.ModeNamedPipe},
+		"b.json":        {Data: []byte(`{"method":"m","cases":[{}]}`)},
+		"b.safetensors": {Mode: fs.ModeNamedPipe},
+	}
+	for name, want := range map[string]string{"a.json": "a.json: not a regular file", "b.json": "b.json: b.safetensors: not a regular file"} {
+		if _, err := CasesIn(t.Context(), pipes, name); err == nil || err.Error() != want {
+			t.Errorf("pipe: error %v, want %s", err, want)
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ var smallCases = []struct {
 	{ // KV heads are repeated where nothing says how they are reduced
 		"snapkv", `{"id":"c","q_heads":2,"kv_heads":1,"tokens":3,"dim":3,"window":1,"max_capacity":2,"kernel":1,"pooling":"avgpool","gqa_agg":null,"margin":0,"kept":[[0,2],[1,2]]}`,
 		[]smallTensor{{"q", []int{1, 2, 3, 3}, 0, 0}, {"k", []int{1, 1, 3, 3}, 0, 0}, {"score", []int{1, 2, 2}, 1. / 3, 1. / 3}},
-		[][2]string{{"[1,2]]", "[0,1]]"}, {`max_capacity":2`, `max_capacity":3`}}, [][2]string{{"null", `"mean"`}, {"[[0,2],[1,2]]", "[[0,2]]"}},
+		[][2]string{{"[1,2]]", "[0,1]]"}, {`max_capacity":2`, `max_capacity":3`}}, [][2]string{{"null", `"mean"`}, {"[[0,2],[1,2]]", "[[0,2]]"}, {`max_capacity":2`, `max_capacity":0`}},
 	},
 	{
 		"duo_attention", `{"id":"c","layers":1,"kv_heads":2,"sparsity":0.5,"scores":[[0.9,0.1]],"full":[[1,0]],"sparsity_reached":0.5}`, nil,

@@ -72,6 +72,9 @@ func (w *windowCase) replay(c *methodCase, method string, set map[string]any, ca
 		Detail: fmt.Sprintf("%d query and %d KV heads of %d, %d tokens, window %d, capacity %d",
 			w.QueryHeads, w.KVHeads, w.Dim, w.Tokens, w.Window, capacity),
 	}
+	if capacity < 1 {
+		return r, fmt.Errorf("a capacity of %d KVs, want at least 1", capacity)
+	}
 	if layer < 0 || layer >= layers {
 		return r, fmt.Errorf("layer %d is not one of %d", layer, layers)
 	}
@@ -186,6 +189,8 @@ func comparePyramidKVBudgets(c *methodCase) (CaseResult, error) {
 		return r, fmt.Errorf("past has %d layers, layers is %d", len(past), layers)
 	case layers < 1 || layers > kv.MaxLayers:
 		return r, fmt.Errorf("layers %d is not from 1 to %d", layers, kv.MaxLayers)
+	case capacity < 1:
+		return r, fmt.Errorf("max_capacity %d is not at least 1", capacity)
 	case tokens < 1 || tokens > most:
 		return r, fmt.Errorf("tokens %d is not from 1 to %d", tokens, most)
 	}
