@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -38,6 +40,7 @@ type Server struct {
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
+	inReserve  int // free blocks beyond its need that a decode step may want: see quietSteps
 	admissions int
 	spare      []*sequence // that have ended, to be used again
 	admitted   []*sequence // whose prefill ends with this step
@@ -79,7 +82,7 @@ func newResult(seq int, r *trace.Request) Result {
 
 // NewServer returns a server of requests, sorted by arrival, on a cache of
 // blocks of cfg's size. It keeps their results. rates are what its steps cost; nil
-// is 10 ms for each.
+// is 10 ms for each. It follows KV-Compress's server, until another scheduler is chosen.
 func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests []trace.Request, rates *Rates) (*Server, error) {
 	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
@@ -131,7 +134,7 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	}
 	s.all, _ = cache.(AllAtOnce)
 	s.ledger, _ = cache.(*Ledger)
-	s.rules = &wholePrompts{Server: s}
+	s.rules = &kvCompress{Server: s}
 	return s, nil
 }
 
@@ -183,6 +186,23 @@ func (s *Server) Unfinished() iter.Seq[Result] {
 	}
 }
 
+// Queues returns who runs, in the order of admission, and who waits, the head of the queue
+// first.
+func (s *Server) Queues() (running, waiting []kv.SeqID) {
+	order := slices.Clone(s.rules.filling())
+	for q := s.running.head; q != nil; q = q.next {
+		order = append(order, q)
+	}
+	slices.SortStableFunc(order, func(a, b *sequence) int { return cmp.Compare(a.order, b.order) })
+	for _, q := range order {
+		running = append(running, q.id)
+	}
+	for i := range s.waiting.n {
+		waiting = append(waiting, (*s.waiting.at(i)).id)
+	}
+	return running, waiting
+}
+
 // Step runs one iteration. It returns nil when every request has finished or
 // was refused.
 func (s *Server) Step() (*Step, error) {
@@ -199,7 +219,8 @@ func (s *Server) Step() (*Step, error) {
 func (s *Server) Next(step *Step) (bool, error) {
 	*step = Step{
 		Index: s.steps, Start: s.clock.NS(), Steps: 1,
-		Batch: step.Batch[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
+		Batch: step.Batch[:0], Scheduled: step.Scheduled[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
+		Refused: step.Refused[:0],
 	}
 	if err := s.arrive(); err != nil {
 		return false, err
@@ -247,7 +268,7 @@ func (s *Server) arrive() error {
 		}
 		q := s.newSequence()
 		q.id, q.prompt, q.output, q.generated = kv.SeqID(s.source.taken), r.PromptTokens, r.OutputTokens, 0
-		q.hashes, q.cached = nil, 0
+		q.hashes, q.cached, q.attempted, q.round = nil, 0, false, 0
 		if s.ledger != nil && s.ledger.prefixes != nil {
 			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]
 		}
@@ -255,6 +276,7 @@ func (s *Server) arrive() error {
 		if err := s.followOwn(q, r.Compression); err != nil {
 			return fmt.Errorf("sim: request %q: %w", r.ID, err)
 		}
+		s.rules.arrived(q, r)
 		s.waiting.pushBack(q)
 		s.source.take()
 	}
@@ -310,13 +332,13 @@ func (s *Server) advance(step *Step) error {
 func (s *Server) finish(step *Step) error {
 	for s.running.len() > 0 && s.running.heap[0].finishAt <= s.decodes {
 		q := s.running.heap[0]
-		if err := s.cache.Release(q.id); err != nil {
+		if err := s.rules.release(q); err != nil {
 			return fmt.Errorf("sim: step %d: %w", step.Index, err)
 		}
 		q.result.Finished = step.End
 		q.result.OutputTokens = s.generated(q)
 		step.Finished = append(step.Finished, q.id)
-		if q.order >= s.admissions-len(s.admitted) {
+		if q.startedAt == step.Index {
 			step.Single++
 		}
 		s.running.remove(q)

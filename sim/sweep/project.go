@@ -20,12 +20,16 @@ import (
 // Settings are what all projections of a sweep have in common.
 type Settings struct {
 	BlockSize           int     `json:"block_size"`
-	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch; 0 is V1's own, by card
 	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is no limit
 	Watermark           float64 `json:"watermark"`
 	PP                  int     `json:"pipeline_parallel,omitempty"` // stages, each of the point's cards
 	Weights             string  `json:"weights,omitempty"`           // format of the model's matrices; empty is the model's own
 	KV                  string  `json:"kv_dtype"`                    // format of keys and values in the cache
+
+	Scheduler sim.Scheduler `json:"scheduler,omitempty"`     // of all points; empty is that of KV-Compress's server
+	V1        *sim.V1       `json:"vllm_v1,omitempty"`       // of sim.VLLMV1
+	Usage     sim.V1Usage   `json:"usage_context,omitempty"` // likewise
 
 	// Engine measures the memory, of all points alike; empty is as [cost.Deployment.Server]
 	// says of each.
@@ -41,7 +45,8 @@ type Settings struct {
 	// Of all methods.
 	Set                 map[string]ref.Settings `json:"set,omitempty"`           // their own options, by method
 	Once                bool                    `json:"compress_once,omitempty"` // a sequence is compressed a single time
-	Interval            int                     `json:"interval"`                // decode steps between compressions; 0 is after prefills only
+	OwnInterval         bool                    `json:"own_interval,omitempty"`  // each method has the interval of [OwnInterval], and Interval says nothing
+	Interval            int                     `json:"interval"`                // decode steps between compressions; 0 is after prefills and where blocks lack
 	NewTokenLimit       int                     `json:"new_token_limit,omitempty"`
 	MaxKVPerCompression int                     `json:"max_kv_per_compression"` // 0 is no limit
 
@@ -49,13 +54,22 @@ type Settings struct {
 	Prices map[string]float64 `json:"usd_per_gpu_hour,omitempty"` // by card; before those of the catalogue
 }
 
-// DefaultSettings are vLLM's, and KV-Compress's as they were measured: compression
-// in every step, at most five million slots sorted in each.
+// OwnInterval returns a method's own interval. KV-Compress's server compresses after prefills
+// and where blocks lack; what other methods evict, their published code evicts in every step.
+func OwnInterval(m *ref.Config) int {
+	if m.CountsBlocks() {
+		return 0
+	}
+	return 1
+}
+
+// DefaultSettings are vLLM's, and KV-Compress's as they were measured: at most five million
+// slots sorted in a compression.
 func DefaultSettings() Settings {
-	limits, compression, schedule := sim.DefaultLimits(), ref.Default().Compression, sim.DefaultSchedule()
+	limits, compression := sim.DefaultLimits(), ref.Default().Compression
 	return Settings{
 		BlockSize: 16, MaxNumBatchedTokens: limits.MaxNumBatchedTokens, Watermark: limits.Watermark, KV: "f16",
-		ProtectedWindow: compression.ProtectedWindow, Interval: schedule.Interval, MaxKVPerCompression: 5_000_000,
+		ProtectedWindow: compression.ProtectedWindow, OwnInterval: true, MaxKVPerCompression: 5_000_000,
 	}
 }
 
@@ -74,9 +88,13 @@ func (s *Settings) Method(c Compression) ref.Config {
 	return m
 }
 
-// Schedule returns when the sweep's compressions run.
-func (s *Settings) Schedule() sim.Schedule {
-	return sim.Schedule{Once: s.Once, Interval: s.Interval, NewTokenLimit: s.NewTokenLimit, MaxKVPerCompression: s.MaxKVPerCompression}
+// Schedule returns when the sweep's compressions by a method run.
+func (s *Settings) Schedule(m *ref.Config) sim.Schedule {
+	interval := s.Interval
+	if s.OwnInterval {
+		interval = OwnInterval(m)
+	}
+	return sim.Schedule{Once: s.Once, Interval: interval, NewTokenLimit: s.NewTokenLimit, MaxKVPerCompression: s.MaxKVPerCompression}
 }
 
 // CheckMethod returns an error if a model cannot be planned with a compression.
@@ -91,6 +109,9 @@ func (s *Settings) CheckMethod(m catalog.Model, c Compression) error {
 func (s *Settings) Check() error {
 	var kv dtype.DType
 	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
+	if s.Scheduler == sim.VLLMV1 && limits.MaxNumBatchedTokens == 0 {
+		limits.MaxNumBatchedTokens = 1 // V1's own, whatever it is
+	}
 	errs := []error{kv.UnmarshalText([]byte(s.KV)), limits.Validate()}
 	for card, usd := range s.Prices {
 		if !(usd >= 0 && usd <= 1e4) {
@@ -180,9 +201,10 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		return c, err
 	}
 	d := cost.New(model, card)
+	limits := j.limits(p, card)
 	d.PP = j.PP
 	d.TP, d.BlockSize, d.Engine = p.TP, j.BlockSize, j.Engine
-	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = j.MaxNumBatchedTokens, p.MaxNumSeqs, j.MaxModelLen
+	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = limits.MaxNumBatchedTokens, limits.MaxNumSeqs, j.MaxModelLen
 	if j.Weights != "" {
 		d.Weights = catalog.Weights(j.Weights)
 	}
@@ -205,15 +227,19 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		d.Utilization = p.Budget.Utilization
 	}
 	c = project.Config{
-		Limits:  sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: j.MaxNumBatchedTokens, Watermark: j.Watermark, MaxModelLen: j.MaxModelLen},
+		Scheduler: j.Scheduler, Limits: limits,
 		Profile: j.Profile, Spread: j.Spread, SLO: j.SLO,
 	}
 	d.Method = j.Method(p.Compression)
 	if d.Compresses() {
-		c.Schedule = j.Schedule()
+		c.Schedule = j.Schedule(&d.Method)
 		d.SortedKVs = j.MaxKVPerCompression
 	}
 	c.Deployment = d
+	if j.V1 != nil {
+		c.V1 = *j.V1
+		c.V1.Prefixes = c.V1.Prefixes && !d.Compresses() && d.Selection() == nil && d.Layout() == nil
+	}
 	return c, errors.Join(d.Validate(), c.Limits.Validate())
 }
 
@@ -229,4 +255,32 @@ func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
 		o.USDPerMillion = o.USDPerHour / (o.Metrics.OutputThroughput * 3600) * 1e6
 		o.USDPerMillionAll = o.USDPerHour / (o.Metrics.TotalThroughput * 3600) * 1e6
 	}
+}
+
+// limits returns the limits of a point: what it and the settings leave open is V1's own for
+// its card.
+func (s *Settings) limits(p Point, card catalog.Card) sim.Limits {
+	l := sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
+	if s.Scheduler == sim.VLLMV1 {
+		own := sim.V1Limits(card.Name, card.Memory, s.Usage)
+		l.Watermark = 0
+		if l.MaxNumBatchedTokens == 0 {
+			l.MaxNumBatchedTokens = own.MaxNumBatchedTokens
+		}
+	}
+	return l
+}
+
+// OwnMaxNumSeqs sets in the points the number of sequences that vLLM V1 runs at a time on
+// their cards.
+func (s *Settings) OwnMaxNumSeqs(points []Point) error {
+	for i := range points {
+		card, err := catalog.FindCard(points[i].Card)
+		if err != nil {
+			return err
+		}
+		own := sim.V1Limits(card.Name, card.Memory, s.Usage)
+		points[i].MaxNumSeqs = min(own.MaxNumSeqs, s.limits(points[i], card).MaxNumBatchedTokens)
+	}
+	return nil
 }
