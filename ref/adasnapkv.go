@@ -42,7 +42,7 @@ func adaSnapKVEntry() Entry {
 		Watches:     "the prompt's last window queries: P, averaged, pooled, reduced over the group",
 		Does:        "drops the KVs before the window that receive least",
 		From:        "over the heads of a layer, each with a floor",
-		When:        "once, after the prompt",
+		When:        "once after the prompt",
 		Reads:       "all that is held",
 		Payload:     "2·D·b + 8 (score and position)",
 		CacheTokens: "KVs that a head keeps of a prompt on average over a layer's heads, the window included",

@@ -34,7 +34,7 @@ func pyramidKVEntry() Entry {
 		Watches:     "the prompt's last window queries: P, summed, pooled, reduced over the group",
 		Does:        "drops the KVs before the window that receive least",
 		From:        "of every head of a layer alike, of later layers more",
-		When:        "once, after the prompt",
+		When:        "once after the prompt",
 		Reads:       "all that is held",
 		Payload:     "2·D·b + 8 (score and position)",
 		CacheTokens: "KVs that a head keeps of a prompt on average over the layers, the window included",

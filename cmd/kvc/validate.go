@@ -97,11 +97,11 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	flags.engine.add(fs)
-	fs.Uint64Var(&flags.tolerance.ULPs, "ulp", 0, "metrics and outputs agree if they are at most so many ulp apart")
+	fs.Uint64Var(&flags.tolerance.ULPs, "ulp", 0, "metrics and outputs agree if they are at most this many ulp apart")
 	fs.Float64Var(&flags.tolerance.RTol, "rtol", 0, "metrics and outputs agree if they differ by at most this part of the reference's")
 	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to a `folder`")
 	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
-	fs.IntVar(&flags.random, "random", 0, "run so many random pipelines")
+	fs.IntVar(&flags.random, "random", 0, "run this many random pipelines")
 	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
 	fs.StringVar(&flags.method, "method", "", "random pipelines of this method alone, a `name` of kvc methods")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
