@@ -161,7 +161,7 @@ func (c *razorCase) outputs() error {
 		return err
 	}
 	recent := c.tokens - dropped[1]
-	if dropped[0] != c.sinks || dropped[1] <= dropped[0] || recent < 1 {
+	if dropped[0] != c.sinks || dropped[1] <= dropped[0] || recent < 0 {
 		return fmt.Errorf(`"dropped": tokens %d to %d of %d, with %d sinks`, dropped[0], dropped[1]-1, c.tokens, c.sinks)
 	}
 	query, err := c.floats("query", c.shape.KVHeads, c.dim)
