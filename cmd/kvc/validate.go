@@ -102,7 +102,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	addTolerance(fs, &flags.tolerance)
 	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to a `folder`")
 	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
-	fs.IntVar(&flags.random, "random", 0, "run so many random pipelines")
+	fs.IntVar(&flags.random, "random", 0, "run this many random pipelines")
 	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
 	fs.StringVar(&flags.method, "method", "", "random pipelines of this method alone, a `name` of kvc methods")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
