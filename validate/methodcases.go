@@ -19,9 +19,11 @@ func comparers() map[string]func(*methodCase) (CaseResult, error) {
 	return map[string]func(*methodCase) (CaseResult, error){
 		"adakv":             compareAdaKV,
 		"duo_attention":     compareDuo,
+		"flexgen_quant":     compareFlexGen,
 		"h2o_mask":          compareH2OMask,
 		"h2o_prefill":       compareH2OPrefill,
 		"h2o_real_drop":     compareH2ODrop,
+		"kivi_quant":        compareKIVI,
 		"kvpress":           comparePress,
 		"pyramidkv":         comparePyramidKV,
 		"pyramidkv_table":   comparePyramidKVBudgets,
