@@ -242,12 +242,15 @@ func (c *methodCase) leading(name string) (batch, heads int) {
 	return int(info.Shape[0]), int(info.Shape[1])
 }
 
+// maxCaseGroup bounds a group of quantized elements, and so what padding adds to a recorded array.
+const maxCaseGroup = 1 << 10
+
 // checkQuantShape bounds the dimensions of a recorded array, padded ones included.
 func checkQuantShape(batch, heads, tokens, dim, group int) error {
 	for _, f := range []struct {
 		name       string
 		value, top int
-	}{{"batch", batch, maxCaseHeads}, {"heads", heads, maxCaseHeads}, {"tokens", tokens, maxCaseKVs}, {"dim", dim, kv.MaxHeadSize}, {"group", group, maxCaseKVs}} {
+	}{{"batch", batch, maxCaseHeads}, {"heads", heads, maxCaseHeads}, {"tokens", tokens, maxCaseKVs}, {"dim", dim, kv.MaxHeadSize}, {"group", group, maxCaseGroup}} {
 		if f.value < 1 || f.value > f.top {
 			return fmt.Errorf("%s is %d, want 1 to %d", f.name, f.value, f.top)
 		}

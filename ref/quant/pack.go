@@ -24,6 +24,13 @@ func (g Groups) CheckPacked(a Array) error {
 // words returns the words along the groups' dimension.
 func (g Groups) words(a Array) int { return a.Length * g.Bits / wordBits }
 
+// place returns the word and the lowest bit in it of the first code of a row: codes (o, i, 0) to
+// (o, i, Inner − 1) with row = o·Length + i, which are in consecutive words.
+func (g Groups) place(a Array, row int) (at, shift int) {
+	bit := row % a.Length * g.Bits
+	return (row/a.Length*g.words(a) + bit/wordBits) * a.Inner, bit % wordBits
+}
+
 // Bytes returns the payload of an array: packed codes, scales and minima. For each element
 // that is b + 32/Size bits with f16 or bf16, and b + 64/Size with f32.
 func (g Groups) Bytes(a Array) (int, error) {
@@ -39,7 +46,7 @@ func (g Groups) checkCodes(a Array, codes []uint8) error {
 		return fmt.Errorf("quant: %d codes, want %d", len(codes), a.elements())
 	}
 	for i, c := range codes {
-		if float32(c) > g.top() {
+		if c>>g.Bits != 0 {
 			return fmt.Errorf("quant: code %d is %d, more than %d bits hold", i, c, g.Bits)
 		}
 	}
@@ -57,15 +64,14 @@ func (g Groups) Pack(a Array, codes []uint8) ([]uint32, error) {
 	if err := g.checkCodes(a, codes); err != nil {
 		return nil, err
 	}
-	n := g.words(a)
-	words := make([]uint32, a.Outer*n*a.Inner)
-	for k, c := range codes {
-		o, i, j := k/a.Inner/a.Length, k/a.Inner%a.Length, k%a.Inner
-		bit := i * g.Bits
-		at, shift := (o*n+bit/wordBits)*a.Inner+j, bit%wordBits
-		words[at] |= uint32(c) << shift
-		if shift+g.Bits > wordBits {
-			words[at+a.Inner] |= uint32(c) >> (wordBits - shift)
+	words := make([]uint32, a.Outer*g.words(a)*a.Inner)
+	for row := range a.Outer * a.Length {
+		at, shift := g.place(a, row)
+		for j, c := range codes[row*a.Inner:][:a.Inner] {
+			words[at+j] |= uint32(c) << shift
+			if shift+g.Bits > wordBits {
+				words[at+a.Inner+j] |= uint32(c) >> (wordBits - shift)
+			}
 		}
 	}
 	return words, nil
@@ -76,21 +82,21 @@ func (g Groups) Unpack(a Array, words []uint32) ([]uint8, error) {
 	if err := g.CheckPacked(a); err != nil {
 		return nil, err
 	}
-	n := g.words(a)
-	if want := a.Outer * n * a.Inner; len(words) != want {
+	if want := a.Outer * g.words(a) * a.Inner; len(words) != want {
 		return nil, fmt.Errorf("quant: %d words, want %d", len(words), want)
 	}
 	codes := make([]uint8, a.elements())
 	mask := uint32(1)<<g.Bits - 1
-	for k := range codes {
-		o, i, j := k/a.Inner/a.Length, k/a.Inner%a.Length, k%a.Inner
-		bit := i * g.Bits
-		at, shift := (o*n+bit/wordBits)*a.Inner+j, bit%wordBits
-		c := words[at] >> shift
-		if shift+g.Bits > wordBits {
-			c |= words[at+a.Inner] << (wordBits - shift)
+	for row := range a.Outer * a.Length {
+		at, shift := g.place(a, row)
+		to := codes[row*a.Inner:][:a.Inner]
+		for j := range to {
+			c := words[at+j] >> shift
+			if shift+g.Bits > wordBits {
+				c |= words[at+a.Inner+j] << (wordBits - shift)
+			}
+			to[j] = uint8(c & mask)
 		}
-		codes[k] = uint8(c & mask)
 	}
 	return codes, nil
 }

@@ -123,7 +123,11 @@ func (g Groups) Quantize(a Array, x []float32) (Quantized, error) {
 		low, high := x[first], x[first]
 		for i := 1; i < g.Size; i++ {
 			v := x[first+i*a.Inner]
-			low, high = min(low, v), max(high, v)
+			if v < low {
+				low = v
+			} else if v > high {
+				high = v
+			}
 		}
 		low += 0 // −0 becomes +0
 		scale := g.round((high - low + g.Margin) / top)
@@ -137,7 +141,11 @@ func (g Groups) Quantize(a Array, x []float32) (Quantized, error) {
 		}
 		for i := range g.Size {
 			k := first + i*a.Inner
-			q.Codes[k] = uint8(math.RoundToEven(float64(min((x[k]-low)/scale, top))))
+			quotient := (x[k] - low) / scale
+			if quotient > top {
+				quotient = top
+			}
+			q.Codes[k] = uint8(math.RoundToEven(float64(quotient)))
 		}
 	}
 	return q, nil
