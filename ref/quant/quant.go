@@ -32,7 +32,7 @@ type Groups struct {
 const MaxBits = 8
 
 // ChannelMargin is the margin of FlexGen by channel in henryzhongsc/longctx_bench@72204d0
-// (utils_quant.py): it keeps the scale of a constant group above 0.
+// (utils_quant.py): in binary32 it keeps the scale of a constant group above 0.
 const ChannelMargin = 2e-6
 
 // Array is the shape of an array whose groups run over its middle dimension: element
