@@ -1,14 +1,11 @@
 package validate
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref/quant"
-	"kvcompress/safetensors"
 )
 
 // compareKIVI compares the packed codes, scales and minima of one recorded array, and what
@@ -177,7 +174,7 @@ func compareFlexGen(c *methodCase) (CaseResult, error) {
 	if err != nil {
 		return CaseResult{}, err
 	}
-	data, err := c.bytes("y", safetensors.F32, []int{batch, heads, tokens, dim}) // NaN is refused below
+	recorded, err := c.anyFloats("y", batch, heads, tokens, dim)
 	if err != nil {
 		return CaseResult{}, err
 	}
@@ -208,8 +205,7 @@ func compareFlexGen(c *methodCase) (CaseResult, error) {
 		return CaseResult{}, err
 	}
 	undefined := 0
-	for i := range len(data) / 4 {
-		want := math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	for i, want := range recorded {
 		at := i
 		if axis == "channel" { // skip what was padded
 			at += i / (tokens * dim) * (shape.Length - tokens) * dim
