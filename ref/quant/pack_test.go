@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 )
 
 // packPlain is Pack's plain twin for one line of codes: their sum Σ code·2^(i·b), cut into words.
@@ -108,6 +109,40 @@ func TestBytes(t *testing.T) {
 				t.Errorf("%+v of %+v: %g bits, %v, want %g", g, a, got, err, c.want)
 			}
 		}
+	}
+}
+
+// TestBytesOfPages holds Bytes against what package kv counts for the same KVs in pages.
+func TestBytesOfPages(t *testing.T) {
+	compared := 0
+	for _, format := range types {
+		for d := kv.MinHeadSize; d <= kv.MaxHeadSize; d += 8 {
+			c := kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, BlockSize: 256, DType: format}
+			for bits := 1; bits <= MaxBits; bits++ {
+				for _, size := range []int{8, 16, 32, 64, d} {
+					g := Groups{Bits: bits, Size: size, Type: format}
+					for _, x := range []struct {
+						kind   kv.Kind
+						a      Array
+						tokens int
+					}{{kv.QuantizedKeys, Keys(1, size, d), size}, {kv.QuantizedValues, Values(1, 1, d), 1}} {
+						n, err := g.Bytes(x.a)
+						if err != nil {
+							continue
+						}
+						page := kv.Format{Kind: x.kind, Bits: bits, Group: size}
+						if want := c.Payload(page) * float64(x.tokens); float64(n) != want {
+							t.Fatalf("%+v of head size %d: %d bytes, a page counts %g", page, d, n, want)
+						}
+						compared++
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d formats", compared)
+	if compared == 0 {
+		t.Error("nothing was compared")
 	}
 }
 

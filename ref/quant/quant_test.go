@@ -3,6 +3,7 @@ package quant
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -317,6 +318,44 @@ func TestPad(t *testing.T) {
 	}
 	if b, y, err := Pad(a, x, 4); err != nil || b != a || !slices.Equal(x, y) {
 		t.Errorf("padded what is whole: %+v, %v", b, err)
+	}
+}
+
+// TestDigest holds results on every platform, with fused multiply-add at the compiler's hand or without,
+// against one sum of them.
+func TestDigest(t *testing.T) {
+	const want = 0xf3d32f9f3b9e5b0f
+	r := rand.New(rand.NewPCG(7, 8))
+	digest := fnv.New64a()
+	for _, format := range types {
+		for bits := 1; bits <= MaxBits; bits++ {
+			g, a := Groups{Bits: bits, Size: 32, Type: format}, Keys(2, 64, 8)
+			x := make([]float32, a.elements())
+			for i := range x {
+				x[i] = g.round(float32(r.Float64()*8 - 3)) // exact but for its rounding
+			}
+			q, err := g.Quantize(a, x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := g.Dequantize(a, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			words, err := g.Pack(a, q.Codes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range slices.Concat(q.Scales, q.Minima, back) {
+				words = append(words, math.Float32bits(v))
+			}
+			for _, w := range words {
+				digest.Write(binary.LittleEndian.AppendUint32(nil, w))
+			}
+		}
+	}
+	if got := digest.Sum64(); got != want {
+		t.Errorf("digest %#x, want %#x", got, uint64(want))
 	}
 }
 
