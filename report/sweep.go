@@ -238,7 +238,7 @@ func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 	}
 	p.printf("\n")
 	p.table(columns, rows)
-	for _, sentence := range sweepReading(s) {
+	for _, sentence := range slices.Concat(sweepReading(s), sweepTime(s.Outcomes)) {
 		p.printf("\n")
 		p.sentences(sentence)
 	}

@@ -77,14 +77,13 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	}
 	t.Flush()
 
-	fmt.Fprintf(w, "\nTime, by %s\n", printableLine(r.Factors))
-	left := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	what := map[string]string{}
-	for _, term := range cost.Terms() {
-		what[term.ID] = term.What
+	fmt.Fprintln(w, "\nTime")
+	for _, sentence := range report.TimeSource(r) {
+		fmt.Fprintf(w, "%s\n", printableLine(sentence))
 	}
+	left := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range r.Time {
-		fmt.Fprintf(left, "  %s\t%s\t%s\n", s.Term, percent(s.Share), what[s.Term])
+		fmt.Fprintf(left, "  %s\t%s\t%s\n", s.Term, percent(s.Share), s.What())
 	}
 	left.Flush()
 

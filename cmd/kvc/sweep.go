@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -395,7 +396,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	inputs := sweepInputs{
-		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points),
+		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points, f.settings.Scheduler),
 		MaxLoad: f.maxLoad, Attainment: f.attainment,
 	}
 	header, err := newHeader(&inputs, points, profile)
@@ -524,22 +525,31 @@ type sweepInputs struct {
 	Attainment float64        `json:"slo_attainment"`
 }
 
-// factorsFor says what the factors of the points' cards were fitted to.
-func factorsFor(profile *cost.Profile, points []sweep.Point) string {
+// factorsFor says of each of the points' cards what its factors were fitted to, and the error
+// to expect.
+func factorsFor(profile *cost.Profile, points []sweep.Point, scheduler sim.Scheduler) string {
+	server := cmp.Or(scheduler, sim.KVCompressServer)
 	var of []string
 	for i := range points {
 		name := points[i].Card
 		if i > 0 && name == points[i-1].Card {
 			continue
 		}
-		if card, err := catalog.FindCard(name); err == nil {
-			name = card.Name
+		card, err := catalog.FindCard(name)
+		if err != nil { // the point will say so
+			continue
 		}
-		if fit := profile.For(name).Of; !slices.Contains(of, fit) {
-			of = append(of, fit)
+		fit := profile.For(&card, server)
+		text := card.Name + ": "
+		if other := fit.Suits(&card, server); other != "" {
+			text += "a fit to " + other + ", "
+		}
+		text += fit.Of + "; error to expect: " + fit.Expected(&card, server)
+		if !slices.Contains(of, text) {
+			of = append(of, text)
 		}
 	}
-	return strings.Join(of, "; ")
+	return strings.Join(of, ". ")
 }
 
 // newHeader names the sweep by a digest of all its inputs.
