@@ -52,7 +52,7 @@ func TestReadServing(t *testing.T) {
 		"g,m,1,1,1,,,1,,,,int7,,":                            "kv_dtype",
 		"g,m,1,1,1,,,1,,,,,maybe,":                           `chunked_prefill: want true or false, got "maybe"`,
 		"g,m,1,1,1,,,1,,,,,,1.5":                             "gpu_memory_utilization: want a number above 0 and at most 1",
-		"g," + strings.Repeat("m", 300) + ",1,1,1,,,1,,,,,,": "300 bytes",
+		"g," + strings.Repeat("m", 300) + ",1,1,1,,,1,,,,,,": "f:2: column 2: a field of 300 bytes",
 		"g,m,1":     "wrong number of fields",
 		"g,m,1,1\"": "bare",
 	} {
