@@ -74,6 +74,9 @@ func BenchmarkServer(b *testing.B) {
 		p.Config.Compression.MaxCacheTokens = 128
 		p.Schedule = DefaultSchedule()
 	}
+	v1 := func(p *Plan) {
+		p.Scheduler, p.V1 = VLLMV1, DefaultV1(0)
+	}
 	method := func(name string) func(*Plan) {
 		return func(p *Plan) {
 			p.Config.Compression.MaxCacheTokens = 128
@@ -91,6 +94,10 @@ func BenchmarkServer(b *testing.B) {
 		{"batches", func(*Plan) {}, Watch{Step: func(*Step) {}, Batch: true}},
 		{"check", func(p *Plan) { p.Check = true }, Watch{}},
 		{"chunked prefill", func(p *Plan) { p.ChunkedPrefill = true }, Watch{}},
+		{"vllm-v1", v1, Watch{}},
+		{"vllm-v1, every step", v1, Watch{Step: func(*Step) {}}},
+		{"vllm-v1, one by one", func(p *Plan) { v1(p); p.V1.plain = true }, Watch{}},
+		{"vllm-v1, compressed every step", func(p *Plan) { compressed(p); v1(p); p.V1.Prefixes = false }, Watch{}},
 		{"compressed every step", compressed, Watch{}},
 		{"compressed once", func(p *Plan) { compressed(p); p.Schedule.Once = true }, Watch{}},
 		{"snapkv", method("snapkv"), Watch{}},
@@ -105,22 +112,33 @@ func BenchmarkServer(b *testing.B) {
 func BenchmarkPrefixes(b *testing.B) {
 	cfg, limits, rates := llama8B()
 	cfg.Compression = ref.Compression{}
-	p := &Plan{Config: cfg, Limits: limits, Rates: *rates, PrefixTokens: 64}
 	var hashes [][]uint64
 	rng := rand.New(rand.NewPCG(1, 3))
 	for range 1000 {
 		hashes = append(hashes, []uint64{rng.Uint64N(3), rng.Uint64N(9), rng.Uint64N(9), rng.Uint64(), rng.Uint64(), 1, 2})
 	}
-	serveLoad(b, p, func(yield func(trace.Request, error) bool) {
-		i := 0
-		for r, err := range load(b.N) {
-			r.PrefixHashes = hashes[i*i%len(hashes)]
-			i++
-			if !yield(r, err) {
-				return
-			}
-		}
-	}, Watch{})
+	for _, c := range []struct {
+		name   string
+		change func(*Plan)
+	}{
+		{"whole prompts", func(p *Plan) { p.PrefixTokens = 64 }},
+		{"vllm-v1", func(p *Plan) { p.Scheduler, p.V1 = VLLMV1, DefaultV1(64) }},
+	} {
+		p := &Plan{Config: cfg, Limits: limits, Rates: *rates}
+		c.change(p)
+		b.Run(c.name, func(b *testing.B) {
+			serveLoad(b, p, func(yield func(trace.Request, error) bool) {
+				i := 0
+				for r, err := range load(b.N) {
+					r.PrefixHashes = hashes[i*i%len(hashes)]
+					i++
+					if !yield(r, err) {
+						return
+					}
+				}
+			}, Watch{})
+		})
+	}
 }
 
 // BenchmarkLedger does to one ledger what a serving loop does.

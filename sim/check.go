@@ -14,10 +14,14 @@ import (
 //   - no block is beyond the budget;
 //   - tokens are conserved: what is computed, or found in a prefix cache, is what the
 //     prompts need that are complete, and each request gets the output it asks for;
+//   - of a server that says who computes what: no batch exceeds its tokens, each sequence
+//     continues where it was, or begins after cached tokens, and gets a token when all its
+//     tokens are computed;
 //   - a sequence is not decoded before its prefill, nor after its end;
 //   - every request finishes, is refused or is reported unfinished, once.
 type checker struct {
 	blocks int // that the cache has
+	budget int // tokens of a batch; 0 is no limit
 
 	read  int // requests
 	live  map[kv.SeqID]*life
@@ -33,6 +37,7 @@ type checker struct {
 type life struct {
 	prompt, output int
 	generated      int
+	computed       int  // tokens, or cached, where the server says so
 	here           bool // its prompt is in the cache
 	done           bool
 }
@@ -97,13 +102,13 @@ func (c *checker) step(s *Step) error {
 		c.fail("a batch of %d sequences names %d", s.Sequences, len(s.Batch))
 	}
 	for _, id := range s.Preempted {
-		q := c.live[id]
-		if q == nil {
-			q = c.left[id]
-		}
+		q := c.known(id)
 		if q == nil {
 			c.fail("sequence %d is preempted after its end", id)
-		} else if q.here {
+			continue
+		}
+		q.computed = 0
+		if q.here {
 			q.here = false
 			c.here--
 		}
@@ -113,14 +118,15 @@ func (c *checker) step(s *Step) error {
 			c.fail("sequence %d is refused while it runs", id)
 		}
 	}
-	clear(c.left)
 	c.part -= s.Dropped
 	for _, z := range s.Compression {
-		if q := c.live[z.Seq]; q == nil || z.Freed < 0 || z.Short > z.Asked || z.Evicted < 0 || z.Moved < 0 {
+		if q := c.known(z.Seq); q == nil || z.Freed < 0 || z.Short > z.Asked || z.Evicted < 0 || z.Moved < 0 {
 			c.fail("sequence %d: of %d asked for %d could not be evicted, %d blocks came free, %d KVs were evicted and %d moved", z.Seq, z.Asked, z.Short, z.Freed, z.Evicted, z.Moved)
 		}
 	}
+	clear(c.left)
 	c.part += int(s.Work[PrefillTokens]) + s.Cached
+	c.scheduled(s)
 	decoded := int64(0)
 	for _, id := range s.Batch {
 		switch q := c.live[id]; {
@@ -156,6 +162,53 @@ func (c *checker) step(s *Step) error {
 	c.index += s.Steps
 	c.clock = s.End
 	return c.err
+}
+
+// known returns what is known of a sequence that has not ended before this step.
+func (c *checker) known(id kv.SeqID) *life {
+	if q := c.live[id]; q != nil {
+		return q
+	}
+	return c.left[id]
+}
+
+// scheduled takes in who computes what in a step.
+func (c *checker) scheduled(s *Step) {
+	if len(s.Scheduled) == 0 {
+		return
+	}
+	total, complete := 0, 0
+	for i, p := range s.Scheduled {
+		q := c.live[p.Seq]
+		if q == nil || p.Tokens < 1 {
+			c.fail("sequence %d computes %d tokens, and runs: %t", p.Seq, p.Tokens, q != nil)
+			return
+		}
+		if p.Admitted {
+			q.computed = p.Before
+		}
+		total += p.Tokens
+		whole := q.prompt + q.generated
+		switch {
+		case p.Before != q.computed:
+			c.fail("sequence %d goes on after %d tokens, and %d are computed", p.Seq, p.Before, q.computed)
+		case p.Before+p.Tokens > whole:
+			c.fail("sequence %d computes %d tokens after %d, of %d", p.Seq, p.Tokens, p.Before, whole)
+		case p.Before+p.Tokens == whole:
+			if complete == len(s.Batch) || s.Batch[complete] != p.Seq {
+				c.fail("sequence %d, scheduled as number %d, has all %d tokens computed and gets none", p.Seq, i, whole)
+				return
+			}
+			complete++
+		}
+		q.computed = p.Before + p.Tokens + s.Steps - 1
+	}
+	if complete != len(s.Batch) {
+		c.fail("%d sequences get tokens, and %d have all theirs computed", len(s.Batch), complete)
+	}
+	if c.budget > 0 && total > c.budget {
+		c.fail("a batch of %d tokens is more than max_num_batched_tokens %d", total, c.budget)
+	}
 }
 
 // end takes in the requests that are reported unfinished, and whether all have

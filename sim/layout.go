@@ -53,6 +53,9 @@ func (l *Ledger) Lay(layout Layout) error {
 	return nil
 }
 
+// alike reports whether all layers hold every token.
+func (l *Ledger) alike() bool { return l.full == l.heads && l.windows.heads == 0 && l.fixed == 0 }
+
 // windows are the windowed heads of all sequences. They grow alike within a sequence, so
 // one of them is counted, and stands for all. A sequence's windows are full once it has as
 // many tokens as they hold.

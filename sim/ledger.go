@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -37,6 +38,8 @@ type Ledger struct {
 	selection *Selection // nil where queries read all that is held
 	prefixes  *prefixes  // nil without prefix caching
 	reserved  int        // sequences that are
+	shared    int        // blocks that sequences have beside the first that has them: see Extend
+	batches   int        // that were decoded
 
 	steps       int         // decode steps so far, of all sequences at once
 	used        int         // blocks that are not free
@@ -55,7 +58,9 @@ type Ledger struct {
 	lengths     []int
 }
 
-const maxB = 32
+// maxB bounds the tokens of a block, which may be more than in an engine where nothing is
+// evicted.
+const maxB = 256
 
 // account is one sequence's share of the cache.
 type account struct {
@@ -69,6 +74,7 @@ type account struct {
 	undoneAt int
 	undoneAs ref.Compressed
 
+	batch    int   // the last that it was decoded in, of those that were not of all sequences
 	reserved bool  // not admitted: it is in no sum but the blocks used
 	last     *part // the last of the parts of its prompt that others may use, and those before it
 	shared   int   // blocks of them
@@ -85,6 +91,9 @@ type run struct{ heads, base int }
 func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	checked := *cfg
 	checked.Blocks = 1
+	if b := cfg.BlockSize; b > 0 && b <= maxB && b&(b-1) == 0 && !cfg.Compresses() {
+		checked.BlockSize = min(b, slices.Max(kv.BlockSizes()))
+	}
 	if err := checked.Validate(); err != nil {
 		return nil, err
 	}
@@ -191,19 +200,17 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 func (l *Ledger) Decode(batch []kv.SeqID) error {
 	all := len(batch) == len(l.seqs)-l.reserved
 	need := 0
-	for i, id := range batch {
+	l.batches++
+	for _, id := range batch {
 		a := l.seqs[id]
 		if a == nil || a.reserved {
 			return fmt.Errorf("sim: sequence %d is not in the ledger", id)
 		}
-		if !all {
-			need += l.DecodeNeed(id)
-			for _, other := range batch[:i] {
-				if other == id {
-					return fmt.Errorf("sim: sequence %d is twice in a batch", id)
-				}
-			}
+		if a.batch == l.batches {
+			return fmt.Errorf("sim: sequence %d is twice in a batch", id)
 		}
+		a.batch = l.batches
+		need += l.DecodeNeed(id)
 	}
 	if all {
 		return l.DecodeAll(1)

@@ -62,7 +62,7 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 // audit counts everything anew and returns an error where a sum is wrong.
 func (l *Ledger) audit() error {
 	var want Ledger
-	used, windowKVs, windowBlocks := 0, 0, 0
+	used, windowKVs, windowBlocks := -l.shared, 0, 0
 	for _, a := range l.seqs {
 		if a.reserved {
 			used += l.PrefillNeed(a.tokens) - a.shared

@@ -30,7 +30,7 @@ func (s *Server) followOwn(q *sequence, own *trace.Compression) error {
 	switch {
 	case chunked:
 		return errors.New("options of compression and chunked prefill exclude each other")
-	case s.ledger != nil && s.ledger.prefixes != nil:
+	case s.ledger != nil && s.ledger.prefixes != nil, s.sharesBlocks():
 		return errors.New("options of compression and cached prefixes exclude each other")
 	}
 	with, err := s.cfg.With(own)

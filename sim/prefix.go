@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/kv"
 )
@@ -120,6 +121,8 @@ func (l *Ledger) Admit(id kv.SeqID) error {
 	}
 	a.reserved = false
 	l.reserved--
+	a.prompt, a.asksAt, a.undoneAt = a.tokens, 0, never
+	l.undone = math.MinInt
 	a.tokens -= l.steps
 	for i := range a.runs {
 		a.runs[i].base -= l.steps

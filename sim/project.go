@@ -21,6 +21,8 @@ type Plan struct {
 	Spread   Spread   // nil for Even
 
 	Select         *Selection // nil where queries read all that is held
+	Scheduler      Scheduler  // VLLMV1, or any other for one by ChunkedPrefill and PrefixTokens
+	V1             V1         // of VLLMV1, whose cache lacks the null block of Config's
 	Layout         *Layout    // nil where all layers are alike: see Ledger.Lay
 	Experts        Experts    // of a mixture
 	ChunkedPrefill bool       // see Server.ChunkPrefills
@@ -65,7 +67,16 @@ var ErrMaxSteps = errors.New("the steps are used up")
 // it has come to is returned beside the error, and the requests that had arrived
 // are reported unfinished.
 func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, error], watch Watch) (*Projection, error) {
-	ledger, err := NewLedger(&p.Config, p.Spread)
+	cfg := p.Config
+	if p.Scheduler == VLLMV1 {
+		if p.ChunkedPrefill || p.PrefixTokens != 0 {
+			return nil, errors.New("sim: vllm-v1 chunks prompts and shares prefixes as its own options say")
+		}
+		if p.Layout == nil { // else the null block is not whole blocks of the heads
+			cfg.Blocks = V1Blocks(&cfg)
+		}
+	}
+	ledger, err := NewLedger(&cfg, p.Spread)
 	if err != nil {
 		return nil, err
 	}
@@ -88,14 +99,22 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		}
 	}
 	check := newChecker(ledger.Blocks())
+	if p.Scheduler == VLLMV1 {
+		check.budget = p.Limits.MaxNumBatchedTokens
+	}
 	if p.Check {
 		requests = check.watch(requests)
 	}
-	server, err := NewStream(ledger, &p.Config, p.Schedule, p.Limits, requests, &p.Rates)
+	server, err := NewStream(ledger, &cfg, p.Schedule, p.Limits, requests, &p.Rates)
 	if err != nil {
 		return nil, err
 	}
 	defer server.Close()
+	if p.Scheduler == VLLMV1 {
+		if err := server.UseV1(p.V1); err != nil {
+			return nil, err
+		}
+	}
 	server.experts = p.Experts
 	if p.ChunkedPrefill {
 		if err := server.ChunkPrefills(); err != nil {

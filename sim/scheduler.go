@@ -1,6 +1,10 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+
+	"kvcompress/trace"
+)
 
 // Scheduler names a server whose rules form the batches.
 type Scheduler string
@@ -39,4 +43,15 @@ type rules interface {
 
 	// finished is called after an iteration in which sequences finished.
 	finished()
+
+	// arrived is called with a request that joins the queue.
+	arrived(q *sequence, r *trace.Request)
+
+	// release frees what a sequence that ends holds of the cache.
+	release(q *sequence) error
 }
+
+// arrived and release are those of rules that do nothing more than a server.
+func (s *Server) arrived(*sequence, *trace.Request) {}
+
+func (s *Server) release(q *sequence) error { return s.cache.Release(q.id) }

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"kvcompress/kv"
 	"kvcompress/trace"
 )
@@ -11,6 +13,8 @@ type sequence struct {
 	prompt, output int // tokens
 	generated      int // of the output, while it waits: see Server.generated
 	hashes         []uint64
+	table          blockTable         // with vLLM V1's prefix caching
+	priority       int                // smaller is served first, where a server has priorities
 	own            *trace.Compression // options of its own; nil for the run's
 	once           bool               // it is compressed a single time
 	result         Result
@@ -72,6 +76,23 @@ func (q *queue) grow() {
 	q.ring, q.first = ring, 0
 }
 
+// sort orders the line; equal ones stay in their order.
+func (q *queue) sort(compare func(a, b *sequence) int) {
+	sorted := true
+	for i := 1; i < q.n && sorted; i++ {
+		sorted = compare(*q.at(i - 1), *q.at(i)) <= 0
+	}
+	if sorted {
+		return
+	}
+	line := make([]*sequence, len(q.ring))
+	for i := range q.n {
+		line[i] = *q.at(i)
+	}
+	slices.SortStableFunc(line[:q.n], compare)
+	q.ring, q.first = line, 0
+}
+
 // runningList is the running sequences: in the order of admission, and as a heap
 // by when they finish. What happens to one of them costs next to nothing, however
 // many there are.
@@ -92,6 +113,33 @@ func (l *runningList) push(s *sequence) {
 	l.tail = s
 	s.heapIndex = len(l.heap)
 	l.heap = append(l.heap, s)
+	l.up(s.heapIndex)
+}
+
+// insert is push for a sequence that was admitted before some of the list.
+func (l *runningList) insert(s *sequence) {
+	l.push(s)
+	for s.prev != nil && s.prev.order > s.order {
+		// … before, other, s, after … becomes … before, s, other, after …
+		other, after := s.prev, s.next
+		before := other.prev
+		s.prev, s.next, other.prev, other.next = before, other, s, after
+		if before == nil {
+			l.head = s
+		} else {
+			before.next = s
+		}
+		if after == nil {
+			l.tail = other
+		} else {
+			after.prev = other
+		}
+	}
+}
+
+// sooner notes that a sequence finishes one decode step sooner than it was to.
+func (l *runningList) sooner(s *sequence) {
+	s.finishAt--
 	l.up(s.heapIndex)
 }
 

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -183,6 +185,23 @@ func (s *Server) Unfinished() iter.Seq[Result] {
 	}
 }
 
+// Queues returns who runs, in the order of admission, and who waits, the head of the queue
+// first.
+func (s *Server) Queues() (running, waiting []kv.SeqID) {
+	order := slices.Clone(s.rules.filling())
+	for q := s.running.head; q != nil; q = q.next {
+		order = append(order, q)
+	}
+	slices.SortStableFunc(order, func(a, b *sequence) int { return cmp.Compare(a.order, b.order) })
+	for _, q := range order {
+		running = append(running, q.id)
+	}
+	for i := range s.waiting.n {
+		waiting = append(waiting, (*s.waiting.at(i)).id)
+	}
+	return running, waiting
+}
+
 // Step runs one iteration. It returns nil when every request has finished or
 // was refused.
 func (s *Server) Step() (*Step, error) {
@@ -199,7 +218,7 @@ func (s *Server) Step() (*Step, error) {
 func (s *Server) Next(step *Step) (bool, error) {
 	*step = Step{
 		Index: s.steps, Start: s.clock.NS(), Steps: 1,
-		Batch: step.Batch[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
+		Batch: step.Batch[:0], Scheduled: step.Scheduled[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
 	}
 	if err := s.arrive(); err != nil {
 		return false, err
@@ -255,6 +274,7 @@ func (s *Server) arrive() error {
 		if err := s.followOwn(q, r.Compression); err != nil {
 			return fmt.Errorf("sim: request %q: %w", r.ID, err)
 		}
+		s.rules.arrived(q, r)
 		s.waiting.pushBack(q)
 		s.source.take()
 	}
@@ -310,13 +330,13 @@ func (s *Server) advance(step *Step) error {
 func (s *Server) finish(step *Step) error {
 	for s.running.len() > 0 && s.running.heap[0].finishAt <= s.decodes {
 		q := s.running.heap[0]
-		if err := s.cache.Release(q.id); err != nil {
+		if err := s.rules.release(q); err != nil {
 			return fmt.Errorf("sim: step %d: %w", step.Index, err)
 		}
 		q.result.Finished = step.End
 		q.result.OutputTokens = s.generated(q)
 		step.Finished = append(step.Finished, q.id)
-		if q.order >= s.admissions-len(s.admitted) {
+		if q.since == step.Index && !q.compressed { // its prefill ended with this step
 			step.Single++
 		}
 		s.running.remove(q)

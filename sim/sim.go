@@ -121,6 +121,7 @@ type Step struct {
 	Products Ticks `json:"-"` // of its time, what is not linear in the work
 
 	Batch       []kv.SeqID    `json:"batch"`                 // prefilled, or decoded
+	Scheduled   []Scheduled   `json:"-"`                     // by vLLM V1, where batches are told of: who computes how many tokens, in its order
 	Tokens      int           `json:"tokens"`                // that were computed and entered the cache
 	Compression []Compression `json:"compression,omitempty"` // before the batch ran
 	Preempted   []kv.SeqID    `json:"preempted,omitempty"`
@@ -130,6 +131,14 @@ type Step struct {
 	Heads   *kv.HeadUsage `json:"heads,omitempty"` // at the same moment, where it is asked for
 	Running int           `json:"running"`         // and Waiting: after the step
 	Waiting int           `json:"waiting"`
+}
+
+// Scheduled is a sequence's part of a batch of vLLM V1.
+type Scheduled struct {
+	Seq      kv.SeqID
+	Tokens   int  // that it computes
+	Before   int  // its tokens that were computed or cached before
+	Admitted bool // it did not run before
 }
 
 // Compression is one sequence's part of a step's compression.

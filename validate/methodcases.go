@@ -51,9 +51,12 @@ func methodCases(ctx context.Context, text []byte, tensors *safetensors.File) ([
 	if file["method"] == nil && file["cases"] == nil {
 		return nil, errNoCases
 	}
-	var method string
-	if file["method"] != nil {
-		if err := (fields{"method": &method}).decode(file); err != nil {
+	var method, source string
+	if err := (fields{"method": &method}).optional(file); err != nil {
+		return nil, fmt.Errorf("cases: %w", err)
+	}
+	if method == "" {
+		if err := (fields{"source": &source}).optional(file); err != nil {
 			return nil, fmt.Errorf("cases: %w", err)
 		}
 	}
@@ -76,11 +79,17 @@ func methodCases(ctx context.Context, text []byte, tensors *safetensors.File) ([
 		if i >= len(cases) {
 			kind, id = method+"_table", fmt.Sprintf("table %d", i-len(cases))
 		}
-		result, err := compareMethod(kind, id, raw, tensors)
+		var result CaseResult
+		if method == "" && isSchedule(raw) {
+			result, err = compareSchedule(source, id, raw)
+		} else {
+			result, err = compareMethod(kind, id, raw, tensors)
+			result.Kind = kind
+		}
 		if err != nil {
 			return results, fmt.Errorf("cases: case %s: %w", result.ID, err)
 		}
-		result.Case, result.Kind = i, kind
+		result.Case = i
 		result.Agree = result.Skipped == "" && result.Mismatch == ""
 		results = append(results, result)
 	}

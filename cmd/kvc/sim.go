@@ -36,6 +36,7 @@ type simFlags struct {
 	memory     float64 // utilisation
 
 	options         *binder
+	engine          schedulerFlags
 	prefix, chunked bool
 	slo             stats.SLO
 	files           simFiles
@@ -46,9 +47,9 @@ func newSimCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sim --requests TRACE --model MODEL --gpu CARD",
 		Short: "Project what serving recorded requests would be like",
-		Long: `Sim serves the requests of a trace or log by the scheduler of kvc run, on a ledger
-that counts blocks instead of an engine that fills them, in the memory of a card and
-at the pace of a cost model: throughput, latencies and batch size, with or without
+		Long: `Sim serves the requests of a trace or log by a server's scheduler (--engine), on a
+ledger that counts blocks instead of an engine that fills them, in the memory of a card
+and at the pace of a cost model: throughput, latencies and batch size, with or without
 compression, by any method of kvc methods, and what limits them.
 
 TRACE is a log of requests in any format that kvc trace import reads, the folder of
@@ -105,8 +106,9 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	f.options.addSchedule()
 	f.options.addSequences()
 	f.options.addBatch()
-	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression")
-	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression")
+	f.engine.add(flags)
+	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression; vllm-v1 does unless told otherwise")
+	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression but on vllm-v1, which does unless told otherwise")
 	flags.DurationVar(&f.slo.TTFT, "slo-ttft", 0, "objective that a request keeps to count for goodput: `time` to the first token")
 	flags.DurationVar(&f.slo.TPOT, "slo-tpot", 0, "objective: `time` for each output token after the first, on average")
 	flags.DurationVar(&f.slo.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
@@ -199,7 +201,11 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	if err := f.options.apply(&o); err != nil {
 		return err
 	}
-	if o.Compresses() && (f.prefix || f.chunked) {
+	scheduler, _, err := f.engine.server(o.Compresses() || o.Method != "")
+	if err != nil {
+		return err
+	}
+	if o.Compresses() && (f.prefix || f.chunked && scheduler != sim.VLLMV1) {
 		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression: a compressed sequence keeps KVs of its own choice, in blocks that no other can share, and methods see a whole prompt before they evict")
 	}
 	if err := f.files.check(); err != nil {
@@ -219,6 +225,8 @@ type simInputs struct {
 	KV          dtype.DType            `json:"kv_dtype"`
 	BlockSize   int                    `json:"block_size"`
 	Utilization float64                `json:"gpu_memory_utilization"`
+	Scheduler   sim.Scheduler          `json:"scheduler"` // that forms the batches
+	V1          *sim.V1                `json:"vllm_v1,omitempty"`
 	Method      string                 `json:"method"`
 	Set         ref.Settings           `json:"set,omitempty"`
 	Compression sim.CompressionOptions `json:"compression"`
@@ -244,10 +252,16 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if err != nil {
 		return err
 	}
+	scheduler, usage, err := f.engine.server(o.Compresses() || o.Method != "")
+	if err != nil {
+		return err
+	}
+	o.Limits = f.engine.limits(o.Limits, scheduler, card, usage)
 	d := cost.New(model, card)
 	d.PP = f.pp
 	d.TP, d.KV, d.Utilization, d.BlockSize, d.BlocksGiven = f.tp, o.DType, f.memory, o.BlockSize, o.Blocks
 	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = o.Limits.MaxNumBatchedTokens, o.Limits.MaxNumSeqs, o.Limits.MaxModelLen
+	d.Engine = f.engine.memory(scheduler)
 	if f.weights != "" {
 		d.Weights = f.weights
 	}
@@ -273,11 +287,14 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	defer source.close()
 
 	config := project.Config{Deployment: d, Schedule: schedule, Limits: o.Limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
-	config.ChunkedPrefill = f.chunked
-	if f.prefix {
-		if config.PrefixTokens = source.prefixBlock(); config.PrefixTokens == 0 {
-			return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
-		}
+	if f.prefix && source.prefixBlock() == 0 {
+		return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
+	}
+	if config.Scheduler = scheduler; scheduler == sim.VLLMV1 {
+		config.V1 = f.v1(cmd.Flags(), d.Compresses() || d.Selection() != nil || d.Layout() != nil, source.prefixBlock())
+		f.prefix, f.chunked = config.V1.Prefixes, !config.V1.WholePrompts
+	} else if config.ChunkedPrefill = f.chunked; f.prefix {
+		config.PrefixTokens = source.prefixBlock()
 	}
 	bar := newBar(cmd.ErrOrStderr(), -1, "requests done")
 	done := 0
@@ -301,9 +318,12 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return fmt.Errorf("%s has no requests", source.name)
 	}
 	inputs := simInputs{
-		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization,
+		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,
 		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
 		f.spread, o.Limits, f.prefix, f.chunked, model.Source, card.Source, d.Server(),
+	}
+	if scheduler == sim.VLLMV1 {
+		inputs.V1 = &config.V1
 	}
 	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
 		return err
@@ -319,6 +339,20 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		printProjection(cmd.OutOrStdout(), &inputs, result)
 	}
 	return interrupted(err)
+}
+
+// v1 returns how vLLM V1 schedules requests of which each prefix hash stands for so many
+// tokens: prompts in chunks and prefixes shared, unless flags say otherwise, or blocks
+// cannot be shared.
+func (f *simFlags) v1(fs *pflag.FlagSet, unshared bool, prefixTokens int) sim.V1 {
+	c := f.engine.v1
+	c.PrefixTokens = prefixTokens
+	c.Prefixes = !unshared
+	if fs.Changed("enable-prefix-caching") {
+		c.Prefixes = f.prefix
+	}
+	c.WholePrompts = fs.Changed("enable-chunked-prefill") && !f.chunked
+	return c
 }
 
 // compressionOf returns the compression of a method as a sweep has it.

@@ -39,7 +39,7 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	if in.Chunked {
 		how += ", prompts in chunks"
 	}
-	fmt.Fprintf(w, "%s by %s on %s: weights %s, KV cache %v, %s\n", printableLine(in.Requests), printableLine(in.Model), printableLine(cards), in.Weights, in.KV, how)
+	fmt.Fprintf(w, "%s by %s on %s: weights %s, KV cache %v, %s; batches as %s forms them\n", printableLine(in.Requests), printableLine(in.Model), printableLine(cards), in.Weights, in.KV, how, in.Scheduler)
 	if r.Partial {
 		fmt.Fprintln(w, "Partial: it was interrupted.")
 	}

@@ -21,6 +21,7 @@ import (
 
 	"kvcompress/ref"
 	"kvcompress/report"
+	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/stats"
@@ -38,6 +39,7 @@ type sweepFlags struct {
 	loads                       []float64
 	settings                    sweep.Settings
 	options                     *binder
+	engine                      schedulerFlags
 	set                         []string
 	maxLoad                     bool
 	attainment                  float64
@@ -143,6 +145,16 @@ func (f *sweepFlags) addSettings(fs *pflag.FlagSet) {
 	f.options.addPages()
 	f.options.addEviction()
 	f.options.addSchedule()
+	f.engine.add(fs)
+}
+
+// compresses reports whether anything in the sweep is compressed: then all is projected on
+// one server, so that it can be compared.
+func (f *sweepFlags) compresses() bool {
+	return slices.ContainsFunc(f.compression, func(s string) bool {
+		c, err := sweep.ParseCompression(s)
+		return err == nil && c.Enabled()
+	})
 }
 
 // applySettings sets in the settings what the flags of all commands say.
@@ -156,6 +168,17 @@ func (f *sweepFlags) applySettings() error {
 	s.MaxModelLen = o.Limits.MaxModelLen
 	s.ProtectedWindow, s.Sinks, s.EvenLayers, s.ControlLayers, s.Uniform = c.ProtectedWindow, c.Sinks, c.EvenLayers, c.ControlLayers, c.Uniform
 	s.Once, s.Interval, s.NewTokenLimit, s.MaxKVPerCompression = o.Schedule.Once, o.Schedule.Interval, o.Schedule.NewTokenLimit, o.Schedule.MaxKVPerCompression
+	scheduler, usage, err := f.engine.server(f.compresses())
+	if err != nil {
+		return err
+	}
+	s.Scheduler = scheduler
+	if scheduler == sim.VLLMV1 {
+		s.V1, s.Usage, s.Watermark = &f.engine.v1, usage, 0
+		if !f.engine.fs.Changed("max-num-batched-tokens") {
+			s.MaxNumBatchedTokens = 0
+		}
+	}
 	s.Set = nil
 	for _, text := range f.set {
 		method, option, ok := strings.Cut(text, ".")
@@ -277,7 +300,10 @@ func (f *sweepFlags) points() ([]sweep.Point, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	return points, nil
+	if f.settings.Scheduler == sim.VLLMV1 && !f.engine.fs.Changed("max-num-seqs") {
+		err = f.settings.OwnMaxNumSeqs(points)
+	}
+	return points, err
 }
 
 func (f *sweepFlags) check() error {
@@ -350,7 +376,9 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if err := f.checkMethods(cmd, points); err != nil {
 		return err
 	}
-	f.settings.Engine = engineOf(points)
+	if f.settings.Engine = f.engine.memory(f.settings.Scheduler); f.settings.Engine == "" {
+		f.settings.Engine = engineOf(points)
+	}
 	shard := sweep.Whole()
 	if f.shard != "" {
 		if shard, err = sweep.ParseShard(f.shard, os.Getenv); err != nil {
@@ -446,11 +474,16 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 		if err != nil {
 			return nil, "", interrupted(err)
 		}
-		r.PrefixHashes = nil // no projection of a sweep caches prefixes
+		if f.settings.V1 == nil { // no other engine of a sweep caches prefixes
+			r.PrefixHashes = nil
+		}
 		requests = append(requests, r)
 	}
 	if len(requests) == 0 {
 		return nil, "", fmt.Errorf("%s has no requests", source.name)
+	}
+	if f.settings.V1 != nil {
+		f.settings.V1.PrefixTokens = source.prefixBlock()
 	}
 	return requests, source.name, nil
 }
@@ -556,8 +589,9 @@ func (in *sweepInputs) list() []report.Input {
 		{Name: "requests, SHA-256", Value: in.Digest[:min(16, len(in.Digest))]},
 		{Name: "time of the terms", Value: in.Profile},
 		{Name: "objectives", Value: slo},
+		{Name: "batches as formed by", Value: string(s.Scheduler)},
+		{Name: "tokens of one batch", Value: batchTokens(s)},
 		{Name: "memory as measured by", Value: string(s.Engine)},
-		{Name: "tokens of one prefill batch", Value: strconv.Itoa(s.MaxNumBatchedTokens)},
 		{Name: "block size", Value: strconv.Itoa(s.BlockSize)},
 		{Name: "KV cache", Value: s.KV},
 		{Name: "watermark", Value: strconv.FormatFloat(s.Watermark, 'g', -1, 64)},
@@ -598,6 +632,14 @@ func (in *sweepInputs) list() []report.Input {
 		list = append(list, report.Input{Name: "price of " + card, Value: fmt.Sprintf("$%g an hour", s.Prices[card])})
 	}
 	return list
+}
+
+// batchTokens says how many tokens a batch may have.
+func batchTokens(s *sweep.Settings) string {
+	if s.MaxNumBatchedTokens == 0 {
+		return "vllm-v1's own by card, as " + string(s.Usage)
+	}
+	return strconv.Itoa(s.MaxNumBatchedTokens)
 }
 
 func sloWords(s stats.SLO) string {

@@ -75,8 +75,8 @@ With --cases it replays recorded decisions and results of other implementations,
 a file or from every .json file of a folder: a JSON array of eviction decisions (which
 blocks and KVs of every head are evicted, and the moves that follow: equal to the last
 index) or of prefill metrics (equal to 1e-5, relative), or the recorded cases of a
-method, METHOD.json with its tensors in METHOD.safetensors. Cases of a method that is
-not implemented are counted apart.
+method, METHOD.json with its tensors in METHOD.safetensors, or schedules, step by step,
+of a server. Cases of a method that is not implemented are counted apart.
 
 Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 		Example: `  kvc validate

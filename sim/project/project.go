@@ -20,6 +20,8 @@ import (
 type Config struct {
 	Deployment cost.Deployment // SortedKVs follows from Schedule
 	Schedule   sim.Schedule
+	Scheduler  sim.Scheduler // empty is KVCompressServer
+	V1         sim.V1        // of VLLMV1
 	Limits     sim.Limits    // MaxNumBatchedTokens 0 is the deployment's MaxTokens
 	Profile    *cost.Profile // nil is the defaults
 	Spread     sim.Spread    // nil is cost.Spared
@@ -92,6 +94,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	var bound bounds
 	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
+		Scheduler: c.Scheduler, V1: c.V1,
 		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Spread: spread,
 		Select: d.Selection(), Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
 	}
@@ -106,7 +109,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		Step: func(s *sim.Step) {
 			e := stats.FromStep(s)
 			run.Step(&e)
-			bound.add(s, c.Limits.MaxNumSeqs)
+			bound.add(s, &c)
 			if c.Step != nil {
 				c.Step(s)
 			}
@@ -147,18 +150,23 @@ func shortened(requests iter.Seq2[trace.Request, error], rate float64) iter.Seq2
 	}
 }
 
-// bounds sums up what requests waited for, in nanoseconds. A step without a prefill
-// is taken only when nobody who waits can be admitted.
+// bounds sums up what requests waited for, in nanoseconds. A step without a prefill, and
+// on vLLM V1 one that leaves tokens of its batch unused, is taken only when nobody who
+// waits can be admitted.
 type bounds struct{ nothing, memory, seqs, prefill float64 }
 
-func (b *bounds) add(s *sim.Step, maxSeqs int) {
+func (b *bounds) add(s *sim.Step, c *Config) {
 	ns := float64(s.End - s.Start)
+	prefill := s.Work[sim.PrefillTokens] > 0
+	if c.Scheduler == sim.VLLMV1 {
+		prefill = s.Tokens/s.Steps >= c.Limits.MaxNumBatchedTokens
+	}
 	switch {
 	case s.Waiting == 0:
 		b.nothing += ns
-	case s.Work[sim.PrefillTokens] > 0:
+	case prefill:
 		b.prefill += ns
-	case s.Running+len(s.Finished) >= maxSeqs:
+	case s.Running+s.Filling+len(s.Finished) >= c.Limits.MaxNumSeqs:
 		b.seqs += ns
 	default:
 		b.memory += ns

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kvcompress/ref"
+	"kvcompress/sim"
 	"kvcompress/sim/cost"
 )
 
@@ -57,7 +58,7 @@ func (r *Result) read(c *Config) string {
 
 // notes says what is taken for granted because of the method, and of its schedule.
 func (c *Config) notes() []string {
-	notes := c.Deployment.Notes()
+	notes := append(c.serverNotes(), c.Deployment.Notes()...)
 	cfg := c.Deployment.Config()
 	method, err := cfg.NewMethod()
 	if err != nil || cfg.CountsBlocks() || c.Schedule.Once || c.Schedule.Interval != 1 {
@@ -69,6 +70,19 @@ func (c *Config) notes() []string {
 		return notes
 	}
 	return append(notes, "It compresses before every step once a head holds too much. A larger interval takes less time, and lets heads grow by as many KVs between.")
+}
+
+// serverNotes says whether the server that is projected exists.
+func (c *Config) serverNotes() []string {
+	d := &c.Deployment
+	if c.Scheduler != sim.VLLMV1 || !d.Compresses() && d.Selection() == nil {
+		return nil
+	}
+	const rule = "On vLLM V1 it is a projection: it acts when a prompt's last chunk is in, and then by its schedule."
+	if name := d.Method.Method; name != "" && name != ref.KVCompress {
+		return []string{"vLLM V1 has no " + name + ". " + rule}
+	}
+	return []string{"KV-Compress exists for vLLM 0.6.0 only. " + rule}
 }
 
 func (r *Result) longest() *cost.Share {

@@ -20,12 +20,16 @@ import (
 // Settings are what all projections of a sweep have in common.
 type Settings struct {
 	BlockSize           int     `json:"block_size"`
-	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch; 0 is V1's own, by card
 	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is no limit
 	Watermark           float64 `json:"watermark"`
 	PP                  int     `json:"pipeline_parallel,omitempty"` // stages, each of the point's cards
 	Weights             string  `json:"weights,omitempty"`           // format of the model's matrices; empty is the model's own
 	KV                  string  `json:"kv_dtype"`                    // format of keys and values in the cache
+
+	Scheduler sim.Scheduler `json:"scheduler,omitempty"`     // of all points; empty is that of KV-Compress's server
+	V1        *sim.V1       `json:"vllm_v1,omitempty"`       // of sim.VLLMV1
+	Usage     sim.V1Usage   `json:"usage_context,omitempty"` // likewise
 
 	// Engine measures the memory, of all points alike; empty is as [cost.Deployment.Server]
 	// says of each.
@@ -91,6 +95,9 @@ func (s *Settings) CheckMethod(m catalog.Model, c Compression) error {
 func (s *Settings) Check() error {
 	var kv dtype.DType
 	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
+	if s.Scheduler == sim.VLLMV1 && limits.MaxNumBatchedTokens == 0 {
+		limits.MaxNumBatchedTokens = 1 // V1's own, whatever it is
+	}
 	errs := []error{kv.UnmarshalText([]byte(s.KV)), limits.Validate()}
 	for card, usd := range s.Prices {
 		if !(usd >= 0 && usd <= 1e4) {
@@ -180,9 +187,10 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		return c, err
 	}
 	d := cost.New(model, card)
+	limits := j.limits(p, card)
 	d.PP = j.PP
 	d.TP, d.BlockSize, d.Engine = p.TP, j.BlockSize, j.Engine
-	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = j.MaxNumBatchedTokens, p.MaxNumSeqs, j.MaxModelLen
+	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = limits.MaxNumBatchedTokens, limits.MaxNumSeqs, j.MaxModelLen
 	if j.Weights != "" {
 		d.Weights = catalog.Weights(j.Weights)
 	}
@@ -205,7 +213,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		d.Utilization = p.Budget.Utilization
 	}
 	c = project.Config{
-		Limits:  sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: j.MaxNumBatchedTokens, Watermark: j.Watermark, MaxModelLen: j.MaxModelLen},
+		Scheduler: j.Scheduler, Limits: limits,
 		Profile: j.Profile, Spread: j.Spread, SLO: j.SLO,
 	}
 	d.Method = j.Method(p.Compression)
@@ -214,6 +222,10 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		d.SortedKVs = j.MaxKVPerCompression
 	}
 	c.Deployment = d
+	if j.V1 != nil {
+		c.V1 = *j.V1
+		c.V1.Prefixes = c.V1.Prefixes && !d.Compresses() && d.Selection() == nil && d.Layout() == nil
+	}
 	return c, errors.Join(d.Validate(), c.Limits.Validate())
 }
 
@@ -229,4 +241,32 @@ func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
 		o.USDPerMillion = o.USDPerHour / (o.Metrics.OutputThroughput * 3600) * 1e6
 		o.USDPerMillionAll = o.USDPerHour / (o.Metrics.TotalThroughput * 3600) * 1e6
 	}
+}
+
+// limits returns the limits of a point: what it and the settings leave open is V1's own for
+// its card.
+func (s *Settings) limits(p Point, card catalog.Card) sim.Limits {
+	l := sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
+	if s.Scheduler == sim.VLLMV1 {
+		own := sim.V1Limits(card.Name, card.Memory, s.Usage)
+		l.Watermark = 0
+		if l.MaxNumBatchedTokens == 0 {
+			l.MaxNumBatchedTokens = own.MaxNumBatchedTokens
+		}
+	}
+	return l
+}
+
+// OwnMaxNumSeqs sets in the points the number of sequences that vLLM V1 runs at a time on
+// their cards.
+func (s *Settings) OwnMaxNumSeqs(points []Point) error {
+	for i := range points {
+		card, err := catalog.FindCard(points[i].Card)
+		if err != nil {
+			return err
+		}
+		own := sim.V1Limits(card.Name, card.Memory, s.Usage)
+		points[i].MaxNumSeqs = min(own.MaxNumSeqs, s.limits(points[i], card).MaxNumBatchedTokens)
+	}
+	return nil
 }

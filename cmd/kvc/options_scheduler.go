@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+	"kvcompress/sim/cost"
+)
+
+// schedulerFlags say by whose rules requests are scheduled.
+type schedulerFlags struct {
+	fs        *pflag.FlagSet
+	scheduler string
+	usage     string
+	v1        sim.V1
+}
+
+// v1Flags are those that only vllm-v1 has.
+var v1Flags = []string{"usage-context", "long-prefill-token-threshold", "scheduler-reserve-full-isl"}
+
+func (f *schedulerFlags) add(fs *pflag.FlagSet) {
+	f.fs = fs
+	f.v1 = sim.DefaultV1(0)
+	fs.StringVar(&f.scheduler, "engine", "", "`server` whose rules form the batches: "+choices(sim.Schedulers())+" (default vllm-v1 where nothing is compressed, else kv-compress)")
+	fs.StringVar(&f.usage, "usage-context", string(sim.V1APIServer), "how vllm-v1 runs, which decides its limits by card where none are given: "+choices(sim.V1Usages()))
+	fs.IntVar(&f.v1.LongPrefill, "long-prefill-token-threshold", 0, "with vllm-v1, `tokens` of a prompt in one iteration; 0 is no limit")
+	fs.BoolVar(&f.v1.ReserveFull, "scheduler-reserve-full-isl", true, "with vllm-v1, admit a request when its whole prompt fits, as from 0.20 on; before, when its first chunk does")
+}
+
+// choices joins names for a help text.
+func choices[T ~string](all []T) string {
+	var words []string
+	for _, v := range all {
+		words = append(words, string(v))
+	}
+	return strings.Join(words, ", ")
+}
+
+// server returns whose rules form the batches, by default those of the newest server that
+// has what is asked for: a method, or none. It also returns the usage of vLLM's V1.
+func (f *schedulerFlags) server(method bool) (sim.Scheduler, sim.V1Usage, error) {
+	scheduler := sim.VLLMV1
+	if method {
+		scheduler = sim.KVCompressServer
+	}
+	if f.scheduler != "" {
+		var err error
+		if scheduler, err = sim.ParseScheduler(f.scheduler); err != nil {
+			return "", "", usageError{fmt.Errorf("--engine: %w", err)}
+		}
+	}
+	usage, err := sim.ParseV1Usage(f.usage)
+	if err != nil {
+		return "", "", usageError{fmt.Errorf("--usage-context: %w", err)}
+	}
+	for _, name := range v1Flags {
+		if scheduler != sim.VLLMV1 && f.fs.Changed(name) {
+			return "", "", usagef("--%s is an option of vllm-v1, and batches are formed as by %s", name, scheduler)
+		}
+	}
+	if err := f.v1.Validate(); err != nil {
+		return "", "", usageError{err}
+	}
+	if scheduler == sim.VLLMV1 && f.fs.Changed("watermark") {
+		return "", "", usagef("--watermark: vllm-v1 has none; --engine vllm-0.6 has")
+	}
+	return scheduler, usage, nil
+}
+
+// limits returns the limits of a server on a card: those that are given, and for the others
+// vLLM V1's own.
+func (f *schedulerFlags) limits(given sim.Limits, scheduler sim.Scheduler, card catalog.Card, usage sim.V1Usage) sim.Limits {
+	if scheduler != sim.VLLMV1 {
+		return given
+	}
+	own := sim.V1Limits(card.Name, card.Memory, usage)
+	given.Watermark = 0
+	if !f.fs.Changed("max-num-batched-tokens") {
+		given.MaxNumBatchedTokens = own.MaxNumBatchedTokens
+	}
+	if !f.fs.Changed("max-num-seqs") {
+		given.MaxNumSeqs = min(own.MaxNumSeqs, given.MaxNumBatchedTokens)
+	}
+	return given
+}
+
+// memory returns the engine that measures the memory where --engine says whose rules hold;
+// else nothing, and what is served decides.
+func (f *schedulerFlags) memory(scheduler sim.Scheduler) cost.Engine {
+	switch {
+	case f.scheduler == "":
+		return ""
+	case scheduler == sim.VLLM06:
+		return cost.VLLM06
+	case scheduler == sim.KVCompressServer:
+		return cost.KVCompress
+	case f.v1.ReserveFull:
+		return cost.VLLMV1Next
+	default:
+		return cost.VLLMV1
+	}
+}

@@ -1,0 +1,269 @@
+package sim
+
+// blockPool is the blocks of vLLM's V1 with automatic prefix caching. A block of B tokens
+// of all heads is used by sequences, or free. A full block is registered under the hash of
+// its tokens and of all tokens before them, so that other sequences find it. Free blocks
+// keep what they hold until they are taken, the longest free first.
+//
+// Blocks that only one sequence can ever find are counted, not kept one by one: those of
+// its prompt beyond its prefix hashes, and of what it generates. With everything shared,
+// each block is kept: that is the plain form.
+type blockPool struct {
+	tokens int // of a block, B
+	prefix int // tokens of a prefix hash: a multiple of B, or B of them
+	found  map[uint64]*block
+	free   block // a ring: next is taken first
+	n      int   // free blocks
+	spare  []*block
+}
+
+// block is one block, or, while free, several in a row that nobody but their owner finds.
+type block struct {
+	users      int
+	hash       uint64
+	registered bool
+	same       *block    // the next one registered under the same hash
+	blocks     int       // that it stands for
+	owner      *sequence // waits, and finds these blocks as its own; nil if nobody does
+	prev, next *block    // in the ring of free ones
+}
+
+// blockTable is the blocks of a sequence in a blockPool.
+type blockTable struct {
+	sharable int      // of its first blocks, how many others may find
+	blocks   []*block // of these, those that it uses
+	full     int      // of these, that are registered
+	chain    []uint64 // their hashes, as far as they are known
+	hashes   []uint64 // prefix hashes, which say what the sharable blocks hold; else
+	content  Content  // does
+	saved    *block   // its other blocks that are free, and full
+}
+
+func newBlockPool(blocks, tokens, prefix int) *blockPool {
+	p := &blockPool{tokens: tokens, prefix: prefix, found: map[uint64]*block{}}
+	p.free.prev, p.free.next = &p.free, &p.free
+	p.leave(blocks)
+	return p
+}
+
+// reset makes it the empty table of another sequence.
+func (t *blockTable) reset() {
+	*t = blockTable{blocks: t.blocks[:0], chain: t.chain[:0]}
+}
+
+// find returns how many of the first blocks of a sequence are cached, at most so many, and
+// how many of them are free.
+func (p *blockPool) find(q *sequence, most int) (cached, free int) {
+	t := &q.table
+	p.hashTo(q, min(most, t.sharable))
+	for i := range min(most, t.sharable) {
+		b := p.found[t.chain[i]]
+		if b == nil {
+			return cached, free
+		}
+		if b.users == 0 {
+			free++
+		}
+		cached++
+	}
+	if t.saved != nil {
+		n := min(most-cached, t.saved.blocks)
+		cached, free = cached+n, free+n
+	}
+	return cached, free
+}
+
+// hold has a sequence use the first n of its blocks, which are cached.
+func (p *blockPool) hold(q *sequence, n int) {
+	t := &q.table
+	for i := range min(n, t.sharable) {
+		b := p.found[t.chain[i]]
+		if b.users == 0 {
+			p.unlink(b)
+		}
+		b.users++
+		t.blocks = append(t.blocks, b)
+	}
+	t.full = len(t.blocks)
+	if own := n - len(t.blocks); own > 0 {
+		t.saved.blocks -= own
+		p.n -= own
+	}
+	p.disown(q)
+}
+
+// grow has a sequence that uses from blocks take free ones until it uses n.
+func (p *blockPool) grow(q *sequence, from, n int) {
+	t := &q.table
+	for ; from < min(n, t.sharable); from++ {
+		p.take(1)
+		b := p.new()
+		b.users = 1
+		t.blocks = append(t.blocks, b)
+	}
+	p.take(max(0, n-from))
+}
+
+// register has others find the first n blocks of a sequence, which are full.
+func (p *blockPool) register(q *sequence, n int) {
+	t := &q.table
+	n = min(n, len(t.blocks))
+	p.hashTo(q, n)
+	for ; t.full < n; t.full++ {
+		b := t.blocks[t.full]
+		b.registered, b.hash = true, t.chain[t.full]
+		at := p.found[b.hash]
+		if at == nil {
+			p.found[b.hash] = b
+			continue
+		}
+		for at.same != nil {
+			at = at.same
+		}
+		at.same = b
+	}
+}
+
+// release frees those of the n blocks of a sequence that no other uses, the last first,
+// and returns how many. A sequence that is to come back finds its own again, as far as its
+// first full blocks go.
+func (p *blockPool) release(q *sequence, n, full int, back bool) int {
+	t := &q.table
+	before := p.n
+	own, saved := n-len(t.blocks), 0
+	if back {
+		saved = min(max(0, full-t.sharable), own)
+	}
+	p.leave(own - saved)
+	if saved > 0 {
+		b := p.new()
+		b.blocks, b.owner = saved, q
+		t.saved = b
+		p.link(b)
+	}
+	for i := len(t.blocks) - 1; i >= 0; i-- {
+		b := t.blocks[i]
+		if b.users--; b.users > 0 {
+			continue
+		}
+		if !b.registered {
+			p.spare = append(p.spare, b)
+			p.leave(1)
+			continue
+		}
+		p.link(b)
+	}
+	t.blocks, t.full = t.blocks[:0], 0
+	return p.n - before
+}
+
+// disown has the blocks that a sequence has saved be found by nobody.
+func (p *blockPool) disown(q *sequence) {
+	b := q.table.saved
+	if b == nil {
+		return
+	}
+	q.table.saved, b.owner = nil, nil
+	if b.blocks == 0 {
+		p.unlink(b)
+		p.spare = append(p.spare, b)
+	}
+}
+
+// take takes so many free blocks, which are there: what they hold is lost.
+func (p *blockPool) take(n int) {
+	p.n -= n
+	for n > 0 {
+		b := p.free.next
+		if b.blocks > n {
+			b.blocks -= n
+			return
+		}
+		n -= b.blocks
+		p.n += b.blocks // unlink counts them
+		p.unlink(b)
+		if b.registered {
+			p.forget(b)
+		}
+		if b.owner != nil {
+			b.owner.table.saved = nil
+		}
+		p.spare = append(p.spare, b)
+	}
+}
+
+// forget has nobody find a block any more.
+func (p *blockPool) forget(b *block) {
+	first := p.found[b.hash]
+	switch {
+	case first != b:
+		for first.same != b {
+			first = first.same
+		}
+		first.same = b.same
+	case b.same != nil:
+		p.found[b.hash] = b.same
+	default:
+		delete(p.found, b.hash)
+	}
+}
+
+// leave adds so many free blocks that nobody finds.
+func (p *blockPool) leave(n int) {
+	if n == 0 {
+		return
+	}
+	if last := p.free.prev; last != &p.free && last.owner == nil && !last.registered {
+		last.blocks += n
+		p.n += n
+		return
+	}
+	b := p.new()
+	b.blocks = n
+	p.link(b)
+}
+
+// new returns a block of its own that nobody uses.
+func (p *blockPool) new() *block {
+	if n := len(p.spare); n > 0 {
+		b := p.spare[n-1]
+		p.spare = p.spare[:n-1]
+		*b = block{blocks: 1}
+		return b
+	}
+	return &block{blocks: 1}
+}
+
+// link puts a block at the end of the free ones.
+func (p *blockPool) link(b *block) {
+	b.prev, b.next = p.free.prev, &p.free
+	b.prev.next, b.next.prev = b, b
+	p.n += b.blocks
+}
+
+func (p *blockPool) unlink(b *block) {
+	b.prev.next, b.next.prev = b.next, b.prev
+	b.prev, b.next = nil, nil
+	p.n -= b.blocks
+}
+
+// hashTo sees that the hashes of the first n blocks of a sequence are known.
+func (p *blockPool) hashTo(q *sequence, n int) {
+	t := &q.table
+	for i := len(t.chain); i < n; i++ {
+		before := uint64(0)
+		if i > 0 {
+			before = t.chain[i-1]
+		}
+		if t.hashes == nil {
+			t.chain = append(t.chain, t.content.block(before, i*p.tokens, p.tokens))
+			continue
+		}
+		at := i * p.tokens
+		h := mix(before, uint64(at%p.prefix))
+		for _, prefix := range t.hashes[at/p.prefix : (at+p.tokens-1)/p.prefix+1] {
+			h = mix(h, prefix)
+		}
+		t.chain = append(t.chain, h)
+	}
+}

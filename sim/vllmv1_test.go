@@ -1,0 +1,249 @@
+package sim
+
+import (
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// randomV1 is a small configuration of V1, and requests, of any kind; compressed says
+// whether a method may evict.
+func randomV1(seed uint64, compressed bool) (*ref.Config, Schedule, Limits, V1, []trace.Request, *Rates) {
+	cfg, schedule, limits, reqs, rates := randomServing(seed)
+	rng := rand.New(rand.NewPCG(seed, 5))
+	if !compressed {
+		cfg.Compression, schedule = ref.Compression{}, Schedule{}
+	}
+	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
+	cfg.Blocks = heads * (1 + rng.IntN(1+1200/cfg.BlockSize))
+	limits.MaxNumBatchedTokens = 1 + rng.IntN(200)
+	v1 := V1{
+		WholePrompts: rng.IntN(8) == 0,
+		ReserveFull:  rng.IntN(2) == 0,
+		Prefixes:     !cfg.Compresses() && rng.IntN(4) > 0,
+		PrefixTokens: cfg.BlockSize * (1 + rng.IntN(4)),
+	}
+	if cfg.BlockSize%4 == 0 && rng.IntN(4) == 0 {
+		v1.PrefixTokens = cfg.BlockSize / 4
+	}
+	if rng.IntN(3) == 0 {
+		v1.LongPrefill = 1 + rng.IntN(100)
+	}
+	if rng.IntN(3) == 0 {
+		limits.MaxModelLen = 50 + rng.IntN(400)
+	}
+	if !v1.Prefixes && rng.IntN(3) == 0 {
+		giveOwn(reqs, seed)
+	}
+	for i := range reqs {
+		for range rng.IntN(1 + reqs[i].PromptTokens/v1.PrefixTokens) {
+			reqs[i].PrefixHashes = append(reqs[i].PrefixHashes, rng.Uint64N(2))
+		}
+	}
+	return cfg, schedule, limits, v1, reqs, rates
+}
+
+// servedV1 is all that a run on V1 comes to.
+type servedV1 struct {
+	served
+	kinds map[int]Kind
+}
+
+func serveV1(t *testing.T, cfg *ref.Config, layout *Layout, schedule Schedule, limits Limits, v1 V1, reqs []trace.Request, rates *Rates, skip bool) servedV1 {
+	t.Helper()
+	ledger, err := NewLedger(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if layout != nil {
+		if err := ledger.Lay(*layout); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := NewServer(ledger, cfg, schedule, limits, reqs, rates)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.UseV1(v1); err != nil {
+		t.Fatal(err)
+	}
+	s.Skip = skip
+	pool := s.rules.(*vllmV1).pool
+	out := servedV1{served{usages: map[int]kv.Usage{}}, map[int]Kind{}}
+	var step Step
+	for {
+		more, err := s.Next(&step)
+		if err != nil {
+			out.err = err.Error()
+		}
+		if !more || err != nil {
+			break
+		}
+		out.calls++
+		out.work.Add(&step.Work)
+		out.tokens += step.Tokens
+		out.usages[step.Index+step.Steps] = step.Usage
+		out.kinds[step.Index+step.Steps] = step.Kind
+		if pool != nil && ledger.Free() != pool.n*ledger.heads {
+			t.Fatalf("step %d: %d blocks are free by the ledger, %d by the pool", step.Index, ledger.Free(), pool.n*ledger.heads)
+		}
+		if err := ledger.audit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out.results, out.clock, out.steps = s.Results(), s.clock, s.steps
+	if pool != nil && out.err == "" && pool.n != ledger.Blocks()/ledger.heads {
+		t.Fatalf("%d blocks of %d are free in the end", pool.n, ledger.Blocks()/ledger.heads)
+	}
+	return out
+}
+
+// TestV1Together checks that nothing comes out otherwise when sequences are scheduled
+// together, blocks that nobody else finds are counted, and steps are skipped, than when all
+// is done one by one.
+func TestV1Together(t *testing.T) {
+	seeds := uint64(900)
+	if testing.Short() {
+		seeds = 200
+	}
+	skipped, preempted, cached, compressed, refused := 0, 0, 0, int64(0), 0
+	for seed := range seeds {
+		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
+		var layout *Layout
+		if !cfg.Compresses() && !v1.Prefixes {
+			own := slices.ContainsFunc(reqs, func(r trace.Request) bool { return r.Compression != nil })
+			if l := randomLayout(rand.New(rand.NewPCG(seed, 6))); !own {
+				layout = &l
+			}
+		}
+		plain := v1
+		plain.plain = true
+		want := serveV1(t, cfg, layout, schedule, limits, plain, reqs, rates, false)
+		for _, skip := range []bool{false, true} {
+			got := serveV1(t, cfg, layout, schedule, limits, v1, reqs, rates, skip)
+			if err := got.differs(&want); err != "" {
+				t.Fatalf("seed %d, skipping %t, %+v, %+v, %d blocks of %d for %d heads: %s", seed, skip, v1, limits, cfg.Blocks, cfg.BlockSize, cfg.Shape.Heads(), err)
+			}
+			skipped += got.steps - got.calls
+		}
+		for _, r := range want.results {
+			preempted += r.Preemptions
+			cached += r.Cached
+			if r.Error != "" {
+				refused++
+			}
+		}
+		compressed += want.work[CompressedSeqs]
+	}
+	t.Logf("%d steps skipped, %d preemptions, %d tokens cached, %d compressions, %d refused", skipped, preempted, cached, compressed, refused)
+	if skipped == 0 || preempted == 0 || cached == 0 || compressed == 0 || refused == 0 {
+		t.Error("the configurations test nothing")
+	}
+}
+
+// differs says what another run came to otherwise.
+func (s *servedV1) differs(want *servedV1) string {
+	for i := range s.results {
+		if s.results[i] != want.results[i] {
+			return fmt.Sprintf("request %d:\ngot  %+v\nwant %+v", i, s.results[i], want.results[i])
+		}
+	}
+	if s.err != want.err || s.steps != want.steps || s.clock != want.clock || s.tokens != want.tokens || s.work != want.work {
+		return fmt.Sprintf("got %q, %d steps, %v, %d tokens, %v\nwant %q, %d steps, %v, %d tokens, %v", s.err, s.steps, s.clock, s.tokens, s.work, want.err, want.steps, want.clock, want.tokens, want.work)
+	}
+	for after, usage := range s.usages {
+		if usage != want.usages[after] || s.kinds[after] != want.kinds[after] {
+			return fmt.Sprintf("after step %d: %s, %+v, want %s, %+v", after, s.kinds[after], usage, want.kinds[after], want.usages[after])
+		}
+	}
+	return ""
+}
+
+// TestV1Checked checks that V1 keeps to the rules of a server, with priorities and without.
+func TestV1Checked(t *testing.T) {
+	for seed := range uint64(400) {
+		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, seed%3 == 0)
+		if seed%4 == 1 {
+			v1.Priority = func(id kv.SeqID) int { return int(id*7) % 3 }
+		}
+		heads := cfg.Shape.Layers * cfg.Shape.KVHeads
+		p := &Plan{Config: *cfg, Schedule: schedule, Limits: limits, Rates: *rates, Scheduler: VLLMV1, V1: v1, Check: true}
+		p.Config.Blocks += heads + int(seed)%heads // the null block, and a rest
+		out, err := Project(t.Context(), p, sequenceOf(reqs), Watch{Quiet: seed%2 == 0, Step: func(*Step) {}})
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if out.Finished+out.Refused != len(reqs) {
+			t.Fatalf("seed %d: %d requests finish and %d are refused, of %d", seed, out.Finished, out.Refused, len(reqs))
+		}
+	}
+}
+
+// sequenceOf yields requests as Project reads them.
+func sequenceOf(reqs []trace.Request) iter.Seq2[trace.Request, error] {
+	return func(yield func(trace.Request, error) bool) {
+		for _, r := range reqs {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// TestV1WrongUse refuses what V1 cannot do.
+func TestV1WrongUse(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Plan, []trace.Request)
+		want   string
+	}{
+		{"nothing", func(*Plan, []trace.Request) {}, ""},
+		{"no block beside the null block", func(p *Plan, _ []trace.Request) { p.Config.Blocks = 7 }, "blocks 0 is not from 1"},
+		{"prefixes and a method", func(p *Plan, _ []trace.Request) { p.Config.Compression.MaxCacheTokens = 64 }, "prefix caching and compression exclude each other"},
+		{"prefixes and options of a request", func(_ *Plan, r []trace.Request) { r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)} }, "options of compression and cached prefixes exclude each other"},
+		{"part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 24 }, "a prefix hash stands for 24 tokens, and a block has 16"},
+		{"a part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 8 }, ""},
+		{"negative", func(p *Plan, _ []trace.Request) { p.V1.LongPrefill = -1 }, "long_prefill_token_threshold -1"},
+		{"chunks of another server", func(p *Plan, _ []trace.Request) { p.ChunkedPrefill = true }, "as its own options say"},
+		{"too long", func(p *Plan, _ []trace.Request) { p.Limits.MaxModelLen = -1 }, "max_model_len -1"},
+	} {
+		cfg := ref.Default()
+		cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
+		cfg.Blocks, cfg.Compression = 40, ref.Compression{}
+		p := &Plan{Config: cfg, Limits: DefaultLimits(), Rates: *FixedStepTime(1), Scheduler: VLLMV1, V1: DefaultV1(16), Check: true}
+		reqs := []trace.Request{{ID: "a", PromptTokens: 20, OutputTokens: 2, PrefixHashes: []uint64{1}}}
+		c.change(p, reqs)
+		_, err := Project(t.Context(), p, sequenceOf(reqs), Watch{})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestV1Limits compares the limits of cards with those that vLLM documents.
+func TestV1Limits(t *testing.T) {
+	for _, c := range []struct {
+		card        string
+		gib         int64
+		usage       V1Usage
+		seqs, batch int
+	}{
+		{"h100", 79, V1APIServer, 1024, 8192},
+		{"h100", 79, V1LLMClass, 1024, 16384},
+		{"NVIDIA A100-SXM4-80GB", 79, V1APIServer, 256, 2048},
+		{"l4", 22, V1LLMClass, 256, 8192},
+		{"just large enough", 70, V1APIServer, 1024, 8192},
+	} {
+		got := V1Limits(c.card, c.gib<<30, c.usage)
+		if got != (Limits{MaxNumSeqs: c.seqs, MaxNumBatchedTokens: c.batch}) {
+			t.Errorf("%s, %s: %+v", c.card, c.usage, got)
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+)
+
+// V1Usage is how vLLM is run, by which its limits differ: its UsageContext.
+type V1Usage string
+
+// The usages.
+const (
+	V1APIServer V1Usage = "api-server" // vllm serve (OPENAI_API_SERVER)
+	V1LLMClass  V1Usage = "llm-class"  // the Python class LLM, for batches of prompts (LLM_CLASS)
+)
+
+// V1Usages returns all usages.
+func V1Usages() []V1Usage { return []V1Usage{V1APIServer, V1LLMClass} }
+
+// ParseV1Usage returns the usage of a name.
+func ParseV1Usage(name string) (V1Usage, error) {
+	for _, u := range V1Usages() {
+		if string(u) == name {
+			return u, nil
+		}
+	}
+	return "", fmt.Errorf("sim: there is no usage %q of vLLM: want one of %v", name, V1Usages())
+}
+
+// v1Limits are the limits that V1 has where none are set: EngineArgs.get_batch_defaults in
+// vLLM's vllm/engine/arg_utils.py, equal in v0.11.0 and v0.20.1.
+var v1Limits = []struct {
+	large    bool // a card of v1LargeMemory, but for the A100
+	usage    V1Usage
+	maxSeqs  int
+	maxBatch int // tokens
+}{
+	{true, V1APIServer, 1024, 8192},
+	{true, V1LLMClass, 1024, 16384},
+	{false, V1APIServer, 256, 2048},
+	{false, V1LLMClass, 256, 8192},
+}
+
+// v1LargeMemory is the memory from which on a card has V1's larger limits: 70 GiB.
+const v1LargeMemory = 70 << 30
+
+// V1Limits returns the limits that vLLM's V1 engine has on a card of so many bytes where
+// none are set. It has no watermark.
+func V1Limits(card string, memory int64, usage V1Usage) Limits {
+	large := memory >= v1LargeMemory && !strings.Contains(strings.ToLower(card), "a100")
+	for _, l := range v1Limits {
+		if l.large == large && l.usage == usage {
+			return Limits{MaxNumSeqs: l.maxSeqs, MaxNumBatchedTokens: l.maxBatch}
+		}
+	}
+	return V1Limits(card, memory, V1APIServer)
+}

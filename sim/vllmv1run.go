@@ -1,0 +1,248 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"kvcompress/trace"
+)
+
+// vllmV1 is the scheduler of vLLM's V1 engine: an iteration has one budget of tokens, for
+// the running sequences first, in the order of admission, and then for the queue. A
+// prompt takes as many of them as it can, and blocks for these.
+type vllmV1 struct {
+	*Server
+	V1
+	heads   int
+	pool    *blockPool  // nil without prefix caching
+	partial []*sequence // that run, with a prompt that is not wholly computed, in the order of admission
+	order   []*sequence // scratch: all that run
+	chunks  []chunk     // of this iteration, in the order in which they are scheduled
+}
+
+// chunk is a sequence's part of an iteration.
+type chunk struct {
+	q        *sequence
+	tokens   int
+	before   int  // its tokens that were computed or cached
+	decode   bool // one token, of a sequence whose prompt is complete
+	admitted bool // by this iteration
+}
+
+// sharesBlocks reports whether the server is a V1 that caches prefixes.
+func (s *Server) sharesBlocks() bool {
+	v, ok := s.rules.(*vllmV1)
+	return ok && v.pool != nil
+}
+
+func (s *vllmV1) filling() []*sequence { return s.partial }
+
+func (s *vllmV1) finished() {}
+
+func (s *vllmV1) arrived(q *sequence, r *trace.Request) {
+	q.filled, q.toFill = 0, 0
+	q.table.reset()
+	if longest := s.limits.MaxModelLen; longest > 0 && s.BlockedHead {
+		q.output = min(q.output, max(1, longest-q.prompt))
+	}
+	if s.Priority != nil {
+		q.priority = s.Priority(q.id)
+	}
+	if s.pool == nil {
+		return
+	}
+	var hashes []uint64
+	if s.PrefixTokens > 0 {
+		hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.PrefixTokens)]
+	}
+	t := &q.table
+	switch {
+	case s.Content != nil:
+		t.sharable, t.content = math.MaxInt, s.Content(q.id)
+	case s.plain:
+		t.sharable, t.content = math.MaxInt, contentOf(q.id, hashes, s.PrefixTokens, r.PromptTokens)
+	case len(hashes) > 0:
+		t.sharable, t.hashes = len(hashes)*s.PrefixTokens/s.ledger.cfg.BlockSize, hashes
+	}
+}
+
+func (s *vllmV1) release(q *sequence) error { return s.leave(q, false) }
+
+// leave frees what a sequence holds. One that is to come back finds its own blocks again.
+func (s *vllmV1) leave(q *sequence, back bool) error {
+	if s.pool == nil {
+		return s.ledger.Release(q.id)
+	}
+	tokens := s.ledger.Tokens(q.id)
+	held := s.ledger.blocksOf(tokens)
+	freed := s.pool.release(q, held, tokens/s.ledger.cfg.BlockSize, back)
+	return s.ledger.ReleaseShared(q.id, held-freed)
+}
+
+func (s *vllmV1) iterate(step *Step) (bool, error) {
+	if s.policy.due() {
+		if _, err := s.compress(step); err != nil {
+			return false, err
+		}
+	}
+	for {
+		s.admitted, s.chunks = s.admitted[:0], s.chunks[:0]
+		s.sortWaiting()
+		preempted := len(step.Preempted)
+		if err := s.scheduleRunning(step); err != nil {
+			return false, err
+		}
+		if len(step.Preempted) == preempted {
+			if err := s.scheduleWaiting(step); err != nil {
+				return false, err
+			}
+		}
+		switch {
+		case len(s.chunks) > 0 || step.Sequences > 0:
+			return true, s.run(step)
+		case s.BlockedHead && (len(step.Preempted) > preempted || s.waiting.n > 0 || len(s.partial) > 0):
+			step.Kind = Decode // of nobody
+			return true, nil
+		case len(step.Preempted) > preempted:
+			continue // vLLM's next iteration is at once
+		}
+		if more, err := s.sleep(step); !more || err != nil {
+			return false, err
+		}
+	}
+}
+
+// sortWaiting puts the queue in the order of priority.
+func (s *vllmV1) sortWaiting() {
+	if s.Priority != nil {
+		s.waiting.sort(byPriority)
+	}
+}
+
+// tokens returns how many tokens a sequence has that is admitted or waits, and computed how
+// many of them are in the cache.
+func (s *vllmV1) tokens(q *sequence) (tokens, computed int) {
+	if s.fills(q) {
+		return q.prompt + q.generated, q.filled
+	}
+	n := q.prompt + s.generated(q)
+	return n, n - 1
+}
+
+// fills reports whether a sequence that is admitted has a part of its prompt to be
+// computed.
+func (s *vllmV1) fills(q *sequence) bool { return q.filled < q.toFill }
+
+// chunkOf returns how many tokens of a running sequence the next iteration computes, of a
+// budget.
+func (s *vllmV1) chunkOf(q *sequence, budget int) int {
+	tokens, computed := s.tokens(q)
+	n := s.cut(tokens-computed, budget)
+	if longest := s.limits.MaxModelLen; longest > 0 {
+		n = min(n, longest-1-computed)
+	}
+	return n
+}
+
+// cut returns how many of n tokens an iteration computes, of a budget.
+func (s *vllmV1) cut(n, budget int) int {
+	if s.LongPrefill > 0 {
+		n = min(n, s.LongPrefill)
+	}
+	return min(n, budget)
+}
+
+// need returns how many blocks a running sequence takes for n tokens more.
+func (s *vllmV1) need(q *sequence, n int) int {
+	if !s.fills(q) {
+		return s.ledger.DecodeNeed(q.id)
+	}
+	return s.fillNeed(q, q.filled+n, admission{})
+}
+
+// fillNeed returns how many blocks a sequence takes so that its prompt is computed up to a
+// token.
+func (s *vllmV1) fillNeed(q *sequence, to int, a admission) int {
+	entered := s.entered(q)
+	return s.ledger.ChunkNeed(entered, to-entered) - s.heads*(a.cached-a.free)
+}
+
+// entered returns how many tokens of a sequence without its whole prompt are in the cache:
+// none of one that waits.
+func (s *vllmV1) entered(q *sequence) int {
+	if q.toFill == 0 {
+		return 0
+	}
+	return q.filled
+}
+
+// start has a sequence run whose prompt is computed, and has given it a token.
+func (s *vllmV1) start(step *Step, q *sequence) {
+	step.Sequences++
+	if s.Batch {
+		step.Batch = append(step.Batch, q.id)
+	}
+	q.generated++
+	q.finishAt = s.decodes + q.output - q.generated
+	q.since, q.compressed = s.steps, false
+	s.running.insert(q)
+}
+
+// run computes what was scheduled.
+func (s *vllmV1) run(step *Step) error {
+	fills := 0
+	for _, c := range s.chunks {
+		q := c.q
+		if s.Batch {
+			step.Scheduled = append(step.Scheduled, Scheduled{q.id, c.tokens, c.before, c.admitted})
+		}
+		if c.decode {
+			s.decodeOne(step, q)
+			continue
+		}
+		fills++
+		if q.result.Admitted < 0 {
+			q.result.Admitted = step.Start
+		}
+		if q.result.Preemptions > 0 {
+			q.result.Recomputed += c.tokens
+		}
+		step.Work[MetricPairs] -= s.policy.watches.Pairs(q.filled) // of the chunks before this one
+		s.workOn(step, q, c.tokens)
+		if s.fills(q) || q.toFill == 0 {
+			continue
+		}
+		if err := s.ledger.Admit(q.id); err != nil {
+			return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
+		}
+		s.partial = slices.DeleteFunc(s.partial, func(p *sequence) bool { return p == q })
+		s.admitted = append(s.admitted, q)
+		s.policy.forced = true
+		s.start(step, q)
+	}
+	step.Filling = len(s.partial)
+	switch {
+	case fills == 0:
+		step.Kind = Decode
+	case step.Work[DecodeSeqs] > 0:
+		step.Kind = Mixed
+	default:
+		step.Kind = Prefill
+	}
+	return nil
+}
+
+// decodeOne computes a token of one sequence, which the cache has room for.
+func (s *vllmV1) decodeOne(step *Step, q *sequence) {
+	step.Sequences++
+	step.Tokens++
+	step.Work[DecodeSeqs]++
+	kvs, blocks := s.ledger.Read(q.id)
+	step.Work[KVsRead] += kvs
+	step.Work[BlocksRead] += blocks
+	if s.Batch {
+		step.Batch = append(step.Batch, q.id)
+	}
+	s.running.sooner(q)
+}

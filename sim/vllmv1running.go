@@ -1,0 +1,202 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"kvcompress/kv"
+)
+
+// scheduleRunning gives the running sequences their tokens of an iteration. Where blocks
+// lack, it compresses first, and then preempts until they are there.
+func (s *vllmV1) scheduleRunning(step *Step) error {
+	before := len(step.Compression)
+	for s.policy.enabled && s.lacks() {
+		if freed, err := s.compress(step); err != nil {
+			return err
+		} else if freed == 0 {
+			break
+		}
+	}
+	if done, err := s.scheduleTogether(step, len(step.Compression) == before); done || err != nil {
+		return err
+	}
+	return s.scheduleEach(step)
+}
+
+// lacks reports whether the running sequences take more blocks than are free.
+func (s *vllmV1) lacks() bool {
+	need := s.ledger.NeedAll(1)
+	budget := s.limits.MaxNumBatchedTokens - s.running.len()
+	for _, q := range s.partial {
+		if n := s.chunkOf(q, budget); n > 0 {
+			need += s.need(q, n)
+			budget -= n
+		}
+	}
+	return need > s.ledger.Free()
+}
+
+// scheduleTogether is scheduleEach where every running sequence is scheduled, nobody is
+// preempted, and those with a prompt to be computed were admitted last. Several decode
+// steps may be taken at once where they are quiet, as far as the caller knows.
+func (s *vllmV1) scheduleTogether(step *Step, quiet bool) (bool, error) {
+	budget := s.limits.MaxNumBatchedTokens - s.running.len()
+	if s.plain || budget < 0 || s.running.len() == 0 && len(s.partial) == 0 {
+		return false, nil
+	}
+	need := s.ledger.NeedAll(1)
+	for _, q := range s.partial {
+		if budget == 0 {
+			break
+		}
+		n := s.chunkOf(q, budget)
+		if n < 1 || s.running.len() > 0 && q.order < s.running.tail.order {
+			s.chunks = s.chunks[:0]
+			return false, nil
+		}
+		need += s.need(q, n)
+		budget -= n
+		s.chunks = append(s.chunks, chunk{q: q, tokens: n, before: q.filled})
+	}
+	if need > s.ledger.Free() {
+		s.chunks = s.chunks[:0]
+		return false, nil
+	}
+	if s.Batch {
+		for q := s.running.head; q != nil; q = q.next {
+			_, computed := s.tokens(q)
+			step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: 1, Before: computed})
+		}
+	}
+	free := s.ledger.Free()
+	if err := s.decodeRunning(step, quiet && len(s.partial) == 0 && s.headStays(budget)); err != nil {
+		return false, err
+	}
+	if s.pool != nil {
+		s.pool.take((free - s.ledger.Free()) / s.heads)
+	}
+	for _, c := range s.chunks {
+		if err := s.enter(step, c.q, admission{tokens: c.tokens}); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// headStays reports whether the head of the queue can only be admitted when a sequence has
+// finished: decode steps take blocks, and make none of its own cached.
+func (s *vllmV1) headStays(budget int) bool {
+	if s.waiting.n == 0 || budget == 0 || s.running.len() == s.limits.MaxNumSeqs {
+		return true
+	}
+	q := s.waiting.front()
+	if s.neverAdmitted(q) != "" {
+		return false
+	}
+	_, ok := s.admits(q, budget)
+	return !ok
+}
+
+// scheduleEach gives one running sequence after the other its tokens, in the order of
+// admission. While blocks lack for one, another is preempted: the last, or the one that
+// comes last by priority.
+func (s *vllmV1) scheduleEach(step *Step) error {
+	s.order = append(s.order[:0], s.partial...)
+	for q := s.running.head; q != nil; q = q.next {
+		s.order = append(s.order, q)
+	}
+	slices.SortFunc(s.order, func(a, b *sequence) int { return cmp.Compare(a.order, b.order) })
+	budget := s.limits.MaxNumBatchedTokens
+	for i := 0; i < len(s.order) && budget > 0; i++ {
+		q := s.order[i]
+		n := s.chunkOf(q, budget)
+		if n < 1 {
+			continue
+		}
+		for s.need(q, n) > s.ledger.Free() {
+			victim := len(s.order) - 1
+			if s.Priority != nil {
+				victim = s.leastUrgent()
+			}
+			v := s.order[victim]
+			s.order = slices.Delete(s.order, victim, victim+1)
+			if at := slices.IndexFunc(s.chunks, func(c chunk) bool { return c.q == v }); at >= 0 && !s.StalePreempted {
+				budget += s.chunks[at].tokens
+				s.chunks = slices.Delete(s.chunks, at, at+1)
+				i--
+			}
+			if err := s.preempt(step, v); err != nil {
+				return err
+			}
+			if v == q {
+				return nil
+			}
+		}
+		if err := s.schedule(step, q, n); err != nil {
+			return err
+		}
+		budget -= n
+	}
+	return nil
+}
+
+// schedule has the cache take n tokens of a running sequence.
+func (s *vllmV1) schedule(step *Step, q *sequence, n int) error {
+	_, computed := s.tokens(q)
+	c := chunk{q: q, tokens: n, before: computed, decode: !s.fills(q)}
+	s.chunks = append(s.chunks, c)
+	if !c.decode {
+		return s.enter(step, q, admission{tokens: n})
+	}
+	if err := s.ledger.Decode([]kv.SeqID{q.id}); err != nil {
+		return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
+	}
+	if s.pool != nil {
+		s.pool.grow(q, s.ledger.blocksOf(computed), s.ledger.blocksOf(computed+1))
+		s.pool.register(q, (computed+1)/s.ledger.cfg.BlockSize)
+	}
+	return nil
+}
+
+// leastUrgent returns which of s.order comes last by priority and arrival.
+func (s *vllmV1) leastUrgent() int {
+	last := 0
+	for i, q := range s.order {
+		if byPriority(q, s.order[last]) > 0 {
+			last = i
+		}
+	}
+	return last
+}
+
+// byPriority compares sequences by priority, and then by arrival.
+func byPriority(a, b *sequence) int {
+	return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.id, b.id))
+}
+
+// preempt sends a running sequence back to the queue, to be recomputed.
+func (s *vllmV1) preempt(step *Step, q *sequence) error {
+	if s.fills(q) {
+		step.Dropped += q.filled
+		s.partial = slices.DeleteFunc(s.partial, func(p *sequence) bool { return p == q })
+	} else {
+		s.running.remove(q)
+		q.generated = s.generated(q)
+		q.result.OutputTokens = q.generated
+	}
+	if err := s.leave(q, true); err != nil {
+		return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
+	}
+	q.filled, q.toFill = 0, 0
+	q.result.Preemptions++
+	step.Preempted = append(step.Preempted, q.id)
+	s.waiting.pushFront(q)
+	s.sortWaiting()
+	if at := slices.IndexFunc(s.chunks, func(c chunk) bool { return c.q == q }); at >= 0 { // it keeps its tokens
+		c := &s.chunks[at]
+		c.before, c.decode = 0, false
+	}
+	return nil
+}
