@@ -20,16 +20,17 @@ const MaxLedgerBlocks = 1 << 36
 // same for any number of sequences: what grows by one token in each step is kept
 // relative to the number of steps so far.
 type Ledger struct {
-	cfg     ref.Config
-	method  ref.Method
-	blocks  bool        // the method is KV-Compress, which asks for blocks
-	patient ref.Patient // the method, if it is one
-	spread  Spread
-	told    bool // the spread says what an engine did in the end, and has to be asked of every compression
-	heads   int  // L·H
-	full    int  // heads that hold every token: all, without a layout
-	fixed   int  // blocks that a sequence has whatever its length: see Layout
-	windows windows
+	cfg      ref.Config
+	method   ref.Method
+	blocks   bool        // the method is KV-Compress, which asks for blocks
+	patient  ref.Patient // the method, if it is one
+	spread   Spread
+	counting Counting
+	told     bool // the spread says what an engine did in the end, and has to be asked of every compression
+	heads    int  // L·H
+	full     int  // heads that hold every token: all, without a layout
+	fixed    int  // blocks that a sequence has whatever its length: see Layout
+	windows  windows
 
 	own   map[kv.SeqID]*compressor // of sequences with options of their own
 	seqs  map[kv.SeqID]*account

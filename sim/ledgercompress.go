@@ -104,7 +104,7 @@ func (l *Ledger) counts(a *account) ref.Counts {
 func (l *Ledger) ranking(by compressor, a *account) ref.Ranking {
 	if l.blocks { // without a length for each head
 		opt := &by.cfg.Compression
-		return ref.Ranking{Unit: l.cfg.BlockSize, Sinks: opt.Sinks, Window: opt.ProtectedWindow, Quotas: l.demand(by.cfg, a)}
+		return ref.Ranking{Unit: l.cfg.BlockSize, Sinks: opt.Sinks, Window: l.counting.window(opt.ProtectedWindow), Quotas: l.demand(by.cfg, a)}
 	}
 	return by.method.(ref.Dropper).Rank(l.counts(a))
 }
@@ -112,7 +112,7 @@ func (l *Ledger) ranking(by compressor, a *account) ref.Ranking {
 // demand returns what KV-Compress asks of each group of heads.
 func (l *Ledger) demand(cfg *ref.Config, a *account) []ref.Quota {
 	kvs, blocks := l.holds(a)
-	e := cfg.Count(a.tokens+l.steps, kvs, blocks)
+	e := l.counting.asks(cfg, a.tokens+l.steps, kvs, blocks)
 	if l.quotas == nil || e != l.quotasOf {
 		l.quotas, l.quotasOf = l.cfg.Quotas(e), e
 	}

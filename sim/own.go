@@ -26,12 +26,15 @@ func (s *Server) followOwn(q *sequence, own *trace.Compression) error {
 	if own == nil {
 		return nil
 	}
-	_, chunked := s.rules.(*promptChunks)
+	_, whole := s.rules.(*vllm06Whole)
+	_, chunked := s.rules.(*vllm06Chunks)
 	switch {
 	case chunked:
 		return errors.New("options of compression and chunked prefill exclude each other")
 	case s.ledger != nil && s.ledger.prefixes != nil, s.sharesBlocks():
 		return errors.New("options of compression and cached prefixes exclude each other")
+	case whole:
+		return errCompressed
 	}
 	with, err := s.cfg.With(own)
 	if err != nil {

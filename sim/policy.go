@@ -19,9 +19,10 @@ type policy struct {
 	watches   *ref.Observation // of prompts; nil for none
 	ownOnce   bool             // a sequence has had a Once that is not the schedule's
 
-	forced    bool // a prefill has just run
+	prefilled bool // a prefill has just run
 	decodes   int  // decode steps since the last compression
 	newTokens int  // tokens that entered since
+	rounds    int  // compressions in which a sequence was compressed
 
 	order []*sequence // scratch
 }
@@ -50,7 +51,7 @@ func (p *policy) due() bool {
 	if !p.enabled {
 		return false
 	}
-	return p.forced ||
+	return p.prefilled ||
 		p.Interval > 0 && p.decodes >= p.Interval ||
 		p.NewTokenLimit > 0 && p.newTokens > p.NewTokenLimit
 }
@@ -84,8 +85,12 @@ func (p *policy) idle(l *Ledger, running *runningList) int {
 		return n
 	}
 	for q := running.head; q != nil && n > 1; q = q.next {
-		if q.compressed && q.once {
+		switch {
+		case !q.once:
+		case q.attempted:
 			continue
+		default:
+			return 1 // the next compression uses up its only one
 		}
 		n = min(n, 1+min(l.Quiet(q.id), math.MaxInt-1))
 	}
@@ -106,39 +111,26 @@ func (p *policy) entered(s *Step) {
 		p.decodes += s.Steps
 	}
 	p.newTokens += s.Tokens
-	p.forced = p.forced || s.Kind == Prefill
+	p.prefilled = p.prefilled || s.Kind == Prefill
 }
 
-// run compresses: the sequences that have gone longest without compression
-// first, and of those the earliest, as many as max_kv_per_compression allows, but
-// at least one, or a sequence beyond the limit could never be compressed. Those
-// that this step, now, has compressed already are left alone.
+// run compresses those that choose finds, in the order of admission.
 func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
-	p.forced, p.decodes, p.newTokens = false, 0, 0
-	p.order = p.order[:0]
-	for q := running.head; q != nil; q = q.next {
-		p.order = append(p.order, q)
+	p.prefilled, p.decodes, p.newTokens = false, 0, 0
+	if chosen := p.choose(c, running, now); chosen == 0 {
+		return nil
 	}
-	earlier := func(a, b *sequence) int { return cmp.Compare(a.since, b.since) }
-	if !slices.IsSortedFunc(p.order, earlier) {
-		slices.SortStableFunc(p.order, earlier)
-	}
-	slots, done, limit := 0, 0, p.MaxKVPerCompression
-	for _, s := range p.order {
-		if s.compressed && (s.once || s.since == now) || c.Count(s.id) == 0 {
+	p.rounds++
+	for s := running.head; s != nil; s = s.next {
+		if !s.chosen {
 			continue
 		}
 		held := c.Held(s.id) * p.blockSize
-		slots += held
-		if limit > 0 && slots > limit && done > 0 {
-			break
-		}
 		r, err := c.Compress(s.id)
 		if err != nil {
 			return err
 		}
-		s.compressed, s.since = true, now
-		done++
+		s.chosen, s.compressedAt, s.round = false, now, p.rounds
 		short := r.Asked - r.Evicted - r.Hidden
 		if p.blocks {
 			short = r.Asked - r.Freed
@@ -155,4 +147,49 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 		w[BlocksFreed] += int64(r.Freed)
 	}
 	return nil
+}
+
+// choose marks the sequences that a compression takes: those that have been left out of
+// most compressions since their own first, and of equal ones the one that arrived last, as
+// many as MaxKVPerCompression allows. Those that this step, now, has compressed already are
+// left alone.
+func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
+	p.order = p.order[:0]
+	for q := running.tail; q != nil; q = q.prev {
+		p.order = append(p.order, q)
+	}
+	before := func(a, b *sequence) int {
+		return cmp.Or(cmp.Compare(p.waited(b), p.waited(a)), cmp.Compare(b.id, a.id))
+	}
+	if !slices.IsSortedFunc(p.order, before) {
+		slices.SortFunc(p.order, before)
+	}
+	slots, limit := 0, p.MaxKVPerCompression
+	for _, s := range p.order {
+		if s.once && s.attempted || s.compressedAt == now {
+			continue
+		}
+		s.attempted = true
+		if c.Count(s.id) == 0 {
+			continue
+		}
+		if limit > 0 {
+			slots += c.Held(s.id) * p.blockSize
+			if slots > limit && (chosen > 0 || p.Strict) {
+				break
+			}
+		}
+		s.chosen = true
+		chosen++
+	}
+	return chosen
+}
+
+// waited returns how many compressions have left a sequence out since its last one; 0 for
+// one that was never compressed.
+func (p *policy) waited(q *sequence) int {
+	if q.round == 0 {
+		return 0
+	}
+	return p.rounds - q.round
 }

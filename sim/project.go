@@ -137,12 +137,14 @@ func (p *Plan) start(requests iter.Seq2[trace.Request, error], watch Watch) (*pr
 	if err != nil {
 		return nil, err
 	}
-	if p.Scheduler == VLLMV1 {
-		err = server.UseV1(p.V1)
-	}
 	server.experts = p.Experts
-	if p.ChunkedPrefill {
-		err = errors.Join(err, server.ChunkPrefills())
+	switch {
+	case p.Scheduler == VLLMV1:
+		err = server.UseV1(p.V1)
+	case p.ChunkedPrefill:
+		err = server.ChunkPrefills()
+	case p.Scheduler == VLLM06 || p.PrefixTokens != 0:
+		err = server.UseVLLM06()
 	}
 	if err != nil {
 		server.Close()

@@ -247,10 +247,13 @@ func randomPlan(seed uint64) (*Plan, []trace.Request) {
 	cfg, schedule, limits, reqs, rates := randomServing(seed)
 	p := &Plan{Config: *cfg, Schedule: schedule, Limits: limits, Rates: *rates}
 	rng := rand.New(rand.NewPCG(seed, 4))
+	p.Limits.DropOutgrown, p.Limits.HoldAfterPreemption = rng.IntN(4) == 0, rng.IntN(4) == 0
 	if cfg.Compression.Enabled() {
+		p.Schedule.Strict, p.Schedule.UntilFree = rng.IntN(4) == 0, rng.IntN(2) == 0
 		return p, reqs
 	}
 	p.ChunkedPrefill = rng.IntN(2) == 0
+	p.Scheduler = []Scheduler{VLLM06, KVCompressServer}[rng.IntN(2)]
 	if rng.IntN(2) == 0 {
 		p.PrefixTokens = cfg.BlockSize * (1 + rng.IntN(3))
 		for i := range reqs {

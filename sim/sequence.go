@@ -18,6 +18,8 @@ type sequence struct {
 	own            *trace.Compression // options of its own; nil for the run's
 	once           bool               // it is compressed a single time
 	session        string             // that it is a turn of, if any
+	attempted      bool               // a compression has looked at it
+	round          int                // the policy's rounds at its last compression; 0 for never
 	result         Result
 
 	// While its prompt is computed.
@@ -26,12 +28,13 @@ type sequence struct {
 	cached int // of them
 
 	// While it runs.
-	order      int  // of admission
-	finishAt   int  // the decode step, of the server's, with which it has all its output
-	since      int  // the step of its last compression, or of its prefill
-	compressed bool // since it was last admitted
-	heapIndex  int
-	prev, next *sequence // in the order of admission
+	order        int  // of admission
+	finishAt     int  // the decode step, of the server's, with which it has all its output
+	startedAt    int  // the step with which its prompt was complete
+	compressedAt int  // the step of its last compression, since it was admitted; or never
+	chosen       bool // for the compression that is about to run
+	heapIndex    int
+	prev, next   *sequence // in the order of admission
 }
 
 // queue is a line of waiting sequences that can be joined at both ends.

@@ -41,6 +41,7 @@ type Server struct {
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
+	inReserve  int // free blocks beyond its need that a decode step may want: see quietSteps
 	admissions int
 	spare      []*sequence // that have ended, to be used again
 	admitted   []*sequence // whose prefill ends with this step
@@ -82,7 +83,7 @@ func newResult(seq int, r *trace.Request) Result {
 
 // NewServer returns a server of requests, sorted by arrival, on a cache of
 // blocks of cfg's size. It keeps their results. rates are what its steps cost; nil
-// is 10 ms for each.
+// is 10 ms for each. It follows KV-Compress's server, until another scheduler is chosen.
 func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests []trace.Request, rates *Rates) (*Server, error) {
 	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
@@ -134,7 +135,7 @@ func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	}
 	s.all, _ = cache.(AllAtOnce)
 	s.ledger, _ = cache.(*Ledger)
-	s.rules = &wholePrompts{Server: s}
+	s.rules = &kvCompress{Server: s}
 	return s, nil
 }
 
@@ -220,6 +221,7 @@ func (s *Server) Next(step *Step) (bool, error) {
 	*step = Step{
 		Index: s.steps, Start: s.clock.NS(), Steps: 1,
 		Batch: step.Batch[:0], Scheduled: step.Scheduled[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
+		Refused: step.Refused[:0],
 	}
 	if err := s.arrive(); err != nil {
 		return false, err
@@ -267,7 +269,7 @@ func (s *Server) arrive() error {
 		}
 		q := s.newSequence()
 		q.id, q.prompt, q.output, q.generated = kv.SeqID(s.source.taken), r.PromptTokens, r.OutputTokens, 0
-		q.hashes, q.cached = nil, 0
+		q.hashes, q.cached, q.attempted, q.round = nil, 0, false, 0
 		if s.ledger != nil && s.ledger.prefixes != nil {
 			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]
 		}
@@ -340,7 +342,7 @@ func (s *Server) finish(step *Step) error {
 		q.result.Finished = step.End
 		q.result.OutputTokens = s.generated(q)
 		step.Finished = append(step.Finished, q.id)
-		if q.since == step.Index && !q.compressed { // its prefill ended with this step
+		if q.startedAt == step.Index {
 			step.Single++
 		}
 		s.running.remove(q)

@@ -146,7 +146,7 @@ func TestServer(t *testing.T) {
 			name: "what can never fit is refused, the others are served", blocks: 20, limits: Limits{MaxNumSeqs: 10, MaxNumBatchedTokens: 100, Watermark: 0.5},
 			requests: requests([3]int{0, 11, 2}, [3]int{0, 5, 1}),
 			want:     "prefill 1: 5",
-			refused:  "a prompt of 11 tokens needs 11 blocks: the cache has 10 beyond its watermark",
+			refused:  "a prompt of 11 tokens needs 12 blocks: the cache has 10 beyond its watermark",
 		}, {
 			name: "too long for a batch", blocks: 1000, limits: all,
 			requests: requests([3]int{0, 101, 2}, [3]int{0, 5, 1}),
@@ -158,8 +158,8 @@ func TestServer(t *testing.T) {
 			want:     "prefill 1: 5",
 			refused:  "a prompt of 5 tokens and 2 of output exceed max_model_len 6",
 		}, {
-			// The latest is preempted, recomputed with what it had generated, and not
-			// before a sequence has finished; nor is anyone else.
+			// The latest is preempted, and recomputed with what it had generated when its
+			// blocks are there.
 			name: "preemption", blocks: 14, limits: all,
 			requests: requests([3]int{0, 6, 4}, [3]int{0, 6, 4}, [3]int{3, 2, 1}),
 			want:     "prefill 0: 6; prefill 1: 6; decode [0 1]; decode [0]; decode [0]; prefill 1: 8; prefill 2: 2; decode [1]",
@@ -167,7 +167,7 @@ func TestServer(t *testing.T) {
 			name: "a sequence that outgrows the cache by itself", blocks: 8, limits: all,
 			requests: requests([3]int{0, 7, 5}, [3]int{0, 2, 1}),
 			want:     "prefill 0: 7; decode [0]; prefill 1: 2",
-			refused:  "it was preempted with 7 prompt and 2 generated tokens, and to recompute them needs 9 blocks: the cache has 8 beyond its watermark",
+			refused:  "it was preempted with 7 prompt and 2 generated tokens, and to recompute them needs 10 blocks: the cache has 8 beyond its watermark",
 		}, {
 			name: "a preempted sequence that has outgrown a batch is recomputed in one of its own", blocks: 60, limits: Limits{MaxNumSeqs: 10, MaxNumBatchedTokens: 20},
 			requests: requests([3]int{0, 15, 30}, [3]int{0, 15, 30}),
@@ -195,19 +195,50 @@ func TestServer(t *testing.T) {
 			want: "prefill 0: 7; compress 0: 3; decode [0]; decode [0]; decode [0]; decode [0]; decode [0]; " +
 				"compress 0: 5; decode [0]; decode [0]",
 		}, {
-			// Each compression takes 8 slots at the most: the one that waited longest
-			// goes first, and alone if it holds more by itself.
+			// Each compression takes 8 slots at the most, or one sequence. Of those that were
+			// never compressed, or just now, the latest goes first: the others wait for ever.
 			name: "limit of KVs", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, MaxKVPerCompression: 8},
 			requests: requests([3]int{0, 6, 4}, [3]int{0, 6, 4}, [3]int{0, 20, 4}),
-			want: "prefill 0: 6; prefill 1: 6; prefill 2: 20; compress 0: 2; decode [0 1 2]; compress 1: 3; decode [0 1 2]; " +
-				"compress 2: 18; decode [0 1 2]",
+			want: "prefill 0: 6; prefill 1: 6; prefill 2: 20; compress 2: 16; decode [0 1 2]; compress 2: 1; decode [0 1 2]; " +
+				"compress 2: 1; decode [0 1 2]",
+		}, {
+			// The first holds more than the limit, and ends the list.
+			name: "strict limit of KVs", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, MaxKVPerCompression: 8, Strict: true},
+			requests: requests([3]int{0, 6, 2}, [3]int{0, 20, 2}),
+			want:     "prefill 0: 6; prefill 1: 20; decode [0 1]",
+		}, {
+			// Those that were left out while another was compressed go first in the next one.
+			name: "who waited longest goes first", blocks: 100, limits: Limits{MaxNumSeqs: 10, MaxNumBatchedTokens: 6}, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, MaxKVPerCompression: 6},
+			requests: requests([3]int{0, 6, 5}, [3]int{0, 6, 4}),
+			want: "prefill 0: 6; compress 0: 2; prefill 1: 6; compress 1: 2; decode [0 1]; compress 0: 1; decode [0 1]; compress 1: 2; decode [0 1]; " +
+				"compress 0: 2; decode [0]",
+		}, {
+			// The one compression of a sequence is the first that finds it, though it has
+			// nothing to lose then.
+			name: "once is used up", blocks: 100, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, Once: true},
+			requests: requests([3]int{0, 3, 6}),
+			want:     "prefill 0: 3; decode [0]; decode [0]; decode [0]; decode [0]; decode [0]",
 		}, {
 			// Not all that could be compressed was, when its turn was due: so when the
 			// decode step lacks blocks, the others follow, and nobody is preempted.
-			name: "compression goes on until a decode step has its blocks", blocks: 15, limits: all, opt: ref.Compression{MaxCacheTokens: 4}, schedule: Schedule{Interval: 1, MaxKVPerCompression: 5},
+			name: "compression goes on until a decode step has its blocks", blocks: 16, limits: all, opt: ref.Compression{MaxCacheTokens: 4},
+			schedule: Schedule{Interval: 1, MaxKVPerCompression: 5, UntilFree: true},
 			requests: requests([3]int{0, 5, 4}, [3]int{0, 5, 4}, [3]int{0, 5, 4}),
-			want: "prefill 0: 5; prefill 1: 5; prefill 2: 5; compress 0: 1; compress 1: 1; compress 2: 1; decode [0 1 2]; " +
-				"compress 0: 1; compress 1: 1; compress 2: 1; decode [0 1 2]; compress 0: 1; compress 1: 1; compress 2: 1; decode [0 1 2]",
+			want: "prefill 0: 5; prefill 1: 5; prefill 2: 5; compress 2: 1; compress 1: 1; decode [0 1 2]; compress 2: 1; compress 1: 1; compress 0: 2; decode [0 1 2]; " +
+				"compress 2: 1; compress 1: 1; decode [0 1 2]",
+		}, {
+			// Without it, a forced compression frees one block of the three that lack.
+			name: "one compression of an iteration, and then preemption", blocks: 16, limits: all, opt: ref.Compression{MaxCacheTokens: 4},
+			schedule: Schedule{MaxKVPerCompression: 5},
+			requests: requests([3]int{0, 5, 4}, [3]int{0, 5, 4}, [3]int{0, 5, 4}),
+			want:     "prefill 0: 5; prefill 1: 5; prefill 2: 5; compress 2: 1; decode [0 1]; decode [0 1]; decode [0 1]; prefill 2: 6; compress 2: 2; decode [2]; decode [2]",
+		}, {
+			// Compression is forced by the lack of blocks. Nobody is prefilled before a sequence
+			// finishes, though the blocks that came free would do for it.
+			name: "the lock", blocks: 16, limits: all, opt: ref.Compression{MaxCacheTokens: 4},
+			requests: requests([3]int{0, 5, 12}, [3]int{0, 5, 9}, [3]int{6, 1, 2}),
+			want: "prefill 0: 5; prefill 1: 5; compress 0: 1; compress 1: 1; decode [0 1]; decode [0 1]; decode [0 1]; decode [0 1]; " +
+				"compress 0: 4; compress 1: 4; decode [0 1]; decode [0 1]; decode [0 1]; decode [0 1]; prefill 2: 1; compress 0: 4; decode [0 2]; decode [0]; decode [0]",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -7,9 +7,8 @@
 // blocks as an engine does, and [Rates] that say what its steps take, it projects
 // what serving requests would be like: see [Project].
 //
-// The rules are those of vLLM 0.6 with KV-Compress: continuous batching in
-// iterations, each either a prefill or one decode step of all running sequences;
-// first come, first served; preemption of the latest, by recomputation.
+// Whose rules a server follows is its [Scheduler]: that of KV-Compress's server, of vLLM
+// 0.6, or of vLLM's V1 engine.
 package sim
 
 import (
@@ -57,11 +56,45 @@ type Cache interface {
 
 // Limits bound a batch, under vLLM's names.
 type Limits struct {
-	MaxNumSeqs          int     `json:"max_num_seqs"`           // sequences that run at a time
-	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"` // tokens of one prefill batch
-	Watermark           float64 `json:"watermark"`              // part of the blocks that an admission leaves free
+	MaxNumSeqs          int     `json:"max_num_seqs"`            // sequences that run at a time
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // tokens of one prefill batch
+	Watermark           float64 `json:"watermark"`               // part of the blocks that an admission leaves free
+	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of a request, prompt and output; 0 is no limit
 
-	MaxModelLen int `json:"max_model_len,omitempty"` // tokens of a request, prompt and output; 0 is no limit
+	// DropOutgrown refuses a preempted sequence that has outgrown max_num_batched_tokens, as
+	// vLLM 0.6 does; else it is recomputed in a batch of its own.
+	DropOutgrown bool `json:"drop_outgrown,omitempty"`
+
+	// KeepUnservable admits again and again what can never be served, as vLLM does, and a
+	// request that comes to more than MaxModelLen with its output; else it is refused, with
+	// the reason.
+	KeepUnservable bool `json:"keep_unservable,omitempty"`
+
+	// HoldAfterPreemption admits nobody after a preemption until a sequence finishes: a rule
+	// that vLLM 0.6 does not have.
+	HoldAfterPreemption bool `json:"hold_after_preemption,omitempty"`
+}
+
+// bound is a limit of tokens and its name.
+type bound struct {
+	tokens int
+	name   string
+}
+
+// longestContext returns the tokens that a sequence may have, longestPrompt those of a
+// prompt that is prefilled as a whole.
+func (l *Limits) longestContext() bound {
+	if l.MaxModelLen > 0 {
+		return bound{l.MaxModelLen, "max_model_len"}
+	}
+	return bound{math.MaxInt, ""}
+}
+
+func (l *Limits) longestPrompt() bound {
+	if b := l.longestContext(); b.tokens <= l.MaxNumBatchedTokens {
+		return b
+	}
+	return bound{l.MaxNumBatchedTokens, "max_num_batched_tokens"}
 }
 
 // DefaultLimits are vLLM 0.6's for sequences and watermark; for tokens in a batch,
@@ -118,10 +151,12 @@ type Step struct {
 	Cached    int  `json:"-"` // tokens of admitted prompts that a prefix cache had
 	Work      Work `json:"-"`
 
-	Products Ticks `json:"-"` // of its time, what is not linear in the work
+	Products Ticks          `json:"-"` // of its time, what is not linear in the work
+	Refused  []kv.SeqID     `json:"-"` // that can never be served
+	Server   KVCompressStep `json:"-"` // of KV-Compress's server
 
 	Batch       []kv.SeqID    `json:"batch"`                 // prefilled, or decoded
-	Scheduled   []Scheduled   `json:"-"`                     // by vLLM V1, where batches are told of: who computes how many tokens, in its order
+	Scheduled   []Scheduled   `json:"-"`                     // where batches are told of: who computes how many tokens, in the scheduler's order
 	Tokens      int           `json:"tokens"`                // that were computed and entered the cache
 	Compression []Compression `json:"compression,omitempty"` // before the batch ran
 	Preempted   []kv.SeqID    `json:"preempted,omitempty"`
@@ -133,7 +168,7 @@ type Step struct {
 	Waiting int           `json:"waiting"`
 }
 
-// Scheduled is a sequence's part of a batch of vLLM V1.
+// Scheduled is a sequence's part of a batch.
 type Scheduled struct {
 	Seq      kv.SeqID
 	Tokens   int  // that it computes

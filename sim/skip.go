@@ -21,7 +21,7 @@ func (s *Server) quietSteps(step *Step) int {
 	if n <= 1 || s.source.waits() {
 		return 1
 	}
-	if free := s.cache.Free(); s.all.NeedAll(n) > free {
+	if free := s.cache.Free() - s.inReserve; s.all.NeedAll(n) > free {
 		n = max(1, sort.Search(n, func(i int) bool { return s.all.NeedAll(i+1) > free }))
 	}
 	due, any := s.source.due() // peeked at in arrive
@@ -91,7 +91,8 @@ func (s *Server) repeat(step *Step) {
 	}
 	s.ledger.Repeat(n - 1)
 	step.Steps, step.Work, step.Tokens = n, times(n), n*step.Tokens
+	s.policy.rounds += n - 1
 	for q := s.running.head; q != nil; q = q.next {
-		q.since += n - 1
+		q.round += n - 1
 	}
 }

@@ -185,7 +185,7 @@ func (s *vllmV1) start(step *Step, q *sequence) {
 	}
 	q.generated++
 	q.finishAt = s.decodes + q.output - q.generated
-	q.since, q.compressed = s.steps, false
+	q.startedAt, q.compressedAt = s.steps, never
 	s.running.insert(q)
 }
 
@@ -195,7 +195,7 @@ func (s *vllmV1) run(step *Step) error {
 	for _, c := range s.chunks {
 		q := c.q
 		if s.Batch {
-			step.Scheduled = append(step.Scheduled, Scheduled{q.id, c.tokens, c.before, c.admitted})
+			step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: c.tokens, Before: c.before, Admitted: c.admitted})
 		}
 		if c.decode {
 			s.decodeOne(step, q)
@@ -218,7 +218,7 @@ func (s *vllmV1) run(step *Step) error {
 		}
 		s.partial = slices.DeleteFunc(s.partial, func(p *sequence) bool { return p == q })
 		s.admitted = append(s.admitted, q)
-		s.policy.forced = true
+		s.policy.prefilled = true
 		s.start(step, q)
 	}
 	step.Filling = len(s.partial)

@@ -93,7 +93,7 @@ func (s *vllmV1) neverAdmitted(q *sequence) string {
 	if s.WholePrompts && s.cut(q.prompt+q.generated, math.MaxInt) > s.limits.MaxNumBatchedTokens {
 		return fmt.Sprintf("a prompt of %d tokens exceeds max_num_batched_tokens %d", q.prompt+q.generated, s.limits.MaxNumBatchedTokens)
 	}
-	return s.neverFits(q, s.ledger.PrefillNeed(q.prompt+q.generated), 0, math.MaxInt)
+	return s.cannotServe(q, s.ledger.PrefillNeed(q.prompt+q.generated), s.ledger.Blocks(), bound{math.MaxInt, ""})
 }
 
 // enter has the cache take the next chunk of a sequence's prompt.

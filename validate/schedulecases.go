@@ -20,7 +20,9 @@ import (
 // was recorded.
 func schedulers() map[sim.Scheduler]func(*scheduleCase) (CaseResult, error) {
 	return map[sim.Scheduler]func(*scheduleCase) (CaseResult, error){
-		sim.VLLMV1: compareV1,
+		sim.VLLMV1:           compareV1,
+		sim.VLLM06:           compareVLLM06,
+		sim.KVCompressServer: compareKVCompress,
 	}
 }
 

@@ -95,6 +95,9 @@ func TestRecordedSchedules(t *testing.T) {
 func FuzzSchedules(f *testing.F) {
 	f.Add([]byte(worked))
 	f.Add([]byte(strings.NewReplacer("VERSION", "v0.11.0", "STEP", `[]}`).Replace(crowded)))
+	for _, text := range smallSchedules {
+		f.Add([]byte(text))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 1<<14 {
 			return

@@ -37,6 +37,7 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 	b.addWindow()
 	b.addSequences()
 	b.addBatch()
+	b.addRules()
 	step := fs.Duration("step-time", time.Duration(b.given.StepTimeNS), "time of each step on the serving clock")
 
 	return func(o *sim.Options) error {

@@ -57,11 +57,24 @@ func (b *binder) addSchedule() {
 	bind(b, fs.BoolVar, "compress-once", func(o *sim.Options) *bool { return &o.Schedule.Once },
 		"compress each sequence a single time")
 	bind(b, fs.IntVar, "interval", func(o *sim.Options) *int { return &o.Schedule.Interval },
-		"decode steps between compressions; with 0, only a prefill or a full cache forces one")
+		"decode steps between compressions; with 0, only a prefill or a full cache forces one: that is the default of KV-Compress in kvc sim and kvc sweep, as it was measured")
 	bind(b, fs.IntVar, "new-token-limit", func(o *sim.Options) *int { return &o.Schedule.NewTokenLimit },
 		"compress when more tokens than this have entered; 0 is no limit")
 	bind(b, fs.IntVar, "max-kv-per-compression", func(o *sim.Options) *int { return &o.Schedule.MaxKVPerCompression },
 		"slots that one compression sorts at most; 0 is no limit, which is the default where a trace is replayed; kvc sim and kvc sweep have 5,000,000, as KV-Compress was measured")
+}
+
+// addRules binds the rules in which this project's servers and the real ones differ.
+func (b *binder) addRules() {
+	fs := b.fs
+	bind(b, fs.BoolVar, "drop-outgrown", func(o *sim.Options) *bool { return &o.Limits.DropOutgrown },
+		"refuse a preempted sequence that has outgrown a batch, as vLLM 0.6 does, instead of recomputing it in a batch of its own")
+	bind(b, fs.BoolVar, "hold-after-preemption", func(o *sim.Options) *bool { return &o.Limits.HoldAfterPreemption },
+		"by the rules of vllm-0.6, admit nobody after a preemption until a sequence finishes; vLLM 0.6 does not")
+	bind(b, fs.BoolVar, "strict-max-kv", func(o *sim.Options) *bool { return &o.Schedule.Strict },
+		"have --max-kv-per-compression hold for the first sequence of a compression too, as KV-Compress's server does")
+	bind(b, fs.BoolVar, "compress-until-free", func(o *sim.Options) *bool { return &o.Schedule.UntilFree },
+		"compress again where a decode step lacks blocks, until no more come free, before anyone is preempted; KV-Compress's server compresses once in a step")
 }
 
 // addPages binds the size and format of the cache's blocks, addBlocks their number.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,6 +97,7 @@ type ptxResult struct {
 	Instructions int64           `json:"instructions,omitempty"`
 	Seconds      float64         `json:"seconds"`
 	Buffers      []invoke.Buffer `json:"buffers"`
+	Printed      string          `json:"printed,omitempty"` // by the kernel
 	Fault        *ptxFault       `json:"fault,omitempty"`
 	Error        string          `json:"error,omitempty"`
 }
@@ -117,6 +119,11 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	text, err := readPTX(path)
 	if err != nil {
 		return err
+	}
+	var printed bytes.Buffer
+	flags.device.options.Output = &printed
+	if !flags.json {
+		flags.device.options.Output = printableWriter{cmd.OutOrStdout()}
 	}
 	dev, err := flags.device.open(cmd.Context())
 	if err != nil {
@@ -142,6 +149,7 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	if machine, ok := dev.(*ptx.Device); ok {
 		r.Checks = flags.device.options.Checks.String()
 		r.Instructions = machine.Instructions()
+		r.Printed = printed.String()
 	}
 	var fault *ptx.Report
 	if err != nil {
@@ -163,6 +171,15 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 		return failure{err}
 	}
 	return nil
+}
+
+// printableWriter writes what a kernel prints, without the characters that would steer
+// a terminal.
+type printableWriter struct{ w io.Writer }
+
+func (p printableWriter) Write(b []byte) (int, error) {
+	_, err := io.WriteString(p.w, printable(string(b)))
+	return len(b), err
 }
 
 // printPTXResult prints what ran, and the buffers that were written.

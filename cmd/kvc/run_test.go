@@ -206,7 +206,7 @@ func TestRun(t *testing.T) {
 			name: "refused", args: []string{dir, "--block-size", "4", "--blocks", "60", "--rate", "0.5", "--protected-window", "4"},
 			stdout: []string{
 				"small: 3 requests, 2 layers × 2 KV heads, block size 4, f16", "Compression to 50 %", "the newest 4 tokens stay",
-				"Memory ledger", "admitted a", "finished a", "Requests", "refused", "Refused b: a prompt of 200 tokens needs 200 blocks",
+				"Memory ledger", "admitted a", "finished a", "Requests", "refused", "Refused b: a prompt of 200 tokens needs 204 blocks",
 				"Kept", "Summary", "Of 3 requests, 2 finished and 1 could not be served", "were evicted",
 			},
 		},

@@ -106,6 +106,7 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	f.options.addSchedule()
 	f.options.addSequences()
 	f.options.addBatch()
+	f.options.addRules()
 	f.engine.add(flags)
 	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression; vllm-v1 does unless told otherwise")
 	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression but on vllm-v1, which does unless told otherwise")
@@ -207,6 +208,12 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	}
 	if o.Compresses() && (f.prefix || f.chunked && scheduler != sim.VLLMV1) {
 		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression: a compressed sequence keeps KVs of its own choice, in blocks that no other can share, and methods see a whole prompt before they evict")
+	}
+	if !cmd.Flags().Changed("interval") {
+		o.Schedule.Interval = sweep.OwnInterval(&o.Config)
+	}
+	if o.Compresses() && scheduler == sim.VLLM06 {
+		return usagef("--engine %s compresses nothing: --engine %s does", scheduler, sim.KVCompressServer)
 	}
 	if err := f.files.check(); err != nil {
 		return err

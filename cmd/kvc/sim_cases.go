@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/report"
+	"kvcompress/sim"
 	"kvcompress/sim/cost"
 )
 
@@ -32,7 +33,7 @@ func caseForms() []caseForm {
 	throughput, _ := cost.ThroughputColumns()
 	return []caseForm{
 		{"caches that servers found room for", memory, nil, (*simFlags).runMemoryCases},
-		{"runs of a throughput benchmark", throughput, []string{"profile", "spread", "plot"}, (*simFlags).runThroughputCases},
+		{"runs of a throughput benchmark", throughput, []string{"profile", "spread", "plot", "engine"}, (*simFlags).runThroughputCases},
 	}
 }
 
@@ -99,8 +100,16 @@ func onlyFlags(cmd *cobra.Command, allowed []string, why string) error {
 	return wrong
 }
 
-// runThroughputCases compares runs of a throughput benchmark.
+// runThroughputCases compares runs of a throughput benchmark: each row by the server that it
+// is of, vLLM 0.6.0 where nothing is compressed and KV-Compress's where something is.
 func (f *simFlags) runThroughputCases(cmd *cobra.Command, text []byte, name string) error {
+	scheduler, _, err := f.engine.server(true)
+	if err != nil {
+		return err
+	}
+	if scheduler == sim.VLLMV1 {
+		return usagef("--engine %s: the rows of %s are of %s where nothing is compressed, and of %s where something is; they are served by these", scheduler, name, sim.VLLM06, sim.KVCompressServer)
+	}
 	profile, err := readProfile(f.profile)
 	if err != nil {
 		return err

@@ -159,6 +159,7 @@ func TestSimWrongUse(t *testing.T) {
 		{serve + "--profile " + empty, "empty", exitFailed},
 		{"sim --requests six-stories --model llama-3.1-70b --gpu l4", "does not fit", exitFailed},
 		{"sim --cases x --requests y", "exclude each other", exitUsage},
+		{"sim --requests x --model llama-3.1-8b --gpu l4 --engine vllm-0.6 --rate 0.5", "--engine vllm-0.6 compresses nothing: --engine kv-compress does", exitUsage},
 		{"sim --cases x --gpu l4", "--gpu does not go with --cases", exitUsage},
 		{"sim --cases x --max-num-seqs 3", "--max-num-seqs does not go with --cases", exitUsage},
 		{serve + "--plot a.svg", "draws the runs of --cases", exitUsage},

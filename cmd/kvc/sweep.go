@@ -168,6 +168,7 @@ func (f *sweepFlags) applySettings() error {
 	s.MaxModelLen = o.Limits.MaxModelLen
 	s.ProtectedWindow, s.Sinks, s.EvenLayers, s.ControlLayers, s.Uniform = c.ProtectedWindow, c.Sinks, c.EvenLayers, c.ControlLayers, c.Uniform
 	s.Once, s.Interval, s.NewTokenLimit, s.MaxKVPerCompression = o.Schedule.Once, o.Schedule.Interval, o.Schedule.NewTokenLimit, o.Schedule.MaxKVPerCompression
+	s.OwnInterval = !f.engine.fs.Changed("interval")
 	scheduler, usage, err := f.engine.server(f.compresses())
 	if err != nil {
 		return err
@@ -596,7 +597,7 @@ func (in *sweepInputs) list() []report.Input {
 		{Name: "KV cache", Value: s.KV},
 		{Name: "watermark", Value: strconv.FormatFloat(s.Watermark, 'g', -1, 64)},
 		{Name: "protected window", Value: strconv.Itoa(s.ProtectedWindow)},
-		{Name: "decode steps between compressions", Value: strconv.Itoa(s.Interval)},
+		{Name: "decode steps between compressions", Value: stepsBetween(s)},
 		{Name: "slots sorted in one compression", Value: strconv.Itoa(s.MaxKVPerCompression)},
 	}
 	if s.PP > 1 {
@@ -688,4 +689,12 @@ func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, out
 		opt.Color = report.ColorOf(os.Getenv)
 	}
 	return report.SweepText(out, s, opt)
+}
+
+// stepsBetween says after how many decode steps sequences are compressed.
+func stepsBetween(s *sweep.Settings) string {
+	if s.OwnInterval {
+		return "each method's own: 1, and KV-Compress after prefills and where blocks lack"
+	}
+	return strconv.Itoa(s.Interval)
 }

@@ -1,42 +1,72 @@
 package ptx
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"unsafe"
 )
 
-// cp.async.
+// cp.async. A copy arrives when its thread waits for it: then its source is read and
+// its destination written. That is the latest that hardware may do it, and so who does
+// not wait gets what was there before.
 
-// asyncCopy executes cp.async at once: it reads n of size bytes from global memory
-// and writes them, with zeros after, to shared memory.
+// copyOp is cp.async.
+type copyOp struct {
+	from, to       memOp
+	fromImm, toImm uint64
+	hasAmount      bool
+	amount         uint32
+}
+
+// pendingCopy is a cp.async of lanes of one group, from one piece of memory, that
+// has not arrived in the lanes of mask.
+type pendingCopy struct {
+	in    *instr
+	mask  uint32
+	group uint32 // how often its lanes had committed before
+	mem   unsafe.Pointer
+	base  uint64 // an address a of from is at mem + a - base
+	rows  bool   // of all lanes, from neighbouring places to neighbouring places
+	short bool   // n counts: bytes that are read; zeros are written after them
+	from  [warpSize]uint64
+	to    [warpSize]uint64 // in shared memory
+	n     [warpSize]uint8
+}
+
+// asyncCopy issues cp.async. Both ends of it are looked at here and now.
 func asyncCopy(w *warp, in *instr, mask uint32) error {
 	c := in.copy
-	w.copied = [warpSize][16]byte{}
-	whole, short := mask, uint32(0)
+	whole, short, none := mask, uint32(0), uint32(0)
 	if c.hasAmount {
 		for i, n := range row[uint32](w.regs, c.amount) {
-			if n < c.from.size { // a lane that copies nothing needs no valid address
+			if n < c.from.size {
 				whole &^= 1 << i
 				short |= bit(n > 0) << i
+				none |= bit(n == 0) << i
 			}
 		}
 	}
+	first := len(w.pending)
 	if whole != 0 {
 		if err := w.resolve(in, &c.from, c.fromImm, whole); err != nil {
 			return err
 		}
 	}
 	if short &= mask; short != 0 {
-		if err := asyncShort(w, in, short); err != nil {
+		if err := w.asyncShort(in, short); err != nil {
 			return err
 		}
 	}
+	if none &= mask; none != 0 { // a lane that reads nothing needs no valid address
+		w.pend(in, &target{addr: &w.addr, mask: none}, true)
+	}
+	w.issued = w.pending[first:]
 	return w.resolve(in, &c.to, c.toImm, mask)
 }
 
-// asyncShort reads the lanes that copy fewer bytes than they write, byte by byte:
-// what lies after them is not read.
-func asyncShort(w *warp, in *instr, mask uint32) error {
+// asyncShort looks at the sources of lanes that read fewer bytes than they write, byte
+// by byte: what lies after them is not read, and may be out of bounds.
+func (w *warp) asyncShort(in *instr, mask uint32) error {
 	c := in.copy
 	for g := mask; g != 0; g &= g - 1 {
 		lane := bits.TrailingZeros32(g) & 31
@@ -49,8 +79,12 @@ func asyncShort(w *warp, in *instr, mask uint32) error {
 	}
 	one := c.from
 	one.size = 1
+	amount := row[uint32](w.regs, c.amount)
+	one.do = func(w *warp, in *instr, t *target) {
+		w.pend(in, t, true)
+	}
 	for k := range c.from.size {
-		for i, n := range row[uint32](w.regs, c.amount) {
+		for i, n := range amount {
 			if n <= k {
 				mask &^= 1 << i
 			}
@@ -58,39 +92,174 @@ func asyncShort(w *warp, in *instr, mask uint32) error {
 		if mask == 0 {
 			break
 		}
-		one.do = func(w *warp, _ *instr, t *target) {
-			for g := t.mask; g != 0; g &= g - 1 {
-				lane := bits.TrailingZeros32(g) & 31
-				w.copied[lane][k&15] = *(*byte)(unsafe.Add(t.mem, t.addr[lane]-t.base))
-			}
-		}
 		if err := w.resolve(in, &one, c.fromImm+uint64(k), mask); err != nil {
 			return err
+		}
+		one.do = func(*warp, *instr, *target) {}
+	}
+	return nil
+}
+
+// asyncSource keeps where the lanes of a target read.
+func asyncSource(w *warp, in *instr, t *target) { w.pend(in, t, false) }
+
+// pend adds the lanes of a target to the copies that have not arrived, a copy for each
+// group.
+func (w *warp) pend(in *instr, t *target, short bool) {
+	for rest := t.mask; rest != 0; {
+		p := w.newCopy()
+		p.in, p.mem, p.base, p.short = in, t.mem, t.base, short
+		p.from = *t.addr
+		p.group, p.mask = w.commits[bits.TrailingZeros32(rest)&31], rest
+		if w.ownCommits {
+			p.mask = 0
+			for g := rest; g != 0; g &= g - 1 {
+				if l := bits.TrailingZeros32(g) & 31; w.commits[l] == p.group {
+					p.mask |= 1 << l
+				}
+			}
+		}
+		p.rows = t.neighbours && p.mask == allLanes && !short
+		if short {
+			for i := range p.n {
+				p.n[i] = 0
+				if t.mem != nil {
+					p.n[i] = uint8(min(row[uint32](w.regs, in.copy.amount)[i], in.copy.from.size))
+				}
+			}
+		}
+		rest &^= p.mask
+	}
+}
+
+// asyncTarget keeps where the lanes of a target write.
+func asyncTarget(w *warp, in *instr, t *target) {
+	for _, p := range w.issued {
+		if t.mask == allLanes {
+			p.to = *t.addr
+		} else {
+			for g := p.mask & t.mask; g != 0; g &= g - 1 {
+				l := bits.TrailingZeros32(g) & 31
+				p.to[l] = t.addr[l]
+			}
+		}
+		p.rows = p.rows && t.neighbours
+	}
+}
+
+// asyncCommit makes a group of what each thread has issued since its last one.
+func asyncCommit(w *warp, in *instr, mask uint32) error {
+	w.ownCommits = w.ownCommits || mask != w.live
+	for g := mask; g != 0; g &= g - 1 {
+		w.commits[bits.TrailingZeros32(g)&31]++
+	}
+	return nil
+}
+
+// asyncWait lets copies arrive: all but those of each thread's last in.imm groups.
+func asyncWait(w *warp, in *instr, mask uint32) error {
+	kept := w.pending[:0]
+	for _, p := range w.pending {
+		var lanes uint32
+		for g := p.mask & mask; g != 0; g &= g - 1 {
+			l := bits.TrailingZeros32(g) & 31
+			lanes |= bit(uint64(p.group)+in.imm < uint64(w.commits[l])) << l
+		}
+		if lanes != 0 {
+			if err := w.arrive(p, lanes); err != nil {
+				return err
+			}
+			if p.mask &^= lanes; p.mask == 0 {
+				w.spare = append(w.spare, p)
+				continue
+			}
+		}
+		kept = append(kept, p)
+	}
+	w.pending = kept
+	return nil
+}
+
+// newCopy adds a copy to those that have not arrived.
+func (w *warp) newCopy() *pendingCopy {
+	p := new(pendingCopy)
+	if n := len(w.spare) - 1; n >= 0 {
+		p, w.spare = w.spare[n], w.spare[:n]
+	}
+	w.pending = append(w.pending, p)
+	return p
+}
+
+// forgetCopies begins a block without copies and groups.
+func (w *warp) forgetCopies() {
+	w.spare = append(w.spare, w.pending...)
+	w.pending, w.issued, w.ownCommits = w.pending[:0], nil, false
+	w.commits = [warpSize]uint32{}
+}
+
+// asyncWaitAll commits and waits for everything.
+func asyncWaitAll(w *warp, in *instr, mask uint32) error {
+	if err := asyncCommit(w, in, mask); err != nil {
+		return err
+	}
+	return asyncWait(w, in, mask)
+}
+
+// arrive copies what the lanes of a copy have issued.
+func (w *warp) arrive(p *pendingCopy, lanes uint32) error {
+	if c := w.block.launch.checks; c != nil {
+		if err := c.arrived(w, p, lanes); err != nil {
+			return err
+		}
+	}
+	shared := pointer(w.block.shared)
+	size := p.in.copy.to.size
+	if p.rows && lanes == allLanes {
+		n := size * warpSize
+		copy(unsafe.Slice((*byte)(unsafe.Add(shared, p.to[0])), n), unsafe.Slice((*byte)(unsafe.Add(p.mem, p.from[0]-p.base)), n))
+		return nil
+	}
+	for g := lanes; g != 0; g &= g - 1 {
+		l := bits.TrailingZeros32(g) & 31
+		to := unsafe.Add(shared, p.to[l])
+		if p.short {
+			lo, hi := p.value(l)
+			switch size {
+			case 4:
+				*(*uint32)(to) = uint32(lo)
+			case 8:
+				*(*uint64)(to) = lo
+			default:
+				*(*[2]uint64)(to) = [2]uint64{lo, hi}
+			}
+			continue
+		}
+		from := unsafe.Add(p.mem, p.from[l]-p.base)
+		switch size {
+		case 4:
+			*(*uint32)(to) = *(*uint32)(from)
+		case 8:
+			*(*uint64)(to) = *(*uint64)(from)
+		default:
+			*(*[2]uint64)(to) = *(*[2]uint64)(from)
 		}
 	}
 	return nil
 }
 
-func asyncRead(w *warp, in *instr, t *target) {
-	n := in.copy.from.size
-	for g := t.mask; g != 0; g &= g - 1 {
-		lane := bits.TrailingZeros32(g) & 31
-		copy(w.copied[lane][:], unsafe.Slice((*byte)(unsafe.Add(t.mem, t.addr[lane]-t.base)), n))
+// value returns what a lane copies, as two little-endian words.
+func (p *pendingCopy) value(lane int) (lo, hi uint64) {
+	var b [16]byte
+	if n := p.read(lane); n > 0 {
+		copy(b[:], unsafe.Slice((*byte)(unsafe.Add(p.mem, p.from[lane]-p.base)), n))
 	}
+	return binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:])
 }
 
-func asyncWrite(w *warp, in *instr, t *target) {
-	n := in.copy.to.size
-	for g := t.mask; g != 0; g &= g - 1 {
-		lane := bits.TrailingZeros32(g) & 31
-		copy(unsafe.Slice((*byte)(unsafe.Add(t.mem, t.addr[lane]-t.base)), n), w.copied[lane][:])
+// read returns how many bytes a lane reads.
+func (p *pendingCopy) read(lane int) uint32 {
+	if p.short {
+		return uint32(p.n[lane])
 	}
-}
-
-// copyOp is cp.async.
-type copyOp struct {
-	from, to       memOp
-	fromImm, toImm uint64
-	hasAmount      bool
-	amount         uint32
+	return p.in.copy.from.size
 }

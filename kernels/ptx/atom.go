@@ -9,8 +9,29 @@ import (
 // An atomFunc is what an atomic operation makes of the old value.
 type atomFunc func(old, b, c uint64) uint64
 
-// atom is atom and red: the lanes one after another, in ascending order.
+// atom is atom and red: the lanes one after another, in ascending order, or in one
+// that is drawn for each instruction where the launch is shuffled.
 func atom(w *warp, in *instr, t *target) {
+	if rng := w.block.launch.rng; rng != nil && t.mask&(t.mask-1) != 0 {
+		all := t.mask
+		var lanes [warpSize]uint8
+		n := 0
+		for g := all; g != 0; g &= g - 1 {
+			lanes[n] = uint8(bits.TrailingZeros32(g))
+			n++
+		}
+		rng.Shuffle(n, func(i, j int) { lanes[i], lanes[j] = lanes[j], lanes[i] })
+		for _, lane := range lanes[:n] {
+			t.mask = 1 << lane
+			atomAscending(w, in, t)
+		}
+		t.mask = all
+		return
+	}
+	atomAscending(w, in, t)
+}
+
+func atomAscending(w *warp, in *instr, t *target) {
 	m := in.mem
 	op := m.atomic
 	if m.flush && t.space == spaceGlobal {

@@ -21,8 +21,11 @@ func highS64(a, b int64) int64 {
 	return int64(hi)
 }
 
-// carry executes add.cc, addc, sub.cc, subc and mad's: in.imm is carryFlags. The
-// carry of a subtraction is its borrow.
+// carry executes add.cc, addc, sub.cc, subc and mad's: in.imm says what it does. As
+// on hardware a subtraction is the addition a + ^b + 1, of subc a + ^b + carry: after
+// one that borrows the carry flag is 0. The manual's flag of a subtraction is the
+// borrow; chains of one kind agree with it, and ptxas folds a sub.cc before an addc,
+// or an add.cc before a subc, as here.
 func carry[T uint32 | uint64](w *warp, in *instr, mask uint32) error {
 	d, a, b := row[T](w.regs, in.d), row[T](w.regs, in.a), row[T](w.regs, in.b)
 	out := w.cc
@@ -34,15 +37,14 @@ func carry[T uint32 | uint64](w *warp, in *instr, mask uint32) error {
 			x, y = multiply(x, y, in.imm, wide), uint64(row[T](w.regs, in.c)[i])
 		}
 		carryIn := uint64(0)
+		if in.imm&carrySub != 0 {
+			carryIn = 1
+			y = uint64(^T(y))
+		}
 		if in.imm&carryIn1 != 0 {
 			carryIn = uint64(w.cc >> i & 1)
 		}
-		var v, c uint64
-		if in.imm&carrySub != 0 {
-			v, c = bits.Sub64(x, y, carryIn)
-		} else {
-			v, c = bits.Add64(x, y, carryIn)
-		}
+		v, c := bits.Add64(x, y, carryIn)
 		if !wide {
 			c = v >> 32 & 1
 		}

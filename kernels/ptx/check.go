@@ -8,9 +8,9 @@ import (
 // Checks says what a device looks for beyond what it always refuses: an access
 // outside memory or misaligned, and a wrong free, are errors without any check.
 type Checks struct {
-	Uninit    bool // reads of global, shared and local memory that nothing has written
-	Registers bool // reads of registers that nothing has written
-	Races     bool // accesses to the same bytes without an order, one of them a write
+	Uninit    bool // uses of what was read from memory that nothing has written
+	Registers bool // uses of registers that nothing has written
+	Races     bool // accesses to the same bytes without an order, one of them a write; asynchronous copies
 	Sync      bool // barriers and warp-wide instructions that not every thread reaches
 	Leaks     bool // memory that is never freed
 }

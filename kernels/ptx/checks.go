@@ -18,6 +18,7 @@ type checks struct {
 	local       []*initMap // of each of its warps; nil where it has not used its own
 	localBytes  int        // of a thread
 
+	flight    inFlight
 	looked    raceAccess // the access that is looked at
 	arrivals  [maxBarriers][]arrival
 	localAddr [warpSize]uint64
@@ -26,8 +27,9 @@ type checks struct {
 // allocShadow is what the checkers know of an allocation, or of a block's shared
 // memory. Each of them is nil where its check is off.
 type allocShadow struct {
-	init  *initMap
-	races *raceShadow
+	init   *initMap
+	races  *raceShadow
+	stains []stain
 }
 
 // newChecks returns the checkers of a device, or nil if there are none.
@@ -86,11 +88,18 @@ func (c *checks) hostRead(a *allocation, off, n int64) error {
 	if at < 0 {
 		return nil
 	}
-	return &Report{
+	r := &Report{
 		Kind: Uninitialized, Space: "global", Address: a.base + uint64(at), Size: int(n),
 		Allocation: a.name, Extent: int64(a.size), Offset: at,
-		Detail: fmt.Sprintf("the host reads bytes %d to %d of %q, and nothing has written byte %d", off, off+n-1, a.name, at),
 	}
+	what := fmt.Sprintf("the host reads bytes %d to %d of %q, and", off, off+n-1, a.name)
+	if s := a.shadow.stainOf(at); s != nil {
+		r.Kind, r.Kernel, r.Access, r.Other = s.report.Kind, s.report.Kernel, s.report.Access, s.report.Other
+		r.Detail = fmt.Sprintf("%s byte %d is not defined: %s", what, at, s.report.Detail)
+		return r
+	}
+	r.Detail = fmt.Sprintf("%s nothing has written byte %d", what, at)
+	return r
 }
 
 // close reports what was never freed.
@@ -133,6 +142,7 @@ func (c *checks) begin(l *launch) {
 	c.shared = c.newShadow(int64(c.sharedBytes))
 	c.localBytes = l.entry.local
 	c.local = make([]*initMap, len(l.warps))
+	c.flight = inFlight{words: make([]uint64, (c.sharedBytes+255)/256)}
 	if c.races != nil {
 		c.races.beginLaunch(l.block[0] * l.block[1] * l.block[2])
 	}
@@ -142,12 +152,14 @@ func (c *checks) begin(l *launch) {
 func (c *checks) beginBlock(b *block) {
 	if c.on.Uninit {
 		c.shared.init.reset()
+		c.shared.stains = c.shared.stains[:0]
 		for _, m := range c.local {
 			if m != nil {
 				m.reset()
 			}
 		}
 	}
+	c.flight.clear()
 	if c.races != nil {
 		c.races.beginBlock(b.linear)
 		for i := range c.arrivals {
@@ -226,15 +238,27 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	if al != nil {
 		base = al.base
 	}
-	if s.init != nil {
+	if s.races != nil && (c.flight.lanes > 0 || a.in.copy != nil) {
+		if err := c.awaited(a, mask, al); err != nil {
+			return err
+		}
+	}
+	if s.init != nil && a.in.copy == nil { // a copy reads and writes when it arrives
 		if a.kind != accessStore {
 			if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
-				off := int64(a.addr[lane] - base)
-				return c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)
+				if a.kind == accessAtomic {
+					off := int64(a.addr[lane] - base)
+					return c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)
+				}
+				c.loadUndefined(a, mask, al, s, a.addr, base)
 			}
 		}
 		if a.kind != accessLoad {
 			s.init.stored(a.addr, base, mask, a.size, a.row)
+			if undef := a.w.undefStored & mask; undef != 0 {
+				c.storeUndefined(a, undef, al, s, a.addr, base)
+				a.w.undefStored &^= mask
+			}
 		}
 	}
 	if s.races == nil {
@@ -242,7 +266,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	}
 	r, ra := c.races, &c.looked
 	strong := a.kind == accessAtomic || a.sem != semWeak
-	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row}
+	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row, nc: a.in.nonCoherent()}
 	if al == nil {
 		ra.floor = r.block
 	}
@@ -270,32 +294,52 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	return nil
 }
 
+// localOf returns what is written of the local memory of a warp's lanes, one after another.
+func (c *checks) localOf(w *warp) *initMap {
+	if c.local[w.index] == nil {
+		c.local[w.index] = newInitMap(int64(c.localBytes) * warpSize)
+	}
+	return c.local[w.index]
+}
+
+// passed notes that a call has copied an argument or a result within local memory.
+func (c *checks) passed(w *warp, from, to, size int64, mask uint32) {
+	if !c.on.Uninit {
+		return
+	}
+	m := c.localOf(w)
+	for ; mask != 0; mask &= mask - 1 {
+		lane := int64(bits.TrailingZeros32(mask) * c.localBytes)
+		m.copied(lane+to, m, lane+from, size)
+	}
+}
+
 // threadMemory looks at an access to local memory, which only its thread has.
 func (c *checks) threadMemory(a *access) error {
 	if !c.on.Uninit {
 		return nil
 	}
-	m := c.local[a.w.index]
-	if m == nil {
-		m = newInitMap(int64(c.localBytes) * warpSize)
-		c.local[a.w.index] = m
-	}
+	m := c.localOf(a.w)
 	for l := range c.localAddr {
 		c.localAddr[l] = a.addr[l] + uint64(l*c.localBytes)
 	}
+	shadow := &allocShadow{init: m}
 	if a.kind != accessStore {
 		// Lanes need not be aligned to a word of the map, so each is looked at.
 		for rest := a.mask; rest != 0; rest &= rest - 1 {
 			l := bits.TrailingZeros32(rest)
-			off := int64(c.localAddr[l])
-			if at := m.unwritten(off, int64(a.size)); at >= 0 {
-				return c.uninitialized(a, l, nil, at-off)
+			if m.unwritten(int64(c.localAddr[l]), int64(a.size)) >= 0 {
+				c.loadUndefined(a, rest&-rest, nil, shadow, &c.localAddr, 0)
 			}
 		}
 	}
 	if a.kind != accessLoad {
 		for rest := a.mask; rest != 0; rest &= rest - 1 {
 			m.written(int64(c.localAddr[bits.TrailingZeros32(rest)]), int64(a.size))
+		}
+		if undef := a.w.undefStored & a.mask; undef != 0 {
+			c.storeUndefined(a, undef, nil, shadow, &c.localAddr, 0)
+			a.w.undefStored &^= a.mask
 		}
 	}
 	return nil
@@ -348,5 +392,9 @@ func (c *checks) race(a *access, lane int, al *allocation, with stamp) error {
 	}
 	r.Other = &other
 	r.Detail = fmt.Sprintf("%s, and nothing orders the two accesses", r.bytesOf())
+	if a.in.nonCoherent() && with.writes() {
+		r.Kind = NonCoherent
+		r.Detail = fmt.Sprintf("%s, which the same launch has written: it may read what was there before", r.bytesOf())
+	}
 	return r
 }

@@ -85,10 +85,15 @@ func runBug(t testing.TB, opt Options, entry string, grid, block int, words stri
 	}
 	args := bugArgs(t, dev, words)
 	err = k.Launch(device.Dim{X: grid, Y: 1, Z: 1}, device.Dim{X: block, Y: 1, Z: 1}, 0, args...)
-	if err == nil {
-		err = dev.Sync()
-	}
 	var r *Report
+	if err == nil && strings.HasPrefix(words, "out") {
+		// What the kernel has not written is no matter, but only what it has written from
+		// what is not defined.
+		err = dev.Read(make([]byte, 4*grid*block), device.Ptr(args[0]))
+		if errors.As(err, &r) && r.Kernel == "" {
+			return nil
+		}
+	}
 	if err != nil && !errors.As(err, &r) {
 		t.Fatalf("%s: not a report: %v", entry, err)
 	}
@@ -292,23 +297,25 @@ func TestHostReports(t *testing.T) {
 }
 
 // TestRegisters checks reads of registers that nothing has written: a use is
-// reported, a mov passes it on, and one lane's write is not another's.
+// reported, what is computed passes it on, and one lane's write is not another's.
 func TestRegisters(t *testing.T) {
 	for _, c := range []struct {
 		body string
 		kind Kind
 		says string
 	}{
-		{"mov.u32 %r1, 1; add.u32 %r2, %r1, 1;", noReport, ""},
-		{"add.u32 %r2, %r1, 1;", UninitRegister, "%r1"},
-		{"mov.u32 %r2, %r1;", noReport, ""},
-		{"mov.u32 %r2, %r1; add.u32 %r3, %r2, 1;", UninitRegister, "%r2"},
+		{"mov.u32 %r1, 1; add.u32 %r2, %r1, 1; setp.eq.u32 %p1, %r2, 2; @%p1 bra END;", noReport, ""},
+		{"add.u32 %r2, %r1, 1;", noReport, ""},
+		{"mov.u32 %r2, %r1; add.u32 %r3, %r2, 1; setp.eq.u32 %p1, %r3, 0; selp.u32 %r4, %r3, 5, %p1;", noReport, ""},
+		{"setp.eq.u32 %p1, %r1, 1; @%p1 bra END;", UninitRegister, "%r1"},
+		{"mov.u32 %r2, %r1; add.u32 %r3, %r2, 1; setp.eq.u32 %p1, %r3, 1; @%p1 bra END;", UninitRegister, "%r1"},
 		{"@%p1 mov.u32 %r1, 1;", UninitRegister, "%p1"},
-		{"mov.u32 %r4, %tid.x; setp.lt.u32 %p1, %r4, 8; @%p1 mov.u32 %r1, 1; @%p1 add.u32 %r2, %r1, 1;", noReport, ""},
-		{"mov.u32 %r4, %tid.x; setp.lt.u32 %p1, %r4, 8; @%p1 mov.u32 %r1, 1; add.u32 %r2, %r1, 1;", UninitRegister, "%r1"},
+		{"ld.shared.u32 %r2, [%r1];", UninitRegister, "%r1"},
+		{"mov.u32 %r4, %tid.x; setp.lt.u32 %p1, %r4, 8; @%p1 mov.u32 %r1, 1; @%p1 add.u32 %r2, %r1, 1; @%p1 bra A; bra END; A: setp.eq.u32 %p1, %r2, 2; @%p1 bra END;", noReport, ""},
+		{"mov.u32 %r4, %tid.x; setp.lt.u32 %p1, %r4, 8; @%p1 mov.u32 %r1, 0; ld.shared.u32 %r2, [%r1];", UninitRegister, "%r1"},
 	} {
-		text := ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k() {\n.reg .pred %p<2>;\n.reg .b32 %r<5>;\n" + c.body + "\nret;\n}\n"
-		for _, on := range []Checks{AllChecks(), {Races: true}} {
+		text := ".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k() {\n.reg .pred %p<2>;\n.reg .b32 %r<5>;\n.shared .align 4 .b8 tile[64];\nld.shared.u32 %r3, [tile];\n" + c.body + "\nEND:\nret;\n}\n"
+		for _, on := range []Checks{{Registers: true, Races: true}, {Registers: true}, {Uninit: true}, {Races: true}} {
 			dev := New(Options{Checks: on})
 			m, err := dev.Load("k.ptx", []byte(text))
 			if err != nil {

@@ -23,12 +23,14 @@ type decoder struct {
 	specials map[specialReg]uint32
 	symbols  map[*variable]uint64 // offsets of shared, local and param variables
 	fns      map[*function]*fnState
+	flag     *uint32 // the number of the carry flag, once it is used
 	queue    []*function
 
-	fn  *fnState   // what is decoded now
-	s   *statement // the same
-	in  instr
-	mod []string // modifiers that nothing has looked at
+	fn   *fnState   // what is decoded now
+	s    *statement // the same
+	in   instr
+	flow flow     // of in
+	mod  []string // modifiers that nothing has looked at
 }
 
 type constKey struct {
@@ -97,7 +99,8 @@ func decodeModule(m *module, approx bool) (*Program, error) {
 }
 
 func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, bool, error) {
-	e := &entry{program: p, fn: f, predTrue: -1, code: make([]instr, 0, len(f.stmts)+1)}
+	e := &entry{program: p, fn: f, predTrue: -1, regBytes: 64, // row 0 is nobody's
+		code: make([]instr, 0, len(f.stmts)+1)}
 	d := &decoder{
 		m: p.module, e: e, approx: approx, budget: budget,
 		consts: map[constKey]uint32{}, specials: map[specialReg]uint32{},
@@ -134,6 +137,7 @@ func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, boo
 	}
 	if f.entry {
 		leaveAtOnce(e.code[:d.fns[f].end])
+		findOrigins(e)
 	}
 	return e, d.used, nil
 }
@@ -216,7 +220,7 @@ func (d *decoder) function(f *fnState) error {
 	}
 	at[len(f.stmts)] = int32(len(d.e.code))
 	d.s = &statement{line: f.line, op: "ret"}
-	d.in = instr{kind: kindRet, guard: -1, d2: -1, line: int32(f.line)}
+	d.in, d.flow = instr{kind: kindRet, guard: -1, d2: -1, line: int32(f.line)}, flow{}
 	if err := d.push(); err != nil {
 		return err
 	}
@@ -280,6 +284,20 @@ func (d *decoder) finish() error {
 	if e.regBytes > maxFile {
 		return d.m.errorf(e.fn.line, "%q has %d bytes of registers a warp; the limit is %d", short(e.fn.name), e.regBytes, maxFile)
 	}
+	e.rowReg, e.predReg = make([]int32, e.regBytes/64+1), make([]int32, e.preds)
+	for i := range e.rowReg {
+		e.rowReg[i] = -1
+	}
+	for i := range e.predReg {
+		e.predReg[i] = -1
+	}
+	for id, r := range e.regs {
+		if r.bytes > 0 {
+			e.rowReg[r.off/64] = int32(id)
+		} else if r.off != noPred {
+			e.predReg[r.off] = int32(id)
+		}
+	}
 	for i := range e.consts {
 		c := &e.consts[i]
 		if c.sym == nil {
@@ -320,9 +338,12 @@ func (d *decoder) statement(s *statement) error {
 	d.s = s
 	op, ok := opcodes[s.op]
 	if !ok {
+		if what := unsupportedOps[s.op]; what != "" {
+			return d.errorf("%s: %s are not supported", s.op, what)
+		}
 		return d.errorf("unknown opcode %q", short(s.op))
 	}
-	d.in = instr{guard: -1, d2: -1, counted: true, line: int32(s.line), loc: s.loc, op: s.op}
+	d.in, d.flow = instr{guard: -1, d2: -1, counted: true, line: int32(s.line), loc: s.loc, op: s.op}, flow{}
 	if len(s.mods) > 0 {
 		d.in.op += "." + strings.Join(s.mods, ".")
 	}
@@ -366,8 +387,17 @@ func (d *decoder) push() error {
 	if err := d.spend(1); err != nil {
 		return err
 	}
+	if d.flow.spread == nil && d.in.kind == kindALU {
+		d.flow.spread = spreadRules[d.s.op]
+	}
+	d.e.flows = append(d.e.flows, d.flow)
 	d.e.code = append(d.e.code, d.in)
 	return nil
+}
+
+// need says that the sources decoded from the n-th on must be defined.
+func (d *decoder) need(n int) {
+	d.flow.needs = append(d.flow.needs, d.in.uses[n:]...)
 }
 
 // take removes a modifier, if it is there.

@@ -1,5 +1,7 @@
 package ptx
 
+import "math"
+
 // Atomics, fences, prefetches and asynchronous copies (PTX ISA §9.7.9, §9.7.13).
 
 func decodeAtom(d *decoder) error {
@@ -59,6 +61,7 @@ func decodeAtom(d *decoder) error {
 	if m.call {
 		return d.unsupported()
 	}
+	first := len(d.in.uses)
 	if d.in.b, err = d.src(ops[1], rt); err != nil {
 		return err
 	}
@@ -67,6 +70,7 @@ func decodeAtom(d *decoder) error {
 			return err
 		}
 	}
+	d.need(first)
 	d.in.kind, d.in.run = kindRun, accessMemory
 	m.do = atom
 	return d.push()
@@ -109,23 +113,30 @@ func decodeFence(d *decoder) error {
 	return d.push()
 }
 
-// decodeCp decodes cp.async and what waits for it. The copy is done at once, and
-// so there is nothing to wait for.
+// decodeCp decodes cp.async and what waits for it.
 func decodeCp(d *decoder) error {
 	if !d.take("async") {
 		return d.unsupported()
 	}
-	d.in.kind, d.in.run = kindRun, nothing
-	switch d.takeOne("commit_group", "wait_group", "wait_all") {
+	d.in.kind = kindRun
+	switch which := d.takeOne("commit_group", "wait_group", "wait_all"); which {
 	case 0, 2:
 		if _, err := d.operands(0); err != nil {
 			return err
 		}
+		if d.in.run = asyncCommit; which == 2 {
+			d.in.run = asyncWaitAll
+		}
 		return d.push()
 	case 1:
-		if _, err := d.operands(1); err != nil {
+		ops, err := d.operands(1)
+		if err != nil {
 			return err
 		}
+		if ops[0].kind != opInt || ops[0].bits > math.MaxInt32 {
+			return d.errorf("%s: the number of groups is a constant", d.in.op)
+		}
+		d.in.imm, d.in.run = ops[0].bits, asyncWait
 		return d.push()
 	}
 	if d.takeOne("ca", "cg") < 0 {
@@ -144,8 +155,8 @@ func decodeCp(d *decoder) error {
 		return d.errorf("%s: the size is 4, 8 or 16", d.in.op)
 	}
 	c := &copyOp{
-		to:   memOp{space: spaceShared, kind: accessStore, n: 1, size: uint32(size.bits), do: asyncWrite},
-		from: memOp{space: spaceGlobal, kind: accessLoad, n: 1, size: uint32(size.bits), do: asyncRead},
+		to:   memOp{space: spaceShared, kind: accessStore, n: 1, size: uint32(size.bits), do: asyncTarget},
+		from: memOp{space: spaceGlobal, kind: accessLoad, n: 1, size: uint32(size.bits), do: asyncSource},
 	}
 	if err := d.address(ops[0], &c.to); err != nil {
 		return err
@@ -158,9 +169,11 @@ func decodeCp(d *decoder) error {
 	c.fromImm = d.in.imm
 	if len(ops) == 4 {
 		var err error
+		first := len(d.in.uses)
 		if c.amount, err = d.src(ops[3], b32); err != nil {
 			return err
 		}
+		d.need(first)
 		c.hasAmount = true
 	}
 	d.in.copy, d.in.run = c, asyncCopy

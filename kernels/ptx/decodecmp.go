@@ -80,7 +80,10 @@ func decodeSetp(d *decoder) error {
 		}
 		d.in.d2 = int32(q)
 	}
-	d.in.kind = kindSetp
+	d.in.kind, d.flow.spread = kindSetp, spreadComparison
+	if (name == "eq" || name == "ne") && t.integer() {
+		d.in.equality = uint8(t.bytes())
+	}
 	if packed {
 		if d.in.d2 < 0 {
 			return d.errorf("%s: two destinations are wanted, p|q", d.in.op)
@@ -268,6 +271,7 @@ func (d *decoder) logicPred() error {
 		return err
 	}
 	d.in.imm = uint64(bit(notA) | bit(notB)<<1)
+	d.flow.spread = spreadPredicates(map[string]uint8{"and": boolAnd, "or": boolOr, "xor": boolXor, "not": boolNone}[d.s.op])
 	d.in.kind, d.in.cmp = kindSetp, map[string]cmpFunc{"and": predAnd, "or": predOr, "xor": predXor, "not": predNot}[d.s.op]
 	return d.push()
 }

@@ -8,7 +8,7 @@ func decodeBranch(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if ops[0].kind != opName {
+	if ops[0].kind != opName || ops[0].bits != 0 {
 		return d.errorf("bra: a label is wanted")
 	}
 	d.in.kind = kindBranch
@@ -28,6 +28,7 @@ func decodeBrx(d *decoder) error {
 	if d.in.a, err = d.src(ops[0], u32); err != nil {
 		return err
 	}
+	d.need(0)
 	list, ok := d.fn.tables[ops[1].name]
 	if !ok {
 		return d.errorf("brx: no .branchtargets %q", short(ops[1].name))
@@ -88,13 +89,16 @@ func decodeCall(d *decoder) error {
 		return d.errorf("call: a function's name is wanted")
 	}
 	f := d.m.funcs[ops[0].name]
+	_, pointer := d.find(ops[0].name, d.s.scope)
 	switch {
+	case f == nil && pointer:
+		return d.errorf("call: %s is a function pointer: calls through one are not supported", short(ops[0].name))
 	case f == nil:
-		return d.errorf("call: no function %q (calls through a register are not supported)", short(ops[0].name))
+		return d.errorf("call: no function %q", short(ops[0].name))
 	case f.entry:
 		return d.errorf("call: %q is a kernel", short(f.name))
 	case !f.body:
-		return d.external(f)
+		return d.external(f, results, ops[1:])
 	}
 	if ops = ops[1:]; len(ops) > 0 {
 		if ops[0].kind != opList || len(ops) > 1 {
@@ -187,21 +191,10 @@ func (d *decoder) passed(o operand, formal *variable, in bool) error {
 				copy(at[to:to+size], at[from:from+size])
 			}
 		}
+		if c := w.block.launch.checks; c != nil {
+			c.passed(w, int64(from), int64(to), int64(size), mask)
+		}
 		return nil
-	}
-	return d.push()
-}
-
-// external decodes a call of what CUDA's runtime brings: vprintf prints nothing,
-// and a failed assertion stops the kernel.
-func (d *decoder) external(f *function) error {
-	switch f.name {
-	case "vprintf":
-		d.in.kind, d.in.run = kindRun, nothing
-	case "__assertfail":
-		d.in.kind, d.in.run = kindRun, trap
-	default:
-		return d.errorf("call: %q is nowhere defined", short(f.name))
 	}
 	return d.push()
 }

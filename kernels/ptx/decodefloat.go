@@ -85,6 +85,7 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 		}
 		f := halfOp(formatOf(t))
 		if t.lanes == 2 {
+			d.flow.spread = spreadHalves
 			f = halfOp2(formatOf(t))
 		}
 		return d.floatALU(f, t, types)
@@ -154,6 +155,7 @@ func decodeAbsNeg(d *decoder) error {
 	sign := uint64(1) << (t.bits - 1)
 	if t.lanes == 2 {
 		sign |= 1 << 15
+		d.flow.spread = spreadHalves
 	}
 	d.in.imm = sign
 	f := map[uint8]aluFunc{16: absBits[uint16], 32: absBits[uint32], 64: absBits[uint64]}[t.bits]

@@ -19,7 +19,9 @@ func decodeAddSub(d *decoder) error {
 		ops = subOps
 	}
 	f := quick(d.s.op, t, ops[t])
+	d.flow.spread = spreadUp
 	if d.take("sat") {
+		d.flow.spread = spreadAll
 		f = nil
 		if t == s32 {
 			f = addSat
@@ -30,6 +32,7 @@ func decodeAddSub(d *decoder) error {
 	}
 	switch t {
 	case u16x2, s16x2:
+		d.flow.spread = spreadHalves
 		f = addPacked
 		if d.s.op == "sub" {
 			f = nil
@@ -48,6 +51,7 @@ func decodeMul(d *decoder) error {
 	}
 	switch d.takeOne("lo", "hi", "wide") {
 	case 0:
+		d.flow.spread = spreadUp
 		return d.alu(quick("mul", t, mulLoOps[t]), t, t, t)
 	case 1:
 		return d.alu(mulHiOps[t], t, t, t)
@@ -79,6 +83,7 @@ func decodeMad(d *decoder) error {
 	}
 	switch d.takeOne("lo", "hi", "wide") {
 	case 0:
+		d.flow.spread = spreadUp
 		return d.alu(quick("mad", t, madLoOps[t]), t, t, t, t)
 	case 1:
 		f := madHiOps[t]
@@ -179,6 +184,7 @@ func decodeMinMax(d *decoder) error {
 	case f16, bf16:
 		return d.alu(halfMinMaxOp(formatOf(t)), t, t, t)
 	}
+	d.flow.spread = spreadHalves
 	return d.alu(halfMinMaxOp2(formatOf(t)), t, t, t)
 }
 
@@ -303,6 +309,12 @@ func decodeCarry(d *decoder) error {
 	}
 	if err := d.rows(t, sources...); err != nil {
 		return err
+	}
+	if flags&carryIn1 != 0 {
+		d.in.uses = append(d.in.uses, d.carry())
+	}
+	if flags&carryOut != 0 {
+		d.in.defs = append(d.in.defs, d.carry())
 	}
 	d.in.imm = flags
 	d.in.kind, d.in.run = kindRun, carry[uint32]

@@ -5,7 +5,7 @@ package ptx
 // cacheHints are modifiers that say how a cache may treat an access, and change
 // nothing of what it does.
 var cacheHints = []string{
-	"ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc",
+	"ca", "cg", "cs", "lu", "cv", "wb", "wt",
 	"L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
 	"L2::64B", "L2::128B", "L2::256B", "L2::evict_last", "L2::evict_first", "L2::evict_normal",
 }
@@ -56,6 +56,9 @@ func (d *decoder) address(o operand, m *memOp) error {
 	if o.kind != opAddress {
 		return d.errorf("%s: an address in brackets is wanted", d.in.op)
 	}
+	if len(o.list) > 0 {
+		return d.errorf("%s: an address has one part", d.in.op)
+	}
 	if int64(o.bits) > 1<<40 && o.name != "" || int64(o.bits) < -1<<40 {
 		return d.errorf("%s: the offset %d is absurd", d.in.op, int64(o.bits))
 	}
@@ -74,11 +77,12 @@ func (d *decoder) address(o operand, m *memOp) error {
 		}
 		m.addr = r.off
 		d.in.uses = append(d.in.uses, r.id)
+		d.need(len(d.in.uses) - 1)
 		return nil
 	}
 	v, ok := d.variable(o.name)
 	if !ok {
-		return d.errorf("no register or variable %q", short(o.name))
+		return d.unknown(o.name)
 	}
 	switch {
 	case m.space == spaceGeneric:
@@ -159,6 +163,7 @@ func (d *decoder) memory(kind accessKind) (*memOp, typ, error) {
 	d.in.mem = m
 	m.space, _ = d.takeSpace()
 	d.takeOrder(m)
+	m.nc = kind == accessLoad && (d.s.op == "ldu" || d.take("nc"))
 	d.takeHints()
 	switch {
 	case d.take("v2"):
@@ -173,7 +178,7 @@ func (d *decoder) memory(kind accessKind) (*memOp, typ, error) {
 	if t == pred || t.lanes == 2 {
 		return nil, t, d.unsupported()
 	}
-	m.elem = uint8(t.bytes())
+	m.elem, m.signed = uint8(t.bytes()), t.signed()
 	m.size = uint32(m.elem) * uint32(m.n)
 	if m.size > 16 {
 		return nil, t, d.unsupported()

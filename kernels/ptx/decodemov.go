@@ -22,7 +22,7 @@ func decodeMov(d *decoder) error {
 		if d.in.d, err = d.dstPred(ops[0].name); err != nil {
 			return err
 		}
-		d.in.kind, d.in.cmp, d.in.imm, d.in.copies = kindSetp, predMov, uint64(bit(not)), true
+		d.in.kind, d.in.cmp, d.in.imm = kindSetp, predMov, uint64(bit(not))
 		return d.push()
 	}
 	t, err := d.takeType()
@@ -33,14 +33,13 @@ func decodeMov(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	d.in.copies = true
 	switch {
 	case ops[0].kind == opVector:
 		return d.unpackVector(ops, t)
 	case ops[1].kind == opVector:
 		return d.packVector(ops, t)
 	}
-	if s, ok := specialRegs[ops[1].name]; ok && ops[1].kind == opName && s.ticks() {
+	if s, ok := specialRegs[ops[1].name]; ok && ops[1].kind == opName && s.ticks() && ops[1].bits == 0 {
 		if t.bytes() != int(s.bytes()) {
 			return d.unsupported()
 		}
@@ -214,7 +213,6 @@ func decodeCvta(d *decoder) error {
 	}
 	base := windowOf(sp)
 	if base == 0 {
-		d.in.copies = true
 		return d.alu(copyOf(64), t, t)
 	}
 	if toSpace {

@@ -15,6 +15,7 @@ func decodeBarrier(d *decoder) error {
 		if d.in.e, err = d.src(ops[0], b32); err != nil {
 			return err
 		}
+		d.need(0)
 		d.in.kind, d.in.run = kindTogether, warpBarrier
 		return d.push()
 	}
@@ -64,6 +65,7 @@ func decodeBarrier(d *decoder) error {
 			return err
 		}
 	}
+	d.need(0)
 	return d.push()
 }
 
@@ -84,16 +86,28 @@ func decodeShfl(d *decoder) error {
 		return err
 	}
 	d.in.imm = uint64(mode)
-	for i, into := range []*uint32{&d.in.a, &d.in.b, &d.in.c, &d.in.e} {
+	for i, into := range []*uint32{&d.in.a, &d.in.b, &d.in.c} {
 		if *into, err = d.src(ops[1+i], b32); err != nil {
 			return err
 		}
 	}
+	if err := d.memberMask(ops[4]); err != nil {
+		return err
+	}
+	d.flow.spread = spreadShuffle
 	if err := d.pairDst(ops[0]); err != nil {
 		return err
 	}
 	d.in.kind, d.in.run = kindTogether, shfl
 	return d.push()
+}
+
+// memberMask decodes the mask of a .sync instruction, which must be defined.
+func (d *decoder) memberMask(o operand) (err error) {
+	first := len(d.in.uses)
+	d.in.e, err = d.src(o, b32)
+	d.need(first)
+	return err
 }
 
 // pairDst decodes d|p: a register of 32 bits, or _, and a predicate.
@@ -132,7 +146,7 @@ func decodeVote(d *decoder) error {
 	if d.in.a, d.in.notC, err = d.pred(ops[1]); err != nil {
 		return err
 	}
-	if d.in.e, err = d.src(ops[2], b32); err != nil {
+	if err := d.memberMask(ops[2]); err != nil {
 		return err
 	}
 	if mode == voteBallot {
@@ -146,7 +160,7 @@ func decodeVote(d *decoder) error {
 		return err
 	}
 	d.in.imm = uint64(mode)
-	d.in.kind, d.in.run = kindTogether, vote
+	d.in.kind, d.in.run, d.flow.spread = kindTogether, vote, spreadVote
 	return d.push()
 }
 
@@ -169,7 +183,7 @@ func decodeMatch(d *decoder) error {
 	if d.in.a, err = d.src(ops[1], t); err != nil {
 		return err
 	}
-	if d.in.e, err = d.src(ops[2], b32); err != nil {
+	if err := d.memberMask(ops[2]); err != nil {
 		return err
 	}
 	if mode == 0 && ops[0].pair != "" {
@@ -180,7 +194,7 @@ func decodeMatch(d *decoder) error {
 	}
 	d.in.imm = uint64(mode)
 	d.in.boolOp = uint8(t.bits / 64)
-	d.in.kind, d.in.run = kindTogether, match
+	d.in.kind, d.in.run, d.flow.spread = kindTogether, match, spreadWarp
 	return d.push()
 }
 
@@ -208,13 +222,13 @@ func decodeRedux(d *decoder) error {
 	if d.in.a, err = d.src(ops[1], b32); err != nil {
 		return err
 	}
-	if d.in.e, err = d.src(ops[2], b32); err != nil {
+	if err := d.memberMask(ops[2]); err != nil {
 		return err
 	}
 	if d.in.d, err = d.dst(ops[0], b32); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run = kindTogether, redux
+	d.in.kind, d.in.run, d.flow.spread = kindTogether, redux, spreadWarp
 	return d.push()
 }
 

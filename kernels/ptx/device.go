@@ -3,6 +3,7 @@ package ptx
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"kvcompress/kernels/device"
@@ -15,7 +16,8 @@ type Options struct {
 	// AllowApprox lets modules with approximate instructions load. Their results may
 	// differ from a GPU's.
 	AllowApprox bool
-	// Shuffle, if not 0, is the seed of the order in which blocks and warps run.
+	// Shuffle, if not 0, is the seed of the order in which blocks and warps run, and the
+	// lanes of an atomic take effect.
 	Shuffle uint64
 	// Budget is how many instructions the warps of one launch may execute together;
 	// 0 is 2^34.
@@ -23,6 +25,9 @@ type Options struct {
 	// Done, when it is closed, ends the launch that is under way, and every later one,
 	// with context.Canceled; nil never does. It is what context.Context.Done returns.
 	Done <-chan struct{}
+	// Output is where kernels print (printf, which PTX calls vprintf), up to 1 MiB of a
+	// launch; nil discards it.
+	Output io.Writer
 	// MemoryLimit bounds what is allocated, in bytes; 0 is 32 GiB.
 	MemoryLimit int64
 }
@@ -96,8 +101,10 @@ func (d *Device) Free(p device.Ptr) error {
 	a := nearest(d.mem.live, uint64(p))
 	if a == nil || a.base != uint64(p) || a.variable {
 		r := &Report{Kind: BadFree, Address: uint64(p)}
-		d.mem.describe(r)
+		d.mem.describe(r, nil)
 		switch {
+		case a != nil && uint64(p) > a.base && uint64(p)-a.base < a.size:
+			r.Detail = fmt.Sprintf("%#x is no allocation's start: it is byte %d of %q", uint64(p), r.Offset, a.name)
 		case a != nil && a.base == uint64(p):
 			r.Detail = fmt.Sprintf("%#x is a variable of a module, %q", uint64(p), a.name)
 		case r.Kind == Freed && r.Offset == 0:

@@ -33,7 +33,8 @@
 //   - an integer divided by zero is all ones, and its remainder the dividend;
 //   - a NaN in f64 is 0x7ff8000000000000;
 //   - of lanes that store to one place the highest stays;
-//   - atomics of a warp take effect in ascending order of lanes;
+//   - atomics of a warp take effect in ascending order of lanes, or with
+//     [Options].Shuffle in one that the seed decides;
 //   - clocks count instructions, and the only multiprocessor has number 0;
 //   - memory that nothing has written is zeros at first.
 //
@@ -62,15 +63,12 @@
 //   - A counter that is set back by a plain store after its last atomicAdd, and an
 //     atomicCAS loop whose first read is plain, are races in the memory model of PTX,
 //     and reported: write atomicExch, and read through volatile.
-//   - With -G a struct is copied with its padding, of which the check of
-//     uninitialised memory complains.
 //
 // # What it does not do
 //
 //   - Textures, surfaces, matrix instructions (mma, wgmma, ldmatrix), clusters, tensor
-//     copies and mbarriers, an address size of 32, calls through a register, recursion, and
-//     the shuffles and votes of before PTX 6.0 are refused when a module is loaded. A
-//     call of vprintf prints nothing; one of __assertfail stops the kernel.
+//     copies and mbarriers, an address size of 32, function pointers, recursion, and
+//     the shuffles and votes of before PTX 6.0 are refused when a module is loaded.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
 //     what another lane of its warp does after the loop, it waits until the budget
 //     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
@@ -99,7 +97,9 @@
 //	memory, memop, gather,       memory
 //	memvec, atom, async
 //	device, module               what package device asks for
+//	runtime                      printf and assert
 //	hook                         what the checkers see
 //	check*, race, published,     the checkers
-//	shadow*, report
+//	shadow*, undefined, used,
+//	origin, report
 package ptx

@@ -7,41 +7,6 @@ import (
 
 // What is wrong, and where.
 
-// checkRegisters reports a read of a register that no lane has written, and
-// notes what the instruction writes.
-func (w *warp) checkRegisters(in *instr, mask uint32) error {
-	if in.guard >= 0 {
-		if bad := w.active &^ w.init[in.guardReg]; bad != 0 {
-			return w.unwritten(in, in.guardReg, bad)
-		}
-	}
-	read := allLanes
-	for _, r := range in.uses {
-		read &= w.init[r]
-	}
-	if mask&^read != 0 && !in.copies {
-		for _, r := range in.uses {
-			if bad := mask &^ w.init[r]; bad != 0 {
-				return w.unwritten(in, r, bad)
-			}
-		}
-	}
-	for _, r := range in.defs {
-		if in.copies {
-			w.init[r] = w.init[r]&^mask | read&mask
-		} else {
-			w.init[r] |= mask
-		}
-	}
-	return nil
-}
-
-func (w *warp) unwritten(in *instr, reg, lanes uint32) error {
-	r := w.report(UninitRegister, in, lanes)
-	r.Detail = fmt.Sprintf("%s has not been written", w.block.launch.entry.regNames[reg])
-	return r
-}
-
 // thread returns a lane's coordinates in its block.
 func (w *warp) thread(lane int) [3]int { return w.block.launch.thread(w.index, lane) }
 

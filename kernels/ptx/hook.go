@@ -1,7 +1,5 @@
 package ptx
 
-import "encoding/binary"
-
 // This file is the seam between the machine and its checkers. The machine calls
 // the methods of checks; the types below are all that the checkers see of it. A
 // launch without checks has a nil *checks, and then none of them is called.
@@ -78,6 +76,10 @@ type access struct {
 	// several: then find each by w.block.launch.mem.find(addr).
 	alloc *allocation
 
+	// copy is the asynchronous copy that arrives, and so writes shared memory. It is nil
+	// where one is issued, and for all other accesses.
+	copy *pendingCopy
+
 	same bool // all lanes of mask access one place
 	row  bool // mask is all lanes, and each accesses the place after that of the one before
 }
@@ -89,8 +91,15 @@ func (a *access) stored(lane int) (lo, hi uint64) {
 		return 0, 0
 	}
 	if a.in.copy != nil {
-		b := &a.w.copied[lane]
-		return binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:])
+		if a.copy != nil {
+			return a.copy.value(lane)
+		}
+		for _, p := range a.w.issued {
+			if p.mask>>lane&1 != 0 {
+				return p.value(lane)
+			}
+		}
+		return 0, 0
 	}
 	var out [2]uint64
 	m := a.in.mem

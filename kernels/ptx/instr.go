@@ -29,7 +29,7 @@ type instr struct {
 	kind     kind
 	counted  bool   // false for the second and further parts of one PTX instruction
 	dbytes   uint8  // of an element of d
-	copies   bool   // mov: an uninitialised source makes the destination uninitialised, and no report
+	equality uint8  // setp: it is eq or ne of integers of so many bytes
 	notC     bool   // setp: the predicate c is negated
 	boolOp   uint8  // setp: how c is combined in
 	guard    int32  // a predicate; -1 is none
@@ -59,6 +59,14 @@ type instr struct {
 	op   string // as it was written, for reports
 
 	callee *function
+}
+
+// flow is what an instruction does with registers that are not defined.
+type flow struct {
+	// needs is the numbers of those read that must be defined: an address, a mask. For
+	// others spread says what becomes undefined with them; nil is spreadAll.
+	needs  []uint32
+	spread spreadFunc
 }
 
 // An aluFunc computes all 32 lanes of a row, active or not; the loop puts them in
@@ -112,11 +120,14 @@ type memOp struct {
 	scope  scope
 	elem   uint8  // bytes of an element in memory
 	n      uint8  // elements: 1, 2 or 4
+	signed bool   // a load into a wider register repeats the sign
+	nc     bool   // a load by the non-coherent cache
 	size   uint32 // elem·n
 	addr32 bool   // the address is a row of 32 bits
-	call   bool   // an argument or result of a call: no checks
+	call   bool   // an argument or result of a call
 	hasC   bool   // an atomic with a second operand
 	addr   uint32
+	origin uint16 // of the address: its place in launch.origin, 0 where it is not known
 	regs   [4]memReg
 	loads  [4]loadFunc
 	stores [4]storeFunc
@@ -127,6 +138,9 @@ type memOp struct {
 	atomic atomFunc
 	flush  bool // add.f32, which flushes subnormal numbers in global memory
 }
+
+// nonCoherent reports whether the instruction is ld.global.nc.
+func (in *instr) nonCoherent() bool { return in.mem != nil && in.mem.nc }
 
 // memReg is the register of an element.
 type memReg struct {

@@ -36,15 +36,19 @@ type launch struct {
 	block  [3]int
 	shared int // dynamic bytes
 	params []byte
+	origin []*allocation // by a memOp's origin
 	budget int64
 	checks *checks // nil: no checks
 
-	checkRegisters bool
-	checkSync      bool
+	followed  bool // which registers are defined
+	checkSync bool
+	rng       *rand.Rand // of a shuffled launch; nil in any other
 
 	warps []warp // of the block that runs, used again for the next
 	smem  []byte
 	clock uint64
+
+	printed int // bytes
 }
 
 // block is a block that runs.
@@ -86,6 +90,7 @@ func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) 
 			l.params[p.off+b] = byte(args[i] >> (8 * b))
 		}
 	}
+	l.origin = l.findOrigins()
 	return k.device.run(l)
 }
 
@@ -144,11 +149,10 @@ func (d *Device) run(l *launch) error {
 	}
 	var order *permutation
 	total := uint64(l.grid[0]) * uint64(l.grid[1]) * uint64(l.grid[2])
-	var rng *rand.Rand
 	if d.opt.Shuffle != 0 {
 		d.launches++
-		rng = rand.New(rand.NewPCG(d.opt.Shuffle, d.launches))
-		order = newPermutation(total, rng)
+		l.rng = rand.New(rand.NewPCG(d.opt.Shuffle, d.launches))
+		order = newPermutation(total, l.rng)
 	}
 	b := &block{launch: l, warps: l.warps, shared: l.smem, threads: threads}
 	for i := range total {
@@ -162,7 +166,7 @@ func (d *Device) run(l *launch) error {
 			int(b.linear / (uint64(l.grid[0]) * uint64(l.grid[1]))),
 		}
 		l.budget -= blockCost
-		if err := b.run(rng); err != nil {
+		if err := b.run(); err != nil {
 			return err
 		}
 	}
@@ -171,7 +175,8 @@ func (d *Device) run(l *launch) error {
 
 // start prepares the checkers.
 func (l *launch) start() {
-	l.checkRegisters, l.checkSync = l.device.opt.Checks.Registers, l.device.opt.Checks.Sync
+	on := l.device.opt.Checks
+	l.followed, l.checkSync = on.Registers || on.Uninit, on.Sync
 	if l.device.checks != nil {
 		l.checks = l.device.checks
 		l.checks.begin(l)
@@ -217,8 +222,9 @@ func (d *Device) warpsFor(l *launch, n int) []warp {
 }
 
 // run executes one block.
-func (b *block) run(rng *rand.Rand) error {
+func (b *block) run() error {
 	l := b.launch
+	rng := l.rng
 	for i := range b.barriers {
 		b.barriers[i] = barrierState{}
 	}
@@ -282,8 +288,15 @@ func (w *warp) begin(b *block) {
 		w.live = 1<<rest - 1
 	}
 	w.active = w.live
-	if l.checkRegisters {
+	w.forgetCopies()
+	if l.followed {
 		clear(w.init)
+		w.undef.reset()
+		if !l.device.opt.Checks.Registers { // only what memory brings is not defined
+			for r := range w.init {
+				w.init[r] = allLanes
+			}
+		}
 	}
 	for _, s := range l.entry.specials {
 		if s.reg.ofBlock() {

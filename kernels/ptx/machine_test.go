@@ -408,7 +408,14 @@ func TestFaults(t *testing.T) {
 		{"a register that nothing has written", "add.u32 %r2, %r1, %r9;", UninitRegister, []string{"%r9"}},
 		{"a guard that nothing has written", "@%p7 mov.u32 %r2, 1;", UninitRegister, []string{"%p7"}},
 		{"a predicate that nothing has written", "selp.u32 %r2, 1, 2, %p7;", UninitRegister, []string{"%p7"}},
-		{"through a copy", "mov.u32 %r8, %r9; mov.b64 %rd5, {%r8, %r1}; add.s64 %rd6, %rd5, 1;", UninitRegister, []string{"%rd5"}},
+		{"through copies and a sum", "mov.u32 %r8, %r9; mov.b64 %rd5, {%r8, %r1}; add.s64 %rd6, %rd5, 1; cvt.u32.u64 %r2, %rd6;", UninitRegister, []string{"what is stored depends on %r9"}},
+		{"a branch", "setp.lt.u32 %p1, %r9, 3; @%p1 bra DONE;", UninitRegister, []string{"whether it executes depends on %r9"}},
+		{"an address", "add.s64 %rd6, %rd5, 8; ld.global.u32 %r2, [%rd6];", UninitRegister, []string{"the address depends on %rd5"}},
+		{"a shuffle's mask", "shfl.sync.bfly.b32 %r2, %r1, 1, 31, %r9;", UninitRegister, []string{"the mask depends on %r9"}},
+		{"a barrier's number", "bar.sync %r9;", UninitRegister, []string{"the barrier depends on %r9"}},
+		{"an atomic's operand", "ld.param.u64 %rd1, [out]; red.global.add.u32 [%rd1], %r9;", UninitRegister, []string{"what the atomic does depends on %r9"}},
+		{"a table's index", "T: .branchtargets A, DONE; brx.idx %r9, T; A:", UninitRegister, []string{"where it goes depends on %r9"}},
+		{"the carry flag", "addc.u32 %r2, 0, 0;", UninitRegister, []string{"the carry flag"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := execute(programOf(c.body), device.Dim{X: 64, Y: 1, Z: 1}, Options{Checks: AllChecks()})

@@ -57,7 +57,9 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 	var al *allocation
 	switch at {
 	case spaceGlobal:
-		al = l.device.mem.find(first)
+		if al = l.origin[m.origin]; al == nil {
+			al = l.device.mem.find(first)
+		}
 		if al != nil {
 			t.mem, t.base, size = pointer(al.mem), al.base, al.size
 		}
@@ -108,7 +110,7 @@ func (w *warp) accessWindow(in *instr, m *memOp, t *target) error {
 		}
 		t.base = 0
 	}
-	checked := t.space == spaceShared || t.space == spaceLocal && !m.call
+	checked := t.space == spaceShared || t.space == spaceLocal
 	if w.block.launch.checks != nil && checked {
 		if err := w.check(in, m, t.space, &w.addr, t.mask, nil); err != nil {
 			return err
@@ -193,6 +195,13 @@ func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
 		}
 		rest &^= group
 		w.addr = addr
+		if m.space == at && at != spaceGlobal {
+			// Addresses of a space with a window of its own have 32 bits, and wrap
+			// (PTX ISA §6.4.1). Those within it have no more bits anyway.
+			for i := range w.addr {
+				w.addr[i] = uint64(uint32(w.addr[i]))
+			}
+		}
 		if at == spaceGlobal {
 			if err := w.resolveGlobal(in, m, group); err != nil {
 				return err
@@ -224,11 +233,15 @@ func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
 func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 	mem := &w.block.launch.device.mem
 	addr := &w.addr
+	own := w.block.launch.origin[m.origin]
 	// All lanes are looked at before the first access takes effect.
 	for g := mask; g != 0; g &= g - 1 {
 		lane := bits.TrailingZeros32(g) & 31
 		at := addr[lane]
 		a := mem.find(at)
+		if a != nil && own != nil && a != own {
+			a = nil // another's
+		}
 		if a != nil && a.size-(at-a.base) >= uint64(m.size) && at&uint64(m.size-1) == 0 {
 			continue
 		}
@@ -240,7 +253,7 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 			r.Detail = misaligned(m.size)
 			return r
 		}
-		mem.describe(r)
+		mem.describe(r, own)
 		return r
 	}
 	if w.block.launch.checks != nil {
@@ -294,7 +307,7 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 func (w *warp) check(in *instr, m *memOp, sp space, addr *[warpSize]uint64, mask uint32, a *allocation) error {
 	c := &w.access
 	c.in, c.space, c.kind, c.sem, c.scope, c.size = in, sp, m.kind, m.sem, m.scope, m.size
-	c.mask, c.addr, c.alloc = mask, addr, a
+	c.mask, c.addr, c.alloc, c.copy = mask, addr, a, nil
 	alone := a != nil || sp != spaceGlobal // target is of all lanes
 	c.same, c.row = alone && w.target.same, alone && w.target.neighbours && mask == allLanes
 	return w.block.launch.checks.access(c)

@@ -8,11 +8,15 @@ import (
 )
 
 // Where things lie in the generic address space. Allocations in global memory
-// come one after another, with a gap after each, and no address is used twice.
+// come one after another, and no address is used twice. After each there is a gap that
+// an index of 32 bits does not reach across in steps of up to 256 bytes. Larger steps
+// do: so that they do not hit the next allocation, as they would if all began at
+// multiples of a power of two, gaps differ (gapAfter).
 const (
-	globalBase = 0x7_0000_0000
+	globalBase = 1 << 48
+	globalEnd  = 1 << 62
 	allocAlign = 256
-	allocGap   = 4096
+	allocGap   = 1 << 40
 
 	sharedBase = 0x7fff_0000_0000
 	sharedSize = 1 << 24
@@ -22,8 +26,13 @@ const (
 	constSize  = 1 << 32
 	paramBase  = 0x7ffc_0000_0000
 	paramSize  = 1 << 16
-	globalEnd  = paramBase
 )
+
+// gapAfter is the gap after the n-th allocation: by a random-looking multiple of 256
+// below 2^40 more than allocGap. (The multiplier is 2^32 divided by the golden ratio.)
+func gapAfter(n uint64) uint64 {
+	return allocGap + uint64(uint32(n)*0x9e3779b9)*allocAlign
+}
 
 // allocation is a piece of global memory, or of a module's constant memory.
 type allocation struct {
@@ -43,6 +52,7 @@ type memory struct {
 	live  []*allocation // by base, ascending
 	freed []*allocation // the same, for reports of what uses them
 	next  uint64
+	count uint64 // of allocations so far
 	used  uint64
 	limit uint64
 	last  *allocation // what find has found last
@@ -57,7 +67,7 @@ func (m *memory) alloc(name string, size uint64) (*allocation, error) {
 		m.next = globalBase
 	}
 	a := &allocation{name: name, base: m.next, size: size}
-	step := (size + allocGap + allocAlign - 1) &^ (allocAlign - 1)
+	step := ((size+allocAlign-1)&^(allocAlign-1) + gapAfter(m.count)) | allocAlign
 	if m.next+step > globalEnd {
 		return nil, fmt.Errorf("ptx: out of addresses")
 	}
@@ -65,6 +75,7 @@ func (m *memory) alloc(name string, size uint64) (*allocation, error) {
 		return nil, err
 	}
 	m.next += step
+	m.count++
 	m.used += size
 	m.live = append(m.live, a)
 	return a, nil
@@ -126,7 +137,7 @@ func (m *memory) span(what string, p uint64, n int64) (*allocation, uint64, erro
 	}
 	if a == nil {
 		r := &Report{Kind: OutOfBounds, Address: p, Size: int(n)}
-		m.describe(r)
+		m.describe(r, nil)
 		r.Detail = fmt.Sprintf("%s of %d bytes at %#x: %s", what, n, p, r.Detail)
 		return nil, 0, r
 	}
@@ -178,20 +189,39 @@ func aligned(n int) []byte {
 	return b[:n:n]
 }
 
-// describe says in r where a wrong address of global memory lies.
-func (m *memory) describe(r *Report) {
+// describe says in r where a wrong address of global memory lies. own is the
+// allocation that it was meant for, nil if that is not known: then the nearest one.
+func (m *memory) describe(r *Report, own *allocation) {
 	about := func(a *allocation) {
 		r.Allocation, r.Extent, r.Offset = a.name, int64(a.size), int64(r.Address-a.base)
+		if r.Offset < 0 {
+			r.Detail = fmt.Sprintf("%d bytes before %q (%d bytes)", -r.Offset, a.name, a.size)
+		} else {
+			r.Detail = fmt.Sprintf("%d bytes past the end of %q (%d bytes)", r.Offset+int64(r.Size)-r.Extent, a.name, a.size)
+		}
 	}
-	if a := nearest(m.live, r.Address); a != nil && r.Address-a.base < a.size {
-		about(a)
-		r.Detail = fmt.Sprintf("%d bytes past the end of %q (%d bytes)", r.Address+uint64(r.Size)-a.base-a.size, a.name, a.size)
+	inside := nearest(m.live, r.Address)
+	if inside != nil && r.Address-inside.base >= inside.size {
+		inside = nil
+	}
+	freed := nearest(m.freed, r.Address)
+	if freed != nil && r.Address-freed.base >= freed.size {
+		freed = nil
+	}
+	switch {
+	case own != nil:
+		about(own)
+		if inside != nil && inside != own {
+			r.Detail += fmt.Sprintf(", in %q", inside.name)
+		}
 		return
-	}
-	if a := nearest(m.freed, r.Address); a != nil && r.Address-a.base < a.size {
-		about(a)
+	case inside != nil:
+		about(inside)
+		return
+	case freed != nil:
+		about(freed)
 		r.Kind = Freed
-		r.Detail = fmt.Sprintf("byte %d of %q (%d bytes), which was freed", r.Offset, a.name, a.size)
+		r.Detail = fmt.Sprintf("byte %d of %q (%d bytes), which was freed", r.Offset, freed.name, freed.size)
 		return
 	}
 	// The nearer of the end before and the start after.
@@ -200,10 +230,8 @@ func (m *memory) describe(r *Report) {
 	switch {
 	case i < len(m.live) && (before == nil || m.live[i].base-r.Address < r.Address-(before.base+before.size)):
 		about(m.live[i])
-		r.Detail = fmt.Sprintf("%d bytes before %q (%d bytes)", -r.Offset, r.Allocation, r.Extent)
 	case before != nil:
 		about(before)
-		r.Detail = fmt.Sprintf("%d bytes past the end of %q (%d bytes)", r.Address+uint64(r.Size)-before.base-before.size, before.name, before.size)
 	default:
 		r.Detail = "no memory is allocated"
 	}
@@ -213,6 +241,9 @@ func pointer(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b
 
 // boundsDetail says how far an access lies outside a window.
 func boundsDetail(at, end uint64, sp space, extent int) string {
+	if before := -int32(at); before > 0 && at>>32 == 0 { // an address of 32 bits
+		return fmt.Sprintf("%d bytes before the start of %v memory", before, sp)
+	}
 	if int64(at) < 0 {
 		return fmt.Sprintf("%d bytes before the start of %v memory", -int64(at), sp)
 	}

@@ -101,6 +101,9 @@ func (m *loadedModule) fixups() error {
 	for _, v := range pm.order {
 		for _, f := range v.fixups {
 			sym := pm.globals[f.symbol]
+			if pm.funcs[f.symbol] != nil {
+				return pm.errorf(f.line, "the address of %s: function pointers are not supported", short(f.symbol))
+			}
 			if sym == nil || sym.space == spaceShared {
 				return pm.errorf(f.line, "%q is no variable whose address is constant", short(f.symbol))
 			}

@@ -38,6 +38,21 @@ var opcodes = map[string]func(d *decoder) error{
 	"trap": decodeTrap, "brkpt": decodeTrap, "nanosleep": decodeNanosleep, "pmevent": decodeNanosleep,
 }
 
+// unsupportedOps is opcodes that the machine does not have, by what they are of.
+var unsupportedOps = map[string]string{
+	"tex": "textures", "tld4": "textures", "txq": "textures", "istypep": "textures",
+	"suld": "surfaces", "sust": "surfaces", "sured": "surfaces", "suq": "surfaces",
+	"mma": "matrix instructions", "wmma": "matrix instructions", "wgmma": "matrix instructions", "tcgen05": "matrix instructions",
+	"ldmatrix": "matrix instructions", "stmatrix": "matrix instructions", "movmatrix": "matrix instructions",
+	"mbarrier": "mbarriers", "mapa": "clusters", "getctarank": "clusters", "elect": "elections of a lane",
+	"griddepcontrol": "dependent grids", "setmaxnreg": "register counts", "createpolicy": "cache policies", "discard": "discards",
+	"tensormap": "tensor maps", "multimem": "addresses of several devices", "alloca": "allocations on the stack",
+	"stacksave": "allocations on the stack", "stackrestore": "allocations on the stack",
+	"vadd": "video instructions", "vsub": "video instructions", "vabsdiff": "video instructions", "vmin": "video instructions",
+	"vmax": "video instructions", "vshl": "video instructions", "vshr": "video instructions", "vmad": "video instructions", "vset": "video instructions",
+	"vadd2": "video instructions", "vsub2": "video instructions", "vadd4": "video instructions", "vsub4": "video instructions",
+}
+
 func (d *decoder) same(ops map[typ]aluFunc, sources int) error {
 	t, err := d.takeType()
 	if err != nil {

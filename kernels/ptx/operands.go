@@ -1,5 +1,7 @@
 package ptx
 
+import "strings"
+
 // Operands of instructions, and the places that they have.
 
 // lookup finds a name in the scopes around a statement.
@@ -49,14 +51,30 @@ func (d *decoder) find(name string, scope int) (reg, bool) {
 
 func (d *decoder) newReg(key scopedName, t typ) reg {
 	r := reg{typ: t, id: uint32(len(d.e.regNames))}
-	d.e.regNames = append(d.e.regNames, key.name)
 	if t == pred {
 		r.off = d.newPred()
 	} else {
 		r.off = d.newRow(uint8(t.bytes()))
 	}
+	d.number(key.name, r)
 	d.fn.regs[key] = r
 	return r
+}
+
+// number gives the next number to a register.
+func (d *decoder) number(name string, r reg) {
+	d.e.regNames = append(d.e.regNames, name)
+	d.e.regs = append(d.e.regs, regInfo{r.off, uint8(r.typ.bytes())})
+}
+
+// carry returns the number of the carry flag, which is a register without a row.
+func (d *decoder) carry() uint32 {
+	if d.flag == nil {
+		id := uint32(len(d.e.regNames))
+		d.flag = &id
+		d.number("the carry flag", reg{typ: pred, off: noPred})
+	}
+	return *d.flag
 }
 
 func (d *decoder) newPred() uint32 {
@@ -152,16 +170,22 @@ func (d *decoder) src(o operand, t typ) (uint32, error) {
 				return 0, d.errorf("%s: %s is %v, not of %v", d.in.op, short(o.name), r.typ, t)
 			}
 			d.in.uses = append(d.in.uses, r.id)
+			if o.bits != 0 {
+				return d.sum(r, o, t)
+			}
 			return r.off, nil
 		}
 		if s, ok := specialRegs[o.name]; ok {
+			if o.bits != 0 {
+				return 0, d.errorf("%s: %s cannot have a constant added to it", d.in.op, o.name)
+			}
 			if int(s.bytes()) != t.bytes() {
 				return 0, d.errorf("%s: %s has %d bits, not those of %v", d.in.op, o.name, s.bytes()*8, t)
 			}
 			return d.special(s), nil
 		}
 		if o.name == "WARP_SZ" {
-			return d.constant(warpSize, uint8(t.bytes()), nil, false), nil
+			return d.constant(warpSize+o.bits, uint8(t.bytes()), nil, false), nil
 		}
 		if v, ok := d.variable(o.name); ok {
 			if t.bits != 64 && (t.bits != 32 || v.space == spaceGlobal) || t.float() {
@@ -169,9 +193,56 @@ func (d *decoder) src(o operand, t typ) (uint32, error) {
 			}
 			return d.constant(o.bits, uint8(t.bytes()), v, false), nil
 		}
-		return 0, d.errorf("no register or variable %q", short(o.name))
+		return 0, d.unknown(o.name)
 	}
 	return 0, d.errorf("%s: an operand of %v is wanted", d.in.op, t)
+}
+
+// unknown is the error of a name that is no register or variable.
+func (d *decoder) unknown(name string) error {
+	if d.m.funcs[name] != nil {
+		return d.errorf("%s: the address of %s: function pointers are not supported", d.in.op, short(name))
+	}
+	for prefix, what := range unsupportedRegs {
+		if strings.HasPrefix(name, prefix) {
+			return d.errorf("%s: %s, %s, is not supported", d.in.op, short(name), what)
+		}
+	}
+	return d.errorf("no register or variable %q", short(name))
+}
+
+// unsupportedRegs is special registers that the machine does not have, by how their
+// names begin (PTX ISA §10).
+var unsupportedRegs = map[string]string{
+	"%envreg": "which only a driver knows", "%pm": "a performance counter", "%clusterid": "of clusters", "%nclusterid": "of clusters",
+	"%cluster_": "of clusters", "%is_explicit_cluster": "of clusters", "%aggr_smem_size": "of clusters",
+	"%current_graph_exec": "of CUDA graphs", "%reserved_smem_offset": "of reserved shared memory",
+}
+
+// sum is the operand reg+constant, which ptxas takes wherever it takes a register of
+// an integer type: an addition of its own, before the instruction.
+func (d *decoder) sum(r reg, o operand, t typ) (uint32, error) {
+	add := map[uint8]aluFunc{16: add[uint16], 32: add[uint32], 64: add[uint64]}[t.bits]
+	if t.float() || t.lanes > 1 || add == nil {
+		return 0, d.errorf("%s: %s is %v and cannot have a constant added to it", d.in.op, short(o.name), t)
+	}
+	bits, err := constantAs(operand{kind: opInt, bits: o.bits}, t)
+	if err != nil {
+		return 0, d.errorf("%s: %v", d.in.op, err)
+	}
+	sum := reg{typ: t, off: d.newRow(uint8(t.bytes())), id: uint32(len(d.e.regNames))}
+	d.number(o.name+" and a constant", sum)
+	d.in.uses[len(d.in.uses)-1] = sum.id
+	whole, itsFlow := d.in, d.flow
+	d.in.uses, d.in.defs, d.flow.needs = []uint32{r.id}, []uint32{sum.id}, nil
+	bytes := uint8(t.bytes())
+	d.in.kind, d.in.alu, d.in.dbytes = kindALU, add, bytes
+	d.in.counted = false
+	d.flow.spread = spreadUp
+	d.in.a, d.in.b, d.in.d = r.off, d.constant(bits, bytes, nil, false), sum.off
+	err = d.push()
+	d.in, d.flow = whole, itsFlow
+	return sum.off, err
 }
 
 func (d *decoder) special(s specialReg) uint32 {
@@ -194,7 +265,7 @@ func (d *decoder) dstReg(o operand, t typ) (reg, error) {
 	if o.kind == opSink {
 		return reg{typ: t, off: d.newSink(t)}, nil
 	}
-	if o.kind != opName || o.not {
+	if o.kind != opName || o.not || o.bits != 0 {
 		return reg{}, d.errorf("%s: the destination is not a register", d.in.op)
 	}
 	r, err := d.register(o.name, d.s.scope)
@@ -216,7 +287,7 @@ func (d *decoder) pred(o operand) (uint32, bool, error) {
 	if o.kind == opInt { // a constant: 0 is false
 		return d.truePred(), o.bits == 0, nil
 	}
-	if o.kind != opName || o.pair != "" {
+	if o.kind != opName || o.pair != "" || o.bits != 0 {
 		return 0, false, d.errorf("%s: a predicate is wanted", d.in.op)
 	}
 	r, err := d.register(o.name, d.s.scope)

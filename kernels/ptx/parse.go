@@ -362,6 +362,8 @@ func (p *parser) linked() error {
 				p.m.order = append(p.m.order, v)
 			}
 			return nil
+		case ".tex":
+			return p.errorf(".tex: textures are not supported")
 		default:
 			return p.errorf("unknown directive %v", p.tok)
 		}

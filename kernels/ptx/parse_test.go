@@ -69,6 +69,8 @@ func TestParseErrors(t *testing.T) {
 		{"a function's name", head + ".global .b32 x;\n.func x() { ret; }", `x.ptx:5: "x" is declared twice`},
 		{"a variable's name", head + ".func x() { ret; }\n.global .b32 x;", `x.ptx:5: "x" is declared twice`},
 		{"unfinished", head + ".visible .entry k() {", "x.ptx:4: \"k\" is without its end"},
+		{"nested addresses", kernel("tex.1d.v4.f32.s32 " + strings.Repeat("[%r1, ", 1000)), "nested too deep"},
+		{"an address of two parts", kernel("ld.global.u32 %r1, [%rd1, {%r1}];"), "an address has one part"},
 		{"nested", head + ".visible .entry k() " + strings.Repeat("{", 100), "nested deeper"},
 		{"extern", head + ".extern .global .b32 x;\n.visible .entry k() { .reg .b64 %rd<2>; mov.u64 %rd1, x; }", "nowhere defined"},
 		{"many operands", kernel("add.u32 " + strings.Repeat("x,", 100) + "x;"), "add: more than 16 operands"},

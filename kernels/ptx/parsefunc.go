@@ -268,7 +268,7 @@ func (p *bodyParser) labelOrInstruction(scope int) error {
 	case ".branchtargets":
 		return p.branchTargets(name)
 	case ".callprototype", ".calltargets":
-		return p.errorf("%v: calls through a register are not supported", p.tok)
+		return p.errorf("%v: calls through function pointers are not supported", p.tok)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 		}
 		return o, p.expect(end)
 	case p.is("["):
-		return p.address()
+		return p.address(depth)
 	case p.is("!"):
 		if err := p.advance(); err != nil {
 			return o, err
@@ -57,7 +57,8 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 		return o, err
 	case p.tok.kind == tokIdent:
 		name := p.tok.text
-		if err := p.advance(); err != nil {
+		err := p.advance()
+		if err != nil {
 			return o, err
 		}
 		if name == "_" {
@@ -77,12 +78,13 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 				return o, err
 			}
 		}
-		if p.is("+") || p.is("-") { // symbol+4
-			add, err := p.constant()
-			if err != nil {
+		if p.is("+") || p.is("-") { // symbol+4, register+4
+			if o.bits, err = p.added(); err != nil {
 				return o, err
 			}
-			o.bits = add.bits
+			if o.kind == opSink {
+				return o, p.errorf("_ is no value")
+			}
 		}
 		return o, nil
 	}
@@ -90,7 +92,7 @@ func (p *bodyParser) operand(depth int) (operand, error) {
 }
 
 // address reads [reg+imm], [symbol+imm] or [imm].
-func (p *bodyParser) address() (operand, error) {
+func (p *bodyParser) address(depth int) (operand, error) {
 	o := operand{kind: opAddress}
 	if err := p.expect("["); err != nil {
 		return o, err
@@ -101,11 +103,9 @@ func (p *bodyParser) address() (operand, error) {
 			return o, err
 		}
 		if p.is("+") || p.is("-") {
-			add, err := p.constant()
-			if err != nil {
+			if o.bits, err = p.added(); err != nil {
 				return o, err
 			}
-			o.bits = add.bits
 		}
 	} else {
 		c, err := p.constant()
@@ -117,7 +117,25 @@ func (p *bodyParser) address() (operand, error) {
 		}
 		o.bits = c.bits
 	}
+	if ok, err := p.accept(","); err != nil {
+		return o, err
+	} else if ok { // [texture, {x, y}]
+		place, err := p.operand(depth + 1)
+		if err != nil {
+			return o, err
+		}
+		o.list = []operand{place}
+	}
 	return o, p.expect("]")
+}
+
+// added reads the integer that is added to a register or a symbol.
+func (p *parser) added() (uint64, error) {
+	c, err := p.constant()
+	if err == nil && c.kind != opInt {
+		err = p.errorf("what is added is an integer")
+	}
+	return c.bits, err
 }
 
 // constant reads signs and a number.

@@ -67,6 +67,10 @@ func (p *parser) declaration(sp space, extern bool) (*variable, error) {
 			continue
 		}
 		t, ok := typeNames[word]
+		switch word {
+		case "texref", "samplerref", "surfref":
+			return nil, p.errorf(".%s: textures and surfaces are not supported", word)
+		}
 		if !ok || t == pred {
 			return nil, p.errorf("%q is not a type of memory", "."+short(word))
 		}

@@ -40,18 +40,24 @@ type entry struct {
 	fn      *function
 	code    []instr
 
-	regBytes  uint32 // of a warp's register file, constants and special registers included
-	preds     int
-	regNames  []string // by a register's number, which is its place in warp.init
-	consts    []constRow
-	predTrue  int32 // the index of a predicate that is always true
-	specials  []specialRow
-	params    []param
-	paramSize int
-	shared    int // bytes of static shared memory
-	dynamicAt int // where dynamic shared memory starts
-	local     int // bytes of local memory of each thread
-	maxDepth  int // of nested calls
+	regBytes   uint32 // of a warp's register file, constants and special registers included
+	preds      int
+	flows      []flow    // of the instructions of code
+	regs       []regInfo // by a register's number
+	rowReg     []int32   // the number of the register in a row, by the row's place in units of 64 bytes; -1
+	predReg    []int32   // the number of a predicate, by its index; -1
+	regNames   []string  // by a register's number, which is its place in warp.init
+	consts     []constRow
+	predTrue   int32 // the index of a predicate that is always true
+	specials   []specialRow
+	origins    []origin    // of addresses
+	originSets []originSet // that accesses to global memory have
+	params     []param
+	paramSize  int
+	shared     int // bytes of static shared memory
+	dynamicAt  int // where dynamic shared memory starts
+	local      int // bytes of local memory of each thread
+	maxDepth   int // of nested calls
 }
 
 // constRow is a row of the register file that holds one value in all lanes.

@@ -15,7 +15,8 @@ import "math/bits"
 //     blocks; nothing else orders two blocks of a launch. Launches are in order;
 //   - two strong accesses whose scopes include each other's thread are no race.
 //
-// Two lanes of one store that write equal values to one place are no race either.
+// Two lanes of one store that write equal values to one place are no race either. A
+// non-coherent load has no order with any write of its launch.
 //
 // The machine runs one block after another, so that an epoch belongs to one block.
 // Epochs are counted on from launch to launch: what an earlier launch has left in
@@ -229,6 +230,7 @@ type raceAccess struct {
 	floor      stamp  // accesses before it mean nothing: launch, and block for shared memory
 	values     stored // of a store
 	same, row  bool   // as in access
+	nc         bool   // a non-coherent load, which must not meet any write of the launch
 }
 
 // stored knows the values that a store writes.
@@ -298,11 +300,12 @@ func (r *races) touch(granules []granule, l int, per uint, a *raceAccess, win *w
 	const atomic = stampStrong | stampWide | stamp(accessAtomic)
 	switch {
 	case a.stamp&(stampStrong|stampKind) == stamp(accessLoad):
+		nc := a.nc
 		for i := range granules {
 			g := &granules[i]
 			st := a.stamp | stamp(l+i>>per)<<stampLaneShift
 			e, f := g.since[0], g.since[1]
-			if !win.orders(g.write, st) || g.strong >= win.floor && (!win.orders(g.strong, st) ||
+			if !win.orders(g.write, st) || nc && max(g.write, g.strong) >= win.floor || g.strong >= win.floor && (!win.orders(g.strong, st) ||
 				e.writes() && !win.orders(e, st) || f.writes() && !win.orders(f, st)) {
 				if with = r.slow(g, st, l+i>>per, a); with != 0 {
 					return l + i>>per, with
@@ -358,7 +361,7 @@ func (g *granule) remember(s stamp, win *window) {
 func (r *races) slow(g *granule, s stamp, lane int, a *raceAccess) stamp {
 	r.slowed++
 	for _, e := range [...]stamp{g.write, g.strong, g.since[0], g.since[1]} {
-		if r.conflict(e, s, a.floor) && !a.sameValue(e, s, lane) {
+		if a.nc && e >= a.floor && e.writes() || r.conflict(e, s, a.floor) && !a.sameValue(e, s, lane) {
 			return e
 		}
 	}

@@ -124,6 +124,8 @@ func (w *raceTwin) access(a *raceAccess, sem semantics, to reach) bool {
 		for b := a.addr[l]; b < a.addr[l]+uint64(a.size); b++ {
 			for _, e := range w.bytes[b] {
 				switch {
+				case a.nc && e.kind != accessLoad:
+					found = true
 				case e.kind == accessLoad && kind == accessLoad, e.clock <= t.knows[e.thread]:
 				case e.strong && strong && (e.block == w.block || e.wide && me.wide):
 				default:
@@ -295,6 +297,7 @@ func (sc raceScript) run(seed uint64) (got, want bool, steps int) {
 						a.stamp |= stampWide
 					}
 				}
+				a.nc = kind == accessLoad && sem == semWeak && rng.IntN(8) == 0
 				a.row, a.same = pattern(&addr, mask, a.size)
 				want = twin.access(a, sem, to)
 				lane, _ := r.check(shadow, a)

@@ -13,9 +13,11 @@ const (
 	OutOfBounds     Kind = iota // an access outside every allocation, or across an end
 	Freed                       // an access to memory that was freed
 	Misaligned                  // an address that is no multiple of what is accessed
-	Uninitialized               // a read of memory that nothing has written
-	UninitRegister              // a read of a register that nothing has written
+	Uninitialized               // a use of what was read from memory that nothing has written
+	UninitRegister              // a use of a register that nothing has written
 	Race                        // two accesses without an order, one of them a write
+	NotAwaited                  // an access to an end of an asynchronous copy that has not arrived
+	NonCoherent                 // a load by .nc of what the same launch has written
 	BarrierDiverged             // a barrier that only some of the threads reach
 	MaskMismatch                // a warp-wide instruction whose mask is not the lanes that execute it
 	InactiveLane                // a shuffle from a lane that does not take part
@@ -27,6 +29,7 @@ const (
 var kindNames = [...]string{
 	OutOfBounds: "out of bounds", Freed: "use after free", Misaligned: "misaligned",
 	Uninitialized: "uninitialized memory", UninitRegister: "uninitialized register", Race: "race",
+	NotAwaited: "copy not awaited", NonCoherent: "non-coherent load",
 	BarrierDiverged: "barrier divergence", MaskMismatch: "mask mismatch", InactiveLane: "inactive lane",
 	Leak: "leak", BadFree: "bad free", Trapped: "trap",
 }
@@ -75,7 +78,7 @@ func coordinates(c [3]int) string { return fmt.Sprintf("(%d,%d,%d)", c[0], c[1],
 type Report struct {
 	Kind   Kind
 	Kernel string // "" for what the host did
-	Access        // who did it and where; of a race, the later of the two
+	Access        // who did it and where; of a race, the later of the two; of what the host reads undefined, the store
 
 	Space      string // "global", "shared", "local", or "" where no memory is concerned
 	Address    uint64 // in global memory an address, elsewhere an offset in the space
@@ -85,7 +88,7 @@ type Report struct {
 	Offset     int64  // of the address in the allocation; negative before its start
 
 	Detail string  // what is wrong, in words
-	Other  *Access // of a race, the earlier access
+	Other  *Access // of a race, the earlier access; of an undefined value, what loaded it
 }
 
 // Error returns the report on one line.
@@ -99,7 +102,7 @@ func (r *Report) Error() string {
 	if r.Op != "" {
 		b.WriteString(r.Op)
 		switch {
-		case r.Space == "":
+		case r.Space == "", r.Kind == Uninitialized && r.Other != nil: // it is where the value was loaded from
 		case r.Allocation != "":
 			fmt.Fprintf(&b, " at %#x", r.Address)
 		default:
@@ -109,7 +112,7 @@ func (r *Report) Error() string {
 	}
 	b.WriteString(r.Detail)
 	if o := r.Other; o != nil {
-		fmt.Fprintf(&b, ": before, block %s thread %s: %s: %s", coordinates(o.Block), coordinates(o.Thread), o.place(), o.Op)
+		fmt.Fprintf(&b, ": %s, block %s thread %s: %s: %s", r.earlier(), coordinates(o.Block), coordinates(o.Thread), o.place(), o.Op)
 	}
 	return b.String()
 }
@@ -123,7 +126,7 @@ func (r *Report) String() string {
 		r.describe(&b, "thread")
 	}
 	if r.Other != nil {
-		r.Other.describe(&b, "before")
+		r.Other.describe(&b, r.earlier())
 	}
 	switch {
 	case r.Allocation != "" && r.Space != "":
@@ -132,6 +135,14 @@ func (r *Report) String() string {
 		fmt.Fprintf(&b, "    memory  %#x of %d bytes of %s memory\n", r.Address, r.Extent, r.Space)
 	}
 	return b.String()
+}
+
+// earlier says what Other is.
+func (r *Report) earlier() string {
+	if r.Kind == Uninitialized {
+		return "loaded"
+	}
+	return "before"
 }
 
 func (a *Access) describe(b *strings.Builder, word string) {

@@ -12,7 +12,7 @@ type warp struct {
 	regs  unsafe.Pointer
 	file  []uint64 // what regs points to
 	preds []uint32
-	init  []uint32 // by a register's number, the lanes that have written it
+	init  []uint32 // by a register's number, the lanes in which it is defined as a whole
 	local []byte   // localBytes of each lane, one after another
 	cc    uint32   // the carry flag of each lane
 
@@ -23,12 +23,20 @@ type warp struct {
 	stack  []split
 	calls  int
 
+	pending    []*pendingCopy   // the asynchronous copies that have not arrived, in their order
+	issued     []*pendingCopy   // of them, those of the instruction that executes
+	spare      []*pendingCopy   // of no use at present
+	commits    [warpSize]uint32 // how many groups of copies each lane has committed
+	ownCommits bool             // lanes may differ in that
+
+	undef       *undefined // of registers that are not defined; nil while all are
+	undefStored uint32     // the lanes of a store whose values are not, until a checker sees it
+
 	waiting int32 // the barrier that the warp waits at; -1 is none
 
 	scratch [warpSize]uint64 // a row for a result of which only some lanes count
 	addr    [warpSize]uint64
 	survey  survey
-	copied  [warpSize][16]byte // by cp.async
 	target  target
 	access  access
 }
@@ -42,7 +50,7 @@ const quantum = 20000
 func (w *warp) step() error {
 	l := w.block.launch
 	code := l.entry.code
-	checkRegs := l.checkRegisters
+	followed := l.followed
 	executed, warpExecuted := int64(0), int64(0)
 	defer func() {
 		l.device.instructions += executed
@@ -63,8 +71,8 @@ func (w *warp) step() error {
 		if in.counted {
 			executed += int64(bits.OnesCount32(mask))
 		}
-		if checkRegs {
-			if err := w.checkRegisters(in, mask); err != nil {
+		if followed {
+			if err := w.follow(in, mask); err != nil {
 				return err
 			}
 		}

@@ -57,31 +57,8 @@ func shfl(w *warp, in *instr, mask uint32) error {
 	out := (*[warpSize]uint32)(w.scratchRow())
 	inRange := uint32(0)
 	for i := range uint32(warpSize) {
-		bval, cval, segment := b[i]&31, c[i]&31, c[i]>>8&31
-		maxLane := i&segment | cval&^segment
-		minLane := i & segment
-		var j uint32
-		var ok bool
-		switch in.imm {
-		case shflUp:
-			j = i - bval
-			ok = int32(j) >= int32(maxLane)
-		case shflDown:
-			j = i + bval
-			ok = j <= maxLane
-		case shflBfly:
-			j = i ^ bval
-			ok = j <= maxLane
-		case shflIdx:
-			j = minLane | bval&^segment
-			ok = j <= maxLane
-		}
-		if !ok {
-			j = i
-		} else {
-			inRange |= 1 << i
-		}
-		j &= 31
+		j, ok := shuffled(in.imm, i, b[i], c[i])
+		inRange |= bit(ok) << i
 		out[i] = a[j]
 		if mask>>j&1 == 0 && mask>>i&1 != 0 && w.block.launch.checkSync {
 			r := w.report(InactiveLane, in, 1<<i)
@@ -100,6 +77,31 @@ func shfl(w *warp, in *instr, mask uint32) error {
 		w.set(uint32(in.d2), mask, inRange)
 	}
 	return nil
+}
+
+// shuffled returns the lane that lane i of a shuffle reads, and whether it is in range;
+// if not, it is i itself.
+func shuffled(mode uint64, i, b, c uint32) (j uint32, ok bool) {
+	bval, cval, segment := b&31, c&31, c>>8&31
+	maxLane := i&segment | cval&^segment
+	switch mode {
+	case shflUp:
+		j = i - bval
+		ok = int32(j) >= int32(maxLane)
+	case shflDown:
+		j = i + bval
+		ok = j <= maxLane
+	case shflBfly:
+		j = i ^ bval
+		ok = j <= maxLane
+	case shflIdx:
+		j = i&segment | bval&^segment
+		ok = j <= maxLane
+	}
+	if !ok {
+		j = i
+	}
+	return j & 31, ok
 }
 
 // The modes of vote.

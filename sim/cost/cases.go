@@ -103,7 +103,7 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 			return nil, err
 		}
 	}
-	schedule := sim.Schedule{Interval: 1, MaxKVPerCompression: s.SortedKVs}
+	schedule := sim.Schedule{MaxKVPerCompression: s.SortedKVs, Strict: true}
 	return c, c.serve(ctx, &cfg, schedule, limits, requests, spread)
 }
 
@@ -139,13 +139,21 @@ func NewCases(ctx context.Context, list []Measurement, file string, spreadOf Spr
 	return cases, context.Cause(ctx)
 }
 
-// serve counts the work and the largest batch.
+// serve counts the work and the largest batch. Rows without compression are of vLLM 0.6.0;
+// the others of KV-Compress's server as it was when the published plots were made: commit
+// 463a1a53 counts KVs, and its benchmark passed no interval, so that prefills and the lack
+// of blocks alone had it compress.
 func (c *Case) serve(ctx context.Context, cfg *ref.Config, schedule sim.Schedule, limits sim.Limits, requests []trace.Request, spread sim.Spread) error {
 	ledger, err := sim.NewLedger(cfg, spread)
 	if err != nil {
 		return err
 	}
 	server, err := sim.NewServer(ledger, cfg, schedule, limits, requests, nil)
+	if err == nil && cfg.Compresses() {
+		err = ledger.CountLike(sim.CountKVs)
+	} else if err == nil {
+		err = server.UseVLLM06()
+	}
 	if err != nil {
 		return err
 	}

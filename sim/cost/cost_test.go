@@ -51,7 +51,7 @@ func TestMemoryAddsUp(t *testing.T) {
 		if sum := m.Reserved + m.Weights + m.Activations + m.Fixed + m.Graphs + m.Scratch + m.Metadata + m.KV + m.Unused; sum != m.Card {
 			t.Errorf("%+v: the parts are %d bytes, the card has %d", c, sum, m.Card)
 		}
-		if m.Unused < 0 || m.Unused >= int64(m.BlockKV+m.BlockMetadata+ScratchPerKV*d.BlockSize) || m.Blocks%c.tp != 0 {
+		if m.Unused < 0 || m.Unused >= int64(m.BlockKV+m.BlockMetadata)+scratch(d.BlockSize) || m.Blocks%c.tp != 0 {
 			t.Errorf("%+v: %d bytes are unused, %d blocks on %d cards", c, m.Unused, m.Blocks, c.tp)
 		}
 		if c.compresses == (m.Metadata == 0) || c.compresses == (m.Scratch == 0) {
@@ -117,6 +117,7 @@ func TestValidate(t *testing.T) {
 func TestRatesAreTheTerms(t *testing.T) {
 	d := deployment(t, "llama-3.1-8b", "l4")
 	d.TP = 2
+	d.Method.Compression.Rate = 0.5
 	factors := DefaultFactors()
 	for _, id := range termIDs() {
 		if factors[id] == 0 {
@@ -149,6 +150,33 @@ func TestRatesAreTheTerms(t *testing.T) {
 		}
 		if u := term.peak(&of); u.ns(&w) <= 0 {
 			t.Errorf("the term %s takes no time", term.ID)
+		}
+	}
+}
+
+// TestOverheadsOfCompression: what a server that compresses does in every step is a cost of
+// every step of KV-Compress, of the compressions of another method, and of nothing without
+// compression.
+func TestOverheadsOfCompression(t *testing.T) {
+	w := sim.Work{sim.Steps: 10, sim.CompressionSteps: 3, sim.DecodeSeqs: 50, sim.CompressedSeqs: 4}
+	for _, c := range []struct {
+		name   string
+		change func(*Deployment)
+		want   float64 // microseconds
+	}{
+		{"uncompressed", func(*Deployment) {}, 0},
+		{"kv-compress", func(d *Deployment) { d.Method.Compression.MaxCacheTokens = 128 }, 10*1000 + 50*20},
+		{"snapkv", func(d *Deployment) { d.Method.Method, d.Method.Compression.MaxCacheTokens = "snapkv", 128 }, 3*1000 + 4*20},
+	} {
+		d := deployment(t, "llama-3.1-8b", "l4")
+		c.change(&d)
+		factors := Factors{"compression": 1000, "compressed_sequence": 20}
+		sum := 0.0
+		for _, s := range d.Shares(factors, &w) {
+			sum += s.Seconds * 1e6
+		}
+		if math.Abs(sum-c.want) > 1e-6 {
+			t.Errorf("%s: %v µs, want %v", c.name, sum, c.want)
 		}
 	}
 }

@@ -6,21 +6,24 @@ import (
 	"kvcompress/sim"
 )
 
-// Three figures of KV-Compress's server that no data sheet has. The first two are
-// fitted to the block counts that follow from the largest batches published for
-// it on two cards (docs/cost-model.md): two figures, two unknowns.
+// Three figures of KV-Compress's server that no data sheet has, fitted to the block
+// counts that follow from the largest batches published for it and for plain vLLM 0.6.0 on
+// two cards (docs/cost-model.md).
 const (
 	// ActivationReserve is how much more PyTorch's allocator has reserved, when that
 	// server measures its peak, than the tensors of one layer take.
 	ActivationReserve = 1.2432
 
 	// FixedBytes is what its libraries and small tensors take on each card.
-	FixedBytes = 250_000_000
+	FixedBytes = 248_000_000
 
 	// ScratchPerKV is what a compression needs beside the cache for each slot that
-	// it may sort: one index of 32 bits.
-	ScratchPerKV = 4
+	// it may sort: about an index of 32 bits.
+	ScratchPerKV = 3.75
 )
+
+// scratch returns what a compression needs beside the cache for slots that it may sort.
+func scratch(slots int) int64 { return int64(ScratchPerKV * float64(slots)) }
 
 // Memory is the ledger of one card's bytes.
 type Memory struct {
@@ -72,9 +75,9 @@ func (d *Deployment) Memory() (Memory, error) {
 	perBlock := int64(m.BlockKV + m.BlockMetadata)
 	ranks := d.ranks()
 	if ranks && d.SortedKVs > 0 {
-		m.Scratch = ScratchPerKV * int64(d.SortedKVs) / int64(d.TP)
+		m.Scratch = scratch(d.SortedKVs) / int64(d.TP)
 	} else if ranks {
-		perBlock += ScratchPerKV * int64(d.BlockSize) // every slot may be sorted at once
+		perBlock += scratch(d.BlockSize) // every slot may be sorted at once
 	}
 	m.Compressor = d.compressorBytes()
 	room := usable - m.Activations - m.Fixed - m.Graphs - m.Scratch - m.Compressor
@@ -93,7 +96,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	m.KV = held * int64(m.BlockKV)
 	m.Metadata = held * int64(m.BlockMetadata)
 	if ranks && d.SortedKVs == 0 {
-		m.Scratch = held * ScratchPerKV * int64(d.BlockSize)
+		m.Scratch = held * scratch(d.BlockSize)
 	}
 	m.Unused = usable - m.Compressor - m.Weights - m.Activations - m.Fixed - m.Graphs - m.Scratch - m.Metadata - m.KV
 	m.Blocks = int(blocks) * d.TP

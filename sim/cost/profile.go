@@ -50,7 +50,7 @@ func DefaultProfile() *Profile {
 	p := &Profile{Version: profileVersion, Fits: []Fit{{Card: "any", Of: fmt.Sprintf("the defaults"+source, "L4"), Factors: DefaultFactors()}}}
 	hopper := DefaultFactors()
 	for id, factor := range map[string]float64{
-		"weights": 1.1, "gemm": 3.1, "attention": 5.1, "kv": 5.61, "decode_gemm": 1.23, "compression": 18.2e3, "compressed_sequence": 434,
+		"weights": 0.974, "gemm": 3.12, "attention": 4.9, "kv": 6.37, "decode_gemm": 1.14, "compression": 18.5e3, "compressed_sequence": 432,
 	} {
 		hopper[id] = factor
 	}

@@ -45,7 +45,8 @@ type Settings struct {
 	// Of all methods.
 	Set                 map[string]ref.Settings `json:"set,omitempty"`           // their own options, by method
 	Once                bool                    `json:"compress_once,omitempty"` // a sequence is compressed a single time
-	Interval            int                     `json:"interval"`                // decode steps between compressions; 0 is after prefills only
+	OwnInterval         bool                    `json:"own_interval,omitempty"`  // each method has the interval of [OwnInterval], and Interval says nothing
+	Interval            int                     `json:"interval"`                // decode steps between compressions; 0 is after prefills and where blocks lack
 	NewTokenLimit       int                     `json:"new_token_limit,omitempty"`
 	MaxKVPerCompression int                     `json:"max_kv_per_compression"` // 0 is no limit
 
@@ -53,13 +54,22 @@ type Settings struct {
 	Prices map[string]float64 `json:"usd_per_gpu_hour,omitempty"` // by card; before those of the catalogue
 }
 
-// DefaultSettings are vLLM's, and KV-Compress's as they were measured: compression
-// in every step, at most five million slots sorted in each.
+// OwnInterval returns a method's own interval. KV-Compress's server compresses after prefills
+// and where blocks lack; what other methods evict, their published code evicts in every step.
+func OwnInterval(m *ref.Config) int {
+	if m.CountsBlocks() {
+		return 0
+	}
+	return 1
+}
+
+// DefaultSettings are vLLM's, and KV-Compress's as they were measured: at most five million
+// slots sorted in a compression.
 func DefaultSettings() Settings {
-	limits, compression, schedule := sim.DefaultLimits(), ref.Default().Compression, sim.DefaultSchedule()
+	limits, compression := sim.DefaultLimits(), ref.Default().Compression
 	return Settings{
 		BlockSize: 16, MaxNumBatchedTokens: limits.MaxNumBatchedTokens, Watermark: limits.Watermark, KV: "f16",
-		ProtectedWindow: compression.ProtectedWindow, Interval: schedule.Interval, MaxKVPerCompression: 5_000_000,
+		ProtectedWindow: compression.ProtectedWindow, OwnInterval: true, MaxKVPerCompression: 5_000_000,
 	}
 }
 
@@ -78,9 +88,13 @@ func (s *Settings) Method(c Compression) ref.Config {
 	return m
 }
 
-// Schedule returns when the sweep's compressions run.
-func (s *Settings) Schedule() sim.Schedule {
-	return sim.Schedule{Once: s.Once, Interval: s.Interval, NewTokenLimit: s.NewTokenLimit, MaxKVPerCompression: s.MaxKVPerCompression}
+// Schedule returns when the sweep's compressions by a method run.
+func (s *Settings) Schedule(m *ref.Config) sim.Schedule {
+	interval := s.Interval
+	if s.OwnInterval {
+		interval = OwnInterval(m)
+	}
+	return sim.Schedule{Once: s.Once, Interval: interval, NewTokenLimit: s.NewTokenLimit, MaxKVPerCompression: s.MaxKVPerCompression}
 }
 
 // CheckMethod returns an error if a model cannot be planned with a compression.
@@ -218,7 +232,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	}
 	d.Method = j.Method(p.Compression)
 	if d.Compresses() {
-		c.Schedule = j.Schedule()
+		c.Schedule = j.Schedule(&d.Method)
 		d.SortedKVs = j.MaxKVPerCompression
 	}
 	c.Deployment = d

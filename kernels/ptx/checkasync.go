@@ -1,0 +1,192 @@
+package ptx
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// The check of asynchronous copies, one of races: between its issue and its wait, a
+// copy may read its source and write its destination at any time.
+
+// inFlight is what the copies of a block touch that have not arrived.
+type inFlight struct {
+	lanes    int      // how many there are
+	words    []uint64 // a bit for each 4 bytes of shared memory that one writes
+	from, to uint64   // bounds of what they read in global memory
+}
+
+func (f *inFlight) clear() {
+	if f.lanes > 0 {
+		clear(f.words)
+	}
+	f.lanes, f.from, f.to = 0, math.MaxUint64, 0
+}
+
+// inWord calls f for the words of the bits of n bytes of shared memory from at on, with
+// those bits, until it returns false.
+func (f *inFlight) inWord(at, n uint64, do func(word *uint64, bits uint64) bool) {
+	for first, last := at/4, (at+n-1)/4; first <= last; {
+		count := min(last-first+1, 64-first%64)
+		if !do(&f.words[first/64], ones(int64(count))<<(first%64)) {
+			return
+		}
+		first += count
+	}
+}
+
+// overlaps reports whether any of n bytes of shared memory from at on is written.
+func (f *inFlight) overlaps(at, n uint64) (found bool) {
+	f.inWord(at, n, func(word *uint64, bits uint64) bool {
+		found = *word&bits != 0
+		return !found
+	})
+	return found
+}
+
+// mark sets the bits of n bytes, a multiple of 4, or takes them off.
+func (f *inFlight) mark(at, n uint64, on bool) {
+	f.inWord(at, n, func(word *uint64, bits uint64) bool {
+		if *word &^= bits; on {
+			*word |= bits
+		}
+		return true
+	})
+}
+
+// markLanes does so for the destinations of the lanes of mask.
+func (f *inFlight) markLanes(to *[warpSize]uint64, mask, size uint32, row, on bool) {
+	if row {
+		f.mark(to[0], warpSize*uint64(size), on)
+		return
+	}
+	for ; mask != 0; mask &= mask - 1 {
+		f.mark(to[bits.TrailingZeros32(mask)&31], uint64(size), on)
+	}
+}
+
+// awaited looks at an access while copies are in flight, and notes the issue of one.
+func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
+	f := &c.flight
+	issue := a.in.copy != nil && a.copy == nil
+	if f.lanes > 0 {
+		switch {
+		case al == nil:
+			if a.row && !f.overlaps(a.addr[0], warpSize*uint64(a.size)) {
+				break
+			}
+			rest := mask
+			if a.same {
+				rest &= -rest
+			}
+			for ; rest != 0; rest &= rest - 1 {
+				if l := bits.TrailingZeros32(rest); f.overlaps(a.addr[l], uint64(a.size)) {
+					if other := c.copyOf(a, a.addr[l], false); other != nil {
+						return c.notAwaited(a, l, al, other)
+					}
+				}
+			}
+		case a.kind != accessLoad:
+			for rest := mask; rest != 0; rest &= rest - 1 {
+				l := bits.TrailingZeros32(rest)
+				if at := a.addr[l]; at+uint64(a.size) > f.from && at < f.to {
+					if other := c.copyOf(a, at, true); other != nil {
+						return c.notAwaited(a, l, al, other)
+					}
+				}
+			}
+		}
+	}
+	switch {
+	case !issue:
+	case al != nil:
+		for rest := mask; rest != 0; rest &= rest - 1 {
+			at := a.addr[bits.TrailingZeros32(rest)]
+			f.from, f.to = min(f.from, at), max(f.to, at+uint64(a.size))
+		}
+	default:
+		f.lanes += bits.OnesCount32(mask)
+		f.markLanes(a.addr, mask, a.size, a.row, true)
+	}
+	return nil
+}
+
+// copyOf returns who has issued the copy that reads or writes at an address, or nil.
+func (c *checks) copyOf(a *access, at uint64, source bool) *Access {
+	b, issues := a.w.block, a.in.copy != nil && a.copy == nil
+	overlap := func(p uint64, n uint32) bool { return p < at+uint64(a.size) && at < p+uint64(n) }
+	for i := range b.warps {
+		w := &b.warps[i]
+		for _, p := range w.pending {
+			if issues && w == a.w && slices.Contains(w.issued, p) {
+				continue // the access is its own
+			}
+			for rest := p.mask; rest != 0; rest &= rest - 1 {
+				l := bits.TrailingZeros32(rest)
+				if source && overlap(p.from[l], p.read(l)) || !source && overlap(p.to[l], p.in.copy.to.size) {
+					other := w.accessOf(p.in, l)
+					return &other
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *checks) notAwaited(a *access, lane int, al *allocation, other *Access) error {
+	r := c.report(NotAwaited, a, lane, al)
+	r.Other = other
+	end := "destination"
+	if al != nil {
+		end = "source"
+	}
+	r.Detail = fmt.Sprintf("%s, the %s of an asynchronous copy that its thread has not waited for", r.bytesOf(), end)
+	return r
+}
+
+// arrived notes that lanes of a copy have been waited for, before it is done.
+func (c *checks) arrived(w *warp, p *pendingCopy, lanes uint32) error {
+	size := p.in.copy.to.size
+	if c.races != nil {
+		c.flight.lanes -= bits.OnesCount32(lanes)
+		c.flight.markLanes(&p.to, lanes, size, p.rows && lanes == allLanes, false)
+		if c.flight.lanes == 0 {
+			c.flight.clear()
+		}
+	}
+	a := &w.access
+	*a = access{
+		w: w, in: p.in, space: spaceShared, kind: accessStore, size: size,
+		mask: lanes, addr: &p.to, copy: p, row: p.rows && lanes == allLanes,
+	}
+	if err := c.memory(a, lanes, nil, c.shared); err != nil {
+		return err
+	}
+	if c.on.Uninit {
+		c.copyMarks(p, lanes, a.row)
+	}
+	return nil
+}
+
+// copyMarks copies whether bytes have been written.
+func (c *checks) copyMarks(p *pendingCopy, lanes uint32, row bool) {
+	size := p.in.copy.to.size
+	to := c.shared.init
+	if p.mem == nil { // zeros alone
+		to.stored(&p.to, 0, lanes, size, row)
+		return
+	}
+	al := c.device.mem.find(p.from[bits.TrailingZeros32(lanes)])
+	from := al.shadow.init
+	if !p.short && from.loaded(&p.from, al.base, lanes, size, row, false) < 0 {
+		to.stored(&p.to, 0, lanes, size, row)
+		return
+	}
+	for rest := lanes; rest != 0; rest &= rest - 1 {
+		l := bits.TrailingZeros32(rest)
+		n := int64(p.read(l))
+		to.copied(int64(p.to[l]), from, int64(p.from[l]-al.base), n)
+		to.written(int64(p.to[l])+n, int64(size)-n)
+	}
+}

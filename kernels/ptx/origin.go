@@ -1,0 +1,217 @@
+package ptx
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"strings"
+)
+
+// Where pointers come from. Most addresses of global memory are one pointer, a
+// parameter of the kernel or a variable of the module, plus an offset. The decoder
+// finds which parameters and variables an address may be made of; a launch knows which
+// of them point to memory. If one does, an access outside its allocation is out of
+// bounds, even where it hits another allocation.
+//
+// An address that is made of several pointers, or of a value that was loaded from
+// memory and may be one, is held to no single allocation. But allocations are far
+// apart ([allocGap]).
+
+// origin is a pointer that a kernel begins with.
+type origin struct {
+	param    int       // the parameter's place in the parameters, where variable is nil
+	variable *variable // of global memory
+}
+
+// originSet is a set of an entry's origins, by their index.
+type originSet uint64
+
+const (
+	// unknownOrigin is that of a value that may be a pointer which was loaded.
+	unknownOrigin   originSet = 1 << 63
+	maxOrigins                = 62
+	maxOriginSets             = 1 << 12
+	maxOriginPasses           = 64
+)
+
+// originPass finds the origins of all rows of an entry, whatever way the program
+// takes: what any instruction may put into a row belongs to it.
+type originPass struct {
+	e     *entry
+	known map[origin]originSet
+	rows  []originSet // by a row's place, in units of 64 bytes
+	fixed map[uint32]uint64
+}
+
+// findOrigins sets the origin of every access to global memory.
+func findOrigins(e *entry) {
+	p := &originPass{e: e, known: map[origin]originSet{}, rows: make([]originSet, e.regBytes/64+1), fixed: map[uint32]uint64{}}
+	for _, c := range e.consts {
+		switch {
+		case c.sym == nil:
+			p.fixed[c.off] = c.value
+		case c.sym.space == spaceGlobal:
+			p.rows[c.off/64] = p.of(origin{variable: c.sym})
+		}
+	}
+	for pass, changed := 0, true; changed; pass++ {
+		if pass == maxOriginPasses {
+			return
+		}
+		changed = false
+		for i := range e.code {
+			changed = p.step(&e.code[i]) || changed
+		}
+	}
+	numbers := map[originSet]uint16{}
+	for i := range e.code {
+		for _, m := range e.code[i].memory() {
+			s := p.rows[m.addr/64]
+			if s == 0 || s&unknownOrigin != 0 || m.space != spaceGlobal && m.space != spaceGeneric {
+				continue
+			}
+			n, ok := numbers[s]
+			if !ok && len(numbers) < maxOriginSets {
+				e.originSets = append(e.originSets, s)
+				n = uint16(len(e.originSets))
+				numbers[s] = n
+			}
+			m.origin = n
+		}
+	}
+}
+
+// memory returns the instruction's memory operations.
+func (in *instr) memory() []*memOp {
+	switch {
+	case in.mem != nil:
+		return []*memOp{in.mem}
+	case in.copy != nil:
+		return []*memOp{&in.copy.from, &in.copy.to}
+	}
+	return nil
+}
+
+// of returns the set of one origin.
+func (p *originPass) of(o origin) originSet {
+	s, ok := p.known[o]
+	if !ok {
+		if len(p.e.origins) == maxOrigins {
+			return unknownOrigin
+		}
+		s = 1 << len(p.e.origins)
+		p.known[o] = s
+		p.e.origins = append(p.e.origins, o)
+	}
+	return s
+}
+
+// add adds origins to a row; it reports whether any is new.
+func (p *originPass) add(row uint32, s originSet) bool {
+	old := p.rows[row/64]
+	p.rows[row/64] = old | s
+	return old|s != old
+}
+
+// step adds what an instruction puts into its destination.
+func (p *originPass) step(in *instr) bool {
+	op, _, _ := strings.Cut(in.op, ".")
+	a, b, c, e := p.at(in.a), p.at(in.b), p.at(in.c), p.at(in.e)
+	switch op {
+	case "ld", "ldu", "atom":
+		return p.loaded(in)
+	}
+	if in.kind == kindSetp || in.d == noPred {
+		return false
+	}
+	switch op {
+	case "mov", "cvta":
+		return p.add(in.d, a|b|c|e)
+	case "add", "addc", "and", "or", "xor", "lop3", "min", "max", "bfi":
+		return p.add(in.d, a|b|c)
+	case "selp", "slct": // the choice is no pointer
+		return p.add(in.d, a|b)
+	case "shfl":
+		return p.add(in.d, a)
+	case "sub", "subc":
+		switch {
+		case b == 0:
+			return p.add(in.d, a)
+		case a != b || b&(b-1) != 0 || b == unknownOrigin:
+			return p.add(in.d, unknownOrigin)
+		}
+		return false // a distance within one allocation
+	case "mad", "madc": // a product is no pointer
+		return p.add(in.d, c)
+	case "cvt":
+		if in.cvt == nil || in.cvt.srcBytes >= in.cvt.dstBytes {
+			return p.add(in.d, a)
+		}
+	}
+	return false
+}
+
+// at returns the origins of an operand's row. A row that is not the instruction's is 0,
+// which no register has.
+func (p *originPass) at(row uint32) originSet {
+	if int(row/64) >= len(p.rows) || row%64 != 0 {
+		return 0
+	}
+	return p.rows[row/64]
+}
+
+// loaded adds the origins of what is loaded: a parameter's, or those of a pointer that
+// is not known.
+func (p *originPass) loaded(in *instr) bool {
+	m := in.mem
+	if m == nil { // loadParam
+		if in.dbytes < 8 {
+			return false
+		}
+		return p.add(in.d, p.of(origin{param: int(in.imm)}))
+	}
+	changed := false
+	at, isParam := p.fixed[m.addr]
+	isParam = isParam && m.space == spaceParam && m.elem == 8
+	for k := range m.n {
+		if m.regs[k].sink || m.elem < 4 {
+			continue
+		}
+		s := unknownOrigin
+		if isParam {
+			s = p.of(origin{param: int(at+in.imm) + 8*int(k)})
+		}
+		changed = p.add(m.regs[k].off, s) || changed
+	}
+	return changed
+}
+
+// findOrigins returns the allocation that the addresses of each set of origins lie in,
+// by a memOp's origin: that of the only origin that points to memory, or nil.
+func (l *launch) findOrigins() []*allocation {
+	e := l.entry
+	points := make([]*allocation, len(e.origins))
+	for i, o := range e.origins {
+		switch {
+		case o.variable != nil:
+			points[i] = l.loaded.globals[o.variable]
+		case o.param >= 0 && o.param+8 <= len(l.params):
+			points[i] = l.device.mem.find(binary.LittleEndian.Uint64(l.params[o.param:]))
+		}
+	}
+	list := make([]*allocation, 1+len(e.originSets))
+	for i, set := range e.originSets {
+		var one *allocation
+		for ; set != 0; set &= set - 1 {
+			a := points[bits.TrailingZeros64(uint64(set))]
+			if a != nil && one != nil && a != one {
+				one = nil
+				break
+			}
+			if a != nil {
+				one = a
+			}
+		}
+		list[i+1] = one
+	}
+	return list
+}

@@ -1,0 +1,131 @@
+package ptx
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// Uses of values that are not defined: what decides where a thread goes, which memory
+// it accesses, which lanes or barrier it means, what an atomic does; and what the
+// host reads.
+
+// follow reports uses of registers that are not defined, and notes what an instruction
+// defines. A guard is used by all active lanes, as a branch is.
+func (w *warp) follow(in *instr, mask uint32) error {
+	if in.guard >= 0 {
+		if bad := w.active &^ w.init[in.guardReg]; bad != 0 {
+			return w.used(in, in.guardReg, bad, "whether it executes")
+		}
+	}
+	defined := allLanes
+	for _, r := range in.uses {
+		defined &= w.init[r]
+	}
+	if bad := mask &^ defined; bad != 0 {
+		return w.followUndefined(in, mask, bad)
+	}
+	for _, r := range in.defs {
+		w.init[r] |= mask
+	}
+	return nil
+}
+
+// followUndefined is follow for sources that are not defined in the lanes of bad.
+func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
+	for _, r := range w.block.launch.entry.flows[w.pc].needs {
+		if lanes := mask &^ w.init[r]; lanes != 0 {
+			return w.used(in, r, lanes, w.need(in, r))
+		}
+	}
+	if in.mem == nil {
+		w.spread(in, mask, bad)
+		return nil
+	}
+	// A store: its address is defined.
+	if c := w.block.launch.checks; c == nil || !c.on.Uninit { // memory does not know
+		for _, r := range in.uses {
+			if lanes := mask &^ w.init[r]; lanes != 0 {
+				return w.used(in, r, lanes, "what is stored")
+			}
+		}
+	}
+	w.startUndefined()
+	w.undefStored = bad
+	return nil
+}
+
+// need says what a register that must be defined is to an instruction.
+func (w *warp) need(in *instr, reg uint32) string {
+	id := int32(reg)
+	e := w.block.launch.entry
+	switch {
+	case in.mem != nil && e.regOf(in.mem.addr) == id, in.copy != nil && (e.regOf(in.copy.to.addr) == id || e.regOf(in.copy.from.addr) == id):
+		return "the address"
+	case in.mem != nil:
+		return "what the atomic does"
+	case in.copy != nil:
+		return "how much is copied"
+	case in.kind == kindBarrier:
+		return "the barrier"
+	case in.kind == kindTogether:
+		return "the mask"
+	}
+	return "where it goes"
+}
+
+// used reports the use of a register in lanes in which it is not defined.
+func (w *warp) used(in *instr, reg, lanes uint32, what string) error {
+	lane := bits.TrailingZeros32(lanes)
+	return w.causeOf(reg, lane).report(w.report(Uninitialized, in, 1<<lane), w.block.launch, what)
+}
+
+// report completes a report on the use of a value.
+func (c *cause) report(r *Report, l *launch, what string) *Report {
+	e := l.entry
+	if c.in == nil {
+		r.Kind = UninitRegister
+		r.Detail = fmt.Sprintf("%s depends on %s, which has not been written", what, e.regNames[c.reg])
+		return r
+	}
+	r.Space, r.Size, r.Offset, r.Extent = c.space.String(), int(c.size), c.off, c.extent
+	r.Address = uint64(c.off)
+	if c.alloc != nil {
+		r.Allocation, r.Address = c.alloc.name, c.alloc.base+uint64(c.off)
+	}
+	other := e.accessOf(c.in, c.block, l.thread(0, c.thread))
+	r.Other = &other
+	if c.stored != nil {
+		r.Detail = fmt.Sprintf("%s depends on %s, and %s", what, r.bytesOf(), c.stored.says(c.at))
+		return r
+	}
+	r.Detail = fmt.Sprintf("%s depends on %s, and nothing has written byte %d", what, r.bytesOf(), c.at)
+	if c.space == spaceShared {
+		r.Detail += " in this block so far"
+	}
+	return r
+}
+
+// stain is a store of a value that is not defined.
+type stain struct {
+	off    int64 // in its memory
+	size   uint32
+	report *Report // as if to store it were a use
+}
+
+// maxStains is how many stores of undefined values a piece of memory remembers.
+const maxStains = 64
+
+// says what has made a byte undefined.
+func (s *stain) says(at int64) string {
+	return fmt.Sprintf("byte %d is not defined since %s at %s: %s", at, s.report.Op, s.report.place(), s.report.Detail)
+}
+
+// stainOf returns the last store that has left a byte undefined, if it is known.
+func (s *allocShadow) stainOf(at int64) *stain {
+	for i := len(s.stains) - 1; i >= 0; i-- {
+		if t := &s.stains[i]; at >= t.off && at < t.off+int64(t.size) {
+			return t
+		}
+	}
+	return nil
+}

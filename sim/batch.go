@@ -1,0 +1,224 @@
+package sim
+
+import "fmt"
+
+// What the schedulers have in common: what it is to refuse, admit, prefill, decode and
+// preempt.
+
+// wholeBatch is a batch of whole prompts as it is formed.
+type wholeBatch struct {
+	limits *Limits
+	seqs   int // that run, and of the batch
+	tokens int // of the batch
+}
+
+// fits reports whether a sequence of which n tokens are to be computed fits a batch. A
+// preempted one that has outgrown the limit of tokens is recomputed in a batch of its
+// own.
+func (b *wholeBatch) fits(q *sequence, n int) bool {
+	alone := b.tokens == 0 && q.generated > 0
+	return b.seqs < b.limits.MaxNumSeqs && (alone || b.tokens+n <= b.limits.MaxNumBatchedTokens)
+}
+
+func (b *wholeBatch) add(n int) {
+	b.seqs++
+	b.tokens += n
+}
+
+// caching reports whether prompts share the blocks of a prefix cache.
+func (s *Server) caching() bool { return s.ledger != nil && s.ledger.prefixes != nil }
+
+// cannotServe says why a sequence whose prefill needs so many blocks can never be
+// admitted to a cache that has room for so many beyond its watermark, or exceeds the
+// longest prompt; nothing if it can be.
+func (s *Server) cannotServe(q *sequence, need, room int, longest bound) string {
+	n := q.prompt
+	if s.limits.DropOutgrown {
+		n += q.generated
+	}
+	switch most := s.limits.MaxModelLen; {
+	case most > 0 && q.prompt+q.output > most && !s.limits.KeepUnservable:
+		return fmt.Sprintf("a prompt of %d tokens and %d of output exceed max_model_len %d", q.prompt, q.output, most)
+	case n > longest.tokens && n > q.prompt:
+		return fmt.Sprintf("it was preempted with %d prompt and %d generated tokens, which exceed %s %d", q.prompt, q.generated, longest.name, longest.tokens)
+	case n > longest.tokens:
+		return fmt.Sprintf("a prompt of %d tokens exceeds %s %d", n, longest.name, longest.tokens)
+	case need <= room:
+		return ""
+	case q.generated > 0:
+		return fmt.Sprintf("it was preempted with %d prompt and %d generated tokens, and to recompute them needs %d blocks: the cache has %d beyond its watermark",
+			q.prompt, q.generated, need, room)
+	default:
+		return fmt.Sprintf("a prompt of %d tokens needs %d blocks: the cache has %d beyond its watermark", q.prompt, need, room)
+	}
+}
+
+// refuse drops the sequence at the head of the queue.
+func (s *Server) refuse(step *Step, why string) {
+	q := s.waiting.pop()
+	q.result.Error = why
+	step.Refused = append(step.Refused, q.id)
+	s.end(q)
+}
+
+// reserve takes the blocks of a sequence whose prefill begins.
+func (s *Server) reserve(step *Step, q *sequence, n, cached int) error {
+	if _, err := s.ledger.Reserve(q.id, n, q.hashes); err != nil {
+		return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
+	}
+	q.toFill, q.filled, q.cached = n, cached, cached
+	q.result.Cached += cached
+	step.Cached += cached
+	return nil
+}
+
+// prefill runs the admitted prompts. Each gives its sequence a token.
+func (s *Server) prefill(step *Step) error {
+	step.Kind = Prefill
+	for _, q := range s.admitted {
+		n := q.prompt + q.generated
+		var err error
+		if s.caching() {
+			err = s.ledger.Admit(q.id)
+		} else {
+			q.toFill, q.filled = n, 0
+			err = s.enter(q, n)
+		}
+		if err != nil {
+			return fmt.Errorf("sim: step %d: request %q: %w", step.Index, q.result.ID, err)
+		}
+		if q.generated > 0 {
+			q.result.Recomputed += n - q.filled
+		} else {
+			q.result.Admitted = step.Start
+		}
+		q.order = s.admissions
+		s.admissions++
+		if s.Batch {
+			step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: n - q.filled, Before: q.filled, Admitted: true})
+		}
+		s.workOn(step, q, n-q.filled)
+		s.start(step, q)
+	}
+	return nil
+}
+
+// workOn computes n more tokens of a sequence's prompt.
+func (s *Server) workOn(step *Step, q *sequence, n int) {
+	w, from, to := &step.Work, int64(q.filled), int64(q.filled+n)
+	w[PrefillSteps] = 1
+	w[PrefillSeqs]++
+	w[PrefillTokens] += int64(n)
+	w[AttentionPairs] += to*(to+1)/2 - from*(from+1)/2
+	if s.ledger != nil {
+		w[WindowPairs] += windowPairs(from, to, int64(s.ledger.windows.size))
+	}
+	w[MetricPairs] += s.policy.watches.Pairs(int(to))
+	step.Tokens += n
+	q.filled += n
+}
+
+// start has a sequence run whose prompt is computed, and has given it a token.
+func (s *Server) start(step *Step, q *sequence) {
+	step.Sequences++
+	if s.Batch || s.all == nil {
+		step.Batch = append(step.Batch, q.id)
+	}
+	q.generated++
+	q.finishAt = s.decodes + q.output - q.generated
+	q.startedAt, q.compressedAt = s.steps, never
+	s.running.push(q)
+}
+
+// tellDecodes says, where batches are told of, that each running sequence decodes a token.
+func (s *Server) tellDecodes(step *Step) {
+	if !s.Batch {
+		return
+	}
+	for q := s.running.head; q != nil; q = q.next {
+		step.Scheduled = append(step.Scheduled, Scheduled{Seq: q.id, Tokens: 1, Before: q.prompt + s.generated(q) - 1})
+	}
+}
+
+// decodeRunning runs a decode step, for which the blocks are there, or several
+// where they are quiet and the server skips.
+func (s *Server) decodeRunning(step *Step, quiet bool) error {
+	batch := s.running.len()
+	if batch == 0 {
+		return nil
+	}
+	repeats := s.ledger != nil && s.ledger.Repeats()
+	if s.Skip && s.all != nil && quiet {
+		step.Steps = s.quietSteps(step)
+	}
+	step.Sequences = batch
+	step.Tokens = batch * step.Steps
+	step.Work[DecodeSeqs] = int64(step.Tokens)
+	if s.Batch || s.all == nil {
+		for q := s.running.head; q != nil; q = q.next {
+			step.Batch = append(step.Batch, q.id)
+		}
+	}
+	var err error
+	if s.all != nil {
+		step.Work[KVsRead], step.Work[BlocksRead] = s.all.ReadAll(step.Steps)
+		err = s.all.DecodeAll(step.Steps)
+	} else if err = s.cache.Decode(step.Batch); err == nil {
+		u := s.cache.Usage()
+		step.Work[KVsRead], step.Work[BlocksRead] = int64(u.KVs), int64(u.Allocated)
+	}
+	if err != nil {
+		return fmt.Errorf("sim: step %d: %w", step.Index, err)
+	}
+	if repeats && s.Skip && quiet && s.policy.everyStep() && s.need() <= s.cache.Free() {
+		s.repeat(step)
+	}
+	s.decodes += step.Steps
+	return nil
+}
+
+// need returns the blocks that a decode step of all running sequences takes.
+func (s *Server) need() int {
+	if s.all != nil {
+		return s.all.NeedAll(1)
+	}
+	n := 0
+	for q := s.running.head; q != nil; q = q.next {
+		n += s.cache.DecodeNeed(q.id)
+	}
+	return n
+}
+
+// preempt takes a running sequence out of the cache. It is to be recomputed, and the
+// caller puts it at the head of the queue.
+func (s *Server) preempt(step *Step, q *sequence) error {
+	s.running.remove(q)
+	q.generated = s.generated(q)
+	q.result.OutputTokens = q.generated
+	return s.requeue(step, q)
+}
+
+// requeue releases a sequence that was admitted, which the caller puts at the head of
+// the queue.
+func (s *Server) requeue(step *Step, q *sequence) error {
+	if err := s.cache.Release(q.id); err != nil {
+		return err
+	}
+	q.result.Preemptions++
+	step.Preempted = append(step.Preempted, q.id)
+	return nil
+}
+
+// compress runs a compression of the running sequences, and returns how many
+// blocks came free.
+func (s *Server) compress(step *Step) (freed int, err error) {
+	before := len(step.Compression)
+	err = s.policy.run(s.cache, &s.running, s.steps, step)
+	for _, c := range step.Compression[before:] {
+		freed += c.Freed
+	}
+	if err != nil {
+		return freed, fmt.Errorf("sim: step %d: %w", step.Index, err)
+	}
+	return freed, nil
+}
