@@ -192,6 +192,15 @@ func (in *simInputs) list(slo stats.SLO) []report.Input {
 			report.Input{Name: "slots sorted in one compression", Value: fmt.Sprint(c.MaxKVPerCompression)},
 			report.Input{Name: "which heads lose what is evicted", Value: in.Spread})
 	}
+	if in.Concurrency > 0 {
+		list = append(list, report.Input{Name: "clients, each with one request at a time", Value: fmt.Sprint(in.Concurrency)})
+	}
+	if in.Turns != sim.TurnsAsRecorded {
+		list = append(list, report.Input{Name: "turns of a session", Value: string(in.Turns)})
+	}
+	if in.Replicas > 1 {
+		list = append(list, report.Input{Name: "replicas", Value: fmt.Sprintf("%d, %s", in.Replicas, in.Router)})
+	}
 	if in.Prefixes {
 		list = append(list, report.Input{Name: "prefix caching", Value: "on"})
 	}
