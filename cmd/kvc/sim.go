@@ -256,6 +256,7 @@ type simInputs struct {
 	ModelSource string                 `json:"model_source"`
 	GPUSource   string                 `json:"gpu_source"`
 	Engine      cost.Engine            `json:"engine"` // that measures the memory
+	Expected    []string               `json:"expected_error"`
 }
 
 func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
@@ -347,7 +348,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	inputs := simInputs{
 		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,
 		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
-		f.spread, o.Limits, f.prefix, f.chunked, f.concurrency, turns, f.replicas, router, f.slo, model.Source, card.Source, d.Server(),
+		f.spread, o.Limits, f.prefix, f.chunked, f.concurrency, turns, f.replicas, router, f.slo, model.Source, card.Source, d.Server(), []string{expectedOn(profile, card, scheduler)},
 	}
 	if scheduler == sim.VLLMV1 {
 		inputs.V1 = &config.V1

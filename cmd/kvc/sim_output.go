@@ -106,6 +106,9 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	left.Flush()
 
 	printMemory(w, &r.Memory)
+	for _, e := range in.Expected {
+		fmt.Fprintf(w, "\nError to expect on %s.\n", printableLine(e))
+	}
 }
 
 // cards returns how many cards there are.

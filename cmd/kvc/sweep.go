@@ -441,7 +441,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	}
 	inputs := sweepInputs{
 		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points),
-		MaxLoad: f.maxLoad, Spread: spreadDigest,
+		MaxLoad: f.maxLoad, Spread: spreadDigest, Command: commandLine(cmd), Expected: expectedOf(profile, points, f.settings.Scheduler),
 	}
 	header, err := newHeader(&inputs, points, profile)
 	if err != nil {
@@ -596,6 +596,8 @@ type sweepInputs struct {
 	Profile  string         `json:"factors_of"`
 	MaxLoad  bool           `json:"max_load"`
 	Spread   string         `json:"spread_sha256,omitempty"` // of a file
+	Command  string         `json:"command"`
+	Expected []string       `json:"expected_error"` // by card
 }
 
 // factorsFor says what the factors of the points' cards were fitted to.
@@ -657,7 +659,7 @@ func (in *sweepInputs) list() []report.Input {
 	s := &in.Settings
 	slo := "none"
 	if s.SLO.Set() {
-		slo = sloWords(s.SLO)
+		slo = fmt.Sprintf("%s; for %g of the requests", sloWords(s.SLO), s.SLO.Required())
 	}
 	list := []report.Input{
 		{Name: "requests", Value: fmt.Sprintf("%s: %s", in.Requests, counted(in.Count, "request"))},
@@ -673,6 +675,21 @@ func (in *sweepInputs) list() []report.Input {
 		{Name: "protected window", Value: strconv.Itoa(s.ProtectedWindow)},
 		{Name: "decode steps between compressions", Value: stepsBetween(s)},
 		{Name: "slots sorted in one compression", Value: strconv.Itoa(s.MaxKVPerCompression)},
+	}
+	for _, o := range []struct {
+		on          bool
+		name, value string
+	}{
+		{s.Turns != "" && s.Turns != sim.TurnsAsRecorded, "turns of a session", string(s.Turns)},
+		{s.Blocks > 0, "blocks of one head", strconv.Itoa(s.Blocks)},
+		{s.Chunked && s.Scheduler != sim.VLLMV1, "chunked prefill", "on"}, {s.PrefixTokens > 0, "prefix caching", "on"},
+		{s.V1 != nil && s.V1.WholePrompts, "chunked prefill", "off"}, {s.V1 != nil && !s.V1.Prefixes, "prefix caching", "off"},
+		{s.Window > 0, "queries of a prompt that are watched", strconv.Itoa(s.Window)},
+		{s.Spread != "", "which heads lose what is evicted", s.Spread},
+	} {
+		if o.on {
+			list = append(list, report.Input{Name: o.name, Value: o.value})
+		}
 	}
 	if s.PP > 1 {
 		list = append(list, report.Input{Name: "stages of a pipeline", Value: strconv.Itoa(s.PP)})
@@ -733,7 +750,9 @@ func sloWords(s stats.SLO) string {
 // print marks the front, and writes the outcomes wherever they are wanted.
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
 	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
-	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen}
+	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
+		Footer: report.Footer{Date: today(os.Getenv, time.Now), Version: version(), Command: in.Command, Expected: in.Expected},
+	}
 	for _, f := range []struct {
 		path  string
 		write func(io.Writer, *report.Sweep) error

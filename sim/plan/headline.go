@@ -1,0 +1,154 @@
+package plan
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"kvcompress/sim/sweep"
+)
+
+// Name says in words what a candidate is: the cards and the compression, and what is said of
+// it beside, where candidates differ in it.
+func (a *Answer) Name(c *Candidate) string {
+	parts := []string{c.What(), c.Compression.Title()}
+	for _, other := range []struct {
+		differs bool
+		text    string
+	}{
+		{a.differ(func(p *sweep.Point) any { return p.Budget }), "memory " + c.Budget.String()},
+		{a.differ(func(p *sweep.Point) any { return p.MaxNumSeqs }), fmt.Sprintf("batch limit %d", c.MaxNumSeqs)},
+		{a.differ(func(p *sweep.Point) any { return p.Load }), "load × " + strconv.FormatFloat(c.Load, 'g', 4, 64)},
+		{!a.OneEngine, "on " + string(c.Scheduler)},
+	} {
+		if other.differs {
+			parts = append(parts, other.text)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// What says the cards of a candidate: 2 × h100, or 3 replicas of 2 × h100.
+func (c *Candidate) What() string {
+	one := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card)
+	if n := c.Servers(); n > 1 {
+		return fmt.Sprintf("%d replicas of %s", n, one)
+	}
+	return one
+}
+
+// differ reports whether the candidates on one card differ in a thing.
+func (a *Answer) differ(of func(*sweep.Point) any) bool {
+	first := map[string]any{}
+	for i := range a.Candidates {
+		p := &a.Candidates[i].Point
+		v, ok := first[p.Card]
+		if !ok {
+			first[p.Card] = of(p)
+		} else if v != of(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Month writes a price a month.
+func Month(usd float64) string {
+	if usd < 100 {
+		return fmt.Sprintf("$%.2f a month", usd)
+	}
+	s := strconv.FormatFloat(usd, 'f', 0, 64)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return "$" + s + " a month"
+}
+
+// price says what a candidate costs: dollars, or cards where there are no prices.
+func (a *Answer) price(c *Candidate) string {
+	if a.Priced {
+		return Month(c.USDPerMonth)
+	}
+	if c.Cards == 1 {
+		return "1 card"
+	}
+	return fmt.Sprintf("%d cards", c.Cards)
+}
+
+// Headline is the answer in one line. It recommends nothing that misses an objective without
+// saying so.
+func (a *Answer) Headline() string {
+	var b strings.Builder
+	best, next, nearest := a.Best(), a.Next(), a.Nearest()
+	required := Percent(a.Question.Objectives.Required())
+	cheapest := "cheapest"
+	if !a.Priced {
+		cheapest = "fewest cards, as there are no prices,"
+	}
+	switch {
+	case best != nil && !a.Question.Objectives.Set():
+		fmt.Fprintf(&b, "%s: serves the requests with %s; no objectives were given", a.Name(best), a.price(best))
+	case best != nil:
+		fmt.Fprintf(&b, "%s: meets the objectives for %s of the requests at %s; %s that does", a.Name(best), Percent(best.Metrics.GoodShare), a.price(best), cheapest)
+	case nearest != nil:
+		fmt.Fprintf(&b, "None meets the objectives for %s of the requests. Nearest: %s, for %s at %s; misses: %s", required, a.Name(nearest), Percent(nearest.Metrics.GoodShare), a.price(nearest), texts(nearest.Reasons))
+	default:
+		b.WriteString("None can serve the requests")
+		if len(a.Candidates) > 0 {
+			fmt.Fprintf(&b, ". %s: %s", a.Name(&a.Candidates[0]), texts(a.Candidates[0].Reasons))
+		}
+	}
+	switch {
+	case next != nil:
+		fmt.Fprintf(&b, "; next best: %s, %s", a.Name(next), a.price(next))
+	case best != nil && len(a.Candidates) > 1:
+		b.WriteString("; no other candidate meets them")
+	}
+	if !a.OneEngine {
+		b.WriteString(". Candidates are on different engines, whose times are not comparable as those of one")
+	}
+	return b.String() + "."
+}
+
+func texts(reasons []Reason) string {
+	var all []string
+	for i := range reasons {
+		all = append(all, reasons[i].Text)
+	}
+	return strings.Join(all, "; ")
+}
+
+// Why says in a line why a candidate does not meet the objectives, or by how little it does.
+func (a *Answer) Why(c *Candidate) string {
+	if !c.Meets {
+		return texts(c.Reasons)
+	}
+	if c.Tightest == nil {
+		return "meets"
+	}
+	name := map[string]string{"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end"}[c.Tightest.Name]
+	return fmt.Sprintf("meets; tightest is %s, %s of %s", name, Seconds(c.Tightest.At), Seconds(c.Tightest.Limit))
+}
+
+// Caveats says what is to be known of the answer beside it.
+func (a *Answer) Caveats() []string {
+	var list []string
+	best := a.Best()
+	if best == nil {
+		return nil
+	}
+	if m := &best.Metrics; m.Refused > 0 {
+		list = append(list, fmt.Sprintf("It refuses %d of the requests: %s.", m.Refused, best.Refusal))
+	}
+	switch t := best.Tightest; {
+	case t == nil:
+	case best.Expected.Known() && t.Spare < best.Expected.Largest():
+		list = append(list, fmt.Sprintf("%s, and what is to spare, %s of the tightest objective, is less than the error to expect, %s: measure before you rely on it.", strings.ToUpper(a.Why(best)[:1])+a.Why(best)[1:], Percent(t.Spare), Percent(best.Expected.Largest())))
+	default:
+		list = append(list, fmt.Sprintf("Its tightest objective is kept with %s of the limit to spare.", Percent(t.Spare)))
+	}
+	if best.Servers() > 1 && a.Question.Replicas == 0 {
+		list = append(list, "Replicas are searched for by doubling and bisection, as if what holds with some of them held with more.")
+	}
+	return list
+}
