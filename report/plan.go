@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 
 	"kvcompress/sim/plan"
 )
@@ -90,10 +91,14 @@ func planTable(a *plan.Answer) (columns []column, rows [][]string) {
 	for _, c := range all {
 		row := []string{a.Name(c), comma(c.Cards)}
 		if a.Priced {
-			row = append(row, dollarsOrNone(c.USDPerMonth, possible(c)))
+			row = append(row, whole(c.USDPerMonth))
+		}
+		if !possible(c) || c.Alone { // no number of cards is the answer
+			for i := range row[1:] {
+				row[i+1] = "–"
+			}
 		}
 		if !possible(c) {
-			row[1] = "–"
 			for len(row) < len(columns)-1 {
 				row = append(row, "–")
 			}
@@ -112,15 +117,10 @@ func planTable(a *plan.Answer) (columns []column, rows [][]string) {
 	return columns, rows
 }
 
-func dollarsOrNone(usd float64, possible bool) string {
-	if !possible {
-		return "–"
-	}
-	return whole(usd)
-}
-
 // quantileName names the quantile that a part of the requests is.
-func quantileName(part float64) string { return "p" + short(100*part) }
+func quantileName(part float64) string {
+	return "p" + strconv.FormatFloat(100*part, 'g', 6, 64)
+}
 
 // leastWhy is how narrow the column of reasons gets.
 const leastWhy = 30

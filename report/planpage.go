@@ -47,18 +47,18 @@ func planCards(a *plan.Answer, c *plan.Candidate) []Input {
 		Input{"tokens/s, input and output", whole(m.TotalThroughput)}, Input{"of a cache in use at most", percentShort(m.KVUsage.Max)})
 }
 
-// planBars shows what each candidate costs that can be projected.
+// planBars shows what each candidate costs, but for those of which no number is enough.
 func planBars(a *plan.Answer) *bars {
 	b := &bars{Text: "Cards that each candidate takes: shorter is better."}
 	if a.Priced {
 		b.Text = "Dollars a month: shorter is better."
 	}
-	if a.Question.Objectives.Set() {
+	if a.Question.Objectives.Set() && a.Best() == nil || a.Question.Replicas > 0 {
 		b.Text += fmt.Sprintf(" Hatched bars miss %s for %s of the requests, with as many replicas as are shown.", sloText(a.Question.Objectives), attained(a.Question.Objectives.Required()))
 	}
 	for i := range a.Candidates {
 		c := &a.Candidates[i]
-		if c.Error != "" || len(b.List) == mostBars {
+		if c.Error != "" || c.Alone || len(b.List) == mostBars {
 			continue
 		}
 		x := bar{Key: fmt.Sprint(c.Index), Name: a.Name(c), Value: float64(c.Cards), Text: count(c.Cards, "card"), Bad: !c.Meets}

@@ -111,10 +111,6 @@ func wholly([]float64) (string, func(float64) string)      { return "", whole }
 func whollyOrDot([]float64) (string, func(float64) string) { return "", wholeOrDot }
 func inPercent([]float64) (string, func(float64) string)   { return "", attained }
 func asFactor([]float64) (string, func(float64) string)    { return "", times }
-func inTime(values []float64) (string, func(float64) string) {
-	u := timeUnit(values)
-	return ", " + u.name, u.text
-}
 
 func sweepColumns(s *Sweep) []sweepColumn {
 	text := func(header, name string, f func(*sweep.Outcome) string) sweepColumn {
@@ -141,8 +137,22 @@ func sweepColumns(s *Sweep) []sweepColumn {
 	m := func(f func(*stats.Summary) float64) func(*sweep.Outcome) float64 {
 		return func(o *sweep.Outcome) float64 { return f(&o.Metrics) }
 	}
+	// Columns of the same latency are in the same unit.
+	inTime := func(of func(*stats.Summary) *stats.Latency) columnFormat {
+		var values []float64
+		for i := range s.Outcomes {
+			if o := &s.Outcomes[i]; o.Error == "" {
+				values = append(values, of(&o.Metrics).P50, of(&o.Metrics).P99)
+			}
+		}
+		u := timeUnit(values)
+		return func([]float64) (string, func(float64) string) { return ", " + u.name, u.text }
+	}
+	ttft := inTime(func(m *stats.Summary) *stats.Latency { return &m.TTFT })
+	tpot := inTime(func(m *stats.Summary) *stats.Latency { return &m.TPOT })
+	e2e := inTime(func(m *stats.Summary) *stats.Latency { return &m.E2E })
 	columns := []sweepColumn{
-		{"front", "pareto", false, true, telling4,
+		{"front", "pareto", false, true, always,
 			func(o *sweep.Outcome) string { return map[bool]string{true: "★"}[o.Pareto] },
 			func(o *sweep.Outcome) string { return strconv.FormatBool(o.Pareto) }},
 		text("model", "model", func(o *sweep.Outcome) string { return o.Model }),
@@ -159,11 +169,11 @@ func sweepColumns(s *Sweep) []sweepColumn {
 		number(telling1, "tokens/s", "total_token_throughput", m(func(m *stats.Summary) float64 { return m.TotalThroughput }), wholly),
 		number(telling3, "output\ntokens/s", "output_throughput", m(func(m *stats.Summary) float64 { return m.OutputThroughput }), wholly),
 		number(telling2, "tokens/s\na card", "total_token_throughput_per_gpu", func(o *sweep.Outcome) float64 { return o.ThroughputPerCard }, wholly),
-		number(telling3, "TTFT\np50", "ttft_p50", m(func(m *stats.Summary) float64 { return m.TTFT.P50 }), inTime),
-		number(telling1, "TTFT\np99", "ttft_p99", m(func(m *stats.Summary) float64 { return m.TTFT.P99 }), inTime),
-		number(telling3, "TPOT\np50", "tpot_p50", m(func(m *stats.Summary) float64 { return m.TPOT.P50 }), inTime),
-		number(telling1, "TPOT\np99", "tpot_p99", m(func(m *stats.Summary) float64 { return m.TPOT.P99 }), inTime),
-		number(telling2, "end to end\np99", "e2e_p99", m(func(m *stats.Summary) float64 { return m.E2E.P99 }), inTime),
+		number(telling3, "TTFT\np50", "ttft_p50", m(func(m *stats.Summary) float64 { return m.TTFT.P50 }), ttft),
+		number(telling1, "TTFT\np99", "ttft_p99", m(func(m *stats.Summary) float64 { return m.TTFT.P99 }), ttft),
+		number(telling3, "TPOT\np50", "tpot_p50", m(func(m *stats.Summary) float64 { return m.TPOT.P50 }), tpot),
+		number(telling1, "TPOT\np99", "tpot_p99", m(func(m *stats.Summary) float64 { return m.TPOT.P99 }), tpot),
+		number(telling2, "end to end\np99", "e2e_p99", m(func(m *stats.Summary) float64 { return m.E2E.P99 }), e2e),
 		number(telling4, "largest\nbatch", "max_decode_batch", m(func(m *stats.Summary) float64 { return float64(m.MaxDecodeBatch) }), wholly),
 		number(telling5, "cache\nin use", "kv_cache_usage_max", m(func(m *stats.Summary) float64 { return m.KVUsage.Max }), inPercent),
 		number(telling5, "at once, of\n"+comma(s.MaxModelLen)+" tokens", "max_concurrency", func(o *sweep.Outcome) float64 { return o.Memory.Concurrency }, asFactor),

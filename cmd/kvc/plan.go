@@ -124,15 +124,15 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if err := f.checkPrices(points); err != nil {
 		return err
 	}
-	if err := f.limitToContext(); err != nil {
-		return err
-	}
 	profile, err := readProfile(f.profile)
 	if err != nil {
 		return err
 	}
 	requests, name, err := f.load(cmd)
 	if err != nil {
+		return err
+	}
+	if err := f.limitTo(requests); err != nil {
 		return err
 	}
 	spread, _, err := f.readSpread()
@@ -227,15 +227,19 @@ func (f *planFlags) checkPrices(points []sweep.Point) error {
 	return nil
 }
 
-// limitToContext has requests refused that are longer than the model's context, as a server
-// does.
-func (f *planFlags) limitToContext() error {
+// limitTo has servers take requests up to the longest of these, or the model's context: longer
+// ones are refused.
+func (f *planFlags) limitTo(requests []trace.Request) error {
 	model, err := catalog.FindModel(f.models[0])
 	if err != nil {
 		return usageError{err}
 	}
 	if f.settings.MaxModelLen == 0 && model.MaxLen < catalog.Unbounded {
-		f.settings.MaxModelLen = model.MaxLen
+		longest := 0
+		for i := range requests {
+			longest = max(longest, requests[i].PromptTokens+requests[i].OutputTokens)
+		}
+		f.settings.MaxModelLen = min(longest, model.MaxLen)
 	}
 	return nil
 }

@@ -28,9 +28,13 @@ func (a *Answer) Name(c *Candidate) string {
 	return strings.Join(parts, ", ")
 }
 
-// What says the cards of a candidate: 2 × h100, or 3 replicas of 2 × h100.
+// What says the cards of a candidate: 2 × h100, 3 replicas of 2 × h100, or, where no number
+// of replicas meets the objectives, any replicas of 2 × h100.
 func (c *Candidate) What() string {
 	one := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card)
+	if c.Alone {
+		return "any replicas of " + one
+	}
 	if n := c.Servers(); n > 1 {
 		return fmt.Sprintf("%d replicas of %s", n, one)
 	}
@@ -91,7 +95,11 @@ func (a *Answer) Headline() string {
 	case best != nil:
 		fmt.Fprintf(&b, "%s: meets the objectives for %s of the requests at %s; %s that does", a.Name(best), Percent(best.Metrics.GoodShare), a.price(best), cheapest)
 	case nearest != nil:
-		fmt.Fprintf(&b, "None meets the objectives for %s of the requests. Nearest: %s, for %s at %s; misses: %s", required, a.Name(nearest), Percent(nearest.Metrics.GoodShare), a.price(nearest), texts(nearest.Reasons))
+		fmt.Fprintf(&b, "None meets the objectives for %s of the requests. Nearest: %s, for %s", required, a.Name(nearest), Percent(nearest.Metrics.GoodShare))
+		if !nearest.Alone {
+			fmt.Fprintf(&b, " at %s", a.price(nearest))
+		}
+		fmt.Fprintf(&b, "; misses: %s", texts(nearest.Reasons))
 	default:
 		b.WriteString("None can serve the requests")
 		if len(a.Candidates) > 0 {
@@ -126,8 +134,11 @@ func (a *Answer) Why(c *Candidate) string {
 	if c.Tightest == nil {
 		return "meets"
 	}
-	name := map[string]string{"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end"}[c.Tightest.Name]
-	return fmt.Sprintf("meets; tightest is %s, %s of %s", name, Seconds(c.Tightest.At), Seconds(c.Tightest.Limit))
+	return "meets; tightest: " + objectiveName(c.Tightest.Name)
+}
+
+func objectiveName(name string) string {
+	return map[string]string{"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end"}[name]
 }
 
 // Caveats says what is to be known of the answer beside it.
@@ -142,10 +153,12 @@ func (a *Answer) Caveats() []string {
 	}
 	switch t := best.Tightest; {
 	case t == nil:
-	case best.Expected.Known() && t.Spare < best.Expected.Largest():
-		list = append(list, fmt.Sprintf("%s, and what is to spare, %s of the tightest objective, is less than the error to expect, %s: measure before you rely on it.", strings.ToUpper(a.Why(best)[:1])+a.Why(best)[1:], Percent(t.Spare), Percent(best.Expected.Largest())))
 	default:
-		list = append(list, fmt.Sprintf("Its tightest objective is kept with %s of the limit to spare.", Percent(t.Spare)))
+		said := fmt.Sprintf("Its tightest objective is that of %s: %s of %s for %s of the requests, %s to spare", objectiveName(t.Name), Seconds(t.At), Seconds(t.Limit), Percent(a.Question.Objectives.Required()), Percent(t.Spare))
+		if best.Expected.Known() && t.Spare < best.Expected.Largest() {
+			said += fmt.Sprintf(", which is less than the error to expect, %s: measure before you rely on it", Percent(best.Expected.Largest()))
+		}
+		list = append(list, said+".")
 	}
 	if best.Servers() > 1 && a.Question.Replicas == 0 {
 		list = append(list, "Replicas are searched for by doubling and bisection, as if what holds with some of them held with more.")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"strconv"
 
 	"kvcompress/sim/stats"
 	"kvcompress/sim/sweep"
@@ -102,7 +103,6 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 		how = "even one request at a time: "
 	case o.Servers() > 1:
 		how = fmt.Sprintf("with %d replicas: ", o.Servers())
-	case q.Replicas == 1 || q.Most <= 1:
 	}
 	if len(list) > 0 {
 		list[0].Text = how + list[0].Text
@@ -112,14 +112,16 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 
 func (q *Question) missed(o *stats.Objective) Reason {
 	r := Reason{Kind: Missed, Objective: o}
-	name := map[string]string{"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end"}[o.Name]
-	r.Text = fmt.Sprintf("%s within %s for %s of the requests", name, Seconds(o.Limit), Percent(o.Share))
+	r.Text = fmt.Sprintf("%s is within %s for %s of the requests only", objectiveName(o.Name), Seconds(o.Limit), Percent(o.Share))
 	if o.At > 0 {
 		r.Over = o.At/o.Limit - 1
-		r.Text += fmt.Sprintf(", and %s for %s (%s over)", Seconds(o.At), Percent(q.Objectives.Required()), over(r.Over))
+		r.Text += fmt.Sprintf(": %s is %s, %s over", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
 	}
 	return r
 }
+
+// quantile names the quantile that a part of the requests is.
+func quantile(part float64) string { return "p" + strconv.FormatFloat(100*part, 'g', 6, 64) }
 
 // over writes a part that a limit is exceeded by.
 func over(part float64) string {
