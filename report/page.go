@@ -6,6 +6,7 @@ import (
 	"html"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 
 	"kvcompress/sim/cost"
@@ -121,16 +122,20 @@ func (p *page) write(w io.Writer) error {
 	return nil
 }
 
-// newPageTable returns a table whose first column names the rows.
+// newPageTable returns a table whose first column without an empty cell names the rows.
 func newPageTable(columns []column, rows [][]string) *pageTable {
 	t := &pageTable{}
 	for _, c := range columns {
 		t.Head = append(t.Head, pageHead{Lines: strings.Split(c.header, "\n"), Left: c.align == left})
 	}
+	name := 0
+	for name < len(columns) && slices.ContainsFunc(rows, func(row []string) bool { return row[name] == "" }) {
+		name++
+	}
 	for _, row := range rows {
 		cells := make([]pageCell, len(row))
 		for i, text := range row {
-			cells[i] = pageCell{Text: text, Left: columns[i].align == left, Head: i == 0}
+			cells[i] = pageCell{Text: text, Left: columns[i].align == left, Head: i == name}
 		}
 		t.Rows = append(t.Rows, pageRow{Cells: cells})
 	}
