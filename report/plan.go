@@ -48,23 +48,49 @@ func PlanJSON(w io.Writer, p *Plan) error {
 	return nil
 }
 
-// planTable is the table of candidates. Its last column is why.
-func planTable(a *plan.Answer) (columns []column, rows [][]string) {
-	columns = []column{{"candidate", left}, {"cards", right}}
+// planColumn is one thing that a plan's table says of a candidate.
+type planColumn struct {
+	header   string
+	left     bool
+	possible bool // it is said only of candidates that can be projected
+	number   bool // it is said only where a number of replicas is the answer
+	cell     func(*plan.Candidate) string
+}
+
+func planColumns(a *plan.Answer) []planColumn {
+	columns := []planColumn{
+		{"replicas", false, true, false, func(c *plan.Candidate) string {
+			if c.Alone {
+				return "any"
+			}
+			return comma(c.Servers())
+		}},
+		{"of", true, false, false, func(c *plan.Candidate) string { return fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card) }},
+		{"compression", true, false, false, func(c *plan.Candidate) string { return c.Compression.String() }},
+	}
+	for _, other := range []struct {
+		of     plan.Aspect
+		header string
+		cell   func(*plan.Candidate) string
+	}{
+		{plan.Memory, "memory", func(c *plan.Candidate) string { return c.Budget.String() }},
+		{plan.BatchLimit, "batch\nlimit", func(c *plan.Candidate) string { return comma(c.MaxNumSeqs) }},
+		{plan.Load, "load", func(c *plan.Candidate) string { return short(c.Load) }},
+		{plan.Engine, "engine", func(c *plan.Candidate) string { return string(c.Scheduler) }},
+	} {
+		if a.Differ(other.of) {
+			columns = append(columns, planColumn{other.header, true, false, false, other.cell})
+		}
+	}
 	if a.Priced {
-		columns = append(columns, column{"$ a month", right})
+		columns = append(columns, planColumn{"$ a\nmonth", false, true, true, func(c *plan.Candidate) string { return whole(c.USDPerMonth) }})
+	} else {
+		columns = append(columns, planColumn{"cards", false, true, true, func(c *plan.Candidate) string { return comma(c.Cards) }})
 	}
-	all := make([]*plan.Candidate, len(a.Candidates))
-	for i := range a.Candidates {
-		all[i] = &a.Candidates[i]
+	if !a.Question.Objectives.Set() {
+		return columns
 	}
-	possible := func(c *plan.Candidate) bool { return c.Error == "" }
-	columns = append(columns, column{"requests\nwithin", right})
-	type timed struct {
-		unit measure
-		at   func(*plan.Candidate) float64
-	}
-	var times []timed
+	columns = append(columns, planColumn{"requests\nwithin", false, true, false, func(c *plan.Candidate) string { return attained(c.Metrics.GoodShare) }})
 	for _, name := range []string{"ttft", "tpot", "e2e"} {
 		at := func(c *plan.Candidate) float64 {
 			for _, o := range c.Metrics.Objectives {
@@ -72,44 +98,46 @@ func planTable(a *plan.Answer) (columns []column, rows [][]string) {
 					return o.At
 				}
 			}
-			return -1
+			return 0
 		}
 		var values []float64
-		for _, c := range all {
-			if v := at(c); possible(c) && v >= 0 {
-				values = append(values, v)
-			}
+		for i := range a.Candidates {
+			values = append(values, at(&a.Candidates[i]))
 		}
-		if len(values) == 0 {
-			continue
+		if u := timeUnit(values); len(positive(values)) > 0 {
+			columns = append(columns, planColumn{
+				fmt.Sprintf("%s\n%s, %s", shortObjective(name), quantileName(a.Question.Objectives.Required()), u.name), false, true, false,
+				func(c *plan.Candidate) string {
+					if at(c) == 0 {
+						return "–"
+					}
+					return u.text(at(c))
+				},
+			})
 		}
-		u := timeUnit(values)
-		times = append(times, timed{u, at})
-		columns = append(columns, column{fmt.Sprintf("%s %s,\n%s", shortObjective(name), quantileName(a.Question.Objectives.Required()), u.name), right})
+	}
+	return columns
+}
+
+// planTable is the table of candidates. Its last column is why.
+func planTable(a *plan.Answer) (columns []column, rows [][]string) {
+	all := planColumns(a)
+	for _, c := range all {
+		align := right
+		if c.left {
+			align = left
+		}
+		columns = append(columns, column{c.header, align})
 	}
 	columns = append(columns, column{"why", left})
-	for _, c := range all {
-		row := []string{a.Name(c), comma(c.Cards)}
-		if a.Priced {
-			row = append(row, whole(c.USDPerMonth))
-		}
-		if !possible(c) || c.Alone { // no number of cards is the answer
-			for i := range row[1:] {
-				row[i+1] = "–"
-			}
-		}
-		if !possible(c) {
-			for len(row) < len(columns)-1 {
+	for i := range a.Candidates {
+		c := &a.Candidates[i]
+		var row []string
+		for _, col := range all {
+			if col.possible && c.Error != "" || col.number && c.Alone {
 				row = append(row, "–")
-			}
-		} else {
-			row = append(row, attained(c.Metrics.GoodShare))
-			for _, t := range times {
-				if v := t.at(c); v > 0 {
-					row = append(row, t.unit.text(v))
-				} else {
-					row = append(row, "–")
-				}
+			} else {
+				row = append(row, col.cell(c))
 			}
 		}
 		rows = append(rows, append(row, a.Why(c)))
@@ -122,8 +150,8 @@ func quantileName(part float64) string {
 	return "p" + strconv.FormatFloat(100*part, 'g', 6, 64)
 }
 
-// leastWhy is how narrow the column of reasons gets.
-const leastWhy = 30
+// leastWhy is how narrow the column of reasons gets before they stand below the table.
+const leastWhy = 20
 
 // PlanText writes an answer for a person to read: the answer in the first line, then the
 // candidates, and what to expect of the figures.
@@ -142,8 +170,12 @@ func PlanText(w io.Writer, p *Plan, opt TextOptions) error {
 	}
 	out.printf("\n")
 	columns, rows := planTable(a)
-	out.table(columns, wrapLast(columns, rows, opt.Width, out.gap))
+	wrapped, below := wrapLast(columns, rows, opt.Width, out.gap)
+	out.table(columns, wrapped)
 	out.printf("\n")
+	for _, text := range below {
+		out.sentences(text)
+	}
 	for _, text := range a.Expectations() {
 		out.sentences("Error to expect on " + text + ".")
 	}
@@ -159,28 +191,36 @@ func PlanText(w io.Writer, p *Plan, opt TextOptions) error {
 	return nil
 }
 
-// wrapLast breaks the last column so that a table is no wider than width, where it can, into
-// rows of their own.
-func wrapLast(columns []column, rows [][]string, width, gap int) [][]string {
+// wrapLast breaks the last column into rows of its own so that a table is no wider than width.
+// Where that leaves no room for it, the column has numbers, and what they stand for is
+// returned.
+func wrapLast(columns []column, rows [][]string, width, gap int) (wrapped [][]string, below []string) {
 	last := len(columns) - 1
-	taken := 0
+	room := width
 	for _, w := range columnWidths(columns[:last], rows) {
-		taken += w + gap
+		room -= w + gap
 	}
-	room := max(leastWhy, width-taken)
-	var wrapped [][]string
+	numbers := map[string]int{}
 	for _, row := range rows {
-		for i, line := range wrap(row[last], room) {
-			if i > 0 {
-				row = make([]string, len(columns))
-			} else {
+		text := row[last]
+		if room < leastWhy {
+			if numbers[text] == 0 {
+				numbers[text] = len(numbers) + 1
+				below = append(below, fmt.Sprintf("(%d) %s", numbers[text], text))
+			}
+			text = fmt.Sprintf("(%d)", numbers[text])
+		}
+		for i, line := range wrap(text, max(leastWhy, room)) {
+			if i == 0 {
 				row = append([]string(nil), row...)
+			} else {
+				row = make([]string, len(columns))
 			}
 			row[last] = line
 			wrapped = append(wrapped, row)
 		}
 	}
-	return wrapped
+	return wrapped, below
 }
 
 // planNotes says what is taken for granted because of the methods, once for each.

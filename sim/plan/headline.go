@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"kvcompress/sim/sweep"
 )
 
 // Name says in words what a candidate is: the cards and the compression, and what is said of
@@ -13,15 +11,13 @@ import (
 func (a *Answer) Name(c *Candidate) string {
 	parts := []string{c.What(), c.Compression.Title()}
 	for _, other := range []struct {
-		differs bool
-		text    string
+		of   Aspect
+		text string
 	}{
-		{a.differ(func(p *sweep.Point) any { return p.Budget }), "memory " + c.Budget.String()},
-		{a.differ(func(p *sweep.Point) any { return p.MaxNumSeqs }), fmt.Sprintf("batch limit %d", c.MaxNumSeqs)},
-		{a.differ(func(p *sweep.Point) any { return p.Load }), "load × " + strconv.FormatFloat(c.Load, 'g', 4, 64)},
-		{!a.OneEngine, "on " + string(c.Scheduler)},
+		{Memory, "memory " + c.Budget.String()}, {BatchLimit, fmt.Sprintf("batch limit %d", c.MaxNumSeqs)},
+		{Load, "load × " + strconv.FormatFloat(c.Load, 'g', 4, 64)}, {Engine, "on " + string(c.Scheduler)},
 	} {
-		if other.differs {
+		if a.Differ(other.of) {
 			parts = append(parts, other.text)
 		}
 	}
@@ -41,15 +37,30 @@ func (c *Candidate) What() string {
 	return one
 }
 
-// differ reports whether the candidates on one card differ in a thing.
-func (a *Answer) differ(of func(*sweep.Point) any) bool {
+// Aspect is something beside cards and compression in which candidates may differ.
+type Aspect int
+
+// The aspects.
+const (
+	Memory Aspect = iota
+	BatchLimit
+	Load
+	Engine
+)
+
+// Differ reports whether candidates on one kind of card differ in an aspect, or any do in the
+// engine.
+func (a *Answer) Differ(in Aspect) bool {
+	if in == Engine {
+		return !a.OneEngine
+	}
 	first := map[string]any{}
 	for i := range a.Candidates {
 		p := &a.Candidates[i].Point
-		v, ok := first[p.Card]
-		if !ok {
-			first[p.Card] = of(p)
-		} else if v != of(p) {
+		of := [...]any{Memory: p.Budget, BatchLimit: p.MaxNumSeqs, Load: p.Load}[in]
+		if v, ok := first[p.Card]; !ok {
+			first[p.Card] = of
+		} else if v != of {
 			return true
 		}
 	}

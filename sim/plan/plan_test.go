@@ -50,7 +50,7 @@ func answer(outcomes ...sweep.Outcome) *plan.Answer {
 // without saying so.
 func TestHeadline(t *testing.T) {
 	broken := outcome("l4", 1, 0, 0, 0)
-	broken.Error, broken.NoRoom, broken.Memory = "l4 has no room", true, cost.Memory{Card: 24e9, Reserved: 2.4e9, Weights: 20e9, Activations: 3e9}
+	broken.Error, broken.NoRoom = "the weights take 141 GB", true
 	alone := outcome("l4", 1, 1, 0.5, 6)
 	alone.Alone = true
 	compressed := outcome("h100", 1, 3, 1, 1)
@@ -73,7 +73,7 @@ func TestHeadline(t *testing.T) {
 			"None meets the objectives for 99 % of the requests. Nearest: 8 replicas of 2 × h100, uncompressed, for 98.9 % at $35,040 a month; misses: with 8 replicas: TTFT is within 2 s for 98.9 % of the requests only: p99 is 2.02 s, 1 % over.", "cheapest"},
 		{"not even alone", answer(alone, broken),
 			"None meets the objectives for 99 % of the requests. Nearest: any replicas of 2 × l4, uncompressed, for 50 %; misses: even one request at a time: TTFT is within 2 s for 50 % of the requests only: p99 is 6 s, 200 % over.", "$"},
-		{"none fits", answer(broken), "None can serve the requests. 2 × l4, uncompressed: does not fit: of the 21.6 GB of a card that may be taken, weights take 20.0 GB and activations 3.0 GB.", "meets"},
+		{"none fits", answer(broken), "None can serve the requests. 2 × l4, uncompressed: the weights take 141 GB.", "meets"},
 		{"two engines", answer(outcome("h100", 1, 6, 1, 1), compressed),
 			"2 × h100, keep 50 %, on kv-compress: meets the objectives for 100 % of the requests at $2,190 a month; cheapest that does; next best: 2 × h100, uncompressed, on vllm-v1, $4,380 a month. Candidates are on different engines", ""},
 		{"limits that differ", answer(outcome("h100", 1, 6, 1, 1), bigger), "2 × h100, uncompressed, batch limit 512: meets", ""},
@@ -99,7 +99,9 @@ func TestReasons(t *testing.T) {
 	together := outcome("h100", 4, 6, 0.98, 1)
 	together.Metrics.Objectives = []stats.Objective{{Name: "ttft", Limit: 2, Share: 0.99, At: 2}, {Name: "tpot", Limit: 0.1, Share: 0.99, At: 0.1}}
 	method := outcome("h100", 1, 6, 0, 0)
-	method.Error = "razor needs full_share"
+	method.Error = "sim: razor needs full_share"
+	fat := outcome("l4", 1, 0, 0, 0)
+	fat.Error, fat.NoRoom = "the weights take 141 GB", true
 	for _, c := range []struct {
 		name  string
 		o     sweep.Outcome
@@ -110,6 +112,7 @@ func TestReasons(t *testing.T) {
 		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
 		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for 50 %"},
 		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: each objective is kept by enough requests, and all together by 98 % only"},
+		{"no room", fat, []plan.Kind{plan.NoRoom}, "the weights take 141 GB"},
 		{"a method", method, []plan.Kind{plan.Not}, "razor needs full_share"},
 		{"far off", outcome("l4", 1, 1, 0, 40), []plan.Kind{plan.Missed}, "TTFT is within 2 s for 0 % of the requests only: p99 is 40 s, 20 times over"},
 	} {

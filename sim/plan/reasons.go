@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math"
 	"strconv"
+	"strings"
 
 	"kvcompress/sim/stats"
 	"kvcompress/sim/sweep"
@@ -61,13 +62,11 @@ func (r *Requests) longer(tokens int) (n int) {
 
 // reasons says why an outcome does not meet the objectives.
 func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reason {
-	gb := func(n int64) string { return fmt.Sprintf("%.1f GB", float64(n)/1e9) }
-	switch m := &o.Memory; {
+	switch {
 	case o.NoRoom:
-		may := m.Card - m.Reserved
-		return []Reason{{Kind: NoRoom, Text: fmt.Sprintf("does not fit: of the %s of a card that may be taken, weights take %s and activations %s", gb(may), gb(m.Weights), gb(m.Activations+m.Fixed+m.Graphs+m.Scratch))}}
+		return []Reason{{Kind: NoRoom, Text: o.Error}}
 	case o.Error != "":
-		return []Reason{{Kind: Not, Text: o.Error}}
+		return []Reason{{Kind: Not, Text: strings.TrimPrefix(o.Error, "sim: ")}}
 	}
 	var list []Reason
 	m := &o.Metrics

@@ -170,9 +170,10 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	var memory cost.Memory
 	if err == nil {
 		memory, err = c.Deployment.Memory()
+		o.NoRoom = err != nil
 	}
 	if err == nil && memory.Blocks < 1 {
-		o.Memory, o.NoRoom = memory, true
+		o.NoRoom = true
 		err = fmt.Errorf("%s leaves no block of KV cache on %s", p.Model, p.Card)
 	}
 	if err != nil {
