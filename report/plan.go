@@ -75,7 +75,6 @@ func planColumns(a *plan.Answer) []planColumn {
 	}{
 		{plan.Memory, "memory", func(c *plan.Candidate) string { return c.Budget.String() }},
 		{plan.BatchLimit, "batch\nlimit", func(c *plan.Candidate) string { return comma(c.MaxNumSeqs) }},
-		{plan.Load, "load", func(c *plan.Candidate) string { return short(c.Load) }},
 		{plan.Engine, "engine", func(c *plan.Candidate) string { return string(c.Scheduler) }},
 	} {
 		if a.Differ(other.of) {

@@ -62,7 +62,7 @@ Exit code 1 if no candidate meets the objectives.`,
 		Example: `  kvc plan --requests code.csv --model llama-3.1-8b --gpu l4,l40s,h100 --price l4=0.70,l40s=1.50,h100=3 --slo-ttft 2s --slo-tpot 100ms
   kvc plan --requests code.csv --model llama-3.1-70b --gpu a100,h100 --tensor-parallel 2,4,8 --compression none,rate:0.5,snapkv:tokens:1024 \
       --price a100=1.80,h100=3 --slo-ttft 5s --slo-tpot 80ms --slo-attainment 0.95 --html plan.html
-  kvc plan --requests chat --model llama-3.1-8b --gpu h100 --slo-e2e 20s --load 1,2,4`,
+  kvc plan --requests chat --model llama-3.1-8b --gpu h100 --slo-e2e 20s --load 2`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -107,6 +107,9 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	}
 	if len(f.models) > 1 {
 		return usagef("--model: kvc plan compares ways to serve one model; kvc sweep takes several")
+	}
+	if len(f.loads) > 1 || len(f.concurrency) > 1 {
+		return usagef("--load and --concurrency: kvc plan compares ways to serve one load; kvc sweep takes several")
 	}
 	if f.replicas < 0 || f.replicas > sim.MaxReplicas || f.most < 1 || f.most > sim.MaxReplicas {
 		return usagef("--replicas and --max-replicas: want 1 to %d", sim.MaxReplicas)

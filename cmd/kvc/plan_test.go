@@ -197,6 +197,7 @@ func TestPlanUsage(t *testing.T) {
 		"there is no scheduler":         {"--engine", "orca"},
 		"exclude each other":            {"--rate", "0.5", "--max-cache-tokens", "7"},
 		"--compression exclude":         {"--rate", "0.5", "--compression", "none"},
+		"ways to serve one load":        {"--load", "1,2"},
 		"kvc sweep takes several":       {"--model", "llama-3.1-70b"},
 		"as many":                       {"--tensor-parallel", "0"},
 	} {

@@ -15,7 +15,7 @@ func (a *Answer) Name(c *Candidate) string {
 		text string
 	}{
 		{Memory, "memory " + c.Budget.String()}, {BatchLimit, fmt.Sprintf("batch limit %d", c.MaxNumSeqs)},
-		{Load, "load × " + strconv.FormatFloat(c.Load, 'g', 4, 64)}, {Engine, "on " + string(c.Scheduler)},
+		{Engine, "on " + string(c.Scheduler)},
 	} {
 		if a.Differ(other.of) {
 			parts = append(parts, other.text)
@@ -44,7 +44,6 @@ type Aspect int
 const (
 	Memory Aspect = iota
 	BatchLimit
-	Load
 	Engine
 )
 
@@ -57,7 +56,7 @@ func (a *Answer) Differ(in Aspect) bool {
 	first := map[string]any{}
 	for i := range a.Candidates {
 		p := &a.Candidates[i].Point
-		of := [...]any{Memory: p.Budget, BatchLimit: p.MaxNumSeqs, Load: p.Load}[in]
+		of := [...]any{Memory: p.Budget, BatchLimit: p.MaxNumSeqs}[in]
 		if v, ok := first[p.Card]; !ok {
 			first[p.Card] = of
 		} else if v != of {
@@ -81,13 +80,13 @@ func Month(usd float64) string {
 
 // price says what a candidate costs: dollars, or cards where there are no prices.
 func (a *Answer) price(c *Candidate) string {
-	if a.Priced {
-		return Month(c.USDPerMonth)
+	switch {
+	case a.Priced:
+		return "at " + Month(c.USDPerMonth)
+	case c.Cards == 1:
+		return "on 1 card"
 	}
-	if c.Cards == 1 {
-		return "1 card"
-	}
-	return fmt.Sprintf("%d cards", c.Cards)
+	return fmt.Sprintf("on %d cards", c.Cards)
 }
 
 // Headline is the answer in one line. It recommends nothing that misses an objective without
@@ -96,19 +95,22 @@ func (a *Answer) Headline() string {
 	var b strings.Builder
 	best, next, nearest := a.Best(), a.Next(), a.Nearest()
 	required := Percent(a.Question.Objectives.Required())
-	cheapest := "cheapest"
+	first := "cheapest that does"
 	if !a.Priced {
-		cheapest = "fewest cards, as there are no prices,"
+		first = "fewest that do, as there are no prices"
+	}
+	does := "meets the objectives for"
+	if !a.Question.Objectives.Set() {
+		does = "serves"
+		first += "; no objectives were given"
 	}
 	switch {
-	case best != nil && !a.Question.Objectives.Set():
-		fmt.Fprintf(&b, "%s: serves the requests with %s; no objectives were given", a.Name(best), a.price(best))
 	case best != nil:
-		fmt.Fprintf(&b, "%s: meets the objectives for %s of the requests at %s; %s that does", a.Name(best), Percent(best.Metrics.GoodShare), a.price(best), cheapest)
+		fmt.Fprintf(&b, "%s: %s %s of the requests %s; %s", a.Name(best), does, Percent(best.Metrics.GoodShare), a.price(best), first)
 	case nearest != nil:
-		fmt.Fprintf(&b, "None meets the objectives for %s of the requests. Nearest: %s, for %s", required, a.Name(nearest), Percent(nearest.Metrics.GoodShare))
+		fmt.Fprintf(&b, "None %s %s of the requests. Nearest: %s, for %s", does, required, a.Name(nearest), Percent(nearest.Metrics.GoodShare))
 		if !nearest.Alone {
-			fmt.Fprintf(&b, " at %s", a.price(nearest))
+			fmt.Fprintf(&b, " %s", a.price(nearest))
 		}
 		fmt.Fprintf(&b, "; misses: %s", texts(nearest.Reasons))
 	default:
@@ -119,7 +121,7 @@ func (a *Answer) Headline() string {
 	}
 	switch {
 	case next != nil:
-		fmt.Fprintf(&b, "; next best: %s, %s", a.Name(next), a.price(next))
+		fmt.Fprintf(&b, "; next best: %s, %s", a.Name(next), strings.TrimPrefix(a.price(next), "at "))
 	case best != nil && len(a.Candidates) > 1:
 		b.WriteString("; no other candidate meets them")
 	}

@@ -68,7 +68,7 @@ func TestHeadline(t *testing.T) {
 		{"only one", answer(outcome("h100", 1, 0.1, 0.995, 1.9), outcome("l4", 1, 0.01, 0.98, 2.1)),
 			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $73.00 a month; cheapest that does; no other candidate meets them.", ""},
 		{"no prices", answer(outcome("a100", 3, 0, 1, 0.1), outcome("h100", 2, 0, 1, 1)),
-			"2 replicas of 2 × h100, uncompressed: meets the objectives for 100 % of the requests at 4 cards; fewest cards, as there are no prices, that does; next best: 3 replicas of 2 × a100, uncompressed, 6 cards.", "$"},
+			"2 replicas of 2 × h100, uncompressed: meets the objectives for 100 % of the requests on 4 cards; fewest that do, as there are no prices; next best: 3 replicas of 2 × a100, uncompressed, on 6 cards.", "$"},
 		{"none meets", answer(outcome("h100", 8, 48, 0.9899, 2.02), alone, broken),
 			"None meets the objectives for 99 % of the requests. Nearest: 8 replicas of 2 × h100, uncompressed, for 98.9 % at $35,040 a month; misses: with 8 replicas: TTFT is within 2 s for 98.9 % of the requests only: p99 is 2.02 s, 1 % over.", "cheapest"},
 		{"not even alone", answer(alone, broken),
