@@ -17,8 +17,11 @@ type Footer struct {
 	Date     string   // as 2006-01-02
 	Version  string   // of the program
 	Command  string   // that makes the page again
-	Expected []string // which errors the times are to be expected to have, by card
+	expected []string // where the times are from and the error to expect of them, in sentences
 }
+
+// Expected is for the page's template.
+func (f Footer) Expected() []string { return f.expected }
 
 // page is one self-contained HTML page: it needs nothing from anywhere else.
 type page struct {
@@ -191,6 +194,7 @@ func SweepHTML(w io.Writer, s *Sweep) error {
 	if s.Partial() {
 		p.Partial = fmt.Sprintf("%s of %s are there.", comma(len(s.Outcomes)), count(s.Points, "projection"))
 	}
+	p.Footer.expected = sweepTime(s.Outcomes)
 	if b := sweepBars(s); b != nil {
 		p.Sections = append(p.Sections, section{Title: "Which card", Bars: b})
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"kvcompress/sim/plan"
+	"kvcompress/sim/sweep"
 )
 
 // Plan is the answer to a planner's question, and what it was made from.
@@ -22,7 +23,7 @@ type Plan struct {
 func (p *Plan) Partial() bool { return len(p.Answer.Candidates) < p.Candidates }
 
 // PlanJSON writes an answer as one indented JSON object: schema_version, partial, answer (the
-// headline), caveats, expected_error, inputs, slo, and candidates, the best first, each with
+// headline), caveats, time (where the times are from, and the error to expect of them), inputs, slo, and candidates, the best first, each with
 // the names of a sweep's outcome.
 func PlanJSON(w io.Writer, p *Plan) error {
 	a := p.Answer
@@ -35,13 +36,13 @@ func PlanJSON(w io.Writer, p *Plan) error {
 		Answer        string           `json:"answer"`
 		Meets         bool             `json:"meets"` // some candidate meets the objectives
 		Caveats       []string         `json:"caveats,omitempty"`
-		Expected      []string         `json:"expected_error"`
+		Time          []string         `json:"time"`
 		Inputs        []Input          `json:"inputs"`
 		SLO           any              `json:"slo"`
 		Priced        bool             `json:"priced"`
 		OneEngine     bool             `json:"one_engine"` // all candidates are projected on one server
 		Candidates    []plan.Candidate `json:"candidates"`
-	}{schemaVersion, p.Partial(), a.Headline(), a.Best() != nil, a.Caveats(), a.Expectations(), p.Inputs, a.Question.Objectives, a.Priced, a.OneEngine, a.Candidates})
+	}{schemaVersion, p.Partial(), a.Headline(), a.Best() != nil, a.Caveats(), planTime(a), p.Inputs, a.Question.Objectives, a.Priced, a.OneEngine, a.Candidates})
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
@@ -175,8 +176,8 @@ func PlanText(w io.Writer, p *Plan, opt TextOptions) error {
 	for _, text := range below {
 		out.sentences(text)
 	}
-	for _, text := range a.Expectations() {
-		out.sentences("Error to expect on " + text + ".")
+	for _, text := range planTime(a) {
+		out.sentences(text)
 	}
 	for _, text := range planNotes(a) {
 		out.sentences(text)
@@ -220,6 +221,15 @@ func wrapLast(columns []column, rows [][]string, width, gap int) (wrapped [][]st
 		}
 	}
 	return wrapped, below
+}
+
+// planTime says where the times on each card are from, and the error to expect of them.
+func planTime(a *plan.Answer) []string {
+	outcomes := make([]sweep.Outcome, len(a.Candidates))
+	for i := range a.Candidates {
+		outcomes[i] = a.Candidates[i].Outcome
+	}
+	return sweepTime(outcomes)
 }
 
 // planNotes says what is taken for granted because of the methods, once for each.

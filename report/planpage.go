@@ -12,6 +12,7 @@ import (
 func PlanHTML(w io.Writer, p *Plan) error {
 	a := p.Answer
 	out := page{Title: "Which cards serve the requests", Answer: a.Headline(), Lead: append(a.Caveats(), planNotes(a)...), Footer: p.Footer}
+	out.Footer.expected = planTime(a)
 	if p.Partial() {
 		out.Partial = fmt.Sprintf("%s of %s are there.", comma(len(a.Candidates)), count(p.Candidates, "candidate"))
 	}

@@ -122,6 +122,7 @@ func TimelineFigures(timeline []stats.Bucket, blocks int) []*Figure {
 func ProjectionHTML(w io.Writer, r *Projection) error {
 	o, m := r.Result, &r.Result.Metrics
 	p := page{Title: r.Title, Footer: r.Footer}
+	p.Footer.expected = TimeSource(o)
 	if o.Partial {
 		p.Partial = "It was ended before all requests were served: the figures are of the time until then."
 	}
@@ -143,21 +144,17 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	if m.ITL.Error > 0 || m.TTFT.Error > 0 {
 		latencies.Text = append(latencies.Text, fmt.Sprintf("Of more than %s different times, percentiles are within %.1g %%.", comma(stats.ExactValues), 100*stats.RelativeError))
 	}
-	p.Sections = append(p.Sections, latencies, section{Title: "Over time", Figures: figures}, timeSection(o.Time), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
+	p.Sections = append(p.Sections, latencies, section{Title: "Over time", Figures: figures}, timeSection(o), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
 	return p.write(w)
 }
 
 // timeSection says what the steps' time went to.
-func timeSection(shares []cost.Share) section {
-	what := map[string]string{}
-	for _, t := range cost.Terms() {
-		what[t.ID] = t.What
-	}
+func timeSection(r *project.Result) section {
 	var rows [][]string
-	for _, s := range shares {
-		rows = append(rows, []string{s.Term, duration(s.Seconds), percent(s.Share), what[s.Term]})
+	for _, s := range r.Time {
+		rows = append(rows, []string{s.Term, duration(s.Seconds), percent(s.Share), s.What()})
 	}
-	return section{Title: "Where the time goes", Table: newPageTable([]column{{"term", left}, {"time", right}, {"part", right}, {"what", left}}, rows)}
+	return section{Title: "Where the time goes", Text: TimeSource(r), Table: newPageTable([]column{{"term", left}, {"time", right}, {"part", right}, {"what", left}}, rows)}
 }
 
 func memoryOf(m *cost.Memory) section {

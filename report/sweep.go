@@ -374,13 +374,9 @@ func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 		p.printf("\n")
 		p.sentences("Not shown, to fit the width: " + list(names) + ". --csv, --json and --html have them.")
 	}
-	for _, sentence := range sweepReading(s) {
+	for _, sentence := range slices.Concat(sweepReading(s), sweepTime(s.Outcomes)) {
 		p.printf("\n")
 		p.sentences(sentence)
-	}
-	for _, e := range s.Footer.Expected {
-		p.printf("\n")
-		p.sentences("Error to expect on " + e + ".")
 	}
 	if p.err == nil {
 		p.err = p.w.Flush()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,38 +10,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/report"
-	"kvcompress/sim"
-	"kvcompress/sim/catalog"
-	"kvcompress/sim/cost"
-	"kvcompress/sim/plan"
-	"kvcompress/sim/sweep"
 )
 
 // newFooter returns what stands at the foot of a page.
-func newFooter(cmd *cobra.Command, expected []string) report.Footer {
-	return report.Footer{Date: today(os.Getenv, time.Now), Version: version(), Command: commandLine(cmd), Expected: expected}
-}
-
-// expectedOn says which error the times on a card are to be expected to have.
-func expectedOn(profile *cost.Profile, card catalog.Card, scheduler sim.Scheduler) string {
-	e := plan.Expect(profile, card, scheduler)
-	return card.Name + ": " + e.Text
-}
-
-// expectedOf says it of the cards of points.
-func expectedOf(profile *cost.Profile, points []sweep.Point, scheduler sim.Scheduler) []string {
-	var texts []string
-	for i := range points {
-		if i > 0 && points[i].Card == points[i-1].Card {
-			continue
-		}
-		if card, err := catalog.FindCard(points[i].Card); err == nil {
-			if text := expectedOn(profile, card, scheduler); !slices.Contains(texts, text) {
-				texts = append(texts, text)
-			}
-		}
-	}
-	return texts
+func newFooter(command string) report.Footer {
+	return report.Footer{Date: today(os.Getenv, time.Now), Version: version(), Command: command}
 }
 
 // today returns the date, or that of SOURCE_DATE_EPOCH, in seconds since 1970, which makes

@@ -288,7 +288,7 @@ func (f *planFlags) projectors(points []sweep.Point, own bool, base *sweep.Proje
 func (f *planFlags) facts(j *sweep.Projector, p *sweep.Point, profile *cost.Profile) plan.Facts {
 	facts := plan.Facts{Scheduler: j.Scheduler, Cards: p.TP * max(1, j.PP), Context: j.MaxModelLen}
 	if card, err := catalog.FindCard(p.Card); err == nil {
-		facts.Expected = plan.Expect(profile, card, j.Scheduler)
+		facts.Expected = plan.Expect(profile, &card, j.Scheduler)
 	}
 	return facts
 }
@@ -299,7 +299,7 @@ func (f *planFlags) print(cmd *cobra.Command, a *plan.Answer, requests string, c
 	list := inputs.list()
 	list = slices.DeleteFunc(list, func(in report.Input) bool { return in.Value == "" })
 	list = append(list, report.Input{Name: "model", Value: f.models[0]}, report.Input{Name: "router", Value: f.send.router})
-	p := &report.Plan{Answer: a, Inputs: list, Candidates: points, Footer: newFooter(cmd, a.Expectations())}
+	p := &report.Plan{Answer: a, Inputs: list, Candidates: points, Footer: newFooter(commandLine(cmd))}
 	if f.html != "" {
 		if err := sweep.WriteAtomically(f.html, func(w io.Writer) error { return report.PlanHTML(w, p) }); err != nil {
 			return err

@@ -26,6 +26,7 @@ import (
 // simFlags are the flags of kvc sim.
 type simFlags struct {
 	requests, cases, profile string
+	gpuBlocks                int // of a measured server
 	spread, plot             string
 	asJSON, check            bool
 	limit                    int
@@ -71,13 +72,16 @@ engine here runs, is planned: --max-cache-tokens is what each query head reads.
 Quality is not projected.
 
 With --cases, each row of a CSV is projected and, where it was measured, compared. What
-the rows are is known by the columns: runs of a throughput benchmark, in the form of kvc
-calibrate; or how much KV cache servers found room for (model, card, card_gib, tp,
+the rows are is known by the columns: serving runs of a closed loop or a batch, a log of
+measured requests (with --model, --gpu and what else served them), or runs of a
+throughput benchmark, each in the form of kvc calibrate; or how much KV cache servers found room for (model, card, card_gib, tp,
 utilization, max_num_batched_tokens, max_num_seqs, vllm, and of what was measured
 weights_gib, activation_gib, kv_gib, gpu_blocks_of_16).
 
-Without --profile the cost model has its defaults, and the output says so.
-docs/cost-model.md says what is counted, and how well it does.`,
+Time is by the fit of --profile that is nearest to the server and the card, or else by
+those that are shipped. The output says which it is, in what it is of another card or
+server, and the error to expect. docs/cost-model.md says what is counted, and how well
+it does.`,
 		Example: `  kvc sim --requests AzureLLMInferenceTrace_code.csv --model llama-3.1-8b --gpu l4
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-cache-tokens 512
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method snapkv --max-cache-tokens 1024 --set window=64
@@ -94,6 +98,7 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	flags.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
 	flags.StringVar(&f.cases, "cases", "", "or a CSV `file` of runs to project and compare")
 	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
+	flags.IntVar(&f.gpuBlocks, "num-gpu-blocks", 0, "with --cases and a log of measured requests, the `blocks` of 16 tokens that the server printed; 0 is as many as fit")
 	flags.StringVar(&f.plot, "plot", "", "with --cases, draw what was measured beside what is projected to a .png or .svg `file`")
 	flags.BoolVar(&f.asJSON, "json", false, "print the projection as JSON")
 	flags.BoolVar(&f.check, "check", false, "check that the run keeps to the scheduler's rules: time, blocks and tokens")
@@ -256,7 +261,6 @@ type simInputs struct {
 	ModelSource string                 `json:"model_source"`
 	GPUSource   string                 `json:"gpu_source"`
 	Engine      cost.Engine            `json:"engine"` // that measures the memory
-	Expected    []string               `json:"expected_error"`
 }
 
 func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
@@ -348,7 +352,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	inputs := simInputs{
 		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,
 		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
-		f.spread, o.Limits, f.prefix, f.chunked, f.concurrency, turns, f.replicas, router, f.slo, model.Source, card.Source, d.Server(), []string{expectedOn(profile, card, scheduler)},
+		f.spread, o.Limits, f.prefix, f.chunked, f.concurrency, turns, f.replicas, router, f.slo, model.Source, card.Source, d.Server(),
 	}
 	if scheduler == sim.VLLMV1 {
 		inputs.V1 = &config.V1

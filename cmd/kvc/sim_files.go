@@ -124,7 +124,7 @@ func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *p
 	}
 	timeline := f.timeline.Buckets(timelineSpans)
 	if f.html != "" {
-		p := &report.Projection{Title: in.title(), Inputs: in.list(slo), Result: r, Timeline: timeline, SLO: slo, Footer: newFooter(cmd, in.Expected)}
+		p := &report.Projection{Title: in.title(), Inputs: in.list(slo), Result: r, Timeline: timeline, SLO: slo, Footer: newFooter(commandLine(cmd))}
 		if err := sweep.WriteAtomically(f.html, func(w io.Writer) error { return report.ProjectionHTML(w, p) }); err != nil {
 			return err
 		}

@@ -94,21 +94,17 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		fmt.Fprintf(w, "  all together: %s, kept by %s; goodput %.3g requests a second\n", verdict, percent(m.GoodShare), m.Goodput)
 	}
 
-	fmt.Fprintf(w, "\nTime, by %s\n", printableLine(r.Factors))
-	left := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	what := map[string]string{}
-	for _, term := range cost.Terms() {
-		what[term.ID] = term.What
+	fmt.Fprintln(w, "\nTime")
+	for _, sentence := range report.TimeSource(r) {
+		fmt.Fprintf(w, "%s\n", printableLine(sentence))
 	}
+	left := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range r.Time {
-		fmt.Fprintf(left, "  %s\t%s\t%s\n", s.Term, percent(s.Share), what[s.Term])
+		fmt.Fprintf(left, "  %s\t%s\t%s\n", s.Term, percent(s.Share), s.What())
 	}
 	left.Flush()
 
 	printMemory(w, &r.Memory)
-	for _, e := range in.Expected {
-		fmt.Fprintf(w, "\nError to expect on %s.\n", printableLine(e))
-	}
 }
 
 // cards returns how many cards there are.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -440,8 +441,8 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	inputs := sweepInputs{
-		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points),
-		MaxLoad: f.maxLoad, Spread: spreadDigest, Command: commandLine(cmd), Expected: expectedOf(profile, points, f.settings.Scheduler),
+		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points, f.settings.Scheduler),
+		MaxLoad: f.maxLoad, Spread: spreadDigest, Command: commandLine(cmd),
 	}
 	header, err := newHeader(&inputs, points, profile)
 	if err != nil {
@@ -597,25 +598,33 @@ type sweepInputs struct {
 	MaxLoad  bool           `json:"max_load"`
 	Spread   string         `json:"spread_sha256,omitempty"` // of a file
 	Command  string         `json:"command"`
-	Expected []string       `json:"expected_error"` // by card
 }
 
-// factorsFor says what the factors of the points' cards were fitted to.
-func factorsFor(profile *cost.Profile, points []sweep.Point) string {
+// factorsFor says of each of the points' cards what its factors were fitted to, and the error
+// to expect.
+func factorsFor(profile *cost.Profile, points []sweep.Point, scheduler sim.Scheduler) string {
+	server := cmp.Or(scheduler, sim.KVCompressServer)
 	var of []string
 	for i := range points {
 		name := points[i].Card
 		if i > 0 && name == points[i-1].Card {
 			continue
 		}
-		if card, err := catalog.FindCard(name); err == nil {
-			name = card.Name
+		card, err := catalog.FindCard(name)
+		if err != nil { // the point will say so
+			continue
 		}
-		if fit := profile.For(name).Of; !slices.Contains(of, fit) {
-			of = append(of, fit)
+		fit := profile.For(&card, server)
+		text := card.Name + ": "
+		if other := fit.Suits(&card, server); other != "" {
+			text += "a fit to " + other + ", "
+		}
+		text += fit.Of + "; error to expect: " + fit.Expected(&card, server)
+		if !slices.Contains(of, text) {
+			of = append(of, text)
 		}
 	}
-	return strings.Join(of, "; ")
+	return strings.Join(of, ". ")
 }
 
 // newHeader names the sweep by a digest of all its inputs.
@@ -751,7 +760,7 @@ func sloWords(s stats.SLO) string {
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
 	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
 	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
-		Footer: report.Footer{Date: today(os.Getenv, time.Now), Version: version(), Command: in.Command, Expected: in.Expected},
+		Footer: newFooter(in.Command),
 	}
 	for _, f := range []struct {
 		path  string

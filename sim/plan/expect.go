@@ -1,58 +1,47 @@
 package plan
 
 import (
-	"fmt"
-	"slices"
+	"cmp"
+	"strings"
 
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 )
 
-// Expected is the error that a projection's times are to be expected to have. Parts of 0 are
-// not known.
+// Expected is the error to expect of a projection's times: mean absolute errors, as parts; 0
+// is not known.
 type Expected struct {
-	Throughput float64 `json:"throughput,omitempty"` // mean absolute error, as a part
-	Of         string  `json:"of"`                   // what the times were fitted to
-	Text       string  `json:"text"`                 // in a sentence
+	TTFT       float64 `json:"ttft,omitempty"`
+	TPOT       float64 `json:"tpot,omitempty"`
+	Throughput float64 `json:"throughput,omitempty"`
+	Text       string  `json:"text"` // the same in words: see cost.Fit.Expected
 }
 
-// Known reports whether a size of the error is known.
-func (e *Expected) Known() bool { return e.Throughput > 0 }
-
-// Largest returns the largest of the errors that are known.
-func (e *Expected) Largest() float64 { return e.Throughput }
-
-// Expect returns the error to expect of times on a card under a scheduler by the fit that a
-// profile has for them. It is known where the fit is to the same card; whether it is to the
-// same server, a fit does not say.
-func Expect(profile *cost.Profile, card catalog.Card, scheduler sim.Scheduler) Expected {
-	fit := profile.For(card.Name)
-	e := Expected{Of: fit.Of}
-	q := &fit.Quality
+// Expect returns the error to expect on a card under a scheduler by the fit that a profile has
+// for them: that of runs which were left out of the fit where it is to the card, and that of
+// other cards where it is not.
+func Expect(profile *cost.Profile, card *catalog.Card, scheduler sim.Scheduler) Expected {
+	fit := profile.For(card, scheduler)
+	q, other := &fit.Quality, fit.Suits(card, scheduler)
+	e := Expected{Text: fit.Expected(card, scheduler)}
 	switch {
-	case fit.Card == card.Name && q.CrossMAPE > 0:
-		e.Throughput = q.CrossMAPE
-		e.Text = fmt.Sprintf("%.3g %% of the throughput, as of measured runs on %s that were left out of the fit", 100*e.Throughput, card.Name)
-	case fit.Card == card.Name && q.MAPE > 0:
-		e.Throughput = q.MAPE
-		e.Text = fmt.Sprintf("at least %.3g %% of the throughput, as of the %d measured runs on %s that were fitted to", 100*e.Throughput, fit.Rows, card.Name)
+	case strings.HasPrefix(e.Text, "not known"):
+	case q.OtherTPOTMAPE > 0 && (other != "" || q.TPOTMAPE == 0):
+		e.TPOT, e.Throughput = q.OtherTPOTMAPE, q.OtherThroughput
+	case q.TPOTMAPE > 0:
+		e.TTFT, e.TPOT, e.Throughput = q.TTFTMAPE, cmp.Or(q.CrossTPOTMAPE, q.TPOTMAPE), cmp.Or(q.CrossThroughput, q.ThroughputMAPE)
 	default:
-		e.Text = fmt.Sprintf("not known: nothing was fitted to runs of %s on %s; kvc calibrate does it with runs of yours", scheduler, card.Name)
+		e.Throughput = cmp.Or(q.CrossThroughput, q.ThroughputMAPE, q.CrossMAPE, q.MAPE)
 	}
 	return e
 }
 
-// Expectations returns what is to be expected of the candidates, each text once.
-func (a *Answer) Expectations() []string {
-	var texts []string
-	for i := range a.Candidates {
-		if c := &a.Candidates[i]; c.Error == "" && c.Expected.Text != "" {
-			text := fmt.Sprintf("%s: %s", c.Card, c.Expected.Text)
-			if !slices.Contains(texts, text) {
-				texts = append(texts, text)
-			}
-		}
+// Of returns the error of the times that an objective is of: ttft, tpot or e2e. Where it is
+// not known by itself, it is that of what is nearest to it.
+func (e *Expected) Of(objective string) float64 {
+	if objective == "ttft" {
+		return cmp.Or(e.TTFT, e.TPOT, e.Throughput)
 	}
-	return texts
+	return cmp.Or(e.TPOT, e.Throughput)
 }

@@ -168,8 +168,8 @@ func (a *Answer) Caveats() []string {
 	case t == nil:
 	default:
 		said := fmt.Sprintf("Its tightest objective is that of %s: %s of %s for %s of the requests, %s to spare", objectiveName(t.Name), Seconds(t.At), Seconds(t.Limit), Percent(a.Question.Objectives.Required()), Percent(t.Spare))
-		if best.Expected.Known() && t.Spare < best.Expected.Largest() {
-			said += fmt.Sprintf(", which is less than the error to expect, %s: measure before you rely on it", Percent(best.Expected.Largest()))
+		if off := best.Off.Of(t.Name); t.Spare < off {
+			said += fmt.Sprintf(", which is less than the error to expect, %s on average: measure before you rely on it", Percent(off))
 		}
 		list = append(list, said+".")
 	}

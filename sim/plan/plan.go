@@ -54,7 +54,7 @@ type Candidate struct {
 	Meets       bool          `json:"meets"` // the objectives
 	Reasons     []Reason      `json:"reasons,omitempty"`
 	Tightest    *Margin       `json:"tightest,omitempty"` // of the objectives, of one that meets them
-	Expected    Expected      `json:"expected_error"`
+	Off         Expected      `json:"expected_error"`     // of its times
 }
 
 // Margin is how far an objective is kept.
@@ -87,7 +87,7 @@ func NewAnswer(q Question, outcomes []sweep.Outcome, requests Requests, facts fu
 	for i := range outcomes {
 		o := &outcomes[i]
 		f := facts(&o.Point)
-		c := Candidate{Outcome: *o, Scheduler: f.Scheduler, Cards: f.Cards * o.Servers(), Expected: f.Expected}
+		c := Candidate{Outcome: *o, Scheduler: f.Scheduler, Cards: f.Cards * o.Servers(), Off: f.Expected}
 		c.USDPerMonth = o.USDPerHour * HoursPerMonth
 		if c.Meets = o.Error == "" && o.Metrics.Meets(q.Objectives); c.Meets {
 			c.Tightest = tightest(o.Metrics.Objectives)

@@ -4,6 +4,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,16 +42,19 @@ type Config struct {
 
 // Result is what serving the requests would be like.
 type Result struct {
-	Memory  cost.Memory   `json:"memory"`
-	Metrics stats.Summary `json:"metrics"`
-	Time    []cost.Share  `json:"time"`       // by term
-	Factors string        `json:"factors_of"` // what the terms' factors were fitted to
-	Bound   Bound         `json:"bound"`
-	Reading string        `json:"reading"`                       // what limits it, in a sentence or two
-	Refusal string        `json:"refusal,omitempty"`             // why the first request that was refused was
-	TooLong int64         `json:"longer_than_context,omitempty"` // requests that were served though the model's context does not hold them
-	Notes   []string      `json:"notes,omitempty"`               // what is taken for granted because of the method
-	Partial bool          `json:"partial"`                       // it was ended before the last request was
+	Memory   cost.Memory   `json:"memory"`
+	Metrics  stats.Summary `json:"metrics"`
+	Time     []cost.Share  `json:"time"`                       // by term
+	Client   float64       `json:"client_seconds,omitempty"`   // of TTFT and E2E, what clients and the API add: see cost.RequestTerm
+	Factors  string        `json:"factors_of"`                 // what the terms' factors were fitted to
+	Other    string        `json:"factors_of_other,omitempty"` // in what that is something else than is projected: see cost.Fit.Suits
+	Expected string        `json:"error_to_expect"`            // of the time, in words: see cost.Fit.Expected
+	Bound    Bound         `json:"bound"`
+	Reading  string        `json:"reading"`                       // what limits it, in a sentence or two
+	Refusal  string        `json:"refusal,omitempty"`             // why the first request that was refused was
+	TooLong  int64         `json:"longer_than_context,omitempty"` // requests that were served though the model's context does not hold them
+	Notes    []string      `json:"notes,omitempty"`               // what is taken for granted because of the method
+	Partial  bool          `json:"partial"`                       // it was ended before the last request was
 }
 
 // Bound says what kept requests waiting, each as a part of the time.
@@ -86,8 +90,9 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if profile == nil {
 		profile = cost.DefaultProfile()
 	}
-	fit := profile.For(d.Card.Name)
-	rates, err := d.Rates(fit.Factors)
+	server := cmp.Or(c.Scheduler, sim.KVCompressServer)
+	fit := profile.For(&d.Card, server)
+	rates, products, err := d.Costs(&fit)
 	if err != nil {
 		return nil, err
 	}
@@ -99,13 +104,13 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	}
 	runs := make([]stats.Run, max(1, c.Replicas))
 	for i := range runs {
-		runs[i] = stats.Run{SLO: c.SLO, Blocks: int64(memory.Blocks)}
+		runs[i] = stats.Run{SLO: c.SLO, Blocks: int64(memory.Blocks), Client: fit.ClientNS()}
 	}
 	var bound bounds
 	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
 		Scheduler: c.Scheduler, V1: c.V1,
-		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Spread: spread,
+		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Products: products, Spread: spread,
 		Select: d.Selection(), Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
 		Concurrency: c.Concurrency, Turns: c.Turns,
 	}
@@ -157,7 +162,9 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		return nil, err
 	}
 	r := &Result{
-		Memory: memory, Metrics: run.Summary(), Time: d.Shares(fit.Factors, &served.Work), Factors: fit.Of, Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Notes: c.notes(), Partial: err != nil,
+		Memory: memory, Metrics: run.Summary(), Time: d.Shares(&fit, &served.Work, served.Products),
+		Client: float64(fit.ClientNS()) / 1e9, Factors: fit.Of, Other: fit.Suits(&d.Card, server), Expected: fit.Expected(&d.Card, server),
+		Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Notes: c.notes(), Partial: err != nil,
 	}
 	r.Reading = r.read(&c)
 	return r, err

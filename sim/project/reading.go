@@ -52,7 +52,8 @@ func (r *Result) read(c *Config) string {
 		say(" %s preemptions cost %s tokens computed again.", comma(m.Preemptions), comma(m.Recomputed))
 	}
 	if top := r.longest(); top != nil {
-		say(" The largest part of the time, %.0f %%, goes into %s.", 100*top.Share, what(top.Term))
+		what, _, _ := strings.Cut(top.What(), ":")
+		say(" The largest part of the time, %.0f %%, goes into %s.", 100*top.Share, what)
 	}
 	if r.TooLong > 0 {
 		say(" %s requests are served that are longer than the %s tokens of the model's context; a real server refuses them.", comma(r.TooLong), comma(int64(c.Deployment.Model.MaxLen)))
@@ -100,17 +101,6 @@ func (r *Result) longest() *cost.Share {
 		}
 	}
 	return top
-}
-
-// what says what a term is.
-func what(id string) string {
-	for _, t := range cost.Terms() {
-		if t.ID == id {
-			text, _, _ := strings.Cut(t.What, ":")
-			return text
-		}
-	}
-	return id
 }
 
 func bytes(n int64) string { return fmt.Sprintf("%.3g GB", float64(n)/1e9) }

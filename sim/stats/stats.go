@@ -70,6 +70,10 @@ type Run struct {
 	SLO    SLO
 	Blocks int64 // of the cache
 
+	// Client is what clients and the API add to each request's time to first token, and so to
+	// its time end to end, in nanoseconds: the server's clock does not have it.
+	Client int64
+
 	ttft, tpot, itl, e2e, queue Sketch
 	timeline                    Timeline
 	s                           Summary
@@ -111,6 +115,8 @@ func (r *Run) Request(q *sim.Result) {
 	if !finished {
 		return
 	}
+	t.TTFT += r.Client
+	t.E2E += r.Client
 	r.s.Finished++
 	r.s.PromptTokens += int64(q.PromptTokens)
 	r.s.GenerationTokens += int64(q.OutputTokens)

@@ -185,6 +185,7 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 		return o, err
 	}
 	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading, o.Notes, o.Refusal = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading, r.Notes, r.Refusal
+	o.Other, o.Expected, o.Client = r.Other, r.Expected, r.Client
 	o.price(&c.Deployment, j.Prices)
 	return o, nil
 }

@@ -19,14 +19,17 @@ import (
 type Outcome struct {
 	Index int `json:"index"` // of the point in the sweep
 	Point
-	Error   string        `json:"error,omitempty"`   // why there is none, as that the model does not fit
-	NoRoom  bool          `json:"no_room,omitempty"` // that is so because the memory has no room for keys and values
-	Memory  cost.Memory   `json:"memory"`
-	Metrics stats.Summary `json:"metrics"`
-	Time    []cost.Share  `json:"time"` // by term
-	Factors string        `json:"factors_of,omitempty"`
-	Bound   project.Bound `json:"bound"`             // what kept requests waiting
-	Reading string        `json:"reading,omitempty"` // what limits it, in a sentence
+	Error    string        `json:"error,omitempty"` // why there is none, as that the model does not fit
+	NoRoom   bool          `json:"no_room,omitempty"` // that is so because the memory has no room for keys and values
+	Memory   cost.Memory   `json:"memory"`
+	Metrics  stats.Summary `json:"metrics"`
+	Time     []cost.Share  `json:"time"` // by term
+	Factors  string        `json:"factors_of,omitempty"`
+	Other    string        `json:"factors_of_other,omitempty"` // see project.Result, as for Expected and Client
+	Expected string        `json:"error_to_expect,omitempty"`
+	Client   float64       `json:"client_seconds,omitempty"`
+	Bound    project.Bound `json:"bound"`             // what kept requests waiting
+	Reading  string        `json:"reading,omitempty"` // what limits it, in a sentence
 
 	Notes []string `json:"notes,omitempty"` // what is taken for granted because of the method
 
