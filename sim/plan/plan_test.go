@@ -168,6 +168,18 @@ func TestCaveats(t *testing.T) {
 	}
 }
 
+// TestMissedByLittle says where an objective is missed by less than the error to expect.
+func TestMissedByLittle(t *testing.T) {
+	for at, little := range map[float64]bool{2.1: true, 2.3: false} {
+		a := plan.NewAnswer(objectives(), []sweep.Outcome{outcome("h100", 3, 6, 0.98, at)}, plan.Requests{}, func(*sweep.Point) plan.Facts {
+			return plan.Facts{Scheduler: sim.VLLMV1, Cards: 2, Expected: plan.Expected{TPOT: 0.08}}
+		})
+		if why := a.Why(&a.Candidates[0]); strings.HasSuffix(why, "% over, which is less than the error to expect") != little {
+			t.Errorf("%v s: %s", at, why)
+		}
+	}
+}
+
 // TestSearch turns what cannot be projected into a candidate's error, and keeps the end of a
 // context.
 func TestSearch(t *testing.T) {

@@ -91,7 +91,7 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 			continue
 		}
 		missed = true
-		list = append(list, q.missed(objective))
+		list = append(list, q.missed(objective, &f.Expected))
 	}
 	if !missed && len(m.Objectives) > 0 {
 		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("each objective is kept by enough requests, and all together by %s only", Percent(m.GoodShare))})
@@ -109,12 +109,15 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 	return list
 }
 
-func (q *Question) missed(o *stats.Objective) Reason {
+func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
 	r := Reason{Kind: Missed, Objective: o}
 	r.Text = fmt.Sprintf("%s is within %s for %s of the requests only", objectiveName(o.Name), Seconds(o.Limit), Percent(o.Share))
 	if o.At > 0 {
 		r.Over = o.At/o.Limit - 1
 		r.Text += fmt.Sprintf(": %s is %s, %s over", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
+		if r.Over < expected.Of(o.Name) {
+			r.Text += ", which is less than the error to expect"
+		}
 	}
 	return r
 }
