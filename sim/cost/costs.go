@@ -104,9 +104,8 @@ func (s *Share) What() string {
 // products, which comes first.
 func (d *Deployment) Shares(f *Fit, w *sim.Work, products sim.Ticks) []Share {
 	var shares []Share
-	sum := 0.0
-	if f.Overlap {
-		sum = products.Seconds()
+	sum := products.Seconds()
+	if sum > 0 {
 		shares = append(shares, Share{Term: ProductsShare, Seconds: sum})
 	}
 	for _, t := range Terms() {

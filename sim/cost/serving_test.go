@@ -43,6 +43,8 @@ func TestReadServing(t *testing.T) {
 		"g,m,1,1,1,,,,,,,,,":                                 "nothing was measured",
 		"g,m,1,1,1,,,,,,,,,0.9":                              "nothing was measured",
 		"g,m,1,1,1,,,0,,,,,,":                                "ttft_ms: want a number above 0",
+		"g,m,1,1,1,,,1.05e9,,,,,,":                           "ttft_ms: want a number above 0 and at most 1e+09",
+		"g,m,1,1,1,,,,1.05e9,,,,,":                           "tpot_ms: want a number above 0 and at most 1e+09",
 		"g,m,1,1,1,,,,NaN,,,,,":                              "tpot_ms",
 		"g,m,1,1,1,,,,Inf,,,,,":                              "tpot_ms",
 		"g,m,1,1,1,,,1,,x,,,,":                               "tensor_parallel",

@@ -249,6 +249,9 @@ func TestSharesByHand(t *testing.T) {
 			t.Errorf("%s has no words", got[i].Term)
 		}
 	}
+	if none := d.Shares(f, new(sim.Work), sim.Ticks{}); len(none) != 0 {
+		t.Errorf("shares of nothing: %v", none)
+	}
 	if !strings.Contains(got[0].What(), "overlap") || got[1].What() != "launching a step" || got[2].What() != "scheduling a prompt" || (&Share{}).What() != "" {
 		t.Errorf("%s, %s, %s", got[0].What(), got[1].What(), got[2].What())
 	}
