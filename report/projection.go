@@ -19,6 +19,7 @@ type Projection struct {
 	Result   *project.Result
 	Timeline []stats.Bucket
 	SLO      stats.SLO
+	Footer   Footer
 }
 
 // memoryEntries are the entries of a card's memory ledger, in GB.
@@ -120,7 +121,8 @@ func TimelineFigures(timeline []stats.Bucket, blocks int) []*Figure {
 // ProjectionHTML writes one projection as a self-contained page.
 func ProjectionHTML(w io.Writer, r *Projection) error {
 	o, m := r.Result, &r.Result.Metrics
-	p := page{Title: r.Title}
+	p := page{Title: r.Title, Footer: r.Footer}
+	p.Footer.expected = TimeSource(o)
 	if o.Partial {
 		p.Partial = "It was ended before all requests were served: the figures are of the time until then."
 	}
@@ -131,7 +133,7 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 		{"largest decoding batch", comma(m.MaxDecodeBatch)}, {"of the cache in use at most", percentShort(m.KVUsage.Max)},
 	}
 	if r.SLO.Set() {
-		p.Cards = append(p.Cards, Input{"requests within " + sloText(r.SLO), percentShort(m.GoodShare)}, Input{"goodput, requests/s", short(m.Goodput)})
+		p.Cards = append(p.Cards, Input{"requests within " + sloText(r.SLO), attained(m.GoodShare)}, Input{"goodput, requests/s", short(m.Goodput)})
 	}
 	figures, err := newPageFigures(TimelineFigures(r.Timeline, o.Memory.Blocks))
 	if err != nil {

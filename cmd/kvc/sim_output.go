@@ -20,6 +20,9 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	if in.PP > 1 {
 		cards += fmt.Sprintf(" in %d stages", in.PP)
 	}
+	if in.Replicas > 1 {
+		cards = fmt.Sprintf("%d replicas of %s (%s)", in.Replicas, cards, in.Router)
+	}
 	how := "uncompressed"
 	if c := in.compression(); c.Enabled() {
 		how = "compressed"
@@ -76,6 +79,20 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		fmt.Fprintf(t, "%s\t%.4g\t%.4g\t%.4g\t%.4g\t%.4g\t%.4g\t\n", l.name, l.of.Mean, l.of.P50, l.of.P90, l.of.P95, l.of.P99, l.of.Max)
 	}
 	t.Flush()
+
+	if in.SLO.Set() {
+		fmt.Fprintf(w, "\nObjectives, for %s of the requests\n", percent(in.SLO.Required()))
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, o := range m.Objectives {
+			fmt.Fprintf(t, "  %s\t%s\n", report.ObjectiveName(o.Name), report.ObjectiveText(&o, in.SLO))
+		}
+		t.Flush()
+		verdict := "met"
+		if !m.Meets(in.SLO) {
+			verdict = "missed"
+		}
+		fmt.Fprintf(w, "  all together: %s, kept by %s; goodput %.3g requests a second\n", verdict, percent(m.GoodShare), m.Goodput)
+	}
 
 	fmt.Fprintln(w, "\nTime")
 	for _, sentence := range report.TimeSource(r) {

@@ -149,7 +149,7 @@ func TestSimWrongUse(t *testing.T) {
 		{serve + "--method quest --rate 0.5", "no rate", exitUsage},
 		{serve + "--kv-dtype f32", "KV format f32", exitUsage},
 		{serve + "--limit -1", "--limit -1", exitUsage},
-		{serve + "--slo-ttft -1s", "no negative time", exitUsage},
+		{serve + "--slo-ttft -1s", "want a time above 0", exitUsage},
 		{"sim --requests " + plain + " --model llama-3.1-8b --gpu l4", "kvc trace import", exitFailed},
 		{"sim --requests " + none + " --model llama-3.1-8b --gpu l4", "has no requests", exitFailed},
 		{serve + "--tensor-parallel 3", "tensor parallelism 3", exitUsage},

@@ -119,7 +119,9 @@ func (d *Deployment) Shares(f *Fit, w *sim.Work, products sim.Ticks) []Share {
 		}
 	}
 	for i := range shares {
-		shares[i].Share = shares[i].Seconds / sum
+		if sum > 0 { // nothing was done where all requests were refused
+			shares[i].Share = shares[i].Seconds / sum
+		}
 	}
 	return shares
 }

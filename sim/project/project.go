@@ -28,9 +28,13 @@ type Config struct {
 	Spread     sim.Spread    // nil is cost.Spared
 	SLO        stats.SLO
 
-	PrefixTokens   int  // of a prefix hash of the requests, to cache prefixes; 0 caches none
-	ChunkedPrefill bool // prompts are prefilled in parts, beside decoding sequences
-	Check          bool // see that the run keeps to the scheduler's rules; it takes longer
+	PrefixTokens   int        // of a prefix hash of the requests, to cache prefixes; 0 caches none
+	ChunkedPrefill bool       // prompts are prefilled in parts, beside decoding sequences
+	Concurrency    int        // clients of a closed loop; 0 where requests arrive by their own times
+	Turns          sim.Turns  // when the turns of a session arrive; empty is as recorded
+	Replicas       int        // of the deployment, behind a router; 0 is 1
+	Router         sim.Router // of several replicas
+	Check          bool       // see that the run keeps to the scheduler's rules; it takes longer
 
 	Step func(*sim.Step)   // after every step, or several taken at once; nil for nobody
 	Done func(*sim.Result) // what became of a request; nil for nobody
@@ -72,6 +76,9 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if c.Limits.MaxNumBatchedTokens == 0 {
 		c.Limits.MaxNumBatchedTokens = d.MaxTokens
 	}
+	if c.Replicas < 0 || c.Replicas > sim.MaxReplicas {
+		return nil, fmt.Errorf("%d replicas are not from 1 to %d", c.Replicas, sim.MaxReplicas)
+	}
 	memory, err := d.Memory()
 	if err != nil {
 		return nil, err
@@ -95,13 +102,17 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if spread == nil {
 		spread = cost.Spared{}
 	}
-	run := stats.Run{SLO: c.SLO, Blocks: int64(memory.Blocks), Client: fit.ClientNS()}
+	runs := make([]stats.Run, max(1, c.Replicas))
+	for i := range runs {
+		runs[i] = stats.Run{SLO: c.SLO, Blocks: int64(memory.Blocks), Client: fit.ClientNS()}
+	}
 	var bound bounds
 	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
 		Scheduler: c.Scheduler, V1: c.V1,
 		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Products: products, Spread: spread,
 		Select: d.Selection(), Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
+		Concurrency: c.Concurrency, Turns: c.Turns,
 	}
 	if rate := d.PromptRate(); rate < 1 {
 		if c.PrefixTokens > 0 {
@@ -109,29 +120,44 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		}
 		requests = shortened(requests, rate)
 	}
-	served, err := sim.Project(ctx, &plan, requests, sim.Watch{
-		Quiet: true,
-		Step: func(s *sim.Step) {
-			e := stats.FromStep(s)
-			run.Step(&e)
-			bound.add(s, &c)
-			if c.Step != nil {
-				c.Step(s)
-			}
-		},
-		Result: func(r *sim.Result) {
-			run.Request(r)
-			if refusal == "" {
-				refusal = r.Error
-			}
-			if r.Error == "" && r.PromptTokens+r.OutputTokens > d.Model.MaxLen {
-				tooLong++
-			}
-			if c.Done != nil {
-				c.Done(r)
-			}
-		},
-	})
+	watch := func(replica int) sim.Watch {
+		run := &runs[replica]
+		return sim.Watch{
+			Quiet: true,
+			Step: func(s *sim.Step) {
+				e := stats.FromStep(s)
+				run.Step(&e)
+				bound.add(s, &c)
+				if c.Step != nil {
+					c.Step(s)
+				}
+			},
+			Result: func(r *sim.Result) {
+				run.Request(r)
+				if refusal == "" {
+					refusal = r.Error
+				}
+				if r.Error == "" && r.PromptTokens+r.OutputTokens > d.Model.MaxLen {
+					tooLong++
+				}
+				if c.Done != nil {
+					c.Done(r)
+				}
+			},
+		}
+	}
+	router := c.Router
+	if router == "" {
+		router = sim.RoundRobin
+	}
+	served, err := sim.ProjectReplicas(ctx, &plan, len(runs), router, requests, watch)
+	if served == nil {
+		return nil, err
+	}
+	for i := range runs[1:] {
+		runs[0].Merge(&runs[i+1])
+	}
+	run := &runs[0]
 	if err != nil && ctx.Err() == nil {
 		return nil, err
 	}

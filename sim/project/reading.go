@@ -21,8 +21,15 @@ func (r *Result) read(c *Config) string {
 		say("Nothing is served: of %s requests, %s are refused, the first because %s.", comma(m.Refused+m.Unfinished), comma(m.Refused), r.Refusal)
 		return b.String()
 	case r.Bound.Nothing >= 0.9:
-		say("Bound by the load: requests are served as they come, %.3g at a time and at most %d, and the cache is at most %.0f %% full.",
-			m.Running.Mean, m.MaxBatch, 100*m.KVUsage.Max)
+		by, most := "load", fmt.Sprint(m.MaxBatch)
+		if c.Concurrency > 0 {
+			by = "clients"
+		}
+		if c.Replicas > 1 {
+			most += " on one of the replicas"
+		}
+		say("Bound by the %s: requests are served as they come, %.3g at a time and at most %s, and the cache is at most %.0f %% full.",
+			by, m.Running.Mean, most, 100*m.KVUsage.Max)
 	case r.Bound.Prefill > max(r.Bound.Memory, r.Bound.Seqs):
 		say("Compute-bound: requests wait while the prompts before them are prefilled, %.0f %% of the time; at most %d are decoded at a time, and the cache is %.0f %% full on average.",
 			100*r.Bound.Prefill, m.MaxDecodeBatch, 100*m.KVUsage.Mean)

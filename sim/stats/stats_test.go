@@ -37,11 +37,12 @@ func TestRunByHand(t *testing.T) {
 		PromptTokens: 300, GenerationTokens: 5, MaxBatch: 2, MaxDecodeBatch: 2,
 		OfferedRate: 4, RequestThroughput: 2 / 4.5, InputThroughput: 300 / 4.5, OutputThroughput: 5 / 4.5, TotalThroughput: 305 / 4.5,
 		Goodput: 1 / 4.5, GoodShare: 1.0 / 3,
-		TTFT:  lat(2, 1.75, 1, 2.5),
-		TPOT:  lat(2, 1.375, 1, 1.75),
-		ITL:   lat(3, 4.5/3, 1, 3), // the second: 1; the first: 3 with a prefill between, and 0.5
-		E2E:   lat(2, 4, 3.5, 4.5),
-		Queue: lat(2, 0.25, 0, 0.5),
+		Objectives: []Objective{{Name: "ttft", Limit: 1, Share: 1.0 / 3}}, // 99 % of three are three, and two finish
+		TTFT:       lat(2, 1.75, 1, 2.5),
+		TPOT:       lat(2, 1.375, 1, 1.75),
+		ITL:        lat(3, 4.5/3, 1, 3), // the second: 1; the first: 3 with a prefill between, and 0.5
+		E2E:        lat(2, 4, 3.5, 4.5),
+		Queue:      lat(2, 0.25, 0, 0.5),
 
 		Running:   Level{(1*1 + 2*2 + 1*2 + 0.5*1) / 4.5, 2},
 		Waiting:   Level{2 / 4.5, 1},
