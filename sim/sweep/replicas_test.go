@@ -44,7 +44,9 @@ func TestFewestReplicas(t *testing.T) {
 	if _, err := FewestReplicas(func(context.Context, Point) (Outcome, error) { return Outcome{}, broken }, most, nil)(t.Context(), Point{}); !errors.Is(err, broken) {
 		t.Errorf("a projection that fails: %v", err)
 	}
-	impossible := func(_ context.Context, p Point) (Outcome, error) { return Outcome{Point: p, Error: "it does not fit"}, nil }
+	impossible := func(_ context.Context, p Point) (Outcome, error) {
+		return Outcome{Point: p, Error: "it does not fit"}, nil
+	}
 	if o, err := FewestReplicas(impossible, most, nil)(t.Context(), Point{}); err != nil || o.Error == "" || o.ReplicaProbes != 1 {
 		t.Errorf("what does not fit: %+v, %v", o, err)
 	}

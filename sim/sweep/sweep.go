@@ -19,7 +19,7 @@ import (
 type Outcome struct {
 	Index int `json:"index"` // of the point in the sweep
 	Point
-	Error    string        `json:"error,omitempty"` // why there is none, as that the model does not fit
+	Error    string        `json:"error,omitempty"`   // why there is none, as that the model does not fit
 	NoRoom   bool          `json:"no_room,omitempty"` // that is so because the memory has no room for keys and values
 	Memory   cost.Memory   `json:"memory"`
 	Metrics  stats.Summary `json:"metrics"`
