@@ -1,6 +1,7 @@
 // Package ptx executes PTX on the CPU: a device without a GPU, for kernels that
 // are to be checked. It reads what clang and nvcc emit, follows the PTX ISA manual
-// to the bit, and refuses what it does not know, with the line. With checkers on
+// to the bit, and refuses what it does not know, with the line: the kernel that has it,
+// and not the others of its file. With checkers on
 // it finds what compute-sanitizer finds, and more ([Checks], docs/checkers.md).
 //
 //	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
@@ -58,8 +59,7 @@
 //   - Without -fmad=false it writes add.f32, mul.f32 and sub.f32, which are refused;
 //     with it .rn. Some functions are made of approximate instructions all the same:
 //     expf, tanhf, powf, erff, rsqrtf, and log, tanh, pow and rsqrt of f64; not logf,
-//     sinf, sqrtf, exp and sin. __hadd2 is add.f16x2. One of them in a file refuses
-//     the whole file.
+//     sinf, sqrtf, exp and sin. __hadd2 is add.f16x2.
 //   - A counter that is set back by a plain store after its last atomicAdd, and an
 //     atomicCAS loop whose first read is plain, are races in the memory model of PTX,
 //     and reported: write atomicExch, and read through volatile.
@@ -68,7 +68,7 @@
 //
 //   - Textures, surfaces, matrix instructions (mma, wgmma, ldmatrix), clusters, tensor
 //     copies and mbarriers, an address size of 32, function pointers, recursion, and
-//     the shuffles and votes of before PTX 6.0 are refused when a module is loaded.
+//     the shuffles and votes of before PTX 6.0 are refused when the kernel that has them is asked for.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
 //     what another lane of its warp does after the loop, it waits until the budget
 //     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
@@ -89,6 +89,7 @@
 // # Where things are
 //
 //	lex, parse*, ast, types      text to declarations and statements
+//	refuse                       what refuses a kernel, and what a file
 //	decode*, operands, opcodes   statements to instructions
 //	cfg, flow                    reconvergence
 //	launch, warp, barrier        the order of blocks, warps and instructions

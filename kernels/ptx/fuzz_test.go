@@ -96,8 +96,8 @@ func FuzzRun(f *testing.F) {
 			}
 			for _, name := range p.Entries()[:min(len(p.Entries()), 4)] {
 				k, err := m.Kernel(name)
-				if err != nil {
-					t.Fatal(err)
+				if err != nil { // refused
+					continue
 				}
 				params := k.(*kernel).entry.params
 				if len(params) > 16 {
