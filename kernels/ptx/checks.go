@@ -248,9 +248,12 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 			if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
 				if a.kind == accessAtomic {
 					off := int64(a.addr[lane] - base)
-					return c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)
+					if err := a.w.block.launch.found(c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)); err != nil {
+						return err
+					}
+				} else {
+					c.loadUndefined(a, mask, al, s, a.addr, base)
 				}
-				c.loadUndefined(a, mask, al, s, a.addr, base)
 			}
 		}
 		if a.kind != accessLoad {
@@ -281,10 +284,16 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 			ra.stamp |= stampWide
 		}
 	}
-	if lane, with := r.check(s.races, ra); lane >= 0 {
-		return c.race(a, lane, al, with)
+	if c.device.opt.SameValueStores && a.kind == accessStore {
+		if ra.memory = a.w.block.shared; al != nil {
+			ra.memory = al.mem
+		}
+	}
+	if err := c.raceAll(a, ra, s.races, al); err != nil {
+		return err
 	}
 	if strong {
+		ra.mask = mask
 		places := &r.global
 		if al == nil {
 			places = &r.inShared

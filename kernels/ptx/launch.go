@@ -48,7 +48,8 @@ type launch struct {
 	smem  []byte
 	clock uint64
 
-	printed int // bytes
+	printed  int // bytes
+	findings findings
 }
 
 // block is a block that runs.
@@ -91,7 +92,7 @@ func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) 
 		}
 	}
 	l.origin = l.findOrigins()
-	return k.device.run(l)
+	return l.outcome(k.device.run(l))
 }
 
 func (l *launch) validate(args []device.Arg) error {
@@ -166,7 +167,7 @@ func (d *Device) run(l *launch) error {
 			int(b.linear / (uint64(l.grid[0]) * uint64(l.grid[1]))),
 		}
 		l.budget -= blockCost
-		if err := b.run(); err != nil {
+		if err := b.run(); err != nil && err != errEndBlock {
 			return err
 		}
 	}
@@ -272,7 +273,7 @@ func (b *block) run() error {
 	}
 	for i := range b.warps {
 		if w := &b.warps[i]; w.live != 0 {
-			return b.stuck(w)
+			return l.foundFatal(b.stuck(w))
 		}
 	}
 	return nil
