@@ -173,8 +173,10 @@ func (l *launch) outcome(err error) error {
 	if len(l.findings.all.List) == 0 {
 		return err
 	}
-	all := l.findings.all
-	return errors.Join(&all, err)
+	if all := l.findings.all; err != nil {
+		return errors.Join(&all, err)
+	}
+	return &l.findings.all
 }
 
 // Suppressed returns how often something was found that [Options].Suppress names.
@@ -182,6 +184,11 @@ func (d *Device) Suppressed() int64 { return d.suppressed }
 
 func (d *Device) suppresses(r *Report) bool {
 	return slices.ContainsFunc(d.opt.Suppress, func(s Suppression) bool { return s.covers(r) })
+}
+
+// suppressesKind reports whether a kind is suppressed wherever it is found.
+func (d *Device) suppressesKind(k Kind) bool {
+	return slices.ContainsFunc(d.opt.Suppress, func(s Suppression) bool { return s.File == "" && (s.Any || s.Kind == k) })
 }
 
 // Suppression names findings that are not to be reported.

@@ -394,11 +394,11 @@ func (r *races) replaces(s, e, floor stamp) bool {
 
 // sameValue reports whether two lanes of one store write the same to one place.
 func (a *raceAccess) sameValue(e, s stamp, lane int) bool {
-	if a.memory != nil && s.kind() == accessStore && e.kind() == accessStore {
-		return a.sameStored(lane)
-	}
 	const other = stampLaneShift
-	if e&^(31<<other) != s&^(31<<other) || s.kind() != accessStore || a.values == nil {
+	if e&^(31<<other) != s&^(31<<other) {
+		return a.memory != nil && s.kind() == accessStore && e.kind() == accessStore && a.sameStored(lane)
+	}
+	if s.kind() != accessStore || a.values == nil {
 		return false
 	}
 	m := e.lane()

@@ -182,14 +182,16 @@ func (p *Program) Refused(entry string) error {
 	return e.refused
 }
 
-// maxListed is how many kernels an error lists.
+// maxListed is how many names an error lists.
 const maxListed = 20
 
 // thereAre lists the kernels for an error.
-func (p *Program) thereAre() string {
-	names := p.Entries()
+func (p *Program) thereAre() string { return listed(p.Entries(), "it has no kernel") }
+
+// listed lists names for an error; none says that there are none.
+func listed(names []string, none string) string {
 	if len(names) == 0 {
-		return ": it has no kernel"
+		return ": " + none
 	}
 	list := make([]string, 0, maxListed)
 	for _, n := range names[:min(len(names), maxListed)] {
