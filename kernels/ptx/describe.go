@@ -51,3 +51,6 @@ func (p *Program) Kernels() []Kernel {
 	}
 	return list
 }
+
+// Kernels describes the kernels of a module of this device, as Program.Kernels does.
+func (m *loadedModule) Kernels() []Kernel { return m.program.Kernels() }
