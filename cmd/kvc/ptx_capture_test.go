@@ -17,7 +17,7 @@ func TestPTXCapture(t *testing.T) {
 		return code, stdout.String() + stderr.String()
 	}
 	for i, line := range []string{
-		"attend_combine --trace story --step 9", "attend_factors --trace story --step 12 --launch 1", "append_tokens_f32 --trace story --step 3", "append_tokens --trace random-fp8 --step 2",
+		"attend_combine --trace story --step 9", "attend_factors --trace story --step 12 --launch 1", "append_tokens_f16 --trace story --step 3", "append_prompt --trace random-fp8 --step 2",
 	} {
 		dir := "case" + string(rune('0'+i))
 		if code, out := kvc("ptx capture " + line + " -o " + dir); code != exitDone || !strings.Contains(out, "kvc ptx script "+dir+"/launch.txt") {
@@ -27,13 +27,13 @@ func TestPTXCapture(t *testing.T) {
 			t.Errorf("%s: %d\n%s", line, code, out)
 		}
 	}
-	// A kernel that adds where it is to multiply.
+	// A kernel that subtracts where it is to add.
 	text, err := os.ReadFile("case0/attention.ptx")
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := bytes.Index(text, []byte(".visible .entry attend_combine("))
-	wrong := append(bytes.Clone(text[:at]), bytes.Replace(text[at:], []byte("mul.rn.f32"), []byte("add.rn.f32"), 1)...)
+	wrong := append(bytes.Clone(text[:at]), bytes.ReplaceAll(text[at:], []byte("add.rn.f32"), []byte("sub.rn.f32"))...)
 	if err := os.WriteFile("case0/attention.ptx", wrong, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -19,62 +19,96 @@ func FindEntry(names []string, word string) (string, error) {
 		return word, nil
 	}
 	squeezed := squeeze(word)
-	var forms [4][]string // what matches, from the closest on
+	var found [plainForms][]string // what matches, from the closest form on
 	for _, name := range names {
 		for i, form := range plainNames(name) {
-			if form != "" && squeeze(form) == squeezed && !slices.Contains(forms[i], name) {
-				forms[i] = append(forms[i], name)
+			if form != "" && squeeze(form) == squeezed && !slices.Contains(found[i], name) {
+				found[i] = append(found[i], name)
 			}
 		}
 	}
-	for _, found := range forms {
+	for _, of := range found {
 		switch {
-		case len(found) == 1:
-			return found[0], nil
-		case len(found) > 1:
-			return "", fmt.Errorf("%q may be any of %s", word, listNames(found))
+		case len(of) == 1:
+			return of[0], nil
+		case len(of) > 1:
+			var list []string
+			for _, name := range of {
+				list = append(list, fmt.Sprintf("%s (%s)", name, Plain(name)))
+			}
+			return "", fmt.Errorf("%q may be any of %s", word, listed(list))
 		}
 	}
 	if len(names) == 0 {
 		return "", fmt.Errorf("no kernel %q: the file has none", word)
 	}
-	return "", fmt.Errorf("no kernel %q: there are %s", word, listNames(names))
+	// Those of the same bare name, if there are any, else all.
+	base := bareName(word)
+	var near, all []string
+	for _, name := range names {
+		forms := plainNames(name)
+		form := forms[1]
+		if form == "" {
+			form = name
+		}
+		if forms[plainForms-1] == base && base != "" {
+			near = append(near, form)
+		}
+		all = append(all, form)
+	}
+	if near != nil {
+		all = near
+	}
+	return "", fmt.Errorf("no kernel %q: there are %s", word, listed(slices.Compact(all)))
 }
 
 func squeeze(s string) string { return strings.ReplaceAll(s, " ", "") }
 
+// plainForms is how many forms plainNames returns.
+const plainForms = 5
+
 // plainNames returns a name as it is in C++: with parameters, without them, without
-// template arguments, and without namespaces as well.
-func plainNames(name string) (forms [4]string) {
-	full, err := demangle.ToString(name, demangle.NoClones)
-	if err != nil {
-		return forms
+// namespaces, without template arguments, and without both.
+func plainNames(name string) (forms [plainForms]string) {
+	for i, options := range [][]demangle.Option{
+		{demangle.NoClones}, {demangle.NoClones, demangle.NoParams}, nil, {demangle.NoClones, demangle.NoParams, demangle.NoTemplateParams},
+	} {
+		if options == nil {
+			continue
+		}
+		form, err := demangle.ToString(name, options...)
+		if err != nil {
+			return [plainForms]string{}
+		}
+		forms[i] = form
 	}
-	short, err := demangle.ToString(name, demangle.NoClones, demangle.NoParams)
-	if err != nil {
-		return forms
-	}
-	bare, err := demangle.ToString(name, demangle.NoClones, demangle.NoParams, demangle.NoTemplateParams)
-	if err != nil {
-		return forms
-	}
-	last := bare
-	if i := strings.LastIndex(bare, "::"); i >= 0 {
-		last = bare[i+2:]
-	}
-	return [4]string{full, short, bare, last}
+	forms[2], forms[4] = withoutScope(forms[1]), withoutScope(forms[3])
+	return forms
 }
 
-// listNames lists names, with those of C++ in parentheses.
-func listNames(names []string) string {
-	var list []string
-	for _, name := range names[:min(len(names), maxListed)] {
-		if form := Plain(name); form != name {
-			name += " (" + form + ")"
-		}
-		list = append(list, name)
+// withoutScope removes the namespaces before a name.
+func withoutScope(name string) string {
+	head, rest := name, ""
+	if i := strings.IndexByte(name, '<'); i >= 0 {
+		head, rest = name[:i], name[i:]
 	}
-	text := strings.Join(list, ", ")
+	if i := strings.LastIndex(head, "::"); i >= 0 {
+		head = head[i+2:]
+	}
+	return head + rest
+}
+
+// bareName returns the bare name in what someone has written.
+func bareName(word string) string {
+	if i := strings.IndexAny(word, "<("); i >= 0 {
+		word = word[:i]
+	}
+	return withoutScope(strings.TrimSpace(word))
+}
+
+// listed lists names, some of them if there are many.
+func listed(names []string) string {
+	text := strings.Join(names[:min(len(names), maxListed)], ", ")
 	if more := len(names) - maxListed; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}

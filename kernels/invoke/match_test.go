@@ -46,7 +46,7 @@ func TestMatch(t *testing.T) {
 }
 
 func TestFindEntry(t *testing.T) {
-	names := []string{"plain", "_Z5scalePfi", "_Z5scalePdi", "_Z3addPf", "_Z4sortIfEvPT_", "_Z4sortIdEvPT_", "_ZN4vllm4copyEPf", "_Z1fi.clone"}
+	names := []string{"plain", "_Z5scalePfi", "_Z5scalePdi", "_Z3addPf", "_Z4sortIfEvPT_", "_Z4sortIdEvPT_", "_ZN4vllm4copyEPf", "_Z1fi.clone", "_ZN1a4tileILi4EEEvv"}
 	for _, c := range []struct{ word, want, err string }{
 		{"plain", "plain", ""},
 		{"_Z3addPf", "_Z3addPf", ""},
@@ -60,7 +60,11 @@ func TestFindEntry(t *testing.T) {
 		{"sort", "", "may be any of"},
 		{"vllm::copy", "_ZN4vllm4copyEPf", ""},
 		{"copy", "_ZN4vllm4copyEPf", ""},
-		{"sub", "", `no kernel "sub": there are plain, _Z5scalePfi (scale(float*, int)), `},
+		{"copy<1>", "", `no kernel "copy<1>": there are vllm::copy`},
+		{"tile<4>", "_ZN1a4tileILi4EEEvv", ""},
+		{"a::tile<4>", "_ZN1a4tileILi4EEEvv", ""},
+		{"tile<2>", "", `no kernel "tile<2>": there are a::tile<4>`},
+		{"sub", "", `no kernel "sub": there are plain, scale, add, sort<float>, sort<double>, `},
 		{"", "", "no kernel"},
 	} {
 		got, err := FindEntry(names, c.word)

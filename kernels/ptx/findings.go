@@ -16,7 +16,8 @@ import (
 // ends its launch.
 
 // Finding is a report, and how often a launch has found the same: something of one kind
-// at one instruction, or between one and another. The report is of the first time.
+// at one place, or between one and another. A place is a line of the source, or of the
+// PTX where that does not say, and an opcode. The report is of the first time.
 type Finding struct {
 	*Report
 	Times int64
@@ -79,21 +80,45 @@ func (f *Findings) Summary() string {
 // findingKey is what makes two reports the same finding.
 type findingKey struct {
 	kind      Kind
-	at, other int // lines of the PTX
+	at, other findingPlace
+}
+
+// findingPlace is a line and an opcode.
+type findingPlace struct {
+	file, op string
+	line     int
+}
+
+func placeOf(a *Access) findingPlace {
+	if a.File == "" {
+		return findingPlace{a.PTX, a.Op, a.PTXLine}
+	}
+	return findingPlace{a.File, a.Op, a.Line}
+}
+
+// findingLines is what makes two reports the same to a Suppression.
+type findingLines struct {
+	kind      Kind
+	at, other int // lines of the PTX; 0 is none
 }
 
 // findings is what a launch has found so far.
 type findings struct {
 	all   Findings
-	known map[findingKey]int // its place in all; -1: suppressed
+	known map[findingKey]int   // its place in all
+	lines map[findingLines]int // the same; -1: suppressed
 }
 
 // errEndBlock ends a block whose finding is on record.
 var errEndBlock = errors.New("the block ends")
 
 // again counts a finding that is known already. It saves the report.
-func (l *launch) again(kind Kind, at, other int) bool {
-	n, ok := l.findings.known[findingKey{kind, at, other}]
+func (l *launch) again(kind Kind, at, other *instr) bool {
+	lines := findingLines{kind: kind, at: int(at.line)}
+	if other != nil {
+		lines.other = int(other.line)
+	}
+	n, ok := l.findings.lines[lines]
 	if !ok {
 		return false
 	}
@@ -116,28 +141,33 @@ func (l *launch) found(err error) error {
 	if !ok {
 		return err
 	}
-	key := findingKey{kind: r.Kind, at: r.PTXLine}
+	key, lines := findingKey{kind: r.Kind, at: placeOf(&r.Access)}, findingLines{kind: r.Kind, at: r.PTXLine}
 	if r.Other != nil {
-		key.other = r.Other.PTXLine
+		key.other, lines.other = placeOf(r.Other), r.Other.PTXLine
 	}
 	f := &l.findings
-	if n, ok := f.known[key]; ok {
+	if n, ok := f.lines[lines]; ok {
 		l.count(n)
 		return nil
 	}
 	if f.known == nil {
-		f.known = map[findingKey]int{}
+		f.known, f.lines = map[findingKey]int{}, map[findingLines]int{}
 	}
 	most := l.device.opt.MaxFindings
 	switch {
 	case l.device.suppresses(r):
-		f.known[key] = -1
+		f.lines[lines] = -1
 		l.device.suppressed++
 		return nil
 	case most <= 1:
 		return r
 	}
-	f.known[key] = len(f.all.List)
+	if n, ok := f.known[key]; ok {
+		f.lines[lines] = n
+		l.count(n)
+		return nil
+	}
+	f.known[key], f.lines[lines] = len(f.all.List), len(f.all.List)
 	f.all.List = append(f.all.List, Finding{r, 1})
 	if len(f.all.List) == most {
 		f.all.Stopped = true
@@ -279,14 +309,14 @@ func (c *checks) raceAll(a *access, ra *raceAccess, s *raceShadow, al *allocatio
 			return nil
 		}
 		l := a.w.block.launch
-		kind, other := Race, 0
+		kind, other := Race, (*instr)(nil)
 		if e := l.entry; with.pc() != pcUnknown && with.pc() < len(e.code) {
-			other = int(e.code[with.pc()].line)
+			other = &e.code[with.pc()]
 		}
 		if a.in.nonCoherent() && with.writes() {
 			kind = NonCoherent
 		}
-		if !l.again(kind, int(a.in.line), other) {
+		if !l.again(kind, a.in, other) {
 			if err := l.found(c.race(a, lane, al, with)); err != nil {
 				return err
 			}

@@ -100,7 +100,7 @@ func (w *warp) undefinedOf(in *instr) uint32 {
 func (w *warp) used(in *instr, reg, lanes uint32, what string) error {
 	l, lane := w.block.launch, bits.TrailingZeros32(lanes)
 	c := w.causeOf(reg, lane)
-	known := c.in == nil && l.again(UninitRegister, int(in.line), 0) || c.in != nil && l.again(Uninitialized, int(in.line), int(c.in.line))
+	known := c.in == nil && l.again(UninitRegister, in, nil) || c.in != nil && l.again(Uninitialized, in, c.in)
 	if !known {
 		if err := l.found(c.report(w.report(Uninitialized, in, 1<<lane), l, what)); err != nil {
 			return err
