@@ -265,7 +265,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	if s.init != nil && a.in.copy == nil { // a copy reads and writes when it arrives
 		if a.kind != accessStore {
 			if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
-				if a.kind == accessAtomic {
+				if a.kind == accessAtomic || a.in.mem == nil { // ldmatrix gives it to other lanes
 					off := int64(a.addr[lane] - base)
 					if err := a.w.block.launch.found(c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)); err != nil {
 						return err

@@ -39,7 +39,7 @@
 //   - clocks count instructions, and the only multiprocessor has number 0;
 //   - memory that nothing has written is zeros at first.
 //
-// Flushing subnormals (.ftz), .approx and .full, and f32, f64, f16 and bf16
+// Sums of matrix products (mma.sync, in what order matrix.go says), flushing subnormals (.ftz), .approx and .full, and f32, f64, f16 and bf16
 // add, sub and mul without a rounding modifier, which a GPU's compiler may fuse,
 // are refused, for their results may differ from hardware. [Options].AllowApprox
 // lets them run, rounded correctly, and [Device.Name] then says so.
@@ -66,7 +66,8 @@
 //
 // # What it does not do
 //
-//   - Textures, surfaces, matrix instructions (mma, wgmma, ldmatrix), clusters, tensor
+//   - Textures, surfaces, matrix instructions other than ldmatrix and the mma.sync of
+//     matrix.go (wmma, wgmma, stmatrix, and types of 4, 1 and 64 bits), clusters, tensor
 //     copies and mbarriers, an address size of 32, function pointers, recursion, and
 //     the shuffles and votes of before PTX 6.0 are refused when the kernel that has them is asked for.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
@@ -76,7 +77,8 @@
 //     for those that wait where the two ways come together again, past it.
 //   - A block that waits for another one waits until the budget ends the launch,
 //     unless that one ran before.
-//   - One wrong access ends its launch.
+//   - One wrong access ends its launch, unless [Options].MaxFindings lets it go on without
+//     that access.
 //
 // # Limits
 //
@@ -95,12 +97,14 @@
 //	launch, warp, barrier        the order of blocks, warps and instructions
 //	int, logic, carry, float,    instructions on rows; vector_*: in AVX2
 //	compare, cvt, round, vector
+//	matrix, decodematrix         mma.sync and ldmatrix
 //	memory, memop, gather,       memory
 //	memvec, atom, async
-//	device, module               what package device asks for
+//	device, module, params,      what package device asks for
+//	variables, snapshot
 //	runtime                      printf and assert
 //	hook                         what the checkers see
 //	check*, race, published,     the checkers
 //	shadow*, undefined, used,
-//	origin, report
+//	origin, report, findings
 package ptx

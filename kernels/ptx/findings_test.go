@@ -16,7 +16,7 @@ const findingsHead = `.version 7.8
 .address_size 64
 .visible .entry kernel(.param .u64 out)
 {
-.reg .pred %p<4>; .reg .b32 %r<30>; .reg .b64 %rd<10>;
+.reg .pred %p<4>; .reg .b32 %r<30>; .reg .b64 %rd<10>; .reg .b16 %h<3>;
 .shared .align 16 .b8 tile[1024];
 mov.u32 %r20, %tid.x; mov.u32 %r3, %ctaid.x; shr.u32 %r1, %r20, 5; shl.b32 %r2, %r20, 16;
 ld.param.u64 %rd1, [out]; mul.wide.u32 %rd2, %r20, 4; add.u64 %rd3, %rd1, %rd2;

@@ -80,8 +80,10 @@ func (w *warp) need(in *instr, reg uint32) string {
 		return "how much is copied"
 	case in.kind == kindBarrier:
 		return "the barrier"
-	case in.kind == kindTogether:
+	case in.kind == kindTogether && len(in.uses) > 0 && in.e != 0 && e.regOf(in.e) == id:
 		return "the mask"
+	case in.kind == kindTogether:
+		return "the address"
 	}
 	return "where it goes"
 }
