@@ -8,6 +8,20 @@ import (
 	"github.com/ianlancetaylor/demangle"
 )
 
+// maxName bounds a name that is demangled, and 2^maxPlain what it may become.
+const (
+	maxName  = 4096
+	maxPlain = 13
+)
+
+// plain demangles a name.
+func plain(name string, options ...demangle.Option) (string, error) {
+	if len(name) > maxName {
+		return "", demangle.ErrNotMangledName
+	}
+	return demangle.ToString(name, append(options, demangle.NoClones, demangle.MaxLength(maxPlain))...)
+}
+
 // maxListed is how many names an error lists.
 const maxListed = 20
 
@@ -71,12 +85,12 @@ const plainForms = 5
 // namespaces, without template arguments, and without both.
 func plainNames(name string) (forms [plainForms]string) {
 	for i, options := range [][]demangle.Option{
-		{demangle.NoClones}, {demangle.NoClones, demangle.NoParams}, nil, {demangle.NoClones, demangle.NoParams, demangle.NoTemplateParams},
+		{}, {demangle.NoParams}, nil, {demangle.NoParams, demangle.NoTemplateParams},
 	} {
 		if options == nil {
 			continue
 		}
-		form, err := demangle.ToString(name, options...)
+		form, err := plain(name, options...)
 		if err != nil {
 			return [plainForms]string{}
 		}
@@ -117,7 +131,7 @@ func listed(names []string) string {
 
 // Plain returns a kernel's name as it is in C++, or the name if it is not mangled.
 func Plain(name string) string {
-	if form, err := demangle.ToString(name, demangle.NoClones); err == nil {
+	if form, err := plain(name); err == nil {
 		return form
 	}
 	return name

@@ -39,9 +39,9 @@
 //   - clocks count instructions, and the only multiprocessor has number 0;
 //   - memory that nothing has written is zeros at first.
 //
-// Sums of matrix products (mma.sync, in what order matrix.go says), flushing subnormals (.ftz), .approx and .full, and f32, f64, f16 and bf16
-// add, sub and mul without a rounding modifier, which a GPU's compiler may fuse,
-// are refused, for their results may differ from hardware. [Options].AllowApprox
+// Sums of matrix products (matrix.go says in which order they are here), flushing
+// subnormals (.ftz), .approx and .full, and f32, f64, f16 and bf16 add, sub and mul
+// without a rounding modifier, which a GPU's compiler may fuse, are refused, for their results may differ from hardware. [Options].AllowApprox
 // lets them run, rounded correctly, and [Device.Name] then says so.
 // atom.add.f32 flushes subnormals in global memory, as the manual says hardware
 // does.
