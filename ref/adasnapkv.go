@@ -31,7 +31,7 @@ type adaSnapKVOptions struct {
 	Floor     float64 `json:"floor" help:"part of its even share that every head keeps, 0 to 1"`
 	Normalize bool    `json:"normalize" help:"between heads, scores count times the part that the head's largest have of their sum"`
 	Exact     bool    `json:"exact" help:"a layer's heads keep exactly their budget together; as published, rounding loses some"`
-	Pyramid   bool    `json:"pyramid" help:"budgets of layers as pyramidkv has them"`
+	Pyramid   bool    `json:"pyramid" help:"budgets fall from layer to layer, as in pyramidkv, but for prompts of any length"`
 	Beta      int     `json:"beta" help:"of pyramid"`
 }
 
@@ -42,7 +42,7 @@ func adaSnapKVEntry() Entry {
 		Watches:     "the prompt's last window queries: P, averaged, pooled, reduced over the group",
 		Does:        "drops the KVs before the window that receive least",
 		From:        "over the heads of a layer, each with a floor",
-		When:        "once, after the prompt",
+		When:        "once after the prompt",
 		Reads:       "all that is held",
 		Payload:     "2·D·b + 8 (score and position)",
 		CacheTokens: "KVs that a head keeps of a prompt on average over a layer's heads, the window included",
@@ -58,10 +58,10 @@ func adaSnapKVEntry() Entry {
 			return nil, err
 		}
 		o, err := windowed{opt.Window, opt.Kernel, opt.Pooling, opt.Group, opt.Order}.observation(ScaleByWindow)
-		if err == nil {
-			err = c.Compression.checkCapacity(opt.Window)
-		}
-		switch {
+		switch tokens := c.Compression.MaxCacheTokens; {
+		case err != nil:
+		case tokens > 0 && tokens < opt.Window:
+			err = fmt.Errorf("max_cache_tokens %d includes the window of %d tokens and is less: choose a smaller window", tokens, opt.Window)
 		case !(opt.Floor >= 0 && opt.Floor <= 1):
 			err = fmt.Errorf("floor %v is not from 0 to 1", opt.Floor)
 		case opt.Beta < 1 || opt.Beta > math.MaxInt32:
@@ -81,32 +81,37 @@ func (m adaSnapKV) Observe() *Observation { return m.watched }
 
 // Rank has a quota for each layer, which says how many of the layer's largest scores each
 // head has; Refine makes the heads' budgets of it. As published, rounding loses KVs of a
-// prompt that is just as long as the capacity, too.
+// prompt that is just as long as the capacity, too. A layer whose budget is more than the
+// prompt keeps all.
 func (m adaSnapKV) Rank(c Counts) Ranking {
 	w, heads := m.opt.Window, m.cfg.Shape.KVHeads
 	r := Ranking{Unit: 1, Window: w}
 	p := newPyramid(m.cfg, m.opt.Beta, w, c.Prompt)
-	if !c.Whole() || !m.cfg.Compression.Enabled() || c.Prompt < p.capacity || c.Prompt <= w {
+	if !c.Whole() || !m.cfg.Compression.Enabled() || c.Prompt <= w {
 		return r
 	}
 	budgets := p.even(p.capacity)
 	if m.opt.Pyramid {
-		budgets = p.published()
+		budgets = p.adaKV()
 	}
 	past := c.Prompt - w
 	for l, budget := range budgets {
-		r.Quotas = append(r.Quotas, Quota{First: l * heads, Heads: heads, Units: heads * (past - (budget - w))})
+		r.Quotas = append(r.Quotas, Quota{First: l * heads, Heads: heads, Units: heads * max(0, c.Prompt-budget)})
 	}
 	if m.opt.Normalize {
 		r.Share = make([]int, len(c.Heads))
 		for i := range r.Share {
-			r.Share[i] = budgets[i/heads] - w
+			r.Share[i] = min(past, budgets[i/heads]-w)
 		}
 	}
 	r.Refine = func(lost []int) []Quota {
 		quotas := make([]Quota, len(lost))
 		for l, budget := range budgets {
-			for i, keep := range m.keep(past, budget-w, lost[l*heads:][:heads]) {
+			kept := slices.Repeat([]int{past}, heads)
+			if budget <= c.Prompt {
+				kept = m.keep(past, budget-w, lost[l*heads:][:heads])
+			}
+			for i, keep := range kept {
 				quotas[l*heads+i] = Quota{First: l*heads + i, Heads: 1, Units: past - keep}
 			}
 		}

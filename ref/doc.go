@@ -1,7 +1,8 @@
 // Package ref is the specification: attention over a paged KV cache, what is observed of
 // it, the methods of compression, and the engine that carries out what they decide, as
 // plain Go that is meant to be read. Heads are worked on side by side, and the innermost
-// loops are in package vec, each with its plain form.
+// loops are in package vec, each with its plain form. Package quant has the arithmetic of
+// quantized groups.
 //
 // A language model's attention keeps, for every token that it has seen, a key and a value
 // in each head of each layer. A method of compression keeps fewer, or smaller, or hides

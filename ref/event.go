@@ -19,6 +19,11 @@ const (
 	StageRelease Stage = "release" // a sequence has left
 )
 
+// Stages returns the stages, in the order in which one sequence passes them.
+func Stages() []Stage {
+	return []Stage{StagePrefill, StageDecode, StageDecide, StageMove, StageRelease}
+}
+
 // Event is what an engine reports when a stage is done. It is valid only during
 // the call.
 type Event struct {

@@ -46,7 +46,7 @@ func h2oDropEntry() Entry {
 		When:        "after every step in which a head holds more than C",
 		Reads:       "all that is held",
 		Payload:     "2·D·b + 8 (score and position); with query-head 2·D·b + 4·G + 4",
-		CacheTokens: "C: KVs that each head keeps, heavy hitters and newest together",
+		CacheTokens: "C, the KVs that each head keeps, heavy hitters and newest together",
 		Rate:        "C is this part of the prompt, rounded down, and at least 1",
 		HeldAgainst: "FMInference/H2O@ac75c2a (kept tokens and scores, step by step)",
 		Defaults:    func() any { return &H2OOptions{Heavy: 0.5} },

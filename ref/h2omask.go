@@ -30,7 +30,7 @@ func h2oMaskEntry() Entry {
 		When:        "after every step in which a head holds more than C",
 		Reads:       "C KVs and the query's own",
 		Payload:     "2·D·b + 12 (score, hidden and position), of every token",
-		CacheTokens: "C: KVs of each head that a query reads beside its own, heavy hitters and newest together",
+		CacheTokens: "C, the KVs of each head that a query reads beside its own, heavy hitters and newest together",
 		Rate:        "C is this part of the prompt, rounded down, and at least 1",
 		HeldAgainst: "FMInference/H2O@ac75c2a (what each query may see, outputs), by the option published",
 		Defaults:    func() any { return &H2OMaskOptions{Heavy: 0.5} },

@@ -33,7 +33,7 @@ func h2oPrefillEntry() Entry {
 		Watches:     "all queries of the prompt: P, summed, reduced over the group",
 		Does:        "drops the KVs before the window that receive least",
 		From:        "of every head alike",
-		When:        "once, after the prompt",
+		When:        "once after the prompt",
 		Reads:       "all that is held",
 		Payload:     "2·D·b + 8 (score and position)",
 		CacheTokens: "KVs that every head keeps of a prompt, the window included",

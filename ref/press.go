@@ -52,7 +52,7 @@ func (m *scorer) Observe() *Observation { return m.watch }
 // With Adaptive it asks for as many of each layer, and floors what a head keeps. Sinks are
 // kept before the window where there is no room for both.
 func (m *scorer) Rank(c Counts) Ranking {
-	keep := m.cfg.Compression.kept(c.Prompt)
+	keep := m.cfg.Compression.Kept(c.Prompt)
 	r := Ranking{Unit: 1, Sinks: min(m.sinks, keep)}
 	r.Window = min(m.window, keep-r.Sinks)
 	if m.watch == nil {
@@ -73,9 +73,9 @@ func (m *scorer) Rank(c Counts) Ranking {
 	return r
 }
 
-// kept returns how many of n KVs each head keeps on average: the smaller of n and
+// Kept returns how many of n KVs a head keeps on average by a scorer of kvpress: the smaller of n and
 // MaxCacheTokens, or ⌊n·Rate⌋, or, where neither is set, n.
-func (c *Compression) kept(n int) int {
+func (c *Compression) Kept(n int) int {
 	switch {
 	case c.MaxCacheTokens > 0:
 		return min(c.MaxCacheTokens, n)

@@ -3,6 +3,7 @@ package ref
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"kvcompress/kv"
 )
@@ -33,11 +34,11 @@ func pyramidKVEntry() Entry {
 		Watches:     "the prompt's last window queries: P, summed, pooled, reduced over the group",
 		Does:        "drops the KVs before the window that receive least",
 		From:        "of every head of a layer alike, of later layers more",
-		When:        "once, after the prompt",
+		When:        "once after the prompt",
 		Reads:       "all that is held",
 		Payload:     "2·D·b + 8 (score and position)",
 		CacheTokens: "KVs that a head keeps of a prompt on average over the layers, the window included",
-		Rate:        "part kept of a prompt's KVs, the window included and at least that",
+		Rate:        "part kept of a prompt's KVs, the window included and at least that; budgets=kvpress: that part, if it is less too",
 		HeldAgainst: "Zefan-Cai/KVCache-Factory@c97f9d7; NVIDIA/kvpress@8bb29b9 (budgets kvpress)",
 		Defaults: func() any {
 			return &pyramidKVOptions{Window: 8, Kernel: 5, Pooling: "avg", Group: "mean", Order: "before", Beta: 20, Budgets: "published"}
@@ -80,9 +81,9 @@ func (m pyramidKV) Columns() []kv.Column  { return scoreColumn() }
 func (m pyramidKV) Observe() *Observation { return m.watched }
 
 func (m pyramidKV) Rank(c Counts) Ranking {
-	w := m.watched.Window
-	kept := m.budgets(newPyramid(m.cfg, m.beta, w, c.Prompt))
-	return c.keepPast(w, func(head int) int { return max(0, kept[head/m.cfg.Shape.KVHeads]-w) })
+	kept := m.budgets(newPyramid(m.cfg, m.beta, m.watched.Window, c.Prompt))
+	w := min(m.watched.Window, slices.Min(kept)) // of kvpress's budgets, all may be less than the window
+	return c.keepPast(w, func(head int) int { return kept[head/m.cfg.Shape.KVHeads] - w })
 }
 
 func (m pyramidKV) Asks(c Counts) int { return m.Rank(c).Asks() }
@@ -119,22 +120,28 @@ func (p *pyramid) even(kept int) []int {
 	return budgets
 }
 
-// ends returns how many KVs before the window the first and the last layer keep: the last
-// ⌊mean/β⌋ and the first the rest of twice the mean, where the prompt has so many. There
-// is no slope where a layer could then keep more than there is, or where there is one
-// layer.
+// ends returns how many KVs before the window the first and the last layer keep. There is
+// no slope where a prompt has less than twice the mean, or where there is one layer.
 func (p *pyramid) ends() (first, last int, slope bool) {
-	mean, past := p.capacity-p.window, p.tokens-p.window
+	mean := p.capacity - p.window
 	if p.layers == 1 || p.tokens < 2*mean {
 		return mean, mean, false
 	}
+	first, last = p.line()
+	return first, last, true
+}
+
+// line returns the ends of the slope: the last layer keeps ⌊mean/β⌋ and the first the rest
+// of twice the mean, or all where the prompt has no more, and the last what that leaves.
+func (p *pyramid) line() (first, last int) {
+	mean, past := p.capacity-p.window, p.tokens-p.window
 	last = mean / p.beta
 	first = 2*mean - last
 	if first >= past {
 		first = past
 		last = 2*mean - first
 	}
-	return first, last, true
+	return first, last
 }
 
 // published returns the published budgets: all steps are as large, and rounded down, so
@@ -144,9 +151,28 @@ func (p *pyramid) published() []int {
 		return p.even(p.tokens)
 	}
 	first, last, slope := p.ends()
-	step := 0
-	if slope {
-		step = (first - last) / (p.layers - 1)
+	if !slope {
+		return p.even(p.window + first)
+	}
+	return p.steps(first, last)
+}
+
+// adaKV returns the budgets of Ada-SnapKV's code: the slope holds for a prompt of any
+// length, and rises where the capacity is more than the prompt. A budget may then be more
+// than the prompt.
+func (p *pyramid) adaKV() []int {
+	if p.layers == 1 {
+		return p.even(p.capacity)
+	}
+	return p.steps(p.line())
+}
+
+// steps returns budgets from first by equal steps, rounded down, towards last. Both are
+// without the window, the budgets with it.
+func (p *pyramid) steps(first, last int) []int {
+	step := (first - last) / (p.layers - 1)
+	if last > first { // down is away from 0
+		step = -ceilDiv(last-first, p.layers-1)
 	}
 	budgets := p.even(p.window + first)
 	for l := range budgets {
@@ -180,14 +206,15 @@ func (p *pyramid) exact() []int {
 // kvpress returns the budgets of NVIDIA/kvpress@8bb29b9: real numbers, of which each is
 // rounded to the nearest, half to even. They include the window, which the slope leaves
 // out of account; where they do not lie between the window and the prompt, all layers
-// keep alike.
+// keep alike, and less than the window if the share is less.
 func (p *pyramid) kvpress() []int {
 	n, w := float64(p.tokens), float64(p.window)
-	last := p.share / float64(p.beta)
-	first := 2*p.share - last
+	mean := float64(w+p.share) - w // in binary64, where this may not be share
+	last := mean / float64(p.beta)
+	first := 2*mean - last
 	if first >= n-w {
 		first = n - w
-		last = 2*p.share - first
+		last = 2*mean - first
 	}
 	if p.layers == 1 || !(n >= first && first >= last && last >= w) {
 		return p.even(int(math.RoundToEven(p.share)))

@@ -28,7 +28,7 @@ func randomEntry() Entry {
 		When:        "whenever a head holds more than C",
 		Reads:       "all that is held",
 		Payload:     "2·D·b + 4 (position)",
-		CacheTokens: "C: KVs that each head keeps",
+		CacheTokens: "C, the KVs that each head keeps",
 		Rate:        "C is this part of the prompt, rounded down, and at least 1",
 		HeldAgainst: "nothing: published code draws from a generator of its own",
 		Defaults:    func() any { return &RandomOptions{} },

@@ -110,9 +110,9 @@ func newRazor(o Razor, c *Config) (Method, error) {
 		return bad("ratio %v is not from 1 to %d", o.Ratio, math.MaxInt32)
 	case m.capacity < 0 || o.Capacity < 0:
 		return bad("capacity %d is negative", min(m.capacity, o.Capacity))
-	case m.capacity > 0 && m.capacity-m.standIns() <= o.Sinks:
-		return bad("a capacity of %d entries has no room for a recent token beside %d sinks and %d stand-in: it must be at least %d",
-			m.capacity, o.Sinks, m.standIns(), o.Sinks+m.standIns()+1)
+	case m.capacity > 0 && m.capacity < o.Sinks+m.standIns():
+		return bad("a capacity of %d entries has no room for %d sinks and %d stand-in: it must be at least %d",
+			m.capacity, o.Sinks, m.standIns(), o.Sinks+m.standIns())
 	}
 	var err error
 	if m.full, err = o.Full.heads(c.Shape); err != nil {

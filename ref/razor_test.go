@@ -443,13 +443,13 @@ func randomRazor(rng *rand.Rand) *razorScenario {
 	s.opt.StandIn = rng.IntN(5) > 0
 	switch {
 	case rng.IntN(4) == 0:
-		s.opt.Variant, s.opt.Capacity = RazorGoldenStick, s.opt.Sinks+2+rng.IntN(30)
+		s.opt.Variant, s.opt.Capacity = RazorGoldenStick, s.opt.Sinks+1+rng.IntN(30)
 	case rng.IntN(3) > 0:
 		s.opt.Decode = RazorRolling
 	}
 	switch rng.IntN(4) {
 	case 0:
-		s.cfg.Compression.MaxCacheTokens = s.opt.Sinks + 2 + rng.IntN(40)
+		s.cfg.Compression.MaxCacheTokens = s.opt.Sinks + 1 + rng.IntN(40)
 	case 1:
 		if s.opt.Variant == RazorPaper {
 			s.cfg.Compression.Rate = 0.05 + 0.9*rng.Float64()
@@ -693,8 +693,8 @@ func TestRazorRefuses(t *testing.T) {
 		{`decode "x" is neither`, func(c *Config) { c.Set.Set("decode", "x") }},
 		{"golden-stick compresses once", func(c *Config) { c.Set.Set("variant", "golden-stick"); c.Set.Set("decode", "rolling") }},
 		{"no rate", func(c *Config) { c.Set.Set("variant", "golden-stick"); c.Compression.Rate = 0.2 }},
-		{"it must be at least 6", func(c *Config) { c.Compression.MaxCacheTokens = 5 }},
-		{"it must be at least 5", func(c *Config) { c.Compression.MaxCacheTokens = 4; c.Set.Set("stand_in", "false") }},
+		{"it must be at least 5", func(c *Config) { c.Compression.MaxCacheTokens = 4 }},
+		{"it must be at least 4", func(c *Config) { c.Compression.MaxCacheTokens = 3; c.Set.Set("stand_in", "false") }},
 		{"sinks -1 is not", func(c *Config) { c.Set.Set("sinks", "-1") }},
 		{"threshold -1 is not", func(c *Config) { c.Set.Set("threshold", "-1") }},
 		{"ratio 0.5 is not", func(c *Config) { c.Set.Set("ratio", "0.5") }},

@@ -81,6 +81,9 @@ func newPromptCase(name string, seed uint64) *promptCase {
 		c.cfg.Compression.Rate = float64(1+rng.IntN(10)) / 10
 	} else {
 		c.cfg.Compression.MaxCacheTokens = c.option["window"].(int) + 1 + rng.IntN(30)
+		if name == "ada-snapkv" && rng.IntN(8) == 0 { // which alone takes a capacity of the window
+			c.cfg.Compression.MaxCacheTokens = c.option["window"].(int)
+		}
 	}
 	row := c.cfg.Shape.KVHeads * 8
 	for range c.cfg.Shape.Layers {
@@ -192,7 +195,8 @@ func specH2OPrefill(c *promptCase) [][]int32 {
 }
 
 // specBudget is how many KVs a head of a layer keeps before the window, as the published
-// code of PyramidKV computes it, and without its drift, and as kvpress has it.
+// code of PyramidKV computes it, without its drift, as kvpress has it, and as the code of
+// Ada-SnapKV does.
 func (c *promptCase) specBudget(budgets string, layer int) int {
 	layers, w, n, beta := c.cfg.Shape.Layers, c.int("window"), c.n, c.int("beta")
 	if budgets == "kvpress" {
@@ -200,6 +204,8 @@ func (c *promptCase) specBudget(budgets string, layer int) int {
 		if mean == 0 {
 			mean = float64(n) * c.cfg.Compression.Rate
 		}
+		share := mean
+		mean = float64(float64(w)+mean) - float64(w)
 		low := mean / float64(beta)
 		high := mean*2 - low
 		if high >= float64(n-w) {
@@ -207,15 +213,15 @@ func (c *promptCase) specBudget(budgets string, layer int) int {
 			low = mean*2 - high
 		}
 		if layers == 1 || high > float64(n) || low > high || low < float64(w) {
-			return int(math.RoundToEven(mean)) - w
+			return int(math.RoundToEven(share)) - w
 		}
 		return int(math.RoundToEven(high-float64(float64(layer)*((high-low)/float64(layers-1))))) - w
 	}
 	mean := c.capacity() - w
-	if n < c.capacity() {
+	if n < c.capacity() && budgets != "ada-snapkv" {
 		return n
 	}
-	if n < 2*mean || layers == 1 {
+	if layers == 1 || n < 2*mean && budgets != "ada-snapkv" {
 		return mean
 	}
 	low := mean / beta
@@ -224,8 +230,8 @@ func (c *promptCase) specBudget(budgets string, layer int) int {
 		high = n - w
 		low = 2*mean - high
 	}
-	if budgets == "published" {
-		return high - layer*((high-low)/(layers-1))
+	if budgets != "exact" {
+		return high - layer*int(math.Floor(float64(high-low)/float64(layers-1)))
 	}
 	// The part of the line from high to low that lies below the sum of the layers before,
 	// in units of 1/(2(L−1)).
@@ -243,21 +249,31 @@ func (c *promptCase) specBudget(budgets string, layer int) int {
 func specPyramidKV(c *promptCase) [][]int32 {
 	past := max(0, c.n-c.int("window"))
 	return c.each(func(l, h int) []int32 {
-		return c.top(c.scores(c.observation(ScaleNone), l, h), past, c.specBudget(c.text("budgets"), l))
+		budget := c.specBudget(c.text("budgets"), l)
+		if budget < 0 { // kvpress: less than the window, of which the newest are kept
+			return c.top(nil, 0, 0)[c.n-(c.int("window")+budget):]
+		}
+		return c.top(c.scores(c.observation(ScaleNone), l, h), past, budget)
 	})
 }
 
 func specAdaSnapKV(c *promptCase) [][]int32 {
 	w, heads := c.int("window"), c.cfg.Shape.KVHeads
 	past := max(0, c.n-w)
-	if c.n < c.capacity() || past == 0 {
+	if past == 0 {
 		return c.each(func(int, int) []int32 { return c.top(nil, 0, 0) })
 	}
 	var kept [][]int32
 	for l := range c.cfg.Shape.Layers {
 		base := c.capacity() - w
 		if c.bool("pyramid") {
-			base = c.specBudget("published", l)
+			base = c.specBudget("ada-snapkv", l)
+		}
+		if base > past {
+			for range heads {
+				kept = append(kept, c.top(nil, 0, 0))
+			}
+			continue
 		}
 		type entry struct {
 			score   float32
@@ -659,6 +675,7 @@ func TestPromptMethodOptions(t *testing.T) {
 		{"ada-snapkv", `{"floor":1.5}`, "floor 1.5"},
 		{"ada-snapkv", `{"floor":-0.1}`, "floor -0.1"},
 		{"ada-snapkv", `{"beta":-1}`, "beta -1"},
+		{"ada-snapkv", `{"window":65}`, "max_cache_tokens 64 includes the window of 65"},
 		{"h2o-prefill", `{"window":-1}`, "window -1"},
 		{"h2o-prefill", `{"group":"each"}`, `group "each"`},
 	} {
@@ -696,6 +713,12 @@ func TestPyramidKVBudgets(t *testing.T) {
 		{1, 20, 100, (*pyramid).exact, []int{18}},
 		{4, 2, 100, (*pyramid).kvpress, []int{27, 21, 15, 9}},   // of 18: from 27 to 9
 		{4, 20, 100, (*pyramid).kvpress, []int{18, 18, 18, 18}}, // 0.9 is less than the window
+		{4, 20, 19, (*pyramid).adaKV, []int{19, 19, 19, 19}},    // there are 11 before the window: from 11 to 9, in steps of 0
+		{3, 20, 19, (*pyramid).adaKV, []int{19, 18, 17}},
+		{4, 20, 18, (*pyramid).adaKV, []int{18, 18, 18, 18}},
+		{4, 20, 17, (*pyramid).adaKV, []int{17, 18, 19, 20}}, // from 9 to 11, in steps of ⌊−2/3⌋
+		{4, 20, 100, (*pyramid).adaKV, []int{28, 22, 16, 10}},
+		{1, 20, 100, (*pyramid).adaKV, []int{18}},
 	} {
 		p := &pyramid{layers: c.layers, beta: c.beta, window: 8, tokens: c.tokens, capacity: 18, share: 18}
 		if got := c.budgets(p); !slices.Equal(got, c.want) {

@@ -61,7 +61,7 @@ func streamingLLMEntry() Entry {
 		When:        "whenever a head holds more than C",
 		Reads:       "all that is held",
 		Payload:     "2·D·b + 4 (position)",
-		CacheTokens: "C: KVs that each head keeps, sinks included",
+		CacheTokens: "C, the KVs that each head keeps, sinks included",
 		Rate:        "C is this part of the prompt, rounded down, and at least the sinks and 1",
 		HeldAgainst: "mit-han-lab/streaming-llm@2e50426 (which tokens are held)",
 		Defaults:    func() any { return &StreamingLLMOptions{Sinks: 4, Positions: TokenPositions} },

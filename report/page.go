@@ -3,25 +3,44 @@ package report
 import (
 	_ "embed"
 	"fmt"
+	"html"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 
 	"kvcompress/sim/cost"
 )
 
+// Footer is what a page says of how it was made.
+type Footer struct {
+	Date     string   // as 2006-01-02
+	Version  string   // of the program
+	Command  string   // that makes the page again
+	expected []string // where the times are from and the error to expect of them, in sentences
+}
+
+// Expected is for the page's template.
+func (f Footer) Expected() []string { return f.expected }
+
 // page is one self-contained HTML page: it needs nothing from anywhere else.
 type page struct {
 	Title    string
 	Partial  string // what is missing; empty if nothing is
+	Answer   string // in a line, ahead of all else
 	Lead     []string
 	Cards    []Input // the figures that matter most
 	Sections []section
+	Footer   Footer
 }
+
+// Script is what sorts and filters tables, and joins bars with rows.
+func (p *page) Script() template.JS { return template.JS(pageScript) }
 
 type section struct {
 	Title   string
 	Text    []string
+	Bars    *bars
 	Table   *pageTable
 	Figures []pageFigure
 }
@@ -31,25 +50,71 @@ type pageFigure struct {
 	SVG         template.HTML
 }
 
+// bars is a chart of horizontal bars, from 0.
+type bars struct {
+	Text string // what it shows
+	List []bar
+}
+
+// bar is one of bars. Key is the key of its row in the page's table.
+type bar struct {
+	Key, Name, Text string
+	Part            float64 // of the width, in percent
+	Bad             bool    // it misses the objectives
+	Value           float64
+}
+
+// scale makes the longest bar as wide as leaves room for its text.
+func (b *bars) scale() {
+	const longest = 60
+	most := 0.0
+	for _, x := range b.List {
+		most = max(most, x.Value)
+	}
+	for i := range b.List {
+		if x := &b.List[i]; most > 0 {
+			x.Part = float64(int(10*longest*x.Value/most)) / 10
+		}
+	}
+}
+
 type pageTable struct {
+	Name string // for those who do not see it
 	Head []pageHead
-	Rows [][]pageCell
+	Rows []pageRow
+	Sort bool // by its columns, and filter: a table of many rows
 }
 
 type pageHead struct {
 	Lines []string
 	Left  bool
+	Extra bool // it is not printed, since it would not fit
+}
+
+type pageRow struct {
+	Key   string
+	Cells []pageCell
 }
 
 type pageCell struct {
-	Text string
-	Left bool
+	Text  string
+	Left  bool
+	Extra bool
+	Head  bool // it names the row
 }
 
 //go:embed page.html
 var pageHTML string
 
+//go:embed page.js
+var pageScript string
+
 func (p *page) write(w io.Writer) error {
+	for i := range p.Sections {
+		if t := p.Sections[i].Table; t != nil && t.Name == "" {
+			t.Name = p.Sections[i].Title
+		}
+	}
 	t, err := template.New("page").Parse(pageHTML)
 	if err == nil {
 		err = t.Execute(w, p)
@@ -60,19 +125,36 @@ func (p *page) write(w io.Writer) error {
 	return nil
 }
 
+// newPageTable returns a table whose first column without an empty cell names the rows.
 func newPageTable(columns []column, rows [][]string) *pageTable {
 	t := &pageTable{}
 	for _, c := range columns {
-		t.Head = append(t.Head, pageHead{strings.Split(c.header, "\n"), c.align == left})
+		t.Head = append(t.Head, pageHead{Lines: strings.Split(c.header, "\n"), Left: c.align == left})
+	}
+	name := 0
+	for name < len(columns) && slices.ContainsFunc(rows, func(row []string) bool { return row[name] == "" }) {
+		name++
 	}
 	for _, row := range rows {
 		cells := make([]pageCell, len(row))
 		for i, text := range row {
-			cells[i] = pageCell{text, columns[i].align == left}
+			cells[i] = pageCell{Text: text, Left: columns[i].align == left, Head: i == name}
 		}
-		t.Rows = append(t.Rows, cells)
+		t.Rows = append(t.Rows, pageRow{Cells: cells})
 	}
 	return t
+}
+
+// extra marks the columns that are not printed.
+func (t *pageTable) extra(gone []bool) {
+	for i := range t.Head {
+		t.Head[i].Extra = gone[i]
+	}
+	for _, row := range t.Rows {
+		for i := range row.Cells {
+			row.Cells[i].Extra = gone[i]
+		}
+	}
 }
 
 func newPageFigures(figures []*Figure) ([]pageFigure, error) {
@@ -87,6 +169,7 @@ func newPageFigures(figures []*Figure) ([]pageFigure, error) {
 		if at := strings.Index(text, "<svg"); at > 0 {
 			text = text[at:]
 		}
+		text = strings.Replace(text, "<svg", `<svg role="img" aria-label="`+html.EscapeString(f.Title+". "+f.Text)+`"`, 1)
 		out = append(out, pageFigure{f.Title, f.Text, template.HTML(text)})
 	}
 	return out, nil
@@ -101,12 +184,19 @@ func inputsSection(inputs []Input) section {
 	return section{Title: "Inputs", Table: newPageTable([]column{{"input", left}, {"value", left}}, rows)}
 }
 
+// printWidth is how many characters of a table a landscape page holds.
+const printWidth = 150
+
 // SweepHTML writes a sweep as one self-contained page: what it shows in sentences,
 // its figures, its table and its inputs.
 func SweepHTML(w io.Writer, s *Sweep) error {
-	p := page{Title: fmt.Sprintf("Serving with KV-cache compression: %s", count(s.Points, "projection")), Lead: sweepReading(s)}
+	p := page{Title: fmt.Sprintf("Serving with KV-cache compression: %s", count(s.Points, "projection")), Lead: sweepReading(s), Footer: s.Footer}
 	if s.Partial() {
 		p.Partial = fmt.Sprintf("%s of %s are there.", comma(len(s.Outcomes)), count(s.Points, "projection"))
+	}
+	p.Footer.expected = sweepTime(s.Outcomes)
+	if b := sweepBars(s); b != nil {
+		p.Sections = append(p.Sections, section{Title: "Which card", Bars: b})
 	}
 	figures, err := newPageFigures(SweepFigures(s))
 	if err != nil {
@@ -115,10 +205,15 @@ func SweepHTML(w io.Writer, s *Sweep) error {
 	if len(figures) > 0 {
 		p.Sections = append(p.Sections, section{Title: "Plots", Figures: figures})
 	}
-	columns, rows, common := sweepTable(s)
-	table := section{Title: "All projections", Table: newPageTable(columns, rows)}
-	if common != "" {
-		table.Text = append(table.Text, common)
+	t := newSweepTable(s)
+	table := section{Title: "All projections", Table: newPageTable(t.columns, t.rows)}
+	table.Table.Sort = true
+	table.Table.extra(t.gone(printWidth, 2))
+	for i := range s.Outcomes {
+		table.Table.Rows[i].Key = fmt.Sprint(s.Outcomes[i].Index)
+	}
+	if t.common != "" {
+		table.Text = append(table.Text, t.common)
 	}
 	p.Sections = append(p.Sections, table, memorySection(s), inputsSection(s.Inputs))
 	return p.write(w)

@@ -19,6 +19,7 @@ type Projection struct {
 	Result   *project.Result
 	Timeline []stats.Bucket
 	SLO      stats.SLO
+	Footer   Footer
 }
 
 // memoryEntries are the entries of a card's memory ledger, in GB.
@@ -120,7 +121,8 @@ func TimelineFigures(timeline []stats.Bucket, blocks int) []*Figure {
 // ProjectionHTML writes one projection as a self-contained page.
 func ProjectionHTML(w io.Writer, r *Projection) error {
 	o, m := r.Result, &r.Result.Metrics
-	p := page{Title: r.Title}
+	p := page{Title: r.Title, Footer: r.Footer}
+	p.Footer.expected = TimeSource(o)
 	if o.Partial {
 		p.Partial = "It was ended before all requests were served: the figures are of the time until then."
 	}
@@ -131,7 +133,7 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 		{"largest decoding batch", comma(m.MaxDecodeBatch)}, {"of the cache in use at most", percentShort(m.KVUsage.Max)},
 	}
 	if r.SLO.Set() {
-		p.Cards = append(p.Cards, Input{"requests within " + sloText(r.SLO), percentShort(m.GoodShare)}, Input{"goodput, requests/s", short(m.Goodput)})
+		p.Cards = append(p.Cards, Input{"requests within " + sloText(r.SLO), attained(m.GoodShare)}, Input{"goodput, requests/s", short(m.Goodput)})
 	}
 	figures, err := newPageFigures(TimelineFigures(r.Timeline, o.Memory.Blocks))
 	if err != nil {
@@ -142,21 +144,17 @@ func ProjectionHTML(w io.Writer, r *Projection) error {
 	if m.ITL.Error > 0 || m.TTFT.Error > 0 {
 		latencies.Text = append(latencies.Text, fmt.Sprintf("Of more than %s different times, percentiles are within %.1g %%.", comma(stats.ExactValues), 100*stats.RelativeError))
 	}
-	p.Sections = append(p.Sections, latencies, section{Title: "Over time", Figures: figures}, timeSection(o.Time), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
+	p.Sections = append(p.Sections, latencies, section{Title: "Over time", Figures: figures}, timeSection(o), memoryOf(&o.Memory), countsSection(m), inputsSection(r.Inputs))
 	return p.write(w)
 }
 
 // timeSection says what the steps' time went to.
-func timeSection(shares []cost.Share) section {
-	what := map[string]string{}
-	for _, t := range cost.Terms() {
-		what[t.ID] = t.What
-	}
+func timeSection(r *project.Result) section {
 	var rows [][]string
-	for _, s := range shares {
-		rows = append(rows, []string{s.Term, duration(s.Seconds), percent(s.Share), what[s.Term]})
+	for _, s := range r.Time {
+		rows = append(rows, []string{s.Term, duration(s.Seconds), percent(s.Share), s.What()})
 	}
-	return section{Title: "Where the time goes", Table: newPageTable([]column{{"term", left}, {"time", right}, {"part", right}, {"what", left}}, rows)}
+	return section{Title: "Where the time goes", Text: TimeSource(r), Table: newPageTable([]column{{"term", left}, {"time", right}, {"part", right}, {"what", left}}, rows)}
 }
 
 func memoryOf(m *cost.Memory) section {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"kvcompress/sim/stats"
 	"kvcompress/sim/sweep"
@@ -25,6 +26,7 @@ type Sweep struct {
 	Searched bool   // whether the load of each is the largest within the objectives
 
 	MaxModelLen int // tokens of the longest request; 0 is each model's context
+	Footer      Footer
 }
 
 // Input is one of the things that a result follows from.
@@ -81,68 +83,125 @@ type sweepColumn struct {
 	name   string // of the CSV
 	input  bool   // it says which point it is
 	left   bool
+	rank   int                         // the columns of the highest rank go first where a table is too wide; 0 never goes
 	cell   func(*sweep.Outcome) string // for reading
 	value  func(*sweep.Outcome) string // for the CSV
 }
 
+// The ranks of columns.
+const (
+	always = iota
+	telling1
+	telling2
+	telling3
+	telling4
+	telling5
+)
+
+// columnFormat returns what is said of a column's unit, and how its values are written.
+type columnFormat func(values []float64) (unitName string, text func(float64) string)
+
+func plainly(values []float64) (string, func(float64) string) { return "", plainUnit(values).text }
+func inDollars(values []float64) (string, func(float64) string) {
+	u := plainUnit(values)
+	u.decimals = max(2, u.decimals)
+	return "", u.text
+}
+func wholly([]float64) (string, func(float64) string)      { return "", whole }
+func whollyOrDot([]float64) (string, func(float64) string) { return "", wholeOrDot }
+func inPercent([]float64) (string, func(float64) string)   { return "", attained }
+func asFactor([]float64) (string, func(float64) string)    { return "", times }
+
 func sweepColumns(s *Sweep) []sweepColumn {
 	text := func(header, name string, f func(*sweep.Outcome) string) sweepColumn {
-		return sweepColumn{header, name, true, true, f, f}
+		return sweepColumn{header, name, true, true, always, f, f}
 	}
-	number := func(header, name string, f func(*sweep.Outcome) float64, format func(float64) string) sweepColumn {
-		return sweepColumn{header, name, false, false,
-			func(o *sweep.Outcome) string { return format(f(o)) },
+	number := func(rank int, header, name string, f func(*sweep.Outcome) float64, format columnFormat) sweepColumn {
+		var values []float64
+		for i := range s.Outcomes {
+			if s.Outcomes[i].Error == "" {
+				values = append(values, f(&s.Outcomes[i]))
+			}
+		}
+		unitName, write := format(values)
+		return sweepColumn{header + unitName, name, false, false, rank,
+			func(o *sweep.Outcome) string { return write(f(o)) },
 			func(o *sweep.Outcome) string { return strconv.FormatFloat(f(o), 'g', -1, 64) },
 		}
 	}
-	input := func(header, name string, f func(*sweep.Outcome) float64, format func(float64) string) sweepColumn {
-		c := number(header, name, f, format)
+	input := func(header, name string, f func(*sweep.Outcome) float64, format columnFormat) sweepColumn {
+		c := number(always, header, name, f, format)
 		c.input = true
 		return c
 	}
 	m := func(f func(*stats.Summary) float64) func(*sweep.Outcome) float64 {
 		return func(o *sweep.Outcome) float64 { return f(&o.Metrics) }
 	}
+	// Columns of the same latency are in the same unit.
+	inTime := func(of func(*stats.Summary) *stats.Latency) columnFormat {
+		var values []float64
+		for i := range s.Outcomes {
+			if o := &s.Outcomes[i]; o.Error == "" {
+				values = append(values, of(&o.Metrics).P50, of(&o.Metrics).P99)
+			}
+		}
+		u := timeUnit(values)
+		return func([]float64) (string, func(float64) string) { return ", " + u.name, u.text }
+	}
+	ttft := inTime(func(m *stats.Summary) *stats.Latency { return &m.TTFT })
+	tpot := inTime(func(m *stats.Summary) *stats.Latency { return &m.TPOT })
+	e2e := inTime(func(m *stats.Summary) *stats.Latency { return &m.E2E })
 	columns := []sweepColumn{
-		{"front", "pareto", false, true,
+		{"front", "pareto", false, true, always,
 			func(o *sweep.Outcome) string { return map[bool]string{true: "★"}[o.Pareto] },
 			func(o *sweep.Outcome) string { return strconv.FormatBool(o.Pareto) }},
 		text("model", "model", func(o *sweep.Outcome) string { return o.Model }),
 		text("GPU", "gpu", func(o *sweep.Outcome) string { return o.Card }),
-		input("cards", "tensor_parallel", func(o *sweep.Outcome) float64 { return float64(o.TP) }, whole),
+		input("cards", "tensor_parallel", func(o *sweep.Outcome) float64 { return float64(o.TP) }, wholly),
+		input("repli-\ncas", "replicas", func(o *sweep.Outcome) float64 { return float64(o.Servers()) }, wholly),
 		text("memory", "memory_budget", func(o *sweep.Outcome) string { return o.Budget.String() }),
 		text("compression", "compression", func(o *sweep.Outcome) string { return o.Compression.String() }),
-		input("batch\nlimit", "max_num_seqs", func(o *sweep.Outcome) float64 { return float64(o.MaxNumSeqs) }, whole),
-		input("load", "load", func(o *sweep.Outcome) float64 { return o.Load }, short),
-		number("requests/s\noffered", "offered_request_rate", m(func(m *stats.Summary) float64 { return m.OfferedRate }), short),
-		number("requests/s\nserved", "request_throughput", m(func(m *stats.Summary) float64 { return m.RequestThroughput }), short),
-		number("tokens/s", "total_token_throughput", m(func(m *stats.Summary) float64 { return m.TotalThroughput }), whole),
-		number("output\ntokens/s", "output_throughput", m(func(m *stats.Summary) float64 { return m.OutputThroughput }), whole),
-		number("tokens/s\na card", "total_token_throughput_per_gpu", func(o *sweep.Outcome) float64 { return o.ThroughputPerCard }, whole),
-		number("TTFT\np50", "ttft_p50", m(func(m *stats.Summary) float64 { return m.TTFT.P50 }), duration),
-		number("TTFT\np99", "ttft_p99", m(func(m *stats.Summary) float64 { return m.TTFT.P99 }), duration),
-		number("TPOT\np50", "tpot_p50", m(func(m *stats.Summary) float64 { return m.TPOT.P50 }), duration),
-		number("TPOT\np99", "tpot_p99", m(func(m *stats.Summary) float64 { return m.TPOT.P99 }), duration),
-		number("end to end\np99", "e2e_p99", m(func(m *stats.Summary) float64 { return m.E2E.P99 }), duration),
-		number("largest\nbatch", "max_decode_batch", m(func(m *stats.Summary) float64 { return float64(m.MaxDecodeBatch) }), whole),
-		number("cache\nin use", "kv_cache_usage_max", m(func(m *stats.Summary) float64 { return m.KVUsage.Max }), percentShort),
-		number("at once, of\n"+comma(s.MaxModelLen)+" tokens", "max_concurrency", func(o *sweep.Outcome) float64 { return o.Memory.Concurrency }, times),
-		number("pre-\nempted", "num_preemptions", m(func(m *stats.Summary) float64 { return float64(m.Preemptions) }), wholeOrDot),
-		number("refused", "refused", m(func(m *stats.Summary) float64 { return float64(m.Refused) }), wholeOrDot),
-		number("within\nSLOs", "slo_attainment", m(func(m *stats.Summary) float64 { return m.GoodShare }), percentShort),
-		number("goodput\nrequests/s", "request_goodput", m(func(m *stats.Summary) float64 { return m.Goodput }), short),
-		number("$ a million\noutput tokens", "usd_per_million_output_tokens", func(o *sweep.Outcome) float64 { return o.USDPerMillion }, dollars),
+		input("batch\nlimit", "max_num_seqs", func(o *sweep.Outcome) float64 { return float64(o.MaxNumSeqs) }, wholly),
+		input("load", "load", func(o *sweep.Outcome) float64 { return o.Load }, func([]float64) (string, func(float64) string) { return "", short }),
+		input("clients", "concurrency", func(o *sweep.Outcome) float64 { return float64(o.Concurrency) }, whollyOrDot),
+		number(telling5, "offered\nrequests/s", "offered_request_rate", m(func(m *stats.Summary) float64 { return m.OfferedRate }), plainly),
+		number(telling4, "served\nrequests/s", "request_throughput", m(func(m *stats.Summary) float64 { return m.RequestThroughput }), plainly),
+		number(telling1, "tokens/s", "total_token_throughput", m(func(m *stats.Summary) float64 { return m.TotalThroughput }), wholly),
+		number(telling3, "output\ntokens/s", "output_throughput", m(func(m *stats.Summary) float64 { return m.OutputThroughput }), wholly),
+		number(telling2, "tokens/s\na card", "total_token_throughput_per_gpu", func(o *sweep.Outcome) float64 { return o.ThroughputPerCard }, wholly),
+		number(telling3, "TTFT\np50", "ttft_p50", m(func(m *stats.Summary) float64 { return m.TTFT.P50 }), ttft),
+		number(telling1, "TTFT\np99", "ttft_p99", m(func(m *stats.Summary) float64 { return m.TTFT.P99 }), ttft),
+		number(telling3, "TPOT\np50", "tpot_p50", m(func(m *stats.Summary) float64 { return m.TPOT.P50 }), tpot),
+		number(telling1, "TPOT\np99", "tpot_p99", m(func(m *stats.Summary) float64 { return m.TPOT.P99 }), tpot),
+		number(telling2, "end to end\np99", "e2e_p99", m(func(m *stats.Summary) float64 { return m.E2E.P99 }), e2e),
+		number(telling4, "largest\nbatch", "max_decode_batch", m(func(m *stats.Summary) float64 { return float64(m.MaxDecodeBatch) }), wholly),
+		number(telling5, "cache\nin use", "kv_cache_usage_max", m(func(m *stats.Summary) float64 { return m.KVUsage.Max }), inPercent),
+		number(telling2, "at once, of\n"+comma(s.MaxModelLen)+" tokens", "max_concurrency", func(o *sweep.Outcome) float64 { return o.Memory.Concurrency }, asFactor),
+		number(telling5, "pre-\nempted", "num_preemptions", m(func(m *stats.Summary) float64 { return float64(m.Preemptions) }), whollyOrDot),
+		number(telling1, "refused", "refused", m(func(m *stats.Summary) float64 { return float64(m.Refused) }), whollyOrDot),
+		number(always, "within\nSLOs", "slo_attainment", m(func(m *stats.Summary) float64 { return m.GoodShare }), inPercent),
+		number(telling1, "goodput\nrequests/s", "request_goodput", m(func(m *stats.Summary) float64 { return m.Goodput }), plainly),
+		number(always, "$ a million\noutput tokens", "usd_per_million_output_tokens", func(o *sweep.Outcome) float64 { return o.USDPerMillion }, inDollars),
+	}
+	any := func(of func(*sweep.Outcome) bool) bool {
+		return slices.ContainsFunc(s.Outcomes, func(o sweep.Outcome) bool { return of(&o) })
 	}
 	return slices.DeleteFunc(columns, func(c sweepColumn) bool {
 		switch c.name {
 		case "total_token_throughput_per_gpu":
-			return !slices.ContainsFunc(s.Outcomes, func(o sweep.Outcome) bool { return o.TP > 1 })
+			return !any(func(o *sweep.Outcome) bool { return o.TP > 1 || o.Servers() > 1 })
+		case "replicas":
+			return !any(func(o *sweep.Outcome) bool { return o.Servers() > 1 })
+		case "concurrency":
+			return !any(func(o *sweep.Outcome) bool { return o.Concurrency > 0 })
+		case "load", "offered_request_rate":
+			return any(func(o *sweep.Outcome) bool { return o.Concurrency > 0 })
 		case "max_concurrency":
 			return s.MaxModelLen == 0
 		case "slo_attainment", "request_goodput":
 			return !s.SLO.Set()
 		case "usd_per_million_output_tokens":
-			return !slices.ContainsFunc(s.Outcomes, func(o sweep.Outcome) bool { return o.USDPerMillion > 0 })
+			return !any(func(o *sweep.Outcome) bool { return o.USDPerMillion > 0 })
 		}
 		return false
 	})
@@ -178,9 +237,17 @@ func SweepCSV(w io.Writer, s *Sweep) error {
 	return nil
 }
 
-// sweepTable returns the table of a sweep without the inputs that all have in
-// common, and these in a sentence.
-func sweepTable(s *Sweep) (columns []column, rows [][]string, common string) {
+// sweepTable is the table of a sweep without the inputs that all have in common, and these in
+// a sentence.
+type sweepTable struct {
+	columns []column
+	ranks   []int // of the columns
+	rows    [][]string
+	common  string
+}
+
+func newSweepTable(s *Sweep) *sweepTable {
+	t := &sweepTable{}
 	var same []string
 	shown := slices.DeleteFunc(sweepColumns(s), func(c sweepColumn) bool {
 		for i := range s.Outcomes {
@@ -190,7 +257,7 @@ func sweepTable(s *Sweep) (columns []column, rows [][]string, common string) {
 			}
 		}
 		if c.input && len(s.Outcomes) > 0 {
-			same = append(same, strings.ReplaceAll(c.header, "\n", " ")+" "+c.cell(&s.Outcomes[0]))
+			same = append(same, strings.ReplaceAll(strings.ReplaceAll(c.header, "-\n", ""), "\n", " ")+" "+c.cell(&s.Outcomes[0]))
 		}
 		return true
 	})
@@ -199,7 +266,8 @@ func sweepTable(s *Sweep) (columns []column, rows [][]string, common string) {
 		if c.left {
 			align = left
 		}
-		columns = append(columns, column{c.header, align})
+		t.columns = append(t.columns, column{c.header, align})
+		t.ranks = append(t.ranks, c.rank)
 	}
 	for i := range s.Outcomes {
 		o := &s.Outcomes[i]
@@ -212,33 +280,101 @@ func sweepTable(s *Sweep) (columns []column, rows [][]string, common string) {
 				row = append(row, "–")
 			}
 		}
-		rows = append(rows, row)
+		t.rows = append(t.rows, row)
 	}
 	if len(same) > 0 {
-		common = "All have " + list(same) + "."
+		t.common = "All have " + list(same) + "."
 	}
-	return columns, rows, common
+	return t
+}
+
+// tableWidth is how wide a table is, where nothing else is known.
+const tableWidth = 120
+
+// gone returns which columns go so that a table is no wider than width, where that is
+// possible: of those of the highest rank, the last first.
+func (t *sweepTable) gone(width, gap int) []bool {
+	widths := columnWidths(t.columns, t.rows)
+	total := -gap
+	for _, w := range widths {
+		total += w + gap
+	}
+	gone := make([]bool, len(t.columns))
+	for total > width {
+		last := -1
+		for i, rank := range t.ranks {
+			if !gone[i] && rank > always && (last < 0 || rank >= t.ranks[last]) {
+				last = i
+			}
+		}
+		if last < 0 {
+			break
+		}
+		gone[last] = true
+		total -= widths[last] + gap
+	}
+	return gone
+}
+
+// columnWidths returns how wide each column is.
+func columnWidths(columns []column, rows [][]string) []int {
+	widths := make([]int, len(columns))
+	for i, c := range columns {
+		for line := range strings.SplitSeq(c.header, "\n") {
+			widths[i] = max(widths[i], utf8.RuneCountInString(line))
+		}
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	return widths
+}
+
+// without returns a table without the columns that are gone, and their names.
+func (t *sweepTable) without(gone []bool) (columns []column, rows [][]string, names []string) {
+	for i, c := range t.columns {
+		if gone[i] {
+			names = append(names, strings.ReplaceAll(strings.ReplaceAll(c.header, "-\n", ""), "\n", " "))
+		} else {
+			columns = append(columns, c)
+		}
+	}
+	for _, row := range t.rows {
+		var kept []string
+		for i, text := range row {
+			if !gone[i] {
+				kept = append(kept, text)
+			}
+		}
+		rows = append(rows, kept)
+	}
+	return columns, rows, names
 }
 
 // SweepText writes a sweep for a person to read: its table, what the best points are
 // and what could not be projected.
 func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 	if opt.Width <= 0 {
-		opt.Width = defaultWidth
+		opt.Width = tableWidth
 	}
 	p := &printer{w: bufio.NewWriter(w), opt: opt, gap: 2}
-	columns, rows, common := sweepTable(s)
+	t := newSweepTable(s)
+	columns, rows, names := t.without(t.gone(opt.Width, p.gap))
 	p.printf("%s", p.opt.Color.bold(count(len(s.Outcomes), "projection")))
 	if s.Partial() {
 		p.printf(" of %s: partial", comma(s.Points))
 	}
 	p.printf("\n")
-	if common != "" {
-		p.sentences(common)
+	if t.common != "" {
+		p.sentences(t.common)
 	}
 	p.printf("\n")
 	p.table(columns, rows)
-	for _, sentence := range sweepReading(s) {
+	if len(names) > 0 {
+		p.printf("\n")
+		p.sentences("Not shown, to fit the width: " + list(names) + ". --csv, --json and --html have them.")
+	}
+	for _, sentence := range slices.Concat(sweepReading(s), sweepTime(s.Outcomes)) {
 		p.printf("\n")
 		p.sentences(sentence)
 	}
@@ -251,29 +387,31 @@ func SweepText(w io.Writer, s *Sweep, opt TextOptions) error {
 	return nil
 }
 
-// methodNotes says what is taken for granted because of the methods, once for each.
-func methodNotes(s *Sweep) []string {
-	type note struct{ method, text string }
-	said := map[note]bool{}
-	var order []string
-	notes := map[string][]string{}
-	for i := range s.Outcomes {
-		o := &s.Outcomes[i]
-		for _, text := range o.Notes {
-			n := note{o.Compression.MethodName(), text}
-			if said[n] {
-				continue
-			}
-			said[n] = true
-			if notes[n.method] == nil {
-				order = append(order, n.method)
-			}
-			notes[n.method] = append(notes[n.method], text)
+// noteList gathers notes by what they are of, each once.
+type noteList struct {
+	order []string
+	notes map[string][]string
+}
+
+func (l *noteList) add(of string, notes []string) {
+	for _, text := range notes {
+		if slices.Contains(l.notes[of], text) {
+			continue
 		}
+		if l.notes == nil {
+			l.notes = map[string][]string{}
+		}
+		if l.notes[of] == nil {
+			l.order = append(l.order, of)
+		}
+		l.notes[of] = append(l.notes[of], text)
 	}
+}
+
+func (l *noteList) texts() []string {
 	var text []string
-	for _, method := range order {
-		text = append(text, method+": "+strings.Join(notes[method], " "))
+	for _, of := range l.order {
+		text = append(text, of+": "+strings.Join(l.notes[of], " "))
 	}
 	return text
 }
@@ -281,10 +419,11 @@ func methodNotes(s *Sweep) []string {
 // sweepReading says in sentences what a sweep shows.
 func sweepReading(s *Sweep) []string {
 	var text []string
-	var best, cheapest *sweep.Outcome
+	var best, cheapest, nearest *sweep.Outcome
+	var notes noteList
 	failed := map[string]int{}
 	var order []string
-	ahead, unbounded := 0, 0
+	ahead, unbounded, meeting := 0, 0, 0
 	for i := range s.Outcomes {
 		o := &s.Outcomes[i]
 		switch {
@@ -297,12 +436,20 @@ func sweepReading(s *Sweep) []string {
 		case o.Metrics.Finished == 0:
 			continue
 		}
+		notes.add(o.Compression.MethodName(), o.Notes)
 		if o.Pareto {
 			ahead++
 		}
 		if o.LoadUnbounded {
 			unbounded++
 		}
+		if s.SLO.Set() && !o.Metrics.Meets(s.SLO) { // what misses the objectives is not recommended
+			if nearest == nil || o.Metrics.GoodShare > nearest.Metrics.GoodShare {
+				nearest = o
+			}
+			continue
+		}
+		meeting++
 		if best == nil || o.ThroughputPerCard > best.ThroughputPerCard {
 			best = o
 		}
@@ -310,15 +457,28 @@ func sweepReading(s *Sweep) []string {
 			cheapest = o
 		}
 	}
+	of := ""
+	switch {
+	case s.SLO.Set() && meeting > 0:
+		of = " of those within the objectives"
+		text = append(text, fmt.Sprintf("%s of %s within %s for %s of the requests.", comma(meeting), count(len(s.Outcomes), "projection"), sloText(s.SLO), attained(s.SLO.Required())))
+	case nearest != nil:
+		why := ""
+		if w := nearest.Metrics.Worst(); w != nil {
+			why = fmt.Sprintf(" %s %s.", shortObjective(w.Name), ObjectiveText(w, s.SLO))
+		}
+		text = append(text, fmt.Sprintf("No projection is within %s for %s of the requests, so none is recommended. Nearest, for %s: %s.%s",
+			sloText(s.SLO), attained(s.SLO.Required()), attained(nearest.Metrics.GoodShare), nearest.Point.String(), why))
+	}
 	if best != nil {
-		text = append(text, fmt.Sprintf("Most throughput for a card: %s tokens/s, with %s. %s", whole(best.ThroughputPerCard), best.Point.String(), best.Reading))
+		text = append(text, fmt.Sprintf("Most throughput for a card%s: %s tokens/s, with %s. %s", of, whole(best.ThroughputPerCard), best.Point.String(), best.Reading))
+	}
+	if cheapest != nil {
+		text = append(text, fmt.Sprintf("Cheapest%s: %s a million output tokens, with %s.", of, dollars(cheapest.USDPerMillion), cheapest.Point.String()))
 	}
 	if ahead > 0 {
 		text = append(text, fmt.Sprintf("★ marks the front: %s, than which no other of its model has more throughput for a card at a lower 99th percentile of %s.",
 			count(ahead, "projection"), latencyTitle(s.Latency)))
-	}
-	if cheapest != nil {
-		text = append(text, fmt.Sprintf("Cheapest: %s a million output tokens, with %s.", dollars(cheapest.USDPerMillion), cheapest.Point.String()))
 	}
 	if s.Searched {
 		text = append(text, "The load of each is the largest within the objectives, found by bisection to about 1 %.")
@@ -326,7 +486,7 @@ func sweepReading(s *Sweep) []string {
 			text = append(text, fmt.Sprintf("Not so of %s: there no load that was tried was too large, and the largest one is shown. Want stricter objectives, or more requests.", count(unbounded, "projection")))
 		}
 	}
-	text = append(text, methodNotes(s)...)
+	text = append(text, notes.texts()...)
 	for _, why := range order {
 		text = append(text, fmt.Sprintf("Not projected (%s): %s.", count(failed[why], "point"), why))
 	}

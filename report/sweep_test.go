@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
@@ -51,10 +52,96 @@ func TestSweepText(t *testing.T) {
 	}
 	for _, want := range []string{
 		"8 projections of 9: partial", "All have model llama-3.1-8b, GPU l4, cards 1 and load 1.", "★", "rate:0.25", "57,600",
-		"Not projected (1 point): it does not fit.", "Cheapest: $0.016 a million output tokens", "50 %",
+		"Not projected (1 point): it does not fit.", "50.0 %", "0.125",
+		"No projection is within TTFT ≤ 2s for 99.0 % of the requests, so none is recommended. Nearest, for",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+// TestSweepObjectives recommends only what meets the objectives, however cheap or quick
+// another is.
+func TestSweepObjectives(t *testing.T) {
+	s := sampleSweep()
+	s.SLO.Part = 0.9
+	s.Outcomes[0].Metrics.GoodShare, s.Outcomes[6].Metrics.GoodShare = 0.9, 0.95
+	text := strings.Join(sweepReading(s), "\n")
+	for _, want := range []string{
+		"2 of 8 projections within TTFT ≤ 2s for 90.0 % of the requests.",
+		"Most throughput for a card of those within the objectives: 7,200 tokens/s, with llama-3.1-8b on 1 × l4, memory 0.9, compression rate:0.25, batch limit 8",
+		"Cheapest of those within the objectives: $0.12 a million output tokens",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	s.SLO = stats.SLO{}
+	if text := strings.Join(sweepReading(s), "\n"); !strings.Contains(text, "Cheapest: $0.016 a million output tokens, with llama-3.1-8b on 1 × l4, memory 0.8, compression none, batch limit 64") {
+		t.Errorf("without objectives:\n%s", text)
+	}
+}
+
+// TestSweepWidth has every line of a sweep within the width, with its prices, and a column's
+// values with as many digits after the point.
+func TestSweepWidth(t *testing.T) {
+	s := sampleSweep()
+	for i := range s.Outcomes {
+		o := &s.Outcomes[i]
+		o.Card, o.Load, o.TP = []string{"l4", "rtx-pro-6000"}[i%2], float64(1+i), 1+i%2
+		o.Metrics.TTFT.P50, o.Metrics.Goodput, o.Metrics.OfferedRate, o.Metrics.Preemptions = 0.1234, 1.5, 2, 3
+		o.Metrics.TPOT.P99, o.Metrics.E2E.P99, o.Metrics.Refused = 0.02*float64(1+i), 100, 1
+	}
+	for _, width := range []int{0, 80, 120, 400} {
+		var out bytes.Buffer
+		if err := SweepText(&out, s, TextOptions{Width: width}); err != nil {
+			t.Fatal(err)
+		}
+		limit := width
+		if width == 0 {
+			limit = 120
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > limit && limit >= 120 {
+				t.Errorf("width %d: a line of %d: %s", width, n, line)
+			}
+		}
+		if !strings.Contains(out.String(), "$ a million") || !strings.Contains(out.String(), "SLOs") {
+			t.Errorf("width %d: no prices or objectives in\n%s", width, out.String())
+		}
+		if shown := !strings.Contains(out.String(), "Not shown"); shown != (width == 400) {
+			t.Errorf("width %d: that all is shown is %v", width, shown)
+		}
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		name   string
+		want   []string
+	}{
+		{[]float64{0.1, 0.25, 0.0123}, "ms", []string{"100", "250", "12"}},
+		{[]float64{0.0015, 0.002, 0.003}, "ms", []string{"1.5", "2.0", "3.0"}},
+		{[]float64{1.5, 2000, 30, 0}, "s", []string{"1.5", "2,000.0", "30.0", "0.0"}},
+		{[]float64{15e-6, 20e-6}, "µs", []string{"15", "20"}},
+		{[]float64{0, math.NaN(), math.Inf(1)}, "s", []string{"0", "–", "–"}},
+		{nil, "s", nil},
+	} {
+		u := timeUnit(c.values)
+		for i, v := range c.values {
+			if got := u.text(v); u.name != c.name || got != c.want[i] {
+				t.Errorf("%v: %s %s, want %s %s", c.values, got, u.name, c.want[i], c.name)
+			}
+		}
+	}
+	if got := plainUnit([]float64{-1234.5}).text(-1234.5); got != "-1,234" && got != "-1,235" {
+		t.Error(got)
+	}
+	for part, want := range map[float64]string{1: "100 %", 0: "0.0 %", 0.0001: "< 0.1 %", 0.98999: "98.9 %", 0.99: "99.0 %", 0.9999: "99.9 %", 0.07: "7.0 %"} {
+		if got := attained(part); got != want {
+			t.Errorf("%v: %s, want %s", part, got, want)
 		}
 	}
 }
@@ -97,7 +184,10 @@ func TestPages(t *testing.T) {
 			continue
 		}
 		page := out.String()
-		for _, bad := range []string{"<script", "http://", "https://", "<link", "ZgotmplZ", "NaN"} {
+		if n := strings.Count(page, "<script"); n != 1 || strings.Count(page, "<script>\"use strict\";") != 1 {
+			t.Errorf("%s: the page has %d scripts", name, n)
+		}
+		for _, bad := range []string{"alert(1)</script", "http://", "https://", "<link", "ZgotmplZ", "NaN"} {
 			// The names of SVG's formats look like addresses, and nothing fetches them.
 			if strings.Contains(strings.NewReplacer(`xmlns="http://www.w3.org/2000/svg"`, "", `xmlns:xlink="http://www.w3.org/1999/xlink"`, "").Replace(page), bad) {
 				t.Errorf("%s: the page has %s", name, bad)

@@ -23,7 +23,6 @@ type checker struct {
 	blocks int // that the cache has
 	budget int // tokens of a batch; 0 is no limit
 
-	read  int // requests
 	live  map[kv.SeqID]*life
 	left  map[kv.SeqID]*life // refused since the last step
 	err   error
@@ -46,19 +45,12 @@ func newChecker(blocks int) *checker {
 	return &checker{blocks: blocks, live: map[kv.SeqID]*life{}, left: map[kv.SeqID]*life{}}
 }
 
-// watch has the checker know of the requests that are read.
-func (c *checker) watch(requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Request, error] {
-	return func(yield func(trace.Request, error) bool) {
-		for r, err := range requests {
-			if err == nil {
-				c.live[kv.SeqID(c.read)] = &life{prompt: r.PromptTokens, output: r.OutputTokens}
-				c.read++
-			}
-			if !yield(r, err) {
-				return
-			}
-		}
+// took takes in a request that joins the queue.
+func (c *checker) took(id kv.SeqID, r *trace.Request) {
+	if c.live[id] != nil {
+		c.fail("request %q has the number of another", r.ID)
 	}
+	c.live[id] = &life{prompt: r.PromptTokens, output: r.OutputTokens}
 }
 
 // done takes in a result. What is wrong is said by the next call of step or end.
@@ -101,24 +93,12 @@ func (c *checker) step(s *Step) error {
 	case len(s.Batch) != s.Sequences:
 		c.fail("a batch of %d sequences names %d", s.Sequences, len(s.Batch))
 	}
-	for _, id := range s.Preempted {
-		q := c.known(id)
-		if q == nil {
-			c.fail("sequence %d is preempted after its end", id)
-			continue
-		}
-		q.computed = 0
-		if q.here {
-			q.here = false
-			c.here--
-		}
-	}
+	c.preempted(s)
 	for id, q := range c.left {
 		if q.here {
 			c.fail("sequence %d is refused while it runs", id)
 		}
 	}
-	c.part -= s.Dropped
 	for _, z := range s.Compression {
 		if q := c.known(z.Seq); q == nil || z.Freed < 0 || z.Short > z.Asked || z.Evicted < 0 || z.Moved < 0 {
 			c.fail("sequence %d: of %d asked for %d could not be evicted, %d blocks came free, %d KVs were evicted and %d moved", z.Seq, z.Asked, z.Short, z.Freed, z.Evicted, z.Moved)
@@ -161,6 +141,31 @@ func (c *checker) step(s *Step) error {
 	}
 	c.index += s.Steps
 	c.clock = s.End
+	return c.err
+}
+
+// preempted takes in who was sent back to the queue in a step.
+func (c *checker) preempted(s *Step) {
+	for _, id := range s.Preempted {
+		q := c.known(id)
+		if q == nil {
+			c.fail("sequence %d is preempted after its end", id)
+			continue
+		}
+		q.computed = 0
+		if q.here {
+			q.here = false
+			c.here--
+		}
+	}
+	c.part -= s.Dropped
+}
+
+// idle takes in an iteration that found nothing to compute, after it had preempted and
+// refused what was there.
+func (c *checker) idle(s *Step) error {
+	c.preempted(s)
+	clear(c.left)
 	return c.err
 }
 
@@ -211,20 +216,15 @@ func (c *checker) scheduled(s *Step) {
 	}
 }
 
-// end takes in the requests that are reported unfinished, and whether all have
-// been read.
-func (c *checker) end(unfinished iter.Seq[Result], whole bool) error {
+// end takes in the requests that are reported unfinished.
+func (c *checker) end(unfinished iter.Seq[Result]) error {
 	for r := range unfinished {
 		if q := c.live[r.Seq]; q == nil || q.done {
 			c.fail("request %q is reported unfinished, and has ended", r.ID)
 		}
 		delete(c.live, r.Seq)
 	}
-	ahead := 1 // has been read and has not arrived
-	if whole {
-		ahead = 0
-	}
-	if len(c.live) > ahead {
+	if len(c.live) > 0 {
 		c.fail("%d requests neither finished, nor were refused, nor are reported unfinished", len(c.live))
 	}
 	return c.err

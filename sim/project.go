@@ -28,6 +28,7 @@ type Plan struct {
 	ChunkedPrefill bool       // see Server.ChunkPrefills
 	PrefixTokens   int        // of a prefix hash; 0 for no prefix caching: see Ledger.CachePrefixes
 	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
+	Turns          Turns      // when the turns of a session arrive; empty is as recorded: see Server.KeepTurns
 	Check          bool       // see that the run keeps to the server's rules; it takes longer
 	MaxSteps       int        // end after so many; 0 for no bound
 }
@@ -67,6 +68,40 @@ var ErrMaxSteps = errors.New("the steps are used up")
 // it has come to is returned beside the error, and the requests that had arrived
 // are reported unfinished.
 func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, error], watch Watch) (*Projection, error) {
+	run, err := p.start(requests, watch)
+	if err != nil {
+		return nil, err
+	}
+	defer run.server.Close()
+	if p.Concurrency != 0 {
+		if err := run.server.CloseLoop(p.Concurrency); err != nil {
+			return nil, err
+		}
+	}
+	if err := run.server.KeepTurns(p.Turns); err != nil {
+		return nil, err
+	}
+	for more := true; more && err == nil; {
+		if err = ctx.Err(); err == nil {
+			more, err = run.next()
+		}
+	}
+	return run.out, run.end(err)
+}
+
+// projecting is a projection on one server.
+type projecting struct {
+	server   *Server
+	ledger   *Ledger
+	check    *checker // nil unless the plan has it
+	watch    Watch
+	maxSteps int
+	step     Step // the last one
+	out      *Projection
+}
+
+// start makes the ledger and the server of a plan. Requests arrive by their own times.
+func (p *Plan) start(requests iter.Seq2[trace.Request, error], watch Watch) (*projecting, error) {
 	cfg := p.Config
 	if p.Scheduler == VLLMV1 {
 		if p.ChunkedPrefill || p.PrefixTokens != 0 {
@@ -98,18 +133,10 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 			return nil, err
 		}
 	}
-	check := newChecker(ledger.Blocks())
-	if p.Scheduler == VLLMV1 {
-		check.budget = p.Limits.MaxNumBatchedTokens
-	}
-	if p.Check {
-		requests = check.watch(requests)
-	}
 	server, err := NewStream(ledger, &cfg, p.Schedule, p.Limits, requests, &p.Rates)
 	if err != nil {
 		return nil, err
 	}
-	defer server.Close()
 	server.experts = p.Experts
 	switch {
 	case p.Scheduler == VLLMV1:
@@ -120,66 +147,69 @@ func Project(ctx context.Context, p *Plan, requests iter.Seq2[trace.Request, err
 		err = server.UseVLLM06()
 	}
 	if err != nil {
+		server.Close()
 		return nil, err
 	}
-	if p.Concurrency != 0 {
-		if err := server.CloseLoop(p.Concurrency); err != nil {
-			return nil, err
-		}
-	}
-	out := &Projection{}
-	result := func(r *Result) {
-		out.add(r)
-		if watch.Result != nil {
-			watch.Result(r)
-		}
-	}
-	server.Done = result
+	run := &projecting{server: server, ledger: ledger, watch: watch, maxSteps: p.MaxSteps, out: &Projection{}}
+	server.Done = run.result
 	server.Products = p.Products
 	if p.Check {
+		run.check = newChecker(ledger.Blocks())
+		if p.Scheduler == VLLMV1 {
+			run.check.budget = p.Limits.MaxNumBatchedTokens
+		}
+		server.took = run.check.took
 		server.Done = func(r *Result) {
-			check.done(r)
-			result(r)
+			run.check.done(r)
+			run.result(r)
 		}
 	}
 	server.Skip = watch.Step == nil || watch.Quiet
 	server.Batch = watch.Batch || p.Check
+	return run, nil
+}
 
-	var step Step
-	whole := false
-	for {
-		if err = ctx.Err(); err != nil {
-			break
-		}
-		if p.MaxSteps > 0 && out.Steps >= p.MaxSteps {
-			err = fmt.Errorf("sim: %w: %d", ErrMaxSteps, out.Steps)
-			break
-		}
-		more, nextErr := server.Next(&step)
-		if err = nextErr; err != nil {
-			break
-		}
-		if !more {
-			whole = true
-			break
-		}
-		out.step(&step)
-		if watch.Step != nil {
-			watch.Step(&step)
-		}
-		if p.Check {
-			if err = check.step(&step); err != nil {
-				break
-			}
+func (p *projecting) result(r *Result) {
+	p.out.add(r)
+	if p.watch.Result != nil {
+		p.watch.Result(r)
+	}
+}
+
+// next runs one iteration, or several where steps are skipped. It returns false when every
+// request has finished or was refused.
+func (p *projecting) next() (bool, error) {
+	if p.maxSteps > 0 && p.out.Steps >= p.maxSteps {
+		return false, fmt.Errorf("sim: %w: %d", ErrMaxSteps, p.out.Steps)
+	}
+	more, err := p.server.Next(&p.step)
+	if !more && err == nil && p.check != nil {
+		err = p.check.idle(&p.step)
+	}
+	if !more || err != nil {
+		return false, err
+	}
+	p.out.step(&p.step)
+	if p.watch.Step != nil {
+		p.watch.Step(&p.step)
+	}
+	if p.check != nil {
+		if err := p.check.step(&p.step); err != nil {
+			return false, err
 		}
 	}
-	for r := range server.Unfinished() {
-		result(&r)
+	return true, nil
+}
+
+// end reports the requests that are unfinished, and returns err with what a check finds.
+func (p *projecting) end(err error) error {
+	for r := range p.server.Unfinished() {
+		p.result(&r)
 	}
-	if p.Check {
-		err = errors.Join(err, check.end(server.Unfinished(), whole), ledger.audit())
+	if p.check != nil {
+		err = errors.Join(err, p.check.end(p.server.Unfinished()), p.ledger.audit())
 	}
-	return out, err
+	return err
 }
 
 func (p *Projection) add(r *Result) {

@@ -17,6 +17,7 @@ type sequence struct {
 	priority       int                // smaller is served first, where a server has priorities
 	own            *trace.Compression // options of its own; nil for the run's
 	once           bool               // it is compressed a single time
+	session        string             // that it is a turn of, if any
 	attempted      bool               // a compression has looked at it
 	round          int                // the policy's rounds at its last compression; 0 for never
 	result         Result

@@ -31,6 +31,7 @@ type Server struct {
 	rates   Rates
 	experts Experts // of a mixture, of which steps read some
 
+	took    func(kv.SeqID, *trace.Request) // a request joins the queue; nil for nobody
 	source  source
 	results []Result // of a server that keeps them
 	waiting queue    // first come first; preempted ones ahead
@@ -272,9 +273,12 @@ func (s *Server) arrive() error {
 		if s.ledger != nil && s.ledger.prefixes != nil {
 			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]
 		}
-		q.result = newResult(s.source.taken, r)
+		q.result, q.session = newResult(s.source.taken, r), r.Session
 		if err := s.followOwn(q, r.Compression); err != nil {
 			return fmt.Errorf("sim: request %q: %w", r.ID, err)
+		}
+		if s.took != nil {
+			s.took(q.id, r)
 		}
 		s.rules.arrived(q, r)
 		s.waiting.pushBack(q)
@@ -296,7 +300,7 @@ func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.
 
 // end tells what became of a sequence, which is not used any more.
 func (s *Server) end(q *sequence) {
-	s.source.inFlight--
+	s.source.end(q.session, s.clock.NS())
 	if s.results != nil {
 		s.results[q.id] = q.result
 	}

@@ -24,13 +24,13 @@ func (s *Server) quietSteps(step *Step) int {
 	if free := s.cache.Free() - s.inReserve; s.all.NeedAll(n) > free {
 		n = max(1, sort.Search(n, func(i int) bool { return s.all.NeedAll(i+1) > free }))
 	}
-	next := s.source.next
-	if next == nil {
-		return n // peeked at in arrive: there is none
+	due, any := s.source.due() // peeked at in arrive
+	if !any {
+		return n
 	}
 	// A request that arrives is seen when the next step begins. So it is the largest
 	// number of steps n so that after n−1 it has not arrived yet.
-	at := TicksOf(next.ArrivalNS)
+	at := TicksOf(due)
 	cost := func(steps int) Ticks {
 		var w Work
 		w[Steps], w[DecodeSeqs] = int64(steps), int64(steps)*int64(batch)
@@ -79,8 +79,8 @@ func (s *Server) repeat(step *Step) {
 		}
 		return w
 	}
-	if next := s.source.next; next != nil {
-		at := TicksOf(next.ArrivalNS)
+	if due, any := s.source.due(); any {
+		at := TicksOf(due)
 		n = sort.Search(n-1, func(i int) bool { // whether it has arrived after i+1 steps
 			w := times(i + 1)
 			return !s.clock.Plus(s.rates.Cost(&w)).Plus(s.Products.ticks(&w, i+1)).Less(at)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"container/heap"
 	"fmt"
 	"math"
 
@@ -11,35 +12,75 @@ import (
 type source struct {
 	pull  func() (trace.Request, error, bool)
 	stop  func()
-	next  *trace.Request // the one that is read; nil if it has been taken
+	next  *trace.Request // the one that arrives next; nil if none is known
 	one   trace.Request
 	taken int
-	at    int64 // when the last one arrived
+	read  int64 // when the last one that was read arrived
 	ended bool
 
-	clients  int // of a closed loop, each with one request at a time; 0 where requests arrive by their own times
-	inFlight int // of a closed loop: requests that were taken and have not ended
+	clients  int   // of a closed loop, each with one request at a time; 0 where requests arrive by their own times
+	inFlight int   // of a closed loop: requests that were taken and have not ended
+	freed    int64 // of a closed loop: when a client became free after all had a request
+
+	turns *turns // where a turn of a session waits for the one before; else nil
+	fed   *feed  // of a replica; else nil
 }
 
-// peek returns the next request, nil if there is none or, in a closed loop at the time
-// now, no client is free.
+// feed is the source of a replica: a router fills it.
+type feed struct {
+	line    []trace.Request
+	horizon int64    // no request is routed to the replica before
+	ends    []ending // of requests, in this step
+}
+
+// ending is when a request of a session, "" if it has none, ended.
+type ending struct {
+	session string
+	at      int64
+}
+
+// peek returns the request that arrives next, nil if there is none or, in a closed loop at
+// the time now, no client is free.
 func (s *source) peek(now int64) (*trace.Request, error) {
-	if s.next != nil || s.ended || s.clients > 0 && s.inFlight >= s.clients {
+	switch {
+	case s.fed != nil:
+		return s.feed(), nil
+	case s.clients > 0 && s.inFlight >= s.clients:
+		return nil, nil
+	case s.turns != nil:
+		return s.peekTurn(now)
+	case s.next != nil || s.ended:
 		return s.next, nil
 	}
+	if ok, err := s.advance(now); !ok {
+		return nil, err
+	}
+	s.next = &s.one
+	return s.next, nil
+}
+
+// feed returns the request that was routed first.
+func (s *source) feed() *trace.Request {
+	if s.next == nil && len(s.fed.line) > 0 {
+		s.one = s.fed.line[0]
+		s.fed.line = s.fed.line[1:]
+		s.next = &s.one
+	}
+	return s.next
+}
+
+// advance reads a request, and checks it. In a closed loop it arrives now.
+func (s *source) advance(now int64) (bool, error) {
 	r, err, ok := s.pull()
 	if err != nil || !ok {
 		s.close()
-		return nil, err
-	}
-	if s.clients > 0 {
-		r.ArrivalNS = now
+		return false, err
 	}
 	switch {
 	case s.taken == math.MaxInt32:
 		err = fmt.Errorf("sim: there are more than %d requests", math.MaxInt32)
-	case r.ArrivalNS < s.at:
-		err = fmt.Errorf("sim: request %q: arrival_ns is %d, after one of %d: want requests sorted by arrival", r.ID, r.ArrivalNS, s.at)
+	case s.clients == 0 && r.ArrivalNS < s.read:
+		err = fmt.Errorf("sim: request %q: arrival_ns is %d, after one of %d: want requests sorted by arrival", r.ID, r.ArrivalNS, s.read)
 	case r.PromptTokens < 1 || r.PromptTokens > trace.MaxTokens:
 		err = fmt.Errorf("sim: request %q: prompt_tokens %d is not from 1 to %d", r.ID, r.PromptTokens, trace.MaxTokens)
 	case r.OutputTokens < 1 || r.OutputTokens > trace.MaxTokens:
@@ -47,23 +88,55 @@ func (s *source) peek(now int64) (*trace.Request, error) {
 	}
 	if err != nil {
 		s.close()
-		return nil, err
+		return false, err
 	}
-	s.at = r.ArrivalNS
+	s.read = r.ArrivalNS
+	if s.clients > 0 && s.turns == nil {
+		r.ArrivalNS = now
+	}
 	s.one = r
-	s.next = &s.one
-	return s.next, nil
+	return true, nil
 }
 
-// waits reports whether a client of a closed loop has become free since the last peek: its
-// next request arrives when the next step begins.
-func (s *source) waits() bool { return s.clients > 0 && !s.ended && s.inFlight < s.clients }
+// due returns when the next request may arrive; false if none will before one ends.
+func (s *source) due() (at int64, ok bool) {
+	switch {
+	case s.next != nil:
+		return s.next.ArrivalNS, true
+	case s.fed != nil:
+		return s.fed.horizon, s.fed.horizon < math.MaxInt64
+	}
+	return 0, false
+}
+
+// waits reports whether a request may arrive that was not there at the last peek, since
+// another has ended: it does when the next step begins.
+func (s *source) waits() bool {
+	return s.clients > 0 && !s.ended && s.inFlight < s.clients || s.turns != nil && s.turns.released
+}
 
 // take takes the request that was peeked at.
 func (s *source) take() {
+	if s.turns != nil {
+		heap.Pop(s.turns)
+	}
 	s.next = nil
 	s.taken++
 	s.inFlight++
+}
+
+// end notes that a request of a session, "" if it has none, has ended.
+func (s *source) end(session string, now int64) {
+	if s.inFlight == s.clients {
+		s.freed = now
+	}
+	s.inFlight--
+	if s.fed != nil {
+		s.fed.ends = append(s.fed.ends, ending{session, now})
+	}
+	if s.turns != nil && session != "" {
+		s.turns.end(session, now)
+	}
 }
 
 func (s *source) close() {

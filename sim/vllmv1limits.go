@@ -12,10 +12,11 @@ type V1Usage string
 const (
 	V1APIServer V1Usage = "api-server" // vllm serve (OPENAI_API_SERVER)
 	V1LLMClass  V1Usage = "llm-class"  // the Python class LLM, for batches of prompts (LLM_CLASS)
+	V1Engine    V1Usage = "engine"     // the engine by itself, as benchmarks in Python have it (ENGINE_CONTEXT)
 )
 
 // V1Usages returns all usages.
-func V1Usages() []V1Usage { return []V1Usage{V1APIServer, V1LLMClass} }
+func V1Usages() []V1Usage { return []V1Usage{V1APIServer, V1LLMClass, V1Engine} }
 
 // ParseV1Usage returns the usage of a name.
 func ParseV1Usage(name string) (V1Usage, error) {
@@ -39,6 +40,8 @@ var v1Limits = []struct {
 	{true, V1LLMClass, 1024, 16384},
 	{false, V1APIServer, 256, 2048},
 	{false, V1LLMClass, 256, 8192},
+	{true, V1Engine, 128, 2048}, // SchedulerConfig's own
+	{false, V1Engine, 128, 2048},
 }
 
 // v1LargeMemory is the memory from which on a card has V1's larger limits: 70 GiB.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"kvcompress/safetensors"
+	"kvcompress/trace/regular"
 )
 
 // CasesReport is what came of recorded cases: of one file, or of all files of a folder.
@@ -110,7 +111,7 @@ const maxMethodBytes = 1 << 26
 // caseFile replays one file: an array of eviction decisions or prefill metrics, or the
 // recorded cases of a method, whose tensors lie beside it.
 func caseFile(ctx context.Context, files fs.FS, name string) ([]CaseResult, error) {
-	f, err := files.Open(name)
+	f, err := regular.Open(files, name)
 	if err != nil {
 		return nil, err
 	}
@@ -159,12 +160,12 @@ func firstByte(r *bufio.Reader) (byte, error) {
 func besides(files fs.FS, name string) (tensors *safetensors.File, closeTensors func() error, err error) {
 	none := func() error { return nil }
 	name = name[:len(name)-len(path.Ext(name))] + ".safetensors"
-	f, err := files.Open(name)
+	f, err := regular.Open(files, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, none, nil
 	}
 	if err != nil {
-		return nil, none, err
+		return nil, none, fmt.Errorf("%s: %w", path.Base(name), err)
 	}
 	info, err := f.Stat()
 	r, ok := f.(io.ReaderAt)

@@ -2,6 +2,8 @@ package validate
 
 import (
 	"bytes"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +51,16 @@ func TestCasesIn(t *testing.T) {
 	if _, err := CasesIn(t.Context(), files, "e.json"); err == nil {
 		t.Error("an object that is something else is no error, though it was named")
 	}
+	pipes := fstest.MapFS{
+		"a.json":        {Mode: fs.ModeNamedPipe},
+		"b.json":        {Data: []byte(`{"method":"m","cases":[{}]}`)},
+		"b.safetensors": {Mode: fs.ModeNamedPipe},
+	}
+	for name, want := range map[string]string{"a.json": "a.json: not a regular file", "b.json": "b.json: b.safetensors: not a regular file"} {
+		if _, err := CasesIn(t.Context(), pipes, name); err == nil || err.Error() != want {
+			t.Errorf("pipe: error %v, want %s", err, want)
+		}
+	}
 }
 
 // TestMetricReduction has avg of recorded metrics: sums, as if all queries had been
@@ -79,7 +91,7 @@ func TestRecordedMethods(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range report.Files {
-		t.Logf("%s: %d of %d cases agree, %d are not there yet", f.Name, f.Agree, f.Cases, f.Skipped)
+		t.Logf("%s: %d of %d cases agree, %d were not compared", f.Name, f.Agree, f.Cases, f.Skipped)
 	}
 	for _, r := range report.Results {
 		if r.Mismatch != "" {
@@ -112,8 +124,8 @@ func TestCaseTensors(t *testing.T) {
 		{"right", "x", append(one[:4:4], one...), []int{1, 2}, ""},
 		{"NaN", "x", append(one[:4:4], nan...), []int{1, 2}, "element 1"},
 		{"missing", "y", append(one[:4:4], one...), []int{1, 2}, "c0.y is missing"},
-		{"other shape", "x", append(one[:4:4], one...), []int{2, 1}, "want F32 [2 1]"},
-		{"fewer dimensions", "x", append(one[:4:4], one...), []int{2}, "want F32 [2]"},
+		{"other shape", "x", append(one[:4:4], one...), []int{2, 1}, "want [2 1]"},
+		{"fewer dimensions", "x", append(one[:4:4], one...), []int{2}, "want [2]"},
 	} {
 		m := methodCase{id: "c0", tensors: tensorsOf(t, header, c.data)}
 		got, err := m.floats(c.tensor, c.dims...)
@@ -126,6 +138,45 @@ func TestCaseTensors(t *testing.T) {
 	}
 	if _, err := (&methodCase{id: "c0"}).floats("x", 1); err == nil {
 		t.Error("a tensor of no file")
+	}
+}
+
+// TestCaseTensorTypes reads the number 1 in every type that has it.
+func TestCaseTensorTypes(t *testing.T) {
+	for _, c := range []struct {
+		dtype string
+		data  []byte
+		want  string // of the error; empty is none
+	}{
+		{"F16", []byte{0, 0x3c}, ""},
+		{"BF16", []byte{0x80, 0x3f}, ""},
+		{"F64", []byte{0, 0, 0, 0, 0, 0, 0xf0, 0x3f}, ""},
+		{"F64", []byte{0, 0, 0, 0, 0, 0, 0xf0, 0x7f}, "element 0"}, // infinity
+		{"I32", []byte{1, 0, 0, 0}, "c0.x is I32, want a float type"},
+	} {
+		header := fmt.Sprintf(`{"c0.x":{"dtype":%q,"shape":[1],"data_offsets":[0,%d]}}`, c.dtype, len(c.data))
+		m := methodCase{id: "c0", tensors: tensorsOf(t, header, c.data)}
+		got, err := m.floats("x", 1)
+		if c.want == "" && (err != nil || got[0] != 1) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, %v", c.dtype, got, err)
+		}
+	}
+}
+
+// TestCasesBesideOthers: a case that cannot be compared does not keep the others of its file
+// from it.
+func TestCasesBesideOthers(t *testing.T) {
+	const duo = `{"layers":1,"kv_heads":2,"sparsity":0.5,"scores":[[0.9,0.1]],"full":[[1,0]],"sparsity_reached":0.5}`
+	results, err := methodCases(t.Context(), []byte(`{"method":"duo_attention","cases":[`+duo+`,{"id":"bad"},{},`+duo+`]}`), nil)
+	if len(results) != 2 || !results[0].Agree || !results[1].Agree || results[1].Case != 3 {
+		t.Errorf("%+v", results)
+	}
+	if err == nil || !strings.Contains(err.Error(), "case bad: ") || !strings.Contains(err.Error(), "1 more") {
+		t.Errorf("error %v", err)
+	}
+	results, err = methodCases(t.Context(), []byte(`{"method":"kvpress","cases":[{"press":"AdaKV:RandomPress"}]}`), nil)
+	if err != nil || len(results) != 1 || !strings.Contains(results[0].Skipped, "RandomPress") {
+		t.Errorf("a press that is no method: %+v, %v", results, err)
 	}
 }
 

@@ -70,7 +70,7 @@ func (f fields) decode(found map[string][]byte) error {
 		if !ok || string(value) == "null" {
 			return fmt.Errorf("%q is not given", name)
 		}
-		if err := json.Unmarshal(value, f[name]); err != nil {
+		if err := strictjson.Known(value, f[name]); err != nil {
 			return fmt.Errorf("%q: %w", name, err)
 		}
 	}

@@ -2,6 +2,7 @@ package validate
 
 import (
 	"fmt"
+	"math"
 
 	"kvcompress/dtype"
 	"kvcompress/kv"
@@ -33,7 +34,8 @@ func (c *attentionCase) check() error {
 			return fmt.Errorf("%s is %d, want %d to %d", f.name, f.value, f.least, f.top)
 		}
 	}
-	if n := c.heads * c.tokens() * c.headSize; n > maxCaseElements {
+	size, _ := padded(c.headSize)
+	if n := c.heads * c.tokens() * size; n > maxCaseElements {
 		return fmt.Errorf("%d elements, want at most %d", n, maxCaseElements)
 	}
 	return nil
@@ -42,39 +44,44 @@ func (c *attentionCase) check() error {
 func (c *attentionCase) tokens() int { return c.prompt + c.steps }
 
 // padded returns a head size that engines have, and by what queries are multiplied so that
-// q·k/√D stays what it is: four times the size, with elements of 0, is twice the queries,
-// which is exact.
-func (c *attentionCase) padded() (headSize int, factor float32) {
-	headSize, factor = c.headSize, 1
-	for headSize%8 != 0 || headSize < kv.MinHeadSize {
-		headSize, factor = 4*headSize, 2*factor
+// q·k/√D stays what it is when what is more is filled with 0. Four times the size is twice
+// the queries, which is exact; where that is too much, the factor is rounded.
+func padded(headSize int) (size int, factor float32) {
+	size, factor = headSize, 1
+	for size%8 != 0 {
+		size, factor = 4*size, 2*factor
 	}
-	return headSize, factor
+	if size > kv.MaxHeadSize {
+		size = (headSize + 7) / 8 * 8
+		factor = float32(math.Sqrt(float64(size) / float64(headSize)))
+	}
+	return size, factor
+}
+
+// pad returns rows of dim elements as rows of size, each element multiplied.
+func pad(x []float32, dim, size int, factor float32) []float32 {
+	rows := make([]float32, len(x)/dim*size)
+	for i, v := range x {
+		rows[i/dim*size+i%dim] = float32(v * factor)
+	}
+	return rows
 }
 
 // rows returns tokens first to last−1 of x, padded and multiplied.
 func (c *attentionCase) rows(x []float32, first, last int, factor float32) []float32 {
-	size, _ := c.padded()
-	rows := make([]float32, (last-first)*c.heads*size)
+	size, _ := padded(c.headSize)
 	if x == nil {
-		return rows
+		return make([]float32, (last-first)*c.heads*size)
 	}
-	for i := range (last - first) * c.heads {
-		for e, v := range x[(first*c.heads+i)*c.headSize:][:c.headSize] {
-			rows[i*size+e] = float32(v * factor)
-		}
-	}
-	return rows
+	row := c.heads * c.headSize
+	return pad(x[first*row:last*row], c.headSize, size, factor)
 }
 
 // run runs the case under a method with its own options, which compresses after the prompt
 // and after every step. each is called after each compression, with the step's output
 // [heads, headSize], nil for the prompt.
 func (c *attentionCase) run(method string, set ref.Settings, capacity int, each func(e *ref.Engine, out []float32) error) error {
-	size, factor := c.padded()
-	if size > kv.MaxHeadSize {
-		return fmt.Errorf("a head size of %d is more than %d when it is padded to %d", c.headSize, kv.MaxHeadSize, size)
-	}
+	size, factor := padded(c.headSize)
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: c.heads, Group: 1, HeadSize: size}
 	cfg.DType, cfg.BlockSize = dtype.F32, 16

@@ -34,6 +34,20 @@ var smallCases = []struct {
 		[][2]string{{"[0,2]", "[0,1]"}, {"[0,2,3]", "[0,3]"}, {"[0],[]", "[3],[]"}, {"[]]", "[0]]"}},
 		[][2]string{{"call", "tell"}, {`["add",1]`, `["add",-1]`}, {`["add",1]`, `["add",99999999]`}, {`["add",1]`, `["add"]`}, {"[0,1]]]", "[0,2]]]"}, {`"start":1`, `"start":-1`}, {",[]", ""}},
 	},
+	{ // the range takes the sink: the next KV is one then
+		"streaming_llm", `{"id":"c","start":1,"recent":0,"events":[["add",3],["range",[0,1]],["call",1]],"after":[[0,1,2],[1,2],[1]]}`, nil,
+		[][2]string{{"[1]]", "[3]]"}}, nil,
+	},
+	{ // three of the four sinks are not kept, and have the score of sinks
+		"kvpress", `{"id":"c","press":"StreamingLLMPress","q_heads":1,"kv_heads":1,"tokens":5,"dim":8,"compression_ratio":0.7,"options":{},"kept":[[0]],"margin":0}`,
+		[]smallTensor{{"q", []int{1, 1, 5, 8}, 0, 0}, {"k", []int{1, 1, 5, 8}, 0, 0}, {"v", []int{1, 1, 5, 8}, 0, 0}, {"score", []int{1, 1, 5}, 1, 0}},
+		[][2]string{{"[[0]]", "[[4]]"}, {`ratio":0.7`, `ratio":0.2`}, {`ratio":0.7`, `ratio":0.5`}}, [][2]string{{"[[0]]", "[[5]]"}},
+	},
+	{ // KV heads are repeated where nothing says how they are reduced
+		"snapkv", `{"id":"c","q_heads":2,"kv_heads":1,"tokens":3,"dim":3,"window":1,"max_capacity":2,"kernel":1,"pooling":"avgpool","gqa_agg":null,"margin":0,"kept":[[0,2],[1,2]]}`,
+		[]smallTensor{{"q", []int{1, 2, 3, 3}, 0, 0}, {"k", []int{1, 1, 3, 3}, 0, 0}, {"score", []int{1, 2, 2}, 1. / 3, 1. / 3}},
+		[][2]string{{"[1,2]]", "[0,1]]"}, {`max_capacity":2`, `max_capacity":3`}}, [][2]string{{"null", `"mean"`}, {"[[0,2],[1,2]]", "[[0,2]]"}, {`max_capacity":2`, `max_capacity":0`}},
+	},
 	{
 		"duo_attention", `{"id":"c","layers":1,"kv_heads":2,"sparsity":0.5,"scores":[[0.9,0.1]],"full":[[1,0]],"sparsity_reached":0.5}`, nil,
 		[][2]string{{"[[1,0]]", "[[0,1]]"}, {`reached":0.5`, `reached":0.25`}},

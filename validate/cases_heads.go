@@ -88,27 +88,31 @@ func (c *headSearch) read() error {
 		return fmt.Errorf("%d query heads do not share %d KV heads evenly", queryHeads, c.shape.KVHeads)
 	}
 	c.shape.Group = queryHeads / c.shape.KVHeads
+	dim := 0
 	if c.tensors != nil { // their last dimension says what the head size is
 		if info, ok := c.tensors.Tensor(c.id + ".q0"); ok && len(info.Shape) == 3 {
-			c.shape.HeadSize = int(min(info.Shape[2], kv.MaxHeadSize+1))
+			dim = int(min(info.Shape[2], kv.MaxHeadSize+1))
 		}
 	}
-	if c.shape.HeadSize == 0 {
+	if dim == 0 {
 		return fmt.Errorf("tensor %s.q0 [heads, tokens, head size] is missing", c.id)
 	}
+	var factor float32
+	c.shape.HeadSize, factor = padded(dim)
 	if err := c.shape.Check(); err != nil {
 		return err
 	}
 	for l := range c.shape.Layers {
-		q, err := c.floats(fmt.Sprint("q", l), queryHeads, c.rep.Tokens(), c.shape.HeadSize)
+		q, err := c.floats(fmt.Sprint("q", l), queryHeads, c.rep.Tokens(), dim)
 		if err != nil {
 			return err
 		}
-		k, err := c.floats(fmt.Sprint("k", l), c.shape.KVHeads, c.rep.Tokens(), c.shape.HeadSize)
+		k, err := c.floats(fmt.Sprint("k", l), c.shape.KVHeads, c.rep.Tokens(), dim)
 		if err != nil {
 			return err
 		}
-		c.q, c.k = append(c.q, q), append(c.k, k)
+		c.q = append(c.q, pad(q, dim, c.shape.HeadSize, factor))
+		c.k = append(c.k, pad(k, dim, c.shape.HeadSize, 1))
 	}
 	return nil
 }

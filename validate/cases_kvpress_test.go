@@ -79,16 +79,16 @@ func TestPressCases(t *testing.T) {
 		{"another is kept, and there is a tie", func(c map[string]any) { c["kept"], c["margin"] = [][]int{{1}, {2}}, 0 }, "head 0: the scores of what is kept are [-1], [-2] recorded", ""},
 		{"more are kept", put("compression_ratio", 0.0), "head 0: kept [0 1 2], [0] recorded", ""},
 		{"other scores", put("press", "KeyDiffPress"), "score[1]", ""},
+		{"another is kept, and it is close", func(c map[string]any) { c["kept"], c["margin"] = [][]int{{1}, {2}}, 1e-7 }, "head 0: the scores of what is kept are [-1], [-2] recorded", ""},
 		{"over heads", masked(0.5, [][]int{{0, 2}, {1, 0}, {1, 1}, {1, 2}}), "", ""},
 		{"over heads, but for one", masked(0.5, [][]int{{0, 1}, {1, 0}, {1, 1}, {1, 2}}), "head 0: the scores of what is kept are [-2 -1], [-3 -1] recorded", ""},
-		{"no such press", put("press", "RumourPress"), "", "there is no method for RumourPress"},
 		{"no such token", put("kept", [][]int{{0}, {3}}), "", "kept: head 1 has no token 3"},
 		{"twice", put("kept", [][]int{{0, 0}, {2}}), "", "kept: head 0, token 0 is given twice"},
 		{"a head is missing", put("kept", [][]int{{0}}), "", "kept: 1 heads, want 2"},
 		{"neither", put("kept", nil), "", `one of "kept" and "masked" must be given`},
 		{"no pair", masked(0.5, [][]int{{0}}), "", "masked: [0] is no pair"},
 		{"ratio", put("compression_ratio", 1), "", "compression_ratio 1 is not from 0 to below 1"},
-		{"shape", put("kv_heads", 1), "", "want F32 [1 1 3 8]"},
+		{"shape", put("kv_heads", 1), "", "c0.k is [1 2 3 8], want [1 1 3 8]"},
 		{"layer", put("options", map[string]any{"layer": 3, "layers": 2}), "", "layer 3 is not one of 2"},
 		{"option", func(c map[string]any) {
 			c["press"], c["options"] = "LagKVPress", map[string]any{"lag_size": "x"}

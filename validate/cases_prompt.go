@@ -15,7 +15,7 @@ import (
 
 // recordedPrompt is the prompt of a recorded case, in one layer.
 type recordedPrompt struct {
-	shape   kv.Shape  // of one layer; a head size that is no multiple of 8 is filled up with 0
+	shape   kv.Shape  // of one layer; a head size that is no multiple of 8 is padded
 	tokens  int       // n
 	q, k, v []float32 // [n, H·G, D], [n, H, D]
 	more    int       // tokens for which the cache has room beside
@@ -38,13 +38,15 @@ func (c *methodCase) prompt(queryHeads, kvHeads, tokens, dim int) (*recordedProm
 	if queryHeads%kvHeads != 0 {
 		return nil, fmt.Errorf("%d query heads do not share %d KV heads evenly", queryHeads, kvHeads)
 	}
+	size, scale := padded(dim)
 	p := &recordedPrompt{tokens: tokens}
-	p.shape = kv.Shape{Layers: 1, KVHeads: kvHeads, Group: queryHeads / kvHeads, HeadSize: (dim + 7) / 8 * 8}
+	p.shape = kv.Shape{Layers: 1, KVHeads: kvHeads, Group: queryHeads / kvHeads, HeadSize: size}
 	if err := p.shape.Check(); err != nil {
 		return nil, err
 	}
-	// Dot products are scaled by 1/√D of what the engine has.
-	scale := float32(math.Sqrt(float64(p.shape.HeadSize) / float64(dim)))
+	if tokens > maxCaseElements/(queryHeads*size) {
+		return nil, fmt.Errorf("%d tokens of %d query heads of %d have more than %d elements", tokens, queryHeads, size, maxCaseElements)
+	}
 	for _, x := range []struct {
 		name  string
 		heads int
@@ -66,6 +68,27 @@ func (c *methodCase) prompt(queryHeads, kvHeads, tokens, dim int) (*recordedProm
 		}
 	}
 	return p, nil
+}
+
+// repeat gives every query head a copy of its KV head.
+func (p *recordedPrompt) repeat() error {
+	shape := p.shape
+	shape.KVHeads, shape.Group = shape.QueryHeads(), 1
+	if err := shape.Check(); err != nil {
+		return err
+	}
+	copies := func(x []float32) []float32 {
+		repeated := make([]float32, 0, len(x)*p.shape.Group)
+		for row := range slices.Chunk(x, p.shape.HeadSize) {
+			for range p.shape.Group {
+				repeated = append(repeated, row...)
+			}
+		}
+		return repeated
+	}
+	p.k, p.v = copies(p.k), copies(p.v)
+	p.shape = shape
+	return nil
 }
 
 // has reports whether the case has a tensor of this name.

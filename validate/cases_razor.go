@@ -17,7 +17,9 @@ type razorCase struct {
 	*methodCase
 	result CaseResult
 
-	shape        kv.Shape
+	shape        kv.Shape // its head size is dim, padded
+	dim          int
+	factor       float32 // of queries
 	tokens       int
 	sinks        int
 	capacity     int
@@ -30,26 +32,34 @@ type razorCase struct {
 func compareRazor(m *methodCase) (CaseResult, error) {
 	c := &razorCase{methodCase: m, shape: kv.Shape{Layers: 1, Group: 1}}
 	err := fields{
-		"tokens": &c.tokens, "heads": &c.shape.KVHeads, "dim": &c.shape.HeadSize,
+		"tokens": &c.tokens, "heads": &c.shape.KVHeads, "dim": &c.dim,
 		"sink": &c.sinks, "local_capacity": &c.capacity, "virtual_token": &c.standIn,
 	}.decode(m.found)
 	if err != nil {
 		return CaseResult{}, err
 	}
+	if c.dim < 1 || c.dim > kv.MaxHeadSize {
+		return CaseResult{}, fmt.Errorf(`"dim": %d is not from 1 to %d`, c.dim, kv.MaxHeadSize)
+	}
+	c.shape.HeadSize, c.factor = padded(c.dim)
 	if err := c.shape.Check(); err != nil {
 		return CaseResult{}, err
 	}
-	if c.tokens < 1 || c.tokens > maxCaseElements {
-		return CaseResult{}, fmt.Errorf(`"tokens": %d is not from 1 to %d`, c.tokens, maxCaseElements)
+	if most := maxCaseElements / (c.shape.KVHeads * c.shape.HeadSize); c.tokens < 1 || c.tokens > most {
+		return CaseResult{}, fmt.Errorf(`"tokens": %d is not from 1 to %d`, c.tokens, most)
 	}
 	if c.capacity < 1 {
 		return CaseResult{}, fmt.Errorf(`"local_capacity": %d is not at least 1`, c.capacity)
 	}
-	if c.keys, err = m.floats("key", c.tokens, c.shape.KVHeads, c.shape.HeadSize); err != nil {
-		return CaseResult{}, err
-	}
-	if c.values, err = m.floats("value", c.tokens, c.shape.KVHeads, c.shape.HeadSize); err != nil {
-		return CaseResult{}, err
+	for _, x := range []struct {
+		name string
+		to   *[]float32
+	}{{"key", &c.keys}, {"value", &c.values}} {
+		rows, err := m.floats(x.name, c.tokens, c.shape.KVHeads, c.dim)
+		if err != nil {
+			return CaseResult{}, err
+		}
+		*x.to = pad(rows, c.dim, c.shape.HeadSize, 1)
 	}
 	c.result.Detail = fmt.Sprintf("%d tokens, %d sinks, capacity %d", c.tokens, c.sinks, c.capacity)
 	if err := c.compaction(); err != nil {
@@ -107,7 +117,8 @@ func (c *razorCase) compaction() error {
 	cache := e.Cache()
 	s := cache.Sequence(0)
 	c.result.KVs, c.result.Blocks, c.result.Moves = done.Evicted, done.Freed, done.Moved
-	heads, d := c.shape.KVHeads, c.shape.HeadSize
+	heads, d := c.shape.KVHeads, c.dim
+	row := make([]float32, c.shape.HeadSize)
 	for i := range s.Heads {
 		c.result.Values++
 		if got := s.Heads[i].Len; got != entries {
@@ -132,7 +143,8 @@ func (c *razorCase) compaction() error {
 			}
 			slices.SortFunc(slots, func(a, b int) int { return int(cache.Positions[a]) - int(cache.Positions[b]) })
 			for i, slot := range slots {
-				dtype.F32.Decode(got[(i*heads+head)*d:][:d], part.stored(slot))
+				dtype.F32.Decode(row, part.stored(slot))
+				copy(got[(i*heads+head)*d:][:d], row)
 			}
 		}
 		c.near(part.name, got, want)
@@ -149,16 +161,17 @@ func (c *razorCase) outputs() error {
 		return err
 	}
 	recent := c.tokens - dropped[1]
-	if dropped[0] != c.sinks || dropped[1] <= dropped[0] || recent < 1 {
+	if dropped[0] != c.sinks || dropped[1] <= dropped[0] || recent < 0 {
 		return fmt.Errorf(`"dropped": tokens %d to %d of %d, with %d sinks`, dropped[0], dropped[1]-1, c.tokens, c.sinks)
 	}
-	query, err := c.floats("query", c.shape.KVHeads, c.shape.HeadSize)
+	query, err := c.floats("query", c.shape.KVHeads, c.dim)
 	if err != nil {
 		return err
 	}
+	query = pad(query, c.dim, c.shape.HeadSize, c.factor)
 	entries := c.sinks + 1 + recent
 	read := func(name string, variant ref.RazorVariant, entries int) ([]float32, error) {
-		want, err := c.floats(name, c.shape.KVHeads, c.shape.HeadSize)
+		want, err := c.floats(name, c.shape.KVHeads, c.dim)
 		if err != nil {
 			return nil, err
 		}
@@ -172,8 +185,12 @@ func (c *razorCase) outputs() error {
 				c.differs(fmt.Sprintf("%s: a stand-in for %d tokens, %d recorded", name, n, folded))
 			}
 		}
-		got := make([]float32, len(query))
-		err = e.Attend(0, 0, query, got)
+		out := make([]float32, len(query))
+		err = e.Attend(0, 0, query, out)
+		got := make([]float32, 0, len(want))
+		for row := range slices.Chunk(out, c.shape.HeadSize) {
+			got = append(got, row[:c.dim]...)
+		}
 		c.near(name, got, want)
 		return got, err
 	}

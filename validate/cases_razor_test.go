@@ -93,14 +93,15 @@ func TestRazorCase(t *testing.T) {
 	}
 	for _, c := range []struct{ old, new, want string }{
 		{`"tokens":6`, `"tokens":0`, `"tokens": 0 is not`},
-		{`"tokens":6`, `"tokens":7`, "key is F32 [6 1 8], want F32 [7 1 8]"},
+		{`"tokens":6`, `"tokens":7`, "key is [6 1 8], want [7 1 8]"},
 		{`"heads":1`, `"heads":0`, "kv_heads is 0"},
-		{`"dim":8`, `"dim":9`, "multiple of 8"},
+		{`"dim":8`, `"dim":9`, "key is [6 1 8], want [6 1 9]"},
+		{`"dim":8`, `"dim":0`, `"dim": 0 is not`},
 		{`"sink":1`, `"sink":-1`, "sinks -1"},
-		{`"sink":1`, `"sink":3`, "no room"},
+		{`"sink":1`, `"sink":4`, "no room"},
 		{`"local_capacity":4`, `"local_capacity":0`, `"local_capacity": 0`},
 		{`"local_capacity":4`, `"local_capacity":-9`, `"local_capacity": -9`},
-		{`[1,4]`, `[1,6]`, `"dropped": tokens 1 to 5 of 6`},
+		{`[1,4]`, `[1,7]`, `"dropped": tokens 1 to 6 of 6`},
 		{`[1,4]`, `[2,4]`, `"dropped": tokens 2 to 3 of 6`},
 	} {
 		_, err := CasesIn(t.Context(), razorFiles(t, strings.Replace(text, c.old, c.new, 1), tensors), "razor.json")

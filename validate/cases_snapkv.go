@@ -16,32 +16,41 @@ type windowCase struct {
 	QueryHeads, KVHeads, Tokens, Dim, Window int
 	Kept                                     [][]int32
 	Margin                                   *float64
+	group                                    string // reduction over the group
 	prompt                                   *recordedPrompt
 }
 
-func (c *methodCase) window() (*windowCase, error) {
-	var w windowCase
+// window reads a case; field names the reduction over the group. Where that is null and
+// something is kept of every query head, the published code repeated the KV heads before it
+// compressed: the case is then of as many KV heads as query heads.
+func (c *methodCase) window(field string) (*windowCase, error) {
+	w := windowCase{group: "mean"}
 	if err := (fields{
 		"q_heads": &w.QueryHeads, "kv_heads": &w.KVHeads, "tokens": &w.Tokens, "dim": &w.Dim, "window": &w.Window, "kept": &w.Kept,
 	}).decode(c.found); err != nil {
 		return nil, err
 	}
-	if err := (fields{"margin": &w.Margin}).optional(c.found); err != nil {
+	reduction := ""
+	if err := (fields{"margin": &w.Margin, field: &reduction}).optional(c.found); err != nil {
 		return nil, err
+	}
+	var err error
+	if w.prompt, err = c.prompt(w.QueryHeads, w.KVHeads, w.Tokens, w.Dim); err != nil {
+		return nil, err
+	}
+	switch {
+	case reduction != "":
+		w.group = reduction
+	case len(w.Kept) == w.QueryHeads:
+		if err := w.prompt.repeat(); err != nil {
+			return nil, err
+		}
+		w.KVHeads = w.QueryHeads
 	}
 	if len(w.Kept) != w.KVHeads {
 		return nil, fmt.Errorf("kept has %d heads, kv_heads is %d", len(w.Kept), w.KVHeads)
 	}
-	var err error
-	w.prompt, err = c.prompt(w.QueryHeads, w.KVHeads, w.Tokens, w.Dim)
-	return &w, err
-}
-
-// groupOf returns the reduction over the group that a case names; with one query head for
-// each KV head, any is the same.
-func (c *methodCase) groupOf(field string) (string, error) {
-	group := "sum"
-	return group, fields{field: &group}.optional(c.found)
+	return &w, nil
 }
 
 // pooling reads a pooling and its width as options of the methods.
@@ -62,6 +71,9 @@ func (w *windowCase) replay(c *methodCase, method string, set map[string]any, ca
 		Compared: "positions that every head keeps",
 		Detail: fmt.Sprintf("%d query and %d KV heads of %d, %d tokens, window %d, capacity %d",
 			w.QueryHeads, w.KVHeads, w.Dim, w.Tokens, w.Window, capacity),
+	}
+	if capacity < 1 {
+		return r, fmt.Errorf("a capacity of %d KVs, want at least 1", capacity)
 	}
 	if layer < 0 || layer >= layers {
 		return r, fmt.Errorf("layer %d is not one of %d", layer, layers)
@@ -104,19 +116,16 @@ func (w *windowCase) replay(c *methodCase, method string, set map[string]any, ca
 }
 
 func compareSnapKV(c *methodCase) (CaseResult, error) {
-	w, err := c.window()
+	w, err := c.window("gqa_agg")
 	if err != nil {
 		return CaseResult{}, err
 	}
 	var capacity int
-	set := map[string]any{"window": w.Window}
+	set := map[string]any{"window": w.Window, "group": w.group}
 	if err := (fields{"max_capacity": &capacity}).decode(c.found); err != nil {
 		return CaseResult{}, err
 	}
 	if err := c.pooling(set); err != nil {
-		return CaseResult{}, err
-	}
-	if set["group"], err = c.groupOf("gqa_agg"); err != nil {
 		return CaseResult{}, err
 	}
 	r, err := w.replay(c, "snapkv", set, capacity, 1, 0)
@@ -131,23 +140,20 @@ func compareSnapKV(c *methodCase) (CaseResult, error) {
 }
 
 func compareH2OPrefill(c *methodCase) (CaseResult, error) {
-	w, err := c.window()
+	w, err := c.window("gqa_agg")
 	if err != nil {
 		return CaseResult{}, err
 	}
 	var capacity int
-	set := map[string]any{"window": w.Window}
+	set := map[string]any{"window": w.Window, "group": w.group}
 	if err := (fields{"max_capacity": &capacity}).decode(c.found); err != nil {
-		return CaseResult{}, err
-	}
-	if set["group"], err = c.groupOf("gqa_agg"); err != nil {
 		return CaseResult{}, err
 	}
 	return w.replay(c, "h2o-prefill", set, capacity, 1, 0)
 }
 
 func comparePyramidKV(c *methodCase) (CaseResult, error) {
-	w, err := c.window()
+	w, err := c.window("gqa_agg")
 	if err != nil {
 		return CaseResult{}, err
 	}
@@ -155,11 +161,8 @@ func comparePyramidKV(c *methodCase) (CaseResult, error) {
 	if err := (fields{"max_capacity": &capacity, "layers": &layers, "layer": &layer, "beta": &beta}).decode(c.found); err != nil {
 		return CaseResult{}, err
 	}
-	set := map[string]any{"window": w.Window, "beta": beta}
+	set := map[string]any{"window": w.Window, "group": w.group, "beta": beta}
 	if err := c.pooling(set); err != nil {
-		return CaseResult{}, err
-	}
-	if set["group"], err = c.groupOf("gqa_agg"); err != nil {
 		return CaseResult{}, err
 	}
 	return w.replay(c, "pyramidkv", set, capacity, layers, layer)
@@ -186,6 +189,8 @@ func comparePyramidKVBudgets(c *methodCase) (CaseResult, error) {
 		return r, fmt.Errorf("past has %d layers, layers is %d", len(past), layers)
 	case layers < 1 || layers > kv.MaxLayers:
 		return r, fmt.Errorf("layers %d is not from 1 to %d", layers, kv.MaxLayers)
+	case capacity < 1:
+		return r, fmt.Errorf("max_capacity %d is not at least 1", capacity)
 	case tokens < 1 || tokens > most:
 		return r, fmt.Errorf("tokens %d is not from 1 to %d", tokens, most)
 	}
@@ -214,7 +219,7 @@ func comparePyramidKVBudgets(c *methodCase) (CaseResult, error) {
 }
 
 func compareAdaKV(c *methodCase) (CaseResult, error) {
-	w, err := c.window()
+	w, err := c.window("gqa_func")
 	if err != nil {
 		return CaseResult{}, err
 	}
@@ -229,11 +234,8 @@ func compareAdaKV(c *methodCase) (CaseResult, error) {
 	if err := (fields{"normalize": &normalize}).optional(c.found); err != nil {
 		return CaseResult{}, err
 	}
-	set := map[string]any{"window": w.Window, "floor": alpha, "normalize": normalize, "pyramid": pyramid, "beta": beta}
+	set := map[string]any{"window": w.Window, "group": w.group, "floor": alpha, "normalize": normalize, "pyramid": pyramid, "beta": beta}
 	if err := c.pooling(set); err != nil {
-		return CaseResult{}, err
-	}
-	if set["group"], err = c.groupOf("gqa_func"); err != nil {
 		return CaseResult{}, err
 	}
 	return w.replay(c, "ada-snapkv", set, capacity, layers, layer)

@@ -99,21 +99,22 @@ func (s *streamingCase) add(n int) {
 	}
 }
 
-// evict evicts what the method does, where coming tokens are about to enter.
+// evict evicts what the method does, where coming tokens are about to enter. Sinks are the
+// first KVs that are held: after a "range" these need not be the first tokens.
 func (s *streamingCase) evict(coming int) {
 	n := len(s.held)
-	table := make([]int32, n)
-	for i := range table {
-		table[i] = int32(i)
+	ranks := make([]int32, n)
+	for i := range ranks {
+		ranks[i] = int32(i)
 	}
-	counts := ref.Counts{Tokens: s.tokens, Heads: []int{n}}
+	counts := ref.Counts{Tokens: n, Heads: []int{n}}
 	d := ref.Decide(&ref.Problem{
 		Ranking:   ref.SinksAndRecent(counts, s.sinks, coming, func(int) int { return s.recent }),
-		Length:    s.tokens,
+		Length:    n,
 		KVHeads:   1,
 		BlockSize: 1,
-		Heads:     []kv.Head{{Segment: kv.Segment{Table: table, Len: n}}},
-		Positions: s.held,
+		Heads:     []kv.Head{{Segment: kv.Segment{Table: ranks, Len: n}}},
+		Positions: ranks,
 	})
 	kept := s.held[:0]
 	evicted := d.Heads[0].KVs

@@ -46,7 +46,7 @@ func (t *Tally) Add(other Tally) {
 // events compares two reports of one stage.
 func (c *comparison) events(want, got ref.Event) {
 	if want.Stage != got.Stage || !slices.Equal(want.Seqs, got.Seqs) {
-		c.differ("stage", nowhere, stageText(want), stageText(got))
+		c.differ("stage", Nowhere, stageText(want), stageText(got))
 		return
 	}
 	if !c.sameParts(want, got) {
@@ -61,12 +61,12 @@ func (c *comparison) events(want, got ref.Event) {
 // sameParts compares which parts two events have.
 func (c *comparison) sameParts(want, got ref.Event) bool {
 	if len(want.Parts) != len(got.Parts) {
-		c.differ("parts of the stage", nowhere, fmt.Sprint(len(want.Parts)), fmt.Sprint(len(got.Parts)))
+		c.differ("parts of the stage", Nowhere, fmt.Sprint(len(want.Parts)), fmt.Sprint(len(got.Parts)))
 		return false
 	}
 	for i := range want.Parts {
 		if a, b := &want.Parts[i], &got.Parts[i]; a.Name != b.Name || a.Head != b.Head {
-			c.differ("part of the stage", nowhere, a.Name, b.Name)
+			c.differ("part of the stage", Nowhere, a.Name, b.Name)
 			return false
 		}
 	}
@@ -85,7 +85,7 @@ func (c *comparison) eventParts(want, got ref.Event, take func(*ref.Part) bool) 
 // part compares one part of events about the given sequences.
 func (c *comparison) part(seqs []kv.SeqID, want, got *ref.Part) {
 	c.Values += want.Elements()
-	at := nowhere
+	at := Nowhere
 	if want.Head >= 0 {
 		at = c.head(seqs[0], want.Head)
 	} else if len(seqs) == 1 {
@@ -132,13 +132,13 @@ func stageText(e ref.Event) string { return fmt.Sprintf("%s of %s", e.Stage, seq
 func (c *comparison) readable(want, got *kv.Cache) bool {
 	switch {
 	case got == nil:
-		c.differ("cache", nowhere, "one", "none")
+		c.differ("cache", Nowhere, "one", "none")
 	case got.Blocks() != want.Blocks():
-		c.differ("blocks of the cache", nowhere, fmt.Sprint(want.Blocks()), fmt.Sprint(got.Blocks()))
+		c.differ("blocks of the cache", Nowhere, fmt.Sprint(want.Blocks()), fmt.Sprint(got.Blocks()))
 	case got.Shape() != want.Shape():
-		c.differ("shape of the cache", nowhere, fmt.Sprint(want.Shape()), fmt.Sprint(got.Shape()))
+		c.differ("shape of the cache", Nowhere, fmt.Sprint(want.Shape()), fmt.Sprint(got.Shape()))
 	case !slices.Equal(got.Columns(), want.Columns()):
-		c.differ("columns of the cache", nowhere, fmt.Sprint(want.Columns()), fmt.Sprint(got.Columns()))
+		c.differ("columns of the cache", Nowhere, fmt.Sprint(want.Columns()), fmt.Sprint(got.Columns()))
 	default:
 		return true
 	}
@@ -199,7 +199,7 @@ func step(at Place, i int) Place {
 func (c *comparison) tables(want, got *kv.Cache) []pair {
 	wantIDs, gotIDs := want.Sequences(), got.Sequences()
 	if !slices.Equal(wantIDs, gotIDs) {
-		c.differ("sequences in the cache", nowhere, fmt.Sprint(wantIDs), fmt.Sprint(gotIDs))
+		c.differ("sequences in the cache", Nowhere, fmt.Sprint(wantIDs), fmt.Sprint(gotIDs))
 	}
 	var heads []pair
 	for _, id := range wantIDs {
@@ -207,7 +207,7 @@ func (c *comparison) tables(want, got *kv.Cache) []pair {
 		if b == nil {
 			continue
 		}
-		at := nowhere
+		at := Nowhere
 		at.Sequence = id
 		c.ints("tokens of the sequence", at, a.Len, b.Len)
 		for i := range a.Heads {
@@ -225,7 +225,7 @@ func (c *comparison) tables(want, got *kv.Cache) []pair {
 
 // head is the place of the i-th of a sequence's L·H heads.
 func (c *comparison) head(id kv.SeqID, i int) Place {
-	at := nowhere
+	at := Nowhere
 	at.Sequence, at.Layer, at.Head = id, i/c.cfg.Shape.KVHeads, i%c.cfg.Shape.KVHeads
 	return at
 }
@@ -244,7 +244,7 @@ func (c *comparison) runs(p pair, f func(at Place, want, got, n int)) {
 
 func (c *comparison) blocks(want, got *kv.Cache) {
 	c.Values += 2 * want.Blocks()
-	at := nowhere
+	at := Nowhere
 	for b := range want.Blocks() {
 		if x, y := want.IsFree(b), got.IsFree(b); x != y {
 			at.Index = b
@@ -285,17 +285,17 @@ func (c *comparison) column(column kv.Column, at Place, want, got []float32) {
 
 // near reports whether two floats of different bits are near enough.
 func (c *comparison) near(want, got float32) bool {
-	if c.tolerance.exact() || !c.tolerance.allows(want, got) {
+	if c.tolerance.Exact() || !c.tolerance.Allows(want, got) {
 		return false
 	}
 	c.Tolerated++
-	c.MaxULPs = max(c.MaxULPs, distance(want, got))
+	c.MaxULPs = max(c.MaxULPs, Distance(want, got))
 	return true
 }
 
 func (c *comparison) float(what string, at Place, want, got float32) {
 	if c.differ(what, at, "", "") {
-		c.first.Want, c.first.Got, c.first.ULPs = float32Text(want), float32Text(got), distance(want, got)
+		c.first.Want, c.first.Got, c.first.ULPs = Float32Text(want), Float32Text(got), Distance(want, got)
 	}
 }
 
@@ -312,11 +312,11 @@ func (c *comparison) row(what string, at Place, want, got []byte) {
 		}
 		at.Element = i
 		if c.differ(what, at, "", "") {
-			w, a, x := element(c.cfg.DType, want, i)
-			g, b, y := element(c.cfg.DType, got, i)
+			w, a, x := Element(c.cfg.DType, want, i)
+			g, b, y := Element(c.cfg.DType, got, i)
 			c.first.Want, c.first.Got = w, g
 			if a == a && b == b {
-				c.first.ULPs = stepsBetween(x, y, 8*size)
+				c.first.ULPs = StepsBetween(x, y, 8*size)
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func TestCompareElements(t *testing.T) {
 func TestDivergenceText(t *testing.T) {
 	d := &Divergence{
 		Trace: "story", Step: 56, Stage: ref.StageDecode, Seqs: []kv.SeqID{0, 2}, Sides: sides,
-		What: "metric", Place: Place{2, 1, 3, 17, -1, 69}, Want: float32Text(0.1), Got: float32Text(0.25), ULPs: 3, More: 12,
+		What: "metric", Place: Place{2, 1, 3, 17, -1, 69}, Want: Float32Text(0.1), Got: Float32Text(0.25), ULPs: 3, More: 12,
 		Parts:     []Part{{"metric", 3}, {"output", 10}},
 		Operation: Operation{Kind: OpDecode, Sequences: []kv.SeqID{0, 2}}, Number: 81,
 	}

@@ -52,8 +52,8 @@ type Place struct {
 	Slot     int      `json:"slot"`    // of a KV, in the reference's cache
 }
 
-// nowhere is the place of what is not in the cache.
-var nowhere = Place{-1, -1, -1, -1, -1, -1}
+// Nowhere is the place of what is not in the cache.
+var Nowhere = Place{-1, -1, -1, -1, -1, -1}
 
 // String names the parts of a place that a value has.
 func (p Place) String() string {
@@ -140,40 +140,41 @@ func sequences(ids []kv.SeqID) string {
 }
 
 // Tolerance says how far the results of float arithmetic, outputs and metrics, may
-// lie from the reference's: within ULPs floats, or within RTol of the reference's
-// value. The zero Tolerance is equality to the bit.
+// lie from the reference's: within ULPs floats, or within ATol + RTol·|reference's|, as
+// numpy.allclose has it. The zero Tolerance is equality to the bit.
 type Tolerance struct {
 	ULPs uint64
 	RTol float64
+	ATol float64
 }
 
-// exact reports whether nothing is tolerated.
-func (t Tolerance) exact() bool { return t == Tolerance{} }
+// Exact reports whether nothing is tolerated.
+func (t Tolerance) Exact() bool { return t == Tolerance{} }
 
-// allows reports whether two floats of different bits agree nevertheless. NaN
+// Allows reports whether two floats of different bits agree nevertheless. NaN
 // agrees with nothing.
-func (t Tolerance) allows(want, got float32) bool {
+func (t Tolerance) Allows(want, got float32) bool {
 	if want != want || got != got {
 		return false
 	}
-	if n := distance(want, got); n <= t.ULPs {
+	if n := Distance(want, got); n <= t.ULPs {
 		return true
 	}
-	return math.Abs(float64(got)-float64(want)) <= t.RTol*math.Abs(float64(want))
+	return math.Abs(float64(got)-float64(want)) <= t.ATol+float64(t.RTol*math.Abs(float64(want)))
 }
 
-// distance returns how many steps from float to next float lie between two floats;
+// Distance returns how many steps from float to next float lie between two floats;
 // +0 and −0 are one step apart. It is 0 if one is NaN.
-func distance(a, b float32) uint64 {
+func Distance(a, b float32) uint64 {
 	if a != a || b != b {
 		return 0
 	}
-	return stepsBetween(uint64(math.Float32bits(a)), uint64(math.Float32bits(b)), 32)
+	return StepsBetween(uint64(math.Float32bits(a)), uint64(math.Float32bits(b)), 32)
 }
 
-// stepsBetween is distance for floats of any format of so many bits: sign and
+// StepsBetween is Distance for floats of any format of so many bits: sign and
 // magnitude.
-func stepsBetween(a, b uint64, width int) uint64 {
+func StepsBetween(a, b uint64, width int) uint64 {
 	order := func(bits uint64) int64 {
 		sign := uint64(1) << (width - 1)
 		if bits&sign != 0 {
@@ -185,14 +186,14 @@ func stepsBetween(a, b uint64, width int) uint64 {
 	return uint64(max(x, y) - min(x, y))
 }
 
-// float32Text is a float in decimal, exactly enough to tell it from its neighbours,
+// Float32Text is a float in decimal, exactly enough to tell it from its neighbours,
 // and its bits.
-func float32Text(f float32) string {
+func Float32Text(f float32) string {
 	return fmt.Sprintf("%.9g = 0x%08x", f, math.Float32bits(f))
 }
 
-// element returns one element of a stored key or value, as text and as bits.
-func element(format dtype.DType, row []byte, i int) (text string, value float32, bits uint64) {
+// Element returns one element of a stored key or value, as text and as bits.
+func Element(format dtype.DType, row []byte, i int) (text string, value float32, bits uint64) {
 	size := format.Size()
 	raw := row[i*size:][:size]
 	for j, b := range raw {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"kvcompress/safetensors"
@@ -19,9 +20,11 @@ func comparers() map[string]func(*methodCase) (CaseResult, error) {
 	return map[string]func(*methodCase) (CaseResult, error){
 		"adakv":             compareAdaKV,
 		"duo_attention":     compareDuo,
+		"flexgen_quant":     compareFlexGen,
 		"h2o_mask":          compareH2OMask,
 		"h2o_prefill":       compareH2OPrefill,
 		"h2o_real_drop":     compareH2ODrop,
+		"kivi_quant":        compareKIVI,
 		"kvpress":           comparePress,
 		"pyramidkv":         comparePyramidKV,
 		"pyramidkv_table":   comparePyramidKVBudgets,
@@ -42,7 +45,8 @@ type methodCase struct {
 }
 
 // methodCases compares every case of a method's file, a JSON object: "method", "cases",
-// and "table" where the method has one.
+// and "table" where the method has one. The error is of the first case that cannot be
+// compared; the results are of all others.
 func methodCases(ctx context.Context, text []byte, tensors *safetensors.File) ([]CaseResult, error) {
 	file, err := members(text)
 	if err != nil {
@@ -71,6 +75,8 @@ func methodCases(ctx context.Context, text []byte, tensors *safetensors.File) ([
 		return nil, errors.New("cases: the file has none")
 	}
 	var results []CaseResult
+	var first error
+	failed := 0
 	for i, raw := range append(cases[:len(cases):len(cases)], table...) {
 		if err := ctx.Err(); err != nil {
 			return results, fmt.Errorf("cases: stopped before case %d: %w", i, err)
@@ -87,13 +93,19 @@ func methodCases(ctx context.Context, text []byte, tensors *safetensors.File) ([
 			result.Kind = kind
 		}
 		if err != nil {
-			return results, fmt.Errorf("cases: case %s: %w", result.ID, err)
+			if failed++; first == nil {
+				first = fmt.Errorf("cases: case %s: %w", result.ID, err)
+			}
+			continue
 		}
 		result.Case = i
 		result.Agree = result.Skipped == "" && result.Mismatch == ""
 		results = append(results, result)
 	}
-	return results, nil
+	if failed > 1 {
+		first = fmt.Errorf("%w (nor can %d more of its cases be compared)", first, failed-1)
+	}
+	return results, first
 }
 
 func compareMethod(kind, id string, raw []byte, tensors *safetensors.File) (CaseResult, error) {
@@ -120,20 +132,39 @@ func compareMethod(kind, id string, raw []byte, tensors *safetensors.File) (Case
 // maxCaseElements bounds the elements of one tensor of a case.
 const maxCaseElements = 1 << 26
 
-// floats reads the case's tensor of this name, which must be F32, of exactly these
-// dimensions, and hold nothing beyond trace.MaxMagnitude.
+// floats reads the case's tensor of this name, which must be of a float type, of exactly
+// these dimensions, and hold nothing beyond trace.MaxMagnitude.
 func (c *methodCase) floats(name string, dims ...int) ([]float32, error) {
-	data, err := c.bytes(name, safetensors.F32, dims)
+	values, err := c.anyFloats(name, dims...)
 	if err != nil {
 		return nil, err
 	}
-	values := make([]float32, len(data)/4)
-	for i := range values {
-		v := math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	for i, v := range values {
 		if !(v >= -trace.MaxMagnitude && v <= trace.MaxMagnitude) {
 			return nil, fmt.Errorf("tensor %s.%s: element %d, %g, is beyond ±2⁵⁶", c.id, name, i, v)
 		}
-		values[i] = v
+	}
+	return values, nil
+}
+
+// anyFloats is floats for a tensor that may hold any number, NaN too.
+func (c *methodCase) anyFloats(name string, dims ...int) ([]float32, error) {
+	info, data, err := c.read(name, dims)
+	if err != nil {
+		return nil, err
+	}
+	var values []float32
+	switch format, ok := info.DType.Float(); {
+	case ok:
+		values = make([]float32, len(data)/format.Size())
+		format.Decode(values, data)
+	case info.DType == safetensors.F64:
+		values = make([]float32, len(data)/8)
+		for i := range values {
+			values[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:])))
+		}
+	default:
+		return nil, fmt.Errorf("tensor %s.%s is %s, want a float type", c.id, name, info.DType)
 	}
 	return values, nil
 }
@@ -141,9 +172,12 @@ func (c *methodCase) floats(name string, dims ...int) ([]float32, error) {
 // ints reads the case's tensor of this name, which must be I32, of exactly these
 // dimensions.
 func (c *methodCase) ints(name string, dims ...int) ([]int32, error) {
-	data, err := c.bytes(name, safetensors.I32, dims)
+	info, data, err := c.read(name, dims)
 	if err != nil {
 		return nil, err
+	}
+	if info.DType != safetensors.I32 {
+		return nil, fmt.Errorf("tensor %s.%s is %s, want I32", c.id, name, info.DType)
 	}
 	values := make([]int32, len(data)/4)
 	for i := range values {
@@ -152,27 +186,36 @@ func (c *methodCase) ints(name string, dims ...int) ([]int32, error) {
 	return values, nil
 }
 
-func (c *methodCase) bytes(name string, t safetensors.DType, dims []int) ([]byte, error) {
-	name = c.id + "." + name
+// read reads the bytes of the case's tensor of this name, which must have exactly these
+// dimensions.
+func (c *methodCase) read(name string, dims []int) (safetensors.Info, []byte, error) {
+	fail := func(format string, args ...any) (safetensors.Info, []byte, error) {
+		return safetensors.Info{}, nil, fmt.Errorf("tensor %s.%s"+format, append([]any{c.id, name}, args...)...)
+	}
 	if c.tensors == nil {
-		return nil, fmt.Errorf("tensor %s: there is no .safetensors file beside the JSON", name)
+		return fail(": there is no .safetensors file beside the JSON")
 	}
-	info, ok := c.tensors.Tensor(name)
+	full := c.id + "." + name
+	info, ok := c.tensors.Tensor(full)
 	if !ok {
-		return nil, fmt.Errorf("tensor %s is missing", name)
+		return fail(" is missing")
 	}
-	same := info.DType == t && len(info.Shape) == len(dims)
-	for i := range dims {
-		same = same && info.Shape[i] == int64(dims[i])
+	want := make([]int64, len(dims))
+	for i, d := range dims {
+		want[i] = int64(d)
 	}
-	if !same {
-		return nil, fmt.Errorf("tensor %s is %s %v, want %s %v", name, info.DType, info.Shape, t, dims)
+	if !slices.Equal(info.Shape, want) {
+		return fail(" is %v, want %v", info.Shape, want)
 	}
-	if info.Bytes() > 4*maxCaseElements {
-		return nil, fmt.Errorf("tensor %s has more than %d elements", name, maxCaseElements)
+	elements := int64(1)
+	for _, d := range want {
+		elements *= d // the file has as many
+	}
+	if elements > maxCaseElements {
+		return fail(" has more than %d elements", maxCaseElements)
 	}
 	data := make([]byte, info.Bytes())
-	return data, c.tensors.ReadBytes(data, name, 0)
+	return info, data, c.tensors.ReadBytes(data, full, 0)
 }
 
 // tensorTolerance is how far an element may lie from a recorded one, relative to the

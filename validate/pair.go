@@ -219,7 +219,7 @@ func stopped(err error) bool {
 // diverge notes a difference that is not in the caches, unless there is one.
 func (p *Pair) diverge(what, want, got string) {
 	if p.diverged == nil {
-		p.found(&Divergence{Sides: sides, What: what, Place: nowhere, Want: want, Got: got, Parts: []Part{{what, 1}}})
+		p.found(&Divergence{Sides: sides, What: what, Place: Nowhere, Want: want, Got: got, Parts: []Part{{what, 1}}})
 	}
 }
 

@@ -82,7 +82,7 @@ func TestRecordedSchedules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range report.Files {
-		t.Logf("%s: %d of %d cases agree, %d are not there yet", f.Name, f.Agree, f.Cases, f.Skipped)
+		t.Logf("%s: %d of %d cases agree, %d were not compared", f.Name, f.Agree, f.Cases, f.Skipped)
 	}
 	for _, r := range report.Results {
 		if r.Mismatch != "" {

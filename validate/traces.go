@@ -100,12 +100,12 @@ func specified(cfg *ref.Config, own *trace.Compression, e ref.Event) *comparison
 	c := &comparison{cfg: cfg, sides: [2]string{"specification", "reference"}}
 	with, err := cfg.With(own)
 	if err != nil {
-		c.differ("options", nowhere, "some", err.Error())
+		c.differ("options", Nowhere, "some", err.Error())
 		return c
 	}
 	method, err := with.NewMethod()
 	if err != nil {
-		c.differ("method", nowhere, "one", err.Error())
+		c.differ("method", Nowhere, "one", err.Error())
 		return c
 	}
 	s := e.Cache.Sequence(e.Seqs[0])

@@ -345,11 +345,11 @@ func TestDistance(t *testing.T) {
 		{float32(math.Copysign(0, -1)), 0, 1}, {-math.SmallestNonzeroFloat32, math.SmallestNonzeroFloat32, 3},
 		{math.MaxFloat32, inf, 1}, {-inf, inf, 2*0x7f800000 + 1}, {1, float32(math.NaN()), 0},
 	} {
-		if got := distance(c.a, c.b); got != c.want || distance(c.b, c.a) != got {
+		if got := Distance(c.a, c.b); got != c.want || Distance(c.b, c.a) != got {
 			t.Errorf("from %g to %g: %d, want %d", c.a, c.b, got, c.want)
 		}
 	}
-	if (Tolerance{ULPs: 1 << 40, RTol: 1}).allows(1, float32(math.NaN())) {
+	if (Tolerance{ULPs: 1 << 40, RTol: 1}).Allows(1, float32(math.NaN())) {
 		t.Error("NaN agrees with 1")
 	}
 }

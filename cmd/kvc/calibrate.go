@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -20,8 +21,9 @@ import (
 
 // calibrateFlags are the flags of kvc calibrate.
 type calibrateFlags struct {
-	measurements, out, gpu string
-	asJSON                 bool
+	measurements []string
+	out, gpu     string
+	asJSON       bool
 }
 
 func newCalibrateCmd() *cobra.Command {
@@ -30,30 +32,52 @@ func newCalibrateCmd() *cobra.Command {
 		Use:   "calibrate --measurements FILE.csv -o PROFILE.json",
 		Short: "Fit the cost model to measurements",
 		Long: `Calibrate fits how close to its peak a card comes, for each reason why a step takes
-time, and how long the host's part takes, to throughputs that were measured: by
-non-negative least squares on the relative error, for each card by itself. It
-prints the fit, how far each measurement is off it, and how far it would be if its
-input length had been left out of the fit; and writes a profile for
-kvc sim --profile and kvc sweep --profile.
+time, and how long the host's part takes, to what was measured. It prints each fit,
+its error and what its rows do not determine, and writes a profile for
+kvc sim --profile and kvc sweep --profile. What FILE.csv is, its columns say:
 
-The columns of FILE.csv are
+Serving runs of vLLM V1, without compression, a row for each run:
+  model, gpu (or card), isl, osl
+  concurrency (clients that each send one request after another), or batch
+      (requests that are all there from the start)
+  at least one of ttft_ms, tpot_ms, latency_s, total_tokens_per_s
+  and where they are known: tensor_parallel (or tp), weights, kv_dtype, max_num_seqs,
+      max_num_batched_tokens, chunked_prefill, gpu_memory_utilization, num_requests,
+      backend, version
+
+A log of measured requests of vLLM V1, a row for each request:
+  arrival_s, input_tokens, output_tokens, and of ttft_ms, tpot_ms, e2e_s what is known
+What a log does not say follows the name of its file, as
+  --measurements log.csv,model=llama-3.1-8b,gpu=rtx-4090,num-gpu-blocks=2588
+with the keys model, gpu, tensor-parallel, max-num-seqs, max-num-batched-tokens,
+num-gpu-blocks, gpu-memory-utilization and engine. gpu, the two limits and the
+utilization may follow the name of a file of serving runs too. engine=vllm-0.6 says
+that a file is of an older server: of it only what is the card's is taken.
+
+Several files of these two forms are fitted together, TTFT, TPOT and throughput at
+once: first all rows, which is what holds of other cards, then each card's by
+themselves. Factors of a peak are at least 1, and times at least 0.
+
+Throughputs of KV-Compress's server and of vLLM 0.6.0, a row for each run of
+num_requests equal requests that are all there from the start:
   gpu, model, input_len, output_len, num_requests, compression_rate,
   max_cache_tokens, max_decoding_batch, total_tokens_per_s
-a row for each run of num_requests equal requests that are all there from the
-start. max_cache_tokens is empty where nothing was compressed. The runs are
-replayed by the scheduler to know what was done in each.
+max_cache_tokens is empty where nothing was compressed. Fitted by non-negative least
+squares, for each card by itself; the output says how far each row is off.
 
-Or they are  gpu, model, term, units, microseconds : timings of kernels, each of so
-many units of one term's work. docs/cost-model.md has the terms and their units.`,
+Timings of kernels, each the total of a launch, or of several, at its size:
+  gpu, model, term, units, microseconds, and tensor_parallel where it is not 1
+docs/cost-model.md has the terms and their units.`,
 		Example: `  kvc calibrate --measurements kv-compress.csv -o profile.json
   kvc calibrate --measurements kv-compress.csv --gpu l4 -o l4.json
+  kvc calibrate --measurements closed-loop.csv --measurements log.csv,model=llama-3.1-8b,gpu=rtx-4090 -o serving.json
   kvc sim --cases kv-compress.csv --profile profile.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.measurements, "measurements", "", "CSV `file` of what was measured")
+	flags.StringArrayVar(&f.measurements, "measurements", nil, "CSV `file` of what was measured; may be repeated for serving runs and logs")
 	flags.StringVarP(&f.out, "out", "o", "", "`file` to write the profile to")
 	flags.StringVar(&f.gpu, "gpu", "", "take the rows of this `card` only")
 	flags.BoolVar(&f.asJSON, "json", false, "print the fit as JSON")
@@ -65,17 +89,37 @@ many units of one term's work. docs/cost-model.md has the terms and their units.
 
 func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	switch {
-	case f.measurements == "":
+	case len(f.measurements) == 0:
 		return usagef("--measurements is missing: a CSV of what was measured")
 	case f.out == "":
 		return usagef("-o is missing: the file that the profile goes to")
 	}
-	text, err := readSmall(f.measurements)
-	if err != nil {
-		return err
+	var texts [][]byte
+	var names []string
+	var setups []servingSetup
+	for _, value := range f.measurements {
+		path, setup, err := measurementFile(value)
+		if err != nil {
+			return err
+		}
+		text, err := readSmall(path)
+		if err != nil {
+			return err
+		}
+		texts, names, setups = append(texts, text), append(names, filepath.Base(path)), append(setups, setup)
 	}
+	serving := func(text []byte) bool { return isServing(text) || isLog(text) }
+	if !slices.ContainsFunc(texts, func(text []byte) bool { return !serving(text) }) {
+		return f.serving(cmd.Context(), cmd.OutOrStdout(), texts, names, setups)
+	}
+	if len(texts) > 1 {
+		return usagef("--measurements: several files are fitted together where all are of serving runs or logs of requests")
+	}
+	if setups[0] != (servingSetup{}) {
+		return usagef("--measurements: %s says all of its runs itself", names[0])
+	}
+	text, name := texts[0], names[0]
 	header, _, _ := strings.Cut(string(text), "\n")
-	name := filepath.Base(f.measurements)
 	if cost.IsTimings(header) {
 		return f.timings(cmd, text, name)
 	}
@@ -109,7 +153,7 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 
 func (f *calibrateFlags) timings(cmd *cobra.Command, text []byte, name string) error {
 	if f.gpu != "" {
-		return usagef("--gpu chooses among throughputs: %s has timings of kernels", name)
+		return usagef("--gpu chooses among rows of throughputs: %s has timings of kernels, whose cards are fitted each by itself", name)
 	}
 	list, err := cost.ReadTimings(bytes.NewReader(text), name)
 	if err != nil {
@@ -246,6 +290,9 @@ func printCases(w io.Writer, cases []*cost.Case) {
 	table.Flush()
 }
 
+// leastShown is the time, in µs, below which an overhead is nothing.
+const leastShown = 0.01
+
 // printFits prints the factors of a profile and how good they are.
 func printFits(w io.Writer, p *cost.Profile) {
 	fits := p.Fits
@@ -258,14 +305,15 @@ func printFits(w io.Writer, p *cost.Profile) {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, t := range cost.Terms() {
 			v, source := f.Factors[t.ID], "default"
-			for _, id := range f.Fitted {
-				if id == t.ID {
-					source = "fitted"
-				}
+			switch {
+			case slices.Contains(f.Fitted, t.ID):
+				source = "fitted"
+			case v != t.Default:
+				source = "as on other cards"
 			}
 			value := "nothing"
 			switch {
-			case v == 0:
+			case t.Overhead && v < leastShown:
 			case t.Overhead:
 				value = fmt.Sprintf("%.4g µs", v)
 			default:
@@ -275,6 +323,10 @@ func printFits(w io.Writer, p *cost.Profile) {
 		}
 		table.Flush()
 		q := f.Quality
+		if f.Overlap {
+			printServingQuality(w, f)
+			continue
+		}
 		fmt.Fprintf(w, "  off by %s on average, at most %s", percent(q.MAPE), percent(q.MaxError))
 		if q.CompressedMAPE > 0 && q.VanillaMAPE > 0 {
 			fmt.Fprintf(w, "; compressed %s, vanilla %s", percent(q.CompressedMAPE), percent(q.VanillaMAPE))

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -34,7 +31,7 @@ NAME/METHOD names such a replay, and NAME/... a trace's options and all of them.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newGoldenCheckCmd(), newGoldenUpdateCmd())
+	cmd.AddCommand(newGoldenCheckCmd(), newGoldenUpdateCmd(), newGoldenExportCmd(), newGoldenCompareCmd())
 	return cmd
 }
 
@@ -170,77 +167,6 @@ func recordGolden(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEngin
 	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
 	defer bar.clear()
 	return validate.Record(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress, engine)
-}
-
-func newGoldenUpdateCmd() *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
-		Use:   "update [TRACE…]",
-		Short: "Rewrite golden results",
-		Long: `Update replays each trace and writes its golden result beside it. A bundled trace,
-or all of them if none is named, is written to the folder --dir: run it in the
-repository, look at the diff, and build anew.`,
-		Example: `  kvc golden update
-  kvc golden update story
-  kvc golden update ./my-trace`,
-		ValidArgsFunction: completeReplays,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return goldenUpdate(cmd, args, dir)
-		},
-	}
-	cmd.Flags().StringVar(&dir, "dir", "traces", "where the bundled traces' sources lie")
-	return cmd
-}
-
-func goldenUpdate(cmd *cobra.Command, names []string, dir string) error {
-	bundles, err := openTraces(names)
-	if err != nil {
-		return err
-	}
-	for _, b := range bundles {
-		if b.Dir == "" { // bundled: its source may be newer than what is built in
-			if b, err = traces.Open(filepath.Join(dir, b.Name)); err != nil {
-				return fmt.Errorf("%w (run this in the repository, or say where with --dir)", err)
-			}
-		}
-		g, err := recordGolden(cmd, b, nil)
-		if err != nil {
-			return fmt.Errorf("trace %s: %w", b.Name, err)
-		}
-		what := fmt.Sprintf("written, %d steps", len(g.Steps))
-		if written, err := writeGolden(b, g); err != nil {
-			return err
-		} else if !written {
-			what = "as before"
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", filepath.Join(b.Dir, traces.GoldenFile), what)
-	}
-	return nil
-}
-
-// writeGolden replaces a trace's golden result, unless it is that already.
-func writeGolden(b *traces.Bundle, g *validate.Golden) (written bool, err error) {
-	var text bytes.Buffer
-	if err := g.Write(&text); err != nil {
-		return false, err
-	}
-	if f, err := regular.Open(b.FS, traces.GoldenFile); err == nil {
-		old, err := io.ReadAll(io.LimitReader(f, int64(text.Len())+1))
-		f.Close()
-		if err == nil && bytes.Equal(old, text.Bytes()) {
-			return false, nil
-		}
-	}
-	temp, err := os.CreateTemp(b.Dir, traces.GoldenFile+".*")
-	if err != nil {
-		return false, err
-	}
-	defer os.Remove(temp.Name()) // of no effect once it is renamed
-	_, err = temp.Write(text.Bytes())
-	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
-		return false, err
-	}
-	return true, os.Rename(temp.Name(), filepath.Join(b.Dir, traces.GoldenFile))
 }
 
 // openTraces opens the named replays, all bundled ones if none is named. A name that

@@ -71,7 +71,7 @@ prompt: its first 1 + repeats × period tokens are looked at, layer by layer.`,
 	fs.Float64Var(&f.ratios.EchoRatio, "echo-ratio", f.ratios.EchoRatio, "`part` of the KV heads that is selected by echo")
 	fs.BoolVar(&f.distinct, "distinct", false, "draw the ids without replacement (published: with)")
 	fs.StringVar(&f.ids, "ids", "", "draw from these ids: `FROM:TO`, both included")
-	fs.IntVar(&f.bos, "bos", -1, "`id` of the first token (default: the model's BOS)")
+	fs.IntVar(&f.bos, "bos", 0, "`id` of the first token (default: the model's BOS)")
 	fs.Uint64Var(&f.seed, "seed", 0, "`number` that the ids follow from")
 	fs.StringVar(&f.request, "request", "", "`id` of the trace's request (default: its first)")
 	fs.StringVarP(&f.out, "out", "o", "", "`file` to write the map to")

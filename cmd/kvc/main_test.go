@@ -122,7 +122,7 @@ func TestCommandLines(t *testing.T) {
 		{"validate --cases agrees.json story", exitUsage, "", "exclude each other"},
 		{"validate --cases=", exitUsage, "", "--cases"},
 		{"validate --cases nowhere.json", exitUsage, "", "nowhere.json"},
-		{"validate --cases recorded", exitFailed, "1 of 2 cases agree; 1 are of methods that are not there yet", "1 of 2 cases disagree"},
+		{"validate --cases recorded", exitFailed, "1 of 2 cases agree; 1 were not compared", "1 of 2 cases disagree"},
 		{"validate --cases recorded --json", exitFailed, `"by_file": [`, "1 of 2 cases disagree"},
 		{"validate --cases unreadable", exitUsage, "All 2 cases agree", "broken.json"},
 		{"validate --cases unreadable/broken.json", exitUsage, "", "broken.json: cases:"},

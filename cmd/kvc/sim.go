@@ -26,6 +26,7 @@ import (
 // simFlags are the flags of kvc sim.
 type simFlags struct {
 	requests, cases, profile string
+	gpuBlocks                int // of a measured server
 	spread, plot             string
 	asJSON, check            bool
 	limit                    int
@@ -39,6 +40,9 @@ type simFlags struct {
 	engine          schedulerFlags
 	prefix, chunked bool
 	slo             stats.SLO
+	send            sendFlags
+	concurrency     int
+	replicas        int
 	files           simFiles
 }
 
@@ -68,13 +72,16 @@ engine here runs, is planned: --max-cache-tokens is what each query head reads.
 Quality is not projected.
 
 With --cases, each row of a CSV is projected and, where it was measured, compared. What
-the rows are is known by the columns: runs of a throughput benchmark, in the form of kvc
-calibrate; or how much KV cache servers found room for (model, card, card_gib, tp,
+the rows are is known by the columns: serving runs of a closed loop or a batch, a log of
+measured requests (with --model, --gpu and what else served them), or runs of a
+throughput benchmark, each in the form of kvc calibrate; or how much KV cache servers found room for (model, card, card_gib, tp,
 utilization, max_num_batched_tokens, max_num_seqs, vllm, and of what was measured
 weights_gib, activation_gib, kv_gib, gpu_blocks_of_16).
 
-Without --profile the cost model has its defaults, and the output says so.
-docs/cost-model.md says what is counted, and how well it does.`,
+Time is by the fit of --profile that is nearest to the server and the card, or else by
+those that are shipped. The output says which it is, in what it is of another card or
+server, and the error to expect. docs/cost-model.md says what is counted, and how well
+it does.`,
 		Example: `  kvc sim --requests AzureLLMInferenceTrace_code.csv --model llama-3.1-8b --gpu l4
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-cache-tokens 512
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method snapkv --max-cache-tokens 1024 --set window=64
@@ -91,6 +98,7 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	flags.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
 	flags.StringVar(&f.cases, "cases", "", "or a CSV `file` of runs to project and compare")
 	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
+	flags.IntVar(&f.gpuBlocks, "num-gpu-blocks", 0, "with --cases and a log of measured requests, the `blocks` of 16 tokens that the server printed; 0 is as many as fit")
 	flags.StringVar(&f.plot, "plot", "", "with --cases, draw what was measured beside what is projected to a .png or .svg `file`")
 	flags.BoolVar(&f.asJSON, "json", false, "print the projection as JSON")
 	flags.BoolVar(&f.check, "check", false, "check that the run keeps to the scheduler's rules: time, blocks and tokens")
@@ -110,9 +118,10 @@ docs/cost-model.md says what is counted, and how well it does.`,
 	f.engine.add(flags)
 	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression; vllm-v1 does unless told otherwise")
 	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression but on vllm-v1, which does unless told otherwise")
-	flags.DurationVar(&f.slo.TTFT, "slo-ttft", 0, "objective that a request keeps to count for goodput: `time` to the first token")
-	flags.DurationVar(&f.slo.TPOT, "slo-tpot", 0, "objective: `time` for each output token after the first, on average")
-	flags.DurationVar(&f.slo.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
+	addObjectives(flags, &f.slo)
+	flags.IntVar(&f.concurrency, "concurrency", 0, "`clients` that send the requests in their order, each one at a time, whatever their times of arrival")
+	f.send.add(cmd)
+	flags.IntVar(&f.replicas, "replicas", 1, "`number` of such servers behind a router")
 	f.files.add(cmd)
 	for _, name := range []string{"requests", "cases"} {
 		// The only error is a flag that does not exist, here and below.
@@ -195,8 +204,11 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 		return usagef("--gpu is missing: one of %s, or a JSON file", strings.Join(cardNames(), ", "))
 	case f.limit < 0:
 		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
-	case f.slo.TTFT < 0 || f.slo.TPOT < 0 || f.slo.E2E < 0:
-		return usagef("--slo-ttft, --slo-tpot and --slo-e2e: want no negative time")
+	case f.replicas > 1 && (f.files.chrome != "" || f.files.perStep != ""):
+		return usagef("--chrome-trace and --per-step are of one server: want --replicas 1")
+	}
+	if err := errors.Join(checkObjectives(cmd.Flags(), &f.slo), checkReplicas(f.replicas), checkConcurrency(cmd.Flags(), f.concurrency)); err != nil {
+		return usageError{err}
 	}
 	o := planOptions()
 	if err := f.options.apply(&o); err != nil {
@@ -241,6 +253,11 @@ type simInputs struct {
 	Limits      sim.Limits             `json:"limits"`
 	Prefixes    bool                   `json:"enable_prefix_caching"`
 	Chunked     bool                   `json:"enable_chunked_prefill"`
+	Concurrency int                    `json:"concurrency,omitempty"`
+	Turns       sim.Turns              `json:"turns,omitempty"`
+	Replicas    int                    `json:"replicas"`
+	Router      sim.Router             `json:"router,omitempty"` // of several replicas
+	SLO         stats.SLO              `json:"slo"`
 	ModelSource string                 `json:"model_source"`
 	GPUSource   string                 `json:"gpu_source"`
 	Engine      cost.Engine            `json:"engine"` // that measures the memory
@@ -293,7 +310,15 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	}
 	defer source.close()
 
+	turns, router, err := f.send.parse()
+	if err != nil {
+		return err
+	}
 	config := project.Config{Deployment: d, Schedule: schedule, Limits: o.Limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
+	config.Concurrency, config.Turns, config.Replicas, config.Router = f.concurrency, turns, f.replicas, router
+	if f.replicas == 1 {
+		router = ""
+	}
 	if f.prefix && source.prefixBlock() == 0 {
 		return usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
 	}
@@ -327,7 +352,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	inputs := simInputs{
 		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,
 		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
-		f.spread, o.Limits, f.prefix, f.chunked, model.Source, card.Source, d.Server(),
+		f.spread, o.Limits, f.prefix, f.chunked, f.concurrency, turns, f.replicas, router, f.slo, model.Source, card.Source, d.Server(),
 	}
 	if scheduler == sim.VLLMV1 {
 		inputs.V1 = &config.V1

@@ -31,8 +31,14 @@ type caseForm struct {
 func caseForms() []caseForm {
 	memory, _ := cost.MemoryColumns()
 	throughput, _ := cost.ThroughputColumns()
+	serving, _ := cost.ServingColumns()
+	log, _ := cost.LogColumns()
 	return []caseForm{
 		{"caches that servers found room for", memory, nil, (*simFlags).runMemoryCases},
+		{"serving runs of a closed loop or a batch", serving, []string{"profile"}, func(f *simFlags, cmd *cobra.Command, text []byte, name string) error {
+			return f.runServingCases(cmd.Context(), cmd.OutOrStdout(), text, name)
+		}},
+		{"requests as they were measured", log, []string{"profile", "model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization"}, (*simFlags).runLog},
 		{"runs of a throughput benchmark", throughput, []string{"profile", "spread", "plot", "engine"}, (*simFlags).runThroughputCases},
 	}
 }
@@ -163,6 +169,30 @@ func factorsOf(cases []*cost.Case) iter.Seq[string] {
 			seen[c.Calibrated] = true
 		}
 	}
+}
+
+// runLog compares a log of measured requests; the flags say what served them.
+func (f *simFlags) runLog(cmd *cobra.Command, text []byte, name string) error {
+	s := servingSetup{model: f.model, gpu: f.gpu, tp: f.tp, blocks: f.gpuBlocks}
+	flags := cmd.Flags()
+	for _, limit := range []struct {
+		name string
+		to   *int
+	}{{"max-num-seqs", &s.seqs}, {"max-num-batched-tokens", &s.tokens}} {
+		if flags.Changed(limit.name) {
+			var err error
+			if *limit.to, err = flags.GetInt(limit.name); err != nil {
+				return err
+			}
+			if *limit.to < 1 {
+				return usagef("--%s %d: want at least 1", limit.name, *limit.to)
+			}
+		}
+	}
+	if flags.Changed("gpu-memory-utilization") {
+		s.utilization = f.memory
+	}
+	return f.runLogCases(cmd.Context(), cmd.OutOrStdout(), text, name, s)
 }
 
 // runMemoryCases compares caches that servers found room for.

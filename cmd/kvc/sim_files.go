@@ -124,7 +124,7 @@ func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *p
 	}
 	timeline := f.timeline.Buckets(timelineSpans)
 	if f.html != "" {
-		p := &report.Projection{Title: in.title(), Inputs: in.list(slo), Result: r, Timeline: timeline, SLO: slo}
+		p := &report.Projection{Title: in.title(), Inputs: in.list(slo), Result: r, Timeline: timeline, SLO: slo, Footer: newFooter(commandLine(cmd))}
 		if err := sweep.WriteAtomically(f.html, func(w io.Writer) error { return report.ProjectionHTML(w, p) }); err != nil {
 			return err
 		}
@@ -191,6 +191,15 @@ func (in *simInputs) list(slo stats.SLO) []report.Input {
 			report.Input{Name: "decode steps between compressions", Value: fmt.Sprint(c.Interval)},
 			report.Input{Name: "slots sorted in one compression", Value: fmt.Sprint(c.MaxKVPerCompression)},
 			report.Input{Name: "which heads lose what is evicted", Value: in.Spread})
+	}
+	if in.Concurrency > 0 {
+		list = append(list, report.Input{Name: "clients, each with one request at a time", Value: fmt.Sprint(in.Concurrency)})
+	}
+	if in.Turns != sim.TurnsAsRecorded {
+		list = append(list, report.Input{Name: "turns of a session", Value: string(in.Turns)})
+	}
+	if in.Replicas > 1 {
+		list = append(list, report.Input{Name: "replicas", Value: fmt.Sprintf("%d, %s", in.Replicas, in.Router)})
 	}
 	if in.Prefixes {
 		list = append(list, report.Input{Name: "prefix caching", Value: "on"})

@@ -20,6 +20,9 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	if in.PP > 1 {
 		cards += fmt.Sprintf(" in %d stages", in.PP)
 	}
+	if in.Replicas > 1 {
+		cards = fmt.Sprintf("%d replicas of %s (%s)", in.Replicas, cards, in.Router)
+	}
 	how := "uncompressed"
 	if c := in.compression(); c.Enabled() {
 		how = "compressed"
@@ -77,14 +80,27 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	}
 	t.Flush()
 
-	fmt.Fprintf(w, "\nTime, by %s\n", printableLine(r.Factors))
-	left := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	what := map[string]string{}
-	for _, term := range cost.Terms() {
-		what[term.ID] = term.What
+	if in.SLO.Set() {
+		fmt.Fprintf(w, "\nObjectives, for %s of the requests\n", percent(in.SLO.Required()))
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, o := range m.Objectives {
+			fmt.Fprintf(t, "  %s\t%s\n", report.ObjectiveName(o.Name), report.ObjectiveText(&o, in.SLO))
+		}
+		t.Flush()
+		verdict := "met"
+		if !m.Meets(in.SLO) {
+			verdict = "missed"
+		}
+		fmt.Fprintf(w, "  all together: %s, kept by %s; goodput %.3g requests a second\n", verdict, percent(m.GoodShare), m.Goodput)
 	}
+
+	fmt.Fprintln(w, "\nTime")
+	for _, sentence := range report.TimeSource(r) {
+		fmt.Fprintf(w, "%s\n", printableLine(sentence))
+	}
+	left := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range r.Time {
-		fmt.Fprintf(left, "  %s\t%s\t%s\n", s.Term, percent(s.Share), what[s.Term])
+		fmt.Fprintf(left, "  %s\t%s\t%s\n", s.Term, percent(s.Share), s.What())
 	}
 	left.Flush()
 

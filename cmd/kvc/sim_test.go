@@ -46,7 +46,7 @@ func TestSimRequests(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("%d: %s", code, errs)
 	}
-	for _, want := range []string{"six-stories by llama-3.1-8b on l4", "Bound by", "the defaults", "time to first token", "weights", "Memory of a card"} {
+	for _, want := range []string{"six-stories by llama-3.1-8b on l4", "Bound by", "goes into reading the weights", "Error to expect", "time to first token", "weights", "Memory of a card"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -149,7 +149,7 @@ func TestSimWrongUse(t *testing.T) {
 		{serve + "--method quest --rate 0.5", "no rate", exitUsage},
 		{serve + "--kv-dtype f32", "KV format f32", exitUsage},
 		{serve + "--limit -1", "--limit -1", exitUsage},
-		{serve + "--slo-ttft -1s", "no negative time", exitUsage},
+		{serve + "--slo-ttft -1s", "want a time above 0", exitUsage},
 		{"sim --requests " + plain + " --model llama-3.1-8b --gpu l4", "kvc trace import", exitFailed},
 		{"sim --requests " + none + " --model llama-3.1-8b --gpu l4", "has no requests", exitFailed},
 		{serve + "--tensor-parallel 3", "tensor parallelism 3", exitUsage},
@@ -160,8 +160,8 @@ func TestSimWrongUse(t *testing.T) {
 		{"sim --requests six-stories --model llama-3.1-70b --gpu l4", "does not fit", exitFailed},
 		{"sim --cases x --requests y", "exclude each other", exitUsage},
 		{"sim --requests x --model llama-3.1-8b --gpu l4 --engine vllm-0.6 --rate 0.5", "--engine vllm-0.6 compresses nothing: --engine kv-compress does", exitUsage},
-		{"sim --cases x --gpu l4", "--gpu does not go with --cases", exitUsage},
-		{"sim --cases x --max-num-seqs 3", "--max-num-seqs does not go with --cases", exitUsage},
+		{"sim --cases " + memory + " --gpu l4", "--gpu does not go with --cases", exitUsage},
+		{"sim --cases " + memory + " --max-num-seqs 3", "--max-num-seqs does not go with --cases", exitUsage},
 		{serve + "--plot a.svg", "draws the runs of --cases", exitUsage},
 		{serve + "--spread nowhere", "--spread: nowhere", exitUsage},
 		{serve + "--spread " + empty, "empty", exitFailed},

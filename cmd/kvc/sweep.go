@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/report"
 	"kvcompress/sim"
@@ -36,13 +38,18 @@ type sweepFlags struct {
 	models, gpus                []string
 	tp, seqs                    []int
 	memory, compression, prices []string
+	utilization                 []string
 	loads                       []float64
+	concurrency, replicas       []int
+	send                        sendFlags
+	method                      sweepMethod
+	spread                      string
+	prefix, chunked, verify     bool
 	settings                    sweep.Settings
 	options                     *binder
 	engine                      schedulerFlags
 	set                         []string
 	maxLoad                     bool
-	attainment                  float64
 	shard, dir                  string
 	workers                     int
 	out                         sweepOutput
@@ -102,25 +109,14 @@ Ctrl-C prints what is finished, marked partial: exit code 1.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
-	fs.IntVar(&f.limit, "limit", 0, "serve the first `number` of requests only")
+	f.addRequests(fs)
 	fs.StringSliceVar(&f.models, "model", nil, "`models`, with commas between")
-	fs.StringSliceVar(&f.gpus, "gpu", nil, "`cards`")
-	fs.IntSliceVar(&f.tp, "tensor-parallel", []int{1}, "`cards` that each hold a part of every layer")
-	fs.IntVar(&f.settings.PP, "pipeline-parallel", 0, "`stages` of so many cards that each hold some of the layers, in all projections")
-	fs.StringSliceVar(&f.memory, "memory", []string{"0.9"}, "memory `budgets`")
-	fs.StringSliceVar(&f.compression, "compression", []string{"none"}, "`compressions`")
-	fs.IntSliceVar(&f.seqs, "max-num-seqs", []int{256}, "`sequences` that run at a time")
-	fs.Float64SliceVar(&f.loads, "load", []float64{1}, "`factors` of how often the requests come")
+	f.addPoints(fs)
+	fs.IntSliceVar(&f.replicas, "replicas", []int{1}, "`numbers` of such servers behind a router")
 	fs.BoolVar(&f.maxLoad, "max-load", false, "find the largest load within the objectives")
-	fs.DurationVar(&f.settings.SLO.TTFT, "slo-ttft", 0, "objective: `time` to the first token")
-	fs.DurationVar(&f.settings.SLO.TPOT, "slo-tpot", 0, "objective: `time` for each output token after the first, on average")
-	fs.DurationVar(&f.settings.SLO.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
-	fs.Float64Var(&f.attainment, "slo-attainment", 0.99, "`part` of the requests that has to keep the objectives, for --max-load")
-	fs.StringSliceVar(&f.prices, "price", nil, "dollars for an hour of a `card`, as h100=2.50")
-	fs.StringArrayVar(&f.set, "set", nil, "one of a method's own options, as `METHOD.KEY=VALUE`: kvc methods NAME lists them")
-	f.addSettings(fs)
-	fs.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
+	addObjectives(fs, &f.settings.SLO)
+	f.addPrices(fs)
+	f.addSettings(cmd)
 	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
 	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep outcomes in, and to resume from")
 	fs.IntVar(&f.workers, "workers", 0, "projections at a `time`; 0 is one for each core")
@@ -138,23 +134,55 @@ Ctrl-C prints what is finished, marked partial: exit code 1.`,
 	return cmd
 }
 
-func (f *sweepFlags) addSettings(fs *pflag.FlagSet) {
+// addRequests, addPoints, addPrices and addSettings add the flags that kvc plan has too.
+func (f *sweepFlags) addRequests(fs *pflag.FlagSet) {
+	fs.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
+	fs.IntVar(&f.limit, "limit", 0, "serve the first `number` of requests only")
+}
+
+func (f *sweepFlags) addPoints(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&f.gpus, "gpu", nil, "`cards`")
+	fs.IntSliceVar(&f.tp, "tensor-parallel", []int{1}, "`cards` that each hold a part of every layer")
+	fs.IntVar(&f.settings.PP, "pipeline-parallel", 0, "`stages` of so many cards that each hold some of the layers, in all projections")
+	fs.StringSliceVar(&f.memory, "memory", []string{"0.9"}, "memory `budgets`")
+	fs.StringSliceVar(&f.utilization, "gpu-memory-utilization", nil, "`parts` of each card's memory, as kvc sim has them, in place of --memory")
+	fs.StringSliceVar(&f.compression, "compression", []string{"none"}, "`compressions`")
+	f.method.add(fs)
+	fs.IntSliceVar(&f.seqs, "max-num-seqs", []int{256}, "`sequences` that run at a time")
+	fs.Float64SliceVar(&f.loads, "load", []float64{1}, "`factors` of how often the requests come")
+	fs.IntSliceVar(&f.concurrency, "concurrency", nil, "`clients` that send the requests in their order, each one at a time, whatever their times of arrival")
+}
+
+func (f *sweepFlags) addPrices(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&f.prices, "price", nil, "dollars for an hour of a `card`, as h100=2.50")
+	fs.StringArrayVar(&f.set, "set", nil, "one of a method's own options, as `METHOD.KEY=VALUE`, or KEY=VALUE with --method: kvc methods NAME lists them")
+}
+
+func (f *sweepFlags) addSettings(cmd *cobra.Command) {
+	fs := cmd.Flags()
 	f.options = newBinder(fs, planOptions())
 	f.options.addBatch()
 	fs.StringVar(&f.settings.Weights, "weights", f.settings.Weights, "`format` of the weights: "+weightNames()+" (default: the model's)")
 	f.options.addPages()
+	f.options.addBlocks()
 	f.options.addEviction()
+	f.options.addWindow()
 	f.options.addSchedule()
+	f.options.addRules()
 	f.engine.add(fs)
+	fs.BoolVar(&f.prefix, "enable-prefix-caching", false, "as for kvc sim: keep the blocks of prompts for later ones that begin alike; vllm-v1 does unless told otherwise, where nothing is compressed")
+	fs.BoolVar(&f.chunked, "enable-chunked-prefill", false, "as for kvc sim: prefill prompts in parts; vllm-v1 does unless told otherwise")
+	fs.StringVar(&f.spread, "spread", "spared", "which `heads` lose what is evicted: spared, even, or a file that kvc run --profile wrote")
+	f.send.add(cmd)
+	fs.BoolVar(&f.verify, "check", false, "check that each run keeps to the scheduler's rules: time, blocks and tokens")
+	fs.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
 }
 
 // compresses reports whether anything in the sweep is compressed: then all is projected on
 // one server, so that it can be compared.
 func (f *sweepFlags) compresses() bool {
-	return slices.ContainsFunc(f.compression, func(s string) bool {
-		c, err := sweep.ParseCompression(s)
-		return err == nil && c.Enabled()
-	})
+	list, err := f.method.list(f.compression)
+	return err == nil && slices.ContainsFunc(list, sweep.Compression.Enabled)
 }
 
 // applySettings sets in the settings what the flags of all commands say.
@@ -169,40 +197,36 @@ func (f *sweepFlags) applySettings() error {
 	s.ProtectedWindow, s.Sinks, s.EvenLayers, s.ControlLayers, s.Uniform = c.ProtectedWindow, c.Sinks, c.EvenLayers, c.ControlLayers, c.Uniform
 	s.Once, s.Interval, s.NewTokenLimit, s.MaxKVPerCompression = o.Schedule.Once, o.Schedule.Interval, o.Schedule.NewTokenLimit, o.Schedule.MaxKVPerCompression
 	s.OwnInterval = !f.engine.fs.Changed("interval")
+	if f.options.fs.Changed("window") {
+		s.Window = o.Metric.Window
+	}
+	s.Blocks = o.Blocks
+	s.DropOutgrown, s.HoldAfterPreemption, s.Strict, s.UntilFree = o.Limits.DropOutgrown, o.Limits.HoldAfterPreemption, o.Schedule.Strict, o.Schedule.UntilFree
+	var err error
+	if s.Turns, s.Router, err = f.send.parse(); err != nil {
+		return err
+	}
 	scheduler, usage, err := f.engine.server(f.compresses())
 	if err != nil {
 		return err
 	}
-	s.Scheduler = scheduler
+	s.Scheduler, s.V1, s.Chunked = scheduler, nil, f.chunked
+	if f.compresses() && (f.prefix || f.chunked) && scheduler != sim.VLLMV1 {
+		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression, unless with --engine %s", sim.VLLMV1)
+	}
 	if scheduler == sim.VLLMV1 {
-		s.V1, s.Usage, s.Watermark = &f.engine.v1, usage, 0
+		v1 := f.engine.v1
+		if fs := f.engine.fs; fs.Changed("enable-prefix-caching") {
+			v1.Prefixes = f.prefix
+		}
+		v1.WholePrompts = f.engine.fs.Changed("enable-chunked-prefill") && !f.chunked
+		s.V1, s.Usage, s.Watermark = &v1, usage, 0
 		if !f.engine.fs.Changed("max-num-batched-tokens") {
 			s.MaxNumBatchedTokens = 0
 		}
 	}
-	s.Set = nil
-	for _, text := range f.set {
-		method, option, ok := strings.Cut(text, ".")
-		if !ok || strings.Contains(method, "=") {
-			return usagef("--set %s: want METHOD.KEY=VALUE", text)
-		}
-		if _, err := ref.FindMethod(method); err != nil {
-			return usagef("--set %s: %w", text, err)
-		}
-		if method == ref.KVCompress {
-			return usagef("--set %s: the options of %s are flags: see --help", text, method)
-		}
-		if s.Set[method] == nil {
-			if s.Set == nil {
-				s.Set = map[string]ref.Settings{}
-			}
-			s.Set[method] = ref.Settings{}
-		}
-		if err := setOption(s.Set[method], method, option); err != nil {
-			return usagef("--set %s: %w", text, err)
-		}
-	}
-	return nil
+	s.Set, err = f.method.setOptions(f.set)
+	return err
 }
 
 // engineOf returns the engine that measures the memory of all points, so that they are
@@ -272,20 +296,33 @@ func (o *sweepOutput) check() error {
 
 // points are the combinations that the flags ask for.
 func (f *sweepFlags) points() ([]sweep.Point, error) {
-	a := sweep.Axes{Models: f.models, Cards: f.gpus, TP: f.tp, MaxNumSeqs: f.seqs, Loads: f.loads}
-	for _, s := range f.memory {
+	a := sweep.Axes{Models: f.models, Cards: f.gpus, TP: f.tp, MaxNumSeqs: f.seqs, Loads: f.loads, Concurrency: f.concurrency, Replicas: f.replicas}
+	for _, n := range f.concurrency {
+		if err := checkConcurrency(f.engine.fs, n); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range f.replicas {
+		if err := checkReplicas(n); err != nil {
+			return nil, err
+		}
+	}
+	budgets := f.memory
+	if len(f.utilization) > 0 {
+		if budgets = f.utilization; f.engine.fs.Changed("memory") {
+			return nil, usagef("--gpu-memory-utilization and --memory exclude each other")
+		}
+	}
+	for _, s := range budgets {
 		b, err := sweep.ParseBudget(s)
 		if err != nil {
 			return nil, usagef("--memory: %w", err)
 		}
 		a.Budgets = append(a.Budgets, b)
 	}
-	for _, s := range f.compression {
-		c, err := sweep.ParseCompression(s)
-		if err != nil {
-			return nil, usagef("--compression: %w", err)
-		}
-		a.Compressions = append(a.Compressions, c)
+	var err error
+	if a.Compressions, err = f.method.list(f.compression); err != nil {
+		return nil, err
 	}
 	for _, n := range f.tp {
 		if n < 1 || n > cost.MaxTP {
@@ -317,8 +354,10 @@ func (f *sweepFlags) check() error {
 		return usagef("--gpu is missing: one or more of %s, or a JSON file", strings.Join(cardNames(), ", "))
 	case f.maxLoad && !f.settings.SLO.Set():
 		return usagef("--max-load needs an objective: --slo-ttft, --slo-tpot or --slo-e2e")
-	case !(f.attainment > 0 && f.attainment <= 1):
-		return usagef("--slo-attainment %v: want a part in (0, 1]", f.attainment)
+	case f.maxLoad && len(f.concurrency) > 0:
+		return usagef("--max-load is of requests that arrive by their own times, and --concurrency of clients that send them one after the other")
+	case len(f.concurrency) > 0 && f.engine.fs.Changed("load"):
+		return usagef("--load is of requests that arrive by their own times, and --concurrency of clients that send them one after the other")
 	case f.maxLoad && len(f.loads) > 1:
 		return usagef("--max-load finds the load: --load has only one to begin from")
 	case f.shard != "" && f.dir == "":
@@ -329,6 +368,9 @@ func (f *sweepFlags) check() error {
 		return usagef("--html and --csv are the same file")
 	case f.workers < 0:
 		return usagef("--workers %d: want at least 1, or 0 for one for each core", f.workers)
+	}
+	if err := checkObjectives(f.engine.fs, &f.settings.SLO); err != nil {
+		return err
 	}
 	f.settings.Prices = map[string]float64{}
 	for _, p := range f.prices {
@@ -394,20 +436,26 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	spread, spreadDigest, err := f.readSpread()
+	if err != nil {
+		return err
+	}
 	inputs := sweepInputs{
-		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points),
-		MaxLoad: f.maxLoad, Attainment: f.attainment,
+		Requests: name, Count: len(requests), Digest: digest(requests), Settings: f.settings, Profile: factorsFor(profile, points, f.settings.Scheduler),
+		MaxLoad: f.maxLoad, Spread: spreadDigest, Command: commandLine(cmd),
 	}
 	header, err := newHeader(&inputs, points, profile)
 	if err != nil {
 		return err
 	}
-	project := sweep.Project((&sweep.Projector{Settings: f.settings, Profile: profile, Requests: func() iter.Seq2[trace.Request, error] { return each(requests) }}).Project)
+	project := sweep.Project((&sweep.Projector{
+		Settings: f.settings, Profile: profile, Spread: spread, Check: f.verify, Requests: func() iter.Seq2[trace.Request, error] { return each(requests) },
+	}).Project)
 	if f.maxLoad {
 		if last := requests[len(requests)-1].ArrivalNS; last == requests[0].ArrivalNS {
 			return usagef("--max-load: the requests of %s all come at once, so that no load is larger than another; kvc trace import --arrivals gives them times", name)
 		}
-		project = sweep.LargestLoad(project, func(o *sweep.Outcome) bool { return o.Metrics.GoodShare >= f.attainment })
+		project = sweep.LargestLoad(project, func(o *sweep.Outcome) bool { return o.Metrics.Meets(f.settings.SLO) })
 	}
 	outcomes, runErr := f.project(cmd, points, shard, header, project)
 	if runErr != nil && !errors.Is(runErr, context.Canceled) {
@@ -475,7 +523,7 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 		if err != nil {
 			return nil, "", interrupted(err)
 		}
-		if f.settings.V1 == nil { // no other engine of a sweep caches prefixes
+		if f.settings.V1 == nil && !f.prefix {
 			r.PrefixHashes = nil
 		}
 		requests = append(requests, r)
@@ -483,10 +531,33 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 	if len(requests) == 0 {
 		return nil, "", fmt.Errorf("%s has no requests", source.name)
 	}
-	if f.settings.V1 != nil {
+	switch {
+	case f.prefix && source.prefixBlock() == 0:
+		return nil, "", usagef("--enable-prefix-caching: %s has no prefix hashes", source.name)
+	case f.settings.V1 != nil:
 		f.settings.V1.PrefixTokens = source.prefixBlock()
+	case f.prefix:
+		f.settings.PrefixTokens = source.prefixBlock()
 	}
 	return requests, source.name, nil
+}
+
+// readSpread returns what --spread says, and a digest of its file.
+func (f *sweepFlags) readSpread() (func(kv.Shape) (sim.Spread, error), string, error) {
+	f.settings.Spread = ""
+	if f.spread != "spared" {
+		f.settings.Spread = f.spread
+	}
+	of := simFlags{spread: f.spread}
+	if f.spread == "spared" || f.spread == "even" {
+		return of.spreadOf, "", nil
+	}
+	text, err := readSmall(f.spread)
+	if err != nil {
+		return nil, "", fmt.Errorf("--spread: %w", err)
+	}
+	sum := sha256.Sum256(text)
+	return of.spreadOf, hex.EncodeToString(sum[:]), nil
 }
 
 func each(requests []trace.Request) iter.Seq2[trace.Request, error] {
@@ -508,6 +579,10 @@ func digest(requests []trace.Request) string {
 		line = strconv.AppendInt(line[:0], r.ArrivalNS, 10)
 		line = strconv.AppendInt(append(line, ' '), int64(r.PromptTokens), 10)
 		line = strconv.AppendInt(append(line, ' '), int64(r.OutputTokens), 10)
+		line = strconv.AppendQuote(append(line, ' '), r.Session)
+		for _, hash := range r.PrefixHashes {
+			line = strconv.AppendUint(append(line, ' '), hash, 16)
+		}
 		h.Write(append(line, '\n')) // never fails
 	}
 	return hex.EncodeToString(h.Sum(nil))
@@ -515,31 +590,41 @@ func digest(requests []trace.Request) string {
 
 // sweepInputs is what the outcomes of a sweep follow from, beside its points.
 type sweepInputs struct {
-	Requests   string         `json:"requests"`
-	Count      int            `json:"request_count"`
-	Digest     string         `json:"request_sha256"`
-	Settings   sweep.Settings `json:"settings"`
-	Profile    string         `json:"factors_of"`
-	MaxLoad    bool           `json:"max_load"`
-	Attainment float64        `json:"slo_attainment"`
+	Requests string         `json:"requests"`
+	Count    int            `json:"request_count"`
+	Digest   string         `json:"request_sha256"`
+	Settings sweep.Settings `json:"settings"`
+	Profile  string         `json:"factors_of"`
+	MaxLoad  bool           `json:"max_load"`
+	Spread   string         `json:"spread_sha256,omitempty"` // of a file
+	Command  string         `json:"command"`
 }
 
-// factorsFor says what the factors of the points' cards were fitted to.
-func factorsFor(profile *cost.Profile, points []sweep.Point) string {
+// factorsFor says of each of the points' cards what its factors were fitted to, and the error
+// to expect.
+func factorsFor(profile *cost.Profile, points []sweep.Point, scheduler sim.Scheduler) string {
+	server := cmp.Or(scheduler, sim.KVCompressServer)
 	var of []string
 	for i := range points {
 		name := points[i].Card
 		if i > 0 && name == points[i-1].Card {
 			continue
 		}
-		if card, err := catalog.FindCard(name); err == nil {
-			name = card.Name
+		card, err := catalog.FindCard(name)
+		if err != nil { // the point will say so
+			continue
 		}
-		if fit := profile.For(name).Of; !slices.Contains(of, fit) {
-			of = append(of, fit)
+		fit := profile.For(&card, server)
+		text := card.Name + ": "
+		if other := fit.Suits(&card, server); other != "" {
+			text += "a fit to " + other + ", "
+		}
+		text += fit.Of + "; error to expect: " + fit.Expected(&card, server)
+		if !slices.Contains(of, text) {
+			of = append(of, text)
 		}
 	}
-	return strings.Join(of, "; ")
+	return strings.Join(of, ". ")
 }
 
 // newHeader names the sweep by a digest of all its inputs.
@@ -583,7 +668,7 @@ func (in *sweepInputs) list() []report.Input {
 	s := &in.Settings
 	slo := "none"
 	if s.SLO.Set() {
-		slo = sloWords(s.SLO)
+		slo = fmt.Sprintf("%s; for %g of the requests", sloWords(s.SLO), s.SLO.Required())
 	}
 	list := []report.Input{
 		{Name: "requests", Value: fmt.Sprintf("%s: %s", in.Requests, counted(in.Count, "request"))},
@@ -599,6 +684,21 @@ func (in *sweepInputs) list() []report.Input {
 		{Name: "protected window", Value: strconv.Itoa(s.ProtectedWindow)},
 		{Name: "decode steps between compressions", Value: stepsBetween(s)},
 		{Name: "slots sorted in one compression", Value: strconv.Itoa(s.MaxKVPerCompression)},
+	}
+	for _, o := range []struct {
+		on          bool
+		name, value string
+	}{
+		{s.Turns != "" && s.Turns != sim.TurnsAsRecorded, "turns of a session", string(s.Turns)},
+		{s.Blocks > 0, "blocks of one head", strconv.Itoa(s.Blocks)},
+		{s.Chunked && s.Scheduler != sim.VLLMV1, "chunked prefill", "on"}, {s.PrefixTokens > 0, "prefix caching", "on"},
+		{s.V1 != nil && s.V1.WholePrompts, "chunked prefill", "off"}, {s.V1 != nil && !s.V1.Prefixes, "prefix caching", "off"},
+		{s.Window > 0, "queries of a prompt that are watched", strconv.Itoa(s.Window)},
+		{s.Spread != "", "which heads lose what is evicted", s.Spread},
+	} {
+		if o.on {
+			list = append(list, report.Input{Name: o.name, Value: o.value})
+		}
 	}
 	if s.PP > 1 {
 		list = append(list, report.Input{Name: "stages of a pipeline", Value: strconv.Itoa(s.PP)})
@@ -627,7 +727,7 @@ func (in *sweepInputs) list() []report.Input {
 		}
 	}
 	if in.MaxLoad {
-		list = append(list, report.Input{Name: "load", Value: fmt.Sprintf("the largest under which %g of the requests keep the objectives", in.Attainment)})
+		list = append(list, report.Input{Name: "load", Value: fmt.Sprintf("the largest under which %g of the requests keep the objectives", in.Settings.SLO.Required())})
 	}
 	for _, card := range slices.Sorted(maps.Keys(s.Prices)) {
 		list = append(list, report.Input{Name: "price of " + card, Value: fmt.Sprintf("$%g an hour", s.Prices[card])})
@@ -659,7 +759,9 @@ func sloWords(s stats.SLO) string {
 // print marks the front, and writes the outcomes wherever they are wanted.
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
 	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
-	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen}
+	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
+		Footer: newFooter(in.Command),
+	}
 	for _, f := range []struct {
 		path  string
 		write func(io.Writer, *report.Sweep) error

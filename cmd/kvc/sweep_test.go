@@ -234,7 +234,7 @@ func TestSweepUsage(t *testing.T) {
 		"--tensor-parallel 65":       sweepArgs(trace, "--tensor-parallel", "65"),
 		"requires at least 1 arg":    {"sweep", "merge"},
 		"--slo-attainment":           sweepArgs(trace, "--slo-attainment", "2"),
-		"an objective is negative":   sweepArgs(trace, "--slo-ttft", "-1s"),
+		"want a time above 0":        sweepArgs(trace, "--slo-ttft", "-1s"),
 	} {
 		var errs bytes.Buffer
 		if code := run(args, new(bytes.Buffer), &errs); code != exitUsage || !strings.Contains(errs.String(), want) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/ptx"
@@ -97,16 +99,33 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	flags.engine.add(fs)
-	fs.Uint64Var(&flags.tolerance.ULPs, "ulp", 0, "metrics and outputs agree if they are at most so many ulp apart")
-	fs.Float64Var(&flags.tolerance.RTol, "rtol", 0, "metrics and outputs agree if they differ by at most this part of the reference's")
+	addTolerance(fs, &flags.tolerance)
 	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to a `folder`")
 	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
-	fs.IntVar(&flags.random, "random", 0, "run so many random pipelines")
+	fs.IntVar(&flags.random, "random", 0, "run this many random pipelines")
 	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
 	fs.StringVar(&flags.method, "method", "", "random pipelines of this method alone, a `name` of kvc methods")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
+}
+
+// addTolerance binds how far metrics and outputs may lie from the expected ones.
+func addTolerance(fs *pflag.FlagSet, t *validate.Tolerance) {
+	fs.Uint64Var(&t.ULPs, "ulp", 0, "metrics and outputs agree if they are at most this many ulp apart")
+	fs.Float64Var(&t.RTol, "rtol", 0, "metrics and outputs agree if they differ by at most this part of the expected one")
+	fs.Float64Var(&t.ATol, "atol", 0, "metrics and outputs agree if they differ by at most this much; with --rtol, by at most the sum")
+}
+
+// checkTolerance returns a usageError for a tolerance that cannot be meant.
+func checkTolerance(t *validate.Tolerance) error {
+	if !(t.RTol >= 0 && t.RTol < 1) {
+		return usageError{fmt.Errorf("--rtol %v is not in [0, 1)", t.RTol)}
+	}
+	if !(t.ATol >= 0 && t.ATol <= math.MaxFloat32) {
+		return usageError{fmt.Errorf("--atol %v is not a number of at least 0", t.ATol)}
+	}
+	return nil
 }
 
 // runValidate does what the flags ask for: one of four things.
@@ -126,8 +145,8 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if cmd.Flags().Changed("dump") && (cmd.Flags().Changed("cases") || cmd.Flags().Changed("replay")) {
 		return usageError{errors.New("--dump goes with traces, or with --random")}
 	}
-	if t := flags.tolerance.RTol; !(t >= 0 && t < 1) {
-		return usageError{fmt.Errorf("--rtol %v is not in [0, 1)", t)}
+	if err := checkTolerance(&flags.tolerance); err != nil {
+		return err
 	}
 	if cmd.Flags().Changed("method") && !cmd.Flags().Changed("random") {
 		return usageError{errors.New("--method goes with --random: a trace's options say its method")}
@@ -301,7 +320,7 @@ func sayNotRun(out io.Writer, left []notRun) {
 // sayDumped says where a dump is, and what runs it again.
 func sayDumped(cmd *cobra.Command, what, dir string) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "\n%s is in %s. Run it again with:\n  kvc validate --replay %s%s\n", what, dir, quoted(dir),
-		command(cmd.Flags(), "device", "checks", "shuffle", "kernel", "allow-approx", "ulp", "rtol"))
+		command(cmd.Flags(), "device", "checks", "shuffle", "kernel", "allow-approx", "ulp", "rtol", "atol"))
 }
 
 // tolerated says how many values have other bits, if any may.

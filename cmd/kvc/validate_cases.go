@@ -48,7 +48,7 @@ func printCasesReport(out io.Writer, report *validate.CasesReport) error {
 			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", printableLine(id), printableLine(r.Kind), r.Values, caseResult(&r), printableLine(r.Detail))
 		}
 	} else {
-		fmt.Fprintln(table, "FILE\tKIND\tCASES\tAGREE\tNOT THERE YET\tRESULT")
+		fmt.Fprintln(table, "FILE\tKIND\tCASES\tAGREE\tNOT COMPARED\tRESULT")
 		for _, f := range report.Files {
 			result := "agree"
 			switch {
@@ -78,7 +78,7 @@ func printCasesReport(out io.Writer, report *validate.CasesReport) error {
 		fmt.Fprintf(out, "\n%d of %d cases agree", report.Agree, report.Cases)
 	}
 	if report.Skipped > 0 {
-		fmt.Fprintf(out, "; %d are of methods that are not there yet", report.Skipped)
+		fmt.Fprintf(out, "; %d were not compared", report.Skipped)
 	}
 	_, err := fmt.Fprintln(out, ".")
 	return err

@@ -20,7 +20,10 @@ func decodeMMA(d *decoder) error {
 	}
 	m := &mmaOp{saturate: d.take("satfinite")}
 	size := 1
-	tf32 := d.take("tf32") && d.take("tf32")
+	tf32 := d.take("tf32") // of A, and then of B as well
+	if tf32 && !d.take("tf32") {
+		return d.unsupported()
+	}
 	types := [4]typ{} // of d, a, b, c
 	for i := range types {
 		if tf32 && (i == 1 || i == 2) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"gonum.org/v1/gonum/mat"
+
+	"kvcompress/sim"
 )
 
 // Calibrate fits the factors to measured throughputs, for each card by itself, and,
@@ -46,7 +48,7 @@ func Calibrate(ctx context.Context, measurements []Measurement, file string) (*P
 		p.Fits = append(p.Fits, *fit)
 	}
 	if len(cards) > 1 {
-		all, err := fitCases(cases, "all", file)
+		all, err := fitCases(cases, AnyCard, file)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -65,7 +67,7 @@ func fitCases(cases []*Case, card, file string) (*Fit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", file, card, err)
 	}
-	fit := &Fit{Card: card, Rows: len(cases), Factors: factors, Fitted: fitted}
+	fit := &Fit{Card: card, Server: sim.KVCompressServer, Rows: len(cases), Factors: factors, Fitted: fitted}
 	for _, c := range cases {
 		if !slices.Contains(fit.Models, c.Deployment.Model.Name) {
 			fit.Models = append(fit.Models, c.Deployment.Model.Name)

@@ -185,18 +185,21 @@ func (c *Case) serve(ctx context.Context, cfg *ref.Config, schedule sim.Schedule
 
 // Predict sets the throughput by the factors of a profile.
 func (c *Case) Predict(p *Profile) error {
-	fit := p.For(c.Deployment.Card.Name)
+	fit := p.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
 	c.Calibrated = fit.Of
-	rates, err := c.Deployment.Rates(fit.Factors)
+	rates, products, err := c.Deployment.Costs(&fit)
 	if err != nil {
 		return err
+	}
+	if products != nil {
+		return fmt.Errorf("the fit of %s is of a server that chunks prompts, and these runs are of one that does not", fit.Of)
 	}
 	seconds := rates.Cost(&c.Work).Seconds()
 	if seconds == 0 {
 		return fmt.Errorf("with the factors of %s the run takes no time", fit.Of)
 	}
 	c.Throughput = float64(c.NumRequests*(c.InputLen+c.OutputLen)) / seconds
-	c.Time = c.Deployment.Shares(fit.Factors, &c.Work)
+	c.Time = c.Deployment.Shares(&fit, &c.Work, sim.Ticks{})
 	if c.TokensPerS > 0 {
 		c.Off = c.Throughput/c.TokensPerS - 1
 	}

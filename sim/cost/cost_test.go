@@ -34,12 +34,14 @@ func TestMemoryAddsUp(t *testing.T) {
 		tp          int
 		compresses  bool
 		sorted      int
+		engine      Engine
 	}{
-		{"llama-3.1-8b", "l4", 1, false, 0}, {"llama-3.1-8b", "l4", 1, true, 5e6}, {"llama-3.1-8b", "l4", 1, true, 0},
-		{"llama-3.1-70b", "h100", 4, false, 0}, {"llama-3.1-70b", "h100", 8, true, 5e7}, {"qwen2.5-7b", "a100", 2, true, 1e6},
+		{"llama-3.1-8b", "l4", 1, false, 0, ""}, {"llama-3.1-8b", "l4", 1, true, 5e6, ""}, {"llama-3.1-8b", "l4", 1, true, 0, ""},
+		{"llama-3.1-70b", "h100", 4, false, 0, ""}, {"llama-3.1-70b", "h100", 8, true, 5e7, ""}, {"qwen2.5-7b", "a100", 2, true, 1e6, ""},
+		{"llama-3.1-8b", "l4", 1, false, 0, VLLMV1Last}, {"llama-3.1-70b", "h100", 4, false, 0, VLLMV1Last}, // with CUDA graphs
 	} {
 		d := deployment(t, c.model, c.card)
-		d.TP, d.SortedKVs, d.MaxTokens = c.tp, c.sorted, 8192
+		d.TP, d.SortedKVs, d.MaxTokens, d.Engine = c.tp, c.sorted, 8192, c.engine
 		if c.compresses {
 			d.Method.Compression.Rate = 0.5
 		}
@@ -53,6 +55,9 @@ func TestMemoryAddsUp(t *testing.T) {
 		}
 		if m.Unused < 0 || m.Unused >= int64(m.BlockKV+m.BlockMetadata)+scratch(d.BlockSize) || m.Blocks%c.tp != 0 {
 			t.Errorf("%+v: %d bytes are unused, %d blocks on %d cards", c, m.Unused, m.Blocks, c.tp)
+		}
+		if (c.engine == VLLMV1Last) != (m.Graphs > 0) {
+			t.Errorf("%+v: %d bytes of CUDA graphs", c, m.Graphs)
 		}
 		if c.compresses == (m.Metadata == 0) || c.compresses == (m.Scratch == 0) {
 			t.Errorf("%+v: %d bytes of metadata, %d of scratch", c, m.Metadata, m.Scratch)
@@ -81,9 +86,12 @@ func TestMemoryByHand(t *testing.T) {
 
 func TestDoesNotFit(t *testing.T) {
 	d := deployment(t, "llama-3.1-70b", "h100")
+	d.Engine, d.MaxTokens = VLLMV1Last, 8192
 	_, err := d.Memory()
-	if err == nil || !strings.Contains(err.Error(), "141.1 GB") || !strings.Contains(err.Error(), "more cards") {
-		t.Errorf("%v", err)
+	// A token takes 2 · 3 · (28672 + 8192) bytes. Outside and graphs: 655 MiB, and 67 + 34 graphs of 1 MiB for 512 and 256 sequences.
+	want := "llama-3.1-70b does not fit on h100: of 76.4 GB (90 % of the card), the weights take 141.1 GB, the peak of a prefill of 8192 tokens 1.8 GB, the rest 0.8 GB"
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "more cards") {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 
@@ -124,7 +132,7 @@ func TestRatesAreTheTerms(t *testing.T) {
 			factors[id] = 7
 		}
 	}
-	rates, err := d.Rates(factors)
+	rates, _, err := d.Costs(&Fit{Factors: factors})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +141,7 @@ func TestRatesAreTheTerms(t *testing.T) {
 		w[f] = int64(1000 * (f + 1))
 	}
 	sum := 0.0
-	shares := d.Shares(factors, &w)
+	shares := d.Shares(&Fit{Factors: factors}, &w, sim.Ticks{})
 	for _, s := range shares {
 		sum += s.Seconds
 	}
@@ -141,6 +149,9 @@ func TestRatesAreTheTerms(t *testing.T) {
 		t.Errorf("%v s, the terms' sum is %v", got, sum)
 	}
 	for _, term := range Terms() {
+		if term.ID == RequestTerm { // of no step
+			continue
+		}
 		of := d
 		switch term.ID { // those of methods that no engine runs
 		case "host":
@@ -172,7 +183,7 @@ func TestOverheadsOfCompression(t *testing.T) {
 		c.change(&d)
 		factors := Factors{"compression": 1000, "compressed_sequence": 20}
 		sum := 0.0
-		for _, s := range d.Shares(factors, &w) {
+		for _, s := range d.Shares(&Fit{Factors: factors}, &w, sim.Ticks{}) {
 			sum += s.Seconds * 1e6
 		}
 		if math.Abs(sum-c.want) > 1e-6 {
@@ -189,7 +200,7 @@ func TestWeightsRead(t *testing.T) {
 		"qwen2.5-0.5b": 494_032_768,
 	} {
 		d := deployment(t, name, "l4")
-		for _, s := range d.Shares(Factors{"weights": 1}, &sim.Work{sim.Steps: 1}) {
+		for _, s := range d.Shares(&Fit{Factors: Factors{"weights": 1}}, &sim.Work{sim.Steps: 1}, sim.Ticks{}) {
 			if want := float64(2*params) / d.Card.Read; math.Abs(s.Seconds/want-1) > 1e-9 {
 				t.Errorf("%s: %v s, want %v", name, s.Seconds, want)
 			}
@@ -217,7 +228,7 @@ func TestCalibrateFindsFactors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rates, err := c.Deployment.Rates(want)
+		rates, _, err := c.Deployment.Costs(&Fit{Factors: want})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,14 +307,16 @@ func TestReadProfile(t *testing.T) {
 		`{"version":1,"fits":[{"card":"l4","factors":{"magic":1}}]}`:      "magic",
 		`{"version":1,"fits":[{"card":"l4","factors":{"weights":-1}}]}`:   "weights is -1",
 		`{"version":1,"fits":[{"card":"l4","factors":{"weights":1e99}}]}`: "weights is 1e+99",
-		`{"version":1,"fitz":[]}`: "fitz",
+		`{"version":1,"fitz":[]}`:        "fitz",
+		strings.Repeat(" ", 1<<20) + "1": "more than 1048576 bytes",
+		`{"version":1,"fits":[{"card":"l4","factors":{}}],"all":{"card":"any","factors":{"magic":1}}}`: "all: factor of an unknown term",
 	} {
 		if _, err := ReadProfile(strings.NewReader(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", in, err, want)
 		}
 	}
 	p, err := ReadProfile(strings.NewReader(`{"version":1,"file":"f","fits":[{"card":"l4","factors":{"weights":1.5}}]}`))
-	if err != nil || p.For("h100").Factors["weights"] != 1.5 || p.For("l4").Factors["sort"] != DefaultFactors()["sort"] {
+	if err != nil || fitFor(p, "h100").Factors["weights"] != 1.5 || fitFor(p, "l4").Factors["sort"] != DefaultFactors()["sort"] {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -316,7 +329,7 @@ func FuzzReadProfile(f *testing.F) {
 			return
 		}
 		d := deployment(t, "llama-3.1-8b", "l4")
-		if _, err := d.Rates(p.For("l4").Factors); err != nil {
+		if _, _, err := d.Costs(&p.Fits[0]); err != nil {
 			t.Error(err)
 		}
 	})
@@ -327,6 +340,13 @@ func TestCalibrateTimings(t *testing.T) {
 		"l4,llama-3.1-8b,sort,1000000,640\n" + // 64 bytes of each at 300 GB/s take 213.3 µs
 		"l4,llama-3.1-8b,sort,2000000,1280\n" +
 		"h100,llama-3.1-8b,compression,2,100\n"
+	// A sum over two cards: 64 of 8,192 bytes a token, of which each card sends half twice.
+	const summed = "gpu,model,tensor_parallel,term,units,microseconds\nh100,llama-3.1-8b,2,all_reduce,1000,4000\n"
+	if list, err := ReadTimings(strings.NewReader(summed), "f"); err != nil {
+		t.Error(err)
+	} else if p, err := CalibrateTimings(list, "f"); err != nil || math.Abs(fitFor(p, "h100").Factors["all_reduce"]-4e-3/(1000*64*8192/deployment(t, "llama-3.1-8b", "h100").Card.Link)) > 1e-4 {
+		t.Errorf("%v, %v", p, err)
+	}
 	if !IsTimings("gpu,model,term,units,microseconds") || IsTimings(header) {
 		t.Error("the two forms are not told apart")
 	}
@@ -338,17 +358,18 @@ func TestCalibrateTimings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := p.For("l4"); math.Abs(got.Factors["sort"]-3) > 1e-5 || got.Quality.MaxError > 1e-5 || got.Factors["weights"] != DefaultFactors()["weights"] {
+	if got := fitFor(p, "l4"); math.Abs(got.Factors["sort"]-3) > 1e-5 || got.Quality.MaxError > 1e-5 || got.Factors["weights"] != DefaultFactors()["weights"] {
 		t.Errorf("%+v", got)
 	}
-	if got := p.For("h100").Factors["compression"]; got != 50 {
+	if got := fitFor(p, "h100").Factors["compression"]; got != 50 {
 		t.Errorf("%v µs for a compression, want 50", got)
 	}
 	for in, want := range map[string]string{
 		"l4,m,magic,1,1\n":                    "magic",
+		"l4,llama-3.1-8b,request,1,1\n":       "takes no time",
 		"l4,m,sort,0,1\n":                     "units",
 		"l4,m,sort,1,-1\n":                    "microseconds",
-		"l4,llama-3.1-8b,all_reduce,1,1\n":    "single card",
+		"l4,llama-3.1-8b,all_reduce,1,1\n":    "on 1 of these cards",
 		"l4,llama-3.1-8b,sort,1,1000000000\n": "unit of the work",
 	} {
 		list, err := ReadTimings(strings.NewReader("gpu,model,term,units,microseconds\n"+in), "f")
@@ -358,5 +379,58 @@ func TestCalibrateTimings(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want an error with %q", in, err, want)
 		}
+	}
+}
+
+// fitFor returns the fit of a profile to a card under KV-Compress's server.
+func fitFor(p *Profile, card string) Fit {
+	c, err := catalog.FindCard(card)
+	if err != nil {
+		panic(err)
+	}
+	return p.For(&c, sim.KVCompressServer)
+}
+
+// TestQualityByHand: three runs of 100 tokens, projected at 2 s each, measured at 2.5, 1.8 and
+// 2.2 s, of which one was compressed; and of one input length there is no fit to others.
+func TestQualityByHand(t *testing.T) {
+	d := deployment(t, "llama-3.1-8b", "l4")
+	run := func(measured float64, keep int) *Case {
+		return &Case{
+			Measurement: Measurement{NumRequests: 1, InputLen: 60, OutputLen: 40, TokensPerS: 100 / measured, MaxCacheTokens: keep},
+			Deployment:  d, Work: sim.Work{sim.Steps: 2000},
+		}
+	}
+	q := quality([]*Case{run(2.5, 0), run(1.8, 64), run(2.2, 0)}, Factors{"step": 1000})
+	for name, v := range map[string][2]float64{
+		"mean": {q.MAPE, (0.25 + 0.1 + 0.1) / 3}, "most": {q.MaxError, 0.25}, "compressed": {q.CompressedMAPE, 0.1}, "vanilla": {q.VanillaMAPE, 0.175}, "cross": {q.CrossMAPE, 0},
+	} {
+		if !(math.Abs(v[0]-v[1]) <= 1e-9) {
+			t.Errorf("%s: %v, want %v", name, v[0], v[1])
+		}
+	}
+	if q := quality([]*Case{run(2.5, 0)}, Factors{"step": 1000}); !near(q.VanillaMAPE, 0.25) || q.CompressedMAPE != 0 {
+		t.Errorf("of one: %+v", q)
+	}
+	if q := quality([]*Case{run(2.5, 9)}, Factors{"step": 1000}); !near(q.CompressedMAPE, 0.25) || q.VanillaMAPE != 0 {
+		t.Errorf("of one that is compressed: %+v", q)
+	}
+}
+
+func TestSummarizeByHand(t *testing.T) {
+	cases := []*Case{
+		{Measurement: Measurement{MaxDecodingBatch: 10, TokensPerS: 1}, Batch: 10, Off: 0.1},
+		{Measurement: Measurement{MaxDecodingBatch: 10, TokensPerS: 1}, Batch: 7, Off: -0.3},
+		{Measurement: Measurement{MaxDecodingBatch: 10}, Batch: 12},
+		{Batch: 5},
+	}
+	if got, want := Summarize(cases), (Summary{4, 3, 1, 3, 0.2, 0.3}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := Summarize(cases[:1]), (Summary{1, 1, 1, 0, 0.1, 0.1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := Summarize(nil); got != (Summary{}) {
+		t.Errorf("of nothing: %+v", got)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kvcompress/sim"
 )
 
 // Engine names a server by how it measures memory before it sizes its cache. Versions
@@ -67,8 +69,8 @@ func profilings() []profiling {
 		{engine: VLLM07, since: [3]int{0, 7, 0}, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 200 * mib, links: 490 * mib, rope: true},
 		{engine: VLLMV1First, v1: true, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 600 * mib, links: 490 * mib, rope: true},
 		{engine: VLLMV1, v1: true, since: [3]int{0, 9, 2}, reserve: 1, residuals: 3, residualsTP: 4, sampler: SortingSampler, outside: 135 * mib, links: 490 * mib, rope: true},
-		{engine: VLLMV1Next, v1: true, since: [3]int{0, 17, 0}, reserve: 1, residuals: 3, residualsTP: 4, sampler: ThresholdSampler, workspace: 80 * mib, outside: 550 * mib, links: 490 * mib, rope: true},
-		{engine: VLLMV1Last, v1: true, since: [3]int{0, 21, 0}, reserve: 1, residuals: 3, residualsTP: 4, sampler: ThresholdSampler, workspace: 80 * mib, outside: 550 * mib, links: 490 * mib, rope: true, graphs: true},
+		{engine: VLLMV1Next, v1: true, since: [3]int{0, 17, 0}, reserve: 1, residuals: 3, residualsTP: 4, sampler: ThresholdSampler, workspace: 80 * mib, outside: 655 * mib, links: 490 * mib, rope: true},
+		{engine: VLLMV1Last, v1: true, since: [3]int{0, 21, 0}, reserve: 1, residuals: 3, residualsTP: 4, sampler: ThresholdSampler, workspace: 80 * mib, outside: 655 * mib, links: 490 * mib, rope: true, graphs: true},
 	}
 }
 
@@ -79,6 +81,18 @@ func Engines() []Engine {
 		list = append(list, p.engine)
 	}
 	return list
+}
+
+// Scheduler returns the server's scheduler, which versions that measure memory differently
+// have in common.
+func (e Engine) Scheduler() sim.Scheduler {
+	switch p := e.profiling(); {
+	case e == KVCompress:
+		return sim.KVCompressServer
+	case p.v1:
+		return sim.VLLMV1
+	}
+	return sim.VLLM06
 }
 
 // Valid reports whether the engine is one of [Engines].

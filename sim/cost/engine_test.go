@@ -86,11 +86,11 @@ func TestEnginesByHand(t *testing.T) {
 		{VLLMV1, 8, 1024, plain/8 + rotary, 5_105_595_187, 625 * mib, "sampler", 0},
 		{VLLMV1, 8, 64, plain/8 + rotary, 382_014_259, 625 * mib, "sampler", 0},
 		// 1024 · 128256 logits of 14 bytes, 80 MiB and the hidden states.
-		{VLLMV1Next, 1, 1024, plain + rotary, 1_998_061_568, 550 * mib, "sampler", 0},
-		{VLLMV1Next, 2, 1024, plain/2 + rotary, 1_998_061_568, 1040 * mib, "sampler", 0},
+		{VLLMV1Next, 1, 1024, plain + rotary, 1_998_061_568, 655 * mib, "sampler", 0},
+		{VLLMV1Next, 2, 1024, plain/2 + rotary, 1_998_061_568, 1145 * mib, "sampler", 0},
 		// Graphs of 1 MiB: 51 and 51 sizes, 19 and 11, each but the first.
-		{VLLMV1Last, 1, 1024, plain + rotary, 1_998_061_568, 550 * mib, "sampler", 100 * mib},
-		{VLLMV1Last, 4, 64, plain/4 + rotary, 444_596_224, 1040 * mib, "prefill", 28 * mib},
+		{VLLMV1Last, 1, 1024, plain + rotary, 1_998_061_568, 655 * mib, "sampler", 100 * mib},
+		{VLLMV1Last, 4, 64, plain/4 + rotary, 444_596_224, 1145 * mib, "prefill", 28 * mib},
 	} {
 		d := deployment(t, "llama-3.1-8b", "h100")
 		d.Engine, d.TP, d.MaxSeqs, d.MaxTokens = c.engine, c.tp, c.seqs, 8192

@@ -164,14 +164,16 @@ func readCSV(r io.Reader, name string, required, optional []string, row func(lin
 	}
 }
 
-// Timing is how long some work of one term took, by itself.
+// Timing is how long some work of one term took, by itself: the total of one or more launches,
+// at their size.
 type Timing struct {
 	Line    int
 	GPU     string
 	Model   string
+	TP      int // cards that shared the work
 	Term    string
-	Units   float64 // of the term's work
-	Seconds float64
+	Units   float64 // of the term's work in all
+	Seconds float64 // in all
 }
 
 // IsTimings reports whether the header of a CSV is that of timings of kernels.
@@ -179,12 +181,16 @@ func IsTimings(header string) bool {
 	return slices.Contains(strings.Split(strings.TrimSpace(header), ","), "term")
 }
 
-// ReadTimings reads a CSV with the columns gpu, model, term, units and
-// microseconds: how long so many units of a term's work took, as a profiler has it.
+// ReadTimings reads a CSV with the columns gpu, model, term, units, microseconds and, where
+// several cards shared the work, tensor_parallel: how long so many units of a term's work took
+// in all, as a profiler has it.
 func ReadTimings(r io.Reader, name string) ([]Timing, error) {
 	var list []Timing
-	err := readCSV(r, name, []string{"gpu", "model", "term", "units", "microseconds"}, nil, func(line int, get func(string) string) error {
-		t := Timing{Line: line, GPU: get("gpu"), Model: get("model"), Term: get("term")}
+	err := readCSV(r, name, []string{"gpu", "model", "term", "units", "microseconds"}, []string{"tensor_parallel"}, func(line int, get func(string) string) error {
+		t := Timing{Line: line, GPU: get("gpu"), Model: get("model"), TP: 1, Term: get("term")}
+		if err := parseCount(&t.TP, get("tensor_parallel"), 0); err != nil || t.TP < 1 || t.TP > MaxTP {
+			return fmt.Errorf("tensor_parallel: want 1 to %d, got %q", MaxTP, get("tensor_parallel"))
+		}
 		if !slices.ContainsFunc(Terms(), func(known Term) bool { return known.ID == t.Term }) {
 			return fmt.Errorf("term: %q is unknown: want %s", t.Term, strings.Join(termIDs(), ", "))
 		}

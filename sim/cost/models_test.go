@@ -215,7 +215,7 @@ func TestEveryModel(t *testing.T) {
 			if err != nil || m.Blocks < 1 || m.Tokens+m.Sequences < 1 || m.Unused < 0 {
 				t.Errorf("%s on %d cards: %v, %+v", name, d.TP, err, m)
 			}
-			if _, err := d.Rates(DefaultFactors()); err != nil {
+			if _, _, err := d.Costs(&Fit{Factors: DefaultFactors()}); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

@@ -1,13 +1,19 @@
 package cost
 
 import (
+	"bytes"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sort"
+	"strings"
 
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
 	"kvcompress/strictjson"
 )
 
@@ -22,13 +28,22 @@ type Profile struct {
 
 // Fit is the factors that suit a card best.
 type Fit struct {
-	Card    string   `json:"card"`    // its name in the catalogue
-	Models  []string `json:"models"`  // that ran
-	Of      string   `json:"of"`      // what it was fitted to, in words
-	Rows    int      `json:"rows"`    // measurements
-	Factors Factors  `json:"factors"` // by term: times the time at the card's peak, or µs for an overhead
-	Fitted  []string `json:"fitted"`  // terms that the measurements decided; the others have their defaults
-	Quality Quality  `json:"quality"`
+	Card    string        `json:"card"`             // its name in the catalogue
+	Server  sim.Scheduler `json:"server,omitempty"` // that ran them; "" is not known
+	Models  []string      `json:"models"`           // that ran
+	Of      string        `json:"of"`               // what it was fitted to, in words
+	Rows    int           `json:"rows"`             // measurements
+	Factors Factors       `json:"factors"`          // by term: times the time at the card's peak, or µs for an overhead
+	Fitted  []string      `json:"fitted"`           // terms that the measurements decided; the others have their defaults
+
+	Undetermined []string `json:"undetermined,omitempty"` // of them, those of which the rows say less than the factor's start does
+	AtBound      []string `json:"at_bound,omitempty"`     // of them, those at the bound of physics
+	Quality      Quality  `json:"quality"`
+
+	// Overlap says that the products of a step and the reading of the weights for them
+	// take place at once: together they take the root of the sum of their squares, a soft
+	// maximum. Else their times add up.
+	Overlap bool `json:"overlap,omitempty"`
 }
 
 // Quality is how far a fit is off the measurements, as parts.
@@ -39,40 +54,181 @@ type Quality struct {
 	CrossMaxError  float64 `json:"cross_max_error"` // likewise
 	CompressedMAPE float64 `json:"compressed_mape"`
 	VanillaMAPE    float64 `json:"vanilla_mape"`
+
+	// Of fits to serving runs; 0 is not known. The errors of other cards are those of fits to
+	// all cards but one, on that one, on average.
+	TTFTMAPE        float64 `json:"ttft_mape,omitempty"`
+	TPOTMAPE        float64 `json:"tpot_mape,omitempty"`
+	ThroughputMAPE  float64 `json:"throughput_mape,omitempty"`
+	CrossTPOTMAPE   float64 `json:"cross_tpot_mape,omitempty"`       // of each half of the rows by a fit to the other
+	CrossThroughput float64 `json:"cross_throughput_mape,omitempty"` // likewise
+	OtherTPOTMAPE   float64 `json:"other_cards_tpot_mape,omitempty"`
+	OtherThroughput float64 `json:"other_cards_throughput_mape,omitempty"`
 }
 
-// DefaultProfile is what holds without a profile: for cards of the Hopper
-// generation, the fit to the rows of the H100 in IsaacRe/vllm-kvcompress's
-// throughput benchmark, rounded; for all others the defaults of [Terms], which are
-// that to its rows of the L4.
+// vllmV1 is the fits to measured runs of vLLM V1, which scripts/fit-vllm-v1 writes.
+//
+//go:embed vllm-v1.json
+var vllmV1 []byte
+
+// DefaultProfile is what holds without a profile.
+//
+// Under KV-Compress's server and vLLM 0.6.0, for cards of the chip GH100, it is the fit to the
+// rows of the H100 in IsaacRe/vllm-kvcompress's throughput benchmark, rounded; for all others
+// the defaults of [Terms], which are that to its rows of the L4. Under vLLM V1 it is
+// the fits to measured serving runs on an A100, an RTX 4090, an H100 and an RTX PRO 6000, and
+// for other cards that to all of them: docs/cost-model.md has the sources.
 func DefaultProfile() *Profile {
-	const source = ", which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
-	p := &Profile{Version: profileVersion, Fits: []Fit{{Card: "any", Of: fmt.Sprintf("the defaults"+source, "L4"), Factors: DefaultFactors()}}}
+	const source = "the defaults%s, which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
 	hopper := DefaultFactors()
 	for id, factor := range map[string]float64{
 		"weights": 0.974, "gemm": 3.12, "attention": 4.9, "kv": 6.37, "decode_gemm": 1.14, "compression": 18.5e3, "compressed_sequence": 432,
 	} {
 		hopper[id] = factor
 	}
-	for _, card := range []string{"h100", "h100-nvl", "h200"} {
-		p.Fits = append(p.Fits, Fit{Card: card, Of: fmt.Sprintf("the defaults of Hopper"+source, "H100"), Factors: hopper})
+	l4 := Fit{Card: "l4", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, "", "L4"), Factors: DefaultFactors(), Quality: publishedL4()}
+	h100 := Fit{Card: "h100-nvl", Server: sim.KVCompressServer, Of: fmt.Sprintf(source, " of Hopper", "H100"), Factors: hopper, Quality: publishedH100()}
+	others := l4
+	others.Card = AnyCard
+	p := &Profile{Version: profileVersion, Fits: []Fit{l4, h100, others}}
+	v1, err := ReadProfile(bytes.NewReader(vllmV1))
+	if err != nil {
+		panic("cost: vllm-v1.json: " + err.Error()) // a file of the program itself, which a test reads
+	}
+	p.Fits = append(p.Fits, v1.Fits...)
+	if v1.All != nil {
+		p.Fits = append(p.Fits, *v1.All)
 	}
 	return p
 }
 
+// publishedL4 and publishedH100 return the errors of the defaults on the published rows of
+// each card: the table in docs/cost-model.md, which TestPublished holds.
+func publishedL4() Quality   { return Quality{MAPE: 0.020, MaxError: 0.074} }
+func publishedH100() Quality { return Quality{MAPE: 0.013, MaxError: 0.039} }
+
 const profileVersion = 1
 
-// For returns the fit to use for a card: its own, or that to all cards.
-func (p *Profile) For(card string) Fit {
-	for _, f := range p.Fits {
-		if f.Card == card {
-			return f
+// For returns the fit to use for a card under a server: of that server before any other, and
+// to that card, to one of its chip, to several cards or, at last, to another card. It is the
+// one for which Suits has the least to say.
+func (p *Profile) For(card *catalog.Card, server sim.Scheduler) Fit {
+	fits := p.Fits
+	if p.All != nil {
+		fits = append(slices.Clone(fits), *p.All)
+	}
+	best, least := 0, math.MaxInt
+	for i := range fits {
+		if n := fits[i].distance(card, server); n < least {
+			best, least = i, n
 		}
 	}
-	if p.All != nil {
-		return *p.All
+	return fits[best]
+}
+
+// AnyCard is the Card of a fit to several cards.
+const AnyCard = "any"
+
+// alike reports whether two servers take the same time for the same batches: KV-Compress's is
+// vLLM 0.6.0 with another scheduler.
+func alike(a, b sim.Scheduler) bool {
+	of := func(s sim.Scheduler) sim.Scheduler {
+		if s == sim.VLLM06 {
+			return sim.KVCompressServer
+		}
+		return s
 	}
-	return p.Fits[0]
+	return of(a) == of(b)
+}
+
+// nearness says how a fit's card is related to another.
+type nearness int
+
+const (
+	sameCard nearness = iota
+	sameChip
+	severalCards
+	otherCard
+)
+
+func (f *Fit) near(card *catalog.Card) nearness {
+	if f.Card == card.Name {
+		return sameCard
+	}
+	if f.Card == AnyCard || f.Card == "all" {
+		return severalCards
+	}
+	if of, err := catalog.FindCard(f.Card); err == nil && of.Chip() != "" && of.Chip() == card.Chip() {
+		return sameChip
+	}
+	return otherCard
+}
+
+// distance says how far a fit is from a card and server, the server first.
+func (f *Fit) distance(card *catalog.Card, server sim.Scheduler) int {
+	n := int(f.near(card))
+	switch {
+	case f.Server != "" && !alike(f.Server, server):
+		n += 20
+	case f.Server == "":
+		n += 10
+	}
+	return n
+}
+
+// Suits says in what a fit is of something else than a card under a server: "" if in nothing.
+func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
+	var other []string
+	if f.Server != "" && !alike(f.Server, server) {
+		other = append(other, fmt.Sprintf("another server (%s, not %s)", f.Server, server))
+	}
+	switch f.near(card) {
+	case sameChip:
+		other = append(other, fmt.Sprintf("another card of the same chip (%s, not %s)", f.Card, card.Name))
+	case severalCards:
+		other = append(other, "other cards than "+card.Name)
+	case otherCard:
+		other = append(other, fmt.Sprintf("another card (%s, not %s)", f.Card, card.Name))
+	}
+	return strings.Join(other, " and ")
+}
+
+// Expected says, in words, the error to expect of a projection by a fit on a card under a
+// server.
+func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
+	q, near := &f.Quality, f.near(card)
+	part := func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) }
+	others := fmt.Sprintf("TPOT %s and throughput %s on average, as on each fitted card by a fit to the others", part(q.OtherTPOTMAPE), part(q.OtherThroughput))
+	var text string
+	switch {
+	case f.Server != "" && !alike(f.Server, server):
+		return "not known: it is a fit to another server"
+	case q.OtherTPOTMAPE > 0 && (near != sameCard || q.TPOTMAPE == 0):
+		return others
+	case q.TPOTMAPE > 0:
+		text = fmt.Sprintf("TPOT %s, TTFT %s and throughput %s on average over its rows", part(q.TPOTMAPE), part(q.TTFTMAPE), part(q.ThroughputMAPE))
+		if q.CrossTPOTMAPE > 0 {
+			text += fmt.Sprintf(", TPOT %s and throughput %s over rows left out of a fit", part(q.CrossTPOTMAPE), part(q.CrossThroughput))
+		} else if q.OtherTPOTMAPE > 0 {
+			text += ", which are too few runs to leave some out: of other runs expect " + others
+		}
+	case q.ThroughputMAPE > 0:
+		text = fmt.Sprintf("throughput %s on average over its rows", part(q.ThroughputMAPE))
+		if q.CrossThroughput > 0 {
+			text += fmt.Sprintf(", %s over rows left out of a fit", part(q.CrossThroughput))
+		}
+	case q.MAPE > 0:
+		text = fmt.Sprintf("%s on average over its rows, at most %s", part(q.MAPE), part(q.MaxError))
+		if f.Server != "" { // else they may be timings of kernels
+			text = "throughput " + text
+		}
+	default:
+		return "not known"
+	}
+	if near != sameCard {
+		text += "; on this card it is not known, and larger"
+	}
+	return text
 }
 
 // Write writes the profile as JSON. Equal profiles are equal bytes.

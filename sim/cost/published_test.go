@@ -3,6 +3,7 @@ package cost
 import (
 	"bytes"
 	"context"
+	"math"
 	"os"
 	"testing"
 )
@@ -40,6 +41,24 @@ func TestPublished(t *testing.T) {
 	}
 	if float64(s.BatchExact) < 0.97*float64(s.Rows) || s.BatchMaxError > 1 {
 		t.Errorf("%d of %d batches are exact, and one is off by %d", s.BatchExact, s.Rows, s.BatchMaxError)
+	}
+	for card, want := range map[string]Quality{"l4": publishedL4(), "h100-nvl": publishedH100()} {
+		var q Quality
+		n := 0
+		for _, c := range cases {
+			if c.Deployment.Card.Name != card {
+				continue
+			}
+			if err := c.Predict(DefaultProfile()); err != nil {
+				t.Fatal(err)
+			}
+			n++
+			q.MAPE += math.Abs(c.Off)
+			q.MaxError = max(q.MaxError, math.Abs(c.Off))
+		}
+		if q.MAPE /= float64(n); math.Abs(q.MAPE-want.MAPE) > 0.0005 || math.Abs(q.MaxError-want.MaxError) > 0.0005 {
+			t.Errorf("%s: the defaults are off by %+v, and say %+v", card, q, want)
+		}
 	}
 	for _, fit := range p.Fits {
 		q := fit.Quality

@@ -1,8 +1,6 @@
 package cost
 
 import (
-	"fmt"
-
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 )
@@ -15,7 +13,8 @@ type Term struct {
 	What     string  `json:"what"`
 	Overhead bool    `json:"overhead"` // the factor is in µs, and not over the card's peak
 	Default  float64 `json:"default"`  // factor without a profile
-	Fitted   bool    `json:"fitted"`   // by throughputs of whole runs; the others need timings of kernels
+	Fitted   bool    `json:"fitted"`   // by throughputs of whole runs of KV-Compress's server; the others need more
+	Product  bool    `json:"product"`  // of the products and the weights read for them, which may overlap: see Fit.Overlap
 
 	peak func(*Deployment) unit
 }
@@ -92,14 +91,14 @@ func ofServer(every, compressed sim.Feature) func(*Deployment) unit {
 func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
-		{ID: "weights", What: "reading the weights, in every step", Default: 1.35, Fitted: true,
+		{ID: "weights", What: "reading the weights, in every step", Default: 1.35, Fitted: true, Product: true,
 			peak: func(d *Deployment) unit {
 				return unit{
 					sim.Steps:       readWeights(float64(d.Model.StepBytes(d.Weights)), d),
 					sim.ExpertsRead: readWeights(float64(d.Model.ExpertBytes(d.Weights)), d) / sim.ExpertUnit,
 				}
 			}},
-		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true,
+		{ID: "gemm", What: "matrix products of prompts", Default: 3.69, Fitted: true, Product: true,
 			peak: perUnit(sim.PrefillTokens, products)},
 		{ID: "attention", What: "attention of prompts", Default: 1.92, Fitted: true,
 			peak: func(d *Deployment) unit {
@@ -113,7 +112,7 @@ func Terms() []Term {
 				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
 				return unit{sim.KVsRead: read(float64(d.attentionBytes()), d), sim.DecodeSeqs: read(float64(2*states), d)}
 			}},
-		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.76, Fitted: true,
+		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.76, Fitted: true, Product: true,
 			peak: perUnit(sim.DecodeSeqs, products)},
 		{ID: "compression", What: "what a server that compresses does in every step", Overhead: true, Default: 11.2e3, Fitted: true,
 			peak: ofServer(sim.Steps, sim.CompressionSteps)},
@@ -156,6 +155,24 @@ func Terms() []Term {
 		{ID: "prefill", What: "launching a prefill", Overhead: true, peak: overhead(sim.PrefillSteps)},
 		{ID: "sequence", What: "the host's work for each decoding sequence", Overhead: true, peak: overhead(sim.DecodeSeqs)},
 		{ID: "prompt", What: "scheduling a prompt", Overhead: true, peak: overhead(sim.PrefillSeqs)},
+		{ID: "layer", What: "launching a layer, in every step", Overhead: true,
+			peak: perUnit(sim.Steps, func(d *Deployment) float64 { return 1e3 * float64(len(d.Model.Layers)) })},
+		{ID: "elementwise", What: "norms, residuals and activations, read and written between the products",
+			peak: func(d *Deployment) unit {
+				m := &d.Model
+				bytes := 2 * float64(len(m.Layers)) * (8*float64(m.Hidden) + 3*float64(m.Intermediate)/float64(d.TP))
+				ns := bytes / d.Card.Read * 1e9
+				return unit{sim.PrefillTokens: ns, sim.DecodeSeqs: ns}
+			}},
+		{ID: "all_reduce_latency", What: "waiting for the other cards of a tensor-parallel group, twice a layer", Overhead: true,
+			peak: func(d *Deployment) unit {
+				var u unit
+				if d.TP > 1 {
+					u[sim.Steps] = 1e3 * float64(2*len(d.Model.Layers))
+				}
+				return u
+			}},
+		{ID: RequestTerm, What: "the client's and the API's part of the time to first token", Overhead: true, peak: func(*Deployment) unit { return unit{} }},
 	}
 }
 
@@ -180,44 +197,6 @@ func DefaultFactors() Factors {
 	return f
 }
 
-// Rates returns what a unit of each feature costs.
-func (d *Deployment) Rates(factors Factors) (sim.Rates, error) {
-	var total unit
-	for _, t := range Terms() {
-		for f, ns := range t.peak(d) {
-			total[f] += factors[t.ID] * ns
-		}
-	}
-	var r sim.Rates
-	for f, ns := range total {
-		if err := r.SetNS(sim.Feature(f), ns); err != nil {
-			return r, fmt.Errorf("cost: %w", err)
-		}
-	}
-	return r, nil
-}
-
-// Share is the part of a run's time that a term took.
-type Share struct {
-	Term    string  `json:"term"`
-	Seconds float64 `json:"seconds"`
-	Share   float64 `json:"share"`
-}
-
-// Shares returns what each term took of the time that work takes, in the order of
-// [Terms], without those that took none.
-func (d *Deployment) Shares(factors Factors, w *sim.Work) []Share {
-	var shares []Share
-	sum := 0.0
-	for _, t := range Terms() {
-		u := t.peak(d)
-		if s := factors[t.ID] * u.ns(w) / 1e9; s > 0 {
-			shares = append(shares, Share{Term: t.ID, Seconds: s})
-			sum += s
-		}
-	}
-	for i := range shares {
-		shares[i].Share = shares[i].Seconds / sum
-	}
-	return shares
-}
+// RequestTerm is the one term that no step takes: it adds to the time to first token, and
+// to that of the whole request.
+const RequestTerm = "request"

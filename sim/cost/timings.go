@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -88,6 +89,10 @@ func (m *Timing) atPeak() (float64, error) {
 		return 0, err
 	}
 	d := New(model, card)
+	d.TP = m.TP
+	if err := errors.Join(d.checkParallel()...); err != nil {
+		return 0, err
+	}
 	d.Method.Compression.Rate = 0.5 // some terms are of a server that compresses
 	for _, t := range Terms() {
 		if t.ID != m.Term {
@@ -100,5 +105,5 @@ func (m *Timing) atPeak() (float64, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("the term %s takes no time on a single card", m.Term)
+	return 0, fmt.Errorf("the term %s takes no time in steps of %s on %d of these cards", m.Term, m.Model, m.TP)
 }

@@ -9,6 +9,7 @@ import (
 
 	"kvcompress/ref"
 	"kvcompress/sim"
+	"kvcompress/sim/cost"
 )
 
 // ofMethod returns the configuration of a method on 32 layers of 8 heads, compressed to so
@@ -229,7 +230,7 @@ func TestMethodsPlanned(t *testing.T) {
 // written.
 func TestAttentionTime(t *testing.T) {
 	time := func(c Config) float64 {
-		for _, s := range c.Deployment.Shares(map[string]float64{"kv": 1}, &sim.Work{sim.KVsRead: 1e9}) {
+		for _, s := range c.Deployment.Shares(&cost.Fit{Factors: cost.Factors{"kv": 1}}, &sim.Work{sim.KVsRead: 1e9}, sim.Ticks{}) {
 			return s.Seconds
 		}
 		return 0

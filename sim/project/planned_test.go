@@ -36,11 +36,21 @@ func one(t *testing.T, model string, method ref.Config, prompt, output int) *Res
 	return r
 }
 
+// fitOf returns the default fit to a card under KV-Compress's server.
+func fitOf(name string) *cost.Fit {
+	card, err := catalog.FindCard(name)
+	if err != nil {
+		panic(err)
+	}
+	f := cost.DefaultProfile().For(&card, sim.KVCompressServer)
+	return &f
+}
+
 // seconds returns what a term took of a run, at the card's peak.
 func seconds(r *Result, term string) float64 {
 	for _, s := range r.Time {
 		if s.Term == term {
-			return s.Seconds / cost.DefaultProfile().For("h100").Factors[term]
+			return s.Seconds / fitOf("h100").Factors[term]
 		}
 	}
 	return 0
@@ -150,7 +160,7 @@ func TestWindowsByHand(t *testing.T) {
 	got := 0.0
 	for _, s := range r.Time {
 		if s.Term == "weights" {
-			got = s.Seconds / cost.DefaultProfile().For("b200").Factors["weights"]
+			got = s.Seconds / fitOf("b200").Factors["weights"]
 		}
 	}
 	near(t, "weights of eleven steps", got, 11*read/7700e9)

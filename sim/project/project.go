@@ -4,6 +4,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,9 +28,13 @@ type Config struct {
 	Spread     sim.Spread    // nil is cost.Spared
 	SLO        stats.SLO
 
-	PrefixTokens   int  // of a prefix hash of the requests, to cache prefixes; 0 caches none
-	ChunkedPrefill bool // prompts are prefilled in parts, beside decoding sequences
-	Check          bool // see that the run keeps to the scheduler's rules; it takes longer
+	PrefixTokens   int        // of a prefix hash of the requests, to cache prefixes; 0 caches none
+	ChunkedPrefill bool       // prompts are prefilled in parts, beside decoding sequences
+	Concurrency    int        // clients of a closed loop; 0 where requests arrive by their own times
+	Turns          sim.Turns  // when the turns of a session arrive; empty is as recorded
+	Replicas       int        // of the deployment, behind a router; 0 is 1
+	Router         sim.Router // of several replicas
+	Check          bool       // see that the run keeps to the scheduler's rules; it takes longer
 
 	Step func(*sim.Step)   // after every step, or several taken at once; nil for nobody
 	Done func(*sim.Result) // what became of a request; nil for nobody
@@ -37,16 +42,19 @@ type Config struct {
 
 // Result is what serving the requests would be like.
 type Result struct {
-	Memory  cost.Memory   `json:"memory"`
-	Metrics stats.Summary `json:"metrics"`
-	Time    []cost.Share  `json:"time"`       // by term
-	Factors string        `json:"factors_of"` // what the terms' factors were fitted to
-	Bound   Bound         `json:"bound"`
-	Reading string        `json:"reading"`                       // what limits it, in a sentence or two
-	Refusal string        `json:"refusal,omitempty"`             // why the first request that was refused was
-	TooLong int64         `json:"longer_than_context,omitempty"` // requests that were served though the model's context does not hold them
-	Notes   []string      `json:"notes,omitempty"`               // what is taken for granted because of the method
-	Partial bool          `json:"partial"`                       // it was ended before the last request was
+	Memory   cost.Memory   `json:"memory"`
+	Metrics  stats.Summary `json:"metrics"`
+	Time     []cost.Share  `json:"time"`                       // by term
+	Client   float64       `json:"client_seconds,omitempty"`   // of TTFT and E2E, what clients and the API add: see cost.RequestTerm
+	Factors  string        `json:"factors_of"`                 // what the terms' factors were fitted to
+	Other    string        `json:"factors_of_other,omitempty"` // in what that is something else than is projected: see cost.Fit.Suits
+	Expected string        `json:"error_to_expect"`            // of the time, in words: see cost.Fit.Expected
+	Bound    Bound         `json:"bound"`
+	Reading  string        `json:"reading"`                       // what limits it, in a sentence or two
+	Refusal  string        `json:"refusal,omitempty"`             // why the first request that was refused was
+	TooLong  int64         `json:"longer_than_context,omitempty"` // requests that were served though the model's context does not hold them
+	Notes    []string      `json:"notes,omitempty"`               // what is taken for granted because of the method
+	Partial  bool          `json:"partial"`                       // it was ended before the last request was
 }
 
 // Bound says what kept requests waiting, each as a part of the time.
@@ -68,6 +76,9 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if c.Limits.MaxNumBatchedTokens == 0 {
 		c.Limits.MaxNumBatchedTokens = d.MaxTokens
 	}
+	if c.Replicas < 0 || c.Replicas > sim.MaxReplicas {
+		return nil, fmt.Errorf("%d replicas are not from 1 to %d", c.Replicas, sim.MaxReplicas)
+	}
 	memory, err := d.Memory()
 	if err != nil {
 		return nil, err
@@ -79,8 +90,9 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if profile == nil {
 		profile = cost.DefaultProfile()
 	}
-	fit := profile.For(d.Card.Name)
-	rates, err := d.Rates(fit.Factors)
+	server := cmp.Or(c.Scheduler, sim.KVCompressServer)
+	fit := profile.For(&d.Card, server)
+	rates, products, err := d.Costs(&fit)
 	if err != nil {
 		return nil, err
 	}
@@ -90,13 +102,17 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if spread == nil {
 		spread = cost.Spared{}
 	}
-	run := stats.Run{SLO: c.SLO, Blocks: int64(memory.Blocks)}
+	runs := make([]stats.Run, max(1, c.Replicas))
+	for i := range runs {
+		runs[i] = stats.Run{SLO: c.SLO, Blocks: int64(memory.Blocks), Client: fit.ClientNS()}
+	}
 	var bound bounds
 	refusal, tooLong := "", int64(0)
 	plan := sim.Plan{
 		Scheduler: c.Scheduler, V1: c.V1,
-		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Spread: spread,
+		Config: cfg, Schedule: c.Schedule, Limits: c.Limits, Rates: rates, Products: products, Spread: spread,
 		Select: d.Selection(), Layout: d.Layout(), Experts: sim.Experts(d.Model.Experts), PrefixTokens: c.PrefixTokens, ChunkedPrefill: c.ChunkedPrefill, Check: c.Check,
+		Concurrency: c.Concurrency, Turns: c.Turns,
 	}
 	if rate := d.PromptRate(); rate < 1 {
 		if c.PrefixTokens > 0 {
@@ -104,34 +120,51 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		}
 		requests = shortened(requests, rate)
 	}
-	served, err := sim.Project(ctx, &plan, requests, sim.Watch{
-		Quiet: true,
-		Step: func(s *sim.Step) {
-			e := stats.FromStep(s)
-			run.Step(&e)
-			bound.add(s, &c)
-			if c.Step != nil {
-				c.Step(s)
-			}
-		},
-		Result: func(r *sim.Result) {
-			run.Request(r)
-			if refusal == "" {
-				refusal = r.Error
-			}
-			if r.Error == "" && r.PromptTokens+r.OutputTokens > d.Model.MaxLen {
-				tooLong++
-			}
-			if c.Done != nil {
-				c.Done(r)
-			}
-		},
-	})
+	watch := func(replica int) sim.Watch {
+		run := &runs[replica]
+		return sim.Watch{
+			Quiet: true,
+			Step: func(s *sim.Step) {
+				e := stats.FromStep(s)
+				run.Step(&e)
+				bound.add(s, &c)
+				if c.Step != nil {
+					c.Step(s)
+				}
+			},
+			Result: func(r *sim.Result) {
+				run.Request(r)
+				if refusal == "" {
+					refusal = r.Error
+				}
+				if r.Error == "" && r.PromptTokens+r.OutputTokens > d.Model.MaxLen {
+					tooLong++
+				}
+				if c.Done != nil {
+					c.Done(r)
+				}
+			},
+		}
+	}
+	router := c.Router
+	if router == "" {
+		router = sim.RoundRobin
+	}
+	served, err := sim.ProjectReplicas(ctx, &plan, len(runs), router, requests, watch)
+	if served == nil {
+		return nil, err
+	}
+	for i := range runs[1:] {
+		runs[0].Merge(&runs[i+1])
+	}
+	run := &runs[0]
 	if err != nil && ctx.Err() == nil {
 		return nil, err
 	}
 	r := &Result{
-		Memory: memory, Metrics: run.Summary(), Time: d.Shares(fit.Factors, &served.Work), Factors: fit.Of, Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Notes: c.notes(), Partial: err != nil,
+		Memory: memory, Metrics: run.Summary(), Time: d.Shares(&fit, &served.Work, served.Products),
+		Client: float64(fit.ClientNS()) / 1e9, Factors: fit.Of, Other: fit.Suits(&d.Card, server), Expected: fit.Expected(&d.Card, server),
+		Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Notes: c.notes(), Partial: err != nil,
 	}
 	r.Reading = r.read(&c)
 	return r, err

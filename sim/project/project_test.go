@@ -50,7 +50,7 @@ func TestOneRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rates, err := c.Deployment.Rates(cost.DefaultFactors())
+	rates, _, err := c.Deployment.Costs(&cost.Fit{Factors: cost.DefaultFactors()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,15 @@ func (r *Result) read(c *Config) string {
 		say("Nothing is served: of %s requests, %s are refused, the first because %s.", comma(m.Refused+m.Unfinished), comma(m.Refused), r.Refusal)
 		return b.String()
 	case r.Bound.Nothing >= 0.9:
-		say("Bound by the load: requests are served as they come, %.3g at a time and at most %d, and the cache is at most %.0f %% full.",
-			m.Running.Mean, m.MaxBatch, 100*m.KVUsage.Max)
+		by, most := "load", fmt.Sprint(m.MaxBatch)
+		if c.Concurrency > 0 {
+			by = "clients"
+		}
+		if c.Replicas > 1 {
+			most += " on one of the replicas"
+		}
+		say("Bound by the %s: requests are served as they come, %.3g at a time and at most %s, and the cache is at most %.0f %% full.",
+			by, m.Running.Mean, most, 100*m.KVUsage.Max)
 	case r.Bound.Prefill > max(r.Bound.Memory, r.Bound.Seqs):
 		say("Compute-bound: requests wait while the prompts before them are prefilled, %.0f %% of the time; at most %d are decoded at a time, and the cache is %.0f %% full on average.",
 			100*r.Bound.Prefill, m.MaxDecodeBatch, 100*m.KVUsage.Mean)
@@ -45,7 +52,8 @@ func (r *Result) read(c *Config) string {
 		say(" %s preemptions cost %s tokens computed again.", comma(m.Preemptions), comma(m.Recomputed))
 	}
 	if top := r.longest(); top != nil {
-		say(" The largest part of the time, %.0f %%, goes into %s.", 100*top.Share, what(top.Term))
+		what, _, _ := strings.Cut(top.What(), ":")
+		say(" The largest part of the time, %.0f %%, goes into %s.", 100*top.Share, what)
 	}
 	if r.TooLong > 0 {
 		say(" %s requests are served that are longer than the %s tokens of the model's context; a real server refuses them.", comma(r.TooLong), comma(int64(c.Deployment.Model.MaxLen)))
@@ -93,17 +101,6 @@ func (r *Result) longest() *cost.Share {
 		}
 	}
 	return top
-}
-
-// what says what a term is.
-func what(id string) string {
-	for _, t := range cost.Terms() {
-		if t.ID == id {
-			text, _, _ := strings.Cut(t.What, ":")
-			return text
-		}
-	}
-	return id
 }
 
 func bytes(n int64) string { return fmt.Sprintf("%.3g GB", float64(n)/1e9) }

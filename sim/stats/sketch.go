@@ -192,9 +192,17 @@ func (s *Sketch) Quantile(percent float64) int64 {
 	if s.count == 0 {
 		return 0
 	}
+	return s.AtRank(int64(math.Ceil(float64(percent / 100 * float64(s.count)))))
+}
+
+// AtRank returns the n-th smallest time, n from 1, exactly or within RelativeError: the
+// first or last where there are not so many, and 0 of nothing.
+func (s *Sketch) AtRank(n int64) int64 {
+	if s.count == 0 {
+		return 0
+	}
 	s.compact()
-	rank := int64(math.Ceil(float64(percent / 100 * float64(s.count))))
-	rank = min(max(rank, 1), s.count)
+	rank := min(max(n, 1), s.count)
 	for _, w := range s.values {
 		if rank -= w.n; rank <= 0 {
 			return w.value

@@ -8,11 +8,7 @@
 // one for the thing (vLLM, docs/design/metrics.md), and of its serving benchmark.
 package stats
 
-import (
-	"time"
-
-	"kvcompress/sim"
-)
+import "kvcompress/sim"
 
 // Step is what statistics take in of an iteration of the server. Times are in
 // nanoseconds on the serving clock.
@@ -49,16 +45,6 @@ func FromStep(s *sim.Step) Step {
 	return e
 }
 
-// SLO is what a request must keep to count for goodput. Zeros ask for nothing.
-type SLO struct {
-	TTFT time.Duration `json:"ttft_ns,omitempty"` // time to first token
-	TPOT time.Duration `json:"tpot_ns,omitempty"` // time per output token after the first, on average
-	E2E  time.Duration `json:"e2e_ns,omitempty"`  // from arrival to the last token
-}
-
-// Set reports whether anything is asked for.
-func (s SLO) Set() bool { return s != SLO{} }
-
 // Times are the latencies of one finished request, in nanoseconds.
 type Times struct {
 	Queue int64 // from arrival to the beginning of its first prefill
@@ -79,16 +65,14 @@ func TimesOf(r *sim.Result) (Times, bool) {
 	return t, true
 }
 
-// Keeps reports whether a request with these latencies keeps the objectives.
-func (s SLO) Keeps(t Times) bool {
-	within := func(v int64, limit time.Duration) bool { return limit <= 0 || v <= int64(limit) }
-	return within(t.TTFT, s.TTFT) && within(t.TPOT, s.TPOT) && within(t.E2E, s.E2E)
-}
-
 // Run gathers what a run did. Its zero value, with the objectives set, is ready.
 type Run struct {
 	SLO    SLO
 	Blocks int64 // of the cache
+
+	// Client is what clients and the API add to each request's time to first token, and so to
+	// its time end to end, in nanoseconds: the server's clock does not have it.
+	Client int64
 
 	ttft, tpot, itl, e2e, queue Sketch
 	timeline                    Timeline
@@ -96,6 +80,9 @@ type Run struct {
 	begin, end                  int64
 	busy                        int64
 	requests, good              int64
+	keep                        [objectives]int64 // requests that keep each objective
+	single                      int64             // finished requests with one token, which have no time per output token
+	servers                     int64             // that were merged beside this one
 	arrivalFirst, arrivalLast   int64
 	lastDecode                  int64
 	fresh                       []freshSeqs // prefilled since the last decode step
@@ -128,6 +115,8 @@ func (r *Run) Request(q *sim.Result) {
 	if !finished {
 		return
 	}
+	t.TTFT += r.Client
+	t.E2E += r.Client
 	r.s.Finished++
 	r.s.PromptTokens += int64(q.PromptTokens)
 	r.s.GenerationTokens += int64(q.OutputTokens)
@@ -136,10 +125,10 @@ func (r *Run) Request(q *sim.Result) {
 	r.e2e.Add(t.E2E, 1)
 	if t.TPOT >= 0 {
 		r.tpot.Add(t.TPOT, 1)
+	} else {
+		r.single++
 	}
-	if r.SLO.Keeps(t) {
-		r.good++
-	}
+	r.keeps(t)
 }
 
 // Step takes in an iteration. They come in the order of time.
@@ -215,6 +204,8 @@ type Summary struct {
 	Goodput           float64 `json:"request_goodput"` // requests that keep the objectives
 	GoodShare         float64 `json:"slo_attainment"`  // part of all requests that keep them
 
+	Objectives []Objective `json:"objectives,omitempty"` // each by itself
+
 	TTFT  Latency `json:"time_to_first_token_seconds"`
 	TPOT  Latency `json:"request_time_per_output_token_seconds"`
 	ITL   Latency `json:"inter_token_latency_seconds"`
@@ -246,6 +237,7 @@ func (r *Run) Summary() Summary {
 	s.E2E, s.Queue = r.e2e.Latency(), r.queue.Latency()
 	if r.requests > 0 {
 		s.GoodShare = float64(r.good) / float64(r.requests)
+		s.Objectives = r.objectives()
 	}
 	if span := r.arrivalLast - r.arrivalFirst; span > 0 {
 		s.OfferedRate = float64(r.requests-1) / seconds(span)
@@ -253,7 +245,8 @@ func (r *Run) Summary() Summary {
 	if ns <= 0 {
 		return s
 	}
-	s.Busy = float64(r.busy) / float64(ns)
+	servers := float64(1 + r.servers)
+	s.Busy = float64(r.busy) / (servers * float64(ns))
 	s.RequestThroughput = float64(s.Finished) / s.Duration
 	s.InputThroughput = float64(s.PromptTokens) / s.Duration
 	s.OutputThroughput = float64(s.GenerationTokens) / s.Duration
@@ -270,7 +263,7 @@ func (r *Run) Summary() Summary {
 		l.Mean /= float64(ns)
 	}
 	if r.Blocks > 0 {
-		s.KVUsage = Usage{blocks.Mean / float64(r.Blocks), float64(blocks.Max) / float64(r.Blocks)}
+		s.KVUsage = Usage{blocks.Mean / (servers * float64(r.Blocks)), float64(blocks.Max) / float64(r.Blocks)}
 	}
 	return s
 }

@@ -37,11 +37,12 @@ func TestRunByHand(t *testing.T) {
 		PromptTokens: 300, GenerationTokens: 5, MaxBatch: 2, MaxDecodeBatch: 2,
 		OfferedRate: 4, RequestThroughput: 2 / 4.5, InputThroughput: 300 / 4.5, OutputThroughput: 5 / 4.5, TotalThroughput: 305 / 4.5,
 		Goodput: 1 / 4.5, GoodShare: 1.0 / 3,
-		TTFT:  lat(2, 1.75, 1, 2.5),
-		TPOT:  lat(2, 1.375, 1, 1.75),
-		ITL:   lat(3, 4.5/3, 1, 3), // the second: 1; the first: 3 with a prefill between, and 0.5
-		E2E:   lat(2, 4, 3.5, 4.5),
-		Queue: lat(2, 0.25, 0, 0.5),
+		Objectives: []Objective{{Name: "ttft", Limit: 1, Share: 1.0 / 3}}, // 99 % of three are three, and two finish
+		TTFT:       lat(2, 1.75, 1, 2.5),
+		TPOT:       lat(2, 1.375, 1, 1.75),
+		ITL:        lat(3, 4.5/3, 1, 3), // the second: 1; the first: 3 with a prefill between, and 0.5
+		E2E:        lat(2, 4, 3.5, 4.5),
+		Queue:      lat(2, 0.25, 0, 0.5),
 
 		Running:   Level{(1*1 + 2*2 + 1*2 + 0.5*1) / 4.5, 2},
 		Waiting:   Level{2 / 4.5, 1},
@@ -104,5 +105,34 @@ func BenchmarkRunStep(b *testing.B) {
 	for b.Loop() {
 		r.Step(&s)
 		s.Start, s.End = s.End, s.End+20e6+s.Start%5000
+	}
+}
+
+// TestClient: what clients add is in the time to first token and end to end, and in what the
+// objectives see, and not in the time per output token or in the queue.
+func TestClient(t *testing.T) {
+	const s = int64(1e9)
+	for _, c := range []struct {
+		slo  SLO
+		good int64
+	}{
+		{SLO{TTFT: 1100 * time.Millisecond}, 1}, // times of 1.1 and 2.1 s
+		{SLO{TTFT: 1099 * time.Millisecond}, 0},
+		{SLO{E2E: 3100 * time.Millisecond}, 1}, // 3.1 and 4.1 s
+		{SLO{E2E: 3099 * time.Millisecond}, 0},
+		{SLO{TPOT: 2 * time.Second}, 2},
+	} {
+		r := Run{SLO: c.slo, Client: s / 10}
+		r.Step(&Step{Start: 0, End: 4 * s, Steps: 1})
+		r.Request(&sim.Result{Arrival: 0, Admitted: 0, FirstToken: 1 * s, Finished: 3 * s, PromptTokens: 1, OutputTokens: 2})
+		r.Request(&sim.Result{Arrival: 0, Admitted: 0, FirstToken: 2 * s, Finished: 4 * s, PromptTokens: 1, OutputTokens: 2})
+		r.Request(&sim.Result{Arrival: 0, Admitted: -1, FirstToken: -1, Finished: -1})
+		m := r.Summary()
+		if m.TTFT.Mean != 1.6 || m.E2E.Mean != 3.6 || m.TPOT.Mean != 2 || m.Queue.Mean != 0 || m.Duration != 4 {
+			t.Errorf("%+v", m)
+		}
+		if m.GoodShare != float64(c.good)/3 || m.Goodput != float64(c.good)/4 {
+			t.Errorf("%+v: attainment %v and goodput %v, want %d of 3 in 4 s", c.slo, m.GoodShare, m.Goodput, c.good)
+		}
 	}
 }

@@ -3,10 +3,12 @@ package sweep
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 )
 
@@ -20,12 +22,26 @@ type Point struct {
 	Compression Compression `json:"compression"`
 	MaxNumSeqs  int         `json:"max_num_seqs"` // that run at a time
 	Load        float64     `json:"load"`         // requests come so many times as often as they were recorded
+
+	Concurrency int `json:"concurrency,omitempty"` // clients of a closed loop; 0 where requests arrive by their own times
+	Replicas    int `json:"replicas,omitempty"`    // of all this behind a router; 0 is 1
 }
+
+// Servers returns how many replicas there are.
+func (p *Point) Servers() int { return max(1, p.Replicas) }
 
 // String names the point in a line.
 func (p *Point) String() string {
-	return fmt.Sprintf("%s on %d × %s, memory %s, compression %s, batch limit %d, load × %.4g",
-		p.Model, p.TP, p.Card, p.Budget, p.Compression, p.MaxNumSeqs, p.Load)
+	load := fmt.Sprintf("load × %.4g", p.Load)
+	if p.Concurrency > 0 {
+		load = fmt.Sprintf("%d clients", p.Concurrency)
+	}
+	replicas := ""
+	if n := p.Servers(); n > 1 {
+		replicas = fmt.Sprintf("%d replicas of ", n)
+	}
+	return fmt.Sprintf("%s on %s%d × %s, memory %s, compression %s, batch limit %d, %s",
+		p.Model, replicas, p.TP, p.Card, p.Budget, p.Compression, p.MaxNumSeqs, load)
 }
 
 // Axes are what a sweep goes over: every combination of their values.
@@ -37,6 +53,8 @@ type Axes struct {
 	Compressions []Compression
 	MaxNumSeqs   []int
 	Loads        []float64
+	Concurrency  []int // clients; empty or 0 is an open loop
+	Replicas     []int // empty is 1
 }
 
 // MaxPoints bounds a sweep.
@@ -45,13 +63,20 @@ const MaxPoints = 1_000_000
 // Points returns every combination, the last axis fastest. Models and cards have the
 // names of the catalogue, or, where they are not in it, those that they were given.
 func (a *Axes) Points() ([]Point, error) {
+	concurrency, replicas := a.Concurrency, a.Replicas
+	if len(concurrency) == 0 {
+		concurrency = []int{0}
+	}
+	if len(replicas) == 0 {
+		replicas = []int{0}
+	}
 	n := 1
 	for _, axis := range []struct {
 		name string
 		n    int
 	}{
 		{"model", len(a.Models)}, {"card", len(a.Cards)}, {"tensor parallelism", len(a.TP)}, {"memory budget", len(a.Budgets)},
-		{"compression", len(a.Compressions)}, {"batch limit", len(a.MaxNumSeqs)}, {"load", len(a.Loads)},
+		{"compression", len(a.Compressions)}, {"batch limit", len(a.MaxNumSeqs)}, {"load", len(a.Loads)}, {"concurrency", len(concurrency)}, {"replicas", len(replicas)},
 	} {
 		if axis.n == 0 {
 			return nil, fmt.Errorf("sweep: no %s", axis.name)
@@ -81,6 +106,16 @@ func (a *Axes) Points() ([]Point, error) {
 			errs = append(errs, fmt.Errorf("sweep: load %v is not from %g to %g", load, MinLoad, MaxLoad))
 		}
 	}
+	for _, n := range concurrency {
+		if n < 0 || n > math.MaxInt32 {
+			errs = append(errs, fmt.Errorf("sweep: %d clients are not from 1 to %d", n, math.MaxInt32))
+		}
+	}
+	for _, n := range replicas {
+		if n < 0 || n > sim.MaxReplicas {
+			errs = append(errs, fmt.Errorf("sweep: %d replicas are not from 1 to %d", n, sim.MaxReplicas))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -92,7 +127,11 @@ func (a *Axes) Points() ([]Point, error) {
 					for _, compression := range a.Compressions {
 						for _, seqs := range a.MaxNumSeqs {
 							for _, load := range a.Loads {
-								points = append(points, Point{model, card, tp, budget, compression, seqs, load})
+								for _, clients := range concurrency {
+									for _, n := range replicas {
+										points = append(points, Point{model, card, tp, budget, compression, seqs, load, clients, n})
+									}
+								}
 							}
 						}
 					}

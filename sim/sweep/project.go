@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"kvcompress/dtype"
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -24,12 +25,25 @@ type Settings struct {
 	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is no limit
 	Watermark           float64 `json:"watermark"`
 	PP                  int     `json:"pipeline_parallel,omitempty"` // stages, each of the point's cards
+	Blocks              int     `json:"blocks,omitempty"`            // of the cache, each of one head; 0 is by the point's budget
 	Weights             string  `json:"weights,omitempty"`           // format of the model's matrices; empty is the model's own
 	KV                  string  `json:"kv_dtype"`                    // format of keys and values in the cache
 
 	Scheduler sim.Scheduler `json:"scheduler,omitempty"`     // of all points; empty is that of KV-Compress's server
 	V1        *sim.V1       `json:"vllm_v1,omitempty"`       // of sim.VLLMV1
 	Usage     sim.V1Usage   `json:"usage_context,omitempty"` // likewise
+
+	Chunked      bool       `json:"enable_chunked_prefill,omitempty"` // of other schedulers
+	PrefixTokens int        `json:"prefix_block_tokens,omitempty"`    // likewise: of a prefix hash, to cache prefixes; 0 caches none
+	Turns        sim.Turns  `json:"turns,omitempty"`                  // when the turns of a session arrive; empty is as recorded
+	Router       sim.Router `json:"router,omitempty"`                 // of replicas
+	Spread       string     `json:"spread,omitempty"`                 // names the Projector's Spread
+
+	// Rules of this project's own: see sim.Limits and sim.Schedule.
+	DropOutgrown        bool `json:"drop_outgrown,omitempty"`
+	HoldAfterPreemption bool `json:"hold_after_preemption,omitempty"`
+	Strict              bool `json:"strict_max_kv,omitempty"`
+	UntilFree           bool `json:"compress_until_free,omitempty"`
 
 	// Engine measures the memory, of all points alike; empty is as [cost.Deployment.Server]
 	// says of each.
@@ -41,6 +55,7 @@ type Settings struct {
 	EvenLayers      bool  `json:"even_layers,omitempty"`
 	ControlLayers   []int `json:"control_layers,omitempty"`
 	Uniform         bool  `json:"uniform,omitempty"`
+	Window          int   `json:"window,omitempty"` // last queries of a prompt that are watched; 0 is the method's default
 
 	// Of all methods.
 	Set                 map[string]ref.Settings `json:"set,omitempty"`           // their own options, by method
@@ -85,6 +100,10 @@ func (s *Settings) Method(c Compression) ref.Config {
 	}
 	m.Compression.ProtectedWindow, m.Compression.Sinks = s.ProtectedWindow, s.Sinks
 	m.Compression.EvenLayers, m.Compression.ControlLayers, m.Compression.Uniform = s.EvenLayers, s.ControlLayers, s.Uniform
+	if s.Window > 0 {
+		m.Metric = ref.Default().Metric
+		m.Metric.Window = s.Window
+	}
 	return m
 }
 
@@ -94,7 +113,7 @@ func (s *Settings) Schedule(m *ref.Config) sim.Schedule {
 	if s.OwnInterval {
 		interval = OwnInterval(m)
 	}
-	return sim.Schedule{Once: s.Once, Interval: interval, NewTokenLimit: s.NewTokenLimit, MaxKVPerCompression: s.MaxKVPerCompression}
+	return sim.Schedule{Once: s.Once, Interval: interval, NewTokenLimit: s.NewTokenLimit, MaxKVPerCompression: s.MaxKVPerCompression, Strict: s.Strict, UntilFree: s.UntilFree}
 }
 
 // CheckMethod returns an error if a model cannot be planned with a compression.
@@ -107,12 +126,12 @@ func (s *Settings) CheckMethod(m catalog.Model, c Compression) error {
 
 // Check returns an error for settings with which no projection can be made.
 func (s *Settings) Check() error {
-	var kv dtype.DType
+	var format dtype.DType
 	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
 	if s.Scheduler == sim.VLLMV1 && limits.MaxNumBatchedTokens == 0 {
 		limits.MaxNumBatchedTokens = 1 // V1's own, whatever it is
 	}
-	errs := []error{kv.UnmarshalText([]byte(s.KV)), limits.Validate()}
+	errs := []error{format.UnmarshalText([]byte(s.KV)), limits.Validate()}
 	for card, usd := range s.Prices {
 		if !(usd >= 0 && usd <= 1e4) {
 			errs = append(errs, fmt.Errorf("a price of %v dollars an hour for %s: want 0 to 10,000", usd, card))
@@ -124,22 +143,23 @@ func (s *Settings) Check() error {
 	}{
 		{"protected window", s.ProtectedWindow}, {"sinks", s.Sinks}, {"interval", s.Interval},
 		{"new token limit", s.NewTokenLimit}, {"slots of a compression", s.MaxKVPerCompression},
+		{"blocks", s.Blocks}, {"window", s.Window}, {"tokens of a prefix hash", s.PrefixTokens},
 	} {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("%s %d is negative", n.name, n.value))
 		}
 	}
-	if s.SLO.TTFT < 0 || s.SLO.TPOT < 0 || s.SLO.E2E < 0 {
-		errs = append(errs, errors.New("an objective is negative"))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.SLO.Validate())...)
 }
 
 // Projector makes projections of one load of requests.
 type Projector struct {
 	Settings
-	Profile  *cost.Profile // nil is the defaults
-	Spread   sim.Spread    // which heads lose blocks; nil is cost.Spared
+	Profile *cost.Profile // nil is the defaults
+	Check   bool          // see that each run keeps to the scheduler's rules; it takes longer
+
+	// Spread says which heads of a model lose blocks; nil is cost.Spared.
+	Spread   func(kv.Shape) (sim.Spread, error)
 	Requests func() iter.Seq2[trace.Request, error]
 }
 
@@ -150,8 +170,10 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	var memory cost.Memory
 	if err == nil {
 		memory, err = c.Deployment.Memory()
+		o.NoRoom = err != nil
 	}
 	if err == nil && memory.Blocks < 1 {
+		o.NoRoom = true
 		err = fmt.Errorf("%s leaves no block of KV cache on %s", p.Model, p.Card)
 	}
 	if err != nil {
@@ -162,7 +184,8 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	if err != nil {
 		return o, err
 	}
-	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading, o.Notes = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading, r.Notes
+	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading, o.Notes, o.Refusal = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading, r.Notes, r.Refusal
+	o.Other, o.Expected, o.Client = r.Other, r.Expected, r.Client
 	o.price(&c.Deployment, j.Prices)
 	return o, nil
 }
@@ -202,7 +225,7 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	}
 	d := cost.New(model, card)
 	limits := j.limits(p, card)
-	d.PP = j.PP
+	d.PP, d.BlocksGiven = j.PP, j.Blocks
 	d.TP, d.BlockSize, d.Engine = p.TP, j.BlockSize, j.Engine
 	d.MaxTokens, d.MaxSeqs, d.MaxModelLen = limits.MaxNumBatchedTokens, limits.MaxNumSeqs, j.MaxModelLen
 	if j.Weights != "" {
@@ -228,7 +251,8 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	}
 	c = project.Config{
 		Scheduler: j.Scheduler, Limits: limits,
-		Profile: j.Profile, Spread: j.Spread, SLO: j.SLO,
+		Profile: j.Profile, SLO: j.SLO, Check: j.Check,
+		Concurrency: p.Concurrency, Turns: j.Turns, Replicas: p.Replicas, Router: j.Router,
 	}
 	d.Method = j.Method(p.Compression)
 	if d.Compresses() {
@@ -236,21 +260,31 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		d.SortedKVs = j.MaxKVPerCompression
 	}
 	c.Deployment = d
+	if j.Spread != nil && d.Compresses() {
+		cfg := d.Config()
+		if c.Spread, err = j.Spread(cfg.Shape); err != nil {
+			return c, err
+		}
+	}
 	if j.V1 != nil {
 		c.V1 = *j.V1
 		c.V1.Prefixes = c.V1.Prefixes && !d.Compresses() && d.Selection() == nil && d.Layout() == nil
+	}
+	if j.Scheduler != sim.VLLMV1 {
+		c.ChunkedPrefill, c.PrefixTokens = j.Chunked, j.PrefixTokens
 	}
 	return c, errors.Join(d.Validate(), c.Limits.Validate())
 }
 
 // price works out what the tokens cost.
 func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
-	o.ThroughputPerCard = o.Metrics.TotalThroughput / float64(d.Cards())
+	cards := float64(d.Cards() * o.Servers())
+	o.ThroughputPerCard = o.Metrics.TotalThroughput / cards
 	usd, ok := prices[d.Card.Name]
 	if !ok {
 		usd = d.Card.PriceUSD
 	}
-	o.USDPerHour = usd * float64(d.Cards())
+	o.USDPerHour = usd * cards
 	if o.Metrics.OutputThroughput > 0 {
 		o.USDPerMillion = o.USDPerHour / (o.Metrics.OutputThroughput * 3600) * 1e6
 		o.USDPerMillionAll = o.USDPerHour / (o.Metrics.TotalThroughput * 3600) * 1e6
@@ -260,7 +294,10 @@ func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
 // limits returns the limits of a point: what it and the settings leave open is V1's own for
 // its card.
 func (s *Settings) limits(p Point, card catalog.Card) sim.Limits {
-	l := sim.Limits{MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
+	l := sim.Limits{
+		MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen,
+		DropOutgrown: s.DropOutgrown, HoldAfterPreemption: s.HoldAfterPreemption,
+	}
 	if s.Scheduler == sim.VLLMV1 {
 		own := sim.V1Limits(card.Name, card.Memory, s.Usage)
 		l.Watermark = 0

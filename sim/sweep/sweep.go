@@ -19,13 +19,17 @@ import (
 type Outcome struct {
 	Index int `json:"index"` // of the point in the sweep
 	Point
-	Error   string        `json:"error,omitempty"` // why there is none, as that the model does not fit
-	Memory  cost.Memory   `json:"memory"`
-	Metrics stats.Summary `json:"metrics"`
-	Time    []cost.Share  `json:"time"` // by term
-	Factors string        `json:"factors_of,omitempty"`
-	Bound   project.Bound `json:"bound"`             // what kept requests waiting
-	Reading string        `json:"reading,omitempty"` // what limits it, in a sentence
+	Error    string        `json:"error,omitempty"` // why there is none, as that the model does not fit
+	NoRoom   bool          `json:"no_room,omitempty"` // that is so because the memory has no room for keys and values
+	Memory   cost.Memory   `json:"memory"`
+	Metrics  stats.Summary `json:"metrics"`
+	Time     []cost.Share  `json:"time"` // by term
+	Factors  string        `json:"factors_of,omitempty"`
+	Other    string        `json:"factors_of_other,omitempty"` // see project.Result, as for Expected and Client
+	Expected string        `json:"error_to_expect,omitempty"`
+	Client   float64       `json:"client_seconds,omitempty"`
+	Bound    project.Bound `json:"bound"`             // what kept requests waiting
+	Reading  string        `json:"reading,omitempty"` // what limits it, in a sentence
 
 	Notes []string `json:"notes,omitempty"` // what is taken for granted because of the method
 
@@ -35,6 +39,9 @@ type Outcome struct {
 	USDPerMillionAll  float64 `json:"usd_per_million_tokens,omitempty"`        // input and output tokens
 	Pareto            bool    `json:"pareto"`                                  // no other has more throughput per card at less latency
 	LoadUnbounded     bool    `json:"load_unbounded,omitempty"`                // the largest load that was tried holds the objectives too
+	Refusal           string  `json:"refusal,omitempty"`                       // why the first request that was refused was
+	Alone             bool    `json:"alone,omitempty"`                         // it is of one request at a time, which keep the objectives best: not even so do enough
+	ReplicaProbes     int     `json:"replica_probes,omitempty"`                // projections that the search for the fewest replicas took
 	LoadProbes        int     `json:"load_probes,omitempty"`                   // projections that the search for the largest load took
 }
 

@@ -1,0 +1,369 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+	"kvcompress/sim/cost"
+)
+
+// servingSetup is what a file of serving runs does not say of itself. Its keys are the names
+// of the flags of kvc sim.
+type servingSetup struct {
+	model, gpu  string
+	tp          int
+	seqs        int
+	tokens      int
+	blocks      int // of 16 tokens, all heads together, as a server prints them
+	utilization float64
+	engine      sim.Scheduler
+}
+
+// servingKeys are what follows a file's name in --measurements.
+var servingKeys = []string{"model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization", "engine"}
+
+// measurementFile splits a value of --measurements: a file, and after commas what it does not
+// say of its runs.
+func measurementFile(value string) (path string, s servingSetup, err error) {
+	path, rest, more := strings.Cut(value, ",")
+	for more {
+		var item string
+		item, rest, more = strings.Cut(rest, ",")
+		key, v, ok := strings.Cut(item, "=")
+		if !ok {
+			return "", s, usagef("--measurements: after %s, %q is not of the form key=value, with a key of %s", path, item, strings.Join(servingKeys, ", "))
+		}
+		number := func(to *int) {
+			if *to, err = strconv.Atoi(v); err == nil && *to < 1 {
+				err = fmt.Errorf("want at least 1")
+			}
+		}
+		switch key {
+		case "model":
+			s.model = v
+		case "gpu":
+			s.gpu = v
+		case "tensor-parallel":
+			number(&s.tp)
+		case "max-num-seqs":
+			number(&s.seqs)
+		case "max-num-batched-tokens":
+			number(&s.tokens)
+		case "num-gpu-blocks":
+			number(&s.blocks)
+		case "gpu-memory-utilization":
+			if s.utilization, err = strconv.ParseFloat(v, 64); err == nil && !(s.utilization > 0 && s.utilization <= 1) {
+				err = fmt.Errorf("want a part above 0 and up to 1")
+			}
+		case "engine":
+			s.engine, err = sim.ParseScheduler(v)
+		default:
+			return "", s, usagef("--measurements: after %s: unknown key %q: want %s", path, key, strings.Join(servingKeys, ", "))
+		}
+		if err != nil {
+			return "", s, usagef("--measurements: %s of %s: %v", key, path, err)
+		}
+	}
+	return path, s, nil
+}
+
+// hasColumns reports whether the first line of a CSV has all of the columns.
+func hasColumns(text []byte, columns []string) bool {
+	header, err := csv.NewReader(bytes.NewReader(text)).Read()
+	if err != nil {
+		return false
+	}
+	for i, c := range header {
+		header[i] = strings.TrimSpace(strings.TrimPrefix(c, "\ufeff"))
+	}
+	return !slices.ContainsFunc(columns, func(c string) bool { return !slices.Contains(header, c) })
+}
+
+// isServing reports whether a file is of serving runs, isLog whether it is a log of measured
+// requests.
+func isServing(text []byte) bool {
+	required, _ := cost.ServingColumns()
+	return hasColumns(text, required)
+}
+
+func isLog(text []byte) bool {
+	required, _ := cost.LogColumns()
+	return hasColumns(text, required)
+}
+
+// servingSource reads a file of serving runs and serves them.
+func servingSource(ctx context.Context, text []byte, name string, s servingSetup) (*cost.Source, error) {
+	if isLog(text) {
+		c, err := logCase(ctx, text, name, s)
+		return &cost.Source{Name: name, Log: c, Server: s.engine}, err
+	}
+	if s.model != "" || s.tp != 0 || s.blocks != 0 {
+		return nil, usagef("%s says of each row which model ran on how many cards: model, tensor-parallel and num-gpu-blocks are for logs of requests", name)
+	}
+	list, err := cost.ReadServing(bytes.NewReader(text), name)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if s.gpu != "" {
+			list[i].GPU = s.gpu
+		}
+		if list[i].MaxSeqs == 0 {
+			list[i].MaxSeqs = s.seqs
+		}
+		if list[i].MaxTokens == 0 {
+			list[i].MaxTokens = s.tokens
+		}
+		if s.utilization != 0 {
+			list[i].Utilization = s.utilization
+		}
+	}
+	cases, err := cost.NewServingCases(ctx, list, name)
+	return &cost.Source{Name: name, Serving: cases, Server: s.engine}, err
+}
+
+// logCase reads a log of measured requests and serves them once.
+func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*cost.LogCase, error) {
+	if s.model == "" || s.gpu == "" {
+		return nil, usagef("%s is a log of requests, which does not say what served them: want its model and gpu", name)
+	}
+	list, err := cost.ReadRequestLog(bytes.NewReader(text), name)
+	if err != nil {
+		return nil, err
+	}
+	model, err := catalog.FindModel(s.model)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	card, err := catalog.FindCard(s.gpu)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	d := cost.New(model, card)
+	limits := sim.V1Limits(card.Name, card.Memory, sim.V1Engine)
+	if s.seqs != 0 {
+		limits.MaxNumSeqs = s.seqs
+	}
+	if s.tokens != 0 {
+		limits.MaxNumBatchedTokens = s.tokens
+	}
+	if s.tp != 0 {
+		d.TP = s.tp
+	}
+	if s.utilization != 0 {
+		d.Utilization = s.utilization
+	}
+	d.Engine, d.MaxTokens, d.MaxSeqs = cost.VLLMV1Next, limits.MaxNumBatchedTokens, limits.MaxNumSeqs
+	if d.BlocksGiven = s.blocks; s.blocks > 0 {
+		if d.BlocksGiven > sim.MaxLedgerBlocks/d.Heads() {
+			return nil, usagef("num-gpu-blocks %d of %s are more than a ledger counts", s.blocks, name)
+		}
+		d.BlocksGiven *= d.Heads()
+	}
+	c, err := cost.NewLogCase(ctx, d, limits, list)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return c, nil
+}
+
+// serving fits to serving runs.
+func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]byte, names []string, setups []servingSetup) error {
+	if f.gpu != "" {
+		return usagef("--gpu chooses among rows of throughputs: of serving runs, each card is fitted by itself, and gpu=… after the name of a file says its card")
+	}
+	var sources []*cost.Source
+	for i, text := range texts {
+		source, err := servingSource(ctx, text, names[i], setups[i])
+		if err != nil {
+			return interrupted(err)
+		}
+		sources = append(sources, source)
+	}
+	profile, err := cost.CalibrateServing(ctx, sources)
+	if err != nil {
+		return interrupted(err)
+	}
+	if err := writeProfile(f.out, profile); err != nil {
+		return err
+	}
+	if f.asJSON {
+		return printJSON(out, struct {
+			Profile *cost.Profile `json:"profile"`
+		}{profile})
+	}
+	printFits(out, profile)
+	fmt.Fprintf(out, "\nWritten to %s.\n", printableLine(f.out))
+	return nil
+}
+
+// printServingQuality prints how good a fit to serving runs is, and what it does not know.
+func printServingQuality(w io.Writer, f *cost.Fit) {
+	q := &f.Quality
+	var off []string
+	for _, of := range []struct {
+		name string
+		mape float64
+	}{{"TPOT", q.TPOTMAPE}, {"TTFT", q.TTFTMAPE}, {"throughput", q.ThroughputMAPE}} {
+		if of.mape > 0 {
+			off = append(off, of.name+" "+percent(of.mape))
+		}
+	}
+	if len(off) > 0 {
+		fmt.Fprintf(w, "  off on average: %s\n", strings.Join(off, ", "))
+	}
+	if q.CrossTPOTMAPE > 0 {
+		fmt.Fprintf(w, "  each half of the rows by a fit to the other: TPOT %s, throughput %s\n", percent(q.CrossTPOTMAPE), percent(q.CrossThroughput))
+	} else if q.CrossThroughput > 0 {
+		fmt.Fprintf(w, "  each half of the rows by a fit to the other: throughput %s\n", percent(q.CrossThroughput))
+	}
+	if q.OtherTPOTMAPE > 0 {
+		fmt.Fprintf(w, "  each card by a fit to the others, on average: TPOT %s, throughput %s\n", percent(q.OtherTPOTMAPE), percent(q.OtherThroughput))
+	}
+	if len(f.AtBound) > 0 {
+		fmt.Fprintf(w, "  at the bound of physics, the card's peak or no time at all: %s\n", strings.Join(f.AtBound, ", "))
+	}
+	if len(f.Undetermined) > 0 {
+		fmt.Fprintf(w, "  not determined by these rows, so near where the fit started: %s\n", strings.Join(f.Undetermined, ", "))
+	}
+}
+
+// runServingCases compares serving runs with projections.
+func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte, name string) error {
+	profile, err := readProfile(f.profile)
+	if err != nil {
+		return err
+	}
+	source, err := servingSource(ctx, text, name, servingSetup{})
+	if err != nil {
+		return interrupted(err)
+	}
+	for _, c := range source.Serving {
+		fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
+		if err := c.Predict(&fit); err != nil {
+			return fmt.Errorf("%s:%d: %w", name, c.Line, err)
+		}
+	}
+	summary := cost.SummarizeServing(source.Serving)
+	if f.asJSON {
+		return printJSON(w, struct {
+			Cases   []*cost.ServingCase `json:"cases"`
+			Summary cost.ServingSummary `json:"summary"`
+		}{source.Serving, summary})
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "line\tmodel\tcards\tisl\tosl\tat once\tTTFT ms\tmeasured\toff\tTPOT ms\tmeasured\toff\ttokens/s\toff\t")
+	for _, c := range source.Serving {
+		atOnce := c.Concurrency
+		if atOnce == 0 {
+			atOnce = c.Requests
+		}
+		of := func(predicted, measured, off float64) string {
+			if measured == 0 {
+				return fmt.Sprintf("%.4g\t–\t–", predicted)
+			}
+			return fmt.Sprintf("%.4g\t%.4g\t%+.1f %%", predicted, measured, 100*off)
+		}
+		fmt.Fprintf(table, "%d\t%s\t%d × %s\t%d\t%d\t%d\t%s\t%s\t%.0f\t%+.1f %%\t\n", c.Line, printableLine(c.Model), c.TP, printableLine(c.GPU), c.ISL, c.OSL, atOnce,
+			of(c.PredictedTTFT, c.TTFT, c.TTFTOff), of(c.PredictedTPOT, c.TPOT, c.TPOTOff), c.PredictedTokens, 100*c.TokensOff)
+	}
+	table.Flush()
+	fmt.Fprintln(w)
+	var said []string
+	say := func(sentence string) {
+		if !slices.Contains(said, sentence) {
+			said = append(said, sentence)
+			fmt.Fprintln(w, printableLine(sentence))
+		}
+	}
+	for _, c := range source.Serving {
+		say(c.Rules.Note(c.Backend))
+		say("Time by " + c.Calibrated + ".")
+		if c.Other != "" {
+			say("On " + c.Deployment.Card.Name + " that is a fit to " + c.Other + ".")
+		}
+		say("Error to expect on " + c.Deployment.Card.Name + ": " + c.Expected + ".")
+	}
+	printServingSummary(w, &summary)
+	return nil
+}
+
+func printServingSummary(w io.Writer, s *cost.ServingSummary) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "%d rows\n", s.Rows)
+	fmt.Fprintln(table, "\trows\tmean error\twith its sign\tlargest\t")
+	for _, r := range []struct {
+		name                string
+		rows                int
+		mape, mean, largest float64
+	}{
+		{"TTFT", s.TTFTRows, s.TTFTMAPE, s.TTFTMean, s.TTFTMaxError},
+		{"TPOT", s.TPOTRows, s.TPOTMAPE, s.TPOTMean, s.TPOTMaxError},
+		{"throughput", s.ThroughputRows, s.ThroughputMAPE, s.ThroughputMean, s.ThroughputMaxError},
+	} {
+		if r.rows > 0 {
+			fmt.Fprintf(table, "%s\t%d\t%.1f %%\t%+.1f %%\t%+.1f %%\t\n", r.name, r.rows, 100*r.mape, 100*r.mean, 100*r.largest)
+		}
+	}
+	table.Flush()
+}
+
+// runLogCases compares a log of measured requests with its projection.
+func (f *simFlags) runLogCases(ctx context.Context, w io.Writer, text []byte, name string, s servingSetup) error {
+	profile, err := readProfile(f.profile)
+	if err != nil {
+		return err
+	}
+	c, err := logCase(ctx, text, name, s)
+	if err != nil {
+		return interrupted(err)
+	}
+	fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
+	report, err := c.Report(ctx, &fit)
+	if err != nil {
+		return err
+	}
+	if f.asJSON {
+		return printJSON(w, report)
+	}
+	sum := &report.Summary
+	fmt.Fprintf(w, "%s: %d requests, on %d × %s with %d blocks of %d tokens, by the rules of vLLM V1.\nTime by %s.\n", printableLine(name), sum.Requests, c.Deployment.TP, c.Deployment.Card.Name,
+		c.Memory.Blocks/max(1, c.Deployment.Heads()), c.Deployment.BlockSize, printableLine(fit.Of))
+	if sum.Other != "" {
+		fmt.Fprintf(w, "That is a fit to %s.\n", sum.Other)
+	}
+	fmt.Fprintf(w, "Error to expect: %s.\n\n", sum.Expected)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "\tprojected\tmeasured\toff\tby request\t")
+	for _, r := range []struct {
+		name, unit               string
+		projected, measured, off float64
+		each                     float64
+	}{
+		{"mean TTFT", "s", sum.TTFT, sum.MeasuredTTFT, sum.TTFTError, sum.RequestTTFT},
+		{"mean TPOT", "ms", 1e3 * sum.TPOT, 1e3 * sum.MeasuredTPOT, sum.TPOTError, sum.RequestTPOT},
+		{"mean time of a request", "s", sum.E2E, sum.MeasuredE2E, sum.E2EError, sum.RequestE2E},
+		{"duration", "s", sum.Duration, sum.MeasuredDuration, sum.DurationError, 0},
+	} {
+		if r.measured == 0 {
+			continue
+		}
+		each := "–"
+		if r.each > 0 {
+			each = percent(r.each)
+		}
+		fmt.Fprintf(table, "%s\t%.4g %s\t%.4g %s\t%+.1f %%\t%s\t\n", r.name, r.projected, r.unit, r.measured, r.unit, 100*r.off, each)
+	}
+	table.Flush()
+	fmt.Fprintln(w, "\nBy request: the mean error of each request's own time.")
+	return nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kvcompress/sim"
+)
+
+func TestMeasurementFile(t *testing.T) {
+	for in, want := range map[string]servingSetup{
+		"f.csv":                            {},
+		"f.csv,model=m,gpu=g":              {model: "m", gpu: "g"},
+		"f.csv,tensor-parallel=2":          {tp: 2},
+		"f.csv,max-num-seqs=3":             {seqs: 3},
+		"f.csv,max-num-batched-tokens=4":   {tokens: 4},
+		"f.csv,num-gpu-blocks=5":           {blocks: 5},
+		"f.csv,gpu-memory-utilization=0.5": {utilization: 0.5},
+		"f.csv,engine=vllm-0.6":            {engine: sim.VLLM06},
+		"f.csv,model=a=b":                  {model: "a=b"},
+	} {
+		path, got, err := measurementFile(in)
+		if err != nil || path != "f.csv" || got != want {
+			t.Errorf("%s: %q, %+v, %v", in, path, got, err)
+		}
+	}
+	for in, want := range map[string]string{
+		"f.csv,model":                      `"model" is not of the form key=value`,
+		"f.csv,":                           "key=value",
+		"f.csv,colour=red":                 `unknown key "colour": want model, gpu`,
+		"f.csv,tensor-parallel=0":          "tensor-parallel of f.csv: want at least 1",
+		"f.csv,num-gpu-blocks=x":           "num-gpu-blocks of f.csv",
+		"f.csv,gpu-memory-utilization=1.5": "want a part above 0 and up to 1",
+		"f.csv,gpu-memory-utilization=NaN": "want a part above 0 and up to 1",
+		"f.csv,engine=magic":               "engine of f.csv",
+	} {
+		if _, _, err := measurementFile(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", in, err, want)
+		}
+	}
+}
+
+// servingRows are runs of a closed loop, of three backends, that nobody measured.
+const servingRows = `backend,model,card,isl,osl,concurrency,num_requests,ttft_ms,tpot_ms
+vllm,llama-3.1-8b,l4,400,10,1,3,250,70
+sglang,llama-3.1-8b,l4,400,10,4,8,600,80
+magic,llama-3.1-8b,l4,200,10,2,6,200,75
+vllm,llama-3.1-8b,l4,900,20,8,24,900,110
+`
+
+const loggedRows = `request_id,arrival_s,input_tokens,output_tokens,ttft_ms,tpot_ms,e2e_s
+a,0,400,10,250,70,0.9
+b,0.5,900,20,600,75,2.1
+`
+
+func written(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestServingCases calibrates on runs and a log, and compares both with the fit and with what
+// is shipped: each says which fit it has the time from, how rows were served, and which error to
+// expect.
+func TestServingCases(t *testing.T) {
+	rows, log := written(t, "rows.csv", servingRows), written(t, "log.csv", loggedRows)
+	profile := filepath.Join(t.TempDir(), "p.json")
+	code, out, errs := kvc("calibrate", "--measurements", rows, "--measurements", log+",model=llama-3.1-8b,gpu=l4", "-o", profile)
+	for _, want := range []string{"Fitted to 6 rows of rows.csv, log.csv (l4, llama-3.1-8b)", "off on average: TPOT", "not determined by these rows", "fitted", "Written to"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Fatalf("%d: %s%s: want %q", code, out, errs, want)
+		}
+	}
+	code, out, errs = kvc("sim", "--cases", rows, "--profile", profile)
+	for _, want := range []string{
+		"Backend vllm served by the rules of vLLM V1, lengths of a closed loop spread by ±10 %.", "Backend sglang served prefill-first", "Backend magic is not modelled",
+		"Time by 6 rows of rows.csv, log.csv (l4, llama-3.1-8b).", "Error to expect on l4: TPOT ", "\n4 rows\n",
+	} {
+		if code != 0 || strings.Count(out, want) != 1 {
+			t.Fatalf("%d: %s%s: want %q once", code, out, errs, want)
+		}
+	}
+	code, out, errs = kvc("sim", "--cases", rows)
+	if want := "On l4 that is a fit to other cards than l4."; code != 0 || !strings.Contains(out, want) {
+		t.Errorf("%d: %s%s: want %q", code, out, errs, want)
+	}
+
+	code, out, errs = kvc("sim", "--cases", rows, "--json")
+	var runs struct {
+		Cases   []map[string]any
+		Summary map[string]float64
+	}
+	if err := json.Unmarshal([]byte(out), &runs); code != 0 || err != nil {
+		t.Fatalf("%d: %v, %s", code, err, errs)
+	}
+	if s := runs.Summary; s["rows"] != 4 || s["tpot_rows"] != 4 || !(s["tpot_mape"] > 0) || !(s["ttft_mape"] > 0) || !(s["throughput_mape"] > 0) || s["tpot_max_error"] == 0 || s["tpot_mean_error"] == 0 {
+		t.Errorf("%v", s)
+	}
+	if c := runs.Cases[1]; c["factors_of_other"] != "other cards than l4" || !strings.Contains(c["error_to_expect"].(string), "TPOT") || c["served_as"].(map[string]any)["prefill_first"] != true {
+		t.Errorf("%v", c)
+	}
+
+	code, out, errs = kvc("sim", "--cases", log, "--model", "llama-3.1-8b", "--gpu", "l4", "--num-gpu-blocks", "500")
+	for _, want := range []string{"log.csv: 2 requests, on 1 × l4 with 500 blocks of 16 tokens", "That is a fit to other cards than l4.", "Error to expect: TPOT ", "mean TTFT", "duration"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Fatalf("%d: %s%s: want %q", code, out, errs, want)
+		}
+	}
+	code, out, errs = kvc("sim", "--cases", log, "--model", "llama-3.1-8b", "--gpu", "l4", "--profile", profile, "--json")
+	var logged struct {
+		Requests []map[string]any
+		Summary  map[string]any
+	}
+	if err := json.Unmarshal([]byte(out), &logged); code != 0 || err != nil {
+		t.Fatalf("%d: %v, %s", code, err, errs)
+	}
+	if s := logged.Summary; s["rows"] != 2.0 || len(logged.Requests) != 2 || s["error_to_expect"] == "" || s["factors_of_other"] != nil {
+		t.Errorf("%v", s)
+	}
+
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"sim", "--cases", log}, "want its model and gpu"},
+		{[]string{"sim", "--cases", rows, "--model", "llama-3.1-8b"}, "--model does not go with --cases"},
+		{[]string{"calibrate", "--measurements", log, "-o", profile}, "want its model and gpu"},
+		{[]string{"calibrate", "--measurements", rows + ",model=llama-3.1-8b", "-o", profile}, "says of each row which model"},
+		{[]string{"calibrate", "--measurements", rows, "--gpu", "l4", "-o", profile}, "each card is fitted by itself"},
+		{[]string{"calibrate", "--measurements", rows + ",engine=vllm-0.6", "-o", profile}, "none of the files is of vLLM V1"},
+		{[]string{"calibrate", "--measurements", rows, "--measurements", memoryFile(t), "-o", profile}, "several files are fitted together where all are"},
+	} {
+		if code, out, errs := kvc(c.args...); code == 0 || !strings.Contains(errs, c.want) {
+			t.Errorf("%v: %d, %s%s, want an error with %q", c.args, code, out, errs, c.want)
+		}
+	}
+}
+
+// TestSimSaysItsFit: a projection says in text, JSON and on its page which fit its time is from
+// and which error to expect; a sweep of each card.
+func TestSimSaysItsFit(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "p.html")
+	args := []string{"--requests", "six-stories", "--model", "llama-3.1-8b", "--gpu"}
+	code, out, errs := kvc(append([]string{"sim", "--html", page}, append(args, "l4")...)...)
+	text, err := os.ReadFile(page)
+	if code != 0 || err != nil {
+		t.Fatal(code, errs, err)
+	}
+	for _, want := range []string{"That is a fit to other cards than l4.", "Error to expect: TPOT ", "of clients and the API in them", "reading the weights and the matrix products with them, which overlap"} {
+		if !strings.Contains(out, want) || !strings.Contains(string(text), want) {
+			t.Errorf("%s\nwant %q, there and on the page", out, want)
+		}
+	}
+	code, out, errs = kvc(append([]string{"sim", "--json"}, append(args, "h100")...)...)
+	var got map[string]any
+	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil {
+		t.Fatal(code, errs, err)
+	}
+	if got["factors_of_other"] != nil || !strings.HasPrefix(got["error_to_expect"].(string), "TPOT ") || !(got["client_seconds"].(float64) > 0) {
+		t.Errorf("%v %v %v", got["factors_of_other"], got["error_to_expect"], got["client_seconds"])
+	}
+	code, out, errs = kvc(append([]string{"sweep"}, append(args, "l4,h100")...)...)
+	for _, want := range []string{"Time on l4 by a fit to other cards than l4,", "Time on h100 by 90 rows of"} {
+		if unwrapped := strings.Join(strings.Fields(out), " "); code != 0 || !strings.Contains(unwrapped, want) {
+			t.Errorf("%d: %s%s: want %q", code, out, errs, want)
+		}
+	}
+	code, out, errs = kvc(append([]string{"sweep", "--json"}, append(args, "l4,h100")...)...)
+	if code != 0 || !strings.Contains(out, "l4: a fit to other cards than l4, ") || !strings.Contains(out, "h100: 90 rows of ") || strings.Count(out, "error to expect: TPOT") != 2 {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+	"kvcompress/traces"
+	"kvcompress/validate/kit"
+)
+
+// exportFlags are the flags of `kvc golden export` beside the options of the replay.
+type exportFlags struct {
+	dir    string
+	format kit.Format
+	steps  int
+	stages []string
+	dryRun bool
+	json   bool
+}
+
+func newGoldenExportCmd() *cobra.Command {
+	flags := exportFlags{format: kit.NPY}
+	cmd := &cobra.Command{
+		Use:   "export TRACE -o DIR",
+		Short: "Write the inputs of a trace and what every stage should leave",
+		Long: `Export replays a trace on the reference engine and writes, as arrays, what another
+implementation is given (Q, K and V of each sequence, and in manifest.json the options and
+every stage in order) and what each stage should leave: outputs, evicted KVs, positions,
+keys, values, metrics. docs/ci.md has the files; kvc golden compare compares with them.
+
+How much it will be is said first. DIR is new or empty, and is there whole or not at all.
+The options are those of the trace; flags override them.`,
+		Example: `  kvc golden export story -o golden
+  kvc golden export recall/snapkv -o golden --format safetensors --stages prefill,decide
+  kvc golden export ./my-trace -o golden --steps 20 --method h2o --max-cache-tokens 64
+  kvc golden export six-stories --dry-run`,
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeReplays(cmd, args, prefix)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVarP(&flags.dir, "output", "o", "", "the `folder` to write")
+	fs.Var(&enum[kit.Format]{&flags.format, kit.Formats()}, "format", "of the arrays: npy, a file for each, or safetensors, a file for each stage")
+	fs.IntVar(&flags.steps, "steps", 0, "only the first steps of the scheduler; 0 is all")
+	fs.StringSliceVar(&flags.stages, "stages", nil, "only what these `stages` leave: "+stageNames()+"; the manifest lists all")
+	fs.BoolVar(&flags.dryRun, "dry-run", false, "say how much it would be, and write nothing")
+	fs.BoolVar(&flags.json, "json", false, "print how much it is as JSON")
+	override := addOptionFlags(fs)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return goldenExport(cmd, args[0], override, &flags) }
+	if err := completeOptionFlags(cmd); err != nil {
+		panic(err) // a flag that was not defined above
+	}
+	return cmd
+}
+
+func stageNames() string {
+	var names []string
+	for _, s := range ref.Stages() {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+// wanted returns the stages that were asked for, nil for all.
+func (f *exportFlags) wanted() ([]ref.Stage, error) {
+	var stages []ref.Stage
+	for _, name := range f.stages {
+		if !slices.Contains(ref.Stages(), ref.Stage(name)) {
+			return nil, usageError{fmt.Errorf("--stages: %q is none of %s", name, stageNames())}
+		}
+		stages = append(stages, ref.Stage(name))
+	}
+	return stages, nil
+}
+
+func goldenExport(cmd *cobra.Command, name string, override func(*sim.Options) error, flags *exportFlags) error {
+	if (flags.dir == "") != flags.dryRun {
+		return usageError{errors.New("name a folder with -o, or ask for --dry-run")}
+	}
+	if flags.steps < 0 {
+		return usageError{fmt.Errorf("--steps %d is not at least 0", flags.steps)}
+	}
+	stages, err := flags.wanted()
+	if err != nil {
+		return err
+	}
+	if flags.dir != "" {
+		if err := kit.CheckFolder(flags.dir); err != nil {
+			return usageError{fmt.Errorf("-o: %w", err)}
+		}
+	}
+	b, err := openTrace(name)
+	if err != nil {
+		return err
+	}
+	opt, err := overridden(b, override)
+	if err != nil {
+		return err
+	}
+	x := &kit.Export{Name: b.Name, Trace: b.Trace, Options: opt, Steps: flags.steps, Stages: stages, Arrays: flags.format}
+	m, err := planExport(cmd, x)
+	if err != nil {
+		return fmt.Errorf("trace %s: %w", b.Name, err)
+	}
+	if err := sayExport(cmd.OutOrStdout(), m, flags); err != nil || flags.dryRun {
+		return err
+	}
+	bar := newReplayBar(cmd.ErrOrStderr(), b.Trace)
+	defer bar.clear()
+	x.Progress = bar.progress
+	if err := x.Write(cmd.Context(), flags.dir, m); err != nil {
+		return err
+	}
+	bar.clear()
+	if !flags.json {
+		fmt.Fprintf(cmd.OutOrStdout(), "\nWritten to %s. Compare with:\n  kvc golden compare %s --theirs DIR\n", filepath.Clean(flags.dir), quoted(flags.dir))
+	}
+	return nil
+}
+
+// overridden returns the options of a trace with what the flags say. Its error is a
+// usageError if it is the flags' fault.
+func overridden(b *traces.Bundle, override func(*sim.Options) error) (sim.Options, error) {
+	opt := b.Options
+	if err := override(&opt); err != nil {
+		return opt, err
+	}
+	filled := opt
+	filled.Fill(b.Trace.Meta, b.Trace.Requests())
+	if err := filled.Validate(); err != nil {
+		own := b.Options
+		own.Fill(b.Trace.Meta, b.Trace.Requests())
+		if own.Validate() != nil {
+			return opt, fmt.Errorf("%s: %s: %w", b.Name, traces.OptionsFile, err)
+		}
+		return opt, usageError{err}
+	}
+	return opt, nil
+}
+
+func planExport(cmd *cobra.Command, x *kit.Export) (*kit.Manifest, error) {
+	bar := newReplayBar(cmd.ErrOrStderr(), x.Trace)
+	defer bar.clear()
+	x.Progress = bar.progress
+	return x.Plan(cmd.Context())
+}
+
+// exportSizes is what `kvc golden export --json` prints.
+type exportSizes struct {
+	Trace  string     `json:"trace"`
+	Dir    string     `json:"dir,omitempty"`
+	Steps  int        `json:"steps"`
+	Total  kit.Size   `json:"total"`
+	Inputs kit.Size   `json:"inputs"`
+	Stages []stageRow `json:"by_stage"`
+}
+
+// stageRow is how much the stages of one name take.
+type stageRow struct {
+	Stage  ref.Stage `json:"stage"`
+	Stages int       `json:"stages"`
+	kit.Size
+}
+
+// sayExport says how much an export is.
+func sayExport(out io.Writer, m *kit.Manifest, flags *exportFlags) error {
+	inputs, stages := m.Sizes()
+	sizes := exportSizes{Trace: m.Trace, Dir: flags.dir, Inputs: inputs, Total: inputs, Stages: []stageRow{}}
+	number := map[ref.Stage]int{}
+	for i := range m.Stages {
+		number[m.Stages[i].Stage]++
+		sizes.Steps = m.Stages[i].Step + 1
+	}
+	for _, s := range ref.Stages() {
+		if number[s] == 0 {
+			continue
+		}
+		sizes.Stages = append(sizes.Stages, stageRow{s, number[s], stages[s]})
+		sizes.Total.Files += stages[s].Files
+		sizes.Total.Bytes += stages[s].Bytes
+	}
+	if flags.json {
+		return printJSON(out, sizes)
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "OF\tSTAGES\tFILES\tBYTES\t")
+	fmt.Fprintf(table, "inputs\t\t%d\t%d\t\n", inputs.Files, inputs.Bytes)
+	for _, s := range sizes.Stages {
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t\n", s.Stage, s.Stages, s.Files, s.Bytes)
+	}
+	fmt.Fprintf(table, "%s, %d steps\t%d\t%d\t%d\t\n", m.Trace, sizes.Steps, len(m.Stages), sizes.Total.Files, sizes.Total.Bytes)
+	return table.Flush()
+}

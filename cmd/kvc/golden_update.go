@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kvcompress/sim"
+	"kvcompress/trace/regular"
+	"kvcompress/traces"
+	"kvcompress/validate"
+)
+
+func newGoldenUpdateCmd() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "update [TRACE…]",
+		Short: "Rewrite golden results",
+		Long: `Update replays each trace and writes its golden result beside it. A bundled trace,
+or all of them if none is named, is written to the folder --dir: run it in the
+repository, look at the diff, and build anew.
+
+Options that are given as flags are written to the trace's options.json, so that
+kvc golden check replays with the same; docs/checking.md has its keys.`,
+		Example: `  kvc golden update
+  kvc golden update story
+  kvc golden update ./my-trace --rate 0.5 --protected-window 16
+  kvc golden update ./my-trace --method snapkv --max-cache-tokens 128 --set window=16`,
+		ValidArgsFunction: completeReplays,
+	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().StringVar(&dir, "dir", "traces", "where the bundled traces' sources lie")
+	override := addOptionFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return goldenUpdate(cmd, args, dir, override)
+	}
+	if err := completeOptionFlags(cmd); err != nil {
+		panic(err) // a flag that was not defined above
+	}
+	return cmd
+}
+
+func goldenUpdate(cmd *cobra.Command, names []string, dir string, override func(*sim.Options) error) error {
+	if len(names) == 0 {
+		var flag string
+		cmd.Flags().Visit(func(f *pflag.Flag) {
+			if f.Name != "dir" && cmd.InheritedFlags().Lookup(f.Name) == nil {
+				flag = f.Name
+			}
+		})
+		if flag != "" {
+			return usageError{fmt.Errorf("--%s would change the options of every bundled trace: name those that are meant", flag)}
+		}
+	}
+	bundles, err := openTraces(names)
+	if err != nil {
+		return err
+	}
+	for _, b := range bundles {
+		if b.Dir == "" { // bundled: its source may be newer than what is built in
+			if b, err = traces.Open(filepath.Join(dir, b.Name)); err != nil {
+				return fmt.Errorf("%w (run this in the repository, or say where with --dir)", err)
+			}
+		}
+		if err := goldenUpdateOne(cmd, b, override); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// goldenUpdateOne writes the golden result of a trace, and its options if flags change them.
+func goldenUpdateOne(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) error) error {
+	opt, err := overridden(b, override)
+	if err != nil {
+		return err
+	}
+	changed := !reflect.DeepEqual(opt, b.Options)
+	b.Options = opt
+	g, err := recordGolden(cmd, b, nil)
+	if err != nil {
+		return fmt.Errorf("trace %s: %w", b.Name, err)
+	}
+	out := cmd.OutOrStdout()
+	if changed {
+		text, err := json.MarshalIndent(opt, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := replaceFile(b.Dir, traces.OptionsFile, append(text, '\n')); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s: written\n", filepath.Join(b.Dir, traces.OptionsFile))
+	}
+	what := fmt.Sprintf("written, %d steps", len(g.Steps))
+	if written, err := writeGolden(b, g); err != nil {
+		return err
+	} else if !written {
+		what = "as before"
+	}
+	_, err = fmt.Fprintf(out, "%s: %s\n  %s\n", filepath.Join(b.Dir, traces.GoldenFile), what, strings.Join(evictedText(&g.Options, &g.Totals), "\n  "))
+	return err
+}
+
+// evictedText says in a few lines what a replay evicted.
+func evictedText(opt *sim.Options, t *sim.Totals) []string {
+	var lines []string
+	switch {
+	case !opt.Compresses():
+		lines = append(lines, "nothing is evicted, as the options ask for no compression: try --rate 0.5, or --max-cache-tokens 64")
+	case t.Compressions == 0:
+		lines = append(lines, "nothing is evicted: these requests hold no more than the options keep")
+	default:
+		evicted := fmt.Sprintf("%s evicted %s and freed %s", count(t.Compressions, "compression"), count(t.KVsEvicted, "KV"), count(t.BlocksFreed, "block"))
+		if t.MaxHidden > 0 {
+			evicted += fmt.Sprintf(", and hid at most %s of a sequence at a time", count(t.MaxHidden, "KV"))
+		}
+		lines = append(lines, evicted)
+	}
+	lines = append(lines, fmt.Sprintf("at its peak the cache held %d KVs in %d blocks; uncompressed, %d in %d", t.PeakKVs, t.PeakBlocks, t.PeakDenseKVs, t.PeakDenseBlocks))
+	if t.Refused > 0 {
+		lines = append(lines, fmt.Sprintf("%s did not fit the cache of %d blocks", count(t.Refused, "request"), opt.Blocks))
+	}
+	return lines
+}
+
+// writeGolden replaces a trace's golden result, unless it is that already.
+func writeGolden(b *traces.Bundle, g *validate.Golden) (written bool, err error) {
+	var text bytes.Buffer
+	if err := g.Write(&text); err != nil {
+		return false, err
+	}
+	if f, err := regular.Open(b.FS, traces.GoldenFile); err == nil {
+		old, err := io.ReadAll(io.LimitReader(f, int64(text.Len())+1))
+		f.Close()
+		if err == nil && bytes.Equal(old, text.Bytes()) {
+			return false, nil
+		}
+	}
+	return true, replaceFile(b.Dir, traces.GoldenFile, text.Bytes())
+}
+
+// replaceFile writes a file of a folder, whole or not at all.
+func replaceFile(dir, name string, text []byte) error {
+	temp, err := os.CreateTemp(dir, name+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name()) // of no effect once it is renamed
+	_, err = temp.Write(text)
+	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), filepath.Join(dir, name))
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"math"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kvcompress/sim"
+	"kvcompress/sim/stats"
+)
+
+// addObjectives adds the flags of what requests have to keep.
+func addObjectives(fs *pflag.FlagSet, slo *stats.SLO) {
+	fs.DurationVar(&slo.TTFT, "slo-ttft", 0, "objective: `time` to the first token")
+	fs.DurationVar(&slo.TPOT, "slo-tpot", 0, "objective: `time` for each output token after the first, on average")
+	fs.DurationVar(&slo.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
+	fs.Float64Var(&slo.Part, "slo-attainment", stats.DefaultPart, "`part` of the requests that has to keep the objectives")
+}
+
+// checkObjectives refuses objectives that cannot be meant.
+func checkObjectives(fs *pflag.FlagSet, slo *stats.SLO) error {
+	for name, limit := range map[string]time.Duration{"slo-ttft": slo.TTFT, "slo-tpot": slo.TPOT, "slo-e2e": slo.E2E} {
+		if fs.Changed(name) && limit <= 0 {
+			return usagef("--%s %v: want a time above 0", name, limit)
+		}
+	}
+	if !(slo.Part > 0 && slo.Part <= 1) {
+		return usagef("--slo-attainment %v: want a part in (0, 1]", slo.Part)
+	}
+	return nil
+}
+
+// sendFlags say how requests come, and to how many servers.
+type sendFlags struct {
+	turns, router string
+}
+
+func (f *sendFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.turns, "turns", string(sim.TurnsAsRecorded), "when the turns of a session arrive: `rule` as-recorded, wait (not before the turn before has ended) or think (as long after its end as they were recorded after its arrival)")
+	fs.StringVar(&f.router, "router", string(sim.RoundRobin), "which replica a request goes to: round-robin, or least-outstanding for the `one` with the fewest requests that wait or run")
+	// The only error is a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc("turns", cobra.FixedCompletions(words(sim.AllTurns()), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("router", cobra.FixedCompletions(words(sim.Routers()), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// parse returns what the flags say.
+func (f *sendFlags) parse() (sim.Turns, sim.Router, error) {
+	turns, err := sim.ParseTurns(f.turns)
+	if err != nil {
+		return "", "", usagef("--turns: %w", err)
+	}
+	router, err := sim.ParseRouter(f.router)
+	if err != nil {
+		return "", "", usagef("--router: %w", err)
+	}
+	return turns, router, nil
+}
+
+// checkReplicas and checkConcurrency refuse numbers that cannot be meant.
+func checkReplicas(n int) error {
+	if n < 1 || n > sim.MaxReplicas {
+		return usagef("--replicas %d: want 1 to %d", n, sim.MaxReplicas)
+	}
+	return nil
+}
+
+func checkConcurrency(fs *pflag.FlagSet, n int) error {
+	if fs.Changed("concurrency") && (n < 1 || n > math.MaxInt32) {
+		return usagef("--concurrency %d: want 1 to %d clients", n, math.MaxInt32)
+	}
+	return nil
+}
+
+// words are names as plain strings.
+func words[T ~string](names []T) []string {
+	var all []string
+	for _, n := range names {
+		all = append(all, string(n))
+	}
+	return all
+}

@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/report"
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+	"kvcompress/sim/cost"
+	"kvcompress/sim/plan"
+	"kvcompress/sim/sweep"
+	"kvcompress/trace"
+)
+
+// planFlags are the flags of kvc plan.
+type planFlags struct {
+	sweepFlags
+	replicas, most int
+	asJSON         bool
+	html           string
+}
+
+// ownEngine is the --engine that takes for each candidate the server that has it.
+const ownEngine = "own"
+
+func newPlanCmd() *cobra.Command {
+	f := planFlags{sweepFlags: sweepFlags{settings: sweep.DefaultSettings()}}
+	cmd := &cobra.Command{
+		Use:   "plan --requests TRACE --model MODEL --gpu CARD,…",
+		Short: "Say which cards, how many and with which compression serve requests within objectives",
+		Long: `Plan answers which way to serve the requests is the cheapest that meets the
+objectives: it projects them, as kvc sim does, on every combination of the cards, tensor
+parallelism and compressions that its flags list, each with as few replicas behind a
+router as meet the objectives, and prints the answer in the first line. A table below
+has every candidate, and of those that fail, why: which objective is missed and by how
+much, that the model does not fit, that requests are too long, or that a method is not
+on the engine.
+
+The objectives are times that --slo-attainment of all requests have to keep, all of them
+at once; a request that is refused keeps none. Prices are dollars for an hour of a card:
+--price, or those of a card's JSON file. Without prices, the fewest cards are the best.
+
+All candidates are projected on one engine, vllm-v1 unless --engine says otherwise;
+methods are projected there as if they were ported. With --engine own, each runs on the
+server that has it, and the first line says that they are on different engines.
+
+The replicas are the fewest that meet the objectives, up to --max-replicas, or --replicas.
+If one request at a time does not meet them, no number does.
+
+MODEL, CARD, memory and compressions are as for kvc sweep. Quality is not projected.
+Exit code 1 if no candidate meets the objectives.`,
+		Example: `  kvc plan --requests code.csv --model llama-3.1-8b --gpu l4,l40s,h100 --price l4=0.70,l40s=1.50,h100=3 --slo-ttft 2s --slo-tpot 100ms
+  kvc plan --requests code.csv --model llama-3.1-70b --gpu a100,h100 --tensor-parallel 2,4,8 --compression none,rate:0.5,snapkv:tokens:1024 \
+      --price a100=1.80,h100=3 --slo-ttft 5s --slo-tpot 80ms --slo-attainment 0.95 --html plan.html
+  kvc plan --requests chat --model llama-3.1-8b --gpu h100 --slo-e2e 20s --load 2`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	f.addRequests(fs)
+	fs.StringSliceVar(&f.models, "model", nil, "`model` to serve")
+	f.addPoints(fs)
+	addObjectives(fs, &f.settings.SLO)
+	f.addPrices(fs)
+	fs.IntVar(&f.replicas, "replicas", 0, "`number` of replicas of every candidate; 0 is the fewest that meet the objectives")
+	fs.IntVar(&f.most, "max-replicas", 64, "largest `number` of replicas that is tried")
+	f.addSettings(cmd)
+	engine := fs.Lookup("engine")
+	engine.Usage = "`server` that all candidates are projected on: " + choices(sim.Schedulers()) + "; or " + ownEngine + ", for each the one that has it (default vllm-v1)"
+	router := fs.Lookup("router")
+	router.DefValue = string(sim.LeastOutstanding)
+	f.send.router = router.DefValue
+	fs.IntVar(&f.workers, "workers", 0, "projections at a `time`; 0 is one for each core")
+	fs.BoolVar(&f.asJSON, "json", false, "print the answer as JSON")
+	fs.StringVar(&f.html, "html", "", "write one self-contained page to a `file`")
+	for _, err := range []error{
+		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"), cmd.MarkFlagFilename("html", "html"),
+		cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault)),
+		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
+	} {
+		if err != nil {
+			panic(err) // a flag that was not defined above
+		}
+	}
+	return cmd
+}
+
+func (f *planFlags) run(cmd *cobra.Command) error {
+	f.out.latency = "e2e"
+	own := f.engine.scheduler == ownEngine
+	switch {
+	case own:
+		f.engine.scheduler = ""
+	case f.engine.scheduler == "":
+		f.engine.scheduler = string(sim.VLLMV1)
+	}
+	if len(f.models) > 1 {
+		return usagef("--model: kvc plan compares ways to serve one model; kvc sweep takes several")
+	}
+	if len(f.loads) > 1 || len(f.concurrency) > 1 {
+		return usagef("--load and --concurrency: kvc plan compares ways to serve one load; kvc sweep takes several")
+	}
+	if f.replicas < 0 || f.replicas > sim.MaxReplicas || f.most < 1 || f.most > sim.MaxReplicas {
+		return usagef("--replicas and --max-replicas: want 1 to %d", sim.MaxReplicas)
+	}
+	if err := f.check(); err != nil {
+		return err
+	}
+	points, err := f.points()
+	if err != nil {
+		return err
+	}
+	if err := f.checkOptions(cmd, points); err != nil {
+		return err
+	}
+	if err := f.checkPrices(points); err != nil {
+		return err
+	}
+	profile, err := readProfile(f.profile)
+	if err != nil {
+		return err
+	}
+	requests, name, err := f.load(cmd)
+	if err != nil {
+		return err
+	}
+	if err := f.limitTo(requests); err != nil {
+		return err
+	}
+	spread, _, err := f.readSpread()
+	if err != nil {
+		return err
+	}
+	projectors, err := f.projectors(points, own, &sweep.Projector{
+		Profile: profile, Spread: spread, Check: f.verify, Requests: func() iter.Seq2[trace.Request, error] { return each(requests) },
+	})
+	if err != nil {
+		return err
+	}
+	of := func(p *sweep.Point) *sweep.Projector { return projectors[own && p.Compression.Enabled()] }
+	q := plan.Question{Objectives: f.settings.SLO, Replicas: f.replicas, Most: f.most}
+	if !q.Objectives.Set() && q.Replicas == 0 {
+		q.Replicas = 1
+	}
+	project := q.Search(func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) { return of(&p).Project(ctx, p) })
+	bar := newBar(cmd.ErrOrStderr(), int64(len(points)), "candidates")
+	outcomes, err := sweep.Run(cmd.Context(), points, sweep.All(len(points)), f.workersOrCores(), project, func(*sweep.Outcome) error {
+		_ = bar.Add(1) // of a terminal that is gone
+		return nil
+	})
+	_ = bar.Clear()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if len(outcomes) == 0 {
+		return interrupted(err)
+	}
+	answer := plan.NewAnswer(q, outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
+		return f.facts(of(p), p, profile)
+	})
+	if err := f.print(cmd, answer, name, len(requests), len(points)); err != nil {
+		return err
+	}
+	switch {
+	case err != nil:
+		return interrupted(err)
+	case answer.Best() == nil:
+		return failure{errors.New("no candidate meets the objectives")}
+	}
+	return nil
+}
+
+func (f *planFlags) workersOrCores() int {
+	if f.workers > 0 {
+		return f.workers
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// checkOptions refuses options of methods that are not among the candidates. A method that
+// cannot be projected is a candidate that fails.
+func (f *planFlags) checkOptions(cmd *cobra.Command, points []sweep.Point) error {
+	model, err := catalog.FindModel(f.models[0])
+	if err != nil {
+		return usageError{err}
+	}
+	possible := slices.DeleteFunc(slices.Clone(points), func(p sweep.Point) bool {
+		return p.Compression.Enabled() && f.settings.CheckMethod(model, p.Compression) != nil
+	})
+	if len(possible) == 0 {
+		possible = points
+	}
+	return f.checkMethods(cmd, possible)
+}
+
+// checkPrices wants a price for every card, or for none.
+func (f *planFlags) checkPrices(points []sweep.Point) error {
+	var without []string
+	priced := false
+	for _, p := range points {
+		card, err := catalog.FindCard(p.Card)
+		if err != nil {
+			return usageError{err}
+		}
+		usd, given := f.settings.Prices[card.Name]
+		if !given {
+			usd = card.PriceUSD
+		}
+		switch {
+		case usd > 0:
+			priced = true
+		case !slices.Contains(without, card.Name):
+			without = append(without, card.Name)
+		}
+	}
+	if priced && len(without) > 0 {
+		return usagef("there is no price of %s: want --price %s=DOLLARS for an hour, or none at all", strings.Join(without, " and "), without[0])
+	}
+	return nil
+}
+
+// limitTo has servers take requests up to the longest of these, or the model's context: longer
+// ones are refused.
+func (f *planFlags) limitTo(requests []trace.Request) error {
+	model, err := catalog.FindModel(f.models[0])
+	if err != nil {
+		return usageError{err}
+	}
+	if f.settings.MaxModelLen == 0 && model.MaxLen < catalog.Unbounded {
+		longest := 0
+		for i := range requests {
+			longest = max(longest, requests[i].PromptTokens+requests[i].OutputTokens)
+		}
+		f.settings.MaxModelLen = min(longest, model.MaxLen)
+	}
+	return nil
+}
+
+// projectors returns the projector of all candidates, or, each on its own engine, those of
+// what is not compressed (false) and of what is (true).
+func (f *planFlags) projectors(points []sweep.Point, own bool, base *sweep.Projector) (map[bool]*sweep.Projector, error) {
+	of := map[bool]*sweep.Projector{}
+	for _, compressed := range []bool{false, true} {
+		if compressed && !own {
+			break
+		}
+		j := *base
+		if own {
+			f.engine.scheduler = string(map[bool]sim.Scheduler{false: sim.VLLMV1, true: sim.KVCompressServer}[compressed])
+			prefixes, most := f.settings.V1, f.settings.MaxModelLen
+			if err := f.applySettings(); err != nil {
+				return nil, err
+			}
+			f.settings.MaxModelLen = most
+			if f.settings.V1 != nil && prefixes != nil {
+				f.settings.V1.PrefixTokens = prefixes.PrefixTokens
+			}
+		}
+		j.Settings = f.settings
+		j.Engine = f.engine.memory(j.Scheduler)
+		of[compressed] = &j
+	}
+	if own && !f.engine.fs.Changed("max-num-seqs") {
+		uncompressed := of[false].Settings
+		for i := range points {
+			if !points[i].Compression.Enabled() {
+				if err := uncompressed.OwnMaxNumSeqs(points[i : i+1]); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return of, nil
+}
+
+// facts are what is known of a candidate beside its projection.
+func (f *planFlags) facts(j *sweep.Projector, p *sweep.Point, profile *cost.Profile) plan.Facts {
+	facts := plan.Facts{Scheduler: j.Scheduler, Cards: p.TP * max(1, j.PP), Context: j.MaxModelLen}
+	if card, err := catalog.FindCard(p.Card); err == nil {
+		facts.Expected = plan.Expect(profile, &card, j.Scheduler)
+	}
+	return facts
+}
+
+// print writes the answer wherever it is wanted.
+func (f *planFlags) print(cmd *cobra.Command, a *plan.Answer, requests string, count, points int) error {
+	inputs := sweepInputs{Requests: requests, Count: count, Settings: f.settings}
+	list := inputs.list()
+	list = slices.DeleteFunc(list, func(in report.Input) bool { return in.Value == "" })
+	list = append(list, report.Input{Name: "model", Value: f.models[0]}, report.Input{Name: "router", Value: f.send.router})
+	p := &report.Plan{Answer: a, Inputs: list, Candidates: points, Footer: newFooter(commandLine(cmd))}
+	if f.html != "" {
+		if err := sweep.WriteAtomically(f.html, func(w io.Writer) error { return report.PlanHTML(w, p) }); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", f.html)
+	}
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		return report.PlanJSON(out, p)
+	}
+	width, tty := terminal(out)
+	opt := report.TextOptions{Width: width}
+	if tty {
+		opt.Color = report.ColorOf(os.Getenv)
+	}
+	return report.PlanText(out, p, opt)
+}

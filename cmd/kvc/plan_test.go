@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/pflag"
+
+	"kvcompress/sim"
+)
+
+// steady is a log of requests of 1,000 tokens in and 50 out, each at times in milliseconds.
+func steady(t *testing.T, times ...string) string {
+	t.Helper()
+	log := filepath.Join(t.TempDir(), "log.jsonl")
+	var text strings.Builder
+	for _, at := range times {
+		text.WriteString(`{"timestamp": ` + at + `, "input_length": 1000, "output_length": 50}` + "\n")
+	}
+	if err := os.WriteFile(log, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+// planJSON is what tests read of an answer.
+type planJSON struct {
+	Answer     string
+	Meets      bool
+	Priced     bool
+	OneEngine  bool `json:"one_engine"`
+	Time       []string
+	Candidates []struct {
+		GPU         string `json:"gpu"`
+		TP          int    `json:"tensor_parallel"`
+		Compression string
+		Replicas    int
+		Cards       int
+		Scheduler   sim.Scheduler
+		Month       float64 `json:"usd_per_month"`
+		Meets       bool
+		Alone       bool
+		Error       string
+		Reasons     []struct{ Kind, Text string }
+		Metrics     struct {
+			Attainment float64 `json:"slo_attainment"`
+			Finished   int     `json:"completed"`
+		}
+	}
+}
+
+func planned(t *testing.T, want int, args ...string) planJSON {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if code := run(append(append([]string{"plan"}, args...), "--json"), &out, &errs); code != want {
+		t.Fatalf("%v: exit %d, want %d: %s", args, code, want, errs.String())
+	}
+	var p planJSON
+	if err := json.Unmarshal(out.Bytes(), &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestPlan answers for a log of which a card serves a request alone within the objective, and
+// not two at once: the replicas are as many as requests come together.
+func TestPlan(t *testing.T) {
+	log := steady(t, "0", "0", "0", "60000", "60000", "60000", "120000", "120000", "120000")
+	of := func(more ...string) []string {
+		return append([]string{"--requests", log, "--model", "llama-3.1-8b", "--tensor-parallel", "1", "--price", "l4=1", "--gpu", "l4"}, more...)
+	}
+	// How long one request alone takes, and the last of three at once.
+	alone := planned(t, exitDone, of("--replicas", "3", "--slo-ttft", "1h")...)
+	if got := alone.Candidates[0]; got.Replicas != 3 || got.Cards != 3 || got.Month != 3*730 || !strings.Contains(alone.Answer, "3 replicas of 1 × l4, uncompressed: meets the objectives for 100 %") {
+		t.Fatalf("%+v", alone)
+	}
+	var ttft struct {
+		Candidates []struct {
+			Metrics struct {
+				TTFT struct{ Max float64 } `json:"time_to_first_token_seconds"`
+			}
+		}
+	}
+	var out bytes.Buffer
+	if code := run(append([]string{"plan"}, of("--replicas", "3", "--slo-ttft", "1h", "--json")...), &out, os.Stderr); code != exitDone {
+		t.Fatal(code)
+	}
+	if err := json.Unmarshal(out.Bytes(), &ttft); err != nil {
+		t.Fatal(err)
+	}
+	one := time.Duration(ttft.Candidates[0].Metrics.TTFT.Max * 1e9)
+	found := planned(t, exitDone, of("--slo-ttft", (one*101/100).String())...)
+	if c := found.Candidates[0]; !c.Meets || c.Replicas != 3 || c.Scheduler != sim.VLLMV1 || c.Metrics.Attainment != 1 || c.Metrics.Finished != 9 || !found.OneEngine || !found.Priced || len(found.Time) != 1 {
+		t.Errorf("%+v", found)
+	}
+	if never := planned(t, exitFailed, of("--slo-ttft", (one/2).String())...); never.Meets || !never.Candidates[0].Alone || never.Candidates[0].Reasons[0].Kind != "objective" ||
+		!strings.HasPrefix(never.Answer, "None meets the objectives for 99 % of the requests. Nearest: any replicas of 1 × l4") {
+		t.Errorf("%+v", never)
+	}
+	if few := planned(t, exitFailed, of("--slo-ttft", (one*101/100).String(), "--max-replicas", "2")...); few.Candidates[0].Replicas != 2 || few.Candidates[0].Alone ||
+		!strings.Contains(few.Candidates[0].Reasons[0].Text, "with 2 replicas: TTFT") {
+		t.Errorf("%+v", few)
+	}
+	// On two, one of each three is alone.
+	if part := planned(t, exitDone, of("--slo-ttft", (one*101/100).String(), "--slo-attainment", "0.3")...); part.Candidates[0].Replicas != 2 {
+		t.Errorf("%+v", part)
+	}
+}
+
+// TestPlanReasons has candidates of which each fails for a reason of its own.
+func TestPlanReasons(t *testing.T) {
+	log := steady(t, "0", "100")
+	p := planned(t, exitDone, "--requests", log, "--model", "llama-3.1-70b", "--gpu", "h100", "--tensor-parallel", "1,2,4,7", "--slo-ttft", "1h",
+		"--compression", "none,rate:0.5,snapkv,razor", "--replicas", "1")
+	kinds := map[string]string{}
+	for _, c := range p.Candidates {
+		if c.Meets == (len(c.Reasons) > 0) {
+			t.Errorf("%+v", c)
+		}
+		for _, r := range c.Reasons {
+			kinds[r.Kind] += r.Text + "\n"
+		}
+	}
+	for kind, want := range map[string]string{"memory": "the weights take 141.1 GB", "projected": "full_share"} {
+		if !strings.Contains(kinds[kind], want) {
+			t.Errorf("%s: no %q in %q", kind, want, kinds)
+		}
+	}
+	for _, want := range []string{"compresses nothing without", "7"} {
+		if !strings.Contains(kinds["projected"], want) {
+			t.Errorf("no %q in %q", want, kinds["projected"])
+		}
+	}
+	own := planned(t, exitDone, "--requests", log, "--model", "llama-3.1-8b", "--gpu", "h100", "--slo-ttft", "1h", "--compression", "none,rate:0.5", "--engine", "own")
+	if own.OneEngine || !strings.Contains(own.Answer, "different engines") || own.Candidates[0].Scheduler == own.Candidates[1].Scheduler {
+		t.Errorf("%+v", own)
+	}
+	old := planned(t, exitDone, "--requests", log, "--model", "llama-3.1-8b", "--gpu", "h100", "--slo-ttft", "1h", "--compression", "none,rate:0.5", "--engine", "vllm-0.6")
+	if c := old.Candidates[1]; c.Meets || len(c.Reasons) != 1 || c.Reasons[0].Kind != "projected" || !strings.HasPrefix(c.Reasons[0].Text, "vLLM 0.6 compresses nothing") {
+		t.Errorf("a method on vllm-0.6: %+v", c)
+	}
+}
+
+// TestPlanOutputs has the answer in the first line, lines of at most 120 characters below, and
+// a page.
+func TestPlanOutputs(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "plan.html")
+	args := []string{"plan", "--requests", steady(t, "0", "1000", "2000"), "--model", "llama-3.1-8b", "--gpu", "l4,h100", "--slo-ttft", "10ms", "--slo-e2e", "20s",
+		"--compression", "none,streaming-llm:tokens:512", "--price", "l4=0.7,h100=3", "--html", page}
+	var out, errs bytes.Buffer
+	if code := run(args, &out, &errs); code != exitFailed {
+		t.Fatalf("exit %d: %s", code, errs.String())
+	}
+	first, rest, _ := strings.Cut(out.String(), "\n")
+	if !strings.HasPrefix(first, "None meets the objectives for 99 % of the requests. Nearest: ") || !strings.Contains(first, "TTFT is within 10 ms for") {
+		t.Error(first)
+	}
+	for line := range strings.Lines(rest) {
+		if utf8.RuneCountInString(strings.TrimRight(line, "\n")) > 120 {
+			t.Errorf("a line of more than 120: %s", line)
+		}
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{first, "<html lang=\"en\">", "kvc plan --requests", "--slo-ttft 10ms", "Time on l4 by ", "scope=\"col\"", "scope=\"row\"", "<time datetime="} {
+		if !bytes.Contains(text, []byte(strings.ReplaceAll(want, "&", "&amp;"))) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+	if bytes.Contains(text, []byte("--html")) {
+		t.Error("the page says where it was written")
+	}
+}
+
+func TestPlanUsage(t *testing.T) {
+	log := steady(t, "0")
+	base := []string{"plan", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "l4,h100", "--slo-ttft", "1s"}
+	for want, args := range map[string][]string{
+		"no price of h100":              {"--price", "l4=1"},
+		"want CARD=DOLLARS":             {"--price", "l4=cheap"},
+		"want 0 to 10,000":              {"--price", "l4=-1,h100=1"},
+		"want 1 to 4096":                {"--max-replicas", "0"},
+		"--replicas and --max-replicas": {"--replicas", "5000"},
+		"want a part in (0, 1]":         {"--slo-attainment", "1.5"},
+		"want a time above 0":           {"--slo-tpot", "0s"},
+		"there is no router":            {"--router", "dice"},
+		"there is no rule":              {"--turns", "never"},
+		"clients":                       {"--concurrency", "0"},
+		"there is no scheduler":         {"--engine", "orca"},
+		"exclude each other":            {"--rate", "0.5", "--max-cache-tokens", "7"},
+		"--compression exclude":         {"--rate", "0.5", "--compression", "none"},
+		"ways to serve one load":        {"--load", "1,2"},
+		"kvc sweep takes several":       {"--model", "llama-3.1-70b"},
+		"as many":                       {"--tensor-parallel", "0"},
+	} {
+		if want == "as many" {
+			want = "--tensor-parallel 0"
+		}
+		var out, errs bytes.Buffer
+		if code := run(append(append([]string{}, base...), args...), &out, &errs); code != exitUsage || !strings.Contains(errs.String(), want) || out.Len() > 0 {
+			t.Errorf("%v: exit %d, %s%.200s\nwant %q", args, code, errs.String(), out.String(), want)
+		}
+	}
+	if code, out, errs := kvc("plan", "--requests", log, "--model", "nothing", "--gpu", "l4"); code != exitUsage || out != "" {
+		t.Errorf("%d: %s", code, errs)
+	}
+}
+
+// TestSweepTakesFlagsOfSim has every flag that says what is projected in kvc sweep too.
+func TestSweepTakesFlagsOfSim(t *testing.T) {
+	other := map[string]bool{"num-gpu-blocks": true, "cases": true, "plot": true, "chrome-trace": true, "per-request": true, "per-step": true} // of one run
+	sweep, plan := newSweepCmd().Flags(), newPlanCmd().Flags()
+	newSimCmd().Flags().VisitAll(func(f *pflag.Flag) {
+		if other[f.Name] {
+			return
+		}
+		if sweep.Lookup(f.Name) == nil {
+			t.Errorf("kvc sweep has no --%s", f.Name)
+		}
+		if f.Name != "plots" && plan.Lookup(f.Name) == nil {
+			t.Errorf("kvc plan has no --%s", f.Name)
+		}
+	})
+}
+
+// TestSweepAsSim has a sweep of one point give what kvc sim does, whatever is asked for.
+func TestSweepAsSim(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log.jsonl")
+	var text strings.Builder
+	for i := range 40 {
+		text.WriteString(`{"timestamp": ` + string(rune('0'+i/10)) + `00, "input_length": 1024, "output_length": 90, "session_id": "s` + string(rune('0'+i%3)) + `", "hash_ids": [1, ` + string(rune('2'+i%7)) + `]}` + "\n")
+	}
+	if err := os.WriteFile(log, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	type metrics struct {
+		Metrics json.RawMessage
+	}
+	for _, args := range []string{
+		"", "--concurrency 4", "--turns wait", "--turns think --concurrency 2", "--replicas 3 --router least-outstanding", "--blocks 65536",
+		"--enable-prefix-caching=false", "--enable-chunked-prefill=false", "--engine vllm-0.6 --enable-chunked-prefill", "--engine vllm-0.6 --enable-prefix-caching",
+		"--rate 0.25 --window 8", "--method snapkv --max-cache-tokens 128 --set window=16 --spread even", "--max-cache-tokens 128 --interval 3 --engine vllm-v1",
+		"--gpu-memory-utilization 0.8 --slo-ttft 100ms --slo-attainment 0.5", "--no-compression --max-num-seqs 3 --max-model-len 2000",
+	} {
+		all := append([]string{"--requests", log, "--model", "llama-3.1-8b", "--gpu", "l4", "--check", "--json"}, strings.Fields(args)...)
+		code, out, errs := kvc(append([]string{"sim"}, all...)...)
+		var one metrics
+		if err := json.Unmarshal([]byte(out), &one); code != exitDone || err != nil {
+			t.Fatalf("sim %s: %d, %v, %s", args, code, err, errs)
+		}
+		code, out, errs = kvc(append([]string{"sweep"}, all...)...)
+		var many struct{ Outcomes []metrics }
+		if err := json.Unmarshal([]byte(out), &many); code != exitDone || err != nil || len(many.Outcomes) != 1 {
+			t.Fatalf("sweep %s: %d, %v, %s", args, code, err, errs)
+		}
+		var a, b bytes.Buffer
+		if err := json.Compact(&a, one.Metrics); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Compact(&b, many.Outcomes[0].Metrics); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a.Bytes(), b.Bytes()) {
+			t.Errorf("%s:\nsim   %s\nsweep %s", args, a.String(), b.String())
+		}
+	}
+}
+
+func TestToday(t *testing.T) {
+	now := func() time.Time { return time.Date(2031, 5, 6, 23, 0, 0, 0, time.FixedZone("", -3600*2)) }
+	for epoch, want := range map[string]string{"": "2031-05-07", "86400": "1970-01-02", "-1": "2031-05-07", "x": "2031-05-07", "99999999999999": "2031-05-07"} {
+		if got := today(func(string) string { return epoch }, now); got != want {
+			t.Errorf("%q: %s, want %s", epoch, got, want)
+		}
+	}
+	if got := asWord("a b'c"); got != `'a b'\''c'` {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,195 @@
+// Package quant is the arithmetic of quantized groups: keys and values as codes of a few bits
+// with a scale and a minimum for each group (KIVI, arXiv 2402.02750; FlexGen, arXiv 2303.06865).
+//
+// A group is a number of consecutive elements along one dimension: consecutive tokens of one
+// channel for keys, consecutive channels of one token for values. With M and m the largest and
+// the smallest element of a group of b-bit codes:
+//
+//	scale = (M − m + margin) / (2ᵇ − 1)        rounded to the cache's type
+//	code  = round(min((x − m) / scale, 2ᵇ − 1))    half to even; 0 where scale is 0
+//	x̂     = code·scale + m
+//
+// All functions are pure. NUMERICS.md, "Quantized groups", has the arithmetic to the bit and the
+// bound of |x − x̂|.
+package quant
+
+import (
+	"fmt"
+	"math"
+
+	"kvcompress/dtype"
+)
+
+// Groups says how groups become codes. KIVI and FlexGen per token have no margin.
+type Groups struct {
+	Bits   int         // of a code, 1 to MaxBits
+	Size   int         // elements of a group
+	Type   dtype.DType // of the elements, the scales and the minima: F32, F16 or BF16
+	Margin float32     // added to every group's range, at least 0
+}
+
+// MaxBits is the most bits of a code, which is a byte before it is packed.
+const MaxBits = 8
+
+// ChannelMargin is the margin of FlexGen by channel in henryzhongsc/longctx_bench@72204d0
+// (utils_quant.py): in binary32 it keeps the scale of a constant group above 0.
+const ChannelMargin = 2e-6
+
+// Array is the shape of an array whose groups run over its middle dimension: element
+// (o, i, j) is at (o·Length + i)·Inner + j. With n groups of Size elements, scale and minimum of
+// group i/Size are at (o·n + i/Size)·Inner + j.
+type Array struct{ Outer, Length, Inner int }
+
+// Keys is the shape of keys [heads, tokens, headSize], whose groups are tokens of a channel.
+func Keys(heads, tokens, headSize int) Array { return Array{heads, tokens, headSize} }
+
+// Values is the shape of values [heads, tokens, headSize], whose groups are channels of a
+// token. FlexGen has keys in this shape too.
+func Values(heads, tokens, headSize int) Array { return Array{heads * tokens, headSize, 1} }
+
+// Quantized is an array in quantized groups.
+type Quantized struct {
+	Codes  []uint8   // [Outer, Length, Inner]
+	Scales []float32 // [Outer, Length/Size, Inner], of the type
+	Minima []float32 // like Scales; never −0
+}
+
+// maxElements bounds an array, so that no product of its dimensions overflows.
+const maxElements = 1 << 40
+
+// top returns the largest code, 2ᵇ − 1.
+func (g Groups) top() float32 { return float32(uint(1)<<g.Bits - 1) }
+
+// round returns x rounded to the type, ties to even.
+func (g Groups) round(x float32) float32 {
+	switch g.Type {
+	case dtype.F16:
+		return dtype.F16ToF32(dtype.F32ToF16(x))
+	case dtype.BF16:
+		return dtype.BF16ToF32(dtype.F32ToBF16(x))
+	default:
+		return x
+	}
+}
+
+// Check returns an error if an array of the shape is not made of whole groups, or if there
+// are no such groups, with what would do.
+func (g Groups) Check(a Array) error {
+	switch {
+	case g.Bits < 1 || g.Bits > MaxBits:
+		return fmt.Errorf("quant: codes of %d bits: choose 1 to %d", g.Bits, MaxBits)
+	case g.Size < 1:
+		return fmt.Errorf("quant: groups of %d elements: choose at least 1", g.Size)
+	case g.Type != dtype.F32 && g.Type != dtype.F16 && g.Type != dtype.BF16:
+		return fmt.Errorf("quant: scales and minima of type %d: choose f32, f16 or bf16", g.Type)
+	case !(g.Margin >= 0 && g.Margin <= math.MaxFloat32):
+		return fmt.Errorf("quant: a margin of %g: choose a finite one of at least 0", g.Margin)
+	case a.Outer < 1 || a.Length < 1 || a.Inner < 1:
+		return fmt.Errorf("quant: an array of %d × %d × %d elements has none", a.Outer, a.Length, a.Inner)
+	case a.Outer > maxElements/a.Length || a.Inner > maxElements/(a.Outer*a.Length):
+		return fmt.Errorf("quant: an array of %d × %d × %d has more than 2⁴⁰ elements", a.Outer, a.Length, a.Inner)
+	case a.Length%g.Size != 0:
+		return fmt.Errorf("quant: %d elements are not whole groups of %d: choose a multiple of %d, or a group size that divides %d",
+			a.Length, g.Size, g.Size, a.Length)
+	}
+	return nil
+}
+
+// groups returns how many groups an array has.
+func (g Groups) groups(a Array) int { return a.Outer * (a.Length / g.Size) * a.Inner }
+
+// elements returns how many elements an array has.
+func (a Array) elements() int { return a.Outer * a.Length * a.Inner }
+
+// Quantize returns the codes, scales and minima of x, whose values must be finite and of
+// the type, as those of a cache are: a minimum is so exact. It refuses a group whose scale is beyond
+// the type, or whose largest code would read back as infinity.
+func (g Groups) Quantize(a Array, x []float32) (Quantized, error) {
+	if err := g.Check(a); err != nil {
+		return Quantized{}, err
+	}
+	if len(x) != a.elements() {
+		return Quantized{}, fmt.Errorf("quant: %d elements, want %d", len(x), a.elements())
+	}
+	for i, v := range x {
+		if r := g.round(v); r != v || !(r >= -g.Type.Max() && r <= g.Type.Max()) {
+			return Quantized{}, fmt.Errorf("quant: element %d, %g, is no finite %v: round it first", i, v, g.Type)
+		}
+	}
+	q := Quantized{make([]uint8, len(x)), make([]float32, g.groups(a)), make([]float32, g.groups(a))}
+	top := g.top()
+	for at := range q.Scales {
+		first := (at/a.Inner)*g.Size*a.Inner + at%a.Inner
+		low, high := x[first], x[first]
+		for i := 1; i < g.Size; i++ {
+			v := x[first+i*a.Inner]
+			if v < low {
+				low = v
+			} else if v > high {
+				high = v
+			}
+		}
+		low += 0 // −0 becomes +0
+		scale := g.round((high - low + g.Margin) / top)
+		if reach := float32(top*scale) + low; scale > g.Type.Max() || reach > math.MaxFloat32 {
+			return Quantized{}, fmt.Errorf("quant: the group of element %d, from %g to %g, is too wide for %d bits with a scale in %v: choose more bits or a type of a wider range",
+				first, low, high, g.Bits, g.Type)
+		}
+		q.Scales[at], q.Minima[at] = scale, low
+		if scale == 0 {
+			continue
+		}
+		for i := range g.Size {
+			k := first + i*a.Inner
+			quotient := (x[k] - low) / scale
+			if quotient > top {
+				quotient = top
+			}
+			q.Codes[k] = uint8(math.RoundToEven(float64(quotient)))
+		}
+	}
+	return q, nil
+}
+
+// Dequantize returns x̂ of every element, in binary32: it is not rounded to the type.
+func (g Groups) Dequantize(a Array, q Quantized) ([]float32, error) {
+	if err := g.Check(a); err != nil {
+		return nil, err
+	}
+	if n := g.groups(a); len(q.Codes) != a.elements() || len(q.Scales) != n || len(q.Minima) != n {
+		return nil, fmt.Errorf("quant: %d codes, %d scales and %d minima, want %d, %d and %d",
+			len(q.Codes), len(q.Scales), len(q.Minima), a.elements(), n, n)
+	}
+	x := make([]float32, len(q.Codes))
+	for at, scale := range q.Scales {
+		first := (at/a.Inner)*g.Size*a.Inner + at%a.Inner
+		for i := range g.Size {
+			k := first + i*a.Inner
+			x[k] = float32(float32(q.Codes[k])*scale) + q.Minima[at]
+		}
+	}
+	return x, nil
+}
+
+// Pad returns x with zeros after it along the groups' dimension, until it is made of whole groups of size
+// elements, and its shape. FlexGen by channel does that, and so quantizes the zeros as well:
+// they widen the range of the last group.
+func Pad(a Array, x []float32, size int) (Array, []float32, error) {
+	if a.Outer < 1 || a.Length < 1 || a.Inner < 1 || size < 1 || size > maxElements || a.Length > maxElements {
+		return Array{}, nil, fmt.Errorf("quant: no array of %d × %d × %d in groups of %d", a.Outer, a.Length, a.Inner, size)
+	}
+	padded := a
+	padded.Length = (a.Length + size - 1) / size * size
+	if err := (Groups{Bits: 1, Size: size}).Check(padded); err != nil {
+		return Array{}, nil, err
+	}
+	if len(x) != a.elements() {
+		return Array{}, nil, fmt.Errorf("quant: %d elements, want %d", len(x), a.elements())
+	}
+	y := make([]float32, padded.elements())
+	row := a.Length * a.Inner
+	for o := range a.Outer {
+		copy(y[o*padded.Length*a.Inner:], x[o*row:][:row])
+	}
+	return padded, y, nil
+}

@@ -1,0 +1,85 @@
+package report
+
+import (
+	"fmt"
+
+	"kvcompress/sim/sweep"
+)
+
+// sweepBars shows which card: of each number of cards of a kind, the best projection, by what
+// its tokens cost, or by what a card gives where there are no prices. Those within the
+// objectives come before those that are not.
+func sweepBars(s *Sweep) *bars {
+	type group struct {
+		model, card string
+		tp, servers int
+	}
+	priced := false
+	for i := range s.Outcomes {
+		priced = priced || s.Outcomes[i].USDPerMillion > 0
+	}
+	meets := func(o *sweep.Outcome) bool { return !s.SLO.Set() || o.Metrics.Meets(s.SLO) }
+	better := func(a, b *sweep.Outcome) bool {
+		switch {
+		case meets(a) != meets(b):
+			return meets(a)
+		case !meets(a) && a.Metrics.GoodShare != b.Metrics.GoodShare:
+			return a.Metrics.GoodShare > b.Metrics.GoodShare
+		case priced:
+			return a.USDPerMillion < b.USDPerMillion
+		}
+		return a.ThroughputPerCard > b.ThroughputPerCard
+	}
+	best := map[group]*sweep.Outcome{}
+	var order []group
+	for i := range s.Outcomes {
+		o := &s.Outcomes[i]
+		if o.Error != "" || o.Metrics.Finished == 0 || priced && o.USDPerMillion == 0 {
+			continue
+		}
+		g := group{o.Model, o.Card, o.TP, o.Servers()}
+		switch before := best[g]; {
+		case before == nil:
+			order = append(order, g)
+			best[g] = o
+		case better(o, before):
+			best[g] = o
+		}
+	}
+	if len(order) < 2 {
+		return nil
+	}
+	b := &bars{Text: "Tokens per second of each card, input and output: longer is better."}
+	if priced {
+		b.Text = "Dollars for a million output tokens of a server as busy as this: shorter is better."
+	}
+	b.Text += " Of each number of cards of a kind, the best projection."
+	if s.SLO.Set() {
+		b.Text += fmt.Sprintf(" Hatched bars miss %s for %s of the requests.", sloText(s.SLO), attained(s.SLO.Required()))
+	}
+	models := map[string]bool{}
+	for _, g := range order {
+		models[g.model] = true
+	}
+	for _, g := range order {
+		o := best[g]
+		name := fmt.Sprintf("%d × %s", g.tp, g.card)
+		if g.servers > 1 {
+			name = fmt.Sprintf("%d replicas of %s", g.servers, name)
+		}
+		if len(models) > 1 {
+			name = g.model + ", " + name
+		}
+		x := bar{Key: fmt.Sprint(o.Index), Name: name + ", " + o.Compression.Title(), Value: o.ThroughputPerCard, Text: whole(o.ThroughputPerCard) + " tokens/s"}
+		if priced {
+			x.Value, x.Text = o.USDPerMillion, dollars(o.USDPerMillion)
+		}
+		if s.SLO.Set() {
+			x.Text += ", within for " + attained(o.Metrics.GoodShare)
+			x.Bad = !meets(o)
+		}
+		b.List = append(b.List, x)
+	}
+	b.scale()
+	return b
+}

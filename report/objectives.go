@@ -1,0 +1,76 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+
+	"kvcompress/sim/stats"
+)
+
+// ObjectiveName says in words what an objective is of.
+func ObjectiveName(name string) string {
+	switch name {
+	case "ttft":
+		return "first token (TTFT)"
+	case "tpot":
+		return "each further token (TPOT)"
+	}
+	return "end to end"
+}
+
+// shortObjective is ObjectiveName for a table.
+func shortObjective(name string) string {
+	switch name {
+	case "ttft":
+		return "TTFT"
+	case "tpot":
+		return "TPOT"
+	}
+	return "end to end"
+}
+
+// ObjectiveText says how a run stands to an objective: the time that the required part of the
+// requests keeps, and how far that is from the objective.
+func ObjectiveText(o *stats.Objective, slo stats.SLO) string {
+	kept := fmt.Sprintf("kept by %s", attained(o.Share))
+	if o.At == 0 && o.Share < slo.Required() {
+		return fmt.Sprintf("≤ %s: %s; fewer than %s finish", duration(o.Limit), kept, attained(slo.Required()))
+	}
+	at := fmt.Sprintf("≤ %s: %s of the requests take at most %s", duration(o.Limit), attained(slo.Required()), timeOrNone(o.At))
+	switch {
+	case o.At > o.Limit:
+		return fmt.Sprintf("%s, %s too long; %s", at, excess(o.At, o.Limit), kept)
+	default:
+		return fmt.Sprintf("%s; %s", at, kept)
+	}
+}
+
+// excess says by how much a time is over a limit: in percent, or as a factor.
+func excess(at, limit float64) string {
+	if at >= 2*limit {
+		return short(at/limit) + " ×"
+	}
+	return short(100*(at/limit-1)) + " %"
+}
+
+// timeOrNone is duration, and says none for 0.
+func timeOrNone(s float64) string {
+	if s == 0 {
+		return "0 s"
+	}
+	return duration(s)
+}
+
+// attained writes a part of the requests in percent, rounded down: one below what is required
+// does not look as if it were that.
+func attained(part float64) string {
+	tenths := math.Floor(float64(1000*part) + 1e-6)
+	switch {
+	case part == 1:
+		return "100 %"
+	case tenths == 0 && part > 0:
+		return "< 0.1 %"
+	}
+	return strconv.FormatFloat(tenths/10, 'f', 1, 64) + " %"
+}

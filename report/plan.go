@@ -1,0 +1,243 @@
+package report
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+
+	"kvcompress/sim/plan"
+	"kvcompress/sim/sweep"
+)
+
+// Plan is the answer to a planner's question, and what it was made from.
+type Plan struct {
+	Answer     *plan.Answer
+	Inputs     []Input
+	Candidates int // that were asked for
+	Footer     Footer
+}
+
+// Partial reports whether candidates are missing.
+func (p *Plan) Partial() bool { return len(p.Answer.Candidates) < p.Candidates }
+
+// PlanJSON writes an answer as one indented JSON object: schema_version, partial, answer (the
+// headline), caveats, time (where the times are from, and the error to expect of them), inputs, slo, and candidates, the best first, each with
+// the names of a sweep's outcome.
+func PlanJSON(w io.Writer, p *Plan) error {
+	a := p.Answer
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(struct {
+		SchemaVersion int              `json:"schema_version"`
+		Partial       bool             `json:"partial"`
+		Answer        string           `json:"answer"`
+		Meets         bool             `json:"meets"` // some candidate meets the objectives
+		Caveats       []string         `json:"caveats,omitempty"`
+		Time          []string         `json:"time"`
+		Inputs        []Input          `json:"inputs"`
+		SLO           any              `json:"slo"`
+		Priced        bool             `json:"priced"`
+		OneEngine     bool             `json:"one_engine"` // all candidates are projected on one server
+		Candidates    []plan.Candidate `json:"candidates"`
+	}{schemaVersion, p.Partial(), a.Headline(), a.Best() != nil, a.Caveats(), planTime(a), p.Inputs, a.Question.Objectives, a.Priced, a.OneEngine, a.Candidates})
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// planColumn is one thing that a plan's table says of a candidate.
+type planColumn struct {
+	header   string
+	left     bool
+	possible bool // it is said only of candidates that can be projected
+	number   bool // it is said only where a number of replicas is the answer
+	cell     func(*plan.Candidate) string
+}
+
+func planColumns(a *plan.Answer) []planColumn {
+	columns := []planColumn{
+		{"replicas", false, true, false, func(c *plan.Candidate) string {
+			if c.Alone {
+				return "any"
+			}
+			return comma(c.Servers())
+		}},
+		{"of", true, false, false, func(c *plan.Candidate) string { return fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card) }},
+		{"compression", true, false, false, func(c *plan.Candidate) string { return c.Compression.String() }},
+	}
+	for _, other := range []struct {
+		of     plan.Aspect
+		header string
+		cell   func(*plan.Candidate) string
+	}{
+		{plan.Memory, "memory", func(c *plan.Candidate) string { return c.Budget.String() }},
+		{plan.BatchLimit, "batch\nlimit", func(c *plan.Candidate) string { return comma(c.MaxNumSeqs) }},
+		{plan.Engine, "engine", func(c *plan.Candidate) string { return string(c.Scheduler) }},
+	} {
+		if a.Differ(other.of) {
+			columns = append(columns, planColumn{other.header, true, false, false, other.cell})
+		}
+	}
+	if a.Priced {
+		columns = append(columns, planColumn{"$ a\nmonth", false, true, true, func(c *plan.Candidate) string { return whole(c.USDPerMonth) }})
+	} else {
+		columns = append(columns, planColumn{"cards", false, true, true, func(c *plan.Candidate) string { return comma(c.Cards) }})
+	}
+	if !a.Question.Objectives.Set() {
+		return columns
+	}
+	columns = append(columns, planColumn{"requests\nwithin", false, true, false, func(c *plan.Candidate) string { return attained(c.Metrics.GoodShare) }})
+	for _, name := range []string{"ttft", "tpot", "e2e"} {
+		at := func(c *plan.Candidate) float64 {
+			for _, o := range c.Metrics.Objectives {
+				if o.Name == name {
+					return o.At
+				}
+			}
+			return 0
+		}
+		var values []float64
+		for i := range a.Candidates {
+			values = append(values, at(&a.Candidates[i]))
+		}
+		if u := timeUnit(values); len(positive(values)) > 0 {
+			columns = append(columns, planColumn{
+				fmt.Sprintf("%s\n%s, %s", shortObjective(name), quantileName(a.Question.Objectives.Required()), u.name), false, true, false,
+				func(c *plan.Candidate) string {
+					if at(c) == 0 {
+						return "–"
+					}
+					return u.text(at(c))
+				},
+			})
+		}
+	}
+	return columns
+}
+
+// planTable is the table of candidates. Its last column is why.
+func planTable(a *plan.Answer) (columns []column, rows [][]string) {
+	all := planColumns(a)
+	for _, c := range all {
+		align := right
+		if c.left {
+			align = left
+		}
+		columns = append(columns, column{c.header, align})
+	}
+	columns = append(columns, column{"why", left})
+	for i := range a.Candidates {
+		c := &a.Candidates[i]
+		var row []string
+		for _, col := range all {
+			if col.possible && c.Error != "" || col.number && c.Alone {
+				row = append(row, "–")
+			} else {
+				row = append(row, col.cell(c))
+			}
+		}
+		rows = append(rows, append(row, a.Why(c)))
+	}
+	return columns, rows
+}
+
+// quantileName names the quantile that a part of the requests is.
+func quantileName(part float64) string {
+	return "p" + strconv.FormatFloat(100*part, 'g', 6, 64)
+}
+
+// leastWhy is how narrow the column of reasons gets before they stand below the table.
+const leastWhy = 20
+
+// PlanText writes an answer for a person to read: the answer in the first line, then the
+// candidates, and what to expect of the figures.
+func PlanText(w io.Writer, p *Plan, opt TextOptions) error {
+	if opt.Width <= 0 {
+		opt.Width = tableWidth
+	}
+	a := p.Answer
+	out := &printer{w: bufio.NewWriter(w), opt: opt, gap: 2}
+	out.printf("%s\n", out.opt.Color.bold(a.Headline()))
+	if p.Partial() {
+		out.sentences(fmt.Sprintf("Partial: %s of %s are there.", comma(len(a.Candidates)), count(p.Candidates, "candidate")))
+	}
+	for _, text := range a.Caveats() {
+		out.sentences(text)
+	}
+	out.printf("\n")
+	columns, rows := planTable(a)
+	wrapped, below := wrapLast(columns, rows, opt.Width, out.gap)
+	out.table(columns, wrapped)
+	out.printf("\n")
+	for _, text := range below {
+		out.sentences(text)
+	}
+	for _, text := range planTime(a) {
+		out.sentences(text)
+	}
+	for _, text := range planNotes(a) {
+		out.sentences(text)
+	}
+	if out.err == nil {
+		out.err = out.w.Flush()
+	}
+	if out.err != nil {
+		return fmt.Errorf("report: %w", out.err)
+	}
+	return nil
+}
+
+// wrapLast breaks the last column into rows of its own so that a table is no wider than width.
+// Where that leaves no room for it, the column has numbers, and what they stand for is
+// returned.
+func wrapLast(columns []column, rows [][]string, width, gap int) (wrapped [][]string, below []string) {
+	last := len(columns) - 1
+	room := width
+	for _, w := range columnWidths(columns[:last], rows) {
+		room -= w + gap
+	}
+	numbers := map[string]int{}
+	for _, row := range rows {
+		text := row[last]
+		if room < leastWhy {
+			if numbers[text] == 0 {
+				numbers[text] = len(numbers) + 1
+				below = append(below, fmt.Sprintf("(%d) %s", numbers[text], text))
+			}
+			text = fmt.Sprintf("(%d)", numbers[text])
+		}
+		for i, line := range wrap(text, max(leastWhy, room)) {
+			if i == 0 {
+				row = append([]string(nil), row...)
+			} else {
+				row = make([]string, len(columns))
+			}
+			row[last] = line
+			wrapped = append(wrapped, row)
+		}
+	}
+	return wrapped, below
+}
+
+// planTime says where the times on each card are from, and the error to expect of them.
+func planTime(a *plan.Answer) []string {
+	outcomes := make([]sweep.Outcome, len(a.Candidates))
+	for i := range a.Candidates {
+		outcomes[i] = a.Candidates[i].Outcome
+	}
+	return sweepTime(outcomes)
+}
+
+// planNotes says what is taken for granted because of the methods, once for each.
+func planNotes(a *plan.Answer) []string {
+	var notes noteList
+	for i := range a.Candidates {
+		c := &a.Candidates[i]
+		notes.add(c.Compression.MethodName(), c.Notes)
+	}
+	return notes.texts()
+}

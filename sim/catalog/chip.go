@@ -1,0 +1,23 @@
+package catalog
+
+import "slices"
+
+// Chip returns the GPU chip of a card of the catalogue, by NVIDIA's name; "" of any other
+// card. Cards of one chip differ in clocks, memory and the part of the chip that is in use,
+// and come about as near to their own peaks.
+func (c *Card) Chip() string {
+	for chip, cards := range map[string][]string{
+		"GA100": {"a100-40gb", "a100-80gb"},
+		"GA102": {"a10", "a40", "rtx-3090", "rtx-a6000"},
+		"AD104": {"l4"},
+		"AD102": {"l40s", "rtx-4090", "rtx-6000-ada"},
+		"GH100": {"h100", "h100-nvl", "h200"},
+		"GB100": {"b200"},
+		"GB202": {"rtx-5090", "rtx-pro-6000"},
+	} {
+		if slices.Contains(cards, c.Name) {
+			return chip
+		}
+	}
+	return ""
+}

@@ -1,0 +1,16 @@
+package catalog
+
+import "testing"
+
+// TestChips holds that every card of the catalogue has a chip, so that a new one is not
+// forgotten.
+func TestChips(t *testing.T) {
+	for _, c := range Cards() {
+		if c.Chip() == "" {
+			t.Errorf("%s has no chip", c.Name)
+		}
+	}
+	if c := (Card{Name: "mine"}); c.Chip() != "" {
+		t.Errorf("a card of a file has chip %s", c.Chip())
+	}
+}

@@ -1,0 +1,73 @@
+package cost
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"kvcompress/ref"
+)
+
+// TestMethodNotes: what is taken for granted of a method, and of which methods.
+func TestMethodNotes(t *testing.T) {
+	const alike, copies, nothing = "they are taken to keep alike", "a copy of K and V for each query head: 4 times", "It frees nothing"
+	for method, want := range map[string][]string{
+		"streaming-llm":    nil,
+		"snapkv":           nil,
+		"ada-snapkv":       {alike},
+		"h2o-mask":         {nothing},
+		"snapkv-published": {copies},
+	} {
+		d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) {
+			d.Method = ref.Config{Method: method, Compression: ref.Compression{MaxCacheTokens: 128}}
+		})
+		notes := strings.Join(d.Notes(), "\n")
+		if !strings.Contains(notes, "The kernels of "+method+" are not measured") {
+			t.Errorf("%s: %s", method, notes)
+		}
+		for _, note := range []string{alike, copies, nothing} {
+			if strings.Contains(notes, note) != slices.Contains(want, note) {
+				t.Errorf("%s: %s\nwant %v", method, notes, want)
+			}
+		}
+	}
+}
+
+// TestHostLink: InfLLM needs a card whose link to the host is known; a fetch of a sequence takes
+// the missed part of what is looked up, of all heads, over that link of every card.
+func TestHostLink(t *testing.T) {
+	d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) {
+		d.TP = 2
+		d.Method = ref.Config{Method: infLLM, Compression: ref.Compression{MaxCacheTokens: 4096}}
+	})
+	if err := d.Validate(); err != nil {
+		t.Error(err)
+	}
+	p, err := d.Method.InfLLMReads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 256 heads of 512 bytes a KV at 10 GB/s.
+	if got, want := d.fetches(), p.Missed*float64(p.LookedUp)*256*512/10/2; !near(got, want) {
+		t.Errorf("%v ns, want %v", got, want)
+	}
+	d.Card.Host = 0
+	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "host_bytes_per_sec is not known") {
+		t.Errorf("%v", err)
+	}
+	l := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) {
+		d.TP = 2
+		d.Method = ref.Config{Method: llmLingua2, Compression: ref.Compression{Rate: 0.25}}
+	})
+	plan, err := l.Method.PromptCompression()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// On one card, two operations a weight for each of the four tokens that came for one.
+	if got, want := l.compressesPrompt(), 2*plan.Matrices*4/1e5; !near(got, want) {
+		t.Errorf("%v ns, want %v", got, want)
+	}
+	if l.PromptRate() != 0.25 || d.PromptRate() != 1 {
+		t.Errorf("rates %v and %v", l.PromptRate(), d.PromptRate())
+	}
+}

@@ -1,0 +1,151 @@
+package cost
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+
+	"kvcompress/dtype"
+	"kvcompress/sim/catalog"
+)
+
+// Serving is a measured run of a server without compression: clients that hold a
+// concurrency, or a batch of equal requests that are all there from the start. Times are
+// means over requests; 0 is not known.
+type Serving struct {
+	Line        int             `json:"line"` // of the file
+	GPU         string          `json:"gpu"`
+	Model       string          `json:"model"`
+	Backend     string          `json:"backend,omitempty"` // see [RulesOf]
+	Version     string          `json:"version,omitempty"` // of the backend
+	TP          int             `json:"tensor_parallel"`
+	Weights     catalog.Weights `json:"weights"` // "" is the model's
+	KV          dtype.DType     `json:"kv_dtype"`
+	MaxSeqs     int             `json:"max_num_seqs"`           // 0 is the server's default
+	MaxTokens   int             `json:"max_num_batched_tokens"` // likewise
+	Whole       bool            `json:"whole_prompts"`          // chunked prefill is off
+	Utilization float64         `json:"gpu_memory_utilization"`
+	ISL         int             `json:"isl"`          // tokens of a prompt
+	OSL         int             `json:"osl"`          // tokens of an output
+	Concurrency int             `json:"concurrency"`  // clients; 0 where all requests are there from the start
+	Requests    int             `json:"num_requests"` // 0 is not known: see [Serving.Count]
+
+	TTFT    float64 `json:"ttft_ms,omitempty"`
+	TPOT    float64 `json:"tpot_ms,omitempty"`
+	Latency float64 `json:"latency_s,omitempty"`          // of the whole run, of a batch
+	Tokens  float64 `json:"total_tokens_per_s,omitempty"` // input and output
+}
+
+// Waves is how many requests each client of a closed loop is taken to send where a file does
+// not say: with fewer the first wave, in which all prompts come at once, shows in the mean
+// time to first token; with more it does not.
+const Waves = 8
+
+// Count returns the number of requests of the run.
+func (s *Serving) Count() int {
+	switch {
+	case s.Requests > 0:
+		return s.Requests
+	case s.Concurrency > 0:
+		return Waves * s.Concurrency
+	}
+	return 1
+}
+
+// ServingColumns returns the columns that a file of serving runs must have, and those that
+// it may have.
+func ServingColumns() (required, optional []string) {
+	return []string{"model", "isl", "osl"}, []string{
+		"gpu", "card", "tensor_parallel", "tp", "weights", "kv_dtype", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill", "gpu_memory_utilization",
+		"concurrency", "batch", "num_requests", "ttft_ms", "tpot_ms", "latency_s", "total_tokens_per_s", "backend", "version",
+	}
+}
+
+// ReadServing reads a CSV of serving runs. The columns gpu (or card), model, isl, osl and
+// one of concurrency and batch must be there, and at least one of ttft_ms, tpot_ms,
+// latency_s and total_tokens_per_s must have a value in each row; the others may be missing
+// or empty: [ServingColumns]. The error names the line and column.
+func ReadServing(r io.Reader, name string) ([]Serving, error) {
+	var list []Serving
+	required, optional := ServingColumns()
+	err := readCSV(r, name, required, optional, func(line int, get func(string) string) error {
+		either := func(a, b string) string {
+			if s := get(a); s != "" {
+				return s
+			}
+			return get(b)
+		}
+		s := Serving{Line: line, GPU: either("gpu", "card"), Model: get("model"), Backend: get("backend"), Version: get("version"), TP: 1, KV: dtype.F16, Utilization: 0.9}
+		if s.GPU == "" {
+			return fmt.Errorf("gpu: want the name of a card, in a column gpu or card")
+		}
+		batch := 0
+		for _, c := range []struct {
+			column, value string
+			to            *int
+			least         int
+		}{
+			{"tensor_parallel", either("tensor_parallel", "tp"), &s.TP, 0},
+			{"isl", get("isl"), &s.ISL, 1}, {"osl", get("osl"), &s.OSL, 1},
+			{"concurrency", get("concurrency"), &s.Concurrency, 0}, {"batch", get("batch"), &batch, 0}, {"num_requests", get("num_requests"), &s.Requests, 0},
+			{"max_num_seqs", get("max_num_seqs"), &s.MaxSeqs, 0}, {"max_num_batched_tokens", get("max_num_batched_tokens"), &s.MaxTokens, 0},
+		} {
+			if err := parseCount(c.to, c.value, c.least); err != nil {
+				return fmt.Errorf("%s: %w", c.column, err)
+			}
+		}
+		if batch > 0 {
+			s.Requests = batch
+		}
+		switch n := s.Count(); {
+		case s.Concurrency > 0 == (batch > 0):
+			return fmt.Errorf("want one of concurrency and batch")
+		case n > maxRunRequests || float64(n)*(float64(s.ISL)+float64(s.OSL)) > maxRunTokens:
+			return fmt.Errorf("%d requests of %d and %d tokens are more than %d requests or %d tokens in all", n, s.ISL, s.OSL, maxRunRequests, maxRunTokens)
+		}
+		var known bool
+		if s.Weights = catalog.Weights(get("weights")); s.Weights != "" && !s.Weights.Valid() {
+			return fmt.Errorf("weights: want one of %v, got %q", catalog.AllWeights(), s.Weights)
+		}
+		if v := get("kv_dtype"); v != "" && v != "auto" {
+			d, err := dtype.Parse(v)
+			if err != nil {
+				return fmt.Errorf("kv_dtype: %w", err)
+			}
+			s.KV = d
+		}
+		switch v := strings.ToLower(get("chunked_prefill")); v {
+		case "", "true", "1", "on":
+		case "false", "0", "off":
+			s.Whole = true
+		default:
+			return fmt.Errorf("chunked_prefill: want true or false, got %q", v)
+		}
+		for _, c := range []struct {
+			column string
+			to     *float64
+			most   float64
+		}{
+			{"ttft_ms", &s.TTFT, 1e9}, {"tpot_ms", &s.TPOT, 1e9}, {"latency_s", &s.Latency, 1e7}, {"total_tokens_per_s", &s.Tokens, 1e9}, {"gpu_memory_utilization", &s.Utilization, 1},
+		} {
+			text := get(c.column)
+			if text == "" {
+				continue
+			}
+			v, err := strconv.ParseFloat(text, 64)
+			if err != nil || !(v > 0 && v <= c.most) || math.IsInf(v, 0) {
+				return fmt.Errorf("%s: want a number above 0 and at most %g, got %q", c.column, c.most, text)
+			}
+			*c.to = v
+			known = known || c.column != "gpu_memory_utilization"
+		}
+		if !known {
+			return fmt.Errorf("nothing was measured: want a value in one of ttft_ms, tpot_ms, latency_s, total_tokens_per_s")
+		}
+		list = append(list, s)
+		return nil
+	})
+	return list, err
+}

@@ -1,0 +1,179 @@
+package cost
+
+import (
+	"context"
+	"math"
+	"strings"
+	"testing"
+
+	"kvcompress/dtype"
+	"kvcompress/sim"
+)
+
+func TestReadServing(t *testing.T) {
+	in := "\ufeffbackend,version,model,card,tp,weights,kv_dtype,isl,osl,concurrency,batch,num_requests,ttft_ms,tpot_ms,latency_s,total_tokens_per_s,max_num_seqs,max_num_batched_tokens,chunked_prefill,gpu_memory_utilization\n" +
+		"vllm,0.19.0,llama-3.1-8b,h100,2,fp8,fp8_e4m3,1000,200,8,,32,120.5,7.25,,,64,4096,false,0.8\n" +
+		"sglang,,llama-3.1-8b,h100,,,auto,10,20,,16,,,,3.5,99,,,,\n"
+	got, err := ReadServing(strings.NewReader(in), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Serving{
+		{Line: 2, GPU: "h100", Model: "llama-3.1-8b", Backend: "vllm", Version: "0.19.0", TP: 2, Weights: "fp8", KV: dtype.E4M3, MaxSeqs: 64, MaxTokens: 4096, Whole: true, Utilization: 0.8,
+			ISL: 1000, OSL: 200, Concurrency: 8, Requests: 32, TTFT: 120.5, TPOT: 7.25},
+		{Line: 3, GPU: "h100", Model: "llama-3.1-8b", Backend: "sglang", TP: 1, KV: dtype.F16, Utilization: 0.9, ISL: 10, OSL: 20, Requests: 16, Latency: 3.5, Tokens: 99},
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("row %d: %+v, want %+v", i, got[i], want[i])
+		}
+	}
+
+	const header = "gpu,model,isl,osl,concurrency,batch,num_requests,ttft_ms,tpot_ms,tensor_parallel,weights,kv_dtype,chunked_prefill,gpu_memory_utilization\n"
+	for row, want := range map[string]string{
+		",m,1,1,1,,,1,,,,,,":                                 "f:2: gpu: want the name of a card",
+		"g,m,0,1,1,,,1,,,,,,":                                `isl: want a number of at least 1, got "0"`,
+		"g,m,1,,1,,,1,,,,,,":                                 `osl: want a number of at least 1, got ""`,
+		"g,m,1,1,-1,,,1,,,,,,":                               "concurrency",
+		"g,m,1,1,x,,,1,,,,,,":                                "concurrency",
+		"g,m,1,1,,,,1,,,,,,":                                 "one of concurrency and batch",
+		"g,m,1,1,2,2,,1,,,,,,":                               "one of concurrency and batch",
+		"g,m,1,1,1,,2000000,1,,,,,,":                         "2000000 requests of 1 and 1 tokens are more than",
+		"g,m,2000000000,2000000000,1,,,1,,,,,,":              "tokens in all",
+		"g,m,1,1,1,,,,,,,,,":                                 "nothing was measured",
+		"g,m,1,1,1,,,,,,,,,0.9":                              "nothing was measured",
+		"g,m,1,1,1,,,0,,,,,,":                                "ttft_ms: want a number above 0",
+		"g,m,1,1,1,,,1.05e9,,,,,,":                           "ttft_ms: want a number above 0 and at most 1e+09",
+		"g,m,1,1,1,,,,1.05e9,,,,,":                           "tpot_ms: want a number above 0 and at most 1e+09",
+		"g,m,1,1,1,,,,NaN,,,,,":                              "tpot_ms",
+		"g,m,1,1,1,,,,Inf,,,,,":                              "tpot_ms",
+		"g,m,1,1,1,,,1,,x,,,,":                               "tensor_parallel",
+		"g,m,1,1,1,,,1,,,fp3,,,":                             `weights: want one of`,
+		"g,m,1,1,1,,,1,,,,int7,,":                            "kv_dtype",
+		"g,m,1,1,1,,,1,,,,,maybe,":                           `chunked_prefill: want true or false, got "maybe"`,
+		"g,m,1,1,1,,,1,,,,,,1.5":                             "gpu_memory_utilization: want a number above 0 and at most 1",
+		"g," + strings.Repeat("m", 300) + ",1,1,1,,,1,,,,,,": "300 bytes",
+		"g,m,1":     "wrong number of fields",
+		"g,m,1,1\"": "bare",
+	} {
+		if _, err := ReadServing(strings.NewReader(header+row+"\n"), "f"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want an error with %q", row, err, want)
+		}
+	}
+	if _, err := ReadServing(strings.NewReader("model,isl\n"), "f"); err == nil || !strings.Contains(err.Error(), `column "osl" is missing`) {
+		t.Errorf("%v", err)
+	}
+}
+
+func FuzzReadServing(f *testing.F) {
+	f.Add("gpu,model,isl,osl,concurrency,ttft_ms\nh100,llama-3.1-8b,1000,200,8,120.5\n")
+	f.Add("card,model,isl,osl,batch,latency_s,chunked_prefill\na100,llama-2-7b,128,128,16,1.5,false\n")
+	f.Fuzz(func(t *testing.T, in string) {
+		list, err := ReadServing(strings.NewReader(in), "f")
+		if err != nil {
+			return
+		}
+		for _, s := range list {
+			m := max(s.TTFT, s.TPOT, s.Latency, s.Tokens)
+			if s.ISL < 1 || s.OSL < 1 || s.Count() < 1 || s.Count() > maxRunRequests || s.TP < 0 || !(m > 0) || math.IsInf(m, 0) || !(s.Utilization > 0 && s.Utilization <= 1) {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+}
+
+// TestRulesOf: only sglang is served otherwise than vLLM V1; of others the output says so.
+func TestRulesOf(t *testing.T) {
+	for backend, want := range map[string]struct {
+		rules Rules
+		note  string
+	}{
+		"":       {Rules{Jitter: 0.1, Known: true}, "Served by the rules of vLLM V1, lengths of a closed loop spread by ±10 %."},
+		"vllm":   {Rules{Jitter: 0.1, Known: true}, "Backend vllm served by the rules of vLLM V1"},
+		"vLLM":   {Rules{Jitter: 0.1, Known: true}, "served by the rules of vLLM V1"},
+		"SGLang": {Rules{PrefillFirst: true, Known: true}, "prefill-first"},
+		"trtllm": {Rules{Jitter: 0.1}, "Backend trtllm is not modelled: its rows are served by the rules of vLLM V1"},
+	} {
+		if got := RulesOf(backend); got != want.rules || !strings.Contains(got.Note(backend), want.note) {
+			t.Errorf("%q: %+v, %s", backend, got, got.Note(backend))
+		}
+	}
+	for _, c := range []struct {
+		backend, version string
+		want             Engine
+	}{
+		{"", "", VLLMV1}, {"vllm", "0.12.0", VLLMV1}, {"vllm", "0.19", VLLMV1Next}, {"", "0.21.1", VLLMV1Last}, {"vllm", "0.8.5", VLLMV1First},
+		{"vllm", "0.6.3", VLLMV1}, {"sglang", "0.19", VLLMV1}, {"vllm", "nightly", VLLMV1},
+	} {
+		s := Serving{Backend: c.backend, Version: c.version}
+		if got := s.engine(); got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.backend, c.version, got, c.want)
+		}
+	}
+}
+
+// TestServingCase: what a row says reaches the deployment and the limits.
+func TestServingCase(t *testing.T) {
+	s := Serving{GPU: "h100", Model: "llama-3.1-8b", TP: 2, Weights: "fp8", KV: dtype.E4M3, Utilization: 0.8, ISL: 100, OSL: 4, Concurrency: 2, Requests: 4, MaxSeqs: 7, MaxTokens: 333}
+	c, err := NewServingCase(context.Background(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := c.Deployment
+	if d.TP != 2 || d.Weights != "fp8" || d.KV != dtype.E4M3 || d.Utilization != 0.8 || d.MaxSeqs != 7 || d.MaxTokens != 333 || c.Memory.Blocks == 0 {
+		t.Errorf("%+v", d)
+	}
+	s.MaxSeqs, s.MaxTokens = 0, 0
+	if c, err = NewServingCase(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+	own := sim.V1Limits("h100", c.Deployment.Card.Memory, sim.V1APIServer)
+	if c.Deployment.MaxSeqs != own.MaxNumSeqs || c.Deployment.MaxTokens != own.MaxNumBatchedTokens {
+		t.Errorf("limits %d and %d, want V1's own %+v", c.Deployment.MaxSeqs, c.Deployment.MaxTokens, own)
+	}
+	fit := &Fit{Of: "a test", Overlap: true, Card: "l4", Factors: ServerFactors()}
+	c.TTFT = 1
+	if err := c.Predict(fit); err != nil || c.Calibrated != "a test" || c.Other != "another card (l4, not h100)" || c.Expected != "not known" || !near(c.TTFTOff, c.PredictedTTFT/1-1) || c.TPOTOff != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if want := float64(c.record.tokens) / c.outcome(fit).total; !near(c.PredictedTokens, want) {
+		t.Errorf("%v tokens a second, want %v", c.PredictedTokens, want)
+	}
+	if err := c.Predict(&Fit{Of: "nothing"}); err == nil || !strings.Contains(err.Error(), "takes no time") {
+		t.Errorf("%v", err)
+	}
+	if err := new(ServingCase).Predict(fit); err == nil {
+		t.Error("a case without a record was predicted")
+	}
+	for change, want := range map[string]func(*Serving){
+		"magic": func(s *Serving) { s.Model = "magic" }, "card": func(s *Serving) { s.GPU = "abacus" }, "tensor parallelism 3": func(s *Serving) { s.TP = 3 },
+	} {
+		bad := s
+		want(&bad)
+		if _, err := NewServingCases(context.Background(), []Serving{bad}, "f"); err == nil || !strings.Contains(err.Error(), change) {
+			t.Errorf("%s: %v", change, err)
+		}
+	}
+}
+
+// TestSummarizeServing by hand, of errors of +10, −30 and none.
+func TestSummarizeServing(t *testing.T) {
+	cases := []*ServingCase{
+		{Serving: Serving{TTFT: 1, TPOT: 1}, TTFTOff: 0.1, TPOTOff: 0.2, TokensOff: -0.1, record: new(record)},
+		{Serving: Serving{TTFT: 1}, TTFTOff: -0.3, record: new(record)},
+		{Serving: Serving{Latency: 1}, TokensOff: 0.3, record: new(record)},
+	}
+	s := SummarizeServing(cases)
+	if s.Rows != 3 || s.TTFTRows != 2 || s.TPOTRows != 1 || s.ThroughputRows != 2 ||
+		!near(s.TTFTMAPE, 0.2) || math.Abs(s.TTFTMean+0.1) > 1e-12 || s.TTFTMaxError != -0.3 || s.TPOTMAPE != 0.2 || s.TPOTMaxError != 0.2 ||
+		!near(s.ThroughputMAPE, 0.2) || math.Abs(s.ThroughputMean-0.1) > 1e-12 || s.ThroughputMaxError != 0.3 {
+		t.Errorf("%+v", s)
+	}
+	cases[1].TTFTOff = -0.1 // as large as the first: that stays
+	if s := SummarizeServing(cases); s.TTFTMaxError != 0.1 {
+		t.Errorf("of equal errors %v", s.TTFTMaxError)
+	}
+	if s := SummarizeServing(nil); s != (ServingSummary{}) {
+		t.Errorf("of nothing: %+v", s)
+	}
+}

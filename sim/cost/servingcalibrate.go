@@ -1,0 +1,266 @@
+package cost
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"kvcompress/sim"
+)
+
+// Source is a file of measured serving runs of vLLM, or of a server that schedules alike.
+type Source struct {
+	Name    string
+	Serving []*ServingCase // rows of runs, or
+	Log     *LogCase       // a log of requests
+
+	// Server ran them; "" is vLLM V1. Of the runs of another server only what is the card's
+	// is taken, and not what is the host's.
+	Server sim.Scheduler
+}
+
+func (s *Source) old() bool { return s.Server != "" && s.Server != sim.VLLMV1 }
+
+func (s *Source) runs() []measuredRun {
+	if s.Log != nil {
+		return []measuredRun{s.Log}
+	}
+	list := make([]measuredRun, len(s.Serving))
+	for i, c := range s.Serving {
+		list[i] = c
+	}
+	return list
+}
+
+// usualRows is how many rows of a source count in full beside other sources: the rows of a
+// larger one count as that many together, each by √(usualRows/rows) in its residuals.
+const usualRows = 50
+
+// pool is runs of several sources, with what each counts.
+type pool struct {
+	runs    []measuredRun
+	weights []float64
+	names   []string
+}
+
+// poolOf returns the sources' runs on cards that of has.
+func poolOf(sources []*Source, of func(card string) bool) *pool {
+	p := &pool{}
+	for _, s := range sources {
+		runs := slices.DeleteFunc(s.runs(), func(r measuredRun) bool { return !of(r.deployment().Card.Name) })
+		if len(runs) == 0 {
+			continue
+		}
+		weight := math.Sqrt(min(1, usualRows/float64(len(runs))))
+		for _, r := range runs {
+			p.runs = append(p.runs, r)
+			p.weights = append(p.weights, weight)
+		}
+		p.names = append(p.names, s.Name)
+	}
+	return p
+}
+
+// fit fits the factors to the runs, and says how far they are off it.
+func (p *pool) fit(ctx context.Context, card string, start Factors) (*Fit, error) {
+	f, err := fitServing(ctx, p.runs, p.weights, card, strings.Join(p.names, ", "), start)
+	if err != nil {
+		return nil, err
+	}
+	f.Server = sim.VLLMV1
+	return f, f.measureServing(ctx, p)
+}
+
+// CalibrateServing fits the factors to measured serving runs: first to all of them, which is
+// what holds of cards that have no rows; then, starting there, to those of each card by
+// itself, so that what a card's rows do not determine is as on the others. Of cards with rows
+// of another server only, the card's part is fitted and the host's is as on the others.
+func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) {
+	if len(sources) == 0 {
+		return nil, fmt.Errorf("cost: nothing was measured")
+	}
+	p := &Profile{Version: profileVersion}
+	var current, old []*Source
+	for _, s := range sources {
+		p.File += ", " + s.Name
+		if s.old() {
+			old = append(old, s)
+		} else {
+			current = append(current, s)
+		}
+	}
+	p.File = strings.TrimPrefix(p.File, ", ")
+	if len(current) == 0 {
+		return nil, fmt.Errorf("cost: none of the files is of vLLM V1: of another server's runs only what is the card's is taken")
+	}
+	cards := cardsOf(current)
+	all, err := poolOf(current, anyCard).fit(ctx, AnyCard, ServerFactors())
+	if err != nil {
+		return nil, err
+	}
+	for _, card := range cards {
+		rows := poolOf(current, only(card))
+		f, err := rows.fit(ctx, card, all.Factors)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.crossServing(ctx, rows, all.Factors); err != nil {
+			return nil, err
+		}
+		p.Fits = append(p.Fits, *f)
+		if len(cards) == 1 {
+			continue
+		}
+		others, err := poolOf(current, allBut(card)).fit(ctx, AnyCard, ServerFactors())
+		if err != nil {
+			return nil, err
+		}
+		if err := others.measureServing(ctx, rows); err != nil {
+			return nil, err
+		}
+		all.Quality.OtherTPOTMAPE += others.Quality.TPOTMAPE / float64(len(cards))
+		all.Quality.OtherThroughput += others.Quality.ThroughputMAPE / float64(len(cards))
+	}
+	all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput = round(all.Quality.OtherTPOTMAPE), round(all.Quality.OtherThroughput)
+	for i := range p.Fits { // of a card of the same chip, or of other runs where they are few
+		q := &p.Fits[i].Quality
+		q.OtherTPOTMAPE, q.OtherThroughput = all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput
+	}
+	for _, card := range cardsOf(old) {
+		if slices.Contains(cards, card) {
+			continue
+		}
+		f, err := poolOf(old, only(card)).fit(ctx, card, all.Factors)
+		if err != nil {
+			return nil, err
+		}
+		f.withHostOf(all)
+		p.Fits = append(p.Fits, *f)
+	}
+	if len(cards) > 1 {
+		p.All = all
+	}
+	return p, nil
+}
+
+// cardsOf returns the cards of the sources' runs, in the order in which they come.
+func cardsOf(sources []*Source) []string {
+	var cards []string
+	for _, s := range sources {
+		for _, r := range s.runs() {
+			if card := r.deployment().Card.Name; !slices.Contains(cards, card) {
+				cards = append(cards, card)
+			}
+		}
+	}
+	return cards
+}
+
+func anyCard(string) bool { return true }
+
+func only(card string) func(string) bool { return func(c string) bool { return c == card } }
+
+func allBut(card string) func(string) bool { return func(c string) bool { return c != card } }
+
+// withHostOf takes the host's factors, and those that its rows do not determine, from another
+// fit. What error to expect is then as on a card that has no rows.
+func (f *Fit) withHostOf(all *Fit) {
+	var kept []string
+	for _, t := range Terms() {
+		switch {
+		case !slices.Contains(f.Fitted, t.ID):
+		case t.Overhead || slices.Contains(f.Undetermined, t.ID):
+			f.Factors[t.ID] = all.Factors[t.ID]
+		default:
+			kept = append(kept, t.ID)
+		}
+	}
+	f.Fitted, f.Undetermined = kept, nil
+	f.Quality = Quality{OtherTPOTMAPE: all.Quality.OtherTPOTMAPE, OtherThroughput: all.Quality.OtherThroughput}
+	f.AtBound = slices.DeleteFunc(f.AtBound, func(id string) bool { return !slices.Contains(kept, id) })
+	f.Of += ", which ran another server: the host's part is as on the cards of " + all.Of
+}
+
+// measureServing sets the quality of a fit on runs: each source as one, so that a long one
+// does not hide a short one.
+func (f *Fit) measureServing(ctx context.Context, g *pool) error {
+	q := &f.Quality
+	q.TTFTMAPE, q.TPOTMAPE, q.ThroughputMAPE = 0, 0, 0
+	var weights [3]float64
+	for i, r := range g.runs {
+		predicted, err := r.outcomes(ctx, f)
+		if err != nil {
+			return err
+		}
+		w := g.weights[i] * g.weights[i]
+		e := errorsOf(r, predicted[0])
+		for k, to := range []*float64{&q.TTFTMAPE, &q.TPOTMAPE, &q.ThroughputMAPE} {
+			if !math.IsNaN(e[k]) {
+				*to += w * math.Abs(e[k])
+				weights[k] += w
+			}
+		}
+	}
+	for k, to := range []*float64{&q.TTFTMAPE, &q.TPOTMAPE, &q.ThroughputMAPE} {
+		*to = round(*to / max(weights[k], 1e-300))
+	}
+	return nil
+}
+
+// halves returns every other run, from the first and from the second.
+func (p *pool) halves() (half [2]pool) {
+	for i, r := range p.runs {
+		h := &half[i%2]
+		h.runs, h.weights = append(h.runs, r), append(h.weights, p.weights[i])
+	}
+	return half
+}
+
+// crossServing sets the errors of each half of the runs, every other one, by a fit to the other
+// half.
+func (f *Fit) crossServing(ctx context.Context, g *pool, start Factors) error {
+	if len(g.runs) < 4 {
+		return nil
+	}
+	var tpot, throughput float64
+	halves := g.halves()
+	for i := range halves {
+		in, out := &halves[i], &halves[1-i]
+		other, err := fitServing(ctx, in.runs, in.weights, f.Card, "half", start)
+		if err != nil {
+			return err
+		}
+		if err := other.measureServing(ctx, out); err != nil {
+			return err
+		}
+		tpot += other.Quality.TPOTMAPE / 2
+		throughput += other.Quality.ThroughputMAPE / 2
+	}
+	f.Quality.CrossTPOTMAPE, f.Quality.CrossThroughput = round(tpot), round(throughput)
+	return nil
+}
+
+// errorsOf returns the errors of a predicted run as parts: of the mean time to first token, the
+// mean time per output token and the throughput. NaN is what was not measured. The throughput
+// of a closed loop, whose duration is not measured, follows from the mean times: a client sends
+// one request after another.
+func errorsOf(r measuredRun, p outcome) [3]float64 {
+	m := r.measured()[0]
+	e := [3]float64{math.NaN(), math.NaN(), math.NaN()}
+	if m.ttft > 0 {
+		e[0] = p.ttft/m.ttft - 1
+	}
+	if m.tpot > 0 {
+		e[1] = p.tpot/m.tpot - 1
+	}
+	switch c, closed := r.(*ServingCase); {
+	case m.total > 0 && p.total > 0:
+		e[2] = m.total/p.total - 1
+	case closed && m.ttft > 0 && m.tpot > 0:
+		n := float64(c.OSL - 1)
+		e[2] = (m.ttft+n*m.tpot)/(p.ttft+n*p.tpot) - 1
+	}
+	return e
+}

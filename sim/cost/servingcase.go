@@ -1,0 +1,233 @@
+package cost
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+	"kvcompress/trace"
+)
+
+// ServingCase is a measured serving run, projected.
+type ServingCase struct {
+	Serving
+	Deployment Deployment `json:"-"`
+	Memory     Memory     `json:"memory"`
+
+	PredictedTTFT   float64 `json:"predicted_ttft_ms"`
+	PredictedTPOT   float64 `json:"predicted_tpot_ms"`
+	PredictedTokens float64 `json:"predicted_total_tokens_per_s"`
+	TTFTOff         float64 `json:"ttft_error"`       // of the predicted, as a part of the measured; 0 where none was
+	TPOTOff         float64 `json:"tpot_error"`       // likewise
+	TokensOff       float64 `json:"throughput_error"` // likewise; of a closed loop, whose duration is not measured, from the mean times
+	Rules           Rules   `json:"served_as"`
+	Calibrated      string  `json:"factors_of,omitempty"`
+	Other           string  `json:"factors_of_other,omitempty"` // see Fit.Suits
+	Expected        string  `json:"error_to_expect,omitempty"`  // see Fit.Expected
+
+	record *record
+	peaks  *peaks // of the deployment, when they were first asked for
+}
+
+// NewServingCase serves a run's requests by the rules of its backend on a ledger, as many
+// blocks as the memory holds, and records what was done.
+func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
+	model, err := catalog.FindModel(s.Model)
+	if err != nil {
+		return nil, err
+	}
+	card, err := catalog.FindCard(s.GPU)
+	if err != nil {
+		return nil, err
+	}
+	d := New(model, card)
+	d.TP, d.KV, d.Utilization, d.Engine = s.TP, s.KV, s.Utilization, s.engine()
+	if s.Weights != "" {
+		d.Weights = s.Weights
+	}
+	limits := sim.V1Limits(card.Name, card.Memory, sim.V1APIServer)
+	if s.MaxSeqs > 0 {
+		limits.MaxNumSeqs = s.MaxSeqs
+	}
+	if s.MaxTokens > 0 {
+		limits.MaxNumBatchedTokens = s.MaxTokens
+	}
+	c := &ServingCase{Serving: s, Rules: RulesOf(s.Backend)}
+	plan, memory, err := d.plan(limits)
+	if err != nil {
+		return nil, err
+	}
+	c.Deployment, c.Memory = d, memory
+	plan.Concurrency = s.Concurrency
+	if c.Rules.PrefillFirst {
+		plan.Scheduler = sim.KVCompressServer // without compression: whole prompts, before any decode step
+	} else {
+		plan.V1.WholePrompts = s.Whole
+	}
+	c.record, err = recordOf(ctx, plan, s.requests(c.Rules.Jitter))
+	return c, err
+}
+
+// requests returns the run's requests. Those of a closed loop have lengths that are spread
+// evenly, by the multiples of two irrational numbers, over a part jitter around isl and osl.
+func (s *Serving) requests(jitter float64) []trace.Request {
+	list := make([]trace.Request, s.Count())
+	for i := range list {
+		list[i] = trace.Request{PromptTokens: s.ISL, OutputTokens: s.OSL}
+		if s.Concurrency > 0 {
+			list[i].PromptTokens = spreadLength(s.ISL, i, math.Phi, jitter)
+			list[i].OutputTokens = spreadLength(s.OSL, i, math.Sqrt2, jitter)
+		}
+	}
+	return list
+}
+
+// spreadLength returns n·(1 + jitter·(2·frac((i+1)·irrational) − 1)), rounded, and at least 1.
+func spreadLength(n, i int, irrational, jitter float64) int {
+	_, part := math.Modf(float64(float64(i+1) * irrational))
+	return max(1, int(math.Round(float64(n)*(1+float64(jitter*(2*part-1))))))
+}
+
+func (c *ServingCase) outcomes(_ context.Context, f *Fit) ([]outcome, error) {
+	return []outcome{c.outcome(f)}, nil
+}
+
+// outcome returns what the run comes to by a fit. A client of a closed loop waits for its own
+// and the API's part, [RequestTerm], once for each request that it sends, one after another.
+func (c *ServingCase) outcome(f *Fit) outcome {
+	if c.peaks == nil {
+		c.peaks = c.Deployment.peaks()
+	}
+	rates, products := c.peaks.costs(f)
+	request := f.Factors[RequestTerm] / 1e6
+	r := (*[sim.NumFeatures]float64)(&rates)
+	oneAfterAnother := 1.0
+	if c.Concurrency > 0 {
+		oneAfterAnother = math.Ceil(float64(c.Count()) / float64(c.Concurrency))
+	}
+	return outcome{
+		ttft:  c.record.ttft.seconds(r, products) + request,
+		tpot:  c.record.tpot.seconds(r, products),
+		total: c.record.total.seconds(r, products) + float64(oneAfterAnother*request),
+	}
+}
+
+func (c *ServingCase) measured() []outcome { return []outcome{c.means()} }
+
+// means returns what was measured.
+func (c *ServingCase) means() outcome {
+	m := outcome{ttft: c.TTFT / 1e3, tpot: c.TPOT / 1e3, total: c.Latency}
+	if m.total == 0 && c.Tokens > 0 {
+		m.total = float64(c.record.tokens) / c.Tokens
+	}
+	return m
+}
+
+func (c *ServingCase) rows() int { return 1 }
+
+func (c *ServingCase) deployment() *Deployment { return &c.Deployment }
+
+func (c *ServingCase) work() *[sim.NumFeatures]float64 { return &c.record.total.work }
+
+// Predict sets the predictions by a fit.
+func (c *ServingCase) Predict(f *Fit) error {
+	if c.record == nil {
+		return fmt.Errorf("cost: a case that was not served")
+	}
+	c.Calibrated = f.Of
+	c.Other = f.Suits(&c.Deployment.Card, sim.VLLMV1)
+	c.Expected = f.Expected(&c.Deployment.Card, sim.VLLMV1)
+	p := c.outcome(f)
+	if p.total <= 0 {
+		return fmt.Errorf("with the factors of %s the run takes no time", f.Of)
+	}
+	c.PredictedTTFT, c.PredictedTPOT, c.PredictedTokens = 1e3*p.ttft, 1e3*p.tpot, float64(c.record.tokens)/p.total
+	for i, v := range errorsOf(c, p) {
+		if !math.IsNaN(v) {
+			*[]*float64{&c.TTFTOff, &c.TPOTOff, &c.TokensOff}[i] = v
+		}
+	}
+	return nil
+}
+
+// NewServingCases is [NewServingCase] for every run, on all cores. file is what errors call
+// the measurements.
+func NewServingCases(ctx context.Context, list []Serving, file string) ([]*ServingCase, error) {
+	cases := make([]*ServingCase, len(list))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(list) || ctx.Err() != nil {
+					return
+				}
+				c, err := NewServingCase(ctx, list[i])
+				if err != nil {
+					cancel(fmt.Errorf("%s:%d: %w", file, list[i].Line, err))
+					return
+				}
+				cases[i] = c
+			}
+		})
+	}
+	wg.Wait()
+	return cases, context.Cause(ctx)
+}
+
+// ServingSummary compares predictions with measurements. Errors are parts: 0.04 is 4 %. Those
+// with a sign are above 0 where the prediction is above what was measured; the largest errors
+// have theirs.
+type ServingSummary struct {
+	Rows               int     `json:"rows"`
+	TTFTRows           int     `json:"ttft_rows"`
+	TTFTMAPE           float64 `json:"ttft_mape"`
+	TTFTMean           float64 `json:"ttft_mean_error"`
+	TTFTMaxError       float64 `json:"ttft_max_error"`
+	TPOTRows           int     `json:"tpot_rows"`
+	TPOTMAPE           float64 `json:"tpot_mape"`
+	TPOTMean           float64 `json:"tpot_mean_error"`
+	TPOTMaxError       float64 `json:"tpot_max_error"`
+	ThroughputRows     int     `json:"throughput_rows"`
+	ThroughputMAPE     float64 `json:"throughput_mape"`
+	ThroughputMean     float64 `json:"throughput_mean_error"`
+	ThroughputMaxError float64 `json:"throughput_max_error"`
+}
+
+// SummarizeServing compares cases with what was measured.
+func SummarizeServing(cases []*ServingCase) ServingSummary {
+	s := ServingSummary{Rows: len(cases)}
+	add := func(measured bool, off float64, rows *int, mape, mean, largest *float64) {
+		if !measured {
+			return
+		}
+		*rows++
+		*mape += math.Abs(off)
+		*mean += off
+		if math.Abs(off) > math.Abs(*largest) {
+			*largest = off
+		}
+	}
+	for _, c := range cases {
+		m := c.means()
+		add(m.ttft > 0, c.TTFTOff, &s.TTFTRows, &s.TTFTMAPE, &s.TTFTMean, &s.TTFTMaxError)
+		add(m.tpot > 0, c.TPOTOff, &s.TPOTRows, &s.TPOTMAPE, &s.TPOTMean, &s.TPOTMaxError)
+		add(m.total > 0 || m.ttft > 0 && m.tpot > 0, c.TokensOff, &s.ThroughputRows, &s.ThroughputMAPE, &s.ThroughputMean, &s.ThroughputMaxError)
+	}
+	for _, v := range []struct {
+		rows       int
+		mape, mean *float64
+	}{{s.TTFTRows, &s.TTFTMAPE, &s.TTFTMean}, {s.TPOTRows, &s.TPOTMAPE, &s.TPOTMean}, {s.ThroughputRows, &s.ThroughputMAPE, &s.ThroughputMean}} {
+		*v.mape /= float64(max(1, v.rows))
+		*v.mean /= float64(max(1, v.rows))
+	}
+	return s
+}

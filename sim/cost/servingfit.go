@@ -1,0 +1,174 @@
+package cost
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"kvcompress/sim"
+)
+
+// ServerFactors returns where a fit to serving runs starts, and so what a factor is that the
+// runs do not determine. They are also the natural size of each factor: how far it moves
+// readily. Bounds are of physics: a factor of a peak is at least 1, a time at least 0.
+func ServerFactors() Factors {
+	f := DefaultFactors()
+	for id, v := range map[string]float64{
+		"weights": 1.1, "gemm": 1.5, "decode_gemm": 1.5, "attention": 3, "kv": 1.3, "elementwise": 1.2, "all_reduce": 1.5,
+		"layer": 15, "all_reduce_latency": 10, "step": 1000, "prefill": 100, "sequence": 30, "prompt": 100, RequestTerm: 20_000,
+	} {
+		f[id] = v
+	}
+	return f
+}
+
+// How much the parts of a measured run count in a fit.
+const (
+	// ttftCounts is the weight of an error of the mean time to first token. It depends on how
+	// a benchmark starts its clients and for how long it runs, which files do not say: with
+	// all started at once, the first wave alone waits for all prompts. So TTFT is known less
+	// well than TPOT and duration, by about a factor of three on the recorded rows.
+	ttftCounts = 0.3
+
+	priorTrust = 0.03 // how much a factor's start counts beside the rows: see leastSquares
+	outlier    = 0.1  // logarithmic errors above this count less and less
+)
+
+// outcome is what a run comes to, in seconds: means over its requests, and its duration. 0 is
+// not known.
+type outcome struct{ ttft, tpot, total float64 }
+
+// measuredRun is a run that a fit is held against.
+type measuredRun interface {
+	deployment() *Deployment
+	work() *[sim.NumFeatures]float64                   // of the run
+	outcomes(context.Context, *Fit) ([]outcome, error) // of the whole run first
+	measured() []outcome                               // likewise
+	rows() int                                         // of its file
+}
+
+// fitServing fits the factors to serving runs. The residuals are the logarithms of predicted
+// over measured, of each run's mean time to first token (times [ttftCounts]), mean time per
+// output token and duration, each times the run's weight; nil is 1 for every run. So TTFT, TPOT
+// and throughput are fitted together, and twice the time is as wrong as half of it. What is
+// minimised, and how, says leastSquares.
+func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card, file string, start Factors) (*Fit, error) {
+	fit := &Fit{Card: card, Factors: maps.Clone(start), Overlap: true}
+	for _, r := range runs {
+		fit.Rows += r.rows()
+		if name := r.deployment().Model.Name; !slices.Contains(fit.Models, name) {
+			fit.Models = append(fit.Models, name)
+		}
+	}
+	fit.Of = fmt.Sprintf("%d rows of %s (%s, %s)", fit.Rows, file, card, strings.Join(fit.Models, ", "))
+	terms := servingTerms(runs, fit)
+	if len(terms) == 0 {
+		return nil, fmt.Errorf("%s: %s: no term has any work", file, card)
+	}
+	problem := leastSquares{trust: priorTrust, delta: outlier}
+	for _, t := range terms {
+		problem.least = append(problem.least, t.least)
+		problem.start = append(problem.start, t.start)
+		problem.scale = append(problem.scale, t.scale)
+	}
+	problem.residuals = func(x []float64) ([]float64, error) {
+		for k, t := range terms {
+			fit.Factors[t.id] = x[k]
+		}
+		return residuals(ctx, runs, weights, fit)
+	}
+	x, jacobian, err := problem.solve()
+	var undetermined []bool
+	if err == nil {
+		undetermined, err = problem.undetermined(jacobian)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", file, card, err)
+	}
+	for k, t := range terms {
+		fit.Fitted = append(fit.Fitted, t.id)
+		if x[k] <= t.least+atBound*t.scale {
+			x[k] = t.least
+			fit.AtBound = append(fit.AtBound, t.id)
+		}
+		if undetermined[k] {
+			fit.Undetermined = append(fit.Undetermined, t.id)
+		}
+		fit.Factors[t.id] = round(x[k])
+	}
+	return fit, nil
+}
+
+// residuals returns the weighted logarithmic errors of the runs by a fit.
+func residuals(ctx context.Context, runs []measuredRun, weights []float64, fit *Fit) ([]float64, error) {
+	var r []float64
+	add := func(weight, predicted, measured float64) {
+		switch {
+		case measured > 0 && predicted > 0:
+			r = append(r, weight*math.Log(predicted/measured))
+		case measured > 0: // not while all factors are 0
+			r = append(r, 0)
+		}
+	}
+	for k, run := range runs {
+		weight := 1.0
+		if weights != nil {
+			weight = weights[k]
+		}
+		predicted, err := run.outcomes(ctx, fit)
+		if err != nil {
+			return nil, err
+		}
+		for i, m := range run.measured() {
+			p := predicted[i]
+			add(weight*ttftCounts, p.ttft, m.ttft)
+			add(weight, p.tpot, m.tpot)
+			add(weight, p.total, m.total)
+		}
+	}
+	return r, nil
+}
+
+// servingTerm is a factor that a fit may move.
+type servingTerm struct {
+	id           string
+	least, start float64
+	scale        float64 // of a change that is a change at all; that of one that starts at 0 too
+}
+
+// atBound is how near its bound a factor is taken to be at it, as a part of its scale.
+const atBound = 1e-4
+
+// servingTerms returns the terms that the runs have work for, whose factors the fit then has
+// within their bounds: a factor of a peak is at least 1, a time at least 0.
+func servingTerms(runs []measuredRun, fit *Fit) []servingTerm {
+	var terms []servingTerm
+	size := ServerFactors()
+	for _, t := range Terms() {
+		has := slices.ContainsFunc(runs, func(r measuredRun) bool {
+			if t.ID == RequestTerm {
+				return r.measured()[0].ttft > 0
+			}
+			for feature, ns := range t.peak(r.deployment()) {
+				if ns*r.work()[feature] > 0 {
+					return true
+				}
+			}
+			return false
+		})
+		if !has {
+			continue
+		}
+		least := 1.0
+		if t.Overhead {
+			least = 0
+		}
+		start := max(least, fit.Factors[t.ID])
+		fit.Factors[t.ID] = start
+		terms = append(terms, servingTerm{t.ID, least, start, max(start, size[t.ID])})
+	}
+	return terms
+}

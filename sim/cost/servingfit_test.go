@@ -1,0 +1,341 @@
+package cost
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"gonum.org/v1/gonum/mat"
+
+	"kvcompress/dtype"
+	"kvcompress/sim"
+)
+
+// TestLeastSquares solves problems whose solutions are known.
+func TestLeastSquares(t *testing.T) {
+	// y = a·exp(−b·x), without noise, from afar; the prior says next to nothing.
+	curve := func(a, b, x float64) float64 { return a * math.Exp(-b*x) }
+	p := leastSquares{
+		residuals: func(x []float64) ([]float64, error) {
+			var r []float64
+			for i := range 10 {
+				r = append(r, curve(x[0], x[1], float64(i))-curve(3, 0.4, float64(i)))
+			}
+			return r, nil
+		},
+		least: []float64{0, 0}, start: []float64{1, 1}, scale: []float64{1, 1}, trust: 1e-6, delta: 1e3,
+	}
+	x, _, err := p.solve()
+	if err != nil || !(math.Abs(x[0]-3) <= 1e-6) || !(math.Abs(x[1]-0.4) <= 1e-6) {
+		t.Errorf("%v, %v: want 3 and 0.4", x, err)
+	}
+
+	// Σ (x − yᵢ)² with a bound above the mean: the bound.
+	p = leastSquares{
+		residuals: func(x []float64) ([]float64, error) { return []float64{x[0] - 1, x[0] - 2, x[1] - 7}, nil },
+		least:     []float64{4, 0}, start: []float64{5, 1}, scale: []float64{1, 1}, trust: 1e-6, delta: 1e3,
+	}
+	if x, _, err = p.solve(); err != nil || x[0] != 4 || !(math.Abs(x[1]-7) <= 1e-6) {
+		t.Errorf("%v, %v: want 4 and 7", x, err)
+	}
+
+	// The prior by hand: (x − 10)² + (0.5·(x − 2)/4)² is least where
+	// (x − 10) + (x − 2)/64 = 0, at 642/65.
+	p = leastSquares{
+		residuals: func(x []float64) ([]float64, error) { return []float64{x[0] - 10}, nil },
+		least:     []float64{0}, start: []float64{2}, scale: []float64{4}, trust: 0.5, delta: 1e6,
+	}
+	if x, _, err = p.solve(); err != nil || !(math.Abs(x[0]-642./65) <= 1e-6) {
+		t.Errorf("%v, %v: want %v", x, err, 642./65)
+	}
+
+	// Ten measurements of 1 and one of 1000: by squares the mean is 91.8. By the pseudo-Huber
+	// loss with δ = 0.1, 10·e/√(1 + (e/δ)²) = δ nearly, so that e = δ/√99 = 0.01005.
+	p = leastSquares{
+		residuals: func(x []float64) ([]float64, error) {
+			r := []float64{x[0] - 1000}
+			for range 10 {
+				r = append(r, x[0]-1)
+			}
+			return r, nil
+		},
+		least: []float64{0}, start: []float64{1.2}, scale: []float64{1}, trust: 1e-9, delta: 0.1,
+	}
+	if x, _, err = p.solve(); err != nil || !(math.Abs(x[0]-1-0.1/math.Sqrt(99)) <= 1e-4) {
+		t.Errorf("%v, %v: want 1.01005", x, err)
+	}
+
+	bad := errors.New("no")
+	p.residuals = func([]float64) ([]float64, error) { return nil, bad }
+	if _, _, err = p.solve(); !errors.Is(err, bad) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestPseudoHuber has the weights by hand: (1 + (r/δ)²)^−½, and 1 for priors.
+func TestPseudoHuber(t *testing.T) {
+	p := leastSquares{start: []float64{0}, delta: 0.1}
+	w := p.weights([]float64{0, 0.1, -0.1 * math.Sqrt(3), 50})
+	for i, want := range []float64{1, math.Sqrt(0.5), 0.5, 1} {
+		if !near(w[i], want) {
+			t.Errorf("weight %d is %v, want %v", i, w[i], want)
+		}
+	}
+}
+
+// TestUndetermined: of two unknowns the rows tell one; and one just as well as the prior does.
+func TestUndetermined(t *testing.T) {
+	p := leastSquares{start: []float64{0, 0}, scale: []float64{2, 2}, trust: 0.1}
+	for _, c := range []struct {
+		row  [2]float64
+		want [2]bool
+	}{
+		{[2]float64{1, 0}, [2]bool{false, true}},
+		{[2]float64{1, 1}, [2]bool{true, true}}, // their sum only: each has a variance of just over half
+		{[2]float64{0.049, 0.051}, [2]bool{true, true}},
+		{[2]float64{0.051, 0}, [2]bool{false, true}}, // a variance of 1/(0.051² + 0.05²), of 1/0.05² by the prior
+		{[2]float64{0.049, 0}, [2]bool{true, true}},
+	} {
+		j := mat.NewDense(3, 2, []float64{c.row[0], c.row[1], 0.05, 0, 0, 0.05})
+		got, err := p.undetermined(j)
+		if err != nil || got[0] != c.want[0] || got[1] != c.want[1] {
+			t.Errorf("%v: %v, %v, want %v", c.row, got, err, c.want)
+		}
+	}
+}
+
+// plantedRuns returns runs, as measured on a server with the given factors.
+func plantedRuns(t *testing.T, card string, tps []int, truth *Fit) []*ServingCase {
+	t.Helper()
+	var list []Serving
+	for _, model := range []string{"llama-3.1-8b", "qwen2.5-14b"} {
+		for _, tp := range tps {
+			for _, l := range [][2]int{{100, 50}, {1500, 60}, {6000, 30}} {
+				for _, clients := range []int{1, 6, 40} {
+					list = append(list, Serving{Line: len(list) + 2, GPU: card, Model: model, TP: tp, KV: dtype.F16, Utilization: 0.9, ISL: l[0], OSL: l[1], Concurrency: clients, Requests: max(3, 2*clients)})
+				}
+			}
+		}
+	}
+	cases, err := NewServingCases(context.Background(), list, "planted")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		o := c.outcome(truth)
+		c.TTFT, c.TPOT = 1e3*o.ttft, 1e3*o.tpot
+	}
+	return cases
+}
+
+// TestFitFindsPlanted: factors that measured times follow from are found again, where the rows
+// determine them; the others are named.
+func TestFitFindsPlanted(t *testing.T) {
+	truth := &Fit{Overlap: true, Factors: ServerFactors()}
+	for id, v := range map[string]float64{
+		"weights": 1.2, "gemm": 2, "decode_gemm": 2.5, "attention": 5, "kv": 1.8, "elementwise": 1.6, "all_reduce": 2.2,
+		"layer": 40, "all_reduce_latency": 25, "step": 0, "sequence": 90, "prompt": 400, RequestTerm: 5000,
+	} {
+		truth.Factors[id] = v
+	}
+	cases := plantedRuns(t, "h100", []int{1, 2, 4}, truth)
+	p, err := CalibrateServing(context.Background(), []*Source{{Name: "planted.csv", Serving: cases}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &p.Fits[0]
+	if f.Card != "h100" || f.Rows != 54 || f.Server != sim.VLLMV1 || !f.Overlap || p.All != nil || f.Of != "54 rows of planted.csv (h100, llama-3.1-8b, qwen2.5-14b)" {
+		t.Errorf("%+v", f)
+	}
+	if q := f.Quality; q.TPOTMAPE > 0.005 || q.TTFTMAPE > 0.01 || q.ThroughputMAPE > 0.005 || q.CrossTPOTMAPE > 0.01 || q.CrossTPOTMAPE == 0 {
+		t.Errorf("%+v", q)
+	}
+	for _, id := range f.Fitted {
+		got, want := f.Factors[id], truth.Factors[id]
+		if !slices.Contains(f.Undetermined, id) && math.Abs(got-want) > 0.2*max(want, ServerFactors()[id]) {
+			t.Errorf("%s: %v, planted %v", id, got, want)
+		}
+	}
+	for _, id := range []string{"weights", "gemm", "decode_gemm", "attention", "kv", "all_reduce_latency", "sequence", RequestTerm} {
+		if slices.Contains(f.Undetermined, id) {
+			t.Errorf("%s is said not to be determined", id)
+		}
+	}
+	for _, id := range []string{"compression", "sort", "host"} {
+		if slices.Contains(f.Fitted, id) || f.Factors[id] != DefaultFactors()[id] {
+			t.Errorf("%s was fitted to runs without it", id)
+		}
+	}
+
+	for _, c := range cases { // faster than the card is
+		c.TTFT, c.TPOT = c.TTFT/4, c.TPOT/4
+	}
+	quick, err := fitServing(context.Background(), (&Source{Serving: cases}).runs(), nil, "h100", "quick", ServerFactors())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"weights", "gemm", "kv"} {
+		if !slices.Contains(quick.AtBound, id) || quick.Factors[id] != 1 {
+			t.Errorf("%s is %v, at the bound are %v", id, quick.Factors[id], quick.AtBound)
+		}
+	}
+
+	one, err := CalibrateServing(context.Background(), []*Source{{Name: "one.csv", Serving: cases[:1]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, crossed := range map[int]bool{3: false, 4: true} {
+		p, err := CalibrateServing(context.Background(), []*Source{{Name: "few.csv", Serving: cases[:n]}})
+		if err != nil || (p.Fits[0].Quality.CrossTPOTMAPE > 0) != crossed {
+			t.Errorf("%d rows: %+v, %v", n, p, err)
+		}
+	}
+	if f := &one.Fits[0]; slices.Contains(f.Fitted, "all_reduce") || len(f.Undetermined) < 8 || f.Quality.CrossTPOTMAPE != 0 {
+		t.Errorf("one row: %v fitted, %v undetermined, %+v", f.Fitted, f.Undetermined, f.Quality)
+	}
+}
+
+// TestFitsOfSeveralCards: each card has a fit, and all together one; of another server's card
+// the host's part is as on the others.
+func TestFitsOfSeveralCards(t *testing.T) {
+	fast := &Fit{Overlap: true, Factors: ServerFactors()}
+	slow := &Fit{Overlap: true, Factors: ServerFactors()}
+	slow.Factors["weights"], slow.Factors["kv"], slow.Factors["sequence"], slow.Factors["layer"] = 1.6, 2.5, 200, 90
+	sources := []*Source{
+		{Name: "a.csv", Serving: plantedRuns(t, "h100", []int{1}, fast)},
+		{Name: "b.csv", Serving: plantedRuns(t, "l40s", []int{1}, slow)},
+		{Name: "c.csv", Serving: plantedRuns(t, "a100", []int{1}, slow), Server: sim.VLLM06},
+	}
+	p, err := CalibrateServing(context.Background(), sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Fits) != 3 || p.All == nil || p.File != "a.csv, b.csv, c.csv" {
+		t.Fatalf("%d fits, all %v, of %s", len(p.Fits), p.All, p.File)
+	}
+	h100, l40s, old := &p.Fits[0], &p.Fits[1], &p.Fits[2]
+	if !(h100.Factors["weights"] < 1.25 && l40s.Factors["weights"] > 1.5 && h100.Factors["kv"] < 1.5 && l40s.Factors["kv"] > 2) || h100.Quality.TPOTMAPE > 0.03 || l40s.Quality.TPOTMAPE > 0.03 {
+		t.Errorf("h100 %+v, l40s %+v", h100, l40s)
+	}
+	if old.Factors["sequence"] != p.All.Factors["sequence"] || old.Factors["layer"] != p.All.Factors["layer"] || math.Abs(old.Factors["kv"]-2.5) > 0.1 {
+		t.Errorf("the other server: %v, all %v", old.Factors, p.All.Factors)
+	}
+	if slices.Contains(old.Fitted, "sequence") || !slices.Contains(old.Fitted, "kv") || !strings.Contains(old.Of, "another server") {
+		t.Errorf("the other server: fitted %v, of %s", old.Fitted, old.Of)
+	}
+	all := p.All.Quality
+	if all.OtherTPOTMAPE < 0.05 || old.Quality != (Quality{OtherTPOTMAPE: all.OtherTPOTMAPE, OtherThroughput: all.OtherThroughput}) || h100.Quality.OtherTPOTMAPE != all.OtherTPOTMAPE {
+		t.Errorf("errors: all %+v, h100 %+v, other server %+v", all, h100.Quality, old.Quality)
+	}
+	if _, err := CalibrateServing(context.Background(), nil); err == nil {
+		t.Error("nothing was fitted to")
+	}
+	if _, err := CalibrateServing(context.Background(), sources[2:]); err == nil || !strings.Contains(err.Error(), "vLLM V1") {
+		t.Errorf("another server alone: %v", err)
+	}
+}
+
+// TestPool: the rows of a source of 200 count as 50, each by ½ in its residuals and ¼ in the
+// mean error.
+func TestPool(t *testing.T) {
+	fit := &Fit{Overlap: true, Factors: ServerFactors()}
+	runs := plantedRuns(t, "h100", []int{1}, fit)[:1]
+	long := slices.Repeat(runs, 200)
+	p := poolOf([]*Source{{Name: "long", Serving: long}, {Name: "short", Serving: runs}}, only("h100"))
+	if len(p.runs) != 201 || p.weights[0] != 0.5 || p.weights[200] != 1 || len(p.names) != 2 {
+		t.Fatalf("%d runs, weights %v and %v, %v", len(p.runs), p.weights[0], p.weights[len(p.weights)-1], p.names)
+	}
+	off := *runs[0]
+	off.TPOT /= 1.5 // predicted half more
+	p.runs[200] = &off
+	if err := fit.measureServing(context.Background(), p); err != nil || !near(fit.Quality.TPOTMAPE, round(0.5/51)) {
+		t.Errorf("%v, %v", fit.Quality.TPOTMAPE, err)
+	}
+	half := (&pool{runs: []measuredRun{runs[0], &off, runs[0]}, weights: []float64{1, 2, 3}}).halves()
+	if len(half[0].runs) != 2 || len(half[1].runs) != 1 || half[1].runs[0] != measuredRun(&off) || half[0].weights[1] != 3 || half[1].weights[0] != 2 {
+		t.Errorf("%+v", half)
+	}
+	if p := poolOf([]*Source{{Name: "long", Serving: long}}, allBut("h100")); len(p.runs) != 0 || len(p.names) != 0 {
+		t.Errorf("%d runs of other cards", len(p.runs))
+	}
+}
+
+// TestErrorsByHand has the errors of a run as parts of what was measured.
+func TestErrorsByHand(t *testing.T) {
+	c := &ServingCase{Serving: Serving{OSL: 11, TTFT: 100, TPOT: 20}, record: &record{tokens: 500}}
+	e := errorsOf(c, outcome{ttft: 0.15, tpot: 0.01})
+	// 0.1 + 10 · 0.02 s a request, projected 0.15 + 10 · 0.01.
+	if !near(e[0], 0.5) || !near(e[1], -0.5) || !near(e[2], 0.3/0.25-1) {
+		t.Errorf("%v", e)
+	}
+	c.Serving = Serving{OSL: 11, Tokens: 100} // 5 s
+	if e := errorsOf(c, outcome{total: 4}); !math.IsNaN(e[0]) || !math.IsNaN(e[1]) || !near(e[2], 0.25) {
+		t.Errorf("of a throughput: %v", e)
+	}
+	c.Serving = Serving{OSL: 11, Latency: 6, Tokens: 100}
+	if e := errorsOf(c, outcome{total: 4}); !near(e[2], 0.5) {
+		t.Errorf("of a latency: %v", e)
+	}
+	c.Serving = Serving{OSL: 11, TPOT: 20}
+	if e := errorsOf(c, outcome{ttft: 1, tpot: 1, total: 1}); !math.IsNaN(e[0]) || !near(e[1], 49) || !math.IsNaN(e[2]) {
+		t.Errorf("of a TPOT alone: %v", e)
+	}
+}
+
+// TestOutcomeByHand: a client's constant adds to TTFT, and to the time of a closed loop once
+// for each request that a client sends.
+func TestOutcomeByHand(t *testing.T) {
+	d := onRoundCard(t, "llama-3.1-8b", nil)
+	var r record
+	r.ttft.work[sim.Steps], r.tpot.work[sim.Steps], r.total.work[sim.Steps] = 3, 2, 100
+	f := &Fit{Factors: Factors{"step": 1000, RequestTerm: 5000}}
+	for _, c := range []struct {
+		s    Serving
+		want outcome
+	}{
+		{Serving{Requests: 4}, outcome{3e-3 + 5e-3, 2e-3, 100e-3 + 5e-3}},
+		{Serving{Requests: 10, Concurrency: 4}, outcome{3e-3 + 5e-3, 2e-3, 100e-3 + 3*5e-3}},
+	} {
+		got := (&ServingCase{Serving: c.s, Deployment: *d, record: &r}).outcome(f)
+		if !near(got.ttft, c.want.ttft) || !near(got.tpot, c.want.tpot) || !near(got.total, c.want.total) {
+			t.Errorf("%+v: %+v, want %+v", c.s, got, c.want)
+		}
+	}
+}
+
+// TestResidualsByHand: logarithms, TTFT by 0.3, each by the run's weight.
+func TestResidualsByHand(t *testing.T) {
+	d := onRoundCard(t, "llama-3.1-8b", nil)
+	var r record
+	r.ttft.work[sim.Steps], r.tpot.work[sim.Steps], r.total.work[sim.Steps] = 1, 2, 4
+	c := &ServingCase{Serving: Serving{Requests: 1, TTFT: 2, TPOT: 2, Latency: 2e-3}, Deployment: *d, record: &r}
+	f := &Fit{Factors: Factors{"step": 1000}} // 1, 2 and 4 ms
+	got, err := residuals(context.Background(), []measuredRun{c}, []float64{10}, f)
+	want := []float64{-3 * math.Ln2, 0, 10 * math.Ln2}
+	if err != nil || len(got) != 3 {
+		t.Fatal(got, err)
+	}
+	for i := range want {
+		if !(math.Abs(got[i]-want[i]) <= 1e-12) {
+			t.Errorf("residual %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+	if got, err := residuals(context.Background(), []measuredRun{c}, nil, &Fit{}); err != nil || slices.ContainsFunc(got, func(v float64) bool { return v != 0 }) {
+		t.Errorf("of no time at all: %v, %v", got, err)
+	}
+}
+
+// TestStepByHand: J = 2, r = 4, weight ½ and a damping of ½ at x = 10: JᵀWJ = 2, JᵀWr = 4, so a
+// step of 4/(2 · 1.5); one that would go beyond a bound ends on it.
+func TestStepByHand(t *testing.T) {
+	j := mat.NewDense(1, 1, []float64{2})
+	for least, want := range map[float64]float64{0: 10 - 4./3, 9: 9, 10: 10} {
+		p := leastSquares{least: []float64{least}}
+		if got := p.step(j, []float64{4}, []float64{0.5}, []float64{10}, 0.5); !(math.Abs(got[0]-want) <= 1e-9) {
+			t.Errorf("a bound of %v: %v, want %v", least, got[0], want)
+		}
+	}
+}

@@ -1,0 +1,47 @@
+package plan
+
+import (
+	"cmp"
+	"strings"
+
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+	"kvcompress/sim/cost"
+)
+
+// Expected is the error to expect of a projection's times: mean absolute errors, as parts; 0
+// is not known.
+type Expected struct {
+	TTFT       float64 `json:"ttft,omitempty"`
+	TPOT       float64 `json:"tpot,omitempty"`
+	Throughput float64 `json:"throughput,omitempty"`
+	Text       string  `json:"text"` // the same in words: see cost.Fit.Expected
+}
+
+// Expect returns the error to expect on a card under a scheduler by the fit that a profile has
+// for them: that of runs which were left out of the fit where it is to the card, and that of
+// other cards where it is not.
+func Expect(profile *cost.Profile, card *catalog.Card, scheduler sim.Scheduler) Expected {
+	fit := profile.For(card, scheduler)
+	q, other := &fit.Quality, fit.Suits(card, scheduler)
+	e := Expected{Text: fit.Expected(card, scheduler)}
+	switch {
+	case strings.HasPrefix(e.Text, "not known"):
+	case q.OtherTPOTMAPE > 0 && (other != "" || q.TPOTMAPE == 0):
+		e.TPOT, e.Throughput = q.OtherTPOTMAPE, q.OtherThroughput
+	case q.TPOTMAPE > 0:
+		e.TTFT, e.TPOT, e.Throughput = q.TTFTMAPE, cmp.Or(q.CrossTPOTMAPE, q.TPOTMAPE), cmp.Or(q.CrossThroughput, q.ThroughputMAPE)
+	default:
+		e.Throughput = cmp.Or(q.CrossThroughput, q.ThroughputMAPE, q.CrossMAPE, q.MAPE)
+	}
+	return e
+}
+
+// Of returns the error of the times that an objective is of: ttft, tpot or e2e. Where it is
+// not known by itself, it is that of what is nearest to it.
+func (e *Expected) Of(objective string) float64 {
+	if objective == "ttft" {
+		return cmp.Or(e.TTFT, e.TPOT, e.Throughput)
+	}
+	return cmp.Or(e.TPOT, e.Throughput)
+}

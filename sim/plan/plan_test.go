@@ -1,0 +1,254 @@
+package plan_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kvcompress/sim"
+	"kvcompress/sim/catalog"
+	"kvcompress/sim/cost"
+	"kvcompress/sim/plan"
+	"kvcompress/sim/stats"
+	"kvcompress/sim/sweep"
+	"kvcompress/trace"
+)
+
+// outcome is of so many replicas of a card at dollars an hour in all, under which a part of the
+// 100 requests keeps TTFT within 2 s; 99 % have it by the time at.
+func outcome(card string, replicas int, usd, share, at float64) sweep.Outcome {
+	o := sweep.Outcome{Point: sweep.Point{Card: card, TP: 2, Replicas: replicas, MaxNumSeqs: 256, Load: 1}, USDPerHour: usd}
+	o.Metrics = stats.Summary{Finished: 100, GoodShare: share, Objectives: []stats.Objective{{Name: "ttft", Limit: 2, Share: share, At: at}}}
+	return o
+}
+
+func objectives() plan.Question {
+	return plan.Question{Objectives: stats.SLO{TTFT: 2 * time.Second, Part: 0.99}, Most: 8}
+}
+
+func answer(outcomes ...sweep.Outcome) *plan.Answer {
+	for i := range outcomes {
+		outcomes[i].Index = i
+	}
+	var requests []trace.Request
+	for i := range 100 {
+		requests = append(requests, trace.Request{PromptTokens: 1000 * (1 + i), OutputTokens: 24})
+	}
+	return plan.NewAnswer(objectives(), outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
+		f := plan.Facts{Scheduler: sim.VLLMV1, Cards: p.TP, Context: 200_000}
+		if p.Compression.Enabled() {
+			f.Scheduler, f.Context = sim.KVCompressServer, 90_000
+		}
+		return f
+	})
+}
+
+// TestHeadline has the first line of answers, which never recommends what misses an objective
+// without saying so.
+func TestHeadline(t *testing.T) {
+	broken := outcome("l4", 1, 0, 0, 0)
+	broken.Error, broken.NoRoom = "the weights take 141 GB", true
+	alone := outcome("l4", 1, 1, 0.5, 6)
+	alone.Alone = true
+	compressed := outcome("h100", 1, 3, 1, 1)
+	compressed.Compression = sweep.Compression{Rate: 0.5}
+	bigger := outcome("h100", 1, 5, 1, 1)
+	bigger.MaxNumSeqs = 512
+	for _, c := range []struct {
+		name string
+		a    *plan.Answer
+		want string
+		not  string
+	}{
+		{"the cheapest", answer(outcome("a100", 3, 8, 1, 0.1), outcome("h100", 1, 6, 0.995, 1.9), outcome("l4", 2, 0.1, 0.98, 2.1)),
+			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $4,380 a month; cheapest that does; next best: 3 replicas of 2 × a100, uncompressed, $5,840 a month.", "l4"},
+		{"only one", answer(outcome("h100", 1, 0.1, 0.995, 1.9), outcome("l4", 1, 0.01, 0.98, 2.1)),
+			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $73.00 a month; cheapest that does; no other candidate meets them.", ""},
+		{"no prices", answer(outcome("a100", 3, 0, 1, 0.1), outcome("h100", 2, 0, 1, 1)),
+			"2 replicas of 2 × h100, uncompressed: meets the objectives for 100 % of the requests on 4 cards; fewest that do, as there are no prices; next best: 3 replicas of 2 × a100, uncompressed, on 6 cards.", "$"},
+		{"none meets", answer(outcome("h100", 8, 48, 0.9899, 2.02), alone, broken),
+			"None meets the objectives for 99 % of the requests. Nearest: 8 replicas of 2 × h100, uncompressed, for 98.9 % at $35,040 a month; misses: with 8 replicas: TTFT is within 2 s for 98.9 % of the requests only: p99 is 2.02 s, 1 % over.", "cheapest"},
+		{"not even alone", answer(alone, broken),
+			"None meets the objectives for 99 % of the requests. Nearest: any replicas of 2 × l4, uncompressed, for 50 %; misses: even one request at a time: TTFT is within 2 s for 50 % of the requests only: p99 is 6 s, 200 % over.", "$"},
+		{"none fits", answer(broken), "None can serve the requests. 2 × l4, uncompressed: the weights take 141 GB.", "meets"},
+		{"two engines", answer(outcome("h100", 1, 6, 1, 1), compressed),
+			"2 × h100, keep 50 %, on kv-compress: meets the objectives for 100 % of the requests at $2,190 a month; cheapest that does; next best: 2 × h100, uncompressed, on vllm-v1, $4,380 a month. Candidates are on different engines", ""},
+		{"limits that differ", answer(outcome("h100", 1, 6, 1, 1), bigger), "2 × h100, uncompressed, batch limit 512: meets", ""},
+		{"nothing", answer(), "None can serve the requests.", ""},
+	} {
+		got := c.a.Headline()
+		if !strings.HasPrefix(got, c.want) || c.not != "" && strings.Contains(got, c.not) {
+			t.Errorf("%s:\ngot  %s\nwant %s, not %q", c.name, got, c.want, c.not)
+		}
+		if strings.Contains(got, "\n") {
+			t.Errorf("%s: it is of several lines", c.name)
+		}
+	}
+}
+
+// TestReasons has why candidates fail.
+func TestReasons(t *testing.T) {
+	long := outcome("h100", 1, 6, 0.85, 0)
+	long.Compression = sweep.Compression{Rate: 0.5}
+	long.Metrics.Finished, long.Metrics.Refused, long.Refusal = 85, 15, "a prompt of 95000 tokens exceeds 90000"
+	cut := outcome("h100", 1, 6, 0.5, 0)
+	cut.Metrics.Finished, cut.Metrics.Unfinished = 50, 50
+	together := outcome("h100", 4, 6, 0.98, 1)
+	together.Metrics.Objectives = []stats.Objective{{Name: "ttft", Limit: 2, Share: 0.99, At: 2}, {Name: "tpot", Limit: 0.1, Share: 0.99, At: 0.1}}
+	method := outcome("h100", 1, 6, 0, 0)
+	method.Error = "sim: razor needs full_share"
+	fat := outcome("l4", 1, 0, 0, 0)
+	fat.Error, fat.NoRoom = "the weights take 141 GB", true
+	for _, c := range []struct {
+		name  string
+		o     sweep.Outcome
+		kinds []plan.Kind
+		want  string
+	}{
+		// Of 100 requests of 1,024, 2,024 … tokens, 11 are longer than 90,000.
+		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
+		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for 50 %"},
+		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: each objective is kept by enough requests, and all together by 98 % only"},
+		{"no room", fat, []plan.Kind{plan.NoRoom}, "the weights take 141 GB"},
+		{"a method", method, []plan.Kind{plan.Not}, "razor needs full_share"},
+		{"far off", outcome("l4", 1, 1, 0, 40), []plan.Kind{plan.Missed}, "TTFT is within 2 s for 0 % of the requests only: p99 is 40 s, 20 times over"},
+	} {
+		a := answer(c.o)
+		got := &a.Candidates[0]
+		var kinds []plan.Kind
+		for _, r := range got.Reasons {
+			kinds = append(kinds, r.Kind)
+		}
+		if got.Meets || !slices.Equal(kinds, c.kinds) || !strings.HasPrefix(a.Why(got), c.want) {
+			t.Errorf("%s: %v: %s", c.name, kinds, a.Why(got))
+		}
+	}
+}
+
+// TestOrder ranks candidates.
+func TestOrder(t *testing.T) {
+	impossible := outcome("x", 1, 0, 0, 0)
+	impossible.Error = "no"
+	a := answer(
+		impossible,
+		outcome("near", 1, 1, 0.98, 3),
+		outcome("dear", 1, 9, 1, 1),
+		outcome("far", 1, 1, 0.5, 9),
+		outcome("cheap", 1, 3, 0.99, 2),
+		outcome("cheap and better", 1, 3, 1, 1),
+	)
+	var got []string
+	for _, c := range a.Candidates {
+		got = append(got, c.Card)
+	}
+	if want := []string{"cheap and better", "cheap", "dear", "near", "far", "x"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if a.Best().Card != "cheap and better" || a.Next().Card != "cheap" || a.Nearest().Card != "near" {
+		t.Errorf("best %v, next %v, nearest %v", a.Best().Card, a.Next().Card, a.Nearest().Card)
+	}
+	if text := strings.Join(a.Caveats(), " "); !strings.Contains(text, "TTFT: 1 s of 2 s for 99 % of the requests, 50 % to spare") {
+		t.Error(text)
+	}
+}
+
+// TestCaveats says that what is to spare is less than the error to expect.
+func TestCaveats(t *testing.T) {
+	a := plan.NewAnswer(objectives(), []sweep.Outcome{outcome("h100", 3, 6, 1, 1.9)}, plan.Requests{}, func(*sweep.Point) plan.Facts {
+		return plan.Facts{Scheduler: sim.VLLMV1, Cards: 2, Expected: plan.Expected{Throughput: 0.08}}
+	})
+	text := strings.Join(a.Caveats(), " ")
+	for _, want := range []string{"1.9 s of 2 s", "5 % to spare, which is less than the error to expect, 8 % on average: measure", "doubling and bisection"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+}
+
+// TestMissedByLittle says where an objective is missed by less than the error to expect.
+func TestMissedByLittle(t *testing.T) {
+	for at, little := range map[float64]bool{2.1: true, 2.3: false} {
+		a := plan.NewAnswer(objectives(), []sweep.Outcome{outcome("h100", 3, 6, 0.98, at)}, plan.Requests{}, func(*sweep.Point) plan.Facts {
+			return plan.Facts{Scheduler: sim.VLLMV1, Cards: 2, Expected: plan.Expected{TPOT: 0.08}}
+		})
+		if why := a.Why(&a.Candidates[0]); strings.HasSuffix(why, "% over, which is less than the error to expect") != little {
+			t.Errorf("%v s: %s", at, why)
+		}
+	}
+}
+
+// TestSearch turns what cannot be projected into a candidate's error, and keeps the end of a
+// context.
+func TestSearch(t *testing.T) {
+	fails := func(context.Context, sweep.Point) (sweep.Outcome, error) {
+		return sweep.Outcome{}, errors.New("no such server")
+	}
+	for _, replicas := range []int{0, 3} {
+		q := objectives()
+		q.Replicas = replicas
+		o, err := q.Search(fails)(t.Context(), sweep.Point{Card: "l4"})
+		if err != nil || o.Error != "no such server" || o.Card != "l4" {
+			t.Errorf("%d replicas: %+v, %v", replicas, o, err)
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		if _, err := q.Search(func(ctx context.Context, _ sweep.Point) (sweep.Outcome, error) { return sweep.Outcome{}, ctx.Err() })(ended, sweep.Point{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%d replicas: %v of a context that has ended", replicas, err)
+		}
+	}
+	q := objectives()
+	q.Replicas = 3
+	if o, err := q.Search(func(_ context.Context, p sweep.Point) (sweep.Outcome, error) { return sweep.Outcome{Point: p}, nil })(t.Context(), sweep.Point{}); err != nil || o.Replicas != 3 {
+		t.Errorf("3 replicas: %+v, %v", o, err)
+	}
+}
+
+// TestExpect takes the error of runs that were left out of a fit, that of other cards where the
+// fit is to others, and none where it is to another server.
+func TestExpect(t *testing.T) {
+	card, err := catalog.FindCard("l40s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving := cost.Quality{TTFTMAPE: 0.3, TPOTMAPE: 0.02, ThroughputMAPE: 0.03, CrossTPOTMAPE: 0.05, CrossThroughput: 0.06, OtherTPOTMAPE: 0.15, OtherThroughput: 0.2}
+	few := serving
+	few.CrossTPOTMAPE, few.CrossThroughput = 0, 0
+	for _, c := range []struct {
+		name     string
+		card     string
+		server   sim.Scheduler
+		quality  cost.Quality
+		want     plan.Expected
+		ttft, of float64
+	}{
+		{"this card", "l40s", sim.VLLMV1, serving, plan.Expected{TTFT: 0.3, TPOT: 0.05, Throughput: 0.06}, 0.3, 0.05},
+		{"nothing left out", "l40s", sim.VLLMV1, few, plan.Expected{TTFT: 0.3, TPOT: 0.02, Throughput: 0.03}, 0.3, 0.02},
+		{"another card", "h100", sim.VLLMV1, serving, plan.Expected{TPOT: 0.15, Throughput: 0.2}, 0.15, 0.15},
+		{"another server", "l40s", sim.KVCompressServer, serving, plan.Expected{}, 0, 0},
+		{"throughputs", "l40s", sim.VLLMV1, cost.Quality{MAPE: 0.02, CrossMAPE: 0.04}, plan.Expected{Throughput: 0.04}, 0.04, 0.04},
+		{"nothing", "l40s", sim.VLLMV1, cost.Quality{}, plan.Expected{}, 0, 0},
+	} {
+		fit := cost.Fit{Card: c.card, Server: c.server, Of: "rows", Rows: 5, Factors: cost.DefaultFactors(), Quality: c.quality}
+		e := plan.Expect(&cost.Profile{Version: 1, Fits: []cost.Fit{fit}}, &card, sim.VLLMV1)
+		if e.Text == "" || e.Of("ttft") != c.ttft || e.Of("e2e") != c.of {
+			t.Errorf("%s: %+v", c.name, e)
+		}
+		if e.Text = ""; e != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, e, c.want)
+		}
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for want, got := range map[string]string{
+		"98.9 %": plan.Percent(0.98999), "100 %": plan.Percent(1), "< 0.1 %": plan.Percent(1e-5), "0 %": plan.Percent(0), "99 %": plan.Percent(0.99),
+		"44.5 ms": plan.Seconds(0.0445), "2 s": plan.Seconds(2), "1234 s": plan.Seconds(1234.4), "$73.00 a month": plan.Month(73), "$1,234,567 a month": plan.Month(1234567),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package plan
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"strconv"
+	"strings"
+
+	"kvcompress/sim/stats"
+	"kvcompress/sim/sweep"
+	"kvcompress/trace"
+)
+
+// Kind is a kind of reason.
+type Kind string
+
+// The kinds.
+const (
+	NoRoom   Kind = "memory"    // the model leaves no room for keys and values
+	TooLong  Kind = "context"   // requests are longer than the model's context
+	Refused  Kind = "refused"   // requests do not fit the cache or a batch
+	Missed   Kind = "objective" // an objective is missed
+	Together Kind = "together"  // each objective is met by enough requests, all together are not
+	Not      Kind = "projected" // it cannot be projected, as a method on an engine
+	Unserved Kind = "unserved"  // requests have not finished
+)
+
+// Reason says why a candidate does not meet the objectives.
+type Reason struct {
+	Kind      Kind             `json:"kind"`
+	Text      string           `json:"text"`
+	Objective *stats.Objective `json:"objective,omitempty"` // that is missed
+	Over      float64          `json:"over,omitempty"`      // by which part of its limit; 0 where so many requests do not finish
+}
+
+// Requests is what reasons say of the requests.
+type Requests struct {
+	Count   int
+	lengths map[int]int // requests by tokens, prompt and output
+}
+
+// Count takes in requests that were read without error.
+func Count(requests iter.Seq[trace.Request]) Requests {
+	r := Requests{lengths: map[int]int{}}
+	for q := range requests {
+		r.Count++
+		r.lengths[q.PromptTokens+q.OutputTokens]++
+	}
+	return r
+}
+
+// longer returns how many requests are longer than so many tokens.
+func (r *Requests) longer(tokens int) (n int) {
+	for length, count := range r.lengths {
+		if length > tokens {
+			n += count
+		}
+	}
+	return n
+}
+
+// reasons says why an outcome does not meet the objectives.
+func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reason {
+	switch {
+	case o.NoRoom:
+		return []Reason{{Kind: NoRoom, Text: o.Error}}
+	case o.Error != "":
+		return []Reason{{Kind: Not, Text: strings.TrimPrefix(o.Error, "sim: ")}}
+	}
+	var list []Reason
+	m := &o.Metrics
+	all := max(1, m.Finished+m.Refused+m.Unfinished)
+	long := 0
+	if f.Context > 0 {
+		long = requests.longer(f.Context)
+	}
+	if long > 0 {
+		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %d tokens of its context", Percent(float64(long)/float64(max(1, requests.Count))), f.Context)})
+	}
+	if others := m.Refused - int64(long); others > 0 {
+		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", Percent(float64(others)/float64(all)), o.Refusal)})
+	}
+	if m.Unfinished > 0 {
+		list = append(list, Reason{Kind: Unserved, Text: fmt.Sprintf("%s of the requests have not finished", Percent(float64(m.Unfinished)/float64(all)))})
+	}
+	missed := false
+	for i := range m.Objectives {
+		objective := &m.Objectives[i]
+		if objective.Share >= q.Objectives.Required() {
+			continue
+		}
+		missed = true
+		list = append(list, q.missed(objective, &f.Expected))
+	}
+	if !missed && len(m.Objectives) > 0 {
+		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("each objective is kept by enough requests, and all together by %s only", Percent(m.GoodShare))})
+	}
+	how := ""
+	switch {
+	case o.Alone:
+		how = "even one request at a time: "
+	case o.Servers() > 1:
+		how = fmt.Sprintf("with %d replicas: ", o.Servers())
+	}
+	if len(list) > 0 {
+		list[0].Text = how + list[0].Text
+	}
+	return list
+}
+
+func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
+	r := Reason{Kind: Missed, Objective: o}
+	r.Text = fmt.Sprintf("%s is within %s for %s of the requests only", objectiveName(o.Name), Seconds(o.Limit), Percent(o.Share))
+	if o.At > 0 {
+		r.Over = o.At/o.Limit - 1
+		r.Text += fmt.Sprintf(": %s is %s, %s over", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
+		if r.Over < expected.Of(o.Name) {
+			r.Text += ", which is less than the error to expect"
+		}
+	}
+	return r
+}
+
+// quantile names the quantile that a part of the requests is.
+func quantile(part float64) string { return "p" + strconv.FormatFloat(100*part, 'g', 6, 64) }
+
+// over writes a part that a limit is exceeded by.
+func over(part float64) string {
+	switch {
+	case part >= 9:
+		return fmt.Sprintf("%.0f times", part+1)
+	case part >= 0.0995:
+		return fmt.Sprintf("%.0f %%", 100*part)
+	}
+	return fmt.Sprintf("%.2g %%", 100*part)
+}
+
+// Seconds writes a time with three digits.
+func Seconds(s float64) string {
+	switch {
+	case s < 0.9995:
+		return fmt.Sprintf("%.3g ms", 1e3*s)
+	case s < 999.5:
+		return fmt.Sprintf("%.3g s", s)
+	}
+	return fmt.Sprintf("%.0f s", s)
+}
+
+// Percent writes a part of the requests, rounded down to a tenth of a percent: what is below
+// a required part does not look like it.
+func Percent(part float64) string {
+	tenths := math.Floor(float64(1000*part) + 1e-6)
+	switch {
+	case part > 0 && tenths == 0:
+		return "< 0.1 %"
+	case math.Mod(tenths, 10) == 0:
+		return fmt.Sprintf("%.0f %%", tenths/10)
+	}
+	return fmt.Sprintf("%.1f %%", tenths/10)
+}

@@ -1,0 +1,234 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+
+	"kvcompress/trace"
+)
+
+// Router names how requests are spread over the replicas of a server.
+type Router string
+
+// The routers. Of replicas that are equal to a router, the first is chosen.
+const (
+	RoundRobin       Router = "round-robin"       // each in its turn
+	LeastOutstanding Router = "least-outstanding" // the one with the fewest requests that wait or run
+)
+
+// Routers returns all routers.
+func Routers() []Router { return []Router{RoundRobin, LeastOutstanding} }
+
+// ParseRouter returns the router of a name.
+func ParseRouter(name string) (Router, error) {
+	for _, r := range Routers() {
+		if string(r) == name {
+			return r, nil
+		}
+	}
+	return "", fmt.Errorf("sim: there is no router %q: want one of %v", name, Routers())
+}
+
+// MaxReplicas bounds the replicas of a projection.
+const MaxReplicas = 4096
+
+// ProjectReplicas serves requests on n equal servers of a plan behind a router, which sends
+// each to one of them when it arrives. All have one clock. watch says who is told of a
+// replica, counted from 0; steps of all replicas are told in the order in which they begin.
+// A plan's Concurrency is of all replicas together. The projection returned is the sum, with
+// the largest MaxBatch, PeakBlocks and PeakKVs of a replica.
+//
+// One replica is served as by [Project].
+func ProjectReplicas(ctx context.Context, p *Plan, n int, router Router, requests iter.Seq2[trace.Request, error], watch func(replica int) Watch) (*Projection, error) {
+	if n < 1 || n > MaxReplicas {
+		return nil, fmt.Errorf("sim: %d replicas are not from 1 to %d", n, MaxReplicas)
+	}
+	if _, err := ParseRouter(string(router)); err != nil {
+		return nil, err
+	}
+	if n == 1 {
+		return Project(ctx, p, requests, watch(0))
+	}
+	return projectCluster(ctx, p, n, router, requests, watch)
+}
+
+// projectCluster is ProjectReplicas, of one replica too.
+func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests iter.Seq2[trace.Request, error], watch func(replica int) Watch) (*Projection, error) {
+	if p.Concurrency < 0 || p.Concurrency > math.MaxInt32 {
+		return nil, fmt.Errorf("sim: a concurrency of %d is not from 1 to %d, or 0 for an open loop", p.Concurrency, math.MaxInt32)
+	}
+	turns, err := ParseTurns(string(p.Turns))
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{router: router}
+	c.source.pull, c.source.stop = iter.Pull2(requests)
+	defer c.source.close()
+	c.source.clients = p.Concurrency
+	c.source.keepTurns(turns)
+	c.feedback = p.Concurrency > 0 || c.source.turns != nil
+	for i := range n {
+		run, err := p.start(func(func(trace.Request, error) bool) {}, watch(i))
+		if err != nil {
+			return nil, err
+		}
+		run.server.source.close()
+		run.server.source = source{fed: &feed{}}
+		c.replicas = append(c.replicas, &replica{projecting: run})
+	}
+	err = c.serve(ctx)
+	sum := &Projection{}
+	for _, r := range c.replicas {
+		err = r.end(err)
+		sum.merge(r.out)
+	}
+	return sum, err
+}
+
+// cluster is replicas behind a router, as a simulation of discrete events: requests that
+// arrive, and steps that end and begin. At one time steps end first, then requests are
+// routed, and then steps begin.
+type cluster struct {
+	router   Router
+	source   source
+	feedback bool // that a request ends may have another arrive
+	replicas []*replica
+	routed   int
+}
+
+// replica is one server of a cluster.
+type replica struct {
+	*projecting
+	outstanding int   // requests that wait or run
+	steps       bool  // a step runs
+	until       int64 // when it ends
+}
+
+// serve runs the events in their order.
+func (c *cluster) serve(ctx context.Context) error {
+	for now := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for _, r := range c.replicas {
+			if r.steps && r.until <= now {
+				r.steps = false
+				c.ended(r, now)
+			}
+		}
+		again := true
+		for again { // requests that are refused may have others arrive
+			if err := c.route(now); err != nil {
+				return err
+			}
+			var err error
+			if again, err = c.begin(now); err != nil {
+				return err
+			}
+		}
+		next, any := c.source.due()
+		if !any {
+			next = math.MaxInt64
+		}
+		for _, r := range c.replicas {
+			if r.steps {
+				next, any = min(next, r.until), true
+			}
+		}
+		if !any {
+			return nil
+		}
+		now = max(now, next)
+	}
+}
+
+// ended takes in the requests of a replica that ended by a time in its last step: those that
+// were refused when it began, and others at its end. It returns how many there are.
+func (c *cluster) ended(r *replica, by int64) int {
+	feed, n := r.server.source.fed, 0
+	for n < len(feed.ends) && feed.ends[n].at <= by {
+		c.source.end(feed.ends[n].session, feed.ends[n].at)
+		n++
+	}
+	feed.ends = slices.Delete(feed.ends, 0, n)
+	r.outstanding -= n
+	return n
+}
+
+// route sends the requests that have arrived to replicas.
+func (c *cluster) route(now int64) error {
+	for {
+		r, err := c.source.peek(now)
+		if err != nil || r == nil || r.ArrivalNS > now {
+			return err
+		}
+		to := c.choose()
+		c.routed++
+		to.outstanding++
+		to.server.source.fed.line = append(to.server.source.fed.line, *r)
+		c.source.take()
+	}
+}
+
+func (c *cluster) choose() *replica {
+	if c.router == RoundRobin {
+		return c.replicas[c.routed%len(c.replicas)]
+	}
+	least := c.replicas[0]
+	for _, r := range c.replicas[1:] {
+		if r.outstanding < least.outstanding {
+			least = r
+		}
+	}
+	return least
+}
+
+// begin has every replica that has work and runs no step begin one. It reports whether
+// requests may arrive at once, since others were refused.
+func (c *cluster) begin(now int64) (again bool, err error) {
+	horizon := int64(math.MaxInt64)
+	if at, ok := c.source.due(); ok {
+		horizon = at
+	}
+	if c.feedback { // a step of another may end in a request for this one
+		horizon = now
+	}
+	for _, r := range c.replicas {
+		if r.steps || r.outstanding == 0 {
+			continue
+		}
+		r.server.source.fed.horizon = horizon
+		more, err := r.next()
+		if err != nil {
+			return false, err
+		}
+		r.steps, r.until = more, r.step.End
+		// A client of a closed loop learns of a refusal with the step, as on one server.
+		if (!more || c.source.clients == 0) && c.ended(r, now) > 0 {
+			again = again || c.feedback
+		}
+	}
+	return again, nil
+}
+
+// merge adds what another server came to at the same time.
+func (p *Projection) merge(o *Projection) {
+	p.Steps += o.Steps
+	p.EndNS = max(p.EndNS, o.EndNS)
+	p.MaxBatch = max(p.MaxBatch, o.MaxBatch)
+	p.Finished += o.Finished
+	p.Refused += o.Refused
+	p.Unfinished += o.Unfinished
+	p.Preemptions += o.Preemptions
+	p.Recomputed += o.Recomputed
+	p.Cached += o.Cached
+	p.InputTokens += o.InputTokens
+	p.Output += o.Output
+	p.PeakBlocks = max(p.PeakBlocks, o.PeakBlocks)
+	p.PeakKVs = max(p.PeakKVs, o.PeakKVs)
+	p.Work.Add(&o.Work)
+	p.Products = p.Products.Plus(o.Products)
+}

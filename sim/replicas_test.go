@@ -1,0 +1,260 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+
+	"kvcompress/trace"
+)
+
+// prefill10 takes 10 ns for a prefill, and 1 ns to decode a token of a sequence.
+func prefill10() *Plan {
+	return &Plan{
+		Config: twoHeads(100), Limits: DefaultLimits(), Check: true,
+		Rates: rates(map[Feature]float64{PrefillSteps: 10, DecodeSeqs: 1}),
+	}
+}
+
+// asks are requests of 4 tokens: when they arrive, and the tokens that they are given.
+func asks(list ...[2]int) []trace.Request {
+	var reqs []trace.Request
+	for i, a := range list {
+		reqs = append(reqs, trace.Request{ID: fmt.Sprint(i), ArrivalNS: int64(a[0]), PromptTokens: 4, OutputTokens: a[1]})
+	}
+	return reqs
+}
+
+// onReplicas returns which replica served each request, and when: its arrival, first token
+// and end.
+func onReplicas(t *testing.T, p *Plan, n int, router Router, reqs []trace.Request) map[string][4]int64 {
+	t.Helper()
+	got := map[string][4]int64{}
+	sum, err := projectCluster(t.Context(), p, n, router, each(reqs), func(replica int) Watch {
+		return Watch{Result: func(r *Result) { got[r.ID] = [4]int64{int64(replica), r.Arrival, r.FirstToken, r.Finished} }}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.Finished != len(reqs) {
+		t.Errorf("%d of %d requests finish", sum.Finished, len(reqs))
+	}
+	return got
+}
+
+// TestReplicas serves requests on two servers by hand.
+func TestReplicas(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		router  Router
+		clients int
+		reqs    []trace.Request
+		want    map[string][4]int64
+	}{
+		// 0: prefill 0–10, decodes 11 and 12, waits for the prefill of 2 until 22, decodes 23, 24.
+		// 1: 0–10. 3: 12–22, and 23.
+		{"in turn", RoundRobin, 0, asks([2]int{0, 5}, [2]int{0, 1}, [2]int{12, 1}, [2]int{12, 2}),
+			map[string][4]int64{"0": {0, 0, 10, 24}, "1": {1, 0, 10, 10}, "2": {0, 12, 22, 22}, "3": {1, 12, 22, 23}}},
+		// At 12 the first has one request and the second none: 2 goes to the second. Then both
+		// have one, and 3 goes to the first: its prefill ends at 22, and both decode until 24.
+		{"fewest", LeastOutstanding, 0, asks([2]int{0, 5}, [2]int{0, 1}, [2]int{12, 1}, [2]int{12, 2}),
+			map[string][4]int64{"0": {0, 0, 10, 25}, "1": {1, 0, 10, 10}, "2": {1, 12, 22, 22}, "3": {0, 12, 22, 24}}},
+		// 1 ends when 2 arrives: the second has none.
+		{"an end first", LeastOutstanding, 0, asks([2]int{0, 9}, [2]int{0, 1}, [2]int{10, 1}),
+			map[string][4]int64{"0": {0, 0, 10, 18}, "1": {1, 0, 10, 10}, "2": {1, 10, 20, 20}}},
+		// 1 ends during a step of the first server, and 2 arrives then: at 15, while the prefill of 0 runs.
+		{"while a step runs", LeastOutstanding, 0, asks([2]int{5, 1}, [2]int{5, 1}, [2]int{14, 1}, [2]int{15, 1}),
+			map[string][4]int64{"0": {0, 5, 15, 15}, "1": {1, 5, 15, 15}, "2": {0, 14, 25, 25}, "3": {1, 15, 25, 25}}},
+		// Two clients: 2 is sent when 0 ends, at 10, and 3 when 1 does, at 12.
+		{"a closed loop", LeastOutstanding, 2, asks([2]int{0, 1}, [2]int{7, 3}, [2]int{8, 1}, [2]int{9, 1}),
+			map[string][4]int64{"0": {0, 0, 10, 10}, "1": {1, 0, 10, 12}, "2": {0, 10, 20, 20}, "3": {1, 12, 22, 22}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := prefill10()
+			p.Concurrency = c.clients
+			if got := onReplicas(t, p, 2, c.router, c.reqs); !reflect.DeepEqual(got, c.want) {
+				t.Errorf("got  %v\nwant %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestTurns serves a session of two turns, recorded at 0 and 5 ns, and another request at 7.
+// The first turn is prefilled until 10, the other request until 20, and the first turn's two
+// tokens are decoded until 22. As recorded, the second turn is prefilled with the other request.
+func TestTurns(t *testing.T) {
+	reqs := asks([2]int{0, 3}, [2]int{5, 1}, [2]int{7, 1})
+	reqs[0].Session, reqs[1].Session = "a", "a"
+	for rule, want := range map[Turns][4]int64{
+		TurnsAsRecorded: {0, 5, 20, 20},
+		TurnsWait:       {0, 22, 32, 32},
+		TurnsThink:      {0, 27, 37, 37},
+	} {
+		p := prefill10()
+		p.Turns = rule
+		got := onReplicas(t, p, 1, RoundRobin, reqs)
+		if got["1"] != want || got["0"] != [4]int64{0, 0, 10, 22} || got["2"] != [4]int64{0, 7, 20, 20} {
+			t.Errorf("%s: the turns are %v and %v, the other request %v", rule, got["0"], got["1"], got["2"])
+		}
+	}
+	// One client sends the second turn when the first has ended, before the other request, or
+	// thinks for 5 ns.
+	for rule, want := range map[Turns][2]int64{TurnsWait: {12, 22}, TurnsThink: {22, 12}} {
+		p := prefill10()
+		p.Turns, p.Concurrency = rule, 1
+		got := onReplicas(t, p, 1, RoundRobin, reqs)
+		if got["1"][1] != want[0] || got["2"][1] != want[1] {
+			t.Errorf("%s, one client: the second turn is sent at %d and the other request at %d, want %v", rule, got["1"][1], got["2"][1], want)
+		}
+	}
+}
+
+// replicatedPlan is a small plan, and requests, some of them of sessions.
+func replicatedPlan(seed uint64) (*Plan, []trace.Request) {
+	cfg, schedule, limits, reqs, rates := randomServing(seed)
+	rng := rand.New(rand.NewPCG(seed, 8))
+	p := &Plan{Config: *cfg, Schedule: schedule, Limits: limits, Rates: *rates, Check: true}
+	if rng.IntN(3) == 0 {
+		p.Scheduler, p.V1 = VLLMV1, V1{ReserveFull: rng.IntN(2) == 0}
+	}
+	p.Turns = AllTurns()[rng.IntN(3)]
+	if rng.IntN(3) == 0 {
+		p.Concurrency = 1 + rng.IntN(6)
+	}
+	for i := range reqs {
+		reqs[i].Session = []string{"", "a", "b", "c"}[rng.IntN(4)]
+	}
+	return p, reqs
+}
+
+// clusterResults returns what became of the requests on each replica, skipping steps or not.
+func clusterResults(t *testing.T, p *Plan, n int, router Router, reqs iter.Seq2[trace.Request, error], skip bool) (map[string][2]any, string) {
+	t.Helper()
+	got := map[string][2]any{}
+	_, err := projectCluster(t.Context(), p, n, router, reqs, func(replica int) Watch {
+		w := Watch{Result: func(r *Result) { got[r.ID] = [2]any{replica, *r} }}
+		if !skip {
+			w.Step = func(*Step) {}
+		}
+		return w
+	})
+	return got, fmt.Sprint(err)
+}
+
+// sameResults compares what became of requests in two ways.
+func sameResults(t *testing.T, what string, a, b map[string][2]any, errA, errB string) {
+	t.Helper()
+	if errA != errB {
+		t.Fatalf("%s: %s, %s", what, errA, errB)
+	}
+	for id := range a {
+		if a[id] != b[id] {
+			t.Fatalf("%s: request %s: %v, %v", what, id, a[id], b[id])
+		}
+	}
+	if len(a) != len(b) {
+		t.Fatalf("%s: %d and %d requests", what, len(a), len(b))
+	}
+}
+
+// TestReplicasPlain compares replicas with plainer ways to the same: steps told one by one;
+// one replica with a server; and replicas in turn with servers that each have their part.
+func TestReplicasPlain(t *testing.T) {
+	rounds := 400
+	if testing.Short() {
+		rounds = 60
+	}
+	for seed := range uint64(rounds) {
+		p, reqs := replicatedPlan(seed)
+		n := 1 + int(seed%4)
+		for _, router := range Routers() {
+			a, errA := clusterResults(t, p, n, router, each(reqs), true)
+			b, errB := clusterResults(t, p, n, router, each(reqs), false)
+			sameResults(t, fmt.Sprintf("seed %d, %d replicas, %s: skipping and stepping", seed, n, router), a, b, errA, errB)
+		}
+		alone := map[string][2]any{}
+		one := func(p *Plan, replica int, reqs []trace.Request) string {
+			_, err := Project(t.Context(), p, each(reqs), Watch{Result: func(r *Result) { alone[r.ID] = [2]any{replica, *r} }})
+			return fmt.Sprint(err)
+		}
+		err := one(p, 0, reqs)
+		got, clusterErr := clusterResults(t, p, 1, LeastOutstanding, each(reqs), true)
+		sameResults(t, fmt.Sprintf("seed %d: one replica and a server", seed), got, alone, clusterErr, err)
+		if p.Concurrency > 0 || p.Turns != TurnsAsRecorded {
+			continue
+		}
+		clear(alone)
+		for replica := range n {
+			var part []trace.Request
+			for i := replica; i < len(reqs); i += n {
+				part = append(part, reqs[i])
+			}
+			one(p, replica, part)
+		}
+		got, _ = clusterResults(t, p, n, RoundRobin, each(reqs), true)
+		sameResults(t, fmt.Sprintf("seed %d: %d replicas in turn and servers", seed, n), got, alone, "", "")
+	}
+}
+
+// TestReplicasErrors are plans that cannot be served.
+func TestReplicasErrors(t *testing.T) {
+	quiet := func(int) Watch { return Watch{} }
+	reqs := each(asks([2]int{0, 1}, [2]int{0, 1}))
+	for _, c := range []struct {
+		n      int
+		router Router
+		change func(*Plan)
+		want   string
+	}{
+		{0, RoundRobin, nil, "0 replicas are not from 1"},
+		{MaxReplicas + 1, RoundRobin, nil, "are not from 1"},
+		{2, "by-magic", nil, `there is no router "by-magic"`},
+		{2, RoundRobin, func(p *Plan) { p.Concurrency = -1 }, "a concurrency of -1"},
+		{2, RoundRobin, func(p *Plan) { p.Turns = "never" }, `there is no rule "never"`},
+		{2, RoundRobin, func(p *Plan) { p.Config.Blocks = -1 }, "block"},
+	} {
+		p := prefill10()
+		if c.change != nil {
+			c.change(p)
+		}
+		if _, err := ProjectReplicas(t.Context(), p, c.n, c.router, reqs, quiet); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d replicas, %s: %v, want %q", c.n, c.router, err, c.want)
+		}
+	}
+	broken := errors.New("broken")
+	bad := func(yield func(trace.Request, error) bool) {
+		_ = yield(trace.Request{PromptTokens: 4, OutputTokens: 1}, nil) && yield(trace.Request{}, broken)
+	}
+	if _, err := ProjectReplicas(t.Context(), prefill10(), 2, RoundRobin, bad, quiet); !errors.Is(err, broken) {
+		t.Errorf("requests that cannot be read: %v", err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := ProjectReplicas(stopped, prefill10(), 2, RoundRobin, reqs, quiet); !errors.Is(err, context.Canceled) {
+		t.Errorf("a context that has ended: %v", err)
+	}
+}
+
+// BenchmarkReplicas serves 10,000 requests on replicas.
+func BenchmarkReplicas(b *testing.B) {
+	p := prefill10()
+	p.Config, p.Check = twoHeads(20_000), false
+	reqs := make([]trace.Request, 10_000)
+	for i := range reqs {
+		reqs[i] = trace.Request{ArrivalNS: int64(i) * 20, PromptTokens: 512, OutputTokens: 128}
+	}
+	for _, n := range []int{1, 4, 16} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := ProjectReplicas(context.Background(), p, n, LeastOutstanding, each(reqs), func(int) Watch { return Watch{} }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,51 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+// TestFewestReplicas searches where so many replicas are enough, or none are.
+func TestFewestReplicas(t *testing.T) {
+	const most = 50
+	for _, c := range []struct {
+		name            string
+		enough          int  // replicas
+		alone           bool // one request at a time holds
+		replicas        int  // of the outcome
+		holds, notAlone bool
+		probes          int
+	}{
+		{"one", 1, true, 1, true, false, 1},
+		{"two", 2, true, 2, true, false, 3},
+		{"five", 5, true, 5, true, false, 7}, // 1, alone, 2, 4, 8, 6, 5
+		{"the most", most, true, most, true, false, 0},
+		{"more", most + 1, true, most, false, false, 8}, // 1, alone, 2, 4, 8, 16, 32, 50
+		{"never", most + 1, false, 1, false, true, 2},
+	} {
+		probes := 0
+		project := func(_ context.Context, p Point) (Outcome, error) {
+			probes++
+			return Outcome{Point: p}, nil
+		}
+		good := func(o *Outcome) bool {
+			if o.Concurrency == 1 {
+				return c.alone
+			}
+			return o.Replicas >= c.enough
+		}
+		o, err := FewestReplicas(project, most, good)(t.Context(), Point{Model: "m", Load: 1})
+		if err != nil || o.Replicas != c.replicas || good(&o) != c.holds || o.Alone != c.notAlone || o.Concurrency != 0 || o.ReplicaProbes != probes || c.probes > 0 && probes != c.probes {
+			t.Errorf("%s: %+v after %d projections, %v", c.name, o.Point, probes, err)
+		}
+	}
+	broken := errors.New("broken")
+	if _, err := FewestReplicas(func(context.Context, Point) (Outcome, error) { return Outcome{}, broken }, most, nil)(t.Context(), Point{}); !errors.Is(err, broken) {
+		t.Errorf("a projection that fails: %v", err)
+	}
+	impossible := func(_ context.Context, p Point) (Outcome, error) { return Outcome{Point: p, Error: "it does not fit"}, nil }
+	if o, err := FewestReplicas(impossible, most, nil)(t.Context(), Point{}); err != nil || o.Error == "" || o.ReplicaProbes != 1 {
+		t.Errorf("what does not fit: %+v, %v", o, err)
+	}
+}

@@ -1,0 +1,176 @@
+package sim
+
+import (
+	"container/heap"
+	"fmt"
+	"math"
+
+	"kvcompress/trace"
+)
+
+// Turns says when the turns of a session arrive after its first.
+type Turns string
+
+// The rules.
+const (
+	TurnsAsRecorded Turns = "as-recorded" // at their own times, whether or not the turn before has ended
+	TurnsWait       Turns = "wait"        // at their own times, but not before the turn before has ended
+	TurnsThink      Turns = "think"       // as long after the end of the turn before as they were recorded after its arrival
+)
+
+// AllTurns returns all rules.
+func AllTurns() []Turns { return []Turns{TurnsAsRecorded, TurnsWait, TurnsThink} }
+
+// ParseTurns returns the rule of a name; the empty one is TurnsAsRecorded.
+func ParseTurns(name string) (Turns, error) {
+	if name == "" {
+		return TurnsAsRecorded, nil
+	}
+	for _, t := range AllTurns() {
+		if string(t) == name {
+			return t, nil
+		}
+	}
+	return "", fmt.Errorf("sim: there is no rule %q for the turns of a session: want one of %v", name, AllTurns())
+}
+
+// turns orders the requests whose arrival depends on the end of another: the turns of
+// sessions.
+type turns struct {
+	rule     Turns
+	closed   bool // a closed loop: recorded times say nothing but how long users think
+	sessions map[string]*session
+	ready    []turn // that arrive in time, as a heap: the earliest first
+	read     int    // turns so far
+	released bool   // one became ready since the last peek
+}
+
+// turn is a request: at first with its recorded arrival, and when it is ready with its own.
+type turn struct {
+	trace.Request
+	order int // in which it was read, for equal arrivals
+}
+
+// session is what is known of a session.
+type session struct {
+	open bool   // a turn is in flight or ready
+	held []turn // that wait for the one before
+	own  int64  // recorded arrival of the last turn that was not held
+	end  int64  // of the last turn
+}
+
+// KeepTurns has the turns of a session arrive by a rule, after CloseLoop where there is a
+// closed loop. It is called before the first step. Turns that are read before the one before
+// has ended are kept in memory, and of each session when its last turn ended.
+func (s *Server) KeepTurns(rule Turns) error {
+	rule, err := ParseTurns(string(rule))
+	if err == nil {
+		s.source.keepTurns(rule)
+	}
+	return err
+}
+
+func (s *source) keepTurns(rule Turns) {
+	if rule != TurnsAsRecorded && rule != "" {
+		s.turns = &turns{rule: rule, closed: s.clients > 0, sessions: map[string]*session{}}
+	}
+}
+
+// peekTurn is peek where turns wait. It reads until nothing that is not read can arrive
+// before what is ready: no turn arrives before its recorded time. In a closed loop it reads
+// until something can be sent.
+func (s *source) peekTurn(now int64) (*trace.Request, error) {
+	t := s.turns
+	t.released, s.next = false, nil
+	for !s.ended {
+		until := s.read
+		if t.closed {
+			until = now
+		}
+		if len(t.ready) > 0 && t.ready[0].ArrivalNS <= until {
+			break
+		}
+		switch ok, err := s.advance(now); {
+		case err != nil:
+			return nil, err
+		case ok:
+			t.enter(s.one, now)
+		}
+	}
+	if len(t.ready) > 0 {
+		s.one = t.ready[0].Request
+		if t.closed {
+			s.one.ArrivalNS = max(s.one.ArrivalNS, s.freed)
+		}
+		s.next = &s.one
+	}
+	return s.next, nil
+}
+
+// enter takes in a request that was read.
+func (t *turns) enter(r trace.Request, now int64) {
+	one := turn{r, t.read}
+	t.read++
+	if r.Session != "" {
+		s := t.sessions[r.Session]
+		switch {
+		case s == nil:
+			t.sessions[r.Session] = &session{open: true, own: r.ArrivalNS}
+		case s.open:
+			s.held = append(s.held, one)
+			return
+		default:
+			t.follow(s, one)
+			return
+		}
+	}
+	if t.closed {
+		one.ArrivalNS = now
+	}
+	heap.Push(t, one)
+}
+
+// follow makes a turn ready after the end of the one before.
+func (t *turns) follow(s *session, one turn) {
+	own := one.ArrivalNS
+	switch {
+	case t.rule == TurnsThink:
+		one.ArrivalNS = s.end + min(max(0, own-s.own), math.MaxInt64-s.end)
+	case t.closed:
+		one.ArrivalNS = s.end
+	default:
+		one.ArrivalNS = max(own, s.end)
+	}
+	s.open, s.own = true, own
+	heap.Push(t, one)
+}
+
+// end notes that a turn of a session has ended.
+func (t *turns) end(name string, now int64) {
+	s := t.sessions[name]
+	s.open, s.end = false, now
+	if len(s.held) > 0 {
+		one := s.held[0]
+		s.held = s.held[1:]
+		t.follow(s, one)
+		t.released = true
+	}
+}
+
+// Len, Less, Swap, Push and Pop are of heap.Interface.
+func (t *turns) Len() int { return len(t.ready) }
+
+func (t *turns) Less(i, j int) bool {
+	a, b := &t.ready[i], &t.ready[j]
+	return a.ArrivalNS < b.ArrivalNS || a.ArrivalNS == b.ArrivalNS && a.order < b.order
+}
+
+func (t *turns) Swap(i, j int) { t.ready[i], t.ready[j] = t.ready[j], t.ready[i] }
+
+func (t *turns) Push(x any) { t.ready = append(t.ready, x.(turn)) }
+
+func (t *turns) Pop() any {
+	last := t.ready[len(t.ready)-1]
+	t.ready = t.ready[:len(t.ready)-1]
+	return last
+}

@@ -1,0 +1,196 @@
+package kit
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// Text writes the report for a reader: a line for each part, what is not there, and where
+// theirs first departs.
+func (r *Report) Text(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "PART\tARRAYS\tABSENT\tVALUES\tDIFFER\tRESULT")
+	for i := range r.Parts {
+		p := &r.Parts[i]
+		result := "agree"
+		switch {
+		case p.Differ > 0:
+			result = fmt.Sprintf("%d arrays differ, the first in %s", p.Cases-p.Agree, p.First)
+		case p.Cases == 0:
+			result = "not compared"
+		case p.Tolerated > 0:
+			result = fmt.Sprintf("agree, %d within the tolerance, by %d ulp at most", p.Tolerated, p.MaxULPs)
+		}
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\n", p.Name, p.Cases, p.Skipped, p.Values, p.Differ, result)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for i := range r.Files {
+		if r.Files[i].Error != "" {
+			fmt.Fprintf(w, "\nnot read: %s\n", r.Files[i].Error)
+		}
+	}
+	if r.First != nil {
+		fmt.Fprintf(w, "\n%s  in  %s\n", r.First.Text(r.Trace), r.First.File)
+	}
+	if len(r.Unknown) > 0 {
+		fmt.Fprintf(w, "\nTheirs has files that the export has no place for; are their names right?\n")
+		for _, name := range r.Unknown {
+			fmt.Fprintf(w, "  %s\n", name)
+		}
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", r.summary())
+	return err
+}
+
+// summary is the report in a line.
+func (r *Report) summary() string {
+	text := fmt.Sprintf("%d of %d arrays agree, %d values", r.Agree, r.Cases, r.Values)
+	if r.Tolerated > 0 {
+		text += fmt.Sprintf(", %d of them within the tolerance, by %d ulp at most", r.Tolerated, r.MaxULPs)
+	}
+	if r.Skipped > 0 {
+		text += fmt.Sprintf("; %d arrays were not compared", r.Skipped)
+	}
+	return text + "."
+}
+
+// GitHub writes the report as annotations of a GitHub workflow
+// (https://docs.github.com/actions/reference/workflow-commands-for-github-actions): an error
+// where theirs first departs, one for each part that differs and each file that could not be
+// read, and a notice of what was not compared. Text for the log follows.
+func (r *Report) GitHub(w io.Writer) error {
+	if r.First != nil {
+		annotate(w, "error", r.Trace+": first divergence", r.First.Text(r.Trace)+"in "+r.First.File)
+	}
+	var absent []string
+	for i := range r.Parts {
+		p := &r.Parts[i]
+		if p.Differ > 0 {
+			annotate(w, "error", r.Trace+": "+p.Name, fmt.Sprintf("%d of %d arrays differ, in %d of %d values; the first in %s", p.Cases-p.Agree, p.Cases, p.Differ, p.Values, p.First))
+		}
+		if p.Skipped > 0 {
+			absent = append(absent, fmt.Sprintf("%d × %s", p.Skipped, p.Name))
+		}
+	}
+	for i := range r.Files {
+		if r.Files[i].Error != "" {
+			annotate(w, "error", r.Trace+": not read", r.Files[i].Error)
+		}
+	}
+	if len(absent) > 0 {
+		annotate(w, "notice", r.Trace+": not compared", strings.Join(absent, ", "))
+	}
+	if len(r.Unknown) > 0 {
+		annotate(w, "warning", r.Trace+": files that the export has no place for", strings.Join(r.Unknown, "\n"))
+	}
+	if r.Cases == 0 {
+		annotate(w, "error", r.Trace, "nothing was compared: none of the export's arrays is there")
+	}
+	_, err := fmt.Fprintln(w, r.summary())
+	return err
+}
+
+// annotate writes a workflow command.
+func annotate(w io.Writer, level, title, message string) {
+	data := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	fmt.Fprintf(w, "::%s title=%s::%s\n", level, property.Replace(title), data.Replace(strings.TrimSpace(message)))
+}
+
+// The elements of a JUnit report, as CI systems read them.
+type (
+	junitSuites struct {
+		XMLName  xml.Name     `xml:"testsuites"`
+		Name     string       `xml:"name,attr"`
+		Tests    int          `xml:"tests,attr"`
+		Failures int          `xml:"failures,attr"`
+		Errors   int          `xml:"errors,attr"`
+		Skipped  int          `xml:"skipped,attr"`
+		Suites   []junitSuite `xml:"testsuite"`
+	}
+	junitSuite struct {
+		Name     string      `xml:"name,attr"`
+		Tests    int         `xml:"tests,attr"`
+		Failures int         `xml:"failures,attr"`
+		Errors   int         `xml:"errors,attr"`
+		Skipped  int         `xml:"skipped,attr"`
+		Cases    []junitCase `xml:"testcase"`
+	}
+	junitCase struct {
+		Class   string        `xml:"classname,attr"`
+		Name    string        `xml:"name,attr"`
+		Failure *junitMessage `xml:"failure"`
+		Error   *junitMessage `xml:"error"`
+		Skipped *junitMessage `xml:"skipped"`
+	}
+	junitMessage struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// JUnit writes the report as JUnit XML: a suite for each stage, a test for each part. With all,
+// a part that is not there is a failure; else it is skipped. Where there is no test that ran,
+// one fails.
+func (r *Report) JUnit(w io.Writer, all bool) error {
+	suites := junitSuites{Name: r.Trace}
+	var suite *junitSuite
+	path := ""
+	for i := range r.Results {
+		x := &r.Results[i]
+		if at := stageOf(x); suite == nil || at != path {
+			suites.Suites = append(suites.Suites, junitSuite{Name: r.Trace + " " + at})
+			suite, path = &suites.Suites[len(suites.Suites)-1], at
+		}
+		c := junitCase{Class: r.Trace + "." + path, Name: x.Kind}
+		switch {
+		case x.Error != "":
+			c.Error = &junitMessage{x.Error, ""}
+			suite.Errors++
+		case x.Skipped != "" && all:
+			c.Failure = &junitMessage{x.Skipped, ""}
+			suite.Failures++
+		case x.Skipped != "":
+			c.Skipped = &junitMessage{x.Skipped, ""}
+			suite.Skipped++
+		case !x.Agree:
+			c.Failure = &junitMessage{x.Mismatch, x.Divergence.Text(r.Trace)}
+			suite.Failures++
+		}
+		suite.Tests++
+		suite.Cases = append(suite.Cases, c)
+	}
+	if r.Cases == 0 {
+		nothing := junitCase{Class: r.Trace, Name: "anything", Failure: &junitMessage{"nothing was compared: none of the export's arrays is there", ""}}
+		suites.Suites = append(suites.Suites, junitSuite{Name: r.Trace, Tests: 1, Failures: 1, Cases: []junitCase{nothing}})
+	}
+	for _, s := range suites.Suites {
+		suites.Tests += s.Tests
+		suites.Failures += s.Failures
+		suites.Errors += s.Errors
+		suites.Skipped += s.Skipped
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", " ")
+	if err := enc.Encode(suites); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+// stageOf is the path of a result's stage.
+func stageOf(x *Result) string {
+	if dir, _, ok := strings.Cut(x.File, "/"); ok {
+		return dir
+	}
+	return strings.TrimSuffix(x.File, ".safetensors")
+}

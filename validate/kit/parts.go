@@ -1,0 +1,242 @@
+package kit
+
+import (
+	"encoding/binary"
+	"math"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// The names of the parts that are not an event's own, nor columns.
+const (
+	kvCountsPart    = "kv_counts"    // [S, L, H]: context lengths
+	blockCountsPart = "block_counts" // [S, L, H]
+	tablesPart      = "tables"       // [blocks of all heads]
+	positionsPart   = "positions"    // [KVs of all heads]
+	keysPart        = "keys"         // [KVs of all heads, D]; of a decode [S, L, H, D], the newest token's
+	valuesPart      = "values"
+	ownersPart      = "owners" // [N, 4]: sequence, −1 of a free block; layer, head, logical block
+	countsSuffix    = "_counts"
+)
+
+// content is a part and what writes its elements, little-endian.
+type content struct {
+	Part
+	append func(dst []byte) []byte
+}
+
+// stageParts returns the parts of an event, in the order in which they depend on each other:
+// the integers of the event itself, tables, positions, keys, values, the event's floats and
+// the columns. Where heads differ in length, the entries of all heads lie one after the other,
+// in (sequence, layer, head) order and then by logical index, and a part of counts precedes
+// them. The parts are those of a golden result's digests. Only during the event may they be
+// written.
+func stageParts(e ref.Event) []content {
+	parts := eventParts(e, func(p *ref.Part) bool { return p.Floats == nil })
+	switch e.Stage {
+	case ref.StageDecide:
+		return parts
+	case ref.StageRelease:
+		return append(parts, owners(e.Cache))
+	}
+	h := headsOf(e)
+	parts = append(parts, h.tables()...)
+	parts = append(parts, h.counts(kvCountsPart, "context length", func(h *kv.Head) int { return h.Len }),
+		h.columnar(positionsPart, "position", i32, 0, func(dst []byte, slot int) []byte {
+			return appendInts(dst, e.Cache.Positions[slot])
+		}))
+	if e.Stage == ref.StageDecode {
+		parts = append(parts, h.newest(keysPart, "key", e.Cache.Key), h.newest(valuesPart, "value", e.Cache.Value))
+	} else {
+		d := e.Cache.Shape().HeadSize
+		parts = append(parts,
+			h.columnar(keysPart, "key", h.format(), d, func(dst []byte, slot int) []byte { return append(dst, e.Cache.Key(slot)...) }),
+			h.columnar(valuesPart, "value", h.format(), d, func(dst []byte, slot int) []byte { return append(dst, e.Cache.Value(slot)...) }))
+	}
+	parts = append(parts, eventParts(e, func(p *ref.Part) bool { return p.Floats != nil })...)
+	for i, column := range e.Cache.Columns() {
+		data, width := e.Cache.Data[i], column.Width
+		row := width
+		if width == 1 {
+			row = 0
+		}
+		parts = append(parts, h.columnar(column.Name, column.Value, "f32", row, func(dst []byte, slot int) []byte {
+			return appendFloats(dst, data[slot*width:][:width]...)
+		}))
+	}
+	return parts
+}
+
+// eventParts returns those parts of an event that take says. The parts of one name that are
+// each of one head become one, behind the number of entries that each head has.
+func eventParts(e ref.Event, take func(*ref.Part) bool) []content {
+	var out []content
+	for i := 0; i < len(e.Parts); {
+		p := &e.Parts[i]
+		last := i + 1
+		for last < len(e.Parts) && e.Parts[last].Name == p.Name {
+			last++
+		}
+		same := e.Parts[i:last]
+		i = last
+		switch {
+		case !take(p):
+		case p.Head >= 0:
+			out = append(out, headLists(e.Cache.Shape(), same)...)
+		default:
+			out = append(out, content{Part{Name: p.Name, Value: p.Value, DType: partDType(p), Dims: dimsOf(p)}, func(dst []byte) []byte {
+				return appendFloats(appendInts(dst, p.Ints...), p.Floats...)
+			}})
+		}
+	}
+	return out
+}
+
+func partDType(p *ref.Part) string {
+	if p.Floats != nil {
+		return "f32"
+	}
+	return i32
+}
+
+func dimsOf(p *ref.Part) []Dim {
+	dims := make([]Dim, len(p.Dims))
+	for i, d := range p.Dims {
+		dims[i] = Dim{axes[d.Axis], int64(d.N)}
+	}
+	return dims
+}
+
+// headLists returns lists of one name, each of one head of a sequence, as one part behind its
+// counts. A head has none, one or several of them.
+func headLists(shape kv.Shape, lists []ref.Part) []content {
+	byHead := make([][]int32, shape.Heads())
+	counts := make([]int32, shape.Heads())
+	total := 0
+	for i := range lists {
+		p := &lists[i]
+		byHead[p.Head] = append(byHead[p.Head], p.Ints...)
+		counts[p.Head] += int32(len(p.Ints))
+		total += len(p.Ints)
+	}
+	name, value := lists[0].Name, lists[0].Value
+	return []content{
+		{Part{Name: name + countsSuffix, Value: "length of the list: " + value, DType: i32, Dims: []Dim{
+			{AxisLayer, int64(shape.Layers)}, {AxisHead, int64(shape.KVHeads)},
+		}}, func(dst []byte) []byte { return appendInts(dst, counts...) }},
+		{Part{Name: name, Value: value, DType: i32, Dims: []Dim{{AxisIndex, int64(total)}}, Counts: name + countsSuffix}, func(dst []byte) []byte {
+			for _, list := range byHead {
+				dst = appendInts(dst, list...)
+			}
+			return dst
+		}},
+	}
+}
+
+// heads is the heads of an event's sequences.
+type heads struct {
+	cache     *kv.Cache
+	sequences []*kv.Sequence
+}
+
+func headsOf(e ref.Event) heads {
+	h := heads{cache: e.Cache}
+	for _, id := range e.Seqs {
+		h.sequences = append(h.sequences, e.Cache.Sequence(id))
+	}
+	return h
+}
+
+// format is the name of the cache's format.
+func (h heads) format() string { return h.cache.Config().DType.String() }
+
+// each calls f for each head, in (sequence, layer, head) order.
+func (h heads) each(f func(*kv.Head)) {
+	for _, s := range h.sequences {
+		for i := range s.Heads {
+			f(&s.Heads[i])
+		}
+	}
+}
+
+// perHead is the dimensions of one entry for each head.
+func (h heads) perHead() []Dim {
+	shape := h.cache.Shape()
+	return []Dim{{AxisSequence, int64(len(h.sequences))}, {AxisLayer, int64(shape.Layers)}, {AxisHead, int64(shape.KVHeads)}}
+}
+
+// counts is a number for each head.
+func (h heads) counts(name, value string, of func(*kv.Head) int) content {
+	return content{Part{Name: name, Value: value, DType: i32, Dims: h.perHead()}, func(dst []byte) []byte {
+		h.each(func(head *kv.Head) { dst = appendInts(dst, int32(of(head))) })
+		return dst
+	}}
+}
+
+// tables is the block tables of all heads.
+func (h heads) tables() []content {
+	blocks := func(head *kv.Head) int { return len(head.Table) }
+	total := 0
+	h.each(func(head *kv.Head) { total += blocks(head) })
+	return []content{
+		h.counts(blockCountsPart, "length of the list: block table entry", blocks),
+		{Part{Name: tablesPart, Value: "block table entry", DType: i32, Dims: []Dim{{AxisIndex, int64(total)}}, Counts: blockCountsPart}, func(dst []byte) []byte {
+			h.each(func(head *kv.Head) { dst = appendInts(dst, head.Table...) })
+			return dst
+		}},
+	}
+}
+
+// columnar is what a slot has of each KV of all heads: one number, or with row > 0 row numbers.
+func (h heads) columnar(name, value, format string, row int, of func(dst []byte, slot int) []byte) content {
+	total := 0
+	h.each(func(head *kv.Head) { total += head.Len })
+	dims := []Dim{{AxisIndex, int64(total)}}
+	if row > 0 {
+		dims = append(dims, Dim{AxisElement, int64(row)})
+	}
+	return content{Part{Name: name, Value: value, DType: format, Dims: dims, Counts: kvCountsPart}, func(dst []byte) []byte {
+		h.each(func(head *kv.Head) {
+			for i := range head.Len {
+				dst = of(dst, h.cache.Slot(head, i))
+			}
+		})
+		return dst
+	}}
+}
+
+// newest is the key or value of the newest token, in each head.
+func (h heads) newest(name, value string, of func(slot int) []byte) content {
+	dims := append(h.perHead(), Dim{AxisElement, int64(h.cache.Shape().HeadSize)})
+	return content{Part{Name: name, Value: value, DType: h.format(), Dims: dims}, func(dst []byte) []byte {
+		h.each(func(head *kv.Head) { dst = append(dst, of(h.cache.Slot(head, head.Len-1))...) })
+		return dst
+	}}
+}
+
+// owners is who owns each block.
+func owners(cache *kv.Cache) content {
+	return content{Part{Name: ownersPart, Value: "owner of the block", DType: i32, Dims: []Dim{
+		{AxisIndex, int64(cache.Blocks())}, {AxisElement, 4},
+	}}, func(dst []byte) []byte {
+		for _, o := range cache.Owners {
+			dst = appendInts(dst, int32(o.Seq), o.Layer, o.Head, o.Logical)
+		}
+		return dst
+	}}
+}
+
+func appendInts(dst []byte, values ...int32) []byte {
+	for _, v := range values {
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(v))
+	}
+	return dst
+}
+
+func appendFloats(dst []byte, values ...float32) []byte {
+	for _, v := range values {
+		dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(v))
+	}
+	return dst
+}

@@ -1,0 +1,156 @@
+package kit
+
+import (
+	"fmt"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/validate"
+)
+
+// Report is what came of comparing another implementation's arrays with an export. A case is
+// one part of one stage.
+type Report struct {
+	Trace   string       `json:"trace"`
+	Cases   int          `json:"cases"` // compared
+	Agree   int          `json:"agree"`
+	Skipped int          `json:"skipped"` // not there
+	Files   []FileResult `json:"by_file"`
+	Parts   []PartResult `json:"by_part"`
+	Unknown []string     `json:"unknown,omitempty"` // of theirs, that the export has no place for: the first few
+	validate.Tally
+	First   *Departure `json:"first_divergence,omitempty"`
+	Results []Result   `json:"results"` // every case, in order
+}
+
+// FileResult sums up a stage: a safetensors file, or a folder of .npy files.
+type FileResult struct {
+	Name    string    `json:"name"` // the stage's path
+	Kind    ref.Stage `json:"kind"`
+	Cases   int       `json:"cases"`
+	Agree   int       `json:"agree"`
+	Skipped int       `json:"skipped"`
+	Error   string    `json:"error,omitempty"` // why something of it could not be read: the first
+}
+
+// PartResult sums up the parts of one name.
+type PartResult struct {
+	Name    string `json:"name"`
+	Cases   int    `json:"cases"`
+	Agree   int    `json:"agree"`
+	Skipped int    `json:"skipped"`
+	validate.Tally
+	Differ int    `json:"values_differ"`
+	First  string `json:"first,omitempty"` // the path of the first stage in which one differs
+}
+
+// Result is the comparison of one part of one stage.
+type Result struct {
+	File      string     `json:"file"` // as the export's manifest has it
+	Case      int        `json:"case"`
+	Kind      string     `json:"kind"` // the part's name
+	Step      int        `json:"step"`
+	Stage     ref.Stage  `json:"stage"`
+	Sequences []kv.SeqID `json:"sequences"`
+	Agree     bool       `json:"agree"`
+	Skipped   string     `json:"skipped,omitempty"` // why nothing was compared
+	Error     string     `json:"error,omitempty"`   // why it could not be read
+	validate.Tally
+	Differ     int        `json:"values_differ"`
+	Mismatch   string     `json:"mismatch,omitempty"` // the first value that differs, in words
+	Divergence *Departure `json:"divergence,omitempty"`
+}
+
+// Departure is the first value of a part in which theirs differs.
+type Departure struct {
+	File      string         `json:"file"`
+	Step      int            `json:"step"`
+	Stage     ref.Stage      `json:"stage"`
+	Sequences []kv.SeqID     `json:"sequences"`
+	What      string         `json:"what"` // "metric", "key", …
+	At        validate.Place `json:"at"`
+	Golden    string         `json:"golden"` // decimal, and the bits in hex where they are a number's
+	Theirs    string         `json:"theirs"`
+	ULPs      uint64         `json:"ulp,omitempty"` // floats of the format between them, and one
+	More      int            `json:"more"`          // values of the part that differ beside this one
+}
+
+// divergence is the departure as `kvc validate` reports one.
+func (d *Departure) divergence(trace string) *validate.Divergence {
+	return &validate.Divergence{
+		Trace: trace, Step: d.Step, Stage: d.Stage, Seqs: d.Sequences, Sides: [2]string{"golden", "theirs"}, What: d.What, Place: d.At,
+		Want: d.Golden, Got: d.Theirs, ULPs: d.ULPs, More: d.More, Parts: []validate.Part{{What: d.What, Values: d.More + 1}},
+	}
+}
+
+// Text is the departure in a few lines.
+func (d *Departure) Text(trace string) string { return d.divergence(trace).String() }
+
+// Line is the departure in a line, without the trace.
+func (d *Departure) Line() string {
+	at := d.At.String()
+	if at != "" {
+		at = " at " + at
+	}
+	apart := ""
+	if d.ULPs > 0 {
+		apart = fmt.Sprintf(" (%d ulp apart)", d.ULPs)
+	}
+	return fmt.Sprintf("%s%s: golden %s, theirs %s%s", d.divergence("").Where(), at, d.Golden, d.Theirs, apart)
+}
+
+// Failure says in a line what does not agree; it is nil if all does. With all, what is not
+// there does not agree; and nothing that was compared is never agreement.
+func (r *Report) Failure(all bool) error {
+	switch {
+	case r.Agree < r.Cases:
+		return fmt.Errorf("%d of %d arrays differ", r.Cases-r.Agree, r.Cases)
+	case r.Cases == 0:
+		return fmt.Errorf("nothing was compared: none of the export's arrays is there")
+	case all && r.Skipped > 0:
+		return fmt.Errorf("%d of %d arrays are not there", r.Skipped, r.Cases+r.Skipped)
+	}
+	return nil
+}
+
+// add takes a result in.
+func (r *Report) add(x Result) {
+	x.Case = len(r.Results)
+	r.Results = append(r.Results, x)
+	p := r.part(x.Kind)
+	f := &r.Files[len(r.Files)-1]
+	if x.Error != "" && f.Error == "" {
+		f.Error = x.Error
+	}
+	if x.Skipped != "" {
+		r.Skipped, p.Skipped, f.Skipped = r.Skipped+1, p.Skipped+1, f.Skipped+1
+		return
+	}
+	r.Cases, p.Cases, f.Cases = r.Cases+1, p.Cases+1, f.Cases+1
+	if x.Agree {
+		r.Agree, p.Agree, f.Agree = r.Agree+1, p.Agree+1, f.Agree+1
+	}
+	r.Tally.Add(x.Tally)
+	p.Tally.Add(x.Tally)
+	p.Differ += x.Differ
+	if x.Divergence == nil {
+		return
+	}
+	if p.First == "" {
+		p.First = f.Name
+	}
+	if r.First == nil {
+		r.First = x.Divergence
+	}
+}
+
+// part returns the summary of a part.
+func (r *Report) part(name string) *PartResult {
+	for i := range r.Parts {
+		if r.Parts[i].Name == name {
+			return &r.Parts[i]
+		}
+	}
+	r.Parts = append(r.Parts, PartResult{Name: name})
+	return &r.Parts[len(r.Parts)-1]
+}
