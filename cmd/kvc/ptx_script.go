@@ -17,7 +17,7 @@ import (
 )
 
 func newPTXScriptCmd() *cobra.Command {
-	device := deviceFlags{name: devices.PTX, options: ptx.Options{Checks: ptx.AllChecks(), MemoryLimit: 4 << 30}}
+	device := deviceFlags{name: devices.PTX, options: ptx.Options{Checks: ptx.AllChecks(), MemoryLimit: 2 << 30}}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "script FILE",
