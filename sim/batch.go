@@ -126,8 +126,11 @@ func (s *Server) start(step *Step, q *sequence) {
 	}
 	q.generated++
 	q.finishAt = s.decodes + q.output - q.generated
-	q.startedAt, q.compressedAt = s.steps, never
+	q.startedAt, q.compressedAt, q.account = s.steps, never, nil
 	s.running.push(q)
+	if s.policy.line.built {
+		s.policy.line.join(q)
+	}
 }
 
 // tellDecodes says, where batches are told of, that each running sequence decodes a token.
@@ -212,6 +215,9 @@ func (s *Server) requeue(step *Step, q *sequence) error {
 // compress runs a compression of the running sequences, and returns how many
 // blocks came free.
 func (s *Server) compress(step *Step) (freed int, err error) {
+	if s.alongCourses() {
+		return s.compressAlong(step)
+	}
 	before := len(step.Compression)
 	err = s.policy.run(s.cache, &s.running, s.steps, step)
 	for _, c := range step.Compression[before:] {

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"kvcompress/kv"
@@ -106,6 +107,28 @@ func BenchmarkServer(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) { serveLoad(b, plan(c.change), load(b.N), c.watch) })
 	}
+}
+
+// BenchmarkTenMillion serves ten million requests, which take some seconds: an operation is
+// all of them. peak-MB is the most that the process had from the system since it began.
+func BenchmarkTenMillion(b *testing.B) {
+	if testing.Short() {
+		b.Skip("it takes seconds")
+	}
+	cfg, limits, rates := llama8B()
+	cfg.Compression = ref.Compression{}
+	for b.Loop() {
+		out, err := Project(b.Context(), &Plan{Config: cfg, Limits: limits, Rates: *rates}, load(10_000_000), Watch{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if out.Finished != 10_000_000 {
+			b.Fatalf("%d requests finished", out.Finished)
+		}
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.Sys)/1e6, "peak-MB")
 }
 
 // BenchmarkPrefixes serves requests of which each begins like many others.

@@ -85,7 +85,7 @@ func (s *kvCompress) admit(step *Step) error {
 // latest admitted is preempted, which opens the lock.
 func (s *kvCompress) decode(step *Step) error {
 	step.Kind = Decode
-	before := len(step.Compression)
+	before := step.Work[CompressedSeqs]
 	if s.policy.UntilFree {
 		if err := s.compressUntilFree(step); err != nil {
 			return err
@@ -100,7 +100,7 @@ func (s *kvCompress) decode(step *Step) error {
 	}
 	s.tellDecodes(step)
 	// What came free just now may make room for who waits.
-	return s.decodeRunning(step, len(step.Preempted) == 0 && len(step.Compression) == before)
+	return s.decodeRunning(step, len(step.Preempted) == 0 && step.Work[CompressedSeqs] == before)
 }
 
 // compressUntilFree compresses until the blocks of a decode step are there, or none come

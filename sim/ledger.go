@@ -41,6 +41,9 @@ type Ledger struct {
 	reserved  int        // sequences that are
 	shared    int        // blocks that sequences have beside the first that has them: see Extend
 	batches   int        // that were decoded
+	courses   *courses   // nil where what compressions come to cannot be remembered
+	led       outcome    // scratch
+	levels    *levels    // nil where compressions do not go by level
 
 	steps       int         // decode steps so far, of all sequences at once
 	used        int         // blocks that are not free
@@ -67,8 +70,10 @@ const maxB = 256
 type account struct {
 	prompt int   // tokens that entered as the prompt
 	tokens int   // at step 0 it would have had so many: its length is tokens + steps
-	runs   []run // its heads, in order
-	asksAt int   // with fewer tokens than this, its method asks for nothing
+	runs   []run // its heads, in order, but for one at a stage: see heads
+	stage  *stage
+	met    bool // though it is at no stage: no courses have its state
+	asksAt int  // with fewer tokens than this, its method asks for nothing
 
 	// The last compression undid what the token before it had entered: with one token more
 	// than undoneAt it would come to undoneAs again. never is that it did not.
@@ -84,8 +89,8 @@ type account struct {
 // never is the undoneAt of an account to which no number of tokens is one more.
 const never = -1
 
-// run is consecutive heads of equal length, which is base + steps.
-type run struct{ heads, base int }
+// run is consecutive heads of a sequence that have lost equally many of its tokens' KVs.
+type run struct{ heads, gone int }
 
 // NewLedger returns an empty ledger. Blocks may be far more than an engine's cache
 // can have. spread is nil for [Even].
@@ -123,6 +128,8 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		patient: patient,
 		spread:  spread,
 		told:    told,
+		courses: newCourses(cfg, spread),
+		levels:  newLevels(cfg, method.Name() == ref.KVCompress, spread),
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
 		own:     map[kv.SeqID]*compressor{},
@@ -150,8 +157,8 @@ func (l *Ledger) PrefillNeed(n int) int {
 func (l *Ledger) DecodeNeed(id kv.SeqID) int {
 	need := 0
 	if a := l.seqs[id]; a != nil {
-		for _, r := range a.runs {
-			if l.length(r)%l.cfg.BlockSize == 0 {
+		for _, r := range a.heads() {
+			if l.length(a, r)%l.cfg.BlockSize == 0 {
 				need += r.heads
 			}
 		}
@@ -188,7 +195,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 	a.reserved, a.last, a.shared = false, nil, 0
 	a.prompt, a.asksAt, a.undoneAt = n, 0, never
 	a.tokens = n - l.steps
-	a.runs = l.growingRuns(a.runs[:0], a.tokens)
+	a.runs = l.growingRuns(a.runs[:0])
 	l.seqs[id] = a
 	l.undone = math.MinInt
 	l.take(need)
@@ -225,9 +232,6 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 		a := l.seqs[id]
 		l.enter(a, -1)
 		a.tokens++
-		for i := range a.runs {
-			a.runs[i].base++
-		}
 		l.enter(a, 1)
 	}
 	return nil
@@ -312,6 +316,7 @@ func (l *Ledger) Release(id kv.SeqID) error {
 	}
 	delete(l.seqs, id)
 	delete(l.own, id)
+	a.leave()
 	l.undone = math.MinInt // it may have been one of them
 	l.spare = append(l.spare, a)
 	return nil
@@ -321,11 +326,11 @@ func (l *Ledger) Release(id kv.SeqID) error {
 // blocks are the caller's to count.
 func (l *Ledger) enter(a *account, sign int) {
 	b := l.cfg.BlockSize
-	for _, r := range a.runs {
-		n := l.length(r)
+	for _, r := range a.heads() {
+		n := l.length(a, r)
 		l.kvs += sign * r.heads * n
 		l.tables += sign * r.heads * l.blocksOf(n)
-		l.phases[r.base&(b-1)] += sign * r.heads
+		l.phases[(a.tokens-r.gone)&(b-1)] += sign * r.heads
 	}
 	tokens := a.tokens + l.steps
 	l.growing += sign * l.full
@@ -336,9 +341,9 @@ func (l *Ledger) enter(a *account, sign int) {
 }
 
 // growingRuns appends the runs of a sequence whose heads hold every token.
-func (l *Ledger) growingRuns(to []run, base int) []run {
+func (l *Ledger) growingRuns(to []run) []run {
 	if l.full > 0 {
-		to = append(to, run{l.full, base})
+		to = append(to, run{l.full, 0})
 	}
 	return to
 }
@@ -362,8 +367,8 @@ func (l *Ledger) open() *account {
 
 // holds returns how many KVs and blocks a sequence has.
 func (l *Ledger) holds(a *account) (kvs, blocks int) {
-	for _, r := range a.runs {
-		n := l.length(r)
+	for _, r := range a.heads() {
+		n := l.length(a, r)
 		kvs += r.heads * n
 		blocks += r.heads * l.blocksOf(n)
 	}
@@ -371,7 +376,7 @@ func (l *Ledger) holds(a *account) (kvs, blocks int) {
 	return kvs + l.windows.heads*n, blocks + l.windows.heads*l.blocksOf(n) + l.fixed
 }
 
-func (l *Ledger) length(r run) int { return r.base + l.steps }
+func (l *Ledger) length(a *account, r run) int { return a.tokens + l.steps - r.gone }
 
 // blocksOf returns ⌈n/B⌉.
 func (l *Ledger) blocksOf(n int) int { return ceilDiv(n, l.cfg.BlockSize) }

@@ -40,7 +40,7 @@ func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
 		l.reserved++
 	}
 	a.tokens = before + n
-	a.runs = l.growingRuns(a.runs[:0], a.tokens)
+	a.runs = l.growingRuns(a.runs[:0])
 	l.used += need
 	l.shared += l.heads * shared
 	return nil
@@ -80,8 +80,8 @@ func (l *Ledger) Read(id kv.SeqID) (kvs, blocks int64) {
 		k, b := l.holds(a)
 		return int64(k), int64(b - l.fixed)
 	}
-	for _, r := range a.runs {
-		k, b := l.selection.reads(l.length(r)-1, 1, l.cfg.BlockSize)
+	for _, r := range a.heads() {
+		k, b := l.selection.reads(l.length(a, r)-1, 1, l.cfg.BlockSize)
 		kvs += int64(r.heads) * k
 		blocks += int64(r.heads) * b
 	}

@@ -38,10 +38,11 @@ func (l *Ledger) Repeat(times int) {
 		if a.undoneAt != never {
 			a.undoneAt += times
 		}
+		a.leave()
 		for i := range a.runs {
 			r := &a.runs[i]
-			r.base -= times
-			l.phases[r.base&(l.cfg.BlockSize-1)] += r.heads
+			r.gone += times
+			l.phases[(a.tokens-r.gone)&(l.cfg.BlockSize-1)] += r.heads
 		}
 	}
 }
@@ -92,9 +93,9 @@ func (l *Ledger) Quiet(id kv.SeqID) int {
 // counts returns a sequence's lengths, which are valid until the next call.
 func (l *Ledger) counts(a *account) ref.Counts {
 	l.lengths = l.lengths[:0]
-	for _, r := range a.runs {
+	for _, r := range a.heads() {
 		for range r.heads {
-			l.lengths = append(l.lengths, l.length(r))
+			l.lengths = append(l.lengths, l.length(a, r))
 		}
 	}
 	return ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: l.lengths}
@@ -149,6 +150,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if a == nil {
 		return ref.Compressed{}, fmt.Errorf("sim: compress: sequence %d is not in the ledger", id)
 	}
+	a.leave()
 	tokens := a.tokens + l.steps
 	if tokens == a.undoneAt+1 {
 		l.undoAgain(a)
@@ -173,7 +175,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	l.runs = l.runs[:0]
 	first := 0
 	for _, run := range a.runs {
-		h := Heads{First: first, N: run.heads, KVs: l.length(run)}
+		h := Heads{First: first, N: run.heads, KVs: l.length(a, run)}
 		h.Units = ceilDiv(h.KVs, r.Unit)
 		if c, candidates := lastUnit(h.KVs, r.Unit), h.KVs-protected; c > 0 && candidates >= c {
 			h.Can = 1 + (candidates-c)/r.Unit
@@ -220,7 +222,7 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 func (l *Ledger) undoAgain(a *account) {
 	l.enter(a, -1)
 	for i := range a.runs {
-		a.runs[i].base--
+		a.runs[i].gone++
 	}
 	l.enter(a, 1)
 	l.used -= a.undoneAs.Freed
@@ -279,11 +281,11 @@ func (l *Ledger) evict(a *account, asked int, lost []int) ref.Compressed {
 
 // addRun adds heads of so many KVs to the end of a sequence's runs.
 func (l *Ledger) addRun(a *account, heads, kvs int) {
-	base := kvs - l.steps
-	if n := len(a.runs); n > 0 && a.runs[n-1].base == base {
+	gone := a.tokens + l.steps - kvs
+	if n := len(a.runs); n > 0 && a.runs[n-1].gone == gone {
 		a.runs[n-1].heads += heads
 	} else {
-		a.runs = append(a.runs, run{heads, base})
+		a.runs = append(a.runs, run{heads, gone})
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 // order.
 func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
 	if a := l.seqs[id]; a != nil {
-		for _, r := range a.runs {
+		for _, r := range a.heads() {
 			for range r.heads {
-				to = append(to, l.length(r))
+				to = append(to, l.length(a, r))
 			}
 		}
 	}
@@ -41,8 +41,8 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 	kvs, blocks := make([]int, l.heads), make([]int, l.heads)
 	for _, a := range l.seqs {
 		head := 0
-		for _, r := range a.runs {
-			n := l.length(r)
+		for _, r := range a.heads() {
+			n := l.length(a, r)
 			for range r.heads {
 				kvs[head] += n
 				blocks[head] += l.blocksOf(n)

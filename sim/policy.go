@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
@@ -25,6 +26,7 @@ type policy struct {
 	rounds    int  // compressions in which a sequence was compressed
 
 	order []*sequence // scratch
+	line  line        // where compressions go along courses
 }
 
 // newPolicy returns the policy of a schedule for a configuration's method.
@@ -131,22 +133,31 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 			return err
 		}
 		s.chosen, s.compressedAt, s.round = false, now, p.rounds
-		short := r.Asked - r.Evicted - r.Hidden
-		if p.blocks {
-			short = r.Asked - r.Freed
-		}
-		step.Compression = append(step.Compression, Compression{Seq: s.id, Asked: r.Asked, Short: max(0, short), Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Moved: r.Moved})
-		w := &step.Work
-		w[CompressionSteps] = 1
-		w[CompressedSeqs]++
-		if p.ranks {
-			w[KVsSorted] += int64(held)
-		}
-		w[KVsEvicted] += int64(r.Evicted)
-		w[KVsMoved] += int64(r.Moved)
-		w[BlocksFreed] += int64(r.Freed)
+		step.Compression = append(step.Compression, p.told(s.id, &r))
+		p.work(&step.Work, held, &r)
 	}
 	return nil
+}
+
+// told returns what a step tells of a compression.
+func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
+	short := r.Asked - r.Evicted - r.Hidden
+	if p.blocks {
+		short = r.Asked - r.Freed
+	}
+	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Moved: r.Moved}
+}
+
+// work adds the compression of a sequence that held so many slots.
+func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
+	w[CompressionSteps] = 1
+	w[CompressedSeqs]++
+	if p.ranks {
+		w[KVsSorted] += int64(slots)
+	}
+	w[KVsEvicted] += int64(r.Evicted)
+	w[KVsMoved] += int64(r.Moved)
+	w[BlocksFreed] += int64(r.Freed)
 }
 
 // choose marks the sequences that a compression takes: those that have been left out of

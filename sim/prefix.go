@@ -99,7 +99,7 @@ func (l *Ledger) Reserve(id kv.SeqID, n int, hashes []uint64) (cached int, err e
 	a := l.open()
 	a.reserved, a.last, a.shared = true, nil, 0
 	a.tokens = n
-	a.runs = l.growingRuns(a.runs[:0], n)
+	a.runs = l.growingRuns(a.runs[:0])
 	l.seqs[id] = a
 	l.reserved++
 	l.used += need
@@ -124,9 +124,6 @@ func (l *Ledger) Admit(id kv.SeqID) error {
 	a.prompt, a.asksAt, a.undoneAt = a.tokens, 0, never
 	l.undone = math.MinInt
 	a.tokens -= l.steps
-	for i := range a.runs {
-		a.runs[i].base -= l.steps
-	}
 	for p := a.last; p != nil; p = p.key.before {
 		p.ready = true
 	}

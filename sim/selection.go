@@ -52,8 +52,8 @@ func (l *Ledger) selectAll(steps int) (kvs, blocks int64) {
 		if a.reserved {
 			continue
 		}
-		for _, r := range a.runs {
-			k, b := l.selection.reads(l.length(r), steps, l.cfg.BlockSize)
+		for _, r := range a.heads() {
+			k, b := l.selection.reads(l.length(a, r), steps, l.cfg.BlockSize)
 			kvs += int64(r.heads) * k
 			blocks += int64(r.heads) * b
 		}

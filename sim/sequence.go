@@ -34,6 +34,8 @@ type sequence struct {
 	compressedAt int  // the step of its last compression, since it was admitted; or never
 	chosen       bool // for the compression that is about to run
 	heapIndex    int
+	account      *account // in a ledger, once a compression has looked it up
+	line         linePlace
 	prev, next   *sequence // in the order of admission
 }
 
@@ -159,6 +161,9 @@ func (l *runningList) remove(s *sequence) {
 		s.next.prev = s.prev
 	}
 	s.prev, s.next = nil, nil
+	if s.line.list != nil {
+		s.leaveLine()
+	}
 
 	i, last := s.heapIndex, len(l.heap)-1
 	l.swap(i, last)

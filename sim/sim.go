@@ -158,7 +158,7 @@ type Step struct {
 	Batch       []kv.SeqID    `json:"batch"`                 // prefilled, or decoded
 	Scheduled   []Scheduled   `json:"-"`                     // where batches are told of: who computes how many tokens, in the scheduler's order
 	Tokens      int           `json:"tokens"`                // that were computed and entered the cache
-	Compression []Compression `json:"compression,omitempty"` // before the batch ran
+	Compression []Compression `json:"compression,omitempty"` // before the batch ran; of a server that skips, with Batch only
 	Preempted   []kv.SeqID    `json:"preempted,omitempty"`
 	Finished    []kv.SeqID    `json:"finished,omitempty"`
 

@@ -24,9 +24,9 @@ type served struct {
 	err           string
 }
 
-func serveAll(t *testing.T, cfg *ref.Config, schedule Schedule, limits Limits, reqs []trace.Request, rates *Rates, skip bool) served {
+func serveAll(t *testing.T, cfg *ref.Config, spread Spread, schedule Schedule, limits Limits, reqs []trace.Request, rates *Rates, skip bool) served {
 	t.Helper()
-	ledger, err := NewLedger(cfg, nil)
+	ledger, err := NewLedger(cfg, spread)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +111,65 @@ func randomServing(seed uint64) (*ref.Config, Schedule, Limits, []trace.Request,
 	return &cfg, schedule, limits, reqs, &r
 }
 
+// SkippingWith checks that nothing comes out otherwise when steps are skipped with a spread, on
+// both servers that compress, at every interval and with every limit.
+func SkippingWith(t *testing.T, seeds int, spreadOf func(kv.Shape) Spread) {
+	skipped, preempted, compressed := 0, 0, int64(0)
+	for seed := range uint64(seeds) {
+		cfg, schedule, limits, reqs, rates := randomServing(seed)
+		compressOften(cfg, &schedule, seed)
+		repeatPrompts(reqs, seed)
+		if seed%3 == 2 {
+			giveOwn(reqs, seed)
+		}
+		skipping(t, seed, cfg, spreadOf(cfg.Shape), schedule, limits, reqs, rates, &skipped, &preempted, &compressed)
+	}
+	for seed := range uint64(seeds / 2) {
+		cfg, schedule, limits, v1, reqs, rates := randomV1(seed, true)
+		compressOften(cfg, &schedule, seed)
+		v1.Prefixes = false
+		repeatPrompts(reqs, seed)
+		plain := v1
+		plain.plain = true
+		want := serveV1(t, cfg, spreadOf(cfg.Shape), nil, schedule, limits, plain, reqs, rates, false)
+		got := serveV1(t, cfg, spreadOf(cfg.Shape), nil, schedule, limits, v1, reqs, rates, true)
+		if err := got.differs(&want); err != "" {
+			t.Fatalf("vllm-v1, seed %d: %s", seed, err)
+		}
+		compressed += got.work[CompressedSeqs]
+	}
+	t.Logf("%d steps skipped, %d compressions, %d preemptions", skipped, compressed, preempted)
+	if skipped == 0 || preempted == 0 || compressed == 0 {
+		t.Error("the configurations test nothing")
+	}
+}
+
+// compressOften gives a configuration something to compress by, at an interval.
+func compressOften(cfg *ref.Config, schedule *Schedule, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 12))
+	if !cfg.Compresses() {
+		cfg.Compression.MaxCacheTokens = 1 + rng.IntN(150)
+		cfg.Compression.ProtectedWindow = rng.IntN(40)
+	}
+	schedule.Interval = []int{1, 1, 1, 2, 5, 16}[rng.IntN(6)]
+	schedule.MaxKVPerCompression = []int{0, 0, 500, 2000, 6000}[rng.IntN(5)]
+	schedule.Strict = rng.IntN(3) == 0
+	schedule.UntilFree = rng.IntN(3) == 0
+}
+
+// repeatPrompts has all requests but a few of some seeds have one of two lengths of prompts, so
+// that what is remembered of one comes to another's use.
+func repeatPrompts(reqs []trace.Request, seed uint64) {
+	if seed%4 == 0 {
+		return
+	}
+	for i := range reqs {
+		if i%7 > 0 {
+			reqs[i].PromptTokens = reqs[i%2].PromptTokens
+		}
+	}
+}
+
 // giveOwn gives half of the requests options of their own.
 func giveOwn(reqs []trace.Request, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 4))
@@ -141,7 +200,7 @@ func TestSkipping(t *testing.T) {
 		if seed%3 == 2 {
 			giveOwn(reqs, seed)
 		}
-		skipping(t, seed, cfg, schedule, limits, reqs, rates, &skipped, &preempted, &compressed)
+		skipping(t, seed, cfg, nil, schedule, limits, reqs, rates, &skipped, &preempted, &compressed)
 	}
 	t.Logf("%d steps skipped, %d compressions, %d preemptions", skipped, compressed, preempted)
 	if skipped == 0 || preempted == 0 || compressed == 0 {
@@ -151,10 +210,10 @@ func TestSkipping(t *testing.T) {
 
 // skipping serves requests with and without skipping, compares all that comes out, and
 // adds to what was skipped, preempted and compressed.
-func skipping(t *testing.T, seed uint64, cfg *ref.Config, schedule Schedule, limits Limits, reqs []trace.Request, rates *Rates, skipped, preempted *int, compressed *int64) {
+func skipping(t *testing.T, seed uint64, cfg *ref.Config, spread Spread, schedule Schedule, limits Limits, reqs []trace.Request, rates *Rates, skipped, preempted *int, compressed *int64) {
 	t.Helper()
-	want := serveAll(t, cfg, schedule, limits, reqs, rates, false)
-	got := serveAll(t, cfg, schedule, limits, reqs, rates, true)
+	want := serveAll(t, cfg, spread, schedule, limits, reqs, rates, false)
+	got := serveAll(t, cfg, spread, schedule, limits, reqs, rates, true)
 	if !slices.Equal(got.results, want.results) {
 		for i := range got.results {
 			if got.results[i] != want.results[i] {
@@ -192,7 +251,7 @@ func TestSkippingOfMethods(t *testing.T) {
 					schedule = DefaultSchedule()
 				}
 				randomMethod(cfg, e.Name, seed)
-				skipping(t, seed, cfg, schedule, limits, reqs, rates, &skipped, &preempted, &compressed)
+				skipping(t, seed, cfg, nil, schedule, limits, reqs, rates, &skipped, &preempted, &compressed)
 			}
 			t.Logf("%d steps skipped, %d compressions, %d preemptions", skipped, compressed, preempted)
 			if skipped == 0 || preempted == 0 || compressed == 0 {

@@ -63,6 +63,12 @@ func (e even) Spread(dst []Heads, d *Demand) []Heads { return e.shares.Spread(ds
 // spread that has it lets a server skip compressions.
 func (even) ByHeadsOnly() {}
 
+// ByDemand implements [ByDemand].
+func (even) ByDemand() {}
+
+// Spares implements [ByLevel].
+func (even) Spares() bool { return false }
+
 // at returns the weights for what is to stay after a demand: those measured nearest
 // to it; nil for equal ones.
 func (s *shares) at(d *Demand) []int32 {
@@ -82,6 +88,9 @@ func (s *shares) at(d *Demand) []int32 {
 	}
 	return s.weights[best]
 }
+
+// ByDemand implements [ByDemand].
+func (s *shares) ByDemand() {}
 
 // Spread implements [Spread].
 func (s *shares) Spread(dst []Heads, d *Demand) []Heads {

@@ -56,9 +56,9 @@ type servedV1 struct {
 	kinds map[int]Kind
 }
 
-func serveV1(t *testing.T, cfg *ref.Config, layout *Layout, schedule Schedule, limits Limits, v1 V1, reqs []trace.Request, rates *Rates, skip bool) servedV1 {
+func serveV1(t *testing.T, cfg *ref.Config, spread Spread, layout *Layout, schedule Schedule, limits Limits, v1 V1, reqs []trace.Request, rates *Rates, skip bool) servedV1 {
 	t.Helper()
-	ledger, err := NewLedger(cfg, nil)
+	ledger, err := NewLedger(cfg, spread)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,9 +125,9 @@ func TestV1Together(t *testing.T) {
 		}
 		plain := v1
 		plain.plain = true
-		want := serveV1(t, cfg, layout, schedule, limits, plain, reqs, rates, false)
+		want := serveV1(t, cfg, nil, layout, schedule, limits, plain, reqs, rates, false)
 		for _, skip := range []bool{false, true} {
-			got := serveV1(t, cfg, layout, schedule, limits, v1, reqs, rates, skip)
+			got := serveV1(t, cfg, nil, layout, schedule, limits, v1, reqs, rates, skip)
 			if err := got.differs(&want); err != "" {
 				t.Fatalf("seed %d, skipping %t, %+v, %+v, %d blocks of %d for %d heads: %s", seed, skip, v1, limits, cfg.Blocks, cfg.BlockSize, cfg.Shape.Heads(), err)
 			}

@@ -185,8 +185,11 @@ func (s *vllmV1) start(step *Step, q *sequence) {
 	}
 	q.generated++
 	q.finishAt = s.decodes + q.output - q.generated
-	q.startedAt, q.compressedAt = s.steps, never
+	q.startedAt, q.compressedAt, q.account = s.steps, never, nil
 	s.running.insert(q)
+	if s.policy.line.built {
+		s.policy.line.join(q)
+	}
 }
 
 // run computes what was scheduled.

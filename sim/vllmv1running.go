@@ -11,7 +11,7 @@ import (
 // scheduleRunning gives the running sequences their tokens of an iteration. Where blocks
 // lack, it compresses first, and then preempts until they are there.
 func (s *vllmV1) scheduleRunning(step *Step) error {
-	before := len(step.Compression)
+	before := step.Work[CompressedSeqs]
 	for s.policy.enabled && s.lacks() {
 		if freed, err := s.compress(step); err != nil {
 			return err
@@ -19,7 +19,7 @@ func (s *vllmV1) scheduleRunning(step *Step) error {
 			break
 		}
 	}
-	if done, err := s.scheduleTogether(step, len(step.Compression) == before); done || err != nil {
+	if done, err := s.scheduleTogether(step, step.Work[CompressedSeqs] == before); done || err != nil {
 		return err
 	}
 	return s.scheduleEach(step)

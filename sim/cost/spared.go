@@ -18,6 +18,12 @@ import (
 // 136. The rule is one that agrees with all that was published.
 type Spared struct{}
 
+// ByDemand implements [sim.ByDemand].
+func (Spared) ByDemand() {}
+
+// Spares implements [sim.ByLevel].
+func (Spared) Spares() bool { return true }
+
 // Spread implements [sim.Spread].
 func (Spared) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
 	even := sim.Even()

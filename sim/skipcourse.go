@@ -1,0 +1,357 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"unsafe"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// Servers compress the same lengths over and over: of every sequence with a prompt of so many
+// tokens, after as many tokens of output. courses remembers what compressions came to.
+//
+// That is exact because a compression is a function of the sequence's state alone: of its
+// prompt's length, its tokens and what its heads have lost, by the ledger's one method,
+// configuration and counting, and by a spread that is [ByDemand]. A stage is such a state, and
+// an outcome what [Ledger.Compress] did to it, after some tokens more. Decode steps need nothing
+// remembered: they add a token to every head, and what heads have lost stays. Sequences with options of their own, and
+// spreads that are not ByDemand, have no courses.
+//
+// Only states that are met a second time become stages. States are compared as a whole, not by
+// their hashes. When the stages fill maxCourseBytes, all are forgotten but those that sequences
+// are at.
+type courses struct {
+	met   [courseStates]metState
+	bytes uintptr
+}
+
+// metState is the last state that was met of those that share a place.
+type metState struct {
+	hash  uint64
+	stage *stage // nil for a state that was met once
+}
+
+// courseStates is how many places there are, a power of two; maxCourseBytes bounds the memory of
+// stages and outcomes.
+const (
+	courseStates   = 1 << 15
+	maxCourseBytes = 24 << 20
+)
+
+// ByDemand is a [Spread] of which what heads lose depends on the demand alone, but not on
+// whose it is: Demand.Seq.
+type ByDemand interface {
+	Spread
+	ByDemand()
+}
+
+// stage is a state of sequences.
+type stage struct {
+	prompt, tokens int
+	outcomes       *outcome // that are known, the latest first
+	runs           []run    // which are never changed
+}
+
+// outcome is the compression of a sequence that was at a stage and has got some tokens since.
+type outcome struct {
+	after  int // tokens
+	to     *stage
+	held   int            // blocks before
+	refill int            // heads whose last block had one KV, and is full now
+	done   ref.Compressed // what Compress says
+	phases []phase        // of other heads, what changes
+	count  int            // what Count says: with 0 it is not compressed
+	undone bool           // it counts for Repeats
+	next   *outcome       // of the stage
+}
+
+// phase is so many heads, more or fewer, of lengths that are rest modulo B.
+type phase struct{ rest, heads int }
+
+// newCourses returns an empty memory for a ledger with a spread; nil if it can have none.
+func newCourses(cfg *ref.Config, spread Spread) *courses {
+	if _, ok := spread.(ByDemand); !ok || !cfg.Compresses() {
+		return nil
+	}
+	return &courses{}
+}
+
+// meet returns the stage of a state; nil for one that is met for the first time, or as if it
+// were because others took its place.
+func (c *courses) meet(prompt, tokens int, runs []run) *stage {
+	hash := mix(uint64(prompt), uint64(tokens))
+	for _, r := range runs {
+		hash = mix(hash^uint64(r.heads), uint64(r.gone))
+	}
+	m := &c.met[hash%courseStates]
+	switch {
+	case m.hash != hash:
+		*m = metState{hash: hash}
+		return nil
+	case m.stage == nil:
+		m.stage = &stage{prompt: prompt, tokens: tokens, runs: slices.Clone(runs)}
+		made := m.stage
+		c.take(unsafe.Sizeof(*made) + uintptr(len(runs))*unsafe.Sizeof(run{}))
+		return made
+	case m.stage.prompt != prompt || m.stage.tokens != tokens || !slices.Equal(m.stage.runs, runs):
+		return nil
+	}
+	return m.stage
+}
+
+// add has a stage know an outcome.
+func (c *courses) add(s *stage, t outcome) *outcome {
+	c.take(unsafe.Sizeof(t) + uintptr(len(t.phases))*unsafe.Sizeof(phase{}))
+	t.next = s.outcomes
+	s.outcomes = &t
+	return &t
+}
+
+// take counts memory, and forgets all stages when there is too much.
+func (c *courses) take(bytes uintptr) {
+	c.bytes += bytes
+	if c.bytes > maxCourseBytes {
+		c.bytes = bytes
+		clear(c.met[:])
+	}
+}
+
+// outcome returns the known compression after so many tokens; nil if there is none.
+func (s *stage) outcome(after int) *outcome {
+	t := s.outcomes
+	for t != nil && t.after != after {
+		t = t.next
+	}
+	return t
+}
+
+// leave has an account know its own runs, which may be changed.
+func (a *account) leave() {
+	a.met = false
+	if a.stage != nil {
+		a.runs, a.stage = append(a.runs[:0], a.stage.runs...), nil
+	}
+}
+
+// heads returns the runs of an account, which are not to be changed.
+func (a *account) heads() []run {
+	if a.stage != nil {
+		return a.stage.runs
+	}
+	return a.runs
+}
+
+// ahead returns what Compress would do to a sequence; nil if Count is 0. It is valid until the
+// next call. If it is not known yet, it says no more than count and held.
+func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
+	tokens := a.tokens + l.steps
+	if tokens < a.asksAt {
+		return nil
+	}
+	if a.stage != nil {
+		if t := a.stage.outcome(tokens - a.stage.tokens); t != nil {
+			if t.count == 0 {
+				return nil
+			}
+			return t
+		}
+	}
+	l.led = outcome{}
+	if l.levels != nil && l.own[id] == nil {
+		var kvs int
+		kvs, l.led.held = l.holds(a)
+		l.led.count = l.counting.asks(&l.cfg, tokens, kvs, l.led.held)
+	} else if l.led.count = l.Count(id); l.led.count > 0 {
+		l.led.held = l.Held(id)
+	}
+	if l.led.count > 0 {
+		return &l.led
+	}
+	if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
+		l.courses.add(a.stage, l.led)
+	}
+	return nil
+}
+
+// along does what an outcome says, which ahead has just returned.
+func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
+	if t.to == nil {
+		return l.lead(id, a, *t)
+	}
+	a.stage = t.to
+	a.asksAt, a.undoneAt = 0, never
+	l.used -= t.done.Freed
+	l.tables -= t.done.Freed
+	l.kvs -= t.done.Evicted
+	mask := l.cfg.BlockSize - 1
+	l.phases[(1-l.steps)&mask] -= t.refill
+	l.phases[-l.steps&mask] += t.refill
+	for _, p := range t.phases {
+		l.phases[(p.rest-l.steps)&mask] += p.heads
+	}
+	if t.undone {
+		l.undone++
+		if l.patient != nil {
+			a.undoneAt, a.undoneAs = a.tokens+l.steps, t.done
+		}
+	}
+	return t, nil
+}
+
+// lead compresses a sequence that is not on a course that is known, and notes what that comes
+// to for those that follow.
+func (l *Ledger) lead(id kv.SeqID, a *account, t outcome) (*outcome, error) {
+	tokens := a.tokens + l.steps
+	var err error
+	if l.courses == nil || l.own[id] != nil || tokens == a.undoneAt+1 {
+		l.led.done, err = l.Compress(id)
+		return &l.led, err
+	}
+	from, undone := a.stage, l.undone
+	if from == nil && !a.met {
+		from = l.courses.meet(a.prompt, tokens, a.runs)
+	}
+	var ok bool
+	var phases []phase
+	if t.done, ok = l.compressByLevel(a, t.count); ok {
+		phases = l.levels.phases
+	} else if t.done, phases, err = l.compressPlainly(id); err != nil {
+		return nil, err
+	}
+	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
+	if from == nil || a.stage == nil {
+		l.led = t
+		return &l.led, nil
+	}
+	t.after, t.to, t.undone = tokens-from.tokens, a.stage, l.undone != undone
+	if t.refill = refill(phases); t.refill == 0 {
+		t.phases = slices.Clone(phases)
+	}
+	return l.courses.add(from, t), nil
+}
+
+// compressPlainly is Compress, and says which phases change.
+func (l *Ledger) compressPlainly(id kv.SeqID) (c ref.Compressed, phases []phase, err error) {
+	before := l.phases
+	c, err = l.Compress(id)
+	for rest := range l.cfg.BlockSize {
+		at := (rest - l.steps) & (l.cfg.BlockSize - 1)
+		if more := l.phases[at] - before[at]; more != 0 {
+			phases = append(phases, phase{rest, more})
+		}
+	}
+	return c, phases, err
+}
+
+// refill returns how many heads change their phase from 1 to 0, if none changes otherwise;
+// else 0.
+func refill(phases []phase) int {
+	heads := 0
+	for _, p := range phases {
+		switch p.rest {
+		case 0:
+			heads += p.heads
+		case 1:
+		default:
+			return 0
+		}
+	}
+	return heads
+}
+
+// alongCourses reports whether compressions go along courses.
+func (s *Server) alongCourses() bool {
+	return s.Skip && s.ledger != nil && s.ledger.courses != nil
+}
+
+// compressAlong is policy.run along courses. It chooses and compresses at once, for what a
+// sequence is asked for does not depend on what others lose. Without a limit it does not matter
+// in which order that is; with one, the order is the line's. The work is what it tells, and
+// with Batch each compression, in the order in which they are done.
+func (s *Server) compressAlong(step *Step) (freed int, err error) {
+	p := &s.policy
+	p.prefilled, p.decodes, p.newTokens = false, 0, 0
+	before := step.Work[BlocksFreed]
+	if p.MaxKVPerCompression == 0 {
+		for q := s.running.head; q != nil && err == nil; q = q.next {
+			if !q.once || !q.attempted {
+				_, err = s.compressOne(step, q, math.MaxInt)
+			}
+		}
+	} else {
+		err = s.compressLine(step)
+	}
+	if err != nil {
+		err = fmt.Errorf("sim: step %d: %w", step.Index, err)
+	}
+	return int(step.Work[BlocksFreed] - before), err
+}
+
+// compressOne compresses a sequence if it is asked for anything, and returns how many slots
+// it held. If they are more than a limit, it is left as it is.
+func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err error) {
+	if q.compressedAt == s.steps {
+		return 0, nil
+	}
+	q.attempted = true
+	if q.account == nil {
+		q.account = s.ledger.seqs[q.id]
+	}
+	t := s.ledger.ahead(q.id, q.account)
+	if t == nil {
+		return 0, nil
+	}
+	slots = t.held * s.policy.blockSize
+	if slots > limit {
+		return slots, nil
+	}
+	if t, err = s.ledger.along(q.id, q.account, t); err != nil {
+		return slots, err
+	}
+	q.compressedAt = s.steps
+	s.policy.work(&step.Work, slots, &t.done)
+	if s.Batch {
+		step.Compression = append(step.Compression, s.policy.told(q.id, &t.done))
+	}
+	return slots, nil
+}
+
+// compressLine compresses along the line, as far as the limit of slots goes.
+func (s *Server) compressLine(step *Step) error {
+	p := &s.policy
+	l := &p.line
+	if !l.built {
+		l.build(&s.running)
+	}
+	l.chosen = l.chosen[:0]
+	at := l.start(p.rounds)
+	for q, left := at.next(), p.MaxKVPerCompression; q != nil; q = at.next() {
+		limit := left
+		if len(l.chosen) == 0 && !p.Strict {
+			limit = math.MaxInt
+		}
+		slots, err := s.compressOne(step, q, limit)
+		if err != nil {
+			return err
+		}
+		if q.once && q.attempted {
+			q.leaveLine()
+		}
+		if slots == 0 {
+			continue
+		}
+		if slots > limit {
+			break
+		}
+		left -= slots
+		l.chosen = append(l.chosen, q)
+	}
+	if len(l.chosen) > 0 {
+		p.rounds++
+		l.moveUp(p.rounds)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// CoursesWith does the same at random to two ledgers, of which one compresses along courses,
+// and compares what compressions come to, what heads hold and all sums.
+func CoursesWith(t *testing.T, spread Spread) {
+	known, led := 0, 0
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 13))
+		cfg, _, _, _, _ := randomServing(seed)
+		var schedule Schedule
+		compressOften(cfg, &schedule, seed)
+		cfg.Shape = kv.Shape{Layers: 1 + rng.IntN(4), KVHeads: 1 + rng.IntN(8), Group: 1, HeadSize: 8}
+		cfg.Blocks = 1 << 20
+		plain, err := NewLedger(cfg, spread)
+		if err != nil {
+			t.Fatal(err)
+		}
+		quick, err := NewLedger(cfg, spread)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both := func(what string, do func(*Ledger) error) {
+			if a, b := do(plain), do(quick); a != nil || b != nil {
+				t.Fatalf("seed %d: %s: %v, %v", seed, what, a, b)
+			}
+		}
+		prompts := []int{1 + rng.IntN(200), 1 + rng.IntN(200)}
+		here := map[kv.SeqID]bool{}
+		for op := range 400 {
+			id := kv.SeqID(rng.IntN(8))
+			switch what := rng.IntN(8); {
+			case !here[id]:
+				n := prompts[rng.IntN(2)]
+				both("prefill", func(l *Ledger) error { return l.Prefill(id, n) })
+				here[id] = true
+			case what == 0:
+				both("release", func(l *Ledger) error { return l.Release(id) })
+				delete(here, id)
+			case what == 1:
+				n := 1 + rng.IntN(40)
+				both("decode", func(l *Ledger) error { return l.DecodeAll(n) })
+			case what == 2:
+				both("decode of one", func(l *Ledger) error { return l.Decode([]kv.SeqID{id}) })
+			case what < 5:
+				both("decode", func(l *Ledger) error { return l.DecodeAll(1) })
+			default:
+				for id := range here {
+					count, held := plain.Count(id), plain.Held(id)
+					if quick.Count(id) != count {
+						t.Fatalf("seed %d, %d: it is asked for %d, not %d", seed, op, quick.Count(id), count)
+					}
+					outcome := quick.ahead(id, quick.seqs[id])
+					if (outcome != nil) != (count > 0) || outcome != nil && (outcome.count != count || outcome.held != held) {
+						t.Fatalf("seed %d, %d: %+v, want a count of %d of %d blocks", seed, op, outcome, count, held)
+					}
+					if outcome == nil {
+						continue
+					}
+					if outcome.to != nil {
+						known++
+					}
+					led++
+					want, err := plain.Compress(id)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, err := quick.along(id, quick.seqs[id], outcome)
+					if err != nil || got.done != want {
+						t.Fatalf("seed %d, %d: %+v, %v, want %+v", seed, op, got.done, err, want)
+					}
+				}
+			}
+			if plain.Usage() != quick.Usage() || plain.phases != quick.phases || plain.NeedAll(3) != quick.NeedAll(3) || plain.Repeats() != quick.Repeats() {
+				t.Fatalf("seed %d, %d: %+v, want %+v", seed, op, quick.Usage(), plain.Usage())
+			}
+			for id := range here {
+				if got, want := quick.Lengths(nil, id), plain.Lengths(nil, id); !slices.Equal(got, want) || quick.DecodeNeed(id) != plain.DecodeNeed(id) {
+					t.Fatalf("seed %d, %d: sequence %d: %v, want %v", seed, op, id, got, want)
+				}
+			}
+			if err := quick.audit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d compressions, of which %d were known", led, known)
+	if known == 0 || known == led {
+		t.Error("the operations test nothing")
+	}
+}
+
+func TestCourses(t *testing.T) {
+	weights := make([]int32, 32)
+	for i := range weights {
+		weights[i] = int32(weightOne * (1 + i*7%32) / 32)
+	}
+	CoursesWith(t, Even())
+	CoursesWith(t, &shares{[]float64{0.5}, [][]int32{weights}})
+}
+
+// TestCoursesForget checks that the memory of what compressions came to stays bounded where no
+// sequence is as another.
+func TestCoursesForget(t *testing.T) {
+	cfg, _, _ := llama8B()
+	cfg.Compression = ref.Compression{Rate: 0.25}
+	c := newCourses(&cfg, Even())
+	runs := make([]run, 100)
+	for i := range 100_000 {
+		runs[0].gone = i
+		for range 2 {
+			c.meet(i, i, runs)
+		}
+		if c.bytes > maxCourseBytes {
+			t.Fatalf("%d bytes after %d states", c.bytes, i)
+		}
+	}
+	if c.meet(99_999, 99_999, runs) == nil {
+		t.Error("the last state is not known")
+	}
+}
