@@ -162,3 +162,13 @@ func (s *state) launch(file, entry string, grid, block device.Dim, shared int, a
 	}
 	return k.Launch(grid, block, shared, args...)
 }
+
+// IsKernel reports whether an entry point is the kernel of a name, with or without the
+// format of keys and values.
+func IsKernel(entry, name string) bool {
+	if entry == name {
+		return true
+	}
+	format, ok := strings.CutPrefix(entry, name+"_")
+	return ok && slices.Contains([]string{"f32", "f16", "bf16", "e4m3", "e5m2"}, format)
+}

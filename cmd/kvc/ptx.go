@@ -1,14 +1,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"kvcompress/kernels/device"
+	"kvcompress/kernels/invoke"
 	"kvcompress/trace/regular"
 )
 
@@ -29,7 +28,7 @@ every thread reaches. docs/ptx-run.md has an example from a .cu file on.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPTXRunCmd(), newPTXCheckCmd())
+	cmd.AddCommand(newPTXRunCmd(), newPTXCheckCmd(), newPTXScriptCmd(), newPTXCaptureCmd())
 	return cmd
 }
 
@@ -46,21 +45,9 @@ func readPTX(path string) ([]byte, error) {
 type dim struct{ device.Dim }
 
 // Set takes up to three numbers, each at least 1.
-func (d *dim) Set(s string) error {
-	words := strings.Split(s, ",")
-	extents := [3]int{1, 1, 1}
-	if len(words) > len(extents) {
-		return errors.New("want X, X,Y or X,Y,Z")
-	}
-	for i, word := range words {
-		n, err := strconv.ParseInt(word, 0, 32)
-		if err != nil || n < 1 {
-			return errors.New("want X, X,Y or X,Y,Z, each at least 1")
-		}
-		extents[i] = int(n)
-	}
-	d.Dim = device.Dim{X: extents[0], Y: extents[1], Z: extents[2]}
-	return nil
+func (d *dim) Set(s string) (err error) {
+	d.Dim, err = invoke.ParseDim(s)
+	return err
 }
 
 func (d *dim) String() string {

@@ -17,8 +17,8 @@ func newPTXCheckCmd() *cobra.Command {
 		Use:   "check FILE.ptx",
 		Short: "Say whether a PTX file can be run here, and list its kernels",
 		Long: `Check reads a PTX file and decodes every instruction. It prints the kernels with their
-parameters, in order, and what a launch of them takes; or the first line that cannot
-be run, and why: exit code 1.`,
+parameters, in order, and what a launch of them takes; or, of one that cannot be run,
+the first line that stands in the way, and why: exit code 1.`,
 		Example: `  kvc ptx check saxpy.ptx
   kvc ptx check saxpy.ptx --allow-approx --json | jq '.kernels[].name'`,
 		Args: cobra.ExactArgs(1),
@@ -38,12 +38,17 @@ be run, and why: exit code 1.`,
 				return err
 			}
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), struct {
+				err = printJSON(cmd.OutOrStdout(), struct {
 					Approximate bool         `json:"approximate"`
 					Kernels     []ptx.Kernel `json:"kernels"`
 				}{p.Approximate(), p.Kernels()})
+			} else {
+				printKernels(cmd.OutOrStdout(), p)
 			}
-			return printKernels(cmd.OutOrStdout(), p)
+			if err != nil {
+				return err
+			}
+			return refusedKernels(p)
 		},
 	}
 	cmd.Flags().BoolVar(&allowApprox, "allow-approx", false, "let instructions pass whose result a GPU may compute otherwise")
@@ -51,7 +56,23 @@ be run, and why: exit code 1.`,
 	return cmd
 }
 
-func printKernels(w io.Writer, p *ptx.Program) error {
+// refusedKernels is the failure of a file with kernels that cannot be run.
+func refusedKernels(p *ptx.Program) error {
+	var refused []string
+	kernels := p.Kernels()
+	for _, k := range kernels {
+		if k.Refused != "" {
+			refused = append(refused, k.Refused)
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	return failure{fmt.Errorf("%d of %d kernels cannot be run: %s", len(refused), len(kernels), refused[0])}
+}
+
+// printKernels prints a line or two for each kernel.
+func printKernels(w io.Writer, p *ptx.Program) {
 	kernels := p.Kernels()
 	if p.Approximate() {
 		fmt.Fprintln(w, "It has approximate instructions: results may differ from a GPU's.")
@@ -71,6 +92,10 @@ func printKernels(w io.Writer, p *ptx.Program) error {
 			}
 		}
 		fmt.Fprintf(w, "%s(%s)\n", printableLine(k.Name), printableLine(strings.Join(params, ", ")))
+		if k.Refused != "" {
+			fmt.Fprintf(w, "    cannot be run: %s\n", printableLine(k.Refused))
+			continue
+		}
 		fmt.Fprintf(w, "    %d instructions, %d registers", k.Instructions, k.Registers)
 		if k.Shared > 0 {
 			fmt.Fprintf(w, ", %d bytes of static shared memory", k.Shared)
@@ -84,7 +109,9 @@ func printKernels(w io.Writer, p *ptx.Program) error {
 		case k.MostThreads > 0:
 			fmt.Fprintf(w, "; it takes blocks of at most %d threads", k.MostThreads)
 		}
+		if k.Approximate {
+			fmt.Fprint(w, "; it has approximate instructions")
+		}
 		fmt.Fprintln(w, ".")
 	}
-	return nil
 }

@@ -25,6 +25,8 @@ type ptxRunFlags struct {
 	grid, block dim
 	shared      int
 	args        []string
+	expect      []string
+	tolerance   invoke.Tolerance
 	json        bool
 }
 
@@ -35,8 +37,8 @@ func newPTXRunCmd() *cobra.Command {
 		Short: "Run a kernel on the CPU, under checkers, and write its buffers to files",
 		Long: `Run launches one kernel of a PTX file. Each --arg is one of its parameters, in order:
 
-  u32=1000  i64=-1  f32=1.5  f16=0.5   a number, of type i8 i16 i32 i64 u8 u16 u32 u64
-                                       f16 bf16 f32 f64
+  u32=1000  s64=-1  f32=1.5  b16=0x3c  a number, of type s8 to s64 (or i8 to i64), u8 to
+                                       u64, b8 to b64, f16 bf16 f32 f64
   in=x.npy                             the address of a buffer with the array of a file
   in=model.safetensors#name            … with a tensor
   out=f32[8,128]:y.npy                 … of a new buffer, written to a file afterwards
@@ -44,21 +46,33 @@ func newPTXRunCmd() *cobra.Command {
   inout=x.npy:y.npy                    … with the array of a file, written to a file
   tmp=f32[4096]                        … of a new buffer, for the kernel's own use
   ptr=0                                an address as it is
+  struct=u32=7,in@8=x.npy              a struct by value: fields, each at an offset or at
+                                       the next multiple of its size
+  struct=p.bin  struct=p.hex           … or its bytes, from a file
+
+An argument has to have the size and the kind of its parameter; signs do not matter.
 
 A new buffer holds nothing: to read it before it is written is an error, also in what
 is written to a file. zeros= holds zeros.
 
-The first thing that a checker finds ends the run with a report, and no file is
-written: exit code 1. Line numbers of the .cu file are in it if the PTX has them
+If a checker finds anything, the run goes on, a report of each different finding is
+printed with a summary, and no file is written: exit code 1. --findings 1 ends at the
+first one. --suppress race@scan.cu:88 passes over those of a kind and line. Line numbers of the .cu file are in it if the PTX has them
 (nvcc -lineinfo, clang -gline-directives-only).
 
 Instructions whose results a GPU may give otherwise are refused: approximate ones, and
-f32 additions and multiplications that may be fused. --allow-approx runs them.`,
+f32 additions and multiplications that may be fused. --allow-approx runs them.
+
+--expect compares a buffer with a file: an argument by its kind, if it is the only one
+(out=ref.npy), by the file that it is written to, its index from 0 or its parameter's
+name. Bits have to be equal, unless --ulp, --rtol or --atol allow for more.`,
 		Example: `  kvc ptx run saxpy.ptx --entry saxpy --grid 8 --block 128 \
       --arg u32=1000 --arg f32=2 --arg in=x.npy --arg inout=y.npy:sum.npy
   kvc ptx run sum.ptx --entry block_sums --grid 16 --block 256 --shared 1024 \
       --arg in=x.npy --arg out=f32[16]:sums.npy --arg u32=4096 --shuffle 7
-  kvc ptx run k.ptx --entry k --grid 1 --block 32 --checks all,-races --json`,
+  kvc ptx run k.ptx --entry k --grid 1 --block 32 --checks all,-races --json
+  kvc ptx run k.ptx --entry 'scale(float*, int)' --grid 1 --block 32 --arg inout=x.npy:y.npy \
+      --arg s32=32 --expect y.npy=ref.npy --rtol 1e-5`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -70,12 +84,17 @@ f32 additions and multiplications that may be fused. --allow-approx runs them.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&flags.entry, "entry", "", "the kernel's `name`; kvc ptx check lists them")
+	fs.StringVar(&flags.entry, "entry", "", "the kernel's `name`, as it is or in C++; kvc ptx check lists them")
 	fs.Var(&flags.grid, "grid", "blocks")
 	fs.Var(&flags.block, "block", "threads of a block")
 	fs.IntVar(&flags.shared, "shared", 0, "`bytes` of dynamic shared memory")
 	fs.StringArrayVar(&flags.args, "arg", nil, "the next parameter, `KIND=VALUE`")
+	fs.StringArrayVar(&flags.expect, "expect", nil, "what a buffer has to equal afterwards, `BUFFER=FILE`")
+	fs.Uint64Var(&flags.tolerance.ULP, "ulp", 0, "let floats differ by that many `steps` of their type")
+	fs.Float64Var(&flags.tolerance.Rel, "rtol", 0, "let floats differ by `R` times the expected one")
+	fs.Float64Var(&flags.tolerance.Abs, "atol", 0, "let floats differ by `A` more")
 	flags.device.add(fs)
+	addFindings(fs, &flags.device.options)
 	fs.BoolVar(&flags.device.options.AllowApprox, "allow-approx", false, "run what a GPU may compute otherwise")
 	fs.Int64Var(&flags.device.options.Budget, "budget", 0, "`instructions` of warps after which a kernel is taken to be endless (default 2^34)")
 	fs.BoolVar(&flags.json, "json", false, "print the result as JSON")
@@ -87,19 +106,22 @@ f32 additions and multiplications that may be fused. --allow-approx runs them.`,
 
 // ptxResult is what `kvc ptx run --json` prints.
 type ptxResult struct {
-	File         string          `json:"file"`
-	Entry        string          `json:"entry"`
-	Device       string          `json:"device"`
-	Grid         [3]int          `json:"grid"`
-	Block        [3]int          `json:"block"`
-	Shared       int             `json:"shared"`
-	Checks       string          `json:"checks,omitempty"` // of the PTX machine
-	Instructions int64           `json:"instructions,omitempty"`
-	Seconds      float64         `json:"seconds"`
-	Buffers      []invoke.Buffer `json:"buffers"`
-	Printed      string          `json:"printed,omitempty"` // by the kernel
-	Fault        *ptxFault       `json:"fault,omitempty"`
-	Error        string          `json:"error,omitempty"`
+	File         string              `json:"file"`
+	Entry        string              `json:"entry"`
+	Device       string              `json:"device"`
+	Grid         [3]int              `json:"grid"`
+	Block        [3]int              `json:"block"`
+	Shared       int                 `json:"shared"`
+	Checks       string              `json:"checks,omitempty"` // of the PTX machine
+	Instructions int64               `json:"instructions,omitempty"`
+	Seconds      float64             `json:"seconds"`
+	Buffers      []invoke.Buffer     `json:"buffers"`
+	Printed      string              `json:"printed,omitempty"`  // by the kernel
+	Fault        *ptxFault           `json:"fault,omitempty"`    // the first finding
+	Findings     []ptxFinding        `json:"findings,omitempty"` // all
+	Suppressed   int64               `json:"suppressed,omitempty"`
+	Expected     []invoke.Comparison `json:"expected,omitempty"`
+	Error        string              `json:"error,omitempty"`
 }
 
 func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
@@ -116,6 +138,16 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 		}
 		l.Args = append(l.Args, a)
 	}
+	for _, text := range flags.expect {
+		e, err := invoke.ParseExpect(text)
+		if err != nil {
+			return usageError{err}
+		}
+		l.Expect = append(l.Expect, e)
+	}
+	if l.Tolerance = flags.tolerance; !(l.Tolerance.Rel >= 0 && l.Tolerance.Abs >= 0) {
+		return usageError{errors.New("--rtol and --atol are numbers from 0 on")}
+	}
 	text, err := readPTX(path)
 	if err != nil {
 		return err
@@ -129,9 +161,15 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if l.Module, err = dev.Load(filepath.Base(path), text); err != nil {
+	var kernels []ptx.Kernel
+	if l.Module, kernels, err = invoke.LoadModule(dev, filepath.Base(path), text); err != nil {
 		return errors.Join(err, dev.Close())
 	}
+	kernel, err := invoke.FindKernel(kernels, l.Entry)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", path, err), dev.Close())
+	}
+	l.Entry, l.Params = kernel.Name, kernel.Params
 	done, err := invoke.Run(cmd.Context(), dev, l)
 	if errors.Is(err, context.Canceled) {
 		return failure{errors.New("interrupted: no file is written")}
@@ -150,22 +188,32 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 		r.Checks = flags.device.options.Checks.String()
 		r.Instructions = machine.Instructions()
 		r.Printed = printed.String()
+		r.Suppressed = machine.Suppressed()
 	}
-	var fault *ptx.Report
+	r.Expected = done.Expected
+	differ := false
+	for i := range r.Expected {
+		differ = differ || !r.Expected[i].Agree
+	}
+	found := findingsOf(err)
 	if err != nil {
 		r.Error = err.Error()
-		if errors.As(err, &fault) {
-			r.Fault = newPTXFault(fault)
+		if len(found) > 0 {
+			r.Fault = newPTXFault(found[0].Report)
+			r.Findings = newPTXFindings(found)
 		}
 	}
 	if flags.json {
 		if err := printJSON(cmd.OutOrStdout(), r); err != nil {
 			return err
 		}
-	} else if fault != nil {
-		fmt.Fprintln(cmd.OutOrStdout(), printable(fault.String()))
+	} else if len(found) > 0 {
+		printFindings(cmd.OutOrStdout(), found)
 	} else if err == nil {
 		err = printPTXResult(cmd.OutOrStdout(), r, l)
+	}
+	if err == nil && differ {
+		err = errors.New("a buffer is not as expected")
 	}
 	if err != nil {
 		return failure{err}
@@ -195,6 +243,12 @@ func printPTXResult(out io.Writer, r ptxResult, l invoke.Launch) error {
 		fmt.Fprintf(out, "; checks: %s", r.Checks)
 	}
 	fmt.Fprint(out, ".\n")
+	if r.Suppressed > 0 {
+		fmt.Fprintf(out, "Findings passed over, as --suppress says: %d.\n", r.Suppressed)
+	}
+	for i := range r.Expected {
+		fmt.Fprintf(out, "%s\n", printableLine(r.Expected[i].String()))
+	}
 	if len(r.Buffers) == 0 {
 		return nil
 	}

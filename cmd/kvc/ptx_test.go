@@ -20,6 +20,7 @@ func example(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	script := documentedScript(t)
 	t.Chdir(t.TempDir())
 	write := func(file string, shape []int64, values any) {
 		typ := map[bool]string{true: "<f4", false: "<u4"}[file != "zero.npy"]
@@ -47,6 +48,9 @@ func example(t *testing.T) {
 		"bad.ptx":     ".version 7.8\n.target sm_80\n.address_size 64\n.entry e() {\nfrobnicate.u32;\n}\n",
 		"empty.ptx":   "",
 		"text.npy":    "hello",
+		"steps.txt":   script,
+		"wrong.txt":   "buffer x in=x.npy\nzero x\nexpect x x.npy\n",
+		"past.txt":    "module example.ptx\nbuffer x in=x.npy\nlaunch saxpy_past grid=8 block=128 u32=1000 f32=1 buf=x buf=x\nsave x n.npy\n",
 	} {
 		if err := os.WriteFile(file, []byte(data), 0o600); err != nil {
 			t.Fatal(err)
@@ -54,10 +58,26 @@ func example(t *testing.T) {
 	}
 }
 
+// documentedScript returns the script of docs/ptx-run.md.
+func documentedScript(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/ptx-run.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(page), "<!-- steps.txt -->\n\n```\n")
+	script, _, ended := strings.Cut(rest, "```\n")
+	if !ok || !ended {
+		t.Fatal("docs/ptx-run.md has no script")
+	}
+	return script
+}
+
 // TestPTXCommandLines runs whole command lines: the exit code, and what is printed.
 func TestPTXCommandLines(t *testing.T) {
 	example(t)
 	const saxpy = "ptx run example.ptx --entry saxpy --grid 8 --block 128 --arg u32=1000 --arg f32=2 --arg in=x.npy "
+	const race = "ptx run example.ptx --entry block_sums_race --grid 4 --block 256 --arg in=rows.npy --arg out=f32[4]:n2.npy --checks races"
 	for _, c := range []struct {
 		line           string
 		code           int
@@ -92,6 +112,26 @@ func TestPTXCommandLines(t *testing.T) {
 			"sums.npy    f32   [4]    32640  229248  0", ""},
 		{"ptx run example.ptx --entry block_sums_race --grid 4 --block 256 --arg in=rows.npy --arg out=f32[4]:n.npy --checks races", exitFailed,
 			"race", "race"},
+		{saxpy + "--arg zeros=f32[1000]:y.npy --expect y.npy=x.npy", exitFailed, "y.npy differs from x.npy in 999 of 1000", "not as expected"},
+		{saxpy + "--arg zeros=f32[1000]:y.npy --expect 2=x.npy", exitDone, "2 equals x.npy (1000 elements)", ""},
+		{saxpy + "--arg zeros=f32[1000]:y.npy --expect y.npy=x.npy --rtol 1", exitDone, "is near x.npy", ""},
+		{saxpy + "--arg zeros=f32[1000]:y.npy --expect y.npy=none.npy", exitFailed, "", "none.npy: no such file"},
+		{saxpy + "--arg zeros=f32[1000]:y.npy --expect y.npy", exitUsage, "", "want BUFFER=FILE"},
+		{saxpy + "--arg zeros=f32[1000]:y.npy --rtol -1", exitUsage, "", "from 0 on"},
+		{saxpy + "--arg f32=0", exitFailed, "", "it has 32 bits, and a .u64 has 64"},
+		{saxpy + "--arg struct=frob", exitUsage, "", "want KIND=VALUE"},
+		{race, exitFailed, "findings: ", "findings"},
+		{race + " --findings 1", exitFailed, "race: bytes 64 to 67", "race"},
+		{race + " --suppress race@example.cu:42", exitDone, "passed over, as --suppress says", ""},
+		{race + " --suppress races", exitUsage, "", "no kind of finding"},
+		{race + " --json --suppress race@example.ptx:364", exitFailed, `"ptx_line": 375`, ""},
+		{"ptx script steps.txt", exitDone, "line 5: y equals x.npy", ""},
+		{"ptx script steps.txt --json", exitDone, `"agree": true`, ""},
+		{"ptx script none.txt", exitUsage, "", "none.txt: no such file"},
+		{"ptx script example.ptx", exitUsage, "", "example.ptx:"},
+		{"ptx script wrong.txt", exitFailed, "line 3: x differs from x.npy", "not as expected"},
+		{"ptx script past.txt", exitFailed, "2 findings: 2 out of bounds", "2 findings"},
+		{"ptx script past.txt --findings 1", exitFailed, "out of bounds", "past.txt:3: launch saxpy_past: "},
 		{"ptx run example.ptx --entry spin --grid 1 --block 32 --arg in=zero.npy --budget 1000", exitFailed, "", "endless loop"},
 		{"ptx run example.ptx --entry nope --grid 1 --block 1", exitFailed, "", `"nope"`},
 		{"ptx run example.ptx --entry saxpy --grid 1", exitUsage, "", "--block is needed"},
@@ -161,7 +201,7 @@ func TestPTXRunPage(t *testing.T) {
 			t.Errorf("kvc %s prints\n%s\n%s\nand the page has\n%s", line, got, &stderr, want)
 		}
 	}
-	if commands != 4 {
+	if commands != 6 {
 		t.Errorf("%d commands are on the page", commands)
 	}
 }

@@ -89,3 +89,24 @@ type Kernel interface {
 	// of dynamic shared memory.
 	Launch(grid, block Dim, shared int, args ...Arg) error
 }
+
+// BytesKernel is a Kernel that takes parameters of any size, such as structs by value.
+// The PTX machine's kernels are.
+type BytesKernel interface {
+	Kernel
+	// LaunchBytes is Launch with the bytes of each parameter, little-endian and as many as
+	// the parameter has.
+	LaunchBytes(grid, block Dim, shared int, args ...[]byte) error
+}
+
+// Variables is a Module whose .global and .const variables the host reads and writes, as
+// by cudaMemcpyFromSymbol and cudaMemcpyToSymbol. The PTX machine's modules are.
+type Variables interface {
+	Module
+	// VariableSize returns the bytes of a variable.
+	VariableSize(name string) (int64, error)
+	// WriteVariable copies from the host to a variable, from its byte off on.
+	WriteVariable(name string, off int64, from []byte) error
+	// ReadVariable copies from a variable to the host, from its byte off on.
+	ReadVariable(name string, off int64, to []byte) error
+}

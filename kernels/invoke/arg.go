@@ -16,11 +16,14 @@ import (
 	"kvcompress/safetensors"
 )
 
-// Arg is an argument of a kernel: a scalar, or the address of a buffer.
+// Arg is an argument of a kernel: a scalar, the address of a buffer, or a struct.
 type Arg struct {
 	text   string
-	scalar device.Arg
-	buffer *buffer // nil for a scalar
+	kind   string     // before the =
+	scalar device.Arg // of a scalar
+	buffer *buffer    // nil for all but the address of a new buffer
+	named  *named     // nil for all but the address of a script's buffer
+	value  *structure // nil for all but a struct
 }
 
 // buffer is memory that an argument points to.
@@ -38,7 +41,8 @@ func (a Arg) String() string { return a.text }
 
 // ParseArg reads an argument:
 //
-//	i32=-5  u64=0x10  f32=1.5  …   a scalar: i8 to i64, u8 to u64, f16, bf16, f32, f64
+//	i32=-5  u64=0x10  f32=1.5  …   a scalar: i8 to i64 or s8 to s64, u8 to u64, f16, bf16,
+//	                               f32, f64, fp8_e4m3, fp8_e5m2; b8 to b64: bits
 //	ptr=0                          an address as it is
 //	in=x.npy                       a buffer with the array of a file
 //	in=x.safetensors#name          … or with a tensor of one
@@ -46,6 +50,10 @@ func (a Arg) String() string { return a.text }
 //	zeros=u32[256]:y.npy           the same, filled with zeros
 //	inout=x.npy:y.npy              a buffer from a file, which is written to a file
 //	tmp=f32[4096]                  a new buffer, which is not
+//	struct=u32=7,in@8=x.npy        a struct by value, of fields, each at an offset or at the
+//	                               next multiple of its size
+//	struct=p.bin, struct=p.hex     … or of the bytes of a file, as they are or as text
+//	buf=x, buf=x+64                in a script: a buffer's address, and bytes added to it
 //
 // Files end in .npy or, with the name of a tensor after a #, in .safetensors. It
 // does not look at them.
@@ -54,9 +62,13 @@ func ParseArg(text string) (Arg, error) {
 	if !ok {
 		return Arg{}, fmt.Errorf("argument %q: want KIND=VALUE, such as in=x.npy or u32=7", text)
 	}
-	a := Arg{text: text}
+	a := Arg{text: text, kind: kind}
 	var err error
 	switch kind {
+	case "struct":
+		a.value, err = parseStruct(value)
+	case "buf":
+		a.named, err = parseNamed(value)
 	case "in":
 		a.buffer = &buffer{from: value}
 		_, _, err = splitFile(value)
@@ -153,12 +165,9 @@ func byteSize(t safetensors.DType, shape []int64) (int64, error) {
 
 // parseScalar reads a number of a type into the low bytes of an argument.
 func parseScalar(kind, value string) (device.Arg, error) {
-	if kind == "ptr" {
-		kind = "u64"
-	}
-	t, ok := types[kind]
-	if !ok || t == safetensors.Bool {
-		return 0, fmt.Errorf("%q is none of in, out, zeros, inout, tmp, ptr and the types %s", kind, typeNames())
+	t, ok := scalarTypes[kind]
+	if !ok {
+		return 0, fmt.Errorf("%q is none of in, out, zeros, inout, tmp, ptr, struct and the types %s; s8 to s64, b8 to b64", kind, typeNames())
 	}
 	wrong := func(err error) error {
 		if errors.Is(err, strconv.ErrRange) {
@@ -182,7 +191,7 @@ func parseScalar(kind, value string) (device.Arg, error) {
 		f.Encode(raw[:f.Size()], []float32{float32(v)})
 		return device.Arg(uint64(raw[0]) | uint64(raw[1])<<8 | uint64(raw[2])<<16 | uint64(raw[3])<<24), nil
 	}
-	if kind[0] == 'u' {
+	if unsigned := kind[0] == 'u' || kind == "ptr" || kind[0] == 'b' && !strings.HasPrefix(value, "-"); unsigned {
 		v, err := strconv.ParseUint(value, 0, t.Bits())
 		if err != nil {
 			return 0, wrong(err)

@@ -7,9 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"kvcompress/kernels/device"
+	"kvcompress/kernels/ptx"
 	"kvcompress/safetensors"
 	"kvcompress/trace/regular"
 )
@@ -21,9 +25,57 @@ const chunk = 4 << 20
 type Launch struct {
 	Module      device.Module
 	Entry       string
+	Params      []ptx.Param // of the kernel, which the arguments have to fit; nil if they are not known
 	Grid, Block device.Dim
 	Shared      int // bytes of dynamic shared memory
 	Args        []Arg
+	Expect      []Expect
+	Tolerance   Tolerance // of all of Expect
+}
+
+// Expect is a file that a buffer is to equal after the launch.
+type Expect struct {
+	Buffer string // an argument's index, its parameter's name, its kind if no other has it, or the file it is written to
+	File   string
+}
+
+// ParseExpect reads BUFFER=FILE.
+func ParseExpect(text string) (Expect, error) {
+	// The last =, as a file that is written to may have one in its name.
+	at := strings.LastIndexByte(text, '=')
+	if at < 1 {
+		return Expect{}, fmt.Errorf("expectation %q: want BUFFER=FILE, such as out=ref.npy", text)
+	}
+	e := Expect{text[:at], text[at+1:]}
+	if _, _, err := splitFile(e.File); err != nil {
+		return Expect{}, fmt.Errorf("expectation %q: %w", text, err)
+	}
+	return e, nil
+}
+
+// find returns the index of the argument that an expectation is about.
+func (e Expect) find(args []Arg, params []ptx.Param) (int, error) {
+	is := []func(i int) bool{
+		func(i int) bool { return strconv.Itoa(i) == e.Buffer },
+		func(i int) bool { return i < len(params) && params[i].Name == e.Buffer },
+		func(i int) bool { return args[i].buffer.to == e.Buffer },
+		func(i int) bool { return args[i].kind == e.Buffer },
+	}
+	for _, matches := range is {
+		var found []int
+		for i := range args {
+			if args[i].buffer != nil && matches(i) {
+				found = append(found, i)
+			}
+		}
+		switch {
+		case len(found) == 1:
+			return found[0], nil
+		case len(found) > 1:
+			return 0, fmt.Errorf("expectation %s=%s: arguments %v are %s=: give the index of one, or the file that it is written to", e.Buffer, e.File, found, e.Buffer)
+		}
+	}
+	return 0, fmt.Errorf("expectation %s=%s: no argument with a buffer has that index, parameter's name, file or kind", e.Buffer, e.File)
 }
 
 // Buffer is what became of a buffer.
@@ -44,6 +96,8 @@ type Buffer struct {
 type Result struct {
 	Time    time.Duration
 	Buffers []Buffer // those that were written to files, in the order of the arguments
+	// Expected is how buffers compare, in the order of Launch.Expect.
+	Expected []Comparison `json:",omitempty"`
 }
 
 // Run makes the launch's buffers on a device, runs the kernel, and writes the
@@ -85,56 +139,78 @@ type allocated struct {
 }
 
 func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Result, error) {
+	for _, a := range l.Args {
+		if a.value != nil {
+			if err := a.value.read(func(path string) string { return path }); err != nil {
+				return Result{}, fmt.Errorf("argument %q: %w", a.text, err)
+			}
+		}
+	}
+	if l.Params != nil {
+		if err := matchAll(l.Args, l.Params); err != nil {
+			return Result{}, err
+		}
+	}
+	expected := make([]int, len(l.Expect))
+	for i, e := range l.Expect {
+		var err error
+		if expected[i], err = e.find(l.Args, l.Params); err != nil {
+			return Result{}, err
+		}
+	}
 	if err := distinct(l.Args); err != nil {
 		return Result{}, err
 	}
-	args := make([]device.Arg, len(l.Args))
+	values := make([]value, len(l.Args))
 	for i, a := range l.Args {
-		args[i] = a.scalar
-		if a.buffer == nil {
-			continue
-		}
-		p, err := r.prepare(ctx, i, a)
+		var err error
+		values[i], err = a.resolve(func(a Arg) (device.Ptr, error) {
+			if a.named != nil {
+				return 0, errors.New("only a script has buffers with names")
+			}
+			return r.prepare(ctx, i, a)
+		})
 		if err != nil {
 			return Result{}, fmt.Errorf("argument %q: %w", a.text, err)
 		}
-		args[i] = device.Pointer(p)
+	}
+	took, err := launch(ctx, r.dev, kernel, l, values)
+	if err != nil {
+		return Result{}, err
 	}
 
-	type outcome struct {
-		time time.Duration
-		err  error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		var o outcome
-		o.time, o.err = r.dev.Time(func() error { return kernel.Launch(l.Grid, l.Block, l.Shared, args...) })
-		done <- o
-	}()
-	var o outcome
-	select {
-	case <-ctx.Done():
-		return Result{}, ctx.Err()
-	case o = <-done:
-	}
-	if o.err != nil {
-		return Result{}, o.err
-	}
-
-	result := Result{Time: o.time, Buffers: []Buffer{}}
+	result := Result{Time: took, Buffers: []Buffer{}}
 	defer r.discard()
+	var undefined []error // of each buffer that has what is not defined
 	for _, b := range r.ready {
 		if b.to == "" {
 			continue
 		}
 		numbers, err := r.save(ctx, b, l.Args[b.arg].text)
 		if err != nil {
-			return Result{}, fmt.Errorf("argument %q: %w", l.Args[b.arg].text, err)
+			err = fmt.Errorf("argument %q: %w", l.Args[b.arg].text, err)
+			if errors.As(err, new(*ptx.Report)) {
+				undefined = append(undefined, err)
+				continue
+			}
+			return Result{}, err
 		}
 		result.Buffers = append(result.Buffers, Buffer{
 			Arg: b.arg, Type: nameOf(b.typ), Shape: b.shape, File: b.to,
 			Min: numbers.min, Max: numbers.max, NaNs: numbers.nans,
 		})
+	}
+	if undefined != nil {
+		return Result{}, errors.Join(undefined...)
+	}
+	for i, arg := range expected {
+		b := r.ready[slices.IndexFunc(r.ready, func(b allocated) bool { return b.arg == arg })]
+		c, err := compare(ctx, pointerTo(r.dev, b.ptr), b.typ, b.shape, l.Expect[i].File, nil, l.Tolerance)
+		if err != nil {
+			return Result{}, fmt.Errorf("expectation %s=%s: %w", l.Expect[i].Buffer, l.Expect[i].File, err)
+		}
+		c.Arg, c.Name = &arg, l.Expect[i].Buffer
+		result.Expected = append(result.Expected, c)
 	}
 	if err := r.publish(); err != nil {
 		return Result{}, err
@@ -142,11 +218,83 @@ func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Resu
 	return result, nil
 }
 
+// value is an argument as a launch takes it.
+type value struct {
+	word  device.Arg
+	size  int    // bytes
+	image []byte // of a struct, and then nothing else
+}
+
+// resolve returns the argument's value. Buffers' addresses come from address.
+func (a Arg) resolve(address func(Arg) (device.Ptr, error)) (value, error) {
+	switch {
+	case a.value != nil:
+		image := append([]byte(nil), a.value.bytes...)
+		image = append(image, make([]byte, a.value.size()-len(image))...)
+		for _, f := range a.value.fields {
+			v, err := f.resolve(address)
+			if err != nil {
+				return value{}, fmt.Errorf("field %q: %w", f.text, err)
+			}
+			put(image[f.at:f.at+v.size], v.word)
+		}
+		return value{image: image}, nil
+	case a.buffer != nil || a.named != nil:
+		p, err := address(a)
+		return value{word: device.Pointer(p), size: 8}, err
+	}
+	return value{word: a.scalar, size: a.bits() / 8}, nil
+}
+
+// launch runs a kernel once, and returns how long it took. With a canceled context it
+// does not wait for the kernel's end.
+func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Launch, values []value) (time.Duration, error) {
+	words, structs := make([]device.Arg, len(values)), false
+	images := make([][]byte, len(values))
+	for i, v := range values {
+		words[i] = v.word
+		if images[i] = v.image; v.image == nil {
+			images[i] = make([]byte, v.size)
+			put(images[i], v.word)
+			continue
+		}
+		structs = true
+		if l.Params != nil { // what no field has is padding
+			p := l.Params[i]
+			images[i] = append(images[i], make([]byte, ptxBits(p.Type)/8*p.Count-len(images[i]))...)
+		}
+	}
+	run := func() error { return kernel.Launch(l.Grid, l.Block, l.Shared, words...) }
+	if structs {
+		k, ok := kernel.(device.BytesKernel)
+		if !ok {
+			return 0, errNoStructs
+		}
+		run = func() error { return k.LaunchBytes(l.Grid, l.Block, l.Shared, images...) }
+	}
+	type outcome struct {
+		time time.Duration
+		err  error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		o.time, o.err = dev.Time(run)
+		done <- o
+	}()
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case o := <-done:
+		return o.time, o.err
+	}
+}
+
 // distinct refuses two arguments that are written to one file, of which only the
 // last would be left.
 func distinct(args []Arg) error {
 	first := map[string]string{} // by path: the argument
-	for _, a := range args {
+	for _, a := range withFields(args) {
 		if a.buffer == nil || a.buffer.to == "" {
 			continue
 		}
@@ -161,6 +309,19 @@ func distinct(args []Arg) error {
 		first[path] = a.text
 	}
 	return nil
+}
+
+// withFields returns the arguments and the fields of those that are structs.
+func withFields(args []Arg) []Arg {
+	var all []Arg
+	for _, a := range args {
+		if all = append(all, a); a.value != nil {
+			for _, f := range a.value.fields {
+				all = append(all, f.Arg)
+			}
+		}
+	}
+	return all
 }
 
 // publish gives the files their names.
@@ -214,7 +375,11 @@ func (r *running) prepare(ctx context.Context, arg int, a Arg) (device.Ptr, erro
 			return 0, err
 		}
 	}
-	if b.ptr, err = r.dev.Alloc(fmt.Sprintf("argument %d: %s", arg, a.text), b.size); err != nil {
+	name := fmt.Sprintf("argument %d: %s", arg, a.text)
+	if !strings.Contains(a.text, "=") { // a script's
+		name = a.text
+	}
+	if b.ptr, err = r.dev.Alloc(name, b.size); err != nil {
 		return 0, err
 	}
 	r.ready = append(r.ready, b)
@@ -229,11 +394,18 @@ func (r *running) prepare(ctx context.Context, arg int, a Arg) (device.Ptr, erro
 
 // load copies a file's array to the device.
 func (r *running) load(ctx context.Context, b allocated, from *source) error {
-	return inChunks(ctx, b.size, func(part []byte, off int64) error {
-		if _, err := io.ReadFull(from.at, part); err != nil {
-			return fmt.Errorf("at byte %d of %d: %w", off, b.size, regular.Short(err))
-		}
+	return r.read(ctx, b.size, from, func(part []byte, off int64) error {
 		return r.dev.Write(b.ptr+device.Ptr(off), part)
+	})
+}
+
+// read calls do for each part of a file's array.
+func (r *running) read(ctx context.Context, size int64, from *source, do func(part []byte, off int64) error) error {
+	return inChunks(ctx, size, func(part []byte, off int64) error {
+		if _, err := io.ReadFull(from.at, part); err != nil {
+			return fmt.Errorf("at byte %d of %d: %w", off, size, regular.Short(err))
+		}
+		return do(part, off)
 	})
 }
 

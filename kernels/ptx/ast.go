@@ -21,7 +21,8 @@ type function struct {
 	name    string
 	line    int
 	entry   bool
-	body    bool // false for a declaration
+	body    bool  // false for a declaration
+	refused error // what is wrong in its text; then nothing else of it is known
 	params  []*variable
 	results []*variable
 	stmts   []statement
@@ -37,17 +38,18 @@ type function struct {
 
 // variable is a declared piece of memory.
 type variable struct {
-	name   string
-	line   int
-	space  space
-	align  int
-	elem   typ // type of an element
-	count  int64
-	size   int64 // bytes; 0 for an unsized extern
-	extern bool
-	init   []byte
-	fixups []fixup
-	scoped int // the scope of a function that it is declared in
+	name    string
+	line    int
+	space   space
+	align   int
+	elem    typ // type of an element
+	count   int64
+	size    int64 // bytes; 0 for an unsized extern
+	extern  bool
+	init    []byte
+	fixups  []fixup
+	scoped  int   // the scope of a function that it is declared in
+	refused error // why nothing may use it
 }
 
 // fixup is an address in an initialiser.

@@ -61,7 +61,22 @@ func asyncCopy(w *warp, in *instr, mask uint32) error {
 		w.pend(in, &target{addr: &w.addr, mask: none}, true)
 	}
 	w.issued = w.pending[first:]
-	return w.resolve(in, &c.to, c.toImm, mask)
+	mask = 0 // of lanes whose source is memory
+	for _, p := range w.issued {
+		mask |= p.mask
+	}
+	w.targeted = 0
+	if mask != 0 {
+		if err := w.resolve(in, &c.to, c.toImm, mask); err != nil {
+			return err
+		}
+	}
+	if w.targeted != mask {
+		for _, p := range w.issued {
+			p.mask &= w.targeted
+		}
+	}
+	return nil
 }
 
 // asyncShort looks at the sources of lanes that read fewer bytes than they write, byte
@@ -74,13 +89,18 @@ func (w *warp) asyncShort(in *instr, mask uint32) error {
 			r := w.report(Misaligned, in, 1<<lane)
 			r.Space, r.Address, r.Size = spaceGlobal.String(), at, int(c.from.size)
 			r.Detail = misaligned(c.from.size)
-			return r
+			if err := w.block.launch.found(r); err != nil {
+				return err
+			}
+			mask &^= 1 << lane
 		}
 	}
 	one := c.from
 	one.size = 1
 	amount := row[uint32](w.regs, c.amount)
+	first, reached := len(w.pending), uint32(0)
 	one.do = func(w *warp, in *instr, t *target) {
+		reached |= t.mask
 		w.pend(in, t, true)
 	}
 	for k := range c.from.size {
@@ -95,7 +115,14 @@ func (w *warp) asyncShort(in *instr, mask uint32) error {
 		if err := w.resolve(in, &one, c.fromImm+uint64(k), mask); err != nil {
 			return err
 		}
-		one.do = func(*warp, *instr, *target) {}
+		if lost := mask &^ reached; lost != 0 { // out of bounds, and the launch goes on
+			mask = reached
+			for _, p := range w.pending[first:] {
+				p.mask &^= lost
+			}
+		}
+		reached = 0
+		one.do = func(_ *warp, _ *instr, t *target) { reached |= t.mask }
 	}
 	return nil
 }
@@ -134,6 +161,7 @@ func (w *warp) pend(in *instr, t *target, short bool) {
 
 // asyncTarget keeps where the lanes of a target write.
 func asyncTarget(w *warp, in *instr, t *target) {
+	w.targeted |= t.mask
 	for _, p := range w.issued {
 		if t.mask == allLanes {
 			p.to = *t.addr

@@ -42,7 +42,9 @@ func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 	if w.block.launch.checkSync && mask != w.live {
 		r := w.report(BarrierDiverged, in, mask)
 		r.Detail = fmt.Sprintf("lanes %#x of warp %d are at the barrier, but lanes %#x are not", mask, w.index, w.live&^mask)
-		return false, r
+		if err := w.block.launch.found(r); err != nil {
+			return false, err
+		}
 	}
 	expected, whole := len(b.warps)*warpSize, op.count.sink
 	if !whole {
@@ -57,7 +59,7 @@ func (w *warp) barrier(in *instr, mask uint32) (bool, error) {
 	} else if s.expected != expected {
 		r := w.report(BarrierDiverged, in, mask)
 		r.Detail = fmt.Sprintf("barrier %d is for %d threads here, for %d where others wait (line %d)", id, expected, s.expected, b.launch.entry.code[s.pc].line)
-		return false, r
+		return false, b.launch.foundFatal(r)
 	}
 	if op.kind == barRed {
 		p := w.preds[op.src]
@@ -147,7 +149,7 @@ func (w *warp) reduced(in *instr, s *barrierState) {
 }
 
 // stuck is the error of a block in which every warp that is left waits.
-func (b *block) stuck(w *warp) error {
+func (b *block) stuck(w *warp) *Report {
 	in := &b.launch.entry.code[w.pc-1]
 	s := &b.barriers[w.waiting]
 	r := w.report(BarrierDiverged, in, w.active)

@@ -4,7 +4,7 @@ package ptx
 // again: the immediate post-dominator of the branch, the first instruction that
 // all ways from it to an end go through. Calls are as any other instruction, and
 // an end that only some lanes reach (a guarded exit) is none.
-func reconverge(code []instr, errorf func(string, ...any) error) error {
+func reconverge(code []instr, left *int, errorf func(string, ...any) error) error {
 	n := int32(len(code))
 	end := n // one node after all: the end of every thread
 	successors := func(i int32, buf []int32) []int32 {
@@ -72,9 +72,10 @@ func reconverge(code []instr, errorf func(string, ...any) error) error {
 	}
 	idom[end] = end
 	steps := 0
+	defer func() { *left -= steps }()
 	for changed := true; changed; {
 		changed = false
-		if steps > maxSteps {
+		if steps > *left {
 			return errorf("the control flow is too intricate: its post-dominators take more than %d steps", maxSteps)
 		}
 		for i := len(order) - 2; i >= 0; i-- {
@@ -97,7 +98,7 @@ func reconverge(code []instr, errorf func(string, ...any) error) error {
 					case number[b] < number[a]:
 						b = idom[b]
 					}
-					if a == b || steps > maxSteps {
+					if a == b || steps > *left {
 						best = a
 						break
 					}
@@ -121,8 +122,8 @@ func reconverge(code []instr, errorf func(string, ...any) error) error {
 	return nil
 }
 
-// maxSteps bounds the search for post-dominators, which takes a few steps for each
-// instruction of code that a compiler has made.
+// maxSteps bounds the search for post-dominators in a module, which takes a few steps
+// for each instruction of code that a compiler has made.
 const maxSteps = 1 << 26
 
 // leaveAtOnce lets the lanes that branch to the end of a kernel end there and then,

@@ -83,7 +83,9 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 			for ; rest != 0; rest &= rest - 1 {
 				if l := bits.TrailingZeros32(rest); f.overlaps(a.addr[l], uint64(a.size)) {
 					if other := c.copyOf(a, a.addr[l], false); other != nil {
-						return c.notAwaited(a, l, al, other)
+						if err := a.w.block.launch.found(c.notAwaited(a, l, al, other)); err != nil {
+							return err
+						}
 					}
 				}
 			}
@@ -92,7 +94,9 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 				l := bits.TrailingZeros32(rest)
 				if at := a.addr[l]; at+uint64(a.size) > f.from && at < f.to {
 					if other := c.copyOf(a, at, true); other != nil {
-						return c.notAwaited(a, l, al, other)
+						if err := a.w.block.launch.found(c.notAwaited(a, l, al, other)); err != nil {
+							return err
+						}
 					}
 				}
 			}

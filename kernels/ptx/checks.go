@@ -84,16 +84,35 @@ func (c *checks) hostRead(a *allocation, off, n int64) error {
 	if !c.on.Uninit {
 		return nil
 	}
-	at := a.shadow.init.unwritten(off, n)
-	if at < 0 {
-		return nil
+	var passed *stain // the last one that is not to be reported
+	for at := off; ; at++ {
+		if at = a.shadow.init.unwritten(at, off+n-at); at < 0 {
+			return nil
+		}
+		s := a.shadow.stainOf(at)
+		if s != nil && s == passed {
+			continue
+		}
+		r := c.undefinedRead(a, off, n, at, s)
+		if len(c.device.opt.Suppress) == 0 || !c.device.suppresses(r) {
+			return r
+		}
+		c.device.suppressed++
+		if passed = s; s == nil && c.device.suppressesKind(Uninitialized) {
+			return nil
+		}
 	}
+}
+
+// undefinedRead is the report on a host that reads byte at, which the store s has left
+// undefined, or nothing has written.
+func (c *checks) undefinedRead(a *allocation, off, n, at int64, s *stain) *Report {
 	r := &Report{
 		Kind: Uninitialized, Space: "global", Address: a.base + uint64(at), Size: int(n),
 		Allocation: a.name, Extent: int64(a.size), Offset: at,
 	}
 	what := fmt.Sprintf("the host reads bytes %d to %d of %q, and", off, off+n-1, a.name)
-	if s := a.shadow.stainOf(at); s != nil {
+	if s != nil {
 		r.Kind, r.Kernel, r.Access, r.Other = s.report.Kind, s.report.Kernel, s.report.Access, s.report.Other
 		r.Detail = fmt.Sprintf("%s byte %d is not defined: %s", what, at, s.report.Detail)
 		return r
@@ -246,11 +265,14 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	if s.init != nil && a.in.copy == nil { // a copy reads and writes when it arrives
 		if a.kind != accessStore {
 			if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
-				if a.kind == accessAtomic {
+				if a.kind == accessAtomic || a.in.mem == nil { // ldmatrix gives it to other lanes
 					off := int64(a.addr[lane] - base)
-					return c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)
+					if err := a.w.block.launch.found(c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)); err != nil {
+						return err
+					}
+				} else {
+					c.loadUndefined(a, mask, al, s, a.addr, base)
 				}
-				c.loadUndefined(a, mask, al, s, a.addr, base)
 			}
 		}
 		if a.kind != accessLoad {
@@ -281,10 +303,16 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 			ra.stamp |= stampWide
 		}
 	}
-	if lane, with := r.check(s.races, ra); lane >= 0 {
-		return c.race(a, lane, al, with)
+	if c.device.opt.SameValueStores && a.kind == accessStore {
+		if ra.memory = a.w.block.shared; al != nil {
+			ra.memory = al.mem
+		}
+	}
+	if err := c.raceAll(a, ra, s.races, al); err != nil {
+		return err
 	}
 	if strong {
+		ra.mask = mask
 		places := &r.global
 		if al == nil {
 			places = &r.inShared

@@ -16,8 +16,7 @@ type decoder struct {
 	m      *module
 	e      *entry
 	approx bool // approximate instructions are allowed
-	used   bool // and occurred
-	budget *int // instructions that may still be decoded
+	left   *limits
 
 	consts   map[constKey]uint32
 	specials map[specialReg]uint32
@@ -73,42 +72,21 @@ type jump struct {
 	line  int
 }
 
-// decodeModule decodes every entry, and every function once by itself so that
-// what nobody calls is checked too.
-func decodeModule(m *module, approx bool) (*Program, error) {
-	p := &Program{module: m, entries: map[string]*entry{}}
-	budget := maxCode
-	for _, f := range m.entries {
-		e, used, err := decodeEntry(p, f, approx, &budget)
-		if err != nil {
-			return nil, err
-		}
-		p.entries[f.name] = e
-		p.approx = p.approx || used
-	}
-	// From the last one on: a function stands before its callers, and is decoded with
-	// them.
-	for i := len(m.bodies) - 1; i >= 0; i-- {
-		if f := m.bodies[i]; !f.called {
-			if _, _, err := decodeEntry(p, f, approx, &budget); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return p, nil
-}
-
-func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, bool, error) {
+// decodeEntry decodes a kernel, or a function that nobody calls.
+func decodeEntry(p *Program, f *function, approx bool, left *limits) (*entry, error) {
 	e := &entry{program: p, fn: f, predTrue: -1, regBytes: 64, // row 0 is nobody's
 		code: make([]instr, 0, len(f.stmts)+1)}
 	d := &decoder{
-		m: p.module, e: e, approx: approx, budget: budget,
+		m: p.module, e: e, approx: approx, left: left,
 		consts: map[constKey]uint32{}, specials: map[specialReg]uint32{},
 		symbols: map[*variable]uint64{}, fns: map[*function]*fnState{},
 	}
+	if f.refused != nil {
+		return nil, f.refused
+	}
 	if f.entry {
 		if err := d.params(); err != nil {
-			return nil, false, err
+			return nil, err
 		}
 	} else {
 		d.formals(f)
@@ -118,7 +96,7 @@ func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, boo
 		next := d.queue[0]
 		d.queue = d.queue[1:]
 		if err := d.function(d.fns[next]); err != nil {
-			return nil, false, err
+			return nil, err
 		}
 	}
 	for i := range e.code {
@@ -127,19 +105,24 @@ func decodeEntry(p *Program, f *function, approx bool, budget *int) (*entry, boo
 		}
 	}
 	if err := d.depth(f); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if err := d.finish(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if err := reconverge(e.code, d.errorf); err != nil {
-		return nil, false, err
+	if err := reconverge(e.code, &left.steps, d.errorf); err != nil {
+		return nil, err
+	}
+	for i := range e.consts {
+		if v := e.consts[i].sym; v != nil && v.refused != nil {
+			return nil, v.refused
+		}
 	}
 	if f.entry {
 		leaveAtOnce(e.code[:d.fns[f].end])
 		findOrigins(e)
 	}
-	return e, d.used, nil
+	return e, nil
 }
 
 // params lays out the parameters of a kernel (PTX ISA §5.1.6.1).
@@ -182,6 +165,9 @@ func (d *decoder) place(f *function) *fnState {
 func (d *decoder) function(f *fnState) error {
 	d.fn = f
 	d.s = &statement{line: f.line}
+	if f.refused != nil {
+		return f.refused
+	}
 	// What is declared counts as often as it is looked at: once for each entry.
 	if err := d.spend(len(f.function.regs) + len(f.params) + len(f.results) + len(f.locals) + len(f.function.labels)); err != nil {
 		return err
@@ -376,7 +362,7 @@ func (d *decoder) errorf(format string, args ...any) error {
 
 // spend takes n from the budget.
 func (d *decoder) spend(n int) error {
-	if *d.budget -= n; *d.budget < 0 {
+	if d.left.code -= n; d.left.code < 0 {
 		return d.errorf("more than %d instructions, declarations and branch targets, those of functions counted for each kernel that calls them", maxCode)
 	}
 	return nil
@@ -460,6 +446,6 @@ func (d *decoder) inexact(why string) error {
 	if !d.approx {
 		return d.errorf("%s: %s; it is refused, as results may differ from hardware (AllowApprox, or --allow-approx, lets it run)", d.in.op, why)
 	}
-	d.used = true
+	d.e.approx = true
 	return nil
 }

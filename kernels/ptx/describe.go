@@ -11,6 +11,12 @@ type Kernel struct {
 	Local        int    `json:"local"`        // bytes of local memory of each thread, likewise
 	Block        [3]int `json:"block"`        // the only one that it runs with (.reqntid); 0 where any will do
 	MostThreads  int    `json:"most_threads"` // of a block (.maxntid); 0 where it does not say
+
+	// Refused is why the kernel cannot be run, with the line; "" if it can be. Then what
+	// its code uses is not known.
+	Refused string `json:"refused,omitempty"`
+	// Approximate is whether it has instructions whose result a GPU may give otherwise.
+	Approximate bool `json:"approximate,omitempty"`
 }
 
 // Param is a parameter of a kernel.
@@ -33,6 +39,9 @@ func (p *Program) Kernels() []Kernel {
 		for _, v := range f.params {
 			k.Params = append(k.Params, Param{v.name, v.elem.String(), int(v.count)})
 		}
+		if k.Approximate = e.approx; e.refused != nil {
+			k.Refused = e.refused.Error()
+		}
 		for i := range e.code {
 			if e.code[i].counted {
 				k.Instructions++
@@ -42,3 +51,6 @@ func (p *Program) Kernels() []Kernel {
 	}
 	return list
 }
+
+// Kernels describes the kernels of a module of this device, as Program.Kernels does.
+func (m *loadedModule) Kernels() []Kernel { return m.program.Kernels() }

@@ -16,6 +16,15 @@ type Options struct {
 	// AllowApprox lets modules with approximate instructions load. Their results may
 	// differ from a GPU's.
 	AllowApprox bool
+	// MaxFindings is how many different findings (see Finding) end a launch. With 0 or 1
+	// the first one does, and is the launch's error; with more, the error at its end is a
+	// *Findings.
+	MaxFindings int
+	// Suppress are findings that are not reported. The launch goes on after them.
+	Suppress []Suppression
+	// SameValueStores lets threads without an order store the same value to the same
+	// place, as Compute Sanitizer does; otherwise only lanes of one store may.
+	SameValueStores bool
 	// Shuffle, if not 0, is the seed of the order in which blocks and warps run, and the
 	// lanes of an atomic take effect.
 	Shuffle uint64
@@ -39,6 +48,7 @@ type Device struct {
 	checks       *checks
 	instructions int64
 	launches     uint64
+	suppressed   int64 // findings
 	approx       bool
 	closed       bool
 }

@@ -1,6 +1,7 @@
 // Package ptx executes PTX on the CPU: a device without a GPU, for kernels that
 // are to be checked. It reads what clang and nvcc emit, follows the PTX ISA manual
-// to the bit, and refuses what it does not know, with the line. With checkers on
+// to the bit, and refuses what it does not know, with the line: the kernel that has it,
+// and not the others of its file. With checkers on
 // it finds what compute-sanitizer finds, and more ([Checks], docs/checkers.md).
 //
 //	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
@@ -38,9 +39,9 @@
 //   - clocks count instructions, and the only multiprocessor has number 0;
 //   - memory that nothing has written is zeros at first.
 //
-// Flushing subnormals (.ftz), .approx and .full, and f32, f64, f16 and bf16
-// add, sub and mul without a rounding modifier, which a GPU's compiler may fuse,
-// are refused, for their results may differ from hardware. [Options].AllowApprox
+// Sums of matrix products (matrix.go says in which order they are here), flushing
+// subnormals (.ftz), .approx and .full, and f32, f64, f16 and bf16 add, sub and mul
+// without a rounding modifier, which a GPU's compiler may fuse, are refused, for their results may differ from hardware. [Options].AllowApprox
 // lets them run, rounded correctly, and [Device.Name] then says so.
 // atom.add.f32 flushes subnormals in global memory, as the manual says hardware
 // does.
@@ -58,17 +59,17 @@
 //   - Without -fmad=false it writes add.f32, mul.f32 and sub.f32, which are refused;
 //     with it .rn. Some functions are made of approximate instructions all the same:
 //     expf, tanhf, powf, erff, rsqrtf, and log, tanh, pow and rsqrt of f64; not logf,
-//     sinf, sqrtf, exp and sin. __hadd2 is add.f16x2. One of them in a file refuses
-//     the whole file.
+//     sinf, sqrtf, exp and sin. __hadd2 is add.f16x2.
 //   - A counter that is set back by a plain store after its last atomicAdd, and an
 //     atomicCAS loop whose first read is plain, are races in the memory model of PTX,
 //     and reported: write atomicExch, and read through volatile.
 //
 // # What it does not do
 //
-//   - Textures, surfaces, matrix instructions (mma, wgmma, ldmatrix), clusters, tensor
+//   - Textures, surfaces, matrix instructions other than ldmatrix and the mma.sync of
+//     matrix.go (wmma, wgmma, stmatrix, and types of 4, 1 and 64 bits), clusters, tensor
 //     copies and mbarriers, an address size of 32, function pointers, recursion, and
-//     the shuffles and votes of before PTX 6.0 are refused when a module is loaded.
+//     the shuffles and votes of before PTX 6.0 are refused when the kernel that has them is asked for.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
 //     what another lane of its warp does after the loop, it waits until the budget
 //     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
@@ -76,7 +77,8 @@
 //     for those that wait where the two ways come together again, past it.
 //   - A block that waits for another one waits until the budget ends the launch,
 //     unless that one ran before.
-//   - One wrong access ends its launch.
+//   - One wrong access ends its launch, unless [Options].MaxFindings lets it go on without
+//     that access.
 //
 // # Limits
 //
@@ -89,17 +91,20 @@
 // # Where things are
 //
 //	lex, parse*, ast, types      text to declarations and statements
+//	refuse                       what refuses a kernel, and what a file
 //	decode*, operands, opcodes   statements to instructions
 //	cfg, flow                    reconvergence
 //	launch, warp, barrier        the order of blocks, warps and instructions
 //	int, logic, carry, float,    instructions on rows; vector_*: in AVX2
 //	compare, cvt, round, vector
+//	matrix, decodematrix         mma.sync and ldmatrix
 //	memory, memop, gather,       memory
 //	memvec, atom, async
-//	device, module               what package device asks for
+//	device, module, params,      what package device asks for
+//	variables, snapshot
 //	runtime                      printf and assert
 //	hook                         what the checkers see
 //	check*, race, published,     the checkers
 //	shadow*, undefined, used,
-//	origin, report
+//	origin, report, findings
 package ptx

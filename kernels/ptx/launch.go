@@ -48,7 +48,8 @@ type launch struct {
 	smem  []byte
 	clock uint64
 
-	printed int // bytes
+	printed  int // bytes
+	findings findings
 }
 
 // block is a block that runs.
@@ -72,6 +73,11 @@ type kernel struct {
 
 // Launch runs the kernel to its end. Its error says which thread failed where.
 func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+	return k.launch(grid, block, shared, words(args))
+}
+
+// launch runs the kernel with arguments of either form.
+func (k *kernel) launch(grid, block device.Dim, shared int, args arguments) error {
 	if k.device.closed {
 		return errClosed
 	}
@@ -81,20 +87,22 @@ func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) 
 		grid: [3]int{grid.X, grid.Y, grid.Z}, block: [3]int{block.X, block.Y, block.Z},
 		shared: shared, budget: k.device.opt.Budget,
 	}
-	if err := l.validate(args); err != nil {
+	err := l.validate()
+	if err == nil {
+		err = args.validate(e.params)
+	}
+	if err != nil {
 		return fmt.Errorf("ptx: %s: %w", e.fn.name, err)
 	}
 	l.params = make([]byte, max(e.paramSize, 8))
 	for i, p := range e.params {
-		for b := range p.size {
-			l.params[p.off+b] = byte(args[i] >> (8 * b))
-		}
+		args.put(l.params[p.off:p.off+p.size], i)
 	}
 	l.origin = l.findOrigins()
-	return k.device.run(l)
+	return l.outcome(k.device.run(l))
 }
 
-func (l *launch) validate(args []device.Arg) error {
+func (l *launch) validate() error {
 	e := l.entry
 	for i, limit := range [3]int{maxGridX, maxGridYZ, maxGridYZ} {
 		if l.grid[i] < 1 || l.grid[i] > limit {
@@ -121,17 +129,6 @@ func (l *launch) validate(args []device.Arg) error {
 	}
 	if need := int64(e.local) * int64(threads); need > l.device.opt.MemoryLimit {
 		return fmt.Errorf("%d bytes of local memory for %d threads; the limit is %d", need, threads, l.device.opt.MemoryLimit)
-	}
-	if len(args) != len(e.params) {
-		return fmt.Errorf("%d arguments; the kernel has %d parameters", len(args), len(e.params))
-	}
-	for i, p := range e.params {
-		if p.size > 8 {
-			return fmt.Errorf("parameter %d (%s) has %d bytes: an argument has at most 8", i, short(p.name), p.size)
-		}
-		if p.size < 8 && args[i]>>(8*p.size) != 0 {
-			return fmt.Errorf("argument %d is %#x: parameter %s has %d bytes", i, uint64(args[i]), short(p.name), p.size)
-		}
 	}
 	return nil
 }
@@ -166,7 +163,7 @@ func (d *Device) run(l *launch) error {
 			int(b.linear / (uint64(l.grid[0]) * uint64(l.grid[1]))),
 		}
 		l.budget -= blockCost
-		if err := b.run(); err != nil {
+		if err := b.run(); err != nil && err != errEndBlock {
 			return err
 		}
 	}
@@ -272,7 +269,7 @@ func (b *block) run() error {
 	}
 	for i := range b.warps {
 		if w := &b.warps[i]; w.live != 0 {
-			return b.stuck(w)
+			return l.foundFatal(b.stuck(w))
 		}
 	}
 	return nil

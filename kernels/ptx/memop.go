@@ -220,7 +220,13 @@ func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
 			t.base = windowOf(at)
 		}
 		if size < int(m.size) || !within(&w.addr, t.base, uint64(size)-uint64(m.size), uint64(m.size-1), group) {
-			return w.outside(in, m, at, t.base, group, size)
+			good, err := w.outside(in, m, at, t.base, group, size)
+			if err != nil {
+				return err
+			}
+			if t.mask = good; good == 0 {
+				continue
+			}
 		}
 		if err := w.accessWindow(in, m, t); err != nil {
 			return err
@@ -251,10 +257,16 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 			r.Kind = Misaligned
 			r.Allocation, r.Extent, r.Offset = a.name, int64(a.size), int64(at-a.base)
 			r.Detail = misaligned(m.size)
-			return r
+		} else {
+			mem.describe(r, own)
 		}
-		mem.describe(r, own)
-		return r
+		if err := w.block.launch.found(r); err != nil {
+			return err
+		}
+		mask &^= 1 << lane // left out
+	}
+	if mask == 0 {
+		return nil
 	}
 	if w.block.launch.checks != nil {
 		if err := w.check(in, m, spaceGlobal, addr, mask, nil); err != nil {
@@ -280,10 +292,11 @@ func misaligned(size uint32) string {
 	return "the address is no multiple of " + [...]string{"1", "2", "4", "8", "16"}[bits.TrailingZeros32(size)] + " bytes"
 }
 
-// outside reports an access outside a window, or a misaligned one.
-func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, extent int) error {
-	for ; mask != 0; mask &= mask - 1 {
-		lane := bits.TrailingZeros32(mask) & 31
+// outside reports accesses outside a window, and misaligned ones. If the launch goes on,
+// it returns the lanes that are left.
+func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, extent int) (uint32, error) {
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		lane := bits.TrailingZeros32(rest) & 31
 		at := w.addr[lane] - base
 		end := at + uint64(m.size)
 		inside := end <= uint64(extent) && end > at
@@ -298,9 +311,12 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 		} else {
 			r.Detail = boundsDetail(at, end, sp, extent)
 		}
-		return r
+		if err := w.block.launch.found(r); err != nil {
+			return 0, err
+		}
+		mask &^= 1 << lane
 	}
-	return nil
+	return mask, nil
 }
 
 // check shows an access to the checkers.

@@ -40,16 +40,12 @@ func (d *Device) LoadProgram(p *Program) (device.Module, error) {
 	if d.closed {
 		return nil, errClosed
 	}
-	if p.approx && !d.opt.AllowApprox {
-		return nil, fmt.Errorf("ptx: %s: it has approximate instructions, which are not allowed", p.module.name)
-	}
 	m := &loadedModule{device: d, program: p, globals: map[*variable]*allocation{}, constAt: map[*variable]uint64{}, warps: map[*entry][]warp{}}
 	before := len(d.mem.live)
 	if err := m.layOut(); err != nil {
 		d.mem.keep(before)
 		return nil, err
 	}
-	d.approx = d.approx || p.approx
 	return m, nil
 }
 
@@ -61,7 +57,7 @@ func (m *loadedModule) layOut() error {
 			continue // defined further on
 		}
 		if v.extern && v.space != spaceShared {
-			return module.errorf(v.line, "extern variable %q is nowhere defined", short(v.name))
+			continue // no kernel that can be run uses it
 		}
 		switch v.space {
 		case spaceGlobal:
@@ -86,9 +82,7 @@ func (m *loadedModule) layOut() error {
 			copy(m.constants[at:], v.init)
 		}
 	}
-	if err := m.fixups(); err != nil {
-		return err
-	}
+	m.fixups()
 	constants := aligned(len(m.constants))
 	copy(constants, m.constants)
 	m.constants = constants
@@ -96,17 +90,14 @@ func (m *loadedModule) layOut() error {
 }
 
 // fixups writes addresses into initialisers.
-func (m *loadedModule) fixups() error {
+func (m *loadedModule) fixups() {
 	pm := m.program.module
 	for _, v := range pm.order {
+		if v.refused != nil {
+			continue // no kernel that can be run uses it
+		}
 		for _, f := range v.fixups {
 			sym := pm.globals[f.symbol]
-			if pm.funcs[f.symbol] != nil {
-				return pm.errorf(f.line, "the address of %s: function pointers are not supported", short(f.symbol))
-			}
-			if sym == nil || sym.space == spaceShared {
-				return pm.errorf(f.line, "%q is no variable whose address is constant", short(f.symbol))
-			}
 			into := m.constants
 			at := int64(m.constAt[v]) + f.at
 			if v.space == spaceGlobal {
@@ -115,7 +106,6 @@ func (m *loadedModule) fixups() error {
 			binary.LittleEndian.PutUint64(into[at:], m.address(sym, f.gen)+uint64(f.add))
 		}
 	}
-	return nil
 }
 
 // address returns where a .global or .const variable lies.
@@ -137,8 +127,15 @@ func (m *loadedModule) Kernel(name string) (device.Kernel, error) {
 	}
 	e := m.program.entries[name]
 	if e == nil {
-		return nil, fmt.Errorf("ptx: %s: no entry %q", m.program.module.name, short(name))
+		return nil, fmt.Errorf("ptx: %s: no entry %q%s", m.program.module.name, short(name), m.program.thereAre())
 	}
+	if e.refused != nil {
+		return nil, e.refused
+	}
+	if e.approx && !m.device.opt.AllowApprox {
+		return nil, fmt.Errorf("ptx: %s: %s has approximate instructions, which are not allowed", m.program.module.name, short(name))
+	}
+	m.device.approx = m.device.approx || e.approx
 	return &kernel{m.device, m, e}, nil
 }
 

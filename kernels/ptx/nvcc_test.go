@@ -65,7 +65,11 @@ func TestNVCC(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := New(Options{}).Load(c.file, text); (err != nil) != c.approx {
+			m, err := New(Options{}).Load(c.file, text)
+			if err == nil {
+				_, err = m.Kernel(c.entry)
+			}
+			if (err != nil) != c.approx {
 				t.Errorf("without approximation: %v", err)
 			}
 			for _, seed := range []uint64{0, 1, 7} {

@@ -304,10 +304,10 @@ func nvccPaged(rng *rand.Rand) []nvccCase {
 	return []nvccCase{
 		{file: "paged", entry: "paged_attention", approx: true, grid: extent(heads, len(lens)), block: extent(128), shared: 256, args: []any{
 			near(out, 2e-4), reads(q), reads(keys), reads(values), reads(table), reads(lens), device.F32(0.125), device.I32(perSeq)}},
-		{file: "paged", entry: "reshape_and_cache", approx: true, grid: extent(len(slots)), block: extent(96), args: []any{
+		{file: "paged", entry: "reshape_and_cache", grid: extent(len(slots)), block: extent(96), args: []any{
 			reads(k), reads(v), changes(keys, newKeys), changes(values, newValues), reads(slots),
 			device.I32(heads), device.I32(dim), device.I32(size), device.I32(pack)}},
-		{file: "paged", entry: "copy_blocks", approx: true, grid: extent(1, 2), block: extent(32), args: []any{
+		{file: "paged", entry: "copy_blocks", grid: extent(1, 2), block: extent(32), args: []any{
 			changes(a, a2), changes(b, b2), nvccAddress(0), nvccAddress(1), reads([]int64{0, 4, 2, 5}), device.I32(elems)}},
 	}
 }
@@ -341,7 +341,7 @@ func nvccHalf(rng *rand.Rand) []nvccCase {
 	})
 	return []nvccCase{
 		{file: "half", entry: "half2_ops", approx: true, grid: extent(1), block: extent(32), args: []any{reads(x), writes(results), device.I32(32)}},
-		{file: "half", entry: "half_matmul", approx: true, grid: extent(3, 3), block: extent(16, 16), args: []any{
+		{file: "half", entry: "half_matmul", grid: extent(3, 3), block: extent(16, 16), args: []any{
 			reads(a), reads(b), near(c, 1e-6), device.I32(n)}},
 	}
 }

@@ -62,7 +62,6 @@ func TestParseErrors(t *testing.T) {
 		{"a list in a row", head + ".global .b8 x[2][2] = {1, {2}};", "a list where no row begins"},
 		{"lists too deep", head + ".global .b8 x[2][2] = {{{1}}};", "nested deeper than its dimensions"},
 		{"no rows", head + ".global .b8 x[][0] = {{}, {1}};", "more values than elements"},
-		{"many callers", head + manyCallers(1000), "more than 1048576"},
 		{"initialiser", head + ".global .b8 x[2] = {1, 2, 3};", "more values than elements"},
 		{"recursion", head + ".func f() { call f; }\n.visible .entry k() { call f; }", `"f" calls itself`},
 		{"variable twice", head + ".global .b32 x;\n.global .b32 x;", `x.ptx:5: "x" is declared twice`},
@@ -84,6 +83,20 @@ func TestParseErrors(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestManyCallers bounds what a text has decoded.
+func TestManyCallers(t *testing.T) {
+	p, err := Parse("x.ptx", []byte(".version 7.8\n.target sm_80\n"+manyCallers(1000)), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Refused("k0"); err != nil {
+		t.Error(err)
+	}
+	if err := p.Refused("k1999"); err == nil || !strings.Contains(err.Error(), "more than 1048576") {
+		t.Error(err)
 	}
 }
 
@@ -203,7 +216,11 @@ func TestApproximate(t *testing.T) {
 		t.Errorf("%#x, %v", got, err)
 	}
 	dev := New(Options{AllowApprox: true})
-	if _, err := dev.Load("x.ptx", []byte(programOf(body))); err != nil || !strings.Contains(dev.Name(), "may differ") {
+	m, err := dev.Load("x.ptx", []byte(programOf(body)))
+	if err != nil || strings.Contains(dev.Name(), "may differ") {
+		t.Fatalf("%v: name %q", err, dev.Name())
+	}
+	if _, err := m.Kernel("kernel"); err != nil || !strings.Contains(dev.Name(), "may differ") {
 		t.Errorf("%v: name %q", err, dev.Name())
 	}
 }

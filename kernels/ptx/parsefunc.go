@@ -2,9 +2,8 @@ package ptx
 
 import "math"
 
-// function reads an .entry or a .func, from that word on (PTX ISA §11.1).
-func (p *parser) function(extern bool) error {
-	f := &function{line: p.tok.line, entry: p.is(".entry"), labels: map[string]int{}}
+// readFunction reads an .entry or a .func, from that word on (PTX ISA §11.1).
+func (p *parser) readFunction(f *function, extern bool) error {
 	if err := p.advance(); err != nil {
 		return err
 	}
@@ -38,20 +37,6 @@ func (p *parser) function(extern bool) error {
 		return err
 	} else if extern && f.entry {
 		return p.m.errorf(f.line, "an extern entry")
-	}
-	old := p.m.funcs[f.name]
-	switch {
-	case p.m.globals[f.name] != nil:
-		return p.m.errorf(f.line, "%q is declared twice", short(f.name))
-	case old == nil || !old.body:
-		p.m.funcs[f.name] = f
-	case f.body:
-		return p.m.errorf(f.line, "%q is defined twice", short(f.name))
-	}
-	if f.entry && f.body {
-		p.m.entries = append(p.m.entries, f)
-	} else if f.body {
-		p.m.bodies = append(p.m.bodies, f)
 	}
 	return nil
 }

@@ -69,7 +69,11 @@ func (p *parser) declaration(sp space, extern bool) (*variable, error) {
 		t, ok := typeNames[word]
 		switch word {
 		case "texref", "samplerref", "surfref":
-			return nil, p.errorf(".%s: textures and surfaces are not supported", word)
+			err := p.errorf(".%s: textures and surfaces are not supported", word)
+			if sp != spaceGlobal {
+				return nil, err
+			}
+			v.refused, t, ok = err, typeNames["b64"], true
 		}
 		if !ok || t == pred {
 			return nil, p.errorf("%q is not a type of memory", "."+short(word))

@@ -9,9 +9,10 @@ type Program struct {
 }
 
 // Parse reads and decodes a PTX text; name is that of its file, for errors, each
-// of which names the line. Instructions whose result a GPU may give otherwise,
-// such as ex2.approx or an add.f32 that may be fused, are refused unless
-// allowApprox is set.
+// of which names the line. A kernel that cannot be run does not
+// refuse its text unless no other can be: see Refused. Instructions whose result a GPU
+// may give otherwise, such as ex2.approx or an add.f32 that may be fused, refuse their
+// kernel unless allowApprox is set.
 func Parse(name string, text []byte, allowApprox bool) (*Program, error) {
 	m, err := parseModule(name, text)
 	if err != nil {
@@ -29,7 +30,7 @@ func (p *Program) Entries() []string {
 	return names
 }
 
-// Approximate reports whether the program has instructions whose result a GPU
+// Approximate reports whether any of the kernels has instructions whose result a GPU
 // may give otherwise.
 func (p *Program) Approximate() bool { return p.approx }
 
@@ -38,6 +39,8 @@ func (p *Program) Approximate() bool { return p.approx }
 type entry struct {
 	program *Program
 	fn      *function
+	refused error // why it cannot be run, and then nothing else is known of it
+	approx  bool  // it has approximate instructions
 	code    []instr
 
 	regBytes   uint32 // of a warp's register file, constants and special registers included

@@ -231,6 +231,7 @@ type raceAccess struct {
 	values     stored // of a store
 	same, row  bool   // as in access
 	nc         bool   // a non-coherent load, which must not meet any write of the launch
+	memory     []byte // of a store, if others may store the same value: what it writes to
 }
 
 // stored knows the values that a store writes.
@@ -394,7 +395,10 @@ func (r *races) replaces(s, e, floor stamp) bool {
 // sameValue reports whether two lanes of one store write the same to one place.
 func (a *raceAccess) sameValue(e, s stamp, lane int) bool {
 	const other = stampLaneShift
-	if e&^(31<<other) != s&^(31<<other) || s.kind() != accessStore || a.values == nil {
+	if e&^(31<<other) != s&^(31<<other) {
+		return a.memory != nil && s.kind() == accessStore && e.kind() == accessStore && a.sameStored(lane)
+	}
+	if s.kind() != accessStore || a.values == nil {
 		return false
 	}
 	m := e.lane()

@@ -132,7 +132,7 @@ func (c *runtimeCall) assertFail(w *warp, in *instr, mask uint32) error {
 		return "?"
 	}
 	r.Detail = fmt.Sprintf("assertion failed: %s, at %s:%d, in %s", part(0), part(1), c.arg(w, lane, 2), part(3))
-	return r
+	return w.block.launch.trapped(r)
 }
 
 // vprintf prints what each lane has to say, and returns the number of its arguments.
@@ -158,7 +158,9 @@ func (c *runtimeCall) vprintf(w *warp, in *instr, mask uint32) error {
 		if p.undefined != nil {
 			r := w.report(Uninitialized, in, 1<<lane)
 			r.Detail = fmt.Sprintf("prints argument %d of %q, and nothing has written byte %d of the arguments", p.count, format, *p.undefined)
-			return r
+			if err := l.found(r); err != nil {
+				return err
+			}
 		}
 		if err := l.write(p.out.String()); err != nil {
 			return w.errorf(in, 1<<lane, "printf: %v", err)

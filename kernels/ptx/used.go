@@ -14,7 +14,9 @@ import (
 func (w *warp) follow(in *instr, mask uint32) error {
 	if in.guard >= 0 {
 		if bad := w.active &^ w.init[in.guardReg]; bad != 0 {
-			return w.used(in, in.guardReg, bad, "whether it executes")
+			if err := w.used(in, in.guardReg, bad, "whether it executes"); err != nil {
+				return err
+			}
 		}
 	}
 	defined := allLanes
@@ -34,8 +36,16 @@ func (w *warp) follow(in *instr, mask uint32) error {
 func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
 	for _, r := range w.block.launch.entry.flows[w.pc].needs {
 		if lanes := mask &^ w.init[r]; lanes != 0 {
-			return w.used(in, r, lanes, w.need(in, r))
+			if err := w.used(in, r, lanes, w.need(in, r)); err != nil {
+				return err
+			}
 		}
+	}
+	if bad &= w.undefinedOf(in); bad == 0 {
+		for _, r := range in.defs {
+			w.init[r] |= mask
+		}
+		return nil
 	}
 	if in.mem == nil {
 		w.spread(in, mask, bad)
@@ -45,9 +55,12 @@ func (w *warp) followUndefined(in *instr, mask, bad uint32) error {
 	if c := w.block.launch.checks; c == nil || !c.on.Uninit { // memory does not know
 		for _, r := range in.uses {
 			if lanes := mask &^ w.init[r]; lanes != 0 {
-				return w.used(in, r, lanes, "what is stored")
+				if err := w.used(in, r, lanes, "what is stored"); err != nil {
+					return err
+				}
 			}
 		}
+		return nil
 	}
 	w.startUndefined()
 	w.undefStored = bad
@@ -67,16 +80,36 @@ func (w *warp) need(in *instr, reg uint32) string {
 		return "how much is copied"
 	case in.kind == kindBarrier:
 		return "the barrier"
-	case in.kind == kindTogether:
+	case in.kind == kindTogether && len(in.uses) > 0 && in.e != 0 && e.regOf(in.e) == id:
 		return "the mask"
+	case in.kind == kindTogether:
+		return "the address"
 	}
 	return "where it goes"
 }
 
-// used reports the use of a register in lanes in which it is not defined.
+// undefinedOf returns the lanes in which a source of an instruction is not defined.
+func (w *warp) undefinedOf(in *instr) uint32 {
+	defined := allLanes
+	for _, r := range in.uses {
+		defined &= w.init[r]
+	}
+	return ^defined
+}
+
+// used reports the use of a register in lanes in which it is not defined. If the launch
+// goes on, it is from then on.
 func (w *warp) used(in *instr, reg, lanes uint32, what string) error {
-	lane := bits.TrailingZeros32(lanes)
-	return w.causeOf(reg, lane).report(w.report(Uninitialized, in, 1<<lane), w.block.launch, what)
+	l, lane := w.block.launch, bits.TrailingZeros32(lanes)
+	c := w.causeOf(reg, lane)
+	known := c.in == nil && l.again(UninitRegister, in, nil) || c.in != nil && l.again(Uninitialized, in, c.in)
+	if !known {
+		if err := l.found(c.report(w.report(Uninitialized, in, 1<<lane), l, what)); err != nil {
+			return err
+		}
+	}
+	w.init[reg] |= lanes
+	return nil
 }
 
 // report completes a report on the use of a value.

@@ -28,6 +28,7 @@ type warp struct {
 	spare      []*pendingCopy   // of no use at present
 	commits    [warpSize]uint32 // how many groups of copies each lane has committed
 	ownCommits bool             // lanes may differ in that
+	targeted   uint32           // of the copies that are issued, the lanes whose destination is memory
 
 	undef       *undefined // of registers that are not defined; nil while all are
 	undefStored uint32     // the lanes of a store whose values are not, until a checker sees it

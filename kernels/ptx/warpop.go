@@ -23,17 +23,17 @@ func (w *warp) members(in *instr, maskRow uint32, mask uint32) (uint32, error) {
 		case masks[lane] != named:
 			r := w.report(MaskMismatch, in, 1<<lane)
 			r.Detail = fmt.Sprintf("the mask is %#x here and %#x in lane %d", masks[lane], named, bits.TrailingZeros32(mask))
-			return 0, r
+			return named, w.block.launch.found(r)
 		case named>>lane&1 == 0:
 			r := w.report(MaskMismatch, in, 1<<lane)
 			r.Detail = fmt.Sprintf("the mask %#x leaves out lane %d, which executes it", named, lane)
-			return 0, r
+			return named, w.block.launch.found(r)
 		}
 	}
 	if missing := named & w.live &^ mask; missing != 0 {
 		r := w.report(MaskMismatch, in, mask)
 		r.Detail = fmt.Sprintf("the mask %#x names lanes that do not execute it: %#x", named, missing)
-		return 0, r
+		return named, w.block.launch.found(r)
 	}
 	return named, nil
 }
@@ -63,7 +63,9 @@ func shfl(w *warp, in *instr, mask uint32) error {
 		if mask>>j&1 == 0 && mask>>i&1 != 0 && w.block.launch.checkSync {
 			r := w.report(InactiveLane, in, 1<<i)
 			r.Detail = fmt.Sprintf("lane %d reads lane %d, which does not take part", i, j)
-			return r
+			if err := w.block.launch.found(r); err != nil {
+				return err
+			}
 		}
 	}
 	if in.d != noPred {
@@ -276,7 +278,7 @@ func fence(w *warp, in *instr, mask uint32) error {
 func trap(w *warp, in *instr, mask uint32) error {
 	r := w.report(Trapped, in, mask)
 	r.Detail = "the kernel has stopped itself"
-	return r
+	return w.block.launch.trapped(r)
 }
 
 func nothing(*warp, *instr, uint32) error { return nil }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"kvcompress/kernels/ptx"
+)
+
+// addFindings defines the flags that say what findings do.
+func addFindings(fs *pflag.FlagSet, o *ptx.Options) {
+	fs.IntVar(&o.MaxFindings, "findings", 100, "`N` different findings that end a launch; with 1 the first does")
+	fs.Var(&suppressions{&o.Suppress}, "suppress", "pass over findings, `KIND[@FILE[:LINE]]`: race@scan.cu:88, any@vendor.cuh")
+	fs.BoolVar(&o.SameValueStores, "allow-same-value", false, "let threads store equal values to one place without an order")
+}
+
+// suppressions is the value of --suppress, which may be given several times.
+type suppressions struct{ list *[]ptx.Suppression }
+
+// Set adds one.
+func (s *suppressions) Set(text string) error {
+	one, err := ptx.ParseSuppression(text)
+	if err == nil {
+		*s.list = append(*s.list, one)
+	}
+	return err
+}
+
+func (s *suppressions) String() string { return "" }
+
+// Type is what --help calls the value.
+func (s *suppressions) Type() string { return "finding" }
+
+// ptxFinding is a finding in JSON.
+type ptxFinding struct {
+	*ptxFault
+	Times int64 `json:"times"`
+}
+
+func newPTXFindings(found []ptx.Finding) []ptxFinding {
+	list := make([]ptxFinding, len(found))
+	for i, f := range found {
+		list[i] = ptxFinding{newPTXFault(f.Report), f.Times}
+	}
+	return list
+}
+
+// findingsOf returns the findings that an error has, each once.
+func findingsOf(err error) []ptx.Finding {
+	var all *ptx.Findings
+	if errors.As(err, &all) {
+		return all.List
+	}
+	var found []ptx.Finding
+	var collect func(err error)
+	collect = func(err error) {
+		switch e := err.(type) {
+		case nil:
+		case *ptx.Report:
+			found = append(found, ptx.Finding{Report: e, Times: 1})
+		case interface{ Unwrap() []error }:
+			for _, one := range e.Unwrap() {
+				collect(one)
+			}
+		case interface{ Unwrap() error }:
+			collect(e.Unwrap())
+		}
+	}
+	collect(err)
+	return found
+}
+
+// printFindings prints the reports, and a summary if there is more than one thing to say.
+func printFindings(out io.Writer, found []ptx.Finding) {
+	many := len(found) > 1
+	for _, f := range found {
+		fmt.Fprint(out, strings.TrimRight(printable(f.String()), "\n"), "\n")
+		if f.Times > 1 {
+			fmt.Fprintf(out, "    found   %d times\n", f.Times)
+		}
+		fmt.Fprintln(out)
+	}
+	if many {
+		fmt.Fprintln(out, (&ptx.Findings{List: found}).Summary()+".")
+	}
+}

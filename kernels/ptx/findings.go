@@ -1,0 +1,349 @@
+package ptx
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A launch can go on after a report: what was found counts by its kind and place, and
+// the launch's error at its end is all of it. An access outside memory is then left out
+// (a load leaves its register as it was), a value that is not defined counts as defined,
+// a block that cannot go on ends; anything else is done as without the check. A trap
+// ends its launch.
+
+// Finding is a report, and how often a launch has found the same: something of one kind
+// at one place, or between one and another. A place is a line of the source, or of the
+// PTX where that does not say, and an opcode. The report is of the first time.
+type Finding struct {
+	*Report
+	Times int64
+}
+
+// Findings is the error of a launch that went on after a report ([Options].MaxFindings).
+type Findings struct {
+	List []Finding // in the order in which they were first found
+	// Stopped is whether the launch ended because there were as many as it may have.
+	Stopped bool
+}
+
+// Error returns the first report and the summary, on one line.
+func (f *Findings) Error() string {
+	if len(f.List) == 1 && f.List[0].Times == 1 {
+		return f.List[0].Error()
+	}
+	return fmt.Sprintf("%s (%s)", f.List[0].Error(), f.Summary())
+}
+
+// Unwrap returns the reports.
+func (f *Findings) Unwrap() []error {
+	var errs []error
+	for _, one := range f.List {
+		errs = append(errs, one.Report)
+	}
+	return errs
+}
+
+// Summary counts the findings by kind: "3 findings: 2 race (64 times), 1 out of bounds
+// (1 time)".
+func (f *Findings) Summary() string {
+	count, times := map[Kind]int{}, map[Kind]int64{}
+	var kinds []Kind
+	for _, one := range f.List {
+		if count[one.Kind]++; count[one.Kind] == 1 {
+			kinds = append(kinds, one.Kind)
+		}
+		times[one.Kind] += one.Times
+	}
+	var parts []string
+	for _, k := range kinds {
+		s := "s"
+		if times[k] == 1 {
+			s = ""
+		}
+		parts = append(parts, fmt.Sprintf("%d %s (%d time%s)", count[k], k, times[k], s))
+	}
+	findings := "findings"
+	if len(f.List) == 1 {
+		findings = "finding"
+	}
+	text := fmt.Sprintf("%d %s: %s", len(f.List), findings, strings.Join(parts, ", "))
+	if f.Stopped {
+		text += "; the launch ended at the last one"
+	}
+	return text
+}
+
+// findingKey is what makes two reports the same finding.
+type findingKey struct {
+	kind      Kind
+	at, other findingPlace
+}
+
+// findingPlace is a line and an opcode.
+type findingPlace struct {
+	file, op string
+	line     int
+}
+
+func placeOf(a *Access) findingPlace {
+	if a.File == "" {
+		return findingPlace{a.PTX, a.Op, a.PTXLine}
+	}
+	return findingPlace{a.File, a.Op, a.Line}
+}
+
+// findingLines is what makes two reports the same to a Suppression.
+type findingLines struct {
+	kind      Kind
+	at, other int // lines of the PTX; 0 is none
+}
+
+// findings is what a launch has found so far.
+type findings struct {
+	all   Findings
+	known map[findingKey]int   // its place in all
+	lines map[findingLines]int // the same; -1: suppressed
+}
+
+// errEndBlock ends a block whose finding is on record.
+var errEndBlock = errors.New("the block ends")
+
+// again counts a finding that is known already. It saves the report.
+func (l *launch) again(kind Kind, at, other *instr) bool {
+	lines := findingLines{kind: kind, at: int(at.line)}
+	if other != nil {
+		lines.other = int(other.line)
+	}
+	n, ok := l.findings.lines[lines]
+	if !ok {
+		return false
+	}
+	l.count(n)
+	return true
+}
+
+func (l *launch) count(n int) {
+	if n >= 0 {
+		l.findings.all.List[n].Times++
+	} else {
+		l.device.suppressed++
+	}
+}
+
+// found takes in a report. It returns nil if the launch goes on, else the launch's
+// error. What is no report is returned as it is.
+func (l *launch) found(err error) error {
+	r, ok := err.(*Report)
+	if !ok {
+		return err
+	}
+	key, lines := findingKey{kind: r.Kind, at: placeOf(&r.Access)}, findingLines{kind: r.Kind, at: r.PTXLine}
+	if r.Other != nil {
+		key.other, lines.other = placeOf(r.Other), r.Other.PTXLine
+	}
+	f := &l.findings
+	if n, ok := f.lines[lines]; ok {
+		l.count(n)
+		return nil
+	}
+	if f.known == nil {
+		f.known, f.lines = map[findingKey]int{}, map[findingLines]int{}
+	}
+	most := l.device.opt.MaxFindings
+	switch {
+	case l.device.suppresses(r):
+		f.lines[lines] = -1
+		l.device.suppressed++
+		return nil
+	case most <= 1:
+		return r
+	}
+	if n, ok := f.known[key]; ok {
+		f.lines[lines] = n
+		l.count(n)
+		return nil
+	}
+	f.known[key], f.lines[lines] = len(f.all.List), len(f.all.List)
+	f.all.List = append(f.all.List, Finding{r, 1})
+	if len(f.all.List) == most {
+		f.all.Stopped = true
+		return errEndLaunch
+	}
+	return nil
+}
+
+// errEndLaunch ends a launch whose findings are on record.
+var errEndLaunch = errors.New("the launch ends")
+
+// foundFatal is found for a report after which the block cannot go on.
+func (l *launch) foundFatal(r *Report) error {
+	if err := l.found(r); err != nil {
+		return err
+	}
+	return errEndBlock
+}
+
+// trapped ends the launch.
+func (l *launch) trapped(r *Report) error {
+	if err := l.found(r); err != nil {
+		return err
+	}
+	return errEndLaunch
+}
+
+// outcome returns the launch's error, from the one that has ended it.
+func (l *launch) outcome(err error) error {
+	if err == errEndLaunch {
+		err = nil
+	}
+	if len(l.findings.all.List) == 0 {
+		return err
+	}
+	if all := l.findings.all; err != nil {
+		return errors.Join(&all, err)
+	}
+	return &l.findings.all
+}
+
+// Suppressed returns how often something was found that [Options].Suppress names.
+func (d *Device) Suppressed() int64 { return d.suppressed }
+
+func (d *Device) suppresses(r *Report) bool {
+	return slices.ContainsFunc(d.opt.Suppress, func(s Suppression) bool { return s.covers(r) })
+}
+
+// suppressesKind reports whether a kind is suppressed wherever it is found.
+func (d *Device) suppressesKind(k Kind) bool {
+	return slices.ContainsFunc(d.opt.Suppress, func(s Suppression) bool { return s.File == "" && (s.Any || s.Kind == k) })
+}
+
+// Suppression names findings that are not to be reported.
+type Suppression struct {
+	Any  bool // of any kind
+	Kind Kind
+	File string // "" for all places; else the name of a source or PTX file, or the end of its path
+	Line int    // 0 for all of the file
+}
+
+// ParseSuppression reads KIND, KIND@FILE or KIND@FILE:LINE. KIND is a report's, with
+// hyphens, or any; FILE is a source file or the PTX file: "race@scan.cu:88",
+// "out-of-bounds@k.ptx:412", "any@vendor.cuh".
+func ParseSuppression(text string) (Suppression, error) {
+	kind, place, placed := strings.Cut(text, "@")
+	s := Suppression{Any: kind == "any"}
+	n := slices.IndexFunc(kindNames[:], func(name string) bool { return strings.ReplaceAll(name, " ", "-") == kind || name == kind })
+	if n < 0 && !s.Any {
+		var names []string
+		for _, name := range kindNames {
+			names = append(names, strings.ReplaceAll(name, " ", "-"))
+		}
+		return Suppression{}, fmt.Errorf("ptx: %q is no kind of finding: they are any, %s", kind, strings.Join(names, ", "))
+	}
+	if n >= 0 {
+		s.Kind = Kind(n)
+	}
+	if !placed {
+		return s, nil
+	}
+	s.File = place
+	if i := strings.LastIndexByte(place, ':'); i >= 0 {
+		line, err := strconv.Atoi(place[i+1:])
+		if err != nil || line < 1 {
+			return Suppression{}, fmt.Errorf("ptx: %q: the line after the colon is a number from 1 on", text)
+		}
+		s.File, s.Line = place[:i], line
+	}
+	if s.File == "" {
+		return Suppression{}, fmt.Errorf("ptx: %q: want KIND, KIND@FILE or KIND@FILE:LINE", text)
+	}
+	return s, nil
+}
+
+// covers reports whether a report is not to be made. Of two accesses either may be the
+// one that is named, as which of them comes second depends on the order.
+func (s *Suppression) covers(r *Report) bool {
+	if !s.Any && s.Kind != r.Kind {
+		return false
+	}
+	return s.File == "" || s.at(&r.Access) || r.Other != nil && s.at(r.Other)
+}
+
+func (s *Suppression) at(a *Access) bool {
+	is := func(file string, line int) bool {
+		named := file == s.File || strings.HasSuffix(file, "/"+s.File)
+		return named && (s.Line == 0 || s.Line == line)
+	}
+	return is(a.File, a.Line) || is(a.PTX, a.PTXLine)
+}
+
+// sameStored reports whether memory holds what a lane of a store is about to write. The
+// last write there was a store, and so that one's value is what memory holds.
+func (a *raceAccess) sameStored(lane int) bool {
+	off := a.addr[lane] - a.base
+	if off+uint64(a.size) > uint64(len(a.memory)) {
+		return false
+	}
+	lo, hi := a.values.stored(lane)
+	for i := range a.size {
+		word := lo
+		if i >= 8 {
+			word = hi
+		}
+		if a.memory[off+uint64(i)] != byte(word>>(8*(i%8))) {
+			return false
+		}
+	}
+	return true
+}
+
+// raceAll looks at an access as races.check does, and goes on after a race with the
+// lanes that follow.
+func (c *checks) raceAll(a *access, ra *raceAccess, s *raceShadow, al *allocation) error {
+	for {
+		lane, with := c.races.check(s, ra)
+		if lane < 0 {
+			return nil
+		}
+		l := a.w.block.launch
+		kind, other := Race, (*instr)(nil)
+		if e := l.entry; with.pc() != pcUnknown && with.pc() < len(e.code) {
+			other = &e.code[with.pc()]
+		}
+		if a.in.nonCoherent() && with.writes() {
+			kind = NonCoherent
+		}
+		if !l.again(kind, a.in, other) {
+			if err := l.found(c.race(a, lane, al, with)); err != nil {
+				return err
+			}
+		}
+		c.races.settle(s, ra, lane)
+		if ra.mask &= allLanes << lane << 1; ra.mask == 0 {
+			return nil
+		}
+		ra.row, ra.same = false, false
+	}
+}
+
+// settle remembers a lane's access that was a race.
+func (r *races) settle(s *raceShadow, a *raceAccess, lane int) {
+	off, shift := a.addr[lane]-a.base, uint(bits.TrailingZeros32(a.size))
+	page := r.pool.page(s, off>>racePageShift, shift)
+	first := off & (racePageBytes - 1) >> page.shift
+	st := a.stamp | stamp(lane)<<stampLaneShift
+	granules := page.granules[first : first+1<<(shift-page.shift)]
+	for i := range granules {
+		switch g := &granules[i]; st.kind() {
+		case accessStore:
+			*g = granule{write: st}
+		case accessAtomic:
+			g.strong, g.since[0] = st, st
+		default:
+			g.since[0] = st
+		}
+	}
+}

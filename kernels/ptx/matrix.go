@@ -1,0 +1,191 @@
+package ptx
+
+import (
+	"encoding/binary"
+	"math"
+	"unsafe"
+)
+
+// Matrix products of a warp: mma.sync of 16×8 results, and ldmatrix (PTX ISA §9.7.15.5).
+//
+// Of whatever type, a register of A has 4 bytes of a row of 16 or 32 bytes, and one of B 4
+// bytes of a column as long: with g = lane/4 and t = lane%4, register r of A is row
+// g + 8·(r mod 2), bytes 16·(r/2) + 4·t and on; register r of B is column g, bytes 16·r + 4·t
+// and on. Register r of 32 bits of C and D is row g + 8·(r/2), column 2·t + r mod 2.
+//
+// An element of D is C's, to which the products are added in ascending order of k, each
+// exact and each sum rounded to nearest even: in f32, also where C and D are f16, which is rounded to at
+// the end. The manual leaves order and rounding open, and hardware adds several at a time and
+// truncates: results may differ. Integers are exact, and wrap or, with .satfinite, saturate.
+
+// mmaOp is mma.sync.
+type mmaOp struct {
+	a, b, c, d []uint32 // rows of 4 bytes
+	bytes      int      // of a row of A
+	kind       mmaKind
+	half       bool // C and D are f16
+	saturate   bool
+	signedA    bool // of integers
+	signedB    bool
+}
+
+type mmaKind uint8
+
+const (
+	mmaF16 mmaKind = iota
+	mmaBF16
+	mmaTF32
+	mmaInt8
+)
+
+// matrices are the operands of an mma in their rows and columns.
+type matrices struct {
+	a [16][32]byte
+	b [8][32]byte
+	c [16][8]uint32
+}
+
+// run executes an mma. All lanes take part.
+func (m *mmaOp) run(w *warp, in *instr, mask uint32) error {
+	if mask != allLanes {
+		return w.lanesMissing(in, mask)
+	}
+	var x matrices
+	for lane := range warpSize {
+		g, t := lane/4, lane%4
+		for r, off := range m.a {
+			binary.LittleEndian.PutUint32(x.a[g+8*(r&1)][16*(r>>1)+4*t:], row[uint32](w.regs, off)[lane])
+		}
+		for r, off := range m.b {
+			binary.LittleEndian.PutUint32(x.b[g][16*r+4*t:], row[uint32](w.regs, off)[lane])
+		}
+		for r, off := range m.c {
+			v := row[uint32](w.regs, off)[lane]
+			if m.half {
+				x.c[g+8*r][2*t], x.c[g+8*r][2*t+1] = halfToSingle(uint16(v)), halfToSingle(uint16(v>>16))
+			} else {
+				x.c[g+8*(r>>1)][2*t+r&1] = v
+			}
+		}
+	}
+	for i := range x.c {
+		for j := range x.c[i] {
+			a, b := x.a[i][:m.bytes], x.b[j][:m.bytes]
+			if m.kind == mmaInt8 {
+				x.c[i][j] = m.dotInt(a, b, int32(x.c[i][j]))
+			} else {
+				x.c[i][j] = math.Float32bits(m.dot(a, b, math.Float32frombits(x.c[i][j])))
+			}
+		}
+	}
+	for lane := range warpSize {
+		g, t := lane/4, lane%4
+		for r, off := range m.d {
+			d := &row[uint32](w.regs, off)[lane]
+			if m.half {
+				*d = uint32(singleToHalf(x.c[g+8*r][2*t])) | uint32(singleToHalf(x.c[g+8*r][2*t+1]))<<16
+			} else {
+				*d = x.c[g+8*(r>>1)][2*t+r&1]
+			}
+		}
+	}
+	return nil
+}
+
+// dot adds the products of a row and a column to sum.
+func (m *mmaOp) dot(a, b []byte, sum float32) float32 {
+	for len(a) > 0 {
+		var x, y float32
+		size := 2
+		switch m.kind {
+		case mmaF16:
+			x = math.Float32frombits(halfToSingle(binary.LittleEndian.Uint16(a)))
+			y = math.Float32frombits(halfToSingle(binary.LittleEndian.Uint16(b)))
+		case mmaBF16:
+			x = math.Float32frombits(uint32(binary.LittleEndian.Uint16(a)) << 16)
+			y = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
+		default: // the lower 13 bits are not looked at
+			x = math.Float32frombits(binary.LittleEndian.Uint32(a) &^ 0x1fff)
+			y = math.Float32frombits(binary.LittleEndian.Uint32(b) &^ 0x1fff)
+			size = 4
+		}
+		sum = canonical(float32(oddRounded(float64(x)*float64(y), float64(sum))))
+		a, b = a[size:], b[size:]
+	}
+	return sum
+}
+
+// dotInt is dot of integers of 8 bits.
+func (m *mmaOp) dotInt(a, b []byte, c int32) uint32 {
+	wide := func(v byte, signed bool) int64 {
+		if signed {
+			return int64(int8(v))
+		}
+		return int64(v)
+	}
+	sum := int64(c)
+	for i := range a {
+		sum += wide(a[i], m.signedA) * wide(b[i], m.signedB)
+	}
+	if m.saturate {
+		sum = min(max(sum, math.MinInt32), math.MaxInt32)
+	}
+	return uint32(sum)
+}
+
+// lanesMissing is the error of an instruction that all lanes of a warp have to execute.
+func (w *warp) lanesMissing(in *instr, mask uint32) error {
+	r := w.report(MaskMismatch, in, mask)
+	r.Detail = "all lanes of the warp have to execute it, and only some do"
+	if w.live != allLanes {
+		r.Detail = "all 32 lanes of a warp have to execute it, and some are not there or have exited"
+	}
+	return w.block.launch.found(r)
+}
+
+// ldmatrixOp is ldmatrix: of each of n matrices of 8 rows of 16 bytes, lane 8·i + j has the
+// address of row j of matrix i, and every lane gets bytes 4·(lane%4) and on of row
+// lane/4; transposed, elements of 2 bytes of column lane/4 and rows 2·(lane%4) and one more.
+type ldmatrixOp struct {
+	mem       memOp
+	imm       uint64
+	d         []uint32 // rows of 4 bytes
+	transpose bool
+}
+
+// run executes an ldmatrix.
+func (m *ldmatrixOp) run(w *warp, in *instr, mask uint32) error {
+	if mask != allLanes {
+		return w.lanesMissing(in, mask)
+	}
+	var rows [warpSize][16]byte
+	mem := m.mem
+	mem.do = func(w *warp, _ *instr, t *target) {
+		for lane := range warpSize {
+			if t.mask>>lane&1 != 0 {
+				rows[lane] = *(*[16]byte)(unsafe.Add(t.mem, t.addr[lane]-t.base))
+			}
+		}
+	}
+	readers := uint32(1)<<(8*len(m.d)) - 1
+	if len(m.d) == 4 {
+		readers = allLanes
+	}
+	if err := w.resolve(in, &mem, m.imm, readers); err != nil {
+		return err
+	}
+	for i, off := range m.d {
+		d := row[uint32](w.regs, off)
+		for lane := range d {
+			g, t := lane/4, lane%4
+			if m.transpose {
+				lo := binary.LittleEndian.Uint16(rows[8*i+2*t][2*g:])
+				hi := binary.LittleEndian.Uint16(rows[8*i+2*t+1][2*g:])
+				d[lane] = uint32(lo) | uint32(hi)<<16
+			} else {
+				d[lane] = binary.LittleEndian.Uint32(rows[8*i+g][4*t:])
+			}
+		}
+	}
+	return nil
+}
