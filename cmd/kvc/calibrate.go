@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/output"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/trace/regular"
@@ -134,7 +134,7 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return interrupted(err)
 	}
-	if err := writeProfile(f.out, profile); err != nil {
+	if err := output.Write(f.out, profile.Write); err != nil {
 		return err
 	}
 	out := cmd.OutOrStdout()
@@ -163,7 +163,7 @@ func (f *calibrateFlags) timings(cmd *cobra.Command, text []byte, name string) e
 	if err != nil {
 		return err
 	}
-	if err := writeProfile(f.out, profile); err != nil {
+	if err := output.Write(f.out, profile.Write); err != nil {
 		return err
 	}
 	out := cmd.OutOrStdout()
@@ -226,27 +226,6 @@ func readSmall(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is longer than %d MiB", path, maxSmallFile>>20)
 	}
 	return text, nil
-}
-
-// writeProfile writes the profile to a file that appears whole or not at all.
-func writeProfile(path string, p *cost.Profile) error {
-	var text bytes.Buffer
-	if err := p.Write(&text); err != nil {
-		return err
-	}
-	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part*")
-	if err != nil {
-		return regular.Short(err)
-	}
-	_, err = part.Write(text.Bytes())
-	err = errors.Join(err, part.Chmod(0o644), part.Close())
-	if err == nil {
-		err = os.Rename(part.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(part.Name()))
-	}
-	return nil
 }
 
 // readProfile returns the profile of a file, or, without one, the defaults.

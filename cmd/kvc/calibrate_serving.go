@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"kvcompress/internal/output"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
@@ -193,7 +194,7 @@ func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]b
 	if err != nil {
 		return interrupted(err)
 	}
-	if err := writeProfile(f.out, profile); err != nil {
+	if err := output.Write(f.out, profile.Write); err != nil {
 		return err
 	}
 	if f.asJSON {

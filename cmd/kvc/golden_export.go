@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/output"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/traces"
@@ -99,7 +100,7 @@ func goldenExport(cmd *cobra.Command, name string, override func(*sim.Options) e
 		return err
 	}
 	if flags.dir != "" {
-		if err := kit.CheckFolder(flags.dir); err != nil {
+		if err := output.CheckNewFolder(flags.dir); err != nil {
 			return usageError{fmt.Errorf("-o: %w", err)}
 		}
 	}

@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/output"
 	"kvcompress/sim"
 	"kvcompress/trace/regular"
 	"kvcompress/traces"
@@ -96,7 +95,7 @@ func goldenUpdateOne(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Op
 		if err != nil {
 			return err
 		}
-		if err := replaceFile(b.Dir, traces.OptionsFile, append(text, '\n')); err != nil {
+		if err := output.WriteBytes(filepath.Join(b.Dir, traces.OptionsFile), append(text, '\n')); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s: written\n", filepath.Join(b.Dir, traces.OptionsFile))
@@ -146,19 +145,5 @@ func writeGolden(b *traces.Bundle, g *validate.Golden) (written bool, err error)
 			return false, nil
 		}
 	}
-	return true, replaceFile(b.Dir, traces.GoldenFile, text.Bytes())
-}
-
-// replaceFile writes a file of a folder, whole or not at all.
-func replaceFile(dir, name string, text []byte) error {
-	temp, err := os.CreateTemp(dir, name+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name()) // of no effect once it is renamed
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), filepath.Join(dir, name))
+	return true, output.WriteBytes(filepath.Join(b.Dir, traces.GoldenFile), text.Bytes())
 }

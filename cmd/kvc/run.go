@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/output"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/report"
@@ -170,7 +170,7 @@ func writeHeld(cmd *cobra.Command, file, name string, shape kv.Shape, held *sim.
 	if err != nil {
 		return fmt.Errorf("--plot-kept: %w", err)
 	}
-	if err := os.WriteFile(file, picture, 0o666); err != nil {
+	if err := output.WriteBytes(file, picture); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "Which KVs heads hold is drawn to %s.\n", filepath.Clean(file))
@@ -183,11 +183,7 @@ func writeHeadProfile(cmd *cobra.Command, file string, meter *sim.HeadMeter, nam
 	if err != nil {
 		return fmt.Errorf("--profile: %w", err)
 	}
-	var text bytes.Buffer
-	if err := profile.Write(&text); err != nil {
-		return err
-	}
-	if err := os.WriteFile(file, text.Bytes(), 0o666); err != nil {
+	if err := output.Write(file, profile.Write); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "What heads keep is in %s.\n", filepath.Clean(file))

@@ -330,10 +330,10 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	}
 	bar := newBar(cmd.ErrOrStderr(), -1, "requests done")
 	done := 0
+	defer f.files.discard()
 	if err := f.files.open(); err != nil {
 		return err
 	}
-	defer f.files.close()
 	config.Step = f.files.step
 	config.Done = func(r *sim.Result) {
 		f.files.request(r)

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/output"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/report"
@@ -769,7 +770,7 @@ func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, out
 		if f.path == "" {
 			continue
 		}
-		if err := sweep.WriteAtomically(f.path, func(w io.Writer) error { return f.write(w, s) }); err != nil {
+		if err := output.Write(f.path, func(w io.Writer) error { return f.write(w, s) }); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", f.path)

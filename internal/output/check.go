@@ -44,6 +44,18 @@ func CheckFolder(path string) error {
 	}
 }
 
+// CheckNewFolder is CheckFolder for [CreateFolder]: what is there already has to be empty.
+func CheckNewFolder(path string) error {
+	final, err := follow(filepath.Clean(path))
+	if err == nil {
+		err = checkEmpty(final)
+	}
+	if err == nil {
+		err = CheckFolder(filepath.Dir(final))
+	}
+	return err
+}
+
 // checkDir creates a file in a folder and removes it.
 func checkDir(dir, base string) error {
 	f, err := createTemp(dir, base)

@@ -53,6 +53,9 @@ func Create(path string) (*File, error) {
 	return &File{File: f, path: path, final: final}, nil
 }
 
+// Path returns the path that the file will have.
+func (f *File) Path() string { return f.path }
+
 // Write writes to the end of the file.
 func (f *File) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
@@ -179,7 +182,7 @@ func named(path string, err error) error {
 		err = l.Err
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: the folder %s does not exist: %w", path, filepath.Dir(path), fs.ErrNotExist)
+		return fmt.Errorf("%s: the folder %s does not exist", path, filepath.Dir(path))
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }

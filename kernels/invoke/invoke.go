@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"kvcompress/internal/output"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/safetensors"
@@ -126,7 +126,10 @@ type running struct {
 }
 
 // staged is a complete file that waits to take its name.
-type staged struct{ temporary, path, arg string }
+type staged struct {
+	*output.File
+	arg string
+}
 
 // allocated is a buffer on the device.
 type allocated struct {
@@ -328,12 +331,8 @@ func withFields(args []Arg) []Arg {
 func (r *running) publish() error {
 	for len(r.files) > 0 {
 		f := r.files[0]
-		if err := os.Rename(f.temporary, f.path); err != nil {
-			var link *os.LinkError
-			if errors.As(err, &link) {
-				err = link.Err // without the temporary name
-			}
-			return fmt.Errorf("argument %q: %s: %w", f.arg, f.path, err)
+		if err := f.Commit(); err != nil {
+			return fmt.Errorf("argument %q: %w", f.arg, err)
 		}
 		r.files = r.files[1:]
 	}
@@ -343,7 +342,7 @@ func (r *running) publish() error {
 // discard removes files that have not got their names.
 func (r *running) discard() {
 	for _, f := range r.files {
-		_ = os.Remove(f.temporary) // the first error says more
+		f.Discard()
 	}
 }
 
@@ -415,33 +414,26 @@ func (r *running) save(ctx context.Context, b allocated, arg string) (n numbers,
 	if err != nil {
 		return n, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	f, err := output.Create(path)
 	if err != nil {
-		return n, fmt.Errorf("%s: %w", path, regular.Short(err))
+		return n, err
 	}
-	r.files = append(r.files, staged{f.Name(), path, arg})
-	defer func() {
-		if closed := f.Close(); err == nil && closed != nil {
-			err = fmt.Errorf("%s: %w", path, regular.Short(closed))
-		}
-	}()
-	if err := f.Chmod(0o644); err != nil {
-		return n, fmt.Errorf("%s: %w", path, regular.Short(err))
-	}
+	r.files = append(r.files, staged{f, arg})
 	if _, err := f.Write(header); err != nil {
-		return n, fmt.Errorf("%s: %w", path, regular.Short(err))
+		return n, err
 	}
 	err = inChunks(ctx, b.size, func(part []byte, off int64) error {
 		if err := r.dev.Read(part, b.ptr+device.Ptr(off)); err != nil {
 			return err
 		}
 		n.add(b.typ, part)
-		if _, err := f.Write(part); err != nil {
-			return fmt.Errorf("%s: %w", path, regular.Short(err))
-		}
-		return nil
+		_, err := f.Write(part)
+		return err
 	})
-	return n, err
+	if err != nil {
+		return n, err
+	}
+	return n, f.Close()
 }
 
 // inChunks calls do with a slice for each part of size bytes.
