@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"kvcompress/internal/output"
 	"kvcompress/npy"
 	"kvcompress/ref"
 	"kvcompress/safetensors"
