@@ -12,6 +12,7 @@ import (
 	"kvcompress/ref"
 	"kvcompress/strictjson"
 	"kvcompress/trace"
+	"kvcompress/trace/regular"
 )
 
 // Options is all that a replay needs to know beside the trace.
@@ -110,12 +111,9 @@ const maxOptionsBytes = 32 << 20
 // is not silently a default.
 func ReadOptions(r io.Reader) (Options, error) {
 	o := DefaultOptions()
-	text, err := io.ReadAll(io.LimitReader(r, maxOptionsBytes+1))
+	text, err := regular.ReadAll(r, maxOptionsBytes)
 	if err != nil {
 		return o, fmt.Errorf("options: %w", err)
-	}
-	if len(text) > maxOptionsBytes {
-		return o, fmt.Errorf("options: more than %d MiB", maxOptionsBytes>>20)
 	}
 	if err := o.UnmarshalJSON(text); err != nil {
 		return o, fmt.Errorf("options: %w", err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -206,24 +205,9 @@ func ofCard(list []cost.Measurement, gpu string) ([]cost.Measurement, error) {
 const maxSmallFile = 64 << 20
 
 func readSmall(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, usageError{fmt.Errorf("%s: %w", path, regular.Short(err))}
-	case info.IsDir():
-		return nil, usagef("%s is a folder", path)
-	}
-	file, err := os.Open(path)
+	text, err := regular.ReadFile(path, maxSmallFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, regular.Short(err))
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxSmallFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, regular.Short(err))
-	}
-	if len(text) > maxSmallFile {
-		return nil, fmt.Errorf("%s is longer than %d MiB", path, maxSmallFile>>20)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return text, nil
 }

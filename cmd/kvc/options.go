@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -155,9 +153,9 @@ func completeOptionFlags(cmd *cobra.Command) error {
 }
 
 func readOptionsFile(path string) (sim.Options, error) {
-	f, err := os.Open(path)
+	f, err := regular.OpenFile(path)
 	if err != nil {
-		return sim.Options{}, regular.Short(err)
+		return sim.Options{}, err
 	}
 	defer f.Close()
 	return sim.ReadOptions(f)
@@ -167,17 +165,9 @@ func readOptionsFile(path string) (sim.Options, error) {
 const maxBiasBytes = 32 << 20
 
 func readHeadBias(path string) (*ref.HeadBias, error) {
-	f, err := os.Open(path)
+	text, err := regular.ReadFile(path, maxBiasBytes)
 	if err != nil {
-		return nil, regular.Short(err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxBiasBytes+1))
-	if err != nil {
-		return nil, regular.Short(err)
-	}
-	if len(text) > maxBiasBytes {
-		return nil, fmt.Errorf("the file is longer than %d MiB", maxBiasBytes>>20)
+		return nil, err
 	}
 	bias := new(ref.HeadBias)
 	return bias, strictjson.Unmarshal(text, bias)
