@@ -82,7 +82,7 @@ docs/cost-model.md has the terms and their units.`,
 	flags.BoolVar(&f.asJSON, "json", false, "print the fit as JSON")
 	// The only error is a flag that does not exist.
 	_ = cmd.MarkFlagFilename("measurements", "csv")
-	_ = cmd.MarkFlagFilename("out", "json")
+	writes(cmd, outputFile, "out", "json")
 	return cmd
 }
 
@@ -131,7 +131,7 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	}
 	profile, cases, err := cost.Calibrate(cmd.Context(), list, name)
 	if err != nil {
-		return interrupted(err)
+		return interrupted(err, "nothing is written")
 	}
 	if err := output.Write(f.out, profile.Write); err != nil {
 		return err

@@ -127,12 +127,17 @@ func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, 
 		}
 	}
 	if differ > 0 {
-		failed = errors.Join(failed, fmt.Errorf("%d of %d traces differ from their golden results; if that is meant, run `kvc golden update`", differ, len(bundles)))
+		failed = errors.Join(failed, failure{fmt.Errorf("%s from golden results; if that is meant, run `kvc golden update`", ofAll(differ, len(bundles), "trace", "differ"))})
 	}
-	if failed != nil {
-		return failure{failed}
+	return failed
+}
+
+// ofAll says how many of all things do something: 1 of 1 trace differs, 2 of 3 traces differ.
+func ofAll(n, all int, thing, do string) string {
+	if n == 1 {
+		do += "s"
 	}
-	return nil
+	return fmt.Sprintf("%d of %s %s", n, count(all, thing), do)
 }
 
 func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEngine) (goldenResult, error) {

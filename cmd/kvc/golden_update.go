@@ -85,6 +85,11 @@ func goldenUpdateOne(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Op
 	}
 	changed := !reflect.DeepEqual(opt, b.Options)
 	b.Options = opt
+	for _, name := range []string{traces.OptionsFile, traces.GoldenFile} {
+		if err := output.Check(filepath.Join(b.Dir, name)); err != nil {
+			return err
+		}
+	}
 	g, err := recordGolden(cmd, b, nil)
 	if err != nil {
 		return fmt.Errorf("trace %s: %w", b.Name, err)

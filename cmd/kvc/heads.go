@@ -74,8 +74,7 @@ heads down, and the full heads with their scores.`,
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&plot, "plot", "", "draw the map to a .png or .svg `file`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the map as JSON, head by head")
-	// The only error is a flag that does not exist.
-	_ = cmd.MarkFlagFilename("plot", "png", "svg")
+	writes(cmd, outputFile, "plot", "png", "svg")
 	return cmd
 }
 
@@ -117,8 +116,7 @@ group.`,
 	fs.IntVar(&f.kvHeads, "kv-heads", 0, "`number` of KV heads in a layer (default: as many as the table has heads)")
 	fs.StringVarP(&f.out, "out", "o", "", "`file` to write the map to")
 	fs.BoolVar(&f.asJSON, "json", false, "print the map as JSON, head by head")
-	// The only error is a flag that does not exist.
-	_ = cmd.MarkFlagFilename("out", "json")
+	writes(cmd, outputFile, "out", "json")
 	return cmd
 }
 

@@ -10,28 +10,48 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	signal.Ignore(syscall.SIGPIPE) // a reader that is gone is an error of the write
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() {
+		stop() // a second Ctrl-C ends the program at once
+		// What cannot be interrupted, such as a read from a disk that does not answer, ends
+		// all the same. Files are whole or not there, whenever that is.
+		time.AfterFunc(grace, func() { os.Exit(exitInterrupted) })
+	})
+	os.Exit(runContext(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
+
+// grace is how long an interrupted command may take to say what it has done.
+const grace = 450 * time.Millisecond
 
 // run executes one command line and returns its exit code.
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	return runContext(context.Background(), args, stdout, stderr)
+}
+
+// runContext is run until ctx is done.
+func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	working, stop := context.WithCancel(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not end itself
+	out := &standardOutput{w: stdout, failed: stop}
 	root := newRootCmd()
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err != nil {
-		fmt.Fprintf(stderr, "kvc: %s\n", printable(err.Error())) // it may quote a file
+	err := root.ExecuteContext(working)
+	if broken := out.broken(); broken != nil {
+		err = broken // and what followed from it
 	}
-	return exitCode(err)
+	if err != nil {
+		fmt.Fprintf(stderr, "kvc: %s\n", bounded(printable(err.Error()))) // it may quote a file
+	}
+	return exitCode(ctx, err)
 }
 
 func newRootCmd() *cobra.Command {
@@ -57,6 +77,7 @@ every attention head, in whole blocks, so that memory is really freed.`,
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	wrongUse(root)
+	checkedOutputs(root)
 	return root
 }
 

@@ -85,8 +85,9 @@ Exit code 1 if no candidate meets the objectives.`,
 	fs.IntVar(&f.workers, "workers", 0, "projections at a `time`; 0 is one for each core")
 	fs.BoolVar(&f.asJSON, "json", false, "print the answer as JSON")
 	fs.StringVar(&f.html, "html", "", "write one self-contained page to a `file`")
+	writes(cmd, outputFile, "html", "html")
 	for _, err := range []error{
-		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"), cmd.MarkFlagFilename("html", "html"),
+		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"),
 		cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault)),
 		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
 	} {
@@ -165,7 +166,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if len(outcomes) == 0 {
-		return interrupted(err)
+		return interrupted(err, printedBefore)
 	}
 	answer := plan.NewAnswer(q, outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
 		return f.facts(of(p), p, profile)
@@ -175,7 +176,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	}
 	switch {
 	case err != nil:
-		return interrupted(err)
+		return interrupted(err, printedBefore)
 	case answer.Best() == nil:
 		return failure{errors.New("no candidate meets the objectives")}
 	}

@@ -30,6 +30,9 @@ func newBar(w io.Writer, total int64, what string, more ...progressbar.Option) *
 // terminal returns the width of the terminal that w writes to, and whether it is
 // one.
 func terminal(w io.Writer) (width int, tty bool) {
+	if wrapped, ok := w.(interface{ Unwrap() io.Writer }); ok {
+		w = wrapped.Unwrap()
+	}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, false

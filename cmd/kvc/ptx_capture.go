@@ -49,6 +49,7 @@ KERNEL is a name of docs/kernels.md, with or without the format of keys and valu
 	fs.IntVar(&flags.step, "step", 0, "the scheduler's step, from 0 on")
 	fs.IntVar(&flags.launch, "launch", 0, "which of the kernel's launches in that step, from 0 on")
 	fs.StringVarP(&flags.out, "output", "o", "", "the new `folder`")
+	writes(cmd, outputNew, "output")
 	return cmd
 }
 
@@ -107,7 +108,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 	l := recorder.Launch()
 	switch {
 	case cmd.Context().Err() != nil:
-		return failure{errors.New("interrupted: no file is written")}
+		return errors.New("interrupted: no file is written")
 	case err != nil && !errors.Is(err, context.Canceled):
 		return fmt.Errorf("trace %s: %w", b.Name, err)
 	case l == nil && step <= flags.step:

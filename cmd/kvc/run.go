@@ -47,7 +47,7 @@ none; flags override them. TRACE/METHOD takes those of one of the trace's method
 methods/METHOD/options.json.
 
 A request that can never fit is refused, and the others are served: exit code 0.
-Ctrl-C prints what is finished: exit code 1.`,
+Ctrl-C prints what is finished: exit code 130.`,
 		Example: `  kvc run
   kvc run story --max-cache-tokens 64
   kvc run recall/snapkv --plot-kept kept.svg
@@ -84,11 +84,11 @@ Ctrl-C prints what is finished: exit code 1.`,
 		}
 		return runTrace(cmd, b, override, &flags)
 	}
+	writes(cmd, outputFile, "plot", "png", "svg")
+	writes(cmd, outputFile, "plot-kept", "png", "svg")
+	writes(cmd, outputFile, "profile", "json")
 	for _, err := range []error{
 		completeOptionFlags(cmd),
-		cmd.MarkFlagFilename("plot", "png", "svg"),
-		cmd.MarkFlagFilename("plot-kept", "png", "svg"),
-		cmd.MarkFlagFilename("profile", "json"),
 		cmd.RegisterFlagCompletionFunc("steps", cobra.FixedCompletions([]string{"all"}, cobra.ShellCompDirectiveNoFileComp)),
 	} {
 		if err != nil {
@@ -159,7 +159,7 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 		}
 	}
 	if stopped {
-		return failure{errors.New("interrupted: the report is of the steps before")}
+		return interrupted(runErr, "the report is of the steps before")
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -128,7 +127,7 @@ it does.`,
 		_ = cmd.MarkFlagFilename(name)
 	}
 	_ = cmd.MarkFlagFilename("profile", "json")
-	_ = cmd.MarkFlagFilename("plot", "png", "svg")
+	writes(cmd, outputFile, "plot", "png", "svg")
 	_ = cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault))
 	_ = cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault))
 	return cmd
@@ -370,7 +369,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	} else {
 		printProjection(cmd.OutOrStdout(), &inputs, result)
 	}
-	return interrupted(err)
+	return interrupted(err, printedBefore)
 }
 
 // v1 returns how vLLM V1 schedules requests of which each prefix hash stands for so many
@@ -429,10 +428,5 @@ func first(n int, requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Requ
 	}
 }
 
-// interrupted makes a failure of Ctrl-C.
-func interrupted(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return failure{errors.New("interrupted: what is printed is of the time before")}
-	}
-	return err
-}
+// printedBefore says of an interrupted projection what its output is.
+const printedBefore = "what is printed is of the time before"

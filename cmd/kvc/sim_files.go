@@ -41,10 +41,9 @@ func (f *simFiles) add(cmd *cobra.Command) {
 	for name, exts := range map[string][]string{
 		"html": {"html"}, "chrome-trace": {"json"}, "per-request": {"csv", "jsonl", "parquet"}, "per-step": {"csv", "jsonl", "parquet"},
 	} {
-		// The only error is a flag that does not exist.
-		_ = cmd.MarkFlagFilename(name, exts...)
+		writes(cmd, outputFile, name, exts...)
 	}
-	_ = cmd.MarkFlagDirname("plots")
+	writes(cmd, outputFolder, "plots")
 }
 
 // check refuses names that say no format.

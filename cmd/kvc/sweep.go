@@ -98,7 +98,7 @@ auto/N, which takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID), and -o 
 a disk that all see; kvc sweep merge DIR joins their files. Whatever ends a shard in
 the middle, the same command goes on from there. docs/planning.md has manifests.
 
-Ctrl-C prints what is finished, marked partial: exit code 1.`,
+Ctrl-C prints what is finished, marked partial: exit code 130.`,
 		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu h100 --max-load --slo-ttft 2s --slo-tpot 50ms --price h100=2.50
@@ -122,8 +122,9 @@ Ctrl-C prints what is finished, marked partial: exit code 1.`,
 	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep outcomes in, and to resume from")
 	fs.IntVar(&f.workers, "workers", 0, "projections at a `time`; 0 is one for each core")
 	f.out.add(cmd)
+	writes(cmd, outputFolder, "out")
 	for _, err := range []error{
-		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"), cmd.MarkFlagDirname("out"),
+		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"),
 		cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault)),
 		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
 	} {
@@ -283,9 +284,9 @@ func (o *sweepOutput) add(cmd *cobra.Command) {
 	fs.StringVar(&o.latency, "latency", "e2e", "`latency` that the front is against, its 99th percentile: e2e, ttft, tpot or itl")
 	// The only error is a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("latency", cobra.FixedCompletions(report.Latencies(), cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.MarkFlagFilename("html", "html")
-	_ = cmd.MarkFlagFilename("csv", "csv")
-	_ = cmd.MarkFlagDirname("plots")
+	writes(cmd, outputFile, "html", "html")
+	writes(cmd, outputFile, "csv", "csv")
+	writes(cmd, outputFolder, "plots")
 }
 
 func (o *sweepOutput) check() error {
@@ -365,8 +366,6 @@ func (f *sweepFlags) check() error {
 		return usagef("--shard needs a folder for its file: -o DIR")
 	case f.limit < 0:
 		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
-	case f.out.html != "" && f.out.html == f.out.csvFile:
-		return usagef("--html and --csv are the same file")
 	case f.workers < 0:
 		return usagef("--workers %d: want at least 1, or 0 for one for each core", f.workers)
 	}
@@ -464,7 +463,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	}
 	if shard.N > 1 {
 		if runErr != nil {
-			return failure{fmt.Errorf("interrupted: %d of %d points of shard %s are done; the same command goes on", len(outcomes), len(shard.Indices(len(points))), shard)}
+			return interrupted(runErr, fmt.Sprintf("%d of %d points of shard %s are done; the same command goes on", len(outcomes), len(shard.Indices(len(points))), shard))
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc sweep merge %s\n", shard, counted(len(outcomes), "projection"), f.dir)
 		return nil
@@ -472,7 +471,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if err := f.out.print(cmd, &inputs, len(points), outcomes); err != nil {
 		return err
 	}
-	return interrupted(runErr)
+	return interrupted(runErr, printedBefore)
 }
 
 // project makes the shard's projections that are not there yet.
@@ -522,7 +521,7 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 			err = cmd.Context().Err()
 		}
 		if err != nil {
-			return nil, "", interrupted(err)
+			return nil, "", interrupted(err, "nothing is projected")
 		}
 		if f.settings.V1 == nil && !f.prefix {
 			r.PrefixHashes = nil

@@ -82,7 +82,7 @@ func checkTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 	}
 	switch {
 	case interrupted != nil:
-		return failure{errors.Join(interrupted, notFound)}
+		return errors.Join(interrupted, notFound)
 	case broken > 0:
 		return failure{errors.Join(fmt.Errorf("%s in %d of %s", counted(total, "error"), broken, counted(len(names), "trace")), notFound)}
 	case notFound != nil:

@@ -58,6 +58,7 @@ where a rate as in 20/s may stand for TIME. Without a rule, all come at once.`,
 	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they come (default: all at once)")
 	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
+	writes(cmd, outputFolder, "out")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
 	flags.StringVar(&f.description, "description", "", "`text` for the trace to keep")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")

@@ -117,12 +117,12 @@ func readTokenIDs(list string, stdin io.Reader) ([]int, error) {
 	}
 	r, closeFile, err := openInput(path, stdin)
 	if err != nil {
-		return nil, fmt.Errorf("--token-ids: %w", err)
+		return nil, usagef("--token-ids: %w", err)
 	}
 	defer closeFile()
 	text, err := regular.ReadAll(r, maxTokenIDs)
 	if err != nil {
-		return nil, fmt.Errorf("--token-ids: %s: %w", path, err)
+		return nil, usagef("--token-ids: %s: %w", path, err)
 	}
 	return parseTokenIDs("--token-ids: "+path, string(text))
 }
@@ -151,7 +151,7 @@ const maxPromptLine = 1 << 20
 func readPromptLines(path string, stdin io.Reader) ([]string, error) {
 	r, closeFile, err := openInput(path, stdin)
 	if err != nil {
-		return nil, fmt.Errorf("--prompts: %w", err)
+		return nil, usagef("--prompts: %w", err)
 	}
 	defer closeFile()
 	var prompts []string

@@ -70,6 +70,7 @@ Models whose shape is known: ` + strings.Join(models, ", ") + `.`,
 	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
+	writes(cmd, outputFolder, "out")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
 	complete := func(flag string, values ...string) {
 		// The only error is a flag that does not exist.

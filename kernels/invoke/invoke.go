@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,7 +160,7 @@ func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Resu
 			return Result{}, err
 		}
 	}
-	if err := distinct(l.Args); err != nil {
+	if err := checkFiles(l.Args, l.Expect); err != nil {
 		return Result{}, err
 	}
 	values := make([]value, len(l.Args))
@@ -293,23 +292,55 @@ func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Laun
 	}
 }
 
-// distinct refuses two arguments that are written to one file, of which only the
-// last would be left.
-func distinct(args []Arg) error {
-	first := map[string]string{} // by path: the argument
+// checkFiles refuses an argument whose file cannot be written, two that are written to one
+// file, of which only the last would be left, and one that is written over what another
+// argument or an expectation reads. inout may write what it reads.
+func checkFiles(args []Arg, expect []Expect) error {
+	var written, read []namedFile
 	for _, a := range withFields(args) {
-		if a.buffer == nil || a.buffer.to == "" {
+		if a.buffer == nil {
 			continue
 		}
-		path, _, err := splitFile(a.buffer.to)
-		if err != nil {
-			return err
+		if a.buffer.to != "" {
+			written = append(written, namedFile{a.text, a.buffer.to})
 		}
-		path = filepath.Clean(path)
-		if other, twice := first[path]; twice {
-			return fmt.Errorf("arguments %q and %q are written to the same file, %s", other, a.text, path)
+		if a.buffer.from != "" {
+			read = append(read, namedFile{a.text, a.buffer.from})
 		}
-		first[path] = a.text
+	}
+	for _, e := range expect {
+		read = append(read, namedFile{e.Buffer + "=" + e.File, e.File})
+	}
+	return checkWritten(written, read)
+}
+
+// namedFile is a file, with its tensor's name after a #, and who names it.
+type namedFile struct{ by, file string }
+
+func (f namedFile) path() string {
+	path, _, _ := strings.Cut(f.file, "#")
+	return path
+}
+
+func checkWritten(written, read []namedFile) error {
+	own := func(w, r namedFile) bool { return w.by == r.by && output.Same(w.path(), r.path()) }
+	for i, w := range written {
+		for _, other := range written[:i] {
+			if output.Same(w.path(), other.path()) {
+				return fmt.Errorf("%q and %q are written to the same file, %s", other.by, w.by, w.path())
+			}
+		}
+		if err := output.Check(w.path()); err != nil {
+			return fmt.Errorf("%q: %w", w.by, err)
+		}
+		if slices.ContainsFunc(read, func(r namedFile) bool { return own(w, r) }) {
+			continue // it was asked for
+		}
+		for _, r := range read {
+			if output.Same(w.path(), r.path()) {
+				return fmt.Errorf("%q would be written over %s, which %q reads", w.by, w.path(), r.by)
+			}
+		}
 	}
 	return nil
 }
