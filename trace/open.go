@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,7 +38,7 @@ func Open(dir string) (*Trace, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("trace: %s is not a directory", dir)
 	}
-	return openNamed(os.DirFS(dir), dir)
+	return OpenContext(context.Background(), os.DirFS(dir), dir)
 }
 
 // OpenFS is Open for a trace at the root of fsys, such as an embedded one. The
@@ -45,7 +46,7 @@ func Open(dir string) (*Trace, error) {
 // do; of another file system, tensors of up to 64 MiB are read whole, and larger
 // ones refused.
 func OpenFS(fsys fs.FS) (*Trace, error) {
-	return openNamed(fsys, "")
+	return OpenContext(context.Background(), fsys, "")
 }
 
 // New returns a trace that lies nowhere: of the given requests and, if meta has a
@@ -73,7 +74,9 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 	return &Trace{Meta: meta, requests: slices.Clone(requests)}, nil
 }
 
-func openNamed(fsys fs.FS, name string) (*Trace, error) {
+// OpenContext is OpenFS, and ends with the context's error when that is done. name is what
+// stands before the files' names in errors.
+func OpenContext(ctx context.Context, fsys fs.FS, name string) (*Trace, error) {
 	t := &Trace{fsys: fsys, name: name}
 	meta, requests, err := Stream(fsys, name)
 	if err != nil {
@@ -81,12 +84,15 @@ func openNamed(fsys fs.FS, name string) (*Trace, error) {
 	}
 	t.Meta = meta
 	for r, err := range requests {
+		if err == nil && len(t.requests)%1024 == 0 {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return nil, err
 		}
 		t.requests = append(t.requests, r)
 	}
-	if err := t.checkRecorded(); err != nil {
+	if err := t.checkRecorded(ctx); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -134,11 +140,14 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 }
 
 // checkRecorded sees that every request of a recorded trace has its file.
-func (t *Trace) checkRecorded() error {
+func (t *Trace) checkRecorded(ctx context.Context) error {
 	if t.Meta.Source.Kind != Recorded {
 		return nil
 	}
 	for _, r := range t.requests {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		info, err := fs.Stat(t.fsys, r.ID+tensorsSuffix)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

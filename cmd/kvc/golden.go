@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ the reference engine or, with --device, on the CUDA engine, which does not run a
 }
 
 func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, asJSON bool) error {
-	bundles, err := openTraces(names)
+	bundles, err := openTraces(cmd.Context(), names)
 	if err != nil {
 		return err
 	}
@@ -176,7 +177,7 @@ func recordGolden(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEngin
 
 // openTraces opens the named replays, all bundled ones if none is named. A name that
 // stands for nothing is wrong use.
-func openTraces(names []string) ([]*traces.Bundle, error) {
+func openTraces(ctx context.Context, names []string) ([]*traces.Bundle, error) {
 	var bundles []*traces.Bundle
 	if len(names) == 0 {
 		for _, name := range traces.Replays() {
@@ -193,7 +194,7 @@ func openTraces(names []string) ([]*traces.Bundle, error) {
 			return nil, usageError{err}
 		}
 		for _, name := range replays {
-			b, err := openTrace(name)
+			b, err := openTrace(ctx, name)
 			if err != nil {
 				return nil, err
 			}
@@ -203,11 +204,11 @@ func openTraces(names []string) ([]*traces.Bundle, error) {
 	return bundles, nil
 }
 
-func openTrace(name string) (*traces.Bundle, error) {
+func openTrace(ctx context.Context, name string) (*traces.Bundle, error) {
 	if err := traces.Check(name); err != nil {
 		return nil, usageError{err}
 	}
-	b, err := traces.Open(name)
+	b, err := traces.OpenContext(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -105,7 +105,7 @@ func goldenExport(cmd *cobra.Command, name string, override func(*sim.Options) e
 			return usageError{fmt.Errorf("-o: %w", err)}
 		}
 	}
-	b, err := openTrace(name)
+	b, err := openTrace(cmd.Context(), name)
 	if err != nil {
 		return err
 	}

@@ -60,13 +60,13 @@ func goldenUpdate(cmd *cobra.Command, names []string, dir string, override func(
 			return usageError{fmt.Errorf("--%s would change the options of every bundled trace: name those that are meant", flag)}
 		}
 	}
-	bundles, err := openTraces(names)
+	bundles, err := openTraces(cmd.Context(), names)
 	if err != nil {
 		return err
 	}
 	for _, b := range bundles {
 		if b.Dir == "" { // bundled: its source may be newer than what is built in
-			if b, err = traces.Open(filepath.Join(dir, b.Name)); err != nil {
+			if b, err = traces.OpenContext(cmd.Context(), filepath.Join(dir, b.Name)); err != nil {
 				return fmt.Errorf("%w (run this in the repository, or say where with --dir)", err)
 			}
 		}

@@ -182,7 +182,7 @@ func (f *findFlags) inTrace(cmd *cobra.Command, name string) (*heads.Map, error)
 			return nil, usagef("--%s is for a model: the tokens of a trace are what they are", flag)
 		}
 	}
-	t, err := openTraceOnly(name)
+	t, err := openTraceOnly(cmd.Context(), name)
 	if err != nil {
 		return nil, err
 	}

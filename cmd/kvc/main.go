@@ -49,7 +49,8 @@ func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) in
 		err = broken // and what followed from it
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "kvc: %s\n", bounded(printable(err.Error()))) // it may quote a file
+		text := strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
+		fmt.Fprintf(stderr, "kvc: %s\n", bounded(printable(text))) // it may quote a file
 	}
 	return exitCode(ctx, err)
 }

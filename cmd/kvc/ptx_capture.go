@@ -65,7 +65,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 	if err := kernels.CheckName(name); err != nil {
 		return usageError{err}
 	}
-	bundles, err := openTraces([]string{flags.trace})
+	bundles, err := openTraces(cmd.Context(), []string{flags.trace})
 	if err != nil {
 		return err
 	}

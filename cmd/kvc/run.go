@@ -77,7 +77,7 @@ Ctrl-C prints what is finished: exit code 130.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		b, err := traces.Bundled(traces.Default)
 		if len(args) > 0 {
-			b, err = openTrace(args[0])
+			b, err = openTrace(cmd.Context(), args[0])
 		}
 		if err != nil {
 			return err

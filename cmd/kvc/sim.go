@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -333,9 +334,12 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if err := f.files.open(); err != nil {
 		return err
 	}
+	defer context.AfterFunc(cmd.Context(), f.files.discard)() // before what may take a while
 	config.Step = f.files.step
 	config.Done = func(r *sim.Result) {
-		f.files.request(r)
+		if cmd.Context().Err() == nil { // a run that is interrupted leaves no files
+			f.files.request(r)
+		}
 		if done++; done%1024 == 0 {
 			_ = bar.Set(done)
 		}
@@ -356,8 +360,10 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if scheduler == sim.VLLMV1 {
 		inputs.V1 = &config.V1
 	}
-	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
-		return err
+	if err == nil {
+		if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
+			return err
+		}
 	}
 	if f.asJSON {
 		if err := printJSON(cmd.OutOrStdout(), struct {
@@ -369,7 +375,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	} else {
 		printProjection(cmd.OutOrStdout(), &inputs, result)
 	}
-	return interrupted(err, printedBefore)
+	return interrupted(err, printedBefore+", and no file is written")
 }
 
 // v1 returns how vLLM V1 schedules requests of which each prefix hash stands for so many

@@ -124,6 +124,9 @@ func (f *generateFlags) load(cmd *cobra.Command) (trace.Load, error) {
 	}
 	defer source.close()
 	for r, err := range source.requests {
+		if err == nil && len(load.Like)%1024 == 0 {
+			err = cmd.Context().Err()
+		}
 		if err != nil {
 			return load, err
 		}

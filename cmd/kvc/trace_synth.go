@@ -104,22 +104,17 @@ func (f *synthFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return usageError{err}
 	}
-	requests, err := load.Generate()
-	if err != nil {
+	if err := load.Check(); err != nil {
 		return usageError{err}
 	}
-	err = trace.Synthesize(f.out, meta, requests)
-	if errors.Is(err, trace.ErrTaken) {
-		return usageError{err}
+	if _, err := writeRequests(cmd.Context(), f.out, func() trace.Meta { return meta }, load.All()); err != nil {
+		return err
 	}
+	t, err := openTraceOnly(cmd.Context(), f.out)
 	if err != nil {
 		return err
 	}
-	t, err := trace.Open(f.out)
-	if err != nil {
-		return err
-	}
-	info, err := t.Info()
+	info, err := t.Info(cmd.Context())
 	if err != nil {
 		return err
 	}

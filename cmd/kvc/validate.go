@@ -208,7 +208,7 @@ func (v *validation) add(r validate.TraceResult) {
 }
 
 func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, engines *engines, run validate.Run) error {
-	bundles, err := openTraces(names)
+	bundles, err := openTraces(cmd.Context(), names)
 	if err != nil {
 		return err
 	}

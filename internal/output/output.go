@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // File is a file that is being written. Its errors name the path that was asked for.
@@ -24,8 +25,10 @@ type File struct {
 	*os.File        // under its temporary name
 	path     string // as it was asked for
 	final    string // path, with symbolic links resolved
-	closed   bool
-	done     bool // renamed or removed
+
+	mu     sync.Mutex // an interrupt may discard what is being written
+	closed bool
+	done   bool // renamed or removed
 }
 
 // Create begins a file. Where path is a symbolic link, the file that it leads to is the one
@@ -64,6 +67,12 @@ func (f *File) Write(p []byte) (int, error) {
 
 // Close ends the writing and leaves the file under its temporary name, for Commit.
 func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.close()
+}
+
+func (f *File) close() error {
 	if f.closed {
 		return nil
 	}
@@ -71,27 +80,35 @@ func (f *File) Close() error {
 	return named(f.path, f.File.Close())
 }
 
-// Commit closes the file and gives it its name. After an error nothing is left of it.
+// Commit closes the file and gives it its name. After an error nothing is left of it. After
+// Discard it is an error.
 func (f *File) Commit() error {
-	err := f.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done {
+		return fmt.Errorf("%s: it was discarded", f.path)
+	}
+	err := f.close()
 	if err == nil {
 		err = named(f.path, os.Rename(f.Name(), f.final))
 	}
 	if err != nil {
-		f.Discard()
-		return err
+		_ = os.Remove(f.Name()) // the next Create tries again
 	}
 	f.done = true
-	return nil
+	return err
 }
 
-// Discard removes what was written. After Commit it does nothing.
+// Discard removes what was written. After Commit it does nothing. It may be called while
+// another goroutine writes, whose writes then fail.
 func (f *File) Discard() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.done {
 		return
 	}
 	f.done = true
-	_ = f.Close()           // nothing of it is kept
+	_ = f.close()           // nothing of it is kept
 	_ = os.Remove(f.Name()) // the next Create tries again
 }
 

@@ -167,7 +167,7 @@ type File struct {
 func ReadFile(path string) (*File, error) {
 	f, err := regular.OpenFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("sweep: %w", err)
+		return nil, fmt.Errorf("sweep: %s: %w", path, err)
 	}
 	defer f.Close()
 	file, err := Read(io.LimitReader(f, maxFileBytes))
