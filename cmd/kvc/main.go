@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"kvcompress/internal/work"
 )
 
 func main() {
@@ -44,7 +46,10 @@ func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(working)
+	err := func() (err error) {
+		defer work.Recover(&err)
+		return root.ExecuteContext(working)
+	}()
 	if broken := out.broken(); broken != nil {
 		err = broken // and what followed from it
 	}

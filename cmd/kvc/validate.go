@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/work"
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/ptx"
 	"kvcompress/ref"
@@ -367,7 +368,10 @@ func replayAll(ctx context.Context, bundles []*traces.Bundle, run validate.Run) 
 			for i := range next {
 				b := bundles[i]
 				start := time.Now()
-				r, err := validate.Trace(ctx, b.Name, b.Trace, b.Options, run)
+				r, err := func() (r validate.TraceResult, err error) {
+					defer work.Recover(&err)
+					return validate.Trace(ctx, b.Name, b.Trace, b.Options, run)
+				}()
 				r.Seconds = time.Since(start).Seconds()
 				results[i] <- replayed{r, err}
 			}

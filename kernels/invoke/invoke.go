@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/work"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/safetensors"
@@ -281,8 +282,9 @@ func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Laun
 	done := make(chan outcome, 1)
 	go func() {
 		var o outcome
+		defer func() { done <- o }()
+		defer work.Recover(&o.err)
 		o.time, o.err = dev.Time(run)
-		done <- o
 	}()
 	select {
 	case <-ctx.Done():

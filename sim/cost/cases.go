@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -114,7 +114,7 @@ func NewCases(ctx context.Context, list []Measurement, file string, spreadOf Spr
 	cases := make([]*Case, len(list))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
+	var wg work.Group
 	var next atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {

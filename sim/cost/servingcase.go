@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
+	"kvcompress/internal/work"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/trace"
@@ -161,7 +161,7 @@ func NewServingCases(ctx context.Context, list []Serving, file string) ([]*Servi
 	cases := make([]*ServingCase, len(list))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
+	var wg work.Group
 	var next atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
