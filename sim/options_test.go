@@ -99,7 +99,7 @@ func FuzzReadOptions(f *testing.F) {
 // TestBlocksNobodyUses sees that a small file cannot have an engine allocate what no request
 // of the trace can use.
 func TestBlocksNobodyUses(t *testing.T) {
-	tr, err := trace.New(trace.Meta{
+	tr, err := trace.New(trace.Meta{FormatVersion: trace.FormatVersion,
 		Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, DType: dtype.F16,
 		Source: trace.Source{Kind: trace.Synthetic}, Synth: &trace.Recipe{Layers: [][]trace.Head{{{Sink: true}}}},
 	}, []trace.Request{{ID: "a", PromptTokens: 8, OutputTokens: 2}})

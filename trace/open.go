@@ -59,14 +59,14 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 		return nil, errors.New("trace: a recorded trace needs files for its tensors")
 	}
 	c := collector{block: meta.PrefixBlockTokens}
-	for i, r := range requests {
+	for _, r := range requests {
 		if err := first(r.problems()); err != nil {
 			return nil, &Error{Request: r.ID, Err: err}
 		}
 		if err := c.check(r); err != nil {
 			return nil, &Error{Request: r.ID, Err: err}
 		}
-		c.add(r, i+1)
+		c.add(r)
 	}
 	if len(requests) == 0 {
 		return nil, &Error{Err: errNoRequests}
@@ -101,7 +101,8 @@ func OpenContext(ctx context.Context, fsys fs.FS, name string) (*Trace, error) {
 // Stream reads the trace at the root of fsys without holding its requests: it reads
 // trace.json, and the requests as they are ranged over, which may be done again. It
 // finds what Open finds, but that tensors are missing, and ends with the first
-// error. Of the requests it holds four bytes each, or an id that is no number. name
+// error. Of the requests it holds ids that are no numbers, and of numbers that do not follow
+// each other a bit each. name
 // is what stands before the files' names in errors.
 func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 	meta := readMeta(fsys)
@@ -116,7 +117,7 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 			return
 		}
 		defer f.Close()
-		c := collector{block: meta.PrefixBlockTokens}
+		c := collector{block: meta.PrefixBlockTokens, lineOf: func(id string) int { return lineOf(fsys, id) }}
 		any := false
 		for l := range scanLines(f) {
 			any = true
@@ -128,7 +129,7 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 				yield(Request{}, &Error{File: file, Line: l.number, Request: l.req.ID, Err: err})
 				return
 			}
-			c.add(l.req, l.number)
+			c.add(l.req)
 			if !yield(l.req, nil) {
 				return
 			}
@@ -137,6 +138,21 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 			yield(Request{}, &Error{File: file, Err: errNoRequests})
 		}
 	}, nil
+}
+
+// lineOf returns the first line of a request, 0 if the file has changed and there is none.
+func lineOf(fsys fs.FS, id string) int {
+	f, err := regular.Open(fsys, requestsFile)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for l := range scanLines(f) {
+		if l.req.ID == id {
+			return l.number
+		}
+	}
+	return 0
 }
 
 // checkRecorded sees that every request of a recorded trace has its file.
@@ -180,15 +196,19 @@ var (
 
 // collector finds what is wrong between requests that are each right.
 type collector struct {
-	ids      idLines
+	ids      idSet
+	lineOf   func(id string) int // of the requests; nil if they have no lines
 	previous int64
 	block    int // of the prefix hashes, if that is known
 }
 
 // check says what is wrong with r after those that were added.
 func (c *collector) check(r Request) error {
-	if n, dup := c.ids.line(r.ID); dup {
-		return &duplicateError{n}
+	if c.ids.has(r.ID) {
+		if c.lineOf == nil {
+			return errDuplicate
+		}
+		return &duplicateError{c.lineOf(r.ID)}
 	}
 	if r.ArrivalNS < c.previous {
 		return &unsortedError{r.ArrivalNS, c.previous}
@@ -196,10 +216,12 @@ func (c *collector) check(r Request) error {
 	return r.checkPrefix(c.block)
 }
 
-func (c *collector) add(r Request, number int) {
-	c.ids.add(r.ID, number)
+func (c *collector) add(r Request) {
+	c.ids.add(r.ID)
 	c.previous = r.ArrivalNS
 }
+
+var errDuplicate = errors.New("the id is that of an earlier request")
 
 type duplicateError struct{ line int }
 

@@ -40,7 +40,7 @@ var errFinished = errors.New("trace: the request is finished or given up")
 func (w *Writer) Begin(id string) (*RequestWriter, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch _, dup := w.seen.ids.line(id); {
+	switch dup := w.seen.ids.has(id); {
 	case w.closed:
 		return nil, errClosed
 	case storesNone(w.meta.Source.Kind):

@@ -146,7 +146,7 @@ func (w *Writer) add(r Request) error {
 		return err
 	}
 	w.count++
-	w.seen.add(r, w.count)
+	w.seen.add(r)
 	return nil
 }
 
