@@ -70,7 +70,10 @@ type namedOutput struct {
 func checkOutputs(cmd *cobra.Command, args []string) error {
 	var outputs []namedOutput
 	words := slices.Clone(args)
-	cmd.Flags().Visit(func(f *pflag.Flag) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Changed {
+			return
+		}
 		if kind := kindOf(f); kind != "" {
 			if path := f.Value.String(); path != "" {
 				outputs = append(outputs, namedOutput{"--" + f.Name, path, kind})
@@ -132,9 +135,14 @@ func overwritten(path string, words []string) string {
 	return ""
 }
 
-// namesIn returns what may be names of files in an argument, such as x.csv,model=M, @ids.txt
-// and map=heads.json.
+// namesIn returns what may be names of files in an argument, such as x.csv,model=M, @ids.txt,
+// map=heads.json and TRACE/METHOD.
 func namesIn(word string) []string {
+	if dir := filepath.Dir(word); strings.Contains(word, "/") {
+		if _, err := os.Stat(filepath.Join(dir, "trace.json")); err == nil {
+			return []string{word, dir}
+		}
+	}
 	names := append([]string{word}, strings.FieldsFunc(word, func(r rune) bool { return strings.ContainsRune("=,:@#", r) })...)
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }

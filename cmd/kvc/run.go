@@ -145,6 +145,11 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 		return runErr
 	}
 	r.Trace = b.Name
+	if stopped { // what would be written is not whole
+		partial := *flags
+		partial.plot = ""
+		return errors.Join(printReport(cmd, r, &partial), interrupted(runErr, "the report is of the steps before, and no file is written"))
+	}
 	if err := printReport(cmd, r, flags); err != nil {
 		return err
 	}
@@ -157,9 +162,6 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 		if err := writeHeld(cmd, flags.plotKept, b.Name, opt.Shape, held.Held()); err != nil {
 			return err
 		}
-	}
-	if stopped {
-		return interrupted(runErr, "the report is of the steps before")
 	}
 	return nil
 }

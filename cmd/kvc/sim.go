@@ -331,7 +331,8 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	bar := newBar(cmd.ErrOrStderr(), -1, "requests done")
 	done := 0
 	defer f.files.discard()
-	if err := f.files.open(); err != nil {
+	fit := profile.For(&card, scheduler)
+	if err := f.files.open(fit.ClientNS()); err != nil {
 		return err
 	}
 	defer context.AfterFunc(cmd.Context(), f.files.discard)() // before what may take a while

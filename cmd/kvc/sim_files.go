@@ -59,14 +59,17 @@ func (f *simFiles) check() error {
 	return nil
 }
 
-// open begins the files that are written as the run goes.
-func (f *simFiles) open() error {
+// open begins the files that are written as the run goes. clientNS is what clients and the API
+// add to the time to first token.
+func (f *simFiles) open(clientNS int64) error {
 	for _, x := range []struct {
 		path string
 		new  func(io.Writer) (export.Exporter, error)
 	}{
-		{f.perRequest, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perRequest, export.Requests) }},
-		{f.perStep, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perStep, export.Steps) }},
+		{f.perRequest, func(w io.Writer) (export.Exporter, error) {
+			return export.New(w, f.perRequest, export.Requests, clientNS)
+		}},
+		{f.perStep, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perStep, export.Steps, clientNS) }},
 		{f.chrome, func(w io.Writer) (export.Exporter, error) { return export.NewChromeTrace(w), nil }},
 	} {
 		if x.path == "" {

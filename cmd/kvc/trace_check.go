@@ -105,7 +105,7 @@ func checkTrace(cmd *cobra.Command, name string, files fs.FS, dir string, asJSON
 		result.Errors = append(result.Errors, traceError{e.File, e.Line, e.Request, e.Tensor, e.Err.Error()})
 		if !asJSON {
 			bar.clear()
-			fmt.Fprintln(out, printableLine(err.Error()))
+			fmt.Fprintln(out, bounded(printableLine(err.Error())))
 		}
 	}
 	bar.clear()
