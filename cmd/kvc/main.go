@@ -42,9 +42,8 @@ func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	out := &standardOutput{w: stdout, failed: stop}
-	root := newRootCmd()
+	root := newRootCmd(out)
 	root.SetArgs(args)
-	root.SetOut(out)
 	root.SetErr(stderr)
 	err := func() (err error) {
 		defer work.Recover(&err)
@@ -60,7 +59,8 @@ func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	return exitCode(ctx, err)
 }
 
-func newRootCmd() *cobra.Command {
+// newRootCmd returns kvc, whose results go to out.
+func newRootCmd(out io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kvc",
 		Short: "Check and plan KV-cache compression",
@@ -80,6 +80,7 @@ every attention head, in whole blocks, so that memory is really freed.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd())
+	root.SetOut(out) // which the commands of cobra ask for here
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	wrongUse(root)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,7 +35,7 @@ func TestOutputsAreChecked(t *testing.T) {
 	}
 	written := regexp.MustCompile("(?i)\\b(write|draw|drawn|keep outcomes|the new)\\b.*`(file|folder)`|`(file|folder)` to (write|keep)|the trace's `folder`")
 	seen := 0
-	everyCommand(newRootCmd(), func(cmd *cobra.Command) {
+	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			kind := kindOf(f)
 			if written.MatchString(f.Usage) != (kind != "") {

@@ -360,7 +360,7 @@ func TestRunCompletion(t *testing.T) {
 		{[]string{"run", "--steps", ""}, "all"},
 	} {
 		var out bytes.Buffer
-		root := newRootCmd()
+		root := newRootCmd(io.Discard)
 		root.SetArgs(append([]string{"__complete"}, c.args...))
 		root.SetOut(&out)
 		root.SetErr(io.Discard)
