@@ -126,6 +126,10 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if unused := model.Unused(); len(unused) > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s of the model's files, such as %s, has no place in a %s and is not used.\n",
+			counted(len(unused), "tensor"), unused[0], model.Config().Format)
+	}
 	tok, err := f.loadTokenizer()
 	if err != nil {
 		return err
