@@ -361,7 +361,7 @@ func (t *translator) group(f flags) (quantifiable bool, err error) {
 			return false, err
 		}
 		if !t.take(":") {
-			return false, errors.New("a group without its :")
+			return false, errors.New("a group of switches without its colon")
 		}
 		t.out.WriteString("(?:")
 	default:
