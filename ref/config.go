@@ -256,6 +256,9 @@ func (m *Metric) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Validate returns every error of the options for a model of a shape, joined.
+func (c *Compression) Validate(s kv.Shape) error { return errors.Join(c.validate(s)...) }
+
 func (c *Compression) validate(s kv.Shape) (errs []error) {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("config: compression: "+format, args...))

@@ -46,7 +46,7 @@ func (b *binder) addRanking() {
 		"evict at random: the baseline")
 	bind(b, fs.Uint64Var, "seed", func(o *sim.Options) *uint64 { return &o.Compression.Seed },
 		"seed of --random")
-	fs.StringVar(&b.biasFile, "head-bias", "", "add a bias to every KV's cost by layer, head and position: a JSON `file`, {\"bins\": [0, …], \"bias\": [L][H][bins]}")
+	fs.StringVar(&b.biasFile, "head-bias", "", "add a bias to every KV's cost by layer, head and position: a `file`, JSON {\"bins\": [0, …], \"bias\": [L][H][bins]}, or safetensors or npz with bias and pos_bins")
 	bind(b, fs.Float32Var, "bias-weight", func(o *sim.Options) *float32 { return &o.Compression.BiasWeight },
 		"weight of the head bias; where the options have none, --head-bias makes it 1")
 }
