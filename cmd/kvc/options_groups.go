@@ -125,6 +125,8 @@ func (b *binder) addMetric() {
 		"how its gains over many queries become one: sum or avg")
 	bind(b, fs.IntVar, "max-pool", func(o *sim.Options) *int { return &o.Metric.MaxPool },
 		"tokens that a prompt's metric is max-pooled over, an odd number; 0 is none")
+	bind(b, fs.IntVar, "chunk", func(o *sim.Options) *int { return &o.Metric.Chunk },
+		"queries of the window that are max-pooled together, before their sums are added up; 0 is all of them; on the reference engine alone")
 	bind(b, fs.IntVar, "buffer", func(o *sim.Options) *int { return &o.Metric.Buffer },
 		"a query counts only for keys at least this many tokens back")
 	bind(b, fs.BoolVar, "prefill-metrics-only", func(o *sim.Options) *bool { return &o.Metric.PrefillOnly },
