@@ -14,7 +14,6 @@ import (
 	"kvcompress/dtype"
 	"kvcompress/ref"
 	"kvcompress/sim"
-	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
 )
 
@@ -144,9 +143,7 @@ func completeOptionFlags(cmd *cobra.Command) error {
 			errs = append(errs, cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(e.names(), cobra.ShellCompDirectiveNoFileComp)))
 		}
 	})
-	for _, name := range []string{"options", "head-bias"} {
-		errs = append(errs, cmd.MarkFlagFilename(name, "json"))
-	}
+	errs = append(errs, cmd.MarkFlagFilename("options", "json"), cmd.MarkFlagFilename("head-bias", "json", "safetensors", "npz"))
 	errs = append(errs,
 		cmd.RegisterFlagCompletionFunc("block-size", cobra.FixedCompletions([]string{"1", "2", "4", "8", "16", "32"}, cobra.ShellCompDirectiveNoFileComp)))
 	return errors.Join(errs...)
@@ -159,18 +156,6 @@ func readOptionsFile(path string) (sim.Options, error) {
 	}
 	defer f.Close()
 	return sim.ReadOptions(f)
-}
-
-// maxBiasBytes bounds a file of head biases: 128 layers, 128 heads and 64 bins fit.
-const maxBiasBytes = 32 << 20
-
-func readHeadBias(path string) (*ref.HeadBias, error) {
-	text, err := regular.ReadFile(path, maxBiasBytes)
-	if err != nil {
-		return nil, err
-	}
-	bias := new(ref.HeadBias)
-	return bias, strictjson.Unmarshal(text, bias)
 }
 
 // enumVar returns what defines a flag whose value is one of a few.
