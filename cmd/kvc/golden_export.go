@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kvcompress/internal/output"
 	"kvcompress/ref"
@@ -54,8 +55,14 @@ The options are those of the trace; flags override them.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVarP(&flags.dir, "output", "o", "", "the `folder` to write")
-	writes(cmd, outputNew, "output")
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "output" {
+			name = "out" // its name before
+		}
+		return pflag.NormalizedName(name)
+	})
+	fs.StringVarP(&flags.dir, "out", "o", "", "the new `folder`")
+	writes(cmd, outputNew, "out")
 	fs.Var(&enum[kit.Format]{&flags.format, kit.Formats()}, "format", "of the arrays: npy, a file for each, or safetensors, a file for each stage")
 	fs.IntVar(&flags.steps, "steps", 0, "only the first steps of the scheduler; 0 is all")
 	fs.StringSliceVar(&flags.stages, "stages", nil, "only what these `stages` leave: "+stageNames()+"; the manifest lists all")

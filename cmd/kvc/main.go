@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -78,13 +77,14 @@ every attention head, in whole blocks, so that memory is really freed.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd())
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd(), newVersionCmd())
 	root.SetOut(out) // which the commands of cobra ask for here
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	wrongUse(root)
 	checkedOutputs(root)
+	completed(root)
 	return root
 }
 
@@ -104,7 +104,7 @@ func wrongUse(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usageError{fmt.Errorf("%w\nsee: %s --help", err, cmd.CommandPath())}
+				return usageError{fmt.Errorf("%w\nsee: %s --help", commandError(cmd, args, err), cmd.CommandPath())}
 			}
 			return nil
 		}
@@ -112,22 +112,4 @@ func wrongUse(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		wrongUse(sub)
 	}
-}
-
-// version returns the module's version and the revision that it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	if v == "" {
-		v = "(devel)"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v += " " + s.Value
-		}
-	}
-	return v + " " + info.GoVersion
 }

@@ -82,7 +82,7 @@ Exit code 1 if no candidate meets the objectives.`,
 	router := fs.Lookup("router")
 	router.DefValue = string(sim.LeastOutstanding)
 	f.send.router = router.DefValue
-	fs.IntVar(&f.workers, "workers", 0, "projections at a `time`; 0 is one for each core")
+	fs.IntVar(&f.workers, "workers", 0, "`number` of projections at a time; 0 is one for each core")
 	fs.BoolVar(&f.asJSON, "json", false, "print the answer as JSON")
 	fs.StringVar(&f.html, "html", "", "write one self-contained page to a `file`")
 	writes(cmd, outputFile, "html", "html")

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kvcompress/kernels"
 	"kvcompress/kernels/capture"
@@ -48,13 +49,19 @@ KERNEL is a name of docs/kernels.md, with or without the format of keys and valu
 	fs.StringVar(&flags.trace, "trace", "", "a bundled trace, or a `folder` with one")
 	fs.IntVar(&flags.step, "step", 0, "the scheduler's step, from 0 on")
 	fs.IntVar(&flags.launch, "launch", 0, "which of the kernel's launches in that step, from 0 on")
-	fs.StringVarP(&flags.out, "output", "o", "", "the new `folder`")
-	writes(cmd, outputNew, "output")
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "output" {
+			name = "out" // its name before
+		}
+		return pflag.NormalizedName(name)
+	})
+	fs.StringVarP(&flags.out, "out", "o", "", "the new `folder`")
+	writes(cmd, outputNew, "out")
 	return cmd
 }
 
 func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
-	for _, needed := range []string{"trace", "step", "output"} {
+	for _, needed := range []string{"trace", "step", "out"} {
 		if !cmd.Flags().Changed(needed) {
 			return usageError{fmt.Errorf("--%s is needed", needed)}
 		}

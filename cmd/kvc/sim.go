@@ -170,12 +170,12 @@ func listed(title string, names []string) string {
 	return b.String() + strings.TrimRight(line, " ") + "\n"
 }
 
+// weights are the names of the formats of weights.
+func weights() []string { return words(catalog.AllWeights()) }
+
 // weightNames lists the formats of weights, in words.
 func weightNames() string {
-	var names []string
-	for _, w := range catalog.AllWeights() {
-		names = append(names, string(w))
-	}
+	names := weights()
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
@@ -368,13 +368,17 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	}
 	if f.asJSON {
 		if err := printJSON(cmd.OutOrStdout(), struct {
-			Inputs simInputs `json:"inputs"`
+			Inputs  simInputs `json:"inputs"`
+			Checked bool      `json:"checked,omitempty"` // --check has found nothing
 			*project.Result
-		}{inputs, result}); err != nil {
+		}{inputs, f.check && err == nil, result}); err != nil {
 			return err
 		}
 	} else {
 		printProjection(cmd.OutOrStdout(), &inputs, result)
+		if f.check && err == nil { // or the run would have ended with an error
+			fmt.Fprintf(cmd.OutOrStdout(), "\nChecked: every step keeps to the scheduler's rules of time, blocks and tokens.\n")
+		}
 	}
 	return interrupted(err, printedBefore+", and no file is written")
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,7 @@ type sweepFlags struct {
 	engine                      schedulerFlags
 	set                         []string
 	maxLoad                     bool
+	tried                       func() // is called after each load that --max-load has tried
 	shard, dir                  string
 	workers                     int
 	out                         sweepOutput
@@ -120,7 +122,7 @@ Ctrl-C prints what is finished, marked partial: exit code 130.`,
 	f.addSettings(cmd)
 	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
 	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep outcomes in, and to resume from")
-	fs.IntVar(&f.workers, "workers", 0, "projections at a `time`; 0 is one for each core")
+	fs.IntVar(&f.workers, "workers", 0, "`number` of projections at a time; 0 is one for each core")
 	f.out.add(cmd)
 	writes(cmd, outputFolder, "out")
 	for _, err := range []error{
@@ -455,7 +457,11 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 		if last := requests[len(requests)-1].ArrivalNS; last == requests[0].ArrivalNS {
 			return usagef("--max-load: the requests of %s all come at once, so that no load is larger than another; kvc trace import --arrivals gives them times", name)
 		}
-		project = sweep.LargestLoad(project, func(o *sweep.Outcome) bool { return o.Metrics.Meets(f.settings.SLO) })
+		at := project
+		project = sweep.LargestLoad(func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) {
+			defer f.tried()
+			return at(ctx, p)
+		}, func(o *sweep.Outcome) bool { return o.Metrics.Meets(f.settings.SLO) })
 	}
 	outcomes, runErr := f.project(cmd, points, shard, header, project)
 	if runErr != nil && !errors.Is(runErr, context.Canceled) {
@@ -491,6 +497,8 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard swe
 		}
 	}
 	bar := newBar(cmd.ErrOrStderr(), int64(len(indices)), "projections")
+	var loads atomic.Int64
+	f.tried = func() { bar.Describe(fmt.Sprintf("largest loads, %s tried", counted(int(loads.Add(1)), "load"))) }
 	outcomes, err := sweep.Run(cmd.Context(), points, indices, f.workers, project, func(o *sweep.Outcome) error {
 		_ = bar.Add(1) // of a terminal that is gone
 		if journal != nil {
@@ -516,7 +524,7 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 	}
 	defer source.close()
 	var requests []trace.Request
-	for r, err := range first(f.limit, source.requests) {
+	for r, err := range shown(cmd.ErrOrStderr(), -1, first(f.limit, source.requests)) {
 		if err == nil && len(requests)%1024 == 0 {
 			err = cmd.Context().Err()
 		}
