@@ -84,7 +84,7 @@ func OpenContext(ctx context.Context, fsys fs.FS, name string) (*Trace, error) {
 	}
 	t.Meta = meta
 	for r, err := range requests {
-		if err == nil && len(t.requests)%1024 == 0 {
+		if err == nil && len(t.requests)%1024 == 1023 {
 			err = ctx.Err()
 		}
 		if err != nil {

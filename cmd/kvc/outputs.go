@@ -138,8 +138,8 @@ func overwritten(path string, words []string) string {
 // namesIn returns what may be names of files in an argument, such as x.csv,model=M, @ids.txt,
 // map=heads.json and TRACE/METHOD.
 func namesIn(word string) []string {
-	if dir := filepath.Dir(word); strings.Contains(word, "/") {
-		if _, err := os.Stat(filepath.Join(dir, "trace.json")); err == nil {
+	if dir, method := filepath.Split(word); dir != "" {
+		if _, err := os.Stat(filepath.Join(dir, "methods", strings.TrimSuffix(method, "..."))); err == nil {
 			return []string{word, dir}
 		}
 	}

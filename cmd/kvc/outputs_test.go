@@ -169,14 +169,14 @@ func TestInterrupted(t *testing.T) {
 	if code := run(strings.Fields("trace generate --requests 300000 --arrivals poisson:20/s -o load"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
 		t.Fatal(code)
 	}
-	if code := run(strings.Fields("trace synth --shape 8,8,4,128 --prompt 20000 --output 100 -o long"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
+	if code := run(strings.Fields("trace synth --shape 8,8,4,128 --requests 50 --prompt 3000 --output 100 -o long"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
 		t.Fatal(code)
 	}
 	before := contents(t)
 	const limit = 5 * time.Second // a machine may be busy; each would take far longer
 	for _, line := range []string{
 		"trace synth --requests 100000000 -o new", "trace generate --requests 100000000 -o new", "trace generate --requests 100000000 --like load -o new",
-		"trace info load", "trace import load -o new", "trace check long",
+		"trace info load", "trace import load -o new",
 		"run ./long --rate 0.5", "run ./long --rate 0.5 --profile new.json --plot new.svg", "golden update ./long", "golden export ./long -o new", "validate ./long", "validate --random 1000000",
 		"sim --requests load --model llama-3.1-8b --gpu l4 --per-request new.csv --html new.html", "sweep --requests load --model llama-3.1-8b --gpu l4,h100",
 		"plan --requests load --model llama-3.1-8b --gpu l4,h100",

@@ -50,12 +50,12 @@ type Case struct {
 	Measurement
 	Deployment Deployment `json:"-"`
 	Memory     Memory     `json:"memory"`
-	Batch      int        `json:"predicted_batch"`        // the largest that was decoded
-	Work       sim.Work   `json:"-"`                      // of the run
-	Throughput float64    `json:"predicted_tokens_per_s"` // of a profile; 0 before
-	Off        float64    `json:"throughput_error"`       // of the predicted, as a part of the measured; 0 where none was
-	Time       []Share    `json:"time,omitempty"`         // by term
-	Calibrated string     `json:"factors_of,omitempty"`   // what the factors were fitted to
+	Batch      int        `json:"predicted_batch"`            // the largest that was decoded
+	Work       sim.Work   `json:"-"`                          // of the run
+	Throughput float64    `json:"predicted_tokens_per_s"`     // of a profile; 0 before
+	Off        float64    `json:"throughput_error,omitempty"` // of the predicted, as a part of the measured; 0 where none was
+	Time       []Share    `json:"time,omitempty"`             // by term
+	Calibrated string     `json:"factors_of,omitempty"`       // what the factors were fitted to
 }
 
 // SpreadOf returns which heads of a model lose what is evicted.
