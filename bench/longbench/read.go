@@ -19,8 +19,8 @@ const (
 	MaxPrompts = 1 << 20
 	MaxAnswers = 256
 	MaxClasses = 4096
-	MaxAnswer  = 64 << 10 // bytes of one answer or class
-	MaxTokens  = 1 << 16  // that an answer may be given
+	MaxAnswer  = 32 << 10 // bytes of one answer or class; all answers of a task have up to twice as many
+	MaxTokens  = 4096     // that a model may answer with
 )
 
 // Prompt is one task of a file.
@@ -149,7 +149,11 @@ func (p *Prompt) check() error {
 	case p.Metric == MetricClassification && len(p.Classes) == 0:
 		return errors.New("all_classes: there are none: a classification needs them")
 	}
+	bytes := 0
 	for i, a := range p.Answers {
+		if bytes += len(a); bytes > 2*MaxAnswer {
+			return fmt.Errorf("answers: they have more than %d bytes together", 2*MaxAnswer)
+		}
 		if len(a) > MaxAnswer {
 			return fmt.Errorf("answers[%d]: %d bytes: want at most %d", i, len(a), MaxAnswer)
 		}

@@ -68,9 +68,10 @@ func TestReadErrors(t *testing.T) {
 		{`{"dataset":"dureader","context":"c","answers":["x"]}`, "longbench: line 1: dataset: \"dureader\" needs Chinese texts cut into words"},
 		{`{"dataset":"mine","context":"c","answers":["x"],"metric":"bleu"}`, `longbench: line 1: metric: there is no "bleu": want one of qa_f1,`},
 		{`{"dataset":"qasper","context":"c","answers":["x"],"category":"poetry"}`, `longbench: line 1: category: there is no "poetry"`},
-		{`{"dataset":"qasper","context":"c","answers":["x"],"max_tokens":-1}`, "longbench: line 1: max_tokens: -1: want 1 to 65536"},
-		{`{"dataset":"qasper","context":"c","answers":["` + strings.Repeat("x", 1<<16+1) + `"]}`, "longbench: line 1: answers[0]: 65537 bytes: want at most 65536"},
+		{`{"dataset":"qasper","context":"c","answers":["x"],"max_tokens":-1}`, "longbench: line 1: max_tokens: -1: want 1 to 4096"},
+		{`{"dataset":"qasper","context":"c","answers":["` + strings.Repeat("x", 1<<15+1) + `"]}`, "longbench: line 1: answers[0]: 32769 bytes: want at most 32768"},
 		{`{"dataset":"qasper","context":"c","answers":["x"` + strings.Repeat(`,"x"`, 256) + `]}`, "longbench: line 1: answers: there are 257: want at most 256"},
+		{`{"dataset":"qasper","context":"c","answers":["` + strings.Repeat(strings.Repeat("x", 1<<15)+`","`, 3) + `"]}`, "longbench: line 1: answers: they have more than 65536 bytes together"},
 		{"\n" + strings.Repeat(" ", 17<<20), "longbench: line 2: longer than 16 MiB"},
 	} {
 		if _, err := read(c.text); err == nil || !strings.Contains(err.Error(), c.want) {

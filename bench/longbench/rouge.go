@@ -32,13 +32,15 @@ func RougeL(prediction, truth string) float64 {
 	return 2 * (precision * recall / (precision + recall + 1e-8))
 }
 
-// sentences returns the words of each sentence.
+// sentences returns the words of each sentence. One that is there again adds nothing.
 func sentences(text string) [][]string {
 	var all [][]string
+	seen := map[string]bool{"": true}
 	for s := range strings.SplitSeq(text, ".") {
-		if s == "" {
+		if seen[s] {
 			continue
 		}
+		seen[s] = true
 		words := fields(s)
 		if len(words) == 0 {
 			words = []string{""}

@@ -2,8 +2,7 @@
 // whether one method is better than another on the same prompts. Scores are numbers in
 // [0, 1], one for each prompt, such as the fraction of an answer that is right.
 //
-// Everything is a function of its arguments alone, the same on every platform but for the
-// last bits of the square roots in an interval.
+// Everything is a function of its arguments alone, and the same on every platform.
 package stat
 
 import (
