@@ -33,7 +33,7 @@ func TestOutputsAreChecked(t *testing.T) {
 	if err := errors.Join(os.Mkdir("folder", 0o755), os.WriteFile("file", nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	written := regexp.MustCompile("(?i)\\b(write|draw|drawn|keep outcomes|the new)\\b.*`(file|folder)`|`(file|folder)` to (write|keep)|the trace's `folder`")
+	written := regexp.MustCompile("(?i)\\b(write|draw|drawn|keep outcomes|the new)\\b.*`(file|folder)`|`(file|folder)` to (write|keep)|new `folder`|the trace's `folder`")
 	seen := 0
 	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -169,7 +169,7 @@ func TestInterrupted(t *testing.T) {
 	if code := run(strings.Fields("trace generate --requests 300000 --arrivals poisson:20/s -o load"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
 		t.Fatal(code)
 	}
-	if code := run(strings.Fields("trace synth --shape 8,8,4,128 --requests 50 --prompt 3000 --output 100 -o long"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
+	if code := run(strings.Fields("trace synth --shape 2,2,2,64 --requests 40 --prompt 2000 --output 100 -o long"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
 		t.Fatal(code)
 	}
 	before := contents(t)
