@@ -2,7 +2,6 @@ package sim
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -76,23 +75,6 @@ type Result struct {
 	Preemptions  int      `json:"preemptions"`
 	Recomputed   int      `json:"recomputed_tokens"` // prefilled again after preemptions
 	Error        string   `json:"error,omitempty"`   // why it was refused
-}
-
-// MarshalJSON writes the result without the times of what never came.
-func (r Result) MarshalJSON() ([]byte, error) {
-	type plain Result
-	came := func(ns int64) *int64 {
-		if ns < 0 {
-			return nil
-		}
-		return &ns
-	}
-	return json.Marshal(struct {
-		plain
-		Admitted   *int64 `json:"admitted_ns,omitempty"`
-		FirstToken *int64 `json:"first_token_ns,omitempty"`
-		Finished   *int64 `json:"finished_ns,omitempty"`
-	}{plain(r), came(r.Admitted), came(r.FirstToken), came(r.Finished)})
 }
 
 // newResult returns what has become of a request that has not arrived.
