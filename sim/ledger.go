@@ -69,12 +69,13 @@ const maxB = 256
 
 // account is one sequence's share of the cache.
 type account struct {
-	prompt int   // tokens that entered as the prompt
-	tokens int   // at step 0 it would have had so many: its length is tokens + steps
-	runs   []run // its heads, in order, but for one at a stage: see heads
-	stage  *stage
-	met    bool // though it is at no stage: no courses have its state
-	asksAt int  // with fewer tokens than this, its method asks for nothing
+	prompt  int   // tokens that entered as the prompt
+	tokens  int   // at step 0 it would have had so many: its length is tokens + steps
+	runs    []run // its heads, in order, but for one at a stage: see heads
+	stage   *stage
+	met     bool // though it is at no stage: no courses have its state
+	strayed int  // states in a row that it has come to and no courses had
+	asksAt  int  // with fewer tokens than this, its method asks for nothing
 
 	// The last compression undid what the token before it had entered: with one token more
 	// than undoneAt it would come to undoneAs again. never is that it did not.
@@ -193,7 +194,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 		return &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	a := l.open()
-	a.reserved, a.last, a.shared = false, nil, 0
+	a.reserved, a.last, a.shared, a.strayed = false, nil, 0, 0
 	a.prompt, a.asksAt, a.undoneAt = n, 0, never
 	a.tokens = n - l.steps
 	a.runs = l.growingRuns(a.runs[:0])
