@@ -157,6 +157,9 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	if tokens < a.asksAt {
 		return nil
 	}
+	if a.stage == nil && !a.met && a.strayed < mostStrayed && l.own[id] == nil {
+		a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
+	}
 	if a.stage != nil {
 		if t := a.stage.outcome(tokens - a.stage.tokens); t != nil {
 			if t.count == 0 {
@@ -223,9 +226,6 @@ func (l *Ledger) lead(id kv.SeqID, a *account, t outcome) (*outcome, error) {
 		}
 	}
 	from, undone := a.stage, l.undone
-	if from == nil && !a.met {
-		from = l.courses.meet(a.prompt, tokens, a.runs)
-	}
 	var phases []phase
 	if t.done, ok = l.compressByLevel(a, t.count); ok {
 		phases = l.levels.phases
