@@ -97,7 +97,7 @@ it does.`,
 	flags.SortFlags = false
 	flags.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
 	flags.StringVar(&f.cases, "cases", "", "or a CSV `file` of runs to project and compare")
-	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
+	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote, or the shipped fits to a server: vllm-v1, vllm-v0, sglang or trtllm")
 	flags.IntVar(&f.gpuBlocks, "num-gpu-blocks", 0, "with --cases and a log of measured requests, the `blocks` of 16 tokens that the server printed; 0 is as many as fit")
 	flags.StringVar(&f.plot, "plot", "", "with --cases, draw what was measured beside what is projected to a .png or .svg `file`")
 	flags.BoolVar(&f.asJSON, "json", false, "print the projection as JSON")
