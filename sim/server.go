@@ -64,6 +64,7 @@ type AllAtOnce interface {
 type Result struct {
 	Seq          kv.SeqID `json:"-"` // as steps name it
 	ID           string   `json:"id"`
+	Replica      int      `json:"replica,omitempty"` // that served it, of several
 	Arrival      int64    `json:"arrival_ns"`
 	Admitted     int64    `json:"admitted_ns"`    // its first prefill began
 	FirstToken   int64    `json:"first_token_ns"` // its first prefill ended
