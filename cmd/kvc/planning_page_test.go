@@ -258,7 +258,9 @@ func sharedData(t *testing.T, name string) string {
 // docs/importing.md shows of its rate.
 func TestPagesOfAzureLog(t *testing.T) {
 	log := sharedData(t, "requests/AzureLLMInferenceTrace_code.csv")
-	oneLine := func(text string) string { return strings.Join(strings.Fields(strings.ReplaceAll(text, "\n> ", " ")), " ") }
+	oneLine := func(text string) string {
+		return strings.Join(strings.Fields(strings.ReplaceAll(text, "\n> ", " ")), " ")
+	}
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
