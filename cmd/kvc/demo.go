@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/npy"
-	"kvcompress/trace"
 )
 
 // The kernel of the demonstration: demo/build makes the PTX of the source.
@@ -76,8 +75,8 @@ plan of servers as a page.`,
 }
 
 func runDemo(cmd *cobra.Command, dir string) error {
-	if err := trace.CheckFree(dir); err != nil {
-		return usageError{fmt.Errorf("%w: -o takes another folder", err)}
+	if files, err := os.ReadDir(dir); err == nil && len(files) > 0 {
+		return usageError{fmt.Errorf("%s is not empty: -o takes another folder", dir)}
 	}
 	if err := writeDemoFiles(dir); err != nil {
 		return err
