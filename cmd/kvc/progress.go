@@ -74,9 +74,9 @@ func (b replayBar) clear() {
 	}
 }
 
-// shown yields requests and shows on a terminal how many there were, of total, or of −1 if
+// withBar yields requests and shows on a terminal how many there were, of total, or of −1 if
 // that is not known.
-func shown(w io.Writer, total int64, requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Request, error] {
+func withBar(w io.Writer, total int64, requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		bar := newBar(w, total, "requests", progressbar.OptionShowCount())
 		defer func() { _ = bar.Clear() }() // of a terminal that is gone

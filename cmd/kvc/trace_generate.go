@@ -80,7 +80,7 @@ func (f *generateFlags) run(cmd *cobra.Command) error {
 		m.Source = trace.Source{Kind: trace.Generated, Description: f.sourceDescription(cmd)}
 		return m
 	}
-	written, err := writeRequests(cmd.Context(), f.out, meta, shown(cmd.ErrOrStderr(), int64(load.Requests), load.All()))
+	written, err := writeRequests(cmd.Context(), f.out, meta, withBar(cmd.ErrOrStderr(), int64(load.Requests), load.All()))
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (f *generateFlags) load(cmd *cobra.Command) (trace.Load, error) {
 		return load, err
 	}
 	defer source.close()
-	for r, err := range shown(cmd.ErrOrStderr(), -1, source.requests) {
+	for r, err := range withBar(cmd.ErrOrStderr(), -1, source.requests) {
 		if err == nil && len(load.Like)%1024 == 0 {
 			err = cmd.Context().Err()
 		}

@@ -107,7 +107,7 @@ func (f *synthFlags) run(cmd *cobra.Command) error {
 	if err := load.Check(); err != nil {
 		return usageError{err}
 	}
-	if _, err := writeRequests(cmd.Context(), f.out, func() trace.Meta { return meta }, shown(cmd.ErrOrStderr(), int64(load.Requests), load.All())); err != nil {
+	if _, err := writeRequests(cmd.Context(), f.out, func() trace.Meta { return meta }, withBar(cmd.ErrOrStderr(), int64(load.Requests), load.All())); err != nil {
 		return err
 	}
 	t, err := openTraceOnly(cmd.Context(), f.out)

@@ -37,6 +37,7 @@ type Request struct {
 	Preemptions  int64   `parquet:"num_preemptions"`
 	Recomputed   int64   `parquet:"recomputed_tokens"`
 	Cached       int64   `parquet:"cached_tokens"`       // of its prompt, from a prefix cache
+	Replica      int64   `parquet:"replica"`             // that served it, from 0; of disaggregated servers the one that decoded it
 	Error        *string `parquet:"error,optional,dict"` // why it was refused
 }
 
@@ -47,7 +48,7 @@ func requestOf(clientNS int64) func(*sim.Result) Request {
 		row := Request{
 			ID: r.ID, State: "unfinished", Arrival: r.Arrival, Admitted: came(r.Admitted), FirstToken: came(r.FirstToken), Finished: came(r.Finished),
 			PromptTokens: int64(r.PromptTokens), OutputTokens: int64(r.OutputTokens),
-			Preemptions: int64(r.Preemptions), Recomputed: int64(r.Recomputed), Cached: int64(r.Cached),
+			Preemptions: int64(r.Preemptions), Recomputed: int64(r.Recomputed), Cached: int64(r.Cached), Replica: int64(r.Replica),
 		}
 		if r.FirstToken >= 0 {
 			row.TTFT = came(r.FirstToken - r.Arrival + clientNS)

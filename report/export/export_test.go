@@ -20,7 +20,7 @@ import (
 func results() []sim.Result {
 	return []sim.Result{
 		{ID: "a", Arrival: 1, Admitted: 2000, FirstToken: 3001, Finished: 9_000_000, PromptTokens: 10, OutputTokens: 3, Preemptions: 1, Recomputed: 11},
-		{ID: "b,\"quoted\"\n", Arrival: 5, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: 10, Error: "too long"},
+		{ID: "b,\"quoted\"\n", Arrival: 5, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: 10, Replica: 2, Error: "too long"},
 		{ID: "c", Arrival: 5, Admitted: 6, FirstToken: -1, Finished: -1},
 	}
 }
@@ -104,7 +104,7 @@ func TestParquetOfManyRows(t *testing.T) {
 
 func TestCSV(t *testing.T) {
 	for what, want := range map[What][]string{
-		Requests: {"b,\"quoted\"\n", "refused", "5", "", "", "", "", "", "10", "0", "0", "0", "0", "too long"},
+		Requests: {"b,\"quoted\"\n", "refused", "5", "", "", "", "", "", "10", "0", "0", "0", "0", "2", "too long"},
 		Steps:    {"1", "3", "decode", "2000", "9000000", "2", "6", "1", "4", "0", "1", "0", "0", "0", "0", "0", "77", "0", "0", "0", "0"},
 	} {
 		var out bytes.Buffer
@@ -201,15 +201,15 @@ func TestJSONL(t *testing.T) {
 		{
 			"id": "a", "state": "finished", "arrival_ns": 1., "admitted_ns": 2000., "first_token_ns": 3001., "finished_ns": 9e6,
 			"ttft_ns": 3001. - 1 + 7, "tpot_ns": float64((9_000_000 - 3001) / 2), "prompt_tokens": 10., "output_tokens": 3.,
-			"num_preemptions": 1., "recomputed_tokens": 11., "cached_tokens": 0.,
+			"num_preemptions": 1., "recomputed_tokens": 11., "cached_tokens": 0., "replica": 0.,
 		},
 		{
 			"id": "b,\"quoted\"\n", "state": "refused", "arrival_ns": 5., "prompt_tokens": 10., "output_tokens": 0.,
-			"num_preemptions": 0., "recomputed_tokens": 0., "cached_tokens": 0., "error": "too long",
+			"num_preemptions": 0., "recomputed_tokens": 0., "cached_tokens": 0., "replica": 2., "error": "too long",
 		},
 		{
 			"id": "c", "state": "unfinished", "arrival_ns": 5., "admitted_ns": 6., "prompt_tokens": 0., "output_tokens": 0.,
-			"num_preemptions": 0., "recomputed_tokens": 0., "cached_tokens": 0.,
+			"num_preemptions": 0., "recomputed_tokens": 0., "cached_tokens": 0., "replica": 0.,
 		},
 	} {
 		var row map[string]any
@@ -250,7 +250,7 @@ func TestParquetBytes(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	const want = "f4d1cf1b99a5abdf4341108f5a1df3ea41452818796501efe50ac388a6b6ddcf"
+	const want = "eb9b73d8ad23517e5ec7a7a26b2c871ca0654291136548375984b5ca08f3bf82"
 	if got := fmt.Sprintf("%x", sha256.Sum256(out.Bytes())); got != want {
 		t.Errorf("%d bytes of digest %s, want %s", out.Len(), got, want)
 	}
