@@ -2,35 +2,10 @@
 
 #include "go_asm.h"
 #include "textflag.h"
+#include "vector_amd64.h"
 
 // Row operations in AVX2. A row of 32-bit elements is four vectors, one of 64-bit
 // elements eight.
-
-// ROWS loads the addresses of the destination, DI, and of the sources, R9 and R10.
-#define ROWS \
-	MOVQ d+0(FP), DI;       \
-	MOVQ w+8(FP), SI;       \
-	MOVQ in+16(FP), BX;     \
-	MOVQ warp_regs(SI), R8; \
-	MOVL instr_a(BX), R9;   \
-	ADDQ R8, R9;            \
-	MOVL instr_b(BX), R10;  \
-	ADDQ R8, R10
-
-// SOURCES does the same in a function without a destination.
-#define SOURCES \
-	MOVQ w+0(FP), SI;       \
-	MOVQ in+8(FP), BX;      \
-	MOVQ warp_regs(SI), R8; \
-	MOVL instr_a(BX), R9;   \
-	ADDQ R8, R9;            \
-	MOVL instr_b(BX), R10;  \
-	ADDQ R8, R10
-
-// THIRD loads the address of the source c, R11.
-#define THIRD \
-	MOVL instr_c(BX), R11; \
-	ADDQ R8, R11
 
 #define ONE(OP, off, Y) \
 	VMOVDQU off(R9), Y;    \
@@ -88,33 +63,6 @@ BINARY64(·xorRow64, VPXOR)
 	VMOVUPS off(R9), Y; \
 	OP off(R10), Y, Y
 
-#define NANS32 \
-	VCMPPS $3, Y0, Y1, Y4; \
-	VCMPPS $3, Y2, Y3, Y5; \
-	VORPS Y4, Y5, Y4;      \
-	VMOVMSKPS Y4, AX;      \
-	TESTL AX, AX;          \
-	JNZ nans
-
-#define STORE32 \
-	VMOVUPS Y0, 0(DI);  \
-	VMOVUPS Y1, 32(DI); \
-	VMOVUPS Y2, 64(DI); \
-	VMOVUPS Y3, 96(DI); \
-	VZEROUPPER;         \
-	RET
-
-#define CANONICAL32 \
-	VBROADCASTSS nan32<>(SB), Y6; \
-	VCMPPS $3, Y0, Y0, Y4;        \
-	VBLENDVPS Y4, Y6, Y0, Y0;     \
-	VCMPPS $3, Y1, Y1, Y4;        \
-	VBLENDVPS Y4, Y6, Y1, Y1;     \
-	VCMPPS $3, Y2, Y2, Y4;        \
-	VBLENDVPS Y4, Y6, Y2, Y2;     \
-	VCMPPS $3, Y3, Y3, Y4;        \
-	VBLENDVPS Y4, Y6, Y3, Y3
-
 #define FLOAT32(name, OP) \
 TEXT name(SB), NOSPLIT, $0-24 \
 	ROWS;                \
@@ -127,9 +75,6 @@ TEXT name(SB), NOSPLIT, $0-24 \
 nans:                    \
 	CANONICAL32;         \
 	STORE32
-
-DATA nan32<>(SB)/4, $0x7fffffff
-GLOBL nan32<>(SB), RODATA|NOPTR, $4
 
 FLOAT32(·addRowF32, VADDPS)
 FLOAT32(·subRowF32, VSUBPS)
@@ -323,19 +268,6 @@ TEXT ·narrowRow64(SB), NOSPLIT, $0-24
 
 // Comparisons: a mask of 32 bits from the signs of four vectors.
 
-#define SIGNS \
-	VMOVMSKPS Y0, AX; \
-	VMOVMSKPS Y1, BX; \
-	VMOVMSKPS Y2, CX; \
-	VMOVMSKPS Y3, DX; \
-	SHLL $8, BX;      \
-	SHLL $16, CX;     \
-	SHLL $24, DX;     \
-	ORL BX, AX;       \
-	ORL DX, CX;       \
-	ORL CX, AX;       \
-	VZEROUPPER
-
 #define LOAD(R) \
 	VMOVDQU 0(R), Y0;  \
 	VMOVDQU 32(R), Y1; \
@@ -490,24 +422,6 @@ DATA bits32<>+20(SB)/4, $32
 DATA bits32<>+24(SB)/4, $64
 DATA bits32<>+28(SB)/4, $128
 GLOBL bits32<>(SB), RODATA|NOPTR, $32
-
-DATA bits64<>+0(SB)/8, $1
-DATA bits64<>+8(SB)/8, $2
-DATA bits64<>+16(SB)/8, $4
-DATA bits64<>+24(SB)/8, $8
-GLOBL bits64<>(SB), RODATA|NOPTR, $32
-
-// LANES32 makes, of the low 8 bits of the mask that fills Y15, the lanes of Y, and
-// moves on to the next 8. Y14 holds the bits.
-#define LANES32(Y) \
-	VPAND Y14, Y15, Y;   \
-	VPCMPEQD Y14, Y, Y;  \
-	VPSRLD $8, Y15, Y15
-
-#define LANES64(Y) \
-	VPAND Y14, Y15, Y;   \
-	VPCMPEQQ Y14, Y, Y;  \
-	VPSRLQ $4, Y15, Y15
 
 #define SELECT32(off) \
 	LANES32(Y2);            \
