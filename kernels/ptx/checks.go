@@ -253,9 +253,9 @@ func (c *checks) access(a *access) error {
 // memory looks at the lanes of mask of an access to an allocation, or to shared
 // memory, where al is nil.
 func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) error {
-	base := uint64(0)
+	base := -a.imm
 	if al != nil {
-		base = al.base
+		base = al.base - a.imm
 	}
 	if s.races != nil && (c.flight.lanes > 0 || a.in.copy != nil) {
 		if err := c.awaited(a, mask, al); err != nil {
@@ -376,7 +376,7 @@ func (c *checks) threadMemory(a *access) error {
 // report begins a report on a lane's access.
 func (c *checks) report(kind Kind, a *access, lane int, al *allocation) *Report {
 	r := a.w.report(kind, a.in, 1<<lane)
-	r.Space, r.Address, r.Size = a.space.String(), a.addr[lane], int(a.size)
+	r.Space, r.Address, r.Size = a.space.String(), a.at(lane), int(a.size)
 	r.Offset, r.Extent = int64(r.Address), int64(c.sharedBytes)
 	if a.space == spaceLocal {
 		r.Extent = int64(c.localBytes)

@@ -205,6 +205,7 @@ func (d *Device) warpsFor(l *launch, n int) []warp {
 		w.init = make([]uint32, len(e.regNames))
 		w.local = aligned(e.local * warpSize)
 		w.access.w = w
+		w.known = make([]knownRow, e.known)
 		for _, c := range e.consts {
 			v := c.value
 			if c.sym != nil {

@@ -61,6 +61,7 @@ type entry struct {
 	dynamicAt  int // where dynamic shared memory starts
 	local      int // bytes of local memory of each thread
 	maxDepth   int // of nested calls
+	known      int // rows of addresses of which something is known at a time
 }
 
 // constRow is a row of the register file that holds one value in all lanes.

@@ -500,32 +500,45 @@ DATA lanes<>+24(SB)/8, $3
 GLOBL lanes<>(SB), RODATA|NOPTR, $32
 
 // SURVEY looks at four addresses.
-//	Y15: mask, Y14: bits         Y13: imm, Y12: base, Y11: span
+//	Y15: mask, Y14: bits         Y13: imm, Y12: base
 //	Y10: the address expected in the lane after first, Y9: 4·step
-//	Y8: the first address        Y4, Y5, Y6, Y7: out of range, low, apart, uneven
-#define SURVEY(off) \
+//	Y8: the first address        Y4, Y5, Y6, Y7: max, low, apart, uneven; Y2: min
+// PART replaces those of lanes that are not in the mask by the first, one that is.
+#define SURVEY(off, PART) \
 	VPADDQ off(SI), Y13, Y0;   \
 	VMOVDQU Y0, off(DI);       \
-	LANES64(Y3);               \
-	VPXOR Y8, Y0, Y1;          \
-	VPAND Y3, Y1, Y1;          \
-	VPOR Y1, Y7, Y7;           \
 	VPXOR Y10, Y0, Y1;         \
-	VPAND Y3, Y1, Y1;          \
 	VPOR Y1, Y6, Y6;           \
 	VPADDQ Y9, Y10, Y10;       \
+	PART;                      \
+	VPXOR Y8, Y0, Y1;          \
+	VPOR Y1, Y7, Y7;           \
 	VPSUBQ Y12, Y0, Y0;        \
-	VPAND Y3, Y0, Y0;          \
 	VPOR Y0, Y5, Y5;           \
-	VPSUBQ Y0, Y11, Y1;        \
-	VPOR Y1, Y4, Y4
+	VPMINUD Y0, Y2, Y2;        \
+	VPMAXUD Y0, Y4, Y4
 
-// FOLD ors the four elements of a vector into the low one.
-#define FOLD(Y, X) \
+#define WHOLE
+#define PART \
+	LANES64(Y3);               \
+	VBLENDVPD Y3, Y0, Y8, Y0
+
+#define SURVEYROW(PART) \
+	SURVEY(0, PART);   \
+	SURVEY(32, PART);  \
+	SURVEY(64, PART);  \
+	SURVEY(96, PART);  \
+	SURVEY(128, PART); \
+	SURVEY(160, PART); \
+	SURVEY(192, PART); \
+	SURVEY(224, PART)
+
+// FOLD joins the four elements of a vector into the low one.
+#define FOLD(OP, Y, X) \
 	VEXTRACTI128 $1, Y, X0; \
-	VPOR X0, X, X;          \
+	OP X0, X, X;            \
 	VPSRLDQ $8, X, X0;      \
-	VPOR X0, X, X
+	OP X0, X, X
 
 // func surveyRow(out, from *[32]uint64, s *survey, mask uint32)
 TEXT ·surveyRow(SB), NOSPLIT, $0-28
@@ -533,12 +546,8 @@ TEXT ·surveyRow(SB), NOSPLIT, $0-28
 	MOVQ from+8(FP), SI
 	MOVQ s+16(FP), BX
 	MOVL mask+24(FP), AX
-	VMOVQ AX, X15
-	VPBROADCASTQ X15, Y15
-	VMOVDQU bits64<>(SB), Y14
 	VPBROADCASTQ survey_imm(BX), Y13
 	VPBROADCASTQ survey_base(BX), Y12
-	VPBROADCASTQ survey_span(BX), Y11
 	VPBROADCASTQ survey_step(BX), Y9
 	VMOVDQU lanes<>(SB), Y10
 	VPMULUDQ Y9, Y10, Y10
@@ -546,24 +555,28 @@ TEXT ·surveyRow(SB), NOSPLIT, $0-28
 	VPADDQ Y0, Y10, Y10
 	VPSLLQ $2, Y9, Y9
 	VPBROADCASTQ survey_first(BX), Y8
+	VPCMPEQD Y2, Y2, Y2
 	VPXOR Y4, Y4, Y4
 	VPXOR Y5, Y5, Y5
 	VPXOR Y6, Y6, Y6
 	VPXOR Y7, Y7, Y7
-	SURVEY(0)
-	SURVEY(32)
-	SURVEY(64)
-	SURVEY(96)
-	SURVEY(128)
-	SURVEY(160)
-	SURVEY(192)
-	SURVEY(224)
-	VPOR Y5, Y4, Y4
-	FOLD(Y4, X4)
-	FOLD(Y5, X5)
-	FOLD(Y6, X6)
-	FOLD(Y7, X7)
-	VMOVQ X4, survey_outside(BX)
+	CMPL AX, $-1
+	JNE part
+	SURVEYROW(WHOLE)
+	JMP fold
+part:
+	VMOVQ AX, X15
+	VPBROADCASTQ X15, Y15
+	VMOVDQU bits64<>(SB), Y14
+	SURVEYROW(PART)
+fold:
+	FOLD(VPMINUD, Y2, X2)
+	FOLD(VPMAXUD, Y4, X4)
+	FOLD(VPOR, Y5, X5)
+	FOLD(VPOR, Y6, X6)
+	FOLD(VPOR, Y7, X7)
+	VMOVQ X2, survey_min(BX)
+	VMOVQ X4, survey_max(BX)
 	VMOVQ X5, survey_low(BX)
 	VMOVQ X6, survey_apart(BX)
 	VMOVQ X7, survey_uneven(BX)

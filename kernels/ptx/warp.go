@@ -38,6 +38,7 @@ type warp struct {
 	scratch [warpSize]uint64 // a row for a result of which only some lanes count
 	addr    [warpSize]uint64
 	survey  survey
+	known   []knownRow
 	target  target
 	access  access
 }
