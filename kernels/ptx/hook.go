@@ -82,6 +82,10 @@ type access struct {
 	// where one is issued, and for all other accesses.
 	copy *pendingCopy
 
+	// All bytes lie from offset from to before to of the allocation or the block's shared
+	// memory. to is 0 where that is not known.
+	from, to uint64
+
 	same bool // all lanes of mask access one place
 	row  bool // mask is all lanes, and each accesses the place after that of the one before
 }

@@ -145,6 +145,7 @@ func (w *warp) resolveKnown(in *instr, m *memOp, k *knownRow, imm uint64, mask u
 		c.in, c.space, c.kind, c.sem, c.scope, c.size = in, k.space, m.kind, m.sem, m.scope, m.size
 		c.mask, c.addr, c.imm, c.alloc, c.copy = mask, k.addr, add, k.alloc, nil
 		c.same, c.row = k.same, w.target.neighbours
+		c.from, c.to = k.min+imm-k.imm, k.max+imm-k.imm+uint64(m.size)
 		if k.alloc == nil {
 			c.imm -= k.base
 		}

@@ -31,6 +31,7 @@ type races struct {
 
 	starts []blockStart // of every block of the launch, in the order they ran
 	slowed uint64       // calls of slow
+	reads  sharedReads  // of this block
 	pool   racePool
 	publications
 }
@@ -93,6 +94,7 @@ func (r *races) beginBlock(block uint64) {
 		r.warps[w] = warpTime{sync: r.now}
 	}
 	r.starts = append(r.starts, blockStart{r.now, block})
+	r.dropReads()
 	r.publications.beginBlock()
 }
 
@@ -112,6 +114,7 @@ func (r *races) startOf(e stamp) blockStart {
 // blockBarrier is a barrier that all threads of the block have reached.
 func (r *races) blockBarrier() {
 	r.tick()
+	r.dropReads()
 	r.barrier = r.now
 	for w := range r.warps {
 		r.warps[w] = warpTime{sync: r.now}
