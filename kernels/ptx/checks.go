@@ -317,11 +317,10 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 			ra.memory = al.mem
 		}
 	}
-	if al == nil && r.later(s.races, ra, c.where(a)) {
-		return nil
-	}
-	if err := c.raceAll(a, ra, s.races, al); err != nil {
-		return err
+	if al != nil || !r.later(s.races, ra, a.sem, c.where(a)) {
+		if err := c.raceAll(a, ra, s.races, al); err != nil {
+			return err
+		}
 	}
 	if strong {
 		ra.mask = mask

@@ -24,6 +24,7 @@ func decodeAtom(d *decoder) error {
 	if m.atomic = atomics[atomKey{name, t}]; m.atomic == nil {
 		return d.unsupported()
 	}
+	m.quick = quickAtomics[atomKey{name, t}]
 	m.flush = name == "add" && t == f32
 	m.elem = uint8(t.bytes())
 	m.size = uint32(m.elem)

@@ -136,9 +136,10 @@ type memOp struct {
 	block  blockFunc  // of all lanes, where they are neighbours; nil where there is none
 	do     accessFunc
 	atomic atomFunc
-	slot   uint8 // of what is known of the addresses (memknown.go), from 1 on; 0 is none
-	leads  bool  // it finds out, for those that follow
-	flush  bool  // add.f32, which flushes subnormal numbers in global memory
+	quick  accessFunc // what does the same as atomic for all lanes; nil where there is none
+	slot   uint8      // of what is known of the addresses (memknown.go), from 1 on; 0 is none
+	leads  bool       // it finds out, for those that follow
+	flush  bool       // add.f32, which flushes subnormal numbers in global memory
 }
 
 // nonCoherent reports whether the instruction is ld.global.nc.
