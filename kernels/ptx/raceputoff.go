@@ -14,13 +14,14 @@ import "math/bits"
 const maxNoted = 1 << 13
 
 // putOff is the accesses to shared memory since the last barrier of the block that were put
-// off: where the loads were, where the atomics, and where all writes that were not.
+// off: where the loads were, where the atomics, and where those that were not.
 type putOff struct {
 	off     bool // nothing is put off: for tests
 	list    []noted
 	addr    [][warpSize]uint32 // of those that have more than one address
 	read    extent64
 	atomic  extent64
+	loaded  extent64
 	written extent64
 
 	lanes [warpSize]uint64 // the addresses of the one that is looked at
@@ -41,16 +42,19 @@ func (x extent64) overlaps(y extent64) bool { return x.lo < y.hi && y.lo < x.hi 
 
 // add makes the range reach over another.
 func (x *extent64) add(y extent64) {
-	if x.hi == 0 {
+	switch {
+	case y.hi == 0:
+	case x.hi == 0:
 		*x = y
-		return
+	default:
+		x.lo, x.hi = min(x.lo, y.lo), max(x.hi, y.hi)
 	}
-	x.lo, x.hi = min(x.lo, y.lo), max(x.hi, y.hi)
 }
 
 // drop forgets the accesses that were put off: those to come are in order with them.
 func (s *putOff) drop() {
-	s.list, s.addr, s.read, s.atomic, s.written = s.list[:0], s.addr[:0], extent64{}, extent64{}, extent64{}
+	s.list, s.addr = s.list[:0], s.addr[:0]
+	s.read, s.atomic, s.loaded, s.written = extent64{}, extent64{}, extent64{}, extent64{}
 }
 
 // note notes an access.
@@ -98,12 +102,11 @@ func (r *races) catchUp(shadow *raceShadow) {
 		}
 		r.check(shadow, &raceAccess{addr: &s.lanes, mask: l.mask, size: l.size, stamp: l.stamp, floor: r.block, same: l.same, row: l.row})
 	}
-	written := s.written
-	if s.atomic.hi > 0 {
-		written.add(s.atomic)
-	}
+	loaded, written := s.loaded, s.written
+	loaded.add(s.read)
+	written.add(s.atomic)
 	s.drop()
-	s.written = written
+	s.loaded, s.written = loaded, written
 }
 
 // later reports whether an access to bytes in a range of shared memory was put off. If
@@ -117,14 +120,16 @@ func (r *races) later(shadow *raceShadow, a *raceAccess, sem semantics, where ex
 		s.note(a)
 		s.read.add(where)
 		return true
-	case kind == accessAtomic && sem == semRelaxed && free && !s.read.overlaps(where):
+	case kind == accessAtomic && sem == semRelaxed && free && !s.read.overlaps(where) && !s.loaded.overlaps(where):
 		s.note(a)
 		s.atomic.add(where)
 		return true
 	case kind != accessStore || !weak || s.read.overlaps(where) || s.atomic.overlaps(where):
 		r.catchUp(shadow)
 	}
-	if kind != accessLoad {
+	if kind == accessLoad {
+		s.loaded.add(where)
+	} else {
 		s.written.add(where)
 	}
 	return false
