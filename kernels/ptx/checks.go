@@ -213,7 +213,9 @@ func (c *checks) arrive(w *warp, id int) {
 // warpSync notes bar.warp.sync by the lanes of mask.
 func (c *checks) warpSync(w *warp, mask uint32) {
 	if c.races != nil {
-		c.races.catchUp(c.shared.races)
+		if mask&w.live != w.live { // of a whole warp, what comes after is in order with all before
+			c.races.catchUp(c.shared.races)
+		}
 		c.races.warpBarrier(w.index, mask, w.live)
 	}
 }

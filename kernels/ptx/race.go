@@ -82,6 +82,7 @@ func (r *races) beginLaunch(threads int) {
 	r.tick()
 	r.launch = r.now
 	r.threads = threads
+	r.putOff.beginLaunch()
 	r.starts = r.starts[:0]
 	r.warps = make([]warpTime, (threads+warpSize-1)/warpSize)
 }

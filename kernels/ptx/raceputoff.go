@@ -17,12 +17,15 @@ const maxNoted = 1 << 13
 // off: where the loads were, where the atomics, and where those that were not.
 type putOff struct {
 	off     bool // nothing is put off: for tests
+	idle    bool // nothing is, for the rest of the launch, as it does not pay
 	list    []noted
 	addr    [][warpSize]uint32 // of those that have more than one address
 	read    extent64
 	atomic  extent64
 	loaded  extent64
 	written extent64
+
+	dropped, caughtUp int // how many of a launch
 
 	lanes [warpSize]uint64 // the addresses of the one that is looked at
 }
@@ -53,8 +56,19 @@ func (x *extent64) add(y extent64) {
 
 // drop forgets the accesses that were put off: those to come are in order with them.
 func (s *putOff) drop() {
+	s.dropped += len(s.list)
+	s.forget()
+}
+
+func (s *putOff) forget() {
 	s.list, s.addr = s.list[:0], s.addr[:0]
 	s.read, s.atomic, s.loaded, s.written = extent64{}, extent64{}, extent64{}, extent64{}
+}
+
+// beginLaunch starts a launch.
+func (s *putOff) beginLaunch() {
+	s.forget()
+	s.idle, s.dropped, s.caughtUp = false, 0, 0
 }
 
 // note notes an access.
@@ -105,7 +119,10 @@ func (r *races) catchUp(shadow *raceShadow) {
 	loaded, written := s.loaded, s.written
 	loaded.add(s.read)
 	written.add(s.atomic)
-	s.drop()
+	if s.caughtUp += len(s.list); s.caughtUp > s.dropped+maxNoted {
+		s.idle = true
+	}
+	s.forget()
 	s.loaded, s.written = loaded, written
 }
 
@@ -114,7 +131,7 @@ func (r *races) catchUp(shadow *raceShadow) {
 func (r *races) later(shadow *raceShadow, a *raceAccess, sem semantics, where extent64) bool {
 	s := &r.putOff
 	weak, kind := a.stamp&stampStrong == 0, a.stamp.kind()
-	free := !s.off && len(s.list) < maxNoted && !s.written.overlaps(where)
+	free := !s.off && !s.idle && len(s.list) < maxNoted && !s.written.overlaps(where)
 	switch {
 	case weak && kind == accessLoad && free && !s.atomic.overlaps(where):
 		s.note(a)
