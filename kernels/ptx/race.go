@@ -336,6 +336,14 @@ func (r *races) touch(granules []granule, l int, per uint, a *raceAccess, win *w
 			g := &granules[i]
 			st := a.stamp | stamp(l+i>>per)<<stampLaneShift
 			e, f := g.since[0], g.since[1]
+			if g.write < win.floor && g.strong < win.floor { // nothing has written here
+				if e < win.floor || e >= win.block && (e^st)&stampThread == 0 {
+					g.since[0] = st
+				} else {
+					g.remember(st, win)
+				}
+				continue
+			}
 			if !win.orders(g.write, st) || nc && max(g.write, g.strong) >= win.floor || g.strong >= win.floor && (!win.orders(g.strong, st) ||
 				e.writes() && !win.orders(e, st) || f.writes() && !win.orders(f, st)) {
 				if with = r.slow(g, st, l+i>>per, a); with != 0 {
