@@ -27,6 +27,7 @@ const (
 // registers are rows as well. A row is named by its offset in bytes.
 type instr struct {
 	kind     kind
+	sure     bool   // it need not be followed while nothing is undefined (sure.go)
 	counted  bool   // false for the second and further parts of one PTX instruction
 	dbytes   uint8  // of an element of d
 	equality uint8  // setp: it is eq or ne of integers of so many bytes

@@ -288,9 +288,9 @@ func (w *warp) begin(b *block) {
 	w.active = w.live
 	w.forgetCopies()
 	if l.followed {
-		clear(w.init)
+		w.undefinedAbout = false
 		w.undef.reset()
-		if !l.device.opt.Checks.Registers { // only what memory brings is not defined
+		if copy(w.init, l.entry.initial); !l.device.opt.Checks.Registers { // only what memory brings is not defined
 			for r := range w.init {
 				w.init[r] = allLanes
 			}

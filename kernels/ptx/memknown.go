@@ -32,25 +32,7 @@ type knownRow struct {
 }
 
 // findKnown finds the accesses that lead and that follow.
-func findKnown(e *entry) {
-	starts := make([]bool, len(e.code)+1)
-	mark := func(at int32) {
-		if at >= 0 && int(at) < len(starts) {
-			starts[at] = true
-		}
-	}
-	for i := range e.code {
-		in := &e.code[i]
-		switch in.kind {
-		case kindBranch, kindBrx, kindCall, kindRet, kindExit:
-			mark(in.target)
-			mark(in.rpc)
-			for _, t := range in.table {
-				mark(t)
-			}
-			mark(int32(i) + 1)
-		}
-	}
+func findKnown(e *entry, starts []bool) {
 	type group struct {
 		leader *memOp
 		slot   uint8

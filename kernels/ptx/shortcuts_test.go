@@ -12,9 +12,9 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// TestShortcuts runs random kernels with what is known of addresses (memknown.go) and
-// accesses that are put off (raceputoff.go), and without: memory and the instructions
-// with findings are equal.
+// TestShortcuts runs random kernels with what is known of addresses (memknown.go) and of
+// registers (sure.go), and accesses that are put off (raceputoff.go), and without: memory
+// and the instructions with findings are equal.
 func TestShortcuts(t *testing.T) {
 	rounds := 600
 	if testing.Short() {
@@ -32,6 +32,9 @@ func TestShortcuts(t *testing.T) {
 			}
 			e := p.entries["k"]
 			for i := range e.code {
+				if !known {
+					e.code[i].sure = false
+				}
 				if m := e.code[i].mem; m != nil {
 					if m.slot != 0 && !m.leads {
 						follow++
@@ -40,6 +43,9 @@ func TestShortcuts(t *testing.T) {
 						m.slot, m.leads = 0, false
 					}
 				}
+			}
+			if !known {
+				clear(e.initial)
 			}
 			dev := New(Options{Checks: checks, MaxFindings: 100})
 			if checks.Races {
