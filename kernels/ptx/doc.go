@@ -68,8 +68,9 @@
 //
 //   - Textures, surfaces, matrix instructions other than ldmatrix and the mma.sync of
 //     matrix.go (wmma, wgmma, stmatrix, and types of 4, 1 and 64 bits), clusters, tensor
-//     copies and mbarriers, an address size of 32, function pointers, recursion, and
-//     the shuffles and votes of before PTX 6.0 are refused when the kernel that has them is asked for.
+//     copies and mbarriers, an address size of 32, function pointers, recursion, and, of PTX 6.4
+//     and above for sm_70 and above,
+//     shuffles and votes without .sync are refused when the kernel that has them is asked for.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
 //     what another lane of its warp does after the loop, it waits until the budget
 //     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
