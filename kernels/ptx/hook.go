@@ -112,6 +112,9 @@ func (a *access) stored(lane int) (lo, hi uint64) {
 	}
 	var out [2]uint64
 	m := a.in.mem
+	if m == nil { // wmma.store: no two lanes write to one place
+		return uint64(lane), 1
+	}
 	for i := range m.n {
 		r := &m.regs[i]
 		v := a.w.lane(r.off, r.bytes, lane) & (1<<(8*uint(m.elem)-1)<<1 - 1)
