@@ -31,9 +31,6 @@ func wmmaFragment(matrix, m, n, k int, t typ) (f fragment, regs int, ok bool) {
 	return f, regs, t == bf16 || t == s8 || t == u8
 }
 
-// tf32 is f32 of which the lower 13 bits are not looked at.
-var tf32 = typ{classTF32, 32, 1}
-
 // decodeWMMA decodes wmma.load, wmma.store and wmma.mma.
 func decodeWMMA(d *decoder) error {
 	what := d.takeOne("load", "store", "mma")
@@ -58,7 +55,7 @@ func decodeWMMA(d *decoder) error {
 	}
 	layout := d.takeOne("row", "col")
 	space, _ := d.takeSpace()
-	t, err := d.wmmaType()
+	t, err := d.matrixType()
 	if err != nil {
 		return err
 	}
@@ -98,37 +95,16 @@ func decodeWMMA(d *decoder) error {
 	move.addresses = d.newRow(8)
 	move.mem.addr, move.mem.addr32 = move.addresses, false
 	if what == 0 {
-		move.regs, err = d.registersOf(registers, regs, d.dst)
+		move.regs, err = d.registersOf(registers, regs, b32, d.dst)
 	} else {
 		first := len(d.in.uses)
-		move.regs, err = d.registersOf(registers, regs, d.src)
+		move.regs, err = d.registersOf(registers, regs, b32, d.src)
 		d.need(first)
 	}
 	if err != nil {
 		return err
 	}
 	return d.warpWide(move.run)
-}
-
-// warpWide pushes an instruction of all lanes of a warp.
-func (d *decoder) warpWide(run runFunc) error {
-	d.in.kind, d.in.run = kindTogether, run
-	d.in.e = d.constant(uint64(allLanes), 4, nil, false)
-	return d.push()
-}
-
-// wmmaType removes the first modifier that is the type of a matrix's elements.
-func (d *decoder) wmmaType() (typ, error) {
-	for i, m := range d.mod {
-		if m == "tf32" {
-			d.mod = append(d.mod[:i], d.mod[i+1:]...)
-			return tf32, nil
-		}
-		if _, ok := typeNames[m]; ok {
-			break
-		}
-	}
-	return d.takeType()
 }
 
 // wmmaProduct decodes wmma.mma.
@@ -142,7 +118,7 @@ func (d *decoder) wmmaProduct(m, n, k int) error {
 	op.saturate = d.take("satfinite")
 	var types []typ
 	for len(d.mod) > 0 {
-		t, err := d.wmmaType()
+		t, err := d.matrixType()
 		if err != nil {
 			return err
 		}
@@ -174,7 +150,7 @@ func (d *decoder) wmmaProduct(m, n, k int) error {
 		return d.unsupported()
 	}
 	if !whole {
-		if err := d.inexact("the order and rounding of its sums are left open"); err != nil {
+		if err := d.inexact(openSums); err != nil {
 			return err
 		}
 	}
@@ -194,7 +170,7 @@ func (d *decoder) wmmaProduct(m, n, k int) error {
 		if i == 0 {
 			each = d.dst
 		}
-		if f.regs, err = d.registersOf(ops[i], regs, each); err != nil {
+		if f.regs, err = d.registersOf(ops[i], regs, b32, each); err != nil {
 			return err
 		}
 		*x.f = f

@@ -174,7 +174,7 @@ func (m *wmmaProduct) run(w *warp, in *instr, mask uint32) error {
 	bytes := m.a.cols * m.a.size
 	for i := range m.d.rows {
 		for j := range m.d.cols {
-			if m.kind == mmaInt8 {
+			if m.kind >= mmaInt8 {
 				c[i][j] = m.dotInt(a[i][:bytes], b[j][:bytes], int32(c[i][j]))
 			} else {
 				c[i][j] = math.Float32bits(m.dot(a[i][:bytes], b[j][:bytes], math.Float32frombits(c[i][j])))
