@@ -90,6 +90,39 @@ func TestQuick(t *testing.T) {
 	}
 }
 
+// TestQuickTile compares the product of matrices with the plain one.
+func TestQuickTile(t *testing.T) {
+	if !vectors {
+		t.Skip("no AVX2 here")
+	}
+	rng := rand.New(rand.NewPCG(18, 19))
+	for round := range 500 {
+		var a [32]tileRow
+		var b [16][32]float32
+		var c [2][32][32]float32
+		value := func() float32 { return math.Float32frombits(uint32(quickValue(rng, "f32", round))) }
+		for i := range a {
+			for k := range a[i] {
+				a[i][k], b[k][i] = value(), value()
+			}
+			for j := range c[0][i] {
+				c[0][i][j] = value()
+			}
+		}
+		c[1] = c[0]
+		x := &tile{rows: 8 << rng.IntN(3), k: 4 << rng.IntN(3), strideB: 32, strideC: 32}
+		multiplyTile(&c[0][0][8], &a[0], &b[0][8], x)
+		x.plain(&c[1][0][8], &a[0], &b[0][8])
+		for i := range c[0] {
+			for j := range c[0][i] {
+				if g, w := math.Float32bits(c[0][i][j]), math.Float32bits(c[1][i][j]); g != w {
+					t.Fatalf("%+v: element %d, %d: %#x, want %#x", x, i, j-8, g, w)
+				}
+			}
+		}
+	}
+}
+
 // quickEntry decodes an instruction, with quick forms or without.
 func quickEntry(t *testing.T, text string, on bool) *entry {
 	defer func(before bool) { vectors = before }(vectors)

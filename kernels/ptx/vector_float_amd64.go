@@ -186,3 +186,9 @@ func fmaRowBF16x2(d unsafe.Pointer, w *warp, in *instr)
 
 //go:noescape
 func selpRow64(d unsafe.Pointer, w *warp, in *instr)
+
+//go:noescape
+func multiplyTile(c *float32, a *tileRow, b *float32, t *tile)
+
+//go:noescape
+func fillRow32(d unsafe.Pointer, v uint32)

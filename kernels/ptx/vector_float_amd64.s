@@ -897,3 +897,54 @@ TEXT ·selpRow64(SB), NOSPLIT, $0-24
 	SELECT64(224)
 	VZEROUPPER
 	RET
+
+// func multiplyTile(c *float32, a *tileRow, b *float32, t *tile)
+TEXT ·multiplyTile(SB), NOSPLIT, $0-32
+	MOVQ c+0(FP), DI
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DX
+	MOVQ t+24(FP), BX
+	MOVQ tile_rows(BX), CX
+	MOVQ tile_k(BX), R8
+	MOVQ tile_strideB(BX), R9
+	SHLQ $2, R9
+	MOVQ tile_strideC(BX), R10
+	SHLQ $2, R10
+	VBROADCASTSS nan32<>(SB), Y15
+next:
+	TESTQ CX, CX
+	JZ done
+	VMOVUPS (DI), Y0
+	MOVQ DX, R11
+	XORQ R12, R12
+product:
+	CMPQ R12, R8
+	JGE store
+	VBROADCASTSS (SI)(R12*4), Y1
+	VFMADD231PS (R11), Y1, Y0
+	ADDQ R9, R11
+	INCQ R12
+	JMP product
+store:
+	CANON32(Y0, Y4)
+	VMOVUPS Y0, (DI)
+	ADDQ R10, DI
+	ADDQ $64, SI
+	DECQ CX
+	JMP next
+done:
+	VZEROUPPER
+	RET
+
+// func fillRow32(d unsafe.Pointer, v uint32)
+TEXT ·fillRow32(SB), NOSPLIT, $0-12
+	MOVQ d+0(FP), DI
+	MOVL v+8(FP), AX
+	VMOVD AX, X0
+	VPBROADCASTD X0, Y0
+	VMOVDQU Y0, 0(DI)
+	VMOVDQU Y0, 32(DI)
+	VMOVDQU Y0, 64(DI)
+	VMOVDQU Y0, 96(DI)
+	VZEROUPPER
+	RET

@@ -2,7 +2,6 @@ package ptx
 
 import (
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"unsafe"
 )
@@ -172,13 +171,27 @@ func (m *wmmaProduct) run(w *warp, in *instr, mask uint32) error {
 		}
 	})
 	bytes := m.a.cols * m.a.size
-	for i := range m.d.rows {
-		for j := range m.d.cols {
-			if m.kind >= mmaInt8 {
+	if m.kind >= mmaInt8 {
+		for i := range m.d.rows {
+			for j := range m.d.cols {
 				c[i][j] = m.dotInt(a[i][:bytes], b[j][:bytes], int32(c[i][j]))
-			} else {
-				c[i][j] = math.Float32bits(m.dot(a[i][:bytes], b[j][:bytes], math.Float32frombits(c[i][j])))
 			}
+		}
+	} else {
+		var x [32]tileRow
+		var y [16][32]float32
+		for i := range m.d.rows {
+			m.widen(x[i][:], a[i][:bytes])
+		}
+		for j := range m.d.cols {
+			var column tileRow
+			for k, v := range column[:m.widen(column[:], b[j][:bytes])] {
+				y[k][j] = v
+			}
+		}
+		t := tile{rows: m.d.rows, k: m.a.cols, strideB: 32, strideC: 32}
+		for j := 0; j < m.d.cols; j += 8 {
+			t.multiply((*float32)(unsafe.Pointer(&c[0][j])), &x[0], &y[0][j])
 		}
 	}
 	m.d.each(func(lane int, reg uint32, bit uint, i, j int) {
