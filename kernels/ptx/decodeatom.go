@@ -119,6 +119,9 @@ func decodeCp(d *decoder) error {
 	if !d.take("async") {
 		return d.unsupported()
 	}
+	if d.take("mbarrier") {
+		return d.asyncArrive()
+	}
 	d.in.kind = kindRun
 	switch which := d.takeOne("commit_group", "wait_group", "wait_all"); which {
 	case 0, 2:

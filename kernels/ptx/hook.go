@@ -112,7 +112,7 @@ func (a *access) stored(lane int) (lo, hi uint64) {
 	}
 	var out [2]uint64
 	m := a.in.mem
-	if m == nil { // wmma.store: no two lanes write to one place
+	if m == nil || m.regs[0].sink { // wmma.store, mbarrier.init: no two lanes write to one place
 		return uint64(lane), 1
 	}
 	for i := range m.n {

@@ -32,7 +32,7 @@ var opcodes = map[string]func(d *decoder) error{
 	"membar": decodeFence, "fence": decodeFence, "cp": decodeCp,
 
 	"bar": decodeBarrier, "barrier": decodeBarrier,
-	"mma": decodeMMA, "wmma": decodeWMMA, "ldmatrix": decodeLdmatrix,
+	"mma": decodeMMA, "wmma": decodeWMMA, "mbarrier": decodeMbarrier, "ldmatrix": decodeLdmatrix,
 	"shfl": decodeShfl, "vote": decodeVote, "match": decodeMatch, "redux": decodeRedux, "activemask": decodeActivemask,
 
 	"bra": decodeBranch, "brx": decodeBrx, "call": decodeCall, "ret": decodeRet, "exit": decodeExit,
@@ -45,7 +45,7 @@ var unsupportedOps = map[string]string{
 	"suld": "surfaces", "sust": "surfaces", "sured": "surfaces", "suq": "surfaces",
 	"wgmma": "matrix instructions", "tcgen05": "matrix instructions",
 	"stmatrix": "matrix instructions", "movmatrix": "matrix instructions",
-	"mbarrier": "mbarriers", "mapa": "clusters", "getctarank": "clusters", "elect": "elections of a lane",
+	"mapa": "clusters", "getctarank": "clusters", "elect": "elections of a lane",
 	"griddepcontrol": "dependent grids", "setmaxnreg": "register counts", "createpolicy": "cache policies", "discard": "discards",
 	"tensormap": "tensor maps", "multimem": "addresses of several devices", "alloca": "allocations on the stack",
 	"stacksave": "allocations on the stack", "stackrestore": "allocations on the stack",
