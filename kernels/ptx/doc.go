@@ -68,11 +68,11 @@
 //
 //   - Textures, surfaces, matrix instructions other than ldmatrix and those of matrix.go and
 //     wmma.go (wgmma, stmatrix, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or in
-//     wmma of 4 and 64), clusters, tensor copies and mbarriers that count
-//     their bytes (expect_tx), an address size of 32, function pointers, recursion, and, of PTX 6.4 and above for sm_70 and above, shuffles and votes
-//     without .sync are refused when the kernel that has them is asked for. So is
-//     what cooperative groups' sync of a whole grid reads (%envreg): blocks run one after
-//     another, and are never resident together.
+//     wmma of 4 and 64), clusters, tensor copies and mbarriers that count their bytes
+//     (expect_tx), an address size of 32, function pointers, recursion, and, of PTX 6.4 and
+//     above for sm_70 and above, shuffles and votes without .sync are refused when the kernel
+//     that has them is asked for. So is what cooperative groups' sync of a whole grid reads
+//     (%envreg): blocks run one after another, and are never resident together.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
 //     what another lane of its warp does after the loop, it waits until the budget
 //     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for

@@ -66,6 +66,12 @@ var halfLanes = map[opType]halfLane{
 // quickHalf returns the quick form of an operation on numbers of type t, or nil.
 func quickHalf(name string, t typ) aluFunc {
 	f := halfLanes[opType{name, typ{t.class, 16, 1}}]
+	switch (opType{name, t}) {
+	case opType{"fma", bf16}:
+		return quick(name, t, fmaBF16)
+	case opType{"fma", bf16x2}:
+		return quick(name, t, fmaBF16x2)
+	}
 	if f == nil {
 		return nil
 	}
