@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -33,6 +34,7 @@ type validateFlags struct {
 	random    int
 	seed      uint64
 	method    string
+	coverage  bool
 	tolerance validate.Tolerance
 	engine    engineFlags
 }
@@ -73,6 +75,10 @@ with NaN in all that no head holds, a third of KV-Compress and the others of eve
 method that the engine runs (--method: of one). One that fails is shrunk and printed;
 --dump and --replay do with it as with a stage.
 
+With --coverage it says besides which instructions of which kernel were executed, and
+which directions of branches, by kernel, and what was not by line of the .cu files: by
+the traces, and with --random by as many random pipelines after them.
+
 With --cases it replays recorded decisions and results of other implementations, from
 a file or from every .json file of a folder: a JSON array of eviction decisions (which
 blocks and KVs of every head are evicted, and the moves that follow: equal to the last
@@ -89,6 +95,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
   kvc validate --replay found --kernel attend_combine=mine.ptx:combine
   kvc validate --random 1000 --shuffle 7
   kvc validate --random 100 --method streaming-llm
+  kvc validate --coverage --random 200
   kvc validate --cases eviction.json
   kvc validate --cases recorded --json`,
 		ValidArgsFunction: completeReplays,
@@ -105,6 +112,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	fs.IntVar(&flags.random, "random", 0, "run this many random pipelines")
 	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
 	fs.StringVar(&flags.method, "method", "", "random pipelines of this method alone, a `name` of kvc methods")
+	fs.BoolVar(&flags.coverage, "coverage", false, "say which instructions of the kernels were executed, and which were not")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
@@ -139,6 +147,9 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if len(names) > 0 {
 		asked = append(asked, "traces")
 	}
+	if flags.coverage {
+		asked = append(slices.DeleteFunc(asked, func(s string) bool { return s == "--random" || s == "traces" }), "--coverage")
+	}
 	if len(asked) > 1 {
 		return usageError{fmt.Errorf("%s and %s exclude each other", asked[0], asked[1])}
 	}
@@ -154,6 +165,9 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if cmd.Flags().Changed("cases") { // if to nothing, then by mistake
 		return validateCases(cmd, flags.cases, flags.asJSON)
 	}
+	if flags.coverage {
+		return validateCoverage(cmd, names, flags)
+	}
 	if cmd.Flags().Changed("random") {
 		flags.engine.device.options.Budget = randomBudget
 	}
@@ -166,10 +180,28 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	case cmd.Flags().Changed("replay"):
 		return validateReplay(cmd, flags, engines, run)
 	case cmd.Flags().Changed("random"):
-		return validateRandom(cmd, flags, engines, run)
+		r, err := validateRandom(cmd, flags, engines, run)
+		return errors.Join(flags.print(cmd, r), err)
 	default:
-		return validateTraces(cmd, names, flags, engines, run)
+		r, err := validateTraces(cmd, names, flags, engines, run)
+		return errors.Join(flags.print(cmd, r), err)
 	}
+}
+
+// print prints a result as JSON, if that is what the flags ask for. There may be none.
+func (f *validateFlags) print(cmd *cobra.Command, result any) error {
+	if !f.asJSON || reflect.ValueOf(result).IsNil() {
+		return nil
+	}
+	return printJSON(cmd.OutOrStdout(), result)
+}
+
+// text is where text goes: nowhere, if JSON is asked for.
+func (f *validateFlags) text(cmd *cobra.Command) io.Writer {
+	if f.asJSON {
+		return io.Discard
+	}
+	return cmd.OutOrStdout()
 }
 
 // randomBudget bounds the instructions of a launch in a random pipeline, so that one
@@ -206,17 +238,14 @@ func (v *validation) add(r validate.TraceResult) {
 	v.Results = append(v.Results, r)
 }
 
-func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, engines *engines, run validate.Run) error {
+func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, engines *engines, run validate.Run) (*validation, error) {
 	bundles, err := openTraces(names)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	all := validation{Device: engines.device, Results: []validate.TraceResult{}, NotRun: []notRun{}}
+	all := &validation{Device: engines.device, Results: []validate.TraceResult{}, NotRun: []notRun{}}
 	var failed error // of traces that could not be replayed; the others are
-	var out io.Writer = cmd.OutOrStdout()
-	if flags.asJSON {
-		out = io.Discard
-	}
+	out := flags.text(cmd)
 	bar := newTracesBar(cmd.ErrOrStderr(), bundles)
 	run.Progress = bar.progress
 	width := len("TRACE")
@@ -265,11 +294,6 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 			fmt.Fprintf(out, "\n%s", printable(r.Divergence.String()))
 		}
 	}
-	if flags.asJSON {
-		if err := printJSON(cmd.OutOrStdout(), all); err != nil {
-			return err
-		}
-	}
 	if differ >= 0 && flags.dump != "" {
 		b := bundles[differ]
 		if err := validate.Dump(cmd.Context(), flags.dump, b.Trace, b.Options, all.First); err != nil {
@@ -285,10 +309,10 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 		failed = engines.unused()
 	}
 	if failed != nil {
-		return failure{failed}
+		return all, failure{failed}
 	}
 	fmt.Fprintf(out, "\n%s agree in all %d values of %s%s.\n", engines, all.Values, count(all.Traces, "trace"), tolerated(all.Tally))
-	return nil
+	return all, nil
 }
 
 // unsupported returns why an engine does not run a replay's method, if that is what the
@@ -424,51 +448,42 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 }
 
 // validateRandom runs random pipelines.
-func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, run validate.Run) error {
+func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, run validate.Run) (*validate.RandomResult, error) {
 	if flags.random < 1 {
-		return usageError{fmt.Errorf("--random %d is not at least 1", flags.random)}
+		return nil, usageError{fmt.Errorf("--random %d is not at least 1", flags.random)}
 	}
 	methods, err := randomMethods(cmd, flags.method)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	start := time.Now()
 	bar := newBar(cmd.ErrOrStderr(), int64(flags.random), "pipelines")
 	r, err := validate.Random(cmd.Context(), flags.seed, flags.random, methods, run, func() { _ = bar.Add(1) })
 	_ = bar.Clear()
 	if unsupported := (*ref.UnsupportedError)(nil); errors.As(err, &unsupported) {
-		return usageError{err}
+		return nil, usageError{err}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out := cmd.OutOrStdout()
-	if flags.asJSON {
-		if err := printJSON(out, r); err != nil {
-			return err
-		}
-	}
+	out := flags.text(cmd)
 	if r.Failed != nil {
-		if !flags.asJSON {
-			fmt.Fprintln(out, printable(r.Failed.String()))
-		}
+		fmt.Fprintln(out, printable(r.Failed.String()))
 		if flags.dump != "" {
 			if err := r.Failed.Dump(flags.dump); err != nil {
-				return err
+				return &r, err
 			}
 			sayDumped(cmd, "That pipeline", flags.dump)
 		}
-		return failure{fmt.Errorf("the pipeline of seed %d disagrees", r.Failed.Seed)}
+		return &r, failure{fmt.Errorf("the pipeline of seed %d disagrees", r.Failed.Seed)}
 	}
 	if err := engines.unused(); err != nil {
-		return failure{err}
+		return &r, failure{err}
 	}
-	if !flags.asJSON {
-		printPipelines(out, r.Methods)
-		fmt.Fprintf(out, "%s agree in all %d values of %s, %s%s, in %.1fs.\n",
-			engines, r.Values, count(r.Pipelines, "random pipeline"), count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
-	}
-	return nil
+	printPipelines(out, r.Methods)
+	fmt.Fprintf(out, "%s agree in all %d values of %s, %s%s, in %.1fs.\n",
+		engines, r.Values, count(r.Pipelines, "random pipeline"), count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
+	return &r, nil
 }
 
 // randomMethods returns the methods of random pipelines: all that can run, or one.
