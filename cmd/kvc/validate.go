@@ -35,6 +35,7 @@ type validateFlags struct {
 	seed      uint64
 	method    string
 	coverage  bool
+	complete  bool
 	tolerance validate.Tolerance
 	engine    engineFlags
 }
@@ -113,6 +114,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
 	fs.StringVar(&flags.method, "method", "", "random pipelines of this method alone, a `name` of kvc methods")
 	fs.BoolVar(&flags.coverage, "coverage", false, "say which instructions of the kernels were executed, and which were not")
+	fs.BoolVar(&flags.complete, "complete", false, "with --coverage, fail if an instruction was not executed that is not known not to be")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
@@ -147,6 +149,9 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if len(names) > 0 {
 		asked = append(asked, "traces")
 	}
+	if flags.complete && !flags.coverage {
+		return usageError{errors.New("--complete goes with --coverage")}
+	}
 	if flags.coverage {
 		asked = append(slices.DeleteFunc(asked, func(s string) bool { return s == "--random" || s == "traces" }), "--coverage")
 	}
@@ -174,6 +179,9 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	engines, err := flags.engine.open(cmd.Context())
 	if err != nil {
 		return err
+	}
+	if cmd.Flags().Changed("random") || cmd.Flags().Changed("replay") {
+		engines.options.PrefillBytes = randomPrefill
 	}
 	run := validate.Run{Engine: engines.make, Tolerance: flags.tolerance}
 	switch {
@@ -207,6 +215,10 @@ func (f *validateFlags) text(cmd *cobra.Command) io.Writer {
 // randomBudget bounds the instructions of a launch in a random pipeline, so that one
 // with an endless loop can be shrunk. Those of seeds 1 to 1000 stay within it.
 const randomBudget = 1 << 22
+
+// randomPrefill has the prompts of random pipelines, which are short, take several launches,
+// as long ones do.
+const randomPrefill = 256 << 10
 
 // validation is what `kvc validate --json` prints.
 type validation struct {

@@ -41,6 +41,7 @@ func validateCoverage(cmd *cobra.Command, names []string, flags *validateFlags) 
 	result.Validation, failed = validateTraces(cmd, names, flags, engines, run)
 	if cmd.Flags().Changed("random") && (failed == nil || errors.As(failed, new(failure))) {
 		dev.options.Budget = randomBudget
+		engines.options.PrefillBytes = randomPrefill
 		fmt.Fprintln(flags.text(cmd))
 		result.Random, disagree = validateRandom(cmd, flags, engines, run)
 	}
@@ -48,8 +49,16 @@ func validateCoverage(cmd *cobra.Command, names []string, flags *validateFlags) 
 		return failed
 	}
 	result.Report = coverage.Of(dev.options.Coverage)
+	if err := result.Expect(); err != nil {
+		return err
+	}
 	out := flags.text(cmd)
 	fmt.Fprintln(out)
 	result.Write(out)
+	if flags.complete {
+		if n := result.Unexpected(); n > 0 {
+			failed = errors.Join(failed, failure{fmt.Errorf("%s not executed, of which nothing says why", count(n, "instruction"))})
+		}
+	}
 	return errors.Join(flags.print(cmd, &result), failed)
 }

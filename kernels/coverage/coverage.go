@@ -73,6 +73,8 @@ type Line struct {
 	Count             // of these kernels
 	// Expected is why what is missing cannot run, or does not: "" if that is not known.
 	Expected string `json:"expected,omitempty"`
+
+	instructionsMissing []string // kernels of which an instruction is, and not only a direction
 }
 
 // Of makes the report of what a coverage has counted.
@@ -152,6 +154,9 @@ func (r *Report) add(l *Line, kernel string) {
 	m := &r.Lines[i]
 	m.Kernels = append(m.Kernels, kernel)
 	m.PTXLines = append(m.PTXLines, l.PTXLines...)
+	if l.Executed < l.Instructions {
+		m.instructionsMissing = append(m.instructionsMissing, kernel)
+	}
 	m.Add(l.Count)
 }
 
