@@ -56,7 +56,7 @@ var edgeLong = []string{"random", "ada-snapkv"}
 const (
 	longEvery   = 32 // seeds
 	maxLongWork = 3e7
-	maxEdgeWork = 2e7
+	maxEdgeWork = 1e7
 )
 
 // EdgePipelines makes the edge pipelines of a seed, of those of the methods that have what
@@ -105,6 +105,9 @@ func edgeOfReading(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 		}
 		if p.Shape.HeadSize == 8 { // the only one of which four queries have no more elements than a warp lanes
 			p.Shape.Group = pick(r, 4, 12)
+			if round%2 == 1 {
+				p.Shape.Group = pick(r, 1, 2, 3)
+			}
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[format], 1
@@ -159,7 +162,7 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 		if cfg := p.config(); cfg.Validate() != nil {
 			continue
 		}
-		p.fillEdges(r, pick(r, 129, 130, 200, 257, 300, 513, 1025, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
 		if p.work() <= maxEdgeWork {
 			return p, nil
 		}

@@ -36,6 +36,7 @@ type validateFlags struct {
 	method    string
 	coverage  bool
 	complete  bool
+	mutate    int
 	tolerance validate.Tolerance
 	engine    engineFlags
 }
@@ -80,6 +81,12 @@ With --coverage it says besides which instructions of which kernel were executed
 which directions of branches, by kernel, and what was not by line of the .cu files: by
 the traces, and with --random by as many random pipelines after them.
 
+With --mutate, it plants small faults in the kernels' PTX, one at a time (an operand, a
+constant by one, a dropped barrier, …), and runs random pipelines that execute the
+instruction with the fault: how many are noticed, and those that are not by line of the
+.cu files, with a guess whether they are equivalent. kvc ptx mutate does it for any
+kernel and any check.
+
 With --cases it replays recorded decisions and results of other implementations, from
 a file or from every .json file of a folder: a JSON array of eviction decisions (which
 blocks and KVs of every head are evicted, and the moves that follow: equal to the last
@@ -97,6 +104,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
   kvc validate --random 1000 --shuffle 7
   kvc validate --random 100 --method streaming-llm
   kvc validate --coverage --random 200
+  kvc validate --mutate 100 --seed 7
   kvc validate --cases eviction.json
   kvc validate --cases recorded --json`,
 		ValidArgsFunction: completeReplays,
@@ -111,10 +119,11 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to a `folder`")
 	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
 	fs.IntVar(&flags.random, "random", 0, "run this many random pipelines")
-	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
+	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next; of faults, which are drawn")
 	fs.StringVar(&flags.method, "method", "", "random pipelines of this method alone, a `name` of kvc methods")
 	fs.BoolVar(&flags.coverage, "coverage", false, "say which instructions of the kernels were executed, and which were not")
 	fs.BoolVar(&flags.complete, "complete", false, "with --coverage, fail if an instruction was not executed that is not known not to be")
+	fs.IntVar(&flags.mutate, "mutate", 0, "plant this many faults in the kernels, one at a time, and say how many are noticed; --seed says which")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
@@ -141,7 +150,7 @@ func checkTolerance(t *validate.Tolerance) error {
 // runValidate does what the flags ask for: one of four things.
 func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error {
 	var asked []string
-	for _, name := range []string{"cases", "replay", "random"} {
+	for _, name := range []string{"cases", "replay", "random", "mutate"} {
 		if cmd.Flags().Changed(name) {
 			asked = append(asked, "--"+name)
 		}
@@ -164,8 +173,11 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if err := checkTolerance(&flags.tolerance); err != nil {
 		return err
 	}
-	if cmd.Flags().Changed("method") && !cmd.Flags().Changed("random") {
+	if cmd.Flags().Changed("method") && !cmd.Flags().Changed("random") && !cmd.Flags().Changed("mutate") {
 		return usageError{errors.New("--method goes with --random: a trace's options say its method")}
+	}
+	if cmd.Flags().Changed("mutate") {
+		return validateMutate(cmd, flags)
 	}
 	if cmd.Flags().Changed("cases") { // if to nothing, then by mistake
 		return validateCases(cmd, flags.cases, flags.asJSON)

@@ -66,6 +66,11 @@ func (e *Expectation) covers(l *Line) bool {
 	return false
 }
 
+// Holds reports whether the expectation is of a line of the source in a kernel.
+func (e *Expectation) Holds(file string, line int, kernel string) bool {
+	return e.covers(&Line{File: file, Line: line, instructionsMissing: []string{kernel}})
+}
+
 // Unexpected returns how many instructions were not executed on lines of which no
 // expectation says why.
 func (r *Report) Unexpected() int {

@@ -133,3 +133,22 @@ func (e *entry) coverage(counted []hits) KernelCoverage {
 	}
 	return k
 }
+
+// Reached reports whether a warp has come to an instruction of a kernel, of any program,
+// that stands on a line of the PTX.
+func (c *Coverage) Reached(kernel string, line int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, counted := range c.counts {
+		if key.name != kernel {
+			continue
+		}
+		for i := range c.programs[key.program].entries[kernel].code {
+			in := &c.programs[key.program].entries[kernel].code[i]
+			if int(in.line) == line && in.counted && counted[i] != (hits{}) {
+				return true
+			}
+		}
+	}
+	return false
+}
