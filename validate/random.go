@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"kvcompress/dtype"
 	"kvcompress/kv"
@@ -405,8 +406,13 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 	return result, errors.Join(none, ctx.Err())
 }
 
-// shrunk shrinks the pipeline of a seed, which fails.
+// shrinkTime bounds how long a pipeline is shrunk: some seconds remain of 20 for the last run.
+const shrinkTime = 15 * time.Second
+
+// shrunk shrinks the pipeline of a seed, which fails, as far as it comes in its time.
 func shrunk(ctx context.Context, seed uint64, p Pipeline, run Run) *Failed {
+	ctx, cancel := context.WithTimeout(ctx, shrinkTime)
+	defer cancel()
 	small := p.Shrink(func(p Pipeline) bool {
 		if ctx.Err() != nil {
 			return false

@@ -47,23 +47,11 @@ func validateMutate(cmd *cobra.Command, flags *validateFlags) error {
 	if err != nil {
 		return err
 	}
-	result := &mutate.Result{Seed: flags.seed, Survivors: []mutate.Survivor{}}
-	for _, m := range mutants {
-		result.Add(m, survivorOf(survivors, m))
-	}
+	result := mutate.NewResult(flags.seed, mutants, survivors)
 	if flags.asJSON {
 		return printJSON(cmd.OutOrStdout(), result)
 	}
 	printMutants(cmd.OutOrStdout(), result, time.Since(start))
-	return nil
-}
-
-func survivorOf(survivors []mutate.Survivor, m *mutate.Mutant) *mutate.Survivor {
-	for i := range survivors {
-		if survivors[i].Mutant == m {
-			return &survivors[i]
-		}
-	}
 	return nil
 }
 

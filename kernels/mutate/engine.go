@@ -68,8 +68,23 @@ func (r *Result) Part() float64 {
 	return float64(r.Noticed) / float64(r.Mutants-r.Equivalent)
 }
 
-// Add counts a mutant; survived is nil for one that was noticed.
-func (r *Result) Add(m *Mutant, survived *Survivor) {
+// NewResult counts mutants, of which some have survived.
+func NewResult(seed uint64, mutants []*Mutant, survivors []Survivor) *Result {
+	r := &Result{Seed: seed, Kinds: []KindCount{}, Survivors: []Survivor{}}
+	for _, m := range mutants {
+		var survived *Survivor
+		for i := range survivors {
+			if survivors[i].Mutant == m {
+				survived = &survivors[i]
+			}
+		}
+		r.add(m, survived)
+	}
+	return r
+}
+
+// add counts a mutant; survived is nil for one that was noticed.
+func (r *Result) add(m *Mutant, survived *Survivor) {
 	i := slices.IndexFunc(r.Kinds, func(k KindCount) bool { return k.Kind == m.Kind })
 	if i < 0 {
 		i = len(r.Kinds)

@@ -136,13 +136,51 @@ func Sample(modules []*Module, n int, seed uint64, group func(kernel string) str
 			continue
 		}
 		taken[key] = true
-		p, err := ptx.Parse(k.module.Name, m.Alone(), true)
-		if err != nil || m.isKernel() && !runs(p, m.Kernel) {
-			continue
+		if m.loads() {
+			list = append(list, &m)
 		}
-		list = append(list, &m)
 	}
 	return list
+}
+
+// Sample returns n mutants of the module, or of one of its kernels where one is named: each
+// as likely as any other. The error names the kernels that there are.
+func (m *Module) Sample(kernel string, n int, seed uint64) ([]*Mutant, error) {
+	one := *m
+	if kernel != "" {
+		if !slices.Contains(m.Kernels(), kernel) {
+			return nil, fmt.Errorf("%s: no kernel %q: there are %s", m.Name, kernel, strings.Join(m.Kernels(), ", "))
+		}
+		one.functions = slices.Clone(m.functions)
+		for i := range one.functions {
+			if one.functions[i].Name != kernel {
+				one.functions[i].Statements = nil
+			}
+		}
+	}
+	var all []Mutant
+	for _, name := range one.Kernels() {
+		all = append(all, one.Mutants(name)...)
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	var list []*Mutant
+	for _, i := range r.Perm(len(all)) {
+		if len(list) == n {
+			break
+		}
+		x := all[i]
+		x.module = m
+		if x.loads() {
+			list = append(list, &x)
+		}
+	}
+	return list, nil
+}
+
+// loads reports whether the PTX machine takes the text with the fault.
+func (m *Mutant) loads() bool {
+	p, err := ptx.Parse(m.module.Name, m.Alone(), true)
+	return err == nil && (!m.isKernel() || runs(p, m.Kernel))
 }
 
 func (m *Mutant) isKernel() bool { return m.module.functions[m.at.function].Entry }
