@@ -30,9 +30,9 @@ func TestPTXMutate(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, stdout)
 	}
 	for args, want := range map[string]string{
-		"example.ptx --check false":                      "fails without a fault",
-		"example.ptx --check no-such-command-anywhere":   "cannot be run",
-		"example.ptx --check true --entry nobody":        "there are saxpy",
+		"example.ptx --check false":                    "fails without a fault",
+		"example.ptx --check no-such-command-anywhere": "cannot be run",
+		"example.ptx --check true --entry nobody":      "there are saxpy",
 		"example.ptx":                                    "--check is missing",
 		"example.ptx --check true -n 0":                  "not at least 1",
 		"bad.ptx --check true":                           "unknown opcode",

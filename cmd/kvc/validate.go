@@ -37,6 +37,7 @@ type validateFlags struct {
 	coverage  bool
 	complete  bool
 	mutate    int
+	least     float64
 	tolerance validate.Tolerance
 	engine    engineFlags
 }
@@ -124,6 +125,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	fs.BoolVar(&flags.coverage, "coverage", false, "say which instructions of the kernels were executed, and which were not")
 	fs.BoolVar(&flags.complete, "complete", false, "with --coverage, fail if an instruction was not executed that is not known not to be")
 	fs.IntVar(&flags.mutate, "mutate", 0, "plant this many faults in the kernels, one at a time, and say how many are noticed; --seed says which")
+	fs.Float64Var(&flags.least, "least", 0, "with --mutate, fail if less than this `part` of the faults is noticed, without those that are guessed to make no difference")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
@@ -175,6 +177,9 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	}
 	if cmd.Flags().Changed("method") && !cmd.Flags().Changed("random") && !cmd.Flags().Changed("mutate") {
 		return usageError{errors.New("--method goes with --random: a trace's options say its method")}
+	}
+	if cmd.Flags().Changed("least") && !cmd.Flags().Changed("mutate") {
+		return usageError{errors.New("--least goes with --mutate")}
 	}
 	if cmd.Flags().Changed("mutate") {
 		return validateMutate(cmd, flags)
@@ -506,8 +511,16 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 	}
 	printPipelines(out, r.Methods)
 	fmt.Fprintf(out, "%s agree in all %d values of %s, %s%s, in %.1fs.\n",
-		engines, r.Values, count(r.Pipelines, "random pipeline"), count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
+		engines, r.Values, edgesText(r), count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
 	return &r, nil
+}
+
+// edgesText counts random pipelines, and those of edges.
+func edgesText(r validate.RandomResult) string {
+	if r.Edges == 0 {
+		return count(r.Pipelines, "random pipeline")
+	}
+	return fmt.Sprintf("%s and %d at edges", count(r.Pipelines, "random pipeline"), r.Edges)
 }
 
 // randomMethods returns the methods of random pipelines: all that can run, or one.

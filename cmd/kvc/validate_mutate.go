@@ -27,6 +27,8 @@ func validateMutate(cmd *cobra.Command, flags *validateFlags) error {
 		return usageError{fmt.Errorf("--mutate %d is not at least 1", flags.mutate)}
 	case flags.engine.device.name == devices.CUDA:
 		return usageError{errors.New("--mutate is of the PTX machine: --device ptx")}
+	case !(flags.least >= 0 && flags.least <= 1):
+		return usageError{fmt.Errorf("--least %v is not from 0 to 1", flags.least)}
 	case len(flags.engine.kernels) > 0:
 		return usageError{errors.New("--mutate is of the engine's own kernels; of others, kvc ptx mutate")}
 	}
@@ -49,10 +51,14 @@ func validateMutate(cmd *cobra.Command, flags *validateFlags) error {
 	}
 	result := mutate.NewResult(flags.seed, mutants, survivors)
 	if flags.asJSON {
-		return printJSON(cmd.OutOrStdout(), result)
+		err = printJSON(cmd.OutOrStdout(), result)
+	} else {
+		printMutants(cmd.OutOrStdout(), result, time.Since(start))
 	}
-	printMutants(cmd.OutOrStdout(), result, time.Since(start))
-	return nil
+	if err == nil && result.Part() < flags.least {
+		err = failure{fmt.Errorf("%.1f %% of the faults are noticed, less than %.1f %%", 100*result.Part(), 100*flags.least)}
+	}
+	return err
 }
 
 // printMutants prints a table by kind of fault, and the survivors by line of the source.
