@@ -132,6 +132,10 @@ func EngineGroup(kernel string) string {
 // batch is how many seeds' pipelines are looked at at a time.
 const batch = 4
 
+// cheapRuns is how many pipelines that execute little a mutant is run on; after those, on the
+// one of each batch that executes most.
+const cheapRuns = 6
+
 // tried is a mutant that is checked.
 type tried struct {
 	*Mutant
@@ -162,13 +166,13 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		}
 		each(len(left), func(i int) {
 			t := left[i]
-			for _, in := range inputs {
-				if done(t) || ctx.Err() != nil {
-					return
+			reach := slices.DeleteFunc(slices.Clone(inputs), func(in *input) bool { return !in.covered.Reached(t.Kernel, t.Line) })
+			for len(reach) > 0 && !done(t) && ctx.Err() == nil {
+				if len(t.inputs) >= cheapRuns {
+					reach = reach[len(reach)-1:]
 				}
-				if in.covered.Reached(t.Kernel, t.Line) {
-					t.run(in)
-				}
+				t.run(reach[0])
+				reach = reach[1:]
 			}
 		})
 		n := len(left)
@@ -343,6 +347,10 @@ func (t *tried) guess(ctx context.Context) Survivor {
 			}
 			return s
 		}
+	}
+	if t.Kind == KindAddress32 {
+		s.Equivalent, s.Why = true, fmt.Sprintf("32 bits held the offset wherever it was computed, in %d pipelines: only an array of more than 2 GiB would tell", min(len(inputs), maxProbes))
+		return s
 	}
 	s.Equivalent, s.Why = true, fmt.Sprintf("its result was the same wherever it was executed, in %d pipelines", min(len(inputs), maxProbes))
 	return s

@@ -257,6 +257,10 @@ func (m *Mutant) Probe() []byte {
 	w := read(m.Old)
 	d := w.writes()
 	t := types[class(d)]
+	if m.Kind == KindAddress32 && w.guard == "" && d != "" {
+		return m.alone(fmt.Sprintf("{ .reg .b64 %%mutant_a, %%mutant_b; .reg .pred %%mutant_p; %s shl.b64 %%mutant_b, %%mutant_a, 32; shr.s64 %%mutant_b, %%mutant_b, 32; "+
+			"setp.ne.b64 %%mutant_p, %%mutant_a, %%mutant_b; mov.b64 %s, %%mutant_a; @%%mutant_p trap; }", w.operand(0, "%mutant_a"), d))
+	}
 	if m.result.op == "" || t == "" || w.guard != "" || m.result.guard != "" {
 		return nil
 	}
