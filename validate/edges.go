@@ -63,6 +63,9 @@ const (
 // lies at an edge: those of 163 seeds in a row have every combination of format, head size
 // and way of reading, and 64 all of edgeLong.
 func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
+	if len(methods) == 0 {
+		return nil, nil
+	}
 	var all []Pipeline
 	i := int(seed % (1 << 32))
 	for k, draws := range []func(*rand.Rand, []*draw.Method) (*Pipeline, error){
@@ -88,11 +91,16 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 	return all, nil
 }
 
+// edgeAxes returns the indices of the i-th pipeline's format and head size, and how often all
+// of those have come before: with the size, that says which way of reading it has.
+func edgeAxes(i int) (format, size, round int) {
+	return i % len(edgeFormats), i / len(edgeFormats) % len(edgeHeadSizes), i / len(edgeFormats) / len(edgeHeadSizes)
+}
+
 // edgeOfReading makes the i-th pipeline of a format, a head size and a way of reading; nil if
 // there is none.
 func edgeOfReading(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	format, size := i%len(edgeFormats), i/len(edgeFormats)%len(edgeHeadSizes)
-	round := i / len(edgeFormats) / len(edgeHeadSizes)
+	format, size, round := edgeAxes(i)
 	reading := edgeReadings[(size+round)%len(edgeReadings)]
 	for range maxEdgeDraws {
 		p := &Pipeline{
