@@ -13,11 +13,12 @@ import (
 	"kvcompress/kernels/mutate"
 )
 
-// mutateSeeds is how many seeds' pipelines mutants are checked on, and mutateRuns on how many
-// of them that execute the fault.
+// Mutants are checked on the pipelines of as many seeds as there are mutants, within bounds, and
+// each on mutateRuns of them that execute the fault.
 const (
-	mutateSeeds = 200
-	mutateRuns  = 24
+	leastMutateSeeds = 24
+	mostMutateSeeds  = 200
+	mutateRuns       = 24
 )
 
 // validateMutate plants faults in the engine's kernels, and says how many are noticed.
@@ -43,7 +44,7 @@ func validateMutate(cmd *cobra.Command, flags *validateFlags) error {
 	start := time.Now()
 	mutants := mutate.Sample(modules, flags.mutate, flags.seed, mutate.EngineGroup)
 	bar := newBar(cmd.ErrOrStderr(), int64(len(mutants)), "mutants")
-	check := mutate.Check{Methods: methods, Seeds: mutateSeeds, Runs: mutateRuns, Progress: func() { _ = bar.Add(1) }}
+	check := mutate.Check{Methods: methods, Seeds: min(max(leastMutateSeeds, flags.mutate), mostMutateSeeds), Runs: mutateRuns, Progress: func() { _ = bar.Add(1) }}
 	survivors, err := check.Run(cmd.Context(), mutants)
 	_ = bar.Clear()
 	if err != nil {
