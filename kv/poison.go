@@ -14,7 +14,7 @@ func (c *Config) Held(seqs []*Sequence) []bool {
 				if block < 0 || int(block) >= c.Blocks {
 					continue
 				}
-				for k := range min(c.BlockSize, h.Len-j*c.BlockSize) {
+				for k := max(0, h.Offset-j*c.BlockSize); k < min(c.BlockSize, h.Offset+h.Len-j*c.BlockSize); k++ {
 					held[int(block)*c.BlockSize+k] = true
 				}
 			}
