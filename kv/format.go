@@ -106,7 +106,11 @@ func (c *Config) Capacity(f Format) int {
 	if f.Group < 1 && f.Bits > 0 || f.Kind > Merged || c.DType.Size() < 2 {
 		return 0
 	}
-	return c.PageBytes() / c.UnitBytes(f) * f.Unit()
+	n := c.UnitBytes(f)
+	if n < 1 {
+		return 0
+	}
+	return c.PageBytes() / n * f.Unit()
 }
 
 // Payload returns the bytes for each KV that the format asks for, page slack left out:
