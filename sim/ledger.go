@@ -124,15 +124,20 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	}
 	patient, _ := method.(ref.Patient)
 	_, told := spread.(interface{ Refined() })
+	quantizing := quantizingOf(method)
+	courses := newCourses(cfg, spread)
+	if quantizing != nil { // a state is more than the lengths
+		courses = nil
+	}
 	return &Ledger{
 		cfg:        *cfg,
 		method:     method,
 		blocks:     method.Name() == ref.KVCompress,
 		patient:    patient,
 		spread:     spread,
-		quantizing: quantizingOf(method),
+		quantizing: quantizing,
 		told:       told,
-		courses:    newCourses(cfg, spread),
+		courses:    courses,
 		levels:     newLevels(cfg, method.Name() == ref.KVCompress, spread),
 		heads:      cfg.Shape.Layers * cfg.Shape.KVHeads,
 		full:       cfg.Shape.Layers * cfg.Shape.KVHeads,

@@ -89,11 +89,12 @@ func (l *Ledger) quantize(a *account) (ref.Compressed, error) {
 	keys, values := z.method.Quantizes(c.Tokens)
 	now := quantized{max(was.keys, keys), max(was.values, values)}
 	done := ref.Compressed{Asked: asked, Quantized: asked}
-	done.Taken = l.heads * (l.pages(now) - l.pages(was))
-	if free := l.Free(); done.Taken > free {
-		return ref.Compressed{}, &kv.ErrNoBlocks{Need: done.Taken, Free: free}
+	taken, freed := l.pages(now)-l.pages(was), l.left(now)-l.left(was) // of each head
+	needs := taken + (l.heads-1)*max(0, taken-freed)
+	if free := l.Free(); needs > free {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: needs, Free: free}
 	}
-	done.Freed = l.heads * (l.left(now) - l.left(was))
+	done.Taken, done.Freed = l.heads*taken, l.heads*freed
 	l.enter(a, -1)
 	a.quantized = now
 	l.enter(a, 1)

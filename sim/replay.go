@@ -63,7 +63,7 @@ type Totals struct {
 	KVsShort      int   `json:"kvs_short,omitempty"`          // by methods that count KVs: asked for and not evicted
 	MaxHidden     int   `json:"max_kvs_hidden,omitempty"`     // of one sequence at a time
 	Quantized     int   `json:"quantized,omitempty"`          // keys and values, each counted by itself
-	BlocksTaken   int   `json:"blocks_taken,omitempty"`       // by compression, before any came free
+	BlocksTaken   int   `json:"blocks_taken,omitempty"`       // by compression
 	PeakPayload   int64 `json:"peak_payload_bytes,omitempty"` // of K and V, with scales and minima, where some are quantized
 
 	// What an uncompressed cache would have held at its peak.
