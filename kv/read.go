@@ -8,6 +8,7 @@ type Reader struct {
 	Cache *Cache
 
 	numbers []float32 // scales and minima
+	bytes   []byte    // the same as they are stored, one after the other
 }
 
 // Read reads consecutive Keys, or Values, of a head in logical order, from index first on:
@@ -102,8 +103,13 @@ func (r *Reader) decode(from []byte, stride, n, each int) []float32 {
 	numbers := r.numbers[:n*each]
 	format := r.Cache.cfg.DType
 	bytes := each * format.Size()
-	for i := range n {
-		format.Decode(numbers[i*each:][:each], from[i*stride:][:bytes])
+	if n > 1 { // a few at a time take long
+		r.bytes = r.bytes[:0]
+		for i := range n {
+			r.bytes = append(r.bytes, from[i*stride:][:bytes]...)
+		}
+		from = r.bytes
 	}
+	format.Decode(numbers, from[:n*bytes])
 	return numbers
 }

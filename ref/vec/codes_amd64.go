@@ -11,7 +11,19 @@ import "github.com/klauspost/cpuid/v2"
 func readCodesAVX2(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32)
 
 //go:noescape
-func readCodesAVX512(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32)
+func readCodesAVX512(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32, code *[16]float32)
+
+// lineCodes has, by bits, the codes that the lowest 4 bits of a number begin with.
+var lineCodes = newLineCodes()
+
+func newLineCodes() (codes [5][16]float32) {
+	for bits := 1; bits <= 4; bits++ {
+		for i := range codes[bits] {
+			codes[bits][i] = float32(i % (1 << bits))
+		}
+	}
+	return codes
+}
 
 func (s isa) readCodes(dst []float32, codes []byte, scales, minima []float32, shift, bits int) {
 	done, mask := 0, uint32(1)<<bits-1
@@ -19,9 +31,9 @@ func (s isa) readCodes(dst []float32, codes []byte, scales, minima []float32, sh
 	case s == plain:
 		readCodesPlain(dst, codes, scales, minima, shift, bits)
 		return
-	case s == avx512 && len(dst) >= 16:
+	case s == avx512 && len(dst) >= 16 && bits <= 4:
 		done = len(dst) &^ 15
-		readCodesAVX512(&dst[0], &codes[0], &scales[0], &minima[0], done, uint32(shift), mask)
+		readCodesAVX512(&dst[0], &codes[0], &scales[0], &minima[0], done, uint32(shift), mask, &lineCodes[bits])
 	}
 	if done < len(dst) {
 		readCodesAVX2(&dst[done], &codes[done], &scales[done], &minima[done], len(dst)-done, uint32(shift), mask)
@@ -40,6 +52,7 @@ type lineRows struct {
 	skip           int // bytes between a line and the next
 	mask           uint32
 	table          *lineTable
+	code           *[16]float32
 }
 
 // lineTable is how 16 codes that lie in 2·bits bytes come each into a number of its own: the two
@@ -90,7 +103,7 @@ func (s isa) readLines(dst []float32, lines []byte, stride int, numbers []float3
 		w := lineRows{
 			dst: &dst[0], line: &lines[0], scales: &numbers[0], minima: &numbers[groups],
 			rows: whole, groups: groups, size: size, bits: bits, skip: stride - d*bits/8,
-			mask: 1<<bits - 1, table: &lineTables[bits],
+			mask: 1<<bits - 1, table: &lineTables[bits], code: &lineCodes[bits],
 		}
 		if s == avx512 && size%16 == 0 && hasBytes {
 			readLinesAVX512(&w)

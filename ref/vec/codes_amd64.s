@@ -52,8 +52,11 @@ codes256:
 	VZEROUPPER
 	RET
 
-// func readCodesAVX512(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32)
-TEXT ·readCodesAVX512(SB), NOSPLIT, $0-48
+// func readCodesAVX512(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32, code *[16]float32)
+//
+// A permutation looks at the lowest 4 bits of each number alone: by a table of 16, of which every
+// 2ᵇ are 0 to 2ᵇ − 1, it makes a float32 of a code, whatever is above it.
+TEXT ·readCodesAVX512(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), DI
 	MOVQ codes+8(FP), SI
 	MOVQ scales+16(FP), R8
@@ -61,16 +64,14 @@ TEXT ·readCodesAVX512(SB), NOSPLIT, $0-48
 	MOVQ n+32(FP), CX
 	MOVL shift+40(FP), AX
 	VMOVD AX, X14
-	MOVL mask+44(FP), AX
-	VMOVD AX, X15
-	VPBROADCASTD X15, Z15
+	MOVQ code+48(FP), AX
+	VMOVUPS (AX), Z15
 	XORQ BX, BX
 
 codes512:
 	VPMOVZXBD (SI)(BX*1), Z0
 	VPSRLD    X14, Z0, Z0
-	VPANDD    Z15, Z0, Z0
-	VCVTDQ2PS Z0, Z0
+	VPERMPS   Z15, Z0, Z0
 	VMULPS    (R8)(BX*4), Z0, Z0
 	VADDPS    (R9)(BX*4), Z0, Z0
 	VMOVUPS   Z0, (DI)(BX*4)
@@ -122,7 +123,8 @@ TEXT ·readLinesAVX512(SB), NOSPLIT, $0-8
 	LINE_LOAD
 	VMOVDQU32 lineTable_bytes(BX), Z11
 	VMOVDQU32 lineTable_shifts(BX), Z14
-	VPBROADCASTD lineRows_mask(AX), Z15
+	MOVQ lineRows_code(AX), BX
+	VMOVUPS (BX), Z15
 
 row512:
 	MOVQ lineRows_groups(AX), R10
@@ -136,8 +138,7 @@ line512:
 	VPBROADCASTQ (SI), Z0
 	VPSHUFB      Z11, Z0, Z0
 	VPSRLVD      Z14, Z0, Z0
-	VPANDD       Z15, Z0, Z0
-	VCVTDQ2PS    Z0, Z0
+	VPERMPS      Z15, Z0, Z0
 	VMULPS       Z12, Z0, Z0
 	VADDPS       Z13, Z0, Z0
 	VMOVUPS      Z0, (DI)
