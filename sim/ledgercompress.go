@@ -63,6 +63,10 @@ func (l *Ledger) Count(id kv.SeqID) int {
 	if a == nil {
 		return 0
 	}
+	if l.quantizing != nil {
+		_, asked := l.quantizes(a)
+		return asked
+	}
 	by := l.rulesFor(id)
 	if l.blocks {
 		return sumQuotas(l.demand(by.cfg, a))

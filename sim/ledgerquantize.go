@@ -77,17 +77,21 @@ func (l *Ledger) enterQuantized(a *account, sign int) {
 	z.seqs += sign
 }
 
+// quantizes returns what is to be quantized of each head of a sequence, and what that asks for:
+// what the method's Asks says, without a length for each head.
+func (l *Ledger) quantizes(a *account) (now quantized, asked int) {
+	keys, values := l.quantizing.method.Quantizes(a.tokens + l.steps)
+	now = quantized{max(a.quantized.keys, keys), max(a.quantized.values, values)}
+	return now, l.heads * (now.keys - a.quantized.keys + now.values - a.quantized.values)
+}
+
 // quantize is Compress by a method that quantizes.
 func (l *Ledger) quantize(a *account) (ref.Compressed, error) {
-	z := l.quantizing
-	c := l.counts(a)
-	asked := z.method.Asks(c)
+	was := a.quantized
+	now, asked := l.quantizes(a)
 	if asked == 0 {
 		return ref.Compressed{}, nil
 	}
-	was := a.quantized
-	keys, values := z.method.Quantizes(c.Tokens)
-	now := quantized{max(was.keys, keys), max(was.values, values)}
 	done := ref.Compressed{Asked: asked, Quantized: asked}
 	taken, freed := l.pages(now)-l.pages(was), l.left(now)-l.left(was) // of each head
 	needs := taken + (l.heads-1)*max(0, taken-freed)

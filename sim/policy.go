@@ -17,6 +17,7 @@ type policy struct {
 	enabled   bool // there is something to compress by
 	blocks    bool // the method counts blocks
 	ranks     bool // it ranks KVs by what it keeps of each
+	quantizes bool // it quantizes, and sorts nothing: MaxKVPerCompression is no limit
 	blockSize int
 	watches   *ref.Observation // of prompts; nil for none
 	ownOnce   bool             // a sequence has had a Once that is not the schedule's
@@ -45,6 +46,7 @@ func (p *policy) enable(cfg *ref.Config) {
 	if method, err := cfg.NewMethod(); err == nil { // with an error nothing is served
 		p.watches = method.Observe()
 		p.ranks = Ranks(method)
+		_, p.quantizes = method.(ref.Quantizer)
 	}
 }
 
@@ -192,6 +194,9 @@ func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 		slices.SortFunc(p.order, before)
 	}
 	slots, limit := 0, p.MaxKVPerCompression
+	if p.quantizes {
+		limit = 0 // nothing is sorted
+	}
 	for _, s := range p.order {
 		if s.once && s.attempted || s.compressedAt == now {
 			continue
