@@ -1,10 +1,6 @@
 package llama
 
-import (
-	"math"
-
-	"kvcompress/trace"
-)
+import "kvcompress/trace"
 
 // rotation is the turn of every pair at one position.
 type rotation struct {
@@ -14,7 +10,7 @@ type rotation struct {
 func newRotation(freqs []float32, position int) rotation {
 	r := rotation{cos: make([]float32, len(freqs)), sin: make([]float32, len(freqs))}
 	for i, f := range freqs {
-		sin, cos := math.Sincos(float64(float32(position) * f))
+		sin, cos := trace.Sincos(float64(float32(position) * f))
 		r.cos[i], r.sin[i] = float32(cos), float32(sin)
 	}
 	return r

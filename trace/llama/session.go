@@ -3,6 +3,8 @@ package llama
 import (
 	"fmt"
 	"math"
+
+	"kvcompress/ref/vec"
 )
 
 // feedBatch is the number of tokens that go through the layers together. A row
@@ -188,8 +190,7 @@ func (s *Session) feedForward(l int, a *activations) {
 	s.workers.multiply(a.gate, &w.gate, a.normed, nil, a.n)
 	s.workers.multiply(a.up, &w.up, a.normed, nil, a.n)
 	for i, g := range a.gate {
-		silu := g / (1 + float32(math.Exp(-float64(g))))
-		a.gate[i] = silu * a.up[i]
+		a.gate[i] = silu(g) * a.up[i]
 	}
 	s.workers.multiply(a.projected, &w.down, a.gate, nil, a.n)
 	add(a.x, a.projected)
@@ -227,15 +228,24 @@ func (s *Session) visit(a *activations, visit func(q, k, v []float32) error) err
 	return nil
 }
 
+// silu returns x/(1 + exp(−x)), by the exponential of a number that is at most 0.
+func silu(x float32) float32 {
+	e := vec.Exp(-float32(math.Abs(float64(x))))
+	if x < 0 {
+		return x * e / (1 + e)
+	}
+	return x / (1 + e)
+}
+
 func softmax(x []float32) {
 	top := x[0]
 	for _, v := range x {
 		top = max(top, v)
 	}
+	vec.ExpSub(x, x, top)
 	var sum float32
-	for i, v := range x {
-		x[i] = float32(math.Exp(float64(v - top)))
-		sum += x[i]
+	for _, v := range x {
+		sum += v
 	}
 	for i := range x {
 		x[i] /= sum
