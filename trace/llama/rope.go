@@ -9,10 +9,7 @@ type rotation struct {
 
 func newRotation(freqs []float32, position int) rotation {
 	r := rotation{cos: make([]float32, len(freqs)), sin: make([]float32, len(freqs))}
-	for i, f := range freqs {
-		sin, cos := trace.Sincos(float64(float32(position) * f))
-		r.cos[i], r.sin[i] = float32(cos), float32(sin)
-	}
+	trace.Angles(r.cos, r.sin, freqs, position)
 	return r
 }
 
