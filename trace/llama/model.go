@@ -128,11 +128,7 @@ func (m *Model) Config() Config { return m.cfg }
 // folder if it is a folder.
 func Load(path string) (*Model, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		m, err := loadFolder(path)
-		if err != nil {
-			return nil, fmt.Errorf("llama: %w", err)
-		}
-		return m, nil
+		return LoadFS(os.DirFS(path))
 	}
 	f, err := regular.OpenFile(path)
 	if err != nil {
