@@ -32,7 +32,7 @@ func (p *promptSource) len() int { return len(p.ids) + len(p.texts) }
 func (f *recordFlags) readPrompts(stdin io.Reader) (*promptSource, error) {
 	p := &promptSource{texts: f.prompts}
 	for _, list := range f.tokenIDs {
-		ids, err := readTokenIDs(list, stdin)
+		ids, err := readTokenIDs("--token-ids", list, stdin)
 		if err != nil {
 			return nil, err
 		}
@@ -91,30 +91,30 @@ func (f *recordFlags) requests(n int) ([]record.Prompt, error) {
 // maxTokenIDs bounds a file of token ids, in bytes: some millions of them.
 const maxTokenIDs = 16 << 20
 
-// readTokenIDs returns the ids of a list or, if it begins with @, of the file that it
-// names.
-func readTokenIDs(list string, stdin io.Reader) ([]int, error) {
+// readTokenIDs returns the ids of a flag's list or, if it begins with @, of the file that
+// it names.
+func readTokenIDs(flag, list string, stdin io.Reader) ([]int, error) {
 	path, isFile := strings.CutPrefix(list, "@")
 	if !isFile {
-		return parseTokenIDs("--token-ids", list)
+		return parseTokenIDs(flag, list)
 	}
 	r := stdin
 	if path != "-" {
 		file, err := os.Open(path) // a pipe is as good as a file
 		if err != nil {
-			return nil, usagef("--token-ids: %w", err)
+			return nil, usagef("%s: %w", flag, err)
 		}
 		defer file.Close()
 		r = file
 	}
 	text, err := io.ReadAll(io.LimitReader(r, maxTokenIDs+1))
 	if err != nil {
-		return nil, fmt.Errorf("--token-ids: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	if len(text) > maxTokenIDs {
-		return nil, usagef("--token-ids: %s has more than %d bytes", path, maxTokenIDs)
+		return nil, usagef("%s: %s has more than %d bytes", flag, path, maxTokenIDs)
 	}
-	return parseTokenIDs("--token-ids: "+path, string(text))
+	return parseTokenIDs(flag+": "+path, string(text))
 }
 
 // parseTokenIDs reads ids with commas, spaces or line ends between them. from is

@@ -55,3 +55,6 @@ func (s *Stepper) Step(tokens, positions []int, attend Attend) ([]float32, error
 	}
 	return s.logits, nil
 }
+
+// MaxPositions returns the tokens that one sequence may have.
+func (s *Stepper) MaxPositions() int { return s.pass.model.cfg.MaxPositions }
