@@ -213,8 +213,16 @@ func TestExtend(t *testing.T) {
 	if !slices.Equal(long.Logits, whole.Logits) || !slices.Equal(long.Tokens, tokens) {
 		t.Error("the extended prompt's logits or tokens differ")
 	}
-	if _, err := short.Extend(t.Context(), tokens[:1]); err == nil {
-		t.Error("a prompt is extended twice")
+	other, err := short.Extend(t.Context(), tokens[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Read(t.Context(), m, append(slices.Clone(tokens[:41]), tokens[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(other.Logits, again.Logits) || !slices.Equal(long.k[1], whole.k[1]) {
+		t.Error("two prompts that extend one change each other")
 	}
 }
 

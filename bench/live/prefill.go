@@ -2,7 +2,6 @@ package live
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -21,8 +20,7 @@ type Prefill struct {
 	shape   kv.Shape    // of the model
 	q, k, v [][]float32 // of each layer, [n, heads, D]
 
-	session  *llama.Session
-	extended bool
+	session *llama.Session // that has read it
 }
 
 // Read has a model read a prompt with full attention.
@@ -38,22 +36,17 @@ func Read(ctx context.Context, model *llama.Model, prompt []int) (*Prefill, erro
 	return empty.Extend(ctx, prompt)
 }
 
-// Extend has the model read on, and returns the longer prompt. p stays what it is. A
-// prompt can be extended once.
+// Extend has the model read on, and returns the longer prompt. p stays what it is.
 func (p *Prefill) Extend(ctx context.Context, tokens []int) (*Prefill, error) {
-	if p.extended {
-		return nil, errors.New("live: the prompt was extended before")
-	}
-	p.extended = true
 	longer := &Prefill{
 		Tokens:  slices.Concat(p.Tokens, tokens),
 		shape:   p.shape,
-		q:       slices.Clone(p.q),
-		k:       slices.Clone(p.k),
-		v:       slices.Clone(p.v),
-		session: p.session,
+		q:       clipped(p.q),
+		k:       clipped(p.k),
+		v:       clipped(p.v),
+		session: p.session.Fork(),
 	}
-	logits, err := p.session.Feed(tokens, func(q, k, v []float32) error {
+	logits, err := longer.session.Feed(tokens, func(q, k, v []float32) error {
 		for l := range p.shape.Layers {
 			longer.q[l] = appendLayer(longer.q[l], q, l, p.shape.Layers)
 			longer.k[l] = appendLayer(longer.k[l], k, l, p.shape.Layers)
@@ -63,6 +56,15 @@ func (p *Prefill) Extend(ctx context.Context, tokens []int) (*Prefill, error) {
 	})
 	longer.Logits = slices.Clone(logits)
 	return longer, err
+}
+
+// clipped returns the same rows, which are copied when they are appended to.
+func clipped(layers [][]float32) [][]float32 {
+	out := make([][]float32, len(layers))
+	for l, rows := range layers {
+		out[l] = slices.Clip(rows)
+	}
+	return out
 }
 
 // appendLayer appends layer l of [layers, n].

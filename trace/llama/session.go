@@ -3,6 +3,7 @@ package llama
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // feedBatch is the number of tokens that go through the layers together. A row
@@ -27,6 +28,17 @@ func (m *Model) NewSession() *Session {
 		values: make([][]float32, m.cfg.Layers),
 		logits: make([]float32, m.cfg.Vocab),
 	}
+}
+
+// Fork returns a session that goes on from the same tokens on its own.
+func (s *Session) Fork() *Session {
+	f := s.pass.model.NewSession()
+	f.length = s.length
+	for l := range s.keys { // what either appends, it appends to a copy
+		s.keys[l], s.values[l] = slices.Clip(s.keys[l]), slices.Clip(s.values[l])
+		f.keys[l], f.values[l] = s.keys[l], s.values[l]
+	}
+	return f
 }
 
 // Len returns the number of tokens fed so far.

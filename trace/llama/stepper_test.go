@@ -43,6 +43,34 @@ func TestStepper(t *testing.T) {
 	}
 }
 
+// Sessions that were forked go on as if each had been fed all of its tokens.
+func TestFork(t *testing.T) {
+	m := tinyModel(t)
+	s := m.NewSession()
+	if _, err := s.Feed([]int{1, 2, 3}, nil); err != nil {
+		t.Fatal(err)
+	}
+	forks := []*Session{s, s.Fork(), s.Fork()}
+	for i, f := range forks {
+		for _, token := range []int{4 + i, 9 - i} {
+			got, err := f.Feed([]int{token}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if token != 9-i {
+				continue
+			}
+			want, err := m.NewSession().Feed([]int{1, 2, 3, 4 + i, 9 - i}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("fork %d: the logits differ", i)
+			}
+		}
+	}
+}
+
 func TestStepperRefuses(t *testing.T) {
 	m := tinyModel(t)
 	stop := errors.New("stop")
