@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/heads"
+	"kvcompress/journal"
 	"kvcompress/report"
-	"kvcompress/sim/sweep"
 )
 
 func newHeadsCmd() *cobra.Command {
@@ -177,7 +177,7 @@ func (f *headsImportFlags) run(cmd *cobra.Command, path string) error {
 
 // writeWhole writes a file that appears whole or not at all, and says so.
 func writeWhole(cmd *cobra.Command, path string, write func(io.Writer) error) error {
-	if err := sweep.WriteAtomically(path, write); err != nil {
+	if err := journal.WriteAtomically(path, write); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", printableLine(path))

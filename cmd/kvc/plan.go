@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/journal"
 	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -301,7 +302,7 @@ func (f *planFlags) print(cmd *cobra.Command, a *plan.Answer, requests string, c
 	list = append(list, report.Input{Name: "model", Value: f.models[0]}, report.Input{Name: "router", Value: f.send.router})
 	p := &report.Plan{Answer: a, Inputs: list, Candidates: points, Footer: newFooter(commandLine(cmd))}
 	if f.html != "" {
-		if err := sweep.WriteAtomically(f.html, func(w io.Writer) error { return report.PlanHTML(w, p) }); err != nil {
+		if err := journal.WriteAtomically(f.html, func(w io.Writer) error { return report.PlanHTML(w, p) }); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", f.html)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/journal"
 	"kvcompress/ref"
 	"kvcompress/report"
 	"kvcompress/report/export"
@@ -125,7 +126,7 @@ func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *p
 	timeline := f.timeline.Buckets(timelineSpans)
 	if f.html != "" {
 		p := &report.Projection{Title: in.title(), Inputs: in.list(slo), Result: r, Timeline: timeline, SLO: slo, Footer: newFooter(commandLine(cmd))}
-		if err := sweep.WriteAtomically(f.html, func(w io.Writer) error { return report.ProjectionHTML(w, p) }); err != nil {
+		if err := journal.WriteAtomically(f.html, func(w io.Writer) error { return report.ProjectionHTML(w, p) }); err != nil {
 			return err
 		}
 	}

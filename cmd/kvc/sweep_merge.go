@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/journal"
 	"kvcompress/sim/sweep"
 )
 
@@ -67,7 +68,7 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 		files = append(files, f)
 	}
 	merged, err := sweep.Merge(files)
-	var missing *sweep.IncompleteError
+	var missing *journal.IncompleteError
 	if err != nil && !(errors.As(err, &missing) && partial) {
 		return err
 	}
@@ -75,7 +76,7 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 	if err := json.Unmarshal(merged.Header.Inputs, &inputs); err != nil {
 		return fmt.Errorf("%s: its inputs cannot be read: %w", paths[0], err)
 	}
-	if err := out.print(cmd, &inputs, merged.Header.Points, merged.Outcomes); err != nil {
+	if err := out.print(cmd, &inputs, merged.Header.Items, merged.Items); err != nil {
 		return err
 	}
 	if missing != nil {
