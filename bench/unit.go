@@ -14,7 +14,7 @@ import (
 
 // Run is one generation: what was answered, and what it took.
 type Run struct {
-	Row      string  `json:"row"`
+	Row      string  `json:"method"`
 	Budget   Budget  `json:"budget"`
 	Mode     Mode    `json:"mode"`
 	Category string  `json:"category"`
