@@ -80,7 +80,7 @@ func benchSummary(b *Bench, mode bench.Mode) ([]column, [][]string) {
 		columns = append(columns, column{budget.String(), right}, column{"", left})
 	}
 	var rows [][]string
-	for _, name := range b.order(mode) {
+	for _, name := range b.order(mode, b.middle()) {
 		row := []string{name}
 		for _, budget := range b.Plan.Budgets {
 			switch r := b.ranked(mode, budget, name); {
@@ -136,16 +136,15 @@ func (b *Bench) ranked(mode bench.Mode, budget bench.Budget, name string) *bench
 	return nil
 }
 
-// order returns the methods by their score at the budgets that they reach, the full cache
-// first and those that reach none last.
-func (b *Bench) order(mode bench.Mode) []string {
+// order returns the methods by their score at a budget, the full cache first and those that
+// do not reach it last.
+func (b *Bench) order(mode bench.Mode, budget bench.Budget) []string {
 	names := make([]string, 0, len(b.Rows))
 	for _, r := range b.Rows {
 		names = append(names, r.Name)
 	}
-	middle := b.Plan.Budgets[(len(b.Plan.Budgets)-1)/2]
 	value := func(name string) float64 {
-		switch r := b.ranked(mode, middle, name); {
+		switch r := b.ranked(mode, budget, name); {
 		case name == bench.Full:
 			return 2
 		case r != nil:
@@ -165,6 +164,9 @@ func (b *Bench) order(mode bench.Mode) []string {
 	return names
 }
 
+// middle returns the budget by which tables of all budgets are ordered.
+func (b *Bench) middle() bench.Budget { return b.Plan.Budgets[(len(b.Plan.Budgets)-1)/2] }
+
 // benchCategories is the table of methods and categories of a mode at a budget.
 func benchCategories(b *Bench, mode bench.Mode, budget bench.Budget) ([]column, [][]string) {
 	columns := []column{{"method", left}}
@@ -173,7 +175,7 @@ func benchCategories(b *Bench, mode bench.Mode, budget bench.Budget) ([]column, 
 	}
 	columns = append(columns, column{"mean", right}, column{"±", right}, column{"of\nfull", right}, column{"diver-\ngence", right}, column{"bytes", right}, column{"peak", right})
 	var rows [][]string
-	for _, name := range b.order(mode) {
+	for _, name := range b.order(mode, budget) {
 		at := budget
 		if name == bench.Full {
 			at = 1
@@ -287,7 +289,7 @@ func BenchFigures(b *Bench) []*Figure {
 	var figures []*Figure
 	for _, mode := range b.Plan.Modes {
 		var names []string
-		for _, name := range b.order(mode) {
+		for _, name := range b.order(mode, b.middle()) {
 			if name != bench.Full && len(names) < mostCurves-1 {
 				names = append(names, name)
 			}
