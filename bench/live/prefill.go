@@ -23,9 +23,15 @@ type Prefill struct {
 	session *llama.Session // that has read it
 }
 
-// Read has a model read a prompt with full attention.
+// Read has a model read a prompt with full attention. A model some of whose layers attend
+// to a window of tokens is an error: an engine's cache is read as a whole.
 func Read(ctx context.Context, model *llama.Model, prompt []int) (*Prefill, error) {
 	shape := model.Config().Shape()
+	for l := range shape.Layers {
+		if w := model.Config().Window(l); w > 0 {
+			return nil, fmt.Errorf("live: layer %d attends to a window of %d tokens, which no engine's cache has", l, w)
+		}
+	}
 	empty := &Prefill{
 		shape:   shape,
 		q:       make([][]float32, shape.Layers),

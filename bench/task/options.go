@@ -24,8 +24,10 @@ type Options struct {
 	Digits   int // of the passkey, up to 16; 5 by default
 
 	// Questions is the number of questions of the category, each about another record: all
-	// but the first are given tokens of the steps. By default 1. There is one summary and one
-	// passkey to ask for. A code question is about three facts.
+	// but the first are given tokens of the steps. There is one summary and one passkey to ask
+	// for. A code question is about three facts. By default 4 in few-shot and 3 in synthetic,
+	// where an answer is one token, and 1 in the others: one token is too easily right by
+	// luck, and in few-shot one example that is left of four is often enough.
 	Questions int
 
 	// Depth is where the passkey stands, from 0, right after BOS, to 1, at the end of the
@@ -63,8 +65,8 @@ func (o Options) withDefaults() (Options, error) {
 	if !slices.Contains(Categories(), o.Category) {
 		return o, fmt.Errorf("task: there is no category %q: want one of %s", o.Category, strings.Join(Categories(), ", "))
 	}
-	if o.Length < 0 || o.Length > MaxLength {
-		return o, fmt.Errorf("task: a context of %d tokens: want at most %d", o.Length, MaxLength)
+	if o.Length < 1 || o.Length > MaxLength {
+		return o, fmt.Errorf("task: a context of %d tokens: want 1 to %d", o.Length, MaxLength)
 	}
 	per128 := o.Length / 128
 	for _, f := range []struct {
@@ -75,9 +77,8 @@ func (o Options) withDefaults() (Options, error) {
 		{"facts", &o.Facts, min(12, max(4, o.Length/32)), 24},
 		{"links", &o.Links, min(3, max(1, per128)), 8},
 		{"headings", &o.Headings, min(8, max(2, o.Length/64)), int(sections.n)},
-		{"examples", &o.Examples, min(3, max(1, per128)), 8},
+		{"examples", &o.Examples, min(4, max(2, o.Length/64)), 8},
 		{"digits", &o.Digits, 5, 16},
-		{"questions", &o.Questions, 1, 24},
 	} {
 		if *f.value == 0 {
 			*f.value = f.byLength
@@ -86,7 +87,14 @@ func (o Options) withDefaults() (Options, error) {
 			return o, fmt.Errorf("task: %d %s: want 1 to %d", *f.value, f.name, f.to)
 		}
 	}
-	if most := o.mostQuestions(); o.Questions > most {
+	if o.Category == Code && o.Facts < definitions {
+		return o, fmt.Errorf("task: %d facts: a code question is about %d", o.Facts, definitions)
+	}
+	most := o.mostQuestions()
+	if o.Questions == 0 {
+		o.Questions = min(most, defaultQuestions(o.Category))
+	}
+	if o.Questions < 0 || o.Questions > most {
 		return o, fmt.Errorf("task: %d questions of category %s: the context has records for %d", o.Questions, o.Category, most)
 	}
 	if n := 2*o.Facts + 2*o.Links + o.Headings + o.Digits; n > int(values.n) {
@@ -104,6 +112,16 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("task: there is no filler %q: want %s or %s", o.Filler, Uniform, Bigram)
 	}
 	return o, nil
+}
+
+func defaultQuestions(category string) int {
+	switch category {
+	case FewShot:
+		return 4
+	case Synthetic:
+		return 3
+	}
+	return 1
 }
 
 // mostQuestions returns how many questions of the category the records are enough for.

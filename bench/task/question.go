@@ -1,6 +1,9 @@
 package task
 
-import "math/rand/v2"
+import (
+	"math"
+	"math/rand/v2"
+)
 
 // definitions is the number of facts that a code question names.
 const definitions = 3
@@ -17,11 +20,11 @@ func (o Options) Generate() (*Task, error) {
 		return nil, err
 	}
 	t := &Task{Category: o.Category, Context: w.context}
-	q := &asker{task: t, random: rand.New(rand.NewPCG(o.Seed, streamQuestion))}
+	q := &asker{task: t, random: rand.New(rand.NewPCG(o.Seed, streamQuestion)), exact: 1}
 	for i := range o.Questions {
 		q.ask(w, i)
 	}
-	t.Chance = q.chance / float64(len(t.Answer()))
+	t.Chance, t.ChanceExact = q.right/float64(len(t.Answer())), q.exact
 	return t, nil
 }
 
@@ -30,7 +33,8 @@ func (o Options) Generate() (*Task, error) {
 type asker struct {
 	task   *Task
 	random *rand.Rand
-	chance float64 // expected number of right tokens without the context
+	right  float64 // expected number of tokens that are guessed right
+	exact  float64 // probability that all are
 }
 
 func (q *asker) question(tokens ...int32) {
@@ -43,12 +47,13 @@ func (q *asker) question(tokens ...int32) {
 	}
 }
 
-// answer adds tokens that are to be decoded, each of which a guess gets right with the
-// given probability.
+// answer adds tokens that are to be decoded, each of which is guessed on its own and is
+// right with the given probability.
 func (q *asker) answer(chance float64, tokens ...int32) {
 	for _, t := range tokens {
 		q.task.Steps = append(q.task.Steps, Step{Token: t})
-		q.chance += chance
+		q.right += chance
+		q.exact *= chance
 	}
 }
 
@@ -81,10 +86,12 @@ func (q *asker) ask(w *world, i int) {
 		// The sections follow each other: who guesses the first has all.
 		guessSection := 1 / float64(int(sections.n)-len(w.headings)+1)
 		q.question(sum, head)
+		exact := guessSection * math.Pow(guessValue, float64(len(w.headings)))
 		for _, h := range w.headings {
 			q.answer(guessSection, h.tokens[1])
 			q.answer(guessValue, h.tokens[2])
 		}
+		q.exact = exact
 		q.evidence(w.headings...)
 	case FewShot:
 		q.question(few, w.examples[i][0].tokens[0])

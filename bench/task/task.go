@@ -19,9 +19,11 @@ type Task struct {
 	// which the answer needs them.
 	Evidence []Span
 
-	// Chance is the expected [Task.Score] of the best answer that can be given without
-	// the context, from the question, the given steps and the rules of the category.
-	Chance float64
+	// Chance and ChanceExact are the expected [Task.Score], and the probability of
+	// [Task.Exact], of an answer that is guessed without the context: tokens that follow from
+	// the question or from what was decoded before are right, and each of the others is drawn
+	// uniformly from its kind.
+	Chance, ChanceExact float64
 }
 
 // Step is one token after the question.
@@ -89,5 +91,7 @@ func (t *Task) Score(answer []int32) float64 {
 	return float64(right) / float64(n)
 }
 
-// Exact reports whether all tokens of the answer are right.
+// Exact reports whether all tokens of the answer are right. It tells methods apart better
+// than Score where one token of an answer is easier to find than another, or where records
+// are redundant.
 func (t *Task) Exact(answer []int32) bool { return t.Score(answer) == 1 }

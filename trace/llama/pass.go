@@ -13,6 +13,15 @@ type pass struct {
 	workers *workers
 }
 
+// frequencies returns the inverse frequencies of tokens that are fed when a sequence has
+// length tokens, themselves included.
+func (m *Model) frequencies(length int) []float32 {
+	if m.cfg.Dynamic == nil {
+		return m.invFreq
+	}
+	return m.cfg.RopeOf(length).InverseFrequencies()
+}
+
 // activations are the intermediate results of n tokens.
 type activations struct {
 	n         int
@@ -44,10 +53,10 @@ func (p *pass) activations(n int) *activations {
 	}
 }
 
-// begin makes row t that of a token at a position.
-func (p *pass) begin(a *activations, t, token, position int) {
+// begin makes row t that of a token at a position, with the frequencies of its turns.
+func (p *pass) begin(a *activations, t, token, position int, freqs []float32) {
 	dim := p.model.cfg.Dim
-	a.rotations[t] = newRotation(p.model.invFreq, position)
+	a.rotations[t] = newRotation(freqs, p.model.cfg.Rope.Magnitude(), position)
 	copy(a.x[t*dim:(t+1)*dim], p.model.embed.row(token, p.workers.scratch(0, dim)))
 }
 
@@ -60,6 +69,10 @@ func (p *pass) project(l int, a *activations) {
 	p.workers.multiply(a.q, &w.wq, a.normed, w.bq, a.n)
 	p.workers.multiply(a.k, &w.wk, a.normed, w.bk, a.n)
 	p.workers.multiply(a.v, &w.wv, a.normed, w.bv, a.n)
+	if w.qNorm != nil {
+		p.rmsNorm(a.q, a.q, w.qNorm)
+		p.rmsNorm(a.k, a.k, w.kNorm)
+	}
 	for t := range a.n {
 		a.rotations[t].apply(a.q[t*qDim:(t+1)*qDim], cfg.Rope)
 		a.rotations[t].apply(a.k[t*kvDim:(t+1)*kvDim], cfg.Rope)
@@ -73,16 +86,16 @@ func (p *pass) addAttended(l int, a *activations) {
 	add(a.x, a.projected)
 }
 
-// feedForward adds w2(silu(w1 x) · w3 x) to a.x.
+// feedForward adds w2(silu(w1 x) · w3 x) to a.x, with biases where the model has some.
 func (p *pass) feedForward(l int, a *activations) {
 	w := &p.model.layers[l]
 	p.rmsNorm(a.normed, a.x, w.ffnNorm)
-	p.workers.multiply(a.gate, &w.gate, a.normed, nil, a.n)
-	p.workers.multiply(a.up, &w.up, a.normed, nil, a.n)
+	p.workers.multiply(a.gate, &w.gate, a.normed, w.gateBias, a.n)
+	p.workers.multiply(a.up, &w.up, a.normed, w.upBias, a.n)
 	for i, g := range a.gate {
 		a.gate[i] = silu(g) * a.up[i]
 	}
-	p.workers.multiply(a.projected, &w.down, a.gate, nil, a.n)
+	p.workers.multiply(a.projected, &w.down, a.gate, w.downBias, a.n)
 	add(a.x, a.projected)
 }
 

@@ -66,22 +66,23 @@ func (s *Session) Feed(tokens []int, visit func(q, k, v []float32) error) ([]flo
 			return nil, fmt.Errorf("llama: token %d of %d: %d is not in the vocabulary of %d", i, len(tokens), t, cfg.Vocab)
 		}
 	}
+	freqs := s.pass.model.frequencies(s.length + len(tokens))
 	for len(tokens) > 0 {
 		batch := tokens[:min(feedBatch, len(tokens))]
 		tokens = tokens[len(batch):]
-		if err := s.feedBatch(batch, len(tokens) == 0, visit); err != nil {
+		if err := s.feedBatch(batch, freqs, len(tokens) == 0, visit); err != nil {
 			return nil, err
 		}
 	}
 	return s.logits, nil
 }
 
-func (s *Session) feedBatch(tokens []int, last bool, visit func(q, k, v []float32) error) error {
+func (s *Session) feedBatch(tokens []int, freqs []float32, last bool, visit func(q, k, v []float32) error) error {
 	cfg := &s.pass.model.cfg
 	n := len(tokens)
 	a := s.pass.activations(n)
 	for t, token := range tokens {
-		s.pass.begin(a, t, token, s.length+t)
+		s.pass.begin(a, t, token, s.length+t, freqs)
 	}
 	var queries []float32 // [n, Layers, QueryHeads·HeadSize]
 	if visit != nil {
@@ -132,23 +133,27 @@ func (s *Session) attention(l int, a *activations) {
 	})
 }
 
-// attend sets out = Σ softmax(q·k/√D) v over the keys at 0..position of the KV
-// head that the query head shares.
+// attend sets out = Σ softmax(q·k/√D) v over the keys at 0..position, or those of the
+// layer's window, of the KV head that the query head shares.
 func (s *Session) attend(l, worker, position, queryHead int, q, out []float32) {
 	cfg := &s.pass.model.cfg
 	kvDim := cfg.KVHeads * cfg.HeadSize
 	offset := queryHead / (cfg.QueryHeads / cfg.KVHeads) * cfg.HeadSize
 	scale := float32(1 / math.Sqrt(float64(cfg.HeadSize)))
 
-	p := s.pass.workers.scratch(worker, position+1)
+	first := 0
+	if w := cfg.Window(l); w > 0 {
+		first = max(0, position+1-w)
+	}
+	p := s.pass.workers.scratch(worker, position+1-first)
 	for i := range p {
-		k := s.keys[l][i*kvDim+offset:]
+		k := s.keys[l][(first+i)*kvDim+offset:]
 		p[i] = dot(q, k[:cfg.HeadSize]) * scale
 	}
 	softmax(p)
 	clear(out)
 	for i := range p {
-		addScaled(out, s.values[l][i*kvDim+offset:], p[i])
+		addScaled(out, s.values[l][(first+i)*kvDim+offset:], p[i])
 	}
 }
 

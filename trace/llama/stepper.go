@@ -40,7 +40,7 @@ func (s *Stepper) Step(tokens, positions []int, attend Attend) ([]float32, error
 		if p := positions[t]; p < 0 || p >= cfg.MaxPositions {
 			return nil, fmt.Errorf("llama: position %d: the model has %d", p, cfg.MaxPositions)
 		}
-		s.pass.begin(s.a, t, token, positions[t])
+		s.pass.begin(s.a, t, token, positions[t], s.pass.model.frequencies(positions[t]+1))
 	}
 	for l := range s.pass.model.layers {
 		s.pass.project(l, s.a)
