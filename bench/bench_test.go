@@ -288,20 +288,6 @@ func TestParseBudget(t *testing.T) {
 	}
 }
 
-// Wilson's interval, by its formula worked out by hand: 8 of 10 is 0.490 to 0.943, and 0 of
-// 10 is 0 to 0.278.
-func TestWilson(t *testing.T) {
-	for _, c := range []struct {
-		mean      float64
-		n         int
-		low, high float64
-	}{{0.8, 10, 0.490, 0.943}, {0, 10, 0, 0.278}, {1, 10, 0.722, 1}} {
-		if low, high := Wilson(c.mean, c.n); math.Abs(low-c.low) > 5e-4 || math.Abs(high-c.high) > 5e-4 {
-			t.Errorf("%v of %d: %.4f to %.4f", c.mean, c.n, low, high)
-		}
-	}
-}
-
 // The divergence of (1/2, 1/2) from (3/4, 1/4) is ¾·ln(3/2) + ¼·ln(1/2) = 0.1308; of a
 // distribution from itself, however its logits are shifted, 0.
 func TestDivergence(t *testing.T) {
@@ -314,24 +300,29 @@ func TestDivergence(t *testing.T) {
 	}
 }
 
-// A method is below another where the differences on the same units are, and not where
-// only the spread of the units is.
-func TestBelow(t *testing.T) {
-	units := func(scores ...float64) []unitMean {
-		var list []unitMean
-		for i, s := range scores {
-			list = append(list, unitMean{unit: i, n: 1, score: s})
+// A method is tied with the first where their difference on the same units may be chance,
+// and not where every unit shows it.
+func TestRankingCompare(t *testing.T) {
+	first := []float64{0.9, 0.8, 0.9, 0.7, 0.9, 0.8, 0.9, 0.8}
+	less := make([]float64, len(first))
+	for i, s := range first {
+		less[i] = s - 0.1
+	}
+	of := map[string][]float64{"first": first, "less": less, "other": {0.8, 0.9, 0.7, 0.9, 0.8, 0.9, 0.8, 0.8}}
+	r := Ranking{Rows: []Ranked{{Row: "first"}, {Row: "less"}, {Row: "other"}}}
+	r.compare(func(row string) []unitMean {
+		var units []unitMean
+		for i, s := range of[row] {
+			units = append(units, unitMean{unit: i, n: 1, score: s})
 		}
-		return list
+		return units
+	})
+	// Of 2⁸ exchanges, two are as far apart as less is: p is 2/256, and twice that by Holm.
+	if less := r.Rows[1]; less.Tied || math.Abs(less.P-4.0/256) > 1e-12 {
+		t.Errorf("less: %+v", less)
 	}
-	if !below(units(0.1, 0.5, 0.8), units(0.2, 0.61, 0.9)) {
-		t.Error("a tenth less on every unit is no difference")
-	}
-	if below(units(0.1, 0.9, 0.5), units(0.9, 0.1, 0.6)) {
-		t.Error("a difference that goes both ways is one")
-	}
-	if below(units(0.1), units(0.9)) {
-		t.Error("one unit is enough")
+	if !r.Rows[0].Tied || !r.Rows[2].Tied {
+		t.Errorf("%+v", r.Rows)
 	}
 }
 

@@ -8,8 +8,10 @@ import (
 	"math"
 	"slices"
 
-	"gonum.org/v1/gonum/stat"
+	gonum "gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
+
+	"kvcompress/bench/stat"
 )
 
 // Table is what the results of a bench come to.
@@ -61,8 +63,11 @@ type Ranked struct {
 	Bytes    float64 `json:"bytes"`
 	Peak     float64 `json:"peak"`
 
-	// Tied reports that the method is not significantly below the first of its ranking: by
-	// the differences on the same contexts, at 5 %. With one context nothing is known.
+	// P is the p-value of the paired randomization test of the method against the first of
+	// its ranking on the same contexts, adjusted by Holm's method over the ranking. Tied
+	// reports that it is at least 5 %: the method is not significantly below the first. With
+	// one context nothing is known: P is 0.
+	P       float64   `json:"p"`
 	Tied    bool      `json:"tied"`
 	ByModel []float64 `json:"by_model"` // the score with each of the plan's models
 }
@@ -128,9 +133,8 @@ func (b *Bench) NewTable(results []Result) *Table {
 				ranking.Rows = append(ranking.Rows, b.ranked(r.Name, units[key], units[full]))
 			}
 			slices.SortStableFunc(ranking.Rows, func(a, b Ranked) int { return cmp.Compare(b.Score, a.Score) })
-			for i := range ranking.Rows {
-				first := at{mode, budget, ranking.Rows[0].Row}
-				ranking.Rows[i].Tied = len(results) > 1 && !below(units[at{mode, budget, ranking.Rows[i].Row}], units[first])
+			if len(results) > 1 {
+				ranking.compare(func(row string) []unitMean { return units[at{mode, budget, row}] })
 			}
 			t.Rankings = append(t.Rankings, ranking)
 		}
@@ -166,7 +170,13 @@ func (t *Table) cells(byCategory, full map[string][]Run, mode Mode, budget Budge
 		for _, r := range runs {
 			c.Score, c.Divergence, c.Bytes, c.Peak = c.Score+r.Score/n, c.Divergence+r.Divergence/n, c.Bytes+r.Bytes/n, c.Peak+r.Peak/n
 		}
-		c.Low, c.High = Wilson(c.Score, len(runs))
+		scores := make([]float64, len(runs))
+		for i, r := range runs {
+			scores[i] = r.Score
+		}
+		if interval, err := stat.Mean(scores); err == nil { // scores are from 0 to 1
+			c.Low, c.High = interval.Low, interval.High
+		}
 		c.Relative = 1
 		if row != Full {
 			c.Relative = over(c.Score, meanScore(full[category]))
@@ -199,10 +209,10 @@ func (b *Bench) ranked(row string, units, full []unitMean) Ranked {
 		r.Bytes += u.bytes / float64(u.n*len(units))
 		r.Peak += u.peak / float64(u.n*len(units))
 	}
-	r.Score = stat.Mean(scores, nil)
+	r.Score = gonum.Mean(scores, nil)
 	half := 0.0
 	if n := len(scores); n > 1 {
-		half = stat.StdDev(scores, nil) / math.Sqrt(float64(n)) * student(n-1)
+		half = gonum.StdDev(scores, nil) / math.Sqrt(float64(n)) * student(n-1)
 	}
 	r.Low, r.High = max(0, r.Score-half), min(1, r.Score+half)
 	whole := 0.0
@@ -228,29 +238,32 @@ func student(n int) float64 {
 	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n)}.Quantile(0.975)
 }
 
-// below reports whether a method's unit means are significantly below another's, on the
-// same units: by a paired t-test at 5 %, of both sides.
-func below(units, other []unitMean) bool {
-	var differences []float64
-	for i := range min(len(units), len(other)) {
-		differences = append(differences, other[i].mean()-units[i].mean())
+// compare tests each method of a ranking against the first.
+func (r *Ranking) compare(of func(row string) []unitMean) {
+	if len(r.Rows) == 0 {
+		return
 	}
-	n := len(differences)
-	if n < 2 {
-		return false
+	means := func(row string) []float64 {
+		var list []float64
+		for _, u := range of(row) {
+			list = append(list, u.mean())
+		}
+		return list
 	}
-	mean, deviation := stat.MeanStdDev(differences, nil)
-	return mean > deviation/math.Sqrt(float64(n))*student(n-1)
-}
-
-// Wilson returns Wilson's 95 % interval around the mean of n scores from 0 to 1, whose
-// variance is at most that of as many scores of 0 or 1 with their mean.
-func Wilson(mean float64, n int) (low, high float64) {
-	const z = 1.959963984540054
-	k := float64(n)
-	middle := (mean + z*z/(2*k)) / (1 + z*z/k)
-	half := z / (1 + z*z/k) * math.Sqrt(mean*(1-mean)/k+z*z/(4*k*k))
-	return max(0, middle-half), min(1, middle+half)
+	first := means(r.Rows[0].Row)
+	p := make([]float64, 0, len(r.Rows)-1)
+	for _, row := range r.Rows[1:] {
+		_, one, err := stat.Paired(first, means(row.Row))
+		if err != nil { // of units that are not the same, which do not occur
+			one = 1
+		}
+		p = append(p, one)
+	}
+	r.Rows[0].P, r.Rows[0].Tied = 1, true
+	for i, one := range stat.Holm(p) {
+		row := &r.Rows[i+1]
+		row.P, row.Tied = one, one >= 0.05
+	}
 }
 
 // unmet lists the methods that miss a budget, with the least that they need in any category,
