@@ -275,6 +275,28 @@ func TestParseHeads(t *testing.T) {
 	}
 }
 
+// Whatever kinds are asked for, they can be built or are refused.
+func FuzzParseHeads(f *testing.F) {
+	for _, text := range []string{"previous,local;induction,echo", "sink", ";", "previous;", "induction", " uniform ,uniform"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		kinds, err := built.ParseHeads(text)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "built: ") {
+				t.Errorf("error %q does not say whose it is", err)
+			}
+			return
+		}
+		if len(kinds)*len(kinds[0]) > 8 {
+			return // takes long
+		}
+		if _, err := (built.Options{Heads: kinds, Group: 1, Vocab: 4}).Build(); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	})
+}
+
 func TestErrors(t *testing.T) {
 	with := func(change func(*built.Options)) built.Options {
 		o := built.Default()

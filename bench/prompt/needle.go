@@ -14,17 +14,20 @@ import (
 type Options struct {
 	// Category is one of:
 	//
-	//	task.Needle     the code of a word                  RULER's niah, with distractors its multikey
-	//	task.MultiDoc   the code of the partner of a word   after RULER's variable tracking
+	//	task.Needle     the code of a word                     RULER's niah, with distractors its multikey
+	//	task.MultiDoc   the code of the partner of a word      after RULER's variable tracking
+	//	task.Summary    what the chapters are about, in order  after RULER's multivalue
 	//	task.Synthetic  the word that has a code
 	Category string
 
 	Length      int // tokens of the context, at most; a sentence less at least
 	Digits      int // of codes; 5 by default, up to 64
 	Distractors int // other words with a code each, up to 64; MultiDoc has one besides, and partners as many
+	Chapters    int // of a summary; 4 by default, up to 32
 	Seed        uint64
 
-	// Depth is where the sentence with the code stands, from 0 to 1; nil draws it.
+	// Depth is where the sentence with the code stands, from 0 to 1; nil draws it. It is not
+	// for summaries.
 	Depth *float64
 }
 
@@ -35,17 +38,23 @@ func (o Options) withDefaults(words int) (Options, error) {
 	if o.Digits == 0 {
 		o.Digits = 5
 	}
+	if o.Chapters == 0 {
+		o.Chapters = 4
+	}
 	switch {
-	case !slices.Contains([]string{task.Needle, task.MultiDoc, task.Synthetic}, o.Category):
-		return o, fmt.Errorf("prompt: category %q is not made of text: want %s, %s or %s", o.Category, task.Needle, task.MultiDoc, task.Synthetic)
+	case !slices.Contains([]string{task.Needle, task.MultiDoc, task.Summary, task.Synthetic}, o.Category):
+		return o, fmt.Errorf("prompt: category %q is not made of text: want %s, %s, %s or %s",
+			o.Category, task.Needle, task.MultiDoc, task.Summary, task.Synthetic)
 	case o.Length < 1 || o.Length > MaxLength:
 		return o, fmt.Errorf("prompt: a context of %d tokens: want 1 to %d", o.Length, MaxLength)
 	case o.Digits < 1 || o.Digits > 64:
 		return o, fmt.Errorf("prompt: %d digits: want 1 to 64", o.Digits)
 	case o.Distractors < 0 || o.Distractors > 64:
 		return o, fmt.Errorf("prompt: %d distractors: want 0 to 64", o.Distractors)
-	case 3*(o.Distractors+2) > words:
-		return o, fmt.Errorf("prompt: %d distractors are too many for %d words", o.Distractors, words)
+	case o.Chapters < 1 || o.Chapters > 32:
+		return o, fmt.Errorf("prompt: %d chapters: want 1 to 32", o.Chapters)
+	case 3*(o.Distractors+o.Chapters) > words:
+		return o, fmt.Errorf("prompt: %d distractors and %d chapters are too many for %d words", o.Distractors, o.Chapters, words)
 	case math.Pow(10, float64(o.Digits)) < float64(2*(o.Distractors+2)):
 		return o, fmt.Errorf("prompt: %d distractors are too many for codes of %d digits", o.Distractors, o.Digits)
 	case o.Depth != nil && !(*o.Depth >= 0 && *o.Depth <= 1):
@@ -75,9 +84,10 @@ type builder struct {
 	random     *rand.Rand
 	options    Options
 
-	keys      []string // the first is asked for
+	keys      []string // the first is asked for, but in a summary
 	codes     []string // of the keys
 	partner   string   // of which the first key is the partner, with MultiDoc
+	chapters  []string // what they are about, with Summary
 	sentences []string // of the context, each with a space after it, except the last
 	evidence  []int    // which of them the answer follows from, in its order
 	filler    []string
@@ -93,8 +103,14 @@ func (b *builder) facts() {
 		return w
 	}
 	n := o.Distractors + 1
-	if o.Category == task.MultiDoc {
+	switch o.Category {
+	case task.MultiDoc:
 		n++ // so that there is a choice
+	case task.Summary:
+		n--
+		for range o.Chapters {
+			b.chapters = append(b.chapters, word())
+		}
 	}
 	for len(b.codes) < n {
 		code := make([]byte, o.Digits)
@@ -114,44 +130,60 @@ func (b *builder) facts() {
 	}
 }
 
+// sought returns the sentences that the answer follows from, in its order, and the other
+// facts.
+func (b *builder) sought() (sought, others []string) {
+	for i, k := range b.keys {
+		code := "The code of " + k + " is " + b.codes[i] + "."
+		partner := b.partner
+		if i > 0 {
+			partner = b.filler[i]
+		}
+		link := "The partner of " + partner + " is " + k + "."
+		switch {
+		case b.options.Category == task.MultiDoc && i == 0:
+			sought = append(sought, link, code)
+		case b.options.Category == task.MultiDoc:
+			others = append(others, link, code)
+		case b.options.Category != task.Summary && i == 0:
+			sought = append(sought, code)
+		default:
+			others = append(others, code)
+		}
+	}
+	for i, w := range b.chapters {
+		sought = append(sought, fmt.Sprintf("Chapter %d is about %s.", i+1, w))
+	}
+	return sought, others
+}
+
 // haystack makes sentences of filler up to the length, and puts the facts among them.
 func (b *builder) haystack() error {
 	o := b.options
-	var facts, linked []string
-	for i, k := range b.keys {
-		facts = append(facts, "The code of "+k+" is "+b.codes[i]+".")
-		if o.Category == task.MultiDoc && i > 0 {
-			linked = append(linked, "The partner of "+b.filler[i]+" is "+k+".")
-		}
-	}
-	link := ""
-	if b.partner != "" {
-		link = "The partner of " + b.partner + " is " + b.keys[0] + "."
-	}
-	others := append(linked, facts[1:]...)
-	size := func(sentence string) (int, error) {
-		ids, err := b.vocabulary.encode(sentence)
-		return len(ids) - b.vocabulary.before, err
-	}
+	sought, others := b.sought()
 	used := b.vocabulary.before
-	for _, s := range append([]string{facts[0], link}, others...) {
-		n, err := size(s)
+	size := func(sentence string) error {
+		ids, err := b.vocabulary.encode(sentence)
 		if err != nil {
 			return fmt.Errorf("prompt: %w", err)
 		}
-		used += n
+		used += len(ids) - b.vocabulary.before
+		return nil
+	}
+	for _, s := range slices.Concat(sought, others) {
+		if err := size(s); err != nil {
+			return err
+		}
 	}
 	if used > o.Length {
 		return fmt.Errorf("prompt: the facts need %d tokens, and the context has %d", used, o.Length)
 	}
-	text := b.chain()
-	for {
+	for text := b.chain(); ; {
 		s := text()
-		n, err := size(s)
-		if err != nil {
-			return fmt.Errorf("prompt: %w", err)
+		if err := size(s); err != nil {
+			return err
 		}
-		if used += n; used > o.Length {
+		if used > o.Length {
 			break
 		}
 		b.sentences = append(b.sentences, s)
@@ -163,10 +195,21 @@ func (b *builder) haystack() error {
 	for _, s := range others {
 		b.insert(s, b.random.IntN(len(b.sentences)+1))
 	}
-	if link != "" {
-		b.evidence = append(b.evidence, b.insert(link, b.random.IntN(len(b.sentences)+1)))
+	places := make([]int, len(sought))
+	for i := range places {
+		places[i] = b.random.IntN(len(b.sentences) + 1)
 	}
-	b.evidence = append(b.evidence, b.insert(facts[0], int(math.Round(depth*float64(len(b.sentences))))))
+	if o.Category == task.Summary {
+		slices.Sort(places)
+		for i := range places {
+			places[i] += i // chapters that are there already
+		}
+	} else {
+		places[len(places)-1] = int(math.Round(depth * float64(len(b.sentences)+len(sought)-1)))
+	}
+	for i, s := range sought {
+		b.evidence = append(b.evidence, b.insert(s, places[i]))
+	}
 	return nil
 }
 
@@ -209,6 +252,15 @@ type segment struct {
 
 // asked returns the question, and what comes after it.
 func (b *builder) asked() (question string, steps []segment) {
+	if b.options.Category == task.Summary {
+		for i, w := range b.chapters {
+			if i > 0 {
+				steps = append(steps, segment{fmt.Sprintf(". Chapter %d is about", i+1), true})
+			}
+			steps = append(steps, segment{" " + w, false})
+		}
+		return " What are the chapters about, in order? Chapter 1 is about", steps
+	}
 	key, code := b.keys[0], b.codes[0]
 	switch b.options.Category {
 	case task.MultiDoc:
@@ -276,10 +328,11 @@ func (b *builder) task() (*task.Task, error) {
 }
 
 // chance adds to a task's chances those of the tokens of one answer: a digit is one of ten,
-// and a word one of all. A word has been answered before if it is not that of step 0.
+// and a word one of all. In a question of two hops, a word that is not that of step 0 has been
+// answered before.
 func (b *builder) chance(t *task.Task, tokens []int32, step int) (right, exact float64) {
 	right, exact = t.Chance, t.ChanceExact
-	begun := step > 0
+	begun := step > 0 && b.options.Category == task.MultiDoc
 	for _, token := range tokens {
 		text, err := b.vocabulary.tokenizer.Decode([]int{int(token)})
 		digits := strings.Trim(text, " ")
@@ -318,7 +371,7 @@ func (b *builder) segments() []string {
 // shorten removes the last sentence that is filler and reports whether there was one.
 func (b *builder) shorten() bool {
 	for i := len(b.sentences) - 1; i >= 0; i-- {
-		if s := b.sentences[i]; !strings.HasPrefix(s, "The code of ") && !strings.HasPrefix(s, "The partner of ") {
+		if s := b.sentences[i]; !strings.HasPrefix(s, "The code of ") && !strings.HasPrefix(s, "The partner of ") && !strings.HasPrefix(s, "Chapter ") {
 			b.sentences = slices.Delete(b.sentences, i, i+1)
 			for j, e := range b.evidence {
 				if e > i {

@@ -1,6 +1,7 @@
 package prompt_test
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -58,17 +59,22 @@ func decode(t testing.TB, tok tokenizer.Tokenizer, tokens []int32) string {
 // With any tokenizer, the parts of a task together are what the tokenizer makes of the
 // whole text, and say what they should.
 func TestGenerate(t *testing.T) {
+	seeds := uint64(3)
+	if testing.Short() {
+		seeds = 1
+	}
 	for name, tok := range tokenizers(t) {
 		v, err := prompt.New(tok)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		for seed := range uint64(6) {
+		for seed := range seeds {
 			for _, o := range []prompt.Options{
 				{Category: task.Needle, Length: 800},
 				{Category: task.Needle, Length: 900, Digits: 64},
 				{Category: task.Needle, Length: 1200, Digits: 7, Distractors: 4},
 				{Category: task.MultiDoc, Length: 1000, Distractors: 1},
+				{Category: task.Summary, Length: 1000, Distractors: 1},
 				{Category: task.Synthetic, Length: 900, Digits: 6, Distractors: 3},
 			} {
 				o.Seed = seed
@@ -115,6 +121,18 @@ func check(t *testing.T, name string, tok tokenizer.Tokenizer, o prompt.Options,
 		want = "The partner of " + last(strings.TrimSuffix(question, " is")) + " is " + key + ". The code of " + key + " is " + code + "."
 		if len(code) != o.Digits && o.Digits != 0 || len(made.Evidence) != 2 {
 			t.Errorf("%s, %+v: the answer is %q, the evidence %v", name, o, answer, made.Evidence)
+		}
+	}
+	if o.Category == task.Summary {
+		var chapters []string
+		for i, w := range words {
+			chapters = append(chapters, fmt.Sprintf("Chapter %d is about %s.", i+1, w))
+		}
+		want = strings.Join(chapters, " ")
+		for i, e := range made.Evidence[1:] {
+			if e.From < made.Evidence[i].To {
+				t.Errorf("%s, %+v: the chapters are at %v", name, o, made.Evidence)
+			}
 		}
 	}
 	if strings.Join(strings.Fields(evidence), " ") != want {
@@ -173,6 +191,8 @@ func TestErrors(t *testing.T) {
 		{prompt.Options{Category: task.Needle, Length: 100, Digits: 65}, "prompt: 65 digits: want 1 to 64"},
 		{prompt.Options{Category: task.Needle, Length: 100, Digits: 1, Distractors: 9}, "too many for codes of 1 digits"},
 		{prompt.Options{Category: task.Needle, Length: 100, Distractors: 65}, "prompt: 65 distractors: want 0 to 64"},
+		{prompt.Options{Category: task.Summary, Length: 100, Chapters: 33}, "prompt: 33 chapters: want 1 to 32"},
+		{prompt.Options{Category: task.Summary, Length: 100, Chapters: 32, Distractors: 64}, "prompt: 64 distractors and 32 chapters are too many for"},
 		{prompt.Options{Category: task.Needle, Length: 100, Depth: &deep}, "prompt: a depth of 2: want 0 to 1"},
 	} {
 		if _, err := v.Generate(c.o); err == nil || !strings.Contains(err.Error(), c.want) {
