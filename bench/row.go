@@ -113,6 +113,7 @@ func Rows() []Row {
 	for i := range rows {
 		rows[i].measured = rows[i].Method == "ada-snapkv"
 	}
+	rows = append(rows, keepingAll()...)
 	for _, e := range ref.Methods() {
 		if !e.Planned && !slices.ContainsFunc(rows, func(r Row) bool { return r.Name == e.Name }) {
 			rows = append(rows, withSet(e.Name, "as by default", `{}`))
@@ -171,6 +172,46 @@ func fullHeads(shape kv.Shape, heads [][2]int) string {
 		return "[]"
 	}
 	return string(text)
+}
+
+// keepingAll are rows of methods that keep every token and say by options what one takes:
+// those that the table of methods has. Of the options listed, the first that reach a budget
+// are taken, so they are ordered by what they are expected to lose.
+func keepingAll() []Row {
+	var rows []Row
+	for _, r := range []struct {
+		method, knob string
+		sets         []string
+	}{
+		{"kivi", "bits, and then the residual", []string{
+			`{"bits": 4, "residual": 128}`, `{"bits": 4, "residual": 64}`, `{"bits": 4, "residual": 32}`,
+			`{"bits": 2, "residual": 128}`, `{"bits": 2, "residual": 64}`, `{"bits": 2, "residual": 32}`,
+		}},
+		{"flexgen", "bits", []string{`{"bits": 4}`, `{"bits": 3}`, `{"bits": 2}`, `{"bits": 1}`}},
+		{"minicache", "from which layer on", []string{`{"from": -1}`, `{"from": 1}`, `{"from": 0}`}},
+	} {
+		if _, err := ref.FindMethod(r.method); err != nil {
+			continue
+		}
+		row := Row{Name: r.method, Method: r.method, Fixed: "as by default", Knob: r.knob, format: dtype.F16}
+		row.choose = func(Heads) []choice {
+			var choices []choice
+			for _, text := range r.sets {
+				var options ref.Settings
+				if err := json.Unmarshal([]byte(text), &options); err != nil {
+					continue // it was written above
+				}
+				c := choice{text: strings.Trim(strings.ReplaceAll(text, `"`, ""), "{}"), set: map[string]string{}}
+				for key, value := range options {
+					c.set[key] = string(value)
+				}
+				choices = append(choices, c)
+			}
+			return choices
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 // FindRows returns the rows of the given names, in the order of [Rows], the row [Full]
