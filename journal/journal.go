@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"kvcompress/internal/output"
 	"kvcompress/trace/regular"
 )
 
@@ -188,7 +189,7 @@ func (j *Journal[T]) Close() error {
 
 // write writes all that is known to a file, which appears whole or not at all.
 func (j *Journal[T]) write(path string) error {
-	return WriteAtomically(path, func(w io.Writer) error { return Write(w, j.kind, j.header, j.Items()) })
+	return output.Write(path, func(w io.Writer) error { return Write(w, j.kind, j.header, j.Items()) })
 }
 
 // Write writes a file of results. Equal results are equal bytes.
@@ -210,25 +211,6 @@ func Write[T Item](w io.Writer, k *Kind, h Header, items []T) error {
 	return nil
 }
 
-// WriteAtomically has a file written beside path, and then puts it in path's place.
-func WriteAtomically(path string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	b := bufio.NewWriterSize(f, 1<<16)
-	err = errors.Join(write(b), b.Flush(), f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
 // File is what a file of results holds.
 type File[T Item] struct {
 	Header Header
@@ -240,7 +222,7 @@ type File[T Item] struct {
 func ReadFile[T Item](path string, k *Kind) (*File[T], error) {
 	f, err := regular.OpenFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", k.Name, err)
+		return nil, fmt.Errorf("%s: %s: %w", k.Name, path, err)
 	}
 	defer f.Close()
 	file, err := Read[T](io.LimitReader(f, maxFileBytes), k)

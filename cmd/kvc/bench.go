@@ -16,6 +16,7 @@ import (
 	"kvcompress/bench"
 	"kvcompress/bench/live"
 	"kvcompress/bench/task"
+	"kvcompress/internal/output"
 	"kvcompress/journal"
 	"kvcompress/ref"
 	"kvcompress/report"
@@ -301,7 +302,7 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 		if f.path == "" {
 			continue
 		}
-		if err := journal.WriteAtomically(f.path, func(w io.Writer) error { return f.write(w, table) }); err != nil {
+		if err := output.Write(f.path, func(w io.Writer) error { return f.write(w, table) }); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", f.path)
@@ -388,7 +389,7 @@ func newBenchMergeCmd() *cobra.Command {
 		Short: "Join the shards of a bench, and check that none is missing",
 		Long: `Merge reads the files that shards of one bench have written, checks that they are of
 the same bench and that every context is there, and prints what one machine would have
-printed. If contexts are missing it says which shards lack them: exit code 1. With
+printed. If contexts are missing it says which shards lack them: exit code 2. With
 --partial it prints what there is nonetheless, of unfinished shards too.`,
 		Example: `  kvc bench merge results --html bench.html
   kvc bench merge results/shard-*.jsonl --json`,
