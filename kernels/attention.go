@@ -18,17 +18,26 @@ const (
 // and records what the method watches: q and out are [batch, H·G, D] float32 on the device.
 // longest is the largest context length of the batch's heads in this layer.
 func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
+	part, err := s.read(b, layer, longest, q, out)
+	if err != nil || s.watched == nil || !s.watched.Decode {
+		return err
+	}
+	return s.record(b, layer, ceilDiv(longest, ref.Partition), part)
+}
+
+// read is attend without the recording. It leaves the attention weights in what it returns.
+func (s *state) read(b batch, layer, longest int, q, out device.Ptr) (partials, error) {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize
 	rows := b.n * h * group
 	partitions := ceilDiv(longest, ref.Partition)
 	part, err := s.partials(rows, partitions)
 	if err != nil {
-		return err
+		return part, err
 	}
 	o, err := s.buffer("partial outputs", rows*partitions*d*4)
 	if err != nil {
-		return err
+		return part, err
 	}
 	tables, lengths := device.Pointer(s.layerTables(0, layer)), device.Pointer(s.layerLengths(layer))
 	sequences := device.Pointer(b.rows)
@@ -43,7 +52,7 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	if s.reads.adjusts() {
 		adjusted, err := s.adjust(b, layer, partitions)
 		if err != nil {
-			return err
+			return part, err
 		}
 		file, kernel, args = "adjusted.ptx", "attend_partitions_adjusted", append(args, adjusted...)
 		if s.reads.turns != nil {
@@ -56,7 +65,7 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 	if err := s.launch(file, s.typed(kernel),
 		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
 		attendShared(format, group, d), append(args, s.scales(layer)...)...); err != nil {
-		return err
+		return part, err
 	}
 	width := factorLanes(partitions)
 	each := threads(rows*width, 128)
@@ -64,26 +73,27 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 		blocks(rows*width, each), each, 0,
 		sequences, lengths, device.Pointer(part.maxima), device.Pointer(part.sums), device.Pointer(part.factors),
 		number(rows), number(h), number(s.heads()), number(group), number(partitions), number(width)); err != nil {
-		return err
+		return part, err
 	}
 	each = threads(rows*d/4, 128)
-	if err := s.launch("attention.ptx", "attend_combine", blocks(rows*d/4, each), each, 0,
+	return part, s.launch("attention.ptx", "attend_combine", blocks(rows*d/4, each), each, 0,
 		sequences, lengths, device.Pointer(o), device.Pointer(part.factors), device.Pointer(out),
-		number(rows), number(h), number(s.heads()), number(group), number(d/4), number(partitions)); err != nil {
-		return err
-	}
-	if s.watched == nil || !s.watched.Decode {
-		return nil
-	}
+		number(rows), number(h), number(s.heads()), number(group), number(d/4), number(partitions))
+}
+
+// record adds what the queries of a batch gave to each KV to the column that the method
+// watches.
+func (s *state) record(b batch, layer, partitions int, part partials) error {
+	shape := s.cfg.Shape
 	record := "attend_record"
 	if s.width > 1 {
 		record = "attend_record_each"
 	}
 	return s.launch("attention.ptx", record,
-		device.Dim{X: b.n * h, Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1}, 0,
-		sequences, device.Pointer(b.times), tables, lengths,
+		device.Dim{X: b.n * shape.KVHeads, Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1}, 0,
+		device.Pointer(b.rows), device.Pointer(b.times), device.Pointer(s.layerTables(0, layer)), device.Pointer(s.layerLengths(layer)),
 		device.Pointer(part.weights), device.Pointer(part.factors), device.Pointer(s.positions), device.Pointer(s.metrics),
-		number(h), number(s.heads()), number(group), s.shift(), number(s.maxBlocks), number(partitions),
+		number(shape.KVHeads), number(s.heads()), number(shape.Group), s.shift(), number(s.maxBlocks), number(partitions),
 		number(s.watched.Buffer), flag(s.watched.Norm == ref.L2))
 }
 

@@ -247,12 +247,13 @@ func (e *Engine) decode(t *Tokens, q, k, v []float32) ([]float32, error) {
 	return outputs, nil
 }
 
-// uploadBatch brings a batch to the device, before its tokens are counted.
-func (e *Engine) uploadBatch(ids []kv.SeqID) (b batch, err error) {
+// uploadBatch brings a batch to the device, at the positions of the tokens that come next or,
+// with after −1, of the newest.
+func (e *Engine) uploadBatch(ids []kv.SeqID, after int) (b batch, err error) {
 	rows, names, positions := make([]int32, len(ids)), make([]int32, len(ids)), make([]int32, len(ids))
 	for i, id := range ids {
 		s := e.seqs[id]
-		rows[i], names[i], positions[i] = int32(s.row), int32(id), int32(s.tokens)
+		rows[i], names[i], positions[i] = int32(s.row), int32(id), int32(s.tokens+after)
 		b.longest = max(b.longest, s.tokens+1)
 	}
 	b.n = len(ids)

@@ -134,7 +134,7 @@ func (t *Tokens) start() error {
 		}
 	}
 	var err error
-	if t.batch, err = e.uploadBatch(t.ids); err != nil {
+	if t.batch, err = e.uploadBatch(t.ids, 0); err != nil {
 		return e.fail(err)
 	}
 	if err := e.state.allocateTokens(t.batch, t.need); err != nil {
@@ -238,4 +238,47 @@ func (t *Tokens) end(outputs []float32) error {
 		ev.Parts = []ref.Part{ref.OutputsPart(outputs, t.e.cfg.Shape, len(t.ids))}
 	}
 	return t.e.report(ev)
+}
+
+// Attend computes what queries at the position of a sequence's newest token read in one
+// layer, as [ref.Engine.Attend] does. Nothing enters, and nothing is watched.
+func (e *Engine) Attend(id kv.SeqID, layer int, q, out []float32) error {
+	s, shape := e.seqs[id], e.cfg.Shape
+	size := shape.QueryHeads() * shape.HeadSize
+	switch {
+	case e.broken != nil:
+		return e.broken
+	case s == nil:
+		return fmt.Errorf("kernels: attend: sequence %d is not in the cache", id)
+	case layer < 0 || layer >= shape.Layers:
+		return fmt.Errorf("kernels: attend: layer %d of %d", layer, shape.Layers)
+	case len(q) != size || len(out) != size:
+		return fmt.Errorf("kernels: attend: %d numbers of queries and %d of output, want %d", len(q), len(out), size)
+	}
+	values, err := e.attend(id, layer, q)
+	if err != nil {
+		return e.fail(err)
+	}
+	copy(out, values)
+	return nil
+}
+
+func (e *Engine) attend(id kv.SeqID, layer int, q []float32) ([]float32, error) {
+	ids := []kv.SeqID{id}
+	b, err := e.uploadBatch(ids, -1)
+	if err != nil {
+		return nil, err
+	}
+	queries, err := upload(e.state, "q", q)
+	if err != nil {
+		return nil, err
+	}
+	outputs, err := e.state.buffer("outputs", 4*len(q))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := e.state.read(b, layer, e.longest(ids, layer), queries, outputs); err != nil {
+		return nil, err
+	}
+	return download[float32](e.state, outputs, len(q))
 }

@@ -30,7 +30,7 @@ type Engine struct {
 
 // NewEngine returns an engine with an empty cache. open gives the tensors of a
 // sequence when it is first prefilled; the engine closes them when the sequence
-// is released. observe, which may be nil, is called after every stage.
+// is released. It is nil for an engine that is only driven layer by layer. observe, which may be nil, is called after every stage.
 func NewEngine(cfg Config, open func(kv.SeqID) (trace.Tensors, error), observe func(Event)) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err

@@ -55,6 +55,9 @@ func (in *Inputs) source(id kv.SeqID) (*source, error) {
 	if src := in.sources[id]; src != nil {
 		return src, nil
 	}
+	if in.open == nil {
+		return nil, fmt.Errorf("ref: nothing gives the tensors of sequence %d: the engine is driven layer by layer", id)
+	}
 	tensors, err := in.open(id)
 	if err != nil {
 		return nil, err
@@ -64,13 +67,17 @@ func (in *Inputs) source(id kv.SeqID) (*source, error) {
 	return src, nil
 }
 
-// Restore opens the tensors of the given sequences and closes all others.
+// Restore opens the tensors of the given sequences, where anything gives them, and closes
+// all others.
 func (in *Inputs) Restore(ids []kv.SeqID) error {
 	var errs []error
 	for id := range in.sources {
 		if !slices.Contains(ids, id) {
 			errs = append(errs, in.End(id))
 		}
+	}
+	if in.open == nil {
+		return errors.Join(errs...)
 	}
 	for _, id := range ids {
 		_, err := in.source(id)

@@ -22,6 +22,13 @@ func PlanHTML(w io.Writer, p *Plan) error {
 	if b := planBars(a); len(b.List) > 0 {
 		out.Sections = append(out.Sections, section{Title: "Which card", Bars: b})
 	}
+	if f := qualityFigure(a); f != nil {
+		figures, err := newPageFigures([]*Figure{f})
+		if err != nil {
+			return err
+		}
+		out.Sections = append(out.Sections, section{Title: "Quality and throughput", Figures: figures})
+	}
 	columns, rows := planTable(a)
 	table := section{Title: "All candidates", Table: newPageTable(columns, rows)}
 	table.Table.Sort = true

@@ -114,6 +114,13 @@ func loads(dev device.Device, r kernels.Replacement) error {
 
 // make is a validate.NewEngine.
 func (e *engines) make(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+	return e.on(cfg, open, observe)
+}
+
+// live makes an engine that a model is run through.
+func (e *engines) live(cfg ref.Config) (*onDevice, error) { return e.on(cfg, nil, nil) }
+
+func (e *engines) on(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (*onDevice, error) {
 	dev, err := e.flags.device.open(e.ctx)
 	if err != nil {
 		return nil, err

@@ -78,7 +78,7 @@ every attention head, in whole blocks, so that memory is really freed.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd(), newDemoCmd(), newVersionCmd())
+	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd(), newGenerateCmd(), newBenchCmd(), newDemoCmd(), newVersionCmd())
 	root.SetOut(out) // which the commands of cobra ask for here
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

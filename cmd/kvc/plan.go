@@ -29,6 +29,7 @@ type planFlags struct {
 	replicas, most int
 	asJSON         bool
 	html           string
+	quality        qualityFlags
 }
 
 // ownEngine is the --engine that takes for each candidate the server that has it.
@@ -58,12 +59,15 @@ server that has it, and the first line says that they are on different engines.
 The replicas are the fewest that meet the objectives, up to --max-replicas, or --replicas.
 If one request at a time does not meet them, no number does.
 
-MODEL, CARD, memory and compressions are as for kvc sweep. Quality is not projected.
+MODEL, CARD, memory and compressions are as for kvc sweep. Quality is not projected: with
+--quality and --min-quality a candidate has to keep a part of the full cache's score by a
+bench of kvc bench, at what it holds over the mean request; the answer says whose score.
 Exit code 1 if no candidate meets the objectives.`,
 		Example: `  kvc plan --requests code.csv --model llama-3.1-8b --gpu l4,l40s,h100 --price l4=0.70,l40s=1.50,h100=3 --slo-ttft 2s --slo-tpot 100ms
   kvc plan --requests code.csv --model llama-3.1-70b --gpu a100,h100 --tensor-parallel 2,4,8 --compression none,rate:0.5,snapkv:tokens:1024 \
       --price a100=1.80,h100=3 --slo-ttft 5s --slo-tpot 80ms --slo-attainment 0.95 --html plan.html
-  kvc plan --requests chat --model llama-3.1-8b --gpu h100 --slo-e2e 20s --load 2`,
+  kvc plan --requests chat --model llama-3.1-8b --gpu h100 --slo-e2e 20s --load 2
+  kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,snapkv:rate:0.5 --quality bench.json --min-quality 0.95`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -82,6 +86,7 @@ Exit code 1 if no candidate meets the objectives.`,
 	router := fs.Lookup("router")
 	router.DefValue = string(sim.LeastOutstanding)
 	f.send.router = router.DefValue
+	f.quality.add(fs)
 	fs.IntVar(&f.workers, "workers", 0, "`number` of projections at a time; 0 is one for each core")
 	fs.BoolVar(&f.asJSON, "json", false, "print the answer as JSON")
 	fs.StringVar(&f.html, "html", "", "write one self-contained page to a `file`")
@@ -140,6 +145,9 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if err := f.limitTo(requests); err != nil {
 		return err
 	}
+	if err := f.quality.open(requests); err != nil {
+		return err
+	}
 	spread, _, err := f.readSpread()
 	if err != nil {
 		return err
@@ -169,7 +177,9 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 		return interrupted(err, printedBefore)
 	}
 	answer := plan.NewAnswer(q, outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
-		return f.facts(of(p), p, profile)
+		facts := f.facts(of(p), p, profile)
+		facts.Quality = f.quality.of(of(p), p)
+		return facts
 	})
 	if err := f.print(cmd, answer, name, len(requests), len(points)); err != nil {
 		return err

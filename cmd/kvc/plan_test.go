@@ -286,3 +286,36 @@ func TestToday(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A candidate has to keep a part of the full cache's quality by a bench that is named, and
+// the answer says whose it is.
+func TestPlanQuality(t *testing.T) {
+	dir := t.TempDir()
+	table := `{"plan": {"models": ["tiny"], "length": 512}, "rankings": [{"mode": "query-aware", "budget": "1/2", "methods": [
+		{"method": "snapkv", "relative": 0.97, "bytes": 0.5}, {"method": "streaming-llm", "relative": 0.5, "bytes": 0.5}]}]}`
+	file := filepath.Join(dir, "bench.json")
+	if err := os.WriteFile(file, []byte(table), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	requests := filepath.Join(dir, "requests.csv")
+	if err := os.WriteFile(requests, []byte("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,2000,20\n2023-11-16 18:15:56.6805900,2000,20\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"plan", "--requests", requests, "--model", "llama-3.1-8b", "--gpu", "l4", "--slo-ttft", "60s",
+		"--compression", "snapkv:rate:0.52,streaming-llm:rate:0.52,knorm:rate:0.52"}
+	var out, errs bytes.Buffer
+	if code := run(append(args, "--quality", file, "--min-quality", "0.95"), &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s%s", code, errs.String(), out.String())
+	}
+	text := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{"l4, snapkv, keep 52 %: meets", "that of tiny at 512 tokens", "it keeps 50 % of the full cache's quality", "nothing is known of its quality"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	for _, wrong := range [][]string{{"--min-quality", "0.9"}, {"--quality", file}, {"--quality", file, "--min-quality", "2"}, {"--quality", requests, "--min-quality", "0.9"}, {"--quality", file, "--min-quality", "0.9", "--quality-mode", "query-agnostic"}} {
+		if code := run(append(args, wrong...), &out, &errs); code != 2 {
+			t.Errorf("%v: exit code %d", wrong, code)
+		}
+	}
+}

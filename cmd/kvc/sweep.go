@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/internal/output"
+	"kvcompress/journal"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/report"
@@ -424,9 +425,9 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if f.settings.Engine = f.engine.memory(f.settings.Scheduler); f.settings.Engine == "" {
 		f.settings.Engine = engineOf(points)
 	}
-	shard := sweep.Whole()
+	shard := journal.Whole()
 	if f.shard != "" {
-		if shard, err = sweep.ParseShard(f.shard, os.Getenv); err != nil {
+		if shard, err = journal.ParseShard(f.shard, os.Getenv); err != nil {
 			return usageError{err}
 		}
 	}
@@ -481,17 +482,17 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 }
 
 // project makes the shard's projections that are not there yet.
-func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard sweep.Shard, header sweep.Header, project sweep.Project) ([]sweep.Outcome, error) {
+func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard journal.Shard, header sweep.Header, project sweep.Project) ([]sweep.Outcome, error) {
 	indices := shard.Indices(len(points))
-	var journal *sweep.Journal
+	var kept *sweep.Journal
 	if f.dir != "" {
 		var err error
-		if journal, err = sweep.OpenJournal(f.dir, shard, header); err != nil {
+		if kept, err = sweep.OpenJournal(f.dir, shard, header); err != nil {
 			return nil, err
 		}
-		defer journal.Close()
+		defer kept.Close()
 		before := len(indices)
-		indices = slices.DeleteFunc(indices, func(i int) bool { return journal.Done(i) != nil })
+		indices = slices.DeleteFunc(indices, func(i int) bool { return kept.Done(i) != nil })
 		if n := before - len(indices); n > 0 {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", counted(n, "projection"), before)
 		}
@@ -501,19 +502,19 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard swe
 	f.tried = func() { bar.Describe(fmt.Sprintf("largest loads, %s tried", counted(int(loads.Add(1)), "load"))) }
 	outcomes, err := sweep.Run(cmd.Context(), points, indices, f.workers, project, func(o *sweep.Outcome) error {
 		_ = bar.Add(1) // of a terminal that is gone
-		if journal != nil {
-			return journal.Add(o)
+		if kept != nil {
+			return kept.Add(o)
 		}
 		return nil
 	})
 	_ = bar.Clear()
-	if journal == nil {
+	if kept == nil {
 		return outcomes, err
 	}
 	if err == nil {
-		_, err = journal.Finish()
+		_, err = kept.Finish()
 	}
-	return journal.Outcomes(), err
+	return kept.Items(), err
 }
 
 // load reads the requests into memory, where all projections read them.
@@ -668,7 +669,7 @@ func newHeader(in *sweepInputs, points []sweep.Point, profile *cost.Profile) (sw
 	if err := profile.Write(h); err != nil {
 		return sweep.Header{}, err
 	}
-	return sweep.Header{Sweep: hex.EncodeToString(h.Sum(nil)), Points: len(points), Inputs: shown}, nil
+	return sweep.Header{Digest: hex.EncodeToString(h.Sum(nil)), Items: len(points), Inputs: shown}, nil
 }
 
 // list are the inputs as the report shows them.

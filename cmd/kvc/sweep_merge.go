@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/journal"
 	"kvcompress/sim/sweep"
 )
 
@@ -37,26 +38,9 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 	if err := out.check(); err != nil {
 		return err
 	}
-	paths := args
-	if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
-		if len(args) > 1 {
-			return usagef("want one folder, or files")
-		}
-		patterns := []string{"shard-*.jsonl", "sweep.jsonl"}
-		if partial {
-			patterns = append(patterns, "shard-*.jsonl.part", "sweep.jsonl.part")
-		}
-		paths = nil
-		for _, pattern := range patterns {
-			found, err := filepath.Glob(filepath.Join(args[0], pattern))
-			if err != nil {
-				return err
-			}
-			paths = append(paths, found...)
-		}
-		if len(paths) == 0 {
-			return fmt.Errorf("%s has no file of a finished shard", args[0])
-		}
+	paths, err := shardFiles(args, "sweep", partial)
+	if err != nil {
+		return err
 	}
 	var files []*sweep.File
 	for _, path := range paths {
@@ -67,7 +51,7 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 		files = append(files, f)
 	}
 	merged, err := sweep.Merge(files)
-	var missing *sweep.IncompleteError
+	var missing *journal.IncompleteError
 	if err != nil && !(errors.As(err, &missing) && partial) {
 		return err
 	}
@@ -75,11 +59,39 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 	if err := json.Unmarshal(merged.Header.Inputs, &inputs); err != nil {
 		return fmt.Errorf("%s: its inputs cannot be read: %w", paths[0], err)
 	}
-	if err := out.print(cmd, &inputs, merged.Header.Points, merged.Outcomes); err != nil {
+	if err := out.print(cmd, &inputs, merged.Header.Items, merged.Items); err != nil {
 		return err
 	}
 	if missing != nil {
 		return missing
 	}
 	return nil
+}
+
+// shardFiles returns the files of results that are named, or that a folder has of a job:
+// with partial, those of unfinished shards too.
+func shardFiles(args []string, job string, partial bool) ([]string, error) {
+	info, err := os.Stat(args[0])
+	if err != nil || !info.IsDir() {
+		return args, nil
+	}
+	if len(args) > 1 {
+		return nil, usagef("want one folder, or files")
+	}
+	patterns := []string{"shard-*.jsonl", job + ".jsonl"}
+	if partial {
+		patterns = append(patterns, "shard-*.jsonl.part", job+".jsonl.part")
+	}
+	var paths []string
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(filepath.Join(args[0], pattern))
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, found...)
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("%s has no file of a finished shard", args[0])
+	}
+	return paths, nil
 }

@@ -13,7 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"kvcompress/sim/sweep"
+	"kvcompress/journal"
 )
 
 // asCommand is the variable that makes the test's own program behave as kvc.
@@ -290,7 +290,7 @@ func TestJobManifest(t *testing.T) {
 		t.Errorf("%v, %+v", err, job)
 	}
 	index := func(name string) string { return map[string]string{"JOB_COMPLETION_INDEX": "7"}[name] }
-	if s, err := sweep.ParseShard(cmd.Flag("shard").Value.String(), index); err != nil || s.N != job.Spec.Completions {
+	if s, err := journal.ParseShard(cmd.Flag("shard").Value.String(), index); err != nil || s.N != job.Spec.Completions {
 		t.Errorf("shard %v of %d completions, %v", s, job.Spec.Completions, err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"kvcompress/trace"
 	"kvcompress/trace/llama"
 	"kvcompress/trace/record"
-	"kvcompress/trace/tokenizer"
 )
 
 // recordFlags are the flags of kvc trace record.
@@ -132,7 +130,7 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s of the model's files, such as %s, has no place in a %s and is not used.\n",
 			counted(len(unused), "tensor"), unused[0], model.Config().Format)
 	}
-	tok, err := f.loadTokenizer()
+	tok, err := tokenizerOf(f.tokenizer, f.model, len(f.tokenIDs) == 0)
 	if err != nil {
 		return err
 	}
@@ -211,28 +209,4 @@ func (f *recordFlags) check(topP bool) error {
 		return usageError{err}
 	}
 	return nil
-}
-
-// loadTokenizer returns nil if there is none and the prompts do not need one.
-func (f *recordFlags) loadTokenizer() (tokenizer.Tokenizer, error) {
-	if f.tokenizer != "" {
-		return tokenizer.Load(f.tokenizer)
-	}
-	needed := len(f.tokenIDs) == 0
-	path := filepath.Join(f.model, "tokenizer.json")
-	if _, err := os.Stat(path); err != nil {
-		switch {
-		case !needed:
-			return nil, nil
-		case errors.Is(err, fs.ErrNotExist):
-			return nil, usagef("--tokenizer is missing: there is no tokenizer.json in %s", f.model)
-		default: // the model is a file
-			return nil, usagef("--tokenizer is missing: a llama2.c checkpoint comes with a tokenizer.bin")
-		}
-	}
-	tok, err := tokenizer.Load(path)
-	if err != nil && !needed {
-		return nil, nil // what it says will be printed as ids
-	}
-	return tok, err
 }

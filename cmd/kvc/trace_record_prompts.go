@@ -33,7 +33,7 @@ func (p *promptSource) len() int { return len(p.ids) + len(p.texts) }
 func (f *recordFlags) readPrompts(stdin io.Reader) (*promptSource, error) {
 	p := &promptSource{texts: f.prompts}
 	for _, list := range f.tokenIDs {
-		ids, err := readTokenIDs(list, stdin)
+		ids, err := readTokenIDs("--token-ids", list, stdin)
 		if err != nil {
 			return nil, err
 		}
@@ -108,23 +108,23 @@ func openInput(path string, stdin io.Reader) (r io.Reader, closeFile func() erro
 // maxTokenIDs bounds a file of token ids, in bytes: some millions of them.
 const maxTokenIDs = 16 << 20
 
-// readTokenIDs returns the ids of a list or, if it begins with @, of the file that it
-// names.
-func readTokenIDs(list string, stdin io.Reader) ([]int, error) {
+// readTokenIDs returns the ids of a flag's list or, if it begins with @, of the file that
+// it names.
+func readTokenIDs(flag, list string, stdin io.Reader) ([]int, error) {
 	path, isFile := strings.CutPrefix(list, "@")
 	if !isFile {
-		return parseTokenIDs("--token-ids", list)
+		return parseTokenIDs(flag, list)
 	}
 	r, closeFile, err := openInput(path, stdin)
 	if err != nil {
-		return nil, usagef("--token-ids: %w", err)
+		return nil, usagef("%s: %w", flag, err)
 	}
 	defer closeFile()
 	text, err := regular.ReadAll(r, maxTokenIDs)
 	if err != nil {
-		return nil, usagef("--token-ids: %s: %w", path, err)
+		return nil, usagef("%s: %s: %w", flag, path, err)
 	}
-	return parseTokenIDs("--token-ids: "+path, string(text))
+	return parseTokenIDs(flag+": "+path, string(text))
 }
 
 // parseTokenIDs reads ids with commas, spaces or line ends between them. from is

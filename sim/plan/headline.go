@@ -173,6 +173,9 @@ func (a *Answer) Caveats() []string {
 		}
 		list = append(list, said+".")
 	}
+	if best.Quality != nil {
+		list = append(list, best.Quality.caveat())
+	}
 	if best.Servers() > 1 && a.Question.Replicas == 0 {
 		list = append(list, "Replicas are searched for by doubling and bisection, as if what holds with some of them held with more.")
 	}

@@ -55,6 +55,7 @@ type Candidate struct {
 	Reasons     []Reason      `json:"reasons,omitempty"`
 	Tightest    *Margin       `json:"tightest,omitempty"` // of the objectives, of one that meets them
 	Off         Expected      `json:"expected_error"`     // of its times
+	Quality     *Quality      `json:"quality,omitempty"`  // where it is asked for
 }
 
 // Margin is how far an objective is kept.
@@ -79,6 +80,7 @@ type Facts struct {
 	Cards     int // of one replica
 	Context   int // tokens of the longest request that the model takes; 0 is no limit
 	Expected  Expected
+	Quality   *Quality // nil where none is asked for
 }
 
 // NewAnswer ranks outcomes. facts says what is known of each.
@@ -87,9 +89,9 @@ func NewAnswer(q Question, outcomes []sweep.Outcome, requests Requests, facts fu
 	for i := range outcomes {
 		o := &outcomes[i]
 		f := facts(&o.Point)
-		c := Candidate{Outcome: *o, Scheduler: f.Scheduler, Cards: f.Cards * o.Servers(), Off: f.Expected}
+		c := Candidate{Outcome: *o, Scheduler: f.Scheduler, Cards: f.Cards * o.Servers(), Off: f.Expected, Quality: f.Quality}
 		c.USDPerMonth = o.USDPerHour * HoursPerMonth
-		if c.Meets = o.Error == "" && o.Metrics.Meets(q.Objectives); c.Meets {
+		if c.Meets = o.Error == "" && o.Metrics.Meets(q.Objectives) && f.Quality.enough(); c.Meets {
 			c.Tightest = tightest(o.Metrics.Objectives)
 		} else {
 			c.Reasons = q.reasons(o, requests, f)

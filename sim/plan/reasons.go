@@ -24,6 +24,7 @@ const (
 	Together Kind = "together"  // each objective is met by enough requests, all together are not
 	Not      Kind = "projected" // it cannot be projected, as a method on an engine
 	Unserved Kind = "unserved"  // requests have not finished
+	Low      Kind = "quality"   // too little of the full cache's quality is kept, or nothing is known of it
 )
 
 // Reason says why a candidate does not meet the objectives.
@@ -69,6 +70,12 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 		return []Reason{{Kind: Not, Text: strings.TrimPrefix(o.Error, "sim: ")}}
 	}
 	var list []Reason
+	if !f.Quality.enough() {
+		list = append(list, Reason{Kind: Low, Text: f.Quality.text()})
+		if o.Metrics.Meets(q.Objectives) {
+			return list
+		}
+	}
 	m := &o.Metrics
 	all := max(1, m.Finished+m.Refused+m.Unfinished)
 	long := 0

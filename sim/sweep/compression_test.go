@@ -59,7 +59,7 @@ func FuzzParseCompression(f *testing.F) {
 func TestOldOutcome(t *testing.T) {
 	line := `{"index":3,"model":"llama-3.1-8b","gpu":"l4","tensor_parallel":1,"memory_budget":"0.9","compression":"rate:0.25","max_num_seqs":8,"load":1}`
 	file, err := Read(strings.NewReader(fmt.Sprintf("{\"kvc_sweep\":1,\"sweep\":\"x\",\"points\":4,\"shard\":\"0/1\",\"inputs\":{}}\n%s\n", line)))
-	if err != nil || len(file.Outcomes) != 1 || file.Outcomes[0].Compression != (Compression{Rate: 0.25}) {
+	if err != nil || len(file.Items) != 1 || file.Items[0].Compression != (Compression{Rate: 0.25}) {
 		t.Errorf("%+v, %v", file, err)
 	}
 }

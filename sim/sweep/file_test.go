@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kvcompress/journal"
 )
 
 func TestParseShard(t *testing.T) {
@@ -33,14 +35,14 @@ func TestParseShard(t *testing.T) {
 		{"auto", env("JOB_COMPLETION_INDEX", "3"), ""}, {"auto/8", env(), ""},
 		{"8/8", env(), ""}, {"-1/8", env(), ""}, {"1", env(), ""}, {"a/b", env(), ""}, {"0/0", env(), ""}, {"0/9999999", env(), ""}, {"", env(), ""},
 	} {
-		s, err := ParseShard(test.in, test.env)
+		s, err := journal.ParseShard(test.in, test.env)
 		if (err != nil) != (test.want == "") || err == nil && s.String() != test.want {
 			t.Errorf("%q: %v, %v; want %q", test.in, s, err, test.want)
 		}
 	}
 	var all []int
 	for i := range 4 {
-		all = append(all, Shard{i, 4}.Indices(10)...)
+		all = append(all, journal.Shard{I: i, N: 4}.Indices(10)...)
 	}
 	if slices.Sort(all); !slices.Equal(all, All(10)) {
 		t.Errorf("shards have %v", all)
@@ -48,9 +50,9 @@ func TestParseShard(t *testing.T) {
 }
 
 // runShard runs a shard as the command does, until some of it is done.
-func runShard(t *testing.T, dir string, s Shard, points []Point, atMost int) (ran int) {
+func runShard(t *testing.T, dir string, s journal.Shard, points []Point, atMost int) (ran int) {
 	t.Helper()
-	j := must(OpenJournal(dir, s, Header{Sweep: "abc", Points: len(points), Inputs: []byte(`{}`)}))
+	j := must(OpenJournal(dir, s, Header{Digest: "abc", Items: len(points), Inputs: []byte(`{}`)}))
 	defer j.Close()
 	var left []int
 	for _, i := range s.Indices(len(points)) {
@@ -82,12 +84,12 @@ func TestResumeAndMerge(t *testing.T) {
 	a := axes()
 	points := must(a.Points())
 	whole, parts := t.TempDir(), t.TempDir()
-	runShard(t, whole, Whole(), points, len(points))
+	runShard(t, whole, journal.Whole(), points, len(points))
 	const n = 3
 	var files []*File
 	for i := range n {
-		s := Shard{i, n}
-		path := filepath.Join(parts, s.FileName())
+		s := journal.Shard{I: i, N: n}
+		path := filepath.Join(parts, s.FileName("sweep"))
 		if i == 1 {
 			runShard(t, parts, s, points, 3)
 			if _, err := os.Stat(path); err == nil {
@@ -97,7 +99,7 @@ func TestResumeAndMerge(t *testing.T) {
 			must(f.WriteString(`{"index":4,"mod`))
 			f.Close()
 			_, err := Merge(append(slices.Clone(files), must(ReadFile(path+".part"))))
-			var missing *IncompleteError
+			var missing *journal.IncompleteError
 			if !errors.As(err, &missing) || missing.Missing != 24-8-3 || !slices.Contains(missing.Shards, "2/3") {
 				t.Errorf("an unfinished sweep: %v", err)
 			}
@@ -108,16 +110,16 @@ func TestResumeAndMerge(t *testing.T) {
 		runShard(t, parts, s, points, 100)
 		files = append(files, must(ReadFile(path)))
 	}
-	if ran := runShard(t, parts, Shard{1, n}, points, 100); ran != 0 {
+	if ran := runShard(t, parts, journal.Shard{I: 1, N: n}, points, 100); ran != 0 {
 		t.Errorf("a finished shard ran %d points", ran)
 	}
 	slices.Reverse(files)
 	merged := must(Merge(files))
 	var got bytes.Buffer
-	if err := Write(&got, merged.Header, merged.Outcomes); err != nil {
+	if err := journal.Write(&got, &kind, merged.Header, merged.Items); err != nil {
 		t.Fatal(err)
 	}
-	want := must(os.ReadFile(filepath.Join(whole, Whole().FileName())))
+	want := must(os.ReadFile(filepath.Join(whole, journal.Whole().FileName("sweep"))))
 	if !bytes.Equal(got.Bytes(), want) {
 		t.Errorf("merged:\n%s\nwhole:\n%s", got.Bytes(), want)
 	}
@@ -132,7 +134,7 @@ func TestMergeRefuses(t *testing.T) {
 	file := func(sweep string, throughput float64) *File {
 		o := must(fake(context.Background(), points[0]))
 		o.ThroughputPerCard = throughput
-		return &File{Header{Version: 1, Sweep: sweep, Points: 1, Shard: "0/2"}, []Outcome{o}}
+		return &File{Header: Header{Digest: sweep, Items: 1, Shard: "0/2"}, Items: []Outcome{o}}
 	}
 	for want, files := range map[string][]*File{
 		"no file":           nil,
@@ -143,7 +145,7 @@ func TestMergeRefuses(t *testing.T) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
-	if m, err := Merge([]*File{file("a", 1), file("a", 1)}); err != nil || len(m.Outcomes) != 1 {
+	if m, err := Merge([]*File{file("a", 1), file("a", 1)}); err != nil || len(m.Items) != 1 {
 		t.Errorf("equal results twice: %v", err)
 	}
 }
@@ -151,8 +153,8 @@ func TestMergeRefuses(t *testing.T) {
 func TestOtherSweepInTheFolder(t *testing.T) {
 	dir := t.TempDir()
 	a := axes()
-	runShard(t, dir, Whole(), must(a.Points()), 100)
-	if _, err := OpenJournal(dir, Whole(), Header{Sweep: "def", Points: 24}); err == nil || !strings.Contains(err.Error(), "another sweep") {
+	runShard(t, dir, journal.Whole(), must(a.Points()), 100)
+	if _, err := OpenJournal(dir, journal.Whole(), Header{Digest: "def", Items: 24}); err == nil || !strings.Contains(err.Error(), "another sweep") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -165,8 +167,8 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if merged, err := Merge([]*File{file}); err == nil && len(merged.Outcomes) != file.Header.Points {
-			t.Error(fmt.Sprint(len(merged.Outcomes), " of ", file.Header.Points))
+		if merged, err := Merge([]*File{file}); err == nil && len(merged.Items) != file.Header.Items {
+			t.Error(fmt.Sprint(len(merged.Items), " of ", file.Header.Items))
 		}
 	})
 }

@@ -3,8 +3,8 @@ package llama
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,10 +19,19 @@ import (
 // tensors takes about a hundred thousand bytes.
 const maxJSON = 16 << 20
 
-// loadFolder reads a Hugging Face folder: config.json, the weights in
+// LoadFS reads a model from a Hugging Face folder: config.json, the weights in
 // model.safetensors or in the files that model.safetensors.index.json lists, and
-// the tokens that end a text from generation_config.json, if that is there.
-func loadFolder(dir string) (*Model, error) {
+// the tokens that end a text from generation_config.json, if that is there. The files can
+// be read at any place, as those of package embed and of [os.DirFS] can.
+func LoadFS(dir fs.FS) (*Model, error) {
+	m, err := loadFolder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("llama: %w", err)
+	}
+	return m, nil
+}
+
+func loadFolder(dir fs.FS) (*Model, error) {
 	data, err := readJSON(dir, "config.json")
 	if err != nil {
 		return nil, err
@@ -43,8 +52,8 @@ func loadFolder(dir string) (*Model, error) {
 }
 
 // readJSON reads a file of bounded size.
-func readJSON(dir, name string) ([]byte, error) {
-	data, err := regular.ReadFile(filepath.Join(dir, name), maxJSON)
+func readJSON(dir fs.FS, name string) ([]byte, error) {
+	data, err := regular.Read(dir, name, maxJSON)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -53,7 +62,7 @@ func readJSON(dir, name string) ([]byte, error) {
 
 // readGenerationConfig takes the tokens that end a text from where chat models
 // list all of theirs.
-func readGenerationConfig(dir string, cfg *Config) error {
+func readGenerationConfig(dir fs.FS, cfg *Config) error {
 	const name = "generation_config.json"
 	data, err := readJSON(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -76,7 +85,7 @@ func readGenerationConfig(dir string, cfg *Config) error {
 
 // shards are the weights of a folder, in one file or several.
 type shards struct {
-	files   []*os.File
+	files   []fs.File
 	tensors map[string]shard // by the name of the tensor
 	used    map[string]bool
 }
@@ -88,7 +97,7 @@ type shard struct {
 }
 
 // openShards opens the weights of a folder.
-func openShards(dir string) (*shards, error) {
+func openShards(dir fs.FS) (*shards, error) {
 	s := &shards{tensors: map[string]shard{}, used: map[string]bool{}}
 	if err := s.open(dir); err != nil {
 		return nil, errors.Join(err, s.close())
@@ -104,7 +113,7 @@ func (s *shards) close() error {
 	return errors.Join(errs...)
 }
 
-func (s *shards) open(dir string) error {
+func (s *shards) open(dir fs.FS) error {
 	const single, indexName = "model.safetensors", "model.safetensors.index.json"
 	file, err := s.openFile(dir, single)
 	if err == nil { // it counts, even beside an index
@@ -149,17 +158,21 @@ func (s *shards) open(dir string) error {
 	return nil
 }
 
-func (s *shards) openFile(dir, name string) (shard, error) {
-	f, err := regular.OpenFile(filepath.Join(dir, name))
+func (s *shards) openFile(dir fs.FS, name string) (shard, error) {
+	f, err := regular.Open(dir, name)
 	if err != nil {
 		return shard{}, fmt.Errorf("%s: %w", name, err)
 	}
 	s.files = append(s.files, f)
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		return shard{}, fmt.Errorf("%s: the file cannot be read at any place", name)
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return shard{}, err
 	}
-	file, err := safetensors.Open(f, info.Size(), name)
+	file, err := safetensors.Open(at, info.Size(), name)
 	return shard{File: file, name: name}, err
 }
 

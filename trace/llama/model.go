@@ -7,10 +7,9 @@
 // number format of their file, so a model needs about as much memory as its
 // file; the arithmetic is binary32.
 //
-// On one platform a model's numbers are always the same: they depend neither on
-// the number of processors nor on how many tokens are fed at once. Between
-// platforms the last bits may differ, since exp and the sines come from the
-// standard library.
+// A model's numbers are always the same, on every platform: they depend neither on
+// the number of processors nor on how many tokens are fed at once. Products are rounded
+// before they are added, and exp and the sines are those of ref/NUMERICS.md.
 package llama
 
 import (
@@ -72,7 +71,7 @@ const (
 	maxHeads     = 1 << 14
 	maxHeadSize  = 1 << 12
 	maxVocab     = 1 << 22
-	maxPositions = 1 << 26
+	maxPositions = 1 << 24 // the angles that trace.Sincos takes
 )
 
 // validate checks everything that does not need the weights. name gives the
@@ -153,11 +152,7 @@ func (c Config) Window(layer int) int {
 // folder if it is a folder.
 func Load(path string) (*Model, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		m, err := loadFolder(path)
-		if err != nil {
-			return nil, fmt.Errorf("llama: %w", err)
-		}
-		return m, nil
+		return LoadFS(os.DirFS(path))
 	}
 	f, err := regular.OpenFile(path)
 	if err != nil {

@@ -37,9 +37,10 @@ type rotation struct {
 
 func newRotation(freqs []float32, magnitude float32, position int) rotation {
 	r := rotation{cos: make([]float32, len(freqs)), sin: make([]float32, len(freqs))}
-	for i, f := range freqs {
-		sin, cos := math.Sincos(float64(float32(position) * f))
-		r.cos[i], r.sin[i] = float32(cos)*magnitude, float32(sin)*magnitude
+	trace.Angles(r.cos, r.sin, freqs, position)
+	for i := range r.cos {
+		r.cos[i] *= magnitude
+		r.sin[i] *= magnitude
 	}
 	return r
 }

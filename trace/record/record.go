@@ -79,7 +79,7 @@ func (e End) String() string {
 // that were fed to the model: the last token is generated, and its own query, key
 // and value are never computed.
 //
-// The numbers of a trace depend on the arguments only, on one platform. When
+// The numbers of a trace depend on the arguments only. When
 // Record fails it leaves no trace.json, so that dir is no trace.
 func Record(ctx context.Context, dir string, model *llama.Model, prompts []Prompt, opts Options) (err error) {
 	if err := Check(model.Config(), prompts, opts); err != nil {

@@ -1,4 +1,4 @@
-package sweep
+package journal
 
 import (
 	"fmt"
@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// Shard is one of N equal parts of a sweep: every N-th point from point I on.
+// Shard is one of N equal parts of a job: every N-th item from item I on.
 type Shard struct{ I, N int }
 
 // MaxShards bounds N.
 const MaxShards = 100_000
 
-// Whole is a sweep that is not divided.
+// Whole is a job that is not divided.
 func Whole() Shard { return Shard{0, 1} }
 
 // ParseShard reads I/N, with I from 0 to N−1, or auto/N, or auto: then I is what
@@ -52,7 +52,7 @@ func ParseShard(s string, getenv func(string) string) (Shard, error) {
 	return Shard{i, n}, nil
 }
 
-// Indices returns the shard's part of n points.
+// Indices returns the shard's part of n items.
 func (s Shard) Indices(n int) []int {
 	var part []int
 	for i := s.I; i < n; i += s.N {
@@ -64,10 +64,11 @@ func (s Shard) Indices(n int) []int {
 // String writes the shard so that ParseShard reads it.
 func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.I, s.N) }
 
-// FileName is what the shard's results are called in the sweep's folder.
-func (s Shard) FileName() string {
+// FileName is what the shard's results are called in the job's folder. name is the job's
+// kind.
+func (s Shard) FileName(name string) string {
 	if s.N == 1 {
-		return "sweep.jsonl"
+		return name + ".jsonl"
 	}
 	width := len(strconv.Itoa(s.N - 1))
 	return fmt.Sprintf("shard-%0*d-of-%d.jsonl", width, s.I, s.N)

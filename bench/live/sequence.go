@@ -1,0 +1,142 @@
+// Package live runs a model of the Llama family through a compressed KV cache, layer by
+// layer: what a method does to the cache changes what the model computes next.
+//
+// A prompt is read once with full attention ([Read]), and enters the cache of any engine
+// and method ([Begin]). From then on attention reads what the cache holds: each token that
+// is fed appends its keys and values, and is preceded by a compression wherever the method
+// asks for one, as in a server that compresses before every step.
+//
+// Both engines give the same logits, to the bit.
+package live
+
+import (
+	"fmt"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/trace/llama"
+)
+
+// Sequence is a sequence of a model's tokens in an engine's cache.
+type Sequence struct {
+	engine  Engine
+	id      kv.SeqID
+	stepper *llama.Stepper
+	copies  int // of K and V in the cache: one for each query head, where a method has it so
+	d       int // head size
+
+	newest int // the last token
+	length int // tokens
+
+	// Done sums up the compressions so far.
+	Done ref.Compressed
+	// Compressions counts those in which the method asked for something.
+	Compressions int
+}
+
+// Begin enters a prompt into an engine's cache. Nothing is compressed yet. The stepper is
+// of the model that read the prompt, and may be used by one sequence after another.
+func Begin(e Engine, id kv.SeqID, p *Prefill, stepper *llama.Stepper) (*Sequence, error) {
+	cfg := e.Config()
+	if err := p.check(&cfg); err != nil {
+		return nil, err
+	}
+	if err := e.Enter(id, len(p.Tokens), func(layer int) (q, k, v []float32) { return p.rows(&cfg, layer) }); err != nil {
+		return nil, err
+	}
+	return Resume(e, id, p, stepper), nil
+}
+
+// Resume goes on with a prompt that is in the engine's cache already.
+func Resume(e Engine, id kv.SeqID, p *Prefill, stepper *llama.Stepper) *Sequence {
+	return &Sequence{
+		engine:  e,
+		id:      id,
+		stepper: stepper,
+		copies:  e.Config().Shape.KVHeads / p.shape.KVHeads,
+		d:       p.shape.HeadSize,
+		newest:  p.Tokens[len(p.Tokens)-1],
+		length:  len(p.Tokens),
+	}
+}
+
+// Len returns the tokens of the sequence so far.
+func (s *Sequence) Len() int { return s.length }
+
+// compress has the method do what it asks for.
+func (s *Sequence) compress() error {
+	if s.engine.Count(s.id) == 0 {
+		return nil
+	}
+	done, err := s.engine.Compress(s.id)
+	if err != nil {
+		return fmt.Errorf("live: compress after %d tokens: %w", s.length, err)
+	}
+	s.Compressions++
+	s.Done.Asked += done.Asked
+	s.Done.Freed += done.Freed
+	s.Done.Evicted += done.Evicted
+	s.Done.Hidden = done.Hidden
+	s.Done.Moved += done.Moved
+	return nil
+}
+
+// Feed compresses, where the method asks for it, and feeds the next token. It returns the
+// logits [Vocab] for the token after it, which are valid until the stepper's next step.
+func (s *Sequence) Feed(token int) ([]float32, error) {
+	if err := s.compress(); err != nil {
+		return nil, err
+	}
+	var logits []float32
+	err := s.engine.Append(s.id, func(layer func(q, k, v, out []float32) error) error {
+		var err error
+		logits, err = s.stepper.Step([]int{token}, []int{s.length}, func(_ int, q, k, v, out []float32) error {
+			return layer(q, repeat(k, s.copies, s.d), repeat(v, s.copies, s.d), out)
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("live: token %d: %w", s.length, err)
+	}
+	s.newest = token
+	s.length++
+	return logits, nil
+}
+
+// Again compresses, where the method asks for it, and computes the newest token once more,
+// now that the cache is compressed: its queries read what is held, its own KV included,
+// and nothing is appended or watched. Without it, what follows a prompt would be the
+// answer of full attention. It returns logits as Feed does.
+func (s *Sequence) Again() ([]float32, error) {
+	if err := s.compress(); err != nil {
+		return nil, err
+	}
+	logits, err := s.stepper.Step([]int{s.newest}, []int{s.length - 1}, func(layer int, q, _, _, out []float32) error {
+		return s.engine.Attend(s.id, layer, q, out)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("live: token %d: %w", s.length-1, err)
+	}
+	return logits, nil
+}
+
+// Blocks returns how many blocks the sequence holds.
+func (s *Sequence) Blocks() int { return s.engine.Held(s.id) }
+
+// Likeliest returns the token of the largest logit, of equal ones the first.
+func Likeliest(logits []float32) int {
+	best := 0
+	for i, x := range logits {
+		if x > logits[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+// Room returns how many blocks a cache of the configuration needs for one sequence of so
+// many tokens, whatever its method does: twice what all of its KVs take, since an edit may
+// need blocks before it frees any.
+func Room(cfg *ref.Config, tokens int) int {
+	return 2 * cfg.Shape.Heads() * ((tokens + cfg.BlockSize - 1) / cfg.BlockSize)
+}

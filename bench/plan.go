@@ -1,0 +1,181 @@
+// Package bench asks what a model still answers through a compressed KV cache: methods by
+// category of task, at equal bytes.
+//
+// A [Plan] says what is run. Each method is brought to each budget by its knob ([Row]), so
+// that the blocks it really holds over a generation, columns and owners included, take on
+// average no more than the budget's part of the full cache's. Then the model runs live
+// through the cache ([kvcompress/bench/live]), and its answers are scored.
+//
+// Every task is asked twice: with the question in the prompt, where the method may watch it
+// ([Aware]), and after the compression ([Agnostic]). The difference is larger than between
+// methods.
+//
+// A unit of work is one context of one model, with all its questions, methods and budgets.
+// Results do not depend on how many units run at a time.
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"kvcompress/bench/task"
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// Budget is a part of the full cache's bytes, 1/n.
+type Budget int
+
+// Part returns 1/n.
+func (b Budget) Part() float64 { return 1 / float64(b) }
+
+// String writes it as it is read: 1, 1/2, 1/4.
+func (b Budget) String() string {
+	if b == 1 {
+		return "1"
+	}
+	return "1/" + strconv.Itoa(int(b))
+}
+
+// MaxBudget is the largest n of a budget.
+const MaxBudget = 1024
+
+// ParseBudget reads 1/n, or 1.
+func ParseBudget(s string) (Budget, error) {
+	n := 1
+	text, part := strings.CutPrefix(s, "1/")
+	var err error
+	if part || s != "1" {
+		n, err = strconv.Atoi(text)
+	}
+	if err != nil || !part && s != "1" || n < 1 || n > MaxBudget {
+		return 0, fmt.Errorf("bench: budget %.20q: want 1 or 1/n with n up to %d", s, MaxBudget)
+	}
+	return Budget(n), nil
+}
+
+// MarshalText implements [encoding.TextMarshaler].
+func (b Budget) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (b *Budget) UnmarshalText(text []byte) (err error) {
+	*b, err = ParseBudget(string(text))
+	return err
+}
+
+// Mode says whether a method may watch the question.
+type Mode string
+
+// The modes.
+const (
+	Aware    Mode = "query-aware"    // the question is in the prompt
+	Agnostic Mode = "query-agnostic" // it is asked after the compression
+)
+
+// Modes returns both modes.
+func Modes() []Mode { return []Mode{Aware, Agnostic} }
+
+// Plan is what a bench runs. All of it decides the results.
+type Plan struct {
+	Models     []string `json:"models"`     // names of [models], or paths
+	Length     int      `json:"length"`     // tokens of a context
+	Prompts    int      `json:"prompts"`    // contexts for each model
+	Seed       uint64   `json:"seed"`       // of the first context; the next has the next
+	Categories []string `json:"categories"` // of package task
+	Methods    []string `json:"methods"`    // names of rows
+	Budgets    []Budget `json:"budgets"`    // descending parts
+	Modes      []Mode   `json:"modes"`
+	BlockSize  int      `json:"block_size"`
+}
+
+// DefaultPlan is a run of some minutes on two cores.
+func DefaultPlan() Plan {
+	p := Plan{
+		Models:     []string{"recall-0", "recall-1"},
+		Length:     512,
+		Prompts:    12,
+		Seed:       1,
+		Categories: task.Categories(),
+		Budgets:    []Budget{2, 4, 8, 16},
+		Modes:      Modes(),
+		BlockSize:  8,
+	}
+	for _, r := range Rows() {
+		p.Methods = append(p.Methods, r.Name)
+	}
+	return p
+}
+
+// The bounds of a plan.
+const (
+	MaxPrompts = 100_000
+	MaxLength  = 1 << 16
+)
+
+// Check returns every error of the plan, joined.
+func (p *Plan) Check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("bench: "+format, args...)) }
+	if len(p.Models) == 0 || len(p.Models) > 100 {
+		bad("%d models: want 1 to 100", len(p.Models))
+	}
+	if p.Length < 64 || p.Length > MaxLength {
+		bad("length %d: want 64 to %d tokens", p.Length, MaxLength)
+	}
+	if p.Prompts < 1 || p.Prompts > MaxPrompts {
+		bad("%d prompts: want 1 to %d", p.Prompts, MaxPrompts)
+	}
+	for _, c := range p.Categories {
+		if !slices.Contains(task.Categories(), c) {
+			bad("there is no category %q: there are %s", c, strings.Join(task.Categories(), ", "))
+		}
+	}
+	for _, m := range p.Modes {
+		if !slices.Contains(Modes(), m) {
+			bad("there is no mode %q: there are %s and %s", m, Aware, Agnostic)
+		}
+	}
+	if _, err := FindRows(p.Methods); err != nil {
+		errs = append(errs, err)
+	}
+	for i, b := range p.Budgets {
+		if b < 1 || b > MaxBudget || i > 0 && b <= p.Budgets[i-1] {
+			bad("budgets %v: want different parts, the largest first", p.Budgets)
+			break
+		}
+	}
+	for name, n := range map[string]int{"categories": len(p.Categories), "modes": len(p.Modes), "methods": len(p.Methods), "budgets": len(p.Budgets)} {
+		if n == 0 {
+			bad("no %s", name)
+		}
+	}
+	if !slices.Contains(kv.BlockSizes(), p.BlockSize) {
+		bad("block size %d: want one of %v", p.BlockSize, kv.BlockSizes())
+	}
+	return errors.Join(errs...)
+}
+
+// Units returns how many units the plan has: its contexts.
+func (p *Plan) Units() int { return len(p.Models) * p.Prompts }
+
+// unit returns the model and the seed of a unit.
+func (p *Plan) unit(i int) (model string, seed uint64) {
+	return p.Models[i%len(p.Models)], p.Seed + uint64(i/len(p.Models))
+}
+
+// base returns the configuration that all rows begin from.
+func (p *Plan) base(m *Model) ref.Config {
+	cfg := ref.Default()
+	rope := m.Llama.Config().Rope
+	cfg.BlockSize, cfg.Rope, cfg.Shape, cfg.Blocks = p.BlockSize, &rope, m.Llama.Config().Shape(), 1
+	return cfg
+}
+
+// blockBytes returns the bytes of a block of a cache that keeps every KV.
+func (p *Plan) blockBytes(m *Model) int {
+	cfg := p.base(m)
+	return cfg.Config.BlockBytes(nil)
+}

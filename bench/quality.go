@@ -1,0 +1,114 @@
+package bench
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"kvcompress/ref"
+)
+
+// Quality says which part of the full cache's score a model keeps under a method that holds
+// a part of the full cache's bytes. It is that of the models, lengths and tasks of a bench,
+// and of no others.
+type Quality struct {
+	table *Table
+	mode  Mode // "" is the worse of those that the bench has
+}
+
+// maxQualityBytes bounds a file of quality.
+const maxQualityBytes = 64 << 20
+
+// ReadQuality reads what kvc bench --json has printed. With a mode, its results alone
+// count, else those of the mode in which a method keeps less.
+func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxQualityBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("bench: quality: %w", err)
+	}
+	if len(text) > maxQualityBytes {
+		return nil, fmt.Errorf("bench: quality: more than %d MiB", maxQualityBytes>>20)
+	}
+	q := &Quality{table: &Table{}, mode: mode}
+	if err := json.Unmarshal(text, q.table); err != nil {
+		return nil, fmt.Errorf("bench: quality: want what kvc bench --json prints: %w", err)
+	}
+	if len(q.table.Rankings) == 0 || len(q.table.Plan.Models) == 0 {
+		return nil, errors.New("bench: quality: there are no rankings in it: want what kvc bench --json prints")
+	}
+	modes := 0
+	for _, r := range q.table.Rankings {
+		if mode == "" || r.Mode == mode {
+			modes++
+		}
+		for _, row := range r.Rows {
+			if !(row.Relative >= 0 && row.Relative < 100) || !(row.Bytes > 0 && row.Bytes < 100) {
+				return nil, fmt.Errorf("bench: quality: %.40q at %v has %v of the full cache's score with %v of its bytes", row.Row, r.Budget, row.Relative, row.Bytes)
+			}
+		}
+	}
+	if modes == 0 {
+		return nil, fmt.Errorf("bench: quality: it has no results of the mode %q", mode)
+	}
+	return q, nil
+}
+
+// Of says whose quality it is.
+func (q *Quality) Of() string {
+	p := &q.table.Plan
+	mode := string(q.mode)
+	if mode == "" {
+		mode = "in the worse of its modes"
+	}
+	return fmt.Sprintf("%s at %d tokens, %s", strings.Join(p.Models, " and "), p.Length, mode)
+}
+
+// At returns which part of the full cache's score is kept under a method, by its name in
+// the table of methods, that holds a part of the full cache's bytes: that of the bench's
+// largest budget within the part. The error says that the bench has none.
+func (q *Quality) At(method string, part float64) (float64, error) {
+	kept, found := 0.0, false
+	for _, mode := range Modes() {
+		best := (*Ranked)(nil)
+		for i := range q.table.Rankings {
+			r := &q.table.Rankings[i]
+			if r.Mode != mode || q.mode != "" && q.mode != mode {
+				continue
+			}
+			for j := range r.Rows {
+				row := &r.Rows[j]
+				if row.Row == method && row.Bytes <= part && (best == nil || row.Bytes > best.Bytes) {
+					best = row
+				}
+			}
+		}
+		if best != nil && (!found || best.Relative < kept) {
+			kept, found = best.Relative, true
+		}
+	}
+	if !found {
+		return 0, fmt.Errorf("the bench of %s has nothing of %s with at most %.2f of the full cache's bytes", q.Of(), method, part)
+	}
+	return kept, nil
+}
+
+// HeldPart returns which part of the full cache's bytes a method holds on average over the
+// steps of a request, as a ledger counts. The configuration needs a shape, block size,
+// format and method. The full cache has the same block size and format.
+func HeldPart(cfg ref.Config, prompt, output int) (float64, error) {
+	cfg.Blocks = 1
+	if cfg.Method == "" && cfg.Metric == (ref.Metric{}) {
+		cfg.Metric = ref.Default().Metric
+	}
+	dense := cfg.Config.BlockBytes(nil)
+	c := course{prompt: prompt, fed: output - 1, again: true}
+	full := float64(dense) * denseBlocks(cfg.Shape.Heads(), cfg.BlockSize, c)
+	cfg.Shape = cfg.CacheShape(cfg.Shape)
+	blocks, err := countBlocks(cfg, c)
+	if err != nil {
+		return 0, err
+	}
+	return float64(cfg.BlockBytes()) * blocks / full, nil
+}

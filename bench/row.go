@@ -1,0 +1,265 @@
+package bench
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kvcompress/dtype"
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// Row is a method as a bench runs it: one of the table of methods with the options that
+// suit short contexts, and the knob that brings it to a number of bytes.
+type Row struct {
+	Name   string
+	Method string // of ref.Methods
+	Fixed  string // options that are the same at all budgets, in words
+	Knob   string // what is turned to reach a budget, in words
+
+	format   dtype.DType
+	set      string // the method's own options, as JSON
+	choose   func(Heads) []choice
+	apply    func(*ref.Config) // options of KV-Compress
+	measured bool              // how many blocks a head keeps of a budget depends on what KVs hold
+}
+
+// choice is one way to turn a knob. Of a row's choices, the first that reaches a budget is
+// taken.
+type choice struct {
+	text string            // "2 whole heads"; "" where there is one choice
+	turn turn              // of what there may be more or less; the zero value if there is no such thing
+	set  map[string]string // further options of the method, as JSON
+}
+
+// turn is a number that a budget sets as high as it allows.
+type turn struct {
+	most func(course) int // from 1
+	to   func(c *ref.Config, n int)
+	text func(n int) string
+}
+
+// byTokens turns max_cache_tokens.
+func byTokens() turn {
+	return turn{
+		most: func(c course) int { return c.prompt + c.fed },
+		to:   func(c *ref.Config, n int) { c.Compression.MaxCacheTokens = n },
+		text: func(n int) string { return fmt.Sprintf("max_cache_tokens %d", n) },
+	}
+}
+
+// byRate turns KV-Compress's rate, in steps that are finer than the blocks of
+// max_cache_tokens.
+func byRate() turn {
+	const steps = 1 << 12
+	return turn{
+		most: func(course) int { return steps },
+		to:   func(c *ref.Config, n int) { c.Compression.Rate = float64(n) / steps },
+		text: func(n int) string { return fmt.Sprintf("rate %.4f", float64(n)/steps) },
+	}
+}
+
+// Heads are the KV heads of a model, those that retrieve most first.
+type Heads struct {
+	Shape  kv.Shape
+	Ranked [][2]int // layer and KV head of each
+}
+
+// Full is the name of the row that keeps every KV, which all others are compared with.
+const Full = "full"
+
+// columnless is a method that, without a budget, evicts nothing, and keeps nothing of a KV
+// beside K, V and position.
+const columnless = "streaming-llm"
+
+// tokens is the choice of most rows, rate that of KV-Compress's, fixed of those without a
+// knob.
+func tokens(Heads) []choice { return []choice{{turn: byTokens()}} }
+
+func rate(Heads) []choice { return []choice{{turn: byRate()}} }
+
+func fixed(Heads) []choice { return []choice{{}} }
+
+// Rows returns all rows. Methods of the table that have no row of their own here are
+// brought to a budget by max_cache_tokens, with their default options.
+func Rows() []Row {
+	kvc := func(name string, format dtype.DType) Row {
+		return Row{
+			Name: name, Method: ref.KVCompress, Fixed: "window 8, protected window 8, max-pool 7", Knob: "rate",
+			format: format, choose: rate,
+			apply: func(c *ref.Config) { c.Metric.Window, c.Compression.ProtectedWindow = 8, 8 },
+		}
+	}
+	fp8 := kvc("kv-compress+fp8", dtype.E4M3)
+	fp8.Fixed = "as kv-compress, in fp8_e4m3"
+	rows := []Row{
+		{Name: Full, Method: columnless, Fixed: "f16, nothing compressed", Knob: "none", format: dtype.F16, choose: fixed},
+		{Name: "fp8", Method: columnless, Fixed: "fp8_e4m3, nothing compressed", Knob: "none", format: dtype.E4M3, choose: fixed},
+		kvc(ref.KVCompress, dtype.F16),
+		fp8,
+		withSet("ada-snapkv", "window 8", `{"window": 8}`),
+		headsRow("duo-attention", "duo-attention", "sinks 4", `{"sinks": 4}`, mostRetrieving),
+		withSet("expected-attention", "future 64", `{"future": 64}`),
+		withSet("lagkv", "lag 32", `{"lag": 32}`),
+		headsRow("razor", "razor", "sinks 4, one stand-in", `{}`, mostRetrieving),
+		headsRow("razor-wrong-heads", "razor", "sinks 4, one stand-in; the heads that retrieve least are whole", `{}`, leastRetrieving),
+		withSet("snapkv", "window 8", `{"window": 8}`),
+		withSet("snapkv-kvpress", "window 8", `{"window": 8}`),
+		withSet("snapkv-published", "window 8", `{"window": 8}`),
+	}
+	for i := range rows {
+		rows[i].measured = rows[i].Method == "ada-snapkv"
+	}
+	rows = append(rows, keepingAll()...)
+	for _, e := range ref.Methods() {
+		if !e.Planned && !slices.ContainsFunc(rows, func(r Row) bool { return r.Name == e.Name }) {
+			rows = append(rows, withSet(e.Name, "as by default", `{}`))
+		}
+	}
+	slices.SortStableFunc(rows[2:], func(a, b Row) int { return strings.Compare(a.Name, b.Name) })
+	return rows
+}
+
+func withSet(method, fixed, set string) Row {
+	return Row{Name: method, Method: method, Fixed: fixed, Knob: "max_cache_tokens", format: dtype.F16, set: set, choose: tokens}
+}
+
+// headsRow is a row whose knob is how many KV heads keep everything, first, and then how
+// much the others keep.
+func headsRow(name, method, fixed, set string, order func(Heads) [][2]int) Row {
+	r := withSet(method, fixed, set)
+	r.Name, r.Knob = name, "whole heads, as many as leave the others 16 KVs each; then max_cache_tokens of the others"
+	r.choose = func(h Heads) []choice {
+		ranked := order(h)
+		var choices []choice
+		for n := len(ranked) - 1; n >= 1; n-- {
+			text := fmt.Sprintf("%d whole heads", n)
+			if n == 1 {
+				text = "1 whole head"
+			}
+			choices = append(choices, choice{text: text, turn: byTokens(), set: map[string]string{"full": fullHeads(h.Shape, ranked[:n])}})
+		}
+		return choices
+	}
+	return r
+}
+
+// leastOthers is what a head keeps at least that is not whole.
+const leastOthers = 16
+
+func mostRetrieving(h Heads) [][2]int { return h.Ranked }
+
+func leastRetrieving(h Heads) [][2]int {
+	least := slices.Clone(h.Ranked)
+	slices.Reverse(least)
+	return least
+}
+
+// fullHeads writes the option full of a method.
+func fullHeads(shape kv.Shape, heads [][2]int) string {
+	table := make([][]int, shape.Layers)
+	for l := range table {
+		table[l] = make([]int, shape.KVHeads)
+	}
+	for _, h := range heads {
+		table[h[0]][h[1]] = 1
+	}
+	text, err := json.Marshal(table)
+	if err != nil { // integers can always be written
+		return "[]"
+	}
+	return string(text)
+}
+
+// keepingAll are rows of methods that keep every token and say by options what one takes:
+// those that the table of methods has. Of the options listed, the first that reach a budget
+// are taken, so they are ordered by what they are expected to lose.
+func keepingAll() []Row {
+	var rows []Row
+	for _, r := range []struct {
+		method, knob string
+		sets         []string
+	}{
+		{"kivi", "bits, and then the residual", []string{
+			`{"bits": 4, "residual": 128}`, `{"bits": 4, "residual": 64}`, `{"bits": 4, "residual": 32}`,
+			`{"bits": 2, "residual": 128}`, `{"bits": 2, "residual": 64}`, `{"bits": 2, "residual": 32}`,
+		}},
+		{"flexgen", "bits", []string{`{"bits": 4}`, `{"bits": 3}`, `{"bits": 2}`, `{"bits": 1}`}},
+		{"minicache", "from which layer on", []string{`{"from": -1}`, `{"from": 1}`, `{"from": 0}`}},
+	} {
+		if _, err := ref.FindMethod(r.method); err != nil {
+			continue
+		}
+		row := Row{Name: r.method, Method: r.method, Fixed: "as by default", Knob: r.knob, format: dtype.F16}
+		row.choose = func(Heads) []choice {
+			var choices []choice
+			for _, text := range r.sets {
+				var options ref.Settings
+				if err := json.Unmarshal([]byte(text), &options); err != nil {
+					continue // it was written above
+				}
+				c := choice{text: strings.Trim(strings.ReplaceAll(text, `"`, ""), "{}"), set: map[string]string{}}
+				for key, value := range options {
+					c.set[key] = string(value)
+				}
+				choices = append(choices, c)
+			}
+			return choices
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// FindRows returns the rows of the given names, in the order of [Rows], the row [Full]
+// always. No name is all rows. The error lists the names that there are.
+func FindRows(names []string) ([]Row, error) {
+	all := Rows()
+	if len(names) == 0 {
+		return all, nil
+	}
+	known := make([]string, len(all))
+	for i, r := range all {
+		known[i] = r.Name
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("bench: there is no method %q: there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return slices.DeleteFunc(all, func(r Row) bool { return r.Name != Full && !slices.Contains(names, r.Name) }), nil
+}
+
+// config makes a configuration that of the row, with a choice turned to n. The shape of
+// the model is base's.
+func (r *Row) config(base ref.Config, c choice, n int) (ref.Config, error) {
+	cfg := base
+	cfg.DType = r.format
+	cfg.UseMethod(r.Method)
+	if r.apply != nil {
+		r.apply(&cfg)
+	}
+	if c.turn.to != nil {
+		c.turn.to(&cfg, n)
+	}
+	set := ref.Settings{}
+	if r.set != "" {
+		if err := json.Unmarshal([]byte(r.set), &set); err != nil {
+			return cfg, fmt.Errorf("bench: %s: %w", r.Name, err)
+		}
+	}
+	for key, value := range c.set {
+		set[key] = json.RawMessage(value)
+	}
+	if len(set) > 0 {
+		cfg.Set = set
+	}
+	cfg.Shape = cfg.CacheShape(base.Shape)
+	if c.set["full"] != "" && n < leastOthers {
+		return cfg, errors.New("bench: too little for heads that are not whole")
+	}
+	return cfg, cfg.Validate()
+}

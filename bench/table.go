@@ -1,0 +1,310 @@
+package bench
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+
+	gonum "gonum.org/v1/gonum/stat"
+	"gonum.org/v1/gonum/stat/distuv"
+
+	"kvcompress/bench/stat"
+)
+
+// Table is what the results of a bench come to.
+type Table struct {
+	Plan     Plan      `json:"plan"`
+	Done     int       `json:"units"`     // units that are in it, of Plan.Units
+	Runs     int       `json:"runs"`      // generations
+	Tokens   int       `json:"tokens"`    // that were computed after prompts
+	Digest   string    `json:"digest"`    // of every decoded token
+	Cells    []Cell    `json:"cells"`     // by mode, budget, method and category
+	Rankings []Ranking `json:"rankings"`  // by mode and budget
+	Unmet    []Unmet   `json:"unreached"` // methods that cannot be brought to a budget
+}
+
+// Cell is a method at a budget in one category and mode.
+type Cell struct {
+	Mode     Mode   `json:"mode"`
+	Budget   Budget `json:"budget"`
+	Row      string `json:"method"`
+	Category string `json:"category"`
+
+	N     int     `json:"n"`     // prompts
+	Score float64 `json:"score"` // mean, with the limits of a 95 % interval
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+
+	Relative   float64 `json:"relative"`   // of the full cache's score; 0 where that is 0
+	Divergence float64 `json:"divergence"` // mean, in nats
+	Bytes      float64 `json:"bytes"`      // part of the full cache's, mean
+	Peak       float64 `json:"peak"`
+}
+
+// Ranking orders the methods of one mode and budget by their mean score over all
+// categories.
+type Ranking struct {
+	Mode   Mode     `json:"mode"`
+	Budget Budget   `json:"budget"`
+	Full   Ranked   `json:"full"` // the full cache
+	Rows   []Ranked `json:"methods"`
+}
+
+// Ranked is a method's place.
+type Ranked struct {
+	Row      string  `json:"method"`
+	Score    float64 `json:"score"` // mean over the categories, with the limits of a 95 % interval
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
+	Relative float64 `json:"relative"` // of the full cache's score
+	Bytes    float64 `json:"bytes"`
+	Peak     float64 `json:"peak"`
+
+	// P is the p-value of the paired randomization test of the method against the first of
+	// its ranking on the same contexts, adjusted by Holm's method over the ranking. Tied
+	// reports that it is at least 5 %: the method is not significantly below the first. With
+	// one context nothing is known: P is 0.
+	P       float64   `json:"p"`
+	Tied    bool      `json:"tied"`
+	ByModel []float64 `json:"by_model"` // the score with each of the plan's models
+}
+
+// Unmet is a method that cannot be brought to a budget.
+type Unmet struct {
+	Row    string  `json:"method"`
+	Budget Budget  `json:"budget"`
+	Needs  float64 `json:"needs"` // the least part of the full cache's bytes; 0 if no setting suits
+	Why    string  `json:"why,omitempty"`
+}
+
+// NewTable sums up results, which may be of a part of the units. Their order does not
+// matter.
+func (b *Bench) NewTable(results []Result) *Table {
+	results = slices.Clone(results)
+	slices.SortFunc(results, func(a, b Result) int { return cmp.Compare(a.Unit, b.Unit) })
+	t := &Table{Plan: b.Plan, Done: len(results), Digest: digest(results)}
+	type at struct {
+		mode   Mode
+		budget Budget
+		row    string
+	}
+	cells := map[at]map[string][]Run{}
+	units := map[at][]unitMean{}
+	for _, r := range results {
+		sums := map[at]*unitMean{}
+		for _, run := range r.Runs {
+			key := at{run.Mode, run.Budget, run.Row}
+			if cells[key] == nil {
+				cells[key] = map[string][]Run{}
+			}
+			cells[key][run.Category] = append(cells[key][run.Category], run)
+			if sums[key] == nil {
+				sums[key] = &unitMean{unit: r.Unit, model: r.Model}
+			}
+			sums[key].add(&run)
+			t.Runs++
+			t.Tokens += run.Steps
+		}
+		for key, sum := range sums {
+			units[key] = append(units[key], *sum)
+		}
+	}
+	rows, err := FindRows(b.Plan.Methods)
+	if err != nil { // a plan that was checked
+		return t
+	}
+	for _, mode := range b.Plan.Modes {
+		full := at{mode, 1, Full}
+		t.cells(cells[full], nil, mode, 1, Full)
+		for _, budget := range b.Plan.Budgets {
+			ranking := Ranking{Mode: mode, Budget: budget, Full: b.ranked(Full, units[full], units[full])}
+			for _, r := range rows {
+				if r.Name == Full {
+					continue
+				}
+				key := at{mode, budget, r.Name}
+				if len(cells[key]) == 0 {
+					continue
+				}
+				t.cells(cells[key], cells[full], mode, budget, r.Name)
+				ranking.Rows = append(ranking.Rows, b.ranked(r.Name, units[key], units[full]))
+			}
+			slices.SortStableFunc(ranking.Rows, func(a, b Ranked) int { return cmp.Compare(b.Score, a.Score) })
+			if len(results) > 1 {
+				ranking.compare(func(row string) []unitMean { return units[at{mode, budget, row}] })
+			}
+			t.Rankings = append(t.Rankings, ranking)
+		}
+	}
+	t.Unmet = b.unmet()
+	return t
+}
+
+// unitMean is the mean of a method's runs over the categories of one unit.
+type unitMean struct {
+	unit               int
+	model              string
+	n                  int
+	score, bytes, peak float64 // sums
+}
+
+func (u *unitMean) add(r *Run) {
+	u.n++
+	u.score, u.bytes, u.peak = u.score+r.Score, u.bytes+r.Bytes, u.peak+r.Peak
+}
+
+func (u *unitMean) mean() float64 { return u.score / float64(u.n) }
+
+// cells adds the cells of one method at one budget.
+func (t *Table) cells(byCategory, full map[string][]Run, mode Mode, budget Budget, row string) {
+	for _, category := range t.Plan.Categories {
+		runs := byCategory[category]
+		if len(runs) == 0 {
+			continue
+		}
+		c := Cell{Mode: mode, Budget: budget, Row: row, Category: category, N: len(runs)}
+		n := float64(len(runs))
+		for _, r := range runs {
+			c.Score, c.Divergence, c.Bytes, c.Peak = c.Score+r.Score/n, c.Divergence+r.Divergence/n, c.Bytes+r.Bytes/n, c.Peak+r.Peak/n
+		}
+		scores := make([]float64, len(runs))
+		for i, r := range runs {
+			scores[i] = r.Score
+		}
+		if interval, err := stat.Mean(scores); err == nil { // scores are from 0 to 1
+			c.Low, c.High = interval.Low, interval.High
+		}
+		c.Relative = 1
+		if row != Full {
+			c.Relative = over(c.Score, meanScore(full[category]))
+		}
+		t.Cells = append(t.Cells, c)
+	}
+}
+
+func meanScore(runs []Run) float64 {
+	sum := 0.0
+	for _, r := range runs {
+		sum += r.Score
+	}
+	return sum / float64(max(1, len(runs)))
+}
+
+func over(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+// ranked sums up a method over units.
+func (b *Bench) ranked(row string, units, full []unitMean) Ranked {
+	r := Ranked{Row: row, ByModel: make([]float64, len(b.Plan.Models))}
+	var scores []float64
+	for _, u := range units {
+		scores = append(scores, u.mean())
+		r.Bytes += u.bytes / float64(u.n*len(units))
+		r.Peak += u.peak / float64(u.n*len(units))
+	}
+	r.Score = gonum.Mean(scores, nil)
+	half := 0.0
+	if n := len(scores); n > 1 {
+		half = gonum.StdDev(scores, nil) / math.Sqrt(float64(n)) * student(n-1)
+	}
+	r.Low, r.High = max(0, r.Score-half), min(1, r.Score+half)
+	whole := 0.0
+	for _, u := range full {
+		whole += u.mean() / float64(len(full))
+	}
+	r.Relative = over(r.Score, whole)
+	for i, name := range b.Plan.Models {
+		n := 0
+		for _, u := range units {
+			if u.model == name {
+				n++
+				r.ByModel[i] += u.mean()
+			}
+		}
+		r.ByModel[i] /= float64(max(1, n))
+	}
+	return r
+}
+
+// student returns the 97.5 % quantile of Student's t with n degrees of freedom.
+func student(n int) float64 {
+	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n)}.Quantile(0.975)
+}
+
+// compare tests each method of a ranking against the first.
+func (r *Ranking) compare(of func(row string) []unitMean) {
+	if len(r.Rows) == 0 {
+		return
+	}
+	means := func(row string) []float64 {
+		var list []float64
+		for _, u := range of(row) {
+			list = append(list, u.mean())
+		}
+		return list
+	}
+	first := means(r.Rows[0].Row)
+	p := make([]float64, 0, len(r.Rows)-1)
+	for _, row := range r.Rows[1:] {
+		_, one, err := stat.Paired(first, means(row.Row))
+		if err != nil { // of units that are not the same, which do not occur
+			one = 1
+		}
+		p = append(p, one)
+	}
+	r.Rows[0].P, r.Rows[0].Tied = 1, true
+	for i, one := range stat.Holm(p) {
+		row := &r.Rows[i+1]
+		row.P, row.Tied = one, one >= 0.05
+	}
+}
+
+// unmet lists the methods that miss a budget, with the least that they need in any category,
+// mode and model.
+func (b *Bench) unmet() []Unmet {
+	var list []Unmet
+	for _, name := range b.Plan.Models {
+		for _, k := range b.knobs[name].all {
+			if k.Missed == nil {
+				continue
+			}
+			i := slices.IndexFunc(list, func(u Unmet) bool { return u.Row == k.Row && u.Budget == k.Budget })
+			if i < 0 {
+				list = append(list, Unmet{k.Row, k.Budget, k.Missed.Needs, k.Missed.Why})
+			} else if k.Missed.Needs > 0 && k.Missed.Needs < list[i].Needs {
+				list[i].Needs = k.Missed.Needs
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Unmet) int { return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Budget, b.Budget)) })
+	return list
+}
+
+// digest is of every decoded token of results in the order of their units.
+func digest(results []Result) string {
+	h := sha256.New()
+	for _, r := range results {
+		fmt.Fprintf(h, "%d %s %d\n", r.Unit, r.Model, r.Seed)
+		for _, run := range r.Runs {
+			fmt.Fprintf(h, "%s %v %s %s %v\n", run.Row, run.Budget, run.Mode, run.Category, run.Answer)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Cell returns a cell, nil if there is none.
+func (t *Table) Cell(mode Mode, budget Budget, row, category string) *Cell {
+	for i := range t.Cells {
+		if c := &t.Cells[i]; c.Mode == mode && c.Budget == budget && c.Row == row && c.Category == category {
+			return c
+		}
+	}
+	return nil
+}

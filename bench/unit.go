@@ -1,0 +1,221 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"kvcompress/bench/live"
+	"kvcompress/bench/task"
+	"kvcompress/kv"
+	"kvcompress/trace/llama"
+)
+
+// Run is one generation: what was answered, and what it took.
+type Run struct {
+	Row      string  `json:"method"`
+	Budget   Budget  `json:"budget"`
+	Mode     Mode    `json:"mode"`
+	Category string  `json:"category"`
+	Score    float64 `json:"score"`  // part of the answer's tokens that are right
+	Answer   []int32 `json:"answer"` // the decoded tokens
+
+	// Divergence is the mean of the Kullback-Leibler divergence, in nats, of the next-token
+	// distribution from that of the full cache, D(full ‖ this), over the Compared decoded
+	// tokens before which both had said the same.
+	Divergence float64 `json:"divergence"`
+	Compared   int     `json:"compared"`
+
+	Bytes float64 `json:"bytes"` // of the blocks held, mean over the steps, as a part of the full cache's
+	Peak  float64 `json:"peak"`  // the most at a step, as a part of the full cache's mean
+	Steps int     `json:"steps"` // tokens that were computed
+}
+
+// Result is what came out of one unit.
+type Result struct {
+	Unit  int    `json:"unit"`
+	Model string `json:"model"`
+	Seed  uint64 `json:"seed"`
+	Runs  []Run  `json:"runs"`
+}
+
+// question is a task in one mode: a prompt that was read, and what follows.
+type question struct {
+	mode    Mode
+	task    *task.Task
+	entered *entered
+	asked   []int    // tokens that are fed after the compression
+	shape   kv.Shape // of the model
+
+	blockBytes int         // of a cache that keeps every KV
+	truth      [][]float32 // logits of the full cache before each decoded token
+	answer     []int32     // of the full cache
+}
+
+// course returns what happens to a cache.
+func (q *question) course() course {
+	return course{prompt: len(q.entered.prompt.Tokens), fed: len(q.asked) + len(q.task.Steps) - 1, again: q.mode == Aware}
+}
+
+// questions reads a context once, and returns its tasks in all categories and modes.
+func (p *Plan) questions(ctx context.Context, m *Model, seed uint64) ([]*question, error) {
+	var list []*question
+	var context *live.Prefill
+	var shared *entered
+	for _, category := range p.Categories {
+		t, err := task.Options{Category: category, Length: p.Length, Seed: seed}.Generate()
+		if err != nil {
+			return nil, err
+		}
+		if context == nil {
+			if context, err = live.Read(ctx, m.Llama, ints(t.Context)); err != nil {
+				return nil, err
+			}
+			shared = &entered{prompt: context}
+		}
+		for _, mode := range p.Modes {
+			q := &question{mode: mode, task: t, entered: shared, shape: m.Heads.Shape, blockBytes: p.blockBytes(m)}
+			if mode == Agnostic {
+				q.asked = ints(t.Question)
+			} else {
+				longer, err := context.Extend(ctx, ints(t.Question))
+				if err != nil {
+					return nil, err
+				}
+				q.entered = &entered{prompt: longer}
+			}
+			q.entered.room = max(q.entered.room, t.Len())
+			list = append(list, q)
+		}
+	}
+	return list, nil
+}
+
+func ints(tokens []int32) []int {
+	out := make([]int, len(tokens))
+	for i, t := range tokens {
+		out[i] = int(t)
+	}
+	return out
+}
+
+// unit runs all of one unit. progress is called after each generation.
+func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*Result, error) {
+	name, seed := b.Plan.unit(index)
+	m := b.models[name]
+	questions, err := b.Plan.questions(ctx, m, seed)
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{Unit: index, Model: name, Seed: seed}
+	stepper := m.Llama.NewStepper()
+	for _, q := range questions {
+		for _, k := range b.knobs[name].of(q) {
+			if k.Setting == nil {
+				continue
+			}
+			run, err := q.run(ctx, k, stepper)
+			if err != nil {
+				return nil, fmt.Errorf("bench: %s at %v, %s, %s, seed %d of %s: %w", k.Row, k.Budget, q.mode, q.task.Category, seed, name, err)
+			}
+			result.Runs = append(result.Runs, *run)
+			progress(1)
+		}
+		if q.mode == Aware {
+			q.entered.caches = nil // no other question has this prompt
+		}
+	}
+	return result, nil
+}
+
+// run asks the question through a cache of the reference engine.
+func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Run, error) {
+	engine, err := q.entered.engine(k.Setting.Config)
+	if err != nil {
+		return nil, err
+	}
+	s := live.Resume(live.Reference(engine), sequence, q.entered.prompt, stepper)
+	d := &decoding{question: q, reference: k.Row == Full}
+	steps, err := s.Run(ctx, q.asked, d.next)
+	if err != nil {
+		return nil, err
+	}
+	run := &Run{
+		Row: k.Row, Budget: k.Budget, Mode: q.mode, Category: q.task.Category,
+		Score: q.task.Score(d.answer), Answer: d.answer, Compared: d.compared, Steps: len(steps),
+	}
+	if d.reference {
+		q.truth, q.answer = d.logits, d.answer
+	} else if d.compared > 0 {
+		run.Divergence = d.divergence / float64(d.compared)
+	}
+	var held, dense, peak float64
+	cfg := engine.Config()
+	per, heads := float64(cfg.BlockBytes()), q.shape.Heads()
+	for i := range steps {
+		bytes := per * float64(steps[i].Usage.Allocated)
+		held, peak = held+bytes, max(peak, bytes)
+		dense += float64(q.blockBytes * heads * ((steps[i].Tokens + cfg.BlockSize - 1) / cfg.BlockSize))
+	}
+	run.Bytes, run.Peak = held/dense, peak*float64(len(steps))/dense
+	if math.IsNaN(run.Divergence) || math.IsInf(run.Divergence, 0) {
+		return nil, errors.New("the divergence from the full cache is not finite")
+	}
+	return run, nil
+}
+
+// decoding goes through the steps of a task.
+type decoding struct {
+	*question
+	reference bool // of the full cache: its logits are kept
+
+	step       int
+	answer     []int32
+	logits     [][]float32
+	divergence float64
+	compared   int
+	apart      bool // it has said something else than the full cache
+}
+
+func (d *decoding) next(logits []float32) (int, bool) {
+	step := d.task.Steps[d.step]
+	d.step++
+	more := d.step < len(d.task.Steps)
+	if step.Given {
+		return int(step.Token), more
+	}
+	token := live.Likeliest(logits)
+	at := len(d.answer)
+	d.answer = append(d.answer, int32(token))
+	switch {
+	case d.reference:
+		d.logits = append(d.logits, append([]float32(nil), logits...))
+	case !d.apart && at < len(d.truth):
+		d.divergence += divergence(d.truth[at], logits)
+		d.compared++
+		d.apart = d.question.answer[at] != int32(token)
+	}
+	return token, more
+}
+
+// divergence returns D(p ‖ q) in nats of the softmax of logits p from that of logits q.
+func divergence(p, q []float32) float64 {
+	logP, logQ := logSum(p), logSum(q)
+	sum := 0.0
+	for i := range p {
+		x, y := float64(p[i])-logP, float64(q[i])-logQ
+		sum += float64(math.Exp(x) * (x - y))
+	}
+	return max(0, sum) // which rounding may take below
+}
+
+// logSum returns log Σ exp x.
+func logSum(x []float32) float64 {
+	top := float64(x[live.Likeliest(x)])
+	sum := 0.0
+	for _, v := range x {
+		sum += math.Exp(float64(v) - top)
+	}
+	return top + math.Log(sum)
+}

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/bench/live"
+	"kvcompress/bench/models"
+	"kvcompress/kernels/ptx"
+	"kvcompress/ref"
+	"kvcompress/report"
+	"kvcompress/sim"
+	"kvcompress/trace/llama"
+	"kvcompress/trace/tokenizer"
+)
+
+// continueFlags are the flags of kvc generate.
+type continueFlags struct {
+	model, tokenizer string
+	prompt, question input
+	maxTokens        int
+	ignoreEOS        bool
+	engine           engineFlags
+	steps            stepCount
+	asJSON           bool
+}
+
+// input is a text, or token ids.
+type input struct{ text, ids string }
+
+// given reports whether it is there.
+func (i *input) given() bool { return i.text != "" || i.ids != "" }
+
+// tokens returns the ids. name is of the flag, for errors.
+func (i *input) tokens(name string, tok tokenizer.Tokenizer, stdin io.Reader) ([]int, error) {
+	switch {
+	case i.text != "" && i.ids != "":
+		return nil, usagef("--%s and --%s-tokens exclude each other", name, name)
+	case i.ids != "":
+		return readTokenIDs("--"+name+"-tokens", i.ids, stdin)
+	case i.text == "":
+		return nil, nil
+	}
+	ids, err := tok.Encode(i.text)
+	if err == nil && len(ids) == 0 {
+		err = errors.New("it has no tokens")
+	}
+	if err != nil {
+		return nil, usagef("--%s: %w", name, err)
+	}
+	return ids, nil
+}
+
+func newGenerateCmd() *cobra.Command {
+	f := continueFlags{engine: engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks()}}}}
+	cmd := &cobra.Command{
+		Use:   "generate --model PATH --prompt TEXT",
+		Short: "Continue a text through a compressed cache, and say what the cache held",
+		Long: `Generate runs a model of the Llama family through a KV cache under a method: what the
+method does to the cache changes what the model says next. The prompt is read with
+full attention. It is compressed before the first token is decoded, and later wherever
+the method asks for it. Tokens are chosen greedily.
+
+Where the method watches the prompt's attention, it makes a difference whether it has
+seen the question. A --question is fed after the compression; a question that stands in
+the prompt is seen, and the prompt's last token is then computed once more through the
+compressed cache, since what follows would otherwise be the answer of full attention.
+
+PATH is a model that kvc trace record takes, or a bundled one, which has token ids and
+no tokenizer: ` + strings.Join(models.Names(), ", ") + `.
+With --device it runs on the CUDA engine, and gives the same logits, to the bit.`,
+		Example: `  kvc generate --model ./Llama-3.2-1B --prompt "Once upon a time" --method snapkv --max-cache-tokens 64
+  kvc generate --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" --method streaming-llm --max-cache-tokens 32
+  scripts/recall-prompt.py | kvc generate --model recall-0 --prompt-tokens @- --max-tokens 16 --method snapkv --max-cache-tokens 128
+  kvc generate --model recall-0 --prompt-tokens 0,160,20,70,71,180,1,20 --max-tokens 2 --device ptx --json`,
+		Args: cobra.NoArgs,
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&f.model, "model", "", "`path` of a llama2.c checkpoint or of a Hugging Face folder, or the name of a bundled model")
+	fs.StringVar(&f.tokenizer, "tokenizer", "", "`path` of a tokenizer.bin or tokenizer.json (default: the one in the model's folder)")
+	fs.StringVar(&f.prompt.text, "prompt", "", "`text` to continue")
+	fs.StringVar(&f.prompt.ids, "prompt-tokens", "", "the prompt as token `ids`, such as 1,2,3, or @FILE for the ids in a file; @- is standard input")
+	fs.StringVar(&f.question.text, "question", "", "`text` that is fed after the prompt was compressed")
+	fs.StringVar(&f.question.ids, "question-tokens", "", "the question as token `ids`")
+	fs.IntVar(&f.maxTokens, "max-tokens", 64, "the most tokens to generate")
+	fs.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after the token that ends a text")
+	b := newBinder(fs, sim.DefaultOptions())
+	b.addMethod()
+	b.addEviction()
+	b.addRanking()
+	b.addPages()
+	b.addScales()
+	b.addMetric()
+	b.addWindow()
+	f.engine.device.add(fs)
+	fs.Var(&f.steps, "steps", "rows of the memory ledger at most, or all (default 30)")
+	fs.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.run(cmd, b.apply) }
+	return cmd
+}
+
+func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) error) error {
+	switch {
+	case f.model == "":
+		return usagef("--model is missing")
+	case !f.prompt.given():
+		return usagef("--prompt or --prompt-tokens is missing")
+	case f.maxTokens < 1:
+		return usagef("--max-tokens: %d: at least 1 token is generated", f.maxTokens)
+	}
+	opt := sim.DefaultOptions()
+	if err := override(&opt); err != nil {
+		return err
+	}
+	model, err := loadModel(f.model)
+	if err != nil {
+		return err
+	}
+	tok, err := tokenizerOf(f.tokenizer, f.model, f.prompt.text != "" || f.question.text != "")
+	if err != nil {
+		return err
+	}
+	prompt, err := f.prompt.tokens("prompt", tok, cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	question, err := f.question.tokens("question", tok, cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	cfg, err := liveConfig(opt.Config, model.Config(), len(prompt)+len(question), f.maxTokens)
+	if err != nil {
+		return usageError{err}
+	}
+	engine, closeEngine, err := f.open(cmd, cfg)
+	if err != nil {
+		return err
+	}
+	g, err := f.generate(cmd.Context(), engine, model, prompt, question)
+	if err = errors.Join(err, closeEngine()); err != nil {
+		if errors.Is(err, context.Canceled) {
+			return failure{errors.New("interrupted")}
+		}
+		return err
+	}
+	g.text(tok)
+	return f.print(cmd, g)
+}
+
+// liveConfig completes a configuration for a model and a sequence of so many tokens.
+func liveConfig(cfg ref.Config, model llama.Config, tokens, output int) (ref.Config, error) {
+	if tokens > model.MaxPositions {
+		return cfg, fmt.Errorf("the prompt has %d tokens, the model has %d positions", tokens, model.MaxPositions)
+	}
+	rope := model.Rope
+	cfg.Rope, cfg.Shape = &rope, cfg.CacheShape(model.Shape())
+	if problems := cfg.Shape.Problems(); len(problems) > 0 {
+		return cfg, errors.Join(problems...)
+	}
+	cfg.Blocks = 1
+	if err := cfg.Validate(); err != nil {
+		return cfg, err
+	}
+	cfg.Blocks = live.Room(&cfg, min(tokens+output, model.MaxPositions))
+	return cfg, cfg.Validate()
+}
+
+// open returns the engine that the flags ask for, and what closes it.
+func (f *continueFlags) open(cmd *cobra.Command, cfg ref.Config) (live.Engine, func() error, error) {
+	if !cmd.Flags().Changed("device") {
+		e, err := ref.NewEngine(cfg, nil, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		return live.Reference(e), e.Close, nil
+	}
+	engines, err := f.engine.open(cmd.Context())
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := engines.live(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	return live.CUDA(e.Engine), e.Close, nil
+}
+
+// generate reads the prompt and continues it.
+func (f *continueFlags) generate(ctx context.Context, engine live.Engine, model *llama.Model, prompt, question []int) (*generation, error) {
+	p, err := live.Read(ctx, model, prompt)
+	if err != nil {
+		return nil, err
+	}
+	s, err := live.Begin(engine, 0, p, model.NewStepper())
+	if err != nil {
+		return nil, err
+	}
+	var stop []int
+	if !f.ignoreEOS {
+		stop = model.Config().EOS
+	}
+	out, err := s.Generate(ctx, question, f.maxTokens, stop, nil)
+	if err != nil {
+		return nil, err
+	}
+	cfg := engine.Config()
+	g := &generation{Model: f.model, Method: ref.KVCompress, Prompt: len(prompt), Question: len(question), Output: out.Output, Ending: out.Ending, cfg: cfg}
+	if cfg.Method != "" {
+		g.Method = cfg.Method
+	}
+	if !cfg.Compresses() {
+		g.Method = ""
+	}
+	g.Compressions, g.Evicted, g.Moved = s.Compressions, s.Done.Evicted, s.Done.Moved
+	for i := range out.Steps {
+		st := &out.Steps[i]
+		held, dense := s.Bytes(st)
+		g.Steps = append(g.Steps, heldStep{st.Tokens, st.Usage.KVs, st.Usage.Allocated, held, dense})
+		g.MeanBytes += float64(held) / float64(len(out.Steps))
+		g.MeanDenseBytes += float64(dense) / float64(len(out.Steps))
+		g.PeakBytes = max(g.PeakBytes, held)
+	}
+	return g, nil
+}
+
+// generation is what kvc generate --json prints.
+type generation struct {
+	Model          string      `json:"model"`
+	Method         string      `json:"method,omitempty"` // none: nothing is compressed
+	Prompt         int         `json:"prompt_tokens"`
+	Question       int         `json:"question_tokens"`
+	Output         []int       `json:"output"`
+	Text           string      `json:"text,omitempty"`
+	Ending         live.Ending `json:"ending"`
+	Compressions   int         `json:"compressions"`
+	Evicted        int         `json:"kvs_evicted"`
+	Moved          int         `json:"kvs_moved"`
+	MeanBytes      float64     `json:"mean_bytes"` // over the steps, and PeakBytes
+	PeakBytes      int64       `json:"peak_bytes"`
+	MeanDenseBytes float64     `json:"mean_dense_bytes"` // of a cache that holds every token
+	Steps          []heldStep  `json:"steps"`
+
+	cfg ref.Config
+}
+
+// heldStep is what the cache held after a token was computed.
+type heldStep struct {
+	Tokens     int   `json:"tokens"`
+	KVs        int   `json:"kvs"`
+	Blocks     int   `json:"blocks"`
+	Bytes      int64 `json:"bytes"`
+	DenseBytes int64 `json:"dense_bytes"`
+}
+
+// text decodes the output, but for a token that ends it.
+func (g *generation) text(tok tokenizer.Tokenizer) {
+	if tok == nil {
+		return
+	}
+	output := g.Output
+	if g.Ending == live.AtStop {
+		output = output[:len(output)-1]
+	}
+	if text, err := tok.Decode(output); err == nil {
+		g.Text = text
+	}
+}
+
+func (f *continueFlags) print(cmd *cobra.Command, g *generation) error {
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		return printJSON(out, g)
+	}
+	said := printable(g.Text)
+	if said == "" {
+		said = strings.Trim(fmt.Sprint(g.Output), "[]")
+	}
+	width, tty := terminal(out)
+	opt := report.TextOptions{Steps: int(f.steps), Width: width}
+	if tty {
+		opt.Color = report.ColorOf(os.Getenv)
+	}
+	held := report.Generation{
+		Said: said, Method: g.Method, Prompt: g.Prompt, Question: g.Question, Output: len(g.Output),
+		Compressions: g.Compressions, Evicted: g.Evicted, Mean: g.MeanBytes, Peak: g.PeakBytes, MeanDense: g.MeanDenseBytes,
+	}
+	for _, s := range g.Steps {
+		held.Steps = append(held.Steps, report.GenerationStep(s))
+	}
+	return held.Text(out, opt)
+}
