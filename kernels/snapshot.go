@@ -28,7 +28,7 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 	}
 	for i := range snap.Owners {
 		o := owners[4*i:]
-		snap.Owners[i] = kv.Owner{Seq: kv.SeqID(o[0]), Layer: o[1], Head: o[2], Logical: o[3]}
+		snap.Owners[i] = kv.OwnerOf([4]int32(o))
 		if snap.Owners[i].Seq == kv.NoSeq { // whose a free block was is nobody's business
 			snap.Owners[i] = kv.Owner{Seq: kv.NoSeq}
 		}
@@ -104,7 +104,8 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	}
 	owners := make([]int32, 0, 4*e.cfg.Blocks)
 	for _, o := range snap.Owners {
-		owners = append(owners, int32(o.Seq), o.Layer, o.Head, o.Logical)
+		n := o.Ints()
+		owners = append(owners, n[:]...)
 	}
 	maps.DeleteFunc(e.own, func(id kv.SeqID, _ rules) bool { return c.Sequence(id) == nil })
 	clear(e.seqs)

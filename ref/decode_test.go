@@ -44,7 +44,7 @@ func attentionBench(b *testing.B, group int) (e *Engine, batch []kv.SeqID, q, ou
 	for i := range q {
 		q[i] = float32(rng.Uint32()>>8)/(1<<23) - 1
 	}
-	return e, batch, q, make([]float32, len(q)), 2 * len(e.cache.KeyRows(0, len(e.cache.Positions)))
+	return e, batch, q, make([]float32, len(q)), e.cache.Blocks() * cfg.PageBytes()
 }
 
 // BenchmarkDecodeAttention attends and records metrics over f16 KVs at head size
@@ -66,18 +66,14 @@ func BenchmarkDecodeAttention(b *testing.B) {
 // BenchmarkCopy is a plain copy of as many bytes as BenchmarkDecodeAttention
 // reads.
 func BenchmarkCopy(b *testing.B) {
-	e, _, _, _, kvBytes := attentionBench(b, 1)
-	dst := make([]byte, kvBytes)
-	const pieces = 64
-	piece := kvBytes / 2 / pieces
+	_, _, _, _, kvBytes := attentionBench(b, 1)
+	from, dst := make([]byte, kvBytes), make([]byte, kvBytes)
+	const pieces = 128
+	piece := kvBytes / pieces
 	b.SetBytes(int64(kvBytes))
 	for b.Loop() {
-		parallel(workers(2*pieces), 2*pieces, func(_, i int) {
-			from := e.cache.KeyRows(0, len(e.cache.Positions))
-			if i%2 == 1 {
-				from = e.cache.ValueRows(0, len(e.cache.Positions))
-			}
-			copy(dst[i*piece:][:piece], from[i/2*piece:][:piece])
+		parallel(workers(pieces), pieces, func(_, i int) {
+			copy(dst[i*piece:][:piece], from[i*piece:][:piece])
 		})
 	}
 }

@@ -47,6 +47,11 @@ func NewEngineOf(cfg Config, method Method, open func(kv.SeqID) (trace.Tensors, 
 	if err := errors.Join(cfg.Problems(method.Columns())...); err != nil {
 		return nil, err
 	}
+	if q, ok := method.(Quantizer); ok {
+		if err := checkQuantizer(&cfg.Config, q); err != nil {
+			return nil, fmt.Errorf("method %s: %w", method.Name(), err)
+		}
+	}
 	r := rulesOf(method)
 	var turns *rotary
 	if m, ok := method.(Rerotator); ok && m.ByCachePosition() {
@@ -164,11 +169,13 @@ func (e *Engine) Count(id kv.SeqID) int {
 
 // Compressed is what one compression of a sequence did.
 type Compressed struct {
-	Asked   int // in the method's unit: blocks or KVs
-	Freed   int // blocks
-	Evicted int // KVs whose slots came free
-	Hidden  int // KVs that are hidden until the next compression
-	Moved   int // KVs
+	Asked     int // in the method's unit: blocks or KVs
+	Taken     int // blocks, before any came free
+	Freed     int // blocks
+	Evicted   int // KVs whose slots came free
+	Hidden    int // KVs that are hidden until the next compression
+	Quantized int // keys and values, each counted by itself
+	Moved     int // KVs
 }
 
 // Compress has the method plan a compression of one sequence, and carries out the plan.
@@ -179,17 +186,21 @@ func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
 	if s == nil {
 		return Compressed{}, fmt.Errorf("ref: compress: sequence %d is not in the cache", id)
 	}
-	plan := e.rulesFor(id).method.Plan(View{e.cache, s})
+	method := e.rulesFor(id).method
+	plan := method.Plan(View{e.cache, s})
 	if free := e.cache.Free(); plan.Needs > free {
 		return Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
 	}
-	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden()}
+	done := Compressed{Asked: plan.Asked, Taken: plan.Needs, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden(), Quantized: plan.Quantized()}
 	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
 
 	for i := range plan.Edits {
 		if edit := &plan.Edits[i]; edit.Op == StandIn {
 			e.standIns.fold(e.cache, &s.Heads[edit.Head], edit)
 		}
+	}
+	if err := e.quantize(s, method, plan.Edits); err != nil {
+		return done, err
 	}
 	gone := plan.Gone(len(s.Heads))
 	var moves []kv.Move
@@ -199,7 +210,7 @@ func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
 	e.cache.Move(moves)
 	for i := range gone {
 		h := &s.Heads[i]
-		e.cache.Truncate(h, h.Len-len(gone[i]))
+		e.cache.Truncate(h, h.KVs()-len(gone[i]))
 	}
 	for _, edit := range plan.Edits {
 		if edit.Op == Mask {

@@ -49,6 +49,20 @@ type Counter interface {
 	Evicts(Counts) []int
 }
 
+// Quantizer is a method that quantizes the oldest KVs of every head alike, and does nothing
+// else. It declares no columns and watches nothing. What its plans ask for is how many keys and
+// values they quantize, each counted by itself.
+type Quantizer interface {
+	Method
+
+	// Formats returns how quantized keys and values lie in pages.
+	Formats() (keys, values kv.Format)
+
+	// Quantizes returns how many of the oldest keys, and of the oldest values, of each head are quantized
+	// after a compression of a sequence in which so many tokens have entered: whole units of the formats.
+	Quantizes(tokens int) (keys, values int)
+}
+
 // Protector is a method, no Dropper, that leaves some tokens alone. Of a Dropper the ranking
 // says which.
 type Protector interface {
@@ -84,6 +98,10 @@ type Counts struct {
 	Prompt int   // tokens that entered as the prompt
 	Tokens int   // that have entered, the prompt's included
 	Heads  []int // [L·H] KVs that each head holds
+
+	// Of a [Quantizer]: how many of each head's oldest keys and values are quantized, [L·H];
+	// nil for none.
+	Keys, Values []int
 }
 
 // Whole reports whether no token was generated yet, and no head has lost a KV: methods
@@ -117,7 +135,15 @@ type View struct {
 func (v View) Counts() Counts {
 	c := Counts{Prompt: v.Sequence.Prompt, Tokens: v.Sequence.Len, Heads: make([]int, len(v.Sequence.Heads))}
 	for i := range c.Heads {
-		c.Heads[i] = v.Sequence.Heads[i].KVs()
+		h := &v.Sequence.Heads[i]
+		c.Heads[i] = h.KVs()
+		if len(h.Keys)+len(h.Values) == 0 {
+			continue
+		}
+		if c.Keys == nil {
+			c.Keys, c.Values = make([]int, len(c.Heads)), make([]int, len(c.Heads))
+		}
+		c.Keys[i], c.Values[i] = h.End(kv.Keys), h.End(kv.Values)
 	}
 	return c
 }
@@ -146,13 +172,15 @@ func (d *Decision) Plan() Plan {
 type Plan struct {
 	Asked int    // what was asked for, in the method's unit
 	Needs int    // blocks that the edits take before any come free
-	Edits []Edit // by head, ascending; at most one for each head and operation, of different KVs
+	Edits []Edit // by head, ascending; at most one for each head, operation and part, of different KVs
 }
 
 // Edit is one change of the KVs of one head.
 type Edit struct {
 	Op   Op
+	Part kv.Part // Quantize: of Keys or of Values; else Both
 	Head int     // layer·H + head
+	With int     // of an edit of two layers' heads: the other head; else 0
 	KVs  []int32 // logical indices, ascending
 	Into int32   // StandIn: the logical index of the stand-in that takes them in, or None
 }
@@ -163,18 +191,19 @@ const None = -1
 // Op is what an edit does.
 type Op uint8
 
-// The operations. Quantizing and merging come with the methods that need them.
+// The operations.
 const (
-	Drop    Op = iota // the KVs are gone; the survivors are packed
-	Mask              // the KVs, and no others of the head, are hidden from queries until the next plan
-	StandIn           // the KVs are folded into one that stands for them: see StandIns
+	Drop     Op = iota // the KVs are gone; the survivors are packed
+	Mask               // the KVs, and no others of the head, are hidden from queries until the next plan
+	StandIn            // the KVs are folded into one that stands for them: see StandIns
+	Quantize           // the keys, or the values, of consecutive KVs become codes in pages of their own: see Quantizer
 )
 
 // gone returns the KVs whose slots the edit empties. A new stand-in takes the slot of the
 // lowest KV.
 func (e *Edit) gone() []int32 {
 	switch {
-	case e.Op == Mask:
+	case e.Op == Mask, e.Op == Quantize:
 		return nil
 	case e.Op == StandIn && e.Into == None:
 		return e.KVs[1:]
@@ -219,13 +248,42 @@ func (p *Plan) Hidden() int {
 	return n
 }
 
+// Quantized returns how many keys and values the plan quantizes.
+func (p *Plan) Quantized() int {
+	n := 0
+	for i := range p.Edits {
+		if e := &p.Edits[i]; e.Op == Quantize {
+			n += len(e.KVs)
+		}
+	}
+	return n
+}
+
 // Freed returns how many blocks of blockSize KVs the plan frees of the heads of the
 // sequence for which it was made.
 func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 	n := 0
 	for i, gone := range p.Gone(len(heads)) {
-		held := heads[i].Len
+		held := heads[i].KVs()
 		n += ceilDiv(held, blockSize) - ceilDiv(held-len(gone), blockSize)
+	}
+	for i := 0; i < len(p.Edits); i++ {
+		if p.Edits[i].Op != Quantize {
+			continue
+		}
+		h := &heads[p.Edits[i].Head]
+		keys, values := h.End(kv.Keys), h.End(kv.Values)
+		for head := p.Edits[i].Head; i < len(p.Edits) && p.Edits[i].Head == head; i++ {
+			switch e := &p.Edits[i]; {
+			case e.Op != Quantize:
+			case e.Part == kv.Keys:
+				keys += len(e.KVs)
+			default:
+				values += len(e.KVs)
+			}
+		}
+		i--
+		n += max(0, min(keys, values)/blockSize-h.First/blockSize)
 	}
 	return n
 }

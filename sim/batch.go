@@ -221,7 +221,7 @@ func (s *Server) compress(step *Step) (freed int, err error) {
 	before := len(step.Compression)
 	err = s.policy.run(s.cache, &s.running, s.steps, step)
 	for _, c := range step.Compression[before:] {
-		freed += c.Freed
+		freed += c.Freed - c.Taken
 	}
 	if err != nil {
 		return freed, fmt.Errorf("sim: step %d: %w", step.Index, err)

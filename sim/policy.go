@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"errors"
 	"math"
 	"slices"
 
@@ -116,7 +117,8 @@ func (p *policy) entered(s *Step) {
 	p.prefilled = p.prefilled || s.Kind == Prefill
 }
 
-// run compresses those that choose finds, in the order of admission.
+// run compresses those that choose finds, in the order of admission. One for whose plan the
+// cache has too few free blocks is left as it is: others may free them, or a preemption.
 func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 	p.prefilled, p.decodes, p.newTokens = false, 0, 0
 	if chosen := p.choose(c, running, now); chosen == 0 {
@@ -129,6 +131,11 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 		}
 		held := c.Held(s.id) * p.blockSize
 		r, err := c.Compress(s.id)
+		var full *kv.ErrNoBlocks
+		if errors.As(err, &full) { // nothing has changed: it waits for its next turn
+			s.chosen, s.attempted = false, false
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -141,11 +148,11 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 
 // told returns what a step tells of a compression.
 func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
-	short := r.Asked - r.Evicted - r.Hidden
+	short := r.Asked - r.Evicted - r.Hidden - r.Quantized
 	if p.blocks {
 		short = r.Asked - r.Freed
 	}
-	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Moved: r.Moved}
+	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Taken: r.Taken, Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Quantized: r.Quantized, Moved: r.Moved}
 }
 
 // work adds the compression of a sequence that held so many slots.

@@ -207,7 +207,8 @@ func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 
 	owners := make([]int32, 0, 4*len(s.Owners))
 	for _, o := range s.Owners {
-		owners = append(owners, int32(o.Seq), o.Layer, o.Head, o.Logical)
+		n := o.Ints()
+		owners = append(owners, n[:]...)
 	}
 	longest := 0
 	for _, seq := range s.Sequences {

@@ -259,7 +259,7 @@ func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 	}
 	owners := r.int32s("owners", n, 4)
 	for i := 0; i+3 < len(owners); i += 4 {
-		s.Owners = append(s.Owners, kv.Owner{Seq: kv.SeqID(owners[i]), Layer: owners[i+1], Head: owners[i+2], Logical: owners[i+3]})
+		s.Owners = append(s.Owners, kv.OwnerOf([4]int32(owners[i:])))
 	}
 	words := r.bytes("free", safetensors.U32, (n+31)/32)
 	for i := 0; i+3 < len(words); i += 4 {
@@ -319,8 +319,8 @@ func consistent(cfg *ref.Config, c *kv.Cache) error {
 			if err := c.Holds(h); err != nil {
 				return fmt.Errorf("%s: %w", at, err)
 			}
-			if h.Len > s.Len {
-				return fmt.Errorf("%s: %d KVs of %d tokens", at, h.Len, s.Len)
+			if h.KVs() > s.Len {
+				return fmt.Errorf("%s: %d KVs of %d tokens", at, h.KVs(), s.Len)
 			}
 			for logical, b := range h.Table {
 				own := kv.Owner{Seq: id, Layer: int32(i / cfg.Shape.KVHeads), Head: int32(i % cfg.Shape.KVHeads), Logical: int32(logical)}

@@ -1,7 +1,7 @@
 // Package draw draws random configurations of the methods in the table of methods, for
 // all that must hold of every method: invariants, engines that agree, ledgers that count
 // as engines do. A row that is added to the table is drawn without a change here: the
-// values of an option follow from its type, those of an enumeration from its help, and
+// values of an option follow from its type, or stand in its tag values, those of an enumeration in its help, and
 // what the method refuses is drawn again.
 package draw
 
@@ -107,6 +107,13 @@ func newMethod(e ref.Entry) (*Method, error) {
 
 // values returns what draws values of an option.
 func (m *Method) values(key string, f reflect.StructField) (func(*rand.Rand, kv.Shape) any, error) {
+	if choices := f.Tag.Get("values"); choices != "" {
+		var numbers []int
+		if err := json.Unmarshal([]byte("["+choices+"]"), &numbers); err != nil {
+			return nil, fmt.Errorf("its values, %q: %w", choices, err)
+		}
+		return func(r *rand.Rand, _ kv.Shape) any { return pick(r, numbers...) }, nil
+	}
 	switch f.Type.Kind() {
 	case reflect.Bool:
 		return func(r *rand.Rand, _ kv.Shape) any { return r.IntN(2) == 0 }, nil

@@ -1,0 +1,108 @@
+package ref
+
+import (
+	"errors"
+	"fmt"
+
+	"kvcompress/dtype"
+	"kvcompress/kv"
+)
+
+// checkQuantizer returns an error if a configuration's cache cannot hold what the method
+// quantizes, with what would do, or if the method does more.
+func checkQuantizer(cfg *kv.Config, m Quantizer) error {
+	if len(m.Columns()) > 0 || m.Observe() != nil {
+		return errors.New("it keeps columns or watches attention, which quantized KVs have no room for")
+	}
+	keys, values := m.Formats()
+	for _, x := range []struct {
+		of     string
+		format kv.Format
+	}{{"keys", keys}, {"values", values}} {
+		if err := cfg.Check(x.format); err != nil {
+			return fmt.Errorf("%s: %w", x.of, err)
+		}
+	}
+	return nil
+}
+
+// quantizerPlan returns the plan of a Quantizer: what it quantizes of each head beyond what
+// is quantized already.
+func quantizerPlan(v View, m Quantizer) Plan {
+	var p Plan
+	cfg := v.Cache.Config()
+	var formats [3]kv.Format
+	var to [3]int
+	formats[kv.Keys], formats[kv.Values] = m.Formats()
+	to[kv.Keys], to[kv.Values] = m.Quantizes(v.Sequence.Len)
+	for i := range v.Sequence.Heads {
+		h := &v.Sequence.Heads[i]
+		for _, part := range []kv.Part{kv.Keys, kv.Values} {
+			from := h.End(part)
+			if from >= to[part] {
+				continue
+			}
+			e := Edit{Op: Quantize, Part: part, Head: i, KVs: make([]int32, to[part]-from)}
+			for k := range e.KVs {
+				e.KVs[k] = int32(from + k)
+			}
+			p.Asked += len(e.KVs)
+			p.Needs += cfg.Pages(formats[part], to[part]) - cfg.Pages(formats[part], from)
+			p.Edits = append(p.Edits, e)
+		}
+	}
+	return p
+}
+
+// quantizerAsks returns what a Quantizer asks for.
+func quantizerAsks(c Counts, m Quantizer) int {
+	keys, values := m.Quantizes(c.Tokens)
+	n := 0
+	for i := range c.Heads {
+		heldKeys, heldValues := 0, 0
+		if c.Keys != nil {
+			heldKeys, heldValues = c.Keys[i], c.Values[i]
+		}
+		n += max(0, keys-heldKeys) + max(0, values-heldValues)
+	}
+	return n
+}
+
+// quantize carries out the Quantize edits of a plan, for which the pages are there.
+func (e *Engine) quantize(s *kv.Sequence, m Method, edits []Edit) error {
+	q, ok := m.(Quantizer)
+	if !ok {
+		return nil
+	}
+	var formats [3]kv.Format
+	formats[kv.Keys], formats[kv.Values] = q.Formats()
+	for i := range edits {
+		if edit := &edits[i]; edit.Op == Quantize {
+			if err := e.cache.Quantize(s, edit.Head, edit.Part, formats[edit.Part], len(edit.KVs)); err != nil {
+				return fmt.Errorf("ref: compress: %w", err)
+			}
+		}
+	}
+	for i := range s.Heads {
+		e.cache.Leave(&s.Heads[i])
+	}
+	return nil
+}
+
+// largest returns the largest key or value that a cache of the configuration holds. Groups of
+// 1 bit have their range as scale, which has to be a number of the cache's type.
+func (c *Config) largest() float32 {
+	if c.DType != dtype.F16 || c.Method == "" {
+		return c.DType.Max()
+	}
+	m, err := c.NewMethod()
+	if err != nil {
+		return c.DType.Max()
+	}
+	if q, ok := m.(Quantizer); ok {
+		if keys, values := q.Formats(); keys.Bits == 1 || values.Bits == 1 {
+			return c.DType.Max() / 2
+		}
+	}
+	return c.DType.Max()
+}
