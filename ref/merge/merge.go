@@ -19,7 +19,6 @@ import (
 	"math"
 
 	"kvcompress/ref/vec"
-	"kvcompress/trace"
 )
 
 // Slerp says how the directions of two vectors become one.
@@ -34,9 +33,10 @@ func Default() Slerp { return Slerp{T: 0.6, Eps: 1e-6} }
 
 // Bounds on what is merged.
 const (
-	MinEps   = 1e-12
-	MaxEps   = 0.1
-	MaxWidth = 1 << 15 // elements of a vector, so that its square, at most 2¹⁵·(2⁵⁶)², is finite
+	MinEps       = 1e-12
+	MaxEps       = 0.1
+	MaxMagnitude = 1 << 56 // of an element, as of a trace's
+	MaxWidth     = 1 << 15 // elements of a vector, so that its square, at most 2¹⁵·(2⁵⁶)², is finite
 )
 
 // Merged are vectors of n tokens, merged.
@@ -71,7 +71,7 @@ func (s Slerp) checkRows(deep, shallow []float32, width int) (int, error) {
 	}
 	for i, v := range deep {
 		for _, v := range [...]float32{v, shallow[i]} {
-			if !(v >= -trace.MaxMagnitude && v <= trace.MaxMagnitude) {
+			if !(v >= -MaxMagnitude && v <= MaxMagnitude) {
 				return 0, fmt.Errorf("merge: vector %d, element %d is %g, beyond ±2⁵⁶", i/width, i%width, v)
 			}
 		}
@@ -80,7 +80,7 @@ func (s Slerp) checkRows(deep, shallow []float32, width int) (int, error) {
 }
 
 // Merge merges vectors of two layers, [n, width] each. It refuses elements beyond
-// trace.MaxMagnitude.
+// MaxMagnitude.
 func (s Slerp) Merge(deep, shallow []float32, width int) (Merged, error) {
 	n, err := s.checkRows(deep, shallow, width)
 	if err != nil {

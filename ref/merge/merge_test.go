@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"kvcompress/ref/vec"
-	"kvcompress/trace"
 )
 
 // sameBits reports whether two slices are equal to the bit.
@@ -51,7 +50,7 @@ func draw(r *rand.Rand, width int) (x, y []float32) {
 		case 1:
 			y[j] = 0
 		}
-		limit := float32(trace.MaxMagnitude)
+		limit := float32(MaxMagnitude)
 		x[j], y[j] = max(-limit, min(x[j], limit)), max(-limit, min(y[j], limit))
 	}
 	if r.IntN(2) == 0 {
@@ -266,7 +265,7 @@ func TestRefused(t *testing.T) {
 	// The widest vectors of the largest elements.
 	wide := make([]float32, MaxWidth)
 	for i := range wide {
-		wide[i] = trace.MaxMagnitude
+		wide[i] = MaxMagnitude
 	}
 	check(t, Default(), wide, wide)
 }
