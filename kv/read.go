@@ -70,6 +70,15 @@ func (r *Reader) rows(dst []float32, g *Segment, i int) {
 		case PerToken:
 			codes := r.numbers(unit, d*f.Bits/8, d/f.Group)
 			quant.ReadToken(dst[:d], codes, r.scales, r.minima, f.Bits)
+		case Merged:
+			row := r.Cache.cfg.RowBytes()
+			r.Cache.cfg.DType.Decode(dst[:d], unit[:row])
+			norm := readNorm(unit[row:], g.Deep)
+			for j, e := range dst[:d] {
+				dst[j] = float32(e * norm)
+			}
+		case Exact:
+			r.Cache.cfg.DType.Decode(dst[:d], unit[indexBytes:])
 		}
 		dst, i = dst[n*d:], i+n
 	}

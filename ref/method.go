@@ -63,6 +63,20 @@ type Quantizer interface {
 	Quantizes(tokens int) (keys, values int)
 }
 
+// Merger is a method that merges the keys, and the values, of pairs of layers, and does nothing else. It declares no
+// columns and watches nothing. A compression merges all that is not merged yet. What its plans ask for is
+// how many keys and values they merge, each counted by itself.
+type Merger interface {
+	Method
+
+	// Merging says which layers are merged, and how.
+	Merging() Merging
+
+	// Retains returns how many keys, and how many values, of a head are retained of the tokens that are merged first, if
+	// none is retained later; false if what is retained depends on more than their number.
+	Retains(tokens int) (kvs int, known bool)
+}
+
 // Protector is a method, no Dropper, that leaves some tokens alone. Of a Dropper the ranking
 // says which.
 type Protector interface {
@@ -99,7 +113,7 @@ type Counts struct {
 	Tokens int   // that have entered, the prompt's included
 	Heads  []int // [L·H] KVs that each head holds
 
-	// Of a [Quantizer]: how many of each head's oldest keys and values are quantized, [L·H];
+	// Of a [Quantizer] or a [Merger]: how many of each head's oldest keys and values are quantized, or merged, [L·H];
 	// nil for none.
 	Keys, Values []int
 }
@@ -178,11 +192,14 @@ type Plan struct {
 // Edit is one change of the KVs of one head.
 type Edit struct {
 	Op   Op
-	Part kv.Part // Quantize: of Keys or of Values; else Both
+	Part kv.Part // Quantize, Merge: of Keys or of Values; else Both
 	Head int     // layer·H + head
 	With int     // of an edit of two layers' heads: the other head; else 0
 	KVs  []int32 // logical indices, ascending
 	Into int32   // StandIn: the logical index of the stand-in that takes them in, or None
+
+	Retained []int32 // Merge: those of the KVs that stay beside as they are
+	Limit    float32 // Merge: the distance above which a later one is retained
 }
 
 // None is no index: of a KV, of a column.
@@ -197,13 +214,17 @@ const (
 	Mask               // the KVs, and no others of the head, are hidden from queries until the next plan
 	StandIn            // the KVs are folded into one that stands for them: see StandIns
 	Quantize           // the keys, or the values, of consecutive KVs become codes in pages of their own: see Quantizer
+	Merge              // the keys, or the values, of consecutive KVs get a direction in common with another layer's; there is an edit for both heads: see Merger
 )
+
+// packs reports whether the edit moves keys or values into pages of another format.
+func (e *Edit) packs() bool { return e.Op == Quantize || e.Op == Merge }
 
 // gone returns the KVs whose slots the edit empties. A new stand-in takes the slot of the
 // lowest KV.
 func (e *Edit) gone() []int32 {
 	switch {
-	case e.Op == Mask, e.Op == Quantize:
+	case e.Op == Mask, e.packs():
 		return nil
 	case e.Op == StandIn && e.Into == None:
 		return e.KVs[1:]
@@ -259,6 +280,17 @@ func (p *Plan) Quantized() int {
 	return n
 }
 
+// Merged returns how many keys and values the plan merges.
+func (p *Plan) Merged() int {
+	n := 0
+	for i := range p.Edits {
+		if e := &p.Edits[i]; e.Op == Merge {
+			n += len(e.KVs)
+		}
+	}
+	return n
+}
+
 // Freed returns how many blocks of blockSize KVs the plan frees of the heads of the
 // sequence for which it was made.
 func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
@@ -268,14 +300,14 @@ func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 		n += ceilDiv(held, blockSize) - ceilDiv(held-len(gone), blockSize)
 	}
 	for i := 0; i < len(p.Edits); i++ {
-		if p.Edits[i].Op != Quantize {
+		if !p.Edits[i].packs() {
 			continue
 		}
 		h := &heads[p.Edits[i].Head]
 		keys, values := h.End(kv.Keys), h.End(kv.Values)
 		for head := p.Edits[i].Head; i < len(p.Edits) && p.Edits[i].Head == head; i++ {
 			switch e := &p.Edits[i]; {
-			case e.Op != Quantize:
+			case !e.packs():
 			case e.Part == kv.Keys:
 				keys += len(e.KVs)
 			default:
