@@ -44,9 +44,17 @@ func (p *policy) enable(cfg *ref.Config) {
 	p.enabled = true
 	if method, err := cfg.NewMethod(); err == nil { // with an error nothing is served
 		p.watches = method.Observe()
-		_, counter := method.(ref.Counter)
-		p.ranks = !counter
+		p.ranks = Ranks(method)
 	}
+}
+
+// Ranks reports whether a method's compressions rank KVs by what it keeps of each.
+func Ranks(m ref.Method) bool {
+	switch m.(type) {
+	case ref.Counter, ref.Quantizer:
+		return false
+	}
+	return true
 }
 
 // due reports whether a compression is to run before the next batch.
@@ -165,6 +173,7 @@ func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[KVsEvicted] += int64(r.Evicted)
 	w[KVsMoved] += int64(r.Moved)
 	w[BlocksFreed] += int64(r.Freed)
+	w[Quantized] += int64(r.Quantized)
 }
 
 // choose marks the sequences that a compression takes: those that have been left out of

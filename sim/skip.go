@@ -35,6 +35,7 @@ func (s *Server) quietSteps(step *Step) int {
 		var w Work
 		w[Steps], w[DecodeSeqs] = int64(steps), int64(steps)*int64(batch)
 		w[KVsRead], w[BlocksRead] = s.all.ReadAll(steps)
+		w[QuantizedBytesRead] = s.readQuantized(steps)
 		w[ExpertsRead] = int64(steps) * s.experts.Read(batch)
 		return s.rates.Cost(&w).Plus(s.Products.ticks(&w, steps))
 	}

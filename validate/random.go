@@ -65,6 +65,9 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 			}
 		}
 		model := p.config()
+		if m.OwnPages && !draw.HasPages(&model.Config) {
+			continue
+		}
 		cfg, err := m.Config(r, model)
 		if err != nil {
 			return p, err

@@ -192,7 +192,9 @@ func (m *Method) Config(r *rand.Rand, base ref.Config) (ref.Config, error) {
 		if m.Name == ref.KVCompress {
 			cfg.Metric, cfg.Compression = KVCompress(r, cfg.Shape)
 		} else {
-			cfg.Compression = amount(r)
+			if cfg.Compression = (ref.Compression{}); !m.OwnPages { // those keep every token
+				cfg.Compression = amount(r)
+			}
 			cfg.Set = m.settings(r, cfg.Shape)
 		}
 		if err = cfg.Validate(); err == nil {
@@ -200,6 +202,12 @@ func (m *Method) Config(r *rand.Rand, base ref.Config) (ref.Config, error) {
 		}
 	}
 	return base, fmt.Errorf("draw: method %s refuses %d configurations in a row, the last because of: %w", m.Name, maxDraws, err)
+}
+
+// HasPages reports whether a cache of the configuration has room for pages of other formats
+// than the plain one, with some options of a method that has them.
+func HasPages(cfg *kv.Config) bool {
+	return cfg.Check(kv.Format{Kind: kv.PerChannel, Bits: 4, Group: 2}) == nil && cfg.Check(kv.Format{Kind: kv.PerToken, Bits: 4, Group: 2}) == nil
 }
 
 // settings draws four of five options; the others keep their defaults.
