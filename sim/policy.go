@@ -51,7 +51,7 @@ func (p *policy) enable(cfg *ref.Config) {
 // Ranks reports whether a method's compressions rank KVs by what it keeps of each.
 func Ranks(m ref.Method) bool {
 	switch m.(type) {
-	case ref.Counter, ref.Quantizer:
+	case ref.Counter, ref.Quantizer, ref.Merger:
 		return false
 	}
 	return true
@@ -156,11 +156,11 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 
 // told returns what a step tells of a compression.
 func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
-	short := r.Asked - r.Evicted - r.Hidden - r.Quantized
+	short := r.Asked - r.Evicted - r.Hidden - r.Quantized - r.Merged
 	if p.blocks {
 		short = r.Asked - r.Freed
 	}
-	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Taken: r.Taken, Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Quantized: r.Quantized, Moved: r.Moved}
+	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Taken: r.Taken, Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Quantized: r.Quantized, Merged: r.Merged, Moved: r.Moved}
 }
 
 // work adds the compression of a sequence that held so many slots.
@@ -174,6 +174,7 @@ func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[KVsMoved] += int64(r.Moved)
 	w[BlocksFreed] += int64(r.Freed)
 	w[Quantized] += int64(r.Quantized)
+	w[Merged] += int64(r.Merged)
 }
 
 // choose marks the sequences that a compression takes: those that have been left out of

@@ -1,0 +1,217 @@
+package sim
+
+import (
+	"slices"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// packing counts what of the KVs of one sequence, or of all, lies in pages of other formats than the
+// plain one, because it is quantized or merged.
+type packing struct {
+	kvs     int   // of which the key or the value does
+	read    int64 // bytes that a decode step reads of these
+	payload int64 // bytes of these that are held: fewer than are read where two layers share some
+	gone    int   // of which both do: they have left the plain pages
+	pages   int   // of other formats
+	left    int   // plain blocks that were given back
+	seqs    int   // sequences that have any
+}
+
+// add adds another count, or, with sign −1, takes it away.
+func (p *packing) add(o *packing, sign int) {
+	p.kvs += sign * o.kvs
+	p.read += int64(sign) * o.read
+	p.payload += int64(sign) * o.payload
+	p.gone += sign * o.gone
+	p.pages += sign * o.pages
+	p.left += sign * o.left
+	p.seqs += sign * o.seqs
+}
+
+// packed is what a sequence has in pages of other formats: the oldest keys and values of each head that its
+// method packs, equally many of each.
+type packed struct {
+	keys, values int
+	retained     [][2]int // of a method that merges: keys and values of each head that are retained, [L·H]; nil for none
+	sum          packing  // of all heads
+}
+
+// packer is what a ledger knows of a method that packs. It has the numbers of one head.
+type packer interface {
+	// compress returns what a sequence has after a compression, and what that asked for; false if it
+	// cannot be carried out.
+	compress(l *Ledger, id kv.SeqID, c ref.Counts, was *packed) (now packed, done ref.Compressed, ok bool)
+
+	// of returns what a head has.
+	of(l *Ledger, p *packed, head int) packing
+
+	// alike reports whether all heads have the same.
+	alike() bool
+}
+
+// packerOf returns what a ledger has to know of a method; nil if it does not pack.
+func packerOf(cfg *ref.Config, m ref.Method) packer {
+	switch m := m.(type) {
+	case ref.Quantizer:
+		keys, values := m.Formats()
+		return &quantizing{m, keys, values}
+	case ref.Merger:
+		return &merging{m, m.Merging(), cfg.Shape.KVHeads}
+	}
+	return nil
+}
+
+// pack is Compress by a method that packs.
+func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
+	c := l.counts(a)
+	asked := l.method.Asks(c)
+	if asked == 0 {
+		return ref.Compressed{}, nil
+	}
+	now, done, ok := l.packer.compress(l, id, c, &a.packed)
+	free := l.Free()
+	if !ok {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: free + 1, Free: free}
+	}
+	now.sum = l.sumOf(&now)
+	done.Asked = asked
+	done.Taken = now.sum.pages - a.packed.sum.pages
+	if done.Taken > free {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: done.Taken, Free: free}
+	}
+	done.Freed = now.sum.left - a.packed.sum.left
+	l.enter(a, -1)
+	a.packed = now
+	l.enter(a, 1)
+	l.used += done.Taken - done.Freed
+	return done, nil
+}
+
+// sumOf returns what all heads of a sequence have.
+func (l *Ledger) sumOf(p *packed) packing {
+	sum := packing{seqs: 1}
+	if l.packer.alike() {
+		one := l.packer.of(l, p, 0)
+		for range l.heads {
+			sum.add(&one, 1)
+		}
+		return sum
+	}
+	for head := range l.heads {
+		one := l.packer.of(l, p, head)
+		sum.add(&one, 1)
+	}
+	return sum
+}
+
+// more returns by how many blocks a sequence has more than its KVs would take in plain pages;
+// mostly it has fewer.
+func (a *account) more() int { return a.packed.sum.pages - a.packed.sum.left }
+
+// ReadQuantized returns the bytes that the attention of so many decode steps of all sequences
+// reads of KVs of which the key or the value is quantized or merged. ReadAll leaves these out.
+func (l *Ledger) ReadQuantized(steps int) int64 { return int64(steps) * l.packing.read }
+
+// ReadQuantizedOf is ReadQuantized of one step of a sequence.
+func (l *Ledger) ReadQuantizedOf(id kv.SeqID) int64 {
+	a := l.seqs[id]
+	if a == nil {
+		return 0
+	}
+	return a.packed.sum.read
+}
+
+// payload returns the bytes of K and V that are held, as [kv.Usage] has them.
+func (l *Ledger) payload() int64 {
+	if l.packing.seqs == 0 {
+		return 0
+	}
+	return int64(l.kvs-l.packing.kvs)*int64(2*l.cfg.RowBytes()) + l.packing.payload
+}
+
+// quantizing is the packer of a method that quantizes the oldest keys and values of every head.
+type quantizing struct {
+	method       ref.Quantizer
+	keys, values kv.Format
+}
+
+func (z *quantizing) alike() bool { return true }
+
+func (z *quantizing) compress(_ *Ledger, _ kv.SeqID, c ref.Counts, was *packed) (packed, ref.Compressed, bool) {
+	keys, values := z.method.Quantizes(c.Tokens)
+	return packed{keys: max(was.keys, keys), values: max(was.values, values)}, ref.Compressed{Quantized: z.method.Asks(c)}, true
+}
+
+func (z *quantizing) of(l *Ledger, p *packed, _ int) packing {
+	bytes := func(n int, f kv.Format) int64 { return int64(n/f.Unit()) * int64(l.cfg.UnitBytes(f)) }
+	kvs, gone := max(p.keys, p.values), min(p.keys, p.values)
+	read := bytes(p.keys, z.keys) + bytes(p.values, z.values) + int64(kvs-gone)*int64(l.cfg.RowBytes())
+	return packing{
+		kvs: kvs, read: read, payload: read, gone: gone, left: gone / l.cfg.BlockSize,
+		pages: l.cfg.Pages(z.keys, p.keys) + l.cfg.Pages(z.values, p.values),
+	}
+}
+
+// merging is the packer of a method that merges pairs of layers. Which layers are merged decides what a head
+// has: the shallower one's has the merged pages, and both read them.
+type merging struct {
+	method ref.Merger
+	ref.Merging
+	kvHeads int // of a layer
+}
+
+// retainer is a [Spread] that says how many keys and values each head retained in the next compression of a sequence
+// that an engine carried out, [L·H]; false if it carried out none.
+type retainer interface {
+	Retained(id kv.SeqID) ([][2]int, bool)
+}
+
+func (m *merging) alike() bool { return false }
+
+func (m *merging) compress(l *Ledger, id kv.SeqID, c ref.Counts, was *packed) (packed, ref.Compressed, bool) {
+	now := packed{keys: c.Tokens, values: c.Tokens, retained: slices.Clone(was.retained)}
+	done := ref.Compressed{Merged: m.method.Asks(c)}
+	if now.retained == nil {
+		now.retained = make([][2]int, l.heads)
+	}
+	if kvs, known := m.method.Retains(c.Tokens); !known {
+		told, ok := l.spread.(retainer).Retained(id)
+		if !ok {
+			return now, done, false
+		}
+		for i, n := range told {
+			now.retained[i][0] += n[0]
+			now.retained[i][1] += n[1]
+		}
+	} else if was.keys == 0 {
+		for i := range now.retained {
+			if merged, _ := m.Merges(i / m.kvHeads); merged {
+				now.retained[i] = [2]int{kvs, kvs}
+			}
+		}
+	}
+	return now, done, true
+}
+
+func (m *merging) of(l *Ledger, p *packed, head int) packing {
+	merged, deep := m.Merges(head / m.kvHeads)
+	if !merged || p.keys == 0 {
+		return packing{}
+	}
+	n, kept := p.keys, p.retained[head]
+	direction, retained := ref.MergedFormat(), ref.RetainedFormat()
+	exact := int64(kept[0]+kept[1]) * int64(l.cfg.UnitBytes(retained))
+	both := int64(2*n) * int64(l.cfg.UnitBytes(direction))
+	one := packing{
+		kvs: n, gone: n, left: n / l.cfg.BlockSize,
+		read: both + exact, payload: exact,
+		pages: l.cfg.Pages(retained, kept[0]) + l.cfg.Pages(retained, kept[1]),
+	}
+	if !deep {
+		one.payload += both
+		one.pages += 2 * l.cfg.Pages(direction, n)
+	}
+	return one
+}
