@@ -135,6 +135,8 @@ func Terms() []Term {
 			}},
 		{ID: "quantize", What: "quantizing keys and values: read, and their codes, scales and minima written", Default: twoThirds,
 			peak: perUnit(sim.Quantized, (*Deployment).quantizeBytes)},
+		{ID: "merge", What: "merging keys and values of two layers: read, and directions, norms and retained tokens written", Default: twoThirds,
+			peak: perUnit(sim.Merged, func(d *Deployment) float64 { return read(d.mergeBytes(), d) })},
 		{ID: "blocks", What: "metadata of freed blocks: read and written", Default: twoThirds,
 			peak: perUnit(sim.BlocksFreed, func(d *Deployment) float64 {
 				cfg := d.Config()
