@@ -175,7 +175,7 @@ func (e *Engine) Count(id kv.SeqID) int {
 // Compressed is what one compression of a sequence did.
 type Compressed struct {
 	Asked     int // in the method's unit: blocks or KVs
-	Taken     int // blocks, before any came free
+	Taken     int // blocks
 	Freed     int // blocks
 	Evicted   int // KVs whose slots came free
 	Hidden    int // KVs that are hidden until the next compression
@@ -197,7 +197,7 @@ func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
 	if free := e.cache.Free(); plan.Needs > free {
 		return Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
 	}
-	done := Compressed{Asked: plan.Asked, Taken: plan.Needs, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden(), Quantized: plan.Quantized(), Merged: plan.Merged()}
+	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden(), Quantized: plan.Quantized(), Merged: plan.Merged()}
 	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
 
 	for i := range plan.Edits {
@@ -205,9 +205,11 @@ func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
 			e.standIns.fold(e.cache, &s.Heads[edit.Head], edit)
 		}
 	}
-	if err := errors.Join(e.quantize(s, method, plan.Edits), e.merge(s, method, plan.Edits)); err != nil {
+	taken, err := e.pack(s, method, &plan)
+	if err != nil {
 		return done, err
 	}
+	done.Taken = taken
 	gone := plan.Gone(len(s.Heads))
 	var moves []kv.Move
 	for i := range gone {

@@ -169,7 +169,9 @@ func (m kivi) Spec(v View) Plan {
 	}
 	var p Plan
 	cfg := v.Cache.Config()
+	used := 0 // blocks that the heads before have taken and not given back
 	for i := range s.Heads {
+		h := &s.Heads[i]
 		for _, part := range []kv.Part{kv.Keys, kv.Values} {
 			format := m.keys
 			if part == kv.Values {
@@ -191,12 +193,18 @@ func (m kivi) Spec(v View) Plan {
 				e.KVs = append(e.KVs, int32(position)) // nothing is dropped, so it is the logical index too
 				if position >= pages*cfg.Capacity(format) {
 					pages++
-					p.Needs++
+					used++
 				}
 			}
 			if len(e.KVs) > 0 {
 				p.Asked += len(e.KVs)
 				p.Edits = append(p.Edits, e)
+			}
+		}
+		p.Needs = max(p.Needs, used)
+		for b := range h.Table { // a block all of whose KVs are quantized now is free for the next head
+			if end := (h.First/cfg.BlockSize + b + 1) * cfg.BlockSize; end <= quantized[kv.Keys] && end <= quantized[kv.Values] {
+				used--
 			}
 		}
 	}

@@ -185,7 +185,7 @@ func (d *Decision) Plan() Plan {
 // Plan is what a compression of one sequence does.
 type Plan struct {
 	Asked int    // what was asked for, in the method's unit
-	Needs int    // blocks that the edits take before any come free
+	Needs int    // free blocks without which the edits cannot be carried out, head by head: see Rounds
 	Edits []Edit // by head, ascending; at most one for each head, operation and part, of different KVs
 }
 
@@ -291,6 +291,39 @@ func (p *Plan) Merged() int {
 	return n
 }
 
+// Rounds splits the heads of a plan that takes blocks of the cache, or its pairs of heads: an engine carries out the edits of those numbered
+// first to last − 1 at once, which take their blocks before any of theirs come free. taken and freed
+// are the blocks of each, and free those that are free before. A round is as many as
+// there are free blocks for. It returns false where one has too few; with free ≥ Needs that is never so.
+func Rounds(taken, freed []int, free int, round func(first, last int) error) (bool, error) {
+	for first := 0; first < len(taken); {
+		last, after := first, free
+		for last < len(taken) && taken[last] <= free {
+			free -= taken[last]
+			after += freed[last] - taken[last]
+			last++
+		}
+		if last == first {
+			return false, nil
+		}
+		if err := round(first, last); err != nil {
+			return true, err
+		}
+		first, free = last, after
+	}
+	return true, nil
+}
+
+// needs returns the fewest free blocks with which Rounds carries out everything.
+func needs(taken, freed []int) int {
+	most, used := 0, 0
+	for i := range taken {
+		most = max(most, used+taken[i])
+		used += taken[i] - freed[i]
+	}
+	return most
+}
+
 // Freed returns how many blocks of blockSize KVs the plan frees of the heads of the
 // sequence for which it was made.
 func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
@@ -299,23 +332,30 @@ func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 		held := heads[i].KVs()
 		n += ceilDiv(held, blockSize) - ceilDiv(held-len(gone), blockSize)
 	}
-	for i := 0; i < len(p.Edits); i++ {
-		if !p.Edits[i].packs() {
-			continue
-		}
-		h := &heads[p.Edits[i].Head]
-		keys, values := h.End(kv.Keys), h.End(kv.Values)
-		for head := p.Edits[i].Head; i < len(p.Edits) && p.Edits[i].Head == head; i++ {
-			switch e := &p.Edits[i]; {
-			case !e.packs():
-			case e.Part == kv.Keys:
-				keys += len(e.KVs)
-			default:
-				values += len(e.KVs)
-			}
-		}
-		i--
-		n += max(0, min(keys, values)/blockSize-h.First/blockSize)
+	for i, more := range p.packed(len(heads)) {
+		n += leaves(&heads[i], more, blockSize)
 	}
 	return n
+}
+
+// packed returns how many keys and values of each head the plan quantizes or merges, by kv.Part; nil for
+// none.
+func (p *Plan) packed(heads int) [][3]int {
+	var more [][3]int
+	for i := range p.Edits {
+		if e := &p.Edits[i]; e.packs() {
+			if more == nil {
+				more = make([][3]int, heads)
+			}
+			more[e.Head][e.Part] += len(e.KVs)
+		}
+	}
+	return more
+}
+
+// leaves returns how many plain blocks come free of a head of which so many more keys and
+// values are quantized or merged.
+func leaves(h *kv.Head, more [3]int, blockSize int) int {
+	first := min(h.End(kv.Keys)+more[kv.Keys], h.End(kv.Values)+more[kv.Values])
+	return max(0, first/blockSize-h.First/blockSize)
 }

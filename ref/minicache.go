@@ -187,23 +187,18 @@ func (m miniCache) Plan(v View) Plan {
 				kvs[i] = int32(from + i)
 			}
 			p.Asked += 2 * n
-			p.Needs += cfg.Pages(MergedFormat(), from+n) - cfg.Pages(MergedFormat(), from)
 			for side, head := range pair {
-				held := 0
-				if list := h[side].List(part); len(list) > 1 {
-					held = list[1].Len
-				}
-				p.Needs += cfg.Pages(RetainedFormat(), held+len(kept)) - cfg.Pages(RetainedFormat(), held)
 				edits[head] = append(edits[head], Edit{Op: Merge, Part: part, Head: head, With: pair[1-side], KVs: kvs, Retained: kept, Limit: limit})
 			}
 		}
 	}
 	p.Edits = slices.Concat(edits...)
+	p.Needs = needs(mergerBlocks(&cfg, v.Sequence.Heads, m, &p))
 	return p
 }
 
-// Spec merges token by token, ranks distances by counting those that are larger, and counts pages
-// one by one.
+// Spec merges token by token, ranks distances by counting those that are larger, and counts blocks
+// one by one, in the order of the pairs.
 func (m miniCache) Spec(v View) Plan {
 	var p Plan
 	cfg, s := v.Cache.Config(), v.Sequence
@@ -216,7 +211,9 @@ func (m miniCache) Spec(v View) Plan {
 		}
 		return taken
 	}
+	taken, end := make([]int, len(s.Heads)), make([]int, len(s.Heads))
 	for head := range s.Heads {
+		end[head] = s.Heads[head].First
 		merged, deep := m.merging.Merges(head / heads)
 		if !merged {
 			continue
@@ -281,10 +278,27 @@ func (m miniCache) Spec(v View) Plan {
 			e.Limit = limit
 			p.Asked += len(e.KVs)
 			if !deep {
-				p.Needs += pages(MergedFormat(), before, len(e.KVs))
+				taken[head] += pages(MergedFormat(), before, len(e.KVs))
 			}
-			p.Needs += pages(RetainedFormat(), retained, len(kept))
+			taken[head] += pages(RetainedFormat(), retained, len(kept))
+			end[head] = s.Len // of both parts, as both are merged to the last token
 			p.Edits = append(p.Edits, e)
+		}
+	}
+	used := 0 // blocks that the pairs before have taken and not given back
+	for shallow := range s.Heads {
+		merged, deep := m.merging.Merges(shallow / heads)
+		if !merged || deep {
+			continue
+		}
+		used += taken[shallow] + taken[shallow+heads]
+		p.Needs = max(p.Needs, used)
+		for _, head := range []int{shallow, shallow + heads} {
+			for logical := s.Heads[head].First; logical < end[head]; logical++ {
+				if logical%cfg.BlockSize == cfg.BlockSize-1 { // the block's last has left
+					used--
+				}
+			}
 		}
 	}
 	return p

@@ -31,9 +31,7 @@ func checkQuantizer(cfg *kv.Config, m Quantizer) error {
 func quantizerPlan(v View, m Quantizer) Plan {
 	var p Plan
 	cfg := v.Cache.Config()
-	var formats [3]kv.Format
 	var to [3]int
-	formats[kv.Keys], formats[kv.Values] = m.Formats()
 	to[kv.Keys], to[kv.Values] = m.Quantizes(v.Sequence.Len)
 	for i := range v.Sequence.Heads {
 		h := &v.Sequence.Heads[i]
@@ -47,11 +45,27 @@ func quantizerPlan(v View, m Quantizer) Plan {
 				e.KVs[k] = int32(from + k)
 			}
 			p.Asked += len(e.KVs)
-			p.Needs += cfg.Pages(formats[part], to[part]) - cfg.Pages(formats[part], from)
 			p.Edits = append(p.Edits, e)
 		}
 	}
+	p.Needs = needs(quantizerBlocks(&cfg, v.Sequence.Heads, m, &p))
 	return p
+}
+
+// quantizerBlocks returns the blocks that each head takes by a plan of a Quantizer, and those
+// that then come free: [L·H].
+func quantizerBlocks(cfg *kv.Config, heads []kv.Head, m Quantizer, p *Plan) (taken, freed []int) {
+	taken, freed = make([]int, len(heads)), make([]int, len(heads))
+	var formats [3]kv.Format
+	formats[kv.Keys], formats[kv.Values] = m.Formats()
+	for i, more := range p.packed(len(heads)) {
+		for _, part := range []kv.Part{kv.Keys, kv.Values} {
+			from := heads[i].End(part)
+			taken[i] += cfg.Pages(formats[part], from+more[part]) - cfg.Pages(formats[part], from)
+		}
+		freed[i] = leaves(&heads[i], more, cfg.BlockSize)
+	}
+	return taken, freed
 }
 
 // quantizerAsks returns what a Quantizer asks for.
@@ -68,25 +82,37 @@ func quantizerAsks(c Counts, m Quantizer) int {
 	return n
 }
 
-// quantize carries out the Quantize edits of a plan, for which the pages are there.
-func (e *Engine) quantize(s *kv.Sequence, m Method, edits []Edit) error {
+// quantize carries out the Quantize edits of a plan, for which the blocks are there. It returns
+// how many it takes.
+func (e *Engine) quantize(s *kv.Sequence, m Method, p *Plan) (int, error) {
 	q, ok := m.(Quantizer)
-	if !ok {
-		return nil
+	if !ok || len(p.Edits) == 0 {
+		return 0, nil
 	}
 	var formats [3]kv.Format
 	formats[kv.Keys], formats[kv.Values] = q.Formats()
-	for i := range edits {
-		if edit := &edits[i]; edit.Op == Quantize {
+	taken, freed := quantizerBlocks(&e.cfg.Config, s.Heads, q, p)
+	edits, total := p.Edits, 0
+	fits, err := Rounds(taken, freed, e.cache.Free(), func(first, last int) error {
+		for ; len(edits) > 0 && edits[0].Head < last; edits = edits[1:] {
+			edit := &edits[0]
+			if edit.Op != Quantize {
+				continue
+			}
 			if err := e.cache.Quantize(s, edit.Head, edit.Part, formats[edit.Part], len(edit.KVs)); err != nil {
 				return fmt.Errorf("ref: compress: %w", err)
 			}
 		}
+		for i := first; i < last; i++ {
+			e.cache.Leave(&s.Heads[i])
+			total += taken[i]
+		}
+		return nil
+	})
+	if err == nil && !fits {
+		err = fmt.Errorf("ref: compress: %d blocks are free, and a plan that needs %d takes more", e.cache.Free(), p.Needs)
 	}
-	for i := range s.Heads {
-		e.cache.Leave(&s.Heads[i])
-	}
-	return nil
+	return total, err
 }
 
 // largest returns the largest key or value that a cache of the configuration holds. Groups of

@@ -132,15 +132,20 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	}
 	patient, _ := method.(ref.Patient)
 	_, told := spread.(interface{ Refined() })
+	packer := packerOf(&checked, method)
+	courses := newCourses(cfg, spread)
+	if packer != nil { // a state is more than the lengths
+		courses = nil
+	}
 	return &Ledger{
 		cfg:     *cfg,
 		method:  method,
 		blocks:  method.Name() == ref.KVCompress,
 		patient: patient,
 		spread:  spread,
-		packer:  packerOf(&checked, method),
+		packer:  packer,
 		told:    told,
-		courses: newCourses(cfg, spread),
+		courses: courses,
 		levels:  newLevels(cfg, method.Name() == ref.KVCompress, spread),
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,

@@ -34,21 +34,28 @@ func (p *packing) add(o *packing, sign int) {
 // method packs, equally many of each.
 type packed struct {
 	keys, values int
-	retained     [][2]int // of a method that merges: keys and values of each head that are retained, [L·H]; nil for none
+	kept         int      // of a method that merges: keys, and values, of each head that are retained, where it is the same of all
+	retained     [][2]int // where it is not, keys and values of each head, [L·H]; else nil
 	sum          packing  // of all heads
+}
+
+// headGroup are heads that are packed together, and how often there are such in a sequence.
+type headGroup struct {
+	heads []int // numbers of L·H
+	times int
 }
 
 // packer is what a ledger knows of a method that packs. It has the numbers of one head.
 type packer interface {
-	// compress returns what a sequence has after a compression, and what that asked for; false if it
-	// cannot be carried out.
+	// compress returns what a sequence has after a compression, and what that asked for; false if an engine
+	// did not carry it out.
 	compress(l *Ledger, id kv.SeqID, c ref.Counts, was *packed) (now packed, done ref.Compressed, ok bool)
 
 	// of returns what a head has.
 	of(l *Ledger, p *packed, head int) packing
 
-	// alike reports whether all heads have the same.
-	alike() bool
+	// groups returns the heads that are packed, in the order in which they are.
+	groups(l *Ledger, p *packed) []headGroup
 }
 
 // packerOf returns what a ledger has to know of a method; nil if it does not pack.
@@ -75,35 +82,35 @@ func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
 	if !ok {
 		return ref.Compressed{}, &kv.ErrNoBlocks{Need: free + 1, Free: free}
 	}
-	now.sum = l.sumOf(&now)
 	done.Asked = asked
-	done.Taken = now.sum.pages - a.packed.sum.pages
-	if done.Taken > free {
-		return ref.Compressed{}, &kv.ErrNoBlocks{Need: done.Taken, Free: free}
+	now.sum.seqs = 1
+	needs, used := 0, 0
+	for _, g := range l.packer.groups(l, &now) {
+		taken, freed := 0, 0
+		for _, head := range g.heads {
+			after, before := l.packer.of(l, &now, head), packing{}
+			if a.packed.sum.seqs > 0 {
+				before = l.packer.of(l, &a.packed, head)
+			}
+			taken += after.pages - before.pages
+			freed += after.left - before.left
+			for range g.times {
+				now.sum.add(&after, 1)
+			}
+		}
+		needs = max(needs, used+taken+(g.times-1)*max(0, taken-freed)) // as ref.Rounds has it
+		used += g.times * (taken - freed)
+		done.Taken += g.times * taken
+		done.Freed += g.times * freed
 	}
-	done.Freed = now.sum.left - a.packed.sum.left
+	if needs > free {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: needs, Free: free}
+	}
 	l.enter(a, -1)
 	a.packed = now
 	l.enter(a, 1)
 	l.used += done.Taken - done.Freed
 	return done, nil
-}
-
-// sumOf returns what all heads of a sequence have.
-func (l *Ledger) sumOf(p *packed) packing {
-	sum := packing{seqs: 1}
-	if l.packer.alike() {
-		one := l.packer.of(l, p, 0)
-		for range l.heads {
-			sum.add(&one, 1)
-		}
-		return sum
-	}
-	for head := range l.heads {
-		one := l.packer.of(l, p, head)
-		sum.add(&one, 1)
-	}
-	return sum
 }
 
 // more returns by how many blocks a sequence has more than its KVs would take in plain pages;
@@ -137,7 +144,9 @@ type quantizing struct {
 	keys, values kv.Format
 }
 
-func (z *quantizing) alike() bool { return true }
+func (z *quantizing) groups(l *Ledger, _ *packed) []headGroup {
+	return []headGroup{{heads: []int{0}, times: l.heads}}
+}
 
 func (z *quantizing) compress(_ *Ledger, _ kv.SeqID, c ref.Counts, was *packed) (packed, ref.Compressed, bool) {
 	keys, values := z.method.Quantizes(c.Tokens)
@@ -168,31 +177,41 @@ type retainer interface {
 	Retained(id kv.SeqID) ([][2]int, bool)
 }
 
-func (m *merging) alike() bool { return false }
+func (m *merging) groups(_ *Ledger, p *packed) []headGroup {
+	pair := func(layer, head int) []int {
+		shallow := layer*m.kvHeads + head
+		return []int{shallow, shallow + m.kvHeads}
+	}
+	if p.retained == nil {
+		return []headGroup{{heads: pair(m.First, 0), times: m.Pairs * m.kvHeads}}
+	}
+	var groups []headGroup
+	for i := range m.Pairs {
+		for head := range m.kvHeads {
+			groups = append(groups, headGroup{heads: pair(m.First+2*i, head), times: 1})
+		}
+	}
+	return groups
+}
 
 func (m *merging) compress(l *Ledger, id kv.SeqID, c ref.Counts, was *packed) (packed, ref.Compressed, bool) {
-	now := packed{keys: c.Tokens, values: c.Tokens, retained: slices.Clone(was.retained)}
+	now := packed{keys: c.Tokens, values: c.Tokens, kept: was.kept, retained: slices.Clone(was.retained)}
 	done := ref.Compressed{Merged: m.method.Asks(c)}
+	if kvs, known := m.method.Retains(c.Tokens); known {
+		if was.keys == 0 {
+			now.kept = kvs
+		}
+		return now, done, true
+	}
+	told, ok := l.spread.(retainer).Retained(id)
 	if now.retained == nil {
 		now.retained = make([][2]int, l.heads)
 	}
-	if kvs, known := m.method.Retains(c.Tokens); !known {
-		told, ok := l.spread.(retainer).Retained(id)
-		if !ok {
-			return now, done, false
-		}
-		for i, n := range told {
-			now.retained[i][0] += n[0]
-			now.retained[i][1] += n[1]
-		}
-	} else if was.keys == 0 {
-		for i := range now.retained {
-			if merged, _ := m.Merges(i / m.kvHeads); merged {
-				now.retained[i] = [2]int{kvs, kvs}
-			}
-		}
+	for i, n := range told {
+		now.retained[i][0] += n[0]
+		now.retained[i][1] += n[1]
 	}
-	return now, done, true
+	return now, done, ok
 }
 
 func (m *merging) of(l *Ledger, p *packed, head int) packing {
@@ -200,7 +219,10 @@ func (m *merging) of(l *Ledger, p *packed, head int) packing {
 	if !merged || p.keys == 0 {
 		return packing{}
 	}
-	n, kept := p.keys, p.retained[head]
+	n, kept := p.keys, [2]int{p.kept, p.kept}
+	if p.retained != nil {
+		kept = p.retained[head]
+	}
 	direction, retained := ref.MergedFormat(), ref.RetainedFormat()
 	exact := int64(kept[0]+kept[1]) * int64(l.cfg.UnitBytes(retained))
 	both := int64(2*n) * int64(l.cfg.UnitBytes(direction))

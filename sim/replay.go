@@ -64,7 +64,7 @@ type Totals struct {
 	MaxHidden     int   `json:"max_kvs_hidden,omitempty"`     // of one sequence at a time
 	Quantized     int   `json:"quantized,omitempty"`          // keys and values, each counted by itself
 	Merged        int   `json:"merged,omitempty"`             // likewise
-	BlocksTaken   int   `json:"blocks_taken,omitempty"`       // by compression, before any came free
+	BlocksTaken   int   `json:"blocks_taken,omitempty"`       // by compression
 	PeakPayload   int64 `json:"peak_payload_bytes,omitempty"` // of K and V, with scales and minima, where some are quantized
 
 	// What an uncompressed cache would have held at its peak.

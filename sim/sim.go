@@ -181,7 +181,7 @@ type Compression struct {
 	Seq       kv.SeqID `json:"seq"`
 	Asked     int      `json:"asked"`               // in the method's unit: blocks or KVs
 	Short     int      `json:"short,omitempty"`     // of them, that could not be evicted, or hidden
-	Taken     int      `json:"taken,omitempty"`     // blocks, before any came free
+	Taken     int      `json:"taken,omitempty"`     // blocks
 	Freed     int      `json:"freed"`               // blocks
 	Evicted   int      `json:"evicted"`             // KVs
 	Hidden    int      `json:"hidden,omitempty"`    // KVs, until the sequence's next compression

@@ -112,7 +112,7 @@ func Terms() []Term {
 				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
 				return unit{
 					sim.KVsRead:            read(float64(d.attentionBytes()), d),
-					sim.QuantizedBytesRead: read(1, d),
+					sim.QuantizedBytesRead: read(min(1, d.quantizeBytes()+d.mergeBytes()), d), // a byte a byte, where there are any
 					sim.DecodeSeqs:         read(float64(2*states), d),
 				}
 			}},
@@ -134,7 +134,7 @@ func Terms() []Term {
 				return unit{sim.KVsMoved: read(float64(2*cfg.MoveBytes()), d), sim.KVsEvicted: read(float64(d.foldedBytes()), d)}
 			}},
 		{ID: "quantize", What: "quantizing keys and values: read, and their codes, scales and minima written", Default: twoThirds,
-			peak: perUnit(sim.Quantized, (*Deployment).quantizeBytes)},
+			peak: perUnit(sim.Quantized, func(d *Deployment) float64 { return read(d.quantizeBytes(), d) })},
 		{ID: "merge", What: "merging keys and values of two layers: read, and directions, norms and retained tokens written", Default: twoThirds,
 			peak: perUnit(sim.Merged, func(d *Deployment) float64 { return read(d.mergeBytes(), d) })},
 		{ID: "blocks", What: "metadata of freed blocks: read and written", Default: twoThirds,
