@@ -17,6 +17,7 @@ type policy struct {
 	enabled   bool // there is something to compress by
 	blocks    bool // the method counts blocks
 	ranks     bool // it ranks KVs by what it keeps of each
+	packs     bool // it quantizes or merges keys and values
 	blockSize int
 	watches   *ref.Observation // of prompts; nil for none
 	ownOnce   bool             // a sequence has had a Once that is not the schedule's
@@ -45,6 +46,10 @@ func (p *policy) enable(cfg *ref.Config) {
 	if method, err := cfg.NewMethod(); err == nil { // with an error nothing is served
 		p.watches = method.Observe()
 		p.ranks = Ranks(method)
+		switch method.(type) {
+		case ref.Quantizer, ref.Merger:
+			p.packs = true
+		}
 	}
 }
 
@@ -179,7 +184,7 @@ func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 
 // choose marks the sequences that a compression takes: those that have been left out of
 // most compressions since their own first, and of equal ones the one that arrived last, as
-// many as MaxKVPerCompression allows. Those that this step, now, has compressed already are
+// many as MaxKVPerCompression allows: all, where keys and values are quantized or merged and none is sorted. Those that this step, now, has compressed already are
 // left alone.
 func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 	p.order = p.order[:0]
@@ -201,7 +206,7 @@ func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 		if c.Count(s.id) == 0 {
 			continue
 		}
-		if limit > 0 {
+		if limit > 0 && !p.packs {
 			slots += c.Held(s.id) * p.blockSize
 			if slots > limit && (chosen > 0 || p.Strict) {
 				break

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
@@ -282,8 +283,21 @@ func randomMethod(cfg *ref.Config, name string, seed uint64) {
 	if err != nil {
 		panic(err)
 	}
+	if e.OwnPages { // no budget: every token is kept
+		cfg.Compression = ref.Compression{}
+		cfg.DType, cfg.KVScale, cfg.BlockSize = dtype.F16, nil, max(8, cfg.BlockSize)
+	}
 	for _, o := range e.Options() {
 		switch o.Key {
+		case "from": // of whatever layers there are
+			set("from", fmt.Sprint(min(0, cfg.Shape.Layers-2)))
+		case "residual":
+			set("residual", "16")
+		case "group":
+			if e.OwnPages {
+				set("bits", "4")
+				set("group", "8")
+			}
 		case "full":
 			full := "["
 			for l := range cfg.Shape.Layers {
