@@ -10,7 +10,7 @@ import (
 
 // MiniCacheOptions are the options of the method minicache.
 type MiniCacheOptions struct {
-	From   int     `json:"from" help:"S: layers S and S+1, S+2 and S+3, … are merged; −1: from half of the layers on" values:"-1,0,1,2"`
+	From   int     `json:"from" help:"S: layers S and S+1, S+2 and S+3, … are merged; -1: from half of the layers on" values:"-1,0,1,2"`
 	T      float64 `json:"t" help:"weight of the deeper layer of a pair in the common direction, 0 to 1"`
 	Retain string  `json:"retain" help:"which tokens stay unmerged: ratio (those of largest distance, gamma of all) or threshold (those of a distance above d_max − gamma·(d_max − d_min))"`
 	Gamma  float64 `json:"gamma" help:"as retain has it, 0 to 1"`
@@ -26,7 +26,7 @@ func miniCacheEntry() Entry {
 		From:        "of the layers from S on, in pairs",
 		When:        "after the prompt, which attends to its own keys and values, and after every step: a token is exact in its own step",
 		Reads:       "all that is held",
-		Payload:     "for two layers' heads 2·D·b + 16 (norms), and of retained tokens 4·D·b + 16 (indices)",
+		Payload:     "in merged layers D·b + 8 (norms; the direction is two layers'), of retained tokens 2·D·b + 8 (indices) more; else 2·D·b + 4 (position)",
 		CacheTokens: "refused: from and gamma say what a token takes",
 		Rate:        "refused, likewise",
 		HeldAgainst: "Zefan-Cai/KVCache-Factory@c97f9d7 (norms, directions, distances, retained tokens, restored keys)",
