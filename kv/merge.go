@@ -55,12 +55,18 @@ func (c *Cache) Merge(s *Sequence, shallow, deep int, part Part, f Format, by me
 	return nil
 }
 
-// readNorm reads the norm of one of the layers from the two behind a merged direction.
-func readNorm(norms []byte, deep bool) float32 {
+// readMerged reads the key or value of one of the layers from a unit of a merged page.
+func (c *Cache) readMerged(dst []float32, unit []byte, deep bool) {
+	row := c.cfg.RowBytes()
+	c.cfg.DType.Decode(dst, unit[:row])
+	norms := unit[row:]
 	if deep {
 		norms = norms[normBytes:]
 	}
-	return math.Float32frombits(binary.LittleEndian.Uint32(norms))
+	norm := math.Float32frombits(binary.LittleEndian.Uint32(norms))
+	for j, e := range dst {
+		dst[j] = float32(e * norm)
+	}
 }
 
 // Retain appends keys or values of a head, of ascending logical indices, as they are in its plain segment, to an exact

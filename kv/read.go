@@ -7,7 +7,8 @@ import "kvcompress/ref/quant"
 type Reader struct {
 	Cache *Cache
 
-	scales, minima []float32
+	numbers []float32 // scales and minima
+	bytes   []byte    // the same as they are stored, one after the other
 }
 
 // Read reads consecutive Keys, or Values, of a head in logical order, from index first on:
@@ -59,41 +60,64 @@ func (r *Reader) segment(dst []float32, g *Segment, first, last int) {
 
 // rows reads consecutive KVs of a segment, from its KV number i on.
 func (r *Reader) rows(dst []float32, g *Segment, i int) {
-	d, f := r.Cache.cfg.Shape.HeadSize, g.Format
+	c, d, f := r.Cache, r.Cache.cfg.Shape.HeadSize, g.Format
+	size := c.cfg.UnitBytes(f)
+	perPage := c.cfg.PageBytes() / size
+	unit, in := i/f.Unit(), i%f.Unit()
 	for len(dst) > 0 {
-		unit := r.Cache.unit(g, i/f.Unit())
-		n := min(f.Unit()-i%f.Unit(), len(dst)/d)
+		page := c.Page(g.Table[unit/perPage])[unit%perPage*size:]
+		units := min(perPage-unit%perPage, ceilDiv(in+len(dst)/d, f.Unit()))
+		n := min(units*f.Unit()-in, len(dst)/d)
 		switch f.Kind {
 		case PerChannel:
-			codes := r.numbers(unit, f.Group*f.Bits/8*d, d)
-			quant.ReadChannels(dst[:n*d], codes, r.scales, r.minima, f.Bits, i%f.Group)
+			r.channels(dst[:n*d], page, size, f, in)
 		case PerToken:
-			codes := r.numbers(unit, d*f.Bits/8, d/f.Group)
-			quant.ReadToken(dst[:d], codes, r.scales, r.minima, f.Bits)
+			codes := d * f.Bits / 8
+			numbers := r.decode(page[codes:], size, n, 2*d/f.Group)
+			quant.ReadTokens(dst[:n*d], page, size, numbers, d, f.Group, f.Bits)
 		case Merged:
-			row := r.Cache.cfg.RowBytes()
-			r.Cache.cfg.DType.Decode(dst[:d], unit[:row])
-			norm := readNorm(unit[row:], g.Deep)
-			for j, e := range dst[:d] {
-				dst[j] = float32(e * norm)
+			for k := range n {
+				c.readMerged(dst[k*d:][:d], page[k*size:], g.Deep)
 			}
 		case Exact:
-			r.Cache.cfg.DType.Decode(dst[:d], unit[indexBytes:])
+			for k := range n {
+				c.cfg.DType.Decode(dst[k*d:][:d], page[k*size+indexBytes:][:c.cfg.RowBytes()])
+			}
 		}
-		dst, i = dst[n*d:], i+n
+		dst, unit, in = dst[n*d:], unit+units, 0
 	}
 }
 
-// numbers decodes the n scales and minima of a unit behind so many bytes of codes, which
-// it returns.
-func (r *Reader) numbers(unit []byte, codes, n int) []byte {
-	if cap(r.scales) < n {
-		r.scales, r.minima = make([]float32, n), make([]float32, n)
+// channels reads consecutive tokens of groups that lie one after the other in a page, from
+// number in of the first one on.
+func (r *Reader) channels(dst []float32, page []byte, size int, f Format, in int) {
+	d := r.Cache.cfg.Shape.HeadSize
+	codes := f.Group * f.Bits / 8 * d
+	for len(dst) > 0 {
+		n := min(f.Group-in, len(dst)/d)
+		numbers := r.decode(page[codes:], 0, 1, 2*d)
+		quant.ReadChannels(dst[:n*d], page[:codes], numbers[:d], numbers[d:], f.Bits, in)
+		dst, in = dst[n*d:], 0
+		page = page[size:]
 	}
-	r.scales, r.minima = r.scales[:n], r.minima[:n]
+}
+
+// decode reads n rows of so many scales and minima, of which each begins stride bytes behind the one
+// before.
+func (r *Reader) decode(from []byte, stride, n, each int) []float32 {
+	if cap(r.numbers) < n*each {
+		r.numbers = make([]float32, n*each)
+	}
+	numbers := r.numbers[:n*each]
 	format := r.Cache.cfg.DType
-	half := n * format.Size()
-	format.Decode(r.scales, unit[codes:][:half])
-	format.Decode(r.minima, unit[codes+half:][:half])
-	return unit[:codes]
+	bytes := each * format.Size()
+	if n > 1 { // a few at a time take long
+		r.bytes = r.bytes[:0]
+		for i := range n {
+			r.bytes = append(r.bytes, from[i*stride:][:bytes]...)
+		}
+		from = r.bytes
+	}
+	format.Decode(numbers, from[:n*bytes])
+	return numbers
 }

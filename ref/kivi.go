@@ -122,11 +122,14 @@ func (m kivi) check(c *Config) error {
 	return checkQuantizer(&c.Config, m)
 }
 
-func (m kivi) Name() string              { return m.name }
-func (m kivi) Columns() []kv.Column      { return nil }
-func (m kivi) Observe() *Observation     { return nil }
-func (m kivi) Asks(c Counts) int         { return quantizerAsks(c, m) }
-func (m kivi) Plan(v View) Plan          { return quantizerPlan(v, m) }
+func (m kivi) Name() string          { return m.name }
+func (m kivi) Columns() []kv.Column  { return nil }
+func (m kivi) Observe() *Observation { return nil }
+func (m kivi) Asks(c Counts) int     { return quantizerAsks(c, m) }
+func (m kivi) Plan(v View) Plan {
+	cfg := v.Cache.Config()
+	return PlanQuantizer(&cfg, v.Sequence, m)
+}
 func (m kivi) Formats() (k, v kv.Format) { return m.keys, m.values }
 
 // Quantizes implements [Quantizer].

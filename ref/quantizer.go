@@ -26,15 +26,15 @@ func checkQuantizer(cfg *kv.Config, m Quantizer) error {
 	return nil
 }
 
-// quantizerPlan returns the plan of a Quantizer: what it quantizes of each head beyond what
-// is quantized already.
-func quantizerPlan(v View, m Quantizer) Plan {
+// PlanQuantizer returns the plan of a Quantizer: what it quantizes of each head beyond what
+// is quantized already. It depends on lengths alone, so that an engine makes it that has no View:
+// of the sequence only those are read.
+func PlanQuantizer(cfg *kv.Config, s *kv.Sequence, m Quantizer) Plan {
 	var p Plan
-	cfg := v.Cache.Config()
 	var to [3]int
-	to[kv.Keys], to[kv.Values] = m.Quantizes(v.Sequence.Len)
-	for i := range v.Sequence.Heads {
-		h := &v.Sequence.Heads[i]
+	to[kv.Keys], to[kv.Values] = m.Quantizes(s.Len)
+	for i := range s.Heads {
+		h := &s.Heads[i]
 		for _, part := range []kv.Part{kv.Keys, kv.Values} {
 			from := h.End(part)
 			if from >= to[part] {
@@ -48,13 +48,13 @@ func quantizerPlan(v View, m Quantizer) Plan {
 			p.Edits = append(p.Edits, e)
 		}
 	}
-	p.Needs = needs(quantizerBlocks(&cfg, v.Sequence.Heads, m, &p))
+	p.Needs = needs(QuantizerBlocks(cfg, s.Heads, m, &p))
 	return p
 }
 
-// quantizerBlocks returns the blocks that each head takes by a plan of a Quantizer, and those
+// QuantizerBlocks returns the blocks that each head takes by a plan of a Quantizer, and those
 // that then come free: [L·H].
-func quantizerBlocks(cfg *kv.Config, heads []kv.Head, m Quantizer, p *Plan) (taken, freed []int) {
+func QuantizerBlocks(cfg *kv.Config, heads []kv.Head, m Quantizer, p *Plan) (taken, freed []int) {
 	taken, freed = make([]int, len(heads)), make([]int, len(heads))
 	var formats [3]kv.Format
 	formats[kv.Keys], formats[kv.Values] = m.Formats()
@@ -91,7 +91,7 @@ func (e *Engine) quantize(s *kv.Sequence, m Method, p *Plan) (int, error) {
 	}
 	var formats [3]kv.Format
 	formats[kv.Keys], formats[kv.Values] = q.Formats()
-	taken, freed := quantizerBlocks(&e.cfg.Config, s.Heads, q, p)
+	taken, freed := QuantizerBlocks(&e.cfg.Config, s.Heads, q, p)
 	edits, total := p.Edits, 0
 	fits, err := Rounds(taken, freed, e.cache.Free(), func(first, last int) error {
 		for ; len(edits) > 0 && edits[0].Head < last; edits = edits[1:] {

@@ -53,6 +53,13 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 		return RandomPipeline(seed), nil
 	}
 	others := slices.DeleteFunc(slices.Clone(methods), isKVCompress)
+	// Of the others, those with pages of their own have every eighth seed: what the rest of the
+	// seeds draw is what they drew before there were any.
+	own := slices.DeleteFunc(slices.Clone(others), func(m *draw.Method) bool { return !m.OwnPages })
+	others = slices.DeleteFunc(others, func(m *draw.Method) bool { return m.OwnPages })
+	if len(others) == 0 || len(own) > 0 && seed%8 == 7 && refused%2 == 0 {
+		others = own
+	}
 	m := others[r.IntN(len(others))]
 	u := randomUnusual(seed, refused)
 	for tries := 0; ; tries++ {

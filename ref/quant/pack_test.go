@@ -156,14 +156,18 @@ func TestPackBytes(t *testing.T) {
 				t.Fatalf("%d bits: keys from %d on differ", bits, first)
 			}
 		}
-		value := Values(1, 1, 96)
-		q = random(value)
-		packed, _ = g.PackBytes(value, q.Codes)
-		want, _ = g.Dequantize(value, q)
-		got := make([]float32, 96)
-		ReadToken(got, packed, q.Scales, q.Minima, bits)
+		values := Values(1, 5, 96)
+		q = random(values)
+		packed, _ = g.PackBytes(values, q.Codes)
+		want, _ = g.Dequantize(values, q)
+		var numbers []float32
+		for token := range 5 {
+			numbers = append(append(numbers, q.Scales[3*token:][:3]...), q.Minima[3*token:][:3]...)
+		}
+		got := make([]float32, 5*96)
+		ReadTokens(got, packed, 96*bits/8, numbers, 96, 32, bits)
 		if !slices.Equal(got, want) {
-			t.Fatalf("%d bits: a value differs", bits)
+			t.Fatalf("%d bits: values differ", bits)
 		}
 	}
 }
