@@ -34,6 +34,8 @@ func supported(method ref.Method, shape kv.Shape) error {
 		width = columns[o.Column].Width
 	}
 	switch {
+	case o.Chunk > 0:
+		return refuse("pools a window's queries in chunks of %d", o.Chunk)
 	case o.Scorer != nil && !scores(o.Scorer):
 		return refuse("has a score of its own, %T, which is no kernel", o.Scorer)
 	case width == 0:

@@ -50,6 +50,11 @@ type Metric struct {
 	Window    int       `json:"window"`   // last queries of the prompt that are observed
 	Buffer    int       `json:"buffer"`   // a query counts only for keys at least this many positions back
 
+	// Chunk is how many of the window's queries are max-pooled together, and with Avg scaled
+	// together, before the chunks are added up: 0 is all of them
+	// (prefill_metric_collection_block_size of IsaacRe/vllm-kvcompress, there 4,096).
+	Chunk int `json:"chunk,omitempty"`
+
 	// PrefillOnly has decode steps add nothing: a prompt's KVs keep their first metric, and
 	// those of generated tokens stay at 0 (record_decoding_metrics of
 	// IsaacRe/vllm-kvcompress, turned off).
@@ -250,11 +255,17 @@ func (m *Metric) Validate() error {
 	if m.Window < 1 || m.Window > MaxWindow {
 		bad("window %d is not from 1 to %d", m.Window, MaxWindow)
 	}
+	if m.Chunk < 0 || m.Chunk > MaxWindow {
+		bad("chunk %d is not from 0 to %d", m.Chunk, MaxWindow)
+	}
 	if m.Buffer < 0 || m.Buffer > MaxWindow {
 		bad("buffer %d is not from 0 to %d", m.Buffer, MaxWindow)
 	}
 	return errors.Join(errs...)
 }
+
+// Validate returns every error of the options for a model of a shape, joined.
+func (c *Compression) Validate(s kv.Shape) error { return errors.Join(c.validate(s)...) }
 
 func (c *Compression) validate(s kv.Shape) (errs []error) {
 	bad := func(format string, args ...any) {

@@ -25,6 +25,7 @@ type Observation struct {
 	Buffer  int  // a query counts only for keys at least this many positions back
 	Outside bool // keys inside the window gain nothing, and are no neighbours of a pool
 
+	Chunk      int // queries of the window that are scaled and pooled together, and then added up; 0 is all of them
 	Scale      Scale
 	Pool       Pool
 	Group      GroupReduction
@@ -116,9 +117,13 @@ func (o *Observation) Prompt(h *PromptHead, scores []float32) {
 		o.Scorer.Score(h, scores)
 		return
 	}
+	if o.Chunk > 0 {
+		o.chunks(h, scores)
+		return
+	}
 	n, group := len(h.K)/h.HeadSize, h.Group
 	observed := len(h.Q) / (group * h.HeadSize)
-	gains := o.gains(h, n, observed)
+	gains := o.gains(h, h.Q, n-observed)
 	scored := n
 	if o.Outside {
 		scored = n - observed
@@ -149,6 +154,30 @@ func (o *Observation) Prompt(h *PromptHead, scores []float32) {
 	}
 }
 
+// chunks is Prompt where the window's queries are pooled in chunks, the oldest first: each
+// query head's pooled gains are added up over the chunks, ascending, and then over the group.
+func (o *Observation) chunks(h *PromptHead, scores []float32) {
+	n, group, row := len(h.K)/h.HeadSize, h.Group, h.Group*h.HeadSize
+	first := n - len(h.Q)/row // position of the oldest watched query
+	sums, pooled := make([]float32, group*n), make([]float32, n)
+	for q := h.Q; len(q) > 0; {
+		queries := min(o.Chunk, len(q)/row)
+		gains := o.gains(h, q[:queries*row], first)
+		for g := range group {
+			o.scale(gains[g*n:][:n], queries, n)
+			o.pool(pooled, gains[g*n:][:n])
+			for i, v := range pooled {
+				sums[g*n+i] += v
+			}
+		}
+		first, q = first+queries, q[queries*row:]
+	}
+	clear(scores)
+	for g := range group {
+		o.reduce(scores, sums[g*n:][:n], g, group)
+	}
+}
+
 // Pairs returns how many attention weights are computed for the method beside the prompt's
 // own attention, for each query head of a prompt of n tokens: W·n for the W = min(Window, n)
 // queries of a window, as a rectangle; n·(n+1)/2, the causal ones, where all are watched.
@@ -164,22 +193,24 @@ func (o *Observation) Pairs(n int) int64 {
 	return int64(min(n, o.Window)) * int64(n)
 }
 
-// gains returns a_i of every query head: [G, n].
-func (o *Observation) gains(h *PromptHead, n, observed int) []float32 {
+// gains returns a_i of every query head, [G, n], from the queries q, [W, G, D], at the
+// positions from the given one on.
+func (o *Observation) gains(h *PromptHead, q []float32, from int) []float32 {
 	group, headSize := h.Group, h.HeadSize
+	n, observed := len(h.K)/headSize, len(q)/(group*headSize)
 	scale := attentionScale(headSize)
 	gains := make([]float32, group*n)
 	scores := make([]float32, min(observed, together)*group*n) // [together, G, n]
 	var sm softmax
 	for w := 0; w < observed; w += together {
 		queries := min(together, observed-w)
-		first := n - observed + w // position of the first of them
+		first := from + w // position of the first of them
 		// A few keys at a time, while they are near. The scores past a query's own
 		// position are never looked at.
 		seen := first + queries
 		for i := 0; i < seen; i += tileRows {
 			tile := h.K[i*headSize : min(i+tileRows, seen)*headSize]
-			vec.DotsGroup(scores[i:], n, h.Q[w*group*headSize:][:queries*group*headSize], tile, queries*group, headSize)
+			vec.DotsGroup(scores[i:], n, q[w*group*headSize:][:queries*group*headSize], tile, queries*group, headSize)
 		}
 		for i := range queries * group {
 			t, g := first+i/group, i%group

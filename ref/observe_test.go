@@ -159,6 +159,50 @@ func TestObservationFollowsSpec(t *testing.T) {
 	}
 }
 
+// TestChunks holds a window that is pooled in chunks against observations of the prompts that
+// end with each chunk, pooled and added up by hand, to the bit.
+func TestChunks(t *testing.T) {
+	for seed := range 50 {
+		rng := rand.New(rand.NewPCG(uint64(seed), 13))
+		d, group, n := 8*(1+rng.IntN(4)), 1+rng.IntN(3), 1+rng.IntN(90)
+		o := &Observation{
+			Window: 1 + rng.IntN(40), Norm: []Norm{L1, L2}[rng.IntN(2)], Buffer: rng.IntN(3),
+			Chunk: 1 + rng.IntN(12), Scale: Scale(rng.IntN(2)), Pool: Pool{MaxPool, 1 + 2*rng.IntN(4)},
+		}
+		w := min(o.Window, n)
+		q, k := randomFloats(rng, w*group*d), randomFloats(rng, n*d)
+		each := *o
+		each.Chunk, each.Pool, each.Group = 0, Pool{}, GroupEach
+		sums := make([]float32, n*group)
+		for from := 0; from < w; from += o.Chunk {
+			to := min(from+o.Chunk, w)
+			end := n - w + to // tokens of the prompt that ends here
+			gains := specObservation(&each, q[from*group*d:to*group*d], matrix(k[:end*d], d), group)
+			gains = append(gains, make([]float32, (n-end)*group)...)
+			for i := range n {
+				for g := range group {
+					top := gains[i*group+g]
+					for j := max(0, i-o.Pool.Width/2); j <= min(n-1, i+o.Pool.Width/2); j++ {
+						top = max(top, gains[j*group+g])
+					}
+					sums[i*group+g] = sums[i*group+g] + top
+				}
+			}
+		}
+		got := make([]float32, n)
+		o.Prompt(&PromptHead{Q: q, K: k, Group: group, HeadSize: d}, got)
+		for i := range got {
+			var want float32
+			for g := range group {
+				want = want + sums[i*group+g]
+			}
+			if math.Float32bits(got[i]) != math.Float32bits(want) {
+				t.Fatalf("seed %d, %+v: n %d, G %d, D %d: number %d is %g, want %g", seed, *o, n, group, d, i, got[i], want)
+			}
+		}
+	}
+}
+
 // TestPrefillOnly decodes with a metric of the prefill only: KVs of the prompt keep the
 // metric that the prefill gave them, those of generated tokens 0, and outputs are as always.
 func TestPrefillOnly(t *testing.T) {

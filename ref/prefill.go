@@ -21,6 +21,9 @@ func (m *Metric) Observation() *Observation {
 	if m.Reduction == Avg {
 		o.Scale = ScaleByPosition
 	}
+	if m.Chunk < m.Window {
+		o.Chunk = m.Chunk
+	}
 	if m.MaxPool > 0 {
 		o.Pool = Pool{MaxPool, m.MaxPool}
 	}

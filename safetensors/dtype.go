@@ -5,8 +5,9 @@ import "kvcompress/dtype"
 // DType is the format of a tensor's elements, as the header spells it.
 type DType string
 
-// The formats that a tensor may have. This package converts only those for which
-// DType.Float has an answer; of the others it knows the size.
+// The formats that tensors have. This package converts only those for which DType.Float has
+// an answer; of the others here it knows the size. A file may have tensors of still others,
+// which it cannot read.
 const (
 	Bool   DType = "BOOL"
 	F4     DType = "F4"

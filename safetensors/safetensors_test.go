@@ -97,7 +97,9 @@ func TestErrors(t *testing.T) {
 		{"metadata", file(`{"__metadata__":{"a":1},`+ok+"}", 1, 2), []string{"header: __metadata__ is not an object of strings"}},
 		{"field", file(`{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2],"x":1}}`, 1, 2), []string{`tensor "a": unknown field "x"`}},
 		{"no fields", file(`{"a":{},"b":{"dtype":"U8"},"c":{"dtype":"U8","shape":[]}}`), []string{`tensor "a": no dtype`, `tensor "b": no shape`, `tensor "c": data_offsets are not two numbers`}},
-		{"dtype", file(`{"a":{"dtype":"F7","shape":[2],"data_offsets":[0,2]}}`, 1, 2), []string{`tensor "a": unknown dtype "F7"`}},
+		{"metadata that is null", file(`{"__metadata__":null,`+ok+"}", 1, 2), nil},
+		{"a dtype that came later", file(`{"a":{"dtype":"F7","shape":[3],"data_offsets":[0,2]}}`, 1, 2), nil},
+		{"dtype", file(`{"a":{"dtype":7,"shape":[2],"data_offsets":[0,2]}}`, 1, 2), []string{`tensor "a": unknown dtype 7`}},
 		{"shape", file(`{"a":{"dtype":"U8","shape":[-2],"data_offsets":[0,2]}, "b":{"dtype":"U8","shape":[1.5],"data_offsets":[0,2]}, "c":{"dtype":"U8","shape":null,"data_offsets":[0,2]}}`), []string{
 			`tensor "a": shape: "-2" is not an integer from 0`, `tensor "b": shape: "1.5" is not`, `tensor "c": shape: not an array`}},
 		{"overflow", file(`{"a":{"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]},"b":{"dtype":"F64","shape":[4611686018427387904],"data_offsets":[0,0]}}`), []string{
@@ -138,7 +140,7 @@ func TestErrors(t *testing.T) {
 // TestInspect sees that the tensors that are right can be read beside those that
 // are not.
 func TestInspect(t *testing.T) {
-	data := file(`{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U7","shape":[1],"data_offsets":[2,3]},"c":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}}`, 1, 2, 3, 4)
+	data := file(`{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[7],"data_offsets":[2,3]},"c":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}}`, 1, 2, 3, 4)
 	f, errs := Inspect(bytes.NewReader(data), int64(len(data)), "f")
 	var in *TensorError
 	if len(errs) != 2 || !errors.As(errs[0], &in) || in.Tensor != "b" || !errors.As(errs[1], &in) || in.Tensor != "c" {
@@ -153,7 +155,7 @@ func TestInspect(t *testing.T) {
 // TestHeaderMemory sees that a header of bad intent takes a small multiple of its
 // bytes, in memory and in errors.
 func TestHeaderMemory(t *testing.T) {
-	const room = MaxHeader - 100
+	const room = 16<<20 - 100 // the more the longer this takes
 	many := func(format string) []byte {
 		var b bytes.Buffer
 		for i := 0; b.Len() < room-200; i++ {
@@ -182,7 +184,7 @@ func TestHeaderMemory(t *testing.T) {
 		if len(errs) == 0 || len(errs) > maxErrors+2 || text > 20_000 {
 			t.Errorf("%s: %d errors of %d bytes", name, len(errs), text)
 		}
-		if took := after.TotalAlloc - before.TotalAlloc; took > 4*MaxHeader {
+		if took := after.TotalAlloc - before.TotalAlloc; took > 4*room {
 			t.Errorf("%s: %d MiB allocated", name, took>>20)
 		}
 	}

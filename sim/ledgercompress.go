@@ -63,6 +63,9 @@ func (l *Ledger) Count(id kv.SeqID) int {
 	if a == nil {
 		return 0
 	}
+	if l.packer != nil {
+		return l.packer.asks(l, a)
+	}
 	by := l.rulesFor(id)
 	if l.blocks {
 		return sumQuotas(l.demand(by.cfg, a))

@@ -47,9 +47,15 @@ type headGroup struct {
 
 // packer is what a ledger knows of a method that packs. It has the numbers of one head.
 type packer interface {
-	// compress returns what a sequence has after a compression, and what that asked for; false if an engine
-	// did not carry it out.
-	compress(l *Ledger, id kv.SeqID, c ref.Counts, was *packed) (now packed, done ref.Compressed, ok bool)
+	// asks returns what the method asks a sequence for, without a length for each head.
+	asks(l *Ledger, a *account) int
+
+	// compress returns what a sequence of so many tokens has after a compression; false if an engine did not carry
+	// it out.
+	compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (now packed, ok bool)
+
+	// done notes what a compression has packed of all that it asked for.
+	done(c *ref.Compressed)
 
 	// of returns what a head has.
 	of(l *Ledger, p *packed, head int) packing
@@ -72,17 +78,16 @@ func packerOf(cfg *ref.Config, m ref.Method) packer {
 
 // pack is Compress by a method that packs.
 func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
-	c := l.counts(a)
-	asked := l.method.Asks(c)
-	if asked == 0 {
-		return ref.Compressed{}, nil
+	done := ref.Compressed{Asked: l.packer.asks(l, a)}
+	if done.Asked == 0 {
+		return done, nil
 	}
-	now, done, ok := l.packer.compress(l, id, c, &a.packed)
+	now, ok := l.packer.compress(l, id, a.tokens+l.steps, &a.packed)
 	free := l.Free()
 	if !ok {
 		return ref.Compressed{}, &kv.ErrNoBlocks{Need: free + 1, Free: free}
 	}
-	done.Asked = asked
+	l.packer.done(&done)
 	now.sum.seqs = 1
 	needs, used := 0, 0
 	for _, g := range l.packer.groups(l, &now) {
@@ -148,10 +153,17 @@ func (z *quantizing) groups(l *Ledger, _ *packed) []headGroup {
 	return []headGroup{{heads: []int{0}, times: l.heads}}
 }
 
-func (z *quantizing) compress(_ *Ledger, _ kv.SeqID, c ref.Counts, was *packed) (packed, ref.Compressed, bool) {
-	keys, values := z.method.Quantizes(c.Tokens)
-	return packed{keys: max(was.keys, keys), values: max(was.values, values)}, ref.Compressed{Quantized: z.method.Asks(c)}, true
+func (z *quantizing) asks(l *Ledger, a *account) int {
+	now, _ := z.compress(l, 0, a.tokens+l.steps, &a.packed)
+	return l.heads * (now.keys - a.packed.keys + now.values - a.packed.values)
 }
+
+func (z *quantizing) compress(_ *Ledger, _ kv.SeqID, tokens int, was *packed) (packed, bool) {
+	keys, values := z.method.Quantizes(tokens)
+	return packed{keys: max(was.keys, keys), values: max(was.values, values)}, true
+}
+
+func (z *quantizing) done(c *ref.Compressed) { c.Quantized = c.Asked }
 
 func (z *quantizing) of(l *Ledger, p *packed, _ int) packing {
 	bytes := func(n int, f kv.Format) int64 { return int64(n/f.Unit()) * int64(l.cfg.UnitBytes(f)) }
@@ -194,14 +206,19 @@ func (m *merging) groups(_ *Ledger, p *packed) []headGroup {
 	return groups
 }
 
-func (m *merging) compress(l *Ledger, id kv.SeqID, c ref.Counts, was *packed) (packed, ref.Compressed, bool) {
-	now := packed{keys: c.Tokens, values: c.Tokens, kept: was.kept, retained: slices.Clone(was.retained)}
-	done := ref.Compressed{Merged: m.method.Asks(c)}
-	if kvs, known := m.method.Retains(c.Tokens); known {
+func (m *merging) asks(l *Ledger, a *account) int {
+	return 2 * m.Pairs * m.kvHeads * 2 * (a.tokens + l.steps - a.packed.keys)
+}
+
+func (m *merging) done(c *ref.Compressed) { c.Merged = c.Asked }
+
+func (m *merging) compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (packed, bool) {
+	now := packed{keys: tokens, values: tokens, kept: was.kept, retained: slices.Clone(was.retained)}
+	if kvs, known := m.method.Retains(tokens); known {
 		if was.keys == 0 {
 			now.kept = kvs
 		}
-		return now, done, true
+		return now, true
 	}
 	told, ok := l.spread.(retainer).Retained(id)
 	if now.retained == nil {
@@ -211,7 +228,7 @@ func (m *merging) compress(l *Ledger, id kv.SeqID, c ref.Counts, was *packed) (p
 		now.retained[i][0] += n[0]
 		now.retained[i][1] += n[1]
 	}
-	return now, done, ok
+	return now, ok
 }
 
 func (m *merging) of(l *Ledger, p *packed, head int) packing {

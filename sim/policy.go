@@ -17,7 +17,7 @@ type policy struct {
 	enabled   bool // there is something to compress by
 	blocks    bool // the method counts blocks
 	ranks     bool // it ranks KVs by what it keeps of each
-	packs     bool // it quantizes or merges keys and values
+	packs     bool // it quantizes or merges keys and values, and sorts nothing: MaxKVPerCompression is no limit
 	blockSize int
 	watches   *ref.Observation // of prompts; nil for none
 	ownOnce   bool             // a sequence has had a Once that is not the schedule's
@@ -198,6 +198,9 @@ func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 		slices.SortFunc(p.order, before)
 	}
 	slots, limit := 0, p.MaxKVPerCompression
+	if p.packs {
+		limit = 0 // nothing is sorted
+	}
 	for _, s := range p.order {
 		if s.once && s.attempted || s.compressedAt == now {
 			continue
@@ -206,7 +209,7 @@ func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 		if c.Count(s.id) == 0 {
 			continue
 		}
-		if limit > 0 && !p.packs {
+		if limit > 0 {
 			slots += c.Held(s.id) * p.blockSize
 			if slots > limit && (chosen > 0 || p.Strict) {
 				break

@@ -202,7 +202,7 @@ func TestCheck(t *testing.T) {
 			"trace.json: rope: base is 0, want a number from 1 to 1e+30",
 			"trace.json: rope: rotary_size is 9, want an even number from 2 to 256",
 			`trace.json: rope: pairing is "both", want half or interleaved`,
-			`trace.json: rope: scaling: rope_type is "", want llama3`,
+			`trace.json: rope: scaling: rope_type is "", want linear, llama3 or yarn`,
 		}, false},
 		{"rope beyond the head", []func(fstest.MapFS){meta(`"source"`, `"rope": {"base": 1e4, "rotary_size": 16, "pairing": "half"}, "source"`)}, []string{
 			"trace.json: rope: rotary_size is 16, want at most the head_size of 8",
@@ -399,8 +399,8 @@ func TestCheck(t *testing.T) {
 			"b.safetensors: request b: q: NaN at element 8",
 			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
 		{"a tensor of two is described wrongly, one is missing", []func(fstest.MapFS){header(`"v":`, `"w":`), header(`"q":{"dtype":"F16"`, `"q":{"dtype":"F17"`), set(K, 2, 1, 1, 5, 0x7e00)}, []string{
-			`b.safetensors: request b: q: unknown dtype "F17"`,
 			`b.safetensors: request b: a tensor "w" beside q, k and v`,
+			`b.safetensors: request b: q: dtype is F17, want F16 as in trace.json`,
 			"b.safetensors: request b: v: there is no such tensor",
 			"b.safetensors: request b: k: NaN at token 2, layer 1, head 1, element 5"}, false},
 		{"pipe", []func(fstest.MapFS){func(f fstest.MapFS) { f["b.safetensors"].Mode = fs.ModeNamedPipe }}, []string{

@@ -15,7 +15,7 @@ import (
 //
 //	(a·cos θ − b·sin θ, a·sin θ + b·cos θ)
 //
-// The other elements are left alone. A token's position is its index in the request.
+// and multiplied by Magnitude. The other elements are left alone. A token's position is its index in the request.
 type Rope struct {
 	Base       float64      `json:"base"`        // the frequencies' base, rope_theta in Hugging Face's files
 	RotarySize int          `json:"rotary_size"` // elements of a head that are turned; even
@@ -32,21 +32,36 @@ const (
 	Interleaved Pairing = "interleaved" // 2i and 2i + 1, as llama2.c and the paper
 )
 
-// RopeScaling is the scaling of rotary frequencies that Llama 3.1 introduced, under
-// the names that a Hugging Face config.json has for it. A pair whose wavelength, in
-// positions, is longer than OriginalPositions/LowFreqFactor turns Factor times
-// slower, one that is shorter than OriginalPositions/HighFreqFactor is left alone,
-// and between the two it goes over smoothly.
+// RopeScaling is a scaling of rotary frequencies, under the names that a Hugging Face
+// config.json has for it. Its type says which fields it has.
+//
+//   - Linear divides every frequency by Factor (position interpolation).
+//   - Llama3 is Llama 3.1's: a pair whose wavelength, in positions, is longer than
+//     OriginalPositions/LowFreqFactor turns Factor times slower, one that is shorter than
+//     OriginalPositions/HighFreqFactor is left alone, and between the two it goes over
+//     smoothly.
+//   - YaRN (Peng et al., arXiv 2309.00071) does so along the pairs: those that turn more
+//     than BetaFast times within OriginalPositions are left alone, those that turn less than
+//     BetaSlow times turn Factor times slower, and the share of the two is linear in the
+//     pair's index between. Queries and keys are multiplied by AttentionFactor each.
 type RopeScaling struct {
-	Type              string  `json:"rope_type"` // Llama3
+	Type              string  `json:"rope_type"` // Linear, Llama3 or YaRN
 	Factor            float64 `json:"factor"`
-	LowFreqFactor     float64 `json:"low_freq_factor"`
-	HighFreqFactor    float64 `json:"high_freq_factor"`
-	OriginalPositions int     `json:"original_max_position_embeddings"`
+	LowFreqFactor     float64 `json:"low_freq_factor,omitempty"`                  // Llama3
+	HighFreqFactor    float64 `json:"high_freq_factor,omitempty"`                 // Llama3
+	OriginalPositions int     `json:"original_max_position_embeddings,omitempty"` // Llama3, YaRN
+	BetaFast          float64 `json:"beta_fast,omitempty"`                        // YaRN
+	BetaSlow          float64 `json:"beta_slow,omitempty"`                        // YaRN
+	Untruncated       bool    `json:"untruncated,omitempty"`                      // YaRN: the pairs between which it goes over are not rounded outwards
+	AttentionFactor   float64 `json:"attention_factor,omitempty"`                 // YaRN
 }
 
-// Llama3 is the one type of RopeScaling.
-const Llama3 = "llama3"
+// The types of RopeScaling.
+const (
+	Linear = "linear"
+	Llama3 = "llama3"
+	YaRN   = "yarn"
+)
 
 // The bounds of a Rope.
 const (
@@ -73,26 +88,56 @@ func (r Rope) problems() []error {
 		if err := r.Scaling.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("rope: scaling: %w", err))
 		}
+		if r.Scaling.Type == YaRN && r.Base == 1 {
+			errs = append(errs, fmt.Errorf("rope: scaling: base is 1, with which every pair turns alike: want more for %s", YaRN))
+		}
 	}
 	return errs
 }
 
-// Check returns an error that names the first field out of bounds.
+// Check returns an error that names the first field out of bounds, or that the type does
+// not have.
 func (s RopeScaling) Check() error {
 	positive := func(x float64) bool { return x > 0 && !math.IsInf(x, 0) }
+	var has RopeScaling // the fields that the type has
+	switch s.Type {
+	case Linear:
+	case Llama3:
+		has = RopeScaling{LowFreqFactor: s.LowFreqFactor, HighFreqFactor: s.HighFreqFactor, OriginalPositions: s.OriginalPositions}
+	case YaRN:
+		has = RopeScaling{OriginalPositions: s.OriginalPositions, BetaFast: s.BetaFast, BetaSlow: s.BetaSlow, Untruncated: s.Untruncated, AttentionFactor: s.AttentionFactor}
+	default:
+		return fmt.Errorf("rope_type is %q, want %s, %s or %s", strictjson.Excerpt(s.Type), Linear, Llama3, YaRN)
+	}
+	has.Type, has.Factor = s.Type, s.Factor
 	switch {
-	case s.Type != Llama3:
-		return fmt.Errorf("rope_type is %q, want %s", strictjson.Excerpt(s.Type), Llama3)
 	case !positive(s.Factor) || s.Factor < 1:
 		return fmt.Errorf("factor is %g, want a number from 1 on", s.Factor)
-	case !positive(s.LowFreqFactor):
+	case s.Type == Llama3 && !positive(s.LowFreqFactor):
 		return fmt.Errorf("low_freq_factor is %g, want a positive number", s.LowFreqFactor)
-	case !positive(s.HighFreqFactor) || s.HighFreqFactor <= s.LowFreqFactor:
+	case s.Type == Llama3 && (!positive(s.HighFreqFactor) || s.HighFreqFactor <= s.LowFreqFactor):
 		return fmt.Errorf("high_freq_factor is %g, want a number above low_freq_factor, which is %g", s.HighFreqFactor, s.LowFreqFactor)
-	case s.OriginalPositions < 1 || s.OriginalPositions > MaxOriginalPositions:
+	case s.Type != Linear && (s.OriginalPositions < 1 || s.OriginalPositions > MaxOriginalPositions):
 		return fmt.Errorf("original_max_position_embeddings is %d, want 1 to %d", s.OriginalPositions, MaxOriginalPositions)
+	case s.Type == YaRN && !positive(s.BetaSlow):
+		return fmt.Errorf("beta_slow is %g, want a positive number", s.BetaSlow)
+	case s.Type == YaRN && (!positive(s.BetaFast) || s.BetaFast < s.BetaSlow):
+		return fmt.Errorf("beta_fast is %g, want a number from beta_slow on, which is %g", s.BetaFast, s.BetaSlow)
+	case s.Type == YaRN && !positive(s.AttentionFactor):
+		return fmt.Errorf("attention_factor is %g, want a positive number", s.AttentionFactor)
+	case s != has:
+		return fmt.Errorf("there are fields that a scaling of rope_type %s does not have", s.Type)
 	}
 	return nil
+}
+
+// Magnitude returns what the embedding multiplies queries and keys by, beside turning them:
+// YaRN's AttentionFactor, and 1 otherwise.
+func (r Rope) Magnitude() float32 {
+	if r.Scaling == nil || r.Scaling.Type != YaRN {
+		return 1
+	}
+	return float32(r.Scaling.AttentionFactor)
 }
 
 // InverseFrequencies returns the angle in radians by which each pair turns from one
@@ -102,12 +147,9 @@ func (s RopeScaling) Check() error {
 func (r Rope) InverseFrequencies() []float32 {
 	freqs := make([]float32, r.RotarySize/2)
 	log := ln(r.Base)
+	scale := r.scaling()
 	for i := range freqs {
-		f := exp(float64(log*float64(-2*i)) / float64(r.RotarySize))
-		if r.Scaling != nil {
-			f = r.Scaling.scale(f)
-		}
-		freqs[i] = float32(f)
+		freqs[i] = float32(scale(i, exp(float64(log*float64(-2*i))/float64(r.RotarySize))))
 	}
 	return freqs
 }
@@ -133,8 +175,28 @@ func (r Rope) Strides() (step, partner int) {
 	return 1, r.RotarySize / 2
 }
 
-// scale returns the scaled frequency of a pair.
-func (s *RopeScaling) scale(freq float64) float64 {
+// scaling returns the function from a pair and its frequency to its scaled frequency.
+func (r Rope) scaling() func(pair int, freq float64) float64 {
+	s := r.Scaling
+	if s == nil {
+		return func(_ int, freq float64) float64 { return freq }
+	}
+	switch s.Type {
+	case Linear:
+		return func(_ int, freq float64) float64 { return freq / s.Factor }
+	case YaRN:
+		first, last := r.yarnRange()
+		return func(pair int, freq float64) float64 {
+			slow := max(0, min(1, (float64(pair)-first)/(last-first)))
+			return float64(freq/s.Factor*slow) + float64(freq*(1-slow))
+		}
+	default:
+		return func(_ int, freq float64) float64 { return s.llama3(freq) }
+	}
+}
+
+// llama3 returns the scaled frequency of a pair.
+func (s *RopeScaling) llama3(freq float64) float64 {
 	turns := float64(float64(s.OriginalPositions)*freq) / (2 * math.Pi) // within the original context
 	switch {
 	case turns < s.LowFreqFactor:
@@ -144,4 +206,24 @@ func (s *RopeScaling) scale(freq float64) float64 {
 	}
 	smooth := (turns - s.LowFreqFactor) / (s.HighFreqFactor - s.LowFreqFactor)
 	return float64((1-smooth)*freq)/s.Factor + float64(smooth*freq)
+}
+
+// yarnRange returns the pairs, fractions among them, between which YaRN goes over. A pair i
+// turns β times within n positions where
+//
+//	i = R·ln(n/(2πβ)) / (2·ln base)
+func (r Rope) yarnRange() (first, last float64) {
+	s := r.Scaling
+	pair := func(turns float64) float64 {
+		return float64(float64(r.RotarySize)*ln(float64(s.OriginalPositions)/float64(turns*2*math.Pi))) / float64(2*ln(r.Base))
+	}
+	first, last = pair(s.BetaFast), pair(s.BetaSlow)
+	if !s.Untruncated {
+		first, last = math.Floor(first), math.Ceil(last)
+	}
+	first, last = max(first, 0), min(last, float64(r.RotarySize-1))
+	if first == last {
+		last += 0.001 // as published, so that no division is by 0
+	}
+	return first, last
 }

@@ -27,7 +27,7 @@ func TestInverseFrequencies(t *testing.T) {
 				for pair, got := range r.InverseFrequencies() {
 					want := math.Pow(base, -2*float64(pair)/float64(size))
 					if s != nil {
-						want = s.scale(want)
+						want = s.llama3(want)
 					}
 					if got != float32(want) {
 						t.Errorf("base %g, size %d, scaling %d, pair %d: %g, want %g", base, size, i, pair, got, float32(want))
@@ -88,6 +88,36 @@ func TestStrides(t *testing.T) {
 	}
 }
 
+// yarn is Qwen2.5's scaling from 32,768 positions to four times as many.
+func yarn(change func(*RopeScaling)) *RopeScaling {
+	s := &RopeScaling{Type: YaRN, Factor: 4, OriginalPositions: 32768, BetaFast: 32, BetaSlow: 1, AttentionFactor: 1.138629436111989}
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+// Worked by hand for base 10⁶ and 128 elements: a pair turns 32 times within 32,768
+// positions at i = 23.6 and once at 39.6, so that pairs 0 to 23 are left alone, those from
+// 40 on turn 4 times slower, and pair 30 is 7/17 of the way.
+func TestYaRN(t *testing.T) {
+	r := Rope{Base: 1e6, RotarySize: 128, Pairing: Half, Scaling: yarn(nil)}
+	freqs := r.InverseFrequencies()
+	for i, share := range map[int]float64{0: 0, 23: 0, 24: 1.0 / 17, 30: 7.0 / 17, 39: 16.0 / 17, 40: 1, 63: 1} {
+		f := math.Pow(1e6, -float64(i)/64)
+		if want := f*(1-share) + f/4*share; math.Abs(float64(freqs[i])-want) > 1e-7*want {
+			t.Errorf("pair %d: %g, want %g", i, freqs[i], want)
+		}
+	}
+	if r.Magnitude() != 1.1386294 {
+		t.Errorf("magnitude %g, want 0.1·ln 4 + 1", r.Magnitude())
+	}
+	r.Scaling = &RopeScaling{Type: Linear, Factor: 4}
+	if got, want := r.InverseFrequencies()[1], float32(math.Pow(1e6, -1.0/64)/4); got != want || r.Magnitude() != 1 {
+		t.Errorf("linear: %g and magnitude %g, want %g and 1", got, r.Magnitude(), want)
+	}
+}
+
 func TestRopeCheck(t *testing.T) {
 	llama3 := RopeScaling{Type: Llama3, Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalPositions: 8192}
 	for _, tc := range []struct {
@@ -103,7 +133,15 @@ func TestRopeCheck(t *testing.T) {
 		{func(r *Rope) { r.RotarySize = 7 }, "rope: rotary_size is 7, want an even number"},
 		{func(r *Rope) { r.RotarySize = kv.MaxHeadSize + 2 }, "rope: rotary_size is 258, want"},
 		{func(r *Rope) { r.Pairing = "" }, `rope: pairing is "", want half or interleaved`},
-		{func(r *Rope) { r.Scaling.Type = "yarn" }, `rope: scaling: rope_type is "yarn", want llama3`},
+		{func(r *Rope) { r.Scaling.Type = "longrope" }, `rope: scaling: rope_type is "longrope", want linear, llama3 or yarn`},
+		{func(r *Rope) { r.Scaling = &RopeScaling{Type: Linear, Factor: 2} }, ""},
+		{func(r *Rope) { r.Scaling.Type = Linear }, "rope: scaling: there are fields that a scaling of rope_type linear does not have"},
+		{func(r *Rope) { r.Scaling = yarn(nil) }, ""},
+		{func(r *Rope) { r.Scaling, r.Base = yarn(nil), 1 }, "rope: scaling: base is 1"},
+		{func(r *Rope) { r.Scaling = yarn(func(s *RopeScaling) { s.BetaSlow = 0 }) }, "rope: scaling: beta_slow is 0"},
+		{func(r *Rope) { r.Scaling = yarn(func(s *RopeScaling) { s.BetaFast = 0.5 }) }, "rope: scaling: beta_fast is 0.5"},
+		{func(r *Rope) { r.Scaling = yarn(func(s *RopeScaling) { s.AttentionFactor = math.NaN() }) }, "rope: scaling: attention_factor is NaN"},
+		{func(r *Rope) { r.Scaling = yarn(func(s *RopeScaling) { s.LowFreqFactor = 1 }) }, "rope: scaling: there are fields"},
 		{func(r *Rope) { r.Scaling.Factor = 0.5 }, "rope: scaling: factor is 0.5, want"},
 		{func(r *Rope) { r.Scaling.Factor = math.Inf(1) }, "rope: scaling: factor is +Inf, want"},
 		{func(r *Rope) { r.Scaling.LowFreqFactor = 0 }, "rope: scaling: low_freq_factor is 0, want"},

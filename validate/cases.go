@@ -79,10 +79,10 @@ func (f fields) decode(found map[string][]byte) error {
 
 // Cases replays recorded decisions of another implementation: a JSON array of
 // eviction decisions or of prefill metrics. An error means that the file could
-// not be read; a disagreement is in the results. The context ends it between two
-// cases.
+// not be read; a disagreement is in the results. Infinity and -Infinity, as Python writes
+// them, are numbers. The context ends it between two cases.
 func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
-	dec := json.NewDecoder(io.LimitReader(r, maxCasesBytes))
+	dec := json.NewDecoder(withInfinities(io.LimitReader(r, maxCasesBytes)))
 	if t, err := dec.Token(); err == io.EOF {
 		return nil, errors.New("cases: the file is empty")
 	} else if err != nil {

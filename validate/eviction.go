@@ -19,13 +19,20 @@ type evictionCase struct {
 	MetricReduction                 ref.Reduction
 	BlocksToEvict                   int
 	Heads                           []evictionHead
+
+	// What may be left out: over which heads the blocks are spread, and what a KV costs
+	// beside its metric.
+	EvenLayers, Uniform bool
+	ControlLayers       []int
+	HeadBias            *ref.HeadBias
+	BiasWeight          float32 // 1 where a head bias is given without
 }
 
 type evictionHead struct {
 	Layer, Head   int
 	Blocks        []int32
 	Positions     []int32
-	Metrics       []float32
+	Metrics       floats
 	EvictedBlocks int
 	Evicted       []int32
 	Moves         [][]int32 // destination, source
@@ -36,6 +43,13 @@ func (c *evictionCase) fields(heads *[]json.RawMessage) fields {
 		"layers": &c.Layers, "kv_heads": &c.KVHeads, "block_size": &c.BlockSize,
 		"sequence_length": &c.SequenceLength, "protected_window": &c.ProtectedWindow, "attention_sinks": &c.AttentionSinks,
 		"metric_reduction": &c.MetricReduction, "blocks_to_evict": &c.BlocksToEvict, "heads": heads,
+	}
+}
+
+func (c *evictionCase) optional() fields {
+	return fields{
+		"even_layers": &c.EvenLayers, "uniform": &c.Uniform, "control_layers": &c.ControlLayers,
+		"head_bias": &c.HeadBias, "bias_weight": &c.BiasWeight,
 	}
 }
 
@@ -50,6 +64,10 @@ func readEviction(found map[string][]byte) (*evictionCase, error) {
 	var c evictionCase
 	var heads []json.RawMessage
 	if err := c.fields(&heads).decode(found); err != nil {
+		return nil, err
+	}
+	c.BiasWeight = 1
+	if err := c.optional().optional(found); err != nil {
 		return nil, err
 	}
 	c.Heads = make([]evictionHead, len(heads))
@@ -80,6 +98,9 @@ func (c *evictionCase) check() error {
 		return fmt.Errorf("protected_window %d, attention_sinks %d and blocks_to_evict %d must not be negative", c.ProtectedWindow, c.AttentionSinks, c.BlocksToEvict)
 	case c.MetricReduction != ref.Sum && c.MetricReduction != ref.Avg:
 		return fmt.Errorf("metric_reduction %q is neither sum nor avg", c.MetricReduction)
+	}
+	if err := c.config().Compression.Validate(c.config().Shape); err != nil {
+		return err
 	}
 	slices.SortStableFunc(c.Heads, func(a, b evictionHead) int {
 		return cmp.Or(cmp.Compare(a.Layer, b.Layer), cmp.Compare(a.Head, b.Head))
@@ -125,8 +146,8 @@ func (c *evictionCase) replay() CaseResult {
 	result := CaseResult{
 		Kind:     KindEviction,
 		Compared: "blocks and KVs evicted of every head, and the moves that follow",
-		Detail: fmt.Sprintf("%d×%d heads, block size %d, length %d, window %d, sinks %d, %s, %d blocks",
-			c.Layers, c.KVHeads, c.BlockSize, c.SequenceLength, c.ProtectedWindow, c.AttentionSinks, c.MetricReduction, c.BlocksToEvict),
+		Detail: fmt.Sprintf("%d×%d heads, block size %d, length %d, window %d, sinks %d, %s, %d blocks%s",
+			c.Layers, c.KVHeads, c.BlockSize, c.SequenceLength, c.ProtectedWindow, c.AttentionSinks, c.MetricReduction, c.BlocksToEvict, c.spread()),
 	}
 	p := c.problem()
 	decision := ref.Decide(p)
@@ -148,6 +169,34 @@ func (c *evictionCase) replay() CaseResult {
 	return result
 }
 
+// spread says in words what the optional members say.
+func (c *evictionCase) spread() string {
+	text := ""
+	switch {
+	case c.EvenLayers && len(c.ControlLayers) > 0:
+		text = fmt.Sprintf(", evenly from all layers but %v", c.ControlLayers)
+	case c.EvenLayers:
+		text = ", evenly from all layers"
+	case c.Uniform:
+		text = ", evenly from all heads"
+	}
+	if c.HeadBias != nil {
+		text += fmt.Sprintf(", a bias of weight %g", c.BiasWeight)
+	}
+	return text
+}
+
+// config returns the options of the decision.
+func (c *evictionCase) config() *ref.Config {
+	return &ref.Config{
+		Config: kv.Config{Shape: kv.Shape{Layers: c.Layers, KVHeads: c.KVHeads, Group: 1}},
+		Compression: ref.Compression{
+			EvenLayers: c.EvenLayers, Uniform: c.Uniform, ControlLayers: c.ControlLayers,
+			HeadBias: c.HeadBias, BiasWeight: c.BiasWeight,
+		},
+	}
+}
+
 // problem lays the case out in as many slots as it has: its blocks are numbered
 // anew, in the order in which the file lists them, so that the memory does not
 // depend on their numbers.
@@ -159,7 +208,7 @@ func (c *evictionCase) problem() *ref.Problem {
 		Heads:     make([]kv.Head, len(c.Heads)),
 		Ranking: ref.Ranking{
 			Unit: c.BlockSize, Sinks: c.AttentionSinks, Window: c.ProtectedWindow, Average: c.MetricReduction == ref.Avg,
-			Quotas: []ref.Quota{{First: 0, Heads: len(c.Heads), Units: c.BlocksToEvict}},
+			Bias: c.HeadBias, Weight: c.BiasWeight, Quotas: c.config().Quotas(c.BlocksToEvict),
 		},
 	}
 	for i := range c.Heads {

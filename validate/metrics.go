@@ -16,6 +16,7 @@ type metricsCase struct {
 	Norm                    ref.Norm
 	Reduction               ref.Reduction // "metric_reduction"; sum where it is not given
 	MaxPool                 int
+	Chunk                   int       // 0 where it is not given
 	Q                       []float32 // [window, kv_heads·group, head_dim]
 	K                       []float32 // [tokens, kv_heads, head_dim]
 	Metrics                 []float32 // [tokens, kv_heads]
@@ -34,7 +35,7 @@ func readMetrics(found map[string][]byte) (*metricsCase, error) {
 	if err := c.fields().decode(found); err != nil {
 		return nil, err
 	}
-	if err := (fields{"metric_reduction": &c.Reduction}).optional(found); err != nil {
+	if err := (fields{"metric_reduction": &c.Reduction, "chunk": &c.Chunk}).optional(found); err != nil {
 		return nil, err
 	}
 	return &c, c.check()
@@ -82,7 +83,7 @@ func (c *metricsCase) check() error {
 }
 
 func (c *metricsCase) metric() ref.Metric {
-	return ref.Metric{Norm: c.Norm, Reduction: c.Reduction, MaxPool: c.MaxPool, Window: c.Window, Buffer: c.Buffer}
+	return ref.Metric{Norm: c.Norm, Reduction: c.Reduction, MaxPool: c.MaxPool, Window: c.Window, Buffer: c.Buffer, Chunk: c.Chunk}
 }
 
 func (c *metricsCase) replay() CaseResult {
@@ -93,6 +94,9 @@ func (c *metricsCase) replay() CaseResult {
 			c.KVHeads, c.Group, c.HeadDim, c.Tokens, c.Window, c.Buffer, c.Norm, c.Reduction, c.MaxPool),
 		Compared: "the metric of every KV",
 		Values:   len(c.Metrics),
+	}
+	if c.Chunk > 0 {
+		result.Detail += fmt.Sprintf(", chunks of %d", c.Chunk)
 	}
 	d, observed := c.HeadDim, min(c.Window, c.Tokens)
 	q, k, got := make([]float32, observed*c.Group*d), make([]float32, c.Tokens*d), make([]float32, c.Tokens)

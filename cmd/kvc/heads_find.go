@@ -128,6 +128,12 @@ func (f *findFlags) inModel(cmd *cobra.Command) (*heads.Map, error) {
 		return nil, usagef("1 + %d × %d = %d tokens do not fit the model's %d positions: want a --period of at most %d",
 			f.rep.Repeats, f.rep.Period, tokens, cfg.MaxPositions, (cfg.MaxPositions-1)/f.rep.Repeats)
 	}
+	for _, window := range cfg.Windows {
+		if tokens := f.rep.Tokens(); window > 0 && tokens > window {
+			return nil, usagef("1 + %d × %d = %d tokens do not fit the sliding window of some of the model's layers, which is %d: want a --period of at most %d",
+				f.rep.Repeats, f.rep.Period, tokens, window, (window-1)/f.rep.Repeats)
+		}
+	}
 	draw, err := f.draw(cmd, cfg)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"kvcompress/dtype"
 	"kvcompress/ref"
 	"kvcompress/sim"
-	"kvcompress/strictjson"
 	"kvcompress/trace/regular"
 )
 
@@ -146,9 +144,7 @@ func completeOptionFlags(cmd *cobra.Command) error {
 			errs = append(errs, cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(e.names(), cobra.ShellCompDirectiveNoFileComp)))
 		}
 	})
-	for _, name := range []string{"options", "head-bias"} {
-		errs = append(errs, cmd.MarkFlagFilename(name, "json"))
-	}
+	errs = append(errs, cmd.MarkFlagFilename("options", "json"), cmd.MarkFlagFilename("head-bias", "json", "safetensors", "npz"))
 	errs = append(errs,
 		cmd.RegisterFlagCompletionFunc("block-size", cobra.FixedCompletions([]string{"1", "2", "4", "8", "16", "32"}, cobra.ShellCompDirectiveNoFileComp)))
 	return errors.Join(errs...)
@@ -161,26 +157,6 @@ func readOptionsFile(path string) (sim.Options, error) {
 	}
 	defer f.Close()
 	return sim.ReadOptions(f)
-}
-
-// maxBiasBytes bounds a file of head biases: 128 layers, 128 heads and 64 bins fit.
-const maxBiasBytes = 32 << 20
-
-func readHeadBias(path string) (*ref.HeadBias, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, regular.Short(err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxBiasBytes+1))
-	if err != nil {
-		return nil, regular.Short(err)
-	}
-	if len(text) > maxBiasBytes {
-		return nil, fmt.Errorf("the file is longer than %d MiB", maxBiasBytes>>20)
-	}
-	bias := new(ref.HeadBias)
-	return bias, strictjson.Unmarshal(text, bias)
 }
 
 // enumVar returns what defines a flag whose value is one of a few.

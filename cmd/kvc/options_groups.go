@@ -46,7 +46,7 @@ func (b *binder) addRanking() {
 		"evict at random: the baseline")
 	bind(b, fs.Uint64Var, "seed", func(o *sim.Options) *uint64 { return &o.Compression.Seed },
 		"seed of --random")
-	fs.StringVar(&b.biasFile, "head-bias", "", "add a bias to every KV's cost by layer, head and position: a JSON `file`, {\"bins\": [0, …], \"bias\": [L][H][bins]}")
+	fs.StringVar(&b.biasFile, "head-bias", "", "add a bias to every KV's cost by layer, head and position: a `file`, JSON {\"bins\": [0, …], \"bias\": [L][H][bins]}, or safetensors or npz with bias and pos_bins")
 	bind(b, fs.Float32Var, "bias-weight", func(o *sim.Options) *float32 { return &o.Compression.BiasWeight },
 		"weight of the head bias; where the options have none, --head-bias makes it 1")
 }
@@ -125,6 +125,8 @@ func (b *binder) addMetric() {
 		"how its gains over many queries become one: sum or avg")
 	bind(b, fs.IntVar, "max-pool", func(o *sim.Options) *int { return &o.Metric.MaxPool },
 		"tokens that a prompt's metric is max-pooled over, an odd number; 0 is none")
+	bind(b, fs.IntVar, "chunk", func(o *sim.Options) *int { return &o.Metric.Chunk },
+		"queries of the window that are max-pooled together, before their sums are added up; 0 is all of them; on the reference engine alone")
 	bind(b, fs.IntVar, "buffer", func(o *sim.Options) *int { return &o.Metric.Buffer },
 		"a query counts only for keys at least this many tokens back")
 	bind(b, fs.BoolVar, "prefill-metrics-only", func(o *sim.Options) *bool { return &o.Metric.PrefillOnly },

@@ -232,8 +232,16 @@ func scalingText(s *trace.RopeScaling) string {
 	if s == nil {
 		return ""
 	}
-	return fmt.Sprintf("; scaled as %s: factor %g, low and high frequency factors %g and %g, %d original positions",
-		s.Type, s.Factor, s.LowFreqFactor, s.HighFreqFactor, s.OriginalPositions)
+	switch s.Type {
+	case trace.Llama3:
+		return fmt.Sprintf("; scaled as %s: factor %g, low and high frequency factors %g and %g, %d original positions",
+			s.Type, s.Factor, s.LowFreqFactor, s.HighFreqFactor, s.OriginalPositions)
+	case trace.YaRN:
+		return fmt.Sprintf("; scaled as %s: factor %g, betas %g and %g, %d original positions, magnitude %.6g",
+			s.Type, s.Factor, s.BetaFast, s.BetaSlow, s.OriginalPositions, s.AttentionFactor)
+	default:
+		return fmt.Sprintf("; scaled as %s: factor %g", s.Type, s.Factor)
+	}
 }
 
 // roundDuration keeps about four digits.

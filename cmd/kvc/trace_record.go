@@ -51,7 +51,8 @@ A model is either of
   - a llama2.c checkpoint (.bin), with its tokenizer.bin as --tokenizer;
   - a Hugging Face folder: config.json, model.safetensors (or several files and
     model.safetensors.index.json) in f32, f16 or bf16, and tokenizer.json.
-    Llama, Mistral and Qwen2 architectures are known.
+    Llama, Mistral, Qwen2 and Qwen3 architectures are known, with
+    sliding windows and linear, dynamic, Llama 3 and YaRN rotary scaling.
 
 Each prompt becomes a request of the trace, with the ids 1, 2, 3, … A request ends
 with the token that ends a text, at --max-tokens, or when all positions of the model
@@ -125,6 +126,10 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 	model, err := llama.Load(f.model)
 	if err != nil {
 		return err
+	}
+	if unused := model.Unused(); len(unused) > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s of the model's files, such as %s, has no place in a %s and is not used.\n",
+			counted(len(unused), "tensor"), unused[0], model.Config().Format)
 	}
 	tok, err := f.loadTokenizer()
 	if err != nil {

@@ -67,7 +67,7 @@ func randomFolder(t *testing.T, style string) string {
 	}
 	write("config.json", fmt.Appendf(nil, `{"architectures": ["LlamaForCausalLM"], "hidden_size": %d, "intermediate_size": %d,
 		"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": %d,
-		"max_position_embeddings": 64, "tie_word_embeddings": true, "eos_token_id": 2}`, dim, hidden, vocab))
+		"max_position_embeddings": 64, "tie_word_embeddings": true, "bos_token_id": null, "eos_token_id": 2}`, dim, hidden, vocab))
 	const layer = "model.layers.0."
 	shapes := map[string][]int64{
 		"model.embed_tokens.weight":               {vocab, dim},

@@ -3,8 +3,11 @@ package llama
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 
+	"kvcompress/kv"
 	"kvcompress/strictjson"
 	"kvcompress/trace"
 )
@@ -15,22 +18,24 @@ type hfConfig struct {
 	Architectures []string `json:"architectures"`
 	ModelType     string   `json:"model_type"`
 
-	HiddenSize        int      `json:"hidden_size"`
-	IntermediateSize  int      `json:"intermediate_size"`
-	HiddenLayers      int      `json:"num_hidden_layers"`
-	AttentionHeads    int      `json:"num_attention_heads"`
-	KeyValueHeads     *int     `json:"num_key_value_heads"` // as many as there are heads, if missing
-	HeadDim           *int     `json:"head_dim"`            // hidden_size / num_attention_heads, if missing
-	VocabSize         int      `json:"vocab_size"`
-	MaxPositions      int      `json:"max_position_embeddings"`
-	RMSNormEps        *float64 `json:"rms_norm_eps"`
-	HiddenAct         string   `json:"hidden_act"`
-	TieWordEmbeddings bool     `json:"tie_word_embeddings"`
-	AttentionBias     bool     `json:"attention_bias"`
-	MLPBias           bool     `json:"mlp_bias"`
+	HiddenSize        int     `json:"hidden_size"`
+	IntermediateSize  int     `json:"intermediate_size"`
+	HiddenLayers      int     `json:"num_hidden_layers"`
+	AttentionHeads    int     `json:"num_attention_heads"`
+	KeyValueHeads     *int    `json:"num_key_value_heads"` // null: as many as there are heads
+	HeadDim           *int    `json:"head_dim"`            // null: hidden_size / num_attention_heads
+	VocabSize         int     `json:"vocab_size"`
+	MaxPositions      int     `json:"max_position_embeddings"`
+	RMSNormEps        float64 `json:"rms_norm_eps"`
+	HiddenAct         string  `json:"hidden_act"`
+	TieWordEmbeddings bool    `json:"tie_word_embeddings"`
+	AttentionBias     bool    `json:"attention_bias"`
+	MLPBias           bool    `json:"mlp_bias"`
 
-	SlidingWindow    *int  `json:"sliding_window"`
-	UseSlidingWindow *bool `json:"use_sliding_window"`
+	SlidingWindow    *int     `json:"sliding_window"`
+	UseSlidingWindow bool     `json:"use_sliding_window"`
+	MaxWindowLayers  int      `json:"max_window_layers"`
+	LayerTypes       []string `json:"layer_types"`
 
 	RopeTheta      *float64        `json:"rope_theta"`
 	RopeScaling    *hfRope         `json:"rope_scaling"`    // the older spelling
@@ -42,15 +47,61 @@ type hfConfig struct {
 	EOS tokenIDs `json:"eos_token_id"`
 }
 
+// hfRope is a rotary embedding. Its fields are null where the file leaves them out.
 type hfRope struct {
-	RopeType       string   `json:"rope_type"`
-	Type           string   `json:"type"` // what rope_type was called before
+	RopeType       *string  `json:"rope_type"`
+	Type           *string  `json:"type"` // what rope_type was called before
 	RopeTheta      *float64 `json:"rope_theta"`
-	Factor         float64  `json:"factor"`
-	LowFreqFactor  float64  `json:"low_freq_factor"`
-	HighFreqFactor float64  `json:"high_freq_factor"`
-	Original       int      `json:"original_max_position_embeddings"`
+	Factor         *float64 `json:"factor"`
+	LowFreqFactor  *float64 `json:"low_freq_factor"`
+	HighFreqFactor *float64 `json:"high_freq_factor"`
+	Original       *int     `json:"original_max_position_embeddings"`
 	PartialRotary  *float64 `json:"partial_rotary_factor"`
+
+	AttentionFactor *float64 `json:"attention_factor"` // yarn
+	BetaFast        *float64 `json:"beta_fast"`
+	BetaSlow        *float64 `json:"beta_slow"`
+	MScale          *float64 `json:"mscale"`
+	MScaleAllDim    *float64 `json:"mscale_all_dim"`
+	Truncate        *bool    `json:"truncate"`
+}
+
+// hfFamily is an architecture of Hugging Face's transformers: what its configuration class
+// takes where config.json leaves something out, and which switches it listens to.
+type hfFamily struct {
+	defaults hfConfig
+
+	qkvBias  bool // q, k and v always have a bias
+	attnBias bool // attention_bias gives q, k, v and the output projection one
+	mlpBias  bool // mlp_bias gives the feed-forward layer one
+	qkNorm   bool // each query and key is normalized before it is turned
+
+	window  bool // sliding_window is the window of every layer
+	windows bool // with use_sliding_window, that of the layers from max_window_layers on, or of those that layer_types names
+}
+
+// hfFamilies are the architectures that compute what this package does.
+func hfFamilies() map[string]hfFamily {
+	number := func(n int) *int { return &n }
+	llama := hfConfig{
+		HiddenSize: 4096, IntermediateSize: 11008, HiddenLayers: 32, AttentionHeads: 32, VocabSize: 32000,
+		MaxPositions: 2048, RMSNormEps: 1e-6, HiddenAct: "silu", BOS: tokenIDs{1}, EOS: tokenIDs{2},
+	}
+	mistral := llama
+	mistral.IntermediateSize, mistral.KeyValueHeads = 14336, number(8)
+	mistral.MaxPositions, mistral.SlidingWindow = 131072, number(4096)
+	qwen := hfConfig{
+		HiddenSize: 4096, IntermediateSize: 22016, HiddenLayers: 32, AttentionHeads: 32, KeyValueHeads: number(32), VocabSize: 151936,
+		MaxPositions: 32768, RMSNormEps: 1e-6, HiddenAct: "silu", SlidingWindow: number(4096), MaxWindowLayers: 28,
+	}
+	qwen3 := qwen
+	qwen3.HeadDim = number(128)
+	return map[string]hfFamily{
+		"LlamaForCausalLM":   {defaults: llama, attnBias: true, mlpBias: true},
+		"MistralForCausalLM": {defaults: mistral, window: true},
+		"Qwen2ForCausalLM":   {defaults: qwen, qkvBias: true, windows: true},
+		"Qwen3ForCausalLM":   {defaults: qwen3, attnBias: true, qkNorm: true, windows: true},
+	}
 }
 
 // tokenIDs is a token id, a list of them, or null.
@@ -71,12 +122,6 @@ func (t *tokenIDs) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// hfArchitectures are the architectures that compute what this package does.
-// The value says whether their q, k and v projections always have a bias.
-func hfArchitectures() map[string]bool {
-	return map[string]bool{"LlamaForCausalLM": false, "MistralForCausalLM": false, "Qwen2ForCausalLM": true}
-}
-
 // hfField gives config.json's names for the fields of a Config.
 func hfField(field string) string {
 	names := map[string]string{
@@ -93,15 +138,27 @@ type hfModel struct {
 	tied    bool // the output layer is the embedding
 	biasQKV bool
 	biasO   bool
+	biasMLP bool
+	qkNorm  bool
 }
 
 // parseConfig reads a config.json.
 func parseConfig(data []byte) (hfModel, error) {
-	var f hfConfig
+	var named struct {
+		Architectures []string `json:"architectures"`
+	}
+	if err := strictjson.Known(data, &named); err != nil {
+		return hfModel{}, err
+	}
+	family, err := familyOf(named.Architectures)
+	if err != nil {
+		return hfModel{}, err
+	}
+	f := family.defaults
 	if err := strictjson.Known(data, &f); err != nil {
 		return hfModel{}, err
 	}
-	if err := f.supported(); err != nil {
+	if err := f.supported(family); err != nil {
 		return hfModel{}, err
 	}
 	cfg := Config{
@@ -113,8 +170,9 @@ func parseConfig(data []byte) (hfModel, error) {
 		HeadSize:     2,
 		Vocab:        f.VocabSize,
 		MaxPositions: f.MaxPositions,
-		NormEps:      1e-6,
+		NormEps:      float32(f.RMSNormEps),
 		BOS:          -1,
+		EOS:          f.EOS,
 		Format:       f.Architectures[0],
 	}
 	if f.KeyValueHeads != nil {
@@ -130,105 +188,210 @@ func parseConfig(data []byte) (hfModel, error) {
 		}
 		cfg.HeadSize = f.HiddenSize / f.AttentionHeads
 	}
-	if f.RMSNormEps != nil {
-		cfg.NormEps = float32(*f.RMSNormEps)
-	}
-	// Attention is dense here, which is the same as a window for as long as the
-	// sequence fits into it.
-	if f.SlidingWindow != nil && (f.UseSlidingWindow == nil || *f.UseSlidingWindow) {
-		cfg.MaxPositions = min(cfg.MaxPositions, *f.SlidingWindow)
-	}
 	if len(f.BOS) > 0 {
 		cfg.BOS = f.BOS[0]
-	}
-	cfg.EOS = f.EOS
-	var err error
-	if cfg.Rope, err = f.rope(cfg.HeadSize); err != nil {
-		return hfModel{}, err
 	}
 	if err := cfg.validate(hfField); err != nil {
 		return hfModel{}, err
 	}
-	always := hfArchitectures()[cfg.Format]
+	if err := f.rope(&cfg); err != nil {
+		return hfModel{}, err
+	}
+	if cfg.Windows, err = f.slidingWindows(family); err != nil {
+		return hfModel{}, err
+	}
 	return hfModel{
 		Config:  cfg,
 		tied:    f.TieWordEmbeddings,
-		biasQKV: f.AttentionBias || always,
-		biasO:   f.AttentionBias,
+		biasQKV: family.qkvBias || family.attnBias && f.AttentionBias,
+		biasO:   family.attnBias && f.AttentionBias,
+		biasMLP: family.mlpBias && f.MLPBias,
+		qkNorm:  family.qkNorm,
 	}, nil
 }
 
+// familyOf returns the family of config.json's architectures.
+func familyOf(architectures []string) (hfFamily, error) {
+	if len(architectures) != 1 {
+		return hfFamily{}, fmt.Errorf("architectures: %q is not one architecture", architectures)
+	}
+	known := hfFamilies()
+	family, ok := known[architectures[0]]
+	if !ok {
+		return hfFamily{}, fmt.Errorf("architectures: %q is not supported, only %q", architectures[0], slices.Sorted(maps.Keys(known)))
+	}
+	return family, nil
+}
+
 // supported refuses models that this package would silently compute wrong.
-func (f *hfConfig) supported() error {
-	known := hfArchitectures()
-	if len(f.Architectures) != 1 {
-		return fmt.Errorf("architectures: %q is not one architecture", f.Architectures)
-	}
-	if _, ok := known[f.Architectures[0]]; !ok {
-		var names []string
-		for name := range known {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		return fmt.Errorf("architectures: %q is not supported, only %q", f.Architectures[0], names)
-	}
+func (f *hfConfig) supported(family hfFamily) error {
 	switch {
-	case f.HiddenAct != "silu" && f.HiddenAct != "":
+	case f.HiddenAct != "silu":
 		return fmt.Errorf("hidden_act: %q is not supported, only silu", f.HiddenAct)
-	case f.MLPBias:
-		return fmt.Errorf("mlp_bias: not supported")
 	case len(f.Quantization) > 0 && string(f.Quantization) != "null":
 		return fmt.Errorf("quantization_config: quantized models are not supported")
 	case f.PartialRotary != nil && *f.PartialRotary != 1:
 		return fmt.Errorf("partial_rotary_factor: %g is not supported, only 1", *f.PartialRotary)
+	case len(f.LayerTypes) > 0 && family.windows && len(f.LayerTypes) != f.HiddenLayers:
+		return fmt.Errorf("layer_types: %d for %d layers", len(f.LayerTypes), f.HiddenLayers)
 	}
 	return nil
 }
 
-// rope reads the rotary embedding, which newer files have all in rope_parameters.
-func (f *hfConfig) rope(headSize int) (trace.Rope, error) {
-	r := trace.Rope{Base: 10000, RotarySize: headSize, Pairing: trace.Half}
+// slidingWindows returns the window of each layer, 0 for none, or nil if none has one.
+func (f *hfConfig) slidingWindows(family hfFamily) ([]int, error) {
+	windowed := func(layer int) bool { return family.window }
+	if family.windows {
+		windowed = func(layer int) bool { return f.UseSlidingWindow && layer >= f.MaxWindowLayers }
+		if len(f.LayerTypes) > 0 {
+			for i, kind := range f.LayerTypes {
+				if kind != "full_attention" && kind != "sliding_attention" {
+					return nil, fmt.Errorf("layer_types: %d: %q is not supported, only full_attention and sliding_attention", i, kind)
+				}
+				if kind == "sliding_attention" && !f.UseSlidingWindow {
+					return nil, fmt.Errorf("layer_types: %d: %s without use_sliding_window, so that its window is not known", i, kind)
+				}
+			}
+			windowed = func(layer int) bool { return f.LayerTypes[layer] == "sliding_attention" }
+		}
+	}
+	var windows []int
+	for l := range f.HiddenLayers {
+		if f.SlidingWindow == nil || !windowed(l) {
+			continue
+		}
+		if *f.SlidingWindow < 1 {
+			return nil, fmt.Errorf("sliding_window: %d is not at least 1", *f.SlidingWindow)
+		}
+		if windows == nil {
+			windows = make([]int, f.HiddenLayers)
+		}
+		windows[l] = *f.SlidingWindow
+	}
+	return windows, nil
+}
+
+// rope reads the rotary embedding. Where the older rope_scaling and the newer
+// rope_parameters are both there, the older one counts, and the newer one not at all.
+func (f *hfConfig) rope(cfg *Config) error {
+	cfg.Rope = trace.Rope{Base: 10000, RotarySize: cfg.HeadSize, Pairing: trace.Half}
 	if f.RopeTheta != nil {
-		r.Base = *f.RopeTheta
+		cfg.Rope.Base = *f.RopeTheta
 	}
 	field, p := "rope_scaling", f.RopeScaling
-	if f.RopeParameters != nil {
+	if p == nil || *p == (hfRope{}) {
 		field, p = "rope_parameters", f.RopeParameters
 	}
 	if p != nil {
-		if err := p.read(&r); err != nil {
-			return r, fmt.Errorf("%s: %w", field, err)
+		if err := p.read(cfg); err != nil {
+			return fmt.Errorf("%s: %w", field, err)
 		}
 	}
-	if !(r.Base >= trace.MinRopeBase && r.Base < trace.MaxRopeBase) {
-		return r, fmt.Errorf("rope_theta: %g is not a number from %d to %g", r.Base, trace.MinRopeBase, trace.MaxRopeBase)
+	if r := cfg.Rope; !(r.Base >= trace.MinRopeBase && r.Base < trace.MaxRopeBase) {
+		return fmt.Errorf("rope_theta: %g is not a number from %d to %g", r.Base, trace.MinRopeBase, trace.MaxRopeBase)
 	}
-	return r, nil
+	if cfg.HeadSize > kv.MaxHeadSize {
+		return nil // a trace has no place for it, which its writer says
+	}
+	return cfg.Rope.Check()
 }
 
-func (p *hfRope) read(r *trace.Rope) error {
+// read reads a rotary embedding into the Rope of a configuration, and how many positions it
+// makes.
+func (p *hfRope) read(cfg *Config) error {
+	r := &cfg.Rope
 	if p.RopeTheta != nil {
 		r.Base = *p.RopeTheta
 	}
 	if p.PartialRotary != nil && *p.PartialRotary != 1 {
 		return fmt.Errorf("partial_rotary_factor: %g is not supported, only 1", *p.PartialRotary)
 	}
-	kind := p.RopeType
-	if kind == "" {
-		kind = p.Type
+	kind, factor, original := "default", or(p.Factor, 0), or(p.Original, cfg.MaxPositions)
+	for _, name := range []*string{p.Type, p.RopeType} {
+		kind = or(name, kind)
 	}
 	switch kind {
-	case "", "default":
+	case "default":
 		return nil
+	case "dynamic":
+		return p.dynamic(cfg)
+	case trace.Linear:
+		r.Scaling = &trace.RopeScaling{Type: kind, Factor: factor}
+		cfg.MaxPositions = extended(cfg.MaxPositions, factor)
 	case trace.Llama3:
 		r.Scaling = &trace.RopeScaling{
 			Type:              kind,
-			Factor:            p.Factor,
-			LowFreqFactor:     p.LowFreqFactor,
-			HighFreqFactor:    p.HighFreqFactor,
-			OriginalPositions: p.Original,
+			Factor:            factor,
+			LowFreqFactor:     or(p.LowFreqFactor, 0),
+			HighFreqFactor:    or(p.HighFreqFactor, 0),
+			OriginalPositions: original,
 		}
-		return r.Scaling.Check()
+	case trace.YaRN:
+		if p.Factor == nil {
+			factor = float64(cfg.MaxPositions) / float64(original)
+		}
+		r.Scaling = &trace.RopeScaling{
+			Type:              kind,
+			Factor:            factor,
+			OriginalPositions: original,
+			BetaFast:          nonzero(p.BetaFast, 32),
+			BetaSlow:          nonzero(p.BetaSlow, 1),
+			Untruncated:       !or(p.Truncate, true),
+			AttentionFactor:   or(p.AttentionFactor, p.yarnMagnitude(factor)),
+		}
+		cfg.MaxPositions = max(cfg.MaxPositions, extended(original, factor))
+	default:
+		return fmt.Errorf("rope_type: %q is not supported, only default, linear, dynamic, llama3 and yarn", strictjson.Excerpt(kind))
 	}
-	return fmt.Errorf("rope_type: %q is not supported, only default and llama3", kind)
+	return r.Scaling.Check()
+}
+
+// dynamic reads a dynamic scaling: see [DynamicRope].
+func (p *hfRope) dynamic(cfg *Config) error {
+	factor := or(p.Factor, 0)
+	switch {
+	case !(factor >= 1 && factor <= maxPositions):
+		return fmt.Errorf("factor: %g is not from 1 to %d", factor, maxPositions)
+	case cfg.HeadSize < 4:
+		return fmt.Errorf("rope_type: dynamic needs heads of 4 elements or more, and these have %d", cfg.HeadSize)
+	}
+	cfg.Dynamic = &DynamicRope{Factor: factor, OriginalPositions: cfg.MaxPositions}
+	cfg.MaxPositions = extended(cfg.MaxPositions, factor)
+	return nil
+}
+
+// extended returns how many positions a scaling makes of a model's.
+func extended(positions int, factor float64) int {
+	return int(min(maxPositions, max(float64(positions), float64(positions)*factor)))
+}
+
+// yarnMagnitude returns the factor of queries and keys that is not stated: a tenth of the
+// logarithm of the scaling's factor, and 1.
+func (p *hfRope) yarnMagnitude(factor float64) float64 {
+	of := func(scale float64) float64 {
+		if factor <= 1 {
+			return 1
+		}
+		return 0.1*scale*math.Log(factor) + 1
+	}
+	if scale, all := or(p.MScale, 0), or(p.MScaleAllDim, 0); scale != 0 && all != 0 {
+		return of(scale) / of(all)
+	}
+	return of(1)
+}
+
+// or returns *p, or otherwise where the file has none.
+func or[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+// nonzero returns *p, or otherwise where the file has none or a 0.
+func nonzero(p *float64, otherwise float64) float64 {
+	if p == nil || *p == 0 {
+		return otherwise
+	}
+	return *p
 }

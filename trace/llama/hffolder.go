@@ -106,16 +106,19 @@ func (s *shards) close() error {
 
 func (s *shards) open(dir string) error {
 	const single, indexName = "model.safetensors", "model.safetensors.index.json"
-	data, err := readJSON(dir, indexName)
-	if errors.Is(err, fs.ErrNotExist) {
-		file, err := s.openFile(dir, single)
-		if err != nil {
-			return err
-		}
+	file, err := s.openFile(dir, single)
+	if err == nil { // it counts, even beside an index
 		for _, name := range file.Names() {
 			s.tensors[name] = file
 		}
 		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	data, err := readJSON(dir, indexName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is neither a %s nor a %s", single, indexName)
 	}
 	if err != nil {
 		return err
@@ -173,15 +176,13 @@ func (s *shards) model(cfg hfModel) (*Model, error) {
 	if !cfg.tied {
 		m.head = r.matrix("lm_head.weight", cfg.Vocab, cfg.Dim)
 	}
-	if r.err != nil {
-		return nil, r.err
-	}
-	return m, s.checkUnused(cfg.tied)
+	m.unused = s.unused(cfg.tied)
+	return m, r.err
 }
 
-// checkUnused refuses tensors that the model would need for something that this
-// package does not know of.
-func (s *shards) checkUnused(tied bool) error {
+// unused returns the tensors that have no place in the model, but for those that follow from
+// others.
+func (s *shards) unused(tied bool) []string {
 	var unused []string
 	for name := range s.tensors {
 		derived := strings.HasSuffix(name, ".rotary_emb.inv_freq") || tied && name == "lm_head.weight"
@@ -189,12 +190,8 @@ func (s *shards) checkUnused(tied bool) error {
 			unused = append(unused, name)
 		}
 	}
-	if len(unused) == 0 {
-		return nil
-	}
 	slices.Sort(unused)
-	return fmt.Errorf("%s: tensor %s has no place in the model that config.json describes (%d such tensors)",
-		s.tensors[unused[0]].name, unused[0], len(unused))
+	return unused
 }
 
 // reader reads tensors until the first error, which it keeps.
@@ -223,6 +220,15 @@ func (r *reader) layer(cfg hfModel, prefix string) layer {
 	}
 	if cfg.biasO {
 		w.bo = r.vector(prefix+"self_attn.o_proj.bias", cfg.Dim)
+	}
+	if cfg.biasMLP {
+		w.gateBias = r.vector(prefix+"mlp.gate_proj.bias", cfg.HiddenDim)
+		w.upBias = r.vector(prefix+"mlp.up_proj.bias", cfg.HiddenDim)
+		w.downBias = r.vector(prefix+"mlp.down_proj.bias", cfg.Dim)
+	}
+	if cfg.qkNorm {
+		w.qNorm = r.vector(prefix+"self_attn.q_norm.weight", cfg.HeadSize)
+		w.kNorm = r.vector(prefix+"self_attn.k_norm.weight", cfg.HeadSize)
 	}
 	return w
 }

@@ -16,6 +16,7 @@ package llama
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/trace"
@@ -36,6 +37,13 @@ type Config struct {
 
 	// Rope turns queries and keys. Its RotarySize is HeadSize.
 	Rope trace.Rope
+
+	// Dynamic, unless nil, makes the base of Rope grow with the length of a sequence.
+	Dynamic *DynamicRope
+
+	// Windows has, for each layer, how many tokens a query attends to at most, its own
+	// included, or 0 if to all before it. nil is 0 for all.
+	Windows []int
 
 	BOS int   // the token that begins a text, or −1
 	EOS []int // the tokens that end one
@@ -109,7 +117,8 @@ type Model struct {
 	layers  []layer
 	norm    []float32 // [Dim]
 	head    matrix    // [Vocab, Dim]; the same as embed in most small models
-	invFreq []float32 // [HeadSize/2]
+	invFreq []float32 // [HeadSize/2], of sequences that a dynamic rope leaves alone
+	unused  []string
 }
 
 // layer holds the weights of one layer. Matrices are [outputs, inputs].
@@ -118,12 +127,27 @@ type layer struct {
 
 	wq, wk, wv, wo matrix
 	bq, bk, bv, bo []float32 // nil where the model has none
+	qNorm, kNorm   []float32 // [HeadSize], nil where the model has none
 
-	gate, up, down matrix // w1, w3 and w2 in llama2.c
+	gate, up, down             matrix    // w1, w3 and w2 in llama2.c
+	gateBias, upBias, downBias []float32 // nil where the model has none
 }
 
 // Config returns the model's description.
 func (m *Model) Config() Config { return m.cfg }
+
+// Unused returns the names of tensors that the model's files have and the model does not,
+// sorted. As in Hugging Face's library, they have no effect.
+func (m *Model) Unused() []string { return slices.Clone(m.unused) }
+
+// Window returns how many tokens a query of a layer attends to at most, its own included, or
+// 0 if to all before it.
+func (c Config) Window(layer int) int {
+	if c.Windows == nil {
+		return 0
+	}
+	return c.Windows[layer]
+}
 
 // Load reads a model: a llama2.c checkpoint if path is a file, a Hugging Face
 // folder if it is a folder.

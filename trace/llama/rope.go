@@ -6,16 +6,40 @@ import (
 	"kvcompress/trace"
 )
 
-// rotation is the turn of every pair at one position.
+// DynamicRope is the dynamic scaling of a rotary embedding (NTK-aware): tokens that are fed
+// when the sequence has n of them, themselves included, are turned with the base
+//
+//	base · (Factor·n/OriginalPositions − (Factor − 1))^(d/(d−2))
+//
+// where d is the head size and n is above OriginalPositions. Keys stay as they were cached.
+type DynamicRope struct {
+	Factor            float64
+	OriginalPositions int
+}
+
+// RopeOf returns the rotary embedding of tokens that are fed when the sequence has length
+// tokens, themselves included. Without a dynamic rope it is Rope for every length.
+func (c Config) RopeOf(length int) trace.Rope {
+	r := c.Rope
+	if c.Dynamic == nil || length <= c.Dynamic.OriginalPositions {
+		return r
+	}
+	d := float64(c.HeadSize)
+	grown := c.Dynamic.Factor*float64(length)/float64(c.Dynamic.OriginalPositions) - (c.Dynamic.Factor - 1)
+	r.Base = min(r.Base*math.Pow(grown, d/(d-2)), trace.MaxRopeBase/2)
+	return r
+}
+
+// rotation is the turn of every pair at one position, and what the result is multiplied by.
 type rotation struct {
 	cos, sin []float32 // [HeadSize/2]
 }
 
-func newRotation(freqs []float32, position int) rotation {
+func newRotation(freqs []float32, magnitude float32, position int) rotation {
 	r := rotation{cos: make([]float32, len(freqs)), sin: make([]float32, len(freqs))}
 	for i, f := range freqs {
 		sin, cos := math.Sincos(float64(float32(position) * f))
-		r.cos[i], r.sin[i] = float32(cos), float32(sin)
+		r.cos[i], r.sin[i] = float32(cos)*magnitude, float32(sin)*magnitude
 	}
 	return r
 }

@@ -56,10 +56,14 @@ func (s *Session) Feed(tokens []int, visit func(q, k, v []float32) error) ([]flo
 			return nil, fmt.Errorf("llama: token %d of %d: %d is not in the vocabulary of %d", i, len(tokens), t, cfg.Vocab)
 		}
 	}
+	freqs := s.model.invFreq
+	if cfg.Dynamic != nil {
+		freqs = cfg.RopeOf(s.length + len(tokens)).InverseFrequencies()
+	}
 	for len(tokens) > 0 {
 		batch := tokens[:min(feedBatch, len(tokens))]
 		tokens = tokens[len(batch):]
-		if err := s.feedBatch(batch, len(tokens) == 0, visit); err != nil {
+		if err := s.feedBatch(batch, freqs, len(tokens) == 0, visit); err != nil {
 			return nil, err
 		}
 	}
@@ -80,7 +84,7 @@ type activations struct {
 	allQueries []float32 // [n, Layers, QueryHeads·HeadSize], for visit
 }
 
-func (s *Session) newActivations(n int, keepQueries bool) *activations {
+func (s *Session) newActivations(n int, freqs []float32, keepQueries bool) *activations {
 	cfg := &s.model.cfg
 	qDim, kvDim := cfg.QueryHeads*cfg.HeadSize, cfg.KVHeads*cfg.HeadSize
 	a := &activations{
@@ -97,7 +101,7 @@ func (s *Session) newActivations(n int, keepQueries bool) *activations {
 		rotations: make([]rotation, n),
 	}
 	for t := range a.rotations {
-		a.rotations[t] = newRotation(s.model.invFreq, s.length+t)
+		a.rotations[t] = newRotation(freqs, cfg.Rope.Magnitude(), s.length+t)
 	}
 	if keepQueries {
 		a.allQueries = make([]float32, n*cfg.Layers*qDim)
@@ -105,10 +109,10 @@ func (s *Session) newActivations(n int, keepQueries bool) *activations {
 	return a
 }
 
-func (s *Session) feedBatch(tokens []int, last bool, visit func(q, k, v []float32) error) error {
+func (s *Session) feedBatch(tokens []int, freqs []float32, last bool, visit func(q, k, v []float32) error) error {
 	cfg := &s.model.cfg
 	n := len(tokens)
-	a := s.newActivations(n, visit != nil)
+	a := s.newActivations(n, freqs, visit != nil)
 	for t, token := range tokens {
 		x := a.x[t*cfg.Dim : (t+1)*cfg.Dim]
 		copy(x, s.model.embed.row(token, s.workers.scratch(0, cfg.Dim)))
@@ -142,6 +146,10 @@ func (s *Session) attention(l int, a *activations) {
 	s.workers.multiply(a.q, &w.wq, a.normed, w.bq, a.n)
 	s.workers.multiply(a.k, &w.wk, a.normed, w.bk, a.n)
 	s.workers.multiply(a.v, &w.wv, a.normed, w.bv, a.n)
+	if w.qNorm != nil {
+		s.rmsNorm(a.q, a.q, w.qNorm)
+		s.rmsNorm(a.k, a.k, w.kNorm)
+	}
 	for t := range a.n {
 		a.rotations[t].apply(a.q[t*qDim:(t+1)*qDim], cfg.Rope)
 		a.rotations[t].apply(a.k[t*kvDim:(t+1)*kvDim], cfg.Rope)
@@ -161,37 +169,41 @@ func (s *Session) attention(l int, a *activations) {
 	add(a.x, a.projected)
 }
 
-// attend sets out = Σ softmax(q·k/√D) v over the keys at 0..position of the KV
-// head that the query head shares.
+// attend sets out = Σ softmax(q·k/√D) v over the keys at 0..position, or those of the
+// layer's window, of the KV head that the query head shares.
 func (s *Session) attend(l, worker, position, queryHead int, q, out []float32) {
 	cfg := &s.model.cfg
 	kvDim := cfg.KVHeads * cfg.HeadSize
 	offset := queryHead / (cfg.QueryHeads / cfg.KVHeads) * cfg.HeadSize
 	scale := float32(1 / math.Sqrt(float64(cfg.HeadSize)))
 
-	p := s.workers.scratch(worker, position+1)
+	first := 0
+	if w := cfg.Window(l); w > 0 {
+		first = max(0, position+1-w)
+	}
+	p := s.workers.scratch(worker, position+1-first)
 	for i := range p {
-		k := s.keys[l][i*kvDim+offset:]
+		k := s.keys[l][(first+i)*kvDim+offset:]
 		p[i] = dot(q, k[:cfg.HeadSize]) * scale
 	}
 	softmax(p)
 	clear(out)
 	for i := range p {
-		addScaled(out, s.values[l][i*kvDim+offset:], p[i])
+		addScaled(out, s.values[l][(first+i)*kvDim+offset:], p[i])
 	}
 }
 
-// feedForward adds w2(silu(w1 x) · w3 x) to a.x.
+// feedForward adds w2(silu(w1 x) · w3 x) to a.x, with biases where the model has some.
 func (s *Session) feedForward(l int, a *activations) {
 	w := &s.model.layers[l]
 	s.rmsNorm(a.normed, a.x, w.ffnNorm)
-	s.workers.multiply(a.gate, &w.gate, a.normed, nil, a.n)
-	s.workers.multiply(a.up, &w.up, a.normed, nil, a.n)
+	s.workers.multiply(a.gate, &w.gate, a.normed, w.gateBias, a.n)
+	s.workers.multiply(a.up, &w.up, a.normed, w.upBias, a.n)
 	for i, g := range a.gate {
 		silu := g / (1 + float32(math.Exp(-float64(g))))
 		a.gate[i] = silu * a.up[i]
 	}
-	s.workers.multiply(a.projected, &w.down, a.gate, nil, a.n)
+	s.workers.multiply(a.projected, &w.down, a.gate, w.downBias, a.n)
 	add(a.x, a.projected)
 }
 

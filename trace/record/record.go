@@ -85,14 +85,13 @@ func Record(ctx context.Context, dir string, model *llama.Model, prompts []Promp
 	if err := Check(model.Config(), prompts, opts); err != nil {
 		return err
 	}
-	rope := model.Config().Rope
 	w, err := trace.Create(dir, trace.Meta{
 		FormatVersion: trace.FormatVersion,
 		Name:          opts.Name,
 		Model:         opts.Model,
 		Shape:         model.Config().Shape(),
 		DType:         opts.DType,
-		Rope:          &rope,
+		Rope:          ropeOf(model.Config(), prompts),
 		Source:        trace.Source{Kind: trace.Recorded, Description: opts.Description, Licence: opts.Licence},
 	})
 	if err != nil {
@@ -112,6 +111,20 @@ func Record(ctx context.Context, dir string, model *llama.Model, prompts []Promp
 		}
 	}
 	return w.Close()
+}
+
+// ropeOf returns the rotary embedding of a trace, or nil if it would change with the length
+// of one of its requests.
+func ropeOf(cfg llama.Config, prompts []Prompt) *trace.Rope {
+	if cfg.Dynamic == nil {
+		return &cfg.Rope
+	}
+	for _, p := range prompts {
+		if len(p.Tokens)+p.MaxOutput-1 > cfg.Dynamic.OriginalPositions {
+			return nil
+		}
+	}
+	return &cfg.Rope
 }
 
 // Check finds what Record would refuse: what would otherwise only show after

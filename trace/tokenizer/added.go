@@ -2,9 +2,10 @@ package tokenizer
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // addedToken is a token outside of the vocabulary's byte pairs: where its content
@@ -12,28 +13,40 @@ import (
 type addedToken struct {
 	ID         int    `json:"id"`
 	Content    string `json:"content"`
-	SingleWord bool   `json:"single_word"`
-	LStrip     bool   `json:"lstrip"` // takes the white space before it
-	RStrip     bool   `json:"rstrip"` // takes the white space after it
+	SingleWord bool   `json:"single_word"` // not within a word
+	LStrip     bool   `json:"lstrip"`      // takes the white space before it
+	RStrip     bool   `json:"rstrip"`      // takes the white space after it
 	Special    bool   `json:"special"`
+	Normalized *bool  `json:"normalized"` // its normalized content is looked for, in normalized text; absent: unless special
 }
 
-// addedTokens finds added tokens in a text.
+// normalized reports whether the token is looked for in normalized text.
+func (t *addedToken) normalized() bool { return or(t.Normalized, !t.Special) }
+
+// addedTokens are the added tokens of a file. Those that are looked for in a text as it is
+// are found first, and the others in the normalized text between them.
 type addedTokens struct {
-	byID        map[int]*addedToken
-	byFirstByte map[byte][]*addedToken // the longest first
-	last        int                    // the largest id, or −1
+	byID            map[int]*addedToken
+	raw, normalized tokenFinder
+	last            int // the largest id, or −1
 }
 
-func newAddedTokens(tokens []addedToken, v *vocabulary) (addedTokens, error) {
-	a := addedTokens{byID: map[int]*addedToken{}, byFirstByte: map[byte][]*addedToken{}, last: -1}
+// tokenFinder finds tokens in a text, by the first byte of what is looked for; the longest
+// first.
+type tokenFinder map[byte][]sought
+
+// sought is what is looked for in a text, and the token that it is.
+type sought struct {
+	content string
+	token   *addedToken
+}
+
+func newAddedTokens(tokens []addedToken, v *vocabulary, normalize normalizer) (addedTokens, error) {
+	a := addedTokens{byID: map[int]*addedToken{}, last: -1}
 	for i := range tokens {
 		t := &tokens[i]
 		if t.Content == "" {
 			return a, fmt.Errorf("%d: content: empty", i)
-		}
-		if t.SingleWord {
-			return a, fmt.Errorf("%d: %w", i, errUnsupported("single_word"))
 		}
 		if t.ID < 0 || t.ID > maxID {
 			return a, fmt.Errorf("%d: id: %d is not between 0 and %d", i, t.ID, maxID)
@@ -48,13 +61,38 @@ func newAddedTokens(tokens []addedToken, v *vocabulary) (addedTokens, error) {
 			return a, fmt.Errorf("%d: id: %d is both %q and %q", i, t.ID, other.Content, t.Content)
 		}
 		a.byID[t.ID] = t
-		a.byFirstByte[t.Content[0]] = append(a.byFirstByte[t.Content[0]], t)
 		a.last = max(a.last, t.ID)
+		if !t.normalized() {
+			a.raw.add(t.Content, t)
+			continue
+		}
+		content, err := normalize(t.Content)
+		if err != nil {
+			return a, fmt.Errorf("%d: content: normalizer: %w", i, err)
+		}
+		a.normalized.add(content, t)
 	}
-	for _, bucket := range a.byFirstByte {
-		sort.SliceStable(bucket, func(i, j int) bool { return len(bucket[i].Content) > len(bucket[j].Content) })
-	}
+	a.raw.sort()
+	a.normalized.sort()
 	return a, nil
+}
+
+// add has the finder find a token where content is.
+func (f *tokenFinder) add(content string, t *addedToken) {
+	if content == "" {
+		return
+	}
+	if *f == nil {
+		*f = tokenFinder{}
+	}
+	(*f)[content[0]] = append((*f)[content[0]], sought{content, t})
+}
+
+// sort makes the finder ready.
+func (f tokenFinder) sort() {
+	for _, bucket := range f {
+		slices.SortStableFunc(bucket, func(a, b sought) int { return len(b.content) - len(a.content) })
+	}
 }
 
 func (a *addedTokens) size() int { return a.last + 1 }
@@ -68,7 +106,7 @@ type segment struct {
 
 // split finds the added tokens of a text: from the left, at each place the
 // longest that fits.
-func (a *addedTokens) split(text string) []segment {
+func (f tokenFinder) split(text string) []segment {
 	var out []segment
 	begin := 0
 	keep := func(from, to int) {
@@ -77,12 +115,17 @@ func (a *addedTokens) split(text string) []segment {
 		}
 	}
 	for i := 0; i < len(text); {
-		t := a.at(text[i:])
-		if t == nil {
+		found, ok := f.at(text[i:])
+		if !ok {
 			i++
 			continue
 		}
-		before, after := i, i+len(t.Content)
+		t := found.token
+		before, after := i, i+len(found.content)
+		if t.SingleWord && (endsWithWord(text[:before]) || beginsWithWord(text[after:])) {
+			i = after // and nothing else is looked for within it
+			continue
+		}
 		if t.LStrip {
 			before = begin + len(strings.TrimRightFunc(text[begin:i], unicode.IsSpace))
 		}
@@ -97,12 +140,30 @@ func (a *addedTokens) split(text string) []segment {
 	return out
 }
 
-// at returns the longest added token that text begins with, or nil.
-func (a *addedTokens) at(text string) *addedToken {
-	for _, t := range a.byFirstByte[text[0]] {
-		if strings.HasPrefix(text, t.Content) {
-			return t
+// at returns the longest that text begins with, and whether there is one.
+func (f tokenFinder) at(text string) (sought, bool) {
+	for _, s := range f[text[0]] {
+		if strings.HasPrefix(text, s.content) {
+			return s, true
 		}
 	}
-	return nil
+	return sought{}, false
+}
+
+func beginsWithWord(text string) bool {
+	r, size := utf8.DecodeRuneInString(text)
+	return size > 0 && isWord(r)
+}
+
+func endsWithWord(text string) bool {
+	r, size := utf8.DecodeLastRuneInString(text)
+	return size > 0 && isWord(r)
+}
+
+// isWord reports whether a character is one of a word, by Unicode's rule for regular
+// expressions (UTS #18, \w).
+func isWord(r rune) bool {
+	return unicode.IsOneOf([]*unicode.RangeTable{
+		unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc, unicode.Join_Control,
+	}, r)
 }

@@ -11,7 +11,6 @@ import (
 
 // modelFile is the model of a tokenizer.json.
 type modelFile struct {
-	Type         string         `json:"type"`
 	Dropout      *float64       `json:"dropout"`
 	UnkToken     *string        `json:"unk_token"`
 	Prefix       *string        `json:"continuing_subword_prefix"`
@@ -88,8 +87,6 @@ type mergeRule struct {
 
 func newBytePairs(f *modelFile) (*bytePairs, error) {
 	switch {
-	case f.Type != "BPE" && f.Type != "": // older files leave the type out
-		return nil, errUnsupported("type %q", f.Type)
 	case f.Dropout != nil && *f.Dropout != 0:
 		return nil, errUnsupported("dropout")
 	case f.Prefix != nil && *f.Prefix != "":

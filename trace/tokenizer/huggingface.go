@@ -11,7 +11,8 @@ import (
 // HuggingFace is a tokenizer in the form of Hugging Face's tokenizer.json. A text
 // goes through these stages, each a component that the file names:
 //
-//	added tokens    cut out what stands for a token of its own, such as <s>
+//	added tokens    cut out what stands for a token of its own, such as <s>; those that are
+//	                normalized themselves are cut out after the next stage
 //	normalizer      rewrites the text between
 //	pre_tokenizer   cuts it into pieces that no token crosses
 //	model           turns each piece into tokens, here by byte pair encoding
@@ -45,11 +46,35 @@ const maxID = 1<<24 - 1
 // maxText bounds a text, before and after normalization, in bytes.
 const maxText = 16 << 20
 
-// ParseHuggingFace reads a tokenizer.json. A component that it does not know is
-// an error that names it.
-func ParseHuggingFace(data []byte) (*HuggingFace, error) {
+// ParseHuggingFace reads a tokenizer.json, and the tokenizer_config.json beside it unless
+// that is nil: of the latter, which class reads the former, and what that puts around a text.
+// A component that it does not know is an error that names it.
+func ParseHuggingFace(data, config []byte) (*HuggingFace, error) {
+	t, err := parseHuggingFace(data)
+	if err != nil || config == nil {
+		return t, err
+	}
+	if err := t.configure(config); err != nil {
+		return nil, fmt.Errorf("%s: %w", configName, err)
+	}
+	return t, nil
+}
+
+func parseHuggingFace(data []byte) (*HuggingFace, error) {
 	if len(data) > maxFileSize {
 		return nil, fmt.Errorf("the file has %d bytes, no more than %d are read", len(data), maxFileSize)
+	}
+	// What kind of model it is comes first: others have vocabularies of another form.
+	var kind struct {
+		Model *struct {
+			Type string `json:"type"`
+		} `json:"model"`
+	}
+	if err := strictjson.Known(data, &kind); err != nil {
+		return nil, err
+	}
+	if kind.Model != nil && kind.Model.Type != "BPE" && kind.Model.Type != "" { // older files leave the type out
+		return nil, fmt.Errorf("model: %w", errUnsupported("type %q", strictjson.Excerpt(kind.Model.Type)))
 	}
 	var f file
 	if err := strictjson.Known(data, &f); err != nil {
@@ -63,12 +88,12 @@ func ParseHuggingFace(data []byte) (*HuggingFace, error) {
 	if t.model, err = newBytePairs(f.Model); err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
-	if t.added, err = newAddedTokens(f.AddedTokens, t.model.vocab); err != nil {
-		return nil, fmt.Errorf("added_tokens: %w", err)
-	}
 	var b builder
 	if t.normalize, err = b.normalizer(f.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer: %w", err)
+	}
+	if t.added, err = newAddedTokens(f.AddedTokens, t.model.vocab, t.normalize); err != nil {
+		return nil, fmt.Errorf("added_tokens: %w", err)
 	}
 	if t.preTokenize, err = b.preTokenizer(f.PreTokenizer); err != nil {
 		return nil, fmt.Errorf("pre_tokenizer: %w", err)
@@ -103,7 +128,7 @@ func (t *HuggingFace) encode(text string) ([]int, error) {
 		return nil, fmt.Errorf("the text is not valid UTF-8")
 	}
 	var ids []int
-	for _, s := range t.added.split(text) {
+	for _, s := range t.added.raw.split(text) {
 		if s.token != nil {
 			ids = append(ids, s.token.ID)
 			continue
@@ -112,17 +137,31 @@ func (t *HuggingFace) encode(text string) ([]int, error) {
 		if err != nil {
 			return nil, fmt.Errorf("normalizer: %w", err)
 		}
-		pieces, err := t.preTokenize([]piece{{text: normalized, first: s.first}})
-		if err != nil {
-			return nil, fmt.Errorf("pre_tokenizer: %w", err)
-		}
-		for _, p := range pieces {
-			if ids, err = t.model.encode(ids, p.text); err != nil {
+		for _, n := range t.added.normalized.split(normalized) {
+			if n.token != nil {
+				ids = append(ids, n.token.ID)
+				continue
+			}
+			if ids, err = t.encodePiece(ids, piece{text: n.text, first: s.first && n.first}); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return t.postProcess(ids), nil
+}
+
+// encodePiece appends the tokens of normalized text without added tokens.
+func (t *HuggingFace) encodePiece(ids []int, p piece) ([]int, error) {
+	pieces, err := t.preTokenize([]piece{p})
+	if err != nil {
+		return nil, fmt.Errorf("pre_tokenizer: %w", err)
+	}
+	for _, p := range pieces {
+		if ids, err = t.model.encode(ids, p.text); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
 }
 
 // Decode implements Tokenizer.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -97,6 +98,8 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"merge into an unknown token", `{"model": {"vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}}`, `model: merges: 0: "ab"`},
 		{"merge of three", `{"model": {"vocab": {"a": 0}, "merges": ["a a a"]}}`, "a merge has two tokens, not 3"},
 		{"merge of a number", `{"model": {"vocab": {"a": 0}, "merges": [7]}}`, "want two tokens"},
+		{"unigram", `{"model": {"type": "Unigram", "vocab": [["a", -1.5]]}}`, `model: type "Unigram" is not supported (token ids`},
+		{"word pieces", `{"model": {"type": "WordPiece", "vocab": {"a": 0}}}`, `model: type "WordPiece" is not supported (token ids`},
 		{"dropout", `{"model": {"vocab": {"a": 0}, "dropout": 0.1}}`, "model: dropout is not supported"},
 		{"unknown unknown", `{"model": {"vocab": {"a": 0}, "unk_token": "<unk>"}}`, `model: unk_token: "<unk>"`},
 		{"word suffix", `{"model": {"vocab": {"a": 0}, "end_of_word_suffix": "</w>"}}`, "model: end_of_word_suffix"},
@@ -120,11 +123,78 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"components without end", `{` + model + `, "normalizer": {"type": "Sequence", "normalizers": [` + strings.Repeat(`{"type":"NFC"},`, 200) + `{"type":"NFC"}]}}`, "more than 100 components"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := ParseHuggingFace([]byte(c.json))
+			_, err := ParseHuggingFace([]byte(c.json), nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want something with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestAddedTokens follows the rules of the tokenizers library 0.23, worked out by hand.
+func TestAddedTokens(t *testing.T) {
+	const model = `"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "_"}, {"type": "Replace", "pattern": {"Regex": " +"}, "content": "_"}]},
+		"model": {"type": "BPE", "vocab": {"_": 0, "a": 1, "b": 2, "<": 3, ">": 4, "s": 5}}`
+	token := func(more string) string {
+		return `{"added_tokens": [{"id": 9, "content": "<s>", "special": true` + more + `}], ` + model + `}`
+	}
+	for _, c := range []struct {
+		name, json, text string
+		want             []int
+	}{
+		{"raw", token(`, "normalized": false`), "a<s>b", []int{0, 1, 9, 0, 2}},
+		{"special ones are raw where nothing is said", token(""), "a<s>b", []int{0, 1, 9, 0, 2}},
+		{"normalized, which begins with a prefix", token(`, "normalized": true`), "a<s>b", []int{0, 1, 3, 5, 4, 2}},
+		{"normalized, at the beginning", token(`, "normalized": true`), "<s>b", []int{9, 2}},
+		{"normalized, behind spaces that become one prefix", token(`, "normalized": true`), "a  <s>", []int{0, 1, 9}},
+		{"a word of its own", token(`, "normalized": false, "single_word": true`), "a<s> <s>b <s>", []int{0, 1, 3, 5, 4, 0, 3, 5, 4, 2, 0, 9}},
+		{"strips", token(`, "normalized": false, "lstrip": true, "rstrip": true`), "a <s>  b", []int{0, 1, 9, 0, 2}},
+	} {
+		tok, err := ParseHuggingFace([]byte(c.json), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if got, err := tok.Encode(c.text); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, %v, want %v", c.name, got, err, c.want)
+		}
+	}
+}
+
+// TestConfig follows the classes of transformers, worked out by hand.
+func TestConfig(t *testing.T) {
+	const tokenizer = `{"added_tokens": [{"id": 7, "content": "<b>", "special": true}, {"id": 8, "content": "<e>", "special": true}, {"id": 9, "content": "<s>", "special": true}],
+		"model": {"type": "BPE", "vocab": {"a": 0}},
+		"post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {}}, {"SpecialToken": {"id": "<e>"}}], "special_tokens": {"<e>": {"ids": [8]}}}}`
+	for _, c := range []struct {
+		config string
+		want   []int
+	}{
+		{`{}`, []int{0, 8}},
+		{`{"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true, "bos_token": "<b>"}`, []int{0, 8}},
+		{`{"tokenizer_class": "Qwen2Tokenizer", "add_bos_token": true, "bos_token": "<b>"}`, []int{0, 8}},
+		{`{"tokenizer_class": "LlamaTokenizer"}`, []int{9, 0}},
+		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<b>", "eos_token": "<e>"}`, []int{7, 0}},
+		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": {"content": "<b>", "lstrip": false}, "eos_token": "<e>", "add_eos_token": true}`, []int{7, 0, 8}},
+		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<b>", "add_bos_token": false}`, []int{0}},
+		{`{"tokenizer_class": "LlamaTokenizerFast", "bos_token": null}`, []int{0}},
+		{`{"tokenizer_class": "CodeLlamaTokenizerFast", "bos_token": "a"}`, []int{0, 0}},
+	} {
+		tok, err := ParseHuggingFace([]byte(tokenizer), []byte(c.config))
+		if err != nil {
+			t.Fatalf("%s: %v", c.config, err)
+		}
+		if got, err := tok.Encode("a"); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, %v, want %v", c.config, got, err, c.want)
+		}
+	}
+	for config, want := range map[string]string{
+		`[`:                                     "tokenizer_config.json: unexpected end",
+		`{"bos_token": 7}`:                      "tokenizer_config.json: bos_token: want a token, got 7",
+		`{"tokenizer_class": "GemmaTokenizer"}`: `tokenizer_config.json: bos_token: "<bos>" is neither in the vocabulary nor`,
+	} {
+		if _, err := ParseHuggingFace([]byte(tokenizer), []byte(config)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want something with %q", config, err, want)
+		}
 	}
 }
 
@@ -140,12 +210,12 @@ func TestEncodeErrors(t *testing.T) {
 			"a", "the text grew",
 		},
 		{
-			"takes for ever", `{` + model + `, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}}`,
+			"takes for ever", `{` + model + `, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a|aa)+$"}, "behavior": "Isolated"}}`,
 			strings.Repeat("a", 40) + "b", "match timeout",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tok, err := ParseHuggingFace([]byte(c.json))
+			tok, err := ParseHuggingFace([]byte(c.json), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,10 +236,10 @@ func FuzzHuggingFace(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(data, "The lazy dog isn't <s> 東")
+		f.Add(data, []byte(`{"tokenizer_class": "LlamaTokenizer", "add_eos_token": true, "bos_token": {"content": "<s>"}}`), "The lazy dog isn't <s> 東")
 	}
-	f.Fuzz(func(t *testing.T, data []byte, text string) {
-		tok, err := ParseHuggingFace(data)
+	f.Fuzz(func(t *testing.T, data, config []byte, text string) {
+		tok, err := ParseHuggingFace(data, config)
 		if err != nil || len(text) > 100 {
 			return
 		}

@@ -28,8 +28,11 @@ func (b *builder) normalizer(c *component) (normalizer, error) {
 			return c.Prepend + text, checkLength(len(c.Prepend) + len(text))
 		}, nil
 	case "Replace":
+		if c.Pattern.Regex != nil {
+			return replaceRegex(*c.Pattern.Regex, c.Content)
+		}
 		if c.Pattern.String == nil {
-			return nil, errUnsupported("Replace of a regular expression")
+			return nil, fmt.Errorf("pattern: missing")
 		}
 		return func(text string) (string, error) { return replace(text, *c.Pattern.String, c.Content) }, nil
 	case "NFC", "NFD", "NFKC", "NFKD":
@@ -73,6 +76,34 @@ func replace(text, old, replacement string) (string, error) {
 		return "", err
 	}
 	return strings.ReplaceAll(text, old, replacement), nil
+}
+
+// replaceRegex makes a normalizer that puts text in the place of whatever an expression
+// matches.
+func replaceRegex(expression, replacement string) (normalizer, error) {
+	find, err := findRegex(expression)
+	if err != nil {
+		return nil, fmt.Errorf("pattern: %w", err)
+	}
+	return func(text string) (string, error) {
+		spans, err := find(text)
+		if err != nil {
+			return "", err
+		}
+		var b strings.Builder
+		for _, s := range spans {
+			switch {
+			case !s.match:
+				b.WriteString(text[s.from:s.to])
+			default:
+				b.WriteString(replacement)
+			}
+			if err := checkLength(b.Len()); err != nil {
+				return "", err
+			}
+		}
+		return b.String(), nil
+	}, nil
 }
 
 func checkLength(n int) error {

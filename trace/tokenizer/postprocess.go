@@ -1,6 +1,9 @@
 package tokenizer
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // postProcessor adds the tokens that begin and end a text.
 type postProcessor func(ids []int) []int
@@ -76,8 +79,10 @@ func template(c *component) (postProcessor, error) {
 	if !seen {
 		return nil, fmt.Errorf("single: the text does not stand in it")
 	}
-	return func(ids []int) []int {
-		out := make([]int, 0, len(before)+len(ids)+len(after))
-		return append(append(append(out, before...), ids...), after...)
-	}, nil
+	return around(before, after), nil
+}
+
+// around returns a postProcessor that puts tokens before a text's own, and after.
+func around(before, after []int) postProcessor {
+	return func(ids []int) []int { return slices.Concat(before, ids, after) }
 }

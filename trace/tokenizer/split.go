@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2"
+
+	"kvcompress/strictjson"
 )
 
 // span is a part of a text, in bytes: one that a pattern matches, or one between
@@ -69,13 +71,17 @@ const (
 	textTimeout  = time.Minute
 )
 
-// findRegex finds what a regular expression matches. The expressions of
-// tokenizers look ahead, which the standard library's cannot.
+// findRegex finds what a regular expression of Oniguruma's syntax matches. The expressions
+// of tokenizers look ahead, which the standard library's cannot.
 func findRegex(expression string) (finder, error) {
 	if len(expression) > maxPattern {
 		return nil, fmt.Errorf("the regular expression has %d bytes, no more than %d are allowed", len(expression), maxPattern)
 	}
-	re, err := regexp2.Compile(expression, regexp2.None)
+	translated, err := translate(expression)
+	if err != nil {
+		return nil, errUnsupported("regular expression %q: %v: it", strictjson.Excerpt(expression), err)
+	}
+	re, err := regexp2.Compile(translated, regexp2.None)
 	if err != nil {
 		return nil, errUnsupported("regular expression %q: %v: it", expression, err)
 	}

@@ -37,7 +37,7 @@ const maxFileSize = 64 << 20
 
 // Load reads the tokenizer in the given file, which may be a llama2.c
 // tokenizer.bin or a Hugging Face tokenizer.json, or a folder with one of the
-// latter.
+// latter. Beside a tokenizer.json it reads tokenizer_config.json, if that is there.
 func Load(path string) (Tokenizer, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, "tokenizer.json")
@@ -46,18 +46,23 @@ func Load(path string) (Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %s: %w", path, err)
 	}
-	t, err := parse(data)
+	t, err := parse(data, filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %s: %w", filepath.Base(path), err)
 	}
 	return t, nil
 }
 
-func parse(data []byte) (Tokenizer, error) {
+// parse reads a tokenizer from the bytes of a file, which lies in dir.
+func parse(data []byte, dir string) (Tokenizer, error) {
 	// A tokenizer.bin that began with a brace would have tokens of 123 bytes or
 	// more, and those of published ones have at most 27.
 	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
-		return ParseHuggingFace(data)
+		config, err := readConfig(dir)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", configName, err)
+		}
+		return ParseHuggingFace(data, config)
 	}
 	return ParseLlama2C(data)
 }
