@@ -24,7 +24,7 @@ func TestPatient(t *testing.T) {
 				break // quest, which no engine runs
 			}
 			m, ok := method.(Patient)
-			if !ok {
+			if !ok { // those with pages of their own, which ask after every token
 				break
 			}
 			prompt := 1 + rng.IntN(120)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
@@ -283,21 +282,20 @@ func randomMethod(cfg *ref.Config, name string, seed uint64) {
 	if err != nil {
 		panic(err)
 	}
-	if e.OwnPages { // no budget: every token is kept
+	if e.OwnPages { // every token is kept
 		cfg.Compression = ref.Compression{}
-		cfg.DType, cfg.KVScale, cfg.BlockSize = dtype.F16, nil, max(8, cfg.BlockSize)
+		cfg.Shape.HeadSize, cfg.BlockSize = 32, max(8, cfg.BlockSize)
 	}
 	for _, o := range e.Options() {
 		switch o.Key {
 		case "from": // of whatever layers there are
 			set("from", fmt.Sprint(min(0, cfg.Shape.Layers-2)))
-		case "residual":
-			set("residual", "16")
 		case "group":
 			if e.OwnPages {
-				set("bits", "4")
 				set("group", "8")
 			}
+		case "residual":
+			set("residual", []string{"8", "16", "64"}[rng.IntN(3)])
 		case "full":
 			full := "["
 			for l := range cfg.Shape.Layers {
