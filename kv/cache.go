@@ -203,8 +203,10 @@ func (c *Cache) Remove(id SeqID) error {
 	}
 	for i := range s.Heads {
 		s.Heads[i].Segments(func(g *Segment) {
-			for _, b := range g.Table {
-				c.release(b)
+			if !g.Deep {
+				for _, b := range g.Table {
+					c.release(b)
+				}
 			}
 			*g = Segment{}
 		})

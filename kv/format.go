@@ -18,18 +18,25 @@ const (
 	PerChannel             // keys or values: whole groups of Group tokens, a scale and a minimum for each channel (KIVI's keys)
 	PerToken               // keys or values: tokens, a scale and a minimum for each Group channels (KIVI's values, FlexGen)
 	Merged                 // keys or values: a direction for two layers and a norm for each (MiniCache)
+	Exact                  // keys or values as a plain page has them, each behind its logical index (what MiniCache retains)
 )
 
 func (k Kind) String() string {
-	names := [...]string{"plain", "per-channel", "per-token", "merged"}
+	names := [...]string{"plain", "per-channel", "per-token", "merged", "exact"}
 	if int(k) < len(names) {
 		return names[k]
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// scaleBytes is the size of a scale, a minimum or a norm, which are of the cache's type.
+// scaleBytes is the size of a scale or a minimum, which are of the cache's type.
 func (c *Config) scaleBytes() int { return c.DType.Size() }
+
+// Bytes of the numbers of a unit that are not of the cache's type.
+const (
+	normBytes  = 4 // of a norm, binary32: the norm of a vector may be beyond the largest f16
+	indexBytes = 4 // of a logical index
+)
 
 // Check returns an error if a cache of the configuration cannot have pages of the
 // format, with what would do.
@@ -41,16 +48,16 @@ func (c *Config) Check(f Format) error {
 			return fmt.Errorf("format: a plain page has neither bits nor groups")
 		}
 		return nil
-	case PerChannel, PerToken, Merged:
+	case PerChannel, PerToken, Merged, Exact:
 	default:
 		return fmt.Errorf("format: kind %d is unknown", f.Kind)
 	}
 	if c.DType.Size() < 2 {
-		return fmt.Errorf("format: scales, minima and norms have no type in a cache of %v: choose kv_dtype f32, f16 or bf16", c.DType)
+		return fmt.Errorf("format: scales, minima and directions have no type in a cache of %v: choose kv_dtype f32, f16 or bf16", c.DType)
 	}
-	switch exact := f.Kind == Merged && f.Bits == 0; {
-	case exact && f.Group != 0:
-		return fmt.Errorf("format: groups of %d of what is not quantized", f.Group)
+	switch exact := f.Kind == Exact || f.Kind == Merged && f.Bits == 0; {
+	case exact && (f.Bits != 0 || f.Group != 0):
+		return fmt.Errorf("format: codes of %d bits, groups of %d, of what is not quantized", f.Bits, f.Group)
 	case exact:
 	case f.Bits < 1 || f.Bits > 8:
 		return fmt.Errorf("format: %d bits, want 1 to 8", f.Bits)
@@ -88,9 +95,11 @@ func (c *Config) UnitBytes(f Format) int {
 		return (d*f.Bits+7)/8 + 2*scale*(d/f.Group)
 	case Merged:
 		if f.Bits == 0 {
-			return d*c.DType.Size() + 2*scale
+			return c.RowBytes() + 2*normBytes
 		}
-		return (d*f.Bits+7)/8 + 2*scale*(d/f.Group) + 2*scale
+		return (d*f.Bits+7)/8 + 2*scale*(d/f.Group) + 2*normBytes
+	case Exact:
+		return indexBytes + c.RowBytes()
 	default:
 		return 2 * c.RowBytes()
 	}
@@ -103,7 +112,7 @@ func (c *Config) Capacity(f Format) int {
 	if f.Kind == Plain {
 		return c.BlockSize
 	}
-	if f.Group < 1 && f.Bits > 0 || f.Kind > Merged || c.DType.Size() < 2 {
+	if f.Group < 1 && f.Bits > 0 || f.Kind > Exact || c.DType.Size() < 2 {
 		return 0
 	}
 	n := c.UnitBytes(f)

@@ -28,9 +28,10 @@ func TestCapacity(t *testing.T) {
 		// A token: 128·4/8 = 64 bytes of codes, 2·2·4 = 16 of scales and minima.
 		{"values of 4 bits", llama, Format{Kind: PerToken, Bits: 4, Group: 32}, 8192, 102, 80},
 		{"values of 2 bits", llama, Format{Kind: PerToken, Bits: 2, Group: 32}, 8192, 170, 48},
-		// 256 bytes of direction, two norms of 2.
-		{"merged", llama, Format{Kind: Merged}, 8192, 31, 260},
-		{"merged, of 4 bits", llama, Format{Kind: Merged, Bits: 4, Group: 32}, 8192, 97, 84},
+		// 256 bytes of direction, two norms of 4.
+		{"merged", llama, Format{Kind: Merged}, 8192, 31, 264},
+		{"merged, of 4 bits", llama, Format{Kind: Merged, Bits: 4, Group: 32}, 8192, 93, 88},
+		{"exact", llama, Format{Kind: Exact}, 8192, 31, 260},
 		// In f32 scales are f32: 32·32·4/8 + 2·4·32 = 768 bytes of 4·2·32·4 = 1,024.
 		{"f32 keys of 4 bits", small, Format{Kind: PerChannel, Bits: 4, Group: 32}, 1024, 32, 24},
 	} {

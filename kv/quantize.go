@@ -58,13 +58,19 @@ func (c *Cache) extend(id SeqID, head int, list *[]Segment, part Part, f Format,
 		*list = append(*list, Segment{Format: f, First: first})
 	}
 	g := &(*list)[len(*list)-1]
+	c.grow(g, id, head, part, n)
+	return g
+}
+
+// grow makes room for n more KVs at the end of a segment that is not plain. The pages are there.
+func (c *Cache) grow(g *Segment, id SeqID, head int, part Part, n int) {
+	f := g.Format
 	for c.cfg.Pages(f, g.Len+n) > len(g.Table) {
 		g.Table = append(g.Table, c.take(Owner{
 			id, int32(head / c.cfg.Shape.KVHeads), int32(head % c.cfg.Shape.KVHeads), int32(len(g.Table)), part,
 		}))
 	}
 	g.Len += n
-	return g
 }
 
 // list is List, to be changed.

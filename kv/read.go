@@ -75,6 +75,14 @@ func (r *Reader) rows(dst []float32, g *Segment, i int) {
 			codes := d * f.Bits / 8
 			numbers := r.decode(page[codes:], size, n, 2*d/f.Group)
 			quant.ReadTokens(dst[:n*d], page, size, numbers, d, f.Group, f.Bits)
+		case Merged:
+			for k := range n {
+				c.readMerged(dst[k*d:][:d], page[k*size:], g.Deep)
+			}
+		case Exact:
+			for k := range n {
+				c.cfg.DType.Decode(dst[k*d:][:d], page[k*size+indexBytes:][:c.cfg.RowBytes()])
+			}
 		}
 		dst, unit, in = dst[n*d:], unit+units, 0
 	}

@@ -28,6 +28,8 @@ type Segment struct {
 	// What only segments of other formats have; zero in a plain one.
 	Format Format
 	Index  []int32 // logical indices, ascending, where they are not consecutive
+	Deep   bool    // of Merged: it is of the deeper layer of a pair; its pages are those of the other layer's head, which has them
+	Limit  float32 // of Merged that is not Deep: the distance above which a token that is merged later is retained
 }
 
 // Slot returns the physical slot of the KV number i of a segment with blocks of
@@ -88,15 +90,15 @@ func (h *Head) Segments(f func(*Segment)) {
 	f(&h.Segment)
 }
 
-// Blocks returns how many blocks the head holds, in all its segments.
+// Blocks returns how many blocks the head holds, in all its segments. Those of merged pages count
+// for the shallower layer's head.
 func (h *Head) Blocks() int {
-	n := len(h.Table)
-	for i := range h.Keys {
-		n += len(h.Keys[i].Table)
-	}
-	for i := range h.Values {
-		n += len(h.Values[i].Table)
-	}
+	n := 0
+	h.Segments(func(g *Segment) {
+		if !g.Deep {
+			n += len(g.Table)
+		}
+	})
 	return n
 }
 

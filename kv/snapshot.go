@@ -149,6 +149,8 @@ func (c *Cache) Holds(h *Head) (err error) {
 			case err != nil:
 			case g.Format.Kind == Plain:
 				err = fmt.Errorf("kv: segment %d of %v is plain", i, p)
+			case g.Deep && g.Format.Kind != Merged:
+				err = fmt.Errorf("kv: segment %d of %v is of a deeper layer, and %v", i, p, g.Format.Kind)
 			case g.Offset != 0 || g.Index != nil && len(g.Index) != g.Len:
 				err = fmt.Errorf("kv: segment %d of %v has an offset of %d, and %d indices of %d KVs", i, p, g.Offset, len(g.Index), g.Len)
 			default:

@@ -43,6 +43,9 @@ func (c *Cache) payload(h *Head) int64 {
 	for _, p := range []Part{Keys, Values} {
 		for i := range h.List(p) {
 			g := &h.List(p)[i]
+			if g.Deep {
+				continue
+			}
 			n += int64(g.Len/g.Format.Unit()) * int64(c.cfg.UnitBytes(g.Format))
 		}
 	}

@@ -34,7 +34,8 @@
 //
 // KV-Compress (Rehg, arXiv 2410.00161) is kvcompress.go, with count.go (how many blocks
 // must go) and prefill.go (its metric of a prompt). Every other method has a file of its
-// own; capacity.go and press.go have what several of them share.
+// own; capacity.go and press.go have what several of them share, quantizer.go and merger.go what those do that
+// have pages of their own.
 //
 // Shapes are written with L layers, H KV heads, G query heads per KV head, D elements per
 // head, B KVs per block and N physical blocks. A physical slot is block·B + offset; a KV's

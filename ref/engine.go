@@ -53,6 +53,11 @@ func NewEngineOf(cfg Config, method Method, open func(kv.SeqID) (trace.Tensors, 
 			return nil, fmt.Errorf("method %s: %w", method.Name(), err)
 		}
 	}
+	if m, ok := method.(Merger); ok {
+		if err := checkMerger(&cfg.Config, m); err != nil {
+			return nil, fmt.Errorf("method %s: %w", method.Name(), err)
+		}
+	}
 	r := rulesOf(method)
 	var turns *rotary
 	if m, ok := method.(Rerotator); ok && m.ByCachePosition() {
@@ -178,6 +183,7 @@ type Compressed struct {
 	Evicted   int // KVs whose slots came free
 	Hidden    int // KVs that are hidden until the next compression
 	Quantized int // keys and values, each counted by itself
+	Merged    int // likewise
 	Moved     int // KVs
 }
 
@@ -195,7 +201,7 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	if free := e.cache.Free(); plan.Needs > free {
 		return Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
 	}
-	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden(), Quantized: plan.Quantized()}
+	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden(), Quantized: plan.Quantized(), Merged: plan.Merged()}
 	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
 
 	for i := range plan.Edits {
@@ -203,7 +209,7 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 			e.standIns.fold(e.cache, &s.Heads[edit.Head], edit)
 		}
 	}
-	taken, err := e.quantize(s, method, &plan)
+	taken, err := e.pack(s, method, &plan)
 	if err != nil {
 		return done, err
 	}

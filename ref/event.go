@@ -98,7 +98,7 @@ func (p *Plan) Parts(heads int) []Part {
 	for i, gone := range p.Gone(heads) {
 		parts = append(parts, list("evicted", "evicted KV", i, gone))
 	}
-	var hidden, folded, into, keys, values []Part
+	var hidden, folded, into, keys, values, retained, retainedValues []Part
 	for _, e := range p.Edits {
 		switch e.Op {
 		case Mask:
@@ -112,7 +112,15 @@ func (p *Plan) Parts(heads int) []Part {
 			} else {
 				values = append(values, list("quantized_values", "quantized value", e.Head, e.KVs))
 			}
+		case Merge:
+			if e.Part == kv.Keys {
+				keys = append(keys, list("merged_keys", "merged key", e.Head, e.KVs))
+				retained = append(retained, list("retained_keys", "retained key", e.Head, e.Retained))
+			} else {
+				values = append(values, list("merged_values", "merged value", e.Head, e.KVs))
+				retainedValues = append(retainedValues, list("retained_values", "retained value", e.Head, e.Retained))
+			}
 		}
 	}
-	return slices.Concat(parts, hidden, folded, into, keys, values)
+	return slices.Concat(parts, hidden, folded, into, keys, values, retained, retainedValues)
 }

@@ -131,20 +131,26 @@ type (
 		bent
 		rotator ref.Rerotator
 	}
+	bentMerger struct {
+		bent
+		merger ref.Merger
+	}
 	bentQuantizer struct {
 		bent
 		quantizer ref.Quantizer
 	}
 )
 
-func (b bentMasker) Hidden() int                      { return b.masker.Hidden() }
-func (b bentMasker) HidesNew(prompt, held int) bool   { return b.masker.HidesNew(prompt, held) }
-func (b bentMasker) Hiding(c ref.Counts) ref.Hiding   { return b.masker.Hiding(c) }
-func (b bentFolder) StandIns() ref.StandIns           { return b.folder.StandIns() }
-func (b bentFolder) Folding(c ref.Counts) ref.Folding { return b.folder.Folding(c) }
-func (b bentRotator) ByCachePosition() bool           { return b.rotator.ByCachePosition() }
-func (b bentQuantizer) Formats() (k, v kv.Format)     { return b.quantizer.Formats() }
-func (b bentQuantizer) Quantizes(n int) (k, v int)    { return b.quantizer.Quantizes(n) }
+func (b bentMasker) Hidden() int                         { return b.masker.Hidden() }
+func (b bentMasker) HidesNew(prompt, held int) bool      { return b.masker.HidesNew(prompt, held) }
+func (b bentMasker) Hiding(c ref.Counts) ref.Hiding      { return b.masker.Hiding(c) }
+func (b bentFolder) StandIns() ref.StandIns              { return b.folder.StandIns() }
+func (b bentFolder) Folding(c ref.Counts) ref.Folding    { return b.folder.Folding(c) }
+func (b bentRotator) ByCachePosition() bool              { return b.rotator.ByCachePosition() }
+func (b bentMerger) Merging() ref.Merging                { return b.merger.Merging() }
+func (b bentMerger) Retains(n int) (kvs int, known bool) { return b.merger.Retains(n) }
+func (b bentQuantizer) Formats() (k, v kv.Format)        { return b.quantizer.Formats() }
+func (b bentQuantizer) Quantizes(n int) (k, v int)       { return b.quantizer.Quantizes(n) }
 
 // bend returns what plants a bug in a method's plans, and in their specification.
 func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {
@@ -159,6 +165,8 @@ func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {
 			return bentRotator{b, m}
 		case ref.Quantizer:
 			return bentQuantizer{b, m}
+		case ref.Merger:
+			return bentMerger{b, m}
 		}
 		return b
 	}
@@ -168,7 +176,7 @@ func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {
 func takeNewest(v ref.View, p *ref.Plan) {
 	e := &p.Edits[0]
 	h := &v.Sequence.Heads[e.Head]
-	if e.Op == ref.Quantize { // and is the only one, if need be
+	if packs(e) { // and is the only one, if need be
 		e.KVs = append(slices.Clone(e.KVs[1:]), int32(h.KVs()))
 		return
 	}
@@ -187,7 +195,7 @@ func takeOneMore(v ref.View, p *ref.Plan) {
 	for i := range p.Edits {
 		e := &p.Edits[i]
 		for _, k := range indices(v.Sequence.Heads[e.Head].KVs() + 1) {
-			if e.Op != ref.Quantize && int(k) == v.Sequence.Heads[e.Head].KVs() {
+			if !packs(e) && int(k) == v.Sequence.Heads[e.Head].KVs() {
 				continue // what it does not hold cannot go
 			}
 			if !slices.Contains(e.KVs, k) && (e.Op != ref.StandIn || k != e.Into) {

@@ -63,6 +63,20 @@ type Quantizer interface {
 	Quantizes(tokens int) (keys, values int)
 }
 
+// Merger is a method that merges the keys, and the values, of pairs of layers, and does nothing else. It declares no
+// columns and watches nothing. A compression merges all that is not merged yet. What its plans ask for is
+// how many keys and values they merge, each counted by itself.
+type Merger interface {
+	Method
+
+	// Merging says which layers are merged, and how.
+	Merging() Merging
+
+	// Retains returns how many keys, and how many values, of a head are retained of the tokens that are merged first, if
+	// none is retained later; false if what is retained depends on more than their number.
+	Retains(tokens int) (kvs int, known bool)
+}
+
 // Protector is a method, no Dropper, that leaves some tokens alone. Of a Dropper the ranking
 // says which.
 type Protector interface {
@@ -99,7 +113,7 @@ type Counts struct {
 	Tokens int   // that have entered, the prompt's included
 	Heads  []int // [L·H] KVs that each head holds
 
-	// Of a [Quantizer]: how many of each head's oldest keys and values are quantized, [L·H];
+	// Of a [Quantizer] or a [Merger]: how many of each head's oldest keys and values are quantized, or merged, [L·H];
 	// nil for none.
 	Keys, Values []int
 }
@@ -178,11 +192,14 @@ type Plan struct {
 // Edit is one change of the KVs of one head.
 type Edit struct {
 	Op   Op
-	Part kv.Part // Quantize: of Keys or of Values; else Both
+	Part kv.Part // Quantize, Merge: of Keys or of Values; else Both
 	Head int     // layer·H + head
 	With int     // of an edit of two layers' heads: the other head; else 0
 	KVs  []int32 // logical indices, ascending
 	Into int32   // StandIn: the logical index of the stand-in that takes them in, or None
+
+	Retained []int32 // Merge: those of the KVs that stay beside as they are
+	Limit    float32 // Merge: the distance above which a later one is retained
 }
 
 // None is no index: of a KV, of a column.
@@ -197,13 +214,17 @@ const (
 	Mask               // the KVs, and no others of the head, are hidden from queries until the next plan
 	StandIn            // the KVs are folded into one that stands for them: see StandIns
 	Quantize           // the keys, or the values, of consecutive KVs become codes in pages of their own: see Quantizer
+	Merge              // the keys, or the values, of consecutive KVs get a direction in common with another layer's; there is an edit for both heads: see Merger
 )
+
+// packs reports whether the edit moves keys or values into pages of another format.
+func (e *Edit) packs() bool { return e.Op == Quantize || e.Op == Merge }
 
 // gone returns the KVs whose slots the edit empties. A new stand-in takes the slot of the
 // lowest KV.
 func (e *Edit) gone() []int32 {
 	switch {
-	case e.Op == Mask, e.Op == Quantize:
+	case e.Op == Mask, e.packs():
 		return nil
 	case e.Op == StandIn && e.Into == None:
 		return e.KVs[1:]
@@ -259,10 +280,21 @@ func (p *Plan) Quantized() int {
 	return n
 }
 
-// Rounds splits the heads of a plan that takes blocks of the cache: an engine carries out the edits of heads
+// Merged returns how many keys and values the plan merges.
+func (p *Plan) Merged() int {
+	n := 0
+	for i := range p.Edits {
+		if e := &p.Edits[i]; e.Op == Merge {
+			n += len(e.KVs)
+		}
+	}
+	return n
+}
+
+// Rounds splits the heads of a plan that takes blocks of the cache, or its pairs of heads: an engine carries out the edits of those numbered
 // first to last − 1 at once, which take their blocks before any of theirs come free. taken and freed
-// are the blocks of each head, [L·H], and free those that are free before. A round is as many heads as
-// there are free blocks for. It returns false where a head has too few; with free ≥ Needs that is never so.
+// are the blocks of each, and free those that are free before. A round is as many as
+// there are free blocks for. It returns false where one has too few; with free ≥ Needs that is never so.
 func Rounds(taken, freed []int, free int, round func(first, last int) error) (bool, error) {
 	for first := 0; first < len(taken); {
 		last, after := first, free
@@ -300,18 +332,18 @@ func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 		held := heads[i].KVs()
 		n += ceilDiv(held, blockSize) - ceilDiv(held-len(gone), blockSize)
 	}
-	for i, more := range p.quantized(len(heads)) {
+	for i, more := range p.packed(len(heads)) {
 		n += leaves(&heads[i], more, blockSize)
 	}
 	return n
 }
 
-// quantized returns how many keys and values of each head the plan quantizes, by kv.Part; nil for
+// packed returns how many keys and values of each head the plan quantizes or merges, by kv.Part; nil for
 // none.
-func (p *Plan) quantized(heads int) [][3]int {
+func (p *Plan) packed(heads int) [][3]int {
 	var more [][3]int
 	for i := range p.Edits {
-		if e := &p.Edits[i]; e.Op == Quantize {
+		if e := &p.Edits[i]; e.packs() {
 			if more == nil {
 				more = make([][3]int, heads)
 			}
@@ -322,7 +354,7 @@ func (p *Plan) quantized(heads int) [][3]int {
 }
 
 // leaves returns how many plain blocks come free of a head of which so many more keys and
-// values are quantized.
+// values are quantized or merged.
 func leaves(h *kv.Head, more [3]int, blockSize int) int {
 	first := min(h.End(kv.Keys)+more[kv.Keys], h.End(kv.Values)+more[kv.Values])
 	return max(0, first/blockSize-h.First/blockSize)

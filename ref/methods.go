@@ -82,6 +82,7 @@ func Methods() []Entry {
 		knormEntry(),
 		lagKVEntry(),
 		llmLingua2Entry(),
+		miniCacheEntry(),
 		observedAttentionEntry(),
 		pyramidKVEntry(),
 		questEntry(),

@@ -22,10 +22,11 @@ type model struct {
 	masker  ref.Masker // nil if the method hides nothing
 	weights int        // column of the weights of stand-ins, or ref.None
 	dropped map[kv.SeqID][]int
-	heads   map[kv.SeqID][]entries // [L·H]
-	packed  map[kv.SeqID][][3]int  // [L·H] how many of the oldest keys, and values, are quantized
-	changed map[*entry]bool        // entries that the last plan has folded KVs into
-	refined bool                   // the last plan's ranking refined its quotas
+	heads   map[kv.SeqID][]entries    // [L·H]
+	packed  map[kv.SeqID][][3]int     // [L·H] how many of the oldest keys, and values, are quantized or merged
+	kept    map[kv.SeqID][][3][]int32 // [L·H] the keys, and values, that are retained beside
+	changed map[*entry]bool           // entries that the last plan has folded KVs into
+	refined bool                      // the last plan's ranking refined its quotas
 }
 
 // entries are what a head holds, by position.
@@ -56,7 +57,7 @@ type entry struct {
 }
 
 func newModel(cfg ref.Config, cache *kv.Cache, method ref.Method) model {
-	m := model{cfg: cfg, cache: cache, weights: ref.None, heads: map[kv.SeqID][]entries{}, packed: map[kv.SeqID][][3]int{}, dropped: map[kv.SeqID][]int{}}
+	m := model{cfg: cfg, cache: cache, weights: ref.None, heads: map[kv.SeqID][]entries{}, packed: map[kv.SeqID][][3]int{}, kept: map[kv.SeqID][][3][]int32{}, dropped: map[kv.SeqID][]int{}}
 	m.masker, _ = method.(ref.Masker)
 	if f, ok := method.(ref.Folder); ok {
 		m.weights = f.StandIns().Weight
@@ -85,7 +86,7 @@ func (m *model) prefill(id kv.SeqID, n int) {
 			heads[i].enter(&entry{weight: 1})
 		}
 	}
-	m.heads[id], m.dropped[id], m.packed[id] = heads, make([]int, len(heads)), make([][3]int, len(heads))
+	m.heads[id], m.dropped[id], m.packed[id], m.kept[id] = heads, make([]int, len(heads)), make([][3]int, len(heads)), make([][3][]int32, len(heads))
 }
 
 // decode enters one more token, which has entered the cache.
@@ -108,6 +109,9 @@ func (m *model) plan(id kv.SeqID, p *ref.Plan) {
 		switch e.Op {
 		case ref.Quantize:
 			m.packed[id][e.Head][e.Part] += len(e.KVs)
+		case ref.Merge:
+			m.packed[id][e.Head][e.Part] += len(e.KVs)
+			m.kept[id][e.Head][e.Part] = append(m.kept[id][e.Head][e.Part], e.Retained...)
 		case ref.Drop:
 			for _, k := range e.KVs {
 				m.dropped[id][e.Head] += entries.take(at(k)).weight
@@ -172,10 +176,13 @@ func (m *model) store(stored []byte, row []float32, scale float32) {
 }
 
 // largest bounds what is stored of inputs up to 2: those, and with scales what rounding up
-// among the subnormals makes of them, at most twice as much.
+// among the subnormals makes of them, at most twice as much. Merged, they have another direction.
 func (s *scenario) largest() float64 {
 	if s.cfg.KVScale != nil {
 		return 4
+	}
+	if _, ok := s.plain.(ref.Merger); ok { // of one direction all may lie in one element
+		return 2.1 * math.Sqrt(float64(s.cfg.Shape.HeadSize))
 	}
 	return 2
 }
@@ -251,6 +258,7 @@ func (s *scenario) observe(e ref.Event) {
 		delete(s.model.heads, e.Seqs[0])
 		delete(s.model.dropped, e.Seqs[0])
 		delete(s.model.packed, e.Seqs[0])
+		delete(s.model.kept, e.Seqs[0])
 	}
 	if s.damage != nil {
 		s.damage(cache, e)
@@ -313,6 +321,12 @@ func (s *scenario) decided(id kv.SeqID, p *ref.Plan) error {
 	if m, ok := s.plain.(ref.Quantizer); ok && p.Quantized() != m.Asks(counts) {
 		return fmt.Errorf("%d keys and values are quantized, its count says %d", p.Quantized(), m.Asks(counts))
 	}
+	if m, ok := s.plain.(ref.Merger); ok {
+		if p.Merged() != m.Asks(counts) {
+			return fmt.Errorf("%d keys and values are merged, its count says %d", p.Merged(), m.Asks(counts))
+		}
+		return retainedByCount(m, p, counts)
+	}
 	if m, ok := s.plain.(ref.Masker); ok && p.Hidden() != m.Asks(counts) {
 		return fmt.Errorf("%d KVs are hidden, its count says %d", p.Hidden(), m.Asks(counts))
 	}
@@ -336,8 +350,8 @@ func (s *scenario) wellFormed(v ref.View, p *ref.Plan) error {
 		if len(e.KVs) == 0 {
 			return fmt.Errorf("an edit of head %d has no KVs", e.Head)
 		}
-		if from := h.End(e.Part); e.Op == ref.Quantize && (int(e.KVs[0]) != from || int(e.KVs[len(e.KVs)-1]) != from+len(e.KVs)-1) {
-			return fmt.Errorf("head %d, of which %d of %v are quantized, is to have %v quantized", e.Head, from, e.Part, e.KVs)
+		if from := h.End(e.Part); packs(&e) && (int(e.KVs[0]) != from || int(e.KVs[len(e.KVs)-1]) != from+len(e.KVs)-1) {
+			return fmt.Errorf("head %d, of which %d of %v are quantized, is to have %v quantized or merged", e.Head, from, e.Part, e.KVs)
 		}
 		for j, k := range e.KVs {
 			if k < 0 || k >= held || j > 0 && e.KVs[j-1] >= k || e.Op == ref.StandIn && k == e.Into {
@@ -519,6 +533,11 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 		}
 		return nil
 	}
+	if m, ok := s.plain.(ref.Merger); ok {
+		if err := s.checkMerged(q, i, m); err != nil {
+			return err
+		}
+	}
 	for k, b := range h.Table {
 		if err := own(b, kv.Both, h.First/s.cfg.BlockSize+k); err != nil {
 			return err
@@ -526,11 +545,17 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 	}
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		for _, g := range h.List(part) {
+			if g.Deep { // its pages are the other head's
+				continue
+			}
 			for k, b := range g.Table {
 				if err := own(b, part, k); err != nil {
 					return err
 				}
 			}
+		}
+		if _, ok := s.plain.(ref.Merger); ok {
+			continue
 		}
 		if err := s.checkQuantized(q, i, part); err != nil {
 			return err
@@ -578,6 +603,9 @@ func (s *scenario) quantizes(part kv.Part) (kv.Format, quant.Groups) {
 // pages returns how many blocks a head has to hold, and the bytes of what is read of it.
 func (s *scenario) pages(id kv.SeqID, head int) (blocks int, payload int64) {
 	n, packed := s.model.heads[id][head].held, s.model.packed[id][head]
+	if m, ok := s.plain.(ref.Merger); ok {
+		return s.mergedPages(id, head, m)
+	}
 	blocks = ceilDiv(n, s.cfg.BlockSize) - min(packed[kv.Keys], packed[kv.Values])/s.cfg.BlockSize
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		payload += int64((n - packed[part]) * s.cfg.RowBytes())

@@ -58,7 +58,7 @@ func QuantizerBlocks(cfg *kv.Config, heads []kv.Head, m Quantizer, p *Plan) (tak
 	taken, freed = make([]int, len(heads)), make([]int, len(heads))
 	var formats [3]kv.Format
 	formats[kv.Keys], formats[kv.Values] = m.Formats()
-	for i, more := range p.quantized(len(heads)) {
+	for i, more := range p.packed(len(heads)) {
 		for _, part := range []kv.Part{kv.Keys, kv.Values} {
 			from := heads[i].End(part)
 			taken[i] += cfg.Pages(formats[part], from+more[part]) - cfg.Pages(formats[part], from)

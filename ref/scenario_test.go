@@ -125,11 +125,14 @@ func (s *scenario) compress(id kv.SeqID) error {
 	if err != nil {
 		return err
 	}
-	s.acted += r.Evicted + r.Hidden + r.Quantized
+	s.acted += r.Evicted + r.Hidden + r.Quantized + r.Merged
 	taken := quantizedPages(q) - pages
 	want := ref.Compressed{Asked: asks, Taken: taken, Freed: held + taken - s.engine.Held(id), Evicted: kvs - q.KVs(), Hidden: s.model.hidden(id), Moved: r.Moved}
 	if _, ok := s.plain.(ref.Quantizer); ok {
 		want.Quantized = asks
+	}
+	if _, ok := s.plain.(ref.Merger); ok {
+		want.Merged = asks
 	}
 	if s.refines(id) { // what is asked for in the end depends on what the KVs hold
 		want.Asked = r.Asked

@@ -101,7 +101,7 @@ func replayDrawn(t *testing.T, m *draw.Method, name string, seed uint64) int {
 			fewBlocks(&opt, b.Trace)
 		}
 		report := replayBoth(t, b.Trace, opt, new([2]int))
-		if n := report.Totals.KVsEvicted + report.Totals.MaxHidden + report.Totals.Quantized; n > 0 {
+		if n := report.Totals.KVsEvicted + report.Totals.MaxHidden + report.Totals.Quantized + report.Totals.Merged; n > 0 {
 			return n
 		}
 	}

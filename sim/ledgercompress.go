@@ -51,7 +51,7 @@ func (l *Ledger) Repeat(times int) {
 // countable returns an error if a ledger cannot tell what a method does to lengths.
 func countable(m ref.Method) error {
 	switch m.(type) {
-	case ref.Dropper, ref.Counter, ref.Masker, ref.Quantizer:
+	case ref.Dropper, ref.Counter, ref.Masker, ref.Quantizer, ref.Merger:
 		return nil
 	}
 	return fmt.Errorf("sim: method %s says nothing of lengths: it runs on an engine, not on a ledger", m.Name())
@@ -63,9 +63,8 @@ func (l *Ledger) Count(id kv.SeqID) int {
 	if a == nil {
 		return 0
 	}
-	if l.quantizing != nil {
-		_, asked := l.quantizes(a)
-		return asked
+	if l.packer != nil {
+		return l.packer.asks(l, a)
 	}
 	by := l.rulesFor(id)
 	if l.blocks {
@@ -104,8 +103,8 @@ func (l *Ledger) counts(a *account) ref.Counts {
 		}
 	}
 	c := ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: l.lengths}
-	if q := a.quantized; q != (quantized{}) {
-		c.Keys, c.Values = slices.Repeat([]int{q.keys}, l.heads), slices.Repeat([]int{q.values}, l.heads)
+	if p := &a.packed; p.sum.seqs > 0 {
+		c.Keys, c.Values = slices.Repeat([]int{p.keys}, l.heads), slices.Repeat([]int{p.values}, l.heads)
 	}
 	return c
 }
@@ -168,8 +167,8 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	a.asksAt, a.undoneAt = 0, never
 	by := l.rulesFor(id)
 	switch m := by.method.(type) {
-	case ref.Quantizer:
-		return l.quantize(a)
+	case ref.Quantizer, ref.Merger:
+		return l.pack(id, a)
 	case ref.Counter:
 		counts := l.counts(a)
 		return l.evict(a, m.Asks(counts), m.Evicts(counts)), nil

@@ -24,10 +24,8 @@ func (l *Ledger) Usage() kv.Usage {
 	kvs, blocks := l.windows.held(l.cfg.BlockSize)
 	states := l.fixed * len(l.seqs)
 	slots, plain := (l.used-states)*l.cfg.BlockSize, l.kvs+kvs
-	if z := l.quantizing; z != nil {
-		slots -= z.pages * l.cfg.BlockSize
-		plain -= z.gone
-	}
+	slots -= l.packing.pages * l.cfg.BlockSize
+	plain -= l.packing.gone
 	return kv.Usage{
 		KVs:         l.kvs + kvs,
 		DenseKVs:    l.denseKVs + kvs,
@@ -52,8 +50,9 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 			for range r.heads {
 				kvs[head] += n
 				blocks[head] += l.blocksOf(n)
-				if l.quantizing != nil {
-					blocks[head] += l.more(a) / l.heads
+				if a.packed.sum.seqs > 0 {
+					own := l.packer.of(l, &a.packed, head)
+					blocks[head] += own.pages - own.left
 				}
 				head++
 			}

@@ -17,7 +17,7 @@ type policy struct {
 	enabled   bool // there is something to compress by
 	blocks    bool // the method counts blocks
 	ranks     bool // it ranks KVs by what it keeps of each
-	quantizes bool // it quantizes, and sorts nothing: MaxKVPerCompression is no limit
+	packs     bool // it quantizes or merges keys and values, and sorts nothing: MaxKVPerCompression is no limit
 	blockSize int
 	watches   *ref.Observation // of prompts; nil for none
 	ownOnce   bool             // a sequence has had a Once that is not the schedule's
@@ -46,14 +46,17 @@ func (p *policy) enable(cfg *ref.Config) {
 	if method, err := cfg.NewMethod(); err == nil { // with an error nothing is served
 		p.watches = method.Observe()
 		p.ranks = Ranks(method)
-		_, p.quantizes = method.(ref.Quantizer)
+		switch method.(type) {
+		case ref.Quantizer, ref.Merger:
+			p.packs = true
+		}
 	}
 }
 
 // Ranks reports whether a method's compressions rank KVs by what it keeps of each.
 func Ranks(m ref.Method) bool {
 	switch m.(type) {
-	case ref.Counter, ref.Quantizer:
+	case ref.Counter, ref.Quantizer, ref.Merger:
 		return false
 	}
 	return true
@@ -158,11 +161,11 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 
 // told returns what a step tells of a compression.
 func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
-	short := r.Asked - r.Evicted - r.Hidden - r.Quantized
+	short := r.Asked - r.Evicted - r.Hidden - r.Quantized - r.Merged
 	if p.blocks {
 		short = r.Asked - r.Freed
 	}
-	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Taken: r.Taken, Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Quantized: r.Quantized, Moved: r.Moved}
+	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Taken: r.Taken, Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Quantized: r.Quantized, Merged: r.Merged, Moved: r.Moved}
 }
 
 // work adds the compression of a sequence that held so many slots.
@@ -176,11 +179,12 @@ func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[KVsMoved] += int64(r.Moved)
 	w[BlocksFreed] += int64(r.Freed)
 	w[Quantized] += int64(r.Quantized)
+	w[Merged] += int64(r.Merged)
 }
 
 // choose marks the sequences that a compression takes: those that have been left out of
 // most compressions since their own first, and of equal ones the one that arrived last, as
-// many as MaxKVPerCompression allows. Those that this step, now, has compressed already are
+// many as MaxKVPerCompression allows: all, where keys and values are quantized or merged and none is sorted. Those that this step, now, has compressed already are
 // left alone.
 func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 	p.order = p.order[:0]
@@ -194,7 +198,7 @@ func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 		slices.SortFunc(p.order, before)
 	}
 	slots, limit := 0, p.MaxKVPerCompression
-	if p.quantizes {
+	if p.packs {
 		limit = 0 // nothing is sorted
 	}
 	for _, s := range p.order {

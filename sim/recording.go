@@ -11,11 +11,12 @@ import (
 // ledger that serves the same requests evict the same. It is for one ledger, which
 // uses it up.
 type Recording struct {
-	lost map[kv.SeqID][][]int // of each compression, KVs by head
+	lost     map[kv.SeqID][][]int    // of each compression, KVs by head
+	retained map[kv.SeqID][][][2]int // of each compression that merges, keys and values by head
 }
 
 // NewRecording returns an empty recording.
-func NewRecording() *Recording { return &Recording{map[kv.SeqID][][]int{}} }
+func NewRecording() *Recording { return &Recording{map[kv.SeqID][][]int{}, map[kv.SeqID][][][2]int{}} }
 
 // Observe takes in an event of the engine that is recorded.
 func (r *Recording) Observe(e ref.Event) {
@@ -28,6 +29,26 @@ func (r *Recording) Observe(e ref.Event) {
 		lost[i] = len(gone)
 	}
 	r.lost[e.Seqs[0]] = append(r.lost[e.Seqs[0]], lost)
+	if e.Plan.Merged() == 0 {
+		return
+	}
+	retained := make([][2]int, heads)
+	for i := range e.Plan.Edits {
+		if edit := &e.Plan.Edits[i]; edit.Op == ref.Merge {
+			retained[edit.Head][edit.Part-kv.Keys] += len(edit.Retained)
+		}
+	}
+	r.retained[e.Seqs[0]] = append(r.retained[e.Seqs[0]], retained)
+}
+
+// Retained implements what a ledger asks of a method that merges.
+func (r *Recording) Retained(id kv.SeqID) ([][2]int, bool) {
+	recorded := r.retained[id]
+	if len(recorded) == 0 {
+		return nil, false
+	}
+	r.retained[id] = recorded[1:]
+	return recorded[0], true
 }
 
 // Refined says that what it tells is what heads lose after their quotas were refined.

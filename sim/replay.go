@@ -63,6 +63,7 @@ type Totals struct {
 	KVsShort      int   `json:"kvs_short,omitempty"`          // by methods that count KVs: asked for and not evicted
 	MaxHidden     int   `json:"max_kvs_hidden,omitempty"`     // of one sequence at a time
 	Quantized     int   `json:"quantized,omitempty"`          // keys and values, each counted by itself
+	Merged        int   `json:"merged,omitempty"`             // likewise
 	BlocksTaken   int   `json:"blocks_taken,omitempty"`       // by compression
 	PeakPayload   int64 `json:"peak_payload_bytes,omitempty"` // of K and V, with scales and minima, where some are quantized
 
@@ -215,6 +216,7 @@ func (t *Totals) Add(s *Step, cfg *ref.Config) {
 		t.MaxHidden = max(t.MaxHidden, c.Hidden)
 		t.KVsMoved += c.Moved
 		t.Quantized += c.Quantized
+		t.Merged += c.Merged
 		t.BlocksTaken += c.Taken
 		t.BytesMoved += int64(c.Moved) * int64(cfg.MoveBytes())
 	}

@@ -197,5 +197,6 @@ type Compression struct {
 	Evicted   int      `json:"evicted"`             // KVs
 	Hidden    int      `json:"hidden,omitempty"`    // KVs, until the sequence's next compression
 	Quantized int      `json:"quantized,omitempty"` // keys and values, each counted by itself
+	Merged    int      `json:"merged,omitempty"`    // likewise
 	Moved     int      `json:"moved"`               // KVs
 }

@@ -288,6 +288,8 @@ func randomMethod(cfg *ref.Config, name string, seed uint64) {
 	}
 	for _, o := range e.Options() {
 		switch o.Key {
+		case "from": // of whatever layers there are
+			set("from", fmt.Sprint(min(0, cfg.Shape.Layers-2)))
 		case "group":
 			if e.OwnPages {
 				set("group", "8")

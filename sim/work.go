@@ -28,15 +28,16 @@ const (
 	KVsEvicted                        // by compression
 	KVsMoved                          // by compression
 	BlocksFreed                       // by compression
-	QuantizedBytesRead                // bytes that decode attention reads of KVs of which the key or the value is quantized; KVsRead are the others
+	QuantizedBytesRead                // bytes that decode attention reads of KVs of which the key or the value is quantized or merged; KVsRead are the others
 	Quantized                         // keys and values that compression quantizes
+	Merged                            // keys and values that compression merges
 	NumFeatures
 )
 
 var featureNames = [NumFeatures]string{
 	"steps", "prefill_steps", "compression_steps", "prefill_seqs", "prefill_tokens", "attention_pairs", "window_pairs", "experts_read", "metric_pairs",
 	"decode_seqs", "kvs_read", "blocks_read", "compressed_seqs", "kvs_sorted", "kvs_evicted", "kvs_moved", "blocks_freed",
-	"quantized_bytes_read", "quantized",
+	"quantized_bytes_read", "quantized", "merged",
 }
 
 // String returns the feature's name, as tables and JSON have it.

@@ -240,6 +240,12 @@ func (c *comparison) segments(p pair) {
 			if want[i].Format != got[i].Format {
 				c.differ("format of a segment", p.at, fmt.Sprint(want[i].Format), fmt.Sprint(got[i].Format))
 			}
+			if want[i].Deep != got[i].Deep {
+				c.differ("layer of a segment, deeper", p.at, fmt.Sprint(want[i].Deep), fmt.Sprint(got[i].Deep))
+			}
+			if w, g := want[i].Limit, got[i].Limit; math.Float32bits(w) != math.Float32bits(g) {
+				c.differ("limit of a merged segment", p.at, fmt.Sprint(w), fmt.Sprint(g))
+			}
 		}
 	}
 	if p.want.First != p.got.First {

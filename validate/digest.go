@@ -112,7 +112,7 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 }
 
 // segmentInts writes what a head has beside its plain segment: of each other segment its
-// format, first index, length and table, and where the plain one begins; nothing where it is all.
+// format, first index, length and table, of a merged one the limit, and where the plain one begins; nothing where it is all.
 func segmentInts(w *writer, h *kv.Head) {
 	if len(h.Keys)+len(h.Values) == 0 {
 		return
@@ -126,6 +126,9 @@ func segmentInts(w *writer, h *kv.Head) {
 			w.ints(int32(g.Format.Kind), int32(g.Format.Bits), int32(g.Format.Group), int32(g.First), int32(g.Len), int32(len(g.Index)))
 			w.ints(g.Index...)
 			w.ints(g.Table...)
+			if g.Format.Kind == kv.Merged {
+				w.floats(g.Limit)
+			}
 		}
 	}
 }

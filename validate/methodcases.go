@@ -26,6 +26,7 @@ func comparers() map[string]func(*methodCase) (CaseResult, error) {
 		"h2o_real_drop":     compareH2ODrop,
 		"kivi_cache":        compareKIVICache,
 		"kivi_quant":        compareKIVI,
+		"minicache":         compareMiniCache,
 		"kvpress":           comparePress,
 		"pyramidkv":         comparePyramidKV,
 		"pyramidkv_table":   comparePyramidKVBudgets,

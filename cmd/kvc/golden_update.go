@@ -128,6 +128,9 @@ func evictedText(opt *sim.Options, t *sim.Totals) []string {
 		if t.MaxHidden > 0 {
 			evicted += fmt.Sprintf(", and hid at most %s of a sequence at a time", count(t.MaxHidden, "KV"))
 		}
+		if t.Merged > 0 {
+			evicted = fmt.Sprintf("%s merged %d keys and values, took %s and freed %s", count(t.Compressions, "compression"), t.Merged, count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
+		}
 		if t.Quantized > 0 {
 			evicted = fmt.Sprintf("%s quantized %d keys and values, took %s and freed %s", count(t.Compressions, "compression"), t.Quantized, count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
 		}

@@ -49,3 +49,17 @@ func TestMethods(t *testing.T) {
 		t.Errorf("methods foo: exit code %d, %s", code, err)
 	}
 }
+
+// TestMethodWithoutBudget runs a trace, whose options have a rate, with methods that keep every token: the rate
+// goes with the method before, and one that is given is refused.
+func TestMethodWithoutBudget(t *testing.T) {
+	for _, args := range [][]string{{"minicache", "--set", "from=0"}, {"kivi", "--set", "group=8", "--set", "residual=16", "--block-size", "16"}} {
+		args = append([]string{"run", "gqa", "--method"}, args...)
+		if code, out, err := kvc(args...); code != 0 || !strings.Contains(out, "No KV was evicted: every token is kept") {
+			t.Errorf("%v: exit %d, %s", args, code, err)
+		}
+		if code, _, err := kvc(append(args, "--rate", "0.5")...); code != 2 || !strings.Contains(err, "neither max_cache_tokens nor rate") {
+			t.Errorf("%v with a rate: exit %d, %s", args, code, err)
+		}
+	}
+}

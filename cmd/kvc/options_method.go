@@ -36,10 +36,19 @@ var kvCompressFlags = []string{
 // usageError.
 func (m *methodFlags) apply(o *sim.Options) error {
 	if m.fs.Changed("method") {
-		if _, err := ref.FindMethod(m.name); err != nil {
+		e, err := ref.FindMethod(m.name)
+		if err != nil {
 			return usageError{fmt.Errorf("--method: %w", err)}
 		}
 		o.UseMethod(m.name)
+		if e.OwnPages { // it has no budget: that of the method before goes
+			if !m.fs.Changed("max-cache-tokens") {
+				o.Compression.MaxCacheTokens = 0
+			}
+			if !m.fs.Changed("rate") {
+				o.Compression.Rate = 0
+			}
+		}
 	}
 	name := o.Method
 	if name == "" {

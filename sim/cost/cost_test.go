@@ -158,6 +158,8 @@ func TestRatesAreTheTerms(t *testing.T) {
 			of.Method = ref.Config{Method: infLLM, Compression: ref.Compression{MaxCacheTokens: 4096}}
 		case "quantize":
 			of.Method = ref.Config{Method: "kivi"}
+		case "merge":
+			of.Method = ref.Config{Method: "minicache"}
 		case "prompt_compression":
 			of.Method = ref.Config{Method: llmLingua2, Compression: ref.Compression{Rate: 0.5}}
 		}

@@ -247,6 +247,23 @@ func (d *Deployment) quantizeBytes() float64 {
 	return float64(cfg.RowBytes()) + (cfg.Payload(keys)+cfg.Payload(values))/2
 }
 
+// mergeBytes returns the bytes that merging a key or a value moves: it is read, half of a direction and its norms
+// is written, and the part of the tokens that are retained is written once more.
+func (d *Deployment) mergeBytes() float64 {
+	cfg := d.Config()
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return 0
+	}
+	m, ok := method.(ref.Merger)
+	if !ok {
+		return 0
+	}
+	const prompt = 1 << 20
+	retained, _ := m.Retains(prompt)
+	return float64(cfg.RowBytes()) + float64(cfg.UnitBytes(ref.MergedFormat()))/2 + float64(retained)/prompt*float64(cfg.UnitBytes(ref.RetainedFormat()))
+}
+
 // Notes says what of a plan is taken for granted because of its model and its method, a
 // sentence or two each. There are none for models whose layers are alike, and for
 // KV-Compress, whose throughput was measured.
@@ -270,6 +287,10 @@ func (d *Deployment) methodNotes() []string {
 	}
 	notes := []string{fmt.Sprintf("The kernels of %s are not measured: compression work is taken to cost what KV-Compress's does per KV, sequence and step.", method.Name())}
 	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	if m, ok := method.(ref.Merger); ok {
+		from := m.Merging().First
+		say("Of %d layers those from %d on share directions, in %d pairs: their memory is shared and their reading is not, as attention in each layer reads the direction.", cfg.Shape.Layers, from, m.Merging().Pairs)
+	}
 	if _, ok := method.(ref.Masker); ok {
 		say("It frees nothing: what is hidden is held, and taken to be read.")
 	}

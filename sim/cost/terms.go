@@ -112,7 +112,7 @@ func Terms() []Term {
 				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
 				return unit{
 					sim.KVsRead:            read(float64(d.attentionBytes()), d),
-					sim.QuantizedBytesRead: read(min(1, d.quantizeBytes()), d), // a byte a byte, where there are any
+					sim.QuantizedBytesRead: read(min(1, d.quantizeBytes()+d.mergeBytes()), d), // a byte a byte, where there are any
 					sim.DecodeSeqs:         read(float64(2*states), d),
 				}
 			}},
@@ -135,6 +135,8 @@ func Terms() []Term {
 			}},
 		{ID: "quantize", What: "quantizing keys and values: read, and their codes, scales and minima written", Default: twoThirds,
 			peak: perUnit(sim.Quantized, func(d *Deployment) float64 { return read(d.quantizeBytes(), d) })},
+		{ID: "merge", What: "merging keys and values of two layers: read, and directions, norms and retained tokens written", Default: twoThirds,
+			peak: perUnit(sim.Merged, func(d *Deployment) float64 { return read(d.mergeBytes(), d) })},
 		{ID: "blocks", What: "metadata of freed blocks: read and written", Default: twoThirds,
 			peak: perUnit(sim.BlocksFreed, func(d *Deployment) float64 {
 				cfg := d.Config()

@@ -1,0 +1,140 @@
+package ref
+
+import (
+	"fmt"
+
+	"kvcompress/kv"
+	"kvcompress/ref/merge"
+)
+
+// Merging says which layers are merged, and how: layers First + 2i and First + 2i + 1, i below Pairs.
+type Merging struct {
+	First, Pairs int
+	Slerp        merge.Slerp
+}
+
+// MergedFormat and RetainedFormat return how merged and retained keys, and values, lie in pages.
+func MergedFormat() kv.Format   { return kv.Format{Kind: kv.Merged} }
+func RetainedFormat() kv.Format { return kv.Format{Kind: kv.Exact} }
+
+// pairs returns the heads of every pair, the shallower layer's first: numbers of L·H, where a layer has
+// so many heads.
+func (m Merging) pairs(heads int) [][2]int {
+	var all [][2]int
+	for i := range m.Pairs {
+		for h := range heads {
+			shallow := (m.First+2*i)*heads + h
+			all = append(all, [2]int{shallow, shallow + heads})
+		}
+	}
+	return all
+}
+
+// Merges reports whether a layer is merged with another, and whether it is the deeper of the two.
+func (m Merging) Merges(layer int) (merged, deep bool) {
+	i := layer - m.First
+	return i >= 0 && i < 2*m.Pairs, i%2 == 1
+}
+
+// checkMerger returns an error if a configuration's cache cannot hold what the method merges, with
+// what would do.
+func checkMerger(cfg *kv.Config, m Merger) error {
+	for _, x := range []struct {
+		of     string
+		format kv.Format
+	}{{"merged", MergedFormat()}, {"retained", RetainedFormat()}} {
+		if err := cfg.Check(x.format); err != nil {
+			return fmt.Errorf("%s: %w", x.of, err)
+		}
+	}
+	return m.Merging().Slerp.Check()
+}
+
+// mergerBlocks returns the blocks that each pair of heads takes by a plan of a Merger, and those that then come
+// free, in the order of the pairs.
+func mergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, freed []int) {
+	more := p.packed(len(heads))
+	if more == nil {
+		return nil, nil
+	}
+	retained := make([][3]int, len(heads))
+	for i := range p.Edits {
+		e := &p.Edits[i]
+		retained[e.Head][e.Part] += len(e.Retained)
+	}
+	for _, pair := range m.Merging().pairs(cfg.Shape.KVHeads) {
+		takes, leave := 0, 0
+		for _, part := range []kv.Part{kv.Keys, kv.Values} {
+			from := heads[pair[0]].End(part)
+			takes += cfg.Pages(MergedFormat(), from+more[pair[0]][part]) - cfg.Pages(MergedFormat(), from)
+			for _, head := range pair {
+				held := 0
+				if list := heads[head].List(part); len(list) > 1 {
+					held = list[1].Len
+				}
+				takes += cfg.Pages(RetainedFormat(), held+retained[head][part]) - cfg.Pages(RetainedFormat(), held)
+			}
+		}
+		for _, head := range pair {
+			leave += leaves(&heads[head], more[head], cfg.BlockSize)
+		}
+		taken, freed = append(taken, takes), append(freed, leave)
+	}
+	return taken, freed
+}
+
+// pack carries out the edits of a plan that move keys and values into pages of other formats, for which the
+// blocks are there. It returns how many they take.
+func (e *Engine) pack(s *kv.Sequence, m Method, p *Plan) (int, error) {
+	if merger, ok := m.(Merger); ok {
+		return e.merge(s, merger, p)
+	}
+	return e.quantize(s, m, p)
+}
+
+// merge carries out the Merge edits of a plan, pair by pair, for which the blocks are there. It returns how many it
+// takes.
+func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan) (int, error) {
+	edits := make([][]*Edit, len(s.Heads))
+	for i := range p.Edits {
+		edits[p.Edits[i].Head] = append(edits[p.Edits[i].Head], &p.Edits[i])
+	}
+	merging := m.Merging()
+	pairs, total := merging.pairs(e.cfg.Shape.KVHeads), 0
+	taken, freed := mergerBlocks(&e.cfg.Config, s.Heads, m, p)
+	fits, err := Rounds(taken, freed, e.cache.Free(), func(first, last int) error {
+		for i := first; i < last; i++ {
+			for _, head := range pairs[i] {
+				for _, edit := range edits[head] {
+					if err := e.mergeOne(s, merging.Slerp, edit); err != nil {
+						return fmt.Errorf("ref: compress: %w", err)
+					}
+				}
+			}
+			total += taken[i]
+		}
+		for i := first; i < last; i++ {
+			for _, head := range pairs[i] {
+				e.cache.Leave(&s.Heads[head])
+			}
+		}
+		return nil
+	})
+	if err == nil && !fits {
+		err = fmt.Errorf("ref: compress: %d blocks are free, and a plan that needs %d takes more", e.cache.Free(), p.Needs)
+	}
+	return total, err
+}
+
+// mergeOne carries out the edit of one head: that of the shallower layer merges both, and each retains its own.
+func (e *Engine) mergeOne(s *kv.Sequence, by merge.Slerp, edit *Edit) error {
+	if edit.Head < edit.With {
+		if err := e.cache.Merge(s, edit.Head, edit.With, edit.Part, MergedFormat(), by, len(edit.KVs), edit.Limit); err != nil {
+			return err
+		}
+	}
+	if len(edit.Retained) == 0 {
+		return nil
+	}
+	return e.cache.Retain(s, edit.Head, edit.Part, edit.Retained)
+}

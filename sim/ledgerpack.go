@@ -1,0 +1,256 @@
+package sim
+
+import (
+	"slices"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// packing counts what of the KVs of one sequence, or of all, lies in pages of other formats than the
+// plain one, because it is quantized or merged.
+type packing struct {
+	kvs     int   // of which the key or the value does
+	read    int64 // bytes that a decode step reads of these
+	payload int64 // bytes of these that are held: fewer than are read where two layers share some
+	gone    int   // of which both do: they have left the plain pages
+	pages   int   // of other formats
+	left    int   // plain blocks that were given back
+	seqs    int   // sequences that have any
+}
+
+// add adds another count, or, with sign −1, takes it away.
+func (p *packing) add(o *packing, sign int) {
+	p.kvs += sign * o.kvs
+	p.read += int64(sign) * o.read
+	p.payload += int64(sign) * o.payload
+	p.gone += sign * o.gone
+	p.pages += sign * o.pages
+	p.left += sign * o.left
+	p.seqs += sign * o.seqs
+}
+
+// packed is what a sequence has in pages of other formats: the oldest keys and values of each head that its
+// method packs, equally many of each.
+type packed struct {
+	keys, values int
+	kept         int      // of a method that merges: keys, and values, of each head that are retained, where it is the same of all
+	retained     [][2]int // where it is not, keys and values of each head, [L·H]; else nil
+	sum          packing  // of all heads
+}
+
+// headGroup are heads that are packed together, and how often there are such in a sequence.
+type headGroup struct {
+	heads []int // numbers of L·H
+	times int
+}
+
+// packer is what a ledger knows of a method that packs. It has the numbers of one head.
+type packer interface {
+	// asks returns what the method asks a sequence for, without a length for each head.
+	asks(l *Ledger, a *account) int
+
+	// compress returns what a sequence of so many tokens has after a compression; false if an engine did not carry
+	// it out.
+	compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (now packed, ok bool)
+
+	// done notes what a compression has packed of all that it asked for.
+	done(c *ref.Compressed)
+
+	// of returns what a head has.
+	of(l *Ledger, p *packed, head int) packing
+
+	// groups returns the heads that are packed, in the order in which they are.
+	groups(l *Ledger, p *packed) []headGroup
+}
+
+// packerOf returns what a ledger has to know of a method; nil if it does not pack.
+func packerOf(cfg *ref.Config, m ref.Method) packer {
+	switch m := m.(type) {
+	case ref.Quantizer:
+		keys, values := m.Formats()
+		return &quantizing{m, keys, values}
+	case ref.Merger:
+		return &merging{m, m.Merging(), cfg.Shape.KVHeads}
+	}
+	return nil
+}
+
+// pack is Compress by a method that packs.
+func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
+	done := ref.Compressed{Asked: l.packer.asks(l, a)}
+	if done.Asked == 0 {
+		return done, nil
+	}
+	now, ok := l.packer.compress(l, id, a.tokens+l.steps, &a.packed)
+	free := l.Free()
+	if !ok {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: free + 1, Free: free}
+	}
+	l.packer.done(&done)
+	now.sum.seqs = 1
+	needs, used := 0, 0
+	for _, g := range l.packer.groups(l, &now) {
+		taken, freed := 0, 0
+		for _, head := range g.heads {
+			after, before := l.packer.of(l, &now, head), packing{}
+			if a.packed.sum.seqs > 0 {
+				before = l.packer.of(l, &a.packed, head)
+			}
+			taken += after.pages - before.pages
+			freed += after.left - before.left
+			for range g.times {
+				now.sum.add(&after, 1)
+			}
+		}
+		needs = max(needs, used+taken+(g.times-1)*max(0, taken-freed)) // as ref.Rounds has it
+		used += g.times * (taken - freed)
+		done.Taken += g.times * taken
+		done.Freed += g.times * freed
+	}
+	if needs > free {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: needs, Free: free}
+	}
+	l.enter(a, -1)
+	a.packed = now
+	l.enter(a, 1)
+	l.used += done.Taken - done.Freed
+	return done, nil
+}
+
+// more returns by how many blocks a sequence has more than its KVs would take in plain pages;
+// mostly it has fewer.
+func (a *account) more() int { return a.packed.sum.pages - a.packed.sum.left }
+
+// ReadQuantized returns the bytes that the attention of so many decode steps of all sequences
+// reads of KVs of which the key or the value is quantized or merged. ReadAll leaves these out.
+func (l *Ledger) ReadQuantized(steps int) int64 { return int64(steps) * l.packing.read }
+
+// ReadQuantizedOf is ReadQuantized of one step of a sequence.
+func (l *Ledger) ReadQuantizedOf(id kv.SeqID) int64 {
+	a := l.seqs[id]
+	if a == nil {
+		return 0
+	}
+	return a.packed.sum.read
+}
+
+// payload returns the bytes of K and V that are held, as [kv.Usage] has them.
+func (l *Ledger) payload() int64 {
+	if l.packing.seqs == 0 {
+		return 0
+	}
+	return int64(l.kvs-l.packing.kvs)*int64(2*l.cfg.RowBytes()) + l.packing.payload
+}
+
+// quantizing is the packer of a method that quantizes the oldest keys and values of every head.
+type quantizing struct {
+	method       ref.Quantizer
+	keys, values kv.Format
+}
+
+func (z *quantizing) groups(l *Ledger, _ *packed) []headGroup {
+	return []headGroup{{heads: []int{0}, times: l.heads}}
+}
+
+func (z *quantizing) asks(l *Ledger, a *account) int {
+	now, _ := z.compress(l, 0, a.tokens+l.steps, &a.packed)
+	return l.heads * (now.keys - a.packed.keys + now.values - a.packed.values)
+}
+
+func (z *quantizing) compress(_ *Ledger, _ kv.SeqID, tokens int, was *packed) (packed, bool) {
+	keys, values := z.method.Quantizes(tokens)
+	return packed{keys: max(was.keys, keys), values: max(was.values, values)}, true
+}
+
+func (z *quantizing) done(c *ref.Compressed) { c.Quantized = c.Asked }
+
+func (z *quantizing) of(l *Ledger, p *packed, _ int) packing {
+	bytes := func(n int, f kv.Format) int64 { return int64(n/f.Unit()) * int64(l.cfg.UnitBytes(f)) }
+	kvs, gone := max(p.keys, p.values), min(p.keys, p.values)
+	read := bytes(p.keys, z.keys) + bytes(p.values, z.values) + int64(kvs-gone)*int64(l.cfg.RowBytes())
+	return packing{
+		kvs: kvs, read: read, payload: read, gone: gone, left: gone / l.cfg.BlockSize,
+		pages: l.cfg.Pages(z.keys, p.keys) + l.cfg.Pages(z.values, p.values),
+	}
+}
+
+// merging is the packer of a method that merges pairs of layers. Which layers are merged decides what a head
+// has: the shallower one's has the merged pages, and both read them.
+type merging struct {
+	method ref.Merger
+	ref.Merging
+	kvHeads int // of a layer
+}
+
+// retainer is a [Spread] that says how many keys and values each head retained in the next compression of a sequence
+// that an engine carried out, [L·H]; false if it carried out none.
+type retainer interface {
+	Retained(id kv.SeqID) ([][2]int, bool)
+}
+
+func (m *merging) groups(_ *Ledger, p *packed) []headGroup {
+	pair := func(layer, head int) []int {
+		shallow := layer*m.kvHeads + head
+		return []int{shallow, shallow + m.kvHeads}
+	}
+	if p.retained == nil {
+		return []headGroup{{heads: pair(m.First, 0), times: m.Pairs * m.kvHeads}}
+	}
+	var groups []headGroup
+	for i := range m.Pairs {
+		for head := range m.kvHeads {
+			groups = append(groups, headGroup{heads: pair(m.First+2*i, head), times: 1})
+		}
+	}
+	return groups
+}
+
+func (m *merging) asks(l *Ledger, a *account) int {
+	return 2 * m.Pairs * m.kvHeads * 2 * (a.tokens + l.steps - a.packed.keys)
+}
+
+func (m *merging) done(c *ref.Compressed) { c.Merged = c.Asked }
+
+func (m *merging) compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (packed, bool) {
+	now := packed{keys: tokens, values: tokens, kept: was.kept, retained: slices.Clone(was.retained)}
+	if kvs, known := m.method.Retains(tokens); known {
+		if was.keys == 0 {
+			now.kept = kvs
+		}
+		return now, true
+	}
+	told, ok := l.spread.(retainer).Retained(id)
+	if now.retained == nil {
+		now.retained = make([][2]int, l.heads)
+	}
+	for i, n := range told {
+		now.retained[i][0] += n[0]
+		now.retained[i][1] += n[1]
+	}
+	return now, ok
+}
+
+func (m *merging) of(l *Ledger, p *packed, head int) packing {
+	merged, deep := m.Merges(head / m.kvHeads)
+	if !merged || p.keys == 0 {
+		return packing{}
+	}
+	n, kept := p.keys, [2]int{p.kept, p.kept}
+	if p.retained != nil {
+		kept = p.retained[head]
+	}
+	direction, retained := ref.MergedFormat(), ref.RetainedFormat()
+	exact := int64(kept[0]+kept[1]) * int64(l.cfg.UnitBytes(retained))
+	both := int64(2*n) * int64(l.cfg.UnitBytes(direction))
+	one := packing{
+		kvs: n, gone: n, left: n / l.cfg.BlockSize,
+		read: both + exact, payload: exact,
+		pages: l.cfg.Pages(retained, kept[0]) + l.cfg.Pages(retained, kept[1]),
+	}
+	if !deep {
+		one.payload += both
+		one.pages += 2 * l.cfg.Pages(direction, n)
+	}
+	return one
+}
