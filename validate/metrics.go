@@ -16,7 +16,7 @@ type metricsCase struct {
 	Norm                    ref.Norm
 	Reduction               ref.Reduction // "metric_reduction"; sum where it is not given
 	MaxPool                 int
-	Chunk                   int // 0 where it is not given
+	Chunk                   int       // 0 where it is not given
 	Q                       []float32 // [window, kv_heads·group, head_dim]
 	K                       []float32 // [tokens, kv_heads, head_dim]
 	Metrics                 []float32 // [tokens, kv_heads]

@@ -22,11 +22,12 @@ of heads says which are which; docs/heads.md has its format, and the scores.`,
 		Example: `  kvc heads find --model ./Llama-3.2-1B -o map.json
   kvc heads show map.json --plot map.svg
   kvc heads import full_attention_heads.tsv --sparsity 0.5 -o map.json
-  kvc heads scope ./bloom-560m`,
+  kvc heads scope ./bloom-560m
+  kvc heads build -o built`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newHeadsFindCmd(), newHeadsShowCmd(), newHeadsImportCmd(), newHeadsScopeCmd())
+	cmd.AddCommand(newHeadsFindCmd(), newHeadsShowCmd(), newHeadsImportCmd(), newHeadsScopeCmd(), newHeadsBuildCmd())
 	return cmd
 }
 

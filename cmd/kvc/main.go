@@ -53,7 +53,7 @@ every attention head, in whole blocks, so that memory is really freed.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd())
+	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd(), newDemoCmd())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	wrongUse(root)

@@ -1,0 +1,210 @@
+package built
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"kvcompress/dtype"
+	"kvcompress/heads"
+	"kvcompress/safetensors"
+)
+
+// Model is a built model: the files of its Hugging Face folder.
+type Model struct {
+	Config  []byte     // config.json
+	Weights []byte     // model.safetensors, in f32
+	Truth   *heads.Map // full are the heads that retrieve
+}
+
+// Build computes a model. Its tokens have random codes of 64 signs. The heads compare codes
+// in pairs of elements that RoPE hardly turns, and tell positions by those that it turns
+// fast. The feed-forward layers are 0.
+//
+// The same options give the same bytes on every platform.
+func (o Options) Build() (*Model, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	codes, err := o.codes()
+	if err != nil {
+		return nil, err
+	}
+	f := &file{}
+	f.embeddings(codes)
+	noise := rand.New(rand.NewPCG(o.Seed, 2))
+	for l := range o.Heads {
+		f.layer(o, l, noise)
+	}
+	f.vector("model.norm.weight", o.rootMeanSquare(len(o.Heads)))
+	weights, err := f.bytes()
+	if err != nil {
+		return nil, fmt.Errorf("built: %w", err)
+	}
+	config, err := o.config()
+	if err != nil {
+		return nil, fmt.Errorf("built: %w", err)
+	}
+	return &Model{Config: config, Weights: weights, Truth: o.truth()}, nil
+}
+
+// truth returns the map of heads in which induction and echo heads are full.
+func (o Options) truth() *heads.Map {
+	m := &heads.Map{FormatVersion: heads.FormatVersion, Method: "built", Layers: len(o.Heads), KVHeads: len(o.Heads[0]),
+		QueryHeads: len(o.Heads[0]) * o.Group}
+	m.Source = fmt.Sprintf("noise %v, seed %d", o.Noise, o.Seed)
+	for _, row := range o.Heads {
+		var classes []heads.Class
+		for _, k := range row {
+			class := heads.Streaming
+			if k.Retrieval() {
+				class = heads.Full
+			}
+			classes = append(classes, class)
+		}
+		m.Classes = append(m.Classes, classes)
+	}
+	return m
+}
+
+// config returns the config.json.
+func (o Options) config() ([]byte, error) {
+	kvHeads := len(o.Heads[0])
+	text, err := json.MarshalIndent(map[string]any{
+		"architectures":           []string{"LlamaForCausalLM"},
+		"model_type":              "llama",
+		"vocab_size":              o.Vocab,
+		"hidden_size":             dim,
+		"intermediate_size":       1,
+		"num_hidden_layers":       len(o.Heads),
+		"num_attention_heads":     kvHeads * o.Group,
+		"num_key_value_heads":     kvHeads,
+		"head_dim":                headSize,
+		"hidden_act":              "silu",
+		"max_position_embeddings": o.MaxPositions,
+		"rms_norm_eps":            1e-5,
+		"rope_theta":              ropeBase,
+		"attention_bias":          false,
+		"mlp_bias":                false,
+		"tie_word_embeddings":     false,
+		"bos_token_id":            0,
+		"eos_token_id":            nil,
+		"torch_dtype":             "float32",
+	}, "", " ")
+	return append(text, '\n'), err
+}
+
+// file gathers the tensors of a safetensors file.
+type file struct {
+	infos []safetensors.Info
+	data  []byte
+}
+
+func (f *file) add(name string, values []float32, shape ...int64) {
+	f.infos = append(f.infos, safetensors.Info{Name: name, DType: safetensors.F32, Shape: shape})
+	at := len(f.data)
+	f.data = append(f.data, make([]byte, 4*len(values))...)
+	dtype.F32.Encode(f.data[at:], values)
+}
+
+func (f *file) matrix(name string, m *matrix) { f.add(name, m.data, int64(m.rows), int64(m.cols)) }
+
+// vector adds the weight of a norm, which is the same for all elements.
+func (f *file) vector(name string, x float64) {
+	m := newMatrix(1, dim)
+	for j := range dim {
+		m.set(0, j, x)
+	}
+	f.add(name, m.data, dim)
+}
+
+func (f *file) bytes() ([]byte, error) {
+	header, err := safetensors.AppendHeader(nil, f.infos, 0)
+	return append(header, f.data...), err
+}
+
+// embeddings adds the tokens' codes, and what predicts a token by its code.
+func (f *file) embeddings(codes []uint64) {
+	embed, head := newMatrix(len(codes), dim), newMatrix(len(codes), dim)
+	for token, code := range codes {
+		embed.set(token, atConst, constant)
+		if token == 0 {
+			embed.set(token, atBOS, constant)
+			continue
+		}
+		for j := range codeSize {
+			embed.set(token, atToken+j, sign(code, j))
+			head.set(token, atNext+j, sign(code, j)*nextLogit/codeSize)
+		}
+	}
+	f.matrix("model.embed_tokens.weight", embed)
+	f.matrix("lm_head.weight", head)
+}
+
+// layer adds a layer's tensors.
+func (f *file) layer(o Options, l int, noise *rand.Rand) {
+	a, squares := o.attention(l), o.squares(l)
+	if o.Noise > 0 {
+		for _, m := range []*matrix{a.q, a.k, a.v} {
+			for row := 0; row < m.rows; row += headSize {
+				o.addNoise(m, row, squares, noise)
+			}
+		}
+	}
+	prefix := fmt.Sprintf("model.layers.%d.", l)
+	f.vector(prefix+"input_layernorm.weight", o.rootMeanSquare(l))
+	f.matrix(prefix+"self_attn.q_proj.weight", a.q)
+	f.matrix(prefix+"self_attn.k_proj.weight", a.k)
+	f.matrix(prefix+"self_attn.v_proj.weight", a.v)
+	f.matrix(prefix+"self_attn.o_proj.weight", a.o)
+	f.vector(prefix+"post_attention_layernorm.weight", 1)
+	f.matrix(prefix+"mlp.gate_proj.weight", newMatrix(1, dim))
+	f.matrix(prefix+"mlp.up_proj.weight", newMatrix(1, dim))
+	f.matrix(prefix+"mlp.down_proj.weight", newMatrix(dim, 1))
+}
+
+// Write writes the model's Hugging Face folder, whole or not at all, with the truth in
+// heads.json. The folder must be new or empty.
+func (m *Model) Write(dir string) (err error) {
+	switch entries, err := os.ReadDir(dir); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("built: %w", err)
+	case len(entries) > 0:
+		return fmt.Errorf("built: %s is not empty: name a folder that is new, or empty it", dir)
+	}
+	dir = filepath.Clean(dir)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return fmt.Errorf("built: %w", err)
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".*.tmp")
+	if err != nil {
+		return fmt.Errorf("built: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("built: %w", err), os.RemoveAll(temp))
+		}
+	}()
+	var truth bytes.Buffer
+	if err := m.Truth.Write(&truth); err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{"config.json": m.Config, "model.safetensors": m.Weights, "heads.json": truth.Bytes()} {
+		if err := os.WriteFile(filepath.Join(temp, name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(temp, 0o755); err != nil { // MkdirTemp's 0700 is for secrets
+		return err
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // if it is there it is empty
+		return err
+	}
+	return os.Rename(temp, dir)
+}

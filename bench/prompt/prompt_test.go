@@ -1,0 +1,248 @@
+package prompt_test
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"kvcompress/bench/longbench"
+	"kvcompress/bench/prompt"
+	"kvcompress/bench/task"
+	"kvcompress/trace/tokenizer"
+)
+
+// tokenizers loads one of each kind, and the trained one of the stories model if there is
+// ../shared/data.
+func tokenizers(t testing.TB) map[string]tokenizer.Tokenizer {
+	t.Helper()
+	all := map[string]tokenizer.Tokenizer{}
+	paths := []string{filepath.Join("..", "..", "..", "shared", "data", "model", "tok512.bin")}
+	for _, name := range []string{"llama2", "llama3", "qwen2", "smollm", "metaspace"} {
+		paths = append(paths, filepath.Join("..", "..", "trace", "tokenizer", "testdata", name))
+	}
+	for i, path := range paths {
+		if _, err := os.Stat(path); i == 0 && err != nil {
+			continue
+		}
+		loaded, err := tokenizer.Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[filepath.Base(path)] = loaded
+	}
+	return all
+}
+
+func ints(parts ...[]int32) []int {
+	var all []int
+	for _, p := range parts {
+		for _, x := range p {
+			all = append(all, int(x))
+		}
+	}
+	return all
+}
+
+func decode(t testing.TB, tok tokenizer.Tokenizer, tokens []int32) string {
+	t.Helper()
+	text, err := tok.Decode(ints(tokens))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// With any tokenizer, the parts of a task together are what the tokenizer makes of the
+// whole text, and say what they should.
+func TestGenerate(t *testing.T) {
+	seeds := uint64(3)
+	if testing.Short() {
+		seeds = 1
+	}
+	for name, tok := range tokenizers(t) {
+		v, err := prompt.New(tok)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for seed := range seeds {
+			for _, o := range []prompt.Options{
+				{Category: task.Needle, Length: 800},
+				{Category: task.Needle, Length: 900, Digits: 64},
+				{Category: task.Needle, Length: 1200, Digits: 7, Distractors: 4},
+				{Category: task.MultiDoc, Length: 1000, Distractors: 1},
+				{Category: task.Summary, Length: 1000, Distractors: 1},
+				{Category: task.Synthetic, Length: 900, Digits: 6, Distractors: 3},
+			} {
+				o.Seed = seed
+				made, err := v.Generate(o)
+				if err != nil {
+					t.Fatalf("%s, %+v: %v", name, o, err)
+				}
+				if n := len(made.Context); n > o.Length || n < o.Length-200 {
+					t.Errorf("%s, %+v: a context of %d tokens", name, o, n)
+				}
+				var steps []int32
+				for _, s := range made.Steps {
+					steps = append(steps, s.Token)
+				}
+				text := decode(t, tok, slices.Concat(made.Context, made.Question, steps))
+				if again, err := tok.Encode(text); err != nil || !slices.Equal(again, ints(made.Context, made.Question, steps)) {
+					t.Errorf("%s, %+v: the parts are not the tokens of %q (%v)", name, o, text, err)
+				}
+				check(t, name, tok, o, made)
+			}
+		}
+	}
+}
+
+// check holds that the evidence has the answer and the question does not.
+func check(t *testing.T, name string, tok tokenizer.Tokenizer, o prompt.Options, made *task.Task) {
+	t.Helper()
+	var evidence string
+	for _, e := range made.Evidence {
+		evidence += decode(t, tok, made.Context[e.From:e.To]) + " "
+	}
+	question := strings.TrimSpace(decode(t, tok, made.Question))
+	answer := decode(t, tok, made.Answer())
+	words := strings.Fields(answer)
+	sentences := map[string]string{
+		task.Needle:    "The code of " + last(strings.TrimSuffix(question, " is")) + " is " + words[0] + ".",
+		task.Synthetic: "The code of " + words[0] + " is " + last(strings.TrimSuffix(question, " is")) + ".",
+	}
+	want := sentences[o.Category]
+	if o.Category == task.MultiDoc {
+		key := words[0]
+		code := strings.TrimPrefix(strings.TrimSpace(answer), key)
+		code = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(code), key))
+		want = "The partner of " + last(strings.TrimSuffix(question, " is")) + " is " + key + ". The code of " + key + " is " + code + "."
+		if len(code) != o.Digits && o.Digits != 0 || len(made.Evidence) != 2 {
+			t.Errorf("%s, %+v: the answer is %q, the evidence %v", name, o, answer, made.Evidence)
+		}
+	}
+	if o.Category == task.Summary {
+		var chapters []string
+		for i, w := range words {
+			chapters = append(chapters, fmt.Sprintf("Chapter %d is about %s.", i+1, w))
+		}
+		want = strings.Join(chapters, " ")
+		for i, e := range made.Evidence[1:] {
+			if e.From < made.Evidence[i].To {
+				t.Errorf("%s, %+v: the chapters are at %v", name, o, made.Evidence)
+			}
+		}
+	}
+	if strings.Join(strings.Fields(evidence), " ") != want {
+		t.Errorf("%s, %+v: the evidence is %q, want %q", name, o, evidence, want)
+	}
+	if strings.Contains(question, words[0]) {
+		t.Errorf("%s, %+v: the answer %q stands in the question %q", name, o, answer, question)
+	}
+	if !(made.Chance > 0 && made.Chance < 1 && made.ChanceExact > 0 && made.ChanceExact < 0.01) {
+		t.Errorf("%s, %+v: chance %v, exact %v", name, o, made.Chance, made.ChanceExact)
+	}
+	if o.Category == task.Needle {
+		digits := float64(max(5, o.Digits))
+		if want := math.Pow(10, -digits); math.Abs(made.ChanceExact/want-1) > 1e-9 {
+			t.Errorf("%s, %+v: all digits are right by a chance of %v, want %v", name, o, made.ChanceExact, want)
+		}
+	}
+}
+
+func last(text string) string {
+	words := strings.Fields(text)
+	return words[len(words)-1]
+}
+
+func TestDepth(t *testing.T) {
+	tok := tokenizers(t)["llama3"]
+	v, err := prompt.New(tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 11 {
+		depth := float64(i) / 10
+		made, err := v.Generate(prompt.Options{Category: task.Needle, Length: 2000, Depth: &depth})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := float64(made.Evidence[0].From) / 2000; math.Abs(at-depth) > 0.06 {
+			t.Errorf("depth %v: the needle begins at %.3f of the context", depth, at)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	v, err := prompt.New(tokenizers(t)["llama3"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	deep := 2.0
+	for _, c := range []struct {
+		o    prompt.Options
+		want string
+	}{
+		{prompt.Options{Category: task.Code, Length: 100}, `prompt: category "code" is not made of text`},
+		{prompt.Options{Category: task.Needle}, "prompt: a context of 0 tokens: want 1 to 1048576"},
+		{prompt.Options{Category: task.Needle, Length: 10}, "tokens, and the context has 10"},
+		{prompt.Options{Category: task.Needle, Length: 100, Digits: 65}, "prompt: 65 digits: want 1 to 64"},
+		{prompt.Options{Category: task.Needle, Length: 100, Digits: 1, Distractors: 9}, "too many for codes of 1 digits"},
+		{prompt.Options{Category: task.Needle, Length: 100, Distractors: 65}, "prompt: 65 distractors: want 0 to 64"},
+		{prompt.Options{Category: task.Summary, Length: 100, Chapters: 33}, "prompt: 33 chapters: want 1 to 32"},
+		{prompt.Options{Category: task.Summary, Length: 100, Chapters: 32, Distractors: 64}, "prompt: 64 distractors and 32 chapters are too many for"},
+		{prompt.Options{Category: task.Needle, Length: 100, Depth: &deep}, "prompt: a depth of 2: want 0 to 1"},
+	} {
+		if _, err := v.Generate(c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: got error %v, want %q", c.o, err, c.want)
+		}
+	}
+}
+
+func TestLongBench(t *testing.T) {
+	for name, tok := range tokenizers(t) {
+		v, err := prompt.New(tok)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p *longbench.Prompt
+		file := `{"dataset":"hotpotqa","input":"Who?","context":"` + strings.Repeat("She was there. ", 60) + `","answers":["she"]}`
+		if err := longbench.Read(strings.NewReader(file), func(one *longbench.Prompt) error { p = one; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		context, question, err := v.LongBench(p, 100_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := decode(t, tok, slices.Concat(context, question))
+		if again, err := tok.Encode(text); err != nil || !slices.Equal(again, ints(context, question)) {
+			t.Errorf("%s: the parts are not the tokens of the text (%v)", name, err)
+		}
+		if !strings.Contains(text, "there. \n\nAnswer with as few words as possible: Who?\nAnswer:") {
+			t.Errorf("%s: the prompt is %q", name, text)
+		}
+		cut, again, err := v.LongBench(p, len(question)+101)
+		if err != nil || !slices.Equal(again, question) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if want := slices.Concat(context[:51], context[len(context)-50:]); !slices.Equal(cut, want) {
+			t.Errorf("%s: cut to %d tokens, and they are not the first 51 and the last 50", name, len(cut))
+		}
+		if _, _, err := v.LongBench(p, 3); err == nil || !strings.Contains(err.Error(), "prompt: line 1: the question has") {
+			t.Errorf("%s: got error %v", name, err)
+		}
+	}
+}
+
+// fewWords is a tokenizer without words.
+type fewWords struct{ tokenizer.Tokenizer }
+
+func (fewWords) VocabSize() int { return 2 }
+
+func TestFewWords(t *testing.T) {
+	if _, err := prompt.New(fewWords{tokenizers(t)["llama3"]}); err == nil || !strings.Contains(err.Error(), "prompt: the tokenizer has 0 tokens that are words") {
+		t.Errorf("got error %v", err)
+	}
+}

@@ -1,0 +1,159 @@
+// Package prompt writes tasks as text in the vocabulary of a user's model: needles in a
+// haystack and their kin, after RULER (Hsieh et al. 2024), and the tasks of LongBench's files.
+//
+// The words of the made-up texts are tokens of the model's own tokenizer, so that they
+// suit any model and any language model's vocabulary of Latin letters.
+package prompt
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kvcompress/trace/tokenizer"
+)
+
+// Vocabulary is a tokenizer and the words that it has.
+type Vocabulary struct {
+	tokenizer tokenizer.Tokenizer
+	before    int // special tokens that Encode puts before a text
+	after     int // and after it
+	words     []string
+}
+
+// The number of words that texts are made of, and the pieces that a vocabulary must have.
+const (
+	fewPieces  = 8
+	enoughWord = 200
+	mostWords  = 2000
+)
+
+// New finds the words of a tokenizer: tokens of 2 to 12 lower-case letters that stand for a
+// whole word after a space. If there are less than 200, words are also made of two of them.
+// It is an error if there are less than 8.
+func New(t tokenizer.Tokenizer) (*Vocabulary, error) {
+	v := &Vocabulary{tokenizer: t}
+	if err := v.findSpecials(); err != nil {
+		return nil, fmt.Errorf("prompt: %w", err)
+	}
+	pieces, err := v.pieces()
+	if err != nil {
+		return nil, fmt.Errorf("prompt: %w", err)
+	}
+	if len(pieces) < fewPieces {
+		return nil, fmt.Errorf("prompt: the tokenizer has %d tokens that are words of lower-case letters: want at least %d", len(pieces), fewPieces)
+	}
+	v.words = pieces
+	for _, a := range pieces {
+		for _, b := range pieces {
+			if w := a + b; len(v.words) < enoughWord && a != b && !slices.Contains(v.words, w) && !reserved(w) {
+				v.words = append(v.words, w)
+			}
+		}
+	}
+	return v, nil
+}
+
+// Words returns the number of words that texts are made of.
+func (v *Vocabulary) Words() int { return len(v.words) }
+
+// findSpecials finds what Encode puts around a text.
+func (v *Vocabulary) findSpecials() error {
+	empty, err := v.tokenizer.Encode("")
+	if err != nil {
+		return err
+	}
+	one, err := v.tokenizer.Encode("a")
+	if err != nil {
+		return err
+	}
+	v.before = common(empty, one)
+	v.after = len(empty) - v.before
+	if v.after > 0 && (len(one) < len(empty) || !slices.Equal(empty[v.before:], one[len(one)-v.after:])) {
+		return errors.New("the tokens that the tokenizer puts around a text depend on the text")
+	}
+	return nil
+}
+
+// common returns how many tokens a and b begin with in common.
+func common(a, b []int) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// pieces returns the words of one token, at most mostWords of them, in the order of
+// their ids.
+func (v *Vocabulary) pieces() ([]string, error) {
+	start, err := v.encode("a")
+	if err != nil {
+		return nil, err
+	}
+	var pieces []string
+	for id := 0; id < v.tokenizer.VocabSize() && len(pieces) < mostWords; id++ {
+		text, err := v.tokenizer.Decode([]int{id})
+		if err != nil {
+			continue // ids may have gaps
+		}
+		word := strings.TrimPrefix(text, " ")
+		if !isWord(word) || reserved(word) || slices.Contains(pieces, word) {
+			continue
+		}
+		ids, err := v.encode("a " + word)
+		if err != nil {
+			return nil, err
+		}
+		if len(ids) == len(start)+1 && ids[len(start)] == id {
+			pieces = append(pieces, word)
+		}
+	}
+	return pieces, nil
+}
+
+func isWord(text string) bool {
+	return len(text) >= 2 && len(text) <= 12 && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz") == ""
+}
+
+// reserved reports whether a word is one that sentences of tasks are made of.
+func reserved(word string) bool {
+	return slices.Contains([]string{"the", "code", "of", "is", "partner", "what", "which", "word", "with", "has", "chapter", "about"}, word)
+}
+
+// encode returns the tokens of a text with what comes before it, but without what
+// comes after.
+func (v *Vocabulary) encode(text string) ([]int, error) {
+	ids, err := v.tokenizer.Encode(text)
+	if err != nil {
+		return nil, err
+	}
+	return ids[:max(0, len(ids)-v.after)], nil
+}
+
+// split encodes segments of a text together and returns the tokens of each. Where no
+// token ends between two segments, the token goes to the second.
+func (v *Vocabulary) split(segments ...string) ([][]int32, error) {
+	all, err := v.encode(strings.Join(segments, ""))
+	if err != nil {
+		return nil, err
+	}
+	parts, from, text := make([][]int32, len(segments)), 0, ""
+	for i, s := range segments {
+		text += s
+		to := len(all)
+		if i < len(segments)-1 {
+			ids, err := v.encode(text)
+			if err != nil {
+				return nil, err
+			}
+			to = max(from, common(ids, all))
+		}
+		for _, id := range all[from:to] {
+			parts[i] = append(parts[i], int32(id))
+		}
+		from = to
+	}
+	return parts, nil
+}

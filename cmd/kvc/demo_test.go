@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The demonstration shows what it promises, and leaves what it made.
+func TestDemo(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "demo")
+	code, stdout, stderr := kvc("demo", "-o", dir)
+	if code != exitDone {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	at := 0
+	for _, want := range []string{
+		"race: bytes", "sum.cu:13", "(exit code 1)", // the line of the missing barrier
+		"6 compressions freed 415 blocks", "requests over", "meets the objectives for", "In " + dir,
+	} {
+		found := strings.Index(stdout[at:], want)
+		if found < 0 {
+			t.Fatalf("no %q behind byte %d of\n%s", want, at, stdout)
+		}
+		at += found
+	}
+	for _, name := range []string{"sum.cu", "sum.ptx", "kept.png", "plan.html", filepath.Join("requests", "trace.json")} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	source, err := os.ReadFile(filepath.Join(dir, "sum.cu"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := strings.Split(string(source), "\n")[12]; !strings.Contains(line, "part[t + half]") {
+		t.Errorf("line 13 of sum.cu is %q", line)
+	}
+	if code, _, stderr := kvc("demo", "-o", dir); code != exitUsage || !strings.Contains(stderr, "-o takes another folder") {
+		t.Errorf("again into the same folder: exit code %d, %s", code, stderr)
+	}
+}

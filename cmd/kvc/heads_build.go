@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/bench/built"
+)
+
+func newHeadsBuildCmd() *cobra.Command {
+	var (
+		o    = built.Default()
+		text string
+		out  string
+	)
+	cmd := &cobra.Command{
+		Use:   "build",
+		Short: "Build a model whose heads are known, as a Hugging Face folder",
+		Long: `Build computes the weights of a Llama model in which every head has stated work:
+
+  previous    attends to the token before
+  induction   to the tokens after earlier copies of the current one, which the model predicts;
+              needs a previous head in an earlier layer
+  echo        to the copies of the current token
+  local       to the nearest tokens
+  sink        to the first token
+  uniform     to all tokens alike
+
+The folder has the truth as a map in heads.json, which heads find is to find again.
+Its tokens are numbers, of which 0 is BOS; there is no tokenizer.`,
+		Example: `  kvc heads build -o built
+  kvc heads build --heads 'previous,sink;induction,local' --noise 0.5 -o built
+  kvc heads find --model built --period 100 --distinct --ids 1:255 \
+      --induction-ratio 0.125 --echo-ratio 0.125 -o found.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if out == "" {
+				return usagef("-o is missing: the folder that the model goes to")
+			}
+			if cmd.Flags().Changed("heads") {
+				var err error
+				if o.Heads, err = built.ParseHeads(text); err != nil {
+					return usagef("--heads: %w", err)
+				}
+			}
+			if err := o.Check(); err != nil {
+				return usageError{err}
+			}
+			m, err := o.Build()
+			if err != nil {
+				return err
+			}
+			if err := m.Write(out); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", printableLine(out))
+			return printHeadMap(cmd, m.Truth, false)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&text, "heads", "previous,local,sink,uniform;local,induction,sink,echo",
+		"`kinds` of the KV heads: commas between those of a layer, semicolons between layers")
+	fs.IntVar(&o.Group, "group", 2, "query heads of each KV head")
+	fs.IntVar(&o.Vocab, "vocab", 256, "`tokens` of the vocabulary")
+	fs.IntVar(&o.MaxPositions, "positions", 4096, "`tokens` that a sequence may have")
+	fs.Float64Var(&o.Noise, "noise", 0, "noise of queries, keys and values, as a `part` of a head's root mean square")
+	fs.Uint64Var(&o.Seed, "seed", 0, "`number` that the tokens' codes and the noise follow from")
+	fs.StringVarP(&out, "out", "o", "", "new `folder` to write the model to")
+	// The only error is a flag that does not exist.
+	_ = cmd.MarkFlagDirname("out")
+	return cmd
+}
