@@ -102,8 +102,14 @@ type windowWork struct {
 	blocks int64 // read
 }
 
-// advance takes so many decode steps from the present one on, which is now. Of a copy, it
-// says what they would do: filling windows are dropped from the end only.
+// ahead returns what advance would do, on a copy: filling windows are dropped from the end
+// only.
+func (w *windows) ahead(now, steps, b int) windowWork {
+	c := *w
+	return c.advance(now, steps, b)
+}
+
+// advance takes so many decode steps from the present one on, which is now.
 func (w *windows) advance(now, steps, b int) (done windowWork) {
 	if w.heads == 0 {
 		return done

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 
 	"kvcompress/kv"
@@ -68,12 +69,13 @@ const maxB = 256
 
 // account is one sequence's share of the cache.
 type account struct {
-	prompt int   // tokens that entered as the prompt
-	tokens int   // at step 0 it would have had so many: its length is tokens + steps
-	runs   []run // its heads, in order, but for one at a stage: see heads
-	stage  *stage
-	met    bool // though it is at no stage: no courses have its state
-	asksAt int  // with fewer tokens than this, its method asks for nothing
+	prompt  int   // tokens that entered as the prompt
+	tokens  int   // at step 0 it would have had so many: its length is tokens + steps
+	runs    []run // its heads, in order, but for one at a stage: see heads
+	stage   *stage
+	met     bool // though it is at no stage: no courses have its state
+	strayed int  // states in a row that it has come to and no courses had
+	asksAt  int  // with fewer tokens than this, its method asks for nothing
 
 	// The last compression undid what the token before it had entered: with one token more
 	// than undoneAt it would come to undoneAs again. never is that it did not.
@@ -192,7 +194,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 		return &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	a := l.open()
-	a.reserved, a.last, a.shared = false, nil, 0
+	a.reserved, a.last, a.shared, a.strayed = false, nil, 0, 0
 	a.prompt, a.asksAt, a.undoneAt = n, 0, never
 	a.tokens = n - l.steps
 	a.runs = l.growingRuns(a.runs[:0])
@@ -239,8 +241,11 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 
 // NeedAll returns the blocks that so many decode steps of all sequences take.
 func (l *Ledger) NeedAll(steps int) int {
-	windows := l.windows
-	return crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps) + windows.advance(l.steps, steps, l.cfg.BlockSize).need
+	need := crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps)
+	if l.windows.heads > 0 {
+		need += l.windows.ahead(l.steps, steps, l.cfg.BlockSize).need
+	}
+	return need
 }
 
 // DecodeAll enters so many more tokens of every sequence. It returns
@@ -267,31 +272,33 @@ func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 		return l.selectAll(steps)
 	}
 	kvs, blocks = readSteps(l.kvs, l.tables, l.growing, &l.phases, l.steps, steps, l.cfg.BlockSize)
-	windows := l.windows
-	more := windows.advance(l.steps, steps, l.cfg.BlockSize)
-	return kvs + more.kvs, blocks + more.blocks
+	if l.windows.heads > 0 {
+		more := l.windows.ahead(l.steps, steps, l.cfg.BlockSize)
+		kvs, blocks = kvs+more.kvs, blocks+more.blocks
+	}
+	return kvs, blocks
 }
 
 // readSteps returns how many KVs and blocks so many steps from now on read of heads that
 // hold kvs KVs in tables blocks, of which growing gain a KV in each step; phases are theirs.
 func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size int) (kvs, blocks int64) {
-	n, b := int64(steps), int64(size)
+	n, b, shift := int64(steps), int64(size), bits.TrailingZeros(uint(size))
 	kvs = n*int64(held) + int64(growing)*(n*(n+1)/2)
 	blocks = n * int64(tables)
 	// The heads that take a block in step first do so in every B-th step after it,
 	// and each block is read from its step on.
 	for first := range min(b, n) {
-		times := (n - first + b - 1) / b
+		times := (n - first + b - 1) >> shift
 		blocks += int64(phases[-(now+int(first))&int(b-1)]) * (times*(n-first) - b*(times*(times-1)/2))
 	}
 	return kvs, blocks
 }
 
 // crossings returns how many blocks so many steps take from now on: of each
-// phase's heads, one in every B-th step. heads is their sum.
+// phase's heads, one in every B-th step. heads is their sum, and B a power of two.
 func crossings(phases *[maxB]int, heads, b, now, steps int) int {
-	n := steps / b * heads
-	for k := range steps % b {
+	n := steps >> bits.TrailingZeros(uint(b)) * heads
+	for k := range steps & (b - 1) {
 		n += phases[-(now+k)&(b-1)]
 	}
 	return n

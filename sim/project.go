@@ -95,6 +95,7 @@ type projecting struct {
 	ledger   *Ledger
 	check    *checker // nil unless the plan has it
 	watch    Watch
+	replica  int // among several servers
 	maxSteps int
 	step     Step // the last one
 	out      *Projection
@@ -170,6 +171,7 @@ func (p *Plan) start(requests iter.Seq2[trace.Request, error], watch Watch) (*pr
 }
 
 func (p *projecting) result(r *Result) {
+	r.Replica = p.replica
 	p.out.add(r)
 	if p.watch.Result != nil {
 		p.watch.Result(r)

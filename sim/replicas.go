@@ -75,6 +75,7 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 		if err != nil {
 			return nil, err
 		}
+		run.replica = i
 		run.server.source.close()
 		run.server.source = source{fed: &feed{}}
 		c.replicas = append(c.replicas, &replica{projecting: run})

@@ -179,7 +179,11 @@ func TestReplicasPlain(t *testing.T) {
 		}
 		alone := map[string][2]any{}
 		one := func(p *Plan, replica int, reqs []trace.Request) string {
-			_, err := Project(t.Context(), p, each(reqs), Watch{Result: func(r *Result) { alone[r.ID] = [2]any{replica, *r} }})
+			_, err := Project(t.Context(), p, each(reqs), Watch{Result: func(r *Result) {
+				of := *r
+				of.Replica = replica
+				alone[r.ID] = [2]any{replica, of}
+			}})
 			return fmt.Sprint(err)
 		}
 		err := one(p, 0, reqs)

@@ -64,6 +64,7 @@ type AllAtOnce interface {
 type Result struct {
 	Seq          kv.SeqID `json:"-"` // as steps name it
 	ID           string   `json:"id"`
+	Replica      int      `json:"replica,omitempty"` // that served it, of several
 	Arrival      int64    `json:"arrival_ns"`
 	Admitted     int64    `json:"admitted_ns"`    // its first prefill began
 	FirstToken   int64    `json:"first_token_ns"` // its first prefill ended
@@ -107,15 +108,15 @@ func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	return s, nil
 }
 
-// NewStream returns a server of requests that are read as they arrive. It holds
-// those only that have arrived and not ended; set Done to learn what became of
+// NewStream returns a server of requests that are read as they arrive, some dozens ahead. It
+// holds those only that have been read and not ended; set Done to learn what became of
 // them. Close ends the reading.
 func NewStream(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests iter.Seq2[trace.Request, error], rates *Rates) (*Server, error) {
 	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
 		return nil, err
 	}
-	s.source.pull, s.source.stop = iter.Pull2(requests)
+	s.source.readFrom(requests)
 	return s, nil
 }
 
@@ -218,11 +219,7 @@ func (s *Server) Step() (*Step, error) {
 // step, whose slices it uses again. It returns false when every request has
 // finished or was refused.
 func (s *Server) Next(step *Step) (bool, error) {
-	*step = Step{
-		Index: s.steps, Start: s.clock.NS(), Steps: 1,
-		Batch: step.Batch[:0], Scheduled: step.Scheduled[:0], Compression: step.Compression[:0], Preempted: step.Preempted[:0], Finished: step.Finished[:0],
-		Refused: step.Refused[:0],
-	}
+	step.reset(s.steps, s.clock.NS())
 	if err := s.arrive(); err != nil {
 		return false, err
 	}

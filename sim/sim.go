@@ -168,6 +168,17 @@ type Step struct {
 	Waiting int           `json:"waiting"`
 }
 
+// reset makes the step an iteration of which nothing is known but its index and start. Its
+// slices are used again.
+func (s *Step) reset(index int, start int64) {
+	refused, batch, scheduled := s.Refused[:0], s.Batch[:0], s.Scheduled[:0]
+	compression, preempted, finished := s.Compression[:0], s.Preempted[:0], s.Finished[:0]
+	*s = Step{}
+	s.Index, s.Start, s.Steps = index, start, 1
+	s.Refused, s.Batch, s.Scheduled = refused, batch, scheduled
+	s.Compression, s.Preempted, s.Finished = compression, preempted, finished
+}
+
 // Scheduled is a sequence's part of a batch.
 type Scheduled struct {
 	Seq      kv.SeqID

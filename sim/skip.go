@@ -30,36 +30,48 @@ func (s *Server) quietSteps(step *Step) int {
 	}
 	// A request that arrives is seen when the next step begins. So it is the largest
 	// number of steps n so that after n−1 it has not arrived yet.
-	at := TicksOf(due)
-	cost := func(steps int) Ticks {
-		var w Work
-		w[Steps], w[DecodeSeqs] = int64(steps), int64(steps)*int64(batch)
-		w[KVsRead], w[BlocksRead] = s.all.ReadAll(steps)
-		w[ExpertsRead] = int64(steps) * s.experts.Read(batch)
-		return s.rates.Cost(&w).Plus(s.Products.ticks(&w, steps))
-	}
 	start := s.clock.Plus(s.rates.Cost(&step.Work)) // a compression comes first
-	before := func(steps int) bool { return start.Plus(cost(steps)).Less(at) }
-	if n == 1 || before(n-1) {
-		return n
+	at := TicksOf(due)
+	if !start.Less(at) {
+		return 1
+	}
+	gap, each := at.minus(start), s.decodeStep(batch)
+	cost := func(steps int) Ticks { // of the first steps
+		kvs, blocks := s.all.ReadAll(steps)
+		t := each.Times(uint64(steps)).Plus(s.rates.of(KVsRead, kvs))
+		return t.Plus(s.rates.of(BlocksRead, blocks))
 	}
 	// low steps end before it, high do not. Steps take longer and longer, but by
 	// little: so the number is not above that of steps like the first, and near it.
-	low, high := 0, n-1
-	if first := cost(1); start.Less(at) {
-		if gap := at.minus(start); gap.Hi == 0 && first.Hi == 0 && first.Lo > 0 {
-			high = int(min(uint64(high), gap.Lo/first.Lo+1))
+	low, high := 0, n
+	if first := cost(1); first.Hi == 0 && gap.Hi == 0 && first.Lo > 0 {
+		high = int(min(uint64(n), (gap.Lo-1)/first.Lo+1))
+	}
+	if high == n {
+		if n == 1 || cost(n-1).Less(gap) {
+			return n
 		}
+		high = n - 1
 	}
 	for back := 1; high-low > 1; back *= 2 {
 		try := max(high-back, low+1)
-		if before(try) {
+		if cost(try).Less(gap) {
 			low = try
 			break
 		}
 		high = try
 	}
-	return 1 + low + sort.Search(high-low-1, func(i int) bool { return !before(low + i + 1) })
+	return 1 + low + sort.Search(high-low-1, func(i int) bool { return !cost(low + i + 1).Less(gap) })
+}
+
+// decodeStep returns what a decode step of a batch takes, but for what attention reads.
+func (s *Server) decodeStep(batch int) Ticks {
+	w := Work{Steps: 1, DecodeSeqs: int64(batch), ExpertsRead: s.experts.Read(batch)}
+	t := s.Products.ticks(&w, 1)
+	for _, f := range [...]Feature{Steps, DecodeSeqs, ExpertsRead} {
+		t = t.Plus(s.rates.of(f, w[f]))
+	}
+	return t
 }
 
 // repeat takes at once the steps that are as this one, in which every sequence lost

@@ -20,6 +20,11 @@ import (
 // remembered: they add a token to every head, and what heads have lost stays. Sequences with options of their own, and
 // spreads that are not ByDemand, have no courses.
 //
+// States do not come together again: where a sequence was compressed at another time than others,
+// as after a prefill in between, its heads keep to unequal levels. So one that has come to
+// mostStrayed new states in a row is not looked up any more, where it can be compressed by level.
+// The others of its kind still get to know a course, as many states further with each of them.
+//
 // Only states that are met a second time become stages. States are compared as a whole, not by
 // their hashes. When the stages fill maxCourseBytes, all are forgotten but those that sequences
 // are at.
@@ -39,6 +44,7 @@ type metState struct {
 const (
 	courseStates   = 1 << 15
 	maxCourseBytes = 24 << 20
+	mostStrayed    = 4
 )
 
 // ByDemand is a [Spread] of which what heads lose depends on the demand alone, but not on
@@ -151,6 +157,9 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	if tokens < a.asksAt {
 		return nil
 	}
+	if a.stage == nil && !a.met && a.strayed < mostStrayed && l.own[id] == nil {
+		a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
+	}
 	if a.stage != nil {
 		if t := a.stage.outcome(tokens - a.stage.tokens); t != nil {
 			if t.count == 0 {
@@ -181,7 +190,7 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	if t.to == nil {
 		return l.lead(id, a, *t)
 	}
-	a.stage = t.to
+	a.stage, a.strayed = t.to, 0
 	a.asksAt, a.undoneAt = 0, never
 	l.used -= t.done.Freed
 	l.tables -= t.done.Freed
@@ -206,15 +215,17 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 func (l *Ledger) lead(id kv.SeqID, a *account, t outcome) (*outcome, error) {
 	tokens := a.tokens + l.steps
 	var err error
+	var ok bool
 	if l.courses == nil || l.own[id] != nil || tokens == a.undoneAt+1 {
 		l.led.done, err = l.Compress(id)
 		return &l.led, err
 	}
-	from, undone := a.stage, l.undone
-	if from == nil && !a.met {
-		from = l.courses.meet(a.prompt, tokens, a.runs)
+	if a.strayed >= mostStrayed {
+		if l.led.done, ok = l.compressByLevel(a, t.count); ok {
+			return &l.led, nil
+		}
 	}
-	var ok bool
+	from, undone := a.stage, l.undone
 	var phases []phase
 	if t.done, ok = l.compressByLevel(a, t.count); ok {
 		phases = l.levels.phases
@@ -222,6 +233,7 @@ func (l *Ledger) lead(id kv.SeqID, a *account, t outcome) (*outcome, error) {
 		return nil, err
 	}
 	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
+	a.strayed++
 	if from == nil || a.stage == nil {
 		l.led = t
 		return &l.led, nil

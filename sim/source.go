@@ -3,12 +3,13 @@ package sim
 import (
 	"container/heap"
 	"fmt"
+	"iter"
 	"math"
 
 	"kvcompress/trace"
 )
 
-// source reads requests one ahead.
+// source has the request that arrives next.
 type source struct {
 	pull  func() (trace.Request, error, bool)
 	stop  func()
@@ -37,6 +38,46 @@ type feed struct {
 type ending struct {
 	session string
 	at      int64
+}
+
+// readAhead is how many requests are read at once: to switch to their reader and back takes as
+// long as a few steps.
+const readAhead = 64
+
+// readFrom has requests read from a sequence, in batches. An error comes after the requests
+// before it.
+func (s *source) readFrom(requests iter.Seq2[trace.Request, error]) {
+	type read struct {
+		trace.Request
+		err error
+	}
+	var batch []read // the batch that was read last, and how many of it are taken
+	taken := 0
+	next, stop := iter.Pull(func(yield func(struct{}) bool) {
+		for r, err := range requests {
+			if batch = append(batch, read{r, err}); len(batch) < readAhead && err == nil {
+				continue
+			}
+			if !yield(struct{}{}) {
+				return
+			}
+		}
+		if len(batch) > 0 {
+			yield(struct{}{})
+		}
+	})
+	s.stop = stop
+	s.pull = func() (trace.Request, error, bool) {
+		if taken == len(batch) {
+			batch, taken = batch[:0], 0
+			if _, ok := next(); !ok {
+				return trace.Request{}, nil, false
+			}
+		}
+		taken++
+		r := &batch[taken-1]
+		return r.Request, r.err, true
+	}
 }
 
 // peek returns the request that arrives next, nil if there is none or, in a closed loop at

@@ -29,7 +29,8 @@ type V1 struct {
 	Priority func(kv.SeqID) int     `json:"-"` // of a request, smaller first; nil is first come, first served
 	Content  func(kv.SeqID) Content `json:"-"` // of a request, with prefix caching; nil is what its prefix hashes say
 
-	plain bool // each sequence is scheduled, and each block kept, one by one
+	received bool // requests arrive with the KVs of their prompts, but for the last token's
+	plain    bool // each sequence is scheduled, and each block kept, one by one
 }
 
 // DefaultV1 is vLLM's, from 0.20 on, for requests whose prefix hashes stand for so many

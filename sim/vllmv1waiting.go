@@ -37,6 +37,11 @@ func (s *vllmV1) scheduleWaiting(step *Step) error {
 			q.result.Cached += n
 			step.Cached += n
 		}
+		if n := s.receives(q); n > 0 {
+			q.filled += n
+			q.result.Cached += n
+			step.Cached += n
+		}
 		if err := s.enter(step, q, a); err != nil {
 			return err
 		}
@@ -56,7 +61,7 @@ type admission struct {
 // admits returns what the head of the queue begins with if it is admitted now, or that it
 // is not.
 func (s *vllmV1) admits(q *sequence, budget int) (a admission, ok bool) {
-	tokens, from := q.prompt+q.generated, q.filled
+	tokens, from := q.prompt+q.generated, q.filled+s.receives(q)
 	if s.pool != nil && from == 0 {
 		a.cached, a.free = s.pool.find(q, (tokens-1)/s.ledger.cfg.BlockSize)
 		from = a.cached * s.ledger.cfg.BlockSize
@@ -71,6 +76,15 @@ func (s *vllmV1) admits(q *sequence, budget int) (a admission, ok bool) {
 		need = max(need, s.fillNeed(q, s.within(tokens), a))
 	}
 	return a, need <= s.ledger.Free()
+}
+
+// receives returns how many tokens of a waiting sequence's prompt come with it: of one that was
+// preempted none, since its blocks were freed.
+func (s *vllmV1) receives(q *sequence) int {
+	if !s.received || q.result.Preemptions > 0 {
+		return 0
+	}
+	return q.prompt - 1
 }
 
 // within returns the most tokens that a sequence of n has in the cache.

@@ -103,6 +103,12 @@ func (r *Rates) Cost(w *Work) Ticks {
 	return t
 }
 
+// of returns what so much of a feature costs.
+func (r *Rates) of(f Feature, n int64) Ticks {
+	hi, lo := bits.Mul64(uint64(n), r[f])
+	return Ticks{hi, lo}
+}
+
 // TicksOf returns a number of nanoseconds, at least 0, in ticks.
 func TicksOf(ns int64) Ticks {
 	return Ticks{uint64(ns) >> (64 - tickBits), uint64(ns) << tickBits}
@@ -122,6 +128,17 @@ func (t Ticks) Plus(o Ticks) Ticks {
 func (t Ticks) minus(o Ticks) Ticks {
 	lo, borrow := bits.Sub64(t.Lo, o.Lo, 0)
 	hi, _ := bits.Sub64(t.Hi, o.Hi, borrow)
+	return Ticks{hi, lo}
+}
+
+// Times returns n·t, or the longest span if that is longer.
+func (t Ticks) Times(n uint64) Ticks {
+	hi, lo := bits.Mul64(t.Lo, n)
+	over, high := bits.Mul64(t.Hi, n)
+	hi, carry := bits.Add64(hi, high, 0)
+	if over != 0 || carry != 0 {
+		return Ticks{math.MaxUint64, math.MaxUint64}
+	}
 	return Ticks{hi, lo}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/trace/regular"
@@ -36,8 +37,8 @@ time, and how long the host's part takes, to what was measured. It prints each f
 its error and what its rows do not determine, and writes a profile for
 kvc sim --profile and kvc sweep --profile. What FILE.csv is, its columns say:
 
-Serving runs of vLLM V1, without compression, a row for each run:
-  model, gpu (or card), isl, osl
+Serving runs without compression, a row for each run:
+  model, gpu (or card; card_gib tells cards of one name apart), isl, osl
   concurrency (clients that each send one request after another), or batch
       (requests that are all there from the start)
   at least one of ttft_ms, tpot_ms, latency_s, total_tokens_per_s
@@ -50,9 +51,11 @@ A log of measured requests of vLLM V1, a row for each request:
 What a log does not say follows the name of its file, as
   --measurements log.csv,model=llama-3.1-8b,gpu=rtx-4090,num-gpu-blocks=2588
 with the keys model, gpu, tensor-parallel, max-num-seqs, max-num-batched-tokens,
-num-gpu-blocks, gpu-memory-utilization and engine. gpu, the two limits and the
+num-gpu-blocks, gpu-memory-utilization, engine and server. gpu, the two limits and the
 utilization may follow the name of a file of serving runs too. engine=vllm-0.6 says
-that a file is of an older server: of it only what is the card's is taken.
+that a file is of an older server: of it only what is the card's is taken, for vLLM V1.
+server=vllm-v0, sglang or trtllm says of which server runs are that do not say it in
+columns backend or version: each server is fitted by itself.
 
 Several files of these two forms are fitted together, TTFT, TPOT and throughput at
 once: first all rows, which is what holds of other cards, then each card's by
@@ -249,10 +252,14 @@ func writeProfile(path string, p *cost.Profile) error {
 	return nil
 }
 
-// readProfile returns the profile of a file, or, without one, the defaults.
+// readProfile returns the profile of a file or, by the name of a server, what is shipped of
+// it; without either, the defaults.
 func readProfile(path string) (*cost.Profile, error) {
 	if path == "" {
 		return cost.DefaultProfile(), nil
+	}
+	if server := sim.Scheduler(path); slices.Contains(cost.Servers(), server) {
+		return cost.ShippedProfile(server), nil
 	}
 	text, err := readSmall(path)
 	if err != nil {

@@ -26,10 +26,11 @@ type servingSetup struct {
 	blocks      int // of 16 tokens, all heads together, as a server prints them
 	utilization float64
 	engine      sim.Scheduler
+	server      sim.Scheduler // of runs that do not say theirs
 }
 
 // servingKeys are what follows a file's name in --measurements.
-var servingKeys = []string{"model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization", "engine"}
+var servingKeys = []string{"model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization", "engine", "server"}
 
 // measurementFile splits a value of --measurements: a file, and after commas what it does not
 // say of its runs.
@@ -66,6 +67,10 @@ func measurementFile(value string) (path string, s servingSetup, err error) {
 			}
 		case "engine":
 			s.engine, err = sim.ParseScheduler(v)
+		case "server":
+			if s.server = sim.Scheduler(v); !slices.Contains(cost.Servers(), s.server) {
+				err = fmt.Errorf("want one of %v, got %q", cost.Servers(), v)
+			}
 		default:
 			return "", s, usagef("--measurements: after %s: unknown key %q: want %s", path, key, strings.Join(servingKeys, ", "))
 		}
@@ -103,6 +108,9 @@ func isLog(text []byte) bool {
 // servingSource reads a file of serving runs and serves them.
 func servingSource(ctx context.Context, text []byte, name string, s servingSetup) (*cost.Source, error) {
 	if isLog(text) {
+		if s.server != "" && s.server != sim.VLLMV1 {
+			return nil, usagef("%s is a log of requests, which are taken to be of vLLM V1: server %s is for serving runs", name, s.server)
+		}
 		c, err := logCase(ctx, text, name, s)
 		return &cost.Source{Name: name, Log: c, Server: s.engine}, err
 	}
@@ -115,7 +123,10 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 	}
 	for i := range list {
 		if s.gpu != "" {
-			list[i].GPU = s.gpu
+			list[i].GPU, list[i].CardGiB = s.gpu, 0
+		}
+		if list[i].Backend == "" && list[i].Version == "" {
+			list[i].Backend = string(s.server)
 		}
 		if list[i].MaxSeqs == 0 {
 			list[i].MaxSeqs = s.seqs
@@ -243,12 +254,16 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 	if err != nil {
 		return err
 	}
-	source, err := servingSource(ctx, text, name, servingSetup{})
+	setup := servingSetup{gpu: f.gpu}
+	if server := sim.Scheduler(f.profile); slices.Contains(cost.Servers(), server) {
+		setup.server = server
+	}
+	source, err := servingSource(ctx, text, name, setup)
 	if err != nil {
 		return interrupted(err)
 	}
 	for _, c := range source.Serving {
-		fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
+		fit := profile.For(&c.Deployment.Card, c.Rules.Server)
 		if err := c.Predict(&fit); err != nil {
 			return fmt.Errorf("%s:%d: %w", name, c.Line, err)
 		}
@@ -287,6 +302,9 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 	}
 	for _, c := range source.Serving {
 		say(c.Rules.Note(c.Backend))
+		if card := c.Deployment.Card.Name; strings.HasPrefix(card, strings.ToLower(c.GPU)+"-") && c.CardGiB == 0 {
+			say(c.GPU + " is taken for " + card + ": --gpu or a column card_gib says which it is.")
+		}
 		say("Time by " + c.Calibrated + ".")
 		if c.Other != "" {
 			say("On " + c.Deployment.Card.Name + " that is a fit to " + c.Other + ".")

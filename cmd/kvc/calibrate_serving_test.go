@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kvcompress/sim"
+	"kvcompress/sim/cost"
 )
 
 func TestMeasurementFile(t *testing.T) {
@@ -20,6 +21,7 @@ func TestMeasurementFile(t *testing.T) {
 		"f.csv,num-gpu-blocks=5":           {blocks: 5},
 		"f.csv,gpu-memory-utilization=0.5": {utilization: 0.5},
 		"f.csv,engine=vllm-0.6":            {engine: sim.VLLM06},
+		"f.csv,server=sglang":              {server: cost.SGLang},
 		"f.csv,model=a=b":                  {model: "a=b"},
 	} {
 		path, got, err := measurementFile(in)
@@ -36,6 +38,7 @@ func TestMeasurementFile(t *testing.T) {
 		"f.csv,gpu-memory-utilization=1.5": "want a part above 0 and up to 1",
 		"f.csv,gpu-memory-utilization=NaN": "want a part above 0 and up to 1",
 		"f.csv,engine=magic":               "engine of f.csv",
+		"f.csv,server=magic":               "want one of [vllm-v1 vllm-v0 sglang trtllm]",
 	} {
 		if _, _, err := measurementFile(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", in, err, want)
@@ -72,7 +75,7 @@ func TestServingCases(t *testing.T) {
 	rows, log := written(t, "rows.csv", servingRows), written(t, "log.csv", loggedRows)
 	profile := filepath.Join(t.TempDir(), "p.json")
 	code, out, errs := kvc("calibrate", "--measurements", rows, "--measurements", log+",model=llama-3.1-8b,gpu=l4", "-o", profile)
-	for _, want := range []string{"Fitted to 6 rows of rows.csv, log.csv (l4, llama-3.1-8b)", "off on average: TPOT", "not determined by these rows", "fitted", "Written to"} {
+	for _, want := range []string{"Fitted to 5 rows of rows.csv, log.csv (l4, llama-3.1-8b):", "Fitted to 1 rows of rows.csv (l4, llama-3.1-8b), on sglang:", "off on average: TPOT", "not determined by these rows", "fitted", "Written to"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Fatalf("%d: %s%s: want %q", code, out, errs, want)
 		}
@@ -80,15 +83,30 @@ func TestServingCases(t *testing.T) {
 	code, out, errs = kvc("sim", "--cases", rows, "--profile", profile)
 	for _, want := range []string{
 		"Backend vllm served by the rules of vLLM V1, lengths of a closed loop spread by ±10 %.", "Backend sglang served prefill-first", "Backend magic is not modelled",
-		"Time by 6 rows of rows.csv, log.csv (l4, llama-3.1-8b).", "Error to expect on l4: TPOT ", "\n4 rows\n",
+		"Time by 5 rows of rows.csv, log.csv (l4, llama-3.1-8b).", "Time by 1 rows of rows.csv (l4, llama-3.1-8b), on sglang.", "\n4 rows\n",
 	} {
 		if code != 0 || strings.Count(out, want) != 1 {
 			t.Fatalf("%d: %s%s: want %q once", code, out, errs, want)
 		}
 	}
 	code, out, errs = kvc("sim", "--cases", rows)
-	if want := "On l4 that is a fit to other cards than l4."; code != 0 || !strings.Contains(out, want) {
-		t.Errorf("%d: %s%s: want %q", code, out, errs, want)
+	for _, want := range []string{"On l4 that is a fit to other cards than l4.", "On l4 that is a fit to another card (h100, not l4)."} { // vLLM's, SGLang's
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("%d: %s%s: want %q", code, out, errs, want)
+		}
+	}
+	unstated := written(t, "unstated.csv", "model,card,isl,osl,batch,latency_s\nllama-3.1-8b,a100,100,10,4,0.2\n")
+	for _, c := range []struct{ args, want string }{
+		{"", "The rows do not say of which server they are: served by the rules of vLLM V1"},
+		{"", "a100 is taken for a100-80gb: --gpu or a column card_gib says which it is."},
+		{"--gpu a100-40gb", "Error to expect on a100-40gb"},
+		{"--profile trtllm", "Backend trtllm served by the rules of vLLM V1"},
+		{"--profile vllm-v0 --gpu a100-40gb", "static-batch-a100-vllm.csv (a100-40gb, llama-2-7b, llama-3.1-8b, mistral-7b, llama-2-70b), on vllm-v0."},
+	} {
+		code, out, errs := kvc(append([]string{"sim", "--cases", unstated}, strings.Fields(c.args)...)...)
+		if code != 0 || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %d: %s%s: want %q", c.args, code, out, errs, c.want)
+		}
 	}
 
 	code, out, errs = kvc("sim", "--cases", rows, "--json")
@@ -102,7 +120,7 @@ func TestServingCases(t *testing.T) {
 	if s := runs.Summary; s["rows"] != 4 || s["tpot_rows"] != 4 || !(s["tpot_mape"] > 0) || !(s["ttft_mape"] > 0) || !(s["throughput_mape"] > 0) || s["tpot_max_error"] == 0 || s["tpot_mean_error"] == 0 {
 		t.Errorf("%v", s)
 	}
-	if c := runs.Cases[1]; c["factors_of_other"] != "other cards than l4" || !strings.Contains(c["error_to_expect"].(string), "TPOT") || c["served_as"].(map[string]any)["prefill_first"] != true {
+	if c := runs.Cases[1]; c["factors_of_other"] != "another card (h100, not l4)" || !strings.Contains(c["error_to_expect"].(string), "TPOT") || c["served_as"].(map[string]any)["prefill_first"] != true {
 		t.Errorf("%v", c)
 	}
 

@@ -216,7 +216,8 @@ func TestPlanUsage(t *testing.T) {
 
 // TestSweepTakesFlagsOfSim has every flag that says what is projected in kvc sweep too.
 func TestSweepTakesFlagsOfSim(t *testing.T) {
-	other := map[string]bool{"num-gpu-blocks": true, "cases": true, "plot": true, "chrome-trace": true, "per-request": true, "per-step": true} // of one run
+	other := map[string]bool{"num-gpu-blocks": true, "cases": true, "plot": true, "chrome-trace": true, "per-request": true, "per-step": true, // of one run
+		"prefill-replicas": true, "decode-replicas": true, "kv-link-bandwidth": true, "kv-link-latency": true}
 	sweep, plan := newSweepCmd().Flags(), newPlanCmd().Flags()
 	newSimCmd().Flags().VisitAll(func(f *pflag.Flag) {
 		if other[f.Name] {

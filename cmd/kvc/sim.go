@@ -43,6 +43,7 @@ type simFlags struct {
 	send            sendFlags
 	concurrency     int
 	replicas        int
+	pools           poolFlags
 	files           simFiles
 }
 
@@ -71,6 +72,9 @@ that kvc heads made, or --set full_share=0.15, a part of the heads. quest, which
 engine here runs, is planned: --max-cache-tokens is what each query head reads.
 Quality is not projected.
 
+With --prefill-replicas and --decode-replicas, prompts are computed on one kind of server
+and their KVs sent to the other, which decodes.
+
 With --cases, each row of a CSV is projected and, where it was measured, compared. What
 the rows are is known by the columns: serving runs of a closed loop or a batch, a log of
 measured requests (with --model, --gpu and what else served them), or runs of a
@@ -88,6 +92,7 @@ it does.`,
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method streaming-llm --max-cache-tokens 1024 --interval 64
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method razor --set full_share=0.15
   kvc sim --requests code.csv --model llama-3.1-70b-fp8 --gpu h100 --tensor-parallel 2 --rate 0.25
+  kvc sim --requests code.csv --model llama-3.1-8b --gpu h100 --prefill-replicas 2 --decode-replicas 1
   kvc sim --cases kv-compress.csv --profile profile.json
   kvc sim --cases memory-vllm.csv`,
 		Args: cobra.NoArgs,
@@ -97,7 +102,7 @@ it does.`,
 	flags.SortFlags = false
 	flags.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
 	flags.StringVar(&f.cases, "cases", "", "or a CSV `file` of runs to project and compare")
-	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
+	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote, or the shipped fits to a server: vllm-v1, vllm-v0, sglang or trtllm")
 	flags.IntVar(&f.gpuBlocks, "num-gpu-blocks", 0, "with --cases and a log of measured requests, the `blocks` of 16 tokens that the server printed; 0 is as many as fit")
 	flags.StringVar(&f.plot, "plot", "", "with --cases, draw what was measured beside what is projected to a .png or .svg `file`")
 	flags.BoolVar(&f.asJSON, "json", false, "print the projection as JSON")
@@ -122,6 +127,7 @@ it does.`,
 	flags.IntVar(&f.concurrency, "concurrency", 0, "`clients` that send the requests in their order, each one at a time, whatever their times of arrival")
 	f.send.add(cmd)
 	flags.IntVar(&f.replicas, "replicas", 1, "`number` of such servers behind a router")
+	f.pools.add(flags)
 	f.files.add(cmd)
 	for _, name := range []string{"requests", "cases"} {
 		// The only error is a flag that does not exist, here and below.
@@ -204,7 +210,7 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 		return usagef("--gpu is missing: one of %s, or a JSON file", strings.Join(cardNames(), ", "))
 	case f.limit < 0:
 		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
-	case f.replicas > 1 && (f.files.chrome != "" || f.files.perStep != ""):
+	case (f.replicas > 1 || f.pools.set()) && (f.files.chrome != "" || f.files.perStep != ""):
 		return usagef("--chrome-trace and --per-step are of one server: want --replicas 1")
 	}
 	if err := errors.Join(checkObjectives(cmd.Flags(), &f.slo), checkReplicas(f.replicas), checkConcurrency(cmd.Flags(), f.concurrency)); err != nil {
@@ -257,6 +263,7 @@ type simInputs struct {
 	Turns       sim.Turns              `json:"turns,omitempty"`
 	Replicas    int                    `json:"replicas"`
 	Router      sim.Router             `json:"router,omitempty"` // of several replicas
+	Pools       *simPools              `json:"disaggregation,omitempty"`
 	SLO         stats.SLO              `json:"slo"`
 	ModelSource string                 `json:"model_source"`
 	GPUSource   string                 `json:"gpu_source"`
@@ -316,7 +323,10 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	}
 	config := project.Config{Deployment: d, Schedule: schedule, Limits: o.Limits, Profile: profile, Spread: spread, Check: f.check, SLO: f.slo}
 	config.Concurrency, config.Turns, config.Replicas, config.Router = f.concurrency, turns, f.replicas, router
-	if f.replicas == 1 {
+	if config.Disaggregation, err = f.pools.parse(cmd.Flags(), &card, &config, scheduler); err != nil {
+		return err
+	}
+	if f.replicas == 1 && config.Disaggregation == nil {
 		router = ""
 	}
 	if f.prefix && source.prefixBlock() == 0 {
@@ -352,7 +362,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	inputs := simInputs{
 		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,
 		compressionOf(&d.Method).MethodName(), d.Method.Set, sim.CompressionOptions{Compression: d.Method.Compression, Schedule: schedule},
-		f.spread, o.Limits, f.prefix, f.chunked, f.concurrency, turns, f.replicas, router, f.slo, model.Source, card.Source, d.Server(),
+		f.spread, o.Limits, f.prefix, f.chunked, f.concurrency, turns, f.replicas, router, f.pools.inputs(config.Disaggregation), f.slo, model.Source, card.Source, d.Server(),
 	}
 	if scheduler == sim.VLLMV1 {
 		inputs.V1 = &config.V1

@@ -35,7 +35,7 @@ func caseForms() []caseForm {
 	log, _ := cost.LogColumns()
 	return []caseForm{
 		{"caches that servers found room for", memory, nil, (*simFlags).runMemoryCases},
-		{"serving runs of a closed loop or a batch", serving, []string{"profile"}, func(f *simFlags, cmd *cobra.Command, text []byte, name string) error {
+		{"serving runs of a closed loop or a batch", serving, []string{"profile", "gpu"}, func(f *simFlags, cmd *cobra.Command, text []byte, name string) error {
 			return f.runServingCases(cmd.Context(), cmd.OutOrStdout(), text, name)
 		}},
 		{"requests as they were measured", log, []string{"profile", "model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization"}, (*simFlags).runLog},

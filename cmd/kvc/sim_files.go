@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -200,6 +201,10 @@ func (in *simInputs) list(slo stats.SLO) []report.Input {
 	}
 	if in.Replicas > 1 {
 		list = append(list, report.Input{Name: "replicas", Value: fmt.Sprintf("%d, %s", in.Replicas, in.Router)})
+	}
+	if p := in.Pools; p != nil {
+		list = append(list, report.Input{Name: "replicas", Value: fmt.Sprintf("%d that prefill and %d that decode, %s", p.Prefill, p.Decode, in.Router)},
+			report.Input{Name: "link between them", Value: fmt.Sprintf("%.3g GB/s and %v", p.BytesPerSecond/1e9, time.Duration(p.LatencyNS))})
 	}
 	if in.Prefixes {
 		list = append(list, report.Input{Name: "prefix caching", Value: "on"})

@@ -23,6 +23,9 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	if in.Replicas > 1 {
 		cards = fmt.Sprintf("%d replicas of %s (%s)", in.Replicas, cards, in.Router)
 	}
+	if p := in.Pools; p != nil {
+		cards = fmt.Sprintf("%d prefilling and %d decoding replicas of %s (%s), with %.3g GB/s between them", p.Prefill, p.Decode, cards, in.Router, p.BytesPerSecond/1e9)
+	}
 	how := "uncompressed"
 	if c := in.compression(); c.Enabled() {
 		how = "compressed"

@@ -175,7 +175,7 @@ func (f *sweepFlags) addSettings(cmd *cobra.Command) {
 	fs.StringVar(&f.spread, "spread", "spared", "which `heads` lose what is evicted: spared, even, or a file that kvc run --profile wrote")
 	f.send.add(cmd)
 	fs.BoolVar(&f.verify, "check", false, "check that each run keeps to the scheduler's rules: time, blocks and tokens")
-	fs.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote")
+	fs.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote, or the shipped fits to a server: vllm-v1, vllm-v0, sglang or trtllm")
 }
 
 // compresses reports whether anything in the sweep is compressed: then all is projected on

@@ -34,6 +34,7 @@ type Request struct {
 	Preemptions  int64  `parquet:"num_preemptions"`
 	Recomputed   int64  `parquet:"recomputed_tokens"`
 	Cached       int64  `parquet:"cached_tokens"` // of its prompt, from a prefix cache
+	Replica      int64  `parquet:"replica"`       // that served it, from 0; of disaggregated servers the one that decoded it
 	Error        string `parquet:"error,dict"`    // why it was refused
 }
 
@@ -47,7 +48,7 @@ func requestOf(r *sim.Result) Request {
 	}
 	return Request{
 		r.ID, state, r.Arrival, r.Admitted, r.FirstToken, r.Finished, int64(r.PromptTokens), int64(r.OutputTokens),
-		int64(r.Preemptions), int64(r.Recomputed), int64(r.Cached), r.Error,
+		int64(r.Preemptions), int64(r.Recomputed), int64(r.Cached), int64(r.Replica), r.Error,
 	}
 }
 

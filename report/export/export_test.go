@@ -18,7 +18,7 @@ import (
 func results() []sim.Result {
 	return []sim.Result{
 		{ID: "a", Arrival: 1, Admitted: 2000, FirstToken: 3001, Finished: 9_000_000, PromptTokens: 10, OutputTokens: 3, Preemptions: 1, Recomputed: 11},
-		{ID: "b,\"quoted\"\n", Arrival: 5, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: 10, Error: "too long"},
+		{ID: "b,\"quoted\"\n", Arrival: 5, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: 10, Replica: 2, Error: "too long"},
 		{ID: "c", Arrival: 5, Admitted: 6, FirstToken: -1, Finished: -1},
 	}
 }
@@ -102,7 +102,7 @@ func TestParquetOfManyRows(t *testing.T) {
 
 func TestCSV(t *testing.T) {
 	for what, want := range map[What][]string{
-		Requests: {"b,\"quoted\"\n", "refused", "5", "-1", "-1", "-1", "10", "0", "0", "0", "0", "too long"},
+		Requests: {"b,\"quoted\"\n", "refused", "5", "-1", "-1", "-1", "10", "0", "0", "0", "0", "2", "too long"},
 		Steps:    {"1", "3", "decode", "2000", "9000000", "2", "6", "1", "4", "0", "1", "0", "0", "0", "0", "0", "77", "0", "0", "0", "0"},
 	} {
 		var out bytes.Buffer
@@ -200,7 +200,7 @@ func TestJSONL(t *testing.T) {
 		if err := d.Decode(&row); err != nil {
 			t.Fatal(err)
 		}
-		if row["id"] != r.ID || row["arrival_ns"] != float64(r.Arrival) || row["error"] != r.Error || len(row) != 12 {
+		if row["id"] != r.ID || row["arrival_ns"] != float64(r.Arrival) || row["error"] != r.Error || row["replica"] != float64(r.Replica) || len(row) != 13 {
 			t.Errorf("row %d: %v", i, row)
 		}
 	}

@@ -192,6 +192,8 @@ func (c *LogCase) means(times func(int) (ttft, tpot, e2e float64)) []outcome {
 
 func (c *LogCase) rows() int { return len(c.Requests) }
 
+func (c *LogCase) server() sim.Scheduler { return sim.VLLMV1 }
+
 func (c *LogCase) deployment() *Deployment { return &c.Deployment }
 
 func (c *LogCase) work() *[sim.NumFeatures]float64 {

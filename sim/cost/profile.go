@@ -71,6 +71,24 @@ type Quality struct {
 //go:embed vllm-v1.json
 var vllmV1 []byte
 
+// The fits to measured runs of other servers, which scripts/fit-servers writes.
+var (
+	//go:embed vllm-v0.json
+	vllmV0 []byte
+	//go:embed sglang.json
+	sglang []byte
+	//go:embed trtllm.json
+	trtllm []byte
+)
+
+// ShippedProfile returns what [DefaultProfile] has of one server.
+func ShippedProfile(server sim.Scheduler) *Profile {
+	p := DefaultProfile()
+	p.File = string(server)
+	p.Fits = slices.DeleteFunc(p.Fits, func(f Fit) bool { return f.Server != server })
+	return p
+}
+
 // DefaultProfile is what holds without a profile.
 //
 // Under KV-Compress's server and vLLM 0.6.0, for cards of the chip GH100, it is the fit to the
@@ -91,13 +109,15 @@ func DefaultProfile() *Profile {
 	others := l4
 	others.Card = AnyCard
 	p := &Profile{Version: profileVersion, Fits: []Fit{l4, h100, others}}
-	v1, err := ReadProfile(bytes.NewReader(vllmV1))
-	if err != nil {
-		panic("cost: vllm-v1.json: " + err.Error()) // a file of the program itself, which a test reads
-	}
-	p.Fits = append(p.Fits, v1.Fits...)
-	if v1.All != nil {
-		p.Fits = append(p.Fits, *v1.All)
+	for _, text := range [][]byte{vllmV1, vllmV0, sglang, trtllm} {
+		of, err := ReadProfile(bytes.NewReader(text))
+		if err != nil {
+			panic("cost: a shipped profile: " + err.Error()) // a file of the program itself, which a test reads
+		}
+		p.Fits = append(p.Fits, of.Fits...)
+		if of.All != nil {
+			p.Fits = append(p.Fits, *of.All)
+		}
 	}
 	return p
 }

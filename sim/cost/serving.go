@@ -17,20 +17,21 @@ import (
 type Serving struct {
 	Line        int             `json:"line"` // of the file
 	GPU         string          `json:"gpu"`
+	CardGiB     float64         `json:"card_gib,omitempty"` // memory of the card; 0 where the file does not say
 	Model       string          `json:"model"`
 	Backend     string          `json:"backend,omitempty"` // see [RulesOf]
 	Version     string          `json:"version,omitempty"` // of the backend
 	TP          int             `json:"tensor_parallel"`
 	Weights     catalog.Weights `json:"weights"` // "" is the model's
 	KV          dtype.DType     `json:"kv_dtype"`
-	MaxSeqs     int             `json:"max_num_seqs"`           // 0 is the server's default
-	MaxTokens   int             `json:"max_num_batched_tokens"` // likewise
-	Whole       bool            `json:"whole_prompts"`          // chunked prefill is off
-	Utilization float64         `json:"gpu_memory_utilization"`
-	ISL         int             `json:"isl"`          // tokens of a prompt
-	OSL         int             `json:"osl"`          // tokens of an output
-	Concurrency int             `json:"concurrency"`  // clients; 0 where all requests are there from the start
-	Requests    int             `json:"num_requests"` // 0 is not known: see [Serving.Count]
+	MaxSeqs     int             `json:"max_num_seqs"`                     // 0 is the server's default
+	MaxTokens   int             `json:"max_num_batched_tokens"`           // likewise
+	Whole       bool            `json:"whole_prompts"`                    // chunked prefill is off
+	Utilization float64         `json:"gpu_memory_utilization,omitempty"` // 0 where the file does not say: see [Rules.Utilization]
+	ISL         int             `json:"isl"`                              // tokens of a prompt
+	OSL         int             `json:"osl"`                              // tokens of an output
+	Concurrency int             `json:"concurrency"`                      // clients; 0 where all requests are there from the start
+	Requests    int             `json:"num_requests"`                     // 0 is not known: see [Serving.Count]
 
 	TTFT    float64 `json:"ttft_ms,omitempty"`
 	TPOT    float64 `json:"tpot_ms,omitempty"`
@@ -58,7 +59,7 @@ func (s *Serving) Count() int {
 // it may have.
 func ServingColumns() (required, optional []string) {
 	return []string{"model", "isl", "osl"}, []string{
-		"gpu", "card", "tensor_parallel", "tp", "weights", "kv_dtype", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill", "gpu_memory_utilization",
+		"gpu", "card", "card_gib", "tensor_parallel", "tp", "weights", "kv_dtype", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill", "gpu_memory_utilization",
 		"concurrency", "batch", "num_requests", "ttft_ms", "tpot_ms", "latency_s", "total_tokens_per_s", "backend", "version",
 	}
 }
@@ -77,7 +78,7 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 			}
 			return get(b)
 		}
-		s := Serving{Line: line, GPU: either("gpu", "card"), Model: get("model"), Backend: get("backend"), Version: get("version"), TP: 1, KV: dtype.F16, Utilization: 0.9}
+		s := Serving{Line: line, GPU: either("gpu", "card"), Model: get("model"), Backend: get("backend"), Version: get("version"), TP: 1, KV: dtype.F16}
 		if s.GPU == "" {
 			return fmt.Errorf("gpu: want the name of a card, in a column gpu or card")
 		}
@@ -129,6 +130,7 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 			most   float64
 		}{
 			{"ttft_ms", &s.TTFT, 1e9}, {"tpot_ms", &s.TPOT, 1e9}, {"latency_s", &s.Latency, 1e7}, {"total_tokens_per_s", &s.Tokens, 1e9}, {"gpu_memory_utilization", &s.Utilization, 1},
+			{"card_gib", &s.CardGiB, 1 << 20},
 		} {
 			text := get(c.column)
 			if text == "" {
@@ -139,7 +141,7 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 				return fmt.Errorf("%s: want a number above 0 and at most %g, got %q", c.column, c.most, text)
 			}
 			*c.to = v
-			known = known || c.column != "gpu_memory_utilization"
+			known = known || c.to != &s.Utilization && c.to != &s.CardGiB
 		}
 		if !known {
 			return fmt.Errorf("nothing was measured: want a value in one of ttft_ms, tpot_ms, latency_s, total_tokens_per_s")

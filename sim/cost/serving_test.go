@@ -21,7 +21,7 @@ func TestReadServing(t *testing.T) {
 	want := []Serving{
 		{Line: 2, GPU: "h100", Model: "llama-3.1-8b", Backend: "vllm", Version: "0.19.0", TP: 2, Weights: "fp8", KV: dtype.E4M3, MaxSeqs: 64, MaxTokens: 4096, Whole: true, Utilization: 0.8,
 			ISL: 1000, OSL: 200, Concurrency: 8, Requests: 32, TTFT: 120.5, TPOT: 7.25},
-		{Line: 3, GPU: "h100", Model: "llama-3.1-8b", Backend: "sglang", TP: 1, KV: dtype.F16, Utilization: 0.9, ISL: 10, OSL: 20, Requests: 16, Latency: 3.5, Tokens: 99},
+		{Line: 3, GPU: "h100", Model: "llama-3.1-8b", Backend: "sglang", TP: 1, KV: dtype.F16, ISL: 10, OSL: 20, Requests: 16, Latency: 3.5, Tokens: 99},
 	}
 	for i := range want {
 		if got[i] != want[i] {
@@ -75,24 +75,27 @@ func FuzzReadServing(f *testing.F) {
 		}
 		for _, s := range list {
 			m := max(s.TTFT, s.TPOT, s.Latency, s.Tokens)
-			if s.ISL < 1 || s.OSL < 1 || s.Count() < 1 || s.Count() > maxRunRequests || s.TP < 0 || !(m > 0) || math.IsInf(m, 0) || !(s.Utilization > 0 && s.Utilization <= 1) {
+			if s.ISL < 1 || s.OSL < 1 || s.Count() < 1 || s.Count() > maxRunRequests || s.TP < 0 || !(m > 0) || math.IsInf(m, 0) || !(s.Utilization >= 0 && s.Utilization <= 1) {
 				t.Errorf("%+v", s)
 			}
 		}
 	})
 }
 
-// TestRulesOf: only sglang is served otherwise than vLLM V1; of others the output says so.
+// TestRulesOf: only sglang is served otherwise than vLLM V1, three servers have fits of their own,
+// and of others the output says that they are not modelled.
 func TestRulesOf(t *testing.T) {
 	for backend, want := range map[string]struct {
 		rules Rules
 		note  string
 	}{
-		"":       {Rules{Jitter: 0.1, Known: true}, "Served by the rules of vLLM V1, lengths of a closed loop spread by ±10 %."},
-		"vllm":   {Rules{Jitter: 0.1, Known: true}, "Backend vllm served by the rules of vLLM V1"},
-		"vLLM":   {Rules{Jitter: 0.1, Known: true}, "served by the rules of vLLM V1"},
-		"SGLang": {Rules{PrefillFirst: true, Known: true}, "prefill-first"},
-		"trtllm": {Rules{Jitter: 0.1}, "Backend trtllm is not modelled: its rows are served by the rules of vLLM V1"},
+		"":             {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "The rows do not say of which server they are: served by the rules of vLLM V1, lengths of a closed loop spread by ±10 %."},
+		"vllm":         {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend vllm served by the rules of vLLM V1"},
+		"vLLM":         {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "served by the rules of vLLM V1"},
+		"vllm-v0":      {Rules{Server: VLLMV0, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend vllm-v0 served by the rules of vLLM V1"},
+		"SGLang":       {Rules{Server: SGLang, PrefillFirst: true, Utilization: 0.79, Static: true, Known: true}, "prefill-first"},
+		"TensorRT-LLM": {Rules{Server: TensorRTLLM, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend TensorRT-LLM served by the rules of vLLM V1"},
+		"tgi":          {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9}, "Backend tgi is not modelled: its rows are served by the rules of vLLM V1"},
 	} {
 		if got := RulesOf(backend); got != want.rules || !strings.Contains(got.Note(backend), want.note) {
 			t.Errorf("%q: %+v, %s", backend, got, got.Note(backend))
@@ -108,6 +111,73 @@ func TestRulesOf(t *testing.T) {
 		s := Serving{Backend: c.backend, Version: c.version}
 		if got := s.engine(); got != c.want {
 			t.Errorf("%s %s: %s, want %s", c.backend, c.version, got, c.want)
+		}
+	}
+}
+
+// TestServerOfRows: a row's backend says whose fit it has, and of vLLM the version does.
+func TestServerOfRows(t *testing.T) {
+	p := DefaultProfile()
+	for _, c := range []struct {
+		backend, version string
+		want             sim.Scheduler
+	}{
+		{"", "", sim.VLLMV1}, {"vllm", "0.12.0", sim.VLLMV1}, {"vllm", "0.6.3", VLLMV0}, {"", "0.5.4", VLLMV0}, {"vllm", "nightly", sim.VLLMV1},
+		{"sglang", "0.5.1", SGLang}, {"trtllm", "1.0.0rc3", TensorRTLLM}, {"tgi", "0.6", sim.VLLMV1},
+	} {
+		s := Serving{GPU: "h100", Model: "llama-3.1-8b", TP: 1, KV: dtype.F16, Utilization: 0.9, ISL: 100, OSL: 2, Requests: 1, Backend: c.backend, Version: c.version}
+		run, err := NewServingCase(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fit := p.For(&run.Deployment.Card, run.Rules.Server)
+		if run.Rules.Server != c.want || fit.Server != c.want {
+			t.Errorf("%s %s: rules of %s, a fit of %s, want %s", c.backend, c.version, run.Rules.Server, fit.Server, c.want)
+		}
+	}
+	for _, server := range Servers() {
+		for _, f := range ShippedProfile(server).Fits {
+			if f.Server != server || !(f.Quality.ThroughputMAPE > 0 || f.Quality.OtherThroughput > 0) {
+				t.Errorf("%s has a fit of %s, %s, with the errors %+v", server, f.Server, f.Of, f.Quality)
+			}
+		}
+	}
+	h100 := catalogCard(t, "h100")
+	if f := ShippedProfile(SGLang).For(h100, sim.VLLMV1); f.Suits(h100, sim.VLLMV1) != "another server (sglang, not vllm-v1)" {
+		t.Errorf("SGLang's fit under vLLM V1: %q", f.Suits(h100, sim.VLLMV1))
+	}
+}
+
+// TestStaticMemory: of SGLang, 0.79 of an H100 of 79.11 GiB less the 61.0 GiB of Qwen3-32B are cache, which
+// is 374 blocks of 16 tokens of 64 layers with 8 heads of 128, twice, in 16 bits. A file's own
+// utilisation goes before it.
+func TestStaticMemory(t *testing.T) {
+	s := Serving{GPU: "h100", Model: "qwen3-32b", Backend: "sglang", TP: 1, KV: dtype.F16, ISL: 100, OSL: 2, Concurrency: 1}
+	c, err := NewServingCase(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const block = 16 * 64 * 8 * 128 * 2 * 2
+	card := float64(c.Memory.Card)
+	if want := int((float64(card*0.79) - float64(c.Memory.Weights)) / block); c.Memory.Tokens != 16*want || want != 374 {
+		t.Errorf("room for %d tokens, want %d", c.Memory.Tokens, 16*want)
+	}
+	s.Utilization = 0.9
+	if c, err = NewServingCase(t.Context(), s); err != nil || c.Memory.Tokens != 16*int((float64(card*0.9)-float64(c.Memory.Weights))/block) {
+		t.Errorf("at 0.9: %d tokens, %v", c.Memory.Tokens, err)
+	}
+	s.Utilization = 0.5
+	if _, err = NewServingCase(t.Context(), s); err == nil || !strings.Contains(err.Error(), "does not fit") {
+		t.Errorf("at 0.5: %v", err)
+	}
+}
+
+// TestCardOfRows: a row's card_gib tells cards of one name apart.
+func TestCardOfRows(t *testing.T) {
+	for gib, want := range map[float64]string{0: "a100-80gb", 39.5: "a100-40gb", 40: "a100-40gb", 79.25: "a100-80gb", 80: "a100-80gb", 24: ""} {
+		s := Serving{GPU: "a100", CardGiB: gib}
+		if c, err := s.card(); (err != nil) != (want == "") || err == nil && c.Name != want {
+			t.Errorf("%v GiB: %s, %v, want %q", gib, c.Name, err, want)
 		}
 	}
 }

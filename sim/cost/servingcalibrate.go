@@ -10,14 +10,14 @@ import (
 	"kvcompress/sim"
 )
 
-// Source is a file of measured serving runs of vLLM, or of a server that schedules alike.
+// Source is a file of measured serving runs.
 type Source struct {
 	Name    string
 	Serving []*ServingCase // rows of runs, or
 	Log     *LogCase       // a log of requests
 
-	// Server ran them; "" is vLLM V1. Of the runs of another server only what is the card's
-	// is taken, and not what is the host's.
+	// Server, where it is neither "" nor vLLM V1, ran them: only what is the card's is taken, for
+	// vLLM V1, and not what is the host's.
 	Server sim.Scheduler
 }
 
@@ -45,11 +45,11 @@ type pool struct {
 	names   []string
 }
 
-// poolOf returns the sources' runs on cards that of has.
-func poolOf(sources []*Source, of func(card string) bool) *pool {
+// poolOf returns the sources' runs on a server, on cards that of has.
+func poolOf(sources []*Source, server sim.Scheduler, of func(card string) bool) *pool {
 	p := &pool{}
 	for _, s := range sources {
-		runs := slices.DeleteFunc(s.runs(), func(r measuredRun) bool { return !of(r.deployment().Card.Name) })
+		runs := slices.DeleteFunc(s.runs(), func(r measuredRun) bool { return r.server() != server || !of(r.deployment().Card.Name) })
 		if len(runs) == 0 {
 			continue
 		}
@@ -69,14 +69,16 @@ func (p *pool) fit(ctx context.Context, card string, start Factors) (*Fit, error
 	if err != nil {
 		return nil, err
 	}
-	f.Server = sim.VLLMV1
+	if f.Server = p.runs[0].server(); f.Server != sim.VLLMV1 {
+		f.Of += ", on " + string(f.Server)
+	}
 	return f, f.measureServing(ctx, p)
 }
 
-// CalibrateServing fits the factors to measured serving runs: first to all of them, which is
-// what holds of cards that have no rows; then, starting there, to those of each card by
-// itself, so that what a card's rows do not determine is as on the others. Of cards with rows
-// of another server only, the card's part is fitted and the host's is as on the others.
+// CalibrateServing fits the factors to measured serving runs, of each server by itself: first to
+// all of its rows, which is what holds of cards that have none; then, starting there, to those of
+// each card, so that what a card's rows do not determine is as on the others. Of cards with rows
+// of a source's own Server only, the card's part is fitted and the host's is as on vLLM V1.
 func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("cost: nothing was measured")
@@ -92,64 +94,101 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 		}
 	}
 	p.File = strings.TrimPrefix(p.File, ", ")
-	if len(current) == 0 {
-		return nil, fmt.Errorf("cost: none of the files is of vLLM V1: of another server's runs only what is the card's is taken")
-	}
-	cards := cardsOf(current)
-	all, err := poolOf(current, anyCard).fit(ctx, AnyCard, ServerFactors())
-	if err != nil {
-		return nil, err
-	}
-	for _, card := range cards {
-		rows := poolOf(current, only(card))
-		f, err := rows.fit(ctx, card, all.Factors)
+	var v1 *Fit // to all rows of vLLM V1
+	for _, server := range serversOf(current) {
+		fits, all, err := calibrateServer(ctx, current, server)
 		if err != nil {
 			return nil, err
 		}
-		if err := f.crossServing(ctx, rows, all.Factors); err != nil {
+		p.Fits = append(p.Fits, fits...)
+		if server == sim.VLLMV1 {
+			v1 = all
+		} else if len(fits) > 1 {
+			p.Fits = append(p.Fits, *all)
+		}
+	}
+	if v1 == nil {
+		if len(old) > 0 {
+			return nil, fmt.Errorf("cost: none of the files is of vLLM V1: of another server's runs only what is the card's is taken")
+		}
+		return p, nil
+	}
+	cards := cardsOf(current, sim.VLLMV1)
+	for _, card := range cardsOf(old, sim.VLLMV1) {
+		if slices.Contains(cards, card) {
+			continue
+		}
+		f, err := poolOf(old, sim.VLLMV1, only(card)).fit(ctx, card, v1.Factors)
+		if err != nil {
 			return nil, err
 		}
+		f.withHostOf(v1)
 		p.Fits = append(p.Fits, *f)
+	}
+	if len(cards) > 1 {
+		p.All = v1
+	}
+	return p, nil
+}
+
+// calibrateServer fits the factors to the runs of one server: of each card, and of all together.
+func calibrateServer(ctx context.Context, sources []*Source, server sim.Scheduler) (fits []Fit, all *Fit, err error) {
+	cards := cardsOf(sources, server)
+	if all, err = poolOf(sources, server, anyCard).fit(ctx, AnyCard, ServerFactors()); err != nil {
+		return nil, nil, err
+	}
+	for _, card := range cards {
+		rows := poolOf(sources, server, only(card))
+		f, err := rows.fit(ctx, card, all.Factors)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := f.crossServing(ctx, rows, all.Factors); err != nil {
+			return nil, nil, err
+		}
+		fits = append(fits, *f)
 		if len(cards) == 1 {
 			continue
 		}
-		others, err := poolOf(current, allBut(card)).fit(ctx, AnyCard, ServerFactors())
+		others, err := poolOf(sources, server, allBut(card)).fit(ctx, AnyCard, ServerFactors())
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := others.measureServing(ctx, rows); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		all.Quality.OtherTPOTMAPE += others.Quality.TPOTMAPE / float64(len(cards))
 		all.Quality.OtherThroughput += others.Quality.ThroughputMAPE / float64(len(cards))
 	}
 	all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput = round(all.Quality.OtherTPOTMAPE), round(all.Quality.OtherThroughput)
-	for i := range p.Fits { // of a card of the same chip, or of other runs where they are few
-		q := &p.Fits[i].Quality
+	for i := range fits { // of a card of the same chip, or of other runs where they are few
+		q := &fits[i].Quality
 		q.OtherTPOTMAPE, q.OtherThroughput = all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput
 	}
-	for _, card := range cardsOf(old) {
-		if slices.Contains(cards, card) {
-			continue
-		}
-		f, err := poolOf(old, only(card)).fit(ctx, card, all.Factors)
-		if err != nil {
-			return nil, err
-		}
-		f.withHostOf(all)
-		p.Fits = append(p.Fits, *f)
-	}
-	if len(cards) > 1 {
-		p.All = all
-	}
-	return p, nil
+	return fits, all, nil
 }
 
-// cardsOf returns the cards of the sources' runs, in the order in which they come.
-func cardsOf(sources []*Source) []string {
+// serversOf returns the servers of the sources' runs, in the order in which they come.
+func serversOf(sources []*Source) []sim.Scheduler {
+	var servers []sim.Scheduler
+	for _, s := range sources {
+		for _, r := range s.runs() {
+			if server := r.server(); !slices.Contains(servers, server) {
+				servers = append(servers, server)
+			}
+		}
+	}
+	return servers
+}
+
+// cardsOf returns the cards of the sources' runs on a server, in the order in which they come.
+func cardsOf(sources []*Source, server sim.Scheduler) []string {
 	var cards []string
 	for _, s := range sources {
 		for _, r := range s.runs() {
+			if r.server() != server {
+				continue
+			}
 			if card := r.deployment().Card.Name; !slices.Contains(cards, card) {
 				cards = append(cards, card)
 			}

@@ -1,6 +1,7 @@
 package cost
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -41,12 +42,13 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	if err != nil {
 		return nil, err
 	}
-	card, err := catalog.FindCard(s.GPU)
+	card, err := s.card()
 	if err != nil {
 		return nil, err
 	}
 	d := New(model, card)
-	d.TP, d.KV, d.Utilization, d.Engine = s.TP, s.KV, s.Utilization, s.engine()
+	c := &ServingCase{Serving: s, Rules: s.rules()}
+	d.TP, d.KV, d.Utilization, d.Engine = s.TP, s.KV, cmp.Or(s.Utilization, c.Rules.Utilization), s.engine()
 	if s.Weights != "" {
 		d.Weights = s.Weights
 	}
@@ -57,7 +59,10 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	if s.MaxTokens > 0 {
 		limits.MaxNumBatchedTokens = s.MaxTokens
 	}
-	c := &ServingCase{Serving: s, Rules: RulesOf(s.Backend)}
+	d.MaxTokens, d.MaxSeqs = limits.MaxNumBatchedTokens, limits.MaxNumSeqs
+	if c.Rules.Static {
+		d.BlocksGiven = d.staticBlocks()
+	}
 	plan, memory, err := d.plan(limits)
 	if err != nil {
 		return nil, err
@@ -71,6 +76,34 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	}
 	c.record, err = recordOf(ctx, plan, s.requests(c.Rules.Jitter))
 	return c, err
+}
+
+// staticBlocks returns how many blocks the weights leave of the memory that the utilisation
+// allows; 0 for none.
+func (d *Deployment) staticBlocks() int {
+	m, _ := d.Memory() // where there is no room, whoever wants the blocks gets the error too
+	if m.BlockKV == 0 {
+		return 0
+	}
+	return max(0, int(m.Card-m.Reserved-m.Weights)/m.BlockKV*d.TP)
+}
+
+// card returns the run's card. Where the file states its memory, and the catalogue has the chip
+// with about as much, as it has an A100 of 40 GB and one of 80, it is that one.
+func (s *Serving) card() (catalog.Card, error) {
+	card, err := catalog.FindCard(s.GPU)
+	has := func(c *catalog.Card) bool {
+		return s.CardGiB == 0 || math.Abs(float64(c.Memory)/(s.CardGiB*(1<<30))-1) <= 0.1
+	}
+	if err != nil || has(&card) {
+		return card, err
+	}
+	for _, c := range catalog.Cards() {
+		if c.Chip() != "" && c.Chip() == card.Chip() && has(&c) {
+			return c, nil
+		}
+	}
+	return card, fmt.Errorf("card_gib: no card of the chip of %s has %g GiB", card.Name, s.CardGiB)
 }
 
 // requests returns the run's requests. Those of a closed loop have lengths that are spread
@@ -132,6 +165,8 @@ func (c *ServingCase) rows() int { return 1 }
 
 func (c *ServingCase) deployment() *Deployment { return &c.Deployment }
 
+func (c *ServingCase) server() sim.Scheduler { return c.Rules.Server }
+
 func (c *ServingCase) work() *[sim.NumFeatures]float64 { return &c.record.total.work }
 
 // Predict sets the predictions by a fit.
@@ -140,8 +175,8 @@ func (c *ServingCase) Predict(f *Fit) error {
 		return fmt.Errorf("cost: a case that was not served")
 	}
 	c.Calibrated = f.Of
-	c.Other = f.Suits(&c.Deployment.Card, sim.VLLMV1)
-	c.Expected = f.Expected(&c.Deployment.Card, sim.VLLMV1)
+	c.Other = f.Suits(&c.Deployment.Card, c.Rules.Server)
+	c.Expected = f.Expected(&c.Deployment.Card, c.Rules.Server)
 	p := c.outcome(f)
 	if p.total <= 0 {
 		return fmt.Errorf("with the factors of %s the run takes no time", f.Of)

@@ -44,6 +44,7 @@ type outcome struct{ ttft, tpot, total float64 }
 // measuredRun is a run that a fit is held against.
 type measuredRun interface {
 	deployment() *Deployment
+	server() sim.Scheduler                             // whose fits it belongs to
 	work() *[sim.NumFeatures]float64                   // of the run
 	outcomes(context.Context, *Fit) ([]outcome, error) // of the whole run first
 	measured() []outcome                               // likewise

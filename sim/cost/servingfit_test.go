@@ -238,13 +238,36 @@ func TestFitsOfSeveralCards(t *testing.T) {
 	}
 }
 
+// TestFitsOfSeveralServers: rows of two servers on one card have a fit each, and neither moves the
+// other's.
+func TestFitsOfSeveralServers(t *testing.T) {
+	v1 := &Fit{Overlap: true, Factors: ServerFactors()}
+	other := &Fit{Overlap: true, Factors: ServerFactors()}
+	other.Factors["kv"] = 2.5
+	rows := plantedRuns(t, "h100", []int{1}, v1)
+	slow := plantedRuns(t, "h100", []int{1}, other)
+	for _, c := range slow {
+		c.Rules.Server = TensorRTLLM
+	}
+	p, err := CalibrateServing(t.Context(), []*Source{{Name: "rows.csv", Serving: append(rows, slow...)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Fits) != 2 || p.All != nil || p.Fits[0].Server != sim.VLLMV1 || p.Fits[1].Server != TensorRTLLM || p.Fits[1].Rows != len(slow) {
+		t.Fatalf("%+v", p)
+	}
+	if a, b := p.Fits[0].Factors["kv"], p.Fits[1].Factors["kv"]; math.Abs(a-1.3) > 0.1 || math.Abs(b-2.5) > 0.1 || !strings.HasSuffix(p.Fits[1].Of, ", on trtllm") {
+		t.Errorf("kv is %v and %v, of %s", a, b, p.Fits[1].Of)
+	}
+}
+
 // TestPool: the rows of a source of 200 count as 50, each by ½ in its residuals and ¼ in the
 // mean error.
 func TestPool(t *testing.T) {
 	fit := &Fit{Overlap: true, Factors: ServerFactors()}
 	runs := plantedRuns(t, "h100", []int{1}, fit)[:1]
 	long := slices.Repeat(runs, 200)
-	p := poolOf([]*Source{{Name: "long", Serving: long}, {Name: "short", Serving: runs}}, only("h100"))
+	p := poolOf([]*Source{{Name: "long", Serving: long}, {Name: "short", Serving: runs}}, sim.VLLMV1, only("h100"))
 	if len(p.runs) != 201 || p.weights[0] != 0.5 || p.weights[200] != 1 || len(p.names) != 2 {
 		t.Fatalf("%d runs, weights %v and %v, %v", len(p.runs), p.weights[0], p.weights[len(p.weights)-1], p.names)
 	}
@@ -258,7 +281,7 @@ func TestPool(t *testing.T) {
 	if len(half[0].runs) != 2 || len(half[1].runs) != 1 || half[1].runs[0] != measuredRun(&off) || half[0].weights[1] != 3 || half[1].weights[0] != 2 {
 		t.Errorf("%+v", half)
 	}
-	if p := poolOf([]*Source{{Name: "long", Serving: long}}, allBut("h100")); len(p.runs) != 0 || len(p.names) != 0 {
+	if p := poolOf([]*Source{{Name: "long", Serving: long}}, sim.VLLMV1, allBut("h100")); len(p.runs) != 0 || len(p.names) != 0 {
 		t.Errorf("%d runs of other cards", len(p.runs))
 	}
 }

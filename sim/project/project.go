@@ -28,13 +28,14 @@ type Config struct {
 	Spread     sim.Spread    // nil is cost.Spared
 	SLO        stats.SLO
 
-	PrefixTokens   int        // of a prefix hash of the requests, to cache prefixes; 0 caches none
-	ChunkedPrefill bool       // prompts are prefilled in parts, beside decoding sequences
-	Concurrency    int        // clients of a closed loop; 0 where requests arrive by their own times
-	Turns          sim.Turns  // when the turns of a session arrive; empty is as recorded
-	Replicas       int        // of the deployment, behind a router; 0 is 1
-	Router         sim.Router // of several replicas
-	Check          bool       // see that the run keeps to the scheduler's rules; it takes longer
+	PrefixTokens   int                 // of a prefix hash of the requests, to cache prefixes; 0 caches none
+	ChunkedPrefill bool                // prompts are prefilled in parts, beside decoding sequences
+	Concurrency    int                 // clients of a closed loop; 0 where requests arrive by their own times
+	Turns          sim.Turns           // when the turns of a session arrive; empty is as recorded
+	Replicas       int                 // of the deployment, behind a router; 0 is 1
+	Router         sim.Router          // of several replicas
+	Disaggregation *sim.Disaggregation // servers that prefill and others that decode, in place of Replicas; its Router and the link's BlockBytes follow from the rest
+	Check          bool                // see that the run keeps to the scheduler's rules; it takes longer
 
 	Step func(*sim.Step)   // after every step, or several taken at once; nil for nobody
 	Done func(*sim.Result) // what became of a request; nil for nobody
@@ -102,7 +103,17 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if spread == nil {
 		spread = cost.Spared{}
 	}
-	runs := make([]stats.Run, max(1, c.Replicas))
+	servers := max(1, c.Replicas)
+	if c.Disaggregation != nil {
+		if c.Replicas > 1 {
+			return nil, errors.New("replicas are either all alike or disaggregated")
+		}
+		if err := c.Disaggregation.Validate(); err != nil {
+			return nil, err
+		}
+		servers = c.Disaggregation.Prefill + c.Disaggregation.Decode
+	}
+	runs := make([]stats.Run, servers)
 	for i := range runs {
 		runs[i] = stats.Run{SLO: c.SLO, Blocks: int64(memory.Blocks), Client: fit.ClientNS()}
 	}
@@ -150,7 +161,14 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	if router == "" {
 		router = sim.RoundRobin
 	}
-	served, err := sim.ProjectReplicas(ctx, &plan, len(runs), router, requests, watch)
+	var served *sim.Projection
+	if c.Disaggregation != nil {
+		of := *c.Disaggregation
+		of.Router, of.Link.BlockBytes = router, int64(memory.BlockKV)*int64(d.Heads()/d.TP)
+		served, err = sim.ProjectDisaggregated(ctx, &plan, of, requests, watch)
+	} else {
+		served, err = sim.ProjectReplicas(ctx, &plan, len(runs), router, requests, watch)
+	}
 	if served == nil {
 		return nil, err
 	}
