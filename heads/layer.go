@@ -3,9 +3,9 @@ package heads
 import (
 	"math"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref/vec"
 )
@@ -174,7 +174,7 @@ func (x *queryScratch) gained(t, period int) (echo, induction float64) {
 // scratch.
 func parallel(n int, f func(w *scratch, i int)) {
 	var next atomic.Int64
-	var wg sync.WaitGroup
+	var wg work.Group
 	for range max(1, min(n, runtime.GOMAXPROCS(0))) {
 		wg.Go(func() {
 			w := new(scratch)

@@ -8,6 +8,7 @@ import (
 
 	"kvcompress/kv"
 	"kvcompress/strictjson"
+	"kvcompress/trace/regular"
 )
 
 // Class says what a method keeps of a KV head.
@@ -259,12 +260,9 @@ func (m *Map) Write(w io.Writer) error {
 // ReadMap reads a map as Write writes it. A name that the format does not have, or
 // that occurs twice, is an error, and so is whatever Check finds.
 func ReadMap(r io.Reader) (*Map, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxMapBytes+1))
+	text, err := regular.ReadAll(r, maxMapBytes)
 	if err != nil {
 		return nil, fmt.Errorf("head map: %w", err)
-	}
-	if len(text) > maxMapBytes {
-		return nil, fmt.Errorf("head map: more than %d MiB", maxMapBytes>>20)
 	}
 	var m Map
 	if err := strictjson.Unmarshal(text, &m); err != nil {

@@ -33,11 +33,8 @@ func (c *Config) Problems(columns []Column) []error {
 		errs = append(errs, fmt.Errorf("config: "+format, args...))
 	}
 	s := c.Shape
-	if s.Layers < 1 || s.KVHeads < 1 || s.Group < 1 {
-		bad("shape: %d layers, %d KV heads and %d query heads per KV head must each be at least 1", s.Layers, s.KVHeads, s.Group)
-	}
-	if s.HeadSize < MinHeadSize || s.HeadSize > MaxHeadSize || s.HeadSize%8 != 0 {
-		bad("shape: head size %d is not a multiple of 8 from %d to %d", s.HeadSize, MinHeadSize, MaxHeadSize)
+	for _, err := range s.Problems() {
+		bad("%w", err)
 	}
 	if !slices.Contains(BlockSizes(), c.BlockSize) {
 		bad("block_size %d is not 1, 2, 4, 8, 16 or 32", c.BlockSize)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/trace"
 )
@@ -76,7 +77,8 @@ func (e *Engine) Close() error { return e.inputs.Close() }
 // Prefill enters the first n tokens of a recorded sequence: it allocates their blocks,
 // stores K and V, and fills the column that the method watches. It returns
 // *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
-func (e *Engine) Prefill(id kv.SeqID, n int) error {
+func (e *Engine) Prefill(id kv.SeqID, n int) (err error) {
+	defer work.Recover(&err)
 	if err := e.inputs.Begin(id, n); err != nil {
 		return err
 	}
@@ -97,7 +99,8 @@ func (e *Engine) Prefill(id kv.SeqID, n int) error {
 
 // Decode runs the next token of every recorded sequence of the batch: append, attend,
 // watch. It returns *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
-func (e *Engine) Decode(batch []kv.SeqID) error {
+func (e *Engine) Decode(batch []kv.SeqID) (err error) {
+	defer work.Recover(&err)
 	positions := make([]int, len(batch))
 	for i, id := range batch {
 		positions[i] = -1
@@ -174,7 +177,8 @@ type Compressed struct {
 // Compress has the method plan a compression of one sequence, and carries out the plan.
 // It returns *kv.ErrNoBlocks, with nothing changed, if the plan needs blocks that are
 // not there.
-func (e *Engine) Compress(id kv.SeqID) (Compressed, error) {
+func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
+	defer work.Recover(&err)
 	s := e.cache.Sequence(id)
 	if s == nil {
 		return Compressed{}, fmt.Errorf("ref: compress: sequence %d is not in the cache", id)

@@ -2,8 +2,9 @@ package ref
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
+
+	"kvcompress/internal/work"
 )
 
 // workers returns how many goroutines are to share n independent pieces of work.
@@ -21,7 +22,7 @@ func parallel(workers, n int, f func(worker, i int)) {
 		return
 	}
 	var next atomic.Int64
-	var wg sync.WaitGroup
+	var wg work.Group
 	for w := range workers {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {

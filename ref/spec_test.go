@@ -299,9 +299,13 @@ func TestConfigRefused(t *testing.T) {
 		want string
 		edit func(*Config)
 	}{
-		{"shape: 0 layers", func(c *Config) { c.Shape.Layers = 0 }},
-		{"head size 12", func(c *Config) { c.Shape.HeadSize = 12 }},
-		{"head size 264", func(c *Config) { c.Shape.HeadSize = 264 }},
+		{"shape: layers is 0, want 1 to 1024", func(c *Config) { c.Shape.Layers = 0 }},
+		{"shape: layers is 4611686018427387904", func(c *Config) { c.Shape.Layers = 1 << 62 }},
+		{"shape: kv_heads is 4611686018427387904", func(c *Config) { c.Shape.KVHeads = 1 << 62 }},
+		{"shape: group is 4611686018427387904", func(c *Config) { c.Shape.Group = 1 << 62 }},
+		{"shape: kv_heads·group·head_size is", func(c *Config) { c.Shape.KVHeads, c.Shape.Group, c.Shape.HeadSize = 1024, 128, 256 }},
+		{"shape: head_size is 12", func(c *Config) { c.Shape.HeadSize = 12 }},
+		{"shape: head_size is 264", func(c *Config) { c.Shape.HeadSize = 264 }},
 		{"block_size 3", func(c *Config) { c.BlockSize = 3 }},
 		{"blocks 0", func(c *Config) { c.Blocks = 0 }},
 		{"a cache of more than 16 GiB", func(c *Config) { c.Blocks = kv.MaxBlocks }},

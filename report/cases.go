@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
 
+	"kvcompress/internal/output"
 	"kvcompress/sim/cost"
 )
 
@@ -59,7 +59,7 @@ func Cases(path string, cases []*cost.Case) error {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
 	text := bytes.ReplaceAll(picture.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
-	if err := os.WriteFile(path, text, 0o666); err != nil {
+	if err := output.WriteBytes(path, text); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil

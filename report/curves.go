@@ -15,6 +15,8 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
+
+	"kvcompress/internal/output"
 )
 
 // Figure is a plot with a name.
@@ -197,7 +199,7 @@ func WriteFigures(dir string, figures []*Figure) ([]string, error) {
 				return paths, fmt.Errorf("report: %s: %w", f.Name, err)
 			}
 			path := filepath.Join(dir, f.Name+x.ext)
-			if err := os.WriteFile(path, picture, 0o666); err != nil {
+			if err := output.WriteBytes(path, picture); err != nil {
 				return paths, fmt.Errorf("report: %w", err)
 			}
 			paths = append(paths, path)

@@ -44,7 +44,7 @@ const schemaVersion = 1
 //	    metadata_bytes            of the allocated blocks
 //	    blocks_asked, blocks_freed, kvs_evicted, kvs_moved, bytes_moved   by compression
 //	requests        an object for each request, in order of arrival:
-//	    id, arrival_ns, admitted_ns, first_token_ns, finished_ns   −1 for what never came
+//	    id, arrival_ns, admitted_ns, first_token_ns, finished_ns   null for what never came
 //	    prompt_tokens, output_tokens, preemptions, recomputed_tokens
 //	    error                     why it was refused; absent if it was not
 //	    state                     finished, refused or unfinished
@@ -97,6 +97,11 @@ type stepJSON struct {
 
 type resultJSON struct {
 	*sim.Result
+	// In the place of the result's, which are −1 for what never came.
+	Admitted   *int64 `json:"admitted_ns"`
+	FirstToken *int64 `json:"first_token_ns"`
+	Finished   *int64 `json:"finished_ns"`
+
 	State string   `json:"state"`
 	TTFT  *float64 `json:"ttft_ms"`
 	TPOT  *float64 `json:"tpot_ms"`
@@ -106,6 +111,14 @@ type resultJSON struct {
 type headsJSON struct {
 	sim.HeadTotals
 	Kept [][]float64 `json:"kept"`
+}
+
+// came returns a time, nil for −1, which never came.
+func came(ns int64) *int64 {
+	if ns < 0 {
+		return nil
+	}
+	return &ns
 }
 
 func newDocument(r *sim.Report) *document {
@@ -141,7 +154,7 @@ func newDocument(r *sim.Report) *document {
 	for i := range r.Requests {
 		q := &r.Requests[i]
 		l := newLatencies(q)
-		d.Requests[i] = resultJSON{q, state(q), milliseconds(l.ttft), milliseconds(l.tpot), milliseconds(l.e2e)}
+		d.Requests[i] = resultJSON{q, came(q.Admitted), came(q.FirstToken), came(q.Finished), state(q), milliseconds(l.ttft), milliseconds(l.tpot), milliseconds(l.e2e)}
 	}
 	return d
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
 
+	"kvcompress/internal/output"
 	"kvcompress/sim"
 )
 
@@ -48,7 +48,7 @@ func HeatMap(path string, r *sim.Report) error {
 	if err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
-	if err := os.WriteFile(path, picture, 0o666); err != nil {
+	if err := output.WriteBytes(path, picture); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil

@@ -206,7 +206,7 @@ func TestHeatMapErrors(t *testing.T) {
 	for path, want := range map[string]string{
 		"kept.gif":                           "a .png or a .svg",
 		"kept":                               "a .png or a .svg",
-		filepath.Join("no", "such", "a.png"): "no such file",
+		filepath.Join("no", "such", "a.png"): "the folder no/such does not exist",
 	} {
 		if err := HeatMap(path, r); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want an error with %q", path, err, want)

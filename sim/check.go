@@ -32,6 +32,14 @@ type checker struct {
 	part  int // tokens of prompts that are not complete
 }
 
+// RuleError is a rule that a server did not keep to.
+type RuleError struct {
+	Step int
+	What string
+}
+
+func (e *RuleError) Error() string { return fmt.Sprintf("check: step %d: %s", e.Step, e.What) }
+
 // life is what is known of a request that has not ended.
 type life struct {
 	prompt, output int
@@ -75,7 +83,7 @@ func (c *checker) done(r *Result) {
 
 func (c *checker) fail(format string, args ...any) {
 	if c.err == nil {
-		c.err = fmt.Errorf("check: step %d: %s", c.index, fmt.Sprintf(format, args...))
+		c.err = &RuleError{Step: c.index, What: fmt.Sprintf(format, args...)}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/strictjson"
+	"kvcompress/trace/regular"
 )
 
 // HeadProfile says which part of its KVs each head keeps under compression, as it
@@ -104,12 +105,9 @@ func (p *HeadProfile) Write(w io.Writer) error {
 
 // ReadHeadProfile reads a profile as Write writes it.
 func ReadHeadProfile(r io.Reader) (*HeadProfile, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxOptionsBytes+1))
+	text, err := regular.ReadAll(r, maxOptionsBytes)
 	if err != nil {
 		return nil, fmt.Errorf("head profile: %w", err)
-	}
-	if len(text) > maxOptionsBytes {
-		return nil, fmt.Errorf("head profile: more than %d MiB", maxOptionsBytes>>20)
 	}
 	var p HeadProfile
 	if err := strictjson.Unmarshal(text, &p); err != nil {

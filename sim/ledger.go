@@ -171,6 +171,9 @@ func (l *Ledger) DecodeNeed(id kv.SeqID) int {
 	return need
 }
 
+// Config returns the ledger's configuration.
+func (l *Ledger) Config() ref.Config { return l.cfg }
+
 // Held returns how many blocks a sequence has.
 func (l *Ledger) Held(id kv.SeqID) int {
 	if a := l.seqs[id]; a != nil {

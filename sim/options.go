@@ -12,6 +12,7 @@ import (
 	"kvcompress/ref"
 	"kvcompress/strictjson"
 	"kvcompress/trace"
+	"kvcompress/trace/regular"
 )
 
 // Options is all that a replay needs to know beside the trace.
@@ -76,17 +77,35 @@ const DefaultCacheBytes = 4 << 30
 // uncompressed at once, beyond the watermark, in at most DefaultCacheBytes.
 func (o *Options) Fill(meta trace.Meta, requests []trace.Request) {
 	o.Rope = meta.Rope
-	shape := o.CacheShape(meta.Shape)
-	o.Shape = shape
+	o.Shape = o.CacheShape(meta.Shape)
 	if o.Blocks != 0 || !slices.Contains(kv.BlockSizes(), o.BlockSize) || !o.DType.Valid() || !(o.Limits.Watermark >= 0 && o.Limits.Watermark < 1) {
 		return // Validate says what is wrong
 	}
+	o.Blocks = int(min(o.uncompressed(requests), kv.MaxBlocks, float64(DefaultCacheBytes/o.BlockBytes())))
+}
+
+// uncompressed returns how many blocks hold all requests uncompressed at once, beyond the
+// watermark.
+func (o *Options) uncompressed(requests []trace.Request) float64 {
 	var blocks float64 // absurd requests do not wrap around
 	for _, r := range requests {
-		blocks += float64(float64(shape.Layers*shape.KVHeads) * math.Ceil(float64(r.CachedTokens())/float64(o.BlockSize)))
+		blocks += float64(float64(o.Shape.Heads()) * math.Ceil(float64(r.CachedTokens())/float64(o.BlockSize)))
 	}
-	blocks = math.Ceil(blocks/(1-o.Limits.Watermark)) + 1
-	o.Blocks = int(min(blocks, kv.MaxBlocks, float64(DefaultCacheBytes/o.BlockBytes())))
+	return math.Ceil(blocks/(1-o.Limits.Watermark)) + 1
+}
+
+// unusedCacheBytes is how large a cache may be that requests cannot fill.
+const unusedCacheBytes = 256 << 20
+
+// checkBlocks returns an error for a large cache of which the requests cannot use half: an
+// engine allocates all of it. The options are valid.
+func (o *Options) checkBlocks(requests []trace.Request) error {
+	most := o.uncompressed(requests)
+	if size := int64(o.Blocks) * int64(o.BlockBytes()); size > unusedCacheBytes && float64(o.Blocks) > 2*most {
+		return fmt.Errorf("options: blocks %d: a cache of %d MiB, of which these requests can use %.0f blocks at most, uncompressed and all at once: want no more than twice that",
+			o.Blocks, size>>20, most)
+	}
+	return nil
 }
 
 // MaxStepTimeNS is the longest that an iteration may take: an hour.
@@ -110,12 +129,9 @@ const maxOptionsBytes = 32 << 20
 // is not silently a default.
 func ReadOptions(r io.Reader) (Options, error) {
 	o := DefaultOptions()
-	text, err := io.ReadAll(io.LimitReader(r, maxOptionsBytes+1))
+	text, err := regular.ReadAll(r, maxOptionsBytes)
 	if err != nil {
 		return o, fmt.Errorf("options: %w", err)
-	}
-	if len(text) > maxOptionsBytes {
-		return o, fmt.Errorf("options: more than %d MiB", maxOptionsBytes>>20)
 	}
 	if err := o.UnmarshalJSON(text); err != nil {
 		return o, fmt.Errorf("options: %w", err)

@@ -95,3 +95,26 @@ func FuzzReadOptions(f *testing.F) {
 		}
 	})
 }
+
+// TestBlocksNobodyUses sees that a small file cannot have an engine allocate what no request
+// of the trace can use.
+func TestBlocksNobodyUses(t *testing.T) {
+	tr, err := trace.New(trace.Meta{FormatVersion: trace.FormatVersion,
+		Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, DType: dtype.F16,
+		Source: trace.Source{Kind: trace.Synthetic}, Synth: &trace.Recipe{Layers: [][]trace.Head{{{Sink: true}}}},
+	}, []trace.Request{{ID: "a", PromptTokens: 8, OutputTokens: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		blocks int
+		want   string
+	}{{0, ""}, {9, ""}, {1 << 16, ""}, {kv.MaxBlocks, "these requests can use 11 blocks at most"}} {
+		o := DefaultOptions()
+		o.BlockSize, o.Blocks = 1, c.blocks
+		_, err := Replay(t.Context(), tr, o, Hooks{})
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%d blocks: %v, want %q", c.blocks, err, c.want)
+		}
+	}
+}

@@ -134,6 +134,9 @@ func ReplayOn(ctx context.Context, t *trace.Trace, opt Options, hooks Hooks, new
 	if err := errors.Join(opt.Validate(), checkOwn(&opt.Config, requests)); err != nil {
 		return nil, err
 	}
+	if err := opt.checkBlocks(requests); err != nil {
+		return nil, err
+	}
 	heads := newHeadTotals(opt.Shape)
 	open := func(id kv.SeqID) (trace.Tensors, error) {
 		tensors, err := t.Tensors(int(id))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"reflect"
 	"slices"
 
 	"kvcompress/kv"
@@ -120,9 +121,17 @@ func NewStream(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 	return s, nil
 }
 
+// configured is a cache that says which configuration it is of, as engines and ledgers do.
+type configured interface{ Config() ref.Config }
+
 func newServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, rates *Rates) (*Server, error) {
 	if err := errors.Join(schedule.Validate(), limits.Validate()); err != nil {
 		return nil, err
+	}
+	if c, ok := cache.(configured); ok {
+		if own := c.Config(); !reflect.DeepEqual(own, *cfg) {
+			return nil, fmt.Errorf("sim: the server's configuration is %v, and its cache's is %v", *cfg, own)
+		}
 	}
 	if rates == nil {
 		rates = FixedStepTime(10e6)

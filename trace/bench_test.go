@@ -85,7 +85,7 @@ func BenchmarkRead(b *testing.B) {
 
 func BenchmarkCheck(b *testing.B) {
 	tr := benchTrace(b, 2000)
-	info, err := tr.Info()
+	info, err := tr.Info(context.Background())
 	if err != nil {
 		b.Fatal(err)
 	}

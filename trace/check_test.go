@@ -179,7 +179,7 @@ func TestCheck(t *testing.T) {
 		{"no meta", []func(fstest.MapFS){func(f fstest.MapFS) { delete(f, "trace.json") }}, []string{"trace.json: file does not exist"}, false},
 		{"meta is no JSON", []func(fstest.MapFS){meta("{", "[")}, []string{"trace.json: invalid character ':' after array element (byte 21)"}, false},
 		{"meta is an array", []func(fstest.MapFS){func(f fstest.MapFS) { f["trace.json"].Data = []byte("[]") }}, []string{"trace.json: not a JSON object"}, false},
-		{"long meta", []func(fstest.MapFS){func(f fstest.MapFS) { f["trace.json"].Data = make([]byte, MaxMetaBytes+1) }}, []string{"trace.json: the file is longer than 1048576 bytes"}, false},
+		{"long meta", []func(fstest.MapFS){func(f fstest.MapFS) { f["trace.json"].Data = make([]byte, MaxMetaBytes+1) }}, []string{"trace.json: the file is longer than 1 MiB"}, false},
 		{"version", []func(fstest.MapFS){meta(`"format_version": 1`, `"format_version": 2, "news": 1`)}, []string{"trace.json: format_version is 2, and only 1 is known"}, false},
 		{"no version", []func(fstest.MapFS){meta(`"format_version": 1,`, ``)}, []string{"trace.json: format_version is missing"}, false},
 		{"field", []func(fstest.MapFS){meta(`"name"`, `"nam"`)}, []string{`trace.json: unknown field "nam"`}, false},

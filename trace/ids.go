@@ -34,6 +34,63 @@ func (l *idLines) add(id string, line int) {
 	l.named[id] = line
 }
 
+// idSet knows which ids have occurred. Numbers are bits, in blocks of which complete ones
+// take no memory: those of a long log are its rows, in order but for a few.
+type idSet struct {
+	blocks map[int]*idBlock
+	count  int
+	named  map[string]struct{}
+}
+
+// idBlock has a bit for each of idBlockSize numbers.
+type idBlock struct {
+	left int      // that have not occurred
+	bits []uint64 // nil if all have
+}
+
+const idBlockSize = 1 << 16
+
+func (s *idSet) has(id string) bool {
+	if n, ok := idNumber(id); ok {
+		if b := s.blocks[n/idBlockSize]; b != nil {
+			i := n % idBlockSize
+			if b.bits == nil || b.bits[i/64]>>(i%64)&1 != 0 {
+				return true
+			}
+		}
+	}
+	_, ok := s.named[id]
+	return ok
+}
+
+// add notes an id that the set does not have.
+func (s *idSet) add(id string) {
+	s.count++
+	if n, ok := idNumber(id); ok {
+		b := s.blocks[n/idBlockSize]
+		// There are no more blocks than the ids are worth, whatever their numbers are.
+		if b == nil && len(s.blocks) < 8+s.count/1024 {
+			if s.blocks == nil {
+				s.blocks = make(map[int]*idBlock)
+			}
+			b = &idBlock{idBlockSize, make([]uint64, idBlockSize/64)}
+			s.blocks[n/idBlockSize] = b
+		}
+		if b != nil {
+			i := n % idBlockSize
+			b.bits[i/64] |= 1 << (i % 64)
+			if b.left--; b.left == 0 {
+				b.bits = nil
+			}
+			return
+		}
+	}
+	if s.named == nil {
+		s.named = make(map[string]struct{})
+	}
+	s.named[id] = struct{}{}
+}
+
 // idNumber returns the number that the id is the usual way to write, if it is one.
 func idNumber(id string) (int, bool) {
 	if id == "" || len(id) > 9 || id[0] == '0' && len(id) > 1 {

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"context"
 	"io/fs"
 	"math"
 	"slices"
@@ -74,8 +75,9 @@ type Distribution struct {
 	Max  int64   `json:"max"`
 }
 
-// Info computes the trace's statistics. It reads no tensors.
-func (t *Trace) Info() (Info, error) {
+// Info computes the trace's statistics. It reads no tensors. When ctx is done it ends with
+// its error.
+func (t *Trace) Info(ctx context.Context) (Info, error) {
 	m := t.Meta
 	info := Info{
 		Name: m.Name, Model: m.Model, Shape: m.Shape, Rope: m.Rope, Source: m.Source,
@@ -131,16 +133,24 @@ func (t *Trace) Info() (Info, error) {
 		}
 	}
 	info.Sessions = len(sessions)
-	info.Prompt, info.Output = distribution(prompt), distribution(output)
-	info.Arrivals = arrivalInfo(t.requests, gaps)
+	for _, d := range []struct {
+		of     *Distribution
+		sample []int64
+	}{{&info.Prompt, prompt}, {&info.Output, output}, {&info.Arrivals.Gaps, gaps}} {
+		if err := ctx.Err(); err != nil {
+			return Info{}, err
+		}
+		*d.of = distribution(d.sample)
+	}
+	info.Arrivals = arrivalInfo(t.requests, gaps, info.Arrivals.Gaps)
 	return info, nil
 }
 
-func arrivalInfo(requests []Request, gaps []int64) ArrivalInfo {
+func arrivalInfo(requests []Request, gaps []int64, summary Distribution) ArrivalInfo {
 	a := ArrivalInfo{
 		FirstNS: requests[0].ArrivalNS,
 		LastNS:  requests[len(requests)-1].ArrivalNS,
-		Gaps:    distribution(gaps),
+		Gaps:    summary,
 	}
 	if span := a.LastNS - a.FirstNS; span > 0 {
 		a.Rate = float64(len(gaps)) / (float64(span) / 1e9)

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"context"
 	"encoding/json"
 	"math"
 	"os"
@@ -26,7 +27,7 @@ func TestInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := tr.Info()
+	got, err := tr.Info(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestInfoOddFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := tr.Info(); err != nil || info.Files != 4 || info.WithTensors != 2 {
+	if info, err := tr.Info(context.Background()); err != nil || info.Files != 4 || info.WithTensors != 2 {
 		t.Error(info, err)
 	}
 }

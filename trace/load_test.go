@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"context"
 	"math"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func TestGeneratePoisson(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := tr.Info()
+	info, err := tr.Info(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +164,7 @@ func TestGenerateShapes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		info, err := tr.Info()
+		info, err := tr.Info(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}

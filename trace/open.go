@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,7 +38,7 @@ func Open(dir string) (*Trace, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("trace: %s is not a directory", dir)
 	}
-	return openNamed(os.DirFS(dir), dir)
+	return OpenContext(context.Background(), os.DirFS(dir), dir)
 }
 
 // OpenFS is Open for a trace at the root of fsys, such as an embedded one. The
@@ -45,7 +46,7 @@ func Open(dir string) (*Trace, error) {
 // do; of another file system, tensors of up to 64 MiB are read whole, and larger
 // ones refused.
 func OpenFS(fsys fs.FS) (*Trace, error) {
-	return openNamed(fsys, "")
+	return OpenContext(context.Background(), fsys, "")
 }
 
 // New returns a trace that lies nowhere: of the given requests and, if meta has a
@@ -58,14 +59,14 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 		return nil, errors.New("trace: a recorded trace needs files for its tensors")
 	}
 	c := collector{block: meta.PrefixBlockTokens}
-	for i, r := range requests {
+	for _, r := range requests {
 		if err := first(r.problems()); err != nil {
 			return nil, &Error{Request: r.ID, Err: err}
 		}
 		if err := c.check(r); err != nil {
 			return nil, &Error{Request: r.ID, Err: err}
 		}
-		c.add(r, i+1)
+		c.add(r)
 	}
 	if len(requests) == 0 {
 		return nil, &Error{Err: errNoRequests}
@@ -73,7 +74,9 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 	return &Trace{Meta: meta, requests: slices.Clone(requests)}, nil
 }
 
-func openNamed(fsys fs.FS, name string) (*Trace, error) {
+// OpenContext is OpenFS, and ends with the context's error when that is done. name is what
+// stands before the files' names in errors.
+func OpenContext(ctx context.Context, fsys fs.FS, name string) (*Trace, error) {
 	t := &Trace{fsys: fsys, name: name}
 	meta, requests, err := Stream(fsys, name)
 	if err != nil {
@@ -81,12 +84,15 @@ func openNamed(fsys fs.FS, name string) (*Trace, error) {
 	}
 	t.Meta = meta
 	for r, err := range requests {
+		if err == nil && len(t.requests)%1024 == 1023 {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return nil, err
 		}
 		t.requests = append(t.requests, r)
 	}
-	if err := t.checkRecorded(); err != nil {
+	if err := t.checkRecorded(ctx); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -95,7 +101,8 @@ func openNamed(fsys fs.FS, name string) (*Trace, error) {
 // Stream reads the trace at the root of fsys without holding its requests: it reads
 // trace.json, and the requests as they are ranged over, which may be done again. It
 // finds what Open finds, but that tensors are missing, and ends with the first
-// error. Of the requests it holds four bytes each, or an id that is no number. name
+// error. Of the requests it holds ids that are no numbers, and of numbers that do not follow
+// each other a bit each. name
 // is what stands before the files' names in errors.
 func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 	meta := readMeta(fsys)
@@ -110,7 +117,7 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 			return
 		}
 		defer f.Close()
-		c := collector{block: meta.PrefixBlockTokens}
+		c := collector{block: meta.PrefixBlockTokens, lineOf: func(id string) int { return lineOf(fsys, id) }}
 		any := false
 		for l := range scanLines(f) {
 			any = true
@@ -122,7 +129,7 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 				yield(Request{}, &Error{File: file, Line: l.number, Request: l.req.ID, Err: err})
 				return
 			}
-			c.add(l.req, l.number)
+			c.add(l.req)
 			if !yield(l.req, nil) {
 				return
 			}
@@ -133,12 +140,30 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 	}, nil
 }
 
+// lineOf returns the first line of a request, 0 if the file has changed and there is none.
+func lineOf(fsys fs.FS, id string) int {
+	f, err := regular.Open(fsys, requestsFile)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for l := range scanLines(f) {
+		if l.req.ID == id {
+			return l.number
+		}
+	}
+	return 0
+}
+
 // checkRecorded sees that every request of a recorded trace has its file.
-func (t *Trace) checkRecorded() error {
+func (t *Trace) checkRecorded(ctx context.Context) error {
 	if t.Meta.Source.Kind != Recorded {
 		return nil
 	}
 	for _, r := range t.requests {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		info, err := fs.Stat(t.fsys, r.ID+tensorsSuffix)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -171,15 +196,19 @@ var (
 
 // collector finds what is wrong between requests that are each right.
 type collector struct {
-	ids      idLines
+	ids      idSet
+	lineOf   func(id string) int // of the requests; nil if they have no lines
 	previous int64
 	block    int // of the prefix hashes, if that is known
 }
 
 // check says what is wrong with r after those that were added.
 func (c *collector) check(r Request) error {
-	if n, dup := c.ids.line(r.ID); dup {
-		return &duplicateError{n}
+	if c.ids.has(r.ID) {
+		if c.lineOf == nil {
+			return errDuplicate
+		}
+		return &duplicateError{c.lineOf(r.ID)}
 	}
 	if r.ArrivalNS < c.previous {
 		return &unsortedError{r.ArrivalNS, c.previous}
@@ -187,10 +216,12 @@ func (c *collector) check(r Request) error {
 	return r.checkPrefix(c.block)
 }
 
-func (c *collector) add(r Request, number int) {
-	c.ids.add(r.ID, number)
+func (c *collector) add(r Request) {
+	c.ids.add(r.ID)
 	c.previous = r.ArrivalNS
 }
+
+var errDuplicate = errors.New("the id is that of an earlier request")
 
 type duplicateError struct{ line int }
 

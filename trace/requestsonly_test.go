@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"strings"
@@ -54,7 +55,7 @@ func TestRequestsOnly(t *testing.T) {
 		if _, err := tr.Tensors(0); err == nil || !strings.Contains(err.Error(), "no tensors") {
 			t.Errorf("%s: Tensors: %v", kind, err)
 		}
-		info, err := tr.Info()
+		info, err := tr.Info(context.Background())
 		if err != nil || info.KVBytes != 0 || info.DType != "" || info.Prompt.Max != 513 {
 			t.Errorf("%s: %v: %+v", kind, err, info)
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"kvcompress/safetensors"
 )
@@ -15,13 +14,19 @@ type RequestWriter struct {
 	w      *Writer
 	id     string
 	tokens int
-	// Q goes straight into the final file, after room for the header; K and V wait
+	// Q goes straight into the request's file, after room for the header; K and V wait
 	// in files of their own.
 	parts [3]*tempFile
 	buf   []byte
 	back  []float32
 	err   error // after which nothing more is taken
 }
+
+// The files in which K and V wait.
+const (
+	keysSuffix   = ".k"
+	valuesSuffix = ".v"
+)
 
 // ErrTooLarge is in the error for a value that a trace may hold, but not in the
 // trace's dtype.
@@ -35,7 +40,7 @@ var errFinished = errors.New("trace: the request is finished or given up")
 func (w *Writer) Begin(id string) (*RequestWriter, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch _, dup := w.seen.ids.line(id); {
+	switch dup := w.seen.ids.has(id); {
 	case w.closed:
 		return nil, errClosed
 	case storesNone(w.meta.Source.Kind):
@@ -48,7 +53,7 @@ func (w *Writer) Begin(id string) (*RequestWriter, error) {
 		return nil, w.errorf(id, errors.New("there is such a request already"))
 	}
 	rw := &RequestWriter{w: w, id: id}
-	for i, name := range []string{id + tensorsSuffix, id + ".k", id + ".v"} {
+	for i, name := range []string{id + tensorsSuffix, id + keysSuffix, id + valuesSuffix} {
 		var err error
 		if rw.parts[i], err = createTemp(w.dir, name); err != nil {
 			rw.discard()
@@ -131,7 +136,7 @@ func (rw *RequestWriter) append(t Tensor, values []float32) error {
 }
 
 func (rw *RequestWriter) fail(err error) error {
-	rw.err = Error{File: rw.parts[Q].final, Request: rw.id}.about(err)
+	rw.err = Error{File: rw.parts[Q].f.Path(), Request: rw.id}.about(err)
 	return rw.err
 }
 
@@ -160,16 +165,16 @@ func (rw *RequestWriter) Finish(r Request) error {
 		rw.err = err
 		return err
 	}
-	if err := rw.parts[Q].commit(); err != nil {
+	if err := rw.parts[Q].close(); err != nil {
 		return rw.fail(err)
 	}
 	if err := rw.w.add(r); err != nil {
-		os.Remove(rw.parts[Q].final)
 		rw.err = err
 		return err
 	}
-	rw.w.written = append(rw.w.written, rw.parts[Q].final)
+	rw.w.tensors = append(rw.w.tensors, rw.parts[Q])
 	delete(rw.w.begun, rw.id)
+	rw.parts[Q] = nil
 	rw.discard()
 	rw.err = errFinished
 	return nil

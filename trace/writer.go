@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+
+	"kvcompress/internal/output"
 )
 
 // Writer writes a trace into a directory. It refuses what Open and Check would
@@ -39,7 +42,7 @@ type Writer struct {
 	count    int
 	line     []byte          // the last one written
 	begun    map[string]bool // ids that are being recorded
-	written  []string        // files with their final names
+	tensors  []*tempFile     // of the requests that are recorded, without their final names
 	closed   bool            // or given up
 }
 
@@ -64,6 +67,13 @@ func Create(dir string, meta Meta) (*Writer, error) {
 	if err := CheckFree(dir); err != nil {
 		return nil, err
 	}
+	if output.Clean(dir, func(name string) bool { return name == requestsFile }) > 0 {
+		return nil, fmt.Errorf("trace: another trace is being written to %s: %w", dir, ErrTaken)
+	}
+	// Nobody writes here, so that this was left by a program that was killed.
+	output.Clean(dir, func(name string) bool {
+		return name == metaFile || slices.ContainsFunc([]string{tensorsSuffix, keysSuffix, valuesSuffix}, func(s string) bool { return strings.HasSuffix(name, s) })
+	})
 	if w.requests, err = createTemp(dir, requestsFile); err != nil {
 		return nil, err
 	}
@@ -136,7 +146,7 @@ func (w *Writer) add(r Request) error {
 		return err
 	}
 	w.count++
-	w.seen.add(r, w.count)
+	w.seen.add(r)
 	return nil
 }
 
@@ -144,9 +154,9 @@ func (w *Writer) errorf(id string, err error) error {
 	return &Error{File: w.dir, Request: id, Err: err}
 }
 
-// Close writes requests.jsonl and trace.json. It is an error to close a trace
-// without requests, or while a request is being recorded.
-func (w *Writer) Close() error {
+// Close gives all files their names, trace.json the last. It is an error to close a
+// trace without requests, or while a request is being recorded.
+func (w *Writer) Close() (err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
@@ -158,10 +168,6 @@ func (w *Writer) Close() error {
 	if w.count == 0 {
 		return w.errorf("", errNoRequests)
 	}
-	if err := w.requests.commit(); err != nil {
-		return err
-	}
-	w.written = append(w.written, w.requests.final)
 	text, err := json.MarshalIndent(w.meta, "", "  ")
 	if err != nil {
 		return w.errorf("", err)
@@ -174,8 +180,19 @@ func (w *Writer) Close() error {
 	if _, err := meta.Write(append(text, '\n')); err != nil {
 		return err
 	}
-	if err := meta.commit(); err != nil {
-		return err
+	var named []string
+	defer func() {
+		if err != nil {
+			for _, name := range named {
+				err = errors.Join(err, os.Remove(name))
+			}
+		}
+	}()
+	for _, f := range append(slices.Clone(w.tensors), w.requests, meta) {
+		if err := f.commit(); err != nil {
+			return err
+		}
+		named = append(named, f.f.Path())
 	}
 	w.closed = true
 	return nil
@@ -192,29 +209,26 @@ func (w *Writer) Abort() {
 	}
 	w.closed = true
 	w.requests.discard()
-	for _, name := range w.written {
-		os.Remove(name)
+	for _, f := range w.tensors {
+		f.discard()
 	}
 	if w.made {
 		os.Remove(w.dir) // which fails, as it should, if it has come to hold something else
 	}
 }
 
-// tempFile is a buffered file beside its final name, which it gets on commit. Its
-// name begins with a dot, as no request's does.
+// tempFile is a buffered file that gets its name on commit.
 type tempFile struct {
 	*bufio.Writer
-	f     *os.File
-	final string
-	done  bool
+	f *output.File
 }
 
 func createTemp(dir, name string) (*tempFile, error) {
-	f, err := os.CreateTemp(dir, "."+name+".*.tmp")
+	f, err := output.Create(filepath.Join(dir, name))
 	if err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
-	return &tempFile{Writer: bufio.NewWriterSize(f, 256<<10), f: f, final: filepath.Join(dir, name)}, nil
+	return &tempFile{Writer: bufio.NewWriterSize(f, 256<<10), f: f}, nil
 }
 
 func (t *tempFile) Write(p []byte) (int, error) {
@@ -225,31 +239,30 @@ func (t *tempFile) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (t *tempFile) commit() error {
+// close ends the writing; commit can follow.
+func (t *tempFile) close() error {
 	err := t.Flush()
 	if err == nil {
-		err = t.f.Chmod(0o644) // CreateTemp's 0600 is for secrets
-	}
-	if err == nil {
 		err = t.f.Close()
-	}
-	if err == nil {
-		err = os.Rename(t.f.Name(), t.final)
 	}
 	if err != nil {
 		t.discard()
 		return fmt.Errorf("trace: %w", err)
 	}
-	t.done = true
+	return nil
+}
+
+func (t *tempFile) commit() error {
+	err := t.Flush()
+	if err == nil {
+		err = t.f.Commit()
+	}
+	if err != nil {
+		t.discard()
+		return fmt.Errorf("trace: %w", err)
+	}
 	return nil
 }
 
 // discard removes the file unless it was committed.
-func (t *tempFile) discard() {
-	if t.done {
-		return
-	}
-	t.done = true
-	t.f.Close()
-	os.Remove(t.f.Name())
-}
+func (t *tempFile) discard() { t.f.Discard() }

@@ -12,6 +12,7 @@
 package traces
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -183,29 +184,27 @@ func Bundled(name string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return place{name, files, "", method}.open()
+	return place{name, files, "", method}.open(context.Background())
 }
 
 // Open opens a replay: the trace of that directory or else of that bundled name, or
 // NAME/REPLAY for one of its methods. The options are those of its options.json, or the
 // defaults if it has none.
-func Open(name string) (*Bundle, error) {
+func Open(name string) (*Bundle, error) { return OpenContext(context.Background(), name) }
+
+// OpenContext is Open, and ends with the context's error when that is done.
+func OpenContext(ctx context.Context, name string) (*Bundle, error) {
 	p, err := locate(name)
 	if err != nil {
 		return nil, err
 	}
-	return p.open()
+	return p.open(ctx)
 }
 
-func (p place) open() (*Bundle, error) {
+func (p place) open(ctx context.Context) (*Bundle, error) {
 	b := &Bundle{Name: filepath.Base(filepath.Clean(p.name)), Dir: p.dir, FS: p.files}
 	var err error
-	if p.dir == "" {
-		b.Trace, err = trace.OpenFS(p.files)
-	} else {
-		b.Trace, err = trace.Open(p.dir) // its errors name the directory
-	}
-	if err != nil {
+	if b.Trace, err = trace.OpenContext(ctx, p.files, p.dir); err != nil {
 		return nil, err
 	}
 	if b.Trace.Meta.RequestsOnly() {

@@ -124,12 +124,9 @@ func caseFile(ctx context.Context, files fs.FS, name string) ([]CaseResult, erro
 	if first != '{' {
 		return Cases(ctx, r)
 	}
-	text, err := io.ReadAll(io.LimitReader(r, maxMethodBytes+1))
+	text, err := regular.ReadAll(r, maxMethodBytes)
 	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxMethodBytes {
-		return nil, fmt.Errorf("cases: more than %d MiB of JSON", maxMethodBytes>>20)
+		return nil, fmt.Errorf("cases: %w", err)
 	}
 	tensors, closeTensors, err := besides(files, name)
 	if err != nil {

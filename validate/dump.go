@@ -1,19 +1,20 @@
 package validate
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"kvcompress/internal/output"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/safetensors"
@@ -68,12 +69,6 @@ func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *D
 		return errors.New("dump: no operation has made the two differ")
 	}
 	opt.Fill(t.Meta, t.Requests())
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("dump: %w", err)
-	}
-	if err := os.Remove(filepath.Join(dir, pipelineFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("dump: %w", err) // of another dump, which would be taken for this one
-	}
 	counted := &upTo{left: d.Number, own: map[kv.SeqID]*trace.Compression{}}
 	_, err := sim.ReplayOn(ctx, t, opt, sim.Hooks{}, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (sim.Engine, error) {
 		engine, err := ref.NewEngine(cfg, open, observe)
@@ -101,7 +96,7 @@ func (f *Failed) Dump(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("dump: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, pipelineFile), []byte(f.Pipeline.String()+"\n"), 0o644); err != nil {
+	if err := output.WriteBytes(filepath.Join(dir, pipelineFile), []byte(f.Pipeline.String()+"\n")); err != nil {
 		return fmt.Errorf("dump: %w", err)
 	}
 	return nil
@@ -175,10 +170,16 @@ func writeDump(dir, found string, cfg ref.Config, op Operation, cache *kv.Cache,
 	if err != nil {
 		return fmt.Errorf("dump: %w", err)
 	}
-	if err := writeTensors(filepath.Join(dir, tensorFile), tensors); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("dump: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, dumpFile), append(text, '\n'), 0o644); err != nil {
+	if err := os.Remove(filepath.Join(dir, pipelineFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("dump: %w", err) // of another dump, which would be taken for this one
+	}
+	if err := output.Write(filepath.Join(dir, tensorFile), func(w io.Writer) error { return writeTensors(w, tensors) }); err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
+	if err := output.WriteBytes(filepath.Join(dir, dumpFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("dump: %w", err)
 	}
 	return nil
@@ -305,7 +306,7 @@ func intBytes[T int32 | uint32](values []T) []byte {
 	return raw
 }
 
-func writeTensors(path string, tensors []content) (err error) {
+func writeTensors(w io.Writer, tensors []content) error {
 	infos := make([]safetensors.Info, len(tensors))
 	for i, t := range tensors {
 		infos[i] = t.Info
@@ -314,12 +315,6 @@ func writeTensors(path string, tensors []content) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	w := bufio.NewWriter(f)
 	if _, err := w.Write(header); err != nil {
 		return err
 	}
@@ -328,5 +323,5 @@ func writeTensors(path string, tensors []content) (err error) {
 			return err
 		}
 	}
-	return w.Flush()
+	return nil
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"runtime/debug"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -114,12 +114,8 @@ func (p *Pair) Do(op Operation) (ref.Compressed, error) {
 	p.number++
 	go func() {
 		var o outcome
-		defer func() {
-			if r := recover(); r != nil { // what a wrong kernel wrote was believed
-				o.err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-			}
-			p.done <- o
-		}()
+		defer func() { p.done <- o }()
+		defer work.Recover(&o.err) // what a wrong kernel wrote may have been believed
 		o.result, o.err = op.run(p.test)
 	}()
 	result, err := op.run(p.reference)

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
@@ -329,7 +330,7 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 	var none error       // why a seed has no pipeline
 	number, next := 0, 0
 	var mu sync.Mutex
-	var wg sync.WaitGroup
+	var wg work.Group
 	for range min(n, runtime.GOMAXPROCS(0)) {
 		wg.Go(func() {
 			for {

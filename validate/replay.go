@@ -14,6 +14,7 @@ import (
 	"kvcompress/safetensors"
 	"kvcompress/strictjson"
 	"kvcompress/trace"
+	"kvcompress/trace/regular"
 )
 
 // Replayed is what a dump has shown.
@@ -104,9 +105,9 @@ func readDump(dir fs.FS) (*dump, *kv.Cache, func(kv.SeqID) (trace.Tensors, error
 	if err := d.check(); err != nil {
 		return fail(fmt.Errorf("dump: %s: %w", dumpFile, err))
 	}
-	f, err := dir.Open(tensorFile)
+	f, err := regular.Open(dir, tensorFile)
 	if err != nil {
-		return fail(fmt.Errorf("dump: %w", err))
+		return fail(fmt.Errorf("dump: %s: %w", tensorFile, err))
 	}
 	defer f.Close()
 	stat, err := f.Stat()
@@ -114,8 +115,8 @@ func readDump(dir fs.FS) (*dump, *kv.Cache, func(kv.SeqID) (trace.Tensors, error
 		return fail(fmt.Errorf("dump: %w", err))
 	}
 	at, ok := f.(io.ReaderAt)
-	if !ok || !stat.Mode().IsRegular() {
-		return fail(fmt.Errorf("dump: %s is no regular file", tensorFile))
+	if !ok {
+		return fail(fmt.Errorf("dump: %s cannot be read at an offset", tensorFile))
 	}
 	file, err := safetensors.Open(at, stat.Size(), tensorFile)
 	if err != nil {
@@ -149,15 +150,7 @@ func readDump(dir fs.FS) (*dump, *kv.Cache, func(kv.SeqID) (trace.Tensors, error
 
 // readJSON reads a file of JSON as strictly as options are read.
 func readJSON(dir fs.FS, name string, v any) error {
-	f, err := dir.Open(name)
-	if err != nil {
-		return fmt.Errorf("dump: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxDumpBytes+1))
-	if err == nil && len(text) > maxDumpBytes {
-		err = fmt.Errorf("more than %d MiB", maxDumpBytes>>20)
-	}
+	text, err := regular.Read(dir, name, maxDumpBytes)
 	if err == nil {
 		err = strictjson.Unmarshal(text, v)
 	}

@@ -3,15 +3,13 @@ package built
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 
 	"kvcompress/dtype"
 	"kvcompress/heads"
+	"kvcompress/internal/output"
 	"kvcompress/safetensors"
 )
 
@@ -171,40 +169,23 @@ func (f *file) layer(o Options, l int, noise *rand.Rand) {
 
 // Write writes the model's Hugging Face folder, whole or not at all, with the truth in
 // heads.json. The folder must be new or empty.
-func (m *Model) Write(dir string) (err error) {
-	switch entries, err := os.ReadDir(dir); {
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("built: %w", err)
-	case len(entries) > 0:
-		return fmt.Errorf("built: %s is not empty: name a folder that is new, or empty it", dir)
-	}
-	dir = filepath.Clean(dir)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return fmt.Errorf("built: %w", err)
-	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".*.tmp")
+func (m *Model) Write(dir string) error {
+	folder, err := output.CreateFolder(dir)
 	if err != nil {
 		return fmt.Errorf("built: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("built: %w", err), os.RemoveAll(temp))
-		}
-	}()
+	defer folder.Discard()
 	var truth bytes.Buffer
 	if err := m.Truth.Write(&truth); err != nil {
-		return err
+		return fmt.Errorf("built: %w", err)
 	}
 	for name, data := range map[string][]byte{"config.json": m.Config, "model.safetensors": m.Weights, "heads.json": truth.Bytes()} {
-		if err := os.WriteFile(filepath.Join(temp, name), data, 0o644); err != nil {
-			return err
+		if err := output.WriteBytes(filepath.Join(folder.Temp, name), data); err != nil {
+			return fmt.Errorf("built: %w", err)
 		}
 	}
-	if err := os.Chmod(temp, 0o755); err != nil { // MkdirTemp's 0700 is for secrets
-		return err
+	if err := folder.Commit(); err != nil {
+		return fmt.Errorf("built: %w", err)
 	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // if it is there it is empty
-		return err
-	}
-	return os.Rename(temp, dir)
+	return nil
 }

@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/output"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
@@ -86,7 +85,7 @@ docs/cost-model.md has the terms and their units.`,
 	flags.BoolVar(&f.asJSON, "json", false, "print the fit as JSON")
 	// The only error is a flag that does not exist.
 	_ = cmd.MarkFlagFilename("measurements", "csv")
-	_ = cmd.MarkFlagFilename("out", "json")
+	writes(cmd, outputFile, "out", "json")
 	return cmd
 }
 
@@ -135,9 +134,9 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	}
 	profile, cases, err := cost.Calibrate(cmd.Context(), list, name)
 	if err != nil {
-		return interrupted(err)
+		return interrupted(err, "nothing is written")
 	}
-	if err := writeProfile(f.out, profile); err != nil {
+	if err := output.Write(f.out, profile.Write); err != nil {
 		return err
 	}
 	out := cmd.OutOrStdout()
@@ -166,7 +165,7 @@ func (f *calibrateFlags) timings(cmd *cobra.Command, text []byte, name string) e
 	if err != nil {
 		return err
 	}
-	if err := writeProfile(f.out, profile); err != nil {
+	if err := output.Write(f.out, profile.Write); err != nil {
 		return err
 	}
 	out := cmd.OutOrStdout()
@@ -209,47 +208,11 @@ func ofCard(list []cost.Measurement, gpu string) ([]cost.Measurement, error) {
 const maxSmallFile = 64 << 20
 
 func readSmall(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, usageError{fmt.Errorf("%s: %w", path, regular.Short(err))}
-	case info.IsDir():
-		return nil, usagef("%s is a folder", path)
-	}
-	file, err := os.Open(path)
+	text, err := regular.ReadFile(path, maxSmallFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, regular.Short(err))
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxSmallFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, regular.Short(err))
-	}
-	if len(text) > maxSmallFile {
-		return nil, fmt.Errorf("%s is longer than %d MiB", path, maxSmallFile>>20)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return text, nil
-}
-
-// writeProfile writes the profile to a file that appears whole or not at all.
-func writeProfile(path string, p *cost.Profile) error {
-	var text bytes.Buffer
-	if err := p.Write(&text); err != nil {
-		return err
-	}
-	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part*")
-	if err != nil {
-		return regular.Short(err)
-	}
-	_, err = part.Write(text.Bytes())
-	err = errors.Join(err, part.Chmod(0o644), part.Close())
-	if err == nil {
-		err = os.Rename(part.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(part.Name()))
-	}
-	return nil
 }
 
 // readProfile returns the profile of a file or, by the name of a server, what is shipped of

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"kvcompress/internal/output"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
@@ -196,15 +197,15 @@ func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]b
 	for i, text := range texts {
 		source, err := servingSource(ctx, text, names[i], setups[i])
 		if err != nil {
-			return interrupted(err)
+			return interrupted(err, "nothing is written")
 		}
 		sources = append(sources, source)
 	}
 	profile, err := cost.CalibrateServing(ctx, sources)
 	if err != nil {
-		return interrupted(err)
+		return interrupted(err, "nothing is written")
 	}
-	if err := writeProfile(f.out, profile); err != nil {
+	if err := output.Write(f.out, profile.Write); err != nil {
 		return err
 	}
 	if f.asJSON {
@@ -260,7 +261,7 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 	}
 	source, err := servingSource(ctx, text, name, setup)
 	if err != nil {
-		return interrupted(err)
+		return interrupted(err, "nothing is written")
 	}
 	for _, c := range source.Serving {
 		fit := profile.For(&c.Deployment.Card, c.Rules.Server)
@@ -343,7 +344,7 @@ func (f *simFlags) runLogCases(ctx context.Context, w io.Writer, text []byte, na
 	}
 	c, err := logCase(ctx, text, name, s)
 	if err != nil {
-		return interrupted(err)
+		return interrupted(err, "nothing is written")
 	}
 	fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
 	report, err := c.Report(ctx, &fit)

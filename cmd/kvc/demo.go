@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/output"
 	"kvcompress/npy"
 )
 
@@ -71,6 +72,7 @@ plan of servers as a page.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, dir) },
 	}
 	cmd.Flags().StringVarP(&dir, "out", "o", "kvc-demo", "new `folder` for what the commands read and make")
+	writes(cmd, outputNew, "out")
 	return cmd
 }
 
@@ -89,12 +91,11 @@ func runDemo(cmd *cobra.Command, dir string) error {
 		for i := range args {
 			args[i] = strings.ReplaceAll(args[i], "DIR", dir)
 		}
-		root := newRootCmd()
+		root := newRootCmd(out)
 		root.SetArgs(args)
-		root.SetOut(out)
 		root.SetErr(cmd.ErrOrStderr())
 		err := root.ExecuteContext(cmd.Context())
-		switch code := exitCode(err); {
+		switch code := exitCode(cmd.Context(), err); {
 		case errors.Is(err, context.Canceled):
 			return err
 		case code != act.code && err != nil:
@@ -124,7 +125,7 @@ func writeDemoFiles(dir string) error {
 		numbers = binary.LittleEndian.AppendUint32(numbers, math.Float32bits(float32(i)))
 	}
 	for name, data := range map[string][]byte{"sum.cu": demoSource, "sum.ptx": demoPTX, "numbers.npy": numbers} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o666); err != nil {
+		if err := output.WriteBytes(filepath.Join(dir, name), data); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,7 @@ func TestDemo(t *testing.T) {
 	if line := strings.Split(string(source), "\n")[12]; !strings.Contains(line, "part[t + half]") {
 		t.Errorf("line 13 of sum.cu is %q", line)
 	}
-	if code, _, stderr := kvc("demo", "-o", dir); code != exitUsage || !strings.Contains(stderr, "-o takes another folder") {
+	if code, _, stderr := kvc("demo", "-o", dir); code != exitUsage || !strings.Contains(stderr, "is not empty") {
 		t.Errorf("again into the same folder: exit code %d, %s", code, stderr)
 	}
 }

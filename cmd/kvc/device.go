@@ -28,6 +28,9 @@ func (f *deviceFlags) add(fs *pflag.FlagSet) {
 		"seed of the order in which the PTX machine runs blocks and warps; 0: one after the other")
 }
 
+// allChecks lists the checkers of the PTX machine, with commas.
+func allChecks() string { return ptx.AllChecks().String() }
+
 // complete teaches the shell the flags' values.
 func (f *deviceFlags) complete(cmd *cobra.Command) error {
 	return cmd.RegisterFlagCompletionFunc("device",

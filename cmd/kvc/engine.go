@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -136,9 +134,6 @@ type onDevice struct {
 // Close closes the engine and the device.
 func (e *onDevice) Close() error { return errors.Join(e.Engine.Close(), e.device.Close()) }
 
-// maxKernelBytes bounds a file of PTX.
-const maxKernelBytes = 64 << 20
-
 // readReplacement reads NAME=FILE.ptx:ENTRY and the file.
 func readReplacement(text string) (name string, r kernels.Replacement, err error) {
 	name, rest, ok := strings.Cut(text, "=")
@@ -150,15 +145,7 @@ func readReplacement(text string) (name string, r kernels.Replacement, err error
 		return "", r, err
 	}
 	r.File, r.Entry = rest[:colon], rest[colon+1:]
-	f, err := os.Open(r.File)
-	if err != nil {
-		return "", r, regular.Short(err)
-	}
-	defer f.Close()
-	r.PTX, err = io.ReadAll(io.LimitReader(f, maxKernelBytes+1))
-	if err == nil && len(r.PTX) > maxKernelBytes {
-		err = fmt.Errorf("more than %d MiB", maxKernelBytes>>20)
-	}
+	r.PTX, err = regular.ReadFile(r.File, maxPTX)
 	return name, r, err
 }
 

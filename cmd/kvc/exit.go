@@ -1,16 +1,22 @@
 package main
 
-import "errors"
+import (
+	"context"
+	"errors"
+
+	"kvcompress/sim"
+)
 
 // The exit codes of every command.
 const (
-	exitDone   = 0 // done and in agreement
-	exitFailed = 1 // a disagreement, a failed check, or an error on the way
-	exitUsage  = 2 // wrong use
+	exitDone        = 0   // done and in agreement
+	exitFailed      = 1   // a disagreement, or a failed check
+	exitUsage       = 2   // wrong use, or a job that could not be done
+	exitInterrupted = 130 // by a signal, as a shell has it: 128 and SIGINT
 )
 
-// failure is a result that the command has already reported in full: a
-// disagreement or a failed check. The error says it in one line.
+// failure is a disagreement or a failed check, which the command has already reported in
+// full. The error says it in one line.
 type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
@@ -20,17 +26,24 @@ type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
 
-// exitCode returns the exit code for a command's error.
-func exitCode(err error) int {
-	var usage usageError
+// exitCode returns the exit code for a command's error. ctx is done if a signal came.
+func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, new(failure)):
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case errors.As(err, new(failure)), errors.As(err, new(*sim.RuleError)):
 		return exitFailed
-	case errors.As(err, &usage):
-		return exitUsage
 	default:
-		return exitFailed
+		return exitUsage
 	}
+}
+
+// interrupted says of a command that was interrupted what it has done all the same.
+func interrupted(err error, done string) error {
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted: " + done)
+	}
+	return err
 }

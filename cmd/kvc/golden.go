@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ the reference engine or, with --device, on the CUDA engine, which does not run a
 }
 
 func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, asJSON bool) error {
-	bundles, err := openTraces(names)
+	bundles, err := openTraces(cmd.Context(), names)
 	if err != nil {
 		return err
 	}
@@ -127,12 +128,17 @@ func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, 
 		}
 	}
 	if differ > 0 {
-		failed = errors.Join(failed, fmt.Errorf("%d of %d traces differ from their golden results; if that is meant, run `kvc golden update`", differ, len(bundles)))
+		failed = errors.Join(failed, failure{fmt.Errorf("%s from golden results; if that is meant, run `kvc golden update`", ofAll(differ, len(bundles), "trace", "differ"))})
 	}
-	if failed != nil {
-		return failure{failed}
+	return failed
+}
+
+// ofAll says how many of all things do something: 1 of 1 trace differs, 2 of 3 traces differ.
+func ofAll(n, all int, thing, do string) string {
+	if n == 1 {
+		do += "s"
 	}
-	return nil
+	return fmt.Sprintf("%d of %s %s", n, count(all, thing), do)
 }
 
 func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEngine) (goldenResult, error) {
@@ -171,7 +177,7 @@ func recordGolden(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEngin
 
 // openTraces opens the named replays, all bundled ones if none is named. A name that
 // stands for nothing is wrong use.
-func openTraces(names []string) ([]*traces.Bundle, error) {
+func openTraces(ctx context.Context, names []string) ([]*traces.Bundle, error) {
 	var bundles []*traces.Bundle
 	if len(names) == 0 {
 		for _, name := range traces.Replays() {
@@ -188,7 +194,7 @@ func openTraces(names []string) ([]*traces.Bundle, error) {
 			return nil, usageError{err}
 		}
 		for _, name := range replays {
-			b, err := openTrace(name)
+			b, err := openTrace(ctx, name)
 			if err != nil {
 				return nil, err
 			}
@@ -198,11 +204,11 @@ func openTraces(names []string) ([]*traces.Bundle, error) {
 	return bundles, nil
 }
 
-func openTrace(name string) (*traces.Bundle, error) {
+func openTrace(ctx context.Context, name string) (*traces.Bundle, error) {
 	if err := traces.Check(name); err != nil {
 		return nil, usageError{err}
 	}
-	b, err := traces.Open(name)
+	b, err := traces.OpenContext(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"kvcompress/internal/output"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/traces"
@@ -53,7 +55,14 @@ The options are those of the trace; flags override them.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVarP(&flags.dir, "output", "o", "", "the `folder` to write")
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "output" {
+			name = "out" // its name before
+		}
+		return pflag.NormalizedName(name)
+	})
+	fs.StringVarP(&flags.dir, "out", "o", "", "the new `folder`")
+	writes(cmd, outputNew, "out")
 	fs.Var(&enum[kit.Format]{&flags.format, kit.Formats()}, "format", "of the arrays: npy, a file for each, or safetensors, a file for each stage")
 	fs.IntVar(&flags.steps, "steps", 0, "only the first steps of the scheduler; 0 is all")
 	fs.StringSliceVar(&flags.stages, "stages", nil, "only what these `stages` leave: "+stageNames()+"; the manifest lists all")
@@ -99,11 +108,11 @@ func goldenExport(cmd *cobra.Command, name string, override func(*sim.Options) e
 		return err
 	}
 	if flags.dir != "" {
-		if err := kit.CheckFolder(flags.dir); err != nil {
+		if err := output.CheckNewFolder(flags.dir); err != nil {
 			return usageError{fmt.Errorf("-o: %w", err)}
 		}
 	}
-	b, err := openTrace(name)
+	b, err := openTrace(cmd.Context(), name)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/output"
 	"kvcompress/sim"
 	"kvcompress/trace/regular"
 	"kvcompress/traces"
@@ -61,13 +60,13 @@ func goldenUpdate(cmd *cobra.Command, names []string, dir string, override func(
 			return usageError{fmt.Errorf("--%s would change the options of every bundled trace: name those that are meant", flag)}
 		}
 	}
-	bundles, err := openTraces(names)
+	bundles, err := openTraces(cmd.Context(), names)
 	if err != nil {
 		return err
 	}
 	for _, b := range bundles {
 		if b.Dir == "" { // bundled: its source may be newer than what is built in
-			if b, err = traces.Open(filepath.Join(dir, b.Name)); err != nil {
+			if b, err = traces.OpenContext(cmd.Context(), filepath.Join(dir, b.Name)); err != nil {
 				return fmt.Errorf("%w (run this in the repository, or say where with --dir)", err)
 			}
 		}
@@ -86,6 +85,11 @@ func goldenUpdateOne(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Op
 	}
 	changed := !reflect.DeepEqual(opt, b.Options)
 	b.Options = opt
+	for _, name := range []string{traces.OptionsFile, traces.GoldenFile} {
+		if err := output.Check(filepath.Join(b.Dir, name)); err != nil {
+			return err
+		}
+	}
 	g, err := recordGolden(cmd, b, nil)
 	if err != nil {
 		return fmt.Errorf("trace %s: %w", b.Name, err)
@@ -96,7 +100,7 @@ func goldenUpdateOne(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Op
 		if err != nil {
 			return err
 		}
-		if err := replaceFile(b.Dir, traces.OptionsFile, append(text, '\n')); err != nil {
+		if err := output.WriteBytes(filepath.Join(b.Dir, traces.OptionsFile), append(text, '\n')); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s: written\n", filepath.Join(b.Dir, traces.OptionsFile))
@@ -146,19 +150,5 @@ func writeGolden(b *traces.Bundle, g *validate.Golden) (written bool, err error)
 			return false, nil
 		}
 	}
-	return true, replaceFile(b.Dir, traces.GoldenFile, text.Bytes())
-}
-
-// replaceFile writes a file of a folder, whole or not at all.
-func replaceFile(dir, name string, text []byte) error {
-	temp, err := os.CreateTemp(dir, name+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name()) // of no effect once it is renamed
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), filepath.Join(dir, name))
+	return true, output.WriteBytes(filepath.Join(b.Dir, traces.GoldenFile), text.Bytes())
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/heads"
+	"kvcompress/internal/output"
 	"kvcompress/report"
-	"kvcompress/sim/sweep"
 )
 
 func newHeadsCmd() *cobra.Command {
@@ -75,8 +75,7 @@ heads down, and the full heads with their scores.`,
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&plot, "plot", "", "draw the map to a .png or .svg `file`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the map as JSON, head by head")
-	// The only error is a flag that does not exist.
-	_ = cmd.MarkFlagFilename("plot", "png", "svg")
+	writes(cmd, outputFile, "plot", "png", "svg")
 	return cmd
 }
 
@@ -118,8 +117,7 @@ group.`,
 	fs.IntVar(&f.kvHeads, "kv-heads", 0, "`number` of KV heads in a layer (default: as many as the table has heads)")
 	fs.StringVarP(&f.out, "out", "o", "", "`file` to write the map to")
 	fs.BoolVar(&f.asJSON, "json", false, "print the map as JSON, head by head")
-	// The only error is a flag that does not exist.
-	_ = cmd.MarkFlagFilename("out", "json")
+	writes(cmd, outputFile, "out", "json")
 	return cmd
 }
 
@@ -178,7 +176,7 @@ func (f *headsImportFlags) run(cmd *cobra.Command, path string) error {
 
 // writeWhole writes a file that appears whole or not at all, and says so.
 func writeWhole(cmd *cobra.Command, path string, write func(io.Writer) error) error {
-	if err := sweep.WriteAtomically(path, write); err != nil {
+	if err := output.Write(path, write); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", printableLine(path))

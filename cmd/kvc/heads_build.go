@@ -68,7 +68,6 @@ Its tokens are numbers, of which 0 is BOS; there is no tokenizer.`,
 	fs.Float64Var(&o.Noise, "noise", 0, "noise of queries, keys and values, as a `part` of a head's root mean square")
 	fs.Uint64Var(&o.Seed, "seed", 0, "`number` that the tokens' codes and the noise follow from")
 	fs.StringVarP(&out, "out", "o", "", "new `folder` to write the model to")
-	// The only error is a flag that does not exist.
-	_ = cmd.MarkFlagDirname("out")
+	writes(cmd, outputNew, "out")
 	return cmd
 }

@@ -76,8 +76,7 @@ prompt: its first 1 + repeats × period tokens are looked at, layer by layer.`,
 	fs.StringVar(&f.request, "request", "", "`id` of the trace's request (default: its first)")
 	fs.StringVarP(&f.out, "out", "o", "", "`file` to write the map to")
 	fs.BoolVar(&f.asJSON, "json", false, "print the map as JSON, head by head")
-	// The only error is a flag that does not exist.
-	_ = cmd.MarkFlagFilename("out", "json")
+	writes(cmd, outputFile, "out", "json")
 	return cmd
 }
 
@@ -102,7 +101,7 @@ func (f *findFlags) run(cmd *cobra.Command, args []string) error {
 	m, err := find(cmd)
 	switch {
 	case errors.Is(err, context.Canceled):
-		return failure{errors.New("interrupted: nothing is written")}
+		return interrupted(err, "nothing is written")
 	case err != nil:
 		return err
 	}
@@ -189,7 +188,7 @@ func (f *findFlags) inTrace(cmd *cobra.Command, name string) (*heads.Map, error)
 			return nil, usagef("--%s is for a model: the tokens of a trace are what they are", flag)
 		}
 	}
-	t, err := openTraceOnly(name)
+	t, err := openTraceOnly(cmd.Context(), name)
 	if err != nil {
 		return nil, err
 	}

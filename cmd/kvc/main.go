@@ -7,34 +7,59 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"kvcompress/internal/work"
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	signal.Ignore(syscall.SIGPIPE) // a reader that is gone is an error of the write
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() {
+		stop() // a second Ctrl-C ends the program at once
+		// What cannot be interrupted, such as a read from a disk that does not answer, ends
+		// all the same. Files are whole or not there, whenever that is.
+		time.AfterFunc(grace, func() { os.Exit(exitInterrupted) })
+	})
+	os.Exit(runContext(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
+
+// grace is how long an interrupted command may take to say what it has done.
+const grace = 450 * time.Millisecond
 
 // run executes one command line and returns its exit code.
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not end itself
-	root := newRootCmd()
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err != nil {
-		fmt.Fprintf(stderr, "kvc: %s\n", printable(err.Error())) // it may quote a file
-	}
-	return exitCode(err)
+	return runContext(context.Background(), args, stdout, stderr)
 }
 
-func newRootCmd() *cobra.Command {
+// runContext is run until ctx is done.
+func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	out := &standardOutput{w: stdout, failed: stop}
+	root := newRootCmd(out)
+	root.SetArgs(args)
+	root.SetErr(stderr)
+	err := func() (err error) {
+		defer work.Recover(&err)
+		return root.ExecuteContext(working)
+	}()
+	if broken := out.broken(); broken != nil {
+		err = broken // and what followed from it
+	}
+	if err != nil {
+		text := strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
+		fmt.Fprintf(stderr, "kvc: %s\n", bounded(printable(text))) // it may quote a file
+	}
+	return exitCode(ctx, err)
+}
+
+// newRootCmd returns kvc, whose results go to out.
+func newRootCmd(out io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kvc",
 		Short: "Check and plan KV-cache compression",
@@ -52,11 +77,14 @@ every attention head, in whole blocks, so that memory is really freed.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd(), newDemoCmd())
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newRunCmd(), newValidateCmd(), newGoldenCmd(), newTraceCmd(), newPTXCmd(), newSimCmd(), newSweepCmd(), newPlanCmd(), newCalibrateCmd(), newHeadsCmd(), newMethodsCmd(), newDemoCmd(), newVersionCmd())
+	root.SetOut(out) // which the commands of cobra ask for here
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	wrongUse(root)
+	checkedOutputs(root)
+	completed(root)
 	return root
 }
 
@@ -76,7 +104,7 @@ func wrongUse(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usageError{fmt.Errorf("%w\nsee: %s --help", err, cmd.CommandPath())}
+				return usageError{fmt.Errorf("%w\nsee: %s --help", commandError(cmd, args, err), cmd.CommandPath())}
 			}
 			return nil
 		}
@@ -84,22 +112,4 @@ func wrongUse(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		wrongUse(sub)
 	}
-}
-
-// version returns the module's version and the revision that it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	if v == "" {
-		v = "(devel)"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v += " " + s.Value
-		}
-	}
-	return v + " " + info.GoVersion
 }

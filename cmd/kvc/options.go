@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -151,9 +150,9 @@ func completeOptionFlags(cmd *cobra.Command) error {
 }
 
 func readOptionsFile(path string) (sim.Options, error) {
-	f, err := os.Open(path)
+	f, err := regular.OpenFile(path)
 	if err != nil {
-		return sim.Options{}, regular.Short(err)
+		return sim.Options{}, err
 	}
 	defer f.Close()
 	return sim.ReadOptions(f)

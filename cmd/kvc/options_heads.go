@@ -3,11 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 
 	"kvcompress/heads"
 	"kvcompress/ref"
+	"kvcompress/trace/regular"
 )
 
 // mapKey is the key under which --set takes a file of kvc heads for methods that have the
@@ -22,9 +22,9 @@ func takesMap(name string) bool {
 
 // fullHeads reads a map of heads and returns the option full.
 func fullHeads(file string) (json.RawMessage, error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	defer f.Close()
 	m, err := heads.ReadMap(f)

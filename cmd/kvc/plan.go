@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/output"
 	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
@@ -81,11 +82,12 @@ Exit code 1 if no candidate meets the objectives.`,
 	router := fs.Lookup("router")
 	router.DefValue = string(sim.LeastOutstanding)
 	f.send.router = router.DefValue
-	fs.IntVar(&f.workers, "workers", 0, "projections at a `time`; 0 is one for each core")
+	fs.IntVar(&f.workers, "workers", 0, "`number` of projections at a time; 0 is one for each core")
 	fs.BoolVar(&f.asJSON, "json", false, "print the answer as JSON")
 	fs.StringVar(&f.html, "html", "", "write one self-contained page to a `file`")
+	writes(cmd, outputFile, "html", "html")
 	for _, err := range []error{
-		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"), cmd.MarkFlagFilename("html", "html"),
+		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"),
 		cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault)),
 		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
 	} {
@@ -164,7 +166,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if len(outcomes) == 0 {
-		return interrupted(err)
+		return interrupted(err, printedBefore)
 	}
 	answer := plan.NewAnswer(q, outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
 		return f.facts(of(p), p, profile)
@@ -174,7 +176,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	}
 	switch {
 	case err != nil:
-		return interrupted(err)
+		return interrupted(err, printedBefore)
 	case answer.Best() == nil:
 		return failure{errors.New("no candidate meets the objectives")}
 	}
@@ -301,7 +303,7 @@ func (f *planFlags) print(cmd *cobra.Command, a *plan.Answer, requests string, c
 	list = append(list, report.Input{Name: "model", Value: f.models[0]}, report.Input{Name: "router", Value: f.send.router})
 	p := &report.Plan{Answer: a, Inputs: list, Candidates: points, Footer: newFooter(commandLine(cmd))}
 	if f.html != "" {
-		if err := sweep.WriteAtomically(f.html, func(w io.Writer) error { return report.PlanHTML(w, p) }); err != nil {
+		if err := output.Write(f.html, func(w io.Writer) error { return report.PlanHTML(w, p) }); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", f.html)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -73,7 +74,7 @@ func TestPagesCommands(t *testing.T) {
 			commands++
 			args := commandWords(line)
 			var cmd *cobra.Command
-			if cmd, args, err = newRootCmd().Find(args); err == nil {
+			if cmd, args, err = newRootCmd(io.Discard).Find(args); err == nil {
 				if err = cmd.ParseFlags(args); err == nil {
 					err = cmd.ValidateArgs(cmd.Flags().Args())
 				}

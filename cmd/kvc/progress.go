@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"iter"
 	"os"
 	"time"
 
@@ -30,6 +31,9 @@ func newBar(w io.Writer, total int64, what string, more ...progressbar.Option) *
 // terminal returns the width of the terminal that w writes to, and whether it is
 // one.
 func terminal(w io.Writer) (width int, tty bool) {
+	if wrapped, ok := w.(interface{ Unwrap() io.Writer }); ok {
+		w = wrapped.Unwrap()
+	}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, false
@@ -67,6 +71,24 @@ func (b replayBar) progress(rows int) {
 func (b replayBar) clear() {
 	if b.bar != nil {
 		_ = b.bar.Clear()
+	}
+}
+
+// withBar yields requests and shows on a terminal how many there were, of total, or of −1 if
+// that is not known.
+func withBar(w io.Writer, total int64, requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Request, error] {
+	return func(yield func(trace.Request, error) bool) {
+		bar := newBar(w, total, "requests", progressbar.OptionShowCount())
+		defer func() { _ = bar.Clear() }() // of a terminal that is gone
+		done := 0
+		for r, err := range requests {
+			if !yield(r, err) {
+				return
+			}
+			if done++; done%4096 == 0 {
+				_ = bar.Set(done)
+			}
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kvcompress/kernels"
 	"kvcompress/kernels/capture"
@@ -48,12 +49,19 @@ KERNEL is a name of docs/kernels.md, with or without the format of keys and valu
 	fs.StringVar(&flags.trace, "trace", "", "a bundled trace, or a `folder` with one")
 	fs.IntVar(&flags.step, "step", 0, "the scheduler's step, from 0 on")
 	fs.IntVar(&flags.launch, "launch", 0, "which of the kernel's launches in that step, from 0 on")
-	fs.StringVarP(&flags.out, "output", "o", "", "the new `folder`")
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "output" {
+			name = "out" // its name before
+		}
+		return pflag.NormalizedName(name)
+	})
+	fs.StringVarP(&flags.out, "out", "o", "", "the new `folder`")
+	writes(cmd, outputNew, "out")
 	return cmd
 }
 
 func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
-	for _, needed := range []string{"trace", "step", "output"} {
+	for _, needed := range []string{"trace", "step", "out"} {
 		if !cmd.Flags().Changed(needed) {
 			return usageError{fmt.Errorf("--%s is needed", needed)}
 		}
@@ -64,7 +72,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 	if err := kernels.CheckName(name); err != nil {
 		return usageError{err}
 	}
-	bundles, err := openTraces([]string{flags.trace})
+	bundles, err := openTraces(cmd.Context(), []string{flags.trace})
 	if err != nil {
 		return err
 	}
@@ -107,7 +115,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 	l := recorder.Launch()
 	switch {
 	case cmd.Context().Err() != nil:
-		return failure{errors.New("interrupted: no file is written")}
+		return errors.New("interrupted: no file is written")
 	case err != nil && !errors.Is(err, context.Canceled):
 		return fmt.Errorf("trace %s: %w", b.Name, err)
 	case l == nil && step <= flags.step:

@@ -44,10 +44,10 @@ func TestPTXCapture(t *testing.T) {
 		line, want string
 		code       int
 	}{
-		{"attend_combine --trace story --step 9 -o case0", "case0: it exists", exitFailed},
-		{"attend_combine --trace story --step 99999 -o new", "there is no step 99999", exitFailed},
-		{"attend_combine --trace story --step 0 -o new", "is not launched in step 0 of story; launched are ", exitFailed},
-		{"attend_combine --trace story --step 9 --launch 99 -o new", "there is no launch 99", exitFailed},
+		{"attend_combine --trace story --step 9 -o case0", "case0: the folder is not empty", exitUsage},
+		{"attend_combine --trace story --step 99999 -o new", "there is no step 99999", exitUsage},
+		{"attend_combine --trace story --step 0 -o new", "is not launched in step 0 of story; launched are ", exitUsage},
+		{"attend_combine --trace story --step 9 --launch 99 -o new", "there is no launch 99", exitUsage},
 		{"nope --trace story --step 9 -o new", `no kernel "nope"`, exitUsage},
 		{"attend_combine --trace nope --step 9 -o new", "nope", exitUsage},
 		{"attend_combine --trace story -o new", "--step is needed", exitUsage},

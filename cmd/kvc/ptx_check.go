@@ -35,7 +35,7 @@ the first line that stands in the way, and why: exit code 1.`,
 			}
 			p, err := ptx.Parse(filepath.Base(args[0]), text, allowApprox)
 			if err != nil {
-				return err
+				return failure{err}
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), struct {

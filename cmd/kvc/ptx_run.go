@@ -172,7 +172,7 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	l.Entry, l.Params = kernel.Name, kernel.Params
 	done, err := invoke.Run(cmd.Context(), dev, l)
 	if errors.Is(err, context.Canceled) {
-		return failure{errors.New("interrupted: no file is written")}
+		return errors.New("interrupted: no file is written")
 	}
 	err = errors.Join(err, dev.Close())
 	if done.Buffers == nil {
@@ -212,13 +212,13 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	} else if err == nil {
 		err = printPTXResult(cmd.OutOrStdout(), r, l)
 	}
-	if err == nil && differ {
-		err = errors.New("a buffer is not as expected")
-	}
-	if err != nil {
+	switch {
+	case err == nil && differ:
+		return failure{errors.New("a buffer is not as expected")}
+	case len(found) > 0:
 		return failure{err}
 	}
-	return nil
+	return err
 }
 
 // printableWriter writes what a kernel prints, without the characters that would steer

@@ -42,8 +42,8 @@ Arguments are the numbers and structs of kvc ptx run, and buf=NAME or buf=NAME+B
 with spaces stand in double quotes; # begins a comment. Names of files are relative to the
 script's folder. docs/ptx-run.md has an example.
 
-The exit code is 1 if an expectation is not met or a checker finds anything; files are
-written only if none did.`,
+The exit code is 1 if an expectation is not met or a checker finds anything, and 2 if the
+script cannot be run; files are written only if all went well.`,
 		Example: `  kvc ptx script pipeline.txt
   kvc ptx script case/launch.txt --json | jq .expected`,
 		Args: cobra.ExactArgs(1),
@@ -98,7 +98,7 @@ func ptxScript(cmd *cobra.Command, path string, flags *deviceFlags, asJSON bool)
 	}
 	done, err := script.Run(cmd.Context(), dev, filepath.Dir(path))
 	if errors.Is(err, context.Canceled) {
-		return failure{errors.New("interrupted: no file is written")}
+		return errors.New("interrupted: no file is written")
 	}
 	err = errors.Join(err, dev.Close())
 	r := ptxScriptResult{
@@ -122,8 +122,10 @@ func ptxScript(cmd *cobra.Command, path string, flags *deviceFlags, asJSON bool)
 		printFindings(cmd.OutOrStdout(), found)
 	}
 	switch {
-	case err != nil:
+	case err != nil && len(found) > 0:
 		return failure{err}
+	case err != nil:
+		return err
 	case len(found) > 0:
 		return failure{&ptx.Findings{List: found}}
 	case done.Differ:

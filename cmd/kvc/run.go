@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/output"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/report"
@@ -47,7 +47,7 @@ none; flags override them. TRACE/METHOD takes those of one of the trace's method
 methods/METHOD/options.json.
 
 A request that can never fit is refused, and the others are served: exit code 0.
-Ctrl-C prints what is finished: exit code 1.`,
+Ctrl-C prints what is finished: exit code 130.`,
 		Example: `  kvc run
   kvc run story --max-cache-tokens 64
   kvc run recall/snapkv --plot-kept kept.svg
@@ -77,18 +77,18 @@ Ctrl-C prints what is finished: exit code 1.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		b, err := traces.Bundled(traces.Default)
 		if len(args) > 0 {
-			b, err = openTrace(args[0])
+			b, err = openTrace(cmd.Context(), args[0])
 		}
 		if err != nil {
 			return err
 		}
 		return runTrace(cmd, b, override, &flags)
 	}
+	writes(cmd, outputFile, "plot", "png", "svg")
+	writes(cmd, outputFile, "plot-kept", "png", "svg")
+	writes(cmd, outputFile, "profile", "json")
 	for _, err := range []error{
 		completeOptionFlags(cmd),
-		cmd.MarkFlagFilename("plot", "png", "svg"),
-		cmd.MarkFlagFilename("plot-kept", "png", "svg"),
-		cmd.MarkFlagFilename("profile", "json"),
 		cmd.RegisterFlagCompletionFunc("steps", cobra.FixedCompletions([]string{"all"}, cobra.ShellCompDirectiveNoFileComp)),
 	} {
 		if err != nil {
@@ -145,6 +145,11 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 		return runErr
 	}
 	r.Trace = b.Name
+	if stopped { // what would be written is not whole
+		partial := *flags
+		partial.plot = ""
+		return errors.Join(printReport(cmd, r, &partial), interrupted(runErr, "the report is of the steps before, and no file is written"))
+	}
 	if err := printReport(cmd, r, flags); err != nil {
 		return err
 	}
@@ -158,9 +163,6 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 			return err
 		}
 	}
-	if stopped {
-		return failure{errors.New("interrupted: the report is of the steps before")}
-	}
 	return nil
 }
 
@@ -170,7 +172,7 @@ func writeHeld(cmd *cobra.Command, file, name string, shape kv.Shape, held *sim.
 	if err != nil {
 		return fmt.Errorf("--plot-kept: %w", err)
 	}
-	if err := os.WriteFile(file, picture, 0o666); err != nil {
+	if err := output.WriteBytes(file, picture); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "Which KVs heads hold is drawn to %s.\n", filepath.Clean(file))
@@ -183,11 +185,7 @@ func writeHeadProfile(cmd *cobra.Command, file string, meter *sim.HeadMeter, nam
 	if err != nil {
 		return fmt.Errorf("--profile: %w", err)
 	}
-	var text bytes.Buffer
-	if err := profile.Write(&text); err != nil {
-		return err
-	}
-	if err := os.WriteFile(file, text.Bytes(), 0o666); err != nil {
+	if err := output.Write(file, profile.Write); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "What heads keep is in %s.\n", filepath.Clean(file))

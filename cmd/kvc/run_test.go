@@ -125,8 +125,8 @@ func TestOptionFlags(t *testing.T) {
 		got := c.from
 		err := fs.Parse(strings.Fields(c.args))
 		if err == nil {
-			if err = override(&got); err != nil && exitCode(err) != exitUsage {
-				t.Errorf("%s: exit code %d for %v, want %d", c.args, exitCode(err), err, exitUsage)
+			if err = override(&got); err != nil && exitCode(t.Context(), err) != exitUsage {
+				t.Errorf("%s: exit code %d for %v, want %d", c.args, exitCode(t.Context(), err), err, exitUsage)
 			}
 		}
 		if c.err != "" {
@@ -150,15 +150,8 @@ func TestOptionFlags(t *testing.T) {
 // runArgs runs `kvc run` and returns its exit code and what it printed.
 func runArgs(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	root := newRootCmd()
-	root.SetArgs(append([]string{"run"}, args...))
-	root.SetOut(&out)
-	root.SetErr(&errs)
-	err := root.ExecuteContext(ctx)
-	if err != nil {
-		errs.WriteString(err.Error())
-	}
-	return exitCode(err), out.String(), errs.String()
+	code = runContext(ctx, append([]string{"run"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
 }
 
 // smallTrace writes a synthetic trace of three requests, one of them too long
@@ -222,7 +215,7 @@ func TestRun(t *testing.T) {
 		{name: "bad block size", args: []string{dir, "--block-size", "3"}, code: exitUsage, stderr: []string{"block_size 3"}},
 		{name: "both", args: []string{dir, "--rate", "0.5", "--max-cache-tokens", "9"}, code: exitUsage, stderr: []string{"exclude each other"}},
 		{name: "bad plot", args: []string{dir, "--plot", "kept.gif"}, code: exitUsage, stderr: []string{".png or a .svg"}},
-		{name: "profile of nothing", args: []string{dir, "--no-compression", "--profile", filepath.Join(t.TempDir(), "heads.json")}, code: exitFailed, stderr: []string{"nothing was compressed"}},
+		{name: "profile of nothing", args: []string{dir, "--no-compression", "--profile", filepath.Join(t.TempDir(), "heads.json")}, code: exitUsage, stderr: []string{"nothing was compressed"}},
 		{name: "bad steps", args: []string{dir, "--steps", "0"}, code: exitUsage, stderr: []string{"at least 1, or all"}},
 		{name: "unknown flag", args: []string{"--ratio", "0.5"}, code: exitUsage, stderr: []string{"unknown flag: --ratio"}},
 	} {
@@ -332,8 +325,8 @@ func TestRunStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	code, stdout, _ := runArgs(ctx, dir, "--rate", "0.5")
-	if code != exitFailed {
-		t.Errorf("exit code %d, want %d", code, exitFailed)
+	if code != exitInterrupted {
+		t.Errorf("exit code %d, want %d", code, exitInterrupted)
 	}
 	for _, want := range []string{"PARTIAL", "unfinished"} {
 		if !strings.Contains(stdout, want) {
@@ -367,7 +360,7 @@ func TestRunCompletion(t *testing.T) {
 		{[]string{"run", "--steps", ""}, "all"},
 	} {
 		var out bytes.Buffer
-		root := newRootCmd()
+		root := newRootCmd(io.Discard)
 		root.SetArgs(append([]string{"__complete"}, c.args...))
 		root.SetOut(&out)
 		root.SetErr(io.Discard)

@@ -134,7 +134,7 @@ it does.`,
 		_ = cmd.MarkFlagFilename(name)
 	}
 	_ = cmd.MarkFlagFilename("profile", "json")
-	_ = cmd.MarkFlagFilename("plot", "png", "svg")
+	writes(cmd, outputFile, "plot", "png", "svg")
 	_ = cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault))
 	_ = cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault))
 	return cmd
@@ -176,12 +176,12 @@ func listed(title string, names []string) string {
 	return b.String() + strings.TrimRight(line, " ") + "\n"
 }
 
+// weights are the names of the formats of weights.
+func weights() []string { return words(catalog.AllWeights()) }
+
 // weightNames lists the formats of weights, in words.
 func weightNames() string {
-	var names []string
-	for _, w := range catalog.AllWeights() {
-		names = append(names, string(w))
-	}
+	names := weights()
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
@@ -340,13 +340,17 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	}
 	bar := newBar(cmd.ErrOrStderr(), -1, "requests done")
 	done := 0
-	if err := f.files.open(); err != nil {
+	defer f.files.discard()
+	fit := profile.For(&card, scheduler)
+	if err := f.files.open(fit.ClientNS()); err != nil {
 		return err
 	}
-	defer f.files.close()
+	defer context.AfterFunc(cmd.Context(), f.files.discard)() // before what may take a while
 	config.Step = f.files.step
 	config.Done = func(r *sim.Result) {
-		f.files.request(r)
+		if cmd.Context().Err() == nil { // a run that is interrupted leaves no files
+			f.files.request(r)
+		}
 		if done++; done%1024 == 0 {
 			_ = bar.Set(done)
 		}
@@ -367,20 +371,26 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if scheduler == sim.VLLMV1 {
 		inputs.V1 = &config.V1
 	}
-	if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
-		return err
+	if err == nil {
+		if err := f.files.finish(cmd, &inputs, f.slo, result); err != nil {
+			return err
+		}
 	}
 	if f.asJSON {
 		if err := printJSON(cmd.OutOrStdout(), struct {
-			Inputs simInputs `json:"inputs"`
+			Inputs  simInputs `json:"inputs"`
+			Checked bool      `json:"checked,omitempty"` // --check has found nothing
 			*project.Result
-		}{inputs, result}); err != nil {
+		}{inputs, f.check && err == nil, result}); err != nil {
 			return err
 		}
 	} else {
 		printProjection(cmd.OutOrStdout(), &inputs, result)
+		if f.check && err == nil { // or the run would have ended with an error
+			fmt.Fprintf(cmd.OutOrStdout(), "\nChecked: every step keeps to the scheduler's rules of time, blocks and tokens.\n")
+		}
 	}
-	return interrupted(err)
+	return interrupted(err, printedBefore+", and no file is written")
 }
 
 // v1 returns how vLLM V1 schedules requests of which each prefix hash stands for so many
@@ -439,10 +449,5 @@ func first(n int, requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Requ
 	}
 }
 
-// interrupted makes a failure of Ctrl-C.
-func interrupted(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return failure{errors.New("interrupted: what is printed is of the time before")}
-	}
-	return err
-}
+// printedBefore says of an interrupted projection what its output is.
+const printedBefore = "what is printed is of the time before"

@@ -128,7 +128,7 @@ func (f *simFlags) runThroughputCases(cmd *cobra.Command, text []byte, name stri
 	cases, err := cost.NewCases(cmd.Context(), list, name, f.spreadOf, func() { _ = bar.Add(1) }) // a bar that cannot be drawn is no reason to stop
 	_ = bar.Clear()
 	if err != nil {
-		return interrupted(err)
+		return interrupted(err, "nothing is written")
 	}
 	for _, c := range cases {
 		if err := c.Predict(profile); err != nil {
@@ -216,7 +216,7 @@ func (f *simFlags) runMemoryCases(cmd *cobra.Command, text []byte, name string) 
 		printMemoryCases(out, cases, &summary)
 	}
 	if err == nil && summary.Refused > 0 {
-		err = failure{fmt.Errorf("%s of %s cannot be projected", counted(summary.Refused, "row"), name)}
+		err = fmt.Errorf("%s of %s cannot be projected", counted(summary.Refused, "row"), name)
 	}
 	return err
 }

@@ -1,16 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/output"
 	"kvcompress/ref"
 	"kvcompress/report"
 	"kvcompress/report/export"
@@ -26,7 +25,7 @@ type simFiles struct {
 
 	timeline  stats.Timeline
 	exporters []export.Exporter
-	files     []*os.File
+	files     []*output.File
 }
 
 // timelineSpans is how many spans a timeline is drawn with: of more, a plot shows
@@ -43,10 +42,9 @@ func (f *simFiles) add(cmd *cobra.Command) {
 	for name, exts := range map[string][]string{
 		"html": {"html"}, "chrome-trace": {"json"}, "per-request": {"csv", "jsonl", "parquet"}, "per-step": {"csv", "jsonl", "parquet"},
 	} {
-		// The only error is a flag that does not exist.
-		_ = cmd.MarkFlagFilename(name, exts...)
+		writes(cmd, outputFile, name, exts...)
 	}
-	_ = cmd.MarkFlagDirname("plots")
+	writes(cmd, outputFolder, "plots")
 }
 
 // check refuses names that say no format.
@@ -62,20 +60,23 @@ func (f *simFiles) check() error {
 	return nil
 }
 
-// open begins the files that are written as the run goes.
-func (f *simFiles) open() error {
+// open begins the files that are written as the run goes. clientNS is what clients and the API
+// add to the time to first token.
+func (f *simFiles) open(clientNS int64) error {
 	for _, x := range []struct {
 		path string
 		new  func(io.Writer) (export.Exporter, error)
 	}{
-		{f.perRequest, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perRequest, export.Requests) }},
-		{f.perStep, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perStep, export.Steps) }},
+		{f.perRequest, func(w io.Writer) (export.Exporter, error) {
+			return export.New(w, f.perRequest, export.Requests, clientNS)
+		}},
+		{f.perStep, func(w io.Writer) (export.Exporter, error) { return export.New(w, f.perStep, export.Steps, clientNS) }},
 		{f.chrome, func(w io.Writer) (export.Exporter, error) { return export.NewChromeTrace(w), nil }},
 	} {
 		if x.path == "" {
 			continue
 		}
-		file, err := os.Create(x.path)
+		file, err := output.Create(x.path)
 		if err != nil {
 			return err
 		}
@@ -105,28 +106,37 @@ func (f *simFiles) request(r *sim.Result) {
 	}
 }
 
-// close ends the files that were written as the run went.
-func (f *simFiles) close() error {
-	var errs []error
+// discard removes the files of a run that has no result. After commit it does nothing.
+func (f *simFiles) discard() {
+	for _, file := range f.files {
+		file.Discard()
+	}
+}
+
+// commit ends the files that were written as the run went, and gives them their names.
+func (f *simFiles) commit() error {
 	for _, x := range f.exporters {
-		errs = append(errs, x.Close())
+		if err := x.Close(); err != nil {
+			return err
+		}
 	}
 	for _, file := range f.files {
-		errs = append(errs, file.Close())
+		if err := file.Commit(); err != nil {
+			return err
+		}
 	}
-	f.exporters, f.files = nil, nil
-	return errors.Join(errs...)
+	return nil
 }
 
 // finish ends the files and writes what is written of a whole run.
 func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *project.Result) error {
-	if err := f.close(); err != nil {
+	if err := f.commit(); err != nil {
 		return err
 	}
 	timeline := f.timeline.Buckets(timelineSpans)
 	if f.html != "" {
 		p := &report.Projection{Title: in.title(), Inputs: in.list(slo), Result: r, Timeline: timeline, SLO: slo, Footer: newFooter(commandLine(cmd))}
-		if err := sweep.WriteAtomically(f.html, func(w io.Writer) error { return report.ProjectionHTML(w, p) }); err != nil {
+		if err := output.Write(f.html, func(w io.Writer) error { return report.ProjectionHTML(w, p) }); err != nil {
 			return err
 		}
 	}

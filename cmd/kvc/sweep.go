@@ -15,11 +15,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/output"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/report"
@@ -50,6 +52,7 @@ type sweepFlags struct {
 	engine                      schedulerFlags
 	set                         []string
 	maxLoad                     bool
+	tried                       func() // is called after each load that --max-load has tried
 	shard, dir                  string
 	workers                     int
 	out                         sweepOutput
@@ -97,7 +100,7 @@ auto/N, which takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID), and -o 
 a disk that all see; kvc sweep merge DIR joins their files. Whatever ends a shard in
 the middle, the same command goes on from there. docs/planning.md has manifests.
 
-Ctrl-C prints what is finished, marked partial: exit code 1.`,
+Ctrl-C prints what is finished, marked partial: exit code 130.`,
 		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu h100 --max-load --slo-ttft 2s --slo-tpot 50ms --price h100=2.50
@@ -119,10 +122,11 @@ Ctrl-C prints what is finished, marked partial: exit code 1.`,
 	f.addSettings(cmd)
 	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
 	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep outcomes in, and to resume from")
-	fs.IntVar(&f.workers, "workers", 0, "projections at a `time`; 0 is one for each core")
+	fs.IntVar(&f.workers, "workers", 0, "`number` of projections at a time; 0 is one for each core")
 	f.out.add(cmd)
+	writes(cmd, outputFolder, "out")
 	for _, err := range []error{
-		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"), cmd.MarkFlagDirname("out"),
+		cmd.MarkFlagFilename("profile", "json"), cmd.MarkFlagFilename("requests"),
 		cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(modelNames(), cobra.ShellCompDirectiveDefault)),
 		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
 	} {
@@ -282,9 +286,9 @@ func (o *sweepOutput) add(cmd *cobra.Command) {
 	fs.StringVar(&o.latency, "latency", "e2e", "`latency` that the front is against, its 99th percentile: e2e, ttft, tpot or itl")
 	// The only error is a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("latency", cobra.FixedCompletions(report.Latencies(), cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.MarkFlagFilename("html", "html")
-	_ = cmd.MarkFlagFilename("csv", "csv")
-	_ = cmd.MarkFlagDirname("plots")
+	writes(cmd, outputFile, "html", "html")
+	writes(cmd, outputFile, "csv", "csv")
+	writes(cmd, outputFolder, "plots")
 }
 
 func (o *sweepOutput) check() error {
@@ -364,8 +368,6 @@ func (f *sweepFlags) check() error {
 		return usagef("--shard needs a folder for its file: -o DIR")
 	case f.limit < 0:
 		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
-	case f.out.html != "" && f.out.html == f.out.csvFile:
-		return usagef("--html and --csv are the same file")
 	case f.workers < 0:
 		return usagef("--workers %d: want at least 1, or 0 for one for each core", f.workers)
 	}
@@ -455,7 +457,11 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 		if last := requests[len(requests)-1].ArrivalNS; last == requests[0].ArrivalNS {
 			return usagef("--max-load: the requests of %s all come at once, so that no load is larger than another; kvc trace import --arrivals gives them times", name)
 		}
-		project = sweep.LargestLoad(project, func(o *sweep.Outcome) bool { return o.Metrics.Meets(f.settings.SLO) })
+		at := project
+		project = sweep.LargestLoad(func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) {
+			defer f.tried()
+			return at(ctx, p)
+		}, func(o *sweep.Outcome) bool { return o.Metrics.Meets(f.settings.SLO) })
 	}
 	outcomes, runErr := f.project(cmd, points, shard, header, project)
 	if runErr != nil && !errors.Is(runErr, context.Canceled) {
@@ -463,7 +469,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	}
 	if shard.N > 1 {
 		if runErr != nil {
-			return failure{fmt.Errorf("interrupted: %d of %d points of shard %s are done; the same command goes on", len(outcomes), len(shard.Indices(len(points))), shard)}
+			return interrupted(runErr, fmt.Sprintf("%d of %d points of shard %s are done; the same command goes on", len(outcomes), len(shard.Indices(len(points))), shard))
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc sweep merge %s\n", shard, counted(len(outcomes), "projection"), f.dir)
 		return nil
@@ -471,7 +477,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if err := f.out.print(cmd, &inputs, len(points), outcomes); err != nil {
 		return err
 	}
-	return interrupted(runErr)
+	return interrupted(runErr, printedBefore)
 }
 
 // project makes the shard's projections that are not there yet.
@@ -491,6 +497,8 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard swe
 		}
 	}
 	bar := newBar(cmd.ErrOrStderr(), int64(len(indices)), "projections")
+	var loads atomic.Int64
+	f.tried = func() { bar.Describe(fmt.Sprintf("largest loads, %s tried", counted(int(loads.Add(1)), "load"))) }
 	outcomes, err := sweep.Run(cmd.Context(), points, indices, f.workers, project, func(o *sweep.Outcome) error {
 		_ = bar.Add(1) // of a terminal that is gone
 		if journal != nil {
@@ -516,12 +524,12 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 	}
 	defer source.close()
 	var requests []trace.Request
-	for r, err := range first(f.limit, source.requests) {
+	for r, err := range withBar(cmd.ErrOrStderr(), -1, first(f.limit, source.requests)) {
 		if err == nil && len(requests)%1024 == 0 {
 			err = cmd.Context().Err()
 		}
 		if err != nil {
-			return nil, "", interrupted(err)
+			return nil, "", interrupted(err, "nothing is projected")
 		}
 		if f.settings.V1 == nil && !f.prefix {
 			r.PrefixHashes = nil
@@ -769,7 +777,7 @@ func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, out
 		if f.path == "" {
 			continue
 		}
-		if err := sweep.WriteAtomically(f.path, func(w io.Writer) error { return f.write(w, s) }); err != nil {
+		if err := output.Write(f.path, func(w io.Writer) error { return f.write(w, s) }); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", f.path)

@@ -20,7 +20,7 @@ func newSweepMergeCmd() *cobra.Command {
 		Short: "Join the shards of a sweep, and check that none is missing",
 		Long: `Merge reads the files that shards of one sweep have written, checks that they are of
 the same sweep and that every point is there, and prints what one machine would have
-printed. If points are missing it says which shards lack them: exit code 1. With
+printed. If points are missing it says which shards lack them: exit code 2. With
 --partial it prints what there is nonetheless, of unfinished shards too.`,
 		Example: `  kvc sweep merge results --html sweep.html
   kvc sweep merge results/shard-*.jsonl --json`,
@@ -79,7 +79,7 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 		return err
 	}
 	if missing != nil {
-		return failure{missing}
+		return missing
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func TestSweepShardsAsProcesses(t *testing.T) {
 	if _, err := os.Stat(part); err == nil {
 		merge := process(t, nil, "sweep", "merge", dir, "--json")
 		merge.Stderr = nil
-		if out, err := merge.Output(); err == nil || merge.ProcessState.ExitCode() != exitFailed || len(out) > 0 {
+		if out, err := merge.Output(); err == nil || merge.ProcessState.ExitCode() != exitUsage || len(out) > 0 {
 			t.Errorf("an unfinished sweep is merged: %v, %s", err, out)
 		}
 	}
@@ -259,7 +259,7 @@ func TestSweepKnowsFiles(t *testing.T) {
 	sweepPart("0/2", 30e9)
 	sweepPart("1/2", 40e9)
 	var errs bytes.Buffer
-	if code := run([]string{"sweep", "merge", dir}, new(bytes.Buffer), &errs); code != exitFailed || !strings.Contains(errs.String(), "different sweeps") {
+	if code := run([]string{"sweep", "merge", dir}, new(bytes.Buffer), &errs); code != exitUsage || !strings.Contains(errs.String(), "different sweeps") {
 		t.Errorf("exit %d, %s", code, errs.String())
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -67,12 +68,12 @@ It reads no tensors; kvc trace check does.`,
 			if given := cmd.Flag("windows").Changed; given && windows < 1 || windows > trace.MaxWindows {
 				return usagef("--windows is %d: want 1 to %d", windows, trace.MaxWindows)
 			}
-			t, err := openTraceOnly(args[0])
+			t, err := openTraceOnly(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			var info traceInfo
-			if info.Info, err = t.Info(); err != nil {
+			if info.Info, err = t.Info(cmd.Context()); err != nil {
 				return err
 			}
 			if windows == 0 {
@@ -93,15 +94,12 @@ It reads no tensors; kvc trace check does.`,
 }
 
 // openTraceOnly opens a trace without what lies beside it, such as its options.
-func openTraceOnly(name string) (*trace.Trace, error) {
+func openTraceOnly(ctx context.Context, name string) (*trace.Trace, error) {
 	files, dir, err := traces.Find(name)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, usageError{err}
-	case dir == "":
-		return trace.OpenFS(files)
 	}
-	return trace.Open(dir) // whose errors name the directory
+	return trace.OpenContext(ctx, files, dir)
 }
 
 // printTraceInfo prints one fact a line, and the distributions as a table.

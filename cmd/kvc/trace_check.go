@@ -82,7 +82,7 @@ func checkTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 	}
 	switch {
 	case interrupted != nil:
-		return failure{errors.Join(interrupted, notFound)}
+		return errors.Join(interrupted, notFound)
 	case broken > 0:
 		return failure{errors.Join(fmt.Errorf("%s in %d of %s", counted(total, "error"), broken, counted(len(names), "trace")), notFound)}
 	case notFound != nil:
@@ -105,7 +105,7 @@ func checkTrace(cmd *cobra.Command, name string, files fs.FS, dir string, asJSON
 		result.Errors = append(result.Errors, traceError{e.File, e.Line, e.Request, e.Tensor, e.Err.Error()})
 		if !asJSON {
 			bar.clear()
-			fmt.Fprintln(out, printableLine(err.Error()))
+			fmt.Fprintln(out, bounded(printableLine(err.Error())))
 		}
 	}
 	bar.clear()

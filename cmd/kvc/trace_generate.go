@@ -58,6 +58,7 @@ where a rate as in 20/s may stand for TIME. Without a rule, all come at once.`,
 	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they come (default: all at once)")
 	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
+	writes(cmd, outputFolder, "out")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
 	flags.StringVar(&f.description, "description", "", "`text` for the trace to keep")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
@@ -79,7 +80,7 @@ func (f *generateFlags) run(cmd *cobra.Command) error {
 		m.Source = trace.Source{Kind: trace.Generated, Description: f.sourceDescription(cmd)}
 		return m
 	}
-	written, err := writeRequests(cmd.Context(), f.out, meta, load.All())
+	written, err := writeRequests(cmd.Context(), f.out, meta, withBar(cmd.ErrOrStderr(), int64(load.Requests), load.All()))
 	if err != nil {
 		return err
 	}
@@ -122,7 +123,10 @@ func (f *generateFlags) load(cmd *cobra.Command) (trace.Load, error) {
 		return load, err
 	}
 	defer source.close()
-	for r, err := range source.requests {
+	for r, err := range withBar(cmd.ErrOrStderr(), -1, source.requests) {
+		if err == nil && len(load.Like)%1024 == 0 {
+			err = cmd.Context().Err()
+		}
 		if err != nil {
 			return load, err
 		}

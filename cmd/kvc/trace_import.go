@@ -98,6 +98,7 @@ that select and change requests, those above in the list apply first.`,
 	flags.Float64Var(&f.sel.Speedup, "speedup", 0, "have the requests come this `factor` sooner: 2 is twice the load")
 	flags.StringVar(&f.arrivals, "arrivals", "", "or have them come by a `rule`: fixed:TIME, poisson:TIME or gamma:TIME,CV, where TIME is the mean time between two, or a rate as in 20/s")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
+	writes(cmd, outputFolder, "out")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
 	flags.StringVar(&f.description, "description", "", "`text` about the log, for the trace to keep")
 	flags.StringVar(&f.licence, "licence", "", "the log's `licence`, for the trace to keep")

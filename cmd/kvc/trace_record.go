@@ -89,6 +89,7 @@ given; f32 stores exactly what was computed.`,
 	flags.DurationSliceVar(&f.arrival, "arrival", nil, "`times` at which the requests arrive, such as 0s,50ms,90ms (default: all at 0)")
 	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they arrive: fixed:TIME, poisson:TIME or gamma:TIME,CV, where TIME is the mean time between two, or a rate as in 20/s")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
+	writes(cmd, outputFolder, "out")
 	flags.StringVar(&f.dtype, "dtype", "f16", "`format` of the stored numbers: f32, f16 or bf16")
 	flags.StringVar(&f.name, "name", "", "`name` of the trace (default: that of its folder)")
 	flags.StringVar(&f.description, "description", "", "`text` about the trace's source, before the command line that is put there")
@@ -172,7 +173,7 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		return failure{fmt.Errorf("interrupted: nothing is left in %s", f.out)}
+		return interrupted(err, "nothing is left in "+f.out)
 	case errors.Is(err, trace.ErrTooLarge):
 		return fmt.Errorf("%w; try --dtype bf16", err)
 	case err != nil:

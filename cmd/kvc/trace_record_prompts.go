@@ -2,9 +2,9 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +17,7 @@ import (
 	"kvcompress/strictjson"
 	"kvcompress/trace"
 	"kvcompress/trace/record"
+	"kvcompress/trace/regular"
 	"kvcompress/trace/tokenizer"
 )
 
@@ -88,6 +89,22 @@ func (f *recordFlags) requests(n int) ([]record.Prompt, error) {
 	return requests, nil
 }
 
+// openInput opens a file, or standard input where its name is -, which is how a pipe is
+// read.
+func openInput(path string, stdin io.Reader) (r io.Reader, closeFile func() error, err error) {
+	if path == "-" {
+		return stdin, func() error { return nil }, nil
+	}
+	f, err := regular.OpenFile(path)
+	if errors.Is(err, regular.ErrNotRegular) {
+		err = fmt.Errorf("%w; - is standard input", err)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, f.Close, nil
+}
+
 // maxTokenIDs bounds a file of token ids, in bytes: some millions of them.
 const maxTokenIDs = 16 << 20
 
@@ -98,21 +115,14 @@ func readTokenIDs(list string, stdin io.Reader) ([]int, error) {
 	if !isFile {
 		return parseTokenIDs("--token-ids", list)
 	}
-	r := stdin
-	if path != "-" {
-		file, err := os.Open(path) // a pipe is as good as a file
-		if err != nil {
-			return nil, usagef("--token-ids: %w", err)
-		}
-		defer file.Close()
-		r = file
-	}
-	text, err := io.ReadAll(io.LimitReader(r, maxTokenIDs+1))
+	r, closeFile, err := openInput(path, stdin)
 	if err != nil {
-		return nil, fmt.Errorf("--token-ids: %w", err)
+		return nil, usagef("--token-ids: %w", err)
 	}
-	if len(text) > maxTokenIDs {
-		return nil, usagef("--token-ids: %s has more than %d bytes", path, maxTokenIDs)
+	defer closeFile()
+	text, err := regular.ReadAll(r, maxTokenIDs)
+	if err != nil {
+		return nil, usagef("--token-ids: %s: %w", path, err)
 	}
 	return parseTokenIDs("--token-ids: "+path, string(text))
 }
@@ -139,15 +149,11 @@ const maxPromptLine = 1 << 20
 
 // readPromptLines returns the lines of a file that are not blank.
 func readPromptLines(path string, stdin io.Reader) ([]string, error) {
-	r := stdin
-	if path != "-" {
-		file, err := os.Open(path) // a pipe is as good as a file
-		if err != nil {
-			return nil, usagef("--prompts: %w", err)
-		}
-		defer file.Close()
-		r = file
+	r, closeFile, err := openInput(path, stdin)
+	if err != nil {
+		return nil, usagef("--prompts: %w", err)
 	}
+	defer closeFile()
 	var prompts []string
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxPromptLine)

@@ -288,11 +288,11 @@ func TestTraceRecordWrongUse(t *testing.T) {
 		{"ids that are not there", []string{"--model", model, "--token-ids", ","}, "--token-ids: there are no ids"},
 		{"file without ids", []string{"--model", model, "--token-ids", "@" + empty}, "--token-ids: " + empty + ": there are no ids"},
 		{"file of no ids", []string{"--model", model, "--token-ids", "@" + file}, "config.json: \"{\\\"architectures\\\":\" is not a number"},
-		{"no such file of ids", []string{"--model", model, "--token-ids", "@/nowhere"}, "--token-ids: open /nowhere"},
-		{"long file of ids", []string{"--model", model, "--token-ids", "@" + long}, "has more than 16777216 bytes"},
+		{"no such file of ids", []string{"--model", model, "--token-ids", "@/nowhere"}, "--token-ids: /nowhere"},
+		{"long file of ids", []string{"--model", model, "--token-ids", "@" + long}, "longer than 16 MiB"},
 		{"no such model", []string{"--model", "/nowhere", "--prompt", "a"}, "--model: stat /nowhere"},
 		{"no such tokenizer", []string{"--model", model, "--tokenizer", "/nowhere", "--prompt", "a"}, "--tokenizer: stat /nowhere"},
-		{"no such prompts", []string{"--model", model, "--prompts", "/nowhere"}, "--prompts: open /nowhere"},
+		{"no such prompts", []string{"--model", model, "--prompts", "/nowhere"}, "--prompts: /nowhere"},
 		{"ids that are none, of no model", []string{"--model", file, "--token-ids", "1,99999999999999999999"}, `--token-ids: "99999999999999999999" is not a number`},
 		{"no tokens to generate, of no model", []string{"--model", file, "--token-ids", "1", "--max-tokens", "0"}, "--max-tokens: 0"},
 		{"no probability", []string{"--model", model, "--prompt", "a", "--top-p", "0"}, "--top-p: 0"},
@@ -338,7 +338,7 @@ func TestTraceRecordInterrupted(t *testing.T) {
 	cmd.SetOut(writerFunc(func([]byte) { cancel() })) // when the first request is done
 	cmd.SetErr(io.Discard)
 	err := cmd.ExecuteContext(ctx)
-	if !errors.As(err, new(failure)) || err.Error() != "interrupted: nothing is left in "+dir {
+	if err == nil || err.Error() != "interrupted: nothing is left in "+dir {
 		t.Error(err)
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {

@@ -150,7 +150,7 @@ func writeRequests(ctx context.Context, dir string, meta func() trace.Meta, requ
 			err = w.Add(r)
 		}
 		if errors.Is(err, context.Canceled) {
-			return done, failure{fmt.Errorf("interrupted: nothing is left in %s", dir)}
+			return done, interrupted(err, "nothing is left in "+dir)
 		}
 		if err != nil {
 			return done, err

@@ -70,6 +70,7 @@ Models whose shape is known: ` + strings.Join(models, ", ") + `.`,
 	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
+	writes(cmd, outputFolder, "out")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
 	complete := func(flag string, values ...string) {
 		// The only error is a flag that does not exist.
@@ -103,22 +104,17 @@ func (f *synthFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return usageError{err}
 	}
-	requests, err := load.Generate()
-	if err != nil {
+	if err := load.Check(); err != nil {
 		return usageError{err}
 	}
-	err = trace.Synthesize(f.out, meta, requests)
-	if errors.Is(err, trace.ErrTaken) {
-		return usageError{err}
+	if _, err := writeRequests(cmd.Context(), f.out, func() trace.Meta { return meta }, withBar(cmd.ErrOrStderr(), int64(load.Requests), load.All())); err != nil {
+		return err
 	}
+	t, err := openTraceOnly(cmd.Context(), f.out)
 	if err != nil {
 		return err
 	}
-	t, err := trace.Open(f.out)
-	if err != nil {
-		return err
-	}
-	info, err := t.Info()
+	info, err := t.Info(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/work"
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/ptx"
 	"kvcompress/ref"
@@ -101,6 +102,7 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	flags.engine.add(fs)
 	addTolerance(fs, &flags.tolerance)
 	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to a `folder`")
+	writes(cmd, outputFolder, "dump")
 	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
 	fs.IntVar(&flags.random, "random", 0, "run this many random pipelines")
 	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
@@ -207,7 +209,7 @@ func (v *validation) add(r validate.TraceResult) {
 }
 
 func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, engines *engines, run validate.Run) error {
-	bundles, err := openTraces(names)
+	bundles, err := openTraces(cmd.Context(), names)
 	if err != nil {
 		return err
 	}
@@ -238,7 +240,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 				failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, r.err))
 				break
 			}
-			failed = errors.Join(failed, fmt.Errorf("trace %s: %w", b.Name, r.err))
+			failed = errors.Join(failed, foundBy(fmt.Errorf("trace %s: %w", b.Name, r.err)))
 			continue
 		}
 		all.add(r.TraceResult)
@@ -279,16 +281,24 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 		}
 	}
 	if disagree > 0 {
-		failed = errors.Join(failed, fmt.Errorf("%d of %s disagree", disagree, count(all.Traces, "trace")))
+		failed = errors.Join(failed, failure{errors.New(ofAll(disagree, all.Traces, "trace", "disagree"))})
 	}
 	if failed == nil {
 		failed = engines.unused()
 	}
 	if failed != nil {
-		return failure{failed}
+		return failed
 	}
 	fmt.Fprintf(out, "\n%s agree in all %d values of %s%s.\n", engines, all.Values, count(all.Traces, "trace"), tolerated(all.Tally))
 	return nil
+}
+
+// foundBy makes a failure of an error in which a checker has found something.
+func foundBy(err error) error {
+	if len(findingsOf(err)) > 0 {
+		return failure{err}
+	}
+	return err
 }
 
 // unsupported returns why an engine does not run a replay's method, if that is what the
@@ -358,7 +368,10 @@ func replayAll(ctx context.Context, bundles []*traces.Bundle, run validate.Run) 
 			for i := range next {
 				b := bundles[i]
 				start := time.Now()
-				r, err := validate.Trace(ctx, b.Name, b.Trace, b.Options, run)
+				r, err := func() (r validate.TraceResult, err error) {
+					defer work.Recover(&err)
+					return validate.Trace(ctx, b.Name, b.Trace, b.Options, run)
+				}()
 				r.Seconds = time.Since(start).Seconds()
 				results[i] <- replayed{r, err}
 			}
@@ -412,7 +425,7 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 		if !flags.asJSON {
 			fmt.Fprintf(out, "now:   %s\n", printable(r.Divergence.String()))
 		}
-		return failure{fmt.Errorf("%d values differ", r.Mismatches())}
+		return failure{fmt.Errorf("%s", count(r.Mismatches(), "value")+" differ"+map[bool]string{true: "s"}[r.Mismatches() == 1])}
 	}
 	if err := engines.unused(); err != nil { // a stage does not need all kernels
 		fmt.Fprintf(cmd.ErrOrStderr(), "kvc: %v\n", err)
@@ -461,7 +474,7 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 		return failure{fmt.Errorf("the pipeline of seed %d disagrees", r.Failed.Seed)}
 	}
 	if err := engines.unused(); err != nil {
-		return failure{err}
+		return err
 	}
 	if !flags.asJSON {
 		printPipelines(out, r.Methods)

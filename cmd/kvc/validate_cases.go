@@ -29,7 +29,7 @@ func validateCases(cmd *cobra.Command, name string, asJSON bool) error {
 		err = errors.Join(err, printCasesReport(cmd.OutOrStdout(), &report))
 	}
 	if disagree := report.Cases - report.Agree; err == nil && disagree > 0 {
-		err = failure{fmt.Errorf("%s: %d of %d cases disagree", name, disagree, report.Cases)}
+		err = failure{fmt.Errorf("%s: %s", name, ofAll(disagree, report.Cases, "case", "disagree"))}
 	}
 	return err
 }

@@ -97,7 +97,7 @@ func TestValidateKernel(t *testing.T) {
 
 	// A kernel of which nothing is known has not passed.
 	const elsewhere = " --checks none --kernel append_tokens_bf16=wrong.ptx:attend_combine"
-	if _, stderr := exits(t, exitFailed, "validate block-size-1"+elsewhere); !strings.Contains(stderr, "append_tokens_bf16 was never launched") {
+	if _, stderr := exits(t, exitUsage, "validate block-size-1"+elsewhere); !strings.Contains(stderr, "append_tokens_bf16 was never launched") {
 		t.Error(stderr)
 	}
 	if _, stderr := exits(t, exitDone, "validate --replay found"+elsewhere); !strings.Contains(stderr, "append_tokens_bf16 was never launched") {

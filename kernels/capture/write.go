@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"kvcompress/internal/output"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/invoke"
 	"kvcompress/kernels/ptx"
@@ -39,25 +39,12 @@ func elementSize(t string) int {
 // Write writes the launch to a new folder: the PTX, the buffers before it and, of those
 // that it changes, after it, and the script, which is run once to see that it agrees. The
 // folder appears when all of it is there. says is a line for the script's head.
-func (l *Launch) Write(ctx context.Context, dir, says string, opt ptx.Options) (err error) {
-	if _, err := os.Lstat(dir); err == nil {
-		return fmt.Errorf("%s: it exists", dir)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	dir = filepath.Clean(dir)
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".*")
+func (l *Launch) Write(ctx context.Context, dir, says string, opt ptx.Options) error {
+	folder, err := output.CreateFolder(dir)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.RemoveAll(tmp) // the first error says more
-		}
-	}()
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return err
-	}
+	defer folder.Discard()
 	file := filepath.Base(l.File)
 	files := map[string][]byte{file: l.Text}
 	files[ScriptName], err = l.script(file, says, files)
@@ -65,14 +52,14 @@ func (l *Launch) Write(ctx context.Context, dir, says string, opt ptx.Options) (
 		return err
 	}
 	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(tmp, name), data, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(folder.Temp, name), data, 0o644); err != nil {
 			return err
 		}
 	}
-	if err := agrees(ctx, tmp, files[ScriptName], opt); err != nil {
+	if err := agrees(ctx, folder.Temp, files[ScriptName], opt); err != nil {
 		return fmt.Errorf("the recorded launch does not give again what it gave: %w", err)
 	}
-	return os.Rename(tmp, dir)
+	return folder.Commit()
 }
 
 // agrees runs the script.

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"kvcompress/internal/output"
+	"kvcompress/internal/work"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/safetensors"
@@ -126,7 +126,10 @@ type running struct {
 }
 
 // staged is a complete file that waits to take its name.
-type staged struct{ temporary, path, arg string }
+type staged struct {
+	*output.File
+	arg string
+}
 
 // allocated is a buffer on the device.
 type allocated struct {
@@ -158,7 +161,7 @@ func (r *running) run(ctx context.Context, kernel device.Kernel, l Launch) (Resu
 			return Result{}, err
 		}
 	}
-	if err := distinct(l.Args); err != nil {
+	if err := checkFiles(l.Args, l.Expect); err != nil {
 		return Result{}, err
 	}
 	values := make([]value, len(l.Args))
@@ -279,8 +282,9 @@ func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Laun
 	done := make(chan outcome, 1)
 	go func() {
 		var o outcome
+		defer func() { done <- o }()
+		defer work.Recover(&o.err)
 		o.time, o.err = dev.Time(run)
-		done <- o
 	}()
 	select {
 	case <-ctx.Done():
@@ -290,23 +294,55 @@ func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Laun
 	}
 }
 
-// distinct refuses two arguments that are written to one file, of which only the
-// last would be left.
-func distinct(args []Arg) error {
-	first := map[string]string{} // by path: the argument
+// checkFiles refuses an argument whose file cannot be written, two that are written to one
+// file, of which only the last would be left, and one that is written over what another
+// argument or an expectation reads. inout may write what it reads.
+func checkFiles(args []Arg, expect []Expect) error {
+	var written, read []namedFile
 	for _, a := range withFields(args) {
-		if a.buffer == nil || a.buffer.to == "" {
+		if a.buffer == nil {
 			continue
 		}
-		path, _, err := splitFile(a.buffer.to)
-		if err != nil {
-			return err
+		if a.buffer.to != "" {
+			written = append(written, namedFile{a.text, a.buffer.to})
 		}
-		path = filepath.Clean(path)
-		if other, twice := first[path]; twice {
-			return fmt.Errorf("arguments %q and %q are written to the same file, %s", other, a.text, path)
+		if a.buffer.from != "" {
+			read = append(read, namedFile{a.text, a.buffer.from})
 		}
-		first[path] = a.text
+	}
+	for _, e := range expect {
+		read = append(read, namedFile{e.Buffer + "=" + e.File, e.File})
+	}
+	return checkWritten(written, read)
+}
+
+// namedFile is a file, with its tensor's name after a #, and who names it.
+type namedFile struct{ by, file string }
+
+func (f namedFile) path() string {
+	path, _, _ := strings.Cut(f.file, "#")
+	return path
+}
+
+func checkWritten(written, read []namedFile) error {
+	own := func(w, r namedFile) bool { return w.by == r.by && output.Same(w.path(), r.path()) }
+	for i, w := range written {
+		for _, other := range written[:i] {
+			if output.Same(w.path(), other.path()) {
+				return fmt.Errorf("%q and %q are written to the same file, %s", other.by, w.by, w.path())
+			}
+		}
+		if err := output.Check(w.path()); err != nil {
+			return fmt.Errorf("%q: %w", w.by, err)
+		}
+		if slices.ContainsFunc(read, func(r namedFile) bool { return own(w, r) }) {
+			continue // it was asked for
+		}
+		for _, r := range read {
+			if output.Same(w.path(), r.path()) {
+				return fmt.Errorf("%q would be written over %s, which %q reads", w.by, w.path(), r.by)
+			}
+		}
 	}
 	return nil
 }
@@ -328,12 +364,8 @@ func withFields(args []Arg) []Arg {
 func (r *running) publish() error {
 	for len(r.files) > 0 {
 		f := r.files[0]
-		if err := os.Rename(f.temporary, f.path); err != nil {
-			var link *os.LinkError
-			if errors.As(err, &link) {
-				err = link.Err // without the temporary name
-			}
-			return fmt.Errorf("argument %q: %s: %w", f.arg, f.path, err)
+		if err := f.Commit(); err != nil {
+			return fmt.Errorf("argument %q: %w", f.arg, err)
 		}
 		r.files = r.files[1:]
 	}
@@ -343,7 +375,7 @@ func (r *running) publish() error {
 // discard removes files that have not got their names.
 func (r *running) discard() {
 	for _, f := range r.files {
-		_ = os.Remove(f.temporary) // the first error says more
+		f.Discard()
 	}
 }
 
@@ -415,33 +447,26 @@ func (r *running) save(ctx context.Context, b allocated, arg string) (n numbers,
 	if err != nil {
 		return n, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	f, err := output.Create(path)
 	if err != nil {
-		return n, fmt.Errorf("%s: %w", path, regular.Short(err))
+		return n, err
 	}
-	r.files = append(r.files, staged{f.Name(), path, arg})
-	defer func() {
-		if closed := f.Close(); err == nil && closed != nil {
-			err = fmt.Errorf("%s: %w", path, regular.Short(closed))
-		}
-	}()
-	if err := f.Chmod(0o644); err != nil {
-		return n, fmt.Errorf("%s: %w", path, regular.Short(err))
-	}
+	r.files = append(r.files, staged{f, arg})
 	if _, err := f.Write(header); err != nil {
-		return n, fmt.Errorf("%s: %w", path, regular.Short(err))
+		return n, err
 	}
 	err = inChunks(ctx, b.size, func(part []byte, off int64) error {
 		if err := r.dev.Read(part, b.ptr+device.Ptr(off)); err != nil {
 			return err
 		}
 		n.add(b.typ, part)
-		if _, err := f.Write(part); err != nil {
-			return fmt.Errorf("%s: %w", path, regular.Short(err))
-		}
-		return nil
+		_, err := f.Write(part)
+		return err
 	})
-	return n, err
+	if err != nil {
+		return n, err
+	}
+	return n, f.Close()
 }
 
 // inChunks calls do with a slice for each part of size bytes.

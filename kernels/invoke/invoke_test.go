@@ -181,7 +181,7 @@ func TestRunErrors(t *testing.T) {
 		{"in=big-endian.npy", `type ">f4"`},
 		{"in=good.npy#", "neither"},
 		{"out=f32[1073741824]:y.npy", "out of memory"},
-		{"out=f32[1]:nowhere/y.npy", "nowhere/y.npy: no such file"},
+		{"out=f32[1]:nowhere/y.npy", "nowhere/y.npy: the folder nowhere does not exist"},
 		{"zeros=f32[1]:folder.npy", "folder.npy"},
 	} {
 		a, err := ParseArg(c.arg)

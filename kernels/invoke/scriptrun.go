@@ -43,6 +43,9 @@ func (s *Script) Run(ctx context.Context, dev device.Device, dir string) (Script
 	r := &scriptRun{ctx: ctx, dir: dir, running: running{dev: dev}, buffers: map[string]allocated{}}
 	r.result = ScriptResult{Launches: []Launched{}, Expected: []Comparison{}, Saved: []Buffer{}}
 	defer r.discard()
+	if err := r.checkFiles(s); err != nil {
+		return r.result, fmt.Errorf("%s: %w", s.name, err)
+	}
 	for _, st := range s.steps {
 		r.line = st.line
 		err := ctx.Err()
@@ -70,6 +73,37 @@ func (s *Script) Run(ctx context.Context, dev device.Device, dir string) (Script
 		return r.result, nil
 	}
 	return r.result, r.publish()
+}
+
+// checkFiles checks that what the script saves can be written, and is nothing that it reads.
+func (r *scriptRun) checkFiles(s *Script) error {
+	var written, read []namedFile
+	for _, st := range s.steps {
+		var files []string
+		switch do := st.do.(type) {
+		case saveStep:
+			written = append(written, namedFile{st.text, r.path(do.file)})
+			continue
+		case moduleStep:
+			files = []string{do.file}
+		case bufferStep:
+			files = []string{do.from.from, do.mask}
+		case writeStep:
+			files = []string{do.file}
+		case setStep:
+			if do.arg.buffer != nil {
+				files = []string{do.arg.buffer.from}
+			}
+		case expectStep:
+			files = []string{do.file, do.mask}
+		}
+		for _, file := range files {
+			if file != "" {
+				read = append(read, namedFile{st.text, r.path(file)})
+			}
+		}
+	}
+	return checkWritten(written, read)
 }
 
 // scriptRun is a script that runs.

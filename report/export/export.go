@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"kvcompress/sim"
+	"kvcompress/sim/stats"
 )
 
 // Exporter takes in a run as it goes. Its first error comes back from Close, and
@@ -20,36 +21,54 @@ type Exporter interface {
 	Close() error // ends the data; it does not close what it was written to
 }
 
-// Request is a row of a request. Times are in nanoseconds on the serving clock, and
-// −1 for what never came. Rows are in the order in which requests end.
+// Request is a row of a request. Times are in nanoseconds, those of events on the serving
+// clock; what never came is absent. Rows are in the order in which requests end.
 type Request struct {
-	ID           string `parquet:"id"`
-	State        string `parquet:"state,dict"` // finished, refused or unfinished
-	Arrival      int64  `parquet:"arrival_ns"`
-	Admitted     int64  `parquet:"admitted_ns"`    // its first prefill began
-	FirstToken   int64  `parquet:"first_token_ns"` // its first prefill ended
-	Finished     int64  `parquet:"finished_ns"`
-	PromptTokens int64  `parquet:"prompt_tokens"`
-	OutputTokens int64  `parquet:"output_tokens"` // generated
-	Preemptions  int64  `parquet:"num_preemptions"`
-	Recomputed   int64  `parquet:"recomputed_tokens"`
-	Cached       int64  `parquet:"cached_tokens"` // of its prompt, from a prefix cache
-	Replica      int64  `parquet:"replica"`       // that served it, from 0; of disaggregated servers the one that decoded it
-	Error        string `parquet:"error,dict"`    // why it was refused
+	ID           string  `parquet:"id"`
+	State        string  `parquet:"state,dict"` // finished, refused or unfinished
+	Arrival      int64   `parquet:"arrival_ns"`
+	Admitted     *int64  `parquet:"admitted_ns,optional"`    // its first prefill began
+	FirstToken   *int64  `parquet:"first_token_ns,optional"` // its first prefill ended
+	Finished     *int64  `parquet:"finished_ns,optional"`
+	TTFT         *int64  `parquet:"ttft_ns,optional"` // from arrival to the first token, with what clients and the API add
+	TPOT         *int64  `parquet:"tpot_ns,optional"` // from one token to the next on average, of a request with two or more that finished
+	PromptTokens int64   `parquet:"prompt_tokens"`
+	OutputTokens int64   `parquet:"output_tokens"` // generated
+	Preemptions  int64   `parquet:"num_preemptions"`
+	Recomputed   int64   `parquet:"recomputed_tokens"`
+	Cached       int64   `parquet:"cached_tokens"`       // of its prompt, from a prefix cache
+	Replica      int64   `parquet:"replica"`             // that served it, from 0; of disaggregated servers the one that decoded it
+	Error        *string `parquet:"error,optional,dict"` // why it was refused
 }
 
-func requestOf(r *sim.Result) Request {
-	state := "unfinished"
-	switch {
-	case r.Error != "":
-		state = "refused"
-	case r.Finished >= 0:
-		state = "finished"
+// requestOf returns what makes rows of results. clientNS is what clients and the API add to
+// the time to first token.
+func requestOf(clientNS int64) func(*sim.Result) Request {
+	return func(r *sim.Result) Request {
+		row := Request{
+			ID: r.ID, State: "unfinished", Arrival: r.Arrival, Admitted: came(r.Admitted), FirstToken: came(r.FirstToken), Finished: came(r.Finished),
+			PromptTokens: int64(r.PromptTokens), OutputTokens: int64(r.OutputTokens),
+			Preemptions: int64(r.Preemptions), Recomputed: int64(r.Recomputed), Cached: int64(r.Cached), Replica: int64(r.Replica),
+		}
+		if r.FirstToken >= 0 {
+			row.TTFT = came(r.FirstToken - r.Arrival + clientNS)
+		}
+		if times, finished := stats.TimesOf(r); finished {
+			row.State, row.TPOT = "finished", came(times.TPOT)
+		}
+		if r.Error != "" {
+			row.State, row.Error = "refused", &r.Error
+		}
+		return row
 	}
-	return Request{
-		r.ID, state, r.Arrival, r.Admitted, r.FirstToken, r.Finished, int64(r.PromptTokens), int64(r.OutputTokens),
-		int64(r.Preemptions), int64(r.Recomputed), int64(r.Cached), int64(r.Replica), r.Error,
+}
+
+// came returns a time, nil for −1, which never came.
+func came(ns int64) *int64 {
+	if ns < 0 {
+		return nil
 	}
+	return &ns
 }
 
 // Step is a row of a step, or of several in a row in which nothing but decoding
@@ -108,14 +127,15 @@ func CheckName(path string) error {
 	return fmt.Errorf("%s: want a name that ends in .csv, .jsonl or .parquet", path)
 }
 
-// New returns an exporter of rows to w, in the format that the name says.
-func New(w io.Writer, name string, what What) (Exporter, error) {
+// New returns an exporter of rows to w, in the format that the name says. clientNS is what
+// clients and the API add to each request's time to first token, in nanoseconds.
+func New(w io.Writer, name string, what What, clientNS int64) (Exporter, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
 	ext := strings.ToLower(filepath.Ext(name))
 	if what == Requests {
-		return rows(w, ext, requestOf, nil), nil
+		return rows(w, ext, requestOf(clientNS), nil), nil
 	}
 	return rows(w, ext, nil, stepOf), nil
 }

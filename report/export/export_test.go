@@ -2,10 +2,12 @@ package export
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,7 +49,7 @@ func feed(t *testing.T, e Exporter) {
 
 func TestParquet(t *testing.T) {
 	var out bytes.Buffer
-	e, err := New(&out, "x.parquet", Requests)
+	e, err := New(&out, "x.parquet", Requests, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,14 +60,14 @@ func TestParquet(t *testing.T) {
 	}
 	var want []Request
 	for _, r := range results() {
-		want = append(want, requestOf(&r))
+		want = append(want, requestOf(7)(&r))
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Error(diff)
 	}
 
 	out.Reset()
-	if e, err = New(&out, "x.PARQUET", Steps); err != nil {
+	if e, err = New(&out, "x.PARQUET", Steps, 7); err != nil {
 		t.Fatal(err)
 	}
 	feed(t, e)
@@ -78,7 +80,7 @@ func TestParquet(t *testing.T) {
 // Rows that fill several groups come back as they were.
 func TestParquetOfManyRows(t *testing.T) {
 	var out bytes.Buffer
-	e, err := New(&out, "x.parquet", Requests)
+	e, err := New(&out, "x.parquet", Requests, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,11 +104,11 @@ func TestParquetOfManyRows(t *testing.T) {
 
 func TestCSV(t *testing.T) {
 	for what, want := range map[What][]string{
-		Requests: {"b,\"quoted\"\n", "refused", "5", "-1", "-1", "-1", "10", "0", "0", "0", "0", "2", "too long"},
+		Requests: {"b,\"quoted\"\n", "refused", "5", "", "", "", "", "", "10", "0", "0", "0", "0", "2", "too long"},
 		Steps:    {"1", "3", "decode", "2000", "9000000", "2", "6", "1", "4", "0", "1", "0", "0", "0", "0", "0", "77", "0", "0", "0", "0"},
 	} {
 		var out bytes.Buffer
-		e, err := New(&out, "x.csv", what)
+		e, err := New(&out, "x.csv", what, 7)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +121,7 @@ func TestCSV(t *testing.T) {
 			t.Errorf("%v: %s", rows[0], diff)
 		}
 	}
-	if _, err := New(nil, "x.xls", Steps); err == nil {
+	if _, err := New(nil, "x.xls", Steps, 7); err == nil {
 		t.Error("x.xls is written")
 	}
 }
@@ -189,22 +191,67 @@ func TestErrors(t *testing.T) {
 
 func TestJSONL(t *testing.T) {
 	var out bytes.Buffer
-	e, err := New(&out, "x.jsonl", Requests)
+	e, err := New(&out, "x.jsonl", Requests, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	feed(t, e)
 	d := json.NewDecoder(&out)
-	for i, r := range results() {
+	for i, want := range []map[string]any{
+		{
+			"id": "a", "state": "finished", "arrival_ns": 1., "admitted_ns": 2000., "first_token_ns": 3001., "finished_ns": 9e6,
+			"ttft_ns": 3001. - 1 + 7, "tpot_ns": float64((9_000_000 - 3001) / 2), "prompt_tokens": 10., "output_tokens": 3.,
+			"num_preemptions": 1., "recomputed_tokens": 11., "cached_tokens": 0., "replica": 0.,
+		},
+		{
+			"id": "b,\"quoted\"\n", "state": "refused", "arrival_ns": 5., "prompt_tokens": 10., "output_tokens": 0.,
+			"num_preemptions": 0., "recomputed_tokens": 0., "cached_tokens": 0., "replica": 2., "error": "too long",
+		},
+		{
+			"id": "c", "state": "unfinished", "arrival_ns": 5., "admitted_ns": 6., "prompt_tokens": 0., "output_tokens": 0.,
+			"num_preemptions": 0., "recomputed_tokens": 0., "cached_tokens": 0., "replica": 0.,
+		},
+	} {
 		var row map[string]any
 		if err := d.Decode(&row); err != nil {
 			t.Fatal(err)
 		}
-		if row["id"] != r.ID || row["arrival_ns"] != float64(r.Arrival) || row["error"] != r.Error || row["replica"] != float64(r.Replica) || len(row) != 13 {
-			t.Errorf("row %d: %v", i, row)
+		if diff := cmp.Diff(want, row); diff != "" {
+			t.Errorf("row %d: %s", i, diff)
 		}
 	}
 	if d.More() {
 		t.Error("there is more")
+	}
+}
+
+// TestParquetBytes sees that a Parquet file is the same to the byte with assembly and without
+// (-tags purego).
+func TestParquetBytes(t *testing.T) {
+	var out bytes.Buffer
+	e, err := New(&out, "x.parquet", Requests, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	at := int64(0)
+	for i := range 20_000 {
+		at += random.Int64N(1e9)
+		r := sim.Result{ID: fmt.Sprint(i), Arrival: at, Admitted: at + random.Int64N(1e9), FirstToken: -1, Finished: -1, PromptTokens: random.IntN(4000)}
+		switch {
+		case i%100 == 0:
+			r.Error = fmt.Sprintf("a prompt of %d tokens does not fit", r.PromptTokens)
+		case i%10 > 0:
+			r.FirstToken = r.Admitted + random.Int64N(1e9)
+			r.Finished, r.OutputTokens = r.FirstToken+random.Int64N(1e10), 1+random.IntN(500)
+		}
+		e.Request(&r)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const want = "eb9b73d8ad23517e5ec7a7a26b2c871ca0654291136548375984b5ca08f3bf82"
+	if got := fmt.Sprintf("%x", sha256.Sum256(out.Bytes())); got != want {
+		t.Errorf("%d bytes of digest %s, want %s", out.Len(), got, want)
 	}
 }

@@ -49,8 +49,10 @@ func (t *table[Row]) Close() error {
 // parquetRows is how many rows are handed over at once: a row at a time is slow.
 const parquetRows = 1024
 
+// newParquet compresses with gzip, whose bytes are the same with assembly and without; those
+// of Snappy are not.
 func newParquet[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
-	out := parquet.NewGenericWriter[Row](w, parquet.Compression(&parquet.Snappy), parquet.MaxRowsPerRowGroup(1<<18), parquet.CreatedBy("kvc", "1", ""))
+	out := parquet.NewGenericWriter[Row](w, parquet.Compression(&parquet.Gzip), parquet.MaxRowsPerRowGroup(1<<18), parquet.CreatedBy("kvc", "1", ""))
 	rows := make([]Row, 0, parquetRows)
 	flush := func() error {
 		_, err := out.Write(rows)
@@ -84,7 +86,15 @@ func names[Row any]() []string {
 	return list
 }
 
-// newJSONL writes an object on a line for each row.
+// present returns the value of a field, and whether there is one.
+func present(f reflect.Value) (reflect.Value, bool) {
+	if f.Kind() != reflect.Pointer {
+		return f, true
+	}
+	return f.Elem(), !f.IsNil()
+}
+
+// newJSONL writes an object on a line for each row, without what is absent.
 func newJSONL[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
 	out := bufio.NewWriterSize(w, 1<<16)
 	columns := names[Row]()
@@ -93,15 +103,17 @@ func newJSONL[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func
 		ofRequest: ofRequest, ofStep: ofStep,
 		write: func(r Row) error {
 			v := reflect.ValueOf(r)
-			line = line[:0]
+			line = append(line[:0], '{')
 			for i, name := range columns {
-				if i == 0 {
-					line = append(line, '{')
-				} else {
+				f, ok := present(v.Field(i))
+				if !ok {
+					continue
+				}
+				if len(line) > 1 {
 					line = append(line, ',')
 				}
 				line = append(append(append(line, '"'), name...), '"', ':')
-				if f := v.Field(i); f.Kind() == reflect.String {
+				if f.Kind() == reflect.String {
 					text, err := json.Marshal(f.String())
 					if err != nil {
 						return err
@@ -118,7 +130,7 @@ func newJSONL[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func
 	}
 }
 
-// newCSV writes a header and a line for each row.
+// newCSV writes a header and a line for each row. What is absent is empty.
 func newCSV[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
 	out := csv.NewWriter(w)
 	record := names[Row]()
@@ -128,9 +140,12 @@ func newCSV[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*
 		write: func(r Row) error {
 			v := reflect.ValueOf(r)
 			for i := range record {
-				if f := v.Field(i); f.Kind() == reflect.String {
+				switch f, ok := present(v.Field(i)); {
+				case !ok:
+					record[i] = ""
+				case f.Kind() == reflect.String:
 					record[i] = f.String()
-				} else {
+				default:
 					record[i] = strconv.FormatInt(f.Int(), 10)
 				}
 			}

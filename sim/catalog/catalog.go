@@ -97,18 +97,9 @@ func isFile(name string) bool {
 }
 
 func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, regular.Short(err)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	case info.Size() > maxFileBytes:
-		return nil, fmt.Errorf("%s: a description of %d bytes, want at most %d", path, info.Size(), maxFileBytes)
-	}
-	text, err := os.ReadFile(path)
+	text, err := regular.ReadFile(path, maxFileBytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, regular.Short(err))
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return text, nil
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -50,12 +50,12 @@ type Case struct {
 	Measurement
 	Deployment Deployment `json:"-"`
 	Memory     Memory     `json:"memory"`
-	Batch      int        `json:"predicted_batch"`        // the largest that was decoded
-	Work       sim.Work   `json:"-"`                      // of the run
-	Throughput float64    `json:"predicted_tokens_per_s"` // of a profile; 0 before
-	Off        float64    `json:"throughput_error"`       // of the predicted, as a part of the measured; 0 where none was
-	Time       []Share    `json:"time,omitempty"`         // by term
-	Calibrated string     `json:"factors_of,omitempty"`   // what the factors were fitted to
+	Batch      int        `json:"predicted_batch"`            // the largest that was decoded
+	Work       sim.Work   `json:"-"`                          // of the run
+	Throughput float64    `json:"predicted_tokens_per_s"`     // of a profile; 0 before
+	Off        float64    `json:"throughput_error,omitempty"` // of the predicted, as a part of the measured; 0 where none was
+	Time       []Share    `json:"time,omitempty"`             // by term
+	Calibrated string     `json:"factors_of,omitempty"`       // what the factors were fitted to
 }
 
 // SpreadOf returns which heads of a model lose what is evicted.
@@ -114,7 +114,7 @@ func NewCases(ctx context.Context, list []Measurement, file string, spreadOf Spr
 	cases := make([]*Case, len(list))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
+	var wg work.Group
 	var next atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {

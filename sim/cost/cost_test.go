@@ -308,7 +308,7 @@ func TestReadProfile(t *testing.T) {
 		`{"version":1,"fits":[{"card":"l4","factors":{"weights":-1}}]}`:   "weights is -1",
 		`{"version":1,"fits":[{"card":"l4","factors":{"weights":1e99}}]}`: "weights is 1e+99",
 		`{"version":1,"fitz":[]}`:        "fitz",
-		strings.Repeat(" ", 1<<20) + "1": "more than 1048576 bytes",
+		strings.Repeat(" ", 1<<20) + "1": "longer than 1 MiB",
 		`{"version":1,"fits":[{"card":"l4","factors":{}}],"all":{"card":"any","factors":{"magic":1}}}`: "all: factor of an unknown term",
 	} {
 		if _, err := ReadProfile(strings.NewReader(in)); err == nil || !strings.Contains(err.Error(), want) {

@@ -21,9 +21,9 @@ type Measurement struct {
 	OutputLen        int     `json:"output_len"`
 	NumRequests      int     `json:"num_requests"`
 	CompressionRate  string  `json:"compression_rate"`
-	MaxCacheTokens   int     `json:"max_cache_tokens"`   // 0 is no compression
-	MaxDecodingBatch int     `json:"max_decoding_batch"` // 0 is not known
-	TokensPerS       float64 `json:"total_tokens_per_s"` // input and output; 0 is not known
+	MaxCacheTokens   int     `json:"max_cache_tokens,omitempty"`   // 0 is no compression
+	MaxDecodingBatch int     `json:"max_decoding_batch,omitempty"` // 0 is not known
+	TokensPerS       float64 `json:"total_tokens_per_s,omitempty"` // input and output; 0 is not known
 }
 
 // Seconds returns how long the run took; 0 is not known.

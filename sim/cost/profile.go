@@ -15,6 +15,7 @@ import (
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/strictjson"
+	"kvcompress/trace/regular"
 )
 
 // Profile is the factors of the terms, as fitted to measurements, for one or more
@@ -263,12 +264,9 @@ const maxProfileBytes = 1 << 20
 
 // ReadProfile reads what Write wrote.
 func ReadProfile(r io.Reader) (*Profile, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxProfileBytes+1))
+	text, err := regular.ReadAll(r, maxProfileBytes)
 	if err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
-	}
-	if len(text) > maxProfileBytes {
-		return nil, fmt.Errorf("profile: more than %d bytes", maxProfileBytes)
 	}
 	p := new(Profile)
 	if err := strictjson.Unmarshal(text, p); err != nil {

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
+	"kvcompress/internal/work"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/trace"
@@ -23,9 +23,9 @@ type ServingCase struct {
 	PredictedTTFT   float64 `json:"predicted_ttft_ms"`
 	PredictedTPOT   float64 `json:"predicted_tpot_ms"`
 	PredictedTokens float64 `json:"predicted_total_tokens_per_s"`
-	TTFTOff         float64 `json:"ttft_error"`       // of the predicted, as a part of the measured; 0 where none was
-	TPOTOff         float64 `json:"tpot_error"`       // likewise
-	TokensOff       float64 `json:"throughput_error"` // likewise; of a closed loop, whose duration is not measured, from the mean times
+	TTFTOff         float64 `json:"ttft_error,omitempty"`       // of the predicted, as a part of the measured; 0 where none was
+	TPOTOff         float64 `json:"tpot_error,omitempty"`       // likewise
+	TokensOff       float64 `json:"throughput_error,omitempty"` // likewise; of a closed loop, whose duration is not measured, from the mean times
 	Rules           Rules   `json:"served_as"`
 	Calibrated      string  `json:"factors_of,omitempty"`
 	Other           string  `json:"factors_of_other,omitempty"` // see Fit.Suits
@@ -196,7 +196,7 @@ func NewServingCases(ctx context.Context, list []Serving, file string) ([]*Servi
 	cases := make([]*ServingCase, len(list))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
+	var wg work.Group
 	var next atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {

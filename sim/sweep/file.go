@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"kvcompress/internal/output"
 	"kvcompress/trace/regular"
 )
 
@@ -136,7 +137,7 @@ func (j *Journal) Close() error {
 
 // write writes all that is known to a file, which appears whole or not at all.
 func (j *Journal) write(path string) error {
-	return WriteAtomically(path, func(w io.Writer) error { return Write(w, j.header, j.Outcomes()) })
+	return output.Write(path, func(w io.Writer) error { return Write(w, j.header, j.Outcomes()) })
 }
 
 // Write writes a file of results. Equal results are equal bytes.
@@ -155,25 +156,6 @@ func Write(w io.Writer, h Header, outcomes []Outcome) error {
 	return nil
 }
 
-// WriteAtomically has a file written beside path, and then puts it in path's place.
-func WriteAtomically(path string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	b := bufio.NewWriterSize(f, 1<<16)
-	err = errors.Join(write(b), b.Flush(), f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
 // File is what a file of results holds.
 type File struct {
 	Header   Header
@@ -185,7 +167,7 @@ type File struct {
 func ReadFile(path string) (*File, error) {
 	f, err := regular.OpenFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("sweep: %w", err)
+		return nil, fmt.Errorf("sweep: %s: %w", path, err)
 	}
 	defer f.Close()
 	file, err := Read(io.LimitReader(f, maxFileBytes))

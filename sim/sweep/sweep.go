@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"kvcompress/internal/work"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
@@ -64,7 +65,7 @@ func Run(ctx context.Context, points []Point, indices []int, workers int, projec
 		mu       sync.Mutex
 		next     int
 		outcomes []Outcome
-		wg       sync.WaitGroup
+		wg       work.Group
 	)
 	take := func() (int, bool) {
 		mu.Lock()
@@ -82,7 +83,7 @@ func Run(ctx context.Context, points []Point, indices []int, workers int, projec
 				if !ok {
 					return
 				}
-				o, err := project(ctx, points[i])
+				o, err := recovered(ctx, project, points[i])
 				o.Index = i
 				mu.Lock()
 				if err == nil && done != nil {
@@ -100,6 +101,12 @@ func Run(ctx context.Context, points []Point, indices []int, workers int, projec
 	wg.Wait()
 	slices.SortFunc(outcomes, func(a, b Outcome) int { return a.Index - b.Index })
 	return outcomes, context.Cause(ctx)
+}
+
+// recovered projects a point. A panic is an error.
+func recovered(ctx context.Context, project Project, p Point) (_ Outcome, err error) {
+	defer work.Recover(&err)
+	return project(ctx, p)
 }
 
 // All returns the indices of n points.

@@ -381,7 +381,7 @@ func TestFolderFileErrors(t *testing.T) {
 	if _, err := llama.Load(os.DevNull); err == nil || err.Error() != "llama: "+os.DevNull+": not a regular file" {
 		t.Errorf("a device: %v", err)
 	}
-	if _, err := llama.Load(big); err == nil || !strings.Contains(err.Error(), "the file is longer than 16777216 bytes") {
+	if _, err := llama.Load(big); err == nil || !strings.Contains(err.Error(), "the file is longer than 16 MiB") {
 		t.Errorf("a config.json that is too large: %v", err)
 	}
 }

@@ -2,7 +2,8 @@ package llama
 
 import (
 	"runtime"
-	"sync"
+
+	"kvcompress/internal/work"
 )
 
 // workers shares the rows of a loop among processors, and keeps a scratch buffer
@@ -29,7 +30,7 @@ func (w *workers) each(n, cost int, f func(worker, i int)) {
 		}
 		return
 	}
-	var group sync.WaitGroup
+	var group work.Group
 	for worker := range count {
 		group.Go(func() {
 			for i := worker * n / count; i < (worker+1)*n/count; i++ {

@@ -1,9 +1,10 @@
-// Package regular opens files whose names came from outside, if they are regular
-// ones. A pipe would block whoever opens it, and a device such as /dev/zero has
+// Package regular opens and reads all files whose names came from outside, if they are
+// regular ones. A pipe would block whoever opens it, and a device such as /dev/zero has
 // no end, though it says that it has no bytes.
 package regular
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +25,10 @@ func Open(fsys fs.FS, name string) (fs.File, error) {
 		return nil, ErrNotRegular
 	}
 	f, err := fsys.Open(name)
-	return f, Short(err)
+	if err != nil {
+		return nil, Short(err)
+	}
+	return f, nil
 }
 
 // OpenFile is Open for a path. A file so opened can be read in parts.
@@ -36,8 +40,15 @@ func OpenFile(path string) (*os.File, error) {
 	if !info.Mode().IsRegular() {
 		return nil, ErrNotRegular
 	}
-	f, err := os.Open(path)
-	return f, Short(err)
+	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0) // of a pipe that has come in its place by now, too
+	if err != nil {
+		return nil, Short(err)
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		_ = f.Close() // only opened
+		return nil, cmp.Or(Short(err), ErrNotRegular)
+	}
+	return f, nil
 }
 
 // Read reads a file of fsys of at most the given number of bytes. It allocates no
@@ -67,16 +78,29 @@ func readAll(f fs.File, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, Short(err)
 	}
-	var data []byte
-	if info.Size() <= most {
-		if data, err = io.ReadAll(io.LimitReader(f, most+1)); err != nil {
-			return nil, Short(err)
-		}
+	if info.Size() > most {
+		return nil, tooLong(most)
 	}
-	if max(info.Size(), int64(len(data))) > most {
-		return nil, fmt.Errorf("the file is longer than %d bytes", most)
+	return ReadAll(f, most)
+}
+
+// ReadAll reads all of r, of at most the given number of bytes.
+func ReadAll(r io.Reader, most int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, Short(err)
+	}
+	if int64(len(data)) > most {
+		return nil, tooLong(most)
 	}
 	return data, nil
+}
+
+func tooLong(most int64) error {
+	if most%(1<<20) == 0 {
+		return fmt.Errorf("the file is longer than %d MiB", most>>20)
+	}
+	return fmt.Errorf("the file is longer than %d bytes", most)
 }
 
 // Short drops the path from an error that will be given one.

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 )
 
-// maxResults bounds the requests of a result of vLLM's, of which the numbers, 17
-// bytes each, are in memory: the file has a list of all inputs, a list of all
+// maxResults bounds the requests of a result of vLLM's, whose numbers are on disk, 17 bytes
+// each and as many again to sort them: the file has a list of all inputs, a list of all
 // outputs and so on.
 const maxResults = 50_000_000
 
@@ -19,24 +18,38 @@ const maxResults = 50_000_000
 type vllmResult struct {
 	j               *jsonReader
 	seen            map[string]position
-	inputs, outputs []int32
-	starts          []int64 // ns, by a clock of the benchmark's own
-	failed          []bool
+	inputs, outputs column
+	starts          column // ns, by a clock of the benchmark's own
+	failed          column
 	model           string
-	rate            string  // requests a second, as it is written
-	order           []int32 // by start, if that is known
-	given           int     // rows
+	rate            string // requests a second, as it is written
+	sorter          sorter
+	pull            func() (spooled, error)
 }
 
 func openVLLM(l *Log, f *file, _ Options) (source, error) {
-	v := &vllmResult{j: newJSONReader(f), seen: make(map[string]position)}
-	if err := v.read(); err != nil {
-		return nil, l.located(err)
+	v := &vllmResult{
+		j: newJSONReader(f), seen: make(map[string]position),
+		inputs: column{width: 4}, outputs: column{width: 4}, starts: column{width: 8}, failed: column{width: 1},
 	}
+	if err := v.read(); err != nil {
+		return nil, errors.Join(l.located(err), v.close())
+	}
+	closeFile := l.close
+	l.close = func() error { return errors.Join(v.close(), closeFile()) }
 	l.Model = v.model
 	// All of them are there at once where the rate is infinite.
-	l.Timed = v.starts != nil || v.rate == "inf" || v.rate == "Infinity"
+	l.Timed = v.has("start_times") || v.rate == "inf" || v.rate == "Infinity"
 	return v, nil
+}
+
+func (v *vllmResult) close() error {
+	return errors.Join(v.inputs.close(), v.outputs.close(), v.starts.close(), v.failed.close(), v.sorter.close())
+}
+
+func (v *vllmResult) has(name string) bool {
+	_, ok := v.seen[name]
+	return ok
 }
 
 func (v *vllmResult) read() error {
@@ -50,23 +63,59 @@ func (v *vllmResult) read() error {
 		return err
 	}
 	for _, name := range []string{"input_lens", "output_lens"} {
-		if _, ok := v.seen[name]; !ok {
+		if !v.has(name) {
 			return fmt.Errorf("there are no %s; vLLM writes them with --save-detailed", name)
 		}
 	}
-	for name, n := range map[string]int{"output_lens": len(v.outputs), "start_times": len(v.starts), "errors": len(v.failed)} {
-		if at, ok := v.seen[name]; ok && n != len(v.inputs) {
-			return at.fail(fmt.Errorf("there are %d %s, and %d input_lens", n, name, len(v.inputs)))
+	for name, n := range map[string]int{"output_lens": v.outputs.n, "start_times": v.starts.n, "errors": v.failed.n} {
+		if at, ok := v.seen[name]; ok && n != v.inputs.n {
+			return at.fail(fmt.Errorf("there are %d %s, and %d input_lens", n, name, v.inputs.n))
 		}
 	}
-	if v.starts != nil {
-		v.order = make([]int32, len(v.starts))
-		for i := range v.order {
-			v.order[i] = int32(i)
-		}
-		slices.SortStableFunc(v.order, func(a, b int32) int { return cmp.Compare(v.starts[a], v.starts[b]) })
+	rows := v.rows()
+	if !v.has("start_times") {
+		v.pull = rows
+		return nil
 	}
-	return nil
+	for {
+		r, err := rows()
+		if err == nil {
+			err = v.sorter.add(r)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	v.pull, err = v.sorter.sorted()
+	return err
+}
+
+// rows returns what gives the rows in the order of the file, and io.EOF after them.
+func (v *vllmResult) rows() func() (spooled, error) {
+	inputs, outputs, starts, failed := v.inputs.reader(), v.outputs.reader(), v.starts.reader(), v.failed.reader()
+	i := 0
+	return func() (spooled, error) {
+		if i == v.inputs.n {
+			return spooled{}, io.EOF
+		}
+		i++
+		prompt, err := inputs.next()
+		output, err2 := outputs.next()
+		r := spooled{prompt: int32(prompt), output: int32(output)}
+		if err = cmp.Or(err, err2); err == nil && v.starts.n > 0 {
+			r.arrival, err = starts.next()
+		}
+		if err == nil && v.failed.n > 0 {
+			var bad int64
+			bad, err = failed.next()
+			r.failed = bad != 0
+		}
+		return r, err
+	}
 }
 
 func (v *vllmResult) member(raw []byte) error {
@@ -93,17 +142,18 @@ func (v *vllmResult) value(name string) error {
 	case "output_lens":
 		return v.list(&v.outputs)
 	case "start_times":
-		v.starts = []int64{}
 		return v.j.array(func() error {
 			t, err := v.j.time(Second)
-			v.starts = append(v.starts, t)
-			return v.bounded(len(v.starts), err)
+			return v.append(&v.starts, t, err)
 		})
 	case "errors":
 		return v.j.array(func() error {
 			bad, err := v.problem()
-			v.failed = append(v.failed, bad)
-			return v.bounded(len(v.failed), err)
+			n := int64(0)
+			if bad {
+				n = 1
+			}
+			return v.append(&v.failed, n, err)
 		})
 	case "model_id":
 		if c, err := v.j.peek(); err != nil || c != '"' {
@@ -128,19 +178,18 @@ func (v *vllmResult) value(name string) error {
 }
 
 // list reads an array of numbers of tokens.
-func (v *vllmResult) list(into *[]int32) error {
+func (v *vllmResult) list(into *column) error {
 	return v.j.array(func() error {
 		n, err := v.j.tokens()
-		*into = append(*into, int32(n))
-		return v.bounded(len(*into), err)
+		return v.append(into, int64(n), err)
 	})
 }
 
-func (v *vllmResult) bounded(n int, err error) error {
-	if err == nil && n > maxResults {
+func (v *vllmResult) append(to *column, n int64, err error) error {
+	if err == nil && to.n == maxResults {
 		err = v.j.position().fail(fmt.Errorf("more than %d requests", maxResults))
 	}
-	return err
+	return cmp.Or(err, to.append(n))
 }
 
 // problem reads an element of errors, and reports whether it is one.
@@ -169,19 +218,8 @@ func inMember(name string, err error) error {
 }
 
 func (v *vllmResult) next() (row, error) {
-	if v.given == len(v.inputs) {
-		return row{}, io.EOF
-	}
-	i := v.given
-	if v.order != nil {
-		i = int(v.order[i])
-	}
-	v.given++
-	r := row{line: v.seen["input_lens"].line}
-	r.PromptTokens, r.OutputTokens = int(v.inputs[i]), int(v.outputs[i])
-	if v.starts != nil {
-		r.ArrivalNS = v.starts[i]
-	}
-	r.failed = v.failed != nil && v.failed[i]
-	return r, nil
+	next, err := v.pull()
+	r := row{line: v.seen["input_lens"].line, failed: next.failed}
+	r.PromptTokens, r.OutputTokens, r.ArrivalNS = int(next.prompt), int(next.output), next.arrival
+	return r, err
 }

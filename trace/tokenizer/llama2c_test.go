@@ -131,7 +131,7 @@ func TestLoadErrors(t *testing.T) {
 	if err := os.Truncate(big, maxFileSize+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "the file is longer than 67108864 bytes") {
+	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "the file is longer than 64 MiB") {
 		t.Errorf("a file that is too large: %v", err)
 	}
 	if _, err := Load(os.DevNull); err == nil || !strings.Contains(err.Error(), os.DevNull+": not a regular file") {

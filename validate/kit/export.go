@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"kvcompress/internal/output"
 	"kvcompress/kv"
 	"kvcompress/npy"
 	"kvcompress/ref"
@@ -29,9 +29,6 @@ type Export struct {
 	// Progress is that of [sim.Hooks], and may be nil. It is called in Plan and in Write.
 	Progress func(rows int)
 }
-
-// ErrNotEmpty is the error of an export into a folder that has something in it.
-var ErrNotEmpty = errors.New("the folder is not empty")
 
 // Plan replays the trace on the reference engine and returns what Write will write.
 func (x *Export) Plan(ctx context.Context) (*Manifest, error) {
@@ -103,53 +100,18 @@ func (m *Manifest) Sizes() (inputs Size, stages map[ref.Stage]Size) {
 	return inputs, stages
 }
 
-// CheckFolder returns an error if an export cannot be written to a folder: ErrNotEmpty, or
-// what is there is none.
-func CheckFolder(dir string) error {
-	entries, err := os.ReadDir(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case len(entries) > 0:
-		return fmt.Errorf("%s: %w: name one that is new, or empty it", dir, ErrNotEmpty)
-	}
-	return nil
-}
-
 // Write replays the trace again and writes what Plan has returned to a folder, which is new or
 // empty. It is written beside it first and gets its name in the end: whole or not at all.
-func (x *Export) Write(ctx context.Context, dir string, m *Manifest) (err error) {
-	if err := CheckFolder(dir); err != nil {
-		return err
-	}
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
-		dir = real
-	}
-	dir = filepath.Clean(dir)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".*.tmp")
+func (x *Export) Write(ctx context.Context, dir string, m *Manifest) error {
+	folder, err := output.CreateFolder(dir)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(temp))
-		}
-	}()
-	if err := x.write(ctx, temp, m); err != nil {
+	defer folder.Discard()
+	if err := x.write(ctx, folder.Temp, m); err != nil {
 		return err
 	}
-	if err := os.Chmod(temp, 0o755); err != nil { // MkdirTemp's 0700 is for secrets
-		return err
-	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // if it is there it is empty
-		return err
-	}
-	return os.Rename(temp, dir)
+	return folder.Commit()
 }
 
 // write writes all files to a folder that is there.

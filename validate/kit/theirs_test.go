@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"kvcompress/internal/output"
 	"kvcompress/npy"
 	"kvcompress/ref"
 	"kvcompress/safetensors"
@@ -243,7 +244,7 @@ func TestWriteRefuses(t *testing.T) {
 		if err := prepare(dir); err != nil {
 			t.Fatal(err)
 		}
-		if err := x.Write(context.Background(), dir, m); err == nil || name == "full" && !errors.Is(err, ErrNotEmpty) {
+		if err := x.Write(context.Background(), dir, m); err == nil || name == "full" && !errors.Is(err, output.ErrNotEmpty) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

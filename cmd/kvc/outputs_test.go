@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// everyCommand calls f for all commands.
+func everyCommand(cmd *cobra.Command, f func(*cobra.Command)) {
+	f(cmd)
+	for _, sub := range cmd.Commands() {
+		everyCommand(sub, f)
+	}
+}
+
+// TestOutputsAreChecked sees that no flag that names what a command writes is missed, and
+// that each is refused before the work, with its path, where it cannot be written.
+func TestOutputsAreChecked(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := errors.Join(os.Mkdir("folder", 0o755), os.WriteFile("file", nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	written := regexp.MustCompile("(?i)\\b(write|draw|drawn|keep outcomes|the new)\\b.*`(file|folder)`|`(file|folder)` to (write|keep)|new `folder`|the trace's `folder`")
+	seen := 0
+	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			kind := kindOf(f)
+			if written.MatchString(f.Usage) != (kind != "") {
+				t.Errorf("%s --%s, %q, is marked as %q", cmd.CommandPath(), f.Name, f.Usage, kind)
+			}
+			if kind == "" {
+				return
+			}
+			seen++
+			bad := []string{"file/in", os.DevNull}
+			if kind == outputFile {
+				bad = []string{"nowhere/new", "folder", os.DevNull}
+			}
+			for _, path := range bad {
+				if err := f.Value.Set(path); err != nil {
+					t.Fatal(err)
+				}
+				f.Changed = true
+				if err := checkOutputs(cmd, nil); err == nil || !strings.Contains(err.Error(), path) || exitCode(t.Context(), err) != exitUsage {
+					t.Errorf("%s --%s %s: %v", cmd.CommandPath(), f.Name, path, err)
+				}
+				f.Changed = false
+			}
+		})
+	})
+	if seen < 20 {
+		t.Errorf("%d flags are marked", seen)
+	}
+}
+
+// TestInputsAreNotOverwritten sees that nothing that is read is written over, by whatever
+// name, and that two outputs are two files.
+func TestInputsAreNotOverwritten(t *testing.T) {
+	bundled, err := filepath.Abs("../../traces")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	const log = "arrived_at,num_prefill_tokens,num_decode_tokens\n0.5,100,10\n0.75,100,10\n"
+	const runs = "gpu,model,input_len,output_len,num_requests,compression_rate,max_cache_tokens,max_decoding_batch,total_tokens_per_s\nl4,llama-3.1-8b,500,500,256,vanilla,,,1000\n"
+	if err := errors.Join(
+		os.WriteFile("log.csv", []byte(log), 0o644), os.WriteFile("runs.csv", []byte(runs), 0o644),
+		os.CopyFS("mine", os.DirFS(filepath.Join(bundled, "gqa"))),
+		os.Link("log.csv", "hard.csv"), os.Symlink("log.csv", "soft.csv"), os.Symlink("new.csv", "dangling.csv"),
+	); err != nil {
+		t.Fatal(err)
+	}
+	const sim = "sim --requests log.csv --model llama-3.1-8b --gpu l4 "
+	for _, line := range []string{
+		sim + "--per-request log.csv", sim + "--per-request ./mine/../log.csv", sim + "--per-step hard.csv", sim + "--html soft.csv",
+		sim + "--chrome-trace log.csv", sim + "--per-request new.csv --per-step dangling.csv", sim + "--html a --chrome-trace ./a",
+		"sweep --requests log.csv --model llama-3.1-8b --gpu l4 --csv soft.csv", "sweep --requests log.csv --model llama-3.1-8b --gpu l4 --csv a --html a",
+		"plan --requests log.csv --model llama-3.1-8b --gpu l4 --html log.csv",
+		"calibrate --measurements runs.csv -o runs.csv", "calibrate --measurements runs.csv,model=llama-3.1-8b -o runs.csv",
+		"run ./mine --rate 0.5 --profile mine/options.json", "run ./mine --profile mine/trace.json", "run ./mine/snapkv --profile mine/methods/snapkv/options.json",
+		"run ./mine --options mine/methods/snapkv/options.json --profile mine/golden.json",
+	} {
+		before := contents(t)
+		var out, errs bytes.Buffer
+		code := run(strings.Fields(line), &out, &errs)
+		if code != exitUsage || !strings.Contains(errs.String(), "overwrite") && !strings.Contains(errs.String(), "the same file") || out.Len() > 0 {
+			t.Errorf("kvc %s: %d: %s%s", line, code, &out, &errs)
+		}
+		if after := contents(t); before != after {
+			t.Fatalf("kvc %s changes files:\n%s\nto\n%s", line, before, after)
+		}
+	}
+	for _, line := range []string{sim + "--per-request new.csv --html a.html", sim + "--per-request new.csv --html a.html", "run ./mine --profile mine/heads.json --plot mine/a.svg"} {
+		var out, errs bytes.Buffer
+		if code := run(strings.Fields(line), &out, &errs); code != exitDone {
+			t.Errorf("kvc %s: %d: %s", line, code, &errs)
+		}
+	}
+}
+
+// contents are all files below the working directory.
+func contents(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.Walk(".", func(path string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().IsRegular() {
+			var text []byte
+			text, err = os.ReadFile(path)
+			fmt.Fprintf(&b, "%s: %d %x\n", path, len(text), text[:min(16, len(text))])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// brokenWriter fails after some bytes, as a full disk or a closed pipe does.
+type brokenWriter struct{ left int }
+
+func (w *brokenWriter) Write(p []byte) (int, error) {
+	if len(p) > w.left {
+		return 0, errors.New("the disk is full")
+	}
+	w.left -= len(p)
+	return len(p), nil
+}
+
+func TestStandardOutputFails(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, line := range []string{
+		"", "--help", "--version", "help run", "methods", "methods snapkv", "run block-size-1", "run block-size-1 --json", "validate block-size-1", "validate block-size-1 --json",
+		"golden check block-size-1", "trace info story", "trace info story --json", "trace check story", "trace generate --requests 3 -o made", "completion bash", "completion fish",
+		"golden export block-size-1 --dry-run",
+	} {
+		for _, left := range []int{0, 20} {
+			if line == "trace check story" && left > 0 {
+				continue // it prints less
+			}
+			var errs bytes.Buffer
+			if code := run(strings.Fields(line), &brokenWriter{left}, &errs); code != exitUsage || !strings.Contains(errs.String(), "the disk is full") {
+				t.Errorf("kvc %s: %d: %s", line, code, &errs)
+			}
+			if err := os.RemoveAll("made"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestInterrupted sees that commands that would run for minutes end soon when they are
+// interrupted, with exit code 130, and leave nothing.
+func TestInterrupted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if code := run(strings.Fields("trace generate --requests 300000 --arrivals poisson:20/s -o load"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
+		t.Fatal(code)
+	}
+	if code := run(strings.Fields("trace synth --shape 2,2,2,64 --requests 40 --prompt 2000 --output 100 -o long"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
+		t.Fatal(code)
+	}
+	before := contents(t)
+	const limit = 5 * time.Second // a machine may be busy; each would take far longer
+	for _, line := range []string{
+		"trace synth --requests 100000000 -o new", "trace generate --requests 100000000 -o new", "trace generate --requests 100000000 --like load -o new",
+		"trace info load", "trace import load -o new",
+		"run ./long --rate 0.5", "run ./long --rate 0.5 --profile new.json --plot new.svg", "golden update ./long", "golden export ./long -o new", "validate ./long", "validate --random 1000000",
+		"sim --requests load --model llama-3.1-8b --gpu l4 --per-request new.csv --html new.html", "sweep --requests load --model llama-3.1-8b --gpu l4,h100",
+		"plan --requests load --model llama-3.1-8b --gpu l4,h100",
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var out, errs bytes.Buffer
+		code := make(chan int, 1)
+		go func() { code <- runContext(ctx, strings.Fields(line), &out, &errs) }()
+		time.Sleep(50 * time.Millisecond)
+		cancel()
+		start := time.Now()
+		select {
+		case c := <-code:
+			if c != exitInterrupted || !strings.Contains(errs.String(), "interrupted") {
+				t.Errorf("kvc %s: %d: %s", line, c, &errs)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("kvc %s goes on", line)
+		}
+		if took := time.Since(start); took > limit {
+			t.Errorf("kvc %s ends after %v", line, took)
+		}
+		if after := contents(t); before != after {
+			t.Errorf("kvc %s changes files:\n%s\nto\n%s", line, before, after)
+		}
+	}
+}
+
+func TestBounded(t *testing.T) {
+	for _, text := range []string{"", "short", strings.Repeat("é", 200_000), strings.Repeat("x\n", 1000), strings.Repeat(strings.Repeat("y", 5000)+"\n", 1000)} {
+		got := bounded(text)
+		lines := strings.Split(got, "\n")
+		long := slices.ContainsFunc(lines, func(line string) bool { return len(line) > maxErrorLine+100 })
+		if len(lines) > maxErrorLines+1 || long || len(text) < maxErrorLine && !strings.Contains(text, "\n") && got != text || strings.Contains(got, "\ufffd") {
+			t.Errorf("%d bytes become %d lines", len(text), len(lines))
+		}
+	}
+}

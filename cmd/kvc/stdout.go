@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"kvcompress/trace/regular"
+)
+
+// standardOutput is where results go. Its first error ends the command: nobody reads what
+// would follow.
+type standardOutput struct {
+	w      io.Writer
+	failed func()
+
+	mu  sync.Mutex
+	err error
+}
+
+// Write writes p unless a write before has failed.
+func (o *standardOutput) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.w.Write(p)
+	if err != nil {
+		o.err = fmt.Errorf("standard output: %w", regular.Short(err))
+		o.failed()
+	}
+	return n, o.err
+}
+
+// broken returns the first error.
+func (o *standardOutput) broken() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+// Unwrap returns what is written to, which may be a terminal.
+func (o *standardOutput) Unwrap() io.Writer { return o.w }
+
+// What is printed of an error: a text that a file had a say in may be of any length.
+const (
+	maxErrorLine  = 2000 // bytes
+	maxErrorLines = 200
+)
+
+// bounded cuts the lines of a text that are too long, and lines that are too many.
+func bounded(text string) string {
+	lines := strings.Split(text, "\n")
+	if n := len(lines); n > maxErrorLines {
+		lines = append(lines[:maxErrorLines:maxErrorLines], fmt.Sprintf("… and %d more lines", n-maxErrorLines))
+	}
+	for i, line := range lines {
+		if len(line) <= maxErrorLine {
+			continue
+		}
+		at := maxErrorLine / 2
+		for !utf8.RuneStart(line[at]) {
+			at--
+		}
+		end := len(line) - maxErrorLine/2
+		for !utf8.RuneStart(line[end]) {
+			end++
+		}
+		lines[i] = fmt.Sprintf("%s … (%d bytes left out) … %s", line[:at], end-at, line[end:])
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kvcompress/ref"
+	"kvcompress/sim"
+)
+
+// nearEnough is how many letters may differ between a word and the one that is meant.
+const nearEnough = 2
+
+// flagError says of a flag that does not exist which one may be meant.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
+			err = fmt.Errorf("%w: did you mean --%s?", err, near)
+		}
+	}
+	return usageError{err}
+}
+
+// commandError says of a command that does not exist which one may be meant.
+func commandError(cmd *cobra.Command, args []string, err error) error {
+	if !cmd.HasSubCommands() || len(args) == 0 {
+		return err
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(append(names, sub.Name()), sub.Aliases...)
+		}
+	}
+	if near := nearest(args[0], names); near != "" {
+		return fmt.Errorf("%w: did you mean %s %s?", err, cmd.CommandPath(), near)
+	}
+	return err
+}
+
+// nearest returns the name that a word may be meant for: one that it begins, or the one with
+// the fewest letters to change; "" if none is near.
+func nearest(word string, names []string) string {
+	best, least := "", nearEnough+1
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		d := distance(strings.ToLower(word), name)
+		if d > 0 && len(word) >= 3 && strings.HasPrefix(name, strings.ToLower(word)) {
+			d = 1
+		}
+		if d < least && d < len(name) {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// distance is how many letters are to be put in, left out, changed or swapped with the next
+// one to make b of a (optimal string alignment).
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row[0] = i + 1
+		for j := range len(b) {
+			change := 1
+			if a[i] == b[j] {
+				change = 0
+			}
+			row[j+1] = min(last[j]+change, last[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}
+
+// completed has a shell complete the values of all flags that take one of a few.
+func completed(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if _, ok := cmd.GetFlagCompletionFunc(f.Name); ok {
+			return
+		}
+		if values := knownValues(f); values != nil {
+			directive := cobra.ShellCompDirectiveNoFileComp
+			if f.Name == "spread" {
+				directive = cobra.ShellCompDirectiveDefault // or a file
+			}
+			// The only errors are a flag that does not exist, and one that has completion.
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(values, directive))
+		}
+	})
+	for _, sub := range cmd.Commands() {
+		completed(sub)
+	}
+}
+
+// knownValues returns the values that a flag may have, nil if they cannot be listed.
+func knownValues(f *pflag.Flag) []string {
+	if e, ok := f.Value.(interface{ names() []string }); ok {
+		return e.names()
+	}
+	switch f.Name {
+	case "method":
+		return methodNames()
+	case "spread":
+		return []string{"spared", "even"}
+	case "engine":
+		return words(sim.Schedulers())
+	case "checks":
+		return append([]string{"all", "none"}, strings.Split(allChecks(), ",")...)
+	case "arrivals":
+		return []string{"fixed:", "poisson:", "gamma:"}
+	case "dtype":
+		return []string{"f32", "f16", "bf16"}
+	case "weights":
+		return weights()
+	case "stages":
+		return words(ref.Stages())
+	case "compression":
+		var values []string
+		for _, method := range methodNames() {
+			if method != ref.KVCompress {
+				values = append(values, method)
+			}
+		}
+		return append([]string{"none", "rate:", "tokens:"}, values...)
+	}
+	return nil
+}

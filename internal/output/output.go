@@ -1,0 +1,267 @@
+// Package output writes files whole or not at all. A file is written under a temporary
+// name in the folder of its own, and renamed when it is complete: a program that is killed,
+// or a disk that is full, leaves what was there before.
+//
+// A temporary file is locked while it is written. One that is not locked was left by a
+// program that was killed; the next [Create] of the same file removes it.
+package output
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// File is a file that is being written. Its errors name the path that was asked for.
+type File struct {
+	*os.File        // under its temporary name
+	path     string // as it was asked for
+	final    string // path, with symbolic links resolved
+
+	mu     sync.Mutex // an interrupt may discard what is being written
+	closed bool
+	done   bool // renamed or removed
+}
+
+// Create begins a file. Where path is a symbolic link, the file that it leads to is the one
+// that is replaced. A folder, device or pipe of this name is an error. The caller ends it
+// with Commit or Discard.
+func Create(path string) (*File, error) {
+	final, err := target(path)
+	if err != nil {
+		return nil, err
+	}
+	dir, base := filepath.Split(final)
+	if dir == "" {
+		dir = "."
+	}
+	Clean(dir, func(name string) bool { return name == base })
+	f, err := createTemp(dir, base)
+	if err != nil {
+		return nil, named(path, err)
+	}
+	if old, err := os.Stat(final); err == nil {
+		if err := f.Chmod(old.Mode().Perm()); err != nil {
+			return nil, errors.Join(named(path, err), f.Close(), os.Remove(f.Name()))
+		}
+	}
+	return &File{File: f, path: path, final: final}, nil
+}
+
+// Path returns the path that the file will have.
+func (f *File) Path() string { return f.path }
+
+// Write writes to the end of the file.
+func (f *File) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	return n, named(f.path, err)
+}
+
+// Close ends the writing and leaves the file under its temporary name, for Commit.
+func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.close()
+}
+
+func (f *File) close() error {
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	return named(f.path, f.File.Close())
+}
+
+// Commit closes the file and gives it its name. After an error nothing is left of it. After
+// Discard it is an error.
+func (f *File) Commit() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done {
+		return fmt.Errorf("%s: it was discarded", f.path)
+	}
+	err := f.close()
+	if err == nil {
+		err = named(f.path, os.Rename(f.Name(), f.final))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // the next Create tries again
+	}
+	f.done = true
+	return err
+}
+
+// Discard removes what was written. After Commit it does nothing. It may be called while
+// another goroutine writes, whose writes then fail.
+func (f *File) Discard() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done {
+		return
+	}
+	f.done = true
+	_ = f.close()           // nothing of it is kept
+	_ = os.Remove(f.Name()) // the next Create tries again
+}
+
+// Write writes a file with what write writes.
+func Write(path string, write func(io.Writer) error) error {
+	f, err := Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Discard()
+	b := bufio.NewWriterSize(f, 1<<16)
+	if err := write(b); err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
+// WriteBytes writes a file with the given content.
+func WriteBytes(path string, data []byte) error {
+	return Write(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// maxLinks is how many symbolic links are followed, as many as Linux follows.
+const maxLinks = 40
+
+// target follows symbolic links to the file that path means, which need not exist, and
+// refuses one that is there and is no regular file.
+func target(path string) (string, error) {
+	final, err := follow(path)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Lstat(final)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return final, nil
+	case err != nil:
+		return "", named(path, err)
+	case info.IsDir():
+		return "", fmt.Errorf("%s: it is a folder, and a file is to be written", path)
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s: it is a device, pipe or socket, and a file is to be written", path)
+	}
+	return final, nil
+}
+
+// follow follows symbolic links of the last element of path.
+func follow(path string) (string, error) {
+	if path == "" {
+		return "", errors.New("the name of a file is empty")
+	}
+	final := path
+	for range maxLinks {
+		info, err := os.Lstat(final)
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return final, nil
+		}
+		to, err := os.Readlink(final)
+		if err != nil {
+			return "", named(path, err)
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(final), to)
+		}
+		final = to
+	}
+	return "", fmt.Errorf("%s: more than %d symbolic links", path, maxLinks)
+}
+
+// named gives an error of the file system the path that was asked for, in the place of a
+// temporary one.
+func named(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var p *fs.PathError
+	var l *os.LinkError
+	switch {
+	case errors.As(err, &p):
+		err = p.Err
+	case errors.As(err, &l):
+		err = l.Err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: the folder %s does not exist", path, filepath.Dir(path))
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// A temporary name is a dot, the final name, a dot, 16 hexadecimal digits and ".tmp".
+const (
+	randomDigits = 16
+	suffix       = ".tmp"
+)
+
+func tempName(base string) string {
+	var b [randomDigits / 2]byte
+	rand.Read(b[:]) // which never fails
+	return "." + base + "." + hex.EncodeToString(b[:]) + suffix
+}
+
+// finalName returns the name that a temporary file is to get, and whether it is one.
+func finalName(temp string) (string, bool) {
+	name, ok := strings.CutSuffix(temp, suffix)
+	if at := len(name) - randomDigits - 1; ok && at > 1 && name[0] == '.' && name[at] == '.' {
+		if _, err := hex.DecodeString(name[at+1:]); err == nil {
+			return name[1:at], true
+		}
+	}
+	return "", false
+}
+
+// createTemp creates a locked temporary file.
+func createTemp(dir, base string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(filepath.Join(dir, tempName(base)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+		if err != nil {
+			return nil, err
+		}
+		lock(f)
+		if isAt(f) {
+			return f, nil
+		}
+		// Another program took it for a leftover before it was locked.
+		_ = f.Close()
+	}
+}
+
+// isAt reports whether an open file still has its name.
+func isAt(f *os.File) bool {
+	open, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	at, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(open, at)
+}
+
+// Clean removes from a folder what killed programs have left of the files and folders whose
+// final names match, and returns how many others there are: they are being written.
+func Clean(dir string, match func(final string) bool) (written int) {
+	entries, _ := os.ReadDir(dir) // in one that cannot be read there is nothing to clean
+	for _, e := range entries {
+		final, ok := finalName(e.Name())
+		if ok && match(final) && (e.IsDir() || e.Type().IsRegular()) && !removeLeftover(filepath.Join(dir, e.Name())) {
+			written++
+		}
+	}
+	return written
+}

@@ -1,0 +1,76 @@
+// Package work runs goroutines whose panics do not end the program: they reach whoever waits
+// for the goroutines, and become an error where a package ends.
+package work
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync"
+)
+
+// Panic is the error that a panic becomes.
+type Panic struct {
+	Value any
+	Stack []byte // of the goroutine that panicked
+}
+
+// Error has the value and the stack: it is a bug, and they are where to look for it.
+func (p *Panic) Error() string {
+	return fmt.Sprintf("internal error, please report it: %v\n%s", p.Value, p.Stack)
+}
+
+// Unwrap returns the value, if it is an error.
+func (p *Panic) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// caught returns what recover has returned as a Panic. It is called where the stack of the
+// panic is still there.
+func caught(value any) *Panic {
+	if p, ok := value.(*Panic); ok {
+		return p
+	}
+	return &Panic{value, debug.Stack()}
+}
+
+// Recover makes a panic the error of a function, which defers it:
+//
+//	func (e *Engine) Decode() (err error) {
+//		defer work.Recover(&err)
+func Recover(err *error) {
+	if value := recover(); value != nil {
+		*err = caught(value)
+	}
+}
+
+// Group is a sync.WaitGroup whose Wait panics, with a *Panic, if one of the goroutines has.
+type Group struct {
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	panic *Panic // the first
+}
+
+// Go calls f in a goroutine.
+func (g *Group) Go(f func()) {
+	g.wg.Go(func() {
+		defer func() {
+			if value := recover(); value != nil {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				if g.panic == nil {
+					g.panic = caught(value)
+				}
+			}
+		}()
+		f()
+	})
+}
+
+// Wait waits for all goroutines.
+func (g *Group) Wait() {
+	g.wg.Wait()
+	if g.panic != nil {
+		panic(g.panic)
+	}
+}

@@ -1,0 +1,65 @@
+package requestlog
+
+import (
+	"cmp"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestSorter holds the sorter, in memory and on disk, against a stable sort in memory.
+func TestSorter(t *testing.T) {
+	for _, n := range []int{0, 1, 1000, sortedRows, sortedRows + 1, 3*sortedRows + 17} {
+		random := rand.New(rand.NewPCG(1, uint64(n)))
+		want := make([]spooled, n)
+		var s sorter
+		for i := range want {
+			want[i] = spooled{random.Int64N(1 << 16), int32(i), random.Int32(), i%3 == 0}
+			if err := s.add(want[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slices.SortStableFunc(want, func(a, b spooled) int { return cmp.Compare(a.arrival, b.arrival) })
+		next, err := s.sorted()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range want {
+			if got, err := next(); err != nil || got != w {
+				t.Fatalf("%d rows: row %d: %+v, %v, want %+v", n, i, got, err, w)
+			}
+		}
+		if _, err := next(); err != io.EOF {
+			t.Errorf("%d rows: %v after the last", n, err)
+		}
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestColumn(t *testing.T) {
+	for _, width := range []int{1, 4, 8} {
+		c := column{width: width}
+		const n = columnBytes/4 + 1000
+		at := func(i int) int64 { return int64(i*i) & (1<<(8*width-1) - 1) }
+		for i := range n {
+			if err := c.append(at(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := c.reader()
+		for i := range n {
+			if v, err := r.next(); err != nil || v != at(i) {
+				t.Fatalf("width %d: number %d is %d, %v, want %d", width, i, v, err, at(i))
+			}
+		}
+		if _, err := r.next(); err == nil {
+			t.Error("there is a number behind the last")
+		}
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
