@@ -16,3 +16,4 @@
 package kernels
 
 //go:generate ./cu/build
+//go:generate ./ptx/testdata/foreign/build

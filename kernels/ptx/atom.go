@@ -36,6 +36,9 @@ func atomAscending(w *warp, in *instr, t *target) {
 	op := m.atomic
 	if m.flush && t.space == spaceGlobal {
 		op = addFlushed
+	} else if m.quick != nil {
+		m.quick(w, in, t)
+		return
 	}
 	for g := t.mask; g != 0; g &= g - 1 {
 		lane := bits.TrailingZeros32(g) & 31
@@ -62,6 +65,50 @@ func atomAscending(w *warp, in *instr, t *target) {
 		}
 		if !m.regs[0].sink {
 			w.setLane(m.regs[0].off, m.elem, lane, old)
+		}
+	}
+}
+
+// quickAtomics are operations of 32 bits and two operands that have a loop of their own.
+var quickAtomics = map[atomKey]accessFunc{
+	{"add", u32}: atomAdd, {"add", s32}: atomAdd,
+	{"min", u32}: atomWords(func(a, b uint32) uint32 { return min(a, b) }),
+	{"max", u32}: atomWords(func(a, b uint32) uint32 { return max(a, b) }),
+	{"min", s32}: atomWords(func(a, b uint32) uint32 { return uint32(min(int32(a), int32(b))) }),
+	{"max", s32}: atomWords(func(a, b uint32) uint32 { return uint32(max(int32(a), int32(b))) }),
+	{"and", b32}: atomWords(func(a, b uint32) uint32 { return a & b }),
+	{"or", b32}:  atomWords(func(a, b uint32) uint32 { return a | b }),
+	{"xor", b32}: atomWords(func(a, b uint32) uint32 { return a ^ b }),
+	{"add", f32}: atomWords(func(a, b uint32) uint32 {
+		return math.Float32bits(canonical(math.Float32frombits(a) + math.Float32frombits(b)))
+	}),
+}
+
+func atomAdd(w *warp, in *instr, t *target) {
+	b, d := row[uint32](w.regs, in.b), (*[warpSize]uint32)(w.scratchRow())
+	if r := &in.mem.regs[0]; !r.sink {
+		d = row[uint32](w.regs, r.off)
+	}
+	for g := t.mask; g != 0; g &= g - 1 {
+		i := bits.TrailingZeros32(g) & 31
+		p := (*uint32)(unsafe.Add(t.mem, t.addr[i]-t.base))
+		old, v := *p, b[i] // b may be d
+		*p, d[i] = old+v, old
+	}
+}
+
+func atomWords(op func(old, b uint32) uint32) accessFunc {
+	return func(w *warp, in *instr, t *target) {
+		b, d := row[uint32](w.regs, in.b), (*[warpSize]uint32)(w.scratchRow())
+		if r := &in.mem.regs[0]; !r.sink {
+			d = row[uint32](w.regs, r.off)
+		}
+		for g := t.mask; g != 0; g &= g - 1 {
+			i := bits.TrailingZeros32(g) & 31
+			p := (*uint32)(unsafe.Add(t.mem, t.addr[i]-t.base))
+			old := *p
+			*p = op(old, b[i])
+			d[i] = old
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -133,9 +132,9 @@ type meterKernel struct {
 }
 
 func (k meterKernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
-	before, start := k.m.Instructions(), threadTime()
+	before, start := k.m.Instructions(), ptx.ThreadTime()
 	err := k.Kernel.Launch(grid, block, shared, args...)
-	k.c.time += threadTime() - start
+	k.c.time += ptx.ThreadTime() - start
 	k.c.instructions += k.m.Instructions() - before
 	k.c.launches++
 	return err
@@ -157,16 +156,6 @@ func (m *meter) report(b *testing.B) {
 			100*c.time.Seconds()/all.time.Seconds(), rate(c), c.launches, c.instructions)
 	}
 	b.ReportMetric(rate(&all), "Minstr/s")
-}
-
-// threadTime is the processor's time that this thread has used.
-func threadTime() time.Duration {
-	const rusageThread = 1 // RUSAGE_THREAD of getrusage(2)
-	var u syscall.Rusage
-	if err := syscall.Getrusage(rusageThread, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkParse reads the largest of the project's modules.

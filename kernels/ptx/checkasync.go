@@ -73,7 +73,7 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 	if f.lanes > 0 {
 		switch {
 		case al == nil:
-			if a.row && !f.overlaps(a.addr[0], warpSize*uint64(a.size)) {
+			if a.row && !f.overlaps(a.at(0), warpSize*uint64(a.size)) {
 				break
 			}
 			rest := mask
@@ -81,8 +81,8 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 				rest &= -rest
 			}
 			for ; rest != 0; rest &= rest - 1 {
-				if l := bits.TrailingZeros32(rest); f.overlaps(a.addr[l], uint64(a.size)) {
-					if other := c.copyOf(a, a.addr[l], false); other != nil {
+				if l := bits.TrailingZeros32(rest); f.overlaps(a.at(l), uint64(a.size)) {
+					if other := c.copyOf(a, a.at(l), false); other != nil {
 						if err := a.w.block.launch.found(c.notAwaited(a, l, al, other)); err != nil {
 							return err
 						}
@@ -92,7 +92,7 @@ func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 		case a.kind != accessLoad:
 			for rest := mask; rest != 0; rest &= rest - 1 {
 				l := bits.TrailingZeros32(rest)
-				if at := a.addr[l]; at+uint64(a.size) > f.from && at < f.to {
+				if at := a.at(l); at+uint64(a.size) > f.from && at < f.to {
 					if other := c.copyOf(a, at, true); other != nil {
 						if err := a.w.block.launch.found(c.notAwaited(a, l, al, other)); err != nil {
 							return err

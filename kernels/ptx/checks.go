@@ -195,6 +195,7 @@ func (c *checks) barrier(b *block, id int, waited uint32) error {
 	if b.barriers[id].whole || waited == 1<<len(b.warps)-1 {
 		c.races.blockBarrier()
 	} else {
+		c.races.catchUp(c.shared.races)
 		c.races.partBarrier(waited, c.arrivals[id])
 	}
 	c.arrivals[id] = nil
@@ -204,6 +205,7 @@ func (c *checks) barrier(b *block, id int, waited uint32) error {
 // arrive notes a warp's bar.arrive.
 func (c *checks) arrive(w *warp, id int) {
 	if c.races != nil {
+		c.races.catchUp(c.shared.races)
 		c.arrivals[id] = append(c.arrivals[id], c.races.arrive(w.index))
 	}
 }
@@ -211,6 +213,9 @@ func (c *checks) arrive(w *warp, id int) {
 // warpSync notes bar.warp.sync by the lanes of mask.
 func (c *checks) warpSync(w *warp, mask uint32) {
 	if c.races != nil {
+		if mask&w.live != w.live { // of a whole warp, what comes after is in order with all before
+			c.races.catchUp(c.shared.races)
+		}
 		c.races.warpBarrier(w.index, mask, w.live)
 	}
 }
@@ -218,6 +223,7 @@ func (c *checks) warpSync(w *warp, mask uint32) {
 // fence notes membar or fence by the lanes of mask.
 func (c *checks) fence(w *warp, mask uint32, s scope) {
 	if c.races != nil {
+		c.races.catchUp(c.shared.races)
 		c.races.fence(c.races, w.index, mask, reachOf(s))
 	}
 }
@@ -250,12 +256,15 @@ func (c *checks) access(a *access) error {
 	return nil
 }
 
+// nearBytes is how far apart lanes may be so that all memory between them is looked at.
+const nearBytes = 2048
+
 // memory looks at the lanes of mask of an access to an allocation, or to shared
 // memory, where al is nil.
 func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) error {
-	base := uint64(0)
+	base := -a.imm
 	if al != nil {
-		base = al.base
+		base = al.base - a.imm
 	}
 	if s.races != nil && (c.flight.lanes > 0 || a.in.copy != nil) {
 		if err := c.awaited(a, mask, al); err != nil {
@@ -264,7 +273,9 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	}
 	if s.init != nil && a.in.copy == nil { // a copy reads and writes when it arrives
 		if a.kind != accessStore {
-			if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
+			if a.to > 0 && a.to-a.from <= nearBytes && s.init.unwritten(int64(a.from), int64(a.to-a.from)) < 0 {
+				// All is written, whatever each lane reads of it.
+			} else if lane := s.init.loaded(a.addr, base, mask, a.size, a.row, a.same); lane >= 0 {
 				if a.kind == accessAtomic || a.in.mem == nil { // ldmatrix gives it to other lanes
 					off := int64(a.addr[lane] - base)
 					if err := a.w.block.launch.found(c.uninitialized(a, lane, al, s.init.unwritten(off, int64(a.size))-off)); err != nil {
@@ -308,8 +319,10 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 			ra.memory = al.mem
 		}
 	}
-	if err := c.raceAll(a, ra, s.races, al); err != nil {
-		return err
+	if al != nil || !r.later(s.races, ra, a.sem, c.where(a)) {
+		if err := c.raceAll(a, ra, s.races, al); err != nil {
+			return err
+		}
 	}
 	if strong {
 		ra.mask = mask
@@ -320,6 +333,14 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 		r.strong(r, places, ra, a.sem, to)
 	}
 	return nil
+}
+
+// where is a range in which the bytes of an access to shared memory lie.
+func (c *checks) where(a *access) extent64 {
+	if a.to == 0 {
+		return extent64{0, uint64(c.sharedBytes)}
+	}
+	return extent64{a.from, a.to}
 }
 
 // localOf returns what is written of the local memory of a warp's lanes, one after another.
@@ -376,7 +397,7 @@ func (c *checks) threadMemory(a *access) error {
 // report begins a report on a lane's access.
 func (c *checks) report(kind Kind, a *access, lane int, al *allocation) *Report {
 	r := a.w.report(kind, a.in, 1<<lane)
-	r.Space, r.Address, r.Size = a.space.String(), a.addr[lane], int(a.size)
+	r.Space, r.Address, r.Size = a.space.String(), a.at(lane), int(a.size)
 	r.Offset, r.Extent = int64(r.Address), int64(c.sharedBytes)
 	if a.space == spaceLocal {
 		r.Extent = int64(c.localBytes)

@@ -1,6 +1,9 @@
 package ptx
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 // Comparisons on rows, and what depends on predicates (PTX ISA §9.7.6).
 
@@ -94,7 +97,7 @@ func comparisons[T ordered]() map[string]cmpFunc {
 // complement of an ordered one.
 func floatComparisons[T floating]() map[string]cmpFunc {
 	m := comparisons[T]()
-	for name, opposite := range map[string]string{"equ": "ne", "neu": "eq", "ltu": "ge", "leu": "gt", "gtu": "le", "geu": "lt"} {
+	for name, opposite := range unordered {
 		f := m[opposite]
 		m[name] = func(w *warp, in *instr) uint32 { return ^f(w, in) }
 	}
@@ -132,16 +135,34 @@ func comparison(name string, t typ) cmpFunc {
 		}
 		name = map[string]string{"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}[name]
 	}
-	if f := vectorCompare[opType{name, t}]; f != nil && vectors {
+	return quickCompare(name, "", t, compares[t][name])
+}
+
+// unordered are the comparisons that are true with a NaN, and their opposites.
+var unordered = map[string]string{"equ": "ne", "neu": "eq", "ltu": "ge", "leu": "gt", "gtu": "le", "geu": "lt"}
+
+// quickCompare returns the assembly of a comparison of some suffix, or plain.
+func quickCompare(name, suffix string, t typ, plain cmpFunc) cmpFunc {
+	if !vectors || plain == nil {
+		return plain
+	}
+	if f := vectorCompare[opType{name + suffix, t}]; f != nil {
 		return f
 	}
-	return compares[t][name]
+	if f := vectorCompare[opType{unordered[name] + suffix, t}]; f != nil {
+		return func(w *warp, in *instr) uint32 { return ^f(w, in) }
+	}
+	return plain
 }
 
 func compareHalf(w *warp, in *instr, f *format, name string) (p uint32) {
 	a, b := row[uint16](w.regs, in.a), row[uint16](w.regs, in.b)
+	of := singleOfHalf
+	if f == fmtBF16 {
+		of = func(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
+	}
 	for i := range a {
-		p |= bit(compareFloats(name, f.float64(uint64(a[i])), f.float64(uint64(b[i])))) << i
+		p |= bit(compareFloats(name, float64(of(a[i])), float64(of(b[i])))) << i
 	}
 	return p
 }

@@ -113,6 +113,9 @@ func decodeEntry(p *Program, f *function, approx bool, left *limits) (*entry, er
 	if err := reconverge(e.code, &left.steps, d.errorf); err != nil {
 		return nil, err
 	}
+	starts := blockStarts(e.code)
+	findKnown(e, starts)
+	findSure(e, starts)
 	for i := range e.consts {
 		if v := e.consts[i].sym; v != nil && v.refused != nil {
 			return nil, v.refused

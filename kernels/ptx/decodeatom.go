@@ -24,6 +24,7 @@ func decodeAtom(d *decoder) error {
 	if m.atomic = atomics[atomKey{name, t}]; m.atomic == nil {
 		return d.unsupported()
 	}
+	m.quick = quickAtomics[atomKey{name, t}]
 	m.flush = name == "add" && t == f32
 	m.elem = uint8(t.bytes())
 	m.size = uint32(m.elem)
@@ -117,6 +118,9 @@ func decodeFence(d *decoder) error {
 func decodeCp(d *decoder) error {
 	if !d.take("async") {
 		return d.unsupported()
+	}
+	if d.take("mbarrier") {
+		return d.asyncArrive()
 	}
 	d.in.kind = kindRun
 	switch which := d.takeOne("commit_group", "wait_group", "wait_all"); which {

@@ -29,7 +29,7 @@ func (d *decoder) comparing(name string, t typ, ftz bool) (packed bool, err erro
 	packed = t == f16x2 || t == bf16x2
 	switch {
 	case ftz && t == f32:
-		d.in.cmp = compareFlushed(name)
+		d.in.cmp = quickCompare(name, ".ftz", f32, compareFlushed(name))
 	case ftz:
 		return false, d.unsupported()
 	case packed:
@@ -222,7 +222,7 @@ func decodeSelp(d *decoder) error {
 	case 32:
 		d.in.alu = quick("selp", b32, selp[uint32])
 	case 64:
-		d.in.alu = selp[uint64]
+		d.in.alu = quick("selp", b64, selp[uint64])
 	default:
 		return d.unsupported()
 	}

@@ -120,18 +120,25 @@ func fastCvt(op *cvtOp) aluFunc {
 	case !exact:
 	case op.fromF == nil && nearest:
 		if f := intToFloats[[2]typ{op.to, op.from}]; f != nil {
+			if op.to == f32 {
+				return quick("cvt.f32", op.from, f)
+			}
 			return f
 		}
 	case op.to == f32 && op.from == f16:
 		return quick("cvt.f32", f16, cvtF32F16)
 	case op.to == f16 && op.from == f32 && nearest:
-		return cvtF16F32
+		return quick("cvt.f16", f32, cvtF16F32)
 	case op.to == f32 && op.from == bf16:
-		return cvtF32BF16
+		return quick("cvt.f32", bf16, cvtF32BF16)
 	case op.to == bf16 && op.from == f32 && nearest:
-		return cvtBF16F32
-	case op.to == s32 && op.from == f32 && op.mode == roundZero:
-		return cvtTruncS32F32
+		return quick("cvt.bf16", f32, cvtBF16F32)
+	case op.from == f32 && op.integral && (op.to == s32 || op.to == f32):
+		plain := cvt
+		if op.to == s32 && op.mode == roundZero {
+			plain = cvtTruncS32F32
+		}
+		return quick("cvt."+[...]string{"rni", "rzi", "rmi", "rpi"}[op.mode]+"."+[...]string{"s32", "f32"}[bit(op.to == f32)], f32, plain)
 	}
 	return cvt
 }
@@ -202,9 +209,9 @@ func (d *decoder) cvtPacked(op *cvtOp, given int, satfinite bool) error {
 	case from == f32 && (op.to == f16x2 || op.to == bf16x2 || eight): // cvt.rn.f16x2.f32 d, a, b
 		f := cvtPack
 		if plain := op.mode == roundNearest && !op.relu; plain && op.to == f16x2 {
-			f = packF16
+			f = quick("cvt.f16x2", f32, packF16)
 		} else if plain && op.to == bf16x2 {
-			f = packBF16
+			f = quick("cvt.bf16x2", f32, packBF16)
 		}
 		return d.alu(f, typ{classBits, op.to.bits, 1}, f32, f32)
 	case from == f16x2 && eight, (from == e4m3x2 || from == e5m2x2) && op.to == f16x2 && given == 0:

@@ -71,12 +71,18 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 	d.in.imm = how
 	switch t {
 	case f32, f64:
-		f := quick(name, t, floats[name][t])
-		if how>>softModeShift != 0 || f == nil {
-			f = soft[uint32]
-			if t == f64 {
-				f = soft[uint64]
+		plain := soft[uint32]
+		if t == f64 {
+			plain = soft[uint64]
+		}
+		f := plain
+		switch how &^ 0xff {
+		case 0:
+			if exact := floats[name][t]; exact != nil {
+				f = quick(name, t, exact)
 			}
+		case softFtz:
+			f = quick(name+".ftz", t, plain)
 		}
 		return d.floatALU(f, t, types)
 	case f16, bf16, f16x2, bf16x2:
@@ -87,6 +93,11 @@ func (d *decoder) float(name string, t typ, sources int, contracts bool) error {
 		if t.lanes == 2 {
 			d.flow.spread = spreadHalves
 			f = halfOp2(formatOf(t))
+		}
+		if how&^0xff == 0 {
+			if q := quickHalf(name, t); q != nil {
+				f = q
+			}
 		}
 		return d.floatALU(f, t, types)
 	}
@@ -223,7 +234,11 @@ func decodeApprox(d *decoder) error {
 	if d.take("ftz") {
 		d.in.imm = softFtz
 	}
-	return d.alu(approx(f), t, t)
+	plain := approx(f)
+	if d.s.op == "ex2" {
+		plain = ex2
+	}
+	return d.alu(quick(d.s.op+".approx", t, plain), t, t)
 }
 
 func decodeCopysign(d *decoder) error {

@@ -175,6 +175,9 @@ func decodeMinMax(d *decoder) error {
 		if ftz {
 			return d.alu(flushed(minMaxFloat[float32]), t, t, t)
 		}
+		if d.in.imm&^minMaxMax == 0 {
+			return d.alu(quick(d.s.op, t, minMaxFloat[float32]), t, t, t)
+		}
 		return d.alu(minMaxFloat[float32], t, t, t)
 	case f64:
 		if d.in.imm&^minMaxMax != 0 {
@@ -185,7 +188,11 @@ func decodeMinMax(d *decoder) error {
 		return d.alu(halfMinMaxOp(formatOf(t)), t, t, t)
 	}
 	d.flow.spread = spreadHalves
-	return d.alu(halfMinMaxOp2(formatOf(t)), t, t, t)
+	f := halfMinMaxOp2(formatOf(t))
+	if d.in.imm&^minMaxMax == 0 {
+		f = quick(d.s.op, t, f)
+	}
+	return d.alu(f, t, t, t)
 }
 
 func decodeCount(d *decoder) error {

@@ -1,88 +1,130 @@
 package ptx
 
-// mmaShapes are the shapes of mma.sync: the extent of k, for each kind the bytes of a row
-// of A, and the registers of A; B has half as many.
+// mmaShapes are the shapes of mma.sync: the extents of m and k; that of n is 8.
 var mmaShapes = []struct {
 	name string
-	k    int
-}{{"m16n8k4", 4}, {"m16n8k8", 8}, {"m16n8k16", 16}, {"m16n8k32", 32}}
+	m, k int
+}{
+	{"m8n8k4", 8, 4}, {"m8n8k16", 8, 16}, {"m8n8k32", 8, 32},
+	{"m16n8k4", 16, 4}, {"m16n8k8", 16, 8}, {"m16n8k16", 16, 16}, {"m16n8k32", 16, 32}, {"m16n8k64", 16, 64},
+}
 
-// decodeMMA decodes mma.sync.aligned.m16n8kK.row.col.
+// Types that only matrices have. Of tf32, the lower 13 bits are not looked at.
+var (
+	tf32 = typ{classTF32, 32, 1}
+	s4   = typ{classSigned, 4, 1}
+	u4   = typ{classUnsigned, 4, 1}
+
+	matrixTypes = map[string]typ{"tf32": tf32, "s4": s4, "u4": u4}
+)
+
+// matrixType removes the first modifier that is the type of a matrix's elements.
+func (d *decoder) matrixType() (typ, error) {
+	for i, m := range d.mod {
+		if t, ok := matrixTypes[m]; ok {
+			d.mod = append(d.mod[:i], d.mod[i+1:]...)
+			return t, nil
+		}
+		if _, ok := typeNames[m]; ok {
+			break
+		}
+	}
+	return d.takeType()
+}
+
+// decodeMMA decodes mma.sync.aligned.mMn8kK.row.col.
 func decodeMMA(d *decoder) error {
 	if !d.take("sync") || !d.take("aligned") || !d.take("row") || !d.take("col") {
 		return d.unsupported()
 	}
-	k := 0
+	rows, k := 0, 0
 	for _, s := range mmaShapes {
 		if d.take(s.name) {
-			k = s.k
+			rows, k = s.m, s.k
 		}
 	}
-	m := &mmaOp{saturate: d.take("satfinite")}
-	size := 1
-	tf32 := d.take("tf32") // of A, and then of B as well
-	if tf32 && !d.take("tf32") {
-		return d.unsupported()
-	}
+	saturate := d.take("satfinite")
 	types := [4]typ{} // of d, a, b, c
 	for i := range types {
-		if tf32 && (i == 1 || i == 2) {
-			continue
-		}
 		var err error
-		if types[i], err = d.takeType(); err != nil {
+		if types[i], err = d.matrixType(); err != nil {
 			return err
 		}
 	}
 	out, a, b := types[0], types[1], types[2]
+	m := &mmaOp{saturate: saturate, half: out == f16, signedA: a.signed(), signedB: b.signed()}
+	whole := a.integer() && a.bits == b.bits && b.integer() && out == s32
 	switch {
-	case types[3] != out:
+	case types[3] != out || saturate && !whole:
 		return d.unsupported()
-	case tf32 && out == f32:
-		m.kind, size = mmaTF32, 4
+	case a == f64 && b == f64 && out == f64:
+		return d.mmaDouble(rows, k)
+	case whole && a.bits == 8:
+		m.kind = mmaInt8
+	case whole && a.bits == 4:
+		m.kind = mmaInt4
+	case a == tf32 && b == tf32 && out == f32:
+		m.kind = mmaTF32
 	case a == f16 && b == f16 && (out == f32 || out == f16):
-		m.kind, size, m.half = mmaF16, 2, out == f16
+		m.kind = mmaF16
 	case a == bf16 && b == bf16 && out == f32:
-		m.kind, size = mmaBF16, 2
-	case (a == s8 || a == u8) && (b == s8 || b == u8) && out == s32:
-		m.kind, m.signedA, m.signedB = mmaInt8, a.signed(), b.signed()
+		m.kind = mmaBF16
 	default:
 		return d.unsupported()
 	}
-	if m.bytes = k * size; m.bytes != 16 && m.bytes != 32 || m.saturate && m.kind != mmaInt8 {
+	m.bytes = k * int(a.bits) / 8
+	if m.bytes != 16 && (m.bytes != 32 || rows == 8) || rows == 8 && !whole {
 		return d.unsupported()
 	}
-	if m.kind != mmaInt8 {
-		if err := d.inexact("the order and rounding of its sums are left open"); err != nil {
+	if !whole {
+		if err := d.inexact(openSums); err != nil {
 			return err
 		}
 	}
+	results := rows / 4
+	if m.half {
+		results /= 2
+	}
+	return d.mmaRegisters(b32, &m.mmaRows, rows*m.bytes/128, m.bytes/16, results, m.run)
+}
+
+const openSums = "the order and rounding of its sums are left open"
+
+// mmaDouble decodes mma.sync of f64.
+func (d *decoder) mmaDouble(rows, k int) error {
+	m := &mmaDouble{k: k}
+	if rows == 0 || k > 16 || rows == 8 && k != 4 {
+		return d.unsupported()
+	}
+	if err := d.inexact(openSums); err != nil {
+		return err
+	}
+	return d.mmaRegisters(f64, &m.mmaRows, rows*k/warpSize, k/4, rows/4, m.run)
+}
+
+// mmaRegisters decodes the operands of an mma: so many registers of A, B and C.
+func (d *decoder) mmaRegisters(t typ, m *mmaRows, a, b, c int, run runFunc) error {
 	ops, err := d.operands(4)
 	if err != nil {
 		return err
 	}
-	results := 4
-	if m.half {
-		results = 2
-	}
 	for i, v := range []struct {
 		into *[]uint32
 		n    int
-	}{{&m.a, m.bytes / 8}, {&m.b, m.bytes / 16}, {&m.c, results}} {
-		if *v.into, err = d.registersOf(ops[1+i], v.n, d.src); err != nil {
+	}{{&m.a, a}, {&m.b, b}, {&m.c, c}} {
+		if *v.into, err = d.registersOf(ops[1+i], v.n, t, d.src); err != nil {
 			return err
 		}
 	}
-	if m.d, err = d.registersOf(ops[0], results, d.dst); err != nil {
+	if m.d, err = d.registersOf(ops[0], c, t, d.dst); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run, d.flow.spread = kindTogether, m.run, spreadWarp
-	d.in.e = d.constant(uint64(allLanes), 4, nil, false)
-	return d.push()
+	d.flow.spread = spreadWarp
+	return d.warpWide(run)
 }
 
-// registersOf decodes a vector of n registers of 32 bits; one may stand alone.
-func (d *decoder) registersOf(o operand, n int, each func(operand, typ) (uint32, error)) ([]uint32, error) {
+// registersOf decodes a vector of n registers of type t; one may stand alone.
+func (d *decoder) registersOf(o operand, n int, t typ, each func(operand, typ) (uint32, error)) ([]uint32, error) {
 	list := []operand{o}
 	if o.kind == opVector {
 		list = o.list
@@ -92,12 +134,12 @@ func (d *decoder) registersOf(o operand, n int, each func(operand, typ) (uint32,
 	}
 	rows := make([]uint32, n)
 	for i, o := range list {
-		t := b32
+		as := t
 		if o.kind == opF32 { // a constant of C
-			t = f32
+			as = f32
 		}
 		var err error
-		if rows[i], err = each(o, t); err != nil {
+		if rows[i], err = each(o, as); err != nil {
 			return nil, err
 		}
 	}
@@ -118,14 +160,19 @@ func decodeLdmatrix(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if m.d, err = d.registersOf(ops[0], n, d.dst); err != nil {
+	if m.d, err = d.registersOf(ops[0], n, b32, d.dst); err != nil {
 		return err
 	}
 	if err := d.address(ops[1], &m.mem); err != nil {
 		return err
 	}
 	m.imm = d.in.imm
-	d.in.kind, d.in.run = kindTogether, m.run
+	return d.warpWide(m.run)
+}
+
+// warpWide pushes an instruction of all lanes of a warp.
+func (d *decoder) warpWide(run runFunc) error {
+	d.in.kind, d.in.run = kindTogether, run
 	d.in.e = d.constant(uint64(allLanes), 4, nil, false)
 	return d.push()
 }

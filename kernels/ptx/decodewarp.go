@@ -1,5 +1,10 @@
 package ptx
 
+import (
+	"strconv"
+	"strings"
+)
+
 // Barriers and the exchange between lanes.
 
 func decodeBarrier(d *decoder) error {
@@ -70,8 +75,9 @@ func decodeBarrier(d *decoder) error {
 }
 
 func decodeShfl(d *decoder) error {
-	if !d.take("sync") {
-		return d.errorf("%s: shfl without .sync is not supported", d.in.op)
+	sync := d.take("sync")
+	if err := d.unsynced(sync); err != nil {
+		return err
 	}
 	mode := d.takeOne("up", "down", "bfly", "idx")
 	t, err := d.takeType()
@@ -81,7 +87,11 @@ func decodeShfl(d *decoder) error {
 	if mode < 0 || t != b32 {
 		return d.unsupported()
 	}
-	ops, err := d.operands(5)
+	want := 5
+	if !sync {
+		want = 4
+	}
+	ops, err := d.operands(want)
 	if err != nil {
 		return err
 	}
@@ -91,15 +101,29 @@ func decodeShfl(d *decoder) error {
 			return err
 		}
 	}
-	if err := d.memberMask(ops[4]); err != nil {
-		return err
+	d.in.kind, d.in.run = kindRun, exchange
+	if sync {
+		if err := d.memberMask(ops[4]); err != nil {
+			return err
+		}
+		d.in.kind, d.in.run = kindTogether, shfl
 	}
 	d.flow.spread = spreadShuffle
 	if err := d.pairDst(ops[0]); err != nil {
 		return err
 	}
-	d.in.kind, d.in.run = kindTogether, shfl
 	return d.push()
+}
+
+// unsynced refuses shfl and vote without .sync where PTX does: of
+// PTX 6.4 and above, for sm_70 and above. Elsewhere the lanes that execute them take part.
+func (d *decoder) unsynced(sync bool) error {
+	v, target := d.m.version, strings.TrimPrefix(d.m.target, "sm_")
+	generation, err := strconv.Atoi(strings.TrimRight(target, "abcdefghijklmnopqrstuvwxyz"))
+	if sync || v[0] < 6 || v[0] == 6 && v[1] < 4 || err == nil && generation < 70 {
+		return nil
+	}
+	return d.errorf("%s: without .sync it is not supported by PTX %d.%d for %s: no lanes of a warp execute together there", d.in.op, v[0], v[1], d.m.target)
 }
 
 // memberMask decodes the mask of a .sync instruction, which must be defined.
@@ -136,18 +160,29 @@ func (d *decoder) pairDst(o operand) error {
 func decodeVote(d *decoder) error {
 	sync := d.take("sync")
 	mode := d.takeOne("all", "any", "uni", "ballot")
-	if mode < 0 || !sync {
+	if mode < 0 {
 		return d.unsupported()
 	}
-	ops, err := d.operands(3)
+	if err := d.unsynced(sync); err != nil {
+		return err
+	}
+	want := 3
+	if !sync {
+		want = 2
+	}
+	ops, err := d.operands(want)
 	if err != nil {
 		return err
 	}
 	if d.in.a, d.in.notC, err = d.pred(ops[1]); err != nil {
 		return err
 	}
-	if err := d.memberMask(ops[2]); err != nil {
-		return err
+	d.in.kind, d.in.run = kindRun, ballot
+	if sync {
+		if err := d.memberMask(ops[2]); err != nil {
+			return err
+		}
+		d.in.kind, d.in.run = kindTogether, vote
 	}
 	if mode == voteBallot {
 		d.take("b32")
@@ -160,7 +195,7 @@ func decodeVote(d *decoder) error {
 		return err
 	}
 	d.in.imm = uint64(mode)
-	d.in.kind, d.in.run, d.flow.spread = kindTogether, vote, spreadVote
+	d.flow.spread = spreadVote
 	return d.push()
 }
 

@@ -66,10 +66,13 @@
 //
 // # What it does not do
 //
-//   - Textures, surfaces, matrix instructions other than ldmatrix and the mma.sync of
-//     matrix.go (wmma, wgmma, stmatrix, and types of 4, 1 and 64 bits), clusters, tensor
-//     copies and mbarriers, an address size of 32, function pointers, recursion, and
-//     the shuffles and votes of before PTX 6.0 are refused when the kernel that has them is asked for.
+//   - Textures, surfaces, matrix instructions other than ldmatrix and those of matrix.go and
+//     wmma.go (wgmma, stmatrix, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or in
+//     wmma of 4 and 64), clusters, tensor copies and mbarriers that count their bytes
+//     (expect_tx), an address size of 32, function pointers, recursion, and, of PTX 6.4 and
+//     above for sm_70 and above, shuffles and votes without .sync are refused when the kernel
+//     that has them is asked for. So is what cooperative groups' sync of a whole grid reads
+//     (%envreg): blocks run one after another, and are never resident together.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
 //     what another lane of its warp does after the loop, it waits until the budget
 //     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
@@ -96,15 +99,19 @@
 //	cfg, flow                    reconvergence
 //	launch, warp, barrier        the order of blocks, warps and instructions
 //	int, logic, carry, float,    instructions on rows; vector_*: in AVX2
-//	compare, cvt, round, vector
-//	matrix, decodematrix         mma.sync and ldmatrix
-//	memory, memop, gather,       memory
-//	memvec, atom, async
+//	compare, cvt, round, vector,
+//	halves, approx
+//	matrix, decodematrix, wmma,  mma.sync, ldmatrix and wmma
+//	decodewmma
+//	barrier, mbarrier            bar and barrier, mbarrier
+//	memory, memop, memknown,     memory
+//	gather, memvec, atom, async
 //	device, module, params,      what package device asks for
 //	variables, snapshot
 //	runtime                      printf and assert
 //	hook                         what the checkers see
-//	check*, race, published,     the checkers
+//	check*, race*, published,    the checkers
 //	shadow*, undefined, used,
-//	origin, report, findings
+//	sure, origin, report,
+//	findings
 package ptx

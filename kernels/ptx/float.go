@@ -346,8 +346,15 @@ func halfOp2(f *format) aluFunc {
 
 // halfMinMax is min or max of f16 and bf16: exact in float32.
 func halfMinMax(f *format, flags uint64, a, b uint16) uint16 {
-	x, y := float32(f.float64(uint64(a))), float32(f.float64(uint64(b)))
-	return uint16(f.pack(fmtF32.unpack(uint64(math.Float32bits(pickMinMax(x, y, flags)))), roundNearest, false))
+	switch {
+	case flags&minMaxXor != 0: // the sign of a NaN counts
+		x, y := float32(f.float64(uint64(a))), float32(f.float64(uint64(b)))
+		return uint16(f.pack(fmtF32.unpack(uint64(math.Float32bits(pickMinMax(x, y, flags)))), roundNearest, false))
+	case f == fmtBF16:
+		of := func(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
+		return singleToBF16(math.Float32bits(pickMinMax(of(a), of(b), flags)))
+	}
+	return halfOfSingle(pickMinMax(singleOfHalf(a), singleOfHalf(b), flags))
 }
 
 func halfMinMaxOp(f *format) aluFunc {

@@ -68,10 +68,12 @@ type access struct {
 	size  uint32 // bytes of each lane: 1, 2, 4, 8 or 16; a vector's are together
 	mask  uint32 // the lanes that access memory, never 0
 
-	// addr is each lane's address: in global memory as the kernel has it, in
+	// addr + imm is each lane's address: in global memory as the kernel has it, in
 	// shared memory an offset in the block's, in local memory an offset in the
-	// thread's. Lanes outside mask have any value.
+	// thread's. Lanes outside mask have any value. imm is 0 but for weak accesses to
+	// global and shared memory.
 	addr *[warpSize]uint64
+	imm  uint64
 	// alloc is the allocation of all lanes in global memory; nil where they lie in
 	// several: then find each by w.block.launch.mem.find(addr).
 	alloc *allocation
@@ -80,9 +82,16 @@ type access struct {
 	// where one is issued, and for all other accesses.
 	copy *pendingCopy
 
+	// All bytes lie from offset from to before to of the allocation or the block's shared
+	// memory. to is 0 where that is not known.
+	from, to uint64
+
 	same bool // all lanes of mask access one place
 	row  bool // mask is all lanes, and each accesses the place after that of the one before
 }
+
+// at returns a lane's address.
+func (a *access) at(lane int) uint64 { return a.addr[lane] + a.imm }
 
 // stored returns the bytes, as two little-endian words, that a store's lane
 // writes. For a load or an atomic it is 0.
@@ -103,6 +112,9 @@ func (a *access) stored(lane int) (lo, hi uint64) {
 	}
 	var out [2]uint64
 	m := a.in.mem
+	if m == nil || m.regs[0].sink { // wmma.store, mbarrier.init: no two lanes write to one place
+		return uint64(lane), 1
+	}
 	for i := range m.n {
 		r := &m.regs[i]
 		v := a.w.lane(r.off, r.bytes, lane) & (1<<(8*uint(m.elem)-1)<<1 - 1)

@@ -27,6 +27,7 @@ const (
 // registers are rows as well. A row is named by its offset in bytes.
 type instr struct {
 	kind     kind
+	sure     bool   // it need not be followed while nothing is undefined (sure.go)
 	counted  bool   // false for the second and further parts of one PTX instruction
 	dbytes   uint8  // of an element of d
 	equality uint8  // setp: it is eq or ne of integers of so many bytes
@@ -136,7 +137,10 @@ type memOp struct {
 	block  blockFunc  // of all lanes, where they are neighbours; nil where there is none
 	do     accessFunc
 	atomic atomFunc
-	flush  bool // add.f32, which flushes subnormal numbers in global memory
+	quick  accessFunc // what does the same as atomic for all lanes; nil where there is none
+	slot   uint8      // of what is known of the addresses (memknown.go), from 1 on; 0 is none
+	leads  bool       // it finds out, for those that follow
+	flush  bool       // add.f32, which flushes subnormal numbers in global memory
 }
 
 // nonCoherent reports whether the instruction is ld.global.nc.

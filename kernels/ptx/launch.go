@@ -205,6 +205,7 @@ func (d *Device) warpsFor(l *launch, n int) []warp {
 		w.init = make([]uint32, len(e.regNames))
 		w.local = aligned(e.local * warpSize)
 		w.access.w = w
+		w.known = make([]knownRow, e.known)
 		for _, c := range e.consts {
 			v := c.value
 			if c.sym != nil {
@@ -287,9 +288,9 @@ func (w *warp) begin(b *block) {
 	w.active = w.live
 	w.forgetCopies()
 	if l.followed {
-		clear(w.init)
+		w.undefinedAbout = false
 		w.undef.reset()
-		if !l.device.opt.Checks.Registers { // only what memory brings is not defined
+		if copy(w.init, l.entry.initial); !l.device.opt.Checks.Registers { // only what memory brings is not defined
 			for r := range w.init {
 				w.init[r] = allLanes
 			}

@@ -6,27 +6,36 @@ import (
 	"unsafe"
 )
 
-// Matrix products of a warp: mma.sync of 16×8 results, and ldmatrix (PTX ISA §9.7.15.5).
+// Matrix products of a warp: mma.sync of 16×8 or 8×8 results, and ldmatrix (PTX ISA §9.7.15.5).
 //
 // Of whatever type, a register of A has 4 bytes of a row of 16 or 32 bytes, and one of B 4
 // bytes of a column as long: with g = lane/4 and t = lane%4, register r of A is row
 // g + 8·(r mod 2), bytes 16·(r/2) + 4·t and on; register r of B is column g, bytes 16·r + 4·t
 // and on. Register r of 32 bits of C and D is row g + 8·(r/2), column 2·t + r mod 2.
 //
+// Of 8×8 results there is one register of A, and two of C and D. Elements of 4 bits lie in a
+// byte with the lower first. In f64 a register is an element: register r of A is row
+// g + 8·(r mod 2), column t + 4·(r/2), and that of B is row t + 4·r, column g.
+//
 // An element of D is C's, to which the products are added in ascending order of k, each
 // exact and each sum rounded to nearest even: in f32, also where C and D are f16, which is rounded to at
 // the end. The manual leaves order and rounding open, and hardware adds several at a time and
-// truncates: results may differ. Integers are exact, and wrap or, with .satfinite, saturate.
+// truncates: results may differ. In f64 each product and sum is one fma. Integers are exact, and wrap or, with .satfinite, saturate.
 
-// mmaOp is mma.sync.
+// mmaRows are the registers of an mma.
+type mmaRows struct {
+	a, b, c, d []uint32
+}
+
+// mmaOp is mma.sync of registers of 4 bytes.
 type mmaOp struct {
-	a, b, c, d []uint32 // rows of 4 bytes
-	bytes      int      // of a row of A
-	kind       mmaKind
-	half       bool // C and D are f16
-	saturate   bool
-	signedA    bool // of integers
-	signedB    bool
+	mmaRows
+	bytes    int // of a row of A
+	kind     mmaKind
+	half     bool // C and D are f16
+	saturate bool
+	signedA  bool // of integers
+	signedB  bool
 }
 
 type mmaKind uint8
@@ -36,6 +45,7 @@ const (
 	mmaBF16
 	mmaTF32
 	mmaInt8
+	mmaInt4
 )
 
 // matrices are the operands of an mma in their rows and columns.
@@ -68,15 +78,26 @@ func (m *mmaOp) run(w *warp, in *instr, mask uint32) error {
 			}
 		}
 	}
-	for i := range x.c {
-		for j := range x.c[i] {
-			a, b := x.a[i][:m.bytes], x.b[j][:m.bytes]
-			if m.kind == mmaInt8 {
-				x.c[i][j] = m.dotInt(a, b, int32(x.c[i][j]))
-			} else {
-				x.c[i][j] = math.Float32bits(m.dot(a, b, math.Float32frombits(x.c[i][j])))
+	if m.kind >= mmaInt8 {
+		for i := range x.c {
+			for j := range x.c[i] {
+				x.c[i][j] = m.dotInt(x.a[i][:m.bytes], x.b[j][:m.bytes], int32(x.c[i][j]))
 			}
 		}
+	} else {
+		var a [16]tileRow
+		var b [16][8]float32
+		for i := range x.a {
+			m.widen(a[i][:], x.a[i][:m.bytes])
+		}
+		for j := range x.b {
+			var column tileRow
+			for k, v := range column[:m.widen(column[:], x.b[j][:m.bytes])] {
+				b[k][j] = v
+			}
+		}
+		t := tile{rows: len(x.c), k: m.bytes / m.elementBytes(), strideB: 8, strideC: 8}
+		t.multiply((*float32)(unsafe.Pointer(&x.c)), &a[0], &b[0][0])
 	}
 	for lane := range warpSize {
 		g, t := lane/4, lane%4
@@ -92,45 +113,128 @@ func (m *mmaOp) run(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// dot adds the products of a row and a column to sum.
-func (m *mmaOp) dot(a, b []byte, sum float32) float32 {
-	for len(a) > 0 {
-		var x, y float32
-		size := 2
-		switch m.kind {
-		case mmaF16:
-			x = math.Float32frombits(halfToSingle(binary.LittleEndian.Uint16(a)))
-			y = math.Float32frombits(halfToSingle(binary.LittleEndian.Uint16(b)))
-		case mmaBF16:
-			x = math.Float32frombits(uint32(binary.LittleEndian.Uint16(a)) << 16)
-			y = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
-		default: // the lower 13 bits are not looked at
-			x = math.Float32frombits(binary.LittleEndian.Uint32(a) &^ 0x1fff)
-			y = math.Float32frombits(binary.LittleEndian.Uint32(b) &^ 0x1fff)
-			size = 4
-		}
-		sum = canonical(float32(oddRounded(float64(x)*float64(y), float64(sum))))
-		a, b = a[size:], b[size:]
+// elementBytes is the bytes of an element of A and B.
+func (m *mmaOp) elementBytes() int {
+	if m.kind == mmaTF32 {
+		return 4
 	}
-	return sum
+	return 2
 }
 
-// dotInt is dot of integers of 8 bits.
-func (m *mmaOp) dotInt(a, b []byte, c int32) uint32 {
-	wide := func(v byte, signed bool) int64 {
-		if signed {
-			return int64(int8(v))
+// widen converts floats to f32, exactly, and returns how many there are. The lower 13 bits of a tf32
+// are not looked at.
+func (m *mmaOp) widen(to []float32, from []byte) int {
+	n := len(from) / m.elementBytes()
+	for i := range n {
+		switch m.kind {
+		case mmaF16:
+			to[i] = singleOfHalf(binary.LittleEndian.Uint16(from[2*i:]))
+		case mmaBF16:
+			to[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(from[2*i:])) << 16)
+		default:
+			to[i] = math.Float32frombits(binary.LittleEndian.Uint32(from[4*i:]) &^ 0x1fff)
 		}
-		return int64(v)
+	}
+	return n
+}
+
+// tileRow is a row of A, or a column of B.
+type tileRow [16]float32
+
+// tile is a product of matrices in memory, of which C has 8 columns: rows of A lie a
+// tileRow apart, those of B and C by some floats.
+type tile struct {
+	rows, k          int
+	strideB, strideC int
+}
+
+// multiply adds A·B to C: for each element in ascending order of k, by fma of f32.
+//
+//	for each row i, column j < 8, and k: c[i][j] = fma(a[i][k], b[k][j], c[i][j])
+func (t *tile) multiply(c *float32, a *tileRow, b *float32) {
+	if vectors {
+		multiplyTile(c, a, b, t)
+		return
+	}
+	t.plain(c, a, b)
+}
+
+func (t *tile) plain(c *float32, a *tileRow, b *float32) {
+	for i := range t.rows {
+		row := (*tileRow)(unsafe.Add(unsafe.Pointer(a), i*int(unsafe.Sizeof(*a))))
+		for j := range 8 {
+			sum := (*float32)(unsafe.Add(unsafe.Pointer(c), 4*(i*t.strideC+j)))
+			for k := range t.k {
+				y := *(*float32)(unsafe.Add(unsafe.Pointer(b), 4*(k*t.strideB+j)))
+				*sum = float32(oddRounded(float64(row[k])*float64(y), float64(*sum)))
+			}
+			*sum = canonical(*sum)
+		}
+	}
+}
+
+// dotInt adds the products of a row and a column of integers of 8 or 4 bits to c.
+func (m *mmaOp) dotInt(a, b []byte, c int32) uint32 {
+	wide := func(v byte, up uint, signed bool) int64 { // of the bits that a shift of up leaves
+		if signed {
+			return int64(int8(v<<up) >> up)
+		}
+		return int64(v << up >> up)
 	}
 	sum := int64(c)
 	for i := range a {
-		sum += wide(a[i], m.signedA) * wide(b[i], m.signedB)
+		if m.kind == mmaInt4 {
+			sum += wide(a[i], 4, m.signedA) * wide(b[i], 4, m.signedB)
+			sum += wide(a[i]>>4, 4, m.signedA) * wide(b[i]>>4, 4, m.signedB)
+			continue
+		}
+		sum += wide(a[i], 0, m.signedA) * wide(b[i], 0, m.signedB)
 	}
 	if m.saturate {
 		sum = min(max(sum, math.MinInt32), math.MaxInt32)
 	}
 	return uint32(sum)
+}
+
+// mmaDouble is mma.sync of f64.
+type mmaDouble struct {
+	mmaRows
+	k int
+}
+
+func (m *mmaDouble) run(w *warp, in *instr, mask uint32) error {
+	if mask != allLanes {
+		return w.lanesMissing(in, mask)
+	}
+	var a [16][16]float64
+	var b [16][8]float64
+	var c [16][8]float64
+	for lane := range warpSize {
+		g, t := lane/4, lane%4
+		for r, off := range m.a {
+			a[g+8*(r&1)][t+4*(r>>1)] = row[float64](w.regs, off)[lane]
+		}
+		for r, off := range m.b {
+			b[t+4*r][g] = row[float64](w.regs, off)[lane]
+		}
+		for r, off := range m.c {
+			c[g+8*(r>>1)][2*t+r&1] = row[float64](w.regs, off)[lane]
+		}
+	}
+	for i := range c {
+		for j := range c[i] {
+			for k := range m.k {
+				c[i][j] = canonical(math.FMA(a[i][k], b[k][j], c[i][j]))
+			}
+		}
+	}
+	for lane := range warpSize {
+		g, t := lane/4, lane%4
+		for r, off := range m.d {
+			row[float64](w.regs, off)[lane] = c[g+8*(r>>1)][2*t+r&1]
+		}
+	}
+	return nil
 }
 
 // lanesMissing is the error of an instruction that all lanes of a warp have to execute.

@@ -253,7 +253,10 @@ func TestMatrixChecks(t *testing.T) {
 	}
 	for _, body := range []string{
 		"mma.sync.aligned.m16n8k16.row.row.s32.s8.s8.s32 {%r10, %r11, %r12, %r13}, {%r20, %r20}, {%r20}, {%r20, %r20, %r20, %r20};",
-		"mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32 {%r10, %r11, %r12, %r13}, {%r20, %r20}, {%r20}, {%r20, %r20, %r20, %r20};",
+		"mma.sync.aligned.m16n8k64.row.col.s32.s8.s8.s32 {%r10, %r11, %r12, %r13}, {%r20, %r20}, {%r20}, {%r20, %r20, %r20, %r20};",
+		"mma.sync.aligned.m16n8k64.row.col.s32.s4.s8.s32 {%r10, %r11, %r12, %r13}, {%r20, %r20}, {%r20}, {%r20, %r20, %r20, %r20};",
+		"mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%rd4, %rd5}, {%rd6}, {%rd7}, {%rd8, %rd9};",
+		"mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%r10, %r11, %r12, %r13, %r14, %r15, %r16, %r17}, {%r1, %r2}, {%r3, %r4}, {%r10, %r11, %r12, %r13, %r14, %r15, %r16, %r17};",
 		"mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%r10, %r11, %r12}, {%r20, %r20}, {%r20}, {%r20, %r20, %r20, %r20};",
 		"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r10, %r11, %r12, %r13}, {%r20, %r20, %r20, %r20}, {%r20, %r20}, {%r20, %r20, %r20, %r20};",
 		"ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r6}, [tile];",

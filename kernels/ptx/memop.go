@@ -43,6 +43,11 @@ func (w *warp) addresses(m *memOp) *[warpSize]uint64 {
 // checkers, and does the access: at once where all lanes lie in one piece, as they
 // nearly always do.
 func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
+	if m.slot != 0 && !m.leads {
+		if known := &w.known[m.slot-1]; known.holds(m, imm, mask) {
+			return w.resolveKnown(in, m, known, imm, mask)
+		}
+	}
 	from := w.addresses(m)
 	lane := bits.TrailingZeros32(mask) & 31
 	first := from[lane] + imm
@@ -73,25 +78,32 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 		t.base = windowOf(at)
 	}
 	s := &w.survey
-	if size >= uint64(m.size) {
-		s.imm, s.base, s.span, s.step = imm, t.base, size-uint64(m.size), uint64(m.size)
+	good := size >= uint64(m.size)
+	if good {
+		s.imm, s.base, s.step = imm, t.base, uint64(m.size)
 		s.first, s.lane0 = first, first-uint64(lane)*s.step
 		s.look(&w.addr, from, mask)
+		good = !s.outside(size-uint64(m.size)) && s.low&uint64(m.size-1) == 0
 	} else {
 		for i := range w.addr {
 			w.addr[i] = from[i] + imm
 		}
-		s.outside = 1 << 63
 	}
-	if int64(s.outside) < 0 || s.low&uint64(m.size-1) != 0 {
+	if !good {
+		if m.leads {
+			w.known[m.slot-1].mask = 0
+		}
 		return w.resolveSlowly(in, m, mask)
 	}
 	t.neighbours, t.same = s.apart == 0, s.uneven == 0
+	if m.leads {
+		w.know(m, from, imm, t, al, size)
+	}
 	if at != spaceGlobal {
-		return w.accessWindow(in, m, t)
+		return w.accessWindow(in, m, t, true)
 	}
 	if l.checks != nil {
-		if err := w.check(in, m, at, &w.addr, mask, al); err != nil {
+		if err := w.check(in, m, at, &w.addr, mask, al, true); err != nil {
 			return err
 		}
 	}
@@ -100,7 +112,7 @@ func (w *warp) resolve(in *instr, m *memOp, imm uint64, mask uint32) error {
 }
 
 // accessWindow accesses memory that is not global: t's lanes are within it.
-func (w *warp) accessWindow(in *instr, m *memOp, t *target) error {
+func (w *warp) accessWindow(in *instr, m *memOp, t *target, near bool) error {
 	if m.kind != accessLoad && t.space != spaceShared && t.space != spaceLocal {
 		return w.errorf(in, t.mask, "writes %v memory", t.space)
 	}
@@ -112,7 +124,7 @@ func (w *warp) accessWindow(in *instr, m *memOp, t *target) error {
 	}
 	checked := t.space == spaceShared || t.space == spaceLocal
 	if w.block.launch.checks != nil && checked {
-		if err := w.check(in, m, t.space, &w.addr, t.mask, nil); err != nil {
+		if err := w.check(in, m, t.space, &w.addr, t.mask, nil, near); err != nil {
 			return err
 		}
 	}
@@ -228,7 +240,7 @@ func (w *warp) resolveSlowly(in *instr, m *memOp, mask uint32) error {
 				continue
 			}
 		}
-		if err := w.accessWindow(in, m, t); err != nil {
+		if err := w.accessWindow(in, m, t, false); err != nil {
 			return err
 		}
 	}
@@ -269,7 +281,7 @@ func (w *warp) resolveGlobal(in *instr, m *memOp, mask uint32) error {
 		return nil
 	}
 	if w.block.launch.checks != nil {
-		if err := w.check(in, m, spaceGlobal, addr, mask, nil); err != nil {
+		if err := w.check(in, m, spaceGlobal, addr, mask, nil, false); err != nil {
 			return err
 		}
 	}
@@ -319,12 +331,15 @@ func (w *warp) outside(in *instr, m *memOp, sp space, base uint64, mask uint32, 
 	return mask, nil
 }
 
-// check shows an access to the checkers.
-func (w *warp) check(in *instr, m *memOp, sp space, addr *[warpSize]uint64, mask uint32, a *allocation) error {
+// check shows an access to the checkers. near is whether the survey is of it.
+func (w *warp) check(in *instr, m *memOp, sp space, addr *[warpSize]uint64, mask uint32, a *allocation, near bool) error {
 	c := &w.access
 	c.in, c.space, c.kind, c.sem, c.scope, c.size = in, sp, m.kind, m.sem, m.scope, m.size
-	c.mask, c.addr, c.alloc, c.copy = mask, addr, a, nil
+	c.mask, c.addr, c.imm, c.alloc, c.copy = mask, addr, 0, a, nil
 	alone := a != nil || sp != spaceGlobal // target is of all lanes
 	c.same, c.row = alone && w.target.same, alone && w.target.neighbours && mask == allLanes
+	if c.from, c.to = 0, 0; near {
+		c.from, c.to = w.survey.min, w.survey.max+uint64(m.size)
+	}
 	return w.block.launch.checks.access(c)
 }

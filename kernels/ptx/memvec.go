@@ -22,9 +22,7 @@ func fillRow[R, E ~int8 | ~uint8 | integer](d, p unsafe.Pointer, mask, live uint
 	v := R(*(*E)(p))
 	to := (*[warpSize]R)(d)
 	if mask == live {
-		for i := range to {
-			to[i] = v
-		}
+		fillAll(to, v)
 		return
 	}
 	for ; mask != 0; mask &= mask - 1 {
@@ -32,14 +30,29 @@ func fillRow[R, E ~int8 | ~uint8 | integer](d, p unsafe.Pointer, mask, live uint
 	}
 }
 
+func fillAll[R any](to *[warpSize]R, v R) {
+	for i := range to {
+		to[i] = v
+	}
+}
+
+// fillWords is fillRow of words.
+func fillWords(d, p unsafe.Pointer, mask, live uint32) {
+	if vectors && mask == live {
+		fillRow32(d, *(*uint32)(p))
+		return
+	}
+	fillRow[uint32, uint32](d, p, mask, live)
+}
+
 var fills = map[loadKey]fillFunc{
 	{1, 1, false}: fillRow[uint8, uint8], {2, 1, false}: fillRow[uint16, uint8],
 	{4, 1, false}: fillRow[uint32, uint8], {8, 1, false}: fillRow[uint64, uint8],
 	{2, 2, false}: fillRow[uint16, uint16], {4, 2, false}: fillRow[uint32, uint16], {8, 2, false}: fillRow[uint64, uint16],
-	{4, 4, false}: fillRow[uint32, uint32], {8, 4, false}: fillRow[uint64, uint32], {8, 8, false}: fillRow[uint64, uint64],
+	{4, 4, false}: fillWords, {8, 4, false}: fillRow[uint64, uint32], {8, 8, false}: fillRow[uint64, uint64],
 	{1, 1, true}: fillRow[int8, int8], {2, 1, true}: fillRow[int16, int8], {4, 1, true}: fillRow[int32, int8], {8, 1, true}: fillRow[int64, int8],
 	{2, 2, true}: fillRow[int16, int16], {4, 2, true}: fillRow[int32, int16], {8, 2, true}: fillRow[int64, int16],
-	{4, 4, true}: fillRow[int32, int32], {8, 4, true}: fillRow[int64, int32], {8, 8, true}: fillRow[int64, int64],
+	{4, 4, true}: fillWords, {8, 4, true}: fillRow[int64, int32], {8, 8, true}: fillRow[int64, int64],
 }
 
 // vectorKey is a vector of n elements of some bytes.

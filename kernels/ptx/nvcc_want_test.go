@@ -12,7 +12,7 @@ import (
 
 // What the kernels of testdata/nvcc compute, in plain Go.
 
-func nvccCases() []nvccCase {
+func nvccCases() []kernelCase {
 	rng := rand.New(rand.NewPCG(1, 2))
 	return slices.Concat(nvccReduce(rng), nvccSort(rng), nvccInts(rng), nvccMisc(rng), nvccPaged(rng), nvccHalf(rng))
 }
@@ -25,7 +25,7 @@ func randomFloats(rng *rand.Rand, n int) []float32 {
 	return sequence(n, func(int) float32 { return float32(rng.NormFloat64()) })
 }
 
-func nvccReduce(rng *rand.Rand) []nvccCase {
+func nvccReduce(rng *rand.Rand) []kernelCase {
 	const n = 1000
 	x := randomInts(rng, n, 1000)
 	blocks, total := make([]int32, 4), int32(0)
@@ -48,17 +48,17 @@ func nvccReduce(rng *rand.Rand) []nvccCase {
 		w := warps[i/32*3:]
 		w[0], w[1], w[2] = w[0]+v, max(w[1], v), w[2]|v
 	}
-	return []nvccCase{
-		{file: "reduce", entry: "sum_tree", grid: extent(4), block: extent(256), args: []any{reads(x), writes(blocks), device.I32(n)}},
-		{file: "reduce", entry: "sum_shuffle", grid: extent(3), block: extent(64), args: []any{reads(whole), writes(sums), device.I32(n)}},
-		{file: "reduce", entry: "sum_last_block", grid: extent(5), block: extent(128), args: []any{
+	return []kernelCase{
+		{file: "nvcc/reduce", entry: "sum_tree", grid: extent(4), block: extent(256), args: []any{reads(x), writes(blocks), device.I32(n)}},
+		{file: "nvcc/reduce", entry: "sum_shuffle", grid: extent(3), block: extent(64), args: []any{reads(whole), writes(sums), device.I32(n)}},
+		{file: "nvcc/reduce", entry: "sum_last_block", grid: extent(5), block: extent(128), args: []any{
 			reads(x), reads(make([]int32, 5)), writes([]int32{total}), device.I32(n)}},
-		{file: "reduce", entry: "sum_volatile", grid: extent(2), block: extent(256), shared: 1024, args: []any{reads(x[:512]), writes(halves)}},
-		{file: "reduce", entry: "sum_redux", grid: extent(2), block: extent(64), args: []any{reads(u), writes(warps), device.I32(90)}},
+		{file: "nvcc/reduce", entry: "sum_volatile", grid: extent(2), block: extent(256), shared: 1024, args: []any{reads(x[:512]), writes(halves)}},
+		{file: "nvcc/reduce", entry: "sum_redux", grid: extent(2), block: extent(64), args: []any{reads(u), writes(warps), device.I32(90)}},
 	}
 }
 
-func nvccSort(rng *rand.Rand) []nvccCase {
+func nvccSort(rng *rand.Rand) []kernelCase {
 	x := randomInts(rng, 500, 100)
 	sums, sum := make([]int32, len(x)), int32(0)
 	for i, v := range x {
@@ -80,19 +80,19 @@ func nvccSort(rng *rand.Rand) []nvccCase {
 	byDigit := slices.Clone(keys)
 	slices.SortStableFunc(byDigit, func(a, b uint32) int { return cmp.Compare(a>>8&15, b>>8&15) })
 	y := randomInts(rng, 256, 1000)
-	return []nvccCase{
-		{file: "sort", entry: "scan_warps", grid: extent(1), block: extent(512), args: []any{reads(x), writes(sums), device.I32(500)}},
-		{file: "sort", entry: "compact", grid: extent(1), block: extent(32), args: []any{
+	return []kernelCase{
+		{file: "nvcc/sort", entry: "scan_warps", grid: extent(1), block: extent(512), args: []any{reads(x), writes(sums), device.I32(500)}},
+		{file: "nvcc/sort", entry: "compact", grid: extent(1), block: extent(32), args: []any{
 			reads(x[:30]), writes(positive), changes([]int32{0}, []int32{int32(len(positive))}), device.I32(30)}},
-		{file: "sort", entry: "histogram", grid: extent(3), block: extent(192), args: []any{
+		{file: "nvcc/sort", entry: "histogram", grid: extent(3), block: extent(192), args: []any{
 			reads(letters), changes(make([]uint32, 256), counts), device.I32(3000)}},
-		{file: "sort", entry: "radix_pass", grid: extent(1), block: extent(256), args: []any{
+		{file: "nvcc/sort", entry: "radix_pass", grid: extent(1), block: extent(256), args: []any{
 			reads(keys), writes(byDigit), device.I32(250), device.I32(8)}},
-		{file: "sort", entry: "bitonic", grid: extent(1), block: extent(256), shared: 1024, args: []any{changes(y, slices.Sorted(slices.Values(y)))}},
+		{file: "nvcc/sort", entry: "bitonic", grid: extent(1), block: extent(256), shared: 1024, args: []any{changes(y, slices.Sorted(slices.Values(y)))}},
 	}
 }
 
-func nvccInts(rng *rand.Rand) []nvccCase {
+func nvccInts(rng *rand.Rand) []kernelCase {
 	const n = 100
 	u := sequence(n, func(i int) uint32 { return rng.Uint32() >> (i % 32) })
 	u[3], u[4] = 0, math.MaxUint32
@@ -173,12 +173,12 @@ func nvccInts(rng *rand.Rand) []nvccCase {
 		q.B, q.C, q.D, q.E[t%3] = 2*q.B, q.C^0x55, q.D+float64(t), float32(t)
 		return q
 	})
-	return []nvccCase{
-		{file: "ints", entry: "bits", grid: extent(2), block: extent(64), args: []any{reads(u), writes(results), device.I32(n)}},
-		{file: "ints", entry: "choose", grid: extent(2), block: extent(64), args: []any{reads(which), writes(chosen), device.I32(n)}},
-		{file: "ints", entry: "structs", grid: extent(1), block: extent(40), args: []any{reads([]pair{p}), reads([]big{b}), changes(make([]pair, 40), pairs)}},
-		{file: "ints", entry: "local_array", grid: extent(2), block: extent(64), args: []any{reads(x), writes(picked), device.I32(n)}},
-		{file: "ints", entry: "constants", grid: extent(1), block: extent(64), args: []any{writes(sequence(64, func(t int) int32 {
+	return []kernelCase{
+		{file: "nvcc/ints", entry: "bits", grid: extent(2), block: extent(64), args: []any{reads(u), writes(results), device.I32(n)}},
+		{file: "nvcc/ints", entry: "choose", grid: extent(2), block: extent(64), args: []any{reads(which), writes(chosen), device.I32(n)}},
+		{file: "nvcc/ints", entry: "structs", grid: extent(1), block: extent(40), args: []any{reads([]pair{p}), reads([]big{b}), changes(make([]pair, 40), pairs)}},
+		{file: "nvcc/ints", entry: "local_array", grid: extent(2), block: extent(64), args: []any{reads(x), writes(picked), device.I32(n)}},
+		{file: "nvcc/ints", entry: "constants", grid: extent(1), block: extent(64), args: []any{writes(sequence(64, func(t int) int32 {
 			v := []int32{3, 1, 4, 1, 5, 9, 2, 6}[t%8] + []int32{500, -1250, 3000, 1}[t%4] + int32("paged"[t%5])
 			if t == 0 {
 				v += 7 + 7 + 5
@@ -188,7 +188,7 @@ func nvccInts(rng *rand.Rand) []nvccCase {
 	}
 }
 
-func nvccMisc(rng *rand.Rand) []nvccCase {
+func nvccMisc(rng *rand.Rand) []kernelCase {
 	number := sequence(64, func(i int) int32 { return int32(i) })
 	wrong := slices.Clone(number)
 	wrong[33] = -1
@@ -234,12 +234,12 @@ func nvccMisc(rng *rand.Rand) []nvccCase {
 		}
 		votes = append(votes, some|every<<1, all+same, of, peers)
 	}
-	one := func(entry string, threads int, args ...any) nvccCase {
-		return nvccCase{file: "misc", entry: entry, grid: extent(1), block: extent(threads), args: args}
+	one := func(entry string, threads int, args ...any) kernelCase {
+		return kernelCase{file: "nvcc/misc", entry: entry, grid: extent(1), block: extent(threads), args: args}
 	}
 	failing := one("asserts", 64, reads(wrong))
 	failing.fails = "thread (33,0,0): misc.cu:10"
-	return []nvccCase{
+	return []kernelCase{
 		one("says", 64, writes(number)), one("asserts", 64, reads(number)), failing,
 		one("asm_copy_tail", 64, reads(text), writes(swapped), device.I32(101)),
 		one("votes", 64, reads(x), writes(votes)),
@@ -248,7 +248,7 @@ func nvccMisc(rng *rand.Rand) []nvccCase {
 	}
 }
 
-func nvccPaged(rng *rand.Rand) []nvccCase {
+func nvccPaged(rng *rand.Rand) []kernelCase {
 	const blocks, heads, dim, size, pack = 12, 2, 64, 16, 4 // pack: neighbouring floats of a key
 	keyAt := func(block, h, d, off int) int {
 		return ((block*heads+h)*dim/pack+d/pack)*size*pack + off*pack + d%pack
@@ -301,18 +301,18 @@ func nvccPaged(rng *rand.Rand) []nvccCase {
 		copy(a2[m[1]*elems:][:elems], a[m[0]*elems:])
 		copy(b2[m[1]*elems:][:elems], b[m[0]*elems:])
 	}
-	return []nvccCase{
-		{file: "paged", entry: "paged_attention", approx: true, grid: extent(heads, len(lens)), block: extent(128), shared: 256, args: []any{
+	return []kernelCase{
+		{file: "nvcc/paged", entry: "paged_attention", approx: true, grid: extent(heads, len(lens)), block: extent(128), shared: 256, args: []any{
 			near(out, 2e-4), reads(q), reads(keys), reads(values), reads(table), reads(lens), device.F32(0.125), device.I32(perSeq)}},
-		{file: "paged", entry: "reshape_and_cache", grid: extent(len(slots)), block: extent(96), args: []any{
+		{file: "nvcc/paged", entry: "reshape_and_cache", grid: extent(len(slots)), block: extent(96), args: []any{
 			reads(k), reads(v), changes(keys, newKeys), changes(values, newValues), reads(slots),
 			device.I32(heads), device.I32(dim), device.I32(size), device.I32(pack)}},
-		{file: "paged", entry: "copy_blocks", grid: extent(1, 2), block: extent(32), args: []any{
-			changes(a, a2), changes(b, b2), nvccAddress(0), nvccAddress(1), reads([]int64{0, 4, 2, 5}), device.I32(elems)}},
+		{file: "nvcc/paged", entry: "copy_blocks", grid: extent(1, 2), block: extent(32), args: []any{
+			changes(a, a2), changes(b, b2), caseAddress(0), caseAddress(1), reads([]int64{0, 4, 2, 5}), device.I32(elems)}},
 	}
 }
 
-func nvccHalf(rng *rand.Rand) []nvccCase {
+func nvccHalf(rng *rand.Rand) []kernelCase {
 	number := func(h uint16) float64 { return fmtF16.float64(uint64(h)) }
 	half := func(x float64) uint16 { // x is exact
 		return uint16(fmtF16.pack(fmtF64.unpack(math.Float64bits(x)), roundNearest, false))
@@ -339,9 +339,9 @@ func nvccHalf(rng *rand.Rand) []nvccCase {
 		}
 		return acc
 	})
-	return []nvccCase{
-		{file: "half", entry: "half2_ops", approx: true, grid: extent(1), block: extent(32), args: []any{reads(x), writes(results), device.I32(32)}},
-		{file: "half", entry: "half_matmul", grid: extent(3, 3), block: extent(16, 16), args: []any{
+	return []kernelCase{
+		{file: "nvcc/half", entry: "half2_ops", approx: true, grid: extent(1), block: extent(32), args: []any{reads(x), writes(results), device.I32(32)}},
+		{file: "nvcc/half", entry: "half_matmul", grid: extent(3, 3), block: extent(16, 16), args: []any{
 			reads(a), reads(b), near(c, 1e-6), device.I32(n)}},
 	}
 }

@@ -32,7 +32,7 @@ var opcodes = map[string]func(d *decoder) error{
 	"membar": decodeFence, "fence": decodeFence, "cp": decodeCp,
 
 	"bar": decodeBarrier, "barrier": decodeBarrier,
-	"mma": decodeMMA, "ldmatrix": decodeLdmatrix,
+	"mma": decodeMMA, "wmma": decodeWMMA, "mbarrier": decodeMbarrier, "ldmatrix": decodeLdmatrix,
 	"shfl": decodeShfl, "vote": decodeVote, "match": decodeMatch, "redux": decodeRedux, "activemask": decodeActivemask,
 
 	"bra": decodeBranch, "brx": decodeBrx, "call": decodeCall, "ret": decodeRet, "exit": decodeExit,
@@ -43,9 +43,9 @@ var opcodes = map[string]func(d *decoder) error{
 var unsupportedOps = map[string]string{
 	"tex": "textures", "tld4": "textures", "txq": "textures", "istypep": "textures",
 	"suld": "surfaces", "sust": "surfaces", "sured": "surfaces", "suq": "surfaces",
-	"wmma": "matrix instructions", "wgmma": "matrix instructions", "tcgen05": "matrix instructions",
+	"wgmma": "matrix instructions", "tcgen05": "matrix instructions",
 	"stmatrix": "matrix instructions", "movmatrix": "matrix instructions",
-	"mbarrier": "mbarriers", "mapa": "clusters", "getctarank": "clusters", "elect": "elections of a lane",
+	"mapa": "clusters", "getctarank": "clusters", "elect": "elections of a lane",
 	"griddepcontrol": "dependent grids", "setmaxnreg": "register counts", "createpolicy": "cache policies", "discard": "discards",
 	"tensormap": "tensor maps", "multimem": "addresses of several devices", "alloca": "allocations on the stack",
 	"stacksave": "allocations on the stack", "stackrestore": "allocations on the stack",

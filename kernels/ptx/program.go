@@ -57,10 +57,12 @@ type entry struct {
 	originSets []originSet // that accesses to global memory have
 	params     []param
 	paramSize  int
-	shared     int // bytes of static shared memory
-	dynamicAt  int // where dynamic shared memory starts
-	local      int // bytes of local memory of each thread
-	maxDepth   int // of nested calls
+	shared     int      // bytes of static shared memory
+	dynamicAt  int      // where dynamic shared memory starts
+	local      int      // bytes of local memory of each thread
+	maxDepth   int      // of nested calls
+	initial    []uint32 // warp.init of a new block (sure.go)
+	known      int      // rows of addresses of which something is known at a time
 }
 
 // constRow is a row of the register file that holds one value in all lanes.

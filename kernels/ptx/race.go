@@ -31,6 +31,7 @@ type races struct {
 
 	starts []blockStart // of every block of the launch, in the order they ran
 	slowed uint64       // calls of slow
+	putOff putOff       // of this block
 	pool   racePool
 	publications
 }
@@ -81,6 +82,7 @@ func (r *races) beginLaunch(threads int) {
 	r.tick()
 	r.launch = r.now
 	r.threads = threads
+	r.putOff.beginLaunch()
 	r.starts = r.starts[:0]
 	r.warps = make([]warpTime, (threads+warpSize-1)/warpSize)
 }
@@ -93,6 +95,7 @@ func (r *races) beginBlock(block uint64) {
 		r.warps[w] = warpTime{sync: r.now}
 	}
 	r.starts = append(r.starts, blockStart{r.now, block})
+	r.putOff.drop()
 	r.publications.beginBlock()
 }
 
@@ -112,6 +115,7 @@ func (r *races) startOf(e stamp) blockStart {
 // blockBarrier is a barrier that all threads of the block have reached.
 func (r *races) blockBarrier() {
 	r.tick()
+	r.putOff.drop()
 	r.barrier = r.now
 	for w := range r.warps {
 		r.warps[w] = warpTime{sync: r.now}
@@ -252,6 +256,15 @@ func (w *window) orders(e, s stamp) bool {
 	return (e^s)&stampWarp == 0 && (e < w.sync || (e^s)&stampThread == 0)
 }
 
+// settled is orders for the most common cases, of accesses before the last barrier and of
+// the thread itself.
+func (w *window) settled(e, s stamp) bool {
+	if e < w.barrier {
+		return e >= w.block || e < w.floor
+	}
+	return (e^s)&stampThread == 0
+}
+
 // check looks at an access and remembers it. It returns the first lane that is in
 // a race and the earlier access, or -1.
 func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
@@ -261,15 +274,32 @@ func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 		return r.checkRow(s, a, &win, shift)
 	}
 	slowed, two := r.slowed, a.mask&(a.mask-1)
+	weak := a.stamp&stampStrong == 0
+	loads, writes := weak && !a.nc && a.stamp.kind() == accessLoad, weak && a.stamp.kind() == accessStore
+	page, index := (*racePage)(nil), ^uint64(0)
 	for rest := a.mask; rest != 0; rest &= rest - 1 {
 		if rest == two&(two-1) && a.same && slowed == r.slowed && a.stamp.kind() == accessLoad {
 			// What two lanes may read, and remember, is all that the others add.
 			break
 		}
-		l := bits.TrailingZeros32(rest)
+		l := bits.TrailingZeros32(rest) & 31
 		off := a.addr[l] - a.base
-		page := r.pool.page(s, off>>racePageShift, shift)
+		if off>>racePageShift != index {
+			index = off >> racePageShift
+			page = r.pool.page(s, index, shift)
+		}
 		first := off & (racePageBytes - 1) >> page.shift
+		if page.shift == shift { // what touch does, for the most common cases
+			g, st := &page.granules[first], a.stamp|stamp(l)<<stampLaneShift
+			switch {
+			case writes && win.settled(g.write, st) && win.settled(g.strong, st) && win.settled(g.since[0], st) && win.settled(g.since[1], st):
+				*g = granule{write: st}
+				continue
+			case loads && win.settled(g.write, st) && win.settled(g.since[0], st) && g.strong < win.floor:
+				g.since[0] = st
+				continue
+			}
+		}
 		if lane, with := r.touch(page.granules[first:first+1<<(shift-page.shift)], l, shift-page.shift, a, &win); with != 0 {
 			return lane, with
 		}
@@ -306,6 +336,14 @@ func (r *races) touch(granules []granule, l int, per uint, a *raceAccess, win *w
 			g := &granules[i]
 			st := a.stamp | stamp(l+i>>per)<<stampLaneShift
 			e, f := g.since[0], g.since[1]
+			if g.write < win.floor && g.strong < win.floor { // nothing has written here
+				if e < win.floor || e >= win.block && (e^st)&stampThread == 0 {
+					g.since[0] = st
+				} else {
+					g.remember(st, win)
+				}
+				continue
+			}
 			if !win.orders(g.write, st) || nc && max(g.write, g.strong) >= win.floor || g.strong >= win.floor && (!win.orders(g.strong, st) ||
 				e.writes() && !win.orders(e, st) || f.writes() && !win.orders(f, st)) {
 				if with = r.slow(g, st, l+i>>per, a); with != 0 {

@@ -178,7 +178,7 @@ func TestRefusals(t *testing.T) {
 		{head + ".global .surfref t;", "surfaces"},
 		{programOf("tex.1d.v4.f32.s32 {%r3, %r4, %r5, %r6}, [%rd1, {%r1}];"), "textures are not supported"},
 		{programOf("suld.b.1d.b32.trap {%r3}, [%rd1, {%r1}];"), "surfaces are not supported"},
-		{programOf("mbarrier.init.shared.b64 [tile], 1;"), "mbarriers are not supported"},
+		{programOf("mbarrier.complete_tx.shared.b64 [tile], 1;"), "mbarriers that count the bytes of copies are not supported"},
 		{programOf("stmatrix.sync.aligned.m8n8.x1.shared.b16 [tile], {%r3};"), "matrix instructions are not supported"},
 		{programOf("mov.u32 %r2, %envreg3;"), "%envreg3, which only a driver knows, is not supported"},
 		{programOf("mov.u64 %rd1, early;"), "the address of early: function pointers are not supported"},

@@ -12,6 +12,7 @@ const (
 	classPred
 	classE4M3
 	classE5M2
+	classTF32
 )
 
 // typ is a fundamental type of PTX (PTX ISA §5.2).

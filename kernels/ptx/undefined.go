@@ -52,6 +52,7 @@ type regInfo struct {
 type spreadFunc func(w *warp, in *instr, mask, bad uint32)
 
 func (w *warp) startUndefined() *undefined {
+	w.undefinedAbout = true
 	if w.undef == nil {
 		e := w.block.launch.entry
 		u := &undefined{part: make([]uint32, len(e.regs)), from: make([]*causes, len(e.regs)), words: make([]uint64, len(w.file))}

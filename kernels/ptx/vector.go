@@ -21,33 +21,42 @@ func quick(op string, t typ, plain aluFunc) aluFunc {
 //
 //	for each lane i: out[i] = from[i] + imm
 //	for each lane i of mask, with off = out[i] - base:
-//		outside |= off | span-off       its sign alone counts: a lane is out of range
-//		low |= off                      its low bits: a lane is misaligned
-//		apart |= out[i] ^ lane0+i·step  0: the lanes access neighbouring places
+//		low |= off                      its low bits: a lane is misaligned; its sign: a lane is out of range
+//		min = min(min, off)             of each half of 32 bits by itself
+//		max = max(max, off)             the same
 //		uneven |= out[i] ^ first        0: the lanes access one place
+//	for each lane i: apart |= out[i] ^ lane0+i·step
 //
-// span is below 2^63. step is below 2^32.
+// apart is 0 where all 32 lanes access neighbouring places. step is below 2^32. min and max
+// are bounds: those of offsets whose upper halves are equal, and else beyond them.
 type survey struct {
-	imm, base, span, step, lane0, first uint64
-	outside, low, apart, uneven         uint64
+	imm, base, step, lane0, first uint64
+	low, min, max, apart, uneven  uint64
 }
 
 // plain is surveyRow in Go.
 func (s *survey) plain(out, from *[warpSize]uint64, mask uint32) {
-	s.outside, s.low, s.apart, s.uneven = 0, 0, 0, 0
+	s.low, s.min, s.max, s.apart, s.uneven = 0, ^uint64(0), 0, 0, 0
+	halves := func(a, b uint64, f func(a, b uint32) uint32) uint64 {
+		return uint64(f(uint32(a>>32), uint32(b>>32)))<<32 | uint64(f(uint32(a), uint32(b)))
+	}
 	for i := range out {
 		a := from[i] + s.imm
 		out[i] = a
+		s.apart |= a ^ (s.lane0 + uint64(i)*s.step)
 		if mask>>i&1 == 0 {
 			continue
 		}
 		off := a - s.base
-		s.outside |= off | (s.span - off)
 		s.low |= off
-		s.apart |= a ^ (s.lane0 + uint64(i)*s.step)
+		s.min = halves(s.min, off, func(a, b uint32) uint32 { return min(a, b) })
+		s.max = halves(s.max, off, func(a, b uint32) uint32 { return max(a, b) })
 		s.uneven |= a ^ s.first
 	}
 }
+
+// outside reports whether a lane may be beyond span.
+func (s *survey) outside(span uint64) bool { return int64(s.low) < 0 || s.max > span }
 
 // blendWords and blendDoubles put the lanes of mask of s into d.
 func blendWords(d, s *[warpSize]uint32, mask uint32) {

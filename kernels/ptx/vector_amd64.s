@@ -2,35 +2,10 @@
 
 #include "go_asm.h"
 #include "textflag.h"
+#include "vector_amd64.h"
 
 // Row operations in AVX2. A row of 32-bit elements is four vectors, one of 64-bit
 // elements eight.
-
-// ROWS loads the addresses of the destination, DI, and of the sources, R9 and R10.
-#define ROWS \
-	MOVQ d+0(FP), DI;       \
-	MOVQ w+8(FP), SI;       \
-	MOVQ in+16(FP), BX;     \
-	MOVQ warp_regs(SI), R8; \
-	MOVL instr_a(BX), R9;   \
-	ADDQ R8, R9;            \
-	MOVL instr_b(BX), R10;  \
-	ADDQ R8, R10
-
-// SOURCES does the same in a function without a destination.
-#define SOURCES \
-	MOVQ w+0(FP), SI;       \
-	MOVQ in+8(FP), BX;      \
-	MOVQ warp_regs(SI), R8; \
-	MOVL instr_a(BX), R9;   \
-	ADDQ R8, R9;            \
-	MOVL instr_b(BX), R10;  \
-	ADDQ R8, R10
-
-// THIRD loads the address of the source c, R11.
-#define THIRD \
-	MOVL instr_c(BX), R11; \
-	ADDQ R8, R11
 
 #define ONE(OP, off, Y) \
 	VMOVDQU off(R9), Y;    \
@@ -88,33 +63,6 @@ BINARY64(·xorRow64, VPXOR)
 	VMOVUPS off(R9), Y; \
 	OP off(R10), Y, Y
 
-#define NANS32 \
-	VCMPPS $3, Y0, Y1, Y4; \
-	VCMPPS $3, Y2, Y3, Y5; \
-	VORPS Y4, Y5, Y4;      \
-	VMOVMSKPS Y4, AX;      \
-	TESTL AX, AX;          \
-	JNZ nans
-
-#define STORE32 \
-	VMOVUPS Y0, 0(DI);  \
-	VMOVUPS Y1, 32(DI); \
-	VMOVUPS Y2, 64(DI); \
-	VMOVUPS Y3, 96(DI); \
-	VZEROUPPER;         \
-	RET
-
-#define CANONICAL32 \
-	VBROADCASTSS nan32<>(SB), Y6; \
-	VCMPPS $3, Y0, Y0, Y4;        \
-	VBLENDVPS Y4, Y6, Y0, Y0;     \
-	VCMPPS $3, Y1, Y1, Y4;        \
-	VBLENDVPS Y4, Y6, Y1, Y1;     \
-	VCMPPS $3, Y2, Y2, Y4;        \
-	VBLENDVPS Y4, Y6, Y2, Y2;     \
-	VCMPPS $3, Y3, Y3, Y4;        \
-	VBLENDVPS Y4, Y6, Y3, Y3
-
 #define FLOAT32(name, OP) \
 TEXT name(SB), NOSPLIT, $0-24 \
 	ROWS;                \
@@ -127,9 +75,6 @@ TEXT name(SB), NOSPLIT, $0-24 \
 nans:                    \
 	CANONICAL32;         \
 	STORE32
-
-DATA nan32<>(SB)/4, $0x7fffffff
-GLOBL nan32<>(SB), RODATA|NOPTR, $4
 
 FLOAT32(·addRowF32, VADDPS)
 FLOAT32(·subRowF32, VSUBPS)
@@ -323,19 +268,6 @@ TEXT ·narrowRow64(SB), NOSPLIT, $0-24
 
 // Comparisons: a mask of 32 bits from the signs of four vectors.
 
-#define SIGNS \
-	VMOVMSKPS Y0, AX; \
-	VMOVMSKPS Y1, BX; \
-	VMOVMSKPS Y2, CX; \
-	VMOVMSKPS Y3, DX; \
-	SHLL $8, BX;      \
-	SHLL $16, CX;     \
-	SHLL $24, DX;     \
-	ORL BX, AX;       \
-	ORL DX, CX;       \
-	ORL CX, AX;       \
-	VZEROUPPER
-
 #define LOAD(R) \
 	VMOVDQU 0(R), Y0;  \
 	VMOVDQU 32(R), Y1; \
@@ -491,24 +423,6 @@ DATA bits32<>+24(SB)/4, $64
 DATA bits32<>+28(SB)/4, $128
 GLOBL bits32<>(SB), RODATA|NOPTR, $32
 
-DATA bits64<>+0(SB)/8, $1
-DATA bits64<>+8(SB)/8, $2
-DATA bits64<>+16(SB)/8, $4
-DATA bits64<>+24(SB)/8, $8
-GLOBL bits64<>(SB), RODATA|NOPTR, $32
-
-// LANES32 makes, of the low 8 bits of the mask that fills Y15, the lanes of Y, and
-// moves on to the next 8. Y14 holds the bits.
-#define LANES32(Y) \
-	VPAND Y14, Y15, Y;   \
-	VPCMPEQD Y14, Y, Y;  \
-	VPSRLD $8, Y15, Y15
-
-#define LANES64(Y) \
-	VPAND Y14, Y15, Y;   \
-	VPCMPEQQ Y14, Y, Y;  \
-	VPSRLQ $4, Y15, Y15
-
 #define SELECT32(off) \
 	LANES32(Y2);            \
 	VMOVUPS off(R10), Y0;   \
@@ -586,32 +500,45 @@ DATA lanes<>+24(SB)/8, $3
 GLOBL lanes<>(SB), RODATA|NOPTR, $32
 
 // SURVEY looks at four addresses.
-//	Y15: mask, Y14: bits         Y13: imm, Y12: base, Y11: span
+//	Y15: mask, Y14: bits         Y13: imm, Y12: base
 //	Y10: the address expected in the lane after first, Y9: 4·step
-//	Y8: the first address        Y4, Y5, Y6, Y7: out of range, low, apart, uneven
-#define SURVEY(off) \
+//	Y8: the first address        Y4, Y5, Y6, Y7: max, low, apart, uneven; Y2: min
+// PART replaces those of lanes that are not in the mask by the first, one that is.
+#define SURVEY(off, PART) \
 	VPADDQ off(SI), Y13, Y0;   \
 	VMOVDQU Y0, off(DI);       \
-	LANES64(Y3);               \
-	VPXOR Y8, Y0, Y1;          \
-	VPAND Y3, Y1, Y1;          \
-	VPOR Y1, Y7, Y7;           \
 	VPXOR Y10, Y0, Y1;         \
-	VPAND Y3, Y1, Y1;          \
 	VPOR Y1, Y6, Y6;           \
 	VPADDQ Y9, Y10, Y10;       \
+	PART;                      \
+	VPXOR Y8, Y0, Y1;          \
+	VPOR Y1, Y7, Y7;           \
 	VPSUBQ Y12, Y0, Y0;        \
-	VPAND Y3, Y0, Y0;          \
 	VPOR Y0, Y5, Y5;           \
-	VPSUBQ Y0, Y11, Y1;        \
-	VPOR Y1, Y4, Y4
+	VPMINUD Y0, Y2, Y2;        \
+	VPMAXUD Y0, Y4, Y4
 
-// FOLD ors the four elements of a vector into the low one.
-#define FOLD(Y, X) \
+#define WHOLE
+#define PART \
+	LANES64(Y3);               \
+	VBLENDVPD Y3, Y0, Y8, Y0
+
+#define SURVEYROW(PART) \
+	SURVEY(0, PART);   \
+	SURVEY(32, PART);  \
+	SURVEY(64, PART);  \
+	SURVEY(96, PART);  \
+	SURVEY(128, PART); \
+	SURVEY(160, PART); \
+	SURVEY(192, PART); \
+	SURVEY(224, PART)
+
+// FOLD joins the four elements of a vector into the low one.
+#define FOLD(OP, Y, X) \
 	VEXTRACTI128 $1, Y, X0; \
-	VPOR X0, X, X;          \
+	OP X0, X, X;            \
 	VPSRLDQ $8, X, X0;      \
-	VPOR X0, X, X
+	OP X0, X, X
 
 // func surveyRow(out, from *[32]uint64, s *survey, mask uint32)
 TEXT ·surveyRow(SB), NOSPLIT, $0-28
@@ -619,12 +546,8 @@ TEXT ·surveyRow(SB), NOSPLIT, $0-28
 	MOVQ from+8(FP), SI
 	MOVQ s+16(FP), BX
 	MOVL mask+24(FP), AX
-	VMOVQ AX, X15
-	VPBROADCASTQ X15, Y15
-	VMOVDQU bits64<>(SB), Y14
 	VPBROADCASTQ survey_imm(BX), Y13
 	VPBROADCASTQ survey_base(BX), Y12
-	VPBROADCASTQ survey_span(BX), Y11
 	VPBROADCASTQ survey_step(BX), Y9
 	VMOVDQU lanes<>(SB), Y10
 	VPMULUDQ Y9, Y10, Y10
@@ -632,24 +555,28 @@ TEXT ·surveyRow(SB), NOSPLIT, $0-28
 	VPADDQ Y0, Y10, Y10
 	VPSLLQ $2, Y9, Y9
 	VPBROADCASTQ survey_first(BX), Y8
+	VPCMPEQD Y2, Y2, Y2
 	VPXOR Y4, Y4, Y4
 	VPXOR Y5, Y5, Y5
 	VPXOR Y6, Y6, Y6
 	VPXOR Y7, Y7, Y7
-	SURVEY(0)
-	SURVEY(32)
-	SURVEY(64)
-	SURVEY(96)
-	SURVEY(128)
-	SURVEY(160)
-	SURVEY(192)
-	SURVEY(224)
-	VPOR Y5, Y4, Y4
-	FOLD(Y4, X4)
-	FOLD(Y5, X5)
-	FOLD(Y6, X6)
-	FOLD(Y7, X7)
-	VMOVQ X4, survey_outside(BX)
+	CMPL AX, $-1
+	JNE part
+	SURVEYROW(WHOLE)
+	JMP fold
+part:
+	VMOVQ AX, X15
+	VPBROADCASTQ X15, Y15
+	VMOVDQU bits64<>(SB), Y14
+	SURVEYROW(PART)
+fold:
+	FOLD(VPMINUD, Y2, X2)
+	FOLD(VPMAXUD, Y4, X4)
+	FOLD(VPOR, Y5, X5)
+	FOLD(VPOR, Y6, X6)
+	FOLD(VPOR, Y7, X7)
+	VMOVQ X2, survey_min(BX)
+	VMOVQ X4, survey_max(BX)
 	VMOVQ X5, survey_low(BX)
 	VMOVQ X6, survey_apart(BX)
 	VMOVQ X7, survey_uneven(BX)

@@ -22,3 +22,7 @@ func blendRow64(d, s unsafe.Pointer, mask uint32) {
 func surveyRow(out, from *[warpSize]uint64, s *survey, mask uint32) {
 	s.plain(out, from, mask)
 }
+
+func multiplyTile(c *float32, a *tileRow, b *float32, t *tile) { t.plain(c, a, b) }
+
+func fillRow32(d unsafe.Pointer, v uint32) { fillAll((*[warpSize]uint32)(d), v) }

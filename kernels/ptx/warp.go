@@ -30,14 +30,16 @@ type warp struct {
 	ownCommits bool             // lanes may differ in that
 	targeted   uint32           // of the copies that are issued, the lanes whose destination is memory
 
-	undef       *undefined // of registers that are not defined; nil while all are
-	undefStored uint32     // the lanes of a store whose values are not, until a checker sees it
+	undef          *undefined // of registers that are not defined; nil while all are
+	undefinedAbout bool       // some may be not, or bytes in memory that it has read
+	undefStored    uint32     // the lanes of a store whose values are not, until a checker sees it
 
 	waiting int32 // the barrier that the warp waits at; -1 is none
 
 	scratch [warpSize]uint64 // a row for a result of which only some lanes count
 	addr    [warpSize]uint64
 	survey  survey
+	known   []knownRow
 	target  target
 	access  access
 }
@@ -72,7 +74,7 @@ func (w *warp) step() error {
 		if in.counted {
 			executed += int64(bits.OnesCount32(mask))
 		}
-		if followed {
+		if followed && (!in.sure || w.undefinedAbout) {
 			if err := w.follow(in, mask); err != nil {
 				return err
 			}

@@ -53,6 +53,11 @@ func shfl(w *warp, in *instr, mask uint32) error {
 	if _, err := w.members(in, in.e, mask); err != nil {
 		return err
 	}
+	return exchange(w, in, mask)
+}
+
+// exchange is shfl of the lanes that execute it.
+func exchange(w *warp, in *instr, mask uint32) error {
 	a, b, c := row[uint32](w.regs, in.a), row[uint32](w.regs, in.b), row[uint32](w.regs, in.c)
 	out := (*[warpSize]uint32)(w.scratchRow())
 	inRange := uint32(0)
@@ -115,12 +120,17 @@ const (
 )
 
 func vote(w *warp, in *instr, mask uint32) error {
+	if _, err := w.members(in, in.e, mask); err != nil {
+		return err
+	}
+	return ballot(w, in, mask)
+}
+
+// ballot is vote of the lanes that execute it.
+func ballot(w *warp, in *instr, mask uint32) error {
 	p := w.preds[in.a]
 	if in.notC {
 		p = ^p
-	}
-	if _, err := w.members(in, in.e, mask); err != nil {
-		return err
 	}
 	p &= mask
 	truth := false

@@ -1,0 +1,271 @@
+package ptx
+
+import (
+	"math/bits"
+	"unsafe"
+)
+
+// mbarrier: barriers that are objects of 8 bytes in shared memory (PTX ISA §9.7.13.15).
+// Their form is the machine's own: from the low end, 20 bits of arrivals that are pending
+// in this phase, 20 of those that a phase expects, and the number of the phase. To the
+// checkers, init is a plain store, an arrival an atomic that releases, and a wait one that
+// acquires. A wait never suspends: it says at once whether the phase is complete.
+
+const (
+	mbarrierCount  = 1<<20 - 1
+	mbarrierExpect = 20 // the expected arrivals begin there
+	mbarrierPhase  = 40 // the phase
+)
+
+type mbarrierKind uint8
+
+const (
+	mbarrierInit mbarrierKind = iota
+	mbarrierInval
+	mbarrierArrive
+	mbarrierDrop // arrive_drop
+	mbarrierWait // test_wait and try_wait
+	mbarrierWaitParity
+	mbarrierAsync // cp.async.mbarrier.arrive
+)
+
+// mbarrierOp is an operation on a barrier in memory.
+type mbarrierOp struct {
+	kind  mbarrierKind
+	mem   memOp
+	state memReg // of 8 bytes: what arrivals return; or what a wait has, of 4 for a parity
+	count uint32 // a row of 4 bytes
+	noInc bool   // of cp.async.mbarrier.arrive
+}
+
+func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
+	if m.kind == mbarrierAsync { // an arrival when the copies of the thread have arrived
+		if err := asyncWaitAll(w, in, mask); err != nil {
+			return err
+		}
+	}
+	if m.kind == mbarrierWait || m.kind == mbarrierWaitParity {
+		return m.wait(w, in, mask)
+	}
+	mem, wrong := m.mem, uint32(0)
+	mem.do = func(w *warp, _ *instr, t *target) {
+		for rest := t.mask; rest != 0; rest &= rest - 1 {
+			lane := bits.TrailingZeros32(rest) & 31
+			word := (*uint64)(unsafe.Add(t.mem, t.addr[lane]-t.base))
+			old, ok := *word, true
+			if *word, ok = m.next(old, w.lane(m.count, 4, lane)); !m.state.sink {
+				w.setLane(m.state.off, 8, lane, old)
+			}
+			wrong |= bit(!ok) << lane
+		}
+	}
+	if err := w.resolve(in, &mem, in.imm, mask); err != nil {
+		return err
+	}
+	if wrong != 0 {
+		return w.errorf(in, wrong, "the count of arrivals is not within the barrier's: %d of 1 to %d, or more than are pending",
+			w.lane(m.count, 4, bits.TrailingZeros32(wrong)), mbarrierCount)
+	}
+	return nil
+}
+
+// wait is test_wait and try_wait. One in vain acquires nothing; and where all lanes look at
+// one barrier, as they nearly always do, one of them looks.
+func (m *mbarrierOp) wait(w *warp, in *instr, mask uint32) error {
+	mem, looks := m.mem, mask
+	from := w.addresses(&mem)
+	looks &= -looks
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		if from[bits.TrailingZeros32(rest)&31] != from[bits.TrailingZeros32(mask)&31] {
+			looks = mask
+		}
+	}
+	complete := uint32(0)
+	mem.do = func(w *warp, _ *instr, t *target) {
+		lanes := t.mask
+		if looks != mask {
+			lanes = mask
+		}
+		word := uint64(0)
+		for rest := lanes; rest != 0; rest &= rest - 1 {
+			lane := bits.TrailingZeros32(rest) & 31
+			if t.mask>>lane&1 != 0 {
+				word = *(*uint64)(unsafe.Add(t.mem, t.addr[lane]-t.base))
+			}
+			if m.kind == mbarrierWait {
+				complete |= bit((word^w.lane(m.state.off, 8, lane))>>mbarrierPhase != 0) << lane
+			} else {
+				complete |= bit(word>>mbarrierPhase&1 != w.lane(m.state.off, 4, lane)&1) << lane
+			}
+		}
+	}
+	mem.sem = semRelaxed
+	if err := w.resolve(in, &mem, in.imm, looks); err != nil {
+		return err
+	}
+	if complete != 0 && m.mem.sem == semAcquire {
+		mem.sem, mem.do = semAcquire, func(*warp, *instr, *target) {}
+		if err := w.resolve(in, &mem, in.imm, complete); err != nil {
+			return err
+		}
+	}
+	if in.d != noPred {
+		w.set(in.d, mask, complete)
+	}
+	return nil
+}
+
+// next is the barrier after an operation with a count, and whether the count may be.
+func (m *mbarrierOp) next(old, count uint64) (uint64, bool) {
+	pending, expected, phase := old&mbarrierCount, old>>mbarrierExpect&mbarrierCount, old>>mbarrierPhase
+	switch m.kind {
+	case mbarrierInval:
+		return 0, true
+	case mbarrierInit:
+		return count<<mbarrierExpect | count, count >= 1 && count <= mbarrierCount
+	case mbarrierDrop:
+		expected -= count
+	case mbarrierAsync:
+		if !m.noInc { // one more is pending before it arrives
+			return old, true
+		}
+	}
+	if count < 1 || count > pending {
+		return old, false
+	}
+	if pending -= count; pending == 0 {
+		pending = expected
+		phase++
+	}
+	return phase<<mbarrierPhase | expected&mbarrierCount<<mbarrierExpect | pending, true
+}
+
+// pendingCount is mbarrier.pending_count.
+func pendingCount(p unsafe.Pointer, w *warp, in *instr) {
+	d, a := (*[warpSize]uint32)(p), row[uint64](w.regs, in.a)
+	for i := range d {
+		d[i] = uint32(a[i] & mbarrierCount)
+	}
+}
+
+// decodeMbarrier decodes mbarrier.
+func decodeMbarrier(d *decoder) error {
+	what := d.takeOne("init", "inval", "arrive", "arrive_drop", "test_wait", "try_wait", "pending_count")
+	if d.take("expect_tx") || d.take("complete_tx") || what < 0 {
+		return d.errorf("%s: mbarriers that count the bytes of copies are not supported", d.in.op)
+	}
+	if what == 6 {
+		if !d.take("b64") {
+			return d.unsupported()
+		}
+		return d.alu(pendingCount, b32, b64)
+	}
+	m := &mbarrierOp{kind: [...]mbarrierKind{mbarrierInit, mbarrierInval, mbarrierArrive, mbarrierDrop, mbarrierWait, mbarrierWait}[what]}
+	if m.kind == mbarrierWait && d.take("parity") {
+		m.kind = mbarrierWaitParity
+	}
+	waits := m.kind == mbarrierWait || m.kind == mbarrierWaitParity
+	m.mem.sem = map[bool]semantics{false: semRelease, true: semAcquire}[waits]
+	switch {
+	case what < 2:
+	case d.take("relaxed"):
+		m.mem.sem = semRelaxed
+	default:
+		d.takeOne("release", "acquire")
+	}
+	if s, ok := d.takeScope(); ok && s != scopeCTA {
+		return d.unsupported()
+	}
+	d.take("noComplete")
+	if err := d.mbarrierMemory(m); err != nil {
+		return err
+	}
+	ops := d.s.operands
+	d.in.d = noPred
+	var err error
+	switch {
+	case waits:
+		if len(ops) < 3 || len(ops) > 4 || len(ops) == 4 && what != 5 { // the fourth is how long it may suspend
+			return d.errorf("%s: wrong number of operands", d.in.op)
+		}
+		if ops[0].kind != opName {
+			return d.errorf("%s: the destination is not a predicate", d.in.op)
+		}
+		if d.in.d, err = d.dstPred(ops[0].name); err != nil {
+			return err
+		}
+		t := b64
+		if m.kind == mbarrierWaitParity {
+			t = b32
+		}
+		if m.state.off, err = d.src(ops[2], t); err != nil {
+			return err
+		}
+		d.need(0)
+		return d.mbarrierAt(m, ops[1])
+	case m.kind == mbarrierArrive || m.kind == mbarrierDrop:
+		if len(ops) == 0 {
+			return d.errorf("%s: no operands", d.in.op)
+		}
+		if m.state.sink = ops[0].kind == opSink; !m.state.sink {
+			if m.state.off, err = d.dst(ops[0], b64); err != nil {
+				return err
+			}
+		}
+		ops = ops[1:]
+	}
+	if len(ops) < 1 || len(ops) > 2 || m.kind == mbarrierInit && len(ops) != 2 || m.kind == mbarrierInval && len(ops) != 1 {
+		return d.errorf("%s: wrong number of operands", d.in.op)
+	}
+	m.count = d.constant(1, 4, nil, false)
+	if len(ops) == 2 {
+		if m.count, err = d.src(ops[1], b32); err != nil {
+			return err
+		}
+		d.need(0)
+	}
+	return d.mbarrierAt(m, ops[0])
+}
+
+// mbarrierMemory decodes where a barrier is.
+func (d *decoder) mbarrierMemory(m *mbarrierOp) error {
+	m.state.sink = true
+	m.mem.space, m.mem.kind, m.mem.elem, m.mem.n, m.mem.size = spaceGeneric, accessAtomic, 8, 1, 8
+	m.mem.regs[0].sink = true
+	if m.kind <= mbarrierInval {
+		m.mem.kind, m.mem.sem = accessStore, semWeak
+	}
+	if d.take("shared") || d.take("shared::cta") {
+		m.mem.space = spaceShared
+	}
+	if !d.take("b64") {
+		return d.unsupported()
+	}
+	return nil
+}
+
+func (d *decoder) mbarrierAt(m *mbarrierOp, address operand) error {
+	if err := d.address(address, &m.mem); err != nil {
+		return err
+	}
+	d.in.kind, d.in.run = kindRun, m.run
+	return d.push()
+}
+
+// asyncArrive decodes cp.async.mbarrier.arrive.
+func (d *decoder) asyncArrive() error {
+	if !d.take("arrive") {
+		return d.unsupported()
+	}
+	m := &mbarrierOp{kind: mbarrierAsync, noInc: d.take("noinc")}
+	m.mem.sem = semRelease
+	if err := d.mbarrierMemory(m); err != nil {
+		return err
+	}
+	ops, err := d.operands(1)
+	if err != nil {
+		return err
+	}
+	d.in.d, m.count = noPred, d.constant(1, 4, nil, false)
+	return d.mbarrierAt(m, ops[0])
+}

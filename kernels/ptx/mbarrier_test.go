@@ -1,0 +1,100 @@
+package ptx
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+)
+
+// TestMbarrier passes values from a warp to another by barriers in shared memory, phase by
+// phase, and finds where an arrival or a wait is missing.
+func TestMbarrier(t *testing.T) {
+	// The first warp writes what the second reads, four times; full and empty are barriers.
+	const kernel = `
+.shared .align 8 .b8 full[8]; .shared .align 8 .b8 empty[8];
+shl.b32 %r4, %r20, 2; and.b32 %r5, %r20, 31; shl.b32 %r5, %r5, 2; mov.u32 %r6, tile; add.u32 %r6, %r6, %r5;
+setp.ne.u32 %p1, %r20, 0;
+@%p1 bra READY;
+mbarrier.init.shared.b64 [full], 32; mbarrier.init.shared.b64 [empty], 32;
+READY: bar.sync 0;
+mov.u32 %r7, 0; mov.u32 %r8, 0; setp.ge.u32 %p2, %r20, 32;
+@%p2 bra READER;
+WRITE: mad.lo.u32 %r9, %r7, 100, %r20; 
+st.shared.u32 [%r6], %r9;
+mbarrier.arrive.shared.b64 %rd4, [full];
+WAIT1: mbarrier.test_wait.parity.shared.b64 %p1, [empty], %r7;
+@!%p1 bra WAIT1;
+add.u32 %r7, %r7, 1; setp.lt.u32 %p1, %r7, 4; @%p1 bra WRITE;
+bra END;
+READER:
+WAIT2: mbarrier.try_wait.parity.shared.b64 %p1, [full], %r7;
+@!%p1 bra WAIT2;
+ld.shared.u32 %r9, [%r6]; mad.lo.u32 %r8, %r8, 7, %r9;
+mbarrier.arrive.release.cta.shared::cta.b64 _, [empty], 1;
+add.u32 %r7, %r7, 1; setp.lt.u32 %p1, %r7, 4; @%p1 bra READER;
+END: st.global.u32 [%rd3], %r8;`
+	for _, seed := range []uint64{0, 1, 2, 3} {
+		out, err := launchBody(t, Options{Checks: AllChecks(), Shuffle: seed, Budget: 1 << 22}, 1, 64, kernel)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for lane := range uint32(32) {
+			want := uint32(0)
+			for k := range uint32(4) {
+				want = want*7 + 100*k + lane
+			}
+			if got := binary.LittleEndian.Uint32(out[4*(lane+32):]); got != want {
+				t.Errorf("seed %d, lane %d: %d, want %d", seed, lane, got, want)
+			}
+		}
+	}
+	for _, c := range []struct{ name, old, new, want string }{
+		{"no wait for values", "WAIT2: mbarrier.try_wait.parity.shared.b64 %p1, [full], %r7;\n@!%p1 bra WAIT2;", "WAIT2:", "race"},
+		{"init without a barrier", "READY: bar.sync 0;", "READY:", "race"},
+		{"never initialized", "mbarrier.init.shared.b64 [empty], 32;", "", "nothing has written"},
+		{"too few arrive", "[full], 32;", "[full], 33;", "Budget"},
+		{"no count", "[full], 32;", "[full], 0;", "the count of arrivals"},
+		{"more than are pending", "_, [empty], 1;", "_, [empty], 33;", "the count of arrivals"},
+		{"undefined parity", "[full], %r7;", "[full], %r19;", "has not been written"},
+	} {
+		text := strings.Replace(kernel, c.old, c.new, 1)
+		if text == kernel {
+			t.Fatal(c.name)
+		}
+		_, err := launchBody(t, Options{Checks: AllChecks(), Budget: 1 << 17}, 1, 64, text)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+	// By the state that an arrival returns, with a drop, and with copies.
+	out, err := launchBody(t, Options{Checks: AllChecks(), Budget: 1 << 20}, 1, 32, `
+.shared .align 8 .b8 bar[8];
+setp.ne.u32 %p1, %r20, 0; @%p1 bra READY;
+mbarrier.init.shared.b64 [bar], 64;
+READY: bar.sync 0;
+shl.b32 %r4, %r20, 2; mov.u32 %r5, tile; add.u32 %r5, %r5, %r4;
+cp.async.ca.shared.global [%r5], [%rd3], 4;
+cp.async.mbarrier.arrive.noinc.shared.b64 [bar];
+mbarrier.arrive_drop.shared.b64 %rd4, [bar];
+WAIT: mbarrier.test_wait.shared.b64 %p1, [bar], %rd4; @!%p1 bra WAIT;
+xor.b32 %r5, %r5, 4; ld.shared.u32 %r6, [%r5];
+mbarrier.arrive.shared.b64 %rd5, [bar]; mbarrier.pending_count.b64 %r7, %rd5;
+mad.lo.u32 %r6, %r6, 1000, %r7; bar.sync 0; st.global.u32 [%rd3], %r6;
+setp.ne.u32 %p1, %r20, 0; @%p1 bra END; mbarrier.inval.shared.b64 [bar]; END:`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lane := range uint32(32) {
+		if got, want := binary.LittleEndian.Uint32(out[4*lane:]), 32-lane; got != want {
+			t.Errorf("lane %d: %d, want %d", lane, got, want)
+		}
+	}
+	for _, body := range []string{
+		"mbarrier.arrive.expect_tx.shared.b64 %rd4, [tile], 4;", "mbarrier.complete_tx.shared.b64 [tile], 4;", "mbarrier.init.shared.b64 [tile];",
+		"mbarrier.init.global.b64 [%rd1], 1;", "mbarrier.test_wait.shared.b64 %r1, [tile], %rd1;", "mbarrier.arrive.shared::cluster.b64 _, [tile];",
+	} {
+		if _, err := Parse("k.ptx", []byte(findingsHead+body+"ret; }"), false); err == nil {
+			t.Errorf("%s is not refused", body)
+		}
+	}
+}

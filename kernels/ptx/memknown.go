@@ -1,0 +1,140 @@
+package ptx
+
+import "unsafe"
+
+// What an access has found of a row of addresses, for those that follow it. Of the accesses
+// of a basic block by one register that the block does not change in between, all lie at
+// fixed distances: [a], [a+4], [a+128]. The first leads: the others, if the same lanes
+// execute them, know from it in which memory the lanes are, how far apart and how near
+// its ends.
+
+// maxKnown is how many registers of a basic block are known at a time.
+const maxKnown = 32
+
+// knownRow is what is known of the addresses in a row.
+type knownRow struct {
+	mask  uint32 // the lanes that it is known of; 0 is none
+	same  bool   // they access one place
+	space space
+	alloc *allocation // nil where it is shared memory
+	mem   unsafe.Pointer
+	base  uint64 // of mem: as addresses have it
+	size  uint64
+	step  uint64 // between all neighbouring lanes; 0 where it differs, or is not known
+
+	imm      uint64 // of the access that leads, for which these are
+	low      uint64 // of the offsets, ored: their low bits
+	min, max uint64 // bounds of the offsets
+
+	addr *[warpSize]uint64 // the addresses, to which an access adds its imm less added
+	at   uint64            // what is added already
+	wide [warpSize]uint64  // those of a row of 32 bits
+}
+
+// findKnown finds the accesses that lead and that follow.
+func findKnown(e *entry, starts []bool) {
+	type group struct {
+		leader *memOp
+		slot   uint8
+	}
+	groups := map[uint32]*group{}
+	used := uint8(0)
+	for i := range e.code {
+		in := &e.code[i]
+		if starts[i] {
+			clear(groups)
+			used = 0
+		}
+		if m := in.mem; m != nil {
+			if m.follows(e, in) {
+				switch g := groups[m.addr]; {
+				case g == nil && in.guard < 0:
+					groups[m.addr] = &group{leader: m}
+				case g == nil:
+				case g.slot == 0 && used == maxKnown:
+				case g.slot == 0:
+					used++
+					g.slot = used
+					g.leader.slot, g.leader.leads = g.slot, true
+					e.known = max(e.known, int(used))
+					m.slot = g.slot
+				default:
+					m.slot = g.slot
+				}
+			}
+		}
+		for _, r := range in.defs {
+			if reg := e.regs[r]; reg.bytes > 0 {
+				delete(groups, reg.off)
+			}
+		}
+	}
+}
+
+// follows reports whether an access may lead or follow others: a weak load or store whose
+// registers are not that of the address.
+func (m *memOp) follows(e *entry, in *instr) bool {
+	if m.kind == accessAtomic || m.sem != semWeak || m.call || m.space != spaceGlobal && m.space != spaceShared && m.space != spaceGeneric {
+		return false
+	}
+	address := e.regOf(m.addr)
+	for _, r := range in.defs {
+		if int32(r) == address {
+			return false
+		}
+	}
+	return true
+}
+
+// know keeps what an access that leads has found.
+func (w *warp) know(m *memOp, from *[warpSize]uint64, imm uint64, t *target, al *allocation, size uint64) {
+	k, s := &w.known[m.slot-1], &w.survey
+	if t.space != spaceGlobal && t.space != spaceShared {
+		k.mask = 0
+		return
+	}
+	k.mask, k.same, k.space, k.alloc = t.mask, t.same, t.space, al
+	k.mem, k.base, k.size = t.mem, t.base, size
+	k.imm, k.low, k.min, k.max, k.step = imm, s.low, s.min, s.max, 0
+	if t.neighbours && t.mask == allLanes {
+		k.step = uint64(m.size)
+	}
+	k.addr, k.at = from, 0
+	if m.addr32 {
+		k.wide, k.at = w.addr, imm
+		k.addr = &k.wide
+	}
+}
+
+// holds reports whether an access lies surely within the memory that is known, aligned.
+func (k *knownRow) holds(m *memOp, imm uint64, mask uint32) bool {
+	if k.mask != mask || k.size < uint64(m.size) {
+		return false
+	}
+	distance, span := imm-k.imm, k.size-uint64(m.size)
+	return k.max+distance <= span && k.min+distance <= k.max+distance && (k.low|distance)&uint64(m.size-1) == 0
+}
+
+// resolveKnown is resolve where the memory is known.
+func (w *warp) resolveKnown(in *instr, m *memOp, k *knownRow, imm uint64, mask uint32) error {
+	add := imm - k.at
+	w.target = target{
+		mem: k.mem, base: k.base - add, addr: k.addr, mask: mask, space: k.space,
+		neighbours: k.step == uint64(m.size), same: k.same,
+	}
+	if w.block.launch.checks != nil {
+		c := &w.access
+		c.in, c.space, c.kind, c.sem, c.scope, c.size = in, k.space, m.kind, m.sem, m.scope, m.size
+		c.mask, c.addr, c.imm, c.alloc, c.copy = mask, k.addr, add, k.alloc, nil
+		c.same, c.row = k.same, w.target.neighbours
+		c.from, c.to = k.min+imm-k.imm, k.max+imm-k.imm+uint64(m.size)
+		if k.alloc == nil {
+			c.imm -= k.base
+		}
+		if err := w.block.launch.checks.access(c); err != nil {
+			return err
+		}
+	}
+	m.do(w, in, &w.target)
+	return nil
+}
