@@ -50,6 +50,9 @@ func (s *state) attend(b batch, layer, longest int, q, out device.Ptr) error {
 			format = dtype.F32 // of the tile
 		}
 	}
+	if s.quantizing != nil {
+		file, kernel, args, format = "quantized.ptx", "attend_partitions_quantized", append(args, s.quantizedArgs(b, layer)...), dtype.F32 // of the tile
+	}
 	if err := s.launch(file, s.typed(kernel),
 		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},
 		attendShared(format, group, d), append(args, s.scales(layer)...)...); err != nil {

@@ -40,6 +40,8 @@ type sequence struct {
 	prompt  int   // tokens that entered as the prompt
 	tokens  int   // that have entered
 	lengths []int // [L·H] context lengths
+
+	quantized [2]int // the keys, and values, of each head that are quantized
 }
 
 // New returns an engine with an empty cache on a device, which stays the caller's.
@@ -63,6 +65,9 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 		return nil, err
 	}
 	s, err := newState(dev, cfg, method, 1, 1)
+	if err == nil && opt.PrefillBytes > 0 {
+		s.mostWeights = opt.PrefillBytes
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +138,11 @@ func (e *Engine) leave(id kv.SeqID) error {
 	e.held -= e.blocks(s)
 	e.used[s.row] = false
 	delete(e.seqs, id)
-	if err := e.state.release(s.row); err != nil {
+	release := e.state.release
+	if e.state.quantizing != nil {
+		release = func(row int) error { return e.state.releaseQuantized(row, s.tokens, s.quantized) }
+	}
+	if err := release(s.row); err != nil {
 		return e.fail(err)
 	}
 	return nil
@@ -256,6 +265,16 @@ func (e *Engine) uploadBatch(ids []kv.SeqID) (b batch, err error) {
 	if b.positions, err = upload(e.state, "batch positions", positions); err != nil {
 		return b, err
 	}
+	if e.state.quantizing != nil {
+		var counts []int32
+		for _, id := range ids {
+			q := e.seqs[id].quantized
+			counts = append(counts, int32(q[0]), int32(q[1]))
+		}
+		if b.quantized, err = upload(e.state, "quantized KVs", counts); err != nil {
+			return b, err
+		}
+	}
 	b.times, err = e.times(ids, positions, b.positions)
 	return b, err
 }
@@ -280,7 +299,11 @@ func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 	if s == nil {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
-	c := changeOf(e.rulesFor(id).method, s.counts())
+	method := e.rulesFor(id).method
+	if q, ok := method.(ref.Quantizer); ok {
+		return e.quantize(id, s, q)
+	}
+	c := changeOf(method, s.counts())
 	if err := e.state.check(&c); err != nil {
 		return ref.Compressed{}, err
 	}
@@ -361,7 +384,11 @@ func (e *Engine) pack(s *sequence, d decision, c *change, done *ref.Compressed) 
 
 // counts returns the sequence's lengths.
 func (s *sequence) counts() ref.Counts {
-	return ref.Counts{Prompt: s.prompt, Tokens: s.tokens, Heads: s.lengths}
+	c := ref.Counts{Prompt: s.prompt, Tokens: s.tokens, Heads: s.lengths}
+	if s.quantized != [2]int{} {
+		c.Keys, c.Values = slices.Repeat([]int{s.quantized[0]}, len(s.lengths)), slices.Repeat([]int{s.quantized[1]}, len(s.lengths))
+	}
+	return c
 }
 
 // Release frees everything that a sequence holds.

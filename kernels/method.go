@@ -9,17 +9,21 @@ import (
 )
 
 // supported returns an error if the kernels cannot run the method: a *ref.UnsupportedError.
-// They run one that drops KVs, folds them or hides them, by a ranking; that keeps columns, of
+// They run one that quantizes the oldest of all heads alike; or that drops KVs, folds them or hides them, by a ranking; that keeps columns, of
 // which it watches attention into one, if any, a number for each KV or for each query head;
 // and whose score, if it has its own, is one that the kernels compute.
 func supported(method ref.Method, shape kv.Shape) error {
 	refuse := func(format string, args ...any) error {
 		return &ref.UnsupportedError{Err: fmt.Errorf("kernels: method %s "+format+": it runs on the reference engine", append([]any{method.Name()}, args...)...)}
 	}
-	switch method.(type) {
+	switch m := method.(type) {
 	case ref.Dropper, ref.Folder, ref.Masker:
+	case ref.Quantizer:
+		if err := supportsQuantizer(m); err != nil {
+			return refuse("has no kernels, as it %w", err)
+		}
 	default:
-		return refuse("has no kernels, as it does more than drop KVs, fold or hide them")
+		return refuse("has no kernels, as it does more than drop KVs, fold, hide or quantize them")
 	}
 	columns, o := method.Columns(), method.Observe()
 	if o == nil {

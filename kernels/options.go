@@ -10,6 +10,11 @@ type Options struct {
 	// Launched, if it is not nil, is told the name of each of those, as it stands in
 	// Kernels, when it is launched.
 	Launched func(name string)
+
+	// PrefillBytes bounds the attention weights that a prefill holds at a time, unless those
+	// of a single position are more; 0 is 64 MiB. With less, queries take more launches, and
+	// nothing else changes.
+	PrefillBytes int
 }
 
 // Replacement is a kernel that takes the place of one of the engine's: it has the

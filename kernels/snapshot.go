@@ -28,7 +28,7 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 	}
 	for i := range snap.Owners {
 		o := owners[4*i:]
-		snap.Owners[i] = kv.Owner{Seq: kv.SeqID(o[0]), Layer: o[1], Head: o[2], Logical: o[3]}
+		snap.Owners[i] = kv.OwnerOf([4]int32(o))
 		if snap.Owners[i].Seq == kv.NoSeq { // whose a free block was is nobody's business
 			snap.Owners[i] = kv.Owner{Seq: kv.NoSeq}
 		}
@@ -48,7 +48,10 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 	for _, a := range arrays[2:] {
 		contents = append(contents, make([]byte, slots*a.size))
 	}
-	held := e.cfg.Held(snap.Sequences)
+	if err := e.readPages(&snap); err != nil {
+		return nil, err
+	}
+	held := e.cfg.Held(plainOf(snap.Sequences))
 	for first := 0; first < slots; first++ {
 		n := 0
 		for first+n < slots && held[first+n] {
@@ -88,6 +91,11 @@ func (e *Engine) sequence(id kv.SeqID) (*kv.Sequence, error) {
 		blocks := min(max(0, e.blocksOf(int(n))), s.maxBlocks)
 		seq.Heads[i] = kv.Head{Segment: kv.Segment{Len: int(n), Table: tables[i*s.maxBlocks:][:blocks:blocks]}}
 	}
+	if s.quantizing != nil {
+		if err := e.readLists(known, seq.Heads); err != nil {
+			return nil, err
+		}
+	}
 	return seq, nil
 }
 
@@ -104,7 +112,8 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	}
 	owners := make([]int32, 0, 4*e.cfg.Blocks)
 	for _, o := range snap.Owners {
-		owners = append(owners, int32(o.Seq), o.Layer, o.Head, o.Logical)
+		n := o.Ints()
+		owners = append(owners, n[:]...)
 	}
 	maps.DeleteFunc(e.own, func(id kv.SeqID, _ rules) bool { return c.Sequence(id) == nil })
 	clear(e.seqs)
@@ -135,10 +144,13 @@ func (e *Engine) restoreSequence(c *kv.Cache, seq *kv.Sequence) error {
 		if err := c.Holds(h); err != nil {
 			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %w", seq.ID, i, err)
 		}
-		if h.Len > seq.Len {
-			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %d KVs of %d tokens", seq.ID, i, h.Len, seq.Len)
+		if h.KVs() > seq.Len {
+			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %d KVs of %d tokens", seq.ID, i, h.KVs(), seq.Len)
 		}
-		lengths[i], known.lengths[i] = int32(h.Len), h.Len
+		lengths[i], known.lengths[i] = int32(h.KVs()), h.KVs()
+	}
+	if err := e.restoreLists(known, seq); err != nil {
+		return err
 	}
 	var err error
 	if known.row, err = e.takeRow(max(seq.Len, e.inputs.Length(seq.ID))); err != nil {
@@ -154,7 +166,13 @@ func (e *Engine) writeTables(seq *kv.Sequence) error {
 	s := e.state
 	tables := slices.Repeat([]int32{-1}, s.heads()*s.maxBlocks)
 	for i := range seq.Heads {
-		copy(tables[i*s.maxBlocks:][:s.maxBlocks], seq.Heads[i].Table)
+		h := &seq.Heads[i]
+		copy(tables[i*s.maxBlocks:][:s.maxBlocks][min(h.First/e.cfg.BlockSize, s.maxBlocks):], h.Table)
+	}
+	if s.quantizing != nil {
+		if err := e.writeLists(seq); err != nil {
+			return err
+		}
 	}
 	return s.dev.Write(s.tablesOf(e.seqs[seq.ID].row), encode(tables))
 }
@@ -176,6 +194,7 @@ func (e *Engine) Poison() error {
 	for _, seq := range seqs {
 		errs = append(errs, e.writeTables(seq))
 	}
+	errs = append(errs, e.poisonPages(seqs))
 	held := e.cfg.Held(seqs)
 	for first := 0; first < len(held); first++ {
 		n := 0

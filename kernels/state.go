@@ -24,6 +24,8 @@ type state struct {
 	watched *ref.Observation // nil if the method watches no attention
 	reads   reading          // what the method has attention do beside
 
+	quantizing *quantizing // nil if the method does not quantize
+
 	rows      int // sequences that have room
 	maxBlocks int // blocks that a head's table has room for
 
@@ -62,6 +64,8 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 		data:    make([]device.Ptr, len(columns)),
 		watched: method.Observe(),
 		reads:   readingOf(method, cfg.Rope),
+
+		quantizing: quantizingOf(method),
 
 		mostWeights: maxPrefillWeights,
 
@@ -104,6 +108,7 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 		dev.Write(s.free, free),
 		dev.Fill(s.owners, 0xff, int64(cfg.Blocks)*16),
 		dev.Fill(s.tables, 0xff, s.tableBytes()),
+		s.reserveLists(rows, tokens),
 	); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -117,6 +122,9 @@ func (s *state) close() error {
 		if p != 0 {
 			errs = append(errs, s.dev.Free(p))
 		}
+	}
+	if s.quantizing != nil && s.quantizing.lists != 0 {
+		errs = append(errs, s.dev.Free(s.quantizing.lists))
 	}
 	for _, b := range s.buffers {
 		errs = append(errs, s.dev.Free(b.ptr))
@@ -163,6 +171,9 @@ func freeWords(n int) int { return ceilDiv(n, 32) }
 // reserve makes room for so many rows of sequences of at most tokens tokens; what
 // is there stays, with an error too.
 func (s *state) reserve(rows, tokens int) error {
+	if err := s.reserveLists(rows, tokens); err != nil {
+		return err
+	}
 	blocks := max(s.maxBlocks, tableBlocks(&s.cfg, tokens))
 	if rows <= s.rows && blocks == s.maxBlocks {
 		return nil

@@ -49,7 +49,14 @@ func (e *Engine) blocks(s *sequence) int {
 	for _, n := range s.lengths {
 		blocks += e.blocksOf(n)
 	}
-	return blocks
+	return blocks + len(s.lengths)*e.more(s)
+}
+
+// more returns by how many blocks each head of a sequence has more than its KVs would take in plain
+// pages; mostly it has fewer.
+func (e *Engine) more(s *sequence) int {
+	keys, values := e.pages(s.quantized)
+	return keys + values - min(s.quantized[0], s.quantized[1])/e.cfg.BlockSize
 }
 
 // blocksOf returns ⌈n/B⌉.
@@ -57,15 +64,26 @@ func (e *Engine) blocksOf(n int) int { return ceilDiv(n, e.cfg.BlockSize) }
 
 // Usage returns how the cache is filled.
 func (e *Engine) Usage() kv.Usage {
-	u := kv.Usage{Allocated: e.held, Free: e.Free()}
+	u, quantized := kv.Usage{Allocated: e.held, Free: e.Free()}, false
 	for _, s := range e.seqs {
 		for _, n := range s.lengths {
 			u.KVs += n
+			u.Wasted += (e.blocksOf(n)-min(s.quantized[0], s.quantized[1])/e.cfg.BlockSize)*e.cfg.BlockSize - n + min(s.quantized[0], s.quantized[1])
+			u.Payload += int64(2*n-s.quantized[0]-s.quantized[1]) * int64(e.cfg.RowBytes())
+		}
+		for part, n := range s.quantized {
+			if n > 0 {
+				f := e.state.quantizing.formats[part]
+				u.Payload += int64(len(s.lengths)) * int64(n/f.Unit()) * int64(e.cfg.UnitBytes(f))
+				quantized = true
+			}
 		}
 		u.DenseKVs += s.tokens * len(s.lengths)
 		u.DenseBlocks += e.PrefillNeed(s.tokens)
 	}
-	u.Wasted = u.Allocated*e.cfg.BlockSize - u.KVs
+	if !quantized {
+		u.Payload = 0
+	}
 	return u
 }
 
@@ -78,7 +96,7 @@ func (e *Engine) HeadUsage() kv.HeadUsage {
 		for _, s := range e.seqs {
 			for h, n := range s.lengths[l*heads:][:heads] {
 				u.KVs[l][h] += n
-				u.Blocks[l][h] += e.blocksOf(n)
+				u.Blocks[l][h] += e.blocksOf(n) + e.more(s)
 			}
 		}
 	}

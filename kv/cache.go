@@ -5,14 +5,6 @@ import (
 	"slices"
 )
 
-// Owner says whose KVs a physical block holds.
-type Owner struct {
-	Seq     SeqID // NoSeq if the block is free
-	Layer   int32
-	Head    int32
-	Logical int32 // the block's index in its head's block table
-}
-
 // ErrNoBlocks reports that the cache has fewer free blocks than an operation
 // needs. Nothing has changed when it is returned.
 type ErrNoBlocks struct{ Need, Free int }
@@ -23,15 +15,16 @@ func (e *ErrNoBlocks) Error() string {
 
 // Cache is the paged KV cache. Every block holds B slots of one head of one
 // layer of one sequence; a slot holds K[D], V[D], a position and the columns that
-// the method declares.
+// the method declares. Of a block in a segment of another format only the page is used,
+// as the format has it.
 type Cache struct {
 	cfg     Config
 	columns []Column
 
-	keys, values []byte      // [N·B, D] in the cache's dtype
-	Positions    []int32     // [N·B] position of the token in its sequence
-	Data         [][]float32 // of each column, [N·B, Width]
-	Owners       []Owner     // [N]
+	pages     []byte      // [N, PageBytes]: of a plain one B keys and then B values, in the cache's dtype
+	Positions []int32     // [N·B] position of the token in its sequence
+	Data      [][]float32 // of each column, [N·B, Width]
+	Owners    []Owner     // [N]
 
 	free freeList
 	seqs map[SeqID]*Sequence
@@ -43,8 +36,7 @@ func NewCache(cfg Config, columns []Column) *Cache {
 	c := &Cache{
 		cfg:       cfg,
 		columns:   columns,
-		keys:      make([]byte, slots*cfg.RowBytes()),
-		values:    make([]byte, slots*cfg.RowBytes()),
+		pages:     make([]byte, cfg.Blocks*cfg.PageBytes()),
 		Positions: make([]int32, slots),
 		Owners:    make([]Owner, cfg.Blocks),
 		free:      newFreeList(cfg.Blocks),
@@ -105,20 +97,28 @@ func (c *Cache) Key(slot int) []byte { return c.KeyRows(slot, 1) }
 // Value returns the stored bytes of a slot's value, D elements of DType.
 func (c *Cache) Value(slot int) []byte { return c.ValueRows(slot, 1) }
 
-// KeyRows returns the stored bytes of the keys of n consecutive slots, [n, D].
-func (c *Cache) KeyRows(slot, n int) []byte { return c.rows(c.keys, slot, n) }
+// KeyRows returns the stored bytes of the keys of n consecutive slots of a block, [n, D].
+func (c *Cache) KeyRows(slot, n int) []byte { return c.rows(slot, n, 0) }
 
-// ValueRows returns the stored bytes of the values of n consecutive slots, [n, D].
-func (c *Cache) ValueRows(slot, n int) []byte { return c.rows(c.values, slot, n) }
+// ValueRows returns the stored bytes of the values of n consecutive slots of a block, [n, D].
+func (c *Cache) ValueRows(slot, n int) []byte { return c.rows(slot, n, c.cfg.PageBytes()/2) }
 
-func (c *Cache) rows(of []byte, slot, n int) []byte {
-	size := c.cfg.RowBytes()
-	return of[slot*size : (slot+n)*size]
+func (c *Cache) rows(slot, n, half int) []byte {
+	size, b := c.cfg.RowBytes(), c.cfg.BlockSize
+	first := slot/b*c.cfg.PageBytes() + half + slot%b*size
+	return c.pages[first:][: n*size : n*size]
 }
 
-// Slot returns the physical slot of a head's KV with the given logical index.
+// Page returns the bytes of a block's page.
+func (c *Cache) Page(block int32) []byte {
+	n := c.cfg.PageBytes()
+	return c.pages[int(block)*n:][:n:n]
+}
+
+// Slot returns the physical slot of a head's KV with the given logical index, which is in
+// its plain segment.
 func (c *Cache) Slot(h *Head, logical int) int {
-	return h.Slot(logical, c.cfg.BlockSize)
+	return h.Slot(logical-h.First, c.cfg.BlockSize)
 }
 
 // PrefillNeed returns how many blocks a prompt of n tokens takes: ⌈n/B⌉ for
@@ -133,7 +133,7 @@ func (c *Cache) DecodeNeed(id SeqID) int {
 	need := 0
 	if s := c.seqs[id]; s != nil {
 		for i := range s.Heads {
-			if s.Heads[i].Len%c.cfg.BlockSize == 0 {
+			if s.Heads[i].KVs()%c.cfg.BlockSize == 0 {
 				need++
 			}
 		}
@@ -162,18 +162,16 @@ func (c *Cache) Add(id SeqID, n int) (*Sequence, error) {
 	return s, nil
 }
 
-// Append makes room for one KV at the end of a head, taking a block if the last
-// one is full, and returns its slot, with the given position and columns of their initial
+// Append makes room for one KV at the end of a head, taking a block if its logical index
+// begins one, and returns its slot, with the given position and columns of their initial
 // value. The caller has seen to it that a block is free.
 func (c *Cache) Append(s *Sequence, layer, head int, position int32) int {
 	h := &s.Heads[layer*c.cfg.Shape.KVHeads+head]
-	if h.Len == len(h.Table)*c.cfg.BlockSize {
-		b := c.free.take()
-		c.Owners[b] = Owner{s.ID, int32(layer), int32(head), int32(len(h.Table))}
-		h.Table = append(h.Table, int32(b))
+	if n := h.KVs(); n%c.cfg.BlockSize == 0 {
+		h.Table = append(h.Table, c.take(Owner{s.ID, int32(layer), int32(head), int32(n / c.cfg.BlockSize), Both}))
 	}
 	h.Len++
-	slot := c.Slot(h, h.Len-1)
+	slot := c.Slot(h, h.KVs()-1)
 	for i, data := range c.Data {
 		width := c.columns[i].Width
 		numbers := data[slot*width:][:width]
@@ -185,10 +183,11 @@ func (c *Cache) Append(s *Sequence, layer, head int, position int32) int {
 	return slot
 }
 
-// Truncate shortens a head's plain segment to its first n KVs and frees the blocks that held
-// none of them.
+// Truncate shortens a head to its first n KVs, of which the last is in its plain segment or
+// directly before it, and frees the blocks that held none of them.
 func (c *Cache) Truncate(h *Head, n int) {
-	keep := ceilDiv(n, c.cfg.BlockSize)
+	n -= h.First
+	keep := ceilDiv(h.Offset+n, c.cfg.BlockSize)
 	for _, b := range h.Table[keep:] {
 		c.release(b)
 	}
@@ -212,6 +211,13 @@ func (c *Cache) Remove(id SeqID) error {
 	}
 	delete(c.seqs, id)
 	return nil
+}
+
+// take gives the lowest free block, of which there is one, to an owner.
+func (c *Cache) take(o Owner) int32 {
+	b := c.free.take()
+	c.Owners[b] = o
+	return int32(b)
 }
 
 func (c *Cache) release(b int32) {

@@ -14,15 +14,22 @@ type Kind uint8
 
 // The kinds of pages.
 const (
-	Plain           Kind = iota // B keys and B values of the same KVs, in the cache's dtype
-	QuantizedKeys               // keys only: whole groups of Group tokens, a scale and a minimum for each channel (KIVI)
-	QuantizedValues             // values only: tokens, a scale and a minimum for each Group channels (KIVI, FlexGen)
-	Merged                      // keys or values only: a direction for two layers and a norm for each (MiniCache)
+	Plain      Kind = iota // B keys and B values of the same KVs, in the cache's dtype
+	PerChannel             // keys or values: whole groups of Group tokens, a scale and a minimum for each channel (KIVI's keys)
+	PerToken               // keys or values: tokens, a scale and a minimum for each Group channels (KIVI's values, FlexGen)
+	Merged                 // keys or values: a direction for two layers and a norm for each (MiniCache)
 )
 
-// scaleBytes is the size of a scale, a minimum or a norm: the cache's 16-bit type, or
-// binary32 where the cache has f32.
-func (c *Config) scaleBytes() int { return max(2, c.DType.Size()) }
+func (k Kind) String() string {
+	names := [...]string{"plain", "per-channel", "per-token", "merged"}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// scaleBytes is the size of a scale, a minimum or a norm, which are of the cache's type.
+func (c *Config) scaleBytes() int { return c.DType.Size() }
 
 // Check returns an error if a cache of the configuration cannot have pages of the
 // format, with what would do.
@@ -34,9 +41,12 @@ func (c *Config) Check(f Format) error {
 			return fmt.Errorf("format: a plain page has neither bits nor groups")
 		}
 		return nil
-	case QuantizedKeys, QuantizedValues, Merged:
+	case PerChannel, PerToken, Merged:
 	default:
 		return fmt.Errorf("format: kind %d is unknown", f.Kind)
+	}
+	if c.DType.Size() < 2 {
+		return fmt.Errorf("format: scales, minima and norms have no type in a cache of %v: choose kv_dtype f32, f16 or bf16", c.DType)
 	}
 	switch exact := f.Kind == Merged && f.Bits == 0; {
 	case exact && f.Group != 0:
@@ -46,33 +56,35 @@ func (c *Config) Check(f Format) error {
 		return fmt.Errorf("format: %d bits, want 1 to 8", f.Bits)
 	case f.Group < 1:
 		return fmt.Errorf("format: groups of %d, want at least 1", f.Group)
-	case f.Kind == QuantizedKeys && f.Group*f.Bits%8 != 0:
+	case f.Kind == PerChannel && f.Group*f.Bits%8 != 0:
 		return fmt.Errorf("format: %d tokens of %d bits fill no whole bytes: choose a group that is a multiple of 8", f.Group, f.Bits)
-	case f.Kind != QuantizedKeys && d%f.Group != 0:
+	case f.Kind != PerChannel && d%f.Group != 0:
 		return fmt.Errorf("format: a head of size %d is not made of groups of %d: choose a divisor of %d", d, f.Group, d)
+	case f.Kind != PerChannel && d*f.Bits%32 != 0:
+		return fmt.Errorf("format: %d elements of %d bits fill no whole words of 32 bits: choose another number of bits", d, f.Bits)
 	}
 	if c.Capacity(f) == 0 {
-		return fmt.Errorf("format: a page of %d bytes does not hold one group of %d bytes: choose a larger block_size or smaller groups", c.PageBytes(), c.unitBytes(f))
+		return fmt.Errorf("format: a page of %d bytes does not hold one group of %d bytes: choose a larger block_size or smaller groups", c.PageBytes(), c.UnitBytes(f))
 	}
 	return nil
 }
 
-// unit returns the KVs that a page of the format takes or leaves together.
-func (f Format) unit() int {
-	if f.Kind == QuantizedKeys {
+// Unit returns the KVs that a page of the format takes or leaves together.
+func (f Format) Unit() int {
+	if f.Kind == PerChannel {
 		return f.Group
 	}
 	return 1
 }
 
-// unitBytes returns the bytes of the fewest KVs that a page takes: payload, scales,
+// UnitBytes returns the bytes of the fewest KVs that a page takes: payload, scales,
 // minima and norms. The format is one that Check takes.
-func (c *Config) unitBytes(f Format) int {
+func (c *Config) UnitBytes(f Format) int {
 	d, scale := c.Shape.HeadSize, c.scaleBytes()
 	switch f.Kind {
-	case QuantizedKeys:
+	case PerChannel:
 		return f.Group*d*f.Bits/8 + 2*scale*d
-	case QuantizedValues:
+	case PerToken:
 		return (d*f.Bits+7)/8 + 2*scale*(d/f.Group)
 	case Merged:
 		if f.Bits == 0 {
@@ -91,14 +103,21 @@ func (c *Config) Capacity(f Format) int {
 	if f.Kind == Plain {
 		return c.BlockSize
 	}
-	if f.Group < 1 && f.Bits > 0 || f.Kind > Merged {
+	if f.Group < 1 && f.Bits > 0 || f.Kind > Merged || c.DType.Size() < 2 {
 		return 0
 	}
-	return c.PageBytes() / c.unitBytes(f) * f.unit()
+	n := c.UnitBytes(f)
+	if n < 1 {
+		return 0
+	}
+	return c.PageBytes() / n * f.Unit()
 }
 
 // Payload returns the bytes for each KV that the format asks for, page slack left out:
 // of a plain page K and V, of the others K or V alone.
 func (c *Config) Payload(f Format) float64 {
-	return float64(c.unitBytes(f)) / float64(f.unit())
+	return float64(c.UnitBytes(f)) / float64(f.Unit())
 }
+
+// Pages returns how many pages so many KVs of the format take.
+func (c *Config) Pages(f Format, kvs int) int { return ceilDiv(kvs, c.Capacity(f)) }

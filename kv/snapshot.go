@@ -10,7 +10,7 @@ import (
 // Snapshot is a cache's content as flat arrays, as an engine that keeps it
 // elsewhere reads it back. N is the number of blocks, B the slots of each.
 type Snapshot struct {
-	Keys, Values []byte      // [N·B, D] in the cache's format
+	Keys, Values []byte      // [N·B, D] in the cache's format: of each block the first and the second half of its page
 	Positions    []int32     // [N·B]
 	Data         [][]float32 // of each column, [N·B, Width]
 	Owners       []Owner     // [N]; of a free block only Seq, NoSeq, says anything
@@ -18,7 +18,7 @@ type Snapshot struct {
 	Sequences    []*Sequence
 }
 
-// Cache returns a cache of that content, which it takes over. It is an error if an
+// Cache returns a cache of that content, of which it takes over all but the pages. It is an error if an
 // array does not have the configuration's size, a sequence does not have its number
 // of heads or is there twice, or a block is free that does not exist. What the arrays
 // say is taken as it is: the tables, lengths and owners of an engine with a bug may
@@ -51,8 +51,6 @@ func (s *Snapshot) Cache(cfg Config, columns []Column) (*Cache, error) {
 	c := &Cache{
 		cfg:       cfg,
 		columns:   columns,
-		keys:      s.Keys,
-		values:    s.Values,
 		Positions: s.Positions,
 		Data:      s.Data,
 		Owners:    s.Owners,
@@ -72,6 +70,13 @@ func (s *Snapshot) Cache(cfg Config, columns []Column) (*Cache, error) {
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
+	}
+	c.pages = make([]byte, cfg.Blocks*cfg.PageBytes())
+	half := cfg.PageBytes() / 2
+	for b := range cfg.Blocks {
+		page := c.Page(int32(b))
+		copy(page, s.Keys[b*half:][:half])
+		copy(page[half:], s.Values[b*half:][:half])
 	}
 	if last := cfg.Blocks % 32; last != 0 {
 		if beyond := s.Free[words-1] >> last; beyond != 0 {
@@ -93,12 +98,18 @@ func (s *Snapshot) Cache(cfg Config, columns []Column) (*Cache, error) {
 
 // Snapshot returns a copy of the cache's content.
 func (c *Cache) Snapshot() *Snapshot {
+	half := c.cfg.PageBytes() / 2
 	s := &Snapshot{
-		Keys:      slices.Clone(c.keys),
-		Values:    slices.Clone(c.values),
+		Keys:      make([]byte, c.Blocks()*half),
+		Values:    make([]byte, c.Blocks()*half),
 		Positions: slices.Clone(c.Positions),
 		Owners:    slices.Clone(c.Owners),
 		Free:      make([]uint32, ceilDiv(c.Blocks(), 32)),
+	}
+	for b := range c.Blocks() {
+		page := c.Page(int32(b))
+		copy(s.Keys[b*half:][:half], page)
+		copy(s.Values[b*half:], page[half:])
 	}
 	for _, data := range c.Data {
 		s.Data = append(s.Data, slices.Clone(data))
@@ -127,13 +138,44 @@ func (c *Cache) IsFree(block int) bool {
 	return block >= 0 && block < c.Blocks() && c.free.words[block/64]>>(block%64)&1 == 1
 }
 
-// Holds returns an error if a head cannot be read: if a segment's table does not have
-// a block for every KV, or names one that does not exist. In an engine's own cache that
-// is never so; in a cache made of a [Snapshot] it may be.
+// Holds returns an error if a head cannot be read: if a segment has a format that the
+// cache cannot have, does not have a block for every KV, or names one that does not exist. In an
+// engine's own cache that is never so; in a cache made of a [Snapshot] it may be.
 func (c *Cache) Holds(h *Head) (err error) {
+	for _, p := range []Part{Keys, Values} {
+		for i := range h.List(p) {
+			g := &h.List(p)[i]
+			switch {
+			case err != nil:
+			case g.Format.Kind == Plain:
+				err = fmt.Errorf("kv: segment %d of %v is plain", i, p)
+			case g.Offset != 0 || g.Index != nil && len(g.Index) != g.Len:
+				err = fmt.Errorf("kv: segment %d of %v has an offset of %d, and %d indices of %d KVs", i, p, g.Offset, len(g.Index), g.Len)
+			default:
+				err = c.cfg.Check(g.Format)
+			}
+			for j, logical := range g.Index {
+				if err == nil && (logical < 0 || j > 0 && logical <= g.Index[j-1]) {
+					err = fmt.Errorf("kv: index %d of segment %d of %v is %d", j, i, p, logical)
+				}
+			}
+			if err == nil && (g.First < 0 || g.End() > h.KVs()) {
+				err = fmt.Errorf("kv: segment %d of %v has KVs up to %d of %d", i, p, g.End(), h.KVs())
+			}
+		}
+		if err == nil && h.End(p) < h.First {
+			err = fmt.Errorf("kv: the plain segment begins with KV %d, and %v before end with %d", h.First, p, h.End(p))
+		}
+	}
+	if err == nil && (h.First < 0 || h.Format != Format{} || h.Index != nil || h.Offset != h.First%c.cfg.BlockSize) {
+		err = fmt.Errorf("kv: a plain segment with first KV %d, offset %d, format %v and %d indices", h.First, h.Offset, h.Format, len(h.Index))
+	}
 	h.Segments(func(g *Segment) {
+		if err != nil {
+			return
+		}
 		capacity := c.cfg.Capacity(g.Format)
-		if err == nil && (g.Len < 0 || g.Offset < 0 || g.Offset > len(g.Table)*capacity-g.Len) {
+		if g.Len < 0 || g.Offset < 0 || g.Offset > len(g.Table)*capacity-g.Len {
 			err = fmt.Errorf("kv: a context length of %d in %d blocks of %d", g.Len, len(g.Table), capacity)
 		}
 		for i, b := range g.Table {

@@ -21,8 +21,8 @@ func TestSnapshot(t *testing.T) {
 	if err := c.Remove(0); err != nil {
 		t.Fatal(err)
 	}
-	for i := range c.keys {
-		c.keys[i], c.values[i] = byte(i), byte(i/7)
+	for i := range c.pages {
+		c.pages[i] = byte(i / 3)
 	}
 	for _, data := range c.Data {
 		for i := range data {
@@ -32,7 +32,7 @@ func TestSnapshot(t *testing.T) {
 	s := c.Snapshot()
 	for b := range s.Owners {
 		if s.Owners[b].Seq == NoSeq {
-			s.Owners[b] = Owner{-1, -1, -1, -1}
+			s.Owners[b] = Owner{-1, -1, -1, -1, 0}
 		}
 	}
 	again, err := s.Cache(cfg, columns)

@@ -7,7 +7,11 @@ type Usage struct {
 	DenseBlocks int `json:"dense_blocks"` // likewise: Σ ⌈tokens/B⌉·L·H
 	Allocated   int `json:"blocks_allocated"`
 	Free        int `json:"blocks_free"`
-	Wasted      int `json:"slots_wasted"` // empty slots in last blocks
+	Wasted      int `json:"slots_wasted"` // empty slots in blocks of plain pages
+
+	// Payload is the bytes of K and V that are read, in their formats, with scales and minima, of the
+	// blocks allocated; 0 where all pages are plain, and every KV has as many.
+	Payload int64 `json:"payload_bytes,omitempty"`
 }
 
 // Usage counts the cache's KVs, blocks and empty slots.
@@ -18,8 +22,31 @@ func (c *Cache) Usage() Usage {
 		u.DenseKVs += s.Len * len(s.Heads)
 		u.DenseBlocks += ceilDiv(s.Len, c.cfg.BlockSize) * len(s.Heads)
 	}
-	u.Wasted = u.Allocated*c.cfg.BlockSize - u.KVs
+	quantized := false
+	for _, s := range c.seqs {
+		for i := range s.Heads {
+			h := &s.Heads[i]
+			u.Wasted += len(h.Table)*c.cfg.BlockSize - h.Len
+			u.Payload += c.payload(h)
+			quantized = quantized || len(h.Keys)+len(h.Values) > 0
+		}
+	}
+	if !quantized {
+		u.Payload = 0
+	}
 	return u
+}
+
+// payload returns the bytes of K and V of a head that are read, in their formats.
+func (c *Cache) payload(h *Head) int64 {
+	n := int64(h.KVs()-h.End(Keys)+h.KVs()-h.End(Values)) * int64(c.cfg.RowBytes())
+	for _, p := range []Part{Keys, Values} {
+		for i := range h.List(p) {
+			g := &h.List(p)[i]
+			n += int64(g.Len/g.Format.Unit()) * int64(c.cfg.UnitBytes(g.Format))
+		}
+	}
+	return n
 }
 
 // HeadUsage says what each head holds over all sequences, by layer and KV head:

@@ -20,6 +20,7 @@ type attention struct {
 	rotary  *rotary   // turns keys by
 	turns   []int32   // [context length] positions; nil for none
 	stands  []float32 // by slot, the number of KVs that the entry stands for; nil: 1 of all
+	reader  kv.Reader // of segments that are not plain
 }
 
 // attend computes paged decode attention of one KV head for its G queries: q
@@ -29,14 +30,15 @@ type attention struct {
 //	s_i = (q·k_i)·(1/√D)    out = Σ_p (Σ_{i in p} e_i·v_i) · f_p
 //
 // To the score of an entry that stands for w ≠ 1 KVs, ln w is added. The KVs are taken in
-// logical order, gathered block by block; the hidden ones have e_i = 0.
+// logical order, whatever segments they lie in, gathered block by block; the hidden ones have e_i = 0.
 //
 // Tiles are announced one ahead, so that memory is read while the last is used.
 func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int) {
 	d := c.Shape().HeadSize
 	a.tile = grow(a.tile, tileRows*d)
-	a.weights = grow(a.weights, group*h.Len)
-	a.partial = grow(a.partial, group*d*ceilDiv(h.Len, Partition))
+	n := h.KVs()
+	a.weights = grow(a.weights, group*n)
+	a.partial = grow(a.partial, group*d*ceilDiv(n, Partition))
 	if len(a.soft) != group {
 		a.soft = make([]softmax, group)
 	}
@@ -45,12 +47,10 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 	}
 
 	scale := attentionScale(d)
-	n := h.Len
 	for first := 0; first < n; first += Partition {
 		last := min(first+Partition, n)
 		for i := first; i < last; i += tileRows {
-			a.expect(c, h, c.KeyRows, i+tileRows)
-			rows := a.gather(c, h, c.ReadKeys, i, last)
+			rows := a.gather(c, h, kv.Keys, i, last)
 			a.turn(rows, i, d)
 			vec.DotsGroup(a.weights[i:], n, q, rows, group, d)
 		}
@@ -71,8 +71,7 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 		partial := a.partial[first/Partition*group*d:][:group*d]
 		clear(partial)
 		for i := first; i < last; i += tileRows {
-			a.expect(c, h, c.ValueRows, i+tileRows)
-			rows := a.gather(c, h, c.ReadValues, i, last)
+			rows := a.gather(c, h, kv.Values, i, last)
 			vec.Accumulate(partial, a.weights[i:], n, rows, group, d)
 		}
 	}
@@ -88,22 +87,26 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 	}
 }
 
-// stored gives the bytes of n consecutive slots: [kv.Cache.KeyRows] or ValueRows.
-type stored func(slot, n int) []byte
-
-// read reads consecutive slots of a block, [n, D]: [kv.Cache.ReadKeys] or ReadValues.
-type read func(dst []float32, slot int)
-
-// gather reads the next KVs of a head into the tile, from logical index first
+// gather reads the next keys or values of a head into the tile, from logical index first
 // to at most last, and returns them: [rows, D].
-func (a *attention) gather(c *kv.Cache, h *kv.Head, from read, first, last int) []float32 {
+func (a *attention) gather(c *kv.Cache, h *kv.Head, part kv.Part, first, last int) []float32 {
 	cfg := c.Config()
 	d, size := cfg.Shape.HeadSize, cfg.BlockSize
 	rows := min(tileRows, last-first)
+	if len(h.List(part)) > 0 {
+		a.reader.Cache = c
+		a.reader.Read(a.tile[:rows*d], h, part, first)
+		return a.tile[:rows*d]
+	}
+	bytes, read := c.KeyRows, c.ReadKeys
+	if part == kv.Values {
+		bytes, read = c.ValueRows, c.ReadValues
+	}
+	a.expect(c, h, bytes, first+tileRows)
 	for done := 0; done < rows; {
 		logical := first + done
 		n := min(size-logical%size, rows-done)
-		from(a.tile[done*d:][:n*d], c.Slot(h, logical))
+		read(a.tile[done*d:][:n*d], c.Slot(h, logical))
 		done += n
 	}
 	return a.tile[:rows*d]
@@ -121,12 +124,13 @@ func (a *attention) turn(rows []float32, first, d int) {
 	}
 }
 
-// expect announces the tile that begins at logical index first.
-func (a *attention) expect(c *kv.Cache, h *kv.Head, from stored, first int) {
+// expect announces the tile that begins at logical index first: bytes gives those of n
+// consecutive slots.
+func (a *attention) expect(c *kv.Cache, h *kv.Head, bytes func(slot, n int) []byte, first int) {
 	size := c.Config().BlockSize
 	for i := first; i < min(first+tileRows, h.Len); {
 		n := min(size-i%size, h.Len-i)
-		vec.Prefetch(from(c.Slot(h, i), n))
+		vec.Prefetch(bytes(c.Slot(h, i), n))
 		i += n
 	}
 }

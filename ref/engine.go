@@ -48,6 +48,11 @@ func NewEngineOf(cfg Config, method Method, open func(kv.SeqID) (trace.Tensors, 
 	if err := errors.Join(cfg.Problems(method.Columns())...); err != nil {
 		return nil, err
 	}
+	if q, ok := method.(Quantizer); ok {
+		if err := checkQuantizer(&cfg.Config, q); err != nil {
+			return nil, fmt.Errorf("method %s: %w", method.Name(), err)
+		}
+	}
 	r := rulesOf(method)
 	var turns *rotary
 	if m, ok := method.(Rerotator); ok && m.ByCachePosition() {
@@ -167,11 +172,13 @@ func (e *Engine) Count(id kv.SeqID) int {
 
 // Compressed is what one compression of a sequence did.
 type Compressed struct {
-	Asked   int // in the method's unit: blocks or KVs
-	Freed   int // blocks
-	Evicted int // KVs whose slots came free
-	Hidden  int // KVs that are hidden until the next compression
-	Moved   int // KVs
+	Asked     int // in the method's unit: blocks or KVs
+	Taken     int // blocks
+	Freed     int // blocks
+	Evicted   int // KVs whose slots came free
+	Hidden    int // KVs that are hidden until the next compression
+	Quantized int // keys and values, each counted by itself
+	Moved     int // KVs
 }
 
 // Compress has the method plan a compression of one sequence, and carries out the plan.
@@ -183,11 +190,12 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	if s == nil {
 		return Compressed{}, fmt.Errorf("ref: compress: sequence %d is not in the cache", id)
 	}
-	plan := e.rulesFor(id).method.Plan(View{e.cache, s})
+	method := e.rulesFor(id).method
+	plan := method.Plan(View{e.cache, s})
 	if free := e.cache.Free(); plan.Needs > free {
 		return Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
 	}
-	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden()}
+	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden(), Quantized: plan.Quantized()}
 	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
 
 	for i := range plan.Edits {
@@ -195,6 +203,11 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 			e.standIns.fold(e.cache, &s.Heads[edit.Head], edit)
 		}
 	}
+	taken, err := e.quantize(s, method, &plan)
+	if err != nil {
+		return done, err
+	}
+	done.Taken = taken
 	gone := plan.Gone(len(s.Heads))
 	var moves []kv.Move
 	for i := range gone {
@@ -203,7 +216,7 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	e.cache.Move(moves)
 	for i := range gone {
 		h := &s.Heads[i]
-		e.cache.Truncate(h, h.Len-len(gone[i]))
+		e.cache.Truncate(h, h.KVs()-len(gone[i]))
 	}
 	for _, edit := range plan.Edits {
 		if edit.Op == Mask {

@@ -98,7 +98,7 @@ func (p *Plan) Parts(heads int) []Part {
 	for i, gone := range p.Gone(heads) {
 		parts = append(parts, list("evicted", "evicted KV", i, gone))
 	}
-	var hidden, folded, into []Part
+	var hidden, folded, into, keys, values []Part
 	for _, e := range p.Edits {
 		switch e.Op {
 		case Mask:
@@ -106,7 +106,13 @@ func (p *Plan) Parts(heads int) []Part {
 		case StandIn:
 			folded = append(folded, list("folded", "folded KV", e.Head, e.KVs))
 			into = append(into, list("into", "stand-in", e.Head, []int32{e.Into}))
+		case Quantize:
+			if e.Part == kv.Keys {
+				keys = append(keys, list("quantized_keys", "quantized key", e.Head, e.KVs))
+			} else {
+				values = append(values, list("quantized_values", "quantized value", e.Head, e.KVs))
+			}
 		}
 	}
-	return slices.Concat(parts, hidden, folded, into)
+	return slices.Concat(parts, hidden, folded, into, keys, values)
 }

@@ -248,6 +248,17 @@ func (p *Problem) score(slot int) float32 {
 	return sum
 }
 
+// Candidate returns the position of a head's KV, its score (0 where none counts) and what it
+// costs to lose it.
+func (p *Problem) Candidate(head, kv int) (position int32, score, cost float32) {
+	slot := p.Heads[head].Slot(kv, p.BlockSize)
+	if p.Key == ByScore {
+		score = p.score(slot)
+	}
+	position = p.Positions[slot]
+	return position, score, p.cost(head, position, score)
+}
+
 // cost returns what it costs to lose a KV. By score that is the score, averaged over the
 // queries after it where the ranking says so (+Inf where there is none yet), plus its
 // head's bias. It is never −0, so that equal costs have equal bits.

@@ -131,6 +131,10 @@ type (
 		bent
 		rotator ref.Rerotator
 	}
+	bentQuantizer struct {
+		bent
+		quantizer ref.Quantizer
+	}
 )
 
 func (b bentMasker) Hidden() int                      { return b.masker.Hidden() }
@@ -139,6 +143,8 @@ func (b bentMasker) Hiding(c ref.Counts) ref.Hiding   { return b.masker.Hiding(c
 func (b bentFolder) StandIns() ref.StandIns           { return b.folder.StandIns() }
 func (b bentFolder) Folding(c ref.Counts) ref.Folding { return b.folder.Folding(c) }
 func (b bentRotator) ByCachePosition() bool           { return b.rotator.ByCachePosition() }
+func (b bentQuantizer) Formats() (k, v kv.Format)     { return b.quantizer.Formats() }
+func (b bentQuantizer) Quantizes(n int) (k, v int)    { return b.quantizer.Quantizes(n) }
 
 // bend returns what plants a bug in a method's plans, and in their specification.
 func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {
@@ -151,6 +157,8 @@ func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {
 			return bentFolder{b, m}
 		case ref.Rerotator:
 			return bentRotator{b, m}
+		case ref.Quantizer:
+			return bentQuantizer{b, m}
 		}
 		return b
 	}
@@ -160,6 +168,10 @@ func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {
 func takeNewest(v ref.View, p *ref.Plan) {
 	e := &p.Edits[0]
 	h := &v.Sequence.Heads[e.Head]
+	if e.Op == ref.Quantize { // and is the only one, if need be
+		e.KVs = append(slices.Clone(e.KVs[1:]), int32(h.KVs()))
+		return
+	}
 	newest := slices.MaxFunc(indices(h.Len), func(a, b int32) int {
 		return int(v.Cache.Positions[v.Cache.Slot(h, int(a))] - v.Cache.Positions[v.Cache.Slot(h, int(b))])
 	})
@@ -174,7 +186,10 @@ func takeNewest(v ref.View, p *ref.Plan) {
 func takeOneMore(v ref.View, p *ref.Plan) {
 	for i := range p.Edits {
 		e := &p.Edits[i]
-		for _, k := range indices(v.Sequence.Heads[e.Head].Len) {
+		for _, k := range indices(v.Sequence.Heads[e.Head].KVs() + 1) {
+			if e.Op != ref.Quantize && int(k) == v.Sequence.Heads[e.Head].KVs() {
+				continue // what it does not hold cannot go
+			}
 			if !slices.Contains(e.KVs, k) && (e.Op != ref.StandIn || k != e.Into) {
 				e.KVs = append(slices.Clone(e.KVs), k)
 				slices.Sort(e.KVs)

@@ -49,6 +49,20 @@ type Counter interface {
 	Evicts(Counts) []int
 }
 
+// Quantizer is a method that quantizes the oldest KVs of every head alike, and does nothing
+// else. It declares no columns and watches nothing. What its plans ask for is how many keys and
+// values they quantize, each counted by itself.
+type Quantizer interface {
+	Method
+
+	// Formats returns how quantized keys and values lie in pages.
+	Formats() (keys, values kv.Format)
+
+	// Quantizes returns how many of the oldest keys, and of the oldest values, of each head are quantized
+	// after a compression of a sequence in which so many tokens have entered: whole units of the formats.
+	Quantizes(tokens int) (keys, values int)
+}
+
 // Protector is a method, no Dropper, that leaves some tokens alone. Of a Dropper the ranking
 // says which.
 type Protector interface {
@@ -84,6 +98,10 @@ type Counts struct {
 	Prompt int   // tokens that entered as the prompt
 	Tokens int   // that have entered, the prompt's included
 	Heads  []int // [L·H] KVs that each head holds
+
+	// Of a [Quantizer]: how many of each head's oldest keys and values are quantized, [L·H];
+	// nil for none.
+	Keys, Values []int
 }
 
 // Whole reports whether no token was generated yet, and no head has lost a KV: methods
@@ -117,7 +135,15 @@ type View struct {
 func (v View) Counts() Counts {
 	c := Counts{Prompt: v.Sequence.Prompt, Tokens: v.Sequence.Len, Heads: make([]int, len(v.Sequence.Heads))}
 	for i := range c.Heads {
-		c.Heads[i] = v.Sequence.Heads[i].KVs()
+		h := &v.Sequence.Heads[i]
+		c.Heads[i] = h.KVs()
+		if len(h.Keys)+len(h.Values) == 0 {
+			continue
+		}
+		if c.Keys == nil {
+			c.Keys, c.Values = make([]int, len(c.Heads)), make([]int, len(c.Heads))
+		}
+		c.Keys[i], c.Values[i] = h.End(kv.Keys), h.End(kv.Values)
 	}
 	return c
 }
@@ -145,14 +171,16 @@ func (d *Decision) Plan() Plan {
 // Plan is what a compression of one sequence does.
 type Plan struct {
 	Asked int    // what was asked for, in the method's unit
-	Needs int    // blocks that the edits take before any come free
-	Edits []Edit // by head, ascending; at most one for each head and operation, of different KVs
+	Needs int    // free blocks without which the edits cannot be carried out, head by head: see Rounds
+	Edits []Edit // by head, ascending; at most one for each head, operation and part, of different KVs
 }
 
 // Edit is one change of the KVs of one head.
 type Edit struct {
 	Op   Op
+	Part kv.Part // Quantize: of Keys or of Values; else Both
 	Head int     // layer·H + head
+	With int     // of an edit of two layers' heads: the other head; else 0
 	KVs  []int32 // logical indices, ascending
 	Into int32   // StandIn: the logical index of the stand-in that takes them in, or None
 }
@@ -163,18 +191,19 @@ const None = -1
 // Op is what an edit does.
 type Op uint8
 
-// The operations. Quantizing and merging come with the methods that need them.
+// The operations.
 const (
-	Drop    Op = iota // the KVs are gone; the survivors are packed
-	Mask              // the KVs, and no others of the head, are hidden from queries until the next plan
-	StandIn           // the KVs are folded into one that stands for them: see StandIns
+	Drop     Op = iota // the KVs are gone; the survivors are packed
+	Mask               // the KVs, and no others of the head, are hidden from queries until the next plan
+	StandIn            // the KVs are folded into one that stands for them: see StandIns
+	Quantize           // the keys, or the values, of consecutive KVs become codes in pages of their own: see Quantizer
 )
 
 // gone returns the KVs whose slots the edit empties. A new stand-in takes the slot of the
 // lowest KV.
 func (e *Edit) gone() []int32 {
 	switch {
-	case e.Op == Mask:
+	case e.Op == Mask, e.Op == Quantize:
 		return nil
 	case e.Op == StandIn && e.Into == None:
 		return e.KVs[1:]
@@ -219,13 +248,82 @@ func (p *Plan) Hidden() int {
 	return n
 }
 
+// Quantized returns how many keys and values the plan quantizes.
+func (p *Plan) Quantized() int {
+	n := 0
+	for i := range p.Edits {
+		if e := &p.Edits[i]; e.Op == Quantize {
+			n += len(e.KVs)
+		}
+	}
+	return n
+}
+
+// Rounds splits the heads of a plan that takes blocks of the cache: an engine carries out the edits of heads
+// first to last − 1 at once, which take their blocks before any of theirs come free. taken and freed
+// are the blocks of each head, [L·H], and free those that are free before. A round is as many heads as
+// there are free blocks for. It returns false where a head has too few; with free ≥ Needs that is never so.
+func Rounds(taken, freed []int, free int, round func(first, last int) error) (bool, error) {
+	for first := 0; first < len(taken); {
+		last, after := first, free
+		for last < len(taken) && taken[last] <= free {
+			free -= taken[last]
+			after += freed[last] - taken[last]
+			last++
+		}
+		if last == first {
+			return false, nil
+		}
+		if err := round(first, last); err != nil {
+			return true, err
+		}
+		first, free = last, after
+	}
+	return true, nil
+}
+
+// needs returns the fewest free blocks with which Rounds carries out everything.
+func needs(taken, freed []int) int {
+	most, used := 0, 0
+	for i := range taken {
+		most = max(most, used+taken[i])
+		used += taken[i] - freed[i]
+	}
+	return most
+}
+
 // Freed returns how many blocks of blockSize KVs the plan frees of the heads of the
 // sequence for which it was made.
 func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 	n := 0
 	for i, gone := range p.Gone(len(heads)) {
-		held := heads[i].Len
+		held := heads[i].KVs()
 		n += ceilDiv(held, blockSize) - ceilDiv(held-len(gone), blockSize)
 	}
+	for i, more := range p.quantized(len(heads)) {
+		n += leaves(&heads[i], more, blockSize)
+	}
 	return n
+}
+
+// quantized returns how many keys and values of each head the plan quantizes, by kv.Part; nil for
+// none.
+func (p *Plan) quantized(heads int) [][3]int {
+	var more [][3]int
+	for i := range p.Edits {
+		if e := &p.Edits[i]; e.Op == Quantize {
+			if more == nil {
+				more = make([][3]int, heads)
+			}
+			more[e.Head][e.Part] += len(e.KVs)
+		}
+	}
+	return more
+}
+
+// leaves returns how many plain blocks come free of a head of which so many more keys and
+// values are quantized.
+func leaves(h *kv.Head, more [3]int, blockSize int) int {
+	first := min(h.End(kv.Keys)+more[kv.Keys], h.End(kv.Values)+more[kv.Values])
+	return max(0, first/blockSize-h.First/blockSize)
 }

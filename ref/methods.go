@@ -35,6 +35,10 @@ type Entry struct {
 	// head: see [Config.CacheShape].
 	Repeats bool
 
+	// OwnPages reports that the method has pages of formats of its own, which not every shape,
+	// block size and dtype of a cache has room for.
+	OwnPages bool
+
 	// Planned reports that no engine runs the method: it is planned only.
 	Planned bool
 
@@ -68,11 +72,13 @@ func Methods() []Entry {
 		adaSnapKVEntry(),
 		duoAttentionEntry(),
 		expectedAttentionEntry(),
+		flexGenEntry(),
 		h2oMaskEntry(),
 		h2oPrefillEntry(),
 		h2oDropEntry(),
 		infLLMEntry(),
 		keyDiffEntry(),
+		kiviEntry(),
 		knormEntry(),
 		lagKVEntry(),
 		llmLingua2Entry(),

@@ -10,6 +10,7 @@ import (
 
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/ref/quant"
 	"kvcompress/trace"
 )
 
@@ -22,6 +23,7 @@ type model struct {
 	weights int        // column of the weights of stand-ins, or ref.None
 	dropped map[kv.SeqID][]int
 	heads   map[kv.SeqID][]entries // [L·H]
+	packed  map[kv.SeqID][][3]int  // [L·H] how many of the oldest keys, and values, are quantized
 	changed map[*entry]bool        // entries that the last plan has folded KVs into
 	refined bool                   // the last plan's ranking refined its quotas
 }
@@ -54,7 +56,7 @@ type entry struct {
 }
 
 func newModel(cfg ref.Config, cache *kv.Cache, method ref.Method) model {
-	m := model{cfg: cfg, cache: cache, weights: ref.None, heads: map[kv.SeqID][]entries{}, dropped: map[kv.SeqID][]int{}}
+	m := model{cfg: cfg, cache: cache, weights: ref.None, heads: map[kv.SeqID][]entries{}, packed: map[kv.SeqID][][3]int{}, dropped: map[kv.SeqID][]int{}}
 	m.masker, _ = method.(ref.Masker)
 	if f, ok := method.(ref.Folder); ok {
 		m.weights = f.StandIns().Weight
@@ -83,7 +85,7 @@ func (m *model) prefill(id kv.SeqID, n int) {
 			heads[i].enter(&entry{weight: 1})
 		}
 	}
-	m.heads[id], m.dropped[id] = heads, make([]int, len(heads))
+	m.heads[id], m.dropped[id], m.packed[id] = heads, make([]int, len(heads)), make([][3]int, len(heads))
 }
 
 // decode enters one more token, which has entered the cache.
@@ -104,6 +106,8 @@ func (m *model) plan(id kv.SeqID, p *ref.Plan) {
 		h, entries := &q.Heads[e.Head], &m.heads[id][e.Head]
 		at := func(logical int32) int32 { return m.cache.Positions[m.cache.Slot(h, int(logical))] }
 		switch e.Op {
+		case ref.Quantize:
+			m.packed[id][e.Head][e.Part] += len(e.KVs)
 		case ref.Drop:
 			for _, k := range e.KVs {
 				m.dropped[id][e.Head] += entries.take(at(k)).weight
@@ -205,8 +209,8 @@ func (m *model) at(id kv.SeqID, head int, position int32) *entry {
 func (m *model) each(id kv.SeqID, f func(head int, position int32, slot int)) {
 	q := m.cache.Sequence(id)
 	for i := range q.Heads {
-		for logical := range q.Heads[i].Len {
-			slot := m.cache.Slot(&q.Heads[i], logical)
+		for k := range q.Heads[i].Len {
+			slot := m.cache.Slot(&q.Heads[i], q.Heads[i].First+k)
 			f(i, m.cache.Positions[slot], slot)
 		}
 	}
@@ -246,6 +250,7 @@ func (s *scenario) observe(e ref.Event) {
 	case ref.StageRelease:
 		delete(s.model.heads, e.Seqs[0])
 		delete(s.model.dropped, e.Seqs[0])
+		delete(s.model.packed, e.Seqs[0])
 	}
 	if s.damage != nil {
 		s.damage(cache, e)
@@ -305,6 +310,9 @@ func (s *scenario) decided(id kv.SeqID, p *ref.Plan) error {
 			}
 		}
 	}
+	if m, ok := s.plain.(ref.Quantizer); ok && p.Quantized() != m.Asks(counts) {
+		return fmt.Errorf("%d keys and values are quantized, its count says %d", p.Quantized(), m.Asks(counts))
+	}
 	if m, ok := s.plain.(ref.Masker); ok && p.Hidden() != m.Asks(counts) {
 		return fmt.Errorf("%d KVs are hidden, its count says %d", p.Hidden(), m.Asks(counts))
 	}
@@ -320,12 +328,16 @@ func (s *scenario) wellFormed(v ref.View, p *ref.Plan) error {
 		if i > 0 && p.Edits[i-1].Head > e.Head || e.Head < 0 || e.Head >= len(v.Sequence.Heads) {
 			return fmt.Errorf("edit %d is of head %d", i, e.Head)
 		}
-		held := int32(v.Sequence.Heads[e.Head].Len)
+		h := &v.Sequence.Heads[e.Head]
+		held := int32(h.KVs())
 		if e.Op == ref.StandIn && (e.Into < ref.None || e.Into >= held) {
 			return fmt.Errorf("head %d, which holds %d KVs, folds KVs into %d", e.Head, held, e.Into)
 		}
 		if len(e.KVs) == 0 {
 			return fmt.Errorf("an edit of head %d has no KVs", e.Head)
+		}
+		if from := h.End(e.Part); e.Op == ref.Quantize && (int(e.KVs[0]) != from || int(e.KVs[len(e.KVs)-1]) != from+len(e.KVs)-1) {
+			return fmt.Errorf("head %d, of which %d of %v are quantized, is to have %v quantized", e.Head, from, e.Part, e.KVs)
 		}
 		for j, k := range e.KVs {
 			if k < 0 || k >= held || j > 0 && e.KVs[j-1] >= k || e.Op == ref.StandIn && k == e.Into {
@@ -444,7 +456,10 @@ func (s *scenario) check() error {
 			n := s.model.heads[id][i].held
 			usage.KVs += n
 			byHead[i] += n
-			held += ceilDiv(n, s.cfg.BlockSize)
+			pages, payload := s.pages(id, i)
+			held += pages
+			usage.Payload += payload
+			usage.Wasted += len(q.Heads[i].Table)*s.cfg.BlockSize - q.Heads[i].Len
 		}
 		usage.DenseKVs += q.Len * len(q.Heads)
 		usage.DenseBlocks += ceilDiv(q.Len, s.cfg.BlockSize) * len(q.Heads)
@@ -452,7 +467,9 @@ func (s *scenario) check() error {
 			return fmt.Errorf("sequence %d holds %d blocks, %d are reported", id, held, got)
 		}
 	}
-	usage.Wasted = usage.Allocated*s.cfg.BlockSize - usage.KVs
+	if !s.quantized() {
+		usage.Payload = 0
+	}
 	if got := s.engine.Usage(); got != usage {
 		return fmt.Errorf("the cache's usage is %+v, %+v is reported", usage, got)
 	}
@@ -485,25 +502,44 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 	cache, shape := s.engine.Cache(), s.cfg.Shape
 	h := &q.Heads[i]
 	layer, head := i/shape.KVHeads, i%shape.KVHeads
-	if len(h.Table) != ceilDiv(h.Len, s.cfg.BlockSize) {
-		return fmt.Errorf("%d KVs in %d blocks", h.Len, len(h.Table))
+	if want := s.model.heads[q.ID][i].held; h.KVs() != want {
+		return fmt.Errorf("%d KVs are held, %d should be", h.KVs(), want)
 	}
-	for logical, b := range h.Table {
+	packed := s.model.packed[q.ID][i]
+	if first := min(packed[kv.Keys], packed[kv.Values]); h.First != first || len(h.Table) != ceilDiv(h.KVs(), s.cfg.BlockSize)-first/s.cfg.BlockSize {
+		return fmt.Errorf("KVs %d to %d in %d plain blocks, of which those before %d should have left", h.First, h.KVs(), len(h.Table), first)
+	}
+	own := func(b int32, part kv.Part, logical int) error {
 		if owned[b] {
 			return fmt.Errorf("block %d is owned twice", b)
 		}
 		owned[b] = true
-		if want := (kv.Owner{Seq: q.ID, Layer: int32(layer), Head: int32(head), Logical: int32(logical)}); cache.Owners[b] != want {
+		if want := (kv.Owner{Seq: q.ID, Layer: int32(layer), Head: int32(head), Logical: int32(logical), Part: part}); cache.Owners[b] != want {
 			return fmt.Errorf("block %d has owner %+v, not %+v", b, cache.Owners[b], want)
 		}
+		return nil
 	}
-	if want := s.model.heads[q.ID][i].held; h.Len != want {
-		return fmt.Errorf("%d KVs are held, %d should be", h.Len, want)
+	for k, b := range h.Table {
+		if err := own(b, kv.Both, h.First/s.cfg.BlockSize+k); err != nil {
+			return err
+		}
+	}
+	for _, part := range []kv.Part{kv.Keys, kv.Values} {
+		for _, g := range h.List(part) {
+			for k, b := range g.Table {
+				if err := own(b, part, k); err != nil {
+					return err
+				}
+			}
+		}
+		if err := s.checkQuantized(q, i, part); err != nil {
+			return err
+		}
 	}
 	seen := make([]bool, q.Len)
 	in := [2][]byte{s.stored(inputs{q.ID, trace.K, layer}), s.stored(inputs{q.ID, trace.V, layer})}
-	tokens, visible := s.model.dropped[q.ID][i], 0
-	for logical := range h.Len {
+	tokens, visible := s.model.dropped[q.ID][i]+h.First, 0
+	for logical := h.First; logical < h.KVs(); logical++ {
 		slot := cache.Slot(h, logical)
 		position := cache.Positions[slot]
 		e := s.model.at(q.ID, i, position)
@@ -526,6 +562,86 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 	}
 	if m := s.model.masker; m != nil && visible == 0 && m.HidesNew(q.Prompt, h.Len) {
 		return fmt.Errorf("all %d KVs are hidden, and the next is", h.Len)
+	}
+	return nil
+}
+
+// quantizes returns the format and the arithmetic of a part of what the method quantizes.
+func (s *scenario) quantizes(part kv.Part) (kv.Format, quant.Groups) {
+	f, values := s.plain.(ref.Quantizer).Formats()
+	if part == kv.Values {
+		f = values
+	}
+	return f, quant.Groups{Bits: f.Bits, Size: f.Group, Type: s.cfg.DType}
+}
+
+// pages returns how many blocks a head has to hold, and the bytes of what is read of it.
+func (s *scenario) pages(id kv.SeqID, head int) (blocks int, payload int64) {
+	n, packed := s.model.heads[id][head].held, s.model.packed[id][head]
+	blocks = ceilDiv(n, s.cfg.BlockSize) - min(packed[kv.Keys], packed[kv.Values])/s.cfg.BlockSize
+	for _, part := range []kv.Part{kv.Keys, kv.Values} {
+		payload += int64((n - packed[part]) * s.cfg.RowBytes())
+		if packed[part] > 0 {
+			f, g := s.quantizes(part)
+			blocks += ceilDiv(packed[part], s.cfg.Capacity(f))
+			perScale := f.Group
+			scales := packed[part] * s.cfg.Shape.HeadSize / perScale
+			payload += int64(packed[part]*s.cfg.Shape.HeadSize*g.Bits/8 + 2*scales*s.cfg.DType.Size())
+		}
+	}
+	return blocks, payload
+}
+
+// quantized reports whether anything in the cache is.
+func (s *scenario) quantized() bool {
+	for _, heads := range s.model.packed {
+		for _, packed := range heads {
+			if packed != ([3]int{}) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkQuantized checks what is read of the quantized keys, or values, of a head against
+// the arithmetic of package quant on what entered.
+func (s *scenario) checkQuantized(q *kv.Sequence, head int, part kv.Part) error {
+	h, n, shape := &q.Heads[head], s.model.packed[q.ID][head][part], s.cfg.Shape
+	if h.End(part) != n {
+		return fmt.Errorf("%d of %v are quantized, %d should be", h.End(part), part, n)
+	}
+	if n == 0 {
+		return nil
+	}
+	f, g := s.quantizes(part)
+	in := inputs{q.ID, trace.K, head / shape.KVHeads}
+	if part == kv.Values {
+		in.tensor = trace.V
+	}
+	d, stored := shape.HeadSize, s.stored(in)
+	x := make([]float32, n*d)
+	for i := range n {
+		s.cfg.DType.Decode(x[i*d:][:d], stored[(i*shape.KVHeads+head%shape.KVHeads)*s.cfg.RowBytes():][:s.cfg.RowBytes()])
+	}
+	a := quant.Keys(1, n, d)
+	if f.Kind == kv.PerToken {
+		a = quant.Values(1, n, d)
+	}
+	codes, err := g.Quantize(a, x)
+	if err != nil {
+		return err
+	}
+	want, err := g.Dequantize(a, codes)
+	if err != nil {
+		return err
+	}
+	got, reader := make([]float32, n*d), kv.Reader{Cache: s.engine.Cache()}
+	reader.Read(got, h, part, 0)
+	for i := range want {
+		if !sameBits(got[i], want[i]) {
+			return fmt.Errorf("element %d of %v of token %d is %g, quantized it is %g", i%d, part, i/d, got[i], want[i])
+		}
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func TestPatient(t *testing.T) {
 				break // quest, which no engine runs
 			}
 			m, ok := method.(Patient)
-			if !ok {
+			if !ok { // those with pages of their own, which ask after every token
 				break
 			}
 			prompt := 1 + rng.IntN(120)
@@ -55,7 +55,7 @@ func TestPatient(t *testing.T) {
 				}
 			}
 		}
-		if e.Name != KVCompress && !e.Planned && (asked == 0 || waited == 0) {
+		if e.Name != KVCompress && !e.Planned && !e.OwnPages && (asked == 0 || waited == 0) {
 			t.Errorf("%s: it asked %d times and waited %d times: the counts test nothing", e.Name, asked, waited)
 		}
 	}

@@ -38,7 +38,7 @@ type scenario struct {
 	cfg    ref.Config
 	bend   func(ref.Method) ref.Method // plants a bug in the method; nil for none
 	damage func(*kv.Cache, ref.Event)  // plants one in the engine; nil for none
-	acted  int                         // KVs that were evicted, folded or hidden
+	acted  int                         // KVs that were evicted, folded, hidden or quantized
 
 	engine *ref.Engine
 	method ref.Method // the engine's
@@ -120,13 +120,17 @@ func (s *scenario) do(op operation) error {
 // compress checks what a compression says that it did.
 func (s *scenario) compress(id kv.SeqID) error {
 	q := s.engine.Cache().Sequence(id)
-	asks, held, kvs := s.engine.Count(id), s.engine.Held(id), q.KVs()
+	asks, held, kvs, pages := s.engine.Count(id), s.engine.Held(id), q.KVs(), quantizedPages(q)
 	r, err := s.engine.Compress(id)
 	if err != nil {
 		return err
 	}
-	s.acted += r.Evicted + r.Hidden
-	want := ref.Compressed{Asked: asks, Freed: held - s.engine.Held(id), Evicted: kvs - q.KVs(), Hidden: s.model.hidden(id), Moved: r.Moved}
+	s.acted += r.Evicted + r.Hidden + r.Quantized
+	taken := quantizedPages(q) - pages
+	want := ref.Compressed{Asked: asks, Taken: taken, Freed: held + taken - s.engine.Held(id), Evicted: kvs - q.KVs(), Hidden: s.model.hidden(id), Moved: r.Moved}
+	if _, ok := s.plain.(ref.Quantizer); ok {
+		want.Quantized = asks
+	}
 	if s.refines(id) { // what is asked for in the end depends on what the KVs hold
 		want.Asked = r.Asked
 	}
@@ -137,6 +141,15 @@ func (s *scenario) compress(id kv.SeqID) error {
 		return fmt.Errorf("%d asked for; it says that it has done %+v, and did %+v", asks, r, want)
 	}
 	return nil
+}
+
+// quantizedPages returns how many blocks of a sequence are in segments that are not plain.
+func quantizedPages(q *kv.Sequence) int {
+	n := q.Blocks()
+	for i := range q.Heads {
+		n -= len(q.Heads[i].Table)
+	}
+	return n
 }
 
 // refines reports whether the method's ranking of a sequence refines its quotas.
@@ -151,6 +164,9 @@ func (s *scenario) view(id kv.SeqID) ref.View {
 
 // randomScenario draws a configuration of a method, and operations.
 func randomScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config, []operation, error) {
+	if m.OwnPages { // of which an fp8 cache and small pages have none
+		return pagedScenario(rng, m, operations)
+	}
 	base := ref.Default()
 	base.BlockSize, base.DType = 1<<rng.IntN(6), dtype.DType(rng.IntN(5))
 	base.Shape = kv.Shape{Layers: 1 + rng.IntN(3), KVHeads: 1 + rng.IntN(3), Group: 1 + rng.IntN(2), HeadSize: 8}
@@ -163,6 +179,24 @@ func randomScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config,
 		return cfg, nil, err
 	}
 	cfg.KVScale = draw.Scale(rng, cfg.DType, cfg.Shape.Layers)
+	return cfg, randomOperations(rng, &cfg, operations), nil
+}
+
+// pagedScenario is randomScenario of a method that has pages of its own.
+func pagedScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config, []operation, error) {
+	base := ref.Default()
+	base.BlockSize, base.DType = 8<<rng.IntN(3), []dtype.DType{dtype.F32, dtype.F16, dtype.BF16}[rng.IntN(3)]
+	base.Shape = kv.Shape{Layers: 1 + rng.IntN(3), KVHeads: 1 + rng.IntN(3), Group: 1 + rng.IntN(2), HeadSize: []int{8, 32, 32, 64}[rng.IntN(4)]}
+	base.Blocks = 1
+	cfg, err := m.Config(rng, base)
+	if err != nil {
+		return cfg, nil, err
+	}
+	return cfg, randomOperations(rng, &cfg, operations), nil
+}
+
+// randomOperations draws how many blocks the cache has, and operations.
+func randomOperations(rng *rand.Rand, cfg *ref.Config, operations int) []operation {
 	cfg.Blocks = cfg.Shape.Heads() * (1 + rng.IntN(4*ceilDiv(ref.MaxTokens, cfg.BlockSize)))
 	longest := []int{40, 40, ref.MaxTokens - 2}[rng.IntN(3)] // prompt
 	ops := make([]operation, operations)
@@ -181,7 +215,7 @@ func randomScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config,
 			ops[i] = operation{"release", seq, 0}
 		}
 	}
-	return cfg, ops, nil
+	return ops
 }
 
 // shrink returns a shortest scenario that it can find by leaving operations out

@@ -16,9 +16,14 @@ type ValueError struct {
 	Token, Layer, Head, Element int
 	Value                       float32
 	Format                      dtype.DType
+	Limit                       float32 // where codes of 1 bit can hold less than Format: the largest value; else 0
 }
 
 func (e *ValueError) Error() string {
+	if e.Limit != 0 {
+		return fmt.Sprintf("%c: %g at token %d, layer %d, head %d, element %d is beyond %g, and the scale of a group of 1 bit beyond the largest %v: choose 2 bits, or another kv_dtype",
+			"qkv"[e.Tensor], e.Value, e.Token, e.Layer, e.Head, e.Element, e.Limit, e.Format)
+	}
 	return fmt.Sprintf("%c: %g at token %d, layer %d, head %d, element %d is beyond the largest %v, %g: choose another kv_dtype",
 		"qkv"[e.Tensor], e.Value, e.Token, e.Layer, e.Head, e.Element, e.Format, e.Format.Max())
 }
@@ -28,6 +33,7 @@ type source struct {
 	trace.Tensors
 	seq    kv.SeqID
 	format dtype.DType
+	limit  float32 // the largest value: see [Config.largest]
 	shape  kv.Shape
 }
 
@@ -54,11 +60,15 @@ func (s *source) fits(values []float32, t trace.Tensor, layer, from int) error {
 	if s.format != dtype.F16 {
 		return nil
 	}
-	largest := s.format.Max()
+	largest := s.limit
 	for i, v := range values {
 		if v > largest || v < -largest {
 			d, row := s.shape.HeadSize, s.shape.KVHeads*s.shape.HeadSize
-			return &ValueError{s.seq, t, from + i/row, layer, i % row / d, i % d, v, s.format}
+			err := &ValueError{Seq: s.seq, Tensor: t, Token: from + i/row, Layer: layer, Head: i % row / d, Element: i % d, Value: v, Format: s.format}
+			if largest < s.format.Max() {
+				err.Limit = largest
+			}
+			return err
 		}
 	}
 	return nil
@@ -103,7 +113,7 @@ func (c *Config) CheckTokens(batch []kv.SeqID, positions []int, layer int, q, k,
 
 // checkValues checks one sequence's values in one layer, from the given token on.
 func (c *Config) checkValues(id kv.SeqID, layer, from int, q, k, v []float32) error {
-	s := source{seq: id, format: c.DType, shape: c.Shape}
+	s := source{seq: id, format: c.DType, limit: c.largest(), shape: c.Shape}
 	for _, x := range []struct {
 		t      trace.Tensor
 		values []float32

@@ -88,7 +88,7 @@ func (s StandIns) fold(c *kv.Cache, h *kv.Head, edit *Edit) {
 // mean writes to a slot, and to the column if there is one, the mean of the stored rows
 // of KVs: of these alone where count is 0, else of them and of the count KVs whose mean
 // the column has.
-func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, from read, store func(int, []float32), column int) {
+func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, from func([]float32, int), store func(int, []float32), column int) {
 	d, format := c.Shape().HeadSize, c.Config().DType
 	mean, row := make([]float32, d), make([]float32, d)
 	if count > 0 {

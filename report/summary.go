@@ -60,6 +60,9 @@ func lost(r *sim.Report) string {
 	if evicted == 0 && r.Totals.MaxHidden > 0 {
 		return hidden(r)
 	}
+	if evicted == 0 && r.Totals.Quantized > 0 {
+		return "No KV was evicted: every token is kept, the oldest quantized."
+	}
 	if evicted == 0 {
 		return "No KV was evicted: no sequence grew beyond what compression was to leave it."
 	}
@@ -95,6 +98,10 @@ func freed(r *sim.Report) string {
 	}
 	s := fmt.Sprintf("%s freed %s and moved %s (%s) into the blocks that stayed.",
 		count(t.Compressions, "compression"), count(t.BlocksFreed, "block"), count(t.KVsMoved, "KV"), size(t.BytesMoved))
+	if t.Quantized > 0 {
+		return fmt.Sprintf("%s quantized %s keys and values, took %s for them and freed %s.",
+			count(t.Compressions, "compression"), comma(t.Quantized), count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
+	}
 	short, worst := 0, 0
 	for i := range r.Steps {
 		for _, c := range r.Steps[i].Compression {
@@ -130,6 +137,9 @@ func memory(r *sim.Report, ledger []entry) string {
 	dense := t.PeakDenseBlocks
 	used, uncompressed := int64(t.PeakBlocks)*block, int64(dense)*block
 	s := fmt.Sprintf("At its peak the cache held %s, %s of keys and values.", count(t.PeakBlocks, "block"), size(used))
+	if t.PeakPayload > 0 {
+		s += fmt.Sprintf(" Of the pages with quantized ones among them, the payload was at most %s: codes, scales and minima, and what stays in full precision.", size(t.PeakPayload))
+	}
 	if t.BlocksFreed == 0 || used == 0 {
 		return s
 	}

@@ -165,6 +165,7 @@ func (s *Server) decodeRunning(step *Step, quiet bool) error {
 	var err error
 	if s.all != nil {
 		step.Work[KVsRead], step.Work[BlocksRead] = s.all.ReadAll(step.Steps)
+		step.Work[QuantizedBytesRead] = s.readQuantized(step.Steps)
 		err = s.all.DecodeAll(step.Steps)
 	} else if err = s.cache.Decode(step.Batch); err == nil {
 		u := s.cache.Usage()
@@ -178,6 +179,14 @@ func (s *Server) decodeRunning(step *Step, quiet bool) error {
 	}
 	s.decodes += step.Steps
 	return nil
+}
+
+// readQuantized returns the bytes that steps of all sequences read of quantized KVs.
+func (s *Server) readQuantized(steps int) int64 {
+	if s.ledger == nil {
+		return 0
+	}
+	return s.ledger.ReadQuantized(steps)
 }
 
 // need returns the blocks that a decode step of all running sequences takes.
@@ -221,7 +230,7 @@ func (s *Server) compress(step *Step) (freed int, err error) {
 	before := len(step.Compression)
 	err = s.policy.run(s.cache, &s.running, s.steps, step)
 	for _, c := range step.Compression[before:] {
-		freed += c.Freed
+		freed += c.Freed - c.Taken
 	}
 	if err != nil {
 		return freed, fmt.Errorf("sim: step %d: %w", step.Index, err)

@@ -60,7 +60,7 @@ func (m *HeadMeter) Observe(e ref.Event) {
 	bin.compressions++
 	for i := range s.Heads {
 		bin.entered[i] += int64(s.Len)
-		bin.kept[i] += int64(s.Heads[i].Len)
+		bin.kept[i] += int64(s.Heads[i].KVs())
 	}
 }
 

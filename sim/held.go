@@ -70,7 +70,10 @@ func (m *HeldMeter) Observe(e ref.Event) {
 		h := &s.Heads[i]
 		head := slices.Grow(m.held.Heads[i][:0], s.Len)[:s.Len]
 		clear(head)
-		for logical := range h.Len {
+		for position := range h.First { // quantized: nothing that is, is dropped
+			head[position] = Whole
+		}
+		for logical := h.First; logical < h.KVs(); logical++ {
 			slot := e.Cache.Slot(h, logical)
 			holding := Whole
 			switch {

@@ -37,14 +37,15 @@ type Ledger struct {
 	seqs  map[kv.SeqID]*account
 	spare []*account // closed ones, to be used again
 
-	selection *Selection // nil where queries read all that is held
-	prefixes  *prefixes  // nil without prefix caching
-	reserved  int        // sequences that are
-	shared    int        // blocks that sequences have beside the first that has them: see Extend
-	batches   int        // that were decoded
-	courses   *courses   // nil where what compressions come to cannot be remembered
-	led       outcome    // scratch
-	levels    *levels    // nil where compressions do not go by level
+	quantizing *quantizing // nil where the method does not quantize
+	selection  *Selection  // nil where queries read all that is held
+	prefixes   *prefixes   // nil without prefix caching
+	reserved   int         // sequences that are
+	shared     int         // blocks that sequences have beside the first that has them: see Extend
+	batches    int         // that were decoded
+	courses    *courses    // nil where what compressions come to cannot be remembered
+	led        outcome     // scratch
+	levels     *levels     // nil where compressions do not go by level
 
 	steps       int         // decode steps so far, of all sequences at once
 	used        int         // blocks that are not free
@@ -81,6 +82,8 @@ type account struct {
 	// than undoneAt it would come to undoneAs again. never is that it did not.
 	undoneAt int
 	undoneAs ref.Compressed
+
+	quantized quantized // of each head
 
 	batch    int   // the last that it was decoded in, of those that were not of all sequences
 	reserved bool  // not admitted: it is in no sum but the blocks used
@@ -123,19 +126,25 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	}
 	patient, _ := method.(ref.Patient)
 	_, told := spread.(interface{ Refined() })
+	quantizing := quantizingOf(method)
+	courses := newCourses(cfg, spread)
+	if quantizing != nil { // a state is more than the lengths
+		courses = nil
+	}
 	return &Ledger{
-		cfg:     *cfg,
-		method:  method,
-		blocks:  method.Name() == ref.KVCompress,
-		patient: patient,
-		spread:  spread,
-		told:    told,
-		courses: newCourses(cfg, spread),
-		levels:  newLevels(cfg, method.Name() == ref.KVCompress, spread),
-		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
-		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
-		own:     map[kv.SeqID]*compressor{},
-		seqs:    map[kv.SeqID]*account{},
+		cfg:        *cfg,
+		method:     method,
+		blocks:     method.Name() == ref.KVCompress,
+		patient:    patient,
+		spread:     spread,
+		quantizing: quantizing,
+		told:       told,
+		courses:    courses,
+		levels:     newLevels(cfg, method.Name() == ref.KVCompress, spread),
+		heads:      cfg.Shape.Layers * cfg.Shape.KVHeads,
+		full:       cfg.Shape.Layers * cfg.Shape.KVHeads,
+		own:        map[kv.SeqID]*compressor{},
+		seqs:       map[kv.SeqID]*account{},
 	}, nil
 }
 
@@ -269,12 +278,17 @@ func (l *Ledger) DecodeAll(steps int) error {
 }
 
 // ReadAll returns how many KVs, and how many blocks, the attention of so many
-// decode steps of all sequences would read, each the token of its own step too.
+// decode steps of all sequences would read, each the token of its own step too. KVs of which
+// the key or the value is quantized are ReadQuantized's.
 func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	if l.selection != nil {
 		return l.selectAll(steps)
 	}
-	kvs, blocks = readSteps(l.kvs, l.tables, l.growing, &l.phases, l.steps, steps, l.cfg.BlockSize)
+	held := l.kvs
+	if l.quantizing != nil {
+		held -= l.quantizing.kvs
+	}
+	kvs, blocks = readSteps(held, l.tables, l.growing, &l.phases, l.steps, steps, l.cfg.BlockSize)
 	if l.windows.heads > 0 {
 		more := l.windows.ahead(l.steps, steps, l.cfg.BlockSize)
 		kvs, blocks = kvs+more.kvs, blocks+more.blocks
@@ -348,6 +362,8 @@ func (l *Ledger) enter(a *account, sign int) {
 	l.denseBlocks += sign * l.full * l.blocksOf(tokens)
 	l.densePhases[a.tokens&(b-1)] += sign * l.full
 	l.windows.enter(a.tokens, l.steps, b, sign)
+	l.tables += sign * l.more(a)
+	l.enterQuantized(a, sign)
 }
 
 // growingRuns appends the runs of a sequence whose heads hold every token.
@@ -370,6 +386,7 @@ func (l *Ledger) open() *account {
 	if n := len(l.spare); n > 0 {
 		a := l.spare[n-1]
 		l.spare = l.spare[:n-1]
+		a.quantized = quantized{}
 		return a
 	}
 	return &account{}
@@ -383,7 +400,7 @@ func (l *Ledger) holds(a *account) (kvs, blocks int) {
 		blocks += r.heads * l.blocksOf(n)
 	}
 	n := l.windows.window(a.tokens + l.steps)
-	return kvs + l.windows.heads*n, blocks + l.windows.heads*l.blocksOf(n) + l.fixed
+	return kvs + l.windows.heads*n, blocks + l.windows.heads*l.blocksOf(n) + l.fixed + l.more(a)
 }
 
 func (l *Ledger) length(a *account, r run) int { return a.tokens + l.steps - r.gone }

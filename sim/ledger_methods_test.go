@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
@@ -68,14 +69,14 @@ func TestLedgerOfEveryMethod(t *testing.T) {
 				acted += replayDrawn(t, m, names[(i+j*4)%len(names)], uint64(j))
 			}
 			if acted == 0 {
-				t.Error("no KV was evicted or hidden in a trace")
+				t.Error("no KV was evicted, hidden or quantized in a trace")
 			}
 		})
 	}
 }
 
 // replayDrawn replays a bundled trace with random options of a method, every other time in
-// few blocks. It returns how many KVs were evicted or hidden.
+// few blocks. It returns how many KVs were evicted or hidden, or keys and values quantized.
 func replayDrawn(t *testing.T, m *draw.Method, name string, seed uint64) int {
 	t.Helper()
 	b, err := traces.Bundled(name)
@@ -88,6 +89,9 @@ func replayDrawn(t *testing.T, m *draw.Method, name string, seed uint64) int {
 		opt.Fill(b.Trace.Meta, b.Trace.Requests())
 		base := opt.Config
 		base.Shape = b.Trace.Meta.Shape
+		if m.OwnPages && !draw.HasPages(&base.Config) { // an fp8 cache, or blocks of one KV
+			base.DType, base.KVScale, base.BlockSize = dtype.F16, nil, max(8, base.BlockSize)
+		}
 		if opt.Config, err = m.Config(r, base); err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +101,7 @@ func replayDrawn(t *testing.T, m *draw.Method, name string, seed uint64) int {
 			fewBlocks(&opt, b.Trace)
 		}
 		report := replayBoth(t, b.Trace, opt, new([2]int))
-		if n := report.Totals.KVsEvicted + report.Totals.MaxHidden; n > 0 {
+		if n := report.Totals.KVsEvicted + report.Totals.MaxHidden + report.Totals.Quantized; n > 0 {
 			return n
 		}
 	}

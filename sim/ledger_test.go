@@ -136,7 +136,7 @@ func (b *both) do(operation func(sim.Cache) error) error {
 		b.Count(id)
 		var lens []int
 		for _, h := range b.Cache().Sequence(id).Heads {
-			lens = append(lens, h.Len)
+			lens = append(lens, h.KVs())
 		}
 		same(b, fmt.Sprintf("KVs of the heads of sequence %d", id), lens, b.ledger.Lengths(nil, id))
 	}

@@ -78,7 +78,7 @@ func (l *Ledger) Read(id kv.SeqID) (kvs, blocks int64) {
 	}
 	if l.selection == nil {
 		k, b := l.holds(a)
-		return int64(k), int64(b - l.fixed)
+		return int64(k - l.heads*max(a.quantized.keys, a.quantized.values)), int64(b - l.fixed)
 	}
 	for _, r := range a.heads() {
 		k, b := l.selection.reads(l.length(a, r)-1, 1, l.cfg.BlockSize)

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -50,7 +51,7 @@ func (l *Ledger) Repeat(times int) {
 // countable returns an error if a ledger cannot tell what a method does to lengths.
 func countable(m ref.Method) error {
 	switch m.(type) {
-	case ref.Dropper, ref.Counter, ref.Masker:
+	case ref.Dropper, ref.Counter, ref.Masker, ref.Quantizer:
 		return nil
 	}
 	return fmt.Errorf("sim: method %s says nothing of lengths: it runs on an engine, not on a ledger", m.Name())
@@ -61,6 +62,10 @@ func (l *Ledger) Count(id kv.SeqID) int {
 	a := l.seqs[id]
 	if a == nil {
 		return 0
+	}
+	if l.quantizing != nil {
+		_, asked := l.quantizes(a)
+		return asked
 	}
 	by := l.rulesFor(id)
 	if l.blocks {
@@ -98,7 +103,11 @@ func (l *Ledger) counts(a *account) ref.Counts {
 			l.lengths = append(l.lengths, l.length(a, r))
 		}
 	}
-	return ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: l.lengths}
+	c := ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: l.lengths}
+	if q := a.quantized; q != (quantized{}) {
+		c.Keys, c.Values = slices.Repeat([]int{q.keys}, l.heads), slices.Repeat([]int{q.values}, l.heads)
+	}
+	return c
 }
 
 // ranking returns how a sequence is compressed.
@@ -159,6 +168,8 @@ func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
 	a.asksAt, a.undoneAt = 0, never
 	by := l.rulesFor(id)
 	switch m := by.method.(type) {
+	case ref.Quantizer:
+		return l.quantize(a)
 	case ref.Counter:
 		counts := l.counts(a)
 		return l.evict(a, m.Asks(counts), m.Evicts(counts)), nil

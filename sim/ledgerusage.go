@@ -23,13 +23,19 @@ func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
 func (l *Ledger) Usage() kv.Usage {
 	kvs, blocks := l.windows.held(l.cfg.BlockSize)
 	states := l.fixed * len(l.seqs)
+	slots, plain := (l.used-states)*l.cfg.BlockSize, l.kvs+kvs
+	if z := l.quantizing; z != nil {
+		slots -= z.pages * l.cfg.BlockSize
+		plain -= z.gone
+	}
 	return kv.Usage{
 		KVs:         l.kvs + kvs,
 		DenseKVs:    l.denseKVs + kvs,
 		DenseBlocks: l.denseBlocks + blocks + states,
 		Allocated:   l.used,
 		Free:        l.Free(),
-		Wasted:      (l.used-states)*l.cfg.BlockSize - l.kvs - kvs,
+		Wasted:      slots - plain,
+		Payload:     l.payload(),
 	}
 }
 
@@ -46,6 +52,9 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 			for range r.heads {
 				kvs[head] += n
 				blocks[head] += l.blocksOf(n)
+				if l.quantizing != nil {
+					blocks[head] += l.more(a) / l.heads
+				}
 				head++
 			}
 		}

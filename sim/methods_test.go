@@ -43,14 +43,24 @@ func TestLedgerOfMethods(t *testing.T) {
 					set["threshold"] = []byte("3")
 				case "window":
 					set["window"] = []byte("4")
+				case "bits":
+					set["bits"], set["group"] = []byte("4"), []byte("8")
+				case "residual":
+					set["residual"] = []byte("16")
 				}
+			}
+			if e.OwnPages { // no budget: every token is kept
+				opt.Compression = ref.Compression{}
 			}
 			if len(set) > 0 {
 				opt.Set = set
 			}
 			var moved [2]int
 			r := replayBoth(t, b.Trace, opt, &moved)
-			if evicts := e.Name != "h2o-mask"; evicts != (r.Totals.KVsEvicted > 0) {
+			if e.OwnPages != (r.Totals.Quantized > 0) {
+				t.Errorf("%d keys and values were quantized", r.Totals.Quantized)
+			}
+			if evicts := e.Name != "h2o-mask" && !e.OwnPages; evicts != (r.Totals.KVsEvicted > 0) {
 				t.Errorf("%d KVs were evicted", r.Totals.KVsEvicted)
 			}
 		})

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"errors"
 	"math"
 	"slices"
 
@@ -16,6 +17,7 @@ type policy struct {
 	enabled   bool // there is something to compress by
 	blocks    bool // the method counts blocks
 	ranks     bool // it ranks KVs by what it keeps of each
+	quantizes bool // it quantizes, and sorts nothing: MaxKVPerCompression is no limit
 	blockSize int
 	watches   *ref.Observation // of prompts; nil for none
 	ownOnce   bool             // a sequence has had a Once that is not the schedule's
@@ -43,9 +45,18 @@ func (p *policy) enable(cfg *ref.Config) {
 	p.enabled = true
 	if method, err := cfg.NewMethod(); err == nil { // with an error nothing is served
 		p.watches = method.Observe()
-		_, counter := method.(ref.Counter)
-		p.ranks = !counter
+		p.ranks = Ranks(method)
+		_, p.quantizes = method.(ref.Quantizer)
 	}
+}
+
+// Ranks reports whether a method's compressions rank KVs by what it keeps of each.
+func Ranks(m ref.Method) bool {
+	switch m.(type) {
+	case ref.Counter, ref.Quantizer:
+		return false
+	}
+	return true
 }
 
 // due reports whether a compression is to run before the next batch.
@@ -116,7 +127,8 @@ func (p *policy) entered(s *Step) {
 	p.prefilled = p.prefilled || s.Kind == Prefill
 }
 
-// run compresses those that choose finds, in the order of admission.
+// run compresses those that choose finds, in the order of admission. One for whose plan the
+// cache has too few free blocks is left as it is: others may free them, or a preemption.
 func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 	p.prefilled, p.decodes, p.newTokens = false, 0, 0
 	if chosen := p.choose(c, running, now); chosen == 0 {
@@ -129,6 +141,11 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 		}
 		held := c.Held(s.id) * p.blockSize
 		r, err := c.Compress(s.id)
+		var full *kv.ErrNoBlocks
+		if errors.As(err, &full) { // nothing has changed: it waits for its next turn
+			s.chosen, s.attempted = false, false
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -141,11 +158,11 @@ func (p *policy) run(c Cache, running *runningList, now int, step *Step) error {
 
 // told returns what a step tells of a compression.
 func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
-	short := r.Asked - r.Evicted - r.Hidden
+	short := r.Asked - r.Evicted - r.Hidden - r.Quantized
 	if p.blocks {
 		short = r.Asked - r.Freed
 	}
-	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Moved: r.Moved}
+	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Taken: r.Taken, Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Quantized: r.Quantized, Moved: r.Moved}
 }
 
 // work adds the compression of a sequence that held so many slots.
@@ -158,6 +175,7 @@ func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[KVsEvicted] += int64(r.Evicted)
 	w[KVsMoved] += int64(r.Moved)
 	w[BlocksFreed] += int64(r.Freed)
+	w[Quantized] += int64(r.Quantized)
 }
 
 // choose marks the sequences that a compression takes: those that have been left out of
@@ -176,6 +194,9 @@ func (p *policy) choose(c Cache, running *runningList, now int) (chosen int) {
 		slices.SortFunc(p.order, before)
 	}
 	slots, limit := 0, p.MaxKVPerCompression
+	if p.quantizes {
+		limit = 0 // nothing is sorted
+	}
 	for _, s := range p.order {
 		if s.once && s.attempted || s.compressedAt == now {
 			continue

@@ -59,9 +59,12 @@ type Totals struct {
 	BytesMoved    int64 `json:"bytes_moved"` // read, and written again
 	PeakBlocks    int   `json:"peak_blocks"`
 	PeakKVs       int   `json:"peak_kvs"`
-	MetadataBytes int64 `json:"metadata_bytes"`           // of the blocks at their peak
-	KVsShort      int   `json:"kvs_short,omitempty"`      // by methods that count KVs: asked for and not evicted
-	MaxHidden     int   `json:"max_kvs_hidden,omitempty"` // of one sequence at a time
+	MetadataBytes int64 `json:"metadata_bytes"`               // of the blocks at their peak
+	KVsShort      int   `json:"kvs_short,omitempty"`          // by methods that count KVs: asked for and not evicted
+	MaxHidden     int   `json:"max_kvs_hidden,omitempty"`     // of one sequence at a time
+	Quantized     int   `json:"quantized,omitempty"`          // keys and values, each counted by itself
+	BlocksTaken   int   `json:"blocks_taken,omitempty"`       // by compression
+	PeakPayload   int64 `json:"peak_payload_bytes,omitempty"` // of K and V, with scales and minima, where some are quantized
 
 	// What an uncompressed cache would have held at its peak.
 	PeakDenseBlocks int `json:"peak_dense_blocks"`
@@ -211,10 +214,13 @@ func (t *Totals) Add(s *Step, cfg *ref.Config) {
 		t.KVsEvicted += c.Evicted
 		t.MaxHidden = max(t.MaxHidden, c.Hidden)
 		t.KVsMoved += c.Moved
+		t.Quantized += c.Quantized
+		t.BlocksTaken += c.Taken
 		t.BytesMoved += int64(c.Moved) * int64(cfg.MoveBytes())
 	}
 	t.PeakBlocks = max(t.PeakBlocks, s.Usage.Allocated)
 	t.PeakKVs = max(t.PeakKVs, s.Usage.KVs)
+	t.PeakPayload = max(t.PeakPayload, s.Usage.Payload)
 	t.PeakDenseBlocks = max(t.PeakDenseBlocks, s.Usage.DenseBlocks)
 	t.PeakDenseKVs = max(t.PeakDenseKVs, s.Usage.DenseKVs)
 	t.MetadataBytes = max(t.MetadataBytes, cfg.MetadataBytes(s.Usage.Allocated))

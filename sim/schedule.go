@@ -12,7 +12,7 @@ type Schedule struct {
 	Once                bool `json:"compress_once,omitempty"`          // a sequence is compressed a single time, the first that finds it running
 	Interval            int  `json:"interval,omitempty"`               // steps between compressions; 0 is never, except when forced
 	NewTokenLimit       int  `json:"new_token_limit,omitempty"`        // more tokens than this since the last compression force one
-	MaxKVPerCompression int  `json:"max_kv_per_compression,omitempty"` // slots of one compression, beyond its first sequence; 0 is no limit
+	MaxKVPerCompression int  `json:"max_kv_per_compression,omitempty"` // slots of one compression, beyond its first sequence; 0 is no limit, nor is there one of methods that quantize
 
 	// Strict has MaxKVPerCompression hold for the first sequence too: then one that holds
 	// more is never compressed, nor any that waits behind it. So it is in KV-Compress's

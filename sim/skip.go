@@ -39,7 +39,8 @@ func (s *Server) quietSteps(step *Step) int {
 	cost := func(steps int) Ticks { // of the first steps
 		kvs, blocks := s.all.ReadAll(steps)
 		t := each.Times(uint64(steps)).Plus(s.rates.of(KVsRead, kvs))
-		return t.Plus(s.rates.of(BlocksRead, blocks))
+		t = t.Plus(s.rates.of(BlocksRead, blocks))
+		return t.Plus(s.rates.of(QuantizedBytesRead, s.readQuantized(steps)))
 	}
 	// low steps end before it, high do not. Steps take longer and longer, but by
 	// little: so the number is not above that of steps like the first, and near it.

@@ -282,8 +282,18 @@ func randomMethod(cfg *ref.Config, name string, seed uint64) {
 	if err != nil {
 		panic(err)
 	}
+	if e.OwnPages { // every token is kept
+		cfg.Compression = ref.Compression{}
+		cfg.Shape.HeadSize, cfg.BlockSize = 32, max(8, cfg.BlockSize)
+	}
 	for _, o := range e.Options() {
 		switch o.Key {
+		case "group":
+			if e.OwnPages {
+				set("group", "8")
+			}
+		case "residual":
+			set("residual", []string{"8", "16", "64"}[rng.IntN(3)])
 		case "full":
 			full := "["
 			for l := range cfg.Shape.Layers {

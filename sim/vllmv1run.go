@@ -244,6 +244,7 @@ func (s *vllmV1) decodeOne(step *Step, q *sequence) {
 	kvs, blocks := s.ledger.Read(q.id)
 	step.Work[KVsRead] += kvs
 	step.Work[BlocksRead] += blocks
+	step.Work[QuantizedBytesRead] += s.ledger.ReadQuantizedOf(q.id)
 	if s.Batch {
 		step.Batch = append(step.Batch, q.id)
 	}

@@ -11,29 +11,32 @@ type Feature int
 
 // The features of a step. Heads are KV heads, of all layers.
 const (
-	Steps            Feature = iota // iterations
-	PrefillSteps                    // iterations that prefill
-	CompressionSteps                // iterations that compress at least one sequence
-	PrefillSeqs                     // sequences prefilled
-	PrefillTokens                   // tokens prefilled
-	AttentionPairs                  // (query, key) pairs of prefills: Σ n(n+1)/2, less those of a cached prefix
-	WindowPairs                     // likewise in a windowed layer, where a query sees the window
-	ExpertsRead                     // experts of a layer that steps read, in units of 1/ExpertUnit: see Experts.Read
-	MetricPairs                     // pairs that prefills collect metrics from: see ref.Observation.Pairs
-	DecodeSeqs                      // sequences decoded
-	KVsRead                         // KVs that decode attention reads, over all heads
-	BlocksRead                      // blocks that they lie in
-	CompressedSeqs                  // sequences compressed
-	KVsSorted                       // slots of all their blocks, where a method ranks KVs
-	KVsEvicted                      // by compression
-	KVsMoved                        // by compression
-	BlocksFreed                     // by compression
+	Steps              Feature = iota // iterations
+	PrefillSteps                      // iterations that prefill
+	CompressionSteps                  // iterations that compress at least one sequence
+	PrefillSeqs                       // sequences prefilled
+	PrefillTokens                     // tokens prefilled
+	AttentionPairs                    // (query, key) pairs of prefills: Σ n(n+1)/2, less those of a cached prefix
+	WindowPairs                       // likewise in a windowed layer, where a query sees the window
+	ExpertsRead                       // experts of a layer that steps read, in units of 1/ExpertUnit: see Experts.Read
+	MetricPairs                       // pairs that prefills collect metrics from: see ref.Observation.Pairs
+	DecodeSeqs                        // sequences decoded
+	KVsRead                           // KVs that decode attention reads, over all heads
+	BlocksRead                        // blocks that they lie in
+	CompressedSeqs                    // sequences compressed
+	KVsSorted                         // slots of all their blocks, where a method ranks KVs
+	KVsEvicted                        // by compression
+	KVsMoved                          // by compression
+	BlocksFreed                       // by compression
+	QuantizedBytesRead                // bytes that decode attention reads of KVs of which the key or the value is quantized; KVsRead are the others
+	Quantized                         // keys and values that compression quantizes
 	NumFeatures
 )
 
 var featureNames = [NumFeatures]string{
 	"steps", "prefill_steps", "compression_steps", "prefill_seqs", "prefill_tokens", "attention_pairs", "window_pairs", "experts_read", "metric_pairs",
 	"decode_seqs", "kvs_read", "blocks_read", "compressed_seqs", "kvs_sorted", "kvs_evicted", "kvs_moved", "blocks_freed",
+	"quantized_bytes_read", "quantized",
 }
 
 // String returns the feature's name, as tables and JSON have it.

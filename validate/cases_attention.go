@@ -85,7 +85,7 @@ func (c *attentionCase) run(method string, set ref.Settings, capacity int, each 
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: c.heads, Group: 1, HeadSize: size}
 	cfg.DType, cfg.BlockSize = dtype.F32, 16
-	cfg.Blocks = c.heads * (c.tokens()/cfg.BlockSize + 1)
+	cfg.Blocks = 3 * c.heads * (c.tokens()/cfg.BlockSize + 1) // quantized pages are taken before others come free
 	cfg.UseMethod(method)
 	cfg.Set = set
 	cfg.Compression = ref.Compression{MaxCacheTokens: capacity}

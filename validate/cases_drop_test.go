@@ -77,6 +77,12 @@ var smallCases = []struct {
 		[][2]string{{`["1001"],`, ""}, {`"head_dim":4`, `"head_dim":300`}, {`"recent_budget":1`, `"recent_budget":-1`}},
 	},
 	{
+		"kivi_cache", `{"id":"c","heads":1,"prefill":1,"steps":1,"head_dim":8,"group":2,"residual":2,"k_bits":4,"v_bits":4,"lengths":[[0,1,0,1],[2,0,0,2]]}`,
+		[]smallTensor{{"q", []int{2, 8}, 0, 0}, {"k", []int{2, 8}, 0, 0}, {"v", []int{2, 8}, 0, 1}, {"output", []int{2, 8}, 0, 0.5}},
+		[][2]string{{"[0,1,0,1]", "[1,0,0,1]"}, {"[2,0,0,2]", "[2,0,1,1]"}, {`"residual":2`, `"residual":4`}},
+		[][2]string{{"[0,1,0,1],", ""}, {`"residual":2`, `"residual":3`}, {`"k_bits":4`, `"k_bits":9`}, {`"v_bits":4`, `"v_bits":2`}, {`"group":2`, `"group":0`}, {`"head_dim":8`, `"head_dim":9`}, {`"heads":1`, `"heads":0`}},
+	},
+	{
 		"quest", `{"id":"c","heads":1,"tokens":2,"dim":8,"page":1,"budget":1,"recent":0,"selected":[[1]]}`,
 		[]smallTensor{{"q", []int{1, 1, 1, 8}, 1, 1}, {"k", []int{1, 1, 2, 8}, 0, 1}, {"page_score", []int{1, 1, 2}, 0, 1}},
 		[][2]string{{"[[1]]", "[[0]]"}, {"[[1]]", "[[-1]]"}, {"[[1]]", "[[]]"}},
@@ -157,7 +163,7 @@ func FuzzDropCases(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method string, text, file []byte) {
 		compare := map[string]func(*methodCase) (CaseResult, error){
-			"streaming_llm": compareStreaming, "duo_attention": compareDuo, "h2o_real_drop": compareH2ODrop, "h2o_mask": compareH2OMask, "quest": compareQuest, "razor_head_search": compareHeadSearch,
+			"streaming_llm": compareStreaming, "duo_attention": compareDuo, "h2o_real_drop": compareH2ODrop, "h2o_mask": compareH2OMask, "quest": compareQuest, "kivi_cache": compareKIVICache, "razor_head_search": compareHeadSearch,
 		}[method]
 		if compare == nil || len(text) > 4096 {
 			return

@@ -15,7 +15,7 @@ import (
 //
 // What is compared, and counts as one value each: each element of the event's parts; of
 // every sequence in the cache its number of tokens; of every head its context length and
-// each entry of its block table; of every KV its position, the numbers of each of its
+// each entry of its block tables, and of segments that are not plain every byte; of every KV its position, the numbers of each of its
 // columns, and each element of its key and of its value; of every block whether it is
 // free and who owns it. The contents of a head whose table or length differs are not
 // compared. No method is known here.
@@ -175,6 +175,9 @@ func (c *comparison) caches(want, got ref.Event) {
 			}
 		})
 	}
+	for _, p := range heads {
+		c.units(p, want.Cache, got.Cache)
+	}
 	c.eventParts(want, got, func(p *ref.Part) bool { return p.Floats != nil })
 	for i, column := range want.Cache.Columns() {
 		a, b := want.Cache.Data[i], got.Cache.Data[i]
@@ -215,12 +218,63 @@ func (c *comparison) tables(want, got *kv.Cache) []pair {
 			differ := c.count()
 			c.ints("context length", p.at, p.want.Len, p.got.Len)
 			c.int32s("block table entry", p.at, p.want.Table, p.got.Table)
+			c.segments(p)
 			if c.count() == differ {
 				heads = append(heads, p)
 			}
 		}
 	}
 	return heads
+}
+
+// segments compares what a head has beside its plain segment, and where that begins.
+func (c *comparison) segments(p pair) {
+	for _, part := range []kv.Part{kv.Keys, kv.Values} {
+		want, got := p.want.List(part), p.got.List(part)
+		c.lengths("segments of "+part.String(), p.at, len(want), len(got))
+		for i := range min(len(want), len(got)) {
+			c.ints("KVs of a segment", p.at, want[i].Len, got[i].Len)
+			c.ints("first KV of a segment", p.at, want[i].First, got[i].First)
+			c.int32s("index of a segment", p.at, want[i].Index, got[i].Index)
+			c.int32s("block table entry of a segment", p.at, want[i].Table, got[i].Table)
+			if want[i].Format != got[i].Format {
+				c.differ("format of a segment", p.at, fmt.Sprint(want[i].Format), fmt.Sprint(got[i].Format))
+			}
+		}
+	}
+	if p.want.First != p.got.First {
+		c.differ("first KV of the plain segment", p.at, fmt.Sprint(p.want.First), fmt.Sprint(p.got.First))
+	}
+}
+
+// units compares the stored bytes of segments that are not plain, unit by unit.
+func (c *comparison) units(p pair, want, got *kv.Cache) {
+	for _, part := range []kv.Part{kv.Keys, kv.Values} {
+		for i := range p.want.List(part) {
+			w, g := &p.want.List(part)[i], &p.got.List(part)[i]
+			var units [][]byte
+			got.Units(g, func(_ int, unit []byte) { units = append(units, unit) })
+			want.Units(w, func(first int, unit []byte) {
+				at := p.at
+				at.Index = w.First + first
+				c.bytes("byte of quantized "+part.String(), at, unit, units[first/w.Format.Unit()])
+			})
+		}
+	}
+}
+
+// bytes compares bytes that are not elements.
+func (c *comparison) bytes(what string, at Place, want, got []byte) {
+	c.Values += len(want)
+	if bytes.Equal(want, got) {
+		return
+	}
+	for i := range want {
+		if want[i] != got[i] {
+			at.Element = i
+			c.differ(what, at, fmt.Sprintf("%02x", want[i]), fmt.Sprintf("%02x", got[i]))
+		}
+	}
 }
 
 // head is the place of the i-th of a sequence's L·H heads.
@@ -234,11 +288,12 @@ func (c *comparison) head(id kv.SeqID, i int) Place {
 // in either cache, and how many they are.
 func (c *comparison) runs(p pair, f func(at Place, want, got, n int)) {
 	size := c.cfg.BlockSize
-	for first := 0; first < p.want.Len; first += size {
+	for first, n := 0, 0; first < p.want.Len; first += n {
+		n = min(size-(p.want.Offset+first)%size, p.want.Len-first)
 		a, b := p.want.Slot(first, size), p.got.Slot(first, size)
 		at := p.at
-		at.Index, at.Slot = first, a
-		f(at, a, b, min(size, p.want.Len-first))
+		at.Index, at.Slot = p.want.First+first, a
+		f(at, a, b, n)
 	}
 }
 
@@ -266,7 +321,11 @@ func ownerText(o kv.Owner) string {
 	if o == (kv.Owner{Seq: kv.NoSeq}) {
 		return "nobody"
 	}
-	return fmt.Sprintf("sequence %d, layer %d, head %d, logical block %d", o.Seq, o.Layer, o.Head, o.Logical)
+	text := fmt.Sprintf("sequence %d, layer %d, head %d, logical block %d", o.Seq, o.Layer, o.Head, o.Logical)
+	if o.Part != kv.Both {
+		text += " of " + o.Part.String() + " alone"
+	}
+	return text
 }
 
 // column compares a column of consecutive KVs.

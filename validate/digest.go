@@ -21,7 +21,8 @@ type digester struct {
 //	prefill  tables, positions, columns and kv of the sequence
 //	decode   outputs; tables, positions and columns of the batch; kv of its newest token
 //	decide   evicted: of each head the logical indices, behind their number
-//	move     moves; tables, positions, columns and kv of the sequence
+//	move     moves; tables, positions, columns and kv of the sequence, quantized pages behind
+//	         the plain ones
 //	release  free: the owner of every block
 //
 // Parts of one number stand in the stage itself. Parts of one head each are digested
@@ -60,7 +61,8 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 	case ref.StageRelease:
 		add("free", func(w *writer) {
 			for _, o := range cache.Owners {
-				w.ints(int32(o.Seq), o.Layer, o.Head, o.Logical)
+				n := o.Ints()
+				w.ints(n[:]...)
 			}
 		})
 		return s
@@ -81,6 +83,7 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 		eachHead(cache, e.Seqs, func(h *kv.Head) {
 			w.ints(int32(h.Len))
 			w.ints(h.Table...)
+			segmentInts(w, h)
 		})
 	})
 	add("positions", func(w *writer) {
@@ -101,8 +104,44 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 			w.bytes(cache.Key(slot))
 			w.bytes(cache.Value(slot))
 		})
+		if newest == 0 {
+			eachUnit(cache, e.Seqs, w.bytes)
+		}
 	})
 	return s
+}
+
+// segmentInts writes what a head has beside its plain segment: of each other segment its
+// format, first index, length and table, and where the plain one begins; nothing where it is all.
+func segmentInts(w *writer, h *kv.Head) {
+	if len(h.Keys)+len(h.Values) == 0 {
+		return
+	}
+	w.ints(int32(h.First))
+	for _, part := range []kv.Part{kv.Keys, kv.Values} {
+		list := h.List(part)
+		w.ints(int32(len(list)))
+		for i := range list {
+			g := &list[i]
+			w.ints(int32(g.Format.Kind), int32(g.Format.Bits), int32(g.Format.Group), int32(g.First), int32(g.Len), int32(len(g.Index)))
+			w.ints(g.Index...)
+			w.ints(g.Table...)
+		}
+	}
+}
+
+// eachUnit visits the stored bytes of segments that are not plain.
+func eachUnit(cache *kv.Cache, seqs []kv.SeqID, f func(unit []byte)) {
+	eachHead(cache, seqs, func(h *kv.Head) {
+		if cache.Holds(h) != nil {
+			return
+		}
+		for _, part := range []kv.Part{kv.Keys, kv.Values} {
+			for i := range h.List(part) {
+				cache.Units(&h.List(part)[i], func(_ int, unit []byte) { f(unit) })
+			}
+		}
+	})
 }
 
 func eachHead(cache *kv.Cache, seqs []kv.SeqID, f func(*kv.Head)) {
@@ -125,11 +164,11 @@ func eachSlot(cache *kv.Cache, seqs []kv.SeqID, newest int, f func(slot int)) {
 		if cache.Holds(h) != nil {
 			return
 		}
-		first := 0
+		first := h.First
 		if newest > 0 {
-			first = max(0, h.Len-newest)
+			first = max(first, h.KVs()-newest)
 		}
-		for i := first; i < h.Len; i++ {
+		for i := first; i < h.KVs(); i++ {
 			f(cache.Slot(h, i))
 		}
 	})

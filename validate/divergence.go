@@ -26,6 +26,9 @@ type Divergence struct {
 	Got  string `json:"got"`
 	ULPs uint64 `json:"ulp,omitempty"` // how many floats of the format lie between them, and one; 0 where there is no telling
 
+	// Decided is, where an evicted KV differs, which KVs it is about.
+	Decided *Decided `json:"decided,omitempty"`
+
 	More  int    `json:"more"`  // values that differ at this stage beside this one
 	Parts []Part `json:"parts"` // all that differ, by what they are, in the order in which they depend on each other
 
@@ -115,6 +118,9 @@ func (d *Divergence) String() string {
 		fmt.Fprintf(&b, "  (%d ulp apart)", d.ULPs)
 	}
 	b.WriteByte('\n')
+	if d.Decided != nil {
+		b.WriteString(d.Decided.String())
+	}
 	if d.More > 0 {
 		var parts []string
 		for _, p := range d.Parts {

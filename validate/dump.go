@@ -201,6 +201,7 @@ type content struct {
 //	free          [⌈N/32⌉] U32: bit b%32 of word b/32 is set while block b is free
 //	lengths       [S, L·H] I32: context lengths
 //	tables        [S, L·H, blocks of the longest] I32: block tables, and −1 behind them
+//	quantized, pages  of methods that quantize: see quantizedTensors
 func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 	s := cache.Snapshot()
 	n, b, d := int64(cfg.Blocks), int64(cfg.BlockSize), int64(cfg.Shape.HeadSize)
@@ -208,12 +209,13 @@ func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 
 	owners := make([]int32, 0, 4*len(s.Owners))
 	for _, o := range s.Owners {
-		owners = append(owners, int32(o.Seq), o.Layer, o.Head, o.Logical)
+		n := o.Ints()
+		owners = append(owners, n[:]...)
 	}
 	longest := 0
 	for _, seq := range s.Sequences {
 		for i := range seq.Heads {
-			longest = max(longest, len(seq.Heads[i].Table))
+			longest = max(longest, (seq.Heads[i].KVs()+cfg.BlockSize-1)/cfg.BlockSize)
 		}
 	}
 	lengths := make([]int32, 0, len(s.Sequences)*heads)
@@ -221,7 +223,7 @@ func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 	for _, seq := range s.Sequences {
 		for i := range seq.Heads {
 			h := &seq.Heads[i]
-			lengths = append(lengths, int32(h.Len))
+			lengths = append(lengths, int32(h.KVs()))
 			tables = append(tables, h.Table...)
 			for range longest - len(h.Table) {
 				tables = append(tables, -1)
@@ -237,6 +239,7 @@ func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 	for i, column := range cache.Columns() {
 		tensors = append(tensors, content{info(column.Name, safetensors.F32, columnDims(cfg, column)...), floatBytes(s.Data[i])})
 	}
+	tensors = append(tensors, quantizedTensors(cfg, s)...)
 	return append(tensors, []content{
 		{info("positions", safetensors.I32, n, b), intBytes(s.Positions)},
 		{info("owners", safetensors.I32, n, 4), intBytes(owners)},

@@ -121,6 +121,37 @@ func TestDumpOwn(t *testing.T) {
 	}
 }
 
+// TestDumpQuantized dumps a decode step and a compression over quantized pages, of which a byte
+// is wrong afterwards.
+func TestDumpQuantized(t *testing.T) {
+	for _, stage := range []ref.Stage{ref.StageDecode, ref.StageMove} {
+		b := open(t, "gqa/kivi")
+		ctx := context.Background()
+		n := 0
+		run := Run{Engine: always(stage, func(e *ref.Event) {
+			h := &e.Cache.Sequence(e.Seqs[0]).Heads[1]
+			if n++; n > 20 && len(h.Values) > 0 {
+				e.Cache.Units(&h.Values[0], func(_ int, unit []byte) { unit[1] ^= 1 })
+			}
+		})}
+		r, err := Trace(ctx, b.Name, b.Trace, b.Options, run)
+		if err != nil || r.Divergence == nil || r.Divergence.What != "byte of quantized V" {
+			t.Fatal(r.Divergence, err)
+		}
+		dir := t.TempDir()
+		if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Replay(os.DirFS(dir), run)
+		if err != nil || again.Divergence == nil || again.Divergence.Want != r.Divergence.Want || again.Divergence.Got != r.Divergence.Got {
+			t.Errorf("%s: %v, %v; want %v", stage, again, err, r.Divergence)
+		}
+		if right, err := Replay(os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil || right.Values < 100 {
+			t.Errorf("%s: without the bug: %+v, %v", stage, right, err)
+		}
+	}
+}
+
 // TestDumpAnswers does so for an engine that gives its scheduler a wrong answer.
 func TestDumpAnswers(t *testing.T) {
 	b := open(t, testTrace)

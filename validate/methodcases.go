@@ -24,6 +24,7 @@ func comparers() map[string]func(*methodCase) (CaseResult, error) {
 		"h2o_mask":          compareH2OMask,
 		"h2o_prefill":       compareH2OPrefill,
 		"h2o_real_drop":     compareH2ODrop,
+		"kivi_cache":        compareKIVICache,
 		"kivi_quant":        compareKIVI,
 		"kvpress":           comparePress,
 		"pyramidkv":         comparePyramidKV,

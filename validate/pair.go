@@ -43,7 +43,8 @@ type Pair struct {
 	last     ref.Event // stage and sequences of the last one that was compared
 	diverged *Divergence
 	tally    Tally
-	resync   bool // something was tolerated in this operation
+	own      map[kv.SeqID]*trace.Compression // of sequences that have some
+	resync   bool                            // something was tolerated in this operation
 }
 
 // outcome is how an operation has ended.
@@ -67,6 +68,7 @@ func NewPair(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe
 		tolerance: tolerance,
 		observe:   observe,
 		number:    -1,
+		own:       map[kv.SeqID]*trace.Compression{},
 		arrived:   make(chan ref.Event),
 		resume:    make(chan struct{}),
 		done:      make(chan outcome),
@@ -181,6 +183,9 @@ func (p *Pair) compare(want, got ref.Event) {
 	p.tally.Add(c.Tally)
 	p.resync = p.resync || c.Tolerated > 0
 	if d := c.divergence(); d != nil {
+		if want.Stage == ref.StageDecide {
+			d.Decided = decided(&p.cfg, p.own[want.Seqs[0]], sides, want, got, d.Layer, d.Head)
+		}
 		p.found(d)
 	}
 }
@@ -230,6 +235,7 @@ func (p *Pair) found(d *Divergence) {
 
 // Configure has a sequence follow options of its own.
 func (p *Pair) Configure(id kv.SeqID, own *trace.Compression) error {
+	p.own[id] = own
 	return errors.Join(p.reference.Configure(id, own), p.test.Configure(id, own))
 }
 

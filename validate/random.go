@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"kvcompress/dtype"
 	"kvcompress/internal/work"
@@ -54,6 +55,13 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 		return RandomPipeline(seed), nil
 	}
 	others := slices.DeleteFunc(slices.Clone(methods), isKVCompress)
+	// Of the others, those with pages of their own have every eighth seed: what the rest of the
+	// seeds draw is what they drew before there were any.
+	own := slices.DeleteFunc(slices.Clone(others), func(m *draw.Method) bool { return !m.OwnPages })
+	others = slices.DeleteFunc(others, func(m *draw.Method) bool { return m.OwnPages })
+	if len(others) == 0 || len(own) > 0 && seed%8 == 7 && refused%2 == 0 {
+		others = own
+	}
 	m := others[r.IntN(len(others))]
 	u := randomUnusual(seed, refused)
 	for tries := 0; ; tries++ {
@@ -66,6 +74,9 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 			}
 		}
 		model := p.config()
+		if m.OwnPages && !draw.HasPages(&model.Config) {
+			continue
+		}
 		cfg, err := m.Config(r, model)
 		if err != nil {
 			return p, err
@@ -252,6 +263,7 @@ func (p *Pipeline) work() float64 {
 type RandomResult struct {
 	First      uint64 `json:"seed"` // of the first pipeline; the next has the next
 	Pipelines  int    `json:"pipelines"`
+	Edges      int    `json:"edge_pipelines"` // besides
 	Operations int    `json:"operations"`
 	Tally
 	Methods []MethodPipelines `json:"methods"`
@@ -305,6 +317,28 @@ func runSeed(seed uint64, methods []*draw.Method, run Run) (_ *Pipeline, _ Outco
 	return nil, Outcome{}, refused, fmt.Errorf("the engine refuses %d pipelines in a row: %w", maxRefused, unsupported)
 }
 
+// runEdges runs the edge pipelines of a seed that the engine under test does not refuse with
+// a *ref.UnsupportedError, up to the first that fails. The outcome is of all.
+func runEdges(seed uint64, methods []*draw.Method, run Run) (edges []*Pipeline, all Outcome, _ error) {
+	pipelines, err := EdgePipelines(seed, methods)
+	if err != nil {
+		return nil, all, err
+	}
+	for i := range pipelines {
+		o, err := pipelines[i].Run(run.Engine, run.Tolerance)
+		if unsupported := (*ref.UnsupportedError)(nil); errors.As(err, &unsupported) {
+			continue
+		}
+		edges = append(edges, &pipelines[i])
+		all.Operations += o.Operations
+		all.Tally.Add(o.Tally)
+		if all.Divergence = o.Divergence; err != nil || o.Divergence != nil {
+			return edges, all, err
+		}
+	}
+	return edges, all, nil
+}
+
 // method returns the name of the pipeline's method.
 func (p *Pipeline) method() string { return cmp.Or(p.Config.Method, ref.KVCompress) }
 
@@ -318,7 +352,7 @@ func (r *RandomResult) count(n MethodPipelines) {
 }
 
 // Random runs n random pipelines of the methods, of the seeds from first on, side by side,
-// and shrinks the first of them that fails. Of a seed whose pipeline the engine under test
+// with the edge pipeline of each seed besides, and shrinks the first of them that fails. Of a seed whose pipeline the engine under test
 // refuses to run, by a *ref.UnsupportedError, another is drawn. progress, which may be nil,
 // is called as each is done. An error is of the context, or that a seed has no pipeline.
 func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, run Run, progress func()) (RandomResult, error) {
@@ -358,6 +392,17 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 						failed, number = p, i
 					}
 				}
+				mu.Unlock()
+				edges, o, err := runEdges(first+uint64(i), methods, run)
+				mu.Lock()
+				result.Edges += len(edges)
+				result.Operations += o.Operations
+				result.Add(o.Tally)
+				if len(edges) == 0 {
+					none = cmp.Or(none, err)
+				} else if (err != nil || o.Divergence != nil) && (failed == nil || i < number) {
+					failed, number = edges[len(edges)-1], i
+				}
 				if progress != nil {
 					progress()
 				}
@@ -372,8 +417,13 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 	return result, errors.Join(none, ctx.Err())
 }
 
-// shrunk shrinks the pipeline of a seed, which fails.
+// shrinkTime bounds how long a pipeline is shrunk: some seconds remain of 20 for the last run.
+const shrinkTime = 15 * time.Second
+
+// shrunk shrinks the pipeline of a seed, which fails, as far as it comes in its time.
 func shrunk(ctx context.Context, seed uint64, p Pipeline, run Run) *Failed {
+	ctx, cancel := context.WithTimeout(ctx, shrinkTime)
+	defer cancel()
 	small := p.Shrink(func(p Pipeline) bool {
 		if ctx.Err() != nil {
 			return false

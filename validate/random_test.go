@@ -135,7 +135,7 @@ func TestShrinkSettings(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	p := f.Pipeline
-	if len(p.Operations) != 2 || p.Shape != (kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}) || p.Rope != nil || len(p.Config.Set) > 2 {
+	if len(p.Operations) != 2 || p.Shape != (kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}) || p.Rope != nil || len(p.Config.Set) > 3 {
 		t.Errorf("not small: %s", p)
 	}
 }

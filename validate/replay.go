@@ -252,7 +252,7 @@ func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 	}
 	owners := r.int32s("owners", n, 4)
 	for i := 0; i+3 < len(owners); i += 4 {
-		s.Owners = append(s.Owners, kv.Owner{Seq: kv.SeqID(owners[i]), Layer: owners[i+1], Head: owners[i+2], Logical: owners[i+3]})
+		s.Owners = append(s.Owners, kv.OwnerOf([4]int32(owners[i:])))
 	}
 	words := r.bytes("free", safetensors.U32, (n+31)/32)
 	for i := 0; i+3 < len(words); i += 4 {
@@ -291,6 +291,9 @@ func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 		}
 		s.Sequences = append(s.Sequences, seq)
 	}
+	if err := r.readQuantized(cfg, s.Sequences); err != nil {
+		return nil, err
+	}
 	cache, err := s.Cache(cfg.Config, columns)
 	if err != nil {
 		return nil, err
@@ -312,16 +315,16 @@ func consistent(cfg *ref.Config, c *kv.Cache) error {
 			if err := c.Holds(h); err != nil {
 				return fmt.Errorf("%s: %w", at, err)
 			}
-			if h.Len > s.Len {
-				return fmt.Errorf("%s: %d KVs of %d tokens", at, h.Len, s.Len)
+			if h.KVs() > s.Len {
+				return fmt.Errorf("%s: %d KVs of %d tokens", at, h.KVs(), s.Len)
 			}
 			for logical, b := range h.Table {
-				own := kv.Owner{Seq: id, Layer: int32(i / cfg.Shape.KVHeads), Head: int32(i % cfg.Shape.KVHeads), Logical: int32(logical)}
+				own := kv.Owner{Seq: id, Layer: int32(i / cfg.Shape.KVHeads), Head: int32(i % cfg.Shape.KVHeads), Logical: int32(h.First/cfg.BlockSize + logical)}
 				if c.Owners[b] != own || c.IsFree(int(b)) {
 					return fmt.Errorf("%s: block %d is not its own", at, b)
 				}
 			}
-			for logical := range h.Len {
+			for logical := h.First; logical < h.KVs(); logical++ {
 				slot := c.Slot(h, logical)
 				if p := c.Positions[slot]; p < 0 || int(p) >= s.Len {
 					return fmt.Errorf("%s: KV %d has position %d of %d tokens", at, logical, p, s.Len)
@@ -339,7 +342,11 @@ func consistent(cfg *ref.Config, c *kv.Cache) error {
 					}
 				}
 			}
-			held += len(h.Table)
+			pages, err := consistentPages(cfg, c, id, i)
+			if err != nil {
+				return fmt.Errorf("%s: %w", at, err)
+			}
+			held += len(h.Table) + pages
 		}
 		if s.Prompt > s.Len {
 			return fmt.Errorf("dump: %s: sequence %d has a prompt of %d tokens and %d tokens", dumpFile, id, s.Prompt, s.Len)

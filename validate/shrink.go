@@ -148,6 +148,9 @@ func (p *Pipeline) fitShape() {
 func (p *Pipeline) set(key string, value any) {
 	p.Config.Set = maps.Clone(p.Config.Set)
 	delete(p.Config.Set, key)
+	if p.Config.Set == nil {
+		p.Config.Set = ref.Settings{}
+	}
 	if text, err := json.Marshal(value); err == nil && value != nil {
 		p.Config.Set[key] = text
 	}

@@ -128,6 +128,9 @@ func evictedText(opt *sim.Options, t *sim.Totals) []string {
 		if t.MaxHidden > 0 {
 			evicted += fmt.Sprintf(", and hid at most %s of a sequence at a time", count(t.MaxHidden, "KV"))
 		}
+		if t.Quantized > 0 {
+			evicted = fmt.Sprintf("%s quantized %d keys and values, took %s and freed %s", count(t.Compressions, "compression"), t.Quantized, count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
+		}
 		lines = append(lines, evicted)
 	}
 	lines = append(lines, fmt.Sprintf("at its peak the cache held %d KVs in %d blocks; uncompressed, %d in %d", t.PeakKVs, t.PeakBlocks, t.PeakDenseKVs, t.PeakDenseBlocks))

@@ -28,7 +28,7 @@ every thread reaches. docs/ptx-run.md has an example from a .cu file on.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPTXRunCmd(), newPTXCheckCmd(), newPTXScriptCmd(), newPTXCaptureCmd())
+	cmd.AddCommand(newPTXRunCmd(), newPTXCheckCmd(), newPTXScriptCmd(), newPTXCaptureCmd(), newPTXMutateCmd())
 	return cmd
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -34,6 +35,10 @@ type validateFlags struct {
 	random    int
 	seed      uint64
 	method    string
+	coverage  bool
+	complete  bool
+	mutate    int
+	least     float64
 	tolerance validate.Tolerance
 	engine    engineFlags
 }
@@ -74,6 +79,16 @@ with NaN in all that no head holds, a third of KV-Compress and the others of eve
 method that the engine runs (--method: of one). One that fails is shrunk and printed;
 --dump and --replay do with it as with a stage.
 
+With --coverage it says besides which instructions of which kernel were executed, and
+which directions of branches, by kernel, and what was not by line of the .cu files: by
+the traces, and with --random by as many random pipelines after them.
+
+With --mutate, it plants small faults in the kernels' PTX, one at a time (an operand, a
+constant by one, a dropped barrier, …), and runs random pipelines that execute the
+instruction with the fault: how many are noticed, and those that are not by line of the
+.cu files, with a guess whether they are equivalent. kvc ptx mutate does it for any
+kernel and any check.
+
 With --cases it replays recorded decisions and results of other implementations, from
 a file or from every .json file of a folder: a JSON array of eviction decisions (which
 blocks and KVs of every head are evicted, and the moves that follow: equal to the last
@@ -90,6 +105,8 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
   kvc validate --replay found --kernel attend_combine=mine.ptx:combine
   kvc validate --random 1000 --shuffle 7
   kvc validate --random 100 --method streaming-llm
+  kvc validate --coverage --random 200
+  kvc validate --mutate 100 --seed 7
   kvc validate --cases eviction.json
   kvc validate --cases recorded --json`,
 		ValidArgsFunction: completeReplays,
@@ -105,8 +122,12 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	writes(cmd, outputFolder, "dump")
 	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
 	fs.IntVar(&flags.random, "random", 0, "run this many random pipelines")
-	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next")
+	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next; of faults, which are drawn")
 	fs.StringVar(&flags.method, "method", "", "random pipelines of this method alone, a `name` of kvc methods")
+	fs.BoolVar(&flags.coverage, "coverage", false, "say which instructions of the kernels were executed, and which were not")
+	fs.BoolVar(&flags.complete, "complete", false, "with --coverage, fail if an instruction was not executed that is not known not to be")
+	fs.IntVar(&flags.mutate, "mutate", 0, "plant this many faults in the kernels, one at a time, and say how many are noticed; --seed says which")
+	fs.Float64Var(&flags.least, "least", 0, "with --mutate, fail if less than this `part` of the faults is noticed, without those that are guessed to make no difference")
 	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
@@ -133,13 +154,19 @@ func checkTolerance(t *validate.Tolerance) error {
 // runValidate does what the flags ask for: one of four things.
 func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error {
 	var asked []string
-	for _, name := range []string{"cases", "replay", "random"} {
+	for _, name := range []string{"cases", "replay", "random", "mutate"} {
 		if cmd.Flags().Changed(name) {
 			asked = append(asked, "--"+name)
 		}
 	}
 	if len(names) > 0 {
 		asked = append(asked, "traces")
+	}
+	if flags.complete && !flags.coverage {
+		return usageError{errors.New("--complete goes with --coverage")}
+	}
+	if flags.coverage {
+		asked = append(slices.DeleteFunc(asked, func(s string) bool { return s == "--random" || s == "traces" }), "--coverage")
 	}
 	if len(asked) > 1 {
 		return usageError{fmt.Errorf("%s and %s exclude each other", asked[0], asked[1])}
@@ -150,11 +177,20 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if err := checkTolerance(&flags.tolerance); err != nil {
 		return err
 	}
-	if cmd.Flags().Changed("method") && !cmd.Flags().Changed("random") {
+	if cmd.Flags().Changed("method") && !cmd.Flags().Changed("random") && !cmd.Flags().Changed("mutate") {
 		return usageError{errors.New("--method goes with --random: a trace's options say its method")}
+	}
+	if cmd.Flags().Changed("least") && !cmd.Flags().Changed("mutate") {
+		return usageError{errors.New("--least goes with --mutate")}
+	}
+	if cmd.Flags().Changed("mutate") {
+		return validateMutate(cmd, flags)
 	}
 	if cmd.Flags().Changed("cases") { // if to nothing, then by mistake
 		return validateCases(cmd, flags.cases, flags.asJSON)
+	}
+	if flags.coverage {
+		return validateCoverage(cmd, names, flags)
 	}
 	if cmd.Flags().Changed("random") {
 		flags.engine.device.options.Budget = randomBudget
@@ -163,20 +199,45 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if err != nil {
 		return err
 	}
+	if cmd.Flags().Changed("random") || cmd.Flags().Changed("replay") {
+		engines.options.PrefillBytes = randomPrefill
+	}
 	run := validate.Run{Engine: engines.make, Tolerance: flags.tolerance}
 	switch {
 	case cmd.Flags().Changed("replay"):
 		return validateReplay(cmd, flags, engines, run)
 	case cmd.Flags().Changed("random"):
-		return validateRandom(cmd, flags, engines, run)
+		r, err := validateRandom(cmd, flags, engines, run)
+		return errors.Join(flags.print(cmd, r), err)
 	default:
-		return validateTraces(cmd, names, flags, engines, run)
+		r, err := validateTraces(cmd, names, flags, engines, run)
+		return errors.Join(flags.print(cmd, r), err)
 	}
+}
+
+// print prints a result as JSON, if that is what the flags ask for. There may be none.
+func (f *validateFlags) print(cmd *cobra.Command, result any) error {
+	if !f.asJSON || reflect.ValueOf(result).IsNil() {
+		return nil
+	}
+	return printJSON(cmd.OutOrStdout(), result)
+}
+
+// text is where text goes: nowhere, if JSON is asked for.
+func (f *validateFlags) text(cmd *cobra.Command) io.Writer {
+	if f.asJSON {
+		return io.Discard
+	}
+	return cmd.OutOrStdout()
 }
 
 // randomBudget bounds the instructions of a launch in a random pipeline, so that one
 // with an endless loop can be shrunk. Those of seeds 1 to 1000 stay within it.
 const randomBudget = 1 << 22
+
+// randomPrefill has the prompts of random pipelines, which are short, take several launches,
+// as long ones do.
+const randomPrefill = 256 << 10
 
 // validation is what `kvc validate --json` prints.
 type validation struct {
@@ -208,17 +269,14 @@ func (v *validation) add(r validate.TraceResult) {
 	v.Results = append(v.Results, r)
 }
 
-func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, engines *engines, run validate.Run) error {
+func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, engines *engines, run validate.Run) (*validation, error) {
 	bundles, err := openTraces(cmd.Context(), names)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	all := validation{Device: engines.device, Results: []validate.TraceResult{}, NotRun: []notRun{}}
+	all := &validation{Device: engines.device, Results: []validate.TraceResult{}, NotRun: []notRun{}}
 	var failed error // of traces that could not be replayed; the others are
-	var out io.Writer = cmd.OutOrStdout()
-	if flags.asJSON {
-		out = io.Discard
-	}
+	out := flags.text(cmd)
 	bar := newTracesBar(cmd.ErrOrStderr(), bundles)
 	run.Progress = bar.progress
 	width := len("TRACE")
@@ -267,11 +325,6 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 			fmt.Fprintf(out, "\n%s", printable(r.Divergence.String()))
 		}
 	}
-	if flags.asJSON {
-		if err := printJSON(cmd.OutOrStdout(), all); err != nil {
-			return err
-		}
-	}
 	if differ >= 0 && flags.dump != "" {
 		b := bundles[differ]
 		if err := validate.Dump(cmd.Context(), flags.dump, b.Trace, b.Options, all.First); err != nil {
@@ -287,10 +340,10 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 		failed = engines.unused()
 	}
 	if failed != nil {
-		return failed
+		return all, failed
 	}
 	fmt.Fprintf(out, "\n%s agree in all %d values of %s%s.\n", engines, all.Values, count(all.Traces, "trace"), tolerated(all.Tally))
-	return nil
+	return all, nil
 }
 
 // foundBy makes a failure of an error in which a checker has found something.
@@ -437,51 +490,50 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 }
 
 // validateRandom runs random pipelines.
-func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, run validate.Run) error {
+func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, run validate.Run) (*validate.RandomResult, error) {
 	if flags.random < 1 {
-		return usageError{fmt.Errorf("--random %d is not at least 1", flags.random)}
+		return nil, usageError{fmt.Errorf("--random %d is not at least 1", flags.random)}
 	}
 	methods, err := randomMethods(cmd, flags.method)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	start := time.Now()
 	bar := newBar(cmd.ErrOrStderr(), int64(flags.random), "pipelines")
 	r, err := validate.Random(cmd.Context(), flags.seed, flags.random, methods, run, func() { _ = bar.Add(1) })
 	_ = bar.Clear()
 	if unsupported := (*ref.UnsupportedError)(nil); errors.As(err, &unsupported) {
-		return usageError{err}
+		return nil, usageError{err}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out := cmd.OutOrStdout()
-	if flags.asJSON {
-		if err := printJSON(out, r); err != nil {
-			return err
-		}
-	}
+	out := flags.text(cmd)
 	if r.Failed != nil {
-		if !flags.asJSON {
-			fmt.Fprintln(out, printable(r.Failed.String()))
-		}
+		fmt.Fprintln(out, printable(r.Failed.String()))
 		if flags.dump != "" {
 			if err := r.Failed.Dump(flags.dump); err != nil {
-				return err
+				return &r, err
 			}
 			sayDumped(cmd, "That pipeline", flags.dump)
 		}
-		return failure{fmt.Errorf("the pipeline of seed %d disagrees", r.Failed.Seed)}
+		return &r, failure{fmt.Errorf("the pipeline of seed %d disagrees", r.Failed.Seed)}
 	}
 	if err := engines.unused(); err != nil {
-		return err
+		return &r, err
 	}
-	if !flags.asJSON {
-		printPipelines(out, r.Methods)
-		fmt.Fprintf(out, "%s agree in all %d values of %s, %s%s, in %.1fs.\n",
-			engines, r.Values, count(r.Pipelines, "random pipeline"), count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
+	printPipelines(out, r.Methods)
+	fmt.Fprintf(out, "%s agree in all %d values of %s, %s%s, in %.1fs.\n",
+		engines, r.Values, edgesText(r), count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
+	return &r, nil
+}
+
+// edgesText counts random pipelines, and those of edges.
+func edgesText(r validate.RandomResult) string {
+	if r.Edges == 0 {
+		return count(r.Pipelines, "random pipeline")
 	}
-	return nil
+	return fmt.Sprintf("%s and %d at edges", count(r.Pipelines, "random pipeline"), r.Edges)
 }
 
 // randomMethods returns the methods of random pipelines: all that can run, or one.

@@ -280,6 +280,33 @@ func All() []Mutant {
 			Old: "((1u << position % 32) - 1);", New: "((2u << position % 32) - 1);",
 		},
 
+		// Quantized pages.
+		{
+			Name: "half-away", File: "quantized.cu", Method: "kivi",
+			Bug: "a code halfway between two integers becomes the greater one, not the even one",
+			Old: "code = bits_of(quotient + 0x1.8p+23f) & 0xff;", New: "code = uint32(quotient + 0.5f);",
+		},
+		{
+			Name: "scale-before-rounding", File: "quantized.cu", Method: "kivi",
+			Bug: "codes are made by a scale that is not rounded to the cache's type, as the stored one is",
+			Old: "return rounded[0];", New: "return rounded[0] == v ? rounded[0] : v;",
+		},
+		{
+			Name: "group-over-the-middle", File: "quantized.cu", Method: "kivi",
+			Bug: "a group that begins in a page's first half is written and read as if all of it lay there",
+			Old: "return in < half ?", New: "return in - byte < half ?",
+		},
+		{
+			Name: "one-too-many-quantized", File: "quantized.cu", Method: "kivi",
+			Bug: "the oldest value in full precision is read from the quantized pages",
+			Old: "if (logical >= count) {", New: "if (logical > count) {",
+		},
+		{
+			Name: "code-in-one-byte", File: "quantized.cu", Method: "kivi",
+			Bug: "of a code of 3 bits that lies in two bytes, the second is not read",
+			Old: "if (bit % 8 + from.bits > 8) {", New: "if (bit % 8 + from.bits > 16) {",
+		},
+
 		// Scales of fp8 caches.
 		{
 			Name: "cut-too-early", File: "format.cuh", Module: "append.cu", Format: "e4m3", Method: "kv-compress",

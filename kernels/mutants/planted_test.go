@@ -60,6 +60,9 @@ func (p *planted) run(input string) (string, error) {
 	if n, _ := fmt.Sscanf(input, "random pipeline %d of %s", &seed, &method); n > 0 {
 		return p.pipeline(seed, method)
 	}
+	if n, _ := fmt.Sscanf(input, "edge pipelines of %d", &seed); n > 0 {
+		return p.edges(seed)
+	}
 	if name, ok := strings.CutPrefix(input, "trace "); ok {
 		return p.replay(name)
 	}
@@ -88,6 +91,28 @@ func (p *planted) pipeline(seed uint64, method string) (string, error) {
 	}
 	outcome, err := random.Run(p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
 	return p.found(outcome.Divergence, err)
+}
+
+// edges runs the edge pipelines of a seed.
+func (p *planted) edges(seed uint64) (string, error) {
+	methods, _, err := draw.Methods()
+	if err != nil {
+		return "", err
+	}
+	pipelines, err := validate.EdgePipelines(seed, methods)
+	if err != nil {
+		return "", err
+	}
+	for _, edge := range pipelines {
+		if !p.has(edge.Config) {
+			continue
+		}
+		outcome, err := edge.Run(p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
+		if by, err := p.found(outcome.Divergence, err); by != "" || err != nil {
+			return by, err
+		}
+	}
+	return "", nil
 }
 
 // replay runs a bundled replay.

@@ -34,6 +34,8 @@ type function struct {
 	regs    []regDecl
 	parents []int               // of scope i+1: the scope around it
 	tables  map[string][]string // .branchtargets
+
+	start, end int // where it lies in the text, without the linking directives before it
 }
 
 // variable is a declared piece of memory.
@@ -79,6 +81,8 @@ type statement struct {
 	line     int
 	loc      location
 	scope    int
+
+	start, end int // where it lies in the text, its guard and semicolon included
 }
 
 // location is a place in the source from which PTX was compiled.

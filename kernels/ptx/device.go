@@ -31,6 +31,8 @@ type Options struct {
 	// Budget is how many instructions the warps of one launch may execute together;
 	// 0 is 2^34.
 	Budget int64
+	// Coverage, if it is not nil, counts which instructions launches execute.
+	Coverage *Coverage
 	// Done, when it is closed, ends the launch that is under way, and every later one,
 	// with context.Canceled; nil never does. It is what context.Context.Done returns.
 	Done <-chan struct{}

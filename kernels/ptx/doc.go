@@ -110,6 +110,7 @@
 //	variables, snapshot
 //	runtime                      printf and assert
 //	hook                         what the checkers see
+//	coverage                     which instructions have run
 //	check*, race*, published,    the checkers
 //	shadow*, undefined, used,
 //	sure, origin, report,

@@ -40,7 +40,8 @@ type launch struct {
 	budget int64
 	checks *checks // nil: no checks
 
-	followed  bool // which registers are defined
+	followed  bool   // which registers are defined
+	covered   []hits // by an instruction's place in the code; nil: coverage is off
 	checkSync bool
 	rng       *rand.Rand // of a shuffled launch; nil in any other
 
@@ -99,6 +100,10 @@ func (k *kernel) launch(grid, block device.Dim, shared int, args arguments) erro
 		args.put(l.params[p.off:p.off+p.size], i)
 	}
 	l.origin = l.findOrigins()
+	if c := k.device.opt.Coverage; c != nil {
+		l.covered = make([]hits, len(e.code))
+		defer func() { c.add(e, l.covered) }()
+	}
 	return l.outcome(k.device.run(l))
 }
 

@@ -25,6 +25,7 @@ type token struct {
 	text string
 	bits uint64
 	line int
+	pos  int // where it begins in the text
 }
 
 func (t token) String() string {
@@ -63,7 +64,7 @@ func (l *lexer) next() (token, error) {
 	if err := l.skipSpace(); err != nil {
 		return token{}, err
 	}
-	t := token{line: l.line}
+	t := token{line: l.line, pos: l.pos}
 	if l.pos == len(l.text) {
 		return t, nil
 	}

@@ -41,6 +41,9 @@ func (d *Device) LoadProgram(p *Program) (device.Module, error) {
 		return nil, errClosed
 	}
 	m := &loadedModule{device: d, program: p, globals: map[*variable]*allocation{}, constAt: map[*variable]uint64{}, warps: map[*entry][]warp{}}
+	if d.opt.Coverage != nil {
+		d.opt.Coverage.Add(p)
+	}
 	before := len(d.mem.live)
 	if err := m.layOut(); err != nil {
 		d.mem.keep(before)
@@ -152,6 +155,10 @@ type programKey struct {
 	approx bool
 }
 
+func keyOf(name string, text []byte, approx bool) programKey {
+	return programKey{name, sha256.Sum256(text), approx}
+}
+
 type parseOnce struct {
 	once sync.Once
 	p    *Program
@@ -166,7 +173,7 @@ const maxCached = 128
 var cache = programs{known: map[programKey]*parseOnce{}}
 
 func (c *programs) program(name string, text []byte, approx bool) (*Program, error) {
-	key := programKey{name, sha256.Sum256(text), approx}
+	key := keyOf(name, text, approx)
 	c.mu.Lock()
 	entry := c.known[key]
 	if entry == nil {

@@ -140,6 +140,9 @@ func (p *bodyParser) block(scope, depth int) error {
 			return err
 		}
 	}
+	if depth == 0 {
+		p.f.end = p.lex.pos
+	}
 	return p.advance()
 }
 
@@ -229,12 +232,12 @@ func (p *bodyParser) registers(scope int) error {
 }
 
 func (p *bodyParser) labelOrInstruction(scope int) error {
-	line, name := p.tok.line, p.tok.text
+	line, name, start := p.tok.line, p.tok.text, p.tok.pos
 	if err := p.advance(); err != nil {
 		return err
 	}
 	if !p.is(":") {
-		return p.rest(scope, statement{op: name, line: line})
+		return p.rest(scope, statement{op: name, line: line, start: start})
 	}
 	if _, twice := p.f.labels[name]; twice {
 		return p.m.errorf(line, "label %q is defined twice", short(name))
@@ -286,6 +289,7 @@ func (p *bodyParser) branchTargets(label string) error {
 
 // instruction reads [@[!]p] opcode operands ; from the guard on.
 func (p *bodyParser) instruction(scope int, s statement) error {
+	s.start = p.tok.pos
 	if err := p.expect("@"); err != nil {
 		return err
 	}
@@ -328,6 +332,7 @@ func (p *bodyParser) rest(scope int, s statement) error {
 			return err
 		}
 	}
+	s.end = p.lex.pos
 	if err := p.expect(";"); err != nil {
 		return err
 	}

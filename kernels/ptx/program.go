@@ -6,6 +6,7 @@ type Program struct {
 	module  *module
 	entries map[string]*entry
 	approx  bool
+	key     programKey
 }
 
 // Parse reads and decodes a PTX text; name is that of its file, for errors, each
@@ -18,7 +19,12 @@ func Parse(name string, text []byte, allowApprox bool) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeModule(m, allowApprox)
+	p, err := decodeModule(m, allowApprox)
+	if err != nil {
+		return nil, err
+	}
+	p.key = keyOf(name, text, allowApprox)
+	return p, nil
 }
 
 // Entries returns the names of the kernels, in the order of the text.

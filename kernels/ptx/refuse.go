@@ -48,7 +48,7 @@ func (p *parser) skipFunction(from mark) error {
 // function reads an .entry or a .func, from that word on. What is wrong within it is
 // kept, unless its end cannot be found or the text is too long.
 func (p *parser) function(extern bool) error {
-	f := &function{line: p.tok.line, entry: p.is(".entry"), labels: map[string]int{}}
+	f := &function{line: p.tok.line, start: p.tok.pos, entry: p.is(".entry"), labels: map[string]int{}}
 	from := p.mark()
 	err := p.readFunction(f, extern)
 	if err == nil {

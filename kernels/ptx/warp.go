@@ -53,7 +53,8 @@ const quantum = 20000
 func (w *warp) step() error {
 	l := w.block.launch
 	code := l.entry.code
-	followed := l.followed
+	followed, covered := l.followed, l.covered
+	watched := followed || covered != nil
 	executed, warpExecuted := int64(0), int64(0)
 	defer func() {
 		l.device.instructions += executed
@@ -74,9 +75,14 @@ func (w *warp) step() error {
 		if in.counted {
 			executed += int64(bits.OnesCount32(mask))
 		}
-		if followed && (!in.sure || w.undefinedAbout) {
-			if err := w.follow(in, mask); err != nil {
-				return err
+		if watched {
+			if covered != nil {
+				covered[w.pc].count(w.active, mask)
+			}
+			if followed && (!in.sure || w.undefinedAbout) {
+				if err := w.follow(in, mask); err != nil {
+					return err
+				}
 			}
 		}
 		switch in.kind {

@@ -1,7 +1,7 @@
 // Package draw draws random configurations of the methods in the table of methods, for
 // all that must hold of every method: invariants, engines that agree, ledgers that count
 // as engines do. A row that is added to the table is drawn without a change here: the
-// values of an option follow from its type, those of an enumeration from its help, and
+// values of an option follow from its type, or stand in its tag values, those of an enumeration in its help, and
 // what the method refuses is drawn again.
 package draw
 
@@ -107,6 +107,13 @@ func newMethod(e ref.Entry) (*Method, error) {
 
 // values returns what draws values of an option.
 func (m *Method) values(key string, f reflect.StructField) (func(*rand.Rand, kv.Shape) any, error) {
+	if choices := f.Tag.Get("values"); choices != "" {
+		var numbers []int
+		if err := json.Unmarshal([]byte("["+choices+"]"), &numbers); err != nil {
+			return nil, fmt.Errorf("its values, %q: %w", choices, err)
+		}
+		return func(r *rand.Rand, _ kv.Shape) any { return pick(r, numbers...) }, nil
+	}
 	switch f.Type.Kind() {
 	case reflect.Bool:
 		return func(r *rand.Rand, _ kv.Shape) any { return r.IntN(2) == 0 }, nil
@@ -185,7 +192,9 @@ func (m *Method) Config(r *rand.Rand, base ref.Config) (ref.Config, error) {
 		if m.Name == ref.KVCompress {
 			cfg.Metric, cfg.Compression = KVCompress(r, cfg.Shape)
 		} else {
-			cfg.Compression = amount(r)
+			if cfg.Compression = (ref.Compression{}); !m.OwnPages { // those keep every token
+				cfg.Compression = amount(r)
+			}
 			cfg.Set = m.settings(r, cfg.Shape)
 		}
 		if err = cfg.Validate(); err == nil {
@@ -193,6 +202,12 @@ func (m *Method) Config(r *rand.Rand, base ref.Config) (ref.Config, error) {
 		}
 	}
 	return base, fmt.Errorf("draw: method %s refuses %d configurations in a row, the last because of: %w", m.Name, maxDraws, err)
+}
+
+// HasPages reports whether a cache of the configuration has room for pages of other formats
+// than the plain one, with some options of a method that has them.
+func HasPages(cfg *kv.Config) bool {
+	return cfg.Check(kv.Format{Kind: kv.PerChannel, Bits: 4, Group: 2}) == nil && cfg.Check(kv.Format{Kind: kv.PerToken, Bits: 4, Group: 2}) == nil
 }
 
 // settings draws four of five options; the others keep their defaults.

@@ -30,7 +30,7 @@ func TestEveryOption(t *testing.T) {
 			values := map[string]map[string]int{}
 			for range 200 {
 				base := ref.Default()
-				base.Shape = kv.Shape{Layers: 1 + r.IntN(3), KVHeads: 1 + r.IntN(3), Group: 1 + r.IntN(3), HeadSize: 8}
+				base.Shape = kv.Shape{Layers: 1 + r.IntN(3), KVHeads: 1 + r.IntN(3), Group: 1 + r.IntN(3), HeadSize: pick(r, 8, 32, 64)}
 				base.Blocks = 100
 				if r.IntN(2) == 0 {
 					base.Rope = &trace.Rope{Base: 100, RotarySize: 4, Pairing: trace.Interleaved}

@@ -101,6 +101,34 @@ func (g Groups) Unpack(a Array, words []uint32) ([]uint8, error) {
 	return codes, nil
 }
 
+// PackBytes returns codes [Outer, Length, Inner] as bytes [Outer, Length·b/8, Inner]: a line
+// is the same string of bytes as the words of Pack are in little-endian memory, and need
+// only fill whole bytes.
+func (g Groups) PackBytes(a Array, codes []uint8) ([]byte, error) {
+	if err := g.Check(a); err != nil {
+		return nil, err
+	}
+	if a.Length*g.Bits%8 != 0 {
+		return nil, fmt.Errorf("quant: %d codes of %d bits fill no whole bytes: choose a multiple of 8", a.Length, g.Bits)
+	}
+	if err := g.checkCodes(a, codes); err != nil {
+		return nil, err
+	}
+	line := a.Length * g.Bits / 8
+	packed := make([]byte, a.Outer*line*a.Inner)
+	for row := range a.Outer * a.Length {
+		bit := row % a.Length * g.Bits
+		to := packed[(row/a.Length*line+bit/8)*a.Inner:]
+		for j, c := range codes[row*a.Inner:][:a.Inner] {
+			to[j] |= c << (bit % 8)
+			if bit%8+g.Bits > 8 {
+				to[a.Inner+j] |= c >> (8 - bit%8)
+			}
+		}
+	}
+	return packed, nil
+}
+
 // checkNibbles returns an error if FlexGen's packing does not take the array.
 func (g Groups) checkNibbles(a Array) error {
 	if err := g.Check(a); err != nil {

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
-	"kvcompress/kv"
 )
 
 // packPlain is Pack's plain twin for one line of codes: their sum Σ code·2^(i·b), cut into words.
@@ -112,37 +111,64 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// TestBytesOfPages holds Bytes against what package kv counts for the same KVs in pages.
-func TestBytesOfPages(t *testing.T) {
-	compared := 0
-	for _, format := range types {
-		for d := kv.MinHeadSize; d <= kv.MaxHeadSize; d += 8 {
-			c := kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: d}, BlockSize: 256, DType: format}
-			for bits := 1; bits <= MaxBits; bits++ {
-				for _, size := range []int{8, 16, 32, 64, d} {
-					g := Groups{Bits: bits, Size: size, Type: format}
-					for _, x := range []struct {
-						kind   kv.Kind
-						a      Array
-						tokens int
-					}{{kv.QuantizedKeys, Keys(1, size, d), size}, {kv.QuantizedValues, Values(1, 1, d), 1}} {
-						n, err := g.Bytes(x.a)
-						if err != nil {
-							continue
-						}
-						page := kv.Format{Kind: x.kind, Bits: bits, Group: size}
-						if want := c.Payload(page) * float64(x.tokens); float64(n) != want {
-							t.Fatalf("%+v of head size %d: %d bytes, a page counts %g", page, d, n, want)
-						}
-						compared++
-					}
+// TestPackBytes holds the bytes of a line against its words, and what the quick readers make
+// of them against Dequantize, with every number of bits.
+func TestPackBytes(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for bits := 1; bits <= MaxBits; bits++ {
+		g := Groups{Bits: bits, Size: 32, Type: dtype.F32}
+		random := func(a Array) Quantized {
+			q := Quantized{make([]uint8, a.elements()), make([]float32, g.groups(a)), make([]float32, g.groups(a))}
+			for i := range q.Codes {
+				q.Codes[i] = uint8(r.UintN(1 << bits))
+			}
+			for i := range q.Scales {
+				q.Scales[i], q.Minima[i] = r.Float32(), r.Float32()-0.5
+			}
+			return q
+		}
+		for _, a := range []Array{Keys(3, 64, 24), Values(2, 3, 96)} {
+			q := random(a)
+			packed, err := g.PackBytes(a, q.Codes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			words, err := g.Pack(a, q.Codes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			line := a.Length * bits / 8
+			for i, b := range packed {
+				o, k, j := i/a.Inner/line, i/a.Inner%line, i%a.Inner
+				if want := byte(words[(o*line/4+k/4)*a.Inner+j] >> (k % 4 * 8)); b != want {
+					t.Fatalf("%d bits, %+v: byte %d is %02x, want %02x", bits, a, i, b, want)
 				}
 			}
 		}
-	}
-	t.Logf("%d formats", compared)
-	if compared == 0 {
-		t.Error("nothing was compared")
+		keys := Keys(1, 32, 24)
+		q := random(keys)
+		packed, _ := g.PackBytes(keys, q.Codes)
+		want, _ := g.Dequantize(keys, q)
+		for first := range 32 {
+			got := make([]float32, 24*(32-first))
+			ReadChannels(got, packed, q.Scales, q.Minima, bits, first)
+			if !slices.Equal(got, want[first*24:]) {
+				t.Fatalf("%d bits: keys from %d on differ", bits, first)
+			}
+		}
+		values := Values(1, 5, 96)
+		q = random(values)
+		packed, _ = g.PackBytes(values, q.Codes)
+		want, _ = g.Dequantize(values, q)
+		var numbers []float32
+		for token := range 5 {
+			numbers = append(append(numbers, q.Scales[3*token:][:3]...), q.Minima[3*token:][:3]...)
+		}
+		got := make([]float32, 5*96)
+		ReadTokens(got, packed, 96*bits/8, numbers, 96, 32, bits)
+		if !slices.Equal(got, want) {
+			t.Fatalf("%d bits: values differ", bits)
+		}
 	}
 }
 

@@ -29,3 +29,11 @@ func (isa) max(x []float32) float32 { return maxPlain(x) }
 func (isa) expSub(dst, x []float32, m float32) { expSubPlain(dst, x, m) }
 
 func prefetch(unsafe.Pointer, int) {}
+
+func (isa) readCodes(dst []float32, codes []byte, scales, minima []float32, shift, bits int) {
+	readCodesPlain(dst, codes, scales, minima, shift, bits)
+}
+
+func (isa) readLines(dst []float32, lines []byte, stride int, numbers []float32, d, size, bits int) {
+	readLinesPlain(dst, lines, stride, numbers, d, size, bits)
+}

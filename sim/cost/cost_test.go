@@ -153,9 +153,11 @@ func TestRatesAreTheTerms(t *testing.T) {
 			continue
 		}
 		of := d
-		switch term.ID { // those of methods that no engine runs
+		switch term.ID { // those of some methods alone
 		case "host":
 			of.Method = ref.Config{Method: infLLM, Compression: ref.Compression{MaxCacheTokens: 4096}}
+		case "quantize":
+			of.Method = ref.Config{Method: "kivi"}
 		case "prompt_compression":
 			of.Method = ref.Config{Method: llmLingua2, Compression: ref.Compression{Rate: 0.5}}
 		}

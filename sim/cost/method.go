@@ -185,8 +185,7 @@ func (d *Deployment) ranks() bool {
 	if err != nil || !cfg.Compresses() {
 		return false
 	}
-	_, counter := method.(ref.Counter)
-	return !counter
+	return sim.Ranks(method)
 }
 
 // attentionBytes returns the bytes that decode attention moves for each KV that it reads: K
@@ -230,6 +229,22 @@ func (d *Deployment) foldedBytes() int {
 		}
 	}
 	return 0
+}
+
+// quantizeBytes returns the bytes that quantizing a key or a value moves: it is read, and what
+// it becomes is written, on average of the two.
+func (d *Deployment) quantizeBytes() float64 {
+	cfg := d.Config()
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return 0
+	}
+	q, ok := method.(ref.Quantizer)
+	if !ok {
+		return 0
+	}
+	keys, values := q.Formats()
+	return float64(cfg.RowBytes()) + (cfg.Payload(keys)+cfg.Payload(values))/2
 }
 
 // Notes says what of a plan is taken for granted because of its model and its method, a

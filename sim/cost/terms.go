@@ -110,7 +110,11 @@ func Terms() []Term {
 		{ID: "kv", What: "reading keys and values, in decode attention, and reading and writing states", Default: 1.69, Fitted: true,
 			peak: func(d *Deployment) unit {
 				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
-				return unit{sim.KVsRead: read(float64(d.attentionBytes()), d), sim.DecodeSeqs: read(float64(2*states), d)}
+				return unit{
+					sim.KVsRead:            read(float64(d.attentionBytes()), d),
+					sim.QuantizedBytesRead: read(min(1, d.quantizeBytes()), d), // a byte a byte, where there are any
+					sim.DecodeSeqs:         read(float64(2*states), d),
+				}
 			}},
 		{ID: "decode_gemm", What: "matrix products of decoding sequences, and what else each of them adds", Default: 3.76, Fitted: true, Product: true,
 			peak: perUnit(sim.DecodeSeqs, products)},
@@ -129,6 +133,8 @@ func Terms() []Term {
 				cfg := d.Config()
 				return unit{sim.KVsMoved: read(float64(2*cfg.MoveBytes()), d), sim.KVsEvicted: read(float64(d.foldedBytes()), d)}
 			}},
+		{ID: "quantize", What: "quantizing keys and values: read, and their codes, scales and minima written", Default: twoThirds,
+			peak: perUnit(sim.Quantized, func(d *Deployment) float64 { return read(d.quantizeBytes(), d) })},
 		{ID: "blocks", What: "metadata of freed blocks: read and written", Default: twoThirds,
 			peak: perUnit(sim.BlocksFreed, func(d *Deployment) float64 {
 				cfg := d.Config()

@@ -55,6 +55,7 @@ func TestTermsByHand(t *testing.T) {
 			d.Method = ref.Config{Method: name, Compression: ref.Compression{MaxCacheTokens: 128}}
 		}
 	}
+	kivi := func(d *Deployment) { d.TP, d.Method = 1, ref.Config{Method: "kivi"} }
 	const llama = "llama-3.1-8b"
 	for _, c := range []struct {
 		term, model string
@@ -95,6 +96,11 @@ func TestTermsByHand(t *testing.T) {
 		{"kv", llama, tp(2), cost{sim.KVsRead: 2 * 128 * 2 / 2e3}},
 		{"kv", "deepseek-v3", tp(1), cost{sim.KVsRead: 576 * 2 / 1e3}},
 		{"kv", "jamba-v0.1", nil, cost{sim.KVsRead: 2 * 128 * 2 / 1e3, sim.DecodeSeqs: 28 * 2 * 311_296 / 1e3}}, // a state read and written
+
+		{"kv", llama, kivi, cost{sim.KVsRead: 2 * 128 * 2 / 1e3, sim.QuantizedBytesRead: 1 / 1e3}},
+		// 128 elements of 2 bytes are read; 32 bytes of codes and 4 scales and minima of 2 bytes written.
+		{"quantize", llama, kivi, cost{sim.Quantized: (256. + 32 + 16) / 1e3}},
+		{"quantize", llama, nil, cost{}},
 
 		{"compression", llama, nil, cost{}},
 		{"compression", llama, method("", 1), cost{sim.Steps: 1000}},
@@ -149,7 +155,7 @@ func TestTermsByHand(t *testing.T) {
 func TestDefaultFactors(t *testing.T) {
 	want := Factors{
 		"weights": 1.35, "gemm": 3.69, "attention": 1.92, "kv": 1.69, "decode_gemm": 3.76, "compression": 11.2e3, "compressed_sequence": 0,
-		"metrics": 1.5, "sort": 1.5, "moves": 1.5, "blocks": 1.5, "all_reduce": 1.5, "host": 1.5, "prompt_compression": 1.5,
+		"metrics": 1.5, "sort": 1.5, "moves": 1.5, "quantize": 1.5, "blocks": 1.5, "all_reduce": 1.5, "host": 1.5, "prompt_compression": 1.5,
 		"step": 0, "prefill": 0, "sequence": 0, "prompt": 0, "layer": 0, "elementwise": 0, "all_reduce_latency": 0, "request": 0,
 	}
 	if got := DefaultFactors(); fmt.Sprint(got) != fmt.Sprint(want) {

@@ -66,6 +66,10 @@ func TestHeldByHand(t *testing.T) {
 		}},
 		// Once: 300 entries and what is generated, without ranking.
 		{"razor", 300, map[string]string{"full_share": "0.25"}, want{64*sum(prompt+1, prompt+decodes) + 192*sum(301, 300+decodes), whole, 1, 0, 192 * (prompt - 300), 0}},
+		// Of T tokens the newest T mod 128 keys are in full precision, and their values with them: a
+		// step reads these, and its own. After the first step plain blocks come free.
+		{"kivi", 0, nil, want{heads * (sum(105, 128) + sum(1, 75)), whole, decodes, 0, 0, 0}},
+		{"flexgen", 0, nil, want{heads * decodes, whole, decodes, 0, 0, 0}},
 		// Nothing is freed; each step ranks, and reads all.
 		{"h2o-mask", 300, nil, want{heads * sum(prompt+1, prompt+decodes), heads * blocks(prompt+decodes), decodes, heads * 16 * blockSum(prompt, prompt+decodes-1), 0, prompt * (prompt + 1) / 2}},
 		// Four query heads read 200 KVs each, and the bounds of all pages.
@@ -153,10 +157,15 @@ func TestMethodMemory(t *testing.T) {
 		{"h2o-mask", nil, 16 + 16*(4+4+4), true},                                                        // and hidden
 		{"razor", map[string]string{"full_share": "0"}, 16 + 16*(4+4), false},                           // and weight
 		{"razor", map[string]string{"full_share": "0", "decode": "rolling"}, 16 + 16*(4+4+1024), false}, // and exact means
+		{"kivi", nil, 16 + 16*4, false},                                                                 // owner; position
 		{"quest", nil, 512, false},                                                                      // two keys for each page
 		{"quest", map[string]string{"page": "32"}, 256, false},
 	} {
-		c := ofMethod(t, test.name, 300, test.set)
+		capacity := 300
+		if test.name == "kivi" {
+			capacity = 0
+		}
+		c := ofMethod(t, test.name, capacity, test.set)
 		m, err := c.Deployment.Memory()
 		if err != nil {
 			t.Fatal(err)
@@ -179,12 +188,16 @@ func TestMethodsPlanned(t *testing.T) {
 			if e.Name == "razor" || e.Name == "duo-attention" {
 				set["full_share"] = "0.15"
 			}
-			c := ofMethod(t, e.Name, 512, set)
+			capacity := 512
+			if e.OwnPages { // which keep every token
+				capacity = 0
+			}
+			c := ofMethod(t, e.Name, capacity, set)
 			if e.Name == ref.KVCompress {
 				c.Deployment.Method.Set = nil
 				c.Deployment.Method.Compression.ProtectedWindow = 32
 			}
-			if rate {
+			if rate && !e.OwnPages {
 				c.Deployment.Method.Compression.Rate, c.Deployment.Method.Compression.MaxCacheTokens = 0.25, 0
 			}
 			c.Check = true

@@ -199,7 +199,7 @@ func (h heads) columnar(name, value, format string, row int, of func(dst []byte,
 	return content{Part{Name: name, Value: value, DType: format, Dims: dims, Counts: kvCountsPart}, func(dst []byte) []byte {
 		h.each(func(head *kv.Head) {
 			for i := range head.Len {
-				dst = of(dst, h.cache.Slot(head, i))
+				dst = of(dst, h.cache.Slot(head, head.First+i))
 			}
 		})
 		return dst
@@ -210,7 +210,7 @@ func (h heads) columnar(name, value, format string, row int, of func(dst []byte,
 func (h heads) newest(name, value string, of func(slot int) []byte) content {
 	dims := append(h.perHead(), Dim{AxisElement, int64(h.cache.Shape().HeadSize)})
 	return content{Part{Name: name, Value: value, DType: h.format(), Dims: dims}, func(dst []byte) []byte {
-		h.each(func(head *kv.Head) { dst = append(dst, of(h.cache.Slot(head, head.Len-1))...) })
+		h.each(func(head *kv.Head) { dst = append(dst, of(h.cache.Slot(head, head.KVs()-1))...) })
 		return dst
 	}}
 }
@@ -221,7 +221,8 @@ func owners(cache *kv.Cache) content {
 		{AxisIndex, int64(cache.Blocks())}, {AxisElement, 4},
 	}}, func(dst []byte) []byte {
 		for _, o := range cache.Owners {
-			dst = appendInts(dst, int32(o.Seq), o.Layer, o.Head, o.Logical)
+			n := o.Ints()
+			dst = appendInts(dst, n[:]...)
 		}
 		return dst
 	}}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvcompress/kernels/mutate"
+	"kvcompress/kernels/ptx"
+)
+
+// ptxMutateFlags are the flags of `kvc ptx mutate`.
+type ptxMutateFlags struct {
+	check  string
+	n      int
+	seed   uint64
+	entry  string
+	limit  time.Duration
+	asJSON bool
+}
+
+func newPTXMutateCmd() *cobra.Command {
+	flags := ptxMutateFlags{}
+	cmd := &cobra.Command{
+		Use:   "mutate FILE.ptx --check 'COMMAND {}'",
+		Short: "Plant small faults in a PTX file, one at a time, and see which a check notices",
+		Long: `Mutate plants small faults in a PTX file, one at a time: an operand, a constant by one, a
+comparison's edge, a predicate's sense, a rounding, a type's sign or width, a fused
+multiply-add for two roundings, a dropped barrier, fence, wait, atomic or store, 32 for 64
+bits of address arithmetic. It writes each to a file and runs a command of yours on it,
+in which {} stands for the file. A command that exits with anything but 0, or takes longer
+than --timeout, has noticed the fault. Without a fault it has to exit with 0.
+
+It prints how many were noticed, and the others by line of the source: what your check
+does not see, or what makes no difference.
+
+Exit code 1 if the check fails without a fault, or cannot be run.`,
+		Example: `  kvc ptx mutate saxpy.ptx --check 'kvc ptx run {} --entry saxpy --grid 8 --block 128 \
+      --arg u32=1000 --arg f32=2 --arg in=x.npy --arg inout=y.npy --expect y=want.npy'
+  kvc ptx mutate mine.ptx -n 200 --check './test.sh {}' --json
+  kvc ptx mutate mine.ptx --check 'kvc validate story --kernel attend_combine={}:combine'`,
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return []string{"ptx"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runPTXMutate(cmd, args[0], &flags) },
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&flags.check, "check", "", "`command` for the shell that checks the file {}")
+	fs.IntVarP(&flags.n, "mutants", "n", 100, "how many faults are drawn")
+	fs.Uint64Var(&flags.seed, "seed", 1, "which are drawn")
+	fs.StringVar(&flags.entry, "entry", "", "faults in this kernel alone")
+	fs.DurationVar(&flags.limit, "timeout", time.Minute, "how long the command may take for a fault")
+	fs.BoolVar(&flags.asJSON, "json", false, "print the result as JSON")
+	return cmd
+}
+
+func runPTXMutate(cmd *cobra.Command, file string, flags *ptxMutateFlags) error {
+	switch {
+	case flags.check == "":
+		return usageError{errors.New("--check is missing: the command that a fault is to be noticed by")}
+	case flags.n < 1:
+		return usageError{fmt.Errorf("--mutants %d is not at least 1", flags.n)}
+	case flags.limit <= 0:
+		return usageError{fmt.Errorf("--timeout %s is not more than 0", flags.limit)}
+	}
+	text, err := readPTX(file)
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(file)
+	if _, err := ptx.Parse(name, text, true); err != nil {
+		return err
+	}
+	m, err := mutate.Parse(name, text)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	mutants, err := m.Sample(flags.entry, flags.n, flags.seed)
+	if err != nil {
+		return usageError{err}
+	}
+	bar := newBar(cmd.ErrOrStderr(), int64(len(mutants)), "mutants")
+	check := mutate.Command{Text: flags.check, Limit: flags.limit}
+	survivors, err := check.Check(cmd.Context(), m, mutants, func() { _ = bar.Add(1) })
+	_ = bar.Clear()
+	if err != nil {
+		return err
+	}
+	result := mutate.NewResult(flags.seed, mutants, survivors)
+	if flags.asJSON {
+		return printJSON(cmd.OutOrStdout(), result)
+	}
+	printMutants(cmd.OutOrStdout(), result, time.Since(start))
+	return nil
+}

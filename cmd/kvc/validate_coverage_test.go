@@ -1,0 +1,61 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"kvcompress/kernels/mutate"
+)
+
+// TestValidateCoverage says what a trace and a random pipeline execute.
+func TestValidateCoverage(t *testing.T) {
+	stdout, _ := exits(t, exitDone, "validate block-size-1 --coverage --random 1 --checks none --json")
+	var r struct {
+		Instructions int                                              `json:"instructions"`
+		Executed     int                                              `json:"executed"`
+		Kernels      []struct{ Executed, Instructions, Launches int } `json:"kernels"`
+		Validation   struct{ Traces int }
+		Random       struct{ Pipelines int }
+	}
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for _, k := range r.Kernels {
+		sum += k.Executed
+		if k.Executed > k.Instructions || (k.Executed > 0) != (k.Launches > 0) {
+			t.Errorf("%+v", k)
+		}
+	}
+	if r.Instructions < 50000 || r.Executed < 1000 || r.Executed != sum || r.Validation.Traces != 1 || r.Random.Pipelines != 1 {
+		t.Errorf("%d of %d instructions, by kernels %d; %+v, %+v", r.Executed, r.Instructions, sum, r.Validation, r.Random)
+	}
+	stdout, stderr := exits(t, exitFailed, "validate block-size-1 --coverage --complete --checks none")
+	if !strings.Contains(stdout, "Not executed, by line of the source:\n") || !strings.Contains(stderr, "instructions not executed, of which nothing says why") {
+		t.Errorf("%s%s", stdout, stderr)
+	}
+}
+
+// TestValidateMutate plants a fault or two.
+func TestValidateMutate(t *testing.T) {
+	stdout, _ := exits(t, exitDone, "validate --mutate 2 --seed 2 --json")
+	var r mutate.Result
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Mutants != 2 || r.Noticed+len(r.Survivors) != 2 {
+		t.Errorf("%v in %s", err, stdout)
+	}
+	for args, want := range map[string]string{
+		"--mutate 0":               "not at least 1",
+		"--mutate 1 --random 2":    "exclude each other",
+		"--mutate 1 --least 2":     "not from 0 to 1",
+		"--least 0.5":              "goes with --mutate",
+		"--complete":               "goes with --coverage",
+		"--coverage --cases x":     "exclude each other",
+		"--coverage --device cuda": "of the PTX machine",
+		"--mutate 1 --device cuda": "of the PTX machine",
+	} {
+		if _, stderr := exits(t, exitUsage, "validate "+args); !strings.Contains(stderr, want) {
+			t.Errorf("%s: %s", args, stderr)
+		}
+	}
+}

@@ -1,0 +1,242 @@
+// Package coverage says which instructions of kernels have been executed by the PTX
+// machine, and which directions of their branches: by kernel, and by line of the source
+// what has not.
+package coverage
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"kvcompress/kernels"
+	"kvcompress/kernels/ptx"
+)
+
+// AddEngine has a coverage list all kernels of the engine, those too that are never launched.
+func AddEngine(c *ptx.Coverage) error {
+	for _, name := range kernels.Modules() {
+		text, err := kernels.PTX(name)
+		if err != nil {
+			return err
+		}
+		p, err := ptx.Parse(name, text, false)
+		if err != nil {
+			return err
+		}
+		c.Add(p)
+	}
+	return nil
+}
+
+// Count says how many instructions there are and have been executed by at least one
+// thread, and how many directions branches have and have been taken: two of each branch
+// with a guard.
+type Count struct {
+	Instructions    int `json:"instructions"`
+	Executed        int `json:"executed"`
+	Directions      int `json:"branch_directions"`
+	DirectionsTaken int `json:"branch_directions_taken"`
+}
+
+// Add adds the counts of another.
+func (c *Count) Add(d Count) {
+	c.Instructions += d.Instructions
+	c.Executed += d.Executed
+	c.Directions += d.Directions
+	c.DirectionsTaken += d.DirectionsTaken
+}
+
+// Report is what has been executed of kernels.
+type Report struct {
+	Count
+	Kernels []Kernel `json:"kernels"`
+	Lines   []Line   `json:"not_run"` // of the source, by file and line, of which something was not
+}
+
+// Kernel is what has been executed of a kernel.
+type Kernel struct {
+	Module   string `json:"module"`
+	Kernel   string `json:"kernel"`
+	Launches int64  `json:"launches"`
+	Count
+}
+
+// Line is a line of the source of which something has not been executed.
+type Line struct {
+	File     string   `json:"file"` // of the source; where the PTX does not say, of the PTX
+	Line     int      `json:"line"`
+	Kernels  []string `json:"kernels"` // of which something is missing
+	PTXLines []int    `json:"ptx_lines"`
+	Count             // of these kernels
+	// Expected is why what is missing cannot run, or does not: "" if that is not known.
+	Expected string `json:"expected,omitempty"`
+
+	instructionsMissing []string // kernels of which an instruction is, and not only a direction
+}
+
+// Of makes the report of what a coverage has counted.
+func Of(c *ptx.Coverage) *Report {
+	r := &Report{Kernels: []Kernel{}, Lines: []Line{}}
+	for _, k := range c.Kernels() {
+		kernel := Kernel{Module: k.Module, Kernel: k.Kernel, Launches: k.Launches}
+		lines := map[place]*Line{}
+		for i := range k.Instructions {
+			in := &k.Instructions[i]
+			one := countOf(in)
+			kernel.Add(one)
+			at := placeOf(k.Module, in)
+			l := lines[at]
+			if l == nil {
+				l = &Line{File: at.file, Line: at.line}
+				lines[at] = l
+			}
+			l.Add(one)
+			if one.missing() {
+				l.PTXLines = append(l.PTXLines, in.Line)
+			}
+		}
+		r.Add(kernel.Count)
+		r.Kernels = append(r.Kernels, kernel)
+		for _, l := range lines {
+			if l.missing() {
+				r.add(l, k.Kernel)
+			}
+		}
+	}
+	slices.SortFunc(r.Lines, func(a, b Line) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	return r
+}
+
+func (c *Count) missing() bool {
+	return c.Executed < c.Instructions || c.DirectionsTaken < c.Directions
+}
+
+func countOf(in *ptx.InstructionCoverage) Count {
+	c := Count{Instructions: 1}
+	if in.Ran > 0 || in.Branch && in.Skipped > 0 { // a branch that is not taken has been executed
+		c.Executed = 1
+	}
+	if in.Branch {
+		c.Directions = 2
+		for _, n := range []int64{in.Ran, in.Skipped} {
+			if n > 0 {
+				c.DirectionsTaken++
+			}
+		}
+	}
+	return c
+}
+
+type place struct {
+	file string
+	line int
+}
+
+func placeOf(module string, in *ptx.InstructionCoverage) place {
+	if in.File == "" || in.SourceLine == 0 {
+		return place{module, in.Line}
+	}
+	return place{path.Clean(in.File), in.SourceLine}
+}
+
+// add adds a kernel's line.
+func (r *Report) add(l *Line, kernel string) {
+	i := slices.IndexFunc(r.Lines, func(m Line) bool { return m.File == l.File && m.Line == l.Line })
+	if i < 0 {
+		i = len(r.Lines)
+		r.Lines = append(r.Lines, Line{File: l.File, Line: l.Line})
+	}
+	m := &r.Lines[i]
+	m.Kernels = append(m.Kernels, kernel)
+	m.PTXLines = append(m.PTXLines, l.PTXLines...)
+	if l.Executed < l.Instructions {
+		m.instructionsMissing = append(m.instructionsMissing, kernel)
+	}
+	m.Add(l.Count)
+}
+
+// Write prints the report: a table of the kernels, those of several formats of the cache
+// in one row, and the lines of which something has not been executed.
+func (r *Report) Write(w io.Writer) {
+	type row struct {
+		name string
+		n    int
+		Count
+	}
+	var rows []row
+	width := len("KERNEL")
+	for _, k := range r.Kernels {
+		name := k.Module + ": " + withoutFormat(k.Kernel)
+		if len(rows) == 0 || rows[len(rows)-1].name != name {
+			rows = append(rows, row{name: name})
+		}
+		last := &rows[len(rows)-1]
+		last.n++
+		last.Add(k.Count)
+		width = max(width, len(name))
+	}
+	fmt.Fprintf(w, "%-*s  %8s  %12s  %8s  %10s  %8s\n", width, "KERNEL", "VARIANTS", "INSTRUCTIONS", "EXECUTED", "DIRECTIONS", "TAKEN")
+	for _, k := range rows {
+		fmt.Fprintf(w, "%-*s  %8d  %12d  %8d  %10d  %8d\n", width, k.name, k.n, k.Instructions, k.Executed, k.Directions, k.DirectionsTaken)
+	}
+	fmt.Fprintf(w, "%-*s  %8d  %12d  %8d  %10d  %8d\n", width, "all", len(r.Kernels), r.Instructions, r.Executed, r.Directions, r.DirectionsTaken)
+	if len(r.Lines) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nNot executed, by line of the source:\n")
+	for i := range r.Lines {
+		l := &r.Lines[i]
+		fmt.Fprintf(w, "  %s:%d  %s, in %s\n", l.File, l.Line, l.what(), kernelsText(l.Kernels))
+		if l.Expected != "" {
+			fmt.Fprintf(w, "    expected: %s\n", l.Expected)
+		}
+	}
+}
+
+// what says what is missing.
+func (l *Line) what() string {
+	var parts []string
+	if n := l.Instructions - l.Executed; n > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d instructions", n, l.Instructions))
+	}
+	if n := l.Directions - l.DirectionsTaken; n > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d branch directions", n, l.Directions))
+	}
+	return strings.Join(parts, " and ")
+}
+
+// withoutFormat is the name of a kernel without the cache's format, if it has one.
+func withoutFormat(kernel string) string {
+	name, format := kernel, ""
+	if i := strings.LastIndexByte(kernel, '_'); i > 0 {
+		name, format = kernel[:i], kernel[i+1:]
+	}
+	if format != "" && kernels.IsKernel(kernel, name) {
+		return name
+	}
+	return kernel
+}
+
+// kernelsText names kernels: "costs", "append_tokens (f16, bf16)".
+func kernelsText(names []string) string {
+	var text []string
+	for i := 0; i < len(names); {
+		name := withoutFormat(names[i])
+		var formats []string
+		for ; i < len(names) && withoutFormat(names[i]) == name; i++ {
+			if names[i] != name {
+				formats = append(formats, strings.TrimPrefix(names[i], name+"_"))
+			}
+		}
+		if len(formats) > 0 {
+			name += " (" + strings.Join(formats, ", ") + ")"
+		}
+		text = append(text, name)
+	}
+	return strings.Join(text, ", ")
+}

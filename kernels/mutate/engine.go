@@ -1,0 +1,357 @@
+package mutate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"kvcompress/kernels"
+	"kvcompress/kernels/coverage"
+	"kvcompress/kernels/ptx"
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/ref/draw"
+	"kvcompress/trace"
+	"kvcompress/validate"
+)
+
+// Check says how the engine's mutants are checked: on random and edge pipelines that execute
+// the instruction with the fault, under all checks of the PTX machine, held against the
+// reference.
+type Check struct {
+	Methods []*draw.Method
+	Seeds   int // whose pipelines are tried, from 1 on
+	Runs    int // of a mutant that notice nothing before it has survived
+	// Progress, if it is not nil, is called as each mutant is done.
+	Progress func()
+}
+
+// Survivor is a mutant that nothing noticed.
+type Survivor struct {
+	*Mutant
+	Runs int `json:"runs"` // pipelines that executed the instruction
+	// Equivalent is a guess, and Why what it rests on.
+	Equivalent bool   `json:"equivalent"`
+	Why        string `json:"why"`
+}
+
+// KindCount says how many mutants of a kind there were, and how many were noticed.
+type KindCount struct {
+	Kind       string `json:"kind"`
+	Mutants    int    `json:"mutants"`
+	Noticed    int    `json:"noticed"`
+	Equivalent int    `json:"equivalent"` // of the others, by the guess
+}
+
+// Result is what mutants have shown of a check.
+type Result struct {
+	Seed       uint64      `json:"seed"`
+	Mutants    int         `json:"mutants"`
+	Noticed    int         `json:"noticed"`
+	Equivalent int         `json:"equivalent"` // of those that were not, by the guess
+	Kinds      []KindCount `json:"kinds"`
+	Survivors  []Survivor  `json:"survivors"`
+}
+
+// Part returns the part of the mutants that are not guessed to be equivalent which was noticed.
+func (r *Result) Part() float64 {
+	if r.Mutants == r.Equivalent {
+		return 1
+	}
+	return float64(r.Noticed) / float64(r.Mutants-r.Equivalent)
+}
+
+// NewResult counts mutants, of which some have survived.
+func NewResult(seed uint64, mutants []*Mutant, survivors []Survivor) *Result {
+	r := &Result{Seed: seed, Kinds: []KindCount{}, Survivors: []Survivor{}}
+	for _, m := range mutants {
+		var survived *Survivor
+		for i := range survivors {
+			if survivors[i].Mutant == m {
+				survived = &survivors[i]
+			}
+		}
+		r.add(m, survived)
+	}
+	return r
+}
+
+// add counts a mutant; survived is nil for one that was noticed.
+func (r *Result) add(m *Mutant, survived *Survivor) {
+	i := slices.IndexFunc(r.Kinds, func(k KindCount) bool { return k.Kind == m.Kind })
+	if i < 0 {
+		i = len(r.Kinds)
+		r.Kinds = append(r.Kinds, KindCount{Kind: m.Kind})
+	}
+	r.Mutants++
+	r.Kinds[i].Mutants++
+	switch {
+	case survived == nil:
+		r.Noticed++
+		r.Kinds[i].Noticed++
+		return
+	case survived.Equivalent:
+		r.Equivalent++
+		r.Kinds[i].Equivalent++
+	}
+	r.Survivors = append(r.Survivors, *survived)
+}
+
+// EngineModules returns the engine's modules to plant faults in.
+func EngineModules() ([]*Module, error) {
+	var list []*Module
+	for _, name := range kernels.Modules() {
+		text, err := kernels.PTX(name)
+		if err != nil {
+			return nil, err
+		}
+		m, err := Parse(name, text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// EngineGroup is a kernel's name without the cache's format: see Sample.
+func EngineGroup(kernel string) string {
+	if i := strings.LastIndexByte(kernel, '_'); i > 0 && kernels.IsKernel(kernel, kernel[:i]) {
+		return kernel[:i]
+	}
+	return kernel
+}
+
+// batch is how many seeds' pipelines are looked at at a time.
+const batch = 4
+
+// cheapRuns is how many pipelines that execute little a mutant is run on; after those, on the
+// one of each batch that executes most.
+const cheapRuns = 6
+
+// tried is a mutant that is checked.
+type tried struct {
+	*Mutant
+	noticed string
+	inputs  []*validate.Pipeline // that executed the instruction, and noticed nothing
+	err     error
+}
+
+// input is a pipeline, and what it executes.
+type input struct {
+	*validate.Pipeline
+	covered ptx.Coverage
+	cost    int64 // instructions of threads
+}
+
+// Run checks mutants. Equal seeds, mutants and methods give equal results.
+func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) {
+	all := make([]*tried, len(mutants))
+	for i, m := range mutants {
+		all[i] = &tried{Mutant: m}
+	}
+	left := slices.Clone(all)
+	done := func(t *tried) bool { return t.noticed != "" || t.err != nil || len(t.inputs) >= c.Runs }
+	for seed := 1; seed <= c.Seeds && len(left) > 0 && ctx.Err() == nil; seed += batch {
+		inputs, err := c.inputs(uint64(seed), min(batch, c.Seeds-seed+1), left)
+		if err != nil {
+			return nil, err
+		}
+		each(len(left), func(i int) {
+			t := left[i]
+			reach := slices.DeleteFunc(slices.Clone(inputs), func(in *input) bool { return !in.covered.Reached(t.Kernel, t.Line) })
+			for len(reach) > 0 && !done(t) && ctx.Err() == nil {
+				if len(t.inputs) >= cheapRuns {
+					reach = reach[len(reach)-1:]
+				}
+				t.run(reach[0])
+				reach = reach[1:]
+			}
+		})
+		n := len(left)
+		left = slices.DeleteFunc(left, done)
+		c.progress(n - len(left))
+	}
+	c.progress(len(left))
+	var survivors []Survivor
+	var unnoticed []*tried
+	for _, t := range all {
+		if t.err != nil {
+			return nil, t.err
+		}
+		if t.noticed == "" {
+			unnoticed = append(unnoticed, t)
+		}
+	}
+	guesses := make([]Survivor, len(unnoticed))
+	each(len(unnoticed), func(i int) { guesses[i] = unnoticed[i].guess(ctx) })
+	survivors = append(survivors, guesses...)
+	return survivors, ctx.Err()
+}
+
+func (c *Check) progress(n int) {
+	for range n {
+		if c.Progress != nil {
+			c.Progress()
+		}
+	}
+}
+
+// each calls f for 0 to n−1, side by side.
+func each(n int, f func(int)) {
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := range next {
+				f(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+}
+
+// inputs returns the pipelines of n seeds, from first on, whose cache has the format of a
+// mutant's kernel; those that execute least first.
+func (c *Check) inputs(first uint64, n int, mutants []*tried) ([]*input, error) {
+	var list []*input
+	for seed := first; seed < first+uint64(n); seed++ {
+		p, err := validate.RandomPipelineOf(seed, c.Methods)
+		if err != nil {
+			return nil, err
+		}
+		edges, err := validate.EdgePipelines(seed, c.Methods)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range append(edges, p) {
+			format := strings.TrimPrefix(p.Config.DType.String(), "fp8_")
+			if slices.ContainsFunc(mutants, func(t *tried) bool { return t.format() == "" || t.format() == format }) {
+				list = append(list, &input{Pipeline: &p})
+			}
+		}
+	}
+	errs := make([]error, len(list))
+	each(len(list), func(i int) {
+		in := list[i]
+		opt := ptx.Options{Coverage: &in.covered, Budget: launchBudget}
+		errs[i] = in.run(opt, nil, &in.cost)
+	})
+	slices.SortStableFunc(list, func(a, b *input) int { return cmp.Compare(a.cost, b.cost) })
+	return list, errors.Join(errs...)
+}
+
+const (
+	launchBudget = 1 << 22 // instructions of warps of a launch, as kvc validate --random has it
+	// passBytes has prompts take several launches: see kernels.Options.
+	passBytes = 256 << 10
+	maxMemory = 8 << 30
+)
+
+// run runs the pipeline on an engine of which some kernels are replaced. A difference from the
+// reference is an error. cost, which may be nil, is what it took.
+func (in *input) run(opt ptx.Options, replaced map[string]kernels.Replacement, cost *int64) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // the host believed what a wrong kernel wrote
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	opt.MemoryLimit = maxMemory
+	var dev *ptx.Device
+	outcome, err := in.Pipeline.Run(func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+		dev = ptx.New(opt)
+		return kernels.New(dev, cfg, open, observe, kernels.Options{Kernels: replaced, PrefillBytes: passBytes})
+	}, validate.Tolerance{})
+	if dev != nil {
+		if cost != nil {
+			*cost = dev.Instructions()
+		}
+		err = errors.Join(err, dev.Close())
+	}
+	if unsupported := (*ref.UnsupportedError)(nil); errors.As(err, &unsupported) {
+		return nil
+	}
+	if outcome.Divergence != nil {
+		return outcome.Divergence
+	}
+	return err
+}
+
+// run runs the mutant on an input.
+func (t *tried) run(in *input) {
+	opt := ptx.Options{Checks: ptx.AllChecks(), Budget: min(launchBudget, 2*in.cost+1e5)}
+	if err := in.run(opt, t.replaces(t.Alone()), nil); err != nil {
+		t.noticed = err.Error()
+		return
+	}
+	t.inputs = append(t.inputs, in.Pipeline)
+}
+
+// replaces returns what an engine runs to have a text's kernel in the place of its own.
+func (t *tried) replaces(text []byte) map[string]kernels.Replacement {
+	return map[string]kernels.Replacement{t.Kernel: {File: t.module.Name, PTX: text, Entry: t.Kernel}}
+}
+
+// format returns the cache's format that a mutant's kernel is for: "" of any.
+func (t *tried) format() string {
+	return strings.TrimPrefix(strings.TrimPrefix(t.Kernel, EngineGroup(t.Kernel)), "_")
+}
+
+// maxProbes bounds the inputs on which it is looked whether a fault gives another result.
+const maxProbes = 40
+
+// guess guesses whether a mutant that nothing noticed is equivalent.
+func (t *tried) guess(ctx context.Context) Survivor {
+	s := Survivor{Mutant: t.Mutant, Runs: len(t.inputs)}
+	if len(t.inputs) == 0 {
+		s.Why = "no pipeline executes the instruction"
+		expected, err := coverage.Expectations()
+		if err != nil {
+			s.Why += ": " + err.Error()
+			return s
+		}
+		for i := range expected {
+			if expected[i].Holds(path.Clean(t.File), t.SourceLine, t.Kernel) {
+				s.Equivalent, s.Why = true, "it is not executed: "+expected[i].Why
+			}
+		}
+		return s
+	}
+	probe := t.Probe()
+	if probe == nil {
+		s.Why = "what it does differs, and nothing shows it"
+		return s
+	}
+	inputs := slices.Clone(t.inputs)
+	rand.New(rand.NewPCG(1, 0)).Shuffle(len(inputs), func(i, j int) { inputs[i], inputs[j] = inputs[j], inputs[i] })
+	for _, p := range inputs[:min(len(inputs), maxProbes)] {
+		if ctx.Err() != nil {
+			return s
+		}
+		in := &input{Pipeline: p}
+		if err := in.run(ptx.Options{Budget: launchBudget}, t.replaces(probe), nil); err != nil {
+			s.Why = "its result differs, and nothing that follows does"
+			if report := (*ptx.Report)(nil); !errors.As(err, &report) || report.Kind != ptx.Trapped {
+				s.Why += ": " + err.Error()
+			}
+			return s
+		}
+	}
+	if t.Kind == KindAddress32 {
+		s.Equivalent, s.Why = true, fmt.Sprintf("32 bits held the offset wherever it was computed, in %d pipelines: only an array of more than 2 GiB would tell", min(len(inputs), maxProbes))
+		return s
+	}
+	s.Equivalent, s.Why = true, fmt.Sprintf("its result was the same wherever it was executed, in %d pipelines", min(len(inputs), maxProbes))
+	return s
+}

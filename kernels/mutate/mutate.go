@@ -1,0 +1,274 @@
+// Package mutate plants small faults in PTX, one at a time, as mutation testing does: a
+// check is worth what it notices of them. It works on the text, so that what has a fault
+// can be run on anything that takes PTX.
+package mutate
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"kvcompress/kernels/ptx"
+)
+
+// Mutant is a text with one fault.
+type Mutant struct {
+	Kernel string `json:"kernel"` // or function
+	Kind   string `json:"kind"`
+	Line   int    `json:"ptx_line"`
+	// File and SourceLine are where the source is; "" and 0 where the PTX does not say.
+	File       string `json:"file,omitempty"`
+	SourceLine int    `json:"line,omitempty"`
+	Old        string `json:"old"` // the instruction
+	New        string `json:"new"` // what takes its place
+
+	module *Module
+	at     place
+	result written // see fault
+}
+
+type place struct{ function, statement int }
+
+// Where says where the fault is: "decide.cu:344", or a line of the PTX.
+func (m *Mutant) Where() string {
+	if m.File == "" {
+		return fmt.Sprintf("%s:%d", m.module.Name, m.Line)
+	}
+	return fmt.Sprintf("%s:%d", m.File, m.SourceLine)
+}
+
+// Module is a PTX text in which faults are planted.
+type Module struct {
+	Name      string
+	text      []byte
+	functions []ptx.Function
+}
+
+// Parse reads a PTX text. The error is that of ptx.Parse.
+func Parse(name string, text []byte) (*Module, error) {
+	functions, err := ptx.Statements(name, text)
+	if err != nil {
+		return nil, err
+	}
+	return &Module{Name: name, text: text, functions: functions}, nil
+}
+
+// Kernels returns the names of the functions that have a body.
+func (m *Module) Kernels() []string {
+	var names []string
+	for _, f := range m.functions {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// Mutants returns all mutants of a kernel or function, in the order of its text.
+func (m *Module) Mutants(kernel string) []Mutant {
+	k := slices.IndexFunc(m.functions, func(f ptx.Function) bool { return f.Name == kernel })
+	if k < 0 {
+		return nil
+	}
+	var list []Mutant
+	c := &preceding{last: map[string]string{}, products: map[string]written{}}
+	for i, s := range m.functions[k].Statements {
+		w := read(string(m.text[s.Start:s.End]))
+		if w.op == "" {
+			continue
+		}
+		for _, f := range c.faults(w) {
+			if f.text == w.String() {
+				continue
+			}
+			list = append(list, Mutant{
+				Kernel: kernel, Kind: f.kind, Line: s.Line, File: clean(s.File), SourceLine: s.SourceLine,
+				Old: w.String(), New: f.text, module: m, at: place{k, i}, result: f.result,
+			})
+		}
+		c.note(w, s.Labeled)
+	}
+	return list
+}
+
+func clean(file string) string { return strings.TrimPrefix(file, "./") }
+
+// Sample returns n mutants: of a kernel that is drawn, one that is drawn, so that small
+// kernels have as many as large ones. Kernels that group maps to the same name count as
+// one. Those that a PTX machine would refuse are drawn again; there may be fewer than n.
+func Sample(modules []*Module, n int, seed uint64, group func(kernel string) string) []*Mutant {
+	type kernel struct {
+		module *Module
+		name   string
+	}
+	var groups []string
+	of := map[string][]kernel{}
+	for _, m := range modules {
+		for _, name := range m.Kernels() {
+			g := m.Name + ":" + group(name)
+			if of[g] == nil {
+				groups = append(groups, g)
+			}
+			of[g] = append(of[g], kernel{m, name})
+		}
+	}
+	if len(groups) == 0 {
+		return nil
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	known := map[kernel][]Mutant{}
+	taken := map[string]bool{}
+	var list []*Mutant
+	for tries := 0; len(list) < n && tries < 20*n+100; tries++ {
+		same := of[groups[r.IntN(len(groups))]]
+		k := same[r.IntN(len(same))]
+		all, ok := known[k]
+		if !ok {
+			all = k.module.Mutants(k.name)
+			known[k] = all
+		}
+		if len(all) == 0 {
+			continue
+		}
+		m := all[r.IntN(len(all))] // a copy of its own
+		key := fmt.Sprint(k.module.Name, m.at, m.New)
+		if taken[key] {
+			continue
+		}
+		taken[key] = true
+		if m.loads() {
+			list = append(list, &m)
+		}
+	}
+	return list
+}
+
+// Sample returns n mutants of the module, or of one of its kernels where one is named: each
+// as likely as any other. The error names the kernels that there are.
+func (m *Module) Sample(kernel string, n int, seed uint64) ([]*Mutant, error) {
+	one := *m
+	if kernel != "" {
+		if !slices.Contains(m.Kernels(), kernel) {
+			return nil, fmt.Errorf("%s: no kernel %q: there are %s", m.Name, kernel, strings.Join(m.Kernels(), ", "))
+		}
+		one.functions = slices.Clone(m.functions)
+		for i := range one.functions {
+			if one.functions[i].Name != kernel {
+				one.functions[i].Statements = nil
+			}
+		}
+	}
+	var all []Mutant
+	for _, name := range one.Kernels() {
+		all = append(all, one.Mutants(name)...)
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	var list []*Mutant
+	for _, i := range r.Perm(len(all)) {
+		if len(list) == n {
+			break
+		}
+		x := all[i]
+		x.module = m
+		if x.loads() {
+			list = append(list, &x)
+		}
+	}
+	return list, nil
+}
+
+// loads reports whether the PTX machine takes the text with the fault.
+func (m *Mutant) loads() bool {
+	p, err := ptx.Parse(m.module.Name, m.Alone(), true)
+	return err == nil && (!m.isKernel() || runs(p, m.Kernel))
+}
+
+func (m *Mutant) isKernel() bool { return m.module.functions[m.at.function].Entry }
+
+// runs reports whether a program has a kernel that can be run.
+func runs(p *ptx.Program, kernel string) bool {
+	for _, k := range p.Kernels() {
+		if k.Name == kernel {
+			return k.Refused == ""
+		}
+	}
+	return false
+}
+
+// PTX returns the text with the fault.
+func (m *Mutant) PTX() []byte { return m.module.with(m.at, m.New) }
+
+// Alone returns the text with the fault, without other kernels. Lines keep their numbers.
+func (m *Mutant) Alone() []byte { return m.alone(m.New) }
+
+// with returns the text with a statement replaced. Lines keep their numbers.
+func (m *Module) with(at place, by string) []byte {
+	s := m.functions[at.function].Statements[at.statement]
+	lines := strings.Repeat("\n", bytes.Count(m.text[s.Start:s.End], []byte("\n")))
+	return slices.Concat(m.text[:s.Start], []byte(by+lines), m.text[s.End:])
+}
+
+func (m *Mutant) alone(by string) []byte {
+	text := m.module.with(m.at, by)
+	own := m.module.functions[m.at.function]
+	if !own.Entry {
+		return text
+	}
+	s := own.Statements[m.at.statement]
+	more := len(text) - len(m.module.text)
+	for _, f := range m.module.functions {
+		start, end := f.Start, f.End
+		if !f.Entry || f.Name == own.Name {
+			continue
+		}
+		if start > s.Start {
+			start, end = start+more, end+more
+		}
+		start = unlinked(text, start)
+		for i := start; i < end; i++ {
+			if text[i] != '\n' {
+				text[i] = ' '
+			}
+		}
+	}
+	return text
+}
+
+// unlinked returns where the linking directives before a function begin.
+func unlinked(text []byte, start int) int {
+	for {
+		before := bytes.TrimRight(text[:start], " \t\r\n")
+		found := false
+		for _, word := range []string{".visible", ".weak", ".extern", ".common"} {
+			if bytes.HasSuffix(before, []byte(word)) {
+				start, found = len(before)-len(word), true
+			}
+		}
+		if !found {
+			return start
+		}
+	}
+}
+
+// Probe returns the text of the kernel alone with a trap where the fault would first give
+// another result; nil if there is no telling, for an instruction that writes other than one
+// register.
+func (m *Mutant) Probe() []byte {
+	w := read(m.Old)
+	d := w.writes()
+	t := types[class(d)]
+	if m.Kind == KindAddress32 && w.guard == "" && d != "" {
+		return m.alone(fmt.Sprintf("{ .reg .b64 %%mutant_a, %%mutant_b; .reg .pred %%mutant_p; %s shl.b64 %%mutant_b, %%mutant_a, 32; shr.s64 %%mutant_b, %%mutant_b, 32; "+
+			"setp.ne.b64 %%mutant_p, %%mutant_a, %%mutant_b; mov.b64 %s, %%mutant_a; @%%mutant_p trap; }", w.operand(0, "%mutant_a"), d))
+	}
+	if m.result.op == "" || t == "" || w.guard != "" || m.result.guard != "" {
+		return nil
+	}
+	bits := ".b" + t[2:]
+	compare := fmt.Sprintf("setp.ne%s %%mutant_p, %%mutant_a, %%mutant_b; mov%s %s, %%mutant_a;", bits, bits, d)
+	if t == ".pred" {
+		compare = fmt.Sprintf("xor.pred %%mutant_p, %%mutant_a, %%mutant_b; mov.pred %s, %%mutant_a;", d)
+	}
+	return m.alone(fmt.Sprintf("{ .reg %s %%mutant_a, %%mutant_b; .reg .pred %%mutant_p; %s %s %s @%%mutant_p trap; }",
+		t, w.operand(0, "%mutant_a"), m.result.operand(0, "%mutant_b"), compare))
+}

@@ -1,0 +1,167 @@
+package mutate
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"kvcompress/kernels/ptx"
+	"kvcompress/ref/draw"
+)
+
+// small has an instruction of each kind that faults are planted in.
+const small = `.version 7.8
+.target sm_80
+.address_size 64
+.visible .entry other() { ret; }
+.visible .entry small(.param .u64 p)
+{
+	.reg .pred %p<3>;
+	.reg .b32 %r<9>;
+	.reg .f32 %f<6>;
+	.reg .b64 %rd<5>;
+	.shared .align 4 .b8 s[128];
+	ld.param.u64 %rd1, [p]; // a comment; with a semicolon
+	mov.u32 %r1, %tid.x;
+	mul.wide.s32 %rd2, %r1, 4;
+	add.s64 %rd3, %rd1,
+		%rd2;
+	ld.global.f32 %f1, [%rd3];
+	mul.rn.f32 %f2, %f1, 0f40000000;
+	add.rn.f32 %f3, %f2, %f1;
+	setp.lt.s32 %p1, %r1, 5;
+	@%p1 bra L;
+	sub.s32 %r2, %r1, %r1;
+	bar.sync 0;
+	atom.shared.add.u32 %r3, [s], 1;
+	cvt.rzi.s32.f32 %r4, %f3;
+L:
+	st.global.f32 [%rd3+128], %f3;
+	ret;
+}
+`
+
+// TestMutants lists the mutants of a kernel: each can be read, and has one fault.
+func TestMutants(t *testing.T) {
+	m, err := Parse("small.ptx", []byte(small))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	kinds := map[string]bool{}
+	for _, x := range m.Mutants("small") {
+		fmt.Fprintf(&b, "%d %s: %s\n", x.Line, x.Kind, x.New)
+		kinds[x.Kind] = true
+		for _, text := range [][]byte{x.PTX(), x.Alone()} {
+			p, err := ptx.Parse("small.ptx", text, true)
+			if err != nil || !runs(p, "small") {
+				t.Errorf("%s: %v", x.New, err)
+			}
+			if n := bytes.Count(text, []byte("\n")); n != strings.Count(small, "\n") {
+				t.Errorf("%s: %d lines", x.New, n)
+			}
+		}
+		if probe := x.Probe(); probe != nil {
+			if p, err := ptx.Parse("small.ptx", probe, true); err != nil || !runs(p, "small") {
+				t.Errorf("the probe of %s: %v", x.New, err)
+			}
+		}
+	}
+	const want = `14 a type's sign: mul.wide.u32 %rd2, %r1, 4;
+14 a constant by one: mul.wide.s32 %rd2, %r1, 5;
+14 32 for 64 bits of address arithmetic: mul.wide.s32 %rd2, %r1, 4; shl.b64 %rd2, %rd2, 32; shr.s64 %rd2, %rd2, 32;
+15 an operand: add.s64 %rd3, %rd2, %rd2;
+15 32 for 64 bits of address arithmetic: add.s64 %rd3, %rd1, %rd2; shl.b64 %rd3, %rd3, 32; shr.s64 %rd3, %rd3, 32;
+17 a constant by one: ld.global.f32 %f1, [%rd3+4];
+18 a rounding: mul.rz.f32 %f2, %f1, 0f40000000;
+18 a constant by one: mul.rn.f32 %f2, %f1, 0f40000001;
+19 a rounding: add.rz.f32 %f3, %f2, %f1;
+19 an operand: add.rn.f32 %f3, %f2, %f2;
+19 fused for two roundings: fma.rn.f32 %f3, %f1, 0f40000000, %f1;
+20 a comparison's edge: setp.le.s32 %p1, %r1, 5;
+20 a predicate's sense: setp.ge.s32 %p1, %r1, 5;
+20 a type's sign: setp.lt.u32 %p1, %r1, 5;
+20 a constant by one: setp.lt.s32 %p1, %r1, 6;
+21 a predicate's sense: @!%p1 bra L;
+23 a dropped barrier, fence or wait: ;
+24 a dropped atomic: { .reg .b32 %mutant_a, %mutant_b; ld.shared.b32 %mutant_a, [s]; mov.b32 %mutant_b, %mutant_a; add.u32 %mutant_a, %mutant_a, 1; st.shared.b32 [s], %mutant_a; mov.b32 %r3, %mutant_b; }
+24 a constant by one: atom.shared.add.u32 %r3, [s], 2;
+25 a rounding: cvt.rni.s32.f32 %r4, %f3;
+27 a dropped store: ;
+27 a constant by one: st.global.f32 [%rd3+132], %f3;
+`
+	if got := b.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	for _, kind := range Kinds() {
+		if !kinds[kind] && kind != KindWidth {
+			t.Errorf("none has %s", kind)
+		}
+	}
+}
+
+// TestSample: equal seeds give equal mutants, others others, and every kind comes.
+func TestSample(t *testing.T) {
+	modules, err := EngineModules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := func(seed uint64) []string {
+		var list []string
+		for _, m := range Sample(modules, 60, seed, EngineGroup) {
+			list = append(list, fmt.Sprint(m.Kernel, m.Line, m.New))
+		}
+		return list
+	}
+	one := texts(1)
+	if len(one) != 60 || !slices.Equal(one, texts(1)) || slices.Equal(one, texts(2)) {
+		t.Errorf("%d mutants, %v", len(one), one)
+	}
+}
+
+// TestCheck plants faults in the engine's kernels: most are noticed.
+func TestCheck(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs some dozens of pipelines")
+	}
+	modules, err := EngineModules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	methods, _, err := draw.Methods()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mutants := Sample(modules, 8, 3, EngineGroup)
+	check := Check{Methods: methods, Seeds: 12, Runs: 6}
+	survivors, err := check.Run(context.Background(), mutants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(survivors) > 3 {
+		t.Errorf("%d of %d survive: %+v", len(survivors), len(mutants), survivors)
+	}
+	for _, s := range survivors {
+		t.Logf("%s %s %s: %s", s.Where(), s.Kind, s.New, s.Why)
+	}
+}
+
+// FuzzMutants plants faults in any text: what comes of it can be read, or is refused.
+func FuzzMutants(f *testing.F) {
+	f.Add([]byte(small), uint64(0))
+	f.Fuzz(func(t *testing.T, text []byte, seed uint64) {
+		m, err := Parse("fuzz.ptx", text)
+		if err != nil {
+			return
+		}
+		for _, x := range Sample([]*Module{m}, 5, seed, func(k string) string { return k }) {
+			x.Probe()
+			if bytes.Equal(x.PTX(), text) {
+				t.Errorf("%s: %s changes nothing", x.Where(), x.New)
+			}
+		}
+	})
+}

@@ -1,0 +1,134 @@
+package ref
+
+import (
+	"errors"
+	"fmt"
+
+	"kvcompress/dtype"
+	"kvcompress/kv"
+)
+
+// checkQuantizer returns an error if a configuration's cache cannot hold what the method
+// quantizes, with what would do, or if the method does more.
+func checkQuantizer(cfg *kv.Config, m Quantizer) error {
+	if len(m.Columns()) > 0 || m.Observe() != nil {
+		return errors.New("it keeps columns or watches attention, which quantized KVs have no room for")
+	}
+	keys, values := m.Formats()
+	for _, x := range []struct {
+		of     string
+		format kv.Format
+	}{{"keys", keys}, {"values", values}} {
+		if err := cfg.Check(x.format); err != nil {
+			return fmt.Errorf("%s: %w", x.of, err)
+		}
+	}
+	return nil
+}
+
+// PlanQuantizer returns the plan of a Quantizer: what it quantizes of each head beyond what
+// is quantized already. It depends on lengths alone, so that an engine makes it that has no View:
+// of the sequence only those are read.
+func PlanQuantizer(cfg *kv.Config, s *kv.Sequence, m Quantizer) Plan {
+	var p Plan
+	var to [3]int
+	to[kv.Keys], to[kv.Values] = m.Quantizes(s.Len)
+	for i := range s.Heads {
+		h := &s.Heads[i]
+		for _, part := range []kv.Part{kv.Keys, kv.Values} {
+			from := h.End(part)
+			if from >= to[part] {
+				continue
+			}
+			e := Edit{Op: Quantize, Part: part, Head: i, KVs: make([]int32, to[part]-from)}
+			for k := range e.KVs {
+				e.KVs[k] = int32(from + k)
+			}
+			p.Asked += len(e.KVs)
+			p.Edits = append(p.Edits, e)
+		}
+	}
+	p.Needs = needs(QuantizerBlocks(cfg, s.Heads, m, &p))
+	return p
+}
+
+// QuantizerBlocks returns the blocks that each head takes by a plan of a Quantizer, and those
+// that then come free: [L·H].
+func QuantizerBlocks(cfg *kv.Config, heads []kv.Head, m Quantizer, p *Plan) (taken, freed []int) {
+	taken, freed = make([]int, len(heads)), make([]int, len(heads))
+	var formats [3]kv.Format
+	formats[kv.Keys], formats[kv.Values] = m.Formats()
+	for i, more := range p.quantized(len(heads)) {
+		for _, part := range []kv.Part{kv.Keys, kv.Values} {
+			from := heads[i].End(part)
+			taken[i] += cfg.Pages(formats[part], from+more[part]) - cfg.Pages(formats[part], from)
+		}
+		freed[i] = leaves(&heads[i], more, cfg.BlockSize)
+	}
+	return taken, freed
+}
+
+// quantizerAsks returns what a Quantizer asks for.
+func quantizerAsks(c Counts, m Quantizer) int {
+	keys, values := m.Quantizes(c.Tokens)
+	n := 0
+	for i := range c.Heads {
+		heldKeys, heldValues := 0, 0
+		if c.Keys != nil {
+			heldKeys, heldValues = c.Keys[i], c.Values[i]
+		}
+		n += max(0, keys-heldKeys) + max(0, values-heldValues)
+	}
+	return n
+}
+
+// quantize carries out the Quantize edits of a plan, for which the blocks are there. It returns
+// how many it takes.
+func (e *Engine) quantize(s *kv.Sequence, m Method, p *Plan) (int, error) {
+	q, ok := m.(Quantizer)
+	if !ok || len(p.Edits) == 0 {
+		return 0, nil
+	}
+	var formats [3]kv.Format
+	formats[kv.Keys], formats[kv.Values] = q.Formats()
+	taken, freed := QuantizerBlocks(&e.cfg.Config, s.Heads, q, p)
+	edits, total := p.Edits, 0
+	fits, err := Rounds(taken, freed, e.cache.Free(), func(first, last int) error {
+		for ; len(edits) > 0 && edits[0].Head < last; edits = edits[1:] {
+			edit := &edits[0]
+			if edit.Op != Quantize {
+				continue
+			}
+			if err := e.cache.Quantize(s, edit.Head, edit.Part, formats[edit.Part], len(edit.KVs)); err != nil {
+				return fmt.Errorf("ref: compress: %w", err)
+			}
+		}
+		for i := first; i < last; i++ {
+			e.cache.Leave(&s.Heads[i])
+			total += taken[i]
+		}
+		return nil
+	})
+	if err == nil && !fits {
+		err = fmt.Errorf("ref: compress: %d blocks are free, and a plan that needs %d takes more", e.cache.Free(), p.Needs)
+	}
+	return total, err
+}
+
+// largest returns the largest key or value that a cache of the configuration holds. Groups of
+// 1 bit have their range as scale, which has to be a number of the cache's type.
+func (c *Config) largest() float32 {
+	if c.DType != dtype.F16 || c.Method == "" {
+		return c.DType.Max()
+	}
+	m, err := c.NewMethod()
+	if err != nil {
+		return c.DType.Max()
+	}
+	if q, ok := m.(Quantizer); ok {
+		if keys, values := q.Formats(); keys.Bits == 1 || values.Bits == 1 {
+			return c.DType.Max() / 2
+		}
+	}
+	return c.DType.Max()
+}

@@ -1,0 +1,117 @@
+//go:build !purego
+
+package vec
+
+import "github.com/klauspost/cpuid/v2"
+
+// readCodesAVX2 and readCodesAVX512 do n numbers, a positive multiple of 8 and 16. mask is
+// 1<<bits − 1.
+
+//go:noescape
+func readCodesAVX2(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32)
+
+//go:noescape
+func readCodesAVX512(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32, code *[16]float32)
+
+// lineCodes has, by bits, the codes that the lowest 4 bits of a number begin with.
+var lineCodes = newLineCodes()
+
+func newLineCodes() (codes [5][16]float32) {
+	for bits := 1; bits <= 4; bits++ {
+		for i := range codes[bits] {
+			codes[bits][i] = float32(i % (1 << bits))
+		}
+	}
+	return codes
+}
+
+func (s isa) readCodes(dst []float32, codes []byte, scales, minima []float32, shift, bits int) {
+	done, mask := 0, uint32(1)<<bits-1
+	switch {
+	case s == plain:
+		readCodesPlain(dst, codes, scales, minima, shift, bits)
+		return
+	case s == avx512 && len(dst) >= 16 && bits <= 4:
+		done = len(dst) &^ 15
+		readCodesAVX512(&dst[0], &codes[0], &scales[0], &minima[0], done, uint32(shift), mask, &lineCodes[bits])
+	}
+	if done < len(dst) {
+		readCodesAVX2(&dst[done], &codes[done], &scales[done], &minima[done], len(dst)-done, uint32(shift), mask)
+	}
+}
+
+// lineRows is the work of one call of the assembly: rows of lines, in groups of size numbers each, a
+// positive multiple of 8 (AVX2) or 16 (AVX-512), of at most 4 bits. It reads up to 8 bytes from every
+// place at which 8 (16) codes begin.
+type lineRows struct {
+	dst            *float32
+	line           *byte
+	scales, minima *float32
+	rows, groups   int
+	size, bits     int
+	skip           int // bytes between a line and the next
+	mask           uint32
+	table          *lineTable
+	code           *[16]float32
+}
+
+// lineTable is how 16 codes that lie in 2·bits bytes come each into a number of its own: the two
+// bytes that have it, and by how many bits these are shifted.
+type lineTable struct {
+	bytes  [64]byte
+	shifts [16]uint32
+	after  [8]uint32 // the lowest bits of the first 8 codes
+}
+
+var lineTables = newLineTables()
+
+func newLineTables() (tables [5]lineTable) {
+	for bits := 1; bits <= 4; bits++ {
+		t := &tables[bits]
+		for i := range t.shifts {
+			bit := i * bits
+			t.shifts[i] = uint32(bit % 8)
+			t.bytes[4*i], t.bytes[4*i+1] = byte(bit/8), byte(min(7, bit/8+1))
+			t.bytes[4*i+2], t.bytes[4*i+3] = 0x80, 0x80 // 0
+			if i < 8 {
+				t.after[i] = uint32(bit)
+			}
+		}
+	}
+	return tables
+}
+
+//go:noescape
+func readLinesAVX2(w *lineRows)
+
+//go:noescape
+func readLinesAVX512(w *lineRows)
+
+// hasBytes reports whether AVX-512 shuffles bytes here.
+var hasBytes = cpuid.CPU.Supports(cpuid.AVX512BW)
+
+func (s isa) readLines(dst []float32, lines []byte, stride int, numbers []float32, d, size, bits int) {
+	rows, groups := len(dst)/d, d/size
+	whole := rows // whose bytes can be read 8 at a time: there are as many behind the last code
+	for whole > 0 && (whole-1)*stride+d*bits/8+8 > cap(lines) {
+		whole--
+	}
+	if s == plain || bits > 4 || size%8 != 0 {
+		whole = 0
+	}
+	if whole > 0 {
+		w := lineRows{
+			dst: &dst[0], line: &lines[0], scales: &numbers[0], minima: &numbers[groups],
+			rows: whole, groups: groups, size: size, bits: bits, skip: stride - d*bits/8,
+			mask: 1<<bits - 1, table: &lineTables[bits], code: &lineCodes[bits],
+		}
+		if s == avx512 && size%16 == 0 && hasBytes {
+			readLinesAVX512(&w)
+		} else {
+			readLinesAVX2(&w)
+		}
+	}
+	if whole < rows {
+		readLinesPlain(dst[whole*d:], lines[whole*stride:], stride, numbers[2*whole*groups:], d, size, bits)
+	}
+}

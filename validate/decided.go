@@ -1,0 +1,102 @@
+package validate
+
+import (
+	"fmt"
+	"slices"
+
+	"kvcompress/ref"
+	"kvcompress/trace"
+)
+
+// Decided says of which KVs two decisions about a head differ, and why the reference's is so.
+type Decided struct {
+	KVs []DecidedKV `json:"kvs"` // of each side, the first that it evicts and the other does not
+	// Bound is the largest cost of the KVs that the reference evicts of the head: it keeps
+	// all that cost more. "" where it evicts none.
+	Bound string `json:"bound,omitempty"`
+}
+
+// DecidedKV is a KV that one side evicts. Numbers are as in a Divergence.
+type DecidedKV struct {
+	Side     string `json:"side"`  // who evicts it
+	Index    int32  `json:"index"` // in its head
+	Position int32  `json:"position"`
+	Metric   string `json:"metric,omitempty"` // where the method chooses by one
+	Cost     string `json:"cost"`
+}
+
+// String is a line for each KV, and one for the bound.
+func (d *Decided) String() string {
+	text := ""
+	for _, kv := range d.KVs {
+		metric := ""
+		if kv.Metric != "" {
+			metric = ", metric " + kv.Metric
+		}
+		text += fmt.Sprintf("  the %s alone evicts index %d: position %d%s, cost %s\n", kv.Side, kv.Index, kv.Position, metric, kv.Cost)
+	}
+	if d.Bound != "" {
+		text += fmt.Sprintf("  the reference evicts costs up to %s there\n", d.Bound)
+	}
+	return text
+}
+
+// decided returns of which KVs the decisions of two events differ in a head; nil if the method
+// does not evict by cost, or in nothing. own are the sequence's own options, or nil.
+func decided(cfg *ref.Config, own *trace.Compression, sides [2]string, want, got ref.Event, layer, head int) *Decided {
+	with, err := cfg.With(own)
+	if err != nil || want.Cache == nil || layer < 0 || head < 0 {
+		return nil
+	}
+	method, err := with.NewMethod()
+	if err != nil {
+		return nil
+	}
+	dropper, ok := method.(ref.Dropper)
+	s := want.Cache.Sequence(want.Seqs[0])
+	if !ok || s == nil {
+		return nil
+	}
+	ranking := dropper.Rank(ref.View{Cache: want.Cache, Sequence: s}.Counts())
+	problem := ranking.Problem(want.Cache, s)
+	h := layer*want.Cache.Shape().KVHeads + head
+	lists := [2][]int32{evictedOf(want, h), evictedOf(got, h)}
+	d := &Decided{}
+	for side, list := range lists {
+		for _, kv := range list {
+			if slices.Contains(lists[1-side], kv) || kv < 0 || int(kv) >= s.Heads[h].KVs() {
+				continue
+			}
+			position, metric, cost := problem.Candidate(h, int(kv))
+			one := DecidedKV{Side: sides[side], Index: kv, Position: position, Cost: Float32Text(cost)}
+			if ranking.Key == ref.ByScore {
+				one.Metric = Float32Text(metric)
+			}
+			d.KVs = append(d.KVs, one)
+			break
+		}
+	}
+	var bound float32
+	for i, kv := range lists[0] {
+		if _, _, cost := problem.Candidate(h, int(kv)); i == 0 || cost > bound {
+			bound = cost
+		}
+	}
+	if len(lists[0]) > 0 {
+		d.Bound = Float32Text(bound)
+	}
+	if len(d.KVs) == 0 {
+		return nil
+	}
+	return d
+}
+
+// evictedOf returns the KVs that a decision evicts of a head, ascending.
+func evictedOf(e ref.Event, head int) []int32 {
+	for i := range e.Parts {
+		if p := &e.Parts[i]; p.Name == "evicted" && p.Head == head {
+			return p.Ints
+		}
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+package validate
+
+import (
+	"math/rand/v2"
+	"slices"
+
+	"kvcompress/dtype"
+	"kvcompress/kv"
+	"kvcompress/ref"
+	"kvcompress/ref/draw"
+	"kvcompress/trace"
+)
+
+// The axes along which edge pipelines go one by one, where random ones hit by chance: a
+// kernel is compiled anew for each format, and has loops for each kind of head size and
+// number of queries.
+var (
+	edgeFormats   = []dtype.DType{dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2}
+	edgeHeadSizes = []int{8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256}
+	edgeGroups    = []int{1, 4, 2, 8, 3, 5, 12, 7, 6}
+	edgePrompts   = []int{1, 2, 3, 5, 31, 32, 33, 34, 35, 63, 65, 127, 128, 129, 130, 131, 160, 257}
+)
+
+// edgeReadings are the ways in which methods have KVs read: what a pipeline's method has
+// to be.
+var edgeReadings = []func(m ref.Method) bool{
+	func(m ref.Method) bool { // as they are
+		_, hides := m.(ref.Masker)
+		_, turns := m.(ref.Rerotator)
+		_, folds := m.(ref.Folder)
+		return !hides && !turns && !folds
+	},
+	func(m ref.Method) bool { // it hides KVs
+		_, ok := m.(ref.Masker)
+		return ok
+	},
+	func(m ref.Method) bool { // it turns keys
+		r, ok := m.(ref.Rerotator)
+		return ok && r.ByCachePosition()
+	},
+	func(m ref.Method) bool { // its entries stand for several KVs
+		f, ok := m.(ref.Folder)
+		return ok && f.StandIns().Weight != ref.None && f.StandIns().Keys == ref.None
+	},
+	func(m ref.Method) bool { // the same, and they take in more of them
+		f, ok := m.(ref.Folder)
+		return ok && f.StandIns().Keys != ref.None
+	},
+}
+
+// edgeLong are methods whose decisions have a kernel of their own that counts a head's costs:
+// of a head of more than 4,096 KVs by several blocks of threads. Methods that watch all
+// queries of such a prompt take too long.
+var edgeLong = []string{"random", "ada-snapkv"}
+
+const (
+	longEvery   = 32 // seeds
+	maxLongWork = 3e7
+	maxEdgeWork = 1e7
+)
+
+// EdgePipelines makes the edge pipelines of a seed, of those of the methods that have what
+// lies at an edge: those of 163 seeds in a row have every combination of format, head size
+// and way of reading, and 64 all of edgeLong.
+func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
+	if len(methods) == 0 {
+		return nil, nil
+	}
+	var all []Pipeline
+	i := int(seed % (1 << 32))
+	for k, draws := range []func(*rand.Rand, []*draw.Method) (*Pipeline, error){
+		func(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) { return edgeOfReading(r, 2*i, methods) },
+		func(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) { return edgeOfReading(r, 2*i+1, methods) },
+		func(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
+			if i%longEvery == longEvery/2 {
+				return edgeOfLength(r, i/longEvery, methods)
+			}
+			return edgeOfMethod(r, i/len(methods), methods[i%len(methods)])
+		},
+	} {
+		r := rand.New(rand.NewPCG(seed, 1<<61+uint64(k)))
+		p, err := draws(r, methods)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
+			all = append(all, *p)
+		}
+	}
+	return all, nil
+}
+
+// edgeAxes returns the indices of the i-th pipeline's format and head size, and how often all
+// of those have come before: with the size, that says which way of reading it has.
+func edgeAxes(i int) (format, size, round int) {
+	return i % len(edgeFormats), i / len(edgeFormats) % len(edgeHeadSizes), i / len(edgeFormats) / len(edgeHeadSizes)
+}
+
+// edgeOfReading makes the i-th pipeline of a format, a head size and a way of reading; nil if
+// there is none.
+func edgeOfReading(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	format, size, round := edgeAxes(i)
+	reading := edgeReadings[(size+round)%len(edgeReadings)]
+	for range maxEdgeDraws {
+		p := &Pipeline{
+			Shape: kv.Shape{
+				Layers: 1, KVHeads: 1 + r.IntN(2), HeadSize: edgeHeadSizes[size],
+				Group: edgeGroups[(i+size+5*round)%len(edgeGroups)],
+			},
+			Inputs: Inputs{Seed: r.Uint64(), Integers: r.IntN(8) == 0, Scale: 1},
+			Rope:   &trace.Rope{Base: 10000, RotarySize: edgeHeadSizes[size] / pick(r, 1, 1, 2), Pairing: pick(r, trace.Half, trace.Interleaved)},
+		}
+		if p.Shape.HeadSize == 8 { // the only one of which four queries have no more elements than a warp lanes
+			p.Shape.Group = pick(r, 4, 12)
+			if round%2 == 1 {
+				p.Shape.Group = pick(r, 1, 2, 3)
+			}
+		}
+		p.Config = ref.Default()
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[format], 1
+		found, err := p.drawMethod(r, methods, reading)
+		if err != nil || !found {
+			return nil, err
+		}
+		p.fillEdges(r, pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
+		if p.work() <= maxWork {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// edgeWords are the options of methods that watch a window of the prompt, and their values:
+// the edge pipelines of a method have every combination of them in turn.
+var edgeWords = []struct {
+	key    string
+	values []string
+}{
+	{"group", []string{"sum", "mean", "max"}},
+	{"order", []string{"before", "after"}},
+	{"pooling", []string{"avg", "max"}},
+}
+
+// edgeOfMethod makes the i-th pipeline of a method on prompts of several partitions, with heads
+// of any size; nil if it is too much work.
+func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
+	for range maxEdgeDraws {
+		d := pick(r, edgeHeadSizes...)
+		p := &Pipeline{
+			Shape:  kv.Shape{Layers: 1 + r.IntN(2), KVHeads: 1 + r.IntN(3), HeadSize: d, Group: pick(r, edgeGroups...)},
+			Inputs: Inputs{Seed: r.Uint64(), Integers: r.IntN(4) == 0, Scale: 1},
+		}
+		if r.IntN(4) > 0 {
+			p.Rope = &trace.Rope{Base: 10000, RotarySize: d / pick(r, 1, 1, 2, 4), Pairing: pick(r, trace.Half, trace.Interleaved)}
+		}
+		p.Config = ref.Default()
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
+		found, err := p.drawMethod(r, []*draw.Method{m}, func(ref.Method) bool { return true })
+		if err != nil || !found {
+			return nil, err
+		}
+		word := i
+		for _, w := range edgeWords {
+			if slices.ContainsFunc(m.Options(), func(o ref.Option) bool { return o.Key == w.key }) {
+				p.set(w.key, w.values[word%len(w.values)])
+			}
+			word /= len(w.values)
+		}
+		if cfg := p.config(); cfg.Validate() != nil {
+			continue
+		}
+		p.fillEdges(r, pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
+		if p.work() <= maxEdgeWork {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// edgeOfLength makes the i-th pipeline of a head of more than 4,096 KVs; nil if there is none.
+func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == edgeLong[i%len(edgeLong)] })
+	if k < 0 {
+		return nil, nil
+	}
+	for range maxEdgeDraws {
+		p := &Pipeline{
+			Shape:  kv.Shape{Layers: 1, KVHeads: 1, HeadSize: 8, Group: 1 + r.IntN(2)},
+			Inputs: Inputs{Seed: r.Uint64(), Integers: r.IntN(2) == 0, Scale: 1},
+		}
+		p.Config = ref.Default()
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
+		found, err := p.drawMethod(r, methods[k:k+1], func(ref.Method) bool { return true })
+		if err != nil || !found {
+			return nil, err
+		}
+		p.fillEdges(r, pick(r, 4097, 4100, 4161, 5000), 0)
+		if p.work() <= maxLongWork {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// maxEdgeDraws bounds the draws for one that is not too much work.
+const maxEdgeDraws = 100
+
+// drawMethod draws a method, and options of it, that are as is says and compress.
+func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.Method) bool) (bool, error) {
+	for _, k := range r.Perm(len(methods)) {
+		m := methods[k]
+		for range 30 {
+			model := p.config()
+			cfg, err := m.Config(r, model)
+			if err != nil {
+				return false, err
+			}
+			run, err := cfg.NewMethod()
+			if err != nil {
+				return false, err
+			}
+			if is(run) && cfg.Compression.Enabled() {
+				p.Shape, p.Config = cfg.Shape, cfg
+				p.Config.Shape, p.Config.Rope = kv.Shape{}, nil
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// fillEdges draws a cache that has room for one or two prompts, a second of 0 is none, and
+// what is done: each is compressed between decode steps.
+func (p *Pipeline) fillEdges(r *rand.Rand, prompts ...int) {
+	cfg := &p.Config
+	var all []kv.SeqID
+	blocks := 0
+	for i, n := range prompts {
+		if n == 0 {
+			continue
+		}
+		id := kv.SeqID(i)
+		all = append(all, id)
+		p.Inputs.Tokens = append(p.Inputs.Tokens, n+8)
+		blocks += (n+8)/cfg.BlockSize + 2
+		p.Operations = append(p.Operations, Operation{OpPrefill, []kv.SeqID{id}, n})
+		if r.IntN(3) > 0 {
+			p.Operations = append(p.Operations, Operation{OpCompress, []kv.SeqID{id}, 0})
+		}
+	}
+	cfg.Blocks = blocks * p.Shape.Layers * p.Shape.KVHeads
+	for range 5 {
+		p.Operations = append(p.Operations, Operation{OpDecode, slices.Clone(all), 0})
+		p.Operations = append(p.Operations, Operation{OpCompress, []kv.SeqID{pick(r, all...)}, 0})
+	}
+}
