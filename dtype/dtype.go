@@ -5,7 +5,7 @@
 // Every conversion to a narrower format rounds to nearest, ties to even, and
 // keeps subnormals. F16 and BF16 overflow to infinity, as IEEE 754 has it; the
 // two fp8 formats saturate to their largest finite value, as PTX's
-// cvt.rn.satfinite does.
+// cvt.rn.satfinite does. A NaN stays a NaN.
 package dtype
 
 import (

@@ -9,8 +9,8 @@ const (
 )
 
 // F16ToF32 returns the value of the binary16 number with the given bits; the
-// conversion is exact. A NaN stays a NaN of the same sign, its payload moved up
-// by 13 bits, and becomes quiet, as VCVTPH2PS has it.
+// conversion is exact. A NaN keeps its sign, has its payload shifted left by 13 bits
+// and becomes quiet, as x86's VCVTPH2PS does.
 func F16ToF32(h uint16) float32 {
 	magnitude := uint32(h & 0x7fff)
 	sign := uint32(h&0x8000) << 16
@@ -24,9 +24,9 @@ func F16ToF32(h uint16) float32 {
 }
 
 // F32ToF16 returns the bits of the binary16 number nearest to f, ties to even.
-// From 65520, half a step above the largest finite number, it is infinity. A
-// NaN stays a NaN of the same sign with the upper ten bits of its payload, and
-// becomes quiet, as VCVTPS2PH has it.
+// From 65520 in magnitude (halfway between 65504, the largest, and the next step) on, the
+// result is infinity. A NaN keeps its sign and the upper ten bits of its payload and becomes
+// quiet, as x86's VCVTPS2PH does.
 func F32ToF16(f float32) uint16 {
 	magnitude, sign := split(f)
 	sign >>= 16
@@ -41,9 +41,8 @@ func F32ToF16(f float32) uint16 {
 func BF16ToF32(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }
 
 // F32ToBF16 returns the bits of the bfloat16 number nearest to f, ties to even.
-// From half a step above the largest finite number it is infinity. A NaN stays
-// a NaN of the same sign with the upper seven bits of its payload, and becomes
-// quiet.
+// What rounds past the largest finite number becomes infinity. A NaN keeps its sign and
+// the upper seven bits of its payload and becomes quiet.
 func F32ToBF16(f float32) uint16 {
 	b := math.Float32bits(f)
 	if b&^signMask > infBits {
@@ -53,8 +52,8 @@ func F32ToBF16(f float32) uint16 {
 }
 
 // E4M3ToF32 returns the value of the fp8 E4M3 number with the given bits. The
-// format has no infinity, and one NaN of either sign, S.1111.111, which becomes
-// the quiet float32 NaN of that sign.
+// format has no infinity. Its only NaN, of either sign, is S.1111.111: it becomes the
+// quiet float32 NaN of that sign.
 func E4M3ToF32(b uint8) float32 {
 	magnitude := uint32(b & 0x7f)
 	sign := uint32(b&0x80) << 24
@@ -65,8 +64,8 @@ func E4M3ToF32(b uint8) float32 {
 }
 
 // F32ToE4M3 returns the bits of the fp8 E4M3 number nearest to f, ties to even.
-// What lies above 448 in magnitude, infinities included, becomes 448 of its
-// sign, and every NaN 0x7f, as PTX's cvt.rn.satfinite.e4m3x2.f32 has it.
+// Magnitudes above 448, infinities included, saturate to 448 with the sign kept, and
+// every NaN becomes 0x7f, as PTX's cvt.rn.satfinite.e4m3x2.f32 does.
 func F32ToE4M3(f float32) uint8 {
 	magnitude, sign := split(f)
 	if magnitude > infBits {
@@ -76,15 +75,15 @@ func F32ToE4M3(f float32) uint8 {
 }
 
 // E5M2ToF32 returns the value of the fp8 E5M2 number with the given bits. The
-// format has infinities and NaNs as IEEE 754 lays them out; a NaN becomes quiet.
+// format encodes infinities and NaNs as IEEE 754 does; a NaN becomes quiet.
 func E5M2ToF32(b uint8) float32 {
 	// E5M2 is the upper half of binary16.
 	return F16ToF32(uint16(b) << 8)
 }
 
 // F32ToE5M2 returns the bits of the fp8 E5M2 number nearest to f, ties to even.
-// What lies above 57344 in magnitude, infinities included, becomes 57344 of its
-// sign, and every NaN 0x7f, as PTX's cvt.rn.satfinite.e5m2x2.f32 has it.
+// Magnitudes above 57344, infinities included, saturate to 57344 with the sign kept, and
+// every NaN becomes 0x7f, as PTX's cvt.rn.satfinite.e5m2x2.f32 does.
 func F32ToE5M2(f float32) uint8 {
 	magnitude, sign := split(f)
 	if magnitude > infBits {
@@ -110,15 +109,14 @@ func widen(magnitude, mant, bias uint32) uint32 {
 }
 
 // narrow rounds the magnitude bits of a float32 that is no NaN to a format with
-// mant stored mantissa bits and the given exponent bias. The result goes on
-// counting past the format's last exponent, for the caller to clamp: bits of
-// rising magnitudes rise.
+// mant stored mantissa bits and the given exponent bias. A magnitude above the format's
+// largest gives bits above those of the largest: the caller clamps.
 func narrow(magnitude, mant, bias uint32) uint32 {
 	rebias := (127 - bias) << 23
 	if magnitude < rebias+1<<23 {
-		// The result is subnormal, or the first normal number. Added to a
-		// number whose last place is the format's smallest step, the magnitude
-		// is rounded to that step by the addition itself.
+		// The result is subnormal, or the smallest normal number. The aligner is a float32
+		// whose unit in the last place is the format's smallest subnormal, so that this
+		// addition rounds the magnitude to a multiple of it.
 		aligner := (127 + 23 + 1 - bias - mant) << 23
 		sum := math.Float32frombits(magnitude) + math.Float32frombits(aligner)
 		return math.Float32bits(sum) - aligner

@@ -40,7 +40,7 @@ func (t DType) mustBeValid() {
 	}
 }
 
-// decodePlain is Decode where dst and src have fitting lengths.
+// decodePlain is Decode without the checks: t is valid and src long enough.
 func decodePlain(t DType, dst []float32, src []byte) {
 	switch t {
 	case F32:
@@ -66,7 +66,7 @@ func decodePlain(t DType, dst []float32, src []byte) {
 	}
 }
 
-// encodePlain is Encode where dst and src have fitting lengths.
+// encodePlain is Encode without the checks: t is valid and dst long enough.
 func encodePlain(t DType, dst []byte, src []float32) {
 	switch t {
 	case F32:

@@ -14,12 +14,11 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// Bloom is a BLOOM model in a Hugging Face folder: of models with ALiBi, the one whose
-// tensors are known here. Of its weights, what makes queries and keys is read, a head at a
-// time.
+// Bloom is a BLOOM model in a Hugging Face folder, the one ALiBi architecture that is
+// supported. Only the weights of queries and keys are read, one head at a time.
 //
-// A layer's query_key_value.weight is [3·N, N], with rows by head, and in a head those of
-// queries, keys and values; its input_layernorm is what they are made of.
+// A layer's query_key_value.weight is [3·N, N]: for each head the rows of its queries,
+// keys and values. Their input is the output of the layer's input_layernorm.
 type Bloom struct {
 	Layers, Heads int
 	HeadSize      int // D; N is Heads·D
@@ -75,7 +74,7 @@ func (b *Bloom) open(dir string) error {
 	return b.shape()
 }
 
-// escaped returns a path as a pattern that matches nothing else.
+// escaped returns a pattern for filepath.Glob that matches the path and nothing else.
 func escaped(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
@@ -180,7 +179,7 @@ func (b *Bloom) shape() error {
 	return nil
 }
 
-// Head reads what makes a head's queries and keys.
+// Head reads the projections of a head's queries and keys.
 func (b *Bloom) Head(layer, head int) (q, k Projection, n Norm, err error) {
 	size, d := b.Heads*b.HeadSize, b.HeadSize
 	first := 3 * head * d // row

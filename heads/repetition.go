@@ -1,7 +1,7 @@
-// Package heads finds out which KV heads of a model are retrieval heads, and holds
-// the answer as a map that a compression method can read.
+// Package heads finds the retrieval heads of a model, and writes them as a map that
+// compression methods read.
 //
-// A retrieval head looks far back for what it needs, wherever that is. Methods such
+// A retrieval head attends to relevant tokens at any distance. Methods such
 // as RazorAttention and DuoAttention keep all KVs of these heads, and of the others,
 // the streaming heads, only the sinks and a window of the newest. A map comes from
 // one of three places:

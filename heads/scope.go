@@ -9,7 +9,7 @@ import (
 
 // The scope of a head of an ALiBi model: how many tokens back it can attend to with a weight
 // of ε or more (RazorAttention, Tang et al., arXiv 2407.15891). KVs that are further back may
-// be dropped, and nothing has to stand for them.
+// be dropped without a stand-in.
 //
 // The score of query m and key n of head h is q_m·k_n/√D − l_h·(m − n), where l_h is its
 // slope. As key m is seen too, the weight of key n is at most
@@ -19,8 +19,8 @@ import (
 // where B_h bounds |q·k|/√D, and it is below ε if m − n > L_h = (2·B_h − ln ε)/l_h.
 
 // Slopes returns the ALiBi slopes of n query heads: 2^(−8i/n) for i = 1 to n if n is a power
-// of two. Else they are those of the power of two p below it, and of those of 2·p every other
-// one from the first on, until there are n.
+// of two. Otherwise they are the slopes of p heads, the largest power of two below n, and
+// then the first, third, fifth … slope of 2·p heads until there are n.
 func Slopes(n int) []float64 {
 	p := 1
 	for 2*p <= n {
@@ -54,8 +54,8 @@ type Norm struct {
 //
 //	‖Wqᵀ·Wk‖₂ · (‖γ‖² + ‖β‖²) / √D
 //
-// It is no bound where γ is uneven, as one element of x̂ may be as large as √(N−1), nor
-// does it know the biases of the projections. See [ProvenBound].
+// It is no bound if the elements of γ differ, since one element of x̂ may be as large as
+// √(N−1), and it ignores the biases of the projections. See [ProvenBound].
 func PublishedBound(q, k Projection, n Norm) float64 {
 	square := func(x []float32) (sum float64) {
 		for _, v := range x {
@@ -97,8 +97,8 @@ func ProvenBound(q, k Projection, n Norm) float64 {
 // Scope returns L_h: keys further back than that have weights below epsilon, of (0, 1).
 func Scope(bound, slope, epsilon float64) float64 { return (2*bound - math.Log(epsilon)) / slope }
 
-// Held returns how many KVs of the newest of a sequence of so many tokens a head of a scope
-// can attend to: ⌊L_h⌋ + 1, its own token's included.
+// Held returns how many of the newest KVs of a sequence of the given length a head of the
+// given scope can attend to: ⌊L_h⌋ + 1, the query's own included, and at most all.
 func Held(scope float64, tokens int) int {
 	if !(scope < float64(tokens)-1) {
 		return tokens
@@ -106,7 +106,7 @@ func Held(scope float64, tokens int) int {
 	return int(scope) + 1
 }
 
-// dense returns rows of so many columns as a matrix of its own.
+// dense copies rows into a matrix.
 func dense(x []float32, columns int) *mat.Dense {
 	return mat.NewDense(len(x)/columns, columns, wide(x, len(x)))
 }

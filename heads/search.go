@@ -31,7 +31,7 @@ type Scores struct {
 // a trace, or of all layers of a model.
 const MaxKeyBytes = 16 << 30
 
-// chunk is the number of tokens whose queries are held.
+// chunk is the number of tokens whose queries are in memory at a time.
 const chunk = 128
 
 func checkSearch(shape kv.Shape, rep Repetition, layers int) error {
@@ -166,7 +166,7 @@ func FromModel(ctx context.Context, model Feeder, shape kv.Shape, rep Repetition
 	return s, nil
 }
 
-// add appends the means of a layer whose queries are all in.
+// add appends the mean scores of a layer, after its last query.
 func (s *Scores) add(l *layer) {
 	mean := func(sums []float64) []float64 {
 		means := make([]float64, len(sums))

@@ -17,7 +17,7 @@ const (
 	TopRatio Rule = "top-ratio"
 	// Quantile selects the heads whose score is at least the quantile of all scores,
 	// interpolated linearly; none from 1 on, and all up to 0. (DuoAttention's sparsity.
-	// Its code first adds noise below 1e-6, so that equal scores are told apart at
+	// Its code first adds noise below 1e-6, so that ties are broken at
 	// random; here they stay together.)
 	Quantile Rule = "quantile"
 	// Above selects the heads whose score is larger than the number. (Retrieval_Head.)

@@ -22,11 +22,11 @@ const (
 	MaxCacheBytes = 1 << 34 // of a cache's state: see [Config.BlockBytes]
 )
 
-// BlockSizes are the numbers of KVs that a block may have.
+// BlockSizes returns the valid block sizes, in KVs.
 func BlockSizes() []int { return []int{1, 2, 4, 8, 16, 32} }
 
-// Problems returns an error for each value of the configuration that a cache with
-// the given columns cannot have.
+// Problems returns an error for each invalid value of the configuration of a cache with
+// the given columns.
 func (c *Config) Problems(columns []Column) []error {
 	var errs []error
 	bad := func(format string, args ...any) {
@@ -65,8 +65,8 @@ func (c *Config) RowBytes() int { return c.Shape.HeadSize * c.DType.Size() }
 // PageBytes returns the bytes of a page's K and V: B keys and B values.
 func (c *Config) PageBytes() int { return 2 * c.BlockSize * c.RowBytes() }
 
-// SlotBytes returns the bytes of one KV: K, V, its position and its columns. A move
-// reads and writes so many.
+// SlotBytes returns the bytes of one KV: K, V, its position and its columns. A move reads
+// and writes that number of bytes.
 func (c *Config) SlotBytes(columns []Column) int {
 	n := 2*c.RowBytes() + 4
 	for _, column := range columns {
@@ -80,8 +80,8 @@ func (c *Config) BlockBytes(columns []Column) int {
 	return c.BlockSize*c.SlotBytes(columns) + 16
 }
 
-// Column is what a method keeps of every KV beside K, V and position: Width binary32
-// numbers, in an array over all slots of the cache.
+// Column is data that a method stores for every KV beside K, V and position, such as a
+// metric: Width float32 numbers, in one array over all slots of the cache.
 type Column struct {
 	Name    string  // "metrics": as digests, dumps and comparisons name it
 	Value   string  // "metric": one element, in messages

@@ -2,8 +2,8 @@ package kv
 
 import "math/bits"
 
-// freeList gives out the lowest-numbered free block: a bit for each block, and
-// the lowest word that can have one set.
+// freeList gives out the free block with the lowest number. It is a bitmap, with the index
+// of the first word that may have a bit set.
 type freeList struct {
 	words []uint64
 	first int // no word before it has a bit set

@@ -3,10 +3,10 @@ package kv
 // Move brings one KV from slot Source to slot Destination.
 type Move struct{ Destination, Source int32 }
 
-// Moves is stage 3 of compression for one head: the survivors are packed into
-// the blocks that stay. With m the new context length, the destinations are the
-// evicted logical indices below m, ascending; the sources are the surviving
-// ones from m on, descending; paired in that order. evicted ascends. The result
+// Moves compacts one head after an eviction: the KVs that stay are packed into its first
+// blocks, and the blocks behind them become free. With m the new context length, the destinations are the
+// evicted logical indices below m, ascending; the sources are the logical indices from m
+// on that stay, descending; they are paired in that order. evicted ascends. The result
 // is appended to dst, as physical slots.
 func Moves(dst []Move, h *Head, blockSize int, evicted []int32) []Move {
 	m := h.Len - len(evicted)

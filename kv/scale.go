@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Scale has what the values of an fp8 cache are divided by before they are rounded, and
-// multiplied by when they are read: for K and for V one number for all layers, or one for
-// each. It is k_scale and v_scale of vLLM 0.6 and IsaacRe/vllm-kvcompress, which keep one of
+// Scale has the scales of an fp8 cache: K and V are divided by them before they are
+// rounded, and multiplied by them when they are read. K and V each have one scale for all
+// layers, or one for each layer. It is k_scale and v_scale of vLLM 0.6 and IsaacRe/vllm-kvcompress, which keep one of
 // each for every layer.
 //
 //	stored = fp8(x / s)    read = float32(stored) · s
@@ -23,7 +23,7 @@ const (
 	MaxScale = 0x1p+40
 )
 
-// check returns every error of the scales of so many layers, joined.
+// check returns all errors of the scales of a model with the given number of layers, joined.
 func (s *Scale) check(layers int) error {
 	var errs []error
 	for _, x := range []struct {
@@ -43,7 +43,7 @@ func (s *Scale) check(layers int) error {
 	return errors.Join(errs...)
 }
 
-// Of returns the scales of K and V in a layer; of no scales, 1.
+// Of returns the scales of K and V in a layer: 1 if s is nil.
 func (s *Scale) Of(layer int) (k, v float32) {
 	if s == nil {
 		return 1, 1

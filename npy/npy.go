@@ -1,8 +1,10 @@
 // Package npy reads and writes the header of NumPy's .npy files
-// (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), after
-// which an array's bytes follow. It is our own because the Go library for the
-// format reads whole arrays into slices of Go's types, and so knows no float16, and
-// because a header from outside is not to be believed.
+// (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html). The caller
+// reads and writes the array's bytes, which follow the header.
+//
+// A header is untrusted: reading one allocates a bounded amount of memory, and anything
+// malformed is an error. The Go library for the format reads whole arrays into slices
+// of Go's types, so it has no float16.
 package npy
 
 import (
@@ -47,9 +49,9 @@ func (h Header) Count() (int64, bool) {
 	return int64(n), true
 }
 
-// ReadHeader reads a file's header, of format version 1, 2 or 3. What it leaves of
-// r begins with the first element. An array in Fortran order of more than one
-// dimension is refused, and so is one of records.
+// ReadHeader reads a file's header, of format version 1, 2 or 3, and leaves r at the
+// first element. Structured types, and Fortran order with more than one dimension, are
+// errors.
 func ReadHeader(r io.Reader) (Header, error) {
 	text, err := readText(r)
 	if err != nil {
@@ -102,8 +104,8 @@ func truncated(err error) error {
 	return err
 }
 
-// AppendHeader appends a header of format version 1 to dst, padded so that the
-// elements begin at a multiple of 64 bytes if dst was empty.
+// AppendHeader appends a header of format version 1 to dst and returns it. The header's
+// length is a multiple of 64 bytes.
 func AppendHeader(dst []byte, h Header) ([]byte, error) {
 	if strings.ContainsAny(h.Type, "'\\") || len(h.Shape) > maxDims {
 		return dst, fmt.Errorf("npy: type %q, %d dimensions", h.Type, len(h.Shape))
@@ -183,7 +185,7 @@ func parse(text string) (Header, error) {
 	return h, nil
 }
 
-// scanner reads the few things of Python that a header has.
+// scanner reads the Python literals that a header has: strings, True and False, tuples.
 type scanner struct{ rest string }
 
 func (s *scanner) sees(token string) bool {

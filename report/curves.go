@@ -43,8 +43,9 @@ const (
 	figureHeight = 3.4 * vg.Inch
 )
 
-// curveStyle returns the colour and dash of the i-th curve: colours of Okabe and
-// Ito, which are told apart by the colour-blind, and dashes for who sees none.
+// curveStyle returns the colour and dash of the i-th curve: the palette of
+// Okabe and Ito, which is safe for the colour-blind, and dashes that also tell curves apart
+// in black and white.
 func curveStyle(i int) (color.Color, []vg.Length) {
 	colors := []color.NRGBA{
 		{0x00, 0x72, 0xb2, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff},

@@ -9,7 +9,7 @@ import (
 	"kvcompress/sim"
 )
 
-// comma writes an integer with its thousands apart: 1,536,000.
+// comma writes an integer with separators between thousands: 1,536,000.
 func comma[T int | int64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
 	first := 0
@@ -33,8 +33,7 @@ func count[T int | int64](n T, noun string) string {
 	return comma(n) + " " + noun + "s"
 }
 
-// some writes a number, and a dot for none of it, so that a column shows at a
-// glance where something happened.
+// some writes a number, and a dot for 0, so that the other rows of a column stand out.
 func some[T int | int64](n T) string {
 	if n == 0 {
 		return "·"
@@ -83,7 +82,7 @@ func timeDecimals(r *sim.Report) int {
 	return 3
 }
 
-// ms writes nanoseconds as milliseconds, and a dash for a time that never came.
+// ms writes nanoseconds as milliseconds, and a dash for an event that did not happen.
 func (p *printer) ms(ns int64) string {
 	if ns < 0 {
 		return "–"
@@ -127,7 +126,7 @@ func wrap(text string, width int) []string {
 	return append(lines, line)
 }
 
-// list joins what it is given as English does: a, b and c.
+// list joins words as English does: a, b and c.
 func list(items []string) string {
 	if len(items) < 2 {
 		return strings.Join(items, "")

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// whole writes a number without a fraction, its thousands apart.
+// whole writes a number rounded to an integer, with separators between thousands.
 func whole(v float64) string { return comma(int64(math.Round(v))) }
 
 // wholeOrDot is whole, and a dot for 0.
@@ -17,7 +17,7 @@ func wholeOrDot(v float64) string {
 	return whole(v)
 }
 
-// short writes a number with three digits that tell.
+// short writes a number with three significant digits.
 func short(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 999.5:

@@ -30,8 +30,8 @@ func shortObjective(name string) string {
 	return "end to end"
 }
 
-// ObjectiveText says how a run stands to an objective: the time that the required part of the
-// requests keeps, and how far that is from the objective.
+// ObjectiveText compares a run with an objective: the percentile that the objective is of,
+// and how far it is above or below the limit.
 func ObjectiveText(o *stats.Objective, slo stats.SLO) string {
 	kept := fmt.Sprintf("kept by %s", attained(o.Share))
 	if o.At == 0 && o.Share < slo.Required() {
@@ -62,8 +62,8 @@ func timeOrNone(s float64) string {
 	return duration(s)
 }
 
-// attained writes a part of the requests in percent, rounded down: one below what is required
-// does not look as if it were that.
+// attained writes a part of the requests in percent, rounded down, so that 98.96 % does not
+// appear as the 99 % that are required.
 func attained(part float64) string {
 	tenths := math.Floor(float64(1000*part) + 1e-6)
 	switch {

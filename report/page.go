@@ -23,7 +23,7 @@ type Footer struct {
 // Expected is for the page's template.
 func (f Footer) Expected() []string { return f.expected }
 
-// page is one self-contained HTML page: it needs nothing from anywhere else.
+// page is an HTML page in one file: it loads no other.
 type page struct {
 	Title    string
 	Partial  string // what is missing; empty if nothing is
@@ -64,7 +64,7 @@ type bar struct {
 	Value           float64
 }
 
-// scale makes the longest bar as wide as leaves room for its text.
+// scale sets the widths of the bars: the longest leaves room for its text.
 func (b *bars) scale() {
 	const longest = 60
 	most := 0.0

@@ -1,10 +1,10 @@
-// Package report shows what a replay did: as text for a terminal, as JSON for a
-// program, and as a picture.
+// Package report presents results: of a replay ([Text], [JSON], [HeatMap]), a projection
+// ([ProjectionHTML]), a sweep ([SweepText] and others), a plan ([PlanText] and others) and a
+// search for retrieval heads ([HeadMapText], [HeadMapPlot]).
 //
-// All three say the same of a [sim.Report]: what each step did to the memory of
-// the cache, beside what an uncompressed cache would have needed for it; what
-// became of each request; and which part of its KVs every head kept. The same
-// report gives the same bytes, always.
+// The forms of one result say the same. Of a replay they show the memory that the cache took
+// in each step beside that of an uncompressed cache, the latencies and the final state of each
+// request, and the share of its KVs that each head kept. Equal results give equal bytes.
 package report
 
 import (

@@ -291,8 +291,8 @@ func newSweepTable(s *Sweep) *sweepTable {
 // tableWidth is how wide a table is, where nothing else is known.
 const tableWidth = 120
 
-// gone returns which columns go so that a table is no wider than width, where that is
-// possible: of those of the highest rank, the last first.
+// gone returns which columns are left out so that the table fits in width, if it can:
+// columns of the highest rank first, from the right.
 func (t *sweepTable) gone(width, gap int) []bool {
 	widths := columnWidths(t.columns, t.rows)
 	total := -gap
@@ -330,7 +330,7 @@ func columnWidths(columns []column, rows [][]string) []int {
 	return widths
 }
 
-// without returns a table without the columns that are gone, and their names.
+// without returns the table without the columns that are left out, and their names.
 func (t *sweepTable) without(gone []bool) (columns []column, rows [][]string, names []string) {
 	for i, c := range t.columns {
 		if gone[i] {

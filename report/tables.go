@@ -162,7 +162,7 @@ func events(r *sim.Report, e *entry) string {
 // maxRequests bounds the table of requests; a trace may have many thousands.
 const maxRequests = 40
 
-// requests writes what became of each request.
+// requests writes a row for each request: its lengths, latencies and final state.
 func (p *printer) requests(r *sim.Report) {
 	var refusals, preempted []int
 	for i := range r.Requests {

@@ -5,9 +5,8 @@ import "kvcompress/dtype"
 // DType is the format of a tensor's elements, as the header spells it.
 type DType string
 
-// The formats that tensors have. This package converts only those for which DType.Float has
-// an answer; of the others here it knows the size. A file may have tensors of still others,
-// which it cannot read.
+// The element formats of this package. Those that DType.Float maps can be converted to
+// float32; of the others the size is known. A tensor of any other format cannot be read.
 const (
 	Bool   DType = "BOOL"
 	F4     DType = "F4"
@@ -50,8 +49,7 @@ func (t DType) Bits() int {
 	return 0
 }
 
-// Float returns the floating-point format that converts t to float32, and whether
-// there is one.
+// Float returns the format of package dtype that t names, and false if there is none.
 func (t DType) Float() (dtype.DType, bool) {
 	switch t {
 	case F32:

@@ -2,11 +2,10 @@
 // format of Hugging Face (https://huggingface.co/docs/safetensors): eight bytes
 // with the header's length, a JSON header, and the tensors' bytes.
 //
-// It is our own because the Go libraries for the format read a file whole and
-// believe its header. Here a file is an io.ReaderAt of which ranges are read as
-// they are asked for (never mapped into memory, so that a file which shrinks
-// meanwhile is an error and not a SIGBUS), and a header is untrusted: everything
-// it says is checked against the size of the file before any of it is used.
+// A header is untrusted: everything in it is checked against the size of the file before
+// it is used. A file is an io.ReaderAt of which only the wanted ranges are read. It is not
+// mapped into memory, so a file that shrinks while it is read gives an error and not a
+// SIGBUS. (The Go libraries for the format read the whole file and trust its header.)
 package safetensors
 
 import (
@@ -27,8 +26,7 @@ import (
 // library reads. The header of a model of a thousand tensors takes about a hundred thousand.
 const MaxHeader = 100_000_000
 
-// What a header may hold, so that reading it takes no more than a few times its
-// bytes.
+// Bounds on a header, so that parsing it takes only a few times its size in memory.
 const (
 	maxTensors   = 1 << 17 // and names in its __metadata__
 	maxDims      = 64      // of a tensor
@@ -36,7 +34,7 @@ const (
 	maxDTypeText = 16      // with the quotes
 )
 
-// prefix is the length of the header's length.
+// prefix is the number of bytes in which the header's length is stored.
 const prefix = 8
 
 // Info describes one tensor of a file.
@@ -82,11 +80,9 @@ func Open(r io.ReaderAt, size int64, name string) (*File, error) {
 	return f, nil
 }
 
-// Inspect is Open for a file of which as much is wanted as is right. With the
-// errors, of which it returns up to a hundred without the file's name, each a
-// *TensorError if it is about one tensor, it returns a File of those tensors whose
-// description is right and whose bytes are there. The file is nil if the header as
-// a whole cannot be read.
+// Inspect is Open that goes on after an error. It returns a File of the tensors that are
+// valid, and the errors, a hundred at most: a *TensorError if it is about one tensor. They
+// do not have the file's name. The File is nil if the header cannot be parsed at all.
 func Inspect(r io.ReaderAt, size int64, name string) (*File, []error) {
 	header, err := readHeader(r, size)
 	if err != nil {
@@ -98,7 +94,8 @@ func Inspect(r io.ReaderAt, size int64, name string) (*File, []error) {
 	if err != nil {
 		return nil, append(errs.list(), err)
 	}
-	// Of tensors that are not known there would seem to be holes.
+	// A tensor with an error is not listed, and its bytes would look like a hole: holes are
+	// looked for only if there was no error.
 	f.checkLayout(base, size, errs, errs.n == 0)
 	f.tensors = slices.DeleteFunc(f.tensors, func(t Info) bool { return t.End > size })
 	f.index = make(map[string]int, len(f.tensors))
@@ -128,7 +125,7 @@ func (f *File) Tensor(name string) (Info, bool) {
 	return t, true
 }
 
-// problems collects errors, up to a bound.
+// problems collects errors, maxErrors at most.
 type problems struct {
 	errs []error
 	n    int
@@ -181,9 +178,8 @@ func readHeader(r io.ReaderAt, size int64) ([]byte, error) {
 	return header, nil
 }
 
-// parse fills f.tensors, with offsets from the beginning of the file. It goes on
-// after a tensor with errors, to find those of the others. err is what makes the
-// header unreadable as a whole.
+// parse fills f.tensors, with offsets from the beginning of the file. A tensor with an
+// error is left out and the rest parsed; err is set if the header cannot be parsed at all.
 func (f *File) parse(header []byte, base int64) (errs *problems, err error) {
 	errs = new(problems)
 	count := 0
@@ -223,7 +219,7 @@ func (f *File) parse(header []byte, base int64) (errs *problems, err error) {
 	return errs, nil
 }
 
-// checkMetadata wants an object of strings, of which it keeps none, or null.
+// checkMetadata checks that __metadata__ is null or an object of strings.
 func checkMetadata(value []byte) error {
 	errNoMap := errors.New("__metadata__ is not an object of strings")
 	if string(value) == "null" {
@@ -334,8 +330,8 @@ func sizes(value []byte, most int) ([]int64, error) {
 	return out, nil
 }
 
-// byteSize returns the bytes that a tensor takes, and whether that is a number of
-// whole bytes of at most 62 bits.
+// byteSize returns the bytes of a tensor, and false if its bits are no multiple of eight or
+// the number needs more than 62 bits.
 func byteSize(t DType, shape []int64) (int64, bool) {
 	if slices.Contains(shape, 0) {
 		return 0, true
@@ -351,9 +347,8 @@ func byteSize(t DType, shape []int64) (int64, bool) {
 	return int64(n / 8), n%8 == 0
 }
 
-// checkLayout sees that the tensors, sorted by position, lie within the file and do
-// not overlap, and, if they are all there are, that they leave no hole from base to
-// its end.
+// checkLayout checks that the tensors, sorted by offset, lie within the file and do not
+// overlap, and if all is set, that they leave no hole between base and the end of the file.
 func (f *File) checkLayout(base, size int64, errs *problems, all bool) {
 	end, last := base, ""
 	for _, t := range f.tensors {

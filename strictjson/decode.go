@@ -32,7 +32,7 @@ func decode(data []byte, v any, d decoder) []*Error {
 
 func (d *decoder) fail(path string, err error) {
 	if len(d.errs) < maxErrors {
-		// Types that decode themselves may say the name of what they are.
+		// An error of a type's own decoder may already begin with the path.
 		if text, ok := strings.CutPrefix(err.Error(), path+": "); ok && path != "" {
 			err = errors.New(text)
 		}
@@ -160,14 +160,14 @@ func (d *decoder) value(data []byte, v reflect.Value, path string, depth int) {
 	}
 }
 
-// literal returns the text of a number, true, false or null, and of any other value
-// enough to see that it is none.
+// literal returns the text of a number, true, false or null, and for any other value a
+// text that is none of these.
 func literal(data []byte) string { return string(data[:skipValue(data, 0)]) }
 
 func isNumber(data []byte) bool { return data[0] == '-' || '0' <= data[0] && data[0] <= '9' }
 
-// wantInteger says which integers there could be, if one that could not is the
-// trouble.
+// wantInteger describes the expected value: with its range, if err is that the number is
+// out of range.
 func wantInteger(err error, low string, high uint64) string {
 	if errors.Is(err, strconv.ErrRange) {
 		return fmt.Sprintf("an integer from %s to %d", low, high)
@@ -175,7 +175,8 @@ func wantInteger(err error, low string, high uint64) string {
 	return "an integer"
 }
 
-// self leaves a value to encoding/json, after a look at the names in it.
+// self decodes a value with encoding/json. Unless d is lenient, it first refuses names
+// that occur twice in an object of the value.
 func (d *decoder) self(data []byte, v reflect.Value, path string, depth int) {
 	if !d.lenient {
 		before := len(d.errs)
@@ -279,7 +280,7 @@ func join(path, name string) string {
 	return path + "." + Excerpt(name)
 }
 
-// fields returns where the fields of a struct type are, by their names in JSON.
+// fields returns the index path of each field of a struct type by its JSON name.
 func (d *decoder) fields(t reflect.Type) map[string][]int {
 	if fields, ok := d.types[t]; ok {
 		return fields
@@ -299,7 +300,7 @@ func (d *decoder) fields(t reflect.Type) map[string][]int {
 	return fields
 }
 
-// Plain puts an error of encoding/json into words that do not speak of Go.
+// Plain rewords an error of encoding/json without the names of Go's types.
 func Plain(err error) error {
 	var t *json.UnmarshalTypeError
 	if errors.As(err, &t) {

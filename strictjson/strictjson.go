@@ -1,9 +1,9 @@
-// Package strictjson reads JSON objects the way a file format wants them read:
-// names match exactly, no name occurs twice, null stands for no number or text,
-// and nothing follows the value. (encoding/json takes the last of two equal names,
-// matches names in any case, and so lets two readers of one file disagree about
-// what it says.) Its errors say where in the value something is wrong, and speak
-// of JSON and not of Go.
+// Package strictjson decodes JSON strictly: names match exactly, no name occurs twice,
+// null is no number and no string, and nothing follows the value. An error says where in
+// the value it is (limits.max_num_seqs), in JSON's terms and not in Go's.
+//
+// encoding/json takes the last of two equal names and matches names in any case, so two
+// programs could read the same file differently.
 package strictjson
 
 import (
@@ -18,9 +18,9 @@ import (
 const MaxDepth = 32
 
 // Object calls visit with the name and the raw JSON value of every member of the
-// object in data, in order. It stops at the first error of visit. A name that
-// occurs again is not visited again, and is an error after all others are. value
-// aliases data.
+// object in data, in order. It stops at the first error of visit. Of a name that occurs
+// twice only the first member is visited; the error for it is returned after the last
+// member. value aliases data.
 func Object(data []byte, visit func(name string, value []byte) error) error {
 	if err := syntax(data); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (e *Error) Error() string {
 // Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Within reports whether e is about what lies at a path, all of it or a part.
+// Within reports whether e is about the value at a path, or about a part of that value.
 func (e *Error) Within(path string) bool {
 	rest, ok := strings.CutPrefix(e.Path, path)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
@@ -59,14 +59,14 @@ func Unmarshal(data []byte, v any) error {
 	return first(Errors(data, v))
 }
 
-// Errors is Unmarshal, but goes on after an error, leaves in v as it is whatever
-// has errors, and returns them all, up to a hundred.
+// Errors is Unmarshal that goes on after an error. It returns all errors, a hundred at
+// most; fields of v whose values have errors keep what they held.
 func Errors(data []byte, v any) []*Error {
 	return decode(data, v, decoder{})
 }
 
-// Known is Unmarshal for files that hold more than v has fields for: it passes over
-// what it does not know, and takes null for what is left out.
+// Known is Unmarshal for files with more members than v has fields: unknown names are
+// ignored, and null is the same as a missing member.
 func Known(data []byte, v any) error {
 	return first(decode(data, v, decoder{lenient: true}))
 }
@@ -78,7 +78,8 @@ func first(errs []*Error) error {
 	return errs[0]
 }
 
-// Excerpt returns what of a bad value an error repeats: all of it if it is short.
+// Excerpt returns a bad value as an error message quotes it: whole if it is short, else
+// its beginning.
 func Excerpt[T string | []byte](value T) string {
 	const most = 60
 	if len(value) <= most {
@@ -202,7 +203,7 @@ func skipValue(data []byte, i int) int {
 	return i
 }
 
-// names is a set of strings that is cheap while it is small.
+// names is a set of strings: a slice while it is small, then a map.
 type names struct {
 	few  []string
 	many map[string]struct{}

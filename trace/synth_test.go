@@ -149,6 +149,9 @@ func TestHeadKinds(t *testing.T) {
 		{"sink+local:32+retrieval", big, 8000, needle, "needle", 0.15, 0.02},
 	} {
 		t.Run(fmt.Sprintf("%s/%d×%d/%s", tc.layers, tc.tokens, tc.shape.HeadSize, tc.name), func(t *testing.T) {
+			if testing.Short() && tc.tokens > 2000 {
+				t.Skip("a long prompt")
+			}
 			tr := synthTrace(t, tc.shape, dtype.F16, tc.layers, tc.tokens)
 			x, err := tr.Tensors(0)
 			if err != nil {

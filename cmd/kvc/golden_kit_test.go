@@ -138,6 +138,9 @@ func python(t *testing.T) string {
 // TestCIPage runs the implementation in NumPy of docs/ci.md, as the page says, and with the
 // mistake that the page shows.
 func TestCIPage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it exports and compares three replays")
+	}
 	page, err := os.ReadFile("../../docs/ci.md")
 	if err != nil {
 		t.Fatal(err)

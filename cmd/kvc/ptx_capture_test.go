@@ -10,6 +10,9 @@ import (
 // TestPTXCapture writes launches of several kernels, and holds what was written to itself
 // and to a kernel that is wrong.
 func TestPTXCapture(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it replays traces on the PTX machine several times")
+	}
 	t.Chdir(t.TempDir())
 	kvc := func(line string) (int, string) {
 		var stdout, stderr bytes.Buffer

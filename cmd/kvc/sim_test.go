@@ -8,14 +8,11 @@ import (
 	"testing"
 )
 
-const published = "../../../shared/data/published/kv-compress.csv"
+const published = "../../sim/cost/testdata/published/kv-compress.csv"
 
 // TestSimPublished calibrates on what was published, as a user would, and projects
 // it by the profile.
 func TestSimPublished(t *testing.T) {
-	if _, err := os.Stat(published); err != nil {
-		t.Skipf("without the published measurements: %v", err)
-	}
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}

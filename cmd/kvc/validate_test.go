@@ -56,6 +56,9 @@ func exits(t *testing.T, want int, line string) (stdout, stderr string) {
 // TestValidateKernel puts kernels that are wrong, a lot or a little, in the place of
 // one of the engine's.
 func TestValidateKernel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it replays traces on the PTX machine several times")
+	}
 	t.Chdir(t.TempDir())
 	withStart(t, "wrong.ptx", "3F800000") // 1
 	withStart(t, "near.ptx", "2F800000")  // 2^-32

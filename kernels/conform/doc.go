@@ -1,4 +1,4 @@
-// Package conform holds what runs PTX to the PTX ISA manual, instruction by
+// Package conform tests a device that runs PTX against the PTX ISA manual, instruction by
 // instruction.
 //
 // For every form of an instruction (add.rn.f32, shfl.sync.up.b32, …) there is a
@@ -9,8 +9,8 @@
 // once: it shares no arithmetic with anything that it judges. Every result is
 // compared to the bit.
 //
-// The same tables run on a GPU and on a machine that stands in for one, so that
-// the machine is measured against the thing itself.
+// The same tables run on a GPU and on the PTX interpreter of package ptx, so that the
+// interpreter can be compared with hardware.
 //
 // Where the manual leaves a result open, the oracle does too, and says so: it
 // takes any NaN where a NaN is "unspecified", either zero where the sign is not

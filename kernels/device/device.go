@@ -1,6 +1,6 @@
-// Package device says what the CUDA engine asks of the thing it runs on: global
-// memory, modules of PTX, launches. There are two: a GPU (kernels/cuda), and a
-// machine that executes the same PTX on the CPU (kernels/ptx).
+// Package device is the interface between the CUDA engine and what it runs on: global
+// memory, modules of PTX, kernel launches. Two packages implement it: kernels/cuda on a GPU,
+// and kernels/ptx, which executes the same PTX on the CPU.
 package device
 
 import (

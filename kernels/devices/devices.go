@@ -1,4 +1,5 @@
-// Package devices opens a device by its name.
+// Package devices opens a device by its name: "cuda" is a GPU, "ptx" executes PTX on the CPU,
+// and "auto" is a GPU if there is one.
 package devices
 
 import (

@@ -1,6 +1,7 @@
-// Package invoke runs any kernel once: its arguments are given in words, such as
-// "in=x.npy" or "f32=1.5", what it reads comes from files, and what it writes goes
-// to files.
+// Package invoke launches any kernel with arguments given as text, such as "in=x.npy" or
+// "f32=1.5". Its input buffers are read from NumPy or safetensors files, and its output
+// buffers written to files or compared with them. A [Script] has several launches that share
+// buffers.
 package invoke
 
 import (

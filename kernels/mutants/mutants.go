@@ -1,11 +1,11 @@
-// Package mutants plants bugs in the engine's kernels, one at a time: each a small
-// edit of a .cu file, of the kind that is made in earnest. A validation that does
-// not notice one of them is no validation; the package's test runs it on all, and
-// docs/planted-bugs.md says by what each is noticed.
+// Package mutants does mutation testing of the engine's kernels. A mutant is one small edit
+// of a .cu file, a bug of a kind that people write. The package's test runs the validation
+// on every mutant and fails if one is not noticed; docs/planted-bugs.md says which check
+// notices each.
 //
-// A bug is built from the edited source by clang-19. An archive in testdata, which go
-// generate writes, has the PTX of all, each under a digest of what it was built from,
-// so that nothing is needed to run them, and nothing out of date is run.
+// clang-19 builds a mutant from the edited source. An archive in testdata, which go generate
+// writes, has the PTX of all mutants, so that the test needs no compiler. Each is stored under
+// a digest of its sources, so that outdated PTX is not run.
 package mutants
 
 import (

@@ -17,10 +17,10 @@
 // executes an instruction at once: a register is a row of 32 values side by side,
 // constants and special registers are rows as well, and a predicate is a mask.
 //
-// Lanes that a branch parts go one way after the other, and come together at the
-// branch's immediate post-dominator. Lanes that branch to the kernel's end leave
-// at once. The warps of a block have turns of some thousand instructions, and end
-// theirs at a barrier; the blocks of a grid run one after another. All of it is
+// Divergent lanes execute one path after the other and reconverge at the branch's
+// immediate post-dominator. Lanes that branch to the kernel's end exit at once. The
+// warps of a block take turns of some thousand instructions, and yield at a
+// barrier; the blocks of a grid run one after another. All of it is
 // in one goroutine and in a fixed order, or with [Options].Shuffle in one that a
 // seed decides, and so every run is like the last.
 //

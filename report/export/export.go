@@ -1,6 +1,6 @@
-// Package export writes what became of every request, and what every step did, for
-// other programs to read: as CSV, JSON lines and Parquet, and as a trace that Perfetto and
-// Chrome show. It writes as the run goes and keeps next to nothing in memory.
+// Package export writes a row for every request, or for every step, as CSV, JSON lines or
+// Parquet, and a run as a trace for Perfetto and Chrome. It writes while the run goes on and
+// buffers little.
 package export
 
 import (

@@ -1,7 +1,7 @@
-// Package catalog knows what a projection needs of language models and of the
-// cards that serve them: sizes, bandwidths and peaks, each with its source. What
-// is not in it is read from a file: a Hugging Face config.json, or a few lines of
-// JSON about a card.
+// Package catalog describes language models and GPUs as far as a projection needs it: layers,
+// heads and parameters; memory, bandwidth and peak FLOP/s, each figure with its source. Models
+// and cards that are not in it are read from a file: a model's Hugging Face config.json
+// ([ParseConfig]), or a few lines of JSON about a card ([FindCard]).
 package catalog
 
 import (

@@ -1,6 +1,7 @@
-// Package project answers what serving recorded requests would be like: the
-// scheduler of package sim serves them on a ledger of blocks, in the memory and at
-// the pace that package cost says.
+// Package project projects what serving given requests on given cards comes to: latencies,
+// throughput and what limits them. The scheduler of package sim serves the requests on a
+// ledger that counts blocks; package cost says how many blocks the cards' memory holds and
+// how long each step takes.
 package project
 
 import (

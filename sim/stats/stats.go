@@ -1,8 +1,8 @@
-// Package stats turns what a serving loop did into what a planner reads:
-// distributions of latency, throughput, goodput, and what was running, waiting and
-// held over time. It takes in requests and steps one by one and keeps none of them,
-// so that a million requests need no more memory than a thousand; and the same
-// requests and steps give the same summary, to the bit.
+// Package stats computes serving metrics: distributions of TTFT, TPOT, inter-token and
+// end-to-end latency, throughput, goodput, and over time the requests that run and wait and
+// the KV cache in use. It takes in requests and steps one by one and keeps none of them, so
+// that a million requests need no more memory than a thousand. The same requests and steps
+// give the same summary, to the bit.
 //
 // Names are those of vLLM's Prometheus metrics without their prefix, where it has
 // one for the thing (vLLM, docs/design/metrics.md), and of its serving benchmark.

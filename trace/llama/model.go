@@ -1,6 +1,6 @@
-// Package llama runs language models of the Llama family on the CPU, in plain
-// Go, and gives away the queries, keys and values of every token: what a KV
-// cache would hold, and what would ask it.
+// Package llama runs language models of the Llama family on the CPU, in plain Go, and
+// returns the queries, keys and values of every token: the queries that attend to a KV
+// cache, and what the cache stores.
 //
 // A model comes from a llama2.c checkpoint (one .bin file) or from a Hugging
 // Face folder (config.json and safetensors). Weights stay in memory in the

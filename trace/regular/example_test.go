@@ -1,0 +1,17 @@
+package regular_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"kvcompress/trace/regular"
+)
+
+// A directory, a pipe or a device in the place of a file is an error, not a hang.
+func ExampleReadFile() {
+	_, err := regular.ReadFile(os.TempDir(), 1<<20) // 1 MiB at most
+	fmt.Println(errors.Is(err, regular.ErrNotRegular))
+	// Output:
+	// true
+}
