@@ -59,27 +59,39 @@ const (
 	maxEdgeWork = 1e7
 )
 
-// EdgePipelines makes the edge pipelines of a seed, of those of the methods that have what
+// EdgePipelines makes the edge pipelines of a seed, three or four of them, of those of the methods that have what
 // lies at an edge: those of 163 seeds in a row have every combination of format, head size
 // and way of reading, and 64 all of edgeLong.
 func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
-	if len(methods) == 0 {
-		return nil, nil
+	var own, others []*draw.Method // with pages of their own, and without
+	for _, m := range methods {
+		if m.OwnPages {
+			own = append(own, m)
+		} else {
+			others = append(others, m)
+		}
 	}
 	var all []Pipeline
 	i := int(seed % (1 << 32))
-	for k, draws := range []func(*rand.Rand, []*draw.Method) (*Pipeline, error){
-		func(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) { return edgeOfReading(r, 2*i, methods) },
-		func(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) { return edgeOfReading(r, 2*i+1, methods) },
-		func(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
+	of := func(r *rand.Rand, methods []*draw.Method) (*Pipeline, error) {
+		return edgeOfMethod(r, i/len(methods), methods[i%len(methods)])
+	}
+	for k, draws := range []func(*rand.Rand) (*Pipeline, error){
+		func(r *rand.Rand) (*Pipeline, error) { return edgeOfReading(r, 2*i, others) },
+		func(r *rand.Rand) (*Pipeline, error) { return edgeOfReading(r, 2*i+1, others) },
+		func(r *rand.Rand) (*Pipeline, error) {
 			if i%longEvery == longEvery/2 {
-				return edgeOfLength(r, i/longEvery, methods)
+				return edgeOfLength(r, i/longEvery, others)
 			}
-			return edgeOfMethod(r, i/len(methods), methods[i%len(methods)])
+			return of(r, others)
 		},
+		func(r *rand.Rand) (*Pipeline, error) { return of(r, own) },
 	} {
+		if k < 3 && len(others) == 0 || k == 3 && len(own) == 0 {
+			continue
+		}
 		r := rand.New(rand.NewPCG(seed, 1<<61+uint64(k)))
-		p, err := draws(r, methods)
+		p, err := draws(r)
 		if err != nil {
 			return nil, err
 		}
@@ -154,8 +166,12 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 		if r.IntN(4) > 0 {
 			p.Rope = &trace.Rope{Base: 10000, RotarySize: d / pick(r, 1, 1, 2, 4), Pairing: pick(r, trace.Half, trace.Interleaved)}
 		}
+		formats := edgeFormats
+		if m.OwnPages { // scales have no type in a cache of fp8
+			formats = formats[:3]
+		}
 		p.Config = ref.Default()
-		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, formats...), 1
 		found, err := p.drawMethod(r, []*draw.Method{m}, func(ref.Method) bool { return true })
 		if err != nil || !found {
 			return nil, err
@@ -210,9 +226,15 @@ const maxEdgeDraws = 100
 func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.Method) bool) (bool, error) {
 	for _, k := range r.Perm(len(methods)) {
 		m := methods[k]
+		if m.OwnPages && p.Config.DType.Size() == 1 {
+			continue // scales have no type in such a cache
+		}
 		for range 30 {
 			model := p.config()
 			cfg, err := m.Config(r, model)
+			if err != nil && m.OwnPages {
+				break // no page of this shape holds a group
+			}
 			if err != nil {
 				return false, err
 			}
