@@ -208,6 +208,10 @@ func TestBundledMethods(t *testing.T) {
 		acts[kind][m.Name()] = max(acts[kind][m.Name()], golden.Totals.Compressions)
 		switch m.(type) {
 		case ref.Masker:
+		case ref.Merger:
+			if golden.Totals.Merged == 0 {
+				t.Errorf("%s: nothing is merged", name)
+			}
 		case ref.Quantizer:
 			if golden.Totals.Quantized == 0 {
 				t.Errorf("%s: nothing is quantized", name)

@@ -178,7 +178,7 @@ func TestPairNotices(t *testing.T) {
 		{"other sequences", corrupt{stage: ref.StageMove, nth: 1, do: func(e *ref.Event) { e.Seqs = []kv.SeqID{4} }}, "engine     move of sequence 4", 0},
 		{"a stage that is not reported", corrupt{stage: ref.StageMove, nth: 1, quiet: true}, "stage\n  reference  move of sequence 0\n  engine     none", 0},
 		{"a first stage that is not reported", corrupt{stage: ref.StageDecide, nth: 1, quiet: true}, "stage\n  reference  decide of sequence 0\n  engine     move", 0},
-		{"panic", corrupt{stage: ref.StageDecode, nth: 5, do: func(e *ref.Event) { e.Parts = e.Parts[:1<<60] }}, "engine     panic: runtime error: slice bounds out of range", 0},
+		{"panic", corrupt{stage: ref.StageDecode, nth: 5, do: func(e *ref.Event) { e.Parts = e.Parts[:1<<60] }}, "engine     internal error, please report it: runtime error: slice bounds out of range", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := open(t, testTrace)

@@ -86,6 +86,7 @@ Ctrl-C prints the table of the contexts that are finished: exit code 1.`,
 	fs.IntVar(&f.sample, "sample", 3, "`generations` to repeat on the CUDA engine; 0 is none")
 	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
 	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep results in, and to resume from")
+	writes(cmd, outputFolder, "out")
 	f.out.add(cmd)
 	f.engine.device.add(fs)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.run(cmd) }
@@ -107,6 +108,9 @@ func (o *benchOutput) add(cmd *cobra.Command) {
 	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
 	fs.StringVar(&o.plots, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
 	fs.BoolVar(&o.asJSON, "json", false, "print the table as JSON")
+	writes(cmd, outputFile, "csv", "csv")
+	writes(cmd, outputFile, "html", "html")
+	writes(cmd, outputFolder, "plots")
 }
 
 // shown returns the budgets of which the text has all categories.
@@ -431,8 +435,5 @@ func mergeBench(cmd *cobra.Command, args []string, out *benchOutput, partial boo
 	if err := out.print(cmd, b, merged.Items, commandLine(cmd)); err != nil {
 		return err
 	}
-	if missing != nil {
-		return failure{missing}
-	}
-	return nil
+	return missing
 }

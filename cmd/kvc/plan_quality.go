@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 
 	"github.com/spf13/pflag"
 
@@ -41,9 +40,9 @@ func (q *qualityFlags) open(requests []trace.Request) error {
 	case q.file == "":
 		return usagef("--min-quality needs --quality, a file that kvc bench --json has printed: whose quality it is to be")
 	}
-	f, err := os.Open(q.file)
+	f, err := regular.OpenFile(q.file)
 	if err != nil {
-		return usagef("--quality %s: %w", q.file, regular.Short(err))
+		return usagef("--quality %s: %w", q.file, err)
 	}
 	defer f.Close()
 	if q.table, err = bench.ReadQuality(f, bench.Mode(q.mode)); err != nil {

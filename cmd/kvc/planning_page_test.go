@@ -53,8 +53,8 @@ func shown(page string) []string {
 // commandWords splits a command line at blanks, but not within double quotes.
 func commandWords(line string) []string {
 	var list []string
-	for _, w := range regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1) {
-		list = append(list, strings.Trim(w, `"`))
+	for _, w := range regexp.MustCompile(`"[^"]*"|'[^']*'|\S+`).FindAllString(line, -1) {
+		list = append(list, strings.Trim(w, `"'`))
 	}
 	return list[1:] // kvc
 }

@@ -21,7 +21,8 @@ func TestOneDoor(t *testing.T) {
 		"kernels/cuda":    "it asks the driver for its version",
 		"kernels/capture": "into a folder of internal/output",
 		"validate/kit":    "into a folder of internal/output",
-		"sim/sweep":       "a journal, which is continued",
+		"kernels/mutate":  "into a temporary folder of its own, for another program",
+		"journal":         "it is continued",
 	}
 	calls := []string{"Create", "Open", "OpenFile", "ReadFile", "WriteFile", "Rename", "CreateTemp", "MkdirTemp", "OpenInRoot", "OpenRoot"}
 	root := filepath.Join("..", "..")
