@@ -435,5 +435,8 @@ func mergeBench(cmd *cobra.Command, args []string, out *benchOutput, partial boo
 	if err := out.print(cmd, b, merged.Items, commandLine(cmd)); err != nil {
 		return err
 	}
-	return missing
+	if missing != nil {
+		return missing
+	}
+	return nil
 }

@@ -141,7 +141,13 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(survivors) > 3 {
+	missed := 0 // of those that a pipeline executes and that are not taken for equivalent
+	for _, s := range survivors {
+		if s.Runs > 0 && !s.Equivalent {
+			missed++
+		}
+	}
+	if missed > 1 || len(survivors) == len(mutants) {
 		t.Errorf("%d of %d survive: %+v", len(survivors), len(mutants), survivors)
 	}
 	for _, s := range survivors {
