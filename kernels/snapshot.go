@@ -8,6 +8,7 @@ import (
 
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
+	"kvcompress/ref"
 )
 
 // Cache reads the cache back from the device, as it is there: what a bug of a
@@ -144,7 +145,7 @@ func (e *Engine) restoreSequence(c *kv.Cache, seq *kv.Sequence) error {
 		if err := c.Holds(h); err != nil {
 			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %w", seq.ID, i, err)
 		}
-		if h.KVs() > seq.Len {
+		if h.KVs() > seq.Len || h.KVs() < seq.Len && ref.KeepsAll(e.method) {
 			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %d KVs of %d tokens", seq.ID, i, h.KVs(), seq.Len)
 		}
 		lengths[i], known.lengths[i] = int32(h.KVs()), h.KVs()

@@ -257,8 +257,12 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	for _, id := range restored.Sequences() {
 		s := restored.Sequence(id)
 		for i := range s.Heads {
-			if err := restored.Holds(&s.Heads[i]); err != nil {
+			h := &s.Heads[i]
+			if err := restored.Holds(h); err != nil {
 				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %w", id, i, err)
+			}
+			if h.KVs() > s.Len || h.KVs() < s.Len && KeepsAll(e.method) {
+				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %d KVs of %d tokens", id, i, h.KVs(), s.Len)
 			}
 		}
 	}

@@ -77,6 +77,16 @@ type Merger interface {
 	Retains(tokens int) (kvs int, known bool)
 }
 
+// KeepsAll reports whether a method keeps every KV, in pages of its own: each head then holds
+// as many as tokens have entered.
+func KeepsAll(m Method) bool {
+	switch m.(type) {
+	case Quantizer, Merger:
+		return true
+	}
+	return false
+}
+
 // Protector is a method, no Dropper, that leaves some tokens alone. Of a Dropper the ranking
 // says which.
 type Protector interface {

@@ -10,11 +10,11 @@ import (
 
 // MiniCacheOptions are the options of the method minicache.
 type MiniCacheOptions struct {
-	From   int     `json:"from" help:"S: layers S and S+1, S+2 and S+3, … are merged; -1: from half of the layers on" values:"-1,0,1,2"`
+	From   int     `json:"from" help:"S: layers S and S+1, S+2 and S+3, … are merged; -1: from half of the layers on, of two layers both" values:"-1,0,1,2"`
 	T      float64 `json:"t" help:"weight of the deeper layer of a pair in the common direction, 0 to 1"`
 	Retain string  `json:"retain" help:"which tokens stay unmerged: ratio (those of largest distance, gamma of all) or threshold (those of a distance above d_max − gamma·(d_max − d_min))"`
 	Gamma  float64 `json:"gamma" help:"as retain has it, 0 to 1"`
-	Append string  `json:"append" help:"whether a token that comes later is merged alone (merge) or also retained, if its distance is above the threshold of the tokens merged first; with a ratio above their largest (threshold)"`
+	Append string  `json:"append" help:"later tokens: merge (none is retained) or threshold (one is retained whose distance is above the first merge's limit; with retain=ratio, above the largest distance that was not retained)"`
 }
 
 func miniCacheEntry() Entry {
@@ -65,7 +65,7 @@ func newMiniCache(o *MiniCacheOptions, c *Config) (miniCache, error) {
 	layers := c.Shape.Layers
 	m.merging.First = o.From
 	if o.From == -1 {
-		m.merging.First = layers / 2
+		m.merging.First = max(0, min(layers/2, layers-2)) // of two layers both
 	}
 	switch {
 	case o.Retain != "ratio" && o.Retain != "threshold":

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/ref"
 	"kvcompress/sim"
 )
 
@@ -66,6 +67,9 @@ func lost(r *sim.Report) string {
 	if evicted == 0 && r.Totals.Merged > 0 {
 		return "No KV was evicted: every token is kept, in some layers with a direction in common."
 	}
+	if evicted == 0 && r.Totals.Compressions == 0 && packs(r) {
+		return "No KV was evicted, and nothing was packed: that takes blocks before any come free, and there were never enough free ones. --blocks makes the cache larger."
+	}
 	if evicted == 0 {
 		return "No KV was evicted: no sequence grew beyond what compression was to leave it."
 	}
@@ -75,6 +79,11 @@ func lost(r *sim.Report) string {
 	return fmt.Sprintf("Of %s that entered, %s (%s) were evicted: %s from the head that lost least (layer %d, head %d), %s from the median head, %s from the one that lost most (layer %d, head %d).",
 		count(entered, "KV"), comma(evicted), percent(float64(evicted)/float64(entered)),
 		comma(least.evicted), least.layer, least.head, comma(middle.evicted), comma(most.evicted), most.layer, most.head)
+}
+
+// packs reports whether the method keeps every KV and packs them.
+func packs(r *sim.Report) bool {
+	return slices.ContainsFunc(ref.Methods(), func(e ref.Entry) bool { return e.OwnPages && e.Name == r.Options.Method })
 }
 
 // hidden says how many KVs a method has hidden that evicts none.
@@ -145,10 +154,10 @@ func memory(r *sim.Report, ledger []entry) string {
 	used, uncompressed := int64(t.PeakBlocks)*block, int64(dense)*block
 	s := fmt.Sprintf("At its peak the cache held %s, %s of keys and values.", count(t.PeakBlocks, "block"), size(used))
 	switch {
-	case t.Merged > 0:
+	case t.Merged > 0 && t.PeakPayload > 0:
 		s += fmt.Sprintf(" The payload was at most %s: directions, norms, retained tokens and what is not merged.", size(t.PeakPayload))
 	case t.PeakPayload > 0:
-		s += fmt.Sprintf(" Of the pages with quantized ones among them, the payload was at most %s: codes, scales and minima, and what stays in full precision.", size(t.PeakPayload))
+		s += fmt.Sprintf(" While some KVs were quantized, keys and values took at most %s in their formats: codes, scales and minima, and what stays in full precision.", size(t.PeakPayload))
 	}
 	if t.BlocksFreed == 0 || used == 0 {
 		return s

@@ -74,14 +74,35 @@ const DefaultCacheBytes = 4 << 30
 
 // Fill completes the options for a trace: its shape, or that of the method's cache, and
 // its rotary embedding; and, where Blocks is 0, as many blocks as hold all its requests
-// uncompressed at once, beyond the watermark, in at most DefaultCacheBytes.
+// uncompressed at once, beyond the watermark and what a method needs before it can merge, in
+// at most DefaultCacheBytes.
 func (o *Options) Fill(meta trace.Meta, requests []trace.Request) {
 	o.Rope = meta.Rope
 	o.Shape = o.CacheShape(meta.Shape)
 	if o.Blocks != 0 || !slices.Contains(kv.BlockSizes(), o.BlockSize) || !o.DType.Valid() || !(o.Limits.Watermark >= 0 && o.Limits.Watermark < 1) {
 		return // Validate says what is wrong
 	}
-	o.Blocks = int(min(o.uncompressed(requests), kv.MaxBlocks, float64(DefaultCacheBytes/o.BlockBytes())))
+	most := min(kv.MaxBlocks, float64(DefaultCacheBytes/o.BlockBytes()))
+	o.Blocks = int(min(o.uncompressed(requests), most))
+	o.Blocks = int(min(float64(o.Blocks)+o.merged(requests), most))
+}
+
+// merged returns how many blocks a method that merges layers has to have free, before any come
+// free, to merge two heads of the longest request: for directions, norms and what is retained
+// no more than twice the blocks of one head. It is 0 for other methods.
+func (o *Options) merged(requests []trace.Request) float64 {
+	method, err := o.Config.NewMethod()
+	if err != nil {
+		return 0 // Validate says what is wrong
+	}
+	if m, ok := method.(ref.Merger); !ok || m.Merging().Pairs == 0 {
+		return 0
+	}
+	longest := 0
+	for _, r := range requests {
+		longest = max(longest, r.CachedTokens())
+	}
+	return 2 * math.Ceil(float64(longest)/float64(o.BlockSize))
 }
 
 // uncompressed returns how many blocks hold all requests uncompressed at once, beyond the

@@ -305,6 +305,10 @@ func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 // if a head's block is not its own, a KV's position not one of its sequence, or what
 // a head holds no finite number.
 func consistent(cfg *ref.Config, c *kv.Cache) error {
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return fmt.Errorf("dump: %w", err)
+	}
 	held := 0
 	values := make([]float32, cfg.Shape.HeadSize)
 	for _, id := range c.Sequences() {
@@ -315,7 +319,7 @@ func consistent(cfg *ref.Config, c *kv.Cache) error {
 			if err := c.Holds(h); err != nil {
 				return fmt.Errorf("%s: %w", at, err)
 			}
-			if h.KVs() > s.Len {
+			if h.KVs() > s.Len || h.KVs() < s.Len && ref.KeepsAll(method) {
 				return fmt.Errorf("%s: %d KVs of %d tokens", at, h.KVs(), s.Len)
 			}
 			for logical, b := range h.Table {
