@@ -23,7 +23,10 @@ func main() {
 		stop() // a second Ctrl-C ends the program at once
 		// What cannot be interrupted, such as a read from a disk that does not answer, ends
 		// all the same. Files are whole or not there, whenever that is.
-		time.AfterFunc(grace, func() { os.Exit(exitInterrupted) })
+		time.AfterFunc(grace, func() {
+			fmt.Fprintln(os.Stderr, "kvc: interrupted; what was finished could not be printed in time")
+			os.Exit(exitInterrupted)
+		})
 	})
 	os.Exit(runContext(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }

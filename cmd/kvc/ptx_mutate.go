@@ -37,7 +37,7 @@ than --timeout, has noticed the fault. Without a fault it has to exit with 0.
 It prints how many were noticed, and the others by line of the source: what your check
 does not see, or what makes no difference.
 
-Exit code 1 if the check fails without a fault, or cannot be run.`,
+Exit code 2 if the check fails without a fault, or cannot be run.`,
 		Example: `  kvc ptx mutate saxpy.ptx --check 'kvc ptx run {} --entry saxpy --grid 8 --block 128 \
       --arg u32=1000 --arg f32=2 --arg in=x.npy --arg inout=y.npy --expect y=want.npy'
   kvc ptx mutate mine.ptx -n 200 --check './test.sh {}' --json

@@ -81,6 +81,9 @@ func (c *Command) Check(ctx context.Context, m *Module, mutants []*Mutant, progr
 			progress()
 		}
 	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
