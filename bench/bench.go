@@ -2,8 +2,9 @@ package bench
 
 import (
 	"context"
-	"runtime"
 	"sync"
+
+	"kvcompress/internal/work"
 )
 
 // Bench is a plan whose models are loaded and whose knobs are turned.
@@ -51,7 +52,8 @@ func (b *Bench) Runs(unit int) int {
 // Run runs units, as many at a time as there are processors, and gives each result to
 // keep, one at a time and in no certain order. progress is told of each generation, by any
 // goroutine. The context ends it; units that are not finished are lost.
-func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, progress func(runs int)) error {
+func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, progress func(runs int)) (err error) {
+	defer work.Recover(&err)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	queue := make(chan int)
@@ -66,8 +68,8 @@ func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, 
 		}
 	}()
 	var mu sync.Mutex
-	var group sync.WaitGroup
-	for range max(1, min(len(units), runtime.GOMAXPROCS(0))) {
+	var group work.Group
+	for range work.Workers(len(units)) {
 		group.Go(func() {
 			for u := range queue {
 				r, err := b.unit(ctx, u, progress)

@@ -2,8 +2,6 @@ package heads
 
 import (
 	"math"
-	"runtime"
-	"sync/atomic"
 
 	"kvcompress/internal/work"
 	"kvcompress/kv"
@@ -61,7 +59,9 @@ func (l *layer) addQueries(q []float32, from int) {
 	heads, d := l.shape.QueryHeads(), l.shape.HeadSize
 	n := len(q) / (heads * d)
 	first := max(from, 1+l.rep.Period) // the first period is not scored
-	parallel(heads, func(w *scratch, h int) {
+	scratches := make([]scratch, work.Workers(heads))
+	work.Each(len(scratches), heads, func(worker, h int) {
+		w := &scratches[worker]
 		for t := first; t < from+n; t += block {
 			queries := min(block, from+n-t)
 			w.q = w.q[:0]
@@ -168,20 +168,4 @@ func (x *queryScratch) gained(t, period int) (echo, induction float64) {
 		induction += weight(x.induction[c], key+1)
 	}
 	return echo, induction
-}
-
-// parallel calls f for every i in [0, n), on all processors. Each worker has its own
-// scratch.
-func parallel(n int, f func(w *scratch, i int)) {
-	var next atomic.Int64
-	var wg work.Group
-	for range max(1, min(n, runtime.GOMAXPROCS(0))) {
-		wg.Go(func() {
-			w := new(scratch)
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				f(w, i)
-			}
-		})
-	}
-	wg.Wait()
 }

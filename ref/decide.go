@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"slices"
 	"sort"
+
+	"kvcompress/internal/work"
 )
 
 // Decide returns what [Walk] returns, quicker: no sort ever spans two heads.
@@ -27,8 +29,8 @@ func Decide(p *Problem) Decision {
 	order := make([]int32, offsets[len(p.Heads)]) // candidates of each head, cheapest first
 	keys := make([][]uint32, len(p.Heads))        // [head][j]
 
-	sorters := make([]sorter, workers(len(p.Heads)))
-	parallel(len(sorters), len(p.Heads), func(worker, head int) {
+	sorters := make([]sorter, work.Workers(len(p.Heads)))
+	work.Each(len(sorters), len(p.Heads), func(worker, head int) {
 		mine := order[offsets[head]:offsets[head+1]]
 		keys[head] = sorters[worker].sort(p, head, mine)
 	})
@@ -41,7 +43,7 @@ func Decide(p *Problem) Decision {
 		return d
 	})
 
-	parallel(len(sorters), len(p.Heads), func(_, head int) {
+	work.Each(len(sorters), len(p.Heads), func(_, head int) {
 		lost := &d.Heads[head]
 		if lost.Units == 0 {
 			return

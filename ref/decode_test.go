@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 )
 
@@ -95,7 +96,7 @@ func BenchmarkQuantizedAttention(b *testing.B) {
 				for b.Loop() {
 					e.attendLayer(batch, 0, q, out)
 				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())*float64(workers(len(batch)))/float64(b.N)/float64(kvs), "ns/KV")
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())*float64(work.Workers(len(batch)))/float64(b.N)/float64(kvs), "ns/KV")
 			})
 		}
 	}
@@ -110,7 +111,7 @@ func BenchmarkCopy(b *testing.B) {
 	piece := kvBytes / pieces
 	b.SetBytes(int64(kvBytes))
 	for b.Loop() {
-		parallel(workers(pieces), pieces, func(_, i int) {
+		work.Each(work.Workers(pieces), pieces, func(_, i int) {
 			copy(dst[i*piece:][:piece], from[i*piece:][:piece])
 		})
 	}

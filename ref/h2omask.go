@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 )
 
@@ -131,7 +132,7 @@ func (m h2oMask) plan(v View, lowest func(keys []uint32, n int) []int32) Plan {
 	}
 	hitters, recent, _ := m.budget(counts.Prompt)
 	p.Edits = make([]Edit, len(v.Sequence.Heads))
-	parallel(workers(len(p.Edits)), len(p.Edits), func(_, head int) {
+	work.Each(work.Workers(len(p.Edits)), len(p.Edits), func(_, head int) {
 		h := &v.Sequence.Heads[head]
 		keys := m.keys(v.Cache, h, recent)
 		hide := lowest(keys, max(0, len(keys)-hitters))

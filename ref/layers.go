@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 )
 
@@ -49,7 +50,7 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 	d, heads, group := shape.HeadSize, shape.KVHeads, shape.Group
 	window := len(queries) / (heads * group * d)
 	scores := make([][]float32, heads)
-	parallel(workers(heads), heads, func(_, head int) {
+	work.Each(work.Workers(heads), heads, func(_, head int) {
 		h := &s.Heads[layer*heads+head]
 		for i := range n {
 			row := (i*heads + head) * d
@@ -191,11 +192,11 @@ func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
 	heads, group := shape.KVHeads, shape.Group
 	size := group * shape.HeadSize // of one KV head's queries, and of its output
 	n := len(batch) * heads
-	w := workers(n)
+	w := work.Workers(n)
 	if len(e.scratch) < w {
 		e.scratch = make([]attention, w)
 	}
-	parallel(w, n, func(worker, i int) {
+	work.Each(w, n, func(worker, i int) {
 		a := &e.scratch[worker]
 		s := e.cache.Sequence(batch[i/heads])
 		h := &s.Heads[layer*heads+i%heads]

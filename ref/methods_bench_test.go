@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/trace"
 )
@@ -111,7 +112,7 @@ func (m *methodBench) observe() {
 	o, heads := m.watched, len(m.heads)
 	for range m.cfg.Shape.Layers {
 		scores := make([][]float32, heads)
-		parallel(workers(heads), heads, func(_, head int) {
+		work.Each(work.Workers(heads), heads, func(_, head int) {
 			scores[head] = make([]float32, benchTokens*m.cache.Columns()[o.Column].Width)
 			o.Prompt(&m.heads[head], scores[head])
 		})

@@ -4,8 +4,10 @@ package work
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 )
 
 // Panic is the error that a panic becomes.
@@ -73,4 +75,30 @@ func (g *Group) Wait() {
 	if g.panic != nil {
 		panic(g.panic)
 	}
+}
+
+// Workers returns how many goroutines are to share n independent pieces of work. It may
+// change from one call to the next, with the processors that there are.
+func Workers(n int) int { return max(1, min(n, runtime.GOMAXPROCS(0))) }
+
+// Each calls f for every i in [0, n), from goroutines that are numbered from 0, and panics as
+// [Group.Wait] does. Each i writes what is its own, so the result does not depend on how many
+// workers there are.
+func Each(workers, n int, f func(worker, i int)) {
+	if workers == 1 {
+		for i := range n {
+			f(0, i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var group Group
+	for w := range workers {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(w, i)
+			}
+		})
+	}
+	group.Wait()
 }

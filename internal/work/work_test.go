@@ -43,3 +43,36 @@ func TestGroup(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEach sees that every index has its turn once, whatever the number of workers, and that
+// a panic reaches who waits.
+func TestEach(t *testing.T) {
+	for _, workers := range []int{1, 2, 7} {
+		for _, n := range []int{0, 1, 6, 100} {
+			seen := make([]int, n)
+			Each(workers, n, func(worker, i int) {
+				if worker < 0 || worker >= workers {
+					t.Errorf("worker %d of %d", worker, workers)
+				}
+				seen[i]++
+			})
+			for i, times := range seen {
+				if times != 1 {
+					t.Errorf("%d workers: %d of %d was called %d times", workers, i, n, times)
+				}
+			}
+		}
+	}
+	err := func() (err error) {
+		defer Recover(&err)
+		Each(3, 10, func(_, i int) {
+			if i == 4 {
+				panic("four")
+			}
+		})
+		return nil
+	}()
+	if err == nil || !strings.Contains(err.Error(), "four") {
+		t.Errorf("%v, want the panic", err)
+	}
+}

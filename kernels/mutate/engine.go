@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
+	"kvcompress/internal/work"
 	"kvcompress/kernels"
 	"kvcompress/kernels/coverage"
 	"kvcompress/kernels/ptx"
@@ -206,20 +205,7 @@ func (c *Check) progress(n int) {
 
 // each calls f for 0 to n−1, side by side.
 func each(n int, f func(int)) {
-	next := make(chan int)
-	var wg sync.WaitGroup
-	for range min(n, runtime.GOMAXPROCS(0)) {
-		wg.Go(func() {
-			for i := range next {
-				f(i)
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
+	work.Each(work.Workers(n), n, func(_, i int) { f(i) })
 }
 
 // inputs returns the pipelines of n seeds, from first on, whose cache has the format of a
@@ -262,11 +248,7 @@ const (
 // run runs the pipeline on an engine of which some kernels are replaced. A difference from the
 // reference is an error. cost, which may be nil, is what it took.
 func (in *input) run(opt ptx.Options, replaced map[string]kernels.Replacement, cost *int64) (err error) {
-	defer func() {
-		if r := recover(); r != nil { // the host believed what a wrong kernel wrote
-			err = fmt.Errorf("panic: %v", r)
-		}
-	}()
+	defer work.Recover(&err) // the host believed what a wrong kernel wrote
 	opt.MemoryLimit = maxMemory
 	var dev *ptx.Device
 	outcome, err := in.Pipeline.Run(func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
