@@ -185,7 +185,7 @@ func (d *decoding) next(logits []float32) (int, bool) {
 	if step.Given {
 		return int(step.Token), more
 	}
-	token := live.Likeliest(logits)
+	token := llama.Likeliest(logits)
 	at := len(d.answer)
 	d.answer = append(d.answer, int32(token))
 	switch {
@@ -212,7 +212,7 @@ func divergence(p, q []float32) float64 {
 
 // logSum returns log Σ exp x.
 func logSum(x []float32) float64 {
-	top := float64(x[live.Likeliest(x)])
+	top := float64(x[llama.Likeliest(x)])
 	sum := 0.0
 	for _, v := range x {
 		sum += math.Exp(float64(v) - top)

@@ -83,7 +83,8 @@ func lost(r *sim.Report) string {
 
 // packs reports whether the method keeps every KV and packs them.
 func packs(r *sim.Report) bool {
-	return slices.ContainsFunc(ref.Methods(), func(e ref.Entry) bool { return e.OwnPages && e.Name == r.Options.Method })
+	m, err := r.Options.NewMethod()
+	return err == nil && ref.KeepsAll(m)
 }
 
 // hidden says how many KVs a method has hidden that evicts none.

@@ -69,7 +69,7 @@ func run(t *testing.T, e Engine, p *Prefill, stepper *llama.Stepper) (all [][]fl
 			t.Fatal(err)
 		}
 		all = append(all, slices.Clone(logits))
-		logits, err = s.Feed(Likeliest(logits))
+		logits, err = s.Feed(llama.Likeliest(logits))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"kvcompress/kv"
+	"kvcompress/trace/llama"
 )
 
 // Step is what the cache held after a token was computed.
@@ -86,7 +87,7 @@ func (s *Sequence) Generate(ctx context.Context, question []int, n int, stop []i
 	g := &Generated{Ending: AtLength}
 	var err error
 	g.Steps, err = s.Run(ctx, question, func(logits []float32) (int, bool) {
-		token := Likeliest(logits)
+		token := llama.Likeliest(logits)
 		g.Output = append(g.Output, token)
 		if onToken != nil {
 			onToken(token)

@@ -123,17 +123,6 @@ func (s *Sequence) Again() ([]float32, error) {
 // Blocks returns how many blocks the sequence holds.
 func (s *Sequence) Blocks() int { return s.engine.Held(s.id) }
 
-// Likeliest returns the token of the largest logit, of equal ones the first.
-func Likeliest(logits []float32) int {
-	best := 0
-	for i, x := range logits {
-		if x > logits[best] {
-			best = i
-		}
-	}
-	return best
-}
-
 // Room returns how many blocks a cache of the configuration needs for one sequence of so
 // many tokens, whatever its method does: twice what all of its KVs take, since an edit may
 // need blocks before it frees any.

@@ -33,13 +33,7 @@ func decode(t *testing.T, model *llama.Model, task *task.Task) []int32 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		best := 0
-		for i, x := range logits {
-			if x > logits[best] {
-				best = i
-			}
-		}
-		return int32(best)
+		return int32(llama.Likeliest(logits))
 	}
 	feed(task.Context...)
 	next := feed(task.Question...)

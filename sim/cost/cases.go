@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
-	"sync/atomic"
 
 	"kvcompress/internal/work"
 	"kvcompress/kv"
@@ -111,32 +109,33 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 // call the measurements. done, where it is not nil, is called after each, by any
 // goroutine.
 func NewCases(ctx context.Context, list []Measurement, file string, spreadOf SpreadOf, done func()) ([]*Case, error) {
-	cases := make([]*Case, len(list))
+	return ofRows(ctx, len(list), func(ctx context.Context, i int) (*Case, error) {
+		c, err := NewCase(ctx, list[i], spreadOf)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, list[i].Line, err)
+		}
+		if done != nil {
+			done()
+		}
+		return c, nil
+	})
+}
+
+// ofRows returns what one makes of each of n rows, on all cores. The first error ends it.
+func ofRows[T any](ctx context.Context, n int, one func(ctx context.Context, i int) (T, error)) ([]T, error) {
+	all := make([]T, n)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg work.Group
-	var next atomic.Int64
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(list) || ctx.Err() != nil {
-					return
-				}
-				c, err := NewCase(ctx, list[i], spreadOf)
-				if err != nil {
-					cancel(fmt.Errorf("%s:%d: %w", file, list[i].Line, err))
-					return
-				}
-				cases[i] = c
-				if done != nil {
-					done()
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return cases, context.Cause(ctx)
+	work.Each(work.Workers(n), n, func(_, i int) {
+		if ctx.Err() != nil {
+			return
+		}
+		var err error
+		if all[i], err = one(ctx, i); err != nil {
+			cancel(err)
+		}
+	})
+	return all, context.Cause(ctx)
 }
 
 // serve counts the work and the largest batch. Rows without compression are of vLLM 0.6.0;

@@ -5,10 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
-	"sync/atomic"
 
-	"kvcompress/internal/work"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/trace"
@@ -193,29 +190,13 @@ func (c *ServingCase) Predict(f *Fit) error {
 // NewServingCases is [NewServingCase] for every run, on all cores. file is what errors call
 // the measurements.
 func NewServingCases(ctx context.Context, list []Serving, file string) ([]*ServingCase, error) {
-	cases := make([]*ServingCase, len(list))
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg work.Group
-	var next atomic.Int64
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(list) || ctx.Err() != nil {
-					return
-				}
-				c, err := NewServingCase(ctx, list[i])
-				if err != nil {
-					cancel(fmt.Errorf("%s:%d: %w", file, list[i].Line, err))
-					return
-				}
-				cases[i] = c
-			}
-		})
-	}
-	wg.Wait()
-	return cases, context.Cause(ctx)
+	return ofRows(ctx, len(list), func(ctx context.Context, i int) (*ServingCase, error) {
+		c, err := NewServingCase(ctx, list[i])
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, list[i].Line, err)
+		}
+		return c, nil
+	})
 }
 
 // ServingSummary compares predictions with measurements. Errors are parts: 0.04 is 4 %. Those

@@ -175,3 +175,14 @@ func (s *Session) visit(n int, queries []float32, visit func(q, k, v []float32) 
 	}
 	return nil
 }
+
+// Likeliest returns the token of the largest logit, of equal ones the first.
+func Likeliest(logits []float32) int {
+	best := 0
+	for i, x := range logits {
+		if x > logits[best] {
+			best = i
+		}
+	}
+	return best
+}

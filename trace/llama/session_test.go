@@ -143,3 +143,18 @@ func BenchmarkStories260K(b *testing.B) {
 		b.ReportMetric(float64(b.N*256)/b.Elapsed().Seconds(), "tokens/s")
 	})
 }
+
+func TestLikeliest(t *testing.T) {
+	for _, c := range []struct {
+		logits []float32
+		want   int
+	}{
+		{[]float32{-3}, 0},
+		{[]float32{0, 2, 1}, 1},
+		{[]float32{0, 2, 2}, 1},
+	} {
+		if got := llama.Likeliest(c.logits); got != c.want {
+			t.Errorf("of %v it takes %d, want %d", c.logits, got, c.want)
+		}
+	}
+}

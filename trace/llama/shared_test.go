@@ -40,12 +40,7 @@ func greedy(t testing.TB, m *llama.Model, tokens []int, n int) []int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		best := 0
-		for i, x := range logits {
-			if x > logits[best] {
-				best = i
-			}
-		}
+		best := llama.Likeliest(logits)
 		out = append(out, best)
 		tokens = out[len(out)-1:]
 	}

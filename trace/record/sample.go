@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"kvcompress/trace/llama"
 )
 
 // Sampling says how the next token follows from the logits.
@@ -39,22 +41,12 @@ type sampler func(logits []float32) int
 // sampler returns the sampler of a request.
 func (s Sampling) sampler(request int) sampler {
 	if s.Temperature == 0 {
-		return likeliest
+		return llama.Likeliest
 	}
 	random := rand.New(rand.NewPCG(s.Seed, uint64(request)))
 	return func(logits []float32) int {
 		return s.pick(s.candidates(logits), random.Float64())
 	}
-}
-
-func likeliest(logits []float32) int {
-	best := 0
-	for i, x := range logits {
-		if x > logits[best] {
-			best = i
-		}
-	}
-	return best
 }
 
 // candidate is a token that may be picked, with its probability up to a factor

@@ -5,21 +5,6 @@ import (
 	"testing"
 )
 
-func TestLikeliest(t *testing.T) {
-	for _, c := range []struct {
-		logits []float32
-		want   int
-	}{
-		{[]float32{-3}, 0},
-		{[]float32{0, 2, 1}, 1},
-		{[]float32{0, 2, 2}, 1},
-	} {
-		if got := likeliest(c.logits); got != c.want {
-			t.Errorf("of %v it takes %d, want %d", c.logits, got, c.want)
-		}
-	}
-}
-
 func TestPick(t *testing.T) {
 	// Probabilities 1/8, 1/2, 1/4, 1/8.
 	logits := []float32{0, float32(math.Log(4)), float32(math.Log(2)), 0}
