@@ -169,8 +169,8 @@ func (p *Plan) unit(i int) (model string, seed uint64) {
 // base returns the configuration that all rows begin from.
 func (p *Plan) base(m *Model) ref.Config {
 	cfg := ref.Default()
-	rope := m.Llama.Config().Rope
-	cfg.BlockSize, cfg.Rope, cfg.Shape, cfg.Blocks = p.BlockSize, &rope, m.Llama.Config().Shape(), 1
+	model := m.Llama.Config()
+	cfg.BlockSize, cfg.Rope, cfg.Shape, cfg.Blocks = p.BlockSize, model.RopeWithin(model.MaxPositions), model.Shape(), 1
 	return cfg
 }
 

@@ -15,7 +15,7 @@ import (
 // and of no others.
 type Quality struct {
 	table *Table
-	mode  Mode // "" is the worse of those that the bench has
+	mode  Mode // "": the lower score of the modes in the table
 }
 
 // maxQualityBytes bounds a file of quality.

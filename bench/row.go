@@ -62,7 +62,7 @@ func byRate() turn {
 	}
 }
 
-// Heads are the KV heads of a model, those that retrieve most first.
+// Heads are the KV heads of a model by retrieval score, highest first.
 type Heads struct {
 	Shape  kv.Shape
 	Ranked [][2]int // layer and KV head of each
@@ -174,9 +174,9 @@ func fullHeads(shape kv.Shape, heads [][2]int) string {
 	return string(text)
 }
 
-// keepingAll are rows of methods that keep every token and say by options what one takes:
-// those that the table of methods has. Of the options listed, the first that reach a budget
-// are taken, so they are ordered by what they are expected to lose.
+// keepingAll returns the rows of the methods that evict nothing and whose options set the
+// bytes for each token. A row takes the first of its settings that fits the budget; they are
+// listed by expected quality, best first.
 func keepingAll() []Row {
 	var rows []Row
 	for _, r := range []struct {

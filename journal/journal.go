@@ -83,10 +83,9 @@ type Item interface {
 	Place() int
 }
 
-// Journal keeps the outcomes of a shard in a folder. While it runs they are in a
-// file whose name ends in .part, a line each, so that whoever is stopped in the
-// middle goes on from there; when all are there, they are written in their order to
-// a file that appears whole or not at all.
+// Journal keeps the outcomes of a shard in a folder. A running shard appends each outcome
+// as a line to a .part file, from which an interrupted run resumes. The complete shard is
+// written in order to its final file, whole or not at all.
 type Journal[T Item] struct {
 	kind   *Kind
 	header Header

@@ -20,9 +20,9 @@ type Model struct {
 	Truth   *heads.Map // full are the heads that retrieve
 }
 
-// Build computes a model. Its tokens have random codes of 64 signs. The heads compare codes
-// in pairs of elements that RoPE hardly turns, and tell positions by those that it turns
-// fast. The feed-forward layers are 0.
+// Build computes a model. Each token has a random code of 64 signs. Induction and echo heads
+// match codes in the element pairs of the lowest RoPE frequencies; previous-token and local
+// heads locate positions in the pairs of the highest. The feed-forward layers are 0.
 //
 // The same options give the same bytes on every platform.
 func (o Options) Build() (*Model, error) {

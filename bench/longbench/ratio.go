@@ -1,11 +1,11 @@
 package longbench
 
 // Ratio returns the similarity of Ratcliff and Obershelp, 2·M/T, as Python's
-// difflib.SequenceMatcher(None, a, b).ratio() computes it. T is the number of characters
-// of both texts. M is the length of the longest run that they share, and of those that
-// the texts before and the texts after it share, and so on. It is not symmetric. Of a b
-// of 200 characters or more, runs do not begin with a character that is more than a
-// hundredth of b (difflib's autojunk). Two empty texts have 1.
+// difflib.SequenceMatcher(None, a, b).ratio() computes it. T is len(a) + len(b) in
+// characters. M is the total length of the matching blocks: the longest common substring,
+// and recursively those of the texts left of it and right of it. It is not symmetric. If b
+// has 200 characters or more, a block does not begin with a character that makes up more
+// than 1 % of b (difflib's autojunk). Two empty texts have ratio 1.
 //
 // The time is up to len(a)·len(b) for each run.
 func Ratio(a, b string) float64 {

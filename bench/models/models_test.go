@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// The logits of the bundled models are those that NumPy computes in float64, to within what
-// the last sum alone may be off: 96 products, 20 in magnitude all together, each rounded
-// and added in binary32, are within 97·2⁻²⁴·20.
+// The logits of the bundled models agree with NumPy's in float64 within 97·2⁻²⁴·20, the
+// rounding error bound of a logit's own dot product in binary32: 96 products whose
+// magnitudes add up to at most 20.
 func TestGoldenLogits(t *testing.T) {
 	for _, name := range Names() {
 		m, err := Load(name)

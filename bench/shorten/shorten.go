@@ -1,6 +1,6 @@
-// Package shorten is prompt compression: it drops tokens of a context before the model
-// reads it, those that the model itself finds least surprising, or random ones. What is
-// left enters the cache as a shorter prompt, so every method of the cache can follow.
+// Package shorten compresses prompts: before prefill it drops tokens of the context, either
+// those with the lowest surprisal under the model itself or random ones. The result is a
+// shorter prompt, which any cache method can compress further.
 //
 // The rule is our own, and simpler than the published ones that share its idea (LLMLingua
 // ranks with a second model, by sentences and with budgets for each part of a prompt).

@@ -154,13 +154,13 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 	return f.print(cmd, g)
 }
 
-// liveConfig completes a configuration for a model and a sequence of so many tokens.
+// liveConfig completes a configuration for one sequence of a model: a prompt of tokens, and
+// output tokens after it.
 func liveConfig(cfg ref.Config, model llama.Config, tokens, output int) (ref.Config, error) {
 	if tokens > model.MaxPositions {
 		return cfg, fmt.Errorf("the prompt has %d tokens, the model has %d positions", tokens, model.MaxPositions)
 	}
-	rope := model.Rope
-	cfg.Rope, cfg.Shape = &rope, cfg.CacheShape(model.Shape())
+	cfg.Rope, cfg.Shape = model.RopeWithin(tokens+output), cfg.CacheShape(model.Shape())
 	if problems := cfg.Shape.Problems(); len(problems) > 0 {
 		return cfg, errors.Join(problems...)
 	}

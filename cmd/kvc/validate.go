@@ -85,9 +85,9 @@ the traces, and with --random by as many random pipelines after them.
 
 With --mutate, it plants small faults in the kernels' PTX, one at a time (an operand, a
 constant by one, a dropped barrier, …), and runs random pipelines that execute the
-instruction with the fault: how many are noticed, and those that are not by line of the
-.cu files, with a guess whether they are equivalent. kvc ptx mutate does it for any
-kernel and any check.
+mutated instruction. It prints how many mutants were noticed, and lists the survivors by
+line of the .cu files, each with a guess whether it is equivalent. kvc ptx mutate does it
+for any kernel and any check.
 
 With --cases it replays recorded decisions and results of other implementations, from
 a file or from every .json file of a folder: a JSON array of eviction decisions (which

@@ -1,5 +1,5 @@
-// Package work runs goroutines whose panics do not end the program: they reach whoever waits
-// for the goroutines, and become an error where a package ends.
+// Package work runs goroutines without letting a panic end the program: [Group.Wait] panics
+// again in the caller, and [Recover] turns the panic into an error at a package boundary.
 package work
 
 import (

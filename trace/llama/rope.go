@@ -30,6 +30,15 @@ func (c Config) RopeOf(length int) trace.Rope {
 	return r
 }
 
+// RopeWithin returns the rotary embedding that all tokens of a sequence have which never grows
+// longer than length tokens, or nil if a dynamic rope changes it on the way.
+func (c Config) RopeWithin(length int) *trace.Rope {
+	if c.Dynamic != nil && length > c.Dynamic.OriginalPositions {
+		return nil
+	}
+	return &c.Rope
+}
+
 // rotation is the turn of every pair at one position, and what the result is multiplied by.
 type rotation struct {
 	cos, sin []float32 // [HeadSize/2]

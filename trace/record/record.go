@@ -91,7 +91,7 @@ func Record(ctx context.Context, dir string, model *llama.Model, prompts []Promp
 		Model:         opts.Model,
 		Shape:         model.Config().Shape(),
 		DType:         opts.DType,
-		Rope:          ropeOf(model.Config(), prompts),
+		Rope:          model.Config().RopeWithin(longest(prompts)),
 		Source:        trace.Source{Kind: trace.Recorded, Description: opts.Description, Licence: opts.Licence},
 	})
 	if err != nil {
@@ -113,18 +113,13 @@ func Record(ctx context.Context, dir string, model *llama.Model, prompts []Promp
 	return w.Close()
 }
 
-// ropeOf returns the rotary embedding of a trace, or nil if it would change with the length
-// of one of its requests.
-func ropeOf(cfg llama.Config, prompts []Prompt) *trace.Rope {
-	if cfg.Dynamic == nil {
-		return &cfg.Rope
-	}
+// longest returns how many tokens the longest request can come to feed.
+func longest(prompts []Prompt) int {
+	n := 0
 	for _, p := range prompts {
-		if len(p.Tokens)+p.MaxOutput-1 > cfg.Dynamic.OriginalPositions {
-			return nil
-		}
+		n = max(n, len(p.Tokens)+p.MaxOutput-1)
 	}
-	return &cfg.Rope
+	return n
 }
 
 // Check finds what Record would refuse: what would otherwise only show after
