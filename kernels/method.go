@@ -9,9 +9,10 @@ import (
 )
 
 // supported returns an error if the kernels cannot run the method: a *ref.UnsupportedError.
-// They run one that quantizes the oldest of all heads alike; or that drops KVs, folds them or hides them, by a ranking; that keeps columns, of
-// which it watches attention into one, if any, a number for each KV or for each query head;
-// and whose score, if it has its own, is one that the kernels compute.
+// They run a method that quantizes equally many of the oldest keys and values in every head;
+// and one that drops, folds or hides KVs by a ranking, watches attention into at most one of
+// its columns, with a number for each KV or for each query head, and has no score of its own
+// but those that the kernels compute.
 func supported(method ref.Method, shape kv.Shape) error {
 	refuse := func(format string, args ...any) error {
 		return &ref.UnsupportedError{Err: fmt.Errorf("kernels: method %s "+format+": it runs on the reference engine", append([]any{method.Name()}, args...)...)}

@@ -107,7 +107,7 @@ type kivi struct {
 func (m kivi) check(c *Config) error {
 	for _, f := range []kv.Format{m.keys, m.values} {
 		if f.Bits < 1 || f.Bits > 4 {
-			return fmt.Errorf("codes of %d bits: choose 1, 2, 3 or 4", f.Bits)
+			return fmt.Errorf("codes of %d bits (bits, value_bits): choose 1, 2, 3 or 4", f.Bits)
 		}
 	}
 	if g := m.keys.Group; g < 1 || g > MaxWindow {

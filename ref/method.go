@@ -72,8 +72,9 @@ type Merger interface {
 	// Merging says which layers are merged, and how.
 	Merging() Merging
 
-	// Retains returns how many keys, and how many values, of a head are retained of the tokens that are merged first, if
-	// none is retained later; false if what is retained depends on more than their number.
+	// Retains returns how many keys, and how many values, of each head are retained when the
+	// first merge has so many tokens, if none is retained later; known is false if keys and
+	// values decide how many.
 	Retains(tokens int) (kvs int, known bool)
 }
 
@@ -301,10 +302,11 @@ func (p *Plan) Merged() int {
 	return n
 }
 
-// Rounds splits the heads of a plan that takes blocks of the cache, or its pairs of heads: an engine carries out the edits of those numbered
-// first to last − 1 at once, which take their blocks before any of theirs come free. taken and freed
-// are the blocks of each, and free those that are free before. A round is as many as
-// there are free blocks for. It returns false where one has too few; with free ≥ Needs that is never so.
+// Rounds carries out a plan that takes blocks, some heads (or pairs of heads) at a time:
+// round does those numbered first to last − 1, which take all their blocks before any come
+// free. taken and freed are the blocks of each, free the free blocks before. A round has as
+// many heads as there are free blocks for. Rounds returns false if there are too few for
+// one; with free ≥ Needs there never are.
 func Rounds(taken, freed []int, free int, round func(first, last int) error) (bool, error) {
 	for first := 0; first < len(taken); {
 		last, after := first, free

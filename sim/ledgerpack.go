@@ -7,14 +7,14 @@ import (
 	"kvcompress/ref"
 )
 
-// packing counts what of the KVs of one sequence, or of all, lies in pages of other formats than the
-// plain one, because it is quantized or merged.
+// packing counts the KVs of one sequence, or of all, that are packed: in pages of a quantized or
+// merged format.
 type packing struct {
-	kvs     int   // of which the key or the value does
+	kvs     int   // KVs whose key or value is packed
 	read    int64 // bytes that a decode step reads of these
 	payload int64 // bytes of these that are held: fewer than are read where two layers share some
-	gone    int   // of which both do: they have left the plain pages
-	pages   int   // of other formats
+	gone    int   // KVs of which both are packed: they have left the plain pages
+	pages   int   // of quantized and merged formats
 	left    int   // plain blocks that were given back
 	seqs    int   // sequences that have any
 }
@@ -30,8 +30,8 @@ func (p *packing) add(o *packing, sign int) {
 	p.seqs += sign * o.seqs
 }
 
-// packed is what a sequence has in pages of other formats: the oldest keys and values of each head that its
-// method packs, equally many of each.
+// packed is what a sequence has packed: the oldest keys and the oldest values of each head that
+// its method packs, as many in every such head.
 type packed struct {
 	keys, values int
 	kept         int      // of a method that merges: keys, and values, of each head that are retained, where it is the same of all

@@ -71,7 +71,7 @@ struct packed {
   }
 };
 
-// groups makes codes of one group: `read` gives its element i, and `put` takes its code. It
+// make_codes quantizes one group: `read` gives its element i, and `put` takes its code. It
 // writes scale and minimum. A code is the integer nearest to (x − m)/S, ties to even: added
 // to 3·2²², a number below 2²² is rounded to it.
 template <class format, class reading, class putting>
