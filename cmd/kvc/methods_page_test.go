@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/docstest"
 	"kvcompress/ref"
 )
 
@@ -32,10 +33,6 @@ func methodPage(name string) (page, heading string) {
 // with its default.
 func TestMethodsPage(t *testing.T) {
 	const path, begin, end = "../../docs/methods.md", "-update writes it -->\n", "<!-- end -->"
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var table strings.Builder
 	table.WriteString("| method | watches | does | from | when | reads | bytes of a token and KV head |\n|---|---|---|---|---|---|---|\n")
 	for _, e := range ref.Methods() {
@@ -46,18 +43,7 @@ func TestMethodsPage(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "| [%s](%s) | %s | %s | %s | %s | %s | %s |\n", e.Name, link, e.Watches, e.Does, e.From, e.When, e.Reads, e.Payload)
 	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the table", path)
-	}
-	if want := before + begin + table.String() + end + after; want != string(text) {
-		if !*update {
-			t.Errorf("%s has another table than kvc methods: go test ./cmd/kvc -run MethodsPage -update", path)
-		} else if err := os.WriteFile(path, []byte(want), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
+	docstest.Between(t, path, begin, end, table.String(), *update, "go test ./cmd/kvc -run MethodsPage -update")
 
 	for _, e := range ref.Methods() {
 		name, heading := methodPage(e.Name)

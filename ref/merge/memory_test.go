@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"kvcompress/internal/docstest"
 )
 
 var update = flag.Bool("update", false, "rewrite the tables in docs/methods/minicache.md")
@@ -139,23 +141,7 @@ func TestMemoryTables(t *testing.T) {
 	}
 
 	const path, begin, end = "../../docs/methods/minicache.md", "-run MemoryTables -update writes it -->\n", "<!-- end -->"
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the tables", path)
-	}
-	if want := before + begin + table.String() + end + after; want != string(text) {
-		if !*update {
-			t.Fatalf("%s has other tables than are computed: go test ./ref/merge -run MemoryTables -update", path)
-		}
-		if err := os.WriteFile(path, []byte(want), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
+	docstest.Between(t, path, begin, end, table.String(), *update, "go test ./ref/merge -run MemoryTables -update")
 }
 
 // TestPublishedAverages finds the rows of the published LongBench table whose average is that of their

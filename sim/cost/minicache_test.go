@@ -3,10 +3,10 @@ package cost
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
+	"kvcompress/internal/docstest"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/merge"
@@ -140,21 +140,5 @@ func TestMiniCacheThroughput(t *testing.T) {
 	}
 
 	const path, begin, end = "../../docs/methods/minicache.md", "-run MiniCacheThroughput -update writes it -->\n", "<!-- end of throughput -->"
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the table", path)
-	}
-	if want := before + begin + table.String() + end + after; want != string(text) {
-		if !*update {
-			t.Fatalf("%s has another table than is computed: go test ./sim/cost -run MiniCacheThroughput -update", path)
-		}
-		if err := os.WriteFile(path, []byte(want), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
+	docstest.Between(t, path, begin, end, table.String(), *update, "go test ./sim/cost -run MiniCacheThroughput -update")
 }
