@@ -24,6 +24,7 @@ type Table struct {
 	Digest   string    `json:"digest"`    // of every decoded token
 	Cells    []Cell    `json:"cells"`     // by mode, budget, method and category
 	Rankings []Ranking `json:"rankings"`  // by mode and budget
+	Checks   []Check   `json:"checks"`    // whether each category is a task, by mode
 	Unmet    []Unmet   `json:"unreached"` // methods that cannot be brought to a budget
 }
 
@@ -40,6 +41,7 @@ type Cell struct {
 	Low     float64 `json:"low"`
 	High    float64 `json:"high"`
 
+	Exact      float64 `json:"exact"`      // part of the prompts whose answer is right as a whole
 	Relative   float64 `json:"relative"`   // of the full cache's score; 0 where that is 0
 	Divergence float64 `json:"divergence"` // mean, in nats
 	Bytes      float64 `json:"bytes"`      // part of the full cache's, mean
@@ -88,7 +90,7 @@ func (b *Bench) NewTable(results []Result) *Table {
 	results = slices.Clone(results)
 	slices.SortFunc(results, func(a, b Result) int { return cmp.Compare(a.Unit, b.Unit) })
 	t := &Table{Plan: b.Plan, Done: len(results), Partial: len(results) < b.Plan.Units(), Digest: digest(results)}
-	planned := b.planned()
+	planned, chance := b.planned(), map[place]float64{}
 	type at struct {
 		mode   Mode
 		budget Budget
@@ -104,6 +106,9 @@ func (b *Bench) NewTable(results []Result) *Table {
 				cells[key] = map[string][]Run{}
 			}
 			cells[key][run.Category] = append(cells[key][run.Category], run)
+			if run.Row == Full {
+				chance[place{run.Mode, run.Budget, run.Row, run.Category}] += run.Chance
+			}
 			if sums[key] == nil {
 				sums[key] = &unitMean{unit: r.Unit, model: r.Model}
 			}
@@ -145,6 +150,7 @@ func (b *Bench) NewTable(results []Result) *Table {
 			t.Rankings = append(t.Rankings, ranking)
 		}
 	}
+	t.checks(chance)
 	t.Unmet = b.unmet()
 	return t
 }
@@ -194,7 +200,13 @@ func (t *Table) cells(planned map[place]int, byCategory, full map[string][]Run, 
 		c := Cell{Mode: mode, Budget: budget, Row: row, Category: category, N: len(runs), Missing: all - len(runs)}
 		n := float64(len(runs))
 		for _, r := range runs {
-			c.Score, c.Divergence, c.Bytes, c.Peak = c.Score+r.Score/n, c.Divergence+r.Divergence/n, c.Bytes+r.Bytes/n, c.Peak+r.Peak/n
+			if r.Exact {
+				c.Exact++
+			}
+			c.Score, c.Divergence, c.Bytes, c.Peak = c.Score+r.Score, c.Divergence+r.Divergence, c.Bytes+r.Bytes, c.Peak+r.Peak
+		}
+		for _, sum := range []*float64{&c.Score, &c.Exact, &c.Divergence, &c.Bytes, &c.Peak} {
+			*sum = over(*sum, n)
 		}
 		scores := make([]float64, len(runs))
 		for i, r := range runs {
