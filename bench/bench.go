@@ -38,12 +38,12 @@ func New(ctx context.Context, p Plan) (*Bench, error) {
 // Knobs returns where the knobs of a model stand.
 func (b *Bench) Knobs(model string) []Knob { return b.knobs[model].all }
 
-// Runs returns how many generations a unit of each model has, by model.
+// Runs returns how many generations a unit has.
 func (b *Bench) Runs(unit int) int {
-	name, _ := b.Plan.unit(unit)
+	u := b.Plan.unit(unit)
 	n := 0
-	for _, k := range b.knobs[name].all {
-		if k.Setting != nil {
+	for _, k := range b.knobs[u.model].all {
+		if k.Setting != nil && k.Length == u.options.Length && k.Digits == u.options.Digits {
 			n++
 		}
 	}
