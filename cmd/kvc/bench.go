@@ -145,12 +145,14 @@ kvc bench: -o resumes, --shard divides, kvc bench merge joins.`,
 type benchOutput struct {
 	asJSON           bool
 	html, csv, plots string
+	relative         bool
 	show             []string
 }
 
 func (o *benchOutput) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringSliceVar(&o.show, "show", []string{"1/4"}, "`budgets` of which all categories are printed, or all")
+	fs.BoolVar(&o.relative, "relative", false, "print parts of the full cache's scores")
 	fs.StringVar(&o.csv, "csv", "", "write a row for each cell to a `file`")
 	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
 	fs.StringVar(&o.plots, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
@@ -349,7 +351,7 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 	if err != nil {
 		return err
 	}
-	table := &report.Bench{Table: b.NewTable(results), Rows: rows, Inputs: benchInputs(&b.Plan), Shown: shown, Footer: newFooter(command)}
+	table := &report.Bench{Table: b.NewTable(results), Rows: rows, Inputs: benchInputs(&b.Plan), Shown: shown, Of: b, Relative: o.relative, Footer: newFooter(command)}
 	for _, f := range []struct {
 		path  string
 		write func(io.Writer, *report.Bench) error
