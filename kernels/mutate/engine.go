@@ -30,6 +30,8 @@ type Check struct {
 	Runs    int // of a mutant that notice nothing before it has survived
 	// Progress, if it is not nil, is called as each mutant is done.
 	Progress func()
+
+	parsed ptx.Cache // of all devices
 }
 
 // Survivor is a mutant that nothing noticed.
@@ -148,6 +150,7 @@ type input struct {
 	*validate.Pipeline
 	covered ptx.Coverage
 	cost    int64 // instructions of threads
+	parsed  *ptx.Cache
 }
 
 // Run checks mutants. Equal seeds, mutants and methods give equal results.
@@ -190,7 +193,7 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		}
 	}
 	guesses := make([]Survivor, len(unnoticed))
-	each(len(unnoticed), func(i int) { guesses[i] = unnoticed[i].guess(ctx) })
+	each(len(unnoticed), func(i int) { guesses[i] = unnoticed[i].guess(ctx, &c.parsed) })
 	survivors = append(survivors, guesses...)
 	return survivors, ctx.Err()
 }
@@ -224,7 +227,7 @@ func (c *Check) inputs(ctx context.Context, first uint64, n int, mutants []*trie
 		for _, p := range append(edges, p) {
 			format := strings.TrimPrefix(p.Config.DType.String(), "fp8_")
 			if slices.ContainsFunc(mutants, func(t *tried) bool { return t.format() == "" || t.format() == format }) {
-				list = append(list, &input{Pipeline: &p})
+				list = append(list, &input{Pipeline: &p, parsed: &c.parsed})
 			}
 		}
 	}
@@ -249,7 +252,7 @@ const (
 // reference is an error. cost, which may be nil, is what it took.
 func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]kernels.Replacement, cost *int64) (err error) {
 	defer work.Recover(&err) // the host believed what a wrong kernel wrote
-	opt.MemoryLimit = maxMemory
+	opt.MemoryLimit, opt.Cache = maxMemory, in.parsed
 	var dev *ptx.Device
 	outcome, err := in.Pipeline.Run(ctx, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		dev = ptx.New(opt)
@@ -298,7 +301,7 @@ func (t *tried) format() string {
 const maxProbes = 40
 
 // guess guesses whether a mutant that nothing noticed is equivalent.
-func (t *tried) guess(ctx context.Context) Survivor {
+func (t *tried) guess(ctx context.Context, parsed *ptx.Cache) Survivor {
 	s := Survivor{Mutant: t.Mutant, Runs: len(t.inputs)}
 	if len(t.inputs) == 0 {
 		s.Why = "no pipeline executes the instruction"
@@ -325,7 +328,7 @@ func (t *tried) guess(ctx context.Context) Survivor {
 		if ctx.Err() != nil {
 			return s
 		}
-		in := &input{Pipeline: p}
+		in := &input{Pipeline: p, parsed: parsed}
 		if err := in.run(ctx, ptx.Options{Budget: launchBudget}, t.replaces(probe), nil); err != nil && ctx.Err() == nil {
 			s.Why = "its result differs, and nothing that follows does"
 			if report := (*ptx.Report)(nil); !errors.As(err, &report) || report.Kind != ptx.Trapped {
