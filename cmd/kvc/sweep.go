@@ -44,6 +44,8 @@ type sweepFlags struct {
 	utilization                 []string
 	loads                       []float64
 	concurrency, replicas       []int
+	prefill, decode             []int // replicas of each kind
+	link                        linkFlags
 	send                        sendFlags
 	method                      sweepMethod
 	spread                      string
@@ -101,6 +103,7 @@ auto/N, which takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID), and -o 
 a disk that all see; kvc sweep merge DIR joins their files. Whatever ends a shard in
 the middle, the same command goes on from there. docs/planning.md has manifests.
 
+Exit code 2 if no point can be projected, as where the model fits none of the cards.
 Ctrl-C prints what is finished, marked partial: exit code 130.`,
 		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
@@ -117,6 +120,9 @@ Ctrl-C prints what is finished, marked partial: exit code 130.`,
 	fs.StringSliceVar(&f.models, "model", nil, "`models`, with commas between")
 	f.addPoints(fs)
 	fs.IntSliceVar(&f.replicas, "replicas", []int{1}, "`numbers` of such servers behind a router")
+	fs.IntSliceVar(&f.prefill, "prefill-replicas", nil, "`numbers` of servers that prefill, and send the KVs to --decode-replicas others; in place of --replicas, or beside those that are given")
+	fs.IntSliceVar(&f.decode, "decode-replicas", nil, "`numbers` of servers that decode what --prefill-replicas have computed")
+	f.link.add(fs)
 	fs.BoolVar(&f.maxLoad, "max-load", false, "find the largest load within the objectives")
 	addObjectives(fs, &f.settings.SLO)
 	f.addPrices(fs)
@@ -301,7 +307,7 @@ func (o *sweepOutput) check() error {
 
 // points are the combinations that the flags ask for.
 func (f *sweepFlags) points() ([]sweep.Point, error) {
-	a := sweep.Axes{Models: f.models, Cards: f.gpus, TP: f.tp, MaxNumSeqs: f.seqs, Loads: f.loads, Concurrency: f.concurrency, Replicas: f.replicas}
+	a := sweep.Axes{Models: f.models, Cards: f.gpus, TP: f.tp, MaxNumSeqs: f.seqs, Loads: f.loads, Concurrency: f.concurrency, Replicas: f.replicas, Prefill: f.prefill, Decode: f.decode}
 	for _, n := range f.concurrency {
 		if err := checkConcurrency(f.engine.fs, n); err != nil {
 			return nil, err
@@ -310,6 +316,13 @@ func (f *sweepFlags) points() ([]sweep.Point, error) {
 	for _, n := range f.replicas {
 		if err := checkReplicas(n); err != nil {
 			return nil, err
+		}
+	}
+	for name, numbers := range map[string][]int{"prefill-replicas": f.prefill, "decode-replicas": f.decode} {
+		for _, n := range numbers {
+			if n < 1 || n > sim.MaxReplicas {
+				return nil, usagef("--%s %d: want 1 to %d", name, n, sim.MaxReplicas)
+			}
 		}
 	}
 	budgets := f.memory
@@ -372,7 +385,7 @@ func (f *sweepFlags) check() error {
 	case f.workers < 0:
 		return usagef("--workers %d: want at least 1, or 0 for one for each core", f.workers)
 	}
-	if err := checkObjectives(f.engine.fs, &f.settings.SLO); err != nil {
+	if err := errors.Join(checkObjectives(f.engine.fs, &f.settings.SLO), f.checkPools()); err != nil {
 		return err
 	}
 	f.settings.Prices = map[string]float64{}
@@ -397,6 +410,29 @@ func (f *sweepFlags) check() error {
 	return f.out.check()
 }
 
+// disaggregates reports whether there are servers that prefill and others that decode.
+func (f *sweepFlags) disaggregates() bool { return len(f.prefill) > 0 || len(f.decode) > 0 }
+
+// checkPools refuses what does not go with servers that prefill and others that decode.
+func (f *sweepFlags) checkPools() error {
+	fs := f.engine.fs
+	by, none := poolNames, "--replicas"
+	if fs.Lookup("disaggregate") != nil {
+		by, none = "--disaggregate", "no --disaggregate"
+	}
+	f.settings.Link, f.settings.LinkLatency = f.link.bandwidth, int64(f.link.latency)
+	if err := f.link.check(fs, f.disaggregates(), by); err != nil || !f.disaggregates() {
+		return err
+	}
+	switch {
+	case len(f.prefill) == 0 || len(f.decode) == 0:
+		return usagef("%s go together: want at least one of each", by)
+	case len(f.concurrency) > 0 || f.send.turns != string(sim.TurnsAsRecorded):
+		return usagef("%s: requests arrive by their own times there; with --concurrency or --turns want %s", by, none)
+	}
+	return nil
+}
+
 // cardOf returns the name of that card of the sweep which a price is for.
 func (f *sweepFlags) cardOf(price string) (string, error) {
 	priced, err := catalog.FindCard(price)
@@ -412,6 +448,9 @@ func (f *sweepFlags) cardOf(price string) (string, error) {
 }
 
 func (f *sweepFlags) run(cmd *cobra.Command) error {
+	if f.disaggregates() && !cmd.Flags().Changed("replicas") {
+		f.replicas = nil // all points have some that prefill and others that decode
+	}
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -478,7 +517,23 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if err := f.out.print(cmd, &inputs, len(points), outcomes); err != nil {
 		return err
 	}
-	return interrupted(runErr, printedBefore)
+	if runErr != nil {
+		return interrupted(runErr, printedBefore)
+	}
+	return noneProjected(outcomes)
+}
+
+// noneProjected returns an error where no point could be projected, as kvc sim does of its one.
+func noneProjected(outcomes []sweep.Outcome) error {
+	for i := range outcomes {
+		if outcomes[i].Error == "" || outcomes[i].Metrics.Finished > 0 {
+			return nil
+		}
+	}
+	if len(outcomes) == 0 {
+		return nil
+	}
+	return fmt.Errorf("no point could be projected, the first because %s", strings.TrimPrefix(outcomes[0].Error, "sim: "))
 }
 
 // project makes the shard's projections that are not there yet.
@@ -679,6 +734,10 @@ func (in *sweepInputs) list() []report.Input {
 	if s.SLO.Set() {
 		slo = fmt.Sprintf("%s; for %g of the requests", sloWords(s.SLO), s.SLO.Required())
 	}
+	link := "each card's network"
+	if s.Link > 0 {
+		link = fmt.Sprintf("%.4g GB/s a card", s.Link/1e9)
+	}
 	list := []report.Input{
 		{Name: "requests", Value: fmt.Sprintf("%s: %s", in.Requests, counted(in.Count, "request"))},
 		{Name: "requests, SHA-256", Value: in.Digest[:min(16, len(in.Digest))]},
@@ -703,6 +762,7 @@ func (in *sweepInputs) list() []report.Input {
 		{s.Chunked && s.Scheduler != sim.VLLMV1, "chunked prefill", "on"}, {s.PrefixTokens > 0, "prefix caching", "on"},
 		{s.V1 != nil && s.V1.WholePrompts, "chunked prefill", "off"}, {s.V1 != nil && !s.V1.Prefixes, "prefix caching", "off"},
 		{s.Window > 0, "queries of a prompt that are watched", strconv.Itoa(s.Window)},
+		{s.Link > 0 || s.LinkLatency > 0, "link from prefill to decode replicas", fmt.Sprintf("%s and %v", link, time.Duration(s.LinkLatency))},
 		{s.Spread != "", "which heads lose what is evicted", s.Spread},
 	} {
 		if o.on {

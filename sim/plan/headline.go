@@ -24,17 +24,18 @@ func (a *Answer) Name(c *Candidate) string {
 	return strings.Join(parts, ", ")
 }
 
-// What says the cards of a candidate: 2 × h100, 3 replicas of 2 × h100, or, where no number
-// of replicas meets the objectives, any replicas of 2 × h100.
+// What says the cards of a candidate: 2 × h100, 3 replicas of 2 × h100, 1 prefill + 2 decode
+// replicas of 2 × h100; or, where no number of replicas meets the objectives, 2 × h100 with
+// any number of replicas.
 func (c *Candidate) What() string {
 	one := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card)
-	if c.Alone {
-		return "any replicas of " + one
+	switch {
+	case c.Alone && c.Disaggregated():
+		return one + " with any number of prefill and decode replicas"
+	case c.Alone:
+		return one + " with any number of replicas"
 	}
-	if n := c.Servers(); n > 1 {
-		return fmt.Sprintf("%d replicas of %s", n, one)
-	}
-	return one
+	return c.Replicated(one)
 }
 
 // Aspect is something beside cards and compression in which candidates may differ.

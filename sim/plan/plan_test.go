@@ -57,12 +57,23 @@ func TestHeadline(t *testing.T) {
 	compressed.Compression = sweep.Compression{Rate: 0.5}
 	bigger := outcome("h100", 1, 5, 1, 1)
 	bigger.MaxNumSeqs = 512
+	apart, neither := outcome("h100", 0, 9, 1, 1), outcome("l4", 0, 1, 0.5, 6)
+	apart.Prefill, apart.Decode = 1, 2
+	neither.Prefill, neither.Decode, neither.Alone = 1, 1, true
+	few := outcome("l4", 0, 1, 0.98, 2.5)
+	few.Prefill, few.Decode = 8, 7
 	for _, c := range []struct {
 		name string
 		a    *plan.Answer
 		want string
 		not  string
 	}{
+		{"disaggregated", answer(apart, outcome("a100", 4, 10, 1, 1)),
+			"1 prefill + 2 decode replicas of 2 × h100, uncompressed: meets the objectives for 100 % of the requests at $6,570 a month; cheapest that does; next best: 4 replicas of 2 × a100, uncompressed, $7,300 a month.", ""},
+		{"disaggregated, and not enough", answer(few),
+			"None meets the objectives for 99 % of the requests. Nearest: 8 prefill + 7 decode replicas of 2 × l4, uncompressed, for 98 % at $730 a month; misses: with 8 prefill and 7 decode replicas: TTFT", ""},
+		{"disaggregated, and never enough", answer(neither),
+			"None meets the objectives for 99 % of the requests. Nearest: 2 × l4 with any number of prefill and decode replicas, uncompressed, for 50 %; misses: even one request at a time: TTFT", "$"},
 		{"the cheapest", answer(outcome("a100", 3, 8, 1, 0.1), outcome("h100", 1, 6, 0.995, 1.9), outcome("l4", 2, 0.1, 0.98, 2.1)),
 			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $4,380 a month; cheapest that does; next best: 3 replicas of 2 × a100, uncompressed, $5,840 a month.", "l4"},
 		{"only one", answer(outcome("h100", 1, 0.1, 0.995, 1.9), outcome("l4", 1, 0.01, 0.98, 2.1)),
@@ -72,7 +83,7 @@ func TestHeadline(t *testing.T) {
 		{"none meets", answer(outcome("h100", 8, 48, 0.9899, 2.02), alone, broken),
 			"None meets the objectives for 99 % of the requests. Nearest: 8 replicas of 2 × h100, uncompressed, for 98.9 % at $35,040 a month; misses: with 8 replicas: TTFT is within 2 s for 98.9 % of the requests only: p99 is 2.02 s, 1 % over.", "cheapest"},
 		{"not even alone", answer(alone, broken),
-			"None meets the objectives for 99 % of the requests. Nearest: any replicas of 2 × l4, uncompressed, for 50 %; misses: even one request at a time: TTFT is within 2 s for 50 % of the requests only: p99 is 6 s, 200 % over.", "$"},
+			"None meets the objectives for 99 % of the requests. Nearest: 2 × l4 with any number of replicas, uncompressed, for 50 %; misses: even one request at a time: TTFT is within 2 s for 50 % of the requests only: p99 is 6 s, 200 % over.", "$"},
 		{"none fits", answer(broken), "None can serve the requests. 2 × l4, uncompressed: the weights take 141 GB.", "meets"},
 		{"two engines", answer(outcome("h100", 1, 6, 1, 1), compressed),
 			"2 × h100, keep 50 %, on kv-compress: meets the objectives for 100 % of the requests at $2,190 a month; cheapest that does; next best: 2 × h100, uncompressed, on vllm-v1, $4,380 a month. Candidates are on different engines", ""},
@@ -114,7 +125,7 @@ func TestReasons(t *testing.T) {
 		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: each objective is kept by enough requests, and all together by 98 % only"},
 		{"no room", fat, []plan.Kind{plan.NoRoom}, "the weights take 141 GB"},
 		{"a method", method, []plan.Kind{plan.Not}, "razor needs full_share"},
-		{"far off", outcome("l4", 1, 1, 0, 40), []plan.Kind{plan.Missed}, "TTFT is within 2 s for 0 % of the requests only: p99 is 40 s, 20 times over"},
+		{"far off", outcome("l4", 1, 1, 0, 40), []plan.Kind{plan.Missed}, "TTFT is within 2 s for 0 % of the requests only: p99 is 40 s, 20 times the limit"},
 	} {
 		a := answer(c.o)
 		got := &a.Candidates[0]
@@ -203,6 +214,33 @@ func TestSearch(t *testing.T) {
 	q.Replicas = 3
 	if o, err := q.Search(func(_ context.Context, p sweep.Point) (sweep.Outcome, error) { return sweep.Outcome{Point: p}, nil })(t.Context(), sweep.Point{}); err != nil || o.Replicas != 3 {
 		t.Errorf("3 replicas: %+v, %v", o, err)
+	}
+}
+
+// TestSearchApart finds how many prefill and how many decode, and shares out a given number.
+func TestSearchApart(t *testing.T) {
+	project := func(_ context.Context, p sweep.Point) (sweep.Outcome, error) {
+		o := outcome(p.Card, p.Replicas, 1, 0.5, 9)
+		o.Point = p
+		if p.Prefill >= 2 && p.Decode >= 3 || p.Concurrency == 1 {
+			o.Metrics.GoodShare = 1
+		}
+		o.Metrics.E2E.P99 = float64((p.Prefill - 4) * (p.Prefill - 4))
+		return o, nil
+	}
+	for _, c := range []struct{ replicas, prefill, decode int }{{0, 2, 3}, {1, 1, 1}, {6, 3, 3}, {4, 3, 1}} {
+		q := objectives()
+		q.Replicas = c.replicas
+		o, err := q.Search(project)(t.Context(), sweep.Point{Card: "l4", Prefill: 1, Decode: 1})
+		if err != nil || o.Prefill != c.prefill || o.Decode != c.decode {
+			t.Errorf("%+v: %+v, %v", c, o.Point, err)
+		}
+		if q.Replicas == 0 {
+			continue
+		}
+		if o, err := q.Search(project)(t.Context(), sweep.Point{Card: "l4"}); err != nil || o.Replicas != c.replicas || o.Disaggregated() {
+			t.Errorf("%d replicas: %+v, %v", c.replicas, o.Point, err)
+		}
 	}
 }
 

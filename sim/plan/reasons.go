@@ -107,6 +107,8 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 	switch {
 	case o.Alone:
 		how = "even one request at a time: "
+	case o.Disaggregated():
+		how = fmt.Sprintf("with %d prefill and %d decode replicas: ", o.Prefill, o.Decode)
 	case o.Servers() > 1:
 		how = fmt.Sprintf("with %d replicas: ", o.Servers())
 	}
@@ -121,7 +123,7 @@ func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
 	r.Text = fmt.Sprintf("%s is within %s for %s of the requests only", objectiveName(o.Name), Seconds(o.Limit), Percent(o.Share))
 	if o.At > 0 {
 		r.Over = o.At/o.Limit - 1
-		r.Text += fmt.Sprintf(": %s is %s, %s over", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
+		r.Text += fmt.Sprintf(": %s is %s, %s", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
 		if r.Over < expected.Of(o.Name) {
 			r.Text += ", which is less than the error to expect"
 		}
@@ -132,15 +134,15 @@ func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
 // quantile names the quantile that a part of the requests is.
 func quantile(part float64) string { return "p" + strconv.FormatFloat(100*part, 'g', 6, 64) }
 
-// over writes a part that a limit is exceeded by.
+// over says by which part a limit is exceeded.
 func over(part float64) string {
 	switch {
 	case part >= 9:
-		return fmt.Sprintf("%.0f times", part+1)
+		return fmt.Sprintf("%.0f times the limit", part+1)
 	case part >= 0.0995:
-		return fmt.Sprintf("%.0f %%", 100*part)
+		return fmt.Sprintf("%.0f %% over", 100*part)
 	}
-	return fmt.Sprintf("%.2g %%", 100*part)
+	return fmt.Sprintf("%.2g %% over", 100*part)
 }
 
 // Seconds writes a time with three digits.
