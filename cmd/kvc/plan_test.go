@@ -184,22 +184,22 @@ func TestPlanUsage(t *testing.T) {
 	log := steady(t, "0")
 	base := []string{"plan", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "l4,h100", "--slo-ttft", "1s"}
 	for want, args := range map[string][]string{
-		"no price of h100":              {"--price", "l4=1"},
-		"want CARD=DOLLARS":             {"--price", "l4=cheap"},
-		"want more than 0, and at most 10,000":              {"--price", "l4=-1,h100=1"},
-		"want 1 to 4096":                {"--max-replicas", "0"},
-		"--replicas and --max-replicas": {"--replicas", "5000"},
-		"want a part in (0, 1]":         {"--slo-attainment", "1.5"},
-		"want a time above 0":           {"--slo-tpot", "0s"},
-		"there is no router":            {"--router", "dice"},
-		"there is no rule":              {"--turns", "never"},
-		"clients":                       {"--concurrency", "0"},
-		"there is no scheduler":         {"--engine", "orca"},
-		"exclude each other":            {"--rate", "0.5", "--max-cache-tokens", "7"},
-		"--compression exclude":         {"--rate", "0.5", "--compression", "none"},
-		"ways to serve one load":        {"--load", "1,2"},
-		"kvc sweep takes several":       {"--model", "llama-3.1-70b"},
-		"as many":                       {"--tensor-parallel", "0"},
+		"no price of h100":                     {"--price", "l4=1"},
+		"want CARD=DOLLARS":                    {"--price", "l4=cheap"},
+		"want more than 0, and at most 10,000": {"--price", "l4=-1,h100=1"},
+		"want 1 to 4096":                       {"--max-replicas", "0"},
+		"--replicas and --max-replicas":        {"--replicas", "5000"},
+		"want a part in (0, 1]":                {"--slo-attainment", "1.5"},
+		"want a time above 0":                  {"--slo-tpot", "0s"},
+		"there is no router":                   {"--router", "dice"},
+		"there is no rule":                     {"--turns", "never"},
+		"clients":                              {"--concurrency", "0"},
+		"there is no scheduler":                {"--engine", "orca"},
+		"exclude each other":                   {"--rate", "0.5", "--max-cache-tokens", "7"},
+		"--compression exclude":                {"--rate", "0.5", "--compression", "none"},
+		"ways to serve one load":               {"--load", "1,2"},
+		"kvc sweep takes several":              {"--model", "llama-3.1-70b"},
+		"as many":                              {"--tensor-parallel", "0"},
 	} {
 		if want == "as many" {
 			want = "--tensor-parallel 0"

@@ -593,7 +593,7 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 		requests = append(requests, r)
 	}
 	if len(requests) == 0 {
-		return nil, "", fmt.Errorf("%s has no requests", source.name)
+		return nil, "", source.none()
 	}
 	switch {
 	case f.prefix && source.prefixBlock() == 0:

@@ -82,6 +82,7 @@ type Margin struct {
 // then those that are impossible.
 type Answer struct {
 	Question   Question
+	Requests   Requests
 	Priced     bool // all candidates that can be projected have a price
 	OneEngine  bool // all candidates are projected on one server
 	Candidates []Candidate
@@ -98,7 +99,7 @@ type Facts struct {
 
 // NewAnswer ranks outcomes. facts says what is known of each.
 func NewAnswer(q Question, outcomes []sweep.Outcome, requests Requests, facts func(*sweep.Point) Facts) *Answer {
-	a := &Answer{Question: q, Priced: true, OneEngine: true}
+	a := &Answer{Question: q, Requests: requests, Priced: true, OneEngine: true}
 	for i := range outcomes {
 		o := &outcomes[i]
 		f := facts(&o.Point)
@@ -173,10 +174,14 @@ func (a *Answer) Nearest() *Candidate {
 	return nil
 }
 
-// tightest returns the objective that is kept by the least.
+// tightest returns the objective that is kept by the least, of those that requests take any
+// time for.
 func tightest(objectives []stats.Objective) *Margin {
 	var least *Margin
 	for _, o := range objectives {
+		if o.At == 0 {
+			continue
+		}
 		if m := (&Margin{o, 1 - o.At/o.Limit}); least == nil || m.Spare < least.Spare {
 			least = m
 		}

@@ -77,7 +77,7 @@ func TestHeadline(t *testing.T) {
 		{"the cheapest", answer(outcome("a100", 3, 8, 1, 0.1), outcome("h100", 1, 6, 0.995, 1.9), outcome("l4", 2, 0.1, 0.98, 2.1)),
 			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $4,380 a month; cheapest that does; next best: 3 replicas of 2 × a100, uncompressed, $5,840 a month.", "l4"},
 		{"only one", answer(outcome("h100", 1, 0.1, 0.995, 1.9), outcome("l4", 1, 0.01, 0.98, 2.1)),
-			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $73.00 a month; cheapest that does; no other candidate meets them.", ""},
+			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $73.00 a month; cheapest that does; no other candidate does.", ""},
 		{"no prices", answer(outcome("a100", 3, 0, 1, 0.1), outcome("h100", 2, 0, 1, 1)),
 			"2 replicas of 2 × h100, uncompressed: meets the objectives for 100 % of the requests on 4 cards; fewest that do, as there are no prices; next best: 3 replicas of 2 × a100, uncompressed, on 6 cards.", "$"},
 		{"none meets", answer(outcome("h100", 8, 48, 0.9899, 2.02), alone, broken),
@@ -120,7 +120,7 @@ func TestReasons(t *testing.T) {
 		want  string
 	}{
 		// Of 100 requests of 1,024, 2,024 … tokens, 11 are longer than 90,000.
-		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
+		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90,000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
 		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for 50 %"},
 		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: each objective is kept by enough requests, and all together by 98 % only"},
 		{"no room", fat, []plan.Kind{plan.NoRoom}, "the weights take 141 GB"},
@@ -175,6 +175,62 @@ func TestCaveats(t *testing.T) {
 	for _, want := range []string{"1.9 s of 2 s", "5 % to spare, which is less than the error to expect, 8 % on average: measure", "doubling and bisection"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
+		}
+	}
+}
+
+// TestCaveatsOfRequests says where the requests do not tell what is asked of them.
+func TestCaveatsOfRequests(t *testing.T) {
+	at := func(n int, gap time.Duration, output int) []trace.Request {
+		list := make([]trace.Request, n)
+		for i := range list {
+			list[i] = trace.Request{ArrivalNS: 5e9 + int64(i)*int64(gap), PromptTokens: 10, OutputTokens: output}
+		}
+		return list
+	}
+	const few, burst, short, nothing, anyTime = "too few to tell 99 % of them from all: want 100 or more", "come at once", "come within", "objective of TPOT asks for nothing", "no objectives are given: 99 % of the requests have their first token within 1.5 s, and their last within 4 s"
+	for name, c := range map[string]struct {
+		requests    []trace.Request
+		took        float64 // seconds from the first arrival to the last token
+		load        float64
+		concurrency int
+		slo         stats.SLO
+		want        []string
+	}{
+		"enough":             {at(100, time.Second, 9), 101, 1, 0, stats.SLO{TTFT: 2 * time.Second}, nil},
+		"few":                {at(99, time.Second, 9), 101, 1, 0, stats.SLO{TTFT: 2 * time.Second}, []string{few}},
+		"few, and all asked": {at(3, time.Second, 9), 2.5, 1, 0, stats.SLO{TTFT: 2 * time.Second, Part: 1}, nil},
+		"at once":            {at(200, 0, 9), 9, 1, 0, stats.SLO{TTFT: 2 * time.Second}, []string{burst}},
+		"clients":            {at(200, 0, 9), 9, 1, 4, stats.SLO{TTFT: 2 * time.Second}, nil},
+		"short":              {at(101, time.Second, 9), 151, 1, 0, stats.SLO{TTFT: 2 * time.Second}, []string{short + " 100 s, and serving them takes 151 s"}},
+		"short by the load":  {at(101, time.Second, 9), 76, 2, 0, stats.SLO{TTFT: 2 * time.Second}, []string{short + " 50 s, and serving them takes 76 s"}},
+		"one alone":          {at(1, 0, 9), 1, 1, 0, stats.SLO{TTFT: 2 * time.Second}, []string{few}},
+		"of nothing":         {at(100, time.Second, 1), 101, 1, 0, stats.SLO{TPOT: time.Second}, []string{nothing}},
+		"no objectives":      {at(3, time.Second, 9), 2.5, 1, 0, stats.SLO{}, []string{anyTime}},
+	} {
+		o := sweep.Outcome{Point: sweep.Point{Card: "h100", TP: 1, Replicas: 1, Load: c.load, Concurrency: c.concurrency}}
+		o.Metrics = stats.Summary{Finished: int64(len(c.requests)), GoodShare: 1, Duration: c.took, TTFT: stats.Latency{P99: 1.5}, E2E: stats.Latency{P99: 4}}
+		if c.slo.TTFT > 0 {
+			o.Metrics.Objectives = []stats.Objective{{Name: "ttft", Limit: 2, Share: 1, At: 1}}
+		}
+		if c.slo.TPOT > 0 {
+			o.Metrics.Objectives = []stats.Objective{{Name: "tpot", Limit: 1, Share: 1}}
+		}
+		a := plan.NewAnswer(plan.Question{Objectives: c.slo, Most: 8}, []sweep.Outcome{o}, plan.Count(slices.Values(c.requests)), func(*sweep.Point) plan.Facts { return plan.Facts{Cards: 1} })
+		text := strings.Join(a.Caveats(), " ")
+		for _, caveat := range []string{few, burst, short, nothing, anyTime} {
+			wanted := slices.ContainsFunc(c.want, func(w string) bool { return strings.HasPrefix(w, caveat) })
+			if got := strings.Contains(text, caveat); got != wanted {
+				t.Errorf("%s: that it has %q is %v: %s", name, caveat, got, text)
+			}
+		}
+		for _, w := range c.want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s: no %q in %s", name, w, text)
+			}
+		}
+		if got := a.Candidates[0].Tightest; (got != nil) != (c.slo.TTFT > 0) {
+			t.Errorf("%s: the tightest objective is %+v", name, got)
 		}
 	}
 }
@@ -283,7 +339,7 @@ func TestExpect(t *testing.T) {
 func TestNumbers(t *testing.T) {
 	for want, got := range map[string]string{
 		"98.9 %": plan.Percent(0.98999), "100 %": plan.Percent(1), "< 0.1 %": plan.Percent(1e-5), "0 %": plan.Percent(0), "99 %": plan.Percent(0.99),
-		"44.5 ms": plan.Seconds(0.0445), "2 s": plan.Seconds(2), "1234 s": plan.Seconds(1234.4), "$73.00 a month": plan.Month(73), "$1,234,567 a month": plan.Month(1234567),
+		"44.5 ms": plan.Seconds(0.0445), "0.001 µs": plan.Seconds(1e-9), "999 µs": plan.Seconds(0.000999), "1 ms": plan.Seconds(0.0009999), "2 s": plan.Seconds(2), "1234 s": plan.Seconds(1234.4), "$73.00 a month": plan.Month(73), "$1,234,567 a month": plan.Month(1234567),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

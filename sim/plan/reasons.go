@@ -37,15 +37,20 @@ type Reason struct {
 
 // Requests is what reasons say of the requests.
 type Requests struct {
-	Count   int
-	lengths map[int]int // requests by tokens, prompt and output
+	Count       int
+	first, last int64       // arrivals
+	lengths     map[int]int // requests by tokens, prompt and output
 }
 
 // Count takes in requests that were read without error.
 func Count(requests iter.Seq[trace.Request]) Requests {
 	r := Requests{lengths: map[int]int{}}
 	for q := range requests {
+		if r.Count == 0 {
+			r.first, r.last = q.ArrivalNS, q.ArrivalNS
+		}
 		r.Count++
+		r.first, r.last = min(r.first, q.ArrivalNS), max(r.last, q.ArrivalNS)
 		r.lengths[q.PromptTokens+q.OutputTokens]++
 	}
 	return r
@@ -83,7 +88,7 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 		long = requests.longer(f.Context)
 	}
 	if long > 0 {
-		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %d tokens of its context", Percent(float64(long)/float64(max(1, requests.Count))), f.Context)})
+		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", Percent(float64(long)/float64(max(1, requests.Count))), grouped(float64(f.Context)))})
 	}
 	if others := m.Refused - int64(long); others > 0 {
 		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", Percent(float64(others)/float64(all)), o.Refusal)})
@@ -138,7 +143,7 @@ func quantile(part float64) string { return "p" + strconv.FormatFloat(100*part, 
 func over(part float64) string {
 	switch {
 	case part >= 9:
-		return fmt.Sprintf("%.0f times the limit", part+1)
+		return grouped(part+1) + " times the limit"
 	case part >= 0.0995:
 		return fmt.Sprintf("%.0f %% over", 100*part)
 	}
@@ -148,6 +153,8 @@ func over(part float64) string {
 // Seconds writes a time with three digits.
 func Seconds(s float64) string {
 	switch {
+	case s < 0.9995e-3:
+		return fmt.Sprintf("%.3g µs", 1e6*s)
 	case s < 0.9995:
 		return fmt.Sprintf("%.3g ms", 1e3*s)
 	case s < 999.5:
