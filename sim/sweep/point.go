@@ -58,6 +58,9 @@ func (p *Point) String() string {
 	load := fmt.Sprintf("load × %.4g", p.Load)
 	if p.Concurrency > 0 {
 		load = fmt.Sprintf("%d clients", p.Concurrency)
+		if p.Concurrency == 1 {
+			load = "1 client"
+		}
 	}
 	return fmt.Sprintf("%s on %s, memory %s, compression %s, batch limit %d, %s",
 		p.Model, p.Replicated(fmt.Sprintf("%d × %s", p.TP, p.Card)), p.Budget, p.Compression, p.MaxNumSeqs, load)
