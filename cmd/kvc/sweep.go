@@ -249,8 +249,8 @@ func engineOf(points []sweep.Point) cost.Engine {
 	return cost.VLLMV1
 }
 
-// checkMethods refuses options of methods that are not in the sweep, and methods that
-// cannot be planned.
+// checkMethods refuses options of methods that are not in the sweep, and methods that can be
+// planned of none of its models: of some of them, those points say why they are not projected.
 func (f *sweepFlags) checkMethods(cmd *cobra.Command, points []sweep.Point) error {
 	used := map[string]bool{}
 	type planned struct {
@@ -258,6 +258,11 @@ func (f *sweepFlags) checkMethods(cmd *cobra.Command, points []sweep.Point) erro
 		sweep.Compression
 	}
 	checked := map[planned]bool{}
+	possible := map[sweep.Compression]bool{}
+	var impossible []struct {
+		of  sweep.Compression
+		err error
+	}
 	for _, p := range points {
 		used[p.Compression.MethodName()] = true
 		if key := (planned{p.Model, p.Compression}); p.Compression.Enabled() && !checked[key] {
@@ -266,9 +271,19 @@ func (f *sweepFlags) checkMethods(cmd *cobra.Command, points []sweep.Point) erro
 			if err == nil {
 				err = f.settings.CheckMethod(model, p.Compression)
 			}
-			if err != nil {
-				return usagef("--compression %s, %s: %w", p.Compression, p.Model, err)
+			if err == nil {
+				possible[p.Compression] = true
+			} else {
+				impossible = append(impossible, struct {
+					of  sweep.Compression
+					err error
+				}{p.Compression, usagef("--compression %s, %s: %w", p.Compression, p.Model, err)})
 			}
+		}
+	}
+	for _, not := range impossible {
+		if !possible[not.of] {
+			return not.err
 		}
 	}
 	for _, method := range slices.Sorted(maps.Keys(f.settings.Set)) {

@@ -67,6 +67,9 @@ func (r *Result) read(c *Config) string {
 // notes says what is taken for granted because of the method, and of its schedule.
 func (c *Config) notes() []string {
 	notes := append(c.serverNotes(), c.Deployment.Notes()...)
+	if c.Scheduler == sim.VLLMV1 && c.V1.PrefixTokens > 0 && c.Deployment.Layout() != nil {
+		notes = append(notes, "Prompts that begin alike are all computed and held: that layers with windows or states share prefixes is not modelled. vLLM V1 shares them between windows, so that it takes less time and memory than is projected where it does.")
+	}
 	cfg := c.Deployment.Config()
 	method, err := cfg.NewMethod()
 	if err != nil || cfg.CountsBlocks() || c.Schedule.Once || c.Schedule.Interval != 1 {

@@ -278,13 +278,14 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	if j.Scheduler != sim.VLLMV1 {
 		c.ChunkedPrefill, c.PrefixTokens = j.Chunked, j.PrefixTokens
 	}
-	if p.Disaggregated() {
-		c.Replicas = 0
-		if c.Disaggregation, err = j.disaggregation(p, &card); err == nil {
-			err = c.Disaggregation.Suits(&sim.Plan{Scheduler: c.Scheduler, Config: d.Config(), Layout: d.Layout(), Concurrency: c.Concurrency, Turns: c.Turns})
-		}
+	if err := errors.Join(d.Validate(), c.Limits.Validate()); err != nil || !p.Disaggregated() {
+		return c, err
 	}
-	return c, errors.Join(err, d.Validate(), c.Limits.Validate())
+	c.Replicas = 0
+	if c.Disaggregation, err = j.disaggregation(p, &card); err == nil {
+		err = c.Disaggregation.Suits(&sim.Plan{Scheduler: c.Scheduler, Config: d.Config(), Layout: d.Layout(), Concurrency: c.Concurrency, Turns: c.Turns})
+	}
+	return c, err
 }
 
 // disaggregation returns the servers of a point of which some prefill and others decode.
