@@ -340,16 +340,16 @@ func (f *sweepFlags) points() ([]sweep.Point, error) {
 			}
 		}
 	}
-	budgets := f.memory
+	budgets, flag := f.memory, "memory"
 	if len(f.utilization) > 0 {
-		if budgets = f.utilization; f.engine.fs.Changed("memory") {
+		if budgets, flag = f.utilization, "gpu-memory-utilization"; f.engine.fs.Changed("memory") {
 			return nil, usagef("--gpu-memory-utilization and --memory exclude each other")
 		}
 	}
 	for _, s := range budgets {
 		b, err := sweep.ParseBudget(s)
 		if err != nil {
-			return nil, usagef("--memory: %w", err)
+			return nil, usagef("--%s: %w", flag, err)
 		}
 		a.Budgets = append(a.Budgets, b)
 	}
@@ -413,6 +413,9 @@ func (f *sweepFlags) check() error {
 		name, err := f.cardOf(card)
 		if err != nil {
 			return err
+		}
+		if before, given := f.settings.Prices[name]; given && before != usd {
+			return usagef("--price: %s has two prices: a card of a file that is priced by itself wants a name of its own", name)
 		}
 		f.settings.Prices[name] = usd
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,8 +102,8 @@ func (a *Axes) servers() []Point {
 // MaxPoints bounds a sweep.
 const MaxPoints = 1_000_000
 
-// Points returns every combination, the last axis fastest. Models and cards have the
-// names of the catalogue, or, where they are not in it, those that they were given.
+// Points returns every combination once, the last axis fastest. Models and cards have the
+// names of the catalogue, or, where it has none that is equal, those that they were given.
 func (a *Axes) Points() ([]Point, error) {
 	concurrency := a.Concurrency
 	if len(concurrency) == 0 {
@@ -134,14 +135,14 @@ func (a *Axes) Points() ([]Point, error) {
 	models, cards := slices.Clone(a.Models), slices.Clone(a.Cards)
 	for i, name := range models {
 		m, err := catalog.FindModel(name)
-		if again, otherErr := catalog.FindModel(m.Name); otherErr == nil && again.Name == m.Name {
+		if again, otherErr := catalog.FindModel(m.Name); otherErr == nil && reflect.DeepEqual(again, m) {
 			models[i] = m.Name
 		}
 		errs = append(errs, err)
 	}
 	for i, name := range cards {
 		c, err := catalog.FindCard(name)
-		if again, otherErr := catalog.FindCard(c.Name); otherErr == nil && again.Name == c.Name {
+		if again, otherErr := catalog.FindCard(c.Name); otherErr == nil && reflect.DeepEqual(again, c) {
 			cards[i] = c.Name
 		}
 		errs = append(errs, err)
@@ -168,6 +169,7 @@ func (a *Axes) Points() ([]Point, error) {
 		return nil, err
 	}
 	points := make([]Point, 0, n)
+	seen := make(map[Point]bool, n)
 	for _, model := range models {
 		for _, card := range cards {
 			for _, tp := range a.TP {
@@ -177,10 +179,14 @@ func (a *Axes) Points() ([]Point, error) {
 							for _, load := range a.Loads {
 								for _, clients := range concurrency {
 									for _, s := range servers {
-										points = append(points, Point{
+										q := Point{
 											Model: model, Card: card, TP: tp, Budget: budget, Compression: compression, MaxNumSeqs: seqs, Load: load, Concurrency: clients,
 											Replicas: s.Replicas, Prefill: s.Prefill, Decode: s.Decode,
-										})
+										}
+										if !seen[q] { // a value may be given twice
+											seen[q] = true
+											points = append(points, q)
+										}
 									}
 								}
 							}

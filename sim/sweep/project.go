@@ -139,6 +139,12 @@ func (s *Settings) Check() error {
 			errs = append(errs, fmt.Errorf("a price of %v dollars an hour for %s: want more than 0, and at most 10,000; a card without a price is left out", usd, card))
 		}
 	}
+	if n := s.BlockSize; n < 1 || n > 32 || n&(n-1) != 0 {
+		errs = append(errs, fmt.Errorf("block size %d is not 1, 2, 4, 8, 16 or 32", n))
+	}
+	if s.PP < 0 || s.PP > cost.MaxPP {
+		errs = append(errs, fmt.Errorf("pipeline parallelism %d is not from 1 to %d", s.PP, cost.MaxPP))
+	}
 	for _, n := range []struct {
 		name  string
 		value int
