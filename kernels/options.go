@@ -15,6 +15,11 @@ type Options struct {
 	// of a single position are more; 0 is 64 MiB. With less, queries take more launches, and
 	// nothing else changes.
 	PrefillBytes int
+
+	// FreshBuffers gives every use of working memory memory of its own, of exactly the bytes
+	// that it needs, so that a checker finds who reads or writes beyond them, or reads what
+	// was left from before. Without, memory is used again.
+	FreshBuffers bool
 }
 
 // Replacement is a kernel that takes the place of one of the engine's: it has the
