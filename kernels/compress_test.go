@@ -479,10 +479,13 @@ func rankingOf(cfg ref.Config, tokens int, lengths []int) (ref.Ranking, error) {
 	return method.(ref.Dropper).Rank(ref.Counts{Tokens: tokens, Heads: lengths}), nil
 }
 
+// parsed is of the devices of all tests, which load the same modules.
+var parsed ptx.Cache
+
 // checked returns a device without a GPU with all its checks on, which runs blocks
 // and warps in an order of that seed.
 func checked(t *testing.T, shuffle uint64) *ptx.Device {
-	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Shuffle: shuffle})
+	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Shuffle: shuffle, Cache: &parsed})
 	t.Cleanup(func() {
 		if err := dev.Close(); err != nil {
 			t.Error(err)

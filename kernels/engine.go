@@ -73,6 +73,9 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 	if opt.PrefillBytes > 0 {
 		s.mostWeights = opt.PrefillBytes
 	}
+	if opt.Context != nil {
+		s.ctx = opt.Context
+	}
 	if err := s.replace(opt); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

@@ -1,5 +1,7 @@
 package kernels
 
+import "context"
+
 // Options say how an engine differs from the usual one. The zero value is the
 // usual one.
 type Options struct {
@@ -20,6 +22,10 @@ type Options struct {
 	// that it needs, so that a checker finds who reads or writes beyond them, or reads what
 	// was left from before. Without, memory is used again.
 	FreshBuffers bool
+
+	// Context, when it is done, ends the launch that is under way (on the CPU) and every
+	// later one. The operation fails, and the engine is then of no more use. nil is never done.
+	Context context.Context
 }
 
 // Replacement is a kernel that takes the place of one of the engine's: it has the

@@ -216,7 +216,7 @@ func TestTaint(t *testing.T) {
 			t.Fatal(err)
 		}
 		one := device.Dim{X: 1, Y: 1, Z: 1}
-		err = k.Launch(one, one, 0, device.Pointer(out))
+		err = k.Launch(t.Context(), one, one, 0, device.Pointer(out))
 		if err == nil {
 			err = dev.Read(make([]byte, 4), out)
 		}
