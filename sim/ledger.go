@@ -29,6 +29,7 @@ type Ledger struct {
 	counting Counting
 	told     bool // the spread says what an engine did in the end, and has to be asked of every compression
 	heads    int  // L·H
+	shift    int  // log2 B
 	full     int  // heads that hold every token: all, without a layout
 	fixed    int  // blocks that a sequence has whatever its length: see Layout
 	windows  windows
@@ -150,6 +151,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		courses: courses,
 		levels:  newLevels(cfg, method.Name() == ref.KVCompress, spread),
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
+		shift:   bits.TrailingZeros(uint(cfg.BlockSize)),
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
 		own:     map[kv.SeqID]*compressor{},
 		seqs:    map[kv.SeqID]*account{},
@@ -410,4 +412,4 @@ func (l *Ledger) holds(a *account) (kvs, blocks int) {
 func (l *Ledger) length(a *account, r run) int { return a.tokens + l.steps - r.gone }
 
 // blocksOf returns ⌈n/B⌉.
-func (l *Ledger) blocksOf(n int) int { return ceilDiv(n, l.cfg.BlockSize) }
+func (l *Ledger) blocksOf(n int) int { return (n + 1<<l.shift - 1) >> l.shift }

@@ -303,7 +303,10 @@ func (l *Ledger) addRun(a *account, heads, kvs int) {
 // evicted: those that stay of as many slots at its end. The protected window, which
 // lies there, always stays; of the candidates as large a part as of all.
 func moved(evicted, candidates, window int) int {
-	return evicted - int(int64(evicted)*int64(max(0, evicted-window))/int64(candidates))
+	if evicted <= window {
+		return evicted
+	}
+	return evicted - int(int64(evicted)*int64(evicted-window)/int64(candidates))
 }
 
 // lastUnit returns c, the number of KVs in the last unit of a head; 0 for an empty one.
