@@ -307,7 +307,7 @@ func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err
 	}
 	q.attempted = true
 	if q.account == nil {
-		q.account = s.ledger.seqs[q.id]
+		q.account = s.ledger.seqs.of(q.id)
 	}
 	t := s.ledger.ahead(q.id, q.account)
 	if t == nil {
