@@ -84,7 +84,7 @@ func TestGivenBlocksByHand(t *testing.T) {
 	}
 	free, err := onRoundCard(t, "llama-3.1-8b", nil).Memory()
 	less, err2 := onRoundCard(t, "llama-3.1-8b", llingua).Memory()
-	if fewer := int64(free.Blocks - less.Blocks); err != nil || err2 != nil || fewer*8192+free.Unused-less.Unused != less.Compressor {
+	if want := (int64(free.Blocks)*8192 + free.Unused - less.Compressor) / 8192; err != nil || err2 != nil || int64(less.Blocks) != want {
 		t.Errorf("%d blocks, %d with a compressor: %v %v", free.Blocks, less.Blocks, err, err2)
 	}
 }
@@ -100,8 +100,8 @@ func TestWindowedConcurrency(t *testing.T) {
 	if m, err := given(96_000, 4096); err != nil || m.Concurrency != 96_000./need || m.Tokens != 500*16 {
 		t.Errorf("%v requests, %d tokens, want %v and %d: %v", m.Concurrency, m.Tokens, 96_000./need, 500*16, err)
 	}
-	if m, err := given(96_000, 100); err != nil || m.Concurrency != 96_000./(96*7+96*7) { // within the window
-		t.Errorf("%v requests of 100 tokens, want %v: %v", m.Concurrency, 96_000./(96*14), err)
+	if m, err := given(96_000, 97); err != nil || m.Concurrency != 96_000./(96*7+96*7) { // within the window
+		t.Errorf("%v requests of 97 tokens, want %v: %v", m.Concurrency, 96_000./(96*14), err)
 	}
 	if m, err := given(need, 4096); err != nil || m.Concurrency != 1 {
 		t.Errorf("%v requests in the blocks of one: %v", m.Concurrency, err)
@@ -111,6 +111,11 @@ func TestWindowedConcurrency(t *testing.T) {
 	}
 	if _, err := given(need-1, 0); err != nil { // no limit was asked for
 		t.Error(err)
+	}
+	// Jamba has 4 layers of 8 heads, and states of as many blocks as TestLayouts has.
+	jamba := onRoundCard(t, "jamba-v0.1", func(d *Deployment) { d.BlocksGiven, d.MaxModelLen = 96_000, 4096 })
+	if m, err := jamba.Memory(); err != nil || m.Concurrency != 96_000./(4*8*256+28*8*5) {
+		t.Errorf("jamba: %v requests: %v", m.Concurrency, err)
 	}
 	// A model of states alone holds as many requests as blocks on a card.
 	states := onRoundCard(t, "mamba-2.8b", func(d *Deployment) { d.TP, d.BlocksGiven = 4, 400 })
@@ -142,8 +147,8 @@ func TestSparedByHand(t *testing.T) {
 		}
 		at := 0
 		for _, h := range (Spared{}).Spread(nil, d) {
-			if h.First != at {
-				t.Errorf("heads from %d on follow %d", h.First, at)
+			if h.First != at || h.N < 1 {
+				t.Errorf("%d heads from %d on follow %d", h.N, h.First, at)
 			}
 			at += h.N
 			if h.Lost == 0 {
@@ -165,6 +170,9 @@ func TestSparedByHand(t *testing.T) {
 		{150, 160, 1000, 9, 0},  // they have lost before: none is spared
 		{160, 160, 1440, 8, 13}, // 28/100 stay: 12.5, and the other 187 can give up 1,496
 		{160, 160, 1600, 8, 0},  // all have to give up all
+		{160, 160, 2000, 10, 0}, // nothing stays
+		{160, 160, 912, 6, 48},  // the other 152 can give up just that
+		{160, 160, 913, 6, 0},   // and not one more
 	} {
 		spared, all := lost(200, c.kvs, c.tokens, c.asked, c.can)
 		if spared != c.spared {
@@ -277,6 +285,83 @@ func TestMethodBytesByHand(t *testing.T) {
 		razor.Method.Set[FullShare] = []byte(share)
 		if _, err := razor.settings(); (err != nil) != outside {
 			t.Errorf("a share of %s: %v", share, err)
+		}
+	}
+}
+
+// TestShapeByHand: a KV head of which there are fewer than cards is held by several of them, each
+// with a part of its query heads.
+func TestShapeByHand(t *testing.T) {
+	for _, c := range []struct {
+		model string
+		tp    int
+		want  kv.Shape
+	}{
+		{"llama-3.1-70b", 1, kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}},
+		{"llama-3.1-70b", 8, kv.Shape{Layers: 80, KVHeads: 8, Group: 8, HeadSize: 128}},
+		{"llama-3.1-70b", 16, kv.Shape{Layers: 80, KVHeads: 16, Group: 4, HeadSize: 128}},
+		{"llama-3.1-70b", 64, kv.Shape{Layers: 80, KVHeads: 64, Group: 1, HeadSize: 128}},
+		{"mamba-2.8b", 4, kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: kv.MinHeadSize}},
+	} {
+		if got := onRoundCard(t, c.model, func(d *Deployment) { d.TP = c.tp }).shape(); got != c.want {
+			t.Errorf("%s on %d cards: %+v, want %+v", c.model, c.tp, got, c.want)
+		}
+	}
+	for _, c := range [][3]int{{0, 16, 0}, {1, 16, 1}, {16, 16, 1}, {17, 16, 2}, {32, 16, 2}} {
+		if got := ceilDiv(c[0], c[1]); got != c[2] {
+			t.Errorf("⌈%d/%d⌉ is %d", c[0], c[1], got)
+		}
+	}
+}
+
+// TestStageBytesByHand: Llama-3.2-1B has one table for both ends, which the first and the last
+// stage each hold, and a norm after the last layer. 16 layers in three stages are 5, 6 and 5.
+func TestStageBytesByHand(t *testing.T) {
+	const layer, table, norm = 2 * (2*2048*2048 + 2*2048*512 + 3*2048*8192 + 2*2048), 2 * 128_256 * 2048, 2 * 2048
+	for stages, want := range map[int][][2]int64{ // bytes and tables
+		1: {{16*layer + table + norm, 1}},
+		2: {{8*layer + table, 1}, {8*layer + table + norm, 1}},
+		3: {{5*layer + table, 1}, {6 * layer, 0}, {5*layer + table + norm, 1}},
+	} {
+		d := onRoundCard(t, "llama-3.2-1b", func(d *Deployment) { d.PP = stages })
+		for i, w := range want {
+			if bytes, tables := d.stageBytes(i); bytes != w[0] || tables != w[1] {
+				t.Errorf("stage %d of %d has %d bytes and %d tables, want %d and %d", i, stages, bytes, tables, w[0], w[1])
+			}
+		}
+	}
+}
+
+// TestStagesShareByHand has the blocks of two stages of two cards: the last stage has a norm
+// more, which costs no row of blocks, so the first is told; 4 of 8 heads are on each card, and every block has 8,192 bytes.
+func TestStagesShareByHand(t *testing.T) {
+	d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.TP, d.PP = 2, 2 })
+	m, err := d.Memory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const weights = (2*16*(layerWeights+2*4096)+2*128_256*4096)/2 + 2*131_072*128 // and the rotary table
+	room := m.Card - m.Reserved - m.Activations - m.Fixed - m.Graphs
+	rows := (room - weights - 4096) / (8192 * 4 * 16)
+	if want := int(rows) * 4 * 32 * 2; m.Weights != weights || m.Blocks != want || m.KV != rows*4*16*8192 {
+		t.Errorf("%d bytes of weights, %d blocks, %d bytes of KV, want %d, %d, %d", m.Weights, m.Blocks, m.KV, int64(weights), want, rows*4*16*8192)
+	}
+}
+
+// TestLayerPeakByHand has the bytes of a token in the MLP of a layer by each engine, on one card and
+// on two: 2 · (3 · 14336/P + r · 4096).
+func TestLayerPeakByHand(t *testing.T) {
+	for engine, r := range map[Engine][2]int64{
+		KVCompress: {2, 2}, VLLM06: {2, 2}, VLLM063: {3, 4}, VLLM07: {3, 4},
+		VLLMV1First: {3, 4}, VLLMV1: {3, 4}, VLLMV1Next: {3, 4}, VLLMV1Last: {3, 4},
+	} {
+		for i, residuals := range r {
+			cards := int64(i + 1)
+			d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) { d.TP, d.MaxTokens = int(cards), 100 })
+			p := engine.profiling()
+			if got, want := d.layerPeak(&p), 100*2*(3*14336/cards+residuals*4096); got != want {
+				t.Errorf("%s on %d cards: %d bytes, want %d", engine, cards, got, want)
+			}
 		}
 	}
 }
