@@ -12,8 +12,8 @@ type blockPool struct {
 	tokens int // of a block, B
 	prefix int // tokens of a prefix hash: a multiple of B, or B of them
 	found  map[uint64]*block
-	free   block // a ring: next is taken first
-	n      int   // free blocks
+	free   block    // a ring: next is taken first
+	n      int      // free blocks
 	hits   []*block // that find found last
 	spare  []*block
 }
@@ -54,8 +54,8 @@ func (t *blockTable) reset() {
 	*t = blockTable{blocks: t.blocks[:0], chain: t.chain[:0]}
 }
 
-// find returns how many of the first blocks of a sequence are cached, at most so many, and
-// how many of them are free. hold may follow, before anything changes.
+// find returns how many of the first blocks of a sequence are cached, at most most, and
+// how many of those are free. hold may follow, before anything changes.
 func (p *blockPool) find(q *sequence, most int) (cached, free int) {
 	t := &q.table
 	p.hashTo(q, min(most, t.sharable))
@@ -188,7 +188,7 @@ func (p *blockPool) disown(q *sequence) {
 	}
 }
 
-// take takes so many free blocks, which are there: what they hold is lost.
+// take takes n free blocks; there must be that many. Their contents are lost.
 func (p *blockPool) take(n int) {
 	p.n -= n
 	for n > 0 {
@@ -227,7 +227,7 @@ func (p *blockPool) forget(b *block) {
 	}
 }
 
-// leave adds so many free blocks that nobody finds.
+// leave adds n free blocks that no prefix finds.
 func (p *blockPool) leave(n int) {
 	if n == 0 {
 		return

@@ -30,7 +30,7 @@ type leveled struct {
 	kvs, units int // of each head
 	last       int // KVs in the last unit
 	can        int // units that each can lose
-	fell       int // heads that lost units
+	losers     int // heads that lost units
 }
 
 // newLevels returns nil where a ledger does not compress by level: where the method asks for
@@ -43,7 +43,7 @@ func newLevels(cfg *ref.Config, blocks bool, spread Spread) *levels {
 	return &levels{spares: by.Spares()}
 }
 
-// mostUnits bounds what is compressed by level: so many units of each head on average. The
+// mostUnits bounds what is compressed by level, in units a head on average. The
 // level is found by going down from the longest head, and is near it.
 const mostUnits = 2
 
@@ -68,7 +68,7 @@ func (l *Ledger) survey(a *account) (kvs, blocks int) {
 		kvs += r.heads * n
 		blocks += r.heads * units
 		h := &v.runs[i] // field by field, so that nothing is copied
-		h.heads, h.gone, h.kvs, h.units, h.last, h.can, h.fell = r.heads, r.gone, n, units, last, can, 0
+		h.heads, h.gone, h.kvs, h.units, h.last, h.can, h.losers = r.heads, r.gone, n, units, last, can, 0
 	}
 	return kvs, blocks
 }
@@ -78,13 +78,13 @@ func (l *Ledger) protected(tokens int) int {
 	return min(tokens, l.cfg.Compression.Sinks+l.counting.window(l.cfg.Compression.ProtectedWindow))
 }
 
-// compressByLevel is Compress of a sequence that has just been surveyed and is asked for so many
-// blocks, which it tells in c. It returns false, with nothing changed, where it does not apply: where the
+// compressByLevel is Compress of a sequence that has just been surveyed and is asked for asked
+// blocks, and says in c what it did. It returns false, with nothing changed, where it does not apply: where the
 // heads that are not spared cannot lose what is asked for, as where no head has lost anything yet,
 // or where that is much.
 //
 // It does what Compress does with the spread, step by step: of each run the units and how many
-// it can lose; the lowest level at which no more than the asked units fall; the first heads
+// it can lose; the lowest level at which no more than the asked units are evicted; the first heads
 // that would lose one more at the next lower level do. The sums change by what the heads lose,
 // and phases where the last block of a head is filled otherwise than before.
 func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool {
@@ -96,7 +96,7 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 	at, left := v.lowest(asked)
 	tokens, mask := a.tokens+l.steps, l.cfg.BlockSize-1
 	protected, window := l.protected(tokens), min(tokens, l.counting.window(l.cfg.Compression.ProtectedWindow))
-	undone, fell := true, 0 // fell are heads that lost, whose last blocks are full now
+	undone, full := true, 0 // full are heads that lost, whose last blocks are full now
 	a.leave()
 	a.runs = a.runs[:0]
 	for i := range v.runs {
@@ -112,10 +112,10 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 			l.cut(a, h, h.heads-more, lost, protected, window, c)
 			undone = undone && lost == 1 && h.last == 1
 		}
-		l.phases[(h.kvs-l.steps)&mask] -= h.fell
-		fell += h.fell
+		l.phases[(h.kvs-l.steps)&mask] -= h.losers
+		full += h.losers
 	}
-	l.phases[-l.steps&mask] += fell
+	l.phases[-l.steps&mask] += full
 	a.asksAt, a.undoneAt = 0, never
 	l.used -= c.Freed
 	l.tables -= c.Freed
@@ -126,20 +126,20 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 	return true
 }
 
-// lowest returns the lowest level at which no more than the asked units fall, and how many
-// units are left to fall.
+// lowest returns the lowest level at which no more than the asked units are evicted, and how
+// many are left to evict.
 func (v *levels) lowest(asked int) (at, left int) {
 	left = asked
 	for at = v.top; at > 0; at-- {
-		fall := 0 // at the next lower level
+		evicted := 0 // at the next lower level
 		for i := range v.runs {
 			h := &v.runs[i]
-			fall += h.heads * min(h.can, max(0, h.units-at+1))
+			evicted += h.heads * min(h.can, max(0, h.units-at+1))
 		}
-		if fall > asked {
+		if evicted > asked {
 			break
 		}
-		left = asked - fall
+		left = asked - evicted
 	}
 	return at, left
 }
@@ -153,7 +153,7 @@ func (l *Ledger) cut(a *account, h *leveled, heads, units, protected, window int
 		c.Evicted += heads * evicted
 		c.Freed += heads * units
 		c.Moved += heads * moved(evicted, h.kvs-protected, window)
-		h.fell += heads
+		h.losers += heads
 	}
 	if n := len(a.runs); n > 0 && a.runs[n-1].gone == gone {
 		a.runs[n-1].heads += heads
@@ -167,9 +167,9 @@ func (v *levels) changed(mask int) []phase {
 	var phases []phase
 	full := 0
 	for i := range v.runs {
-		if h := &v.runs[i]; h.fell > 0 {
-			phases = append(phases, phase{h.kvs & mask, -h.fell})
-			full += h.fell
+		if h := &v.runs[i]; h.losers > 0 {
+			phases = append(phases, phase{h.kvs & mask, -h.losers})
+			full += h.losers
 		}
 	}
 	return append(phases, phase{0, full})

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/dtype"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -72,6 +73,11 @@ func TestGivenBlocksByHand(t *testing.T) {
 		if err != nil || m.Blocks != c.given || m.KV != c.held*16*512 {
 			t.Errorf("%d × %d cards: %d blocks, %d bytes of KV, want %d of %d: %v", c.tp, c.pp, m.Blocks, m.KV, c.held*16*512, c.given, err)
 		}
+	}
+	// No more than a ledger has, over all cards: 4 TiB in blocks of one KV of a head in 8 bits are more.
+	many := onRoundCard(t, "llama-3.1-70b", func(d *Deployment) { d.TP, d.CardMemory, d.BlockSize, d.KV = 64, 1<<42, 1, dtype.E4M3 })
+	if m, err := many.Memory(); err != nil || m.Blocks != sim.MaxLedgerBlocks {
+		t.Errorf("%d blocks, want %d: %v", m.Blocks, sim.MaxLedgerBlocks, err)
 	}
 	// A compressor's weights, and nothing else, come off what is left.
 	llingua := func(d *Deployment) {
