@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -50,10 +51,10 @@ func (b *Bench) Runs(unit int) int {
 }
 
 // Run runs units, as many at a time as there are processors, and gives each result to
-// keep, one at a time and in no certain order. progress is told of each generation, by any
-// goroutine. The context ends it; units that are not finished are lost.
-func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, progress func(runs int)) (err error) {
-	defer work.Recover(&err)
+// keep, one at a time and in no certain order. progress is told of each generation, one at a
+// time too. When the context is done Run returns at once: units that are not finished are
+// lost, and neither function is called again.
+func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, progress func(runs int)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	queue := make(chan int)
@@ -69,14 +70,23 @@ func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, 
 	}()
 	var mu sync.Mutex
 	var group work.Group
+	// now calls a function of the caller, unless Run has returned.
+	now := func(call func() error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return call()
+	}
 	for range work.Workers(len(units)) {
 		group.Go(func() {
 			for u := range queue {
-				r, err := b.unit(ctx, u, progress)
+				r, err := b.unit(ctx, u, func(runs int) {
+					_ = now(func() error { progress(runs); return nil }) // the next step ends a unit that is too late
+				})
 				if err == nil {
-					mu.Lock()
-					err = keep(r)
-					mu.Unlock()
+					err = now(func() error { return keep(r) })
 				}
 				if err != nil {
 					cancel(err)
@@ -85,6 +95,19 @@ func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, 
 			}
 		})
 	}
-	group.Wait()
-	return context.Cause(ctx)
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() { done <- err }()
+		defer work.Recover(&err)
+		group.Wait()
+	}()
+	select {
+	case err := <-done:
+		return cmp.Or(err, context.Cause(ctx))
+	case <-ctx.Done():
+		mu.Lock() // what is being kept is kept
+		defer mu.Unlock()
+		return context.Cause(ctx)
+	}
 }

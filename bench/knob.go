@@ -55,13 +55,14 @@ func (p *Plan) turnKnobs(ctx context.Context, m *Model, found map[knobKey]Knob) 
 	if err != nil {
 		return nil, err
 	}
-	questions, err := p.questions(ctx, m, p.Seed+calibration)
+	questions, err := p.questions(m, p.Seed+calibration)
 	if err != nil {
 		return nil, err
 	}
 	all := &knobs{}
 	for _, q := range questions {
-		g := &grid{base: p.base(m), heads: m.Heads, course: q.course(), lost: q.entered.compressed, blockBytes: p.blockBytes(m)}
+		g := &grid{base: p.base(m), heads: m.Heads, course: q.course(), context: len(q.task.Context), blockBytes: p.blockBytes(m)}
+		g.lost = func(cfg ref.Config) ([]int, error) { return q.entered.compressed(ctx, cfg, q.reading.room) }
 		for i := range rows {
 			r := &rows[i]
 			for _, budget := range p.Budgets {

@@ -38,6 +38,10 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	if len(q.table.Rankings) == 0 || len(q.table.Plan.Models) == 0 {
 		return nil, errors.New("bench: quality: there are no rankings in it: want what kvc bench --json prints")
 	}
+	if all := q.table.Plan.Units(); q.table.Partial || q.table.Done != all {
+		return nil, fmt.Errorf("bench: quality: it is partial, since its bench was interrupted: %d of %d contexts are in it, so that scores may change: "+
+			"let kvc bench end, which with -o goes on where it was interrupted", q.table.Done, all)
+	}
 	modes := 0
 	for _, r := range q.table.Rankings {
 		if mode == "" || r.Mode == mode {

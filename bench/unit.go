@@ -19,6 +19,8 @@ type Run struct {
 	Mode     Mode    `json:"mode"`
 	Category string  `json:"category"`
 	Score    float64 `json:"score"`  // part of the answer's tokens that are right
+	Exact    bool    `json:"exact"`  // all are
+	Chance   float64 `json:"chance"` // that a guess without the context is exact
 	Answer   []int32 `json:"answer"` // the decoded tokens
 
 	// Divergence is the mean of the Kullback-Leibler divergence, in nats, of the next-token
@@ -44,7 +46,8 @@ type Result struct {
 type question struct {
 	mode    Mode
 	task    *task.Task
-	entered *entered
+	reading *reading // of the context
+	entered *entered // the prompt with full attention
 	asked   []int    // tokens that are fed after the compression
 	shape   kv.Shape // of the model
 
@@ -55,38 +58,24 @@ type question struct {
 
 // course returns what happens to a cache.
 func (q *question) course() course {
-	return course{prompt: len(q.entered.prompt.Tokens), fed: len(q.asked) + len(q.task.Steps) - 1, again: q.mode == Aware}
+	return course{prompt: q.entered.tokens, fed: len(q.asked) + len(q.task.Steps) - 1, again: q.mode == Aware}
 }
 
-// questions reads a context once, and returns its tasks in all categories and modes.
-func (p *Plan) questions(ctx context.Context, m *Model, seed uint64) ([]*question, error) {
+// questions returns the tasks of a context in all categories and modes. The context is read
+// when the first needs it.
+func (p *Plan) questions(m *Model, seed uint64) ([]*question, error) {
 	var list []*question
-	var context *live.Prefill
-	var shared *entered
+	var shared *reading
 	for _, category := range p.Categories {
 		t, err := task.Options{Category: category, Length: p.Length, Seed: seed}.Generate()
 		if err != nil {
 			return nil, err
 		}
-		if context == nil {
-			if context, err = live.Read(ctx, m.Llama, ints(t.Context)); err != nil {
-				return nil, err
-			}
-			shared = &entered{prompt: context}
+		if shared == nil {
+			shared = newReading(m, seed, t)
 		}
 		for _, mode := range p.Modes {
-			q := &question{mode: mode, task: t, entered: shared, shape: m.Heads.Shape, blockBytes: p.blockBytes(m)}
-			if mode == Agnostic {
-				q.asked = ints(t.Question)
-			} else {
-				longer, err := context.Extend(ctx, ints(t.Question))
-				if err != nil {
-					return nil, err
-				}
-				q.entered = &entered{prompt: longer}
-			}
-			q.entered.room = max(q.entered.room, t.Len())
-			list = append(list, q)
+			list = append(list, shared.ask(mode, t, p.blockBytes(m)))
 		}
 	}
 	return list, nil
@@ -104,7 +93,7 @@ func ints(tokens []int32) []int {
 func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*Result, error) {
 	name, seed := b.Plan.unit(index)
 	m := b.models[name]
-	questions, err := b.Plan.questions(ctx, m, seed)
+	questions, err := b.Plan.questions(m, seed)
 	if err != nil {
 		return nil, err
 	}
@@ -131,11 +120,10 @@ func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*
 
 // run asks the question through a cache of the reference engine.
 func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Run, error) {
-	engine, err := q.entered.engine(k.Setting.Config)
+	s, err := q.begin(ctx, k.Setting, stepper)
 	if err != nil {
 		return nil, err
 	}
-	s := live.Resume(live.Reference(engine), sequence, q.entered.prompt, stepper)
 	d := &decoding{question: q, reference: k.Row == Full}
 	steps, err := s.Run(ctx, q.asked, d.next)
 	if err != nil {
@@ -143,26 +131,62 @@ func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Ru
 	}
 	run := &Run{
 		Row: k.Row, Budget: k.Budget, Mode: q.mode, Category: q.task.Category,
-		Score: q.task.Score(d.answer), Answer: d.answer, Compared: d.compared, Steps: len(steps),
+		Score: q.task.Score(d.answer), Exact: q.task.Exact(d.answer), Chance: q.task.ChanceExact, Answer: d.answer, Compared: d.compared, Steps: len(steps),
 	}
 	if d.reference {
 		q.truth, q.answer = d.logits, d.answer
 	} else if d.compared > 0 {
 		run.Divergence = d.divergence / float64(d.compared)
 	}
+	dropped := 0 // from the prompt, which a full cache would hold
+	if k.Setting.Kept > 0 {
+		dropped = len(q.task.Context) - k.Setting.Kept
+	}
 	var held, dense, peak float64
-	cfg := engine.Config()
+	cfg := &k.Setting.Config
 	per, heads := float64(cfg.BlockBytes()), q.shape.Heads()
 	for i := range steps {
 		bytes := per * float64(steps[i].Usage.Allocated)
 		held, peak = held+bytes, max(peak, bytes)
-		dense += float64(q.blockBytes * heads * ((steps[i].Tokens + cfg.BlockSize - 1) / cfg.BlockSize))
+		tokens := steps[i].Tokens + dropped
+		dense += float64(q.blockBytes * heads * ((tokens + cfg.BlockSize - 1) / cfg.BlockSize))
 	}
 	run.Bytes, run.Peak = held/dense, peak*float64(len(steps))/dense
 	if math.IsNaN(run.Divergence) || math.IsInf(run.Divergence, 0) {
 		return nil, errors.New("the divergence from the full cache is not finite")
 	}
 	return run, nil
+}
+
+// begin returns a sequence whose prompt is in a cache of the reference engine, as the setting
+// has it read.
+func (q *question) begin(ctx context.Context, s *Setting, stepper *llama.Stepper) (*live.Sequence, error) {
+	if s.Streamed {
+		began, err := q.reading.stream(ctx, s.Config, stepper)
+		if err != nil || q.mode == Agnostic {
+			return began, err
+		}
+		for _, token := range q.task.Question {
+			if _, err := began.Feed(int(token)); err != nil {
+				return nil, err
+			}
+		}
+		return began, nil
+	}
+	e := q.prompt(s)
+	engine, err := e.engine(ctx, s.Config, q.reading.room)
+	if err != nil {
+		return nil, err
+	}
+	return live.Resume(live.Reference(engine), sequence, e.prompt, stepper), nil
+}
+
+// prompt returns the prompt that a setting has read with full attention.
+func (q *question) prompt(s *Setting) *entered {
+	if s.Kept > 0 {
+		return q.shorter(shortened{s.by, s.Kept})
+	}
+	return q.entered
 }
 
 // decoding goes through the steps of a task.

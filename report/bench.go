@@ -36,6 +36,9 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 	for _, text := range benchLead(b) {
 		p.sentences(text)
 	}
+	for _, text := range b.CheckText() {
+		p.sentences(text)
+	}
 	for _, mode := range b.Plan.Modes {
 		p.section(fmt.Sprintf("Score by budget, %s", mode), ": mean over the categories; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
 		p.table(benchSummary(b, mode))
@@ -229,11 +232,11 @@ func rankingText(r *bench.Ranking) string {
 // BenchCSV writes a row for each cell.
 func BenchCSV(w io.Writer, b *Bench) error {
 	out := csv.NewWriter(w)
-	rows := [][]string{{"mode", "budget", "method", "category", "n", "score", "low", "high", "relative", "divergence", "bytes", "peak"}}
+	rows := [][]string{{"mode", "budget", "method", "category", "n", "score", "low", "high", "exact", "relative", "divergence", "bytes", "peak"}}
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 	for _, c := range b.Cells {
 		rows = append(rows, []string{string(c.Mode), c.Budget.String(), c.Row, c.Category, strconv.Itoa(c.N),
-			number(c.Score), number(c.Low), number(c.High), number(c.Relative), number(c.Divergence), number(c.Bytes), number(c.Peak)})
+			number(c.Score), number(c.Low), number(c.High), number(c.Exact), number(c.Relative), number(c.Divergence), number(c.Bytes), number(c.Peak)})
 	}
 	if err := out.WriteAll(rows); err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -247,6 +250,7 @@ func BenchHTML(w io.Writer, b *Bench) error {
 	if b.Done < b.Plan.Units() {
 		p.Partial, p.Lead = p.Lead[0], p.Lead[1:]
 	}
+	p.Lead = append(p.Lead, b.CheckText()...)
 	for i := range b.Rankings {
 		p.Lead = append(p.Lead, rankingText(&b.Rankings[i]))
 	}

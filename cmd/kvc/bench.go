@@ -62,8 +62,8 @@ Without flags it runs two bundled models of 418,656 parameters on contexts of 51
 generations, in a minute or two on two cores. Results do not depend on the number of
 cores. A few generations are repeated on the CUDA engine, and every logit compared
 (--sample). With -o, what is finished is kept, and the same command goes on from there;
-Ctrl-C prints the table of the contexts that are finished, if it can within half a
-second: exit code 130.`,
+Ctrl-C prints the table of the contexts that are finished, marked partial, if it can
+within half a second, and writes no file: exit code 130.`,
 		Example: `  kvc bench
   kvc bench --methods snapkv,kv-compress,razor --budgets 1/4 --prompts 4 --show 1/4
   kvc bench --knobs --models recall-0
@@ -196,8 +196,8 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc bench merge %s\n", shard, counted(len(results), "context"), f.dir)
 		return nil
 	}
-	if len(results) == 0 && runErr != nil {
-		return failure{errors.New("interrupted: no context is finished")}
+	if runErr != nil {
+		f.out.noFiles()
 	}
 	if runErr == nil && f.sample > 0 {
 		if err := f.compare(cmd, b); err != nil {
@@ -208,10 +208,14 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if runErr != nil {
-		return failure{errors.New("interrupted: the table is of the contexts that are finished")}
+		return failure{fmt.Errorf("interrupted: %d of %d contexts are finished, and the table is of these; no file is written", len(results), b.Plan.Units())}
 	}
 	return nil
 }
+
+// noFiles leaves the files of a run that is interrupted unwritten: what they hold may be of
+// a whole one.
+func (o *benchOutput) noFiles() { o.html, o.csv, o.plots = "", "", "" }
 
 // stopped makes a failure of an interruption.
 func stopped(err error) error {

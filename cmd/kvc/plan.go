@@ -174,7 +174,10 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if len(outcomes) == 0 {
-		return interrupted(err, printedBefore)
+		return interrupted(err, "no candidate is done, and no file is written")
+	}
+	if err != nil {
+		f.html = "" // what it holds may be of a whole run
 	}
 	answer := plan.NewAnswer(q, outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
 		facts := f.facts(of(p), p, profile)
@@ -186,7 +189,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	}
 	switch {
 	case err != nil:
-		return interrupted(err, printedBefore)
+		return interrupted(err, printedBefore+", and no file is written")
 	case answer.Best() == nil:
 		return failure{errors.New("no candidate meets the objectives")}
 	}
