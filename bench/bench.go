@@ -12,7 +12,8 @@ import (
 type Bench struct {
 	Plan   Plan
 	models map[string]*Model
-	knobs  map[string]*knobs // by model
+	knobs  map[string]*knobs // by model; of texts, those of the first unit
+	texts  *texts            // nil for the tasks of package task
 }
 
 // New loads the plan's models and brings every row to every budget.
@@ -27,12 +28,32 @@ func New(ctx context.Context, p Plan) (*Bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.knobs[name], err = p.turnKnobs(ctx, m, found); err != nil {
-			return nil, err
-		}
 		b.models[name] = m
 	}
+	if p.Texts != nil {
+		if err := b.openTexts(); err != nil {
+			return nil, err
+		}
+	}
+	for i, name := range p.Models {
+		questions, err := b.calibrating(i)
+		if err != nil {
+			return nil, err
+		}
+		if b.knobs[name], err = b.Plan.turnKnobs(ctx, b.models[name], questions, found); err != nil {
+			return nil, err
+		}
+	}
 	return b, nil
+}
+
+// calibrating returns questions by which the knobs of the plan's model i are turned: of a
+// context that no unit has, or of texts those of the model's first unit.
+func (b *Bench) calibrating(i int) ([]*question, error) {
+	if b.texts != nil {
+		return b.questions(i)
+	}
+	return b.Plan.questions(b.models[b.Plan.Models[i]], b.Plan.Seed+calibration)
 }
 
 // Knobs returns where the knobs of a model stand.

@@ -46,16 +46,12 @@ type knobKey struct {
 	model  string // "" where it does not matter
 }
 
-// turnKnobs finds the settings of all rows at all budgets for a model.
+// turnKnobs finds the settings of all rows at all budgets for questions to a model.
 //
 // What is found for a row does not depend on the model where the row has but one choice
 // and is not measured: found keeps it for models of the same shape.
-func (p *Plan) turnKnobs(ctx context.Context, m *Model, found map[knobKey]Knob) (*knobs, error) {
+func (p *Plan) turnKnobs(ctx context.Context, m *Model, questions []*question, found map[knobKey]Knob) (*knobs, error) {
 	rows, err := FindRows(p.Methods)
-	if err != nil {
-		return nil, err
-	}
-	questions, err := p.questions(m, p.Seed+calibration)
 	if err != nil {
 		return nil, err
 	}

@@ -89,6 +89,7 @@ type Plan struct {
 	Budgets    []Budget `json:"budgets"`    // descending parts
 	Modes      []Mode   `json:"modes"`
 	BlockSize  int      `json:"block_size"`
+	Texts      *Texts   `json:"texts,omitempty"`
 }
 
 // DefaultPlan is a run of some minutes on two cores.
@@ -113,6 +114,7 @@ func DefaultPlan() Plan {
 const (
 	MaxPrompts = 100_000
 	MaxLength  = 1 << 16
+	minLength  = 64
 )
 
 // Check returns every error of the plan, joined.
@@ -122,8 +124,13 @@ func (p *Plan) Check() error {
 	if len(p.Models) == 0 || len(p.Models) > 100 {
 		bad("%d models: want 1 to 100", len(p.Models))
 	}
-	if p.Length < 64 || p.Length > MaxLength {
-		bad("length %d: want 64 to %d tokens", p.Length, MaxLength)
+	if (p.Length < minLength || p.Length > MaxLength) && !(p.Length == 0 && p.Texts != nil && p.Texts.File != "") {
+		bad("length %d: want %d to %d tokens", p.Length, minLength, MaxLength)
+	}
+	if p.Texts != nil {
+		if err := p.Texts.check(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if p.Prompts < 1 || p.Prompts > MaxPrompts {
 		bad("%d prompts: want 1 to %d", p.Prompts, MaxPrompts)

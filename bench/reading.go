@@ -60,9 +60,10 @@ func (r *reading) ask(mode Mode, t *task.Task, blockBytes int) *question {
 	q := &question{mode: mode, task: t, reading: r, shape: r.model.Heads.Shape, blockBytes: blockBytes}
 	r.room = max(r.room, t.Len())
 	q.entered = r.full
-	if mode == Agnostic {
+	switch {
+	case mode == Agnostic:
 		q.asked = ints(t.Question)
-	} else {
+	case len(t.Question) > 0:
 		q.entered = &entered{tokens: len(t.Context) + len(t.Question), read: func(ctx context.Context) (*live.Prefill, error) {
 			context, err := r.full.prefill(ctx)
 			if err != nil {

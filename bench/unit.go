@@ -54,11 +54,12 @@ type question struct {
 	blockBytes int         // of a cache that keeps every KV
 	truth      [][]float32 // logits of the full cache before each decoded token
 	answer     []int32     // of the full cache
+	free       *freeAnswer // nil if the answer is scored token by token
 }
 
 // course returns what happens to a cache.
 func (q *question) course() course {
-	return course{prompt: q.entered.tokens, fed: len(q.asked) + len(q.task.Steps) - 1, again: q.mode == Aware}
+	return course{prompt: q.entered.tokens, fed: len(q.asked) + len(q.task.Steps) - 1, again: len(q.asked) == 0}
 }
 
 // questions returns the tasks of a context in all categories and modes. The context is read
@@ -93,14 +94,18 @@ func ints(tokens []int32) []int {
 func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*Result, error) {
 	name, seed := b.Plan.unit(index)
 	m := b.models[name]
-	questions, err := b.Plan.questions(m, seed)
+	questions, err := b.questions(index)
+	if err != nil {
+		return nil, err
+	}
+	knobs, err := b.knobsOf(ctx, index, questions)
 	if err != nil {
 		return nil, err
 	}
 	result := &Result{Unit: index, Model: name, Seed: seed}
 	stepper := m.Llama.NewStepper()
 	for _, q := range questions {
-		for _, k := range b.knobs[name].of(q) {
+		for _, k := range knobs.of(q) {
 			if k.Setting == nil {
 				continue
 			}
@@ -132,6 +137,12 @@ func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Ru
 	run := &Run{
 		Row: k.Row, Budget: k.Budget, Mode: q.mode, Category: q.task.Category,
 		Score: q.task.Score(d.answer), Exact: q.task.Exact(d.answer), Chance: q.task.ChanceExact, Answer: d.answer, Compared: d.compared, Steps: len(steps),
+	}
+	if q.free != nil {
+		if run.Answer, run.Score, err = q.free.score(d.answer); err != nil {
+			return nil, err
+		}
+		run.Exact = run.Score == 1
 	}
 	if d.reference {
 		q.truth, q.answer = d.logits, d.answer
@@ -218,7 +229,7 @@ func (d *decoding) next(logits []float32) (int, bool) {
 	case !d.apart && at < len(d.truth):
 		d.divergence += divergence(d.truth[at], logits)
 		d.compared++
-		d.apart = d.question.answer[at] != int32(token)
+		d.apart = d.question.answer[at] != int32(token) || d.free.ends(int32(token))
 	}
 	return token, more
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +41,7 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 		p.sentences(text)
 	}
 	for _, mode := range b.Plan.Modes {
-		p.section(fmt.Sprintf("Score by budget, %s", mode), ": mean over the categories; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
+		p.section(fmt.Sprintf("Score by budget, %s", mode), ": mean over the "+b.over()+"; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
 		p.table(benchSummary(b, mode))
 	}
 	for _, mode := range b.Plan.Modes {
@@ -72,8 +73,24 @@ func benchLead(b *Bench) []string {
 	if b.Done < b.Plan.Units() {
 		lead = append(lead, fmt.Sprintf("PARTIAL: %s of %s contexts are in it.", comma(b.Done), comma(b.Plan.Units())))
 	}
-	return append(lead, fmt.Sprintf("Contexts of %s tokens, %s for each of %s, in %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
-		comma(b.Plan.Length), comma(b.Plan.Prompts), list(b.Plan.Models), fmt.Sprintf("%d categories", len(b.Plan.Categories)), count(b.Runs, "generation"), b.Plan.BlockSize))
+	what := fmt.Sprintf("Contexts of %s tokens, %s", comma(b.Plan.Length), comma(b.Plan.Prompts))
+	if t := b.Plan.Texts; t != nil && t.File != "" {
+		what = fmt.Sprintf("Tasks of %s, %s, in prompts of %s tokens at most,", filepath.Base(t.File), comma(b.Plan.Prompts), comma(b.Plan.Length))
+	}
+	categories := fmt.Sprintf("%d categories", len(b.Plan.Categories))
+	if len(b.Plan.Categories) == 1 {
+		categories = "1 category"
+	}
+	return append(lead, fmt.Sprintf("%s for each of %s, in %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
+		what, list(b.Plan.Models), categories, count(b.Runs, "generation"), b.Plan.BlockSize))
+}
+
+// over says what a score of all is the mean over.
+func (b *Bench) over() string {
+	if t := b.Plan.Texts; t != nil && t.File != "" {
+		return "tasks"
+	}
+	return "categories"
 }
 
 // benchSummary is the table of methods and budgets of a mode.
@@ -256,7 +273,7 @@ func BenchHTML(w io.Writer, b *Bench) error {
 	}
 	for _, mode := range b.Plan.Modes {
 		p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score by budget, %s", mode),
-			Text:  []string{"Mean over the categories; = is not significantly below the best of its column."},
+			Text:  []string{"Mean over the " + b.over() + "; = is not significantly below the best of its column."},
 			Table: newPageTable(benchSummary(b, mode))})
 	}
 	figures, err := newPageFigures(BenchFigures(b))

@@ -25,6 +25,7 @@ import (
 // benchFlags are the flags of kvc bench.
 type benchFlags struct {
 	plan    bench.Plan
+	tasks   taskFlags
 	budgets []string
 	modes   []string
 
@@ -57,6 +58,12 @@ the method may then watch (query-aware), and after the compression (query-agnost
 Scores are parts of the answer's tokens that are decoded right; the divergence is that of
 the next-token distribution from the full cache's, in nats, as long as both say the same.
 
+With --tasks, a model of your own is asked texts in the tokens of its tokenizer: needles
+and their kin in its own words (text), or the tasks of a file of LongBench's form, with
+LongBench's metrics. --prompts are then the first tasks of each dataset, and --length is
+the longest prompt, which loses the middle of its context (default: all that the model
+has positions for). Nothing is repeated on the CUDA engine unless --sample says so.
+
 Without flags it runs two bundled models of 418,656 parameters on contexts of 512 tokens,
 12 for each, at 1/2, 1/4, 1/8 and 1/16, with every method that runs: some 27,000
 generations, in a minute or two on two cores. Results do not depend on the number of
@@ -67,6 +74,8 @@ within half a second, and writes no file: exit code 130.`,
 		Example: `  kvc bench
   kvc bench --methods snapkv,kv-compress,razor --budgets 1/4 --prompts 4 --show 1/4
   kvc bench --knobs --models recall-0
+  kvc bench --models ./Llama-3.2-1B --tasks text --digits 64 --length 4000 --prompts 4
+  kvc bench --models ./Llama-3.2-1B --tasks hotpotqa.jsonl --length 3500 --prompts 20
   kvc bench -o results --html bench.html --csv bench.csv
   kvc bench -o results --shard 0/8           # on one of eight machines; then:
   kvc bench merge results --html bench.html`,
@@ -74,11 +83,12 @@ within half a second, and writes no file: exit code 130.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders with the same vocabulary")
+	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders: with the same vocabulary, or with a tokenizer and --tasks")
 	fs.IntVar(&f.plan.Length, "length", f.plan.Length, "`tokens` of a context")
 	fs.IntVar(&f.plan.Prompts, "prompts", f.plan.Prompts, "contexts for each model")
 	fs.Uint64Var(&f.plan.Seed, "seed", f.plan.Seed, "seed of the first context")
 	fs.StringSliceVar(&f.plan.Categories, "categories", f.plan.Categories, "`names` of categories: "+strings.Join(task.Categories(), ", "))
+	f.tasks.add(cmd)
 	fs.StringSliceVar(&f.plan.Methods, "methods", nil, "`names` of methods, as --knobs lists them (default: all that run)")
 	fs.StringSliceVar(&f.budgets, "budgets", f.budgets, "`parts` of the full cache's bytes, 1/n, the largest first")
 	fs.StringSliceVar(&f.modes, "modes", f.modes, "query-aware, query-agnostic, or both")
@@ -133,7 +143,7 @@ func (o *benchOutput) shown(plan *bench.Plan) ([]bench.Budget, error) {
 }
 
 // complete reads what the flags say into the plan.
-func (f *benchFlags) complete() error {
+func (f *benchFlags) complete(changed func(flag string) bool) error {
 	f.plan.Budgets, f.plan.Modes = nil, nil
 	for _, text := range f.budgets {
 		b, err := bench.ParseBudget(text)
@@ -153,8 +163,14 @@ func (f *benchFlags) complete() error {
 	for _, r := range rows {
 		f.plan.Methods = append(f.plan.Methods, r.Name)
 	}
+	if err := f.tasks.apply(&f.plan, changed); err != nil {
+		return err
+	}
 	if err := f.plan.Check(); err != nil {
 		return usageError{err}
+	}
+	if f.plan.Texts != nil && !changed("sample") {
+		f.sample = 0 // the PTX machine takes hours for a large model
 	}
 	switch {
 	case f.shard != "" && f.dir == "":
@@ -167,7 +183,7 @@ func (f *benchFlags) complete() error {
 }
 
 func (f *benchFlags) run(cmd *cobra.Command) error {
-	if err := f.complete(); err != nil {
+	if err := f.complete(cmd.Flags().Changed); err != nil {
 		return err
 	}
 	shard := journal.Whole()
@@ -343,6 +359,7 @@ func benchInputs(p *bench.Plan) []report.Input {
 	}
 	return []report.Input{
 		{Name: "models", Value: strings.Join(p.Models, ", ")},
+		{Name: "tasks", Value: taskNames(p)},
 		{Name: "tokens of a context", Value: strconv.Itoa(p.Length)},
 		{Name: "contexts for each model", Value: strconv.Itoa(p.Prompts)},
 		{Name: "seed of the first", Value: strconv.FormatUint(p.Seed, 10)},
