@@ -53,18 +53,26 @@ func (b *Bench) calibrating(i int) ([]*question, error) {
 	if b.texts != nil {
 		return b.questions(i)
 	}
-	return b.Plan.questions(b.models[b.Plan.Models[i]], b.Plan.Seed+calibration)
+	var questions []*question
+	for _, of := range b.Plan.shapes() {
+		alike, err := b.Plan.questions(b.models[b.Plan.Models[i]], of)
+		if err != nil {
+			return nil, err
+		}
+		questions = append(questions, alike...)
+	}
+	return questions, nil
 }
 
 // Knobs returns where the knobs of a model stand.
 func (b *Bench) Knobs(model string) []Knob { return b.knobs[model].all }
 
-// Runs returns how many generations a unit of each model has, by model.
+// Runs returns how many generations a unit has; of texts, as many as the first of its model.
 func (b *Bench) Runs(unit int) int {
-	name, _ := b.Plan.unit(unit)
+	u := b.Plan.unit(unit)
 	n := 0
-	for _, k := range b.knobs[name].all {
-		if k.Setting != nil {
+	for _, k := range b.knobs[u.model].all {
+		if k.Setting != nil && (b.texts != nil || k.Length == u.options.Length && k.Digits == u.options.Digits) {
 			n++
 		}
 	}

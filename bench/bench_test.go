@@ -270,7 +270,7 @@ func TestOtherPrompts(t *testing.T) {
 	p.Length, p.Categories, p.Methods = 128, []string{"needle", "few-shot"}, []string{Full, "streaming-llm-windowed", "prompt-surprise"}
 	b := newBench(t, p)
 	m := b.models["recall-0"]
-	questions, err := p.questions(m, 1)
+	questions, err := p.questions(m, p.unit(0).options)
 	if err != nil {
 		t.Fatal(err)
 	}

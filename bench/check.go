@@ -60,6 +60,7 @@ func (t *Table) CheckText() []string {
 	}
 	switch {
 	case len(t.Checks) == 0:
+	case unchecked && t.Plan.Grid != nil: // a map is read by itself
 	case unchecked:
 		lines = append(lines, "Whether every category is a task is checked in part: "+notCheckedControls+".")
 	case len(lines) == 0:

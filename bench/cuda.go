@@ -25,15 +25,18 @@ type Sampled struct {
 // at the smallest budget of as many methods, and compares every logit with the reference
 // engine's. A difference is an error.
 func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.Engine, func() error, error)) ([]Sampled, error) {
-	name, _ := b.Plan.unit(0)
-	m := b.models[name]
+	u := b.Plan.unit(0)
+	m := b.models[u.model]
 	questions, err := b.questions(0)
 	if err != nil {
 		return nil, err
 	}
 	// The smallest budget that each method reaches, in a category for each method.
 	var chosen []Knob
-	for _, k := range b.knobs[name].all {
+	for _, k := range b.knobs[u.model].all {
+		if k.Length != u.options.Length || k.Digits != u.options.Digits {
+			continue
+		}
 		i := slices.IndexFunc(chosen, func(c Knob) bool { return c.Row == k.Row })
 		switch {
 		case k.Setting == nil || k.Row == Full || k.Setting.Streamed: // a prompt through the PTX machine takes minutes

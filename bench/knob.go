@@ -14,6 +14,8 @@ type Knob struct {
 	Budget   Budget
 	Mode     Mode
 	Category string
+	Length   int // tokens of the context
+	Digits   int // of a grid's passkey; else 0
 
 	Setting *Setting          // nil if the row cannot be brought to the budget
 	Missed  *UnreachableError // then why
@@ -26,14 +28,14 @@ type knobs struct{ all []Knob }
 func (k *knobs) of(q *question) []Knob {
 	var list []Knob
 	for _, one := range k.all {
-		if one.Mode == q.mode && one.Category == q.task.Category {
+		if one.Mode == q.mode && one.Category == q.task.Category && one.Length == q.length && one.Digits == q.digits {
 			list = append(list, one)
 		}
 	}
 	return list
 }
 
-// calibration is added to the plan's seed: no unit has the context by which the blocks of
+// calibration is added to the plan's seed: no unit has the contexts by which the blocks of
 // rows are measured.
 const calibration = 1 << 40
 
@@ -76,7 +78,7 @@ func (p *Plan) turnKnobs(ctx context.Context, m *Model, questions []*question, f
 					}
 					found[at] = k
 				}
-				k.Mode, k.Category = q.mode, q.task.Category
+				k.Mode, k.Category, k.Length, k.Digits = q.mode, q.task.Category, q.length, q.digits
 				all.all = append(all.all, k)
 				if r.Name == Full {
 					break

@@ -42,6 +42,9 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 		return nil, fmt.Errorf("bench: quality: it is partial, since its bench was interrupted: %d of %d contexts are in it, so that scores may change: "+
 			"let kvc bench end, which with -o goes on where it was interrupted", q.table.Done, all)
 	}
+	if g := q.table.Plan.Grid; g != nil && len(g.Lengths) == 0 {
+		return nil, errors.New("bench: quality: its grid has no lengths")
+	}
 	modes := 0
 	for _, r := range q.table.Rankings {
 		if mode == "" || r.Mode == mode {
@@ -65,6 +68,9 @@ func (q *Quality) Of() string {
 	mode := string(q.mode)
 	if mode == "" {
 		mode = "in the worse of its modes"
+	}
+	if g := p.Grid; g != nil {
+		return fmt.Sprintf("%s on needles in %d to %d tokens, %s", strings.Join(p.Models, " and "), g.Lengths[0], g.Lengths[len(g.Lengths)-1], mode)
 	}
 	return fmt.Sprintf("%s at %d tokens, %s", strings.Join(p.Models, " and "), p.Length, mode)
 }

@@ -17,15 +17,16 @@ import (
 // Table is what the results of a bench come to.
 type Table struct {
 	Plan     Plan      `json:"plan"`
-	Done     int       `json:"units"`     // units that are in it, of Plan.Units
-	Partial  bool      `json:"partial"`   // some are missing: each cell says how many
-	Runs     int       `json:"runs"`      // generations
-	Tokens   int       `json:"tokens"`    // that were computed after prompts
-	Digest   string    `json:"digest"`    // of every decoded token
-	Cells    []Cell    `json:"cells"`     // by mode, budget, method and category
-	Rankings []Ranking `json:"rankings"`  // by mode and budget
-	Checks   []Check   `json:"checks"`    // whether each category is a task, by mode
-	Unmet    []Unmet   `json:"unreached"` // methods that cannot be brought to a budget
+	Done     int       `json:"units"`          // units that are in it, of Plan.Units
+	Partial  bool      `json:"partial"`        // some are missing: each cell says how many
+	Runs     int       `json:"runs"`           // generations
+	Tokens   int       `json:"tokens"`         // that were computed after prompts
+	Digest   string    `json:"digest"`         // of every decoded token
+	Cells    []Cell    `json:"cells"`          // by mode, budget, method and category
+	Rankings []Ranking `json:"rankings"`       // by mode and budget
+	Checks   []Check   `json:"checks"`         // whether each category is a task, by mode
+	Heats    []Heat    `json:"heat,omitempty"` // of a plan with a grid
+	Unmet    []Unmet   `json:"unreached"`      // methods that cannot be brought to a budget
 }
 
 // Cell is a method at a budget in one category and mode.
@@ -170,6 +171,9 @@ func (b *Bench) NewTable(results []Result) *Table {
 	if b.Plan.Texts == nil || b.Plan.Texts.File == "" {
 		t.checks(chance)
 	}
+	if t.Plan.Grid != nil {
+		t.heats(b, results)
+	}
 	t.Unmet = sortedUnmet(append(t.Unmet, b.unmet()...))
 	return t
 }
@@ -202,7 +206,7 @@ func (b *Bench) planned() map[place]int {
 	for _, name := range b.Plan.Models {
 		for _, k := range b.knobs[name].all {
 			if k.Setting != nil {
-				planned[place{k.Mode, k.Budget, k.Row, k.Category}] += b.Plan.Units() / len(b.Plan.Models)
+				planned[place{k.Mode, k.Budget, k.Row, k.Category}] += b.Plan.alike(k.Digits)
 			}
 		}
 	}

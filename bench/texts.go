@@ -214,7 +214,7 @@ func (t *texts) questions(p *Plan, m *Model, unit int) ([]*question, error) {
 	if t.tasks != nil {
 		return t.ofFile(p, m, v, t.tasks[unit/len(p.Models)])
 	}
-	_, seed := p.unit(unit)
+	seed := p.unit(unit).seed
 	var list []*question
 	for _, category := range p.Categories {
 		made, err := v.Generate(prompt.Options{Category: category, Length: p.Length, Digits: p.Texts.Digits, Distractors: p.Texts.Distractors, Seed: seed})
@@ -281,17 +281,17 @@ func (f *freeAnswer) score(answer []int32) ([]int32, float64, error) {
 
 // questions returns the tasks of a unit in all categories and modes.
 func (b *Bench) questions(unit int) ([]*question, error) {
-	name, seed := b.Plan.unit(unit)
+	u := b.Plan.unit(unit)
 	if b.texts != nil {
-		return b.texts.questions(&b.Plan, b.models[name], unit)
+		return b.texts.questions(&b.Plan, b.models[u.model], unit)
 	}
-	return b.Plan.questions(b.models[name], seed)
+	return b.Plan.questions(b.models[u.model], u.options)
 }
 
 // knobsOf returns where the knobs stand for the questions of a unit. Texts have lengths of
 // their own, so that knobs are turned for each.
 func (b *Bench) knobsOf(ctx context.Context, unit int, questions []*question) (*knobs, error) {
-	name, _ := b.Plan.unit(unit)
+	name := b.Plan.unit(unit).model
 	if b.texts == nil {
 		return b.knobs[name], nil
 	}

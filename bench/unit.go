@@ -50,6 +50,8 @@ type question struct {
 	entered *entered // the prompt with full attention
 	asked   []int    // tokens that are fed after the compression
 	shape   kv.Shape // of the model
+	length  int      // of the context, as it was asked for
+	digits  int      // of a grid's passkey
 
 	blockBytes int         // of a cache that keeps every KV
 	truth      [][]float32 // logits of the full cache before each decoded token
@@ -64,19 +66,22 @@ func (q *question) course() course {
 
 // questions returns the tasks of a context in all categories and modes. The context is read
 // when the first needs it.
-func (p *Plan) questions(m *Model, seed uint64) ([]*question, error) {
+func (p *Plan) questions(m *Model, of task.Options) ([]*question, error) {
 	var list []*question
 	var shared *reading
 	for _, category := range p.Categories {
-		t, err := task.Options{Category: category, Length: p.Length, Seed: seed}.Generate()
+		of.Category = category
+		t, err := of.Generate()
 		if err != nil {
 			return nil, err
 		}
 		if shared == nil {
-			shared = newReading(m, seed, t)
+			shared = newReading(m, of.Seed, t)
 		}
 		for _, mode := range p.Modes {
-			list = append(list, shared.ask(mode, t, p.blockBytes(m)))
+			q := shared.ask(mode, t, p.blockBytes(m))
+			q.length, q.digits = of.Length, of.Digits
+			list = append(list, q)
 		}
 	}
 	return list, nil
@@ -92,8 +97,8 @@ func ints(tokens []int32) []int {
 
 // unit runs all of one unit. progress is called after each generation.
 func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*Result, error) {
-	name, seed := b.Plan.unit(index)
-	m := b.models[name]
+	u := b.Plan.unit(index)
+	m := b.models[u.model]
 	questions, err := b.questions(index)
 	if err != nil {
 		return nil, err
@@ -102,7 +107,7 @@ func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Unit: index, Model: name, Seed: seed}
+	result := &Result{Unit: index, Model: u.model, Seed: u.seed}
 	stepper := m.Llama.NewStepper()
 	for _, q := range questions {
 		for _, k := range knobs.of(q) {
@@ -111,7 +116,7 @@ func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*
 			}
 			run, err := q.run(ctx, k, stepper)
 			if err != nil {
-				return nil, fmt.Errorf("bench: %s at %v, %s, %s, seed %d of %s: %w", k.Row, k.Budget, q.mode, q.task.Category, seed, name, err)
+				return nil, fmt.Errorf("bench: %s at %v, %s, %s, seed %d of %s: %w", k.Row, k.Budget, q.mode, q.task.Category, u.seed, u.model, err)
 			}
 			result.Runs = append(result.Runs, *run)
 			progress(1)

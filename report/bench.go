@@ -50,6 +50,12 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 			p.table(benchCategories(b, mode, budget))
 		}
 	}
+	for i := range b.Heats {
+		if h := &b.Heats[i]; h.Row == bench.Full || slices.Contains(b.Shown, h.Budget) {
+			p.section("Needle, "+heatTitle(h), ": the part of passkeys that is found, by depth and by the tokens of the context")
+			p.table(heatTable(b.Plan.Grid, h))
+		}
+	}
 	p.section("Ranking", "")
 	for _, r := range b.Rankings {
 		if slices.Contains(b.Shown, r.Budget) {
@@ -72,6 +78,10 @@ func benchLead(b *Bench) []string {
 	var lead []string
 	if b.Done < b.Plan.Units() {
 		lead = append(lead, fmt.Sprintf("PARTIAL: %s of %s contexts are in it.", comma(b.Done), comma(b.Plan.Units())))
+	}
+	if g := b.Plan.Grid; g != nil {
+		return append(lead, fmt.Sprintf("Needle in a haystack: contexts of %d lengths from %s to %s tokens, passkeys at %d depths, %s for each of %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation.",
+			len(g.Lengths), comma(g.Lengths[0]), comma(g.Lengths[len(g.Lengths)-1]), g.Depths, comma(b.Plan.Prompts), list(b.Plan.Models), count(b.Runs, "generation"), b.Plan.BlockSize))
 	}
 	what := fmt.Sprintf("Contexts of %s tokens, %s", comma(b.Plan.Length), comma(b.Plan.Prompts))
 	if t := b.Plan.Texts; t != nil && t.File != "" {
@@ -250,6 +260,12 @@ func rankingText(r *bench.Ranking) string {
 func BenchCSV(w io.Writer, b *Bench) error {
 	out := csv.NewWriter(w)
 	rows := [][]string{{"mode", "budget", "method", "category", "n", "score", "low", "high", "exact", "relative", "divergence", "bytes", "peak"}}
+	if b.Plan.Grid != nil {
+		if err := out.WriteAll(heatRows(b)); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+		return nil
+	}
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 	for _, c := range b.Cells {
 		rows = append(rows, []string{string(c.Mode), c.Budget.String(), c.Row, c.Category, strconv.Itoa(c.N),
@@ -272,11 +288,37 @@ func BenchHTML(w io.Writer, b *Bench) error {
 		p.Lead = append(p.Lead, rankingText(&b.Rankings[i]))
 	}
 	for _, mode := range b.Plan.Modes {
+		t := newPageTable(benchSummary(b, mode))
+		for i := range t.Head {
+			if t.Head[i].Lines[0] == "" {
+				t.Head[i].Lines[0] = "=" // a heading that is empty is none to a screen reader
+			}
+		}
 		p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score by budget, %s", mode),
 			Text:  []string{"Mean over the " + b.over() + "; = is not significantly below the best of its column."},
-			Table: newPageTable(benchSummary(b, mode))})
+			Table: t})
 	}
-	figures, err := newPageFigures(BenchFigures(b))
+	for _, mode := range b.Plan.Modes {
+		for _, budget := range b.Plan.Budgets {
+			var maps []*Figure
+			for _, h := range b.heats(mode, budget) {
+				f, err := heatFigure(b.Plan.Grid, h)
+				if err != nil {
+					return fmt.Errorf("report: %w", err)
+				}
+				maps = append(maps, f)
+			}
+			if len(maps) == 0 {
+				continue
+			}
+			figures, err := newPageFigures(maps)
+			if err != nil {
+				return err
+			}
+			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Needle at %v, %s", budget, mode), Figures: figures})
+		}
+	}
+	figures, err := newPageFigures(benchCurves(b))
 	if err != nil {
 		return err
 	}
@@ -304,9 +346,19 @@ func benchRows(b *Bench) ([]column, [][]string) {
 // mostCurves bounds the methods of a figure, so that they are told apart.
 const mostCurves = 7
 
-// BenchFigures draws the score against the bytes held, in each mode, over all categories
+// BenchFigures draws the score against the bytes held, and of a plan with a grid the heat
+// maps.
+func BenchFigures(b *Bench) ([]*Figure, error) {
+	maps, err := heatFigures(b)
+	if err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	return append(maps, benchCurves(b)...), nil
+}
+
+// benchCurves draws the score against the bytes held, in each mode, over all categories
 // and in each: of the methods that are best at the middle budget, and of random eviction.
-func BenchFigures(b *Bench) []*Figure {
+func benchCurves(b *Bench) []*Figure {
 	var figures []*Figure
 	for _, mode := range b.Plan.Modes {
 		var names []string
@@ -315,10 +367,13 @@ func BenchFigures(b *Bench) []*Figure {
 				names = append(names, name)
 			}
 		}
-		if !slices.Contains(names, "random") {
+		if !slices.Contains(names, "random") && slices.ContainsFunc(b.Rows, func(r bench.Row) bool { return r.Name == "random" }) {
 			names = append(names, "random")
 		}
 		figures = append(figures, b.figure(mode, "", names))
+		if len(b.Plan.Categories) == 1 {
+			continue // it is the mean
+		}
 		for _, category := range b.Plan.Categories {
 			figures = append(figures, b.figure(mode, category, names))
 		}

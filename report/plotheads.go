@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -26,8 +27,14 @@ func newHeadsPlot(title string, parts [][]float64) (*headsPlot, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newMapPlot(title, "layer", "KV head", parts, scale), nil
+}
+
+// newMapPlot returns a heat map of parts, of which the first index goes across and the
+// second down. NaN is left empty.
+func newMapPlot(title, across, down string, parts [][]float64, scale *ramp) *headsPlot {
 	h := &headsPlot{
-		plot:  newPlot(title, "layer", "KV head"),
+		plot:  newPlot(title, across, down),
 		bar:   newPlot("", "", ""),
 		heads: len(parts[0]),
 	}
@@ -50,7 +57,7 @@ func newHeadsPlot(title string, parts [][]float64) (*headsPlot, error) {
 		}
 		return ticks
 	})
-	return h, nil
+	return h
 }
 
 // height returns the height that shows every head and keeps the map's form
@@ -96,6 +103,9 @@ func (g *cells) Plot(c draw.Canvas, p *plot.Plot) {
 	numbers := width > label.Width("100 %")+vg.Points(4) && height > vg.Points(12)
 	for l, heads := range g.parts {
 		for h, v := range heads {
+			if math.IsNaN(v) {
+				continue
+			}
 			cell := vg.Rectangle{
 				Min: vg.Point{X: x(float64(l) - 0.5), Y: y(float64(h)+0.5) + gap},
 				Max: vg.Point{X: x(float64(l)+0.5) - gap, Y: y(float64(h) - 0.5)},

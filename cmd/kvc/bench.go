@@ -37,13 +37,8 @@ type benchFlags struct {
 }
 
 func newBenchCmd() *cobra.Command {
-	f := benchFlags{plan: bench.DefaultPlan(), engine: engineFlags{device: deviceFlags{name: "ptx"}}}
-	for _, b := range f.plan.Budgets {
-		f.budgets = append(f.budgets, b.String())
-	}
-	for _, m := range f.plan.Modes {
-		f.modes = append(f.modes, string(m))
-	}
+	f := newBenchFlags(bench.DefaultPlan())
+	f.sample = 3
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "What each method loses, by category of task, at equal bytes",
@@ -77,31 +72,82 @@ within half a second, and writes no file: exit code 130.`,
   kvc bench --models ./Llama-3.2-1B --tasks text --digits 64 --length 4000 --prompts 4
   kvc bench --models ./Llama-3.2-1B --tasks hotpotqa.jsonl --length 3500 --prompts 20
   kvc bench -o results --html bench.html --csv bench.csv
+  kvc bench needle --html needle.html        # a heat map by length and depth
   kvc bench -o results --shard 0/8           # on one of eight machines; then:
   kvc bench merge results --html bench.html`,
 		Args: cobra.NoArgs,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders: with the same vocabulary, or with a tokenizer and --tasks")
 	fs.IntVar(&f.plan.Length, "length", f.plan.Length, "`tokens` of a context")
 	fs.IntVar(&f.plan.Prompts, "prompts", f.plan.Prompts, "contexts for each model")
-	fs.Uint64Var(&f.plan.Seed, "seed", f.plan.Seed, "seed of the first context")
 	fs.StringSliceVar(&f.plan.Categories, "categories", f.plan.Categories, "`names` of categories: "+strings.Join(task.Categories(), ", "))
 	f.tasks.add(cmd)
+	f.plan.Methods = nil
 	fs.StringSliceVar(&f.plan.Methods, "methods", nil, "`names` of methods, as --knobs lists them (default: all that run)")
+	f.add(cmd)
+	cmd.AddCommand(newBenchMergeCmd(), newBenchNeedleCmd())
+	return cmd
+}
+
+// add adds the flags that every bench has.
+func (f *benchFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders: with the same vocabulary, or with a tokenizer and --tasks")
+	fs.Uint64Var(&f.plan.Seed, "seed", f.plan.Seed, "seed of the first context")
 	fs.StringSliceVar(&f.budgets, "budgets", f.budgets, "`parts` of the full cache's bytes, 1/n, the largest first")
 	fs.StringSliceVar(&f.modes, "modes", f.modes, "query-aware, query-agnostic, or both")
 	fs.IntVar(&f.plan.BlockSize, "block-size", f.plan.BlockSize, "KVs of one block: 1, 2, 4, 8, 16 or 32")
 	fs.BoolVar(&f.knobs, "knobs", false, "print where each method's knob stands for each budget, and run nothing")
-	fs.IntVar(&f.sample, "sample", 3, "`generations` to repeat on the CUDA engine; 0 is none")
+	fs.IntVar(&f.sample, "sample", f.sample, "`generations` to repeat on the CUDA engine; 0 is none")
 	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
 	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep results in, and to resume from")
 	writes(cmd, outputFolder, "out")
 	f.out.add(cmd)
 	f.engine.device.add(fs)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.run(cmd) }
-	cmd.AddCommand(newBenchMergeCmd())
+}
+
+// newBenchFlags returns flags whose defaults are a plan's.
+func newBenchFlags(plan bench.Plan) *benchFlags {
+	f := &benchFlags{plan: plan, engine: engineFlags{device: deviceFlags{name: "ptx"}}}
+	for _, b := range plan.Budgets {
+		f.budgets = append(f.budgets, b.String())
+	}
+	for _, m := range plan.Modes {
+		f.modes = append(f.modes, string(m))
+	}
+	return f
+}
+
+func newBenchNeedleCmd() *cobra.Command {
+	f := newBenchFlags(bench.DefaultNeedlePlan())
+	f.sample = 0
+	g := f.plan.Grid
+	cmd := &cobra.Command{
+		Use:   "needle",
+		Short: "Needle in a haystack: a heat map by length and depth",
+		Long: `Needle hides a passkey at each depth of contexts of each length, and draws what part of it
+each method still finds: the familiar heat map, lengths across and depths down, one for
+each method, budget and mode. Passkeys have 5, 6 and 7 digits by turns. Each length has its
+own budgets, in bytes as in kvc bench.
+
+By default that is 10 lengths from 128 to 1,280 tokens × 10 depths × 3 passkeys for a bundled
+model and five methods at 1/4, in some two minutes on two cores. All else is as in
+kvc bench: -o resumes, --shard divides, kvc bench merge joins.`,
+		Example: `  kvc bench needle --html needle.html
+  kvc bench needle --methods snapkv,keydiff --budgets 1/4,1/8 --modes query-agnostic --plots maps
+  kvc bench needle --lengths 256,512 --depths 5 --prompts 1 --digits 7`,
+		Args: cobra.NoArgs,
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.IntSliceVar(&g.Lengths, "lengths", g.Lengths, "`tokens` of contexts, the shortest first")
+	fs.IntVar(&g.Depths, "depths", g.Depths, "depths, evenly from the beginning of a context to its end")
+	fs.IntVar(&f.plan.Prompts, "prompts", f.plan.Prompts, "passkeys for each model, length and depth")
+	fs.IntSliceVar(&g.Digits, "digits", g.Digits, "`numbers` of digits of the passkeys, by turns")
+	fs.StringSliceVar(&f.plan.Methods, "methods", f.plan.Methods, "`names` of methods, as kvc bench --knobs lists them")
+	f.add(cmd)
 	return cmd
 }
 
@@ -333,7 +379,11 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", f.path)
 	}
 	if o.plots != "" {
-		paths, err := report.WriteFigures(o.plots, report.BenchFigures(table))
+		figures, err := report.BenchFigures(table)
+		if err != nil {
+			return err
+		}
+		paths, err := report.WriteFigures(o.plots, figures)
 		if err != nil {
 			return err
 		}
@@ -357,15 +407,29 @@ func benchInputs(p *bench.Plan) []report.Input {
 	for _, b := range p.Budgets {
 		budgets = append(budgets, b.String())
 	}
-	return []report.Input{
-		{Name: "models", Value: strings.Join(p.Models, ", ")},
-		{Name: "tasks", Value: taskNames(p)},
+	contexts := []report.Input{
 		{Name: "tokens of a context", Value: strconv.Itoa(p.Length)},
 		{Name: "contexts for each model", Value: strconv.Itoa(p.Prompts)},
+	}
+	if g := p.Grid; g != nil {
+		numbers := func(list []int) string {
+			return strings.Join(strings.Fields(strings.Trim(fmt.Sprint(list), "[]")), ", ")
+		}
+		contexts = []report.Input{
+			{Name: "tokens of contexts", Value: numbers(g.Lengths)},
+			{Name: "depths", Value: strconv.Itoa(g.Depths)},
+			{Name: "passkeys of each length and depth for each model", Value: strconv.Itoa(p.Prompts)},
+			{Name: "digits of passkeys, by turns", Value: numbers(g.Digits)},
+		}
+	}
+	return slices.Concat([]report.Input{
+		{Name: "models", Value: strings.Join(p.Models, ", ")},
+		{Name: "tasks", Value: taskNames(p)},
+	}, contexts, []report.Input{
 		{Name: "seed of the first", Value: strconv.FormatUint(p.Seed, 10)},
 		{Name: "budgets", Value: strings.Join(budgets, ", ")},
 		{Name: "block size", Value: strconv.Itoa(p.BlockSize)},
-	}
+	})
 }
 
 // knobLine is a line of kvc bench --knobs.

@@ -33,6 +33,8 @@ func (f *taskFlags) add(cmd *cobra.Command) {
 func (f *taskFlags) apply(p *bench.Plan, changed func(flag string) bool) error {
 	texts := f.texts
 	switch f.tasks {
+	case "": // a command without the flags
+		return nil
 	case recallTasks:
 		for _, flag := range []string{"template", "max-tokens", "digits", "distractors", "tokenizer"} {
 			if changed(flag) {
