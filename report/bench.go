@@ -2,7 +2,6 @@ package report
 
 import (
 	"bufio"
-	"encoding/csv"
 	"fmt"
 	"io"
 	"math"
@@ -15,6 +14,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 
 	"kvcompress/bench"
+	"kvcompress/report/export"
 )
 
 // Bench is what a bench came to, to be shown.
@@ -23,7 +23,27 @@ type Bench struct {
 	Rows   []bench.Row // of the plan
 	Inputs []Input
 	Shown  []bench.Budget // of which the text has all categories
+	Of     *bench.Bench   // whose knobs the page shows; nil is none
 	Footer Footer
+
+	// Relative has tables show parts of the full cache's scores.
+	Relative bool
+}
+
+// value writes a score, or the part of the full cache's.
+func (b *Bench) value(v, relative float64) string {
+	if b.Relative {
+		v = relative
+	}
+	return score(v)
+}
+
+// what is what tables show.
+func (b *Bench) what() string {
+	if b.Relative {
+		return "Part of the full cache's score"
+	}
+	return "Score"
 }
 
 // BenchText writes the table of methods and budgets for each mode, that of methods and
@@ -41,12 +61,12 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 		p.sentences(text)
 	}
 	for _, mode := range b.Plan.Modes {
-		p.section(fmt.Sprintf("Score by budget, %s", mode), ": mean over the "+b.over()+"; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
+		p.section(fmt.Sprintf("%s by budget, %s", b.what(), mode), ": mean over the "+b.over()+"; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
 		p.table(benchSummary(b, mode))
 	}
 	for _, mode := range b.Plan.Modes {
 		for _, budget := range b.Shown {
-			p.section(fmt.Sprintf("Score at %v, %s", budget, mode), ": and as a part of the full cache's")
+			p.section(fmt.Sprintf("%s at %v, %s", b.what(), budget, mode), "; ± is half of the 95 % interval of the mean score; bytes and peak are parts of the full cache's mean")
 			p.table(benchCategories(b, mode, budget))
 		}
 	}
@@ -60,6 +80,12 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 	for _, r := range b.Rankings {
 		if slices.Contains(b.Shown, r.Budget) {
 			p.sentences(rankingText(&r))
+		}
+	}
+	for _, r := range b.Rankings {
+		if slices.Contains(b.Shown, r.Budget) {
+			p.section(fmt.Sprintf("Ranking at %v, %s", r.Budget, r.Mode), ": "+rankingNote)
+			p.table(benchRanking(b, &r))
 		}
 	}
 	p.printf("\n")
@@ -115,9 +141,9 @@ func benchSummary(b *Bench, mode bench.Mode) ([]column, [][]string) {
 		for _, budget := range b.Plan.Budgets {
 			switch r := b.ranked(mode, budget, name); {
 			case r != nil && name == bench.Full:
-				row = append(row, score(r.Score), "")
+				row = append(row, b.value(r.Score, 1), "")
 			case r != nil:
-				row = append(row, score(r.Score), tied(r))
+				row = append(row, b.value(r.Score, r.Relative), tied(r))
 			default:
 				row = append(row, b.needs(name, budget), "")
 			}
@@ -221,10 +247,14 @@ func benchCategories(b *Bench, mode bench.Mode, budget bench.Budget) ([]column, 
 				row = append(row, "–")
 				continue
 			}
-			row = append(row, score(c.Score))
+			row = append(row, b.value(c.Score, c.Relative))
 			divergence, n = divergence+c.Divergence, n+1
 		}
-		rows = append(rows, append(row, score(r.Score), score((r.High-r.Low)/2), score(r.Relative),
+		relative := r.Relative
+		if name == bench.Full {
+			relative = 1
+		}
+		rows = append(rows, append(row, b.value(r.Score, relative), score((r.High-r.Low)/2), score(r.Relative),
 			score(divergence/float64(max(1, n))), strconv.FormatFloat(r.Bytes, 'f', 3, 64), strconv.FormatFloat(r.Peak, 'f', 3, 64)))
 	}
 	return columns, rows
@@ -256,26 +286,49 @@ func rankingText(r *bench.Ranking) string {
 	return text + "."
 }
 
-// BenchCSV writes a row for each cell.
-func BenchCSV(w io.Writer, b *Bench) error {
-	out := csv.NewWriter(w)
-	rows := [][]string{{"mode", "budget", "method", "category", "n", "score", "low", "high", "exact", "relative", "divergence", "bytes", "peak"}}
-	if b.Plan.Grid != nil {
-		if err := out.WriteAll(heatRows(b)); err != nil {
-			return fmt.Errorf("report: %w", err)
+// rankingNote says how to read a ranking.
+const rankingNote = "p is of the difference from the first, by a paired randomization test on the same contexts, adjusted by Holm's method; = is not significant at 5 %; beside it the score with each model"
+
+// benchRanking is a ranking as a table: which methods are below the first, how sure that is,
+// and whether the models agree.
+func benchRanking(b *Bench, r *bench.Ranking) ([]column, [][]string) {
+	columns := []column{{"place", right}, {"method", left}, {"score", right}, {"low", right}, {"high", right}, {"p", right}, {"below\nthe first", left}}
+	models := b.Plan.Models
+	if len(models) > 1 {
+		for _, name := range models {
+			columns = append(columns, column{name, right})
 		}
-		return nil
 	}
-	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
-	for _, c := range b.Cells {
-		rows = append(rows, []string{string(c.Mode), c.Budget.String(), c.Row, c.Category, strconv.Itoa(c.N),
-			number(c.Score), number(c.Low), number(c.High), number(c.Exact), number(c.Relative), number(c.Divergence), number(c.Bytes), number(c.Peak)})
+	var rows [][]string
+	for i := range r.Rows {
+		m := &r.Rows[i]
+		p, below := strconv.FormatFloat(m.P, 'f', 3, 64), "yes"
+		switch {
+		case i == 0:
+			p, below = "–", "–"
+		case b.Done < 2:
+			p, below = "–", "unknown"
+		case m.Tied:
+			below = "="
+		case m.P < 0.001:
+			p = "< 0.001"
+		}
+		row := []string{strconv.Itoa(i + 1), m.Row, score(m.Score), score(m.Low), score(m.High), p, below}
+		if len(models) > 1 {
+			for _, v := range m.ByModel {
+				row = append(row, score(v))
+			}
+		}
+		rows = append(rows, row)
 	}
-	if err := out.WriteAll(rows); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return nil
+	return columns, rows
 }
+
+// BenchCSV writes a row for each cell, or of a grid for each place, as CSV: see package export.
+func BenchCSV(w io.Writer, b *Bench) error { return export.Bench(w, ".csv", b.Table) }
+
+// BenchParquet writes the same rows as Parquet.
+func BenchParquet(w io.Writer, b *Bench) error { return export.Bench(w, ".parquet", b.Table) }
 
 // BenchHTML writes a bench as one self-contained page.
 func BenchHTML(w io.Writer, b *Bench) error {
@@ -284,9 +337,6 @@ func BenchHTML(w io.Writer, b *Bench) error {
 		p.Partial, p.Lead = p.Lead[0], p.Lead[1:]
 	}
 	p.Lead = append(p.Lead, b.CheckText()...)
-	for i := range b.Rankings {
-		p.Lead = append(p.Lead, rankingText(&b.Rankings[i]))
-	}
 	for _, mode := range b.Plan.Modes {
 		t := newPageTable(benchSummary(b, mode))
 		for i := range t.Head {
@@ -323,14 +373,32 @@ func BenchHTML(w io.Writer, b *Bench) error {
 		return err
 	}
 	p.Sections = append(p.Sections, section{Title: "Score against bytes", Figures: figures})
-	for _, mode := range b.Plan.Modes {
-		for _, budget := range b.Plan.Budgets {
-			t := newPageTable(benchCategories(b, mode, budget))
-			t.Sort = true
-			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score at %v, %s", budget, mode), Table: t})
+	relative := *b
+	relative.Relative = true
+	for _, of := range []*Bench{b, &relative} {
+		for _, mode := range b.Plan.Modes {
+			for _, budget := range b.Plan.Budgets {
+				t := newPageTable(benchCategories(of, mode, budget))
+				t.Sort = true
+				p.Sections = append(p.Sections, section{Title: fmt.Sprintf("%s at %v, %s", of.what(), budget, mode), Table: t})
+			}
 		}
 	}
-	p.Sections = append(p.Sections, section{Title: "Methods", Table: newPageTable(benchRows(b))}, inputsSection(b.Inputs))
+	for i := range b.Rankings {
+		r := &b.Rankings[i]
+		if len(r.Rows) > 0 {
+			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Ranking at %v, %s", r.Budget, r.Mode),
+				Text: []string{rankingText(r), strings.ToUpper(rankingNote[:1]) + rankingNote[1:] + "."}, Table: newPageTable(benchRanking(b, r))})
+		}
+	}
+	p.Sections = append(p.Sections, section{Title: "Methods", Table: newPageTable(benchRows(b))})
+	if b.Of != nil {
+		for _, mode := range b.Plan.Modes {
+			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Knobs, %s", mode),
+				Text: []string{fmt.Sprintf("Where each method's knob stands for each budget, with %s.", knobsOf(b.Of))}, Table: newPageTable(knobTable(b.Of, mode))})
+		}
+	}
+	p.Sections = append(p.Sections, inputsSection(b.Inputs))
 	return p.write(w)
 }
 
@@ -424,39 +492,9 @@ func (b *Bench) figure(mode bench.Mode, category string, names []string) *Figure
 // plan's first model and category.
 func KnobText(w io.Writer, b *bench.Bench) error {
 	p := &printer{w: bufio.NewWriter(w), opt: TextOptions{Width: defaultWidth}, gap: 2}
-	model, category := b.Plan.Models[0], b.Plan.Categories[0]
 	for _, mode := range b.Plan.Modes {
-		p.section(fmt.Sprintf("Knobs, %s", mode), fmt.Sprintf(": %s, %s; --json has every model and category", model, category))
-		columns := []column{{"method", left}, {"fixed", left}}
-		for _, budget := range b.Plan.Budgets {
-			columns = append(columns, column{budget.String(), left})
-		}
-		var rows [][]string
-		for _, r := range bench.Rows() {
-			if r.Name == bench.Full || !slices.Contains(b.Plan.Methods, r.Name) {
-				continue
-			}
-			row := []string{r.Name, r.Fixed}
-			for _, budget := range b.Plan.Budgets {
-				cell := "–"
-				for _, k := range b.Knobs(model) {
-					if k.Row != r.Name || k.Budget != budget || k.Mode != mode || k.Category != category {
-						continue
-					}
-					switch {
-					case k.Setting != nil && k.Setting.Text != "":
-						cell = k.Setting.Text
-					case k.Setting != nil:
-						cell = "as it is"
-					case k.Missed.Needs > 0:
-						cell = "needs " + score(k.Missed.Needs)
-					}
-				}
-				row = append(row, cell)
-			}
-			rows = append(rows, row)
-		}
-		p.table(columns, rows)
+		p.section(fmt.Sprintf("Knobs, %s", mode), fmt.Sprintf(": %s; --json has every model and category", knobsOf(b)))
+		p.table(knobTable(b, mode))
 	}
 	if p.err == nil {
 		p.err = p.w.Flush()
@@ -465,4 +503,51 @@ func KnobText(w io.Writer, b *bench.Bench) error {
 		return fmt.Errorf("report: %w", p.err)
 	}
 	return nil
+}
+
+// knobsOf says whose knobs a table shows.
+func knobsOf(b *bench.Bench) string {
+	of := b.Plan.Models[0] + ", " + b.Plan.Categories[0]
+	if g := b.Plan.Grid; g != nil {
+		of += fmt.Sprintf(" of %d digits in %s tokens", g.Digits[0], comma(g.Lengths[0]))
+	}
+	return of
+}
+
+// knobTable has the knobs of a mode for the plan's first model, category and length.
+func knobTable(b *bench.Bench, mode bench.Mode) ([]column, [][]string) {
+	columns := []column{{"method", left}, {"fixed", left}}
+	for _, budget := range b.Plan.Budgets {
+		columns = append(columns, column{budget.String(), left})
+	}
+	cells := map[string]string{}
+	at := func(row string, budget bench.Budget) string { return row + " " + budget.String() }
+	for _, k := range b.Knobs(b.Plan.Models[0]) {
+		name := at(k.Row, k.Budget)
+		if _, known := cells[name]; known || k.Mode != mode || k.Category != b.Plan.Categories[0] {
+			continue
+		}
+		switch {
+		case k.Setting != nil && k.Setting.Text != "":
+			cells[name] = k.Setting.Text
+		case k.Setting != nil:
+			cells[name] = "as it is"
+		case k.Missed.Needs > 0:
+			cells[name] = "needs " + score(k.Missed.Needs)
+		default:
+			cells[name] = "–"
+		}
+	}
+	var rows [][]string
+	for _, r := range bench.Rows() {
+		if r.Name == bench.Full || !slices.Contains(b.Plan.Methods, r.Name) {
+			continue
+		}
+		row := []string{r.Name, r.Fixed}
+		for _, budget := range b.Plan.Budgets {
+			row = append(row, cells[at(r.Name, budget)])
+		}
+		rows = append(rows, row)
+	}
+	return columns, rows
 }

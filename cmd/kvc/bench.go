@@ -153,19 +153,23 @@ kvc bench: -o resumes, --shard divides, kvc bench merge joins.`,
 
 // benchOutput says where the table goes.
 type benchOutput struct {
-	asJSON           bool
-	html, csv, plots string
-	show             []string
+	asJSON                    bool
+	html, csv, parquet, plots string
+	relative                  bool
+	show                      []string
 }
 
 func (o *benchOutput) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringSliceVar(&o.show, "show", []string{"1/4"}, "`budgets` of which all categories are printed, or all")
+	fs.BoolVar(&o.relative, "relative", false, "print parts of the full cache's scores")
 	fs.StringVar(&o.csv, "csv", "", "write a row for each cell to a `file`")
+	fs.StringVar(&o.parquet, "parquet", "", "write the same rows to a `file` of Parquet")
 	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
 	fs.StringVar(&o.plots, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
 	fs.BoolVar(&o.asJSON, "json", false, "print the table as JSON")
 	writes(cmd, outputFile, "csv", "csv")
+	writes(cmd, outputFile, "parquet", "parquet")
 	writes(cmd, outputFile, "html", "html")
 	writes(cmd, outputFolder, "plots")
 }
@@ -277,7 +281,7 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 
 // noFiles leaves the files of a run that is interrupted unwritten: what they hold may be of
 // a whole one.
-func (o *benchOutput) noFiles() { o.html, o.csv, o.plots = "", "", "" }
+func (o *benchOutput) noFiles() { o.html, o.csv, o.parquet, o.plots = "", "", "", "" }
 
 // stopped makes a failure of an interruption.
 func stopped(err error) error {
@@ -365,11 +369,11 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 	if err != nil {
 		return err
 	}
-	table := &report.Bench{Table: b.NewTable(results), Rows: rows, Inputs: benchInputs(&b.Plan), Shown: shown, Footer: newFooter(command)}
+	table := &report.Bench{Table: b.NewTable(results), Rows: rows, Inputs: benchInputs(&b.Plan), Shown: shown, Of: b, Relative: o.relative, Footer: newFooter(command)}
 	for _, f := range []struct {
 		path  string
 		write func(io.Writer, *report.Bench) error
-	}{{o.html, report.BenchHTML}, {o.csv, report.BenchCSV}} {
+	}{{o.html, report.BenchHTML}, {o.csv, report.BenchCSV}, {o.parquet, report.BenchParquet}} {
 		if f.path == "" {
 			continue
 		}
