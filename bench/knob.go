@@ -59,7 +59,7 @@ func (p *Plan) turnKnobs(ctx context.Context, m *Model, questions []*question, f
 	}
 	all := &knobs{}
 	for _, q := range questions {
-		g := &grid{base: p.base(m), heads: m.Heads, course: q.course(), context: len(q.task.Context), blockBytes: p.blockBytes(m)}
+		g := &grid{base: p.base(m), heads: m.Heads, course: q.course(), context: len(q.task.Context), recall: p.inRecall(m), blockBytes: p.blockBytes(m)}
 		g.lost = func(cfg ref.Config) ([]int, error) { return q.entered.compressed(ctx, cfg, q.reading.room) }
 		for i := range rows {
 			r := &rows[i]

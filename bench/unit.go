@@ -130,12 +130,8 @@ func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*
 
 // run asks the question through a cache of the reference engine.
 func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Run, error) {
-	s, err := q.begin(ctx, k.Setting, stepper)
-	if err != nil {
-		return nil, err
-	}
 	d := &decoding{question: q, reference: k.Row == Full}
-	steps, err := s.Run(ctx, q.asked, d.next)
+	steps, err := q.decode(ctx, k.Setting, stepper, d.next)
 	if err != nil {
 		return nil, err
 	}
@@ -158,20 +154,34 @@ func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Ru
 	if k.Setting.Kept > 0 {
 		dropped = len(q.task.Context) - k.Setting.Kept
 	}
-	var held, dense, peak float64
-	cfg := &k.Setting.Config
-	per, heads := float64(cfg.BlockBytes()), q.shape.Heads()
-	for i := range steps {
-		bytes := per * float64(steps[i].Usage.Allocated)
-		held, peak = held+bytes, max(peak, bytes)
-		tokens := steps[i].Tokens + dropped
-		dense += float64(q.blockBytes * heads * ((tokens + cfg.BlockSize - 1) / cfg.BlockSize))
+	var sum, dense, peak float64
+	size := k.Setting.Config.BlockSize
+	for _, step := range steps {
+		sum, peak = sum+step.bytes, max(peak, step.bytes)
+		dense += float64(q.blockBytes * q.shape.Heads() * ((step.tokens + dropped + size - 1) / size))
 	}
-	run.Bytes, run.Peak = held/dense, peak*float64(len(steps))/dense
+	run.Bytes, run.Peak = sum/dense, peak*float64(len(steps))/dense
 	if math.IsNaN(run.Divergence) || math.IsInf(run.Divergence, 0) {
 		return nil, errors.New("the divergence from the full cache is not finite")
 	}
 	return run, nil
+}
+
+// decode reads the prompt as a setting has it, asks, and decodes: see [live.Sequence.Run].
+func (q *question) decode(ctx context.Context, s *Setting, stepper *llama.Stepper, next func([]float32) (int, bool)) ([]held, error) {
+	if s.other != nil {
+		return s.other.run(ctx, q, next)
+	}
+	began, err := q.begin(ctx, s, stepper)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := began.Run(ctx, q.asked, next)
+	all := make([]held, len(steps))
+	for i, step := range steps {
+		all[i] = held{step.Tokens, float64(s.Config.BlockBytes()) * float64(step.Usage.Allocated)}
+	}
+	return all, err
 }
 
 // begin returns a sequence whose prompt is in a cache of the reference engine, as the setting
