@@ -132,6 +132,12 @@ func Rows() []Row {
 	return rows
 }
 
+// byBudget reports whether the row's knob is max_cache_tokens or a rate, alone or after
+// whole heads.
+func (r *Row) byBudget() bool {
+	return strings.Contains(r.Knob, "max_cache_tokens") || r.Knob == "rate"
+}
+
 func withSet(method, fixed, set string) Row {
 	return Row{Name: method, Method: method, Fixed: fixed, Knob: "max_cache_tokens", format: dtype.F16, set: set, choose: tokens}
 }

@@ -252,6 +252,7 @@ func (e *Engine) readLists(known *sequence, heads []kv.Head) error {
 	if err != nil {
 		return err
 	}
+	s.hostBlocks(lists)
 	first := min(known.quantized[0], known.quantized[1])
 	for i := range heads {
 		h := &heads[i]
@@ -313,6 +314,7 @@ func (e *Engine) writeLists(seq *kv.Sequence) error {
 			}
 		}
 	}
+	s.deviceBlocks(lists)
 	return s.dev.Write(s.listsOf(e.seqs[seq.ID].row), encode(lists))
 }
 
@@ -355,7 +357,7 @@ func (e *Engine) eachPage(seqs []*kv.Sequence, f func(block, used int) error) er
 func (e *Engine) readPages(snap *kv.Snapshot) error {
 	half := e.cfg.PageBytes() / 2
 	return e.eachPage(snap.Sequences, func(block, used int) error {
-		at := device.Ptr(block * half)
+		at := device.Ptr((e.state.first + block) * half)
 		if err := e.state.dev.Read(snap.Keys[block*half:][:min(used, half)], e.state.keys+at); err != nil || used <= half {
 			return err
 		}
@@ -370,7 +372,7 @@ func (e *Engine) poisonPages(seqs []*kv.Sequence) error {
 		if used >= half {
 			return nil
 		}
-		return e.state.dev.Fill(of+device.Ptr(block*half+used), 0xff, int64(half-used))
+		return e.state.dev.Fill(of+device.Ptr((e.state.first+block)*half+used), 0xff, int64(half-used))
 	}
 	return e.eachPage(seqs, func(block, used int) error {
 		if err := fill(e.state.keys, block, used); err != nil {

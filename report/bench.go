@@ -163,11 +163,20 @@ func tied(r *bench.Ranked) string {
 // score writes a score, which is from 0 to 1.
 func score(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
 
+// needsText writes the least part that a method needs, with enough digits to tell it from a
+// budget.
+func needsText(part float64) string {
+	if part < 0.1 {
+		return fmt.Sprintf("needs %.3f", part)
+	}
+	return "needs " + score(part)
+}
+
 // needs says what a method needs that cannot reach a budget.
 func (b *Bench) needs(name string, budget bench.Budget) string {
 	for _, u := range b.Unmet {
 		if u.Row == name && u.Budget == budget && u.Needs > 0 {
-			return "needs " + score(u.Needs)
+			return needsText(u.Needs)
 		}
 	}
 	return "–"
@@ -533,7 +542,7 @@ func knobTable(b *bench.Bench, mode bench.Mode) ([]column, [][]string) {
 		case k.Setting != nil:
 			cells[name] = "as it is"
 		case k.Missed.Needs > 0:
-			cells[name] = "needs " + score(k.Missed.Needs)
+			cells[name] = needsText(k.Missed.Needs)
 		default:
 			cells[name] = "–"
 		}

@@ -80,7 +80,7 @@ func heatFigure(g *bench.Grid, h *bench.Heat) (*Figure, error) {
 			return ticks
 		})
 	}
-	m.plot.X.Tick.Marker = labeled(len(g.Lengths), func(i int) string { return comma(g.Lengths[i]) })
+	m.plot.X.Tick.Marker = labeled(len(g.Lengths), func(i int) string { return strconv.Itoa(g.Lengths[i]) })
 	m.plot.Y.Tick.Marker = labeled(g.Depths, func(i int) string { return depthText(g, i) })
 	title := heatTitle(h)
 	return &Figure{

@@ -5,7 +5,6 @@ import (
 	"math"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -45,7 +44,7 @@ func newMapPlot(title, across, down string, parts [][]float64, scale *ramp) *hea
 	h.plot.X.Tick.Marker = plot.TickerFunc(countTicks)
 	h.plot.Y.Tick.Marker = plot.TickerFunc(countTicks)
 
-	h.bar.Add(&plotter.ColorBar{ColorMap: scale.colors, Vertical: true, Colors: 256})
+	h.bar.Add(colorBar{scale})
 	h.bar.HideX()
 	h.bar.Y.Padding = 0
 	h.bar.Y.LineStyle.Width = 0
@@ -58,6 +57,24 @@ func newMapPlot(title, across, down string, parts [][]float64, scale *ramp) *hea
 		return ticks
 	})
 	return h
+}
+
+// colorBar draws a scale as rectangles, from 0 up. An image of one column, as plotter.ColorBar
+// draws it, keeps its aspect in an SVG, and is then a hairline.
+type colorBar struct{ scale *ramp }
+
+// DataRange implements plot.DataRanger.
+func (b colorBar) DataRange() (xmin, xmax, ymin, ymax float64) { return 0, 1, 0, b.scale.top }
+
+// Plot implements plot.Plotter.
+func (b colorBar) Plot(c draw.Canvas, p *plot.Plot) {
+	const steps = 100
+	_, y := p.Transforms(&c)
+	for i := range steps {
+		low, high := b.scale.top*float64(i)/steps, b.scale.top*float64(i+1)/steps
+		c.SetColor(b.scale.at((low + high) / 2))
+		c.Fill(vg.Rectangle{Min: vg.Point{X: c.Min.X, Y: y(low)}, Max: vg.Point{X: c.Max.X, Y: min(c.Max.Y, y(high)+0.3)}}.Path())
+	}
 }
 
 // height returns the height that shows every head and keeps the map's form

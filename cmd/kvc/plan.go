@@ -27,6 +27,7 @@ import (
 type planFlags struct {
 	sweepFlags
 	replicas, most int
+	disaggregate   bool
 	asJSON         bool
 	html           string
 	quality        qualityFlags
@@ -57,17 +58,23 @@ methods are projected there as if they were ported. With --engine own, each runs
 server that has it, and the first line says that they are on different engines.
 
 The replicas are the fewest that meet the objectives, up to --max-replicas, or --replicas.
-If one request at a time does not meet them, no number does.
+If one request at a time does not meet them, no number does. With --disaggregate there
+are candidates with servers that prefill and others that decode, too: as few in all as
+meet the objectives, up to --max-replicas of each kind; with --replicas N as many in all.
 
 MODEL, CARD, memory and compressions are as for kvc sweep. Quality is not projected: with
 --quality and --min-quality a candidate has to keep a part of the full cache's score by a
 bench of kvc bench, at what it holds over the mean request; the answer says whose score.
+With --compression bench every method of that bench is a candidate at each of its budgets,
+and --html draws throughput against quality, with the front of both.
 Exit code 1 if no candidate meets the objectives.`,
 		Example: `  kvc plan --requests code.csv --model llama-3.1-8b --gpu l4,l40s,h100 --price l4=0.70,l40s=1.50,h100=3 --slo-ttft 2s --slo-tpot 100ms
   kvc plan --requests code.csv --model llama-3.1-70b --gpu a100,h100 --tensor-parallel 2,4,8 --compression none,rate:0.5,snapkv:tokens:1024 \
       --price a100=1.80,h100=3 --slo-ttft 5s --slo-tpot 80ms --slo-attainment 0.95 --html plan.html
   kvc plan --requests chat --model llama-3.1-8b --gpu h100 --slo-e2e 20s --load 2
-  kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,snapkv:rate:0.5 --quality bench.json --min-quality 0.95`,
+  kvc plan --requests chat --model llama-3.1-70b --gpu h100 --tensor-parallel 4 --slo-ttft 1s --slo-tpot 20ms --disaggregate
+  kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,snapkv:rate:0.5 --quality bench.json --min-quality 0.95
+  kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,bench --quality bench.json --min-quality 0.8 --html front.html`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -80,6 +87,8 @@ Exit code 1 if no candidate meets the objectives.`,
 	f.addPrices(fs)
 	fs.IntVar(&f.replicas, "replicas", 0, "`number` of replicas of every candidate; 0 is the fewest that meet the objectives")
 	fs.IntVar(&f.most, "max-replicas", 64, "largest `number` of replicas that is tried")
+	fs.BoolVar(&f.disaggregate, "disaggregate", false, "have beside each candidate one of servers that prefill and others that decode")
+	f.link.add(fs)
 	f.addSettings(cmd)
 	engine := fs.Lookup("engine")
 	engine.Usage = "`server` that all candidates are projected on: " + choices(sim.Schedulers()) + "; or " + ownEngine + ", for each the one that has it (default vllm-v1)"
@@ -121,9 +130,23 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if f.replicas < 0 || f.replicas > sim.MaxReplicas || f.most < 1 || f.most > sim.MaxReplicas {
 		return usagef("--replicas and --max-replicas: want 1 to %d", sim.MaxReplicas)
 	}
+	if f.disaggregate {
+		f.prefill, f.decode = []int{1}, []int{1} // which are searched for
+		if f.engine.fs.Changed("replicas") && f.replicas == 1 {
+			return usagef("--disaggregate: it takes two servers or more: --replicas 1 is one")
+		}
+	}
+	if err := f.quality.read(); err != nil {
+		return err
+	}
+	var err error
+	if f.compression, err = f.quality.candidates(f.compression); err != nil {
+		return err
+	}
 	if err := f.check(); err != nil {
 		return err
 	}
+	f.sweepFlags.replicas = []int{1} // how many is searched for
 	points, err := f.points()
 	if err != nil {
 		return err
@@ -145,9 +168,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if err := f.limitTo(requests); err != nil {
 		return err
 	}
-	if err := f.quality.open(requests); err != nil {
-		return err
-	}
+	f.quality.count(requests)
 	spread, _, err := f.readSpread()
 	if err != nil {
 		return err
