@@ -148,6 +148,7 @@ func (b bentFolder) StandIns() ref.StandIns              { return b.folder.Stand
 func (b bentFolder) Folding(c ref.Counts) ref.Folding    { return b.folder.Folding(c) }
 func (b bentRotator) ByCachePosition() bool              { return b.rotator.ByCachePosition() }
 func (b bentMerger) Merging() ref.Merging                { return b.merger.Merging() }
+func (b bentMerger) Retention() ref.Retention            { return b.merger.Retention() }
 func (b bentMerger) Retains(n int) (kvs int, known bool) { return b.merger.Retains(n) }
 func (b bentQuantizer) Formats() (k, v kv.Format)        { return b.quantizer.Formats() }
 func (b bentQuantizer) Quantizes(n int) (k, v int)       { return b.quantizer.Quantizes(n) }

@@ -50,9 +50,9 @@ func checkMerger(cfg *kv.Config, m Merger) error {
 	return m.Merging().Slerp.Check()
 }
 
-// mergerBlocks returns the blocks that each pair of heads takes by a plan of a Merger, and those that then come
+// MergerBlocks returns the blocks that each pair of heads takes by a plan of a Merger, and those that then come
 // free, in the order of the pairs.
-func mergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, freed []int) {
+func MergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, freed []int) {
 	more := p.packed(len(heads))
 	if more == nil {
 		return nil, nil
@@ -101,7 +101,7 @@ func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan) (int, error) {
 	}
 	merging := m.Merging()
 	pairs, total := merging.pairs(e.cfg.Shape.KVHeads), 0
-	taken, freed := mergerBlocks(&e.cfg.Config, s.Heads, m, p)
+	taken, freed := MergerBlocks(&e.cfg.Config, s.Heads, m, p)
 	fits, err := Rounds(taken, freed, e.cache.Free(), func(first, last int) error {
 		for i := first; i < last; i++ {
 			for _, head := range pairs[i] {

@@ -72,6 +72,9 @@ type Merger interface {
 	// Merging says which layers are merged, and how.
 	Merging() Merging
 
+	// Retention says which tokens are retained.
+	Retention() Retention
+
 	// Retains returns how many keys, and how many values, of each head are retained when the
 	// first merge has so many tokens, if none is retained later; known is false if keys and
 	// values decide how many.
