@@ -49,16 +49,16 @@ func (e *Engine) merge(id kv.SeqID, s *sequence, m ref.Merger) (ref.Compressed, 
 		return ref.Compressed{}, e.fail(err)
 	}
 	heads := e.heads(s)
-	plan := ref.PlanMerger(&e.cfg.Config, heads, m, func(pair int, part kv.Part, _, _ int) (kept []int32, limit float32, ok bool) {
+	plan := ref.PlanMerger(&e.cfg.Config, heads, m, func(pair int, part kv.Part, _, _ int) (kept []int32, limit float32) {
 		i := part - kv.Keys
 		if r.limits != nil {
 			shallow := (m.Merging().First+pair/e.cfg.Shape.KVHeads*2)*e.cfg.Shape.KVHeads + pair%e.cfg.Shape.KVHeads
 			limit = r.limits[2*shallow+int(i)]
 		}
-		return r.kept[2*pair+int(i)], limit, true
+		return r.kept[2*pair+int(i)], limit
 	})
-	if free := e.Free(); plan.Needs > free {
-		return ref.Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
+	if need, free := plan.Need(e.nextTokens()), e.Free(); need > free {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: need, Free: free}
 	}
 	done := ref.Compressed{Asked: plan.Asked, Freed: plan.Freed(heads, e.cfg.BlockSize), Merged: plan.Merged()}
 	if e.observe != nil {

@@ -12,8 +12,8 @@ import (
 func (e *Engine) quantize(id kv.SeqID, s *sequence, q ref.Quantizer) (ref.Compressed, error) {
 	seq := &kv.Sequence{ID: id, Prompt: s.prompt, Len: s.tokens, Heads: e.heads(s)}
 	plan := ref.PlanQuantizer(&e.cfg.Config, seq, q)
-	if free := e.Free(); plan.Needs > free {
-		return ref.Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
+	if need, free := plan.Need(e.nextTokens()), e.Free(); need > free {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: need, Free: free}
 	}
 	done := ref.Compressed{Asked: plan.Asked, Freed: plan.Freed(seq.Heads, e.cfg.BlockSize), Quantized: plan.Quantized()}
 	if e.observe != nil {

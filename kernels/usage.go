@@ -26,6 +26,15 @@ func (e *Engine) DecodeNeed(id kv.SeqID) int {
 	return need
 }
 
+// nextTokens returns how many blocks the next token of every sequence takes.
+func (e *Engine) nextTokens() int {
+	need := 0
+	for id := range e.seqs {
+		need += e.DecodeNeed(id)
+	}
+	return need
+}
+
 // Held returns how many blocks a sequence holds.
 func (e *Engine) Held(id kv.SeqID) int {
 	if s := e.seqs[id]; s != nil {

@@ -156,7 +156,7 @@ func TestMergeRefused(t *testing.T) {
 	bad := s.Heads[1]
 	bad.Keys = slices.Clone(bad.Keys)
 	bad.Keys[0].Format, bad.Keys[0].Table = Format{Kind: Exact}, nil
-	if err := c.Holds(&bad); err == nil || !strings.Contains(err.Error(), "deeper") {
+	if err := c.Holds(&bad); err == nil || !strings.Contains(err.Error(), "retained") {
 		t.Errorf("a deeper layer's exact segment: %v", err)
 	}
 }

@@ -211,5 +211,6 @@ func (m kivi) Spec(v View) Plan {
 			}
 		}
 	}
+	p.Takes = max(0, used)
 	return p
 }

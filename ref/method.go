@@ -200,6 +200,7 @@ func (d *Decision) Plan() Plan {
 type Plan struct {
 	Asked int    // what was asked for, in the method's unit
 	Needs int    // free blocks without which the edits cannot be carried out, head by head: see Rounds
+	Takes int    // blocks that it takes beyond those that come free; 0 where as many come free
 	Edits []Edit // by head, ascending; at most one for each head, operation and part, of different KVs
 }
 
@@ -261,6 +262,16 @@ func (p *Plan) Gone(heads int) [][]int32 {
 		slices.Sort(gone[e.Head])
 	}
 	return gone
+}
+
+// Need returns the free blocks without which the plan is not carried out, where the next token of every sequence in
+// the cache takes next blocks together. A plan that takes more blocks than come free leaves those for the tokens:
+// else it would have a sequence preempted, maybe its own.
+func (p *Plan) Need(next int) int {
+	if p.Takes == 0 {
+		return p.Needs
+	}
+	return max(p.Needs, p.Takes+next)
 }
 
 // KVs returns how many slots the plan empties: KVs that are dropped, or folded into others.
@@ -329,14 +340,15 @@ func Rounds(taken, freed []int, free int, round func(first, last int) error) (bo
 	return true, nil
 }
 
-// needs returns the fewest free blocks with which Rounds carries out everything.
-func needs(taken, freed []int) int {
-	most, used := 0, 0
+// needs returns the fewest free blocks with which Rounds carries out everything, and how many it takes beyond those
+// that come free.
+func needs(taken, freed []int) (most, takes int) {
+	used := 0
 	for i := range taken {
 		most = max(most, used+taken[i])
 		used += taken[i] - freed[i]
 	}
-	return most
+	return most, max(0, used)
 }
 
 // Freed returns how many blocks of blockSize KVs the plan frees of the heads of the

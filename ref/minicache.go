@@ -154,7 +154,7 @@ func (m miniCache) Plan(v View) Plan {
 	cfg, reader, heads := v.Cache.Config(), kv.Reader{Cache: v.Cache}, v.Sequence.Heads
 	d, pairs := cfg.Shape.HeadSize, m.merging.pairs(cfg.Shape.KVHeads)
 	var deep, shallow []float32
-	return PlanMerger(&cfg, heads, m, func(pair int, part kv.Part, from, n int) (kept []int32, limit float32, ok bool) {
+	return PlanMerger(&cfg, heads, m, func(pair int, part kv.Part, from, n int) (kept []int32, limit float32) {
 		h := [2]*kv.Head{&heads[pairs[pair][0]], &heads[pairs[pair][1]]}
 		if list := h[0].List(part); len(list) > 0 {
 			limit = list[0].Limit
@@ -163,14 +163,14 @@ func (m miniCache) Plan(v View) Plan {
 		reader.Read(shallow, h[0], part, from)
 		reader.Read(deep, h[1], part, from)
 		merged, err := m.merging.Slerp.Merge(deep, shallow, d)
-		if err != nil { // what a cache holds can be merged
-			return nil, 0, false
+		if err != nil { // carrying out the plan has the same error
+			return nil, 0
 		}
 		kept, limit = m.retain(merged.Distances, from == 0, limit)
 		for i := range kept {
 			kept[i] += int32(from)
 		}
-		return kept, limit, true
+		return kept, limit
 	})
 }
 
@@ -223,12 +223,10 @@ func (m miniCache) Spec(v View) Plan {
 				}
 				read(x, v.Cache.Slot(deepHead, i))
 				read(y, v.Cache.Slot(shallowHead, i))
-				one, err := m.merging.Slerp.Spec(x, y, d)
-				if err != nil {
-					break
-				}
 				e.KVs = append(e.KVs, int32(i))
-				distances = append(distances, one.Distances[0])
+				if one, err := m.merging.Slerp.Spec(x, y, d); err == nil { // else carrying it out is an error
+					distances = append(distances, one.Distances[0])
+				}
 			}
 			if len(e.KVs) == 0 {
 				continue
@@ -278,5 +276,6 @@ func (m miniCache) Spec(v View) Plan {
 			}
 		}
 	}
+	p.Takes = max(0, used)
 	return p
 }

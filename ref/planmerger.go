@@ -12,8 +12,8 @@ type Retention struct {
 
 // PlanMerger returns the plan of a Merger: of every pair of heads all that is not merged yet, keys before values. retain
 // returns, for n of a part from logical index from on of the pair number pair, those that are retained, and the limit for
-// later ones; without ok none of them are merged. Of the heads only lengths are read.
-func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int, part kv.Part, from, n int) (kept []int32, limit float32, ok bool)) Plan {
+// later ones. Of the heads only lengths are read.
+func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int, part kv.Part, from, n int) (kept []int32, limit float32)) Plan {
 	var p Plan
 	edits := make([][]Edit, len(heads))
 	for i, pair := range m.Merging().pairs(cfg.Shape.KVHeads) {
@@ -24,10 +24,7 @@ func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int,
 			if n <= 0 {
 				continue
 			}
-			kept, limit, ok := retain(i, part, from, n)
-			if !ok {
-				continue
-			}
+			kept, limit := retain(i, part, from, n)
 			if len(kept) == 0 {
 				kept = nil
 			}
@@ -44,6 +41,21 @@ func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int,
 	for _, of := range edits {
 		p.Edits = append(p.Edits, of...)
 	}
-	p.Needs = needs(MergerBlocks(cfg, heads, m, &p))
+	p.Needs, p.Takes = needs(MergerBlocks(cfg, heads, m, &p))
 	return p
+}
+
+// plannedMerge returns a plan that takes and frees as many blocks as that of a Merger; known is false where keys and values
+// decide how many.
+func plannedMerge(cfg *kv.Config, heads []kv.Head, m Merger) (p Plan, known bool) {
+	known = true
+	p = PlanMerger(cfg, heads, m, func(_ int, _ kv.Part, from, n int) (kept []int32, limit float32) {
+		kvs, ok := m.Retains(n)
+		known = known && ok
+		if from > 0 { // none of later tokens
+			kvs = 0
+		}
+		return make([]int32, kvs), 0
+	})
+	return p, known
 }

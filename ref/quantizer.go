@@ -48,7 +48,7 @@ func PlanQuantizer(cfg *kv.Config, s *kv.Sequence, m Quantizer) Plan {
 			p.Edits = append(p.Edits, e)
 		}
 	}
-	p.Needs = needs(QuantizerBlocks(cfg, s.Heads, m, &p))
+	p.Needs, p.Takes = needs(QuantizerBlocks(cfg, s.Heads, m, &p))
 	return p
 }
 

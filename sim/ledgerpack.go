@@ -108,8 +108,8 @@ func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
 		done.Taken += g.times * taken
 		done.Freed += g.times * freed
 	}
-	if needs > free {
-		return ref.Compressed{}, &kv.ErrNoBlocks{Need: needs, Free: free}
+	if plan := (ref.Plan{Needs: needs, Takes: max(0, done.Taken-done.Freed)}); plan.Need(l.NeedAll(1)) > free {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: plan.Need(l.NeedAll(1)), Free: free}
 	}
 	l.enter(a, -1)
 	a.packed = now
