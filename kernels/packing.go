@@ -403,33 +403,13 @@ func (e *Engine) readPages(snap *kv.Snapshot) error {
 			for _, list := range [][]kv.Segment{s.Heads[i].Keys, s.Heads[i].Values} {
 				for k := range list {
 					if list[k].Format.Kind == kv.Exact {
-						list[k].Index = e.indices(snap, &list[k])
+						list[k].Index = snap.Indices(&e.cfg.Config, &list[k])
 					}
 				}
 			}
 		}
 	}
 	return err
-}
-
-// indices returns the logical indices of a segment's KVs as its pages have them; −1 of one whose page does not
-// exist.
-func (e *Engine) indices(snap *kv.Snapshot, g *kv.Segment) []int32 {
-	half, each, size := e.cfg.PageBytes()/2, e.cfg.Capacity(g.Format), e.cfg.UnitBytes(g.Format)
-	all := slices.Repeat([]int32{-1}, g.Len)
-	for k := range all {
-		if k/each >= len(g.Table) {
-			break
-		}
-		block, in, from := int(g.Table[k/each]), k%each*size, snap.Keys
-		if in >= half {
-			in, from = in-half, snap.Values
-		}
-		if block >= 0 && block < e.cfg.Blocks {
-			all[k] = int32(binary.LittleEndian.Uint32(from[block*half+in:]))
-		}
-	}
-	return all
 }
 
 // poisonPages overwrites the bytes of pages that are not plain and that no unit is in.
