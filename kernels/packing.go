@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -66,50 +67,42 @@ func (s *state) reserveLists(rows, tokens int) error {
 	if rows == had && pages == z.pages {
 		return nil
 	}
-	size := 4 * int64(rows) * int64(s.rowLists()) * int64(pages)
-	lists, err := s.dev.Alloc("pages of their own", size)
+	all := s.rowLists()
+	lists, err := s.grown("pages of their own", z.lists, 0xff, items{had * all, 4 * z.pages}, items{rows * all, 4 * pages})
 	if err != nil {
 		return err
 	}
-	if err := s.dev.Fill(lists, 0xff, size); err != nil {
-		return err
-	}
-	for i := range had * s.rowLists() {
-		if err := s.dev.Copy(lists+device.Ptr(4*i*pages), z.lists+device.Ptr(4*i*z.pages), 4*int64(z.pages)); err != nil {
-			return err
-		}
-	}
-	if z.lists != 0 {
-		if err := s.dev.Free(z.lists); err != nil {
-			return err
-		}
-	}
 	z.lists, z.pages = lists, pages
-	if z.merger == nil || rows == had {
+	if z.merger == nil {
 		return nil
 	}
-	if z.held, err = s.grown("retained KVs", z.held, had, rows); err != nil {
+	each := 8 * s.heads()
+	if z.held, err = s.grown("retained KVs", z.held, 0, items{had, each}, items{rows, each}); err != nil {
 		return err
 	}
-	z.limits, err = s.grown("limits of distances", z.limits, had, rows)
+	z.limits, err = s.grown("limits of distances", z.limits, 0, items{had, each}, items{rows, each})
 	return err
 }
 
-// grown replaces an array of two numbers for each head of had rows by one of so many.
-func (s *state) grown(name string, old device.Ptr, had, rows int) (device.Ptr, error) {
-	each := 8 * int64(s.heads())
-	p, err := s.dev.Alloc(name, int64(rows)*each)
+// items are so many items of size bytes.
+type items struct{ n, size int }
+
+// grown returns an array that has the items of an old one, which it frees, and is filled beyond them. With an error it is
+// the old one.
+func (s *state) grown(name string, old device.Ptr, fill byte, was, now items) (device.Ptr, error) {
+	p, err := s.dev.Alloc(name, int64(now.n)*int64(now.size))
 	if err != nil {
 		return old, err
 	}
-	if err := s.dev.Fill(p, 0, int64(rows)*each); err != nil {
-		return old, err
+	err = s.dev.Fill(p, fill, int64(now.n)*int64(now.size))
+	for i := 0; i < was.n && err == nil; i++ {
+		err = s.dev.Copy(p+device.Ptr(i*now.size), old+device.Ptr(i*was.size), int64(was.size))
+	}
+	if err != nil {
+		return old, errors.Join(err, s.dev.Free(p))
 	}
 	if old == 0 {
 		return p, nil
-	}
-	if err := s.dev.Copy(p, old, int64(had)*each); err != nil {
-		return old, err
 	}
 	return p, s.dev.Free(old)
 }
