@@ -41,7 +41,7 @@ func packingOf(m ref.Method) *packing {
 // segments returns how many segments the keys, or the values, of a head have at most.
 func (z *packing) segments() int { return len(z.formats[0]) }
 
-// room returns how many pages a list needs room for, if a sequence has at most so many tokens.
+// room returns how many pages a list can hold for a sequence of at most tokens tokens.
 func (z *packing) room(cfg *kv.Config, tokens int) int {
 	n := 1
 	for _, f := range slices.Concat(z.formats[0], z.formats[1]) {
@@ -53,7 +53,7 @@ func (z *packing) room(cfg *kv.Config, tokens int) int {
 // rowLists returns how many lists a row has.
 func (s *state) rowLists() int { return 2 * s.packing.segments() * s.heads() }
 
-// reserveLists makes room for so many rows of lists of sequences of at most tokens tokens.
+// reserveLists grows the page lists to rows rows, each for a sequence of at most tokens tokens.
 func (s *state) reserveLists(rows, tokens int) error {
 	z := s.packing
 	if z == nil {

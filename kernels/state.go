@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 type state struct {
 	cfg     ref.Config
 	dev     device.Device
+	ctx     context.Context  // of the launches
 	columns []kv.Column      // the method's
 	width   int              // numbers for each KV in metrics; 0 if there are none
 	watched *ref.Observation // nil if the method watches no attention
@@ -61,6 +63,7 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 	s := &state{
 		cfg:     cfg,
 		dev:     dev,
+		ctx:     context.Background(),
 		columns: columns,
 		data:    make([]device.Ptr, len(columns)),
 		watched: method.Observe(),
@@ -166,8 +169,8 @@ func tableBlocks(cfg *ref.Config, tokens int) int {
 // freeWords returns the words of the free list of n blocks.
 func freeWords(n int) int { return ceilDiv(n, 32) }
 
-// reserve makes room for so many rows of sequences of at most tokens tokens; what
-// is there stays, with an error too.
+// reserve grows to rows rows, each for a sequence of at most tokens tokens. On error nothing
+// changes.
 func (s *state) reserve(rows, tokens int) error {
 	if err := s.reserveLists(rows, tokens); err != nil {
 		return err

@@ -29,7 +29,7 @@ type Link struct {
 	BlockBytes     int64 // of a block of all heads, as far as they go over one link
 }
 
-// SendNS returns how long the link is taken by a prompt of so many whole blocks, rounded up to
+// SendNS returns how long a prompt of blocks whole blocks takes the link, rounded up to
 // nanoseconds.
 func (l *Link) SendNS(blocks int) int64 {
 	return int64(math.Ceil(float64(blocks) * float64(l.BlockBytes) / l.BytesPerSecond * 1e9))

@@ -33,8 +33,8 @@ type part struct {
 	prev, next *part
 }
 
-// CachePrefixes has the ledger keep what prompts begin with: their prefix hashes,
-// each of so many tokens, say which are alike. It is an error with compression,
+// CachePrefixes turns on prefix caching: prompts share blocks by their prefix hashes, each of
+// which stands for tokens tokens. It is an error with compression,
 // which takes different KVs from each sequence, so that no two can share a block.
 func (l *Ledger) CachePrefixes(tokens int) error {
 	switch {

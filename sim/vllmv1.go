@@ -33,7 +33,7 @@ type V1 struct {
 	plain    bool // each sequence is scheduled, and each block kept, one by one
 }
 
-// DefaultV1 is vLLM's, from 0.20 on, for requests whose prefix hashes stand for so many
+// DefaultV1 is vLLM's, from 0.20 on, for requests whose prefix hashes stand for prefixTokens
 // tokens each; 0 if they have none.
 func DefaultV1(prefixTokens int) V1 {
 	return V1{ReserveFull: true, Prefixes: true, PrefixTokens: prefixTokens}

@@ -17,7 +17,7 @@ import (
 	"kvcompress/trace"
 )
 
-// outcome is of so many replicas of a card at dollars an hour in all, under which a part of the
+// outcome is of replicas of a card that cost usd an hour in all, under which a part of the
 // 100 requests keeps TTFT within 2 s; 99 % have it by the time at.
 func outcome(card string, replicas int, usd, share, at float64) sweep.Outcome {
 	o := sweep.Outcome{Point: sweep.Point{Card: card, TP: 2, Replicas: replicas, MaxNumSeqs: 256, Load: 1}, USDPerHour: usd}

@@ -32,7 +32,7 @@ type Reason struct {
 	Kind      Kind             `json:"kind"`
 	Text      string           `json:"text"`
 	Objective *stats.Objective `json:"objective,omitempty"` // that is missed
-	Over      float64          `json:"over,omitempty"`      // by which part of its limit; 0 where so many requests do not finish
+	Over      float64          `json:"over,omitempty"`      // by which part of its limit; 0 if too few requests finish
 }
 
 // Requests is what reasons say of the requests.
@@ -51,7 +51,7 @@ func Count(requests iter.Seq[trace.Request]) Requests {
 	return r
 }
 
-// longer returns how many requests are longer than so many tokens.
+// longer returns how many requests are longer than tokens tokens.
 func (r *Requests) longer(tokens int) (n int) {
 	for length, count := range r.lengths {
 		if length > tokens {

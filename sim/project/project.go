@@ -39,7 +39,7 @@ type Config struct {
 	Check          bool                // see that the run keeps to the scheduler's rules; it takes longer
 
 	Step func(*sim.Step)   // after every step, or several taken at once; nil for nobody
-	Done func(*sim.Result) // what became of a request; nil for nobody
+	Done func(*sim.Result) // called with each request's result; may be nil
 }
 
 // Result is what serving the requests would be like.

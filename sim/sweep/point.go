@@ -21,7 +21,7 @@ type Point struct {
 	Budget      Budget      `json:"memory_budget"`
 	Compression Compression `json:"compression"`
 	MaxNumSeqs  int         `json:"max_num_seqs"` // that run at a time
-	Load        float64     `json:"load"`         // requests come so many times as often as they were recorded
+	Load        float64     `json:"load"`         // the arrival rate over the recorded one
 
 	Concurrency int `json:"concurrency,omitempty"` // clients of a closed loop; 0 where requests arrive by their own times
 	Replicas    int `json:"replicas,omitempty"`    // of all this behind a router; 0 is 1

@@ -50,7 +50,7 @@ type Outcome struct {
 // cannot be; an error ends the sweep.
 type Project func(ctx context.Context, p Point) (Outcome, error)
 
-// Run projects the points of the given indices, one on each of so many cores; 0 is
+// Run projects the points of the given indices, one on each of workers cores; 0 is
 // all. done, where it is not nil, is called with each outcome as it comes, by one
 // goroutine at a time. The outcomes are returned in the order of their indices: of a
 // context that ends, those that are finished, beside its error.
