@@ -324,11 +324,6 @@ func All() []Mutant {
 			Old: "x > quarter_turn ? (2 * quarter_turn - x) + 2 * quarter_turn_rest : x;", New: "x;",
 		},
 		{
-			Name: "cosine-above-1", File: "merged.cu", Method: "minicache",
-			Bug: "the cosine of parallel vectors is not bounded: the angle of one above 1 is NaN",
-			Old: "smaller(larger(dot(v.x, v.y, d), by.low), by.high)", New: "larger(dot(v.x, v.y, d), by.low)",
-		},
-		{
 			Name: "published-sum", File: "merged.cu", Method: "minicache",
 			Bug: "directions are added up as p·b + q·a, as the published code does: of opposite vectors little is right",
 			Old: "shallow * (v.y[j] + v.x[j]) + more * v.x[j]", New: "shallow * v.y[j] + (more + shallow) * v.x[j]",
