@@ -1,9 +1,11 @@
 package kernels
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -192,4 +194,138 @@ func TestMergeWithoutRoom(t *testing.T) {
 	if after := fmt.Sprint(e.Usage(), e.Count(0)); after != before || e.Free() != 0 {
 		t.Errorf("%s, before %s; %d free", after, before, e.Free())
 	}
+}
+
+// nearly are tensors whose layers have vectors that are parallel, opposite, nearly so, 0 or at random.
+type nearly struct{ shape kv.Shape }
+
+func (nearly) Tokens() int  { return 40 }
+func (nearly) Close() error { return nil }
+func (n nearly) Read(dst []float32, of trace.Tensor, layer, from, count int) error {
+	heads, d := of.Heads(n.shape), n.shape.HeadSize
+	for i := range dst[:count*heads*d] {
+		token, head, j := from+i/(heads*d), i/d%heads, i%d
+		rng := rand.New(rand.NewPCG(uint64(token), uint64(head*256+j)))
+		x, other := float32(rng.NormFloat64()), float32(rng.NormFloat64())
+		if layer%2 == 1 {
+			switch token % 8 {
+			case 0:
+				x *= 4
+			case 1:
+				x *= -0.5
+			case 2:
+				x *= 1 + other*0x1p-9
+			case 3:
+				x *= -1 + other*0x1p-9
+			case 4:
+				x = 0
+			case 5:
+				x *= 0x1p-23
+			default:
+				x = other
+			}
+		}
+		dst[i] = x
+	}
+	return nil
+}
+
+// TestMergeVectors merges vectors that lie at the edges of the arithmetic, and reads them, on both engines.
+func TestMergeVectors(t *testing.T) {
+	sizes, weights := []int{8, 40, 128, 256}, []float64{0.6, 0.5, 0, 1}
+	if testing.Short() {
+		sizes, weights = sizes[1:2], weights[:2]
+	}
+	for _, format := range []dtype.DType{dtype.F32, dtype.F16, dtype.BF16} {
+		for _, d := range sizes {
+			for _, weight := range weights {
+				cfg := mergeConfig(t, map[string]any{"from": 0, "t": weight, "gamma": 0.2, "append": "threshold"})
+				cfg.Shape = kv.Shape{Layers: 2, KVHeads: 1, Group: 2, HeadSize: d}
+				cfg.DType, cfg.BlockSize = format, 8
+				open := func(kv.SeqID) (trace.Tensors, error) { return nearly{cfg.Shape}, nil }
+				var outputs [][]float32
+				observe := func(e ref.Event) {
+					for _, p := range e.Parts {
+						if p.Floats != nil {
+							outputs = append(outputs, slices.Clone(p.Floats))
+						}
+					}
+				}
+				reference, err := ref.NewEngine(cfg, open, observe)
+				if err != nil {
+					t.Fatal(err)
+				}
+				e, err := New(checked(t, 0), cfg, open, observe, Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, engine := range []pipelineEngine{reference, e} {
+					run := func() error {
+						if err := engine.Prefill(0, 32); err != nil {
+							return err
+						}
+						for range 6 {
+							if _, err := engine.Compress(0); err != nil {
+								return err
+							}
+							if err := engine.Decode([]kv.SeqID{0}); err != nil {
+								return err
+							}
+						}
+						return nil
+					}
+					if err := run(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got, err := e.Cache()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := sameMerged(reference.Cache(), got); err != nil {
+					t.Errorf("%v, D = %d, t = %v: %v", format, d, weight, err)
+				}
+				half := len(outputs) / 2
+				for i := range half {
+					if !slices.Equal(outputs[i], outputs[half+i]) {
+						t.Errorf("%v, D = %d, t = %v: the outputs of step %d differ", format, d, weight, i)
+					}
+				}
+				if err := e.Close(); err != nil {
+					t.Error(err)
+				}
+				if err := reference.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+}
+
+// sameMerged compares the segments of sequence 0 of two caches that are not plain, and their bytes.
+func sameMerged(want, got *kv.Cache) error {
+	for i := range want.Sequence(0).Heads {
+		w, g := &want.Sequence(0).Heads[i], &got.Sequence(0).Heads[i]
+		for _, part := range []kv.Part{kv.Keys, kv.Values} {
+			a, b := w.List(part), g.List(part)
+			if !reflect.DeepEqual(a, b) || len(a) != 2 {
+				return fmt.Errorf("head %d, %v: %+v, want %+v", i, part, b, a)
+			}
+			for k := range a {
+				var units [][]byte
+				got.Units(&b[k], func(_ int, unit []byte) { units = append(units, unit) })
+				n, wrong := 0, -1
+				want.Units(&a[k], func(first int, unit []byte) {
+					if !bytes.Equal(unit, units[n]) {
+						wrong = first
+					}
+					n++
+				})
+				if wrong >= 0 {
+					return fmt.Errorf("head %d, %v: KV %d of segment %d differs", i, part, wrong, k)
+				}
+			}
+		}
+	}
+	return nil
 }
