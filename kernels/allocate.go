@@ -63,7 +63,7 @@ func (s *state) take(need int) (device.Ptr, error) {
 	if err != nil {
 		return 0, err
 	}
-	words := freeWords(s.cfg.Blocks)
+	words := freeWords(s.first + s.cfg.Blocks)
 	block := threads(words, 1024)
 	grid := blocks(words, block)
 	counts, err := s.buffer("free blocks", 4*grid.X)

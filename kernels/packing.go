@@ -231,6 +231,7 @@ func (e *Engine) readLists(known *sequence, heads []kv.Head) error {
 	if err != nil {
 		return err
 	}
+	s.hostBlocks(lists)
 	for i, host := range e.heads(known) {
 		h := &heads[i]
 		left := min(host.First/e.cfg.BlockSize, len(h.Table))
@@ -328,6 +329,7 @@ func (e *Engine) writeLists(seq *kv.Sequence) error {
 	s, z, row := e.state, e.state.packing, e.seqs[seq.ID].row
 	lists := slices.Repeat([]int32{-1}, s.rowLists()*z.pages)
 	e.eachList(seq.Heads, func(g *kv.Segment, at int) { copy(lists[at:][:z.pages], g.Table) })
+	s.deviceBlocks(lists)
 	if err := s.dev.Write(s.listsOf(row), encode(lists)); err != nil || z.merger == nil {
 		return err
 	}
@@ -385,7 +387,7 @@ func (e *Engine) eachPage(seqs []*kv.Sequence, f func(block, used int) error) er
 func (e *Engine) readPages(snap *kv.Snapshot) error {
 	half := e.cfg.PageBytes() / 2
 	err := e.eachPage(snap.Sequences, func(block, used int) error {
-		at := device.Ptr(block * half)
+		at := device.Ptr((e.state.first + block) * half)
 		if err := e.state.dev.Read(snap.Keys[block*half:][:min(used, half)], e.state.keys+at); err != nil || used <= half {
 			return err
 		}
@@ -412,7 +414,7 @@ func (e *Engine) poisonPages(seqs []*kv.Sequence) error {
 		if used >= half {
 			return nil
 		}
-		return e.state.dev.Fill(of+device.Ptr(block*half+used), 0xff, int64(half-used))
+		return e.state.dev.Fill(of+device.Ptr((e.state.first+block)*half+used), 0xff, int64(half-used))
 	}
 	return e.eachPage(seqs, func(block, used int) error {
 		if err := fill(e.state.keys, block, used); err != nil {

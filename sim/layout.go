@@ -44,7 +44,7 @@ func (l *Ledger) Lay(layout Layout) error {
 	case l.cfg.Compresses() || l.selection != nil:
 		return fmt.Errorf("sim: layout: method %s is defined for layers that are alike", l.method.Name())
 	case l.prefixes != nil:
-		return fmt.Errorf("sim: layout: prefix caching is not modelled where layers are not alike")
+		return fmt.Errorf("sim: layout: prefix caching is not modelled where layers have windows or states")
 	case len(l.seqs) > 0:
 		return fmt.Errorf("sim: layout: the ledger is in use")
 	}

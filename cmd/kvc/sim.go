@@ -361,7 +361,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return err
 	}
 	if m := &result.Metrics; err == nil && m.Finished+m.Refused+m.Unfinished == 0 {
-		return fmt.Errorf("%s has no requests", source.name)
+		return source.none()
 	}
 	inputs := simInputs{
 		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,

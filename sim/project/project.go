@@ -165,7 +165,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	var served *sim.Projection
 	if c.Disaggregation != nil {
 		of := *c.Disaggregation
-		of.Router, of.Link.BlockBytes = router, int64(memory.BlockKV)*int64(d.Heads()/d.TP)
+		of.Router, of.Link.BlockBytes = router, int64(memory.BlockKV)*int64(d.CardHeads())
 		served, err = sim.ProjectDisaggregated(ctx, &plan, of, requests, watch)
 	} else {
 		served, err = sim.ProjectReplicas(ctx, &plan, len(runs), router, requests, watch)

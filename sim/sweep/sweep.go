@@ -42,6 +42,7 @@ type Outcome struct {
 	LoadUnbounded     bool    `json:"load_unbounded,omitempty"`                // the largest load that was tried holds the objectives too
 	Refusal           string  `json:"refusal,omitempty"`                       // why the first request that was refused was
 	Alone             bool    `json:"alone,omitempty"`                         // it is of one request at a time, which keep the objectives best: not even so do enough
+	Link              float64 `json:"kv_link_bytes_per_second,omitempty"`      // of each card that prefills to those that decode
 	ReplicaProbes     int     `json:"replica_probes,omitempty"`                // projections that the search for the fewest replicas took
 	LoadProbes        int     `json:"load_probes,omitempty"`                   // projections that the search for the largest load took
 }
