@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -40,7 +41,7 @@ func packingOf(m ref.Method) *packing {
 // segments returns how many segments the keys, or the values, of a head have at most.
 func (z *packing) segments() int { return len(z.formats[0]) }
 
-// room returns how many pages a list needs room for, if a sequence has at most so many tokens.
+// room returns how many pages a list can hold for a sequence of at most tokens tokens.
 func (z *packing) room(cfg *kv.Config, tokens int) int {
 	n := 1
 	for _, f := range slices.Concat(z.formats[0], z.formats[1]) {
@@ -52,7 +53,7 @@ func (z *packing) room(cfg *kv.Config, tokens int) int {
 // rowLists returns how many lists a row has.
 func (s *state) rowLists() int { return 2 * s.packing.segments() * s.heads() }
 
-// reserveLists makes room for so many rows of lists of sequences of at most tokens tokens.
+// reserveLists grows the page lists to rows rows, each for a sequence of at most tokens tokens.
 func (s *state) reserveLists(rows, tokens int) error {
 	z := s.packing
 	if z == nil {
@@ -66,50 +67,42 @@ func (s *state) reserveLists(rows, tokens int) error {
 	if rows == had && pages == z.pages {
 		return nil
 	}
-	size := 4 * int64(rows) * int64(s.rowLists()) * int64(pages)
-	lists, err := s.dev.Alloc("pages of their own", size)
+	all := s.rowLists()
+	lists, err := s.grown("pages of their own", z.lists, 0xff, items{had * all, 4 * z.pages}, items{rows * all, 4 * pages})
 	if err != nil {
 		return err
 	}
-	if err := s.dev.Fill(lists, 0xff, size); err != nil {
-		return err
-	}
-	for i := range had * s.rowLists() {
-		if err := s.dev.Copy(lists+device.Ptr(4*i*pages), z.lists+device.Ptr(4*i*z.pages), 4*int64(z.pages)); err != nil {
-			return err
-		}
-	}
-	if z.lists != 0 {
-		if err := s.dev.Free(z.lists); err != nil {
-			return err
-		}
-	}
 	z.lists, z.pages = lists, pages
-	if z.merger == nil || rows == had {
+	if z.merger == nil {
 		return nil
 	}
-	if z.held, err = s.grown("retained KVs", z.held, had, rows); err != nil {
+	each := 8 * s.heads()
+	if z.held, err = s.grown("retained KVs", z.held, 0, items{had, each}, items{rows, each}); err != nil {
 		return err
 	}
-	z.limits, err = s.grown("limits of distances", z.limits, had, rows)
+	z.limits, err = s.grown("limits of distances", z.limits, 0, items{had, each}, items{rows, each})
 	return err
 }
 
-// grown replaces an array of two numbers for each head of had rows by one of so many.
-func (s *state) grown(name string, old device.Ptr, had, rows int) (device.Ptr, error) {
-	each := 8 * int64(s.heads())
-	p, err := s.dev.Alloc(name, int64(rows)*each)
+// items are so many items of size bytes.
+type items struct{ n, size int }
+
+// grown returns an array that has the items of an old one, which it frees, and is filled beyond them. With an error it is
+// the old one.
+func (s *state) grown(name string, old device.Ptr, fill byte, was, now items) (device.Ptr, error) {
+	p, err := s.dev.Alloc(name, int64(now.n)*int64(now.size))
 	if err != nil {
 		return old, err
 	}
-	if err := s.dev.Fill(p, 0, int64(rows)*each); err != nil {
-		return old, err
+	err = s.dev.Fill(p, fill, int64(now.n)*int64(now.size))
+	for i := 0; i < was.n && err == nil; i++ {
+		err = s.dev.Copy(p+device.Ptr(i*now.size), old+device.Ptr(i*was.size), int64(was.size))
+	}
+	if err != nil {
+		return old, errors.Join(err, s.dev.Free(p))
 	}
 	if old == 0 {
 		return p, nil
-	}
-	if err := s.dev.Copy(p, old, int64(had)*each); err != nil {
-		return old, err
 	}
 	return p, s.dev.Free(old)
 }
@@ -238,6 +231,7 @@ func (e *Engine) readLists(known *sequence, heads []kv.Head) error {
 	if err != nil {
 		return err
 	}
+	s.hostBlocks(lists)
 	for i, host := range e.heads(known) {
 		h := &heads[i]
 		left := min(host.First/e.cfg.BlockSize, len(h.Table))
@@ -335,6 +329,7 @@ func (e *Engine) writeLists(seq *kv.Sequence) error {
 	s, z, row := e.state, e.state.packing, e.seqs[seq.ID].row
 	lists := slices.Repeat([]int32{-1}, s.rowLists()*z.pages)
 	e.eachList(seq.Heads, func(g *kv.Segment, at int) { copy(lists[at:][:z.pages], g.Table) })
+	s.deviceBlocks(lists)
 	if err := s.dev.Write(s.listsOf(row), encode(lists)); err != nil || z.merger == nil {
 		return err
 	}
@@ -392,7 +387,7 @@ func (e *Engine) eachPage(seqs []*kv.Sequence, f func(block, used int) error) er
 func (e *Engine) readPages(snap *kv.Snapshot) error {
 	half := e.cfg.PageBytes() / 2
 	err := e.eachPage(snap.Sequences, func(block, used int) error {
-		at := device.Ptr(block * half)
+		at := device.Ptr((e.state.first + block) * half)
 		if err := e.state.dev.Read(snap.Keys[block*half:][:min(used, half)], e.state.keys+at); err != nil || used <= half {
 			return err
 		}
@@ -403,33 +398,13 @@ func (e *Engine) readPages(snap *kv.Snapshot) error {
 			for _, list := range [][]kv.Segment{s.Heads[i].Keys, s.Heads[i].Values} {
 				for k := range list {
 					if list[k].Format.Kind == kv.Exact {
-						list[k].Index = e.indices(snap, &list[k])
+						list[k].Index = snap.Indices(&e.cfg.Config, &list[k])
 					}
 				}
 			}
 		}
 	}
 	return err
-}
-
-// indices returns the logical indices of a segment's KVs as its pages have them; −1 of one whose page does not
-// exist.
-func (e *Engine) indices(snap *kv.Snapshot, g *kv.Segment) []int32 {
-	half, each, size := e.cfg.PageBytes()/2, e.cfg.Capacity(g.Format), e.cfg.UnitBytes(g.Format)
-	all := slices.Repeat([]int32{-1}, g.Len)
-	for k := range all {
-		if k/each >= len(g.Table) {
-			break
-		}
-		block, in, from := int(g.Table[k/each]), k%each*size, snap.Keys
-		if in >= half {
-			in, from = in-half, snap.Values
-		}
-		if block >= 0 && block < e.cfg.Blocks {
-			all[k] = int32(binary.LittleEndian.Uint32(from[block*half+in:]))
-		}
-	}
-	return all
 }
 
 // poisonPages overwrites the bytes of pages that are not plain and that no unit is in.
@@ -439,7 +414,7 @@ func (e *Engine) poisonPages(seqs []*kv.Sequence) error {
 		if used >= half {
 			return nil
 		}
-		return e.state.dev.Fill(of+device.Ptr(block*half+used), 0xff, int64(half-used))
+		return e.state.dev.Fill(of+device.Ptr((e.state.first+block)*half+used), 0xff, int64(half-used))
 	}
 	return e.eachPage(seqs, func(block, used int) error {
 		if err := fill(e.state.keys, block, used); err != nil {

@@ -44,9 +44,9 @@ func (e *Engine) quantize(id kv.SeqID, s *sequence, q ref.Quantizer) (ref.Compre
 	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(nil)}})
 }
 
-// quantizeHeads quantizes keys and values of heads first to last−1 of a row, of which so many were
-// quantized, and so many are to be; and frees the blocks that then hold none that is not. The blocks
-// that it takes are free.
+// quantizeHeads quantizes the oldest keys and values of heads first to last−1 of a row, from
+// was[0] keys and was[1] values to now[0] and now[1], and frees the blocks whose KVs are then all
+// quantized. There must be enough free blocks for the new pages.
 func (s *state) quantizeHeads(row int, id kv.SeqID, first, last int, was, now [2]int) error {
 	z, heads := s.packing, last-first
 	var have, more [2]int

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -94,6 +95,27 @@ func (s *Snapshot) Cache(cfg Config, columns []Column) (*Cache, error) {
 		c.free.count += bits.OnesCount32(w)
 	}
 	return c, nil
+}
+
+// Indices returns the logical indices of the KVs of an [Exact] segment, as its pages have them; −1 of one whose page
+// does not exist.
+func (s *Snapshot) Indices(cfg *Config, g *Segment) []int32 {
+	half, each, size := cfg.PageBytes()/2, cfg.Capacity(g.Format), cfg.UnitBytes(g.Format)
+	all := make([]int32, g.Len)
+	for k := range all {
+		all[k] = -1
+		if k/each >= len(g.Table) {
+			continue
+		}
+		block, in, from := int(g.Table[k/each]), k%each*size, s.Keys
+		if in >= half {
+			in, from = in-half, s.Values
+		}
+		if block >= 0 && block < cfg.Blocks {
+			all[k] = int32(binary.LittleEndian.Uint32(from[block*half+in:]))
+		}
+	}
+	return all
 }
 
 // Snapshot returns a copy of the cache's content.

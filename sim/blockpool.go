@@ -51,8 +51,8 @@ func (t *blockTable) reset() {
 	*t = blockTable{blocks: t.blocks[:0], chain: t.chain[:0]}
 }
 
-// find returns how many of the first blocks of a sequence are cached, at most so many, and
-// how many of them are free.
+// find returns how many of the first blocks of a sequence are cached, at most most, and
+// how many of those are free.
 func (p *blockPool) find(q *sequence, most int) (cached, free int) {
 	t := &q.table
 	p.hashTo(q, min(most, t.sharable))
@@ -170,7 +170,7 @@ func (p *blockPool) disown(q *sequence) {
 	}
 }
 
-// take takes so many free blocks, which are there: what they hold is lost.
+// take takes n free blocks; there must be that many. Their contents are lost.
 func (p *blockPool) take(n int) {
 	p.n -= n
 	for n > 0 {
@@ -208,7 +208,7 @@ func (p *blockPool) forget(b *block) {
 	}
 }
 
-// leave adds so many free blocks that nobody finds.
+// leave adds n free blocks that no prefix finds.
 func (p *blockPool) leave(n int) {
 	if n == 0 {
 		return

@@ -72,7 +72,7 @@ const maxB = 256
 // account is one sequence's share of the cache.
 type account struct {
 	prompt  int   // tokens that entered as the prompt
-	tokens  int   // at step 0 it would have had so many: its length is tokens + steps
+	tokens  int   // its tokens as of step 0: its length is tokens + steps
 	runs    []run // its heads, in order, but for one at a stage: see heads
 	stage   *stage
 	met     bool // though it is at no stage: no courses have its state
@@ -259,7 +259,7 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 	return nil
 }
 
-// NeedAll returns the blocks that so many decode steps of all sequences take.
+// NeedAll returns the blocks that the next decode steps of all sequences take.
 func (l *Ledger) NeedAll(steps int) int {
 	need := crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps)
 	if l.windows.heads > 0 {
@@ -268,7 +268,7 @@ func (l *Ledger) NeedAll(steps int) int {
 	return need
 }
 
-// DecodeAll enters so many more tokens of every sequence. It returns
+// DecodeAll enters the next steps tokens of every sequence. It returns
 // *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
 func (l *Ledger) DecodeAll(steps int) error {
 	need := l.NeedAll(steps)
@@ -285,8 +285,8 @@ func (l *Ledger) DecodeAll(steps int) error {
 	return nil
 }
 
-// ReadAll returns how many KVs, and how many blocks, the attention of so many
-// decode steps of all sequences would read, each the token of its own step too. KVs of which
+// ReadAll returns how many KVs, and how many blocks, the attention of the
+// next decode steps of all sequences reads, with the token of each step itself. KVs of which
 // the key or the value is quantized or merged are ReadQuantized's.
 func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	if l.selection != nil {
@@ -300,7 +300,7 @@ func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	return kvs, blocks
 }
 
-// readSteps returns how many KVs and blocks so many steps from now on read of heads that
+// readSteps returns how many KVs and blocks the next steps read of heads that
 // hold kvs KVs in tables blocks, of which growing gain a KV in each step; phases are theirs.
 func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size int) (kvs, blocks int64) {
 	n, b, shift := int64(steps), int64(size), bits.TrailingZeros(uint(size))
@@ -315,7 +315,7 @@ func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size in
 	return kvs, blocks
 }
 
-// crossings returns how many blocks so many steps take from now on: of each
+// crossings returns how many blocks the next steps take: of each
 // phase's heads, one in every B-th step. heads is their sum, and B a power of two.
 func crossings(phases *[maxB]int, heads, b, now, steps int) int {
 	n := steps >> bits.TrailingZeros(uint(b)) * heads

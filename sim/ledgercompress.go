@@ -26,7 +26,7 @@ func (l *Ledger) Repeats() bool {
 	return ok
 }
 
-// Repeat does what so many compressions and decode steps would do, each a
+// Repeat does times steps at once, each a
 // compression of every sequence and then a decode step, after the decode step that
 // followed on Repeats.
 func (l *Ledger) Repeat(times int) {
@@ -269,7 +269,7 @@ func (l *Ledger) lose(r *ref.Ranking, c *ref.Compressed) error {
 	return l.checkSpread(l.lost, quotas)
 }
 
-// evict has each head of a sequence lose so many KVs.
+// evict has each head of a sequence lose lost[head] KVs.
 func (l *Ledger) evict(a *account, asked int, lost []int) ref.Compressed {
 	c := ref.Compressed{Asked: asked}
 	if asked == 0 {
@@ -289,7 +289,7 @@ func (l *Ledger) evict(a *account, asked int, lost []int) ref.Compressed {
 	return c
 }
 
-// addRun adds heads of so many KVs to the end of a sequence's runs.
+// addRun adds heads of kvs KVs each to the end of a sequence's runs.
 func (l *Ledger) addRun(a *account, heads, kvs int) {
 	gone := a.tokens + l.steps - kvs
 	if n := len(a.runs); n > 0 && a.runs[n-1].gone == gone {
@@ -299,8 +299,8 @@ func (l *Ledger) addRun(a *account, heads, kvs int) {
 	}
 }
 
-// moved estimates how many KVs of a head move when so many of its candidates are
-// evicted: those that stay of as many slots at its end. The protected window, which
+// moved estimates how many KVs of a head move when evicted of its candidates are evicted:
+// those that stay in the last evicted slots. The protected window, which
 // lies there, always stays; of the candidates as large a part as of all.
 func moved(evicted, candidates, window int) int {
 	return evicted - int(int64(evicted)*int64(max(0, evicted-window))/int64(candidates))

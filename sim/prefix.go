@@ -33,8 +33,8 @@ type part struct {
 	prev, next *part
 }
 
-// CachePrefixes has the ledger keep what prompts begin with: their prefix hashes,
-// each of so many tokens, say which are alike. It is an error with compression,
+// CachePrefixes turns on prefix caching: prompts share blocks by their prefix hashes, each of
+// which stands for tokens tokens. It is an error with compression,
 // which takes different KVs from each sequence, so that no two can share a block.
 func (l *Ledger) CachePrefixes(tokens int) error {
 	switch {
@@ -45,7 +45,7 @@ func (l *Ledger) CachePrefixes(tokens int) error {
 	case tokens%l.cfg.BlockSize != 0:
 		return fmt.Errorf("sim: prefix caching: a prefix hash stands for %d tokens, which are not whole blocks of %d", tokens, l.cfg.BlockSize)
 	case l.windows.heads > 0 || l.fixed > 0:
-		return fmt.Errorf("sim: prefix caching is not modelled where layers are not alike: windows and states are not there for a prefix of any length")
+		return fmt.Errorf("sim: prefix caching is not modelled where layers have windows or states, which are not there for a prefix of any length: without --enable-prefix-caching, prompts that begin alike are all computed, and times are those at most")
 	case len(l.seqs) > 0:
 		return fmt.Errorf("sim: prefix caching: the ledger is in use")
 	}

@@ -30,7 +30,7 @@ type Plan struct {
 	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
 	Turns          Turns      // when the turns of a session arrive; empty is as recorded: see Server.KeepTurns
 	Check          bool       // see that the run keeps to the server's rules; it takes longer
-	MaxSteps       int        // end after so many; 0 for no bound
+	MaxSteps       int        // the most steps; 0 for no bound
 }
 
 // Watch is told of a projection. The zero value watches nothing, which is the

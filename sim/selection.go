@@ -25,7 +25,7 @@ func (l *Ledger) Select(s Selection) error {
 	return nil
 }
 
-// reads returns what so many decode steps read of heads that hold n KVs before the first,
+// reads returns what steps decode steps read of heads that hold n KVs before the first,
 // and one more in each: KVs, bounds of pages included, and the blocks of b KVs that those
 // without bounds fill.
 func (s *Selection) reads(n, steps, b int) (kvs, blocks int64) {

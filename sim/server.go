@@ -19,7 +19,7 @@ type Server struct {
 	ByHead bool          // have each step say what every head holds
 	Batch  bool          // have each step say which sequences its batch was; always so where the cache is not an AllAtOnce
 	Skip   bool          // take decode steps between which nothing happens at once, where the cache is an AllAtOnce
-	Done   func(*Result) // what became of a request, once it is known; valid during the call
+	Done   func(*Result) // called with each request's result when it ends; valid during the call
 
 	Products Products // what iterations take beyond the rates; nil for nothing
 
@@ -52,15 +52,15 @@ type Server struct {
 // costs no more for many than for few.
 type AllAtOnce interface {
 	Cache
-	// NeedAll returns the blocks that so many decode steps of all sequences take,
-	// ReadAll the KVs and blocks that their attention reads, all steps together.
+	// NeedAll returns the blocks that the next decode steps of all sequences take,
+	// ReadAll the KVs and blocks that their attention reads, summed over the steps.
 	NeedAll(steps int) int
 	ReadAll(steps int) (kvs, blocks int64)
-	// DecodeAll enters so many tokens of every sequence.
+	// DecodeAll enters the next steps tokens of every sequence.
 	DecodeAll(steps int) error
 }
 
-// Result is what became of a request. Times are on the serving clock; a time
+// Result is how a request was served. Times are on the serving clock; a time
 // that never came is −1.
 type Result struct {
 	Seq          kv.SeqID `json:"-"` // as steps name it
@@ -110,8 +110,8 @@ func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 }
 
 // NewStream returns a server of requests that are read as they arrive, some dozens ahead. It
-// holds those only that have been read and not ended; set Done to learn what became of
-// them. Close ends the reading.
+// holds those only that have been read and not ended; set Done to get their
+// results. Close ends the reading.
 func NewStream(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests iter.Seq2[trace.Request, error], rates *Rates) (*Server, error) {
 	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
@@ -304,7 +304,7 @@ func (s *Server) newSequence() *sequence {
 // generated returns how many tokens of its output a running sequence has.
 func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.decodes) }
 
-// end tells what became of a sequence, which is not used any more.
+// end reports the result of a sequence, which is not used any more.
 func (s *Server) end(q *sequence) {
 	s.source.end(q.session, s.clock.NS())
 	if s.results != nil {

@@ -9,8 +9,8 @@ import (
 	"kvcompress/ref"
 )
 
-// Servers compress the same lengths over and over: of every sequence with a prompt of so many
-// tokens, after as many tokens of output. courses remembers what compressions came to.
+// Servers compress the same lengths over and over: sequences with equal prompts, after equally
+// many tokens of output. courses remembers what compressions came to.
 //
 // That is exact because a compression is a function of the sequence's state alone: of its
 // prompt's length, its tokens and what its heads have lost, by the ledger's one method,
@@ -73,7 +73,7 @@ type outcome struct {
 	next   *outcome       // of the stage
 }
 
-// phase is so many heads, more or fewer, of lengths that are rest modulo B.
+// phase is a change of the number of heads whose length is rest modulo B.
 type phase struct{ rest, heads int }
 
 // newCourses returns an empty memory for a ledger with a spread; nil if it can have none.
@@ -124,7 +124,7 @@ func (c *courses) take(bytes uintptr) {
 	}
 }
 
-// outcome returns the known compression after so many tokens; nil if there is none.
+// outcome returns the known compression after that many tokens; nil if there is none.
 func (s *stage) outcome(after int) *outcome {
 	t := s.outcomes
 	for t != nil && t.after != after {

@@ -34,17 +34,17 @@ func newLevels(cfg *ref.Config, blocks bool, spread Spread) *levels {
 	return &levels{spares: by.Spares()}
 }
 
-// mostUnits bounds what is compressed by level: so many units of each head on average. The
+// mostUnits bounds what is compressed by level, in units a head on average. The
 // level is found by going down from the longest head, and is near it.
 const mostUnits = 2
 
-// compressByLevel is Compress of a sequence that is asked for so many blocks, in a single pass
+// compressByLevel is Compress of a sequence that is asked for asked blocks, in a single pass
 // over its runs. It returns false, with nothing changed, where it does not apply: where the
 // heads that are not spared cannot lose what is asked for, as where no head has lost anything yet,
 // or where that is much.
 //
 // It does what Compress does with the spread, step by step: of each run the units and how many
-// it can lose; the lowest level at which no more than the asked units fall; the first heads
+// it can lose; the lowest level at which no more than the asked units are evicted; the first heads
 // that would lose one more at the next lower level do. The sums change by what the heads lose,
 // and phases where the last block of a head is filled otherwise than before.
 func (l *Ledger) compressByLevel(a *account, asked int) (c ref.Compressed, ok bool) {

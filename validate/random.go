@@ -23,19 +23,28 @@ import (
 // machine can do many times over.
 const maxWork = 8e6
 
+// mergeWork is what a warp does to merge two vectors, besides what depends on their size, in
+// multiplications: so that no launch of a pipeline takes all the instructions that it may.
+const mergeWork = 600
+
 // RandomPipeline makes a pipeline of KV-Compress of a seed: a small one, whose shape,
 // lengths and options lie at the edges at which kernels go wrong.
 func RandomPipeline(seed uint64) Pipeline {
 	r := rand.New(rand.NewPCG(seed, 0))
 	u := randomUnusual(seed, 0)
+	longest := u.longest()
 	for tries := 0; ; tries++ {
 		p := randomPipeline(r, u.after(tries))
+		if longest && tries < maxLarge {
+			p.Config.Metric.Window = min(p.Config.Metric.Window, 2)
+		}
 		cfg := p.config()
 		if p.work() <= maxWork && cfg.Validate() == nil {
 			more := rand.New(rand.NewPCG(seed, 1<<63)) // so that the rest of a seed stays what it was
 			p.Own = randomOwn(more, len(p.Inputs.Tokens))
 			p.Config.Metric.PrefillOnly = more.IntN(8) == 0
 			p.Config.KVScale = draw.Scale(more, cfg.DType, p.Shape.Layers)
+			p.harden(seed, 0)
 			return p
 		}
 	}
@@ -47,7 +56,7 @@ func RandomPipelineOf(seed uint64, methods []*draw.Method) (Pipeline, error) {
 	return randomPipelineOf(seed, 0, methods)
 }
 
-// randomPipelineOf is RandomPipelineOf where so many pipelines of the seed were refused.
+// randomPipelineOf is RandomPipelineOf after that many pipelines of the seed were refused.
 func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, error) {
 	r := rand.New(rand.NewPCG(seed, 1+refused))
 	isKVCompress := func(m *draw.Method) bool { return m.Name == ref.KVCompress }
@@ -64,6 +73,9 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 	}
 	m := others[r.IntN(len(others))]
 	u := randomUnusual(seed, refused)
+	if u.longest() {
+		u.shape, u.prompts = nil, nil
+	}
 	for tries := 0; ; tries++ {
 		p := randomPipeline(r, u.after(tries))
 		if r.IntN(2) == 0 {
@@ -89,6 +101,7 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 			more := rand.New(rand.NewPCG(seed, 1<<63+refused))
 			p.Own = p.budgets(more)
 			p.Config.KVScale = draw.Scale(more, p.Config.DType, p.Shape.Layers)
+			p.harden(seed, refused)
 			return p, nil
 		}
 	}
@@ -247,13 +260,19 @@ func (p *Pipeline) work() float64 {
 	for _, n := range p.Inputs.Tokens {
 		longest = max(longest, n)
 	}
-	work := 0.0
+	work, vectors := 0.0, 0.0 // vectors that are merged of a token
+	if m, err := cfg.NewMethod(); err == nil {
+		if m, ok := m.(ref.Merger); ok {
+			vectors = float64(2 * m.Merging().Pairs * p.Shape.KVHeads)
+		}
+	}
+	merge := vectors * float64(mergeWork+6*p.Shape.HeadSize)
 	for _, op := range p.Operations {
 		switch op.Kind {
 		case OpPrefill:
-			work += float64(op.Tokens) * float64(min(op.Tokens, window)) * row
+			work += float64(op.Tokens) * (float64(min(op.Tokens, window))*row + merge)
 		case OpDecode:
-			work += 2 * float64(longest) * float64(len(op.Sequences)) * row
+			work += float64(len(op.Sequences)) * (2*float64(longest)*row + merge)
 		}
 	}
 	return work
@@ -301,14 +320,14 @@ const maxRefused = 1000
 // runSeed runs the first pipeline of a seed that the engine under test does not refuse with
 // a *ref.UnsupportedError; it is nil if there is none. It returns those that were refused as
 // well, by method.
-func runSeed(seed uint64, methods []*draw.Method, run Run) (_ *Pipeline, _ Outcome, refused []MethodPipelines, _ error) {
+func runSeed(ctx context.Context, seed uint64, methods []*draw.Method, run Run) (_ *Pipeline, _ Outcome, refused []MethodPipelines, _ error) {
 	var unsupported *ref.UnsupportedError
 	for i := range uint64(maxRefused) {
 		p, err := randomPipelineOf(seed, i, methods)
 		if err != nil {
 			return nil, Outcome{}, refused, err
 		}
-		o, err := p.Run(run.Engine, run.Tolerance)
+		o, err := p.Run(ctx, run.Engine, run.Tolerance)
 		if !errors.As(err, &unsupported) {
 			return &p, o, refused, err
 		}
@@ -319,13 +338,13 @@ func runSeed(seed uint64, methods []*draw.Method, run Run) (_ *Pipeline, _ Outco
 
 // runEdges runs the edge pipelines of a seed that the engine under test does not refuse with
 // a *ref.UnsupportedError, up to the first that fails. The outcome is of all.
-func runEdges(seed uint64, methods []*draw.Method, run Run) (edges []*Pipeline, all Outcome, _ error) {
+func runEdges(ctx context.Context, seed uint64, methods []*draw.Method, run Run) (edges []*Pipeline, all Outcome, _ error) {
 	pipelines, err := EdgePipelines(seed, methods)
 	if err != nil {
 		return nil, all, err
 	}
 	for i := range pipelines {
-		o, err := pipelines[i].Run(run.Engine, run.Tolerance)
+		o, err := pipelines[i].Run(ctx, run.Engine, run.Tolerance)
 		if unsupported := (*ref.UnsupportedError)(nil); errors.As(err, &unsupported) {
 			continue
 		}
@@ -352,9 +371,9 @@ func (r *RandomResult) count(n MethodPipelines) {
 }
 
 // Random runs n random pipelines of the methods, of the seeds from first on, side by side,
-// with the edge pipeline of each seed besides, and shrinks the first of them that fails. Of a seed whose pipeline the engine under test
-// refuses to run, by a *ref.UnsupportedError, another is drawn. progress, which may be nil,
-// is called as each is done. An error is of the context, or that a seed has no pipeline.
+// with the edge pipeline of each seed besides, and shrinks the first of them that fails. Of a
+// seed whose pipeline the engine under test refuses to run, by a *ref.UnsupportedError,
+// another is drawn. progress, which may be nil, is called as each is done. An error is of the context, or that a seed has no pipeline.
 func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, run Run, progress func()) (RandomResult, error) {
 	result := RandomResult{First: first}
 	for _, m := range methods {
@@ -376,7 +395,10 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 				if stop {
 					return
 				}
-				p, o, refused, err := runSeed(first+uint64(i), methods, run)
+				p, o, refused, err := runSeed(ctx, first+uint64(i), methods, run)
+				if ctx.Err() != nil {
+					return // the error may be of the context
+				}
 				mu.Lock()
 				for _, r := range refused {
 					result.count(r)
@@ -393,7 +415,10 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 					}
 				}
 				mu.Unlock()
-				edges, o, err := runEdges(first+uint64(i), methods, run)
+				edges, o, err := runEdges(ctx, first+uint64(i), methods, run)
+				if ctx.Err() != nil {
+					return
+				}
 				mu.Lock()
 				result.Edges += len(edges)
 				result.Operations += o.Operations
@@ -422,17 +447,17 @@ const shrinkTime = 15 * time.Second
 
 // shrunk shrinks the pipeline of a seed, which fails, as far as it comes in its time.
 func shrunk(ctx context.Context, seed uint64, p Pipeline, run Run) *Failed {
-	ctx, cancel := context.WithTimeout(ctx, shrinkTime)
+	limited, cancel := context.WithTimeout(ctx, shrinkTime)
 	defer cancel()
 	small := p.Shrink(func(p Pipeline) bool {
-		if ctx.Err() != nil {
+		if limited.Err() != nil {
 			return false
 		}
-		o, err := p.Run(run.Engine, run.Tolerance)
-		return err != nil || o.Divergence != nil
+		o, err := p.Run(limited, run.Engine, run.Tolerance)
+		return limited.Err() == nil && (err != nil || o.Divergence != nil)
 	})
 	f := &Failed{Seed: seed, Pipeline: small}
-	o, err := small.Run(run.Engine, run.Tolerance)
+	o, err := small.Run(context.WithoutCancel(ctx), run.Engine, run.Tolerance) // soon, and what was found is said
 	if f.Divergence = o.Divergence; err != nil {
 		f.Error = err.Error()
 	}

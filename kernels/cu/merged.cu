@@ -7,21 +7,24 @@
 //   retain_rows                what is retained is copied
 //   attend_partitions_merged   in the place of attend_partitions
 //
-// free_entries of quantized.cu frees the blocks whose KVs are all merged. Vectors are keys (part 0) or values
-// (part 1) of a head, as the cache has them: x is the deeper layer's, y the shallower one's. Pair i of a
-// method that merges layers First, First + 1, … has head i mod H of layers First + 2·⌊i/H⌋ and the next.
+// free_entries of quantized.cu frees the blocks whose KVs are all merged. Vectors are keys (part 0)
+// or values (part 1) of a head, as the cache has them: x is the deeper layer's, y the shallower
+// one's. Pair i of a method that merges layers First, First + 1, … has head i mod H of layers First
+// + 2·⌊i/H⌋ and the next.
 //
-// A head has four lists of pages: of keys and then of values, the merged ones and then the retained ones. Merged
-// ones are the shallower layer's head's alone. Their units are tokens:
+// A head has four lists of pages: of keys and then of values, the merged ones and then the retained
+// ones. Merged ones are the shallower layer's head's alone. Their units are tokens:
 //
-//   merged    the direction, D elements in the cache's format; the norm in the shallower layer, in the deeper one
+//   merged    the direction, D elements in the cache's format; the norm in the shallower layer,
+//             in the deeper one
 //   retained  the logical index; the key or value
 #include "pages.cuh"
 #include "scan.cuh"
 
 constexpr int norm_bytes = 4, index_bytes = 4;
 
-// shallow_head returns the head, of L·H, of a pair's shallower layer; the other one is H further on.
+// shallow_head returns the head, of L·H, of a pair's shallower layer; the other one is H further
+// on.
 __word__ int shallow_head(int pair, int layer, int heads) {
   return (layer + pair / heads * 2) * heads + pair % heads;
 }
@@ -49,34 +52,42 @@ struct slerp {
   float low, high;  // bounds on cosines
 };
 
-constexpr int most_elements = 8;  // of a vector of at most 256 that a lane has: each 32nd
+// A vector of at most 256 elements, of which a lane has each 32nd, as many as there are for the
+// first lane: those beyond the vector's end are 0.
+using vector = float[8];
 
-// dot is the sum of the products of two vectors, of which each lane has its elements, or 0.
-__word__ float dot(const float (&a)[most_elements], const float (&b)[most_elements]) {
-  float sum = 0;
+// each_element calls f(j) for each element number j of a lane.
+template <class function>
+__word__ void each_element(int d, const function& f) {
 #pragma unroll
-  for (int j = 0; j < most_elements; j++) sum = sum + a[j] * b[j];
+  for (int j = 0; j < 8; j++) {
+    if (j * warp_size >= d) break;
+    f(j);
+  }
+}
+
+// dot is the sum of the products of two vectors.
+__word__ float dot(const vector& a, const vector& b, int d) {
+  float sum = 0;
+  each_element(d, [&](int j) { sum = sum + a[j] * b[j]; });
   return butterfly_sum(sum);
 }
 
 // Two vectors, as unit vectors and norms, and the angle between them.
 struct vectors {
-  float x[most_elements], y[most_elements];
+  vector x, y;
   float deep, shallow, angle;
 };
 
 // unit brings a vector that lies at `row`, over its norm, which it returns.
 template <class format>
-__device__ __forceinline__ float unit(const char* row, int d, const slerp& by,
-                                      float (&v)[most_elements]) {
-#pragma unroll
-  for (int j = 0; j < most_elements; j++) {
+__device__ __forceinline__ float unit(const char* row, int d, const slerp& by, vector& v) {
+  each_element(d, [&](int j) {
     const int i = lane() + j * warp_size;
     v[j] = i < d ? one<format>(row + i * format::size) : 0;
-  }
-  const float norm = larger(square_root(dot(v, v)), by.eps);
-#pragma unroll
-  for (int j = 0; j < most_elements; j++) v[j] = v[j] / norm;
+  });
+  const float norm = larger(square_root(dot(v, v, d)), by.eps);
+  each_element(d, [&](int j) { v[j] = v[j] / norm; });
   return norm;
 }
 
@@ -103,13 +114,13 @@ struct token {
     vectors v;
     v.deep = unit<format>(rows + deep * d * format::size, d, by, v.x);
     v.shallow = unit<format>(rows + shallow * d * format::size, d, by, v.y);
-    v.angle = arccos_of(smaller(larger(dot(v.x, v.y), by.low), by.high));
+    v.angle = arccos_of(smaller(larger(dot(v.x, v.y, d), by.low), by.high));
     return v;
   }
 };
 
-// measure_pairs computes the distances of tokens of every pair of heads of a sequence. The names that it has
-// in common with merge_pairs:
+// measure_pairs computes the distances of tokens of every pair of heads of a sequence. The names
+// that it has in common with merge_pairs:
 //
 //   keys, values  [N·B, D] in the cache's format
 //   tables    int32 [heads of all layers, stride]: plain blocks of the sequence
@@ -125,8 +136,8 @@ struct token {
 //
 // Order: §3 for the three sums.
 //
-// Bytes: 2·D elements for each token and part. Operations: 8 for each pair of elements, of which two
-// divisions, and 31 exchanges.
+// Bytes: 2·D elements for each token and part. Operations: 8 for each pair of elements, of which
+// two divisions, and 31 exchanges.
 template <class format>
 __device__ __forceinline__ void measure_pairs(const char* keys, const char* values,
                                               const int* tables, float* distances, int layer,
@@ -150,14 +161,14 @@ __word__ int block_most(block_sums& sums, int v) {
 // Rules by which tokens are retained.
 enum { by_ratio, by_threshold, by_limit };
 
-// list_retained lists the tokens of every pair of heads that are retained, K and V apart. Distances are not negative, so
-// their bits have their order as integers.
+// list_retained lists the tokens of every pair of heads that are retained, K and V apart. Distances
+// are not negative, so their bits have their order as integers.
 //
 //   distances  float32 [pairs, 2, n]
 //   list       int32 [pairs, 2, n], written: logical indices, ascending, as many as counts says
 //   counts     int32 [pairs, 2], written
-//   limits     float32 [heads of all layers, 2]: of the shallower layer's heads, the distance above which later tokens are
-//              retained; written, or with rule 2 read
+//   limits     float32 [heads of all layers, 2]: of the shallower layer's heads, the distance
+//              above which later tokens are retained; written, or with rule 2 read
 //   layer, heads  the first layer that is merged; H
 //   from, n    logical index of the first token; how many
 //   rule       0: the `most` of largest distance, of equal ones the oldest; 1: those above
@@ -224,9 +235,9 @@ list_retained(const int* __restrict__ distances, int* __restrict__ list, int* __
   if (rule == by_threshold) *limit = float_of(bound);
 }
 
-// give_merged gives blocks that were taken to the lists of pairs of heads of a sequence, in the order of pairs, and of
-// each pair merged keys, retained keys, merged values and retained values of the shallower layer's head, and
-// retained keys and values of the deeper one's.
+// give_merged gives blocks that were taken to the lists of pairs of heads of a sequence, in the
+// order of pairs, and of each pair merged keys, retained keys, merged values and retained values of
+// the shallower layer's head, and retained keys and values of the deeper one's.
 //
 //   taken    int32: physical blocks
 //   offsets  int32 [pairs of the launch]: where a pair's begin
@@ -277,8 +288,8 @@ give_merged(const int* __restrict__ taken, const int* __restrict__ offsets, int*
 //
 // Grid: (⌈n/8⌉, pairs of the launch, 2) blocks of 256 threads, a warp for each token.
 //
-// Bytes: 2·D elements are read and a unit written, for each token and part. Operations: 16 for each pair of
-// elements, of which three divisions; 36 exchanges.
+// Bytes: 2·D elements are read and a unit written, for each token and part. Operations: 16 for each
+// pair of elements, of which three divisions; 36 exchanges.
 template <class format>
 __device__ __forceinline__ void merge_pairs(char* keys, char* values, const int* tables,
                                             const int* lists, int first, int layer, int heads,
@@ -294,26 +305,24 @@ __device__ __forceinline__ void merge_pairs(char* keys, char* values, const int*
     deep = sine_of(deep * v.angle) / sine;
   }
   const float more = deep - shallow;
-  float e[most_elements];
-#pragma unroll
-  for (int j = 0; j < most_elements; j++) e[j] = shallow * (v.y[j] + v.x[j]) + more * v.x[j];
-  const float length = larger(square_root(dot(e, e)), by.eps);
+  vector e;
+  each_element(d, [&](int j) { e[j] = shallow * (v.y[j] + v.x[j]) + more * v.x[j]; });
+  const float length = larger(square_root(dot(e, e, d)), by.eps);
   const units to = merged_units<format>(
       keys, values, list_of(lists, own.head, own.part, false, list_stride), d, shift);
   const int u = from + own.i;
-#pragma unroll
-  for (int j = 0; j < most_elements; j++) {
+  each_element(d, [&](int j) {
     const int i = lane() + j * warp_size;
     if (i < d) store_one<format>(to.at(u, i * format::size), e[j] / length);
-  }
+  });
   if (lane() < 2) {
     *reinterpret_cast<float*>(to.at(u, d * format::size + lane() * norm_bytes)) =
         lane() == 0 ? v.shallow : v.deep;
   }
 }
 
-// retain_rows copies keys or values of some pairs of heads of a sequence that are retained, behind those that
-// are, each behind its index.
+// retain_rows copies keys or values of some pairs of heads of a sequence that are retained, behind
+// those that are, each behind its index.
 //
 //   keys, values  [N·B, row] bytes: read in plain blocks, written in pages of retained ones
 //   tables   int32 [heads of all layers, stride]: plain blocks of the sequence
@@ -325,8 +334,8 @@ __device__ __forceinline__ void merge_pairs(char* keys, char* values, const int*
 //   n        entries of list for each pair and part
 //   row, shift, stride, list_stride  bytes of a key; log2(B); room of a table and of a list
 //
-// Grid: (⌈most/8⌉, pairs of the launch, 4) blocks of 256 threads, for the most that a pair retains of K or V: a warp for
-// each; along z keys and values of the shallower layer and of the deeper one.
+// Grid: (⌈most/8⌉, pairs of the launch, 4) blocks of 256 threads, for the most that a pair retains
+// of K or V: a warp for each; along z keys and values of the shallower layer and of the deeper one.
 //
 // Bytes: a row read and a unit written, each. That is the floor.
 extern "C" __global__ void __launch_bounds__(256)
@@ -340,18 +349,21 @@ retain_rows(char* keys, char* values, const int* __restrict__ tables,
   const int k = (block_x() * threads_x() + thread_x()) / warp_size;
   if (k >= counts[2 * pair + part]) return;
   const int logical = list[(2 * pair + part) * int64(n) + k];
-  const units to = retained_units(keys, values, list_of(lists, head, part, true, list_stride), row, shift);
+  const units to =
+      retained_units(keys, values, list_of(lists, head, part, true, list_stride), row, shift);
   const int64 slot = slot_of(tables + int64(head) * stride, logical, shift);
   const char* from = (part == 0 ? keys : values) + slot * row;
   const int u = held[2 * shallow + part] + k;
   if (lane() == 0) *reinterpret_cast<int*>(to.at(u, 0)) = logical;
   for (int i = 4 * lane(); i < row; i += 4 * warp_size) {
-    *reinterpret_cast<uint32*>(to.at(u, index_bytes + i)) = *reinterpret_cast<const uint32*>(from + i);
+    *reinterpret_cast<uint32*>(to.at(u, index_bytes + i)) =
+        *reinterpret_cast<const uint32*>(from + i);
   }
 }
 
-// merged reads a partition's keys, or values: the first `count` KVs of the head are merged, and the others in the
-// plain blocks of `rows`; those of the merged ones that are retained are read as they were.
+// merged reads a partition's keys, or values: the first `count` KVs of the head are merged, and the
+// others in the plain blocks of `rows`; those of the merged ones that are retained are read as they
+// were.
 template <class format>
 struct merged {
   units directions, retained;
@@ -394,7 +406,7 @@ struct merged {
       float v[4];
       format::decode(rows + (int64(place) * d + column) * format::size, v);
       for (int j = 0; j < 4; j++) x.at[j] = v[j];
-    } else if (place >= 0) { // at a multiple of 4 bytes
+    } else if (place >= 0) {  // at a multiple of 4 bytes
       if constexpr (format::size == 4) {
         for (int j = 0; j < 4; j++) {
           x.at[j] = one<format>(retained.at(place, index_bytes + (column + j) * format::size));
@@ -437,8 +449,10 @@ __device__ __forceinline__ void attend_merged(
 #pragma unroll
   for (int part = 0; part < 2; part++) {
     parts[part] = {
-        merged_units<format>(keys, values, list_of(lists, shallow, part, false, list_stride), d, shift),
-        retained_units(keys, values, list_of(lists, own.place, part, true, list_stride), row, shift),
+        merged_units<format>(keys, values, list_of(lists, shallow, part, false, list_stride), d,
+                             shift),
+        retained_units(keys, values, list_of(lists, own.place, part, true, list_stride), row,
+                       shift),
         part == 0 ? keys : values, tables + own.place * stride, shift,
         counts[2 * own.sequence + part], held[2 * own.place + part],
         row + (deep != 0 ? norm_bytes : 0)};
@@ -446,8 +460,8 @@ __device__ __forceinline__ void attend_merged(
   attend_read(own, parts[0], parts[1], q, weights, maxima, sums, o, group, d, partitions, scale);
 }
 
-// attend_partitions_merged attends to each partition by itself, as attend_partitions does, in a layer
-// that is merged with another.
+// attend_partitions_merged attends to each partition by itself, as attend_partitions does, in a
+// layer that is merged with another.
 //
 //   counts       int32 [batch, 2]: of each sequence's heads the keys and the values that are merged
 //   lists        int32 [sequences, heads of all layers, 2, 2, list_stride], from the layer's first
@@ -459,8 +473,8 @@ __device__ __forceinline__ void attend_merged(
 // The rest, and the grid, as attend_partitions has them; of the tables no entry is read whose
 // KVs are all merged. The shared memory is that for rows of float32.
 //
-// Bytes: for a merged KV 2·D elements and 8 bytes of norms; of a retained one its index, too. Operations: one more for
-// each element.
+// Bytes: for a merged KV 2·D elements and 8 bytes of norms; of a retained one its index, too.
+// Operations: one more for each element.
 #define MERGED(format)                                                                          \
   extern "C" __global__ void __launch_bounds__(256) measure_pairs_##format(                     \
       const char* keys, const char* values, const int* tables, float* distances, int layer,     \

@@ -23,7 +23,8 @@ struct packed : units {
                             int size, bool by_channels) {
     const int codes = (by_channels ? size : 1) * bits * d / 8;
     const int unit = codes + 2 * format::size * (by_channels ? d : d / size);
-    return {units::of(keys, values, pages, int64(d * format::size) << shift, unit), bits, size, codes};
+    return {units::of(keys, values, pages, int64(d * format::size) << shift, unit), bits, size,
+            codes};
   }
 };
 

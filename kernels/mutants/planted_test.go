@@ -89,7 +89,7 @@ func (p *planted) pipeline(seed uint64, method string) (string, error) {
 	if err != nil || !p.has(random.Config) {
 		return "", err
 	}
-	outcome, err := random.Run(p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
+	outcome, err := random.Run(context.Background(), p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
 	return p.found(outcome.Divergence, err)
 }
 
@@ -107,7 +107,7 @@ func (p *planted) edges(seed uint64) (string, error) {
 		if !p.has(edge.Config) {
 			continue
 		}
-		outcome, err := edge.Run(p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
+		outcome, err := edge.Run(context.Background(), p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
 		if by, err := p.found(outcome.Divergence, err); by != "" || err != nil {
 			return by, err
 		}
@@ -172,9 +172,12 @@ func (d *fullDevice) Write(to device.Ptr, from []byte) error {
 	return d.Device.Write(to, from)
 }
 
+// parsed is of all devices: the modules of bugs are few, and the others the same.
+var parsed ptx.Cache
+
 // engine makes engines that have the bug, each on a device of its own under all checks.
 func (p *planted) engine(opt ptx.Options) validate.NewEngine {
-	opt.Checks = ptx.AllChecks()
+	opt.Checks, opt.Cache = ptx.AllChecks(), &parsed
 	return func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		return p.on(ptx.New(opt), cfg, open, observe)
 	}

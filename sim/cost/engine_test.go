@@ -9,6 +9,15 @@ import (
 	"kvcompress/sim/catalog"
 )
 
+// TestReservesFull has the versions that admit whole prompts only.
+func TestReservesFull(t *testing.T) {
+	for version, want := range map[string]bool{"0.20": true, "0.20.0": true, "v0.21.1": true, "1.0": true, "0.19": false, "0.19.9": false, "0.20 V0": false, "": false, "new": false} {
+		if ReservesFull(version) != want {
+			t.Errorf("%q: want %v", version, want)
+		}
+	}
+}
+
 func TestEngineOf(t *testing.T) {
 	for version, want := range map[string]Engine{
 		"": VLLMV1, "0.2": VLLM06, "0.4.1": VLLM06, "0.6.0": VLLM06, "0.6.2": VLLM06, "v0.6.3": VLLM063, "0.6": VLLM063, "0.6.99": VLLM063, "0.7": VLLM07, "0.7.3": VLLM07,

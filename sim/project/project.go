@@ -39,7 +39,7 @@ type Config struct {
 	Check          bool                // see that the run keeps to the scheduler's rules; it takes longer
 
 	Step func(*sim.Step)   // after every step, or several taken at once; nil for nobody
-	Done func(*sim.Result) // what became of a request; nil for nobody
+	Done func(*sim.Result) // called with each request's result; may be nil
 }
 
 // Result is what serving the requests would be like.
@@ -165,7 +165,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	var served *sim.Projection
 	if c.Disaggregation != nil {
 		of := *c.Disaggregation
-		of.Router, of.Link.BlockBytes = router, int64(memory.BlockKV)*int64(d.Heads()/d.TP)
+		of.Router, of.Link.BlockBytes = router, int64(memory.BlockKV)*int64(d.CardHeads())
 		served, err = sim.ProjectDisaggregated(ctx, &plan, of, requests, watch)
 	} else {
 		served, err = sim.ProjectReplicas(ctx, &plan, len(runs), router, requests, watch)

@@ -42,6 +42,7 @@ type Outcome struct {
 	LoadUnbounded     bool    `json:"load_unbounded,omitempty"`                // the largest load that was tried holds the objectives too
 	Refusal           string  `json:"refusal,omitempty"`                       // why the first request that was refused was
 	Alone             bool    `json:"alone,omitempty"`                         // it is of one request at a time, which keep the objectives best: not even so do enough
+	Link              float64 `json:"kv_link_bytes_per_second,omitempty"`      // of each card that prefills to those that decode
 	ReplicaProbes     int     `json:"replica_probes,omitempty"`                // projections that the search for the fewest replicas took
 	LoadProbes        int     `json:"load_probes,omitempty"`                   // projections that the search for the largest load took
 }
@@ -50,7 +51,7 @@ type Outcome struct {
 // cannot be; an error ends the sweep.
 type Project func(ctx context.Context, p Point) (Outcome, error)
 
-// Run projects the points of the given indices, one on each of so many cores; 0 is
+// Run projects the points of the given indices, one on each of workers cores; 0 is
 // all. done, where it is not nil, is called with each outcome as it comes, by one
 // goroutine at a time. The outcomes are returned in the order of their indices: of a
 // context that ends, those that are finished, beside its error.
