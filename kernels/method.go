@@ -20,6 +20,9 @@ func supported(method ref.Method, shape kv.Shape) error {
 	switch m := method.(type) {
 	case ref.Dropper, ref.Folder, ref.Masker:
 	case ref.Merger:
+		if _, ok := m.(ref.Quantizer); ok || m.Directions().Bits > 0 {
+			return refuse("has no kernels, as they merge layers or quantize, and not both")
+		}
 	case ref.Quantizer:
 		if err := supportsQuantizer(m); err != nil {
 			return refuse("has no kernels, as it %w", err)

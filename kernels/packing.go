@@ -32,7 +32,7 @@ func packingOf(m ref.Method) *packing {
 		keys, values := m.Formats()
 		return &packing{quantizer: m, formats: [2][]kv.Format{{keys}, {values}}}
 	case ref.Merger:
-		formats := []kv.Format{ref.MergedFormat(), ref.RetainedFormat()}
+		formats := []kv.Format{m.Directions(), ref.RetainedFormat()}
 		return &packing{merger: m, formats: [2][]kv.Format{formats, formats}}
 	}
 	return nil

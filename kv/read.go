@@ -82,9 +82,7 @@ func (r *Reader) rows(dst []float32, g *Segment, i int) {
 			numbers := r.decode(page[codes:], size, n, 2*d/f.Group)
 			quant.ReadTokens(dst[:n*d], page, size, numbers, d, f.Group, f.Bits)
 		case Merged:
-			for k := range n {
-				c.readMerged(dst[k*d:][:d], page[k*size:], g.Deep)
-			}
+			r.merged(dst[:n*d], page, size, n, f, g.Deep)
 		case Exact:
 			for k := range n {
 				c.cfg.DType.Decode(dst[k*d:][:d], page[k*size+indexBytes:][:c.cfg.RowBytes()])

@@ -199,7 +199,7 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	}
 	method := e.rulesFor(id).method
 	if m, ok := method.(Merger); ok { // where lengths say how many blocks it takes, nothing is merged before they are there
-		if plan, known := plannedMerge(&e.cfg.Config, s.Heads, m); known {
+		if plan, known := plannedMerge(&e.cfg.Config, s, m); known {
 			if err := e.fits(&plan); err != nil {
 				return Compressed{}, err
 			}
@@ -322,7 +322,7 @@ func ownFormat(m Method, layer int, part kv.Part, i int) (f kv.Format, deep bool
 		merged, deep := merger.Merging().Merges(layer)
 		switch {
 		case merged && i == 0:
-			return MergedFormat(), deep
+			return merger.Directions(), deep
 		case merged && i == 1:
 			return RetainedFormat(), false
 		case merged:

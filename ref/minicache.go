@@ -40,7 +40,7 @@ func miniCacheEntry() Entry {
 		if err := c.Set.Into(&e, &o); err != nil {
 			return nil, err
 		}
-		m, err := newMiniCache(&o, c)
+		m, err := newMiniCache(&o, kv.Format{Kind: kv.Merged}, c)
 		if err != nil {
 			return nil, e.wrap(err)
 		}
@@ -53,12 +53,13 @@ func miniCacheEntry() Entry {
 // the prompt's tokens, then each token after its step.
 type miniCache struct {
 	merging   Merging
-	heads     int // of a layer
+	format    kv.Format // of directions
+	heads     int       // of a layer
 	retention Retention
 }
 
-func newMiniCache(o *MiniCacheOptions, c *Config) (miniCache, error) {
-	m := miniCache{merging: Merging{Slerp: merge.Default()}, heads: c.Shape.KVHeads}
+func newMiniCache(o *MiniCacheOptions, format kv.Format, c *Config) (miniCache, error) {
+	m := miniCache{format: format, merging: Merging{Slerp: merge.Default()}, heads: c.Shape.KVHeads}
 	m.retention = Retention{Gamma: o.Gamma, Threshold: o.Retain == "threshold", Later: o.Append == "threshold"}
 	m.merging.Slerp.T = o.T
 	layers := c.Shape.Layers
@@ -93,6 +94,7 @@ func (m miniCache) Name() string          { return "minicache" }
 func (m miniCache) Columns() []kv.Column  { return nil }
 func (m miniCache) Observe() *Observation { return nil }
 func (m miniCache) Merging() Merging      { return m.merging }
+func (m miniCache) Directions() kv.Format { return m.format }
 func (m miniCache) Retention() Retention  { return m.retention }
 
 // Asks returns how many keys and values of merged layers are not merged yet.
@@ -253,7 +255,7 @@ func (m miniCache) Spec(v View) Plan {
 			e.Limit = limit
 			p.Asked += len(e.KVs)
 			if !deep {
-				taken[head] += pages(MergedFormat(), before, len(e.KVs))
+				taken[head] += pages(m.format, before, len(e.KVs))
 			}
 			taken[head] += pages(RetainedFormat(), retained, len(kept))
 			end[head] = s.Len // of both parts, as both are merged to the last token
@@ -276,6 +278,6 @@ func (m miniCache) Spec(v View) Plan {
 			}
 		}
 	}
-	p.Takes = max(0, used)
+	p.Takes = used
 	return p
 }

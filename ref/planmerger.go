@@ -47,9 +47,9 @@ func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int,
 
 // plannedMerge returns a plan that takes and frees as many blocks as that of a Merger; known is false where keys and values
 // decide how many.
-func plannedMerge(cfg *kv.Config, heads []kv.Head, m Merger) (p Plan, known bool) {
+func plannedMerge(cfg *kv.Config, s *kv.Sequence, m Merger) (p Plan, known bool) {
 	known = true
-	p = PlanMerger(cfg, heads, m, func(_ int, _ kv.Part, from, n int) (kept []int32, limit float32) {
+	p = PlanMerger(cfg, s.Heads, m, func(_ int, _ kv.Part, from, n int) (kept []int32, limit float32) {
 		kvs, ok := m.Retains(n)
 		known = known && ok
 		if from > 0 { // none of later tokens
@@ -57,5 +57,9 @@ func plannedMerge(cfg *kv.Config, heads []kv.Head, m Merger) (p Plan, known bool
 		}
 		return make([]int32, kvs), 0
 	})
+	if q, ok := m.(Quantizer); ok {
+		first := PlanQuantizer(cfg, s, q)
+		p = first.then(&p)
+	}
 	return p, known
 }

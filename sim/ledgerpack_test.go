@@ -14,7 +14,7 @@ import (
 // free any: a compression never takes blocks that the next tokens need, so that no sequence is preempted in a step in which
 // compressions took more than came free.
 func TestPackingPreemptsNobody(t *testing.T) {
-	for _, method := range []string{"minicache", "kivi", "flexgen"} {
+	for _, method := range []string{"minicache", "kivi", "flexgen", "minicache+kivi"} {
 		for _, scheduler := range []Scheduler{KVCompressServer, VLLMV1} {
 			t.Run(fmt.Sprintf("%s/%s", method, scheduler), func(t *testing.T) {
 				took, preempted := 0, 0
@@ -22,8 +22,9 @@ func TestPackingPreemptsNobody(t *testing.T) {
 					r := rand.New(rand.NewPCG(seed, 77))
 					cfg := ref.Default()
 					cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 2, 1+r.IntN(2), 1, 32
-					cfg.Method, cfg.BlockSize, cfg.Blocks = method, []int{4, 8, 16}[r.IntN(3)], 20+r.IntN(60)
-					if method == "kivi" {
+					cfg.UseMethod(method)
+					cfg.BlockSize, cfg.Blocks = []int{4, 8, 16}[r.IntN(3)], 20+r.IntN(60)
+					if method == "kivi" || method == "minicache+kivi" {
 						cfg.Set = ref.Settings{"group": json.RawMessage("8"), "residual": json.RawMessage("8")}
 					} else if method == "flexgen" {
 						cfg.Set = ref.Settings{"group": json.RawMessage("8")}

@@ -22,12 +22,17 @@ func ownPagesOf(cfg *ref.Config) *ownPages {
 	if err != nil {
 		return nil
 	}
+	_, quantizes := m.(ref.Quantizer)
+	_, merges := m.(ref.Merger)
+	if quantizes && merges { // no engine under test runs it
+		return nil
+	}
 	switch m := m.(type) {
 	case ref.Quantizer:
 		keys, values := m.Formats()
 		return &ownPages{name: "quantized", formats: [2][]kv.Format{{keys}, {values}}}
 	case ref.Merger:
-		formats := []kv.Format{ref.MergedFormat(), ref.RetainedFormat()}
+		formats := []kv.Format{m.Directions(), ref.RetainedFormat()}
 		return &ownPages{name: "merged", formats: [2][]kv.Format{formats, formats}, merging: m.Merging()}
 	}
 	return nil
