@@ -37,7 +37,9 @@ func (c *Cache) Merge(s *Sequence, shallow, deep int, part Part, f Format, by me
 	}
 	held := 0
 	if list := y.List(part); len(list) > 0 {
-		held = list[0].Len
+		if held = list[0].Len; list[0].Format != f {
+			return fmt.Errorf("kv: %v of heads %d and %d are merged in another format", part, shallow, deep)
+		}
 	}
 	if need := c.cfg.Pages(f, held+n) - c.cfg.Pages(f, held); need > c.free.count {
 		return &ErrNoBlocks{need, c.free.count}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace"
 )
@@ -76,5 +77,55 @@ func TestPackingPreemptsNobody(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestPackedOnce serves requests that are compressed once in a cache that is too small for all: one that is preempted after its
+// compression is recomputed in full precision, and stays so.
+func TestPackedOnce(t *testing.T) {
+	cfg := ref.Default()
+	cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 2, 1, 1, 32
+	cfg.UseMethod("flexgen")
+	cfg.BlockSize, cfg.Blocks = 8, 30
+	ledger, err := NewLedger(&cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var requests []trace.Request
+	for i := range 6 {
+		requests = append(requests, trace.Request{ID: fmt.Sprint(i), PromptTokens: 20, OutputTokens: 40})
+	}
+	s, err := NewServer(ledger, &cfg, Schedule{Interval: 1, Once: true}, DefaultLimits(), requests, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compressed, again := map[kv.SeqID]bool{}, 0
+	for {
+		step, err := s.Step()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if step == nil {
+			break
+		}
+		for _, c := range step.Compression {
+			if compressed[c.Seq] {
+				t.Fatalf("step %d: sequence %d is compressed again", step.Index, c.Seq)
+			}
+			compressed[c.Seq] = true
+		}
+		if step.Kind == Prefill {
+			for _, q := range s.admitted {
+				if compressed[q.id] {
+					again++
+					if n := ledger.seqs.of(q.id).packed.sum.pages; n != 0 {
+						t.Errorf("sequence %d is recomputed with %d quantized pages", q.id, n)
+					}
+				}
+			}
+		}
+	}
+	if again == 0 {
+		t.Error("none was recomputed after its compression")
 	}
 }
