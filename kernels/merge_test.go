@@ -155,7 +155,7 @@ func TestRestoreMerged(t *testing.T) {
 		{"the method has none", func(h []kv.Head) { h[0].Keys = h[3].Keys }},
 		{"all heads alike", func(h []kv.Head) { h[4] = h[0] }},
 		{"segment 0 of a part", func(h []kv.Head) { h[6].Keys[0].Deep = false }},
-		{"segment 1 of a part", func(h []kv.Head) { h[6].Values[1].First = 1 }},
+		{"segment 1 of V", func(h []kv.Head) { h[6].Values[1].First = 1 }},
 		{"not those of the segment", func(h []kv.Head) { h[3].Keys[1].Index[h[3].Keys[1].Len-1]++ }},
 		{"than the head of the shallower layer", func(h []kv.Head) { h[7].Values[0].Table[0] = h[7].Values[0].Table[1] }},
 		{"than the head of the shallower layer", func(h []kv.Head) { h[7].Values = h[7].Values[:1] }},
