@@ -12,7 +12,8 @@ import (
 type Bench struct {
 	Plan   Plan
 	models map[string]*Model
-	knobs  map[string]*knobs // by model
+	knobs  map[string]*knobs // by model; of texts, those of the first unit
+	texts  *texts            // nil for the tasks of package task
 }
 
 // New loads the plan's models and brings every row to every budget.
@@ -27,23 +28,51 @@ func New(ctx context.Context, p Plan) (*Bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.knobs[name], err = p.turnKnobs(ctx, m, found); err != nil {
-			return nil, err
-		}
 		b.models[name] = m
 	}
+	if p.Texts != nil {
+		if err := b.openTexts(); err != nil {
+			return nil, err
+		}
+	}
+	for i, name := range p.Models {
+		questions, err := b.calibrating(i)
+		if err != nil {
+			return nil, err
+		}
+		if b.knobs[name], err = b.Plan.turnKnobs(ctx, b.models[name], questions, found); err != nil {
+			return nil, err
+		}
+	}
 	return b, nil
+}
+
+// calibrating returns questions by which the knobs of the plan's model i are turned: of a
+// context that no unit has, or of texts those of the model's first unit.
+func (b *Bench) calibrating(i int) ([]*question, error) {
+	if b.texts != nil {
+		return b.questions(i)
+	}
+	var questions []*question
+	for _, of := range b.Plan.shapes() {
+		alike, err := b.Plan.questions(b.models[b.Plan.Models[i]], of)
+		if err != nil {
+			return nil, err
+		}
+		questions = append(questions, alike...)
+	}
+	return questions, nil
 }
 
 // Knobs returns where the knobs of a model stand.
 func (b *Bench) Knobs(model string) []Knob { return b.knobs[model].all }
 
-// Runs returns how many generations a unit has.
+// Runs returns how many generations a unit has; of texts, as many as the first of its model.
 func (b *Bench) Runs(unit int) int {
 	u := b.Plan.unit(unit)
 	n := 0
 	for _, k := range b.knobs[u.model].all {
-		if k.Setting != nil && k.Length == u.options.Length && k.Digits == u.options.Digits {
+		if k.Setting != nil && (b.texts != nil || k.Length == u.options.Length && k.Digits == u.options.Digits) {
 			n++
 		}
 	}

@@ -27,7 +27,7 @@ type Sampled struct {
 func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.Engine, func() error, error)) ([]Sampled, error) {
 	u := b.Plan.unit(0)
 	m := b.models[u.model]
-	questions, err := b.Plan.questions(m, u.options)
+	questions, err := b.questions(0)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.E
 		}
 		i := slices.IndexFunc(chosen, func(c Knob) bool { return c.Row == k.Row })
 		switch {
-		case k.Setting == nil || k.Row == Full || k.Setting.Streamed: // a prompt through the PTX machine takes minutes
+		case k.Setting == nil || k.Row == Full || k.Setting.Streamed || k.Setting.other != nil: // a prompt through the PTX machine takes minutes
 		case i < 0:
 			chosen = append(chosen, k)
 		case chosen[i].Budget < k.Budget || chosen[i].Budget == k.Budget && len(chosen)%2 == 0:

@@ -48,26 +48,18 @@ type knobKey struct {
 	model  string // "" where it does not matter
 }
 
-// turnKnobs finds the settings of all rows at all budgets for a model.
+// turnKnobs finds the settings of all rows at all budgets for questions to a model.
 //
 // What is found for a row does not depend on the model where the row has but one choice
 // and is not measured: found keeps it for models of the same shape.
-func (p *Plan) turnKnobs(ctx context.Context, m *Model, found map[knobKey]Knob) (*knobs, error) {
+func (p *Plan) turnKnobs(ctx context.Context, m *Model, questions []*question, found map[knobKey]Knob) (*knobs, error) {
 	rows, err := FindRows(p.Methods)
 	if err != nil {
 		return nil, err
 	}
-	var questions []*question
-	for _, of := range p.shapes() {
-		alike, err := p.questions(m, of)
-		if err != nil {
-			return nil, err
-		}
-		questions = append(questions, alike...)
-	}
 	all := &knobs{}
 	for _, q := range questions {
-		g := &grid{base: p.base(m), heads: m.Heads, course: q.course(), context: len(q.task.Context), blockBytes: p.blockBytes(m)}
+		g := &grid{base: p.base(m), heads: m.Heads, course: q.course(), context: len(q.task.Context), recall: p.inRecall(m), blockBytes: p.blockBytes(m)}
 		g.lost = func(cfg ref.Config) ([]int, error) { return q.entered.compressed(ctx, cfg, q.reading.room) }
 		for i := range rows {
 			r := &rows[i]

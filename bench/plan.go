@@ -89,6 +89,7 @@ type Plan struct {
 	Budgets    []Budget `json:"budgets"`    // descending parts
 	Modes      []Mode   `json:"modes"`
 	BlockSize  int      `json:"block_size"`
+	Texts      *Texts   `json:"texts,omitempty"`
 	Grid       *Grid    `json:"grid,omitempty"` // then Length is 0, and needle the only category
 }
 
@@ -131,8 +132,17 @@ func (p *Plan) Check() error {
 		if p.Length != 0 || !slices.Equal(p.Categories, []string{task.Needle}) {
 			bad("a grid has lengths of its own, and needle as its only category")
 		}
+	case p.Length == 0 && p.Texts != nil && p.Texts.File != "":
 	case p.Length < minLength || p.Length > MaxLength:
 		bad("length %d: want %d to %d tokens", p.Length, minLength, MaxLength)
+	}
+	if p.Texts != nil {
+		if p.Grid != nil {
+			bad("a grid is of passkeys in the recall vocabulary, not of texts")
+		}
+		if err := p.Texts.check(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if p.Prompts < 1 || p.Prompts > MaxPrompts {
 		bad("%d prompts: want 1 to %d", p.Prompts, MaxPrompts)

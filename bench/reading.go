@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"kvcompress/bench/linear"
 	"kvcompress/bench/live"
 	"kvcompress/bench/shorten"
 	"kvcompress/bench/task"
@@ -24,6 +25,7 @@ type reading struct {
 	scores   map[dropping][]float64 // of the context's tokens
 	short    map[shortened]*live.Prefill
 	streamed map[string]*streamed // by the cache's options
+	others   map[*linear.Model]*linear.Session
 }
 
 // dropping says by what tokens of a context are dropped before the prompt is read.
@@ -48,7 +50,7 @@ type streamed struct {
 }
 
 func newReading(m *Model, seed uint64, t *task.Task) *reading {
-	r := &reading{model: m, seed: seed, task: t, scores: map[dropping][]float64{}, short: map[shortened]*live.Prefill{}, streamed: map[string]*streamed{}}
+	r := &reading{model: m, seed: seed, task: t, scores: map[dropping][]float64{}, short: map[shortened]*live.Prefill{}, streamed: map[string]*streamed{}, others: map[*linear.Model]*linear.Session{}}
 	r.full = &entered{tokens: len(t.Context), read: func(ctx context.Context) (*live.Prefill, error) {
 		return live.Read(ctx, m.Llama, ints(t.Context))
 	}}
@@ -60,9 +62,10 @@ func (r *reading) ask(mode Mode, t *task.Task, blockBytes int) *question {
 	q := &question{mode: mode, task: t, reading: r, shape: r.model.Heads.Shape, blockBytes: blockBytes}
 	r.room = max(r.room, t.Len())
 	q.entered = r.full
-	if mode == Agnostic {
+	switch {
+	case mode == Agnostic:
 		q.asked = ints(t.Question)
-	} else {
+	case len(t.Question) > 0:
 		q.entered = &entered{tokens: len(t.Context) + len(t.Question), read: func(ctx context.Context) (*live.Prefill, error) {
 			context, err := r.full.prefill(ctx)
 			if err != nil {

@@ -28,6 +28,7 @@ type Row struct {
 	measured bool              // how many blocks a head keeps of a budget depends on what KVs hold
 	streamed bool              // the prompt is read through the compressed cache
 	by       dropping          // of tokens of the context, before the prompt is read
+	other    string            // a bundled model of another kind, which is run in place of the plan's
 }
 
 // choice is one way to turn a knob. Of a row's choices, the first that reaches a budget is
@@ -115,6 +116,8 @@ func Rows() []Row {
 		windowedRow(),
 		shortenedRow(bySurprise, "the tokens that the model itself expects most are dropped from the context before it is read"),
 		shortenedRow(atRandom, "random tokens are dropped from the context before it is read"),
+		otherRow("linear-model", "linear-0", "another model: three layers of linear attention"),
+		otherRow("hybrid-model", "hybrid-0", "another model: a layer of full attention between two of linear attention"),
 	}
 	for i := range rows {
 		rows[i].measured = rows[i].Method == "ada-snapkv"
@@ -223,6 +226,10 @@ func keepingAll() []Row {
 		}},
 		{"flexgen", "bits", []string{`{"bits": 4}`, `{"bits": 3}`, `{"bits": 2}`, `{"bits": 1}`}},
 		{"minicache", "from which layer on", []string{`{"from": -1}`, `{"from": 1}`, `{"from": 0}`}},
+		{"minicache+kivi", "residual, and then bits and from which layer on", []string{
+			`{"bits": 4, "residual": 128}`, `{"bits": 4, "residual": 32}`, `{"bits": 4, "residual": 32, "from": 0}`,
+			`{"bits": 2, "residual": 32}`, `{"bits": 2, "residual": 32, "from": 0}`,
+		}},
 	} {
 		if _, err := ref.FindMethod(r.method); err != nil {
 			continue

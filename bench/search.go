@@ -17,7 +17,8 @@ type Setting struct {
 	Streamed bool    // the prompt is read through the compressed cache
 	Kept     int     // tokens of the context that are left before the prompt is read; 0 is all
 
-	by dropping // if not all
+	by    dropping // if not all
+	other *other   // a model that is run in place of the plan's
 }
 
 // UnreachableError says that a row cannot be brought to a budget.
@@ -49,6 +50,7 @@ type grid struct {
 	course course
 
 	context    int                             // tokens of the context
+	recall     bool                            // the tasks are in the recall vocabulary
 	blockBytes int                             // of a cache that keeps every KV
 	lost       func(ref.Config) ([]int, error) // the lengths of heads after the prompt was compressed, of measured rows
 }
@@ -58,6 +60,9 @@ type grid struct {
 func (g *grid) search(r *Row, budget Budget) (Setting, error) {
 	full := float64(g.blockBytes) * denseBlocks(g.base.Shape.Heads(), g.base.BlockSize, g.course)
 	limit := full * budget.Part()
+	if r.other != "" {
+		return g.other(r, budget, full)
+	}
 	if r.by != "" {
 		return g.shorten(r, budget, full)
 	}

@@ -91,7 +91,7 @@ func (b *Bench) NewTable(results []Result) *Table {
 	results = slices.Clone(results)
 	slices.SortFunc(results, func(a, b Result) int { return cmp.Compare(a.Unit, b.Unit) })
 	t := &Table{Plan: b.Plan, Done: len(results), Partial: len(results) < b.Plan.Units(), Digest: digest(results)}
-	planned, chance := b.planned(), map[place]float64{}
+	chance := map[place]float64{}
 	type at struct {
 		mode   Mode
 		budget Budget
@@ -125,6 +125,23 @@ func (b *Bench) NewTable(results []Result) *Table {
 	if err != nil { // a plan that was checked
 		return t
 	}
+	planned := b.planned()
+	if b.texts != nil {
+		planned = map[place]int{}
+		for key := range cells {
+			// Texts have lengths of their own: a method that does not reach the budget for some
+			// of them cannot be compared.
+			full := at{key.mode, 1, Full}
+			if all := len(units[full]); len(units[key]) < all {
+				t.Unmet = append(t.Unmet, Unmet{Row: key.row, Budget: key.budget, Why: fmt.Sprintf("it reaches it for %d of %d tasks, %s", len(units[key]), all, key.mode)})
+				delete(cells, key)
+				continue
+			}
+			for category, n := range b.texts.planned(&b.Plan) {
+				planned[place{key.mode, key.budget, key.row, category}] = n
+			}
+		}
+	}
 	for _, mode := range b.Plan.Modes {
 		full := at{mode, 1, Full}
 		t.cells(planned, cells[full], nil, mode, 1, Full)
@@ -151,11 +168,13 @@ func (b *Bench) NewTable(results []Result) *Table {
 			t.Rankings = append(t.Rankings, ranking)
 		}
 	}
-	t.checks(chance)
+	if b.Plan.Texts == nil || b.Plan.Texts.File == "" {
+		t.checks(chance)
+	}
 	if t.Plan.Grid != nil {
 		t.heats(b, results)
 	}
-	t.Unmet = b.unmet()
+	t.Unmet = sortedUnmet(append(t.Unmet, b.unmet()...))
 	return t
 }
 
@@ -328,7 +347,13 @@ func (b *Bench) unmet() []Unmet {
 			}
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Unmet) int { return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Budget, b.Budget)) })
+	return list
+}
+
+func sortedUnmet(list []Unmet) []Unmet {
+	slices.SortStableFunc(list, func(a, b Unmet) int {
+		return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Budget, b.Budget), cmp.Compare(a.Why, b.Why))
+	})
 	return list
 }
 

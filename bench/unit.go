@@ -56,11 +56,12 @@ type question struct {
 	blockBytes int         // of a cache that keeps every KV
 	truth      [][]float32 // logits of the full cache before each decoded token
 	answer     []int32     // of the full cache
+	free       *freeAnswer // nil if the answer is scored token by token
 }
 
 // course returns what happens to a cache.
 func (q *question) course() course {
-	return course{prompt: q.entered.tokens, fed: len(q.asked) + len(q.task.Steps) - 1, again: q.mode == Aware}
+	return course{prompt: q.entered.tokens, fed: len(q.asked) + len(q.task.Steps) - 1, again: len(q.asked) == 0}
 }
 
 // questions returns the tasks of a context in all categories and modes. The context is read
@@ -98,14 +99,18 @@ func ints(tokens []int32) []int {
 func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*Result, error) {
 	u := b.Plan.unit(index)
 	m := b.models[u.model]
-	questions, err := b.Plan.questions(m, u.options)
+	questions, err := b.questions(index)
+	if err != nil {
+		return nil, err
+	}
+	knobs, err := b.knobsOf(ctx, index, questions)
 	if err != nil {
 		return nil, err
 	}
 	result := &Result{Unit: index, Model: u.model, Seed: u.seed}
 	stepper := m.Llama.NewStepper()
 	for _, q := range questions {
-		for _, k := range b.knobs[u.model].of(q) {
+		for _, k := range knobs.of(q) {
 			if k.Setting == nil {
 				continue
 			}
@@ -125,18 +130,20 @@ func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*
 
 // run asks the question through a cache of the reference engine.
 func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Run, error) {
-	s, err := q.begin(ctx, k.Setting, stepper)
-	if err != nil {
-		return nil, err
-	}
 	d := &decoding{question: q, reference: k.Row == Full}
-	steps, err := s.Run(ctx, q.asked, d.next)
+	steps, err := q.decode(ctx, k.Setting, stepper, d.next)
 	if err != nil {
 		return nil, err
 	}
 	run := &Run{
 		Row: k.Row, Budget: k.Budget, Mode: q.mode, Category: q.task.Category,
 		Score: q.task.Score(d.answer), Exact: q.task.Exact(d.answer), Chance: q.task.ChanceExact, Answer: d.answer, Compared: d.compared, Steps: len(steps),
+	}
+	if q.free != nil {
+		if run.Answer, run.Score, err = q.free.score(d.answer); err != nil {
+			return nil, err
+		}
+		run.Exact = run.Score == 1
 	}
 	if d.reference {
 		q.truth, q.answer = d.logits, d.answer
@@ -147,20 +154,34 @@ func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Ru
 	if k.Setting.Kept > 0 {
 		dropped = len(q.task.Context) - k.Setting.Kept
 	}
-	var held, dense, peak float64
-	cfg := &k.Setting.Config
-	per, heads := float64(cfg.BlockBytes()), q.shape.Heads()
-	for i := range steps {
-		bytes := per * float64(steps[i].Usage.Allocated)
-		held, peak = held+bytes, max(peak, bytes)
-		tokens := steps[i].Tokens + dropped
-		dense += float64(q.blockBytes * heads * ((tokens + cfg.BlockSize - 1) / cfg.BlockSize))
+	var sum, dense, peak float64
+	size := k.Setting.Config.BlockSize
+	for _, step := range steps {
+		sum, peak = sum+step.bytes, max(peak, step.bytes)
+		dense += float64(q.blockBytes * q.shape.Heads() * ((step.tokens + dropped + size - 1) / size))
 	}
-	run.Bytes, run.Peak = held/dense, peak*float64(len(steps))/dense
+	run.Bytes, run.Peak = sum/dense, peak*float64(len(steps))/dense
 	if math.IsNaN(run.Divergence) || math.IsInf(run.Divergence, 0) {
 		return nil, errors.New("the divergence from the full cache is not finite")
 	}
 	return run, nil
+}
+
+// decode reads the prompt as a setting has it, asks, and decodes: see [live.Sequence.Run].
+func (q *question) decode(ctx context.Context, s *Setting, stepper *llama.Stepper, next func([]float32) (int, bool)) ([]held, error) {
+	if s.other != nil {
+		return s.other.run(ctx, q, next)
+	}
+	began, err := q.begin(ctx, s, stepper)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := began.Run(ctx, q.asked, next)
+	all := make([]held, len(steps))
+	for i, step := range steps {
+		all[i] = held{step.Tokens, float64(s.Config.BlockBytes()) * float64(step.Usage.Allocated)}
+	}
+	return all, err
 }
 
 // begin returns a sequence whose prompt is in a cache of the reference engine, as the setting
@@ -223,7 +244,7 @@ func (d *decoding) next(logits []float32) (int, bool) {
 	case !d.apart && at < len(d.truth):
 		d.divergence += divergence(d.truth[at], logits)
 		d.compared++
-		d.apart = d.question.answer[at] != int32(token)
+		d.apart = d.question.answer[at] != int32(token) || d.free.ends(int32(token))
 	}
 	return token, more
 }

@@ -2,10 +2,10 @@ package report
 
 import (
 	"bufio"
-	"encoding/csv"
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +14,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 
 	"kvcompress/bench"
+	"kvcompress/report/export"
 )
 
 // Bench is what a bench came to, to be shown.
@@ -60,7 +61,7 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 		p.sentences(text)
 	}
 	for _, mode := range b.Plan.Modes {
-		p.section(fmt.Sprintf("%s by budget, %s", b.what(), mode), ": mean over the categories; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
+		p.section(fmt.Sprintf("%s by budget, %s", b.what(), mode), ": mean over the "+b.over()+"; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
 		p.table(benchSummary(b, mode))
 	}
 	for _, mode := range b.Plan.Modes {
@@ -108,8 +109,24 @@ func benchLead(b *Bench) []string {
 		return append(lead, fmt.Sprintf("Needle in a haystack: contexts of %d lengths from %s to %s tokens, passkeys at %d depths, %s for each of %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation.",
 			len(g.Lengths), comma(g.Lengths[0]), comma(g.Lengths[len(g.Lengths)-1]), g.Depths, comma(b.Plan.Prompts), list(b.Plan.Models), count(b.Runs, "generation"), b.Plan.BlockSize))
 	}
-	return append(lead, fmt.Sprintf("Contexts of %s tokens, %s for each of %s, in %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
-		comma(b.Plan.Length), comma(b.Plan.Prompts), list(b.Plan.Models), fmt.Sprintf("%d categories", len(b.Plan.Categories)), count(b.Runs, "generation"), b.Plan.BlockSize))
+	what := fmt.Sprintf("Contexts of %s tokens, %s", comma(b.Plan.Length), comma(b.Plan.Prompts))
+	if t := b.Plan.Texts; t != nil && t.File != "" {
+		what = fmt.Sprintf("Tasks of %s, %s, in prompts of %s tokens at most,", filepath.Base(t.File), comma(b.Plan.Prompts), comma(b.Plan.Length))
+	}
+	categories := fmt.Sprintf("%d categories", len(b.Plan.Categories))
+	if len(b.Plan.Categories) == 1 {
+		categories = "1 category"
+	}
+	return append(lead, fmt.Sprintf("%s for each of %s, in %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
+		what, list(b.Plan.Models), categories, count(b.Runs, "generation"), b.Plan.BlockSize))
+}
+
+// over says what a score of all is the mean over.
+func (b *Bench) over() string {
+	if t := b.Plan.Texts; t != nil && t.File != "" {
+		return "tasks"
+	}
+	return "categories"
 }
 
 // benchSummary is the table of methods and budgets of a mode.
@@ -316,26 +333,11 @@ func benchRanking(b *Bench, r *bench.Ranking) ([]column, [][]string) {
 	return columns, rows
 }
 
-// BenchCSV writes a row for each cell.
-func BenchCSV(w io.Writer, b *Bench) error {
-	out := csv.NewWriter(w)
-	rows := [][]string{{"mode", "budget", "method", "category", "n", "score", "low", "high", "exact", "relative", "divergence", "bytes", "peak"}}
-	if b.Plan.Grid != nil {
-		if err := out.WriteAll(heatRows(b)); err != nil {
-			return fmt.Errorf("report: %w", err)
-		}
-		return nil
-	}
-	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
-	for _, c := range b.Cells {
-		rows = append(rows, []string{string(c.Mode), c.Budget.String(), c.Row, c.Category, strconv.Itoa(c.N),
-			number(c.Score), number(c.Low), number(c.High), number(c.Exact), number(c.Relative), number(c.Divergence), number(c.Bytes), number(c.Peak)})
-	}
-	if err := out.WriteAll(rows); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return nil
-}
+// BenchCSV writes a row for each cell, or of a grid for each place, as CSV: see package export.
+func BenchCSV(w io.Writer, b *Bench) error { return export.Bench(w, ".csv", b.Table) }
+
+// BenchParquet writes the same rows as Parquet.
+func BenchParquet(w io.Writer, b *Bench) error { return export.Bench(w, ".parquet", b.Table) }
 
 // BenchHTML writes a bench as one self-contained page.
 func BenchHTML(w io.Writer, b *Bench) error {
@@ -352,7 +354,7 @@ func BenchHTML(w io.Writer, b *Bench) error {
 			}
 		}
 		p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score by budget, %s", mode),
-			Text:  []string{"Mean over the categories; = is not significantly below the best of its column."},
+			Text:  []string{"Mean over the " + b.over() + "; = is not significantly below the best of its column."},
 			Table: t})
 	}
 	for _, mode := range b.Plan.Modes {

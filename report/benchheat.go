@@ -53,20 +53,6 @@ func heatTable(g *bench.Grid, h *bench.Heat) ([]column, [][]string) {
 
 func depthText(g *bench.Grid, d int) string { return fmt.Sprintf("%.0f %%", 100*g.Depth(d)) }
 
-// heatRows are the rows of a CSV file.
-func heatRows(b *Bench) [][]string {
-	rows := [][]string{{"mode", "budget", "method", "length", "depth", "n", "score"}}
-	for _, h := range b.Heats {
-		for l, n := range b.Plan.Grid.Lengths {
-			for d := range b.Plan.Grid.Depths {
-				rows = append(rows, []string{string(h.Mode), h.Budget.String(), h.Row, strconv.Itoa(n),
-					strconv.FormatFloat(b.Plan.Grid.Depth(d), 'g', 4, 64), strconv.Itoa(h.N[l][d]), strconv.FormatFloat(h.Score[l][d], 'g', 6, 64)})
-			}
-		}
-	}
-	return rows
-}
-
 // heatFigure draws a map: lengths across, depths down, and one scale for all.
 func heatFigure(g *bench.Grid, h *bench.Heat) (*Figure, error) {
 	parts := make([][]float64, len(g.Lengths))

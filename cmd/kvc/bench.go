@@ -25,6 +25,7 @@ import (
 // benchFlags are the flags of kvc bench.
 type benchFlags struct {
 	plan    bench.Plan
+	tasks   taskFlags
 	budgets []string
 	modes   []string
 
@@ -52,6 +53,12 @@ the method may then watch (query-aware), and after the compression (query-agnost
 Scores are parts of the answer's tokens that are decoded right; the divergence is that of
 the next-token distribution from the full cache's, in nats, as long as both say the same.
 
+With --tasks, a model of your own is asked texts in the tokens of its tokenizer: needles
+and their kin in its own words (text), or the tasks of a file of LongBench's form, with
+LongBench's metrics. --prompts are then the first tasks of each dataset, and --length is
+the longest prompt, which loses the middle of its context (default: all that the model
+has positions for). Nothing is repeated on the CUDA engine unless --sample says so.
+
 Without flags it runs two bundled models of 418,656 parameters on contexts of 512 tokens,
 12 for each, at 1/2, 1/4, 1/8 and 1/16, with every method that runs: some 31,000
 generations, in two or three minutes on two cores. Results do not depend on the number of
@@ -62,6 +69,8 @@ within half a second, and writes no file: exit code 130.`,
 		Example: `  kvc bench
   kvc bench --methods snapkv,kv-compress,razor --budgets 1/4 --prompts 4 --show 1/4
   kvc bench --knobs --models recall-0
+  kvc bench --models ./Llama-3.2-1B --tasks text --digits 64 --length 4000 --prompts 4
+  kvc bench --models ./Llama-3.2-1B --tasks hotpotqa.jsonl --length 3500 --prompts 20
   kvc bench -o results --html bench.html --csv bench.csv
   kvc bench needle --html needle.html        # a heat map by length and depth
   kvc bench -o results --shard 0/8           # on one of eight machines; then:
@@ -73,6 +82,7 @@ within half a second, and writes no file: exit code 130.`,
 	fs.IntVar(&f.plan.Length, "length", f.plan.Length, "`tokens` of a context")
 	fs.IntVar(&f.plan.Prompts, "prompts", f.plan.Prompts, "contexts for each model")
 	fs.StringSliceVar(&f.plan.Categories, "categories", f.plan.Categories, "`names` of categories: "+strings.Join(task.Categories(), ", "))
+	f.tasks.add(cmd)
 	f.plan.Methods = nil
 	fs.StringSliceVar(&f.plan.Methods, "methods", nil, "`names` of methods, as --knobs lists them (default: all that run)")
 	f.add(cmd)
@@ -83,7 +93,7 @@ within half a second, and writes no file: exit code 130.`,
 // add adds the flags that every bench has.
 func (f *benchFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders with the same vocabulary")
+	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders: with the same vocabulary, or with a tokenizer and --tasks")
 	fs.Uint64Var(&f.plan.Seed, "seed", f.plan.Seed, "seed of the first context")
 	fs.StringSliceVar(&f.budgets, "budgets", f.budgets, "`parts` of the full cache's bytes, 1/n, the largest first")
 	fs.StringSliceVar(&f.modes, "modes", f.modes, "query-aware, query-agnostic, or both")
@@ -143,10 +153,10 @@ kvc bench: -o resumes, --shard divides, kvc bench merge joins.`,
 
 // benchOutput says where the table goes.
 type benchOutput struct {
-	asJSON           bool
-	html, csv, plots string
-	relative         bool
-	show             []string
+	asJSON                    bool
+	html, csv, parquet, plots string
+	relative                  bool
+	show                      []string
 }
 
 func (o *benchOutput) add(cmd *cobra.Command) {
@@ -154,10 +164,12 @@ func (o *benchOutput) add(cmd *cobra.Command) {
 	fs.StringSliceVar(&o.show, "show", []string{"1/4"}, "`budgets` of which all categories are printed, or all")
 	fs.BoolVar(&o.relative, "relative", false, "print parts of the full cache's scores")
 	fs.StringVar(&o.csv, "csv", "", "write a row for each cell to a `file`")
+	fs.StringVar(&o.parquet, "parquet", "", "write the same rows to a `file` of Parquet")
 	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
 	fs.StringVar(&o.plots, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
 	fs.BoolVar(&o.asJSON, "json", false, "print the table as JSON")
 	writes(cmd, outputFile, "csv", "csv")
+	writes(cmd, outputFile, "parquet", "parquet")
 	writes(cmd, outputFile, "html", "html")
 	writes(cmd, outputFolder, "plots")
 }
@@ -181,7 +193,7 @@ func (o *benchOutput) shown(plan *bench.Plan) ([]bench.Budget, error) {
 }
 
 // complete reads what the flags say into the plan.
-func (f *benchFlags) complete() error {
+func (f *benchFlags) complete(changed func(flag string) bool) error {
 	f.plan.Budgets, f.plan.Modes = nil, nil
 	for _, text := range f.budgets {
 		b, err := bench.ParseBudget(text)
@@ -201,8 +213,14 @@ func (f *benchFlags) complete() error {
 	for _, r := range rows {
 		f.plan.Methods = append(f.plan.Methods, r.Name)
 	}
+	if err := f.tasks.apply(&f.plan, changed); err != nil {
+		return err
+	}
 	if err := f.plan.Check(); err != nil {
 		return usageError{err}
+	}
+	if f.plan.Texts != nil && !changed("sample") {
+		f.sample = 0 // the PTX machine takes hours for a large model
 	}
 	switch {
 	case f.shard != "" && f.dir == "":
@@ -215,7 +233,7 @@ func (f *benchFlags) complete() error {
 }
 
 func (f *benchFlags) run(cmd *cobra.Command) error {
-	if err := f.complete(); err != nil {
+	if err := f.complete(cmd.Flags().Changed); err != nil {
 		return err
 	}
 	shard := journal.Whole()
@@ -263,7 +281,7 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 
 // noFiles leaves the files of a run that is interrupted unwritten: what they hold may be of
 // a whole one.
-func (o *benchOutput) noFiles() { o.html, o.csv, o.plots = "", "", "" }
+func (o *benchOutput) noFiles() { o.html, o.csv, o.parquet, o.plots = "", "", "", "" }
 
 // stopped makes a failure of an interruption.
 func stopped(err error) error {
@@ -355,7 +373,7 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 	for _, f := range []struct {
 		path  string
 		write func(io.Writer, *report.Bench) error
-	}{{o.html, report.BenchHTML}, {o.csv, report.BenchCSV}} {
+	}{{o.html, report.BenchHTML}, {o.csv, report.BenchCSV}, {o.parquet, report.BenchParquet}} {
 		if f.path == "" {
 			continue
 		}
@@ -410,6 +428,7 @@ func benchInputs(p *bench.Plan) []report.Input {
 	}
 	return slices.Concat([]report.Input{
 		{Name: "models", Value: strings.Join(p.Models, ", ")},
+		{Name: "tasks", Value: taskNames(p)},
 	}, contexts, []report.Input{
 		{Name: "seed of the first", Value: strconv.FormatUint(p.Seed, 10)},
 		{Name: "budgets", Value: strings.Join(budgets, ", ")},

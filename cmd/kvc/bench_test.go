@@ -28,7 +28,8 @@ func TestBench(t *testing.T) {
 	dir := t.TempDir()
 	whole := filepath.Join(dir, "whole")
 	page, cells := filepath.Join(dir, "bench.html"), filepath.Join(dir, "bench.csv")
-	want, said := benched(t, "--json", "-o", whole, "--html", page, "--csv", cells, "--sample", "1")
+	columns := filepath.Join(dir, "bench.parquet")
+	want, said := benched(t, "--json", "-o", whole, "--html", page, "--csv", cells, "--parquet", columns, "--sample", "1")
 	if !strings.Contains(said, "to the bit, in 1 generation") {
 		t.Errorf("nothing is said of the CUDA engine: %s", said)
 	}
@@ -72,6 +73,9 @@ func TestBench(t *testing.T) {
 	}
 	if text, err = os.ReadFile(cells); err != nil || bytes.Count(text, []byte("\n")) != 1+2*2*3 {
 		t.Errorf("the CSV is %s, %v", text, err)
+	}
+	if text, err = os.ReadFile(columns); err != nil || !bytes.HasPrefix(text, []byte("PAR1")) || !bytes.HasSuffix(text, []byte("PAR1")) {
+		t.Errorf("the Parquet file has %d bytes, %v", len(text), err)
 	}
 	shown, _ := benched(t, "-o", whole, "--sample", "0", "--show", "all")
 	for _, part := range []string{"Score by budget, query-agnostic", "Score at 1/4, query-aware", "snapkv", "Digest of every decoded token: " + table.Digest} {
