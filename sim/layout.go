@@ -45,7 +45,7 @@ func (l *Ledger) Lay(layout Layout) error {
 		return fmt.Errorf("sim: layout: method %s is defined for layers that are alike", l.method.Name())
 	case l.prefixes != nil:
 		return fmt.Errorf("sim: layout: prefix caching is not modelled where layers have windows or states")
-	case len(l.seqs) > 0:
+	case l.seqs.len() > 0:
 		return fmt.Errorf("sim: layout: the ledger is in use")
 	}
 	l.full, l.fixed = layout.Full, layout.Fixed
@@ -143,6 +143,9 @@ func (w *windows) advance(now, steps, b int) (done windowWork) {
 
 // held returns how many KVs and blocks the windowed heads of all sequences have.
 func (w *windows) held(b int) (kvs, blocks int) {
+	if w.heads == 0 {
+		return 0, 0
+	}
 	return w.heads * (w.kvs + w.full*w.size), w.heads * (w.blocks + w.full*ceilDiv(w.size, b))
 }
 

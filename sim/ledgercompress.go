@@ -15,7 +15,7 @@ import (
 // decides on that depends on how many tokens a sequence has.
 func (l *Ledger) Repeats() bool {
 	switch {
-	case l.undone != len(l.seqs):
+	case l.undone != l.seqs.len():
 		return false
 	case l.patient != nil: // only what no spread decides is counted as undone
 		return true
@@ -35,7 +35,7 @@ func (l *Ledger) Repeat(times int) {
 	l.steps += times
 	// Lengths stay what they are, while the steps go on.
 	l.phases = [maxB]int{}
-	for _, a := range l.seqs {
+	for a := range l.seqs.all() {
 		if a.undoneAt != never {
 			a.undoneAt += times
 		}
@@ -59,7 +59,7 @@ func countable(m ref.Method) error {
 
 // Count returns what Compress would ask a sequence for, in the method's unit.
 func (l *Ledger) Count(id kv.SeqID) int {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if a == nil {
 		return 0
 	}
@@ -87,7 +87,7 @@ func (l *Ledger) Count(id kv.SeqID) int {
 // Quiet returns how many tokens can enter a sequence so that Count is 0 now and after each
 // of them, as far as the method says so.
 func (l *Ledger) Quiet(id kv.SeqID) int {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if l.patient == nil || a == nil || l.Count(id) > 0 {
 		return 0
 	}
@@ -154,7 +154,7 @@ func sumQuotas(quotas []ref.Quota) int {
 // sinks and the window fill. What is moved is estimated: the evicted are taken to lie
 // evenly among the candidates.
 func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if a == nil {
 		return ref.Compressed{}, fmt.Errorf("sim: compress: sequence %d is not in the ledger", id)
 	}
@@ -303,7 +303,10 @@ func (l *Ledger) addRun(a *account, heads, kvs int) {
 // those that stay in the last evicted slots. The protected window, which
 // lies there, always stays; of the candidates as large a part as of all.
 func moved(evicted, candidates, window int) int {
-	return evicted - int(int64(evicted)*int64(max(0, evicted-window))/int64(candidates))
+	if evicted <= window {
+		return evicted
+	}
+	return evicted - int(int64(evicted)*int64(evicted-window)/int64(candidates))
 }
 
 // lastUnit returns c, the number of KVs in the last unit of a head; 0 for an empty one.

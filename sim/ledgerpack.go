@@ -128,7 +128,7 @@ func (l *Ledger) ReadQuantized(steps int) int64 { return int64(steps) * l.packin
 
 // ReadQuantizedOf is ReadQuantized of one step of a sequence.
 func (l *Ledger) ReadQuantizedOf(id kv.SeqID) int64 {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if a == nil {
 		return 0
 	}

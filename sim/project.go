@@ -239,8 +239,8 @@ func (p *Projection) add(r *Result) {
 func (p *Projection) step(s *Step) {
 	p.Steps += s.Steps
 	p.EndNS = s.End
-	if n := int(s.Work[DecodeSeqs]) / s.Steps; n > p.MaxBatch {
-		p.MaxBatch = n
+	if n := int(s.Work[DecodeSeqs]); n > p.MaxBatch*s.Steps {
+		p.MaxBatch = n / s.Steps
 	}
 	p.PeakBlocks = max(p.PeakBlocks, s.Usage.Allocated)
 	p.PeakKVs = max(p.PeakKVs, s.Usage.KVs)

@@ -42,10 +42,11 @@ type Server struct {
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
-	inReserve  int // free blocks beyond its need that a decode step may want: see quietSteps
-	admissions int
-	spare      []*sequence // that have ended, to be used again
-	admitted   []*sequence // whose prefill ends with this step
+	decodeSteps []Ticks // what decode steps of so many sequences take, that were asked for: see decodeStep
+	inReserve   int     // free blocks beyond its need that a decode step may want: see quietSteps
+	admissions  int
+	spare       []*sequence // that have ended, to be used again
+	admitted    []*sequence // whose prefill ends with this step
 }
 
 // AllAtOnce is a cache in which a decode step of all sequences, or many in a row,
@@ -78,9 +79,11 @@ type Result struct {
 	Error        string   `json:"error,omitempty"`   // why it was refused
 }
 
-// newResult returns what has become of a request that has not arrived.
-func newResult(seq int, r *trace.Request) Result {
-	return Result{Seq: kv.SeqID(seq), ID: r.ID, Arrival: r.ArrivalNS, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: r.PromptTokens}
+// begin makes it what has become of a request that has not arrived.
+func (s *Result) begin(seq int, r *trace.Request) {
+	*s = Result{}
+	s.Seq, s.ID, s.Arrival, s.PromptTokens = kv.SeqID(seq), r.ID, r.ArrivalNS, r.PromptTokens
+	s.Admitted, s.FirstToken, s.Finished = -1, -1, -1
 }
 
 // NewServer returns a server of requests, sorted by arrival, on a cache of
@@ -95,16 +98,16 @@ func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 		return nil, fmt.Errorf("sim: %d requests are more than %d", len(requests), math.MaxInt32)
 	}
 	i := 0
-	s.source.pull = func() (r trace.Request, err error, ok bool) {
+	s.source.pull = func() (*trace.Request, error) {
 		if i == len(requests) {
-			return trace.Request{}, nil, false
+			return nil, nil
 		}
 		i++
-		return requests[i-1], nil, true
+		return &requests[i-1], nil
 	}
 	s.results = make([]Result, len(requests))
 	for i := range requests {
-		s.results[i] = newResult(i, &requests[i])
+		s.results[i].begin(i, &requests[i])
 	}
 	return s, nil
 }
@@ -279,7 +282,8 @@ func (s *Server) arrive() error {
 		if s.ledger != nil && s.ledger.prefixes != nil {
 			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]
 		}
-		q.result, q.session = newResult(s.source.taken, r), r.Session
+		q.session = r.Session
+		q.result.begin(s.source.taken, r)
 		if err := s.followOwn(q, r.Compression); err != nil {
 			return fmt.Errorf("sim: request %q: %w", r.ID, err)
 		}
@@ -320,7 +324,9 @@ func (s *Server) end(q *sequence) {
 // its first token.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
-	step.Work[ExpertsRead] = int64(step.Steps) * s.experts.Read(step.Tokens/step.Steps)
+	if s.experts.Total > 0 {
+		step.Work[ExpertsRead] = int64(step.Steps) * s.experts.Read(step.Tokens/step.Steps)
+	}
 	step.Products = s.Products.ticks(&step.Work, step.Steps)
 	took := s.rates.Cost(&step.Work).Plus(step.Products)
 	s.clock = s.clock.Plus(took)
@@ -340,8 +346,8 @@ func (s *Server) advance(step *Step) error {
 
 // finish releases the sequences that have generated all their tokens.
 func (s *Server) finish(step *Step) error {
-	for s.running.len() > 0 && s.running.heap[0].finishAt <= s.decodes {
-		q := s.running.heap[0]
+	for s.running.len() > 0 && s.running.nextFinish() <= s.decodes {
+		q := s.running.first()
 		if err := s.rules.release(q); err != nil {
 			return fmt.Errorf("sim: step %d: %w", step.Index, err)
 		}
