@@ -150,6 +150,7 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 	}
 	free := make([]int64, d.Prefill) // when each server's link is
 	var gone []handed
+	sent, wait, busy := 0, 0.0, 0.0
 	var late error // of the first prompt whose KVs are there after the last time there is
 	sum, err := ProjectReplicas(ctx, p, d.Prefill, d.Router, prompts, func(server int) Watch {
 		w := watch(server)
@@ -165,6 +166,7 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 						late = fmt.Errorf("sim: a link of %v bytes a second never gets to request %q: want more", d.Link.BytesPerSecond, h.request.ID)
 					}
 				}
+				sent, wait, busy = sent+1, wait+float64(from-r.Finished)/1e9, busy+float64(takes)/1e9
 				free[server] = from + takes
 				h.sent = free[server] + d.Link.LatencyNS
 				gone = append(gone, *h)
@@ -178,6 +180,9 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 		return w
 	})
 	slices.SortStableFunc(gone, func(a, b handed) int { return cmp.Compare(a.sent, b.sent) })
+	if sum != nil {
+		sum.Sent, sum.LinkWait, sum.LinkBusy = sent, wait, busy
+	}
 	return gone, sum, errors.Join(err, late)
 }
 

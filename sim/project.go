@@ -59,6 +59,12 @@ type Projection struct {
 	PeakKVs     int   `json:"peak_kvs"`
 	Work        Work  `json:"-"`
 	Products    Ticks `json:"-"` // of the time, what is not linear in the work
+
+	// Of disaggregated servers: prompts whose KVs were sent, and in seconds how long they
+	// waited in all for the link of their server and were on it.
+	Sent     int     `json:"kvs_sent,omitempty"`
+	LinkWait float64 `json:"kv_link_wait,omitempty"`
+	LinkBusy float64 `json:"kv_link_busy,omitempty"`
 }
 
 // ErrMaxSteps is in the error of a projection that reached Plan.MaxSteps.

@@ -123,6 +123,12 @@ func TestPoolsSwept(t *testing.T) {
 	if flat := func(raw json.RawMessage) string { return strings.Join(strings.Fields(string(raw)), "") }; flat(one.Metrics) != flat(all[3].Metrics) {
 		t.Errorf("a sweep's\n%s\nand kvc sim's\n%s", all[3].Metrics, one.Metrics)
 	}
+	code, out, errs = kvc("sim", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "h100", "--prefill-replicas", "1", "--decode-replicas", "1", "--kv-link-bandwidth", "1e7")
+	// Of 131,072 bytes a token, prompts of 1,600 tokens take 21 s and that of 160 tokens 2.1 s: the
+	// second waits 21 s and the third 42, less than 0.1 s each that they came later.
+	if code != 0 || !strings.Contains(out, "Bound by the links that KVs are sent over: prompts wait 20.9 s") || !strings.Contains(out, "The KVs of 3 prompts were sent: 14.68 s on the link on average, and 20.94 s waiting for it") {
+		t.Errorf("a slow link: %d: %s%s", code, errs, out)
+	}
 	if got := sweep(2, "--prefill-replicas", "1", "--decode-replicas", "1,2"); got[0].Prefill != 1 || got[1].Decode != 2 {
 		t.Errorf("without --replicas: %+v", got)
 	}

@@ -83,6 +83,9 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	}
 	t.Flush()
 
+	if l := r.Link; l != nil {
+		fmt.Fprintf(w, "\nThe KVs of %s were sent: %.4g s on the link on average, and %.4g s waiting for it; each link is busy %s of the time.\n", counted(l.Sent, "prompt"), l.Send, l.Wait, percent(l.Busy))
+	}
 	if in.SLO.Set() {
 		fmt.Fprintf(w, "\nObjectives, for %s of the requests\n", percent(in.SLO.Required()))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -12,6 +12,7 @@ import (
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/plan"
+	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
 	"kvcompress/sim/sweep"
 	"kvcompress/trace"
@@ -111,6 +112,8 @@ func TestReasons(t *testing.T) {
 	together.Metrics.Objectives = []stats.Objective{{Name: "ttft", Limit: 2, Share: 0.99, At: 2}, {Name: "tpot", Limit: 0.1, Share: 0.99, At: 0.1}}
 	method := outcome("h100", 1, 6, 0, 0)
 	method.Error = "sim: razor needs full_share"
+	slow := outcome("h100", 0, 6, 0.5, 3)
+	slow.Prefill, slow.Decode, slow.LinkUse = 1, 1, &project.LinkUse{Wait: 1.25}
 	fat := outcome("l4", 1, 0, 0, 0)
 	fat.Error, fat.NoRoom = "the weights take 141 GB", true
 	for _, c := range []struct {
@@ -121,6 +124,7 @@ func TestReasons(t *testing.T) {
 	}{
 		// Of 100 requests of 1,024, 2,024 … tokens, 11 are longer than 90,000.
 		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90,000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
+		{"a slow link", slow, []plan.Kind{plan.Missed}, "with 1 prefill and 1 decode replicas: TTFT is within 2 s for 50 % of the requests only: p99 is 3 s, 50 % over; prompts wait 1.25 s on average for the link that their KVs are sent over"},
 		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for 50 %"},
 		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: each objective is kept by enough requests, and all together by 98 % only"},
 		{"no room", fat, []plan.Kind{plan.NoRoom}, "the weights take 141 GB"},

@@ -103,7 +103,11 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 			continue
 		}
 		missed = true
-		list = append(list, q.missed(objective, &f.Expected))
+		reason := q.missed(objective, &f.Expected)
+		if l := o.LinkUse; l != nil && objective.Name != "tpot" && l.Wait > 0.1*objective.Limit {
+			reason.Text += fmt.Sprintf("; prompts wait %s on average for the link that their KVs are sent over", Seconds(l.Wait))
+		}
+		list = append(list, reason)
 	}
 	if !missed && len(m.Objectives) > 0 {
 		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("each objective is kept by enough requests, and all together by %s only", Percent(m.GoodShare))})

@@ -20,6 +20,8 @@ func (r *Result) read(c *Config) string {
 	case m.Finished == 0 && m.Refused > 0:
 		say("Nothing is served: of %s, %s refused, the first because %s.", counted(m.Refused+m.Unfinished, "request", "requests"), counted(m.Refused, "is", "are"), r.Refusal)
 		return b.String()
+	case r.Link != nil && r.Link.Wait > 0.5*m.TTFT.Mean:
+		say("Bound by the links that KVs are sent over: prompts wait %.3g s for theirs on average, and each link is busy %.0f %% of the time. A quicker one, or more servers that prefill, give more.", r.Link.Wait, 100*r.Link.Busy)
 	case r.Bound.Nothing >= 0.9:
 		by, most := "load", fmt.Sprint(m.MaxBatch)
 		if c.Concurrency > 0 {

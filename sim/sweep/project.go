@@ -196,7 +196,7 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	o.Other, o.Expected, o.Client = r.Other, r.Expected, r.Client
 	o.price(&c.Deployment, j.Prices)
 	if c.Disaggregation != nil {
-		o.Link = c.Disaggregation.Link.BytesPerSecond
+		o.Link, o.LinkUse = c.Disaggregation.Link.BytesPerSecond, r.Link
 	}
 	return o, nil
 }
