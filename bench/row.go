@@ -226,6 +226,10 @@ func keepingAll() []Row {
 		}},
 		{"flexgen", "bits", []string{`{"bits": 4}`, `{"bits": 3}`, `{"bits": 2}`, `{"bits": 1}`}},
 		{"minicache", "from which layer on", []string{`{"from": -1}`, `{"from": 1}`, `{"from": 0}`}},
+		{"minicache+kivi", "residual, and then bits and from which layer on", []string{
+			`{"bits": 4, "residual": 128}`, `{"bits": 4, "residual": 32}`, `{"bits": 4, "residual": 32, "from": 0}`,
+			`{"bits": 2, "residual": 32}`, `{"bits": 2, "residual": 32, "from": 0}`,
+		}},
 	} {
 		if _, err := ref.FindMethod(r.method); err != nil {
 			continue

@@ -61,6 +61,9 @@ func lost(r *sim.Report) string {
 	if evicted == 0 && r.Totals.MaxHidden > 0 {
 		return hidden(r)
 	}
+	if evicted == 0 && r.Totals.Quantized > 0 && r.Totals.Merged > 0 {
+		return "No KV was evicted: every token is kept, in some layers with a direction in common, in the others the oldest quantized."
+	}
 	if evicted == 0 && r.Totals.Quantized > 0 {
 		return "No KV was evicted: every token is kept, the oldest quantized."
 	}
@@ -103,6 +106,18 @@ func hidden(r *sim.Report) string {
 		count(r.Totals.MaxHidden, "KV"), q.ID, count(held, "KV"))
 }
 
+// Packed says how many keys and values were quantized, and how many merged, as in "quantized 12 and merged 30"; "" for none.
+func Packed(t *sim.Totals) string {
+	var did []string
+	if t.Quantized > 0 {
+		did = append(did, "quantized "+comma(t.Quantized))
+	}
+	if t.Merged > 0 {
+		did = append(did, "merged "+comma(t.Merged))
+	}
+	return strings.Join(did, " and ")
+}
+
 // freed says what compression did for it, and what it could not do.
 func freed(r *sim.Report) string {
 	t := &r.Totals
@@ -111,13 +126,9 @@ func freed(r *sim.Report) string {
 	}
 	s := fmt.Sprintf("%s freed %s and moved %s (%s) into the blocks that stayed.",
 		count(t.Compressions, "compression"), count(t.BlocksFreed, "block"), count(t.KVsMoved, "KV"), size(t.BytesMoved))
-	if t.Quantized > 0 {
-		return fmt.Sprintf("%s quantized %s keys and values, took %s for them and freed %s.",
-			count(t.Compressions, "compression"), comma(t.Quantized), count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
-	}
-	if t.Merged > 0 {
-		return fmt.Sprintf("%s merged %s keys and values, took %s for them and freed %s.",
-			count(t.Compressions, "compression"), comma(t.Merged), count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
+	if did := Packed(t); did != "" {
+		return fmt.Sprintf("%s %s keys and values, took %s for them and freed %s.",
+			count(t.Compressions, "compression"), did, count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
 	}
 	short, worst := 0, 0
 	for i := range r.Steps {

@@ -22,6 +22,8 @@ type levels struct {
 	runs []leveled
 	can  int // units that all heads can lose
 	top  int // units of the longest heads that can lose any
+
+	phases []phase // scratch
 }
 
 // leveled is a run while it is compressed.
@@ -162,15 +164,15 @@ func (l *Ledger) cut(a *account, h *leveled, heads, units, protected, window int
 	}
 }
 
-// changed returns which phases the last cut changed.
+// changed returns which phases the last cut changed. It is valid until the next call.
 func (v *levels) changed(mask int) []phase {
-	var phases []phase
-	full := 0
+	phases, full := v.phases[:0], 0
 	for i := range v.runs {
 		if h := &v.runs[i]; h.losers > 0 {
 			phases = append(phases, phase{h.kvs & mask, -h.losers})
 			full += h.losers
 		}
 	}
-	return append(phases, phase{0, full})
+	v.phases = append(phases, phase{0, full})
+	return v.phases
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/internal/output"
+	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/trace/regular"
 	"kvcompress/traces"
@@ -128,11 +129,8 @@ func evictedText(opt *sim.Options, t *sim.Totals) []string {
 		if t.MaxHidden > 0 {
 			evicted += fmt.Sprintf(", and hid at most %s of a sequence at a time", count(t.MaxHidden, "KV"))
 		}
-		if t.Merged > 0 {
-			evicted = fmt.Sprintf("%s merged %d keys and values, took %s and freed %s", count(t.Compressions, "compression"), t.Merged, count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
-		}
-		if t.Quantized > 0 {
-			evicted = fmt.Sprintf("%s quantized %d keys and values, took %s and freed %s", count(t.Compressions, "compression"), t.Quantized, count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
+		if did := report.Packed(t); did != "" {
+			evicted = fmt.Sprintf("%s %s keys and values, took %s and freed %s", count(t.Compressions, "compression"), did, count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
 		}
 		lines = append(lines, evicted)
 	}
