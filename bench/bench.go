@@ -72,11 +72,17 @@ func (b *Bench) Runs(unit int) int {
 	u := b.Plan.unit(unit)
 	n := 0
 	for _, k := range b.knobs[u.model].all {
-		if k.Setting != nil && (b.texts != nil || k.Length == u.options.Length && k.Digits == u.options.Digits) {
+		if k.Setting != nil && b.like(&k, &u) {
 			n++
 		}
 	}
 	return n
+}
+
+// like reports whether a knob was turned for contexts like a unit's; those of texts were turned
+// for the first unit of a model, whatever its lengths.
+func (b *Bench) like(k *Knob, u *unit) bool {
+	return b.texts != nil || k.Length == u.options.Length && k.Digits == u.options.Digits
 }
 
 // Run runs units, as many at a time as there are processors, and gives each result to

@@ -34,7 +34,7 @@ func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.E
 	// The smallest budget that each method reaches, in a category for each method.
 	var chosen []Knob
 	for _, k := range b.knobs[u.model].all {
-		if b.texts == nil && (k.Length != u.options.Length || k.Digits != u.options.Digits) {
+		if !b.like(&k, &u) {
 			continue
 		}
 		i := slices.IndexFunc(chosen, func(c Knob) bool { return c.Row == k.Row })
