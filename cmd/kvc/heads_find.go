@@ -14,6 +14,7 @@ import (
 	"kvcompress/heads"
 	"kvcompress/trace"
 	"kvcompress/trace/llama"
+	"kvcompress/traces"
 )
 
 // findFlags are the flags of kvc heads find.
@@ -237,4 +238,13 @@ func (f *findFlags) requestOf(t *trace.Trace, name string) (int, error) {
 		}
 	}
 	return 0, usagef("--request %q: %s has no such request", f.request, name)
+}
+
+// openTraceOnly opens a trace without what lies beside it, such as its options.
+func openTraceOnly(ctx context.Context, name string) (*trace.Trace, error) {
+	files, dir, err := traces.Find(name)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return trace.OpenContext(ctx, files, dir)
 }

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"text/tabwriter"
 	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"kvcompress/kv"
@@ -68,19 +68,14 @@ It reads no tensors; kvc trace check does.`,
 			if given := cmd.Flag("windows").Changed; given && windows < 1 || windows > trace.MaxWindows {
 				return usagef("--windows is %d: want 1 to %d", windows, trace.MaxWindows)
 			}
-			t, err := openTraceOnly(cmd.Context(), args[0])
+			info, err := readTraceInfo(cmd, args[0], func(requests int) int {
+				if windows > 0 {
+					return windows
+				}
+				return min(mostWindows, requests/leastPerWindow)
+			})
 			if err != nil {
 				return err
-			}
-			var info traceInfo
-			if info.Info, err = t.Info(cmd.Context()); err != nil {
-				return err
-			}
-			if windows == 0 {
-				windows = min(mostWindows, info.Requests/leastPerWindow)
-			}
-			if rate, ok := t.RateOverTime(windows); ok && windows > 0 {
-				info.RateOverTime = &rate
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), info)
@@ -93,13 +88,17 @@ It reads no tensors; kvc trace check does.`,
 	return cmd
 }
 
-// openTraceOnly opens a trace without what lies beside it, such as its options.
-func openTraceOnly(ctx context.Context, name string) (*trace.Trace, error) {
+// readTraceInfo describes a trace, with its rate over time in as many windows as windows says
+// for a number of requests.
+func readTraceInfo(cmd *cobra.Command, name string, windows func(requests int) int) (info traceInfo, err error) {
 	files, dir, err := traces.Find(name)
 	if err != nil {
-		return nil, usageError{err}
+		return info, usageError{err}
 	}
-	return trace.OpenContext(ctx, files, dir)
+	bar := newBar(cmd.ErrOrStderr(), -1, "requests read", progressbar.OptionShowCount())
+	defer func() { _ = bar.Clear() }() // of a terminal that is gone
+	info.Info, info.RateOverTime, err = trace.StreamInfo(cmd.Context(), files, dir, windows, func(requests int) { _ = bar.Set(requests) })
+	return info, err
 }
 
 // printTraceInfo prints one fact a line, and the distributions as a table.

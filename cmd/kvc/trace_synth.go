@@ -110,18 +110,14 @@ func (f *synthFlags) run(cmd *cobra.Command) error {
 	if _, err := writeRequests(cmd.Context(), f.out, func() trace.Meta { return meta }, withBar(cmd.ErrOrStderr(), int64(load.Requests), load.All())); err != nil {
 		return err
 	}
-	t, err := openTraceOnly(cmd.Context(), f.out)
-	if err != nil {
-		return err
-	}
-	info, err := t.Info(cmd.Context())
+	info, err := readTraceInfo(cmd, f.out, func(int) int { return 0 })
 	if err != nil {
 		return err
 	}
 	if f.asJSON {
-		return printJSON(cmd.OutOrStdout(), info)
+		return printJSON(cmd.OutOrStdout(), info.Info)
 	}
-	return printTraceInfo(cmd.OutOrStdout(), traceInfo{Info: info})
+	return printTraceInfo(cmd.OutOrStdout(), info)
 }
 
 func (f *synthFlags) meta() (trace.Meta, error) {
