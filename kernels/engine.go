@@ -65,11 +65,14 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 		return nil, err
 	}
 	s, err := newState(dev, cfg, method, 1, 1)
-	if err == nil && opt.PrefillBytes > 0 {
-		s.mostWeights = opt.PrefillBytes
-	}
 	if err != nil {
 		return nil, err
+	}
+	if opt.PrefillBytes > 0 {
+		s.mostWeights = opt.PrefillBytes
+	}
+	if opt.Context != nil {
+		s.ctx = opt.Context
 	}
 	if err := s.replace(opt); err != nil {
 		return nil, errors.Join(err, s.close())

@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"strings"
@@ -72,8 +73,8 @@ type failingKernel struct {
 	device *failing
 }
 
-func (k failingKernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
-	return unless(k.device.fails, func() error { return k.Kernel.Launch(grid, block, shared, args...) })
+func (k failingKernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
+	return unless(k.device.fails, func() error { return k.Kernel.Launch(ctx, grid, block, shared, args...) })
 }
 
 // unless makes the second call, unless the first returns an error.

@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"context"
 	"cmp"
 	"encoding/binary"
 	cmdline "flag" // flag is a function of the package
@@ -198,8 +199,8 @@ type watchedKernel struct {
 	entry string
 }
 
-func (k watchedKernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
-	launch := func() error { return k.Kernel.Launch(grid, block, shared, args...) }
+func (k watchedKernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
+	launch := func() error { return k.Kernel.Launch(ctx, grid, block, shared, args...) }
 	if k.watch.spent == nil {
 		return launch()
 	}

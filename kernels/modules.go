@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"context"
 	"bytes"
 	"embed"
 	"fmt"
@@ -124,9 +125,9 @@ type watched struct {
 	launched func(string)
 }
 
-func (w watched) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+func (w watched) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
 	w.launched(w.name)
-	return w.Kernel.Launch(grid, block, shared, args...)
+	return w.Kernel.Launch(ctx, grid, block, shared, args...)
 }
 
 // kernel returns the entry point of a module, which it loads when it is first
@@ -160,7 +161,7 @@ func (s *state) launch(file, entry string, grid, block device.Dim, shared int, a
 	if err != nil {
 		return err
 	}
-	return k.Launch(grid, block, shared, args...)
+	return k.Launch(s.ctx, grid, block, shared, args...)
 }
 
 // IsKernel reports whether an entry point is the kernel of a name, with or without the

@@ -1,5 +1,7 @@
 package kernels
 
+import "context"
+
 // Options say how an engine differs from the usual one. The zero value is the
 // usual one.
 type Options struct {
@@ -15,6 +17,10 @@ type Options struct {
 	// of a single position are more; 0 is 64 MiB. With less, queries take more launches, and
 	// nothing else changes.
 	PrefillBytes int
+
+	// Context, when it is done, ends the launch that is under way (on the CPU) and every
+	// later one. The operation fails, and the engine is then of no more use. nil is never done.
+	Context context.Context
 }
 
 // Replacement is a kernel that takes the place of one of the engine's: it has the

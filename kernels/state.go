@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 type state struct {
 	cfg     ref.Config
 	dev     device.Device
+	ctx     context.Context  // of the launches
 	columns []kv.Column      // the method's
 	width   int              // numbers for each KV in metrics; 0 if there are none
 	watched *ref.Observation // nil if the method watches no attention
@@ -60,6 +62,7 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 	s := &state{
 		cfg:     cfg,
 		dev:     dev,
+		ctx:     context.Background(),
 		columns: columns,
 		data:    make([]device.Ptr, len(columns)),
 		watched: method.Observe(),

@@ -36,7 +36,7 @@ func pipeline(t *testing.T, m *draw.Method, seed uint64, wrap func(*sim.Ledger) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := p.Run(func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+	o, err := p.Run(t.Context(), func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		return newBoth(new([2]int), wrap)(cfg, open, observe)
 	}, validate.Tolerance{})
 	if err != nil {

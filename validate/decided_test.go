@@ -44,7 +44,7 @@ func TestDecided(t *testing.T) {
 	}
 	p.Config.BlockSize, p.Config.Blocks = 4, 100
 	p.Config.Compression.Rate = 0.5
-	o, err := p.Run(wrong, Tolerance{})
+	o, err := p.Run(t.Context(), wrong, Tolerance{})
 	if err != nil || o.Divergence == nil || o.Divergence.Decided == nil {
 		t.Fatalf("%+v, %v", o.Divergence, err)
 	}

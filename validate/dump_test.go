@@ -61,7 +61,7 @@ func TestDump(t *testing.T) {
 			if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
 				t.Fatal(err)
 			}
-			again, err := Replay(os.DirFS(dir), run)
+			again, err := Replay(t.Context(), os.DirFS(dir), run)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +75,7 @@ func TestDump(t *testing.T) {
 			if again.Found != want.Error() || again.Mismatches() != 1+want.More {
 				t.Errorf("%+v", again)
 			}
-			if right, err := Replay(os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil || right.Values < 100 {
+			if right, err := Replay(t.Context(), os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil || right.Values < 100 {
 				t.Errorf("without the bug: %+v, %v", right, err)
 			}
 		})
@@ -100,7 +100,7 @@ func TestDumpOwn(t *testing.T) {
 	if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
 		t.Fatal(err)
 	}
-	again, err := Replay(os.DirFS(dir), run)
+	again, err := Replay(t.Context(), os.DirFS(dir), run)
 	if err != nil || again.Divergence == nil || again.Divergence.Want != r.Divergence.Want || again.Divergence.Got != r.Divergence.Got {
 		t.Errorf("%v, %v; want %v", again, err, r.Divergence)
 	}
@@ -116,7 +116,7 @@ func TestDumpOwn(t *testing.T) {
 	if err := os.WriteFile(path, without, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if other, err := Replay(os.DirFS(dir), run); err != nil || other.Divergence != nil && other.Divergence.Want == r.Divergence.Want {
+	if other, err := Replay(t.Context(), os.DirFS(dir), run); err != nil || other.Divergence != nil && other.Divergence.Want == r.Divergence.Want {
 		t.Errorf("without the options: %+v, %v", other, err)
 	}
 }
@@ -142,11 +142,11 @@ func TestDumpQuantized(t *testing.T) {
 		if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
 			t.Fatal(err)
 		}
-		again, err := Replay(os.DirFS(dir), run)
+		again, err := Replay(t.Context(), os.DirFS(dir), run)
 		if err != nil || again.Divergence == nil || again.Divergence.Want != r.Divergence.Want || again.Divergence.Got != r.Divergence.Got {
 			t.Errorf("%s: %v, %v; want %v", stage, again, err, r.Divergence)
 		}
-		if right, err := Replay(os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil || right.Values < 100 {
+		if right, err := Replay(t.Context(), os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil || right.Values < 100 {
 			t.Errorf("%s: without the bug: %+v, %v", stage, right, err)
 		}
 	}
@@ -168,7 +168,7 @@ func TestDumpAnswers(t *testing.T) {
 	if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
 		t.Fatal(err)
 	}
-	again, err := Replay(os.DirFS(dir), run)
+	again, err := Replay(t.Context(), os.DirFS(dir), run)
 	if err != nil || again.Divergence == nil || again.Divergence.What != "usage" || again.Divergence.Got != r.Divergence.Got {
 		t.Errorf("%v, %v; want %v", again, err, r.Divergence)
 	}
@@ -218,7 +218,7 @@ func dumped(t testing.TB) fstest.MapFS {
 // TestReplayRefuses reads dumps that cannot be right.
 func TestReplayRefuses(t *testing.T) {
 	files := dumped(t)
-	if _, err := Replay(files, Run{Engine: Reference}); err != nil {
+	if _, err := Replay(t.Context(), files, Run{Engine: Reference}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -257,7 +257,7 @@ func TestReplayRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			changed := fstest.MapFS{dumpFile: {Data: text}, tensorFile: files[tensorFile]}
-			if _, err := Replay(changed, Run{Engine: Reference}); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := Replay(t.Context(), changed, Run{Engine: Reference}); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want an error with %q", err, c.want)
 			}
 		})
@@ -268,12 +268,12 @@ func TestReplayRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := fstest.MapFS{dumpFile: files[dumpFile], tensorFile: {Data: withOnes(t, files[tensorFile].Data, name)}}
-			if _, err := Replay(changed, Run{Engine: Reference}); err == nil || !strings.Contains(err.Error(), want) {
+			if _, err := Replay(t.Context(), changed, Run{Engine: Reference}); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want an error with %q", err, want)
 			}
 		})
 	}
-	if _, err := Replay(fstest.MapFS{dumpFile: files[dumpFile]}, Run{Engine: Reference}); err == nil {
+	if _, err := Replay(t.Context(), fstest.MapFS{dumpFile: files[dumpFile]}, Run{Engine: Reference}); err == nil {
 		t.Error("no error without tensors")
 	}
 }
@@ -303,6 +303,6 @@ func FuzzReplay(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte, at uint32, bits byte) {
 		tensors := append([]byte(nil), files[tensorFile].Data...)
 		tensors[int(at)%len(tensors)] ^= bits
-		_, _ = Replay(fstest.MapFS{dumpFile: {Data: text}, tensorFile: {Data: tensors}}, Run{Engine: Reference})
+		_, _ = Replay(t.Context(), fstest.MapFS{dumpFile: {Data: text}, tensorFile: {Data: tensors}}, Run{Engine: Reference})
 	})
 }

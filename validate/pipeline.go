@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -106,7 +107,7 @@ type Outcome struct {
 // lock-step. Before each operation, what no head holds is poisoned in both. An
 // operation that both refuse, because there are too few blocks or a value does not
 // fit the cache's format, has changed nothing.
-func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error) {
+func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) (_ Outcome, err error) {
 	var o Outcome
 	pair, err := NewPair(p.config(), p.open, nil, test, tolerance)
 	if err != nil {
@@ -116,6 +117,9 @@ func (p Pipeline) Run(test NewEngine, tolerance Tolerance) (_ Outcome, err error
 
 	tokens := map[kv.SeqID]int{} // that have entered, of the sequences in the cache
 	for _, op := range p.Operations {
+		if err := ctx.Err(); err != nil {
+			return o, err
+		}
 		op, ok := p.fitting(op, tokens)
 		if !ok {
 			continue

@@ -301,14 +301,14 @@ const maxRefused = 1000
 // runSeed runs the first pipeline of a seed that the engine under test does not refuse with
 // a *ref.UnsupportedError; it is nil if there is none. It returns those that were refused as
 // well, by method.
-func runSeed(seed uint64, methods []*draw.Method, run Run) (_ *Pipeline, _ Outcome, refused []MethodPipelines, _ error) {
+func runSeed(ctx context.Context, seed uint64, methods []*draw.Method, run Run) (_ *Pipeline, _ Outcome, refused []MethodPipelines, _ error) {
 	var unsupported *ref.UnsupportedError
 	for i := range uint64(maxRefused) {
 		p, err := randomPipelineOf(seed, i, methods)
 		if err != nil {
 			return nil, Outcome{}, refused, err
 		}
-		o, err := p.Run(run.Engine, run.Tolerance)
+		o, err := p.Run(ctx, run.Engine, run.Tolerance)
 		if !errors.As(err, &unsupported) {
 			return &p, o, refused, err
 		}
@@ -319,13 +319,13 @@ func runSeed(seed uint64, methods []*draw.Method, run Run) (_ *Pipeline, _ Outco
 
 // runEdges runs the edge pipelines of a seed that the engine under test does not refuse with
 // a *ref.UnsupportedError, up to the first that fails. The outcome is of all.
-func runEdges(seed uint64, methods []*draw.Method, run Run) (edges []*Pipeline, all Outcome, _ error) {
+func runEdges(ctx context.Context, seed uint64, methods []*draw.Method, run Run) (edges []*Pipeline, all Outcome, _ error) {
 	pipelines, err := EdgePipelines(seed, methods)
 	if err != nil {
 		return nil, all, err
 	}
 	for i := range pipelines {
-		o, err := pipelines[i].Run(run.Engine, run.Tolerance)
+		o, err := pipelines[i].Run(ctx, run.Engine, run.Tolerance)
 		if unsupported := (*ref.UnsupportedError)(nil); errors.As(err, &unsupported) {
 			continue
 		}
@@ -352,9 +352,9 @@ func (r *RandomResult) count(n MethodPipelines) {
 }
 
 // Random runs n random pipelines of the methods, of the seeds from first on, side by side,
-// with the edge pipeline of each seed besides, and shrinks the first of them that fails. Of a seed whose pipeline the engine under test
-// refuses to run, by a *ref.UnsupportedError, another is drawn. progress, which may be nil,
-// is called as each is done. An error is of the context, or that a seed has no pipeline.
+// with the edge pipeline of each seed besides, and shrinks the first of them that fails. Of a
+// seed whose pipeline the engine under test refuses to run, by a *ref.UnsupportedError,
+// another is drawn. progress, which may be nil, is called as each is done. An error is of the context, or that a seed has no pipeline.
 func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, run Run, progress func()) (RandomResult, error) {
 	result := RandomResult{First: first}
 	for _, m := range methods {
@@ -376,7 +376,10 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 				if stop {
 					return
 				}
-				p, o, refused, err := runSeed(first+uint64(i), methods, run)
+				p, o, refused, err := runSeed(ctx, first+uint64(i), methods, run)
+				if ctx.Err() != nil {
+					return // the error may be of the context
+				}
 				mu.Lock()
 				for _, r := range refused {
 					result.count(r)
@@ -393,7 +396,10 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 					}
 				}
 				mu.Unlock()
-				edges, o, err := runEdges(first+uint64(i), methods, run)
+				edges, o, err := runEdges(ctx, first+uint64(i), methods, run)
+				if ctx.Err() != nil {
+					return
+				}
 				mu.Lock()
 				result.Edges += len(edges)
 				result.Operations += o.Operations
@@ -422,17 +428,17 @@ const shrinkTime = 15 * time.Second
 
 // shrunk shrinks the pipeline of a seed, which fails, as far as it comes in its time.
 func shrunk(ctx context.Context, seed uint64, p Pipeline, run Run) *Failed {
-	ctx, cancel := context.WithTimeout(ctx, shrinkTime)
+	limited, cancel := context.WithTimeout(ctx, shrinkTime)
 	defer cancel()
 	small := p.Shrink(func(p Pipeline) bool {
-		if ctx.Err() != nil {
+		if limited.Err() != nil {
 			return false
 		}
-		o, err := p.Run(run.Engine, run.Tolerance)
-		return err != nil || o.Divergence != nil
+		o, err := p.Run(limited, run.Engine, run.Tolerance)
+		return limited.Err() == nil && (err != nil || o.Divergence != nil)
 	})
 	f := &Failed{Seed: seed, Pipeline: small}
-	o, err := small.Run(run.Engine, run.Tolerance)
+	o, err := small.Run(context.WithoutCancel(ctx), run.Engine, run.Tolerance) // soon, and what was found is said
 	if f.Divergence = o.Divergence; err != nil {
 		f.Error = err.Error()
 	}

@@ -183,10 +183,10 @@ func TestShrink(t *testing.T) {
 	if err := f.Dump(dir); err != nil {
 		t.Fatal(err)
 	}
-	if again, err := Replay(os.DirFS(dir), Run{Engine: bug}); err != nil || again.Divergence == nil || again.Divergence.Error() != f.Divergence.Error() {
+	if again, err := Replay(t.Context(), os.DirFS(dir), Run{Engine: bug}); err != nil || again.Divergence == nil || again.Divergence.Error() != f.Divergence.Error() {
 		t.Errorf("%v, %v; want %v", again, err, f.Divergence)
 	}
-	if right, err := Replay(os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil {
+	if right, err := Replay(t.Context(), os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil {
 		t.Errorf("without the bug: %v, %v", right, err)
 	}
 }
@@ -212,11 +212,11 @@ func TestPipelineRefuses(t *testing.T) {
 			Operations: []Operation{{OpPrefill, []kv.SeqID{0}, 9}},
 		}
 		text.Config.Blocks = 40
-		if _, err := Replay(fstest.MapFS{pipelineFile: {Data: []byte(text.String())}}, Run{Engine: Reference}); err != nil {
+		if _, err := Replay(t.Context(), fstest.MapFS{pipelineFile: {Data: []byte(text.String())}}, Run{Engine: Reference}); err != nil {
 			t.Fatal(err)
 		}
 		changed := strings.Replace(text.String(), c.old, c.new, 1)
-		if _, err := Replay(fstest.MapFS{pipelineFile: {Data: []byte(changed)}}, Run{Engine: Reference}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Replay(t.Context(), fstest.MapFS{pipelineFile: {Data: []byte(changed)}}, Run{Engine: Reference}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error with %q", changed, err, c.want)
 		}
 	}
@@ -278,7 +278,7 @@ func FuzzPipeline(f *testing.F) {
 		if readJSON(dir, pipelineFile, &p) == nil && p.check() == nil && (p.work() > 1e7 || p.Config.Blocks*p.Config.BlockSize > 1e5 || len(p.Operations) > 50) {
 			t.Skip("it takes too long")
 		}
-		if r, err := Replay(dir, Run{Engine: Reference}); err == nil && r.Divergence != nil {
+		if r, err := Replay(t.Context(), dir, Run{Engine: Reference}); err == nil && r.Divergence != nil {
 			t.Error(r.Divergence)
 		}
 	})

@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,14 +37,14 @@ func (r *Replayed) Mismatches() int {
 // Replay carries out again what a folder holds that [Dump], or [Failed.Dump], has
 // written: one operation, or a random pipeline. At the beginning of an operation, what
 // memory holds that no head does is the reference's.
-func Replay(dir fs.FS, run Run) (*Replayed, error) {
+func Replay(ctx context.Context, dir fs.FS, run Run) (*Replayed, error) {
 	if _, err := fs.Stat(dir, pipelineFile); err == nil {
-		return replayPipeline(dir, run)
+		return replayPipeline(ctx, dir, run)
 	}
 	return replayOperation(dir, run)
 }
 
-func replayPipeline(dir fs.FS, run Run) (*Replayed, error) {
+func replayPipeline(ctx context.Context, dir fs.FS, run Run) (*Replayed, error) {
 	var p Pipeline
 	if err := readJSON(dir, pipelineFile, &p); err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func replayPipeline(dir fs.FS, run Run) (*Replayed, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("dump: %s: %w", pipelineFile, err)
 	}
-	o, err := p.Run(run.Engine, run.Tolerance)
+	o, err := p.Run(ctx, run.Engine, run.Tolerance)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -37,13 +36,8 @@ func (f *deviceFlags) complete(cmd *cobra.Command) error {
 		cobra.FixedCompletions(devices.Names(), cobra.ShellCompDirectiveNoFileComp))
 }
 
-// open opens the device that the flags ask for. The context ends what the PTX
-// machine runs.
-func (f *deviceFlags) open(ctx context.Context) (device.Device, error) {
-	options := f.options
-	options.Done = ctx.Done()
-	return devices.Open(f.name, options)
-}
+// open opens the device that the flags ask for.
+func (f *deviceFlags) open() (device.Device, error) { return devices.Open(f.name, f.options) }
 
 // checksValue is the value of --checks.
 type checksValue struct{ checks *ptx.Checks }

@@ -37,7 +37,6 @@ func (f *engineFlags) add(fs *pflag.FlagSet) {
 
 // engines makes CUDA engines, each on a device of its own.
 type engines struct {
-	ctx     context.Context // ends what their devices run
 	flags   *engineFlags
 	options kernels.Options
 	device  string // where they run
@@ -54,8 +53,9 @@ func (e *engines) String() string {
 // open looks what the flags ask for, and whether there is such a device. The context
 // ends what the engines' devices run.
 func (f *engineFlags) open(ctx context.Context) (*engines, error) {
-	e := &engines{ctx: ctx, flags: f, launched: map[string]bool{}}
+	e := &engines{flags: f, launched: map[string]bool{}}
 	e.options = kernels.Options{
+		Context: ctx,
 		Kernels: map[string]kernels.Replacement{},
 		Launched: func(name string) {
 			e.mu.Lock()
@@ -73,7 +73,7 @@ func (f *engineFlags) open(ctx context.Context) (*engines, error) {
 		}
 		e.options.Kernels[name] = r
 	}
-	dev, err := f.device.open(ctx)
+	dev, err := f.device.open()
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (e *engines) make(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error
 func (e *engines) live(cfg ref.Config) (*onDevice, error) { return e.on(cfg, nil, nil) }
 
 func (e *engines) on(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (*onDevice, error) {
-	dev, err := e.flags.device.open(e.ctx)
+	dev, err := e.flags.device.open()
 	if err != nil {
 		return nil, err
 	}

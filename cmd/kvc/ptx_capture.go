@@ -87,7 +87,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 	defer stop()
 	step, seen := 0, 0
 	var others []string // kernels of the step
-	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks(), Done: cmd.Context().Done()})
+	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
 	recorder := capture.NewRecorder(dev, func(entry string) bool {
 		if step != flags.step {
 			return false
@@ -110,7 +110,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 			stop()
 		}
 	}}, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), _ func(ref.Event)) (sim.Engine, error) {
-		return kernels.New(recorder, cfg, open, nil, kernels.Options{})
+		return kernels.New(recorder, cfg, open, nil, kernels.Options{Context: cmd.Context()})
 	})
 	l := recorder.Launch()
 	switch {

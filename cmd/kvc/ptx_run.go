@@ -157,7 +157,7 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	if !flags.json {
 		flags.device.options.Output = printableWriter{cmd.OutOrStdout()}
 	}
-	dev, err := flags.device.open(cmd.Context())
+	dev, err := flags.device.open()
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func ptxScript(cmd *cobra.Command, path string, flags *deviceFlags, asJSON bool)
 	if !asJSON {
 		flags.options.Output = printableWriter{cmd.OutOrStdout()}
 	}
-	dev, err := flags.open(cmd.Context())
+	dev, err := flags.open()
 	if err != nil {
 		return err
 	}

@@ -458,7 +458,7 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 	if stat, err := os.Stat(flags.replay); err != nil || !stat.IsDir() {
 		return usageError{fmt.Errorf("--replay %s: not a folder", flags.replay)}
 	}
-	r, err := validate.Replay(os.DirFS(flags.replay), run)
+	r, err := validate.Replay(cmd.Context(), os.DirFS(flags.replay), run)
 	if err != nil {
 		return fmt.Errorf("%s: %w", flags.replay, err)
 	}

@@ -3,6 +3,7 @@
 package capture
 
 import (
+	"context"
 	"bytes"
 	"errors"
 	"fmt"
@@ -83,10 +84,10 @@ type kernel struct {
 }
 
 // Launch runs the kernel, and records it if it is the one.
-func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
 	r := k.module.recorder
 	if !r.wanted(k.entry) || r.launch != nil {
-		return k.Kernel.Launch(grid, block, shared, args...)
+		return k.Kernel.Launch(ctx, grid, block, shared, args...)
 	}
 	p, err := ptx.Parse(k.module.name, k.module.text, true)
 	if err != nil {
@@ -113,7 +114,7 @@ func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) 
 		}
 		l.Buffers = append(l.Buffers, b)
 	}
-	if err := k.Kernel.Launch(grid, block, shared, args...); err != nil {
+	if err := k.Kernel.Launch(ctx, grid, block, shared, args...); err != nil {
 		return err
 	}
 	for i := range l.Buffers {

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -192,7 +193,7 @@ func (o *Op) launch(dev device.Device, mod device.Module, n int, pin device.Ptr,
 		block = 128
 	}
 	grid := device.Dim{X: (n + block - 1) / block, Y: 1, Z: 1}
-	if err := k.Launch(grid, device.Dim{X: block, Y: 1, Z: 1}, 0,
+	if err := k.Launch(context.Background(), grid, device.Dim{X: block, Y: 1, Z: 1}, 0,
 		device.Pointer(pin), device.Pointer(pout), device.U32(uint32(n))); err != nil {
 		return err
 	}

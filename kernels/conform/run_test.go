@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -129,7 +130,7 @@ type kernelOf struct {
 	entry string
 }
 
-func (k kernelOf) Launch(device.Dim, device.Dim, int, ...device.Arg) error {
+func (k kernelOf) Launch(context.Context, device.Dim, device.Dim, int, ...device.Arg) error {
 	if k.b.fail != "" && strings.Contains(k.entry, k.b.fail) {
 		return errBroken
 	}

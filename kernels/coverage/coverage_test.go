@@ -1,6 +1,7 @@
 package coverage
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -44,7 +45,7 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 4, Y: 1, Z: 1}, 0); err != nil {
+	if err := k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 4, Y: 1, Z: 1}, 0); err != nil {
 		t.Fatal(err)
 	}
 	r := Of(c)

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"context"
 	"bytes"
 	"encoding/binary"
 	"strings"
@@ -179,7 +180,7 @@ func TestLaunch(t *testing.T) {
 		t.Fatal(err)
 	}
 	launch := func() error {
-		return k.Launch(device.Dim{X: 8, Y: 1, Z: 1}, device.Dim{X: 128, Y: 1, Z: 1}, 0,
+		return k.Launch(context.Background(), device.Dim{X: 8, Y: 1, Z: 1}, device.Dim{X: 128, Y: 1, Z: 1}, 0,
 			device.Pointer(out), device.Pointer(in), device.F32(0.5), device.I32(-3), device.U32(n))
 	}
 	took, err := dev.Time(launch)
@@ -210,7 +211,7 @@ func TestDynamicSharedMemory(t *testing.T) {
 	}
 	for _, shared := range []int{128, 48 << 10, 64 << 10, 128} {
 		got := make([]byte, 128)
-		if err := k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, shared,
+		if err := k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, shared,
 			device.Pointer(out), device.Pointer(in), device.U32(uint32(shared-4))); err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +255,7 @@ func TestWrongUse(t *testing.T) {
 		{one, one, -1, make([]device.Arg, 5), "-1 bytes of shared memory"},
 		{one, one, 1 << 20, make([]device.Arg, 5), "cuFuncSetAttribute"},
 	} {
-		if err := k.Launch(c.grid, c.block, c.shared, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := k.Launch(context.Background(), c.grid, c.block, c.shared, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("grid %v, block %v, %d bytes, %d arguments: %v; want %q", c.grid, c.block, c.shared, len(c.args), err, c.want)
 		}
 	}
@@ -269,7 +270,7 @@ func TestFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := kernelOf(t, dev, "wild").Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 1, Y: 1, Z: 1}, 0); err != nil {
+	if err := kernelOf(t, dev, "wild").Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 1, Y: 1, Z: 1}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := dev.Sync(); err == nil || !strings.Contains(err.Error(), "wild") {

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"context"
 	"bytes"
 	"fmt"
 	"strings"
@@ -70,7 +71,7 @@ type kernel struct {
 }
 
 // Launch is cuLaunchKernel.
-func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
 	// The driver takes as many arguments as the kernel has parameters from wherever
 	// they would be.
 	if len(args) != k.params {
@@ -83,6 +84,9 @@ func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) 
 	}
 	if shared < 0 || shared > 1<<20 {
 		return fmt.Errorf("cuda: %s: %d bytes of shared memory", k.name, shared)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("cuda: %s: not started: %w", k.name, err)
 	}
 	g := k.gpu
 	if err := g.enter(); err != nil {

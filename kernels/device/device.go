@@ -4,6 +4,7 @@
 package device
 
 import (
+	"context"
 	"math"
 	"time"
 )
@@ -86,8 +87,10 @@ type Module interface {
 // Kernel is an entry point of a module.
 type Kernel interface {
 	// Launch runs the kernel on grid blocks of block threads each, with shared bytes
-	// of dynamic shared memory.
-	Launch(grid, block Dim, shared int, args ...Arg) error
+	// of dynamic shared memory. The context ends a launch on the CPU, and memory is then
+	// as far as the kernel came; nothing ends a kernel on a GPU, where the context can
+	// only keep it from starting.
+	Launch(ctx context.Context, grid, block Dim, shared int, args ...Arg) error
 }
 
 // BytesKernel is a Kernel that takes parameters of any size, such as structs by value.
@@ -96,7 +99,7 @@ type BytesKernel interface {
 	Kernel
 	// LaunchBytes is Launch with the bytes of each parameter, little-endian and as many as
 	// the parameter has.
-	LaunchBytes(grid, block Dim, shared int, args ...[]byte) error
+	LaunchBytes(ctx context.Context, grid, block Dim, shared int, args ...[]byte) error
 }
 
 // Variables is a Module whose .global and .const variables the host reads and writes, as

@@ -249,9 +249,8 @@ func (a Arg) resolve(address func(Arg) (device.Ptr, error)) (value, error) {
 	return value{word: a.scalar, size: a.bits() / 8}, nil
 }
 
-// launch runs a kernel once, and returns how long it took. With a canceled context it
-// does not wait for the kernel's end.
-func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Launch, values []value) (time.Duration, error) {
+// launch runs a kernel once, and returns how long it took.
+func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Launch, values []value) (_ time.Duration, err error) {
 	words, structs := make([]device.Arg, len(values)), false
 	images := make([][]byte, len(values))
 	for i, v := range values {
@@ -267,31 +266,16 @@ func launch(ctx context.Context, dev device.Device, kernel device.Kernel, l Laun
 			images[i] = append(images[i], make([]byte, ptxBits(p.Type)/8*p.Count-len(images[i]))...)
 		}
 	}
-	run := func() error { return kernel.Launch(l.Grid, l.Block, l.Shared, words...) }
+	run := func() error { return kernel.Launch(ctx, l.Grid, l.Block, l.Shared, words...) }
 	if structs {
 		k, ok := kernel.(device.BytesKernel)
 		if !ok {
 			return 0, errNoStructs
 		}
-		run = func() error { return k.LaunchBytes(l.Grid, l.Block, l.Shared, images...) }
+		run = func() error { return k.LaunchBytes(ctx, l.Grid, l.Block, l.Shared, images...) }
 	}
-	type outcome struct {
-		time time.Duration
-		err  error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		var o outcome
-		defer func() { done <- o }()
-		defer work.Recover(&o.err)
-		o.time, o.err = dev.Time(run)
-	}()
-	select {
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case o := <-done:
-		return o.time, o.err
-	}
+	defer work.Recover(&err)
+	return dev.Time(run)
 }
 
 // checkFiles refuses an argument whose file cannot be written, two that are written to one

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kvcompress/kernels/device"
+	"kvcompress/kernels/ptx"
 	"kvcompress/npy"
 	"kvcompress/safetensors"
 )
@@ -64,7 +65,7 @@ func (d *goDevice) Kernel(entry string) (device.Kernel, error) {
 	return d, nil
 }
 
-func (d *goDevice) Launch(_, _ device.Dim, _ int, args ...device.Arg) error {
+func (d *goDevice) Launch(_ context.Context, _, _ device.Dim, _ int, args ...device.Arg) error {
 	buffers := make([][]byte, len(args))
 	for i, a := range args {
 		buffers[i] = d.mem[device.Ptr(a)]
@@ -213,15 +214,15 @@ func TestRunErrors(t *testing.T) {
 }
 
 func TestRunCanceled(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	stop := make(chan struct{})
-	defer close(stop)
-	d := &goDevice{mem: map[device.Ptr][]byte{}, kernel: func([][]byte, []device.Arg) error {
-		cancel()
-		<-stop // an endless kernel
-		return nil
-	}}
-	if _, err := Run(ctx, d, Launch{Module: d, Entry: "f"}); !errors.Is(err, context.Canceled) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	dev := ptx.New(ptx.Options{})
+	m, err := dev.Load("endless.ptx", []byte(".version 7.0\n.target sm_70\n.address_size 64\n.visible .entry f() { L: bra L; }"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := device.Dim{X: 1, Y: 1, Z: 1}
+	if _, err := Run(ctx, dev, Launch{Module: m, Entry: "f", Grid: one, Block: one}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }

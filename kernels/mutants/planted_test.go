@@ -89,7 +89,7 @@ func (p *planted) pipeline(seed uint64, method string) (string, error) {
 	if err != nil || !p.has(random.Config) {
 		return "", err
 	}
-	outcome, err := random.Run(p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
+	outcome, err := random.Run(context.Background(), p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
 	return p.found(outcome.Divergence, err)
 }
 
@@ -107,7 +107,7 @@ func (p *planted) edges(seed uint64) (string, error) {
 		if !p.has(edge.Config) {
 			continue
 		}
-		outcome, err := edge.Run(p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
+		outcome, err := edge.Run(context.Background(), p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
 		if by, err := p.found(outcome.Divergence, err); by != "" || err != nil {
 			return by, err
 		}

@@ -159,8 +159,8 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 	left := slices.Clone(all)
 	done := func(t *tried) bool { return t.noticed != "" || t.err != nil || len(t.inputs) >= c.Runs }
 	for seed := 1; seed <= c.Seeds && len(left) > 0 && ctx.Err() == nil; seed += batch {
-		inputs, err := c.inputs(uint64(seed), min(batch, c.Seeds-seed+1), left)
-		if err != nil {
+		inputs, err := c.inputs(ctx, uint64(seed), min(batch, c.Seeds-seed+1), left)
+		if err != nil && ctx.Err() == nil {
 			return nil, err
 		}
 		each(len(left), func(i int) {
@@ -170,7 +170,7 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 				if len(t.inputs) >= cheapRuns {
 					reach = reach[len(reach)-1:]
 				}
-				t.run(reach[0])
+				t.run(ctx, reach[0])
 				reach = reach[1:]
 			}
 		})
@@ -210,7 +210,7 @@ func each(n int, f func(int)) {
 
 // inputs returns the pipelines of n seeds, from first on, whose cache has the format of a
 // mutant's kernel; those that execute least first.
-func (c *Check) inputs(first uint64, n int, mutants []*tried) ([]*input, error) {
+func (c *Check) inputs(ctx context.Context, first uint64, n int, mutants []*tried) ([]*input, error) {
 	var list []*input
 	for seed := first; seed < first+uint64(n); seed++ {
 		p, err := validate.RandomPipelineOf(seed, c.Methods)
@@ -232,7 +232,7 @@ func (c *Check) inputs(first uint64, n int, mutants []*tried) ([]*input, error) 
 	each(len(list), func(i int) {
 		in := list[i]
 		opt := ptx.Options{Coverage: &in.covered, Budget: launchBudget}
-		errs[i] = in.run(opt, nil, &in.cost)
+		errs[i] = in.run(ctx, opt, nil, &in.cost)
 	})
 	slices.SortStableFunc(list, func(a, b *input) int { return cmp.Compare(a.cost, b.cost) })
 	return list, errors.Join(errs...)
@@ -247,11 +247,11 @@ const (
 
 // run runs the pipeline on an engine of which some kernels are replaced. A difference from the
 // reference is an error. cost, which may be nil, is what it took.
-func (in *input) run(opt ptx.Options, replaced map[string]kernels.Replacement, cost *int64) (err error) {
+func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]kernels.Replacement, cost *int64) (err error) {
 	defer work.Recover(&err) // the host believed what a wrong kernel wrote
 	opt.MemoryLimit = maxMemory
 	var dev *ptx.Device
-	outcome, err := in.Pipeline.Run(func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
+	outcome, err := in.Pipeline.Run(ctx, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		dev = ptx.New(opt)
 		return kernels.New(dev, cfg, open, observe, kernels.Options{Kernels: replaced, PrefillBytes: passBytes})
 	}, validate.Tolerance{})
@@ -271,9 +271,13 @@ func (in *input) run(opt ptx.Options, replaced map[string]kernels.Replacement, c
 }
 
 // run runs the mutant on an input.
-func (t *tried) run(in *input) {
+func (t *tried) run(ctx context.Context, in *input) {
 	opt := ptx.Options{Checks: ptx.AllChecks(), Budget: min(launchBudget, 2*in.cost+1e5)}
-	if err := in.run(opt, t.replaces(t.Alone()), nil); err != nil {
+	err := in.run(ctx, opt, t.replaces(t.Alone()), nil)
+	if ctx.Err() != nil {
+		return // the error may be of the context
+	}
+	if err != nil {
 		t.noticed = err.Error()
 		return
 	}
@@ -322,7 +326,7 @@ func (t *tried) guess(ctx context.Context) Survivor {
 			return s
 		}
 		in := &input{Pipeline: p}
-		if err := in.run(ptx.Options{Budget: launchBudget}, t.replaces(probe), nil); err != nil {
+		if err := in.run(ctx, ptx.Options{Budget: launchBudget}, t.replaces(probe), nil); err != nil && ctx.Err() == nil {
 			s.Why = "its result differs, and nothing that follows does"
 			if report := (*ptx.Report)(nil); !errors.As(err, &report) || report.Kind != ptx.Trapped {
 				s.Why += ": " + err.Error()

@@ -3,6 +3,7 @@
 package ptx_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -131,9 +132,9 @@ type meterKernel struct {
 	c *count
 }
 
-func (k meterKernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+func (k meterKernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
 	before, start := k.m.Instructions(), ptx.ThreadTime()
-	err := k.Kernel.Launch(grid, block, shared, args...)
+	err := k.Kernel.Launch(ctx, grid, block, shared, args...)
 	k.c.time += ptx.ThreadTime() - start
 	k.c.instructions += k.m.Instructions() - before
 	k.c.launches++

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func runBug(t testing.TB, opt Options, entry string, grid, block int, words stri
 		t.Fatal(err)
 	}
 	args := bugArgs(t, dev, words)
-	err = k.Launch(device.Dim{X: grid, Y: 1, Z: 1}, device.Dim{X: block, Y: 1, Z: 1}, 0, args...)
+	err = k.Launch(context.Background(), device.Dim{X: grid, Y: 1, Z: 1}, device.Dim{X: block, Y: 1, Z: 1}, 0, args...)
 	var r *Report
 	if err == nil && strings.HasPrefix(words, "out") {
 		// What the kernel has not written is no matter, but only what it has written from
@@ -325,7 +326,7 @@ func TestRegisters(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0)
+			err = k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0)
 			var r *Report
 			switch {
 			case c.kind == noReport || !on.Registers:

@@ -1,6 +1,7 @@
 package ptx_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -86,7 +87,7 @@ func TestCoverage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 64, Y: 1, Z: 1}, 0, device.Pointer(out), device.U32(limit)); err != nil {
+			if err := k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 64, Y: 1, Z: 1}, 0, device.Pointer(out), device.U32(limit)); err != nil {
 				t.Fatal(err)
 			}
 			if err := dev.Free(out); err != nil {

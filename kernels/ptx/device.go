@@ -33,9 +33,6 @@ type Options struct {
 	Budget int64
 	// Coverage, if it is not nil, counts which instructions launches execute.
 	Coverage *Coverage
-	// Done, when it is closed, ends the launch that is under way, and every later one,
-	// with context.Canceled; nil never does. It is what context.Context.Done returns.
-	Done <-chan struct{}
 	// Output is where kernels print (printf, which PTX calls vprintf), up to 1 MiB of a
 	// launch; nil discards it.
 	Output io.Writer

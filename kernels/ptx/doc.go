@@ -8,7 +8,7 @@
 //	module, err := dev.Load("kernel.ptx", text)
 //	kernel, err := module.Kernel("scale")
 //	p, err := dev.Alloc("x", 4*n)
-//	err = kernel.Launch(grid, block, 0, device.Pointer(p), device.U32(n))
+//	err = kernel.Launch(ctx, grid, block, 0, device.Pointer(p), device.U32(n))
 //
 // # How it executes
 //

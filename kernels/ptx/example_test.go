@@ -1,6 +1,7 @@
 package ptx_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func Example() {
 	}
 
 	grid, block := device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 4, Y: 1, Z: 1}
-	if err := kernel.Launch(grid, block, 0, device.Pointer(x)); err != nil {
+	if err := kernel.Launch(context.Background(), grid, block, 0, device.Pointer(x)); err != nil {
 		log.Fatal(err)
 	}
 	if err := dev.Read(buffer, x); err != nil {
@@ -68,7 +69,7 @@ func Example() {
 	fmt.Println(squares)
 
 	block.X = 5
-	err = kernel.Launch(grid, block, 0, device.Pointer(x))
+	err = kernel.Launch(context.Background(), grid, block, 0, device.Pointer(x))
 	var report *ptx.Report
 	if errors.As(err, &report) {
 		fmt.Printf("%v: %s at PTX line %d\n", report.Kind, report.Op, report.PTXLine)

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,7 +43,7 @@ func launchBody(t *testing.T, opt Options, grid, block int, body string) ([]byte
 	if err != nil {
 		t.Fatal(err)
 	}
-	launched := k.Launch(device.Dim{X: grid, Y: 1, Z: 1}, device.Dim{X: block, Y: 1, Z: 1}, 256, device.Pointer(p))
+	launched := k.Launch(context.Background(), device.Dim{X: grid, Y: 1, Z: 1}, device.Dim{X: block, Y: 1, Z: 1}, 256, device.Pointer(p))
 	out := make([]byte, 1024)
 	if err := dev.Read(out, p); err != nil {
 		t.Fatal(err)

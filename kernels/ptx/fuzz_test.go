@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"testing"
 
 	"kvcompress/kernels/device"
@@ -113,7 +114,7 @@ func FuzzRun(f *testing.F) {
 					}
 				}
 				// Any error will do.
-				_ = k.Launch(device.Dim{X: 2, Y: 1, Z: 1}, device.Dim{X: 40, Y: 1, Z: 1}, 64, args...)
+				_ = k.Launch(context.Background(), device.Dim{X: 2, Y: 1, Z: 1}, device.Dim{X: 40, Y: 1, Z: 1}, 64, args...)
 			}
 			_ = dev.Close()
 		}

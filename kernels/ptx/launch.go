@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -27,6 +28,9 @@ const (
 // blockCost is what a block costs of the budget, beyond its instructions.
 const blockCost = 8
 
+// errStopped is of a launch whose context is done.
+var errStopped = errors.New("stopped")
+
 // launch is one run of a kernel.
 type launch struct {
 	device *Device
@@ -38,6 +42,7 @@ type launch struct {
 	params []byte
 	origin []*allocation // by a memOp's origin
 	budget int64
+	done   <-chan struct{} // of the launch's context
 	checks *checks // nil: no checks
 
 	followed  bool   // which registers are defined
@@ -73,18 +78,18 @@ type kernel struct {
 }
 
 // Launch runs the kernel to its end. Its error says which thread failed where.
-func (k *kernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
-	return k.launch(grid, block, shared, words(args))
+func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
+	return k.launch(ctx, grid, block, shared, words(args))
 }
 
 // launch runs the kernel with arguments of either form.
-func (k *kernel) launch(grid, block device.Dim, shared int, args arguments) error {
+func (k *kernel) launch(ctx context.Context, grid, block device.Dim, shared int, args arguments) error {
 	if k.device.closed {
 		return errClosed
 	}
 	e := k.entry
 	l := &launch{
-		device: k.device, loaded: k.loaded, entry: e,
+		done: ctx.Done(), device: k.device, loaded: k.loaded, entry: e,
 		grid: [3]int{grid.X, grid.Y, grid.Z}, block: [3]int{block.X, block.Y, block.Z},
 		shared: shared, budget: k.device.opt.Budget,
 	}
@@ -104,7 +109,11 @@ func (k *kernel) launch(grid, block device.Dim, shared int, args arguments) erro
 		l.covered = make([]hits, len(e.code))
 		defer func() { c.add(e, l.covered) }()
 	}
-	return l.outcome(k.device.run(l))
+	err = l.outcome(k.device.run(l))
+	if errors.Is(err, errStopped) {
+		err = fmt.Errorf("%w: %w", err, ctx.Err())
+	}
+	return err
 }
 
 func (l *launch) validate() error {
@@ -261,8 +270,8 @@ func (b *block) run() error {
 					l.entry.fn.name, coordinates(b.index), l.device.opt.Budget)
 			}
 			select {
-			case <-l.device.opt.Done:
-				return fmt.Errorf("ptx: %s: block %s: stopped: %w", l.entry.fn.name, coordinates(b.index), context.Canceled)
+			case <-l.done:
+				return fmt.Errorf("ptx: %s: block %s: %w", l.entry.fn.name, coordinates(b.index), errStopped)
 			default:
 			}
 			if err := b.release(); err != nil {

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -60,6 +61,10 @@ DONE:
 // execute runs a program with one block and returns each thread's result; what no
 // thread has written is 0xdeadbeef.
 func execute(text string, block device.Dim, opt Options) ([]uint32, error) {
+	return executeIn(context.Background(), text, block, opt)
+}
+
+func executeIn(ctx context.Context, text string, block device.Dim, opt Options) ([]uint32, error) {
 	dev := New(opt)
 	m, err := dev.Load("test.ptx", []byte(text))
 	if err != nil {
@@ -81,7 +86,7 @@ func execute(text string, block device.Dim, opt Options) ([]uint32, error) {
 	if err := dev.Write(out, raw); err != nil {
 		return nil, err
 	}
-	if err := k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, block, 64, device.Pointer(out)); err != nil {
+	if err := k.Launch(ctx, device.Dim{X: 1, Y: 1, Z: 1}, block, 64, device.Pointer(out)); err != nil {
 		return nil, err
 	}
 	if err := dev.Read(raw, out); err != nil {
@@ -451,10 +456,10 @@ func TestEndlessLoop(t *testing.T) {
 
 // TestStopped ends an endless loop from outside.
 func TestStopped(t *testing.T) {
-	done := make(chan struct{})
-	time.AfterFunc(10*time.Millisecond, func() { close(done) })
-	_, err := execute(programOf("L: bra L;"), device.Dim{X: 64, Y: 1, Z: 1}, Options{Done: done})
-	if err == nil || !strings.Contains(err.Error(), "stopped") {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := executeIn(ctx, programOf("L: bra L;"), device.Dim{X: 64, Y: 1, Z: 1}, Options{})
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "stopped") {
 		t.Errorf("error %v", err)
 	}
 }

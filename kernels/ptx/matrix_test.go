@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -161,7 +162,7 @@ func TestMMA(t *testing.T) {
 				}
 				args = append(args, device.Pointer(p))
 			}
-			if err := k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, args...); err != nil {
+			if err := k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, args...); err != nil {
 				t.Fatal(err)
 			}
 			if err := dev.Read(raw[3], device.Ptr(args[3])); err != nil {

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"bytes"
 	"encoding/binary"
 	"math/bits"
@@ -98,7 +99,7 @@ func TestClosed(t *testing.T) {
 	if err := dev.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Launch(oneThread, oneThread, 0); err != errClosed {
+	if err := k.Launch(context.Background(), oneThread, oneThread, 0); err != errClosed {
 		t.Errorf("Launch: %v", err)
 	}
 	if _, err := m.Kernel("k"); err != errClosed {
@@ -180,7 +181,7 @@ func TestLaunchArguments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = k.Launch(c.grid, c.block, c.shared, c.args...)
+		err = k.Launch(context.Background(), c.grid, c.block, c.shared, c.args...)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %v %v %d %v: error %v, want %q", c.kernel, c.grid, c.block, c.shared, c.args, err, c.want)
 		}
@@ -325,7 +326,7 @@ func TestShortCopy(t *testing.T) {
 		if err := dev.Write(x, []byte{1, 2, 3, 4, 5}); err != nil {
 			t.Fatal(err)
 		}
-		err = k.Launch(oneThread, oneThread, 0, device.Pointer(x-256+test.at), device.U32(test.n), device.Pointer(out))
+		err = k.Launch(context.Background(), oneThread, oneThread, 0, device.Pointer(x-256+test.at), device.U32(test.n), device.Pointer(out))
 		if test.err != "" {
 			if err == nil || !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%d bytes at %d: %v, want %q", test.n, test.at, err, test.err)

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -151,7 +152,7 @@ mul.wide.u32 %%rd4, %%r1, %d; add.u64 %%rd5, %%rd1, %%rd4;
 				err = dev.Write(p, lanes)
 			}
 			if err == nil {
-				err = k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, device.Pointer(p))
+				err = k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, device.Pointer(p))
 			}
 			if err == nil {
 				err = dev.Read(lanes, p)

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ func launchOn(dev *Device, text string, threads int, args ...uint64) error {
 	for _, a := range args {
 		list = append(list, device.Arg(a))
 	}
-	return k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: threads, Y: 1, Z: 1}, 0, list...)
+	return k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: threads, Y: 1, Z: 1}, 0, list...)
 }
 
 // TestOrigins runs kernels that reach from one allocation into another, by every way

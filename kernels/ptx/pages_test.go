@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"errors"
 	"os"
 	"testing"
@@ -42,7 +43,7 @@ func TestPages(t *testing.T) {
 			args = append(args, device.Pointer(p[2]), device.Pointer(p[2]+2048))
 		}
 		one := device.Dim{X: 1, Y: 1, Z: 1}
-		err = k.Launch(one, device.Dim{X: threads, Y: 1, Z: 1}, 0, append(args, last...)...)
+		err = k.Launch(context.Background(), one, device.Dim{X: threads, Y: 1, Z: 1}, 0, append(args, last...)...)
 		if err == nil {
 			err = dev.Read(make([]byte, n), p[0])
 		}

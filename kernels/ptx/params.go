@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"fmt"
 
 	"kvcompress/kernels/device"
@@ -59,6 +60,6 @@ var _ device.BytesKernel = (*kernel)(nil)
 
 // LaunchBytes is Launch with the bytes of each parameter: structs by value are of any
 // size.
-func (k *kernel) LaunchBytes(grid, block device.Dim, shared int, args ...[]byte) error {
-	return k.launch(grid, block, shared, images(args))
+func (k *kernel) LaunchBytes(ctx context.Context, grid, block device.Dim, shared int, args ...[]byte) error {
+	return k.launch(ctx, grid, block, shared, images(args))
 }

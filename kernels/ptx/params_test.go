@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -66,7 +67,7 @@ func TestStructs(t *testing.T) {
 		}
 		return binary.LittleEndian.Uint32(raw), binary.LittleEndian.Uint32(raw[4:])
 	}
-	if err := k.LaunchBytes(one, one, 0, p, []byte{200}); err != nil {
+	if err := k.LaunchBytes(context.Background(), one, one, 0, p, []byte{200}); err != nil {
 		t.Fatal(err)
 	}
 	if a, b := read(); a != 300+7+200 || b != 0 {
@@ -78,7 +79,7 @@ func TestStructs(t *testing.T) {
 	if err := m.WriteVariable("table", 4, []byte{1, 2}); err != nil {
 		t.Error(err)
 	}
-	if err := k.LaunchBytes(one, one, 0, p, []byte{0}); err != nil {
+	if err := k.LaunchBytes(context.Background(), one, one, 0, p, []byte{0}); err != nil {
 		t.Fatal(err)
 	}
 	if a, b := read(); a != 507 || b != 0x201 {
@@ -97,17 +98,17 @@ func TestStructs(t *testing.T) {
 	// A pointer in a struct is held to its allocation.
 	binary.LittleEndian.PutUint64(p[8:], uint64(out)+8)
 	var r *Report
-	if err := k.LaunchBytes(one, one, 0, p, []byte{0}); !errors.As(err, &r) || r.Kind != OutOfBounds || r.Allocation != "out" {
+	if err := k.LaunchBytes(context.Background(), one, one, 0, p, []byte{0}); !errors.As(err, &r) || r.Kind != OutOfBounds || r.Allocation != "out" {
 		t.Errorf("%v", err)
 	}
 	for _, c := range []struct {
 		err  error
 		want string
 	}{
-		{k.LaunchBytes(one, one, 0, p), "1 arguments; the kernel has 2 parameters"},
-		{k.LaunchBytes(one, one, 0, p[:23], []byte{0}), "argument 0 has 23 bytes: parameter p has 24"},
-		{k.LaunchBytes(one, one, 0, p, nil), "argument 1 has 0 bytes: parameter more has 1"},
-		{k.Launch(one, one, 0, 0, 0), "parameter 0 (p) has 24 bytes"},
+		{k.LaunchBytes(context.Background(), one, one, 0, p), "1 arguments; the kernel has 2 parameters"},
+		{k.LaunchBytes(context.Background(), one, one, 0, p[:23], []byte{0}), "argument 0 has 23 bytes: parameter p has 24"},
+		{k.LaunchBytes(context.Background(), one, one, 0, p, nil), "argument 1 has 0 bytes: parameter more has 1"},
+		{k.Launch(context.Background(), one, one, 0, 0, 0), "parameter 0 (p) has 24 bytes"},
 		{m.WriteVariable("factor", 7, []byte{1, 2}), `bytes 7 to 8 of variable "factor", which has 8`},
 		{m.ReadVariable("factor", -1, raw), "bytes -1 to 4"},
 		{m.ReadVariable("factor", 1<<62, raw), "which has 8"},

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"bytes"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func TestShortcuts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := k.Launch(device.Dim{X: 2, Y: 1, Z: 1}, device.Dim{X: 80, Y: 1, Z: 1}, 0, device.Pointer(at)); err != nil {
+			if err := k.Launch(context.Background(), device.Dim{X: 2, Y: 1, Z: 1}, device.Dim{X: 80, Y: 1, Z: 1}, 0, device.Pointer(at)); err != nil {
 				exact, loose = err.Error(), err.Error()
 				if f := (*Findings)(nil); errors.As(err, &f) {
 					// Which of several accesses one is a race with may differ, and so how

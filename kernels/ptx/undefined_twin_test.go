@@ -1,6 +1,7 @@
 package ptx_test
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"testing"
@@ -78,7 +79,7 @@ type forgetfulKernel struct {
 	f *forgetful
 }
 
-func (k forgetfulKernel) Launch(grid, block device.Dim, shared int, args ...device.Arg) error {
+func (k forgetfulKernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
 	f := k.f
 	f.launches++
 	f.differs = -1
@@ -93,7 +94,7 @@ func (k forgetfulKernel) Launch(grid, block device.Dim, shared int, args ...devi
 			f.Forget(in + device.Ptr(i))
 		}
 	}
-	err := k.Kernel.Launch(grid, block, shared, args...)
+	err := k.Kernel.Launch(ctx, grid, block, shared, args...)
 	var r *ptx.Report
 	if errors.As(err, &r) && (r.Kind == ptx.Uninitialized || r.Kind == ptx.UninitRegister) {
 		f.reported = true
@@ -117,7 +118,7 @@ func (k forgetfulKernel) Launch(grid, block device.Dim, shared int, args ...devi
 		if err := errors.Join(f.Write(in, operands), f.Write(out, before)); err != nil {
 			return err
 		}
-		if err := k.Kernel.Launch(grid, block, shared, args...); err != nil {
+		if err := k.Kernel.Launch(ctx, grid, block, shared, args...); err != nil {
 			if errors.As(err, &r) { // a wrong operand, which is no matter here
 				return nil
 			}

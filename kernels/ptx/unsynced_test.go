@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"encoding/binary"
 	"strings"
 	"testing"
@@ -46,7 +47,7 @@ ret;
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, device.Pointer(p)); err != nil {
+		if err := k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, device.Pointer(p)); err != nil {
 			t.Fatal(head, err)
 		}
 		out := make([]byte, 1024)
@@ -80,7 +81,7 @@ ret;
 		t.Fatal(err)
 	}
 	p, _ := dev.Alloc("out", 1024)
-	if err := k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, device.Pointer(p)); err == nil || !strings.Contains(err.Error(), "which does not take part") {
+	if err := k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, device.Pointer(p)); err == nil || !strings.Contains(err.Error(), "which does not take part") {
 		t.Errorf("lane 16 reads lane 24: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -146,7 +147,7 @@ ret;
 					}
 				}
 			}
-			if err := k.Launch(device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, args...); err != nil {
+			if err := k.Launch(context.Background(), device.Dim{X: 1, Y: 1, Z: 1}, device.Dim{X: 32, Y: 1, Z: 1}, 0, args...); err != nil {
 				t.Fatal(err, text)
 			}
 			for i := range c.m {

@@ -87,7 +87,7 @@ func write() error {
 			return err
 		}
 		one := device.Dim{X: 1, Y: 1, Z: 1}
-		err = k.Launch(one, device.Dim{X: threads, Y: 1, Z: 1}, 0, device.Pointer(p))
+		err = k.Launch(context.Background(), one, device.Dim{X: threads, Y: 1, Z: 1}, 0, device.Pointer(p))
 		fmt.Println(threads, "threads write 8 elements, an error:", err != nil)
 		if err := dev.Free(p); err != nil {
 			return err
