@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim/sweep"
 )
 
@@ -65,7 +66,7 @@ func sweepBars(s *Sweep) *bars {
 		o := best[g]
 		name := fmt.Sprintf("%d × %s", g.tp, g.card)
 		if g.servers > 1 {
-			name = fmt.Sprintf("%d replicas of %s", g.servers, name)
+			name = fmt.Sprintf("%s of %s", words.Count(g.servers, "replica"), name)
 		}
 		if len(models) > 1 {
 			name = g.model + ", " + name

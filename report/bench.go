@@ -14,6 +14,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 
 	"kvcompress/bench"
+	"kvcompress/internal/words"
 )
 
 // Bench is what a bench came to, to be shown.
@@ -69,8 +70,8 @@ func benchLead(b *Bench) []string {
 	if b.Done < b.Plan.Units() {
 		lead = append(lead, fmt.Sprintf("PARTIAL: %s of %s contexts are in it.", comma(b.Done), comma(b.Plan.Units())))
 	}
-	return append(lead, fmt.Sprintf("Contexts of %s tokens, %s for each of %s, in %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
-		comma(b.Plan.Length), comma(b.Plan.Prompts), list(b.Plan.Models), fmt.Sprintf("%d categories", len(b.Plan.Categories)), count(b.Runs, "generation"), b.Plan.BlockSize))
+	return append(lead, fmt.Sprintf("Contexts of %s tokens, %s for each of %s, in %s: %s. Blocks of %s. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
+		comma(b.Plan.Length), comma(b.Plan.Prompts), list(b.Plan.Models), words.Count(len(b.Plan.Categories), "category"), count(b.Runs, "generation"), words.Count(b.Plan.BlockSize, "KV")))
 }
 
 // benchSummary is the table of methods and budgets of a mode.

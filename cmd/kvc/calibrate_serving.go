@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
@@ -318,7 +319,7 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 
 func printServingSummary(w io.Writer, s *cost.ServingSummary) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%d rows\n", s.Rows)
+	fmt.Fprintf(w, "%s\n", words.Count(s.Rows, "row"))
 	fmt.Fprintln(table, "\trows\tmean error\twith its sign\tlargest\t")
 	for _, r := range []struct {
 		name                string
@@ -355,8 +356,8 @@ func (f *simFlags) runLogCases(ctx context.Context, w io.Writer, text []byte, na
 		return printJSON(w, report)
 	}
 	sum := &report.Summary
-	fmt.Fprintf(w, "%s: %d requests, on %d × %s with %d blocks of %d tokens, by the rules of vLLM V1.\nTime by %s.\n", printableLine(name), sum.Requests, c.Deployment.TP, c.Deployment.Card.Name,
-		c.Memory.Blocks/max(1, c.Deployment.Heads()), c.Deployment.BlockSize, printableLine(fit.Of))
+	fmt.Fprintf(w, "%s: %s, on %d × %s with %s of %s, by the rules of vLLM V1.\nTime by %s.\n", printableLine(name), words.Count(sum.Requests, "request"), c.Deployment.TP, c.Deployment.Card.Name,
+		words.Count(c.Memory.Blocks/max(1, c.Deployment.Heads()), "block"), words.Count(c.Deployment.BlockSize, "token"), printableLine(fit.Of))
 	if sum.Other != "" {
 		fmt.Fprintf(w, "That is a fit to %s.\n", sum.Other)
 	}

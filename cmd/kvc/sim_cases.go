@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/words"
 	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/sim/cost"
@@ -216,7 +217,7 @@ func (f *simFlags) runMemoryCases(cmd *cobra.Command, text []byte, name string) 
 		printMemoryCases(out, cases, &summary)
 	}
 	if err == nil && summary.Refused > 0 {
-		err = fmt.Errorf("%s of %s cannot be projected", counted(summary.Refused, "row"), name)
+		err = fmt.Errorf("%s of %s cannot be projected", words.Count(summary.Refused, "row"), name)
 	}
 	return err
 }
@@ -246,7 +247,7 @@ func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySumma
 		}
 		cache, measured := gib(c.PredictedKVGiB)+" GiB", gib(c.KVGiB)
 		if c.Blocks > 0 {
-			cache, measured = fmt.Sprintf("%d blocks", c.PredictedBlocks), fmt.Sprint(c.Blocks)
+			cache, measured = words.Count(c.PredictedBlocks, "block"), fmt.Sprint(c.Blocks)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", head, c.Engine, settings,
 			gib(c.PredictedWeightsGiB), gib(c.WeightsGiB), gib(c.PredictedActivationGiB), gib(c.ActivationGiB), c.Memory.Peak, cache, measured, off)
@@ -261,5 +262,5 @@ func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySumma
 	fmt.Fprintf(w, "rows           %d, of which %d are measured\nkv_mape        %.2f %%\nkv_mean_error  %+.2f %%\nkv_max_error   %.2f %%\n",
 		s.Rows, s.Measured, 100*s.KVMAPE, 100*s.KVMean, 100*s.KVMaxError)
 	fmt.Fprintf(w, "  %.2f %% where version and card's memory are stated: %s\n  %.2f %% elsewhere: %s\n",
-		100*s.StatedMaxError, counted(s.StatedRows, "row"), 100*s.OtherMaxError, counted(s.Measured-s.StatedRows, "row"))
+		100*s.StatedMaxError, words.Count(s.StatedRows, "row"), 100*s.OtherMaxError, words.Count(s.Measured-s.StatedRows, "row"))
 }

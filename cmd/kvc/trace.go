@@ -9,6 +9,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/report"
 	"kvcompress/trace"
@@ -119,7 +120,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 		row("shape", "%d layers × %d KV heads × %d, %d query heads each, %s", s.Layers, s.KVHeads, s.HeadSize, s.Group, info.DType)
 	}
 	if r := info.Rope; r != nil {
-		row("rope", "base %.12g, %d of a head's %d elements, pairing %s%s", r.Base, r.RotarySize, info.Shape.HeadSize, r.Pairing, scalingText(r.Scaling))
+		row("rope", "base %.12g, %d of a head's %s, pairing %s%s", r.Base, r.RotarySize, words.Count(info.Shape.HeadSize, "element"), r.Pairing, scalingText(r.Scaling))
 	}
 	row("source", "%s", info.Source.Kind)
 	optional("", info.Source.Description)
@@ -137,12 +138,12 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 	}
 	switch {
 	case info.WithPrefixes > 0 && info.PrefixBlockTokens > 0:
-		row("prefixes", "of %s, in blocks of %d tokens", counted(info.WithPrefixes, "request"), info.PrefixBlockTokens)
+		row("prefixes", "of %s, in blocks of %s", words.Count(info.WithPrefixes, "request"), words.Count(info.PrefixBlockTokens, "token"))
 	case info.WithPrefixes > 0:
-		row("prefixes", "of %s, in blocks of unknown size", counted(info.WithPrefixes, "request"))
+		row("prefixes", "of %s, in blocks of unknown size", words.Count(info.WithPrefixes, "request"))
 	}
 	if info.WithCompression > 0 {
-		row("compression", "%s with options of their own", counted(info.WithCompression, "request"))
+		row("compression", "%s with options of their own", words.Count(info.WithCompression, "request"))
 	}
 	row("tokens", "%d", info.Tokens)
 	a := info.Arrivals
@@ -156,7 +157,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 		row("arrivals", "over %v, %.4g a second; standard deviation of the gaps / mean %.2f", span, a.Rate, a.GapCV)
 	}
 	if info.Files > 0 {
-		row("on disk", "%s in %d files", byteSize(info.DiskBytes), info.Files)
+		row("on disk", "%s in %s", byteSize(info.DiskBytes), words.Count(info.Files, "file"))
 	}
 	if !requestsOnly {
 		row("KV cache", "%s, uncompressed (%s a token; largest request %s)",

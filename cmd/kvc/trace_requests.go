@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/words"
 	"kvcompress/trace"
 	"kvcompress/trace/requestlog"
 	"kvcompress/traces"
@@ -175,7 +176,7 @@ func (d writtenRequests) String() string {
 	if d.LastNS == d.FirstNS {
 		when = "all at once"
 	}
-	return fmt.Sprintf("%s: %s %s; %d prompt and %d output tokens", d.Trace, counted(d.Requests, "request"), when, d.PromptTokens, d.OutputTokens)
+	return fmt.Sprintf("%s: %s %s; %d prompt and %d output tokens", d.Trace, words.Count(d.Requests, "request"), when, d.PromptTokens, d.OutputTokens)
 }
 
 // givenFlags are the flags of a command line but for some, as one would write them.

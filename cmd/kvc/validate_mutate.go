@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/mutate"
 )
@@ -91,5 +92,5 @@ func printMutants(w io.Writer, r *mutate.Result, took time.Duration) {
 		}
 	}
 	fmt.Fprintf(w, "\n%d of %s noticed, %d of the others equivalent by the guess: %.1f %% of the rest, in %.1fs.\n",
-		r.Noticed, count(r.Mutants, "mutant"), r.Equivalent, 100*r.Part(), took.Seconds())
+		r.Noticed, words.Count(r.Mutants, "mutant"), r.Equivalent, 100*r.Part(), took.Seconds())
 }

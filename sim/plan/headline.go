@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"kvcompress/internal/words"
 	"strconv"
 	"strings"
 )
@@ -32,7 +33,7 @@ func (c *Candidate) What() string {
 		return "any replicas of " + one
 	}
 	if n := c.Servers(); n > 1 {
-		return fmt.Sprintf("%d replicas of %s", n, one)
+		return fmt.Sprintf("%s of %s", words.Count(n, "replica"), one)
 	}
 	return one
 }
@@ -86,7 +87,7 @@ func (a *Answer) price(c *Candidate) string {
 	case c.Cards == 1:
 		return "on 1 card"
 	}
-	return fmt.Sprintf("on %d cards", c.Cards)
+	return fmt.Sprintf("on %s", words.Count(c.Cards, "card"))
 }
 
 // Headline is the answer in one line. It recommends nothing that misses an objective without
