@@ -144,10 +144,12 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 	if err != nil {
 		return err
 	}
-	g, err := f.generate(cmd.Context(), engine, model, prompt, question)
+	ctx, clear := watched(cmd, "tokens")
+	g, err := f.generate(ctx, engine, model, prompt, question)
+	clear()
 	if err = errors.Join(err, closeEngine()); err != nil {
 		if errors.Is(err, context.Canceled) {
-			return failure{errors.New("interrupted")}
+			return interrupted(err, "nothing is printed")
 		}
 		return err
 	}

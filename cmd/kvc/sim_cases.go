@@ -36,9 +36,7 @@ func caseForms() []caseForm {
 	log, _ := cost.LogColumns()
 	return []caseForm{
 		{"caches that servers found room for", memory, nil, (*simFlags).runMemoryCases},
-		{"serving runs of a closed loop or a batch", serving, []string{"profile", "gpu"}, func(f *simFlags, cmd *cobra.Command, text []byte, name string) error {
-			return f.runServingCases(cmd.Context(), cmd.OutOrStdout(), text, name)
-		}},
+		{"serving runs of a closed loop or a batch", serving, []string{"profile", "gpu"}, (*simFlags).runServingCases},
 		{"requests as they were measured", log, []string{"profile", "model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization"}, (*simFlags).runLog},
 		{"runs of a throughput benchmark", throughput, []string{"profile", "spread", "plot", "engine"}, (*simFlags).runThroughputCases},
 	}
@@ -193,7 +191,7 @@ func (f *simFlags) runLog(cmd *cobra.Command, text []byte, name string) error {
 	if flags.Changed("gpu-memory-utilization") {
 		s.utilization = f.memory
 	}
-	return f.runLogCases(cmd.Context(), cmd.OutOrStdout(), text, name, s)
+	return f.runLogCases(cmd, text, name, s)
 }
 
 // runMemoryCases compares caches that servers found room for.

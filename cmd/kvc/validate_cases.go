@@ -14,9 +14,11 @@ import (
 
 // validateCases replays recorded decisions and results of other implementations.
 func validateCases(cmd *cobra.Command, name string, asJSON bool) error {
-	report, err := validate.CasesAt(cmd.Context(), name)
-	if ctx := cmd.Context().Err(); ctx != nil {
-		return err
+	ctx, clear := watched(cmd, "cases compared")
+	report, err := validate.CasesAt(ctx, name)
+	clear()
+	if cmd.Context().Err() != nil {
+		return interrupted(err, words.OfAll(report.Agree, report.Cases, "case", "agree")+", of the files that were done")
 	}
 	if err != nil {
 		err = usageError{fmt.Errorf("--cases: %w", err)}

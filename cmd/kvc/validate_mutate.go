@@ -42,7 +42,7 @@ func validateMutate(cmd *cobra.Command, flags *validateFlags) error {
 		return err
 	}
 	start := time.Now()
-	mutants := mutate.Sample(modules, flags.mutate, flags.seed, mutate.EngineGroup)
+	mutants := mutate.Sample(cmd.Context(), modules, flags.mutate, flags.seed, mutate.EngineGroup)
 	bar := newBar(cmd.ErrOrStderr(), int64(len(mutants)), "mutants")
 	check := mutate.Check{Methods: methods, Seeds: mutateSeeds, Runs: mutateRuns, Progress: func() { _ = bar.Add(1) }}
 	survivors, err := check.Run(cmd.Context(), mutants)

@@ -134,6 +134,7 @@ func ofRows[T any](ctx context.Context, n int, one func(ctx context.Context, i i
 		if all[i], err = one(ctx, i); err != nil {
 			cancel(err)
 		}
+		work.Step(ctx)
 	})
 	return all, context.Cause(ctx)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"kvcompress/internal/work"
 	"kvcompress/sim"
 	"kvcompress/trace"
 )
@@ -112,6 +113,7 @@ func (c *LogCase) serve(ctx context.Context, f *Fit) error {
 	c.plan.Rates, c.plan.Products = rates, products
 	out, err := sim.Project(ctx, c.plan, func(yield func(trace.Request, error) bool) {
 		for _, q := range c.Requests {
+			work.Step(ctx)
 			if !yield(trace.Request{ID: q.ID, ArrivalNS: int64(math.Round((q.Arrival - c.Requests[0].Arrival) * 1e9)), PromptTokens: q.Input, OutputTokens: q.Output}, nil) {
 				return
 			}
