@@ -57,13 +57,14 @@ type HeadCount struct {
 type ArrivalInfo struct {
 	FirstNS int64 `json:"first_ns"`
 	LastNS  int64 `json:"last_ns"`
-	// Rate is (requests - 1) / (last - first), and 0 if all come at once.
-	Rate float64 `json:"per_second"`
+	// Rate is (requests - 1) / (last - first). Where all come at once, it and what follows
+	// are 0, and left out of JSON.
+	Rate float64 `json:"per_second,omitempty"`
 	// Gaps are the times between one arrival and the next, in nanoseconds.
-	Gaps Distribution `json:"gaps_ns"`
+	Gaps Distribution `json:"gaps_ns,omitzero"`
 	// GapCV is the gaps' standard deviation over their mean: 0 for a regular beat, 1
 	// for independent arrivals, more for bursts.
-	GapCV float64 `json:"gap_cv"`
+	GapCV float64 `json:"gap_cv,omitempty"`
 }
 
 // Distribution summarizes a sample. A percentile is the smallest value that at

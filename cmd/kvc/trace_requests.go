@@ -123,7 +123,7 @@ type writtenRequests struct {
 	OutputTokens int64   `json:"output_tokens"`
 	FirstNS      int64   `json:"first_ns"`
 	LastNS       int64   `json:"last_ns"`
-	PerSecond    float64 `json:"per_second"` // 0 if all come at once
+	PerSecond    float64 `json:"per_second,omitempty"` // 0 if all come at once
 }
 
 // writeRequests writes a trace without tensors. meta is asked when the first request

@@ -212,8 +212,8 @@ type Summary struct {
 	BatchRows          int     `json:"batch_rows"` // with a measured batch
 	BatchExact         int     `json:"batch_exact"`
 	BatchMaxError      int     `json:"batch_max_error"`
-	ThroughputMAPE     float64 `json:"throughput_mape"`      // mean absolute error
-	ThroughputMaxError float64 `json:"throughput_max_error"` // absolute
+	ThroughputMAPE     float64 `json:"throughput_mape,omitempty"`      // mean absolute error
+	ThroughputMaxError float64 `json:"throughput_max_error,omitempty"` // absolute
 }
 
 // Summarize compares cases with what was measured.
