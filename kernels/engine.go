@@ -3,6 +3,7 @@ package kernels
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"kvcompress/kernels/device"
@@ -68,6 +69,7 @@ func newEngine(dev device.Device, cfg ref.Config, method ref.Method, open func(k
 	if err != nil {
 		return nil, err
 	}
+	s.fresh = opt.FreshBuffers
 	if opt.PrefillBytes > 0 {
 		s.mostWeights = opt.PrefillBytes
 	}
@@ -95,6 +97,33 @@ func (e *Engine) Config() ref.Config { return e.cfg }
 // Close frees the engine's memory on the device and closes the tensors of every
 // sequence that is still in the cache.
 func (e *Engine) Close() error { return errors.Join(e.inputs.Close(), e.state.close()) }
+
+// Place makes the cache the last of a larger one's blocks, of which so many come before it,
+// a multiple of 32, and are in use by others: kernels meet the larger numbers. To the caller
+// its blocks are numbered from 0 on as before. It is for tests of what a small cache does not
+// show, such as offsets beyond 2 GiB; the memory before is allocated, and never touched. The
+// cache has to be empty.
+func (e *Engine) Place(before int) error {
+	s := e.state
+	if before < 0 || before%32 != 0 || len(e.seqs) > 0 || before > math.MaxInt32/e.cfg.BlockSize-e.cfg.Blocks {
+		return fmt.Errorf("kernels: a cache with %d sequences cannot be placed after %d blocks", len(e.seqs), before)
+	}
+	arrays := []*device.Ptr{&s.tables, &s.lengths, &s.owners, &s.free}
+	for _, a := range s.slotArrays() {
+		arrays = append(arrays, a.at)
+	}
+	for _, p := range arrays {
+		if err := s.dev.Free(*p); err != nil {
+			return e.fail(err)
+		}
+		*p = 0
+	}
+	s.first = before
+	if err := errors.Join(s.allocate(), s.dev.Fill(s.tables, 0xff, s.tableBytes())); err != nil {
+		return e.fail(err)
+	}
+	return nil
+}
 
 // fail notes that the device has failed in the middle of an operation.
 func (e *Engine) fail(err error) error {

@@ -93,7 +93,8 @@ func (s *state) readMoves(m moves) ([]kv.Move, error) {
 	}
 	list := make([]kv.Move, m.n)
 	for i := range list {
-		list[i] = kv.Move{Destination: slots[2*i], Source: slots[2*i+1]}
+		before := int32(s.first * s.cfg.BlockSize)
+		list[i] = kv.Move{Destination: slots[2*i] - before, Source: slots[2*i+1] - before}
 	}
 	return list, nil
 }

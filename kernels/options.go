@@ -18,6 +18,11 @@ type Options struct {
 	// nothing else changes.
 	PrefillBytes int
 
+	// FreshBuffers gives every use of working memory memory of its own, of exactly the bytes
+	// that it needs, so that a checker finds who reads or writes beyond them, or reads what
+	// was left from before. Without, memory is used again.
+	FreshBuffers bool
+
 	// Context, when it is done, ends the launch that is under way (on the CPU) and every
 	// later one. The operation fails, and the engine is then of no more use. nil is never done.
 	Context context.Context

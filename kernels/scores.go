@@ -259,7 +259,7 @@ func (s *state) turnBack(o *ref.ExpectedAttention, n, heads int, rows, angles de
 func (s *state) angles(o *ref.ExpectedAttention, n int) (device.Ptr, error) {
 	pairs, _, _ := o.Pairs()
 	if n <= s.turned {
-		return s.buffer("angles", n*2*pairs*4)
+		return s.buffers["angles"].ptr, nil
 	}
 	s.turned = 0
 	all := make([]float32, 0, n*2*pairs)

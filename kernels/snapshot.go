@@ -23,7 +23,7 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 		Values: make([]byte, slots*row),
 		Owners: make([]kv.Owner, e.cfg.Blocks),
 	}
-	owners, err := download[int32](s, s.owners, 4*e.cfg.Blocks)
+	owners, err := download[int32](s, s.own(s.owners, 16), 4*e.cfg.Blocks)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 			snap.Owners[i] = kv.Owner{Seq: kv.NoSeq}
 		}
 	}
-	if snap.Free, err = download[uint32](s, s.free, freeWords(e.cfg.Blocks)); err != nil {
+	if snap.Free, err = download[uint32](s, s.free+device.Ptr(s.first/8), freeWords(e.cfg.Blocks)); err != nil {
 		return nil, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.seqs)) {
@@ -62,7 +62,7 @@ func (e *Engine) Cache() (*kv.Cache, error) {
 			continue
 		}
 		for i, a := range arrays {
-			if err := s.dev.Read(contents[i][first*a.size:][:n*a.size], *a.at+device.Ptr(first*a.size)); err != nil {
+			if err := s.dev.Read(contents[i][first*a.size:][:n*a.size], s.own(*a.at, e.cfg.BlockSize*a.size)+device.Ptr(first*a.size)); err != nil {
 				return nil, err
 			}
 		}
@@ -87,6 +87,7 @@ func (e *Engine) sequence(id kv.SeqID) (*kv.Sequence, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.hostBlocks(tables)
 	seq := &kv.Sequence{ID: id, Prompt: known.prompt, Len: known.tokens, Heads: make([]kv.Head, heads)}
 	for i, n := range lengths {
 		blocks := min(max(0, e.blocksOf(int(n))), s.maxBlocks)
@@ -120,12 +121,13 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	clear(e.seqs)
 	clear(e.used)
 	e.held, e.broken = 0, nil
-	errs := []error{
-		s.dev.Write(s.keys, snap.Keys), s.dev.Write(s.values, snap.Values), s.dev.Write(s.positions, encode(snap.Positions)),
-		s.dev.Write(s.owners, encode(owners)), s.dev.Write(s.free, encode(snap.Free)),
+	errs := []error{s.dev.Write(s.own(s.owners, 16), encode(owners)), s.dev.Write(s.free+device.Ptr(s.first/8), encode(snap.Free))}
+	contents := [][]byte{snap.Keys, snap.Values, encode(snap.Positions)}
+	for _, column := range snap.Data {
+		contents = append(contents, encode(column))
 	}
-	for i, column := range snap.Data {
-		errs = append(errs, s.dev.Write(s.data[i], encode(column)))
+	for i, a := range s.slotArrays() {
+		errs = append(errs, s.dev.Write(s.own(*a.at, e.cfg.BlockSize*a.size), contents[i]))
 	}
 	for _, seq := range snap.Sequences {
 		errs = append(errs, e.restoreSequence(c, seq))
@@ -170,6 +172,7 @@ func (e *Engine) writeTables(seq *kv.Sequence) error {
 		h := &seq.Heads[i]
 		copy(tables[i*s.maxBlocks:][:s.maxBlocks][min(h.First/e.cfg.BlockSize, s.maxBlocks):], h.Table)
 	}
+	s.deviceBlocks(tables)
 	if s.quantizing != nil {
 		if err := e.writeLists(seq); err != nil {
 			return err
@@ -206,7 +209,7 @@ func (e *Engine) Poison() error {
 			continue
 		}
 		for _, a := range s.slotArrays() {
-			errs = append(errs, s.dev.Fill(*a.at+device.Ptr(first*a.size), 0xff, int64(n*a.size)))
+			errs = append(errs, s.dev.Fill(s.own(*a.at, e.cfg.BlockSize*a.size)+device.Ptr(first*a.size), 0xff, int64(n*a.size)))
 		}
 		first += n
 	}

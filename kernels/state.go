@@ -28,6 +28,7 @@ type state struct {
 
 	quantizing *quantizing // nil if the method does not quantize
 
+	first     int // blocks before the cache's own: see [Engine.Place]
 	rows      int // sequences that have room
 	maxBlocks int // blocks that a head's table has room for
 
@@ -46,7 +47,8 @@ type state struct {
 	biased  bias // that is in the buffers
 	turned  int  // positions whose rotations are in the buffers
 
-	mostWeights int // maxPrefillWeights
+	mostWeights int  // maxPrefillWeights
+	fresh       bool // see [Options.FreshBuffers]
 }
 
 // buffer is memory that is kept from launch to launch and grows as needed.
@@ -78,44 +80,54 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 		kernels:   map[string]device.Kernel{},
 		buffers:   map[string]*buffer{},
 	}
-	slots := int64(cfg.Blocks) * int64(cfg.BlockSize)
-	words := freeWords(cfg.Blocks)
-	type array struct {
-		name string
-		to   *device.Ptr
-		size int64
-	}
-	arrays := []array{
-		{"owners", &s.owners, int64(cfg.Blocks) * 16},
-		{"free", &s.free, int64(words) * 4},
-		{"tables", &s.tables, s.tableBytes()},
-		{"lengths", &s.lengths, int64(rows) * int64(s.heads()) * 4},
-	}
-	for _, a := range s.slotArrays() {
-		arrays = append(arrays, array{a.name, a.at, slots * int64(a.size)})
-	}
-	for _, a := range arrays {
-		var err error
-		if *a.to, err = dev.Alloc(a.name, a.size); err != nil {
-			return nil, errors.Join(fmt.Errorf("kernels: %w", err), s.close())
-		}
-	}
-	if main := s.main(); main < len(columns) {
-		s.metrics, s.width = s.data[main], columns[main].Width
-	}
-	free := make([]byte, words*4)
-	for b := range cfg.Blocks {
-		free[b/8] |= 1 << (b % 8)
+	if err := s.allocate(); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	if err := errors.Join(
-		dev.Write(s.free, free),
-		dev.Fill(s.owners, 0xff, int64(cfg.Blocks)*16),
 		dev.Fill(s.tables, 0xff, s.tableBytes()),
 		s.reserveLists(rows, tokens),
 	); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// allocate allocates the cache, its tables and lengths, in whose free list all blocks are but those before its own.
+func (s *state) allocate() error {
+	blocks := s.first + s.cfg.Blocks
+	slots := int64(blocks) * int64(s.cfg.BlockSize)
+	words := freeWords(blocks)
+	type array struct {
+		name string
+		to   *device.Ptr
+		size int64
+	}
+	arrays := []array{
+		{"owners", &s.owners, int64(blocks) * 16},
+		{"free", &s.free, int64(words) * 4},
+		{"tables", &s.tables, s.tableBytes()},
+		{"lengths", &s.lengths, int64(s.rows) * int64(s.heads()) * 4},
+	}
+	for _, a := range s.slotArrays() {
+		arrays = append(arrays, array{a.name, a.at, slots * int64(a.size)})
+	}
+	for _, a := range arrays {
+		var err error
+		if *a.to, err = s.dev.Alloc(a.name, a.size); err != nil {
+			return fmt.Errorf("kernels: %w", err)
+		}
+	}
+	if main := s.main(); main < len(s.columns) {
+		s.metrics, s.width = s.data[main], s.columns[main].Width
+	}
+	free := make([]byte, words*4)
+	for b := s.first; b < blocks; b++ {
+		free[b/8] |= 1 << (b % 8)
+	}
+	return errors.Join(
+		s.dev.Write(s.free, free),
+		s.dev.Fill(s.owners+device.Ptr(16*s.first), 0xff, int64(s.cfg.Blocks)*16),
+	)
 }
 
 // close frees the device's memory. The device stays open.
@@ -141,6 +153,23 @@ type slotArray struct {
 	name string
 	at   *device.Ptr
 	size int
+}
+
+// own is where the cache's own part begins of an array that has size bytes for each block.
+func (s *state) own(array device.Ptr, size int) device.Ptr { return array + device.Ptr(s.first*size) }
+
+// hostBlocks turns numbers of blocks as kernels know them into the cache's, and deviceBlocks
+// the other way round. What is no block's number stays none.
+func (s *state) hostBlocks(blocks []int32) { s.shiftBlocks(blocks, -int32(s.first)) }
+
+func (s *state) deviceBlocks(blocks []int32) { s.shiftBlocks(blocks, int32(s.first)) }
+
+func (s *state) shiftBlocks(blocks []int32, by int32) {
+	for i, b := range blocks {
+		if b >= 0 {
+			blocks[i] += by
+		}
+	}
 }
 
 // main returns the column that the method watches, or else the first.
@@ -171,8 +200,8 @@ func tableBlocks(cfg *ref.Config, tokens int) int {
 // freeWords returns the words of the free list of n blocks.
 func freeWords(n int) int { return ceilDiv(n, 32) }
 
-// reserve makes room for so many rows of sequences of at most tokens tokens; what
-// is there stays, with an error too.
+// reserve grows to rows rows, each for a sequence of at most tokens tokens. On error nothing
+// changes.
 func (s *state) reserve(rows, tokens int) error {
 	if err := s.reserveLists(rows, tokens); err != nil {
 		return err
@@ -224,12 +253,11 @@ func (s *state) tableBytes() int64 {
 // heads returns L·H.
 func (s *state) heads() int { return s.cfg.Shape.Layers * s.cfg.Shape.KVHeads }
 
-// buffer returns memory of at least size bytes that keeps its name: the same
-// memory at each call, with what was left in it, until it has to grow; then its
-// contents are undefined.
+// buffer returns memory of at least size bytes of that name, with undefined contents: the
+// same at each call until it has to grow. What it has returned for the name before is gone.
 func (s *state) buffer(name string, size int) (device.Ptr, error) {
 	b := s.buffers[name]
-	if b != nil && b.size >= int64(size) {
+	if b != nil && b.size >= int64(size) && !s.fresh {
 		return b.ptr, nil
 	}
 	if b != nil {
@@ -237,9 +265,14 @@ func (s *state) buffer(name string, size int) (device.Ptr, error) {
 		if err := s.dev.Free(b.ptr); err != nil {
 			return 0, err
 		}
-		size += size / 2
+		if !s.fresh {
+			size += size / 2
+		}
 	}
-	b = &buffer{size: int64(max(size, 256))}
+	b = &buffer{size: int64(max(size, 1))}
+	if !s.fresh {
+		b.size = max(b.size, 256)
+	}
 	var err error
 	if b.ptr, err = s.dev.Alloc(name, b.size); err != nil {
 		return 0, err

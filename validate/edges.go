@@ -59,7 +59,7 @@ const (
 	maxEdgeWork = 1e7
 )
 
-// EdgePipelines makes the edge pipelines of a seed, three or four of them, of those of the methods that have what
+// EdgePipelines makes the edge pipelines of a seed, three to five of them, of those of the methods that have what
 // lies at an edge: those of 163 seeds in a row have every combination of format, head size
 // and way of reading, and 64 all of edgeLong.
 func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
@@ -86,8 +86,9 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 			return of(r, others)
 		},
 		func(r *rand.Rand) (*Pipeline, error) { return of(r, own) },
+		func(r *rand.Rand) (*Pipeline, error) { return edgeOfPages(r, i, own) },
 	} {
-		if k < 3 && len(others) == 0 || k == 3 && len(own) == 0 {
+		if k < 3 && len(others) == 0 || k >= 3 && len(own) == 0 {
 			continue
 		}
 		r := rand.New(rand.NewPCG(seed, 1<<61+uint64(k)))
@@ -97,10 +98,35 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 		}
 		if p != nil {
 			p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
+			p.hardInputs(r)
+			p.hardScores(r)
 			all = append(all, *p)
 		}
 	}
 	return all, nil
+}
+
+// hardInputs gives a third of the edge pipelines hard values, and a third of them, where blocks are
+// large, a place beyond 2 GiB.
+func (p *Pipeline) hardInputs(r *rand.Rand) {
+	in := &p.Inputs
+	switch r.IntN(12) {
+	case 3:
+		in.Mirror = true
+	case 0:
+		in.Integers, in.Edges = false, true
+	case 1:
+		in.Integers, in.Scale = false, 12
+	case 2:
+		if in.Integers = false; p.Config.DType == dtype.F32 || p.Config.DType == dtype.BF16 {
+			in.Scale = 0x1p-128
+		} else { // all would be 0
+			in.Edges = true
+		}
+	}
+	if r.IntN(3) == 0 {
+		p.placeFar()
+	}
 }
 
 // edgeAxes returns the indices of the i-th pipeline's format and head size, and how often all
@@ -113,7 +139,26 @@ func edgeAxes(i int) (format, size, round int) {
 // there is none.
 func edgeOfReading(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	format, size, round := edgeAxes(i)
-	reading := edgeReadings[(size+round)%len(edgeReadings)]
+	return edgeOf(r, i, edgeFormats[format], size, round, edgeReadings[(size+round)%len(edgeReadings)], methods)
+}
+
+// edgeOfPages makes the i-th pipeline of a format that quantized pages may have and a head size.
+func edgeOfPages(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	formats := edgeFormats[:pageFormats]
+	size := i / len(formats)
+	return edgeOf(r, i, formats[i%len(formats)], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods)
+}
+
+// anyReading takes any method.
+func anyReading(ref.Method) bool { return true }
+
+// pageFormats are the first of edgeFormats, of a cache with quantized pages: scales have no type in
+// one of fp8.
+const pageFormats = 3
+
+// edgeOf makes the i-th pipeline of a format, a head size and methods that read in a way; nil if
+// there is none.
+func edgeOf(r *rand.Rand, i int, format dtype.DType, size, round int, reading func(ref.Method) bool, methods []*draw.Method) (*Pipeline, error) {
 	for range maxEdgeDraws {
 		p := &Pipeline{
 			Shape: kv.Shape{
@@ -130,7 +175,7 @@ func edgeOfReading(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 			}
 		}
 		p.Config = ref.Default()
-		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[format], 1
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), format, 1
 		found, err := p.drawMethod(r, methods, reading)
 		if err != nil || !found {
 			return nil, err
@@ -167,12 +212,12 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 			p.Rope = &trace.Rope{Base: 10000, RotarySize: d / pick(r, 1, 1, 2, 4), Pairing: pick(r, trace.Half, trace.Interleaved)}
 		}
 		formats := edgeFormats
-		if m.OwnPages { // scales have no type in a cache of fp8
-			formats = formats[:3]
+		if m.OwnPages {
+			formats = formats[:pageFormats]
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, formats...), 1
-		found, err := p.drawMethod(r, []*draw.Method{m}, func(ref.Method) bool { return true })
+		found, err := p.drawMethod(r, []*draw.Method{m}, anyReading)
 		if err != nil || !found {
 			return nil, err
 		}
@@ -207,7 +252,7 @@ func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		}
 		p.Config = ref.Default()
 		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
-		found, err := p.drawMethod(r, methods[k:k+1], func(ref.Method) bool { return true })
+		found, err := p.drawMethod(r, methods[k:k+1], anyReading)
 		if err != nil || !found {
 			return nil, err
 		}
@@ -242,7 +287,7 @@ func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.
 			if err != nil {
 				return false, err
 			}
-			if is(run) && cfg.Compression.Enabled() {
+			if is(run) && (cfg.Compression.Enabled() || m.OwnPages) {
 				p.Shape, p.Config = cfg.Shape, cfg
 				p.Config.Shape, p.Config.Rope = kv.Shape{}, nil
 				return true, nil

@@ -33,8 +33,11 @@ type engine struct {
 
 func (e *engine) Close() error { return errors.Join(e.Engine.Close(), e.device.Close()) }
 
+// parsed is of all devices, which load the same modules.
+var parsed ptx.Cache
+
 func newEngine(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
-	dev, err := devices.Open(*deviceName, ptx.Options{Checks: ptx.AllChecks(), Shuffle: *shuffle})
+	dev, err := devices.Open(*deviceName, ptx.Options{Checks: ptx.AllChecks(), Shuffle: *shuffle, Cache: &parsed})
 	if err != nil {
 		return nil, err
 	}

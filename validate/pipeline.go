@@ -22,7 +22,14 @@ type Pipeline struct {
 	Inputs     Inputs      `json:"inputs"`
 	Own        []Own       `json:"own,omitempty"` // sequences with options of their own
 	Operations []Operation `json:"operations"`    // those that are out of place are skipped
+
+	// Before is how many blocks come before the cache's own, in an engine that is a [Placer].
+	Before int `json:"before,omitempty"`
 }
+
+// Placer is an engine whose cache can be placed behind so many other blocks, which nobody
+// touches: [kernels.Engine.Place].
+type Placer interface{ Place(before int) error }
 
 // Own is a sequence, and its options of compression in place of the configuration's.
 type Own struct {
@@ -36,6 +43,7 @@ type Inputs struct {
 	Tokens   []int   `json:"tokens"`             // of each sequence
 	Integers bool    `json:"integers,omitempty"` // −4 to 4, whose sums are exact and often equal; else from −Scale to Scale
 	Edges    bool    `json:"edges,omitempty"`    // at the edges of the formats of a cache
+	Mirror   bool    `json:"mirror,omitempty"`   // every other token has the negative of the one before, so that sums become 0
 	Scale    float32 `json:"scale,omitempty"`
 }
 
@@ -55,8 +63,11 @@ func (p Pipeline) String() string {
 	return string(text)
 }
 
-// maxPipelineBytes bounds the cache of a pipeline.
-const maxPipelineBytes = 1 << 30
+// maxPipelineBytes bounds the cache of a pipeline, and maxBeforeBytes what comes before it.
+const (
+	maxPipelineBytes = 1 << 30
+	maxBeforeBytes   = 5 << 30
+)
 
 // check returns an error if the pipeline, which may come from anywhere, cannot be run.
 func (p Pipeline) check() error {
@@ -66,6 +77,9 @@ func (p Pipeline) check() error {
 	}
 	if cfg.Blocks > maxPipelineBytes/cfg.BlockBytes() {
 		return fmt.Errorf("blocks %d: a cache of more than %d MiB", cfg.Blocks, maxPipelineBytes>>20)
+	}
+	if p.Before < 0 || p.Before%32 != 0 || p.Before > maxBeforeBytes/cfg.BlockBytes() {
+		return fmt.Errorf("before %d: not a multiple of 32 blocks of up to %d GiB", p.Before, maxBeforeBytes>>30)
 	}
 	if s := p.Inputs.Scale; !(s >= 0 && s <= trace.MaxMagnitude) {
 		return fmt.Errorf("inputs: scale %v is not from 0 to 2⁵⁶", s)
@@ -84,7 +98,7 @@ func (p Pipeline) check() error {
 		}
 	}
 	for i, op := range p.Operations {
-		if err := op.check(); err != nil {
+		if err := op.check(); err != nil && !(op.Kind == OpScores && len(op.Sequences) == 1) {
 			return fmt.Errorf("operations[%d]: %w", i, err)
 		}
 		for _, id := range op.Sequences {
@@ -115,8 +129,13 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 	}
 	defer func() { err = errors.Join(err, pair.Close()) }()
 
+	if placer, ok := pair.test.(Placer); ok && p.Before > 0 {
+		if err := placer.Place(p.Before); err != nil {
+			return o, err
+		}
+	}
 	tokens := map[kv.SeqID]int{} // that have entered, of the sequences in the cache
-	for _, op := range p.Operations {
+	for n, op := range p.Operations {
 		if err := ctx.Err(); err != nil {
 			return o, err
 		}
@@ -126,6 +145,13 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 		}
 		if err := pair.Poison(); err != nil {
 			return o, err
+		}
+		if op.Kind == OpScores {
+			if err := p.score(pair, op.Sequences[0], n); err != nil {
+				return o, err
+			}
+			o.Operations++
+			continue
 		}
 		if op.Kind == OpPrefill {
 			if err := p.configure(pair, op.Sequences[0]); err != nil {
@@ -219,12 +245,15 @@ func (m *madeUp) Close() error { return nil }
 func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 	row := t.Heads(m.shape) * m.shape.HeadSize
 	for i := range n {
-		key := m.inputs.Seed
-		for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(from + i)} {
+		key, token, sign := m.inputs.Seed, from+i, float32(1)
+		if m.inputs.Mirror {
+			token, sign = token&^1, float32(1-2*(token&1))
+		}
+		for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(token)} {
 			key = mix(key ^ x)
 		}
 		for j := range row {
-			dst[i*row+j] = m.inputs.value(mix(key ^ uint64(j)))
+			dst[i*row+j] = sign * m.inputs.value(mix(key^uint64(j)))
 		}
 	}
 	return nil

@@ -28,14 +28,19 @@ const maxWork = 8e6
 func RandomPipeline(seed uint64) Pipeline {
 	r := rand.New(rand.NewPCG(seed, 0))
 	u := randomUnusual(seed, 0)
+	longest := u.longest()
 	for tries := 0; ; tries++ {
 		p := randomPipeline(r, u.after(tries))
+		if longest && tries < maxLarge {
+			p.Config.Metric.Window = min(p.Config.Metric.Window, 2)
+		}
 		cfg := p.config()
 		if p.work() <= maxWork && cfg.Validate() == nil {
 			more := rand.New(rand.NewPCG(seed, 1<<63)) // so that the rest of a seed stays what it was
 			p.Own = randomOwn(more, len(p.Inputs.Tokens))
 			p.Config.Metric.PrefillOnly = more.IntN(8) == 0
 			p.Config.KVScale = draw.Scale(more, cfg.DType, p.Shape.Layers)
+			p.harden(seed, 0)
 			return p
 		}
 	}
@@ -47,7 +52,7 @@ func RandomPipelineOf(seed uint64, methods []*draw.Method) (Pipeline, error) {
 	return randomPipelineOf(seed, 0, methods)
 }
 
-// randomPipelineOf is RandomPipelineOf where so many pipelines of the seed were refused.
+// randomPipelineOf is RandomPipelineOf after that many pipelines of the seed were refused.
 func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, error) {
 	r := rand.New(rand.NewPCG(seed, 1+refused))
 	isKVCompress := func(m *draw.Method) bool { return m.Name == ref.KVCompress }
@@ -64,6 +69,9 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 	}
 	m := others[r.IntN(len(others))]
 	u := randomUnusual(seed, refused)
+	if u.longest() {
+		u.shape, u.prompts = nil, nil
+	}
 	for tries := 0; ; tries++ {
 		p := randomPipeline(r, u.after(tries))
 		if r.IntN(2) == 0 {
@@ -89,6 +97,7 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 			more := rand.New(rand.NewPCG(seed, 1<<63+refused))
 			p.Own = p.budgets(more)
 			p.Config.KVScale = draw.Scale(more, p.Config.DType, p.Shape.Layers)
+			p.harden(seed, refused)
 			return p, nil
 		}
 	}

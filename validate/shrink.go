@@ -177,6 +177,7 @@ func (p Pipeline) plainer() []func(*Pipeline) {
 			changes = append(changes, change)
 		}
 	}
+	where(p.Before > 0, func(p *Pipeline) { p.Before = 0 })
 	where(c.HeadBias != nil, func(p *Pipeline) { p.Config.Compression.HeadBias, p.Config.Compression.BiasWeight = nil, 0 })
 	where(c.Random, func(p *Pipeline) { p.Config.Compression.Random = false })
 	where(c.EvenLayers, func(p *Pipeline) { p.Config.Compression.EvenLayers, p.Config.Compression.ControlLayers = false, nil })
@@ -198,6 +199,7 @@ func (p Pipeline) plainer() []func(*Pipeline) {
 	where(p.Config.BlockSize > 1, func(p *Pipeline) { p.Config.BlockSize /= 2 })
 	where(p.Config.BlockSize > 1, halve)
 	where(!p.Inputs.Integers, func(p *Pipeline) { p.Inputs.Integers = true })
+	where(p.Inputs.Mirror, func(p *Pipeline) { p.Inputs.Mirror = false })
 	where(p.Inputs.Edges, func(p *Pipeline) { p.Inputs.Edges = false })
 	where(!p.Inputs.Integers && p.Inputs.Scale != 1, func(p *Pipeline) { p.Inputs.Scale = 1 })
 	where(p.Inputs.Seed != 0, func(p *Pipeline) { p.Inputs.Seed = 0 })

@@ -67,6 +67,11 @@ func randomLarge(r *rand.Rand) unusual {
 			u.prompts = append(u.prompts, 1+r.IntN(40))
 		}
 		return u
+	case 4: // positions and lengths past 16 bits
+		return unusual{
+			shape:   &kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8},
+			prompts: []int{1<<16 - 6 + r.IntN(12)},
+		}
 	case 3: // long sequences
 		return unusual{
 			shape:   &kv.Shape{Layers: 1, KVHeads: pick(r, 1, 2), Group: pick(r, 1, 2, 5), HeadSize: pick(r, 8, 16)},
@@ -74,6 +79,37 @@ func randomLarge(r *rand.Rand) unusual {
 		}
 	}
 	return unusual{}
+}
+
+// longest reports whether positions go past 16 bits. A prefill with a long window, and the
+// methods that compare all KVs with each other, take too long then.
+func (u unusual) longest() bool { return len(u.prompts) > 0 && u.prompts[0] > 1<<15 }
+
+// harden adds what is drawn apart, so that the rest of a seed stays what it was: scores that
+// cost nearly the same, and, where blocks are large, a place beyond 2 GiB.
+func (p *Pipeline) harden(seed, refused uint64) {
+	r := rand.New(rand.NewPCG(seed, 1<<60+refused))
+	p.hardScores(r)
+	if r.IntN(4) == 0 {
+		p.placeFar()
+	}
+}
+
+const (
+	farBytes  = 1 << 31 // of keys, and of values, before a cache that is far
+	farBlocks = 1 << 16
+	mostFar   = 1 << 19 // blocks, so that the free list is not too long
+)
+
+// placeFar places the cache where offsets do not fit in 31 bits, nor numbers of blocks in 16, if
+// its blocks are large enough for that.
+func (p *Pipeline) placeFar() {
+	cfg := p.config()
+	before := max(farBlocks, (farBytes/(cfg.BlockSize*cfg.RowBytes())+31)/32*32)
+	if before > mostFar || before > maxBeforeBytes/cfg.BlockBytes() {
+		return
+	}
+	p.Before = before
 }
 
 // edge turns random bits into a value at an edge of a format of the cache: halfway between

@@ -282,7 +282,8 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 		return printJSON(w, struct {
 			Cases   []*cost.ServingCase `json:"cases"`
 			Summary cost.ServingSummary `json:"summary"`
-		}{source.Serving, summary})
+			Notes   []string            `json:"notes"` // what the rows were taken for, and the error to expect
+		}{source.Serving, summary, servingNotes(source.Serving)})
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "line\tmodel\tcards\tisl\tosl\tat once\tTTFT ms\tmeasured\toff\tTPOT ms\tmeasured\toff\ttokens/s\toff\t")
@@ -302,14 +303,22 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 	}
 	table.Flush()
 	fmt.Fprintln(w)
-	var said []string
+	for _, sentence := range servingNotes(source.Serving) {
+		fmt.Fprintln(w, printableLine(sentence))
+	}
+	printServingSummary(w, &summary)
+	return nil
+}
+
+// servingNotes says what the rows of a file were taken for, where their times are from and the
+// error to expect, each once.
+func servingNotes(cases []*cost.ServingCase) (said []string) {
 	say := func(sentence string) {
 		if !slices.Contains(said, sentence) {
 			said = append(said, sentence)
-			fmt.Fprintln(w, printableLine(sentence))
 		}
 	}
-	for _, c := range source.Serving {
+	for _, c := range cases {
 		say(c.Rules.Note(c.Backend))
 		if card := c.Deployment.Card.Name; strings.HasPrefix(card, strings.ToLower(c.GPU)+"-") && c.CardGiB == 0 {
 			say(c.GPU + " is taken for " + card + ": --gpu or a column card_gib says which it is.")
@@ -320,8 +329,7 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 		}
 		say("Error to expect on " + c.Deployment.Card.Name + ": " + c.Expected + ".")
 	}
-	printServingSummary(w, &summary)
-	return nil
+	return said
 }
 
 func printServingSummary(w io.Writer, s *cost.ServingSummary) {

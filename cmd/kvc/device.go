@@ -18,6 +18,7 @@ type deviceFlags struct {
 // add defines --device, --checks and --shuffle. What the struct holds are the
 // defaults.
 func (f *deviceFlags) add(fs *pflag.FlagSet) {
+	f.options.Cache = new(ptx.Cache) // a command opens a device for each trace
 	fs.Var(&enum[string]{&f.name, devices.Names()}, "device",
 		"where kernels run: a GPU (cuda), or the PTX machine on the CPU (ptx)")
 	fs.Var(&checksValue{&f.options.Checks}, "checks",

@@ -35,7 +35,7 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		}
 		switch {
 		case c.MaxCacheTokens > 0:
-			how += fmt.Sprintf(" to %d KVs a head", c.MaxCacheTokens)
+			how += fmt.Sprintf(" to %s a head", words.Count(c.MaxCacheTokens, "KV"))
 		case c.Rate > 0:
 			how += fmt.Sprintf(" to a part of %g", c.Rate)
 		}
@@ -84,6 +84,9 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	}
 	t.Flush()
 
+	if l := r.Link; l != nil {
+		fmt.Fprintf(w, "\nThe KVs of %s were sent: %.4g s on the link on average, and %.4g s waiting for it; each link is busy %s of the time.\n", words.Count(l.Sent, "prompt"), l.Send, l.Wait, percent(l.Busy))
+	}
 	if in.SLO.Set() {
 		fmt.Fprintf(w, "\nObjectives, for %s of the requests\n", percent(in.SLO.Required()))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -201,7 +201,7 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 		return err
 	}
 	if cmd.Flags().Changed("random") || cmd.Flags().Changed("replay") {
-		engines.options.PrefillBytes = randomPrefill
+		engines.strict()
 	}
 	run := validate.Run{Engine: engines.make, Tolerance: flags.tolerance}
 	switch {
@@ -235,6 +235,12 @@ func (f *validateFlags) text(cmd *cobra.Command) io.Writer {
 // randomBudget bounds the instructions of a launch in a random pipeline, so that one
 // with an endless loop can be shrunk. Those of seeds 1 to 1000 stay within it.
 const randomBudget = 1 << 22
+
+// strict has engines do what small pipelines need to show faults: see kernels.Options.
+func (e *engines) strict() {
+	e.options.PrefillBytes = randomPrefill
+	e.options.FreshBuffers = e.flags.device.name != devices.CUDA // where each would take long
+}
 
 // randomPrefill has the prompts of random pipelines, which are short, take several launches,
 // as long ones do.

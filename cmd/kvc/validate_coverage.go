@@ -42,7 +42,7 @@ func validateCoverage(cmd *cobra.Command, names []string, flags *validateFlags) 
 	result.Validation, failed = validateTraces(cmd, names, flags, engines, run)
 	if cmd.Flags().Changed("random") && (failed == nil || errors.As(failed, new(failure))) {
 		dev.options.Budget = randomBudget
-		engines.options.PrefillBytes = randomPrefill
+		engines.strict()
 		fmt.Fprintln(flags.text(cmd))
 		result.Random, disagree = validateRandom(cmd, flags, engines, run)
 	}

@@ -172,9 +172,12 @@ func (d *fullDevice) Write(to device.Ptr, from []byte) error {
 	return d.Device.Write(to, from)
 }
 
+// parsed is of all devices: the modules of bugs are few, and the others the same.
+var parsed ptx.Cache
+
 // engine makes engines that have the bug, each on a device of its own under all checks.
 func (p *planted) engine(opt ptx.Options) validate.NewEngine {
-	opt.Checks = ptx.AllChecks()
+	opt.Checks, opt.Cache = ptx.AllChecks(), &parsed
 	return func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		return p.on(ptx.New(opt), cfg, open, observe)
 	}

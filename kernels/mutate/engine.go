@@ -30,6 +30,8 @@ type Check struct {
 	Runs    int // of a mutant that notice nothing before it has survived
 	// Progress, if it is not nil, is called as each mutant is done.
 	Progress func()
+
+	parsed ptx.Cache // of all devices
 }
 
 // Survivor is a mutant that nothing noticed.
@@ -148,6 +150,7 @@ type input struct {
 	*validate.Pipeline
 	covered ptx.Coverage
 	cost    int64 // instructions of threads
+	parsed  *ptx.Cache
 }
 
 // Run checks mutants. Equal seeds, mutants and methods give equal results.
@@ -193,7 +196,7 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		}
 	}
 	guesses := make([]Survivor, len(unnoticed))
-	each(len(unnoticed), func(i int) { guesses[i] = unnoticed[i].guess(ctx) })
+	each(len(unnoticed), func(i int) { guesses[i] = unnoticed[i].guess(ctx, &c.parsed) })
 	survivors = append(survivors, guesses...)
 	return survivors, ctx.Err()
 }
@@ -227,7 +230,7 @@ func (c *Check) inputs(ctx context.Context, first uint64, n int, mutants []*trie
 		for _, p := range append(edges, p) {
 			format := strings.TrimPrefix(p.Config.DType.String(), "fp8_")
 			if slices.ContainsFunc(mutants, func(t *tried) bool { return t.format() == "" || t.format() == format }) {
-				list = append(list, &input{Pipeline: &p})
+				list = append(list, &input{Pipeline: &p, parsed: &c.parsed})
 			}
 		}
 	}
@@ -255,11 +258,11 @@ const (
 // reference is an error. cost, which may be nil, is what it took.
 func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]kernels.Replacement, cost *int64) (err error) {
 	defer work.Recover(&err) // the host believed what a wrong kernel wrote
-	opt.MemoryLimit = maxMemory
+	opt.MemoryLimit, opt.Cache = maxMemory, in.parsed
 	var dev *ptx.Device
 	outcome, err := in.Pipeline.Run(ctx, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		dev = ptx.New(opt)
-		return kernels.New(dev, cfg, open, observe, kernels.Options{Kernels: replaced, PrefillBytes: passBytes})
+		return kernels.New(dev, cfg, open, observe, kernels.Options{Kernels: replaced, PrefillBytes: passBytes, FreshBuffers: true})
 	}, validate.Tolerance{})
 	if dev != nil {
 		if cost != nil {
@@ -304,7 +307,7 @@ func (t *tried) format() string {
 const maxProbes = 40
 
 // guess guesses whether a mutant that nothing noticed is equivalent.
-func (t *tried) guess(ctx context.Context) Survivor {
+func (t *tried) guess(ctx context.Context, parsed *ptx.Cache) Survivor {
 	s := Survivor{Mutant: t.Mutant, Runs: len(t.inputs)}
 	if len(t.inputs) == 0 {
 		s.Why = "no pipeline executes the instruction"
@@ -327,23 +330,43 @@ func (t *tried) guess(ctx context.Context) Survivor {
 	}
 	inputs := slices.Clone(t.inputs)
 	rand.New(rand.NewPCG(1, 0)).Shuffle(len(inputs), func(i, j int) { inputs[i], inputs[j] = inputs[j], inputs[i] })
-	for _, p := range inputs[:min(len(inputs), maxProbes)] {
-		if ctx.Err() != nil {
-			return s
-		}
-		in := &input{Pipeline: p}
-		if err := in.run(ctx, ptx.Options{Budget: launchBudget}, t.replaces(probe), nil); err != nil && ctx.Err() == nil {
-			s.Why = "its result differs, and nothing that follows does"
-			if report := (*ptx.Report)(nil); !errors.As(err, &report) || report.Kind != ptx.Trapped {
-				s.Why += ": " + err.Error()
-			}
-			return s
-		}
-	}
-	if t.Kind == KindAddress32 {
-		s.Equivalent, s.Why = true, fmt.Sprintf("32 bits held the offset wherever it was computed, in %d pipelines: only an array of more than 2 GiB would tell", min(len(inputs), maxProbes))
+	inputs = inputs[:min(len(inputs), maxProbes)]
+	differs := t.runs(ctx, parsed, inputs, probe, ptx.Options{Budget: launchBudget})
+	switch {
+	case ctx.Err() != nil:
+		return s
+	case differs == nil && t.Kind == KindAddress32:
+		s.Equivalent, s.Why = true, fmt.Sprintf("32 bits held the offset wherever it was computed, in %d pipelines: only an array of more than 2 GiB would tell", len(inputs))
+		return s
+	case differs == nil:
+		s.Equivalent, s.Why = true, fmt.Sprintf("its result was the same wherever it was executed, in %d pipelines", len(inputs))
 		return s
 	}
-	s.Equivalent, s.Why = true, fmt.Sprintf("its result was the same wherever it was executed, in %d pipelines", min(len(inputs), maxProbes))
+	s.Why = "its result differs, and nothing that follows does"
+	taint := t.Taint()
+	if taint == nil {
+		return s
+	}
+	used := t.runs(ctx, parsed, inputs, taint, ptx.Options{Checks: ptx.Checks{Uninit: true, Registers: true}, Budget: launchBudget})
+	if report := (*ptx.Report)(nil); ctx.Err() != nil {
+		return s
+	} else if errors.As(used, &report) {
+		s.Why += fmt.Sprintf(", though what differs is used, first at %s:%d", path.Clean(report.File), report.Line)
+	} else if used != nil {
+		s.Why += ": " + used.Error()
+	} else {
+		s.Equivalent, s.Why = true, fmt.Sprintf("nothing uses the bits of its result that differ, in %d pipelines", len(inputs))
+	}
 	return s
+}
+
+// runs runs inputs with a text in the place of the mutant's kernel, until one ends with an error.
+func (t *tried) runs(ctx context.Context, parsed *ptx.Cache, inputs []*validate.Pipeline, text []byte, opt ptx.Options) error {
+	for _, p := range inputs {
+		in := &input{Pipeline: p, parsed: parsed}
+		if err := in.run(ctx, opt, t.replaces(text), nil); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -252,6 +252,26 @@ func unlinked(text []byte, start int) int {
 	}
 }
 
+// Taint returns the text of the kernel alone in which the bits that the fault would give
+// another value are not defined, and all else is as without a fault: a checker of what is
+// undefined reports who uses them. It is nil where Probe is, and for a fault in 32 bits of an
+// address.
+func (m *Mutant) Taint() []byte {
+	w := read(m.Old)
+	d := w.writes()
+	t := types[class(d)]
+	if m.result.op == "" || t == "" || w.guard != "" || m.result.guard != "" {
+		return nil
+	}
+	bits := ".b" + t[2:]
+	if t == ".pred" {
+		bits = t
+	}
+	return m.alone(fmt.Sprintf("{ .reg %[1]s %%mutant_a, %%mutant_b, %%mutant_u; %[2]s %[3]s "+
+		"xor%[4]s %%mutant_b, %%mutant_b, %%mutant_a; and%[4]s %%mutant_b, %%mutant_b, %%mutant_u; xor%[4]s %[5]s, %%mutant_a, %%mutant_b; }",
+		t, w.operand(0, "%mutant_a"), m.result.operand(0, "%mutant_b"), bits, d))
+}
+
 // Probe returns the text of the kernel alone with a trap where the fault would first give
 // another result; nil if there is no telling, for an instruction that writes other than one
 // register.

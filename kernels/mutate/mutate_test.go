@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
 	"kvcompress/ref/draw"
 )
@@ -161,9 +162,66 @@ func FuzzMutants(f *testing.F) {
 		}
 		for _, x := range Sample(t.Context(), []*Module{m}, 5, seed, func(k string) string { return k }) {
 			x.Probe()
+			x.Taint()
 			if bytes.Equal(x.PTX(), text) {
 				t.Errorf("%s: %s changes nothing", x.Where(), x.New)
 			}
 		}
 	})
+}
+
+// TestTaint: a fault in bits that are masked away, or in a number that is not selected, is used
+// by nobody; one in others is.
+func TestTaint(t *testing.T) {
+	const kernel = `.version 7.8
+.target sm_80
+.address_size 64
+.visible .entry k(.param .u64 out)
+{
+	.reg .b32 %%r<9>; .reg .b64 %%rd<3>; .reg .pred %%p<3>;
+	ld.param.u64 %%rd1, [out];
+	mov.u32 %%r1, 0x80000000;
+	shr.u32 %%r2, %%r1, 24;
+	%s
+	st.global.u32 [%%rd1], %%r3;
+	ret;
+}
+`
+	for rest, used := range map[string]bool{
+		"and.b32 %r3, %r2, 255;":                                        false,
+		"and.b32 %r3, %r2, 256;":                                        true,
+		"mov.u32 %r3, %r2;":                                             true,
+		"setp.gt.s32 %p1, %r1, 0; selp.b32 %r3, %r2, 7, %p1;":           false,
+		"setp.lt.s32 %p1, %r1, 0; selp.b32 %r3, %r2, 7, %p1;":           true,
+		"setp.lt.s32 %p1, %r2, 0; mov.u32 %r3, 1; @%p1 mov.u32 %r3, 2;": true,
+		"shl.b32 %r3, %r2, 24; and.b32 %r3, %r3, 7;":                    false,
+	} {
+		m, err := Parse("k.ptx", fmt.Appendf(nil, kernel, rest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := m.Mutants("k")
+		i := slices.IndexFunc(all, func(x Mutant) bool { return strings.HasPrefix(x.New, "shr.s32") })
+		dev := ptx.New(ptx.Options{Checks: ptx.Checks{Uninit: true, Registers: true}})
+		out, err := dev.Alloc("out", 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		module, err := dev.Load("k.ptx", all[i].Taint())
+		if err != nil {
+			t.Fatalf("%v\n%s", err, all[i].Taint())
+		}
+		k, err := module.Kernel("k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := device.Dim{X: 1, Y: 1, Z: 1}
+		err = k.Launch(t.Context(), one, one, 0, device.Pointer(out))
+		if err == nil {
+			err = dev.Read(make([]byte, 4), out)
+		}
+		if (err != nil) != used {
+			t.Errorf("%s: %v, want a report: %t", rest, err, used)
+		}
+	}
 }

@@ -33,6 +33,8 @@ type Options struct {
 	Budget int64
 	// Coverage, if it is not nil, counts which instructions launches execute.
 	Coverage *Coverage
+	// Cache, which devices may share, keeps what Load parses; nil keeps nothing.
+	Cache *Cache
 	// Output is where kernels print (printf, which PTX calls vprintf), up to 1 MiB of a
 	// launch; nil discards it.
 	Output io.Writer

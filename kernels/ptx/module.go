@@ -28,7 +28,7 @@ func (d *Device) Load(name string, text []byte) (device.Module, error) {
 	if d.closed {
 		return nil, errClosed
 	}
-	p, err := cache.program(name, text, d.opt.AllowApprox)
+	p, err := d.opt.Cache.program(name, text, d.opt.AllowApprox)
 	if err != nil {
 		return nil, err
 	}
@@ -142,8 +142,11 @@ func (m *loadedModule) Kernel(name string) (device.Kernel, error) {
 	return &kernel{m.device, m, e}, nil
 }
 
-// programs holds what was parsed, by its content.
-type programs struct {
+// A Cache keeps the modules that devices have parsed, by their content, and drops the oldest
+// of more than 128. Devices that share one load a module again without parsing it; what a
+// module's variables hold is of each device. The zero value is empty. It may be used by
+// several goroutines.
+type Cache struct {
 	mu    sync.Mutex
 	known map[programKey]*parseOnce
 	order []programKey
@@ -165,18 +168,21 @@ type parseOnce struct {
 	err  error
 }
 
-// maxCached bounds what the cache keeps; the oldest goes first.
+// maxCached bounds what a Cache keeps.
 const maxCached = 128
 
-// cache is shared by all devices: a Program is immutable, so that they see of it
-// only that Load is quick.
-var cache = programs{known: map[programKey]*parseOnce{}}
-
-func (c *programs) program(name string, text []byte, approx bool) (*Program, error) {
+// program parses a module, or returns what the cache holds of it. A nil Cache holds nothing.
+func (c *Cache) program(name string, text []byte, approx bool) (*Program, error) {
+	if c == nil {
+		return Parse(name, text, approx)
+	}
 	key := keyOf(name, text, approx)
 	c.mu.Lock()
 	entry := c.known[key]
 	if entry == nil {
+		if c.known == nil {
+			c.known = map[programKey]*parseOnce{}
+		}
 		entry = new(parseOnce)
 		c.known[key] = entry
 		c.order = append(c.order, key)

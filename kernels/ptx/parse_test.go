@@ -319,6 +319,7 @@ func TestOwnModules(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no modules: %v", err)
 	}
+	var cache Cache
 	for _, name := range files {
 		text, err := os.ReadFile(name)
 		if err != nil {
