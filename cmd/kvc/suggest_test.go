@@ -46,6 +46,11 @@ func TestVersion(t *testing.T) {
 
 // unlike are the flags whose kind or default is not the same in all commands, and why.
 var unlike = map[string]string{
+	"budgets":                "bench needle shows one budget, by length and depth",
+	"digits":                 "of bench needle, several, by turns",
+	"methods":                "bench needle shows a map of each, so it has a few",
+	"models":                 "bench needle runs many lengths, of one model",
+	"max-tokens":             "of bench, of an answer; by default what its dataset says",
 	"block-size":             "bench has contexts of 512 tokens, of which a block of 16 would be too large a step",
 	"check":                  "of ptx mutate, the command that checks",
 	"checks":                 "bench compares what its sample gives with the reference, to the bit",
