@@ -14,6 +14,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 
 	"kvcompress/bench"
+	"kvcompress/internal/words"
 	"kvcompress/report/export"
 )
 
@@ -106,19 +107,16 @@ func benchLead(b *Bench) []string {
 		lead = append(lead, fmt.Sprintf("PARTIAL: %s of %s contexts are in it.", comma(b.Done), comma(b.Plan.Units())))
 	}
 	if g := b.Plan.Grid; g != nil {
-		return append(lead, fmt.Sprintf("Needle in a haystack: contexts of %d lengths from %s to %s tokens, passkeys at %d depths, %s for each of %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation.",
-			len(g.Lengths), comma(g.Lengths[0]), comma(g.Lengths[len(g.Lengths)-1]), g.Depths, comma(b.Plan.Prompts), list(b.Plan.Models), count(b.Runs, "generation"), b.Plan.BlockSize))
+		return append(lead, fmt.Sprintf("Needle in a haystack: contexts of %s from %s to %s tokens, passkeys at %s, %s for each of %s: %s. Blocks of %s. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation.",
+			words.Count(len(g.Lengths), "length"), comma(g.Lengths[0]), comma(g.Lengths[len(g.Lengths)-1]), words.Count(g.Depths, "depth"), comma(b.Plan.Prompts), list(b.Plan.Models), count(b.Runs, "generation"), words.Count(b.Plan.BlockSize, "KV")))
 	}
 	what := fmt.Sprintf("Contexts of %s tokens, %s", comma(b.Plan.Length), comma(b.Plan.Prompts))
 	if t := b.Plan.Texts; t != nil && t.File != "" {
 		what = fmt.Sprintf("Tasks of %s, %s, in prompts of %s tokens at most,", filepath.Base(t.File), comma(b.Plan.Prompts), comma(b.Plan.Length))
 	}
-	categories := fmt.Sprintf("%d categories", len(b.Plan.Categories))
-	if len(b.Plan.Categories) == 1 {
-		categories = "1 category"
-	}
-	return append(lead, fmt.Sprintf("%s for each of %s, in %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
-		what, list(b.Plan.Models), categories, count(b.Runs, "generation"), b.Plan.BlockSize))
+	categories := words.Count(len(b.Plan.Categories), "category")
+	return append(lead, fmt.Sprintf("%s for each of %s, in %s: %s. Blocks of %s. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
+		what, list(b.Plan.Models), categories, count(b.Runs, "generation"), words.Count(b.Plan.BlockSize, "KV")))
 }
 
 // over says what a score of all is the mean over.
@@ -518,7 +516,7 @@ func KnobText(w io.Writer, b *bench.Bench) error {
 func knobsOf(b *bench.Bench) string {
 	of := b.Plan.Models[0] + ", " + b.Plan.Categories[0]
 	if g := b.Plan.Grid; g != nil {
-		of += fmt.Sprintf(" of %d digits in %s tokens", g.Digits[0], comma(g.Lengths[0]))
+		of += fmt.Sprintf(" of %s in %s tokens", words.Count(g.Digits[0], "digit"), comma(g.Lengths[0]))
 	}
 	return of
 }

@@ -98,14 +98,14 @@ type stepJSON struct {
 type resultJSON struct {
 	*sim.Result
 	// In the place of the result's, which are −1 for what never came.
-	Admitted   *int64 `json:"admitted_ns"`
-	FirstToken *int64 `json:"first_token_ns"`
-	Finished   *int64 `json:"finished_ns"`
+	Admitted   *int64 `json:"admitted_ns,omitempty"`
+	FirstToken *int64 `json:"first_token_ns,omitempty"`
+	Finished   *int64 `json:"finished_ns,omitempty"`
 
 	State string   `json:"state"`
-	TTFT  *float64 `json:"ttft_ms"`
-	TPOT  *float64 `json:"tpot_ms"`
-	E2E   *float64 `json:"e2e_ms"`
+	TTFT  *float64 `json:"ttft_ms,omitempty"`
+	TPOT  *float64 `json:"tpot_ms,omitempty"`
+	E2E   *float64 `json:"e2e_ms,omitempty"`
 }
 
 type headsJSON struct {

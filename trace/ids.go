@@ -1,6 +1,9 @@
 package trace
 
-import "math"
+import (
+	"hash/maphash"
+	"math"
+)
 
 // idLines knows on which line each id stands. Most traces number their requests;
 // those ids take four bytes each, and only others a place in a map.
@@ -35,11 +38,13 @@ func (l *idLines) add(id string, line int) {
 }
 
 // idSet knows which ids have occurred. Numbers are bits, in blocks of which complete ones
-// take no memory: those of a long log are its rows, in order but for a few.
+// take no memory: those of a long log are its rows, in order but for a few. Of other ids it
+// has hashes of 128 bits, which take a third of the memory, and of which no two are equal by chance.
 type idSet struct {
 	blocks map[int]*idBlock
 	count  int
-	named  map[string]struct{}
+	seeds  [2]maphash.Seed
+	named  map[[2]uint64]struct{} // their hashes
 }
 
 // idBlock has a bit for each of idBlockSize numbers.
@@ -50,6 +55,7 @@ type idBlock struct {
 
 const idBlockSize = 1 << 16
 
+// has reports whether an id was added.
 func (s *idSet) has(id string) bool {
 	if n, ok := idNumber(id); ok {
 		if b := s.blocks[n/idBlockSize]; b != nil {
@@ -59,7 +65,10 @@ func (s *idSet) has(id string) bool {
 			}
 		}
 	}
-	_, ok := s.named[id]
+	if s.named == nil {
+		return false
+	}
+	_, ok := s.named[s.hash(id)]
 	return ok
 }
 
@@ -86,9 +95,13 @@ func (s *idSet) add(id string) {
 		}
 	}
 	if s.named == nil {
-		s.named = make(map[string]struct{})
+		s.named, s.seeds = make(map[[2]uint64]struct{}), [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 	}
-	s.named[id] = struct{}{}
+	s.named[s.hash(id)] = struct{}{}
+}
+
+func (s *idSet) hash(id string) [2]uint64 {
+	return [2]uint64{maphash.String(s.seeds[0], id), maphash.String(s.seeds[1], id)}
 }
 
 // idNumber returns the number that the id is the usual way to write, if it is one.

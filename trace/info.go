@@ -2,9 +2,11 @@ package trace
 
 import (
 	"context"
+	"errors"
+	"hash/maphash"
 	"io/fs"
+	"iter"
 	"math"
-	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/trace/regular"
@@ -55,13 +57,14 @@ type HeadCount struct {
 type ArrivalInfo struct {
 	FirstNS int64 `json:"first_ns"`
 	LastNS  int64 `json:"last_ns"`
-	// Rate is (requests - 1) / (last - first), and 0 if all come at once.
-	Rate float64 `json:"per_second"`
+	// Rate is (requests - 1) / (last - first). Where all come at once, it and what follows
+	// are 0, and left out of JSON.
+	Rate float64 `json:"per_second,omitempty"`
 	// Gaps are the times between one arrival and the next, in nanoseconds.
-	Gaps Distribution `json:"gaps_ns"`
+	Gaps Distribution `json:"gaps_ns,omitzero"`
 	// GapCV is the gaps' standard deviation over their mean: 0 for a regular beat, 1
 	// for independent arrivals, more for bursts.
-	GapCV float64 `json:"gap_cv"`
+	GapCV float64 `json:"gap_cv,omitempty"`
 }
 
 // Distribution summarizes a sample. A percentile is the smallest value that at
@@ -78,10 +81,74 @@ type Distribution struct {
 // Info computes the trace's statistics. It reads no tensors. When ctx is done it ends with
 // its error.
 func (t *Trace) Info(ctx context.Context) (Info, error) {
-	m := t.Meta
+	return newInfo(ctx, t.Meta, t.fsys, t.name, t.all())
+}
+
+// all yields the requests.
+func (t *Trace) all() iter.Seq2[Request, error] {
+	return func(yield func(Request, error) bool) {
+		for _, r := range t.requests {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// StreamInfo computes the statistics of the trace at the root of fsys, and its rate over
+// time in as many windows as windows says for a number of requests; nil if that is 0, or if
+// all come at once. It finds what OpenContext finds, and holds no requests: what it sorts is
+// on disk where it is long. progress, which may be nil, is called with how many requests were
+// read, from the first on again for the rate.
+func StreamInfo(ctx context.Context, fsys fs.FS, name string, windows func(requests int) int, progress func(requests int)) (Info, *RateOverTime, error) {
+	meta, requests, err := Stream(fsys, name)
+	if err != nil {
+		return Info{}, nil, err
+	}
+	checked := func(yield func(Request, error) bool) {
+		t := &Trace{Meta: meta, fsys: fsys, name: name}
+		for r, err := range counted(requests, progress) {
+			if err == nil {
+				err = t.checkRecorded(r)
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+	info, err := newInfo(ctx, meta, fsys, name, checked)
+	if err != nil {
+		return Info{}, nil, err
+	}
+	n := windows(info.Requests)
+	if n == 0 {
+		return info, nil, nil
+	}
+	rate, err := newRate(ctx, counted(requests, progress), info.Requests, info.Arrivals.FirstNS, info.Arrivals.LastNS, n)
+	return info, rate, err
+}
+
+// counted yields requests, and tells progress now and then how many there were.
+func counted(requests iter.Seq2[Request, error], progress func(int)) iter.Seq2[Request, error] {
+	if progress == nil {
+		return requests
+	}
+	return func(yield func(Request, error) bool) {
+		n := 0
+		for r, err := range requests {
+			if !yield(r, err) {
+				return
+			}
+			if n++; n%4096 == 0 {
+				progress(n)
+			}
+		}
+	}
+}
+
+func newInfo(ctx context.Context, m Meta, fsys fs.FS, name string, requests iter.Seq2[Request, error]) (Info, error) {
 	info := Info{
 		Name: m.Name, Model: m.Model, Shape: m.Shape, Rope: m.Rope, Source: m.Source,
-		Requests:        len(t.requests),
 		KVBytesPerToken: int64(m.Shape.Layers) * 2 * int64(K.row(m.Shape)) * int64(m.DType.Size()),
 	}
 	if !m.RequestsOnly() {
@@ -91,13 +158,13 @@ func (t *Trace) Info(ctx context.Context) (Info, error) {
 		info.Heads = countHeads(m.Synth, m.Shape)
 	}
 	files := make(map[string]bool)
-	if t.fsys != nil {
-		entries, err := fs.ReadDir(t.fsys, ".")
+	if fsys != nil {
+		entries, err := fs.ReadDir(fsys, ".")
 		if err != nil {
-			return Info{}, &Error{File: t.name, Err: regular.Short(err)}
+			return Info{}, &Error{File: name, Err: regular.Short(err)}
 		}
 		for _, e := range entries {
-			stat, err := fs.Stat(t.fsys, e.Name())
+			stat, err := fs.Stat(fsys, e.Name())
 			if err != nil || !stat.Mode().IsRegular() {
 				continue // a folder, or a link to nowhere
 			}
@@ -106,9 +173,22 @@ func (t *Trace) Info(ctx context.Context) (Info, error) {
 		}
 		info.Files = len(files)
 	}
-	var prompt, output, gaps []int64
-	sessions := make(map[string]bool)
-	for i, r := range t.requests {
+	prompt, output, gaps, sessions := newSample(), newSample(), newSample(), newSample()
+	samples := []*sample{prompt, output, gaps, sessions}
+	defer func() {
+		for _, s := range samples {
+			_ = s.close() // it was read
+		}
+	}()
+	seed := maphash.MakeSeed()
+	a := &info.Arrivals
+	for r, err := range requests {
+		if err == nil && info.Requests%1024 == 0 {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return Info{}, err
+		}
 		if m.Synth != nil || files[r.ID+tensorsSuffix] {
 			info.WithTensors++
 		}
@@ -119,71 +199,47 @@ func (t *Trace) Info(ctx context.Context) (Info, error) {
 		if r.Compression != nil {
 			info.WithCompression++
 		}
+		err = errors.Join(prompt.add(int64(r.PromptTokens)), output.add(int64(r.OutputTokens)))
 		if r.Session != "" {
-			sessions[r.Session] = true
+			// Two of ten million differ but have the same hash once in 300,000 runs.
+			err = errors.Join(err, sessions.add(int64(maphash.String(seed, r.Session))))
 		}
-		prompt = append(prompt, int64(r.PromptTokens))
-		output = append(output, int64(r.OutputTokens))
 		info.Tokens += int64(r.PromptTokens) + int64(r.OutputTokens)
 		kv := int64(r.CachedTokens()) * info.KVBytesPerToken
 		info.KVBytes += min(kv, math.MaxInt64-info.KVBytes)
 		info.KVBytesLargestRequest = max(info.KVBytesLargestRequest, kv)
-		if i > 0 {
-			gaps = append(gaps, r.ArrivalNS-t.requests[i-1].ArrivalNS)
+		if info.Requests == 0 {
+			a.FirstNS = r.ArrivalNS
+		} else {
+			err = errors.Join(err, gaps.add(r.ArrivalNS-a.LastNS))
 		}
-	}
-	info.Sessions = len(sessions)
-	for _, d := range []struct {
-		of     *Distribution
-		sample []int64
-	}{{&info.Prompt, prompt}, {&info.Output, output}, {&info.Arrivals.Gaps, gaps}} {
-		if err := ctx.Err(); err != nil {
+		if err != nil {
 			return Info{}, err
 		}
-		*d.of = distribution(d.sample)
+		a.LastNS = r.ArrivalNS
+		info.Requests++
 	}
-	info.Arrivals = arrivalInfo(t.requests, gaps, info.Arrivals.Gaps)
-	return info, nil
-}
-
-func arrivalInfo(requests []Request, gaps []int64, summary Distribution) ArrivalInfo {
-	a := ArrivalInfo{
-		FirstNS: requests[0].ArrivalNS,
-		LastNS:  requests[len(requests)-1].ArrivalNS,
-		Gaps:    summary,
+	var err error
+	if info.Sessions, err = sessions.different(ctx); err != nil {
+		return Info{}, err
+	}
+	for _, d := range []struct {
+		of     *Distribution
+		sample *sample
+	}{{&info.Prompt, prompt}, {&info.Output, output}, {&a.Gaps, gaps}} {
+		if *d.of, err = d.sample.distribution(ctx); err != nil {
+			return Info{}, err
+		}
 	}
 	if span := a.LastNS - a.FirstNS; span > 0 {
-		a.Rate = float64(len(gaps)) / (float64(span) / 1e9)
+		a.Rate = float64(gaps.len()) / (float64(span) / 1e9)
 	}
 	if mean := a.Gaps.Mean; mean > 0 {
-		sum := 0.0
-		for _, g := range gaps {
-			sum += float64((float64(g) - mean) * (float64(g) - mean))
+		if a.GapCV, err = gaps.cv(ctx, mean); err != nil {
+			return Info{}, err
 		}
-		a.GapCV = math.Sqrt(sum/float64(len(gaps))) / mean
 	}
-	return a
-}
-
-// distribution sorts the sample.
-func distribution(sample []int64) Distribution {
-	if len(sample) == 0 {
-		return Distribution{}
-	}
-	slices.Sort(sample)
-	sum := 0.0
-	for _, x := range sample {
-		sum += float64(x)
-	}
-	at := func(percent int) int64 { return sample[(len(sample)*percent+99)/100-1] }
-	return Distribution{
-		Min:  sample[0],
-		P50:  at(50),
-		Mean: sum / float64(len(sample)),
-		P90:  at(90),
-		P99:  at(99),
-		Max:  sample[len(sample)-1],
-	}
+	return info, nil
 }
 
 // countHeads counts the kinds in the order in which they first occur.

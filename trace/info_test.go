@@ -3,7 +3,7 @@ package trace
 import (
 	"context"
 	"encoding/json"
-	"math"
+	"errors"
 	"os"
 	"testing"
 
@@ -65,22 +65,6 @@ func TestInfo(t *testing.T) {
 	}
 }
 
-func TestDistribution(t *testing.T) {
-	var sample []int64
-	for i := range int64(1000) {
-		sample = append(sample, (i*7)%1000+1) // 1 to 1000, not in order
-	}
-	if diff := cmp.Diff(Distribution{1, 500, 500.5, 900, 990, 1000}, distribution(sample)); diff != "" {
-		t.Error(diff)
-	}
-	if d := distribution([]int64{math.MaxInt64, math.MaxInt64}); d.P50 != math.MaxInt64 || d.Mean != math.MaxInt64 {
-		t.Error(d)
-	}
-	if d := distribution(nil); d != (Distribution{}) {
-		t.Error(d)
-	}
-}
-
 // TestInfoOddFiles sees that a link to nowhere and a folder beside a trace do not
 // count.
 func TestInfoOddFiles(t *testing.T) {
@@ -98,7 +82,19 @@ func TestInfoOddFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := tr.Info(context.Background()); err != nil || info.Files != 4 || info.WithTensors != 2 {
+	info, err := tr.Info(context.Background())
+	if err != nil || info.Files != 4 || info.WithTensors != 2 {
 		t.Error(info, err)
+	}
+	rate, _ := tr.RateOverTime(3)
+	streamed, streamedRate, err := StreamInfo(context.Background(), os.DirFS(dir), dir, func(n int) int { return n + 1 }, func(int) {})
+	if diff := cmp.Diff(info, streamed) + cmp.Diff(&rate, streamedRate); diff != "" || err != nil {
+		t.Error(err, diff)
+	}
+	if err := os.Remove(dir + "/" + tr.Requests()[0].ID + tensorsSuffix); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := StreamInfo(context.Background(), os.DirFS(dir), dir, func(int) int { return 0 }, nil); !errors.Is(err, errMissing) {
+		t.Error(err)
 	}
 }

@@ -14,9 +14,12 @@ type Load struct {
 	Output   Lengths // tokens
 	// Like, unless empty, has each request be as long as one of these, prompt and
 	// output together; Prompt and Output are then not looked at.
-	Like     []Request
+	Like     []Tokens
 	Arrivals Arrivals
 }
+
+// Tokens is how long a request is.
+type Tokens struct{ Prompt, Output int32 }
 
 // MaxRequests bounds how many requests a Load makes.
 const MaxRequests = 100_000_000
@@ -62,7 +65,7 @@ func (l Load) All() iter.Seq2[Request, error] {
 			r := Request{ID: strconv.Itoa(i)}
 			if len(l.Like) > 0 {
 				like := l.Like[below(derive(own, 3), uint64(len(l.Like)))]
-				r.PromptTokens, r.OutputTokens = like.PromptTokens, like.OutputTokens
+				r.PromptTokens, r.OutputTokens = int(like.Prompt), int(like.Output)
 			} else {
 				r.PromptTokens, r.OutputTokens = l.Prompt.draw(derive(own, 0)), l.Output.draw(derive(own, 1))
 			}

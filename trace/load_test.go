@@ -150,7 +150,7 @@ func TestParseArrivals(t *testing.T) {
 
 // TestGenerateShapes draws many requests of each distribution.
 func TestGenerateShapes(t *testing.T) {
-	like := []Request{{PromptTokens: 10, OutputTokens: 1}, {PromptTokens: 20, OutputTokens: 2}}
+	like := []Tokens{{10, 1}, {20, 2}}
 	for _, cv := range []float64{0.1, 0.5, 1, 2, 4} {
 		load := Load{Seed: 7, Requests: 50_000, Like: like, Arrivals: Arrivals{Gamma, time.Second, cv}}
 		if cv == 0.5 {

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,8 +93,12 @@ func OpenContext(ctx context.Context, fsys fs.FS, name string) (*Trace, error) {
 		}
 		t.requests = append(t.requests, r)
 	}
-	if err := t.checkRecorded(ctx); err != nil {
-		return nil, err
+	if meta.Source.Kind == Recorded {
+		for _, r := range t.requests {
+			if err := cmp.Or(ctx.Err(), t.checkRecorded(r)); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return t, nil
 }
@@ -155,29 +160,23 @@ func lineOf(fsys fs.FS, id string) int {
 	return 0
 }
 
-// checkRecorded sees that every request of a recorded trace has its file.
-func (t *Trace) checkRecorded(ctx context.Context) error {
+// checkRecorded sees that a request of a recorded trace has its file.
+func (t *Trace) checkRecorded(r Request) error {
 	if t.Meta.Source.Kind != Recorded {
 		return nil
 	}
-	for _, r := range t.requests {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		info, err := fs.Stat(t.fsys, r.ID+tensorsSuffix)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			err = errMissing
-		case err != nil:
-			err = regular.Short(err)
-		case !info.Mode().IsRegular():
-			err = regular.ErrNotRegular
-		default:
-			continue
-		}
-		return t.located(r, err)
+	info, err := fs.Stat(t.fsys, r.ID+tensorsSuffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = errMissing
+	case err != nil:
+		err = regular.Short(err)
+	case !info.Mode().IsRegular():
+		err = regular.ErrNotRegular
+	default:
+		return nil
 	}
-	return nil
+	return t.located(r, err)
 }
 
 // Requests returns the requests in order of arrival. The caller must not change

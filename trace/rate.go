@@ -1,5 +1,10 @@
 package trace
 
+import (
+	"context"
+	"iter"
+)
+
 // MaxWindows bounds the windows of a RateOverTime.
 const MaxWindows = 10_000
 
@@ -29,22 +34,39 @@ type RateWindow struct {
 // RateOverTime divides the time between the first arrival and the last into n windows,
 // from 1 to MaxWindows. It returns false if all requests come at once.
 func (t *Trace) RateOverTime(n int) (RateOverTime, bool) {
-	first, last := t.requests[0].ArrivalNS, t.requests[len(t.requests)-1].ArrivalNS
+	last := len(t.requests) - 1
+	r, _ := newRate(context.Background(), t.all(), len(t.requests), t.requests[0].ArrivalNS, t.requests[last].ArrivalNS, n)
+	if r == nil {
+		return RateOverTime{}, false
+	}
+	return *r, true
+}
+
+// newRate divides the time between the first arrival and the last of count requests into n
+// windows. It returns nil if all come at once.
+func newRate(ctx context.Context, requests iter.Seq2[Request, error], count int, first, last int64, n int) (*RateOverTime, error) {
 	span := last - first
 	n = max(1, min(n, MaxWindows))
 	if int64(n) > span {
 		n = int(span) // windows of a nanosecond
 	}
 	if n == 0 {
-		return RateOverTime{}, false
+		return nil, nil
 	}
-	r := RateOverTime{WindowNS: float64(span) / float64(n), Windows: make([]RateWindow, n)}
-	r.Mean = float64(len(t.requests)) / (float64(span) / 1e9)
+	r := &RateOverTime{WindowNS: float64(span) / float64(n), Windows: make([]RateWindow, n)}
+	r.Mean = float64(count) / (float64(span) / 1e9)
 	for i := range r.Windows {
 		r.Windows[i].FromNS = first + windowStart(span, i, n)
 	}
-	w := 0
-	for _, q := range t.requests {
+	w, done := 0, 0
+	for q, err := range requests {
+		if err == nil && done%1024 == 0 {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		done++
 		for w+1 < n && q.ArrivalNS >= r.Windows[w+1].FromNS {
 			w++
 		}
@@ -60,7 +82,7 @@ func (t *Trace) RateOverTime(n int) (RateOverTime, bool) {
 		}
 	}
 	r.PeakOverMean = r.Peak / r.Mean
-	return r, true
+	return r, nil
 }
 
 // windowStart returns ⌈span·i/n⌉: the first nanosecond of window i of n.

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 
+	"kvcompress/internal/work"
 	"kvcompress/strictjson"
 )
 
@@ -95,6 +96,7 @@ func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("cases: stopped before case %d: %w", n, err)
 		}
+		work.Step(ctx)
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
 			return nil, fmt.Errorf("cases: case %d: %w", n, err)

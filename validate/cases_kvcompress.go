@@ -231,16 +231,36 @@ func (c *scheduleCase) forkOptions() (*ref.Config, sim.Schedule, sim.Limits, err
 	if cfg.Shape.Layers > maxForkHeads || cfg.Shape.KVHeads > maxForkHeads || cfg.Shape.Heads() > maxForkHeads {
 		return nil, schedule, limits, fmt.Errorf("%d layers of %d KV heads are more than %d heads", cfg.Shape.Layers, cfg.Shape.KVHeads, maxForkHeads)
 	}
-	if opt.MaxCacheTokens = max(0, opt.MaxCacheTokens); opt.MaxCacheTokens > 0 {
+	opt.MaxCacheTokens = max(0, opt.MaxCacheTokens)
+	if err := forkRefuses(opt, interval); err != nil {
+		return nil, schedule, limits, err
+	}
+	if opt.MaxCacheTokens > 0 {
 		opt.Rate = 0
 	}
-	// A limit of 0 tokens is exceeded by every step, an interval of 0 over after every one.
-	if schedule.Interval = max(1, interval); tokenLimit == 0 {
+	// A limit of 0 tokens is exceeded by every step.
+	if schedule.Interval = interval; tokenLimit == 0 {
 		schedule.Interval = 1
 	}
 	schedule.NewTokenLimit = max(0, tokenLimit)
 	schedule.MaxKVPerCompression = max(1, schedule.MaxKVPerCompression) // less than any sequence holds
 	return &cfg, schedule, limits, nil
+}
+
+// forkRefuses returns why KV-Compress's server does not start with options that a recorded
+// schedule states: its KVCompressConfig checks them. No schedule can be of such options.
+func forkRefuses(c *ref.Compression, interval int) error {
+	switch {
+	case c.MaxCacheTokens > 0 && c.Rate < 1:
+		return fmt.Errorf("max_cache_tokens %d and target_compression_rate %v: the published server refuses both together", c.MaxCacheTokens, c.Rate)
+	case !(c.Rate > 0 && c.Rate <= 1):
+		return fmt.Errorf("target_compression_rate is %v: the published server refuses what is not in (0, 1]", c.Rate)
+	case interval < 1:
+		return fmt.Errorf("compression_interval is %d: the published server refuses less than 1", interval)
+	case c.MaxCacheTokens > 0 && c.ProtectedWindow > c.MaxCacheTokens:
+		return fmt.Errorf("protected_window_size is %d: the published server refuses more than max_cache_tokens, %d", c.ProtectedWindow, c.MaxCacheTokens)
+	}
+	return nil
 }
 
 // toldBlocks has, of each sequence, the blocks that its heads lose in each compression. As

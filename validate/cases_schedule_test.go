@@ -115,3 +115,24 @@ func eachValue(v any, path string, f func(path string)) {
 		}
 	}
 }
+
+// TestForkRefuses sees that a schedule of options with which the published server does not
+// start is an error.
+func TestForkRefuses(t *testing.T) {
+	for _, c := range []struct{ old, new, want string }{
+		{`"protected_window_size":2`, `"protected_window_size":4`, ""},
+		{`"protected_window_size":2`, `"protected_window_size":5`, "more than max_cache_tokens, 4"},
+		{`"compression_interval":1`, `"compression_interval":0`, "less than 1"},
+		{`"target_compression_rate":1.0`, `"target_compression_rate":0.5`, "both together"},
+		{`"max_cache_tokens":4,
+		"target_compression_rate":1.0`, `"max_cache_tokens":-1,"target_compression_rate":0`, "not in (0, 1]"},
+		{`"max_cache_tokens":4,
+		"target_compression_rate":1.0`, `"max_cache_tokens":-1,"target_compression_rate":1.5`, "not in (0, 1]"},
+	} {
+		text := strings.Replace(smallSchedules["kv-compress"], c.old, c.new, 1)
+		_, err := methodCases(t.Context(), []byte(text), nil)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.new, err, c.want)
+		}
+	}
+}

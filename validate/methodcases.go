@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 
+	"kvcompress/internal/work"
 	"kvcompress/safetensors"
 	"kvcompress/trace"
 )
@@ -83,6 +84,7 @@ func methodCases(ctx context.Context, text []byte, tensors *safetensors.File) ([
 		if err := ctx.Err(); err != nil {
 			return results, fmt.Errorf("cases: stopped before case %d: %w", i, err)
 		}
+		work.Step(ctx)
 		kind, id := method, strconv.Itoa(i)
 		if i >= len(cases) {
 			kind, id = method+"_table", fmt.Sprintf("table %d", i-len(cases))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace/llama"
@@ -58,6 +59,7 @@ func (p *Prefill) Extend(ctx context.Context, tokens []int) (*Prefill, error) {
 			longer.k[l] = appendLayer(longer.k[l], k, l, p.shape.Layers)
 			longer.v[l] = appendLayer(longer.v[l], v, l, p.shape.Layers)
 		}
+		work.Step(ctx)
 		return ctx.Err()
 	})
 	longer.Logits = slices.Clone(logits)

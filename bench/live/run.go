@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/trace/llama"
 )
@@ -56,6 +57,7 @@ func (s *Sequence) Run(ctx context.Context, question []int, next func(logits []f
 		if err = ctx.Err(); err != nil {
 			break
 		}
+		work.Step(ctx)
 		if logits, err = s.Feed(token); err == nil {
 			held()
 		}

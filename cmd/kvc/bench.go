@@ -17,6 +17,7 @@ import (
 	"kvcompress/bench/live"
 	"kvcompress/bench/task"
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/journal"
 	"kvcompress/ref"
 	"kvcompress/report"
@@ -257,9 +258,9 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	if shard.N > 1 {
 		part := len(shard.Indices(b.Plan.Units()))
 		if runErr != nil {
-			return failure{fmt.Errorf("interrupted: %d of %d contexts of shard %s are done; the same command goes on", len(results), part, shard)}
+			return failure{fmt.Errorf("interrupted: %d of %s of shard %s are done; the same command goes on", len(results), words.Count(part, "context"), shard)}
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc bench merge %s\n", shard, counted(len(results), "context"), f.dir)
+		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc bench merge %s\n", shard, words.Count(len(results), "context"), f.dir)
 		return nil
 	}
 	if runErr != nil {
@@ -274,7 +275,7 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if runErr != nil {
-		return failure{fmt.Errorf("interrupted: %d of %d contexts are finished, and the table is of these; no file is written", len(results), b.Plan.Units())}
+		return failure{fmt.Errorf("interrupted: %d of %s are finished, and the table is of these; no file is written", len(results), words.Count(b.Plan.Units(), "context"))}
 	}
 	return nil
 }
@@ -305,7 +306,7 @@ func (f *benchFlags) results(cmd *cobra.Command, b *bench.Bench, shard journal.S
 		before := len(units)
 		units = slices.DeleteFunc(units, func(i int) bool { return kept.Done(i) != nil })
 		if n := before - len(units); n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", counted(n, "context"), before)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", words.Count(n, "context"), before)
 		}
 	}
 	runs := 0
@@ -354,8 +355,8 @@ func (f *benchFlags) compare(cmd *cobra.Command, b *bench.Bench) error {
 			names = append(names, fmt.Sprintf("%s at %v", s.Row, s.Budget))
 		}
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "The CUDA engine (%s) gives the same %d logits, to the bit, in %s: %s.\n",
-		engines.device, logits, counted(len(names), "generation"), strings.Join(names, ", "))
+	fmt.Fprintf(cmd.ErrOrStderr(), "The CUDA engine (%s) gives the same %s, to the bit, in %s: %s.\n",
+		engines.device, words.Count(logits, "logit"), words.Count(len(names), "generation"), strings.Join(names, ", "))
 	return nil
 }
 
@@ -391,7 +392,7 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Drawn to %s: %s.\n", o.plots, counted(len(paths), "file"))
+		fmt.Fprintf(cmd.ErrOrStderr(), "Drawn to %s: %s.\n", o.plots, words.Count(len(paths), "file"))
 	}
 	out := cmd.OutOrStdout()
 	if o.asJSON {

@@ -112,7 +112,9 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	}
 	serving := func(text []byte) bool { return isServing(text) || isLog(text) }
 	if !slices.ContainsFunc(texts, func(text []byte) bool { return !serving(text) }) {
-		return f.serving(cmd.Context(), cmd.OutOrStdout(), texts, names, setups)
+		ctx, clear := watched(cmd, "runs projected")
+		defer clear()
+		return f.serving(ctx, cmd.OutOrStdout(), texts, names, setups, clear)
 	}
 	if len(texts) > 1 {
 		return usagef("--measurements: several files are fitted together where all are of serving runs or logs of requests")
@@ -132,7 +134,9 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	if list, err = ofCard(list, f.gpu); err != nil {
 		return err
 	}
-	profile, cases, err := cost.Calibrate(cmd.Context(), list, name)
+	ctx, clear := watched(cmd, "runs projected")
+	profile, cases, err := cost.Calibrate(ctx, list, name)
+	clear()
 	if err != nil {
 		return interrupted(err, "nothing is written")
 	}

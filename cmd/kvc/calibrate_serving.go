@@ -11,7 +11,10 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
@@ -188,8 +191,8 @@ func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*co
 	return c, nil
 }
 
-// serving fits to serving runs.
-func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]byte, names []string, setups []servingSetup) error {
+// serving fits to serving runs. served is called when that is done.
+func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]byte, names []string, setups []servingSetup, served func()) error {
 	if f.gpu != "" {
 		return usagef("--gpu chooses among rows of throughputs: of serving runs, each card is fitted by itself, and gpu=… after the name of a file says its card")
 	}
@@ -202,6 +205,7 @@ func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]b
 		sources = append(sources, source)
 	}
 	profile, err := cost.CalibrateServing(ctx, sources)
+	served()
 	if err != nil {
 		return interrupted(err, "nothing is written")
 	}
@@ -250,7 +254,10 @@ func printServingQuality(w io.Writer, f *cost.Fit) {
 }
 
 // runServingCases compares serving runs with projections.
-func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte, name string) error {
+func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string) error {
+	w := cmd.OutOrStdout()
+	ctx, clear := watched(cmd, "runs projected")
+	defer clear()
 	profile, err := readProfile(f.profile)
 	if err != nil {
 		return err
@@ -260,6 +267,7 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 		setup.server = server
 	}
 	source, err := servingSource(ctx, text, name, setup)
+	clear()
 	if err != nil {
 		return interrupted(err, "nothing is written")
 	}
@@ -326,7 +334,7 @@ func servingNotes(cases []*cost.ServingCase) (said []string) {
 
 func printServingSummary(w io.Writer, s *cost.ServingSummary) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s\n", counted(s.Rows, "row"))
+	fmt.Fprintf(w, "%s\n", words.Count(s.Rows, "row"))
 	fmt.Fprintln(table, "\trows\tmean error\twith its sign\tlargest\t")
 	for _, r := range []struct {
 		name                string
@@ -345,7 +353,10 @@ func printServingSummary(w io.Writer, s *cost.ServingSummary) {
 }
 
 // runLogCases compares a log of measured requests with its projection.
-func (f *simFlags) runLogCases(ctx context.Context, w io.Writer, text []byte, name string, s servingSetup) error {
+func (f *simFlags) runLogCases(cmd *cobra.Command, text []byte, name string, s servingSetup) error {
+	w := cmd.OutOrStdout()
+	ctx, clear := watched(cmd, "requests")
+	defer clear()
 	profile, err := readProfile(f.profile)
 	if err != nil {
 		return err
@@ -356,15 +367,16 @@ func (f *simFlags) runLogCases(ctx context.Context, w io.Writer, text []byte, na
 	}
 	fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
 	report, err := c.Report(ctx, &fit)
+	clear()
 	if err != nil {
-		return err
+		return interrupted(err, "nothing is written")
 	}
 	if f.asJSON {
 		return printJSON(w, report)
 	}
 	sum := &report.Summary
-	fmt.Fprintf(w, "%s: %s, on %d × %s with %d blocks of %d tokens, by the rules of vLLM V1.\nTime by %s.\n", printableLine(name), counted(sum.Requests, "request"), c.Deployment.TP, c.Deployment.Card.Name,
-		c.Memory.Blocks/max(1, c.Deployment.Heads()), c.Deployment.BlockSize, printableLine(fit.Of))
+	fmt.Fprintf(w, "%s: %s, on %d × %s with %s of %s, by the rules of vLLM V1.\nTime by %s.\n", printableLine(name), words.Count(sum.Requests, "request"), c.Deployment.TP, c.Deployment.Card.Name,
+		words.Count(c.Memory.Blocks/max(1, c.Deployment.Heads()), "block"), words.Count(c.Deployment.BlockSize, "token"), printableLine(fit.Of))
 	if sum.Other != "" {
 		fmt.Fprintf(w, "That is a fit to %s.\n", sum.Other)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"kvcompress/bench/live"
 	"kvcompress/bench/models"
+	"kvcompress/internal/words"
 	"kvcompress/kernels/ptx"
 	"kvcompress/ref"
 	"kvcompress/report"
@@ -82,8 +83,8 @@ is for methods that compress whenever a head holds too much, and watch no prompt
 With --device it runs on the CUDA engine, and gives the same logits, to the bit.`,
 		Example: `  kvc generate --model ./Llama-3.2-1B --prompt "Once upon a time" --method snapkv --max-cache-tokens 64
   kvc generate --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" --method streaming-llm --max-cache-tokens 32
-  scripts/recall-prompt.py | kvc generate --model recall-0 --prompt-tokens @- --max-tokens 16 --method snapkv --max-cache-tokens 128
-  kvc generate --model recall-0 --prompt-tokens 0,160,20,70,71,180,1,20 --max-tokens 2 --device ptx --json`,
+  scripts/recall-prompt.py | kvc generate --model recall-0 --token-ids @- --max-tokens 16 --method snapkv --max-cache-tokens 128
+  kvc generate --model recall-0 --token-ids 0,160,20,70,71,180,1,20 --max-tokens 2 --device ptx --json`,
 		Args: cobra.NoArgs,
 	}
 	fs := cmd.Flags()
@@ -91,9 +92,9 @@ With --device it runs on the CUDA engine, and gives the same logits, to the bit.
 	fs.StringVar(&f.model, "model", "", "`path` of a llama2.c checkpoint or of a Hugging Face folder, or the name of a bundled model")
 	fs.StringVar(&f.tokenizer, "tokenizer", "", "`path` of a tokenizer.bin or tokenizer.json (default: the one in the model's folder)")
 	fs.StringVar(&f.prompt.text, "prompt", "", "`text` to continue")
-	fs.StringVar(&f.prompt.ids, "prompt-tokens", "", "the prompt as token `ids`, such as 1,2,3, or @FILE for the ids in a file; @- is standard input")
+	fs.StringVar(&f.prompt.ids, "token-ids", "", "the prompt as token `ids`, such as 1,2,3, or @FILE for the ids in a file; @- is standard input")
 	fs.StringVar(&f.question.text, "question", "", "`text` that is fed after the prompt was compressed")
-	fs.StringVar(&f.question.ids, "question-tokens", "", "the question as token `ids`")
+	fs.StringVar(&f.question.ids, "question-ids", "", "the question as token `ids`")
 	fs.IntVar(&f.maxTokens, "max-tokens", 64, "the most tokens to generate")
 	fs.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after the token that ends a text")
 	fs.StringVar(&f.prefill, "prefill", fullPrefill, "how the prompt is read: "+fullPrefill+" attention, or "+windowedPrefill+", through the compressed cache")
@@ -117,7 +118,7 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 	case f.model == "":
 		return usagef("--model is missing")
 	case !f.prompt.given():
-		return usagef("--prompt or --prompt-tokens is missing")
+		return usagef("--prompt or --token-ids is missing")
 	case f.maxTokens < 1:
 		return usagef("--max-tokens: %d: at least 1 token is generated", f.maxTokens)
 	}
@@ -152,10 +153,12 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 	if err != nil {
 		return err
 	}
-	g, err := f.generate(cmd.Context(), engine, model, prompt, question)
+	ctx, clear := watched(cmd, "tokens")
+	g, err := f.generate(ctx, engine, model, prompt, question)
+	clear()
 	if err = errors.Join(err, closeEngine()); err != nil {
 		if errors.Is(err, context.Canceled) {
-			return failure{errors.New("interrupted")}
+			return interrupted(err, "nothing is printed")
 		}
 		return err
 	}
@@ -167,7 +170,7 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 // output tokens after it.
 func liveConfig(cfg ref.Config, model llama.Config, tokens, output int) (ref.Config, error) {
 	if tokens > model.MaxPositions {
-		return cfg, fmt.Errorf("the prompt has %d tokens, the model has %d positions", tokens, model.MaxPositions)
+		return cfg, fmt.Errorf("the prompt has %s, the model has %s", words.Count(tokens, "token"), words.Count(model.MaxPositions, "position"))
 	}
 	cfg.Rope, cfg.Shape = model.RopeWithin(tokens+output), cfg.CacheShape(model.Shape())
 	if problems := cfg.Shape.Problems(); len(problems) > 0 {

@@ -38,15 +38,15 @@ func recallPrompt() string {
 // same as the reference.
 func TestGenerate(t *testing.T) {
 	prompt := recallPrompt()
-	full := continued(t, "--model", "recall-0", "--prompt-tokens", prompt, "--question-tokens", "1,20", "--max-tokens", "2")
+	full := continued(t, "--model", "recall-0", "--token-ids", prompt, "--question-ids", "1,20", "--max-tokens", "2")
 	if want := []int{70, 71}; !reflect.DeepEqual(full.Output, want) {
 		t.Errorf("with its full cache the model says %v, want %v", full.Output, want)
 	}
-	asked := continued(t, "--model", "recall-0", "--prompt-tokens", prompt+",1,20", "--max-tokens", "2")
+	asked := continued(t, "--model", "recall-0", "--token-ids", prompt+",1,20", "--max-tokens", "2")
 	if !reflect.DeepEqual(asked.Output, full.Output) {
 		t.Errorf("asked in the prompt it says %v", asked.Output)
 	}
-	args := []string{"--model", "recall-0", "--prompt-tokens", prompt, "--question-tokens", "1,20", "--max-tokens", "2",
+	args := []string{"--model", "recall-0", "--token-ids", prompt, "--question-ids", "1,20", "--max-tokens", "2",
 		"--method", "streaming-llm", "--max-cache-tokens", "20", "--block-size", "8"}
 	recent := continued(t, args...)
 	if reflect.DeepEqual(recent.Output, full.Output) {
@@ -67,13 +67,13 @@ func TestGenerateWrongUse(t *testing.T) {
 		want string
 	}{
 		{[]string{"--prompt", "x"}, "--model is missing"},
-		{[]string{"--model", "recall-0"}, "--prompt or --prompt-tokens is missing"},
+		{[]string{"--model", "recall-0"}, "--prompt or --token-ids is missing"},
 		{[]string{"--model", "nothing", "--prompt", "x"}, "the bundled models are recall-0"},
 		{[]string{"--model", "recall-0", "--prompt", "x"}, "--tokenizer is missing"},
-		{[]string{"--model", "recall-0", "--prompt-tokens", "0,1", "--max-tokens", "0"}, "at least 1"},
-		{[]string{"--model", "recall-0", "--prompt-tokens", "0,256"}, "not in the vocabulary"},
-		{[]string{"--model", "recall-0", "--prompt-tokens", "0,1", "--method", "snapkv", "--max-cache-tokens", "8"}, "snapkv"},
-		{[]string{"--model", "recall-0", "--prompt-tokens", "0,1", "--method", "quest", "--max-cache-tokens", "8"}, "quest"},
+		{[]string{"--model", "recall-0", "--token-ids", "0,1", "--max-tokens", "0"}, "at least 1"},
+		{[]string{"--model", "recall-0", "--token-ids", "0,256"}, "not in the vocabulary"},
+		{[]string{"--model", "recall-0", "--token-ids", "0,1", "--method", "snapkv", "--max-cache-tokens", "8"}, "snapkv"},
+		{[]string{"--model", "recall-0", "--token-ids", "0,1", "--method", "quest", "--max-cache-tokens", "8"}, "quest"},
 	} {
 		var out, errs bytes.Buffer
 		if code := run(append([]string{"generate"}, c.args...), &out, &errs); code == 0 || !strings.Contains(errs.String(), c.want) {

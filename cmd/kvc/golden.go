@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels/ptx"
 	"kvcompress/trace/regular"
 	"kvcompress/traces"
@@ -128,17 +129,9 @@ func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, 
 		}
 	}
 	if differ > 0 {
-		failed = errors.Join(failed, failure{fmt.Errorf("%s from golden results; if that is meant, run `kvc golden update`", ofAll(differ, len(bundles), "trace", "differ"))})
+		failed = errors.Join(failed, failure{fmt.Errorf("%s from golden results; if that is meant, run `kvc golden update`", words.OfAll(differ, len(bundles), "trace", "differ"))})
 	}
 	return failed
-}
-
-// ofAll says how many of all things do something: 1 of 1 trace differs, 2 of 3 traces differ.
-func ofAll(n, all int, thing, do string) string {
-	if n == 1 {
-		do += "s"
-	}
-	return fmt.Sprintf("%d of %s %s", n, count(all, thing), do)
 }
 
 func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEngine) (goldenResult, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/traces"
@@ -211,6 +212,6 @@ func sayExport(out io.Writer, m *kit.Manifest, flags *exportFlags) error {
 	for _, s := range sizes.Stages {
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t\n", s.Stage, s.Stages, s.Files, s.Bytes)
 	}
-	fmt.Fprintf(table, "%s, %d steps\t%d\t%d\t%d\t\n", m.Trace, sizes.Steps, len(m.Stages), sizes.Total.Files, sizes.Total.Bytes)
+	fmt.Fprintf(table, "%s, %s\t%d\t%d\t%d\t\n", m.Trace, words.Count(sizes.Steps, "step"), len(m.Stages), sizes.Total.Files, sizes.Total.Bytes)
 	return table.Flush()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/trace/regular"
@@ -106,7 +107,7 @@ func goldenUpdateOne(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Op
 		}
 		fmt.Fprintf(out, "%s: written\n", filepath.Join(b.Dir, traces.OptionsFile))
 	}
-	what := fmt.Sprintf("written, %d steps", len(g.Steps))
+	what := fmt.Sprintf("written, %s", words.Count(len(g.Steps), "step"))
 	if written, err := writeGolden(b, g); err != nil {
 		return err
 	} else if !written {
@@ -125,18 +126,18 @@ func evictedText(opt *sim.Options, t *sim.Totals) []string {
 	case t.Compressions == 0:
 		lines = append(lines, "nothing is evicted: these requests hold no more than the options keep")
 	default:
-		evicted := fmt.Sprintf("%s evicted %s and freed %s", count(t.Compressions, "compression"), count(t.KVsEvicted, "KV"), count(t.BlocksFreed, "block"))
+		evicted := fmt.Sprintf("%s evicted %s and freed %s", words.Count(t.Compressions, "compression"), words.Count(t.KVsEvicted, "KV"), words.Count(t.BlocksFreed, "block"))
 		if t.MaxHidden > 0 {
-			evicted += fmt.Sprintf(", and hid at most %s of a sequence at a time", count(t.MaxHidden, "KV"))
+			evicted += fmt.Sprintf(", and hid at most %s of a sequence at a time", words.Count(t.MaxHidden, "KV"))
 		}
 		if did := report.Packed(t); did != "" {
-			evicted = fmt.Sprintf("%s %s keys and values, took %s and freed %s", count(t.Compressions, "compression"), did, count(t.BlocksTaken, "block"), count(t.BlocksFreed, "block"))
+			evicted = fmt.Sprintf("%s %s keys and values, took %s and freed %s", words.Count(t.Compressions, "compression"), did, words.Count(t.BlocksTaken, "block"), words.Count(t.BlocksFreed, "block"))
 		}
 		lines = append(lines, evicted)
 	}
-	lines = append(lines, fmt.Sprintf("at its peak the cache held %d KVs in %d blocks; uncompressed, %d in %d", t.PeakKVs, t.PeakBlocks, t.PeakDenseKVs, t.PeakDenseBlocks))
+	lines = append(lines, fmt.Sprintf("at its peak the cache held %s in %s; uncompressed, %d in %d", words.Count(t.PeakKVs, "KV"), words.Count(t.PeakBlocks, "block"), t.PeakDenseKVs, t.PeakDenseBlocks))
 	if t.Refused > 0 {
-		lines = append(lines, fmt.Sprintf("%s did not fit the cache of %d blocks", count(t.Refused, "request"), opt.Blocks))
+		lines = append(lines, fmt.Sprintf("%s did not fit the cache of %s", words.Count(t.Refused, "request"), words.Count(opt.Blocks, "block")))
 	}
 	return lines
 }

@@ -12,8 +12,10 @@ import (
 
 	"kvcompress/bench/models"
 	"kvcompress/heads"
+	"kvcompress/internal/words"
 	"kvcompress/trace"
 	"kvcompress/trace/llama"
+	"kvcompress/traces"
 )
 
 // findFlags are the flags of kvc heads find.
@@ -122,13 +124,13 @@ func (f *findFlags) inModel(cmd *cobra.Command) (*heads.Map, error) {
 	}
 	cfg := model.Config()
 	if tokens := f.rep.Tokens(); tokens > cfg.MaxPositions {
-		return nil, usagef("1 + %d × %d = %d tokens do not fit the model's %d positions: want a --period of at most %d",
-			f.rep.Repeats, f.rep.Period, tokens, cfg.MaxPositions, (cfg.MaxPositions-1)/f.rep.Repeats)
+		return nil, usagef("1 + %d × %d = %s do not fit the model's %s: want a --period of at most %d",
+			f.rep.Repeats, f.rep.Period, words.Count(tokens, "token"), words.Count(cfg.MaxPositions, "position"), (cfg.MaxPositions-1)/f.rep.Repeats)
 	}
 	for _, window := range cfg.Windows {
 		if tokens := f.rep.Tokens(); window > 0 && tokens > window {
-			return nil, usagef("1 + %d × %d = %d tokens do not fit the sliding window of some of the model's layers, which is %d: want a --period of at most %d",
-				f.rep.Repeats, f.rep.Period, tokens, window, (window-1)/f.rep.Repeats)
+			return nil, usagef("1 + %d × %d = %s do not fit the sliding window of some of the model's layers, which is %d: want a --period of at most %d",
+				f.rep.Repeats, f.rep.Period, words.Count(tokens, "token"), window, (window-1)/f.rep.Repeats)
 		}
 	}
 	draw, err := f.draw(cmd, cfg)
@@ -204,15 +206,15 @@ func (f *findFlags) inTrace(cmd *cobra.Command, name string) (*heads.Map, error)
 	defer tensors.Close()
 	id, shape := t.Requests()[at].ID, t.Meta.Shape
 	if tokens := f.rep.Tokens(); tensors.Tokens() < tokens {
-		return nil, usagef("%s: request %s has %d tokens, and 1 + %d × %d = %d are needed: --period and --repeats are those of its prompt",
-			name, id, tensors.Tokens(), f.rep.Repeats, f.rep.Period, tokens)
+		return nil, usagef("%s: request %s has %s, and 1 + %d × %d = %d are needed: --period and --repeats are those of its prompt",
+			name, id, words.Count(tensors.Tokens(), "token"), f.rep.Repeats, f.rep.Period, tokens)
 	}
 	repeats, err := heads.Repeats(tensors, shape, f.rep)
 	if err != nil {
 		return nil, err
 	}
 	if !repeats {
-		fmt.Fprintf(cmd.ErrOrStderr(), "The values of layer 0 do not repeat every %d tokens: is the prompt of request %s such a sequence?\n", f.rep.Period, printableLine(id))
+		fmt.Fprintf(cmd.ErrOrStderr(), "The values of layer 0 do not repeat every %s: is the prompt of request %s such a sequence?\n", words.Count(f.rep.Period, "token"), printableLine(id))
 	}
 	bar := newBar(cmd.ErrOrStderr(), int64(shape.Layers)*int64(f.rep.Tokens()), "tokens of a layer", progressbar.OptionShowCount())
 	scores, err := heads.FromTensors(cmd.Context(), tensors, shape, f.rep, func(n int) { _ = bar.Add(n) })
@@ -235,4 +237,13 @@ func (f *findFlags) requestOf(t *trace.Trace, name string) (int, error) {
 		}
 	}
 	return 0, usagef("--request %q: %s has no such request", f.request, name)
+}
+
+// openTraceOnly opens a trace without what lies beside it, such as its options.
+func openTraceOnly(ctx context.Context, name string) (*trace.Trace, error) {
+	files, dir, err := traces.Find(name)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return trace.OpenContext(ctx, files, dir)
 }

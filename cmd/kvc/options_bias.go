@@ -9,6 +9,7 @@ import (
 	"math"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/words"
 	"kvcompress/npy"
 	"kvcompress/ref"
 	"kvcompress/safetensors"
@@ -160,7 +161,7 @@ func decodeArray(kind string, shape []int64, raw []byte) (array, error) {
 	}
 	n, ok := npy.Header{Shape: shape}.Count()
 	if !ok || n != int64(len(raw)/t.size) || len(raw)%t.size != 0 {
-		return array{}, fmt.Errorf("shape %v and %d bytes do not fit", shape, len(raw))
+		return array{}, fmt.Errorf("shape %v and %s do not fit", shape, words.Count(len(raw), "byte"))
 	}
 	a := array{shape: shape}
 	for ; len(raw) > 0; raw = raw[t.size:] {

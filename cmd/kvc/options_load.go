@@ -42,8 +42,8 @@ func (f *sendFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.turns, "turns", string(sim.TurnsAsRecorded), "when the turns of a session arrive: `rule` as-recorded, wait (not before the turn before has ended) or think (as long after its end as they were recorded after its arrival)")
 	fs.StringVar(&f.router, "router", string(sim.RoundRobin), "which replica a request goes to: round-robin, or least-outstanding for the `one` with the fewest requests that wait or run")
 	// The only error is a flag that does not exist.
-	_ = cmd.RegisterFlagCompletionFunc("turns", cobra.FixedCompletions(words(sim.AllTurns()), cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("router", cobra.FixedCompletions(words(sim.Routers()), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("turns", cobra.FixedCompletions(asStrings(sim.AllTurns()), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("router", cobra.FixedCompletions(asStrings(sim.Routers()), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // parse returns what the flags say.
@@ -74,8 +74,8 @@ func checkConcurrency(fs *pflag.FlagSet, n int) error {
 	return nil
 }
 
-// words are names as plain strings.
-func words[T ~string](names []T) []string {
+// asStrings are names as plain strings.
+func asStrings[T ~string](names []T) []string {
 	var all []string
 	for _, n := range names {
 		all = append(all, string(n))

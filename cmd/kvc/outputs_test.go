@@ -172,14 +172,40 @@ func TestInterrupted(t *testing.T) {
 	if code := run(strings.Fields("trace synth --shape 2,2,2,64 --requests 40 --prompt 2000 --output 100 -o long"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
 		t.Fatal(code)
 	}
+	if code := run(strings.Fields("heads build -o model"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
+		t.Fatal(code)
+	}
+	const oneCase = `{"layers":1,"kv_heads":1,"block_size":1,"sequence_length":3,"protected_window":0,"attention_sinks":0,
+		"metric_reduction":"sum","blocks_to_evict":1,"heads":[{"layer":0,"head":0,"blocks":[4,1,7],"positions":[0,1,2],
+		"metrics":[3,1,2],"evicted_blocks":1,"evicted":[1],"moves":[[1,7]]}]}`
+	for name, text := range map[string]string{
+		"endless.ptx": ".version 7.8\n.target sm_80\n.address_size 64\n.entry e() {\nL:\nbra L;\n}\n",
+		"endless.txt": "module endless.ptx\nlaunch e grid=1 block=32\n",
+		"runs.csv": "gpu,model,input_len,output_len,num_requests,compression_rate,max_cache_tokens,max_decoding_batch,total_tokens_per_s\n" +
+			strings.Repeat("l4,llama-3.1-8b,500,500,5000,vanilla,,,1000\n", 1000),
+		"serving.csv": "model,gpu,isl,osl,concurrency,tpot_ms\n" + strings.Repeat("llama-3.1-8b,h100,500,500,200,10\n", 1000),
+		"log.csv":     "arrival_s,input_tokens,output_tokens,ttft_ms\n" + strings.Repeat("1,1000,500,10\n", 20000),
+		"cases.json":  "[" + strings.Repeat(oneCase+",\n", 100_000) + oneCase + "]",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	before := contents(t)
-	const limit = 5 * time.Second // a machine may be busy; each would take far longer
+	const limit = 20 * time.Second // a machine may be busy; each would take far longer
 	for _, line := range []string{
 		"trace synth --requests 100000000 -o new", "trace generate --requests 100000000 -o new", "trace generate --requests 100000000 --like load -o new",
 		"trace info load", "trace import load -o new",
 		"run ./long --rate 0.5", "run ./long --rate 0.5 --profile new.json --plot new.svg", "golden update ./long", "golden export ./long -o new", "validate ./long", "validate --random 1000000",
 		"sim --requests load --model llama-3.1-8b --gpu l4 --per-request new.csv --html new.html", "sweep --requests load --model llama-3.1-8b --gpu l4,h100 --html new.html --csv new.csv",
 		"plan --requests load --model llama-3.1-8b --gpu l4,h100 --html new.html", "bench --html new.html --csv new.csv",
+		"golden check six-stories", "golden check six-stories --device ptx", "validate --random 1000000 --coverage", "validate --mutate 1000",
+		"trace record --model ./model --token-ids 1,2,3 --max-tokens 4000 -o new", "generate --model ./model --token-ids 1,2,3 --max-tokens 4000", "bench --prompts 1000",
+		"heads find --model ./model --period 900 -o new.json", "validate --cases cases.json",
+		"ptx run endless.ptx --entry e --grid 1 --block 32", "ptx script endless.txt", "ptx mutate endless.ptx --check yes>/dev/null", "ptx capture attend_combine --trace ./long --step 90 -o new",
+		"calibrate --measurements runs.csv -o new.json", "calibrate --measurements serving.csv -o new.json",
+		"calibrate --measurements log.csv,model=llama-3.1-8b,gpu=h100 -o new.json",
+		"sim --cases runs.csv", "sim --cases serving.csv", "sim --cases log.csv --model llama-3.1-8b --gpu h100",
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		var out, errs bytes.Buffer

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"io"
 	"iter"
 	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"kvcompress/internal/work"
 	"kvcompress/sim"
 	"kvcompress/trace"
 )
@@ -104,4 +107,11 @@ func (l *lateWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	return l.w.Write(p)
+}
+
+// watched returns the command's context, under which a terminal is shown how many pieces of
+// work are done, and what ends that. What they are, what says.
+func watched(cmd *cobra.Command, what string) (ctx context.Context, clear func()) {
+	bar := newBar(cmd.ErrOrStderr(), -1, what, progressbar.OptionShowCount())
+	return work.Watch(cmd.Context(), func() { _ = bar.Add(1) }), func() { _ = bar.Clear() } // of a terminal that is gone
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels"
 	"kvcompress/kernels/capture"
 	"kvcompress/kernels/ptx"
@@ -77,7 +78,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 		return err
 	}
 	if len(bundles) != 1 {
-		return usageError{fmt.Errorf("--trace %s: %d traces, where one is wanted", flags.trace, len(bundles))}
+		return usageError{fmt.Errorf("--trace %s: %s, where one is wanted", flags.trace, words.Count(len(bundles), "trace"))}
 	}
 	b := bundles[0]
 	opt := b.Options
@@ -119,9 +120,9 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 	case err != nil && !errors.Is(err, context.Canceled):
 		return fmt.Errorf("trace %s: %w", b.Name, err)
 	case l == nil && step <= flags.step:
-		return fmt.Errorf("trace %s has %d steps, and there is no step %d", b.Name, step, flags.step)
+		return fmt.Errorf("trace %s has %s, and there is no step %d", b.Name, words.Count(step, "step"), flags.step)
 	case l == nil && seen > 0:
-		return fmt.Errorf("%s is launched %d times in step %d of %s, and so there is no launch %d", name, seen, flags.step, b.Name, flags.launch)
+		return fmt.Errorf("%s is launched %s in step %d of %s, and so there is no launch %d", name, words.Count(seen, "time"), flags.step, b.Name, flags.launch)
 	case l == nil:
 		return fmt.Errorf("%s is not launched in step %d of %s; launched are %s", name, flags.step, b.Name, strings.Join(others, ", "))
 	}
@@ -136,6 +137,6 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 		}
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s\nWritten to %s: %s, %d of them with what it gives. Check with\n  kvc ptx script %s\n",
-		says, printableLine(flags.out), count(len(l.Buffers), "buffer"), changed, quoted(filepath.Join(flags.out, capture.ScriptName)))
+		says, printableLine(flags.out), words.Count(len(l.Buffers), "buffer"), changed, quoted(filepath.Join(flags.out, capture.ScriptName)))
 	return nil
 }

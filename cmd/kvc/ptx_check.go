@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels/ptx"
 )
 
@@ -68,7 +69,7 @@ func refusedKernels(p *ptx.Program) error {
 	if len(refused) == 0 {
 		return nil
 	}
-	return failure{fmt.Errorf("%d of %d kernels cannot be run: %s", len(refused), len(kernels), refused[0])}
+	return failure{fmt.Errorf("%d of %s cannot be run: %s", len(refused), words.Count(len(kernels), "kernel"), refused[0])}
 }
 
 // printKernels prints a line or two for each kernel.
@@ -96,12 +97,12 @@ func printKernels(w io.Writer, p *ptx.Program) {
 			fmt.Fprintf(w, "    cannot be run: %s\n", printableLine(k.Refused))
 			continue
 		}
-		fmt.Fprintf(w, "    %d instructions, %d registers", k.Instructions, k.Registers)
+		fmt.Fprintf(w, "    %s, %s", words.Count(k.Instructions, "instruction"), words.Count(k.Registers, "register"))
 		if k.Shared > 0 {
-			fmt.Fprintf(w, ", %d bytes of static shared memory", k.Shared)
+			fmt.Fprintf(w, ", %s of static shared memory", words.Count(k.Shared, "byte"))
 		}
 		if k.Local > 0 {
-			fmt.Fprintf(w, ", %d bytes of local memory a thread", k.Local)
+			fmt.Fprintf(w, ", %s of local memory a thread", words.Count(k.Local, "byte"))
 		}
 		switch {
 		case k.Block[0] > 0:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels/ptx"
 )
 
@@ -80,7 +81,7 @@ func printFindings(out io.Writer, found []ptx.Finding) {
 	for _, f := range found {
 		fmt.Fprint(out, strings.TrimRight(printable(f.String()), "\n"), "\n")
 		if f.Times > 1 {
-			fmt.Fprintf(out, "    found   %s\n", counted(int(f.Times), "time"))
+			fmt.Fprintf(out, "    found   %s\n", words.Count(f.Times, "time"))
 		}
 		fmt.Fprintln(out)
 	}

@@ -84,7 +84,7 @@ func runPTXMutate(cmd *cobra.Command, file string, flags *ptxMutateFlags) error 
 		return err
 	}
 	start := time.Now()
-	mutants, err := m.Sample(flags.entry, flags.n, flags.seed)
+	mutants, err := m.Sample(cmd.Context(), flags.entry, flags.n, flags.seed)
 	if err != nil {
 		return usageError{err}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/invoke"
@@ -233,11 +234,11 @@ func (p printableWriter) Write(b []byte) (int, error) {
 // printPTXResult prints what ran, and the buffers that were written.
 func printPTXResult(out io.Writer, r ptxResult, l invoke.Launch) error {
 	threads := int64(r.Block[0]) * int64(r.Block[1]) * int64(r.Block[2])
-	fmt.Fprintf(out, "%s: grid %s, block %s (%d threads), %d bytes of dynamic shared memory.\n",
-		r.Entry, shortDim(l.Grid), shortDim(l.Block), threads, r.Shared)
+	fmt.Fprintf(out, "%s: grid %s, block %s (%s), %s of dynamic shared memory.\n",
+		r.Entry, shortDim(l.Grid), shortDim(l.Block), words.Count(threads, "thread"), words.Count(r.Shared, "byte"))
 	fmt.Fprintf(out, "%s took %.3g ms", r.Device, 1e3*r.Seconds)
 	if r.Instructions > 0 {
-		fmt.Fprintf(out, " for %d instructions of threads, %.3g million a second", r.Instructions, float64(r.Instructions)/1e6/r.Seconds)
+		fmt.Fprintf(out, " for %s of threads, %.3g million a second", words.Count(r.Instructions, "instruction"), float64(r.Instructions)/1e6/r.Seconds)
 	}
 	if r.Checks != "" {
 		fmt.Fprintf(out, "; checks: %s", r.Checks)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/invoke"
 	"kvcompress/kernels/ptx"
@@ -142,7 +143,7 @@ func printPTXScript(out io.Writer, r ptxScriptResult) {
 	}
 	fmt.Fprintf(out, "%s: %d %s on %s", printableLine(r.File), len(r.Launches), launches, r.Device)
 	if r.Instructions > 0 {
-		fmt.Fprintf(out, ", %d instructions of threads", r.Instructions)
+		fmt.Fprintf(out, ", %s of threads", words.Count(r.Instructions, "instruction"))
 	}
 	if r.Checks != "" {
 		fmt.Fprintf(out, "; checks: %s", r.Checks)

@@ -177,7 +177,7 @@ func listed(title string, names []string) string {
 }
 
 // weights are the names of the formats of weights.
-func weights() []string { return words(catalog.AllWeights()) }
+func weights() []string { return asStrings(catalog.AllWeights()) }
 
 // weightNames lists the formats of weights, in words.
 func weightNames() string {

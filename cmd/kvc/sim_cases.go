@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/words"
 	"kvcompress/report"
 	"kvcompress/sim"
 	"kvcompress/sim/cost"
@@ -35,9 +36,7 @@ func caseForms() []caseForm {
 	log, _ := cost.LogColumns()
 	return []caseForm{
 		{"caches that servers found room for", memory, nil, (*simFlags).runMemoryCases},
-		{"serving runs of a closed loop or a batch", serving, []string{"profile", "gpu"}, func(f *simFlags, cmd *cobra.Command, text []byte, name string) error {
-			return f.runServingCases(cmd.Context(), cmd.OutOrStdout(), text, name)
-		}},
+		{"serving runs of a closed loop or a batch", serving, []string{"profile", "gpu"}, (*simFlags).runServingCases},
 		{"requests as they were measured", log, []string{"profile", "model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization"}, (*simFlags).runLog},
 		{"runs of a throughput benchmark", throughput, []string{"profile", "spread", "plot", "engine"}, (*simFlags).runThroughputCases},
 	}
@@ -192,7 +191,7 @@ func (f *simFlags) runLog(cmd *cobra.Command, text []byte, name string) error {
 	if flags.Changed("gpu-memory-utilization") {
 		s.utilization = f.memory
 	}
-	return f.runLogCases(cmd.Context(), cmd.OutOrStdout(), text, name, s)
+	return f.runLogCases(cmd, text, name, s)
 }
 
 // runMemoryCases compares caches that servers found room for.
@@ -216,7 +215,7 @@ func (f *simFlags) runMemoryCases(cmd *cobra.Command, text []byte, name string) 
 		printMemoryCases(out, cases, &summary)
 	}
 	if err == nil && summary.Refused > 0 {
-		err = fmt.Errorf("%s of %s cannot be projected", counted(summary.Refused, "row"), name)
+		err = fmt.Errorf("%s of %s cannot be projected", words.Count(summary.Refused, "row"), name)
 	}
 	return err
 }
@@ -246,7 +245,7 @@ func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySumma
 		}
 		cache, measured := gib(c.PredictedKVGiB)+" GiB", gib(c.KVGiB)
 		if c.Blocks > 0 {
-			cache, measured = fmt.Sprintf("%d blocks", c.PredictedBlocks), fmt.Sprint(c.Blocks)
+			cache, measured = words.Count(c.PredictedBlocks, "block"), fmt.Sprint(c.Blocks)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", head, c.Engine, settings,
 			gib(c.PredictedWeightsGiB), gib(c.WeightsGiB), gib(c.PredictedActivationGiB), gib(c.ActivationGiB), c.Memory.Peak, cache, measured, off)
@@ -261,5 +260,5 @@ func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySumma
 	fmt.Fprintf(w, "rows           %d, of which %d are measured\nkv_mape        %.2f %%\nkv_mean_error  %+.2f %%\nkv_max_error   %.2f %%\n",
 		s.Rows, s.Measured, 100*s.KVMAPE, 100*s.KVMean, 100*s.KVMaxError)
 	fmt.Fprintf(w, "  %.2f %% where version and card's memory are stated: %s\n  %.2f %% elsewhere: %s\n",
-		100*s.StatedMaxError, counted(s.StatedRows, "row"), 100*s.OtherMaxError, counted(s.Measured-s.StatedRows, "row"))
+		100*s.StatedMaxError, words.Count(s.StatedRows, "row"), 100*s.OtherMaxError, words.Count(s.Measured-s.StatedRows, "row"))
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"kvcompress/internal/words"
 	"kvcompress/report"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/project"
@@ -18,10 +19,10 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		cards = fmt.Sprintf("%d × %s", n, in.GPU)
 	}
 	if in.PP > 1 {
-		cards += fmt.Sprintf(" in %d stages", in.PP)
+		cards += fmt.Sprintf(" in %s", words.Count(in.PP, "stage"))
 	}
 	if in.Replicas > 1 {
-		cards = fmt.Sprintf("%d replicas of %s (%s)", in.Replicas, cards, in.Router)
+		cards = fmt.Sprintf("%s of %s (%s)", words.Count(in.Replicas, "replica"), cards, in.Router)
 	}
 	if p := in.Pools; p != nil {
 		cards = fmt.Sprintf("%d prefilling and %d decoding replicas of %s (%s), with %.3g GB/s between them", p.Prefill, p.Decode, cards, in.Router, p.BytesPerSecond/1e9)
@@ -34,7 +35,7 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		}
 		switch {
 		case c.MaxCacheTokens > 0:
-			how += fmt.Sprintf(" to %s a head", counted(c.MaxCacheTokens, "KV"))
+			how += fmt.Sprintf(" to %s a head", words.Count(c.MaxCacheTokens, "KV"))
 		case c.Rate > 0:
 			how += fmt.Sprintf(" to a part of %g", c.Rate)
 		}
@@ -84,7 +85,7 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	t.Flush()
 
 	if l := r.Link; l != nil {
-		fmt.Fprintf(w, "\nThe KVs of %s were sent: %.4g s on the link on average, and %.4g s waiting for it; each link is busy %s of the time.\n", counted(l.Sent, "prompt"), l.Send, l.Wait, percent(l.Busy))
+		fmt.Fprintf(w, "\nThe KVs of %s were sent: %.4g s on the link on average, and %.4g s waiting for it; each link is busy %s of the time.\n", words.Count(l.Sent, "prompt"), l.Send, l.Wait, percent(l.Busy))
 	}
 	if in.SLO.Set() {
 		fmt.Fprintf(w, "\nObjectives, for %s of the requests\n", percent(in.SLO.Required()))
@@ -137,8 +138,8 @@ func printMemory(w io.Writer, m *cost.Memory) {
 	}
 	t.Flush()
 	if m.Sequences > 0 {
-		fmt.Fprintf(w, "  in all %.3f GB; room for the states of %s of any length\n", float64(m.Card)/1e9, counted(m.Sequences, "sequence"))
+		fmt.Fprintf(w, "  in all %.3f GB; room for the states of %s of any length\n", float64(m.Card)/1e9, words.Count(m.Sequences, "sequence"))
 		return
 	}
-	fmt.Fprintf(w, "  in all %.3f GB; %d blocks of one head, for %d tokens uncompressed:\n  %s\n", float64(m.Card)/1e9, m.Blocks, m.Tokens, report.Concurrency(m))
+	fmt.Fprintf(w, "  in all %.3f GB; %s of one head, for %s uncompressed:\n  %s\n", float64(m.Card)/1e9, words.Count(m.Blocks, "block"), words.Count(m.Tokens, "token"), report.Concurrency(m))
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"kvcompress/internal/words"
 	"kvcompress/trace/regular"
 )
 
@@ -47,7 +48,7 @@ func (o *standardOutput) Unwrap() io.Writer { return o.w }
 
 // What is printed of an error: a text that a file had a say in may be of any length.
 const (
-	maxErrorLine  = 2000 // bytes
+	maxErrorLine  = 900 // bytes
 	maxErrorLines = 200
 )
 
@@ -69,7 +70,7 @@ func bounded(text string) string {
 		for !utf8.RuneStart(line[end]) {
 			end++
 		}
-		lines[i] = fmt.Sprintf("%s … (%d bytes left out) … %s", line[:at], end-at, line[end:])
+		lines[i] = fmt.Sprintf("%s … (%s left out) … %s", line[:at], words.Count(end-at, "byte"), line[end:])
 	}
 	return strings.Join(lines, "\n")
 }

@@ -117,7 +117,7 @@ func knownValues(f *pflag.Flag) []string {
 	case "spread":
 		return []string{"spared", "even"}
 	case "engine":
-		return words(sim.Schedulers())
+		return asStrings(sim.Schedulers())
 	case "checks":
 		return append([]string{"all", "none"}, strings.Split(allChecks(), ",")...)
 	case "arrivals":
@@ -127,7 +127,7 @@ func knownValues(f *pflag.Flag) []string {
 	case "weights":
 		return weights()
 	case "stages":
-		return words(ref.Stages())
+		return asStrings(ref.Stages())
 	case "compression":
 		var values []string
 		for _, method := range methodNames() {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"io"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -45,16 +44,46 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestFlagsAreAlike sees that a flag of several commands is of one type, and with the same
-// shorthand; that what lists its values in its usage is completed; and that the word in its
-// help is a noun for its value.
+// unlike are the flags whose kind or default is not the same in all commands, and why.
+var unlike = map[string]string{
+	"budgets":                "bench needle shows one budget, by length and depth",
+	"digits":                 "of bench needle, several, by turns",
+	"methods":                "bench needle shows a map of each, so it has a few",
+	"models":                 "bench needle runs many lengths, of one model",
+	"max-tokens":             "of bench, of an answer; by default what its dataset says",
+	"block-size":             "bench has contexts of 512 tokens, of which a block of 16 would be too large a step",
+	"check":                  "of ptx mutate, the command that checks",
+	"checks":                 "bench compares what its sample gives with the reference, to the bit",
+	"device":                 "what it may be is the same; by default a replay is the reference's, ptx runs on the PTX machine, and validate takes a GPU where there is one",
+	"format":                 "of what each command writes or reads",
+	"gpu-memory-utilization": "sweep and plan have --memory, in whose place it is",
+	"heads":                  "heads build needs one of each kind",
+	"max-kv-per-compression": "sim, sweep and plan have KV-Compress's limit; a replay has none",
+	"memory":                 "of ptx script, bytes of buffers",
+	"method":                 "of one compression; sweep, plan and validate have none or all where it is left out",
+	"model":                  "synth needs a shape of some model; a model that is run or served is named",
+	"out":                    "demo alone has a folder of its own",
+	"prompt":                 "of a model, a text; of a trace that is made up, its tokens",
+	"prompts":                "of record, a file of them; of bench, how many",
+	"random":                 "of validate, how many random pipelines",
+	"replicas":               "plan finds how many are needed",
+	"requests":               "of sim, sweep and plan, where they are; of synth, few, since each has tensors; of generate, many",
+	"router":                 "plan asks what a fleet can do at its best",
+	"sample":                 "of bench, how many generations; of import, which part of a log",
+	"seed":                   "of a replay it is an option, and 0 where options.json has none; heads find and build give the maps and models that docs/heads.md shows",
+	"steps":                  "of run and generate, rows of a table, which may be all",
+}
+
+// TestFlagsAreAlike sees that a flag of several commands is of one kind, or a list of that
+// kind, and has the same default and shorthand, but for those that are listed; and that what
+// has a few known values is completed.
 func TestFlagsAreAlike(t *testing.T) {
-	type use struct{ path, kind, short string }
+	type use struct{ path, kind, value, short string }
 	first := map[string]use{}
-	odd := regexp.MustCompile("`(time)`")
+	differ := map[string]bool{}
 	everyCommand(newRootCmd(io.Discard), func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if f.Name == "workers" && odd.MatchString(f.Usage) {
+			if f.Name == "workers" && strings.Contains(f.Usage, "`time`") {
 				t.Errorf("%s --%s: %s", cmd.CommandPath(), f.Name, f.Usage)
 			}
 			if _, ok := cmd.GetFlagCompletionFunc(f.Name); !ok && knownValues(f) != nil {
@@ -63,16 +92,38 @@ func TestFlagsAreAlike(t *testing.T) {
 			if kindOf(f) != "" && f.Shorthand == "o" && f.Name != "out" {
 				t.Errorf("%s -o is --%s, and --out elsewhere", cmd.CommandPath(), f.Name)
 			}
-			now := use{cmd.CommandPath(), f.Value.Type(), f.Shorthand}
+			now := use{cmd.CommandPath(), kindOfValue(f), strings.Trim(f.DefValue, "[]"), f.Shorthand}
+			if now.kind != "string" && now.value == "0" {
+				now.value = "" // nothing, as an empty list is
+			}
 			was, ok := first[f.Name]
 			switch {
 			case !ok:
 				first[f.Name] = now
 			case was.short != now.short:
 				t.Errorf("--%s has the shorthand %q in %s, and %q in %s", f.Name, was.short, was.path, now.short, now.path)
-			case f.Name == "json" && now.kind != "bool":
-				t.Errorf("%s --json is a %s", now.path, now.kind)
+			case was.kind != now.kind || was.value != now.value:
+				if differ[f.Name] = true; unlike[f.Name] == "" {
+					t.Errorf("--%s is %s, by default %q, in %s, and %s, by default %q, in %s", f.Name, was.kind, was.value, was.path, now.kind, now.value, now.path)
+				}
 			}
 		})
 	})
+	for name := range unlike {
+		if !differ[name] {
+			t.Errorf("--%s is listed as unlike, and is not", name)
+		}
+	}
+}
+
+// kindOfValue is a flag's type, and of a list that of its elements.
+func kindOfValue(f *pflag.Flag) string {
+	kind := f.Value.Type()
+	for _, list := range []string{"Slice", "Array"} {
+		kind = strings.TrimSuffix(kind, list)
+	}
+	if kind == "name" { // one of a few strings
+		kind = "string"
+	}
+	return kind
 }

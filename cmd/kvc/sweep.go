@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/journal"
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -57,6 +58,7 @@ type sweepFlags struct {
 	maxLoad                     bool
 	tried                       func() // is called after each load that --max-load has tried
 	shard, dir                  string
+	pp                          int
 	workers                     int
 	out                         sweepOutput
 }
@@ -154,7 +156,7 @@ func (f *sweepFlags) addRequests(fs *pflag.FlagSet) {
 func (f *sweepFlags) addPoints(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.gpus, "gpu", nil, "`cards`")
 	fs.IntSliceVar(&f.tp, "tensor-parallel", []int{1}, "`cards` that each hold a part of every layer")
-	fs.IntVar(&f.settings.PP, "pipeline-parallel", 0, "`stages` of so many cards that each hold some of the layers, in all projections")
+	fs.IntVar(&f.pp, "pipeline-parallel", 1, "`stages` of so many cards that each hold some of the layers, in all projections")
 	fs.StringSliceVar(&f.memory, "memory", []string{"0.9"}, "memory `budgets`")
 	fs.StringSliceVar(&f.utilization, "gpu-memory-utilization", nil, "`parts` of each card's memory, as kvc sim has them, in place of --memory")
 	fs.StringSliceVar(&f.compression, "compression", []string{"none"}, "`compressions`")
@@ -203,6 +205,12 @@ func (f *sweepFlags) applySettings() error {
 		return err
 	}
 	s, c := &f.settings, &o.Compression
+	if f.pp < 1 || f.pp > cost.MaxPP {
+		return usagef("--pipeline-parallel %d: want 1 to %d", f.pp, cost.MaxPP)
+	}
+	if f.pp > 1 { // 1 is left out of what is kept
+		s.PP = f.pp
+	}
 	s.MaxNumBatchedTokens, s.Watermark, s.BlockSize, s.KV = o.Limits.MaxNumBatchedTokens, o.Limits.Watermark, o.BlockSize, o.DType.String()
 	s.MaxModelLen = o.Limits.MaxModelLen
 	s.ProtectedWindow, s.Sinks, s.EvenLayers, s.ControlLayers, s.Uniform = c.ProtectedWindow, c.Sinks, c.EvenLayers, c.ControlLayers, c.Uniform
@@ -527,9 +535,9 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	}
 	if shard.N > 1 {
 		if runErr != nil {
-			return interrupted(runErr, fmt.Sprintf("%d of %d points of shard %s are done; the same command goes on", len(outcomes), len(shard.Indices(len(points))), shard))
+			return interrupted(runErr, fmt.Sprintf("%d of %s of shard %s are done; the same command goes on", len(outcomes), words.Count(len(shard.Indices(len(points))), "point"), shard))
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc sweep merge %s\n", shard, counted(len(outcomes), "projection"), f.dir)
+		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc sweep merge %s\n", shard, words.Count(len(outcomes), "projection"), f.dir)
 		return nil
 	}
 	if runErr != nil {
@@ -570,12 +578,12 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard jou
 		before := len(indices)
 		indices = slices.DeleteFunc(indices, func(i int) bool { return kept.Done(i) != nil })
 		if n := before - len(indices); n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", counted(n, "projection"), before)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %d there already.\n", words.Count(n, "projection"), before)
 		}
 	}
 	bar := newBar(cmd.ErrOrStderr(), int64(len(indices)), "projections")
 	var loads atomic.Int64
-	f.tried = func() { bar.Describe(fmt.Sprintf("largest loads, %s tried", counted(int(loads.Add(1)), "load"))) }
+	f.tried = func() { bar.Describe(fmt.Sprintf("largest loads, %s tried", words.Count(int(loads.Add(1)), "load"))) }
 	outcomes, err := sweep.Run(cmd.Context(), points, indices, f.workers, project, func(o *sweep.Outcome) error {
 		_ = bar.Add(1) // of a terminal that is gone
 		if kept != nil {
@@ -760,7 +768,7 @@ func (in *sweepInputs) list() []report.Input {
 		link = fmt.Sprintf("%.4g GB/s a card", s.Link/1e9)
 	}
 	list := []report.Input{
-		{Name: "requests", Value: fmt.Sprintf("%s: %s", in.Requests, counted(in.Count, "request"))},
+		{Name: "requests", Value: fmt.Sprintf("%s: %s", in.Requests, words.Count(in.Count, "request"))},
 		{Name: "requests, SHA-256", Value: in.Digest[:min(16, len(in.Digest))]},
 		{Name: "time of the terms", Value: in.Profile},
 		{Name: "objectives", Value: slo},
@@ -873,7 +881,7 @@ func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, out
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Drawn to %s: %s.\n", o.figure, counted(len(paths), "file"))
+		fmt.Fprintf(cmd.ErrOrStderr(), "Drawn to %s: %s.\n", o.figure, words.Count(len(paths), "file"))
 	}
 	out := cmd.OutOrStdout()
 	if o.asJSON {

@@ -1,14 +1,15 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"text/tabwriter"
 	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/report"
 	"kvcompress/trace"
@@ -68,19 +69,14 @@ It reads no tensors; kvc trace check does.`,
 			if given := cmd.Flag("windows").Changed; given && windows < 1 || windows > trace.MaxWindows {
 				return usagef("--windows is %d: want 1 to %d", windows, trace.MaxWindows)
 			}
-			t, err := openTraceOnly(cmd.Context(), args[0])
+			info, err := readTraceInfo(cmd, args[0], func(requests int) int {
+				if windows > 0 {
+					return windows
+				}
+				return min(mostWindows, requests/leastPerWindow)
+			})
 			if err != nil {
 				return err
-			}
-			var info traceInfo
-			if info.Info, err = t.Info(cmd.Context()); err != nil {
-				return err
-			}
-			if windows == 0 {
-				windows = min(mostWindows, info.Requests/leastPerWindow)
-			}
-			if rate, ok := t.RateOverTime(windows); ok && windows > 0 {
-				info.RateOverTime = &rate
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), info)
@@ -93,13 +89,17 @@ It reads no tensors; kvc trace check does.`,
 	return cmd
 }
 
-// openTraceOnly opens a trace without what lies beside it, such as its options.
-func openTraceOnly(ctx context.Context, name string) (*trace.Trace, error) {
+// readTraceInfo describes a trace, with its rate over time in as many windows as windows says
+// for a number of requests.
+func readTraceInfo(cmd *cobra.Command, name string, windows func(requests int) int) (info traceInfo, err error) {
 	files, dir, err := traces.Find(name)
 	if err != nil {
-		return nil, usageError{err}
+		return info, usageError{err}
 	}
-	return trace.OpenContext(ctx, files, dir)
+	bar := newBar(cmd.ErrOrStderr(), -1, "requests read", progressbar.OptionShowCount())
+	defer func() { _ = bar.Clear() }() // of a terminal that is gone
+	info.Info, info.RateOverTime, err = trace.StreamInfo(cmd.Context(), files, dir, windows, func(requests int) { _ = bar.Set(requests) })
+	return info, err
 }
 
 // printTraceInfo prints one fact a line, and the distributions as a table.
@@ -120,7 +120,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 		row("shape", "%d layers × %d KV heads × %d, %d query heads each, %s", s.Layers, s.KVHeads, s.HeadSize, s.Group, info.DType)
 	}
 	if r := info.Rope; r != nil {
-		row("rope", "base %.12g, %d of a head's %d elements, pairing %s%s", r.Base, r.RotarySize, info.Shape.HeadSize, r.Pairing, scalingText(r.Scaling))
+		row("rope", "base %.12g, %d of a head's %s, pairing %s%s", r.Base, r.RotarySize, words.Count(info.Shape.HeadSize, "element"), r.Pairing, scalingText(r.Scaling))
 	}
 	row("source", "%s", info.Source.Kind)
 	optional("", info.Source.Description)
@@ -138,12 +138,12 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 	}
 	switch {
 	case info.WithPrefixes > 0 && info.PrefixBlockTokens > 0:
-		row("prefixes", "of %s, in blocks of %d tokens", counted(info.WithPrefixes, "request"), info.PrefixBlockTokens)
+		row("prefixes", "of %s, in blocks of %s", words.Count(info.WithPrefixes, "request"), words.Count(info.PrefixBlockTokens, "token"))
 	case info.WithPrefixes > 0:
-		row("prefixes", "of %s, in blocks of unknown size", counted(info.WithPrefixes, "request"))
+		row("prefixes", "of %s, in blocks of unknown size", words.Count(info.WithPrefixes, "request"))
 	}
 	if info.WithCompression > 0 {
-		row("compression", "%s with options of their own", counted(info.WithCompression, "request"))
+		row("compression", "%s with options of their own", words.Count(info.WithCompression, "request"))
 	}
 	row("tokens", "%d", info.Tokens)
 	a := info.Arrivals
@@ -157,7 +157,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 		row("arrivals", "over %v, %.4g a second; standard deviation of the gaps / mean %.2f", span, a.Rate, a.GapCV)
 	}
 	if info.Files > 0 {
-		row("on disk", "%s in %s", byteSize(info.DiskBytes), counted(info.Files, "file"))
+		row("on disk", "%s in %s", byteSize(info.DiskBytes), words.Count(info.Files, "file"))
 	}
 	if !requestsOnly {
 		row("KV cache", "%s, uncompressed (%s a token; largest request %s)",

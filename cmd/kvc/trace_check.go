@@ -11,6 +11,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/trace"
 	"kvcompress/traces"
 )
@@ -66,7 +67,7 @@ func checkTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 		}
 		result, err := checkTrace(cmd, name, files, dir, asJSON)
 		if err != nil {
-			interrupted = fmt.Errorf("interrupted: %d of %s checked", i, counted(len(names), "trace"))
+			interrupted = fmt.Errorf("interrupted: %d of %s checked", i, words.Count(len(names), "trace"))
 			break
 		}
 		total += len(result.Errors)
@@ -84,7 +85,7 @@ func checkTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 	case interrupted != nil:
 		return errors.Join(interrupted, notFound)
 	case broken > 0:
-		return failure{errors.Join(fmt.Errorf("%s in %d of %s", counted(total, "error"), broken, counted(len(names), "trace")), notFound)}
+		return failure{errors.Join(fmt.Errorf("%s in %d of %s", words.Count(total, "error"), broken, words.Count(len(names), "trace")), notFound)}
 	case notFound != nil:
 		return usageError{notFound}
 	}

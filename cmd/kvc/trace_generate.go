@@ -130,7 +130,7 @@ func (f *generateFlags) load(cmd *cobra.Command) (trace.Load, error) {
 		if err != nil {
 			return load, err
 		}
-		load.Like = append(load.Like, trace.Request{PromptTokens: r.PromptTokens, OutputTokens: r.OutputTokens})
+		load.Like = append(load.Like, trace.Tokens{Prompt: int32(r.PromptTokens), Output: int32(r.OutputTokens)})
 	}
 	if len(load.Like) == 0 {
 		return load, fmt.Errorf("%s has no requests", f.like)

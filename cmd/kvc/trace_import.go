@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/words"
 	"kvcompress/trace"
 	"kvcompress/trace/requestlog"
 	"kvcompress/trace/tokenizer"
@@ -270,13 +271,13 @@ func (d imported) print(cmd *cobra.Command, source *requestSource) error {
 	fmt.Fprintln(out, printableLine(d.String()))
 	fmt.Fprintf(out, "  from %s (%s)\n", printableLine(source.name), source.format)
 	if d.Empty+d.Failed > 0 {
-		fmt.Fprintf(out, "  of %s, %d without prompt or output tokens and %d that failed are left out\n", counted(d.Rows, "row"), d.Empty, d.Failed)
+		fmt.Fprintf(out, "  of %s, %d without prompt or output tokens and %d that failed are left out\n", words.Count(d.Rows, "row"), d.Empty, d.Failed)
 	}
 	if d.Reordered > 0 {
-		fmt.Fprintf(out, "  %s put in order of arrival\n", counted(d.Reordered, "row"))
+		fmt.Fprintf(out, "  %s put in order of arrival\n", words.Count(d.Reordered, "row"))
 	}
 	if d.ShortenedPrompts+d.ShortenedOutputs > 0 {
-		fmt.Fprintf(out, "  %s and %s shortened\n", counted(d.ShortenedPrompts, "prompt"), counted(d.ShortenedOutputs, "output"))
+		fmt.Fprintf(out, "  %s and %s shortened\n", words.Count(d.ShortenedPrompts, "prompt"), words.Count(d.ShortenedOutputs, "output"))
 	}
 	for _, note := range d.Notes {
 		fmt.Fprintf(out, "  note: %s\n", printableLine(note))

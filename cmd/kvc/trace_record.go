@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/words"
 	"kvcompress/trace"
 	"kvcompress/trace/llama"
 	"kvcompress/trace/record"
@@ -79,11 +80,11 @@ given; f32 stores exactly what was computed.`,
 	flags.StringArrayVar(&f.prompts, "prompt", nil, "`text` to continue; may be repeated")
 	flags.StringVar(&f.promptsFile, "prompts", "", "`file` with a prompt on each line; - is standard input")
 	flags.StringArrayVar(&f.tokenIDs, "token-ids", nil, "a prompt as token `ids`, such as 1,2,3, or @FILE for the ids in a file; @- is standard input; may be repeated")
-	flags.IntSliceVar(&f.maxTokens, "max-tokens", []int{256}, "the most tokens to generate: one `number`, or one for each request: 50,80,…")
+	flags.IntSliceVar(&f.maxTokens, "max-tokens", []int{64}, "the most tokens to generate: one `number`, or one for each request: 50,80,…")
 	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after the token that ends a text")
 	flags.Float64Var(&f.sampling.Temperature, "temperature", 0, "`number` that divides the logits; 0 takes the likeliest token")
 	flags.Float64Var(&f.sampling.TopP, "top-p", 1, "choose among the likeliest tokens that together have this `probability`")
-	flags.Uint64Var(&f.sampling.Seed, "seed", 0, "`number` that random choices follow from, above temperature 0")
+	flags.Uint64Var(&f.sampling.Seed, "seed", 1, "`number` that random choices follow from, above temperature 0")
 	flags.DurationSliceVar(&f.arrival, "arrival", nil, "`times` at which the requests arrive, such as 0s,50ms,90ms (default: all at 0)")
 	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they arrive: fixed:TIME, poisson:TIME or gamma:TIME,CV, where TIME is the mean time between two, or a rate as in 20/s")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
@@ -128,14 +129,14 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 	}
 	if unused := model.Unused(); len(unused) > 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s of the model's files, such as %s, has no place in a %s and is not used.\n",
-			counted(len(unused), "tensor"), unused[0], model.Config().Format)
+			words.Count(len(unused), "tensor"), unused[0], model.Config().Format)
 	}
 	tok, err := tokenizerOf(f.tokenizer, f.model, len(f.tokenIDs) == 0)
 	if err != nil {
 		return err
 	}
 	if tok != nil && tok.VocabSize() > model.Config().Vocab {
-		fmt.Fprintf(cmd.ErrOrStderr(), "The tokenizer has %d tokens and the model only %d: do they belong together?\n", tok.VocabSize(), model.Config().Vocab)
+		fmt.Fprintf(cmd.ErrOrStderr(), "The tokenizer has %s and the model only %d: do they belong together?\n", words.Count(tok.VocabSize(), "token"), model.Config().Vocab)
 	}
 	prompts, err := p.encode(requests, tok)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/trace/llama"
 	"kvcompress/trace/record"
 	"kvcompress/trace/tokenizer"
@@ -127,15 +128,7 @@ func (o *recordOutput) finish(dir string) error {
 		tokens += r.CachedTokens
 	}
 	_, err := fmt.Fprintf(o.out, "%s: %s, %s; %d layers × %d KV heads × %d, %d query heads each\n",
-		dir, counted(len(o.results), "request"), counted(tokens, "token"),
+		dir, words.Count(len(o.results), "request"), words.Count(tokens, "token"),
 		o.cfg.Layers, o.cfg.KVHeads, o.cfg.HeadSize, o.cfg.QueryHeads/o.cfg.KVHeads)
 	return err
-}
-
-// counted returns "1 token", "2 tokens", …
-func counted(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }

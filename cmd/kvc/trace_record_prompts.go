@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/words"
 	"kvcompress/strictjson"
 	"kvcompress/trace"
 	"kvcompress/trace/record"
@@ -69,7 +70,7 @@ func (p *promptSource) encode(requests []record.Prompt, tok tokenizer.Tokenizer)
 // requests returns n requests, still without their tokens.
 func (f *recordFlags) requests(n int) ([]record.Prompt, error) {
 	if len(f.maxTokens) != 1 && len(f.maxTokens) != n {
-		return nil, usagef("--max-tokens: %s for %s; want 1, or one for each", counted(len(f.maxTokens), "number"), counted(n, "request"))
+		return nil, usagef("--max-tokens: %s for %s; want 1, or one for each", words.Count(len(f.maxTokens), "number"), words.Count(n, "request"))
 	}
 	arrivals, err := f.arrivalTimes(n)
 	if err != nil {
@@ -176,7 +177,7 @@ func (f *recordFlags) arrivalTimes(n int) ([]time.Duration, error) {
 	if len(f.arrival) > 0 {
 		switch {
 		case len(f.arrival) != n:
-			return nil, usagef("--arrival: %s for %s", counted(len(f.arrival), "time"), counted(n, "request"))
+			return nil, usagef("--arrival: %s for %s", words.Count(len(f.arrival), "time"), words.Count(n, "request"))
 		case f.arrival[0] < 0:
 			return nil, usagef("--arrival: %v is before 0", f.arrival[0])
 		case !slices.IsSorted(f.arrival):

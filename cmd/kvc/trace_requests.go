@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/words"
 	"kvcompress/trace"
 	"kvcompress/trace/requestlog"
 	"kvcompress/traces"
@@ -96,7 +97,7 @@ func noted(source *requestSource, w io.Writer) iter.Seq2[trace.Request, error] {
 
 // leftOut says which rows of a log are passed over.
 func leftOut(s *requestlog.Stats) string {
-	return fmt.Sprintf("of %s, %d without prompt or output tokens and %d that failed are left out", counted(s.Rows, "row"), s.Empty, s.Failed)
+	return fmt.Sprintf("of %s, %d without prompt or output tokens and %d that failed are left out", words.Count(s.Rows, "row"), s.Empty, s.Failed)
 }
 
 // none is the error of a source without requests.
@@ -138,7 +139,7 @@ type writtenRequests struct {
 	OutputTokens int64   `json:"output_tokens"`
 	FirstNS      int64   `json:"first_ns"`
 	LastNS       int64   `json:"last_ns"`
-	PerSecond    float64 `json:"per_second"` // 0 if all come at once
+	PerSecond    float64 `json:"per_second,omitempty"` // 0 if all come at once
 }
 
 // writeRequests writes a trace without tensors. meta is asked when the first request
@@ -191,7 +192,7 @@ func (d writtenRequests) String() string {
 	if d.LastNS == d.FirstNS {
 		when = "all at once"
 	}
-	return fmt.Sprintf("%s: %s %s; %d prompt and %d output tokens", d.Trace, counted(d.Requests, "request"), when, d.PromptTokens, d.OutputTokens)
+	return fmt.Sprintf("%s: %s %s; %d prompt and %d output tokens", d.Trace, words.Count(d.Requests, "request"), when, d.PromptTokens, d.OutputTokens)
 }
 
 // givenFlags are the flags of a command line but for some, as one would write them.

@@ -64,8 +64,8 @@ Models whose shape is known: ` + strings.Join(models, ", ") + `.`,
 	flags.StringVar(&f.heads, "heads", "sink,local,retrieval,uniform", "`kinds` of heads, by layer")
 	flags.StringVar(&f.dtype, "dtype", "f16", "`format` that values are rounded to: f32, f16 or bf16")
 	flags.IntVar(&f.requests, "requests", 1, "`number` of requests")
-	flags.StringVar(&f.prompt, "prompt", "1000", "`tokens` of each prompt: N, LOW-HIGH to draw from, or lognormal:MEDIAN,P99")
-	flags.StringVar(&f.output, "output", "100", "`tokens` of each output, likewise")
+	flags.StringVar(&f.prompt, "prompt", "512", "`tokens` of each prompt: N, LOW-HIGH to draw from, or lognormal:MEDIAN,P99")
+	flags.StringVar(&f.output, "output", "128", "`tokens` of each output, likewise")
 	flags.StringVar(&f.arrivals, "arrivals", "", "when requests arrive: `rule` fixed:TIME, poisson:TIME or gamma:TIME,CV, where TIME is the mean time between two, or a rate as in 20/s (default: all at 0)")
 	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
@@ -110,18 +110,14 @@ func (f *synthFlags) run(cmd *cobra.Command) error {
 	if _, err := writeRequests(cmd.Context(), f.out, func() trace.Meta { return meta }, withBar(cmd.ErrOrStderr(), int64(load.Requests), load.All())); err != nil {
 		return err
 	}
-	t, err := openTraceOnly(cmd.Context(), f.out)
-	if err != nil {
-		return err
-	}
-	info, err := t.Info(cmd.Context())
+	info, err := readTraceInfo(cmd, f.out, func(int) int { return 0 })
 	if err != nil {
 		return err
 	}
 	if f.asJSON {
-		return printJSON(cmd.OutOrStdout(), info)
+		return printJSON(cmd.OutOrStdout(), info.Info)
 	}
-	return printTraceInfo(cmd.OutOrStdout(), traceInfo{Info: info})
+	return printTraceInfo(cmd.OutOrStdout(), info)
 }
 
 func (f *synthFlags) meta() (trace.Meta, error) {

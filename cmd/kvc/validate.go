@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kvcompress/internal/words"
 	"kvcompress/internal/work"
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/ptx"
@@ -340,7 +341,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 		}
 	}
 	if disagree > 0 {
-		failed = errors.Join(failed, failure{errors.New(ofAll(disagree, all.Traces, "trace", "disagree"))})
+		failed = errors.Join(failed, failure{errors.New(words.OfAll(disagree, all.Traces, "trace", "disagree"))})
 	}
 	if failed == nil {
 		failed = engines.unused()
@@ -348,7 +349,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 	if failed != nil {
 		return all, failed
 	}
-	fmt.Fprintf(out, "\n%s agree in all %d values of %s%s.\n", engines, all.Values, count(all.Traces, "trace"), tolerated(all.Tally))
+	fmt.Fprintf(out, "\n%s agree in all %d values of %s%s.\n", engines, all.Values, words.Count(all.Traces, "trace"), tolerated(all.Tally))
 	return all, nil
 }
 
@@ -398,14 +399,6 @@ func tolerated(t validate.Tally) string {
 		return ""
 	}
 	return fmt.Sprintf(", %d of them within the tolerance, by %d ulp at most", t.Tolerated, t.MaxULPs)
-}
-
-// count says how many things there are, for a name that takes an s.
-func count(n int, name string) string {
-	if n == 1 {
-		return "1 " + name
-	}
-	return fmt.Sprint(n, " ", name, "s")
 }
 
 // replayed is the result of a trace, or why there is none.
@@ -484,7 +477,7 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 		if !flags.asJSON {
 			fmt.Fprintf(out, "now:   %s\n", printable(r.Divergence.String()))
 		}
-		return failure{fmt.Errorf("%s", count(r.Mismatches(), "value")+" differ"+map[bool]string{true: "s"}[r.Mismatches() == 1])}
+		return failure{fmt.Errorf("%s %s", words.Count(r.Mismatches(), "value"), words.Do(r.Mismatches(), "differ"))}
 	}
 	if err := engines.unused(); err != nil { // a stage does not need all kernels
 		fmt.Fprintf(cmd.ErrOrStderr(), "kvc: %v\n", err)
@@ -530,16 +523,16 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 	}
 	printPipelines(out, r.Methods)
 	fmt.Fprintf(out, "%s agree in all %d values of %s, %s%s, in %.1fs.\n",
-		engines, r.Values, edgesText(r), count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
+		engines, r.Values, edgesText(r), words.Count(r.Operations, "operation"), tolerated(r.Tally), time.Since(start).Seconds())
 	return &r, nil
 }
 
 // edgesText counts random pipelines, and those of edges.
 func edgesText(r validate.RandomResult) string {
 	if r.Edges == 0 {
-		return count(r.Pipelines, "random pipeline")
+		return words.Count(r.Pipelines, "random pipeline")
 	}
-	return fmt.Sprintf("%s and %d at edges", count(r.Pipelines, "random pipeline"), r.Edges)
+	return fmt.Sprintf("%s and %d at edges", words.Count(r.Pipelines, "random pipeline"), r.Edges)
 }
 
 // randomMethods returns the methods of random pipelines: all that can run, or one.

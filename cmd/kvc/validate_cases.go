@@ -8,14 +8,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/validate"
 )
 
 // validateCases replays recorded decisions and results of other implementations.
 func validateCases(cmd *cobra.Command, name string, asJSON bool) error {
-	report, err := validate.CasesAt(cmd.Context(), name)
-	if ctx := cmd.Context().Err(); ctx != nil {
-		return err
+	ctx, clear := watched(cmd, "cases compared")
+	report, err := validate.CasesAt(ctx, name)
+	clear()
+	if cmd.Context().Err() != nil {
+		return interrupted(err, words.OfAll(report.Agree, report.Cases, "case", "agree")+", of the files that were done")
 	}
 	if err != nil {
 		err = usageError{fmt.Errorf("--cases: %w", err)}
@@ -29,7 +32,7 @@ func validateCases(cmd *cobra.Command, name string, asJSON bool) error {
 		err = errors.Join(err, printCasesReport(cmd.OutOrStdout(), &report))
 	}
 	if disagree := report.Cases - report.Agree; err == nil && disagree > 0 {
-		err = failure{fmt.Errorf("%s: %s", name, ofAll(disagree, report.Cases, "case", "disagree"))}
+		err = failure{fmt.Errorf("%s: %s", name, words.OfAll(disagree, report.Cases, "case", "disagree"))}
 	}
 	return err
 }
@@ -72,13 +75,13 @@ func printCasesReport(out io.Writer, report *validate.CasesReport) error {
 			}
 		}
 	}
-	if report.Agree == report.Cases && report.Cases > 0 {
+	if report.Agree == report.Cases && report.Cases > 1 {
 		fmt.Fprintf(out, "\nAll %d cases agree", report.Cases)
 	} else {
-		fmt.Fprintf(out, "\n%d of %d cases agree", report.Agree, report.Cases)
+		fmt.Fprintf(out, "\n%s", words.OfAll(report.Agree, report.Cases, "case", "agree"))
 	}
 	if report.Skipped > 0 {
-		fmt.Fprintf(out, "; %d were not compared", report.Skipped)
+		fmt.Fprintf(out, "; %d %s", report.Skipped, words.Do(report.Skipped, "were not compared"))
 	}
 	_, err := fmt.Fprintln(out, ".")
 	return err

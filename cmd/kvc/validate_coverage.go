@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels/coverage"
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/ptx"
@@ -57,7 +58,7 @@ func validateCoverage(cmd *cobra.Command, names []string, flags *validateFlags) 
 	result.Write(out)
 	if flags.complete {
 		if n := result.Unexpected(); n > 0 {
-			failed = errors.Join(failed, failure{fmt.Errorf("%s not executed, of which nothing says why", count(n, "instruction"))})
+			failed = errors.Join(failed, failure{fmt.Errorf("%s not executed, of which nothing says why", words.Count(n, "instruction"))})
 		}
 	}
 	return errors.Join(flags.print(cmd, &result), failed)

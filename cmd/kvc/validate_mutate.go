@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvcompress/internal/words"
 	"kvcompress/kernels/devices"
 	"kvcompress/kernels/mutate"
 )
@@ -41,7 +42,7 @@ func validateMutate(cmd *cobra.Command, flags *validateFlags) error {
 		return err
 	}
 	start := time.Now()
-	mutants := mutate.Sample(modules, flags.mutate, flags.seed, mutate.EngineGroup)
+	mutants := mutate.Sample(cmd.Context(), modules, flags.mutate, flags.seed, mutate.EngineGroup)
 	bar := newBar(cmd.ErrOrStderr(), int64(len(mutants)), "mutants")
 	check := mutate.Check{Methods: methods, Seeds: mutateSeeds, Runs: mutateRuns, Progress: func() { _ = bar.Add(1) }}
 	survivors, err := check.Run(cmd.Context(), mutants)
@@ -91,5 +92,5 @@ func printMutants(w io.Writer, r *mutate.Result, took time.Duration) {
 		}
 	}
 	fmt.Fprintf(w, "\n%d of %s noticed, %d of the others equivalent by the guess: %.1f %% of the rest, in %.1fs.\n",
-		r.Noticed, count(r.Mutants, "mutant"), r.Equivalent, 100*r.Part(), took.Seconds())
+		r.Noticed, words.Count(r.Mutants, "mutant"), r.Equivalent, 100*r.Part(), took.Seconds())
 }

@@ -3,6 +3,7 @@
 package work
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -101,4 +102,20 @@ func Each(workers, n int, f func(worker, i int)) {
 		})
 	}
 	group.Wait()
+}
+
+// watchKey is the key of a context's function that [Step] calls.
+type watchKey struct{}
+
+// Watch returns a context under which [Step] calls step, from any goroutine: long work says
+// so how far it is.
+func Watch(ctx context.Context, step func()) context.Context {
+	return context.WithValue(ctx, watchKey{}, step)
+}
+
+// Step says that a piece of work is done, such as a row or a case.
+func Step(ctx context.Context) {
+	if step, ok := ctx.Value(watchKey{}).(func()); ok {
+		step()
+	}
 }

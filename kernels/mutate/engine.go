@@ -181,6 +181,9 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		left = slices.DeleteFunc(left, done)
 		c.progress(n - len(left))
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	c.progress(len(left))
 	var survivors []Survivor
 	var unnoticed []*tried
@@ -215,7 +218,7 @@ func each(n int, f func(int)) {
 // mutant's kernel; those that execute least first.
 func (c *Check) inputs(ctx context.Context, first uint64, n int, mutants []*tried) ([]*input, error) {
 	var list []*input
-	for seed := first; seed < first+uint64(n); seed++ {
+	for seed := first; seed < first+uint64(n) && ctx.Err() == nil; seed++ {
 		p, err := validate.RandomPipelineOf(seed, c.Methods)
 		if err != nil {
 			return nil, err
@@ -233,6 +236,9 @@ func (c *Check) inputs(ctx context.Context, first uint64, n int, mutants []*trie
 	}
 	errs := make([]error, len(list))
 	each(len(list), func(i int) {
+		if errs[i] = ctx.Err(); errs[i] != nil {
+			return
+		}
 		in := list[i]
 		opt := ptx.Options{Coverage: &in.covered, Budget: launchBudget}
 		errs[i] = in.run(ctx, opt, nil, &in.cost)

@@ -5,6 +5,7 @@ package mutate
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -95,8 +96,9 @@ func clean(file string) string { return strings.TrimPrefix(file, "./") }
 
 // Sample returns n mutants: of a kernel that is drawn, one that is drawn, so that small
 // kernels have as many as large ones. Kernels that group maps to the same name count as
-// one. Those that a PTX machine would refuse are drawn again; there may be fewer than n.
-func Sample(modules []*Module, n int, seed uint64, group func(kernel string) string) []*Mutant {
+// one. Those that a PTX machine would refuse are drawn again; there may be fewer than n, and
+// are once ctx is done.
+func Sample(ctx context.Context, modules []*Module, n int, seed uint64, group func(kernel string) string) []*Mutant {
 	type kernel struct {
 		module *Module
 		name   string
@@ -119,7 +121,7 @@ func Sample(modules []*Module, n int, seed uint64, group func(kernel string) str
 	known := map[kernel][]Mutant{}
 	taken := map[string]bool{}
 	var list []*Mutant
-	for tries := 0; len(list) < n && tries < 20*n+100; tries++ {
+	for tries := 0; len(list) < n && tries < 20*n+100 && ctx.Err() == nil; tries++ {
 		same := of[groups[r.IntN(len(groups))]]
 		k := same[r.IntN(len(same))]
 		all, ok := known[k]
@@ -144,8 +146,8 @@ func Sample(modules []*Module, n int, seed uint64, group func(kernel string) str
 }
 
 // Sample returns n mutants of the module, or of one of its kernels where one is named: each
-// as likely as any other. The error names the kernels that there are.
-func (m *Module) Sample(kernel string, n int, seed uint64) ([]*Mutant, error) {
+// as likely as any other; fewer once ctx is done. The error names the kernels that there are.
+func (m *Module) Sample(ctx context.Context, kernel string, n int, seed uint64) ([]*Mutant, error) {
 	one := *m
 	if kernel != "" {
 		if !slices.Contains(m.Kernels(), kernel) {
@@ -165,7 +167,7 @@ func (m *Module) Sample(kernel string, n int, seed uint64) ([]*Mutant, error) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	var list []*Mutant
 	for _, i := range r.Perm(len(all)) {
-		if len(list) == n {
+		if len(list) == n || ctx.Err() != nil {
 			break
 		}
 		x := all[i]

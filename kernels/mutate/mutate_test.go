@@ -112,7 +112,7 @@ func TestSample(t *testing.T) {
 	}
 	texts := func(seed uint64) []string {
 		var list []string
-		for _, m := range Sample(modules, 60, seed, EngineGroup) {
+		for _, m := range Sample(t.Context(), modules, 60, seed, EngineGroup) {
 			list = append(list, fmt.Sprint(m.Kernel, m.Line, m.New))
 		}
 		return list
@@ -140,7 +140,7 @@ func TestCheck(t *testing.T) {
 	modules = slices.DeleteFunc(modules, func(m *Module) bool {
 		return strings.HasPrefix(m.Name, "quantized") || strings.HasPrefix(m.Name, "merged")
 	})
-	mutants := Sample(modules, 8, 3, EngineGroup)
+	mutants := Sample(t.Context(), modules, 8, 3, EngineGroup)
 	check := Check{Methods: methods, Seeds: 12, Runs: 6}
 	survivors, err := check.Run(context.Background(), mutants)
 	if err != nil {
@@ -162,7 +162,7 @@ func FuzzMutants(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, x := range Sample([]*Module{m}, 5, seed, func(k string) string { return k }) {
+		for _, x := range Sample(t.Context(), []*Module{m}, 5, seed, func(k string) string { return k }) {
 			x.Probe()
 			x.Taint()
 			if bytes.Equal(x.PTX(), text) {

@@ -134,6 +134,7 @@ func ofRows[T any](ctx context.Context, n int, one func(ctx context.Context, i i
 		if all[i], err = one(ctx, i); err != nil {
 			cancel(err)
 		}
+		work.Step(ctx)
 	})
 	return all, context.Cause(ctx)
 }
@@ -211,8 +212,8 @@ type Summary struct {
 	BatchRows          int     `json:"batch_rows"` // with a measured batch
 	BatchExact         int     `json:"batch_exact"`
 	BatchMaxError      int     `json:"batch_max_error"`
-	ThroughputMAPE     float64 `json:"throughput_mape"`      // mean absolute error
-	ThroughputMaxError float64 `json:"throughput_max_error"` // absolute
+	ThroughputMAPE     float64 `json:"throughput_mape,omitempty"`      // mean absolute error
+	ThroughputMaxError float64 `json:"throughput_max_error,omitempty"` // absolute
 }
 
 // Summarize compares cases with what was measured.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"kvcompress/internal/work"
 	"kvcompress/sim"
 	"kvcompress/trace"
 )
@@ -112,6 +113,7 @@ func (c *LogCase) serve(ctx context.Context, f *Fit) error {
 	c.plan.Rates, c.plan.Products = rates, products
 	out, err := sim.Project(ctx, c.plan, func(yield func(trace.Request, error) bool) {
 		for _, q := range c.Requests {
+			work.Step(ctx)
 			if !yield(trace.Request{ID: q.ID, ArrivalNS: int64(math.Round((q.Arrival - c.Requests[0].Arrival) * 1e9)), PromptTokens: q.Input, OutputTokens: q.Output}, nil) {
 				return
 			}
@@ -241,19 +243,19 @@ type LogSummary struct {
 	MeasuredTPOT     float64 `json:"measured_mean_tpot_s,omitempty"`
 	MeasuredE2E      float64 `json:"measured_mean_e2e_s,omitempty"`
 	MeasuredDuration float64 `json:"measured_duration_s,omitempty"`
-	TTFTError        float64 `json:"mean_ttft_error"`
-	TPOTError        float64 `json:"mean_tpot_error"`
-	E2EError         float64 `json:"mean_e2e_error"`
-	DurationError    float64 `json:"duration_error"`
+	TTFTError        float64 `json:"mean_ttft_error,omitempty"`
+	TPOTError        float64 `json:"mean_tpot_error,omitempty"`
+	E2EError         float64 `json:"mean_e2e_error,omitempty"`
+	DurationError    float64 `json:"duration_error,omitempty"`
 	RequestTTFT      float64 `json:"request_ttft_mape,omitempty"`
 	RequestTPOT      float64 `json:"request_tpot_mape,omitempty"`
 	RequestE2E       float64 `json:"request_e2e_mape,omitempty"`
 
 	// The errors of the means under the names that every form of serving measurement has:
 	// the throughput is of the whole log, and its error follows from the durations.
-	TTFTMAPE       float64 `json:"ttft_mape"`
-	TPOTMAPE       float64 `json:"tpot_mape"`
-	ThroughputMAPE float64 `json:"throughput_mape"`
+	TTFTMAPE       float64 `json:"ttft_mape,omitempty"`
+	TPOTMAPE       float64 `json:"tpot_mape,omitempty"`
+	ThroughputMAPE float64 `json:"throughput_mape,omitempty"`
 }
 
 // Report projects the log by a fit and compares.

@@ -92,7 +92,7 @@ type MemoryCase struct {
 	PredictedKVGiB         float64 `json:"predicted_kv_gib"`
 	PredictedBlocks        int     `json:"predicted_gpu_blocks_of_16"`
 	Measured               bool    `json:"measured"`
-	Off                    float64 `json:"kv_error"` // of the predicted cache, as a part of the measured; 0 where none was
+	Off                    float64 `json:"kv_error,omitempty"` // of the predicted cache, as a part of the measured; 0 where none was
 }
 
 const gib = 1 << 30
@@ -144,9 +144,9 @@ type MemorySummary struct {
 	Rows       int     `json:"rows"`
 	Refused    int     `json:"refused_rows"` // that cannot be projected
 	Measured   int     `json:"measured_rows"`
-	KVMAPE     float64 `json:"kv_mape"`       // mean absolute error
-	KVMean     float64 `json:"kv_mean_error"` // with its sign: above 0 is too large a cache
-	KVMaxError float64 `json:"kv_max_error"`  // absolute
+	KVMAPE     float64 `json:"kv_mape,omitempty"`       // mean absolute error
+	KVMean     float64 `json:"kv_mean_error,omitempty"` // with its sign: above 0 is too large a cache
+	KVMaxError float64 `json:"kv_max_error,omitempty"`  // absolute
 
 	// The largest absolute errors of rows that state version and card's memory, and of the others.
 	StatedRows     int     `json:"stated_rows"`

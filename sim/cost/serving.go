@@ -22,16 +22,16 @@ type Serving struct {
 	Backend     string          `json:"backend,omitempty"` // see [RulesOf]
 	Version     string          `json:"version,omitempty"` // of the backend
 	TP          int             `json:"tensor_parallel"`
-	Weights     catalog.Weights `json:"weights"` // "" is the model's
+	Weights     catalog.Weights `json:"weights,omitempty"` // "" is the model's
 	KV          dtype.DType     `json:"kv_dtype"`
-	MaxSeqs     int             `json:"max_num_seqs"`                     // 0 is the server's default
-	MaxTokens   int             `json:"max_num_batched_tokens"`           // likewise
+	MaxSeqs     int             `json:"max_num_seqs,omitempty"`           // 0 is the server's default
+	MaxTokens   int             `json:"max_num_batched_tokens,omitempty"` // likewise
 	Whole       bool            `json:"whole_prompts"`                    // chunked prefill is off
 	Utilization float64         `json:"gpu_memory_utilization,omitempty"` // 0 where the file does not say: see [Rules.Utilization]
 	ISL         int             `json:"isl"`                              // tokens of a prompt
 	OSL         int             `json:"osl"`                              // tokens of an output
-	Concurrency int             `json:"concurrency"`                      // clients; 0 where all requests are there from the start
-	Requests    int             `json:"num_requests"`                     // 0 is not known: see [Serving.Count]
+	Concurrency int             `json:"concurrency,omitempty"`            // clients; 0 where all requests are there from the start
+	Requests    int             `json:"num_requests,omitempty"`           // 0 is not known: see [Serving.Count]
 
 	TTFT    float64 `json:"ttft_ms,omitempty"`
 	TPOT    float64 `json:"tpot_ms,omitempty"`

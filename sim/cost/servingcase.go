@@ -205,17 +205,17 @@ func NewServingCases(ctx context.Context, list []Serving, file string) ([]*Servi
 type ServingSummary struct {
 	Rows               int     `json:"rows"`
 	TTFTRows           int     `json:"ttft_rows"`
-	TTFTMAPE           float64 `json:"ttft_mape"`
-	TTFTMean           float64 `json:"ttft_mean_error"`
-	TTFTMaxError       float64 `json:"ttft_max_error"`
+	TTFTMAPE           float64 `json:"ttft_mape,omitempty"`
+	TTFTMean           float64 `json:"ttft_mean_error,omitempty"`
+	TTFTMaxError       float64 `json:"ttft_max_error,omitempty"`
 	TPOTRows           int     `json:"tpot_rows"`
-	TPOTMAPE           float64 `json:"tpot_mape"`
-	TPOTMean           float64 `json:"tpot_mean_error"`
-	TPOTMaxError       float64 `json:"tpot_max_error"`
+	TPOTMAPE           float64 `json:"tpot_mape,omitempty"`
+	TPOTMean           float64 `json:"tpot_mean_error,omitempty"`
+	TPOTMaxError       float64 `json:"tpot_max_error,omitempty"`
 	ThroughputRows     int     `json:"throughput_rows"`
-	ThroughputMAPE     float64 `json:"throughput_mape"`
-	ThroughputMean     float64 `json:"throughput_mean_error"`
-	ThroughputMaxError float64 `json:"throughput_max_error"`
+	ThroughputMAPE     float64 `json:"throughput_mape,omitempty"`
+	ThroughputMean     float64 `json:"throughput_mean_error,omitempty"`
+	ThroughputMaxError float64 `json:"throughput_max_error,omitempty"`
 }
 
 // SummarizeServing compares cases with what was measured.

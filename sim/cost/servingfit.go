@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"kvcompress/internal/work"
 	"kvcompress/sim"
 )
 
@@ -126,6 +127,7 @@ func residuals(ctx context.Context, runs []measuredRun, weights []float64, fit *
 		if err != nil {
 			return nil, err
 		}
+		work.Step(ctx)
 		for i, m := range run.measured() {
 			p := predicted[i]
 			add(weight*ttftCounts, p.ttft, m.ttft)

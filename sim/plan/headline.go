@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"kvcompress/internal/words"
 )
 
 // Name says in words what a candidate is: the cards and the compression, and what is said of
@@ -93,7 +95,7 @@ func (a *Answer) price(c *Candidate) string {
 	case c.Cards == 1:
 		return "on 1 card"
 	}
-	return fmt.Sprintf("on %d cards", c.Cards)
+	return fmt.Sprintf("on %s", words.Count(c.Cards, "card"))
 }
 
 // Headline is the answer in one line. It recommends nothing that misses an objective without

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"kvcompress/internal/words"
 	"kvcompress/sim/stats"
 	"kvcompress/sim/sweep"
 	"kvcompress/trace"
@@ -119,7 +120,7 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 	case o.Disaggregated():
 		how = fmt.Sprintf("with %d prefill and %d decode replicas: ", o.Prefill, o.Decode)
 	case o.Servers() > 1:
-		how = fmt.Sprintf("with %d replicas: ", o.Servers())
+		how = fmt.Sprintf("with %s: ", words.Count(o.Servers(), "replica"))
 	}
 	if len(list) > 0 {
 		list[0].Text = how + list[0].Text

@@ -196,10 +196,10 @@ type Summary struct {
 	MaxBatch          int64 `json:"max_batch"`
 	MaxDecodeBatch    int64 `json:"max_decode_batch"`
 
-	OfferedRate       float64 `json:"offered_request_rate"` // requests per second, as they came; 0 if all came at once
-	RequestThroughput float64 `json:"request_throughput"`   // this and the following: per second of Duration
-	InputThroughput   float64 `json:"input_throughput"`     // tokens
-	OutputThroughput  float64 `json:"output_throughput"`    // tokens
+	OfferedRate       float64 `json:"offered_request_rate,omitempty"` // requests per second, as they came; 0 if all came at once
+	RequestThroughput float64 `json:"request_throughput"`             // this and the following: per second of Duration
+	InputThroughput   float64 `json:"input_throughput"`               // tokens
+	OutputThroughput  float64 `json:"output_throughput"`              // tokens
 	TotalThroughput   float64 `json:"total_token_throughput"`
 	Goodput           float64 `json:"request_goodput"` // requests that keep the objectives
 	GoodShare         float64 `json:"slo_attainment"`  // part of all requests that keep them

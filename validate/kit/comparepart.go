@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/words"
 	"kvcompress/ref"
 	"kvcompress/validate"
 )
@@ -71,7 +72,7 @@ func (c *partComparison) byHead() error {
 		return fmt.Errorf("the export: %w", err)
 	}
 	if sum != c.part.Dims[0].N {
-		return fmt.Errorf("the export: %s sums to %d, and %s has %d entries: export anew", counts.name, sum, c.part.Name, c.part.Dims[0].N)
+		return fmt.Errorf("the export: %s sums to %d, and %s has %s: export anew", counts.name, sum, c.part.Name, words.Count(c.part.Dims[0].N, "entry"))
 	}
 	total := int64(0)
 	shape := c.part.shape()

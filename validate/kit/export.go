@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/npy"
 	"kvcompress/ref"
@@ -144,7 +145,7 @@ func (x *Export) write(ctx context.Context, dir string, m *Manifest) error {
 		return err
 	}
 	if n != len(m.Stages) {
-		return fmt.Errorf("the trace's second replay has %d stages, and the first had %d: have its files changed?", n, len(m.Stages))
+		return fmt.Errorf("the trace's second replay has %s, and the first had %d: have its files changed?", words.Count(n, "stage"), len(m.Stages))
 	}
 	f, err := os.Create(filepath.Join(dir, ManifestFile))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"kvcompress/internal/words"
 	"strings"
 	"text/tabwriter"
 )
@@ -18,7 +19,7 @@ func (r *Report) Text(w io.Writer) error {
 		result := "agree"
 		switch {
 		case p.Differ > 0:
-			result = fmt.Sprintf("%d arrays differ, the first in %s", p.Cases-p.Agree, p.First)
+			result = fmt.Sprintf("%s %s, the first in %s", words.Count(p.Cases-p.Agree, "array"), words.Do(p.Cases-p.Agree, "differ"), p.First)
 		case p.Cases == 0:
 			result = "not compared"
 		case p.Tolerated > 0:
@@ -49,12 +50,12 @@ func (r *Report) Text(w io.Writer) error {
 
 // summary is the report in a line.
 func (r *Report) summary() string {
-	text := fmt.Sprintf("%d of %d arrays agree, %d values", r.Agree, r.Cases, r.Values)
+	text := fmt.Sprintf("%s, %s", words.OfAll(r.Agree, r.Cases, "array", "agree"), words.Count(r.Values, "value"))
 	if r.Tolerated > 0 {
 		text += fmt.Sprintf(", %d of them within the tolerance, by %d ulp at most", r.Tolerated, r.MaxULPs)
 	}
 	if r.Skipped > 0 {
-		text += fmt.Sprintf("; %d arrays were not compared", r.Skipped)
+		text += fmt.Sprintf("; %s %s", words.Count(r.Skipped, "array"), words.Do(r.Skipped, "were not compared"))
 	}
 	return text + "."
 }
@@ -71,7 +72,7 @@ func (r *Report) GitHub(w io.Writer) error {
 	for i := range r.Parts {
 		p := &r.Parts[i]
 		if p.Differ > 0 {
-			annotate(w, "error", r.Trace+": "+p.Name, fmt.Sprintf("%d of %d arrays differ, in %d of %d values; the first in %s", p.Cases-p.Agree, p.Cases, p.Differ, p.Values, p.First))
+			annotate(w, "error", r.Trace+": "+p.Name, fmt.Sprintf("%s, in %d of %s; the first in %s", words.OfAll(p.Cases-p.Agree, p.Cases, "array", "differ"), p.Differ, words.Count(p.Values, "value"), p.First))
 		}
 		if p.Skipped > 0 {
 			absent = append(absent, fmt.Sprintf("%d × %s", p.Skipped, p.Name))

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -279,7 +280,7 @@ func (m *Manifest) check() error {
 		}
 		number++
 		if len(s.Sequences) == 0 || len(s.Tokens) != len(s.Sequences) {
-			return fmt.Errorf("%s: %d sequences and %d counts of tokens", at, len(s.Sequences), len(s.Tokens))
+			return fmt.Errorf("%s: %s and %s of tokens", at, words.Count(len(s.Sequences), "sequence"), words.Count(len(s.Tokens), "count"))
 		}
 		if err := m.checkParts(s.Path, s.Parts, len(s.Sequences)); err != nil {
 			return fmt.Errorf("%s: %w", at, err)
@@ -312,14 +313,14 @@ func (m *Manifest) checkPart(p *Part, below string, sequences int, before map[st
 		return fmt.Errorf("%s: dtype %q is unknown", p.Name, strictjson.Excerpt(p.DType))
 	}
 	if len(p.Dims) > maxDims {
-		return fmt.Errorf("%s: %d dims, more than %d", p.Name, len(p.Dims), maxDims)
+		return fmt.Errorf("%s: %s, more than %d", p.Name, words.Count(len(p.Dims), "dim"), maxDims)
 	}
 	for _, d := range p.Dims {
 		if !slices.Contains([]Axis{AxisIndex, AxisLayer, AxisSequence, AxisHead, AxisQueryHead, AxisElement, AxisToken}, d.Axis) {
 			return fmt.Errorf("%s: axis %q is unknown", p.Name, strictjson.Excerpt(string(d.Axis)))
 		}
 		if d.Axis == AxisSequence && d.N != int64(sequences) {
-			return fmt.Errorf("%s: %d sequences, and the stage has %d", p.Name, d.N, sequences)
+			return fmt.Errorf("%s: %s, and the stage has %d", p.Name, words.Count(d.N, "sequence"), sequences)
 		}
 	}
 	if _, ok := p.Elements(); !ok {
@@ -333,7 +334,7 @@ func (m *Manifest) checkPart(p *Part, below string, sequences int, before map[st
 		return fmt.Errorf("%s: counts: %q is no part before it that has integers for all heads", p.Name, strictjson.Excerpt(p.Counts))
 	}
 	if n, _ := counts.Elements(); n != int64(sequences*m.Shape.Heads()) {
-		return fmt.Errorf("%s: counts: %s has %d elements, and there are %d heads", p.Name, p.Counts, n, sequences*m.Shape.Heads())
+		return fmt.Errorf("%s: counts: %s has %s, and there are %s", p.Name, p.Counts, words.Count(n, "element"), words.Count(sequences*m.Shape.Heads(), "head"))
 	}
 	if len(p.Dims) == 0 || p.Dims[0].Axis != AxisIndex {
 		return fmt.Errorf("%s: counts are of a first dimension on the axis %q", p.Name, AxisIndex)

@@ -1,8 +1,10 @@
 package kit
 
 import (
+	"errors"
 	"fmt"
 
+	"kvcompress/internal/words"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/validate"
@@ -104,11 +106,11 @@ func (d *Departure) Line() string {
 func (r *Report) Failure(all bool) error {
 	switch {
 	case r.Agree < r.Cases:
-		return fmt.Errorf("%d of %d arrays differ", r.Cases-r.Agree, r.Cases)
+		return errors.New(words.OfAll(r.Cases-r.Agree, r.Cases, "array", "differ"))
 	case r.Cases == 0:
 		return fmt.Errorf("nothing was compared: none of the export's arrays is there")
 	case all && r.Skipped > 0:
-		return fmt.Errorf("%d of %d arrays are not there", r.Skipped, r.Cases+r.Skipped)
+		return errors.New(words.OfAll(r.Skipped, r.Cases+r.Skipped, "array", "are not there"))
 	}
 	return nil
 }

@@ -393,7 +393,7 @@ func TestOutputs(t *testing.T) {
 			t.Errorf("annotation %d of %q, want %s", i, lines, want)
 		}
 	}
-	for _, want := range []string{"stage decode of sequence", "outputs ", "golden  ", "theirs  ", "in  " + outputs.File, "1 arrays were not compared"} {
+	for _, want := range []string{"stage decode of sequence", "outputs ", "golden  ", "theirs  ", "in  " + outputs.File, "1 array was not compared"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}
