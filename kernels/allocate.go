@@ -81,8 +81,8 @@ func (s *state) take(need int) (device.Ptr, error) {
 		number(words), number(need))
 }
 
-// truncate takes from every head of a row the KVs that fall by a decision, after
-// the moves: the last ones. The blocks that hold none of what is left become free.
+// truncate removes the evicted KVs from every head of a row, after the moves: they are then the
+// last ones. Blocks that hold no KV any more become free.
 func (s *state) truncate(row int, d decision) error {
 	most, lost := 0, 0
 	for _, h := range d.heads {
@@ -99,8 +99,8 @@ func (s *state) release(row int) error {
 	return s.freeBlocks(row, s.lengthsOf(row), s.maxBlocks)
 }
 
-// freeBlocks takes the KVs that are lost, and at most so many blocks, from every
-// head of a row.
+// freeBlocks removes lost[head] KVs, and the blocks that become empty, at most most of them, from
+// every head of a row.
 func (s *state) freeBlocks(row int, lost device.Ptr, most int) error {
 	return s.launch("allocate.ptx", "free_blocks", device.Dim{X: s.heads(), Y: 1, Z: 1}, threads(most, 256), 0,
 		device.Pointer(lost), device.Pointer(s.lengthsOf(row)), device.Pointer(s.tablesOf(row)),

@@ -170,12 +170,12 @@ func randomConfig(rng *rand.Rand) ref.Config {
 	}
 	opt := &cfg.Compression
 	opt.ProtectedWindow, opt.Sinks, opt.Seed = rng.IntN(12), rng.IntN(5), rng.Uint64()
-	if rng.IntN(3) == 0 { // the newest may fall, and few others
+	if rng.IntN(3) == 0 { // the newest may be evicted, and few others
 		opt.ProtectedWindow, opt.Sinks = 0, rng.IntN(60)
 	}
 	switch rng.IntN(4) {
 	case 0:
-		opt.MaxCacheTokens = 1 // all that may fall
+		opt.MaxCacheTokens = 1 // all that may be evicted
 	case 1:
 		opt.MaxCacheTokens = 1 + rng.IntN(200)
 	default:
@@ -469,8 +469,8 @@ func stateFor(dev device.Device, cfg ref.Config, rows, tokens int) (*state, erro
 	return newState(dev, cfg, method, rows, tokens)
 }
 
-// rankingOf is how the configuration's method ranks the KVs of a sequence of so many
-// tokens, whose heads have the given lengths.
+// rankingOf is how the configuration's method ranks the KVs of a sequence of tokens tokens,
+// whose heads have the given lengths.
 func rankingOf(cfg ref.Config, tokens int, lengths []int) (ref.Ranking, error) {
 	method, err := cfg.NewMethod()
 	if err != nil {

@@ -26,7 +26,7 @@ type measureSizes struct {
 	decodes      [][2]int // sequences and tokens of decode attention, in one layer
 	batch        int      // sequences of a decode step
 	decisions    []int    // KVs of each head, in all layers
-	movedPerHead int      // KVs of each head, in all layers, half of which fall
+	movedPerHead int      // KVs of each head, in all layers, half of which are evicted
 }
 
 var (

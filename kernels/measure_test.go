@@ -1,8 +1,8 @@
 package kernels
 
 import (
-	"context"
 	"cmp"
+	"context"
 	"encoding/binary"
 	cmdline "flag" // flag is a function of the package
 	"fmt"

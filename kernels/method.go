@@ -81,8 +81,7 @@ func changeOf(method ref.Method, counts ref.Counts) change {
 // hides reports whether KVs are hidden: nothing comes free then.
 func (c *change) hides() bool { return c.hiding != nil && c.asked > 0 }
 
-// edit returns the edit of a head that holds so many KVs, of which the ranking has chosen
-// these.
+// edit returns the edit of a head that holds held KVs, of which the ranking has chosen kvs.
 func (c *change) edit(head, held int, kvs []int32) ref.Edit {
 	switch {
 	case c.folding != nil:

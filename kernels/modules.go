@@ -1,8 +1,8 @@
 package kernels
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"embed"
 	"fmt"
 	"slices"

@@ -40,7 +40,7 @@ func (s *state) prefillMetrics(o *ref.Observation, row, layer, n, window int, q,
 	return s.prefillMetricsBy(o, max(1, s.mostWeights/perPosition), row, layer, n, window, q, k)
 }
 
-// prefillMetricsBy does that for the queries of so many positions together at most.
+// prefillMetricsBy does that for the queries of at most together positions at a time.
 func (s *state) prefillMetricsBy(o *ref.Observation, together, row, layer, n, window int, q, k device.Ptr) error {
 	shape := s.cfg.Shape
 	h, group, d := shape.KVHeads, shape.Group, shape.HeadSize

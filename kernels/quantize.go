@@ -28,7 +28,7 @@ func quantizingOf(m ref.Method) *quantizing {
 	return z
 }
 
-// room returns how many pages a list needs room for, if a sequence has at most so many tokens.
+// room returns how many pages a list can hold for a sequence of at most tokens tokens.
 func (z *quantizing) room(cfg *kv.Config, tokens int) int {
 	n := max(cfg.Pages(z.formats[0], tokens), cfg.Pages(z.formats[1], tokens))
 	return max(1, min(n, cfg.Blocks))
@@ -39,7 +39,7 @@ func (s *state) listBytes(rows, pages int) int64 {
 	return 8 * int64(rows) * int64(s.heads()) * int64(pages)
 }
 
-// reserveLists makes room for so many rows of lists of sequences of at most tokens tokens.
+// reserveLists grows the page lists to rows rows, each for a sequence of at most tokens tokens.
 func (s *state) reserveLists(rows, tokens int) error {
 	z := s.quantizing
 	if z == nil {
@@ -144,9 +144,9 @@ func (e *Engine) quantize(id kv.SeqID, s *sequence, q ref.Quantizer) (ref.Compre
 	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(nil)}})
 }
 
-// quantizeHeads quantizes keys and values of heads first to last−1 of a row, of which so many were
-// quantized, and so many are to be; and frees the blocks that then hold none that is not. The blocks
-// that it takes are free.
+// quantizeHeads quantizes the oldest keys and values of heads first to last−1 of a row, from
+// was[0] keys and was[1] values to now[0] and now[1], and frees the blocks whose KVs are then all
+// quantized. There must be enough free blocks for the new pages.
 func (s *state) quantizeHeads(row int, id kv.SeqID, first, last int, was, now [2]int) error {
 	z, heads := s.quantizing, last-first
 	var have, more [2]int
@@ -209,8 +209,8 @@ func (s *state) freeEntries(tables device.Ptr, first, heads, from, to, stride in
 		device.Pointer(tables), device.Pointer(s.free), device.Pointer(s.owners), number(first), number(from), number(to), number(stride))
 }
 
-// releaseQuantized is release of a row of a method that quantizes, of whose heads, all of length n,
-// so many keys and values are quantized.
+// releaseQuantized is release for a method that quantizes. Every head of the row holds n KVs, of
+// which quantized[0] keys and quantized[1] values are quantized.
 func (s *state) releaseQuantized(row, n int, quantized [2]int) error {
 	z := s.quantizing
 	if err := s.freeEntries(s.tablesOf(row), 0, s.heads(), min(quantized[0], quantized[1])/s.cfg.BlockSize, ceilDiv(n, s.cfg.BlockSize), s.maxBlocks); err != nil {

@@ -200,8 +200,8 @@ func tableBlocks(cfg *ref.Config, tokens int) int {
 // freeWords returns the words of the free list of n blocks.
 func freeWords(n int) int { return ceilDiv(n, 32) }
 
-// reserve makes room for so many rows of sequences of at most tokens tokens; what
-// is there stays, with an error too.
+// reserve grows to rows rows, each for a sequence of at most tokens tokens. On error nothing
+// changes.
 func (s *state) reserve(rows, tokens int) error {
 	if err := s.reserveLists(rows, tokens); err != nil {
 		return err

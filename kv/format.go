@@ -128,5 +128,5 @@ func (c *Config) Payload(f Format) float64 {
 	return float64(c.UnitBytes(f)) / float64(f.Unit())
 }
 
-// Pages returns how many pages so many KVs of the format take.
+// Pages returns how many pages that many KVs of the format take.
 func (c *Config) Pages(f Format, kvs int) int { return ceilDiv(kvs, c.Capacity(f)) }

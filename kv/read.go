@@ -102,8 +102,7 @@ func (r *Reader) channels(dst []float32, page []byte, size int, f Format, in int
 	}
 }
 
-// decode reads n rows of so many scales and minima, of which each begins stride bytes behind the one
-// before.
+// decode reads n rows of each scales and minima; a row begins stride bytes after the one before.
 func (r *Reader) decode(from []byte, stride, n, each int) []float32 {
 	if cap(r.numbers) < n*each {
 		r.numbers = make([]float32, n*each)

@@ -17,7 +17,7 @@ type Masker interface {
 	Hidden() int
 
 	// HidesNew reports whether a KV is hidden from its own query, and until the next plan,
-	// when it enters a head that holds so many KVs of a sequence of prompt tokens.
+	// when it enters a head that holds held KVs, of a sequence with a prompt of prompt tokens.
 	HidesNew(prompt, held int) bool
 
 	// Hiding says what a compression hides, by a ranking. It depends on counts alone.
@@ -30,10 +30,10 @@ type Masker interface {
 type Hiding struct {
 	Ranking
 	Stay int // of KVs that are hidden, those of lower positions cost less than all others
-	Also int // so many of the window are hidden too: its oldest
+	Also int // how many of the window's KVs are hidden too, oldest first
 }
 
-// Edit returns the edit of a head that holds so many KVs, of which the ranking evicts these.
+// Edit returns the edit of a head that holds held KVs, of which the ranking evicts kvs.
 func (m *Hiding) Edit(head, held int, kvs []int32) Edit {
 	kvs = slices.Clone(kvs)
 	for i := range m.Also {

@@ -17,8 +17,8 @@ type Merging struct {
 func MergedFormat() kv.Format   { return kv.Format{Kind: kv.Merged} }
 func RetainedFormat() kv.Format { return kv.Format{Kind: kv.Exact} }
 
-// pairs returns the heads of every pair, the shallower layer's first: numbers of L·H, where a layer has
-// so many heads.
+// pairs returns the heads of every pair, the shallower layer's first: indices into L·H, where a layer has
+// heads heads.
 func (m Merging) pairs(heads int) [][2]int {
 	var all [][2]int
 	for i := range m.Pairs {

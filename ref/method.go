@@ -59,7 +59,7 @@ type Quantizer interface {
 	Formats() (keys, values kv.Format)
 
 	// Quantizes returns how many of the oldest keys, and of the oldest values, of each head are quantized
-	// after a compression of a sequence in which so many tokens have entered: whole units of the formats.
+	// after a compression of a sequence that has had tokens tokens: whole units of the formats.
 	Quantizes(tokens int) (keys, values int)
 }
 
@@ -73,7 +73,7 @@ type Merger interface {
 	Merging() Merging
 
 	// Retains returns how many keys, and how many values, of each head are retained when the
-	// first merge has so many tokens, if none is retained later; known is false if keys and
+	// first merge has that many tokens, if none is retained later; known is false if keys and
 	// values decide how many.
 	Retains(tokens int) (kvs int, known bool)
 }
@@ -365,8 +365,8 @@ func (p *Plan) packed(heads int) [][3]int {
 	return more
 }
 
-// leaves returns how many plain blocks come free of a head of which so many more keys and
-// values are quantized or merged.
+// leaves returns how many plain blocks come free of a head when more of its keys and values
+// are quantized or merged.
 func leaves(h *kv.Head, more [3]int, blockSize int) int {
 	first := min(h.End(kv.Keys)+more[kv.Keys], h.End(kv.Values)+more[kv.Values])
 	return max(0, first/blockSize-h.First/blockSize)

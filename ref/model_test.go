@@ -415,7 +415,7 @@ func folded(v ref.View, f ref.Folding) ref.Plan {
 	return p
 }
 
-// hidden returns the plan of a Hiding, that asks for so many KVs to be hidden, likewise.
+// hidden returns the plan of a Hiding that asks for asks hidden KVs, likewise.
 // column says which are hidden now: those that stay so cost less than any score.
 func hidden(v ref.View, asks int, h ref.Hiding, column int) ref.Plan {
 	problem := h.Problem(v.Cache, v.Sequence)

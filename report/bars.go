@@ -13,6 +13,7 @@ func sweepBars(s *Sweep) *bars {
 	type group struct {
 		model, card string
 		tp, servers int
+		prefill     int // of the servers; 0 where all do both
 	}
 	priced := false
 	for i := range s.Outcomes {
@@ -37,7 +38,7 @@ func sweepBars(s *Sweep) *bars {
 		if o.Error != "" || o.Metrics.Finished == 0 || priced && o.USDPerMillion == 0 {
 			continue
 		}
-		g := group{o.Model, o.Card, o.TP, o.Servers()}
+		g := group{o.Model, o.Card, o.TP, o.Servers(), o.Prefill}
 		switch before := best[g]; {
 		case before == nil:
 			order = append(order, g)
@@ -63,10 +64,7 @@ func sweepBars(s *Sweep) *bars {
 	}
 	for _, g := range order {
 		o := best[g]
-		name := fmt.Sprintf("%d × %s", g.tp, g.card)
-		if g.servers > 1 {
-			name = fmt.Sprintf("%d replicas of %s", g.servers, name)
-		}
+		name := o.Replicated(fmt.Sprintf("%d × %s", g.tp, g.card))
 		if len(models) > 1 {
 			name = g.model + ", " + name
 		}

@@ -64,6 +64,9 @@ func planColumns(a *plan.Answer) []planColumn {
 			if c.Alone {
 				return "any"
 			}
+			if c.Disaggregated() {
+				return comma(c.Prefill) + " + " + comma(c.Decode)
+			}
 			return comma(c.Servers())
 		}},
 		{"of", true, false, false, func(c *plan.Candidate) string { return fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card) }},

@@ -43,10 +43,14 @@ func PlanHTML(w io.Writer, p *Plan) error {
 func planCards(a *plan.Answer, c *plan.Candidate) []Input {
 	m := &c.Metrics
 	var cards []Input
+	replicas := comma(c.Servers())
+	if c.Disaggregated() {
+		replicas = fmt.Sprintf("%d prefill + %d decode", c.Prefill, c.Decode)
+	}
 	if a.Priced {
 		cards = append(cards, Input{"dollars a month", whole(c.USDPerMonth)})
 	}
-	cards = append(cards, Input{"cards", comma(c.Cards)}, Input{"replicas", comma(c.Servers())})
+	cards = append(cards, Input{nounOf(c.Cards, "card"), comma(c.Cards)}, Input{nounOf(c.Servers(), "replica"), replicas})
 	if a.Question.Objectives.Set() {
 		cards = append(cards, Input{"requests within " + sloText(a.Question.Objectives), attained(m.GoodShare)})
 	}
@@ -84,3 +88,11 @@ func planBars(a *plan.Answer) *bars {
 
 // mostBars bounds a chart: beyond, the table tells more.
 const mostBars = 40
+
+// nounOf returns the noun for so many.
+func nounOf(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}

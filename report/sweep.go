@@ -159,6 +159,8 @@ func sweepColumns(s *Sweep) []sweepColumn {
 		text("GPU", "gpu", func(o *sweep.Outcome) string { return o.Card }),
 		input("cards", "tensor_parallel", func(o *sweep.Outcome) float64 { return float64(o.TP) }, wholly),
 		input("repli-\ncas", "replicas", func(o *sweep.Outcome) float64 { return float64(o.Servers()) }, wholly),
+		input("prefill\nreplicas", "prefill_replicas", func(o *sweep.Outcome) float64 { return float64(o.Prefill) }, whollyOrDot),
+		input("decode\nreplicas", "decode_replicas", func(o *sweep.Outcome) float64 { return float64(o.Decode) }, whollyOrDot),
 		text("memory", "memory_budget", func(o *sweep.Outcome) string { return o.Budget.String() }),
 		text("compression", "compression", func(o *sweep.Outcome) string { return o.Compression.String() }),
 		input("batch\nlimit", "max_num_seqs", func(o *sweep.Outcome) float64 { return float64(o.MaxNumSeqs) }, wholly),
@@ -192,6 +194,8 @@ func sweepColumns(s *Sweep) []sweepColumn {
 			return !any(func(o *sweep.Outcome) bool { return o.TP > 1 || o.Servers() > 1 })
 		case "replicas":
 			return !any(func(o *sweep.Outcome) bool { return o.Servers() > 1 })
+		case "prefill_replicas", "decode_replicas":
+			return !any(func(o *sweep.Outcome) bool { return o.Disaggregated() })
 		case "concurrency":
 			return !any(func(o *sweep.Outcome) bool { return o.Concurrency > 0 })
 		case "load", "offered_request_rate":

@@ -22,7 +22,8 @@ func TimeSource(r *project.Result) []string {
 	return text
 }
 
-// sweepTime says the same of each card of a sweep, a sentence each.
+// sweepTime says the same of each card of a sweep, a sentence each, and over which links KVs
+// go from servers that prefill to those that decode.
 func sweepTime(outcomes []sweep.Outcome) []string {
 	var text []string
 	for i := range outcomes {
@@ -35,6 +36,16 @@ func sweepTime(outcomes []sweep.Outcome) []string {
 			other = "a fit to " + o.Other + ", "
 		}
 		sentence := fmt.Sprintf("Time on %s by %s%s. Error to expect: %s.", o.Card, other, o.Factors, o.Expected)
+		if !slices.Contains(text, sentence) {
+			text = append(text, sentence)
+		}
+	}
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Link == 0 { // no servers that prefill and others that decode
+			continue
+		}
+		sentence := fmt.Sprintf("Of replicas that prefill, each card of %s sends its KVs at %.4g GB a second. No run of such servers is among those that times were fitted to.", o.Card, o.Link/1e9)
 		if !slices.Contains(text, sentence) {
 			text = append(text, sentence)
 		}

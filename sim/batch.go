@@ -28,9 +28,9 @@ func (b *wholeBatch) add(n int) {
 // caching reports whether prompts share the blocks of a prefix cache.
 func (s *Server) caching() bool { return s.ledger != nil && s.ledger.prefixes != nil }
 
-// cannotServe says why a sequence whose prefill needs so many blocks can never be
-// admitted to a cache that has room for so many beyond its watermark, or exceeds the
-// longest prompt; nothing if it can be.
+// cannotServe says why a sequence can never be admitted: its prefill needs need blocks, of
+// the room blocks that the cache has beyond its watermark, or it exceeds the longest prompt.
+// It returns "" if the sequence can be admitted.
 func (s *Server) cannotServe(q *sequence, need, room int, longest bound) string {
 	n := q.prompt
 	if s.limits.DropOutgrown {

@@ -206,7 +206,7 @@ func BenchmarkLedger(b *testing.B) {
 	}
 }
 
-// ledgerOf returns a ledger with so many compressed sequences.
+// ledgerOf returns a ledger with n compressed sequences.
 func ledgerOf(b *testing.B, cfg ref.Config, spread Spread, n int) *Ledger {
 	cfg.Blocks = MaxLedgerBlocks
 	l, err := NewLedger(&cfg, spread)

@@ -12,8 +12,9 @@ type blockPool struct {
 	tokens int // of a block, B
 	prefix int // tokens of a prefix hash: a multiple of B, or B of them
 	found  map[uint64]*block
-	free   block // a ring: next is taken first
-	n      int   // free blocks
+	free   block    // a ring: next is taken first
+	n      int      // free blocks
+	hits   []*block // that find found last
 	spare  []*block
 }
 
@@ -22,7 +23,9 @@ type block struct {
 	users      int
 	hash       uint64
 	registered bool
+	first      bool      // others find it: the first registered under its hash
 	same       *block    // the next one registered under the same hash
+	after      *block    // that was found last after this one, as a guess
 	blocks     int       // that it stands for
 	owner      *sequence // waits, and finds these blocks as its own; nil if nobody does
 	prev, next *block    // in the ring of free ones
@@ -51,13 +54,15 @@ func (t *blockTable) reset() {
 	*t = blockTable{blocks: t.blocks[:0], chain: t.chain[:0]}
 }
 
-// find returns how many of the first blocks of a sequence are cached, at most so many, and
-// how many of them are free.
+// find returns how many of the first blocks of a sequence are cached, at most most, and
+// how many of those are free. hold may follow, before anything changes.
 func (p *blockPool) find(q *sequence, most int) (cached, free int) {
 	t := &q.table
 	p.hashTo(q, min(most, t.sharable))
-	for i := range min(most, t.sharable) {
-		b := p.found[t.chain[i]]
+	p.hits = p.hits[:0]
+	var before *block
+	for _, hash := range t.chain[:min(most, t.sharable)] {
+		b := p.lookup(before, hash)
 		if b == nil {
 			return cached, free
 		}
@@ -65,6 +70,8 @@ func (p *blockPool) find(q *sequence, most int) (cached, free int) {
 			free++
 		}
 		cached++
+		p.hits = append(p.hits, b)
+		before = b
 	}
 	if t.saved != nil {
 		n := min(most-cached, t.saved.blocks)
@@ -73,11 +80,22 @@ func (p *blockPool) find(q *sequence, most int) (cached, free int) {
 	return cached, free
 }
 
-// hold has a sequence use the first n of its blocks, which are cached.
+// lookup returns the block that is found under a hash; nil if there is none. Most often it is
+// the one that was found after the same block the last time.
+func (p *blockPool) lookup(before *block, hash uint64) *block {
+	if before == nil {
+		return p.found[hash]
+	}
+	if b := before.after; b == nil || !b.first || b.hash != hash {
+		before.after = p.found[hash]
+	}
+	return before.after
+}
+
+// hold has a sequence use the first n of its blocks, which find has just found.
 func (p *blockPool) hold(q *sequence, n int) {
 	t := &q.table
-	for i := range min(n, t.sharable) {
-		b := p.found[t.chain[i]]
+	for _, b := range p.hits[:min(n, t.sharable)] {
 		if b.users == 0 {
 			p.unlink(b)
 		}
@@ -114,7 +132,7 @@ func (p *blockPool) register(q *sequence, n int) {
 		b.registered, b.hash = true, t.chain[t.full]
 		at := p.found[b.hash]
 		if at == nil {
-			p.found[b.hash] = b
+			p.found[b.hash], b.first = b, true
 			continue
 		}
 		for at.same != nil {
@@ -170,7 +188,7 @@ func (p *blockPool) disown(q *sequence) {
 	}
 }
 
-// take takes so many free blocks, which are there: what they hold is lost.
+// take takes n free blocks; there must be that many. Their contents are lost.
 func (p *blockPool) take(n int) {
 	p.n -= n
 	for n > 0 {
@@ -195,6 +213,7 @@ func (p *blockPool) take(n int) {
 // forget has nobody find a block any more.
 func (p *blockPool) forget(b *block) {
 	first := p.found[b.hash]
+	b.first = false
 	switch {
 	case first != b:
 		for first.same != b {
@@ -202,13 +221,13 @@ func (p *blockPool) forget(b *block) {
 		}
 		first.same = b.same
 	case b.same != nil:
-		p.found[b.hash] = b.same
+		p.found[b.hash], b.same.first = b.same, true
 	default:
 		delete(p.found, b.hash)
 	}
 }
 
-// leave adds so many free blocks that nobody finds.
+// leave adds n free blocks that no prefix finds.
 func (p *blockPool) leave(n int) {
 	if n == 0 {
 		return

@@ -20,8 +20,8 @@ type Content struct {
 	Output uint64 // stream of the tokens that it generates, by their position in the sequence
 }
 
-// contentOf is the Content of a request whose prefix hashes stand for so many tokens
-// each: a stream for each prefix block, after the blocks before it, and one that is the
+// contentOf is the Content of a request whose prefix hashes stand for tokens tokens each:
+// a stream for each prefix block, after the blocks before it, and one that is the
 // request's own for all other tokens.
 func contentOf(id kv.SeqID, hashes []uint64, tokens, prompt int) Content {
 	own := mix(ownStream, uint64(id))

@@ -40,8 +40,8 @@ func (l *Ledger) CountLike(c Counting) error {
 	return nil
 }
 
-// asks returns E, the blocks that KV-Compress asks a sequence of so many tokens in the
-// cache for.
+// asks returns E, the blocks that KV-Compress asks of a sequence with tokens tokens in the
+// cache.
 func (c Counting) asks(cfg *ref.Config, tokens, kvs, blocks int) int {
 	switch c {
 	case CountSampled:

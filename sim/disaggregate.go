@@ -29,7 +29,7 @@ type Link struct {
 	BlockBytes     int64 // of a block of all heads, as far as they go over one link
 }
 
-// SendNS returns how long the link is taken by a prompt of so many whole blocks, rounded up to
+// SendNS returns how long a prompt of blocks whole blocks takes the link, rounded up to
 // nanoseconds.
 func (l *Link) SendNS(blocks int) int64 {
 	return int64(math.Ceil(float64(blocks) * float64(l.BlockBytes) / l.BytesPerSecond * 1e9))
@@ -49,12 +49,28 @@ func (d *Disaggregation) Validate() error {
 			errs = append(errs, fmt.Errorf("sim: %d %s replicas are not from 1 to %d", servers.n, servers.kind, MaxReplicas))
 		}
 	}
-	if l := &d.Link; !(l.BytesPerSecond > 0) || l.BlockBytes < 0 || !(float64(l.BlockBytes)/l.BytesPerSecond*1e9 <= MaxLinkNS) {
-		errs = append(errs, fmt.Errorf("sim: a link of %v bytes a second does not send blocks of %d bytes", l.BytesPerSecond, l.BlockBytes))
-	} else if l.LatencyNS < 0 || l.LatencyNS > MaxLinkNS {
+	switch l := &d.Link; {
+	case !(l.BytesPerSecond > 0) || math.IsInf(l.BytesPerSecond, 0) || l.BlockBytes < 0:
+		errs = append(errs, fmt.Errorf("sim: a link of %v bytes a second: want more than 0, and a number", l.BytesPerSecond))
+	case !(float64(l.BlockBytes)/l.BytesPerSecond*1e9 <= MaxLinkNS):
+		errs = append(errs, fmt.Errorf("sim: a link of %v bytes a second takes more than an hour for a block of %d bytes: want more", l.BytesPerSecond, l.BlockBytes))
+	case l.LatencyNS < 0 || l.LatencyNS > MaxLinkNS:
 		errs = append(errs, fmt.Errorf("sim: a link's latency of %d ns is not from 0 to an hour", l.LatencyNS))
 	}
 	return errors.Join(errs...)
+}
+
+// Suits returns an error if a plan's servers cannot be disaggregated.
+func (d *Disaggregation) Suits(p *Plan) error {
+	switch {
+	case p.Scheduler != VLLMV1:
+		return errors.New("sim: prefill and decode are disaggregated on vllm-v1 only")
+	case p.Config.Compresses() || p.Layout != nil:
+		return errors.New("sim: prefill and decode are not disaggregated with compression, nor where layers are not alike: what is sent of a prompt is all of its KVs")
+	case p.Concurrency != 0 || p.Turns != "" && p.Turns != TurnsAsRecorded:
+		return errors.New("sim: prefill and decode are disaggregated where requests arrive by their own times: no closed loop, and turns as recorded")
+	}
+	return d.Validate()
 }
 
 // handed is a request on its way from one kind of server to the other.
@@ -70,16 +86,8 @@ type handed struct {
 // which is Replica. Requests arrive by their own times, so that what the second kind does never
 // changes what the first does: one is served after the other, with all requests in memory.
 func ProjectDisaggregated(ctx context.Context, p *Plan, d Disaggregation, requests iter.Seq2[trace.Request, error], watch func(server int) Watch) (*Projection, error) {
-	if err := d.Validate(); err != nil {
+	if err := d.Suits(p); err != nil {
 		return nil, err
-	}
-	switch {
-	case p.Scheduler != VLLMV1:
-		return nil, errors.New("sim: prefill and decode are disaggregated on vllm-v1 only")
-	case p.Config.Compresses() || p.Layout != nil:
-		return nil, errors.New("sim: prefill and decode are not disaggregated with compression, nor where layers are not alike: what is sent of a prompt is all of its KVs")
-	case p.Concurrency != 0 || p.Turns != "" && p.Turns != TurnsAsRecorded:
-		return nil, errors.New("sim: prefill and decode are disaggregated where requests arrive by their own times: no closed loop, and turns as recorded")
 	}
 	list, sum, err := d.prefill(ctx, p, requests, watch)
 	if sum == nil {
@@ -142,6 +150,8 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 	}
 	free := make([]int64, d.Prefill) // when each server's link is
 	var gone []handed
+	sent, wait, busy := 0, 0.0, 0.0
+	var late error // of the first prompt whose KVs are there after the last time there is
 	sum, err := ProjectReplicas(ctx, p, d.Prefill, d.Router, prompts, func(server int) Watch {
 		w := watch(server)
 		told := w.Result
@@ -149,7 +159,15 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 			i, _ := strconv.Atoi(r.ID) // which it was given above
 			h := &list[i]
 			if h.prefill = *r; r.Finished >= 0 {
-				free[server] = max(free[server], r.Finished) + d.Link.SendNS(ceilDiv(r.PromptTokens, p.Config.BlockSize))
+				from, takes := max(free[server], r.Finished), d.Link.SendNS(ceilDiv(r.PromptTokens, p.Config.BlockSize))
+				if most := trace.MaxArrivalNS - d.Link.LatencyNS - from; takes > most {
+					takes = max(0, most)
+					if late == nil {
+						late = fmt.Errorf("sim: a link of %v bytes a second never gets to request %q: want more", d.Link.BytesPerSecond, h.request.ID)
+					}
+				}
+				sent, wait, busy = sent+1, wait+float64(from-r.Finished)/1e9, busy+float64(takes)/1e9
+				free[server] = from + takes
 				h.sent = free[server] + d.Link.LatencyNS
 				gone = append(gone, *h)
 				return
@@ -162,7 +180,10 @@ func (d *Disaggregation) prefill(ctx context.Context, p *Plan, requests iter.Seq
 		return w
 	})
 	slices.SortStableFunc(gone, func(a, b handed) int { return cmp.Compare(a.sent, b.sent) })
-	return gone, sum, err
+	if sum != nil {
+		sum.Sent, sum.LinkWait, sum.LinkBusy = sent, wait, busy
+	}
+	return gone, sum, errors.Join(err, late)
 }
 
 // merge makes the result of decoding that of the request.

@@ -28,15 +28,16 @@ func TestDisaggregated(t *testing.T) {
 		prefill, decode int
 		reqs            []trace.Request
 		want            map[string]times
+		wait            float64 // for the link
 	}{
 		// Both prompts are computed until 40. 0 is sent until 45 and there at 52, 1 is sent until
 		// 50 and there at 57. The last token of 0 is computed until 57; then that of 1 beside a
 		// decode, until 63; then both decode until 65, and 1 alone until 66.
-		{"one of each", 1, 1, asks([2]int{0, 3}, [2]int{0, 3}), map[string]times{"0": {0, 57, 65, 0}, "1": {0, 63, 66, 0}}},
+		{"one of each", 1, 1, asks([2]int{0, 3}, [2]int{0, 3}), map[string]times{"0": {0, 57, 65, 0}, "1": {0, 63, 66, 0}}, 5e-9},
 		// Each is computed until 20, sent until 25 over a link of its own, and there at 32.
-		{"two of each", 2, 2, asks([2]int{0, 3}, [2]int{0, 3}), map[string]times{"0": {0, 37, 39, 0}, "1": {0, 37, 39, 1}}},
+		{"two of each", 2, 2, asks([2]int{0, 3}, [2]int{0, 3}), map[string]times{"0": {0, 37, 39, 0}, "1": {0, 37, 39, 1}}, 0},
 		// 1 arrives while 0 is computed, waits until 20, is computed until 40 and there at 52.
-		{"a wait", 1, 2, asks([2]int{0, 1}, [2]int{3, 2}), map[string]times{"0": {0, 37, 37, 0}, "1": {20, 57, 58, 1}}},
+		{"a wait", 1, 2, asks([2]int{0, 1}, [2]int{3, 2}), map[string]times{"0": {0, 37, 37, 0}, "1": {20, 57, 58, 1}}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, d := disaggregated(c.prefill, c.decode)
@@ -48,6 +49,9 @@ func TestDisaggregated(t *testing.T) {
 			})
 			if err != nil || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("%v\ngot  %v\nwant %v", err, got, c.want)
+			}
+			if sum.Sent != len(c.reqs) || sum.LinkBusy != 5e-9*float64(len(c.reqs)) || sum.LinkWait != c.wait {
+				t.Errorf("%d prompts sent, busy for %v s, after waiting for %v", sum.Sent, sum.LinkBusy, sum.LinkWait)
 			}
 			if sum.Finished != len(c.reqs) || sum.InputTokens != 4*len(c.reqs) || sum.Cached != 0 {
 				t.Errorf("%+v", sum)
@@ -112,9 +116,17 @@ func TestDisaggregatedRefuses(t *testing.T) {
 			t.Errorf("%v: want an error with %q", err, want)
 		}
 	}
+	// A link that takes an hour for a block gets to no more requests than fit in the time there is.
+	p, d := disaggregated(1, 1)
+	d.Link = Link{BytesPerSecond: 1, BlockBytes: 3600}
+	late := asks([2]int{0, 1})
+	late[0].ArrivalNS = trace.MaxArrivalNS - 3600e9
+	if sum, err := ProjectDisaggregated(t.Context(), p, d, each(late), func(int) Watch { return Watch{} }); err == nil || !strings.Contains(err.Error(), "never gets to request") || sum.Unfinished != 1 {
+		t.Errorf("a link that is too slow: %+v, %v", sum, err)
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	p, d := disaggregated(1, 1)
+	p, d = disaggregated(1, 1)
 	if sum, err := ProjectDisaggregated(ended, p, d, each(asks([2]int{0, 1})), func(int) Watch { return Watch{} }); err == nil || sum == nil {
 		t.Errorf("interrupted: %+v, %v", sum, err)
 	}

@@ -44,8 +44,8 @@ func (l *Ledger) Lay(layout Layout) error {
 	case l.cfg.Compresses() || l.selection != nil:
 		return fmt.Errorf("sim: layout: method %s is defined for layers that are alike", l.method.Name())
 	case l.prefixes != nil:
-		return fmt.Errorf("sim: layout: prefix caching is not modelled where layers are not alike")
-	case len(l.seqs) > 0:
+		return fmt.Errorf("sim: layout: prefix caching is not modelled where layers have windows or states")
+	case l.seqs.len() > 0:
 		return fmt.Errorf("sim: layout: the ledger is in use")
 	}
 	l.full, l.fixed = layout.Full, layout.Fixed
@@ -73,8 +73,7 @@ type windows struct {
 // window returns how many of n tokens a windowed head holds.
 func (w *windows) window(n int) int { return min(n, w.size) }
 
-// enter adds a sequence of so many tokens at the present step, or, with sign −1, takes it
-// out again.
+// enter adds a sequence of base + steps tokens, or, with sign −1, takes it out again.
 func (w *windows) enter(base, steps, b, sign int) {
 	n := base + steps
 	if w.heads == 0 {
@@ -109,7 +108,7 @@ func (w *windows) ahead(now, steps, b int) windowWork {
 	return c.advance(now, steps, b)
 }
 
-// advance takes so many decode steps from the present one on, which is now.
+// advance takes the next steps decode steps; the present one is now.
 func (w *windows) advance(now, steps, b int) (done windowWork) {
 	if w.heads == 0 {
 		return done
@@ -144,6 +143,9 @@ func (w *windows) advance(now, steps, b int) (done windowWork) {
 
 // held returns how many KVs and blocks the windowed heads of all sequences have.
 func (w *windows) held(b int) (kvs, blocks int) {
+	if w.heads == 0 {
+		return 0, 0
+	}
 	return w.heads * (w.kvs + w.full*w.size), w.heads * (w.blocks + w.full*ceilDiv(w.size, b))
 }
 
@@ -156,7 +158,7 @@ type Experts struct {
 // ExpertUnit is how many units of [ExpertsRead] one expert has.
 const ExpertUnit = 1 << 10
 
-// Read returns how many experts of a layer a step of so many tokens reads, in units of
+// Read returns how many experts of a layer a step of that many tokens reads, in units of
 // 1/ExpertUnit: E·(1 − (1 − k/E)^tokens), as if each token chose k of E at random.
 func (e Experts) Read(tokens int) int64 {
 	if e.Total == 0 {

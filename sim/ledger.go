@@ -29,12 +29,13 @@ type Ledger struct {
 	counting Counting
 	told     bool // the spread says what an engine did in the end, and has to be asked of every compression
 	heads    int  // L·H
+	shift    int  // log2 B
 	full     int  // heads that hold every token: all, without a layout
 	fixed    int  // blocks that a sequence has whatever its length: see Layout
 	windows  windows
 
 	own   map[kv.SeqID]*compressor // of sequences with options of their own
-	seqs  map[kv.SeqID]*account
+	seqs  accounts
 	spare []*account // closed ones, to be used again
 
 	packer    packer     // nil where the method has no pages of its own
@@ -71,9 +72,11 @@ const maxB = 256
 
 // account is one sequence's share of the cache.
 type account struct {
-	prompt  int   // tokens that entered as the prompt
-	tokens  int   // at step 0 it would have had so many: its length is tokens + steps
-	runs    []run // its heads, in order, but for one at a stage: see heads
+	id      kv.SeqID
+	link    *account // the next of a chain: see accounts
+	prompt  int      // tokens that entered as the prompt
+	tokens  int      // its tokens as of step 0: its length is tokens + steps
+	runs    []run    // its heads, in order, but for one at a stage: see heads
 	stage   *stage
 	met     bool // though it is at no stage: no courses have its state
 	strayed int  // states in a row that it has come to and no courses had
@@ -150,9 +153,9 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		courses: courses,
 		levels:  newLevels(cfg, method.Name() == ref.KVCompress, spread),
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
+		shift:   bits.TrailingZeros(uint(cfg.BlockSize)),
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
 		own:     map[kv.SeqID]*compressor{},
-		seqs:    map[kv.SeqID]*account{},
 	}, nil
 }
 
@@ -175,7 +178,7 @@ func (l *Ledger) PrefillNeed(n int) int {
 // head whose last block is full.
 func (l *Ledger) DecodeNeed(id kv.SeqID) int {
 	need := 0
-	if a := l.seqs[id]; a != nil {
+	if a := l.seqs.of(id); a != nil {
 		for _, r := range a.heads() {
 			if l.length(a, r)%l.cfg.BlockSize == 0 {
 				need += r.heads
@@ -193,7 +196,7 @@ func (l *Ledger) Config() ref.Config { return l.cfg }
 
 // Held returns how many blocks a sequence has.
 func (l *Ledger) Held(id kv.SeqID) int {
-	if a := l.seqs[id]; a != nil {
+	if a := l.seqs.of(id); a != nil {
 		_, blocks := l.holds(a)
 		return blocks
 	}
@@ -203,7 +206,7 @@ func (l *Ledger) Held(id kv.SeqID) int {
 // Prefill enters the first n tokens of a sequence. It returns *kv.ErrNoBlocks,
 // with nothing changed, if the blocks are not there.
 func (l *Ledger) Prefill(id kv.SeqID, n int) error {
-	if l.seqs[id] != nil {
+	if l.seqs.of(id) != nil {
 		return fmt.Errorf("sim: sequence %d is already in the ledger", id)
 	}
 	if n < 1 {
@@ -218,7 +221,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 	a.prompt, a.asksAt, a.undoneAt = n, 0, never
 	a.tokens = n - l.steps
 	a.runs = l.growingRuns(a.runs[:0])
-	l.seqs[id] = a
+	l.seqs.add(id, a)
 	l.undone = math.MinInt
 	l.take(need)
 	l.enter(a, 1)
@@ -228,11 +231,11 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 // Decode enters one more token of every sequence of a batch. It returns
 // *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
 func (l *Ledger) Decode(batch []kv.SeqID) error {
-	all := len(batch) == len(l.seqs)-l.reserved
+	all := len(batch) == l.seqs.len()-l.reserved
 	need := 0
 	l.batches++
 	for _, id := range batch {
-		a := l.seqs[id]
+		a := l.seqs.of(id)
 		if a == nil || a.reserved {
 			return fmt.Errorf("sim: sequence %d is not in the ledger", id)
 		}
@@ -251,7 +254,7 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 	l.undone = 0
 	l.take(need)
 	for _, id := range batch {
-		a := l.seqs[id]
+		a := l.seqs.of(id)
 		l.enter(a, -1)
 		a.tokens++
 		l.enter(a, 1)
@@ -259,7 +262,7 @@ func (l *Ledger) Decode(batch []kv.SeqID) error {
 	return nil
 }
 
-// NeedAll returns the blocks that so many decode steps of all sequences take.
+// NeedAll returns the blocks that the next decode steps of all sequences take.
 func (l *Ledger) NeedAll(steps int) int {
 	need := crossings(&l.phases, l.growing, l.cfg.BlockSize, l.steps, steps)
 	if l.windows.heads > 0 {
@@ -268,7 +271,7 @@ func (l *Ledger) NeedAll(steps int) int {
 	return need
 }
 
-// DecodeAll enters so many more tokens of every sequence. It returns
+// DecodeAll enters the next steps tokens of every sequence. It returns
 // *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
 func (l *Ledger) DecodeAll(steps int) error {
 	need := l.NeedAll(steps)
@@ -285,8 +288,8 @@ func (l *Ledger) DecodeAll(steps int) error {
 	return nil
 }
 
-// ReadAll returns how many KVs, and how many blocks, the attention of so many
-// decode steps of all sequences would read, each the token of its own step too. KVs of which
+// ReadAll returns how many KVs, and how many blocks, the attention of the
+// next decode steps of all sequences reads, with the token of each step itself. KVs of which
 // the key or the value is quantized or merged are ReadQuantized's.
 func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	if l.selection != nil {
@@ -300,7 +303,7 @@ func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	return kvs, blocks
 }
 
-// readSteps returns how many KVs and blocks so many steps from now on read of heads that
+// readSteps returns how many KVs and blocks the next steps read of heads that
 // hold kvs KVs in tables blocks, of which growing gain a KV in each step; phases are theirs.
 func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size int) (kvs, blocks int64) {
 	n, b, shift := int64(steps), int64(size), bits.TrailingZeros(uint(size))
@@ -315,7 +318,7 @@ func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size in
 	return kvs, blocks
 }
 
-// crossings returns how many blocks so many steps take from now on: of each
+// crossings returns how many blocks the next steps take: of each
 // phase's heads, one in every B-th step. heads is their sum, and B a power of two.
 func crossings(phases *[maxB]int, heads, b, now, steps int) int {
 	n := steps >> bits.TrailingZeros(uint(b)) * heads
@@ -327,7 +330,7 @@ func crossings(phases *[maxB]int, heads, b, now, steps int) int {
 
 // Release frees all that a sequence holds.
 func (l *Ledger) Release(id kv.SeqID) error {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if a == nil {
 		return fmt.Errorf("sim: sequence %d is not in the ledger", id)
 	}
@@ -342,7 +345,7 @@ func (l *Ledger) Release(id kv.SeqID) error {
 	if l.prefixes != nil {
 		l.used += a.shared - l.prefixes.leave(a)
 	}
-	delete(l.seqs, id)
+	l.seqs.remove(a)
 	delete(l.own, id)
 	a.leave()
 	l.undone = math.MinInt // it may have been one of them
@@ -410,4 +413,4 @@ func (l *Ledger) holds(a *account) (kvs, blocks int) {
 func (l *Ledger) length(a *account, r run) int { return a.tokens + l.steps - r.gone }
 
 // blocksOf returns ⌈n/B⌉.
-func (l *Ledger) blocksOf(n int) int { return ceilDiv(n, l.cfg.BlockSize) }
+func (l *Ledger) blocksOf(n int) int { return (n + 1<<l.shift - 1) >> l.shift }

@@ -19,7 +19,7 @@ func (l *Ledger) ChunkNeed(before, n int) int {
 // shared, of each head, so that they are not taken anew. It returns *kv.ErrNoBlocks, with
 // nothing changed, if the blocks are not there.
 func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	before := 0
 	switch {
 	case n < 1:
@@ -36,7 +36,7 @@ func (l *Ledger) Extend(id kv.SeqID, n, shared int) error {
 	if a == nil {
 		a = l.open()
 		a.reserved, a.last, a.shared = true, nil, 0
-		l.seqs[id] = a
+		l.seqs.add(id, a)
 		l.reserved++
 	}
 	a.tokens = before + n
@@ -59,7 +59,7 @@ func (l *Ledger) ReleaseShared(id kv.SeqID, kept int) error {
 
 // Tokens returns how many tokens of a sequence have entered.
 func (l *Ledger) Tokens(id kv.SeqID) int {
-	switch a := l.seqs[id]; {
+	switch a := l.seqs.of(id); {
 	case a == nil:
 		return 0
 	case a.reserved:
@@ -72,7 +72,7 @@ func (l *Ledger) Tokens(id kv.SeqID) int {
 // Read returns how many KVs, and how many blocks, the attention of a sequence's last
 // decode step read.
 func (l *Ledger) Read(id kv.SeqID) (kvs, blocks int64) {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if a == nil {
 		return 0, 0
 	}

@@ -15,7 +15,7 @@ import (
 // decides on that depends on how many tokens a sequence has.
 func (l *Ledger) Repeats() bool {
 	switch {
-	case l.undone != len(l.seqs):
+	case l.undone != l.seqs.len():
 		return false
 	case l.patient != nil: // only what no spread decides is counted as undone
 		return true
@@ -26,7 +26,7 @@ func (l *Ledger) Repeats() bool {
 	return ok
 }
 
-// Repeat does what so many compressions and decode steps would do, each a
+// Repeat does times steps at once, each a
 // compression of every sequence and then a decode step, after the decode step that
 // followed on Repeats.
 func (l *Ledger) Repeat(times int) {
@@ -35,7 +35,7 @@ func (l *Ledger) Repeat(times int) {
 	l.steps += times
 	// Lengths stay what they are, while the steps go on.
 	l.phases = [maxB]int{}
-	for _, a := range l.seqs {
+	for a := range l.seqs.all() {
 		if a.undoneAt != never {
 			a.undoneAt += times
 		}
@@ -59,7 +59,7 @@ func countable(m ref.Method) error {
 
 // Count returns what Compress would ask a sequence for, in the method's unit.
 func (l *Ledger) Count(id kv.SeqID) int {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if a == nil {
 		return 0
 	}
@@ -87,7 +87,7 @@ func (l *Ledger) Count(id kv.SeqID) int {
 // Quiet returns how many tokens can enter a sequence so that Count is 0 now and after each
 // of them, as far as the method says so.
 func (l *Ledger) Quiet(id kv.SeqID) int {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if l.patient == nil || a == nil || l.Count(id) > 0 {
 		return 0
 	}
@@ -154,7 +154,7 @@ func sumQuotas(quotas []ref.Quota) int {
 // sinks and the window fill. What is moved is estimated: the evicted are taken to lie
 // evenly among the candidates.
 func (l *Ledger) Compress(id kv.SeqID) (ref.Compressed, error) {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if a == nil {
 		return ref.Compressed{}, fmt.Errorf("sim: compress: sequence %d is not in the ledger", id)
 	}
@@ -269,7 +269,7 @@ func (l *Ledger) lose(r *ref.Ranking, c *ref.Compressed) error {
 	return l.checkSpread(l.lost, quotas)
 }
 
-// evict has each head of a sequence lose so many KVs.
+// evict has each head of a sequence lose lost[head] KVs.
 func (l *Ledger) evict(a *account, asked int, lost []int) ref.Compressed {
 	c := ref.Compressed{Asked: asked}
 	if asked == 0 {
@@ -289,7 +289,7 @@ func (l *Ledger) evict(a *account, asked int, lost []int) ref.Compressed {
 	return c
 }
 
-// addRun adds heads of so many KVs to the end of a sequence's runs.
+// addRun adds heads of kvs KVs each to the end of a sequence's runs.
 func (l *Ledger) addRun(a *account, heads, kvs int) {
 	gone := a.tokens + l.steps - kvs
 	if n := len(a.runs); n > 0 && a.runs[n-1].gone == gone {
@@ -299,11 +299,14 @@ func (l *Ledger) addRun(a *account, heads, kvs int) {
 	}
 }
 
-// moved estimates how many KVs of a head move when so many of its candidates are
-// evicted: those that stay of as many slots at its end. The protected window, which
+// moved estimates how many KVs of a head move when evicted of its candidates are evicted:
+// those that stay in the last evicted slots. The protected window, which
 // lies there, always stays; of the candidates as large a part as of all.
 func moved(evicted, candidates, window int) int {
-	return evicted - int(int64(evicted)*int64(max(0, evicted-window))/int64(candidates))
+	if evicted <= window {
+		return evicted
+	}
+	return evicted - int(int64(evicted)*int64(evicted-window)/int64(candidates))
 }
 
 // lastUnit returns c, the number of KVs in the last unit of a head; 0 for an empty one.

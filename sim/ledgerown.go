@@ -21,7 +21,7 @@ func (l *Ledger) Configure(id kv.SeqID, own *trace.Compression) error {
 	if own == nil {
 		return errors.New("sim: configure: no options")
 	}
-	if l.seqs[id] != nil {
+	if l.seqs.of(id) != nil {
 		return fmt.Errorf("sim: sequence %d is already in the ledger", id)
 	}
 	method, err := l.cfg.OwnMethod(own, l.method)
@@ -52,5 +52,5 @@ func (l *Ledger) byTokens() bool {
 			return false
 		}
 	}
-	return l.cfg.Compression.MaxCacheTokens > 0 || len(l.own) == len(l.seqs)
+	return l.cfg.Compression.MaxCacheTokens > 0 || len(l.own) == l.seqs.len()
 }

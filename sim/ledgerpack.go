@@ -50,7 +50,7 @@ type packer interface {
 	// asks returns what the method asks a sequence for, without a length for each head.
 	asks(l *Ledger, a *account) int
 
-	// compress returns what a sequence of so many tokens has after a compression; false if an engine did not carry
+	// compress returns the pages of a sequence of tokens tokens after a compression; false if an engine did not carry
 	// it out.
 	compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (now packed, ok bool)
 
@@ -122,13 +122,13 @@ func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
 // mostly it has fewer.
 func (a *account) more() int { return a.packed.sum.pages - a.packed.sum.left }
 
-// ReadQuantized returns the bytes that the attention of so many decode steps of all sequences
+// ReadQuantized returns the bytes that the attention of steps decode steps of all sequences
 // reads of KVs of which the key or the value is quantized or merged. ReadAll leaves these out.
 func (l *Ledger) ReadQuantized(steps int) int64 { return int64(steps) * l.packing.read }
 
 // ReadQuantizedOf is ReadQuantized of one step of a sequence.
 func (l *Ledger) ReadQuantizedOf(id kv.SeqID) int64 {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if a == nil {
 		return 0
 	}

@@ -9,7 +9,7 @@ import (
 // Lengths appends how many KVs each head of a sequence holds, in (layer, head)
 // order.
 func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
-	if a := l.seqs[id]; a != nil {
+	if a := l.seqs.of(id); a != nil {
 		for _, r := range a.heads() {
 			for range r.heads {
 				to = append(to, l.length(a, r))
@@ -22,7 +22,7 @@ func (l *Ledger) Lengths(to []int, id kv.SeqID) []int {
 // Usage says how the cache is filled.
 func (l *Ledger) Usage() kv.Usage {
 	kvs, blocks := l.windows.held(l.cfg.BlockSize)
-	states := l.fixed * len(l.seqs)
+	states := l.fixed * l.seqs.len()
 	slots, plain := (l.used-states)*l.cfg.BlockSize, l.kvs+kvs
 	slots -= l.packing.pages * l.cfg.BlockSize
 	plain -= l.packing.gone
@@ -43,7 +43,7 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 		return kv.HeadUsage{}
 	}
 	kvs, blocks := make([]int, l.heads), make([]int, l.heads)
-	for _, a := range l.seqs {
+	for a := range l.seqs.all() {
 		head := 0
 		for _, r := range a.heads() {
 			n := l.length(a, r)
@@ -71,7 +71,7 @@ func (l *Ledger) HeadUsage() kv.HeadUsage {
 func (l *Ledger) audit() error {
 	var want Ledger
 	used, windowKVs, windowBlocks := -l.shared, 0, 0
-	for _, a := range l.seqs {
+	for a := range l.seqs.all() {
 		if a.reserved {
 			used += l.PrefillNeed(a.tokens) - a.shared
 			continue

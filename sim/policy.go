@@ -117,8 +117,8 @@ func (p *policy) idle(l *Ledger, running *runningList) int {
 func (p *policy) entered(s *Step) {
 	if s.Kind != Prefill {
 		if due := p.quiet(max(1, s.Sequences)); p.enabled && s.Steps > due {
-			// Compressions that did nothing were due after so many of the steps, and then
-			// as often as they always are.
+			// Compressions that did nothing were due during these steps; the next is due
+			// an interval later, as always.
 			p.decodes, p.newTokens = 0, 0
 			since := (s.Steps-due-1)%p.quiet(s.Sequences) + 1
 			p.decodes, p.newTokens = since, since*s.Sequences
@@ -168,7 +168,7 @@ func (p *policy) told(id kv.SeqID, r *ref.Compressed) Compression {
 	return Compression{Seq: id, Asked: r.Asked, Short: max(0, short), Taken: r.Taken, Freed: r.Freed, Evicted: r.Evicted, Hidden: r.Hidden, Quantized: r.Quantized, Merged: r.Merged, Moved: r.Moved}
 }
 
-// work adds the compression of a sequence that held so many slots.
+// work adds the compression of a sequence that held slots slots.
 func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[CompressionSteps] = 1
 	w[CompressedSeqs]++

@@ -33,8 +33,8 @@ type part struct {
 	prev, next *part
 }
 
-// CachePrefixes has the ledger keep what prompts begin with: their prefix hashes,
-// each of so many tokens, say which are alike. It is an error with compression,
+// CachePrefixes turns on prefix caching: prompts share blocks by their prefix hashes, each of
+// which stands for tokens tokens. It is an error with compression,
 // which takes different KVs from each sequence, so that no two can share a block.
 func (l *Ledger) CachePrefixes(tokens int) error {
 	switch {
@@ -45,8 +45,8 @@ func (l *Ledger) CachePrefixes(tokens int) error {
 	case tokens%l.cfg.BlockSize != 0:
 		return fmt.Errorf("sim: prefix caching: a prefix hash stands for %d tokens, which are not whole blocks of %d", tokens, l.cfg.BlockSize)
 	case l.windows.heads > 0 || l.fixed > 0:
-		return fmt.Errorf("sim: prefix caching is not modelled where layers are not alike: windows and states are not there for a prefix of any length")
-	case len(l.seqs) > 0:
+		return fmt.Errorf("sim: prefix caching is not modelled where layers have windows or states, which are not there for a prefix of any length: without --enable-prefix-caching, prompts that begin alike are all computed, and times are those at most")
+	case l.seqs.len() > 0:
 		return fmt.Errorf("sim: prefix caching: the ledger is in use")
 	}
 	p := &prefixes{tokens: tokens, blocks: l.heads * (tokens / l.cfg.BlockSize), parts: map[partKey]*part{}}
@@ -86,7 +86,7 @@ func (l *Ledger) ReserveNeed(n int, hashes []uint64) (need, cached int) {
 // prompt, and are kept until Release. It returns how many tokens are cached, and
 // *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
 func (l *Ledger) Reserve(id kv.SeqID, n int, hashes []uint64) (cached int, err error) {
-	if l.seqs[id] != nil {
+	if l.seqs.of(id) != nil {
 		return 0, fmt.Errorf("sim: sequence %d is already in the ledger", id)
 	}
 	if n < 1 {
@@ -100,7 +100,7 @@ func (l *Ledger) Reserve(id kv.SeqID, n int, hashes []uint64) (cached int, err e
 	a.reserved, a.last, a.shared = true, nil, 0
 	a.tokens = n
 	a.runs = l.growingRuns(a.runs[:0])
-	l.seqs[id] = a
+	l.seqs.add(id, a)
 	l.reserved++
 	l.used += need
 	if p := l.prefixes; p != nil {
@@ -115,7 +115,7 @@ func (l *Ledger) Reserve(id kv.SeqID, n int, hashes []uint64) (cached int, err e
 
 // Admit has a sequence whose prompt is computed take part in decode steps.
 func (l *Ledger) Admit(id kv.SeqID) error {
-	a := l.seqs[id]
+	a := l.seqs.of(id)
 	if a == nil || !a.reserved {
 		return fmt.Errorf("sim: admit: sequence %d is not reserved", id)
 	}

@@ -30,7 +30,7 @@ type Plan struct {
 	Concurrency    int        // of a closed loop; 0 where requests arrive by their own times: see Server.CloseLoop
 	Turns          Turns      // when the turns of a session arrive; empty is as recorded: see Server.KeepTurns
 	Check          bool       // see that the run keeps to the server's rules; it takes longer
-	MaxSteps       int        // end after so many; 0 for no bound
+	MaxSteps       int        // the most steps; 0 for no bound
 }
 
 // Watch is told of a projection. The zero value watches nothing, which is the
@@ -59,6 +59,12 @@ type Projection struct {
 	PeakKVs     int   `json:"peak_kvs"`
 	Work        Work  `json:"-"`
 	Products    Ticks `json:"-"` // of the time, what is not linear in the work
+
+	// Of disaggregated servers: prompts whose KVs were sent, and in seconds how long they
+	// waited in all for the link of their server and were on it.
+	Sent     int     `json:"kvs_sent,omitempty"`
+	LinkWait float64 `json:"kv_link_wait,omitempty"`
+	LinkBusy float64 `json:"kv_link_busy,omitempty"`
 }
 
 // ErrMaxSteps is in the error of a projection that reached Plan.MaxSteps.
@@ -233,8 +239,8 @@ func (p *Projection) add(r *Result) {
 func (p *Projection) step(s *Step) {
 	p.Steps += s.Steps
 	p.EndNS = s.End
-	if n := int(s.Work[DecodeSeqs]) / s.Steps; n > p.MaxBatch {
-		p.MaxBatch = n
+	if n := int(s.Work[DecodeSeqs]); n > p.MaxBatch*s.Steps {
+		p.MaxBatch = n / s.Steps
 	}
 	p.PeakBlocks = max(p.PeakBlocks, s.Usage.Allocated)
 	p.PeakKVs = max(p.PeakKVs, s.Usage.KVs)

@@ -48,7 +48,7 @@ func project(t *testing.T, p *Plan, reqs []trace.Request) (*Projection, []Result
 	return out, results
 }
 
-// twoHeads is a cache of one layer of two heads, in blocks of 4, that holds so many
+// twoHeads is a cache of one layer of two heads, in blocks of 4, that holds that many
 // tokens.
 func twoHeads(tokens int) ref.Config {
 	cfg := ref.Default()

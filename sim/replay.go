@@ -79,7 +79,7 @@ func (t *Totals) Shortfall() int { return t.BlocksAsked - t.BlocksFreed }
 type Hooks struct {
 	Event    func(ref.Event) // after every stage of the engine
 	Step     func(*Step)     // after every step of the scheduler
-	Progress func(rows int)  // when the keys of so many tokens of a layer were read: see [Rows]; by any goroutine of the engine
+	Progress func(rows int)  // after the keys of rows tokens of a layer were read: see [Rows]; by any goroutine of the engine
 	ByHead   bool            // have each step say what every head holds
 }
 

@@ -65,7 +65,7 @@ func projectCluster(ctx context.Context, p *Plan, n int, router Router, requests
 		return nil, err
 	}
 	c := &cluster{router: router}
-	c.source.pull, c.source.stop = iter.Pull2(requests)
+	c.source.readFrom(requests)
 	defer c.source.close()
 	c.source.clients = p.Concurrency
 	c.source.keepTurns(turns)

@@ -132,7 +132,7 @@ func replicatedPlan(seed uint64) (*Plan, []trace.Request) {
 	return p, reqs
 }
 
-// clusterResults returns what became of the requests on each replica, skipping steps or not.
+// clusterResults returns the results of the requests on each replica, skipping steps or not.
 func clusterResults(t *testing.T, p *Plan, n int, router Router, reqs iter.Seq2[trace.Request, error], skip bool) (map[string][2]any, string) {
 	t.Helper()
 	got := map[string][2]any{}
@@ -146,7 +146,7 @@ func clusterResults(t *testing.T, p *Plan, n int, router Router, reqs iter.Seq2[
 	return got, fmt.Sprint(err)
 }
 
-// sameResults compares what became of requests in two ways.
+// sameResults compares the results of two runs.
 func sameResults(t *testing.T, what string, a, b map[string][2]any, errA, errB string) {
 	t.Helper()
 	if errA != errB {

@@ -18,14 +18,14 @@ func (l *Ledger) Select(s Selection) error {
 		return fmt.Errorf("sim: selection: %d KVs in pages of %d, want at least 1 of each", s.Tokens, s.Page)
 	case l.cfg.Compresses():
 		return fmt.Errorf("sim: selection: pages hold consecutive tokens, and method %s evicts", l.method.Name())
-	case len(l.seqs) > 0:
+	case l.seqs.len() > 0:
 		return fmt.Errorf("sim: selection: the ledger is in use")
 	}
 	l.selection = &s
 	return nil
 }
 
-// reads returns what so many decode steps read of heads that hold n KVs before the first,
+// reads returns what steps decode steps read of heads that hold n KVs before the first,
 // and one more in each: KVs, bounds of pages included, and the blocks of b KVs that those
 // without bounds fill.
 func (s *Selection) reads(n, steps, b int) (kvs, blocks int64) {
@@ -48,7 +48,7 @@ func sumCeil(n, p int64) int64 {
 
 // selectAll is ReadAll where steps read by pages.
 func (l *Ledger) selectAll(steps int) (kvs, blocks int64) {
-	for _, a := range l.seqs {
+	for a := range l.seqs.all() {
 		if a.reserved {
 			continue
 		}

@@ -104,8 +104,23 @@ func (q *queue) sort(compare func(a, b *sequence) int) {
 // many there are.
 type runningList struct {
 	head, tail *sequence
-	heap       []*sequence // the first to finish is the first; equal ones by order
+	heap       []finish // the first to finish is the first; equal ones by order
 }
+
+// finish is when a sequence finishes, as the heap compares it.
+type finish struct {
+	at, order int
+	*sequence
+}
+
+// before reports whether f comes before o.
+func (f *finish) before(o *finish) bool { return f.at < o.at || f.at == o.at && f.order < o.order }
+
+// first returns the sequence that finishes first, of at least one.
+func (l *runningList) first() *sequence { return l.heap[0].sequence }
+
+// nextFinish returns the decode step with which the first finishes.
+func (l *runningList) nextFinish() int { return l.heap[0].at }
 
 func (l *runningList) len() int { return len(l.heap) }
 
@@ -117,9 +132,8 @@ func (l *runningList) push(s *sequence) {
 		l.tail.next = s
 	}
 	l.tail = s
-	s.heapIndex = len(l.heap)
-	l.heap = append(l.heap, s)
-	l.up(s.heapIndex)
+	l.heap = append(l.heap, finish{})
+	l.up(len(l.heap)-1, finish{s.finishAt, s.order, s})
 }
 
 // insert is push for a sequence that was admitted before some of the list.
@@ -146,7 +160,7 @@ func (l *runningList) insert(s *sequence) {
 // sooner notes that a sequence finishes one decode step sooner than it was to.
 func (l *runningList) sooner(s *sequence) {
 	s.finishAt--
-	l.up(s.heapIndex)
+	l.up(s.heapIndex, finish{s.finishAt, s.order, s})
 }
 
 func (l *runningList) remove(s *sequence) {
@@ -166,44 +180,45 @@ func (l *runningList) remove(s *sequence) {
 	}
 
 	i, last := s.heapIndex, len(l.heap)-1
-	l.swap(i, last)
-	l.heap[last] = nil
+	moved := l.heap[last]
+	l.heap[last] = finish{}
 	l.heap = l.heap[:last]
-	if i < last {
-		l.down(i)
-		l.up(i)
+	switch {
+	case i == last:
+	case i > 0 && moved.before(&l.heap[(i-1)/2]):
+		l.up(i, moved)
+	default:
+		l.down(i, moved)
 	}
 }
 
-func (l *runningList) less(i, j int) bool {
-	a, b := l.heap[i], l.heap[j]
-	return a.finishAt < b.finishAt || a.finishAt == b.finishAt && a.order < b.order
+// set puts what is at a place of the heap.
+func (l *runningList) set(i int, f finish) {
+	l.heap[i] = f
+	f.heapIndex = i
 }
 
-func (l *runningList) swap(i, j int) {
-	l.heap[i], l.heap[j] = l.heap[j], l.heap[i]
-	l.heap[i].heapIndex, l.heap[j].heapIndex = i, j
-}
-
-func (l *runningList) up(i int) {
-	for i > 0 && l.less(i, (i-1)/2) {
-		l.swap(i, (i-1)/2)
+// up puts what finishes at a free place of the heap, or above it.
+func (l *runningList) up(i int, f finish) {
+	for i > 0 && f.before(&l.heap[(i-1)/2]) {
+		l.set(i, l.heap[(i-1)/2])
 		i = (i - 1) / 2
 	}
+	l.set(i, f)
 }
 
-func (l *runningList) down(i int) {
+// down puts what finishes at a free place of the heap, or below it.
+func (l *runningList) down(i int, f finish) {
 	for {
-		least := i
-		for child := 2*i + 1; child <= 2*i+2 && child < len(l.heap); child++ {
-			if l.less(child, least) {
-				least = child
-			}
+		child := 2*i + 1
+		if child+1 < len(l.heap) && l.heap[child+1].before(&l.heap[child]) {
+			child++
 		}
-		if least == i {
+		if child >= len(l.heap) || !l.heap[child].before(&f) {
+			l.set(i, f)
 			return
 		}
-		l.swap(i, least)
-		i = least
+		l.set(i, l.heap[child])
+		i = child
 	}
 }

@@ -19,7 +19,7 @@ type Server struct {
 	ByHead bool          // have each step say what every head holds
 	Batch  bool          // have each step say which sequences its batch was; always so where the cache is not an AllAtOnce
 	Skip   bool          // take decode steps between which nothing happens at once, where the cache is an AllAtOnce
-	Done   func(*Result) // what became of a request, once it is known; valid during the call
+	Done   func(*Result) // called with each request's result when it ends; valid during the call
 
 	Products Products // what iterations take beyond the rates; nil for nothing
 
@@ -42,25 +42,26 @@ type Server struct {
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
-	inReserve  int // free blocks beyond its need that a decode step may want: see quietSteps
-	admissions int
-	spare      []*sequence // that have ended, to be used again
-	admitted   []*sequence // whose prefill ends with this step
+	decodeSteps []Ticks // what decode steps of so many sequences take, that were asked for: see decodeStep
+	inReserve   int     // free blocks beyond its need that a decode step may want: see quietSteps
+	admissions  int
+	spare       []*sequence // that have ended, to be used again
+	admitted    []*sequence // whose prefill ends with this step
 }
 
 // AllAtOnce is a cache in which a decode step of all sequences, or many in a row,
 // costs no more for many than for few.
 type AllAtOnce interface {
 	Cache
-	// NeedAll returns the blocks that so many decode steps of all sequences take,
-	// ReadAll the KVs and blocks that their attention reads, all steps together.
+	// NeedAll returns the blocks that the next decode steps of all sequences take,
+	// ReadAll the KVs and blocks that their attention reads, summed over the steps.
 	NeedAll(steps int) int
 	ReadAll(steps int) (kvs, blocks int64)
-	// DecodeAll enters so many tokens of every sequence.
+	// DecodeAll enters the next steps tokens of every sequence.
 	DecodeAll(steps int) error
 }
 
-// Result is what became of a request. Times are on the serving clock; a time
+// Result is how a request was served. Times are on the serving clock; a time
 // that never came is −1.
 type Result struct {
 	Seq          kv.SeqID `json:"-"` // as steps name it
@@ -78,9 +79,11 @@ type Result struct {
 	Error        string   `json:"error,omitempty"`   // why it was refused
 }
 
-// newResult returns what has become of a request that has not arrived.
-func newResult(seq int, r *trace.Request) Result {
-	return Result{Seq: kv.SeqID(seq), ID: r.ID, Arrival: r.ArrivalNS, Admitted: -1, FirstToken: -1, Finished: -1, PromptTokens: r.PromptTokens}
+// begin makes it what has become of a request that has not arrived.
+func (s *Result) begin(seq int, r *trace.Request) {
+	*s = Result{}
+	s.Seq, s.ID, s.Arrival, s.PromptTokens = kv.SeqID(seq), r.ID, r.ArrivalNS, r.PromptTokens
+	s.Admitted, s.FirstToken, s.Finished = -1, -1, -1
 }
 
 // NewServer returns a server of requests, sorted by arrival, on a cache of
@@ -95,23 +98,23 @@ func NewServer(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, r
 		return nil, fmt.Errorf("sim: %d requests are more than %d", len(requests), math.MaxInt32)
 	}
 	i := 0
-	s.source.pull = func() (r trace.Request, err error, ok bool) {
+	s.source.pull = func() (*trace.Request, error) {
 		if i == len(requests) {
-			return trace.Request{}, nil, false
+			return nil, nil
 		}
 		i++
-		return requests[i-1], nil, true
+		return &requests[i-1], nil
 	}
 	s.results = make([]Result, len(requests))
 	for i := range requests {
-		s.results[i] = newResult(i, &requests[i])
+		s.results[i].begin(i, &requests[i])
 	}
 	return s, nil
 }
 
 // NewStream returns a server of requests that are read as they arrive, some dozens ahead. It
-// holds those only that have been read and not ended; set Done to learn what became of
-// them. Close ends the reading.
+// holds those only that have been read and not ended; set Done to get their
+// results. Close ends the reading.
 func NewStream(cache Cache, cfg *ref.Config, schedule Schedule, limits Limits, requests iter.Seq2[trace.Request, error], rates *Rates) (*Server, error) {
 	s, err := newServer(cache, cfg, schedule, limits, rates)
 	if err != nil {
@@ -279,7 +282,8 @@ func (s *Server) arrive() error {
 		if s.ledger != nil && s.ledger.prefixes != nil {
 			q.hashes = r.PrefixHashes[:min(len(r.PrefixHashes), r.PromptTokens/s.ledger.prefixes.tokens)]
 		}
-		q.result, q.session = newResult(s.source.taken, r), r.Session
+		q.session = r.Session
+		q.result.begin(s.source.taken, r)
 		if err := s.followOwn(q, r.Compression); err != nil {
 			return fmt.Errorf("sim: request %q: %w", r.ID, err)
 		}
@@ -304,7 +308,7 @@ func (s *Server) newSequence() *sequence {
 // generated returns how many tokens of its output a running sequence has.
 func (s *Server) generated(q *sequence) int { return q.output - (q.finishAt - s.decodes) }
 
-// end tells what became of a sequence, which is not used any more.
+// end reports the result of a sequence, which is not used any more.
 func (s *Server) end(q *sequence) {
 	s.source.end(q.session, s.clock.NS())
 	if s.results != nil {
@@ -320,7 +324,9 @@ func (s *Server) end(q *sequence) {
 // its first token.
 func (s *Server) advance(step *Step) error {
 	step.Work[Steps] = int64(step.Steps)
-	step.Work[ExpertsRead] = int64(step.Steps) * s.experts.Read(step.Tokens/step.Steps)
+	if s.experts.Total > 0 {
+		step.Work[ExpertsRead] = int64(step.Steps) * s.experts.Read(step.Tokens/step.Steps)
+	}
 	step.Products = s.Products.ticks(&step.Work, step.Steps)
 	took := s.rates.Cost(&step.Work).Plus(step.Products)
 	s.clock = s.clock.Plus(took)
@@ -340,8 +346,8 @@ func (s *Server) advance(step *Step) error {
 
 // finish releases the sequences that have generated all their tokens.
 func (s *Server) finish(step *Step) error {
-	for s.running.len() > 0 && s.running.heap[0].finishAt <= s.decodes {
-		q := s.running.heap[0]
+	for s.running.len() > 0 && s.running.nextFinish() <= s.decodes {
+		q := s.running.first()
 		if err := s.rules.release(q); err != nil {
 			return fmt.Errorf("sim: step %d: %w", step.Index, err)
 		}

@@ -11,7 +11,7 @@ const mostSkipped = 1 << 12
 // possible.
 func (s *Server) quietSteps(step *Step) int {
 	batch := s.running.len()
-	n := min(mostSkipped, s.running.heap[0].finishAt-s.decodes)
+	n := min(mostSkipped, s.running.nextFinish()-s.decodes)
 	if due := s.policy.quiet(batch); due < n {
 		if s.ledger != nil {
 			due = max(due, s.policy.idle(s.ledger, &s.running))
@@ -30,7 +30,10 @@ func (s *Server) quietSteps(step *Step) int {
 	}
 	// A request that arrives is seen when the next step begins. So it is the largest
 	// number of steps n so that after n−1 it has not arrived yet.
-	start := s.clock.Plus(s.rates.Cost(&step.Work)) // a compression comes first
+	start := s.clock
+	if step.Work[CompressionSteps] > 0 { // a compression comes first
+		start = start.Plus(s.rates.Cost(&step.Work))
+	}
 	at := TicksOf(due)
 	if !start.Less(at) {
 		return 1
@@ -67,6 +70,17 @@ func (s *Server) quietSteps(step *Step) int {
 
 // decodeStep returns what a decode step of a batch takes, but for what attention reads.
 func (s *Server) decodeStep(batch int) Ticks {
+	if batch >= len(s.decodeSteps) {
+		s.decodeSteps = append(s.decodeSteps, make([]Ticks, batch+1-len(s.decodeSteps))...)
+	}
+	known := &s.decodeSteps[batch]
+	if *known == (Ticks{}) {
+		*known = s.costOfDecode(batch)
+	}
+	return *known
+}
+
+func (s *Server) costOfDecode(batch int) Ticks {
 	w := Work{Steps: 1, DecodeSeqs: int64(batch), ExpertsRead: s.experts.Read(batch)}
 	t := s.Products.ticks(&w, 1)
 	for _, f := range [...]Feature{Steps, DecodeSeqs, ExpertsRead} {
@@ -79,7 +93,7 @@ func (s *Server) decodeStep(batch int) Ticks {
 // what the step before had entered, and then got a token: until a sequence finishes
 // or a request arrives.
 func (s *Server) repeat(step *Step) {
-	n := min(mostSkipped, s.running.heap[0].finishAt-s.decodes)
+	n := min(mostSkipped, s.running.nextFinish()-s.decodes)
 	if s.source.waits() {
 		return
 	}

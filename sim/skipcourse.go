@@ -10,8 +10,8 @@ import (
 	"kvcompress/ref"
 )
 
-// Servers compress the same lengths over and over: of every sequence with a prompt of so many
-// tokens, after as many tokens of output. courses remembers what compressions came to.
+// Servers compress the same lengths over and over: sequences with equal prompts, after equally
+// many tokens of output. courses remembers what compressions came to.
 //
 // That is exact because a compression is a function of the sequence's state alone: of its
 // prompt's length, its tokens and what its heads have lost, by the ledger's one method,
@@ -74,7 +74,7 @@ type outcome struct {
 	next   *outcome       // of the stage
 }
 
-// phase is so many heads, more or fewer, of lengths that are rest modulo B.
+// phase is a change of the number of heads whose length is rest modulo B.
 type phase struct{ rest, heads int }
 
 // newCourses returns an empty memory for a ledger with a spread; nil if it can have none.
@@ -125,7 +125,7 @@ func (c *courses) take(bytes uintptr) {
 	}
 }
 
-// outcome returns the known compression after so many tokens; nil if there is none.
+// outcome returns the known compression after that many tokens; nil if there is none.
 func (s *stage) outcome(after int) *outcome {
 	t := s.outcomes
 	for t != nil && t.after != after {
@@ -171,7 +171,7 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	l.led = outcome{}
 	if l.levels != nil && l.own[id] == nil {
 		var kvs int
-		kvs, l.led.held = l.holds(a)
+		kvs, l.led.held = l.survey(a)
 		l.led.count = l.counting.asks(&l.cfg, tokens, kvs, l.led.held)
 	} else if l.led.count = l.Count(id); l.led.count > 0 {
 		l.led.held = l.Held(id)
@@ -188,7 +188,7 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 // along does what an outcome says, which ahead has just returned.
 func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	if t.to == nil {
-		return l.lead(id, a, *t)
+		return l.lead(id, a)
 	}
 	a.stage, a.strayed = t.to, 0
 	a.asksAt, a.undoneAt = 0, never
@@ -210,39 +210,36 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	return t, nil
 }
 
-// lead compresses a sequence that is not on a course that is known, and notes what that comes
-// to for those that follow.
-func (l *Ledger) lead(id kv.SeqID, a *account, t outcome) (*outcome, error) {
+// lead compresses a sequence that is not on a course that is known, as ahead has just said, and
+// notes what that comes to for those that follow.
+func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	tokens := a.tokens + l.steps
-	var err error
-	var ok bool
+	t = &l.led
 	if l.courses == nil || l.own[id] != nil || tokens == a.undoneAt+1 {
-		l.led.done, err = l.Compress(id)
-		return &l.led, err
-	}
-	if a.strayed >= mostStrayed {
-		if l.led.done, ok = l.compressByLevel(a, t.count); ok {
-			return &l.led, nil
-		}
+		t.done, err = l.Compress(id)
+		return t, err
 	}
 	from, undone := a.stage, l.undone
+	byLevel := l.compressByLevel(a, t.count, &t.done)
+	if byLevel && a.strayed >= mostStrayed {
+		return t, nil
+	}
 	var phases []phase
-	if t.done, ok = l.compressByLevel(a, t.count); ok {
-		phases = l.levels.phases
+	if byLevel {
+		phases = l.levels.changed(l.cfg.BlockSize - 1)
 	} else if t.done, phases, err = l.compressPlainly(id); err != nil {
 		return nil, err
 	}
 	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
 	a.strayed++
 	if from == nil || a.stage == nil {
-		l.led = t
-		return &l.led, nil
+		return t, nil
 	}
 	t.after, t.to, t.undone = tokens-from.tokens, a.stage, l.undone != undone
 	if t.refill = refill(phases); t.refill == 0 {
 		t.phases = slices.Clone(phases)
 	}
-	return l.courses.add(from, t), nil
+	return l.courses.add(from, *t), nil
 }
 
 // compressPlainly is Compress, and says which phases change.
@@ -310,7 +307,7 @@ func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err
 	}
 	q.attempted = true
 	if q.account == nil {
-		q.account = s.ledger.seqs[q.id]
+		q.account = s.ledger.seqs.of(q.id)
 	}
 	t := s.ledger.ahead(q.id, q.account)
 	if t == nil {

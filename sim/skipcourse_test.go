@@ -58,7 +58,7 @@ func CoursesWith(t *testing.T, spread Spread) {
 					if quick.Count(id) != count {
 						t.Fatalf("seed %d, %d: it is asked for %d, not %d", seed, op, quick.Count(id), count)
 					}
-					outcome := quick.ahead(id, quick.seqs[id])
+					outcome := quick.ahead(id, quick.seqs.of(id))
 					if (outcome != nil) != (count > 0) || outcome != nil && (outcome.count != count || outcome.held != held) {
 						t.Fatalf("seed %d, %d: %+v, want a count of %d of %d blocks", seed, op, outcome, count, held)
 					}
@@ -73,7 +73,7 @@ func CoursesWith(t *testing.T, spread Spread) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					got, err := quick.along(id, quick.seqs[id], outcome)
+					got, err := quick.along(id, quick.seqs.of(id), outcome)
 					if err != nil || got.done != want {
 						t.Fatalf("seed %d, %d: %+v, %v, want %+v", seed, op, got.done, err, want)
 					}

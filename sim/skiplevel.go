@@ -1,6 +1,10 @@
 package sim
 
-import "kvcompress/ref"
+import (
+	"slices"
+
+	"kvcompress/ref"
+)
 
 // ByLevel is a [Spread] of which heads of unequal lengths lose as with [Even]: cut down to a
 // common level. Spares says whether heads that hold every token lose nothing, as long as the
@@ -10,18 +14,23 @@ type ByLevel interface {
 	Spares() bool
 }
 
+// levels is how a ledger compresses by level: a sequence is surveyed, and then cut.
+type levels struct {
+	spares bool
+
+	// Of the last sequence that was surveyed. runs are its runs, the first to lose first.
+	runs []leveled
+	can  int // units that all heads can lose
+	top  int // units of the longest heads that can lose any
+}
+
 // leveled is a run while it is compressed.
 type leveled struct {
 	run
 	kvs, units int // of each head
+	last       int // KVs in the last unit
 	can        int // units that each can lose
-}
-
-// levels is how a ledger compresses by level.
-type levels struct {
-	spares bool
-	runs   []leveled // scratch, as are
-	phases []phase   // what the last compression changed
+	losers     int // heads that lost units
 }
 
 // newLevels returns nil where a ledger does not compress by level: where the method asks for
@@ -34,100 +43,79 @@ func newLevels(cfg *ref.Config, blocks bool, spread Spread) *levels {
 	return &levels{spares: by.Spares()}
 }
 
-// mostUnits bounds what is compressed by level: so many units of each head on average. The
+// mostUnits bounds what is compressed by level, in units a head on average. The
 // level is found by going down from the longest head, and is near it.
 const mostUnits = 2
 
-// compressByLevel is Compress of a sequence that is asked for so many blocks, in a single pass
-// over its runs. It returns false, with nothing changed, where it does not apply: where the
+// survey finds what each run of a sequence has and can lose, as Compress does, and returns
+// what the sequence holds.
+func (l *Ledger) survey(a *account) (kvs, blocks int) {
+	v := l.levels
+	tokens, shift := a.tokens+l.steps, l.shift
+	protected := l.protected(tokens)
+	runs := a.heads()
+	v.runs = slices.Grow(v.runs[:0], len(runs))[:len(runs)]
+	v.can, v.top = 0, 0
+	for i, r := range runs {
+		n := tokens - r.gone
+		units, can := l.blocksOf(n), 0
+		last := n - (units-1)<<shift
+		if more := n - protected - last; more >= 0 && n > 0 && !(v.spares && r.gone == 0) {
+			can = 1 + more>>shift
+			v.can += r.heads * can
+			v.top = max(v.top, units)
+		}
+		kvs += r.heads * n
+		blocks += r.heads * units
+		h := &v.runs[i] // field by field, so that nothing is copied
+		h.heads, h.gone, h.kvs, h.units, h.last, h.can, h.losers = r.heads, r.gone, n, units, last, can, 0
+	}
+	return kvs, blocks
+}
+
+// protected returns how many of a sequence's tokens sinks and the window protect.
+func (l *Ledger) protected(tokens int) int {
+	return min(tokens, l.cfg.Compression.Sinks+l.counting.window(l.cfg.Compression.ProtectedWindow))
+}
+
+// compressByLevel is Compress of a sequence that has just been surveyed and is asked for asked
+// blocks, and says in c what it did. It returns false, with nothing changed, where it does not apply: where the
 // heads that are not spared cannot lose what is asked for, as where no head has lost anything yet,
 // or where that is much.
 //
 // It does what Compress does with the spread, step by step: of each run the units and how many
-// it can lose; the lowest level at which no more than the asked units fall; the first heads
+// it can lose; the lowest level at which no more than the asked units are evicted; the first heads
 // that would lose one more at the next lower level do. The sums change by what the heads lose,
 // and phases where the last block of a head is filled otherwise than before.
-func (l *Ledger) compressByLevel(a *account, asked int) (c ref.Compressed, ok bool) {
-	if l.levels == nil || asked == 0 || asked > mostUnits*l.heads {
-		return c, false
+func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool {
+	v := l.levels
+	if v == nil || asked == 0 || asked > mostUnits*l.heads || v.can < asked {
+		return false
 	}
-	old := a.heads()
-	tokens, b := a.tokens+l.steps, l.cfg.BlockSize
-	sinks, window := l.cfg.Compression.Sinks, l.counting.window(l.cfg.Compression.ProtectedWindow)
-	protected := min(tokens, sinks+window)
-	runs := l.levels.runs[:0]
-	can, at := 0, 0
-	for _, r := range old {
-		h := leveled{run: r, kvs: tokens - r.gone}
-		h.units = l.blocksOf(h.kvs)
-		last := h.kvs - (h.units-1)*b
-		if candidates := h.kvs - protected; h.kvs > 0 && candidates >= last && !(l.levels.spares && r.gone == 0) {
-			h.can = 1 + (candidates-last)/b
-			can += r.heads * h.can
-			at = max(at, h.units)
-		}
-		runs = append(runs, h)
-	}
-	l.levels.runs = runs
-	if can < asked {
-		return c, false
-	}
-	left := asked
-	for at > 0 {
-		fall := 0 // at the next lower level
-		for i := range runs {
-			h := &runs[i]
-			fall += h.heads * min(h.can, max(0, h.units-at+1))
-		}
-		if fall > asked {
-			break
-		}
-		at--
-		left = asked - fall
-	}
-	undone, fell := true, 0 // fell are heads that lost, whose last blocks are full now
+	*c = ref.Compressed{Asked: asked}
+	at, left := v.lowest(asked)
+	tokens, mask := a.tokens+l.steps, l.cfg.BlockSize-1
+	protected, window := l.protected(tokens), min(tokens, l.counting.window(l.cfg.Compression.ProtectedWindow))
+	undone, full := true, 0 // full are heads that lost, whose last blocks are full now
 	a.leave()
 	a.runs = a.runs[:0]
-	mask := b - 1
-	l.levels.phases = l.levels.phases[:0]
-	lose := func(h *leveled, heads, units int) {
-		gone := h.gone
-		if units > 0 {
-			last := h.kvs - (h.units-1)*b
-			evicted := last + (units-1)*b
-			gone += evicted
-			c.Evicted += heads * evicted
-			c.Freed += heads * units
-			c.Moved += heads * moved(evicted, h.kvs-protected, min(tokens, window))
-			l.phases[(h.kvs-l.steps)&mask] -= heads
-			l.levels.phases = append(l.levels.phases, phase{h.kvs & mask, -heads})
-			fell += heads
-			undone = undone && units == 1 && last == 1
-		} else {
-			undone = false
-		}
-		if n := len(a.runs); n > 0 && a.runs[n-1].gone == gone {
-			a.runs[n-1].heads += heads
-		} else {
-			a.runs = append(a.runs, run{heads, gone})
-		}
-	}
-	for i := range runs {
-		h := &runs[i]
-		lost := min(h.can, max(0, h.units-at))
-		more := 0 // heads that lose one unit more
+	for i := range v.runs {
+		h := &v.runs[i]
+		lost, more := min(h.can, max(0, h.units-at)), 0 // more are heads that lose one unit more
 		if left > 0 && at > 0 && min(h.can, max(0, h.units-at+1)) > lost {
 			more = min(left, h.heads)
 			left -= more
-			lose(h, more, lost+1)
+			l.cut(a, h, more, lost+1, protected, window, c)
+			undone = undone && lost == 0 && h.last == 1
 		}
 		if h.heads > more {
-			lose(h, h.heads-more, lost)
+			l.cut(a, h, h.heads-more, lost, protected, window, c)
+			undone = undone && lost == 1 && h.last == 1
 		}
+		l.phases[(h.kvs-l.steps)&mask] -= h.losers
+		full += h.losers
 	}
-	l.phases[-l.steps&mask] += fell
-	l.levels.phases = append(l.levels.phases, phase{0, fell})
-	c.Asked = asked
+	l.phases[-l.steps&mask] += full
 	a.asksAt, a.undoneAt = 0, never
 	l.used -= c.Freed
 	l.tables -= c.Freed
@@ -135,5 +123,54 @@ func (l *Ledger) compressByLevel(a *account, asked int) (c ref.Compressed, ok bo
 	if undone {
 		l.undone++
 	}
-	return c, true
+	return true
+}
+
+// lowest returns the lowest level at which no more than the asked units are evicted, and how
+// many are left to evict.
+func (v *levels) lowest(asked int) (at, left int) {
+	left = asked
+	for at = v.top; at > 0; at-- {
+		evicted := 0 // at the next lower level
+		for i := range v.runs {
+			h := &v.runs[i]
+			evicted += h.heads * min(h.can, max(0, h.units-at+1))
+		}
+		if evicted > asked {
+			break
+		}
+		left = asked - evicted
+	}
+	return at, left
+}
+
+// cut has heads of a surveyed run lose units each.
+func (l *Ledger) cut(a *account, h *leveled, heads, units, protected, window int, c *ref.Compressed) {
+	gone := h.gone
+	if units > 0 {
+		evicted := h.kvs - (h.units-units)<<l.shift
+		gone += evicted
+		c.Evicted += heads * evicted
+		c.Freed += heads * units
+		c.Moved += heads * moved(evicted, h.kvs-protected, window)
+		h.losers += heads
+	}
+	if n := len(a.runs); n > 0 && a.runs[n-1].gone == gone {
+		a.runs[n-1].heads += heads
+	} else {
+		a.runs = append(a.runs, run{heads, gone})
+	}
+}
+
+// changed returns which phases the last cut changed.
+func (v *levels) changed(mask int) []phase {
+	var phases []phase
+	full := 0
+	for i := range v.runs {
+		if h := &v.runs[i]; h.losers > 0 {
+			phases = append(phases, phase{h.kvs & mask, -h.losers})
+			full += h.losers
+		}
+	}
+	return append(phases, phase{0, full})
 }

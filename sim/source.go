@@ -11,7 +11,7 @@ import (
 
 // source has the request that arrives next.
 type source struct {
-	pull  func() (trace.Request, error, bool)
+	pull  func() (*trace.Request, error) // valid until the next call; nil after the last
 	stop  func()
 	next  *trace.Request // the one that arrives next; nil if none is known
 	one   trace.Request
@@ -67,16 +67,16 @@ func (s *source) readFrom(requests iter.Seq2[trace.Request, error]) {
 		}
 	})
 	s.stop = stop
-	s.pull = func() (trace.Request, error, bool) {
+	s.pull = func() (*trace.Request, error) {
 		if taken == len(batch) {
 			batch, taken = batch[:0], 0
 			if _, ok := next(); !ok {
-				return trace.Request{}, nil, false
+				return nil, nil
 			}
 		}
 		taken++
 		r := &batch[taken-1]
-		return r.Request, r.err, true
+		return &r.Request, r.err
 	}
 }
 
@@ -112,8 +112,8 @@ func (s *source) feed() *trace.Request {
 
 // advance reads a request, and checks it. In a closed loop it arrives now.
 func (s *source) advance(now int64) (bool, error) {
-	r, err, ok := s.pull()
-	if err != nil || !ok {
+	r, err := s.pull()
+	if err != nil || r == nil {
 		s.close()
 		return false, err
 	}
@@ -132,10 +132,10 @@ func (s *source) advance(now int64) (bool, error) {
 		return false, err
 	}
 	s.read = r.ArrivalNS
+	s.one = *r
 	if s.clients > 0 && s.turns == nil {
-		r.ArrivalNS = now
+		s.one.ArrivalNS = now
 	}
-	s.one = r
 	return true, nil
 }
 

@@ -14,7 +14,7 @@ import (
 type Spread interface {
 	// Spread appends the demand's heads to dst, with Lost set: in order, and split
 	// where heads that were alike lose unequal numbers. Of each quota's blocks, as
-	// many fall as can.
+	// many are evicted as can be.
 	Spread(dst []Heads, d *Demand) []Heads
 }
 
@@ -133,8 +133,8 @@ func (s *shares) Spread(dst []Heads, d *Demand) []Heads {
 }
 
 // level sets what the heads from dst[start] on lose, blocks in all. They are cut
-// down to a common level: each keeps level·weight. Of the heads whose blocks would
-// fall at the next lower level, the first lose one more.
+// down to a common level: each keeps level·weight. Of the heads that would lose a block
+// at the next lower level, the first lose one more.
 func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 	part := dst[start:]
 	loss := func(h *Heads, level int64) int {
@@ -144,7 +144,7 @@ func level(dst []Heads, start int, weights []int32, blocks int) []Heads {
 		}
 		return int(min(int64(h.Can), max(0, int64(h.Units)-keep)))
 	}
-	fits := func(level int64) bool { // no more than the blocks fall
+	fits := func(level int64) bool { // no more than the blocks asked for are evicted
 		n := 0
 		for i := range part {
 			n += part[i].N * loss(&part[i], level)

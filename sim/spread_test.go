@@ -68,8 +68,8 @@ func TestEven(t *testing.T) {
 	}
 }
 
-// TestSharesRandom holds the spread to its contract on random heads and weights: the
-// blocks fall as far as there are any, and no head that could lose more keeps more
+// TestSharesRandom holds the spread to its contract on random heads and weights: as
+// many blocks as there are come free, and no head that could lose more keeps more
 // than its share of the level by more than a block.
 func TestSharesRandom(t *testing.T) {
 	for seed := range uint64(3000) {

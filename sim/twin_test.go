@@ -83,7 +83,7 @@ func (p *plain) compress(id kv.SeqID) (asked, freed int) {
 			for i := q.First; i < q.First+q.Heads; i++ {
 				n := s.heads[i]
 				if last := n - (p.blocksOf(n)-1)*p.cfg.BlockSize; n == 0 || n-protected < last {
-					continue // of the block that would fall not all could be evicted
+					continue // not all of the last block's KVs could be evicted
 				}
 				if best < 0 || p.blocksOf(n) > p.blocksOf(s.heads[best]) {
 					best = i

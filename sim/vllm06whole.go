@@ -113,8 +113,8 @@ func (b *vllmBlocks) free() int { return b.cache.Free() / b.unit }
 // prompt returns the blocks that a prefill of n tokens takes.
 func (b *vllmBlocks) prompt(n int) int { return b.cache.PrefillNeed(n) / b.unit }
 
-// lack reports whether a decode step cannot run that needs so many blocks of the cache,
-// and so many of them for the sequence admitted last: each sequence wants a free block
+// lack reports whether there are too few free blocks for a decode step that needs need blocks,
+// ofLast of them for the sequence admitted last: each sequence wants a free block
 // at its turn, even if its last block has room.
 func (b *vllmBlocks) lack(need, ofLast int) bool {
 	need /= b.unit

@@ -33,7 +33,7 @@ type V1 struct {
 	plain    bool // each sequence is scheduled, and each block kept, one by one
 }
 
-// DefaultV1 is vLLM's, from 0.20 on, for requests whose prefix hashes stand for so many
+// DefaultV1 is vLLM's, from 0.20 on, for requests whose prefix hashes stand for prefixTokens
 // tokens each; 0 if they have none.
 func DefaultV1(prefixTokens int) V1 {
 	return V1{ReserveFull: true, Prefixes: true, PrefixTokens: prefixTokens}
@@ -69,7 +69,7 @@ func (s *Server) UseV1(c V1) error {
 	case s.ledger == nil:
 		return fmt.Errorf("sim: vllm-v1: only a ledger has it; engines prefill whole prompts")
 	case c.Prefixes && !s.ledger.alike():
-		return fmt.Errorf("sim: prefix caching is not modelled where layers are not alike: windows and states are not there for a prefix of any length")
+		return fmt.Errorf("sim: prefix caching is not modelled where layers have windows or states, which are not there for a prefix of any length: without --enable-prefix-caching, prompts that begin alike are all computed, and times are those at most")
 	case c.Prefixes && s.ledger.Blocks()%s.ledger.heads != 0:
 		return fmt.Errorf("sim: vllm-v1: %d blocks are not whole blocks of %d heads: see V1Blocks", s.ledger.Blocks(), s.ledger.heads)
 	case c.Prefixes && s.policy.enabled:

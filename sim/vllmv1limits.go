@@ -47,8 +47,7 @@ var v1Limits = []struct {
 // v1LargeMemory is the memory from which on a card has V1's larger limits: 70 GiB.
 const v1LargeMemory = 70 << 30
 
-// V1Limits returns the limits that vLLM's V1 engine has on a card of so many bytes where
-// none are set. It has no watermark.
+// V1Limits returns the default limits of vLLM's V1 engine on a card with memory bytes. It has no watermark.
 func V1Limits(card string, memory int64, usage V1Usage) Limits {
 	large := memory >= v1LargeMemory && !strings.Contains(strings.ToLower(card), "a100")
 	for _, l := range v1Limits {

@@ -130,8 +130,8 @@ func (r Request) problems() []error {
 	return errs
 }
 
-// checkPrefix says whether r has more hashes than its prompt has blocks of so many
-// tokens.
+// checkPrefix returns an error if r has more prefix hashes than its prompt has blocks of
+// block tokens.
 func (r Request) checkPrefix(block int) error {
 	if block <= 0 {
 		return nil

@@ -105,7 +105,7 @@ func ln(x float64) float64 {
 // the last place.
 func exp(x float64) float64 {
 	n := math.Floor(float64(x*(1/math.Ln2)) + 0.5)
-	// The upper part of ln 2 ends in so many zeros that its product with n is exact.
+	// The upper part of ln 2 ends in enough zeros for its product with n to be exact.
 	const ln2Hi, ln2Lo = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 	r := x - float64(n*ln2Hi) - float64(n*ln2Lo)
 	p := horner(r, 1, 1, 1.0/2, 1.0/6, 1.0/24, 1.0/120, 1.0/720, 1.0/5040, 1.0/40320, 1.0/362880,

@@ -19,8 +19,8 @@ type Selection struct {
 	// requests of one session all are, or none.
 	Sample float64
 	Seed   uint64 // of Sample and Arrivals
-	Limit  int    // take at most so many; 0 takes all
-	// MaxPrompt and MaxOutput shorten prompts and outputs to so many tokens; 0 leaves
+	Limit  int    // the most requests to take; 0 takes all
+	// MaxPrompt and MaxOutput shorten prompts and outputs to that many tokens; 0 leaves
 	// them as they are. A shortened prompt keeps the prefix hashes of its whole blocks
 	// of PrefixBlockTokens, and none if those are not known.
 	MaxPrompt, MaxOutput int

@@ -74,7 +74,7 @@ func compareRazor(m *methodCase) (CaseResult, error) {
 }
 
 // engine returns a reference engine that holds the prompt, compressed once by the given
-// variant to so many entries in each head; 0 is no compression.
+// variant to that many entries a head; 0 is no compression.
 func (c *razorCase) engine(variant ref.RazorVariant, standIn bool, entries int) (*ref.Engine, ref.Compressed, error) {
 	cfg := ref.Config{Method: "razor", Set: ref.Settings{}}
 	cfg.Config = kv.Config{Shape: c.shape, BlockSize: 16, DType: dtype.F32}

@@ -178,7 +178,7 @@ func Distance(a, b float32) uint64 {
 	return StepsBetween(uint64(math.Float32bits(a)), uint64(math.Float32bits(b)), 32)
 }
 
-// StepsBetween is Distance for floats of any format of so many bits: sign and
+// StepsBetween is Distance for floats of any format of width bits: sign and
 // magnitude.
 func StepsBetween(a, b uint64, width int) uint64 {
 	order := func(bits uint64) int64 {

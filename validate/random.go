@@ -52,7 +52,7 @@ func RandomPipelineOf(seed uint64, methods []*draw.Method) (Pipeline, error) {
 	return randomPipelineOf(seed, 0, methods)
 }
 
-// randomPipelineOf is RandomPipelineOf where so many pipelines of the seed were refused.
+// randomPipelineOf is RandomPipelineOf after that many pipelines of the seed were refused.
 func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, error) {
 	r := rand.New(rand.NewPCG(seed, 1+refused))
 	isKVCompress := func(m *draw.Method) bool { return m.Name == ref.KVCompress }

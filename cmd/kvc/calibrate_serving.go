@@ -274,7 +274,8 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 		return printJSON(w, struct {
 			Cases   []*cost.ServingCase `json:"cases"`
 			Summary cost.ServingSummary `json:"summary"`
-		}{source.Serving, summary})
+			Notes   []string            `json:"notes"` // what the rows were taken for, and the error to expect
+		}{source.Serving, summary, servingNotes(source.Serving)})
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "line\tmodel\tcards\tisl\tosl\tat once\tTTFT ms\tmeasured\toff\tTPOT ms\tmeasured\toff\ttokens/s\toff\t")
@@ -294,14 +295,22 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 	}
 	table.Flush()
 	fmt.Fprintln(w)
-	var said []string
+	for _, sentence := range servingNotes(source.Serving) {
+		fmt.Fprintln(w, printableLine(sentence))
+	}
+	printServingSummary(w, &summary)
+	return nil
+}
+
+// servingNotes says what the rows of a file were taken for, where their times are from and the
+// error to expect, each once.
+func servingNotes(cases []*cost.ServingCase) (said []string) {
 	say := func(sentence string) {
 		if !slices.Contains(said, sentence) {
 			said = append(said, sentence)
-			fmt.Fprintln(w, printableLine(sentence))
 		}
 	}
-	for _, c := range source.Serving {
+	for _, c := range cases {
 		say(c.Rules.Note(c.Backend))
 		if card := c.Deployment.Card.Name; strings.HasPrefix(card, strings.ToLower(c.GPU)+"-") && c.CardGiB == 0 {
 			say(c.GPU + " is taken for " + card + ": --gpu or a column card_gib says which it is.")
@@ -312,13 +321,12 @@ func (f *simFlags) runServingCases(ctx context.Context, w io.Writer, text []byte
 		}
 		say("Error to expect on " + c.Deployment.Card.Name + ": " + c.Expected + ".")
 	}
-	printServingSummary(w, &summary)
-	return nil
+	return said
 }
 
 func printServingSummary(w io.Writer, s *cost.ServingSummary) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%d rows\n", s.Rows)
+	fmt.Fprintf(w, "%s\n", counted(s.Rows, "row"))
 	fmt.Fprintln(table, "\trows\tmean error\twith its sign\tlargest\t")
 	for _, r := range []struct {
 		name                string
@@ -355,7 +363,7 @@ func (f *simFlags) runLogCases(ctx context.Context, w io.Writer, text []byte, na
 		return printJSON(w, report)
 	}
 	sum := &report.Summary
-	fmt.Fprintf(w, "%s: %d requests, on %d × %s with %d blocks of %d tokens, by the rules of vLLM V1.\nTime by %s.\n", printableLine(name), sum.Requests, c.Deployment.TP, c.Deployment.Card.Name,
+	fmt.Fprintf(w, "%s: %s, on %d × %s with %d blocks of %d tokens, by the rules of vLLM V1.\nTime by %s.\n", printableLine(name), counted(sum.Requests, "request"), c.Deployment.TP, c.Deployment.Card.Name,
 		c.Memory.Blocks/max(1, c.Deployment.Heads()), c.Deployment.BlockSize, printableLine(fit.Of))
 	if sum.Other != "" {
 		fmt.Fprintf(w, "That is a fit to %s.\n", sum.Other)

@@ -75,7 +75,7 @@ func TestServingCases(t *testing.T) {
 	rows, log := written(t, "rows.csv", servingRows), written(t, "log.csv", loggedRows)
 	profile := filepath.Join(t.TempDir(), "p.json")
 	code, out, errs := kvc("calibrate", "--measurements", rows, "--measurements", log+",model=llama-3.1-8b,gpu=l4", "-o", profile)
-	for _, want := range []string{"Fitted to 5 rows of rows.csv, log.csv (l4, llama-3.1-8b):", "Fitted to 1 rows of rows.csv (l4, llama-3.1-8b), on sglang:", "off on average: TPOT", "not determined by these rows", "fitted", "Written to"} {
+	for _, want := range []string{"Fitted to 5 rows of rows.csv, log.csv (l4, llama-3.1-8b):", "Fitted to 1 row of rows.csv (l4, llama-3.1-8b), on sglang:", "off on average: TPOT", "not determined by these rows", "fitted", "Written to"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Fatalf("%d: %s%s: want %q", code, out, errs, want)
 		}
@@ -83,7 +83,7 @@ func TestServingCases(t *testing.T) {
 	code, out, errs = kvc("sim", "--cases", rows, "--profile", profile)
 	for _, want := range []string{
 		"Backend vllm served by the rules of vLLM V1, lengths of a closed loop spread by ±10 %.", "Backend sglang served prefill-first", "Backend magic is not modelled",
-		"Time by 5 rows of rows.csv, log.csv (l4, llama-3.1-8b).", "Time by 1 rows of rows.csv (l4, llama-3.1-8b), on sglang.", "\n4 rows\n",
+		"Time by 5 rows of rows.csv, log.csv (l4, llama-3.1-8b).", "Time by 1 row of rows.csv (l4, llama-3.1-8b), on sglang.", "\n4 rows\n",
 	} {
 		if code != 0 || strings.Count(out, want) != 1 {
 			t.Fatalf("%d: %s%s: want %q once", code, out, errs, want)
@@ -113,12 +113,16 @@ func TestServingCases(t *testing.T) {
 	var runs struct {
 		Cases   []map[string]any
 		Summary map[string]float64
+		Notes   []string
 	}
 	if err := json.Unmarshal([]byte(out), &runs); code != 0 || err != nil {
 		t.Fatalf("%d: %v, %s", code, err, errs)
 	}
 	if s := runs.Summary; s["rows"] != 4 || s["tpot_rows"] != 4 || !(s["tpot_mape"] > 0) || !(s["ttft_mape"] > 0) || !(s["throughput_mape"] > 0) || s["tpot_max_error"] == 0 || s["tpot_mean_error"] == 0 {
 		t.Errorf("%v", s)
+	}
+	if notes := strings.Join(runs.Notes, "\n"); !strings.Contains(notes, "Backend magic is not modelled") || !strings.Contains(notes, "Error to expect on l4: ") {
+		t.Errorf("notes %s", notes)
 	}
 	if c := runs.Cases[1]; c["factors_of_other"] != "another card (h100, not l4)" || !strings.Contains(c["error_to_expect"].(string), "TPOT") || c["served_as"].(map[string]any)["prefill_first"] != true {
 		t.Errorf("%v", c)

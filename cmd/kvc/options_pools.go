@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -10,11 +11,40 @@ import (
 	"kvcompress/sim/project"
 )
 
+// linkFlags say over what link servers that prefill send KVs to those that decode.
+type linkFlags struct {
+	bandwidth float64
+	latency   time.Duration
+}
+
+func (f *linkFlags) add(flags *pflag.FlagSet) {
+	flags.Float64Var(&f.bandwidth, "kv-link-bandwidth", 0, "`bytes` a second from a card that prefills to one that decodes (default: the card's network)")
+	flags.DurationVar(&f.latency, "kv-link-latency", 0, "`time` from when a prompt's last byte is sent until it is there")
+}
+
+// check refuses a link that cannot be meant, and one where nothing is sent.
+func (f *linkFlags) check(flags *pflag.FlagSet, used bool, by string) error {
+	for _, name := range []string{"kv-link-bandwidth", "kv-link-latency"} {
+		if flags.Changed(name) && !used {
+			return usagef("--%s is of %s", name, by)
+		}
+	}
+	switch {
+	case flags.Changed("kv-link-bandwidth") && !(f.bandwidth > 0 && !math.IsInf(f.bandwidth, 0)):
+		return usagef("--kv-link-bandwidth %v: want bytes a second, more than 0, as 5e10", f.bandwidth)
+	case f.latency < 0 || f.latency > sim.MaxLinkNS:
+		return usagef("--kv-link-latency %v: want 0 to an hour", f.latency)
+	}
+	return nil
+}
+
+// poolNames are the flags that say how many servers there are of each kind.
+const poolNames = "--prefill-replicas and --decode-replicas"
+
 // poolFlags disaggregate servers that prefill from servers that decode.
 type poolFlags struct {
 	prefill, decode int
-	bandwidth       float64
-	latency         time.Duration
+	link            linkFlags
 }
 
 // simPools is what poolFlags say, as --json has it.
@@ -28,31 +58,27 @@ type simPools struct {
 func (f *poolFlags) add(flags *pflag.FlagSet) {
 	flags.IntVar(&f.prefill, "prefill-replicas", 0, "`number` of servers that prefill, and send the KVs to --decode-replicas others")
 	flags.IntVar(&f.decode, "decode-replicas", 0, "`number` of servers that decode what --prefill-replicas have computed")
-	flags.Float64Var(&f.bandwidth, "kv-link-bandwidth", 0, "`bytes` a second from a card that prefills to one that decodes (default: the card's network)")
-	flags.DurationVar(&f.latency, "kv-link-latency", 0, "`time` from when a prompt's last byte is sent until it is there")
+	f.link.add(flags)
 }
 
 func (f *poolFlags) set() bool { return f.prefill != 0 || f.decode != 0 }
 
 // parse returns what the flags say; nil where they are not given.
 func (f *poolFlags) parse(flags *pflag.FlagSet, card *catalog.Card, c *project.Config, scheduler sim.Scheduler) (*sim.Disaggregation, error) {
-	if !f.set() {
-		if flags.Changed("kv-link-bandwidth") || flags.Changed("kv-link-latency") {
-			return nil, usagef("--kv-link-bandwidth and --kv-link-latency are of --prefill-replicas and --decode-replicas")
-		}
-		return nil, nil
+	if err := f.link.check(flags, f.set(), poolNames); err != nil || !f.set() {
+		return nil, err
 	}
 	switch {
 	case f.prefill < 1 || f.decode < 1:
-		return nil, usagef("--prefill-replicas and --decode-replicas go together: want at least one of each")
+		return nil, usagef(poolNames + " go together: want at least one of each")
 	case c.Replicas > 1:
-		return nil, usagef("--replicas does not go with --prefill-replicas and --decode-replicas: these say all servers")
+		return nil, usagef("--replicas does not go with " + poolNames + ": these say all servers")
 	case c.Concurrency > 0 || c.Turns != sim.TurnsAsRecorded:
-		return nil, usagef("--prefill-replicas and --decode-replicas are of requests that arrive by their own times: neither --concurrency nor --turns goes with them")
+		return nil, usagef(poolNames + " are of requests that arrive by their own times: neither --concurrency nor --turns goes with them")
 	case scheduler != sim.VLLMV1:
-		return nil, usagef("--prefill-replicas and --decode-replicas are of --engine %s", sim.VLLMV1)
+		return nil, usagef(poolNames+" are of --engine %s", sim.VLLMV1)
 	}
-	d := &sim.Disaggregation{Prefill: f.prefill, Decode: f.decode, Link: sim.Link{BytesPerSecond: f.bandwidth, LatencyNS: int64(f.latency)}}
+	d := &sim.Disaggregation{Prefill: f.prefill, Decode: f.decode, Link: sim.Link{BytesPerSecond: f.link.bandwidth, LatencyNS: int64(f.link.latency)}}
 	if !flags.Changed("kv-link-bandwidth") {
 		if d.Link.BytesPerSecond = card.Network; card.Network == 0 {
 			return nil, usagef("--kv-link-bandwidth is missing: the network of %s is not known", card.Name)

@@ -16,6 +16,7 @@ type schedulerFlags struct {
 	fs        *pflag.FlagSet
 	scheduler string
 	usage     string
+	version   string // of vLLM, whose way of measuring memory holds; empty is the server's default
 	v1        sim.V1
 }
 
@@ -27,6 +28,7 @@ func (f *schedulerFlags) add(fs *pflag.FlagSet) {
 	f.v1 = sim.DefaultV1(0)
 	fs.StringVar(&f.scheduler, "engine", "", "`server` whose rules form the batches: "+choices(sim.Schedulers())+" (default vllm-v1 where nothing is compressed, else kv-compress)")
 	fs.StringVar(&f.usage, "usage-context", string(sim.V1APIServer), "how vllm-v1 runs, which decides its limits by card where none are given: "+choices(sim.V1Usages()))
+	fs.StringVar(&f.version, "vllm-version", "", "`version` of vLLM, as 0.19, whose way of measuring memory and of admission holds (default: 0.11 where nothing is compressed, else that of KV-Compress's server)")
 	fs.IntVar(&f.v1.LongPrefill, "long-prefill-token-threshold", 0, "with vllm-v1, `tokens` of a prompt in one iteration; 0 is no limit")
 	fs.BoolVar(&f.v1.ReserveFull, "scheduler-reserve-full-isl", true, "with vllm-v1, admit a request when its whole prompt fits, as from 0.20 on; before, when its first chunk does")
 }
@@ -65,6 +67,17 @@ func (f *schedulerFlags) server(method bool) (sim.Scheduler, sim.V1Usage, error)
 	if err := f.v1.Validate(); err != nil {
 		return "", "", usageError{err}
 	}
+	if f.version != "" {
+		engine, err := cost.EngineOf(f.version)
+		switch {
+		case err != nil:
+			return "", "", usageError{fmt.Errorf("--vllm-version: %w", err)}
+		case engine.Scheduler() != scheduler:
+			return "", "", usagef("--vllm-version %s: batches are formed as by %s there, and here by %s; --engine says whose rules hold", f.version, engine.Scheduler(), scheduler)
+		case scheduler == sim.VLLMV1 && !f.fs.Changed("scheduler-reserve-full-isl"):
+			f.v1.ReserveFull = cost.ReservesFull(f.version)
+		}
+	}
 	if scheduler == sim.VLLMV1 && f.fs.Changed("watermark") {
 		return "", "", usagef("--watermark: vllm-v1 has none; --engine vllm-0.6 has")
 	}
@@ -88,19 +101,19 @@ func (f *schedulerFlags) limits(given sim.Limits, scheduler sim.Scheduler, card 
 	return given
 }
 
-// memory returns the engine that measures the memory where --engine says whose rules hold;
-// else nothing, and what is served decides.
+// memory returns the engine that measures the memory where --engine says whose rules hold, or
+// --vllm-version which version's; else nothing, and what is served decides.
 func (f *schedulerFlags) memory(scheduler sim.Scheduler) cost.Engine {
 	switch {
+	case f.version != "":
+		engine, _ := cost.EngineOf(f.version) // server has the error
+		return engine
 	case f.scheduler == "":
 		return ""
 	case scheduler == sim.VLLM06:
 		return cost.VLLM06
 	case scheduler == sim.KVCompressServer:
 		return cost.KVCompress
-	case f.v1.ReserveFull:
-		return cost.VLLMV1Next
-	default:
-		return cost.VLLMV1
 	}
+	return cost.VLLMV1
 }

@@ -27,6 +27,7 @@ import (
 type planFlags struct {
 	sweepFlags
 	replicas, most int
+	disaggregate   bool
 	asJSON         bool
 	html           string
 	quality        qualityFlags
@@ -57,7 +58,9 @@ methods are projected there as if they were ported. With --engine own, each runs
 server that has it, and the first line says that they are on different engines.
 
 The replicas are the fewest that meet the objectives, up to --max-replicas, or --replicas.
-If one request at a time does not meet them, no number does.
+If one request at a time does not meet them, no number does. With --disaggregate there
+are candidates with servers that prefill and others that decode, too: as few in all as
+meet the objectives, up to --max-replicas of each kind; with --replicas N as many in all.
 
 MODEL, CARD, memory and compressions are as for kvc sweep. Quality is not projected: with
 --quality and --min-quality a candidate has to keep a part of the full cache's score by a
@@ -67,6 +70,7 @@ Exit code 1 if no candidate meets the objectives.`,
   kvc plan --requests code.csv --model llama-3.1-70b --gpu a100,h100 --tensor-parallel 2,4,8 --compression none,rate:0.5,snapkv:tokens:1024 \
       --price a100=1.80,h100=3 --slo-ttft 5s --slo-tpot 80ms --slo-attainment 0.95 --html plan.html
   kvc plan --requests chat --model llama-3.1-8b --gpu h100 --slo-e2e 20s --load 2
+  kvc plan --requests chat --model llama-3.1-70b --gpu h100 --tensor-parallel 4 --slo-ttft 1s --slo-tpot 20ms --disaggregate
   kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,snapkv:rate:0.5 --quality bench.json --min-quality 0.95`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -80,6 +84,8 @@ Exit code 1 if no candidate meets the objectives.`,
 	f.addPrices(fs)
 	fs.IntVar(&f.replicas, "replicas", 0, "`number` of replicas of every candidate; 0 is the fewest that meet the objectives")
 	fs.IntVar(&f.most, "max-replicas", 64, "largest `number` of replicas that is tried")
+	fs.BoolVar(&f.disaggregate, "disaggregate", false, "have beside each candidate one of servers that prefill and others that decode")
+	f.link.add(fs)
 	f.addSettings(cmd)
 	engine := fs.Lookup("engine")
 	engine.Usage = "`server` that all candidates are projected on: " + choices(sim.Schedulers()) + "; or " + ownEngine + ", for each the one that has it (default vllm-v1)"
@@ -121,9 +127,16 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if f.replicas < 0 || f.replicas > sim.MaxReplicas || f.most < 1 || f.most > sim.MaxReplicas {
 		return usagef("--replicas and --max-replicas: want 1 to %d", sim.MaxReplicas)
 	}
+	if f.disaggregate {
+		f.prefill, f.decode = []int{1}, []int{1} // which are searched for
+		if f.engine.fs.Changed("replicas") && f.replicas == 1 {
+			return usagef("--disaggregate: it takes two servers or more: --replicas 1 is one")
+		}
+	}
 	if err := f.check(); err != nil {
 		return err
 	}
+	f.sweepFlags.replicas = []int{1} // how many is searched for
 	points, err := f.points()
 	if err != nil {
 		return err

@@ -100,7 +100,7 @@ func TestPlan(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 	if never := planned(t, exitFailed, of("--slo-ttft", (one/2).String())...); never.Meets || !never.Candidates[0].Alone || never.Candidates[0].Reasons[0].Kind != "objective" ||
-		!strings.HasPrefix(never.Answer, "None meets the objectives for 99 % of the requests. Nearest: any replicas of 1 × l4") {
+		!strings.HasPrefix(never.Answer, "None meets the objectives for 99 % of the requests. Nearest: 1 × l4 with any number of replicas") {
 		t.Errorf("%+v", never)
 	}
 	if few := planned(t, exitFailed, of("--slo-ttft", (one*101/100).String(), "--max-replicas", "2")...); few.Candidates[0].Replicas != 2 || few.Candidates[0].Alone ||
@@ -184,22 +184,22 @@ func TestPlanUsage(t *testing.T) {
 	log := steady(t, "0")
 	base := []string{"plan", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "l4,h100", "--slo-ttft", "1s"}
 	for want, args := range map[string][]string{
-		"no price of h100":              {"--price", "l4=1"},
-		"want CARD=DOLLARS":             {"--price", "l4=cheap"},
-		"want 0 to 10,000":              {"--price", "l4=-1,h100=1"},
-		"want 1 to 4096":                {"--max-replicas", "0"},
-		"--replicas and --max-replicas": {"--replicas", "5000"},
-		"want a part in (0, 1]":         {"--slo-attainment", "1.5"},
-		"want a time above 0":           {"--slo-tpot", "0s"},
-		"there is no router":            {"--router", "dice"},
-		"there is no rule":              {"--turns", "never"},
-		"clients":                       {"--concurrency", "0"},
-		"there is no scheduler":         {"--engine", "orca"},
-		"exclude each other":            {"--rate", "0.5", "--max-cache-tokens", "7"},
-		"--compression exclude":         {"--rate", "0.5", "--compression", "none"},
-		"ways to serve one load":        {"--load", "1,2"},
-		"kvc sweep takes several":       {"--model", "llama-3.1-70b"},
-		"as many":                       {"--tensor-parallel", "0"},
+		"no price of h100":                     {"--price", "l4=1"},
+		"want CARD=DOLLARS":                    {"--price", "l4=cheap"},
+		"want more than 0, and at most 10,000": {"--price", "l4=-1,h100=1"},
+		"want 1 to 4096":                       {"--max-replicas", "0"},
+		"--replicas and --max-replicas":        {"--replicas", "5000"},
+		"want a part in (0, 1]":                {"--slo-attainment", "1.5"},
+		"want a time above 0":                  {"--slo-tpot", "0s"},
+		"there is no router":                   {"--router", "dice"},
+		"there is no rule":                     {"--turns", "never"},
+		"clients":                              {"--concurrency", "0"},
+		"there is no scheduler":                {"--engine", "orca"},
+		"exclude each other":                   {"--rate", "0.5", "--max-cache-tokens", "7"},
+		"--compression exclude":                {"--rate", "0.5", "--compression", "none"},
+		"ways to serve one load":               {"--load", "1,2"},
+		"kvc sweep takes several":              {"--model", "llama-3.1-70b"},
+		"as many":                              {"--tensor-parallel", "0"},
 	} {
 		if want == "as many" {
 			want = "--tensor-parallel 0"
@@ -216,8 +216,8 @@ func TestPlanUsage(t *testing.T) {
 
 // TestSweepTakesFlagsOfSim has every flag that says what is projected in kvc sweep too.
 func TestSweepTakesFlagsOfSim(t *testing.T) {
-	other := map[string]bool{"num-gpu-blocks": true, "cases": true, "plot": true, "chrome-trace": true, "per-request": true, "per-step": true, // of one run
-		"prefill-replicas": true, "decode-replicas": true, "kv-link-bandwidth": true, "kv-link-latency": true}
+	other := map[string]bool{"num-gpu-blocks": true, "cases": true, "plot": true, "chrome-trace": true, "per-request": true, "per-step": true} // of one run
+	found := map[string]bool{"plots": true, "prefill-replicas": true, "decode-replicas": true}                                                 // kvc plan finds how many, with --disaggregate
 	sweep, plan := newSweepCmd().Flags(), newPlanCmd().Flags()
 	newSimCmd().Flags().VisitAll(func(f *pflag.Flag) {
 		if other[f.Name] {
@@ -226,7 +226,7 @@ func TestSweepTakesFlagsOfSim(t *testing.T) {
 		if sweep.Lookup(f.Name) == nil {
 			t.Errorf("kvc sweep has no --%s", f.Name)
 		}
-		if f.Name != "plots" && plan.Lookup(f.Name) == nil {
+		if !found[f.Name] && plan.Lookup(f.Name) == nil {
 			t.Errorf("kvc plan has no --%s", f.Name)
 		}
 	})

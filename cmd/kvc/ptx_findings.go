@@ -80,7 +80,7 @@ func printFindings(out io.Writer, found []ptx.Finding) {
 	for _, f := range found {
 		fmt.Fprint(out, strings.TrimRight(printable(f.String()), "\n"), "\n")
 		if f.Times > 1 {
-			fmt.Fprintf(out, "    found   %d times\n", f.Times)
+			fmt.Fprintf(out, "    found   %s\n", counted(int(f.Times), "time"))
 		}
 		fmt.Fprintln(out)
 	}

@@ -361,7 +361,7 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 		return err
 	}
 	if m := &result.Metrics; err == nil && m.Finished+m.Refused+m.Unfinished == 0 {
-		return fmt.Errorf("%s has no requests", source.name)
+		return source.none()
 	}
 	inputs := simInputs{
 		source.name, model.Name, card.Name, d.TP, d.PP, d.Weights, d.KV, d.BlockSize, d.Utilization, scheduler, nil,
@@ -393,8 +393,8 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	return interrupted(err, printedBefore+", and no file is written")
 }
 
-// v1 returns how vLLM V1 schedules requests of which each prefix hash stands for so many
-// tokens: prompts in chunks and prefixes shared, unless flags say otherwise, or blocks
+// v1 returns how vLLM V1 schedules requests whose prefix hashes stand for prefixTokens
+// tokens each: prompts in chunks and prefixes shared, unless flags say otherwise, or blocks
 // cannot be shared.
 func (f *simFlags) v1(fs *pflag.FlagSet, unshared bool, prefixTokens int) sim.V1 {
 	c := f.engine.v1

@@ -19,8 +19,11 @@ func TestSimEngine(t *testing.T) {
 	serve := "sim --model llama-3.1-8b --gpu h100 --check --requests " + log + " "
 	for _, c := range []struct{ args, want string }{
 		{"--engine vllm-v1", "prefixes cached: 512 prompt tokens were there, prompts in chunks; batches as vllm-v1 forms them"},
-		{"--engine vllm-v1", "Memory of a card, as vllm-v1-0.17 measures it"},
-		{"--engine vllm-v1 --scheduler-reserve-full-isl=false", "Memory of a card, as vllm-v1 measures it"},
+		{"", "Memory of a card, as vllm-v1 measures it"},
+		{"--engine vllm-v1", "Memory of a card, as vllm-v1 measures it"}, // what is said is what holds unsaid
+		{"--vllm-version 0.19", "Memory of a card, as vllm-v1-0.17 measures it"},
+		{"--vllm-version v0.21.3 --engine vllm-v1", "Memory of a card, as vllm-v1-0.21 measures it"},
+		{"--vllm-version 0.6.4 --engine vllm-0.6", "Memory of a card, as vllm-0.6.3 measures it"},
 		{"--engine vllm-v1 --enable-prefix-caching=false", "uncompressed, prompts in chunks; batches"},
 		{"--engine vllm-v1 --enable-chunked-prefill=false", "512 prompt tokens were there; batches"},
 		{"--engine vllm-v1 --max-cache-tokens 64", "KV-Compress exists for vLLM 0.6.0 only. On vLLM V1 it is a projection"},
@@ -48,6 +51,8 @@ func TestSimEngine(t *testing.T) {
 		{args: "--gpu l4 --max-num-seqs 16", seqs: 16, batch: 2048},
 		{args: "--gpu l4 --engine vllm-v2", wrong: true},
 		{args: "--gpu l4 --usage-context phone", wrong: true},
+		{args: "--gpu l4 --vllm-version 0.6.4", wrong: true},
+		{args: "--gpu l4 --vllm-version new", wrong: true},
 		{args: "--gpu l4 --watermark 0.1", wrong: true},
 		{args: "--gpu l4 --engine vllm-0.6 --long-prefill-token-threshold 5", wrong: true},
 		{args: "--gpu l4 --long-prefill-token-threshold -5", wrong: true},

@@ -34,7 +34,7 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		}
 		switch {
 		case c.MaxCacheTokens > 0:
-			how += fmt.Sprintf(" to %d KVs a head", c.MaxCacheTokens)
+			how += fmt.Sprintf(" to %s a head", counted(c.MaxCacheTokens, "KV"))
 		case c.Rate > 0:
 			how += fmt.Sprintf(" to a part of %g", c.Rate)
 		}
@@ -83,6 +83,9 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	}
 	t.Flush()
 
+	if l := r.Link; l != nil {
+		fmt.Fprintf(w, "\nThe KVs of %s were sent: %.4g s on the link on average, and %.4g s waiting for it; each link is busy %s of the time.\n", counted(l.Sent, "prompt"), l.Send, l.Wait, percent(l.Busy))
+	}
 	if in.SLO.Set() {
 		fmt.Fprintf(w, "\nObjectives, for %s of the requests\n", percent(in.SLO.Required()))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -134,7 +137,7 @@ func printMemory(w io.Writer, m *cost.Memory) {
 	}
 	t.Flush()
 	if m.Sequences > 0 {
-		fmt.Fprintf(w, "  in all %.3f GB; room for the states of %d sequences of any length\n", float64(m.Card)/1e9, m.Sequences)
+		fmt.Fprintf(w, "  in all %.3f GB; room for the states of %s of any length\n", float64(m.Card)/1e9, counted(m.Sequences, "sequence"))
 		return
 	}
 	fmt.Fprintf(w, "  in all %.3f GB; %d blocks of one head, for %d tokens uncompressed:\n  %s\n", float64(m.Card)/1e9, m.Blocks, m.Tokens, report.Concurrency(m))

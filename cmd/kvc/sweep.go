@@ -44,6 +44,8 @@ type sweepFlags struct {
 	utilization                 []string
 	loads                       []float64
 	concurrency, replicas       []int
+	prefill, decode             []int // replicas of each kind
+	link                        linkFlags
 	send                        sendFlags
 	method                      sweepMethod
 	spread                      string
@@ -101,6 +103,7 @@ auto/N, which takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID), and -o 
 a disk that all see; kvc sweep merge DIR joins their files. Whatever ends a shard in
 the middle, the same command goes on from there. docs/planning.md has manifests.
 
+Exit code 2 if no point can be projected, as where the model fits none of the cards.
 Ctrl-C prints what is finished, marked partial: exit code 130.`,
 		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
@@ -117,6 +120,9 @@ Ctrl-C prints what is finished, marked partial: exit code 130.`,
 	fs.StringSliceVar(&f.models, "model", nil, "`models`, with commas between")
 	f.addPoints(fs)
 	fs.IntSliceVar(&f.replicas, "replicas", []int{1}, "`numbers` of such servers behind a router")
+	fs.IntSliceVar(&f.prefill, "prefill-replicas", nil, "`numbers` of servers that prefill, and send the KVs to --decode-replicas others; in place of --replicas, or beside those that are given")
+	fs.IntSliceVar(&f.decode, "decode-replicas", nil, "`numbers` of servers that decode what --prefill-replicas have computed")
+	f.link.add(fs)
 	fs.BoolVar(&f.maxLoad, "max-load", false, "find the largest load within the objectives")
 	addObjectives(fs, &f.settings.SLO)
 	f.addPrices(fs)
@@ -243,8 +249,8 @@ func engineOf(points []sweep.Point) cost.Engine {
 	return cost.VLLMV1
 }
 
-// checkMethods refuses options of methods that are not in the sweep, and methods that
-// cannot be planned.
+// checkMethods refuses options of methods that are not in the sweep, and methods that can be
+// planned of none of its models: of some of them, those points say why they are not projected.
 func (f *sweepFlags) checkMethods(cmd *cobra.Command, points []sweep.Point) error {
 	used := map[string]bool{}
 	type planned struct {
@@ -252,6 +258,11 @@ func (f *sweepFlags) checkMethods(cmd *cobra.Command, points []sweep.Point) erro
 		sweep.Compression
 	}
 	checked := map[planned]bool{}
+	possible := map[sweep.Compression]bool{}
+	var impossible []struct {
+		of  sweep.Compression
+		err error
+	}
 	for _, p := range points {
 		used[p.Compression.MethodName()] = true
 		if key := (planned{p.Model, p.Compression}); p.Compression.Enabled() && !checked[key] {
@@ -260,9 +271,19 @@ func (f *sweepFlags) checkMethods(cmd *cobra.Command, points []sweep.Point) erro
 			if err == nil {
 				err = f.settings.CheckMethod(model, p.Compression)
 			}
-			if err != nil {
-				return usagef("--compression %s, %s: %w", p.Compression, p.Model, err)
+			if err == nil {
+				possible[p.Compression] = true
+			} else {
+				impossible = append(impossible, struct {
+					of  sweep.Compression
+					err error
+				}{p.Compression, usagef("--compression %s, %s: %w", p.Compression, p.Model, err)})
 			}
+		}
+	}
+	for _, not := range impossible {
+		if !possible[not.of] {
+			return not.err
 		}
 	}
 	for _, method := range slices.Sorted(maps.Keys(f.settings.Set)) {
@@ -301,7 +322,7 @@ func (o *sweepOutput) check() error {
 
 // points are the combinations that the flags ask for.
 func (f *sweepFlags) points() ([]sweep.Point, error) {
-	a := sweep.Axes{Models: f.models, Cards: f.gpus, TP: f.tp, MaxNumSeqs: f.seqs, Loads: f.loads, Concurrency: f.concurrency, Replicas: f.replicas}
+	a := sweep.Axes{Models: f.models, Cards: f.gpus, TP: f.tp, MaxNumSeqs: f.seqs, Loads: f.loads, Concurrency: f.concurrency, Replicas: f.replicas, Prefill: f.prefill, Decode: f.decode}
 	for _, n := range f.concurrency {
 		if err := checkConcurrency(f.engine.fs, n); err != nil {
 			return nil, err
@@ -312,16 +333,23 @@ func (f *sweepFlags) points() ([]sweep.Point, error) {
 			return nil, err
 		}
 	}
-	budgets := f.memory
+	for name, numbers := range map[string][]int{"prefill-replicas": f.prefill, "decode-replicas": f.decode} {
+		for _, n := range numbers {
+			if n < 1 || n > sim.MaxReplicas {
+				return nil, usagef("--%s %d: want 1 to %d", name, n, sim.MaxReplicas)
+			}
+		}
+	}
+	budgets, flag := f.memory, "memory"
 	if len(f.utilization) > 0 {
-		if budgets = f.utilization; f.engine.fs.Changed("memory") {
+		if budgets, flag = f.utilization, "gpu-memory-utilization"; f.engine.fs.Changed("memory") {
 			return nil, usagef("--gpu-memory-utilization and --memory exclude each other")
 		}
 	}
 	for _, s := range budgets {
 		b, err := sweep.ParseBudget(s)
 		if err != nil {
-			return nil, usagef("--memory: %w", err)
+			return nil, usagef("--%s: %w", flag, err)
 		}
 		a.Budgets = append(a.Budgets, b)
 	}
@@ -372,7 +400,7 @@ func (f *sweepFlags) check() error {
 	case f.workers < 0:
 		return usagef("--workers %d: want at least 1, or 0 for one for each core", f.workers)
 	}
-	if err := checkObjectives(f.engine.fs, &f.settings.SLO); err != nil {
+	if err := errors.Join(checkObjectives(f.engine.fs, &f.settings.SLO), f.checkPools()); err != nil {
 		return err
 	}
 	f.settings.Prices = map[string]float64{}
@@ -386,6 +414,9 @@ func (f *sweepFlags) check() error {
 		if err != nil {
 			return err
 		}
+		if before, given := f.settings.Prices[name]; given && before != usd {
+			return usagef("--price: %s has two prices: a card of a file that is priced by itself wants a name of its own", name)
+		}
 		f.settings.Prices[name] = usd
 	}
 	if err := f.applySettings(); err != nil {
@@ -395,6 +426,29 @@ func (f *sweepFlags) check() error {
 		return usageError{err}
 	}
 	return f.out.check()
+}
+
+// disaggregates reports whether there are servers that prefill and others that decode.
+func (f *sweepFlags) disaggregates() bool { return len(f.prefill) > 0 || len(f.decode) > 0 }
+
+// checkPools refuses what does not go with servers that prefill and others that decode.
+func (f *sweepFlags) checkPools() error {
+	fs := f.engine.fs
+	by, none := poolNames, "--replicas"
+	if fs.Lookup("disaggregate") != nil {
+		by, none = "--disaggregate", "no --disaggregate"
+	}
+	f.settings.Link, f.settings.LinkLatency = f.link.bandwidth, int64(f.link.latency)
+	if err := f.link.check(fs, f.disaggregates(), by); err != nil || !f.disaggregates() {
+		return err
+	}
+	switch {
+	case len(f.prefill) == 0 || len(f.decode) == 0:
+		return usagef("%s go together: want at least one of each", by)
+	case len(f.concurrency) > 0 || f.send.turns != string(sim.TurnsAsRecorded):
+		return usagef("%s: requests arrive by their own times there; with --concurrency or --turns want %s", by, none)
+	}
+	return nil
 }
 
 // cardOf returns the name of that card of the sweep which a price is for.
@@ -412,6 +466,9 @@ func (f *sweepFlags) cardOf(price string) (string, error) {
 }
 
 func (f *sweepFlags) run(cmd *cobra.Command) error {
+	if f.disaggregates() && !cmd.Flags().Changed("replicas") {
+		f.replicas = nil // all points have some that prefill and others that decode
+	}
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -478,7 +535,23 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if err := f.out.print(cmd, &inputs, len(points), outcomes); err != nil {
 		return err
 	}
-	return interrupted(runErr, printedBefore)
+	if runErr != nil {
+		return interrupted(runErr, printedBefore)
+	}
+	return noneProjected(outcomes)
+}
+
+// noneProjected returns an error where no point could be projected, as kvc sim does of its one.
+func noneProjected(outcomes []sweep.Outcome) error {
+	for i := range outcomes {
+		if outcomes[i].Error == "" || outcomes[i].Metrics.Finished > 0 {
+			return nil
+		}
+	}
+	if len(outcomes) == 0 {
+		return nil
+	}
+	return fmt.Errorf("no point could be projected, the first because %s", strings.TrimPrefix(outcomes[0].Error, "sim: "))
 }
 
 // project makes the shard's projections that are not there yet.
@@ -538,7 +611,7 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 		requests = append(requests, r)
 	}
 	if len(requests) == 0 {
-		return nil, "", fmt.Errorf("%s has no requests", source.name)
+		return nil, "", source.none()
 	}
 	switch {
 	case f.prefix && source.prefixBlock() == 0:
@@ -679,6 +752,10 @@ func (in *sweepInputs) list() []report.Input {
 	if s.SLO.Set() {
 		slo = fmt.Sprintf("%s; for %g of the requests", sloWords(s.SLO), s.SLO.Required())
 	}
+	link := "each card's network"
+	if s.Link > 0 {
+		link = fmt.Sprintf("%.4g GB/s a card", s.Link/1e9)
+	}
 	list := []report.Input{
 		{Name: "requests", Value: fmt.Sprintf("%s: %s", in.Requests, counted(in.Count, "request"))},
 		{Name: "requests, SHA-256", Value: in.Digest[:min(16, len(in.Digest))]},
@@ -703,6 +780,7 @@ func (in *sweepInputs) list() []report.Input {
 		{s.Chunked && s.Scheduler != sim.VLLMV1, "chunked prefill", "on"}, {s.PrefixTokens > 0, "prefix caching", "on"},
 		{s.V1 != nil && s.V1.WholePrompts, "chunked prefill", "off"}, {s.V1 != nil && !s.V1.Prefixes, "prefix caching", "off"},
 		{s.Window > 0, "queries of a prompt that are watched", strconv.Itoa(s.Window)},
+		{s.Link > 0 || s.LinkLatency > 0, "link from prefill to decode replicas", fmt.Sprintf("%s and %v", link, time.Duration(s.LinkLatency))},
 		{s.Spread != "", "which heads lose what is evicted", s.Spread},
 	} {
 		if o.on {

@@ -65,7 +65,7 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 	if missing != nil {
 		return missing
 	}
-	return nil
+	return noneProjected(merged.Items)
 }
 
 // shardFiles returns the files of results that are named, or that a folder has of a job:

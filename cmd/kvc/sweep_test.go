@@ -294,3 +294,27 @@ func TestJobManifest(t *testing.T) {
 		t.Errorf("shard %v of %d completions, %v", s, job.Spec.Completions, err)
 	}
 }
+
+// TestSweepOfSomeModels has a method that some of the models cannot have: their points say why,
+// and the others are projected; where none can have it, it is refused.
+func TestSweepOfSomeModels(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log.jsonl")
+	if err := os.WriteFile(log, []byte(`{"timestamp": 0, "input_length": 1024, "output_length": 2, "hash_ids": [1, 2]}`+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"sweep", "--requests", log, "--gpu", "h100", "--engine", "vllm-v1", "--compression", "none,snapkv:tokens:64", "--model"}
+	code, out, errs := kvc(append(args, "llama-3.1-8b,mamba-2.8b")...)
+	if code != exitDone || !strings.Contains(out, "4 projections") || !strings.Contains(out, "Not projected (1 point): method snapkv on mamba-2.8b") {
+		t.Errorf("%d: %s%s", code, errs, out)
+	}
+	// What is not shared is said of the model that shares nothing, and not of the other.
+	if !strings.Contains(strings.ReplaceAll(out, "\n", " "), "Prompts that begin alike are all computed and held: that layers with windows or states share prefixes is not modelled") {
+		t.Errorf("no word of prefixes: %s", out)
+	}
+	if code, out, errs := kvc(append(args, "mamba-2.8b,rwkv-5-world-7b")...); code != exitUsage || out != "" || !strings.Contains(errs, "method snapkv on mamba-2.8b") {
+		t.Errorf("%d: %s%s", code, errs, out)
+	}
+	if _, out, _ := kvc(append(args, "llama-3.1-8b")...); strings.Contains(out, "Prompts that begin alike") {
+		t.Errorf("prefixes are shared here: %s", out)
+	}
+}

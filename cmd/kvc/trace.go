@@ -157,7 +157,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 		row("arrivals", "over %v, %.4g a second; standard deviation of the gaps / mean %.2f", span, a.Rate, a.GapCV)
 	}
 	if info.Files > 0 {
-		row("on disk", "%s in %d files", byteSize(info.DiskBytes), info.Files)
+		row("on disk", "%s in %s", byteSize(info.DiskBytes), counted(info.Files, "file"))
 	}
 	if !requestsOnly {
 		row("KV cache", "%s, uncompressed (%s a token; largest request %s)",

@@ -82,6 +82,9 @@ func noted(source *requestSource, w io.Writer) iter.Seq2[trace.Request, error] {
 			}
 		}
 		notes := source.log.Notes()
+		if s := &source.log.Stats; s.Empty+s.Failed > 0 {
+			notes = append(notes, leftOut(s))
+		}
 		if !source.log.Timed {
 			notes = append(notes, "there are no times of arrival, so all come at once; kvc trace import --arrivals gives them times")
 		}
@@ -89,6 +92,19 @@ func noted(source *requestSource, w io.Writer) iter.Seq2[trace.Request, error] {
 			fmt.Fprintf(w, "%s: note: %s\n", printableLine(source.name), printableLine(note))
 		}
 	}
+}
+
+// leftOut says which rows of a log are passed over.
+func leftOut(s *requestlog.Stats) string {
+	return fmt.Sprintf("of %s, %d without prompt or output tokens and %d that failed are left out", counted(s.Rows, "row"), s.Empty, s.Failed)
+}
+
+// none is the error of a source without requests.
+func (s *requestSource) none() error {
+	if s.log != nil && s.log.Stats.Empty+s.log.Stats.Failed > 0 {
+		return fmt.Errorf("%s has no requests: %s", s.name, leftOut(&s.log.Stats))
+	}
+	return fmt.Errorf("%s has no requests", s.name)
 }
 
 // modelName returns the model that served the requests, if it is known. A log may say

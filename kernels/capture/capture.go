@@ -3,8 +3,8 @@
 package capture
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"slices"

@@ -15,8 +15,7 @@ type domain struct {
 // A table draws the rows of operands of an instruction.
 type table func(*rand.Rand) [][]uint64
 
-// Of every form, so many rows are drawn at random; and no more combinations of hard
-// values than hardRows.
+// The number of random rows of every form, and the most combinations of hard values.
 const (
 	randomRows = 150
 	hardRows   = 400

@@ -3,8 +3,8 @@
 package cuda
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"strings"
 	"testing"

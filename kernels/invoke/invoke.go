@@ -78,7 +78,7 @@ func (e Expect) find(args []Arg, params []ptx.Param) (int, error) {
 	return 0, fmt.Errorf("expectation %s=%s: no argument with a buffer has that index, parameter's name, file or kind", e.Buffer, e.File)
 }
 
-// Buffer is what became of a buffer.
+// Buffer is a buffer after a launch.
 type Buffer struct {
 	Arg   int     `json:"arg"` // index of the argument
 	Type  string  `json:"type"`

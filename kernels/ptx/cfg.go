@@ -1,9 +1,9 @@
 package ptx
 
-// reconverge finds for every branch where the lanes that it parts come together
-// again: the immediate post-dominator of the branch, the first instruction that
-// all ways from it to an end go through. Calls are as any other instruction, and
-// an end that only some lanes reach (a guarded exit) is none.
+// reconverge finds the reconvergence point of every branch, where its divergent lanes run
+// together again: the immediate post-dominator of the branch, which is the first instruction
+// on every path from it to an end. A call is like any other instruction, and a guarded exit,
+// which only some lanes take, is not an end.
 func reconverge(code []instr, left *int, errorf func(string, ...any) error) error {
 	n := int32(len(code))
 	end := n // one node after all: the end of every thread

@@ -102,7 +102,7 @@ func (d *decoder) mmaDouble(rows, k int) error {
 	return d.mmaRegisters(f64, &m.mmaRows, rows*k/warpSize, k/4, rows/4, m.run)
 }
 
-// mmaRegisters decodes the operands of an mma: so many registers of A, B and C.
+// mmaRegisters decodes the operands of an mma: a registers of A, b of B and c of C.
 func (d *decoder) mmaRegisters(t typ, m *mmaRows, a, b, c int, run runFunc) error {
 	ops, err := d.operands(4)
 	if err != nil {

@@ -30,7 +30,7 @@ type instr struct {
 	sure     bool   // it need not be followed while nothing is undefined (sure.go)
 	counted  bool   // false for the second and further parts of one PTX instruction
 	dbytes   uint8  // of an element of d
-	equality uint8  // setp: it is eq or ne of integers of so many bytes
+	equality uint8  // setp: the bytes of the integers that eq or ne compares; 0 for others
 	notC     bool   // setp: the predicate c is negated
 	boolOp   uint8  // setp: how c is combined in
 	guard    int32  // a predicate; -1 is none
@@ -46,7 +46,7 @@ type instr struct {
 	run runFunc
 
 	target int32 // of a branch or call
-	rpc    int32 // where the lanes that a branch parts come together; -1 is at their end
+	rpc    int32 // where divergent lanes reconverge; -1 is at their end
 	table  []int32
 	mem    *memOp
 	bar    *barOp
@@ -134,7 +134,7 @@ type memOp struct {
 	stores [4]storeFunc
 	fills  [4]fillFunc
 	vector vectorFunc // of all elements of a vector
-	block  blockFunc  // of all lanes, where they are neighbours; nil where there is none
+	block  blockFunc  // for 32 lanes at contiguous addresses; nil if there is none
 	do     accessFunc
 	atomic atomFunc
 	quick  accessFunc // what does the same as atomic for all lanes; nil where there is none

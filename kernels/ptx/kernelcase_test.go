@@ -127,7 +127,9 @@ func (c *kernelCase) load(dev *Device) (*loadedCase, error) {
 	return l, nil
 }
 
-func (l *loadedCase) launch() error { return l.kernel.Launch(context.Background(), l.grid, l.block, l.shared, l.values...) }
+func (l *loadedCase) launch() error {
+	return l.kernel.Launch(context.Background(), l.grid, l.block, l.shared, l.values...)
+}
 
 // run launches the kernel once and compares.
 func (c *kernelCase) run(opt Options) error {

@@ -43,7 +43,7 @@ type launch struct {
 	origin []*allocation // by a memOp's origin
 	budget int64
 	done   <-chan struct{} // of the launch's context
-	checks *checks // nil: no checks
+	checks *checks         // nil: no checks
 
 	followed  bool   // which registers are defined
 	covered   []hits // by an instruction's place in the code; nil: coverage is off

@@ -1,8 +1,8 @@
 package ptx
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"math/bits"
 	"math/rand/v2"

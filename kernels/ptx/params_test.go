@@ -1,8 +1,8 @@
 package ptx
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"strings"

@@ -75,7 +75,7 @@ func (r *races) tick() {
 	}
 }
 
-// beginLaunch starts a launch whose blocks have so many threads.
+// beginLaunch starts a launch whose blocks have that many threads.
 func (r *races) beginLaunch(threads int) {
 	r.pool.reset()
 	r.publications.clear()

@@ -15,7 +15,7 @@ type raceTwin struct {
 	places  map[uint64]*[2]twinPlace
 }
 
-// The launches of the tests have at most so many threads.
+// The most threads of a launch in the tests.
 const (
 	twinWarps   = 3
 	twinThreads = 4 * twinWarps * warpSize

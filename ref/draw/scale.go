@@ -8,7 +8,7 @@ import (
 	"kvcompress/kv"
 )
 
-// Scale draws the scales of a cache of so many layers, for half of the fp8 caches: one for
+// Scale draws the scales of a cache of that many layers, for half of the fp8 caches: one for
 // all layers or one for each, now and then the least or the largest that there may be. For
 // the others it is nil.
 func Scale(r *rand.Rand, format dtype.DType, layers int) *kv.Scale {

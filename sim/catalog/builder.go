@@ -72,7 +72,7 @@ func (b *builder) plain(name string, in, out int) { b.add(Small, name, in, out, 
 // small adds norms, biases and the like.
 func (b *builder) small(name string, n int) { b.add(Small, name, 1, n, 1) }
 
-// norms adds so many norms of the hidden size.
+// norms adds n norms of the hidden size.
 func (b *builder) norms(n int) { b.small("norms", n*b.m.Hidden) }
 
 // stack adds the embedding, the layers, and the output: what a language model is. body adds

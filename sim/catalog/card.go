@@ -30,7 +30,7 @@ func (c *Card) is(wanted string) bool {
 	return key(c.Name) == wanted || slices.ContainsFunc(c.Aliases, func(a string) bool { return key(a) == wanted })
 }
 
-// Flops returns the peak for a product whose input has so many bits.
+// Flops returns the peak of a matrix product whose inputs have that many bits, in FLOP/s.
 func (c *Card) Flops(bits int) float64 {
 	switch {
 	case bits <= 4 && c.Flops4 > 0:
@@ -42,7 +42,7 @@ func (c *Card) Flops(bits int) float64 {
 }
 
 // LinkOf returns the bytes a second, one way, between the cards of a group: of the link, or,
-// where it does not join so many, of the network; 0 where that is unknown.
+// where the link joins fewer cards, of the network; 0 where that is unknown.
 func (c *Card) LinkOf(cards int) float64 {
 	if cards > cmp.Or(c.Linked, 8) {
 		return c.Network

@@ -74,7 +74,7 @@ type Format struct {
 	Extra       int     // bytes a matrix, of scales of scales and of activations
 }
 
-// Bytes returns the bytes of a matrix of so many inputs and outputs.
+// Bytes returns the bytes of a matrix of in × out weights.
 func (f Format) Bytes(in, out int64) int64 {
 	bytes := ceilDiv(in*out*int64(f.Bits), 8) + int64(f.Extra)
 	if f.ScaleBits+f.ZeroBits > 0 {

@@ -73,7 +73,7 @@ func fitCases(cases []*Case, card, file string) (*Fit, error) {
 			fit.Models = append(fit.Models, c.Deployment.Model.Name)
 		}
 	}
-	fit.Of = fmt.Sprintf("%d rows of %s (%s, %s)", fit.Rows, file, card, strings.Join(fit.Models, ", "))
+	fit.Of = fmt.Sprintf("%s of %s (%s, %s)", rows(fit.Rows), file, card, strings.Join(fit.Models, ", "))
 	fit.Quality = quality(cases, factors)
 	return fit, nil
 }
@@ -195,4 +195,12 @@ func (c *Case) off(factors Factors) float64 {
 		ns += factors[t.ID] * u.ns(&c.Work)
 	}
 	return c.Seconds()*1e9/ns - 1
+}
+
+// rows writes how many rows there are.
+func rows(n int) string {
+	if n == 1 {
+		return "1 row"
+	}
+	return fmt.Sprintf("%d rows", n)
 }

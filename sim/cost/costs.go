@@ -68,10 +68,7 @@ func (k *peaks) costs(f *Fit) (unit, sim.Products) {
 	decoded := overlapping[sim.DecodeSeqs] + float64(f.Factors["decode_gemm"]*k.sampled)
 	return total, func(p, n int64) float64 {
 		product := float64(prefilled*float64(p)) + float64(decoded*float64(n))
-		read := weights
-		if perExpert > 0 {
-			read += float64(perExpert * float64(k.experts.Read(int(p+n))))
-		}
+		read := weights + float64(perExpert*float64(k.experts.Read(int(p+n))))
 		return math.Sqrt(float64(read*read) + float64(product*product))
 	}
 }

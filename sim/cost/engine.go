@@ -113,28 +113,12 @@ func (e Engine) profiling() profiling {
 // is V1, where "V0" does not say otherwise. A version without its last number is the last of
 // its kind: 0.6 is 0.6.6. An empty one is [VLLMV1].
 func EngineOf(version string) (Engine, error) {
-	bad := fmt.Errorf("version %.40q of vLLM: want one as 0.6.3, 0.11 or \"0.7 V1\"", version)
-	words := strings.Fields(strings.ToLower(version))
-	if len(words) == 0 {
+	if strings.TrimSpace(version) == "" {
 		return VLLMV1, nil
 	}
-	parts := strings.Split(strings.TrimPrefix(words[0], "v"), ".")
-	if len(words) > 2 || len(parts) < 2 || len(parts) > 3 {
-		return "", bad
-	}
-	number := [3]int{2: 1 << 30}
-	for i, s := range parts {
-		n, err := strconv.ParseUint(s, 10, 16)
-		if err != nil {
-			return "", bad
-		}
-		number[i] = int(n)
-	}
-	v1 := slices.Compare(number[:], []int{0, 8, 0}) >= 0
-	if len(words) == 2 {
-		if v1 = words[1] == "v1"; !v1 && words[1] != "v0" {
-			return "", bad
-		}
+	number, v1, err := parseVersion(version)
+	if err != nil {
+		return "", err
 	}
 	var of Engine
 	for _, p := range profilings() {
@@ -143,6 +127,41 @@ func EngineOf(version string) (Engine, error) {
 		}
 	}
 	return of, nil
+}
+
+// ReservesFull reports whether a version of vLLM, as [EngineOf] reads it, admits a request
+// only when its whole prompt fits: V1 from 0.20.
+func ReservesFull(version string) bool {
+	number, v1, err := parseVersion(version)
+	return err == nil && v1 && slices.Compare(number[:], []int{0, 20, 0}) >= 0
+}
+
+// parseVersion reads a version of vLLM, and which of its engines is meant.
+func parseVersion(version string) (number [3]int, v1 bool, err error) {
+	bad := fmt.Errorf("version %.40q of vLLM: want one as 0.6.3, 0.11 or \"0.7 V1\"", version)
+	words := strings.Fields(strings.ToLower(version))
+	if len(words) == 0 || len(words) > 2 {
+		return number, false, bad
+	}
+	parts := strings.Split(strings.TrimPrefix(words[0], "v"), ".")
+	if len(parts) < 2 || len(parts) > 3 {
+		return number, false, bad
+	}
+	number[2] = 1 << 30
+	for i, s := range parts {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil {
+			return number, false, bad
+		}
+		number[i] = int(n)
+	}
+	v1 = slices.Compare(number[:], []int{0, 8, 0}) >= 0
+	if len(words) == 2 {
+		if v1 = words[1] == "v1"; !v1 && words[1] != "v0" {
+			return number, false, bad
+		}
+	}
+	return number, v1, nil
 }
 
 // Server returns the engine of a deployment: the one that it names, or else KV-Compress's

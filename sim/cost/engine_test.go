@@ -9,9 +9,18 @@ import (
 	"kvcompress/sim/catalog"
 )
 
+// TestReservesFull has the versions that admit whole prompts only.
+func TestReservesFull(t *testing.T) {
+	for version, want := range map[string]bool{"0.20": true, "0.20.0": true, "v0.21.1": true, "1.0": true, "0.19": false, "0.19.9": false, "0.20 V0": false, "": false, "new": false} {
+		if ReservesFull(version) != want {
+			t.Errorf("%q: want %v", version, want)
+		}
+	}
+}
+
 func TestEngineOf(t *testing.T) {
 	for version, want := range map[string]Engine{
-		"": VLLMV1, "0.2": VLLM06, "0.4.1": VLLM06, "0.6.0": VLLM06, "0.6.2": VLLM06, "v0.6.3": VLLM063, "0.6": VLLM063, "0.6.99": VLLM063, "0.7": VLLM07, "0.7.3": VLLM07,
+		"": VLLMV1, "0.2": VLLM06, "0.4.1": VLLM06, "0.6.0": VLLM06, "0.6.2": VLLM06, "v0.6.3": VLLM063, "0.6": VLLM063, "0.6.99": VLLM063, "0.7": VLLM07, "0.7.0": VLLM07, "0.7.3": VLLM07,
 		"0.7 V1": VLLMV1First, "0.6.4 v1": VLLMV1First, "0.8": VLLMV1First, "0.8.0": VLLMV1First, "0.9.1": VLLMV1First, "0.9.2": VLLMV1, "0.9": VLLMV1, "0.11": VLLMV1, "0.16.5": VLLMV1,
 		"0.8.5 V0": VLLM07, "0.17.0": VLLMV1Next, "0.19": VLLMV1Next, "0.20.2": VLLMV1Next, "0.21.0": VLLMV1Last, "1.0": VLLMV1Last,
 	} {

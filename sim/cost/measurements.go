@@ -182,8 +182,8 @@ func IsTimings(header string) bool {
 }
 
 // ReadTimings reads a CSV with the columns gpu, model, term, units, microseconds and, where
-// several cards shared the work, tensor_parallel: how long so many units of a term's work took
-// in all, as a profiler has it.
+// several cards shared the work, tensor_parallel: the total time of
+// that many units of a term's work, as a profiler has it.
 func ReadTimings(r io.Reader, name string) ([]Timing, error) {
 	var list []Timing
 	err := readCSV(r, name, []string{"gpu", "model", "term", "units", "microseconds"}, []string{"tensor_parallel"}, func(line int, get func(string) string) error {

@@ -159,6 +159,16 @@ func (d *Deployment) Heads() int {
 	return cfg.Shape.Heads()
 }
 
+// CardHeads returns the heads whose KVs a card holds, of the stage with the most layers.
+func (d *Deployment) CardHeads() int {
+	heads := d.Heads() / d.TP
+	if stages := d.stages(); stages > 1 { // then all layers are alike
+		layers := len(d.Model.Layers)
+		heads = heads / layers * ((layers + stages - 1) / stages)
+	}
+	return heads
+}
+
 // stage returns the layers from ≤ l < to of a stage, as vLLM shares them out: what remains
 // goes to the stages before the last.
 func (d *Deployment) stage(i int) (from, to int) {

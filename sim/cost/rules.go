@@ -91,7 +91,7 @@ func (r Rules) Note(backend string) string {
 	}
 	switch {
 	case backend == "" && r.Server == sim.VLLMV1:
-		return fmt.Sprintf("The rows do not say of which server they are: served %s, %s. --profile vllm-v0, sglang or trtllm takes them for another's.", how, lengths)
+		return fmt.Sprintf("The rows do not say of which server they are: served %s, %s. --profile vllm-v0, sglang or trtllm takes them for another's. On another server's rows the error is larger than is stated.", how, lengths)
 	case !r.Known:
 		return fmt.Sprintf("Backend %s is not modelled: its rows are served %s, %s.", backend, how, lengths)
 	case backend == "":

@@ -47,7 +47,7 @@ func products(d *Deployment) float64 {
 	return ns
 }
 
-// attends returns what the (query, key) pairs of a token in so many layers take.
+// attends returns the time of a (query, key) pair in that many layers.
 func attends(d *Deployment, layers int) float64 {
 	m := &d.Model
 	return 2 * float64(layers*m.QueryHeads()*m.Pair) / d.Card.Flops16 * 1e9 / float64(d.Cards())

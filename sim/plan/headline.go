@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -24,17 +25,18 @@ func (a *Answer) Name(c *Candidate) string {
 	return strings.Join(parts, ", ")
 }
 
-// What says the cards of a candidate: 2 × h100, 3 replicas of 2 × h100, or, where no number
-// of replicas meets the objectives, any replicas of 2 × h100.
+// What says the cards of a candidate: 2 × h100, 3 replicas of 2 × h100, 1 prefill + 2 decode
+// replicas of 2 × h100; or, where no number of replicas meets the objectives, 2 × h100 with
+// any number of replicas.
 func (c *Candidate) What() string {
 	one := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card)
-	if c.Alone {
-		return "any replicas of " + one
+	switch {
+	case c.Alone && c.Disaggregated():
+		return one + " with any number of prefill and decode replicas"
+	case c.Alone:
+		return one + " with any number of replicas"
 	}
-	if n := c.Servers(); n > 1 {
-		return fmt.Sprintf("%d replicas of %s", n, one)
-	}
-	return one
+	return c.Replicated(one)
 }
 
 // Aspect is something beside cards and compression in which candidates may differ.
@@ -71,11 +73,16 @@ func Month(usd float64) string {
 	if usd < 100 {
 		return fmt.Sprintf("$%.2f a month", usd)
 	}
-	s := strconv.FormatFloat(usd, 'f', 0, 64)
+	return "$" + grouped(usd) + " a month"
+}
+
+// grouped writes a whole number with a comma before every three digits.
+func grouped(x float64) string {
+	s := strconv.FormatFloat(x, 'f', 0, 64)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
-	return "$" + s + " a month"
+	return s
 }
 
 // price says what a candidate costs: dollars, or cards where there are no prices.
@@ -123,7 +130,7 @@ func (a *Answer) Headline() string {
 	case next != nil:
 		fmt.Fprintf(&b, "; next best: %s, %s", a.Name(next), strings.TrimPrefix(a.price(next), "at "))
 	case best != nil && len(a.Candidates) > 1:
-		b.WriteString("; no other candidate meets them")
+		b.WriteString("; no other candidate does")
 	}
 	if !a.OneEngine {
 		b.WriteString(". Candidates are on different engines, whose times are not comparable as those of one")
@@ -144,7 +151,10 @@ func (a *Answer) Why(c *Candidate) string {
 	if !c.Meets {
 		return texts(c.Reasons)
 	}
-	if c.Tightest == nil {
+	switch {
+	case !a.Question.Objectives.Set():
+		return "serves"
+	case c.Tightest == nil:
 		return "meets"
 	}
 	return "meets; tightest: " + objectiveName(c.Tightest.Name)
@@ -164,20 +174,48 @@ func (a *Answer) Caveats() []string {
 	if m := &best.Metrics; m.Refused > 0 {
 		list = append(list, fmt.Sprintf("It refuses %d of the requests: %s.", m.Refused, best.Refusal))
 	}
-	switch t := best.Tightest; {
-	case t == nil:
-	default:
+	if m := &best.Metrics; !a.Question.Objectives.Set() {
+		list = append(list, fmt.Sprintf("Any time will do where no objectives are given: 99 %% of the requests have their first token within %s, and their last within %s. --slo-ttft, --slo-tpot and --slo-e2e say what has to be kept.", Seconds(m.TTFT.P99), Seconds(m.E2E.P99)))
+	}
+	for _, o := range best.Metrics.Objectives {
+		if o.At == 0 { // it is kept by requests that have no such time
+			list = append(list, fmt.Sprintf("The objective of %s asks for nothing here: %s of the requests have a single output token, and no time for each token after it.", objectiveName(o.Name), Percent(a.Question.Objectives.Required())))
+		}
+	}
+	if t := best.Tightest; t != nil {
 		said := fmt.Sprintf("Its tightest objective is that of %s: %s of %s for %s of the requests, %s to spare", objectiveName(t.Name), Seconds(t.At), Seconds(t.Limit), Percent(a.Question.Objectives.Required()), Percent(t.Spare))
 		if off := best.Off.Of(t.Name); t.Spare < off {
 			said += fmt.Sprintf(", which is less than the error to expect, %s on average: measure before you rely on it", Percent(off))
 		}
 		list = append(list, said+".")
 	}
+	list = append(list, a.load(best)...)
 	if best.Quality != nil {
 		list = append(list, best.Quality.caveat())
 	}
 	if best.Servers() > 1 && a.Question.Replicas == 0 {
 		list = append(list, "Replicas are searched for by doubling and bisection, as if what holds with some of them held with more.")
+	}
+	return list
+}
+
+// load says where the requests are too few, or come in too short a time, to tell much of how a
+// server does in the long run.
+func (a *Answer) load(best *Candidate) (list []string) {
+	r := &a.Requests
+	part := a.Question.Objectives.Required()
+	if few := float64(r.Count) * (1 - part); a.Question.Objectives.Set() && part < 1 && few < 1-1e-9 {
+		list = append(list, fmt.Sprintf("The requests are too few to tell %s of them from all: want %s or more.", Percent(part), grouped(math.Ceil(1/(1-part)-1e-9))))
+	}
+	if best.Concurrency > 0 || r.Count < 2 {
+		return list
+	}
+	span := float64(r.last-r.first) / 1e9 / best.Load
+	switch took := best.Metrics.Duration; {
+	case span == 0:
+		list = append(list, "All requests come at once, so the answer is of this burst and of no lasting load. kvc trace import --arrivals gives them times.")
+	case took > 1.5*span:
+		list = append(list, fmt.Sprintf("The requests come within %s, and serving them takes %s: that is too short to tell whether the queue would go on growing under such a load. A longer log says more.", Seconds(span), Seconds(took)))
 	}
 	return list
 }

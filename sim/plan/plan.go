@@ -20,12 +20,13 @@ const HoursPerMonth = 730
 type Question struct {
 	Objectives stats.SLO
 	Replicas   int // of every candidate; 0 is the fewest that meet the objectives
-	Most       int // replicas, where they are searched for
+	Most       int // replicas, or of each kind of them, where they are searched for
 }
 
 // Search returns the projection of a candidate: with the replicas that are asked for, or the
-// fewest that meet the objectives. What makes a candidate impossible is the outcome's error,
-// whatever it is: the requests are taken to be good.
+// fewest that meet the objectives. Where a point has some that prefill and others that decode,
+// how many of each is found too; at least one of each. What makes a candidate impossible is
+// the outcome's error, whatever it is: the requests are taken to be good.
 func (q *Question) Search(project sweep.Project) sweep.Project {
 	possible := func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) {
 		o, err := project(ctx, p)
@@ -34,15 +35,27 @@ func (q *Question) Search(project sweep.Project) sweep.Project {
 		}
 		return o, err
 	}
+	good := func(o *sweep.Outcome) bool { return o.Metrics.Meets(q.Objectives) }
+	together := sweep.FewestReplicas(possible, q.Most, good)
+	apart := sweep.FewestPools(possible, q.Most, good)
 	if q.Replicas > 0 {
-		return func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) {
+		apart = sweep.BestPools(possible, max(2, q.Replicas), func(a, b *sweep.Outcome) bool {
+			x, y := &a.Metrics, &b.Metrics
+			return cmp.Or(cmp.Compare(x.GoodShare, y.GoodShare), cmp.Compare(y.E2E.P99, x.E2E.P99)) > 0
+		})
+		together = func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) {
 			p.Replicas = q.Replicas
 			o, err := possible(ctx, p)
 			o.Point = p
 			return o, err
 		}
 	}
-	return sweep.FewestReplicas(possible, q.Most, func(o *sweep.Outcome) bool { return o.Metrics.Meets(q.Objectives) })
+	return func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) {
+		if p.Disaggregated() {
+			return apart(ctx, p)
+		}
+		return together(ctx, p)
+	}
 }
 
 // Candidate is one way to serve the requests.
@@ -69,6 +82,7 @@ type Margin struct {
 // then those that are impossible.
 type Answer struct {
 	Question   Question
+	Requests   Requests
 	Priced     bool // all candidates that can be projected have a price
 	OneEngine  bool // all candidates are projected on one server
 	Candidates []Candidate
@@ -85,7 +99,7 @@ type Facts struct {
 
 // NewAnswer ranks outcomes. facts says what is known of each.
 func NewAnswer(q Question, outcomes []sweep.Outcome, requests Requests, facts func(*sweep.Point) Facts) *Answer {
-	a := &Answer{Question: q, Priced: true, OneEngine: true}
+	a := &Answer{Question: q, Requests: requests, Priced: true, OneEngine: true}
 	for i := range outcomes {
 		o := &outcomes[i]
 		f := facts(&o.Point)
@@ -160,10 +174,14 @@ func (a *Answer) Nearest() *Candidate {
 	return nil
 }
 
-// tightest returns the objective that is kept by the least.
+// tightest returns the objective that is kept by the least, of those that requests take any
+// time for.
 func tightest(objectives []stats.Objective) *Margin {
 	var least *Margin
 	for _, o := range objectives {
+		if o.At == 0 {
+			continue
+		}
 		if m := (&Margin{o, 1 - o.At/o.Limit}); least == nil || m.Spare < least.Spare {
 			least = m
 		}

@@ -12,12 +12,13 @@ import (
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
 	"kvcompress/sim/plan"
+	"kvcompress/sim/project"
 	"kvcompress/sim/stats"
 	"kvcompress/sim/sweep"
 	"kvcompress/trace"
 )
 
-// outcome is of so many replicas of a card at dollars an hour in all, under which a part of the
+// outcome is of replicas of a card that cost usd an hour in all, under which a part of the
 // 100 requests keeps TTFT within 2 s; 99 % have it by the time at.
 func outcome(card string, replicas int, usd, share, at float64) sweep.Outcome {
 	o := sweep.Outcome{Point: sweep.Point{Card: card, TP: 2, Replicas: replicas, MaxNumSeqs: 256, Load: 1}, USDPerHour: usd}
@@ -57,22 +58,33 @@ func TestHeadline(t *testing.T) {
 	compressed.Compression = sweep.Compression{Rate: 0.5}
 	bigger := outcome("h100", 1, 5, 1, 1)
 	bigger.MaxNumSeqs = 512
+	apart, neither := outcome("h100", 0, 9, 1, 1), outcome("l4", 0, 1, 0.5, 6)
+	apart.Prefill, apart.Decode = 1, 2
+	neither.Prefill, neither.Decode, neither.Alone = 1, 1, true
+	few := outcome("l4", 0, 1, 0.98, 2.5)
+	few.Prefill, few.Decode = 8, 7
 	for _, c := range []struct {
 		name string
 		a    *plan.Answer
 		want string
 		not  string
 	}{
+		{"disaggregated", answer(apart, outcome("a100", 4, 10, 1, 1)),
+			"1 prefill + 2 decode replicas of 2 × h100, uncompressed: meets the objectives for 100 % of the requests at $6,570 a month; cheapest that does; next best: 4 replicas of 2 × a100, uncompressed, $7,300 a month.", ""},
+		{"disaggregated, and not enough", answer(few),
+			"None meets the objectives for 99 % of the requests. Nearest: 8 prefill + 7 decode replicas of 2 × l4, uncompressed, for 98 % at $730 a month; misses: with 8 prefill and 7 decode replicas: TTFT", ""},
+		{"disaggregated, and never enough", answer(neither),
+			"None meets the objectives for 99 % of the requests. Nearest: 2 × l4 with any number of prefill and decode replicas, uncompressed, for 50 %; misses: even one request at a time: TTFT", "$"},
 		{"the cheapest", answer(outcome("a100", 3, 8, 1, 0.1), outcome("h100", 1, 6, 0.995, 1.9), outcome("l4", 2, 0.1, 0.98, 2.1)),
 			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $4,380 a month; cheapest that does; next best: 3 replicas of 2 × a100, uncompressed, $5,840 a month.", "l4"},
 		{"only one", answer(outcome("h100", 1, 0.1, 0.995, 1.9), outcome("l4", 1, 0.01, 0.98, 2.1)),
-			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $73.00 a month; cheapest that does; no other candidate meets them.", ""},
+			"2 × h100, uncompressed: meets the objectives for 99.5 % of the requests at $73.00 a month; cheapest that does; no other candidate does.", ""},
 		{"no prices", answer(outcome("a100", 3, 0, 1, 0.1), outcome("h100", 2, 0, 1, 1)),
 			"2 replicas of 2 × h100, uncompressed: meets the objectives for 100 % of the requests on 4 cards; fewest that do, as there are no prices; next best: 3 replicas of 2 × a100, uncompressed, on 6 cards.", "$"},
 		{"none meets", answer(outcome("h100", 8, 48, 0.9899, 2.02), alone, broken),
 			"None meets the objectives for 99 % of the requests. Nearest: 8 replicas of 2 × h100, uncompressed, for 98.9 % at $35,040 a month; misses: with 8 replicas: TTFT is within 2 s for 98.9 % of the requests only: p99 is 2.02 s, 1 % over.", "cheapest"},
 		{"not even alone", answer(alone, broken),
-			"None meets the objectives for 99 % of the requests. Nearest: any replicas of 2 × l4, uncompressed, for 50 %; misses: even one request at a time: TTFT is within 2 s for 50 % of the requests only: p99 is 6 s, 200 % over.", "$"},
+			"None meets the objectives for 99 % of the requests. Nearest: 2 × l4 with any number of replicas, uncompressed, for 50 %; misses: even one request at a time: TTFT is within 2 s for 50 % of the requests only: p99 is 6 s, 200 % over.", "$"},
 		{"none fits", answer(broken), "None can serve the requests. 2 × l4, uncompressed: the weights take 141 GB.", "meets"},
 		{"two engines", answer(outcome("h100", 1, 6, 1, 1), compressed),
 			"2 × h100, keep 50 %, on kv-compress: meets the objectives for 100 % of the requests at $2,190 a month; cheapest that does; next best: 2 × h100, uncompressed, on vllm-v1, $4,380 a month. Candidates are on different engines", ""},
@@ -100,6 +112,8 @@ func TestReasons(t *testing.T) {
 	together.Metrics.Objectives = []stats.Objective{{Name: "ttft", Limit: 2, Share: 0.99, At: 2}, {Name: "tpot", Limit: 0.1, Share: 0.99, At: 0.1}}
 	method := outcome("h100", 1, 6, 0, 0)
 	method.Error = "sim: razor needs full_share"
+	slow := outcome("h100", 0, 6, 0.5, 3)
+	slow.Prefill, slow.Decode, slow.LinkUse = 1, 1, &project.LinkUse{Wait: 1.25}
 	fat := outcome("l4", 1, 0, 0, 0)
 	fat.Error, fat.NoRoom = "the weights take 141 GB", true
 	for _, c := range []struct {
@@ -109,12 +123,13 @@ func TestReasons(t *testing.T) {
 		want  string
 	}{
 		// Of 100 requests of 1,024, 2,024 … tokens, 11 are longer than 90,000.
-		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
+		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90,000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
+		{"a slow link", slow, []plan.Kind{plan.Missed}, "with 1 prefill and 1 decode replicas: TTFT is within 2 s for 50 % of the requests only: p99 is 3 s, 50 % over; prompts wait 1.25 s on average for the link that their KVs are sent over"},
 		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for 50 %"},
 		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: each objective is kept by enough requests, and all together by 98 % only"},
 		{"no room", fat, []plan.Kind{plan.NoRoom}, "the weights take 141 GB"},
 		{"a method", method, []plan.Kind{plan.Not}, "razor needs full_share"},
-		{"far off", outcome("l4", 1, 1, 0, 40), []plan.Kind{plan.Missed}, "TTFT is within 2 s for 0 % of the requests only: p99 is 40 s, 20 times over"},
+		{"far off", outcome("l4", 1, 1, 0, 40), []plan.Kind{plan.Missed}, "TTFT is within 2 s for 0 % of the requests only: p99 is 40 s, 20 times the limit"},
 	} {
 		a := answer(c.o)
 		got := &a.Candidates[0]
@@ -168,6 +183,62 @@ func TestCaveats(t *testing.T) {
 	}
 }
 
+// TestCaveatsOfRequests says where the requests do not tell what is asked of them.
+func TestCaveatsOfRequests(t *testing.T) {
+	at := func(n int, gap time.Duration, output int) []trace.Request {
+		list := make([]trace.Request, n)
+		for i := range list {
+			list[i] = trace.Request{ArrivalNS: 5e9 + int64(i)*int64(gap), PromptTokens: 10, OutputTokens: output}
+		}
+		return list
+	}
+	const few, burst, short, nothing, anyTime = "too few to tell 99 % of them from all: want 100 or more", "come at once", "come within", "objective of TPOT asks for nothing", "no objectives are given: 99 % of the requests have their first token within 1.5 s, and their last within 4 s"
+	for name, c := range map[string]struct {
+		requests    []trace.Request
+		took        float64 // seconds from the first arrival to the last token
+		load        float64
+		concurrency int
+		slo         stats.SLO
+		want        []string
+	}{
+		"enough":             {at(100, time.Second, 9), 101, 1, 0, stats.SLO{TTFT: 2 * time.Second}, nil},
+		"few":                {at(99, time.Second, 9), 101, 1, 0, stats.SLO{TTFT: 2 * time.Second}, []string{few}},
+		"few, and all asked": {at(3, time.Second, 9), 2.5, 1, 0, stats.SLO{TTFT: 2 * time.Second, Part: 1}, nil},
+		"at once":            {at(200, 0, 9), 9, 1, 0, stats.SLO{TTFT: 2 * time.Second}, []string{burst}},
+		"clients":            {at(200, 0, 9), 9, 1, 4, stats.SLO{TTFT: 2 * time.Second}, nil},
+		"short":              {at(101, time.Second, 9), 151, 1, 0, stats.SLO{TTFT: 2 * time.Second}, []string{short + " 100 s, and serving them takes 151 s"}},
+		"short by the load":  {at(101, time.Second, 9), 76, 2, 0, stats.SLO{TTFT: 2 * time.Second}, []string{short + " 50 s, and serving them takes 76 s"}},
+		"one alone":          {at(1, 0, 9), 1, 1, 0, stats.SLO{TTFT: 2 * time.Second}, []string{few}},
+		"of nothing":         {at(100, time.Second, 1), 101, 1, 0, stats.SLO{TPOT: time.Second}, []string{nothing}},
+		"no objectives":      {at(3, time.Second, 9), 2.5, 1, 0, stats.SLO{}, []string{anyTime}},
+	} {
+		o := sweep.Outcome{Point: sweep.Point{Card: "h100", TP: 1, Replicas: 1, Load: c.load, Concurrency: c.concurrency}}
+		o.Metrics = stats.Summary{Finished: int64(len(c.requests)), GoodShare: 1, Duration: c.took, TTFT: stats.Latency{P99: 1.5}, E2E: stats.Latency{P99: 4}}
+		if c.slo.TTFT > 0 {
+			o.Metrics.Objectives = []stats.Objective{{Name: "ttft", Limit: 2, Share: 1, At: 1}}
+		}
+		if c.slo.TPOT > 0 {
+			o.Metrics.Objectives = []stats.Objective{{Name: "tpot", Limit: 1, Share: 1}}
+		}
+		a := plan.NewAnswer(plan.Question{Objectives: c.slo, Most: 8}, []sweep.Outcome{o}, plan.Count(slices.Values(c.requests)), func(*sweep.Point) plan.Facts { return plan.Facts{Cards: 1} })
+		text := strings.Join(a.Caveats(), " ")
+		for _, caveat := range []string{few, burst, short, nothing, anyTime} {
+			wanted := slices.ContainsFunc(c.want, func(w string) bool { return strings.HasPrefix(w, caveat) })
+			if got := strings.Contains(text, caveat); got != wanted {
+				t.Errorf("%s: that it has %q is %v: %s", name, caveat, got, text)
+			}
+		}
+		for _, w := range c.want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s: no %q in %s", name, w, text)
+			}
+		}
+		if got := a.Candidates[0].Tightest; (got != nil) != (c.slo.TTFT > 0) {
+			t.Errorf("%s: the tightest objective is %+v", name, got)
+		}
+	}
+}
+
 // TestMissedByLittle says where an objective is missed by less than the error to expect.
 func TestMissedByLittle(t *testing.T) {
 	for at, little := range map[float64]bool{2.1: true, 2.3: false} {
@@ -203,6 +274,33 @@ func TestSearch(t *testing.T) {
 	q.Replicas = 3
 	if o, err := q.Search(func(_ context.Context, p sweep.Point) (sweep.Outcome, error) { return sweep.Outcome{Point: p}, nil })(t.Context(), sweep.Point{}); err != nil || o.Replicas != 3 {
 		t.Errorf("3 replicas: %+v, %v", o, err)
+	}
+}
+
+// TestSearchApart finds how many prefill and how many decode, and shares out a given number.
+func TestSearchApart(t *testing.T) {
+	project := func(_ context.Context, p sweep.Point) (sweep.Outcome, error) {
+		o := outcome(p.Card, p.Replicas, 1, 0.5, 9)
+		o.Point = p
+		if p.Prefill >= 2 && p.Decode >= 3 || p.Concurrency == 1 {
+			o.Metrics.GoodShare = 1
+		}
+		o.Metrics.E2E.P99 = float64((p.Prefill - 4) * (p.Prefill - 4))
+		return o, nil
+	}
+	for _, c := range []struct{ replicas, prefill, decode int }{{0, 2, 3}, {1, 1, 1}, {6, 3, 3}, {4, 3, 1}} {
+		q := objectives()
+		q.Replicas = c.replicas
+		o, err := q.Search(project)(t.Context(), sweep.Point{Card: "l4", Prefill: 1, Decode: 1})
+		if err != nil || o.Prefill != c.prefill || o.Decode != c.decode {
+			t.Errorf("%+v: %+v, %v", c, o.Point, err)
+		}
+		if q.Replicas == 0 {
+			continue
+		}
+		if o, err := q.Search(project)(t.Context(), sweep.Point{Card: "l4"}); err != nil || o.Replicas != c.replicas || o.Disaggregated() {
+			t.Errorf("%d replicas: %+v, %v", c.replicas, o.Point, err)
+		}
 	}
 }
 
@@ -245,7 +343,7 @@ func TestExpect(t *testing.T) {
 func TestNumbers(t *testing.T) {
 	for want, got := range map[string]string{
 		"98.9 %": plan.Percent(0.98999), "100 %": plan.Percent(1), "< 0.1 %": plan.Percent(1e-5), "0 %": plan.Percent(0), "99 %": plan.Percent(0.99),
-		"44.5 ms": plan.Seconds(0.0445), "2 s": plan.Seconds(2), "1234 s": plan.Seconds(1234.4), "$73.00 a month": plan.Month(73), "$1,234,567 a month": plan.Month(1234567),
+		"44.5 ms": plan.Seconds(0.0445), "0.001 µs": plan.Seconds(1e-9), "999 µs": plan.Seconds(0.000999), "1 ms": plan.Seconds(0.0009999), "2 s": plan.Seconds(2), "1234 s": plan.Seconds(1234.4), "$73.00 a month": plan.Month(73), "$1,234,567 a month": plan.Month(1234567),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -32,26 +32,31 @@ type Reason struct {
 	Kind      Kind             `json:"kind"`
 	Text      string           `json:"text"`
 	Objective *stats.Objective `json:"objective,omitempty"` // that is missed
-	Over      float64          `json:"over,omitempty"`      // by which part of its limit; 0 where so many requests do not finish
+	Over      float64          `json:"over,omitempty"`      // by which part of its limit; 0 if too few requests finish
 }
 
 // Requests is what reasons say of the requests.
 type Requests struct {
-	Count   int
-	lengths map[int]int // requests by tokens, prompt and output
+	Count       int
+	first, last int64       // arrivals
+	lengths     map[int]int // requests by tokens, prompt and output
 }
 
 // Count takes in requests that were read without error.
 func Count(requests iter.Seq[trace.Request]) Requests {
 	r := Requests{lengths: map[int]int{}}
 	for q := range requests {
+		if r.Count == 0 {
+			r.first, r.last = q.ArrivalNS, q.ArrivalNS
+		}
 		r.Count++
+		r.first, r.last = min(r.first, q.ArrivalNS), max(r.last, q.ArrivalNS)
 		r.lengths[q.PromptTokens+q.OutputTokens]++
 	}
 	return r
 }
 
-// longer returns how many requests are longer than so many tokens.
+// longer returns how many requests are longer than tokens tokens.
 func (r *Requests) longer(tokens int) (n int) {
 	for length, count := range r.lengths {
 		if length > tokens {
@@ -83,7 +88,7 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 		long = requests.longer(f.Context)
 	}
 	if long > 0 {
-		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %d tokens of its context", Percent(float64(long)/float64(max(1, requests.Count))), f.Context)})
+		list = append(list, Reason{Kind: TooLong, Text: fmt.Sprintf("%s of the requests are longer than the %s tokens of its context", Percent(float64(long)/float64(max(1, requests.Count))), grouped(float64(f.Context)))})
 	}
 	if others := m.Refused - int64(long); others > 0 {
 		list = append(list, Reason{Kind: Refused, Text: fmt.Sprintf("%s of the requests are refused, as %s", Percent(float64(others)/float64(all)), o.Refusal)})
@@ -98,7 +103,11 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 			continue
 		}
 		missed = true
-		list = append(list, q.missed(objective, &f.Expected))
+		reason := q.missed(objective, &f.Expected)
+		if l := o.LinkUse; l != nil && objective.Name != "tpot" && l.Wait > 0.1*objective.Limit {
+			reason.Text += fmt.Sprintf("; prompts wait %s on average for the link that their KVs are sent over", Seconds(l.Wait))
+		}
+		list = append(list, reason)
 	}
 	if !missed && len(m.Objectives) > 0 {
 		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("each objective is kept by enough requests, and all together by %s only", Percent(m.GoodShare))})
@@ -107,6 +116,8 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 	switch {
 	case o.Alone:
 		how = "even one request at a time: "
+	case o.Disaggregated():
+		how = fmt.Sprintf("with %d prefill and %d decode replicas: ", o.Prefill, o.Decode)
 	case o.Servers() > 1:
 		how = fmt.Sprintf("with %d replicas: ", o.Servers())
 	}
@@ -121,7 +132,7 @@ func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
 	r.Text = fmt.Sprintf("%s is within %s for %s of the requests only", objectiveName(o.Name), Seconds(o.Limit), Percent(o.Share))
 	if o.At > 0 {
 		r.Over = o.At/o.Limit - 1
-		r.Text += fmt.Sprintf(": %s is %s, %s over", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
+		r.Text += fmt.Sprintf(": %s is %s, %s", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
 		if r.Over < expected.Of(o.Name) {
 			r.Text += ", which is less than the error to expect"
 		}
@@ -132,20 +143,22 @@ func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
 // quantile names the quantile that a part of the requests is.
 func quantile(part float64) string { return "p" + strconv.FormatFloat(100*part, 'g', 6, 64) }
 
-// over writes a part that a limit is exceeded by.
+// over says by which part a limit is exceeded.
 func over(part float64) string {
 	switch {
 	case part >= 9:
-		return fmt.Sprintf("%.0f times", part+1)
+		return grouped(part+1) + " times the limit"
 	case part >= 0.0995:
-		return fmt.Sprintf("%.0f %%", 100*part)
+		return fmt.Sprintf("%.0f %% over", 100*part)
 	}
-	return fmt.Sprintf("%.2g %%", 100*part)
+	return fmt.Sprintf("%.2g %% over", 100*part)
 }
 
 // Seconds writes a time with three digits.
 func Seconds(s float64) string {
 	switch {
+	case s < 0.9995e-3:
+		return fmt.Sprintf("%.3g µs", 1e6*s)
 	case s < 0.9995:
 		return fmt.Sprintf("%.3g ms", 1e3*s)
 	case s < 999.5:

@@ -39,7 +39,7 @@ type Config struct {
 	Check          bool                // see that the run keeps to the scheduler's rules; it takes longer
 
 	Step func(*sim.Step)   // after every step, or several taken at once; nil for nobody
-	Done func(*sim.Result) // what became of a request; nil for nobody
+	Done func(*sim.Result) // called with each request's result; may be nil
 }
 
 // Result is what serving the requests would be like.
@@ -55,8 +55,30 @@ type Result struct {
 	Reading  string        `json:"reading"`                       // what limits it, in a sentence or two
 	Refusal  string        `json:"refusal,omitempty"`             // why the first request that was refused was
 	TooLong  int64         `json:"longer_than_context,omitempty"` // requests that were served though the model's context does not hold them
+	Link     *LinkUse      `json:"kv_link,omitempty"`             // of disaggregated servers
 	Notes    []string      `json:"notes,omitempty"`               // what is taken for granted because of the method
 	Partial  bool          `json:"partial"`                       // it was ended before the last request was
+}
+
+// LinkUse is what sending KVs from servers that prefill to those that decode took.
+type LinkUse struct {
+	Sent int     `json:"prompts"`
+	Send float64 `json:"send_seconds"` // of a prompt, on average, without the latency
+	Wait float64 `json:"wait_seconds"` // likewise for the link to be free
+	Busy float64 `json:"busy"`         // part of the duration, of each server's link
+}
+
+// linkUse returns how servers' links were used; nil if nothing was sent.
+func linkUse(served *sim.Projection, servers int, duration float64) *LinkUse {
+	if served.Sent == 0 {
+		return nil
+	}
+	n := float64(served.Sent)
+	u := &LinkUse{Sent: served.Sent, Send: served.LinkBusy / n, Wait: served.LinkWait / n}
+	if duration > 0 {
+		u.Busy = min(1, served.LinkBusy/(duration*float64(servers)))
+	}
+	return u
 }
 
 // Bound says what kept requests waiting, each as a part of the time.
@@ -165,7 +187,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	var served *sim.Projection
 	if c.Disaggregation != nil {
 		of := *c.Disaggregation
-		of.Router, of.Link.BlockBytes = router, int64(memory.BlockKV)*int64(d.Heads()/d.TP)
+		of.Router, of.Link.BlockBytes = router, int64(memory.BlockKV)*int64(d.CardHeads())
 		served, err = sim.ProjectDisaggregated(ctx, &plan, of, requests, watch)
 	} else {
 		served, err = sim.ProjectReplicas(ctx, &plan, len(runs), router, requests, watch)
@@ -184,6 +206,9 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		Memory: memory, Metrics: run.Summary(), Time: d.Shares(&fit, &served.Work, served.Products),
 		Client: float64(fit.ClientNS()) / 1e9, Factors: fit.Of, Other: fit.Suits(&d.Card, server), Expected: fit.Expected(&d.Card, server),
 		Bound: bound.parts(), Refusal: refusal, TooLong: tooLong, Notes: c.notes(), Partial: err != nil,
+	}
+	if c.Disaggregation != nil {
+		r.Link = linkUse(served, c.Disaggregation.Prefill, r.Metrics.Duration)
 	}
 	r.Reading = r.read(&c)
 	return r, err

@@ -31,7 +31,7 @@ func config(t testing.TB, model, card string) Config {
 	return Config{Deployment: d, Limits: sim.Limits{MaxNumSeqs: 256, Watermark: 0.01}}
 }
 
-// equal returns n requests of the same size, so many nanoseconds apart.
+// equal returns n requests of the same size, every nanoseconds apart.
 func equal(n int, every int64, prompt, output int) iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		for i := range n {

@@ -18,14 +18,16 @@ func (r *Result) read(c *Config) string {
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	switch {
 	case m.Finished == 0 && m.Refused > 0:
-		say("Nothing is served: of %s requests, %s are refused, the first because %s.", comma(m.Refused+m.Unfinished), comma(m.Refused), r.Refusal)
+		say("Nothing is served: of %s, %s refused, the first because %s.", counted(m.Refused+m.Unfinished, "request", "requests"), counted(m.Refused, "is", "are"), r.Refusal)
 		return b.String()
+	case r.Link != nil && r.Link.Wait > 0.5*m.TTFT.Mean:
+		say("Bound by the links that KVs are sent over: prompts wait %.3g s for theirs on average, and each link is busy %.0f %% of the time. A quicker one, or more servers that prefill, give more.", r.Link.Wait, 100*r.Link.Busy)
 	case r.Bound.Nothing >= 0.9:
 		by, most := "load", fmt.Sprint(m.MaxBatch)
 		if c.Concurrency > 0 {
 			by = "clients"
 		}
-		if c.Replicas > 1 {
+		if c.Replicas > 1 || c.Disaggregation != nil {
 			most += " on one of the replicas"
 		}
 		say("Bound by the %s: requests are served as they come, %.3g at a time and at most %s, and the cache is at most %.0f %% full.",
@@ -36,7 +38,7 @@ func (r *Result) read(c *Config) string {
 	case r.Bound.Memory >= r.Bound.Seqs:
 		room := comma(int64(r.Memory.Tokens)) + " tokens uncompressed"
 		if r.Memory.Sequences > 0 {
-			room = "the states of " + comma(int64(r.Memory.Sequences)) + " sequences"
+			room = "the states of " + counted(int64(r.Memory.Sequences), "sequence", "sequences")
 		}
 		say("Memory-bound: the batch stops at %d, because the KV cache of %s, beside %s of weights, has room for %s",
 			m.MaxDecodeBatch, bytes(r.Memory.KV), bytes(r.Memory.Weights), room)
@@ -45,21 +47,21 @@ func (r *Result) read(c *Config) string {
 		}
 		say("; requests wait for blocks %.0f %% of the time.", 100*r.Bound.Memory)
 	default:
-		say("Bound by max_num_seqs: %d sequences run at a time, and more wait for one to end %.0f %% of the time, while the cache is %.0f %% full on average.",
-			c.Limits.MaxNumSeqs, 100*r.Bound.Seqs, 100*m.KVUsage.Mean)
+		say("Bound by max_num_seqs: %s at a time, and more wait for one to end %.0f %% of the time, while the cache is %.0f %% full on average.",
+			counted(int64(c.Limits.MaxNumSeqs), "sequence runs", "sequences run"), 100*r.Bound.Seqs, 100*m.KVUsage.Mean)
 	}
 	if m.Preemptions > 0 {
-		say(" %s preemptions cost %s tokens computed again.", comma(m.Preemptions), comma(m.Recomputed))
+		say(" %s %s computed again.", counted(m.Preemptions, "preemption costs", "preemptions cost"), counted(m.Recomputed, "token", "tokens"))
 	}
 	if top := r.longest(); top != nil {
 		what, _, _ := strings.Cut(top.What(), ":")
 		say(" The largest part of the time, %.0f %%, goes into %s.", 100*top.Share, what)
 	}
 	if r.TooLong > 0 {
-		say(" %s requests are served that are longer than the %s tokens of the model's context; a real server refuses them.", comma(r.TooLong), comma(int64(c.Deployment.Model.MaxLen)))
+		say(" %s longer than the %s tokens of the model's context; a real server refuses them.", counted(r.TooLong, "request is served that is", "requests are served that are"), comma(int64(c.Deployment.Model.MaxLen)))
 	}
 	if m.Refused > 0 {
-		say(" %s requests are refused, the first because %s.", comma(m.Refused), r.Refusal)
+		say(" %s refused, the first because %s.", counted(m.Refused, "request is", "requests are"), r.Refusal)
 	}
 	return b.String()
 }
@@ -67,6 +69,9 @@ func (r *Result) read(c *Config) string {
 // notes says what is taken for granted because of the method, and of its schedule.
 func (c *Config) notes() []string {
 	notes := append(c.serverNotes(), c.Deployment.Notes()...)
+	if c.Scheduler == sim.VLLMV1 && c.V1.PrefixTokens > 0 && c.Deployment.Layout() != nil {
+		notes = append(notes, "Prompts that begin alike are all computed and held: that layers with windows or states share prefixes is not modelled. vLLM V1 shares them between windows, so that it takes less time and memory than is projected where it does.")
+	}
 	cfg := c.Deployment.Config()
 	method, err := cfg.NewMethod()
 	if err != nil || cfg.CountsBlocks() || c.Schedule.Once || c.Schedule.Interval != 1 {
@@ -104,6 +109,14 @@ func (r *Result) longest() *cost.Share {
 }
 
 func bytes(n int64) string { return fmt.Sprintf("%.3g GB", float64(n)/1e9) }
+
+// counted writes how many there are of one, or of several.
+func counted(n int64, one, several string) string {
+	if n == 1 {
+		several = one
+	}
+	return comma(n) + " " + several
+}
 
 func comma(n int64) string {
 	s := fmt.Sprint(n)

@@ -73,7 +73,7 @@ type Objective struct {
 	Limit float64 `json:"limit"`      // seconds
 	Share float64 `json:"attainment"` // part of all requests that keep it
 	// At is the shortest time, in seconds, that the required part of all requests keeps; 0
-	// where so many have not finished.
+	// if fewer requests have finished.
 	At float64 `json:"at"`
 }
 

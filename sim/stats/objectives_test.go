@@ -11,8 +11,8 @@ import (
 	"kvcompress/sim"
 )
 
-// finished is a request that arrives at 0, has its first token and its last at times in
-// seconds, and so many tokens.
+// finished is a request that arrives at 0, has its first and last token at first and last
+// seconds, and has tokens tokens.
 func finished(first, last float64, tokens int) *sim.Result {
 	return &sim.Result{FirstToken: int64(first * 1e9), Finished: int64(last * 1e9), PromptTokens: 1, OutputTokens: tokens}
 }

@@ -195,8 +195,8 @@ func (s *Sketch) Quantile(percent float64) int64 {
 	return s.AtRank(int64(math.Ceil(float64(percent / 100 * float64(s.count)))))
 }
 
-// AtRank returns the n-th smallest time, n from 1, exactly or within RelativeError: the
-// first or last where there are not so many, and 0 of nothing.
+// AtRank returns the n-th smallest time, n from 1, exactly or within RelativeError. n is
+// clamped to the number of times; of an empty sketch it returns 0.
 func (s *Sketch) AtRank(n int64) int64 {
 	if s.count == 0 {
 		return 0

@@ -93,7 +93,7 @@ type Run struct {
 // for the next.
 type freshSeqs struct{ at, n int64 }
 
-// Request takes in what became of a request, when it is known.
+// Request counts a request that has ended.
 func (r *Run) Request(q *sim.Result) {
 	if r.requests == 0 || q.Arrival < r.arrivalFirst {
 		r.arrivalFirst = q.Arrival

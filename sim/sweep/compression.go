@@ -81,6 +81,9 @@ func (c Compression) Title() string {
 		words = fmt.Sprintf("keep %.3g %%", 100*c.Rate)
 	case c.MaxCacheTokens > 0:
 		words = fmt.Sprintf("keep %d KVs a head", c.MaxCacheTokens)
+		if c.MaxCacheTokens == 1 {
+			words = "keep 1 KV a head"
+		}
 	}
 	switch {
 	case c == Compression{}:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,27 +22,49 @@ type Point struct {
 	Budget      Budget      `json:"memory_budget"`
 	Compression Compression `json:"compression"`
 	MaxNumSeqs  int         `json:"max_num_seqs"` // that run at a time
-	Load        float64     `json:"load"`         // requests come so many times as often as they were recorded
+	Load        float64     `json:"load"`         // the arrival rate over the recorded one
 
 	Concurrency int `json:"concurrency,omitempty"` // clients of a closed loop; 0 where requests arrive by their own times
 	Replicas    int `json:"replicas,omitempty"`    // of all this behind a router; 0 is 1
+
+	// Servers that prefill and others that decode, in place of Replicas; 0 where all do both.
+	Prefill int `json:"prefill_replicas,omitempty"`
+	Decode  int `json:"decode_replicas,omitempty"`
 }
 
-// Servers returns how many replicas there are.
-func (p *Point) Servers() int { return max(1, p.Replicas) }
+// Disaggregated reports whether some servers prefill and others decode.
+func (p *Point) Disaggregated() bool { return p.Prefill > 0 || p.Decode > 0 }
+
+// Servers returns how many servers there are, whatever they do.
+func (p *Point) Servers() int {
+	if p.Disaggregated() {
+		return p.Prefill + p.Decode
+	}
+	return max(1, p.Replicas)
+}
+
+// Replicated says how many servers there are of one that is so named.
+func (p *Point) Replicated(one string) string {
+	switch n := p.Servers(); {
+	case p.Disaggregated():
+		return fmt.Sprintf("%d prefill + %d decode replicas of %s", p.Prefill, p.Decode, one)
+	case n > 1:
+		return fmt.Sprintf("%d replicas of %s", n, one)
+	}
+	return one
+}
 
 // String names the point in a line.
 func (p *Point) String() string {
 	load := fmt.Sprintf("load × %.4g", p.Load)
 	if p.Concurrency > 0 {
 		load = fmt.Sprintf("%d clients", p.Concurrency)
+		if p.Concurrency == 1 {
+			load = "1 client"
+		}
 	}
-	replicas := ""
-	if n := p.Servers(); n > 1 {
-		replicas = fmt.Sprintf("%d replicas of ", n)
-	}
-	return fmt.Sprintf("%s on %s%d × %s, memory %s, compression %s, batch limit %d, %s",
-		p.Model, replicas, p.TP, p.Card, p.Budget, p.Compression, p.MaxNumSeqs, load)
+	return fmt.Sprintf("%s on %s, memory %s, compression %s, batch limit %d, %s",
+		p.Model, p.Replicated(fmt.Sprintf("%d × %s", p.TP, p.Card)), p.Budget, p.Compression, p.MaxNumSeqs, load)
 }
 
 // Axes are what a sweep goes over: every combination of their values.
@@ -54,29 +77,52 @@ type Axes struct {
 	MaxNumSeqs   []int
 	Loads        []float64
 	Concurrency  []int // clients; empty or 0 is an open loop
-	Replicas     []int // empty is 1
+	Replicas     []int // empty is 1, or none where there are Prefill and Decode
+	Prefill      []int // servers that prefill, for each number of those that decode
+	Decode       []int
+}
+
+// servers returns the points' servers: replicas, and then those that prefill and decode.
+func (a *Axes) servers() []Point {
+	var list []Point
+	for _, n := range a.Replicas {
+		list = append(list, Point{Replicas: n})
+	}
+	for _, prefill := range a.Prefill {
+		for _, decode := range a.Decode {
+			list = append(list, Point{Prefill: prefill, Decode: decode})
+		}
+	}
+	if len(list) == 0 {
+		list = []Point{{}}
+	}
+	return list
 }
 
 // MaxPoints bounds a sweep.
 const MaxPoints = 1_000_000
 
-// Points returns every combination, the last axis fastest. Models and cards have the
-// names of the catalogue, or, where they are not in it, those that they were given.
+// Points returns every combination once, the last axis fastest. Models and cards have the
+// names of the catalogue, or, where it has none that is equal, those that they were given.
 func (a *Axes) Points() ([]Point, error) {
-	concurrency, replicas := a.Concurrency, a.Replicas
+	concurrency := a.Concurrency
 	if len(concurrency) == 0 {
 		concurrency = []int{0}
 	}
-	if len(replicas) == 0 {
-		replicas = []int{0}
+	if (len(a.Prefill) > 0) != (len(a.Decode) > 0) {
+		return nil, errors.New("sweep: servers that prefill and servers that decode go together")
 	}
+	if len(a.Prefill) > MaxPoints || len(a.Decode) > MaxPoints/max(1, len(a.Prefill)) {
+		return nil, fmt.Errorf("sweep: more than %d points", MaxPoints)
+	}
+	servers := a.servers()
 	n := 1
 	for _, axis := range []struct {
 		name string
 		n    int
 	}{
 		{"model", len(a.Models)}, {"card", len(a.Cards)}, {"tensor parallelism", len(a.TP)}, {"memory budget", len(a.Budgets)},
-		{"compression", len(a.Compressions)}, {"batch limit", len(a.MaxNumSeqs)}, {"load", len(a.Loads)}, {"concurrency", len(concurrency)}, {"replicas", len(replicas)},
+		{"compression", len(a.Compressions)}, {"batch limit", len(a.MaxNumSeqs)}, {"load", len(a.Loads)}, {"concurrency", len(concurrency)}, {"replicas", len(servers)},
 	} {
 		if axis.n == 0 {
 			return nil, fmt.Errorf("sweep: no %s", axis.name)
@@ -89,14 +135,14 @@ func (a *Axes) Points() ([]Point, error) {
 	models, cards := slices.Clone(a.Models), slices.Clone(a.Cards)
 	for i, name := range models {
 		m, err := catalog.FindModel(name)
-		if again, otherErr := catalog.FindModel(m.Name); otherErr == nil && again.Name == m.Name {
+		if again, otherErr := catalog.FindModel(m.Name); otherErr == nil && reflect.DeepEqual(again, m) {
 			models[i] = m.Name
 		}
 		errs = append(errs, err)
 	}
 	for i, name := range cards {
 		c, err := catalog.FindCard(name)
-		if again, otherErr := catalog.FindCard(c.Name); otherErr == nil && again.Name == c.Name {
+		if again, otherErr := catalog.FindCard(c.Name); otherErr == nil && reflect.DeepEqual(again, c) {
 			cards[i] = c.Name
 		}
 		errs = append(errs, err)
@@ -111,15 +157,19 @@ func (a *Axes) Points() ([]Point, error) {
 			errs = append(errs, fmt.Errorf("sweep: %d clients are not from 1 to %d", n, math.MaxInt32))
 		}
 	}
-	for _, n := range replicas {
-		if n < 0 || n > sim.MaxReplicas {
-			errs = append(errs, fmt.Errorf("sweep: %d replicas are not from 1 to %d", n, sim.MaxReplicas))
+	for i := range servers {
+		switch p := &servers[i]; {
+		case p.Replicas < 0 || p.Replicas > sim.MaxReplicas:
+			errs = append(errs, fmt.Errorf("sweep: %d replicas are not from 1 to %d", p.Replicas, sim.MaxReplicas))
+		case len(a.Prefill) > 0 && p.Replicas == 0 && (min(p.Prefill, p.Decode) < 1 || max(p.Prefill, p.Decode) > sim.MaxReplicas):
+			errs = append(errs, fmt.Errorf("sweep: %d servers that prefill and %d that decode are not from 1 to %d of each", p.Prefill, p.Decode, sim.MaxReplicas))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	points := make([]Point, 0, n)
+	seen := make(map[Point]bool, n)
 	for _, model := range models {
 		for _, card := range cards {
 			for _, tp := range a.TP {
@@ -128,8 +178,15 @@ func (a *Axes) Points() ([]Point, error) {
 						for _, seqs := range a.MaxNumSeqs {
 							for _, load := range a.Loads {
 								for _, clients := range concurrency {
-									for _, n := range replicas {
-										points = append(points, Point{model, card, tp, budget, compression, seqs, load, clients, n})
+									for _, s := range servers {
+										q := Point{
+											Model: model, Card: card, TP: tp, Budget: budget, Compression: compression, MaxNumSeqs: seqs, Load: load, Concurrency: clients,
+											Replicas: s.Replicas, Prefill: s.Prefill, Decode: s.Decode,
+										}
+										if !seen[q] { // a value may be given twice
+											seen[q] = true
+											points = append(points, q)
+										}
 									}
 								}
 							}

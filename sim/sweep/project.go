@@ -33,11 +33,13 @@ type Settings struct {
 	V1        *sim.V1       `json:"vllm_v1,omitempty"`       // of sim.VLLMV1
 	Usage     sim.V1Usage   `json:"usage_context,omitempty"` // likewise
 
-	Chunked      bool       `json:"enable_chunked_prefill,omitempty"` // of other schedulers
-	PrefixTokens int        `json:"prefix_block_tokens,omitempty"`    // likewise: of a prefix hash, to cache prefixes; 0 caches none
-	Turns        sim.Turns  `json:"turns,omitempty"`                  // when the turns of a session arrive; empty is as recorded
-	Router       sim.Router `json:"router,omitempty"`                 // of replicas
-	Spread       string     `json:"spread,omitempty"`                 // names the Projector's Spread
+	Chunked      bool       `json:"enable_chunked_prefill,omitempty"`   // of other schedulers
+	PrefixTokens int        `json:"prefix_block_tokens,omitempty"`      // likewise: of a prefix hash, to cache prefixes; 0 caches none
+	Turns        sim.Turns  `json:"turns,omitempty"`                    // when the turns of a session arrive; empty is as recorded
+	Router       sim.Router `json:"router,omitempty"`                   // of replicas
+	Link         float64    `json:"kv_link_bytes_per_second,omitempty"` // of each card that prefills to those that decode; 0 is the card's network
+	LinkLatency  int64      `json:"kv_link_latency_ns,omitempty"`
+	Spread       string     `json:"spread,omitempty"` // names the Projector's Spread
 
 	// Rules of this project's own: see sim.Limits and sim.Schedule.
 	DropOutgrown        bool `json:"drop_outgrown,omitempty"`
@@ -133,9 +135,15 @@ func (s *Settings) Check() error {
 	}
 	errs := []error{format.UnmarshalText([]byte(s.KV)), limits.Validate()}
 	for card, usd := range s.Prices {
-		if !(usd >= 0 && usd <= 1e4) {
-			errs = append(errs, fmt.Errorf("a price of %v dollars an hour for %s: want 0 to 10,000", usd, card))
+		if !(usd > 0 && usd <= 1e4) {
+			errs = append(errs, fmt.Errorf("a price of %v dollars an hour for %s: want more than 0, and at most 10,000; a card without a price is left out", usd, card))
 		}
+	}
+	if n := s.BlockSize; n < 1 || n > 32 || n&(n-1) != 0 {
+		errs = append(errs, fmt.Errorf("block size %d is not 1, 2, 4, 8, 16 or 32", n))
+	}
+	if s.PP < 0 || s.PP > cost.MaxPP {
+		errs = append(errs, fmt.Errorf("pipeline parallelism %d is not from 1 to %d", s.PP, cost.MaxPP))
 	}
 	for _, n := range []struct {
 		name  string
@@ -187,6 +195,9 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	o.Memory, o.Metrics, o.Time, o.Factors, o.Bound, o.Reading, o.Notes, o.Refusal = r.Memory, r.Metrics, r.Time, r.Factors, r.Bound, r.Reading, r.Notes, r.Refusal
 	o.Other, o.Expected, o.Client = r.Other, r.Expected, r.Client
 	o.price(&c.Deployment, j.Prices)
+	if c.Disaggregation != nil {
+		o.Link, o.LinkUse = c.Disaggregation.Link.BytesPerSecond, r.Link
+	}
 	return o, nil
 }
 
@@ -273,7 +284,26 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	if j.Scheduler != sim.VLLMV1 {
 		c.ChunkedPrefill, c.PrefixTokens = j.Chunked, j.PrefixTokens
 	}
-	return c, errors.Join(d.Validate(), c.Limits.Validate())
+	if err := errors.Join(d.Validate(), c.Limits.Validate()); err != nil || !p.Disaggregated() {
+		return c, err
+	}
+	c.Replicas = 0
+	if c.Disaggregation, err = j.disaggregation(p, &card); err == nil {
+		err = c.Disaggregation.Suits(&sim.Plan{Scheduler: c.Scheduler, Config: d.Config(), Layout: d.Layout(), Concurrency: c.Concurrency, Turns: c.Turns})
+	}
+	return c, err
+}
+
+// disaggregation returns the servers of a point of which some prefill and others decode.
+func (s *Settings) disaggregation(p Point, card *catalog.Card) (*sim.Disaggregation, error) {
+	d := &sim.Disaggregation{Prefill: p.Prefill, Decode: p.Decode, Link: sim.Link{BytesPerSecond: s.Link, LatencyNS: s.LinkLatency}}
+	if d.Link.BytesPerSecond == 0 {
+		d.Link.BytesPerSecond = card.Network
+	}
+	if d.Link.BytesPerSecond == 0 {
+		return nil, fmt.Errorf("the network of %s is not known, over which KVs go from servers that prefill to those that decode: want --kv-link-bandwidth, or network_bytes_per_sec in a file of the card", card.Name)
+	}
+	return d, nil
 }
 
 // price works out what the tokens cost.

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestFewestReplicas searches where so many replicas are enough, or none are.
+// TestFewestReplicas searches where a known number of replicas is enough, or none is.
 func TestFewestReplicas(t *testing.T) {
 	const most = 50
 	for _, c := range []struct {

@@ -34,23 +34,25 @@ type Outcome struct {
 
 	Notes []string `json:"notes,omitempty"` // what is taken for granted because of the method
 
-	ThroughputPerCard float64 `json:"total_token_throughput_per_gpu"`
-	USDPerHour        float64 `json:"usd_per_hour,omitempty"`                  // of all its cards; 0 is unknown
-	USDPerMillion     float64 `json:"usd_per_million_output_tokens,omitempty"` // of a server as busy as this
-	USDPerMillionAll  float64 `json:"usd_per_million_tokens,omitempty"`        // input and output tokens
-	Pareto            bool    `json:"pareto"`                                  // no other has more throughput per card at less latency
-	LoadUnbounded     bool    `json:"load_unbounded,omitempty"`                // the largest load that was tried holds the objectives too
-	Refusal           string  `json:"refusal,omitempty"`                       // why the first request that was refused was
-	Alone             bool    `json:"alone,omitempty"`                         // it is of one request at a time, which keep the objectives best: not even so do enough
-	ReplicaProbes     int     `json:"replica_probes,omitempty"`                // projections that the search for the fewest replicas took
-	LoadProbes        int     `json:"load_probes,omitempty"`                   // projections that the search for the largest load took
+	ThroughputPerCard float64          `json:"total_token_throughput_per_gpu"`
+	USDPerHour        float64          `json:"usd_per_hour,omitempty"`                  // of all its cards; 0 is unknown
+	USDPerMillion     float64          `json:"usd_per_million_output_tokens,omitempty"` // of a server as busy as this
+	USDPerMillionAll  float64          `json:"usd_per_million_tokens,omitempty"`        // input and output tokens
+	Pareto            bool             `json:"pareto"`                                  // no other has more throughput per card at less latency
+	LoadUnbounded     bool             `json:"load_unbounded,omitempty"`                // the largest load that was tried holds the objectives too
+	Refusal           string           `json:"refusal,omitempty"`                       // why the first request that was refused was
+	Alone             bool             `json:"alone,omitempty"`                         // it is of one request at a time, which keep the objectives best: not even so do enough
+	Link              float64          `json:"kv_link_bytes_per_second,omitempty"`      // of each card that prefills to those that decode
+	LinkUse           *project.LinkUse `json:"kv_link,omitempty"`
+	ReplicaProbes     int              `json:"replica_probes,omitempty"` // projections that the search for the fewest replicas took
+	LoadProbes        int              `json:"load_probes,omitempty"`    // projections that the search for the largest load took
 }
 
 // Project makes one projection, whose Outcome has the point that it is of. An Outcome with Error set is one that says why it
 // cannot be; an error ends the sweep.
 type Project func(ctx context.Context, p Point) (Outcome, error)
 
-// Run projects the points of the given indices, one on each of so many cores; 0 is
+// Run projects the points of the given indices, one on each of workers cores; 0 is
 // all. done, where it is not nil, is called with each outcome as it comes, by one
 // goroutine at a time. The outcomes are returned in the order of their indices: of a
 // context that ends, those that are finished, beside its error.

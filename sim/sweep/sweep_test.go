@@ -6,6 +6,8 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -257,5 +259,22 @@ func TestScaled(t *testing.T) {
 	}
 	if !failed {
 		t.Error("an arrival beyond all time is none that is refused")
+	}
+}
+
+// TestPointsOfFiles keeps a card of a file apart from the catalogue's of that name, and a value
+// that is given twice once.
+func TestPointsOfFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "card.json")
+	write := func(memory string) {
+		if err := os.WriteFile(path, []byte(`{"name": "l4", "memory_bytes": `+memory+`, "bytes_per_second": 3e11, "flops_16bit": 1.2e14}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("48000000000")
+	a := Axes{Models: []string{"llama-3.1-8b"}, Cards: []string{path, "l4", "l4"}, TP: []int{1, 1}, Budgets: []Budget{{Utilization: 0.9}}, Compressions: []Compression{{}}, MaxNumSeqs: []int{8}, Loads: []float64{1}}
+	points, err := a.Points()
+	if err != nil || len(points) != 2 || points[0].Card != path || points[1].Card != "l4" {
+		t.Errorf("%+v, %v", points, err)
 	}
 }

@@ -44,7 +44,7 @@ func FuzzTime(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string, u uint8) {
 		unit := []Unit{Second, Millisecond, Microsecond, Nanosecond}[u%4]
 		if _, exponent, ok := strings.Cut(strings.ToLower(s), "e"); ok && len(exponent) > 4 || len(s) > 100 {
-			return // a rational number of so many digits
+			return // a rational number of that many digits
 		}
 		got, err := parseTime(s, unit)
 		want, ok := slowTime(s, unit)

@@ -9,8 +9,8 @@ import (
 	"kvcompress/trace"
 )
 
-// order runs rows through a reorderer that holds at most so many, and returns the
-// numbers of those that come out.
+// order runs rows through a reorderer that holds at most window rows, and returns
+// the numbers of the rows that come out.
 func order(times []int64, window int) (numbers []int, err error) {
 	var w reorderer
 	pop := func() {
