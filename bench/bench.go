@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -11,7 +12,8 @@ import (
 type Bench struct {
 	Plan   Plan
 	models map[string]*Model
-	knobs  map[string]*knobs // by model
+	knobs  map[string]*knobs // by model; of texts, those of the first unit
+	texts  *texts            // nil for the tasks of package task
 }
 
 // New loads the plan's models and brings every row to every budget.
@@ -26,23 +28,51 @@ func New(ctx context.Context, p Plan) (*Bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.knobs[name], err = p.turnKnobs(ctx, m, found); err != nil {
-			return nil, err
-		}
 		b.models[name] = m
 	}
+	if p.Texts != nil {
+		if err := b.openTexts(); err != nil {
+			return nil, err
+		}
+	}
+	for i, name := range p.Models {
+		questions, err := b.calibrating(i)
+		if err != nil {
+			return nil, err
+		}
+		if b.knobs[name], err = b.Plan.turnKnobs(ctx, b.models[name], questions, found); err != nil {
+			return nil, err
+		}
+	}
 	return b, nil
+}
+
+// calibrating returns questions by which the knobs of the plan's model i are turned: of a
+// context that no unit has, or of texts those of the model's first unit.
+func (b *Bench) calibrating(i int) ([]*question, error) {
+	if b.texts != nil {
+		return b.questions(i)
+	}
+	var questions []*question
+	for _, of := range b.Plan.shapes() {
+		alike, err := b.Plan.questions(b.models[b.Plan.Models[i]], of)
+		if err != nil {
+			return nil, err
+		}
+		questions = append(questions, alike...)
+	}
+	return questions, nil
 }
 
 // Knobs returns where the knobs of a model stand.
 func (b *Bench) Knobs(model string) []Knob { return b.knobs[model].all }
 
-// Runs returns how many generations a unit of each model has, by model.
+// Runs returns how many generations a unit has; of texts, as many as the first of its model.
 func (b *Bench) Runs(unit int) int {
-	name, _ := b.Plan.unit(unit)
+	u := b.Plan.unit(unit)
 	n := 0
-	for _, k := range b.knobs[name].all {
-		if k.Setting != nil {
+	for _, k := range b.knobs[u.model].all {
+		if k.Setting != nil && (b.texts != nil || k.Length == u.options.Length && k.Digits == u.options.Digits) {
 			n++
 		}
 	}
@@ -50,10 +80,10 @@ func (b *Bench) Runs(unit int) int {
 }
 
 // Run runs units, as many at a time as there are processors, and gives each result to
-// keep, one at a time and in no certain order. progress is told of each generation, by any
-// goroutine. The context ends it; units that are not finished are lost.
-func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, progress func(runs int)) (err error) {
-	defer work.Recover(&err)
+// keep, one at a time and in no certain order. progress is told of each generation, one at a
+// time too. When the context is done Run returns at once: units that are not finished are
+// lost, and neither function is called again.
+func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, progress func(runs int)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	queue := make(chan int)
@@ -69,14 +99,23 @@ func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, 
 	}()
 	var mu sync.Mutex
 	var group work.Group
+	// now calls a function of the caller, unless Run has returned.
+	now := func(call func() error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return call()
+	}
 	for range work.Workers(len(units)) {
 		group.Go(func() {
 			for u := range queue {
-				r, err := b.unit(ctx, u, progress)
+				r, err := b.unit(ctx, u, func(runs int) {
+					_ = now(func() error { progress(runs); return nil }) // the next step ends a unit that is too late
+				})
 				if err == nil {
-					mu.Lock()
-					err = keep(r)
-					mu.Unlock()
+					err = now(func() error { return keep(r) })
 				}
 				if err != nil {
 					cancel(err)
@@ -85,6 +124,19 @@ func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, 
 			}
 		})
 	}
-	group.Wait()
-	return context.Cause(ctx)
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() { done <- err }()
+		defer work.Recover(&err)
+		group.Wait()
+	}()
+	select {
+	case err := <-done:
+		return cmp.Or(err, context.Cause(ctx))
+	case <-ctx.Done():
+		mu.Lock() // what is being kept is kept
+		defer mu.Unlock()
+		return context.Cause(ctx)
+	}
 }

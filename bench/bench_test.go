@@ -193,7 +193,7 @@ func TestRunIsEnded(t *testing.T) {
 
 // The knob is turned as far as the budget allows: one step more is beyond it.
 func TestKnobs(t *testing.T) {
-	g := &grid{course: course{prompt: 200, fed: 7, again: true}}
+	g := &grid{course: course{prompt: 200, fed: 7, again: true}, context: 190}
 	g.base = ref.Default()
 	g.base.Shape.Layers, g.base.Shape.KVHeads, g.base.Shape.Group, g.base.Shape.HeadSize = 2, 2, 2, 32
 	g.base.BlockSize, g.base.Blocks = 8, 1
@@ -218,6 +218,13 @@ func TestKnobs(t *testing.T) {
 			}
 			if s.Bytes > full*budget.Part() {
 				t.Errorf("%s at %v: %s takes %.3f", r.Name, budget, s.Text, s.Bytes/full)
+			}
+			if s.Kept > 0 {
+				longer := g.course
+				longer.prompt += s.Kept + g.base.BlockSize - g.context
+				if bytes := float64(g.blockBytes) * denseBlocks(4, 8, longer); bytes <= full*budget.Part() {
+					t.Errorf("%s at %v: with a block more than %s there is %.3f", r.Name, budget, s.Text, bytes/full)
+				}
 			}
 			more := s.Config
 			switch c := &more.Compression; {
@@ -252,6 +259,39 @@ func TestRows(t *testing.T) {
 	some, err := FindRows([]string{"snapkv"})
 	if err != nil || len(some) != 2 {
 		t.Errorf("%v, %v: want the full cache and snapkv", some, err)
+	}
+}
+
+// A prompt whose context is shortened to all of its tokens is answered as the full cache
+// does, and one that is read through a cache that holds all of it, too: both are the full
+// cache's own way, by another path.
+func TestOtherPrompts(t *testing.T) {
+	p := short()
+	p.Length, p.Categories, p.Methods = 128, []string{"needle", "few-shot"}, []string{Full, "streaming-llm-windowed", "prompt-surprise"}
+	b := newBench(t, p)
+	m := b.models["recall-0"]
+	questions, err := p.questions(m, p.unit(0).options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := b.knobs["recall-0"].all[0].Setting
+	for _, q := range questions {
+		var answers [][]int32
+		windowed := full.Config
+		windowed.Compression.MaxCacheTokens = 1 << 10
+		for _, s := range []Setting{*full, {Config: full.Config, Kept: 128, by: bySurprise}, {Config: windowed, Streamed: true}} {
+			run, err := q.run(t.Context(), Knob{Row: "x", Setting: &s}, m.Llama.NewStepper())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if run.Bytes != 1 {
+				t.Errorf("%s, %s: %+v holds %v of the bytes", q.mode, q.task.Category, s, run.Bytes)
+			}
+			answers = append(answers, run.Answer)
+		}
+		if !reflect.DeepEqual(answers[0], answers[1]) || !reflect.DeepEqual(answers[0], answers[2]) {
+			t.Errorf("%s, %s: the answers are %v", q.mode, q.task.Category, answers)
+		}
 	}
 }
 

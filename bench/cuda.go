@@ -25,18 +25,21 @@ type Sampled struct {
 // at the smallest budget of as many methods, and compares every logit with the reference
 // engine's. A difference is an error.
 func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.Engine, func() error, error)) ([]Sampled, error) {
-	name, seed := b.Plan.unit(0)
-	m := b.models[name]
-	questions, err := b.Plan.questions(ctx, m, seed)
+	u := b.Plan.unit(0)
+	m := b.models[u.model]
+	questions, err := b.questions(0)
 	if err != nil {
 		return nil, err
 	}
 	// The smallest budget that each method reaches, in a category for each method.
 	var chosen []Knob
-	for _, k := range b.knobs[name].all {
+	for _, k := range b.knobs[u.model].all {
+		if k.Length != u.options.Length || k.Digits != u.options.Digits {
+			continue
+		}
 		i := slices.IndexFunc(chosen, func(c Knob) bool { return c.Row == k.Row })
 		switch {
-		case k.Setting == nil || k.Row == Full:
+		case k.Setting == nil || k.Row == Full || k.Setting.Streamed || k.Setting.other != nil: // a prompt through the PTX machine takes minutes
 		case i < 0:
 			chosen = append(chosen, k)
 		case chosen[i].Budget < k.Budget || chosen[i].Budget == k.Budget && len(chosen)%2 == 0:
@@ -60,12 +63,16 @@ func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.E
 func (q *question) sample(ctx context.Context, m *Model, k Knob, open func(ref.Config) (live.Engine, func() error, error)) (*Sampled, error) {
 	s := &Sampled{Row: k.Row, Budget: k.Budget, Mode: k.Mode, Category: k.Category}
 	cfg := k.Setting.Config
-	cfg.Blocks = live.Room(&cfg, q.entered.room)
+	cfg.Blocks = live.Room(&cfg, q.reading.room)
+	prompt, err := q.prompt(k.Setting).prefill(ctx)
+	if err != nil {
+		return nil, err
+	}
 	reference, err := ref.NewEngine(cfg, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	want, err := q.logits(ctx, live.Reference(reference), m)
+	want, err := q.logits(ctx, live.Reference(reference), prompt, m)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +85,7 @@ func (q *question) sample(ctx context.Context, m *Model, k Knob, open func(ref.C
 	if err != nil {
 		return nil, err
 	}
-	got, err := q.logits(ctx, other, m)
+	got, err := q.logits(ctx, other, prompt, m)
 	if err = errors.Join(err, closeOther()); err != nil {
 		return nil, err
 	}
@@ -95,8 +102,8 @@ func (q *question) sample(ctx context.Context, m *Model, k Knob, open func(ref.C
 }
 
 // logits returns the logits before each step of the task.
-func (q *question) logits(ctx context.Context, e live.Engine, m *Model) ([][]float32, error) {
-	s, err := live.Begin(e, sequence, q.entered.prompt, m.Llama.NewStepper())
+func (q *question) logits(ctx context.Context, e live.Engine, prompt *live.Prefill, m *Model) ([][]float32, error) {
+	s, err := live.Begin(e, sequence, prompt, m.Llama.NewStepper())
 	if err != nil {
 		return nil, err
 	}

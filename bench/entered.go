@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"reflect"
 
 	"kvcompress/bench/live"
@@ -12,18 +13,29 @@ import (
 // each observation of the prompt, from which the caches of all methods and budgets begin
 // that share them.
 type entered struct {
-	prompt *live.Prefill
-	room   int // tokens that a sequence may come to
+	tokens int // of the prompt
+	read   func(context.Context) (*live.Prefill, error)
+	prompt *live.Prefill // once it is read
 	caches []*ref.Engine
 	all    []ref.Config
 }
 
+// prefill returns the prompt as the model has read it.
+func (e *entered) prefill(ctx context.Context) (*live.Prefill, error) {
+	var err error
+	if e.prompt == nil {
+		e.prompt, err = e.read(ctx)
+	}
+	return e.prompt, err
+}
+
 const sequence = kv.SeqID(0)
 
-// engine returns an engine of a configuration with the prompt in its cache.
-func (e *entered) engine(cfg ref.Config) (*ref.Engine, error) {
-	cfg.Blocks = live.Room(&cfg, e.room)
-	from, err := e.like(cfg)
+// engine returns an engine of a configuration with the prompt in its cache, which has room
+// for a sequence of a number of tokens.
+func (e *entered) engine(ctx context.Context, cfg ref.Config, room int) (*ref.Engine, error) {
+	cfg.Blocks = live.Room(&cfg, room)
+	from, err := e.like(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +48,7 @@ func (e *entered) engine(cfg ref.Config) (*ref.Engine, error) {
 
 // like returns the engine that the prompt entered first of those whose caches are then
 // equal to one of the configuration.
-func (e *entered) like(cfg ref.Config) (*ref.Engine, error) {
+func (e *entered) like(ctx context.Context, cfg ref.Config) (*ref.Engine, error) {
 	for i := range e.caches {
 		if sameCache(&e.all[i], &cfg) {
 			return e.caches[i], nil
@@ -46,7 +58,11 @@ func (e *entered) like(cfg ref.Config) (*ref.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := live.Begin(live.Reference(engine), sequence, e.prompt, nil); err != nil {
+	prompt, err := e.prefill(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := live.Begin(live.Reference(engine), sequence, prompt, nil); err != nil {
 		return nil, err
 	}
 	e.caches, e.all = append(e.caches, engine), append(e.all, cfg)
@@ -65,8 +81,8 @@ func sameCache(a, b *ref.Config) bool {
 }
 
 // compressed returns how many KVs each head holds after one compression of the prompt.
-func (e *entered) compressed(cfg ref.Config) ([]int, error) {
-	engine, err := e.engine(cfg)
+func (e *entered) compressed(ctx context.Context, cfg ref.Config, room int) ([]int, error) {
+	engine, err := e.engine(ctx, cfg, room)
 	if err != nil {
 		return nil, err
 	}

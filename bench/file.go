@@ -14,7 +14,7 @@ type Journal = journal.Journal[Result]
 // File is what a journal's file holds.
 type File = journal.File[Result]
 
-var kind = journal.Kind{Name: "bench", Item: "unit", Command: "kvc bench", Version: 1, Most: 100 * MaxPrompts, MaxLine: 1 << 26}
+var kind = journal.Kind{Name: "bench", Item: "unit", Command: "kvc bench", Version: 2, Most: maxUnits, MaxLine: 1 << 26}
 
 // Place returns the unit's number.
 func (r Result) Place() int { return r.Unit }

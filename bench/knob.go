@@ -14,6 +14,8 @@ type Knob struct {
 	Budget   Budget
 	Mode     Mode
 	Category string
+	Length   int // tokens of the context
+	Digits   int // of a grid's passkey; else 0
 
 	Setting *Setting          // nil if the row cannot be brought to the budget
 	Missed  *UnreachableError // then why
@@ -26,14 +28,14 @@ type knobs struct{ all []Knob }
 func (k *knobs) of(q *question) []Knob {
 	var list []Knob
 	for _, one := range k.all {
-		if one.Mode == q.mode && one.Category == q.task.Category {
+		if one.Mode == q.mode && one.Category == q.task.Category && one.Length == q.length && one.Digits == q.digits {
 			list = append(list, one)
 		}
 	}
 	return list
 }
 
-// calibration is added to the plan's seed: no unit has the context by which the blocks of
+// calibration is added to the plan's seed: no unit has the contexts by which the blocks of
 // rows are measured.
 const calibration = 1 << 40
 
@@ -46,22 +48,19 @@ type knobKey struct {
 	model  string // "" where it does not matter
 }
 
-// turnKnobs finds the settings of all rows at all budgets for a model.
+// turnKnobs finds the settings of all rows at all budgets for questions to a model.
 //
 // What is found for a row does not depend on the model where the row has but one choice
 // and is not measured: found keeps it for models of the same shape.
-func (p *Plan) turnKnobs(ctx context.Context, m *Model, found map[knobKey]Knob) (*knobs, error) {
+func (p *Plan) turnKnobs(ctx context.Context, m *Model, questions []*question, found map[knobKey]Knob) (*knobs, error) {
 	rows, err := FindRows(p.Methods)
-	if err != nil {
-		return nil, err
-	}
-	questions, err := p.questions(ctx, m, p.Seed+calibration)
 	if err != nil {
 		return nil, err
 	}
 	all := &knobs{}
 	for _, q := range questions {
-		g := &grid{base: p.base(m), heads: m.Heads, course: q.course(), lost: q.entered.compressed, blockBytes: p.blockBytes(m)}
+		g := &grid{base: p.base(m), heads: m.Heads, course: q.course(), context: len(q.task.Context), recall: p.inRecall(m), blockBytes: p.blockBytes(m)}
+		g.lost = func(cfg ref.Config) ([]int, error) { return q.entered.compressed(ctx, cfg, q.reading.room) }
 		for i := range rows {
 			r := &rows[i]
 			for _, budget := range p.Budgets {
@@ -79,7 +78,7 @@ func (p *Plan) turnKnobs(ctx context.Context, m *Model, found map[knobKey]Knob) 
 					}
 					found[at] = k
 				}
-				k.Mode, k.Category = q.mode, q.task.Category
+				k.Mode, k.Category, k.Length, k.Digits = q.mode, q.task.Category, q.length, q.digits
 				all.all = append(all.all, k)
 				if r.Name == Full {
 					break

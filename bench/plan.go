@@ -89,6 +89,8 @@ type Plan struct {
 	Budgets    []Budget `json:"budgets"`    // descending parts
 	Modes      []Mode   `json:"modes"`
 	BlockSize  int      `json:"block_size"`
+	Texts      *Texts   `json:"texts,omitempty"`
+	Grid       *Grid    `json:"grid,omitempty"` // then Length is 0, and needle the only category
 }
 
 // DefaultPlan is a run of some minutes on two cores.
@@ -113,6 +115,8 @@ func DefaultPlan() Plan {
 const (
 	MaxPrompts = 100_000
 	MaxLength  = 1 << 16
+	minLength  = 64
+	maxUnits   = 100 * MaxPrompts
 )
 
 // Check returns every error of the plan, joined.
@@ -122,11 +126,29 @@ func (p *Plan) Check() error {
 	if len(p.Models) == 0 || len(p.Models) > 100 {
 		bad("%d models: want 1 to 100", len(p.Models))
 	}
-	if p.Length < 64 || p.Length > MaxLength {
-		bad("length %d: want 64 to %d tokens", p.Length, MaxLength)
+	switch {
+	case p.Grid != nil:
+		errs = append(errs, p.Grid.check()...)
+		if p.Length != 0 || !slices.Equal(p.Categories, []string{task.Needle}) {
+			bad("a grid has lengths of its own, and needle as its only category")
+		}
+	case p.Length == 0 && p.Texts != nil && p.Texts.File != "":
+	case p.Length < minLength || p.Length > MaxLength:
+		bad("length %d: want %d to %d tokens", p.Length, minLength, MaxLength)
+	}
+	if p.Texts != nil {
+		if p.Grid != nil {
+			bad("a grid is of passkeys in the recall vocabulary, not of texts")
+		}
+		if err := p.Texts.check(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if p.Prompts < 1 || p.Prompts > MaxPrompts {
 		bad("%d prompts: want 1 to %d", p.Prompts, MaxPrompts)
+	}
+	if n := p.Units(); n > maxUnits {
+		bad("%d contexts: want %d at most", n, maxUnits)
 	}
 	for _, c := range p.Categories {
 		if !slices.Contains(task.Categories(), c) {
@@ -159,11 +181,68 @@ func (p *Plan) Check() error {
 }
 
 // Units returns how many units the plan has: its contexts.
-func (p *Plan) Units() int { return len(p.Models) * p.Prompts }
+func (p *Plan) Units() int {
+	n := len(p.Models) * p.Prompts
+	if p.Grid != nil {
+		n *= len(p.Grid.Lengths) * p.Grid.Depths
+	}
+	return n
+}
 
-// unit returns the model and the seed of a unit.
-func (p *Plan) unit(i int) (model string, seed uint64) {
-	return p.Models[i%len(p.Models)], p.Seed + uint64(i/len(p.Models))
+// unit is a context of a model.
+type unit struct {
+	model         string
+	seed          uint64
+	length, depth int // indices of a grid
+	options       task.Options
+}
+
+// unit returns the i-th unit: models take turns, and of a grid depths, lengths and prompts.
+func (p *Plan) unit(i int) unit {
+	u := unit{model: p.Models[i%len(p.Models)]}
+	i /= len(p.Models)
+	u.seed = p.Seed + uint64(i)
+	u.options = task.Options{Length: p.Length, Seed: u.seed}
+	if g := p.Grid; g != nil {
+		u.depth, i = i%g.Depths, i/g.Depths
+		u.length, i = i%len(g.Lengths), i/len(g.Lengths)
+		depth := g.Depth(u.depth)
+		u.options.Length, u.options.Depth, u.options.Digits = g.Lengths[u.length], &depth, g.Digits[i%len(g.Digits)]
+	}
+	return u
+}
+
+// alike returns how many units of a model and a length have passkeys of so many digits: all
+// without a grid.
+func (p *Plan) alike(digits int) int {
+	if p.Grid == nil {
+		return p.Prompts
+	}
+	n := 0
+	for i := range p.Prompts {
+		if p.Grid.Digits[i%len(p.Grid.Digits)] == digits {
+			n += p.Grid.Depths
+		}
+	}
+	return n
+}
+
+// shapes returns options of contexts with which all units are alike in the tokens of their
+// prompts and answers.
+func (p *Plan) shapes() []task.Options {
+	at := task.Options{Length: p.Length, Seed: p.Seed + calibration}
+	if p.Grid == nil {
+		return []task.Options{at}
+	}
+	var all []task.Options
+	for _, length := range p.Grid.Lengths {
+		for i, digits := range p.Grid.Digits {
+			if at.Length, at.Digits = length, digits; !slices.Contains(p.Grid.Digits[:i], digits) {
+				all = append(all, at)
+			}
+		}
+	}
+	return all
 }
 
 // base returns the configuration that all rows begin from.

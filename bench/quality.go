@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"kvcompress/ref"
@@ -38,6 +39,13 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	if len(q.table.Rankings) == 0 || len(q.table.Plan.Models) == 0 {
 		return nil, errors.New("bench: quality: there are no rankings in it: want what kvc bench --json prints")
 	}
+	if all := q.table.Plan.Units(); q.table.Partial || q.table.Done != all {
+		return nil, fmt.Errorf("bench: quality: it is partial, since its bench was interrupted: %d of %d contexts are in it, so that scores may change: "+
+			"let kvc bench end, which with -o goes on where it was interrupted", q.table.Done, all)
+	}
+	if g := q.table.Plan.Grid; g != nil && len(g.Lengths) == 0 {
+		return nil, errors.New("bench: quality: its grid has no lengths")
+	}
 	modes := 0
 	for _, r := range q.table.Rankings {
 		if mode == "" || r.Mode == mode {
@@ -62,7 +70,40 @@ func (q *Quality) Of() string {
 	if mode == "" {
 		mode = "in the worse of its modes"
 	}
+	if g := p.Grid; g != nil {
+		return fmt.Sprintf("%s on needles in %d to %d tokens, %s", strings.Join(p.Models, " and "), g.Lengths[0], g.Lengths[len(g.Lengths)-1], mode)
+	}
 	return fmt.Sprintf("%s at %d tokens, %s", strings.Join(p.Models, " and "), p.Length, mode)
+}
+
+// Methods returns the methods of the table of methods that the bench has results of, in its
+// order, and the budgets of each, the largest first. Rows that differ from their method's
+// defaults by more than a budget are not among them.
+func (q *Quality) Methods() []MethodBudgets {
+	var list []MethodBudgets
+	for _, r := range Rows() {
+		if r.Name != r.Method {
+			continue
+		}
+		m := MethodBudgets{Method: r.Method, ByBudget: r.byBudget()}
+		for _, ranking := range q.table.Rankings {
+			has := slices.ContainsFunc(ranking.Rows, func(row Ranked) bool { return row.Row == r.Name })
+			if has && !slices.Contains(m.Budgets, ranking.Budget) {
+				m.Budgets = append(m.Budgets, ranking.Budget)
+			}
+		}
+		if slices.Sort(m.Budgets); len(m.Budgets) > 0 {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// MethodBudgets are the budgets at which a bench has results of a method.
+type MethodBudgets struct {
+	Method   string
+	Budgets  []Budget
+	ByBudget bool // max_cache_tokens or rate brings the method to a budget
 }
 
 // At returns which part of the full cache's score is kept under a method, by its name in

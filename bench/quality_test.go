@@ -19,7 +19,7 @@ func quality(t testing.TB) []byte {
 		return []Ranked{{Row: "snapkv", Relative: relative, Bytes: bytes}}
 	}
 	p := DefaultPlan()
-	text, err := json.Marshal(Table{Plan: p, Rankings: []Ranking{
+	text, err := json.Marshal(Table{Plan: p, Done: p.Units(), Rankings: []Ranking{
 		{Mode: Aware, Budget: 2, Rows: row(0.98, 0.5)}, {Mode: Aware, Budget: 4, Rows: row(0.9, 0.25)},
 		{Mode: Agnostic, Budget: 2, Rows: row(0.6, 0.5)}, {Mode: Agnostic, Budget: 4, Rows: row(0.3, 0.25)},
 	}})
@@ -59,6 +59,12 @@ func TestReadQualityRefuses(t *testing.T) {
 	} {
 		if _, err := ReadQuality(strings.NewReader(text), ""); err == nil {
 			t.Errorf("%s: nothing is wrong", name)
+		}
+	}
+	for name, partial := range map[string][2]string{"marked": {`"partial":false`, `"partial":true`}, "units": {`"units":24`, `"units":23`}} {
+		text := strings.Replace(string(quality(t)), partial[0], partial[1], 1)
+		if _, err := ReadQuality(strings.NewReader(text), ""); err == nil || !strings.Contains(err.Error(), "partial") || !strings.Contains(err.Error(), "of 24 contexts") {
+			t.Errorf("%s: %v, want an error that says what is missing", name, err)
 		}
 	}
 	if _, err := ReadQuality(bytes.NewReader(quality(t)), "x"); err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kvcompress/dtype"
@@ -25,6 +26,9 @@ type Row struct {
 	choose   func(Heads) []choice
 	apply    func(*ref.Config) // options of KV-Compress
 	measured bool              // how many blocks a head keeps of a budget depends on what KVs hold
+	streamed bool              // the prompt is read through the compressed cache
+	by       dropping          // of tokens of the context, before the prompt is read
+	other    string            // a bundled model of another kind, which is run in place of the plan's
 }
 
 // choice is one way to turn a knob. Of a row's choices, the first that reaches a budget is
@@ -75,13 +79,13 @@ const Full = "full"
 // beside K, V and position.
 const columnless = "streaming-llm"
 
-// tokens is the choice of most rows, rate that of KV-Compress's, fixed of those without a
-// knob.
+// tokens is the choice of most rows, rate that of KV-Compress's, fixedChoice of those without
+// a knob.
 func tokens(Heads) []choice { return []choice{{turn: byTokens()}} }
 
 func rate(Heads) []choice { return []choice{{turn: byRate()}} }
 
-func fixed(Heads) []choice { return []choice{{}} }
+func fixedChoice(Heads) []choice { return []choice{{}} }
 
 // Rows returns all rows. Methods of the table that have no row of their own here are
 // brought to a budget by max_cache_tokens, with their default options.
@@ -96,8 +100,8 @@ func Rows() []Row {
 	fp8 := kvc("kv-compress+fp8", dtype.E4M3)
 	fp8.Fixed = "as kv-compress, in fp8_e4m3"
 	rows := []Row{
-		{Name: Full, Method: columnless, Fixed: "f16, nothing compressed", Knob: "none", format: dtype.F16, choose: fixed},
-		{Name: "fp8", Method: columnless, Fixed: "fp8_e4m3, nothing compressed", Knob: "none", format: dtype.E4M3, choose: fixed},
+		{Name: Full, Method: columnless, Fixed: "f16, nothing compressed", Knob: "none", format: dtype.F16, choose: fixedChoice},
+		{Name: "fp8", Method: columnless, Fixed: "fp8_e4m3, nothing compressed", Knob: "none", format: dtype.E4M3, choose: fixedChoice},
 		kvc(ref.KVCompress, dtype.F16),
 		fp8,
 		withSet("ada-snapkv", "window 8", `{"window": 8}`),
@@ -109,6 +113,11 @@ func Rows() []Row {
 		withSet("snapkv", "window 8", `{"window": 8}`),
 		withSet("snapkv-kvpress", "window 8", `{"window": 8}`),
 		withSet("snapkv-published", "window 8", `{"window": 8}`),
+		windowedRow(),
+		shortenedRow(bySurprise, "the tokens that the model itself expects most are dropped from the context before it is read"),
+		shortenedRow(atRandom, "random tokens are dropped from the context before it is read"),
+		otherRow("linear-model", "linear-0", "another model: three layers of linear attention"),
+		otherRow("hybrid-model", "hybrid-0", "another model: a layer of full attention between two of linear attention"),
 	}
 	for i := range rows {
 		rows[i].measured = rows[i].Method == "ada-snapkv"
@@ -123,8 +132,36 @@ func Rows() []Row {
 	return rows
 }
 
+// byBudget reports whether the row's knob is max_cache_tokens or a rate, alone or after
+// whole heads.
+func (r *Row) byBudget() bool {
+	return strings.Contains(r.Knob, "max_cache_tokens") || r.Knob == "rate"
+}
+
 func withSet(method, fixed, set string) Row {
 	return Row{Name: method, Method: method, Fixed: fixed, Knob: "max_cache_tokens", format: dtype.F16, set: set, choose: tokens}
+}
+
+// windowedRow is StreamingLLM as longctx_bench ran it: of C tokens int(0.021·C) are sinks,
+// and the prompt, too, attends to no more than what is held.
+func windowedRow() Row {
+	r := withSet(columnless, "the prompt is read through the cache; int(0.021·C) sinks", "")
+	r.Name, r.streamed = columnless+"-windowed", true
+	r.choose = func(Heads) []choice {
+		turn := byTokens()
+		turn.to = func(c *ref.Config, n int) {
+			c.Compression.MaxCacheTokens = n
+			c.Set = ref.Settings{"sinks": json.RawMessage(strconv.Itoa(n * 21 / 1000))}
+		}
+		return []choice{{turn: turn}}
+	}
+	return r
+}
+
+// shortenedRow drops tokens of the context before the prompt is read. The cache keeps what is
+// left.
+func shortenedRow(by dropping, fixed string) Row {
+	return Row{Name: "prompt-" + string(by), Method: columnless, Fixed: fixed, Knob: "tokens of the context that are left, in whole blocks", format: dtype.F16, choose: fixedChoice, by: by}
 }
 
 // headsRow is a row whose knob is how many KV heads keep everything, first, and then how
@@ -189,6 +226,10 @@ func keepingAll() []Row {
 		}},
 		{"flexgen", "bits", []string{`{"bits": 4}`, `{"bits": 3}`, `{"bits": 2}`, `{"bits": 1}`}},
 		{"minicache", "from which layer on", []string{`{"from": -1}`, `{"from": 1}`, `{"from": 0}`}},
+		{"minicache+kivi", "residual, and then bits and from which layer on", []string{
+			`{"bits": 4, "residual": 128}`, `{"bits": 4, "residual": 32}`, `{"bits": 4, "residual": 32, "from": 0}`,
+			`{"bits": 2, "residual": 32}`, `{"bits": 2, "residual": 32, "from": 0}`,
+		}},
 	} {
 		if _, err := ref.FindMethod(r.method); err != nil {
 			continue

@@ -11,9 +11,14 @@ import (
 
 // Setting is where a row's knob stands for one budget.
 type Setting struct {
-	Config ref.Config
-	Text   string  // "max_cache_tokens 61, 2 whole heads"
-	Bytes  float64 // mean over the steps of the blocks' bytes, as was found in advance
+	Config   ref.Config
+	Text     string  // "max_cache_tokens 61, 2 whole heads"
+	Bytes    float64 // mean over the steps of the blocks' bytes, as was found in advance
+	Streamed bool    // the prompt is read through the compressed cache
+	Kept     int     // tokens of the context that are left before the prompt is read; 0 is all
+
+	by    dropping // if not all
+	other *other   // a model that is run in place of the plan's
 }
 
 // UnreachableError says that a row cannot be brought to a budget.
@@ -44,6 +49,8 @@ type grid struct {
 	heads  Heads
 	course course
 
+	context    int                             // tokens of the context
+	recall     bool                            // the tasks are in the recall vocabulary
 	blockBytes int                             // of a cache that keeps every KV
 	lost       func(ref.Config) ([]int, error) // the lengths of heads after the prompt was compressed, of measured rows
 }
@@ -53,6 +60,12 @@ type grid struct {
 func (g *grid) search(r *Row, budget Budget) (Setting, error) {
 	full := float64(g.blockBytes) * denseBlocks(g.base.Shape.Heads(), g.base.BlockSize, g.course)
 	limit := full * budget.Part()
+	if r.other != "" {
+		return g.other(r, budget, full)
+	}
+	if r.by != "" {
+		return g.shorten(r, budget, full)
+	}
 	missed := &UnreachableError{Row: r.Name, Budget: budget}
 	for _, c := range r.choose(g.heads) {
 		s, least, err := g.turn(r, c, limit)
@@ -99,7 +112,7 @@ func (g *grid) turn(r *Row, c choice, limit float64) (*Setting, float64, error) 
 		if err != nil || bytes > limit {
 			return nil, bytes, err
 		}
-		return &Setting{cfg, c.text, bytes}, 0, nil
+		return &Setting{Config: cfg, Text: c.text, Bytes: bytes}, 0, nil
 	}
 	valid := func(n int) bool {
 		_, err := r.config(g.base, c, n)
@@ -137,7 +150,28 @@ func (g *grid) turn(r *Row, c choice, limit float64) (*Setting, float64, error) 
 	if c.text != "" {
 		text = c.text + ", " + text
 	}
-	return &Setting{cfg, text, bytes}, 0, failed
+	return &Setting{Config: cfg, Text: text, Bytes: bytes, Streamed: r.streamed}, 0, failed
+}
+
+// shorten sets how many tokens of the context are left, in whole blocks: the most with which
+// a cache that keeps every KV stays within the budget.
+func (g *grid) shorten(r *Row, budget Budget, full float64) (Setting, error) {
+	cfg, err := r.config(g.base, choice{}, 0)
+	if err != nil {
+		return Setting{}, err
+	}
+	bytes := func(kept int) float64 {
+		c := g.course
+		c.prompt -= g.context - kept
+		return float64(cfg.BlockBytes()) * denseBlocks(cfg.Shape.Heads(), cfg.BlockSize, c)
+	}
+	size := cfg.BlockSize
+	blocks := sort.Search(g.context/size, func(i int) bool { return bytes((i+1)*size) > full*budget.Part() })
+	if blocks == 0 {
+		return Setting{}, &UnreachableError{Row: r.Name, Budget: budget, Needs: bytes(size) / full}
+	}
+	kept := blocks * size
+	return Setting{Config: cfg, Text: fmt.Sprintf("%d tokens of the context", kept), Bytes: bytes(kept), Kept: kept, by: r.by}, nil
 }
 
 // bytes returns the mean bytes of the blocks held over the course's steps.

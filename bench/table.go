@@ -17,13 +17,16 @@ import (
 // Table is what the results of a bench come to.
 type Table struct {
 	Plan     Plan      `json:"plan"`
-	Done     int       `json:"units"`     // units that are in it, of Plan.Units
-	Runs     int       `json:"runs"`      // generations
-	Tokens   int       `json:"tokens"`    // that were computed after prompts
-	Digest   string    `json:"digest"`    // of every decoded token
-	Cells    []Cell    `json:"cells"`     // by mode, budget, method and category
-	Rankings []Ranking `json:"rankings"`  // by mode and budget
-	Unmet    []Unmet   `json:"unreached"` // methods that cannot be brought to a budget
+	Done     int       `json:"units"`          // units that are in it, of Plan.Units
+	Partial  bool      `json:"partial"`        // some are missing: each cell says how many
+	Runs     int       `json:"runs"`           // generations
+	Tokens   int       `json:"tokens"`         // that were computed after prompts
+	Digest   string    `json:"digest"`         // of every decoded token
+	Cells    []Cell    `json:"cells"`          // by mode, budget, method and category
+	Rankings []Ranking `json:"rankings"`       // by mode and budget
+	Checks   []Check   `json:"checks"`         // whether each category is a task, by mode
+	Heats    []Heat    `json:"heat,omitempty"` // of a plan with a grid
+	Unmet    []Unmet   `json:"unreached"`      // methods that cannot be brought to a budget
 }
 
 // Cell is a method at a budget in one category and mode.
@@ -33,11 +36,13 @@ type Cell struct {
 	Row      string `json:"method"`
 	Category string `json:"category"`
 
-	N     int     `json:"n"`     // prompts
-	Score float64 `json:"score"` // mean, with the limits of a 95 % interval
-	Low   float64 `json:"low"`
-	High  float64 `json:"high"`
+	N       int     `json:"n"`       // prompts
+	Missing int     `json:"missing"` // prompts of the plan that are not in it
+	Score   float64 `json:"score"`   // mean, with the limits of a 95 % interval; 0 of no prompt
+	Low     float64 `json:"low"`
+	High    float64 `json:"high"`
 
+	Exact      float64 `json:"exact"`      // part of the prompts whose answer is right as a whole
 	Relative   float64 `json:"relative"`   // of the full cache's score; 0 where that is 0
 	Divergence float64 `json:"divergence"` // mean, in nats
 	Bytes      float64 `json:"bytes"`      // part of the full cache's, mean
@@ -85,7 +90,8 @@ type Unmet struct {
 func (b *Bench) NewTable(results []Result) *Table {
 	results = slices.Clone(results)
 	slices.SortFunc(results, func(a, b Result) int { return cmp.Compare(a.Unit, b.Unit) })
-	t := &Table{Plan: b.Plan, Done: len(results), Digest: digest(results)}
+	t := &Table{Plan: b.Plan, Done: len(results), Partial: len(results) < b.Plan.Units(), Digest: digest(results)}
+	chance := map[place]float64{}
 	type at struct {
 		mode   Mode
 		budget Budget
@@ -101,6 +107,9 @@ func (b *Bench) NewTable(results []Result) *Table {
 				cells[key] = map[string][]Run{}
 			}
 			cells[key][run.Category] = append(cells[key][run.Category], run)
+			if run.Row == Full {
+				chance[place{run.Mode, run.Budget, run.Row, run.Category}] += run.Chance
+			}
 			if sums[key] == nil {
 				sums[key] = &unitMean{unit: r.Unit, model: r.Model}
 			}
@@ -116,9 +125,26 @@ func (b *Bench) NewTable(results []Result) *Table {
 	if err != nil { // a plan that was checked
 		return t
 	}
+	planned := b.planned()
+	if b.texts != nil {
+		planned = map[place]int{}
+		for key := range cells {
+			// Texts have lengths of their own: a method that does not reach the budget for some
+			// of them cannot be compared.
+			full := at{key.mode, 1, Full}
+			if all := len(units[full]); len(units[key]) < all {
+				t.Unmet = append(t.Unmet, Unmet{Row: key.row, Budget: key.budget, Why: fmt.Sprintf("it reaches it for %d of %d tasks, %s", len(units[key]), all, key.mode)})
+				delete(cells, key)
+				continue
+			}
+			for category, n := range b.texts.planned(&b.Plan) {
+				planned[place{key.mode, key.budget, key.row, category}] = n
+			}
+		}
+	}
 	for _, mode := range b.Plan.Modes {
 		full := at{mode, 1, Full}
-		t.cells(cells[full], nil, mode, 1, Full)
+		t.cells(planned, cells[full], nil, mode, 1, Full)
 		for _, budget := range b.Plan.Budgets {
 			ranking := Ranking{Mode: mode, Budget: budget, Full: b.ranked(Full, units[full], units[full])}
 			for _, r := range rows {
@@ -126,20 +152,29 @@ func (b *Bench) NewTable(results []Result) *Table {
 					continue
 				}
 				key := at{mode, budget, r.Name}
+				t.cells(planned, cells[key], cells[full], mode, budget, r.Name)
 				if len(cells[key]) == 0 {
 					continue
 				}
-				t.cells(cells[key], cells[full], mode, budget, r.Name)
 				ranking.Rows = append(ranking.Rows, b.ranked(r.Name, units[key], units[full]))
 			}
 			slices.SortStableFunc(ranking.Rows, func(a, b Ranked) int { return cmp.Compare(b.Score, a.Score) })
+			if len(results) == 0 {
+				continue
+			}
 			if len(results) > 1 {
 				ranking.compare(func(row string) []unitMean { return units[at{mode, budget, row}] })
 			}
 			t.Rankings = append(t.Rankings, ranking)
 		}
 	}
-	t.Unmet = b.unmet()
+	if b.Plan.Texts == nil || b.Plan.Texts.File == "" {
+		t.checks(chance)
+	}
+	if t.Plan.Grid != nil {
+		t.heats(b, results)
+	}
+	t.Unmet = sortedUnmet(append(t.Unmet, b.unmet()...))
 	return t
 }
 
@@ -158,17 +193,43 @@ func (u *unitMean) add(r *Run) {
 
 func (u *unitMean) mean() float64 { return u.score / float64(u.n) }
 
+// place is where a cell stands in a table.
+type place struct {
+	mode          Mode
+	budget        Budget
+	row, category string
+}
+
+// planned returns how many prompts each cell has when all units are done.
+func (b *Bench) planned() map[place]int {
+	planned := map[place]int{}
+	for _, name := range b.Plan.Models {
+		for _, k := range b.knobs[name].all {
+			if k.Setting != nil {
+				planned[place{k.Mode, k.Budget, k.Row, k.Category}] += b.Plan.alike(k.Digits)
+			}
+		}
+	}
+	return planned
+}
+
 // cells adds the cells of one method at one budget.
-func (t *Table) cells(byCategory, full map[string][]Run, mode Mode, budget Budget, row string) {
+func (t *Table) cells(planned map[place]int, byCategory, full map[string][]Run, mode Mode, budget Budget, row string) {
 	for _, category := range t.Plan.Categories {
-		runs := byCategory[category]
-		if len(runs) == 0 {
+		runs, all := byCategory[category], planned[place{mode, budget, row, category}]
+		if all == 0 {
 			continue
 		}
-		c := Cell{Mode: mode, Budget: budget, Row: row, Category: category, N: len(runs)}
+		c := Cell{Mode: mode, Budget: budget, Row: row, Category: category, N: len(runs), Missing: all - len(runs)}
 		n := float64(len(runs))
 		for _, r := range runs {
-			c.Score, c.Divergence, c.Bytes, c.Peak = c.Score+r.Score/n, c.Divergence+r.Divergence/n, c.Bytes+r.Bytes/n, c.Peak+r.Peak/n
+			if r.Exact {
+				c.Exact++
+			}
+			c.Score, c.Divergence, c.Bytes, c.Peak = c.Score+r.Score, c.Divergence+r.Divergence, c.Bytes+r.Bytes, c.Peak+r.Peak
+		}
+		for _, sum := range []*float64{&c.Score, &c.Exact, &c.Divergence, &c.Bytes, &c.Peak} {
+			*sum = over(*sum, n)
 		}
 		scores := make([]float64, len(runs))
 		for i, r := range runs {
@@ -203,6 +264,9 @@ func over(a, b float64) float64 {
 // ranked sums up a method over units.
 func (b *Bench) ranked(row string, units, full []unitMean) Ranked {
 	r := Ranked{Row: row, ByModel: make([]float64, len(b.Plan.Models))}
+	if len(units) == 0 {
+		return r
+	}
 	var scores []float64
 	for _, u := range units {
 		scores = append(scores, u.mean())
@@ -283,7 +347,13 @@ func (b *Bench) unmet() []Unmet {
 			}
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Unmet) int { return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Budget, b.Budget)) })
+	return list
+}
+
+func sortedUnmet(list []Unmet) []Unmet {
+	slices.SortStableFunc(list, func(a, b Unmet) int {
+		return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Budget, b.Budget), cmp.Compare(a.Why, b.Why))
+	})
 	return list
 }
 

@@ -19,6 +19,8 @@ type Run struct {
 	Mode     Mode    `json:"mode"`
 	Category string  `json:"category"`
 	Score    float64 `json:"score"`  // part of the answer's tokens that are right
+	Exact    bool    `json:"exact"`  // all are
+	Chance   float64 `json:"chance"` // that a guess without the context is exact
 	Answer   []int32 `json:"answer"` // the decoded tokens
 
 	// Divergence is the mean of the Kullback-Leibler divergence, in nats, of the next-token
@@ -44,48 +46,41 @@ type Result struct {
 type question struct {
 	mode    Mode
 	task    *task.Task
-	entered *entered
+	reading *reading // of the context
+	entered *entered // the prompt with full attention
 	asked   []int    // tokens that are fed after the compression
 	shape   kv.Shape // of the model
+	length  int      // of the context, as it was asked for
+	digits  int      // of a grid's passkey
 
 	blockBytes int         // of a cache that keeps every KV
 	truth      [][]float32 // logits of the full cache before each decoded token
 	answer     []int32     // of the full cache
+	free       *freeAnswer // nil if the answer is scored token by token
 }
 
 // course returns what happens to a cache.
 func (q *question) course() course {
-	return course{prompt: len(q.entered.prompt.Tokens), fed: len(q.asked) + len(q.task.Steps) - 1, again: q.mode == Aware}
+	return course{prompt: q.entered.tokens, fed: len(q.asked) + len(q.task.Steps) - 1, again: len(q.asked) == 0}
 }
 
-// questions reads a context once, and returns its tasks in all categories and modes.
-func (p *Plan) questions(ctx context.Context, m *Model, seed uint64) ([]*question, error) {
+// questions returns the tasks of a context in all categories and modes. The context is read
+// when the first needs it.
+func (p *Plan) questions(m *Model, of task.Options) ([]*question, error) {
 	var list []*question
-	var context *live.Prefill
-	var shared *entered
+	var shared *reading
 	for _, category := range p.Categories {
-		t, err := task.Options{Category: category, Length: p.Length, Seed: seed}.Generate()
+		of.Category = category
+		t, err := of.Generate()
 		if err != nil {
 			return nil, err
 		}
-		if context == nil {
-			if context, err = live.Read(ctx, m.Llama, ints(t.Context)); err != nil {
-				return nil, err
-			}
-			shared = &entered{prompt: context}
+		if shared == nil {
+			shared = newReading(m, of.Seed, t)
 		}
 		for _, mode := range p.Modes {
-			q := &question{mode: mode, task: t, entered: shared, shape: m.Heads.Shape, blockBytes: p.blockBytes(m)}
-			if mode == Agnostic {
-				q.asked = ints(t.Question)
-			} else {
-				longer, err := context.Extend(ctx, ints(t.Question))
-				if err != nil {
-					return nil, err
-				}
-				q.entered = &entered{prompt: longer}
-			}
-			q.entered.room = max(q.entered.room, t.Len())
+			q := shared.ask(mode, t, p.blockBytes(m))
+			q.length, q.digits = of.Length, of.Digits
 			list = append(list, q)
 		}
 	}
@@ -102,22 +97,26 @@ func ints(tokens []int32) []int {
 
 // unit runs all of one unit. progress is called after each generation.
 func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*Result, error) {
-	name, seed := b.Plan.unit(index)
-	m := b.models[name]
-	questions, err := b.Plan.questions(ctx, m, seed)
+	u := b.Plan.unit(index)
+	m := b.models[u.model]
+	questions, err := b.questions(index)
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Unit: index, Model: name, Seed: seed}
+	knobs, err := b.knobsOf(ctx, index, questions)
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{Unit: index, Model: u.model, Seed: u.seed}
 	stepper := m.Llama.NewStepper()
 	for _, q := range questions {
-		for _, k := range b.knobs[name].of(q) {
+		for _, k := range knobs.of(q) {
 			if k.Setting == nil {
 				continue
 			}
 			run, err := q.run(ctx, k, stepper)
 			if err != nil {
-				return nil, fmt.Errorf("bench: %s at %v, %s, %s, seed %d of %s: %w", k.Row, k.Budget, q.mode, q.task.Category, seed, name, err)
+				return nil, fmt.Errorf("bench: %s at %v, %s, %s, seed %d of %s: %w", k.Row, k.Budget, q.mode, q.task.Category, u.seed, u.model, err)
 			}
 			result.Runs = append(result.Runs, *run)
 			progress(1)
@@ -131,38 +130,89 @@ func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*
 
 // run asks the question through a cache of the reference engine.
 func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Run, error) {
-	engine, err := q.entered.engine(k.Setting.Config)
-	if err != nil {
-		return nil, err
-	}
-	s := live.Resume(live.Reference(engine), sequence, q.entered.prompt, stepper)
 	d := &decoding{question: q, reference: k.Row == Full}
-	steps, err := s.Run(ctx, q.asked, d.next)
+	steps, err := q.decode(ctx, k.Setting, stepper, d.next)
 	if err != nil {
 		return nil, err
 	}
 	run := &Run{
 		Row: k.Row, Budget: k.Budget, Mode: q.mode, Category: q.task.Category,
-		Score: q.task.Score(d.answer), Answer: d.answer, Compared: d.compared, Steps: len(steps),
+		Score: q.task.Score(d.answer), Exact: q.task.Exact(d.answer), Chance: q.task.ChanceExact, Answer: d.answer, Compared: d.compared, Steps: len(steps),
+	}
+	if q.free != nil {
+		if run.Answer, run.Score, err = q.free.score(d.answer); err != nil {
+			return nil, err
+		}
+		run.Exact = run.Score == 1
 	}
 	if d.reference {
 		q.truth, q.answer = d.logits, d.answer
 	} else if d.compared > 0 {
 		run.Divergence = d.divergence / float64(d.compared)
 	}
-	var held, dense, peak float64
-	cfg := engine.Config()
-	per, heads := float64(cfg.BlockBytes()), q.shape.Heads()
-	for i := range steps {
-		bytes := per * float64(steps[i].Usage.Allocated)
-		held, peak = held+bytes, max(peak, bytes)
-		dense += float64(q.blockBytes * heads * ((steps[i].Tokens + cfg.BlockSize - 1) / cfg.BlockSize))
+	dropped := 0 // from the prompt, which a full cache would hold
+	if k.Setting.Kept > 0 {
+		dropped = len(q.task.Context) - k.Setting.Kept
 	}
-	run.Bytes, run.Peak = held/dense, peak*float64(len(steps))/dense
+	var sum, dense, peak float64
+	size := k.Setting.Config.BlockSize
+	for _, step := range steps {
+		sum, peak = sum+step.bytes, max(peak, step.bytes)
+		dense += float64(q.blockBytes * q.shape.Heads() * ((step.tokens + dropped + size - 1) / size))
+	}
+	run.Bytes, run.Peak = sum/dense, peak*float64(len(steps))/dense
 	if math.IsNaN(run.Divergence) || math.IsInf(run.Divergence, 0) {
 		return nil, errors.New("the divergence from the full cache is not finite")
 	}
 	return run, nil
+}
+
+// decode reads the prompt as a setting has it, asks, and decodes: see [live.Sequence.Run].
+func (q *question) decode(ctx context.Context, s *Setting, stepper *llama.Stepper, next func([]float32) (int, bool)) ([]held, error) {
+	if s.other != nil {
+		return s.other.run(ctx, q, next)
+	}
+	began, err := q.begin(ctx, s, stepper)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := began.Run(ctx, q.asked, next)
+	all := make([]held, len(steps))
+	for i, step := range steps {
+		all[i] = held{step.Tokens, float64(s.Config.BlockBytes()) * float64(step.Usage.Allocated)}
+	}
+	return all, err
+}
+
+// begin returns a sequence whose prompt is in a cache of the reference engine, as the setting
+// has it read.
+func (q *question) begin(ctx context.Context, s *Setting, stepper *llama.Stepper) (*live.Sequence, error) {
+	if s.Streamed {
+		began, err := q.reading.stream(ctx, s.Config, stepper)
+		if err != nil || q.mode == Agnostic {
+			return began, err
+		}
+		for _, token := range q.task.Question {
+			if _, err := began.Feed(int(token)); err != nil {
+				return nil, err
+			}
+		}
+		return began, nil
+	}
+	e := q.prompt(s)
+	engine, err := e.engine(ctx, s.Config, q.reading.room)
+	if err != nil {
+		return nil, err
+	}
+	return live.Resume(live.Reference(engine), sequence, e.prompt, stepper), nil
+}
+
+// prompt returns the prompt that a setting has read with full attention.
+func (q *question) prompt(s *Setting) *entered {
+	if s.Kept > 0 {
+		return q.shorter(shortened{s.by, s.Kept})
+	}
+	return q.entered
 }
 
 // decoding goes through the steps of a task.
@@ -194,7 +244,7 @@ func (d *decoding) next(logits []float32) (int, bool) {
 	case !d.apart && at < len(d.truth):
 		d.divergence += divergence(d.truth[at], logits)
 		d.compared++
-		d.apart = d.question.answer[at] != int32(token)
+		d.apart = d.question.answer[at] != int32(token) || d.free.ends(int32(token))
 	}
 	return token, more
 }

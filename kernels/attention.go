@@ -59,8 +59,10 @@ func (s *state) read(b batch, layer, longest int, q, out device.Ptr) (partials, 
 			format = dtype.F32 // of the tile
 		}
 	}
-	if s.quantizing != nil {
+	if s.packing != nil && s.packing.quantizer != nil {
 		file, kernel, args, format = "quantized.ptx", "attend_partitions_quantized", append(args, s.quantizedArgs(b, layer)...), dtype.F32 // of the tile
+	} else if merged, deep := s.packing.merges(layer); merged {
+		file, kernel, args, format = "merged.ptx", "attend_partitions_merged", append(args, s.mergedArgs(b, layer, deep)...), dtype.F32
 	}
 	if err := s.launch(file, s.typed(kernel),
 		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},

@@ -5,7 +5,8 @@
 //
 // It runs every method that drops KVs by a ranking, [ref.Dropper], folds them into
 // stand-ins, [ref.Folder], or hides them, [ref.Masker]: what the method watches and how it
-// ranks are arguments of the same kernels. What else a method needs, such as further
+// ranks are arguments of the same kernels. It runs methods that quantize the oldest keys and values,
+// [ref.Quantizer], or merge pairs of layers, [ref.Merger], too: those have pages of their own. What else a method needs, such as further
 // columns, other ways to make numbers of attention than KV-Compress's, scores that are no
 // attention weights ([ref.Scorer]), or queries that do not read KVs as they are stored,
 // are kernels beside them.

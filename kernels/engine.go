@@ -42,7 +42,8 @@ type sequence struct {
 	tokens  int   // that have entered
 	lengths []int // [L·H] context lengths
 
-	quantized [2]int // the keys, and values, of each head that are quantized
+	packed   [2]int // the keys, and values, of each head that are quantized, or of merged layers merged
+	retained []int  // [pairs of heads, 2] of them that are retained, where the method merges
 }
 
 // New returns an engine with an empty cache on a device, which stays the caller's.
@@ -159,6 +160,9 @@ func (e *Engine) Prefill(id kv.SeqID, n int) error {
 // enter notes that a sequence of n tokens has its blocks.
 func (e *Engine) enter(id kv.SeqID, row, n int) {
 	s := &sequence{row: row, prompt: n, tokens: n, lengths: slices.Repeat([]int{n}, e.state.heads())}
+	if z := e.state.packing; z != nil && z.merger != nil {
+		s.retained = make([]int, 2*z.merger.Merging().Pairs*e.cfg.Shape.KVHeads)
+	}
 	e.seqs[id] = s
 	e.used[row] = true
 	e.held += e.blocks(s)
@@ -171,8 +175,8 @@ func (e *Engine) leave(id kv.SeqID) error {
 	e.used[s.row] = false
 	delete(e.seqs, id)
 	release := e.state.release
-	if e.state.quantizing != nil {
-		release = func(row int) error { return e.state.releaseQuantized(row, s.tokens, s.quantized) }
+	if e.state.packing != nil {
+		release = func(int) error { return e.releasePacked(s) }
 	}
 	if err := release(s.row); err != nil {
 		return e.fail(err)
@@ -298,13 +302,13 @@ func (e *Engine) uploadBatch(ids []kv.SeqID, after int) (b batch, err error) {
 	if b.positions, err = upload(e.state, "batch positions", positions); err != nil {
 		return b, err
 	}
-	if e.state.quantizing != nil {
+	if e.state.packing != nil {
 		var counts []int32
 		for _, id := range ids {
-			q := e.seqs[id].quantized
+			q := e.seqs[id].packed
 			counts = append(counts, int32(q[0]), int32(q[1]))
 		}
-		if b.quantized, err = upload(e.state, "quantized KVs", counts); err != nil {
+		if b.packed, err = upload(e.state, "packed KVs", counts); err != nil {
 			return b, err
 		}
 	}
@@ -333,10 +337,13 @@ func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
 	method := e.rulesFor(id).method
-	if q, ok := method.(ref.Quantizer); ok {
-		return e.quantize(id, s, q)
+	switch m := method.(type) {
+	case ref.Quantizer:
+		return e.quantize(id, s, m)
+	case ref.Merger:
+		return e.merge(id, s, m)
 	}
-	c := changeOf(method, s.counts())
+	c := changeOf(method, e.counts(s))
 	if err := e.state.check(&c); err != nil {
 		return ref.Compressed{}, err
 	}
@@ -416,10 +423,12 @@ func (e *Engine) pack(s *sequence, d decision, c *change, done *ref.Compressed) 
 }
 
 // counts returns the sequence's lengths.
-func (s *sequence) counts() ref.Counts {
+func (e *Engine) counts(s *sequence) ref.Counts {
 	c := ref.Counts{Prompt: s.prompt, Tokens: s.tokens, Heads: s.lengths}
-	if s.quantized != [2]int{} {
-		c.Keys, c.Values = slices.Repeat([]int{s.quantized[0]}, len(s.lengths)), slices.Repeat([]int{s.quantized[1]}, len(s.lengths))
+	if s.packed != [2]int{} {
+		for _, h := range e.heads(s) {
+			c.Keys, c.Values = append(c.Keys, h.End(kv.Keys)), append(c.Values, h.End(kv.Values))
+		}
 	}
 	return c
 }

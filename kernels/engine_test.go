@@ -113,9 +113,18 @@ func TestDeviceFails(t *testing.T) {
 	cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
 	cfg.BlockSize, cfg.Blocks, cfg.DType = 2, 80, dtype.F16
 	cfg.Compression = ref.Compression{Rate: 0.5}
+	t.Run(ref.KVCompress, func(t *testing.T) { deviceFails(t, cfg, 3) })
+	cfg.Compression = ref.Compression{}
+	if err := setting(&cfg, "minicache", map[string]any{"append": "threshold", "gamma": 0.3}); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("minicache", func(t *testing.T) { deviceFails(t, cfg, 7) })
+}
+
+// deviceFails lets every stride-th operation fail.
+func deviceFails(t *testing.T, cfg ref.Config, stride int) {
 	open := func(id kv.SeqID) (trace.Tensors, error) { return tokens(8 * (id + 2)), nil }
 
-	stride := 3
 	if testing.Short() {
 		stride = 17
 	}

@@ -47,6 +47,9 @@ func (e *Engine) beginPrompt(id kv.SeqID, n, grows int) (*Prompt, error) {
 		return nil, e.fail(err)
 	}
 	e.enter(id, row, n)
+	if err := e.writeHeld(e.seqs[id]); err != nil {
+		return nil, e.fail(err)
+	}
 	return &Prompt{e: e, id: id, s: e.seqs[id]}, nil
 }
 

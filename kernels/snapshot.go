@@ -93,7 +93,7 @@ func (e *Engine) sequence(id kv.SeqID) (*kv.Sequence, error) {
 		blocks := min(max(0, e.blocksOf(int(n))), s.maxBlocks)
 		seq.Heads[i] = kv.Head{Segment: kv.Segment{Len: int(n), Table: tables[i*s.maxBlocks:][:blocks:blocks]}}
 	}
-	if s.quantizing != nil {
+	if s.packing != nil {
 		if err := e.readLists(known, seq.Heads); err != nil {
 			return nil, err
 		}
@@ -152,7 +152,7 @@ func (e *Engine) restoreSequence(c *kv.Cache, seq *kv.Sequence) error {
 		}
 		lengths[i], known.lengths[i] = int32(h.KVs()), h.KVs()
 	}
-	if err := e.restoreLists(known, seq); err != nil {
+	if err := e.restoreLists(c, known, seq); err != nil {
 		return err
 	}
 	var err error
@@ -173,7 +173,7 @@ func (e *Engine) writeTables(seq *kv.Sequence) error {
 		copy(tables[i*s.maxBlocks:][:s.maxBlocks][min(h.First/e.cfg.BlockSize, s.maxBlocks):], h.Table)
 	}
 	s.deviceBlocks(tables)
-	if s.quantizing != nil {
+	if s.packing != nil {
 		if err := e.writeLists(seq); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"kvcompress/kernels/device"
 	"kvcompress/kv"
@@ -26,7 +27,7 @@ type state struct {
 	watched *ref.Observation // nil if the method watches no attention
 	reads   reading          // what the method has attention do beside
 
-	quantizing *quantizing // nil if the method does not quantize
+	packing *packing // nil if all pages are plain
 
 	first     int // blocks before the cache's own: see [Engine.Place]
 	rows      int // sequences that have room
@@ -70,7 +71,7 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 		watched: method.Observe(),
 		reads:   readingOf(method, cfg.Rope),
 
-		quantizing: quantizingOf(method),
+		packing: packingOf(method),
 
 		mostWeights: maxPrefillWeights,
 
@@ -133,13 +134,10 @@ func (s *state) allocate() error {
 // close frees the device's memory. The device stays open.
 func (s *state) close() error {
 	var errs []error
-	for _, p := range append([]device.Ptr{s.keys, s.values, s.positions, s.owners, s.free, s.tables, s.lengths}, s.data...) {
+	for _, p := range slices.Concat([]device.Ptr{s.keys, s.values, s.positions, s.owners, s.free, s.tables, s.lengths}, s.data, s.packing.memory()) {
 		if p != 0 {
 			errs = append(errs, s.dev.Free(p))
 		}
-	}
-	if s.quantizing != nil && s.quantizing.lists != 0 {
-		errs = append(errs, s.dev.Free(s.quantizing.lists))
 	}
 	for _, b := range s.buffers {
 		errs = append(errs, s.dev.Free(b.ptr))

@@ -26,6 +26,15 @@ func (e *Engine) DecodeNeed(id kv.SeqID) int {
 	return need
 }
 
+// nextTokens returns how many blocks the next token of every sequence takes.
+func (e *Engine) nextTokens() int {
+	need := 0
+	for id := range e.seqs {
+		need += e.DecodeNeed(id)
+	}
+	return need
+}
+
 // Held returns how many blocks a sequence holds.
 func (e *Engine) Held(id kv.SeqID) int {
 	if s := e.seqs[id]; s != nil {
@@ -40,23 +49,23 @@ func (e *Engine) Count(id kv.SeqID) int {
 	if s == nil {
 		return 0
 	}
-	return e.rulesFor(id).method.Asks(s.counts())
+	return e.rulesFor(id).method.Asks(e.counts(s))
 }
 
-// blocks returns how many blocks a sequence's context lengths take.
+// blocks returns how many blocks a sequence holds.
 func (e *Engine) blocks(s *sequence) int {
 	blocks := 0
-	for _, n := range s.lengths {
-		blocks += e.blocksOf(n)
+	if e.state.packing == nil {
+		for _, n := range s.lengths {
+			blocks += e.blocksOf(n)
+		}
+		return blocks
 	}
-	return blocks + len(s.lengths)*e.more(s)
-}
-
-// more returns by how many blocks each head of a sequence has more than its KVs would take in plain
-// pages; mostly it has fewer.
-func (e *Engine) more(s *sequence) int {
-	keys, values := e.pages(s.quantized)
-	return keys + values - min(s.quantized[0], s.quantized[1])/e.cfg.BlockSize
+	heads := e.heads(s)
+	for i := range heads {
+		blocks += e.headBlocks(&heads[i])
+	}
+	return blocks
 }
 
 // blocksOf returns ⌈n/B⌉.
@@ -64,24 +73,20 @@ func (e *Engine) blocksOf(n int) int { return ceilDiv(n, e.cfg.BlockSize) }
 
 // Usage returns how the cache is filled.
 func (e *Engine) Usage() kv.Usage {
-	u, quantized := kv.Usage{Allocated: e.held, Free: e.Free()}, false
+	u, packed := kv.Usage{Allocated: e.held, Free: e.Free()}, false
 	for _, s := range e.seqs {
-		for _, n := range s.lengths {
-			u.KVs += n
-			u.Wasted += (e.blocksOf(n)-min(s.quantized[0], s.quantized[1])/e.cfg.BlockSize)*e.cfg.BlockSize - n + min(s.quantized[0], s.quantized[1])
-			u.Payload += int64(2*n-s.quantized[0]-s.quantized[1]) * int64(e.cfg.RowBytes())
-		}
-		for part, n := range s.quantized {
-			if n > 0 {
-				f := e.state.quantizing.formats[part]
-				u.Payload += int64(len(s.lengths)) * int64(n/f.Unit()) * int64(e.cfg.UnitBytes(f))
-				quantized = true
-			}
+		heads := e.heads(s)
+		for i := range heads {
+			h := &heads[i]
+			u.KVs += h.KVs()
+			u.Wasted += e.blocksOf(h.Offset+h.Len)*e.cfg.BlockSize - h.Len
+			u.Payload += e.cfg.HeadPayload(h)
+			packed = packed || len(h.Keys)+len(h.Values) > 0
 		}
 		u.DenseKVs += s.tokens * len(s.lengths)
 		u.DenseBlocks += e.PrefillNeed(s.tokens)
 	}
-	if !quantized {
+	if !packed {
 		u.Payload = 0
 	}
 	return u
@@ -94,9 +99,10 @@ func (e *Engine) HeadUsage() kv.HeadUsage {
 	for l := range layers {
 		u.KVs[l], u.Blocks[l] = make([]int, heads), make([]int, heads)
 		for _, s := range e.seqs {
-			for h, n := range s.lengths[l*heads:][:heads] {
-				u.KVs[l][h] += n
-				u.Blocks[l][h] += e.blocksOf(n) + e.more(s)
+			of := e.heads(s)[l*heads:][:heads]
+			for h := range of {
+				u.KVs[l][h] += of[h].KVs()
+				u.Blocks[l][h] += e.headBlocks(&of[h])
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"kvcompress/ref/merge"
+	"kvcompress/ref/quant"
 )
 
 // Merge appends n keys or values of a pair of heads, those from [Head.End] of the part on, to a merged segment of the
@@ -17,7 +18,7 @@ import (
 func (c *Cache) Merge(s *Sequence, shallow, deep int, part Part, f Format, by merge.Slerp, n int, limit float32) error {
 	x, y := &s.Heads[deep], &s.Heads[shallow]
 	end, d := x.End(part), c.cfg.Shape.HeadSize
-	if part != Keys && part != Values || shallow == deep || f.Kind != Merged || f.Bits != 0 || n < 1 || y.End(part) != end || end < max(x.First, y.First) || n > min(x.KVs(), y.KVs())-end {
+	if part != Keys && part != Values || shallow == deep || f.Kind != Merged || n < 1 || y.End(part) != end || end < max(x.First, y.First) || n > min(x.KVs(), y.KVs())-end {
 		return fmt.Errorf("kv: no %d of %v from %d on of heads %d and %d can be merged, of which the first has KVs %d to %d", n, part, end, shallow, deep, y.First, y.KVs())
 	}
 	if err := c.cfg.Check(f); err != nil {
@@ -30,9 +31,15 @@ func (c *Cache) Merge(s *Sequence, shallow, deep int, part Part, f Format, by me
 	if err != nil {
 		return fmt.Errorf("kv: sequence %d, heads %d and %d of L·H, %v from %d on: %w", s.ID, shallow, deep, part, end, err)
 	}
+	directions, err := c.directions(f, m.Directions)
+	if err != nil {
+		return fmt.Errorf("kv: sequence %d, heads %d and %d of L·H, %v from %d on: %w", s.ID, shallow, deep, part, end, err)
+	}
 	held := 0
 	if list := y.List(part); len(list) > 0 {
-		held = list[0].Len
+		if held = list[0].Len; list[0].Format != f {
+			return fmt.Errorf("kv: %v of heads %d and %d are merged in another format", part, shallow, deep)
+		}
 	}
 	if need := c.cfg.Pages(f, held+n) - c.cfg.Pages(f, held); need > c.free.count {
 		return &ErrNoBlocks{need, c.free.count}
@@ -45,27 +52,67 @@ func (c *Cache) Merge(s *Sequence, shallow, deep int, part Part, f Format, by me
 	c.grow(segment, s.ID, shallow, part, n)
 	segment.Limit = limit
 	other.Table, other.Len = slices.Clone(segment.Table), segment.Len
-	row := c.cfg.RowBytes()
+	row := len(directions) / n
 	for i := range n {
 		unit := c.unit(segment, held+i)
-		c.cfg.DType.Encode(unit[:row], m.Directions[i*d:][:d])
+		copy(unit, directions[i*row:][:row])
 		binary.LittleEndian.PutUint32(unit[row:], math.Float32bits(m.Shallow[i]))
 		binary.LittleEndian.PutUint32(unit[row+normBytes:], math.Float32bits(m.Deep[i]))
 	}
 	return nil
 }
 
-// readMerged reads the key or value of one of the layers from a unit of a merged page.
-func (c *Cache) readMerged(dst []float32, unit []byte, deep bool) {
-	row := c.cfg.RowBytes()
-	c.cfg.DType.Decode(dst, unit[:row])
-	norms := unit[row:]
-	if deep {
-		norms = norms[normBytes:]
+// directions returns directions as merged pages of a format have them: in the cache's type, and where the format has bits, then
+// in quantized groups of channels, each direction's codes before its scales and minima.
+func (c *Cache) directions(f Format, x []float32) ([]byte, error) {
+	stored := make([]byte, len(x)*c.cfg.DType.Size())
+	c.cfg.DType.Encode(stored, x)
+	if f.Bits == 0 {
+		return stored, nil
 	}
-	norm := math.Float32frombits(binary.LittleEndian.Uint32(norms))
-	for j, e := range dst {
-		dst[j] = float32(e * norm)
+	rounded := make([]float32, len(x))
+	c.cfg.DType.Decode(rounded, stored)
+	n := len(x) / c.cfg.Shape.HeadSize
+	arithmetic, shape := c.cfg.groups(f), c.cfg.array(f, n)
+	q, err := arithmetic.Quantize(shape, rounded)
+	if err != nil {
+		return nil, err
+	}
+	codes, err := arithmetic.PackBytes(shape, q.Codes)
+	if err != nil {
+		return nil, err
+	}
+	line, groups := len(codes)/n, len(q.Scales)/n
+	units := make([]byte, 0, n*c.cfg.UnitBytes(f))
+	numbers := make([]byte, 2*groups*c.cfg.scaleBytes())
+	for i := range n {
+		c.cfg.DType.Encode(numbers, q.Scales[i*groups:][:groups])
+		c.cfg.DType.Encode(numbers[len(numbers)/2:], q.Minima[i*groups:][:groups])
+		units = append(append(units, codes[i*line:][:line]...), numbers...)
+	}
+	return units, nil
+}
+
+// merged reads n keys or values of one of the layers from consecutive units of a merged page: [n, D].
+func (r *Reader) merged(dst []float32, page []byte, size, n int, f Format, deep bool) {
+	cfg, d := &r.Cache.cfg, r.Cache.cfg.Shape.HeadSize
+	if f.Bits > 0 {
+		numbers := r.decode(page[d*f.Bits/8:], size, n, 2*d/f.Group)
+		quant.ReadTokens(dst, page, size, numbers, d, f.Group, f.Bits)
+	}
+	at := size - 2*normBytes // of a unit, where its norms are
+	if deep {
+		at += normBytes
+	}
+	for k := range n {
+		unit, row := page[k*size:][:size], dst[k*d:][:d]
+		if f.Bits == 0 {
+			cfg.DType.Decode(row, unit[:cfg.RowBytes()])
+		}
+		norm := math.Float32frombits(binary.LittleEndian.Uint32(unit[at:]))
+		for j, e := range row {
+			row[j] = float32(e * norm)
+		}
 	}
 }
 

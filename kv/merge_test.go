@@ -10,6 +10,7 @@ import (
 
 	"kvcompress/dtype"
 	"kvcompress/ref/merge"
+	"kvcompress/ref/quant"
 )
 
 // TestMerge merges the keys of two heads in two goes and their values in three, retains some, and holds what is read of
@@ -123,7 +124,7 @@ func TestMergeRefused(t *testing.T) {
 		"both parts":      c.Merge(s, 0, 1, Both, f, by, 8, 0),
 		"one head":        c.Merge(s, 1, 1, Keys, f, by, 8, 0),
 		"a plain format":  c.Merge(s, 0, 1, Keys, Format{}, by, 8, 0),
-		"quantized":       c.Merge(s, 0, 1, Keys, Format{Merged, 4, 32}, by, 8, 0),
+		"groups of 5":     c.Merge(s, 0, 1, Keys, Format{Merged, 4, 5}, by, 8, 0),
 		"no such merging": c.Merge(s, 0, 1, Keys, f, merge.Slerp{T: 2, Eps: 1e-6}, 8, 0),
 		"not merged":      c.Retain(s, 0, Keys, []int32{1}),
 	} {
@@ -156,7 +157,56 @@ func TestMergeRefused(t *testing.T) {
 	bad := s.Heads[1]
 	bad.Keys = slices.Clone(bad.Keys)
 	bad.Keys[0].Format, bad.Keys[0].Table = Format{Kind: Exact}, nil
-	if err := c.Holds(&bad); err == nil || !strings.Contains(err.Error(), "deeper") {
+	if err := c.Holds(&bad); err == nil || !strings.Contains(err.Error(), "retained") {
 		t.Errorf("a deeper layer's exact segment: %v", err)
+	}
+}
+
+// TestMergeQuantized merges keys whose directions are quantized: each is read back as its direction, in the cache's type and then
+// in groups, times its norm.
+func TestMergeQuantized(t *testing.T) {
+	const d, n = 32, 20
+	for _, format := range []dtype.DType{dtype.F16, dtype.BF16, dtype.F32} {
+		for bits := 1; bits <= 4; bits++ {
+			cfg := Config{Shape: Shape{Layers: 2, KVHeads: 1, Group: 1, HeadSize: d}, BlockSize: 16, Blocks: 20, DType: format}
+			c, s := filled(t, cfg, 40)
+			f, by := Format{Kind: Merged, Bits: bits, Group: 8}, merge.Default()
+			shallow, deep := read(c, &s.Heads[0], Keys)[:n*d], read(c, &s.Heads[1], Keys)[:n*d]
+			m, err := by.Spec(deep, shallow, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored, rounded := make([]byte, n*d*format.Size()), make([]float32, n*d)
+			format.Encode(stored, m.Directions)
+			format.Decode(rounded, stored)
+			g, a := quant.Groups{Bits: bits, Size: 8, Type: format}, quant.Values(1, n, d)
+			q, err := g.Quantize(a, rounded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := g.Dequantize(a, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, part := range []int{12, n - 12} { // in two calls
+				if err := c.Merge(s, 0, 1, Keys, f, by, part, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for side, norms := range [][]float32{m.Shallow, m.Deep} {
+				got := read(c, &s.Heads[side], Keys)
+				for i := range n * d {
+					if want := float32(back[i] * norms[i/d]); got[i] != want {
+						t.Fatalf("%v, %d bits, side %d: element %d of token %d is %g, want %g", format, bits, side, i%d, i/d, got[i], want)
+					}
+				}
+				if err := c.Holds(&s.Heads[side]); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := c.Merge(s, 0, 1, Keys, Format{Kind: Merged}, by, 1, 0); err == nil {
+				t.Error("directions of two formats are in one segment")
+			}
+		}
 	}
 }

@@ -178,11 +178,4 @@ func TestIndexedSegments(t *testing.T) {
 	if got := read(c, h, Keys); !reflect.DeepEqual(got, want) {
 		t.Error("what is read differs")
 	}
-	if err := c.Holds(h); err != nil {
-		t.Error(err)
-	}
-	h.Keys[1].Index[1] = 2
-	if err := c.Holds(h); err == nil {
-		t.Error("indices that do not ascend are taken")
-	}
 }

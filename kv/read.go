@@ -1,6 +1,12 @@
 package kv
 
-import "kvcompress/ref/quant"
+import (
+	"encoding/binary"
+	"slices"
+
+	"kvcompress/ref/quant"
+	"kvcompress/ref/vec"
+)
 
 // Reader reads the keys or values of heads, whatever segments they lie in. A Reader is one
 // goroutine's.
@@ -76,9 +82,7 @@ func (r *Reader) rows(dst []float32, g *Segment, i int) {
 			numbers := r.decode(page[codes:], size, n, 2*d/f.Group)
 			quant.ReadTokens(dst[:n*d], page, size, numbers, d, f.Group, f.Bits)
 		case Merged:
-			for k := range n {
-				c.readMerged(dst[k*d:][:d], page[k*size:], g.Deep)
-			}
+			r.merged(dst[:n*d], page, size, n, f, g.Deep)
 		case Exact:
 			for k := range n {
 				c.cfg.DType.Decode(dst[k*d:][:d], page[k*size+indexBytes:][:c.cfg.RowBytes()])
@@ -111,12 +115,62 @@ func (r *Reader) decode(from []byte, stride, n, each int) []float32 {
 	format := r.Cache.cfg.DType
 	bytes := each * format.Size()
 	if n > 1 { // a few at a time take long
-		r.bytes = r.bytes[:0]
-		for i := range n {
-			r.bytes = append(r.bytes, from[i*stride:][:bytes]...)
-		}
-		from = r.bytes
+		from = r.rowsOf(from, stride, n, bytes)
 	}
 	format.Decode(numbers, from[:n*bytes])
 	return numbers
+}
+
+// rowsOf returns n rows of so many bytes, of which each begins stride bytes behind the one before, one after the other.
+func (r *Reader) rowsOf(from []byte, stride, n, bytes int) []byte {
+	r.bytes = slices.Grow(r.bytes[:0], n*bytes)[:n*bytes]
+	to := r.bytes
+	for len(to) > 0 {
+		row := from[:bytes]
+		if bytes%8 == 0 { // a copy of a few bytes takes long
+			for k := 0; k < bytes; k += 8 {
+				binary.LittleEndian.PutUint64(to[k:], binary.LittleEndian.Uint64(row[k:]))
+			}
+		} else {
+			copy(to, row)
+		}
+		if to = to[bytes:]; len(to) > 0 {
+			from = from[stride:]
+		}
+	}
+	return r.bytes
+}
+
+// Announce asks the processor to fetch what Read will read of n KVs from index first on: see [vec.Prefetch].
+func (r *Reader) Announce(h *Head, part Part, first, n int) {
+	c, d := r.Cache, r.Cache.cfg.Shape.HeadSize
+	list := h.List(part)
+	for i := range list {
+		g := &list[i]
+		from, to := max(first, g.First), min(first+n, g.First+g.Len)
+		if g.Index != nil || from >= to {
+			continue
+		}
+		f, size, row := g.Format, c.cfg.UnitBytes(g.Format), 0
+		if f.Kind == PerChannel {
+			row = d
+		}
+		perPage := c.cfg.PageBytes() / size
+		for k := from - g.First; k < to-g.First; {
+			unit, in := k/f.Unit(), k%f.Unit()
+			page := c.Page(g.Table[unit/perPage])[unit%perPage*size:]
+			if row == 0 { // whole units, to the end of the page
+				units := min(perPage-unit%perPage, to-g.First-k)
+				vec.Prefetch(page[:units*size])
+				k += units
+				continue
+			}
+			end := min(f.Unit(), in+to-g.First-k)
+			vec.Prefetch(page[in*f.Bits/8*row : (end*f.Bits+7)/8*row])
+			if in == 0 {
+				vec.Prefetch(page[f.Unit()*f.Bits/8*row : size])
+			}
+			k += end - in
+		}
+	}
 }

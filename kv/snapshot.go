@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -96,6 +97,27 @@ func (s *Snapshot) Cache(cfg Config, columns []Column) (*Cache, error) {
 	return c, nil
 }
 
+// Indices returns the logical indices of the KVs of an [Exact] segment, as its pages have them; −1 of one whose page
+// does not exist.
+func (s *Snapshot) Indices(cfg *Config, g *Segment) []int32 {
+	half, each, size := cfg.PageBytes()/2, cfg.Capacity(g.Format), cfg.UnitBytes(g.Format)
+	all := make([]int32, g.Len)
+	for k := range all {
+		all[k] = -1
+		if k/each >= len(g.Table) {
+			continue
+		}
+		block, in, from := int(g.Table[k/each]), k%each*size, s.Keys
+		if in >= half {
+			in, from = in-half, s.Values
+		}
+		if block >= 0 && block < cfg.Blocks {
+			all[k] = int32(binary.LittleEndian.Uint32(from[block*half+in:]))
+		}
+	}
+	return all
+}
+
 // Snapshot returns a copy of the cache's content.
 func (c *Cache) Snapshot() *Snapshot {
 	half := c.cfg.PageBytes() / 2
@@ -138,53 +160,79 @@ func (c *Cache) IsFree(block int) bool {
 	return block >= 0 && block < c.Blocks() && c.free.words[block/64]>>(block%64)&1 == 1
 }
 
-// Holds returns an error if a head cannot be read: if a segment has a format that the
-// cache cannot have, does not have a block for every KV, or names one that does not exist. In an
-// engine's own cache that is never so; in a cache made of a [Snapshot] it may be.
-func (c *Cache) Holds(h *Head) (err error) {
+// Holds returns an error if a head cannot be read: if its lists are not as [Cache.Quantize], or [Cache.Merge] and
+// [Cache.Retain], make them, or if a segment has a format that the cache cannot have, does not have a block for
+// every KV, or names one that does not exist. In an engine's own cache that is never so; in a cache made of a [Snapshot] it
+// may be.
+func (c *Cache) Holds(h *Head) error {
 	for _, p := range []Part{Keys, Values} {
+		end := 0 // of the segments so far
 		for i := range h.List(p) {
-			g := &h.List(p)[i]
-			switch {
-			case err != nil:
-			case g.Format.Kind == Plain:
-				err = fmt.Errorf("kv: segment %d of %v is plain", i, p)
-			case g.Deep && g.Format.Kind != Merged:
-				err = fmt.Errorf("kv: segment %d of %v is of a deeper layer, and %v", i, p, g.Format.Kind)
-			case g.Offset != 0 || g.Index != nil && len(g.Index) != g.Len:
-				err = fmt.Errorf("kv: segment %d of %v has an offset of %d, and %d indices of %d KVs", i, p, g.Offset, len(g.Index), g.Len)
-			default:
-				err = c.cfg.Check(g.Format)
+			if err := c.listed(h, p, i, end); err != nil {
+				return fmt.Errorf("kv: segment %d of %v %w", i, p, err)
 			}
-			for j, logical := range g.Index {
-				if err == nil && (logical < 0 || j > 0 && logical <= g.Index[j-1]) {
-					err = fmt.Errorf("kv: index %d of segment %d of %v is %d", j, i, p, logical)
-				}
-			}
-			if err == nil && (g.First < 0 || g.End() > h.KVs()) {
-				err = fmt.Errorf("kv: segment %d of %v has KVs up to %d of %d", i, p, g.End(), h.KVs())
-			}
+			end = max(end, h.List(p)[i].End())
 		}
-		if err == nil && h.End(p) < h.First {
-			err = fmt.Errorf("kv: the plain segment begins with KV %d, and %v before end with %d", h.First, p, h.End(p))
+		if end < h.First {
+			return fmt.Errorf("kv: the plain segment begins with KV %d, and %v before end with %d", h.First, p, end)
 		}
 	}
-	if err == nil && (h.First < 0 || h.Format != Format{} || h.Index != nil || h.Offset != h.First%c.cfg.BlockSize) {
-		err = fmt.Errorf("kv: a plain segment with first KV %d, offset %d, format %v and %d indices", h.First, h.Offset, h.Format, len(h.Index))
+	if h.First < 0 || h.Format != (Format{}) || h.Index != nil || h.Offset != h.First%c.cfg.BlockSize {
+		return fmt.Errorf("kv: a plain segment with first KV %d, offset %d, format %v and %d indices", h.First, h.Offset, h.Format, len(h.Index))
 	}
+	var err error
 	h.Segments(func(g *Segment) {
-		if err != nil {
-			return
-		}
-		capacity := c.cfg.Capacity(g.Format)
-		if g.Len < 0 || g.Offset < 0 || g.Offset > len(g.Table)*capacity-g.Len {
-			err = fmt.Errorf("kv: a context length of %d in %d blocks of %d", g.Len, len(g.Table), capacity)
-		}
-		for i, b := range g.Table {
-			if err == nil && (b < 0 || int(b) >= c.Blocks()) {
-				err = fmt.Errorf("kv: block table entry %d is %d, there are %d blocks", i, b, c.Blocks())
-			}
+		if err == nil {
+			err = c.tabled(g)
 		}
 	})
 	return err
+}
+
+// listed returns an error if segment i of a head's list, which begins where the segments before it end, is none that a
+// cache makes.
+func (c *Cache) listed(h *Head, p Part, i, end int) error {
+	list := h.List(p)
+	g := &list[i]
+	kind := g.Format.Kind
+	switch {
+	case kind == Plain:
+		return errors.New("is plain")
+	case kind == Exact && (i != 1 || list[0].Format.Kind != Merged), kind == Merged && i != 0, i > 0 && kind != Exact && list[i-1].Format.Kind == Exact:
+		return fmt.Errorf("is %v: of merged pages there is one segment, and one of what is retained behind it", kind)
+	case g.Deep && kind != Merged:
+		return fmt.Errorf("is of a deeper layer, and %v", kind)
+	case g.Offset != 0:
+		return fmt.Errorf("has an offset of %d", g.Offset)
+	case kind == Exact && (g.First != 0 || g.Len < 1 || len(g.Index) != g.Len):
+		return fmt.Errorf("has %d KVs from %d on, and %d indices", g.Len, g.First, len(g.Index))
+	case kind != Exact && (g.Index != nil || g.First != end):
+		return fmt.Errorf("has %d indices, and begins with KV %d behind %d", len(g.Index), g.First, end)
+	}
+	if err := c.cfg.Check(g.Format); err != nil {
+		return fmt.Errorf("has a %w", err)
+	}
+	for j, logical := range g.Index {
+		if logical < 0 || j > 0 && logical <= g.Index[j-1] || int(logical) >= end {
+			return fmt.Errorf("has %d as its index %d, of %d KVs", logical, j, end)
+		}
+	}
+	if g.Len < 1 || g.Len%g.Format.Unit() != 0 || g.End() > h.KVs() {
+		return fmt.Errorf("has %d KVs up to %d of %d", g.Len, g.End(), h.KVs())
+	}
+	return nil
+}
+
+// tabled returns an error if a segment does not have a block for every KV, or one that does not exist.
+func (c *Cache) tabled(g *Segment) error {
+	capacity := c.cfg.Capacity(g.Format)
+	if g.Len < 0 || g.Offset < 0 || g.Offset > len(g.Table)*capacity-g.Len {
+		return fmt.Errorf("kv: a context length of %d in %d blocks of %d", g.Len, len(g.Table), capacity)
+	}
+	for i, b := range g.Table {
+		if b < 0 || int(b) >= c.Blocks() {
+			return fmt.Errorf("kv: block table entry %d is %d, there are %d blocks", i, b, c.Blocks())
+		}
+	}
+	return nil
 }

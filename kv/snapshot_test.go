@@ -104,3 +104,50 @@ func TestSnapshotRefuses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHoldsLists makes lists of segments that no cache makes.
+func TestHoldsLists(t *testing.T) {
+	cfg := Config{Shape: Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 32}, BlockSize: 16, Blocks: 9, DType: dtype.F16}
+	c := NewCache(cfg, nil)
+	var (
+		channels = Segment{Format: Format{Kind: PerChannel, Bits: 4, Group: 8}, Table: []int32{0}, Len: 16}
+		tokens   = Segment{Format: Format{Kind: PerToken, Bits: 4, Group: 8}, Table: []int32{1}, Len: 16}
+		merged   = Segment{Format: Format{Kind: Merged}, Table: []int32{2}, Len: 16}
+		exact    = Segment{Format: Format{Kind: Exact}, Table: []int32{3}, Len: 2, Index: []int32{0, 15}}
+	)
+	head := func(list ...Segment) *Head {
+		return &Head{Segment: Segment{Table: []int32{4}, Len: 2, First: 16}, Keys: list, Values: []Segment{tokens}}
+	}
+	with := func(g Segment, change func(*Segment)) Segment {
+		change(&g)
+		return g
+	}
+	for _, h := range []*Head{head(channels), head(tokens), head(merged), head(merged, exact)} {
+		if err := c.Holds(h); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, h := range map[string]*Head{
+		"retained without merged":    head(exact),
+		"retained of quantized":      head(channels, exact),
+		"merged twice":               head(merged, merged),
+		"merged behind quantized":    head(channels, with(merged, func(g *Segment) { g.First = 16 })),
+		"retained twice":             head(merged, exact, exact),
+		"retained beyond merged":     head(merged, with(exact, func(g *Segment) { g.Index = []int32{0, 16} })),
+		"retained of none":           head(merged, with(exact, func(g *Segment) { g.Index, g.Len = nil, 0 })),
+		"fewer indices":              head(merged, with(exact, func(g *Segment) { g.Index = g.Index[:1] })),
+		"half a group":               head(with(channels, func(g *Segment) { g.Len = 20 })),
+		"quantized from 8 on":        head(with(channels, func(g *Segment) { g.First = 8 })),
+		"the same KVs twice":         head(channels, channels),
+		"empty":                      head(merged, with(tokens, func(g *Segment) { g.First, g.Len = 16, 0 })),
+		"quantized KVs with indices": head(with(tokens, func(g *Segment) { g.Index = make([]int32, 16) })),
+		"deeper layer's, and exact":  head(merged, with(exact, func(g *Segment) { g.Deep = true })),
+		"more than there are":        head(with(tokens, func(g *Segment) { g.Len = 24 })),
+		"a format that cannot be":    head(with(tokens, func(g *Segment) { g.Format.Bits = 9 })),
+		"fewer than have left plain": head(with(channels, func(g *Segment) { g.Len = 8 })),
+	} {
+		if err := c.Holds(h); err == nil {
+			t.Errorf("%s: taken for readable", name)
+		}
+	}
+}

@@ -27,7 +27,7 @@ func (c *Cache) Usage() Usage {
 		for i := range s.Heads {
 			h := &s.Heads[i]
 			u.Wasted += len(h.Table)*c.cfg.BlockSize - h.Len
-			u.Payload += c.payload(h)
+			u.Payload += c.cfg.HeadPayload(h)
 			quantized = quantized || len(h.Keys)+len(h.Values) > 0
 		}
 	}
@@ -37,16 +37,17 @@ func (c *Cache) Usage() Usage {
 	return u
 }
 
-// payload returns the bytes of K and V of a head that are read, in their formats.
-func (c *Cache) payload(h *Head) int64 {
-	n := int64(h.KVs()-h.End(Keys)+h.KVs()-h.End(Values)) * int64(c.cfg.RowBytes())
+// HeadPayload returns the bytes of K and V of a head that are read, in their formats. Of its segments it reads
+// lengths alone.
+func (c *Config) HeadPayload(h *Head) int64 {
+	n := int64(h.KVs()-h.End(Keys)+h.KVs()-h.End(Values)) * int64(c.RowBytes())
 	for _, p := range []Part{Keys, Values} {
 		for i := range h.List(p) {
 			g := &h.List(p)[i]
 			if g.Deep {
 				continue
 			}
-			n += int64(g.Len/g.Format.Unit()) * int64(c.cfg.UnitBytes(g.Format))
+			n += int64(g.Len/g.Format.Unit()) * int64(c.UnitBytes(g.Format))
 		}
 	}
 	return n

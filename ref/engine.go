@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"kvcompress/internal/work"
 	"kvcompress/kv"
@@ -189,7 +190,7 @@ type Compressed struct {
 
 // Compress has the method plan a compression of one sequence, and carries out the plan.
 // It returns *kv.ErrNoBlocks, with nothing changed, if the plan needs blocks that are
-// not there.
+// not there: see [Plan.Need].
 func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	defer work.Recover(&err)
 	s := e.cache.Sequence(id)
@@ -197,9 +198,16 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 		return Compressed{}, fmt.Errorf("ref: compress: sequence %d is not in the cache", id)
 	}
 	method := e.rulesFor(id).method
+	if m, ok := method.(Merger); ok { // where lengths say how many blocks it takes, nothing is merged before they are there
+		if plan, known := plannedMerge(&e.cfg.Config, s, m); known {
+			if err := e.fits(&plan); err != nil {
+				return Compressed{}, err
+			}
+		}
+	}
 	plan := method.Plan(View{e.cache, s})
-	if free := e.cache.Free(); plan.Needs > free {
-		return Compressed{}, &kv.ErrNoBlocks{Need: plan.Needs, Free: free}
+	if err := e.fits(&plan); err != nil {
+		return Compressed{}, err
 	}
 	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden(), Quantized: plan.Quantized(), Merged: plan.Merged()}
 	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
@@ -234,6 +242,20 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	return done, nil
 }
 
+// fits returns *kv.ErrNoBlocks if the blocks that a plan needs are not free.
+func (e *Engine) fits(p *Plan) error {
+	next := 0
+	if p.Takes > 0 {
+		for _, id := range e.cache.Sequences() {
+			next += e.cache.DecodeNeed(id)
+		}
+	}
+	if need, free := p.Need(next), e.cache.Free(); need > free {
+		return &kv.ErrNoBlocks{Need: need, Free: free}
+	}
+	return nil
+}
+
 // Release frees everything that a sequence holds: it has finished, or is
 // preempted and will be prefilled anew.
 func (e *Engine) Release(id kv.SeqID) error {
@@ -261,6 +283,9 @@ func (e *Engine) Restore(c *kv.Cache) error {
 			if err := restored.Holds(h); err != nil {
 				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %w", id, i, err)
 			}
+			if err := e.ownPages(s, i); err != nil {
+				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %w", id, i, err)
+			}
 			if h.KVs() > s.Len || h.KVs() < s.Len && KeepsAll(e.method) {
 				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %d KVs of %d tokens", id, i, h.KVs(), s.Len)
 			}
@@ -269,6 +294,49 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	e.cache = restored
 	maps.DeleteFunc(e.own, func(id kv.SeqID, _ rules) bool { return restored.Sequence(id) == nil })
 	return e.inputs.Restore(restored.Sequences())
+}
+
+// ownPages returns an error if a head has keys or values in pages that are not those of the engine's method.
+func (e *Engine) ownPages(s *kv.Sequence, head int) error {
+	for _, part := range []kv.Part{kv.Keys, kv.Values} {
+		for i, g := range s.Heads[head].List(part) {
+			want, deep := ownFormat(e.method, head/e.cfg.Shape.KVHeads, part, i)
+			if g.Format != want || g.Deep != deep {
+				return fmt.Errorf("segment %d of %v is %v, of method %s it is %v", i, part, g.Format, e.method.Name(), want)
+			}
+			if deep {
+				shallow := s.Heads[head-e.cfg.Shape.KVHeads].List(part)
+				if len(shallow) == 0 || !slices.Equal(shallow[0].Table, g.Table) || shallow[0].Len != g.Len {
+					return fmt.Errorf("the merged pages of %v are not those of the shallower layer's head", part)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// ownFormat returns the format of a layer's segment i of a part by a method, and whether it is a deeper layer's; the zero
+// format where the method has no such segment.
+func ownFormat(m Method, layer int, part kv.Part, i int) (f kv.Format, deep bool) {
+	if merger, ok := m.(Merger); ok {
+		merged, deep := merger.Merging().Merges(layer)
+		switch {
+		case merged && i == 0:
+			return merger.Directions(), deep
+		case merged && i == 1:
+			return RetainedFormat(), false
+		case merged:
+			return kv.Format{}, false
+		}
+	}
+	if q, ok := m.(Quantizer); ok && i == 0 {
+		keys, values := q.Formats()
+		if part == kv.Keys {
+			return keys, false
+		}
+		return values, false
+	}
+	return kv.Format{}, false
 }
 
 // Poison fills every slot that no head holds with what is never right, see

@@ -62,7 +62,7 @@ func (in *Inputs) source(id kv.SeqID) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	src := &source{tensors, id, in.cfg.DType, in.cfg.largest(), in.cfg.Shape}
+	src := &source{tensors, id, in.cfg.DType, in.cfg.largest, in.cfg.Shape}
 	in.sources[id] = src
 	return src, nil
 }

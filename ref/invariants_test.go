@@ -139,6 +139,10 @@ type (
 		bent
 		quantizer ref.Quantizer
 	}
+	bentBoth struct {
+		bentMerger
+		quantizer ref.Quantizer
+	}
 )
 
 func (b bentMasker) Hidden() int                         { return b.masker.Hidden() }
@@ -148,7 +152,11 @@ func (b bentFolder) StandIns() ref.StandIns              { return b.folder.Stand
 func (b bentFolder) Folding(c ref.Counts) ref.Folding    { return b.folder.Folding(c) }
 func (b bentRotator) ByCachePosition() bool              { return b.rotator.ByCachePosition() }
 func (b bentMerger) Merging() ref.Merging                { return b.merger.Merging() }
+func (b bentMerger) Directions() kv.Format               { return b.merger.Directions() }
+func (b bentMerger) Retention() ref.Retention            { return b.merger.Retention() }
 func (b bentMerger) Retains(n int) (kvs int, known bool) { return b.merger.Retains(n) }
+func (b bentBoth) Formats() (k, v kv.Format)             { return b.quantizer.Formats() }
+func (b bentBoth) Quantizes(n int) (k, v int)            { return b.quantizer.Quantizes(n) }
 func (b bentQuantizer) Formats() (k, v kv.Format)        { return b.quantizer.Formats() }
 func (b bentQuantizer) Quantizes(n int) (k, v int)       { return b.quantizer.Quantizes(n) }
 
@@ -163,10 +171,13 @@ func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {
 			return bentFolder{b, m}
 		case ref.Rerotator:
 			return bentRotator{b, m}
+		case ref.Merger:
+			if q, ok := m.(ref.Quantizer); ok {
+				return bentBoth{bentMerger{b, m}, q}
+			}
+			return bentMerger{b, m}
 		case ref.Quantizer:
 			return bentQuantizer{b, m}
-		case ref.Merger:
-			return bentMerger{b, m}
 		}
 		return b
 	}

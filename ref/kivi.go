@@ -42,23 +42,32 @@ func kiviEntry() Entry {
 		if err := c.Set.Into(&e, &o); err != nil {
 			return nil, err
 		}
-		if o.ValueBits == 0 {
-			o.ValueBits = o.Bits
-		}
-		m := kivi{
-			name: e.Name, residual: o.Residual,
-			keys:   kv.Format{Kind: kv.PerChannel, Bits: o.Bits, Group: o.Group},
-			values: kv.Format{Kind: kv.PerToken, Bits: o.ValueBits, Group: o.Group},
-		}
-		if err := m.check(c); err != nil {
+		m, err := newKIVI(e.Name, &o, c)
+		if err != nil {
 			return nil, e.wrap(err)
-		}
-		if o.Residual < o.Group || o.Residual > MaxWindow || o.Residual%o.Group != 0 {
-			return nil, e.wrap(fmt.Errorf("residual is %d: choose a multiple of group, %d, from that to %d", o.Residual, o.Group, MaxWindow))
 		}
 		return m, nil
 	}
 	return e
+}
+
+func newKIVI(name string, o *KIVIOptions, c *Config) (kivi, error) {
+	bits := o.ValueBits
+	if bits == 0 {
+		bits = o.Bits
+	}
+	m := kivi{
+		name: name, residual: o.Residual,
+		keys:   kv.Format{Kind: kv.PerChannel, Bits: o.Bits, Group: o.Group},
+		values: kv.Format{Kind: kv.PerToken, Bits: bits, Group: o.Group},
+	}
+	if err := m.check(c); err != nil {
+		return m, err
+	}
+	if o.Residual < o.Group || o.Residual > MaxWindow || o.Residual%o.Group != 0 {
+		return m, fmt.Errorf("residual is %d: choose a multiple of group, %d, from that to %d", o.Residual, o.Group, MaxWindow)
+	}
+	return m, nil
 }
 
 func flexGenEntry() Entry {
@@ -125,7 +134,7 @@ func (m kivi) check(c *Config) error {
 func (m kivi) Name() string          { return m.name }
 func (m kivi) Columns() []kv.Column  { return nil }
 func (m kivi) Observe() *Observation { return nil }
-func (m kivi) Asks(c Counts) int     { return quantizerAsks(c, m) }
+func (m kivi) Asks(c Counts) int     { return quantizerAsks(c, m, 1) }
 func (m kivi) Plan(v View) Plan {
 	cfg := v.Cache.Config()
 	return PlanQuantizer(&cfg, v.Sequence, m)
@@ -150,6 +159,11 @@ func (m kivi) Protects(c Counts) (sinks, newest int) {
 // for each generated token what is appended and what is then quantized. What is
 // quantized is the oldest by position, and pages are counted one by one.
 func (m kivi) Spec(v View) Plan {
+	return m.spec(v, func(int) bool { return true })
+}
+
+// spec is Spec of the heads of some layers.
+func (m kivi) spec(v View, of func(layer int) bool) Plan {
 	s := v.Sequence
 	var full, quantized [3]int // of keys, and of values
 	if m.residual == 0 {
@@ -175,6 +189,9 @@ func (m kivi) Spec(v View) Plan {
 	used := 0 // blocks that the heads before have taken and not given back
 	for i := range s.Heads {
 		h := &s.Heads[i]
+		if !of(i / cfg.Shape.KVHeads) {
+			continue
+		}
 		for _, part := range []kv.Part{kv.Keys, kv.Values} {
 			format := m.keys
 			if part == kv.Values {
@@ -211,5 +228,6 @@ func (m kivi) Spec(v View) Plan {
 			}
 		}
 	}
+	p.Takes = used
 	return p
 }

@@ -6,6 +6,7 @@ import (
 
 	"kvcompress/kv"
 	"kvcompress/ref"
+	"kvcompress/ref/quant"
 	"kvcompress/trace"
 )
 
@@ -17,6 +18,9 @@ func packs(e *ref.Edit) bool { return e.Op == ref.Quantize || e.Op == ref.Merge 
 func retainedByCount(m ref.Merger, p *ref.Plan, c ref.Counts) error {
 	of := map[[2]int]ref.Edit{}
 	for _, e := range p.Edits {
+		if e.Op != ref.Merge {
+			continue
+		}
 		want, known := m.Retains(c.Tokens)
 		if e.KVs[0] > 0 { // some are merged already
 			want = 0
@@ -32,6 +36,9 @@ func retainedByCount(m ref.Merger, p *ref.Plan, c ref.Counts) error {
 		of[[2]int{e.Head, int(e.Part)}] = e
 	}
 	for _, e := range p.Edits {
+		if e.Op != ref.Merge {
+			continue
+		}
 		other, ok := of[[2]int{e.With, int(e.Part)}]
 		if !ok || other.With != e.Head || !slices.Equal(other.KVs, e.KVs) || !slices.Equal(other.Retained, e.Retained) || other.Limit != e.Limit {
 			return fmt.Errorf("head %d is merged with head %d by %+v, and that one by %+v", e.Head, e.With, e, other)
@@ -45,13 +52,17 @@ func retainedByCount(m ref.Merger, p *ref.Plan, c ref.Counts) error {
 func (s *scenario) mergedPages(id kv.SeqID, head int, m ref.Merger) (blocks int, payload int64) {
 	n, packed, kept := s.model.heads[id][head].held, s.model.packed[id][head], s.model.kept[id][head]
 	row := s.cfg.RowBytes()
+	direction := row
+	if f := m.Directions(); f.Bits > 0 {
+		direction = s.cfg.Shape.HeadSize*f.Bits/8 + 2*s.cfg.Shape.HeadSize/f.Group*s.cfg.DType.Size()
+	}
 	blocks = ceilDiv(n, s.cfg.BlockSize) - min(packed[kv.Keys], packed[kv.Values])/s.cfg.BlockSize
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		payload += int64((n-packed[part])*row + len(kept[part])*(row+4))
 		blocks += ceilDiv(len(kept[part]), s.cfg.PageBytes()/(row+4))
 		if _, deep := m.Merging().Merges(head / s.cfg.Shape.KVHeads); !deep {
-			payload += int64(packed[part] * (row + 8))
-			blocks += ceilDiv(packed[part], s.cfg.PageBytes()/(row+8))
+			payload += int64(packed[part] * (direction + 8))
+			blocks += ceilDiv(packed[part], s.cfg.PageBytes()/(direction+8))
 		}
 	}
 	return blocks, payload
@@ -62,7 +73,7 @@ func (s *scenario) mergedPages(id kv.SeqID, head int, m ref.Merger) (blocks int,
 func (s *scenario) checkMerged(q *kv.Sequence, head int, m ref.Merger) error {
 	cache, shape, d := s.engine.Cache(), s.cfg.Shape, s.cfg.Shape.HeadSize
 	h := &q.Heads[head]
-	merged, deep := m.Merging().Merges(head / shape.KVHeads)
+	_, deep := m.Merging().Merges(head / shape.KVHeads)
 	with := head + shape.KVHeads
 	if deep {
 		with = head - shape.KVHeads
@@ -70,7 +81,7 @@ func (s *scenario) checkMerged(q *kv.Sequence, head int, m ref.Merger) error {
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		n, kept := s.model.packed[q.ID][head][part], s.model.kept[q.ID][head][part]
 		list := h.List(part)
-		if h.End(part) != n || n > 0 && !merged {
+		if h.End(part) != n {
 			return fmt.Errorf("%d of %v are merged, %d should be", h.End(part), part, n)
 		}
 		if n == 0 {
@@ -107,10 +118,12 @@ func (s *scenario) checkMerged(q *kv.Sequence, head int, m ref.Merger) error {
 		}
 		got, reader := make([]float32, n*d), kv.Reader{Cache: cache}
 		reader.Read(got, h, part, 0)
-		row, direction := make([]byte, s.cfg.RowBytes()), make([]float32, d)
+		directions, err := s.directions(m.Directions(), all.Directions)
+		if err != nil {
+			return err
+		}
 		for i := range n {
-			s.cfg.DType.Encode(row, all.Directions[i*d:][:d])
-			s.cfg.DType.Decode(direction, row)
+			direction := directions[i*d:][:d]
 			exact := slices.Contains(kept, int32(i))
 			for j, e := range direction {
 				want := float32(e * norms[i])
@@ -124,4 +137,20 @@ func (s *scenario) checkMerged(q *kv.Sequence, head int, m ref.Merger) error {
 		}
 	}
 	return nil
+}
+
+// directions returns what directions read back as: in the cache's type, and with bits in quantized groups of channels.
+func (s *scenario) directions(f kv.Format, x []float32) ([]float32, error) {
+	stored, rounded := make([]byte, len(x)*s.cfg.DType.Size()), make([]float32, len(x))
+	s.cfg.DType.Encode(stored, x)
+	s.cfg.DType.Decode(rounded, stored)
+	if f.Bits == 0 {
+		return rounded, nil
+	}
+	g, a := quant.Groups{Bits: f.Bits, Size: f.Group, Type: s.cfg.DType}, quant.Values(1, len(x)/s.cfg.Shape.HeadSize, s.cfg.Shape.HeadSize)
+	q, err := g.Quantize(a, rounded)
+	if err != nil {
+		return nil, err
+	}
+	return g.Dequantize(a, q)
 }

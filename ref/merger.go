@@ -13,8 +13,7 @@ type Merging struct {
 	Slerp        merge.Slerp
 }
 
-// MergedFormat and RetainedFormat return how merged and retained keys, and values, lie in pages.
-func MergedFormat() kv.Format   { return kv.Format{Kind: kv.Merged} }
+// RetainedFormat returns how retained keys, and values, lie in pages.
 func RetainedFormat() kv.Format { return kv.Format{Kind: kv.Exact} }
 
 // pairs returns the heads of every pair, the shallower layer's first: indices into L·H, where a layer has
@@ -42,7 +41,7 @@ func checkMerger(cfg *kv.Config, m Merger) error {
 	for _, x := range []struct {
 		of     string
 		format kv.Format
-	}{{"merged", MergedFormat()}, {"retained", RetainedFormat()}} {
+	}{{"merged", m.Directions()}, {"retained", RetainedFormat()}} {
 		if err := cfg.Check(x.format); err != nil {
 			return fmt.Errorf("%s: %w", x.of, err)
 		}
@@ -50,9 +49,9 @@ func checkMerger(cfg *kv.Config, m Merger) error {
 	return m.Merging().Slerp.Check()
 }
 
-// mergerBlocks returns the blocks that each pair of heads takes by a plan of a Merger, and those that then come
+// MergerBlocks returns the blocks that each pair of heads takes by a plan of a Merger, and those that then come
 // free, in the order of the pairs.
-func mergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, freed []int) {
+func MergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, freed []int) {
 	more := p.packed(len(heads))
 	if more == nil {
 		return nil, nil
@@ -66,7 +65,7 @@ func mergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, fr
 		takes, leave := 0, 0
 		for _, part := range []kv.Part{kv.Keys, kv.Values} {
 			from := heads[pair[0]].End(part)
-			takes += cfg.Pages(MergedFormat(), from+more[pair[0]][part]) - cfg.Pages(MergedFormat(), from)
+			takes += cfg.Pages(m.Directions(), from+more[pair[0]][part]) - cfg.Pages(m.Directions(), from)
 			for _, head := range pair {
 				held := 0
 				if list := heads[head].List(part); len(list) > 1 {
@@ -86,10 +85,13 @@ func mergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, fr
 // pack carries out the edits of a plan that move keys and values into pages of other formats, for which the
 // blocks are there. It returns how many they take.
 func (e *Engine) pack(s *kv.Sequence, m Method, p *Plan) (int, error) {
-	if merger, ok := m.(Merger); ok {
-		return e.merge(s, merger, p)
+	taken, err := e.quantize(s, m, p)
+	if merger, ok := m.(Merger); ok && err == nil {
+		var more int
+		more, err = e.merge(s, merger, p)
+		taken += more
 	}
-	return e.quantize(s, m, p)
+	return taken, err
 }
 
 // merge carries out the Merge edits of a plan, pair by pair, for which the blocks are there. It returns how many it
@@ -101,12 +103,12 @@ func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan) (int, error) {
 	}
 	merging := m.Merging()
 	pairs, total := merging.pairs(e.cfg.Shape.KVHeads), 0
-	taken, freed := mergerBlocks(&e.cfg.Config, s.Heads, m, p)
+	taken, freed := MergerBlocks(&e.cfg.Config, s.Heads, m, p)
 	fits, err := Rounds(taken, freed, e.cache.Free(), func(first, last int) error {
 		for i := first; i < last; i++ {
 			for _, head := range pairs[i] {
-				for _, edit := range edits[head] {
-					if err := e.mergeOne(s, merging.Slerp, edit); err != nil {
+				for _, edit := range edits[head] { // all are Merge
+					if err := e.mergeOne(s, m, edit); err != nil {
 						return fmt.Errorf("ref: compress: %w", err)
 					}
 				}
@@ -127,9 +129,9 @@ func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan) (int, error) {
 }
 
 // mergeOne carries out the edit of one head: that of the shallower layer merges both, and each retains its own.
-func (e *Engine) mergeOne(s *kv.Sequence, by merge.Slerp, edit *Edit) error {
+func (e *Engine) mergeOne(s *kv.Sequence, m Merger, edit *Edit) error {
 	if edit.Head < edit.With {
-		if err := e.cache.Merge(s, edit.Head, edit.With, edit.Part, MergedFormat(), by, len(edit.KVs), edit.Limit); err != nil {
+		if err := e.cache.Merge(s, edit.Head, edit.With, edit.Part, m.Directions(), m.Merging().Slerp, len(edit.KVs), edit.Limit); err != nil {
 			return err
 		}
 	}

@@ -63,14 +63,18 @@ type Quantizer interface {
 	Quantizes(tokens int) (keys, values int)
 }
 
-// Merger is a method that merges the keys, and the values, of pairs of layers, and does nothing else. It declares no
-// columns and watches nothing. A compression merges all that is not merged yet. What its plans ask for is
+// Merger is a method that merges the keys, and the values, of pairs of layers, and does nothing else. One that is a
+// [Quantizer] too quantizes those of the other layers. It declares no columns and watches nothing. A compression merges all that is not merged yet. What its plans ask for is
 // how many keys and values they merge, each counted by itself.
 type Merger interface {
 	Method
 
-	// Merging says which layers are merged, and how.
+	// Merging says which layers are merged, and how; Directions in which format merged keys, and values, lie in pages.
 	Merging() Merging
+	Directions() kv.Format
+
+	// Retention says which tokens are retained.
+	Retention() Retention
 
 	// Retains returns how many keys, and how many values, of each head are retained when the
 	// first merge has that many tokens, if none is retained later; known is false if keys and
@@ -197,6 +201,7 @@ func (d *Decision) Plan() Plan {
 type Plan struct {
 	Asked int    // what was asked for, in the method's unit
 	Needs int    // free blocks without which the edits cannot be carried out, head by head: see Rounds
+	Takes int    // blocks that it takes beyond those that come free; below 0 where more come free
 	Edits []Edit // by head, ascending; at most one for each head, operation and part, of different KVs
 }
 
@@ -258,6 +263,16 @@ func (p *Plan) Gone(heads int) [][]int32 {
 		slices.Sort(gone[e.Head])
 	}
 	return gone
+}
+
+// Need returns the free blocks without which the plan is not carried out, where the next token of every sequence in
+// the cache takes next blocks together. A plan that takes more blocks than come free leaves those for the tokens:
+// else it would have a sequence preempted, maybe its own.
+func (p *Plan) Need(next int) int {
+	if p.Takes <= 0 {
+		return p.Needs
+	}
+	return max(p.Needs, p.Takes+next)
 }
 
 // KVs returns how many slots the plan empties: KVs that are dropped, or folded into others.
@@ -326,14 +341,26 @@ func Rounds(taken, freed []int, free int, round func(first, last int) error) (bo
 	return true, nil
 }
 
-// needs returns the fewest free blocks with which Rounds carries out everything.
-func needs(taken, freed []int) int {
-	most, used := 0, 0
+// needs returns the fewest free blocks with which Rounds carries out everything, and how many it takes beyond those
+// that come free.
+func needs(taken, freed []int) (most, takes int) {
 	for i := range taken {
-		most = max(most, used+taken[i])
-		used += taken[i] - freed[i]
+		most = max(most, takes+taken[i])
+		takes += taken[i] - freed[i]
 	}
-	return most
+	return most, takes
+}
+
+// then returns the plan of which first p is carried out, and then another of other heads of the same sequence.
+func (p *Plan) then(other *Plan) Plan {
+	both := Plan{
+		Asked: p.Asked + other.Asked,
+		Needs: max(p.Needs, p.Takes+other.Needs),
+		Takes: p.Takes + other.Takes,
+		Edits: slices.Concat(p.Edits, other.Edits),
+	}
+	slices.SortStableFunc(both.Edits, func(a, b Edit) int { return a.Head - b.Head })
+	return both
 }
 
 // Freed returns how many blocks of blockSize KVs the plan frees of the heads of the

@@ -84,6 +84,7 @@ func Methods() []Entry {
 		lagKVEntry(),
 		llmLingua2Entry(),
 		miniCacheEntry(),
+		miniCacheKIVIEntry(),
 		observedAttentionEntry(),
 		pyramidKVEntry(),
 		questEntry(),

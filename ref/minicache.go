@@ -40,7 +40,7 @@ func miniCacheEntry() Entry {
 		if err := c.Set.Into(&e, &o); err != nil {
 			return nil, err
 		}
-		m, err := newMiniCache(&o, c)
+		m, err := newMiniCache(&o, kv.Format{Kind: kv.Merged}, c)
 		if err != nil {
 			return nil, e.wrap(err)
 		}
@@ -53,14 +53,14 @@ func miniCacheEntry() Entry {
 // the prompt's tokens, then each token after its step.
 type miniCache struct {
 	merging   Merging
-	heads     int // of a layer
-	gamma     float64
-	threshold bool // tokens are retained by threshold; else by ratio
-	later     bool // a token that is merged later may be retained
+	format    kv.Format // of directions
+	heads     int       // of a layer
+	retention Retention
 }
 
-func newMiniCache(o *MiniCacheOptions, c *Config) (miniCache, error) {
-	m := miniCache{merging: Merging{Slerp: merge.Default()}, heads: c.Shape.KVHeads, gamma: o.Gamma, threshold: o.Retain == "threshold", later: o.Append == "threshold"}
+func newMiniCache(o *MiniCacheOptions, format kv.Format, c *Config) (miniCache, error) {
+	m := miniCache{format: format, merging: Merging{Slerp: merge.Default()}, heads: c.Shape.KVHeads}
+	m.retention = Retention{Gamma: o.Gamma, Threshold: o.Retain == "threshold", Later: o.Append == "threshold"}
 	m.merging.Slerp.T = o.T
 	layers := c.Shape.Layers
 	m.merging.First = o.From
@@ -94,6 +94,8 @@ func (m miniCache) Name() string          { return "minicache" }
 func (m miniCache) Columns() []kv.Column  { return nil }
 func (m miniCache) Observe() *Observation { return nil }
 func (m miniCache) Merging() Merging      { return m.merging }
+func (m miniCache) Directions() kv.Format { return m.format }
+func (m miniCache) Retention() Retention  { return m.retention }
 
 // Asks returns how many keys and values of merged layers are not merged yet.
 func (m miniCache) Asks(c Counts) int {
@@ -111,10 +113,10 @@ func (m miniCache) Asks(c Counts) int {
 
 // Retains implements [Merger].
 func (m miniCache) Retains(tokens int) (kvs int, known bool) {
-	if m.threshold || m.later {
+	if m.retention.Threshold || m.retention.Later {
 		return 0, false
 	}
-	return merge.RatioCount(tokens, m.gamma), true
+	return merge.RatioCount(tokens, m.retention.Gamma), true
 }
 
 // Protects implements [Protector].
@@ -124,15 +126,15 @@ func (m miniCache) Protects(Counts) (sinks, newest int) { return 0, 0 }
 // limit for those that are merged later. Of later tokens the limit is given.
 func (m miniCache) retain(distances []float32, first bool, limit float32) ([]int32, float32) {
 	switch {
-	case !first && m.later:
+	case !first && m.retention.Later:
 		return merge.Above(distances, limit), limit
 	case !first:
 		return nil, limit
-	case m.threshold:
-		limit = merge.Limit(distances, m.gamma)
+	case m.retention.Threshold:
+		limit = merge.Limit(distances, m.retention.Gamma)
 		return merge.Above(distances, limit), limit
 	}
-	kept := merge.Ratio(distances, m.gamma)
+	kept := merge.Ratio(distances, m.retention.Gamma)
 	return kept, largestBut(distances, kept)
 }
 
@@ -151,50 +153,27 @@ func largestBut(distances []float32, but []int32) float32 {
 }
 
 func (m miniCache) Plan(v View) Plan {
-	var p Plan
-	cfg, reader := v.Cache.Config(), kv.Reader{Cache: v.Cache}
-	d := cfg.Shape.HeadSize
+	cfg, reader, heads := v.Cache.Config(), kv.Reader{Cache: v.Cache}, v.Sequence.Heads
+	d, pairs := cfg.Shape.HeadSize, m.merging.pairs(cfg.Shape.KVHeads)
 	var deep, shallow []float32
-	edits := make([][]Edit, len(v.Sequence.Heads))
-	for _, pair := range m.merging.pairs(cfg.Shape.KVHeads) {
-		h := [2]*kv.Head{&v.Sequence.Heads[pair[0]], &v.Sequence.Heads[pair[1]]}
-		for _, part := range []kv.Part{kv.Keys, kv.Values} {
-			from := h[0].End(part)
-			n := h[0].KVs() - from
-			if n <= 0 {
-				continue
-			}
-			deep, shallow = grow(deep, n*d), grow(shallow, n*d)
-			reader.Read(shallow, h[0], part, from)
-			reader.Read(deep, h[1], part, from)
-			merged, err := m.merging.Slerp.Merge(deep, shallow, d)
-			if err != nil { // what a cache holds can be merged
-				continue
-			}
-			limit := float32(0)
-			if list := h[0].List(part); len(list) > 0 {
-				limit = list[0].Limit
-			}
-			kept, limit := m.retain(merged.Distances, from == 0, limit)
-			if len(kept) == 0 {
-				kept = nil
-			}
-			for i := range kept {
-				kept[i] += int32(from)
-			}
-			kvs := make([]int32, n)
-			for i := range kvs {
-				kvs[i] = int32(from + i)
-			}
-			p.Asked += 2 * n
-			for side, head := range pair {
-				edits[head] = append(edits[head], Edit{Op: Merge, Part: part, Head: head, With: pair[1-side], KVs: kvs, Retained: kept, Limit: limit})
-			}
+	return PlanMerger(&cfg, heads, m, func(pair int, part kv.Part, from, n int) (kept []int32, limit float32) {
+		h := [2]*kv.Head{&heads[pairs[pair][0]], &heads[pairs[pair][1]]}
+		if list := h[0].List(part); len(list) > 0 {
+			limit = list[0].Limit
 		}
-	}
-	p.Edits = slices.Concat(edits...)
-	p.Needs = needs(mergerBlocks(&cfg, v.Sequence.Heads, m, &p))
-	return p
+		deep, shallow = grow(deep, n*d), grow(shallow, n*d)
+		reader.Read(shallow, h[0], part, from)
+		reader.Read(deep, h[1], part, from)
+		merged, err := m.merging.Slerp.Merge(deep, shallow, d)
+		if err != nil { // carrying out the plan has the same error
+			return nil, 0
+		}
+		kept, limit = m.retain(merged.Distances, from == 0, limit)
+		for i := range kept {
+			kept[i] += int32(from)
+		}
+		return kept, limit
+	})
 }
 
 // Spec merges token by token, ranks distances by counting those that are larger, and counts blocks
@@ -246,30 +225,28 @@ func (m miniCache) Spec(v View) Plan {
 				}
 				read(x, v.Cache.Slot(deepHead, i))
 				read(y, v.Cache.Slot(shallowHead, i))
-				one, err := m.merging.Slerp.Spec(x, y, d)
-				if err != nil {
-					break
-				}
 				e.KVs = append(e.KVs, int32(i))
-				distances = append(distances, one.Distances[0])
+				if one, err := m.merging.Slerp.Spec(x, y, d); err == nil { // else carrying it out is an error
+					distances = append(distances, one.Distances[0])
+				}
 			}
 			if len(e.KVs) == 0 {
 				continue
 			}
 			var kept []int32
 			switch {
-			case first && m.threshold:
-				limit = merge.Limit(distances, m.gamma)
+			case first && m.retention.Threshold:
+				limit = merge.Limit(distances, m.retention.Gamma)
 				kept = merge.Above(distances, limit)
 			case first:
-				kept = merge.LargestSpec(distances, merge.RatioCount(len(distances), m.gamma))
+				kept = merge.LargestSpec(distances, merge.RatioCount(len(distances), m.retention.Gamma))
 				limit = -1
 				for i, distance := range distances {
 					if !slices.Contains(kept, int32(i)) && distance > limit {
 						limit = distance
 					}
 				}
-			case m.later:
+			case m.retention.Later:
 				kept = merge.Above(distances, limit)
 			}
 			for _, i := range kept {
@@ -278,7 +255,7 @@ func (m miniCache) Spec(v View) Plan {
 			e.Limit = limit
 			p.Asked += len(e.KVs)
 			if !deep {
-				taken[head] += pages(MergedFormat(), before, len(e.KVs))
+				taken[head] += pages(m.format, before, len(e.KVs))
 			}
 			taken[head] += pages(RetainedFormat(), retained, len(kept))
 			end[head] = s.Len // of both parts, as both are merged to the last token
@@ -301,5 +278,6 @@ func (m miniCache) Spec(v View) Plan {
 			}
 		}
 	}
+	p.Takes = used
 	return p
 }

@@ -318,13 +318,10 @@ func (s *scenario) decided(id kv.SeqID, p *ref.Plan) error {
 			}
 		}
 	}
-	if m, ok := s.plain.(ref.Quantizer); ok && p.Quantized() != m.Asks(counts) {
-		return fmt.Errorf("%d keys and values are quantized, its count says %d", p.Quantized(), m.Asks(counts))
+	if ref.KeepsAll(s.plain) && p.Quantized()+p.Merged() != s.plain.Asks(counts) {
+		return fmt.Errorf("%d keys and values are quantized and %d merged, its count says %d", p.Quantized(), p.Merged(), s.plain.Asks(counts))
 	}
 	if m, ok := s.plain.(ref.Merger); ok {
-		if p.Merged() != m.Asks(counts) {
-			return fmt.Errorf("%d keys and values are merged, its count says %d", p.Merged(), m.Asks(counts))
-		}
 		return retainedByCount(m, p, counts)
 	}
 	if m, ok := s.plain.(ref.Masker); ok && p.Hidden() != m.Asks(counts) {
@@ -533,7 +530,7 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 		}
 		return nil
 	}
-	if m, ok := s.plain.(ref.Merger); ok {
+	if m, ok := s.plain.(ref.Merger); ok && s.merges(i) {
 		if err := s.checkMerged(q, i, m); err != nil {
 			return err
 		}
@@ -554,7 +551,7 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 				}
 			}
 		}
-		if _, ok := s.plain.(ref.Merger); ok {
+		if s.merges(i) {
 			continue
 		}
 		if err := s.checkQuantized(q, i, part); err != nil {
@@ -591,6 +588,16 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 	return nil
 }
 
+// merges reports whether a head is of a layer that the method merges.
+func (s *scenario) merges(head int) bool {
+	m, ok := s.plain.(ref.Merger)
+	if !ok {
+		return false
+	}
+	merged, _ := m.Merging().Merges(head / s.cfg.Shape.KVHeads)
+	return merged
+}
+
 // quantizes returns the format and the arithmetic of a part of what the method quantizes.
 func (s *scenario) quantizes(part kv.Part) (kv.Format, quant.Groups) {
 	f, values := s.plain.(ref.Quantizer).Formats()
@@ -603,7 +610,7 @@ func (s *scenario) quantizes(part kv.Part) (kv.Format, quant.Groups) {
 // pages returns how many blocks a head has to hold, and the bytes of what is read of it.
 func (s *scenario) pages(id kv.SeqID, head int) (blocks int, payload int64) {
 	n, packed := s.model.heads[id][head].held, s.model.packed[id][head]
-	if m, ok := s.plain.(ref.Merger); ok {
+	if m, ok := s.plain.(ref.Merger); ok && s.merges(head) {
 		return s.mergedPages(id, head, m)
 	}
 	blocks = ceilDiv(n, s.cfg.BlockSize) - min(packed[kv.Keys], packed[kv.Values])/s.cfg.BlockSize
@@ -636,7 +643,7 @@ func (s *scenario) quantized() bool {
 // the arithmetic of package quant on what entered.
 func (s *scenario) checkQuantized(q *kv.Sequence, head int, part kv.Part) error {
 	h, n, shape := &q.Heads[head], s.model.packed[q.ID][head][part], s.cfg.Shape
-	if h.End(part) != n {
+	if _, ok := s.plain.(ref.Quantizer); h.End(part) != n || !ok && n > 0 {
 		return fmt.Errorf("%d of %v are quantized, %d should be", h.End(part), part, n)
 	}
 	if n == 0 {

@@ -34,6 +34,9 @@ func PlanQuantizer(cfg *kv.Config, s *kv.Sequence, m Quantizer) Plan {
 	var to [3]int
 	to[kv.Keys], to[kv.Values] = m.Quantizes(s.Len)
 	for i := range s.Heads {
+		if !quantizes(m, i/cfg.Shape.KVHeads) {
+			continue
+		}
 		h := &s.Heads[i]
 		for _, part := range []kv.Part{kv.Keys, kv.Values} {
 			from := h.End(part)
@@ -48,7 +51,7 @@ func PlanQuantizer(cfg *kv.Config, s *kv.Sequence, m Quantizer) Plan {
 			p.Edits = append(p.Edits, e)
 		}
 	}
-	p.Needs = needs(QuantizerBlocks(cfg, s.Heads, m, &p))
+	p.Needs, p.Takes = needs(QuantizerBlocks(cfg, s.Heads, m, &p))
 	return p
 }
 
@@ -59,6 +62,9 @@ func QuantizerBlocks(cfg *kv.Config, heads []kv.Head, m Quantizer, p *Plan) (tak
 	var formats [3]kv.Format
 	formats[kv.Keys], formats[kv.Values] = m.Formats()
 	for i, more := range p.packed(len(heads)) {
+		if !quantizes(m, i/cfg.Shape.KVHeads) {
+			continue
+		}
 		for _, part := range []kv.Part{kv.Keys, kv.Values} {
 			from := heads[i].End(part)
 			taken[i] += cfg.Pages(formats[part], from+more[part]) - cfg.Pages(formats[part], from)
@@ -68,11 +74,24 @@ func QuantizerBlocks(cfg *kv.Config, heads []kv.Head, m Quantizer, p *Plan) (tak
 	return taken, freed
 }
 
-// quantizerAsks returns what a Quantizer asks for.
-func quantizerAsks(c Counts, m Quantizer) int {
+// quantizes reports whether a Quantizer quantizes the KVs of a layer: of all but those that it merges.
+func quantizes(m Quantizer, layer int) bool {
+	merger, ok := m.(Merger)
+	if !ok {
+		return true
+	}
+	merged, _ := merger.Merging().Merges(layer)
+	return !merged
+}
+
+// quantizerAsks returns what a Quantizer asks for; a layer has so many heads.
+func quantizerAsks(c Counts, m Quantizer, heads int) int {
 	keys, values := m.Quantizes(c.Tokens)
 	n := 0
 	for i := range c.Heads {
+		if !quantizes(m, i/heads) {
+			continue
+		}
 		heldKeys, heldValues := 0, 0
 		if c.Keys != nil {
 			heldKeys, heldValues = c.Keys[i], c.Values[i]

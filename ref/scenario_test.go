@@ -132,7 +132,9 @@ func (s *scenario) compress(id kv.SeqID) error {
 		want.Quantized = asks
 	}
 	if _, ok := s.plain.(ref.Merger); ok {
-		want.Merged = asks
+		if want.Merged = asks; want.Quantized > 0 {
+			want.Merged, want.Quantized = r.Merged, asks-r.Merged
+		}
 	}
 	if s.refines(id) { // what is asked for in the end depends on what the KVs hold
 		want.Asked = r.Asked

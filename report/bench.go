@@ -2,10 +2,10 @@ package report
 
 import (
 	"bufio"
-	"encoding/csv"
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +14,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 
 	"kvcompress/bench"
+	"kvcompress/report/export"
 )
 
 // Bench is what a bench came to, to be shown.
@@ -22,7 +23,27 @@ type Bench struct {
 	Rows   []bench.Row // of the plan
 	Inputs []Input
 	Shown  []bench.Budget // of which the text has all categories
+	Of     *bench.Bench   // whose knobs the page shows; nil is none
 	Footer Footer
+
+	// Relative has tables show parts of the full cache's scores.
+	Relative bool
+}
+
+// value writes a score, or the part of the full cache's.
+func (b *Bench) value(v, relative float64) string {
+	if b.Relative {
+		v = relative
+	}
+	return score(v)
+}
+
+// what is what tables show.
+func (b *Bench) what() string {
+	if b.Relative {
+		return "Part of the full cache's score"
+	}
+	return "Score"
 }
 
 // BenchText writes the table of methods and budgets for each mode, that of methods and
@@ -36,20 +57,35 @@ func BenchText(w io.Writer, b *Bench, opt TextOptions) error {
 	for _, text := range benchLead(b) {
 		p.sentences(text)
 	}
+	for _, text := range b.CheckText() {
+		p.sentences(text)
+	}
 	for _, mode := range b.Plan.Modes {
-		p.section(fmt.Sprintf("Score by budget, %s", mode), ": mean over the categories; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
+		p.section(fmt.Sprintf("%s by budget, %s", b.what(), mode), ": mean over the "+b.over()+"; = not significantly below the best of its column; the least that a method needs where it cannot reach the budget")
 		p.table(benchSummary(b, mode))
 	}
 	for _, mode := range b.Plan.Modes {
 		for _, budget := range b.Shown {
-			p.section(fmt.Sprintf("Score at %v, %s", budget, mode), ": and as a part of the full cache's")
+			p.section(fmt.Sprintf("%s at %v, %s", b.what(), budget, mode), "; ± is half of the 95 % interval of the mean score; bytes and peak are parts of the full cache's mean")
 			p.table(benchCategories(b, mode, budget))
+		}
+	}
+	for i := range b.Heats {
+		if h := &b.Heats[i]; h.Row == bench.Full || slices.Contains(b.Shown, h.Budget) {
+			p.section("Needle, "+heatTitle(h), ": the part of passkeys that is found, by depth and by the tokens of the context")
+			p.table(heatTable(b.Plan.Grid, h))
 		}
 	}
 	p.section("Ranking", "")
 	for _, r := range b.Rankings {
 		if slices.Contains(b.Shown, r.Budget) {
 			p.sentences(rankingText(&r))
+		}
+	}
+	for _, r := range b.Rankings {
+		if slices.Contains(b.Shown, r.Budget) {
+			p.section(fmt.Sprintf("Ranking at %v, %s", r.Budget, r.Mode), ": "+rankingNote)
+			p.table(benchRanking(b, &r))
 		}
 	}
 	p.printf("\n")
@@ -69,8 +105,28 @@ func benchLead(b *Bench) []string {
 	if b.Done < b.Plan.Units() {
 		lead = append(lead, fmt.Sprintf("PARTIAL: %s of %s contexts are in it.", comma(b.Done), comma(b.Plan.Units())))
 	}
-	return append(lead, fmt.Sprintf("Contexts of %s tokens, %s for each of %s, in %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
-		comma(b.Plan.Length), comma(b.Plan.Prompts), list(b.Plan.Models), fmt.Sprintf("%d categories", len(b.Plan.Categories)), count(b.Runs, "generation"), b.Plan.BlockSize))
+	if g := b.Plan.Grid; g != nil {
+		return append(lead, fmt.Sprintf("Needle in a haystack: contexts of %d lengths from %s to %s tokens, passkeys at %d depths, %s for each of %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation.",
+			len(g.Lengths), comma(g.Lengths[0]), comma(g.Lengths[len(g.Lengths)-1]), g.Depths, comma(b.Plan.Prompts), list(b.Plan.Models), count(b.Runs, "generation"), b.Plan.BlockSize))
+	}
+	what := fmt.Sprintf("Contexts of %s tokens, %s", comma(b.Plan.Length), comma(b.Plan.Prompts))
+	if t := b.Plan.Texts; t != nil && t.File != "" {
+		what = fmt.Sprintf("Tasks of %s, %s, in prompts of %s tokens at most,", filepath.Base(t.File), comma(b.Plan.Prompts), comma(b.Plan.Length))
+	}
+	categories := fmt.Sprintf("%d categories", len(b.Plan.Categories))
+	if len(b.Plan.Categories) == 1 {
+		categories = "1 category"
+	}
+	return append(lead, fmt.Sprintf("%s for each of %s, in %s: %s. Blocks of %d KVs. A budget is a part of the bytes that the full cache's blocks take on average over the steps of a generation; positions, owners and the method's columns are counted.",
+		what, list(b.Plan.Models), categories, count(b.Runs, "generation"), b.Plan.BlockSize))
+}
+
+// over says what a score of all is the mean over.
+func (b *Bench) over() string {
+	if t := b.Plan.Texts; t != nil && t.File != "" {
+		return "tasks"
+	}
+	return "categories"
 }
 
 // benchSummary is the table of methods and budgets of a mode.
@@ -85,9 +141,9 @@ func benchSummary(b *Bench, mode bench.Mode) ([]column, [][]string) {
 		for _, budget := range b.Plan.Budgets {
 			switch r := b.ranked(mode, budget, name); {
 			case r != nil && name == bench.Full:
-				row = append(row, score(r.Score), "")
+				row = append(row, b.value(r.Score, 1), "")
 			case r != nil:
-				row = append(row, score(r.Score), tied(r))
+				row = append(row, b.value(r.Score, r.Relative), tied(r))
 			default:
 				row = append(row, b.needs(name, budget), "")
 			}
@@ -107,11 +163,20 @@ func tied(r *bench.Ranked) string {
 // score writes a score, which is from 0 to 1.
 func score(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
 
+// needsText writes the least part that a method needs, with enough digits to tell it from a
+// budget.
+func needsText(part float64) string {
+	if part < 0.1 {
+		return fmt.Sprintf("needs %.3f", part)
+	}
+	return "needs " + score(part)
+}
+
 // needs says what a method needs that cannot reach a budget.
 func (b *Bench) needs(name string, budget bench.Budget) string {
 	for _, u := range b.Unmet {
 		if u.Row == name && u.Budget == budget && u.Needs > 0 {
-			return "needs " + score(u.Needs)
+			return needsText(u.Needs)
 		}
 	}
 	return "–"
@@ -191,10 +256,14 @@ func benchCategories(b *Bench, mode bench.Mode, budget bench.Budget) ([]column, 
 				row = append(row, "–")
 				continue
 			}
-			row = append(row, score(c.Score))
+			row = append(row, b.value(c.Score, c.Relative))
 			divergence, n = divergence+c.Divergence, n+1
 		}
-		rows = append(rows, append(row, score(r.Score), score((r.High-r.Low)/2), score(r.Relative),
+		relative := r.Relative
+		if name == bench.Full {
+			relative = 1
+		}
+		rows = append(rows, append(row, b.value(r.Score, relative), score((r.High-r.Low)/2), score(r.Relative),
 			score(divergence/float64(max(1, n))), strconv.FormatFloat(r.Bytes, 'f', 3, 64), strconv.FormatFloat(r.Peak, 'f', 3, 64)))
 	}
 	return columns, rows
@@ -226,20 +295,49 @@ func rankingText(r *bench.Ranking) string {
 	return text + "."
 }
 
-// BenchCSV writes a row for each cell.
-func BenchCSV(w io.Writer, b *Bench) error {
-	out := csv.NewWriter(w)
-	rows := [][]string{{"mode", "budget", "method", "category", "n", "score", "low", "high", "relative", "divergence", "bytes", "peak"}}
-	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
-	for _, c := range b.Cells {
-		rows = append(rows, []string{string(c.Mode), c.Budget.String(), c.Row, c.Category, strconv.Itoa(c.N),
-			number(c.Score), number(c.Low), number(c.High), number(c.Relative), number(c.Divergence), number(c.Bytes), number(c.Peak)})
+// rankingNote says how to read a ranking.
+const rankingNote = "p is of the difference from the first, by a paired randomization test on the same contexts, adjusted by Holm's method; = is not significant at 5 %; beside it the score with each model"
+
+// benchRanking is a ranking as a table: which methods are below the first, how sure that is,
+// and whether the models agree.
+func benchRanking(b *Bench, r *bench.Ranking) ([]column, [][]string) {
+	columns := []column{{"place", right}, {"method", left}, {"score", right}, {"low", right}, {"high", right}, {"p", right}, {"below\nthe first", left}}
+	models := b.Plan.Models
+	if len(models) > 1 {
+		for _, name := range models {
+			columns = append(columns, column{name, right})
+		}
 	}
-	if err := out.WriteAll(rows); err != nil {
-		return fmt.Errorf("report: %w", err)
+	var rows [][]string
+	for i := range r.Rows {
+		m := &r.Rows[i]
+		p, below := strconv.FormatFloat(m.P, 'f', 3, 64), "yes"
+		switch {
+		case i == 0:
+			p, below = "–", "–"
+		case b.Done < 2:
+			p, below = "–", "unknown"
+		case m.Tied:
+			below = "="
+		case m.P < 0.001:
+			p = "< 0.001"
+		}
+		row := []string{strconv.Itoa(i + 1), m.Row, score(m.Score), score(m.Low), score(m.High), p, below}
+		if len(models) > 1 {
+			for _, v := range m.ByModel {
+				row = append(row, score(v))
+			}
+		}
+		rows = append(rows, row)
 	}
-	return nil
+	return columns, rows
 }
+
+// BenchCSV writes a row for each cell, or of a grid for each place, as CSV: see package export.
+func BenchCSV(w io.Writer, b *Bench) error { return export.Bench(w, ".csv", b.Table) }
+
+// BenchParquet writes the same rows as Parquet.
+func BenchParquet(w io.Writer, b *Bench) error { return export.Bench(w, ".parquet", b.Table) }
 
 // BenchHTML writes a bench as one self-contained page.
 func BenchHTML(w io.Writer, b *Bench) error {
@@ -247,27 +345,69 @@ func BenchHTML(w io.Writer, b *Bench) error {
 	if b.Done < b.Plan.Units() {
 		p.Partial, p.Lead = p.Lead[0], p.Lead[1:]
 	}
-	for i := range b.Rankings {
-		p.Lead = append(p.Lead, rankingText(&b.Rankings[i]))
+	p.Lead = append(p.Lead, b.CheckText()...)
+	for _, mode := range b.Plan.Modes {
+		t := newPageTable(benchSummary(b, mode))
+		for i := range t.Head {
+			if t.Head[i].Lines[0] == "" {
+				t.Head[i].Lines[0] = "=" // a heading that is empty is none to a screen reader
+			}
+		}
+		p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score by budget, %s", mode),
+			Text:  []string{"Mean over the " + b.over() + "; = is not significantly below the best of its column."},
+			Table: t})
 	}
 	for _, mode := range b.Plan.Modes {
-		p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score by budget, %s", mode),
-			Text:  []string{"Mean over the categories; = is not significantly below the best of its column."},
-			Table: newPageTable(benchSummary(b, mode))})
+		for _, budget := range b.Plan.Budgets {
+			var maps []*Figure
+			for _, h := range b.heats(mode, budget) {
+				f, err := heatFigure(b.Plan.Grid, h)
+				if err != nil {
+					return fmt.Errorf("report: %w", err)
+				}
+				maps = append(maps, f)
+			}
+			if len(maps) == 0 {
+				continue
+			}
+			figures, err := newPageFigures(maps)
+			if err != nil {
+				return err
+			}
+			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Needle at %v, %s", budget, mode), Figures: figures})
+		}
 	}
-	figures, err := newPageFigures(BenchFigures(b))
+	figures, err := newPageFigures(benchCurves(b))
 	if err != nil {
 		return err
 	}
 	p.Sections = append(p.Sections, section{Title: "Score against bytes", Figures: figures})
-	for _, mode := range b.Plan.Modes {
-		for _, budget := range b.Plan.Budgets {
-			t := newPageTable(benchCategories(b, mode, budget))
-			t.Sort = true
-			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Score at %v, %s", budget, mode), Table: t})
+	relative := *b
+	relative.Relative = true
+	for _, of := range []*Bench{b, &relative} {
+		for _, mode := range b.Plan.Modes {
+			for _, budget := range b.Plan.Budgets {
+				t := newPageTable(benchCategories(of, mode, budget))
+				t.Sort = true
+				p.Sections = append(p.Sections, section{Title: fmt.Sprintf("%s at %v, %s", of.what(), budget, mode), Table: t})
+			}
 		}
 	}
-	p.Sections = append(p.Sections, section{Title: "Methods", Table: newPageTable(benchRows(b))}, inputsSection(b.Inputs))
+	for i := range b.Rankings {
+		r := &b.Rankings[i]
+		if len(r.Rows) > 0 {
+			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Ranking at %v, %s", r.Budget, r.Mode),
+				Text: []string{rankingText(r), strings.ToUpper(rankingNote[:1]) + rankingNote[1:] + "."}, Table: newPageTable(benchRanking(b, r))})
+		}
+	}
+	p.Sections = append(p.Sections, section{Title: "Methods", Table: newPageTable(benchRows(b))})
+	if b.Of != nil {
+		for _, mode := range b.Plan.Modes {
+			p.Sections = append(p.Sections, section{Title: fmt.Sprintf("Knobs, %s", mode),
+				Text: []string{fmt.Sprintf("Where each method's knob stands for each budget, with %s.", knobsOf(b.Of))}, Table: newPageTable(knobTable(b.Of, mode))})
+		}
+	}
+	p.Sections = append(p.Sections, inputsSection(b.Inputs))
 	return p.write(w)
 }
 
@@ -283,9 +423,19 @@ func benchRows(b *Bench) ([]column, [][]string) {
 // mostCurves bounds the methods of a figure, so that they are told apart.
 const mostCurves = 7
 
-// BenchFigures draws the score against the bytes held, in each mode, over all categories
+// BenchFigures draws the score against the bytes held, and of a plan with a grid the heat
+// maps.
+func BenchFigures(b *Bench) ([]*Figure, error) {
+	maps, err := heatFigures(b)
+	if err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	return append(maps, benchCurves(b)...), nil
+}
+
+// benchCurves draws the score against the bytes held, in each mode, over all categories
 // and in each: of the methods that are best at the middle budget, and of random eviction.
-func BenchFigures(b *Bench) []*Figure {
+func benchCurves(b *Bench) []*Figure {
 	var figures []*Figure
 	for _, mode := range b.Plan.Modes {
 		var names []string
@@ -294,10 +444,13 @@ func BenchFigures(b *Bench) []*Figure {
 				names = append(names, name)
 			}
 		}
-		if !slices.Contains(names, "random") {
+		if !slices.Contains(names, "random") && slices.ContainsFunc(b.Rows, func(r bench.Row) bool { return r.Name == "random" }) {
 			names = append(names, "random")
 		}
 		figures = append(figures, b.figure(mode, "", names))
+		if len(b.Plan.Categories) == 1 {
+			continue // it is the mean
+		}
 		for _, category := range b.Plan.Categories {
 			figures = append(figures, b.figure(mode, category, names))
 		}
@@ -348,39 +501,9 @@ func (b *Bench) figure(mode bench.Mode, category string, names []string) *Figure
 // plan's first model and category.
 func KnobText(w io.Writer, b *bench.Bench) error {
 	p := &printer{w: bufio.NewWriter(w), opt: TextOptions{Width: defaultWidth}, gap: 2}
-	model, category := b.Plan.Models[0], b.Plan.Categories[0]
 	for _, mode := range b.Plan.Modes {
-		p.section(fmt.Sprintf("Knobs, %s", mode), fmt.Sprintf(": %s, %s; --json has every model and category", model, category))
-		columns := []column{{"method", left}, {"fixed", left}}
-		for _, budget := range b.Plan.Budgets {
-			columns = append(columns, column{budget.String(), left})
-		}
-		var rows [][]string
-		for _, r := range bench.Rows() {
-			if r.Name == bench.Full || !slices.Contains(b.Plan.Methods, r.Name) {
-				continue
-			}
-			row := []string{r.Name, r.Fixed}
-			for _, budget := range b.Plan.Budgets {
-				cell := "–"
-				for _, k := range b.Knobs(model) {
-					if k.Row != r.Name || k.Budget != budget || k.Mode != mode || k.Category != category {
-						continue
-					}
-					switch {
-					case k.Setting != nil && k.Setting.Text != "":
-						cell = k.Setting.Text
-					case k.Setting != nil:
-						cell = "as it is"
-					case k.Missed.Needs > 0:
-						cell = "needs " + score(k.Missed.Needs)
-					}
-				}
-				row = append(row, cell)
-			}
-			rows = append(rows, row)
-		}
-		p.table(columns, rows)
+		p.section(fmt.Sprintf("Knobs, %s", mode), fmt.Sprintf(": %s; --json has every model and category", knobsOf(b)))
+		p.table(knobTable(b, mode))
 	}
 	if p.err == nil {
 		p.err = p.w.Flush()
@@ -389,4 +512,51 @@ func KnobText(w io.Writer, b *bench.Bench) error {
 		return fmt.Errorf("report: %w", p.err)
 	}
 	return nil
+}
+
+// knobsOf says whose knobs a table shows.
+func knobsOf(b *bench.Bench) string {
+	of := b.Plan.Models[0] + ", " + b.Plan.Categories[0]
+	if g := b.Plan.Grid; g != nil {
+		of += fmt.Sprintf(" of %d digits in %s tokens", g.Digits[0], comma(g.Lengths[0]))
+	}
+	return of
+}
+
+// knobTable has the knobs of a mode for the plan's first model, category and length.
+func knobTable(b *bench.Bench, mode bench.Mode) ([]column, [][]string) {
+	columns := []column{{"method", left}, {"fixed", left}}
+	for _, budget := range b.Plan.Budgets {
+		columns = append(columns, column{budget.String(), left})
+	}
+	cells := map[string]string{}
+	at := func(row string, budget bench.Budget) string { return row + " " + budget.String() }
+	for _, k := range b.Knobs(b.Plan.Models[0]) {
+		name := at(k.Row, k.Budget)
+		if _, known := cells[name]; known || k.Mode != mode || k.Category != b.Plan.Categories[0] {
+			continue
+		}
+		switch {
+		case k.Setting != nil && k.Setting.Text != "":
+			cells[name] = k.Setting.Text
+		case k.Setting != nil:
+			cells[name] = "as it is"
+		case k.Missed.Needs > 0:
+			cells[name] = needsText(k.Missed.Needs)
+		default:
+			cells[name] = "–"
+		}
+	}
+	var rows [][]string
+	for _, r := range bench.Rows() {
+		if r.Name == bench.Full || !slices.Contains(b.Plan.Methods, r.Name) {
+			continue
+		}
+		row := []string{r.Name, r.Fixed}
+		for _, budget := range b.Plan.Budgets {
+			row = append(row, cells[at(r.Name, budget)])
+		}
+		rows = append(rows, row)
+	}
+	return columns, rows
 }

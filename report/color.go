@@ -63,6 +63,23 @@ type ramp struct {
 // newRamp returns the scale for the given values. It ends at the highest of
 // them, rounded up, so that heads that all keep little are told apart.
 func newRamp(values [][]float64) (*ramp, error) {
+	highest := 0.0
+	for _, row := range values {
+		for _, v := range row {
+			highest = max(highest, v)
+		}
+	}
+	end := 1.0
+	for _, top := range []float64{0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01} {
+		if highest <= top {
+			end = top
+		}
+	}
+	return newRampTo(end)
+}
+
+// newRampTo returns the scale from 0 to top.
+func newRampTo(top float64) (*ramp, error) {
 	// The five anchors of matplotlib's viridis, which is in the public domain.
 	colors, err := moreland.NewLuminance([]color.Color{
 		color.NRGBA{0x44, 0x01, 0x54, 0xff},
@@ -74,18 +91,7 @@ func newRamp(values [][]float64) (*ramp, error) {
 	if err != nil {
 		return nil, err
 	}
-	highest := 0.0
-	for _, row := range values {
-		for _, v := range row {
-			highest = max(highest, v)
-		}
-	}
-	s := &ramp{top: 1, colors: colors}
-	for _, top := range []float64{0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01} {
-		if highest <= top {
-			s.top = top
-		}
-	}
+	s := &ramp{top: top, colors: colors}
 	colors.SetMin(0)
 	colors.SetMax(s.top)
 	return s, nil

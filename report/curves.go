@@ -25,8 +25,9 @@ type Figure struct {
 	Title string
 	Text  string // what it shows, in a sentence
 
-	plot *plot.Plot
-	key  []plot.Legend
+	plot  *plot.Plot
+	key   []plot.Legend
+	cells *headsPlot // a heat map, instead of a plot
 }
 
 // curve is one line of a figure.
@@ -142,6 +143,10 @@ func (f *Figure) draw(c draw.Canvas, titled bool) {
 		style := newPlot("", "", "").Title.TextStyle
 		c.FillText(style, vg.Point{X: c.Center().X, Y: c.Max.Y}, f.Title)
 		c.Max.Y -= vg.Points(24)
+	}
+	if f.cells != nil {
+		f.cells.draw(c)
+		return
 	}
 	at, rows := c.Min.X, 0
 	for i := range f.key {

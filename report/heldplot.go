@@ -59,6 +59,9 @@ func holdings() []struct {
 	}{
 		{sim.Whole, "held", denseColor()},
 		{sim.Hidden, "held, but hidden from queries", color.NRGBA{0xa6, 0xc8, 0xe0, 0xff}},
+		{sim.HeldQuantized, "held, quantized", color.NRGBA{0x74, 0xa9, 0x8c, 0xff}},
+		{sim.HeldMerged, "held, merged with another layer's", color.NRGBA{0xa6, 0xc8, 0xe0, 0xff}},
+		{sim.HeldRetained, "retained beside it", color.NRGBA{0xd9, 0x95, 0x3b, 0xff}},
 		{sim.StandIn, "stand-in for those after it", eventColor()},
 		{sim.Gone, "not held", goneColor()},
 	}
@@ -124,7 +127,7 @@ func (r *heldRows) Plot(c draw.Canvas, p *plot.Plot) {
 					to++
 				}
 				end := x(float64(to))
-				if kind.holding == sim.StandIn {
+				if kind.holding == sim.StandIn || kind.holding == sim.HeldRetained {
 					end = max(end, x(float64(from))+vg.Points(3)) // else it could not be seen
 				}
 				rows = append(rows, stroke(x(float64(from)), end, y(r.y(i)))...)

@@ -2,9 +2,9 @@ package report
 
 import (
 	"fmt"
+	"math"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -26,8 +26,14 @@ func newHeadsPlot(title string, parts [][]float64) (*headsPlot, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newMapPlot(title, "layer", "KV head", parts, scale), nil
+}
+
+// newMapPlot returns a heat map of parts, of which the first index goes across and the
+// second down. NaN is left empty.
+func newMapPlot(title, across, down string, parts [][]float64, scale *ramp) *headsPlot {
 	h := &headsPlot{
-		plot:  newPlot(title, "layer", "KV head"),
+		plot:  newPlot(title, across, down),
 		bar:   newPlot("", "", ""),
 		heads: len(parts[0]),
 	}
@@ -38,7 +44,7 @@ func newHeadsPlot(title string, parts [][]float64) (*headsPlot, error) {
 	h.plot.X.Tick.Marker = plot.TickerFunc(countTicks)
 	h.plot.Y.Tick.Marker = plot.TickerFunc(countTicks)
 
-	h.bar.Add(&plotter.ColorBar{ColorMap: scale.colors, Vertical: true, Colors: 256})
+	h.bar.Add(colorBar{scale})
 	h.bar.HideX()
 	h.bar.Y.Padding = 0
 	h.bar.Y.LineStyle.Width = 0
@@ -50,7 +56,25 @@ func newHeadsPlot(title string, parts [][]float64) (*headsPlot, error) {
 		}
 		return ticks
 	})
-	return h, nil
+	return h
+}
+
+// colorBar draws a scale as rectangles, from 0 up. An image of one column, as plotter.ColorBar
+// draws it, keeps its aspect in an SVG, and is then a hairline.
+type colorBar struct{ scale *ramp }
+
+// DataRange implements plot.DataRanger.
+func (b colorBar) DataRange() (xmin, xmax, ymin, ymax float64) { return 0, 1, 0, b.scale.top }
+
+// Plot implements plot.Plotter.
+func (b colorBar) Plot(c draw.Canvas, p *plot.Plot) {
+	const steps = 100
+	_, y := p.Transforms(&c)
+	for i := range steps {
+		low, high := b.scale.top*float64(i)/steps, b.scale.top*float64(i+1)/steps
+		c.SetColor(b.scale.at((low + high) / 2))
+		c.Fill(vg.Rectangle{Min: vg.Point{X: c.Min.X, Y: y(low)}, Max: vg.Point{X: c.Max.X, Y: min(c.Max.Y, y(high)+0.3)}}.Path())
+	}
 }
 
 // height returns the height that shows every head and keeps the map's form
@@ -96,6 +120,9 @@ func (g *cells) Plot(c draw.Canvas, p *plot.Plot) {
 	numbers := width > label.Width("100 %")+vg.Points(4) && height > vg.Points(12)
 	for l, heads := range g.parts {
 		for h, v := range heads {
+			if math.IsNaN(v) {
+				continue
+			}
 			cell := vg.Rectangle{
 				Min: vg.Point{X: x(float64(l) - 0.5), Y: y(float64(h)+0.5) + gap},
 				Max: vg.Point{X: x(float64(l)+0.5) - gap, Y: y(float64(h) - 0.5)},

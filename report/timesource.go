@@ -8,6 +8,9 @@ import (
 	"kvcompress/sim/sweep"
 )
 
+// apart is what is not known of the error of servers that prefill and others that decode.
+const apart = "No run of servers that prefill and others that decode is among those that times were fitted to."
+
 // TimeSource says, in sentences, which fit a projection's time is from, in what that is of
 // another card or server, and how far off it is to be expected to be.
 func TimeSource(r *project.Result) []string {
@@ -16,6 +19,9 @@ func TimeSource(r *project.Result) []string {
 		text = append(text, "That is a fit to "+r.Other+".")
 	}
 	text = append(text, "Error to expect: "+r.Expected+".")
+	if r.Link != nil {
+		text = append(text, apart)
+	}
 	if r.Client > 0 {
 		text = append(text, fmt.Sprintf("Times to first token and end to end have %s of clients and the API in them.", duration(r.Client)))
 	}
@@ -45,7 +51,7 @@ func sweepTime(outcomes []sweep.Outcome) []string {
 		if o.Link == 0 { // no servers that prefill and others that decode
 			continue
 		}
-		sentence := fmt.Sprintf("Of replicas that prefill, each card of %s sends its KVs at %.4g GB a second. No run of such servers is among those that times were fitted to.", o.Card, o.Link/1e9)
+		sentence := fmt.Sprintf("Of replicas that prefill, each card of %s sends its KVs at %.4g GB a second. %s", o.Card, o.Link/1e9, apart)
 		if !slices.Contains(text, sentence) {
 			text = append(text, sentence)
 		}

@@ -221,19 +221,22 @@ func (s *Server) requeue(step *Step, q *sequence) error {
 	return nil
 }
 
-// compress runs a compression of the running sequences, and returns how many
-// blocks came free.
-func (s *Server) compress(step *Step) (freed int, err error) {
+// compress runs a compression of the running sequences. It reports whether another one may free blocks: after one that
+// freed some, and, of a method that packs, after any that compressed a sequence, as what one takes, or gives back,
+// decides whether there are enough for the next.
+func (s *Server) compress(step *Step) (more bool, err error) {
+	freed := step.Work[BlocksFreed]
+	sequences := step.Work[CompressedSeqs]
 	if s.alongCourses() {
-		return s.compressAlong(step)
-	}
-	before := len(step.Compression)
-	err = s.policy.run(s.cache, &s.running, s.steps, step)
-	for _, c := range step.Compression[before:] {
-		freed += c.Freed - c.Taken
+		err = s.compressAlong(step)
+	} else {
+		err = s.policy.run(s.cache, &s.running, s.steps, step)
 	}
 	if err != nil {
-		return freed, fmt.Errorf("sim: step %d: %w", step.Index, err)
+		return false, fmt.Errorf("sim: step %d: %w", step.Index, err)
 	}
-	return freed, nil
+	if s.policy.packs {
+		return step.Work[CompressedSeqs] > sequences, nil
+	}
+	return step.Work[BlocksFreed] > freed, nil
 }

@@ -12,10 +12,13 @@ type Holding uint8
 
 // What a head holds of a token.
 const (
-	Gone    Holding = iota // nothing
-	Whole                  // its KV
-	Hidden                 // its KV, which queries do not see
-	StandIn                // at its position, a KV that stands for it and others
+	Gone          Holding = iota // nothing
+	Whole                        // its KV
+	Hidden                       // its KV, which queries do not see
+	StandIn                      // at its position, a KV that stands for it and others
+	HeldQuantized                // its KV, of which the key, the value or both are quantized
+	HeldMerged                   // its KV, of which both are merged with another layer's
+	HeldRetained                 // likewise, of which the key, the value or both are retained as they were
 )
 
 // Held is what the cache holds of a sequence.
@@ -70,9 +73,6 @@ func (m *HeldMeter) Observe(e ref.Event) {
 		h := &s.Heads[i]
 		head := slices.Grow(m.held.Heads[i][:0], s.Len)[:s.Len]
 		clear(head)
-		for position := range h.First { // quantized: nothing that is, is dropped
-			head[position] = Whole
-		}
 		for logical := h.First; logical < h.KVs(); logical++ {
 			slot := e.Cache.Slot(h, logical)
 			holding := Whole
@@ -84,7 +84,33 @@ func (m *HeldMeter) Observe(e ref.Event) {
 			}
 			head[e.Cache.Positions[slot]] = holding
 		}
+		markPacked(head, h)
 		m.held.Heads[i] = head
+	}
+}
+
+// markPacked marks what a head has in pages of other formats. Where there are any nothing is dropped, so that logical indices
+// are positions.
+func markPacked(head []Holding, h *kv.Head) {
+	for _, part := range []kv.Part{kv.Keys, kv.Values} {
+		for _, g := range h.List(part) {
+			switch g.Format.Kind {
+			case kv.Merged:
+				for i := g.First; i < g.End(); i++ {
+					if head[i] != HeldRetained {
+						head[i] = HeldMerged
+					}
+				}
+			case kv.Exact:
+				for _, i := range g.Index {
+					head[i] = HeldRetained
+				}
+			default:
+				for i := g.First; i < g.End(); i++ {
+					head[i] = HeldQuantized
+				}
+			}
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 func TestHeldMeter(t *testing.T) {
 	for name, want := range map[string]sim.Holding{
 		"gqa/snapkv-published": sim.Gone, "gqa/h2o-mask": sim.Hidden, "gqa/razor": sim.StandIn, "recall/razor-rolling": sim.StandIn, "gqa": sim.Gone,
+		"gqa/kivi": sim.HeldQuantized, "recall/minicache": sim.HeldMerged, "gqa/minicache": sim.HeldRetained,
 	} {
 		b, err := traces.Bundled(name)
 		if err != nil {

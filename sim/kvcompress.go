@@ -103,11 +103,11 @@ func (s *kvCompress) decode(step *Step) error {
 	return s.decodeRunning(step, len(step.Preempted) == 0 && step.Work[CompressedSeqs] == before)
 }
 
-// compressUntilFree compresses until the blocks of a decode step are there, or none come
+// compressUntilFree compresses until the blocks of a decode step are there, or no more come
 // free.
 func (s *kvCompress) compressUntilFree(step *Step) error {
 	for s.need() > s.cache.Free() && s.policy.enabled {
-		if freed, err := s.compress(step); freed == 0 || err != nil {
+		if more, err := s.compress(step); !more || err != nil {
 			return err
 		}
 	}

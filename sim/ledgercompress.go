@@ -104,7 +104,7 @@ func (l *Ledger) counts(a *account) ref.Counts {
 	}
 	c := ref.Counts{Prompt: a.prompt, Tokens: a.tokens + l.steps, Heads: l.lengths}
 	if p := &a.packed; p.sum.seqs > 0 {
-		c.Keys, c.Values = slices.Repeat([]int{p.keys}, l.heads), slices.Repeat([]int{p.values}, l.heads)
+		c.Keys, c.Values = slices.Repeat([]int{max(p.keys, p.merged)}, l.heads), slices.Repeat([]int{max(p.values, p.merged)}, l.heads)
 	}
 	return c
 }

@@ -33,7 +33,8 @@ func (p *packing) add(o *packing, sign int) {
 // packed is what a sequence has packed: the oldest keys and the oldest values of each head that
 // its method packs, as many in every such head.
 type packed struct {
-	keys, values int
+	keys, values int      // quantized
+	merged       int      // keys, and values, of every merged head
 	kept         int      // of a method that merges: keys, and values, of each head that are retained, where it is the same of all
 	retained     [][2]int // where it is not, keys and values of each head, [L·H]; else nil
 	sum          packing  // of all heads
@@ -54,8 +55,8 @@ type packer interface {
 	// it out.
 	compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (now packed, ok bool)
 
-	// done notes what a compression has packed of all that it asked for.
-	done(c *ref.Compressed)
+	// done notes what a compression of a sequence, before it is carried out, packs of all that it asks for.
+	done(l *Ledger, a *account, c *ref.Compressed)
 
 	// of returns what a head has.
 	of(l *Ledger, p *packed, head int) packing
@@ -66,12 +67,26 @@ type packer interface {
 
 // packerOf returns what a ledger has to know of a method; nil if it does not pack.
 func packerOf(cfg *ref.Config, m ref.Method) packer {
-	switch m := m.(type) {
-	case ref.Quantizer:
-		keys, values := m.Formats()
-		return &quantizing{m, keys, values}
-	case ref.Merger:
-		return &merging{m, m.Merging(), cfg.Shape.KVHeads}
+	quantizer, quantizes := m.(ref.Quantizer)
+	merger, merges := m.(ref.Merger)
+	q, of := quantizing{method: quantizer, heads: cfg.Shape.Heads()}, merging{method: merger, kvHeads: cfg.Shape.KVHeads}
+	if quantizes {
+		q.keys, q.values = quantizer.Formats()
+	}
+	if merges {
+		of.Merging = merger.Merging()
+	}
+	switch {
+	case quantizes && merges: // the heads of layers that are not merged are quantized
+		q.heads -= 2 * of.Pairs * of.kvHeads
+		if of.First == 0 {
+			q.first = 2 * of.Pairs * of.kvHeads
+		}
+		return &mergingQuantizing{of, q}
+	case quantizes:
+		return &q
+	case merges:
+		return &of
 	}
 	return nil
 }
@@ -87,7 +102,7 @@ func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
 	if !ok {
 		return ref.Compressed{}, &kv.ErrNoBlocks{Need: free + 1, Free: free}
 	}
-	l.packer.done(&done)
+	l.packer.done(l, a, &done)
 	now.sum.seqs = 1
 	needs, used := 0, 0
 	for _, g := range l.packer.groups(l, &now) {
@@ -108,8 +123,8 @@ func (l *Ledger) pack(id kv.SeqID, a *account) (ref.Compressed, error) {
 		done.Taken += g.times * taken
 		done.Freed += g.times * freed
 	}
-	if needs > free {
-		return ref.Compressed{}, &kv.ErrNoBlocks{Need: needs, Free: free}
+	if plan := (ref.Plan{Needs: needs, Takes: done.Taken - done.Freed}); plan.Need(l.NeedAll(1)) > free {
+		return ref.Compressed{}, &kv.ErrNoBlocks{Need: plan.Need(l.NeedAll(1)), Free: free}
 	}
 	l.enter(a, -1)
 	a.packed = now
@@ -147,15 +162,16 @@ func (l *Ledger) payload() int64 {
 type quantizing struct {
 	method       ref.Quantizer
 	keys, values kv.Format
+	first, heads int // the first of the heads that are quantized, and how many they are
 }
 
-func (z *quantizing) groups(l *Ledger, _ *packed) []headGroup {
-	return []headGroup{{heads: []int{0}, times: l.heads}}
+func (z *quantizing) groups(*Ledger, *packed) []headGroup {
+	return []headGroup{{heads: []int{z.first}, times: z.heads}}
 }
 
 func (z *quantizing) asks(l *Ledger, a *account) int {
 	now, _ := z.compress(l, 0, a.tokens+l.steps, &a.packed)
-	return l.heads * (now.keys - a.packed.keys + now.values - a.packed.values)
+	return z.heads * (now.keys - a.packed.keys + now.values - a.packed.values)
 }
 
 func (z *quantizing) compress(_ *Ledger, _ kv.SeqID, tokens int, was *packed) (packed, bool) {
@@ -163,7 +179,7 @@ func (z *quantizing) compress(_ *Ledger, _ kv.SeqID, tokens int, was *packed) (p
 	return packed{keys: max(was.keys, keys), values: max(was.values, values)}, true
 }
 
-func (z *quantizing) done(c *ref.Compressed) { c.Quantized = c.Asked }
+func (z *quantizing) done(_ *Ledger, _ *account, c *ref.Compressed) { c.Quantized = c.Asked }
 
 func (z *quantizing) of(l *Ledger, p *packed, _ int) packing {
 	bytes := func(n int, f kv.Format) int64 { return int64(n/f.Unit()) * int64(l.cfg.UnitBytes(f)) }
@@ -207,15 +223,18 @@ func (m *merging) groups(_ *Ledger, p *packed) []headGroup {
 }
 
 func (m *merging) asks(l *Ledger, a *account) int {
-	return 2 * m.Pairs * m.kvHeads * 2 * (a.tokens + l.steps - a.packed.keys)
+	return 2 * m.Pairs * m.kvHeads * 2 * (a.tokens + l.steps - a.packed.merged)
 }
 
-func (m *merging) done(c *ref.Compressed) { c.Merged = c.Asked }
+func (m *merging) done(_ *Ledger, _ *account, c *ref.Compressed) { c.Merged = c.Asked }
 
 func (m *merging) compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (packed, bool) {
-	now := packed{keys: tokens, values: tokens, kept: was.kept, retained: slices.Clone(was.retained)}
+	now := packed{merged: tokens, kept: was.kept, retained: slices.Clone(was.retained)}
+	if m.Pairs == 0 || tokens == was.merged { // nothing is merged, of which a spread could tell
+		return now, true
+	}
 	if kvs, known := m.method.Retains(tokens); known {
-		if was.keys == 0 {
+		if was.merged == 0 {
 			now.kept = kvs
 		}
 		return now, true
@@ -233,14 +252,14 @@ func (m *merging) compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (pac
 
 func (m *merging) of(l *Ledger, p *packed, head int) packing {
 	merged, deep := m.Merges(head / m.kvHeads)
-	if !merged || p.keys == 0 {
+	if !merged || p.merged == 0 {
 		return packing{}
 	}
-	n, kept := p.keys, [2]int{p.kept, p.kept}
+	n, kept := p.merged, [2]int{p.kept, p.kept}
 	if p.retained != nil {
 		kept = p.retained[head]
 	}
-	direction, retained := ref.MergedFormat(), ref.RetainedFormat()
+	direction, retained := m.method.Directions(), ref.RetainedFormat()
 	exact := int64(kept[0]+kept[1]) * int64(l.cfg.UnitBytes(retained))
 	both := int64(2*n) * int64(l.cfg.UnitBytes(direction))
 	one := packing{
@@ -253,4 +272,44 @@ func (m *merging) of(l *Ledger, p *packed, head int) packing {
 		one.pages += 2 * l.cfg.Pages(direction, n)
 	}
 	return one
+}
+
+// mergingQuantizing is the packer of a method that merges pairs of layers, and quantizes the others, which come first.
+type mergingQuantizing struct {
+	merging   merging
+	quantizes quantizing
+}
+
+func (b *mergingQuantizing) asks(l *Ledger, a *account) int {
+	return b.quantizes.asks(l, a) + b.merging.asks(l, a)
+}
+
+func (b *mergingQuantizing) done(l *Ledger, a *account, c *ref.Compressed) {
+	c.Quantized = b.quantizes.asks(l, a)
+	c.Merged = b.merging.asks(l, a)
+}
+
+func (b *mergingQuantizing) compress(l *Ledger, id kv.SeqID, tokens int, was *packed) (packed, bool) {
+	now, ok := b.merging.compress(l, id, tokens, was)
+	quantized, _ := b.quantizes.compress(l, id, tokens, was)
+	now.keys, now.values = quantized.keys, quantized.values
+	return now, ok
+}
+
+func (b *mergingQuantizing) of(l *Ledger, p *packed, head int) packing {
+	if merged, _ := b.merging.Merges(head / b.merging.kvHeads); merged {
+		return b.merging.of(l, p, head)
+	}
+	return b.quantizes.of(l, p, head)
+}
+
+func (b *mergingQuantizing) groups(l *Ledger, p *packed) []headGroup {
+	var groups []headGroup
+	if b.quantizes.heads > 0 {
+		groups = b.quantizes.groups(l, p)
+	}
+	if b.merging.Pairs > 0 {
+		groups = append(groups, b.merging.groups(l, p)...)
+	}
+	return groups
 }

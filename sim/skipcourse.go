@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"unsafe"
@@ -280,10 +279,9 @@ func (s *Server) alongCourses() bool {
 // sequence is asked for does not depend on what others lose. Without a limit it does not matter
 // in which order that is; with one, the order is the line's. The work is what it tells, and
 // with Batch each compression, in the order in which they are done.
-func (s *Server) compressAlong(step *Step) (freed int, err error) {
+func (s *Server) compressAlong(step *Step) (err error) {
 	p := &s.policy
 	p.prefilled, p.decodes, p.newTokens = false, 0, 0
-	before := step.Work[BlocksFreed]
 	if p.MaxKVPerCompression == 0 {
 		for q := s.running.head; q != nil && err == nil; q = q.next {
 			if !q.once || !q.attempted {
@@ -293,10 +291,7 @@ func (s *Server) compressAlong(step *Step) (freed int, err error) {
 	} else {
 		err = s.compressLine(step)
 	}
-	if err != nil {
-		err = fmt.Errorf("sim: step %d: %w", step.Index, err)
-	}
-	return int(step.Work[BlocksFreed] - before), err
+	return err
 }
 
 // compressOne compresses a sequence if it is asked for anything, and returns how many slots

@@ -13,9 +13,9 @@ import (
 func (s *vllmV1) scheduleRunning(step *Step) error {
 	before := step.Work[CompressedSeqs]
 	for s.policy.enabled && s.lacks() {
-		if freed, err := s.compress(step); err != nil {
+		if more, err := s.compress(step); err != nil {
 			return err
-		} else if freed == 0 {
+		} else if !more {
 			break
 		}
 	}

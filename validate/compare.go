@@ -263,9 +263,21 @@ func (c *comparison) units(p pair, want, got *kv.Cache) {
 			want.Units(w, func(first int, unit []byte) {
 				at := p.at
 				at.Index = w.First + first
-				c.bytes("byte of quantized "+part.String(), at, unit, units[first/w.Format.Unit()])
+				c.bytes("byte of "+inPages(w.Format.Kind)+" "+part.String(), at, unit, units[first/w.Format.Unit()])
 			})
 		}
+	}
+}
+
+// inPages says what is in pages of a kind.
+func inPages(kind kv.Kind) string {
+	switch kind {
+	case kv.Merged:
+		return "merged"
+	case kv.Exact:
+		return "retained"
+	default:
+		return "quantized"
 	}
 }
 

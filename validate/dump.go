@@ -201,7 +201,7 @@ type content struct {
 //	free          [⌈N/32⌉] U32: bit b%32 of word b/32 is set while block b is free
 //	lengths       [S, L·H] I32: context lengths
 //	tables        [S, L·H, blocks of the longest] I32: block tables, and −1 behind them
-//	quantized, pages  of methods that quantize: see quantizedTensors
+//	quantized, merged, limits, pages  of methods that quantize or merge: see pageTensors
 func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 	s := cache.Snapshot()
 	n, b, d := int64(cfg.Blocks), int64(cfg.BlockSize), int64(cfg.Shape.HeadSize)
@@ -239,7 +239,7 @@ func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 	for i, column := range cache.Columns() {
 		tensors = append(tensors, content{info(column.Name, safetensors.F32, columnDims(cfg, column)...), floatBytes(s.Data[i])})
 	}
-	tensors = append(tensors, quantizedTensors(cfg, s)...)
+	tensors = append(tensors, pageTensors(cfg, s)...)
 	return append(tensors, []content{
 		{info("positions", safetensors.I32, n, b), intBytes(s.Positions)},
 		{info("owners", safetensors.I32, n, 4), intBytes(owners)},

@@ -121,33 +121,38 @@ func TestDumpOwn(t *testing.T) {
 	}
 }
 
-// TestDumpQuantized dumps a decode step and a compression over quantized pages, of which a byte
+// TestDumpPages dumps a decode step and a compression over pages that are not plain, of which a byte
 // is wrong afterwards.
-func TestDumpQuantized(t *testing.T) {
-	for _, stage := range []ref.Stage{ref.StageDecode, ref.StageMove} {
-		b := open(t, "gqa/kivi")
-		ctx := context.Background()
-		n := 0
-		run := Run{Engine: always(stage, func(e *ref.Event) {
-			h := &e.Cache.Sequence(e.Seqs[0]).Heads[1]
-			if n++; n > 20 && len(h.Values) > 0 {
-				e.Cache.Units(&h.Values[0], func(_ int, unit []byte) { unit[1] ^= 1 })
-			}
-		})}
-		r, err := Trace(ctx, b.Name, b.Trace, b.Options, run)
-		if err != nil || r.Divergence == nil || r.Divergence.What != "byte of quantized V" {
-			t.Fatal(r.Divergence, err)
-		}
-		dir := t.TempDir()
-		if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
-			t.Fatal(err)
-		}
-		again, err := Replay(t.Context(), os.DirFS(dir), run)
-		if err != nil || again.Divergence == nil || again.Divergence.Want != r.Divergence.Want || again.Divergence.Got != r.Divergence.Got {
-			t.Errorf("%s: %v, %v; want %v", stage, again, err, r.Divergence)
-		}
-		if right, err := Replay(t.Context(), os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil || right.Values < 100 {
-			t.Errorf("%s: without the bug: %+v, %v", stage, right, err)
+func TestDumpPages(t *testing.T) {
+	for _, c := range []struct{ replay, what string }{{"gqa/kivi", "byte of quantized V"}, {"gqa/minicache", "byte of merged V"}} {
+		for _, stage := range []ref.Stage{ref.StageDecode, ref.StageMove} {
+			t.Run(c.replay+"/"+string(stage), func(t *testing.T) {
+				b := open(t, c.replay)
+				ctx := context.Background()
+				n := 0
+				run := Run{Engine: always(stage, func(e *ref.Event) {
+					heads := e.Cache.Sequence(e.Seqs[0]).Heads
+					h := &heads[len(heads)-e.Cache.Shape().KVHeads-1] // of a layer that is merged with a deeper one
+					if n++; n > 20 && len(h.Values) > 0 {
+						e.Cache.Units(&h.Values[0], func(_ int, unit []byte) { unit[1] ^= 1 })
+					}
+				})}
+				r, err := Trace(ctx, b.Name, b.Trace, b.Options, run)
+				if err != nil || r.Divergence == nil || r.Divergence.What != c.what {
+					t.Fatal(r.Divergence, err)
+				}
+				dir := t.TempDir()
+				if err := Dump(ctx, dir, b.Trace, b.Options, r.Divergence); err != nil {
+					t.Fatal(err)
+				}
+				again, err := Replay(t.Context(), os.DirFS(dir), run)
+				if err != nil || again.Divergence == nil || again.Divergence.Want != r.Divergence.Want || again.Divergence.Got != r.Divergence.Got {
+					t.Errorf("%v, %v; want %v", again, err, r.Divergence)
+				}
+				if right, err := Replay(t.Context(), os.DirFS(dir), Run{Engine: Reference}); err != nil || right.Divergence != nil || right.Values < 100 {
+					t.Errorf("without the bug: %+v, %v", right, err)
+				}
+			})
 		}
 	}
 }

@@ -23,6 +23,10 @@ import (
 // machine can do many times over.
 const maxWork = 8e6
 
+// mergeWork is what a warp does to merge two vectors, besides what depends on their size, in
+// multiplications: so that no launch of a pipeline takes all the instructions that it may.
+const mergeWork = 600
+
 // RandomPipeline makes a pipeline of KV-Compress of a seed: a small one, whose shape,
 // lengths and options lie at the edges at which kernels go wrong.
 func RandomPipeline(seed uint64) Pipeline {
@@ -256,13 +260,19 @@ func (p *Pipeline) work() float64 {
 	for _, n := range p.Inputs.Tokens {
 		longest = max(longest, n)
 	}
-	work := 0.0
+	work, vectors := 0.0, 0.0 // vectors that are merged of a token
+	if m, err := cfg.NewMethod(); err == nil {
+		if m, ok := m.(ref.Merger); ok {
+			vectors = float64(2 * m.Merging().Pairs * p.Shape.KVHeads)
+		}
+	}
+	merge := vectors * float64(mergeWork+6*p.Shape.HeadSize)
 	for _, op := range p.Operations {
 		switch op.Kind {
 		case OpPrefill:
-			work += float64(op.Tokens) * float64(min(op.Tokens, window)) * row
+			work += float64(op.Tokens) * (float64(min(op.Tokens, window))*row + merge)
 		case OpDecode:
-			work += 2 * float64(longest) * float64(len(op.Sequences)) * row
+			work += float64(len(op.Sequences)) * (2*float64(longest)*row + merge)
 		}
 	}
 	return work

@@ -292,7 +292,7 @@ func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 		}
 		s.Sequences = append(s.Sequences, seq)
 	}
-	if err := r.readQuantized(cfg, s.Sequences); err != nil {
+	if err := r.readPages(cfg, &s); err != nil {
 		return nil, err
 	}
 	cache, err := s.Cache(cfg.Config, columns)

@@ -10,7 +10,11 @@
 package live
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -45,6 +49,58 @@ func Begin(e Engine, id kv.SeqID, p *Prefill, stepper *llama.Stepper) (*Sequence
 		return nil, err
 	}
 	return Resume(e, id, p, stepper), nil
+}
+
+// Stream has a model read a prompt through an engine's cache, token by token, as if it were
+// decoded: the method compresses before every token, and a token attends to what is held. For
+// StreamingLLM that is a windowed prefill. A method that watches the prompt has nothing to
+// watch, and is an error.
+func Stream(ctx context.Context, e Engine, id kv.SeqID, model *llama.Model, prompt []int, stepper *llama.Stepper) (*Sequence, error) {
+	cfg := e.Config()
+	if cfg.Window() > 0 {
+		return nil, fmt.Errorf("live: %s watches the prompt's attention, and a prompt that is read through its cache has none to watch: want a method that watches nothing, such as streaming-llm", cfg.Method)
+	}
+	if once(&cfg, len(prompt)) {
+		return nil, fmt.Errorf("live: %s compresses once, after the prompt: want a method that compresses whenever a head holds too much, such as streaming-llm", cfg.Method)
+	}
+	if len(prompt) == 0 {
+		return nil, errors.New("live: the prompt is empty")
+	}
+	first, err := Read(ctx, model, prompt[:1])
+	if err != nil {
+		return nil, err
+	}
+	s, err := Begin(e, id, first, stepper)
+	for _, token := range prompt[1:] {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			_, err = s.Feed(token)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, err
+}
+
+// once reports whether a method is quiet for good once a token was generated.
+func once(cfg *ref.Config, tokens int) bool {
+	method, err := cfg.NewMethod()
+	if err != nil {
+		return false // the engine has one
+	}
+	patient, ok := method.(ref.Patient)
+	return ok && patient.Quiet(ref.Counts{Prompt: 1, Tokens: tokens + 1, Heads: slices.Repeat([]int{tokens + 1}, cfg.Shape.Heads())}) == math.MaxInt
+}
+
+// In returns the same sequence in another engine of the same configuration, whose cache is to
+// be a copy.
+func (s *Sequence) In(e Engine) *Sequence {
+	other := *s
+	other.engine = e
+	return &other
 }
 
 // Resume goes on with a prompt that is in the engine's cache already.

@@ -5,6 +5,9 @@
 //
 // They retrieve: layers 1 and 2 (in recall-1 also 3) have an induction head each, KV head
 // 0, and KV head 1 of layer 2 is an echo head.
+//
+// Two more models have layers of linear attention, in place of all of theirs or of two in
+// three. They were trained on the same contexts, for a quarter of the steps.
 package models
 
 import (
@@ -13,11 +16,14 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
+	"kvcompress/bench/linear"
 	"kvcompress/trace/llama"
 )
 
 //go:embed recall-0/config.json recall-0/model.safetensors recall-1/config.json recall-1/model.safetensors
+//go:embed linear-0/config.json linear-0/model.safetensors hybrid-0/config.json hybrid-0/model.safetensors
 var files embed.FS
 
 // Names returns the names of the bundled models. The first is the default.
@@ -34,3 +40,30 @@ func Load(name string) (*llama.Model, error) {
 	}
 	return llama.LoadFS(dir)
 }
+
+// LinearNames returns the names of the bundled models with layers of linear attention.
+func LinearNames() []string { return []string{"linear-0", "hybrid-0"} }
+
+// LoadLinear returns a bundled model with layers of linear attention, the same for every
+// caller. The error lists the names that there are.
+func LoadLinear(name string) (*linear.Model, error) {
+	load := linearModels[name]
+	if load == nil {
+		return nil, fmt.Errorf("models: there is no bundled model %q with linear attention: there are %s", name, strings.Join(LinearNames(), ", "))
+	}
+	return load()
+}
+
+var linearModels = func() map[string]func() (*linear.Model, error) {
+	all := map[string]func() (*linear.Model, error){}
+	for _, name := range LinearNames() {
+		all[name] = sync.OnceValues(func() (*linear.Model, error) {
+			dir, err := fs.Sub(files, name)
+			if err != nil {
+				return nil, fmt.Errorf("models: %w", err)
+			}
+			return linear.LoadFS(dir)
+		})
+	}
+	return all
+}()

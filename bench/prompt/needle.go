@@ -10,9 +10,14 @@ import (
 	"kvcompress/bench/task"
 )
 
+// Categories returns the names of the categories that [Vocabulary.Generate] makes.
+func Categories() []string {
+	return []string{task.MultiDoc, task.Summary, task.Synthetic, task.Needle}
+}
+
 // Options say what a task of made-up text is. Zero values are defaults.
 type Options struct {
-	// Category is one of:
+	// Category is one of [Categories]:
 	//
 	//	task.Needle     the code of a word                     RULER's niah, with distractors its multikey
 	//	task.MultiDoc   the code of the partner of a word      after RULER's variable tracking
@@ -42,9 +47,8 @@ func (o Options) withDefaults(words int) (Options, error) {
 		o.Chapters = 4
 	}
 	switch {
-	case !slices.Contains([]string{task.Needle, task.MultiDoc, task.Summary, task.Synthetic}, o.Category):
-		return o, fmt.Errorf("prompt: category %q is not made of text: want %s, %s, %s or %s",
-			o.Category, task.Needle, task.MultiDoc, task.Summary, task.Synthetic)
+	case !slices.Contains(Categories(), o.Category):
+		return o, fmt.Errorf("prompt: category %q is not made of text: want one of %s", o.Category, strings.Join(Categories(), ", "))
 	case o.Length < 1 || o.Length > MaxLength:
 		return o, fmt.Errorf("prompt: a context of %d tokens: want 1 to %d", o.Length, MaxLength)
 	case o.Digits < 1 || o.Digits > 64:
@@ -64,13 +68,17 @@ func (o Options) withDefaults(words int) (Options, error) {
 }
 
 // Generate makes a task. The same options give the same text on every platform, and so
-// the same tokens with the same tokenizer.
+// the same tokens with the same tokenizer. It is an error if the tokenizer has less than 8
+// tokens that are words of lower-case letters.
 func (v *Vocabulary) Generate(o Options) (*task.Task, error) {
-	o, err := o.withDefaults(len(v.words))
+	words, err := v.words()
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{vocabulary: v, random: rand.New(rand.NewPCG(o.Seed, 1)), options: o}
+	if o, err = o.withDefaults(len(words)); err != nil {
+		return nil, err
+	}
+	b := &builder{vocabulary: v, all: words, random: rand.New(rand.NewPCG(o.Seed, 1)), options: o}
 	b.facts()
 	if err := b.haystack(); err != nil {
 		return nil, err
@@ -81,6 +89,7 @@ func (v *Vocabulary) Generate(o Options) (*task.Task, error) {
 // builder makes a task's text.
 type builder struct {
 	vocabulary *Vocabulary
+	all        []string // its words
 	random     *rand.Rand
 	options    Options
 
@@ -96,9 +105,9 @@ type builder struct {
 // facts draws the words and their codes; the first of either is asked for.
 func (b *builder) facts() {
 	o := b.options
-	words := b.random.Perm(len(b.vocabulary.words))
+	words := b.random.Perm(len(b.all))
 	word := func() string {
-		w := b.vocabulary.words[words[0]]
+		w := b.all[words[0]]
 		words = words[1:]
 		return w
 	}
@@ -126,7 +135,7 @@ func (b *builder) facts() {
 		b.partner = word()
 	}
 	for _, i := range words {
-		b.filler = append(b.filler, b.vocabulary.words[i])
+		b.filler = append(b.filler, b.all[i])
 	}
 }
 
@@ -343,7 +352,7 @@ func (b *builder) chance(t *task.Task, tokens []int32, step int) (right, exact f
 		case err == nil && digits == "":
 			// A space that every answer begins with.
 		case !begun:
-			p, begun = 1/float64(len(b.vocabulary.words)), true
+			p, begun = 1/float64(len(b.all)), true
 		}
 		right += p
 		exact *= p

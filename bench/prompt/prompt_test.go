@@ -212,7 +212,7 @@ func TestLongBench(t *testing.T) {
 		if err := longbench.Read(strings.NewReader(file), func(one *longbench.Prompt) error { p = one; return nil }); err != nil {
 			t.Fatal(err)
 		}
-		context, question, err := v.LongBench(p, 100_000)
+		context, question, err := v.LongBench(p, nil, 100_000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,17 +223,82 @@ func TestLongBench(t *testing.T) {
 		if !strings.Contains(text, "there. \n\nAnswer with as few words as possible: Who?\nAnswer:") {
 			t.Errorf("%s: the prompt is %q", name, text)
 		}
-		cut, again, err := v.LongBench(p, len(question)+101)
+		cut, again, err := v.LongBench(p, nil, len(question)+101)
 		if err != nil || !slices.Equal(again, question) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if want := slices.Concat(context[:51], context[len(context)-50:]); !slices.Equal(cut, want) {
 			t.Errorf("%s: cut to %d tokens, and they are not the first 51 and the last 50", name, len(cut))
 		}
-		if _, _, err := v.LongBench(p, 3); err == nil || !strings.Contains(err.Error(), "prompt: line 1: the question has") {
+		if _, _, err := v.LongBench(p, nil, 3); err == nil || !strings.Contains(err.Error(), "prompt: line 1: the question has") {
 			t.Errorf("%s: got error %v", name, err)
 		}
 	}
+}
+
+// A file's wording stands around the context and the input, whose braces mean nothing; that of
+// LongBench-E's datasets is the plain ones'.
+func TestTemplates(t *testing.T) {
+	tok := tokenizers(t)["llama3"]
+	v, err := prompt.New(tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	templates, err := prompt.ReadTemplates(strings.NewReader(`{"lcc": "Code {x}: {context}{input}Next:", "qasper": "Q {input}. {context}\nQ {input}\nA:"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ dataset, context, input, before, after string }{
+		{"lcc_e", "{input} {context}", "y", "Code {x}: {input} {context}", "yNext:"},
+		{"qasper", "c", "{context}", "Q {context}. c", "\nQ {context}\nA:"},
+		{"hotpotqa", "c", "q", "Read the text.\n\nc", "\n\nAnswer with as few words as possible: q\nAnswer:"},
+	} {
+		p := &longbench.Prompt{Dataset: c.dataset, Context: c.context, Input: c.input, Category: task.SingleDoc}
+		context, question, err := v.LongBench(p, templates, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, after := decode(t, tok, context), decode(t, tok, question); before != c.before || after != c.after {
+			t.Errorf("%s: %q and %q, want %q and %q", c.dataset, before, after, c.before, c.after)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                              "want an object with a text for each dataset",
+		"{}":                            "there are none",
+		`{"lcc": 1}`:                    "lcc: ",
+		`{"lcc": "{input}"}`:            `"lcc": there is no {context} in it`,
+		`{"lcc": "{context}{context}"}`: `"lcc": {context} stands twice`,
+		`{"lcc": "{context}", "lcc": "{context}"}`:               "twice",
+		`{"lcc": "{context}` + strings.Repeat(" ", 1<<20) + `"}`: "more than 1024 KiB",
+	} {
+		if _, err := prompt.ReadTemplates(strings.NewReader(text)); err == nil || !strings.HasPrefix(err.Error(), "prompt: templates: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q: got error %v, want %q", text, err, want)
+		}
+	}
+}
+
+// Whatever a file of templates holds, a context is in the prompt whole and once.
+func FuzzTemplates(f *testing.F) {
+	v, err := prompt.New(tokenizers(f)["llama3"])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(`{"lcc": "{context}{input}Next:"}`, "a", "b")
+	f.Add(`{"lcc": "{input}{context}"}`, "{input}", "{context}")
+	f.Fuzz(func(t *testing.T, text, context, input string) {
+		templates, err := prompt.ReadTemplates(strings.NewReader(text))
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "prompt: templates: ") {
+				t.Errorf("error %q does not say whose it is", err)
+			}
+			return
+		}
+		p := &longbench.Prompt{Dataset: "lcc", Context: context, Input: input, Category: task.Code}
+		made, question, err := v.LongBench(p, templates, 200)
+		if err == nil && (len(made) == 0 || len(made)+len(question) > 200) {
+			t.Errorf("%d and %d tokens", len(made), len(question))
+		}
+	})
 }
 
 // fewWords is a tokenizer without words.
@@ -242,7 +307,11 @@ type fewWords struct{ tokenizer.Tokenizer }
 func (fewWords) VocabSize() int { return 2 }
 
 func TestFewWords(t *testing.T) {
-	if _, err := prompt.New(fewWords{tokenizers(t)["llama3"]}); err == nil || !strings.Contains(err.Error(), "prompt: the tokenizer has 0 tokens that are words") {
+	v, err := prompt.New(fewWords{tokenizers(t)["llama3"]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Generate(prompt.Options{Category: task.Needle, Length: 100}); err == nil || !strings.Contains(err.Error(), "prompt: the tokenizer has 0 tokens that are words") {
 		t.Errorf("got error %v", err)
 	}
 }

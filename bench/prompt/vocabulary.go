@@ -10,16 +10,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"kvcompress/trace/tokenizer"
 )
 
-// Vocabulary is a tokenizer and the words that it has.
+// Vocabulary is a tokenizer and the words that it has. It may be used by several goroutines
+// at once.
 type Vocabulary struct {
 	tokenizer tokenizer.Tokenizer
 	before    int // special tokens that Encode puts before a text
 	after     int // and after it
-	words     []string
+	words     func() ([]string, error)
 }
 
 // The number of words that texts are made of, and the pieces that a vocabulary must have.
@@ -29,34 +31,51 @@ const (
 	mostWords  = 2000
 )
 
-// New finds the words of a tokenizer: tokens of 2 to 12 lower-case letters that stand for a
-// whole word after a space. If there are less than 200, words are also made of two of them.
-// It is an error if there are less than 8.
+// New returns the vocabulary of a tokenizer. It is an error if what the tokenizer puts around
+// a text depends on the text.
 func New(t tokenizer.Tokenizer) (*Vocabulary, error) {
 	v := &Vocabulary{tokenizer: t}
 	if err := v.findSpecials(); err != nil {
 		return nil, fmt.Errorf("prompt: %w", err)
 	}
-	pieces, err := v.pieces()
-	if err != nil {
-		return nil, fmt.Errorf("prompt: %w", err)
-	}
-	if len(pieces) < fewPieces {
-		return nil, fmt.Errorf("prompt: the tokenizer has %d tokens that are words of lower-case letters: want at least %d", len(pieces), fewPieces)
-	}
-	v.words = pieces
-	for _, a := range pieces {
-		for _, b := range pieces {
-			if w := a + b; len(v.words) < enoughWord && a != b && !slices.Contains(v.words, w) && !reserved(w) {
-				v.words = append(v.words, w)
-			}
-		}
-	}
+	v.words = sync.OnceValues(v.findWords)
 	return v, nil
 }
 
-// Words returns the number of words that texts are made of.
-func (v *Vocabulary) Words() int { return len(v.words) }
+// findWords finds the words of the tokenizer: tokens of 2 to 12 lower-case letters that stand
+// for a whole word after a space. If there are less than 200, words are also made of two of
+// them. It is an error if there are less than 8.
+func (v *Vocabulary) findWords() ([]string, error) {
+	words, err := v.pieces()
+	if err != nil {
+		return nil, fmt.Errorf("prompt: %w", err)
+	}
+	if len(words) < fewPieces {
+		return nil, fmt.Errorf("prompt: the tokenizer has %d tokens that are words of lower-case letters: want at least %d", len(words), fewPieces)
+	}
+	pieces := words
+	for _, a := range pieces {
+		for _, b := range pieces {
+			if w := a + b; len(words) < enoughWord && a != b && !slices.Contains(words, w) && !reserved(w) {
+				words = append(words, w)
+			}
+		}
+	}
+	return words, nil
+}
+
+// Decode returns the text of tokens.
+func (v *Vocabulary) Decode(tokens []int32) (string, error) {
+	ids := make([]int, len(tokens))
+	for i, t := range tokens {
+		ids[i] = int(t)
+	}
+	text, err := v.tokenizer.Decode(ids)
+	if err != nil {
+		return "", fmt.Errorf("prompt: %w", err)
+	}
+	return text, nil
+}
 
 // findSpecials finds what Encode puts around a text.
 func (v *Vocabulary) findSpecials() error {

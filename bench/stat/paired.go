@@ -10,11 +10,18 @@ import (
 )
 
 // The sign-flip test is exact up to exactDifferences differences that are not 0, with all
-// 2^n signs. Beyond, it draws signDraws sets of signs.
+// 2^n signs. Beyond, it draws signDraws sets of signs, or so many fewer that no more than
+// mostSigns signs are drawn in all, but for fewestDraws sets: a table of a large bench is to be
+// there at once.
 const (
 	exactDifferences = 20
 	signDraws        = 100_000
+	fewestDraws      = 5_000
+	mostSigns        = 64 * signDraws
 )
+
+// drawsOf returns how many sets of signs are drawn for n differences.
+func drawsOf(n int) int { return min(signDraws, max(fewestDraws, mostSigns/n)) }
 
 // unit is the fraction of 1 that differences are rounded to, so that sums are exact.
 const unit = 1 << 40
@@ -23,7 +30,8 @@ const unit = 1 << 40
 // paired randomization test (Fisher 1935): the probability of a mean difference at least
 // as large in magnitude if each prompt's two scores were exchanged at random. For scores
 // of 0 and 1 it is McNemar's exact test. With more than 20 differences that are not 0 it is
-// estimated from 100,000 draws with a fixed seed, as (1 + as large) / (1 + draws).
+// estimated from draws with a fixed seed, as (1 + as large) / (1 + draws): 100,000 of them, and
+// with more than 64 differences fewer, 5,000 at least.
 func Paired(a, b []float64) (difference, p float64, err error) {
 	if len(a) != len(b) || len(a) == 0 {
 		return 0, 0, fmt.Errorf("stat: %d scores beside %d: want the same prompts, at least one", len(a), len(b))
@@ -90,8 +98,8 @@ func drawnSigns(differences []int64, limit int64) float64 {
 		tables = append(tables, t)
 	}
 	random := rand.NewPCG(1, 0)
-	large := 0
-	for range signDraws {
+	large, draws := 0, drawsOf(len(differences))
+	for range draws {
 		var sum int64
 		var word uint64
 		for i := range tables {
@@ -105,7 +113,7 @@ func drawnSigns(differences []int64, limit int64) float64 {
 			large++
 		}
 	}
-	return float64(large+1) / (signDraws + 1)
+	return float64(large+1) / float64(draws+1)
 }
 
 // Holm returns p-values of several tests adjusted by Holm's method (1979): to call those

@@ -121,8 +121,10 @@ func TestDrawnSigns(t *testing.T) {
 // 30 prompts of which one method answers all and the other none differ as far as draws
 // can say; with chance alone, p is below 0.05 in about one of 20 cases.
 func TestPairedMany(t *testing.T) {
-	if _, p, _ := Paired(scores(30, 0), scores(0, 30)); p != 1.0/(signDraws+1) {
-		t.Errorf("p is %v, want 1 in %d", p, signDraws+1)
+	for n, draws := range map[int]int{30: 100_000, 640: 10_000, 6400: 5_000} {
+		if _, p, _ := Paired(scores(n, 0), scores(0, n)); p != 1/float64(draws+1) {
+			t.Errorf("of %d differences p is %v, want 1 in %d", n, p, draws+1)
+		}
 	}
 	if testing.Short() {
 		t.Skip("draws many signs")

@@ -25,6 +25,7 @@ import (
 // benchFlags are the flags of kvc bench.
 type benchFlags struct {
 	plan    bench.Plan
+	tasks   taskFlags
 	budgets []string
 	modes   []string
 
@@ -36,13 +37,8 @@ type benchFlags struct {
 }
 
 func newBenchCmd() *cobra.Command {
-	f := benchFlags{plan: bench.DefaultPlan(), engine: engineFlags{device: deviceFlags{name: "ptx"}}}
-	for _, b := range f.plan.Budgets {
-		f.budgets = append(f.budgets, b.String())
-	}
-	for _, m := range f.plan.Modes {
-		f.modes = append(f.modes, string(m))
-	}
+	f := newBenchFlags(bench.DefaultPlan())
+	f.sample = 3
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "What each method loses, by category of task, at equal bytes",
@@ -57,59 +53,123 @@ the method may then watch (query-aware), and after the compression (query-agnost
 Scores are parts of the answer's tokens that are decoded right; the divergence is that of
 the next-token distribution from the full cache's, in nats, as long as both say the same.
 
+With --tasks, a model of your own is asked texts in the tokens of its tokenizer: needles
+and their kin in its own words (text), or the tasks of a file of LongBench's form, with
+LongBench's metrics. --prompts are then the first tasks of each dataset, and --length is
+the longest prompt, which loses the middle of its context (default: all that the model
+has positions for). Nothing is repeated on the CUDA engine unless --sample says so.
+
 Without flags it runs two bundled models of 418,656 parameters on contexts of 512 tokens,
 12 for each, at 1/2, 1/4, 1/8 and 1/16, with every method that runs: some 27,000
 generations, in a minute or two on two cores. Results do not depend on the number of
 cores. A few generations are repeated on the CUDA engine, and every logit compared
 (--sample). With -o, what is finished is kept, and the same command goes on from there;
-Ctrl-C prints the table of the contexts that are finished, if it can within half a
-second: exit code 130.`,
+Ctrl-C prints the table of the contexts that are finished, marked partial, if it can
+within half a second, and writes no file: exit code 130.`,
 		Example: `  kvc bench
   kvc bench --methods snapkv,kv-compress,razor --budgets 1/4 --prompts 4 --show 1/4
   kvc bench --knobs --models recall-0
+  kvc bench --models ./Llama-3.2-1B --tasks text --digits 64 --length 4000 --prompts 4
+  kvc bench --models ./Llama-3.2-1B --tasks hotpotqa.jsonl --length 3500 --prompts 20
   kvc bench -o results --html bench.html --csv bench.csv
+  kvc bench needle --html needle.html        # a heat map by length and depth
   kvc bench -o results --shard 0/8           # on one of eight machines; then:
   kvc bench merge results --html bench.html`,
 		Args: cobra.NoArgs,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders with the same vocabulary")
 	fs.IntVar(&f.plan.Length, "length", f.plan.Length, "`tokens` of a context")
 	fs.IntVar(&f.plan.Prompts, "prompts", f.plan.Prompts, "contexts for each model")
-	fs.Uint64Var(&f.plan.Seed, "seed", f.plan.Seed, "seed of the first context")
 	fs.StringSliceVar(&f.plan.Categories, "categories", f.plan.Categories, "`names` of categories: "+strings.Join(task.Categories(), ", "))
+	f.tasks.add(cmd)
+	f.plan.Methods = nil
 	fs.StringSliceVar(&f.plan.Methods, "methods", nil, "`names` of methods, as --knobs lists them (default: all that run)")
+	f.add(cmd)
+	cmd.AddCommand(newBenchMergeCmd(), newBenchNeedleCmd())
+	return cmd
+}
+
+// add adds the flags that every bench has.
+func (f *benchFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders: with the same vocabulary, or with a tokenizer and --tasks")
+	fs.Uint64Var(&f.plan.Seed, "seed", f.plan.Seed, "seed of the first context")
 	fs.StringSliceVar(&f.budgets, "budgets", f.budgets, "`parts` of the full cache's bytes, 1/n, the largest first")
 	fs.StringSliceVar(&f.modes, "modes", f.modes, "query-aware, query-agnostic, or both")
 	fs.IntVar(&f.plan.BlockSize, "block-size", f.plan.BlockSize, "KVs of one block: 1, 2, 4, 8, 16 or 32")
 	fs.BoolVar(&f.knobs, "knobs", false, "print where each method's knob stands for each budget, and run nothing")
-	fs.IntVar(&f.sample, "sample", 3, "`generations` to repeat on the CUDA engine; 0 is none")
+	fs.IntVar(&f.sample, "sample", f.sample, "`generations` to repeat on the CUDA engine; 0 is none")
 	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
 	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep results in, and to resume from")
 	writes(cmd, outputFolder, "out")
 	f.out.add(cmd)
 	f.engine.device.add(fs)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.run(cmd) }
-	cmd.AddCommand(newBenchMergeCmd())
+}
+
+// newBenchFlags returns flags whose defaults are a plan's.
+func newBenchFlags(plan bench.Plan) *benchFlags {
+	f := &benchFlags{plan: plan, engine: engineFlags{device: deviceFlags{name: "ptx"}}}
+	for _, b := range plan.Budgets {
+		f.budgets = append(f.budgets, b.String())
+	}
+	for _, m := range plan.Modes {
+		f.modes = append(f.modes, string(m))
+	}
+	return f
+}
+
+func newBenchNeedleCmd() *cobra.Command {
+	f := newBenchFlags(bench.DefaultNeedlePlan())
+	f.sample = 0
+	g := f.plan.Grid
+	cmd := &cobra.Command{
+		Use:   "needle",
+		Short: "Needle in a haystack: a heat map by length and depth",
+		Long: `Needle hides a passkey at each depth of contexts of each length, and draws what part of it
+each method still finds: the familiar heat map, lengths across and depths down, one for
+each method, budget and mode. Passkeys have 5, 6 and 7 digits by turns. Each length has its
+own budgets, in bytes as in kvc bench.
+
+By default that is 10 lengths from 128 to 1,280 tokens × 10 depths × 3 passkeys for a bundled
+model and five methods at 1/4, in some two minutes on two cores. All else is as in
+kvc bench: -o resumes, --shard divides, kvc bench merge joins.`,
+		Example: `  kvc bench needle --html needle.html
+  kvc bench needle --methods snapkv,keydiff --budgets 1/4,1/8 --modes query-agnostic --plots maps
+  kvc bench needle --lengths 256,512 --depths 5 --prompts 1 --digits 7`,
+		Args: cobra.NoArgs,
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.IntSliceVar(&g.Lengths, "lengths", g.Lengths, "`tokens` of contexts, the shortest first")
+	fs.IntVar(&g.Depths, "depths", g.Depths, "depths, evenly from the beginning of a context to its end")
+	fs.IntVar(&f.plan.Prompts, "prompts", f.plan.Prompts, "passkeys for each model, length and depth")
+	fs.IntSliceVar(&g.Digits, "digits", g.Digits, "`numbers` of digits of the passkeys, by turns")
+	fs.StringSliceVar(&f.plan.Methods, "methods", f.plan.Methods, "`names` of methods, as kvc bench --knobs lists them")
+	f.add(cmd)
 	return cmd
 }
 
 // benchOutput says where the table goes.
 type benchOutput struct {
-	asJSON           bool
-	html, csv, plots string
-	show             []string
+	asJSON                    bool
+	html, csv, parquet, plots string
+	relative                  bool
+	show                      []string
 }
 
 func (o *benchOutput) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringSliceVar(&o.show, "show", []string{"1/4"}, "`budgets` of which all categories are printed, or all")
+	fs.BoolVar(&o.relative, "relative", false, "print parts of the full cache's scores")
 	fs.StringVar(&o.csv, "csv", "", "write a row for each cell to a `file`")
+	fs.StringVar(&o.parquet, "parquet", "", "write the same rows to a `file` of Parquet")
 	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
 	fs.StringVar(&o.plots, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
 	fs.BoolVar(&o.asJSON, "json", false, "print the table as JSON")
 	writes(cmd, outputFile, "csv", "csv")
+	writes(cmd, outputFile, "parquet", "parquet")
 	writes(cmd, outputFile, "html", "html")
 	writes(cmd, outputFolder, "plots")
 }
@@ -133,7 +193,7 @@ func (o *benchOutput) shown(plan *bench.Plan) ([]bench.Budget, error) {
 }
 
 // complete reads what the flags say into the plan.
-func (f *benchFlags) complete() error {
+func (f *benchFlags) complete(changed func(flag string) bool) error {
 	f.plan.Budgets, f.plan.Modes = nil, nil
 	for _, text := range f.budgets {
 		b, err := bench.ParseBudget(text)
@@ -153,8 +213,14 @@ func (f *benchFlags) complete() error {
 	for _, r := range rows {
 		f.plan.Methods = append(f.plan.Methods, r.Name)
 	}
+	if err := f.tasks.apply(&f.plan, changed); err != nil {
+		return err
+	}
 	if err := f.plan.Check(); err != nil {
 		return usageError{err}
+	}
+	if f.plan.Texts != nil && !changed("sample") {
+		f.sample = 0 // the PTX machine takes hours for a large model
 	}
 	switch {
 	case f.shard != "" && f.dir == "":
@@ -167,7 +233,7 @@ func (f *benchFlags) complete() error {
 }
 
 func (f *benchFlags) run(cmd *cobra.Command) error {
-	if err := f.complete(); err != nil {
+	if err := f.complete(cmd.Flags().Changed); err != nil {
 		return err
 	}
 	shard := journal.Whole()
@@ -196,8 +262,8 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc bench merge %s\n", shard, counted(len(results), "context"), f.dir)
 		return nil
 	}
-	if len(results) == 0 && runErr != nil {
-		return failure{errors.New("interrupted: no context is finished")}
+	if runErr != nil {
+		f.out.noFiles()
 	}
 	if runErr == nil && f.sample > 0 {
 		if err := f.compare(cmd, b); err != nil {
@@ -208,10 +274,14 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if runErr != nil {
-		return failure{errors.New("interrupted: the table is of the contexts that are finished")}
+		return failure{fmt.Errorf("interrupted: %d of %d contexts are finished, and the table is of these; no file is written", len(results), b.Plan.Units())}
 	}
 	return nil
 }
+
+// noFiles leaves the files of a run that is interrupted unwritten: what they hold may be of
+// a whole one.
+func (o *benchOutput) noFiles() { o.html, o.csv, o.parquet, o.plots = "", "", "", "" }
 
 // stopped makes a failure of an interruption.
 func stopped(err error) error {
@@ -299,11 +369,11 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 	if err != nil {
 		return err
 	}
-	table := &report.Bench{Table: b.NewTable(results), Rows: rows, Inputs: benchInputs(&b.Plan), Shown: shown, Footer: newFooter(command)}
+	table := &report.Bench{Table: b.NewTable(results), Rows: rows, Inputs: benchInputs(&b.Plan), Shown: shown, Of: b, Relative: o.relative, Footer: newFooter(command)}
 	for _, f := range []struct {
 		path  string
 		write func(io.Writer, *report.Bench) error
-	}{{o.html, report.BenchHTML}, {o.csv, report.BenchCSV}} {
+	}{{o.html, report.BenchHTML}, {o.csv, report.BenchCSV}, {o.parquet, report.BenchParquet}} {
 		if f.path == "" {
 			continue
 		}
@@ -313,7 +383,11 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 		fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s.\n", f.path)
 	}
 	if o.plots != "" {
-		paths, err := report.WriteFigures(o.plots, report.BenchFigures(table))
+		figures, err := report.BenchFigures(table)
+		if err != nil {
+			return err
+		}
+		paths, err := report.WriteFigures(o.plots, figures)
 		if err != nil {
 			return err
 		}
@@ -337,14 +411,29 @@ func benchInputs(p *bench.Plan) []report.Input {
 	for _, b := range p.Budgets {
 		budgets = append(budgets, b.String())
 	}
-	return []report.Input{
-		{Name: "models", Value: strings.Join(p.Models, ", ")},
+	contexts := []report.Input{
 		{Name: "tokens of a context", Value: strconv.Itoa(p.Length)},
 		{Name: "contexts for each model", Value: strconv.Itoa(p.Prompts)},
+	}
+	if g := p.Grid; g != nil {
+		numbers := func(list []int) string {
+			return strings.Join(strings.Fields(strings.Trim(fmt.Sprint(list), "[]")), ", ")
+		}
+		contexts = []report.Input{
+			{Name: "tokens of contexts", Value: numbers(g.Lengths)},
+			{Name: "depths", Value: strconv.Itoa(g.Depths)},
+			{Name: "passkeys of each length and depth for each model", Value: strconv.Itoa(p.Prompts)},
+			{Name: "digits of passkeys, by turns", Value: numbers(g.Digits)},
+		}
+	}
+	return slices.Concat([]report.Input{
+		{Name: "models", Value: strings.Join(p.Models, ", ")},
+		{Name: "tasks", Value: taskNames(p)},
+	}, contexts, []report.Input{
 		{Name: "seed of the first", Value: strconv.FormatUint(p.Seed, 10)},
 		{Name: "budgets", Value: strings.Join(budgets, ", ")},
 		{Name: "block size", Value: strconv.Itoa(p.BlockSize)},
-	}
+	})
 }
 
 // knobLine is a line of kvc bench --knobs.

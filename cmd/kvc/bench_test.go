@@ -28,7 +28,8 @@ func TestBench(t *testing.T) {
 	dir := t.TempDir()
 	whole := filepath.Join(dir, "whole")
 	page, cells := filepath.Join(dir, "bench.html"), filepath.Join(dir, "bench.csv")
-	want, said := benched(t, "--json", "-o", whole, "--html", page, "--csv", cells, "--sample", "1")
+	columns := filepath.Join(dir, "bench.parquet")
+	want, said := benched(t, "--json", "-o", whole, "--html", page, "--csv", cells, "--parquet", columns, "--sample", "1")
 	if !strings.Contains(said, "to the bit, in 1 generation") {
 		t.Errorf("nothing is said of the CUDA engine: %s", said)
 	}
@@ -73,6 +74,9 @@ func TestBench(t *testing.T) {
 	if text, err = os.ReadFile(cells); err != nil || bytes.Count(text, []byte("\n")) != 1+2*2*3 {
 		t.Errorf("the CSV is %s, %v", text, err)
 	}
+	if text, err = os.ReadFile(columns); err != nil || !bytes.HasPrefix(text, []byte("PAR1")) || !bytes.HasSuffix(text, []byte("PAR1")) {
+		t.Errorf("the Parquet file has %d bytes, %v", len(text), err)
+	}
 	shown, _ := benched(t, "-o", whole, "--sample", "0", "--show", "all")
 	for _, part := range []string{"Score by budget, query-agnostic", "Score at 1/4, query-aware", "snapkv", "Digest of every decoded token: " + table.Digest} {
 		if !strings.Contains(strings.Join(strings.Fields(shown), " "), part) {
@@ -85,10 +89,50 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// A heat map of two shards is that of one machine, in the text, the page and the CSV.
+func TestBenchNeedle(t *testing.T) {
+	dir := t.TempDir()
+	needle := func(args ...string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		short := []string{"bench", "needle", "--lengths", "128,160", "--depths", "3", "--prompts", "1", "--digits", "5", "--methods", "streaming-llm"}
+		if code := run(append(short, args...), &out, &errs); code != 0 {
+			t.Fatalf("%v: exit code %d: %s", args, code, errs.String())
+		}
+		return out.String()
+	}
+	page, places := filepath.Join(dir, "needle.html"), filepath.Join(dir, "needle.csv")
+	want := needle("--html", page, "--csv", places, "--plots", filepath.Join(dir, "maps"))
+	for _, part := range []string{"Needle, full cache, query-aware", "Needle, streaming-llm at 1/4, query-agnostic", " 50 %", "128   160"} {
+		if !strings.Contains(want, part) {
+			t.Errorf("no %q in %s", part, want)
+		}
+	}
+	shards := filepath.Join(dir, "shards")
+	for _, shard := range []string{"0/2", "1/2"} {
+		needle("-o", shards, "--shard", shard)
+	}
+	var merged, errs bytes.Buffer
+	if code := run([]string{"bench", "merge", shards}, &merged, &errs); code != 0 || merged.String() != want {
+		t.Errorf("merged: exit code %d, %s", code, errs.String())
+	}
+	text, err := os.ReadFile(page)
+	if err != nil || !bytes.Contains(text, []byte(`aria-label="streaming-llm at 1/4, query-aware. The part of passkeys`)) {
+		t.Errorf("the page has no map, %v", err)
+	}
+	if text, err = os.ReadFile(places); err != nil || bytes.Count(text, []byte("\n")) != 1+2*2*2*3 || !bytes.Contains(text, []byte("query-aware,1/4,streaming-llm,160,0.5,1,")) {
+		t.Errorf("the CSV is %s, %v", text, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "maps", "needle-query-aware-1-4-streaming-llm.svg")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBenchWrongUse(t *testing.T) {
 	for _, args := range [][]string{
 		{"--budgets", "4"}, {"--budgets", "1/4,1/2"}, {"--modes", "x"}, {"--methods", "x"}, {"--categories", "x"}, {"--length", "1"},
 		{"--prompts", "0"}, {"--block-size", "3"}, {"--shard", "0/2"}, {"--shard", "2/2", "-o", "x"}, {"--sample", "-1"}, {"--show", "4"}, {"x"},
+		{"needle", "--lengths", "0"}, {"needle", "--lengths", "x"}, {"needle", "--depths", "0"}, {"needle", "--digits", "99"}, {"needle", "--length", "512"},
 	} {
 		var out, errs bytes.Buffer
 		if code := run(append([]string{"bench"}, args...), &out, &errs); code != 2 {

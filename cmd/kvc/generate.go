@@ -26,6 +26,7 @@ type continueFlags struct {
 	prompt, question input
 	maxTokens        int
 	ignoreEOS        bool
+	prefill          string
 	engine           engineFlags
 	steps            stepCount
 	asJSON           bool
@@ -74,6 +75,10 @@ compressed cache, since what follows would otherwise be the answer of full atten
 
 PATH is a model that kvc trace record takes, or a bundled one, which has token ids and
 no tokenizer: ` + strings.Join(models.Names(), ", ") + `.
+With --prefill windowed the prompt, too, is read through the compressed cache, token by
+token, as longctx_bench ran StreamingLLM: each token attends to what is held alone. That
+is for methods that compress whenever a head holds too much, and watch no prompt.
+
 With --device it runs on the CUDA engine, and gives the same logits, to the bit.`,
 		Example: `  kvc generate --model ./Llama-3.2-1B --prompt "Once upon a time" --method snapkv --max-cache-tokens 64
   kvc generate --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" --method streaming-llm --max-cache-tokens 32
@@ -91,6 +96,7 @@ With --device it runs on the CUDA engine, and gives the same logits, to the bit.
 	fs.StringVar(&f.question.ids, "question-tokens", "", "the question as token `ids`")
 	fs.IntVar(&f.maxTokens, "max-tokens", 64, "the most tokens to generate")
 	fs.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after the token that ends a text")
+	fs.StringVar(&f.prefill, "prefill", fullPrefill, "how the prompt is read: "+fullPrefill+" attention, or "+windowedPrefill+", through the compressed cache")
 	b := newBinder(fs, sim.DefaultOptions())
 	b.addMethod()
 	b.addEviction()
@@ -114,6 +120,9 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 		return usagef("--prompt or --prompt-tokens is missing")
 	case f.maxTokens < 1:
 		return usagef("--max-tokens: %d: at least 1 token is generated", f.maxTokens)
+	}
+	if f.prefill != fullPrefill && f.prefill != windowedPrefill {
+		return usagef("--prefill %q: want %s or %s", f.prefill, fullPrefill, windowedPrefill)
 	}
 	opt := sim.DefaultOptions()
 	if err := override(&opt); err != nil {
@@ -194,11 +203,7 @@ func (f *continueFlags) open(cmd *cobra.Command, cfg ref.Config) (live.Engine, f
 
 // generate reads the prompt and continues it.
 func (f *continueFlags) generate(ctx context.Context, engine live.Engine, model *llama.Model, prompt, question []int) (*generation, error) {
-	p, err := live.Read(ctx, model, prompt)
-	if err != nil {
-		return nil, err
-	}
-	s, err := live.Begin(engine, 0, p, model.NewStepper())
+	s, err := f.begin(ctx, engine, model, prompt)
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +233,24 @@ func (f *continueFlags) generate(ctx context.Context, engine live.Engine, model 
 		g.PeakBytes = max(g.PeakBytes, held)
 	}
 	return g, nil
+}
+
+// The ways to read a prompt.
+const (
+	fullPrefill     = "full"
+	windowedPrefill = "windowed"
+)
+
+// begin reads the prompt.
+func (f *continueFlags) begin(ctx context.Context, engine live.Engine, model *llama.Model, prompt []int) (*live.Sequence, error) {
+	if f.prefill == windowedPrefill {
+		return live.Stream(ctx, engine, 0, model, prompt, model.NewStepper())
+	}
+	p, err := live.Read(ctx, model, prompt)
+	if err != nil {
+		return nil, err
+	}
+	return live.Begin(engine, 0, p, model.NewStepper())
 }
 
 // generation is what kvc generate --json prints.

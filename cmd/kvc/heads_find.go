@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"kvcompress/bench/models"
 	"kvcompress/heads"
 	"kvcompress/trace"
 	"kvcompress/trace/llama"
@@ -48,15 +48,16 @@ A KV head has the highest score of its query heads. Over the whole model, the hi
 --induction-ratio and --echo-ratio of the KV heads, together, are the retrieval heads:
 full in the map, and the others streaming.
 
-A model is one that kvc trace record takes. Nothing of it is stored but the keys, in
-binary32: memory for twice the keys and once the values of the prompt, and for the
-model itself. (Its keys may take 16 GiB at most.) The ids are drawn from
-10000 to 10000 + --period, or, where the vocabulary is smaller, from all of it but BOS.
+A model is one that kvc trace record takes, or a bundled one: ` + strings.Join(models.Names(), ", ") + `.
+Nothing of it is stored but the keys, in binary32: memory for twice the keys and once
+the values of the prompt, and for the model itself. (Its keys may take 16 GiB at most.)
+The ids are drawn from 10000 to 10000 + --period, or, where the vocabulary is smaller,
+from all of it but BOS.
 
 A TRACE, a folder or the name of a bundled one, must have been recorded on such a
 prompt: its first 1 + repeats × period tokens are looked at, layer by layer.`,
 		Example: `  kvc heads find --model ./Llama-3.2-1B -o map.json
-  kvc heads find --model ./recall --period 200 --ids 8:255 --distinct -o map.json
+  kvc heads find --model recall-0 --period 200 --ids 8:255 --distinct -o map.json
   kvc heads find ./repeated --period 500 --repeats 4 -o map.json`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeTraces,
@@ -64,7 +65,7 @@ prompt: its first 1 + repeats × period tokens are looked at, layer by layer.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&f.model, "model", "", "`path` of a llama2.c checkpoint or of a Hugging Face folder")
+	fs.StringVar(&f.model, "model", "", "`path` of a llama2.c checkpoint or of a Hugging Face folder, or the name of a bundled model")
 	fs.IntVar(&f.rep.Period, "period", f.rep.Period, "`tokens` of the sequence")
 	fs.IntVar(&f.rep.Repeats, "repeats", f.rep.Repeats, "`times` that it is there, the first included")
 	fs.Float64Var(&f.ratios.InductionRatio, "induction-ratio", f.ratios.InductionRatio, "`part` of the KV heads that is selected by induction")
@@ -115,10 +116,7 @@ func (f *findFlags) inModel(cmd *cobra.Command) (*heads.Map, error) {
 	if f.request != "" {
 		return nil, usagef("--request is a trace's")
 	}
-	if _, err := os.Stat(f.model); err != nil {
-		return nil, usagef("--model: %w", err)
-	}
-	model, err := llama.Load(f.model)
+	model, err := loadModel(f.model)
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,7 @@ func TestHeadsCommandLines(t *testing.T) {
 		{"heads show", exitUsage, "", "accepts 1 arg"},
 		{"heads find -o x.json", exitUsage, "", "want a model"},
 		{"heads find story --model M -o x.json", exitUsage, "", "exclude each other"},
-		{"heads find --model nowhere -o x.json", exitUsage, "", "--model: "},
+		{"heads find --model nowhere -o x.json", exitUsage, "", "the bundled models are recall-0"},
 		{"heads find --model M", exitUsage, "", "-o is missing"},
 		{"heads find --model M -o x.json", exitUsage, "", "want a --period of at most 15"},
 		{"heads find --model M --period 5 -o x.json", exitUsage, "", "states no BOS"},
@@ -141,19 +141,12 @@ func TestHeadsCommandLines(t *testing.T) {
 
 // What docs/heads.md shows.
 func TestHeadsFindRecall(t *testing.T) {
-	model, err := filepath.Abs("../../../shared/data/model/recall")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(model); err != nil {
-		t.Skip("no shared/data/model/recall beside the repository")
-	}
 	page, err := os.ReadFile("../../docs/heads.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Chdir(t.TempDir())
-	code, out, stderr := kvc("heads", "find", "--model", model, "--period", "200", "--ids", "8:255", "--distinct", "--induction-ratio", "0.25", "--echo-ratio", "0.125", "-o", "map.json")
+	code, out, stderr := kvc("heads", "find", "--model", "recall-0", "--period", "200", "--ids", "8:255", "--distinct", "--induction-ratio", "0.25", "--echo-ratio", "0.125", "-o", "map.json")
 	if code != exitDone {
 		t.Fatal(stderr)
 	}

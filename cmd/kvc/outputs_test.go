@@ -178,8 +178,8 @@ func TestInterrupted(t *testing.T) {
 		"trace synth --requests 100000000 -o new", "trace generate --requests 100000000 -o new", "trace generate --requests 100000000 --like load -o new",
 		"trace info load", "trace import load -o new",
 		"run ./long --rate 0.5", "run ./long --rate 0.5 --profile new.json --plot new.svg", "golden update ./long", "golden export ./long -o new", "validate ./long", "validate --random 1000000",
-		"sim --requests load --model llama-3.1-8b --gpu l4 --per-request new.csv --html new.html", "sweep --requests load --model llama-3.1-8b --gpu l4,h100",
-		"plan --requests load --model llama-3.1-8b --gpu l4,h100",
+		"sim --requests load --model llama-3.1-8b --gpu l4 --per-request new.csv --html new.html", "sweep --requests load --model llama-3.1-8b --gpu l4,h100 --html new.html --csv new.csv",
+		"plan --requests load --model llama-3.1-8b --gpu l4,h100 --html new.html", "bench --html new.html --csv new.csv",
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		var out, errs bytes.Buffer
@@ -201,6 +201,68 @@ func TestInterrupted(t *testing.T) {
 		}
 		if after := contents(t); before != after {
 			t.Errorf("kvc %s changes files:\n%s\nto\n%s", line, before, after)
+		}
+	}
+}
+
+// cancelAt cancels when a text is written to it.
+type cancelAt struct {
+	bytes.Buffer
+	text   string
+	cancel func()
+}
+
+func (w *cancelAt) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), w.text) {
+		w.cancel()
+	}
+	return w.Buffer.Write(p)
+}
+
+// TestInterruptedKeepsWholeFiles sees that a command that is interrupted prints what is done,
+// marked partial, and leaves alone the files that a whole run has written.
+func TestInterruptedKeepsWholeFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a bench and a sweep")
+	}
+	t.Chdir(t.TempDir())
+	if code := run(strings.Fields("trace generate --requests 20 --arrivals poisson:20/s -o load"), new(bytes.Buffer), new(bytes.Buffer)); code != exitDone {
+		t.Fatal(code)
+	}
+	for job, line := range map[string]string{
+		"bench": "bench --models recall-0 --length 128 --prompts 3 --methods snapkv --budgets 1/4 --categories needle --sample 0 --json --html new.html --csv new.csv -o bench",
+		"sweep": "sweep --requests load --model llama-3.1-8b --gpu l4,h100 --json --html new.html --csv new.csv -o sweep",
+	} {
+		var whole bytes.Buffer
+		if code := run(strings.Fields(line), &whole, new(bytes.Buffer)); code != exitDone || !strings.Contains(whole.String(), `"partial": false`) {
+			t.Fatalf("kvc %s: %d", line, code)
+		}
+		// The last item is gone, as if the run had been interrupted before it.
+		path := filepath.Join(job, job+".jsonl")
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut := bytes.LastIndexByte(bytes.TrimSuffix(text, []byte("\n")), '\n') + 1
+		if err := errors.Join(os.WriteFile(path+".part", text[:cut], 0o600), os.Remove(path)); err != nil {
+			t.Fatal(err)
+		}
+		before := contents(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		var out bytes.Buffer
+		errs := cancelAt{text: "there already", cancel: cancel}
+		if code := runContext(ctx, strings.Fields(line), &out, &errs); code != exitInterrupted || !strings.Contains(errs.String(), "no file is written") {
+			t.Errorf("kvc %s: %d: %s", line, code, errs.String())
+		}
+		if !strings.Contains(out.String(), `"partial": true`) {
+			t.Errorf("kvc %s prints no partial result: %.500s", line, &out)
+		}
+		if after := contents(t); after != before {
+			t.Errorf("kvc %s changes files:\n%s\nto\n%s", line, before, after)
+		}
+		var resumed bytes.Buffer
+		if code := run(strings.Fields(line), &resumed, new(bytes.Buffer)); code != exitDone || resumed.String() != whole.String() {
+			t.Errorf("kvc %s: %d, and resumed it prints otherwise", line, code)
 		}
 	}
 }

@@ -65,13 +65,16 @@ meet the objectives, up to --max-replicas of each kind; with --replicas N as man
 MODEL, CARD, memory and compressions are as for kvc sweep. Quality is not projected: with
 --quality and --min-quality a candidate has to keep a part of the full cache's score by a
 bench of kvc bench, at what it holds over the mean request; the answer says whose score.
+With --compression bench every method of that bench is a candidate at each of its budgets,
+and --html draws throughput against quality, with the front of both.
 Exit code 1 if no candidate meets the objectives.`,
 		Example: `  kvc plan --requests code.csv --model llama-3.1-8b --gpu l4,l40s,h100 --price l4=0.70,l40s=1.50,h100=3 --slo-ttft 2s --slo-tpot 100ms
   kvc plan --requests code.csv --model llama-3.1-70b --gpu a100,h100 --tensor-parallel 2,4,8 --compression none,rate:0.5,snapkv:tokens:1024 \
       --price a100=1.80,h100=3 --slo-ttft 5s --slo-tpot 80ms --slo-attainment 0.95 --html plan.html
   kvc plan --requests chat --model llama-3.1-8b --gpu h100 --slo-e2e 20s --load 2
   kvc plan --requests chat --model llama-3.1-70b --gpu h100 --tensor-parallel 4 --slo-ttft 1s --slo-tpot 20ms --disaggregate
-  kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,snapkv:rate:0.5 --quality bench.json --min-quality 0.95`,
+  kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,snapkv:rate:0.5 --quality bench.json --min-quality 0.95
+  kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,bench --quality bench.json --min-quality 0.8 --html front.html`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -133,6 +136,13 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 			return usagef("--disaggregate: it takes two servers or more: --replicas 1 is one")
 		}
 	}
+	if err := f.quality.read(); err != nil {
+		return err
+	}
+	var err error
+	if f.compression, err = f.quality.candidates(f.compression); err != nil {
+		return err
+	}
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -158,9 +168,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	if err := f.limitTo(requests); err != nil {
 		return err
 	}
-	if err := f.quality.open(requests); err != nil {
-		return err
-	}
+	f.quality.count(requests)
 	spread, _, err := f.readSpread()
 	if err != nil {
 		return err
@@ -187,7 +195,10 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if len(outcomes) == 0 {
-		return interrupted(err, printedBefore)
+		return interrupted(err, "no candidate is done, and no file is written")
+	}
+	if err != nil {
+		f.html = "" // what it holds may be of a whole run
 	}
 	answer := plan.NewAnswer(q, outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
 		facts := f.facts(of(p), p, profile)
@@ -199,7 +210,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	}
 	switch {
 	case err != nil:
-		return interrupted(err, printedBefore)
+		return interrupted(err, printedBefore+", and no file is written")
 	case answer.Best() == nil:
 		return failure{errors.New("no candidate meets the objectives")}
 	}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/spf13/pflag"
 
 	"kvcompress/bench"
@@ -29,8 +32,40 @@ func (q *qualityFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&q.mode, "quality-mode", "", "query-aware or query-agnostic (default: the one in which a candidate keeps less)")
 }
 
-// open reads the file. What candidates hold is counted for the mean of the requests.
-func (q *qualityFlags) open(requests []trace.Request) error {
+// ofBench stands in --compression for every method of the bench at each of its budgets.
+const ofBench = "bench"
+
+// candidates returns compressions with the bench's own in the place of the word bench.
+func (q *qualityFlags) candidates(compressions []string) ([]string, error) {
+	if !slices.Contains(compressions, ofBench) {
+		return compressions, nil
+	}
+	if q.table == nil {
+		return nil, usagef("--compression %s: every method of a bench at its budgets: want --quality, a file that kvc bench --json has printed", ofBench)
+	}
+	var all []string
+	for _, text := range compressions {
+		if text != ofBench {
+			all = append(all, text)
+			continue
+		}
+		for _, m := range q.table.Methods() {
+			if !m.ByBudget {
+				all = append(all, m.Method)
+				continue
+			}
+			for _, b := range m.Budgets {
+				if b > 1 {
+					all = append(all, fmt.Sprintf("%s:rate:%g", m.Method, b.Part()))
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+// read reads the file.
+func (q *qualityFlags) read() error {
 	switch {
 	case q.least == 0 && q.file == "":
 		return nil
@@ -47,6 +82,11 @@ func (q *qualityFlags) open(requests []trace.Request) error {
 	if q.table, err = bench.ReadQuality(f, bench.Mode(q.mode)); err != nil {
 		return usagef("--quality %s: %w", q.file, err)
 	}
+	return nil
+}
+
+// count has what candidates hold counted for the mean of the requests.
+func (q *qualityFlags) count(requests []trace.Request) {
 	for i := range requests {
 		q.prompt += requests[i].PromptTokens
 		q.output += requests[i].OutputTokens
@@ -54,7 +94,6 @@ func (q *qualityFlags) open(requests []trace.Request) error {
 	n := max(1, len(requests))
 	q.prompt, q.output = max(1, (q.prompt+n/2)/n), max(1, (q.output+n/2)/n)
 	q.known = map[sweep.Compression]*plan.Quality{}
-	return nil
 }
 
 // of returns what is known of a candidate's quality; nil where none is asked for.

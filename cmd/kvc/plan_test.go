@@ -292,7 +292,7 @@ func TestToday(t *testing.T) {
 func TestPlanQuality(t *testing.T) {
 	dir := t.TempDir()
 	table := `{"plan": {"models": ["tiny"], "length": 512}, "rankings": [{"mode": "query-aware", "budget": "1/2", "methods": [
-		{"method": "snapkv", "relative": 0.97, "bytes": 0.5}, {"method": "streaming-llm", "relative": 0.5, "bytes": 0.5}]}]}`
+		{"method": "snapkv", "relative": 0.97, "bytes": 0.49}, {"method": "streaming-llm", "relative": 0.5, "bytes": 0.49}]}]}`
 	file := filepath.Join(dir, "bench.json")
 	if err := os.WriteFile(file, []byte(table), 0o600); err != nil {
 		t.Fatal(err)
@@ -313,7 +313,20 @@ func TestPlanQuality(t *testing.T) {
 			t.Errorf("no %q in %s", want, text)
 		}
 	}
-	for _, wrong := range [][]string{{"--min-quality", "0.9"}, {"--quality", file}, {"--quality", file, "--min-quality", "2"}, {"--quality", requests, "--min-quality", "0.9"}, {"--quality", file, "--min-quality", "0.9", "--quality-mode", "query-agnostic"}} {
+	page := filepath.Join(dir, "front.html")
+	args[len(args)-1] = "none,bench"
+	if code := run(append(args, "--quality", file, "--min-quality", "0.4", "--html", page, "--json"), &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	for _, want := range []string{`snapkv:rate:0.5`, `streaming-llm:rate:0.5`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the bench's methods are no candidates: no %s in %s", want, out.String())
+		}
+	}
+	if text, err := os.ReadFile(page); err != nil || !bytes.Contains(text, []byte("Throughput against quality")) {
+		t.Errorf("the page has no picture of throughput against quality, %v", err)
+	}
+	for _, wrong := range [][]string{{}, {"--min-quality", "0.9"}, {"--quality", file}, {"--quality", file, "--min-quality", "2"}, {"--quality", requests, "--min-quality", "0.9"}, {"--quality", file, "--min-quality", "0.9", "--quality-mode", "query-agnostic"}} {
 		if code := run(append(args, wrong...), &out, &errs); code != 2 {
 			t.Errorf("%v: exit code %d", wrong, code)
 		}

@@ -104,7 +104,7 @@ a disk that all see; kvc sweep merge DIR joins their files. Whatever ends a shar
 the middle, the same command goes on from there. docs/planning.md has manifests.
 
 Exit code 2 if no point can be projected, as where the model fits none of the cards.
-Ctrl-C prints what is finished, marked partial: exit code 130.`,
+Ctrl-C prints what is finished, marked partial, and writes no file: exit code 130.`,
 		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu h100 --max-load --slo-ttft 2s --slo-tpot 50ms --price h100=2.50
@@ -532,11 +532,14 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "Shard %s is done: %s. When all are: kvc sweep merge %s\n", shard, counted(len(outcomes), "projection"), f.dir)
 		return nil
 	}
+	if runErr != nil {
+		f.out.noFiles()
+	}
 	if err := f.out.print(cmd, &inputs, len(points), outcomes); err != nil {
 		return err
 	}
 	if runErr != nil {
-		return interrupted(runErr, printedBefore)
+		return interrupted(runErr, printedBefore+", and no file is written")
 	}
 	return noneProjected(outcomes)
 }
@@ -842,6 +845,10 @@ func sloWords(s stats.SLO) string {
 	}
 	return strings.Join(words, ", ")
 }
+
+// noFiles leaves the files of a run that is interrupted unwritten: what they hold may be of
+// a whole one.
+func (o *sweepOutput) noFiles() { o.html, o.csvFile, o.figure = "", "", "" }
 
 // print marks the front, and writes the outcomes wherever they are wanted.
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {

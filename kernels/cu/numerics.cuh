@@ -52,6 +52,34 @@ __word__ float log_of(float x) {
   return e * ln2hi + (f - (c - e * ln2lo));
 }
 
+constexpr float quarter_turn = 0x1.921fb6p+0f;       // H of §13
+constexpr float quarter_turn_rest = -0x1.777a5cp-25f;  // L
+constexpr float half_turn = 2 * quarter_turn;
+
+// arccos_of is arccos c for c from -1 to 1, as §13 has it (vec.Acos).
+__word__ float arccos_of(float c) {
+  const float magnitude = float_of(bits_of(c) & 0x7fffffff);
+  const bool beyond = magnitude > 0.5f;
+  const float z = beyond ? (1 - magnitude) * 0.5f : magnitude * magnitude;
+  const float s = beyond ? __nvvm_sqrt_rn_f(z) : magnitude;
+  const float p = (((0x1.599f2ep-5f * z + 0x1.8bf124p-6f) * z + 0x1.748376p-5f) * z +
+                   0x1.3301b4p-4f) * z + 0x1.5555cap-3f;
+  const float w = s * (z * p);
+  const float below = quarter_turn - (s + (w - quarter_turn_rest));
+  if (c > 0.5f) return 2 * (s + w);
+  if (c < -0.5f) return 2 * below;
+  return c < 0 ? quarter_turn + (s + (w + quarter_turn_rest)) : below;
+}
+
+// sine_of is sin x for x from 0 to half_turn, as §13 has it (vec.Sin).
+__word__ float sine_of(float x) {
+  const float r = x > quarter_turn ? (2 * quarter_turn - x) + 2 * quarter_turn_rest : x;
+  const float z = r * r;
+  const float p = ((0x1.5dbc58p-19f * z + -0x1.9f6fe2p-13f) * z + 0x1.110ed2p-7f) * z +
+                  -0x1.55554cp-3f;
+  return r + r * (z * p);
+}
+
 // gain is what a KV's metric gains from an attention weight (§4): its square, or
 // itself, which a product with 1 leaves as it is.
 __word__ float gain(float weight, bool squared) { return weight * (squared ? weight : 1); }

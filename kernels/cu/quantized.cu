@@ -11,63 +11,20 @@
 //
 //   by channels  Size tokens: byte k of the line of channel j is byte k·D + j; D scales, D minima
 //   by tokens    1 token: its line of D·b/8 bytes; D/Size scales and as many minima
-#include "attend.cuh"
-
-// one reads an element.
-template <class format>
-__word__ float one(const char* at) {
-  if constexpr (format::size == 4) {
-    return *reinterpret_cast<const float*>(at);
-  } else {
-    const uint16 x = *reinterpret_cast<const uint16*>(at);
-    const uint32 both = x | uint32(x) << 16;
-    float v[2];
-    format::decode(reinterpret_cast<const char*>(&both), v);
-    return v[0];
-  }
-}
-
-// store_one rounds a number to the format, writes it and returns it.
-template <class format>
-__word__ float store_one(char* at, float v) {
-  if constexpr (format::size == 4) {
-    *reinterpret_cast<float*>(at) = v;
-    return v;
-  } else {
-    const uint32 both = format::pair(v, v);
-    *reinterpret_cast<uint16*>(at) = uint16(both);
-    float rounded[2];
-    format::decode(reinterpret_cast<const char*>(&both), rounded);
-    return rounded[0];
-  }
-}
+#include "pages.cuh"
 
 // A list of quantized keys, or values, of a head, and how they lie in its pages.
-struct packed {
-  char* keys;        // of the cache: a page's first half
-  char* values;      // and its second
-  const int* pages;  // the list's blocks
-  int64 half;        // bytes of half a page
-  int bits, size;    // of a code; of a group
-  int codes, unit;   // bytes of a unit's codes; of a unit
-  int each;          // units of a page
+struct packed : units {
+  int bits, size;  // of a code; of a group
+  int codes;       // bytes of a unit's codes
 
   template <class format>
   __word__ static packed of(char* keys, char* values, const int* pages, int d, int shift, int bits,
                             int size, bool by_channels) {
-    packed p = {keys, values, pages, int64(d * format::size) << shift, bits, size, 0, 0, 0};
-    p.codes = (by_channels ? size : 1) * bits * d / 8;
-    p.unit = p.codes + 2 * format::size * (by_channels ? d : d / size);
-    p.each = int(2 * p.half) / p.unit;
-    return p;
-  }
-
-  // at is where a byte of a unit is. What is read or written at once, at a multiple of its
-  // size up to 8 bytes, lies in one half of the page.
-  __word__ char* at(int u, int byte) const {
-    const int64 block = pages[u / each];
-    const int64 in = int64(u % each) * unit + byte;
-    return in < half ? keys + block * half + in : values + block * half + (in - half);
+    const int codes = (by_channels ? size : 1) * bits * d / 8;
+    const int unit = codes + 2 * format::size * (by_channels ? d : d / size);
+    return {units::of(keys, values, pages, int64(d * format::size) << shift, unit), bits, size,
+            codes};
   }
 };
 
@@ -129,9 +86,6 @@ struct line {
 //   stride  pages that a list has room for
 //
 // Grid: ⌈heads·(more_keys + more_values)/256⌉ blocks of 256 threads. Bytes: 24 for each block.
-struct alignas(16) owner {
-  int sequence, layer, head, logical;
-};
 extern "C" __global__ void __launch_bounds__(256)
 give_quantized(const int* __restrict__ taken, int* __restrict__ lists, owner* __restrict__ owners,
                int sequence, int first, int heads, int of_layer, int keys, int values,
@@ -140,12 +94,11 @@ give_quantized(const int* __restrict__ taken, int* __restrict__ lists, owner* __
   const int each = more_keys + more_values;
   if (i >= heads * each) return;
   const int head = first + i / each, j = i % each;
-  const bool is_key = j < more_keys;
-  const int page = is_key ? keys + j : values + (j - more_keys);
+  const int part = j < more_keys ? 0 : 1;
+  const int page = part == 0 ? keys + j : values + (j - more_keys);
   const int block = taken[i];
-  lists[(int64(head) * 2 + (is_key ? 0 : 1)) * stride + page] = block;
-  const uint32 part = is_key ? 1 : 2;
-  owners[block] = {sequence, head / of_layer, head % of_layer, int(uint32(page) | part << 30)};
+  lists[(int64(head) * 2 + part) * stride + page] = block;
+  owners[block] = owner_of_page(sequence, head, of_layer, part, page);
 }
 
 // quantize_channels quantizes tokens of a channel of heads of a sequence, in groups of Size
@@ -221,7 +174,8 @@ __device__ __forceinline__ void quantize_tokens(char* keys, char* values, const 
 
 // free_entries gives the blocks of some entries of heads' tables back to the free list.
 //
-//   tables  int32: of head h the entries are from h·stride on; they become −1
+//   tables  int32: of head h the entries are from h·stride on; they become −1, as those are of
+//           which there are no blocks
 //   free    uint32 [⌈N/32⌉]: their bits are set
 //   owners  int32 [N, 4]: theirs become −1
 //   first   the launch's first head
@@ -235,6 +189,7 @@ free_entries(int* __restrict__ tables, uint32* __restrict__ free, owner* __restr
   int* table = tables + int64(first + block_x()) * stride;
   for (int i = from + thread_x(); i < to; i += threads_x()) {
     const int block = table[i];
+    if (block < 0) continue;
     table[i] = -1;
     owners[block] = {-1, -1, -1, -1};
     atomic_or(&free[block / 32], 1u << block % 32);
@@ -247,8 +202,17 @@ template <class format>
 struct quantized {
   packed from;
   const char* rows;
+  const int* table;
+  int shift;
   int count;
   bool by_channels;
+
+  // find notes the slots of those of the partition's KVs that are in plain blocks.
+  __device__ __forceinline__ void find(const share& s, int start, int n) const {
+    for (int i = lane(); i < n; i += warp_size) {
+      s.places[i] = start + i < count ? 0 : slot_of(table, start + i, shift);
+    }
+  }
 
   // four reads elements column to column + 3 of a KV.
   __device__ __forceinline__ float4 four(int logical, int slot, int column, int d) const {
@@ -293,18 +257,6 @@ struct quantized {
     }
     return x;
   }
-
-  // load brings KVs first to first + rows - 1 of the partition into the tile, as float32.
-  __device__ __forceinline__ void load(const share& s, int start, int first, int n, int d) const {
-    warp_barrier();  // all lanes have done with the tile
-    const uint32 quads = d / 4;
-    for (uint32 i = lane(); i < n * quads; i += warp_size) {
-      const int row = i / quads, column = i % quads * 4;
-      *reinterpret_cast<float4*>(s.tile + row * s.stride + column * 4) =
-          four(start + first + row, s.places[first + row], column, d);
-    }
-    warp_barrier();
-  }
 };
 
 // attend_quantized is attend_partitions with both parts read by `quantized`.
@@ -316,57 +268,18 @@ __device__ __forceinline__ void attend_quantized(
     int all, int group, int d, int shift, int stride, int partitions, float scale,
     const int* __restrict__ counts, const int* __restrict__ lists, int list_stride, int k_channels,
     int k_bits, int v_bits, int size) {
-  const int tiles = (group + most_queries - 1) / most_queries;
-  const int head = block_x() / tiles, g = block_x() % tiles * most_queries;
-  const int p = block_y(), start = p * partition;
-  const int64 place = place_of(sequences, head, heads, all);
-  const int n = smaller(partition, lengths[place] - start);
-  if (n <= 0) return;
-  const int queries = smaller(most_queries, group - g);
-  const int sequence = head / heads;
-  const int* list = lists + place * 2 * list_stride;
+  const warp_share own = warp_share::of(sequences, lengths, heads, all, group);
+  if (own.n <= 0) return;
+  const int* list = lists + own.place * 2 * list_stride;
+  const int* table = tables + own.place * stride;
+  const int* count = counts + 2 * own.sequence;
   const quantized<format> k = {
-      packed::of<format>(keys, values, list, d, shift, k_bits, size, k_channels != 0), keys,
-      counts[2 * sequence], k_channels != 0};
+      packed::of<format>(keys, values, list, d, shift, k_bits, size, k_channels != 0), keys, table,
+      shift, count[0], k_channels != 0};
   const quantized<format> v = {
       packed::of<format>(keys, values, list + list_stride, d, shift, v_bits, size, false), values,
-      counts[2 * sequence + 1], false};
-
-  const share s = share_of<f32>(queries, d);
-  if (lane() < queries) {
-    s.rows[lane()] = head * group + g + lane();
-    s.counts[lane()] = n;
-  }
-  const int plain = smaller(k.count, v.count);  // KVs before are in no plain block
-  for (int i = lane(); i < n; i += warp_size) {
-    s.places[i] = start + i < plain ? 0 : slot_of(tables + place * stride, start + i, shift);
-  }
-  warp_barrier();
-  bring_all_queries<f32>(s, q, queries, d);
-  for (int first = 0; first < n; first += warp_size) {
-    const int rows = smaller(warp_size, n - first);
-    k.load(s, start, first, rows, d);
-    score_all(s, f32{}, queries, first, rows, d, scale);
-  }
-  exponentials<f32>(s, queries, weights, maxima, sums, p, partitions);
-  for (int first = 0; first < n; first += warp_size) {
-    const int rows = smaller(warp_size, n - first);
-    v.load(s, start, first, rows, d);
-    if (d / 4 * larger(1, queries / 4) < 20) {
-      accumulate<f32, 2, 1>(s, f32{}, 0, queries, first, rows, d);
-    } else {
-      const int fours = queries / 4, rest = fours * 4;
-      if (fours > 0) accumulate<f32, 4, 4>(s, f32{}, 0, fours, first, rows, d);
-      if (queries & 2) accumulate<f32, 4, 2>(s, f32{}, rest, 1, first, rows, d);
-      if (queries & 1) accumulate<f32, 4, 1>(s, f32{}, queries - 1, 1, first, rows, d);
-    }
-  }
-  warp_barrier();
-  const float4* outputs = reinterpret_cast<const float4*>(s.q);
-  for (int i = 0; i < queries; i++) {
-    float4* to = reinterpret_cast<float4*>(o + (int64(s.rows[i]) * partitions + p) * d);
-    for (int j = lane(); j < d / 4; j += warp_size) to[j] = outputs[i * (d / 4) + j];
-  }
+      table, shift, count[1], false};
+  attend_read(own, k, v, q, weights, maxima, sums, o, group, d, partitions, scale);
 }
 
 // attend_partitions_quantized attends to each partition by itself, as attend_partitions does,

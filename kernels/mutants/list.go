@@ -287,12 +287,12 @@ func All() []Mutant {
 			Old: "code = bits_of(quotient + 0x1.8p+23f) & 0xff;", New: "code = uint32(quotient + 0.5f);",
 		},
 		{
-			Name: "scale-before-rounding", File: "quantized.cu", Method: "kivi",
+			Name: "scale-before-rounding", File: "pages.cuh", Module: "quantized.cu", Method: "kivi",
 			Bug: "codes are made by a scale that is not rounded to the cache's type, as the stored one is",
 			Old: "return rounded[0];", New: "return rounded[0] == v ? rounded[0] : v;",
 		},
 		{
-			Name: "group-over-the-middle", File: "quantized.cu", Method: "kivi",
+			Name: "group-over-the-middle", File: "pages.cuh", Module: "quantized.cu", Method: "kivi",
 			Bug: "a group that begins in a page's first half is written and read as if all of it lay there",
 			Old: "return in < half ?", New: "return in - byte < half ?",
 		},
@@ -305,6 +305,58 @@ func All() []Mutant {
 			Name: "code-in-one-byte", File: "quantized.cu", Method: "kivi",
 			Bug: "of a code of 3 bits that lies in two bytes, the second is not read",
 			Old: "if (bit % 8 + from.bits > 8) {", New: "if (bit % 8 + from.bits > 16) {",
+		},
+
+		// Merged pages.
+		{
+			Name: "deeper-is-shallower", File: "merged.cu", Method: "minicache",
+			Bug: "the direction has the shallower layer's weight for the deeper one, and the other way round",
+			Old: "float deep = by.t, shallow = by.other;", New: "float deep = by.other, shallow = by.t;",
+		},
+		{
+			Name: "norm-of-the-other", File: "merged.cu", Method: "minicache",
+			Bug: "the deeper layer reads directions times the norms of the shallower one",
+			Old: "row + (deep != 0 ? norm_bytes : 0)", New: "row",
+		},
+		{
+			Name: "sine-beyond-a-right-angle", File: "numerics.cuh", Module: "merged.cu", Method: "minicache",
+			Bug: "the sine of an angle above π/2 is the polynomial's there, not that of π less the angle",
+			Old: "x > quarter_turn ? (2 * quarter_turn - x) + 2 * quarter_turn_rest : x;", New: "x;",
+		},
+		{
+			Name: "published-sum", File: "merged.cu", Method: "minicache",
+			Bug: "directions are added up as p·b + q·a, as the published code does: of opposite vectors little is right",
+			Old: "shallow * (v.y[j] + v.x[j]) + more * v.x[j]", New: "shallow * v.y[j] + (more + shallow) * v.x[j]",
+		},
+		{
+			Name: "every-tie-retained", File: "merged.cu", Method: "minicache",
+			Bug: "of equal distances one too many is retained",
+			Old: "equal + tie.before < ties", New: "equal + tie.before <= ties",
+		},
+		{
+			Name: "limit-of-all", File: "merged.cu", Method: "minicache",
+			Bug: "the limit for later tokens is the largest distance of all, not of those that are not retained",
+			Old: "    } else {\n      rest = larger(rest, x);\n", New: "    }\n    {\n      rest = larger(rest, x);\n",
+		},
+		{
+			Name: "one-table-for-both", File: "merged.cu", Method: "minicache",
+			Bug: "a retained row of the deeper layer is copied from the shallower one's block",
+			Old: "const int64 slot = slot_of(tables + int64(head) * stride, logical, shift);\n  const char* from", New: "const int64 slot = slot_of(tables + int64(shallow) * stride, logical, shift);\n  const char* from",
+		},
+		{
+			Name: "retained-once", File: "merged.cu", Method: "minicache",
+			Bug: "tokens that are retained later are written over those that were retained first",
+			Old: "const int u = held[2 * shallow + part] + k;", New: "const int u = 0 * held[2 * shallow + part] + k;",
+		},
+		{
+			Name: "noted-in-between", File: "merged.cu", Method: "minicache",
+			Bug: "a missing barrier: KVs are noted as merged after they were as retained",
+			Old: "    warp_barrier();\n    int low = 0, high = held;", New: "\n    int low = 0, high = held;",
+		},
+		{
+			Name: "retained-of-the-partition-before", File: "merged.cu", Method: "minicache",
+			Bug: "the first retained KV of a partition is read as if it were merged",
+			Old: "if (index(middle) < start) {", New: "if (index(middle) <= start) {",
 		},
 
 		// Scales of fp8 caches.

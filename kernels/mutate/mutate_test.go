@@ -136,8 +136,10 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The kernels of quantized pages run on every eighth seed: kvc validate --mutate has those.
-	modules = slices.DeleteFunc(modules, func(m *Module) bool { return strings.HasPrefix(m.Name, "quantized") })
+	// The kernels of quantized and merged pages run on every eighth seed: kvc validate --mutate has those.
+	modules = slices.DeleteFunc(modules, func(m *Module) bool {
+		return strings.HasPrefix(m.Name, "quantized") || strings.HasPrefix(m.Name, "merged")
+	})
 	mutants := Sample(modules, 8, 3, EngineGroup)
 	check := Check{Methods: methods, Seeds: 12, Runs: 6}
 	survivors, err := check.Run(context.Background(), mutants)

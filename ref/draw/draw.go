@@ -79,7 +79,7 @@ func Find(name string) (*Method, error) {
 func probe(method string) ref.Config {
 	cfg := ref.Default()
 	cfg.Blocks = 1
-	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 32}
 	cfg.Rope = &trace.Rope{Base: 10000, RotarySize: 8, Pairing: trace.Half}
 	cfg.UseMethod(method)
 	return cfg

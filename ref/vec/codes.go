@@ -2,21 +2,26 @@ package vec
 
 import "fmt"
 
-// ReadCodes reads codes that lie in one byte each, of a scale and a minimum each:
+// ReadChannels reads consecutive rows of codes that lie channel by channel, from row first of them on. The codes
+// of channel j are bits of the bytes codes[j], codes[d+j], codes[2d+j], …, from the lowest of the first on, and share a
+// scale and a minimum:
 //
-//	for i := range dst {
-//		code := codes[i] >> shift & (1<<bits - 1)
-//		dst[i] = float32(code)*scales[i] + minima[i]
+//	for r := range len(dst) / d {
+//		for j := range d {
+//			code := bits (first+r)·b to (first+r)·b + b − 1 of channel j
+//			dst[r*d+j] = float32(code)*scales[j] + minima[j]
+//		}
 //	}
 //
-// All have the length of dst, a multiple of 8. The product is rounded before it is added.
-func ReadCodes(dst []float32, codes []byte, scales, minima []float32, shift, bits int) {
-	n := len(dst)
-	if n%8 != 0 || len(codes) != n || len(scales) != n || len(minima) != n || shift < 0 || bits < 1 || shift+bits > 8 {
-		panic(fmt.Sprintf("vec: ReadCodes: %d numbers of %d codes, %d scales and %d minima, %d bits from bit %d on", n, len(codes), len(scales), len(minima), bits, shift))
+// scales and minima are [d], d a multiple of 8; bits is 1 to 8. The product is rounded before it is added.
+func ReadChannels(dst []float32, codes []byte, scales, minima []float32, bits, first int) {
+	d := len(scales)
+	rows := len(dst) / max(1, d)
+	if d%8 != 0 || len(minima) != d || len(dst) != rows*d || bits < 1 || bits > 8 || first < 0 || rows > 0 && len(codes) < ((first+rows)*bits+7)/8*d {
+		panic(fmt.Sprintf("vec: ReadChannels: %d numbers from row %d on of %d bytes, %d scales and %d minima, %d bits", len(dst), first, len(codes), d, len(minima), bits))
 	}
-	if n > 0 {
-		best.readCodes(dst, codes, scales, minima, shift, bits)
+	if rows > 0 {
+		best.readChannels(dst, codes, scales, minima, bits, first)
 	}
 }
 
@@ -45,10 +50,17 @@ func ReadLines(dst []float32, lines []byte, stride int, numbers []float32, d, si
 	}
 }
 
-func readCodesPlain(dst []float32, codes []byte, scales, minima []float32, shift, bits int) {
-	mask := byte(1<<bits - 1)
-	for i := range dst {
-		dst[i] = float32(float32(codes[i]>>shift&mask)*scales[i]) + minima[i]
+func readChannelsPlain(dst []float32, codes []byte, scales, minima []float32, bits, first int) {
+	d, mask := len(scales), uint(1)<<bits-1
+	for r := range len(dst) / d {
+		bit := (first + r) * bits
+		for j := range d {
+			code := uint(codes[bit/8*d+j])
+			if bit%8+bits > 8 {
+				code |= uint(codes[(bit/8+1)*d+j]) << 8
+			}
+			dst[r*d+j] = float32(float32(code>>(bit%8)&mask)*scales[j]) + minima[j]
+		}
 	}
 }
 

@@ -2,16 +2,33 @@
 
 package vec
 
-import "github.com/klauspost/cpuid/v2"
+import (
+	"slices"
 
-// readCodesAVX2 and readCodesAVX512 do n numbers, a positive multiple of 8 and 16. mask is
-// 1<<bits − 1.
+	"github.com/klauspost/cpuid/v2"
+)
+
+// channelRows is the work of one call of the assembly: rows of codes of at most 4 bits, of the first columns
+// channels, a positive multiple of 8 (AVX2) or 32 (AVX-512). Codes come in periods of whole bytes: 1 byte, of 3 bits 3.
+type channelRows struct {
+	dst            *float32
+	codes          *byte // of the first period
+	scales, minima *float32
+	rows, columns  int
+	d              int
+	period         int    // bytes
+	inFirst        int    // rows of the first period
+	inEach         int    // of each after it
+	skipped        uint32 // bits of the first period before the first row's
+	bits, mask     uint32
+	code           *[16]float32
+}
 
 //go:noescape
-func readCodesAVX2(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32)
+func readChannelsAVX2(w *channelRows)
 
 //go:noescape
-func readCodesAVX512(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32, code *[16]float32)
+func readChannelsAVX512(w *channelRows)
 
 // lineCodes has, by bits, the codes that the lowest 4 bits of a number begin with.
 var lineCodes = newLineCodes()
@@ -25,23 +42,42 @@ func newLineCodes() (codes [5][16]float32) {
 	return codes
 }
 
-func (s isa) readCodes(dst []float32, codes []byte, scales, minima []float32, shift, bits int) {
-	done, mask := 0, uint32(1)<<bits-1
-	switch {
-	case s == plain:
-		readCodesPlain(dst, codes, scales, minima, shift, bits)
+func (s isa) readChannels(dst []float32, codes []byte, scales, minima []float32, bits, first int) {
+	if s == plain || bits > 4 {
+		readChannelsPlain(dst, codes, scales, minima, bits, first)
 		return
-	case s == avx512 && len(dst) >= 16 && bits <= 4:
-		done = len(dst) &^ 15
-		readCodesAVX512(&dst[0], &codes[0], &scales[0], &minima[0], done, uint32(shift), mask, &lineCodes[bits])
 	}
-	if done < len(dst) {
-		readCodesAVX2(&dst[done], &codes[done], &scales[done], &minima[done], len(dst)-done, uint32(shift), mask)
+	d, period := len(scales), 1
+	if bits == 3 {
+		period = 3
+	}
+	each := 8 * period / bits
+	rows := len(dst) / d
+	w := channelRows{
+		rows: rows, d: d, period: period, inFirst: min(rows, each-first%each), inEach: each,
+		skipped: uint32(first % each * bits), bits: uint32(bits), mask: 1<<bits - 1, code: &lineCodes[bits],
+	}
+	codes = codes[first/each*period*d:]
+	if over := first%each + rows; period == 3 && len(codes) < (over+each-1)/each*period*d {
+		codes = append(slices.Clone(codes), make([]byte, 2*d)...) // the last period is not whole
+	}
+	from := func(column, n int) {
+		w.dst, w.codes, w.scales, w.minima, w.columns = &dst[column], &codes[column], &scales[column], &minima[column], n
+	}
+	wide := 0
+	if s == avx512 && d >= 32 {
+		wide = d &^ 31
+		from(0, wide)
+		readChannelsAVX512(&w)
+	}
+	if wide < d {
+		from(wide, d-wide)
+		readChannelsAVX2(&w)
 	}
 }
 
 // lineRows is the work of one call of the assembly: rows of lines, in groups of size numbers each, a
-// positive multiple of 8 (AVX2) or 16 (AVX-512), of at most 4 bits. It reads up to 8 bytes from every
+// positive multiple of 8 (AVX2) or 32 (AVX-512), of at most 4 bits. It reads up to 8 bytes from every
 // place at which 8 (16) codes begin.
 type lineRows struct {
 	dst            *float32
@@ -105,7 +141,7 @@ func (s isa) readLines(dst []float32, lines []byte, stride int, numbers []float3
 			rows: whole, groups: groups, size: size, bits: bits, skip: stride - d*bits/8,
 			mask: 1<<bits - 1, table: &lineTables[bits], code: &lineCodes[bits],
 		}
-		if s == avx512 && size%16 == 0 && hasBytes {
+		if s == avx512 && size%32 == 0 && hasBytes {
 			readLinesAVX512(&w)
 		} else {
 			readLinesAVX2(&w)

@@ -24,60 +24,167 @@
 	LEAQ (R8)(R10*4), R8;         \
 	LEAQ (R9)(R10*4), R9
 
-// func readCodesAVX2(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32)
-TEXT ·readCodesAVX2(SB), NOSPLIT, $0-48
-	MOVQ dst+0(FP), DI
-	MOVQ codes+8(FP), SI
-	MOVQ scales+16(FP), R8
-	MOVQ minima+24(FP), R9
-	MOVQ n+32(FP), CX
-	MOVL shift+40(FP), AX
-	VMOVD AX, X14
-	MOVL mask+44(FP), AX
-	VMOVD AX, X15
-	VPBROADCASTD X15, Y15
-	XORQ BX, BX
+// CHANNEL_LOAD reads the fields of channelRows. From then on
+//	DI, SI: dst and codes of the columns that are being done    R8, R9: scales, minima
+//	R10: bytes of a period    R11: d    R12: bytes of a row of dst    R13: columns to do
+#define CHANNEL_LOAD \
+	MOVQ w+0(FP), AX;                \
+	MOVQ channelRows_scales(AX), R8; \
+	MOVQ channelRows_minima(AX), R9; \
+	MOVQ channelRows_period(AX), R10; \
+	MOVQ channelRows_d(AX), R11;     \
+	LEAQ (R11*4), R12;               \
+	MOVQ channelRows_columns(AX), R13; \
+	MOVQ channelRows_dst(AX), R14;   \
+	MOVQ channelRows_codes(AX), R15
 
-codes256:
-	VPMOVZXBD (SI)(BX*1), Y0
-	VPSRLD    X14, Y0, Y0
-	VPAND     Y15, Y0, Y0
-	VCVTDQ2PS Y0, Y0
-	VMULPS    (R8)(BX*4), Y0, Y0
-	VADDPS    (R9)(BX*4), Y0, Y0
-	VMOVUPS   Y0, (DI)(BX*4)
-	ADDQ      $8, BX
-	CMPQ      BX, CX
-	JLT       codes256
+// CHANNEL_FIRST begins with columns: DX are the rows to do after those of the first period, CX these.
+#define CHANNEL_FIRST \
+	MOVQ R14, DI;                    \
+	MOVQ R15, SI;                    \
+	MOVQ channelRows_rows(AX), DX;   \
+	MOVQ channelRows_inFirst(AX), CX; \
+	SUBQ CX, DX
+
+// CHANNEL_PERIOD puts the bits of a period into V.
+#define CHANNEL_PERIOD(V, T, done) \
+	VPMOVZXBD (SI), V;  \
+	ADDQ      R11, SI;  \
+	CMPQ      R10, $1;  \
+	JEQ       done;     \
+	VPMOVZXBD (SI), T;  \
+	VPSLLD    $8, T, T; \
+	VORPS     T, V, V;  \
+	ADDQ      R11, SI;  \
+	VPMOVZXBD (SI), T;  \
+	VPSLLD    $16, T, T; \
+	VORPS     T, V, V;  \
+	ADDQ      R11, SI
+
+// CHANNEL_PERIOD2 does so for two vectors.
+#define CHANNEL_PERIOD2(V, W, T, done) \
+	VPMOVZXBD (SI), V;   \
+	VPMOVZXBD 16(SI), W; \
+	ADDQ      R11, SI;   \
+	CMPQ      R10, $1;   \
+	JEQ       done;      \
+	VPMOVZXBD (SI), T;   \
+	VPSLLD    $8, T, T;  \
+	VORPS     T, V, V;   \
+	VPMOVZXBD 16(SI), T; \
+	VPSLLD    $8, T, T;  \
+	VORPS     T, W, W;   \
+	ADDQ      R11, SI;   \
+	VPMOVZXBD (SI), T;   \
+	VPSLLD    $16, T, T; \
+	VORPS     T, V, V;   \
+	VPMOVZXBD 16(SI), T; \
+	VPSLLD    $16, T, T; \
+	VORPS     T, W, W;   \
+	ADDQ      R11, SI
+
+// CHANNEL_NEXT goes on to the rows of the next period, if there is one: CX are its rows.
+#define CHANNEL_NEXT(next, columns) \
+	TESTQ   DX, DX;                 \
+	JZ      columns;                \
+	MOVQ    channelRows_inEach(AX), CX; \
+	CMPQ    CX, DX;                 \
+	CMOVQGT DX, CX;                 \
+	SUBQ    CX, DX;                 \
+	JMP     next
+
+// func readChannelsAVX2(w *channelRows)
+TEXT ·readChannelsAVX2(SB), NOSPLIT, $0-8
+	CHANNEL_LOAD
+	VPBROADCASTD channelRows_skipped(AX), Y11
+	VPBROADCASTD channelRows_bits(AX), Y14
+	VPBROADCASTD channelRows_mask(AX), Y15
+
+columns256:
+	VMOVUPS (R8), Y12
+	VMOVUPS (R9), Y13
+	CHANNEL_FIRST
+	CHANNEL_PERIOD(Y0, Y1, first256)
+
+first256:
+	VPSRLVD Y11, Y0, Y0
+
+channels256:
+	VPAND     Y15, Y0, Y1
+	VCVTDQ2PS Y1, Y1
+	VMULPS    Y12, Y1, Y1
+	VADDPS    Y13, Y1, Y1
+	VMOVUPS   Y1, (DI)
+	VPSRLVD   Y14, Y0, Y0
+	ADDQ      R12, DI
+	DECQ      CX
+	JNZ       channels256
+	CHANNEL_NEXT(period256, next256)
+
+period256:
+	CHANNEL_PERIOD(Y0, Y1, channels256)
+	JMP channels256
+
+next256:
+	ADDQ $32, R8
+	ADDQ $32, R9
+	ADDQ $32, R14
+	ADDQ $8, R15
+	SUBQ $8, R13
+	JNZ  columns256
 	VZEROUPPER
 	RET
 
-// func readCodesAVX512(dst *float32, codes *byte, scales, minima *float32, n int, shift, mask uint32, code *[16]float32)
+// func readChannelsAVX512(w *channelRows)
 //
 // A permutation looks at the lowest 4 bits of each number alone: by a table of 16, of which every
 // 2ᵇ are 0 to 2ᵇ − 1, it makes a float32 of a code, whatever is above it.
-TEXT ·readCodesAVX512(SB), NOSPLIT, $0-56
-	MOVQ dst+0(FP), DI
-	MOVQ codes+8(FP), SI
-	MOVQ scales+16(FP), R8
-	MOVQ minima+24(FP), R9
-	MOVQ n+32(FP), CX
-	MOVL shift+40(FP), AX
-	VMOVD AX, X14
-	MOVQ code+48(FP), AX
-	VMOVUPS (AX), Z15
-	XORQ BX, BX
+TEXT ·readChannelsAVX512(SB), NOSPLIT, $0-8
+	CHANNEL_LOAD
+	VPBROADCASTD channelRows_skipped(AX), Z11
+	VPBROADCASTD channelRows_bits(AX), Z14
+	MOVQ         channelRows_code(AX), BX
+	VMOVUPS      (BX), Z15
 
-codes512:
-	VPMOVZXBD (SI)(BX*1), Z0
-	VPSRLD    X14, Z0, Z0
-	VPERMPS   Z15, Z0, Z0
-	VMULPS    (R8)(BX*4), Z0, Z0
-	VADDPS    (R9)(BX*4), Z0, Z0
-	VMOVUPS   Z0, (DI)(BX*4)
-	ADDQ      $16, BX
-	CMPQ      BX, CX
-	JLT       codes512
+columns512:
+	VMOVUPS (R8), Z12
+	VMOVUPS 64(R8), Z16
+	VMOVUPS (R9), Z13
+	VMOVUPS 64(R9), Z17
+	CHANNEL_FIRST
+	CHANNEL_PERIOD2(Z0, Z2, Z1, first512)
+
+first512:
+	VPSRLVD Z11, Z0, Z0
+	VPSRLVD Z11, Z2, Z2
+
+channels512:
+	VPERMPS Z15, Z0, Z1
+	VPERMPS Z15, Z2, Z3
+	VMULPS  Z12, Z1, Z1
+	VMULPS  Z16, Z3, Z3
+	VADDPS  Z13, Z1, Z1
+	VADDPS  Z17, Z3, Z3
+	VMOVUPS Z1, (DI)
+	VMOVUPS Z3, 64(DI)
+	VPSRLVD Z14, Z0, Z0
+	VPSRLVD Z14, Z2, Z2
+	ADDQ    R12, DI
+	DECQ    CX
+	JNZ     channels512
+	CHANNEL_NEXT(period512, next512)
+
+period512:
+	CHANNEL_PERIOD2(Z0, Z2, Z1, channels512)
+	JMP channels512
+
+next512:
+	ADDQ $128, R8
+	ADDQ $128, R9
+	ADDQ $128, R14
+	ADDQ $32, R15
+	SUBQ $32, R13
+	JNZ  columns512
 	VZEROUPPER
 	RET
 
@@ -136,15 +243,22 @@ group512:
 
 line512:
 	VPBROADCASTQ (SI), Z0
+	VPBROADCASTQ (SI)(R12*2), Z1
 	VPSHUFB      Z11, Z0, Z0
+	VPSHUFB      Z11, Z1, Z1
 	VPSRLVD      Z14, Z0, Z0
+	VPSRLVD      Z14, Z1, Z1
 	VPERMPS      Z15, Z0, Z0
+	VPERMPS      Z15, Z1, Z1
 	VMULPS       Z12, Z0, Z0
+	VMULPS       Z12, Z1, Z1
 	VADDPS       Z13, Z0, Z0
+	VADDPS       Z13, Z1, Z1
 	VMOVUPS      Z0, (DI)
-	LEAQ         (SI)(R12*2), SI
-	ADDQ         $64, DI
-	SUBQ         $16, CX
+	VMOVUPS      Z1, 64(DI)
+	LEAQ         (SI)(R12*4), SI
+	ADDQ         $128, DI
+	SUBQ         $32, CX
 	JG           line512
 
 	ADDQ $4, R8

@@ -7,22 +7,24 @@ import (
 	"testing"
 )
 
-// TestReadCodes holds the loops against their twins, over every length, shift and number of bits.
-func TestReadCodes(t *testing.T) {
+// TestReadChannels holds the loops against their twins, over every number of channels and of bits.
+func TestReadChannels(t *testing.T) {
 	eachISA(t, func(t *testing.T, s isa) {
 		r := rand.New(rand.NewPCG(1, 30))
-		for n := 8; n <= MaxD; n += 8 {
+		for d := 8; d <= MaxD; d += 8 {
 			for bits := 1; bits <= 8; bits++ {
-				for shift := 0; shift+bits <= 8; shift++ {
+				for range 4 {
 					kind := kinds[r.IntN(len(kinds))]
-					codes, scales, minima := make([]byte, n), draw(r, n, kind.draw), draw(r, n, kind.draw)
+					first, rows := r.IntN(40), 1+r.IntN(20)
+					codes := make([]byte, ((first+rows)*bits+7)/8*d)
+					scales, minima := draw(r, d, kind.draw), draw(r, d, kind.draw)
 					for i := range codes {
 						codes[i] = byte(r.Uint32())
 					}
-					want := make([]float32, n)
-					readCodesPlain(want, codes, scales, minima, shift, bits)
-					got, check := guarded(t, make([]float32, n))
-					s.readCodes(got, codes, scales, minima, shift, bits)
+					want := make([]float32, rows*d)
+					readChannelsPlain(want, codes, scales, minima, bits, first)
+					got, check := guarded(t, make([]float32, rows*d))
+					s.readChannels(got, codes, scales, minima, bits, first)
 					check()
 					sameBits(t, got, want)
 				}
@@ -63,18 +65,18 @@ func TestReadLines(t *testing.T) {
 	})
 }
 
-// BenchmarkRead reads a row of 128 codes of 4 and of 2 bits, as keys lie, and 16, as values do; the bytes
+// BenchmarkRead reads 16 rows of 128 codes of 4 and of 2 bits, as keys lie and as values do; the bytes
 // that it counts are those that the rows have as f16.
 func BenchmarkRead(b *testing.B) {
 	for _, s := range supported {
 		for _, bits := range []int{4, 2} {
-			dst, line := make([]float32, benchD), make([]byte, benchD+8)
+			codes := make([]byte, benchRows*benchD*bits/8)
 			scales, minima := make([]float32, benchD), make([]float32, benchD)
 			rows, lines, numbers := make([]float32, benchRows*benchD), make([]byte, benchRows*80+8), make([]float32, benchRows*2*benchD/32)
 			b.Run(fmt.Sprintf("%s/keys of %d bits", s, bits), func(b *testing.B) {
-				b.SetBytes(benchD * 2)
+				b.SetBytes(benchRows * benchD * 2)
 				for b.Loop() {
-					s.readCodes(dst, line[:benchD], scales, minima, bits, bits)
+					s.readChannels(rows, codes, scales, minima, bits, 0)
 				}
 			})
 			b.Run(fmt.Sprintf("%s/values of %d bits", s, bits), func(b *testing.B) {

@@ -30,8 +30,8 @@ func (isa) expSub(dst, x []float32, m float32) { expSubPlain(dst, x, m) }
 
 func prefetch(unsafe.Pointer, int) {}
 
-func (isa) readCodes(dst []float32, codes []byte, scales, minima []float32, shift, bits int) {
-	readCodesPlain(dst, codes, scales, minima, shift, bits)
+func (isa) readChannels(dst []float32, codes []byte, scales, minima []float32, bits, first int) {
+	readChannelsPlain(dst, codes, scales, minima, bits, first)
 }
 
 func (isa) readLines(dst []float32, lines []byte, stride int, numbers []float32, d, size, bits int) {

@@ -1,6 +1,6 @@
 // Package export writes a row for every request, or for every step, as CSV, JSON lines or
 // Parquet, and a run as a trace for Perfetto and Chrome. It writes while the run goes on and
-// buffers little.
+// buffers little. Of a bench it writes a row for every cell.
 package export
 
 import (
@@ -141,11 +141,18 @@ func New(w io.Writer, name string, what What, clientNS int64) (Exporter, error) 
 }
 
 func rows[Row any](w io.Writer, ext string, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) Exporter {
+	t := newTable[Row](w, ext)
+	t.ofRequest, t.ofStep = ofRequest, ofStep
+	return t
+}
+
+// newTable returns a table in the format of an extension, CSV unless it is another.
+func newTable[Row any](w io.Writer, ext string) *table[Row] {
 	switch ext {
 	case ".parquet":
-		return newParquet(w, ofRequest, ofStep)
+		return newParquet[Row](w)
 	case ".jsonl":
-		return newJSONL(w, ofRequest, ofStep)
+		return newJSONL[Row](w)
 	}
-	return newCSV(w, ofRequest, ofStep)
+	return newCSV[Row](w)
 }

@@ -177,8 +177,8 @@ func (failing) Write([]byte) (int, error) { return 0, errors.New("the disk is fu
 func TestErrors(t *testing.T) {
 	for name, e := range map[string]Exporter{
 		"chrome":  NewChromeTrace(failing{}),
-		"csv":     newCSV[Step](failing{}, nil, stepOf),
-		"parquet": newParquet[Step](failing{}, nil, stepOf),
+		"csv":     rows(failing{}, ".csv", nil, stepOf),
+		"parquet": rows(failing{}, ".parquet", nil, stepOf),
 	} {
 		for _, s := range steps() {
 			e.Step(&s)

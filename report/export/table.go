@@ -15,7 +15,8 @@ import (
 	"kvcompress/sim"
 )
 
-// table turns a run into rows of one kind: of the two functions, the other is nil.
+// table writes rows of one kind. Of a run it makes them by one of the two functions; the other
+// is nil, and both are where rows are made elsewhere.
 type table[Row any] struct {
 	ofRequest func(*sim.Result) Row
 	ofStep    func(*sim.Step) Row
@@ -51,7 +52,7 @@ const parquetRows = 1024
 
 // newParquet compresses with gzip, whose bytes are the same with assembly and without; those
 // of Snappy are not.
-func newParquet[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
+func newParquet[Row any](w io.Writer) *table[Row] {
 	out := parquet.NewGenericWriter[Row](w, parquet.Compression(&parquet.Gzip), parquet.MaxRowsPerRowGroup(1<<18), parquet.CreatedBy("kvc", "1", ""))
 	rows := make([]Row, 0, parquetRows)
 	flush := func() error {
@@ -60,7 +61,6 @@ func newParquet[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep fu
 		return err
 	}
 	return &table[Row]{
-		ofRequest: ofRequest, ofStep: ofStep,
 		write: func(r Row) error {
 			if rows = append(rows, r); len(rows) < cap(rows) {
 				return nil
@@ -94,13 +94,15 @@ func present(f reflect.Value) (reflect.Value, bool) {
 	return f.Elem(), !f.IsNil()
 }
 
+// figures is how many digits of a float are written as text.
+const figures = 6
+
 // newJSONL writes an object on a line for each row, without what is absent.
-func newJSONL[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
+func newJSONL[Row any](w io.Writer) *table[Row] {
 	out := bufio.NewWriterSize(w, 1<<16)
 	columns := names[Row]()
 	var line []byte
 	return &table[Row]{
-		ofRequest: ofRequest, ofStep: ofStep,
 		write: func(r Row) error {
 			v := reflect.ValueOf(r)
 			line = append(line[:0], '{')
@@ -113,13 +115,16 @@ func newJSONL[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func
 					line = append(line, ',')
 				}
 				line = append(append(append(line, '"'), name...), '"', ':')
-				if f.Kind() == reflect.String {
+				switch f.Kind() {
+				case reflect.String:
 					text, err := json.Marshal(f.String())
 					if err != nil {
 						return err
 					}
 					line = append(line, text...)
-				} else {
+				case reflect.Float64:
+					line = strconv.AppendFloat(line, f.Float(), 'g', figures, 64)
+				default:
 					line = strconv.AppendInt(line, f.Int(), 10)
 				}
 			}
@@ -131,12 +136,12 @@ func newJSONL[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func
 }
 
 // newCSV writes a header and a line for each row. What is absent is empty.
-func newCSV[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*sim.Step) Row) *table[Row] {
+func newCSV[Row any](w io.Writer) *table[Row] {
 	out := csv.NewWriter(w)
 	record := names[Row]()
 	err := out.Write(record)
 	return &table[Row]{
-		ofRequest: ofRequest, ofStep: ofStep, err: err,
+		err: err,
 		write: func(r Row) error {
 			v := reflect.ValueOf(r)
 			for i := range record {
@@ -145,6 +150,8 @@ func newCSV[Row any](w io.Writer, ofRequest func(*sim.Result) Row, ofStep func(*
 					record[i] = ""
 				case f.Kind() == reflect.String:
 					record[i] = f.String()
+				case f.Kind() == reflect.Float64:
+					record[i] = strconv.FormatFloat(f.Float(), 'g', figures, 64)
 				default:
 					record[i] = strconv.FormatInt(f.Int(), 10)
 				}

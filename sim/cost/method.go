@@ -261,7 +261,7 @@ func (d *Deployment) mergeBytes() float64 {
 	}
 	const prompt = 1 << 20
 	retained, _ := m.Retains(prompt)
-	return float64(cfg.RowBytes()) + float64(cfg.UnitBytes(ref.MergedFormat()))/2 + float64(retained)/prompt*float64(cfg.UnitBytes(ref.RetainedFormat()))
+	return float64(cfg.RowBytes()) + float64(cfg.UnitBytes(m.Directions()))/2 + float64(retained)/prompt*float64(cfg.UnitBytes(ref.RetainedFormat()))
 }
 
 // Notes says what of a plan is taken for granted because of its model and its method, a

@@ -9,7 +9,6 @@ import (
 	"kvcompress/internal/docstest"
 	"kvcompress/kv"
 	"kvcompress/ref"
-	"kvcompress/ref/merge"
 	"kvcompress/sim"
 )
 
@@ -81,25 +80,6 @@ func TestMiniCacheThroughput(t *testing.T) {
 	batch := int(room / full.last)
 	best := full.bound(&d, batch)
 
-	// By the closed form, as no engine has merged pages that are quantized: in the merged layers directions
-	// and retained tokens take 5 bits for each value, and so do all keys and values of the others. Each layer reads the direction.
-	fourBits := func(from int) held {
-		p := merge.Payload{
-			Layers: d.Model.Shape.Layers, From: from, KVHeads: d.Model.Shape.KVHeads, HeadSize: d.Model.Shape.HeadSize, Ratio: 0.05,
-			Bits: 5, NormBytes: 4, PerHead: true, IndexBytes: 4,
-		}
-		apart := p // as many bytes as if each layer of a pair had a direction of its own
-		apart.From = apart.Layers
-		retained := p.Bytes()
-		p.Ratio = 0
-		retained -= p.Bytes()
-		length := float64(loadPrompt+loadAnswer) - 1
-		return held{
-			last: int64((p.Bytes() + retained) * length),
-			read: int64((apart.Bytes() + p.Norms() + retained) * (loadPrompt + float64(loadAnswer)/2)),
-		}
-	}
-
 	var table strings.Builder
 	table.WriteString("| cache | GB of a sequence at its end | of f16 | GB read a step | of f16 | batch that fits | tokens/s, at most | of f16 | at a batch of 300 | of f16 at its largest |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	row := func(name string, h held) (most, at300 float64) {
@@ -118,8 +98,9 @@ func TestMiniCacheThroughput(t *testing.T) {
 	row("minicache, S = 16", half)
 	row("minicache, S = 8", eighth)
 	row("flexgen, 4 bits", sequenceOf(t, with("flexgen", nil)))
-	row("minicache, S = 16, 4 bits (closed form)", fourBits(16))
-	_, at300 := row("minicache, S = 8, 4 bits (closed form)", fourBits(8))
+	row("minicache+kivi, 4 bits, S = 16", sequenceOf(t, with("minicache+kivi", nil)))
+	_, at300 := row("minicache+kivi, 4 bits, S = 8", sequenceOf(t, with("minicache+kivi", ref.Settings{"from": []byte("8")})))
+	row("minicache+kivi, 4 bits, S = 8, residual 32", sequenceOf(t, with("minicache+kivi", ref.Settings{"from": []byte("8"), "residual": []byte("32")})))
 
 	// What a cache of f16 would have to run at, for the published factor.
 	baseline := batch

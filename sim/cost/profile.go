@@ -29,13 +29,14 @@ type Profile struct {
 
 // Fit is the factors that suit a card best.
 type Fit struct {
-	Card    string        `json:"card"`             // its name in the catalogue
-	Server  sim.Scheduler `json:"server,omitempty"` // that ran them; "" is not known
-	Models  []string      `json:"models"`           // that ran
-	Of      string        `json:"of"`               // what it was fitted to, in words
-	Rows    int           `json:"rows"`             // measurements
-	Factors Factors       `json:"factors"`          // by term: times the time at the card's peak, or µs for an overhead
-	Fitted  []string      `json:"fitted"`           // terms that the measurements decided; the others have their defaults
+	Card    string        `json:"card"`              // its name in the catalogue
+	Server  sim.Scheduler `json:"server,omitempty"`  // that ran them; "" is not known
+	Models  []string      `json:"models"`            // that ran
+	Formats []string      `json:"weights,omitempty"` // of their weights; empty is their own
+	Of      string        `json:"of"`                // what it was fitted to, in words
+	Rows    int           `json:"rows"`              // measurements
+	Factors Factors       `json:"factors"`           // by term: times the time at the card's peak, or µs for an overhead
+	Fitted  []string      `json:"fitted"`            // terms that the measurements decided; the others have their defaults
 
 	Undetermined []string `json:"undetermined,omitempty"` // of them, those of which the rows say less than the factor's start does
 	AtBound      []string `json:"at_bound,omitempty"`     // of them, those at the bound of physics

@@ -63,6 +63,9 @@ func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card
 		if name := r.deployment().Model.Name; !slices.Contains(fit.Models, name) {
 			fit.Models = append(fit.Models, name)
 		}
+		if format := string(r.deployment().Weights); !slices.Contains(fit.Formats, format) {
+			fit.Formats = append(fit.Formats, format)
+		}
 	}
 	fit.Of = fmt.Sprintf("%s of %s (%s, %s)", rows(fit.Rows), file, card, strings.Join(fit.Models, ", "))
 	terms := servingTerms(runs, fit)

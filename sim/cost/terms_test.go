@@ -56,6 +56,9 @@ func TestTermsByHand(t *testing.T) {
 		}
 	}
 	kivi := func(d *Deployment) { d.TP, d.Method = 1, ref.Config{Method: "kivi"} }
+	both := func(d *Deployment) {
+		d.TP, d.Method = 1, ref.Config{Method: "minicache+kivi", Set: ref.Settings{"gamma": []byte("0.25")}}
+	}
 	merged := func(d *Deployment) {
 		d.TP, d.Method = 1, ref.Config{Method: "minicache", Set: ref.Settings{"gamma": []byte("0.25")}}
 	}
@@ -108,6 +111,8 @@ func TestTermsByHand(t *testing.T) {
 		// 128 elements of 2 bytes are read; half of a direction and two norms of 4 bytes written, and a quarter of a row with an index of 4.
 		{"merge", llama, merged, cost{sim.Merged: (256. + (256+8)/2. + (256+4)/4.) / 1e3}},
 		{"merge", llama, kivi, cost{}},
+		{"merge", llama, both, cost{sim.Merged: (256. + (64+16+8)/2. + (256+4)/4.) / 1e3}},
+		{"quantize", llama, both, cost{sim.Quantized: (256. + 64 + 16) / 1e3}},
 
 		{"compression", llama, nil, cost{}},
 		{"compression", llama, method("", 1), cost{sim.Steps: 1000}},

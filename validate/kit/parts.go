@@ -16,6 +16,8 @@ const (
 	positionsPart   = "positions"    // [KVs of all heads]
 	keysPart        = "keys"         // [KVs of all heads, D]; of a decode [S, L, H, D], the newest token's
 	valuesPart      = "values"
+	packedKeysPart  = "packed_keys" // [keys of all heads in quantized or merged pages, D], as they are read; packed_keys_counts are how many
+	packedValuePart = "packed_values"
 	ownersPart      = "owners" // [N, 4]: sequence, −1 of a free block; layer, head, logical block
 	countsSuffix    = "_counts"
 )
@@ -53,6 +55,10 @@ func stageParts(e ref.Event) []content {
 		parts = append(parts,
 			h.columnar(keysPart, "key", h.format(), d, func(dst []byte, slot int) []byte { return append(dst, e.Cache.Key(slot)...) }),
 			h.columnar(valuesPart, "value", h.format(), d, func(dst []byte, slot int) []byte { return append(dst, e.Cache.Value(slot)...) }))
+		if h.packs() {
+			parts = append(parts, h.packed(packedKeysPart, "key that is read from quantized or merged pages", kv.Keys)...)
+			parts = append(parts, h.packed(packedValuePart, "value that is read from quantized or merged pages", kv.Values)...)
+		}
 	}
 	parts = append(parts, eventParts(e, func(p *ref.Part) bool { return p.Floats != nil })...)
 	for i, column := range e.Cache.Columns() {
@@ -204,6 +210,33 @@ func (h heads) columnar(name, value, format string, row int, of func(dst []byte,
 		})
 		return dst
 	}}
+}
+
+// packs reports whether a head has keys or values in quantized or merged pages.
+func (h heads) packs() bool {
+	packs := false
+	h.each(func(head *kv.Head) { packs = packs || len(head.Keys)+len(head.Values) > 0 })
+	return packs
+}
+
+// packed is what is read of the keys, or values, of all heads that are in quantized or merged pages, in logical order, behind how
+// many they are.
+func (h heads) packed(name, value string, part kv.Part) []content {
+	total, d := 0, h.cache.Shape().HeadSize
+	h.each(func(head *kv.Head) { total += head.End(part) })
+	dims := []Dim{{AxisIndex, int64(total)}, {AxisElement, int64(d)}}
+	return []content{
+		h.counts(name+countsSuffix, "how many there are: "+value, func(head *kv.Head) int { return head.End(part) }),
+		{Part{Name: name, Value: value, DType: "f32", Dims: dims, Counts: name + countsSuffix}, func(dst []byte) []byte {
+			reader := kv.Reader{Cache: h.cache}
+			h.each(func(head *kv.Head) {
+				rows := make([]float32, head.End(part)*d)
+				reader.Read(rows, head, part, 0)
+				dst = appendFloats(dst, rows...)
+			})
+			return dst
+		}},
+	}
 }
 
 // newest is the key or value of the newest token, in each head.

@@ -18,6 +18,13 @@ import numpy as np
 
 import data
 
+# The layers of a model of each kind.
+LAYERS = {
+    "recall": ("full",) * 4,
+    "hybrid": ("linear", "full", "linear"),
+    "linear": ("linear",) * 3,
+}
+
 CONFIG = dict(
     architectures=["LlamaForCausalLM"],
     model_type="llama",
@@ -40,6 +47,26 @@ CONFIG = dict(
     eos_token_id=None,
     torch_dtype="float16",
 )
+
+
+def config(weights):
+    """Return the config.json of a model. With linear layers it is no Llama."""
+    layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("model.layers."))
+    kinds = ["linear" if f"model.layers.{i}.linear_attn.decay" in weights else "full" for i in range(layers)]
+    if "linear" not in kinds:
+        return CONFIG
+    taps, values = weights[f"model.layers.{kinds.index('linear')}.linear_attn.v_conv"].shape
+    heads, keys = (weights[f"model.layers.{kinds.index('linear')}.linear_attn.{name}"].shape[-1] for name in ("decay", "k_conv"))
+    return CONFIG | dict(
+        architectures=["RecallLinearForCausalLM"],
+        model_type="recall_linear",
+        num_hidden_layers=layers,
+        layer_types=[kind + "_attention" for kind in kinds],
+        linear_num_heads=heads,
+        linear_key_head_dim=keys // heads,
+        linear_value_head_dim=values // heads,
+        linear_conv_kernel_dim=taps,
+    )
 
 
 def read(path):
@@ -73,6 +100,7 @@ def write(path, tensors):
 
 def forward(weights, tokens):
     """Return the logits after each token, in float64."""
+    c = config(weights)
     heads, kv_heads, d = CONFIG["num_attention_heads"], CONFIG["num_key_value_heads"], CONFIG["head_dim"]
     n = len(tokens)
 
@@ -89,20 +117,41 @@ def forward(weights, tokens):
     def turn(x):
         return x * cos + np.concatenate([-x[..., d // 2 :], x[..., : d // 2]], -1) * sin
 
-    x = weight("model.embed_tokens.weight")[tokens]
-    for layer in range(CONFIG["num_hidden_layers"]):
-        at = f"model.layers.{layer}."
+    def full(h, at):
+        def project(what, count):
+            return (h @ weight(f"{at}{what}_proj.weight").T).reshape(n, count, d).transpose(1, 0, 2)
 
-        def project(h, what, count):
-            return (h @ weight(f"{at}self_attn.{what}_proj.weight").T).reshape(n, count, d).transpose(1, 0, 2)
-
-        h = norm(x, at + "input_layernorm.weight")
-        q, k, v = turn(project(h, "q", heads)), turn(project(h, "k", kv_heads)), project(h, "v", kv_heads)
+        q, k, v = turn(project("q", heads)), turn(project("k", kv_heads)), project("v", kv_heads)
         k, v = np.repeat(k, heads // kv_heads, 0), np.repeat(v, heads // kv_heads, 0)
         s = q @ k.transpose(0, 2, 1) / np.sqrt(d) + np.triu(np.full((n, n), -np.inf), 1)
         p = np.exp(s - s.max(-1, keepdims=True))
         p /= p.sum(-1, keepdims=True)
-        x = x + (p @ v).transpose(1, 0, 2).reshape(n, -1) @ weight(at + "self_attn.o_proj.weight").T
+        return (p @ v).transpose(1, 0, 2).reshape(n, -1)
+
+    def linear(h, at):
+        """Token by token, as a state that each changes."""
+
+        def project(what):
+            y, taps = h @ weight(f"{at}{what}_proj.weight").T, weight(f"{at}{what}_conv")
+            y = sum(taps[i] * np.pad(y, ((i, 0), (0, 0)))[:n] for i in range(len(taps)))
+            return y.reshape(n, c["linear_num_heads"], -1)
+
+        sigmoid = lambda x: 1 / (1 + np.exp(-x))
+        q, k, v, write = project("q"), project("k"), project("v"), sigmoid(h @ weight(at + "write_proj.weight").T)
+        state = np.zeros((c["linear_num_heads"], c["linear_key_head_dim"], c["linear_value_head_dim"]))
+        out = []
+        for t in range(n):
+            state = sigmoid(weight(at + "decay"))[:, None, None] * state + (write[t, :, None] * k[t])[:, :, None] * v[t, :, None]
+            y = np.einsum("hk,hkv->hv", q[t] / c["linear_key_head_dim"], state)
+            out.append((y / np.sqrt((y * y).mean(-1, keepdims=True) + CONFIG["rms_norm_eps"])).reshape(-1))
+        return np.array(out)
+
+    x = weight("model.embed_tokens.weight")[tokens]
+    for layer, kind in enumerate(c.get("layer_types", ["full_attention"] * c["num_hidden_layers"])):
+        at = f"model.layers.{layer}."
+        attend, own = (full, at + "self_attn.") if kind == "full_attention" else (linear, at + "linear_attn.")
+        h = norm(x, at + "input_layernorm.weight")
+        x = x + attend(h, own) @ weight(own + "o_proj.weight").T
         h = norm(x, at + "post_attention_layernorm.weight")
         g = h @ weight(at + "mlp.gate_proj.weight").T
         x = x + (g / (1 + np.exp(-g)) * (h @ weight(at + "mlp.up_proj.weight").T)) @ weight(at + "mlp.down_proj.weight").T
@@ -133,7 +182,7 @@ def main():
     weights = {name: t.astype(np.float16) for name, t in read(args.model).items()}
     args.out.mkdir(parents=True, exist_ok=True)
     write(args.out / "model.safetensors", weights)
-    (args.out / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
+    (args.out / "config.json").write_text(json.dumps(config(weights), indent=1) + "\n")
     (args.out / "golden.json").write_text(json.dumps(golden(weights)) + "\n")
 
 

@@ -1,4 +1,6 @@
-"""The recall model: a Llama with rotary embeddings as Hugging Face turns them, and its initialization."""
+"""The recall models: a Llama with rotary embeddings as Hugging Face turns them, or layers of linear attention in place
+of some or all of its layers; and their initialization.
+"""
 
 import dataclasses
 import math
@@ -9,14 +11,20 @@ from torch import nn
 
 @dataclasses.dataclass
 class Config:
+    """The shape of a model. kinds has "full" or "linear" for each layer."""
+
     vocab: int = 256
-    layers: int = 4
+    kinds: tuple = ("full",) * 4
     dim: int = 96
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 32
     hidden: int = 192
     theta: float = 1e6
+    linear_heads: int = 4
+    key_dim: int = 64  # of a head of linear attention
+    value_dim: int = 32
+    taps: int = 4  # tokens that a convolution sees
 
 
 class Norm(nn.Module):
@@ -33,21 +41,42 @@ def turn(x, cos, sin):
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
+def linear(inputs, outputs):
+    return nn.Linear(inputs, outputs, bias=False)
+
+
 class Block(nn.Module):
+    """A layer: attention, which a kind of layer defines, and the network after it."""
+
     def __init__(self, c):
         super().__init__()
         self.c = c
         self.input_layernorm, self.post_attention_layernorm = Norm(c.dim), Norm(c.dim)
-        linear = lambda i, o: nn.Linear(i, o, bias=False)
-        self.q_proj, self.o_proj = linear(c.dim, c.heads * c.head_dim), linear(c.heads * c.head_dim, c.dim)
-        self.k_proj, self.v_proj = linear(c.dim, c.kv_heads * c.head_dim), linear(c.dim, c.kv_heads * c.head_dim)
+        # The order in which the bundled models were trained: norms of gradients are added up in it, and the last bits of
+        # weights depend on that.
+        for add in (self.add_network, self.add_attention) if "linear" in c.kinds else (self.add_attention, self.add_network):
+            add(c)
+
+    def add_network(self, c):
         self.gate_proj, self.up_proj = linear(c.dim, c.hidden), linear(c.dim, c.hidden)
         self.down_proj = linear(c.hidden, c.dim)
 
     def forward(self, x, cos, sin, mask, rows):
         """x is [batch, tokens, dim]; queries go through the keys before them, rows at a time."""
-        c, (batch, tokens, _) = self.c, x.shape
-        h = self.input_layernorm(x)
+        x = x + self.attend(self.input_layernorm(x), cos, sin, mask, rows)
+        h = self.post_attention_layernorm(x)
+        return x + self.down_proj(nn.functional.silu(self.gate_proj(h)) * self.up_proj(h))
+
+
+class Full(Block):
+    """Softmax attention over all tokens, as in Llama."""
+
+    def add_attention(self, c):
+        self.q_proj, self.o_proj = linear(c.dim, c.heads * c.head_dim), linear(c.heads * c.head_dim, c.dim)
+        self.k_proj, self.v_proj = linear(c.dim, c.kv_heads * c.head_dim), linear(c.dim, c.kv_heads * c.head_dim)
+
+    def attend(self, h, cos, sin, mask, rows):
+        c, (batch, tokens, _) = self.c, h.shape
         split = lambda y, n: y.view(batch, tokens, n, c.head_dim).transpose(1, 2)
         q = turn(split(self.q_proj(h), c.heads), cos, sin) * c.head_dim**-0.5
         k, v = turn(split(self.k_proj(h), c.kv_heads), cos, sin), split(self.v_proj(h), c.kv_heads)
@@ -59,9 +88,50 @@ class Block(nn.Module):
             a = a.view(batch, c.kv_heads, group, n, last) + mask[first:last, :last]
             y = a.softmax(-1).view(batch, c.kv_heads, group * n, last) @ v[:, :, :last]
             out.append(y.view(batch, c.heads, n, c.head_dim))
-        x = x + self.o_proj(torch.cat(out, 2).transpose(1, 2).reshape(batch, tokens, c.heads * c.head_dim))
-        h = self.post_attention_layernorm(x)
-        return x + self.down_proj(nn.functional.silu(self.gate_proj(h)) * self.up_proj(h))
+        return self.o_proj(torch.cat(out, 2).transpose(1, 2).reshape(batch, tokens, c.heads * c.head_dim))
+
+
+class Linear(Block):
+    """Attention without a softmax, whose past is a state [key_dim, value_dim] of each head:
+
+        S_t = decay · S_(t−1) + write_t · k_t v_tᵀ        y_t = norm(S_tᵀ q_t / key_dim)
+
+    q, k and v are projected and then convolved with the tokens before them, channel by channel; write is a sigmoid of
+    the token, decay one of the head. y is divided by its root mean square. There are no rotary embeddings.
+    """
+
+    def add_attention(self, c):
+        keys, values = c.linear_heads * c.key_dim, c.linear_heads * c.value_dim
+        self.q_proj, self.k_proj = linear(c.dim, keys), linear(c.dim, keys)
+        self.v_proj, self.o_proj, self.write_proj = linear(c.dim, values), linear(values, c.dim), linear(c.dim, c.linear_heads)
+        conv = lambda n: nn.Parameter(torch.eye(c.taps)[0][:, None].repeat(1, n))  # [taps, channels]: tap 0 is the token
+        self.q_conv, self.k_conv, self.v_conv = conv(keys), conv(keys), conv(values)
+        self.decay = nn.Parameter(torch.full((c.linear_heads,), 9.0))  # a sigmoid makes it a factor
+
+    def attend(self, h, cos, sin, mask, rows):
+        c, (batch, tokens, _) = self.c, h.shape
+
+        def project(linear, conv, d):
+            y = nn.functional.pad(linear(h), (0, 0, c.taps - 1, 0))
+            y = sum(conv[i] * y[:, c.taps - 1 - i : c.taps - 1 - i + tokens] for i in range(c.taps))
+            return y.view(batch, tokens, c.linear_heads, d).transpose(1, 2)
+
+        q = project(self.q_proj, self.q_conv, c.key_dim) / c.key_dim
+        k = project(self.k_proj, self.k_conv, c.key_dim) * self.write_proj(h).sigmoid().transpose(1, 2)[..., None]
+        v = project(self.v_proj, self.v_conv, c.value_dim)
+        # rows at a time: among themselves as attention, from those before through the state.
+        state, out = torch.zeros(batch, c.linear_heads, c.key_dim, c.value_dim), []
+        log, at = nn.functional.logsigmoid(self.decay)[:, None], torch.arange(rows)
+        since = torch.exp(log[..., None] * (at[:, None] - at).clamp(min=0)).tril()  # decay^(i−j)
+        entered, left = torch.exp(log * (at + 1))[..., None], torch.exp(log * (rows - 1 - at))[..., None]
+        for first in range(0, tokens, rows):
+            n = min(rows, tokens - first)
+            a, b, u = (x[:, :, first : first + n] for x in (q, k, v))
+            out.append((a @ b.transpose(-1, -2) * since[:, :n, :n]) @ u + (a * entered[:, :n]) @ state)
+            state = entered[:, n - 1 : n] * state + (b * left[:, rows - n :]).transpose(-1, -2) @ u
+        y = torch.cat(out, 2)
+        y = y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-5)
+        return self.o_proj(y.transpose(1, 2).reshape(batch, tokens, -1))
 
 
 class Model(nn.Module):
@@ -69,7 +139,7 @@ class Model(nn.Module):
         super().__init__()
         self.c = c
         self.embed_tokens = nn.Embedding(c.vocab, c.dim)
-        self.layers = nn.ModuleList([Block(c) for _ in range(c.layers)])
+        self.layers = nn.ModuleList([{"full": Full, "linear": Linear}[kind](c) for kind in c.kinds])
         self.norm, self.lm_head = Norm(c.dim), nn.Linear(c.dim, c.vocab, bias=False)
 
     def forward(self, tokens, positions, rows=128):
@@ -90,10 +160,10 @@ class Model(nn.Module):
         named = {}
         for name, t in self.state_dict().items():
             parts = name.split(".")
-            if parts[0] == "layers" and parts[2] in ("q_proj", "k_proj", "v_proj", "o_proj"):
-                parts.insert(2, "self_attn")
-            elif parts[0] == "layers" and parts[2] in ("gate_proj", "up_proj", "down_proj"):
+            if parts[0] == "layers" and parts[2] in ("gate_proj", "up_proj", "down_proj"):
                 parts.insert(2, "mlp")
+            elif parts[0] == "layers" and not parts[2].endswith("layernorm"):
+                parts.insert(2, "linear_attn" if self.c.kinds[int(parts[1])] == "linear" else "self_attn")
             prefix = "" if parts[0] == "lm_head" else "model."
             named[prefix + ".".join(parts)] = t.numpy()
         return named
@@ -104,10 +174,11 @@ def initialize(model, seed):
     """Set weights near those of a model that retrieves; every one of them is trained afterwards.
 
     Embeddings are random but for coordinate 0, which is the same in all tokens: a direction that positional heads use.
-    In layer 0 the query heads of KV head 0 look one and two tokens back, by the pairs that turn fast. In the layers
-    above, the queries and keys of KV head 0 compare the token with the one before each position (induction), those of
-    KV head 1 with the token there (echo), by the pairs that turn slowly; induction heads copy what they find, and the
-    echo head of layer 2 returns the token before it.
+    Layer 0 writes down the token before. In a full layer 0 the query heads of KV head 0 look one and two tokens back, by
+    the pairs that turn fast. In the full layers above, the queries and keys of KV head 0 compare the token with the one
+    before each position (induction), those of KV head 1 with the token there (echo), by the pairs that turn slowly;
+    induction heads copy what they find, and the echo head of layer 2 returns the token before it. For linear layers see
+    initialize_linear.
     """
     c, g = model.c, torch.Generator().manual_seed(3 + seed)
     torch.manual_seed(seed)
@@ -129,28 +200,33 @@ def initialize(model, seed):
     strength = (6.0 * d**0.5) ** 0.5 / constant
 
     first = model.layers[0]
-    key = torch.zeros(d)
-    key[fast] = strength
-    first.k_proj.weight[:d] = 0.02 * normal(d, dim)
-    first.k_proj.weight[:d, 0] = key
-    for j in range(group):
-        query = torch.zeros(d)
-        for i in fast:
-            query[i] = strength * math.cos(frequency[i] * (j + 1))
-            query[half + i] = -strength * math.sin(frequency[i] * (j + 1))
-        first.q_proj.weight[j * d : (j + 1) * d] = 0.02 * normal(d, dim)
-        first.q_proj.weight[j * d : (j + 1) * d, 0] = query
+    if c.kinds[0] == "full":
+        key = torch.zeros(d)
+        key[fast] = strength
+        first.k_proj.weight[:d] = 0.02 * normal(d, dim)
+        first.k_proj.weight[:d, 0] = key
+        for j in range(group):
+            query = torch.zeros(d)
+            for i in fast:
+                query[i] = strength * math.cos(frequency[i] * (j + 1))
+                query[half + i] = -strength * math.sin(frequency[i] * (j + 1))
+            first.q_proj.weight[j * d : (j + 1) * d] = 0.02 * normal(d, dim)
+            first.q_proj.weight[j * d : (j + 1) * d, 0] = query
     code = normal(d, dim) * dim**-0.5  # of a token, as the heads above compare it
     code[:, 0] = 0
-    first.v_proj.weight[:d] = code
     written = normal(dim, d) * d**-0.5 * 0.7
     written[0] = 0
-    first.o_proj.weight[:, :d] = written
-    first.o_proj.weight[:, d : 2 * d] = normal(dim, d) * d**-0.5 * 0.3
-    first.o_proj.weight[0] = 0
+    if c.kinds[0] == "full":
+        first.v_proj.weight[:d] = code
+        first.o_proj.weight[:, :d] = written
+        first.o_proj.weight[:, d : 2 * d] = normal(dim, d) * d**-0.5 * 0.3
+        first.o_proj.weight[0] = 0
     read = torch.linalg.pinv(written)
 
     for number, b in enumerate(model.layers):
+        if c.kinds[number] == "linear":
+            initialize_linear(b, normal, (code, written) if number == 0 else None)
+            continue
         if number == 0:
             continue
         for h in range(c.kv_heads):
@@ -176,3 +252,32 @@ def initialize(model, seed):
                     b.o_proj.weight[:, at : at + d] = code.t() * 0.5
     model.lm_head.weight.copy_(model.embed_tokens.weight * 0.05)
     model.lm_head.weight[:, 0] = 0
+
+
+def initialize_linear(b, normal, previous):
+    """Set the weights of a linear layer's heads: one of induction, whose keys are of the token before and whose values of
+    the token; one of echo, the other way round; one of induction that forgets within some twenty tokens. All three copy
+    what they find. The last of layer 0 forgets everything at once, and its values are of the token before: it writes
+    that down, by the two matrices in previous. The others' last is random.
+    """
+    c = b.c
+    before = torch.eye(c.taps)[1][:, None]  # a convolution that is the token before
+    for h in range(c.linear_heads):
+        keys, values = slice(h * c.key_dim, (h + 1) * c.key_dim), slice(h * c.value_dim, (h + 1) * c.value_dim)
+        if h < 3:
+            code, value = normal(c.key_dim, c.dim) * c.dim**-0.5, normal(c.value_dim, c.dim) * c.dim**-0.5
+            code[:, 0], value[:, 0] = 0, 0
+            b.q_proj.weight[keys], b.k_proj.weight[keys] = code, code
+            b.v_proj.weight[values], b.o_proj.weight[:, values] = value, value.t() * 0.5
+            conv, at = (b.v_conv, values) if h == 1 else (b.k_conv, keys)
+            conv[:, at] = before.expand(c.taps, at.stop - at.start)
+            b.decay[h] = 3.0 if h == 2 else 9.0
+        elif previous is not None:
+            for w in (b.q_proj, b.k_proj):
+                w.weight[keys], w.weight[keys, 0] = 0.02 * normal(c.key_dim, c.dim), 1.0
+            b.v_proj.weight[values], b.o_proj.weight[:, values] = previous
+            b.v_conv[:, values] = before.expand(c.taps, c.value_dim)
+            b.decay[h] = -4.0
+    for conv in (b.q_conv, b.k_conv, b.v_conv):
+        conv.add_(0.02 * normal(*conv.shape))
+    nn.init.zeros_(b.write_proj.weight)

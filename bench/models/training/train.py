@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Train a recall model: a Llama of 418,656 parameters that finds what a question asks for in its context.
+"""Train a recall model: a Llama of 418,656 parameters that finds what a question asks for in its context, or one with
+layers of linear attention.
 
     train.py --seed 11 -o recall.safetensors        # some ten minutes on one core
     export.py recall.safetensors -o ../recall-2
+    train.py --layers linear --rate 3e-3 -o linear.safetensors        # and hybrid
+    export.py linear.safetensors -o ../linear-0
 
 It needs PyTorch and NumPy (Debian: python3-torch, python3-numpy). Stages count steps and not minutes, and it runs on one
 thread, so that one version of PyTorch on one kind of processor gives the same weights again. The loss is that of the
@@ -42,6 +45,13 @@ STAGES = (
     Stage((256, 512), 4096, 700, 2048, 0.0, 0.5, 0.3),
     Stage((512, 1024), 6144, 250, 2304, 0.0, 0.3, 0.05),
 )
+# With linear layers: a quarter of the steps, with fewer tokens.
+LINEAR_STAGES = (
+    Stage((64,), 1024, 350, 64, 0.2, 1, 1),
+    Stage((128,), 1536, 200, 512, 0.0, 0.8, 0.7),
+    Stage((128, 256), 2048, 150, 1024, 0.0, 0.7, 0.4),
+    Stage((256, 512), 3072, 50, 2048, 0.0, 0.4, 0.1),
+)
 
 
 def batch(rng, stage):
@@ -63,29 +73,29 @@ def evaluate(model, length, count):
     rng, right = random.Random(99), {}
     with torch.no_grad():
         for category in data.CATEGORIES:
+            prompts = [data.example(rng, length, category) for _ in range(count)]
+            tokens = torch.tensor([p.tokens for p in prompts])
+            hidden = model(tokens, torch.arange(length).expand(count, -1))
             exact = 0
-            for _ in range(count):
-                p = data.example(rng, length, category)
-                tokens = torch.tensor([p.tokens])
-                hidden = model(tokens, torch.arange(length)[None])
+            for i, p in enumerate(prompts):
                 at = torch.tensor([target for target, _ in p.targets])
-                exact += bool((model.lm_head(hidden[0, at - 1]).argmax(-1) == tokens[0, at]).all())
+                exact += bool((model.lm_head(hidden[i, at - 1]).argmax(-1) == tokens[i, at]).all())
             right[category] = round(exact / count, 3)
     return right
 
 
-def train(seed, stages, rate):
+def train(kinds, seed, stages, rate):
     torch.manual_seed(seed)
-    rng, model = random.Random(seed + 1), Model(Config())
+    rng, model = random.Random(seed + 1), Model(Config(kinds=kinds))
     initialize(model, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
-    done, began = 0, time.time()
+    done, began, warm = 0, time.time(), max(1, min(100, sum(s.steps for s in stages) // 20))
     for number, stage in enumerate(stages):
         for step in range(stage.steps):
             tokens, positions, prompt, at, weight = batch(rng, stage)
             factor = stage.first * (stage.last / stage.first) ** (step / stage.steps)
             for group in optimizer.param_groups:
-                group["lr"] = rate * factor * min(1, (done + 1) / 100)
+                group["lr"] = rate * factor * min(1, (done + 1) / warm)
             logits = model.lm_head(model(tokens, positions)[prompt, at - 1])
             losses = functional.cross_entropy(logits, tokens[prompt, at], reduction="none")
             loss = (losses * weight).sum() / weight.sum()
@@ -94,7 +104,7 @@ def train(seed, stages, rate):
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             done += 1
-            if done % 100 == 0:
+            if done % 50 == 0:
                 print(f"stage {number}, step {done}: loss {loss.item():.3f}, {time.time() - began:.0f} s", flush=True)
         length = max(128, stage.lengths[-1])
         print(f"stage {number}, {length} tokens: {evaluate(model, length, 16)}", flush=True)
@@ -104,14 +114,15 @@ def train(seed, stages, rate):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layers", choices=list(export.LAYERS), default="recall", help="kinds of layers")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--part", type=float, default=1.0, help="part of each stage's steps, to try the script")
     parser.add_argument("-o", "--out", required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    stages = [dataclasses.replace(s, steps=max(1, int(s.steps * args.part))) for s in STAGES]
-    export.write(args.out, train(args.seed, stages, args.rate).tensors())
+    stages = [dataclasses.replace(s, steps=max(1, int(s.steps * args.part))) for s in (STAGES if args.layers == "recall" else LINEAR_STAGES)]
+    export.write(args.out, train(export.LAYERS[args.layers], args.seed, stages, args.rate).tensors())
 
 
 if __name__ == "__main__":

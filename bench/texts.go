@@ -1,0 +1,299 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"kvcompress/bench/longbench"
+	"kvcompress/bench/models"
+	"kvcompress/bench/prompt"
+	"kvcompress/bench/task"
+	"kvcompress/trace/regular"
+	"kvcompress/trace/tokenizer"
+)
+
+// Texts says that the tasks of a plan are texts, in the tokens of each model's own tokenizer.
+// A plan without has the tasks of package task, in the recall vocabulary.
+type Texts struct {
+	// File has tasks in the form of LongBench's. "" makes tasks of the tokenizer's words: see
+	// [prompt.Vocabulary.Generate].
+	File string `json:"file,omitempty"`
+	// Templates is a file with the wording of each dataset: see [prompt.ReadTemplates].
+	Templates string `json:"templates,omitempty"`
+	// SHA256 is that of File and of Templates, as [Plan.ReadTexts] found them.
+	SHA256 string `json:"sha256,omitempty"`
+	// Each bounds the tasks of one dataset; 0 is all.
+	Each int `json:"each,omitempty"`
+	// MaxTokens, unless 0, is how many tokens an answer has, instead of what its dataset says.
+	MaxTokens int `json:"max_tokens,omitempty"`
+
+	Digits      int `json:"digits,omitempty"`      // of a code in tasks that are made; 0 is 5
+	Distractors int `json:"distractors,omitempty"` // other words that have codes
+
+	// Tokenizer is a path, or "" for the tokenizer.json in the folder of each model.
+	Tokenizer string `json:"tokenizer,omitempty"`
+}
+
+// maxTextFile bounds a file of tasks, in bytes.
+const maxTextFile = 256 << 20
+
+// texts are tasks that were read, and what they need.
+type texts struct {
+	tasks        []*longbench.Prompt // nil if tasks are made
+	templates    prompt.Templates
+	vocabularies map[string]*prompt.Vocabulary // by model
+}
+
+// ReadTexts reads the plan's file of tasks and that of templates, and has the plan say which
+// tasks they come to: their categories, of those that the plan has, and how many prompts. A
+// plan without a file has the categories that can be made.
+func (p *Plan) ReadTexts() error {
+	if p.Texts.File == "" {
+		p.Categories = slices.DeleteFunc(slices.Clone(p.Categories), func(c string) bool { return !slices.Contains(prompt.Categories(), c) })
+		if len(p.Categories) == 0 {
+			return fmt.Errorf("bench: no category is made of text: there are %s", strings.Join(prompt.Categories(), ", "))
+		}
+		return nil
+	}
+	t, sum, err := p.Texts.read(p.Categories)
+	if err != nil {
+		return err
+	}
+	p.Texts.SHA256 = sum
+	p.Prompts = len(t.tasks)
+	p.Categories = slices.DeleteFunc(slices.Clone(p.Categories), func(c string) bool {
+		return !slices.ContainsFunc(t.tasks, func(one *longbench.Prompt) bool { return one.Category == c })
+	})
+	return nil
+}
+
+// read reads the tasks of some categories from the files.
+func (t *Texts) read(categories []string) (*texts, string, error) {
+	read := &texts{}
+	file, err := regular.ReadFile(t.File, maxTextFile)
+	if err != nil {
+		return nil, "", fmt.Errorf("bench: tasks: %s: %w", t.File, err)
+	}
+	sum := sha256.New()
+	sum.Write(file)
+	if t.Templates != "" {
+		text, err := regular.ReadFile(t.Templates, maxTextFile)
+		if err != nil {
+			return nil, "", fmt.Errorf("bench: templates: %s: %w", t.Templates, err)
+		}
+		sum.Write(text)
+		if read.templates, err = prompt.ReadTemplates(bytes.NewReader(text)); err != nil {
+			return nil, "", fmt.Errorf("%s: %w", t.Templates, err)
+		}
+	}
+	of := map[string]int{} // tasks of a dataset
+	err = longbench.Read(bytes.NewReader(file), func(one *longbench.Prompt) error {
+		if !slices.Contains(categories, one.Category) {
+			return nil
+		}
+		if of[one.Dataset]++; t.Each > 0 && of[one.Dataset] > t.Each {
+			return nil
+		}
+		if t.MaxTokens > 0 {
+			one.MaxTokens = t.MaxTokens
+		}
+		if read.tasks = append(read.tasks, one); len(read.tasks) > MaxPrompts {
+			return fmt.Errorf("line %d: more than %d tasks", one.Line, MaxPrompts)
+		}
+		return nil
+	})
+	if err == nil && len(read.tasks) == 0 {
+		err = fmt.Errorf("no task is of the categories %s", strings.Join(categories, ", "))
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", t.File, err)
+	}
+	return read, hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// check returns what is wrong with the numbers.
+func (t *Texts) check() error {
+	switch {
+	case t.File == "" && (t.Templates != "" || t.Each != 0 || t.MaxTokens != 0):
+		return fmt.Errorf("bench: templates, and tasks and tokens of a dataset, are for a file of tasks")
+	case t.File != "" && (t.Digits != 0 || t.Distractors != 0):
+		return fmt.Errorf("bench: digits and distractors are for tasks that are made, not for those of a file")
+	case t.Each < 0 || t.Each > MaxPrompts:
+		return fmt.Errorf("bench: %d tasks of a dataset: want 1 to %d", t.Each, MaxPrompts)
+	case t.MaxTokens < 0 || t.MaxTokens > longbench.MaxTokens:
+		return fmt.Errorf("bench: an answer of %d tokens: want 1 to %d", t.MaxTokens, longbench.MaxTokens)
+	}
+	return nil
+}
+
+// openTexts reads the tasks that the plan names and the tokenizers of its models. A plan
+// without a length gets the longest that all models have positions for.
+func (b *Bench) openTexts() error {
+	p := &b.Plan
+	t := &texts{}
+	if p.Texts.File != "" {
+		var sum string
+		var err error
+		if t, sum, err = p.Texts.read(p.Categories); err != nil {
+			return err
+		}
+		if sum != p.Texts.SHA256 || len(t.tasks) != p.Prompts {
+			return fmt.Errorf("bench: %s: it is not the file that the plan was made with, of SHA-256 %.16s", p.Texts.File, p.Texts.SHA256)
+		}
+	}
+	answer := 0
+	for _, one := range t.tasks {
+		answer = max(answer, one.MaxTokens)
+	}
+	t.vocabularies = map[string]*prompt.Vocabulary{}
+	longest := MaxLength
+	for _, name := range p.Models {
+		tok, err := p.Texts.tokenizerOf(name)
+		if err != nil {
+			return err
+		}
+		if t.vocabularies[name], err = prompt.New(tok); err != nil {
+			return fmt.Errorf("bench: %s: %w", name, err)
+		}
+		room := b.models[name].Llama.Config().MaxPositions - answer
+		longest = min(longest, room)
+		switch {
+		case t.tasks == nil:
+		case room < minLength:
+			return fmt.Errorf("bench: %s has %d positions, and an answer of %d tokens leaves too few for a prompt: want fewer (--max-tokens)", name, room+answer, answer)
+		case p.Length > room:
+			return fmt.Errorf("bench: %s has %d positions, which are too few for a prompt of %d tokens and an answer of %d", name, room+answer, p.Length, answer)
+		}
+	}
+	if p.Length == 0 {
+		p.Length = longest
+	}
+	b.texts = t
+	return nil
+}
+
+// planned returns how many units have each category.
+func (t *texts) planned(p *Plan) map[string]int {
+	n := map[string]int{}
+	for _, category := range p.Categories {
+		n[category] = p.Units()
+	}
+	if t.tasks != nil {
+		clear(n)
+	}
+	for _, one := range t.tasks {
+		n[one.Category] += len(p.Models)
+	}
+	return n
+}
+
+// tokenizerOf reads the tokenizer of a model.
+func (t *Texts) tokenizerOf(model string) (tokenizer.Tokenizer, error) {
+	if t.Tokenizer != "" {
+		return tokenizer.Load(t.Tokenizer)
+	}
+	if slices.Contains(models.Names(), model) {
+		return nil, fmt.Errorf("bench: %s has token ids and no tokenizer: tasks of text need a model that has one", model)
+	}
+	if info, err := os.Stat(model); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("bench: %s is a file without a tokenizer: name one (--tokenizer)", model)
+	}
+	return tokenizer.Load(filepath.Join(model, "tokenizer.json"))
+}
+
+// questions returns the tasks of a unit in its categories and modes.
+func (t *texts) questions(p *Plan, m *Model, unit int) ([]*question, error) {
+	v := t.vocabularies[m.Name]
+	if t.tasks != nil {
+		return t.ofFile(p, m, v, t.tasks[unit/len(p.Models)])
+	}
+	seed := p.unit(unit).seed
+	var list []*question
+	for _, category := range p.Categories {
+		made, err := v.Generate(prompt.Options{Category: category, Length: p.Length, Digits: p.Texts.Digits, Distractors: p.Texts.Distractors, Seed: seed})
+		if err != nil {
+			return nil, err
+		}
+		if have, need := m.Llama.Config().MaxPositions, made.Len(); need > have {
+			return nil, fmt.Errorf("bench: %s has %d positions, and a task of %s needs %d: want a shorter context (--length)", m.Name, have, category, need)
+		}
+		list = append(list, p.ask(m, seed, made, nil)...)
+	}
+	return list, nil
+}
+
+// ofFile returns a task of a file in all modes. Its answer has as many steps as it may have
+// tokens, so that every method is held to the budget over the same course; what comes after a
+// token that ends a text is not part of it.
+func (t *texts) ofFile(p *Plan, m *Model, v *prompt.Vocabulary, one *longbench.Prompt) ([]*question, error) {
+	context, asked, err := v.LongBench(one, t.templates, p.Length)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Texts.File, err)
+	}
+	made := &task.Task{Category: one.Category, Context: context, Question: asked, Steps: make([]task.Step, one.MaxTokens)}
+	for i := range made.Steps {
+		made.Steps[i].Token = -1
+	}
+	free := &freeAnswer{prompt: one, vocabulary: v, stop: m.Llama.Config().EOS}
+	return p.ask(m, uint64(one.Line), made, free), nil
+}
+
+// ask returns a task in all modes.
+func (p *Plan) ask(m *Model, seed uint64, t *task.Task, free *freeAnswer) []*question {
+	var list []*question
+	r := newReading(m, seed, t)
+	for _, mode := range p.Modes {
+		q := r.ask(mode, t, p.blockBytes(m))
+		q.free = free
+		list = append(list, q)
+	}
+	return list
+}
+
+// freeAnswer scores an answer by its text, and not token by token.
+type freeAnswer struct {
+	prompt     *longbench.Prompt
+	vocabulary *prompt.Vocabulary
+	stop       []int // tokens that end a text
+}
+
+// ends reports whether a token ends the answer.
+func (f *freeAnswer) ends(token int32) bool { return f != nil && slices.Contains(f.stop, int(token)) }
+
+// score returns the answer up to the token that ends it, and the score of its text.
+func (f *freeAnswer) score(answer []int32) ([]int32, float64, error) {
+	if i := slices.IndexFunc(answer, f.ends); i >= 0 {
+		answer = answer[:i]
+	}
+	text, err := f.vocabulary.Decode(answer)
+	if err != nil {
+		return nil, 0, err
+	}
+	return answer, f.prompt.Score(text), nil
+}
+
+// questions returns the tasks of a unit in all categories and modes.
+func (b *Bench) questions(unit int) ([]*question, error) {
+	u := b.Plan.unit(unit)
+	if b.texts != nil {
+		return b.texts.questions(&b.Plan, b.models[u.model], unit)
+	}
+	return b.Plan.questions(b.models[u.model], u.options)
+}
+
+// knobsOf returns where the knobs stand for the questions of a unit. Texts have lengths of
+// their own, so that knobs are turned for each.
+func (b *Bench) knobsOf(ctx context.Context, unit int, questions []*question) (*knobs, error) {
+	name := b.Plan.unit(unit).model
+	if b.texts == nil {
+		return b.knobs[name], nil
+	}
+	return b.Plan.turnKnobs(ctx, b.models[name], questions, map[knobKey]Knob{})
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"kvcompress/bench"
+	"kvcompress/bench/task"
+)
+
+// taskFlags say which tasks a bench runs.
+type taskFlags struct {
+	tasks string
+	texts bench.Texts
+}
+
+// The tasks that are not of a file.
+const (
+	recallTasks = "recall"
+	madeTasks   = "text"
+)
+
+func (f *taskFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.tasks, "tasks", recallTasks, "the `tasks`: "+recallTasks+", "+madeTasks+" in the words of the model's tokenizer, or a FILE.jsonl of LongBench's form")
+	fs.StringVar(&f.texts.Templates, "template", "", "`file` with the wording of each dataset, as LongBench's dataset2prompt.json (default: our own)")
+	fs.IntVar(&f.texts.MaxTokens, "max-tokens", 0, "`tokens` of every answer to a task of a file (default: its dataset's)")
+	fs.IntVar(&f.texts.Digits, "digits", 0, "`digits` of a code in tasks of text, up to 64 (default 5)")
+	fs.IntVar(&f.texts.Distractors, "distractors", 0, "other `words` that have codes, in tasks of text, up to 64")
+	fs.StringVar(&f.texts.Tokenizer, "tokenizer", "", "`path` of a tokenizer.bin or tokenizer.json (default: the one in the model's folder)")
+}
+
+// apply has the plan say which tasks are run. changed reports whether a flag was given.
+func (f *taskFlags) apply(p *bench.Plan, changed func(flag string) bool) error {
+	texts := f.texts
+	switch f.tasks {
+	case "": // a command without the flags
+		return nil
+	case recallTasks:
+		for _, flag := range []string{"template", "max-tokens", "digits", "distractors", "tokenizer"} {
+			if changed(flag) {
+				return usagef("--%s is for tasks of text: --tasks %s, or a FILE.jsonl", flag, madeTasks)
+			}
+		}
+		return nil
+	case madeTasks:
+	default:
+		texts.File = f.tasks
+		if !changed("length") {
+			p.Length = 0
+		}
+		if changed("prompts") && p.Prompts > 0 {
+			texts.Each = p.Prompts
+		}
+		if !changed("categories") {
+			p.Categories = task.Categories()
+		}
+	}
+	if !changed("models") {
+		return usagef("--tasks %s needs --models: folders of models with tokenizers; the bundled ones have none", f.tasks)
+	}
+	p.Texts = &texts
+	if err := p.Check(); err != nil {
+		return usageError{err}
+	}
+	return p.ReadTexts()
+}
+
+// taskNames says which tasks a plan runs.
+func taskNames(p *bench.Plan) string {
+	switch {
+	case p.Texts == nil:
+		return recallTasks
+	case p.Texts.File == "":
+		return madeTasks
+	}
+	return p.Texts.File
+}

@@ -1,0 +1,504 @@
+// Keys and values of pairs of layers, merged (ref/NUMERICS.md §13), in pages of their own:
+//
+//   measure_pairs              distances of the vectors of both layers
+//   list_retained              which tokens are retained
+//   give_merged                blocks for merged and retained pages
+//   merge_pairs                directions and norms are written
+//   retain_rows                what is retained is copied
+//   attend_partitions_merged   in the place of attend_partitions
+//
+// free_entries of quantized.cu frees the blocks whose KVs are all merged. Vectors are keys (part 0)
+// or values (part 1) of a head, as the cache has them: x is the deeper layer's, y the shallower
+// one's. Pair i of a method that merges layers First, First + 1, … has head i mod H of layers First
+// + 2·⌊i/H⌋ and the next.
+//
+// A head has four lists of pages: of keys and then of values, the merged ones and then the retained
+// ones. Merged ones are the shallower layer's head's alone. Their units are tokens:
+//
+//   merged    the direction, D elements in the cache's format; the norm in the shallower layer,
+//             in the deeper one
+//   retained  the logical index; the key or value
+#include "pages.cuh"
+#include "scan.cuh"
+
+constexpr int norm_bytes = 4, index_bytes = 4;
+
+// shallow_head returns the head, of L·H, of a pair's shallower layer; the other one is H further
+// on.
+__word__ int shallow_head(int pair, int layer, int heads) {
+  return (layer + pair / heads * 2) * heads + pair % heads;
+}
+
+// list_of returns a list of a head's pages.
+template <class lists_of>
+__word__ lists_of* list_of(lists_of* lists, int64 head, int part, bool retained, int stride) {
+  return lists + ((head * 2 + part) * 2 + retained) * stride;
+}
+
+// The pages of a list of merged, and of retained, keys or values.
+template <class format>
+__word__ units merged_units(char* keys, char* values, const int* list, int d, int shift) {
+  const int row = d * format::size;
+  return units::of(keys, values, list, int64(row) << shift, row + 2 * norm_bytes);
+}
+__word__ units retained_units(char* keys, char* values, const int* list, int row, int shift) {
+  return units::of(keys, values, list, int64(row) << shift, row + index_bytes);
+}
+
+// How vectors are merged.
+struct slerp {
+  float t, other;   // weight of the deeper layer, and of the shallower one
+  float eps;        // the smallest norm
+  float low, high;  // bounds on cosines
+};
+
+// A vector of at most 256 elements, of which a lane has each 32nd, as many as there are for the
+// first lane: those beyond the vector's end are 0.
+using vector = float[8];
+
+// each_element calls f(j) for each element number j of a lane.
+template <class function>
+__word__ void each_element(int d, const function& f) {
+#pragma unroll
+  for (int j = 0; j < 8; j++) {
+    if (j * warp_size >= d) break;
+    f(j);
+  }
+}
+
+// dot is the sum of the products of two vectors.
+__word__ float dot(const vector& a, const vector& b, int d) {
+  float sum = 0;
+  each_element(d, [&](int j) { sum = sum + a[j] * b[j]; });
+  return butterfly_sum(sum);
+}
+
+// Two vectors, as unit vectors and norms, and the angle between them.
+struct vectors {
+  vector x, y;
+  float deep, shallow, angle;
+};
+
+// unit brings a vector that lies at `row`, over its norm, which it returns.
+template <class format>
+__device__ __forceinline__ float unit(const char* row, int d, const slerp& by, vector& v) {
+  each_element(d, [&](int j) {
+    const int i = lane() + j * warp_size;
+    v[j] = i < d ? one<format>(row + i * format::size) : 0;
+  });
+  const float norm = larger(square_root(dot(v, v, d)), by.eps);
+  each_element(d, [&](int j) { v[j] = v[j] / norm; });
+  return norm;
+}
+
+// The key, or value, of a token in both layers of a pair.
+struct token {
+  int pair, part, i;  // i counts from the launch's first token
+  int head;           // of the shallower layer
+
+  // of says which a warp has: blocks of 8 warps along x, pairs along y, parts along z.
+  __word__ static token of(int first, int layer, int heads) {
+    const int pair = first + block_y();
+    return {pair, block_z(), int(block_x() * threads_x() + thread_x()) / warp_size,
+            shallow_head(pair, layer, heads)};
+  }
+
+  template <class format>
+  __device__ __forceinline__ vectors bring(const char* keys, const char* values, const int* tables,
+                                           int logical, int heads, int d, int shift, int stride,
+                                           const slerp& by) const {
+    const char* rows = part == 0 ? keys : values;
+    const int* table = tables + int64(head) * stride;
+    const int64 shallow = slot_of(table, logical, shift);
+    const int64 deep = slot_of(table + int64(heads) * stride, logical, shift);
+    vectors v;
+    v.deep = unit<format>(rows + deep * d * format::size, d, by, v.x);
+    v.shallow = unit<format>(rows + shallow * d * format::size, d, by, v.y);
+    v.angle = arccos_of(smaller(larger(dot(v.x, v.y, d), by.low), by.high));
+    return v;
+  }
+};
+
+// measure_pairs computes the distances of tokens of every pair of heads of a sequence. The names
+// that it has in common with merge_pairs:
+//
+//   keys, values  [N·B, D] in the cache's format
+//   tables    int32 [heads of all layers, stride]: plain blocks of the sequence
+//   layer, heads  the first layer that is merged; H
+//   from, n   logical index of the first token; how many
+//   d, shift, stride  D; log2(B); blocks that a table has room for
+//   t, other, eps, low, high  of the slerp: the deeper layer's weight, the shallower one's; the
+//             smallest norm; the smallest and largest cosine
+//
+//   distances  float32 [pairs, 2, n], written
+//
+// Grid: (⌈n/8⌉, pairs, 2) blocks of 256 threads, a warp for each token.
+//
+// Order: §3 for the three sums.
+//
+// Bytes: 2·D elements for each token and part. Operations: 8 for each pair of elements, of which
+// two divisions, and 31 exchanges.
+template <class format>
+__device__ __forceinline__ void measure_pairs(const char* keys, const char* values,
+                                              const int* tables, float* distances, int layer,
+                                              int heads, int from, int n, int d, int shift,
+                                              int stride, const slerp& by) {
+  const token own = token::of(0, layer, heads);
+  if (own.i >= n) return;
+  const vectors v =
+      own.bring<format>(keys, values, tables, from + own.i, heads, d, shift, stride, by);
+  if (lane() == 0) distances[(own.pair * 2 + own.part) * int64(n) + own.i] = v.angle / half_turn;
+}
+
+// block_most returns the largest v of all threads of the block.
+__word__ int block_most(block_sums& sums, int v) {
+  v = most_of_lanes(v);
+  if (lane() == 0) sums.warps[warp()] = v;
+  block_barrier();
+  return most_of_lanes(sums.warps[smaller(lane(), (threads_x() - 1) / warp_size)]);
+}
+
+// Rules by which tokens are retained.
+enum { by_ratio, by_threshold, by_limit };
+
+// list_retained lists the tokens of every pair of heads that are retained, K and V apart. Distances
+// are not negative, so their bits have their order as integers.
+//
+//   distances  float32 [pairs, 2, n]
+//   list       int32 [pairs, 2, n], written: logical indices, ascending, as many as counts says
+//   counts     int32 [pairs, 2], written
+//   limits     float32 [heads of all layers, 2]: of the shallower layer's heads, the distance
+//              above which later tokens are retained; written, or with rule 2 read
+//   layer, heads  the first layer that is merged; H
+//   from, n    logical index of the first token; how many
+//   rule       0: the `most` of largest distance, of equal ones the oldest; 1: those above
+//              d_max − γ·(d_max − d_min); 2: those above the limit
+//   most, gamma  of rules 0 and 1
+//
+// Grid: (pairs, 2) blocks of a multiple of 32 threads, at most 256.
+//
+// Bytes: 4 for each distance, with rule 0 31 times as many from the cache. Operations: as many.
+extern "C" __global__ void __launch_bounds__(256)
+list_retained(const int* __restrict__ distances, int* __restrict__ list, int* __restrict__ counts,
+              float* limits, int layer, int heads, int from, int n, int rule, int most,
+              float gamma) {
+  __shared__ block_sums sums[2];
+  const int row = block_x() * 2 + block_y();
+  const int* own = distances + int64(row) * n;
+  float* limit = limits + 2 * shallow_head(block_x(), layer, heads) + block_y();
+  int bound = 0, ties = 0;  // retained are those above the bound, and so many that are equal
+  if (rule == by_ratio) {
+    // The bound is the distance number `most`, the largest that so many reach.
+    int turn = 0;
+    for (uint32 bit = 1u << 30; bit != 0; bit >>= 1, turn ^= 1) {
+      int reach = 0;
+      for (int i = thread_x(); i < n; i += threads_x()) reach += own[i] >= int(bound | bit);
+      if (block_sum(sums[turn], reach) >= most) bound |= bit;
+    }
+    int above = 0;
+    for (int i = thread_x(); i < n; i += threads_x()) above += own[i] > bound;
+    ties = most - block_sum(sums[turn], above);
+    block_barrier();
+  } else if (rule == by_threshold) {
+    int top = 0, bottom = -0x7fffffff;  // of distances, and of their opposites
+    for (int i = thread_x(); i < n; i += threads_x()) {
+      top = larger(top, own[i]);
+      bottom = larger(bottom, -own[i]);
+    }
+    const float high = float_of(block_most(sums[0], top));
+    const float low = float_of(-block_most(sums[1], bottom));
+    bound = bits_of(high - gamma * (high - low));
+    block_barrier();
+  } else {
+    bound = bits_of(*limit);
+  }
+  int kept = 0, equal = 0, rest = -1;  // rest: the largest distance of one that is not retained
+  for (int base = 0; base < n; base += threads_x()) {
+    const int i = base + thread_x();
+    const int x = i < n ? own[i] : -1;
+    const place tie = block_scan(sums[0], i < n && x == bound);
+    const bool keep = i < n && (x > bound || (x == bound && equal + tie.before < ties));
+    const place before = block_scan(sums[1], keep);
+    if (keep) {
+      list[int64(row) * n + kept + before.before] = from + i;
+    } else {
+      rest = larger(rest, x);
+    }
+    kept += before.total;
+    equal += tie.total;
+  }
+  block_barrier();
+  rest = block_most(sums[0], rest);
+  if (thread_x() != 0) return;
+  counts[row] = kept;
+  if (rule == by_ratio) *limit = rest < 0 ? -1 : float_of(rest);
+  if (rule == by_threshold) *limit = float_of(bound);
+}
+
+// give_merged gives blocks that were taken to the lists of pairs of heads of a sequence, in the
+// order of pairs, and of each pair merged keys, retained keys, merged values and retained values of
+// the shallower layer's head, and retained keys and values of the deeper one's.
+//
+//   taken    int32: physical blocks
+//   offsets  int32 [pairs of the launch]: where a pair's begin
+//   lists    int32 [heads of all layers, 2, 2, stride]: of the sequence, written
+//   owners   int32 [N, 4], written
+//   held     int32 [heads of all layers, 2]: KVs that are retained
+//   counts   int32 [pairs, 2]: KVs that are retained now, beside those
+//   sequence  its number
+//   first    the launch's first pair
+//   layer, heads  the first layer that is merged; H
+//   have, more    merged pages that a list has; that it gets
+//   each     KVs of a page of retained ones
+//   stride   pages that a list has room for
+//
+// Grid: a block of a multiple of 32 threads, at most 256, for each pair. Bytes: 24 for each block.
+extern "C" __global__ void __launch_bounds__(256)
+give_merged(const int* __restrict__ taken, const int* __restrict__ offsets, int* __restrict__ lists,
+            owner* __restrict__ owners, const int* __restrict__ held,
+            const int* __restrict__ counts, int sequence, int first, int layer, int heads,
+            int have, int more, int each, int stride) {
+  const int pair = first + block_x();
+  const int shallow = shallow_head(pair, layer, heads);
+  const int* from = taken + offsets[block_x()];
+  for (int run = 0; run < 6; run++) {
+    const bool deep = run >= 4, retained = deep || run % 2 == 1;
+    const int part = deep ? run - 4 : run / 2, head = deep ? shallow + heads : shallow;
+    int start = have, pages = more;
+    if (retained) {
+      const int kvs = held[2 * shallow + part];
+      start = (kvs + each - 1) / each;
+      pages = (kvs + counts[2 * pair + part] + each - 1) / each - start;
+    }
+    int* list = list_of(lists, head, part, retained, stride) + start;
+    for (int i = thread_x(); i < pages; i += threads_x()) {
+      list[i] = from[i];
+      owners[from[i]] = owner_of_page(sequence, head, heads, part, start + i);
+    }
+    from += pages;
+  }
+}
+
+// merge_pairs merges tokens of some pairs of heads of a sequence.
+//
+//   keys, values  units are written to merged pages
+//   lists    int32 [heads of all layers, 2, 2, list_stride]: of the sequence
+//   first    the launch's first pair
+//   list_stride  pages that a list has room for
+//
+// Grid: (⌈n/8⌉, pairs of the launch, 2) blocks of 256 threads, a warp for each token.
+//
+// Bytes: 2·D elements are read and a unit written, for each token and part. Operations: 16 for each
+// pair of elements, of which three divisions; 36 exchanges.
+template <class format>
+__device__ __forceinline__ void merge_pairs(char* keys, char* values, const int* tables,
+                                            const int* lists, int first, int layer, int heads,
+                                            int from, int n, int d, int shift, int stride,
+                                            int list_stride, const slerp& by) {
+  const token own = token::of(first, layer, heads);
+  if (own.i >= n) return;
+  vectors v = own.bring<format>(keys, values, tables, from + own.i, heads, d, shift, stride, by);
+  const float sine = sine_of(v.angle);
+  float deep = by.t, shallow = by.other;
+  if (sine > by.eps || sine < -by.eps) {
+    shallow = sine_of(shallow * v.angle) / sine;
+    deep = sine_of(deep * v.angle) / sine;
+  }
+  const float more = deep - shallow;
+  vector e;
+  each_element(d, [&](int j) { e[j] = shallow * (v.y[j] + v.x[j]) + more * v.x[j]; });
+  const float length = larger(square_root(dot(e, e, d)), by.eps);
+  const units to = merged_units<format>(
+      keys, values, list_of(lists, own.head, own.part, false, list_stride), d, shift);
+  const int u = from + own.i;
+  each_element(d, [&](int j) {
+    const int i = lane() + j * warp_size;
+    if (i < d) store_one<format>(to.at(u, i * format::size), e[j] / length);
+  });
+  if (lane() < 2) {
+    *reinterpret_cast<float*>(to.at(u, d * format::size + lane() * norm_bytes)) =
+        lane() == 0 ? v.shallow : v.deep;
+  }
+}
+
+// retain_rows copies keys or values of some pairs of heads of a sequence that are retained, behind
+// those that are, each behind its index.
+//
+//   keys, values  [N·B, row] bytes: read in plain blocks, written in pages of retained ones
+//   tables   int32 [heads of all layers, stride]: plain blocks of the sequence
+//   lists    int32 [heads of all layers, 2, 2, list_stride]: of the sequence
+//   list, counts  as list_retained leaves them
+//   held     int32 [heads of all layers, 2]: KVs that were retained before
+//   first    the launch's first pair
+//   layer, heads  the first layer that is merged; H
+//   n        entries of list for each pair and part
+//   row, shift, stride, list_stride  bytes of a key; log2(B); room of a table and of a list
+//
+// Grid: (⌈most/8⌉, pairs of the launch, 4) blocks of 256 threads, for the most that a pair retains
+// of K or V: a warp for each; along z keys and values of the shallower layer and of the deeper one.
+//
+// Bytes: a row read and a unit written, each. That is the floor.
+extern "C" __global__ void __launch_bounds__(256)
+retain_rows(char* keys, char* values, const int* __restrict__ tables,
+            const int* __restrict__ lists, const int* __restrict__ list,
+            const int* __restrict__ counts, const int* __restrict__ held, int first, int layer,
+            int heads, int n, int row, int shift, int stride, int list_stride) {
+  const int pair = first + block_y(), part = block_z() % 2;
+  const int shallow = shallow_head(pair, layer, heads);
+  const int head = shallow + block_z() / 2 * heads;
+  const int k = (block_x() * threads_x() + thread_x()) / warp_size;
+  if (k >= counts[2 * pair + part]) return;
+  const int logical = list[(2 * pair + part) * int64(n) + k];
+  const units to =
+      retained_units(keys, values, list_of(lists, head, part, true, list_stride), row, shift);
+  const int64 slot = slot_of(tables + int64(head) * stride, logical, shift);
+  const char* from = (part == 0 ? keys : values) + slot * row;
+  const int u = held[2 * shallow + part] + k;
+  if (lane() == 0) *reinterpret_cast<int*>(to.at(u, 0)) = logical;
+  for (int i = 4 * lane(); i < row; i += 4 * warp_size) {
+    *reinterpret_cast<uint32*>(to.at(u, index_bytes + i)) =
+        *reinterpret_cast<const uint32*>(from + i);
+  }
+}
+
+// merged reads a partition's keys, or values: the first `count` KVs of the head are merged, and the
+// others in the plain blocks of `rows`; those of the merged ones that are retained are read as they
+// were.
+template <class format>
+struct merged {
+  units directions, retained;
+  const char* rows;
+  const int* table;
+  int shift;
+  int count, held;  // merged; retained
+  int norm;         // byte of a unit that the layer's norm is at
+
+  // find notes the slots of KVs in plain blocks, of retained ones which they are, and of others −1.
+  __device__ __forceinline__ void find(const share& s, int start, int n) const {
+    for (int i = lane(); i < n; i += warp_size) {
+      s.places[i] = start + i < count ? -1 : slot_of(table, start + i, shift);
+    }
+    warp_barrier();
+    int low = 0, high = held;  // the first that is not before the partition
+    while (low < high) {
+      const int middle = (low + high) / 2;
+      if (index(middle) < start) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    for (int k = low + lane(); k < held; k += warp_size) {
+      const int i = index(k) - start;
+      if (i >= n) break;
+      s.places[i] = k;
+    }
+  }
+
+  __device__ __forceinline__ int index(int k) const {
+    return *reinterpret_cast<const int*>(retained.at(k, 0));
+  }
+
+  // four reads elements column to column + 3 of a KV.
+  __device__ __forceinline__ float4 four(int logical, int place, int column, int d) const {
+    float4 x;
+    if (logical >= count) {
+      float v[4];
+      format::decode(rows + (int64(place) * d + column) * format::size, v);
+      for (int j = 0; j < 4; j++) x.at[j] = v[j];
+    } else if (place >= 0) {  // at a multiple of 4 bytes
+      if constexpr (format::size == 4) {
+        for (int j = 0; j < 4; j++) {
+          x.at[j] = one<format>(retained.at(place, index_bytes + (column + j) * format::size));
+        }
+      } else {
+        two(x, retained, place, index_bytes + column * format::size);
+      }
+    } else {
+      const float length = *reinterpret_cast<const float*>(directions.at(logical, norm));
+      two(x, directions, logical, column * format::size);
+      for (int j = 0; j < 4; j++) x.at[j] = x.at[j] * length;
+    }
+    return x;
+  }
+
+  // two reads four elements, two at a time.
+  __device__ __forceinline__ static void two(float4& x, const units& from, int u, int byte) {
+    for (int half = 0; half < 4; half += 2) {
+      float v[2];
+      format::decode(from.at(u, byte + half * format::size), v);
+      for (int j = 0; j < 2; j++) x.at[half + j] = v[j];
+    }
+  }
+};
+
+// attend_merged is attend_partitions with both parts read by `merged`.
+template <class format>
+__device__ __forceinline__ void attend_merged(
+    const float* __restrict__ q, char* keys, char* values, const int* __restrict__ sequences,
+    const int* __restrict__ tables, const int* __restrict__ lengths, float* __restrict__ weights,
+    float* __restrict__ maxima, float* __restrict__ sums, float* __restrict__ o, int heads,
+    int all, int group, int d, int shift, int stride, int partitions, float scale,
+    const int* __restrict__ counts, const int* __restrict__ lists, const int* __restrict__ held,
+    int list_stride, int deep) {
+  const warp_share own = warp_share::of(sequences, lengths, heads, all, group);
+  if (own.n <= 0) return;
+  const int64 shallow = own.place - (deep != 0 ? heads : 0);
+  const int row = d * format::size;
+  merged<format> parts[2];
+#pragma unroll
+  for (int part = 0; part < 2; part++) {
+    parts[part] = {
+        merged_units<format>(keys, values, list_of(lists, shallow, part, false, list_stride), d,
+                             shift),
+        retained_units(keys, values, list_of(lists, own.place, part, true, list_stride), row,
+                       shift),
+        part == 0 ? keys : values, tables + own.place * stride, shift,
+        counts[2 * own.sequence + part], held[2 * own.place + part],
+        row + (deep != 0 ? norm_bytes : 0)};
+  }
+  attend_read(own, parts[0], parts[1], q, weights, maxima, sums, o, group, d, partitions, scale);
+}
+
+// attend_partitions_merged attends to each partition by itself, as attend_partitions does, in a
+// layer that is merged with another.
+//
+//   counts       int32 [batch, 2]: of each sequence's heads the keys and the values that are merged
+//   lists        int32 [sequences, heads of all layers, 2, 2, list_stride], from the layer's first
+//                head on
+//   held         int32 [sequences, heads of all layers, 2], likewise: keys and values that are retained
+//   list_stride  pages that a list has room for
+//   deep         1 in the deeper layer of a pair: merged pages are those of the heads H before
+//
+// The rest, and the grid, as attend_partitions has them; of the tables no entry is read whose
+// KVs are all merged. The shared memory is that for rows of float32.
+//
+// Bytes: for a merged KV 2·D elements and 8 bytes of norms; of a retained one its index, too.
+// Operations: one more for each element.
+#define MERGED(format)                                                                          \
+  extern "C" __global__ void __launch_bounds__(256) measure_pairs_##format(                     \
+      const char* keys, const char* values, const int* tables, float* distances, int layer,     \
+      int heads, int from, int n, int d, int shift, int stride, float t, float other,           \
+      float eps, float low, float high) {                                                       \
+    measure_pairs<format>(keys, values, tables, distances, layer, heads, from, n, d, shift,     \
+                          stride, slerp{t, other, eps, low, high});                             \
+  }                                                                                             \
+  extern "C" __global__ void __launch_bounds__(256) merge_pairs_##format(                       \
+      char* keys, char* values, const int* tables, const int* lists, int first, int layer,      \
+      int heads, int from, int n, int d, int shift, int stride, int list_stride, float t,       \
+      float other, float eps, float low, float high) {                                          \
+    merge_pairs<format>(keys, values, tables, lists, first, layer, heads, from, n, d, shift,    \
+                        stride, list_stride, slerp{t, other, eps, low, high});                  \
+  }                                                                                             \
+  extern "C" __global__ void __launch_bounds__(warp_size, 16) attend_partitions_merged_##format( \
+      const float* q, char* keys, char* values, const int* sequences, const int* tables,        \
+      const int* lengths, float* weights, float* maxima, float* sums, float* o, int heads,      \
+      int all, int group, int d, int shift, int stride, int partitions, float scale,            \
+      const int* counts, const int* lists, const int* held, int list_stride, int deep) {        \
+    attend_merged<format>(q, keys, values, sequences, tables, lengths, weights, maxima, sums,   \
+                          o, heads, all, group, d, shift, stride, partitions, scale, counts,    \
+                          lists, held, list_stride, deep);                                      \
+  }
+MERGED(f32)
+MERGED(f16)
+MERGED(bf16)

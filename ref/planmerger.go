@@ -1,0 +1,65 @@
+package ref
+
+import "kvcompress/kv"
+
+// Retention says which tokens of a pair of heads a [Merger] retains, K and V apart, by the distances
+// of their vectors (NUMERICS.md, "Merged vectors").
+type Retention struct {
+	Gamma     float64
+	Threshold bool // the first merge retains those above a limit; else by ratio
+	Later     bool // a token that is merged later is retained if its distance is above the first merge's limit
+}
+
+// PlanMerger returns the plan of a Merger: of every pair of heads all that is not merged yet, keys before values. retain
+// returns, for n of a part from logical index from on of the pair number pair, those that are retained, and the limit for
+// later ones. Of the heads only lengths are read.
+func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int, part kv.Part, from, n int) (kept []int32, limit float32)) Plan {
+	var p Plan
+	edits := make([][]Edit, len(heads))
+	for i, pair := range m.Merging().pairs(cfg.Shape.KVHeads) {
+		h := &heads[pair[0]]
+		for _, part := range []kv.Part{kv.Keys, kv.Values} {
+			from := h.End(part)
+			n := h.KVs() - from
+			if n <= 0 {
+				continue
+			}
+			kept, limit := retain(i, part, from, n)
+			if len(kept) == 0 {
+				kept = nil
+			}
+			kvs := make([]int32, n)
+			for k := range kvs {
+				kvs[k] = int32(from + k)
+			}
+			p.Asked += 2 * n
+			for side, head := range pair {
+				edits[head] = append(edits[head], Edit{Op: Merge, Part: part, Head: head, With: pair[1-side], KVs: kvs, Retained: kept, Limit: limit})
+			}
+		}
+	}
+	for _, of := range edits {
+		p.Edits = append(p.Edits, of...)
+	}
+	p.Needs, p.Takes = needs(MergerBlocks(cfg, heads, m, &p))
+	return p
+}
+
+// plannedMerge returns a plan that takes and frees as many blocks as that of a Merger; known is false where keys and values
+// decide how many.
+func plannedMerge(cfg *kv.Config, s *kv.Sequence, m Merger) (p Plan, known bool) {
+	known = true
+	p = PlanMerger(cfg, s.Heads, m, func(_ int, _ kv.Part, from, n int) (kept []int32, limit float32) {
+		kvs, ok := m.Retains(n)
+		known = known && ok
+		if from > 0 { // none of later tokens
+			kvs = 0
+		}
+		return make([]int32, kvs), 0
+	})
+	if q, ok := m.(Quantizer); ok {
+		first := PlanQuantizer(cfg, s, q)
+		p = first.then(&p)
+	}
+	return p, known
+}

@@ -1,0 +1,94 @@
+package export
+
+import (
+	"io"
+
+	"kvcompress/bench"
+)
+
+// Cell is a row of a method in one category and mode of a bench. What was not measured is
+// absent: all figures of a cell without prompts, what is relative to the full cache where
+// that has none or a score of 0, and the divergence of the full cache from itself.
+type Cell struct {
+	Mode       string   `parquet:"mode,dict"`
+	Budget     string   `parquet:"budget,dict"` // 1, 1/2, 1/4 of the full cache's bytes
+	Method     string   `parquet:"method,dict"`
+	Category   string   `parquet:"category,dict"`
+	N          int64    `parquet:"n"`              // prompts
+	Missing    int64    `parquet:"missing"`        // prompts of the plan that are not in it
+	Score      *float64 `parquet:"score,optional"` // mean, with the limits of a 95 % interval
+	Low        *float64 `parquet:"low,optional"`
+	High       *float64 `parquet:"high,optional"`
+	Exact      *float64 `parquet:"exact,optional"`      // part of the prompts whose answer is right as a whole
+	Relative   *float64 `parquet:"relative,optional"`   // of the full cache's score
+	Divergence *float64 `parquet:"divergence,optional"` // in nats
+	Bytes      *float64 `parquet:"bytes,optional"`      // part of the full cache's
+	Peak       *float64 `parquet:"peak,optional"`
+}
+
+// Place is a row of a method at one length and depth of a grid.
+type Place struct {
+	Mode   string   `parquet:"mode,dict"`
+	Budget string   `parquet:"budget,dict"`
+	Method string   `parquet:"method,dict"`
+	Length int64    `parquet:"length"` // tokens of the context
+	Depth  float64  `parquet:"depth"`  // of the passkey, from 0 to 1
+	N      int64    `parquet:"n"`
+	Score  *float64 `parquet:"score,optional"`
+}
+
+// Bench writes a row for each cell of a bench, or of one with a grid for each place, in the
+// format of a file's extension: .csv, .jsonl or .parquet.
+func Bench(w io.Writer, ext string, t *bench.Table) error {
+	if t.Plan.Grid == nil {
+		return writeRows(w, ext, cellsOf(t))
+	}
+	return writeRows(w, ext, placesOf(t))
+}
+
+// writeRows writes rows that are all there.
+func writeRows[Row any](w io.Writer, ext string, list []Row) error {
+	t := newTable[Row](w, ext)
+	for _, r := range list {
+		if t.err == nil {
+			t.err = t.write(r)
+		}
+	}
+	return t.Close()
+}
+
+// measured returns a figure, nil if there is none.
+func measured(v float64, is bool) *float64 {
+	if !is {
+		return nil
+	}
+	return &v
+}
+
+func cellsOf(t *bench.Table) []Cell {
+	var rows []Cell
+	for _, c := range t.Cells {
+		some := c.N > 0
+		full := t.Cell(c.Mode, 1, bench.Full, c.Category)
+		rows = append(rows, Cell{
+			string(c.Mode), c.Budget.String(), c.Row, c.Category, int64(c.N), int64(c.Missing),
+			measured(c.Score, some), measured(c.Low, some), measured(c.High, some), measured(c.Exact, some),
+			measured(c.Relative, some && full != nil && full.Score > 0), measured(c.Divergence, some && c.Row != bench.Full),
+			measured(c.Bytes, some), measured(c.Peak, some),
+		})
+	}
+	return rows
+}
+
+func placesOf(t *bench.Table) []Place {
+	var rows []Place
+	for _, h := range t.Heats {
+		for l, length := range t.Plan.Grid.Lengths {
+			for d := range t.Plan.Grid.Depths {
+				n := h.N[l][d]
+				rows = append(rows, Place{string(h.Mode), h.Budget.String(), h.Row, int64(length), t.Plan.Grid.Depth(d), int64(n), measured(h.Score[l][d], n > 0)})
+			}
+		}
+	}
+	return rows
+}

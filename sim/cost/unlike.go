@@ -1,0 +1,62 @@
+package cost
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"kvcompress/sim/catalog"
+)
+
+// Unlike says in a sentence what of a deployment none of the runs had that a fit is to, so
+// that the fit's error is not of it; "" where there is nothing. It goes by the models that
+// ran: their layers, and the formats of their weights.
+func (f *Fit) Unlike(d *Deployment) string {
+	var ran []catalog.Model
+	for _, name := range f.Models {
+		if m, err := catalog.FindModel(name); err == nil {
+			ran = append(ran, m)
+		}
+	}
+	if len(ran) == 0 {
+		return ""
+	}
+	none := func(of func(*catalog.Model) bool) bool {
+		for i := range ran {
+			if of(&ran[i]) {
+				return false
+			}
+		}
+		return of(&d.Model)
+	}
+	var list []string
+	for _, kind := range []struct {
+		name string
+		of   func(*catalog.Model) bool
+	}{
+		{"a mixture of experts", func(m *catalog.Model) bool { return m.Experts.Total > 0 }},
+		{"multi-head latent attention", func(m *catalog.Model) bool { return m.Latent > 0 }},
+		{"layers with windows", func(m *catalog.Model) bool { return m.Count(catalog.Windowed) > 0 }},
+		{"linear-time layers", func(m *catalog.Model) bool { return m.Count(catalog.Stateful) > 0 }},
+	} {
+		if none(kind.of) {
+			list = append(list, kind.name)
+		}
+	}
+	formats := f.Formats
+	if len(formats) == 0 {
+		for i := range ran {
+			formats = append(formats, string(ran[i].Weights))
+		}
+	}
+	if d.Weights.Bits() < 16 && !slices.Contains(formats, string(d.Weights)) {
+		list = append(list, fmt.Sprintf("weights in %s", d.Weights))
+	}
+	if n := d.stages(); n > 1 {
+		list = append(list, fmt.Sprintf("%d stages", n))
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("The error to expect is that of runs of %s: none of them had %s.", strings.Join(f.Models, ", "), strings.Join(list, " or "))
+}
