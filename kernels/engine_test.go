@@ -254,3 +254,44 @@ func TestPoison(t *testing.T) {
 		t.Errorf("%v, want %v", tables, want)
 	}
 }
+
+// TestPlace: a cache behind blocks that nobody touches holds the same as one by itself, under
+// the same numbers, and goes on from a copy.
+func TestPlace(t *testing.T) {
+	cfg := ref.Default()
+	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 256}
+	cfg.BlockSize, cfg.Blocks, cfg.Compression.MaxCacheTokens = 32, 50, 1
+	var caches [2]*kv.Cache
+	for i, before := range []int{0, 1<<17 + 32} {
+		e, err := New(checked(t, 0), cfg, func(kv.SeqID) (trace.Tensors, error) { return tokens(120), nil }, nil, Options{FreshBuffers: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(e.Place(before))
+		must(e.Prefill(0, 100))
+		must(e.Poison())
+		must(e.Decode([]kv.SeqID{0}))
+		if _, err := e.Compress(0); err != nil {
+			t.Fatal(err)
+		}
+		caches[i], err = e.Cache()
+		must(err)
+		must(e.Restore(caches[i]))
+		must(e.Decode([]kv.SeqID{0}))
+		caches[i], err = e.Cache()
+		must(err)
+		if err := e.Place(32); err == nil {
+			t.Error("a cache is placed elsewhere that is not empty")
+		}
+		must(e.Close())
+	}
+	if a, b := caches[0].Snapshot(), caches[1].Snapshot(); !reflect.DeepEqual(a, b) {
+		t.Errorf("%+v\nwant\n%+v", b, a)
+	}
+}

@@ -55,11 +55,12 @@ var edgeLong = []string{"random", "ada-snapkv"}
 
 const (
 	longEvery   = 32 // seeds
+	headsEvery  = 16
 	maxLongWork = 3e7
 	maxEdgeWork = 1e7
 )
 
-// EdgePipelines makes the edge pipelines of a seed, three to five of them, of those of the methods that have what
+// EdgePipelines makes the edge pipelines of a seed, three to six of them, of those of the methods that have what
 // lies at an edge: those of 163 seeds in a row have every combination of format, head size
 // and way of reading, and 64 all of edgeLong.
 func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
@@ -83,10 +84,19 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 			if i%longEvery == longEvery/2 {
 				return edgeOfLength(r, i/longEvery, others)
 			}
+			if i%headsEvery == headsEvery/4 {
+				return edgeOfHeads(r, i/headsEvery, others)
+			}
 			return of(r, others)
 		},
 		func(r *rand.Rand) (*Pipeline, error) { return of(r, own) },
 		func(r *rand.Rand) (*Pipeline, error) { return edgeOfPages(r, i, own) },
+		func(r *rand.Rand) (*Pipeline, error) {
+			if i%2 == 1 {
+				return nil, nil
+			}
+			return edgeOfMerging(r, i/2, own)
+		},
 	} {
 		if k < 3 && len(others) == 0 || k >= 3 && len(own) == 0 {
 			continue
@@ -106,23 +116,36 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 	return all, nil
 }
 
-// hardInputs gives a third of the edge pipelines hard values, and a third of them, where blocks are
+// subnormal are values of which most are subnormal in a format.
+var subnormal = map[dtype.DType]float32{dtype.F32: 0x1p-128, dtype.BF16: 0x1p-128, dtype.F16: 0x1p-19, dtype.E4M3: 0x1p-6, dtype.E5M2: 0x1p-14}
+
+// hardInputs gives half of the edge pipelines hard values, and a third, where blocks are
 // large, a place beyond 2 GiB.
 func (p *Pipeline) hardInputs(r *rand.Rand) {
 	in := &p.Inputs
-	switch r.IntN(12) {
-	case 3:
-		in.Mirror = true
+	kind := r.IntN(12)
+	if o := p.observation(); o != nil && o.Scorer != nil { // it goes by more than attention's scores
+		kind %= 6
+	}
+	in.Integers = in.Integers && (kind == 0 || kind > 5)
+	switch kind {
 	case 0:
-		in.Integers, in.Edges = false, true
+		in.Mirror = true
 	case 1:
-		in.Integers, in.Scale = false, 12
+		in.Edges = true
 	case 2:
-		if in.Integers = false; p.Config.DType == dtype.F32 || p.Config.DType == dtype.BF16 {
-			in.Scale = 0x1p-128
-		} else { // all would be 0
-			in.Edges = true
+		in.Scale = 12 // scores differ by 87 to 104, where e^x is subnormal
+	case 3:
+		in.Scale = 0x1p-45 // norms are about as small as what they count as at least
+	case 4:
+		in.Scale = subnormal[p.Config.DType]
+	case 5:
+		if in.Edges = p.Config.DType == dtype.F16; !in.Edges {
+			in.Scale = 0x1p40 // beyond all bounds of what is counted
 		}
+	}
+	if p.ownPages() && r.IntN(2) == 0 {
+		in.Integers, in.Edges, in.Grid = false, false, true
 	}
 	if r.IntN(3) == 0 {
 		p.placeFar()
@@ -139,30 +162,55 @@ func edgeAxes(i int) (format, size, round int) {
 // there is none.
 func edgeOfReading(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	format, size, round := edgeAxes(i)
-	return edgeOf(r, i, edgeFormats[format], size, round, edgeReadings[(size+round)%len(edgeReadings)], methods)
+	return edgeOf(r, i, 1, edgeFormats[format], size, round, edgeReadings[(size+round)%len(edgeReadings)], methods)
 }
 
-// edgeOfPages makes the i-th pipeline of a format that quantized pages may have and a head size.
+// edgeOfPages makes the i-th pipeline of a format that quantized pages may have, bits of a code
+// and a head size: 156 in a row have every combination.
 func edgeOfPages(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
-	formats := edgeFormats[:pageFormats]
-	size := i / len(formats)
-	return edgeOf(r, i, formats[i%len(formats)], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods)
+	format, bits := i%pageFormats, i/pageFormats%maxBits+1
+	size := i / pageFormats / maxBits
+	for range maxEdgeDraws {
+		p, err := edgeOf(r, i, 1, edgeFormats[format], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods)
+		if p == nil || err != nil {
+			return p, err
+		}
+		p.set("bits", bits)
+		if cfg := p.config(); cfg.Validate() == nil {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// edgeOfMerging makes the i-th pipeline of MiniCache: those of 39 numbers in a row have every
+// format and head size. It is nil if MiniCache is none of the methods, or if that is too much work.
+func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == "minicache" })
+	if k < 0 {
+		return nil, nil
+	}
+	size := i / pageFormats
+	return edgeOf(r, i, 2, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods[k:k+1])
 }
 
 // anyReading takes any method.
 func anyReading(ref.Method) bool { return true }
 
 // pageFormats are the first of edgeFormats, of a cache with quantized pages: scales have no type in
-// one of fp8.
-const pageFormats = 3
+// one of fp8. Codes have up to maxBits.
+const (
+	pageFormats = 3
+	maxBits     = 4
+)
 
-// edgeOf makes the i-th pipeline of a format, a head size and methods that read in a way; nil if
+// edgeOf makes the i-th pipeline of a number of layers, a format, a head size and methods that read in a way; nil if
 // there is none.
-func edgeOf(r *rand.Rand, i int, format dtype.DType, size, round int, reading func(ref.Method) bool, methods []*draw.Method) (*Pipeline, error) {
+func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, reading func(ref.Method) bool, methods []*draw.Method) (*Pipeline, error) {
 	for range maxEdgeDraws {
 		p := &Pipeline{
 			Shape: kv.Shape{
-				Layers: 1, KVHeads: 1 + r.IntN(2), HeadSize: edgeHeadSizes[size],
+				Layers: layers, KVHeads: 1 + r.IntN(2), HeadSize: edgeHeadSizes[size],
 				Group: edgeGroups[(i+size+5*round)%len(edgeGroups)],
 			},
 			Inputs: Inputs{Seed: r.Uint64(), Integers: r.IntN(8) == 0, Scale: 1},
@@ -264,6 +312,41 @@ func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 	return nil, nil
 }
 
+// manyHeads are layers and KV heads: more of them than a block of threads has threads, than the
+// first 64 quotas, than 1,024.
+var manyHeads = [][2]int{{1, 257}, {65, 1}, {2, 513}, {3, 86}, {33, 8}}
+
+// edgeOfHeads makes the i-th pipeline of KV-Compress on many heads, of which some lose blocks
+// of equal cost: from all heads, from each alone, from the layers alike. It is nil if
+// KV-Compress is none of the methods.
+func edgeOfHeads(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == ref.KVCompress })
+	if k < 0 {
+		return nil, nil
+	}
+	for range maxEdgeDraws {
+		heads := manyHeads[i%len(manyHeads)]
+		p := &Pipeline{
+			Shape:  kv.Shape{Layers: heads[0], KVHeads: heads[1], HeadSize: 8, Group: 1},
+			Inputs: Inputs{Seed: r.Uint64(), Integers: r.IntN(2) == 0, Scale: 1},
+		}
+		p.Config = ref.Default()
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, 1, 2, 4), pick(r, edgeFormats...), 1
+		found, err := p.drawMethod(r, methods[k:k+1], anyReading)
+		if err != nil || !found {
+			return nil, err
+		}
+		c := &p.Config.Compression
+		*c = ref.Compression{MaxCacheTokens: 2 + r.IntN(8), ProtectedWindow: r.IntN(3), HeadBias: c.HeadBias, BiasWeight: c.BiasWeight}
+		c.Uniform, c.EvenLayers = i%3 == 1, i%3 == 2
+		p.fillEdges(r, 20+r.IntN(20))
+		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxEdgeWork {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
 // maxEdgeDraws bounds the draws for one that is not too much work.
 const maxEdgeDraws = 100
 
@@ -297,10 +380,38 @@ func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.
 	return false, nil
 }
 
+// ownPages reports whether the pipeline's method has pages of formats of its own.
+func (p *Pipeline) ownPages() bool {
+	_, quantizes := p.newMethod().(ref.Quantizer)
+	return quantizes
+}
+
+// observation returns what the pipeline's method watches; nil if nothing.
+func (p *Pipeline) observation() *ref.Observation {
+	if m := p.newMethod(); m != nil {
+		return m.Observe()
+	}
+	return nil
+}
+
+// newMethod returns the pipeline's method; nil if there is none such.
+func (p *Pipeline) newMethod() ref.Method {
+	cfg := p.config()
+	m, err := cfg.NewMethod()
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
 // fillEdges draws a cache that has room for one or two prompts, a second of 0 is none, and
 // what is done: each is compressed between decode steps.
 func (p *Pipeline) fillEdges(r *rand.Rand, prompts ...int) {
 	cfg := &p.Config
+	rounds := 5
+	if p.ownPages() && r.IntN(2) == 0 {
+		rounds = 50 // tokens of several pages
+	}
 	var all []kv.SeqID
 	blocks := 0
 	for i, n := range prompts {
@@ -309,15 +420,15 @@ func (p *Pipeline) fillEdges(r *rand.Rand, prompts ...int) {
 		}
 		id := kv.SeqID(i)
 		all = append(all, id)
-		p.Inputs.Tokens = append(p.Inputs.Tokens, n+8)
-		blocks += (n+8)/cfg.BlockSize + 2
+		p.Inputs.Tokens = append(p.Inputs.Tokens, n+rounds+3)
+		blocks += (n+rounds+3)/cfg.BlockSize + 2
 		p.Operations = append(p.Operations, Operation{OpPrefill, []kv.SeqID{id}, n})
 		if r.IntN(3) > 0 {
 			p.Operations = append(p.Operations, Operation{OpCompress, []kv.SeqID{id}, 0})
 		}
 	}
 	cfg.Blocks = blocks * p.Shape.Layers * p.Shape.KVHeads
-	for range 5 {
+	for range rounds {
 		p.Operations = append(p.Operations, Operation{OpDecode, slices.Clone(all), 0})
 		p.Operations = append(p.Operations, Operation{OpCompress, []kv.SeqID{pick(r, all...)}, 0})
 	}

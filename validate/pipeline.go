@@ -44,6 +44,7 @@ type Inputs struct {
 	Integers bool    `json:"integers,omitempty"` // −4 to 4, whose sums are exact and often equal; else from −Scale to Scale
 	Edges    bool    `json:"edges,omitempty"`    // at the edges of the formats of a cache
 	Mirror   bool    `json:"mirror,omitempty"`   // every other token has the negative of the one before, so that sums become 0
+	Grid     bool    `json:"grid,omitempty"`     // halves from 0 to 3, times a number: quotients that lie halfway between two codes
 	Scale    float32 `json:"scale,omitempty"`
 }
 
@@ -228,13 +229,14 @@ func enter(op Operation, tokens map[kv.SeqID]int) {
 
 // open returns the inputs of a sequence.
 func (p Pipeline) open(id kv.SeqID) (trace.Tensors, error) {
-	return &madeUp{p.Shape, p.Inputs, id}, nil
+	return &madeUp{p.Shape, p.Inputs, p.Config.KVScale, id}, nil
 }
 
 // madeUp are the inputs of one sequence of a pipeline.
 type madeUp struct {
 	shape  kv.Shape
 	inputs Inputs
+	scale  *kv.Scale // of the cache
 	id     kv.SeqID
 }
 
@@ -244,6 +246,12 @@ func (m *madeUp) Close() error { return nil }
 
 func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 	row := t.Heads(m.shape) * m.shape.HeadSize
+	times := float32(1) // edges are such after the division by the scale
+	if m.inputs.Edges && t == trace.K {
+		times, _ = m.scale.Of(layer)
+	} else if m.inputs.Edges && t == trace.V {
+		_, times = m.scale.Of(layer)
+	}
 	for i := range n {
 		key, token, sign := m.inputs.Seed, from+i, float32(1)
 		if m.inputs.Mirror {
@@ -253,7 +261,7 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 			key = mix(key ^ x)
 		}
 		for j := range row {
-			dst[i*row+j] = sign * m.inputs.value(mix(key^uint64(j)))
+			dst[i*row+j] = sign * times * m.inputs.value(mix(key^uint64(j)))
 		}
 	}
 	return nil
@@ -266,6 +274,8 @@ func (in *Inputs) value(bits uint64) float32 {
 		return float32(int(bits>>32%9) - 4)
 	case in.Edges:
 		return edge(bits)
+	case in.Grid:
+		return float32(bits>>32%7) / 2 * math.Float32frombits(uint32(in.Seed)&0x7fffff|127<<23) // times 1 to 2
 	case bits&0x3f == 0:
 		return float32(math.Copysign(0, -1))
 	default:

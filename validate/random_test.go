@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -203,6 +204,9 @@ func TestPipelineRefuses(t *testing.T) {
 		{`"blocks":40`, `"blocks":67000000`, "more than"},
 		{`"scale":1`, `"scale":1e30`, "scale"},
 		{`"operation":"prefill"`, `"operation":"fly"`, "fly"},
+		{`"operations"`, `"before":33,"operations"`, "before 33"},
+		{`"operations"`, `"before":3200000000,"operations"`, "before 3200000000"},
+		{`"operation":"prefill","sequences":[0]`, `"operation":"scores","sequences":[0,0]`, "scores"},
 		{`{"shape"`, `{"rats":1,"shape"`, "rats"},
 	} {
 		text := Pipeline{
@@ -244,6 +248,8 @@ func TestRandomPipelines(t *testing.T) {
 			"scales": p.Config.KVScale != nil, "scales of each layer": p.Config.KVScale != nil && len(p.Config.KVScale.K) > 1,
 			"2¹⁶ blocks": s.Heads()*p.Inputs.Tokens[0] > 1<<16, "more heads than threads": s.Heads() > 256, "many layers": s.Layers > 32, "many sequences": len(p.Inputs.Tokens) > 8, "many KVs": p.Inputs.Tokens[0] > 4096,
 			"edges": p.Inputs.Edges, "subnormal": p.Inputs.Scale == 0x1p-128, "scores far apart": p.Inputs.Scale == 12,
+			"positions past 16 bits": p.Inputs.Tokens[0] > 1<<16-12, "beyond 2 GiB": p.Before > 0, "many bias bins": c.HeadBias != nil && len(c.HeadBias.Bins) > 4,
+			"costs nearly the same": slices.ContainsFunc(p.Operations, func(op Operation) bool { return op.Kind == OpScores }),
 			p.Config.DType.String(): true,
 		} {
 			if is {

@@ -200,6 +200,7 @@ func (p Pipeline) plainer() []func(*Pipeline) {
 	where(p.Config.BlockSize > 1, halve)
 	where(!p.Inputs.Integers, func(p *Pipeline) { p.Inputs.Integers = true })
 	where(p.Inputs.Mirror, func(p *Pipeline) { p.Inputs.Mirror = false })
+	where(p.Inputs.Grid, func(p *Pipeline) { p.Inputs.Grid = false })
 	where(p.Inputs.Edges, func(p *Pipeline) { p.Inputs.Edges = false })
 	where(!p.Inputs.Integers && p.Inputs.Scale != 1, func(p *Pipeline) { p.Inputs.Scale = 1 })
 	where(p.Inputs.Seed != 0, func(p *Pipeline) { p.Inputs.Seed = 0 })

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 
 	"kvcompress/kv"
+	"kvcompress/ref/draw"
 )
 
 // unusual is what makes some random pipelines larger than others, or their values harder.
@@ -86,12 +87,15 @@ func randomLarge(r *rand.Rand) unusual {
 func (u unusual) longest() bool { return len(u.prompts) > 0 && u.prompts[0] > 1<<15 }
 
 // harden adds what is drawn apart, so that the rest of a seed stays what it was: scores that
-// cost nearly the same, and, where blocks are large, a place beyond 2 GiB.
+// cost nearly the same, a place beyond 2 GiB where blocks are large, a head bias of many bins.
 func (p *Pipeline) harden(seed, refused uint64) {
 	r := rand.New(rand.NewPCG(seed, 1<<60+refused))
 	p.hardScores(r)
 	if r.IntN(4) == 0 {
 		p.placeFar()
+	}
+	if c := &p.Config.Compression; c.HeadBias != nil && r.IntN(2) == 0 {
+		c.HeadBias = draw.HeadBias(r, p.Shape, pick(r, 5, 8, 17, 40))
 	}
 }
 

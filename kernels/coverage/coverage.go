@@ -172,12 +172,13 @@ func (r *Report) Write(w io.Writer) {
 	width := len("KERNEL")
 	for _, k := range r.Kernels {
 		name := k.Module + ": " + withoutFormat(k.Kernel)
-		if len(rows) == 0 || rows[len(rows)-1].name != name {
+		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
+		if i < 0 {
+			i = len(rows)
 			rows = append(rows, row{name: name})
 		}
-		last := &rows[len(rows)-1]
-		last.n++
-		last.Add(k.Count)
+		rows[i].n++
+		rows[i].Add(k.Count)
 		width = max(width, len(name))
 	}
 	fmt.Fprintf(w, "%-*s  %8s  %12s  %8s  %10s  %8s\n", width, "KERNEL", "VARIANTS", "INSTRUCTIONS", "EXECUTED", "DIRECTIONS", "TAKEN")

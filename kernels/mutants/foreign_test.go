@@ -3,7 +3,6 @@ package mutants
 import (
 	"encoding/json"
 	"flag"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -68,7 +67,7 @@ func TestForeign(t *testing.T) {
 					p.format = m.format()
 				}
 			}
-			for _, input := range foreignInputs() {
+			for _, input := range inputs(&m) {
 				by, err := p.run(input)
 				if err != nil {
 					t.Fatalf("%s: %v", input, err)
@@ -81,13 +80,4 @@ func TestForeign(t *testing.T) {
 			t.Errorf("not noticed: %s", b.What)
 		})
 	}
-}
-
-// foreignInputs are the random and edge pipelines of kvc validate --random.
-func foreignInputs() []string {
-	var all []string
-	for seed := range randomPipelines {
-		all = append(all, fmt.Sprintf("random pipeline %d", seed+1), fmt.Sprintf("edge pipelines of %d", seed+1))
-	}
-	return all
 }

@@ -429,5 +429,194 @@ func All() []Mutant {
 			Bug: "a missing barrier: means are ranked that other threads have not written",
 			Old: "  if (cross) return;\n  block_barrier();\n", New: "  if (cross) return;\n\n",
 		},
+
+		// Planted by others.
+		{
+			Name: "count-free-off", File: "allocate.cu",
+			Bug: "count_free: a chunk that is wholly free counts one too few",
+			Old: "  if (thread_x() == 0) counts[block_x()] = n;\n}\n\n// take_blocks", New: "  if (thread_x() == 0) counts[block_x()] = n - (n == 32 * threads_x());\n}\n\n// take_blocks",
+		},
+		{
+			Name: "block-16-bits", File: "allocate.cu",
+			Bug: "block numbers wrap at 65,536",
+			Old: "taken[at++] = i * 32 + lowest_bit(word);", New: "taken[at++] = uint16(i * 32 + lowest_bit(word));",
+		},
+		{
+			Name: "ids-of-8", File: "allocate.cu",
+			Bug: "give_tokens: owner of sequences beyond the 8th of a batch is another",
+			Old: "owners[block] = {ids[h.sequence], h.layer, h.head, logical};", New: "owners[block] = {ids[h.sequence & 7], h.layer, h.head, logical};",
+		},
+		{
+			Name: "free-b32", File: "allocate.cu",
+			Bug: "free_blocks rounds up wrongly at block size 32 only",
+			Old: "const int last = (1 << shift) - 1;\n  const int blocks", New: "const int last = (1 << (shift < 5 ? shift : 4)) - 1;\n  const int blocks",
+		},
+		{
+			Name: "bf16-flush", File: "format.cuh", Module: "append.cu", Format: "bf16",
+			Bug: "subnormal f32 inputs become 0 in a bf16 cache",
+			Old: "return __builtin_bit_cast(uint32, __nvvm_ff2bf16x2_rn(high, low));", New: "return __builtin_bit_cast(uint32, __nvvm_ff2bf16x2_rn((bits_of(high) & 0x7f800000) == 0 ? 0 : high, (bits_of(low) & 0x7f800000) == 0 ? 0 : low));",
+		},
+		{
+			Name: "f16-tie", File: "format.cuh", Module: "append.cu",
+			Bug: "f16: exact ties go away from zero (odd elements)",
+			Old: "return __builtin_bit_cast(uint32, __nvvm_ff2f16x2_rn(high, low));", New: "const float hi = (bits_of(high) & 0x3fff) == 0x1000 ? float_of(bits_of(high) + 1) : high; return __builtin_bit_cast(uint32, __nvvm_ff2f16x2_rn(hi, low));",
+		},
+		{
+			Name: "exp-88", File: "numerics.cuh", Module: "prefill.cu",
+			Bug: "e^x: subnormal results are 0 (prefill)",
+			Old: "return x < -104 ? 0 : scaled;", New: "return x < -87.5f ? 0 : scaled;",
+		},
+		{
+			Name: "parts-race", File: "decide.cu",
+			Bug: "blocks of threads of one head add their histograms without an atomic: a race between blocks",
+			Old: "for (int i = thread_x(); i < digit_values / 4; i += threads_x()) add_counts(to, i, from[i]);", New: "for (int i = thread_x(); i < digit_values / 4; i += threads_x()) reinterpret_cast<four_ints*>(to)[i] += from[i];",
+		},
+		{
+			Name: "settle-256", File: "decide.cu",
+			Bug: "settle: ties among heads beyond 256 of a quota are counted twice",
+			Old: "    wanted -= ties.total;\n", New: "    (void)ties.total;\n",
+		},
+		{
+			Name: "random-10-bits", File: "decide.cu",
+			Bug: "random eviction: the position is hashed modulo 1,024",
+			Old: "mix(state ^ uint32(position))", New: "mix(state ^ uint32(position) % 1024)",
+		},
+		{
+			Name: "no-copies-done", File: "partition.cuh", Module: "attention.cu",
+			Bug: "cp.async is never waited for: on a GPU garbage is read",
+			Old: "  copies_done();\n  warp_barrier();", New: "  warp_barrier();",
+		},
+		{
+			Name: "newest-zero", File: "decide.cu",
+			Bug: "avg: the newest KV costs 0",
+			Old: "if (after == 0) return __builtin_inff();", New: "if (after == 0) return 0;",
+		},
+		{
+			Name: "divide-approx", File: "decide.cu",
+			Bug: "avg: multiplied by the rounded reciprocal",
+			Old: "cost = cost / float(after);", New: "cost = cost * (1.0f / float(after));",
+		},
+		{
+			Name: "quads-64", File: "attention.cu",
+			Bug: "from the 9th partition on the output is summed with fused multiply-add",
+			Old: "sum.at[j] = sum.at[j] + part.at[j] * factor;", New: "sum.at[j] = p > 7 ? __builtin_fmaf(part.at[j], factor, sum.at[j]) : sum.at[j] + part.at[j] * factor;",
+		},
+		{
+			Name: "stale-quota", File: "decide.cu",
+			Bug: "sum_fallen ignores quotas beyond the 64th",
+			Old: "  if (b.whole) return;\n  const quota q = quotas[block_x()];", New: "  if (b.whole || block_x() > 63) return;\n  const quota q = quotas[block_x()];",
+		},
+
+		// Places that none of those are in.
+		{
+			Name: "taken-beyond", File: "allocate.cu",
+			Bug: "blocks are taken beyond those that are needed",
+			Old: "  } while (word != 0 && at < need);", New: "  } while (word != 0);",
+		},
+		{
+			Name: "full-by-shift", File: "allocate.cu",
+			Bug: "of several blocks of threads, those before count heads as full that have a KV more",
+			Old: "full = lengths[h.at(rows, all, heads)] % unsigned(block_size) == 0;", New: "full = (lengths[h.at(rows, all, heads)] + 1) % unsigned(block_size) == 0;",
+		},
+		{
+			Name: "freed-bit-of-word", File: "allocate.cu",
+			Bug: "where a block's number does not fit in 16 bits, another block comes free",
+			Old: "atomic_or(&free[block / 32], 1u << block % 32);", New: "atomic_or(&free[(block & 0xffff) / 32], 1u << block % 32);",
+		},
+		{
+			Name: "survivor-edge", File: "moves.cu",
+			Bug: "of the KVs that move, one lies on an evicted one",
+			Old: "if (tail[middle] - m - middle <= rank)", New: "if (tail[middle] - m - middle < rank)",
+		},
+		{
+			Name: "source-in-32-bits", File: "moves.cu",
+			Bug: "the place that a KV moves from is computed in 32 bits",
+			Old: "int64(at[m].source) * row", New: "at[m].source * row",
+		},
+		{
+			Name: "empty-window", File: "decide.cu",
+			Bug: "where sinks and window leave no candidates, all KVs are",
+			Old: "last < sinks ? 0 : last - sinks + 1", New: "last - sinks + 1",
+		},
+		{
+			Name: "tie-order", File: "decide.cu",
+			Bug: "of KVs with equal cost the last of eight falls first",
+			Old: "left > 0; left--, equal &= equal - 1)\n      fall |= equal & -equal;", New: "left > 0; left--, equal &= ~(0x80000000u >> __builtin_clz(equal)))\n      fall |= 0x80000000u >> __builtin_clz(equal);",
+		},
+		{
+			Name: "squares-apart", File: "prefill.cu",
+			Bug: "weight and factor are squared before they are multiplied",
+			Old: "gain(weights[at * partition + thread_x()] * f[at], squared)", New: "squared ? gain(weights[at * partition + thread_x()], true) * gain(f[at], true) : weights[at * partition + thread_x()] * f[at]",
+		},
+		{
+			Name: "scaled-in-another-order", File: "prefill.cu",
+			Bug: "avg: a gain is multiplied by the position before it is divided",
+			Old: "return a * (float(j + 1) / float(observed));", New: "return a * float(j + 1) / float(observed);",
+		},
+		{
+			Name: "average-of-those-there", File: "prefill.cu", Method: "snapkv",
+			Bug: "the pool divides by the neighbours that there are",
+			Old: "return pool == avg_pool ? sum / float(width) : top;", New: "return pool == avg_pool ? sum / float(to - from + 1) : top;",
+		},
+		{
+			Name: "gains-from-anew", File: "prefill.cu",
+			Bug: "a prompt's second launch starts gains anew",
+			Old: "float sum = go_on ? gains[own] : 0;", New: "float sum = go_on && first < 0 ? gains[own] : 0;",
+		},
+		{
+			Name: "minus-zero", File: "quantized.cu", Method: "kivi",
+			Bug: "the minimum −0 is not made +0",
+			Old: "  low = low + 0;\n", New: "\n",
+		},
+		{
+			Name: "by-the-reciprocal", File: "quantized.cu", Format: "f32", Method: "kivi",
+			Bug: "a code is made by the reciprocal of the scale",
+			Old: "(read(i) - low) / scale, top)", New: "(read(i) - low) * (1 / scale), top)",
+		},
+		{
+			Name: "dequantized-at-once", File: "quantized.cu", Format: "f32", Method: "kivi",
+			Bug: "a value is made of its code with one rounding",
+			Old: "x.at[j] = float(codes >> (bit % 8 + j * from.bits) & mask) * scale + minimum;", New: "x.at[j] = __builtin_fmaf(float(codes >> (bit % 8 + j * from.bits) & mask), scale, minimum);",
+		},
+		{
+			Name: "pages-from-zero", File: "quantized.cu", Method: "kivi",
+			Bug: "quantized values are listed from the first page on",
+			Old: "values + (j - more_keys);", New: "0 * values + (j - more_keys);",
+		},
+		{
+			Name: "not-cut", File: "format.cuh", Module: "append.cu", Format: "e4m3",
+			Bug: "what is beyond the format becomes NaN",
+			Old: "(rounded < largest ? rounded : largest)", New: "(rounded < largest + 1 ? rounded : largest + 1)",
+		},
+		{
+			Name: "fp8-ties", File: "format.cuh", Module: "append.cu", Format: "e5m2",
+			Bug: "what lies halfway is rounded toward zero",
+			Old: "(1u << (shift - 1)) - 1 + (moved >> shift & 1)", New: "(1u << (shift - 1)) - 1",
+		},
+		{
+			Name: "fp8-subnormal", File: "format.cuh", Module: "append.cu", Format: "e4m3",
+			Bug: "what is subnormal in the format becomes zero",
+			Old: "const uint32 rounded = magnitude < rebias + (1u << 23) ? small : normal;", New: "const uint32 rounded = magnitude < rebias + (1u << 23) ? 0 & small : normal;",
+		},
+		{
+			Name: "scale-by-the-reciprocal", File: "format.cuh", Module: "append.cu", Format: "e5m2",
+			Bug: "what is stored is multiplied by the reciprocal of the scale",
+			Old: "one(v.at[3] / scale) << 24", New: "one(v.at[3] * (1 / scale)) << 24",
+		},
+		{
+			Name: "norm-not-less-than", File: "scores.cu", Method: "keydiff",
+			Bug: "a norm counts as at least 10⁻¹⁰, not 10⁻¹²",
+			Old: "1e-12f", New: "1e-10f",
+		},
+		{
+			Name: "equal-ranks", File: "scores.cu", Method: "lagkv",
+			Bug: "equal means have the same rank",
+			Old: "(means[j] == own && j < i)", New: "(means[j] == own && false)",
+		},
+		{
+			Name: "words-apart", File: "adjusted.cu", Method: "streaming-llm",
+			Bug: "the bits of a head's positions lie twice as far apart",
+			Old: "uint32* bits = held + int64(head) * words;", New: "uint32* bits = held + int64(head) * 2 * words;",
+		},
 	}
 }

@@ -181,7 +181,7 @@ const introduction = `# Planted bugs
 A validation is worth what it would have noticed. Each of these bugs is a small edit of
 a kernel, planted by itself (kernels/mutants); the table says what notices it: the
 comparison with the reference after every stage, or a checker of the PTX machine, in a
-bundled trace, which ` + "`kvc validate`" + ` replays, or in the random pipeline of a seed, which
+bundled trace, which ` + "`kvc validate`" + ` replays, or in the random or edge pipelines of a seed, which
 ` + "`kvc validate --random 1 --seed N`" + ` runs, with ` + "`--method`" + ` where one is named. The test fails
 where a bug goes unnoticed:
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"kvcompress/kernels"
@@ -19,30 +18,31 @@ import (
 	"kvcompress/validate"
 )
 
-// randomPipelines is how many seeds are tried, from 1 on, as kvc validate --random does.
-const randomPipelines = 300
+// seeds is how many seeds are tried, from 1 on, as kvc validate --random does.
+const seeds = 200
 
 // randomBudget bounds the instructions of a launch in a random pipeline, so that a bug that
-// loops for ever is noticed.
-const randomBudget = 1 << 22
-
-// largeCache is the input that is not of kvc validate: see [planted.decodeLate].
-const largeCache = "the end of a cache of 4 GiB"
+// loops for ever is noticed. passBytes has prompts take several launches. Both are as kvc
+// validate --random has them.
+const (
+	randomBudget = 1 << 22
+	passBytes    = 256 << 10
+)
 
 // inputs returns the names of what a bug is looked for in, the cheap ones first.
 func inputs(m *Mutant) []string {
 	var all []string
-	for seed := range randomPipelines {
-		input := fmt.Sprintf("random pipeline %d", seed+1)
-		if m.Method != "" {
-			input += " of " + m.Method
-		}
-		all = append(all, input)
+	of := ""
+	if m.Method != "" {
+		of = " of " + m.Method
+	}
+	for seed := range seeds {
+		all = append(all, fmt.Sprintf("random pipeline %d%s", seed+1, of), fmt.Sprintf("edge pipelines %d%s", seed+1, of))
 	}
 	for _, name := range traces.Replays() {
 		all = append(all, "trace "+name)
 	}
-	return append(all, largeCache)
+	return all
 }
 
 // planted makes engines that have a bug, or none, and keeps what a checker has reported.
@@ -55,64 +55,51 @@ type planted struct {
 
 // run runs an input, and returns by what the bug is noticed in it, or nothing.
 func (p *planted) run(input string) (string, error) {
-	var seed uint64
-	var method string
-	if n, _ := fmt.Sscanf(input, "random pipeline %d of %s", &seed, &method); n > 0 {
-		return p.pipeline(seed, method)
-	}
-	if n, _ := fmt.Sscanf(input, "edge pipelines of %d", &seed); n > 0 {
-		return p.edges(seed)
-	}
 	if name, ok := strings.CutPrefix(input, "trace "); ok {
 		return p.replay(name)
 	}
-	if input == largeCache {
-		return p.decodeLate()
-	}
-	return "", fmt.Errorf("%q is no input", input)
-}
-
-// pipeline runs the random pipeline of a seed, of all methods or of one.
-func (p *planted) pipeline(seed uint64, method string) (string, error) {
-	methods, _, err := draw.Methods()
+	pipelines, err := pipelinesOf(input)
 	if err != nil {
 		return "", err
 	}
-	if method != "" {
-		m, err := draw.Find(method)
-		if err != nil {
-			return "", err
-		}
-		methods = []*draw.Method{m}
-	}
-	random, err := validate.RandomPipelineOf(seed, methods)
-	if err != nil || !p.has(random.Config) {
-		return "", err
-	}
-	outcome, err := random.Run(context.Background(), p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
-	return p.found(outcome.Divergence, err)
-}
-
-// edges runs the edge pipelines of a seed.
-func (p *planted) edges(seed uint64) (string, error) {
-	methods, _, err := draw.Methods()
-	if err != nil {
-		return "", err
-	}
-	pipelines, err := validate.EdgePipelines(seed, methods)
-	if err != nil {
-		return "", err
-	}
-	for _, edge := range pipelines {
-		if !p.has(edge.Config) {
+	for _, x := range pipelines {
+		if !p.has(x.Config) {
 			continue
 		}
-		outcome, err := edge.Run(context.Background(), p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
+		outcome, err := x.Run(context.Background(), p.engine(ptx.Options{Budget: randomBudget}), validate.Tolerance{})
 		if by, err := p.found(outcome.Divergence, err); by != "" || err != nil {
 			return by, err
 		}
 	}
 	return "", nil
+}
+
+// pipelinesOf returns the pipelines of an input, "random pipeline 7" or "edge pipelines 7", of
+// all methods or of one.
+func pipelinesOf(input string) ([]validate.Pipeline, error) {
+	var kind, method string
+	var seed uint64
+	if n, _ := fmt.Sscanf(input, "%s pipeline %d of %s", &kind, &seed, &method); n < 2 {
+		if n, _ := fmt.Sscanf(input, "%s pipelines %d of %s", &kind, &seed, &method); n < 2 {
+			return nil, fmt.Errorf("%q is no input", input)
+		}
+	}
+	methods, _, err := draw.Methods()
+	if err != nil {
+		return nil, err
+	}
+	if method != "" {
+		m, err := draw.Find(method)
+		if err != nil {
+			return nil, err
+		}
+		methods = []*draw.Method{m}
+	}
+	if kind == "edge" {
+		return validate.EdgePipelines(seed, methods)
+	}
+	random, err := validate.RandomPipelineOf(seed, methods)
+	return []validate.Pipeline{random}, err
 }
 
 // replay runs a bundled replay.
@@ -130,48 +117,6 @@ func (p *planted) has(cfg ref.Config) bool {
 	return p.format == "" || p.format == strings.TrimPrefix(cfg.DType.String(), "fp8_")
 }
 
-// decodeLate decodes in the last blocks of a cache of more than 2 GiB of keys.
-func (p *planted) decodeLate() (string, error) {
-	const blocks, last = 1 << 17, 64
-	cfg := ref.Default()
-	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 256}
-	cfg.BlockSize, cfg.Blocks = 32, blocks+last
-	open := func(kv.SeqID) (trace.Tensors, error) { return ones{}, nil }
-	dev := &fullDevice{Device: ptx.New(ptx.Options{Checks: ptx.AllChecks()}), taken: blocks}
-	e, err := p.on(dev, cfg, open, nil)
-	if err != nil {
-		return p.found(nil, err)
-	}
-	err = e.Prefill(0, 39)
-	if err == nil {
-		err = e.Decode([]kv.SeqID{0})
-	}
-	return p.found(nil, errors.Join(err, e.Close()))
-}
-
-// fullDevice is a device on which the first blocks of the free list are taken.
-type fullDevice struct {
-	device.Device
-	free  device.Ptr
-	taken int
-}
-
-func (d *fullDevice) Alloc(name string, size int64) (p device.Ptr, err error) {
-	p, err = d.Device.Alloc(name, size)
-	if name == "free" {
-		d.free = p
-	}
-	return p, err
-}
-
-func (d *fullDevice) Write(to device.Ptr, from []byte) error {
-	if to == d.free {
-		from = slices.Clone(from)
-		clear(from[:d.taken/8])
-	}
-	return d.Device.Write(to, from)
-}
-
 // parsed is of all devices: the modules of bugs are few, and the others the same.
 var parsed ptx.Cache
 
@@ -184,7 +129,7 @@ func (p *planted) engine(opt ptx.Options) validate.NewEngine {
 }
 
 func (p *planted) on(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
-	e, err := kernels.New(dev, cfg, open, observe, kernels.Options{Kernels: p.kernels})
+	e, err := kernels.New(dev, cfg, open, observe, kernels.Options{Kernels: p.kernels, PrefillBytes: passBytes, FreshBuffers: true})
 	if err != nil {
 		if unsupported := (*ref.UnsupportedError)(nil); !errors.As(err, &unsupported) {
 			p.refused = err
@@ -231,16 +176,4 @@ func (w *watched) Release(id kv.SeqID) error        { return w.keep(w.Engine.Rel
 func (w *watched) Compress(id kv.SeqID) (ref.Compressed, error) {
 	c, err := w.Engine.Compress(id)
 	return c, w.keep(err)
-}
-
-// ones are the tensors of 40 tokens.
-type ones struct{}
-
-func (ones) Tokens() int  { return 40 }
-func (ones) Close() error { return nil }
-func (ones) Read(dst []float32, _ trace.Tensor, _, _, _ int) error {
-	for i := range dst {
-		dst[i] = 1
-	}
-	return nil
 }

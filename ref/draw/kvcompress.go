@@ -38,15 +38,16 @@ func KVCompress(r *rand.Rand, s kv.Shape) (ref.Metric, ref.Compression) {
 		c.Uniform = true
 	}
 	if r.IntN(3) == 0 {
-		c.HeadBias = headBias(r, s)
+		c.HeadBias = HeadBias(r, s, 1+r.IntN(4))
 		c.BiasWeight = pick[float32](r, 1, 0.5, -1, 0)
 	}
 	return m, c
 }
 
-func headBias(r *rand.Rand, s kv.Shape) *ref.HeadBias {
+// HeadBias draws a head bias of so many bins.
+func HeadBias(r *rand.Rand, s kv.Shape, bins int) *ref.HeadBias {
 	b := &ref.HeadBias{Bins: []int32{0}}
-	for range r.IntN(4) {
+	for range bins - 1 {
 		b.Bins = append(b.Bins, b.Bins[len(b.Bins)-1]+1+int32(r.IntN(40)))
 	}
 	for range s.Layers {

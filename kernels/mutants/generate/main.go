@@ -22,7 +22,10 @@ func main() {
 
 func generate(ctx context.Context) error {
 	all := mutants.All()
-	archive := mutants.Archive{}
+	archive, old := mutants.Archive{}, mutants.Archive{}
+	if had, err := mutants.ReadArchive(mutants.ArchiveFile); err == nil { // what is up to date is not built again
+		old = had
+	}
 	var errs error
 	var mu sync.Mutex
 	var wait sync.WaitGroup
@@ -31,7 +34,7 @@ func generate(ctx context.Context) error {
 		wait.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			digest, text, err := build(ctx, &all[i])
+			digest, text, err := build(ctx, &all[i], old)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -53,11 +56,15 @@ func generate(ctx context.Context) error {
 }
 
 // build returns the PTX of a mutant and the digest of its source.
-func build(ctx context.Context, m *mutants.Mutant) (string, []byte, error) {
+func build(ctx context.Context, m *mutants.Mutant, old mutants.Archive) (string, []byte, error) {
 	source, err := m.Source(os.DirFS("../cu"))
 	if err != nil {
 		return "", nil, err
 	}
+	digest := source.Digest()
+	if text, ok := old[digest]; ok {
+		return digest, text, nil
+	}
 	text, err := source.Build(ctx)
-	return source.Digest(), text, err
+	return digest, text, err
 }

@@ -1,0 +1,65 @@
+package validate
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// TestHardScores: of the scores that an OpScores sets, many cost the same, and many an ulp more
+// or less, also where a cost is a score over the queries after its KV.
+func TestHardScores(t *testing.T) {
+	for _, reduction := range []ref.Reduction{ref.Sum, ref.Avg} {
+		same, near := 0, 0
+		for seed := range uint64(20) {
+			p := Pipeline{
+				Shape:  kv.Shape{Layers: 1, KVHeads: 2, Group: 1, HeadSize: 8},
+				Config: ref.Default(),
+				Inputs: Inputs{Seed: seed, Tokens: []int{70}, Scale: 1},
+			}
+			p.Config.Blocks, p.Config.Metric.Reduction = 100, reduction
+			pair, err := NewPair(p.config(), p.open, nil, Reference, Tolerance{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := pair.Prefill(0, 64); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.score(pair, 0, 1); err != nil {
+				t.Fatal(err)
+			}
+			s, cache := pair.reference.Cache().Sequence(0), pair.reference.Cache()
+			var costs []uint32
+			for i := range s.Heads[1].Len {
+				slot := cache.Slot(&s.Heads[1], i)
+				cost := cache.Data[0][slot]
+				if after := s.Len - 1 - i; reduction == ref.Avg && after > 0 {
+					cost /= float32(after)
+				}
+				costs = append(costs, math.Float32bits(cost))
+			}
+			slices.Sort(costs)
+			for i := 1; i < len(costs); i++ {
+				switch costs[i] - costs[i-1] {
+				case 0:
+					same++
+				case 1:
+					near++
+				}
+			}
+			// The engine under test has them too, or the decisions differ.
+			if _, err := pair.Compress(0); err != nil {
+				t.Fatal(err)
+			}
+			if err := pair.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if same < 400 || near < 20 {
+			t.Errorf("%s: of 1260 costs %d are the same and %d an ulp apart", reduction, same, near)
+		}
+	}
+}
