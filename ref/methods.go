@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
 	"kvcompress/strictjson"
 )
@@ -102,17 +101,10 @@ func Methods() []Entry {
 // wrap says of an error in the method's options which method has it.
 func (e *Entry) wrap(err error) error { return fmt.Errorf("method %s: %w", e.Name, err) }
 
-// table is [Methods], for FindMethod: every configuration that is drawn looks there.
-var (
-	table     []Entry
-	tableOnce sync.Once
-)
-
 // FindMethod returns the entry of a method. The error lists the names that there are.
 func FindMethod(name string) (Entry, error) {
-	tableOnce.Do(func() { table = Methods() })
 	var names []string
-	for _, e := range table {
+	for _, e := range Methods() {
 		if e.Name == name {
 			return e, nil
 		}
