@@ -61,8 +61,8 @@ the longest prompt, which loses the middle of its context (default: all that the
 has positions for). Nothing is repeated on the CUDA engine unless --sample says so.
 
 Without flags it runs two bundled models of 418,656 parameters on contexts of 512 tokens,
-12 for each, at 1/2, 1/4, 1/8 and 1/16, with every method that runs: some 31,000
-generations, in two or three minutes on two cores. Results do not depend on the number of
+12 for each, at 1/2, 1/4, 1/8 and 1/16, with every method that runs: some 33,000
+generations, in some two minutes on two cores. Results do not depend on the number of
 cores. A few generations are repeated on the CUDA engine, and every logit compared
 (--sample). With -o, what is finished is kept, and the same command goes on from there;
 Ctrl-C prints the table of the contexts that are finished, marked partial, if it can
