@@ -65,6 +65,8 @@ meet the objectives, up to --max-replicas of each kind; with --replicas N as man
 MODEL, CARD, memory and compressions are as for kvc sweep. Quality is not projected: with
 --quality and --min-quality a candidate has to keep a part of the full cache's score by a
 bench of kvc bench, at what it holds over the mean request; the answer says whose score.
+--quality longctx_bench:MODEL goes by the published scores of LongChat-7B, Llama-3-8B or
+Mistral-7B in their place (KIVI, FlexGen, StreamingLLM, InfLLM and LLMLingua-2 on LongBench).
 With --compression bench every method of that bench is a candidate at each of its budgets,
 and --html draws throughput against quality, with the front of both.
 Exit code 1 if no candidate meets the objectives.`,
@@ -74,7 +76,8 @@ Exit code 1 if no candidate meets the objectives.`,
   kvc plan --requests chat --model llama-3.1-8b --gpu h100 --slo-e2e 20s --load 2
   kvc plan --requests chat --model llama-3.1-70b --gpu h100 --tensor-parallel 4 --slo-ttft 1s --slo-tpot 20ms --disaggregate
   kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,snapkv:rate:0.5 --quality bench.json --min-quality 0.95
-  kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,bench --quality bench.json --min-quality 0.8 --html front.html`,
+  kvc plan --requests chat --model llama-3.1-8b --gpu l4 --compression none,bench --quality bench.json --min-quality 0.8 --html front.html
+  kvc plan --requests chat --model llama-3-8b --gpu l4 --compression none,kivi,flexgen --quality longctx_bench:Llama-3-8B --min-quality 0.97`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}

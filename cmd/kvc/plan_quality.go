@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -21,14 +22,26 @@ type qualityFlags struct {
 	file, mode string
 	least      float64
 
-	table          *bench.Quality // nil where none is asked for
-	prompt, output int            // tokens of the mean request
+	table          qualityTable // nil where none is asked for
+	prompt, output int          // tokens of the mean request
 	known          map[sweep.Compression]*plan.Quality
 }
 
+// qualityTable says which part of the full cache's score a model keeps: a bench's, or a
+// published one.
+type qualityTable interface {
+	Of() string // whose quality it is
+	At(method string, part float64) (kept float64, err error)
+	Methods() []bench.MethodBudgets
+}
+
+// ofLongctxBench is what --quality begins with for the published table of longctx_bench; the
+// name of one of its models follows.
+const ofLongctxBench = "longctx_bench:"
+
 func (q *qualityFlags) add(fs *pflag.FlagSet) {
 	fs.Float64Var(&q.least, "min-quality", 0, "`part` of the full cache's score, in (0, 1], that a candidate has to keep; needs --quality")
-	fs.StringVar(&q.file, "quality", "", "`file` that kvc bench --json has printed: whose scores --min-quality goes by")
+	fs.StringVar(&q.file, "quality", "", "`file` that kvc bench --json has printed, or longctx_bench:MODEL for the published table of a model: whose scores --min-quality goes by")
 	fs.StringVar(&q.mode, "quality-mode", "", "query-aware or query-agnostic (default: the one in which a candidate keeps less)")
 }
 
@@ -72,16 +85,29 @@ func (q *qualityFlags) read() error {
 	case !(q.least > 0 && q.least <= 1):
 		return usagef("--min-quality %v: want a part of the full cache's score, in (0, 1]", q.least)
 	case q.file == "":
-		return usagef("--min-quality needs --quality, a file that kvc bench --json has printed: whose quality it is to be")
+		return usagef("--min-quality needs --quality, a file that kvc bench --json has printed, or longctx_bench:MODEL: whose quality it is to be")
+	}
+	if model, ok := strings.CutPrefix(q.file, ofLongctxBench); ok {
+		if q.mode != "" && q.mode != string(bench.Aware) {
+			return usagef("--quality-mode %s: the published table of longctx_bench has the question in the prompt: it is query-aware", q.mode)
+		}
+		published, err := bench.PublishedQuality(model)
+		if err != nil {
+			return usagef("--quality %s: %w", q.file, err)
+		}
+		q.table = published
+		return nil
 	}
 	f, err := regular.OpenFile(q.file)
 	if err != nil {
 		return usagef("--quality %s: %w", q.file, err)
 	}
 	defer f.Close()
-	if q.table, err = bench.ReadQuality(f, bench.Mode(q.mode)); err != nil {
+	measured, err := bench.ReadQuality(f, bench.Mode(q.mode))
+	if err != nil {
 		return usagef("--quality %s: %w", q.file, err)
 	}
+	q.table = measured
 	return nil
 }
 
