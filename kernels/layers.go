@@ -131,7 +131,7 @@ func (t *Tokens) start() error {
 	for _, id := range t.ids {
 		longest = max(longest, slices.Max(e.seqs[id].lengths)+1)
 	}
-	if tableBlocks(&e.cfg, longest) > e.state.maxBlocks { // of a sequence whose end was not known
+	if e.state.tableBlocks(longest) > e.state.maxBlocks { // of a sequence whose end was not known
 		if err := e.state.reserve(e.state.rows, 2*longest); err != nil {
 			return e.fail(err)
 		}

@@ -87,8 +87,8 @@ func (s *state) reserveLists(rows, tokens int) error {
 // items are so many items of size bytes.
 type items struct{ n, size int }
 
-// grown returns an array that has the items of an old one, which it frees, and is filled beyond them. With an error it is
-// the old one.
+// grown returns an array that has the items of an old one, which it frees, and is filled beyond them. If the array cannot
+// be made, the old one stays; if the old one cannot be freed, the device is of no more use.
 func (s *state) grown(name string, old device.Ptr, fill byte, was, now items) (device.Ptr, error) {
 	p, err := s.dev.Alloc(name, int64(now.n)*int64(now.size))
 	if err != nil {

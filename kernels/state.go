@@ -76,17 +76,17 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 		mostWeights: maxPrefillWeights,
 
 		rows:      rows,
-		maxBlocks: max(1, tableBlocks(&cfg, tokens)),
 		loaded:    map[string]device.Module{},
 		kernels:   map[string]device.Kernel{},
 		buffers:   map[string]*buffer{},
 	}
+	s.maxBlocks = max(1, s.tableBlocks(tokens))
 	if err := s.allocate(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	if err := errors.Join(
 		dev.Fill(s.tables, 0xff, s.tableBytes()),
-		s.reserveLists(rows, tokens),
+		s.reserveLists(rows, s.maxBlocks*cfg.BlockSize),
 	); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -190,9 +190,15 @@ func (s *state) slotArrays() []slotArray {
 }
 
 // tableBlocks returns how many blocks a head's table needs room for, if the sequence
-// has at most tokens tokens. There are no more than the cache has.
-func tableBlocks(cfg *ref.Config, tokens int) int {
-	return min(ceilDiv(tokens, cfg.BlockSize), cfg.Blocks)
+// has at most tokens tokens. There are no more than the cache has, but for methods that pack
+// KVs into pages of their own: a table is by the number of a KV in its head, and those that are
+// packed have left their blocks.
+func (s *state) tableBlocks(tokens int) int {
+	n := ceilDiv(tokens, s.cfg.BlockSize)
+	if s.packing == nil {
+		n = min(n, s.cfg.Blocks)
+	}
+	return n
 }
 
 // freeWords returns the words of the free list of n blocks.
@@ -201,10 +207,11 @@ func freeWords(n int) int { return ceilDiv(n, 32) }
 // reserve grows to rows rows, each for a sequence of at most tokens tokens. On error nothing
 // changes.
 func (s *state) reserve(rows, tokens int) error {
-	if err := s.reserveLists(rows, tokens); err != nil {
+	blocks := max(s.maxBlocks, s.tableBlocks(tokens))
+	// A sequence may grow to the end of its table before this is asked again.
+	if err := s.reserveLists(rows, max(tokens, blocks*s.cfg.BlockSize)); err != nil {
 		return err
 	}
-	blocks := max(s.maxBlocks, tableBlocks(&s.cfg, tokens))
 	if rows <= s.rows && blocks == s.maxBlocks {
 		return nil
 	}

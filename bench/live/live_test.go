@@ -2,6 +2,7 @@ package live
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -125,6 +126,57 @@ func TestEnginesAgree(t *testing.T) {
 			t.Error(err)
 		}
 		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A sequence whose end is not known outgrows the lists of pages that its prompt needed: both
+// engines go on alike.
+func TestListsGrow(t *testing.T) {
+	m := model(t)
+	const n, more = 17, 40
+	p, err := Read(t.Context(), m, prompt(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ method, key, value string }{
+		{"minicache", "from", "0"},
+		{"kivi", "residual", "8"},
+	} {
+		cfg := config(m, c.method, 0, n+more, ref.Settings{c.key: json.RawMessage(c.value)})
+		if c.method == "kivi" {
+			cfg.Set["group"] = json.RawMessage("8")
+		}
+		cfg.BlockSize = 16
+		cfg.Blocks = Room(&cfg, n+more+20)
+		e, err := ref.NewEngine(cfg, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
+		on, err := kernels.New(dev, cfg, nil, nil, kernels.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var logits [2][]float32
+		var sequences [2]*Sequence
+		for i, engine := range []Engine{Reference(e), CUDA(on)} {
+			s, err := Begin(engine, 0, p, m.NewStepper())
+			if err != nil {
+				t.Fatal(err)
+			}
+			sequences[i] = s
+			for step := range more {
+				if logits[i], err = s.Feed(5 + step%7); err != nil {
+					t.Fatalf("%s, step %d: %v", c.method, step, err)
+				}
+			}
+		}
+		if !slices.Equal(logits[0], logits[1]) || sequences[0].Done != sequences[1].Done {
+			t.Errorf("%s: after %d tokens the engines differ: %+v and %+v", c.method, n+more, sequences[0].Done, sequences[1].Done)
+		}
+		if err := errors.Join(on.Close(), dev.Close()); err != nil {
 			t.Error(err)
 		}
 	}

@@ -262,7 +262,7 @@ func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]k
 	var dev *ptx.Device
 	outcome, err := in.Pipeline.Run(ctx, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		dev = ptx.New(opt)
-		return kernels.New(dev, cfg, open, observe, kernels.Options{Kernels: replaced, PrefillBytes: passBytes, FreshBuffers: true})
+		return kernels.New(dev, cfg, open, observe, kernels.Options{Context: ctx, Kernels: replaced, PrefillBytes: passBytes, FreshBuffers: true})
 	}, validate.Tolerance{})
 	if dev != nil {
 		if cost != nil {
