@@ -45,7 +45,9 @@ type knobKey struct {
 	budget Budget
 	shape  kv.Shape
 	course course
-	model  string // "" where it does not matter
+	// context is the tokens that rows which shorten the context go by.
+	context int
+	model   string // "" where it does not matter
 }
 
 // turnKnobs finds the settings of all rows at all budgets for questions to a model.
@@ -67,7 +69,7 @@ func (p *Plan) turnKnobs(ctx context.Context, m *Model, questions []*question, f
 				if r.Name == Full {
 					budget = 1
 				}
-				at := knobKey{r.Name, budget, g.base.Shape, g.course, ""}
+				at := knobKey{r.Name, budget, g.base.Shape, g.course, g.context, ""}
 				if len(r.choose(g.heads)) > 1 {
 					at.model = m.Name
 				}

@@ -153,8 +153,8 @@ func (b *Bench) NewTable(results []Result) *Table {
 				}
 				key := at{mode, budget, r.Name}
 				t.cells(planned, cells[key], cells[full], mode, budget, r.Name)
-				if len(cells[key]) == 0 {
-					continue
+				if len(cells[key]) == 0 || len(units[key]) < len(units[full]) {
+					continue // of a grid it has some places only: a mean over those is not to be compared
 				}
 				ranking.Rows = append(ranking.Rows, b.ranked(r.Name, units[key], units[full]))
 			}

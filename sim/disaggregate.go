@@ -30,9 +30,9 @@ type Link struct {
 }
 
 // SendNS returns how long a prompt of blocks whole blocks takes the link, rounded up to
-// nanoseconds.
+// nanoseconds; at most MaxArrivalNS, which is past all times.
 func (l *Link) SendNS(blocks int) int64 {
-	return int64(math.Ceil(float64(blocks) * float64(l.BlockBytes) / l.BytesPerSecond * 1e9))
+	return int64(min(math.Ceil(float64(blocks)*float64(l.BlockBytes)/l.BytesPerSecond*1e9), trace.MaxArrivalNS))
 }
 
 // MaxLinkNS bounds a link's latency, and what it takes for a block.

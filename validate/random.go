@@ -380,7 +380,8 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 		result.Methods = append(result.Methods, MethodPipelines{Method: m.Name})
 	}
 	var failed *Pipeline // the first that did
-	var none error       // why a seed has no pipeline
+	var how ended
+	var none error // why a seed has no pipeline
 	number, next := 0, 0
 	var mu sync.Mutex
 	var wg work.Group
@@ -396,7 +397,7 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 					return
 				}
 				p, o, refused, err := runSeed(ctx, first+uint64(i), methods, run)
-				if ctx.Err() != nil {
+				if ctx.Err() != nil && o.Divergence == nil {
 					return // the error may be of the context
 				}
 				mu.Lock()
@@ -411,12 +412,12 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 					result.Operations += o.Operations
 					result.Add(o.Tally)
 					if (err != nil || o.Divergence != nil) && (failed == nil || i < number) {
-						failed, number = p, i
+						failed, number, how = p, i, ended{o, err}
 					}
 				}
 				mu.Unlock()
 				edges, o, err := runEdges(ctx, first+uint64(i), methods, run)
-				if ctx.Err() != nil {
+				if ctx.Err() != nil && o.Divergence == nil {
 					return
 				}
 				mu.Lock()
@@ -426,7 +427,7 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 				if len(edges) == 0 {
 					none = cmp.Or(none, err)
 				} else if (err != nil || o.Divergence != nil) && (failed == nil || i < number) {
-					failed, number = edges[len(edges)-1], i
+					failed, number, how = edges[len(edges)-1], i, ended{o, err}
 				}
 				if progress != nil {
 					progress()
@@ -437,29 +438,39 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 	}
 	wg.Wait()
 	if failed != nil {
-		result.Failed = shrunk(ctx, first+uint64(number), *failed, run)
+		result.Failed = shrunk(ctx, first+uint64(number), *failed, how, run)
 	}
 	return result, errors.Join(none, ctx.Err())
 }
 
-// shrinkTime bounds how long a pipeline is shrunk: some seconds remain of 20 for the last run.
+// shrinkTime bounds how long a pipeline is shrunk.
 const shrinkTime = 15 * time.Second
 
-// shrunk shrinks the pipeline of a seed, which fails, as far as it comes in its time.
-func shrunk(ctx context.Context, seed uint64, p Pipeline, run Run) *Failed {
-	limited, cancel := context.WithTimeout(ctx, shrinkTime)
+// ended is how a pipeline ended.
+type ended struct {
+	outcome Outcome
+	err     error
+}
+
+// shrunk shrinks the pipeline of a seed, which fails, as far as it comes in its time. how is
+// its failure; that of the shrunk pipeline is reported.
+func shrunk(ctx context.Context, seed uint64, p Pipeline, how ended, run Run) *Failed {
+	ctx, cancel := context.WithTimeout(ctx, shrinkTime)
 	defer cancel()
 	small := p.Shrink(func(p Pipeline) bool {
-		if limited.Err() != nil {
+		if ctx.Err() != nil {
 			return false
 		}
-		o, err := p.Run(limited, run.Engine, run.Tolerance)
-		return limited.Err() == nil && (err != nil || o.Divergence != nil)
+		o, err := p.Run(ctx, run.Engine, run.Tolerance)
+		if ctx.Err() != nil || err == nil && o.Divergence == nil {
+			return false
+		}
+		how = ended{o, err}
+		return true
 	})
-	f := &Failed{Seed: seed, Pipeline: small}
-	o, err := small.Run(context.WithoutCancel(ctx), run.Engine, run.Tolerance) // soon, and what was found is said
-	if f.Divergence = o.Divergence; err != nil {
-		f.Error = err.Error()
+	f := &Failed{Seed: seed, Pipeline: small, Divergence: how.outcome.Divergence}
+	if how.err != nil {
+		f.Error = how.err.Error()
 	}
 	return f
 }

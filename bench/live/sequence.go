@@ -16,6 +16,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/trace/llama"
@@ -81,6 +82,7 @@ func Stream(ctx context.Context, e Engine, id kv.SeqID, model *llama.Model, prom
 		if err != nil {
 			return nil, err
 		}
+		work.Step(ctx)
 	}
 	return s, err
 }

@@ -445,6 +445,8 @@ type knobLine struct {
 	Budget   bench.Budget `json:"budget"`
 	Mode     bench.Mode   `json:"mode"`
 	Category string       `json:"category"`
+	Length   int          `json:"length,omitempty"` // of a grid: tokens of the context
+	Digits   int          `json:"digits,omitempty"` // of a grid: of the needle
 	Setting  string       `json:"setting,omitempty"`
 	Bytes    float64      `json:"bytes,omitempty"` // as was found in advance
 	Needs    float64      `json:"needs,omitempty"` // part of the full cache's bytes, where there is no setting
@@ -461,7 +463,7 @@ func printKnobs(cmd *cobra.Command, b *bench.Bench, asJSON bool) error {
 	lines := []knobLine{}
 	for _, model := range b.Plan.Models {
 		for _, k := range b.Knobs(model) {
-			l := knobLine{Model: model, Method: k.Row, Fixed: fixed[k.Row], Budget: k.Budget, Mode: k.Mode, Category: k.Category}
+			l := knobLine{Model: model, Method: k.Row, Fixed: fixed[k.Row], Budget: k.Budget, Mode: k.Mode, Category: k.Category, Length: k.Length, Digits: k.Digits}
 			if k.Setting != nil {
 				l.Setting, l.Bytes = k.Setting.Text, k.Setting.Bytes
 			} else {

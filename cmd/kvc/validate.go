@@ -504,7 +504,7 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 	if unsupported := (*ref.UnsupportedError)(nil); errors.As(err, &unsupported) {
 		return nil, usageError{err}
 	}
-	if err != nil {
+	if err != nil && r.Failed == nil {
 		return nil, err
 	}
 	out := flags.text(cmd)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ func validateCases(cmd *cobra.Command, name string, asJSON bool) error {
 	report, err := validate.CasesAt(ctx, name)
 	clear()
 	if cmd.Context().Err() != nil {
-		return interrupted(err, words.OfAll(report.Agree, report.Cases, "case", "agree")+", of the files that were done")
+		return interrupted(cmp.Or(err, cmd.Context().Err()), words.OfAll(report.Agree, report.Cases, "case", "agree")+", of the files that were done")
 	}
 	if err != nil {
 		err = usageError{fmt.Errorf("--cases: %w", err)}

@@ -189,6 +189,10 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 		return o, nil
 	}
 	r, err := project.Run(ctx, c, scaled(j.Requests(), p.Load))
+	if err != nil && p.Disaggregated() && ctx.Err() == nil { // its link is too slow for this model
+		o.Error = err.Error()
+		return o, nil
+	}
 	if err != nil {
 		return o, err
 	}
