@@ -24,18 +24,21 @@ func TestRandomReference(t *testing.T) {
 		e, err := Reference(cfg, open, observe)
 		return &restoring{Engine: e}, err
 	}
-	methods := allMethods(t)
-	r, err := Random(context.Background(), 1, 60, methods, Run{Engine: restored}, nil)
+	methods, pipelines := allMethods(t), 60
+	if testing.Short() {
+		pipelines = 12
+	}
+	r, err := Random(context.Background(), 1, pipelines, methods, Run{Engine: restored}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Failed != nil {
 		t.Error(r.Failed)
 	}
-	if r.Pipelines != 60 || r.Operations < 180 || r.Values < 1e5 || len(r.Methods) != len(methods) {
+	if r.Pipelines != pipelines || r.Operations < 3*pipelines || r.Values < 1e5 || len(r.Methods) != len(methods) {
 		t.Errorf("%+v", r)
 	}
-	if n := r.Methods[0]; n.Method != ref.KVCompress || n.Pipelines < 10 || n.Pipelines > 30 {
+	if n := r.Methods[0]; n.Method != ref.KVCompress || n.Pipelines < pipelines/6 || n.Pipelines > pipelines/2 {
 		t.Errorf("%+v", n)
 	}
 }
