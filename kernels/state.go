@@ -75,10 +75,10 @@ func newState(dev device.Device, cfg ref.Config, method ref.Method, rows, tokens
 
 		mostWeights: maxPrefillWeights,
 
-		rows:      rows,
-		loaded:    map[string]device.Module{},
-		kernels:   map[string]device.Kernel{},
-		buffers:   map[string]*buffer{},
+		rows:    rows,
+		loaded:  map[string]device.Module{},
+		kernels: map[string]device.Kernel{},
+		buffers: map[string]*buffer{},
 	}
 	s.maxBlocks = max(1, s.tableBlocks(tokens))
 	if err := s.allocate(); err != nil {
