@@ -38,8 +38,8 @@ func newOther(name string, size int) (*other, error) {
 	return &other{m, size, cfg.Config.BlockBytes(nil)}, nil
 }
 
-// bytes returns what a sequence of so many tokens holds: the states, and whole blocks of the
-// layers with full attention.
+// bytes returns the bytes of a sequence of tokens tokens: its states, and the whole blocks of
+// the layers with full attention.
 func (o *other) bytes(tokens int) float64 {
 	c := o.model.Config()
 	blocks := c.FullLayers() * c.KVHeads * ((tokens + o.size - 1) / o.size)

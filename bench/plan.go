@@ -212,8 +212,8 @@ func (p *Plan) unit(i int) unit {
 	return u
 }
 
-// alike returns how many units of a model and a length have passkeys of so many digits: all
-// without a grid.
+// alike returns how many units of a model and a length have a passkey of digits digits.
+// Without a grid, all units do.
 func (p *Plan) alike(digits int) int {
 	if p.Grid == nil {
 		return p.Prompts

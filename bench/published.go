@@ -16,9 +16,9 @@ import (
 //go:embed published/longctx_bench.csv
 var longctxBench string
 
-// publishedMethods are the methods of longctx_bench's table, by the beginning of their names
-// there, and those of ours that its scores are of. What follows is a number of bits, or by which
-// factor the budget is smaller. H2O is left out: its scores are of masks, which free nothing, and
+// publishedMethods are the methods of longctx_bench's table, by the prefix of their names
+// there, and the same methods' names here. After the prefix comes the number of bits, or the
+// factor by which the budget is smaller. H2O is left out: its scores are of masks, which free nothing, and
 // so of no number of bytes.
 var publishedMethods = []struct{ prefix, method string }{
 	{"KIVI-", "kivi"},
@@ -43,7 +43,7 @@ type publishedRow struct {
 
 // PublishedQuality returns the quality of a model in longctx_bench's table: parts of the
 // baseline's mean over LongBench's six categories, with the question in the prompt. The error
-// of an unknown model lists those that there are.
+// for an unknown model lists the known ones.
 func PublishedQuality(model string) (*Published, error) {
 	table, err := csv.NewReader(strings.NewReader(longctxBench)).ReadAll()
 	if err != nil {

@@ -33,7 +33,7 @@ type dropping string
 
 // The droppings.
 const (
-	bySurprise dropping = "surprise" // those that the model itself expects most
+	bySurprise dropping = "surprise" // drop the tokens that the model itself finds most likely
 	atRandom   dropping = "random"
 )
 

@@ -51,9 +51,9 @@ type texts struct {
 	vocabularies map[string]*prompt.Vocabulary // by model
 }
 
-// ReadTexts reads the plan's file of tasks and that of templates, and has the plan say which
-// tasks they come to: their categories, of those that the plan has, and how many prompts. A
-// plan without a file has the categories that can be made.
+// ReadTexts reads the plan's file of tasks and that of templates, and sets the plan's
+// categories and number of prompts by them. Only categories that the plan already has are
+// kept. A plan without a file has the categories that can be made of text.
 func (p *Plan) ReadTexts() error {
 	if p.Texts.File == "" {
 		p.Categories = slices.DeleteFunc(slices.Clone(p.Categories), func(c string) bool { return !slices.Contains(prompt.Categories(), c) })

@@ -99,9 +99,9 @@ func (e *Engine) Config() ref.Config { return e.cfg }
 // sequence that is still in the cache.
 func (e *Engine) Close() error { return errors.Join(e.inputs.Close(), e.state.close()) }
 
-// Place makes the cache the last of a larger one's blocks, of which so many come before it,
-// a multiple of 32, and are in use by others: kernels meet the larger numbers. To the caller
-// its blocks are numbered from 0 on as before. It is for tests of what a small cache does not
+// Place makes the cache the last blocks of a larger one, so that kernels get larger block
+// numbers. before is the number of blocks in front of it, a multiple of 32, which count as
+// taken. To the caller, blocks are numbered from 0 as before. It is for tests of what a small cache does not
 // show, such as offsets beyond 2 GiB; the memory before is allocated, and never touched. The
 // cache has to be empty.
 func (e *Engine) Place(before int) error {

@@ -84,7 +84,7 @@ func (s *state) reserveLists(rows, tokens int) error {
 	return err
 }
 
-// items are so many items of size bytes.
+// items is the extent of an array: n items of size bytes.
 type items struct{ n, size int }
 
 // grown returns an array that has the items of an old one, which it frees, and is filled beyond them. If the array cannot

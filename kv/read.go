@@ -121,7 +121,7 @@ func (r *Reader) decode(from []byte, stride, n, each int) []float32 {
 	return numbers
 }
 
-// rowsOf returns n rows of so many bytes, of which each begins stride bytes behind the one before, one after the other.
+// rowsOf returns n rows of bytes bytes, packed one after the other; in from, a row begins stride bytes after the one before.
 func (r *Reader) rowsOf(from []byte, stride, n, bytes int) []byte {
 	r.bytes = slices.Grow(r.bytes[:0], n*bytes)[:n*bytes]
 	to := r.bytes

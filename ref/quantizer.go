@@ -84,7 +84,7 @@ func quantizes(m Quantizer, layer int) bool {
 	return !merged
 }
 
-// quantizerAsks returns what a Quantizer asks for; a layer has so many heads.
+// quantizerAsks returns what a Quantizer asks for. heads is the number of KV heads of a layer.
 func quantizerAsks(c Counts, m Quantizer, heads int) int {
 	keys, values := m.Quantizes(c.Tokens)
 	n := 0

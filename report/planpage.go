@@ -89,7 +89,7 @@ func planBars(a *plan.Answer) *bars {
 // mostBars bounds a chart: beyond, the table tells more.
 const mostBars = 40
 
-// nounOf returns the noun for so many.
+// nounOf returns the singular or plural of a noun.
 func nounOf(n int, noun string) string {
 	if n == 1 {
 		return noun

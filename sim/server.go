@@ -42,7 +42,7 @@ type Server struct {
 	steps   int
 	decodes int // steps in which all running sequences got a token
 
-	decodeSteps []Ticks // what decode steps of so many sequences take, that were asked for: see decodeStep
+	decodeSteps []Ticks // by number of sequences, the times of decode steps that are known: see decodeStep
 	inReserve   int     // free blocks beyond its need that a decode step may want: see quietSteps
 	admissions  int
 	spare       []*sequence // that have ended, to be used again

@@ -27,8 +27,8 @@ type Pipeline struct {
 	Before int `json:"before,omitempty"`
 }
 
-// Placer is an engine whose cache can be placed behind so many other blocks, which nobody
-// touches: [kernels.Engine.Place].
+// Placer is an engine whose cache can be placed behind a number of other blocks, which are
+// never touched: [kernels.Engine.Place].
 type Placer interface{ Place(before int) error }
 
 // Own is a sequence, and its options of compression in place of the configuration's.

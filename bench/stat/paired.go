@@ -10,9 +10,8 @@ import (
 )
 
 // The sign-flip test is exact up to exactDifferences differences that are not 0, with all
-// 2^n signs. Beyond, it draws signDraws sets of signs, or so many fewer that no more than
-// mostSigns signs are drawn in all, but for fewestDraws sets: a table of a large bench is to be
-// there at once.
+// 2^n signs. Beyond, it draws signDraws sets of signs. To keep the table of a large bench
+// quick it draws fewer, at most mostSigns signs in all, but never less than fewestDraws sets.
 const (
 	exactDifferences = 20
 	signDraws        = 100_000

@@ -11,7 +11,7 @@ import (
 	"kvcompress/sim/project"
 )
 
-// linkFlags say over what link servers that prefill send KVs to those that decode.
+// linkFlags describe the link over which prefill servers send KVs to decode servers.
 type linkFlags struct {
 	bandwidth float64
 	latency   time.Duration

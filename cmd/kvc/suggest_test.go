@@ -74,9 +74,9 @@ var unlike = map[string]string{
 	"steps":                  "of run and generate, rows of a table, which may be all",
 }
 
-// TestFlagsAreAlike sees that a flag of several commands is of one kind, or a list of that
-// kind, and has the same default and shorthand, but for those that are listed; and that what
-// has a few known values is completed.
+// TestFlagsAreAlike checks that a flag which several commands have is of one kind, or a list of that
+// kind, with one default and one shorthand. Exceptions are listed with their reasons. It also
+// checks that flags with a few known values are completed.
 func TestFlagsAreAlike(t *testing.T) {
 	type use struct{ path, kind, value, short string }
 	first := map[string]use{}

@@ -11,7 +11,7 @@ func Count[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64](n T, noun string) strin
 	return fmt.Sprintf("%d %s", n, Noun(n, noun))
 }
 
-// Noun returns a noun for so many of it: token, or tokens.
+// Noun returns the singular or plural of a noun for n things: token, tokens.
 func Noun[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64](n T, noun string) string {
 	if n == 1 {
 		return noun
@@ -29,7 +29,7 @@ func OfAll[T ~int | ~int64](n, all T, noun, do string) string {
 	return fmt.Sprintf("%d of %s %s", n, Count(all, noun), Do(n, do))
 }
 
-// Do returns what so many do: differs or differ, is there or are there, was read or were read.
+// Do returns the verb for n things: differs or differ, is there or are there, was read or were read.
 func Do[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64](n T, many string) string {
 	if n != 1 {
 		return many

@@ -44,7 +44,7 @@ func KVCompress(r *rand.Rand, s kv.Shape) (ref.Metric, ref.Compression) {
 	return m, c
 }
 
-// HeadBias draws a head bias of so many bins.
+// HeadBias draws a head bias with that many bins.
 func HeadBias(r *rand.Rand, s kv.Shape, bins int) *ref.HeadBias {
 	b := &ref.HeadBias{Bins: []int32{0}}
 	for range bins - 1 {

@@ -81,7 +81,7 @@ func FewestPools(project Project, most int, good func(*Outcome) bool) Project {
 		if err != nil {
 			return done(best, err)
 		}
-		// More that prefill may do with so many fewer that decode that there are fewer in all.
+		// With more prefill servers, fewer decode servers may be enough, and fewer servers in all.
 		for total, more := prefill+decode, prefill+1; more <= most && more+leastDecode < total; more++ {
 			high := total - 1 - more
 			ok, err := at(more, high)
@@ -107,7 +107,7 @@ func FewestPools(project Project, most int, good func(*Outcome) bool) Project {
 	}
 }
 
-// BestPools returns a projection of so many servers, of which as many prefill as is best by
+// BestPools returns a projection of a given number of servers, of which as many prefill as is best by
 // better, which reports whether its first outcome is better than its second. Of equally good
 // ones the fewest prefill.
 func BestPools(project Project, servers int, better func(a, b *Outcome) bool) Project {
