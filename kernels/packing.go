@@ -136,6 +136,9 @@ func (z *packing) pairOf(head, heads int) int {
 	return (head/heads-z.merger.Merging().First)/2*heads + head%heads
 }
 
+// ownLists returns the segments of a head's keys, and of its values, in pages of their own.
+func ownLists(h *kv.Head) [2][]kv.Segment { return [2][]kv.Segment{h.Keys, h.Values} }
+
 // heads returns what the host knows of a sequence's heads: formats and lengths, and neither tables nor
 // indices.
 func (e *Engine) heads(s *sequence) []kv.Head {
@@ -208,11 +211,8 @@ func (e *Engine) releasePacked(seq *sequence) error {
 func (e *Engine) eachList(heads []kv.Head, f func(g *kv.Segment, at int)) {
 	z, segments, of := e.state.packing, e.state.packing.segments(), e.cfg.Shape.KVHeads
 	for i := range heads {
-		for part, list := range [][]kv.Segment{heads[i].Keys, heads[i].Values} {
-			for k := range segments {
-				if k >= len(list) {
-					break
-				}
+		for part, list := range ownLists(&heads[i]) {
+			for k := range min(len(list), segments) {
 				head := i
 				if list[k].Deep {
 					head -= of
@@ -249,7 +249,7 @@ func (e *Engine) readLists(known *sequence, heads []kv.Head) error {
 		return err
 	}
 	for i := range heads {
-		for part, list := range [][]kv.Segment{heads[i].Keys, heads[i].Values} {
+		for part, list := range ownLists(&heads[i]) {
 			if len(list) > 0 && !list[0].Deep {
 				list[0].Limit = limits[2*i+part]
 			}
@@ -284,7 +284,7 @@ func (e *Engine) restoreLists(c *kv.Cache, known *sequence, seq *kv.Sequence) er
 		if packed != known.packed || merged && packed[0] != packed[1] || h.First != min(packed[0], packed[1]) {
 			return bad("%d keys and %d values are in pages of their own, and the plain segment begins with %d: the kernels have all heads alike", packed[0], packed[1], h.First)
 		}
-		for part, list := range [][]kv.Segment{h.Keys, h.Values} {
+		for part, list := range ownLists(h) {
 			if len(list) > z.segments() {
 				return bad("%d segments of a part, want at most %d", len(list), z.segments())
 			}
@@ -315,7 +315,7 @@ func (e *Engine) restoreLists(c *kv.Cache, known *sequence, seq *kv.Sequence) er
 				continue
 			}
 			other := &seq.Heads[i-of]
-			with := [][]kv.Segment{other.Keys, other.Values}[part]
+			with := ownLists(other)[part]
 			if retained != known.retained[pair] || len(list) > 0 && !slices.Equal(list[0].Table, with[0].Table) || len(list) > 1 && !slices.Equal(list[1].Index, with[1].Index) {
 				return bad("it has other merged pages, or retains other KVs, than the head of the shallower layer")
 			}
@@ -335,7 +335,7 @@ func (e *Engine) writeLists(seq *kv.Sequence) error {
 	}
 	limits := make([]float32, 2*len(seq.Heads))
 	for i := range seq.Heads {
-		for part, list := range [][]kv.Segment{seq.Heads[i].Keys, seq.Heads[i].Values} {
+		for part, list := range ownLists(&seq.Heads[i]) {
 			if len(list) > 0 {
 				limits[2*i+part] = list[0].Limit
 			}
@@ -395,7 +395,7 @@ func (e *Engine) readPages(snap *kv.Snapshot) error {
 	})
 	for _, s := range snap.Sequences {
 		for i := range s.Heads {
-			for _, list := range [][]kv.Segment{s.Heads[i].Keys, s.Heads[i].Values} {
+			for _, list := range ownLists(&s.Heads[i]) {
 				for k := range list {
 					if list[k].Format.Kind == kv.Exact {
 						list[k].Index = snap.Indices(&e.cfg.Config, &list[k])

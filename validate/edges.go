@@ -144,7 +144,7 @@ func (p *Pipeline) hardInputs(r *rand.Rand) {
 			in.Scale = 0x1p40 // beyond all bounds of what is counted
 		}
 	}
-	if p.ownPages() && r.IntN(2) == 0 {
+	if p.quantizes() && r.IntN(2) == 0 {
 		in.Integers, in.Edges, in.Grid = false, false, true
 	}
 	if r.IntN(3) == 0 {
@@ -380,8 +380,8 @@ func (p *Pipeline) drawMethod(r *rand.Rand, methods []*draw.Method, is func(ref.
 	return false, nil
 }
 
-// ownPages reports whether the pipeline's method has pages of formats of its own.
-func (p *Pipeline) ownPages() bool {
+// quantizes reports whether the pipeline's method quantizes.
+func (p *Pipeline) quantizes() bool {
 	_, quantizes := p.newMethod().(ref.Quantizer)
 	return quantizes
 }
@@ -409,7 +409,7 @@ func (p *Pipeline) newMethod() ref.Method {
 func (p *Pipeline) fillEdges(r *rand.Rand, prompts ...int) {
 	cfg := &p.Config
 	rounds := 5
-	if p.ownPages() && r.IntN(2) == 0 {
+	if p.quantizes() && r.IntN(2) == 0 {
 		rounds = 50 // tokens of several pages
 	}
 	var all []kv.SeqID
