@@ -105,23 +105,18 @@ func (q *Published) Of() string {
 // Methods returns the methods of the bench that the table has results of, in its order, and
 // the budgets of each, the largest first.
 func (q *Published) Methods() []MethodBudgets {
-	var list []MethodBudgets
-	for _, r := range Rows() {
-		m := MethodBudgets{Method: r.Method, ByBudget: r.byBudget()}
-		found := false
+	return methodBudgets(func(r *Row) (budgets []Budget, found bool) {
 		for _, row := range q.rows {
-			if r.Name == r.Method && row.method == r.Method {
-				found = true
-				if m.ByBudget {
-					m.Budgets = append(m.Budgets, Budget(math.Round(1/row.bytes)))
-				}
+			if row.method != r.Name {
+				continue
+			}
+			found = true
+			if r.byBudget() {
+				budgets = append(budgets, Budget(math.Round(1/row.bytes)))
 			}
 		}
-		if slices.Sort(m.Budgets); found {
-			list = append(list, m)
-		}
-	}
-	return list
+		return budgets, found
+	})
 }
 
 // At returns which part of the baseline's score is kept under a method that holds a part of the

@@ -80,20 +80,28 @@ func (q *Quality) Of() string {
 // order, and the budgets of each, the largest first. Rows that differ from their method's
 // defaults by more than a budget are not among them.
 func (q *Quality) Methods() []MethodBudgets {
+	return methodBudgets(func(r *Row) (budgets []Budget, found bool) {
+		for _, ranking := range q.table.Rankings {
+			has := slices.ContainsFunc(ranking.Rows, func(row Ranked) bool { return row.Row == r.Name })
+			if has && !slices.Contains(budgets, ranking.Budget) {
+				budgets = append(budgets, ranking.Budget)
+			}
+		}
+		return budgets, len(budgets) > 0
+	})
+}
+
+// methodBudgets returns the rows of the bench that are methods and that a source of quality has
+// found, in the order of the rows, with its budgets, the largest first.
+func methodBudgets(find func(r *Row) (budgets []Budget, found bool)) []MethodBudgets {
 	var list []MethodBudgets
 	for _, r := range Rows() {
 		if r.Name != r.Method {
 			continue
 		}
-		m := MethodBudgets{Method: r.Method, ByBudget: r.byBudget()}
-		for _, ranking := range q.table.Rankings {
-			has := slices.ContainsFunc(ranking.Rows, func(row Ranked) bool { return row.Row == r.Name })
-			if has && !slices.Contains(m.Budgets, ranking.Budget) {
-				m.Budgets = append(m.Budgets, ranking.Budget)
-			}
-		}
-		if slices.Sort(m.Budgets); len(m.Budgets) > 0 {
-			list = append(list, m)
+		if budgets, found := find(&r); found {
+			slices.Sort(budgets)
+			list = append(list, MethodBudgets{Method: r.Method, Budgets: budgets, ByBudget: r.byBudget()})
 		}
 	}
 	return list
