@@ -59,10 +59,14 @@ func (s *state) read(b batch, layer, longest int, q, out device.Ptr) (partials, 
 			format = dtype.F32 // of the tile
 		}
 	}
-	if s.packing != nil && s.packing.quantizer != nil {
-		file, kernel, args, format = "quantized.ptx", "attend_partitions_quantized", append(args, s.quantizedArgs(b, layer)...), dtype.F32 // of the tile
-	} else if merged, deep := s.packing.merges(layer); merged {
-		file, kernel, args, format = "merged.ptx", "attend_partitions_merged", append(args, s.mergedArgs(b, layer, deep)...), dtype.F32
+	if s.packing.has(layer) {
+		var own []device.Arg
+		if merged, deep := s.packing.merges(layer); merged {
+			file, kernel, own = s.attendMerged(b, layer, deep)
+		} else {
+			file, kernel, own = s.attendQuantized(b, layer)
+		}
+		args, format = append(args, own...), dtype.F32 // of the tile
 	}
 	if err := s.launch(file, s.typed(kernel),
 		device.Dim{X: b.n * h * ceilDiv(group, mostQueries), Y: partitions, Z: 1}, device.Dim{X: warpSize, Y: 1, Z: 1},

@@ -42,8 +42,18 @@ type sequence struct {
 	tokens  int   // that have entered
 	lengths []int // [L·H] context lengths
 
-	packed   [2]int // the keys, and values, of each head that are quantized, or of merged layers merged
-	retained []int  // [pairs of heads, 2] of them that are retained, where the method merges
+	quantized [2]int // the keys, and values, of each head that are quantized, in layers that are not merged
+	merged    int    // the KVs of each head that are merged, in layers that are
+	retained  []int  // [pairs of heads, 2] of them that are retained, where the method merges
+}
+
+// packed returns how many keys, and values, of each head are in pages of their own, of layers that are merged or of the
+// others.
+func (s *sequence) packed(merged bool) [2]int {
+	if merged {
+		return [2]int{s.merged, s.merged}
+	}
+	return s.quantized
 }
 
 // New returns an engine with an empty cache on a device, which stays the caller's.
@@ -160,9 +170,7 @@ func (e *Engine) Prefill(id kv.SeqID, n int) error {
 // enter notes that a sequence of n tokens has its blocks.
 func (e *Engine) enter(id kv.SeqID, row, n int) {
 	s := &sequence{row: row, prompt: n, tokens: n, lengths: slices.Repeat([]int{n}, e.state.heads())}
-	if z := e.state.packing; z != nil && z.merger != nil {
-		s.retained = make([]int, 2*z.merger.Merging().Pairs*e.cfg.Shape.KVHeads)
-	}
+	s.retained = make([]int, 2*e.state.packing.pairs()*e.cfg.Shape.KVHeads)
 	e.seqs[id] = s
 	e.used[row] = true
 	e.held += e.blocks(s)
@@ -184,9 +192,11 @@ func (e *Engine) leave(id kv.SeqID) error {
 	return nil
 }
 
-// maxKVs is how many KVs a head may hold: a grid has at most 65535 blocks in y, one
-// for each partition.
-const maxKVs = 65535 * ref.Partition
+// maxGridY is how many blocks of threads a grid has in y at most.
+const maxGridY = 65535
+
+// maxKVs is how many KVs a head may hold: a grid has a block in y for each partition.
+const maxKVs = maxGridY * ref.Partition
 
 // takeRow returns a row that no sequence has, for one that grows to the given
 // number of tokens.
@@ -302,18 +312,35 @@ func (e *Engine) uploadBatch(ids []kv.SeqID, after int) (b batch, err error) {
 	if b.positions, err = upload(e.state, "batch positions", positions); err != nil {
 		return b, err
 	}
-	if e.state.packing != nil {
-		var counts []int32
-		for _, id := range ids {
-			q := e.seqs[id].packed
-			counts = append(counts, int32(q[0]), int32(q[1]))
-		}
-		if b.packed, err = upload(e.state, "packed KVs", counts); err != nil {
-			return b, err
-		}
+	if err := e.uploadPacked(&b, ids); err != nil {
+		return b, err
 	}
 	b.times, err = e.times(ids, positions, b.positions)
 	return b, err
+}
+
+// uploadPacked brings to the device how many KVs of a batch's heads are in pages of their own.
+func (e *Engine) uploadPacked(b *batch, ids []kv.SeqID) error {
+	z := e.state.packing
+	if z == nil {
+		return nil
+	}
+	var quantized, merged []int32
+	for _, id := range ids {
+		s := e.seqs[id]
+		quantized = append(quantized, int32(s.quantized[0]), int32(s.quantized[1]))
+		merged = append(merged, int32(s.merged), int32(s.merged))
+	}
+	var err error
+	if z.quantizer != nil {
+		if b.quantized, err = upload(e.state, "quantized KVs", quantized); err != nil {
+			return err
+		}
+	}
+	if z.merger != nil {
+		b.merged, err = upload(e.state, "merged KVs", merged)
+	}
+	return err
 }
 
 // longest returns the largest context length of a batch's heads in a layer.
@@ -337,11 +364,8 @@ func (e *Engine) Compress(id kv.SeqID) (ref.Compressed, error) {
 		return ref.Compressed{}, fmt.Errorf("kernels: compress: sequence %d is not in the cache", id)
 	}
 	method := e.rulesFor(id).method
-	switch m := method.(type) {
-	case ref.Quantizer:
-		return e.quantize(id, s, m)
-	case ref.Merger:
-		return e.merge(id, s, m)
+	if ref.KeepsAll(method) {
+		return e.repack(id, s, method)
 	}
 	c := changeOf(method, e.counts(s))
 	if err := e.state.check(&c); err != nil {
@@ -425,7 +449,7 @@ func (e *Engine) pack(s *sequence, d decision, c *change, done *ref.Compressed) 
 // counts returns the sequence's lengths.
 func (e *Engine) counts(s *sequence) ref.Counts {
 	c := ref.Counts{Prompt: s.prompt, Tokens: s.tokens, Heads: s.lengths}
-	if s.packed != [2]int{} {
+	if s.quantized != [2]int{} || s.merged > 0 {
 		for _, h := range e.heads(s) {
 			c.Keys, c.Values = append(c.Keys, h.End(kv.Keys)), append(c.Values, h.End(kv.Values))
 		}

@@ -9,7 +9,8 @@ import (
 )
 
 // supported returns an error if the kernels cannot run the method: a *ref.UnsupportedError.
-// They run a method that quantizes equally many of the oldest keys and values in every head; one that merges pairs of layers;
+// They run a method that quantizes equally many of the oldest keys and values in every head, one that merges pairs of layers,
+// and one that does both, of different layers;
 // and one that drops, folds or hides KVs by a ranking, watches attention into at most one of
 // its columns, with a number for each KV or for each query head, and has no score of its own
 // but those that the kernels compute.
@@ -20,15 +21,17 @@ func supported(method ref.Method, shape kv.Shape) error {
 	switch m := method.(type) {
 	case ref.Dropper, ref.Folder, ref.Masker:
 	case ref.Merger:
-		if _, ok := m.(ref.Quantizer); ok || m.Directions().Bits > 0 {
-			return refuse("has no kernels, as they merge layers or quantize, and not both")
-		}
-	case ref.Quantizer:
-		if err := supportsQuantizer(m); err != nil {
+		if err := supportsMerger(m, shape); err != nil {
 			return refuse("has no kernels, as it %w", err)
 		}
+	case ref.Quantizer:
 	default:
 		return refuse("has no kernels, as it does more than drop KVs, fold, hide, quantize or merge them")
+	}
+	if q, ok := method.(ref.Quantizer); ok {
+		if err := supportsQuantizer(q, shape); err != nil {
+			return refuse("has no kernels, as it %w", err)
+		}
 	}
 	columns, o := method.Columns(), method.Observe()
 	if o == nil {

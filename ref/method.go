@@ -351,8 +351,8 @@ func needs(taken, freed []int) (most, takes int) {
 	return most, takes
 }
 
-// then returns the plan of which first p is carried out, and then another of other heads of the same sequence.
-func (p *Plan) then(other *Plan) Plan {
+// Then returns the plan that carries out p first, and then another of other heads of the same sequence.
+func (p *Plan) Then(other *Plan) Plan {
 	both := Plan{
 		Asked: p.Asked + other.Asked,
 		Needs: max(p.Needs, p.Takes+other.Needs),
