@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 
 	"kvcompress/ref/merge"
 	"kvcompress/ref/quant"
@@ -16,81 +15,61 @@ import (
 // kept with the segment. It returns *ErrNoBlocks, with nothing changed, if the pages are not
 // there.
 func (c *Cache) Merge(s *Sequence, shallow, deep int, part Part, f Format, by merge.Slerp, n int, limit float32) error {
+	p, err := c.Merged(s, shallow, deep, part, f, by, n, limit)
+	if err != nil {
+		return err
+	}
+	return c.Put(s, p)
+}
+
+// Merged returns what [Cache.Merge] puts into pages, and changes nothing.
+func (c *Cache) Merged(s *Sequence, shallow, deep int, part Part, f Format, by merge.Slerp, n int, limit float32) (*Packed, error) {
 	x, y := &s.Heads[deep], &s.Heads[shallow]
 	end, d := x.End(part), c.cfg.Shape.HeadSize
 	if part != Keys && part != Values || shallow == deep || f.Kind != Merged || n < 1 || y.End(part) != end || end < max(x.First, y.First) || n > min(x.KVs(), y.KVs())-end {
-		return fmt.Errorf("kv: no %d of %v from %d on of heads %d and %d can be merged, of which the first has KVs %d to %d", n, part, end, shallow, deep, y.First, y.KVs())
+		return nil, fmt.Errorf("kv: no %d of %v from %d on of heads %d and %d can be merged, of which the first has KVs %d to %d", n, part, end, shallow, deep, y.First, y.KVs())
 	}
 	if err := c.cfg.Check(f); err != nil {
-		return err
+		return nil, err
+	}
+	if list := y.List(part); len(list) > 0 && list[0].Format != f {
+		return nil, fmt.Errorf("kv: %v of heads %d and %d are merged in another format", part, shallow, deep)
 	}
 	deepRows, shallowRows := make([]float32, n*d), make([]float32, n*d)
 	c.readPlain(deepRows, x, part, end)
 	c.readPlain(shallowRows, y, part, end)
+	p := &Packed{head: shallow, part: part, format: f, first: end, n: n, units: make([]byte, n*c.cfg.UnitBytes(f)), deep: deep, limit: limit}
 	m, err := by.Merge(deepRows, shallowRows, d)
+	if err == nil {
+		err = c.packDirections(p, m.Directions)
+	}
 	if err != nil {
-		return fmt.Errorf("kv: sequence %d, heads %d and %d of L·H, %v from %d on: %w", s.ID, shallow, deep, part, end, err)
+		return nil, fmt.Errorf("kv: sequence %d, heads %d and %d of L·H, %v from %d on: %w", s.ID, shallow, deep, part, end, err)
 	}
-	directions, err := c.directions(f, m.Directions)
-	if err != nil {
-		return fmt.Errorf("kv: sequence %d, heads %d and %d of L·H, %v from %d on: %w", s.ID, shallow, deep, part, end, err)
-	}
-	held := 0
-	if list := y.List(part); len(list) > 0 {
-		if held = list[0].Len; list[0].Format != f {
-			return fmt.Errorf("kv: %v of heads %d and %d are merged in another format", part, shallow, deep)
-		}
-	}
-	if need := c.cfg.Pages(f, held+n) - c.cfg.Pages(f, held); need > c.free.count {
-		return &ErrNoBlocks{need, c.free.count}
-	}
-	if held == 0 {
-		*y.list(part) = append(*y.list(part), Segment{Format: f, First: end})
-		*x.list(part) = append(*x.list(part), Segment{Format: f, First: end, Deep: true})
-	}
-	segment, other := &y.List(part)[0], &x.List(part)[0]
-	c.grow(segment, s.ID, shallow, part, n)
-	segment.Limit = limit
-	other.Table, other.Len = slices.Clone(segment.Table), segment.Len
-	row := len(directions) / n
+	size := len(p.units) / n
 	for i := range n {
-		unit := c.unit(segment, held+i)
-		copy(unit, directions[i*row:][:row])
-		binary.LittleEndian.PutUint32(unit[row:], math.Float32bits(m.Shallow[i]))
-		binary.LittleEndian.PutUint32(unit[row+normBytes:], math.Float32bits(m.Deep[i]))
+		norms := p.units[(i+1)*size-2*normBytes:]
+		binary.LittleEndian.PutUint32(norms, math.Float32bits(m.Shallow[i]))
+		binary.LittleEndian.PutUint32(norms[normBytes:], math.Float32bits(m.Deep[i]))
 	}
-	return nil
+	return p, nil
 }
 
-// directions returns directions as merged pages of a format have them: in the cache's type, and where the format has bits, then
-// in quantized groups of channels, each direction's codes before its scales and minima.
-func (c *Cache) directions(f Format, x []float32) ([]byte, error) {
+// packDirections writes directions [n, D] to the units of p: in the cache's type, and where the format has bits, then in
+// quantized groups of channels.
+func (c *Cache) packDirections(p *Packed, x []float32) error {
 	stored := make([]byte, len(x)*c.cfg.DType.Size())
 	c.cfg.DType.Encode(stored, x)
-	if f.Bits == 0 {
-		return stored, nil
+	if p.format.Bits > 0 {
+		rounded := make([]float32, len(x))
+		c.cfg.DType.Decode(rounded, stored)
+		return c.pack(p, rounded)
 	}
-	rounded := make([]float32, len(x))
-	c.cfg.DType.Decode(rounded, stored)
-	n := len(x) / c.cfg.Shape.HeadSize
-	arithmetic, shape := c.cfg.groups(f), c.cfg.array(f, n)
-	q, err := arithmetic.Quantize(shape, rounded)
-	if err != nil {
-		return nil, err
+	size, row := len(p.units)/p.n, c.cfg.RowBytes()
+	for i := range p.n {
+		copy(p.units[i*size:], stored[i*row:][:row])
 	}
-	codes, err := arithmetic.PackBytes(shape, q.Codes)
-	if err != nil {
-		return nil, err
-	}
-	line, groups := len(codes)/n, len(q.Scales)/n
-	units := make([]byte, 0, n*c.cfg.UnitBytes(f))
-	numbers := make([]byte, 2*groups*c.cfg.scaleBytes())
-	for i := range n {
-		c.cfg.DType.Encode(numbers, q.Scales[i*groups:][:groups])
-		c.cfg.DType.Encode(numbers[len(numbers)/2:], q.Minima[i*groups:][:groups])
-		units = append(append(units, codes[i*line:][:line]...), numbers...)
-	}
-	return units, nil
+	return nil
 }
 
 // merged reads n keys or values of one of the layers from consecutive units of a merged page: [n, D].

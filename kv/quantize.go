@@ -11,55 +11,53 @@ import (
 // segment and whole units of the format. It returns *ErrNoBlocks, with nothing changed, if the pages
 // are not there.
 func (c *Cache) Quantize(s *Sequence, head int, part Part, f Format, n int) error {
+	p, err := c.Quantized(s, head, part, f, n)
+	if err != nil {
+		return err
+	}
+	return c.Put(s, p)
+}
+
+// Quantized returns what [Cache.Quantize] puts into pages, and changes nothing.
+func (c *Cache) Quantized(s *Sequence, head int, part Part, f Format, n int) (*Packed, error) {
 	h := &s.Heads[head]
 	end := h.End(part)
 	if part != Keys && part != Values || n < 1 || n%f.Unit() != 0 || end < h.First || n > h.KVs()-end {
-		return fmt.Errorf("kv: no %d of %v from %d on of a head with KVs %d to %d can be quantized", n, part, end, h.First, h.KVs())
+		return nil, fmt.Errorf("kv: no %d of %v from %d on of a head with KVs %d to %d can be quantized", n, part, end, h.First, h.KVs())
 	}
 	if err := c.cfg.Check(f); err != nil {
-		return err
+		return nil, err
 	}
 	x := make([]float32, n*c.cfg.Shape.HeadSize)
 	c.readPlain(x, h, part, end)
-	arithmetic := c.cfg.groups(f)
-	shape := c.cfg.array(f, n)
+	p := &Packed{head: head, part: part, format: f, first: end, n: n, units: make([]byte, n/f.Unit()*c.cfg.UnitBytes(f))}
+	if err := c.pack(p, x); err != nil {
+		return nil, fmt.Errorf("kv: sequence %d, head %d of L·H, %v from %d on: %w", s.ID, head, part, end, err)
+	}
+	return p, nil
+}
+
+// pack writes the codes, scales and minima of rows [n, D] to the units of p.
+func (c *Cache) pack(p *Packed, x []float32) error {
+	arithmetic, shape := c.cfg.groups(p.format), c.cfg.array(p.format, p.n)
 	q, err := arithmetic.Quantize(shape, x)
 	if err != nil {
-		return fmt.Errorf("kv: sequence %d, head %d of L·H, %v from %d on: %w", s.ID, head, part, end, err)
+		return err
 	}
 	codes, err := arithmetic.PackBytes(shape, q.Codes)
 	if err != nil {
 		return err
 	}
-	held := 0
-	list := h.list(part)
-	if len(*list) > 0 && (*list)[len(*list)-1].Format == f {
-		held = (*list)[len(*list)-1].Len
-	}
-	if need := c.cfg.Pages(f, held+n) - c.cfg.Pages(f, held); need > c.free.count {
-		return &ErrNoBlocks{need, c.free.count}
-	}
-	segment := c.extend(s.ID, head, list, part, f, end, n)
-	lines, numbers := len(codes)/(n/f.Unit()), len(q.Scales)/(n/f.Unit())
-	for u := range n / f.Unit() {
-		unit := c.unit(segment, held/f.Unit()+u)
-		copy(unit, codes[u*lines:][:lines])
-		c.cfg.DType.Encode(unit[lines:][:len(unit[lines:])/2], q.Scales[u*numbers:][:numbers])
-		c.cfg.DType.Encode(unit[lines+len(unit[lines:])/2:], q.Minima[u*numbers:][:numbers])
+	units := p.n / p.format.Unit()
+	size, line, groups := len(p.units)/units, len(codes)/units, len(q.Scales)/units
+	numbers := groups * c.cfg.scaleBytes()
+	for u := range units {
+		unit := p.units[u*size:][:size]
+		copy(unit, codes[u*line:][:line])
+		c.cfg.DType.Encode(unit[line:][:numbers], q.Scales[u*groups:][:groups])
+		c.cfg.DType.Encode(unit[line+numbers:][:numbers], q.Minima[u*groups:][:groups])
 	}
 	return nil
-}
-
-// extend makes room for n more KVs at the end of a list, whose last segment it opens if there is
-// none of the format, and returns it. The pages are there. first is the logical index of the first of
-// them.
-func (c *Cache) extend(id SeqID, head int, list *[]Segment, part Part, f Format, first, n int) *Segment {
-	if k := len(*list); k == 0 || (*list)[k-1].Format != f {
-		*list = append(*list, Segment{Format: f, First: first})
-	}
-	g := &(*list)[len(*list)-1]
-	c.grow(g, id, head, part, n)
-	return g
 }
 
 // grow makes room for n more KVs at the end of a segment that is not plain. The pages are there.

@@ -189,8 +189,8 @@ type Compressed struct {
 }
 
 // Compress has the method plan a compression of one sequence, and carries out the plan.
-// It returns *kv.ErrNoBlocks, with nothing changed, if the plan needs blocks that are
-// not there: see [Plan.Need].
+// It returns *kv.ErrNoBlocks if the plan needs blocks that are not there, see [Plan.Need], and an error if keys or values
+// of a restored cache are none that can be quantized or merged. Nothing has changed then.
 func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	defer work.Recover(&err)
 	s := e.cache.Sequence(id)
@@ -209,6 +209,10 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	if err := e.fits(&plan); err != nil {
 		return Compressed{}, err
 	}
+	packed, err := e.packed(s, method, &plan)
+	if err != nil {
+		return Compressed{}, err
+	}
 	done := Compressed{Asked: plan.Asked, Freed: plan.Freed(s.Heads, e.cfg.BlockSize), Evicted: plan.KVs(), Hidden: plan.Hidden(), Quantized: plan.Quantized(), Merged: plan.Merged()}
 	e.report(StageDecide, []kv.SeqID{id}, func(ev *Event) { ev.Plan, ev.Parts = &plan, plan.Parts(len(s.Heads)) })
 
@@ -217,7 +221,7 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 			e.standIns.fold(e.cache, &s.Heads[edit.Head], edit)
 		}
 	}
-	taken, err := e.pack(s, method, &plan)
+	taken, err := e.pack(s, method, &plan, packed)
 	if err != nil {
 		return done, err
 	}
