@@ -18,18 +18,20 @@ func supported(method ref.Method, shape kv.Shape) error {
 	refuse := func(format string, args ...any) error {
 		return &ref.UnsupportedError{Err: fmt.Errorf("kernels: method %s "+format+": it runs on the reference engine", append([]any{method.Name()}, args...)...)}
 	}
+	heads := shape.Heads() // that are not merged
 	switch m := method.(type) {
 	case ref.Dropper, ref.Folder, ref.Masker:
 	case ref.Merger:
 		if err := supportsMerger(m, shape); err != nil {
 			return refuse("has no kernels, as it %w", err)
 		}
+		heads -= 2 * m.Merging().Pairs * shape.KVHeads
 	case ref.Quantizer:
 	default:
 		return refuse("has no kernels, as it does more than drop KVs, fold, hide, quantize or merge them")
 	}
 	if q, ok := method.(ref.Quantizer); ok {
-		if err := supportsQuantizer(q, shape); err != nil {
+		if err := supportsQuantizer(q, heads); err != nil {
 			return refuse("has no kernels, as it %w", err)
 		}
 	}

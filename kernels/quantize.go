@@ -127,13 +127,13 @@ func (s *state) attendQuantized(b batch, layer int) (file, kernel string, args [
 // maxBits is the most bits of a code that the kernels read: four codes lie in two bytes.
 const maxBits = 4
 
-// supportsQuantizer returns an error if the kernels cannot quantize as a method does.
-func supportsQuantizer(q ref.Quantizer, shape kv.Shape) error {
+// supportsQuantizer returns an error if the kernels cannot quantize as a method does, of which a cache has heads heads.
+func supportsQuantizer(q ref.Quantizer, heads int) error {
 	keys, values := q.Formats()
 	if values.Kind != kv.PerToken || keys.Kind != kv.PerChannel && keys.Kind != kv.PerToken || keys.Group != values.Group || keys.Bits > maxBits || values.Bits > maxBits {
 		return fmt.Errorf("quantizes keys %+v and values %+v", keys, values)
 	}
-	if heads := shape.Heads(); heads > maxGridY {
+	if heads > maxGridY {
 		return fmt.Errorf("quantizes %d heads, of which a grid has at most %d", heads, maxGridY)
 	}
 	return nil

@@ -124,7 +124,7 @@ func TestDumpOwn(t *testing.T) {
 // TestDumpPages dumps a decode step and a compression over pages that are not plain, of which a byte
 // is wrong afterwards.
 func TestDumpPages(t *testing.T) {
-	for _, c := range []struct{ replay, what string }{{"gqa/kivi", "byte of quantized V"}, {"gqa/minicache", "byte of merged V"}} {
+	for _, c := range []struct{ replay, what string }{{"gqa/kivi", "byte of quantized V"}, {"gqa/minicache", "byte of merged V"}, {"gqa/minicache+kivi", "byte of merged V"}} {
 		for _, stage := range []ref.Stage{ref.StageDecode, ref.StageMove} {
 			t.Run(c.replay+"/"+string(stage), func(t *testing.T) {
 				b := open(t, c.replay)
