@@ -195,8 +195,17 @@ func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 	}
 	i /= len(edgeMerging)
 	size := i / pageFormats
-	return edgeOf(r, i, merging.layers, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods[k:k+1])
+	for range mergingDraws {
+		p, err := edgeOf(r, i, merging.layers, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods[k:k+1])
+		if p != nil || err != nil {
+			return p, err
+		}
+	}
+	return nil, nil
 }
+
+// mergingDraws bounds the draws of edgeOfMerging for blocks that hold a group.
+const mergingDraws = 8
 
 // anyReading takes any method.
 func anyReading(ref.Method) bool { return true }
