@@ -197,9 +197,16 @@ func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 	size := i / pageFormats
 	for range mergingDraws {
 		p, err := edgeOf(r, i, merging.layers, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods[k:k+1])
-		if p != nil || err != nil {
-			return p, err
+		if err != nil {
+			return nil, err
 		}
+		if p == nil {
+			continue
+		}
+		if r.IntN(4) > 0 { // a plan takes merged and retained pages before any plain ones come free
+			p.Config.Blocks *= 2
+		}
+		return p, nil
 	}
 	return nil, nil
 }
