@@ -351,7 +351,7 @@ func (f *benchFlags) compare(cmd *cobra.Command, b *bench.Bench) error {
 	var names []string
 	for _, s := range sampled {
 		logits += s.Logits
-		if s.Left == "" {
+		if s.Skipped == "" {
 			names = append(names, fmt.Sprintf("%s at %v", s.Row, s.Budget))
 		}
 	}

@@ -329,7 +329,7 @@ func TestPlanQuality(t *testing.T) {
 	out.Reset()
 	errs.Reset()
 	published := append(args[:len(args)-1:len(args)-1], "none,kivi,snapkv:rate:0.5", "--quality", "longctx_bench:Llama-3-8B", "--min-quality", "0.97")
-	if code := run(published, &out, &errs); code != 0 || !strings.Contains(out.String(), "Llama-3-8B in the published table of longctx_bench") || !strings.Contains(strings.Join(strings.Fields(out.String()), " "), "has nothing of snapkv") {
+	if code := run(published, &out, &errs); code != 0 || !strings.Contains(out.String(), "Llama-3-8B in the published table of longctx_bench") || !strings.Contains(strings.Join(strings.Fields(out.String()), " "), "has no result of snapkv") {
 		t.Errorf("exit %d, %s, %s", code, out.String(), errs.String())
 	}
 	for _, wrong := range [][]string{{}, {"--quality", "longctx_bench:llama", "--min-quality", "0.9"}, {"--min-quality", "0.9"}, {"--quality", file}, {"--quality", file, "--min-quality", "2"}, {"--quality", requests, "--min-quality", "0.9"}, {"--quality", file, "--min-quality", "0.9", "--quality-mode", "query-agnostic"}} {
