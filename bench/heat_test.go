@@ -74,7 +74,7 @@ func TestGridCheck(t *testing.T) {
 		"lengths [63]":           func(p *Plan) { p.Grid.Lengths = []int{63} },
 		"0 depths":               func(p *Plan) { p.Grid.Depths = 0 },
 		"101 depths":             func(p *Plan) { p.Grid.Depths = 101 },
-		"0 passkey lengths":    func(p *Plan) { p.Grid.Digits = nil },
+		"0 passkey lengths":      func(p *Plan) { p.Grid.Digits = nil },
 		"passkeys of 17 digits":  func(p *Plan) { p.Grid.Digits = []int{17} },
 		"needle as its only":     func(p *Plan) { p.Categories = []string{"code"} },
 		"has lengths of its own": func(p *Plan) { p.Length = 512 },

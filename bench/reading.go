@@ -142,5 +142,5 @@ func (r *reading) stream(ctx context.Context, cfg ref.Config, stepper *llama.Ste
 	if err != nil {
 		return nil, err
 	}
-	return of.sequence.In(live.Reference(e)), e.Restore(of.engine.Cache())
+	return of.sequence.WithEngine(live.Reference(e)), e.Restore(of.engine.Cache())
 }

@@ -25,9 +25,9 @@ type Options struct {
 	//	task.Synthetic  the word that has a code
 	Category string
 
-	Length      int // tokens of the context, at most; a sentence less at least
+	Length      int // most tokens of the context, which falls short by less than a sentence
 	Digits      int // of codes; 5 by default, up to 64
-	Distractors int // other words with a code each, up to 64; MultiDoc has one besides, and partners as many
+	Distractors int // other words with a code each, up to 64; MultiDoc has one more, and a partner for each
 	Chapters    int // of a summary; 4 by default, up to 32
 	Seed        uint64
 
@@ -93,12 +93,12 @@ type builder struct {
 	random     *rand.Rand
 	options    Options
 
-	keys      []string // the first is asked for, but in a summary
+	keys      []string // words with a code; the question is about the first
 	codes     []string // of the keys
-	partner   string   // of which the first key is the partner, with MultiDoc
-	chapters  []string // what they are about, with Summary
+	partner   string   // MultiDoc: the first key is the partner of this word
+	chapters  []string // Summary: what each chapter is about
 	sentences []string // of the context, each with a space after it, except the last
-	evidence  []int    // which of them the answer follows from, in its order
+	evidence  []int    // indices of the sentences that the answer follows from, in the answer's order
 	filler    []string
 }
 
@@ -114,7 +114,7 @@ func (b *builder) facts() {
 	n := o.Distractors + 1
 	switch o.Category {
 	case task.MultiDoc:
-		n++ // so that there is a choice
+		n++ // so that there is more than one key
 	case task.Summary:
 		n--
 		for range o.Chapters {
@@ -139,8 +139,8 @@ func (b *builder) facts() {
 	}
 }
 
-// sought returns the sentences that the answer follows from, in its order, and the other
-// facts.
+// sought returns the sentences that the answer follows from, in the answer's order, and those of
+// the other facts.
 func (b *builder) sought() (sought, others []string) {
 	for i, k := range b.keys {
 		code := "The code of " + k + " is " + b.codes[i] + "."
@@ -222,7 +222,7 @@ func (b *builder) haystack() error {
 	return nil
 }
 
-// insert puts a sentence at an index and returns that.
+// insert puts a sentence at an index and returns the index.
 func (b *builder) insert(sentence string, at int) int {
 	b.sentences = slices.Insert(b.sentences, at, sentence)
 	for i, e := range b.evidence {
@@ -233,8 +233,8 @@ func (b *builder) insert(sentence string, at int) int {
 	return at
 }
 
-// chain returns a function that makes sentences of words, each of which has four that
-// follow it, so that words and pairs of them recur.
+// chain returns a function that makes sentences by a Markov chain in which each word has four
+// successors, so that words and pairs of words recur.
 func (b *builder) chain() func() string {
 	follow := make([][4]int, len(b.filler))
 	for i := range follow {
@@ -282,8 +282,8 @@ func (b *builder) asked() (question string, steps []segment) {
 	}
 }
 
-// task encodes the text. Filler leaves from the end if all together has more tokens than
-// the sentences had alone.
+// task encodes the text. If the whole text has more tokens than its sentences on their own,
+// filler sentences are removed from the end.
 func (b *builder) task() (*task.Task, error) {
 	question, steps := b.asked()
 	for {
@@ -309,7 +309,7 @@ func (b *builder) task() (*task.Task, error) {
 			}
 			continue
 		}
-		// The segments are filler and evidence by turns.
+		// Filler and evidence segments alternate.
 		for _, e := range b.evidence {
 			before := 0
 			for _, other := range b.evidence {
@@ -336,9 +336,9 @@ func (b *builder) task() (*task.Task, error) {
 	}
 }
 
-// chance adds to a task's chances those of the tokens of one answer: a digit is one of ten,
-// and a word one of all. In a question of two hops, a word that is not that of step 0 has been
-// answered before.
+// chance adds the chances of a guess for the tokens of one answer to those of a task: a digit is
+// one of ten, a word one of all words. In a question of two hops, a word after step 0 repeats an
+// earlier answer.
 func (b *builder) chance(t *task.Task, tokens []int32, step int) (right, exact float64) {
 	right, exact = t.Chance, t.ChanceExact
 	begun := step > 0 && b.options.Category == task.MultiDoc
@@ -360,8 +360,8 @@ func (b *builder) chance(t *task.Task, tokens []int32, step int) (right, exact f
 	return right, exact
 }
 
-// segments joins the sentences into stretches of filler and evidence by turns, first and
-// last filler. Spaces go before sentences.
+// segments joins the sentences into alternating segments of filler and evidence; the first and
+// the last are filler. The space between two sentences belongs to the second.
 func (b *builder) segments() []string {
 	all := []string{""}
 	for i, s := range b.sentences {
