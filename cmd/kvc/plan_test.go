@@ -189,7 +189,7 @@ func TestPlanUsage(t *testing.T) {
 		"want more than 0, and at most 10,000": {"--price", "l4=-1,h100=1"},
 		"want 1 to 4096":                       {"--max-replicas", "0"},
 		"--replicas and --max-replicas":        {"--replicas", "5000"},
-		"want a part in (0, 1]":                {"--slo-attainment", "1.5"},
+		"want a fraction in (0, 1]":                {"--slo-attainment", "1.5"},
 		"want a time above 0":                  {"--slo-tpot", "0s"},
 		"there is no router":                   {"--router", "dice"},
 		"there is no rule":                     {"--turns", "never"},
