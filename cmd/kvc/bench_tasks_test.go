@@ -128,7 +128,7 @@ func TestBenchTasksOfFile(t *testing.T) {
 		t.Errorf("with another file it goes on: exit code %d: %s", code, stderr)
 	}
 	writeTasks(t, "tasks.jsonl", "she", "he", "it")
-	if code, _, stderr := kvc("bench", "merge", "after", "--json"); code != exitUsage || !strings.Contains(stderr, "not the file that the plan was made with") {
+	if code, _, stderr := kvc("bench", "merge", "after", "--json"); code != exitUsage || !strings.Contains(stderr, "has changed since the plan was made") {
 		t.Errorf("the shards of another file are merged: exit code %d: %s", code, stderr)
 	}
 	if table, _ := benchTable(t, append(args, "--prompts", "1")...); table.Done != 2 {

@@ -138,8 +138,8 @@ func TestPoolsSwept(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--prefill-replicas 1", "go together"},
 		{"--prefill-replicas 0 --decode-replicas 1", "--prefill-replicas 0: want 1 to 4096"},
-		{"--prefill-replicas 1 --decode-replicas 1 --concurrency 2", "requests arrive by their own times"},
-		{"--prefill-replicas 1 --decode-replicas 1 --turns wait", "requests arrive by their own times"},
+		{"--prefill-replicas 1 --decode-replicas 1 --concurrency 2", "neither --concurrency nor --turns goes with it"},
+		{"--prefill-replicas 1 --decode-replicas 1 --turns wait", "neither --concurrency nor --turns goes with it"},
 		{"--prefill-replicas 1 --decode-replicas 1 --kv-link-bandwidth 0", "--kv-link-bandwidth 0: want"},
 		{"--kv-link-latency 1s", "--kv-link-latency needs --prefill-replicas and --decode-replicas"},
 	} {
@@ -196,9 +196,9 @@ func TestPlanDisaggregates(t *testing.T) {
 		t.Errorf("of three: %v", both)
 	}
 	for _, c := range []struct{ args, want string }{
-		{"--disaggregate --replicas 1", "it takes two servers or more"},
+		{"--disaggregate --replicas 1", "needs at least two servers"},
 		{"--kv-link-bandwidth 1e9", "--kv-link-bandwidth needs --disaggregate"},
-		{"--disaggregate --concurrency 3", "with --concurrency or --turns want no --disaggregate"},
+		{"--disaggregate --concurrency 3", "with these want no --disaggregate"},
 	} {
 		if code, out, errs := kvc(append([]string{"plan", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "h100"}, strings.Fields(c.args)...)...); code != exitUsage || out != "" || !strings.Contains(errs, c.want) {
 			t.Errorf("plan %s: %d: %s%s: want %q", c.args, code, out, errs, c.want)

@@ -28,7 +28,7 @@ const outputAnnotation = "kvc_output"
 // writes declares that a flag names an output, which is checked before the command begins. exts
 // are the extensions of files that a shell completes.
 func writes(cmd *cobra.Command, kind outputKind, name string, exts ...string) {
-	// The only errors are of flags that do not exist.
+	// It fails only for a flag that does not exist.
 	_ = cmd.Flags().SetAnnotation(name, outputAnnotation, []string{string(kind)})
 	if kind == outputFile {
 		_ = cmd.MarkFlagFilename(name, exts...)

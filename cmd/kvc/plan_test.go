@@ -184,12 +184,12 @@ func TestPlanUsage(t *testing.T) {
 	log := steady(t, "0")
 	base := []string{"plan", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "l4,h100", "--slo-ttft", "1s"}
 	for want, args := range map[string][]string{
-		"no price of h100":                     {"--price", "l4=1"},
+		"h100 has no price":                    {"--price", "l4=1"},
 		"want CARD=DOLLARS":                    {"--price", "l4=cheap"},
 		"want more than 0, and at most 10,000": {"--price", "l4=-1,h100=1"},
 		"want 1 to 4096":                       {"--max-replicas", "0"},
 		"--replicas and --max-replicas":        {"--replicas", "5000"},
-		"want a fraction in (0, 1]":                {"--slo-attainment", "1.5"},
+		"want a fraction in (0, 1]":            {"--slo-attainment", "1.5"},
 		"want a time above 0":                  {"--slo-tpot", "0s"},
 		"there is no router":                   {"--router", "dice"},
 		"there is no rule":                     {"--turns", "never"},

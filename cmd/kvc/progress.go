@@ -81,7 +81,7 @@ func (b replayBar) clear() {
 func withBar(w io.Writer, total int64, requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		bar := newBar(w, total, "requests", progressbar.OptionShowCount())
-		defer func() { _ = bar.Clear() }() // of a terminal that is gone
+		defer func() { _ = bar.Clear() }() // fails only if the terminal is gone
 		done := 0
 		for r, err := range requests {
 			if !yield(r, err) {
@@ -112,5 +112,5 @@ func (l *lateWriter) Write(p []byte) (int, error) {
 // terminal, and a function that removes the count. what names the pieces.
 func watched(cmd *cobra.Command, what string) (ctx context.Context, clear func()) {
 	bar := newBar(cmd.ErrOrStderr(), -1, what, progressbar.OptionShowCount())
-	return work.Watch(cmd.Context(), func() { _ = bar.Add(1) }), func() { _ = bar.Clear() } // of a terminal that is gone
+	return work.Watch(cmd.Context(), func() { _ = bar.Add(1) }), func() { _ = bar.Clear() } // fails only if the terminal is gone
 }

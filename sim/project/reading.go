@@ -11,7 +11,7 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// read says in a few sentences what limits the throughput.
+// read returns a few sentences about what limits the throughput.
 func (r *Result) read(c *Config) string {
 	m := &r.Metrics
 	var b strings.Builder
@@ -66,7 +66,7 @@ func (r *Result) read(c *Config) string {
 	return b.String()
 }
 
-// notes says what is taken for granted because of the method, and of its schedule.
+// notes returns the assumptions that are made for the method and its schedule.
 func (c *Config) notes() []string {
 	notes := append(c.serverNotes(), c.Deployment.Notes()...)
 	if c.Scheduler == sim.VLLMV1 && c.V1.PrefixTokens > 0 && c.Deployment.Layout() != nil {
@@ -85,7 +85,7 @@ func (c *Config) notes() []string {
 	return append(notes, "It compresses before every step once a head holds too much. A larger interval takes less time, and lets heads grow by as many KVs between.")
 }
 
-// serverNotes says whether the server that is projected exists.
+// serverNotes returns a note if no such server exists.
 func (c *Config) serverNotes() []string {
 	d := &c.Deployment
 	if c.Scheduler != sim.VLLMV1 || !d.Compresses() && d.Selection() == nil {
@@ -110,7 +110,7 @@ func (r *Result) longest() *cost.Share {
 
 func bytes(n int64) string { return fmt.Sprintf("%.3g GB", float64(n)/1e9) }
 
-// counted writes how many there are of one, or of several.
+// counted formats a number with its noun, in the singular or plural.
 func counted(n int64, one, several string) string {
 	if n == 1 {
 		several = one
