@@ -308,7 +308,7 @@ func TestPlanQuality(t *testing.T) {
 		t.Fatalf("exit code %d: %s%s", code, errs.String(), out.String())
 	}
 	text := strings.Join(strings.Fields(out.String()), " ")
-	for _, want := range []string{"l4, snapkv, keep 52 %: meets", "that of tiny at 512 tokens", "it keeps 50 % of the full cache's quality", "nothing is known of its quality"} {
+	for _, want := range []string{"l4, snapkv, keep 52 %: meets", "that of tiny at 512 tokens", "it keeps 50 % of the full cache's quality", "its quality is not known"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
 		}

@@ -62,7 +62,7 @@ func TestSimMethods(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"snapkv --max-cache-tokens 64", "compressed by snapkv to 64 KVs a head"},
 		{"snapkv --max-cache-tokens 64", "The kernels of snapkv are not measured"},
-		{"razor --set full_share=0.15", "Of 256 heads 38 are taken to keep everything"},
+		{"razor --set full_share=0.15", "Of 256 heads 38 are assumed to keep everything"},
 		{"streaming-llm --rate 0.25", "before every step"},
 		{"quest --max-cache-tokens 64", "Nothing comes free"},
 	} {

@@ -17,12 +17,12 @@ func (q *Quality) enough() bool { return q == nil || q.Why == "" && q.Kept >= q.
 // text returns the quality in words, as a reason.
 func (q *Quality) text() string {
 	if q.Why != "" {
-		return "nothing is known of its quality: " + q.Why
+		return "its quality is not known: " + q.Why
 	}
-	return fmt.Sprintf("it keeps %s of the full cache's quality, and %s are asked for", Percent(q.Kept), Percent(q.Least))
+	return fmt.Sprintf("it keeps %s of the full cache's quality, and %s is required", Percent(q.Kept), Percent(q.Least))
 }
 
 // caveat says where the quality of an answer comes from.
 func (q *Quality) caveat() string {
-	return fmt.Sprintf("Its quality is taken to be that of %s: %s of the full cache's, with %s of its bytes. Another model keeps more or less.", q.Of, Percent(q.Kept), Percent(q.Bytes))
+	return fmt.Sprintf("Its quality is assumed to be that of %s: %s of the full cache's, with %s of its bytes. Other models keep more or less.", q.Of, Percent(q.Kept), Percent(q.Bytes))
 }
