@@ -35,7 +35,7 @@ type Texts struct {
 	MaxTokens int `json:"max_tokens,omitempty"`
 
 	Digits      int `json:"digits,omitempty"`      // of a code, in tasks without a file; 0 is 5
-	Distractors int `json:"distractors,omitempty"` // other words that have codes, in tasks without a file
+	Distractors int `json:"distractors,omitempty"` // other words with facts of the same form, in tasks without a file
 
 	// Tokenizer is a path, or "" for the tokenizer.json in the folder of each model.
 	Tokenizer string `json:"tokenizer,omitempty"`
@@ -52,14 +52,10 @@ type texts struct {
 }
 
 // ReadTexts reads the files of tasks and templates, and sets the plan's SHA256, number of
-// prompts and categories by them: of the plan's categories it keeps those that have tasks.
-// Without a file of tasks it keeps those of [prompt.Categories].
+// prompts and categories by them: of the plan's categories it keeps those that have tasks. A
+// plan without a file of tasks does not change, since every category can be made of text.
 func (p *Plan) ReadTexts() error {
 	if p.Texts.File == "" {
-		p.Categories = slices.DeleteFunc(slices.Clone(p.Categories), func(c string) bool { return !slices.Contains(prompt.Categories(), c) })
-		if len(p.Categories) == 0 {
-			return fmt.Errorf("bench: no category is made of text: there are %s", strings.Join(prompt.Categories(), ", "))
-		}
 		return nil
 	}
 	t, sum, err := p.Texts.read(p.Categories)

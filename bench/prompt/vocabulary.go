@@ -137,7 +137,7 @@ func isWord(text string) bool {
 
 // reserved reports whether a word occurs in the fixed sentences of tasks.
 func reserved(word string) bool {
-	return slices.Contains([]string{"the", "code", "of", "is", "partner", "what", "which", "word", "with", "has", "chapter", "about"}, word)
+	return slices.Contains([]string{"the", "code", "of", "is", "partner", "what", "which", "word", "with", "has", "chapter", "about", "kind", "call", "returns"}, word)
 }
 
 // encode returns the tokens of a text with the special tokens before it, but without those after

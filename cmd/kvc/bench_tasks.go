@@ -25,7 +25,7 @@ func (f *taskFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.texts.Templates, "template", "", "`file` with the wording of each dataset, such as LongBench's dataset2prompt.json (default: our own)")
 	fs.IntVar(&f.texts.MaxTokens, "max-tokens", 0, "`tokens` of each answer, with tasks of a file (default: the dataset's number)")
 	fs.IntVar(&f.texts.Digits, "digits", 0, "`digits` of a code, with --tasks text, up to 64 (default 5)")
-	fs.IntVar(&f.texts.Distractors, "distractors", 0, "other `words` that have codes, with --tasks text, up to 64")
+	fs.IntVar(&f.texts.Distractors, "distractors", 0, "other `words` with facts of the same form, with --tasks text, up to 64")
 	fs.StringVar(&f.texts.Tokenizer, "tokenizer", "", "`path` of a tokenizer.bin or tokenizer.json (default: the one in the model's folder)")
 }
 
