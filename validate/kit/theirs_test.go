@@ -355,7 +355,7 @@ func TestExportRefuses(t *testing.T) {
 	_, outputs := firstOf(t, m, ref.StageDecode, "outputs")
 	n, _ := counts.Elements()
 	for want, change := range map[string]func(fstest.MapFS){
-		"is missing":    func(files fstest.MapFS) { delete(files, outputs.File) },
+		"is missing":     func(files fstest.MapFS) { delete(files, outputs.File) },
 		"does not match": func(files fstest.MapFS) { files[outputs.File] = npyFile(t, "<f4", outputs.shape(), nil) },
 		"and its manifest says": func(files fstest.MapFS) {
 			files[outputs.File] = npyFile(t, "<f2", outputs.shape(), body(t, golden[outputs.File])[len(body(t, golden[outputs.File]))/2:])
