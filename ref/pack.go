@@ -6,9 +6,9 @@ import (
 	"kvcompress/kv"
 )
 
-// packed returns what each edit of a plan puts into pages of another format, and changes nothing; nil for an edit that
-// puts nothing there. It is an error if keys or values are none that can be quantized, or merged: a cache that was
-// restored may hold any.
+// packed returns what each edit of a plan puts into pages of another format; nil for an edit that puts nothing
+// there. It changes nothing. A restored cache may hold any keys and values: if one cannot be quantized or merged,
+// packed returns an error.
 func (e *Engine) packed(s *kv.Sequence, m Method, p *Plan) ([]*kv.Packed, error) {
 	var formats [3]kv.Format
 	if q, ok := m.(Quantizer); ok {
@@ -32,8 +32,8 @@ func (e *Engine) packed(s *kv.Sequence, m Method, p *Plan) ([]*kv.Packed, error)
 	return all, nil
 }
 
-// pack carries out the edits of a plan that move keys and values into pages of other formats, for which the
-// blocks are there: packed has what each puts there. It returns how many they take.
+// pack carries out the edits of a plan that move keys and values into pages of other formats. The blocks are
+// known to be free; packed holds what each edit puts there. It returns how many blocks it takes.
 func (e *Engine) pack(s *kv.Sequence, m Method, p *Plan, packed []*kv.Packed) (int, error) {
 	total := 0
 	if q, ok := m.(Quantizer); ok && p.Quantized() > 0 {
