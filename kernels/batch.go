@@ -10,7 +10,7 @@ type batch struct {
 	rows      device.Ptr // each sequence's row of tables and lengths
 	ids       device.Ptr // its kv.SeqID, which its blocks' owners name
 	positions device.Ptr // of the token that the step adds
-	quantized device.Ptr // [n, 2] the keys, and values, of each head that are quantized; 0 if none are ever
-	merged    device.Ptr // [n, 2] likewise, of layers that are merged
+	quantized device.Ptr // [n, 2] keys and values of each head that are quantized; 0 if the method does not quantize
+	merged    device.Ptr // [n, 2] keys and values of each head that are merged; 0 if the method does not merge
 	times     device.Ptr // the same, as attend_record takes it: see [Engine.times]
 }

@@ -42,18 +42,9 @@ type sequence struct {
 	tokens  int   // that have entered
 	lengths []int // [L·H] context lengths
 
-	quantized [2]int // the keys, and values, of each head that are quantized, in layers that are not merged
-	merged    int    // the KVs of each head that are merged, in layers that are
-	retained  []int  // [pairs of heads, 2] of them that are retained, where the method merges
-}
-
-// packed returns how many keys, and values, of each head are in pages of their own, of layers that are merged or of the
-// others.
-func (s *sequence) packed(merged bool) [2]int {
-	if merged {
-		return [2]int{s.merged, s.merged}
-	}
-	return s.quantized
+	quantized [2]int // keys and values of each head that are quantized, in layers that are not merged
+	merged    int    // KVs of each head that are merged, in merged layers
+	retained  []int  // [pairs of heads, 2] merged keys and values that are retained
 }
 
 // New returns an engine with an empty cache on a device, which stays the caller's.
@@ -319,7 +310,7 @@ func (e *Engine) uploadBatch(ids []kv.SeqID, after int) (b batch, err error) {
 	return b, err
 }
 
-// uploadPacked brings to the device how many KVs of a batch's heads are in pages of their own.
+// uploadPacked writes to the device how many keys and values of each sequence's heads are in pages of their own.
 func (e *Engine) uploadPacked(b *batch, ids []kv.SeqID) error {
 	z := e.state.packing
 	if z == nil {

@@ -66,7 +66,7 @@ func (e *Engine) readLists(known *sequence, heads []kv.Head) error {
 func (e *Engine) restoreLists(c *kv.Cache, known *sequence, seq *kv.Sequence) error {
 	z, of := e.state.packing, e.cfg.Shape.KVHeads
 	known.retained = make([]int, 2*z.pairs()*of)
-	for i := len(seq.Heads) - 1; i >= 0; i-- { // the first head of each kind says how many KVs are packed of all
+	for i := len(seq.Heads) - 1; i >= 0; i-- { // the first quantized and the first merged head set the counts for all
 		h := &seq.Heads[i]
 		if merged, _ := z.merges(i / of); merged {
 			known.merged = h.End(kv.Keys)
@@ -82,7 +82,7 @@ func (e *Engine) restoreLists(c *kv.Cache, known *sequence, seq *kv.Sequence) er
 	return nil
 }
 
-// restoreHead takes over what is in pages of their own of a head. Those before it are.
+// restoreHead takes over what head i of a sequence has in pages of its own. Heads before it are done.
 func (e *Engine) restoreHead(c *kv.Cache, known *sequence, seq *kv.Sequence, i int) error {
 	z, of, h := e.state.packing, e.cfg.Shape.KVHeads, &seq.Heads[i]
 	if !z.has(i / of) {
@@ -93,7 +93,7 @@ func (e *Engine) restoreHead(c *kv.Cache, known *sequence, seq *kv.Sequence, i i
 	}
 	merged, deep := z.merges(i / of)
 	packed := [2]int{h.End(kv.Keys), h.End(kv.Values)}
-	if packed != known.packed(merged) || h.First != min(packed[0], packed[1]) {
+	if packed != z.packed(known, i/of) || h.First != min(packed[0], packed[1]) {
 		return fmt.Errorf("%d keys and %d values are in pages of their own, and the plain segment begins with %d: the kernels have all heads alike", packed[0], packed[1], h.First)
 	}
 	for part, list := range ownLists(h) {
@@ -119,8 +119,8 @@ func (e *Engine) restoreHead(c *kv.Cache, known *sequence, seq *kv.Sequence, i i
 	return nil
 }
 
-// checkList returns an error if segments of keys, or of values, are none that the kernels make: of these formats, the
-// first with packed KVs.
+// checkList returns an error if the segments of a head's keys, or values, are not ones that the kernels make: segment k
+// has formats[k], and the first has packed KVs.
 func checkList(c *kv.Cache, list []kv.Segment, formats []kv.Format, packed int, deep bool) error {
 	if len(list) > len(formats) {
 		return fmt.Errorf("%d segments of a part, want at most %d", len(list), len(formats))

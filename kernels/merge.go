@@ -42,7 +42,7 @@ type retained struct {
 	limits  []float32  // [L·H·2] if there is an observer
 }
 
-// planMerger returns the plan of a Merger for a sequence's heads, of which the device has said what is retained.
+// planMerger returns the plan of a Merger for a sequence's heads; r is what the device has chosen to retain.
 func (e *Engine) planMerger(heads []kv.Head, m ref.Merger, r *retained) ref.Plan {
 	by, of := m.Merging(), e.cfg.Shape.KVHeads
 	return ref.PlanMerger(&e.cfg.Config, heads, m, func(pair int, part kv.Part, _, _ int) (kept []int32, limit float32) {

@@ -165,6 +165,14 @@ func (z *packing) pairs() int {
 	return z.merger.Merging().Pairs
 }
 
+// packed returns how many keys, and how many values, of each head of a layer a sequence has in pages of their own.
+func (z *packing) packed(s *sequence, layer int) [2]int {
+	if merged, _ := z.merges(layer); merged {
+		return [2]int{s.merged, s.merged}
+	}
+	return s.quantized
+}
+
 // pairOf returns the number of the pair of heads that a head of a merged layer belongs to.
 func (z *packing) pairOf(head, heads int) int {
 	return (head/heads-z.merger.Merging().First)/2*heads + head%heads
@@ -180,7 +188,7 @@ func (e *Engine) heads(s *sequence) []kv.Head {
 	for i, n := range s.lengths {
 		h := &all[i]
 		merged, deep := z.merges(i / of)
-		packed, formats, retained := s.packed(merged), z.formats(i/of), [2]int{}
+		packed, formats, retained := z.packed(s, i/of), z.formats(i/of), [2]int{}
 		if merged {
 			copy(retained[:], s.retained[2*z.pairOf(i, of):])
 		}

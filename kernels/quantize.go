@@ -18,8 +18,8 @@ func (e *Engine) quantize(id kv.SeqID, s *sequence, q ref.Quantizer, plan *ref.P
 	}, func() { s.quantized = now })
 }
 
-// quantizeHeads quantizes, of heads first to last−1 of a row that are not merged, the oldest keys and values, from
-// was[0] keys and was[1] values to now[0] and now[1], and frees the blocks whose KVs are then all
+// quantizeHeads quantizes the oldest keys and values of heads first to last−1 of a row, merged ones left out: from
+// was[0] keys and was[1] values to now[0] and now[1]. It frees the blocks whose KVs are then all
 // quantized. There must be enough free blocks for the new pages.
 func (s *state) quantizeHeads(row int, id kv.SeqID, first, last int, was, now [2]int) error {
 	runs := s.quantizedRuns(first, last)
@@ -44,10 +44,10 @@ func (s *state) quantizeHeads(row int, id kv.SeqID, first, last int, was, now [2
 	return nil
 }
 
-// headRun is a number of heads one after the other, from number first of L·H on.
+// headRun is heads first to first + heads − 1 of L·H.
 type headRun struct{ first, heads int }
 
-// quantizedRuns returns those of the heads first to last−1 that are not merged: merged ones lie between.
+// quantizedRuns returns the heads first to last−1 without the merged ones, which are consecutive: at most two runs.
 func (s *state) quantizedRuns(first, last int) []headRun {
 	begin, end := last, last // of merged heads
 	if s.packing.mergesAny() {
@@ -64,7 +64,7 @@ func (s *state) quantizedRuns(first, last int) []headRun {
 	return runs
 }
 
-// givePages gives heads of a row the pages that their quantized keys and values grow by.
+// givePages gives heads of a row the pages for their quantized keys and values to grow from was to now.
 func (s *state) givePages(row int, id kv.SeqID, first, heads int, was, now [2]int) error {
 	var have, more [2]int
 	for i, formats := range s.packing.quantized {
@@ -127,7 +127,7 @@ func (s *state) attendQuantized(b batch, layer int) (file, kernel string, args [
 // maxBits is the most bits of a code that the kernels read: four codes lie in two bytes.
 const maxBits = 4
 
-// supportsQuantizer returns an error if the kernels cannot quantize as a method does, of which a cache has heads heads.
+// supportsQuantizer returns an error if the kernels cannot quantize heads heads as a method does.
 func supportsQuantizer(q ref.Quantizer, heads int) error {
 	keys, values := q.Formats()
 	if values.Kind != kv.PerToken || keys.Kind != kv.PerChannel && keys.Kind != kv.PerToken || keys.Group != values.Group || keys.Bits > maxBits || values.Bits > maxBits {

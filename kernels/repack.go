@@ -5,8 +5,8 @@ import (
 	"kvcompress/ref"
 )
 
-// repack is Compress by a method that moves keys and values into pages of their own: it quantizes, and then it
-// merges what is of other layers.
+// repack is Compress by a method that moves keys and values into pages of their own. It quantizes first; then it merges
+// other layers.
 func (e *Engine) repack(id kv.SeqID, s *sequence, m ref.Method) (ref.Compressed, error) {
 	seq := &kv.Sequence{ID: id, Prompt: s.prompt, Len: s.tokens, Heads: e.heads(s)}
 	var plan ref.Plan
@@ -53,15 +53,15 @@ func (e *Engine) repack(id kv.SeqID, s *sequence, m ref.Method) (ref.Compressed,
 	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(nil)}})
 }
 
-// rounds carries out what a plan does to some heads, or pairs of heads, of a sequence, which take and free so many
-// blocks each: round does those numbered first to last−1. packed notes in the sequence what is then in pages of their
-// own. It returns how many blocks are taken.
-func (e *Engine) rounds(s *sequence, taken, freed []int, round func(first, last int) error, packed func()) (int, error) {
+// rounds carries out a plan for heads, or pairs of heads, by [ref.Rounds]: taken and freed are the blocks that each takes
+// and frees, and round does numbers first to last−1. update then sets the sequence's counts. It returns how many blocks
+// are taken.
+func (e *Engine) rounds(s *sequence, taken, freed []int, round func(first, last int) error, update func()) (int, error) {
 	held := e.held - e.blocks(s)
 	if _, err := ref.Rounds(taken, freed, e.Free(), round); err != nil {
 		return 0, err
 	}
-	packed()
+	update()
 	e.held = held + e.blocks(s)
 	total := 0
 	for _, n := range taken {
