@@ -102,7 +102,7 @@ func TestDisaggregatedRefuses(t *testing.T) {
 	for want, change := range map[string]func(*Plan, *Disaggregation){
 		"0 prefill replicas":         func(_ *Plan, d *Disaggregation) { d.Prefill = 0 },
 		"-1 decode replicas":         func(_ *Plan, d *Disaggregation) { d.Decode = -1 },
-		"0 bytes a second":           func(_ *Plan, d *Disaggregation) { d.Link.BytesPerSecond = 0 },
+		"0 bytes per second":         func(_ *Plan, d *Disaggregation) { d.Link.BytesPerSecond = 0 },
 		"latency of -1 ns":           func(_ *Plan, d *Disaggregation) { d.Link.LatencyNS = -1 },
 		"on vllm-v1 only":            func(p *Plan, _ *Disaggregation) { p.Scheduler = VLLM06 },
 		"no closed loop":             func(p *Plan, _ *Disaggregation) { p.Concurrency = 2 },
@@ -121,7 +121,7 @@ func TestDisaggregatedRefuses(t *testing.T) {
 	d.Link = Link{BytesPerSecond: 1, BlockBytes: 3600}
 	late := asks([2]int{0, 1})
 	late[0].ArrivalNS = trace.MaxArrivalNS - 3600e9
-	if sum, err := ProjectDisaggregated(t.Context(), p, d, each(late), func(int) Watch { return Watch{} }); err == nil || !strings.Contains(err.Error(), "never gets to request") || sum.Unfinished != 1 {
+	if sum, err := ProjectDisaggregated(t.Context(), p, d, each(late), func(int) Watch { return Watch{} }); err == nil || !strings.Contains(err.Error(), "never sends request") || sum.Unfinished != 1 {
 		t.Errorf("a link that is too slow: %+v, %v", sum, err)
 	}
 	ended, cancel := context.WithCancel(t.Context())

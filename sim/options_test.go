@@ -109,7 +109,7 @@ func TestBlocksNobodyUses(t *testing.T) {
 	for _, c := range []struct {
 		blocks int
 		want   string
-	}{{0, ""}, {9, ""}, {1 << 16, ""}, {kv.MaxBlocks, "these requests can use 11 blocks at most"}} {
+	}{{0, ""}, {9, ""}, {1 << 16, ""}, {kv.MaxBlocks, "these requests use at most 11 blocks"}} {
 		o := DefaultOptions()
 		o.BlockSize, o.Blocks = 1, c.blocks
 		_, err := Replay(t.Context(), tr, o, Hooks{})

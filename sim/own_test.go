@@ -124,7 +124,7 @@ func TestOwnOptionsRefused(t *testing.T) {
 	})
 	for name, prepare := range map[string]func(l *sim.Ledger, s *sim.Server) error{
 		"chunked prefill": func(_ *sim.Ledger, s *sim.Server) error { return s.ChunkPrefills() },
-		"cached prefixes": func(l *sim.Ledger, _ *sim.Server) error { return l.CachePrefixes(16) },
+		"prefix caching":  func(l *sim.Ledger, _ *sim.Server) error { return l.CachePrefixes(16) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := ref.Default()
@@ -140,7 +140,7 @@ func TestOwnOptionsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := `request "b": options of compression and ` + name + ` exclude each other`
+			want := `request "b": compression options of a request and ` + name + ` exclude each other`
 			if _, err := server.Step(); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %s", err, want)
 			}

@@ -145,7 +145,7 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// TestPrefixes: prompts that begin alike share blocks and are computed once.
+// TestPrefixes: prompts with the same beginning share blocks and are computed once.
 func TestPrefixes(t *testing.T) {
 	p := &Plan{Config: twoHeads(80), Limits: DefaultLimits(), PrefixTokens: 8, Rates: rates(map[Feature]float64{Steps: 1000})}
 	p.Limits.Watermark = 0
@@ -184,7 +184,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{func(p *Plan) { p.ChunkedPrefill = true; p.Config.Compression.Rate = 0.5 }, "chunked prefill and compression"},
 		{func(p *Plan) { p.PrefixTokens = 8; p.Config.Compression.Rate = 0.5 }, "prefix caching and compression"},
-		{func(p *Plan) { p.PrefixTokens = 6 }, "whole blocks of 4"},
+		{func(p *Plan) { p.PrefixTokens = 6 }, "want a multiple of the block size, 4"},
 		{func(p *Plan) { p.PrefixTokens = -1 }, "prefix_block_tokens"},
 		{func(p *Plan) { p.ChunkedPrefill = true; p.Limits.MaxNumBatchedTokens = 7 }, "max_num_batched_tokens 7"},
 		{func(p *Plan) { p.Config.Blocks = 1 << 50 }, "blocks"},

@@ -215,10 +215,10 @@ func TestReplicasErrors(t *testing.T) {
 		change func(*Plan)
 		want   string
 	}{
-		{0, RoundRobin, nil, "0 replicas are not from 1"},
-		{MaxReplicas + 1, RoundRobin, nil, "are not from 1"},
+		{0, RoundRobin, nil, "0 replicas: want 1"},
+		{MaxReplicas + 1, RoundRobin, nil, "want 1 to"},
 		{2, "by-magic", nil, `there is no router "by-magic"`},
-		{2, RoundRobin, func(p *Plan) { p.Concurrency = -1 }, "a concurrency of -1"},
+		{2, RoundRobin, func(p *Plan) { p.Concurrency = -1 }, "concurrency -1"},
 		{2, RoundRobin, func(p *Plan) { p.Turns = "never" }, `there is no rule "never"`},
 		{2, RoundRobin, func(p *Plan) { p.Config.Blocks = -1 }, "block"},
 	} {

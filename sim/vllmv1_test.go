@@ -207,11 +207,11 @@ func TestV1WrongUse(t *testing.T) {
 		{"nothing", func(*Plan, []trace.Request) {}, ""},
 		{"no block beside the null block", func(p *Plan, _ []trace.Request) { p.Config.Blocks = 7 }, "blocks 0 is not from 1"},
 		{"prefixes and a method", func(p *Plan, _ []trace.Request) { p.Config.Compression.MaxCacheTokens = 64 }, "prefix caching and compression exclude each other"},
-		{"prefixes and options of a request", func(_ *Plan, r []trace.Request) { r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)} }, "options of compression and cached prefixes exclude each other"},
+		{"prefixes and options of a request", func(_ *Plan, r []trace.Request) { r[0].Compression = &trace.Compression{MaxCacheTokens: new(64)} }, "compression options of a request and prefix caching exclude each other"},
 		{"part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 24 }, "a prefix hash stands for 24 tokens, and a block has 16"},
 		{"a part of a block", func(p *Plan, _ []trace.Request) { p.V1.PrefixTokens = 8 }, ""},
 		{"negative", func(p *Plan, _ []trace.Request) { p.V1.LongPrefill = -1 }, "long_prefill_token_threshold -1"},
-		{"chunks of another server", func(p *Plan, _ []trace.Request) { p.ChunkedPrefill = true }, "as its own options say"},
+		{"chunks of another server", func(p *Plan, _ []trace.Request) { p.ChunkedPrefill = true }, "has options of its own"},
 		{"too long", func(p *Plan, _ []trace.Request) { p.Limits.MaxModelLen = -1 }, "max_model_len -1"},
 	} {
 		cfg := ref.Default()
