@@ -34,8 +34,8 @@ func requestsWith(own ...*trace.Compression) []trace.Request {
 	return requests
 }
 
-// TestOwnOptionsOnLedger replays requests of different options, by several methods, on the
-// reference engine and a ledger at once.
+// TestOwnOptionsOnLedger replays requests with different options, by several methods, on the
+// reference engine and a ledger together.
 func TestOwnOptionsOnLedger(t *testing.T) {
 	own := requestsWith(nil,
 		&trace.Compression{MaxCacheTokens: new(40)},
@@ -65,7 +65,7 @@ func TestOwnOptionsOnLedger(t *testing.T) {
 	}
 }
 
-// TestOwnOptionsAreFollowed looks at which requests are compressed, and how often.
+// TestOwnOptionsAreFollowed checks which requests are compressed, and how often.
 func TestOwnOptionsAreFollowed(t *testing.T) {
 	budget := func() *trace.Compression { return &trace.Compression{MaxCacheTokens: new(40)} }
 	once := budget()
@@ -109,7 +109,7 @@ func TestOwnOptionsAreFollowed(t *testing.T) {
 	}
 }
 
-// TestOwnOptionsRefused lists what a run cannot give a request.
+// TestOwnOptionsRefused checks the options that a request cannot have.
 func TestOwnOptionsRefused(t *testing.T) {
 	window := requestsWith(nil, &trace.Compression{ProtectedWindow: new(8)})
 	t.Run("by a method", func(t *testing.T) {
