@@ -82,6 +82,8 @@ type account struct {
 	strayed int  // states in a row that it has come to and no courses had
 	asksAt  int  // with fewer tokens than this, its method asks for nothing
 
+	settled settled // by compressions by level
+
 	// The last compression undid what the token before it had entered: with one token more
 	// than undoneAt it would come to undoneAs again. never is that it did not.
 	undoneAt int
@@ -217,7 +219,7 @@ func (l *Ledger) Prefill(id kv.SeqID, n int) error {
 		return &kv.ErrNoBlocks{Need: need, Free: l.Free()}
 	}
 	a := l.open()
-	a.reserved, a.last, a.shared, a.strayed = false, nil, 0, 0
+	a.reserved, a.last, a.shared = false, nil, 0
 	a.prompt, a.asksAt, a.undoneAt = n, 0, never
 	a.tokens = n - l.steps
 	a.runs = l.growingRuns(a.runs[:0])
@@ -393,7 +395,7 @@ func (l *Ledger) open() *account {
 	if n := len(l.spare); n > 0 {
 		a := l.spare[n-1]
 		l.spare = l.spare[:n-1]
-		a.packed = packed{}
+		a.packed, a.strayed, a.settled.level = packed{}, 0, 0
 		return a
 	}
 	return &account{}

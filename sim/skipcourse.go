@@ -135,7 +135,7 @@ func (s *stage) outcome(after int) *outcome {
 
 // leave has an account know its own runs, which may be changed.
 func (a *account) leave() {
-	a.met = false
+	a.met, a.settled.level = false, 0
 	if a.stage != nil {
 		a.runs, a.stage = append(a.runs[:0], a.stage.runs...), nil
 	}
@@ -156,7 +156,8 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	if tokens < a.asksAt {
 		return nil
 	}
-	if a.stage == nil && !a.met && a.strayed < mostStrayed && l.own[id] == nil {
+	own := l.hasOwn(id)
+	if a.stage == nil && !a.met && a.strayed < mostStrayed && !own {
 		a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
 	}
 	if a.stage != nil {
@@ -167,11 +168,9 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 			return t
 		}
 	}
-	l.led = outcome{}
-	if l.levels != nil && l.own[id] == nil {
-		var kvs int
-		kvs, l.led.held = l.survey(a)
-		l.led.count = l.counting.asks(&l.cfg, tokens, kvs, l.led.held)
+	l.led.to = nil
+	if l.levels != nil && !own {
+		l.led.held, l.led.count = l.survey(a)
 	} else if l.led.count = l.Count(id); l.led.count > 0 {
 		l.led.held = l.Held(id)
 	}
@@ -179,7 +178,7 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 		return &l.led
 	}
 	if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
-		l.courses.add(a.stage, l.led)
+		l.courses.add(a.stage, outcome{})
 	}
 	return nil
 }
@@ -189,7 +188,7 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	if t.to == nil {
 		return l.lead(id, a)
 	}
-	a.stage, a.strayed = t.to, 0
+	a.stage, a.strayed, a.settled.level = t.to, 0, 0
 	a.asksAt, a.undoneAt = 0, never
 	l.used -= t.done.Freed
 	l.tables -= t.done.Freed
@@ -214,19 +213,21 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	tokens := a.tokens + l.steps
 	t = &l.led
-	if l.courses == nil || l.own[id] != nil || tokens == a.undoneAt+1 {
+	if l.courses == nil || l.hasOwn(id) || tokens == a.undoneAt+1 {
 		t.done, err = l.Compress(id)
 		return t, err
 	}
-	from, undone := a.stage, l.undone
-	byLevel := l.compressByLevel(a, t.count, &t.done)
-	if byLevel && a.strayed >= mostStrayed {
+	if a.strayed >= mostStrayed && l.compressByLevel(a, t.count, &t.done) {
 		return t, nil
 	}
-	var phases []phase
-	if byLevel {
-		phases = l.levels.changed(l.cfg.BlockSize - 1)
-	} else if t.done, phases, err = l.compressPlainly(id); err != nil {
+	from, undone := a.stage, l.undone
+	phases, err := l.noting(func() (err error) {
+		if !l.compressByLevel(a, t.count, &t.done) {
+			t.done, err = l.Compress(id)
+		}
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
@@ -234,24 +235,25 @@ func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	if from == nil || a.stage == nil {
 		return t, nil
 	}
-	t.after, t.to, t.undone = tokens-from.tokens, a.stage, l.undone != undone
-	if t.refill = refill(phases); t.refill == 0 {
-		t.phases = slices.Clone(phases)
+	known := outcome{after: tokens - from.tokens, to: a.stage, held: t.held, done: t.done, count: t.count, undone: l.undone != undone}
+	if known.refill = refill(phases); known.refill == 0 {
+		known.phases = phases
 	}
-	return l.courses.add(from, *t), nil
+	return l.courses.add(from, known), nil
 }
 
-// compressPlainly is Compress, and says which phases change.
-func (l *Ledger) compressPlainly(id kv.SeqID) (c ref.Compressed, phases []phase, err error) {
+// noting compresses, and returns which phases that changes.
+func (l *Ledger) noting(compress func() error) (phases []phase, err error) {
+	b := l.cfg.BlockSize
 	before := l.phases
-	c, err = l.Compress(id)
-	for rest := range l.cfg.BlockSize {
-		at := (rest - l.steps) & (l.cfg.BlockSize - 1)
+	err = compress()
+	for rest := range b {
+		at := (rest - l.steps) & (b - 1)
 		if more := l.phases[at] - before[at]; more != 0 {
 			phases = append(phases, phase{rest, more})
 		}
 	}
-	return c, phases, err
+	return phases, err
 }
 
 // refill returns how many heads change their phase from 1 to 0, if none changes otherwise;
