@@ -19,11 +19,6 @@ import (
 // remembered: they add a token to every head, and what heads have lost stays. Sequences with options of their own, and
 // spreads that are not ByDemand, have no courses.
 //
-// States do not come together again: where a sequence was compressed at another time than others,
-// as after a prefill in between, its heads keep to unequal levels. So one that has come to
-// mostStrayed new states in a row is not looked up any more, where it can be compressed by level.
-// The others of its kind still get to know a course, as many states further with each of them.
-//
 // Only states that are met a second time become stages. States are compared as a whole, not by
 // their hashes. When the stages fill maxCourseBytes, all are forgotten but those that sequences
 // are at.
@@ -43,7 +38,6 @@ type metState struct {
 const (
 	courseStates   = 1 << 15
 	maxCourseBytes = 24 << 20
-	mostStrayed    = 4
 )
 
 // ByDemand is a [Spread] of which what heads lose depends on the demand alone, but not on
@@ -152,12 +146,14 @@ func (a *account) heads() []run {
 // ahead returns what Compress would do to a sequence; nil if Count is 0. It is valid until the
 // next call. If it is not known yet, it says no more than count and held.
 func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
+	if l.levels != nil {
+		return l.aheadByLevel(id, a)
+	}
 	tokens := a.tokens + l.steps
 	if tokens < a.asksAt {
 		return nil
 	}
-	own := l.hasOwn(id)
-	if a.stage == nil && !a.met && a.strayed < mostStrayed && !own {
+	if a.stage == nil && !a.met && !l.hasOwn(id) {
 		a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
 	}
 	if a.stage != nil {
@@ -168,10 +164,7 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 			return t
 		}
 	}
-	l.led.to = nil
-	if l.levels != nil && !own {
-		l.led.held, l.led.count = l.survey(a)
-	} else if l.led.count = l.Count(id); l.led.count > 0 {
+	if l.led.count = l.Count(id); l.led.count > 0 {
 		l.led.held = l.Held(id)
 	}
 	if l.led.count > 0 {
@@ -185,10 +178,13 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 
 // along does what an outcome says, which ahead has just returned.
 func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
-	if t.to == nil {
+	switch {
+	case l.levels != nil:
+		return l.leadByLevel(id, a)
+	case t.to == nil:
 		return l.lead(id, a)
 	}
-	a.stage, a.strayed, a.settled.level = t.to, 0, 0
+	a.stage = t.to
 	a.asksAt, a.undoneAt = 0, never
 	l.used -= t.done.Freed
 	l.tables -= t.done.Freed
@@ -213,47 +209,35 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	tokens := a.tokens + l.steps
 	t = &l.led
-	if l.courses == nil || l.hasOwn(id) || tokens == a.undoneAt+1 {
+	if l.hasOwn(id) || tokens == a.undoneAt+1 {
 		t.done, err = l.Compress(id)
 		return t, err
 	}
-	if a.strayed >= mostStrayed && l.compressByLevel(a, t.count, &t.done) {
-		return t, nil
-	}
-	from, undone := a.stage, l.undone
-	phases, err := l.noting(func() (err error) {
-		if !l.compressByLevel(a, t.count, &t.done) {
-			t.done, err = l.Compress(id)
-		}
-		return err
-	})
-	if err != nil {
+	from, undone, before := a.stage, l.undone, l.phases
+	if t.done, err = l.Compress(id); err != nil {
 		return nil, err
 	}
 	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
-	a.strayed++
 	if from == nil || a.stage == nil {
 		return t, nil
 	}
 	known := outcome{after: tokens - from.tokens, to: a.stage, held: t.held, done: t.done, count: t.count, undone: l.undone != undone}
+	phases := l.changed(&before)
 	if known.refill = refill(phases); known.refill == 0 {
 		known.phases = phases
 	}
 	return l.courses.add(from, known), nil
 }
 
-// noting compresses, and returns which phases that changes.
-func (l *Ledger) noting(compress func() error) (phases []phase, err error) {
-	b := l.cfg.BlockSize
-	before := l.phases
-	err = compress()
-	for rest := range b {
-		at := (rest - l.steps) & (b - 1)
+// changed returns which phases are not as before.
+func (l *Ledger) changed(before *[maxB]int) (phases []phase) {
+	for rest := range l.cfg.BlockSize {
+		at := (rest - l.steps) & (l.cfg.BlockSize - 1)
 		if more := l.phases[at] - before[at]; more != 0 {
 			phases = append(phases, phase{rest, more})
 		}
 	}
-	return phases, err
+	return phases
 }
 
 // refill returns how many heads change their phase from 1 to 0, if none changes otherwise;
@@ -274,7 +258,7 @@ func refill(phases []phase) int {
 
 // alongCourses reports whether compressions go along courses.
 func (s *Server) alongCourses() bool {
-	return s.Skip && s.ledger != nil && s.ledger.courses != nil
+	return s.Skip && s.ledger != nil && (s.ledger.courses != nil || s.ledger.levels != nil)
 }
 
 // compressAlong is policy.run along courses. It chooses and compresses at once, for what a

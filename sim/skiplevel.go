@@ -1,13 +1,19 @@
 package sim
 
-import "kvcompress/ref"
+import (
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
 
 // ByLevel is a [Spread] of which heads of unequal lengths lose as with [Even]: cut down to a
-// common level. Spares says whether heads that hold every token lose nothing, as long as the
-// others can lose all that is asked for.
+// common level, as long as these can lose all that is asked for, but for some that lose nothing:
+// Spares says whether those are the heads that hold every token, once others do not, and
+// SparedAtFirst how many are, the first, of heads of units units each that all hold every token
+// and are asked for asked units.
 type ByLevel interface {
 	ByDemand
 	Spares() bool
+	SparedAtFirst(heads, units, asked int) int
 }
 
 // levels compresses sequences by level, in one pass over the runs of a sequence to survey it and
@@ -17,6 +23,7 @@ type ByLevel interface {
 // In blocks of B tokens a head of u blocks can lose u − p of them, where sinks and the window take
 // p blocks of it: so of a level of p or more each head can lose all that is above it.
 type levels struct {
+	spread ByLevel
 	spares bool
 	asks   asking
 	floor  int  // blocks that sinks and the window take
@@ -27,7 +34,8 @@ type levels struct {
 	units   []int // blocks of each head, by run; 0 where heads lose nothing
 	top     int   // the most of them
 
-	runs []run // scratch: what the next sequence that is cut becomes
+	runs   []run  // scratch: what the next sequence that is cut becomes
+	parted [2]run // likewise: one whose heads all hold every token
 }
 
 // newLevels returns nil where a ledger does not compress by level: where the method asks for
@@ -37,7 +45,7 @@ func newLevels(cfg *ref.Config, blocks bool, spread Spread) *levels {
 	if opt := &cfg.Compression; !ok || !blocks || opt.EvenLayers || opt.Uniform {
 		return nil
 	}
-	v := &levels{spares: by.Spares()}
+	v := &levels{spread: by, spares: by.Spares()}
 	v.countLike(cfg, CountHeld)
 	return v
 }
@@ -60,7 +68,7 @@ func (l *Ledger) survey(a *account) (held, asked int) {
 		}
 	}
 	v.follows = false
-	runs, shift := a.heads(), uint(l.shift)&63
+	runs, shift := a.runs, uint(l.shift)&63
 	if cap(v.units) < len(runs) {
 		v.units = make([]int, 2*len(runs))
 	}
@@ -86,27 +94,22 @@ func (l *Ledger) protected(tokens int) int {
 	return min(tokens, l.cfg.Compression.Sinks+l.counting.window(l.cfg.Compression.ProtectedWindow))
 }
 
-// mostUnits bounds what is compressed by level, in blocks a head on average. The
-// level is found by going down from the longest head, and is near it.
-const mostUnits = 2
-
 // compressByLevel is Compress of a sequence that has just been surveyed and is asked for asked
 // blocks, and says in c what it did. It returns false, with nothing changed, where it does not
-// apply: where the heads that are not spared cannot lose what is asked for, as where no head has
-// lost anything yet, or where that is much.
+// apply: where the heads that are not spared cannot lose what is asked for.
 //
 // As with Even, heads are cut to the lowest level at which no more than the asked blocks are
 // evicted, and the first of those that would lose one more at the next lower level lose it.
 func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool {
 	v := l.levels
-	if v != nil && v.follows && asked > 0 {
+	if v.follows {
 		l.goOn(a, asked, c)
 		return true
 	}
-	if v == nil || asked == 0 || asked > mostUnits*l.heads {
-		return false
+	runs, tokens := a.runs, a.tokens+l.steps
+	if v.spares && len(runs) == 1 && runs[0].gone == 0 {
+		runs = v.part(runs[0].heads, l.blocksOf(tokens), asked)
 	}
-	runs, tokens := a.heads(), a.tokens+l.steps
 	protected := l.protected(tokens)
 	at, left := v.lowest(runs, asked, l.blocksOf(protected))
 	if at < 0 {
@@ -131,18 +134,12 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 		cut.keep(r.heads, r.gone)
 	}
 	l.phases[-l.steps&(l.cfg.BlockSize-1)] += cut.losers // their last blocks are full
-	if a.stage == nil {
-		v.runs = a.runs
-	} else {
-		a.stage, v.runs = nil, nil
-	}
-	a.runs, a.met = cut.runs, false
+	a.runs, v.runs = cut.runs, a.runs
 	if v.settle && at > v.floor {
 		a.settled.settle(a.runs, tokens, at, v.spares, uint(l.shift))
 	} else {
 		a.settled.level = 0
 	}
-	a.asksAt, a.undoneAt = 0, never
 	*c = cut.done
 	l.used -= c.Freed
 	l.tables -= c.Freed
@@ -153,23 +150,36 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 	return true
 }
 
+// part surveys heads of units blocks that all hold every token: the first of them are spared.
+func (v *levels) part(heads, units, asked int) []run {
+	spared := v.spread.SparedAtFirst(heads, units, asked)
+	v.parted = [2]run{{spared, 0}, {heads - spared, 0}}
+	v.units = append(v.units[:0], 0, units)
+	v.top = units
+	return v.parted[:]
+}
+
 // lowest returns the lowest level, not below floor, at which no more than the asked blocks are
 // evicted, and how many are left to evict; a negative level where the heads have fewer above
 // floor.
 func (v *levels) lowest(runs []run, asked, floor int) (at, left int) {
 	units := v.units[:len(runs)]
 	left = asked
-	for at = v.top; at > floor; at-- {
-		more := 0 // blocks above the next lower level
-		for i := range runs {
+	for at = v.top; at > floor; {
+		heads, next := 0, floor // heads that would lose a block at the next lower level; the highest level that others have
+		for i, r := range runs {
 			if units[i] >= at {
-				more += runs[i].heads
+				heads += r.heads
+			} else {
+				next = max(next, units[i])
 			}
 		}
-		if more > left {
+		if heads > left {
 			return at, left
 		}
-		left -= more
+		down := min(at-next, left/max(1, heads))
+		at -= down
+		left -= down * heads
 	}
 	if left > 0 {
 		return -1, left
@@ -205,4 +215,29 @@ func (c *cutting) keep(heads, gone int) {
 	} else if heads > 0 {
 		c.runs = append(c.runs, run{heads, gone})
 	}
+}
+
+// aheadByLevel is ahead where compressions go by level.
+func (l *Ledger) aheadByLevel(id kv.SeqID, a *account) *outcome {
+	t := &l.led
+	if l.hasOwn(id) {
+		if t.count = l.Count(id); t.count > 0 {
+			t.held = l.Held(id)
+		}
+	} else {
+		t.held, t.count = l.survey(a)
+	}
+	if t.count == 0 {
+		return nil
+	}
+	return t
+}
+
+// leadByLevel compresses a sequence as aheadByLevel has just said.
+func (l *Ledger) leadByLevel(id kv.SeqID, a *account) (t *outcome, err error) {
+	t = &l.led
+	if l.hasOwn(id) || !l.compressByLevel(a, t.count, &t.done) {
+		t.done, err = l.Compress(id)
+	}
+	return t, err
 }

@@ -180,7 +180,7 @@ func (l *Ledger) goOn(a *account, asked int, c *ref.Compressed) {
 		s.full += left
 		s.mid -= left
 	}
-	a.runs, a.stage, a.met = runs, nil, false
+	a.runs = runs
 	s.tokens = tokens
 	s.gone += evicted
 	l.used -= asked

@@ -69,6 +69,9 @@ func (even) ByDemand() {}
 // Spares implements [ByLevel].
 func (even) Spares() bool { return false }
 
+// SparedAtFirst implements [ByLevel].
+func (even) SparedAtFirst(heads, units, asked int) int { return 0 }
+
 // at returns the weights for what is to stay after a demand: those measured nearest
 // to it; nil for equal ones.
 func (s *shares) at(d *Demand) []int32 {
