@@ -27,7 +27,7 @@ type levels struct {
 	spares bool
 	asks   asking
 	floor  int  // blocks that sinks and the window take
-	settle bool // settled applies: blocks are of several KVs, and what is evicted of a block counts as moved
+	settle bool // settled applies: blocks are of several KVs, and all of one that are evicted, with another, count as moved
 
 	// Of the last sequence that was surveyed.
 	follows bool  // what was known of it says all
@@ -55,7 +55,7 @@ func (v *levels) countLike(cfg *ref.Config, c Counting) {
 	v.asks = newAsking(cfg, c)
 	window := c.window(cfg.Compression.ProtectedWindow)
 	v.floor = ceilDiv(cfg.Compression.Sinks+window, cfg.BlockSize)
-	v.settle = cfg.BlockSize > 1 && window >= cfg.BlockSize-1
+	v.settle = cfg.BlockSize > 1 && window > cfg.BlockSize
 }
 
 // survey finds the blocks of each head of a sequence, and returns what the sequence holds and
@@ -63,7 +63,7 @@ func (v *levels) countLike(cfg *ref.Config, c Counting) {
 func (l *Ledger) survey(a *account) (held, asked int) {
 	v, tokens := l.levels, a.tokens+l.steps
 	if a.settled.level > 0 {
-		if held, asked, v.follows = l.follow(a, tokens); v.follows {
+		if held, asked, v.follows = l.follow(a); v.follows {
 			return held, asked
 		}
 	}

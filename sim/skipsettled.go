@@ -15,173 +15,153 @@ import (
 // a block they are, in order,
 //
 //   - low, of less than (level − 1)·B KVs,
-//   - full, of exactly (level − 1)·B,
+//   - full, of exactly (level − 1)·B, in one run,
 //   - mid, of more than that and less than level·B,
-//   - high, of exactly level·B.
+//   - high, of exactly level·B, in one run.
 //
 // A token later, high heads are one KV above the level, full and mid ones reach it, and low ones do
-// not. Where as many blocks are asked for as there are high heads, and no more than the three kinds
-// have heads, each high head loses one and the first full and mid heads the rest. Without a token in
-// between, the first mid heads lose what is asked for.
+// not. A compression of fewer blocks than there are high heads has a level more, which the high
+// heads alone reach. One of more blocks has the same level again: each high head loses one, and the
+// first of full, mid and high heads the rest. Without a token in between, the first of mid and high
+// heads lose what is asked for. With as many blocks as there are such heads the level goes down,
+// and the sequence is surveyed.
 type settled struct {
 	level           int // in blocks; 0 where heads are not known to be so
 	tokens          int // of the sequence when it was compressed
-	until           int // tokens up to which the blocks below stay, and mid heads below the level
 	first           int // of the runs of full, mid and high heads
 	full, mid, high int // heads
 	below           int // blocks of the low heads, and of those that lose nothing
+	until           int // tokens up to which these are as many
+	joins           int // tokens with which low heads come to be full ones, or mid to be high
 	gone            int // KVs that all heads have lost
 }
 
 // settle notes how a compression to a level left a sequence.
 func (s *settled) settle(runs []run, tokens, level int, spares bool, shift uint) {
-	*s = settled{tokens: tokens, until: math.MaxInt, first: len(runs)}
+	*s = settled{tokens: tokens, until: tokens, joins: math.MaxInt, first: len(runs)}
 	lower, upper := (level-1)<<shift, level<<shift
 	for i, r := range runs {
-		n := tokens - r.gone
+		n, spared := tokens-r.gone, spares && r.gone == 0
 		s.gone += r.heads * r.gone
-		switch spared := spares && r.gone == 0; {
-		case spared && i > 0, !spared && i > 0 && r.gone >= runs[i-1].gone && runs[i-1].gone > 0:
+		switch {
+		case i > 0 && (spared || r.gone >= runs[i-1].gone && !(spares && runs[i-1].gone == 0)), !spared && n > upper:
 			return // heads that lose nothing come first, and then shorter ones before longer ones
 		case spared || n < lower:
-			s.addBelow(r, n, level, shift)
+			s.below += r.heads * ((n + 1<<shift - 1) >> shift)
 			continue
 		case n == lower:
 			s.full = r.heads
 		case n < upper:
 			s.mid += r.heads
-			s.until = min(s.until, r.gone+upper-1)
-		case n == upper:
-			s.high = r.heads
 		default:
-			return
+			s.high = r.heads
 		}
 		s.first = min(s.first, i)
 	}
 	s.level = level
 }
 
-// addBelow adds a run of low heads, or of such that lose nothing.
-func (s *settled) addBelow(r run, n, level int, shift uint) {
-	blocks := (n + 1<<shift - 1) >> shift
-	s.below += r.heads * blocks
-	until := r.gone + blocks<<shift
-	if blocks == level-1 {
-		until-- // with one token more it is full
-	}
-	s.until = min(s.until, until)
-}
-
-// renew counts the blocks below anew, a token after the compression. It returns false where a low
-// head is full now, or a mid one is not below the level any more.
-func (s *settled) renew(runs []run, tokens int, spares bool, shift uint) bool {
-	s.below, s.until = 0, math.MaxInt
+// renew counts the blocks below anew before a compression, and says how long they stay.
+func (s *settled) renew(runs []run, tokens int, shift uint) {
+	s.below, s.until, s.joins = 0, math.MaxInt, math.MaxInt
 	for _, r := range runs[:s.first] {
-		n := tokens - r.gone
-		if n >= (s.level-1)<<shift && !(spares && r.gone == 0) {
-			return false
+		blocks := (tokens - r.gone + 1<<shift - 1) >> shift
+		s.below += r.heads * blocks
+		s.until = min(s.until, r.gone+blocks<<shift)
+		if r.gone > 0 {
+			s.joins = r.gone + (s.level-1)<<shift // the last of them first
 		}
-		s.addBelow(r, n, s.level, shift)
 	}
 	if s.mid > 0 {
-		last := len(runs) - 1
-		if s.high > 0 {
-			last--
-		}
-		s.until = min(s.until, runs[last].gone+s.level<<shift-1)
+		s.joins = min(s.joins, runs[s.lastMid(runs)].gone+s.level<<shift)
 	}
-	return tokens <= s.until
 }
 
-// follow says what a sequence holds and is asked for. It returns false where what was known of
-// its heads does not say what a compression does.
-func (l *Ledger) follow(a *account, tokens int) (held, asked int, ok bool) {
-	v, s := l.levels, &a.settled
+// lastMid returns the last run of mid heads, of which there are some.
+func (s *settled) lastMid(runs []run) int {
+	if s.high > 0 {
+		return len(runs) - 2
+	}
+	return len(runs) - 1
+}
+
+// join has low heads that came to be full count as such, and mid ones that came to be high.
+func (s *settled) join(runs []run, shift uint) []run {
+	if i := s.first - 1; i >= 0 && s.tokens-runs[i].gone == (s.level-1)<<shift && runs[i].gone > 0 {
+		s.below -= runs[i].heads * (s.level - 1)
+		if s.full > 0 {
+			runs[i].heads += s.full
+			runs = slices.Delete(runs, i+1, i+2)
+		}
+		s.first, s.full = i, runs[i].heads
+	}
+	if s.mid > 0 {
+		if i := s.lastMid(runs); s.tokens-runs[i].gone == s.level<<shift {
+			s.mid -= runs[i].heads
+			runs[i].heads += s.high
+			runs = runs[:i+1]
+			s.high = runs[i].heads
+		}
+	}
+	s.until, s.joins = s.tokens, math.MaxInt
+	return runs
+}
+
+// follow says what a sequence holds and is asked for. It returns false where what is known of its
+// heads does not say what a compression does.
+func (l *Ledger) follow(a *account) (held, asked int, ok bool) {
+	s, tokens := &a.settled, a.tokens+l.steps
 	since := tokens - s.tokens
-	if tokens > s.until && !s.renew(a.runs, tokens, v.spares, uint(l.shift)) || since > 1 {
+	if since > 1 {
 		s.level = 0
 		return 0, 0, false
 	}
+	if tokens > s.until {
+		s.renew(a.runs, tokens, uint(l.shift)&63)
+	}
 	held = s.below + s.level*(s.full+s.mid+s.high)
-	lowest, most := 0, s.mid
+	most := s.mid + s.high
 	if since == 1 {
 		held += s.high
-		lowest, most = s.high, s.full+s.mid+s.high
+		most += s.full + s.high
 	} else {
 		held -= s.full
 	}
-	if s.high == 0 {
-		most-- // with as many the level would go down
-	}
-	asked = v.asks.of(tokens, l.heads*tokens-s.gone, held)
-	if asked > 0 && (asked < lowest || asked > most) {
+	asked = l.levels.asks.of(tokens, l.heads*tokens-s.gone, held)
+	if asked > 0 && asked >= most {
 		s.level = 0
 		return 0, 0, false
 	}
 	return held, asked, true
 }
 
-// goOn compresses a sequence as follow has said.
+// goOn compresses a sequence as follow has just said, and says in c what it did.
 func (l *Ledger) goOn(a *account, asked int, c *ref.Compressed) {
-	s := &a.settled
-	tokens, b := a.tokens+l.steps, l.cfg.BlockSize
-	lower, now := (s.level-1)<<(uint(l.shift)&63), l.phases[:b]
-	runs, left, evicted, mid := a.runs, asked, 0, s.first
-	now[-l.steps&(b-1)] += asked
-	if tokens > s.tokens {
-		left -= s.high
-		if s.high > 0 {
-			runs[len(runs)-1].gone++
+	s, tokens, mask := &a.settled, a.tokens+l.steps, l.cfg.BlockSize-1
+	runs, left, evicted := a.runs, asked, 0
+	since := tokens - s.tokens
+	s.tokens = tokens
+	l.phases[-l.steps&mask] += asked // heads whose last blocks are full now
+	if since > 0 {
+		one := asked // heads that lose the KV that they have gained
+		if asked < s.high {
+			runs = s.rise(runs, asked)
+		} else {
+			one = s.high + min(asked-s.high, s.full)
+			runs = s.undo(runs, one-s.high, l.cfg.BlockSize)
 		}
-		one := min(left, s.full) // full heads that lose the KV that they have gained
-		now[(1-l.steps)&(b-1)] -= s.high + one
-		evicted = s.high + one
-		left -= one
-		if s.full > 0 && one > 0 {
-			runs[mid].gone++
-			mid++
-		}
-		if rest := s.full - one; rest > 0 {
-			if one > 0 {
-				runs[mid-1].heads = one
-				runs = slices.Insert(runs, mid, run{rest, runs[mid-1].gone - 1})
-			}
-			s.mid += rest
-			s.until = min(s.until, tokens+b-2)
-		}
-		s.full = one
-	} else if s.full > 0 {
-		mid++
+		l.phases[(1-l.steps)&mask] -= one
+		left, evicted = asked-one, one
 	}
-	if left > 0 { // of mid heads
-		whole := mid
-		for rest := left; rest > 0; {
-			r := &runs[whole]
-			n, heads := tokens-r.gone, min(rest, r.heads)
-			evicted += heads * (n - lower)
-			now[(n-l.steps)&(b-1)] -= heads
-			rest -= heads
-			if r.heads -= heads; r.heads == 0 {
-				whole++
-			}
-		}
-		switch lost := (run{left, tokens - lower}); {
-		case s.full > 0:
-			runs[mid-1].heads += left
-			if whole > mid {
-				runs = slices.Delete(runs, mid, whole)
-			}
-		case whole > mid:
-			runs[mid] = lost
-			runs = slices.Delete(runs, mid+1, whole)
-		default:
-			runs = slices.Insert(runs, mid, lost)
-		}
-		s.full += left
-		s.mid -= left
+	if left > 0 {
+		var more int
+		runs, more = l.shorten(s, runs, left)
+		evicted += more
+	}
+	if tokens >= s.joins {
+		runs = s.join(runs, uint(l.shift)&63)
 	}
 	a.runs = runs
-	s.tokens = tokens
 	s.gone += evicted
 	l.used -= asked
 	l.tables -= asked
@@ -190,4 +170,77 @@ func (l *Ledger) goOn(a *account, asked int, c *ref.Compressed) {
 		l.undone++
 	}
 	c.Asked, c.Freed, c.Evicted, c.Moved = asked, asked, evicted, evicted
+}
+
+// rise has the first of the high heads lose the KV that they have gained. There are more, and with
+// them the level rises.
+func (s *settled) rise(runs []run, lose int) []run {
+	s.below += s.level * (s.full + s.mid)
+	s.first = len(runs) - 1
+	high := &runs[s.first]
+	runs = append(runs, run{s.high - lose, high.gone})
+	runs[s.first] = run{lose, high.gone + 1}
+	s.level++
+	s.full, s.mid, s.high = lose, s.high-lose, 0
+	s.until = s.tokens
+	return runs
+}
+
+// undo has all high heads lose the KV that they have gained, and the first of the full ones. The
+// others of these are mid heads then.
+func (s *settled) undo(runs []run, lose, block int) []run {
+	if s.high > 0 {
+		runs[len(runs)-1].gone++
+	}
+	rest := s.full - lose
+	s.mid += rest
+	s.full = lose
+	if lose > 0 {
+		full := &runs[s.first]
+		full.heads, full.gone = lose, full.gone+1
+		if rest > 0 {
+			runs = slices.Insert(runs, s.first+1, run{rest, full.gone - 1})
+		}
+	}
+	if rest > 0 {
+		s.joins = min(s.joins, s.tokens+block-1)
+	}
+	return runs
+}
+
+// shorten has the first mid and high heads lose what is more than the full ones hold, and returns how
+// many KVs that is.
+func (l *Ledger) shorten(s *settled, runs []run, heads int) (_ []run, evicted int) {
+	lower, mask := (s.level-1)<<(uint(l.shift)&63), l.cfg.BlockSize-1
+	first := s.first // of mid heads
+	if s.full > 0 {
+		first++
+	}
+	at := first
+	for left := heads; left > 0; {
+		r := &runs[at]
+		n, more := s.tokens-r.gone, min(left, r.heads)
+		evicted += more * (n - lower)
+		l.phases[(n-l.steps)&mask] -= more
+		left -= more
+		if r.heads -= more; r.heads == 0 {
+			at++
+		}
+	}
+	switch {
+	case s.full > 0:
+		runs[first-1].heads += heads
+		if at > first {
+			runs = slices.Delete(runs, first, at)
+		}
+	case at > first:
+		runs[first] = run{heads, s.tokens - lower}
+		runs = slices.Delete(runs, first+1, at)
+	default:
+		runs = slices.Insert(runs, first, run{heads, s.tokens - lower})
+	}
+	s.full += heads
+	s.high -= max(0, heads-s.mid)
+	s.mid = max(0, s.mid-heads)
+	return runs, evicted
 }
