@@ -2,38 +2,34 @@ package sim
 
 import (
 	"math"
+	"math/bits"
 
 	"kvcompress/ref"
 )
 
-// asking is [Counting.asks] of all heads together, with everything worked out that is the same of
-// all sequences.
+// asking is [Counting.asks] of all heads together, with everything worked out beforehand that does
+// not depend on the sequence.
 type asking struct {
-	keep    int     // blocks that a sequence keeps, or KVs where these are counted; 0 without a budget of tokens
-	rate    float64 // of the KVs outside the window that are kept; 0 for all
-	heads   int
-	window  int  // tokens, in whole blocks
-	shift   uint // log2 B
-	sampled int  // tokens that count and have no KV yet
-	kvs     bool // KVs are counted, and rounded down to blocks
+	blocks  bool  // blocks are counted, and not KVs
+	keep    int   // blocks that a sequence keeps, where they are counted
+	kept    []int // KVs that a sequence keeps, by its tokens, as far as that is worked out
+	up      int   // KVs that are added before they are rounded down to blocks
+	shift   uint  // log2 B
+	cfg     *ref.Config
+	sampled int // tokens that count and have no KV yet
 }
 
+// mostKept bounds asking.kept.
+const mostKept = 1 << 16
+
 func newAsking(cfg *ref.Config, c Counting) asking {
-	opt, b := &cfg.Compression, cfg.BlockSize
-	a := asking{heads: cfg.Shape.Heads(), window: ceilDiv(opt.ProtectedWindow, b) * b, kvs: c == CountKVs}
-	for 1<<a.shift < b {
-		a.shift++
-	}
+	a := asking{cfg: cfg, shift: uint(bits.TrailingZeros(uint(cfg.BlockSize)))}
 	if c != CountHeld {
 		a.sampled = 1
 	}
-	switch {
-	case opt.MaxCacheTokens == 0:
-		a.rate = opt.Rate
-	case a.kvs:
-		a.keep = ceilDiv(opt.MaxCacheTokens, b) * b * a.heads
-	default:
-		a.keep = ceilDiv(opt.MaxCacheTokens, b) * a.heads
+	if c != CountKVs {
+		a.blocks, a.up = cfg.Compression.MaxCacheTokens > 0, cfg.BlockSize-1
+		a.keep = ceilDiv(cfg.Compression.MaxCacheTokens, cfg.BlockSize) * cfg.Shape.Heads()
 	}
 	return a
 }
@@ -41,18 +37,37 @@ func newAsking(cfg *ref.Config, c Counting) asking {
 // of returns the blocks that a sequence is asked for which has tokens in the cache, and holds
 // kvs KVs in blocks blocks.
 func (a *asking) of(tokens, kvs, blocks int) int {
-	over := 0 // KVs above what is kept
-	switch {
-	case a.keep > 0 && !a.kvs:
+	if a.blocks {
 		return max(0, blocks-a.keep)
-	case a.keep > 0:
-		over = kvs - a.keep
-	case a.rate > 0 && tokens+a.sampled > a.window:
-		outside := (tokens + a.sampled - a.window) * a.heads
-		over = kvs - int(math.Ceil(float64(outside)*a.rate)) - a.window*a.heads
 	}
-	if !a.kvs {
-		over += 1<<(a.shift&63) - 1
+	if tokens >= len(a.kept) {
+		a.extend(tokens)
 	}
-	return max(0, over) >> (a.shift & 63)
+	keep := 0
+	if tokens < len(a.kept) {
+		keep = a.kept[tokens]
+	} else {
+		keep = a.keeps(tokens)
+	}
+	return max(0, kvs-keep+a.up) >> (a.shift & 63)
+}
+
+// extend has the KVs known that sequences of up to tokens tokens keep, and as many again.
+func (a *asking) extend(tokens int) {
+	for n := min(2*tokens+1, mostKept); len(a.kept) < n; {
+		a.kept = append(a.kept, a.keeps(len(a.kept)))
+	}
+}
+
+// keeps returns the KVs that a sequence of tokens keeps.
+func (a *asking) keeps(tokens int) int {
+	opt, b, heads := &a.cfg.Compression, a.cfg.BlockSize, a.cfg.Shape.Heads()
+	outside := tokens + a.sampled - ceilDiv(opt.ProtectedWindow, b)*b
+	switch {
+	case opt.MaxCacheTokens > 0:
+		return ceilDiv(opt.MaxCacheTokens, b) * b * heads
+	case opt.Rate == 0 || outside <= 0:
+		return math.MaxInt / 2 // all
+	}
+	return int(math.Ceil(float64(outside*heads)*opt.Rate)) + (tokens+a.sampled-outside)*heads
 }

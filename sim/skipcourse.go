@@ -65,6 +65,8 @@ type outcome struct {
 	count  int            // what Count says: with 0 it is not compressed
 	undone bool           // it counts for Repeats
 	next   *outcome       // of the stage
+
+	settled bool // it follows from what is known of the sequence's heads
 }
 
 // phase is a change of the number of heads whose length is rest modulo B.
@@ -146,14 +148,21 @@ func (a *account) heads() []run {
 // ahead returns what Compress would do to a sequence; nil if Count is 0. It is valid until the
 // next call. If it is not known yet, it says no more than count and held.
 func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
-	if l.levels != nil {
-		return l.aheadByLevel(id, a)
+	t := &l.led
+	if a.settled.level > 0 {
+		if t.held, t.count, t.settled = l.follow(a); t.settled && t.count > 0 {
+			return t
+		} else if t.settled {
+			return nil
+		}
 	}
 	tokens := a.tokens + l.steps
 	if tokens < a.asksAt {
 		return nil
 	}
-	if a.stage == nil && !a.met && !l.hasOwn(id) {
+	t.settled = false
+	own := l.hasOwn(id)
+	if l.courses != nil && a.stage == nil && !a.met && !own {
 		a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
 	}
 	if a.stage != nil {
@@ -164,11 +173,13 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 			return t
 		}
 	}
-	if l.led.count = l.Count(id); l.led.count > 0 {
-		l.led.held = l.Held(id)
+	if l.levels != nil && !own {
+		t.held, t.count = l.survey(a)
+	} else if t.count = l.Count(id); t.count > 0 {
+		t.held = l.Held(id)
 	}
-	if l.led.count > 0 {
-		return &l.led
+	if t.count > 0 {
+		return t
 	}
 	if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
 		l.courses.add(a.stage, outcome{})
@@ -179,8 +190,9 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 // along does what an outcome says, which ahead has just returned.
 func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	switch {
-	case l.levels != nil:
-		return l.leadByLevel(id, a)
+	case t.settled:
+		l.goOn(a, t.count, &t.done)
+		return t, nil
 	case t.to == nil:
 		return l.lead(id, a)
 	}
@@ -209,7 +221,10 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	tokens := a.tokens + l.steps
 	t = &l.led
-	if l.hasOwn(id) || tokens == a.undoneAt+1 {
+	if l.levels != nil && !l.hasOwn(id) && l.compressByLevel(a, t.count, &t.done) {
+		return t, nil
+	}
+	if l.courses == nil || l.hasOwn(id) || tokens == a.undoneAt+1 {
 		t.done, err = l.Compress(id)
 		return t, err
 	}

@@ -1,9 +1,6 @@
 package sim
 
-import (
-	"kvcompress/kv"
-	"kvcompress/ref"
-)
+import "kvcompress/ref"
 
 // ByLevel is a [Spread] of which heads of unequal lengths lose as with [Even]: cut down to a
 // common level, as long as these can lose all that is asked for, but for some that lose nothing:
@@ -30,9 +27,8 @@ type levels struct {
 	settle bool // settled applies: blocks are of several KVs, and all of one that are evicted, with another, count as moved
 
 	// Of the last sequence that was surveyed.
-	follows bool  // what was known of it says all
-	units   []int // blocks of each head, by run; 0 where heads lose nothing
-	top     int   // the most of them
+	units []int // blocks of each head, by run; 0 where heads lose nothing
+	top   int   // the most of them
 
 	runs   []run  // scratch: what the next sequence that is cut becomes
 	parted [2]run // likewise: one whose heads all hold every token
@@ -62,12 +58,6 @@ func (v *levels) countLike(cfg *ref.Config, c Counting) {
 // what it is asked for, as Count does.
 func (l *Ledger) survey(a *account) (held, asked int) {
 	v, tokens := l.levels, a.tokens+l.steps
-	if a.settled.level > 0 {
-		if held, asked, v.follows = l.follow(a); v.follows {
-			return held, asked
-		}
-	}
-	v.follows = false
 	runs, shift := a.runs, uint(l.shift)&63
 	if cap(v.units) < len(runs) {
 		v.units = make([]int, 2*len(runs))
@@ -102,10 +92,6 @@ func (l *Ledger) protected(tokens int) int {
 // evicted, and the first of those that would lose one more at the next lower level lose it.
 func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool {
 	v := l.levels
-	if v.follows {
-		l.goOn(a, asked, c)
-		return true
-	}
 	runs, tokens := a.runs, a.tokens+l.steps
 	if v.spares && len(runs) == 1 && runs[0].gone == 0 {
 		runs = v.part(runs[0].heads, l.blocksOf(tokens), asked)
@@ -215,29 +201,4 @@ func (c *cutting) keep(heads, gone int) {
 	} else if heads > 0 {
 		c.runs = append(c.runs, run{heads, gone})
 	}
-}
-
-// aheadByLevel is ahead where compressions go by level.
-func (l *Ledger) aheadByLevel(id kv.SeqID, a *account) *outcome {
-	t := &l.led
-	if l.hasOwn(id) {
-		if t.count = l.Count(id); t.count > 0 {
-			t.held = l.Held(id)
-		}
-	} else {
-		t.held, t.count = l.survey(a)
-	}
-	if t.count == 0 {
-		return nil
-	}
-	return t
-}
-
-// leadByLevel compresses a sequence as aheadByLevel has just said.
-func (l *Ledger) leadByLevel(id kv.SeqID, a *account) (t *outcome, err error) {
-	t = &l.led
-	if l.hasOwn(id) || !l.compressByLevel(a, t.count, &t.done) {
-		t.done, err = l.Compress(id)
-	}
-	return t, err
 }
