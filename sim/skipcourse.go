@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"math"
 	"slices"
 	"unsafe"
 
@@ -65,8 +64,6 @@ type outcome struct {
 	count  int            // what Count says: with 0 it is not compressed
 	undone bool           // it counts for Repeats
 	next   *outcome       // of the stage
-
-	settled bool // it follows from what is known of the sequence's heads
 }
 
 // phase is a change of the number of heads whose length is rest modulo B.
@@ -148,21 +145,11 @@ func (a *account) heads() []run {
 // ahead returns what Compress would do to a sequence; nil if Count is 0. It is valid until the
 // next call. If it is not known yet, it says no more than count and held.
 func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
-	t := &l.led
-	if a.settled.level > 0 {
-		if t.held, t.count, t.settled = l.follow(a); t.settled && t.count > 0 {
-			return t
-		} else if t.settled {
-			return nil
-		}
-	}
 	tokens := a.tokens + l.steps
 	if tokens < a.asksAt {
 		return nil
 	}
-	t.settled = false
-	own := l.hasOwn(id)
-	if l.courses != nil && a.stage == nil && !a.met && !own {
+	if l.courses != nil && a.stage == nil && !a.met && !l.hasOwn(id) {
 		a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
 	}
 	if a.stage != nil {
@@ -173,27 +160,20 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 			return t
 		}
 	}
-	if l.levels != nil && !own {
-		t.held, t.count = l.survey(a)
-	} else if t.count = l.Count(id); t.count > 0 {
-		t.held = l.Held(id)
-	}
-	if t.count > 0 {
-		return t
+	l.led = outcome{}
+	if l.led.count = l.Count(id); l.led.count > 0 {
+		l.led.held = l.Held(id)
+		return &l.led
 	}
 	if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
-		l.courses.add(a.stage, outcome{})
+		l.courses.add(a.stage, l.led)
 	}
 	return nil
 }
 
 // along does what an outcome says, which ahead has just returned.
 func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
-	switch {
-	case t.settled:
-		l.goOn(a, t.count, &t.done)
-		return t, nil
-	case t.to == nil:
+	if t.to == nil {
 		return l.lead(id, a)
 	}
 	a.stage = t.to
@@ -221,16 +201,13 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	tokens := a.tokens + l.steps
 	t = &l.led
-	if l.levels != nil && !l.hasOwn(id) && l.compressByLevel(a, t.count, &t.done) {
-		return t, nil
-	}
 	if l.courses == nil || l.hasOwn(id) || tokens == a.undoneAt+1 {
 		t.done, err = l.Compress(id)
 		return t, err
 	}
 	from, undone, before := a.stage, l.undone, l.phases
 	if t.done, err = l.Compress(id); err != nil {
-		return nil, err
+		return t, err
 	}
 	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
 	if from == nil || a.stage == nil {
@@ -269,94 +246,4 @@ func refill(phases []phase) int {
 		}
 	}
 	return heads
-}
-
-// alongCourses reports whether compressions go along courses.
-func (s *Server) alongCourses() bool {
-	return s.Skip && s.ledger != nil && (s.ledger.courses != nil || s.ledger.levels != nil)
-}
-
-// compressAlong is policy.run along courses. It chooses and compresses at once, for what a
-// sequence is asked for does not depend on what others lose. Without a limit it does not matter
-// in which order that is; with one, the order is the line's. The work is what it tells, and
-// with Batch each compression, in the order in which they are done.
-func (s *Server) compressAlong(step *Step) (err error) {
-	p := &s.policy
-	p.prefilled, p.decodes, p.newTokens = false, 0, 0
-	if p.MaxKVPerCompression == 0 {
-		for q := s.running.head; q != nil && err == nil; q = q.next {
-			if !q.once || !q.attempted {
-				_, err = s.compressOne(step, q, math.MaxInt)
-			}
-		}
-	} else {
-		err = s.compressLine(step)
-	}
-	return err
-}
-
-// compressOne compresses a sequence if it is asked for anything, and returns how many slots
-// it held. If they are more than a limit, it is left as it is.
-func (s *Server) compressOne(step *Step, q *sequence, limit int) (slots int, err error) {
-	if q.compressedAt == s.steps {
-		return 0, nil
-	}
-	q.attempted = true
-	if q.account == nil {
-		q.account = s.ledger.seqs.of(q.id)
-	}
-	t := s.ledger.ahead(q.id, q.account)
-	if t == nil {
-		return 0, nil
-	}
-	slots = t.held * s.policy.blockSize
-	if slots > limit {
-		return slots, nil
-	}
-	if t, err = s.ledger.along(q.id, q.account, t); err != nil {
-		return slots, err
-	}
-	q.compressedAt = s.steps
-	s.policy.work(&step.Work, slots, &t.done)
-	if s.Batch {
-		step.Compression = append(step.Compression, s.policy.told(q.id, &t.done))
-	}
-	return slots, nil
-}
-
-// compressLine compresses along the line, as far as the limit of slots goes.
-func (s *Server) compressLine(step *Step) error {
-	p := &s.policy
-	l := &p.line
-	if !l.built {
-		l.build(&s.running)
-	}
-	l.chosen = l.chosen[:0]
-	at := l.start(p.rounds)
-	for q, left := at.next(), p.MaxKVPerCompression; q != nil; q = at.next() {
-		limit := left
-		if len(l.chosen) == 0 && !p.Strict {
-			limit = math.MaxInt
-		}
-		slots, err := s.compressOne(step, q, limit)
-		if err != nil {
-			return err
-		}
-		if q.once && q.attempted {
-			q.leaveLine()
-		}
-		if slots == 0 {
-			continue
-		}
-		if slots > limit {
-			break
-		}
-		left -= slots
-		l.chosen = append(l.chosen, q)
-	}
-	if len(l.chosen) > 0 {
-		p.rounds++
-		l.moveUp(p.rounds)
-	}
-	return nil
 }
