@@ -307,12 +307,21 @@ func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 // readSteps returns how many KVs and blocks the next steps read of heads that
 // hold kvs KVs in tables blocks, of which growing gain a KV in each step; phases are theirs.
 func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size int) (kvs, blocks int64) {
-	n, b, shift := int64(steps), int64(size), bits.TrailingZeros(uint(size))
+	n, b := int64(steps), int64(size)
 	kvs = n*int64(held) + int64(growing)*(n*(n+1)/2)
 	blocks = n * int64(tables)
+	if n <= b {
+		taken := 0 // blocks, up to a step
+		for k := range steps {
+			taken += phases[-(now+k)&(size-1)]
+			blocks += int64(taken)
+		}
+		return kvs, blocks
+	}
 	// The heads that take a block in step first do so in every B-th step after it,
 	// and each block is read from its step on.
-	for first := range min(b, n) {
+	shift := bits.TrailingZeros(uint(size))
+	for first := range b {
 		times := (n - first + b - 1) >> shift
 		blocks += int64(phases[-(now+int(first))&int(b-1)]) * (times*(n-first) - b*(times*(times-1)/2))
 	}
