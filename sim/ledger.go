@@ -72,14 +72,15 @@ const maxB = 256
 
 // account is one sequence's share of the cache.
 type account struct {
-	id     kv.SeqID
-	link   *account // the next of a chain: see accounts
-	prompt int      // tokens that entered as the prompt
-	tokens int      // its tokens as of step 0: its length is tokens + steps
-	runs   []run    // its heads, in order, but for one at a stage: see heads
-	stage  *stage
-	met    bool // though it is at no stage: no courses have its state
-	asksAt int  // with fewer tokens than this, its method asks for nothing
+	id      kv.SeqID
+	link    *account // the next of a chain: see accounts
+	prompt  int      // tokens that entered as the prompt
+	tokens  int      // its tokens as of step 0: its length is tokens + steps
+	runs    []run    // its heads, in order, but for one at a stage: see heads
+	stage   *stage
+	met     bool // though it is at no stage: no courses have its state
+	strayed int  // states in a row that it has come to and no courses had
+	asksAt  int  // with fewer tokens than this, its method asks for nothing
 
 	settled settled // by compressions by level
 
@@ -139,8 +140,8 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 	patient, _ := method.(ref.Patient)
 	_, told := spread.(interface{ Refined() })
 	packer := packerOf(&checked, method)
-	courses, levels := newCourses(cfg, spread), newLevels(cfg, method.Name() == ref.KVCompress, spread)
-	if packer != nil || levels != nil { // a state is more than the lengths; or compressions take no longer than to follow courses
+	courses := newCourses(cfg, spread)
+	if packer != nil { // a state is more than the lengths
 		courses = nil
 	}
 	return &Ledger{
@@ -152,7 +153,7 @@ func NewLedger(cfg *ref.Config, spread Spread) (*Ledger, error) {
 		packer:  packer,
 		told:    told,
 		courses: courses,
-		levels:  levels,
+		levels:  newLevels(cfg, method.Name() == ref.KVCompress, spread),
 		heads:   cfg.Shape.Layers * cfg.Shape.KVHeads,
 		shift:   bits.TrailingZeros(uint(cfg.BlockSize)),
 		full:    cfg.Shape.Layers * cfg.Shape.KVHeads,
@@ -403,7 +404,7 @@ func (l *Ledger) open() *account {
 	if n := len(l.spare); n > 0 {
 		a := l.spare[n-1]
 		l.spare = l.spare[:n-1]
-		a.packed, a.settled.level = packed{}, 0
+		a.packed, a.strayed, a.settled.level = packed{}, 0, 0
 		return a
 	}
 	return &account{}

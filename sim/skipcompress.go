@@ -11,36 +11,28 @@ import (
 // blocks. It returns what it held, 0 if it is asked for nothing, and what Compress would have, nil
 // if it was not compressed; that is valid until the next call.
 func (l *Ledger) compressWithin(id kv.SeqID, a *account, most int) (held int, done *ref.Compressed, err error) {
-	if l.levels == nil || l.hasOwn(id) {
-		t := l.ahead(id, a)
-		if t == nil {
-			return 0, nil, nil
-		}
-		if held = t.held; held > most {
-			return held, nil, nil
-		}
-		t, err = l.along(id, a, t)
-		return held, &t.done, err
-	}
-	asked, known := 0, false
 	if a.settled.level > 0 {
-		held, asked, known = l.follow(a)
+		if held, asked, ok := l.follow(a); ok {
+			switch {
+			case asked == 0:
+				return 0, nil, nil
+			case held > most:
+				return held, nil, nil
+			}
+			done = &l.led.done
+			l.goOn(a, asked, done)
+			return held, done, nil
+		}
 	}
-	if !known {
-		held, asked = l.survey(a)
-	}
-	done = &l.led.done
-	switch {
-	case asked == 0:
+	t := l.ahead(id, a)
+	if t == nil {
 		return 0, nil, nil
-	case held > most:
-		return held, nil, nil
-	case known:
-		l.goOn(a, asked, done)
-	case !l.compressByLevel(a, asked, done):
-		*done, err = l.Compress(id)
 	}
-	return held, done, err
+	if held = t.held; held > most {
+		return held, nil, nil
+	}
+	t, err = l.along(id, a, t)
+	return held, &t.done, err
 }
 
 // compressesQuickly reports whether compressions go by level or along courses.

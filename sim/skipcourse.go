@@ -18,6 +18,12 @@ import (
 // remembered: they add a token to every head, and what heads have lost stays. Sequences with options of their own, and
 // spreads that are not ByDemand, have no courses.
 //
+// States do not come together again: where a sequence was compressed at another time than others,
+// its heads keep to unequal levels. So where compressions go by level, one that was compressed
+// twice without a token in between, as after a prefill, or has come to mostStrayed new states in a
+// row, leaves the courses. The others of its kind still get to know a course, as many states
+// further with each of them.
+//
 // Only states that are met a second time become stages. States are compared as a whole, not by
 // their hashes. When the stages fill maxCourseBytes, all are forgotten but those that sequences
 // are at.
@@ -37,6 +43,7 @@ type metState struct {
 const (
 	courseStates   = 1 << 15
 	maxCourseBytes = 24 << 20
+	mostStrayed    = 4
 )
 
 // ByDemand is a [Spread] of which what heads lose depends on the demand alone, but not on
@@ -149,7 +156,8 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	if tokens < a.asksAt {
 		return nil
 	}
-	if l.courses != nil && a.stage == nil && !a.met && !l.hasOwn(id) {
+	own, from := l.hasOwn(id), a.stage
+	if l.courses != nil && !own && a.stage == nil && !a.met && a.strayed < mostStrayed {
 		a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
 	}
 	if a.stage != nil {
@@ -160,13 +168,21 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 			return t
 		}
 	}
-	l.led = outcome{}
-	if l.led.count = l.Count(id); l.led.count > 0 {
-		l.led.held = l.Held(id)
-		return &l.led
+	t := &l.led
+	t.to = nil
+	if l.levels != nil && !own {
+		t.held, t.count = l.survey(a)
+	} else if t.count = l.Count(id); t.count > 0 {
+		t.held = l.Held(id)
+	}
+	if t.count > 0 {
+		if l.levels != nil && from != nil && from.tokens == tokens {
+			a.strayed = mostStrayed
+		}
+		return t
 	}
 	if a.stage != nil && a.stage.tokens == tokens { // a prefill came between two compressions
-		l.courses.add(a.stage, l.led)
+		l.courses.add(a.stage, outcome{})
 	}
 	return nil
 }
@@ -176,7 +192,7 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 	if t.to == nil {
 		return l.lead(id, a)
 	}
-	a.stage = t.to
+	a.stage, a.strayed = t.to, 0
 	a.asksAt, a.undoneAt = 0, never
 	l.used -= t.done.Freed
 	l.tables -= t.done.Freed
@@ -201,15 +217,26 @@ func (l *Ledger) along(id kv.SeqID, a *account, t *outcome) (*outcome, error) {
 func (l *Ledger) lead(id kv.SeqID, a *account) (t *outcome, err error) {
 	tokens := a.tokens + l.steps
 	t = &l.led
-	if l.courses == nil || l.hasOwn(id) || tokens == a.undoneAt+1 {
+	own, from, undone := l.hasOwn(id), a.stage, l.undone
+	byLevel := l.levels != nil && !own
+	if byLevel && a.strayed >= mostStrayed && l.compressByLevel(a, t.count, &t.done) {
+		return t, nil
+	}
+	if l.courses == nil || own || tokens == a.undoneAt+1 {
 		t.done, err = l.Compress(id)
 		return t, err
 	}
-	from, undone, before := a.stage, l.undone, l.phases
-	if t.done, err = l.Compress(id); err != nil {
-		return t, err
+	before := l.phases
+	if !byLevel || !l.compressByLevel(a, t.count, &t.done) {
+		if t.done, err = l.Compress(id); err != nil {
+			return t, err
+		}
 	}
 	a.stage, a.met = l.courses.meet(a.prompt, tokens, a.runs), true
+	a.settled.level = 0
+	if byLevel {
+		a.strayed++
+	}
 	if from == nil || a.stage == nil {
 		return t, nil
 	}

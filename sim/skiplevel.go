@@ -58,7 +58,7 @@ func (v *levels) countLike(cfg *ref.Config, c Counting) {
 // what it is asked for, as Count does.
 func (l *Ledger) survey(a *account) (held, asked int) {
 	v, tokens := l.levels, a.tokens+l.steps
-	runs, shift := a.runs, uint(l.shift)&63
+	runs, shift := a.heads(), uint(l.shift)&63
 	if cap(v.units) < len(runs) {
 		v.units = make([]int, 2*len(runs))
 	}
@@ -92,7 +92,7 @@ func (l *Ledger) protected(tokens int) int {
 // evicted, and the first of those that would lose one more at the next lower level lose it.
 func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool {
 	v := l.levels
-	runs, tokens := a.runs, a.tokens+l.steps
+	runs, tokens := a.heads(), a.tokens+l.steps
 	if v.spares && len(runs) == 1 && runs[0].gone == 0 {
 		runs = v.part(runs[0].heads, l.blocksOf(tokens), asked)
 	}
@@ -120,7 +120,12 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 		cut.keep(r.heads, r.gone)
 	}
 	l.phases[-l.steps&(l.cfg.BlockSize-1)] += cut.losers // their last blocks are full
-	a.runs, v.runs = cut.runs, a.runs
+	if a.stage == nil {
+		v.runs = a.runs
+	} else {
+		a.stage, v.runs = nil, nil
+	}
+	a.runs, a.met = cut.runs, false
 	if v.settle && at > v.floor {
 		a.settled.settle(a.runs, tokens, at, v.spares, uint(l.shift))
 	} else {
