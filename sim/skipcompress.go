@@ -12,20 +12,26 @@ import (
 // if it was not compressed; that is valid until the next call.
 func (l *Ledger) compressWithin(id kv.SeqID, a *account, most int) (held int, done *ref.Compressed, err error) {
 	if a.settled.level > 0 {
-		if held, asked, ok := l.follow(a); ok {
-			switch {
-			case asked == 0:
-				return 0, nil, nil
-			case held > most:
-				return held, nil, nil
-			}
-			done = &l.led.done
-			l.goOn(a, asked, done)
+		done = &l.led.done
+		held, asked, known := l.goOn(a, most, done)
+		switch {
+		case !known:
+		case asked == 0:
+			return 0, nil, nil
+		case held > most:
+			return held, nil, nil
+		default:
 			return held, done, nil
 		}
 	}
-	t := l.ahead(id, a)
+	var t *outcome
+	if a.stage != nil {
+		t = a.stage.outcome(a.tokens + l.steps - a.stage.tokens)
+	}
 	if t == nil {
+		t = l.ahead(id, a)
+	}
+	if t == nil || t.count == 0 {
 		return 0, nil, nil
 	}
 	if held = t.held; held > most {

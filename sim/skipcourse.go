@@ -149,8 +149,8 @@ func (a *account) heads() []run {
 	return a.runs
 }
 
-// ahead returns what Compress would do to a sequence; nil if Count is 0. It is valid until the
-// next call. If it is not known yet, it says no more than count and held.
+// ahead returns what Compress would do to a sequence; nil, or with a count of 0, if it is asked for nothing. It is valid
+// until the next call. If it is not known yet, it says no more than count and held.
 func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	tokens := a.tokens + l.steps
 	if tokens < a.asksAt {
@@ -162,9 +162,6 @@ func (l *Ledger) ahead(id kv.SeqID, a *account) *outcome {
 	}
 	if a.stage != nil {
 		if t := a.stage.outcome(tokens - a.stage.tokens); t != nil {
-			if t.count == 0 {
-				return nil
-			}
 			return t
 		}
 	}

@@ -107,10 +107,11 @@ func (s *settled) join(runs []run, shift uint) []run {
 	return runs
 }
 
-// follow says what a sequence holds and is asked for. It returns false where what is known of its
-// heads does not say what a compression does.
-func (l *Ledger) follow(a *account) (held, asked int, ok bool) {
-	s, tokens := &a.settled, a.tokens+l.steps
+// goOn says what a sequence holds and is asked for, and, unless that is nothing or it holds more
+// than most blocks, compresses it and says in c what it did. It returns false, with nothing done,
+// where what is known of its heads does not say what a compression does.
+func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int, known bool) {
+	s, tokens, mask := &a.settled, a.tokens+l.steps, l.cfg.BlockSize-1
 	since := tokens - s.tokens
 	if since > 1 {
 		s.level = 0
@@ -120,26 +121,21 @@ func (l *Ledger) follow(a *account) (held, asked int, ok bool) {
 		s.renew(a.runs, tokens, uint(l.shift)&63)
 	}
 	held = s.below + s.level*(s.full+s.mid+s.high)
-	most := s.mid + s.high
+	down := s.mid + s.high // with as many blocks the level goes down
 	if since == 1 {
 		held += s.high
-		most += s.full + s.high
+		down += s.full + s.high
 	} else {
 		held -= s.full
 	}
-	asked = l.levels.asks.of(tokens, l.heads*tokens-s.gone, held)
-	if asked > 0 && asked >= most {
+	switch asked = l.levels.asks.of(tokens, l.heads*tokens-s.gone, held); {
+	case asked == 0 || asked < down && held > most:
+		return held, asked, true
+	case asked >= down:
 		s.level = 0
 		return 0, 0, false
 	}
-	return held, asked, true
-}
-
-// goOn compresses a sequence as follow has just said, and says in c what it did.
-func (l *Ledger) goOn(a *account, asked int, c *ref.Compressed) {
-	s, tokens, mask := &a.settled, a.tokens+l.steps, l.cfg.BlockSize-1
 	runs, left, evicted := a.runs, asked, 0
-	since := tokens - s.tokens
 	s.tokens = tokens
 	l.phases[-l.steps&mask] += asked // heads whose last blocks are full now
 	if since > 0 {
@@ -170,6 +166,7 @@ func (l *Ledger) goOn(a *account, asked int, c *ref.Compressed) {
 		l.undone++
 	}
 	c.Asked, c.Freed, c.Evicted, c.Moved = asked, asked, evicted, evicted
+	return held, asked, true
 }
 
 // rise has the first of the high heads lose the KV that they have gained. There are more, and with
