@@ -15,7 +15,7 @@ type asking struct {
 	kept    []int // KVs that a sequence keeps, by its tokens, as far as that is worked out
 	up      int   // KVs that are added before they are rounded down to blocks
 	shift   uint  // log2 B
-	cfg     *ref.Config
+	cfg     ref.Config
 	sampled int // tokens that count and have no KV yet
 }
 
@@ -23,7 +23,7 @@ type asking struct {
 const mostKept = 1 << 16
 
 func newAsking(cfg *ref.Config, c Counting) asking {
-	a := asking{cfg: cfg, shift: uint(bits.TrailingZeros(uint(cfg.BlockSize)))}
+	a := asking{cfg: *cfg, shift: uint(bits.TrailingZeros(uint(cfg.BlockSize)))}
 	if c != CountHeld {
 		a.sampled = 1
 	}
@@ -41,22 +41,17 @@ func (a *asking) of(tokens, kvs, blocks int) int {
 		return max(0, blocks-a.keep)
 	}
 	if tokens >= len(a.kept) {
-		a.extend(tokens)
+		return a.beyond(tokens, kvs)
 	}
-	keep := 0
-	if tokens < len(a.kept) {
-		keep = a.kept[tokens]
-	} else {
-		keep = a.keeps(tokens)
-	}
-	return max(0, kvs-keep+a.up) >> (a.shift & 63)
+	return max(0, kvs-a.kept[tokens]+a.up) >> (a.shift & 63)
 }
 
-// extend has the KVs known that sequences of up to tokens tokens keep, and as many again.
-func (a *asking) extend(tokens int) {
+// beyond is of where it is not worked out yet what a sequence keeps.
+func (a *asking) beyond(tokens, kvs int) int {
 	for n := min(2*tokens+1, mostKept); len(a.kept) < n; {
 		a.kept = append(a.kept, a.keeps(len(a.kept)))
 	}
+	return max(0, kvs-a.keeps(tokens)+a.up) >> (a.shift & 63)
 }
 
 // keeps returns the KVs that a sequence of tokens keeps.

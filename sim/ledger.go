@@ -305,6 +305,11 @@ func (l *Ledger) ReadAll(steps int) (kvs, blocks int64) {
 	return kvs, blocks
 }
 
+// phase returns how many heads have as many KVs in their last block as one of n KVs, modulo B.
+func (l *Ledger) phase(n int) *int {
+	return &l.phases[uint8(n-l.steps)&uint8(l.cfg.BlockSize-1)] // maxB is 256
+}
+
 // readSteps returns how many KVs and blocks the next steps read of heads that
 // hold kvs KVs in tables blocks, of which growing gain a KV in each step; phases are theirs.
 func readSteps(held, tables, growing int, phases *[maxB]int, now, steps, size int) (kvs, blocks int64) {

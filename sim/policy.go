@@ -178,8 +178,10 @@ func (p *policy) work(w *Work, slots int, r *ref.Compressed) {
 	w[KVsEvicted] += int64(r.Evicted)
 	w[KVsMoved] += int64(r.Moved)
 	w[BlocksFreed] += int64(r.Freed)
-	w[Quantized] += int64(r.Quantized)
-	w[Merged] += int64(r.Merged)
+	if p.packs {
+		w[Quantized] += int64(r.Quantized)
+		w[Merged] += int64(r.Merged)
+	}
 }
 
 // choose marks the sequences that a compression takes: those that have been left out of

@@ -33,6 +33,7 @@ func CoursesWith(t *testing.T, spread Spread) {
 				t.Fatalf("seed %d: %s: %v, %v", seed, what, a, b)
 			}
 		}
+		both("counting", func(l *Ledger) error { return l.CountLike(Countings()[seed%3]) })
 		prompts := []int{1 + rng.IntN(200), 1 + rng.IntN(200)}
 		here := map[kv.SeqID]bool{}
 		for op := range 400 {

@@ -2,29 +2,31 @@ package sim
 
 import "kvcompress/ref"
 
-// ByLevel is a [Spread] of which heads of unequal lengths lose as with [Even]: cut down to a
-// common level, as long as these can lose all that is asked for, but for some that lose nothing:
-// Spares says whether those are the heads that hold every token, once others do not, and
-// SparedAtFirst how many are, the first, of heads of units units each that all hold every token
-// and are asked for asked units.
+// ByLevel is a [Spread] that cuts heads down to a common level of blocks, as [Even] does, but for
+// spared ones, which lose nothing as long as the others can lose all that is asked for.
 type ByLevel interface {
 	ByDemand
+
+	// Spares reports whether heads are spared. After the first compression those are that hold
+	// every token.
 	Spares() bool
+
+	// SparedAtFirst returns how many of a sequence's heads, of units blocks each, its first
+	// compression spares, which asks for asked blocks. They are the first in (layer, head) order.
 	SparedAtFirst(heads, units, asked int) int
 }
 
-// levels compresses sequences by level, in one pass over the runs of a sequence to survey it and
-// another to cut it; or, where the last compression left it so, by what changes alone: see
-// settled.
+// levels is how a ledger compresses by level: it surveys a sequence's runs, and cuts them. What
+// follows from the last compression is not surveyed again: see settled.
 //
-// In blocks of B tokens a head of u blocks can lose u − p of them, where sinks and the window take
-// p blocks of it: so of a level of p or more each head can lose all that is above it.
+// Where sinks and the window take p blocks of a head, it can lose all others. So heads can be cut
+// to any level from p on.
 type levels struct {
 	spread ByLevel
 	spares bool
 	asks   asking
 	floor  int  // blocks that sinks and the window take
-	settle bool // settled applies: blocks are of several KVs, and all of one that are evicted, with another, count as moved
+	settle bool // settled applies: a block has several KVs, and so many and one more, evicted of a head, all count as moved
 
 	// Of the last sequence that was surveyed.
 	units []int // blocks of each head, by run; 0 where heads lose nothing
@@ -119,7 +121,7 @@ func (l *Ledger) compressByLevel(a *account, asked int, c *ref.Compressed) bool 
 		}
 		cut.keep(r.heads, r.gone)
 	}
-	l.phases[-l.steps&(l.cfg.BlockSize-1)] += cut.losers // their last blocks are full
+	*l.phase(0) += cut.losers // their last blocks are full
 	if a.stage == nil {
 		v.runs = a.runs
 	} else {
@@ -195,7 +197,7 @@ func (c *cutting) lower(heads, gone, units, level int) {
 	c.done.Evicted += heads * (n - kept)
 	c.done.Freed += heads * (units - level)
 	c.done.Moved += heads * moved(n-kept, n-c.protected, c.window)
-	l.phases[(n-l.steps)&(l.cfg.BlockSize-1)] -= heads
+	*l.phase(n) -= heads
 	c.keep(heads, c.tokens-kept)
 }
 

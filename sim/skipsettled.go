@@ -111,7 +111,7 @@ func (s *settled) join(runs []run, shift uint) []run {
 // than most blocks, compresses it and says in c what it did. It returns false, with nothing done,
 // where what is known of its heads does not say what a compression does.
 func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int, known bool) {
-	s, tokens, mask := &a.settled, a.tokens+l.steps, l.cfg.BlockSize-1
+	s, tokens := &a.settled, a.tokens+l.steps
 	since := tokens - s.tokens
 	if since > 1 {
 		s.level = 0
@@ -137,7 +137,7 @@ func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int,
 	}
 	runs, left, evicted := a.runs, asked, 0
 	s.tokens = tokens
-	l.phases[-l.steps&mask] += asked // heads whose last blocks are full now
+	*l.phase(0) += asked // heads whose last blocks are full now
 	if since > 0 {
 		one := asked // heads that lose the KV that they have gained
 		if asked < s.high {
@@ -146,7 +146,7 @@ func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int,
 			one = s.high + min(asked-s.high, s.full)
 			runs = s.undo(runs, one-s.high, l.cfg.BlockSize)
 		}
-		l.phases[(1-l.steps)&mask] -= one
+		*l.phase(1) -= one
 		left, evicted = asked-one, one
 	}
 	if left > 0 {
@@ -208,7 +208,7 @@ func (s *settled) undo(runs []run, lose, block int) []run {
 // shorten has the first mid and high heads lose what is more than the full ones hold, and returns how
 // many KVs that is.
 func (l *Ledger) shorten(s *settled, runs []run, heads int) (_ []run, evicted int) {
-	lower, mask := (s.level-1)<<(uint(l.shift)&63), l.cfg.BlockSize-1
+	lower := (s.level - 1) << (uint(l.shift) & 63)
 	first := s.first // of mid heads
 	if s.full > 0 {
 		first++
@@ -218,7 +218,7 @@ func (l *Ledger) shorten(s *settled, runs []run, heads int) (_ []run, evicted in
 		r := &runs[at]
 		n, more := s.tokens-r.gone, min(left, r.heads)
 		evicted += more * (n - lower)
-		l.phases[(n-l.steps)&mask] -= more
+		*l.phase(n) -= more
 		left -= more
 		if r.heads -= more; r.heads == 0 {
 			at++
