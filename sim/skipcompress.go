@@ -7,9 +7,9 @@ import (
 	"kvcompress/ref"
 )
 
-// compressWithin compresses a sequence if it is asked for anything and holds no more than most
-// blocks. It returns what it held, 0 if it is asked for nothing, and what Compress would have, nil
-// if it was not compressed; that is valid until the next call.
+// compressWithin compresses a sequence if it is asked for anything and holds at most most blocks.
+// It returns how many it held, 0 if it is asked for nothing, and what Compress would have returned,
+// which is valid until the next call; nil if it was not compressed.
 func (l *Ledger) compressWithin(id kv.SeqID, a *account, most int) (held int, done *ref.Compressed, err error) {
 	if a.settled.level > 0 {
 		done = &l.led.done
@@ -46,10 +46,10 @@ func (s *Server) compressesQuickly() bool {
 	return s.Skip && s.ledger != nil && (s.ledger.courses != nil || s.ledger.levels != nil)
 }
 
-// compressQuickly is policy.run by level or along courses. It chooses and compresses at once, for what a
-// sequence is asked for does not depend on what others lose. Without a limit it does not matter
-// in which order that is; with one, the order is the line's. The work is what it tells, and
-// with Batch each compression, in the order in which they are done.
+// compressQuickly is policy.run by level or along courses. It chooses and compresses at once, since
+// what a sequence is asked for does not depend on what others lose. Without a limit the order does
+// not matter; with one, it is the line's. It tells of the work, and with Batch of each compression
+// in the order in which they are done.
 func (s *Server) compressQuickly(step *Step) (err error) {
 	p := &s.policy
 	p.prefilled, p.decodes, p.newTokens = false, 0, 0

@@ -7,32 +7,35 @@ import (
 	"kvcompress/ref"
 )
 
-// settled is how a compression by level left a sequence, from which the next one goes on without a
-// look at the heads that it does not change.
+// settled is how a compression by level left a sequence. From it follows what the next one does,
+// without a look at the heads that it does not change.
 //
-// A compression cuts heads down to a level of blocks, and the first of those that reach it to the
-// next lower one. So the heads that can lose are never longer than those behind them. With B tokens
-// a block they are, in order,
+// A compression cuts heads down to a level of blocks, and the first heads that reach the level to
+// one block less. So of the heads that can lose, none is longer than one behind it. With B tokens a
+// block they are, in this order,
 //
-//   - low, of less than (level − 1)·B KVs,
-//   - full, of exactly (level − 1)·B, in one run,
-//   - mid, of more than that and less than level·B,
-//   - high, of exactly level·B, in one run.
+//   - low: less than (level − 1)·B KVs,
+//   - full: (level − 1)·B KVs, in one run,
+//   - mid: more than that and less than level·B KVs,
+//   - high: level·B KVs, in one run.
 //
-// A token later, high heads are one KV above the level, full and mid ones reach it, and low ones do
-// not. A compression of fewer blocks than there are high heads has a level more, which the high
-// heads alone reach. One of more blocks has the same level again: each high head loses one, and the
-// first of full, mid and high heads the rest. Without a token in between, the first of mid and high
-// heads lose what is asked for. With as many blocks as there are such heads the level goes down,
-// and the sequence is surveyed.
+// With one token more, full and mid heads reach the level, and high ones are one KV above it.
+//
+//   - If fewer blocks are asked for than there are high heads, only these lose: the level rises by
+//     one (rise).
+//   - Otherwise the level stays. Each high head loses the KV that it has gained, and then the first
+//     full heads theirs (undo). What is asked for beyond that, the first mid heads lose, and then
+//     high ones (shorten). Without a token in between, these lose all that is asked for.
+//   - If that is at least one block of each of them, the level goes down, and the sequence is
+//     surveyed.
 type settled struct {
 	level           int // in blocks; 0 where heads are not known to be so
 	tokens          int // of the sequence when it was compressed
 	first           int // of the runs of full, mid and high heads
 	full, mid, high int // heads
 	below           int // blocks of the low heads, and of those that lose nothing
-	until           int // tokens up to which these are as many
-	joins           int // tokens with which low heads come to be full ones, or mid to be high
+	until           int // the tokens up to which that number stays
+	joins           int // the tokens with which low heads become full, or mid ones high
 	gone            int // KVs that all heads have lost
 }
 
@@ -45,7 +48,7 @@ func (s *settled) settle(runs []run, tokens, level int, spares bool, shift uint)
 		s.gone += r.heads * r.gone
 		switch {
 		case i > 0 && (spared || r.gone >= runs[i-1].gone && !(spares && runs[i-1].gone == 0)), !spared && n > upper:
-			return // heads that lose nothing come first, and then shorter ones before longer ones
+			return // only spared heads may come before shorter ones
 		case spared || n < lower:
 			s.below += r.heads * ((n + 1<<shift - 1) >> shift)
 			continue
@@ -85,7 +88,7 @@ func (s *settled) lastMid(runs []run) int {
 	return len(runs) - 1
 }
 
-// join has low heads that came to be full count as such, and mid ones that came to be high.
+// join counts low heads that have become full as such, and mid ones that have become high.
 func (s *settled) join(runs []run, shift uint) []run {
 	if i := s.first - 1; i >= 0 && s.tokens-runs[i].gone == (s.level-1)<<shift && runs[i].gone > 0 {
 		s.below -= runs[i].heads * (s.level - 1)
@@ -107,9 +110,9 @@ func (s *settled) join(runs []run, shift uint) []run {
 	return runs
 }
 
-// goOn says what a sequence holds and is asked for, and, unless that is nothing or it holds more
-// than most blocks, compresses it and says in c what it did. It returns false, with nothing done,
-// where what is known of its heads does not say what a compression does.
+// goOn returns what a sequence holds and is asked for. If it is asked for anything and holds at
+// most most blocks, goOn compresses it and sets c as Compress would. It returns false, with nothing
+// done, where the sequence has to be surveyed.
 func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int, known bool) {
 	s, tokens := &a.settled, a.tokens+l.steps
 	since := tokens - s.tokens
@@ -169,8 +172,8 @@ func (l *Ledger) goOn(a *account, most int, c *ref.Compressed) (held, asked int,
 	return held, asked, true
 }
 
-// rise has the first of the high heads lose the KV that they have gained. There are more, and with
-// them the level rises.
+// rise has the first lose of the high heads lose the KV that they have gained, and raises the level
+// by one. There are more high heads than that.
 func (s *settled) rise(runs []run, lose int) []run {
 	s.below += s.level * (s.full + s.mid)
 	s.first = len(runs) - 1
@@ -183,8 +186,8 @@ func (s *settled) rise(runs []run, lose int) []run {
 	return runs
 }
 
-// undo has all high heads lose the KV that they have gained, and the first of the full ones. The
-// others of these are mid heads then.
+// undo has all high heads and the first lose of the full ones lose the KV that they have gained. The
+// other full heads are mid heads then.
 func (s *settled) undo(runs []run, lose, block int) []run {
 	if s.high > 0 {
 		runs[len(runs)-1].gone++
@@ -205,8 +208,8 @@ func (s *settled) undo(runs []run, lose, block int) []run {
 	return runs
 }
 
-// shorten has the first mid and high heads lose what is more than the full ones hold, and returns how
-// many KVs that is.
+// shorten cuts the first mid and high heads to what the full ones hold, and returns how many KVs
+// they lose.
 func (l *Ledger) shorten(s *settled, runs []run, heads int) (_ []run, evicted int) {
 	lower := (s.level - 1) << (uint(l.shift) & 63)
 	first := s.first // of mid heads
