@@ -272,6 +272,9 @@ func TestMethodBytesByHand(t *testing.T) {
 		{"streaming-llm", nil, 512, 0, 16 + 16*4},
 		{"h2o-real-drop", nil, 512 + 2*4, 0, 16 + 16*(4+4)}, // a score, read and written
 		{"quest", nil, 512, 0, 512},                         // the bounds of a page of 16 tokens
+		// A page of 24 tokens is one and a half blocks of 16·512 bytes: two thirds of 512, rounded up.
+		{"quest", ref.Settings{"page": []byte("24")}, 512, 0, 342},
+		{"quest", ref.Settings{"page": []byte("12288")}, 512, 0, 1}, // two thirds of a byte
 	} {
 		d := onRoundCard(t, "llama-3.1-8b", func(d *Deployment) {
 			d.Method = ref.Config{Method: c.method, Set: c.set, Compression: ref.Compression{MaxCacheTokens: 128}}
