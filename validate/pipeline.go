@@ -160,6 +160,9 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 			}
 		}
 		_, err := pair.Do(op)
+		if stop := ctx.Err(); stop != nil && pair.Divergence() == nil {
+			return o, stop // the engines may have stopped at different places of the operation
+		}
 		pair.Interview()
 		o.Operations++
 		o.Tally = pair.Tally()

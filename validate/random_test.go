@@ -17,6 +17,30 @@ import (
 	"kvcompress/trace"
 )
 
+// interrupting is an engine that interrupts the run in its first prefill.
+type interrupting struct {
+	Engine
+	cancel func()
+}
+
+func (e *interrupting) Prefill(kv.SeqID, int) error {
+	e.cancel()
+	return context.Canceled
+}
+
+// TestRandomInterrupted checks that an interrupted operation, which only one of the engines has
+// finished, is no divergence.
+func TestRandomInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := Random(ctx, 1, 4, allMethods(t), Run{Engine: func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		e, err := Reference(cfg, open, observe)
+		return &interrupting{e, cancel}, err
+	}}, nil)
+	if !errors.Is(err, context.Canceled) || r.Failed != nil {
+		t.Errorf("%v, %v", r.Failed, err)
+	}
+}
+
 // TestRandomReference runs random pipelines on two reference engines, one of which is restored from a
 // snapshot after every operation.
 func TestRandomReference(t *testing.T) {

@@ -26,8 +26,8 @@ func everyCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// TestOutputsAreChecked sees that no flag that names what a command writes is missed, and
-// that each is refused before the work, with its path, where it cannot be written.
+// TestOutputsAreChecked checks that every flag for an output file is known, and that an output
+// that cannot be written is refused with its path before the work.
 func TestOutputsAreChecked(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := errors.Join(os.Mkdir("folder", 0o755), os.WriteFile("file", nil, 0o644)); err != nil {
@@ -66,8 +66,8 @@ func TestOutputsAreChecked(t *testing.T) {
 	}
 }
 
-// TestInputsAreNotOverwritten sees that nothing that is read is written over, by whatever
-// name, and that two outputs are two files.
+// TestInputsAreNotOverwritten checks that no input is overwritten, under any name, and that two
+// outputs cannot be the same file.
 func TestInputsAreNotOverwritten(t *testing.T) {
 	bundled, err := filepath.Abs("../../traces")
 	if err != nil {

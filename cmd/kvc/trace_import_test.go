@@ -13,8 +13,7 @@ import (
 	"kvcompress/trace"
 )
 
-// writeLog writes a log of n requests in Vidur's form, one every second, and returns
-// where it lies.
+// writeLog writes a log of n requests in Vidur's form, one every second, and returns its path.
 func writeLog(t *testing.T, n int) string {
 	t.Helper()
 	var text strings.Builder
@@ -97,8 +96,8 @@ func TestTraceImport(t *testing.T) {
 	}
 }
 
-// TestTraceImportPrefixes keeps the hashes, and takes them from a bundled trace's
-// requests as from a log.
+// TestTraceImportPrefixes checks that prefix hashes are kept, from a log and from a bundled
+// trace's requests.
 func TestTraceImportPrefixes(t *testing.T) {
 	log := writeText(t, "moon.jsonl", `{"timestamp": 7, "input_length": 1000, "output_length": 3, "hash_ids": [4, 5]}`+"\n")
 	dir := filepath.Join(t.TempDir(), "new")
@@ -121,7 +120,7 @@ func TestTraceImportPrefixes(t *testing.T) {
 	}
 }
 
-// TestTraceGenerate sees that a seed makes the same bytes, and another seed others.
+// TestTraceGenerate checks that a seed gives the same bytes, and another seed others.
 func TestTraceGenerate(t *testing.T) {
 	made := func(args ...string) string {
 		dir := filepath.Join(t.TempDir(), "load")
@@ -153,7 +152,7 @@ func TestTraceGenerate(t *testing.T) {
 	}
 }
 
-// TestTraceImportUse sees that wrong use is told from a bad log.
+// TestTraceImportUse checks the exit codes of wrong use and of a bad log.
 func TestTraceImportUse(t *testing.T) {
 	log, taken := writeLog(t, 3), synth(t)
 	lengths := writeText(t, "lengths.csv", "num_prefill_tokens,num_decode_tokens\n5,6\n")

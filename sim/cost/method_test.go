@@ -8,7 +8,7 @@ import (
 	"kvcompress/ref"
 )
 
-// TestMethodNotes: what is taken for granted of a method, and of which methods.
+// TestMethodNotes checks the assumptions that are printed for each method.
 func TestMethodNotes(t *testing.T) {
 	const alike, copies, nothing = "all are assumed to keep the same number", "a copy of K and V for each query head: 4 times", "It frees nothing"
 	for method, want := range map[string][]string{
