@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"kvcompress/strictjson"
 )
@@ -53,7 +54,10 @@ type Entry struct {
 }
 
 // Methods returns the table of methods, KV-Compress first and then by name.
-func Methods() []Entry {
+func Methods() []Entry { return slices.Clone(table()) }
+
+// table is the table of methods, made once: every configuration looks its method up.
+var table = sync.OnceValue(func() []Entry {
 	return []Entry{
 		{
 			Name:        KVCompress,
@@ -96,7 +100,7 @@ func Methods() []Entry {
 		streamingLLMPressEntry(),
 		tovaEntry(),
 	}
-}
+})
 
 // wrap says of an error in the method's options which method has it.
 func (e *Entry) wrap(err error) error { return fmt.Errorf("method %s: %w", e.Name, err) }
@@ -104,7 +108,7 @@ func (e *Entry) wrap(err error) error { return fmt.Errorf("method %s: %w", e.Nam
 // FindMethod returns the entry of a method. The error lists the names that there are.
 func FindMethod(name string) (Entry, error) {
 	var names []string
-	for _, e := range Methods() {
+	for _, e := range table() {
 		if e.Name == name {
 			return e, nil
 		}
