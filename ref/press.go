@@ -117,6 +117,7 @@ func plainScorer(e Entry, watch Observation, window int) Entry {
 		if err := c.Set.Into(&e, &o); err != nil {
 			return nil, err
 		}
+		watch := watch // each method has its own
 		return &scorer{name: e.Name, cfg: c, watch: &watch, window: window, heads: o.headBudget}, o.check(e.Name)
 	}
 	return e
