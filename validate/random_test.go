@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
@@ -24,10 +25,7 @@ func TestRandomReference(t *testing.T) {
 		e, err := Reference(cfg, open, observe)
 		return &restoring{Engine: e}, err
 	}
-	methods, pipelines := allMethods(t), 60
-	if testing.Short() {
-		pipelines = 12
-	}
+	methods, pipelines := allMethods(t), testsize.Of(12, 30, 60)
 	r, err := Random(context.Background(), 1, pipelines, methods, Run{Engine: restored}, nil)
 	if err != nil {
 		t.Fatal(err)
