@@ -152,6 +152,26 @@ func (r *restoring) Decode(batch []kv.SeqID) error {
 	return r.Engine.Decode(batch)
 }
 
+// interrupted is the reference engine, interrupted as it begins a prompt.
+type interrupted struct{ Engine }
+
+func (interrupted) Prefill(kv.SeqID, int) error { return context.Canceled }
+
+// TestInterruptedPipeline: an engine that is interrupted before the reference has not diverged.
+func TestInterruptedPipeline(t *testing.T) {
+	p, err := RandomPipelineOf(1, only(t, ref.KVCompress))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := p.Run(t.Context(), func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		e, err := Reference(cfg, open, observe)
+		return interrupted{e}, err
+	}, Tolerance{})
+	if !errors.Is(err, context.Canceled) || o.Divergence != nil {
+		t.Errorf("%v, %+v", err, o.Divergence)
+	}
+}
+
 // TestShrink finds a bug that shows where a head has more than one block and a KV in
 // the last slot of its first, after a compression.
 func TestShrink(t *testing.T) {
