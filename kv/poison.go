@@ -53,22 +53,33 @@ func (c *Cache) Poison() {
 			}
 		}
 	}
-	for slot, held := range c.cfg.Held(seqs) {
-		if held {
+	held := c.cfg.Held(seqs)
+	for slot := 0; slot < len(held); slot++ {
+		n := 0 // consecutive slots of a block that no head holds
+		for slot+n < len(held) && !held[slot+n] && (slot+n)/c.cfg.BlockSize == slot/c.cfg.BlockSize {
+			n++
+		}
+		if n == 0 {
 			continue
 		}
-		for _, row := range [][]byte{c.Key(slot), c.Value(slot)} {
-			for i := range row {
-				row[i] = 0xff
-			}
-		}
+		fill(c.KeyRows(slot, n), 0xff)
+		fill(c.ValueRows(slot, n), 0xff)
 		for i, data := range c.Data {
 			width := c.columns[i].Width
-			for j := range data[slot*width:][:width] {
-				data[slot*width+j] = math.Float32frombits(0xffffffff)
-			}
+			fill(data[slot*width:][:n*width], math.Float32frombits(0xffffffff))
 		}
-		c.Positions[slot] = -1
+		fill(c.Positions[slot:][:n], -1)
+		slot += n - 1
+	}
+}
+
+// fill sets all elements.
+func fill[T any](s []T, value T) {
+	if len(s) > 0 {
+		s[0] = value
+	}
+	for n := 1; n < len(s); n *= 2 {
+		copy(s[n:], s[:n])
 	}
 }
 
@@ -78,8 +89,6 @@ func (c *Cache) poisonRest(g *Segment) {
 	units := g.Len / g.Format.Unit()
 	for i, block := range g.Table {
 		rest := c.Page(block)[max(0, min(perPage, units-i*perPage))*size:]
-		for j := range rest {
-			rest[j] = 0xff
-		}
+		fill(rest, 0xff)
 	}
 }

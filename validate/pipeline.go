@@ -160,8 +160,8 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 			}
 		}
 		_, err := pair.Do(op)
-		if stop := ctx.Err(); stop != nil && pair.Divergence() == nil {
-			return o, stop // the engines may have stopped at different places of the operation
+		if stopped(err) {
+			return o, err // the engines may have come differently far
 		}
 		pair.Interview()
 		o.Operations++

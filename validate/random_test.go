@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/ref/draw"
@@ -48,10 +49,7 @@ func TestRandomReference(t *testing.T) {
 		e, err := Reference(cfg, open, observe)
 		return &restoring{Engine: e}, err
 	}
-	methods, pipelines := allMethods(t), 60
-	if testing.Short() {
-		pipelines = 12
-	}
+	methods, pipelines := allMethods(t), testsize.Of(12, 30, 60)
 	r, err := Random(context.Background(), 1, pipelines, methods, Run{Engine: restored}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -176,6 +174,26 @@ func (r *restoring) Decode(batch []kv.SeqID) error {
 		return err
 	}
 	return r.Engine.Decode(batch)
+}
+
+// interrupted is the reference engine, interrupted as it begins a prompt.
+type interrupted struct{ Engine }
+
+func (interrupted) Prefill(kv.SeqID, int) error { return context.Canceled }
+
+// TestInterruptedPipeline: an engine that is interrupted before the reference has not diverged.
+func TestInterruptedPipeline(t *testing.T) {
+	p, err := RandomPipelineOf(1, only(t, ref.KVCompress))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := p.Run(t.Context(), func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
+		e, err := Reference(cfg, open, observe)
+		return interrupted{e}, err
+	}, Tolerance{})
+	if !errors.Is(err, context.Canceled) || o.Divergence != nil {
+		t.Errorf("%v, %+v", err, o.Divergence)
+	}
 }
 
 // TestShrink finds a bug that occurs, after a compression, if a head has more than one block and a KV in the

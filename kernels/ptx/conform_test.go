@@ -20,6 +20,9 @@ func TestConformance(t *testing.T) {
 		{"shuffled", ptx.Options{Shuffle: 12345}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() && c.name != "checked" {
+				t.Skip("one of three runs of all forms is enough")
+			}
 			t.Parallel()
 			dev := ptx.New(c.opt)
 			res, err := conform.Run(dev, conform.Ops())

@@ -148,8 +148,15 @@ func (m *loadedModule) Kernel(name string) (device.Kernel, error) {
 // several goroutines.
 type Cache struct {
 	mu    sync.Mutex
-	known map[programKey]*parseOnce
-	order []programKey
+	known map[cacheKey]*parseOnce
+	order []cacheKey
+}
+
+// cacheKey has the text and not its sum: a module is looked up at every load, and to hash it
+// for a map takes a tenth of the time.
+type cacheKey struct {
+	name, text string
+	approx     bool
 }
 
 type programKey struct {
@@ -176,13 +183,13 @@ func (c *Cache) program(name string, text []byte, approx bool) (*Program, error)
 	if c == nil {
 		return Parse(name, text, approx)
 	}
-	key := keyOf(name, text, approx)
 	c.mu.Lock()
-	entry := c.known[key]
+	entry := c.known[cacheKey{name, string(text), approx}] // copies no text
 	if entry == nil {
 		if c.known == nil {
-			c.known = map[programKey]*parseOnce{}
+			c.known = map[cacheKey]*parseOnce{}
 		}
+		key := cacheKey{name, string(text), approx}
 		entry = new(parseOnce)
 		c.known[key] = entry
 		c.order = append(c.order, key)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"kvcompress/internal/testsize"
 	"kvcompress/kernels/conform"
 	"kvcompress/kernels/device"
 	"kvcompress/kernels/ptx"
@@ -15,10 +16,7 @@ import (
 // instruction runs on operands of which some bytes are undefined, and again with other
 // bytes in their place. What differs was not defined.
 func TestUndefined(t *testing.T) {
-	seeds := uint64(4)
-	if testing.Short() {
-		seeds = 1
-	}
+	seeds := testsize.Of[uint64](1, 2, 4)
 	all, undefined, reported := 0, 0, 0
 	for _, o := range conform.Ops() {
 		rows := o.Rows()
