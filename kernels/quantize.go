@@ -8,7 +8,7 @@ import (
 	"kvcompress/ref"
 )
 
-// quantize is Compress by a method that quantizes.
+// quantize is Compress for a method that quantizes.
 func (e *Engine) quantize(id kv.SeqID, s *sequence, q ref.Quantizer) (ref.Compressed, error) {
 	seq := &kv.Sequence{ID: id, Prompt: s.prompt, Len: s.tokens, Heads: e.heads(s)}
 	plan := ref.PlanQuantizer(&e.cfg.Config, seq, q)
@@ -44,9 +44,9 @@ func (e *Engine) quantize(id kv.SeqID, s *sequence, q ref.Quantizer) (ref.Compre
 	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(nil)}})
 }
 
-// quantizeHeads quantizes the oldest keys and values of heads first to last−1 of a row, from
-// was[0] keys and was[1] values to now[0] and now[1], and frees the blocks whose KVs are then all
-// quantized. There must be enough free blocks for the new pages.
+// quantizeHeads quantizes the oldest keys and values of heads first to last−1 of a row, from was[0] keys and
+// was[1] values to now[0] and now[1], and frees the blocks whose KVs are then all quantized. Enough blocks
+// must be free for the new pages.
 func (s *state) quantizeHeads(row int, id kv.SeqID, first, last int, was, now [2]int) error {
 	z, heads := s.packing, last-first
 	var have, more [2]int
@@ -79,13 +79,14 @@ func (s *state) quantizeHeads(row int, id kv.SeqID, first, last int, was, now [2
 	return s.freeEntries(s.tablesOf(row), first, heads, from, to, s.maxBlocks)
 }
 
-// quantizePart quantizes n keys (part 0) or values (1) of heads of a row, from logical index from on.
+// quantizePart quantizes n keys (part 0) or values (part 1) of heads of a row, starting at logical index
+// from.
 func (s *state) quantizePart(row, part, first, heads, from, n int, f kv.Format) error {
 	d := s.cfg.Shape.HeadSize
 	kernel, work := "quantize_channels", n/f.Unit()*d
 	var piece []device.Arg
 	if f.Kind == kv.PerToken {
-		channels := max(8, f.Group) // whole groups, and whole bytes
+		channels := max(8, f.Group) // at least whole groups and whole bytes
 		for channels%8 != 0 || channels%f.Group != 0 {
 			channels++
 		}
@@ -101,7 +102,7 @@ func (s *state) quantizePart(row, part, first, heads, from, n int, f kv.Format) 
 	}, piece...)...)
 }
 
-// quantizedArgs returns what attend_partitions_quantized takes beside the arguments of
+// quantizedArgs returns the arguments that attend_partitions_quantized takes in addition to those of
 // attend_partitions.
 func (s *state) quantizedArgs(b batch, layer int) []device.Arg {
 	z := s.packing
@@ -112,7 +113,7 @@ func (s *state) quantizedArgs(b batch, layer int) []device.Arg {
 	}
 }
 
-// supportsQuantizer returns an error if the kernels cannot quantize as a method does.
+// supportsQuantizer returns an error if the kernels do not support a method's formats.
 func supportsQuantizer(q ref.Quantizer) error {
 	keys, values := q.Formats()
 	if values.Kind != kv.PerToken || keys.Kind != kv.PerChannel && keys.Kind != kv.PerToken || keys.Group != values.Group || keys.Bits > 4 || values.Bits > 4 {

@@ -105,7 +105,7 @@ func TestPTXCommandLines(t *testing.T) {
 		{saxpy + "--arg in", exitUsage, "", "want KIND=VALUE"},
 		{saxpy + "--arg in=x.npz", exitUsage, "", "neither a .npy file"},
 		{saxpy + "--device gpu", exitUsage, "", "want auto, ptx, cuda"},
-		{saxpy + "--checks speed", exitUsage, "", `"speed" is no check`},
+		{saxpy + "--checks speed", exitUsage, "", `unknown check "speed"`},
 		{"ptx run example.ptx --entry saxpy_past --grid 8 --block 128 --arg u32=1000 --arg f32=2 --arg in=x.npy --arg inout=x.npy:n.npy", exitFailed,
 			`past the end of "argument 2: in=x.npy" (4000 bytes)`, "out of bounds"},
 		{"ptx run example.ptx --entry block_sums --grid 4 --block 256 --arg in=rows.npy --arg out=f32[4]:sums.npy", exitDone,

@@ -140,7 +140,7 @@ func splitWords(line string) ([]string, error) {
 		}
 	}
 	if quoted {
-		return nil, errors.New("a quote without its end")
+		return nil, errors.New("unterminated quote")
 	}
 	if open {
 		words = append(words, word.String())

@@ -171,7 +171,7 @@ func TestParseScriptErrors(t *testing.T) {
 		{"frob", `s.txt:1: "frob" is no statement`},
 		{"\n\nmodule", "s.txt:3: module: want module FILE.ptx"},
 		{"module a b", "want module"},
-		{"module \"a", "a quote without its end"},
+		{"module \"a", "unterminated quote"},
 		{"module a\x07", "control character"},
 		{"module \xff", "not text in UTF-8"},
 		{"buffer x", "want buffer NAME"},
