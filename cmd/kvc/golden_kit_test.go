@@ -34,7 +34,7 @@ func TestGoldenKit(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{"golden export story", exitUsage, "", "name a folder with -o"},
+		{"golden export story", exitUsage, "", "want a folder with -o"},
 		{"golden export story -o a --dry-run", exitUsage, "", "--dry-run"},
 		{"golden export story --dry-run", exitDone, "story, 101 steps     146", ""},
 		{"golden export story --dry-run --json", exitDone, `"total": {`, ""},
