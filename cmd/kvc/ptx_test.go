@@ -123,7 +123,7 @@ func TestPTXCommandLines(t *testing.T) {
 		{race, exitFailed, "findings: ", "findings"},
 		{race + " --findings 1", exitFailed, "race: bytes 64 to 67", "race"},
 		{race + " --suppress race@example.cu:42", exitDone, "passed over, as --suppress says", ""},
-		{race + " --suppress races", exitUsage, "", "no kind of finding"},
+		{race + " --suppress races", exitUsage, "", "unknown kind of finding"},
 		{race + " --json --suppress race@example.ptx:364", exitFailed, `"ptx_line": 375`, ""},
 		{"ptx script steps.txt", exitDone, "line 5: y equals x.npy", ""},
 		{"ptx script steps.txt --json", exitDone, `"agree": true`, ""},

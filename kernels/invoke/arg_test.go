@@ -33,7 +33,7 @@ func TestParseScalar(t *testing.T) {
 		{"fp8_e4m3=1.5", 0x3c, ""},
 		{"i32=2147483648", 0, "out of the range of i32"},
 		{"u8=256", 0, "out of the range of u8"},
-		{"u32=-1", 0, `"-1" is no u32`},
+		{"u32=-1", 0, `"-1" is not a valid u32`},
 		{"f32=1e99", 0, "out of the range of f32"},
 		{"f32=one", 0, `"one" is not a valid f32`},
 		{"i32=", 0, `"" is not a valid i32`},
