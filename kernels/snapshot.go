@@ -142,7 +142,7 @@ func (e *Engine) restoreSequence(c *kv.Cache, seq *kv.Sequence) error {
 	lengths := make([]int32, s.heads())
 	for i := range seq.Heads {
 		h := &seq.Heads[i]
-		if err := c.Holds(h); err != nil {
+		if err := c.CheckHead(h); err != nil {
 			return fmt.Errorf("kernels: restore: sequence %d, head %d of L·H: %w", seq.ID, i, err)
 		}
 		if h.KVs() > seq.Len || h.KVs() < seq.Len && ref.KeepsAll(e.method) {

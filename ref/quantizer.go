@@ -122,7 +122,7 @@ func (e *Engine) quantize(s *kv.Sequence, m Method, p *Plan) (int, error) {
 			}
 		}
 		for i := first; i < last; i++ {
-			e.cache.Leave(&s.Heads[i])
+			e.cache.TrimPlain(&s.Heads[i])
 			total += taken[i]
 		}
 		return nil
