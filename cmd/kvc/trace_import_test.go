@@ -201,7 +201,7 @@ func TestTraceImportUse(t *testing.T) {
 		{"generate -o NEW --like /nowhere", 2, "/nowhere is neither"},
 		{"generate -o NEW --like EMPTY", 2, "has no requests"},
 		{"generate -o NEW --like BAD", 2, "bad.csv:3:3"},
-		{"generate -o NEW --prompt 16777216 --output 1", 2, "together"},
+		{"generate -o NEW --prompt 16777216 --output 1", 2, "prompt_tokens + output_tokens"},
 	} {
 		dir := filepath.Join(t.TempDir(), "new")
 		args := []string{"trace"}
