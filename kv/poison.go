@@ -2,10 +2,9 @@ package kv
 
 import "math"
 
-// Held says of each slot of a cache whether one of the sequences holds a KV in it, or has
-// its block in a segment that is not plain.
-// Blocks that do not exist, and KVs beyond a table, are passed over: the sequences may
-// come from an engine with a bug.
+// Held returns for each slot whether one of the sequences has a KV there, or has the slot's block in a
+// segment that is not plain. It ignores blocks that do not exist and KVs beyond a block table, since the
+// sequences may come from an engine with a bug.
 func (c *Config) Held(seqs []*Sequence) []bool {
 	held := make([]bool, c.Blocks*c.BlockSize)
 	for _, s := range seqs {
@@ -36,9 +35,8 @@ func (c *Config) Held(seqs []*Sequence) []bool {
 	return held
 }
 
-// Poison fills every slot that no head holds, in free blocks and behind the last KV of
-// a head, with what is never right: NaN in K, V and columns, −1 as position. Of a page that is
-// not plain it fills the bytes behind the last unit.
+// Poison fills unused memory with values that are always wrong, so that reading it shows: unused slots with
+// NaN in K, V and columns and −1 as position, and the unused ends of pages that are not plain with 0xff.
 func (c *Cache) Poison() {
 	seqs := make([]*Sequence, 0, len(c.seqs))
 	for _, s := range c.seqs {
@@ -83,7 +81,7 @@ func fill[T any](s []T, value T) {
 	}
 }
 
-// poisonRest fills the bytes of a segment's pages that no unit is in.
+// poisonRest fills the bytes after the last unit in a segment's pages.
 func (c *Cache) poisonRest(g *Segment) {
 	perPage, size := c.cfg.Capacity(g.Format)/g.Format.Unit(), c.cfg.UnitBytes(g.Format)
 	units := g.Len / g.Format.Unit()

@@ -59,7 +59,7 @@ func TestMethodsPage(t *testing.T) {
 					wants = append(wants, "\n| "+axis+" | ")
 				}
 			}
-			wants = append(wants, "**Idea", "**Options.**", "**Held against**")
+			wants = append(wants, "**Idea", "**Options.**", "**Checked against**")
 		}
 		if e.Name != ref.KVCompress {
 			for _, o := range e.Options() {

@@ -165,7 +165,7 @@ func TestTraceImportUse(t *testing.T) {
 	}{
 		{"import", 2, "accepts 1 arg"},
 		{"import LOG", 2, "-o is missing"},
-		{"import LOG -o TAKEN", 2, "already holds a trace"},
+		{"import LOG -o TAKEN", 2, "already has a trace"},
 		{"import /nowhere -o NEW", 2, "/nowhere is neither a file, nor the folder of a trace"},
 		{"import LOG -o NEW --format azur", 2, `unknown format "azur"`},
 		{"import TAKEN -o NEW --format azure", 2, "is a trace, and not of the format azure"},
@@ -191,7 +191,7 @@ func TestTraceImportUse(t *testing.T) {
 		{"import LENGTHS -o NEW --arrivals fixed:1s --from 1s", 2, "has no arrival times, which --from and --to need"},
 		{"import BAD -o NEW", 2, `bad.csv:3:3: num_prefill_tokens: want a number of tokens, got "x"`},
 		{"generate", 2, "-o is missing"},
-		{"generate -o TAKEN", 2, "already holds a trace"},
+		{"generate -o TAKEN", 2, "already has a trace"},
 		{"generate -o NEW --requests 0", 2, "0 requests"},
 		{"generate -o NEW --prompt x", 2, "--prompt: "},
 		{"generate -o NEW --output 0", 2, "--output: "},
@@ -200,7 +200,7 @@ func TestTraceImportUse(t *testing.T) {
 		{"generate -o NEW --like /nowhere", 2, "/nowhere is neither"},
 		{"generate -o NEW --like EMPTY", 2, "has no requests"},
 		{"generate -o NEW --like BAD", 2, "bad.csv:3:3"},
-		{"generate -o NEW --prompt 16777216 --output 1", 2, "together"},
+		{"generate -o NEW --prompt 16777216 --output 1", 2, "prompt_tokens + output_tokens"},
 	} {
 		dir := filepath.Join(t.TempDir(), "new")
 		args := []string{"trace"}

@@ -8,8 +8,8 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// TestConformance holds the machine to the manual, in every form of every
-// instruction, with and without checkers, and in other orders.
+// TestConformance compares the machine with the manual, for every form of every instruction, with and without
+// checkers, and in shuffled orders.
 func TestConformance(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -40,12 +40,12 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// FuzzOps tries other random operands, and then any operands at all, on each
-// instruction whose threads are alone.
+// FuzzOps tries other random operands, and then arbitrary ones, for each instruction without interaction
+// between threads.
 func FuzzOps(f *testing.F) {
 	var ops []*conform.Op
 	for _, o := range conform.Ops() {
-		// The loops of "flow" turn as often as their operands say.
+		// The loops of "flow" iterate as often as their operands say.
 		if o.Alone() && o.Chapter != "flow" {
 			ops = append(ops, o)
 		}

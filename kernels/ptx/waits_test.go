@@ -18,8 +18,7 @@ import (
 
 var waits = regexp.MustCompile(`(?m)^\s*cp\.async\.wait_(group|all)\b.*$`)
 
-// withoutWait loads the attention kernels without one of their waits for asynchronous
-// copies.
+// withoutWait loads the attention kernels without one of their waits for asynchronous copies.
 type withoutWait struct {
 	*ptx.Device
 	wait int // -1 for none
@@ -33,8 +32,8 @@ func (d withoutWait) Load(name string, text []byte) (device.Module, error) {
 	return d.Device.Load(name, text)
 }
 
-// TestEveryWait takes each wait for asynchronous copies from the project's attention
-// kernels, one at a time: every one is missed.
+// TestEveryWait removes each wait for asynchronous copies from the project's attention kernels, one at a
+// time: the checkers must report each.
 func TestEveryWait(t *testing.T) {
 	text, err := kernels.PTX("attention.ptx")
 	if err != nil {
