@@ -434,7 +434,7 @@ func (c *checks) race(a *access, lane int, al *allocation, with stamp) error {
 	e := a.w.block.launch.entry
 	w := &a.w.block.warps[with.warp()]
 	g := a.w.block.launch.grid
-	b := int(c.races.startOf(with).block)
+	b := int(c.races.blockOf(with))
 	other := Access{Block: [3]int{b % g[0], b / g[0] % g[1], b / (g[0] * g[1])}, Thread: w.thread(with.lane()), Op: "an access"}
 	if pc := with.pc(); pc != pcUnknown && pc < len(e.code) {
 		other = e.accessOf(&e.code[pc], other.Block, other.Thread)

@@ -18,25 +18,35 @@ import "math/bits"
 // Two lanes of one store that write equal values to one place are no race either. A
 // non-coherent load has no order with any write of its launch.
 //
-// The machine runs one block after another, so that an epoch belongs to one block.
+// An epoch belongs to one block: the machine runs one block after another or, in a
+// cooperative launch, one turn of a block after another (racegrid.go).
 // Epochs are counted on from launch to launch: what an earlier launch has left in
 // the shadow memory is older than launch, and means nothing.
 type races struct {
 	now     stamp // of what happens now
 	launch  stamp // when the launch began
-	block   stamp // when the block began
-	barrier stamp // when all threads of the block last passed a barrier, or began
-	warps   []warpTime
-	threads int // of a block
+	turn    stamp // when the block's turn began
+	threads int   // of a block
+	blockTime
 
-	starts []blockStart // of every block of the launch, in the order they ran
-	slowed uint64       // calls of slow
-	putOff putOff       // of this block
+	turns  []turn // of all blocks of the launch, in their order
+	slowed uint64 // calls of slow
+	putOff putOff // of this block
 	pool   racePool
+	grid   *gridRaces // of a cooperative launch; nil in any other
 	publications
 }
 
-type blockStart struct {
+// blockTime is what the threads of a block know of each other by barriers.
+type blockTime struct {
+	number  uint64 // of the block in the grid
+	block   stamp  // when the block began
+	barrier stamp  // when all threads of the block last passed a barrier, or began
+	warps   []warpTime
+}
+
+// turn is when a block began to run. In an ordinary launch it runs to its end.
+type turn struct {
 	at    stamp
 	block uint64 // its number in the grid
 }
@@ -65,12 +75,11 @@ func (r *races) tick() {
 		r.pool.forget()
 		r.publications.clear()
 		r.now = oneEpoch
-		r.launch, r.block, r.barrier = r.now, r.now, r.now
-		if n := len(r.starts); n > 0 {
-			r.starts = append(r.starts[:0], blockStart{r.now, r.starts[n-1].block})
-		}
-		for w := range r.warps {
-			r.warps[w] = warpTime{sync: r.now}
+		r.launch, r.turn = r.now, r.now
+		r.turns = append(r.turns[:0], turn{r.now, r.number})
+		r.beginTime()
+		if r.grid != nil {
+			r.grid.forget(r)
 		}
 	}
 }
@@ -83,33 +92,53 @@ func (r *races) beginLaunch(threads int) {
 	r.launch = r.now
 	r.threads = threads
 	r.putOff.beginLaunch()
-	r.starts = r.starts[:0]
+	r.turns, r.grid = r.turns[:0], nil
 	r.warps = make([]warpTime, (threads+warpSize-1)/warpSize)
 }
 
 // beginBlock starts the next block.
 func (r *races) beginBlock(block uint64) {
 	r.tick()
-	r.block, r.barrier = r.now, r.now
-	for w := range r.warps {
-		r.warps[w] = warpTime{sync: r.now}
-	}
-	r.starts = append(r.starts, blockStart{r.now, block})
+	r.number = block
+	r.beginTurn()
+	r.beginTime()
 	r.putOff.drop()
 	r.publications.beginBlock()
 }
 
-// startOf returns the start of the block that ran at a time of this launch.
-func (r *races) startOf(e stamp) blockStart {
-	lo, hi := 0, len(r.starts)
+// beginTurn notes that a block runs from now on.
+func (r *races) beginTurn() {
+	r.turn = r.now
+	r.turns = append(r.turns, turn{r.now, r.number})
+}
+
+// beginTime makes now the beginning of the block.
+func (r *races) beginTime() {
+	r.block, r.barrier = r.now, r.now
+	for w := range r.warps {
+		r.warps[w] = warpTime{sync: r.now}
+	}
+}
+
+// blockOf returns the number of the block to which a time of this launch belongs.
+func (r *races) blockOf(e stamp) uint64 {
+	if e >= r.turn {
+		return r.number
+	}
+	lo, hi := 0, len(r.turns)
 	for hi-lo > 1 {
-		if mid := (lo + hi) / 2; r.starts[mid].at <= e {
+		if mid := (lo + hi) / 2; r.turns[mid].at <= e {
 			lo = mid
 		} else {
 			hi = mid
 		}
 	}
-	return r.starts[lo]
+	return r.turns[lo].block
+}
+
+// own reports whether a time of this launch belongs to the block that runs.
+func (r *races) own(e stamp) bool {
+	return e >= r.turn || e >= r.block && r.blockOf(e) == r.number
 }
 
 // blockBarrier is a barrier that all threads of the block have reached.
@@ -195,7 +224,15 @@ func (r *races) warpBarrier(warp int, mask, live uint32) {
 // before reports whether an access of this launch, or of this block where memory
 // is shared, is ordered before the one of s, which happens now.
 func (r *races) before(e, s stamp) bool {
-	if e >= r.block {
+	if e < r.block && !r.active {
+		return false // of another block
+	}
+	return r.beforeIn(e, s, r.blockOf(e))
+}
+
+// beforeIn is before of an access of a block.
+func (r *races) beforeIn(e, s stamp, block uint64) bool {
+	if block == r.number {
 		if e < r.barrier || (e^s)&stampThread == 0 {
 			return true
 		}
@@ -211,7 +248,7 @@ func (r *races) before(e, s stamp) bool {
 			return true
 		}
 	}
-	return r.publications.before(r, e, s)
+	return r.publications.before(e, s, block)
 }
 
 // conflict reports whether an earlier access and the one of s are a race.
@@ -219,7 +256,7 @@ func (r *races) conflict(e, s, floor stamp) bool {
 	if e < floor || !e.writes() && !s.writes() {
 		return false
 	}
-	if e&s&stampStrong != 0 && (e >= r.block || e&s&stampWide != 0) {
+	if e&s&stampStrong != 0 && (e&s&stampWide != 0 || r.own(e)) {
 		return false
 	}
 	return !r.before(e, s)
@@ -451,12 +488,7 @@ func (a *raceAccess) sameValue(e, s stamp, lane int) bool {
 // distance is how far apart two accesses are: 0 in one warp, 1 in two warps of a
 // block, 2 in two blocks.
 func (r *races) distance(e, f stamp) int {
-	switch {
-	case e < r.block && f < r.block:
-		if r.startOf(e) != r.startOf(f) {
-			return 2
-		}
-	case e < r.block || f < r.block:
+	if r.blockOf(e) != r.blockOf(f) {
 		return 2
 	}
 	if (e^f)&stampWarp != 0 {

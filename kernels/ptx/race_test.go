@@ -420,7 +420,7 @@ func TestRacesForget(t *testing.T) {
 
 // TestLastOfMany checks that order through many views is found.
 func TestLastOfMany(t *testing.T) {
-	const blocks = 10 * nearViews
+	const blocks = 320
 	for _, fenced := range []bool{true, false} {
 		r, s := newRaces(), newRaceShadow(1<<20)
 		r.beginLaunch(32)
