@@ -102,6 +102,17 @@ type BytesKernel interface {
 	LaunchBytes(ctx context.Context, grid, block Dim, shared int, args ...[]byte) error
 }
 
+// CooperativeKernel is a Kernel whose launches may be cooperative: all blocks of the grid
+// are resident together, so that one may wait for another, and cooperative groups'
+// this_grid().sync() works. The PTX machine's kernels are.
+type CooperativeKernel interface {
+	Kernel
+	// Cooperative returns the kernel with launches that are cooperative, as by
+	// cudaLaunchCooperativeKernel. One of more blocks than can be resident together is an
+	// error.
+	Cooperative() BytesKernel
+}
+
 // Variables is a Module whose .global and .const variables the host reads and writes, as
 // by cudaMemcpyFromSymbol and cudaMemcpyToSymbol. The PTX machine's modules are.
 type Variables interface {

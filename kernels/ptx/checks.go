@@ -3,6 +3,7 @@ package ptx
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 )
 
@@ -12,16 +13,21 @@ type checks struct {
 	on     Checks
 	device *Device
 	races  *races // nil where that check is off
-
-	shared      *allocShadow // of the block that runs
+	blockChecks
 	sharedBytes int
-	local       []*initMap // of each of its warps; nil where it has not used its own
-	localBytes  int        // of a thread
+	localBytes  int      // of a thread
+	afloat      []*block // that wait for their turn, with copies in flight
 
-	flight    inFlight
 	looked    raceAccess // the access that is looked at
-	arrivals  [maxBarriers][]arrival
 	localAddr [warpSize]uint64
+}
+
+// blockChecks is what the checkers know of the block that runs, races aside.
+type blockChecks struct {
+	shared   *allocShadow
+	local    []*initMap // of each of its warps; nil where it has not used its own
+	flight   inFlight
+	arrivals [maxBarriers][]arrival
 }
 
 // allocShadow is what the checkers know of an allocation, or of a block's shared
@@ -158,12 +164,41 @@ func (c *checks) close() error {
 // begin starts a launch.
 func (c *checks) begin(l *launch) {
 	c.sharedBytes = l.entry.dynamicAt + l.shared
-	c.shared = c.newShadow(int64(c.sharedBytes))
 	c.localBytes = l.entry.local
-	c.local = make([]*initMap, len(l.warps))
-	c.flight = inFlight{words: make([]uint64, (c.sharedBytes+255)/256)}
+	c.afloat = nil
+	c.newBlock(len(l.warps))
 	if c.races != nil {
 		c.races.beginLaunch(l.block[0] * l.block[1] * l.block[2])
+		if l.cooperative {
+			c.races.beginTogether()
+		}
+	}
+}
+
+// newBlock makes room for what there is to know of a block.
+func (c *checks) newBlock(warps int) {
+	c.blockChecks = blockChecks{
+		shared: c.newShadow(int64(c.sharedBytes)), local: make([]*initMap, warps),
+		flight: inFlight{words: make([]uint64, (c.sharedBytes+255)/256)},
+	}
+}
+
+// leave ends the turn of a block, which will have another.
+func (c *checks) leave(b *block) {
+	if c.races != nil {
+		c.races.leave(c.shared.races)
+	}
+	if b.checks = c.blockChecks; b.checks.flight.lanes > 0 {
+		c.afloat = append(c.afloat, b)
+	}
+}
+
+// enter begins another turn of a block.
+func (c *checks) enter(b *block) {
+	c.blockChecks, b.checks = b.checks, blockChecks{}
+	c.afloat = slices.DeleteFunc(c.afloat, func(other *block) bool { return other == b })
+	if c.races != nil {
+		c.races.enter(b.linear)
 	}
 }
 
@@ -266,7 +301,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	if al != nil {
 		base = al.base - a.imm
 	}
-	if s.races != nil && (c.flight.lanes > 0 || a.in.copy != nil) {
+	if s.races != nil && (c.flight.lanes > 0 || a.in.copy != nil || c.afloat != nil) {
 		if err := c.awaited(a, mask, al); err != nil {
 			return err
 		}
@@ -299,7 +334,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 	}
 	r, ra := c.races, &c.looked
 	strong := a.kind == accessAtomic || a.sem != semWeak
-	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row, nc: a.in.nonCoherent()}
+	*ra = raceAccess{addr: a.addr, base: base, mask: mask, size: a.size, floor: r.launch, values: a, same: a.same, row: a.row, nc: a.in.nonCoherent(), grid: al != nil && r.grid != nil}
 	if al == nil {
 		ra.floor = r.block
 	}
@@ -433,9 +468,7 @@ func (c *checks) race(a *access, lane int, al *allocation, with stamp) error {
 	r := c.report(Race, a, lane, al)
 	e := a.w.block.launch.entry
 	w := &a.w.block.warps[with.warp()]
-	g := a.w.block.launch.grid
-	b := int(c.races.blockOf(with))
-	other := Access{Block: [3]int{b % g[0], b / g[0] % g[1], b / (g[0] * g[1])}, Thread: w.thread(with.lane()), Op: "an access"}
+	other := Access{Block: a.w.block.launch.indexOf(c.races.blockOf(with)), Thread: w.thread(with.lane()), Op: "an access"}
 	if pc := with.pc(); pc != pcUnknown && pc < len(e.code) {
 		other = e.accessOf(&e.code[pc], other.Block, other.Thread)
 	}

@@ -72,7 +72,7 @@ func decodeAtom(d *decoder) error {
 		}
 	}
 	d.need(first)
-	d.in.kind, d.in.run = kindRun, accessMemory
+	d.in.kind, d.in.run = kindRun, m.run()
 	m.do = atom
 	return d.push()
 }

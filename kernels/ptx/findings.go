@@ -331,6 +331,13 @@ func (c *checks) raceAll(a *access, ra *raceAccess, s *raceShadow, al *allocatio
 
 // settle remembers a lane's access that was a race.
 func (r *races) settle(s *raceShadow, a *raceAccess, lane int) {
+	if a.grid {
+		places := r.places(s, a, lane)
+		for i := range places {
+			r.remember(&places[i], a.stamp|stamp(lane)<<stampLaneShift)
+		}
+		return
+	}
 	off, shift := a.addr[lane]-a.base, uint(bits.TrailingZeros32(a.size))
 	page := r.pool.page(s, off>>racePageShift, shift)
 	first := off & (racePageBytes - 1) >> page.shift

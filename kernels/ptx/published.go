@@ -79,7 +79,9 @@ func (at *place) enter(r *races) {
 	at.block, at.published[toBlock] = r.number, at.elsewhere[r.number]
 }
 
-func (p *publications) clear() { *p = publications{blockViews: blockViews{views: p.views, apart: p.apart}} }
+func (p *publications) clear() {
+	*p = publications{blockViews: blockViews{views: p.views, apart: p.apart}}
+}
 
 // beginBlock forgets what the threads of the block before knew.
 func (p *publications) beginBlock() {

@@ -77,9 +77,9 @@ func (r *races) tick() {
 		r.now = oneEpoch
 		r.launch, r.turn = r.now, r.now
 		r.turns = append(r.turns[:0], turn{r.now, r.number})
-		r.beginTime()
+		r.begin(r.now)
 		if r.grid != nil {
-			r.grid.forget(r)
+			r.grid.forget(r.now)
 		}
 	}
 }
@@ -101,7 +101,7 @@ func (r *races) beginBlock(block uint64) {
 	r.tick()
 	r.number = block
 	r.beginTurn()
-	r.beginTime()
+	r.begin(r.now)
 	r.putOff.drop()
 	r.publications.beginBlock()
 }
@@ -112,11 +112,11 @@ func (r *races) beginTurn() {
 	r.turns = append(r.turns, turn{r.now, r.number})
 }
 
-// beginTime makes now the beginning of the block.
-func (r *races) beginTime() {
-	r.block, r.barrier = r.now, r.now
-	for w := range r.warps {
-		r.warps[w] = warpTime{sync: r.now}
+// begin makes now the beginning of the block.
+func (b *blockTime) begin(now stamp) {
+	b.block, b.barrier = now, now
+	for w := range b.warps {
+		b.warps[w] = warpTime{sync: now}
 	}
 }
 
@@ -272,6 +272,7 @@ type raceAccess struct {
 	values     stored // of a store
 	same, row  bool   // as in access
 	nc         bool   // a non-coherent load, which must not meet any write of the launch
+	grid       bool   // to global memory, in a cooperative launch
 	memory     []byte // of a store, if others may store the same value: what it writes to
 }
 
@@ -305,6 +306,9 @@ func (w *window) settled(e, s stamp) bool {
 // check looks at an access and remembers it. It returns the first lane that is in
 // a race and the earlier access, or -1.
 func (r *races) check(s *raceShadow, a *raceAccess) (lane int, with stamp) {
+	if a.grid {
+		return r.checkGrid(s, a)
+	}
 	win := window{a.floor, r.block, r.barrier, r.warps[a.stamp.warp()].sync}
 	shift := uint(bits.TrailingZeros32(a.size))
 	if a.row {

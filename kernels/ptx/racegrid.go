@@ -1,8 +1,198 @@
 package ptx
 
-// Races between blocks that run together, in a cooperative launch.
+import (
+	"math/bits"
+	"slices"
+)
 
-// gridRaces is what races keeps of the blocks of a cooperative launch.
-type gridRaces struct{}
+// Races in a cooperative launch, where blocks take turns.
 
-func (g *gridRaces) forget(r *races) {}
+// gridRaces is what races keeps of a cooperative launch: what the threads of the blocks
+// that wait for their turn know, and which accesses to global memory there were. Order
+// between blocks is the rule there, and so an access is remembered of every block, where
+// in other launches two of the furthest apart will do.
+type gridRaces struct {
+	waiting map[uint64]*blockRaces // by the block's number
+	pages   map[historyKey]*historyPage
+	last    *historyPage // that was asked for, and its key
+	lastKey historyKey
+	held    int64 // bytes of all pages, nearly
+	limit   int64 // of held
+}
+
+// blockRaces is what races keeps of a block that waits for its turn.
+type blockRaces struct {
+	blockTime
+	blockViews
+	loaded, written extent64 // of putOff
+}
+
+// history is the accesses to some bytes that have always been accessed together: the
+// last weak write, and those since that no later one stands for. Of each block, kind and
+// strength two are kept, as far apart as any were, as a granule does.
+type history struct {
+	write event
+	since []event
+}
+
+// event is an access by a block.
+type event struct {
+	at    stamp
+	block uint64
+}
+
+// historyKey is which racePageBytes of memory a page is of.
+type historyKey struct {
+	memory *raceShadow
+	index  uint64
+}
+
+// historyPage is the histories of racePageBytes of memory, each of 1<<shift bytes.
+type historyPage struct {
+	shift  uint
+	places []history
+}
+
+const (
+	historyBytes = 40
+	eventBytes   = 16
+)
+
+// beginTogether makes the launch that has begun one whose blocks take turns.
+func (r *races) beginTogether() {
+	r.grid = &gridRaces{
+		waiting: map[uint64]*blockRaces{}, pages: map[historyKey]*historyPage{}, limit: r.pool.limit * 32,
+	}
+}
+
+// leave ends the block's turn. shared is its shared memory.
+func (r *races) leave(shared *raceShadow) {
+	r.catchUp(shared)
+	r.grid.waiting[r.number] = &blockRaces{r.blockTime, r.blockViews, r.putOff.loaded, r.putOff.written}
+	r.warps, r.blockViews = make([]warpTime, len(r.warps)), blockViews{}
+}
+
+// enter begins another turn of a block.
+func (r *races) enter(block uint64) {
+	r.tick()
+	s := r.grid.waiting[block]
+	delete(r.grid.waiting, block)
+	r.blockTime, r.blockViews = s.blockTime, s.blockViews
+	r.putOff.forget()
+	r.putOff.loaded, r.putOff.written = s.loaded, s.written
+	r.beginTurn()
+}
+
+// forget is of a launch in which time has run out.
+func (g *gridRaces) forget(now stamp) {
+	for _, s := range g.waiting {
+		s.blockViews = blockViews{}
+		s.blockTime.begin(now)
+	}
+	g.drop()
+}
+
+// drop forgets all accesses.
+func (g *gridRaces) drop() {
+	clear(g.pages)
+	g.last, g.held = nil, 0
+}
+
+// page returns the page of a key, with histories of at most 1<<shift bytes.
+func (g *gridRaces) page(key historyKey, shift uint) *historyPage {
+	if g.last != nil && g.lastKey == key && g.last.shift <= shift {
+		return g.last
+	}
+	p := g.pages[key]
+	if p == nil || p.shift > shift {
+		if g.held >= g.limit {
+			g.drop()
+			p = nil
+		}
+		fine := &historyPage{shift, make([]history, racePageBytes>>shift)}
+		g.held += historyBytes * racePageBytes >> shift
+		if p != nil {
+			for i := range fine.places {
+				from := &p.places[i>>(p.shift-shift)]
+				fine.places[i] = history{from.write, slices.Clone(from.since)}
+				g.held += eventBytes * int64(len(from.since))
+			}
+		}
+		g.pages[key], p = fine, fine
+	}
+	g.last, g.lastKey = p, key
+	return p
+}
+
+// places returns the histories of what a lane accesses.
+func (r *races) places(s *raceShadow, a *raceAccess, lane int) []history {
+	off, shift := a.addr[lane]-a.base, uint(bits.TrailingZeros32(a.size))
+	p := r.grid.page(historyKey{s, off >> racePageShift}, shift)
+	first := off & (racePageBytes - 1) >> p.shift
+	return p.places[first : first+1<<(shift-p.shift)]
+}
+
+// checkGrid is check in global memory of a cooperative launch.
+func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
+	for rest := a.mask; rest != 0; rest &= rest - 1 {
+		l := bits.TrailingZeros32(rest) & 31
+		st := a.stamp | stamp(l)<<stampLaneShift
+		places := r.places(s, a, l)
+		for i := range places {
+			h := &places[i]
+			if r.races(h.write, st, l, a) {
+				return l, h.write.at
+			}
+			for _, e := range h.since {
+				if r.races(e, st, l, a) {
+					return l, e.at
+				}
+			}
+			r.remember(h, st)
+		}
+	}
+	return -1, 0
+}
+
+// races reports whether an earlier access and that of a lane are a race.
+func (r *races) races(e event, s stamp, lane int, a *raceAccess) bool {
+	switch {
+	case e.at < a.floor || !e.at.writes() && !s.writes():
+		return false
+	case a.nc:
+		return e.at.writes()
+	case e.at&s&stampStrong != 0 && (e.at&s&stampWide != 0 || e.block == r.number):
+		return false
+	}
+	return !r.beforeIn(e.at, s, e.block) && !a.sameValue(e.at, s, lane)
+}
+
+// remember adds an access to a history, whose earlier ones are in order with it, or
+// strong as it is.
+func (r *races) remember(h *history, s stamp) {
+	if s&stampStrong == 0 && s.kind() == accessStore {
+		h.write, h.since = event{s, r.number}, h.since[:0]
+		return
+	}
+	kept := h.since[:0]
+	var alike [2]*event
+	for _, e := range h.since {
+		if e.block == r.number && s.power() >= e.at.power() && (s.writes() || !e.at.writes()) && r.beforeIn(e.at, s, e.block) {
+			continue
+		}
+		kept = append(kept, e)
+		if e.block == r.number && e.at.power() == s.power() && e.at.writes() == s.writes() {
+			alike[0], alike[1] = alike[1], &kept[len(kept)-1]
+		}
+	}
+	h.since = kept
+	apart := func(e, f stamp) bool { return (e^f)&stampWarp != 0 }
+	switch e, f := alike[0], alike[1]; {
+	case e == nil:
+		h.since = append(h.since, event{s, r.number})
+		r.grid.held += eventBytes
+	case apart(e.at, f.at):
+	case apart(e.at, s):
+		f.at = s
+	}
+}

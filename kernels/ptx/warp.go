@@ -35,6 +35,7 @@ type warp struct {
 	undefStored    uint32     // the lanes of a store whose values are not, until a checker sees it
 
 	waiting int32 // the barrier that the warp waits at; -1 is none
+	polls   int32 // how many strong accesses end its turn; 0 where none do
 
 	scratch [warpSize]uint64 // a row for a result of which only some lanes count
 	addr    [warpSize]uint64
