@@ -18,6 +18,7 @@ type kernelCase struct {
 	grid, block device.Dim
 	shared      int
 	args        []any  // a number is a device.Arg, an array an caseBuffer, its address an caseAddress
+	cooperative bool
 	approx      bool   // it needs to be allowed
 	fails       string // what the error says
 }
@@ -92,6 +93,9 @@ func (c *kernelCase) load(dev *Device) (*loadedCase, error) {
 	l := &loadedCase{kernelCase: c, dev: dev, at: make([]device.Ptr, len(c.args))}
 	if l.kernel, err = m.Kernel(c.entry); err != nil {
 		return nil, err
+	}
+	if c.cooperative {
+		l.kernel = l.kernel.(device.CooperativeKernel).Cooperative()
 	}
 	buffer := func(i int, b caseBuffer) error {
 		size := int64(max(binary.Size(b.in), binary.Size(b.want)))

@@ -1,6 +1,7 @@
 package ptx
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 )
@@ -31,8 +32,8 @@ type blockRaces struct {
 // last weak write, and those since that no later one stands for. Of each block, kind and
 // strength two are kept, as far apart as any were, as a granule does.
 type history struct {
-	write event
-	since []event
+	write         event
+	writes, reads []event // by block, ascending; an atomic is a write
 }
 
 // event is an access by a block.
@@ -54,7 +55,7 @@ type historyPage struct {
 }
 
 const (
-	historyBytes = 40
+	historyBytes = 64
 	eventBytes   = 16
 )
 
@@ -114,8 +115,8 @@ func (g *gridRaces) page(key historyKey, shift uint) *historyPage {
 		if p != nil {
 			for i := range fine.places {
 				from := &p.places[i>>(p.shift-shift)]
-				fine.places[i] = history{from.write, slices.Clone(from.since)}
-				g.held += eventBytes * int64(len(from.since))
+				fine.places[i] = history{from.write, slices.Clone(from.writes), slices.Clone(from.reads)}
+				g.held += eventBytes * int64(len(from.writes)+len(from.reads))
 			}
 		}
 		g.pages[key], p = fine, fine
@@ -134,6 +135,7 @@ func (r *races) places(s *raceShadow, a *raceAccess, lane int) []history {
 
 // checkGrid is check in global memory of a cooperative launch.
 func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
+	writes := a.stamp.writes()
 	for rest := a.mask; rest != 0; rest &= rest - 1 {
 		l := bits.TrailingZeros32(rest) & 31
 		st := a.stamp | stamp(l)<<stampLaneShift
@@ -143,9 +145,16 @@ func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 			if r.races(h.write, st, l, a) {
 				return l, h.write.at
 			}
-			for _, e := range h.since {
+			for _, e := range h.writes {
 				if r.races(e, st, l, a) {
 					return l, e.at
+				}
+			}
+			if writes {
+				for _, e := range h.reads {
+					if r.races(e, st, l, a) {
+						return l, e.at
+					}
 				}
 			}
 			r.remember(h, st)
@@ -154,13 +163,14 @@ func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	return -1, 0
 }
 
-// races reports whether an earlier access and that of a lane are a race.
+// races reports whether an earlier access and that of a lane, one of them a write, are a
+// race.
 func (r *races) races(e event, s stamp, lane int, a *raceAccess) bool {
 	switch {
-	case e.at < a.floor || !e.at.writes() && !s.writes():
+	case e.at < a.floor:
 		return false
 	case a.nc:
-		return e.at.writes()
+		return true
 	case e.at&s&stampStrong != 0 && (e.at&s&stampWide != 0 || e.block == r.number):
 		return false
 	}
@@ -170,29 +180,49 @@ func (r *races) races(e event, s stamp, lane int, a *raceAccess) bool {
 // remember adds an access to a history, whose earlier ones are in order with it, or
 // strong as it is.
 func (r *races) remember(h *history, s stamp) {
-	if s&stampStrong == 0 && s.kind() == accessStore {
-		h.write, h.since = event{s, r.number}, h.since[:0]
-		return
+	switch {
+	case s&stampStrong == 0 && s.kind() == accessStore:
+		h.write, h.writes, h.reads = event{s, r.number}, h.writes[:0], h.reads[:0]
+	case s.writes():
+		h.writes = r.add(h.writes, s)
+	default:
+		h.reads = r.add(h.reads, s)
 	}
-	kept := h.since[:0]
-	var alike [2]*event
-	for _, e := range h.since {
-		if e.block == r.number && s.power() >= e.at.power() && (s.writes() || !e.at.writes()) && r.beforeIn(e.at, s, e.block) {
+}
+
+// add adds an access of the block that runs to a list of its kind. Those of the block that
+// it stands for are left out, and of those of its strength two remain.
+func (r *races) add(list []event, s stamp) []event {
+	first, _ := slices.BinarySearchFunc(list, r.number, func(e event, block uint64) int { return cmp.Compare(e.block, block) })
+	last := first
+	var alike [2]int // places of those of its strength
+	n := 0
+	for at := first; at < len(list) && list[at].block == r.number; at++ {
+		e := list[at].at
+		if s.power() >= e.power() && r.beforeIn(e, s, r.number) {
 			continue
 		}
-		kept = append(kept, e)
-		if e.block == r.number && e.at.power() == s.power() && e.at.writes() == s.writes() {
-			alike[0], alike[1] = alike[1], &kept[len(kept)-1]
+		if e.power() == s.power() {
+			alike[n&1] = last
+			n++
 		}
+		list[last].at = e
+		last++
 	}
-	h.since = kept
+	past := last
+	for past < len(list) && list[past].block == r.number {
+		past++
+	}
 	apart := func(e, f stamp) bool { return (e^f)&stampWarp != 0 }
-	switch e, f := alike[0], alike[1]; {
-	case e == nil:
-		h.since = append(h.since, event{s, r.number})
+	switch {
+	case n < 2 && past > last: // there is room
+		list[last].at = s
+		last++
+	case n < 2:
 		r.grid.held += eventBytes
-	case apart(e.at, f.at):
-	case apart(e.at, s):
-		f.at = s
+		return slices.Insert(list, last, event{s, r.number})
+	case !apart(list[alike[0]].at, list[alike[1]].at) && apart(list[alike[0]].at, s):
+		list[alike[1]].at = s
 	}
+	return slices.Delete(list, last, past)
 }
