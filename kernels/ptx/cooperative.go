@@ -28,6 +28,9 @@ const (
 // workspaceSize is the bytes of a grid's workspace: its size and a barrier, of 4 each.
 const workspaceSize = 8
 
+// howCooperative says how a launch is made cooperative.
+const howCooperative = " (device.CooperativeKernel; kvc ptx run --cooperative; launch … cooperative in a script)"
+
 // maxPolls is how many strong accesses a warp has in a turn.
 const maxPolls int32 = 32
 
@@ -51,7 +54,7 @@ func (l *launch) validateCooperative() error {
 	if !l.cooperative {
 		if e.readsWorkspace() {
 			return errors.New("it reads %envreg1 or %envreg2, where the driver puts the workspace of a grid whose blocks wait for each other " +
-				"(cooperative groups' grid sync): the launch has to be cooperative (Kernel.Cooperative; --cooperative of kvc ptx run)")
+				"(cooperative groups' grid sync): the launch has to be cooperative" + howCooperative)
 		}
 		return nil
 	}

@@ -15,6 +15,9 @@ type Kernel struct {
 	// Refused is why the kernel cannot be run, with the line; "" if it can be. Then what
 	// its code uses is not known.
 	Refused string `json:"refused,omitempty"`
+	// Cooperative is whether it needs a cooperative launch: it reads where the workspace of
+	// its grid is, as cooperative groups' grid sync does.
+	Cooperative bool `json:"cooperative,omitempty"`
 	// Approximate is whether it has instructions whose result a GPU may give otherwise.
 	Approximate bool `json:"approximate,omitempty"`
 }
@@ -34,7 +37,7 @@ func (p *Program) Kernels() []Kernel {
 		k := Kernel{
 			Name: f.name, Params: []Param{},
 			Registers: len(e.regNames), Shared: e.shared, Local: e.local,
-			Block: f.reqntid, MostThreads: f.maxntid[0] * f.maxntid[1] * f.maxntid[2],
+			Cooperative: e.readsWorkspace(), Block: f.reqntid, MostThreads: f.maxntid[0] * f.maxntid[1] * f.maxntid[2],
 		}
 		for _, v := range f.params {
 			k.Params = append(k.Params, Param{v.name, v.elem.String(), int(v.count)})

@@ -17,7 +17,7 @@ type kernelCase struct {
 	file, entry string // file: a path in testdata, without .ptx
 	grid, block device.Dim
 	shared      int
-	args        []any  // a number is a device.Arg, an array an caseBuffer, its address an caseAddress
+	args        []any // a number is a device.Arg, an array an caseBuffer, its address an caseAddress
 	cooperative bool
 	approx      bool   // it needs to be allowed
 	fails       string // what the error says

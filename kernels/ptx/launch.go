@@ -329,8 +329,8 @@ func (b *block) endless(w *warp) error {
 	text := fmt.Sprintf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (Options.Budget)",
 		l.entry.fn.name, coordinates(b.index), l.device.opt.Budget)
 	if l.blocks() > 1 && !l.cooperative {
-		text += "; if it waits for a later block, the launch has to be cooperative (Kernel.Cooperative; --cooperative of kvc ptx run): " +
-			"in any other one block runs after another"
+		text += "; if it waits for a later block, the launch has to be cooperative" + howCooperative +
+			": in any other one block runs after another"
 	}
 	return errors.New(text)
 }
