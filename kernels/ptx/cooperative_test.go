@@ -42,7 +42,7 @@ func gridRounds(blocks, threads, n int) []uint32 {
 }
 
 func gridCases() []gridCase {
-	const wide = 40 // blocks of two warps
+	const wide = 40 // blocks, of two warps
 	zeros := func(n int) caseBuffer { return reads(make([]uint32, n)) }
 	rounds := func(blocks, threads, n int) []any {
 		return []any{writes(gridRounds(blocks, threads, n)), zeros(2 * blocks), device.U32(uint32(n))}
