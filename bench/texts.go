@@ -35,7 +35,7 @@ type Texts struct {
 	MaxTokens int `json:"max_tokens,omitempty"`
 
 	Digits      int `json:"digits,omitempty"`      // of a code in tasks that are made; 0 is 5
-	Distractors int `json:"distractors,omitempty"` // other words that have codes
+	Distractors int `json:"distractors,omitempty"` // other words with facts of the same form
 
 	// Tokenizer is a path, or "" for the tokenizer.json in the folder of each model.
 	Tokenizer string `json:"tokenizer,omitempty"`
@@ -53,13 +53,9 @@ type texts struct {
 
 // ReadTexts reads the plan's file of tasks and that of templates, and sets the plan's
 // categories and number of prompts by them. Only categories that the plan already has are
-// kept. A plan without a file has the categories that can be made of text.
+// kept. A plan without a file stays as it is: every category can be made of text.
 func (p *Plan) ReadTexts() error {
 	if p.Texts.File == "" {
-		p.Categories = slices.DeleteFunc(slices.Clone(p.Categories), func(c string) bool { return !slices.Contains(prompt.Categories(), c) })
-		if len(p.Categories) == 0 {
-			return fmt.Errorf("bench: no category is made of text: there are %s", strings.Join(prompt.Categories(), ", "))
-		}
 		return nil
 	}
 	t, sum, err := p.Texts.read(p.Categories)

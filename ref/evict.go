@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref/vec"
 )
@@ -287,17 +288,8 @@ func (p *Problem) cost(head int, position int32, score float32) float32 {
 // randomCost is the seeded hash in [0, 1) that replaces the cost of a KV: the
 // top 24 bits of three rounds of the SplitMix64 finalizer.
 func randomCost(seed uint64, seq kv.SeqID, layer, head int, position int32) float32 {
-	x := mix(seed ^ uint64(uint32(seq)))
-	x = mix(x ^ uint64(uint32(layer))<<32 ^ uint64(uint32(head)))
-	x = mix(x ^ uint64(uint32(position)))
+	x := splitmix.Next(seed ^ uint64(uint32(seq)))
+	x = splitmix.Next(x ^ uint64(uint32(layer))<<32 ^ uint64(uint32(head)))
+	x = splitmix.Next(x ^ uint64(uint32(position)))
 	return float32(x>>40) / (1 << 24)
-}
-
-// mix is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) after
-// one step of its counter.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/splitmix"
 	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/trace"
@@ -34,7 +35,7 @@ var keptFile = flag.String("kept", "", "`file` to which TestMethodsKept writes w
 func uniform(state uint64, n int) []float32 {
 	x := make([]float32, n)
 	for i := range x {
-		x[i] = float32(mix(state+uint64(i)*0x9e3779b97f4a7c15)>>40)/(1<<23) - 1
+		x[i] = float32(splitmix.Next(state+uint64(i)*splitmix.Golden)>>40)/(1<<23) - 1
 	}
 	return x
 }

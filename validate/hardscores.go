@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -60,7 +61,7 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 	if column < 0 || column >= len(cache.Data) {
 		return nil
 	}
-	key := mix(mix(p.Inputs.Seed^uint64(id)) ^ uint64(n))
+	key := splitmix.Next(splitmix.Next(p.Inputs.Seed^uint64(id)) ^ uint64(n))
 	width := cache.Columns()[column].Width
 	for h := range s.Heads {
 		head := &s.Heads[h]
@@ -71,7 +72,7 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 				after = max(1, s.Len-1-int(cache.Positions[slot]))
 			}
 			for j := range width {
-				bits := mix(mix(mix(key^uint64(h))^uint64(i)) ^ uint64(j))
+				bits := splitmix.Next(splitmix.Next(splitmix.Next(key^uint64(h))^uint64(i)) ^ uint64(j))
 				v := hardScore(key, bits, float32(after))
 				if positive {
 					v = float32(math.Abs(float64(v)))

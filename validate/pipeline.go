@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
@@ -258,10 +259,10 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 			token, sign = token&^1, float32(1-2*(token&1))
 		}
 		for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(token)} {
-			key = mix(key ^ x)
+			key = splitmix.Next(key ^ x)
 		}
 		for j := range row {
-			dst[i*row+j] = sign * times * m.inputs.value(mix(key^uint64(j)))
+			dst[i*row+j] = sign * times * m.inputs.value(splitmix.Next(key^uint64(j)))
 		}
 	}
 	return nil
@@ -281,13 +282,4 @@ func (in *Inputs) value(bits uint64) float32 {
 	default:
 		return float32(int64(bits)>>40) / (1 << 23) * in.Scale
 	}
-}
-
-// mix is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) after one
-// step of its counter.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

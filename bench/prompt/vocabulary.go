@@ -138,7 +138,7 @@ func isWord(text string) bool {
 
 // reserved reports whether a word is one that sentences of tasks are made of.
 func reserved(word string) bool {
-	return slices.Contains([]string{"the", "code", "of", "is", "partner", "what", "which", "word", "with", "has", "chapter", "about"}, word)
+	return slices.Contains([]string{"the", "code", "of", "is", "partner", "what", "which", "word", "with", "has", "chapter", "about", "kind", "call", "returns"}, word)
 }
 
 // encode returns the tokens of a text with what comes before it, but without what

@@ -25,7 +25,7 @@ func (f *taskFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.texts.Templates, "template", "", "`file` with the wording of each dataset, as LongBench's dataset2prompt.json (default: our own)")
 	fs.IntVar(&f.texts.MaxTokens, "max-tokens", 0, "`tokens` of every answer to a task of a file (default: its dataset's)")
 	fs.IntVar(&f.texts.Digits, "digits", 0, "`digits` of a code in tasks of text, up to 64 (default 5)")
-	fs.IntVar(&f.texts.Distractors, "distractors", 0, "other `words` that have codes, in tasks of text, up to 64")
+	fs.IntVar(&f.texts.Distractors, "distractors", 0, "other `words` with facts of the same form, in tasks of text, up to 64")
 	fs.StringVar(&f.texts.Tokenizer, "tokenizer", "", "`path` of a tokenizer.bin or tokenizer.json (default: the one in the model's folder)")
 }
 

@@ -180,7 +180,7 @@ func TestBenchTasksWrongUse(t *testing.T) {
 		"--tasks tasks.jsonl --models M --digits 7":                    "digits and distractors are for tasks that are made",
 		"--tasks tasks.jsonl --models M --prompts -1":                  "-1 prompts",
 		"--tasks text --models M --max-tokens 7":                       "are for a file of tasks",
-		"--tasks text --models M --categories code":                    "no category is made of text",
+		"--tasks text --models M --categories prose":                   "prose",
 		"--tasks text --models M --digits 65":                          "65 digits: want 1 to 64",
 		"--tasks text --models M --length 890":                         "want a shorter context",
 		"--digits 7":                                                   "--digits is for tasks of text",
