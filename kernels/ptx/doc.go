@@ -20,7 +20,8 @@
 // Divergent lanes execute one path after the other and reconverge at the branch's
 // immediate post-dominator. Lanes that branch to the kernel's end exit at once. The
 // warps of a block take turns of some thousand instructions, and yield at a
-// barrier; the blocks of a grid run one after another. All of it is
+// barrier; the blocks of a grid run one after another or, in a cooperative launch
+// ([device.CooperativeKernel]), take turns as well. All of it is
 // in one goroutine and in a fixed order, or with [Options].Shuffle in one that a
 // seed decides, and so every run is like the last.
 //
@@ -71,15 +72,16 @@
 //     wmma of 4 and 64), clusters, tensor copies and mbarriers that count their bytes
 //     (expect_tx), an address size of 32, function pointers, recursion, and, of PTX 6.4 and
 //     above for sm_70 and above, shuffles and votes without .sync are refused when the kernel
-//     that has them is asked for. So is what cooperative groups' sync of a whole grid reads
-//     (%envreg): blocks run one after another, and are never resident together.
+//     that has them is asked for.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
 //     what another lane of its warp does after the loop, it waits until the budget
 //     ends the launch. A barrier, and a warp-wide instruction (.sync), waits for
 //     lanes that have gone another way until they exit or come to it as well; not
 //     for those that wait where the two ways come together again, past it.
-//   - A block that waits for another one waits until the budget ends the launch,
-//     unless that one ran before.
+//   - In a launch that is not cooperative, a block that waits for another one waits until
+//     the budget ends the launch, unless that one ran before; and a kernel that reads where
+//     the workspace of its grid is (%envreg1 and %envreg2, for cooperative groups' grid
+//     sync) is refused.
 //   - One wrong access ends its launch, unless [Options].MaxFindings lets it go on without
 //     that access.
 //
@@ -88,7 +90,9 @@
 // Of a text: 16 MiB, half a million instructions, labels, registers and variables. Of a
 // kernel: 48 KiB static and 227 KiB of all shared memory, 512 KiB of local memory a
 // thread, 4 MiB of registers a warp. Of a launch: those of compute capability 9.0,
-// and [Options].Budget. Anything beyond is an error, as is anything else that is
+// and [Options].Budget. A cooperative one has as many blocks as 132 multiprocessors hold
+// (cooperative.go), and all their registers and local and shared memory within
+// [Options].MemoryLimit. Anything beyond is an error, as is anything else that is
 // wrong in a text: there is no panic.
 //
 // # Where things are
@@ -97,7 +101,8 @@
 //	refuse                       what refuses a kernel, and what a file
 //	decode*, operands, opcodes   statements to instructions
 //	cfg, flow                    reconvergence
-//	launch, warp, barrier        the order of blocks, warps and instructions
+//	launch, cooperative, warp,   the order of blocks, warps and instructions
+//	barrier
 //	int, logic, carry, float,    instructions on rows; vector_*: in AVX2
 //	compare, cvt, round, vector,
 //	halves, approx

@@ -13,7 +13,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the reports in docs/checkers.md")
 
 // A report in docs/checkers.md stands below a comment with its run: the kernel of
-// bugs.cu, blocks, threads of a block, and arguments as bugArgs has them.
+// bugs.cu (grid/NAME: of grid.cu), blocks, threads of a block, and arguments as bugArgs has them.
 var documented = regexp.MustCompile("(?m)^<!-- (\\S+) (\\d+) (\\d+) (.*) -->\n(?:\n```\n(?s:.*?)```\n)?")
 
 // TestDocs checks that the reports in docs/checkers.md are what the checkers say.

@@ -63,12 +63,12 @@ inlined void sync(uint32 *barrier) {
 
 // By fences, as before.
 template <Fault fault>
-inlined void sync_fences(volatile uint32 *barrier) {
+inlined void sync_fences(uint32 *barrier) {
   __syncthreads();
   if (thread() == 0) {
     if (fault != no_first_fence) fence();
     uint32 before = __nvvm_atom_add_gen_i((int *)barrier, arrival(fault));
-    while (((before ^ *barrier) & 0x80000000) == 0) {
+    while (((before ^ *(volatile uint32 *)barrier) & 0x80000000) == 0) {
     }
     if (fault != no_second_fence) fence();
   }
@@ -76,28 +76,29 @@ inlined void sync_fences(volatile uint32 *barrier) {
 }
 
 // All blocks add up what each of them has written, over some rounds.
-#define rounds(name, wait)                                        \
-  kernel name(uint32 *sums, uint32 *part, uint32 n) {             \
-    uint32 sum = block();                                         \
-    for (uint32 round = 0; round < n; round++) {                  \
-      if (thread() < 2) part[2 * block() + thread()] = sum + thread(); \
-      wait;                                                       \
-      for (uint32 i = 0; i < 2 * blocks(); i++) sum += part[i];   \
-      wait;                                                       \
-    }                                                             \
-    sums[block() * threads() + thread()] = sum;                   \
+template <void wait(uint32 *)>
+inlined void add_up(uint32 *sums, uint32 *part, uint32 n) {
+  uint32 *barrier = workspace() + 1;
+  uint32 sum = block();
+  for (uint32 round = 0; round < n; round++) {
+    if (thread() < 2) part[2 * block() + thread()] = sum + thread();
+    wait(barrier);
+    for (uint32 i = 0; i < 2 * blocks(); i++) sum += part[i];
+    wait(barrier);
   }
-rounds(rounds, sync<none>(workspace() + 1))
-rounds(rounds__no_sync, sync<no_sync>(workspace() + 1))
-rounds(rounds__no_barrier, sync<no_barrier>(workspace() + 1))
-rounds(rounds__no_barrier_after, sync<no_barrier_after>(workspace() + 1))
-rounds(rounds__relaxed_arrival, sync<relaxed_arrival>(workspace() + 1))
-rounds(rounds__relaxed_wait, sync<relaxed_wait>(workspace() + 1))
-rounds(rounds__wrong_count, sync<wrong_count>(workspace() + 1))
-rounds(rounds_fences, sync_fences<none>(workspace() + 1))
-rounds(rounds_fences__no_first_fence, sync_fences<no_first_fence>(workspace() + 1))
-rounds(rounds_fences__no_second_fence, sync_fences<no_second_fence>(workspace() + 1))
-rounds(rounds_fences__wrong_count, sync_fences<wrong_count>(workspace() + 1))
+  sums[block() * threads() + thread()] = sum;
+}
+kernel rounds(uint32 *sums, uint32 *part, uint32 n) { add_up<sync<none>>(sums, part, n); }
+kernel rounds__no_sync(uint32 *sums, uint32 *part, uint32 n) { add_up<sync<no_sync>>(sums, part, n); }
+kernel rounds__no_barrier(uint32 *sums, uint32 *part, uint32 n) { add_up<sync<no_barrier>>(sums, part, n); }
+kernel rounds__no_barrier_after(uint32 *sums, uint32 *part, uint32 n) { add_up<sync<no_barrier_after>>(sums, part, n); }
+kernel rounds__relaxed_arrival(uint32 *sums, uint32 *part, uint32 n) { add_up<sync<relaxed_arrival>>(sums, part, n); }
+kernel rounds__relaxed_wait(uint32 *sums, uint32 *part, uint32 n) { add_up<sync<relaxed_wait>>(sums, part, n); }
+kernel rounds__wrong_count(uint32 *sums, uint32 *part, uint32 n) { add_up<sync<wrong_count>>(sums, part, n); }
+kernel rounds_fences(uint32 *sums, uint32 *part, uint32 n) { add_up<sync_fences<none>>(sums, part, n); }
+kernel rounds_fences__no_first_fence(uint32 *sums, uint32 *part, uint32 n) { add_up<sync_fences<no_first_fence>>(sums, part, n); }
+kernel rounds_fences__no_second_fence(uint32 *sums, uint32 *part, uint32 n) { add_up<sync_fences<no_second_fence>>(sums, part, n); }
+kernel rounds_fences__wrong_count(uint32 *sums, uint32 *part, uint32 n) { add_up<sync_fences<wrong_count>>(sums, part, n); }
 
 // A barrier of the kernel's own: a counter that goes up by one from each block.
 template <Fault fault>
