@@ -6,9 +6,9 @@ import (
 	"kvcompress/trace"
 )
 
-const maxTokens = 150 // of a sequence in a scenario: more than a partition
+const maxTokens = 150 // of a sequence in a scenario: more than one partition
 
-// hashed is a source of tensors whose every element is a hash of its place.
+// hashed is a source of tensors in which every element is a hash of its indices.
 type hashed struct {
 	seq   kv.SeqID
 	shape kv.Shape

@@ -7,18 +7,18 @@ import (
 	"kvcompress/bench/task"
 )
 
-// asked is how many words are asked for in tasks that have several questions, and kinds is
-// how many kinds a task of few-shot learning has.
+// asked is the number of words that a task with several questions asks for; kinds is the number of
+// kinds (labels) in a few-shot task.
 const (
 	asked = 3
 	kinds = 8
 )
 
-// facts is what a text says beside filler, and what is asked.
+// facts has the sentences of a text that are not filler, and the question.
 type facts struct {
-	sought  []string // sentences that the answer follows from, in its order
-	others  []string // sentences like them about distractors
-	ordered bool     // sought stand in this order in the text
+	sought  []string // sentences that the answer follows from, in the answer's order
+	others  []string // sentences of the same form about distractors
+	ordered bool     // the sentences of sought have this order in the text
 
 	question string
 	steps    []segment // after the question
@@ -27,7 +27,7 @@ type facts struct {
 // segment is a part of the text after the question.
 type segment struct {
 	text    string
-	choices int // texts that are equally likely without the context, the digits of codes aside; 0: it is given
+	choices int // number of texts from which a guess without the context chooses, not counting digits of codes; 0: it is given
 }
 
 func (s segment) given() bool { return s.choices == 0 }
@@ -37,7 +37,7 @@ func given(text string) segment { return segment{text, 0} }
 // answer is a segment of words that is decoded.
 func answer(text string, choices int) segment { return segment{" " + text, choices} }
 
-// fact is what is known of a word.
+// fact is a word and its value, such as a code.
 type fact struct{ word, value string }
 
 // drawFacts draws the facts of the options' category; words is how many words the
@@ -60,7 +60,7 @@ func (b *builder) drawFacts(words int) facts {
 	}
 }
 
-// word takes a word that no fact has.
+// word takes an unused word.
 func (b *builder) word() string {
 	w := b.words[0]
 	b.words = b.words[1:]

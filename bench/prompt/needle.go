@@ -23,9 +23,9 @@ type Options struct {
 	//	task.Needle     the code of a word                     RULER's niah, with distractors its multikey
 	Category string
 
-	Length      int // tokens of the context, at most; a sentence less at least
+	Length      int // most tokens of the context, which falls short by less than a sentence
 	Digits      int // of codes; 5 by default, up to 64
-	Distractors int // other words of which the same is known, up to 64; MultiDoc has one more
+	Distractors int // other words with facts of the same form, up to 64; MultiDoc has one more
 	Chapters    int // of a summary; 4 by default, up to 32
 	Seed        uint64
 
@@ -163,8 +163,8 @@ func (b *builder) haystack() error {
 
 func (b *builder) insert(s sentence, at int) { b.sentences = slices.Insert(b.sentences, at, s) }
 
-// chain returns a function that makes sentences of words, each of which has four that
-// follow it, so that words and pairs of them recur.
+// chain returns a function that makes sentences by a Markov chain in which each word has four
+// successors, so that words and pairs of words recur.
 func (b *builder) chain() func() string {
 	follow := make([][4]int, len(b.words))
 	for i := range follow {

@@ -55,8 +55,8 @@ func decode(t testing.TB, tok tokenizer.Tokenizer, tokens []int32) string {
 	return text
 }
 
-// With any tokenizer, the parts of a task together are what the tokenizer makes of the
-// whole text, and say what they should.
+// With any tokenizer, the parts of a task are together the tokens of the whole text, and they
+// decode to the expected sentences.
 func TestGenerate(t *testing.T) {
 	seeds := uint64(3)
 	if testing.Short() {
@@ -101,7 +101,7 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
-// check holds that the evidence has the answer and the question does not.
+// check checks that the evidence has the answer and the question has not.
 func check(t *testing.T, name string, tok tokenizer.Tokenizer, o prompt.Options, made *task.Task) {
 	t.Helper()
 	var evidence []string
@@ -247,8 +247,8 @@ func TestLongBench(t *testing.T) {
 	}
 }
 
-// A file's wording stands around the context and the input, whose braces mean nothing; that of
-// LongBench-E's datasets is the plain ones'.
+// A template's wording is put around the context and the input, in which placeholders are not
+// replaced. Datasets of LongBench-E use the templates of LongBench's.
 func TestTemplates(t *testing.T) {
 	tok := tokenizers(t)["llama3"]
 	v, err := prompt.New(tok)
@@ -277,8 +277,8 @@ func TestTemplates(t *testing.T) {
 		"":                              "want an object with a text for each dataset",
 		"{}":                            "there are none",
 		`{"lcc": 1}`:                    "lcc: ",
-		`{"lcc": "{input}"}`:            `"lcc": there is no {context} in it`,
-		`{"lcc": "{context}{context}"}`: `"lcc": {context} stands twice`,
+		`{"lcc": "{input}"}`:            `"lcc": it has no {context}`,
+		`{"lcc": "{context}{context}"}`: `"lcc": it has {context} twice`,
 		`{"lcc": "{context}", "lcc": "{context}"}`:               "twice",
 		`{"lcc": "{context}` + strings.Repeat(" ", 1<<20) + `"}`: "more than 1024 KiB",
 	} {
@@ -288,7 +288,7 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
-// Whatever a file of templates holds, a context is in the prompt whole and once.
+// With any file of templates the prompt has the whole context once.
 func FuzzTemplates(f *testing.F) {
 	v, err := prompt.New(tokenizers(f)["llama3"])
 	if err != nil {
