@@ -69,7 +69,7 @@ func (f *inFlight) markLanes(to *[warpSize]uint64, mask, size uint32, row, on bo
 // awaited looks at an access while copies are in flight, and notes the issue of one.
 func (c *checks) awaited(a *access, mask uint32, al *allocation) error {
 	f := &c.flight
-	issue := a.in.copy != nil && a.copy == nil
+	issue := a.in.copy != nil && a.copy == nil && a.kind != accessAtomic // of a bulk copy's barrier
 	if f.lanes > 0 {
 		switch {
 		case al == nil:
@@ -133,6 +133,12 @@ func (c *checks) awaitedSource(b *block, f *inFlight, a *access, mask uint32, al
 
 // copyOf returns who of a block has issued the copy that reads or writes at an address, or nil.
 func (c *checks) copyOf(b *block, a *access, at uint64, source bool) *Access {
+	for i := range b.bulk {
+		if c := &b.bulk[i]; c.overlaps(at, uint64(a.size), source) && (a.copy == nil || a.in != c.in) {
+			other := c.w.accessOf(c.in, int(c.lane))
+			return &other
+		}
+	}
 	issues := a.in.copy != nil && a.copy == nil
 	overlap := func(p uint64, n uint32) bool { return p < at+uint64(a.size) && at < p+uint64(n) }
 	for i := range b.warps {

@@ -349,7 +349,7 @@ func (c *checks) memory(a *access, mask uint32, al *allocation, s *allocShadow) 
 			ra.stamp |= stampWide
 		}
 	}
-	if c.device.opt.SameValueStores && a.kind == accessStore {
+	if c.device.opt.SameValueStores && a.kind == accessStore && !a.issuesBulk() {
 		if ra.memory = a.w.block.shared; al != nil {
 			ra.memory = al.mem
 		}

@@ -69,8 +69,8 @@
 //
 //   - Textures, surfaces, matrix instructions other than ldmatrix and those of matrix.go and
 //     wmma.go (wgmma, stmatrix, sparse ones, mma.sync m8n8k4 of f16, and elements of 1 bit, or in
-//     wmma of 4 and 64), clusters, tensor copies and mbarriers that count their bytes
-//     (expect_tx), an address size of 32, function pointers, recursion, and, of PTX 6.4 and
+//     wmma of 4 and 64), clusters, tensor copies, bulk copies (cp.async.bulk) other than from
+//     global to shared memory with an mbarrier, an address size of 32, function pointers, recursion, and, of PTX 6.4 and
 //     above for sm_70 and above, shuffles and votes without .sync are refused when the kernel
 //     that has them is asked for.
 //   - Lanes of one warp do not run independently. Where one waits in a loop for
@@ -110,7 +110,8 @@
 //	decodewmma
 //	barrier, mbarrier            bar and barrier, mbarrier
 //	memory, memop, memknown,     memory
-//	gather, memvec, atom, async
+//	gather, memvec, atom, async,
+//	bulk
 //	device, module, params,      what package device asks for
 //	variables, snapshot
 //	runtime                      printf and assert

@@ -93,6 +93,10 @@ type access struct {
 // at returns a lane's address.
 func (a *access) at(lane int) uint64 { return a.addr[lane] + a.imm }
 
+// issuesBulk reports whether the access is the issue of a bulk copy, of which it is not
+// known so far what it will store.
+func (a *access) issuesBulk() bool { return a.copy == nil && a.in.copy != nil && a.in.copy.bulk != nil }
+
 // stored returns the bytes, as two little-endian words, that a store's lane
 // writes. For a load or an atomic it is 0.
 func (a *access) stored(lane int) (lo, hi uint64) {

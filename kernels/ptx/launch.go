@@ -72,6 +72,8 @@ type block struct {
 	threads  int
 	order    [maxThreads / warpSize]int // in which the warps have their turns
 
+	bulk []bulkCopy // that have not arrived
+
 	begun  bool        // in a cooperative launch
 	checks blockChecks // of a block that waits for its turn
 }
@@ -284,6 +286,7 @@ func (b *block) begin() {
 		b.barriers[i] = barrierState{}
 	}
 	clear(b.shared)
+	b.bulk = nil
 	for i := range b.warps {
 		b.warps[i].begin(b)
 		b.order[i] = i
