@@ -219,3 +219,62 @@ func TestWorkspaceFreed(t *testing.T) {
 		}
 	}
 }
+
+// TestWorkspace reads where the workspace of the grid is in the two ways in which that is
+// written, and meets there as nvcc has it.
+func TestWorkspace(t *testing.T) {
+	const text = `.version 7.8
+.target sm_80
+.address_size 64
+.visible .entry meet(.param .u64 out)
+{
+.reg .pred %p<3>; .reg .b32 %r<12>; .reg .b64 %rd<8>;
+ld.param.u64 %rd1, [out];
+mov.u32 %r1, %ctaid.x; mov.u32 %r2, %nctaid.x; mov.u32 %r3, %tid.x;
+mul.wide.u32 %rd2, %r1, 4; add.u64 %rd2, %rd1, %rd2;
+mov.u32 %r4, %envreg1; mov.u32 %r5, %envreg2;
+cvt.u64.u32 %rd3, %r4; cvt.u64.u32 %rd4, %r5; bfi.b64 %rd3, %rd3, %rd4, 32, 32;
+mov.b64 %rd5, {%envreg2, %envreg1};
+setp.eq.u64 %p1, %rd3, %rd5;
+@!%p1 trap;
+ld.global.u32 %r6, [%rd3];
+setp.ne.u32 %p1, %r3, 0;
+@!%p1 st.global.u32 [%rd2], %r6;
+barrier.sync 0;
+@%p1 bra WAIT;
+setp.eq.u32 %p2, %r1, 0; mov.u32 %r7, 1; sub.u32 %r8, 0x80000001, %r2; selp.b32 %r7, %r8, %r7, %p2;
+atom.add.release.gpu.u32 %r8, [%rd3+4], %r7;
+LOOP: ld.acquire.gpu.u32 %r9, [%rd3+4];
+xor.b32 %r10, %r9, %r8; setp.gt.s32 %p2, %r10, -1;
+@%p2 bra LOOP;
+WAIT: barrier.sync 0;
+xor.b32 %r1, %r1, 1; mul.wide.u32 %rd6, %r1, 4; add.u64 %rd6, %rd1, %rd6;
+ld.global.u32 %r11, [%rd6]; // the neighbour's
+setp.ne.u32 %p1, %r11, %r6;
+@%p1 trap;
+ret;
+}
+`
+	for _, seed := range []uint64{0, 3} {
+		dev := New(Options{Checks: AllChecks(), Shuffle: seed})
+		m, err := dev.Load("k.ptx", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := m.Kernel("meet")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := dev.Alloc("out", 4*6)
+		if err == nil {
+			err = k.(device.CooperativeKernel).Cooperative().Launch(t.Context(), extent(6), extent(40), 0, device.Pointer(p))
+		}
+		out := make([]byte, 4*6)
+		if err == nil {
+			err = dev.Read(out, p)
+		}
+		if err != nil || out[20] != workspaceSize {
+			t.Errorf("seed %d: %v, %v", seed, err, out)
+		}
+	}
+}
