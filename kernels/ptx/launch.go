@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"unsafe"
 
@@ -331,6 +332,10 @@ func (b *block) endless(w *warp) error {
 	l := b.launch
 	text := fmt.Sprintf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (Options.Budget)",
 		l.entry.fn.name, coordinates(b.index), l.device.opt.Budget)
+	if code := l.entry.code; w.live != 0 && int(w.pc) < len(code) {
+		at := w.accessOf(&code[w.pc], bits.TrailingZeros32(w.active|1<<31))
+		text += fmt.Sprintf("; thread %s was at %s", coordinates(at.Thread), at.place())
+	}
 	if l.blocks() > 1 && !l.cooperative {
 		text += "; if it waits for a later block, the launch has to be cooperative" + howCooperative +
 			": in any other one block runs after another"
