@@ -3,7 +3,6 @@ package ptx
 import (
 	"fmt"
 	"math/bits"
-	"slices"
 	"strings"
 )
 
@@ -20,14 +19,6 @@ type checks struct {
 
 	looked    raceAccess // the access that is looked at
 	localAddr [warpSize]uint64
-}
-
-// blockChecks is what the checkers know of the block that runs, races aside.
-type blockChecks struct {
-	shared   *allocShadow
-	local    []*initMap // of each of its warps; nil where it has not used its own
-	flight   inFlight
-	arrivals [maxBarriers][]arrival
 }
 
 // allocShadow is what the checkers know of an allocation, or of a block's shared
@@ -171,53 +162,6 @@ func (c *checks) begin(l *launch) {
 		c.races.beginLaunch(l.block[0] * l.block[1] * l.block[2])
 		if l.cooperative {
 			c.races.beginTogether()
-		}
-	}
-}
-
-// newBlock makes room for what there is to know of a block.
-func (c *checks) newBlock(warps int) {
-	c.blockChecks = blockChecks{
-		shared: c.newShadow(int64(c.sharedBytes)), local: make([]*initMap, warps),
-		flight: inFlight{words: make([]uint64, (c.sharedBytes+255)/256)},
-	}
-}
-
-// leave ends the turn of a block, which will have another.
-func (c *checks) leave(b *block) {
-	if c.races != nil {
-		c.races.leave(c.shared.races)
-	}
-	if b.checks = c.blockChecks; b.checks.flight.lanes > 0 {
-		c.afloat = append(c.afloat, b)
-	}
-}
-
-// enter begins another turn of a block.
-func (c *checks) enter(b *block) {
-	c.blockChecks, b.checks = b.checks, blockChecks{}
-	c.afloat = slices.DeleteFunc(c.afloat, func(other *block) bool { return other == b })
-	if c.races != nil {
-		c.races.enter(b.linear)
-	}
-}
-
-// beginBlock starts a block: its shared and local memory is undefined.
-func (c *checks) beginBlock(b *block) {
-	if c.on.Uninit {
-		c.shared.init.reset()
-		c.shared.stains = c.shared.stains[:0]
-		for _, m := range c.local {
-			if m != nil {
-				m.reset()
-			}
-		}
-	}
-	c.flight.clear()
-	if c.races != nil {
-		c.races.beginBlock(b.linear)
-		for i := range c.arrivals {
-			c.arrivals[i] = nil
 		}
 	}
 }
@@ -464,11 +408,12 @@ func (c *checks) uninitialized(a *access, lane int, al *allocation, at int64) er
 	return r
 }
 
-func (c *checks) race(a *access, lane int, al *allocation, with stamp) error {
+// race is the report on a lane's access and an earlier one, by a block.
+func (c *checks) race(a *access, lane int, al *allocation, with stamp, block uint64) error {
 	r := c.report(Race, a, lane, al)
 	e := a.w.block.launch.entry
 	w := &a.w.block.warps[with.warp()]
-	other := Access{Block: a.w.block.launch.indexOf(c.races.blockOf(with)), Thread: w.thread(with.lane()), Op: "an access"}
+	other := Access{Block: a.w.block.launch.indexOf(block), Thread: w.thread(with.lane()), Op: "an access"}
 	if pc := with.pc(); pc != pcUnknown && pc < len(e.code) {
 		other = e.accessOf(&e.code[pc], other.Block, other.Thread)
 	}

@@ -317,7 +317,11 @@ func (c *checks) raceAll(a *access, ra *raceAccess, s *raceShadow, al *allocatio
 			kind = NonCoherent
 		}
 		if !l.again(kind, a.in, other) {
-			if err := l.found(c.race(a, lane, al, with)); err != nil {
+			block := ra.other
+			if !ra.grid {
+				block = c.races.blockOf(with)
+			}
+			if err := l.found(c.race(a, lane, al, with, block)); err != nil {
 				return err
 			}
 		}

@@ -25,30 +25,15 @@ import "math/bits"
 type races struct {
 	now     stamp // of what happens now
 	launch  stamp // when the launch began
-	turn    stamp // when the block's turn began
 	threads int   // of a block
 	blockTime
 
-	turns  []turn // of all blocks of the launch, in their order
-	slowed uint64 // calls of slow
-	putOff putOff // of this block
+	starts []blockStart // of the blocks of the launch, in their order
+	slowed uint64       // calls of slow
+	putOff putOff       // of this block
 	pool   racePool
 	grid   *gridRaces // of a cooperative launch; nil in any other
 	publications
-}
-
-// blockTime is what the threads of a block know of each other by barriers.
-type blockTime struct {
-	number  uint64 // of the block in the grid
-	block   stamp  // when the block began
-	barrier stamp  // when all threads of the block last passed a barrier, or began
-	warps   []warpTime
-}
-
-// turn is when a block began to run. In an ordinary launch it runs to its end.
-type turn struct {
-	at    stamp
-	block uint64 // its number in the grid
 }
 
 // warpTime is what a warp knows of others.
@@ -75,8 +60,8 @@ func (r *races) tick() {
 		r.pool.forget()
 		r.publications.clear()
 		r.now = oneEpoch
-		r.launch, r.turn = r.now, r.now
-		r.turns = append(r.turns[:0], turn{r.now, r.number})
+		r.launch = r.now
+		r.starts = append(r.starts[:0], blockStart{r.now, r.number})
 		r.begin(r.now)
 		if r.grid != nil {
 			r.grid.forget(r.now)
@@ -92,7 +77,7 @@ func (r *races) beginLaunch(threads int) {
 	r.launch = r.now
 	r.threads = threads
 	r.putOff.beginLaunch()
-	r.turns, r.grid = r.turns[:0], nil
+	r.starts, r.grid = r.starts[:0], nil
 	r.warps = make([]warpTime, (threads+warpSize-1)/warpSize)
 }
 
@@ -100,45 +85,10 @@ func (r *races) beginLaunch(threads int) {
 func (r *races) beginBlock(block uint64) {
 	r.tick()
 	r.number = block
-	r.beginTurn()
 	r.begin(r.now)
+	r.starts = append(r.starts, blockStart{r.now, block})
 	r.putOff.drop()
 	r.publications.beginBlock()
-}
-
-// beginTurn notes that a block runs from now on.
-func (r *races) beginTurn() {
-	r.turn = r.now
-	r.turns = append(r.turns, turn{r.now, r.number})
-}
-
-// begin makes now the beginning of the block.
-func (b *blockTime) begin(now stamp) {
-	b.block, b.barrier = now, now
-	for w := range b.warps {
-		b.warps[w] = warpTime{sync: now}
-	}
-}
-
-// blockOf returns the number of the block to which a time of this launch belongs.
-func (r *races) blockOf(e stamp) uint64 {
-	if e >= r.turn {
-		return r.number
-	}
-	lo, hi := 0, len(r.turns)
-	for hi-lo > 1 {
-		if mid := (lo + hi) / 2; r.turns[mid].at <= e {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return r.turns[lo].block
-}
-
-// own reports whether a time of this launch belongs to the block that runs.
-func (r *races) own(e stamp) bool {
-	return e >= r.turn || e >= r.block && r.blockOf(e) == r.number
 }
 
 // blockBarrier is a barrier that all threads of the block have reached.
@@ -224,7 +174,7 @@ func (r *races) warpBarrier(warp int, mask, live uint32) {
 // before reports whether an access of this launch, or of this block where memory
 // is shared, is ordered before the one of s, which happens now.
 func (r *races) before(e, s stamp) bool {
-	if e < r.block && !r.active {
+	if !r.own(e) && !r.active {
 		return false // of another block
 	}
 	return r.beforeIn(e, s, r.blockOf(e))
@@ -273,6 +223,7 @@ type raceAccess struct {
 	same, row  bool   // as in access
 	nc         bool   // a non-coherent load, which must not meet any write of the launch
 	grid       bool   // to global memory, in a cooperative launch
+	other      uint64 // of a race in one: the block of the earlier access
 	memory     []byte // of a store, if others may store the same value: what it writes to
 }
 

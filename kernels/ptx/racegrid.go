@@ -81,7 +81,6 @@ func (r *races) enter(block uint64) {
 	r.blockTime, r.blockViews = s.blockTime, s.blockViews
 	r.putOff.forget()
 	r.putOff.loaded, r.putOff.written = s.loaded, s.written
-	r.beginTurn()
 }
 
 // forget is of a launch in which time has run out.
@@ -143,16 +142,17 @@ func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 		for i := range places {
 			h := &places[i]
 			if r.races(h.write, st, l, a) {
+				a.other = h.write.block
 				return l, h.write.at
 			}
-			for _, e := range h.writes {
-				if r.races(e, st, l, a) {
-					return l, e.at
-				}
+			lists := [2][]event{h.writes, h.reads}
+			if !writes {
+				lists[1] = nil
 			}
-			if writes {
-				for _, e := range h.reads {
+			for _, list := range lists {
+				for _, e := range list {
 					if r.races(e, st, l, a) {
+						a.other = e.block
 						return l, e.at
 					}
 				}
