@@ -134,8 +134,13 @@ func (r *races) places(s *raceShadow, a *raceAccess, lane int) []history {
 
 // checkGrid is check in global memory of a cooperative launch.
 func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
-	writes := a.stamp.writes()
-	for rest := a.mask; rest != 0; rest &= rest - 1 {
+	writes, lanes := a.stamp.writes(), a.mask
+	if a.same && !writes && r.knowAlike(a.stamp.warp()) {
+		// What two lanes may read, and remember, is all that the others add.
+		two := lanes & (lanes - 1)
+		lanes = lanes&-lanes | two&-two
+	}
+	for rest := lanes; rest != 0; rest &= rest - 1 {
 		l := bits.TrailingZeros32(rest) & 31
 		st := a.stamp | stamp(l)<<stampLaneShift
 		places := r.places(s, a, l)
@@ -161,6 +166,11 @@ func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 		}
 	}
 	return -1, 0
+}
+
+// knowAlike reports whether the lanes of a warp know the same of other threads.
+func (r *races) knowAlike(warp int) bool {
+	return r.warps[warp].lanes == nil && (warp >= len(r.apart) || !r.apart[warp])
 }
 
 // races reports whether an earlier access and that of a lane, one of them a write, are a
