@@ -6,36 +6,34 @@ import (
 	"unsafe"
 )
 
-// cp.async.bulk from global to shared memory, whose bytes an mbarrier counts. As with
-// cp.async, a copy arrives when it is waited for: when a thread looks at the barrier, all
-// arrivals of whose phase have come, and its bytes are all that the phase still expects.
-// To the checkers it is then a store by the thread that has issued it, and what it does
-// to the barrier is an atomic that releases.
+// cp.async.bulk from global to shared memory; an mbarrier counts the bytes. As with cp.async, a copy is
+// performed when it is waited for: when a thread tests the barrier, all arrivals of the phase have happened,
+// and the bytes of the issued copies are all that the phase still expects. For the checkers it is then a
+// store by the thread that issued it, and its effect on the barrier is a releasing atomic.
 
-// bulkUnit is what the size and both ends of a copy are multiples of.
+// bulkUnit is the alignment in bytes of the size and of both addresses of a copy.
 const bulkUnit = 16
 
-// bulkOp is what cp.async.bulk has beyond the ends of the copy.
+// bulkOp has the operands of cp.async.bulk other than the two addresses.
 type bulkOp struct {
 	size   uint32 // a row of 4 bytes
 	bar    memOp
 	barImm uint64
 }
 
-// bulkCopy is a copy that has not arrived.
+// bulkCopy is a pending copy.
 type bulkCopy struct {
 	w        *warp
 	in       *instr
 	lane, pc int32
-	mem      unsafe.Pointer // an address a of from is at mem + a - base
+	mem      unsafe.Pointer // global address a is at mem + a - base
 	base     uint64
 	from     uint64
 	to, bar  uint64 // in shared memory
 	size     uint64
 }
 
-// asyncBulk issues cp.async.bulk, lane by lane. Both ends and the barrier are looked at here
-// and now.
+// asyncBulk issues cp.async.bulk, lane by lane. Both addresses and the barrier are checked when it is issued.
 func asyncBulk(w *warp, in *instr, mask uint32) error {
 	op := in.copy.bulk
 	w.issued = nil
@@ -56,8 +54,8 @@ func asyncBulk(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// look resolves the ends of the copy and the barrier. whole is whether all of it is within
-// memory; else it is left out.
+// look resolves the addresses of the copy and the barrier. whole reports whether the whole copy is within
+// memory; if not, it is not issued.
 func (c *bulkCopy) look() (whole bool, err error) {
 	w, op, lane := c.w, c.in.copy.bulk, c.lane
 	reached := false
@@ -92,9 +90,8 @@ func (c *bulkCopy) look() (whole bool, err error) {
 	return true, nil
 }
 
-// land lets the copies arrive whose bytes are all that the phase of a barrier still waits
-// for, where a thread waits for that phase: complete says whether a barrier's word is
-// what it waits for.
+// land performs the copies of a barrier if a thread waits for its phase, and their bytes are all that the
+// phase still expects. complete reports whether the barrier's word has the phase that the thread waits for.
 func (b *block) land(bar uint64, complete func(word uint64) bool) error {
 	if len(b.bulk) == 0 || bar+8 > uint64(len(b.shared)) || bar%8 != 0 {
 		return nil
@@ -128,7 +125,7 @@ func (b *block) land(bar uint64, complete func(word uint64) bool) error {
 	return nil
 }
 
-// arrive copies, in the name of the thread that has issued the copy.
+// arrive performs the copy as the thread that issued it.
 func (c *bulkCopy) arrive() error {
 	w := c.w
 	pc := w.pc
@@ -151,8 +148,7 @@ func (c *bulkCopy) arrive() error {
 	return nil
 }
 
-// overlaps reports whether n bytes at an address are of the copy's source, or of its
-// destination.
+// overlaps reports whether n bytes at an address overlap the copy's source, or else its destination.
 func (c *bulkCopy) overlaps(at, n uint64, source bool) bool {
 	first := c.to
 	if source {
@@ -161,7 +157,7 @@ func (c *bulkCopy) overlaps(at, n uint64, source bool) bool {
 	return first < at+n && at < first+c.size
 }
 
-// decodeBulk decodes cp.async.bulk, after these words.
+// decodeBulk decodes cp.async.bulk, after the words of its name.
 func (d *decoder) decodeBulk() error {
 	if d.take("tensor") {
 		return d.errorf("%s: tensor copies are not supported", d.in.op)

@@ -2,17 +2,17 @@ package ptx
 
 import "slices"
 
-// Blocks begin, and in a cooperative launch take turns.
+// The checkers at the start of a block and, in a cooperative launch, of its turns.
 
-// blockChecks is what the checkers know of the block that runs, races aside.
+// blockChecks is the checkers' state of the running block, except that of races.
 type blockChecks struct {
 	shared   *allocShadow
-	local    []*initMap // of each of its warps; nil where it has not used its own
+	local    []*initMap // of each of its warps; nil until the warp uses its local memory
 	flight   inFlight
 	arrivals [maxBarriers][]arrival
 }
 
-// newBlock makes room for what there is to know of a block.
+// newBlock allocates the state of a block.
 func (c *checks) newBlock(warps int) {
 	c.blockChecks = blockChecks{
 		shared: c.newShadow(int64(c.sharedBytes)), local: make([]*initMap, warps),
@@ -20,7 +20,7 @@ func (c *checks) newBlock(warps int) {
 	}
 }
 
-// leave ends the turn of a block, which will have another.
+// leave ends a turn of a block that will have another.
 func (c *checks) leave(b *block) {
 	if c.races != nil {
 		c.races.leave(c.shared.races)
@@ -30,7 +30,7 @@ func (c *checks) leave(b *block) {
 	}
 }
 
-// enter begins another turn of a block.
+// enter starts another turn of a block.
 func (c *checks) enter(b *block) {
 	c.blockChecks, b.checks = b.checks, blockChecks{}
 	c.afloat = slices.DeleteFunc(c.afloat, func(other *block) bool { return other == b })
@@ -39,7 +39,7 @@ func (c *checks) enter(b *block) {
 	}
 }
 
-// beginBlock starts a block: its shared and local memory is undefined.
+// beginBlock starts a block, with undefined shared and local memory.
 func (c *checks) beginBlock(b *block) {
 	if c.on.Uninit {
 		c.shared.init.reset()

@@ -8,15 +8,15 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// Cooperative launches (CUDA C++ Programming Guide, "Grid Synchronization"): all blocks of
-// the grid are resident together, and so one may wait for another. They take turns, in
-// which each warp executes a quantum of instructions at most, and fewer where it may be
-// waiting for another block: its turn ends after some strong accesses to memory.
+// Cooperative launches (CUDA C++ Programming Guide, "Grid Synchronization"): all blocks of the grid are
+// resident together, so one may wait for another. They take turns. In a turn each warp executes at most a
+// quantum of instructions, and fewer if it may be waiting for another block: its turn ends after some strong
+// accesses to memory.
 
-// How many blocks can be resident together: on a GPU of compute capability 9.0 with 132
-// multiprocessors, as an H100 and an H200 have (CUDA C++ Programming Guide, "Technical
-// Specifications per Compute Capability"; a block's shared memory has 1 KiB of the system's).
-// Registers, which ptxas assigns, are not counted.
+// The limits of the blocks that can be resident together: those of a GPU of compute capability 9.0 with 132
+// multiprocessors, as an H100 and an H200 have (CUDA C++ Programming Guide, "Technical Specifications per
+// Compute Capability"; the system uses 1 KiB of shared memory per block). Registers, which ptxas assigns, are
+// not counted.
 const (
 	multiprocessors   = 132
 	residentBlocks    = 32 // of a multiprocessor
@@ -25,13 +25,13 @@ const (
 	sharedOfTheSystem = 1 << 10
 )
 
-// workspaceSize is the bytes of a grid's workspace: its size and a barrier, of 4 each.
+// workspaceSize is the size in bytes of a grid's workspace: its size and a barrier, of 4 bytes each.
 const workspaceSize = 8
 
 // howCooperative says how a launch is made cooperative.
 const howCooperative = " (device.CooperativeKernel; kvc ptx run --cooperative; launch … cooperative in a script)"
 
-// maxPolls is how many strong accesses a warp has in a turn.
+// maxPolls is the number of strong accesses after which a warp's turn ends.
 const maxPolls int32 = 32
 
 // errYield ends a warp's turn.
@@ -47,8 +47,8 @@ func (k *kernel) Cooperative() device.BytesKernel {
 
 var _ device.CooperativeKernel = (*kernel)(nil)
 
-// validateCooperative checks that the launch's blocks can be resident together, and that
-// a kernel that needs that has it.
+// validateCooperative checks that the blocks of a cooperative launch can be resident together, and that a
+// kernel that needs a cooperative launch has one.
 func (l *launch) validateCooperative() error {
 	e := l.entry
 	if !l.cooperative {
@@ -71,7 +71,7 @@ func (l *launch) validateCooperative() error {
 	return nil
 }
 
-// readsWorkspace reports whether the kernel reads where the workspace of its grid is.
+// readsWorkspace reports whether the kernel reads the address of its grid's workspace.
 func (e *entry) readsWorkspace() bool {
 	for _, s := range e.specials {
 		if s.reg == regEnvreg1 || s.reg == regEnvreg2 {
@@ -81,8 +81,8 @@ func (e *entry) readsWorkspace() bool {
 	return false
 }
 
-// allocWorkspace gives a cooperative launch the memory that its blocks meet at, if the
-// kernel asks where it is. What it returns frees it.
+// allocWorkspace allocates the workspace of a cooperative launch, by which its blocks synchronize, if the
+// kernel reads its address. free frees it.
 func (l *launch) allocWorkspace() (free func(), err error) {
 	if !l.cooperative || !l.entry.readsWorkspace() {
 		return func() {}, nil
@@ -129,8 +129,8 @@ func (l *launch) runTogether(number func(i uint64) uint64) error {
 	return nil
 }
 
-// takeTurn executes a turn of a block, and reports whether it needs another. Its memory is
-// made for its first one.
+// takeTurn executes a turn of a block, and reports whether it needs another. The block's memory is allocated
+// for its first turn.
 func (l *launch) takeTurn(b *block) (more bool, err error) {
 	if b.begun {
 		if l.checks != nil {

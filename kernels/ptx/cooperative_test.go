@@ -189,7 +189,7 @@ func TestCooperativeErrors(t *testing.T) {
 		{kernelCase{entry: "rounds", grid: extent(4000), block: extent(32), args: rounds, cooperative: true}, Options{MemoryLimit: 8 << 20}, "the limit is 8388608"},
 		{kernelCase{entry: "stuck", grid: extent(2), block: extent(32), args: flag, cooperative: true}, Options{Budget: 1e5}, lineOfGrid(t, "while (*(volatile uint32 *)flag == 0)")},
 		{kernelCase{entry: "stuck", grid: extent(2), block: extent(32), args: flag}, Options{Budget: 1e5}, "if it waits for a later block, the launch has to be cooperative"},
-		{kernelCase{entry: "stuck_barrier", grid: extent(3), block: extent(64), args: flag, cooperative: true}, Options{}, "barrier 1 waits for 64 threads; 32 have come"},
+		{kernelCase{entry: "stuck_barrier", grid: extent(3), block: extent(64), args: flag, cooperative: true}, Options{}, "barrier 1 waits for 64 threads; 32 have arrived"},
 		{kernelCase{entry: "stuck_barrier", grid: extent(3), block: extent(64), args: flag, cooperative: true}, Options{MaxFindings: 9}, "a cooperative launch ends with it"},
 	} {
 		c.file = "grid/grid"

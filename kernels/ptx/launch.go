@@ -12,8 +12,8 @@ import (
 	"kvcompress/kernels/device"
 )
 
-// Limits of a launch, those of compute capability 8.0 to 9.0 (CUDA C++
-// Programming Guide, "Technical Specifications per Compute Capability").
+// Limits of a launch, those of compute capability 8.0 to 9.0 (CUDA C++ Programming Guide, "Technical
+// Specifications per Compute Capability").
 const (
 	maxThreads      = 1024
 	maxBlockZ       = 64
@@ -26,10 +26,10 @@ const (
 	maxLocal        = 512 << 10
 )
 
-// blockCost is what a block costs of the budget, beyond its instructions.
+// blockCost is charged to the budget for each block, in addition to its instructions.
 const blockCost = 8
 
-// errStopped is of a launch whose context is done.
+// errStopped ends a launch whose context is done.
 var errStopped = errors.New("stopped")
 
 // launch is one run of a kernel.
@@ -41,39 +41,39 @@ type launch struct {
 	block  [3]int
 	shared int // dynamic bytes
 	params []byte
-	origin []*allocation // by a memOp's origin
+	origin []*allocation // indexed by memOp.origin
 	budget int64
 	done   <-chan struct{} // of the launch's context
 	checks *checks         // nil: no checks
 
 	cooperative bool
-	workspace   uint64 // the address of what the blocks of a cooperative launch meet at
+	workspace   uint64 // address of the memory by which the blocks of a cooperative launch synchronize
 
-	followed  bool   // which registers are defined
-	covered   []hits // by an instruction's place in the code; nil: coverage is off
+	followed  bool   // undefined registers are tracked
+	covered   []hits // by index in the code; nil: coverage is off
 	checkSync bool
-	rng       *rand.Rand // of a shuffled launch; nil in any other
+	rng       *rand.Rand // of a shuffled launch; else nil
 
-	warps []warp // of the block that runs, used again for the next
+	warps []warp // of the running block, reused for the next
 	smem  []byte
 	clock uint64
 
-	printed  int // bytes
+	printed  int // bytes printed
 	findings findings
 }
 
-// block is a block that runs.
+// block is a running block.
 type block struct {
 	launch   *launch
 	index    [3]int
-	linear   uint64 // its number in the grid
+	linear   uint64 // its linear index in the grid
 	warps    []warp
 	shared   []byte
 	barriers [maxBarriers]barrierState
 	threads  int
-	order    [maxThreads / warpSize]int // in which the warps have their turns
+	order    [maxThreads / warpSize]int // order of the warps' turns
 
-	bulk []bulkCopy // that have not arrived
+	bulk []bulkCopy // pending bulk copies
 
 	begun  bool        // in a cooperative launch
 	checks blockChecks // of a block that waits for its turn
@@ -84,15 +84,15 @@ type kernel struct {
 	device      *Device
 	loaded      *loadedModule
 	entry       *entry
-	cooperative bool // its launches are
+	cooperative bool // its launches are cooperative
 }
 
-// Launch runs the kernel to its end. Its error says which thread failed where.
+// Launch runs the kernel to its end. The error says which thread failed and where.
 func (k *kernel) Launch(ctx context.Context, grid, block device.Dim, shared int, args ...device.Arg) error {
 	return k.launch(ctx, grid, block, shared, words(args))
 }
 
-// launch runs the kernel with arguments of either form.
+// launch runs the kernel with either form of arguments.
 func (k *kernel) launch(ctx context.Context, grid, block device.Dim, shared int, args arguments) error {
 	if k.device.closed {
 		return errClosed
@@ -135,12 +135,12 @@ func (l *launch) validate() error {
 	e := l.entry
 	for i, limit := range [3]int{maxGridX, maxGridYZ, maxGridYZ} {
 		if l.grid[i] < 1 || l.grid[i] > limit {
-			return fmt.Errorf("grid %s: each of them is from 1 to %d, %d and %d", coordinates(l.grid), maxGridX, maxGridYZ, maxGridYZ)
+			return fmt.Errorf("grid %s: want dimensions from 1 to %d, %d and %d", coordinates(l.grid), maxGridX, maxGridYZ, maxGridYZ)
 		}
 	}
 	for i, limit := range [3]int{maxThreads, maxThreads, maxBlockZ} {
 		if l.block[i] < 1 || l.block[i] > limit {
-			return fmt.Errorf("block %s: each of them is from 1 to %d, %d and %d", coordinates(l.block), maxThreads, maxThreads, maxBlockZ)
+			return fmt.Errorf("block %s: want dimensions from 1 to %d, %d and %d", coordinates(l.block), maxThreads, maxThreads, maxBlockZ)
 		}
 	}
 	threads := l.threads()
@@ -162,21 +162,21 @@ func (l *launch) validate() error {
 	return l.validateCooperative()
 }
 
-// blocks returns how many blocks the grid has.
+// blocks returns the number of blocks of the grid.
 func (l *launch) blocks() uint64 { return uint64(l.grid[0]) * uint64(l.grid[1]) * uint64(l.grid[2]) }
 
-// threads returns how many threads a block has.
+// threads returns the number of threads per block.
 func (l *launch) threads() int { return l.block[0] * l.block[1] * l.block[2] }
 
 func (l *launch) warpsOfBlock() int { return (l.threads() + warpSize - 1) / warpSize }
 
-// indexOf returns the place in the grid of the block with a number.
+// indexOf returns the index in the grid of the block with a linear index.
 func (l *launch) indexOf(block uint64) [3]int {
 	x, y := uint64(l.grid[0]), uint64(l.grid[1])
 	return [3]int{int(block % x), int(block / x % y), int(block / (x * y))}
 }
 
-// newBlock returns a block of the grid, which has no memory so far.
+// newBlock returns a block of the grid, without memory.
 func (l *launch) newBlock(number uint64) *block {
 	return &block{launch: l, linear: number, index: l.indexOf(number), threads: l.threads()}
 }
@@ -218,8 +218,8 @@ func (l *launch) start() {
 	}
 }
 
-// warpsFor returns n warps for a launch: those of the kernel's last one, if there are
-// enough of them.
+// warpsFor returns n warps whose register files have the constants set. It reuses those of the kernel's last
+// launch if they are enough.
 func (d *Device) warpsFor(l *launch, n int) []warp {
 	warps := l.loaded.warps[l.entry]
 	if len(warps) < n {
@@ -279,7 +279,7 @@ func (b *block) run() error {
 	}
 }
 
-// begin makes the block ready to run.
+// begin prepares the block to run.
 func (b *block) begin() {
 	l := b.launch
 	l.budget -= blockCost
@@ -297,7 +297,7 @@ func (b *block) begin() {
 	}
 }
 
-// turn lets each warp have its turn, and reports whether there was any that could.
+// turn gives each warp its turn, and reports whether any warp could run.
 func (b *block) turn() (more bool, err error) {
 	l, order := b.launch, b.order[:len(b.warps)]
 	if rng := l.rng; rng != nil {
@@ -327,7 +327,7 @@ func (b *block) turn() (more bool, err error) {
 	return more, nil
 }
 
-// endless is the error of a launch that has used up its budget, as warp w ran.
+// endless returns the error of a launch that has used up its budget while warp w ran.
 func (b *block) endless(w *warp) error {
 	l := b.launch
 	text := fmt.Sprintf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (Options.Budget)",
@@ -343,7 +343,7 @@ func (b *block) endless(w *warp) error {
 	return errors.New(text)
 }
 
-// end is when no warp can run any more.
+// end ends the block when no warp can run any more: it reports the warps that have not exited.
 func (b *block) end() error {
 	for i := range b.warps {
 		if w := &b.warps[i]; w.live != 0 {
@@ -353,7 +353,7 @@ func (b *block) end() error {
 	return nil
 }
 
-// begin makes the warp ready to run in a block.
+// begin prepares the warp for a block.
 func (w *warp) begin(b *block) {
 	w.block = b
 	l := b.launch
@@ -367,7 +367,7 @@ func (w *warp) begin(b *block) {
 	if l.followed {
 		w.undefinedAbout = false
 		w.undef.reset()
-		if copy(w.init, l.entry.initial); !l.device.opt.Checks.Registers { // only what memory brings is not defined
+		if copy(w.init, l.entry.initial); !l.device.opt.Checks.Registers { // only values loaded from memory can be undefined
 			for r := range w.init {
 				w.init[r] = allLanes
 			}
@@ -380,7 +380,7 @@ func (w *warp) begin(b *block) {
 	}
 }
 
-// fill sets the special registers that are the same in all blocks of a launch.
+// fill sets the special registers that are the same for all blocks of a launch.
 func (w *warp) fill(l *launch) {
 	for _, s := range l.entry.specials {
 		if !s.reg.ofBlock() {

@@ -6,21 +6,21 @@ import (
 	"unsafe"
 )
 
-// mbarrier: barriers that are objects of 8 bytes in shared memory (PTX ISA §9.7.13.15).
-// Their form is the machine's own: from the low end, 20 bits of arrivals that are pending
-// in this phase, 20 of those that a phase expects, 21 of the bytes of copies that the phase
-// still expects (tx-count, which may be negative for a while), and the number of the phase.
-// To the checkers, init is a plain store, an arrival an atomic that releases, and a wait one
-// that acquires. A wait never suspends: it says at once whether the phase is complete.
+// mbarrier: barriers that are objects of 8 bytes in shared memory (PTX ISA §9.7.13.15). The machine's own
+// layout is, from the low end: 20 bits of pending arrivals of the current phase, 20 bits of arrivals that a
+// phase expects, 21 bits of the bytes of copies that the phase still expects (tx-count, which may be negative
+// for a while), and the number of the phase. For the checkers, init is a plain store, an arrival a releasing
+// atomic, and a wait an acquiring one. A wait never suspends: it returns at once whether the phase is
+// complete.
 
 const (
 	mbarrierCount  = 1<<20 - 1
-	mbarrierExpect = 20 // the expected arrivals begin there
-	mbarrierTx     = 40 // the bytes
-	mbarrierPhase  = 61 // the phase
+	mbarrierExpect = 20 // first bit of the expected arrivals
+	mbarrierTx     = 40 // first bit of the expected bytes
+	mbarrierPhase  = 61 // first bit of the phase number
 )
 
-// mbarrierState is a barrier.
+// mbarrierState is the unpacked state of a barrier.
 type mbarrierState struct {
 	pending, expected uint64
 	tx                int64
@@ -36,7 +36,7 @@ func (s mbarrierState) pack() uint64 {
 	return s.pending | s.expected<<mbarrierExpect | uint64(s.tx)<<mbarrierTx&(1<<mbarrierPhase-1) | s.phase<<mbarrierPhase
 }
 
-// next is the barrier in its next phase, if this one is complete.
+// next returns the barrier in its next phase if this one is complete, else unchanged.
 func (s mbarrierState) next() mbarrierState {
 	if s.pending == 0 && s.tx == 0 {
 		s.pending, s.phase = s.expected, s.phase+1
@@ -62,15 +62,15 @@ const (
 type mbarrierOp struct {
 	kind  mbarrierKind
 	mem   memOp
-	state memReg // of 8 bytes: what arrivals return; or what a wait has, of 4 for a parity
+	state memReg // of 8 bytes: the state that arrivals return and waits take; of 4 for a wait on a parity
 	count uint32 // a row of 4 bytes
 	noInc bool   // of cp.async.mbarrier.arrive
 	hasTx bool   // an arrival that expects bytes first
-	tx    uint32 // a row of 4 bytes: how many, of arrivals, expect_tx and complete_tx
+	tx    uint32 // a row of 4 bytes: the number of bytes, of arrivals, expect_tx and complete_tx
 }
 
 func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
-	if m.kind == mbarrierAsync { // an arrival when the copies of the thread have arrived
+	if m.kind == mbarrierAsync { // the arrival happens when the thread's copies have been performed
 		if err := asyncWaitAll(w, in, mask); err != nil {
 			return err
 		}
@@ -101,8 +101,8 @@ func (m *mbarrierOp) run(w *warp, in *instr, mask uint32) error {
 	return nil
 }
 
-// wait is test_wait and try_wait. One in vain acquires nothing; and where all lanes look at
-// one barrier, as they nearly always do, one of them looks.
+// wait is test_wait and try_wait. A wait that is not complete acquires nothing. If all lanes wait for the
+// same barrier, as they nearly always do, only one of them accesses it.
 func (m *mbarrierOp) wait(w *warp, in *instr, mask uint32) error {
 	mem, looks := m.mem, mask
 	from := w.addresses(&mem)
@@ -164,7 +164,7 @@ func (m *mbarrierOp) complete(word uint64, w *warp, lane int) bool {
 	return word>>mbarrierPhase&1 != w.lane(m.state.off, 4, lane)&1
 }
 
-// next is the barrier after an operation by a lane, or why that cannot be.
+// next returns the barrier after an operation by a lane, or the problem with its operands.
 func (m *mbarrierOp) next(old uint64, w *warp, lane int) (word uint64, problem string) {
 	s := unpackMbarrier(old)
 	switch {
@@ -172,7 +172,7 @@ func (m *mbarrierOp) next(old uint64, w *warp, lane int) (word uint64, problem s
 		return 0, ""
 	case m.kind == mbarrierInit:
 		s = mbarrierState{pending: mbarrierCount}
-	case m.kind == mbarrierAsync && !m.noInc: // one more is pending before it arrives
+	case m.kind == mbarrierAsync && !m.noInc: // one more arrival is pending until it arrives
 		return old, ""
 	}
 	if m.hasTx || m.kind == mbarrierExpectTx {
@@ -249,7 +249,7 @@ func decodeMbarrier(d *decoder) error {
 	var err error
 	switch {
 	case waits:
-		if len(ops) < 3 || len(ops) > 4 || len(ops) == 4 && what != 5 { // the fourth is how long it may suspend
+		if len(ops) < 3 || len(ops) > 4 || len(ops) == 4 && what != 5 { // the fourth is the suspend time hint
 			return d.errorf("%s: wrong number of operands", d.in.op)
 		}
 		if ops[0].kind != opName {
@@ -296,7 +296,7 @@ func decodeMbarrier(d *decoder) error {
 	return d.mbarrierAt(m, ops[0])
 }
 
-// mbarrierMemory decodes where a barrier is.
+// mbarrierMemory decodes the address of a barrier.
 func (d *decoder) mbarrierMemory(m *mbarrierOp) error {
 	m.state.sink = true
 	m.mem.space, m.mem.kind, m.mem.elem, m.mem.n, m.mem.size = spaceGeneric, accessAtomic, 8, 1, 8

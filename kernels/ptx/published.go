@@ -5,23 +5,22 @@ import (
 	"slices"
 )
 
-// publications is the order that fences, releases and acquires make (PTX ISA,
-// chapter 8: release and acquire patterns). A thread that executes a fence, and
-// later writes a place strongly, publishes there what was ordered before the
-// fence. A thread that reads the place strongly, and later executes a fence, has
-// all of that ordered before what follows. A write with .release is such a fence
-// and write in one, a read with .acquire such a read and fence. An atomic that
-// follows keeps what its place publishes; a strong store replaces it.
+// publications implements the order established by fences, releases and acquires (PTX ISA, chapter 8: release
+// and acquire patterns). A thread that executes a fence and later writes a location strongly publishes there
+// everything ordered before the fence. A thread that reads the location strongly, and later executes a fence,
+// orders all of that before what follows the fence. A write with .release is such a fence and write in one, a
+// read with .acquire such a read and fence. A later atomic keeps what its location publishes; a strong store
+// replaces it.
 //
-// Between the fence and the write, and between the read and the fence, there may
-// be barriers: then they may be of different threads. To the letter that holds of
-// membar and fence.sc alone; it is granted to fence.acq_rel as well.
+// Between the fence and the write, and between the read and the fence, there may be barriers, so they may be
+// executed by different threads. The manual says this only of membar and fence.sc; here it also holds for
+// fence.acq_rel.
 //
-// So the pattern of the last block, which adds up what all blocks have written, is
-// in order if each block has a barrier, then a fence and an atomic by one thread,
-// and if the last one has a fence and a barrier between its atomic and its reads.
+// So the pattern in which the last block sums what all blocks have written is ordered if each block has a
+// barrier, then a fence and an atomic by one thread, and the last block has a fence and a barrier between its
+// atomic and its reads.
 type publications struct {
-	active bool              // something was fenced or published in this launch
+	active bool              // the launch has executed a fence or published something
 	global map[uint64]*place // by address
 	blockViews
 }
@@ -29,12 +28,12 @@ type publications struct {
 // blockViews is what the threads of a block have fenced, read and acquired.
 type blockViews struct {
 	views    [][warpSize]threadView // by warp
-	apart    []bool                 // warps whose threads have views of their own
-	all      threadView             // of the threads of the other warps
+	apart    []bool                 // warps with a view for each thread
+	all      threadView             // view shared by the threads of the other warps
 	inShared map[uint64]*place      // by offset in the block's shared memory
 }
 
-// reach is how far a fence or a strong access is seen: by the block, or by all.
+// reach is the scope of a fence or strong access: the block, or all blocks.
 type reach int
 
 const (
@@ -49,23 +48,22 @@ func reachOf(s scope) reach {
 	return toBlock
 }
 
-// threadView is what a thread has fenced for others to see if it publishes, what
-// it has read but not yet acquired by a fence, and what it has acquired.
+// threadView is what a thread publishes with its next strong write, what it has read but not yet acquired by
+// a fence, and what it has acquired.
 type threadView struct {
 	fenced, pending [toAll + 1]*view
 	acquired        *view
 }
 
-// place is what is published at an address: to all, and to the threads of one
-// block.
+// place is what is published at an address: to all blocks, and to the threads of one block.
 type place struct {
 	published [toAll + 1]*view
 	block     uint64           // of published[toBlock]
 	elsewhere map[uint64]*view // what is published to the threads of other blocks, by block
 }
 
-// enter makes the place one for the threads of the block that runs. What was published
-// to those of another one is kept if they may run again.
+// enter makes published[toBlock] that of the running block. What was published to the threads of another block
+// is kept in elsewhere if they may run again.
 func (at *place) enter(r *races) {
 	if at.block == r.number {
 		return
@@ -83,7 +81,7 @@ func (p *publications) clear() {
 	*p = publications{blockViews: blockViews{views: p.views, apart: p.apart}}
 }
 
-// beginBlock forgets what the threads of the block before knew.
+// beginBlock resets the views of the previous block's threads.
 func (p *publications) beginBlock() {
 	p.all = threadView{}
 	clear(p.apart)
@@ -99,7 +97,7 @@ func (p *publications) before(e, s stamp, block uint64) bool {
 	return acquired != nil && acquired.has(e, block)
 }
 
-// thread returns a thread's view, to be read.
+// thread returns a thread's view, for reading.
 func (p *publications) thread(warp, lane int) *threadView {
 	if warp < len(p.apart) && p.apart[warp] {
 		return &p.views[warp][lane]
@@ -107,7 +105,7 @@ func (p *publications) thread(warp, lane int) *threadView {
 	return &p.all
 }
 
-// change returns the views of a warp's threads, to be changed.
+// change returns the views of a warp's threads, for writing.
 func (p *publications) change(warp int) *[warpSize]threadView {
 	p.active = true
 	for len(p.views) <= warp {
@@ -123,7 +121,7 @@ func (p *publications) change(warp int) *[warpSize]threadView {
 	return &p.views[warp]
 }
 
-// fence is a fence by some lanes of a warp.
+// fence handles a fence by some lanes of a warp.
 func (p *publications) fence(r *races, warp int, mask uint32, to reach) {
 	r.tick()
 	threads := p.change(warp)
@@ -133,7 +131,7 @@ func (p *publications) fence(r *races, warp int, mask uint32, to reach) {
 	}
 }
 
-// fenceThread is a fence by one thread.
+// fenceThread handles a fence by one thread.
 func (p *publications) fenceThread(r *races, t *threadView, warp, lane int, to reach) {
 	p.acquire(r, t, to)
 	known := r.join(r.known(warp, lane), t.acquired)
@@ -142,8 +140,7 @@ func (p *publications) fenceThread(r *races, t *threadView, warp, lane int, to r
 	}
 }
 
-// acquire is the half of a fence that orders what was read from a place before
-// what follows.
+// acquire is the half of a fence that orders what was read from locations before what follows.
 func (p *publications) acquire(r *races, t *threadView, to reach) {
 	for k := toBlock; k <= to; k++ {
 		t.acquired = r.join(t.acquired, t.pending[k])
@@ -151,15 +148,14 @@ func (p *publications) acquire(r *races, t *threadView, to reach) {
 	}
 }
 
-// strong is a warp's strong access to places of global or shared memory: what it
-// publishes, and what it reads of what was published. It comes after the check of
-// the access for races.
+// strong handles a warp's strong access to locations of global or shared memory: what it publishes, and what
+// it reads of published orders. It runs after the access was checked for races.
 func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess, sem semantics, to reach) {
 	kind, warp := a.stamp.kind(), a.stamp.warp()
 	acquires := kind != accessStore && sem >= semAcquire
 	releases := kind != accessLoad && sem >= semRelease
 	if !p.active && !releases {
-		return // nothing was published, and nothing is
+		return // nothing was published before or is now
 	}
 	if releases {
 		r.tick()
@@ -202,7 +198,7 @@ func (p *publications) strong(r *races, places *map[uint64]*place, a *raceAccess
 	}
 }
 
-// blockBarrier makes what each thread of the block knows known to all.
+// blockBarrier shares the views of all threads of the block.
 func (p *publications) blockBarrier(r *races) {
 	if !slices.Contains(p.apart, true) {
 		return
@@ -212,7 +208,7 @@ func (p *publications) blockBarrier(r *races) {
 	clear(p.apart)
 }
 
-// partBarrier does so among the threads of some warps.
+// partBarrier does the same for the threads of some warps.
 func (p *publications) partBarrier(r *races, warps uint32) {
 	if !p.active {
 		return
@@ -239,7 +235,7 @@ func (p *publications) partBarrier(r *races, warps uint32) {
 	}
 }
 
-// warpBarrier does so among some lanes of a warp.
+// warpBarrier does the same for some lanes of a warp.
 func (p *publications) warpBarrier(r *races, warp int, mask uint32) {
 	if warp >= len(p.apart) || !p.apart[warp] {
 		return
@@ -255,7 +251,7 @@ func (p *publications) warpBarrier(r *races, warp int, mask uint32) {
 	}
 }
 
-// gathering collects the views of threads that meet at a barrier.
+// gathering collects the views of threads that reach a barrier.
 type gathering struct {
 	fenced, pending [toAll + 1][]*view
 	acquired        []*view
@@ -269,7 +265,7 @@ func (g *gathering) add(t *threadView) {
 	g.acquired = another(g.acquired, t.acquired)
 }
 
-// another appends a view to others, unless it is none or one of them.
+// another appends a view to others, unless it is nil or already among them.
 func another(views []*view, v *view) []*view {
 	if v == nil || slices.Contains(views, v) {
 		return views

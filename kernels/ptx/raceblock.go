@@ -1,22 +1,22 @@
 package ptx
 
-// When blocks run, and whose accesses are whose.
+// When blocks run, and which block an access belongs to.
 
-// blockTime is what the threads of a block know of each other by barriers.
+// blockTime is the clocks of a block: the order that its barriers have established.
 type blockTime struct {
-	number  uint64 // of the block in the grid
-	block   stamp  // when the block began
-	barrier stamp  // when all threads of the block last passed a barrier, or began
+	number  uint64 // linear index of the block in the grid
+	block   stamp  // start of the block
+	barrier stamp  // last barrier of all threads of the block, or its start
 	warps   []warpTime
 }
 
-// blockStart is when a block began.
+// blockStart is the start of a block.
 type blockStart struct {
 	at    stamp
-	block uint64 // its number in the grid
+	block uint64 // its linear index in the grid
 }
 
-// begin makes now the beginning of the block.
+// begin starts the block at now.
 func (b *blockTime) begin(now stamp) {
 	b.block, b.barrier = now, now
 	for w := range b.warps {
@@ -24,12 +24,12 @@ func (b *blockTime) begin(now stamp) {
 	}
 }
 
-// own reports whether an access of this launch is by the block that runs. In a cooperative
-// launch only accesses to its shared memory are asked about, which are.
+// own reports whether an access of this launch is by the running block. In a cooperative launch it is called
+// only for accesses to the block's shared memory, which always are.
 func (b *blockTime) own(e stamp) bool { return e >= b.block }
 
-// blockOf returns the number of the block that an access of this launch is by; in a
-// cooperative launch, an access to shared memory.
+// blockOf returns the linear index of the block of an access of this launch; in a cooperative launch, of an
+// access to shared memory.
 func (r *races) blockOf(e stamp) uint64 {
 	if r.own(e) {
 		return r.number

@@ -1,15 +1,15 @@
 package ptx
 
-// cuts is a set of accesses by block: a persistent tree of 16 ways by the digits of the
-// block's number, highest first. Sets that were made of each other share most of their
-// nodes, so that joining them looks only at what differs.
+// cuts is an immutable set of accesses by block: a persistent tree with 16 children per node, by the
+// hexadecimal digits of the block's linear index, highest first. Sets derived from each other share most of
+// their nodes, so joining them visits only the nodes that differ.
 type cuts struct {
-	height uint       // of the tree: it has the blocks below 16^height
+	height uint       // of the tree, which has the blocks below 16^height
 	kids   *[16]*cuts // nil at height 0
 	cut    *cut       // at height 0
 }
 
-// only is a set of accesses of one block.
+// only returns a set of accesses of one block.
 func only(block uint64, c *cut) *cuts {
 	n := &cuts{cut: c}
 	for ; block>>(4*n.height) != 0; n = n.above(block >> (4 * n.height) & 15) {
@@ -17,14 +17,14 @@ func only(block uint64, c *cut) *cuts {
 	return n
 }
 
-// above returns a node one higher, of which n is a child.
+// above returns a node of the next height with n as its child at digit.
 func (n *cuts) above(digit uint64) *cuts {
 	up := &cuts{height: n.height + 1, kids: new([16]*cuts)}
 	up.kids[digit] = n
 	return up
 }
 
-// of returns the accesses of a block, nil if there are none.
+// of returns the accesses of a block; nil if there are none.
 func (n *cuts) of(block uint64) *cut {
 	if n == nil || block>>(4*n.height) != 0 {
 		return nil
@@ -37,7 +37,7 @@ func (n *cuts) of(block uint64) *cut {
 	return n.cut
 }
 
-// union returns what two sets have: one of them where that has all.
+// union returns the union of two sets; one of them if that includes all of the other.
 func union(a, b *cuts) *cuts {
 	if a == nil || b == nil || a == b {
 		if a == nil {

@@ -8,29 +8,28 @@ import (
 
 // Races in a cooperative launch, where blocks take turns.
 
-// gridRaces is what races keeps of a cooperative launch: what the threads of the blocks
-// that wait for their turn know, and which accesses to global memory there were. Order
-// between blocks is the rule there, and so an access is remembered of every block, where
-// in other launches two of the furthest apart will do.
+// gridRaces is the state of the race check of a cooperative launch: the clocks and views of the blocks that
+// wait for their turn, and the accesses to global memory. Blocks are usually ordered there, so accesses of
+// every block are recorded; in other launches two accesses, as far apart as possible, are enough.
 type gridRaces struct {
-	waiting map[uint64]*blockRaces // by the block's number
+	waiting map[uint64]*blockRaces // by the block's linear index
 	pages   map[historyKey]*historyPage
-	last    *historyPage // that was asked for, and its key
+	last    *historyPage // the page that was requested last, and its key
 	lastKey historyKey
-	held    int64 // bytes of all pages, nearly
+	held    int64 // approximate bytes of all pages
 	limit   int64 // of held
 }
 
-// blockRaces is what races keeps of a block that waits for its turn.
+// blockRaces is the state of the race check of a block that waits for its turn.
 type blockRaces struct {
 	blockTime
 	blockViews
-	loaded, written extent64 // of putOff
+	loaded, written extent64 // of deferred
 }
 
-// history is the accesses to some bytes that have always been accessed together: the
-// last weak write, and those since that no later one stands for. Of each block, kind and
-// strength two are kept, as far apart as any were, as a granule does.
+// history has the accesses to some bytes that have always been accessed together: the last weak write, and
+// the later accesses that no newer one replaces. For each block, kind and strength two are kept, as far apart
+// as possible, as in a granule.
 type history struct {
 	write         event
 	writes, reads []event // by block, ascending; an atomic is a write
@@ -42,7 +41,7 @@ type event struct {
 	block uint64
 }
 
-// historyKey is which racePageBytes of memory a page is of.
+// historyKey identifies racePageBytes of memory.
 type historyKey struct {
 	memory *raceShadow
 	index  uint64
@@ -59,7 +58,7 @@ const (
 	eventBytes   = 16
 )
 
-// beginTogether makes the launch that has begun one whose blocks take turns.
+// beginTogether makes the started launch a cooperative one, whose blocks take turns.
 func (r *races) beginTogether() {
 	r.grid = &gridRaces{
 		waiting: map[uint64]*blockRaces{}, pages: map[historyKey]*historyPage{}, limit: r.pool.limit * 32,
@@ -69,21 +68,21 @@ func (r *races) beginTogether() {
 // leave ends the block's turn. shared is its shared memory.
 func (r *races) leave(shared *raceShadow) {
 	r.catchUp(shared)
-	r.grid.waiting[r.number] = &blockRaces{r.blockTime, r.blockViews, r.putOff.loaded, r.putOff.written}
+	r.grid.waiting[r.number] = &blockRaces{r.blockTime, r.blockViews, r.deferred.loaded, r.deferred.written}
 	r.warps, r.blockViews = make([]warpTime, len(r.warps)), blockViews{}
 }
 
-// enter begins another turn of a block.
+// enter starts another turn of a block.
 func (r *races) enter(block uint64) {
 	r.tick()
 	s := r.grid.waiting[block]
 	delete(r.grid.waiting, block)
 	r.blockTime, r.blockViews = s.blockTime, s.blockViews
-	r.putOff.forget()
-	r.putOff.loaded, r.putOff.written = s.loaded, s.written
+	r.deferred.forget()
+	r.deferred.loaded, r.deferred.written = s.loaded, s.written
 }
 
-// forget is of a launch in which time has run out.
+// forget drops all stamps of the launch after an overflow of the epoch.
 func (g *gridRaces) forget(now stamp) {
 	for _, s := range g.waiting {
 		s.blockViews = blockViews{}
@@ -92,7 +91,7 @@ func (g *gridRaces) forget(now stamp) {
 	g.drop()
 }
 
-// drop forgets all accesses.
+// drop drops all accesses.
 func (g *gridRaces) drop() {
 	clear(g.pages)
 	g.last, g.held = nil, 0
@@ -124,7 +123,7 @@ func (g *gridRaces) page(key historyKey, shift uint) *historyPage {
 	return p
 }
 
-// places returns the histories of what a lane accesses.
+// places returns the histories of the bytes that a lane accesses.
 func (r *races) places(s *raceShadow, a *raceAccess, lane int) []history {
 	off, shift := a.addr[lane]-a.base, uint(bits.TrailingZeros32(a.size))
 	p := r.grid.page(historyKey{s, off >> racePageShift}, shift)
@@ -132,11 +131,11 @@ func (r *races) places(s *raceShadow, a *raceAccess, lane int) []history {
 	return p.places[first : first+1<<(shift-p.shift)]
 }
 
-// checkGrid is check in global memory of a cooperative launch.
+// checkGrid is check for global memory in a cooperative launch.
 func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	writes, lanes := a.stamp.writes(), a.mask
 	if a.same && !writes && r.knowAlike(a.stamp.warp()) {
-		// What two lanes may read, and remember, is all that the others add.
+		// All lanes read one place; recording two of them is enough.
 		two := lanes & (lanes - 1)
 		lanes = lanes&-lanes | two&-two
 	}
@@ -168,13 +167,12 @@ func (r *races) checkGrid(s *raceShadow, a *raceAccess) (lane int, with stamp) {
 	return -1, 0
 }
 
-// knowAlike reports whether the lanes of a warp know the same of other threads.
+// knowAlike reports whether all lanes of a warp are ordered after the same accesses of other threads.
 func (r *races) knowAlike(warp int) bool {
 	return r.warps[warp].lanes == nil && (warp >= len(r.apart) || !r.apart[warp])
 }
 
-// races reports whether an earlier access and that of a lane, one of them a write, are a
-// race.
+// races reports whether an earlier access e and a lane's access s, one of them a write, are a race.
 func (r *races) races(e event, s stamp, lane int, a *raceAccess) bool {
 	switch {
 	case e.at < a.floor:
@@ -187,8 +185,8 @@ func (r *races) races(e event, s stamp, lane int, a *raceAccess) bool {
 	return !r.beforeIn(e.at, s, e.block) && !a.sameValue(e.at, s, lane)
 }
 
-// remember adds an access to a history, whose earlier ones are in order with it, or
-// strong as it is.
+// remember records an access in a history. Earlier accesses are ordered before it, or strong as it is, or
+// their race with it was reported.
 func (r *races) remember(h *history, s stamp) {
 	switch {
 	case s&stampStrong == 0 && s.kind() == accessStore:
@@ -200,12 +198,12 @@ func (r *races) remember(h *history, s stamp) {
 	}
 }
 
-// add adds an access of the block that runs to a list of its kind. Those of the block that
-// it stands for are left out, and of those of its strength two remain.
+// add adds an access of the running block to a list of its kind. It replaces those of the block
+// whose later races are races with it too, and two of its strength remain.
 func (r *races) add(list []event, s stamp) []event {
 	first, _ := slices.BinarySearchFunc(list, r.number, func(e event, block uint64) int { return cmp.Compare(e.block, block) })
 	last := first
-	var alike [2]int // places of those of its strength
+	var alike [2]int // indices of the accesses of its strength
 	n := 0
 	for at := first; at < len(list) && list[at].block == r.number; at++ {
 		e := list[at].at

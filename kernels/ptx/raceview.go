@@ -2,14 +2,13 @@ package ptx
 
 import "slices"
 
-// cut is a set of accesses of one block: of each of its threads, those before a time.
-// It is never changed once made.
+// cut is an immutable set of accesses of one block: of each of its threads, those before a time.
 type cut struct {
-	below stamp              // what all threads of the block did before it
-	rows  []*[warpSize]stamp // by warp, what each lane did before it; nil adds nothing
+	below stamp              // includes what all threads of the block did before this
+	rows  []*[warpSize]stamp // by warp: includes what each lane did before this; nil adds nothing
 }
 
-// has reports whether the set has an access of its block.
+// has reports whether the set includes an access of its block.
 func (c *cut) has(e stamp) bool {
 	if e < c.below {
 		return true
@@ -18,16 +17,16 @@ func (c *cut) has(e stamp) bool {
 	return w < len(c.rows) && c.rows[w] != nil && e < c.rows[w][e.lane()]
 }
 
-// view is a set of accesses, never changed once made: some of one block, which are
-// kept apart as most of what happens changes them alone, and some of others.
+// view is an immutable set of accesses: some of one block, which are stored separately since most operations
+// change only them, and some of other blocks.
 type view struct {
-	block  uint64 // its number in the grid
+	block  uint64 // its linear index in the grid
 	cut           // of that block
 	others *cuts  // of other blocks, and perhaps more of that one
-	whole  *cuts  // others with cut; made when it is asked for
+	whole  *cuts  // union of others and cut; made on first use
 }
 
-// has reports whether the set has an access of a block.
+// has reports whether the set includes an access of a block.
 func (v *view) has(e stamp, block uint64) bool {
 	if v.block == block && v.cut.has(e) {
 		return true
@@ -36,7 +35,7 @@ func (v *view) has(e stamp, block uint64) bool {
 	return c != nil && c.has(e)
 }
 
-// all is the whole set.
+// all returns the whole set.
 func (v *view) all() *cuts {
 	if v.whole == nil {
 		v.whole = v.others
@@ -48,7 +47,7 @@ func (v *view) all() *cuts {
 	return v.whole
 }
 
-// known returns what is ordered in the block before what a thread does now.
+// known returns the accesses of the block that are ordered before what a thread does now.
 func (r *races) known(warp, lane int) *view {
 	w := &r.warps[warp]
 	v := &view{block: r.number, cut: cut{r.barrier, make([]*[warpSize]stamp, len(r.warps))}}
@@ -72,8 +71,8 @@ func (r *races) known(warp, lane int) *view {
 	return v
 }
 
-// join returns a view of all that some views, any of which may be nil, have.
-// Those of the block that runs become one.
+// join returns the union of some views, any of which may be nil. Those of the running block are merged into
+// one.
 func (r *races) join(views ...*view) *view {
 	var own, foreign []*view
 	for _, v := range views {
@@ -103,8 +102,8 @@ func (r *races) join(views ...*view) *view {
 	return v
 }
 
-// merge returns one view of what some views of one block have, and others of other
-// blocks. It is one of them where that has all.
+// merge returns the union of views of one block and views of other blocks; it returns one of them if that
+// includes all others.
 func merge(own, foreign []*view) *view {
 	v := &view{block: own[0].block, cut: own[0].cut, others: own[0].others}
 	for _, u := range own[1:] {
@@ -124,15 +123,15 @@ func merge(own, foreign []*view) *view {
 
 func (c *cut) equal(d cut) bool { return c.below == d.below && slices.Equal(c.rows, d.rows) }
 
-// joined returns what two sets of accesses of one block have. Its rows are those of
-// one of them where that will do.
+// joined returns the union of two sets of accesses of one block. Its rows are those of one of them if
+// possible.
 func joined(a, b cut) cut {
 	c := cut{max(a.below, b.below), a.rows}
 	if len(a.rows) == 0 {
 		c.rows = b.rows
 		return c
 	}
-	same := true // rows are those of a
+	same := true // rows is still that of a
 	for w, row := range b.rows {
 		if j := higher(a.rows[w], row); j != a.rows[w] {
 			if same {
@@ -147,8 +146,7 @@ func joined(a, b cut) cut {
 	return c
 }
 
-// higher returns a row with the later of each lane's times: one of the two where
-// that will do.
+// higher returns a row with the later of each lane's times; one of the two rows if possible.
 func higher(a, b *[warpSize]stamp) *[warpSize]stamp {
 	switch {
 	case a == b || b == nil:
@@ -174,7 +172,7 @@ func higher(a, b *[warpSize]stamp) *[warpSize]stamp {
 	return row
 }
 
-// compact puts into below what a view has of all threads of the block.
+// compact moves into below what a view includes of all threads of the block.
 func (r *races) compact(v *view) *view {
 	if v == nil || v.block != r.number {
 		return v
