@@ -12,45 +12,43 @@ import (
 	"kvcompress/trace"
 )
 
-// Engine runs the pipeline on a device. It has the methods of [ref.Engine], and
-// reports the same events. Of the cache the host keeps the context lengths alone,
-// to know how many blocks an operation needs before it asks for it.
+// Engine runs the pipeline on a device. It has the methods of [ref.Engine] and reports the same events. Of
+// the cache, the host only knows the context lengths, so that it can compute how many blocks an operation
+// needs.
 //
-// An operation that is refused has changed nothing: where blocks or inputs are
-// missing, a value does not fit, a sequence is not there. One that the device fails in
-// leaves the cache undefined; every later operation returns an error then, until
-// [Engine.Restore].
+// An operation that is refused changes nothing: blocks or inputs are missing, a value does not fit the
+// format, or a sequence is unknown. If the device fails during an operation, the cache is undefined, and
+// every later operation returns an error until [Engine.Restore].
 type Engine struct {
 	cfg     ref.Config
 	method  ref.Method
-	own     map[kv.SeqID]rules // of sequences with options of their own
+	own     map[kv.SeqID]rules // of sequences with their own options
 	state   *state
 	inputs  *ref.Inputs
 	observe func(ref.Event)
 
 	seqs map[kv.SeqID]*sequence
-	used []bool // rows that a sequence has
-	held int    // blocks
+	used []bool // rows in use
+	held int    // blocks in use
 
-	broken error // why the cache is undefined; nil if it is not
+	broken error // why the cache is undefined, or nil
 }
 
 // sequence is what the host knows of a sequence in the cache.
 type sequence struct {
 	row     int
-	prompt  int   // tokens that entered as the prompt
-	tokens  int   // that have entered
+	prompt  int   // tokens of the prompt
+	tokens  int   // all tokens
 	lengths []int // [L·H] context lengths
 
-	quantized [2]int // keys and values of each head that are quantized, in layers that are not merged
-	merged    int    // KVs of each head that are merged, in merged layers
-	retained  []int  // [pairs of heads, 2] merged keys and values that are retained
+	quantized [2]int // how many keys, and values, of each head are quantized, in layers that are not merged
+	merged    int    // how many KVs of each head are merged, in merged layers
+	retained  []int  // [pairs of heads, 2] how many of the merged keys, and values, are retained
 }
 
-// New returns an engine with an empty cache on a device, which stays the caller's.
-// open gives the tensors of a sequence when it is first prefilled. observe is
-// called after every stage with the cache as it was read back from the device; if
-// it is nil, nothing is read back.
+// New returns an engine with an empty cache on a device, which the caller must close. open returns the
+// tensors of a sequence when it is first prefilled. observe is called after every stage with the cache as
+// read back from the device; if it is nil, nothing is read back.
 func New(dev device.Device, cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event), opt Options) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -100,11 +98,10 @@ func (e *Engine) Config() ref.Config { return e.cfg }
 // sequence that is still in the cache.
 func (e *Engine) Close() error { return errors.Join(e.inputs.Close(), e.state.close()) }
 
-// Place makes the cache the last blocks of a larger one, so that kernels get larger block
-// numbers. before is the number of blocks in front of it, a multiple of 32, which count as
-// taken. To the caller, blocks are numbered from 0 as before. It is for tests of what a small cache does not
-// show, such as offsets beyond 2 GiB; the memory before is allocated, and never touched. The
-// cache has to be empty.
+// Place places the cache at the end of a larger one, so that kernels get larger block numbers. before is the
+// number of blocks in front of it, a multiple of 32, which are never free. For the caller, blocks are still
+// numbered from 0. It is for tests of what a small cache does not reach, such as offsets beyond 2 GiB; the
+// memory in front is allocated but never accessed. The cache must be empty.
 func (e *Engine) Place(before int) error {
 	s := e.state
 	if before < 0 || before%32 != 0 || len(e.seqs) > 0 || before > math.MaxInt32/e.cfg.BlockSize-e.cfg.Blocks {
@@ -127,9 +124,9 @@ func (e *Engine) Place(before int) error {
 	return nil
 }
 
-// fail notes that the device has failed in the middle of an operation.
+// fail records that the device has failed during an operation.
 func (e *Engine) fail(err error) error {
-	e.broken = fmt.Errorf("kernels: the cache is undefined, as an operation before has failed: %w", err)
+	e.broken = fmt.Errorf("kernels: the cache is undefined, because an earlier operation failed: %w", err)
 	return err
 }
 
@@ -158,7 +155,7 @@ func (e *Engine) Prefill(id kv.SeqID, n int) error {
 	return p.End()
 }
 
-// enter notes that a sequence of n tokens has its blocks.
+// enter records a sequence of n tokens whose blocks are allocated.
 func (e *Engine) enter(id kv.SeqID, row, n int) {
 	s := &sequence{row: row, prompt: n, tokens: n, lengths: slices.Repeat([]int{n}, e.state.heads())}
 	s.retained = make([]int, 2*e.state.packing.pairs()*e.cfg.Shape.KVHeads)
@@ -183,14 +180,13 @@ func (e *Engine) leave(id kv.SeqID) error {
 	return nil
 }
 
-// maxGridY is how many blocks of threads a grid has in y at most.
+// maxGridY is the largest number of thread blocks of a grid in y.
 const maxGridY = 65535
 
-// maxKVs is how many KVs a head may hold: a grid has a block in y for each partition.
+// maxKVs is the largest number of KVs of a head: a grid has a thread block in y for each partition.
 const maxKVs = maxGridY * ref.Partition
 
-// takeRow returns a row that no sequence has, for one that grows to the given
-// number of tokens.
+// takeRow returns an unused row, for a sequence that grows to the given number of tokens.
 func (e *Engine) takeRow(tokens int) (int, error) {
 	if tokens > maxKVs && e.cfg.Blocks > maxKVs/e.cfg.BlockSize {
 		return 0, fmt.Errorf("kernels: a sequence of %d tokens: a head holds at most %d", tokens, maxKVs)
@@ -252,8 +248,8 @@ func (e *Engine) Decode(ids []kv.SeqID) error {
 	return t.end(outputs)
 }
 
-// decode steps through all layers with inputs that reach the device at once. It returns
-// the attention outputs if there is an observer.
+// decode runs all layers with inputs that are uploaded together. It returns the attention outputs if there is
+// an observer.
 func (e *Engine) decode(t *Tokens, q, k, v []float32) ([]float32, error) {
 	on, err := e.uploadAll(q, k, v)
 	if err != nil {
@@ -284,8 +280,7 @@ func (e *Engine) decode(t *Tokens, q, k, v []float32) ([]float32, error) {
 	return outputs, nil
 }
 
-// uploadBatch brings a batch to the device, at the positions of the tokens that come next or,
-// with after −1, of the newest.
+// uploadBatch uploads a batch, with the positions of the next tokens or, with after = −1, of the newest.
 func (e *Engine) uploadBatch(ids []kv.SeqID, after int) (b batch, err error) {
 	rows, names, positions := make([]int32, len(ids)), make([]int32, len(ids)), make([]int32, len(ids))
 	for i, id := range ids {
@@ -410,7 +405,7 @@ func (e *Engine) compress(id kv.SeqID, s *sequence, c *change) (ref.Compressed, 
 	return done, e.report(ref.Event{Stage: ref.StageMove, Seqs: []kv.SeqID{id}, Parts: []ref.Part{ref.MovesPart(moves)}})
 }
 
-// pack folds what a decision has to be folded, and packs the survivors.
+// pack folds the KVs of a decision if the method folds, and moves the remaining KVs.
 func (e *Engine) pack(s *sequence, d decision, c *change, done *ref.Compressed) (moves, error) {
 	if c.folding != nil {
 		if err := e.state.fold(s.row, d, c.folding); err != nil {
@@ -448,7 +443,7 @@ func (e *Engine) counts(s *sequence) ref.Counts {
 	return c
 }
 
-// Release frees everything that a sequence holds.
+// Release frees all blocks of a sequence.
 func (e *Engine) Release(id kv.SeqID) error {
 	if e.broken != nil {
 		return e.broken
@@ -463,7 +458,7 @@ func (e *Engine) Release(id kv.SeqID) error {
 	return errors.Join(e.inputs.End(id), e.report(ref.Event{Stage: ref.StageRelease, Seqs: []kv.SeqID{id}}))
 }
 
-// report tells the observer what the device's memory holds after a stage.
+// report reads the cache back after a stage and passes it to the observer.
 func (e *Engine) report(ev ref.Event) error {
 	if e.observe == nil {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"kvcompress/ref/merge"
 )
 
-// heldOf and limitsOf are where a row's numbers of retained KVs, and limits, begin.
+// heldOf and limitsOf return where a row's numbers of retained KVs, and its limits, begin.
 func (s *state) heldOf(row int) device.Ptr { return s.packing.held + device.Ptr(8*row*s.heads()) }
 func (s *state) limitsOf(row int) device.Ptr {
 	return s.packing.limits + device.Ptr(8*row*s.heads())
@@ -33,16 +33,17 @@ func (e *Engine) writeHeld(s *sequence) error {
 	return e.state.dev.Write(e.state.heldOf(s.row), encode(held))
 }
 
-// retained is what is retained of tokens that are merged: of each pair of heads, K and V apart.
+// retained says which of the tokens being merged are retained, for each pair of heads, and for K and V
+// separately.
 type retained struct {
-	from, n int        // the tokens: the first one's logical index; how many
-	list    device.Ptr // [pairs, 2, n] logical indices, ascending, as many as counts says
+	from, n int        // the tokens: logical index of the first, and their number
+	list    device.Ptr // [pairs, 2, n] logical indices, ascending; counts has their numbers
 	counts  device.Ptr // [pairs, 2]
-	kept    [][]int32  // [pairs·2] the same on the host
-	limits  []float32  // [L·H·2] if there is an observer
+	kept    [][]int32  // [pairs·2] list on the host
+	limits  []float32  // [L·H·2] set only if there is an observer
 }
 
-// planMerger returns the plan of a Merger for a sequence's heads; r is what the device has chosen to retain.
+// planMerger returns the plan of a Merger for a sequence's heads. r has the tokens that the device chose to retain.
 func (e *Engine) planMerger(heads []kv.Head, m ref.Merger, r *retained) ref.Plan {
 	by, of := m.Merging(), e.cfg.Shape.KVHeads
 	return ref.PlanMerger(&e.cfg.Config, heads, m, func(pair int, part kv.Part, _, _ int) (kept []int32, limit float32) {
@@ -72,7 +73,7 @@ func (e *Engine) merge(id kv.SeqID, s *sequence, m ref.Merger, plan *ref.Plan, r
 	return total, e.writeHeld(s)
 }
 
-// retain finds out which of the tokens of a sequence that are not merged yet are retained.
+// retain determines which of a sequence's tokens that are not merged yet are retained.
 func (e *Engine) retain(seq *sequence, m ref.Merger) (*retained, error) {
 	s, by, rule := e.state, m.Merging(), m.Retention()
 	rows := 2 * by.Pairs * e.cfg.Shape.KVHeads
@@ -100,8 +101,8 @@ const (
 	byLimit
 )
 
-// listRetained lists the tokens that a rule retains, on the device and on the host. It leaves the limits for
-// later ones where the sequence's are.
+// listRetained lists the tokens that a rule retains, on the device and on the host. It sets the sequence's
+// limits for later tokens.
 func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *retained) error {
 	pairs := by.Pairs * s.cfg.Shape.KVHeads
 	rows := 2 * pairs
@@ -142,7 +143,7 @@ func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *ret
 	}
 	for i, n := range counts {
 		if n < 0 || int(n) > r.n {
-			return fmt.Errorf("kernels: compress: of %d tokens %d are retained", r.n, n)
+			return fmt.Errorf("kernels: compress: %d tokens, of which %d are retained", r.n, n)
 		}
 		if n == 0 {
 			continue
@@ -154,7 +155,7 @@ func (s *state) listRetained(row int, by ref.Merging, rule ref.Retention, r *ret
 	return nil
 }
 
-// slerpArgs returns how vectors are merged, as kernels take it.
+// slerpArgs returns a Slerp as arguments of kernels.
 func slerpArgs(by merge.Slerp) []device.Arg {
 	return []device.Arg{
 		device.F32(float32(by.T)), device.F32(float32(1 - by.T)),
@@ -162,8 +163,8 @@ func slerpArgs(by merge.Slerp) []device.Arg {
 	}
 }
 
-// mergePairs merges tokens of pairs of heads first to last−1 of a row, and frees the blocks that then hold
-// none that is not. The blocks that each takes are free.
+// mergePairs merges tokens of pairs of heads first to last−1 of a row, and frees the blocks whose KVs are
+// then all merged. The blocks that the pairs take must be free.
 func (s *state) mergePairs(row int, id kv.SeqID, by ref.Merging, r *retained, first, last int, taken []int) error {
 	z, heads := s.packing, s.cfg.Shape.KVHeads
 	merged, exact := z.merged[0][0], z.merged[0][1]
@@ -234,8 +235,8 @@ func (s *state) mergePairs(row int, id kv.SeqID, by ref.Merging, r *retained, fi
 	return nil
 }
 
-// attendMerged returns the kernel that attends in a merged layer, its module, and what it takes beside the arguments of
-// attend_partitions.
+// attendMerged returns the kernel that attends in a merged layer, its module, and the arguments that it takes in addition
+// to those of attend_partitions.
 func (s *state) attendMerged(b batch, layer int, deep bool) (file, kernel string, args []device.Arg) {
 	args = []device.Arg{
 		device.Pointer(b.merged), device.Pointer(s.layerLists(layer)),

@@ -18,9 +18,9 @@ func (e *Engine) quantize(id kv.SeqID, s *sequence, q ref.Quantizer, plan *ref.P
 	}, func() { s.quantized = now })
 }
 
-// quantizeHeads quantizes the oldest keys and values of heads first to last−1 of a row, merged ones left out: from
-// was[0] keys and was[1] values to now[0] and now[1]. It frees the blocks whose KVs are then all
-// quantized. There must be enough free blocks for the new pages.
+// quantizeHeads quantizes the oldest keys and values of heads first to last−1 of a row, except merged heads, from
+// was[0] keys and was[1] values to now[0] and now[1], and frees the blocks whose KVs are then all quantized.
+// Enough blocks must be free for the new pages.
 func (s *state) quantizeHeads(row int, id kv.SeqID, first, last int, was, now [2]int) error {
 	runs := s.quantizedRuns(first, last)
 	for _, run := range runs {
@@ -86,7 +86,8 @@ func (s *state) givePages(row int, id kv.SeqID, first, heads int, was, now [2]in
 		number(have[0]), number(have[1]), number(more[0]), number(more[1]), number(s.packing.partStride()))
 }
 
-// quantizePart quantizes n keys (part 0) or values (1) of heads of a row, from logical index from on.
+// quantizePart quantizes n keys (part 0) or values (part 1) of heads of a row, starting at logical index
+// from.
 func (s *state) quantizePart(row, part, first, heads, from, n int, f kv.Format) error {
 	d := s.cfg.Shape.HeadSize
 	kernel, work := "quantize_channels", n/f.Unit()*d
@@ -113,8 +114,8 @@ func piece(f kv.Format) int {
 	return channels
 }
 
-// attendQuantized returns the kernel that attends to quantized KVs, its module, and what it takes beside the arguments
-// of attend_partitions.
+// attendQuantized returns the kernel that attends to quantized KVs, its module, and the arguments that it takes in addition
+// to those of attend_partitions.
 func (s *state) attendQuantized(b batch, layer int) (file, kernel string, args []device.Arg) {
 	z := s.packing
 	keys, values := z.quantized[0][0], z.quantized[1][0]
@@ -124,10 +125,10 @@ func (s *state) attendQuantized(b batch, layer int) (file, kernel string, args [
 	}
 }
 
-// maxBits is the most bits of a code that the kernels read: four codes lie in two bytes.
+// maxBits is the largest number of bits of a code that the kernels read: they read four codes from two bytes.
 const maxBits = 4
 
-// supportsQuantizer returns an error if the kernels cannot quantize heads heads as a method does.
+// supportsQuantizer returns an error if the kernels do not support a method's formats, or its number of heads.
 func supportsQuantizer(q ref.Quantizer, heads int) error {
 	keys, values := q.Formats()
 	if values.Kind != kv.PerToken || keys.Kind != kv.PerChannel && keys.Kind != kv.PerToken || keys.Group != values.Group || keys.Bits > maxBits || values.Bits > maxBits {

@@ -9,11 +9,11 @@ import (
 	"kvcompress/ref/quant"
 )
 
-// Merge appends n keys or values of a pair of heads, those from [Head.End] of the part on, to a merged segment of the
-// format that both read, and takes the pages for it: they are the shallower layer's head's. The heads are number shallow
-// and deep of L·H; the KVs must be in the plain segments of both, and equally many of each merged already. limit is
-// kept with the segment. It returns *ErrNoBlocks, with nothing changed, if the pages are not
-// there.
+// Merge merges the next n keys or values of two heads, from index [Head.End] on, and appends them to a merged
+// segment that both heads read. The pages belong to the head of the shallower layer. shallow and deep are the
+// heads' numbers among the sequence's L·H. The KVs must be in the plain segments of both heads, and both
+// heads must have merged equally many so far. limit is stored in the segment. If there are too few free
+// blocks it returns *ErrNoBlocks and changes nothing.
 func (c *Cache) Merge(s *Sequence, shallow, deep int, part Part, f Format, by merge.Slerp, n int, limit float32) error {
 	p, err := c.Merged(s, shallow, deep, part, f, by, n, limit)
 	if err != nil {
@@ -27,7 +27,7 @@ func (c *Cache) Merged(s *Sequence, shallow, deep int, part Part, f Format, by m
 	x, y := &s.Heads[deep], &s.Heads[shallow]
 	end, d := x.End(part), c.cfg.Shape.HeadSize
 	if part != Keys && part != Values || shallow == deep || f.Kind != Merged || n < 1 || y.End(part) != end || end < max(x.First, y.First) || n > min(x.KVs(), y.KVs())-end {
-		return nil, fmt.Errorf("kv: no %d of %v from %d on of heads %d and %d can be merged, of which the first has KVs %d to %d", n, part, end, shallow, deep, y.First, y.KVs())
+		return nil, fmt.Errorf("kv: cannot merge %d of %v from KV %d on in heads %d and %d: the plain segment of the first has KVs %d up to %d", n, part, end, shallow, deep, y.First, y.KVs())
 	}
 	if err := c.cfg.Check(f); err != nil {
 		return nil, err
@@ -55,8 +55,8 @@ func (c *Cache) Merged(s *Sequence, shallow, deep int, part Part, f Format, by m
 	return p, nil
 }
 
-// packDirections writes directions [n, D] to the units of p: in the cache's type, and where the format has bits, then in
-// quantized groups of channels.
+// packDirections encodes directions [n, D] into the units of p: in the cache's dtype or, if the format has bits,
+// rounded to that dtype and then quantized in groups of channels.
 func (c *Cache) packDirections(p *Packed, x []float32) error {
 	stored := make([]byte, len(x)*c.cfg.DType.Size())
 	c.cfg.DType.Encode(stored, x)
@@ -72,14 +72,15 @@ func (c *Cache) packDirections(p *Packed, x []float32) error {
 	return nil
 }
 
-// merged reads n keys or values of one of the layers from consecutive units of a merged page: [n, D].
+// merged reads n keys or values of one of the two layers from consecutive units of a merged page into dst,
+// [n, D].
 func (r *Reader) merged(dst []float32, page []byte, size, n int, f Format, deep bool) {
 	cfg, d := &r.Cache.cfg, r.Cache.cfg.Shape.HeadSize
 	if f.Bits > 0 {
 		numbers := r.decode(page[d*f.Bits/8:], size, n, 2*d/f.Group)
 		quant.ReadTokens(dst, page, size, numbers, d, f.Group, f.Bits)
 	}
-	at := size - 2*normBytes // of a unit, where its norms are
+	at := size - 2*normBytes // offset of the norm in a unit
 	if deep {
 		at += normBytes
 	}
@@ -95,14 +96,14 @@ func (r *Reader) merged(dst []float32, page []byte, size, n int, f Format, deep 
 	}
 }
 
-// Retain appends keys or values of a head, of ascending logical indices, as they are in its plain segment, to an exact
-// segment behind its merged one, and takes the pages for it. It returns *ErrNoBlocks, with nothing
-// changed, if the pages are not there.
+// Retain copies keys or values of a head, whose logical indices ascend, unchanged from its plain segment to
+// an exact segment after its merged one. If there are too few free blocks it returns *ErrNoBlocks and changes
+// nothing.
 func (c *Cache) Retain(s *Sequence, head int, part Part, kvs []int32) error {
 	h, f := &s.Heads[head], Format{Kind: Exact}
 	list := h.list(part)
 	if len(*list) == 0 || len(kvs) == 0 {
-		return fmt.Errorf("kv: %d of %v of a head with %d segments of them cannot be retained", len(kvs), part, len(*list))
+		return fmt.Errorf("kv: cannot retain %d of %v in a head with %d segments of %[2]v", len(kvs), part, len(*list))
 	}
 	last := int32(-1)
 	held := 0
@@ -112,7 +113,7 @@ func (c *Cache) Retain(s *Sequence, head int, part Part, kvs []int32) error {
 	}
 	for _, i := range kvs {
 		if i <= last || int(i) < h.First || int(i) >= h.KVs() {
-			return fmt.Errorf("kv: KV %d cannot be retained of a head with KVs %d to %d, after %d", i, h.First, h.KVs(), last)
+			return fmt.Errorf("kv: cannot retain KV %d after KV %[4]d: the head's plain segment has KVs %[2]d up to %[3]d", i, h.First, h.KVs(), last)
 		}
 		last = i
 	}

@@ -37,7 +37,7 @@ func TestPut(t *testing.T) {
 		t.Errorf("%+v", s.Heads)
 	}
 	for i := range s.Heads {
-		if err := c.Holds(&s.Heads[i]); err != nil {
+		if err := c.CheckHead(&s.Heads[i]); err != nil {
 			t.Error(err)
 		}
 	}

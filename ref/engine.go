@@ -280,7 +280,7 @@ func (e *Engine) Restore(c *kv.Cache) error {
 		s := restored.Sequence(id)
 		for i := range s.Heads {
 			h := &s.Heads[i]
-			if err := restored.Holds(h); err != nil {
+			if err := restored.CheckHead(h); err != nil {
 				return fmt.Errorf("ref: restore: sequence %d, head %d of L·H: %w", id, i, err)
 			}
 			if err := e.ownPages(s, i); err != nil {

@@ -104,7 +104,7 @@ func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan, packed []*kv.Packed) (
 		}
 		for i := first; i < last; i++ {
 			for _, head := range pairs[i] {
-				e.cache.Leave(&s.Heads[head])
+				e.cache.TrimPlain(&s.Heads[head])
 			}
 		}
 		return nil

@@ -115,7 +115,7 @@ func (e *Engine) quantize(s *kv.Sequence, q Quantizer, p *Plan, packed []*kv.Pac
 			}
 		}
 		for i := first; i < last; i++ {
-			e.cache.Leave(&s.Heads[i])
+			e.cache.TrimPlain(&s.Heads[i])
 			total += taken[i]
 		}
 		return nil
