@@ -215,47 +215,47 @@ type LogReport struct {
 // LogRequest is one request of a log, as measured and as projected. What was not measured is
 // absent.
 type LogRequest struct {
-	ID            string  `json:"id,omitempty"`
-	Input         int     `json:"input_tokens"`
-	Output        int     `json:"output_tokens"`
-	TTFT          float64 `json:"measured_ttft_ms,omitempty"`
-	TPOT          float64 `json:"measured_tpot_ms,omitempty"`
-	E2E           float64 `json:"measured_e2e_s,omitempty"`
-	ProjectedTTFT float64 `json:"ttft_ms"`
-	ProjectedTPOT float64 `json:"tpot_ms,omitempty"`
-	ProjectedE2E  float64 `json:"e2e_s"`
+	ID            string   `json:"id,omitempty"`
+	Input         int      `json:"input_tokens"`
+	Output        int      `json:"output_tokens"`
+	TTFT          *float64 `json:"measured_ttft_ms,omitempty"`
+	TPOT          *float64 `json:"measured_tpot_ms,omitempty"`
+	E2E           *float64 `json:"measured_e2e_s,omitempty"`
+	ProjectedTTFT float64  `json:"ttft_ms"`
+	ProjectedTPOT *float64 `json:"tpot_ms,omitempty"`
+	ProjectedE2E  float64  `json:"e2e_s"`
 }
 
 // LogSummary is the means over a log, in seconds. Errors are parts, above 0 where the
 // projection is above what was measured; those by request are mean absolute errors of each
 // request's own time. What was not measured is absent.
 type LogSummary struct {
-	Rows             int     `json:"rows"`
-	Requests         int     `json:"num_requests"`
-	Factors          string  `json:"factors_of"`
-	Other            string  `json:"factors_of_other,omitempty"` // see Fit.Suits
-	Expected         string  `json:"error_to_expect"`            // see Fit.Expected
-	TTFT             float64 `json:"mean_ttft_s"`
-	TPOT             float64 `json:"mean_tpot_s"`
-	E2E              float64 `json:"mean_e2e_s"`
-	Duration         float64 `json:"duration_s"`
-	MeasuredTTFT     float64 `json:"measured_mean_ttft_s,omitempty"`
-	MeasuredTPOT     float64 `json:"measured_mean_tpot_s,omitempty"`
-	MeasuredE2E      float64 `json:"measured_mean_e2e_s,omitempty"`
-	MeasuredDuration float64 `json:"measured_duration_s,omitempty"`
-	TTFTError        float64 `json:"mean_ttft_error,omitempty"`
-	TPOTError        float64 `json:"mean_tpot_error,omitempty"`
-	E2EError         float64 `json:"mean_e2e_error,omitempty"`
-	DurationError    float64 `json:"duration_error,omitempty"`
-	RequestTTFT      float64 `json:"request_ttft_mape,omitempty"`
-	RequestTPOT      float64 `json:"request_tpot_mape,omitempty"`
-	RequestE2E       float64 `json:"request_e2e_mape,omitempty"`
+	Rows             int      `json:"rows"`
+	Requests         int      `json:"num_requests"`
+	Factors          string   `json:"factors_of"`
+	Other            string   `json:"factors_of_other,omitempty"` // see Fit.Suits
+	Expected         string   `json:"error_to_expect"`            // see Fit.Expected
+	TTFT             float64  `json:"mean_ttft_s"`
+	TPOT             float64  `json:"mean_tpot_s"`
+	E2E              float64  `json:"mean_e2e_s"`
+	Duration         float64  `json:"duration_s"`
+	MeasuredTTFT     *float64 `json:"measured_mean_ttft_s,omitempty"`
+	MeasuredTPOT     *float64 `json:"measured_mean_tpot_s,omitempty"`
+	MeasuredE2E      *float64 `json:"measured_mean_e2e_s,omitempty"`
+	MeasuredDuration *float64 `json:"measured_duration_s,omitempty"`
+	TTFTError        *float64 `json:"mean_ttft_error,omitempty"`
+	TPOTError        *float64 `json:"mean_tpot_error,omitempty"`
+	E2EError         *float64 `json:"mean_e2e_error,omitempty"`
+	DurationError    *float64 `json:"duration_error,omitempty"`
+	RequestTTFT      *float64 `json:"request_ttft_mape,omitempty"`
+	RequestTPOT      *float64 `json:"request_tpot_mape,omitempty"`
+	RequestE2E       *float64 `json:"request_e2e_mape,omitempty"`
 
 	// The errors of the means under the names that every form of serving measurement has:
 	// the throughput is of the whole log, and its error follows from the durations.
-	TTFTMAPE       float64 `json:"ttft_mape,omitempty"`
-	TPOTMAPE       float64 `json:"tpot_mape,omitempty"`
-	ThroughputMAPE float64 `json:"throughput_mape,omitempty"`
+	TTFTMAPE       *float64 `json:"ttft_mape,omitempty"`
+	TPOTMAPE       *float64 `json:"tpot_mape,omitempty"`
+	ThroughputMAPE *float64 `json:"throughput_mape,omitempty"`
 }
 
 // Report projects the log by a fit and compares.
@@ -268,53 +268,30 @@ func (c *LogCase) Report(ctx context.Context, f *Fit) (*LogReport, error) {
 	r := &LogReport{Summary: LogSummary{
 		Rows: len(c.Requests), Requests: len(c.Requests), Factors: f.Of, Other: f.Suits(&c.Deployment.Card, sim.VLLMV1), Expected: f.Expected(&c.Deployment.Card, sim.VLLMV1),
 		TTFT: p[0].ttft, TPOT: p[0].tpot, Duration: p[0].total,
-		MeasuredTTFT: m.ttft, MeasuredTPOT: m.tpot, MeasuredDuration: m.total,
+		MeasuredTTFT: known(m.ttft), MeasuredTPOT: known(m.tpot), MeasuredDuration: known(m.total),
+		TTFTError: off(p[0].ttft, m.ttft), TPOTError: off(p[0].tpot, m.tpot), DurationError: off(p[0].total, m.total),
 	}}
 	s := &r.Summary
-	var ttft, tpot, e2e meanError
-	measuredE2E := 0
+	var ttft, tpot, e2e errorSum
+	measuredE2E := 0.0
 	for i, q := range c.Requests {
-		x := LogRequest{ID: q.ID, Input: q.Input, Output: q.Output, TTFT: q.TTFT, TPOT: q.TPOT, E2E: q.E2E}
-		x.ProjectedTTFT, x.ProjectedTPOT, x.ProjectedE2E = c.times(i, f)
-		r.Requests = append(r.Requests, x)
-		ttft.add(x.ProjectedTTFT, q.TTFT)
-		tpot.add(x.ProjectedTPOT, q.TPOT)
-		e2e.add(x.ProjectedE2E, q.E2E)
-		s.E2E += x.ProjectedE2E / float64(len(c.Requests))
-		if q.E2E > 0 {
-			s.MeasuredE2E += q.E2E
-			measuredE2E++
-		}
+		t, each, whole := c.times(i, f)
+		r.Requests = append(r.Requests, LogRequest{
+			ID: q.ID, Input: q.Input, Output: q.Output, TTFT: known(q.TTFT), TPOT: known(q.TPOT), E2E: known(q.E2E),
+			ProjectedTTFT: t, ProjectedTPOT: known(each), ProjectedE2E: whole,
+		})
+		ttft.addKnown(off(t, q.TTFT))
+		tpot.addKnown(off(each, q.TPOT))
+		e2e.addKnown(off(whole, q.E2E))
+		s.E2E += whole / float64(len(c.Requests))
+		measuredE2E += q.E2E
 	}
-	s.MeasuredE2E /= float64(max(1, measuredE2E))
-	s.RequestTTFT, s.RequestTPOT, s.RequestE2E = ttft.mean(), tpot.mean(), e2e.mean()
-	s.TTFTError, s.TPOTError, s.E2EError, s.DurationError = off(s.TTFT, s.MeasuredTTFT), off(s.TPOT, s.MeasuredTPOT), off(s.E2E, s.MeasuredE2E), off(s.Duration, s.MeasuredDuration)
-	s.TTFTMAPE, s.TPOTMAPE = math.Abs(s.TTFTError), math.Abs(s.TPOTError)
-	if s.MeasuredDuration > 0 {
-		s.ThroughputMAPE = math.Abs(s.MeasuredDuration/s.Duration - 1)
+	s.MeasuredE2E = known(measuredE2E / float64(max(1, e2e.n)))
+	s.E2EError = off(s.E2E, measuredE2E/float64(max(1, e2e.n)))
+	s.RequestTTFT, s.RequestTPOT, s.RequestE2E = ttft.mape(), tpot.mape(), e2e.mape()
+	s.TTFTMAPE, s.TPOTMAPE = absolute(s.TTFTError), absolute(s.TPOTError)
+	if m.total > 0 {
+		s.ThroughputMAPE = new(math.Abs(m.total/s.Duration - 1))
 	}
 	return r, nil
 }
-
-// off returns the error of a projection as a part of what was measured; 0 where nothing was.
-func off(projected, measured float64) float64 {
-	if measured == 0 {
-		return 0
-	}
-	return projected/measured - 1
-}
-
-// meanError is a mean absolute error.
-type meanError struct {
-	sum float64
-	n   int
-}
-
-func (e *meanError) add(projected, measured float64) {
-	if measured > 0 {
-		e.sum += math.Abs(projected/measured - 1)
-		e.n++
-	}
-}
-
-func (e *meanError) mean() float64 { return e.sum / float64(max(1, e.n)) }
