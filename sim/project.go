@@ -62,9 +62,9 @@ type Projection struct {
 
 	// Of disaggregated servers: prompts whose KVs were sent, and in seconds how long they
 	// waited in all for the link of their server and were on it.
-	Sent     int     `json:"kvs_sent,omitempty"`
-	LinkWait float64 `json:"kv_link_wait,omitempty"`
-	LinkBusy float64 `json:"kv_link_busy,omitempty"`
+	Sent     int     `json:"kvs_sent"`
+	LinkWait float64 `json:"kv_link_wait"`
+	LinkBusy float64 `json:"kv_link_busy"`
 }
 
 // ErrMaxSteps is in the error of a projection that reached Plan.MaxSteps.

@@ -66,14 +66,14 @@ type AllAtOnce interface {
 type Result struct {
 	Seq          kv.SeqID `json:"-"` // as steps name it
 	ID           string   `json:"id"`
-	Replica      int      `json:"replica,omitempty"` // that served it, of several
+	Replica      int      `json:"replica"` // that served it, of several
 	Arrival      int64    `json:"arrival_ns"`
 	Admitted     int64    `json:"admitted_ns"`    // its first prefill began
 	FirstToken   int64    `json:"first_token_ns"` // its first prefill ended
 	Finished     int64    `json:"finished_ns"`
 	PromptTokens int      `json:"prompt_tokens"`
-	Cached       int      `json:"cached_tokens,omitempty"` // of them, and of recomputed ones, that a prefix cache had
-	OutputTokens int      `json:"output_tokens"`           // generated
+	Cached       int      `json:"cached_tokens"` // of them, and of recomputed ones, that a prefix cache had
+	OutputTokens int      `json:"output_tokens"` // generated
 	Preemptions  int      `json:"preemptions"`
 	Recomputed   int      `json:"recomputed_tokens"` // prefilled again after preemptions
 	Error        string   `json:"error,omitempty"`   // why it was refused

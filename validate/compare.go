@@ -32,8 +32,8 @@ type comparison struct {
 // Tally counts what was compared.
 type Tally struct {
 	Values    int    `json:"values_compared"`
-	Tolerated int    `json:"values_tolerated,omitempty"` // of them, that have other bits and agree by the tolerance
-	MaxULPs   uint64 `json:"max_ulp,omitempty"`          // how far the farthest of those are off
+	Tolerated int    `json:"values_tolerated"`  // of them, that have other bits and agree by the tolerance
+	MaxULPs   uint64 `json:"max_ulp,omitempty"` // how far the farthest of those are off
 }
 
 // Add takes in what was compared elsewhere.

@@ -293,8 +293,8 @@ type RandomResult struct {
 type MethodPipelines struct {
 	Method    string `json:"method"`
 	Pipelines int    `json:"pipelines"`
-	Refused   int    `json:"refused,omitempty"` // besides, by the engine under test
-	Why       string `json:"why,omitempty"`     // the last of them was
+	Refused   int    `json:"refused"`       // besides, by the engine under test
+	Why       string `json:"why,omitempty"` // the last of them was
 }
 
 // Failed is a pipeline that failed, and the smallest like it that does.

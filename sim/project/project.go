@@ -47,17 +47,17 @@ type Result struct {
 	Memory   cost.Memory   `json:"memory"`
 	Metrics  stats.Summary `json:"metrics"`
 	Time     []cost.Share  `json:"time"`                       // by term
-	Client   float64       `json:"client_seconds,omitempty"`   // of TTFT and E2E, what clients and the API add: see cost.RequestTerm
+	Client   float64       `json:"client_seconds"`             // of TTFT and E2E, what clients and the API add: see cost.RequestTerm
 	Factors  string        `json:"factors_of"`                 // what the terms' factors were fitted to
 	Other    string        `json:"factors_of_other,omitempty"` // in what that is something else than is projected: see cost.Fit.Suits
 	Expected string        `json:"error_to_expect"`            // of the time, in words: see cost.Fit.Expected
 	Bound    Bound         `json:"bound"`
-	Reading  string        `json:"reading"`                       // what limits it, in a sentence or two
-	Refusal  string        `json:"refusal,omitempty"`             // why the first request that was refused was
-	TooLong  int64         `json:"longer_than_context,omitempty"` // requests that were served though the model's context does not hold them
-	Link     *LinkUse      `json:"kv_link,omitempty"`             // of disaggregated servers
-	Notes    []string      `json:"notes,omitempty"`               // what is taken for granted because of the method
-	Partial  bool          `json:"partial"`                       // it was ended before the last request was
+	Reading  string        `json:"reading"`             // what limits it, in a sentence or two
+	Refusal  string        `json:"refusal,omitempty"`   // why the first request that was refused was
+	TooLong  int64         `json:"longer_than_context"` // requests that were served though the model's context does not hold them
+	Link     *LinkUse      `json:"kv_link,omitempty"`   // of disaggregated servers
+	Notes    []string      `json:"notes,omitempty"`     // what is taken for granted because of the method
+	Partial  bool          `json:"partial"`             // it was ended before the last request was
 }
 
 // LinkUse is what sending KVs from servers that prefill to those that decode took.
