@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -38,15 +39,31 @@ type Cell struct {
 
 	N       int     `json:"n"`       // prompts
 	Missing int     `json:"missing"` // prompts of the plan that are not in it
-	Score   float64 `json:"score"`   // mean, with the limits of a 95 % interval; 0 of no prompt
+	Score   float64 `json:"score"`   // mean, with the limits of a 95 % interval; as all that follows, of no prompt 0, and absent in JSON
 	Low     float64 `json:"low"`
 	High    float64 `json:"high"`
 
-	Exact      float64 `json:"exact"`      // part of the prompts whose answer is right as a whole
-	Relative   float64 `json:"relative"`   // of the full cache's score; 0 where that is 0
-	Divergence float64 `json:"divergence"` // mean, in nats
-	Bytes      float64 `json:"bytes"`      // part of the full cache's, mean
-	Peak       float64 `json:"peak"`
+	Exact      float64  `json:"exact"`              // part of the prompts whose answer is right as a whole
+	Relative   *float64 `json:"relative,omitempty"` // of the full cache's score; nil where that is 0
+	Divergence float64  `json:"divergence"`         // mean, in nats
+	Bytes      float64  `json:"bytes"`              // part of the full cache's, mean
+	Peak       float64  `json:"peak"`
+}
+
+// MarshalJSON leaves out the figures of a cell without prompts.
+func (c *Cell) MarshalJSON() ([]byte, error) {
+	type cell Cell
+	if c.N > 0 {
+		return json.Marshal((*cell)(c))
+	}
+	return json.Marshal(struct {
+		Mode     Mode   `json:"mode"`
+		Budget   Budget `json:"budget"`
+		Row      string `json:"method"`
+		Category string `json:"category"`
+		N        int    `json:"n"`
+		Missing  int    `json:"missing"`
+	}{c.Mode, c.Budget, c.Row, c.Category, c.N, c.Missing})
 }
 
 // Ranking orders the methods of one mode and budget by their mean score over all
@@ -60,13 +77,13 @@ type Ranking struct {
 
 // Ranked is a method's place.
 type Ranked struct {
-	Row      string  `json:"method"`
-	Score    float64 `json:"score"` // mean over the categories, with the limits of a 95 % interval
-	Low      float64 `json:"low"`
-	High     float64 `json:"high"`
-	Relative float64 `json:"relative"` // of the full cache's score
-	Bytes    float64 `json:"bytes"`
-	Peak     float64 `json:"peak"`
+	Row      string   `json:"method"`
+	Score    float64  `json:"score"` // mean over the categories, with the limits of a 95 % interval
+	Low      float64  `json:"low"`
+	High     float64  `json:"high"`
+	Relative *float64 `json:"relative,omitempty"` // of the full cache's score; nil where that is 0
+	Bytes    float64  `json:"bytes"`
+	Peak     float64  `json:"peak"`
 
 	// P is the p-value of the paired randomization test of the method against the first of
 	// its ranking on the same contexts, adjusted by Holm's method over the ranking. Tied
@@ -238,9 +255,8 @@ func (t *Table) cells(planned map[place]int, byCategory, full map[string][]Run, 
 		if interval, err := stat.Mean(scores); err == nil { // scores are from 0 to 1
 			c.Low, c.High = interval.Low, interval.High
 		}
-		c.Relative = 1
-		if row != Full {
-			c.Relative = over(c.Score, meanScore(full[category]))
+		if c.N > 0 {
+			c.Relative = partOf(c.Score, meanScore(full[category]))
 		}
 		t.Cells = append(t.Cells, c)
 	}
@@ -252,6 +268,14 @@ func meanScore(runs []Run) float64 {
 		sum += r.Score
 	}
 	return sum / float64(max(1, len(runs)))
+}
+
+// partOf returns which part of the full cache's score a score is; nil where that is 0.
+func partOf(score, full float64) *float64 {
+	if full == 0 {
+		return nil
+	}
+	return new(score / full)
 }
 
 func over(a, b float64) float64 {
@@ -283,7 +307,7 @@ func (b *Bench) ranked(row string, units, full []unitMean) Ranked {
 	for _, u := range full {
 		whole += u.mean() / float64(len(full))
 	}
-	r.Relative = over(r.Score, whole)
+	r.Relative = partOf(r.Score, whole)
 	for i, name := range b.Plan.Models {
 		n := 0
 		for _, u := range units {
