@@ -15,9 +15,19 @@ import (
 // ErrNotRegular is the error for a directory, a device, a pipe or a socket.
 var ErrNotRegular = errors.New("not a regular file")
 
-// Open opens a file of fsys. Its errors do not name the file.
+// ErrBrokenLink is the error for a symbolic link to a file that does not exist. It is not
+// fs.ErrNotExist, so that a file which may be left out is not taken to be left out.
+var ErrBrokenLink = errors.New("a symbolic link to a file that does not exist")
+
+// Open opens a file of fsys, which has to be an fs.StatFS if it may hold pipes, as that of
+// os.DirFS is. Its errors do not name the file.
 func Open(fsys fs.FS, name string) (fs.File, error) {
 	info, err := fs.Stat(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, linked := fs.Lstat(fsys, name); linked == nil {
+			return nil, ErrBrokenLink
+		}
+	}
 	if err != nil {
 		return nil, Short(err)
 	}
@@ -34,6 +44,11 @@ func Open(fsys fs.FS, name string) (fs.File, error) {
 // OpenFile is Open for a path. A file so opened can be read in parts.
 func OpenFile(path string) (*os.File, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, linked := os.Lstat(path); linked == nil {
+			return nil, ErrBrokenLink
+		}
+	}
 	if err != nil {
 		return nil, Short(err)
 	}
