@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -115,7 +116,7 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 		if s.server != "" && s.server != sim.VLLMV1 {
 			return nil, usagef("%s is a log of requests, which are taken to be of vLLM V1: server %s is for serving runs", name, s.server)
 		}
-		c, err := logCase(ctx, text, name, s)
+		c, err := logCase(text, name, s)
 		return &cost.Source{Name: name, Log: c, Server: s.engine}, err
 	}
 	if s.model != "" || s.tp != 0 || s.blocks != 0 {
@@ -146,8 +147,8 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 	return &cost.Source{Name: name, Serving: cases, Server: s.engine}, err
 }
 
-// logCase reads a log of measured requests and serves them once.
-func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*cost.LogCase, error) {
+// logCase reads a log of measured requests.
+func logCase(text []byte, name string, s servingSetup) (*cost.LogCase, error) {
 	if s.model == "" || s.gpu == "" {
 		return nil, usagef("%s is a log of requests, which does not say what served them: want its model and gpu", name)
 	}
@@ -184,7 +185,7 @@ func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*co
 		}
 		d.BlocksGiven *= d.Heads()
 	}
-	c, err := cost.NewLogCase(ctx, d, limits, list)
+	c, err := cost.NewLogCase(d, limits, list)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -361,15 +362,18 @@ func (f *simFlags) runLogCases(cmd *cobra.Command, text []byte, name string, s s
 	if err != nil {
 		return err
 	}
-	c, err := logCase(ctx, text, name, s)
+	c, err := logCase(text, name, s)
 	if err != nil {
-		return interrupted(err, "nothing is written")
+		return err
 	}
 	fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
 	report, err := c.Report(ctx, &fit)
 	clear()
-	if err != nil {
+	if errors.Is(err, context.Canceled) {
 		return interrupted(err, "nothing is written")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	if f.asJSON {
 		return printJSON(w, report)

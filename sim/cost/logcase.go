@@ -93,18 +93,22 @@ type LogCase struct {
 	done sim.Work
 }
 
-// NewLogCase returns the case of a log on a deployment, with the limits of a batch, and
-// serves it once.
-func NewLogCase(ctx context.Context, d Deployment, limits sim.Limits, requests []LoggedRequest) (*LogCase, error) {
+// NewLogCase returns the case of a log on a deployment, with the limits of a batch.
+func NewLogCase(d Deployment, limits sim.Limits, requests []LoggedRequest) (*LogCase, error) {
 	plan, memory, err := d.plan(limits)
 	if err != nil {
 		return nil, err
 	}
-	c := &LogCase{Deployment: d, Memory: memory, Requests: requests, plan: plan, Results: make([]sim.Result, len(requests))}
-	return c, c.serve(ctx, &Fit{Factors: ServerFactors(), Overlap: true, Of: "a start"})
+	return &LogCase{Deployment: d, Memory: memory, Requests: requests, plan: plan, Results: make([]sim.Result, len(requests))}, nil
 }
 
-// serve projects the requests by a fit, and keeps their results.
+// start serves the log once, by the factors with which fits start: [LogCase.work] is then known.
+func (c *LogCase) start(ctx context.Context) error {
+	_, err := c.outcomes(ctx, &Fit{Factors: ServerFactors(), Overlap: true, Of: "a start"})
+	return err
+}
+
+// serve projects the requests by a fit, and keeps their results. Each request is a piece of work.
 func (c *LogCase) serve(ctx context.Context, f *Fit) error {
 	rates, products, err := c.Deployment.Costs(f)
 	if err != nil {
@@ -145,11 +149,17 @@ func (c *LogCase) times(i int, f *Fit) (ttft, tpot, e2e float64) {
 // with the load.
 const logParts = 8
 
+// outcomes projects the log. For a fit that is one run of many, whose requests are not counted.
 func (c *LogCase) outcomes(ctx context.Context, f *Fit) ([]outcome, error) {
-	if err := c.serve(ctx, f); err != nil {
+	if err := c.serve(work.Watch(ctx, func() {}), f); err != nil {
 		return nil, err
 	}
-	return c.means(func(i int) (ttft, tpot, e2e float64) { return c.times(i, f) }), nil
+	return c.projected(f), nil
+}
+
+// projected returns the means of the last projection.
+func (c *LogCase) projected(f *Fit) []outcome {
+	return c.means(func(i int) (ttft, tpot, e2e float64) { return c.times(i, f) })
 }
 
 func (c *LogCase) measured() []outcome {
@@ -260,11 +270,10 @@ type LogSummary struct {
 
 // Report projects the log by a fit and compares.
 func (c *LogCase) Report(ctx context.Context, f *Fit) (*LogReport, error) {
-	p, err := c.outcomes(ctx, f)
-	if err != nil {
+	if err := c.serve(ctx, f); err != nil {
 		return nil, err
 	}
-	m := c.measured()[0]
+	p, m := c.projected(f), c.measured()[0]
 	r := &LogReport{Summary: LogSummary{
 		Rows: len(c.Requests), Requests: len(c.Requests), Factors: f.Of, Other: f.Suits(&c.Deployment.Card, sim.VLLMV1), Expected: f.Expected(&c.Deployment.Card, sim.VLLMV1),
 		TTFT: p[0].ttft, TPOT: p[0].tpot, Duration: p[0].total,

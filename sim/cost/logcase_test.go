@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"kvcompress/internal/work"
 	"kvcompress/sim"
 )
 
@@ -70,13 +71,21 @@ func TestLogByHand(t *testing.T) {
 		{Arrival: 2.005, Input: 10, Output: 1, TTFT: 10},
 	}
 	limits := sim.Limits{MaxNumSeqs: 8, MaxNumBatchedTokens: 100}
-	c, err := NewLogCase(context.Background(), deployment(t, "llama-3.1-8b", "l4"), limits, list)
+	c, err := NewLogCase(deployment(t, "llama-3.1-8b", "l4"), limits, list)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := c.Report(context.Background(), &Fit{Of: "a test", Card: "l4", Factors: Factors{"step": 10_000, RequestTerm: 5000}})
+	steps := 0
+	counted := work.Watch(context.Background(), func() { steps++ })
+	r, err := c.Report(counted, &Fit{Of: "a test", Card: "l4", Factors: Factors{"step": 10_000, RequestTerm: 5000}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if steps != len(list) {
+		t.Errorf("progress of %d for %d requests", steps, len(list))
+	}
+	if err := c.start(counted); err != nil || steps != len(list) {
+		t.Errorf("a projection of many counts its requests: %d, %v", steps, err)
 	}
 	// 1: 10, 20 and 30 ms. 2: 10, 20 ms. 3 arrives 5 ms into that step: first token at 20 of it.
 	for i, want := range [][3]float64{{15, 10, 0.035}, {15, 10, 0.025}, {20, 0, 0.020}} {
@@ -113,7 +122,7 @@ func TestLogByHand(t *testing.T) {
 	}
 
 	list[1].Output = 200_000
-	if _, err := NewLogCase(context.Background(), deployment(t, "llama-3.1-8b", "l4"), limits, list); err == nil || !strings.Contains(err.Error(), "of 3 requests 1 do not finish") {
+	if _, err := c.Report(context.Background(), &Fit{Factors: ServerFactors()}); err == nil || !strings.Contains(err.Error(), "of 3 requests 1 do not finish") {
 		t.Errorf("%v", err)
 	}
 }

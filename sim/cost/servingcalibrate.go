@@ -86,6 +86,11 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 	p := &Profile{Version: profileVersion}
 	var current, old []*Source
 	for _, s := range sources {
+		if s.Log != nil {
+			if err := s.Log.start(ctx); err != nil {
+				return nil, fmt.Errorf("%s: %w", s.Name, err)
+			}
+		}
 		p.File += ", " + s.Name
 		if s.old() {
 			old = append(old, s)
