@@ -64,10 +64,13 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 		if err := first(r.problems()); err != nil {
 			return nil, &Error{Request: r.ID, Err: err}
 		}
-		if err := c.check(r); err != nil {
+		err := c.check(r)
+		if err == nil {
+			err = c.add(r)
+		}
+		if err != nil {
 			return nil, &Error{Request: r.ID, Err: err}
 		}
-		c.add(r)
 	}
 	if len(requests) == 0 {
 		return nil, &Error{Err: errNoRequests}
@@ -106,9 +109,9 @@ func OpenContext(ctx context.Context, fsys fs.FS, name string) (*Trace, error) {
 // Stream reads the trace at the root of fsys without holding its requests: it reads
 // trace.json, and the requests as they are ranged over, which may be done again. It
 // finds what Open finds, but that tensors are missing, and ends with the first
-// error. Of the requests it holds ids that are no numbers, and of numbers that do not follow
-// each other a bit each. name
-// is what stands before the files' names in errors.
+// error; that an id occurs again, where there are many ids that are no numbers, it finds after
+// the last request. What it holds does not grow with the requests. name is what stands before
+// the files' names in errors.
 func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 	meta := readMeta(fsys)
 	if err := first(meta.errs); err != nil {
@@ -122,7 +125,8 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 			return
 		}
 		defer f.Close()
-		c := collector{block: meta.PrefixBlockTokens, lineOf: func(id string) int { return lineOf(fsys, id) }}
+		c := collector{ids: idSet{most: mostNamed}, block: meta.PrefixBlockTokens, lineOf: func(id string) int { return lineOf(fsys, id) }}
+		defer c.ids.close()
 		any := false
 		for l := range scanLines(f) {
 			any = true
@@ -130,17 +134,26 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 			if err == nil {
 				err = c.check(l.req)
 			}
+			if err == nil {
+				err = c.add(l.req)
+			}
 			if err != nil {
 				yield(Request{}, &Error{File: file, Line: l.number, Request: l.req.ID, Err: err})
 				return
 			}
-			c.add(l.req)
 			if !yield(l.req, nil) {
 				return
 			}
 		}
 		if !any {
 			yield(Request{}, &Error{File: file, Err: errNoRequests})
+		}
+		for again, err := range c.ids.repeated(context.Background(), fsys) {
+			if err == nil {
+				err = &duplicateError{line: again.before}
+			}
+			yield(Request{}, &Error{File: file, Line: again.line, Request: again.id, Err: err})
+			return
 		}
 	}, nil
 }
@@ -207,7 +220,7 @@ func (c *collector) check(r Request) error {
 		if c.lineOf == nil {
 			return errDuplicate
 		}
-		return &duplicateError{c.lineOf(r.ID)}
+		return &duplicateError{id: r.ID, lineOf: c.lineOf}
 	}
 	if r.ArrivalNS < c.previous {
 		return &unsortedError{r.ArrivalNS, c.previous}
@@ -215,13 +228,25 @@ func (c *collector) check(r Request) error {
 	return r.checkPrefix(c.block)
 }
 
-func (c *collector) add(r Request) {
-	c.ids.add(r.ID)
+// add notes a request. The error is of the disk.
+func (c *collector) add(r Request) error {
 	c.previous = r.ArrivalNS
+	return c.ids.add(r.ID)
 }
 
 var errDuplicate = errors.New("the id is that of an earlier request")
 
-type duplicateError struct{ line int }
+// duplicateError says on which earlier line an id is. The line is looked up when it is asked for:
+// of many such errors few are shown.
+type duplicateError struct {
+	line   int // 0 if it is not known yet
+	id     string
+	lineOf func(id string) int
+}
 
-func (e *duplicateError) Error() string { return fmt.Sprintf("the id is that of line %d", e.line) }
+func (e *duplicateError) Error() string {
+	if e.line == 0 {
+		e.line = e.lineOf(e.id)
+	}
+	return fmt.Sprintf("the id is that of line %d", e.line)
+}
