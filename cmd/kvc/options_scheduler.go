@@ -28,7 +28,7 @@ func (f *schedulerFlags) add(fs *pflag.FlagSet) {
 	f.v1 = sim.DefaultV1(0)
 	fs.StringVar(&f.scheduler, "engine", "", "`server` whose rules form the batches: "+choices(sim.Schedulers())+" (default vllm-v1 where nothing is compressed, else kv-compress)")
 	fs.StringVar(&f.usage, "usage-context", string(sim.V1APIServer), "how vllm-v1 runs, which decides its limits by card where none are given: "+choices(sim.V1Usages()))
-	fs.StringVar(&f.version, "vllm-version", "", "`version` of vLLM, as 0.19, whose way of measuring memory and of admission holds (default: 0.11 where nothing is compressed, else that of KV-Compress's server)")
+	fs.StringVar(&f.version, "vllm-version", "", "`version` of vLLM, as 0.19, whose way of measuring memory and of admission holds (default: no one version of V1: memory as 0.9.2 to 0.16 measure it, admission as from 0.20; where something is compressed, KV-Compress's server)")
 	fs.IntVar(&f.v1.LongPrefill, "long-prefill-token-threshold", 0, "with vllm-v1, `tokens` of a prompt in one iteration; 0 is no limit")
 	fs.BoolVar(&f.v1.ReserveFull, "scheduler-reserve-full-isl", true, "with vllm-v1, admit a request when its whole prompt fits, as from 0.20 on; before, when its first chunk does")
 }
