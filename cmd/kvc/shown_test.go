@@ -176,6 +176,10 @@ func TestPublishedPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	image, err := filepath.Abs("../../docs/images/published-throughput.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
 	page := strings.Join(strings.Fields(string(text)), " ")
 	t.Chdir(t.TempDir())
 	has := func(format string, args ...any) {
@@ -241,6 +245,8 @@ func TestPublishedPage(t *testing.T) {
 	run(new(any), "calibrate", "--measurements", csv, "--gpu", "l4", "-o", "l4.json")
 	var carried struct{ Cases []measuredRow }
 	run(&carried, "sim", "--cases", csv, "--profile", "l4.json")
+	run(new(any), "sim", "--cases", csv, "--profile", "both.json", "--plot", "published.svg")
+	sameImage(t, image, "published.svg")
 	mean, most, n := 0.0, 0.0, 0
 	for _, row := range carried.Cases {
 		if row.GPU == h100Name && row.Off != nil {
