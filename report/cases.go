@@ -62,7 +62,7 @@ func Cases(path string, cases []*cost.Case) error {
 	text := picture.Bytes()
 	if svg {
 		text = describedSVG(withFonts(text), "Throughput and largest batch, measured and projected",
-			"Of "+strings.Join(cards, " and ")+": tokens a second, and below it the largest batch, over the compression rate, a curve for each length of the input. Lines are projected, points measured.")
+			"Of "+strings.Join(cards, " and ")+": tokens a second, and below it the largest batch, over the factor of the compression, a curve for each length of the input. Lines are projected, points measured.")
 	}
 	if err := output.WriteBytes(path, text); err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -73,7 +73,7 @@ func Cases(path string, cases []*cost.Case) error {
 // casesPanel draws what of says of each case: the projected and the measured, 0
 // where there is none.
 func casesPanel(title, y string, cases []*cost.Case, of func(*cost.Case) (projected, measured float64)) *plot.Plot {
-	p := newPlot(title, "compression rate", y)
+	p := newPlot(title, "compression factor", y)
 	grid := plotter.NewGrid()
 	grid.Vertical.Width = 0
 	grid.Horizontal.Color = color.Gray{Y: 0xe0}

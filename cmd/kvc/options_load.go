@@ -39,8 +39,8 @@ type sendFlags struct {
 
 func (f *sendFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.turns, "turns", string(sim.TurnsAsRecorded), "when the turns of a session arrive: `rule` as-recorded, wait (not before the turn before has ended) or think (as long after its end as they were recorded after its arrival)")
-	fs.StringVar(&f.router, "router", string(sim.RoundRobin), "which replica a request goes to: round-robin, or least-outstanding for the `one` with the fewest requests that wait or run")
+	fs.StringVar(&f.turns, "turns", string(sim.TurnsAsRecorded), "when the turns of a session arrive: a `name`, as-recorded, wait (not before the turn before has ended) or think (as long after its end as they were recorded after its arrival)")
+	fs.StringVar(&f.router, "router", string(sim.RoundRobin), "which replica a request goes to: a `name`, round-robin, or least-outstanding for the replica with the fewest requests that wait or run")
 	// The only error is a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("turns", cobra.FixedCompletions(asStrings(sim.AllTurns()), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("router", cobra.FixedCompletions(asStrings(sim.Routers()), cobra.ShellCompDirectiveNoFileComp))

@@ -167,7 +167,7 @@ func (f *sweepFlags) addPoints(fs *pflag.FlagSet) {
 }
 
 func (f *sweepFlags) addPrices(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&f.prices, "price", nil, "dollars for an hour of a `card`, as h100=2.50")
+	fs.StringSliceVar(&f.prices, "price", nil, "dollars for an hour of a card, `CARD=DOLLARS`, as h100=2.50")
 	fs.StringArrayVar(&f.set, "set", nil, "one of a method's own options, as `METHOD.KEY=VALUE`, or KEY=VALUE with --method: kvc methods NAME lists them")
 }
 

@@ -84,7 +84,7 @@ It reads no tensors; kvc trace check does.`,
 			return printTraceInfo(cmd.OutOrStdout(), info)
 		},
 	}
-	cmd.Flags().IntVar(&windows, "windows", 0, "show the rate over time in this `number` of windows (default 24, fewer of less than 192 requests)")
+	cmd.Flags().IntVar(&windows, "windows", 0, "show the request rate over time in this `number` of windows (default 24, fewer of less than 192 requests)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -189,7 +189,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 // printRate prints the rate over time, a window a line.
 func printRate(w io.Writer, r *trace.RateOverTime, a trace.ArrivalInfo) error {
 	from := func(ns int64) time.Duration { return roundDuration(time.Duration(ns - a.FirstNS)) }
-	fmt.Fprintf(w, "\nRate over time, in windows of %v: mean %.4g requests a second, peak %.4g (%.2f times the mean) from %v on; CV of the gaps %.2f\n\n",
+	fmt.Fprintf(w, "\nRequest rate over time, in windows of %v: mean %.4g requests a second, peak %.4g (%.2f times the mean) from %v on; CV of the gaps %.2f\n\n",
 		roundDuration(time.Duration(r.WindowNS)), r.Mean, r.Peak, r.PeakOverMean, from(r.PeakNS), *a.GapCV)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "from\trequests\ta second\tprompt tokens/s\toutput tokens/s\t")
