@@ -126,7 +126,7 @@ func HeadMapPlot(path string, m *HeadMap) ([]byte, error) {
 		height += h.height() + plotMargin
 	}
 	full, all := m.count()
-	picture, err := paintTo(path, cmp.Or(m.Title, "Scores of KV heads"), fmt.Sprintf("A heat map of each score, layers across and KV heads down. %d of %d heads are full, and framed.", full, all), height, func(c draw.Canvas) {
+	picture, err := paintTo(path, cmp.Or(m.Title, "Scores of KV heads"), fmt.Sprintf("A heat map of each score, layers across and KV heads down. The full heads, %d of %d, are framed.", full, all), height, func(c draw.Canvas) {
 		for _, h := range panels {
 			h.draw(draw.Crop(c, 0, 0, c.Size().Y-h.height(), 0))
 			c = draw.Crop(c, 0, 0, 0, -h.height()-plotMargin)

@@ -77,9 +77,10 @@ func (s *idSet) add(id string) error {
 	}
 	if s.most > 0 && len(s.named) == s.most {
 		if s.late == nil {
-			s.late = newSample()
+			late := newSample()
+			s.late = &late
 		}
-		return s.late.add(s.lateHash(id))
+		return s.late.Add(s.lateHash(id))
 	}
 	s.named[s.hash(id)] = struct{}{}
 	return nil
@@ -110,7 +111,7 @@ func (s *idSet) lateHash(id string) int64 { return int64(maphash.String(s.seeds[
 // close removes what is on disk.
 func (s *idSet) close() {
 	if s.late != nil {
-		_ = s.late.close() // it was read
+		_ = s.late.Close() // it was read
 	}
 }
 

@@ -7,7 +7,7 @@ type ptxFault struct {
 	Kind   string     `json:"kind"`
 	Detail string     `json:"detail"`
 	By     ptxAccess  `json:"by"`
-	Other  *ptxAccess `json:"other,omitempty"` // of a race, the earlier access
+	Other  *ptxAccess `json:"other,omitempty"` // the earlier access of a race
 
 	Space      string  `json:"space,omitempty"`
 	Address    *uint64 `json:"address,omitempty"` // nil of what is no access to memory

@@ -18,9 +18,8 @@ type Expected struct {
 	Text       string   `json:"text"` // the same in words: see cost.Fit.Expected
 }
 
-// Expect returns the error to expect on a card under a scheduler by the fit that a profile has
-// for them: that of runs which were left out of the fit where it is to the card, and that of
-// other cards where it is not.
+// Expect returns the error to expect on a card with a scheduler. If the profile has a fit to the
+// card it is the error on runs that were held out; otherwise it is the error of fits on other cards.
 func Expect(profile *cost.Profile, card *catalog.Card, scheduler sim.Scheduler) Expected {
 	fit := profile.For(card, scheduler)
 	q, other := &fit.Quality, fit.Suits(card, scheduler)
