@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/heads"
+	"kvcompress/internal/words"
 	"kvcompress/internal/output"
 	"kvcompress/report"
 )
@@ -152,7 +153,7 @@ func (f *headsImportFlags) run(cmd *cobra.Command, path string) error {
 	kvHeads := len(scores[0])
 	if given("kv-heads") {
 		if kvHeads = f.kvHeads; kvHeads < 1 || len(scores[0])%kvHeads != 0 {
-			return usagef("--kv-heads %d does not divide the %s of a layer in %s", kvHeads, len(scores[0]), path)
+			return usagef("--kv-heads %d does not divide the %s of a layer in %s", kvHeads, words.Count(len(scores[0]), "head"), path)
 		}
 	}
 	var m *heads.Map
