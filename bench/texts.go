@@ -151,7 +151,7 @@ func (b *Bench) openTexts() error {
 			{p.Texts.File, t.sha256, p.Texts.SHA256}, {p.Texts.Templates, t.templatesSHA256, p.Texts.TemplatesSHA256},
 		} {
 			if f.sha256 != f.want {
-				return fmt.Errorf("bench: %s: it is not the file that the plan was made with, of SHA-256 %.16s", f.name, f.want)
+				return fmt.Errorf("bench: %s: the file has changed since the plan was made: want SHA-256 %.16s…", f.name, f.want)
 			}
 		}
 		if len(t.tasks) != p.Prompts {

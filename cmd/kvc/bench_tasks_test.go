@@ -142,7 +142,7 @@ func TestBenchTasksOfFile(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	template("Look:")
-	if code, _, stderr := kvc("bench", "merge", "worded", "--json"); code != exitUsage || !strings.Contains(stderr, "templates.json: it is not the file") {
+	if code, _, stderr := kvc("bench", "merge", "worded", "--json"); code != exitUsage || !strings.Contains(stderr, "templates.json: the file has changed") {
 		t.Errorf("with other templates: exit code %d: %s", code, stderr)
 	}
 	if table, _ := benchTable(t, append(args, "--prompts", "1")...); table.Done != 2 {

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvcompress/heads"
-	"kvcompress/internal/words"
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/report"
 )
 
