@@ -129,7 +129,7 @@ type ptxResult struct {
 	Printed      string              `json:"printed,omitempty"`  // by the kernel
 	Fault        *ptxFault           `json:"fault,omitempty"`    // the first finding
 	Findings     []ptxFinding        `json:"findings,omitempty"` // all
-	Suppressed   int64               `json:"suppressed,omitempty"`
+	Suppressed   int64               `json:"suppressed"`
 	Expected     []invoke.Comparison `json:"expected,omitempty"`
 	Error        string              `json:"error,omitempty"`
 }

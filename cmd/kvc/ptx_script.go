@@ -75,7 +75,7 @@ type ptxScriptResult struct {
 	Saved        []invoke.Buffer     `json:"saved"`
 	Printed      string              `json:"printed,omitempty"`
 	Findings     []ptxFinding        `json:"findings,omitempty"`
-	Suppressed   int64               `json:"suppressed,omitempty"`
+	Suppressed   int64               `json:"suppressed"`
 	Error        string              `json:"error,omitempty"`
 }
 
