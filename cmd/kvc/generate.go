@@ -39,24 +39,24 @@ type input struct{ text, ids string }
 // given reports whether there is an input.
 func (i *input) given() bool { return i.text != "" || i.ids != "" }
 
-// tokens returns the token ids. name is that of the flag, for errors.
-func (i *input) tokens(name string, tok tokenizer.Tokenizer, stdin io.Reader) ([]int, error) {
+// tokens returns the token ids. text and ids are the names of the flags, for errors.
+func (i *input) tokens(text, ids string, tok tokenizer.Tokenizer, stdin io.Reader) ([]int, error) {
 	switch {
 	case i.text != "" && i.ids != "":
-		return nil, usagef("--%s and --%s-tokens exclude each other", name, name)
+		return nil, usagef("--%s and --%s exclude each other", text, ids)
 	case i.ids != "":
-		return readTokenIDs("--"+name+"-tokens", i.ids, stdin)
+		return readTokenIDs("--"+ids, i.ids, stdin)
 	case i.text == "":
 		return nil, nil
 	}
-	ids, err := tok.Encode(i.text)
-	if err == nil && len(ids) == 0 {
+	tokens, err := tok.Encode(i.text)
+	if err == nil && len(tokens) == 0 {
 		err = errors.New("it has no tokens")
 	}
 	if err != nil {
-		return nil, usagef("--%s: %w", name, err)
+		return nil, usagef("--%s: %w", text, err)
 	}
-	return ids, nil
+	return tokens, nil
 }
 
 func newGenerateCmd() *cobra.Command {
@@ -138,11 +138,11 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 	if err != nil {
 		return err
 	}
-	prompt, err := f.prompt.tokens("prompt", tok, cmd.InOrStdin())
+	prompt, err := f.prompt.tokens("prompt", "token-ids", tok, cmd.InOrStdin())
 	if err != nil {
 		return err
 	}
-	question, err := f.question.tokens("question", tok, cmd.InOrStdin())
+	question, err := f.question.tokens("question", "question-ids", tok, cmd.InOrStdin())
 	if err != nil {
 		return err
 	}
