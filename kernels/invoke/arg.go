@@ -227,3 +227,12 @@ func nameOf(t safetensors.DType) string {
 	}
 	return strings.ToLower(string(t))
 }
+
+// typeText writes a type and shape as an argument has them: f32[4,256].
+func typeText(t safetensors.DType, shape []int64) string {
+	dims := make([]string, len(shape))
+	for i, n := range shape {
+		dims[i] = strconv.FormatInt(n, 10)
+	}
+	return nameOf(t) + "[" + strings.Join(dims, ",") + "]"
+}

@@ -165,7 +165,7 @@ func compare(ctx context.Context, read reader, typ safetensors.DType, shape []in
 	}
 	defer from.file.Close()
 	if from.typ != typ || !slices.Equal(from.shape, shape) {
-		return Comparison{}, fmt.Errorf("%s is %s%v, and the buffer %s%v", file, nameOf(from.typ), from.shape, nameOf(typ), shape)
+		return Comparison{}, fmt.Errorf("%s is %s, and the buffer %s", file, typeText(from.typ, from.shape), typeText(typ, shape))
 	}
 	c := Comparison{File: file, Type: nameOf(typ)}
 	n := newNumeric(typ)

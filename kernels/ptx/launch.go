@@ -266,7 +266,7 @@ func (b *block) run() error {
 				return err
 			}
 			if l.budget <= 0 {
-				return fmt.Errorf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (Options.Budget)",
+				return fmt.Errorf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? The limit is Options.Budget, in kvc --budget",
 					l.entry.fn.name, coordinates(b.index), l.device.opt.Budget)
 			}
 			select {
