@@ -481,7 +481,7 @@ func sweepReading(s *Sweep) []string {
 		text = append(text, fmt.Sprintf("Cheapest%s: %s a million output tokens, with %s.", of, dollars(cheapest.USDPerMillion), cheapest.Point.String()))
 	}
 	if ahead > 0 {
-		text = append(text, fmt.Sprintf("★ marks the front: %s, than which no other of its model has more throughput for a card at a lower 99th percentile of %s.",
+		text = append(text, fmt.Sprintf("★ marks the front, %s: no other of the same model has at least as much throughput for a card at no higher 99th percentile of %s.",
 			count(ahead, "projection"), latencyTitle(s.Latency)))
 	}
 	if s.Searched {
