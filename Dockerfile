@@ -2,9 +2,9 @@
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /kvc ./cmd/kvc && mkdir /scratch-tmp && chmod 1777 /scratch-tmp
+RUN mkdir -p /image/tmp && chmod 1777 /image/tmp && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /image/kvc ./cmd/kvc
 
+# What is in a folder keeps its mode, which a folder that COPY makes has not.
 FROM scratch
-COPY --from=build /kvc /kvc
-COPY --from=build /scratch-tmp /tmp
+COPY --from=build /image/ /
 ENTRYPOINT ["/kvc"]

@@ -52,8 +52,11 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 			modes++
 		}
 		for _, row := range r.Rows {
-			if !(row.Relative >= 0 && row.Relative < 100) || !(row.Bytes > 0 && row.Bytes < 100) {
-				return nil, fmt.Errorf("bench: quality: %.40q at %v has %v of the full cache's score with %v of its bytes", row.Row, r.Budget, row.Relative, row.Bytes)
+			if row.Relative == nil {
+				return nil, fmt.Errorf("bench: quality: %.40q at %v has no part of the full cache's score, which is %v", row.Row, r.Budget, r.Full.Score)
+			}
+			if !(*row.Relative >= 0 && *row.Relative < 100) || !(row.Bytes > 0 && row.Bytes < 100) {
+				return nil, fmt.Errorf("bench: quality: %.40q at %v has %v of the full cache's score with %v of its bytes", row.Row, r.Budget, *row.Relative, row.Bytes)
 			}
 		}
 	}
@@ -134,8 +137,8 @@ func (q *Quality) At(method string, part float64) (float64, error) {
 				}
 			}
 		}
-		if best != nil && (!found || best.Relative < kept) {
-			kept, found = best.Relative, true
+		if best != nil && (!found || *best.Relative < kept) {
+			kept, found = *best.Relative, true
 		}
 	}
 	if !found {

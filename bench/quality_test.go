@@ -16,7 +16,7 @@ import (
 func quality(t testing.TB) []byte {
 	t.Helper()
 	row := func(relative, bytes float64) []Ranked {
-		return []Ranked{{Row: "snapkv", Relative: relative, Bytes: bytes}}
+		return []Ranked{{Row: "snapkv", Relative: &relative, Bytes: bytes}}
 	}
 	p := DefaultPlan()
 	text, err := json.Marshal(Table{Plan: p, Done: p.Units(), Rankings: []Ranking{

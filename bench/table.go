@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -42,11 +43,27 @@ type Cell struct {
 	Low     float64 `json:"low"`     // lower and upper limit of the score's 95 % interval
 	High    float64 `json:"high"`
 
-	Exact      float64 `json:"exact"`      // fraction of the prompts with a fully right answer
-	Relative   float64 `json:"relative"`   // Score as a fraction of the full cache's; 0 where that is 0
-	Divergence float64 `json:"divergence"` // mean of [Run.Divergence], in nats
-	Bytes      float64 `json:"bytes"`      // mean of [Run.Bytes], a fraction of the full cache's
-	Peak       float64 `json:"peak"`       // mean of [Run.Peak], likewise
+	Exact      float64  `json:"exact"`              // fraction of the prompts with a fully right answer
+	Relative   *float64 `json:"relative,omitempty"` // of the full cache's score; nil where that is 0
+	Divergence float64  `json:"divergence"`         // mean of [Run.Divergence], in nats
+	Bytes      float64  `json:"bytes"`              // mean of [Run.Bytes], a fraction of the full cache's
+	Peak       float64  `json:"peak"`               // mean of [Run.Peak], likewise
+}
+
+// MarshalJSON leaves out the figures of a cell without prompts.
+func (c *Cell) MarshalJSON() ([]byte, error) {
+	type cell Cell
+	if c.N > 0 {
+		return json.Marshal((*cell)(c))
+	}
+	return json.Marshal(struct {
+		Mode     Mode   `json:"mode"`
+		Budget   Budget `json:"budget"`
+		Row      string `json:"method"`
+		Category string `json:"category"`
+		N        int    `json:"n"`
+		Missing  int    `json:"missing"` // prompts of the plan that are not in N
+	}{c.Mode, c.Budget, c.Row, c.Category, c.N, c.Missing})
 }
 
 // Ranking orders the methods of one mode and budget by their mean score over all
@@ -60,13 +77,13 @@ type Ranking struct {
 
 // Ranked is a method of a ranking.
 type Ranked struct {
-	Row      string  `json:"method"`
-	Score    float64 `json:"score"` // mean over the categories
-	Low      float64 `json:"low"`   // lower and upper limit of the score's 95 % interval (Student's, over contexts)
-	High     float64 `json:"high"`
-	Relative float64 `json:"relative"` // Score as a fraction of the full cache's
-	Bytes    float64 `json:"bytes"`    // means over the categories, as in [Cell]
-	Peak     float64 `json:"peak"`
+	Row      string   `json:"method"`
+	Score    float64  `json:"score"` // mean over the categories
+	Low      float64  `json:"low"`   // lower and upper limit of the score's 95 % interval (Student's, over contexts)
+	High     float64  `json:"high"`
+	Relative *float64 `json:"relative,omitempty"` // of the full cache's score; nil where that is 0
+	Bytes    float64  `json:"bytes"`              // means over the categories, as in [Cell]
+	Peak     float64  `json:"peak"`
 
 	// P is the p-value of the paired randomization test of the method against the first of its
 	// ranking on the same contexts, adjusted by Holm's method over the ranking. Tied says that P
@@ -237,9 +254,8 @@ func (t *Table) cells(planned map[cellKey]int, byCategory, full map[string][]Run
 		if interval, err := stat.Mean(scores); err == nil { // an error means that there are no scores
 			c.Low, c.High = interval.Low, interval.High
 		}
-		c.Relative = 1
-		if row != Full {
-			c.Relative = ratio(c.Score, meanScore(full[category]))
+		if c.N > 0 {
+			c.Relative = partOf(c.Score, meanScore(full[category]))
 		}
 		t.Cells = append(t.Cells, c)
 	}
@@ -251,6 +267,14 @@ func meanScore(runs []Run) float64 {
 		sum += r.Score
 	}
 	return sum / float64(max(1, len(runs)))
+}
+
+// partOf returns which part of the full cache's score a score is; nil where that is 0.
+func partOf(score, full float64) *float64 {
+	if full == 0 {
+		return nil
+	}
+	return new(score / full)
 }
 
 func ratio(a, b float64) float64 {
@@ -282,7 +306,7 @@ func (b *Bench) ranked(row string, units, full []unitMean) Ranked {
 	for _, u := range full {
 		whole += u.mean() / float64(len(full))
 	}
-	r.Relative = ratio(r.Score, whole)
+	r.Relative = partOf(r.Score, whole)
 	for i, name := range b.Plan.Models {
 		n := 0
 		for _, u := range units {

@@ -15,6 +15,7 @@ import (
 	"kvcompress/bench/models"
 	"kvcompress/bench/prompt"
 	"kvcompress/bench/task"
+	"kvcompress/internal/words"
 	"kvcompress/trace/regular"
 	"kvcompress/trace/tokenizer"
 )
@@ -27,9 +28,11 @@ type Texts struct {
 	File string `json:"file,omitempty"`
 	// Templates is a path of the wordings of datasets: see [prompt.ReadTemplates].
 	Templates string `json:"templates,omitempty"`
-	// SHA256 is the digest of both files, which [Plan.ReadTexts] sets.
-	SHA256 string `json:"sha256,omitempty"`
-	// Each is the most tasks of one dataset; 0 is all.
+	// SHA256 is that of File, and TemplatesSHA256 that of Templates, as [Plan.ReadTexts] found
+	// them.
+	SHA256          string `json:"sha256,omitempty"`
+	TemplatesSHA256 string `json:"templates_sha256,omitempty"`
+	// Each bounds the tasks of one dataset; 0 is all.
 	Each int `json:"each,omitempty"`
 	// MaxTokens is the number of tokens of an answer; 0 is what its dataset says.
 	MaxTokens int `json:"max_tokens,omitempty"`
@@ -46,9 +49,10 @@ const maxTextFile = 256 << 20
 
 // texts are the tasks and the tokenizers of a [Texts], read.
 type texts struct {
-	tasks        []*longbench.Prompt // nil without a file
-	templates    prompt.Templates
-	vocabularies map[string]*prompt.Vocabulary // by model
+	tasks                   []*longbench.Prompt // nil if tasks are made
+	templates               prompt.Templates
+	sha256, templatesSHA256 string                        // of their files
+	vocabularies            map[string]*prompt.Vocabulary // by model
 }
 
 // ReadTexts reads the files of tasks and templates, and sets the plan's SHA256, number of
@@ -58,11 +62,11 @@ func (p *Plan) ReadTexts() error {
 	if p.Texts.File == "" {
 		return nil
 	}
-	t, sum, err := p.Texts.read(p.Categories)
+	t, err := p.Texts.read(p.Categories)
 	if err != nil {
 		return err
 	}
-	p.Texts.SHA256 = sum
+	p.Texts.SHA256, p.Texts.TemplatesSHA256 = t.sha256, t.templatesSHA256
 	p.Prompts = len(t.tasks)
 	p.Categories = slices.DeleteFunc(slices.Clone(p.Categories), func(c string) bool {
 		return !slices.ContainsFunc(t.tasks, func(one *longbench.Prompt) bool { return one.Category == c })
@@ -70,24 +74,22 @@ func (p *Plan) ReadTexts() error {
 	return nil
 }
 
-// read reads the tasks of these categories, and the templates. It also returns the SHA-256 of
-// the files.
-func (t *Texts) read(categories []string) (*texts, string, error) {
+// read reads the tasks of some categories from the files.
+func (t *Texts) read(categories []string) (*texts, error) {
 	read := &texts{}
 	file, err := regular.ReadFile(t.File, maxTextFile)
 	if err != nil {
-		return nil, "", fmt.Errorf("bench: tasks: %s: %w", t.File, err)
+		return nil, fmt.Errorf("bench: tasks: %s: %w", t.File, err)
 	}
-	sum := sha256.New()
-	sum.Write(file)
+	read.sha256 = hexSHA256(file)
 	if t.Templates != "" {
 		text, err := regular.ReadFile(t.Templates, maxTextFile)
 		if err != nil {
-			return nil, "", fmt.Errorf("bench: templates: %s: %w", t.Templates, err)
+			return nil, fmt.Errorf("bench: templates: %s: %w", t.Templates, err)
 		}
-		sum.Write(text)
+		read.templatesSHA256 = hexSHA256(text)
 		if read.templates, err = prompt.ReadTemplates(bytes.NewReader(text)); err != nil {
-			return nil, "", fmt.Errorf("%s: %w", t.Templates, err)
+			return nil, fmt.Errorf("%s: %w", t.Templates, err)
 		}
 	}
 	of := map[string]int{} // tasks of a dataset
@@ -110,9 +112,14 @@ func (t *Texts) read(categories []string) (*texts, string, error) {
 		err = fmt.Errorf("no task is of the categories %s", strings.Join(categories, ", "))
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", t.File, err)
+		return nil, fmt.Errorf("%s: %w", t.File, err)
 	}
-	return read, hex.EncodeToString(sum.Sum(nil)), nil
+	return read, nil
+}
+
+func hexSHA256(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // check returns the first error of the options.
@@ -136,13 +143,19 @@ func (b *Bench) openTexts() error {
 	p := &b.Plan
 	t := &texts{}
 	if p.Texts.File != "" {
-		var sum string
 		var err error
-		if t, sum, err = p.Texts.read(p.Categories); err != nil {
+		if t, err = p.Texts.read(p.Categories); err != nil {
 			return err
 		}
-		if sum != p.Texts.SHA256 || len(t.tasks) != p.Prompts {
-			return fmt.Errorf("bench: %s: the file, or that of the templates, has changed since the plan was made: want SHA-256 %.16s…", p.Texts.File, p.Texts.SHA256)
+		for _, f := range []struct{ name, sha256, want string }{
+			{p.Texts.File, t.sha256, p.Texts.SHA256}, {p.Texts.Templates, t.templatesSHA256, p.Texts.TemplatesSHA256},
+		} {
+			if f.sha256 != f.want {
+				return fmt.Errorf("bench: %s: the file has changed since the plan was made: want SHA-256 %.16s…", f.name, f.want)
+			}
+		}
+		if len(t.tasks) != p.Prompts {
+			return fmt.Errorf("bench: %s: it has %s of the plan's categories, and the plan %d", p.Texts.File, words.Count(len(t.tasks), "task"), p.Prompts)
 		}
 	}
 	answer := 0

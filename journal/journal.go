@@ -15,6 +15,7 @@ import (
 	"slices"
 
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/trace/regular"
 )
 
@@ -298,7 +299,7 @@ type IncompleteError struct {
 }
 
 func (e *IncompleteError) Error() string {
-	s := fmt.Sprintf("%s: %d %ss are missing, the first is %d", e.Kind.Name, e.Missing, e.Kind.Item, e.First)
+	s := fmt.Sprintf("%s: %s %s missing, the first is %d", e.Kind.Name, words.Count(e.Missing, e.Kind.Item), words.Do(e.Missing, "are"), e.First)
 	if len(e.Shards) > 0 {
 		s += fmt.Sprintf("; no file, or an unfinished one, of shards %v", e.Shards)
 	}

@@ -32,11 +32,19 @@ type Bench struct {
 }
 
 // value writes a score, or the part of the full cache's.
-func (b *Bench) value(v, relative float64) string {
+func (b *Bench) value(v float64, relative *float64) string {
 	if b.Relative {
-		v = relative
+		return partScore(relative)
 	}
 	return score(v)
+}
+
+// partScore writes a part of the full cache's score, which is nil where that is 0.
+func partScore(part *float64) string {
+	if part == nil {
+		return "–"
+	}
+	return score(*part)
 }
 
 // what is what tables show.
@@ -139,7 +147,7 @@ func benchSummary(b *Bench, mode bench.Mode) ([]column, [][]string) {
 		for _, budget := range b.Plan.Budgets {
 			switch r := b.ranked(mode, budget, name); {
 			case r != nil && name == bench.Full:
-				row = append(row, b.value(r.Score, 1), "")
+				row = append(row, b.value(r.Score, r.Relative), "")
 			case r != nil:
 				row = append(row, b.value(r.Score, r.Relative), tied(r))
 			default:
@@ -257,11 +265,7 @@ func benchCategories(b *Bench, mode bench.Mode, budget bench.Budget) ([]column, 
 			row = append(row, b.value(c.Score, c.Relative))
 			divergence, n = divergence+c.Divergence, n+1
 		}
-		relative := r.Relative
-		if name == bench.Full {
-			relative = 1
-		}
-		rows = append(rows, append(row, b.value(r.Score, relative), score((r.High-r.Low)/2), score(r.Relative),
+		rows = append(rows, append(row, b.value(r.Score, r.Relative), score((r.High-r.Low)/2), partScore(r.Relative),
 			score(divergence/float64(max(1, n))), strconv.FormatFloat(r.Bytes, 'f', 3, 64), strconv.FormatFloat(r.Peak, 'f', 3, 64)))
 	}
 	return columns, rows
@@ -283,7 +287,10 @@ func rankingText(r *bench.Ranking) string {
 		}
 	}
 	first := r.Rows[0]
-	text := fmt.Sprintf("%s, %v: %s is first with %s, %s of the full cache's", r.Mode, r.Budget, first.Row, score(first.Score), percent(first.Relative))
+	text := fmt.Sprintf("%s, %v: %s is first with %s", r.Mode, r.Budget, first.Row, score(first.Score))
+	if first.Relative != nil {
+		text += fmt.Sprintf(", %s of the full cache's", percent(*first.Relative))
+	}
 	if len(even) > 0 {
 		text += fmt.Sprintf("; not significantly below it: %s", list(even))
 	}

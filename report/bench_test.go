@@ -23,12 +23,12 @@ func benched() *Bench {
 		Table: &bench.Table{
 			Plan: p, Done: 3, Partial: true,
 			Cells: []bench.Cell{
-				{Mode: bench.Aware, Budget: 1, Row: bench.Full, Category: "needle", N: 3, Score: 0.8, Relative: 1},
-				{Mode: bench.Aware, Budget: 4, Row: "snapkv", Category: "needle", N: 3, Score: 0.4, Relative: 0.5},
+				{Mode: bench.Aware, Budget: 1, Row: bench.Full, Category: "needle", N: 3, Score: 0.8, Relative: new(1.0)},
+				{Mode: bench.Aware, Budget: 4, Row: "snapkv", Category: "needle", N: 3, Score: 0.4, Relative: new(0.5)},
 			},
 			Rankings: []bench.Ranking{{Mode: bench.Aware, Budget: 4, Full: full, Rows: []bench.Ranked{
-				{Row: "snapkv", Score: 0.4, Low: 0.3, High: 0.5, Relative: 0.5, Bytes: 0.249, Peak: 0.26, P: 1, Tied: true, ByModel: []float64{0.1, 0.7}},
-				{Row: "random", Score: 0.1, High: 0.2, Relative: 0.1, Bytes: 0.245, Peak: 0.245, P: 0.0001, ByModel: []float64{0.05, 0.15}},
+				{Row: "snapkv", Score: 0.4, Low: 0.3, High: 0.5, Relative: new(0.5), Bytes: 0.249, Peak: 0.26, P: 1, Tied: true, ByModel: []float64{0.1, 0.7}},
+				{Row: "random", Score: 0.1, High: 0.2, Relative: new(0.1), Bytes: 0.245, Peak: 0.245, P: 0.0001, ByModel: []float64{0.05, 0.15}},
 			}}},
 			Unmet: []bench.Unmet{{Row: "razor", Budget: 4, Needs: 0.0316}},
 			Heats: []bench.Heat{{Mode: bench.Aware, Budget: 4, Row: "snapkv", N: [][]int{{1, 2}, {0, 1}}, Score: [][]float64{{1, 0.25}, {0, 0.5}}}},

@@ -38,7 +38,8 @@ func Cases(path string, cases []*cost.Case) error {
 	const panelHeight = 3.2 * vg.Inch
 	width := max(1, vg.Length(len(cards))) * 4.6 * vg.Inch
 	var canvas vg.CanvasWriterTo = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, 2*panelHeight), vgimg.UseDPI(plotDPI))}
-	if strings.EqualFold(filepath.Ext(path), ".svg") {
+	svg := strings.EqualFold(filepath.Ext(path), ".svg")
+	if svg {
 		canvas = vgsvg.New(width, 2*panelHeight)
 	}
 	all := draw.New(canvas)
@@ -58,7 +59,11 @@ func Cases(path string, cases []*cost.Case) error {
 	if _, err := canvas.WriteTo(&picture); err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
-	text := bytes.ReplaceAll(picture.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+	text := picture.Bytes()
+	if svg {
+		text = describedSVG(withFonts(text), "Throughput and largest batch, measured and projected",
+			"Of "+strings.Join(cards, " and ")+": tokens a second, and below it the largest batch, over the factor of the compression, a curve for each length of the input. Lines are projected, points measured.")
+	}
 	if err := output.WriteBytes(path, text); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
@@ -68,7 +73,7 @@ func Cases(path string, cases []*cost.Case) error {
 // casesPanel draws what of says of each case: the projected and the measured, 0
 // where there is none.
 func casesPanel(title, y string, cases []*cost.Case, of func(*cost.Case) (projected, measured float64)) *plot.Plot {
-	p := newPlot(title, "compression rate", y)
+	p := newPlot(title, "compression factor", y)
 	grid := plotter.NewGrid()
 	grid.Vertical.Width = 0
 	grid.Horizontal.Color = color.Gray{Y: 0xe0}
@@ -86,6 +91,7 @@ func casesPanel(title, y string, cases []*cost.Case, of func(*cost.Case) (projec
 	slices.Sort(lengths)
 	top := 1.0
 	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Padding = vg.Points(2)
 	for i, n := range lengths {
 		col, dash := curveStyle(i)
 		var projected, measured plotter.XYs

@@ -150,7 +150,7 @@ func (f *Figure) draw(c draw.Canvas, titled bool) {
 	}
 	at, rows := c.Min.X, 0
 	for i := range f.key {
-		width := f.key[i].Rectangle(c).Size().X + vg.Points(16)
+		width := entryWidth(&f.key[i], c)
 		if at > c.Min.X && at+width > c.Max.X {
 			at = c.Min.X
 			rows++
@@ -181,7 +181,7 @@ func (f *Figure) render(canvas vg.CanvasWriterTo, titled bool) ([]byte, error) {
 	if _, err := canvas.WriteTo(&out); err != nil {
 		return nil, err
 	}
-	return bytes.ReplaceAll(out.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")), nil
+	return withFonts(out.Bytes()), nil
 }
 
 // WriteFigures draws each figure to an SVG and a PNG file in a folder, which it
@@ -202,6 +202,9 @@ func WriteFigures(dir string, figures []*Figure) ([]string, error) {
 			picture, err := f.render(x.canvas, true)
 			if err != nil {
 				return paths, fmt.Errorf("report: %s: %w", f.Name, err)
+			}
+			if x.ext == ".svg" {
+				picture = describedSVG(picture, f.Title, f.Text)
 			}
 			path := filepath.Join(dir, f.Name+x.ext)
 			if err := output.WriteBytes(path, picture); err != nil {

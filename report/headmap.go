@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"image/color"
 	"io"
@@ -124,7 +125,8 @@ func HeadMapPlot(path string, m *HeadMap) ([]byte, error) {
 		panels = append(panels, h)
 		height += h.height() + plotMargin
 	}
-	picture, err := paintTo(path, height, func(c draw.Canvas) {
+	full, all := m.count()
+	picture, err := paintTo(path, cmp.Or(m.Title, "Scores of KV heads"), fmt.Sprintf("A heat map of each score, layers across and KV heads down. The full heads, %d of %d, are framed.", full, all), height, func(c draw.Canvas) {
 		for _, h := range panels {
 			h.draw(draw.Crop(c, 0, 0, c.Size().Y-h.height(), 0))
 			c = draw.Crop(c, 0, 0, 0, -h.height()-plotMargin)

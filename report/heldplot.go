@@ -33,7 +33,7 @@ func HeldPlot(path, title string, shape kv.Shape, h *sim.Held) ([]byte, error) {
 	p.Y.Scale = plot.InvertedScale{Normalizer: plot.LinearScale{}} // layer 0 above
 	p.X.Tick.Marker = plot.TickerFunc(wholeTicks)
 	p.Y.Tick.Marker = plot.TickerFunc(rows.ticks)
-	picture, err := paintTo(path, rows.height()+keySpace, func(c draw.Canvas) {
+	picture, err := paintTo(path, p.Title.Text, "Which tokens' KVs the cache holds of one request: token positions across, and a row for each KV head of each layer down, dark where the head holds the token's KV.", rows.height()+keySpace, func(c draw.Canvas) {
 		p.Draw(draw.Crop(c, 0, 0, keySpace, 0))
 		rows.key(draw.Crop(c, p.DataCanvas(c).Min.X-c.Min.X, 0, 0, keySpace-c.Size().Y))
 	})
@@ -159,7 +159,7 @@ func (r *heldRows) key(c draw.Canvas) {
 		c.SetLineWidth(thick)
 		c.Stroke(stroke(at.X, at.X+vg.Points(14), at.Y+vg.Points(6)))
 		c.FillText(style, vg.Point{X: at.X + vg.Points(18), Y: at.Y + vg.Points(2)}, name)
-		at.X += vg.Points(18+14) + style.Width(name)
+		at.X += vg.Points(18+12) + 1.2*style.Width(name)
 	}
 	for _, kind := range holdings() {
 		for _, head := range r.held.Heads {

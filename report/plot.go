@@ -37,11 +37,12 @@ func HeatMap(path string, r *sim.Report) error {
 	if err := CheckPlot(path); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	heads, err := newHeadsPlot(name(r)+": part of its KVs that each head kept", r.Heads.Kept())
+	title := name(r) + ": part of its KVs that each head kept"
+	heads, err := newHeadsPlot(title, r.Heads.Kept())
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	picture, err := paintTo(path, heads.height()+blocksPanel+plotMargin, func(c draw.Canvas) {
+	picture, err := paintTo(path, title, "A heat map, layers across and KV heads down. Below it, the blocks of the cache over the steps, and those of the same sequences uncompressed.", heads.height()+blocksPanel+plotMargin, func(c draw.Canvas) {
 		heads.draw(draw.Crop(c, 0, 0, blocksPanel+plotMargin, 0))
 		newBlocksPlot(r).draw(draw.Crop(c, 0, -barSpace, 0, blocksPanel-c.Size().Y))
 	})
@@ -62,8 +63,9 @@ const (
 )
 
 // paintTo has a picture painted that is plotWidth wide and has room of the given height
-// between its margins, and returns it as SVG or PNG, by the extension of its path.
-func paintTo(path string, height vg.Length, paint func(draw.Canvas)) ([]byte, error) {
+// between its margins, and returns it as SVG or PNG, by the extension of its path. An SVG has the
+// title and the description.
+func paintTo(path, title, description string, height vg.Length, paint func(draw.Canvas)) ([]byte, error) {
 	height += 2 * plotMargin
 	svg := strings.EqualFold(filepath.Ext(path), ".svg")
 	var canvas vg.CanvasWriterTo
@@ -83,8 +85,7 @@ func paintTo(path string, height vg.Length, paint func(draw.Canvas)) ([]byte, er
 	}
 	text := picture.Bytes()
 	if svg {
-		// The letters of the others are as wide, and one of them is everywhere.
-		text = bytes.ReplaceAll(text, []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+		text = describedSVG(withFonts(text), title, description)
 	}
 	return text, nil
 }

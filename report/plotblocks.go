@@ -94,7 +94,7 @@ func (b *blocksPlot) draw(c draw.Canvas) {
 	key.Min.X = data.Min.X
 	for i := range b.key {
 		b.key[i].Draw(key)
-		key.Min.X += b.key[i].Rectangle(key).Size().X + vg.Points(16)
+		key.Min.X += entryWidth(&b.key[i], key)
 	}
 	c.Max.Y -= vg.Points(keySpace)
 	b.plot.Draw(c)

@@ -59,8 +59,9 @@ func newMapPlot(title, across, down string, parts [][]float64, scale *ramp) *hea
 	return h
 }
 
-// colorBar draws a scale as rectangles, from 0 up. An image of one column, as plotter.ColorBar
-// draws it, keeps its aspect in an SVG, and is then a hairline.
+// colorBar draws a scale as rectangles, from 0 up, each over the rest of the bar, so that nothing
+// shines through between two. An image of one column, as plotter.ColorBar draws it, keeps its
+// aspect in an SVG, and is then a hairline.
 type colorBar struct{ scale *ramp }
 
 // DataRange implements plot.DataRanger.
@@ -73,7 +74,7 @@ func (b colorBar) Plot(c draw.Canvas, p *plot.Plot) {
 	for i := range steps {
 		low, high := b.scale.top*float64(i)/steps, b.scale.top*float64(i+1)/steps
 		c.SetColor(b.scale.at((low + high) / 2))
-		c.Fill(vg.Rectangle{Min: vg.Point{X: c.Min.X, Y: y(low)}, Max: vg.Point{X: c.Max.X, Y: min(c.Max.Y, y(high)+0.3)}}.Path())
+		c.Fill(vg.Rectangle{Min: vg.Point{X: c.Min.X, Y: y(low)}, Max: vg.Point{X: c.Max.X, Y: y(b.scale.top)}}.Path())
 	}
 }
 

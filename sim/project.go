@@ -60,9 +60,9 @@ type Projection struct {
 
 	// For disaggregated servers: the number of prompts whose KVs were sent, and the total times, in
 	// seconds, for which they waited for the link of their server and used it.
-	Sent     int     `json:"kvs_sent,omitempty"`
-	LinkWait float64 `json:"kv_link_wait,omitempty"`
-	LinkBusy float64 `json:"kv_link_busy,omitempty"`
+	Sent     int     `json:"kvs_sent"`
+	LinkWait float64 `json:"kv_link_wait"`
+	LinkBusy float64 `json:"kv_link_busy"`
 }
 
 // ErrMaxSteps is wrapped by the error of a projection that reached Plan.MaxSteps.

@@ -59,11 +59,11 @@ type Totals struct {
 	PeakBlocks    int   `json:"peak_blocks"`
 	PeakKVs       int   `json:"peak_kvs"`
 	MetadataBytes int64 `json:"metadata_bytes"`               // of the blocks at their peak
-	KVsShort      int   `json:"kvs_short,omitempty"`          // for methods that count KVs: asked for and not evicted
-	MaxHidden     int   `json:"max_kvs_hidden,omitempty"`     // of one sequence at a time
-	Quantized     int   `json:"quantized,omitempty"`          // keys and values, each counted by itself
-	Merged        int   `json:"merged,omitempty"`             // likewise
-	BlocksTaken   int   `json:"blocks_taken,omitempty"`       // by compression
+	KVsShort      int   `json:"kvs_short"`                    // for methods that count KVs: asked for and not evicted
+	MaxHidden     int   `json:"max_kvs_hidden"`               // of one sequence at a time
+	Quantized     int   `json:"quantized"`                    // keys and values, each counted by itself
+	Merged        int   `json:"merged"`                       // likewise
+	BlocksTaken   int   `json:"blocks_taken"`                 // by compression
 	PeakPayload   int64 `json:"peak_payload_bytes,omitempty"` // bytes of K and V with scales and minima, if some are quantized
 
 	// The peaks of an uncompressed cache.

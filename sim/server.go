@@ -66,14 +66,14 @@ type AllAtOnce interface {
 type Result struct {
 	Seq          kv.SeqID `json:"-"` // its number in steps
 	ID           string   `json:"id"`
-	Replica      int      `json:"replica,omitempty"` // the replica that served it, of several
+	Replica      int      `json:"replica"` // the replica that served it, of several
 	Arrival      int64    `json:"arrival_ns"`
 	Admitted     int64    `json:"admitted_ns"`    // beginning of its first prefill
 	FirstToken   int64    `json:"first_token_ns"` // end of its first prefill
 	Finished     int64    `json:"finished_ns"`
 	PromptTokens int      `json:"prompt_tokens"`
-	Cached       int      `json:"cached_tokens,omitempty"` // tokens found in the prefix cache, those of recomputations included
-	OutputTokens int      `json:"output_tokens"`           // generated so far
+	Cached       int      `json:"cached_tokens"` // tokens found in the prefix cache, those of recomputations included
+	OutputTokens int      `json:"output_tokens"` // generated so far
 	Preemptions  int      `json:"preemptions"`
 	Recomputed   int      `json:"recomputed_tokens"` // prefilled again after preemptions
 	Error        string   `json:"error,omitempty"`   // why it was refused

@@ -186,13 +186,13 @@ type Scheduled struct {
 // Compression is one sequence's part of a step's compression.
 type Compression struct {
 	Seq       kv.SeqID `json:"seq"`
-	Asked     int      `json:"asked"`               // in the method's unit: blocks or KVs
-	Short     int      `json:"short,omitempty"`     // asked for and neither evicted nor hidden
-	Taken     int      `json:"taken,omitempty"`     // blocks
-	Freed     int      `json:"freed"`               // blocks
-	Evicted   int      `json:"evicted"`             // KVs
-	Hidden    int      `json:"hidden,omitempty"`    // KVs, until the sequence's next compression
-	Quantized int      `json:"quantized,omitempty"` // keys and values, each counted by itself
-	Merged    int      `json:"merged,omitempty"`    // likewise
-	Moved     int      `json:"moved"`               // KVs
+	Asked     int      `json:"asked"`     // in the method's unit: blocks or KVs
+	Short     int      `json:"short"`     // asked for and neither evicted nor hidden
+	Taken     int      `json:"taken"`     // blocks
+	Freed     int      `json:"freed"`     // blocks
+	Evicted   int      `json:"evicted"`   // KVs
+	Hidden    int      `json:"hidden"`    // KVs, until the sequence's next compression
+	Quantized int      `json:"quantized"` // keys and values, each counted by itself
+	Merged    int      `json:"merged"`    // likewise
+	Moved     int      `json:"moved"`     // KVs
 }

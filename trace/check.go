@@ -2,6 +2,7 @@ package trace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -21,8 +22,8 @@ const maxRepeats = 10
 // every line of requests.jsonl, in every header, and in the values of every tensor, where it names the first
 // bad value and counts the others. An error in one place hides none elsewhere: tensors are checked against
 // whatever is valid in trace.json and requests.jsonl. Of errors that differ only in their numbers it yields
-// ten, and at the end the last one with the number of errors not shown. Its memory use is the requests' ids
-// and a few MiB.
+// ten, and at the end the last one with the number of errors not shown. Its memory use does not grow with the
+// trace: a few MiB. If many ids are not numbers, duplicates among them are found after the last line.
 //
 // name is what errors put before file names. progress, unless nil, is called now and then with the bytes read
 // so far and those of the whole trace. When ctx is done, its error is the last.
@@ -30,9 +31,11 @@ func Check(ctx context.Context, fsys fs.FS, name string, progress func(done, tot
 	return func(yield func(error) bool) {
 		c := &checker{
 			ctx: ctx, fsys: fsys, name: name, yield: yield, progress: progress,
-			repeats: make(map[string]*repeat),
+			ids: idSet{most: mostNamed}, repeats: make(map[string]*repeat),
 		}
+		defer c.ids.close()
 		c.list()
+		c.checked = make([]bool, len(c.files))
 		c.checkMeta()
 		c.checkRequests()
 		c.checkStrays()
@@ -49,10 +52,11 @@ type checker struct {
 	progress func(done, total int64)
 
 	done, total int64
-	files       []string // *.safetensors
+	files       []string // *.safetensors, sorted
+	checked     []bool   // of files, those of a request
 	meta        metaFound
-	lines       idLines // lines of requests.jsonl by id
-	raw         []byte  // buffer for a piece of a tensor
+	ids         idSet  // of requests.jsonl
+	raw         []byte // buffer for a piece of a tensor
 	values      []float32
 	repeats     map[string]*repeat
 	order       []string // keys of repeats, in order of first occurrence
@@ -70,7 +74,12 @@ func (c *checker) report(e *Error) {
 	if c.stopped {
 		return
 	}
-	sort := e.Tensor + ": " + withoutNumbers(e.Err.Error())
+	sort := e.Tensor + ": "
+	if again := (*duplicateError)(nil); errors.As(e.Err, &again) {
+		sort += "an id occurs again" // its text takes reading the file
+	} else {
+		sort += withoutNumbers(e.Err.Error())
+	}
 	r := c.repeats[sort]
 	if r == nil && len(c.repeats) >= maxSorts {
 		sort = "" // bounds the memory that a crafted trace can use
@@ -123,10 +132,17 @@ func withoutNumbers(s string) string {
 
 func (c *checker) path(file string) string { return path.Join(c.name, file) }
 
-func (c *checker) advance(n int64) {
-	if err := c.ctx.Err(); err != nil && !c.stopped {
+// stop ends the check with an error that is none of the trace.
+func (c *checker) stop(err error) {
+	if !c.stopped {
 		c.yield(err)
 		c.stopped = true
+	}
+}
+
+func (c *checker) advance(n int64) {
+	if err := c.ctx.Err(); err != nil {
+		c.stop(err)
 	}
 	c.done += n
 	if c.progress != nil {
@@ -188,13 +204,31 @@ func (c *checker) checkRequests() {
 			e.Err = err
 			c.report(&e)
 		}
-		if n, dup := c.lines.line(l.req.ID); dup {
-			at.Err = &duplicateError{n}
+		if c.ids.has(l.req.ID) {
+			at.Err = &duplicateError{id: l.req.ID, lineOf: func(id string) int { return lineOf(c.fsys, id) }}
 			c.report(&at)
 			continue
 		}
-		c.lines.add(l.req.ID, l.number)
+		if err := c.ids.add(l.req.ID); err != nil {
+			c.stop(err)
+			return
+		}
 		c.checkTensors(l.req)
+	}
+	for again, err := range c.ids.repeated(c.ctx, c.fsys) {
+		e := &Error{File: c.path(requestsFile), Line: again.line, Request: again.id, Err: err}
+		switch {
+		case c.ctx.Err() != nil:
+			c.stop(c.ctx.Err())
+		case err == nil:
+			e.Err = &duplicateError{line: again.before}
+			c.report(e)
+		default:
+			c.report(e)
+		}
+		if c.stopped {
+			return
+		}
 	}
 	if !any {
 		c.report(&Error{File: c.path(requestsFile), Err: errNoRequests})
@@ -206,7 +240,13 @@ func (c *checker) checkTensors(r Request) {
 	name := r.ID + tensorsSuffix
 	at := Error{File: c.path(name), Request: r.ID}
 	report := func(err error) { c.report(at.about(err)) }
-	_, exists := slices.BinarySearch(c.files, name)
+	i, exists := slices.BinarySearch(c.files, name)
+	if exists && c.checked[i] {
+		return // its id occurs again
+	}
+	if exists {
+		c.checked[i] = true
+	}
 	switch {
 	case exists && c.meta.kindOK && storesNone(c.meta.Source.Kind):
 		report(fmt.Errorf("a %s trace stores no tensors", c.meta.Source.Kind))
@@ -296,8 +336,8 @@ func (c *checker) checkValues(r io.ReaderAt, info safetensors.Info) error {
 
 // checkStrays reports tensor files that belong to no request.
 func (c *checker) checkStrays() {
-	for _, name := range c.files {
-		if _, ok := c.lines.line(strings.TrimSuffix(name, tensorsSuffix)); !ok {
+	for i, name := range c.files {
+		if !c.checked[i] {
 			c.report(&Error{File: c.path(name), Err: fmt.Errorf("there is no request %q in %s", strings.TrimSuffix(name, tensorsSuffix), requestsFile)})
 		}
 	}

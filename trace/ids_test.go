@@ -1,44 +1,69 @@
 package trace
 
 import (
+	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
+	"testing/fstest"
 )
 
-// TestIDLines holds idLines against a map.
-func TestIDLines(t *testing.T) {
-	var ids idLines
-	var set idSet
-	want := make(map[string]int)
-	for i := range 20_000 {
-		key := derive(5, uint64(i))
-		var id string
-		switch key % 4 {
-		case 0:
-			id = fmt.Sprint(below(derive(key, 0), 30_000))
-		case 1:
-			id = fmt.Sprint(below(derive(key, 0), 2_000_000_000))
-		case 2:
-			id = fmt.Sprintf("%05d", below(derive(key, 0), 3_000))
-		case 3:
-			id = fmt.Sprintf("r%d", below(derive(key, 0), 3_000))
+// TestIDSet holds sets against a map: with no bound, and with few ids in memory, where those that
+// occur again are found at the end, each on its line.
+func TestIDSet(t *testing.T) {
+	for _, most := range []int{0, 1, 100, 100_000} {
+		set := idSet{most: most}
+		defer set.close()
+		want := make(map[string]int)
+		again := make(map[repeatedID]bool)
+		var file strings.Builder
+		for i := range 20_000 {
+			key := derive(5, uint64(i))
+			var id string
+			switch key % 4 {
+			case 0:
+				id = fmt.Sprint(below(derive(key, 0), 30_000))
+			case 1:
+				id = fmt.Sprint(below(derive(key, 0), 2_000_000_000))
+			case 2:
+				id = fmt.Sprintf("%05d", below(derive(key, 0), 3_000))
+			case 3:
+				id = fmt.Sprintf("r%d", below(derive(key, 0), 3_000))
+			}
+			fmt.Fprintf(&file, `{"id":%q,"arrival_ns":0,"prompt_tokens":1,"output_tokens":1}`+"\n", id)
+			before, there := want[id]
+			if got := set.has(id); got && !there || !got && there && most == 0 {
+				t.Fatalf("most %d: %q: the set has it: %t", most, id, got)
+			} else if !got {
+				if there {
+					again[repeatedID{id, i + 1, before}] = true
+				}
+				if err := set.add(id); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !there {
+				want[id] = i + 1
+			}
 		}
-		line, ok := ids.line(id)
-		if wantLine, wantOK := want[id]; line != wantLine || ok != wantOK {
-			t.Fatalf("%q: line %d, %t; want %d, %t", id, line, ok, wantLine, wantOK)
+		if n := len(set.named); most > 0 && n > most {
+			t.Errorf("most %d: %d in memory", most, n)
 		}
-		if set.has(id) != ok {
-			t.Fatalf("%q: the set has it: %t", id, !ok)
+		if found := len(again) > 0; found != (most > 0 && most < 100_000) {
+			t.Errorf("most %d: %d ids are repeated on disk", most, len(again))
 		}
-		if !ok {
-			set.add(id)
-			ids.add(id, i+1)
-			want[id] = i + 1
+		last := 0
+		for r, err := range set.repeated(context.Background(), fstest.MapFS{requestsFile: {Data: []byte(file.String())}}) {
+			if err != nil || !again[r] || r.line <= last {
+				t.Fatalf("most %d: %+v after line %d, %v", most, r, last, err)
+			}
+			last = r.line
+			delete(again, r)
 		}
-	}
-	if len(ids.numbered) > 4*20_000+1025 || len(ids.named) == 0 {
-		t.Errorf("%d numbered, %d named", len(ids.numbered), len(ids.named))
+		if len(again) > 0 {
+			t.Errorf("most %d: %d ids are not found again", most, len(again))
+		}
 	}
 }
 
@@ -51,8 +76,8 @@ func TestIDSetOfRows(t *testing.T) {
 		row := i/near*near + (i*7)%near // of each near rows, all once
 		if id := strconv.Itoa(row); ids.has(id) {
 			t.Fatalf("row %d occurs twice", row)
-		} else {
-			ids.add(id)
+		} else if err := ids.add(id); err != nil {
+			t.Fatal(err)
 		}
 	}
 	bits := 0

@@ -30,7 +30,7 @@ type Info struct {
 	// the prompt, 0 if unknown.
 	WithPrefixes      int `json:"with_prefixes"`
 	PrefixBlockTokens int `json:"prefix_block_tokens,omitzero"`
-	WithCompression   int `json:"with_compression,omitzero"` // requests with their own compression options
+	WithCompression   int `json:"with_compression"` // requests with their own compression options
 
 	Prompt Distribution `json:"prompt_tokens"`
 	Output Distribution `json:"output_tokens"`
@@ -57,14 +57,13 @@ type HeadCount struct {
 type ArrivalInfo struct {
 	FirstNS int64 `json:"first_ns"`
 	LastNS  int64 `json:"last_ns"`
-	// Rate is (requests - 1) / (last - first). If all arrive at once, it and the following fields are 0, and
-	// are left out of JSON.
-	Rate float64 `json:"per_second,omitempty"`
-	// Gaps are the times between one arrival and the next, in nanoseconds.
-	Gaps Distribution `json:"gaps_ns,omitzero"`
+	// Rate is (requests - 1) / (last - first); nil if all arrive at once.
+	Rate *float64 `json:"per_second,omitempty"`
+	// Gaps are the times between one arrival and the next, in nanoseconds; nil for one request.
+	Gaps *Distribution `json:"gaps_ns,omitempty"`
 	// GapCV is the gaps' standard deviation over their mean: 0 for equal gaps, 1 for independent arrivals,
-	// more for bursts.
-	GapCV float64 `json:"gap_cv,omitempty"`
+	// more for bursts; nil if all arrive at once.
+	GapCV *float64 `json:"gap_cv,omitempty"`
 }
 
 // Distribution summarizes a sample. The percentile p is the smallest value that at least p % of the sample do
@@ -222,21 +221,25 @@ func newInfo(ctx context.Context, m Meta, fsys fs.FS, name string, requests iter
 	if info.Sessions, err = sessions.different(ctx); err != nil {
 		return Info{}, err
 	}
+	var between Distribution
 	for _, d := range []struct {
 		of     *Distribution
 		sample sample
-	}{{&info.Prompt, prompt}, {&info.Output, output}, {&a.Gaps, gaps}} {
+	}{{&info.Prompt, prompt}, {&info.Output, output}, {&between, gaps}} {
 		if *d.of, err = d.sample.distribution(ctx); err != nil {
 			return Info{}, err
 		}
 	}
-	if span := a.LastNS - a.FirstNS; span > 0 {
-		a.Rate = float64(gaps.Len()) / (float64(span) / 1e9)
+	if gaps.Len() > 0 {
+		a.Gaps = &between
 	}
-	if mean := a.Gaps.Mean; mean > 0 {
-		if a.GapCV, err = gaps.cv(ctx, mean); err != nil {
+	if span := a.LastNS - a.FirstNS; span > 0 {
+		a.Rate = new(float64(gaps.Len()) / (float64(span) / 1e9))
+		cv, err := gaps.cv(ctx, between.Mean)
+		if err != nil {
 			return Info{}, err
 		}
+		a.GapCV = &cv
 	}
 	return info, nil
 }

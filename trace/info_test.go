@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -39,9 +40,9 @@ func TestInfo(t *testing.T) {
 		Output: Distribution{1, 2, 2, 3, 3, 3},
 		Tokens: 96,
 		Arrivals: ArrivalInfo{
-			FirstNS: 1e9, LastNS: 5e9, Rate: 0.5,
-			Gaps:  Distribution{1e9, 1e9, 2e9, 3e9, 3e9, 3e9},
-			GapCV: 0.5,
+			FirstNS: 1e9, LastNS: 5e9, Rate: new(0.5),
+			Gaps:  &Distribution{1e9, 1e9, 2e9, 3e9, 3e9, 3e9},
+			GapCV: new(0.5),
 		},
 		KVBytesPerToken: 2 * 2 * 48 * 2, KVBytes: 384 * (10 + 22 + 61), KVBytesLargestRequest: 384 * 61,
 	}
@@ -54,7 +55,7 @@ func TestInfo(t *testing.T) {
 	}
 	const keys = `{"name":"n","model":"m","shape":{"layers":2,"kv_heads":3,"group":2,"head_size":16},"dtype":"bf16",` +
 		`"source":{"kind":"synthetic","description":"d"},"heads":[{"kind":"sink","heads":4},{"kind":"local:8","heads":2}],` +
-		`"requests":3,"with_tensors":3,"sessions":1,"with_prefixes":0,` +
+		`"requests":3,"with_tensors":3,"sessions":1,"with_prefixes":0,"with_compression":0,` +
 		`"prompt_tokens":{"min":10,"p50":20,"mean":30,"p90":60,"p99":60,"max":60},` +
 		`"output_tokens":{"min":1,"p50":2,"mean":2,"p90":3,"p99":3,"max":3},"tokens":96,` +
 		`"arrivals":{"first_ns":1000000000,"last_ns":5000000000,"per_second":0.5,` +
@@ -62,6 +63,33 @@ func TestInfo(t *testing.T) {
 		`"files":0,"disk_bytes":0,"kv_bytes_per_token":384,"kv_bytes":35712,"kv_bytes_largest_request":23424}`
 	if diff := cmp.Diff(keys, string(text)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestInfoArrivals: gaps that are 0 are there, and what one request, or requests that come all
+// at once, do not have is not.
+func TestInfoArrivals(t *testing.T) {
+	const none = `{"min":0,"p50":0,"mean":0,"p90":0,"p99":0,"max":0}`
+	for want, at := range map[string][]int64{
+		`{"first_ns":5,"last_ns":5}`:                        {5},
+		`{"first_ns":5,"last_ns":5,"gaps_ns":` + none + `}`: {5, 5},
+		`{"first_ns":0,"last_ns":2000000000,"per_second":1,"gaps_ns":{"min":1000000000,"p50":1000000000,"mean":1000000000,"p90":1000000000,"p99":1000000000,"max":1000000000},"gap_cv":0}`: {0, 1e9, 2e9},
+	} {
+		var requests []Request
+		for i, ns := range at {
+			requests = append(requests, Request{ID: strconv.Itoa(i), ArrivalNS: ns, PromptTokens: 1, OutputTokens: 1})
+		}
+		tr, err := New(requestsOnlyMeta(Generated), requests)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := tr.Info(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := json.Marshal(info.Arrivals); err != nil || string(got) != want {
+			t.Errorf("%v: %s, want %s, %v", at, got, want, err)
+		}
 	}
 }
 

@@ -52,8 +52,8 @@ func TestGeneratePoisson(t *testing.T) {
 	near("mean output", info.Output.Mean, 5.5, 0.1)
 	near("least prompt", float64(info.Prompt.Min), 100, 0)
 	near("longest prompt", float64(info.Prompt.Max), 300, 0)
-	near("rate", info.Arrivals.Rate, 1, 0.03)
-	near("variation of the gaps", info.Arrivals.GapCV, 1, 0.03)
+	near("rate", *info.Arrivals.Rate, 1, 0.03)
+	near("variation of the gaps", *info.Arrivals.GapCV, 1, 0.03)
 	near("median gap", float64(info.Arrivals.Gaps.P50)/1e9, math.Ln2, 0.02)
 }
 
@@ -169,8 +169,8 @@ func TestGenerateShapes(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := info.Arrivals
-		if math.Abs(a.GapCV-cv) > 0.05*cv || math.Abs(a.Rate-1) > 0.05 {
-			t.Errorf("CV %g: %g, at a rate of %g, want 1", cv, a.GapCV, a.Rate)
+		if math.Abs(*a.GapCV-cv) > 0.05*cv || math.Abs(*a.Rate-1) > 0.05 {
+			t.Errorf("CV %g: %g, at a rate of %g, want 1", cv, *a.GapCV, *a.Rate)
 		}
 		if p := info.Prompt; cv == 0.5 && (math.Abs(float64(p.P50)-600) > 12 || math.Abs(float64(p.P99)-8000) > 400 || info.Output.Min != 30 || info.Output.Max != 30) {
 			t.Errorf("lognormal: %+v, %+v", p, info.Output)

@@ -62,10 +62,13 @@ func New(meta Meta, requests []Request) (*Trace, error) {
 		if err := first(r.problems()); err != nil {
 			return nil, &Error{Request: r.ID, Err: err}
 		}
-		if err := c.check(r); err != nil {
+		err := c.check(r)
+		if err == nil {
+			err = c.add(r)
+		}
+		if err != nil {
 			return nil, &Error{Request: r.ID, Err: err}
 		}
-		c.add(r)
 	}
 	if len(requests) == 0 {
 		return nil, &Error{Err: errNoRequests}
@@ -102,8 +105,8 @@ func OpenContext(ctx context.Context, fsys fs.FS, name string) (*Trace, error) {
 
 // Stream reads the trace at the root of fsys without holding its requests in memory: it reads trace.json at
 // once, and the requests whenever the result is ranged over. It finds the same errors as Open, except missing
-// tensor files, and ends with the first one. To find duplicates, it keeps the ids that are not numbers, and
-// one bit for each number that is out of order. name is what errors put before file names.
+// tensor files, and ends with the first one. If many ids are not numbers, duplicates among them are found
+// after the last request. name is what errors put before file names.
 func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 	meta := readMeta(fsys)
 	if err := first(meta.errs); err != nil {
@@ -117,7 +120,8 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 			return
 		}
 		defer f.Close()
-		c := collector{block: meta.PrefixBlockTokens, lineOf: func(id string) int { return lineOf(fsys, id) }}
+		c := collector{ids: idSet{most: mostNamed}, block: meta.PrefixBlockTokens, lineOf: func(id string) int { return lineOf(fsys, id) }}
+		defer c.ids.close()
 		any := false
 		for l := range scanLines(f) {
 			any = true
@@ -125,17 +129,26 @@ func Stream(fsys fs.FS, name string) (Meta, iter.Seq2[Request, error], error) {
 			if err == nil {
 				err = c.check(l.req)
 			}
+			if err == nil {
+				err = c.add(l.req)
+			}
 			if err != nil {
 				yield(Request{}, &Error{File: file, Line: l.number, Request: l.req.ID, Err: err})
 				return
 			}
-			c.add(l.req)
 			if !yield(l.req, nil) {
 				return
 			}
 		}
 		if !any {
 			yield(Request{}, &Error{File: file, Err: errNoRequests})
+		}
+		for again, err := range c.ids.repeated(context.Background(), fsys) {
+			if err == nil {
+				err = &duplicateError{line: again.before}
+			}
+			yield(Request{}, &Error{File: file, Line: again.line, Request: again.id, Err: err})
+			return
 		}
 	}, nil
 }
@@ -201,7 +214,7 @@ func (c *collector) check(r Request) error {
 		if c.lineOf == nil {
 			return errDuplicate
 		}
-		return &duplicateError{c.lineOf(r.ID)}
+		return &duplicateError{id: r.ID, lineOf: c.lineOf}
 	}
 	if r.ArrivalNS < c.previous {
 		return &unsortedError{r.ArrivalNS, c.previous}
@@ -209,13 +222,25 @@ func (c *collector) check(r Request) error {
 	return r.checkPrefix(c.block)
 }
 
-func (c *collector) add(r Request) {
-	c.ids.add(r.ID)
+// add adds a request. It fails if the disk does.
+func (c *collector) add(r Request) error {
 	c.previous = r.ArrivalNS
+	return c.ids.add(r.ID)
 }
 
 var errDuplicate = errors.New("an earlier request has the same id")
 
-type duplicateError struct{ line int }
+// duplicateError names the earlier line with the same id. The line is looked up only for the text, since few
+// of many such errors are shown.
+type duplicateError struct {
+	line   int // 0 if it is not known yet
+	id     string
+	lineOf func(id string) int
+}
 
-func (e *duplicateError) Error() string { return fmt.Sprintf("line %d has the same id", e.line) }
+func (e *duplicateError) Error() string {
+	if e.line == 0 {
+		e.line = e.lineOf(e.id)
+	}
+	return fmt.Sprintf("line %d has the same id", e.line)
+}

@@ -142,7 +142,9 @@ func (w *Writer) add(r Request) error {
 		return err
 	}
 	w.count++
-	w.seen.add(r)
+	if err := w.seen.add(r); err != nil {
+		return w.errorf(r.ID, err)
+	}
 	return nil
 }
 

@@ -215,11 +215,11 @@ func (p place) open(ctx context.Context) (*Bundle, error) {
 	}
 	if p.method != "" {
 		b.Name += "/" + p.method
-		if b.FS, err = fs.Sub(p.files, path.Join(MethodsDir, p.method)); err != nil {
-			return nil, err
-		}
 		if p.dir != "" {
 			b.Dir = filepath.Join(p.dir, MethodsDir, p.method)
+			b.FS = os.DirFS(b.Dir) // fs.Sub has no Stat, and opens pipes
+		} else if b.FS, err = fs.Sub(p.files, path.Join(MethodsDir, p.method)); err != nil {
+			return nil, err
 		}
 	}
 	if b.Options, err = readOptions(b.FS); err != nil {

@@ -23,20 +23,28 @@ const (
 
 // CaseResult is the comparison of one recorded case.
 type CaseResult struct {
-	File     string  `json:"file,omitempty"`
-	Case     int     `json:"case"`         // its index in the file
-	ID       string  `json:"id,omitempty"` // from the file
-	Kind     string  `json:"kind"`         // KindEviction, KindMetrics, or the method's name in the file
-	Agree    bool    `json:"agree"`
-	Skipped  string  `json:"skipped,omitempty"` // why the case was not compared
-	Detail   string  `json:"detail"`            // a description of the case
-	Compared string  `json:"compared,omitempty"`
-	Values   int     `json:"values_compared"`
-	Blocks   int     `json:"blocks,omitempty"` // evicted
-	KVs      int     `json:"kvs,omitempty"`    // evicted
-	Moves    int     `json:"moves,omitempty"`
-	MaxError float64 `json:"max_relative_error,omitempty"` // of values that are not compared to the bit
-	Mismatch string  `json:"mismatch,omitempty"`           // the first mismatch; empty if everything agrees
+	File     string   `json:"file,omitempty"`
+	Case     int      `json:"case"`         // its index in the file
+	ID       string   `json:"id,omitempty"` // from the file
+	Kind     string   `json:"kind"`         // KindEviction, KindMetrics, or the method's name in the file
+	Agree    bool     `json:"agree"`
+	Skipped  string   `json:"skipped,omitempty"` // why the case was not compared
+	Detail   string   `json:"detail"`            // a description of the case
+	Compared string   `json:"compared,omitempty"`
+	Values   int      `json:"values_compared"`
+	Blocks   *int     `json:"blocks,omitempty"` // evicted; nil of a case that evicts none, as below
+	KVs      *int     `json:"kvs,omitempty"`    // evicted
+	Moves    *int     `json:"moves,omitempty"`
+	MaxError *float64 `json:"max_relative_error,omitempty"` // of what is not compared to the bit; nil where all is
+	Mismatch string   `json:"mismatch,omitempty"`           // the first mismatch; empty if everything agrees
+}
+
+// addError takes in the relative error of what is not compared to the bit.
+func (r *CaseResult) addError(far float64) {
+	if r.MaxError == nil {
+		r.MaxError = new(float64)
+	}
+	*r.MaxError = max(*r.MaxError, far)
 }
 
 // PrefillTolerance is the largest relative error of prefill metrics against a recording. The recordings are

@@ -68,7 +68,7 @@ func compareH2ODrop(c *methodCase) (CaseResult, error) {
 				result.Mismatch = fmt.Sprintf("step %d, head %d: keeps %v, %v recorded", step, head, positions, held)
 			}
 			mismatch, far := near(fmt.Sprintf("step %d, head %d: scores", step, head), got, want, tensorTolerance)
-			result.MaxError = max(result.MaxError, far)
+			result.addError(far)
 			if result.Mismatch == "" {
 				result.Mismatch = mismatch
 			}
@@ -200,7 +200,7 @@ func compareH2OMask(c *methodCase) (CaseResult, error) {
 		if step > 0 {
 			result.Values += width
 			mismatch, far := near(fmt.Sprintf("step %d: output", step), out, output[(a.prompt+step-1)*width:][:width], tensorTolerance)
-			result.MaxError = max(result.MaxError, far)
+			result.addError(far)
 			if result.Mismatch == "" {
 				result.Mismatch = mismatch
 			}

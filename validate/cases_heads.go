@@ -153,7 +153,7 @@ func (c *headSearch) scores(name string, got [][]float64) error {
 		}
 		mismatch, far := near(fmt.Sprintf("%s of layer %d", name, l), now, recorded[strconv.Itoa(l)], tensorTolerance)
 		c.result.Values += len(row)
-		c.result.MaxError = max(c.result.MaxError, far)
+		c.result.addError(far)
 		c.differs(mismatch)
 	}
 	return nil

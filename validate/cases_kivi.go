@@ -88,7 +88,7 @@ func compareKIVICache(c *methodCase) (CaseResult, error) {
 			}
 			result.Values += len(want)
 			mismatch, far := near(fmt.Sprintf("step %d: output", step), out, want, tensorTolerance)
-			result.MaxError = max(result.MaxError, far)
+			result.addError(far)
 			if result.Mismatch == "" {
 				result.Mismatch = mismatch
 			}

@@ -133,9 +133,12 @@ func comparePress(m *methodCase) (CaseResult, error) {
 		return result, err
 	}
 	result.Values = len(c.score)
-	result.Mismatch, result.MaxError = near("score", scores, c.score, tensorTolerance)
+	mismatch, far := near("score", scores, c.score, tensorTolerance)
+	result.Mismatch = mismatch
+	result.addError(far)
+	result.KVs = new(int)
 	for h := range kept {
-		result.KVs += c.tokens - len(kept[h])
+		*result.KVs += c.tokens - len(kept[h])
 		result.Values += len(c.kept[h])
 	}
 	if result.Mismatch == "" {

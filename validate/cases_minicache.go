@@ -125,7 +125,7 @@ func compareMiniCache(c *methodCase) (CaseResult, error) {
 		}
 		mismatch, far := nearEach(t.name, t.got, t.want, t.tolerance)
 		result.Mismatch = cmp.Or(result.Mismatch, mismatch)
-		result.MaxError = max(result.MaxError, far)
+		result.addError(far)
 		result.Values += len(t.want)
 	}
 	return result, nil

@@ -56,7 +56,7 @@ func compareQuest(c *methodCase) (CaseResult, error) {
 		low, high := ref.QuestBounds(k[h*tokens*headSize:][:before*headSize], headSize, page)
 		scores := ref.QuestScores(q[h*headSize:][:headSize], low, high)
 		mismatch, far := near(fmt.Sprintf("head %d: page_score", h), scores, want[h*pages:][:pages], tensorTolerance)
-		result.MaxError = max(result.MaxError, far)
+		result.addError(far)
 		got := ref.QuestSelect(scores, tokens, page, budget, recent)
 		result.Values += len(got)
 		if w := sorted(selected[h]); mismatch == "" && !slices.Equal(got, w) && !tiedPages(scores, got, w, page, before) {

@@ -115,7 +115,7 @@ func (c *razorCase) compaction() error {
 	}
 	cache := e.Cache()
 	s := cache.Sequence(0)
-	c.result.KVs, c.result.Blocks, c.result.Moves = done.Evicted, done.Freed, done.Moved
+	c.result.KVs, c.result.Blocks, c.result.Moves = &done.Evicted, &done.Freed, &done.Moved
 	heads, d := c.shape.KVHeads, c.dim
 	row := make([]float32, c.shape.HeadSize)
 	for i := range s.Heads {
@@ -207,7 +207,7 @@ func (c *razorCase) outputs() error {
 func (c *razorCase) near(name string, got, want []float32) {
 	mismatch, far := near(name, got, want, tensorTolerance)
 	c.result.Values += len(want)
-	c.result.MaxError = max(c.result.MaxError, far)
+	c.result.addError(far)
 	c.differs(mismatch)
 }
 

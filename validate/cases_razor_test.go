@@ -68,7 +68,7 @@ func TestRazorCase(t *testing.T) {
 	}
 	text, tensors := razorByHand()
 	r := run(text, tensors)
-	if !r.Agree || r.KVs != 2 || !strings.Contains(r.Detail, "0.000 weighted, 0.031 unweighted") {
+	if !r.Agree || r.KVs == nil || *r.KVs != 2 || !strings.Contains(r.Detail, "0.000 weighted, 0.031 unweighted") {
 		t.Errorf("%+v", r)
 	}
 	for name := range tensors {

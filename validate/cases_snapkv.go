@@ -98,7 +98,9 @@ func (w *windowCase) replay(c *methodCase, method string, set map[string]any, ca
 		}
 		r.Compared = "scores before the window, and " + r.Compared
 		r.Values += len(want)
-		r.Mismatch, r.MaxError = near("score", got, want, tensorTolerance)
+		mismatch, far := near("score", got, want, tensorTolerance)
+		r.Mismatch = mismatch
+		r.addError(far)
 	}
 	if err := quickIsPlain(e); err != nil {
 		r.Mismatch = cmp.Or(r.Mismatch, err.Error())

@@ -42,7 +42,7 @@ func compareStreaming(c *methodCase) (CaseResult, error) {
 			result.Mismatch = fmt.Sprintf("event %d: holds tokens %v, %v recorded", i, s.held, want)
 		}
 	}
-	result.KVs = s.tokens - len(s.held)
+	result.KVs = new(s.tokens - len(s.held))
 	return result, nil
 }
 

@@ -31,8 +31,8 @@ type comparison struct {
 // Tally counts what was compared.
 type Tally struct {
 	Values    int    `json:"values_compared"`
-	Tolerated int    `json:"values_tolerated,omitempty"` // of these: values with other bits, within the tolerance
-	MaxULPs   uint64 `json:"max_ulp,omitempty"`          // largest distance of a tolerated value
+	Tolerated int    `json:"values_tolerated"`  // of these: values with other bits, within the tolerance
+	MaxULPs   uint64 `json:"max_ulp,omitempty"` // largest distance of a tolerated value
 }
 
 // Add adds another tally.

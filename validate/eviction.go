@@ -152,12 +152,13 @@ func (c *evictionCase) replay() CaseResult {
 		result.Mismatch = "Decide and Walk disagree with each other"
 		return result
 	}
+	result.Blocks, result.KVs, result.Moves = new(int), new(int), new(int)
 	for i := range c.Heads {
 		want, got := &c.Heads[i], &decision.Heads[i]
 		moves := kv.Moves(nil, &kv.Head{Segment: kv.Segment{Table: want.Blocks, Len: len(want.Positions)}}, c.BlockSize, got.KVs)
-		result.Blocks += got.Units
-		result.KVs += len(got.KVs)
-		result.Moves += len(moves)
+		*result.Blocks += got.Units
+		*result.KVs += len(got.KVs)
+		*result.Moves += len(moves)
 		result.Values += 1 + len(want.Evicted) + 2*len(want.Moves)
 		if result.Mismatch == "" {
 			result.Mismatch = want.compare(got, moves)

@@ -121,21 +121,21 @@ func (g *Golden) Write(w io.Writer) error {
 // maxGoldenBytes bounds a golden file.
 const maxGoldenBytes = 1 << 30
 
-// ReadGolden reads what Write has written.
+// ReadGolden reads what Write has written. Its errors do not name the file.
 func ReadGolden(r io.Reader) (*Golden, error) {
 	dec := json.NewDecoder(io.LimitReader(r, maxGoldenBytes))
 	dec.DisallowUnknownFields()
 	g := new(Golden)
 	if err := dec.Decode(g); err == io.EOF {
-		return nil, errors.New("golden: the file is empty")
+		return nil, errors.New("the file is empty")
 	} else if err != nil {
-		return nil, fmt.Errorf("golden: %w", err)
+		return nil, err
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("golden: there is data after the result")
+		return nil, errors.New("there is data after the result")
 	}
 	if g.Format != GoldenFormat {
-		return nil, fmt.Errorf("golden: format %d, this program knows %d: run `kvc golden update`", g.Format, GoldenFormat)
+		return nil, fmt.Errorf("format %d, this program knows %d: run `kvc golden update`", g.Format, GoldenFormat)
 	}
 	return g, nil
 }

@@ -112,7 +112,7 @@ func (c *metricsCase) replay() CaseResult {
 			want := float64(c.Metrics[i*c.KVHeads+head])
 			const normal = 0x1p-126 // smallest normal number: below it, relative errors are larger
 			relative := math.Abs(float64(g)-want) / max(math.Abs(want), normal)
-			result.MaxError = max(result.MaxError, relative)
+			result.addError(relative)
 			if !(relative <= PrefillTolerance) && result.Mismatch == "" {
 				result.Mismatch = fmt.Sprintf("token %d, KV head %d: %g, %g recorded", i, head, g, want)
 			}

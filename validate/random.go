@@ -291,8 +291,8 @@ type RandomResult struct {
 type MethodPipelines struct {
 	Method    string `json:"method"`
 	Pipelines int    `json:"pipelines"`
-	Refused   int    `json:"refused,omitempty"` // further pipelines, refused by the engine under test
-	Why       string `json:"why,omitempty"`     // reason of the last refusal
+	Refused   int    `json:"refused"`       // further pipelines, refused by the engine under test
+	Why       string `json:"why,omitempty"` // reason of the last refusal
 }
 
 // Failed is a pipeline that failed, shrunk while it still fails.

@@ -44,9 +44,13 @@ func (s *Sequence) Run(ctx context.Context, question []int, next func(logits []f
 		held()
 	}
 	for _, token := range question {
-		if logits, err = s.Feed(token); err != nil {
+		if err = ctx.Err(); err == nil {
+			logits, err = s.Feed(token)
+		}
+		if err != nil {
 			return steps, err
 		}
+		work.Step(ctx)
 		held()
 	}
 	for err == nil {

@@ -130,6 +130,20 @@ func TestBenchTasksOfFile(t *testing.T) {
 	if code, _, stderr := kvc("bench", "merge", "after", "--json"); code != exitUsage || !strings.Contains(stderr, "has changed since the plan was made") {
 		t.Errorf("the shards of another file are merged: exit code %d: %s", code, stderr)
 	}
+	// The error names the file that has changed.
+	template := func(words string) {
+		if err := os.WriteFile("templates.json", []byte(`{"hotpotqa": "`+words+` {context} {input}"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	template("Read:")
+	if code, _, stderr := kvc(append([]string{"bench", "-o", "worded", "--template", "templates.json"}, args...)...); code != exitDone {
+		t.Fatal(stderr)
+	}
+	template("Look:")
+	if code, _, stderr := kvc("bench", "merge", "worded", "--json"); code != exitUsage || !strings.Contains(stderr, "templates.json: the file has changed") {
+		t.Errorf("with other templates: exit code %d: %s", code, stderr)
+	}
 	if table, _ := benchTable(t, append(args, "--prompts", "1")...); table.Done != 2 {
 		t.Errorf("%d tasks, want the first of each dataset", table.Done)
 	}

@@ -59,7 +59,7 @@ func TestBench(t *testing.T) {
 	if err := os.Remove(filepath.Join(shards, "shard-1-of-2.jsonl")); err != nil {
 		t.Fatal(err)
 	}
-	if code := run([]string{"bench", "merge", shards}, &merged, &errs); code != 2 || !strings.Contains(errs.String(), "units are missing") {
+	if code := run([]string{"bench", "merge", shards}, &merged, &errs); code != 2 || !strings.Contains(errs.String(), "unit is missing") {
 		t.Errorf("without a shard: exit code %d, %s", code, errs.String())
 	}
 	text, err := os.ReadFile(page)

@@ -254,8 +254,8 @@ func printCases(w io.Writer, cases []*cost.Case) {
 				batch += fmt.Sprintf(" (%+d)", c.Batch-c.MaxDecodingBatch)
 			}
 		}
-		if c.TokensPerS > 0 {
-			measured, off = fmt.Sprintf("%.1f", c.TokensPerS), fmt.Sprintf("%+.1f %%", 100*c.Off)
+		if c.Off != nil {
+			measured, off = fmt.Sprintf("%.1f", c.TokensPerS), fmt.Sprintf("%+.1f %%", 100**c.Off)
 		}
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\t%s\t%d\t%d\t%s\t%.1f\t%s\t%s\t\n",
 			printableLine(c.GPU), c.InputLen, c.OutputLen, c.NumRequests, printableLine(c.CompressionRate), keep,
@@ -301,16 +301,28 @@ func printFits(w io.Writer, p *cost.Profile) {
 			printServingQuality(w, f)
 			continue
 		}
-		fmt.Fprintf(w, "  off by %s on average, at most %s", percent(q.MAPE), percent(q.MaxError))
-		if q.CompressedMAPE > 0 && q.VanillaMAPE > 0 {
-			fmt.Fprintf(w, "; compressed %s, vanilla %s", percent(q.CompressedMAPE), percent(q.VanillaMAPE))
+		fmt.Fprintf(w, "  off by %s on average, at most %s", known(q.MAPE), known(q.MaxError))
+		if q.CompressedMAPE != nil && q.VanillaMAPE != nil {
+			fmt.Fprintf(w, "; compressed %s, vanilla %s", known(q.CompressedMAPE), known(q.VanillaMAPE))
 		}
-		if q.CrossMAPE > 0 {
-			fmt.Fprintf(w, "\n  leaving each input length out: %s on average, at most %s", percent(q.CrossMAPE), percent(q.CrossMaxError))
+		if q.CrossMAPE != nil {
+			fmt.Fprintf(w, "\n  leaving each input length out: %s on average, at most %s", known(q.CrossMAPE), known(q.CrossMaxError))
 		}
 		fmt.Fprintln(w)
 	}
 }
+
+// percentage writes a part as a percentage, and – where it is not known.
+func percentage(format string, part *float64) string {
+	if part == nil {
+		return "–"
+	}
+	return fmt.Sprintf(format+" %%", 100**part)
+}
+
+func known(part *float64) string { return percentage("%.1f", part) }
+
+func signed(part *float64) string { return percentage("%+.1f", part) }
 
 func percent(part float64) string {
 	if math.IsNaN(part) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -115,7 +116,7 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 		if s.server != "" && s.server != sim.VLLMV1 {
 			return nil, usagef("%s is a log of requests, which must be of vLLM V1: server=%s is for serving runs", name, s.server)
 		}
-		c, err := logCase(ctx, text, name, s)
+		c, err := logCase(text, name, s)
 		return &cost.Source{Name: name, Log: c, Server: s.engine}, err
 	}
 	if s.model != "" || s.tp != 0 || s.blocks != 0 {
@@ -146,8 +147,8 @@ func servingSource(ctx context.Context, text []byte, name string, s servingSetup
 	return &cost.Source{Name: name, Serving: cases, Server: s.engine}, err
 }
 
-// logCase reads a log of measured requests and serves them once.
-func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*cost.LogCase, error) {
+// logCase reads a log of measured requests.
+func logCase(text []byte, name string, s servingSetup) (*cost.LogCase, error) {
 	if s.model == "" || s.gpu == "" {
 		return nil, usagef("%s is a log of requests, which does not say what served them: want its model and gpu", name)
 	}
@@ -184,7 +185,7 @@ func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*co
 		}
 		d.BlocksGiven *= d.Heads()
 	}
-	c, err := cost.NewLogCase(ctx, d, limits, list)
+	c, err := cost.NewLogCase(d, limits, list)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -229,22 +230,22 @@ func printServingQuality(w io.Writer, f *cost.Fit) {
 	var off []string
 	for _, of := range []struct {
 		name string
-		mape float64
+		mape *float64
 	}{{"TPOT", q.TPOTMAPE}, {"TTFT", q.TTFTMAPE}, {"throughput", q.ThroughputMAPE}} {
-		if of.mape > 0 {
-			off = append(off, of.name+" "+percent(of.mape))
+		if of.mape != nil {
+			off = append(off, of.name+" "+known(of.mape))
 		}
 	}
 	if len(off) > 0 {
 		fmt.Fprintf(w, "  off on average: %s\n", strings.Join(off, ", "))
 	}
-	if q.CrossTPOTMAPE > 0 {
-		fmt.Fprintf(w, "  each half of the rows by a fit to the other: TPOT %s, throughput %s\n", percent(q.CrossTPOTMAPE), percent(q.CrossThroughput))
-	} else if q.CrossThroughput > 0 {
-		fmt.Fprintf(w, "  each half of the rows by a fit to the other: throughput %s\n", percent(q.CrossThroughput))
+	if q.CrossTPOTMAPE != nil {
+		fmt.Fprintf(w, "  each half of the rows by a fit to the other: TPOT %s, throughput %s\n", known(q.CrossTPOTMAPE), known(q.CrossThroughput))
+	} else if q.CrossThroughput != nil {
+		fmt.Fprintf(w, "  each half of the rows by a fit to the other: throughput %s\n", known(q.CrossThroughput))
 	}
-	if q.OtherTPOTMAPE > 0 {
-		fmt.Fprintf(w, "  each card by a fit to the others, on average: TPOT %s, throughput %s\n", percent(q.OtherTPOTMAPE), percent(q.OtherThroughput))
+	if q.OtherTPOTMAPE != nil {
+		fmt.Fprintf(w, "  each card by a fit to the others, on average: TPOT %s, throughput %s\n", known(q.OtherTPOTMAPE), known(q.OtherThroughput))
 	}
 	if len(f.AtBound) > 0 {
 		fmt.Fprintf(w, "  at the bound of physics, the card's peak or no time at all: %s\n", strings.Join(f.AtBound, ", "))
@@ -293,14 +294,14 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 		if atOnce == 0 {
 			atOnce = c.Requests
 		}
-		of := func(predicted, measured, off float64) string {
-			if measured == 0 {
+		of := func(predicted, measured float64, off *float64) string {
+			if off == nil {
 				return fmt.Sprintf("%.4g\t–\t–", predicted)
 			}
-			return fmt.Sprintf("%.4g\t%.4g\t%+.1f %%", predicted, measured, 100*off)
+			return fmt.Sprintf("%.4g\t%.4g\t%s", predicted, measured, signed(off))
 		}
-		fmt.Fprintf(table, "%d\t%s\t%d × %s\t%d\t%d\t%d\t%s\t%s\t%.0f\t%+.1f %%\t\n", c.Line, printableLine(c.Model), c.TP, printableLine(c.GPU), c.ISL, c.OSL, atOnce,
-			of(c.PredictedTTFT, c.TTFT, c.TTFTOff), of(c.PredictedTPOT, c.TPOT, c.TPOTOff), c.PredictedTokens, 100*c.TokensOff)
+		fmt.Fprintf(table, "%d\t%s\t%d × %s\t%d\t%d\t%d\t%s\t%s\t%.0f\t%s\t\n", c.Line, printableLine(c.Model), c.TP, printableLine(c.GPU), c.ISL, c.OSL, atOnce,
+			of(c.PredictedTTFT, c.TTFT, c.TTFTOff), of(c.PredictedTPOT, c.TPOT, c.TPOTOff), c.PredictedTokens, signed(c.TokensOff))
 	}
 	table.Flush()
 	fmt.Fprintln(w)
@@ -340,14 +341,14 @@ func printServingSummary(w io.Writer, s *cost.ServingSummary) {
 	for _, r := range []struct {
 		name                string
 		rows                int
-		mape, mean, largest float64
+		mape, mean, largest *float64
 	}{
 		{"TTFT", s.TTFTRows, s.TTFTMAPE, s.TTFTMean, s.TTFTMaxError},
 		{"TPOT", s.TPOTRows, s.TPOTMAPE, s.TPOTMean, s.TPOTMaxError},
 		{"throughput", s.ThroughputRows, s.ThroughputMAPE, s.ThroughputMean, s.ThroughputMaxError},
 	} {
 		if r.rows > 0 {
-			fmt.Fprintf(table, "%s\t%d\t%.1f %%\t%+.1f %%\t%+.1f %%\t\n", r.name, r.rows, 100*r.mape, 100*r.mean, 100*r.largest)
+			fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t\n", r.name, r.rows, known(r.mape), signed(r.mean), signed(r.largest))
 		}
 	}
 	table.Flush()
@@ -362,15 +363,18 @@ func (f *simFlags) runLogCases(cmd *cobra.Command, text []byte, name string, s s
 	if err != nil {
 		return err
 	}
-	c, err := logCase(ctx, text, name, s)
+	c, err := logCase(text, name, s)
 	if err != nil {
-		return interrupted(err, "nothing is written")
+		return err
 	}
 	fit := profile.For(&c.Deployment.Card, c.Deployment.Engine.Scheduler())
 	report, err := c.Report(ctx, &fit)
 	clear()
-	if err != nil {
+	if errors.Is(err, context.Canceled) {
 		return interrupted(err, "nothing is written")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	if f.asJSON {
 		return printJSON(w, report)
@@ -385,23 +389,19 @@ func (f *simFlags) runLogCases(cmd *cobra.Command, text []byte, name string, s s
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\tprojected\tmeasured\toff\tby request\t")
 	for _, r := range []struct {
-		name, unit               string
-		projected, measured, off float64
-		each                     float64
+		name, unit          string
+		scale               float64 // of the unit
+		projected           float64
+		measured, off, each *float64
 	}{
-		{"mean TTFT", "s", sum.TTFT, sum.MeasuredTTFT, sum.TTFTError, sum.RequestTTFT},
-		{"mean TPOT", "ms", 1e3 * sum.TPOT, 1e3 * sum.MeasuredTPOT, sum.TPOTError, sum.RequestTPOT},
-		{"mean time of a request", "s", sum.E2E, sum.MeasuredE2E, sum.E2EError, sum.RequestE2E},
-		{"duration", "s", sum.Duration, sum.MeasuredDuration, sum.DurationError, 0},
+		{"mean TTFT", "s", 1, sum.TTFT, sum.MeasuredTTFT, sum.TTFTError, sum.RequestTTFT},
+		{"mean TPOT", "ms", 1e3, sum.TPOT, sum.MeasuredTPOT, sum.TPOTError, sum.RequestTPOT},
+		{"mean time of a request", "s", 1, sum.E2E, sum.MeasuredE2E, sum.E2EError, sum.RequestE2E},
+		{"duration", "s", 1, sum.Duration, sum.MeasuredDuration, sum.DurationError, nil},
 	} {
-		if r.measured == 0 {
-			continue
+		if r.measured != nil {
+			fmt.Fprintf(table, "%s\t%.4g %s\t%.4g %s\t%s\t%s\t\n", r.name, r.scale*r.projected, r.unit, r.scale**r.measured, r.unit, signed(r.off), known(r.each))
 		}
-		each := "–"
-		if r.each > 0 {
-			each = percent(r.each)
-		}
-		fmt.Fprintf(table, "%s\t%.4g %s\t%.4g %s\t%+.1f %%\t%s\t\n", r.name, r.projected, r.unit, r.measured, r.unit, 100*r.off, each)
 	}
 	table.Flush()
 	fmt.Fprintln(w, "\nBy request: the mean error of each request's own time.")

@@ -145,6 +145,9 @@ func goldenCheckOne(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEng
 	defer f.Close()
 	want, err := validate.ReadGolden(f)
 	if err != nil {
+		return goldenResult{}, fmt.Errorf("%s: %w", traces.GoldenFile, err)
+	}
+	if err := checkOptions(b, b.Options); err != nil {
 		return goldenResult{}, err
 	}
 	start := time.Now()

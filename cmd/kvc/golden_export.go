@@ -153,9 +153,7 @@ func overridden(b *traces.Bundle, override func(*sim.Options) error) (sim.Option
 	filled := opt
 	filled.Fill(b.Trace.Meta, b.Trace.Requests())
 	if err := filled.Validate(); err != nil {
-		own := b.Options
-		own.Fill(b.Trace.Meta, b.Trace.Requests())
-		if own.Validate() != nil {
+		if checkOptions(b, b.Options) != nil {
 			return opt, fmt.Errorf("%s: %s: %w", b.Name, traces.OptionsFile, err)
 		}
 		return opt, usageError{err}

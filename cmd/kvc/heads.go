@@ -9,6 +9,7 @@ import (
 
 	"kvcompress/heads"
 	"kvcompress/internal/output"
+	"kvcompress/internal/words"
 	"kvcompress/report"
 )
 
@@ -152,7 +153,7 @@ func (f *headsImportFlags) run(cmd *cobra.Command, path string) error {
 	kvHeads := len(scores[0])
 	if given("kv-heads") {
 		if kvHeads = f.kvHeads; kvHeads < 1 || len(scores[0])%kvHeads != 0 {
-			return usagef("--kv-heads %d: want a divisor of the %d heads of a layer in %s", kvHeads, len(scores[0]), path)
+			return usagef("--kv-heads %d: want a divisor of the %s of a layer in %s", kvHeads, words.Count(len(scores[0]), "head"), path)
 		}
 	}
 	var m *heads.Map

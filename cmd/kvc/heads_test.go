@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -139,9 +140,32 @@ func TestHeadsCommandLines(t *testing.T) {
 	}
 }
 
+// sameImage fails the test if an image of the docs is not what was drawn; with -update it becomes it.
+func sameImage(t *testing.T, image, drawn string) {
+	t.Helper()
+	want, err := os.ReadFile(drawn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(image)
+	switch {
+	case err == nil && bytes.Equal(got, want):
+	case !*update:
+		t.Errorf("%s is not what the command draws: go test ./cmd/kvc -update (%v)", image, err)
+	default:
+		if err := os.WriteFile(image, want, 0o666); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // What docs/heads.md shows.
 func TestHeadsFindRecall(t *testing.T) {
 	page, err := os.ReadFile("../../docs/heads.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := filepath.Abs("../../docs/images/heads-recall.svg")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,6 +177,10 @@ func TestHeadsFindRecall(t *testing.T) {
 	if !strings.Contains(string(page), out) {
 		t.Errorf("docs/heads.md does not have\n%s", out)
 	}
+	if code, _, stderr := kvc("heads", "show", "map.json", "--plot", "map.svg"); code != exitDone {
+		t.Fatal(stderr)
+	}
+	sameImage(t, image, "map.svg")
 	m := readHeadMap(t, "map.json")
 	if !m.IsFull(1, 0) || !m.IsFull(2, 0) || !m.IsFull(2, 1) || m.CountFull() != 3 {
 		t.Errorf("%v", m.Classes)

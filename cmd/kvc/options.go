@@ -15,6 +15,7 @@ import (
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace/regular"
+	"kvcompress/traces"
 )
 
 // addOptionFlags adds a flag for each option of a replay. It returns a function that, after
@@ -145,6 +146,27 @@ func completeOptionFlags(cmd *cobra.Command) error {
 	errs = append(errs,
 		cmd.RegisterFlagCompletionFunc("block-size", cobra.FixedCompletions([]string{"1", "2", "4", "8", "16", "32"}, cobra.ShellCompDirectiveNoFileComp)))
 	return errors.Join(errs...)
+}
+
+// checkOptions checks options of a trace, filled from it. The error names the trace's
+// options.json.
+func checkOptions(b *traces.Bundle, opt sim.Options) error {
+	opt.Fill(b.Trace.Meta, b.Trace.Requests())
+	if err := opt.Validate(); err != nil {
+		return fmt.Errorf("%s: %w", traces.OptionsFile, err)
+	}
+	return nil
+}
+
+// ofOptionsFile says of an error in options that they are, or may be, of the file that
+// --options names.
+func ofOptionsFile(fs *pflag.FlagSet, err error) error {
+	for _, name := range []string{"options", "head-bias"} {
+		if f := fs.Lookup(name); f != nil && f.Changed {
+			return fmt.Errorf("--%s %s: %w", name, f.Value, err)
+		}
+	}
+	return err
 }
 
 func readOptionsFile(path string) (sim.Options, error) {

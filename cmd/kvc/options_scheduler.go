@@ -28,7 +28,7 @@ func (f *schedulerFlags) add(fs *pflag.FlagSet) {
 	f.v1 = sim.DefaultV1(0)
 	fs.StringVar(&f.scheduler, "engine", "", "`server` whose scheduler is simulated: "+choices(sim.Schedulers())+" (default vllm-v1, or kv-compress with compression)")
 	fs.StringVar(&f.usage, "usage-context", string(sim.V1APIServer), "vllm-v1's usage context, by which it chooses its default limits for a card: "+choices(sim.V1Usages()))
-	fs.StringVar(&f.version, "vllm-version", "", "`version` of vLLM, such as 0.19, whose memory profiling and admission are simulated (default 0.11, or with compression that of KV-Compress's server)")
+	fs.StringVar(&f.version, "vllm-version", "", "`version` of vLLM, such as 0.19, whose memory profiling and admission are simulated (default: no single version of V1: memory as 0.9.2 to 0.16 profile it, admission as 0.20 and later; with compression, KV-Compress's server)")
 	fs.IntVar(&f.v1.LongPrefill, "long-prefill-token-threshold", 0, "with vllm-v1, most `tokens` of a prompt in one iteration; 0 is no limit")
 	fs.BoolVar(&f.v1.ReserveFull, "scheduler-reserve-full-isl", true, "with vllm-v1, admit a request when its whole prompt fits, as vLLM 0.20 and later do; false: when its first chunk fits")
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -240,21 +239,7 @@ func TestPlanningPage(t *testing.T) {
 		"planning-batch.svg":    "plots/throughput-batch-llama-3.1-8b-on-1-l4-memory-0.9-load-1.svg",
 		"planning-memory.svg":   "plots/throughput-memory-llama-3.1-8b-on-1-l4-batch-limit-128-load-1.svg",
 	} {
-		image = filepath.Join(root, "docs/images", image)
-		want, err := os.ReadFile(drawn)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		got, err := os.ReadFile(image)
-		if err == nil && bytes.Equal(got, want) {
-			continue
-		}
-		if !*update {
-			t.Errorf("%s is not what the page's commands draw: go test ./cmd/kvc -run PlanningPage -update (%v)", image, err)
-		} else if err := os.WriteFile(image, want, 0o666); err != nil {
-			t.Error(err)
-		}
+		sameImage(t, filepath.Join(root, "docs/images", image), drawn)
 	}
 }
 

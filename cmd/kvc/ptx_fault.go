@@ -9,12 +9,12 @@ type ptxFault struct {
 	By     ptxAccess  `json:"by"`
 	Other  *ptxAccess `json:"other,omitempty"` // the earlier access of a race
 
-	Space      string `json:"space,omitempty"`
-	Address    uint64 `json:"address,omitempty"`
-	Size       int    `json:"size,omitempty"`
-	Allocation string `json:"allocation,omitempty"`
-	Extent     int64  `json:"extent,omitempty"` // bytes of the allocation
-	Offset     int64  `json:"offset,omitempty"` // of the address in the allocation
+	Space      string  `json:"space,omitempty"`
+	Address    *uint64 `json:"address,omitempty"` // nil of what is no access to memory
+	Size       int     `json:"size,omitempty"`
+	Allocation string  `json:"allocation,omitempty"`
+	Extent     *int64  `json:"extent,omitempty"` // bytes of the allocation, or of the block's memory; nil where there is none
+	Offset     *int64  `json:"offset,omitempty"` // of the address in it; negative before its start
 }
 
 // ptxAccess is one thread's execution of an instruction.
@@ -33,8 +33,13 @@ func newPTXFault(r *ptx.Report) *ptxFault {
 	}
 	f := &ptxFault{
 		Kind: r.Kind.String(), Detail: r.Detail, By: access(&r.Access),
-		Space: r.Space, Address: r.Address, Size: r.Size,
-		Allocation: r.Allocation, Extent: r.Extent, Offset: r.Offset,
+		Space: r.Space, Size: r.Size, Allocation: r.Allocation,
+	}
+	if r.Space != "" || r.Allocation != "" || r.Kind == ptx.BadFree {
+		f.Address = &r.Address
+	}
+	if r.Allocation != "" || r.Extent > 0 {
+		f.Extent, f.Offset = &r.Extent, &r.Offset
 	}
 	if r.Other != nil {
 		other := access(r.Other)

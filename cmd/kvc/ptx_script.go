@@ -34,7 +34,7 @@ func newPTXScriptCmd() *cobra.Command {
   zero NAME                                   zeros into a buffer
   set VARIABLE[+BYTES] KIND=VALUE             a number, address or struct into a variable
   set VARIABLE[+BYTES] in=FILE                … or an array
-  launch ENTRY grid=X[,Y[,Z]] block=X[,Y[,Z]] [shared=BYTES] [KIND=VALUE]…
+  launch ENTRY grid=X[,Y[,Z]] block=X[,Y[,Z]] [shared=BYTES] [cooperative] [KIND=VALUE]…
   expect NAME FILE [mask=FILE] [ulp=N] [rtol=R] [atol=A]
                                               what a buffer or variable has to hold now
   save NAME FILE                              a buffer into a file of the script's folder
@@ -75,7 +75,7 @@ type ptxScriptResult struct {
 	Saved        []invoke.Buffer     `json:"saved"`
 	Printed      string              `json:"printed,omitempty"`
 	Findings     []ptxFinding        `json:"findings,omitempty"`
-	Suppressed   int64               `json:"suppressed,omitempty"`
+	Suppressed   int64               `json:"suppressed"`
 	Error        string              `json:"error,omitempty"`
 }
 
@@ -157,6 +157,6 @@ func printPTXScript(out io.Writer, r ptxScriptResult) {
 		fmt.Fprintf(out, "line %d: %s\n", r.Expected[i].Line, printableLine(r.Expected[i].String()))
 	}
 	for _, b := range r.Saved {
-		fmt.Fprintf(out, "written: %s, %s%v, %s to %s, %d NaN\n", printableLine(b.File), b.Type, b.Shape, number(b.Min), number(b.Max), b.NaNs)
+		fmt.Fprintf(out, "written: %s, %s%s, %s to %s, %d NaN\n", printableLine(b.File), b.Type, invoke.ShapeText(b.Shape), number(b.Min), number(b.Max), b.NaNs)
 	}
 }

@@ -117,7 +117,7 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 		if !overridden {
 			return fmt.Errorf("%s: %s: %w", b.Name, traces.OptionsFile, err)
 		}
-		return usageError{err}
+		return usageError{ofOptionsFile(cmd.Flags(), err)}
 	}
 	if !opt.Compresses() && !cmd.Flags().Changed("no-compression") {
 		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing will be evicted: neither the trace's options nor the flags ask for compression. Try --rate 0.5, or --max-cache-tokens 64.")

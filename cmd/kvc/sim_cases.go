@@ -153,7 +153,7 @@ func (f *simFlags) runThroughputCases(cmd *cobra.Command, text []byte, name stri
 		fmt.Fprintf(out, "Time by %s.\n", printableLine(of))
 	}
 	fmt.Fprintf(out, "rows                  %d\nbatch_exact           %d of %d with a measured one\nbatch_max_error       %d\nthroughput_mape       %s\nthroughput_max_error  %s\n",
-		summary.Rows, summary.BatchExact, summary.BatchRows, summary.BatchMaxError, percent(summary.ThroughputMAPE), percent(summary.ThroughputMaxError))
+		summary.Rows, summary.BatchExact, summary.BatchRows, summary.BatchMaxError, known(summary.ThroughputMAPE), known(summary.ThroughputMaxError))
 	return nil
 }
 
@@ -237,19 +237,16 @@ func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySumma
 			fmt.Fprintf(table, "%s\trefused\t–\t–\t–\t–\t–\t–\t–\t–\t–\t\n", head)
 			continue
 		}
-		settings, off := "some", "–"
+		settings := "some"
 		if c.Settings {
 			settings = "all"
-		}
-		if c.Measured {
-			off = fmt.Sprintf("%+.2f %%", 100*c.Off)
 		}
 		cache, measured := gib(c.PredictedKVGiB)+" GiB", gib(c.KVGiB)
 		if c.Blocks > 0 {
 			cache, measured = words.Count(c.PredictedBlocks, "block"), fmt.Sprint(c.Blocks)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", head, c.Engine, settings,
-			gib(c.PredictedWeightsGiB), gib(c.WeightsGiB), gib(c.PredictedActivationGiB), gib(c.ActivationGiB), c.Memory.Peak, cache, measured, off)
+			gib(c.PredictedWeightsGiB), gib(c.WeightsGiB), gib(c.PredictedActivationGiB), gib(c.ActivationGiB), c.Memory.Peak, cache, measured, percentage("%+.2f", c.Off))
 	}
 	table.Flush()
 	fmt.Fprintln(w, "\nWeights and peak are of one card, in GiB.")
@@ -258,8 +255,8 @@ func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySumma
 			fmt.Fprintf(w, "Line %d cannot be projected: %s\n", c.Line, printableLine(c.Error))
 		}
 	}
-	fmt.Fprintf(w, "rows           %d, of which %d are measured\nkv_mape        %.2f %%\nkv_mean_error  %+.2f %%\nkv_max_error   %.2f %%\n",
-		s.Rows, s.Measured, 100*s.KVMAPE, 100*s.KVMean, 100*s.KVMaxError)
-	fmt.Fprintf(w, "  %.2f %% where version and card's memory are stated: %s\n  %.2f %% elsewhere: %s\n",
-		100*s.StatedMaxError, words.Count(s.StatedRows, "row"), 100*s.OtherMaxError, words.Count(s.Measured-s.StatedRows, "row"))
+	fmt.Fprintf(w, "rows           %d, of which %d are measured\nkv_mape        %s\nkv_mean_error  %s\nkv_max_error   %s\n",
+		s.Rows, s.Measured, percentage("%.2f", s.KVMAPE), percentage("%+.2f", s.KVMean), percentage("%.2f", s.KVMaxError))
+	fmt.Fprintf(w, "  %s where version and card's memory are stated: %s\n  %s elsewhere: %s\n",
+		percentage("%.2f", s.StatedMaxError), words.Count(s.StatedRows, "row"), percentage("%.2f", s.OtherMaxError), words.Count(s.Measured-s.StatedRows, "row"))
 }

@@ -168,7 +168,7 @@ func (f *sweepFlags) addPoints(fs *pflag.FlagSet) {
 }
 
 func (f *sweepFlags) addPrices(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&f.prices, "price", nil, "dollars per hour of a `card`, such as h100=2.50")
+	fs.StringSliceVar(&f.prices, "price", nil, "dollars per hour of a card, `CARD=DOLLARS`, such as h100=2.50")
 	fs.StringArrayVar(&f.set, "set", nil, "one of a method's own options, `METHOD.KEY=VALUE`, or KEY=VALUE with --method, as kvc methods NAME lists them; may be repeated")
 }
 

@@ -84,7 +84,7 @@ It reads no tensors; kvc trace check does.`,
 			return printTraceInfo(cmd.OutOrStdout(), info)
 		},
 	}
-	cmd.Flags().IntVar(&windows, "windows", 0, "show the rate over time in this `number` of windows (default 24, fewer of less than 192 requests)")
+	cmd.Flags().IntVar(&windows, "windows", 0, "show the request rate over time in this `number` of windows (default 24, fewer of less than 192 requests)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -151,10 +151,10 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 	switch {
 	case info.Requests == 1:
 		row("arrival", "at %v", time.Duration(a.FirstNS))
-	case span == 0:
+	case a.Rate == nil:
 		row("arrivals", "all at %v", time.Duration(a.FirstNS))
 	default:
-		row("arrivals", "over %v, %.4g a second; standard deviation of the gaps / mean %.2f", span, a.Rate, a.GapCV)
+		row("arrivals", "over %v, %.4g a second; standard deviation of the gaps / mean %.2f", span, *a.Rate, *a.GapCV)
 	}
 	if info.Files > 0 {
 		row("on disk", "%s in %s", byteSize(info.DiskBytes), words.Count(info.Files, "file"))
@@ -176,7 +176,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 	}{{"prompt tokens", info.Prompt}, {"output tokens", info.Output}} {
 		fmt.Fprintf(table, "%s\t%d\t%d\t%.1f\t%d\t%d\t%d\t\n", d.name, d.d.Min, d.d.P50, d.d.Mean, d.d.P90, d.d.P99, d.d.Max)
 	}
-	if g := a.Gaps; span > 0 {
+	if g := a.Gaps; a.Rate != nil {
 		ns := func(n int64) time.Duration { return roundDuration(time.Duration(n)) }
 		fmt.Fprintf(table, "time between arrivals\t%v\t%v\t%v\t%v\t%v\t%v\t\n", ns(g.Min), ns(g.P50), ns(int64(g.Mean)), ns(g.P90), ns(g.P99), ns(g.Max))
 	}
@@ -189,8 +189,8 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 // printRate prints the rate over time, one line per window.
 func printRate(w io.Writer, r *trace.RateOverTime, a trace.ArrivalInfo) error {
 	from := func(ns int64) time.Duration { return roundDuration(time.Duration(ns - a.FirstNS)) }
-	fmt.Fprintf(w, "\nRate over time, in windows of %v: mean %.4g requests a second, peak %.4g (%.2f times the mean) from %v on; CV of the gaps %.2f\n\n",
-		roundDuration(time.Duration(r.WindowNS)), r.Mean, r.Peak, r.PeakOverMean, from(r.PeakNS), a.GapCV)
+	fmt.Fprintf(w, "\nRequest rate over time, in windows of %v: mean %.4g requests a second, peak %.4g (%.2f times the mean) from %v on; CV of the gaps %.2f\n\n",
+		roundDuration(time.Duration(r.WindowNS)), r.Mean, r.Peak, r.PeakOverMean, from(r.PeakNS), *a.GapCV)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "from\trequests\ta second\tprompt tokens/s\toutput tokens/s\t")
 	seconds := r.WindowNS / 1e9

@@ -162,6 +162,9 @@ func (f *importFlags) run(cmd *cobra.Command, path string) error {
 	}
 	written, err := writeRequests(cmd.Context(), f.out, meta, f.sel.Apply(source.requests, &selected))
 	bar.clear()
+	if errors.Is(err, errNoRequests) {
+		return fmt.Errorf("%s: %w", source.name, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func TestTraceInfoRate(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	code, out, _ := kvc("trace", "info", dir, "--windows", "2")
-	_, rate, _ := strings.Cut(out, "Rate over time")
+	_, rate, _ := strings.Cut(out, "Request rate over time")
 	want := `, in windows of 2s: mean 1 requests a second, peak 1.5 (1.50 times the mean) from 0s on; CV of the gaps 0.94
 
   from  requests  a second  prompt tokens/s  output tokens/s

@@ -143,6 +143,10 @@ type writtenRequests struct {
 }
 
 // writeRequests writes a trace without tensors. It calls meta after the first request.
+var errNoRequests = errors.New("no request is left: nothing is written")
+
+// writeRequests writes a trace without tensors. meta is asked when the first request
+// is there.
 func writeRequests(ctx context.Context, dir string, meta func() trace.Meta, requests iter.Seq2[trace.Request, error]) (writtenRequests, error) {
 	done := writtenRequests{Trace: dir}
 	if err := trace.CheckFree(dir); err != nil {
@@ -177,7 +181,7 @@ func writeRequests(ctx context.Context, dir string, meta func() trace.Meta, requ
 		done.LastNS = r.ArrivalNS
 	}
 	if w == nil {
-		return done, errors.New("no request is left: nothing is written")
+		return done, errNoRequests
 	}
 	if span := done.LastNS - done.FirstNS; span > 0 {
 		done.PerSecond = math.Round(float64(done.Requests-1)/(float64(span)/1e9)*1e6) / 1e6

@@ -423,6 +423,9 @@ func replayAll(ctx context.Context, bundles []*traces.Bundle, run validate.Run) 
 				start := time.Now()
 				r, err := func() (r validate.TraceResult, err error) {
 					defer work.Recover(&err)
+					if err := checkOptions(b, b.Options); err != nil {
+						return r, err
+					}
 					return validate.Trace(ctx, b.Name, b.Trace, b.Options, run)
 				}()
 				r.Seconds = time.Since(start).Seconds()

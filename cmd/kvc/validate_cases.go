@@ -95,8 +95,8 @@ func caseResult(r *validate.CaseResult) string {
 		return "not compared: " + printableLine(r.Skipped)
 	case r.Mismatch != "":
 		return printableLine(r.Mismatch)
-	case r.MaxError > 0:
-		return fmt.Sprintf("agrees within %.1e", r.MaxError)
+	case r.MaxError != nil && *r.MaxError > 0:
+		return fmt.Sprintf("agrees within %.1e", *r.MaxError)
 	default:
 		return "agrees"
 	}

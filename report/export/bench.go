@@ -69,11 +69,10 @@ func cellsOf(t *bench.Table) []Cell {
 	var rows []Cell
 	for _, c := range t.Cells {
 		some := c.N > 0
-		full := t.Cell(c.Mode, 1, bench.Full, c.Category)
 		rows = append(rows, Cell{
 			string(c.Mode), c.Budget.String(), c.Row, c.Category, int64(c.N), int64(c.Missing),
 			measured(c.Score, some), measured(c.Low, some), measured(c.High, some), measured(c.Exact, some),
-			measured(c.Relative, some && full != nil && full.Score > 0), measured(c.Divergence, some && c.Row != bench.Full),
+			c.Relative, measured(c.Divergence, some && c.Row != bench.Full),
 			measured(c.Bytes, some), measured(c.Peak, some),
 		})
 	}

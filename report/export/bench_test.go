@@ -14,8 +14,8 @@ import (
 // A cell of the full cache, one of a method, and one that nothing was run of.
 func benchTable() *bench.Table {
 	return &bench.Table{Cells: []bench.Cell{
-		{Mode: bench.Aware, Budget: 1, Row: bench.Full, Category: "needle", N: 2, Score: 0.5, Low: 0.1, High: 0.9, Exact: 0.5, Relative: 1, Bytes: 1, Peak: 1.1},
-		{Mode: bench.Aware, Budget: 4, Row: "snapkv", Category: "needle", N: 2, Score: 0.25, High: 0.8, Relative: 0.5, Divergence: 1.0 / 3, Bytes: 0.2, Peak: 0.3},
+		{Mode: bench.Aware, Budget: 1, Row: bench.Full, Category: "needle", N: 2, Score: 0.5, Low: 0.1, High: 0.9, Exact: 0.5, Relative: new(1.0), Bytes: 1, Peak: 1.1},
+		{Mode: bench.Aware, Budget: 4, Row: "snapkv", Category: "needle", N: 2, Score: 0.25, High: 0.8, Relative: new(0.5), Divergence: 1.0 / 3, Bytes: 0.2, Peak: 0.3},
 		{Mode: bench.Agnostic, Budget: 4, Row: "snapkv", Category: "needle", Missing: 2},
 	}}
 }

@@ -136,27 +136,23 @@ func round(x float64) float64 {
 // quality returns the errors on the measurements, and the cross-validation errors on each input
 // length of a fit to the others.
 func quality(cases []*Case, factors Factors) Quality {
-	var q Quality
-	var compressed, vanilla int
+	var all, compressed, vanilla, cross errorSum
 	for _, c := range cases {
-		e := math.Abs(c.off(factors))
-		q.MAPE += e / float64(len(cases))
-		q.MaxError = max(q.MaxError, e)
+		e := c.off(factors)
+		all.add(e)
 		if c.Compressed() {
-			q.CompressedMAPE += e
-			compressed++
+			compressed.add(e)
 		} else {
-			q.VanillaMAPE += e
-			vanilla++
+			vanilla.add(e)
 		}
 	}
-	q.CompressedMAPE /= float64(max(1, compressed))
-	q.VanillaMAPE /= float64(max(1, vanilla))
 	for _, e := range crossErrors(cases) {
-		q.CrossMAPE += math.Abs(e) / float64(len(cases))
-		q.CrossMaxError = max(q.CrossMaxError, math.Abs(e))
+		cross.add(e)
 	}
-	return q
+	return Quality{
+		MAPE: all.mape(), MaxError: all.maxError(), CrossMAPE: cross.mape(), CrossMaxError: cross.maxError(),
+		CompressedMAPE: compressed.mape(), VanillaMAPE: vanilla.mape(),
+	}
 }
 
 // crossErrors returns each case's error with a fit to the cases of other input lengths; nil if there

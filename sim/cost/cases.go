@@ -3,7 +3,6 @@ package cost
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"kvcompress/internal/work"
 	"kvcompress/kv"
@@ -51,7 +50,7 @@ type Case struct {
 	Batch      int        `json:"predicted_batch"`            // largest decode batch
 	Work       sim.Work   `json:"-"`                          // of the run
 	Throughput float64    `json:"predicted_tokens_per_s"`     // 0 before [Case.Predict]
-	Off        float64    `json:"throughput_error,omitempty"` // predicted less measured, as a fraction of the measured; 0 if not measured
+	Off        *float64   `json:"throughput_error,omitempty"` // of the predicted, as a part of the measured; nil where none was
 	Time       []Share    `json:"time,omitempty"`             // by term
 	Calibrated string     `json:"factors_of,omitempty"`       // the measurements that the factors were fitted to
 }
@@ -199,26 +198,24 @@ func (c *Case) Predict(p *Profile) error {
 	}
 	c.Throughput = float64(c.NumRequests*(c.InputLen+c.OutputLen)) / seconds
 	c.Time = c.Deployment.Shares(&fit, &c.Work, sim.Ticks{})
-	if c.TokensPerS > 0 {
-		c.Off = c.Throughput/c.TokensPerS - 1
-	}
+	c.Off = off(c.Throughput, c.TokensPerS)
 	return nil
 }
 
 // Summary compares predictions with measurements. Errors are fractions: 0.04 is 4 %.
 type Summary struct {
-	Rows               int     `json:"rows"`
-	BatchRows          int     `json:"batch_rows"` // rows with a measured batch
-	BatchExact         int     `json:"batch_exact"`
-	BatchMaxError      int     `json:"batch_max_error"`
-	ThroughputMAPE     float64 `json:"throughput_mape,omitempty"`      // mean absolute error
-	ThroughputMaxError float64 `json:"throughput_max_error,omitempty"` // absolute
+	Rows               int      `json:"rows"`
+	BatchRows          int      `json:"batch_rows"` // rows with a measured batch
+	BatchExact         int      `json:"batch_exact"`
+	BatchMaxError      int      `json:"batch_max_error"`
+	ThroughputMAPE     *float64 `json:"throughput_mape,omitempty"`      // mean absolute error; nil where nothing was measured
+	ThroughputMaxError *float64 `json:"throughput_max_error,omitempty"` // absolute; likewise
 }
 
 // Summarize compares cases with what was measured.
 func Summarize(cases []*Case) Summary {
 	s := Summary{Rows: len(cases)}
-	rows := 0
+	var throughput errorSum
 	for _, c := range cases {
 		if c.MaxDecodingBatch > 0 {
 			s.BatchRows++
@@ -228,13 +225,8 @@ func Summarize(cases []*Case) Summary {
 				s.BatchExact++
 			}
 		}
-		if c.TokensPerS > 0 {
-			rows++
-			off := math.Abs(c.Off)
-			s.ThroughputMAPE += off
-			s.ThroughputMaxError = max(s.ThroughputMaxError, off)
-		}
+		throughput.addKnown(c.Off)
 	}
-	s.ThroughputMAPE /= float64(max(1, rows))
+	s.ThroughputMAPE, s.ThroughputMaxError = throughput.mape(), throughput.maxError()
 	return s
 }

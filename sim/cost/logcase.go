@@ -92,18 +92,22 @@ type LogCase struct {
 	done sim.Work
 }
 
-// NewLogCase returns the case of a log on a deployment with these limits, and projects it once to find
-// errors.
-func NewLogCase(ctx context.Context, d Deployment, limits sim.Limits, requests []LoggedRequest) (*LogCase, error) {
+// NewLogCase returns the case of a log on a deployment, with the limits of a batch.
+func NewLogCase(d Deployment, limits sim.Limits, requests []LoggedRequest) (*LogCase, error) {
 	plan, memory, err := d.plan(limits)
 	if err != nil {
 		return nil, err
 	}
-	c := &LogCase{Deployment: d, Memory: memory, Requests: requests, plan: plan, Results: make([]sim.Result, len(requests))}
-	return c, c.serve(ctx, &Fit{Factors: ServerFactors(), Overlap: true, Of: "a start"})
+	return &LogCase{Deployment: d, Memory: memory, Requests: requests, plan: plan, Results: make([]sim.Result, len(requests))}, nil
 }
 
-// serve projects the requests by a fit, and keeps their results.
+// start serves the log once, by the factors with which fits start: [LogCase.work] is then known.
+func (c *LogCase) start(ctx context.Context) error {
+	_, err := c.outcomes(ctx, &Fit{Factors: ServerFactors(), Overlap: true, Of: "a start"})
+	return err
+}
+
+// serve projects the requests by a fit, and keeps their results. Each request is a piece of work.
 func (c *LogCase) serve(ctx context.Context, f *Fit) error {
 	rates, products, err := c.Deployment.Costs(f)
 	if err != nil {
@@ -144,11 +148,17 @@ func (c *LogCase) times(i int, f *Fit) (ttft, tpot, e2e float64) {
 // times depend on the load.
 const logParts = 8
 
+// outcomes projects the log. For a fit that is one run of many, whose requests are not counted.
 func (c *LogCase) outcomes(ctx context.Context, f *Fit) ([]outcome, error) {
-	if err := c.serve(ctx, f); err != nil {
+	if err := c.serve(work.Watch(ctx, func() {}), f); err != nil {
 		return nil, err
 	}
-	return c.means(func(i int) (ttft, tpot, e2e float64) { return c.times(i, f) }), nil
+	return c.projected(f), nil
+}
+
+// projected returns the means of the last projection.
+func (c *LogCase) projected(f *Fit) []outcome {
+	return c.means(func(i int) (ttft, tpot, e2e float64) { return c.times(i, f) })
 }
 
 func (c *LogCase) measured() []outcome {
@@ -214,106 +224,82 @@ type LogReport struct {
 // LogRequest is one request of a log, as measured and as projected. Times that were not measured are
 // absent.
 type LogRequest struct {
-	ID            string  `json:"id,omitempty"`
-	Input         int     `json:"input_tokens"`
-	Output        int     `json:"output_tokens"`
-	TTFT          float64 `json:"measured_ttft_ms,omitempty"`
-	TPOT          float64 `json:"measured_tpot_ms,omitempty"`
-	E2E           float64 `json:"measured_e2e_s,omitempty"`
-	ProjectedTTFT float64 `json:"ttft_ms"`
-	ProjectedTPOT float64 `json:"tpot_ms,omitempty"`
-	ProjectedE2E  float64 `json:"e2e_s"`
+	ID            string   `json:"id,omitempty"`
+	Input         int      `json:"input_tokens"`
+	Output        int      `json:"output_tokens"`
+	TTFT          *float64 `json:"measured_ttft_ms,omitempty"`
+	TPOT          *float64 `json:"measured_tpot_ms,omitempty"`
+	E2E           *float64 `json:"measured_e2e_s,omitempty"`
+	ProjectedTTFT float64  `json:"ttft_ms"`
+	ProjectedTPOT *float64 `json:"tpot_ms,omitempty"`
+	ProjectedE2E  float64  `json:"e2e_s"`
 }
 
 // LogSummary has means over a log, in seconds. Errors are fractions of the measured value, positive
 // if the projection is too high. Those by request are mean absolute errors of each request's own time.
 // Values that were not measured are absent.
 type LogSummary struct {
-	Rows             int     `json:"rows"`
-	Requests         int     `json:"num_requests"`
-	Factors          string  `json:"factors_of"`
-	Other            string  `json:"factors_of_other,omitempty"` // see Fit.Suits
-	Expected         string  `json:"error_to_expect"`            // see Fit.Expected
-	TTFT             float64 `json:"mean_ttft_s"`
-	TPOT             float64 `json:"mean_tpot_s"`
-	E2E              float64 `json:"mean_e2e_s"`
-	Duration         float64 `json:"duration_s"`
-	MeasuredTTFT     float64 `json:"measured_mean_ttft_s,omitempty"`
-	MeasuredTPOT     float64 `json:"measured_mean_tpot_s,omitempty"`
-	MeasuredE2E      float64 `json:"measured_mean_e2e_s,omitempty"`
-	MeasuredDuration float64 `json:"measured_duration_s,omitempty"`
-	TTFTError        float64 `json:"mean_ttft_error,omitempty"`
-	TPOTError        float64 `json:"mean_tpot_error,omitempty"`
-	E2EError         float64 `json:"mean_e2e_error,omitempty"`
-	DurationError    float64 `json:"duration_error,omitempty"`
-	RequestTTFT      float64 `json:"request_ttft_mape,omitempty"`
-	RequestTPOT      float64 `json:"request_tpot_mape,omitempty"`
-	RequestE2E       float64 `json:"request_e2e_mape,omitempty"`
+	Rows             int      `json:"rows"`
+	Requests         int      `json:"num_requests"`
+	Factors          string   `json:"factors_of"`
+	Other            string   `json:"factors_of_other,omitempty"` // see Fit.Suits
+	Expected         string   `json:"error_to_expect"`            // see Fit.Expected
+	TTFT             float64  `json:"mean_ttft_s"`
+	TPOT             float64  `json:"mean_tpot_s"`
+	E2E              float64  `json:"mean_e2e_s"`
+	Duration         float64  `json:"duration_s"`
+	MeasuredTTFT     *float64 `json:"measured_mean_ttft_s,omitempty"`
+	MeasuredTPOT     *float64 `json:"measured_mean_tpot_s,omitempty"`
+	MeasuredE2E      *float64 `json:"measured_mean_e2e_s,omitempty"`
+	MeasuredDuration *float64 `json:"measured_duration_s,omitempty"`
+	TTFTError        *float64 `json:"mean_ttft_error,omitempty"`
+	TPOTError        *float64 `json:"mean_tpot_error,omitempty"`
+	E2EError         *float64 `json:"mean_e2e_error,omitempty"`
+	DurationError    *float64 `json:"duration_error,omitempty"`
+	RequestTTFT      *float64 `json:"request_ttft_mape,omitempty"`
+	RequestTPOT      *float64 `json:"request_tpot_mape,omitempty"`
+	RequestE2E       *float64 `json:"request_e2e_mape,omitempty"`
 
 	// The absolute errors of the means, under the names that all forms of serving measurements share.
 	// The throughput is that of the whole log, and its error follows from the durations.
-	TTFTMAPE       float64 `json:"ttft_mape,omitempty"`
-	TPOTMAPE       float64 `json:"tpot_mape,omitempty"`
-	ThroughputMAPE float64 `json:"throughput_mape,omitempty"`
+	TTFTMAPE       *float64 `json:"ttft_mape,omitempty"`
+	TPOTMAPE       *float64 `json:"tpot_mape,omitempty"`
+	ThroughputMAPE *float64 `json:"throughput_mape,omitempty"`
 }
 
 // Report projects the log by a fit and compares it with what was measured.
 func (c *LogCase) Report(ctx context.Context, f *Fit) (*LogReport, error) {
-	p, err := c.outcomes(ctx, f)
-	if err != nil {
+	if err := c.serve(ctx, f); err != nil {
 		return nil, err
 	}
-	m := c.measured()[0]
+	p, m := c.projected(f), c.measured()[0]
 	r := &LogReport{Summary: LogSummary{
 		Rows: len(c.Requests), Requests: len(c.Requests), Factors: f.Of, Other: f.Suits(&c.Deployment.Card, sim.VLLMV1), Expected: f.Expected(&c.Deployment.Card, sim.VLLMV1),
 		TTFT: p[0].ttft, TPOT: p[0].tpot, Duration: p[0].total,
-		MeasuredTTFT: m.ttft, MeasuredTPOT: m.tpot, MeasuredDuration: m.total,
+		MeasuredTTFT: known(m.ttft), MeasuredTPOT: known(m.tpot), MeasuredDuration: known(m.total),
+		TTFTError: off(p[0].ttft, m.ttft), TPOTError: off(p[0].tpot, m.tpot), DurationError: off(p[0].total, m.total),
 	}}
 	s := &r.Summary
-	var ttft, tpot, e2e meanError
-	measuredE2E := 0
+	var ttft, tpot, e2e errorSum
+	measuredE2E := 0.0
 	for i, q := range c.Requests {
-		x := LogRequest{ID: q.ID, Input: q.Input, Output: q.Output, TTFT: q.TTFT, TPOT: q.TPOT, E2E: q.E2E}
-		x.ProjectedTTFT, x.ProjectedTPOT, x.ProjectedE2E = c.times(i, f)
-		r.Requests = append(r.Requests, x)
-		ttft.add(x.ProjectedTTFT, q.TTFT)
-		tpot.add(x.ProjectedTPOT, q.TPOT)
-		e2e.add(x.ProjectedE2E, q.E2E)
-		s.E2E += x.ProjectedE2E / float64(len(c.Requests))
-		if q.E2E > 0 {
-			s.MeasuredE2E += q.E2E
-			measuredE2E++
-		}
+		t, each, whole := c.times(i, f)
+		r.Requests = append(r.Requests, LogRequest{
+			ID: q.ID, Input: q.Input, Output: q.Output, TTFT: known(q.TTFT), TPOT: known(q.TPOT), E2E: known(q.E2E),
+			ProjectedTTFT: t, ProjectedTPOT: known(each), ProjectedE2E: whole,
+		})
+		ttft.addKnown(off(t, q.TTFT))
+		tpot.addKnown(off(each, q.TPOT))
+		e2e.addKnown(off(whole, q.E2E))
+		s.E2E += whole / float64(len(c.Requests))
+		measuredE2E += q.E2E
 	}
-	s.MeasuredE2E /= float64(max(1, measuredE2E))
-	s.RequestTTFT, s.RequestTPOT, s.RequestE2E = ttft.mean(), tpot.mean(), e2e.mean()
-	s.TTFTError, s.TPOTError, s.E2EError, s.DurationError = off(s.TTFT, s.MeasuredTTFT), off(s.TPOT, s.MeasuredTPOT), off(s.E2E, s.MeasuredE2E), off(s.Duration, s.MeasuredDuration)
-	s.TTFTMAPE, s.TPOTMAPE = math.Abs(s.TTFTError), math.Abs(s.TPOTError)
-	if s.MeasuredDuration > 0 {
-		s.ThroughputMAPE = math.Abs(s.MeasuredDuration/s.Duration - 1)
+	s.MeasuredE2E = known(measuredE2E / float64(max(1, e2e.n)))
+	s.E2EError = off(s.E2E, measuredE2E/float64(max(1, e2e.n)))
+	s.RequestTTFT, s.RequestTPOT, s.RequestE2E = ttft.mape(), tpot.mape(), e2e.mape()
+	s.TTFTMAPE, s.TPOTMAPE = absolute(s.TTFTError), absolute(s.TPOTError)
+	if m.total > 0 {
+		s.ThroughputMAPE = new(math.Abs(m.total/s.Duration - 1))
 	}
 	return r, nil
 }
-
-// off returns the error of a projection as a fraction of the measured value; 0 if none was measured.
-func off(projected, measured float64) float64 {
-	if measured == 0 {
-		return 0
-	}
-	return projected/measured - 1
-}
-
-// meanError accumulates a mean absolute error.
-type meanError struct {
-	sum float64
-	n   int
-}
-
-func (e *meanError) add(projected, measured float64) {
-	if measured > 0 {
-		e.sum += math.Abs(projected/measured - 1)
-		e.n++
-	}
-}
-
-func (e *meanError) mean() float64 { return e.sum / float64(max(1, e.n)) }

@@ -1,11 +1,13 @@
 package cost
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"strings"
 	"testing"
 
+	"kvcompress/internal/work"
 	"kvcompress/sim"
 )
 
@@ -69,18 +71,29 @@ func TestLogByHand(t *testing.T) {
 		{Arrival: 2.005, Input: 10, Output: 1, TTFT: 10},
 	}
 	limits := sim.Limits{MaxNumSeqs: 8, MaxNumBatchedTokens: 100}
-	c, err := NewLogCase(context.Background(), deployment(t, "llama-3.1-8b", "l4"), limits, list)
+	c, err := NewLogCase(deployment(t, "llama-3.1-8b", "l4"), limits, list)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := c.Report(context.Background(), &Fit{Of: "a test", Card: "l4", Factors: Factors{"step": 10_000, RequestTerm: 5000}})
+	steps := 0
+	counted := work.Watch(context.Background(), func() { steps++ })
+	r, err := c.Report(counted, &Fit{Of: "a test", Card: "l4", Factors: Factors{"step": 10_000, RequestTerm: 5000}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if steps != len(list) {
+		t.Errorf("progress of %d for %d requests", steps, len(list))
+	}
+	if err := c.start(counted); err != nil || steps != len(list) {
+		t.Errorf("a projection of many counts its requests: %d, %v", steps, err)
 	}
 	// 1: 10, 20 and 30 ms. 2: 10, 20 ms. 3 arrives 5 ms into that step: first token at 20 of it.
 	for i, want := range [][3]float64{{15, 10, 0.035}, {15, 10, 0.025}, {20, 0, 0.020}} {
 		q := r.Requests[i]
-		for k, got := range []float64{q.ProjectedTTFT, q.ProjectedTPOT, q.ProjectedE2E} {
+		if (q.ProjectedTPOT == nil) != (want[1] == 0) {
+			t.Errorf("request %d has a time per output token: %v", i, q.ProjectedTPOT != nil)
+		}
+		for k, got := range []float64{q.ProjectedTTFT, *cmp.Or(q.ProjectedTPOT, new(float64)), q.ProjectedE2E} {
 			if !(math.Abs(got-want[k]) <= 1e-6) { // a nanosecond, in ms
 				t.Errorf("request %d, time %d: %v, want %v", i, k, got, want[k])
 			}
@@ -90,10 +103,10 @@ func TestLogByHand(t *testing.T) {
 	for name, v := range map[string][2]float64{
 		"mean TTFT": {s.TTFT, 0.05 / 3}, "mean TPOT": {s.TPOT, 0.010}, "mean E2E": {s.E2E, 0.08 / 3},
 		"duration":           {s.Duration, 1.025},
-		"measured mean TTFT": {s.MeasuredTTFT, 0.04 / 3}, "measured mean TPOT": {s.MeasuredTPOT, 0.008}, "measured mean E2E": {s.MeasuredE2E, 0.03}, "measured duration": {s.MeasuredDuration, 1.02},
-		"TTFT error": {s.TTFTError, 0.25}, "TPOT error": {s.TPOTError, 0.25}, "duration error": {s.DurationError, 1.025/1.02 - 1},
-		"throughput": {s.ThroughputMAPE, 1 - 1.02/1.025}, "TTFT mape": {s.TTFTMAPE, 0.25}, "TPOT mape": {s.TPOTMAPE, 0.25},
-		"TTFT by request": {s.RequestTTFT, (0.25 + 0.5 + 1) / 3}, "TPOT by request": {s.RequestTPOT, 0.25}, "E2E by request": {s.RequestE2E, (0.125 + 0.25) / 2},
+		"measured mean TTFT": {val(s.MeasuredTTFT), 0.04 / 3}, "measured mean TPOT": {val(s.MeasuredTPOT), 0.008}, "measured mean E2E": {val(s.MeasuredE2E), 0.03}, "measured duration": {val(s.MeasuredDuration), 1.02},
+		"TTFT error": {val(s.TTFTError), 0.25}, "TPOT error": {val(s.TPOTError), 0.25}, "duration error": {val(s.DurationError), 1.025/1.02 - 1},
+		"throughput": {val(s.ThroughputMAPE), 1 - 1.02/1.025}, "TTFT mape": {val(s.TTFTMAPE), 0.25}, "TPOT mape": {val(s.TPOTMAPE), 0.25},
+		"TTFT by request": {val(s.RequestTTFT), (0.25 + 0.5 + 1) / 3}, "TPOT by request": {val(s.RequestTPOT), 0.25}, "E2E by request": {val(s.RequestE2E), (0.125 + 0.25) / 2},
 	} {
 		if !(math.Abs(v[0]-v[1]) <= 1e-6) {
 			t.Errorf("%s: %v, want %v", name, v[0], v[1])
@@ -104,12 +117,12 @@ func TestLogByHand(t *testing.T) {
 	}
 
 	list[0].E2E, list[0].TTFT, list[1].TTFT, list[2].TTFT, list[0].TPOT = 0, 0, 0, 0, 0
-	if r, err = c.Report(context.Background(), &Fit{Factors: Factors{"step": 10_000}}); err != nil || r.Summary.MeasuredE2E != 0.02 || r.Summary.MeasuredTTFT != 0 || r.Summary.TTFTError != 0 {
+	if r, err = c.Report(context.Background(), &Fit{Factors: Factors{"step": 10_000}}); err != nil || val(r.Summary.MeasuredE2E) != 0.02 || r.Summary.MeasuredTTFT != nil || r.Summary.TTFTError != nil {
 		t.Errorf("%+v, %v", r.Summary, err)
 	}
 
 	list[1].Output = 200_000
-	if _, err := NewLogCase(context.Background(), deployment(t, "llama-3.1-8b", "l4"), limits, list); err == nil || !strings.Contains(err.Error(), "of 3 requests 1 do not finish") {
+	if _, err := c.Report(context.Background(), &Fit{Factors: ServerFactors()}); err == nil || !strings.Contains(err.Error(), "of 3 requests 1 do not finish") {
 		t.Errorf("%v", err)
 	}
 }

@@ -3,7 +3,6 @@ package cost
 import (
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 
 	"kvcompress/sim/catalog"
@@ -83,16 +82,16 @@ func ReadMemoryMeasurements(r io.Reader, name string) ([]MemoryMeasurement, erro
 // MemoryCase is a measured cache, projected. Sizes are of one card.
 type MemoryCase struct {
 	MemoryMeasurement
-	Error                  string  `json:"error,omitempty"` // why it cannot be projected; then the following is not set
-	Engine                 Engine  `json:"engine"`
-	Settings               bool    `json:"settings_stated"`
-	Memory                 Memory  `json:"memory"`
-	PredictedWeightsGiB    float64 `json:"predicted_weights_gib"`
-	PredictedActivationGiB float64 `json:"predicted_activation_gib"`
-	PredictedKVGiB         float64 `json:"predicted_kv_gib"`
-	PredictedBlocks        int     `json:"predicted_gpu_blocks_of_16"`
-	Measured               bool    `json:"measured"`
-	Off                    float64 `json:"kv_error,omitempty"` // predicted less measured cache, as a fraction of the measured; 0 if not measured
+	Error                  string   `json:"error,omitempty"` // why it cannot be projected; then the following is not set
+	Engine                 Engine   `json:"engine"`
+	Settings               bool     `json:"settings_stated"`
+	Memory                 Memory   `json:"memory"`
+	PredictedWeightsGiB    float64  `json:"predicted_weights_gib"`
+	PredictedActivationGiB float64  `json:"predicted_activation_gib"`
+	PredictedKVGiB         float64  `json:"predicted_kv_gib"`
+	PredictedBlocks        int      `json:"predicted_gpu_blocks_of_16"`
+	Measured               bool     `json:"measured"`
+	Off                    *float64 `json:"kv_error,omitempty"` // of the predicted cache, as a part of the measured; nil where none was
 }
 
 const gib = 1 << 30
@@ -132,53 +131,44 @@ func NewMemoryCase(m MemoryMeasurement) *MemoryCase {
 	c.PredictedBlocks = c.Memory.Blocks / d.Heads()
 	switch {
 	case m.Blocks > 0:
-		c.Measured, c.Off = true, float64(c.PredictedBlocks)/float64(m.Blocks)-1
+		c.Measured, c.Off = true, off(float64(c.PredictedBlocks), float64(m.Blocks))
 	case m.KVGiB > 0:
-		c.Measured, c.Off = true, c.PredictedKVGiB/m.KVGiB-1
+		c.Measured, c.Off = true, off(c.PredictedKVGiB, m.KVGiB)
 	}
 	return c
 }
 
 // MemorySummary compares predicted caches with measured ones. Errors are fractions: 0.04 is 4 %.
 type MemorySummary struct {
-	Rows       int     `json:"rows"`
-	Refused    int     `json:"refused_rows"` // rows that cannot be projected
-	Measured   int     `json:"measured_rows"`
-	KVMAPE     float64 `json:"kv_mape,omitempty"`       // mean absolute error
-	KVMean     float64 `json:"kv_mean_error,omitempty"` // signed: positive if caches are predicted too large
-	KVMaxError float64 `json:"kv_max_error,omitempty"`  // absolute
+	Rows       int      `json:"rows"`
+	Refused    int      `json:"refused_rows"` // rows that cannot be projected
+	Measured   int      `json:"measured_rows"`
+	KVMAPE     *float64 `json:"kv_mape,omitempty"`       // mean absolute error; nil where nothing was measured
+	KVMean     *float64 `json:"kv_mean_error,omitempty"` // with its sign: above 0 is too large a cache; likewise
+	KVMaxError *float64 `json:"kv_max_error,omitempty"`  // absolute; likewise
 
-	// The largest absolute errors of rows that state the version and the card's memory, and of the
-	// others.
-	StatedRows     int     `json:"stated_rows"`
-	StatedMaxError float64 `json:"stated_kv_max_error"`
-	OtherMaxError  float64 `json:"other_kv_max_error"`
+	// The largest absolute errors of rows that state version and card's memory, and of the others.
+	StatedRows     int      `json:"stated_rows"`
+	StatedMaxError *float64 `json:"stated_kv_max_error,omitempty"` // nil where no such row was measured
+	OtherMaxError  *float64 `json:"other_kv_max_error,omitempty"`  // likewise
 }
 
 // SummarizeMemory compares cases with what was measured.
 func SummarizeMemory(cases []*MemoryCase) MemorySummary {
 	s := MemorySummary{Rows: len(cases)}
+	var all, stated, others errorSum
 	for _, c := range cases {
 		if c.Error != "" {
 			s.Refused++
 		}
-		if !c.Measured {
-			continue
-		}
-		off := math.Abs(c.Off)
-		s.Measured++
-		s.KVMAPE += off
-		s.KVMean += c.Off
-		s.KVMaxError = max(s.KVMaxError, off)
+		all.addKnown(c.Off)
 		if c.Settings {
-			s.StatedRows++
-			s.StatedMaxError = max(s.StatedMaxError, off)
+			stated.addKnown(c.Off)
 		} else {
-			s.OtherMaxError = max(s.OtherMaxError, off)
+			others.addKnown(c.Off)
 		}
 	}
-	n := float64(max(1, s.Measured))
-	s.KVMAPE /= n
-	s.KVMean /= n
+	s.Measured, s.KVMAPE, s.KVMean, s.KVMaxError = all.n, all.mape(), all.mean(), all.maxError()
+	s.StatedRows, s.StatedMaxError, s.OtherMaxError = stated.n, stated.maxError(), others.maxError()
 	return s
 }

@@ -47,24 +47,24 @@ type Fit struct {
 	Overlap bool `json:"overlap,omitempty"`
 }
 
-// Quality is the error of a fit on measurements, as fractions.
+// Quality is how far a fit is off the measurements, as parts; nil where that was not measured.
 type Quality struct {
-	MAPE           float64 `json:"mape"`            // mean absolute error
-	MaxError       float64 `json:"max_error"`       // absolute
-	CrossMAPE      float64 `json:"cross_mape"`      // on rows whose input length was left out of the fit
-	CrossMaxError  float64 `json:"cross_max_error"` // likewise
-	CompressedMAPE float64 `json:"compressed_mape"`
-	VanillaMAPE    float64 `json:"vanilla_mape"`
+	MAPE           *float64 `json:"mape,omitempty"`            // mean absolute error
+	MaxError       *float64 `json:"max_error,omitempty"`       // absolute
+	CrossMAPE      *float64 `json:"cross_mape,omitempty"`      // of rows whose input length was left out of the fit
+	CrossMaxError  *float64 `json:"cross_max_error,omitempty"` // likewise
+	CompressedMAPE *float64 `json:"compressed_mape,omitempty"`
+	VanillaMAPE    *float64 `json:"vanilla_mape,omitempty"`
 
-	// Errors of fits to serving runs; 0 is unknown. The errors on other cards are means over the
-	// cards of the error of a fit to all cards but one, on that one.
-	TTFTMAPE        float64 `json:"ttft_mape,omitempty"`
-	TPOTMAPE        float64 `json:"tpot_mape,omitempty"`
-	ThroughputMAPE  float64 `json:"throughput_mape,omitempty"`
-	CrossTPOTMAPE   float64 `json:"cross_tpot_mape,omitempty"`       // on each half of the rows with a fit to the other half
-	CrossThroughput float64 `json:"cross_throughput_mape,omitempty"` // likewise
-	OtherTPOTMAPE   float64 `json:"other_cards_tpot_mape,omitempty"`
-	OtherThroughput float64 `json:"other_cards_throughput_mape,omitempty"`
+	// Of fits to serving runs. The errors of other cards are those of fits to all cards but
+	// one, on that one, on average.
+	TTFTMAPE        *float64 `json:"ttft_mape,omitempty"`
+	TPOTMAPE        *float64 `json:"tpot_mape,omitempty"`
+	ThroughputMAPE  *float64 `json:"throughput_mape,omitempty"`
+	CrossTPOTMAPE   *float64 `json:"cross_tpot_mape,omitempty"`       // of each half of the rows by a fit to the other
+	CrossThroughput *float64 `json:"cross_throughput_mape,omitempty"` // likewise
+	OtherTPOTMAPE   *float64 `json:"other_cards_tpot_mape,omitempty"`
+	OtherThroughput *float64 `json:"other_cards_throughput_mape,omitempty"`
 }
 
 // vllmV1 has the fits to measured runs of vLLM V1, which scripts/fit-vllm-v1 writes.
@@ -125,8 +125,8 @@ func DefaultProfile() *Profile {
 
 // publishedL4 and publishedH100 return the errors of the defaults on the published rows of each card,
 // as in the table of docs/cost-model.md. TestPublished checks them.
-func publishedL4() Quality   { return Quality{MAPE: 0.020, MaxError: 0.074} }
-func publishedH100() Quality { return Quality{MAPE: 0.013, MaxError: 0.039} }
+func publishedL4() Quality   { return Quality{MAPE: new(0.020), MaxError: new(0.074)} }
+func publishedH100() Quality { return Quality{MAPE: new(0.013), MaxError: new(0.039)} }
 
 const profileVersion = 1
 
@@ -217,28 +217,31 @@ func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
 // Expected returns, in words, the error to expect of a projection by this fit on a card and a server.
 func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	q, near := &f.Quality, f.near(card)
-	part := func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) }
-	others := fmt.Sprintf("TPOT %s and throughput %s on average, as on each fitted card by a fit to the others", part(q.OtherTPOTMAPE), part(q.OtherThroughput))
+	part := func(v *float64) string { return fmt.Sprintf("%.1f %%", 100**v) }
+	others := listErrors(q.OtherTPOTMAPE, nil, q.OtherThroughput) + " on average, as on each fitted card by a fit to the others"
 	var text string
 	switch {
 	case f.Server != "" && !alike(f.Server, server):
 		return "not known: it is a fit to another server"
-	case q.OtherTPOTMAPE > 0 && (near != sameCard || q.TPOTMAPE == 0):
+	case q.OtherTPOTMAPE != nil && (near != sameCard || q.TPOTMAPE == nil):
 		return others
-	case q.TPOTMAPE > 0:
-		text = fmt.Sprintf("TPOT %s, TTFT %s and throughput %s on average over its rows", part(q.TPOTMAPE), part(q.TTFTMAPE), part(q.ThroughputMAPE))
-		if q.CrossTPOTMAPE > 0 {
-			text += fmt.Sprintf(", TPOT %s and throughput %s over rows left out of a fit", part(q.CrossTPOTMAPE), part(q.CrossThroughput))
-		} else if q.OtherTPOTMAPE > 0 {
+	case q.TPOTMAPE != nil:
+		text = listErrors(q.TPOTMAPE, q.TTFTMAPE, q.ThroughputMAPE) + " on average over its rows"
+		if q.CrossTPOTMAPE != nil {
+			text += ", " + listErrors(q.CrossTPOTMAPE, nil, q.CrossThroughput) + " over rows left out of a fit"
+		} else if q.OtherTPOTMAPE != nil {
 			text += ", which are too few runs to leave some out: of other runs expect " + others
 		}
-	case q.ThroughputMAPE > 0:
+	case q.ThroughputMAPE != nil:
 		text = fmt.Sprintf("throughput %s on average over its rows", part(q.ThroughputMAPE))
-		if q.CrossThroughput > 0 {
+		if q.CrossThroughput != nil {
 			text += fmt.Sprintf(", %s over rows left out of a fit", part(q.CrossThroughput))
 		}
-	case q.MAPE > 0:
-		text = fmt.Sprintf("%s on average over its rows, at most %s", part(q.MAPE), part(q.MaxError))
+	case q.MAPE != nil:
+		text = part(q.MAPE) + " on average over its rows"
+		if q.MaxError != nil {
+			text += ", at most " + part(q.MaxError)
+		}
 		if f.Server != "" { // else they may be timings of kernels
 			text = "throughput " + text
 		}
@@ -252,6 +255,23 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 }
 
 // Write writes the profile as JSON. Equal profiles give equal bytes.
+func listErrors(tpot, ttft, throughput *float64) string {
+	var list []string
+	for _, e := range []struct {
+		of   string
+		mape *float64
+	}{{"TPOT", tpot}, {"TTFT", ttft}, {"throughput", throughput}} {
+		if e.mape != nil {
+			list = append(list, fmt.Sprintf("%s %.1f %%", e.of, 100**e.mape))
+		}
+	}
+	if last := len(list) - 1; last > 0 {
+		list = append(list[:last-1], list[last-1]+" and "+list[last])
+	}
+	return strings.Join(list, ", ")
+}
+
+// Write writes the profile as JSON. Equal profiles are equal bytes.
 func (p *Profile) Write(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

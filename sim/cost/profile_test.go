@@ -66,11 +66,11 @@ func TestFor(t *testing.T) {
 }
 
 func TestExpected(t *testing.T) {
-	serving := Quality{TTFTMAPE: 0.1, TPOTMAPE: 0.02, ThroughputMAPE: 0.03}
+	serving := Quality{TTFTMAPE: new(0.1), TPOTMAPE: new(0.02), ThroughputMAPE: new(0.03)}
 	cross, one, several := serving, serving, serving
-	cross.CrossTPOTMAPE, cross.CrossThroughput = 0.04, 0.05
-	one.OtherTPOTMAPE, one.OtherThroughput = 0.07, 0.08
-	several.OtherTPOTMAPE, several.OtherThroughput = 0.07, 0.08
+	cross.CrossTPOTMAPE, cross.CrossThroughput = new(0.04), new(0.05)
+	one.OtherTPOTMAPE, one.OtherThroughput = new(0.07), new(0.08)
+	several.OtherTPOTMAPE, several.OtherThroughput = new(0.07), new(0.08)
 	const rows = "TPOT 2.0 %, TTFT 10.0 % and throughput 3.0 % on average over its rows"
 	const others = "TPOT 7.0 % and throughput 8.0 %"
 	for _, c := range []struct {
@@ -82,17 +82,17 @@ func TestExpected(t *testing.T) {
 		{"h100", serving, sim.VLLMV1, rows},
 		{"h100", cross, sim.VLLMV1, rows + ", TPOT 4.0 % and throughput 5.0 % over rows left out of a fit"},
 		{"h100", one, sim.VLLMV1, rows + ", which are too few runs to leave some out: of other runs expect " + others + " on average, as on each fitted card by a fit to the others"},
-		{"h100", Quality{OtherTPOTMAPE: 0.07, OtherThroughput: 0.08}, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
+		{"h100", Quality{OtherTPOTMAPE: new(0.07), OtherThroughput: new(0.08)}, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
 		{AnyCard, several, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
 		{"h100-nvl", cross, sim.VLLMV1, rows + ", TPOT 4.0 % and throughput 5.0 % over rows left out of a fit; on this card it is not known, and larger"},
 		{"h100-nvl", several, sim.VLLMV1, others + " on average, as on each fitted card by a fit to the others"},
 		{"h100-nvl", serving, sim.VLLMV1, rows + "; on this card it is not known, and larger"},
 		{"l4", serving, sim.VLLMV1, rows + "; on this card it is not known, and larger"},
 		{"h100", serving, sim.KVCompressServer, "not known: it is a fit to another server"},
-		{"h100", Quality{ThroughputMAPE: 0.03}, sim.VLLMV1, "throughput 3.0 % on average over its rows"},
-		{"h100", Quality{ThroughputMAPE: 0.03, CrossThroughput: 0.05}, sim.VLLMV1, "throughput 3.0 % on average over its rows, 5.0 % over rows left out of a fit"},
-		{"h100", Quality{MAPE: 0.02, MaxError: 0.07}, sim.VLLMV1, "throughput 2.0 % on average over its rows, at most 7.0 %"},
-		{"h100", Quality{MAPE: 0.02, MaxError: 0.07}, "", "2.0 % on average over its rows, at most 7.0 %"},
+		{"h100", Quality{ThroughputMAPE: new(0.03)}, sim.VLLMV1, "throughput 3.0 % on average over its rows"},
+		{"h100", Quality{ThroughputMAPE: new(0.03), CrossThroughput: new(0.05)}, sim.VLLMV1, "throughput 3.0 % on average over its rows, 5.0 % over rows left out of a fit"},
+		{"h100", Quality{MAPE: new(0.02), MaxError: new(0.07)}, sim.VLLMV1, "throughput 2.0 % on average over its rows, at most 7.0 %"},
+		{"h100", Quality{MAPE: new(0.02), MaxError: new(0.07)}, "", "2.0 % on average over its rows, at most 7.0 %"},
 		{"h100", Quality{}, sim.VLLMV1, "not known"},
 	} {
 		f := Fit{Card: c.of, Server: c.server, Quality: c.q}

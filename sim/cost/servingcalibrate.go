@@ -88,6 +88,11 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 	p := &Profile{Version: profileVersion}
 	var current, old []*Source
 	for _, s := range sources {
+		if s.Log != nil {
+			if err := s.Log.start(ctx); err != nil {
+				return nil, fmt.Errorf("%s: %w", s.Name, err)
+			}
+		}
 		p.File += ", " + s.Name
 		if s.old() {
 			old = append(old, s)
@@ -139,6 +144,7 @@ func calibrateServer(ctx context.Context, sources []*Source, server sim.Schedule
 	if all, err = poolOf(sources, server, anyCard).fit(ctx, AnyCard, ServerFactors()); err != nil {
 		return nil, nil, err
 	}
+	var tpot, throughput errorSum
 	for _, card := range cards {
 		rows := poolOf(sources, server, only(card))
 		f, err := rows.fit(ctx, card, all.Factors)
@@ -159,11 +165,11 @@ func calibrateServer(ctx context.Context, sources []*Source, server sim.Schedule
 		if err := others.measureServing(ctx, rows); err != nil {
 			return nil, nil, err
 		}
-		all.Quality.OtherTPOTMAPE += others.Quality.TPOTMAPE / float64(len(cards))
-		all.Quality.OtherThroughput += others.Quality.ThroughputMAPE / float64(len(cards))
+		tpot.addKnown(others.Quality.TPOTMAPE)
+		throughput.addKnown(others.Quality.ThroughputMAPE)
 	}
-	all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput = round(all.Quality.OtherTPOTMAPE), round(all.Quality.OtherThroughput)
-	for i := range fits { // the errors to expect on another card of the chip, or of other runs if a card has few
+	all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput = rounded(tpot.mape()), rounded(throughput.mape())
+	for i := range fits { // of a card of the same chip, or of other runs where they are few
 		q := &fits[i].Quality
 		q.OtherTPOTMAPE, q.OtherThroughput = all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput
 	}
@@ -227,9 +233,7 @@ func (f *Fit) withHostOf(all *Fit) {
 // measureServing sets the quality of a fit on runs. Errors are averaged within each source first, so that
 // a long source does not outweigh a short one.
 func (f *Fit) measureServing(ctx context.Context, g *pool) error {
-	q := &f.Quality
-	q.TTFTMAPE, q.TPOTMAPE, q.ThroughputMAPE = 0, 0, 0
-	var weights [3]float64
+	var sums, weights [3]float64
 	for i, r := range g.runs {
 		predicted, err := r.outcomes(ctx, f)
 		if err != nil {
@@ -237,15 +241,18 @@ func (f *Fit) measureServing(ctx context.Context, g *pool) error {
 		}
 		w := g.weights[i] * g.weights[i]
 		e := errorsOf(r, predicted[0])
-		for k, to := range []*float64{&q.TTFTMAPE, &q.TPOTMAPE, &q.ThroughputMAPE} {
+		for k := range e {
 			if !math.IsNaN(e[k]) {
-				*to += w * math.Abs(e[k])
+				sums[k] += w * math.Abs(e[k])
 				weights[k] += w
 			}
 		}
 	}
-	for k, to := range []*float64{&q.TTFTMAPE, &q.TPOTMAPE, &q.ThroughputMAPE} {
-		*to = round(*to / max(weights[k], 1e-300))
+	q := &f.Quality
+	for k, to := range []**float64{&q.TTFTMAPE, &q.TPOTMAPE, &q.ThroughputMAPE} {
+		if *to = nil; weights[k] > 0 {
+			*to = new(round(sums[k] / weights[k]))
+		}
 	}
 	return nil
 }
@@ -264,7 +271,7 @@ func (f *Fit) crossServing(ctx context.Context, g *pool, start Factors) error {
 	if len(g.runs) < 4 {
 		return nil
 	}
-	var tpot, throughput float64
+	var tpot, throughput errorSum
 	halves := g.halves()
 	for i := range halves {
 		in, out := &halves[i], &halves[1-i]
@@ -275,10 +282,10 @@ func (f *Fit) crossServing(ctx context.Context, g *pool, start Factors) error {
 		if err := other.measureServing(ctx, out); err != nil {
 			return err
 		}
-		tpot += other.Quality.TPOTMAPE / 2
-		throughput += other.Quality.ThroughputMAPE / 2
+		tpot.addKnown(other.Quality.TPOTMAPE)
+		throughput.addKnown(other.Quality.ThroughputMAPE)
 	}
-	f.Quality.CrossTPOTMAPE, f.Quality.CrossThroughput = round(tpot), round(throughput)
+	f.Quality.CrossTPOTMAPE, f.Quality.CrossThroughput = rounded(tpot.mape()), rounded(throughput.mape())
 	return nil
 }
 

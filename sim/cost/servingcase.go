@@ -17,16 +17,16 @@ type ServingCase struct {
 	Deployment Deployment `json:"-"`
 	Memory     Memory     `json:"memory"`
 
-	PredictedTTFT   float64 `json:"predicted_ttft_ms"`
-	PredictedTPOT   float64 `json:"predicted_tpot_ms"`
-	PredictedTokens float64 `json:"predicted_total_tokens_per_s"`
-	TTFTOff         float64 `json:"ttft_error,omitempty"`       // predicted less measured, as a fraction of the measured; 0 if not measured
-	TPOTOff         float64 `json:"tpot_error,omitempty"`       // likewise
-	TokensOff       float64 `json:"throughput_error,omitempty"` // likewise; for a closed loop without a measured duration, from the mean times
-	Rules           Rules   `json:"served_as"`
-	Calibrated      string  `json:"factors_of,omitempty"`
-	Other           string  `json:"factors_of_other,omitempty"` // see Fit.Suits
-	Expected        string  `json:"error_to_expect,omitempty"`  // see Fit.Expected
+	PredictedTTFT   float64  `json:"predicted_ttft_ms"`
+	PredictedTPOT   float64  `json:"predicted_tpot_ms"`
+	PredictedTokens float64  `json:"predicted_total_tokens_per_s"`
+	TTFTOff         *float64 `json:"ttft_error,omitempty"`       // of the predicted, as a part of the measured; nil where none was
+	TPOTOff         *float64 `json:"tpot_error,omitempty"`       // likewise
+	TokensOff       *float64 `json:"throughput_error,omitempty"` // likewise; of a closed loop, whose duration is not measured, from the mean times
+	Rules           Rules    `json:"served_as"`
+	Calibrated      string   `json:"factors_of,omitempty"`
+	Other           string   `json:"factors_of_other,omitempty"` // see Fit.Suits
+	Expected        string   `json:"error_to_expect,omitempty"`  // see Fit.Expected
 
 	record *record
 	peaks  *peaks // of the deployment; nil until they are first needed
@@ -181,7 +181,7 @@ func (c *ServingCase) Predict(f *Fit) error {
 	c.PredictedTTFT, c.PredictedTPOT, c.PredictedTokens = 1e3*p.ttft, 1e3*p.tpot, float64(c.record.tokens)/p.total
 	for i, v := range errorsOf(c, p) {
 		if !math.IsNaN(v) {
-			*[]*float64{&c.TTFTOff, &c.TPOTOff, &c.TokensOff}[i] = v
+			*[]**float64{&c.TTFTOff, &c.TPOTOff, &c.TokensOff}[i] = &v
 		}
 	}
 	return nil
@@ -198,50 +198,36 @@ func NewServingCases(ctx context.Context, list []Serving, file string) ([]*Servi
 	})
 }
 
-// ServingSummary compares predictions with measurements. Errors are fractions: 0.04 is 4 %. Mean and
-// largest errors are signed, and positive if the prediction is too high.
+// ServingSummary compares predictions with measurements. Errors are parts: 0.04 is 4 %. Those
+// with a sign are above 0 where the prediction is above what was measured; the largest errors
+// have theirs. Errors of what was not measured are nil.
 type ServingSummary struct {
-	Rows               int     `json:"rows"`
-	TTFTRows           int     `json:"ttft_rows"`
-	TTFTMAPE           float64 `json:"ttft_mape,omitempty"`
-	TTFTMean           float64 `json:"ttft_mean_error,omitempty"`
-	TTFTMaxError       float64 `json:"ttft_max_error,omitempty"`
-	TPOTRows           int     `json:"tpot_rows"`
-	TPOTMAPE           float64 `json:"tpot_mape,omitempty"`
-	TPOTMean           float64 `json:"tpot_mean_error,omitempty"`
-	TPOTMaxError       float64 `json:"tpot_max_error,omitempty"`
-	ThroughputRows     int     `json:"throughput_rows"`
-	ThroughputMAPE     float64 `json:"throughput_mape,omitempty"`
-	ThroughputMean     float64 `json:"throughput_mean_error,omitempty"`
-	ThroughputMaxError float64 `json:"throughput_max_error,omitempty"`
+	Rows               int      `json:"rows"`
+	TTFTRows           int      `json:"ttft_rows"`
+	TTFTMAPE           *float64 `json:"ttft_mape,omitempty"`
+	TTFTMean           *float64 `json:"ttft_mean_error,omitempty"`
+	TTFTMaxError       *float64 `json:"ttft_max_error,omitempty"`
+	TPOTRows           int      `json:"tpot_rows"`
+	TPOTMAPE           *float64 `json:"tpot_mape,omitempty"`
+	TPOTMean           *float64 `json:"tpot_mean_error,omitempty"`
+	TPOTMaxError       *float64 `json:"tpot_max_error,omitempty"`
+	ThroughputRows     int      `json:"throughput_rows"`
+	ThroughputMAPE     *float64 `json:"throughput_mape,omitempty"`
+	ThroughputMean     *float64 `json:"throughput_mean_error,omitempty"`
+	ThroughputMaxError *float64 `json:"throughput_max_error,omitempty"`
 }
 
 // SummarizeServing compares cases with what was measured.
 func SummarizeServing(cases []*ServingCase) ServingSummary {
 	s := ServingSummary{Rows: len(cases)}
-	add := func(measured bool, off float64, rows *int, mape, mean, largest *float64) {
-		if !measured {
-			return
-		}
-		*rows++
-		*mape += math.Abs(off)
-		*mean += off
-		if math.Abs(off) > math.Abs(*largest) {
-			*largest = off
-		}
-	}
+	var ttft, tpot, throughput errorSum
 	for _, c := range cases {
-		m := c.means()
-		add(m.ttft > 0, c.TTFTOff, &s.TTFTRows, &s.TTFTMAPE, &s.TTFTMean, &s.TTFTMaxError)
-		add(m.tpot > 0, c.TPOTOff, &s.TPOTRows, &s.TPOTMAPE, &s.TPOTMean, &s.TPOTMaxError)
-		add(m.total > 0 || m.ttft > 0 && m.tpot > 0, c.TokensOff, &s.ThroughputRows, &s.ThroughputMAPE, &s.ThroughputMean, &s.ThroughputMaxError)
+		ttft.addKnown(c.TTFTOff)
+		tpot.addKnown(c.TPOTOff)
+		throughput.addKnown(c.TokensOff)
 	}
-	for _, v := range []struct {
-		rows       int
-		mape, mean *float64
-	}{{s.TTFTRows, &s.TTFTMAPE, &s.TTFTMean}, {s.TPOTRows, &s.TPOTMAPE, &s.TPOTMean}, {s.ThroughputRows, &s.ThroughputMAPE, &s.ThroughputMean}} {
-		*v.mape /= float64(max(1, v.rows))
-		*v.mean /= float64(max(1, v.rows))
-	}
+	s.TTFTRows, s.TTFTMAPE, s.TTFTMean, s.TTFTMaxError = ttft.n, ttft.mape(), ttft.mean(), ttft.largest()
+	s.TPOTRows, s.TPOTMAPE, s.TPOTMean, s.TPOTMaxError = tpot.n, tpot.mape(), tpot.mean(), tpot.largest()
+	s.ThroughputRows, s.ThroughputMAPE, s.ThroughputMean, s.ThroughputMaxError = throughput.n, throughput.mape(), throughput.mean(), throughput.largest()
 	return s
 }

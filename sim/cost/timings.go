@@ -3,7 +3,6 @@ package cost
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -62,16 +61,17 @@ func CalibrateTimings(timings []Timing, file string) (*Profile, error) {
 		f.Of = fmt.Sprintf("%d timings of %s (%s, %s)", f.Rows, file, card, strings.Join(f.Models, ", "))
 		p.Fits = append(p.Fits, *f)
 	}
+	errs := make([]errorSum, len(cards))
 	for i, m := range timings {
 		card, err := catalog.FindCard(m.GPU)
 		if err != nil {
 			return nil, err
 		}
 		n := slices.Index(cards, card.Name)
-		q := &p.Fits[n].Quality
-		e := math.Abs(p.Fits[n].Factors[m.Term]*at[i] - 1)
-		q.MAPE += e / float64(p.Fits[n].Rows)
-		q.MaxError = max(q.MaxError, e)
+		errs[n].add(p.Fits[n].Factors[m.Term]*at[i] - 1)
+	}
+	for i := range p.Fits {
+		p.Fits[i].Quality = Quality{MAPE: errs[i].mape(), MaxError: errs[i].maxError()}
 	}
 	return p, nil
 }

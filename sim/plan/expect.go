@@ -9,13 +9,13 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// Expected is the error to expect of a projection's times: mean absolute errors, as fractions; 0
-// is unknown.
+// Expected is the error to expect of a projection's times: mean absolute errors, as parts; nil
+// where that is not known.
 type Expected struct {
-	TTFT       float64 `json:"ttft,omitempty"`
-	TPOT       float64 `json:"tpot,omitempty"`
-	Throughput float64 `json:"throughput,omitempty"`
-	Text       string  `json:"text"` // the same in words: see cost.Fit.Expected
+	TTFT       *float64 `json:"ttft,omitempty"`
+	TPOT       *float64 `json:"tpot,omitempty"`
+	Throughput *float64 `json:"throughput,omitempty"`
+	Text       string   `json:"text"` // the same in words: see cost.Fit.Expected
 }
 
 // Expect returns the error to expect on a card with a scheduler. If the profile has a fit to the
@@ -26,9 +26,9 @@ func Expect(profile *cost.Profile, card *catalog.Card, scheduler sim.Scheduler) 
 	e := Expected{Text: fit.Expected(card, scheduler)}
 	switch {
 	case strings.HasPrefix(e.Text, "not known"):
-	case q.OtherTPOTMAPE > 0 && (other != "" || q.TPOTMAPE == 0):
+	case q.OtherTPOTMAPE != nil && (other != "" || q.TPOTMAPE == nil):
 		e.TPOT, e.Throughput = q.OtherTPOTMAPE, q.OtherThroughput
-	case q.TPOTMAPE > 0:
+	case q.TPOTMAPE != nil:
 		e.TTFT, e.TPOT, e.Throughput = q.TTFTMAPE, cmp.Or(q.CrossTPOTMAPE, q.TPOTMAPE), cmp.Or(q.CrossThroughput, q.ThroughputMAPE)
 	default:
 		e.Throughput = cmp.Or(q.CrossThroughput, q.ThroughputMAPE, q.CrossMAPE, q.MAPE)
@@ -36,9 +36,9 @@ func Expect(profile *cost.Profile, card *catalog.Card, scheduler sim.Scheduler) 
 	return e
 }
 
-// Of returns the error to expect of the latency of an objective: ttft, tpot or e2e. If it is not
-// known, it is that of the most similar one.
-func (e *Expected) Of(objective string) float64 {
+// Of returns the error of the times that an objective is of: ttft, tpot or e2e. Where it is
+// not known by itself, it is that of what is nearest to it; nil where nothing is known.
+func (e *Expected) Of(objective string) *float64 {
 	if objective == "ttft" {
 		return cmp.Or(e.TTFT, e.TPOT, e.Throughput)
 	}

@@ -186,8 +186,8 @@ func (a *Answer) Caveats() []string {
 	}
 	if t := best.Tightest; t != nil {
 		said := fmt.Sprintf("Its tightest objective is that of %s: %s of %s for %s of the requests, %s to spare", objectiveName(t.Name), Seconds(t.At), Seconds(t.Limit), Percent(a.Question.Objectives.Required()), Percent(t.Spare))
-		if off := best.Off.Of(t.Name); t.Spare < off {
-			said += fmt.Sprintf(", which is less than the error to expect, %s on average: measure before you rely on it", Percent(off))
+		if off := best.Off.Of(t.Name); off != nil && t.Spare < *off {
+			said += fmt.Sprintf(", which is less than the error to expect, %s on average: measure before you rely on it", Percent(*off))
 		}
 		list = append(list, said+".")
 	}

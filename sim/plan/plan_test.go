@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"kvcompress/sim"
 	"kvcompress/sim/catalog"
 	"kvcompress/sim/cost"
@@ -173,7 +175,7 @@ func TestOrder(t *testing.T) {
 // TestCaveats checks the warning that the margin is less than the expected error.
 func TestCaveats(t *testing.T) {
 	a := plan.NewAnswer(objectives(), []sweep.Outcome{outcome("h100", 3, 6, 1, 1.9)}, plan.Requests{}, func(*sweep.Point) plan.Facts {
-		return plan.Facts{Scheduler: sim.VLLMV1, Cards: 2, Expected: plan.Expected{Throughput: 0.08}}
+		return plan.Facts{Scheduler: sim.VLLMV1, Cards: 2, Expected: plan.Expected{Throughput: new(0.08)}}
 	})
 	text := strings.Join(a.Caveats(), " ")
 	for _, want := range []string{"1.9 s of 2 s", "5 % to spare, which is less than the error to expect, 8 % on average: measure", "doubling and bisection"} {
@@ -243,7 +245,7 @@ func TestCaveatsOfRequests(t *testing.T) {
 func TestMissedByLittle(t *testing.T) {
 	for at, little := range map[float64]bool{2.1: true, 2.3: false} {
 		a := plan.NewAnswer(objectives(), []sweep.Outcome{outcome("h100", 3, 6, 0.98, at)}, plan.Requests{}, func(*sweep.Point) plan.Facts {
-			return plan.Facts{Scheduler: sim.VLLMV1, Cards: 2, Expected: plan.Expected{TPOT: 0.08}}
+			return plan.Facts{Scheduler: sim.VLLMV1, Cards: 2, Expected: plan.Expected{TPOT: new(0.08)}}
 		})
 		if why := a.Why(&a.Candidates[0]); strings.HasSuffix(why, "% over, which is less than the error to expect") != little {
 			t.Errorf("%v s: %s", at, why)
@@ -310,31 +312,31 @@ func TestExpect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serving := cost.Quality{TTFTMAPE: 0.3, TPOTMAPE: 0.02, ThroughputMAPE: 0.03, CrossTPOTMAPE: 0.05, CrossThroughput: 0.06, OtherTPOTMAPE: 0.15, OtherThroughput: 0.2}
+	serving := cost.Quality{TTFTMAPE: new(0.3), TPOTMAPE: new(0.02), ThroughputMAPE: new(0.03), CrossTPOTMAPE: new(0.05), CrossThroughput: new(0.06), OtherTPOTMAPE: new(0.15), OtherThroughput: new(0.2)}
 	few := serving
-	few.CrossTPOTMAPE, few.CrossThroughput = 0, 0
+	few.CrossTPOTMAPE, few.CrossThroughput = nil, nil
 	for _, c := range []struct {
 		name     string
 		card     string
 		server   sim.Scheduler
 		quality  cost.Quality
 		want     plan.Expected
-		ttft, of float64
+		ttft, of *float64
 	}{
-		{"this card", "l40s", sim.VLLMV1, serving, plan.Expected{TTFT: 0.3, TPOT: 0.05, Throughput: 0.06}, 0.3, 0.05},
-		{"nothing left out", "l40s", sim.VLLMV1, few, plan.Expected{TTFT: 0.3, TPOT: 0.02, Throughput: 0.03}, 0.3, 0.02},
-		{"another card", "h100", sim.VLLMV1, serving, plan.Expected{TPOT: 0.15, Throughput: 0.2}, 0.15, 0.15},
-		{"another server", "l40s", sim.KVCompressServer, serving, plan.Expected{}, 0, 0},
-		{"throughputs", "l40s", sim.VLLMV1, cost.Quality{MAPE: 0.02, CrossMAPE: 0.04}, plan.Expected{Throughput: 0.04}, 0.04, 0.04},
-		{"nothing", "l40s", sim.VLLMV1, cost.Quality{}, plan.Expected{}, 0, 0},
+		{"this card", "l40s", sim.VLLMV1, serving, plan.Expected{TTFT: new(0.3), TPOT: new(0.05), Throughput: new(0.06)}, new(0.3), new(0.05)},
+		{"nothing left out", "l40s", sim.VLLMV1, few, plan.Expected{TTFT: new(0.3), TPOT: new(0.02), Throughput: new(0.03)}, new(0.3), new(0.02)},
+		{"another card", "h100", sim.VLLMV1, serving, plan.Expected{TPOT: new(0.15), Throughput: new(0.2)}, new(0.15), new(0.15)},
+		{"another server", "l40s", sim.KVCompressServer, serving, plan.Expected{}, nil, nil},
+		{"throughputs", "l40s", sim.VLLMV1, cost.Quality{MAPE: new(0.02), CrossMAPE: new(0.04)}, plan.Expected{Throughput: new(0.04)}, new(0.04), new(0.04)},
+		{"nothing", "l40s", sim.VLLMV1, cost.Quality{}, plan.Expected{}, nil, nil},
 	} {
 		fit := cost.Fit{Card: c.card, Server: c.server, Of: "rows", Rows: 5, Factors: cost.DefaultFactors(), Quality: c.quality}
 		e := plan.Expect(&cost.Profile{Version: 1, Fits: []cost.Fit{fit}}, &card, sim.VLLMV1)
-		if e.Text == "" || e.Of("ttft") != c.ttft || e.Of("e2e") != c.of {
+		if e.Text == "" || !cmp.Equal(e.Of("ttft"), c.ttft) || !cmp.Equal(e.Of("e2e"), c.of) {
 			t.Errorf("%s: %+v", c.name, e)
 		}
-		if e.Text = ""; e != c.want {
-			t.Errorf("%s: %+v, want %+v", c.name, e, c.want)
+		if e.Text = ""; !cmp.Equal(e, c.want) {
+			t.Errorf("%s: %s", c.name, cmp.Diff(c.want, e))
 		}
 	}
 }

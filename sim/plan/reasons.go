@@ -134,7 +134,7 @@ func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
 	if o.At > 0 {
 		r.Over = o.At/o.Limit - 1
 		r.Text += fmt.Sprintf(": %s is %s, %s", quantile(q.Objectives.Required()), Seconds(o.At), over(r.Over))
-		if r.Over < expected.Of(o.Name) {
+		if known := expected.Of(o.Name); known != nil && r.Over < *known {
 			r.Text += ", which is less than the error to expect"
 		}
 	}

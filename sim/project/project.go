@@ -46,17 +46,17 @@ type Result struct {
 	Memory   cost.Memory   `json:"memory"`
 	Metrics  stats.Summary `json:"metrics"`
 	Time     []cost.Share  `json:"time"`                       // by term
-	Client   float64       `json:"client_seconds,omitempty"`   // time that clients and the API server add to TTFT and E2E: see cost.RequestTerm
+	Client   float64       `json:"client_seconds"`             // time that clients and the API server add to TTFT and E2E: see cost.RequestTerm
 	Factors  string        `json:"factors_of"`                 // the measurements that the cost model's factors were fitted to
 	Other    string        `json:"factors_of_other,omitempty"` // how these differ from what is projected, such as another card: see cost.Fit.Suits
 	Expected string        `json:"error_to_expect"`            // of the times, in words: see cost.Fit.Expected
 	Bound    Bound         `json:"bound"`
-	Reading  string        `json:"reading"`                       // what limits the throughput, in a sentence or two
-	Refusal  string        `json:"refusal,omitempty"`             // why the first refused request was refused
-	TooLong  int64         `json:"longer_than_context,omitempty"` // requests that were served though they are longer than the model's context
-	Link     *LinkUse      `json:"kv_link,omitempty"`             // of disaggregated servers
-	Notes    []string      `json:"notes,omitempty"`               // assumptions about the method
-	Partial  bool          `json:"partial"`                       // it was interrupted before the last request finished
+	Reading  string        `json:"reading"`             // what limits the throughput, in a sentence or two
+	Refusal  string        `json:"refusal,omitempty"`   // why the first refused request was refused
+	TooLong  int64         `json:"longer_than_context"` // requests that were served though they are longer than the model's context
+	Link     *LinkUse      `json:"kv_link,omitempty"`   // of disaggregated servers
+	Notes    []string      `json:"notes,omitempty"`     // assumptions about the method
+	Partial  bool          `json:"partial"`             // it was interrupted before the last request finished
 }
 
 // LinkUse is the use of the links over which prefill servers send KVs to decode servers.

@@ -28,7 +28,7 @@ type Outcome struct {
 	Factors  string        `json:"factors_of,omitempty"`
 	Other    string        `json:"factors_of_other,omitempty"` // Factors, Other, Expected and Client: see project.Result
 	Expected string        `json:"error_to_expect,omitempty"`
-	Client   float64       `json:"client_seconds,omitempty"`
+	Client   float64       `json:"client_seconds"`
 	Bound    project.Bound `json:"bound"`             // what kept requests waiting
 	Reading  string        `json:"reading,omitempty"` // what limits it, in a sentence
 

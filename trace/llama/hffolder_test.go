@@ -358,10 +358,10 @@ func TestFolderFileErrors(t *testing.T) {
 	big := t.TempDir()
 	writeFile(t, big, "config.json", bytes.Repeat([]byte(" "), 17<<20))
 	for name, want := range map[string]string{
-		"config.json":                  "llama: config.json: not a regular file",
-		"generation_config.json":       "llama: generation_config.json: not a regular file",
-		"model.safetensors":            "llama: model.safetensors: not a regular file",
-		"model.safetensors.index.json": "llama: model.safetensors.index.json: not a regular file",
+		"config.json":                  ": config.json: not a regular file",
+		"generation_config.json":       ": generation_config.json: not a regular file",
+		"model.safetensors":            ": model.safetensors: not a regular file",
+		"model.safetensors.index.json": ": model.safetensors.index.json: not a regular file",
 	} {
 		files := 1
 		if strings.HasSuffix(name, "index.json") {
@@ -374,7 +374,7 @@ func TestFolderFileErrors(t *testing.T) {
 		if err := os.Symlink(os.DevNull, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := llama.Load(dir); err == nil || err.Error() != want {
+		if _, err := llama.Load(dir); err == nil || err.Error() != "llama: "+dir+want {
 			t.Errorf("%s is a device: %v, want %q", name, err, want)
 		}
 	}

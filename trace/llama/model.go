@@ -152,7 +152,11 @@ func (c Config) Window(layer int) int {
 // folder if it is a folder.
 func Load(path string) (*Model, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return LoadFS(os.DirFS(path))
+		m, err := loadFolder(os.DirFS(path))
+		if err != nil {
+			return nil, fmt.Errorf("llama: %s: %w", path, err)
+		}
+		return m, nil
 	}
 	f, err := regular.OpenFile(path)
 	if err != nil {

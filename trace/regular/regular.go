@@ -14,9 +14,18 @@ import (
 // ErrNotRegular is the error for a directory, a device, a pipe or a socket.
 var ErrNotRegular = errors.New("not a regular file")
 
+// ErrBrokenLink is the error for a symbolic link to a file that does not exist. It is not an
+// fs.ErrNotExist, so that an optional file behind a broken link is not taken to be absent.
+var ErrBrokenLink = errors.New("a symbolic link to a file that does not exist")
+
 // Open opens a file of fsys. Its errors do not contain the file's name.
 func Open(fsys fs.FS, name string) (fs.File, error) {
 	info, err := fs.Stat(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, linked := fs.Lstat(fsys, name); linked == nil {
+			return nil, ErrBrokenLink
+		}
+	}
 	if err != nil {
 		return nil, Short(err)
 	}
@@ -33,6 +42,11 @@ func Open(fsys fs.FS, name string) (fs.File, error) {
 // OpenFile is Open for a path. The file can be read in parts.
 func OpenFile(path string) (*os.File, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, linked := os.Lstat(path); linked == nil {
+			return nil, ErrBrokenLink
+		}
+	}
 	if err != nil {
 		return nil, Short(err)
 	}

@@ -38,7 +38,7 @@ func TestRead(t *testing.T) {
 		{"file", 5, nil, ""}, {"link", 99, nil, ""},
 		{"file", 4, nil, "longer than 4 bytes"},
 		{"pipe", 5, ErrNotRegular, ""}, {"zero", 5, ErrNotRegular, ""}, {".", 5, ErrNotRegular, ""},
-		{"missing", 5, fs.ErrNotExist, ""}, {"dangling", 5, fs.ErrNotExist, ""},
+		{"missing", 5, fs.ErrNotExist, ""}, {"dangling", 5, ErrBrokenLink, ""},
 	} {
 		a, errA := Read(os.DirFS(dir), tc.name, tc.most)
 		b, errB := ReadFile(filepath.Join(dir, tc.name), tc.most)

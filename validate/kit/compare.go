@@ -152,7 +152,9 @@ func (c *stageComparison) compare(r *Report) []error {
 			x.Skipped = "missing in theirs"
 		case err != nil:
 			x.Skipped, x.Error = "unreadable", err.Error()
-			errs = append(errs, err)
+			if !slices.ContainsFunc(errs, func(e error) bool { return e.Error() == x.Error }) { // as of a file of several parts
+				errs = append(errs, err)
+			}
 		default:
 			x.Agree = x.Differ == 0
 			if x.Divergence != nil {

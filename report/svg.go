@@ -1,0 +1,38 @@
+package report
+
+import (
+	"bytes"
+	"html"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// describedSVG gives an SVG a title and a description, which are read out in its place.
+func describedSVG(svg []byte, title, description string) []byte {
+	at := bytes.Index(svg, []byte("<svg"))
+	if at < 0 {
+		return svg
+	}
+	end := bytes.IndexByte(svg[at:], '>')
+	if end < 0 {
+		return svg
+	}
+	end += at
+	text := bytes.Clone(svg[:end])
+	text = append(text, ` role="img">`+"\n<title>"+html.EscapeString(title)+"</title>\n<desc>"+html.EscapeString(description)+"</desc>"...)
+	return append(text, svg[end+1:]...)
+}
+
+// withFonts has an SVG's text in a font that is everywhere, where the one that it was measured in is
+// not: the letters are about as wide.
+func withFonts(svg []byte) []byte {
+	return bytes.ReplaceAll(svg, []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+}
+
+// entryWidth returns how far from an entry of a key the next one begins: with room for letters
+// that are a fifth wider, as those of some sans-serif fonts are.
+func entryWidth(entry *plot.Legend, c draw.Canvas) vg.Length {
+	return 1.2*entry.Rectangle(c).Size().X + vg.Points(12)
+}
