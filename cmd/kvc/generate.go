@@ -78,8 +78,8 @@ PATH is a model that kvc trace record takes, or a bundled one, which has token i
 no tokenizer: ` + strings.Join(models.Names(), ", ") + `.
 With --prefill windowed the prompt too is read through the compressed cache, token by
 token, as longctx_bench ran StreamingLLM: each token attends only to the KVs that the
-cache holds. That is for methods that compress whenever a head holds too much, and
-observe no prompt.
+cache holds. That is for methods that compress whenever a head holds too much, and do
+not observe the prompt's attention.
 
 With --device it runs on the CUDA engine, which gives the same logits, to the bit.`,
 		Example: `  kvc generate --model ./Llama-3.2-1B --prompt "Once upon a time" --method snapkv --max-cache-tokens 64
