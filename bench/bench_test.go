@@ -305,6 +305,10 @@ func TestPlanCheck(t *testing.T) {
 		"budgets":       func(p *Plan) { p.Budgets = []Budget{4, 2} },
 		"block size 3":  func(p *Plan) { p.BlockSize = 3 },
 		"no categories": func(p *Plan) { p.Categories = nil },
+
+		`model "recall-0" is given twice`:   func(p *Plan) { p.Models = []string{"recall-0", "recall-1", "recall-0"} },
+		`category "needle" is given twice`:  func(p *Plan) { p.Categories = []string{"needle", "code", "needle"} },
+		`mode "query-aware" is given twice`: func(p *Plan) { p.Modes = []Mode{Aware, Aware} },
 	} {
 		p := DefaultPlan()
 		change(&p)

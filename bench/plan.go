@@ -120,12 +120,32 @@ const (
 	maxUnits   = 100 * MaxPrompts
 )
 
+// repeated returns the first name that is also earlier in the list.
+func repeated[T ~string](names []T) (name T, ok bool) {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
 // Check returns every error of the plan, joined.
 func (p *Plan) Check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("bench: "+format, args...)) }
 	if len(p.Models) == 0 || len(p.Models) > 100 {
 		bad("%d models: want 1 to 100", len(p.Models))
+	}
+	// A model that is given twice would count its contexts twice, and make every interval too narrow.
+	if twice, ok := repeated(p.Models); ok {
+		bad("model %q is given twice", twice)
+	}
+	if twice, ok := repeated(p.Categories); ok {
+		bad("category %q is given twice", twice)
+	}
+	if twice, ok := repeated(p.Modes); ok {
+		bad("mode %q is given twice", twice)
 	}
 	switch {
 	case p.Grid != nil:

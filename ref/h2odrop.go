@@ -41,7 +41,7 @@ func h2oDropEntry() Entry {
 		Name:        "h2o-real-drop",
 		Paper:       "H2O (Zhang et al., arXiv 2306.14048), real_drop",
 		Watches:     "all queries of the prompt and of decode: the sum of P, over the group too",
-		Does:        "drops the KVs with the lowest sums, except the newest",
+		Does:        "drops the KVs with the lowest sums of attention, except the newest",
 		From:        "the same number from each head",
 		When:        "after every step in which a head holds more than C",
 		Reads:       "all held KVs",

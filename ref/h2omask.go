@@ -26,7 +26,7 @@ func h2oMaskEntry() Entry {
 		Name:        "h2o-mask",
 		Paper:       "H2O (Zhang et al., arXiv 2306.14048), as its accuracy is measured",
 		Watches:     "all queries of the prompt and of decode: the sum of P, over the group too",
-		Does:        "hides the KVs with the lowest sums, except the newest; frees nothing",
+		Does:        "hides the KVs with the lowest sums of attention, except the newest; frees nothing",
 		From:        "the same number from each head",
 		When:        "after every step in which a head holds more than C",
 		Reads:       "C KVs and the query's own",

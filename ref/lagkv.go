@@ -28,7 +28,7 @@ type lagKVOptions struct {
 func lagKVEntry() Entry {
 	e := scorerEntry("lagkv", "LagKV (Liang et al., arXiv 2504.04704)",
 		"no attention: keys and values of each partition, relative to the range of the next partition",
-		"drops the KVs of each partition that vary least by that measure")
+		"drops the KVs of each partition that vary least, relative to the range of the next partition")
 	defaults := lagKVOptions{LagKV{Sinks: 4, Lag: 128}, defaultHeadBudget()}
 	e.Defaults = func() any { o := defaults; return &o }
 	e.New = func(c *Config) (Method, error) {

@@ -33,16 +33,16 @@ func shortObjective(name string) string {
 // ObjectiveText compares a run with an objective: the percentile that the objective is of,
 // and how far it is above or below the limit.
 func ObjectiveText(o *stats.Objective, slo stats.SLO) string {
-	kept := fmt.Sprintf("kept by %s", attained(o.Share))
+	met := fmt.Sprintf("met by %s", attained(o.Share))
 	if o.At == 0 && o.Share < slo.Required() {
-		return fmt.Sprintf("≤ %s: %s; fewer than %s finish", duration(o.Limit), kept, attained(slo.Required()))
+		return fmt.Sprintf("≤ %s: %s; fewer than %s finish", duration(o.Limit), met, attained(slo.Required()))
 	}
 	at := fmt.Sprintf("≤ %s: %s of the requests take at most %s", duration(o.Limit), attained(slo.Required()), timeOrNone(o.At))
 	switch {
 	case o.At > o.Limit:
-		return fmt.Sprintf("%s, %s too long; %s", at, excess(o.At, o.Limit), kept)
+		return fmt.Sprintf("%s, %s too long; %s", at, excess(o.At, o.Limit), met)
 	default:
-		return fmt.Sprintf("%s; %s", at, kept)
+		return fmt.Sprintf("%s; %s", at, met)
 	}
 }
 

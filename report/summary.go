@@ -140,13 +140,13 @@ func freed(r *sim.Report) string {
 		}
 	}
 	if short == 0 && r.Options.CountsBlocks() {
-		return s + " Every block that was asked for came free."
+		return s + " All blocks that were to be freed were freed."
 	}
 	if short == 0 && t.MaxHidden > 0 {
-		return s + " All that was asked for was hidden."
+		return s + " All KVs that were to be hidden were hidden."
 	}
 	if short == 0 {
-		return s + " All that was asked for was evicted."
+		return s + " All KVs that were to be evicted were evicted."
 	}
 	return s + fmt.Sprintf(" Shortfall: %s of them came up to %s short of what was asked, because too few KVs may be evicted.",
 		comma(short), count(worst, unit(r)))

@@ -36,7 +36,7 @@ func TestHiddenSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := strings.Join(strings.Fields(text.String()), " ")
-	for _, want := range []string{"At most 1,540 KVs of one sequence were hidden at a time, of request 1, which had 2,100 KVs in the end.", "All that was asked for was hidden."} {
+	for _, want := range []string{"At most 1,540 KVs of one sequence were hidden at a time, of request 1, which had 2,100 KVs in the end.", "All KVs that were to be hidden were hidden."} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the summary lacks %q", want)
 		}

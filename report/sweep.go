@@ -177,7 +177,7 @@ func sweepColumns(s *Sweep) []sweepColumn {
 		number(telling1, "TPOT\np99", "tpot_p99", m(func(m *stats.Summary) float64 { return m.TPOT.P99 }), tpot),
 		number(telling2, "end to end\np99", "e2e_p99", m(func(m *stats.Summary) float64 { return m.E2E.P99 }), e2e),
 		number(telling4, "largest\nbatch", "max_decode_batch", m(func(m *stats.Summary) float64 { return float64(m.MaxDecodeBatch) }), wholly),
-		number(telling5, "cache\nin use", "kv_cache_usage_max", m(func(m *stats.Summary) float64 { return m.KVUsage.Max }), inPercent),
+		number(telling5, "peak\ncache", "kv_cache_usage_max", m(func(m *stats.Summary) float64 { return m.KVUsage.Max }), inPercent),
 		number(telling2, "at once, of\n"+comma(s.MaxModelLen)+" tokens", "max_concurrency", func(o *sweep.Outcome) float64 { return o.Memory.Concurrency }, asFactor),
 		number(telling5, "pre-\nempted", "num_preemptions", m(func(m *stats.Summary) float64 { return float64(m.Preemptions) }), whollyOrDot),
 		number(telling1, "refused", "refused", m(func(m *stats.Summary) float64 { return float64(m.Refused) }), whollyOrDot),
@@ -481,7 +481,7 @@ func sweepReading(s *Sweep) []string {
 		text = append(text, fmt.Sprintf("Cheapest%s: %s a million output tokens, with %s.", of, dollars(cheapest.USDPerMillion), cheapest.Point.String()))
 	}
 	if ahead > 0 {
-		text = append(text, fmt.Sprintf("★ marks the front: %s, than which no other of its model has more throughput for a card at a lower 99th percentile of %s.",
+		text = append(text, fmt.Sprintf("★ marks the front, %s: no other of the same model has at least as much throughput for a card at no higher 99th percentile of %s.",
 			count(ahead, "projection"), latencyTitle(s.Latency)))
 	}
 	if s.Searched {

@@ -9,7 +9,7 @@ import (
 )
 
 // apart is what is not known of the error of servers that prefill and others that decode.
-const apart = "No run of servers that prefill and others that decode is among those that times were fitted to."
+const apart = "The times were fitted to no run with separate prefill and decode servers."
 
 // TimeSource says, in sentences, which fit a projection's time is from, in what that is of
 // another card or server, and how far off it is to be expected to be.
@@ -51,7 +51,7 @@ func sweepTime(outcomes []sweep.Outcome) []string {
 		if o.Link == 0 { // no servers that prefill and others that decode
 			continue
 		}
-		sentence := fmt.Sprintf("Of replicas that prefill, each card of %s sends its KVs at %.4g GB a second. %s", o.Card, o.Link/1e9, apart)
+		sentence := fmt.Sprintf("Each %s of a prefill server sends its KVs at %.4g GB a second. %s", o.Card, o.Link/1e9, apart)
 		if !slices.Contains(text, sentence) {
 			text = append(text, sentence)
 		}

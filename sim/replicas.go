@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/words"
 	"kvcompress/trace"
 )
 
@@ -29,7 +30,7 @@ func ParseRouter(name string) (Router, error) {
 			return r, nil
 		}
 	}
-	return "", fmt.Errorf("sim: there is no router %q: want one of %v", name, Routers())
+	return "", fmt.Errorf("sim: there is no router %q: want one of %s", name, words.List(Routers()))
 }
 
 // MaxReplicas bounds the replicas of a projection.

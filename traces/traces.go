@@ -121,7 +121,7 @@ func Find(nameOrDir string) (files fs.FS, dir string, err error) {
 		files, err = fs.Sub(bundled, nameOrDir)
 		return files, "", err
 	case err == nil:
-		return nil, "", fmt.Errorf("%s is not a directory, as a trace is: of a log of requests, kvc trace import makes one", nameOrDir)
+		return nil, "", fmt.Errorf("%s is a file, and a trace is a folder; kvc trace import makes one from a log of requests", nameOrDir)
 	default:
 		return nil, "", fmt.Errorf("trace %q is neither a directory nor one of the bundled: %s", nameOrDir, strings.Join(Names(), ", "))
 	}

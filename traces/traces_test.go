@@ -114,7 +114,7 @@ func TestOpenRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		"nowhere":    "neither a directory nor one of the bundled: block-size-1, ",
 		"../story":   "neither a directory",
-		"file":       "not a directory",
+		"file":       "a trace is a folder",
 		"bad":        "trace.json",
 		"bad/mha":    "bad/mha: options.json",
 		"":           "neither a directory",

@@ -10,6 +10,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,11 +59,12 @@ func Begin(e Engine, id kv.SeqID, p *Prefill, stepper *llama.Stepper) (*Sequence
 // prompt's attention, or compresses only once, after the prompt.
 func Stream(ctx context.Context, e Engine, id kv.SeqID, model *llama.Model, prompt []int, stepper *llama.Stepper) (*Sequence, error) {
 	cfg := e.Config()
+	name := cmp.Or(cfg.Method, ref.KVCompress)
 	if cfg.Window() > 0 {
-		return nil, fmt.Errorf("live: %s watches the attention of a prompt that is read at once, and this one is read token by token: want a method that watches nothing, such as streaming-llm", cfg.Method)
+		return nil, fmt.Errorf("live: %s watches the attention of a prompt that is read at once, and this one is read token by token: want a method that watches nothing, such as streaming-llm", name)
 	}
 	if compressesOnce(&cfg, len(prompt)) {
-		return nil, fmt.Errorf("live: %s compresses once, after the prompt: want a method that compresses whenever a head holds too much, such as streaming-llm", cfg.Method)
+		return nil, fmt.Errorf("live: %s compresses once, after the prompt: want a method that compresses whenever a head holds too much, such as streaming-llm", name)
 	}
 	if len(prompt) == 0 {
 		return nil, errors.New("live: the prompt is empty")

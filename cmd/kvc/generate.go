@@ -39,24 +39,24 @@ type input struct{ text, ids string }
 // given reports whether there is an input.
 func (i *input) given() bool { return i.text != "" || i.ids != "" }
 
-// tokens returns the token ids. name is that of the flag, for errors.
-func (i *input) tokens(name string, tok tokenizer.Tokenizer, stdin io.Reader) ([]int, error) {
+// tokens returns the token ids. text and ids are the names of the flags, for errors.
+func (i *input) tokens(text, ids string, tok tokenizer.Tokenizer, stdin io.Reader) ([]int, error) {
 	switch {
 	case i.text != "" && i.ids != "":
-		return nil, usagef("--%s and --%s-tokens exclude each other", name, name)
+		return nil, usagef("--%s and --%s exclude each other", text, ids)
 	case i.ids != "":
-		return readTokenIDs("--"+name+"-tokens", i.ids, stdin)
+		return readTokenIDs("--"+ids, i.ids, stdin)
 	case i.text == "":
 		return nil, nil
 	}
-	ids, err := tok.Encode(i.text)
-	if err == nil && len(ids) == 0 {
+	tokens, err := tok.Encode(i.text)
+	if err == nil && len(tokens) == 0 {
 		err = errors.New("it has no tokens")
 	}
 	if err != nil {
-		return nil, usagef("--%s: %w", name, err)
+		return nil, usagef("--%s: %w", text, err)
 	}
-	return ids, nil
+	return tokens, nil
 }
 
 func newGenerateCmd() *cobra.Command {
@@ -78,8 +78,8 @@ PATH is a model that kvc trace record takes, or a bundled one, which has token i
 no tokenizer: ` + strings.Join(models.Names(), ", ") + `.
 With --prefill windowed the prompt too is read through the compressed cache, token by
 token, as longctx_bench ran StreamingLLM: each token attends only to the KVs that the
-cache holds. That is for methods that compress whenever a head holds too much, and
-observe no prompt.
+cache holds. That is for methods that compress whenever a head holds too much, and do
+not observe the prompt's attention.
 
 With --device it runs on the CUDA engine, which gives the same logits, to the bit.`,
 		Example: `  kvc generate --model ./Llama-3.2-1B --prompt "Once upon a time" --method snapkv --max-cache-tokens 64
@@ -138,11 +138,11 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 	if err != nil {
 		return err
 	}
-	prompt, err := f.prompt.tokens("prompt", tok, cmd.InOrStdin())
+	prompt, err := f.prompt.tokens("prompt", "token-ids", tok, cmd.InOrStdin())
 	if err != nil {
 		return err
 	}
-	question, err := f.question.tokens("question", tok, cmd.InOrStdin())
+	question, err := f.question.tokens("question", "question-ids", tok, cmd.InOrStdin())
 	if err != nil {
 		return err
 	}

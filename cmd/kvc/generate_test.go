@@ -72,6 +72,12 @@ func TestGenerateWrongUse(t *testing.T) {
 		{[]string{"--model", "recall-0", "--prompt", "x"}, "--tokenizer is missing"},
 		{[]string{"--model", "recall-0", "--token-ids", "0,1", "--max-tokens", "0"}, "at least 1"},
 		{[]string{"--model", "recall-0", "--token-ids", "0,256"}, "not in the vocabulary"},
+		{[]string{"--model", "recall-0", "--token-ids", "0,,1"}, "--token-ids: a comma without a number on both sides, after 1 id"},
+		{[]string{"--model", "recall-0", "--token-ids", "0,1,"}, "after 2 ids"},
+		{[]string{"--model", "recall-0", "--token-ids", " "}, "--token-ids: there are no ids"},
+		{[]string{"--model", "recall-0", "--token-ids", "@nofile"}, "--token-ids: nofile: no such file"},
+		{[]string{"--model", "recall-0", "--token-ids", "0,1", "--question-ids", "x"}, "--question-ids: \"x\" is not a number"},
+		{[]string{"--model", "recall-0", "--token-ids", "0,1", "--prefill", "windowed"}, "live: kv-compress watches the attention"},
 		{[]string{"--model", "recall-0", "--token-ids", "0,1", "--method", "snapkv", "--max-cache-tokens", "8"}, "snapkv"},
 		{[]string{"--model", "recall-0", "--token-ids", "0,1", "--method", "quest", "--max-cache-tokens", "8"}, "quest"},
 	} {

@@ -134,7 +134,7 @@ func goldenExport(cmd *cobra.Command, name string, override func(*sim.Options) e
 	defer bar.clear()
 	x.Progress = bar.progress
 	if err := x.Write(cmd.Context(), flags.dir, m); err != nil {
-		return err
+		return interrupted(err, "nothing is left in "+flags.dir)
 	}
 	bar.clear()
 	if !flags.json {

@@ -40,7 +40,7 @@ var inputs = []struct{ line, folder, file string }{
 	{"ptx run IN --entry a --grid 1 --block 1", "", "mine.ptx"},
 	{"ptx run example.ptx --entry saxpy --grid 8 --block 128 --arg u32=1000 --arg f32=2 --arg in=IN --arg zeros=f32[1000]:out.npy", "", "x.npy"},
 	{"ptx script IN", "", "steps.txt"},
-	{"ptx mutate IN --check true", "", "mine.ptx"},
+	{"ptx mutate IN --check test{}", "", "mine.ptx"},
 	{"trace import IN -o out", "", "log.csv"},
 	{"trace import IN -o out", "", "log.jsonl"},
 	{"trace import IN -o out", "", "log.csv.gz"},

@@ -122,7 +122,7 @@ func printMethod(w io.Writer, e *ref.Entry) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"method", e.Name}, {"paper", e.Paper}, {"watches", e.Watches}, {"does", e.Does}, {"from", e.From}, {"when", e.When},
-		{"reads", e.Reads}, {"payload", e.Payload + " bytes for each token and KV head"},
+		{"reads", e.Reads}, {"payload", "bytes for each token and KV head: " + e.Payload},
 		{"--max-cache-tokens", e.CacheTokens}, {"--rate", e.Rate}, {"held against", e.HeldAgainst},
 	} {
 		lines := wrap(row[1], 78)

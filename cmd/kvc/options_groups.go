@@ -143,13 +143,13 @@ func (b *binder) addWindow() {
 // addSequences binds the number of sequences that run at a time; addBatch binds the other limits.
 func (b *binder) addSequences() {
 	bind(b, b.fs.IntVar, "max-num-seqs", func(o *sim.Options) *int { return &o.Limits.MaxNumSeqs },
-		"most sequences that run at a time")
+		"most sequences that run at a time; in kvc sim with vllm-v1, unless given, vLLM's default for the card")
 }
 
 func (b *binder) addBatch() {
 	fs := b.fs
 	bind(b, fs.IntVar, "max-num-batched-tokens", func(o *sim.Options) *int { return &o.Limits.MaxNumBatchedTokens },
-		"most tokens of one prefill batch")
+		"most tokens of one prefill batch; in kvc sim with vllm-v1, of one iteration, and unless given vLLM's default for the card")
 	bind(b, fs.IntVar, "max-model-len", func(o *sim.Options) *int { return &o.Limits.MaxModelLen },
 		"most tokens of a request, prompt and output; a longer one is refused; 0 is no limit")
 	bind(b, fs.Float64Var, "watermark", func(o *sim.Options) *float64 { return &o.Limits.Watermark },

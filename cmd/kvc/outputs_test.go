@@ -206,7 +206,7 @@ func TestInterrupted(t *testing.T) {
 		"golden check six-stories", "golden check six-stories --device ptx", "validate --random 1000000 --coverage", "validate --mutate 1000",
 		"trace record --model ./model --token-ids 1,2,3 --max-tokens 4000 -o new", "generate --model ./model --token-ids 1,2,3 --max-tokens 4000", "bench --prompts 1000",
 		"heads find --model ./model --period 900 -o new.json", "validate --cases cases.json",
-		"ptx run endless.ptx --entry e --grid 1 --block 32", "ptx script endless.txt", "ptx mutate endless.ptx --check yes>/dev/null", "ptx capture attend_combine --trace ./long --step 90 -o new",
+		"ptx run endless.ptx --entry e --grid 1 --block 32", "ptx script endless.txt", "ptx mutate endless.ptx --check yes>/dev/null;{}", "ptx capture attend_combine --trace ./long --step 90 -o new",
 		"calibrate --measurements runs.csv -o new.json", "calibrate --measurements serving.csv -o new.json",
 		"calibrate --measurements log.csv,model=llama-3.1-8b,gpu=h100 -o new.json",
 		"sim --cases runs.csv", "sim --cases serving.csv", "sim --cases log.csv --model llama-3.1-8b --gpu h100",

@@ -83,6 +83,8 @@ func (q *qualityFlags) read() error {
 	switch {
 	case q.least == 0 && q.file == "":
 		return nil
+	case q.least == 0:
+		return usagef("--quality needs --min-quality, the fraction of the full cache's score to keep, in (0, 1]")
 	case !(q.least > 0 && q.least <= 1):
 		return usagef("--min-quality %v: want a fraction of the full cache's score, in (0, 1]", q.least)
 	case q.file == "":

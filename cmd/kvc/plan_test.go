@@ -333,7 +333,11 @@ func TestPlanQuality(t *testing.T) {
 	if code := run(published, &out, &errs); code != 0 || !strings.Contains(out.String(), "Llama-3-8B in the published table of longctx_bench") || !strings.Contains(strings.Join(strings.Fields(out.String()), " "), "has no result of snapkv") {
 		t.Errorf("exit %d, %s, %s", code, out.String(), errs.String())
 	}
-	for _, wrong := range [][]string{{}, {"--quality", "longctx_bench:llama", "--min-quality", "0.9"}, {"--min-quality", "0.9"}, {"--quality", file}, {"--quality", file, "--min-quality", "2"}, {"--quality", requests, "--min-quality", "0.9"}, {"--quality", file, "--min-quality", "0.9", "--quality-mode", "query-agnostic"}} {
+	errs.Reset()
+	if code := run(append(args, "--quality", file), &out, &errs); code != 2 || !strings.Contains(errs.String(), "--quality needs --min-quality") {
+		t.Errorf("without --min-quality: exit code %d and %q", code, errs.String())
+	}
+	for _, wrong := range [][]string{{}, {"--quality", "longctx_bench:llama", "--min-quality", "0.9"}, {"--min-quality", "0.9"}, {"--quality", file, "--min-quality", "2"}, {"--quality", requests, "--min-quality", "0.9"}, {"--quality", file, "--min-quality", "0.9", "--quality-mode", "query-agnostic"}} {
 		if code := run(append(args, wrong...), &out, &errs); code != 2 {
 			t.Errorf("%v: exit code %d", wrong, code)
 		}

@@ -44,7 +44,7 @@ func readPTX(path string) ([]byte, error) {
 // dim is the value of --grid and --block: X, X,Y or X,Y,Z.
 type dim struct{ device.Dim }
 
-// Set takes up to three numbers, each at least 1.
+// Set takes up to three numbers, each from 1 to 2147483647.
 func (d *dim) Set(s string) (err error) {
 	d.Dim, err = invoke.ParseDim(s)
 	return err

@@ -136,7 +136,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 			changed++
 		}
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s\nWritten to %s: %s, %d of them with what it gives. Check with\n  kvc ptx script %s\n",
+	fmt.Fprintf(cmd.OutOrStdout(), "%s\nWritten to %s: %s, %d of them changed by the launch. Check with\n  kvc ptx script %s\n",
 		says, printableLine(flags.out), words.Count(len(l.Buffers), "buffer"), changed, quoted(filepath.Join(flags.out, capture.ScriptName)))
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,6 +68,8 @@ func runPTXMutate(cmd *cobra.Command, file string, flags *ptxMutateFlags) error 
 	switch {
 	case flags.check == "":
 		return usageError{errors.New("--check is missing: the command that checks the kernel")}
+	case !strings.Contains(flags.check, "{}"):
+		return usageError{fmt.Errorf("--check %q: want {} in it, which stands for the file with the fault", flags.check)}
 	case flags.n < 1:
 		return usageError{fmt.Errorf("--mutants %d: want at least 1", flags.n)}
 	case flags.limit <= 0:

@@ -30,14 +30,15 @@ func TestPTXMutate(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, stdout)
 	}
 	for args, want := range map[string]string{
-		"example.ptx --check false":                    "fails without a fault",
-		"example.ptx --check no-such-command-anywhere": "cannot be run",
-		"example.ptx --check true --entry nobody":      "there are saxpy",
-		"example.ptx":                                    "--check is missing",
-		"example.ptx --check true -n 0":                  "want at least 1",
-		"bad.ptx --check true":                           "unknown opcode",
-		"nowhere.ptx --check true":                       "no such file",
-		"example.ptx --check=yes>/dev/null --timeout=1s": "took more than 1s",
+		"example.ptx --check=false&&{}":                  "fails without a fault: exit status 1\n",
+		"example.ptx --check true":                       "want {} in it",
+		"example.ptx --check no-such-command-anywhere{}": "cannot be run",
+		"example.ptx --check test{} --entry nobody":      "there are saxpy",
+		"example.ptx":                                       "--check is missing",
+		"example.ptx --check test{} -n 0":                   "want at least 1",
+		"bad.ptx --check test{}":                            "unknown opcode",
+		"nowhere.ptx --check test{}":                        "no such file",
+		"example.ptx --check=yes>/dev/null;{} --timeout=1s": "took more than 1s",
 	} {
 		if code, _, stderr := kvc(append([]string{"ptx", "mutate"}, strings.Fields(args)...)...); code == exitDone || !strings.Contains(stderr, want) {
 			t.Errorf("%s: exit code %d, %s", args, code, stderr)

@@ -265,7 +265,7 @@ func printPTXResult(out io.Writer, r ptxResult, l invoke.Launch) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "WRITTEN TO\tTYPE\tSHAPE\tMIN\tMAX\tNANS")
 	for _, b := range r.Buffers {
-		fmt.Fprintf(table, "%s\t%s\t%v\t%s\t%s\t%d\n", printableLine(b.File), b.Type, b.Shape, number(b.Min), number(b.Max), b.NaNs)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\n", printableLine(b.File), b.Type, invoke.ShapeText(b.Shape), number(b.Min), number(b.Max), b.NaNs)
 	}
 	return table.Flush()
 }

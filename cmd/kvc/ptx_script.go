@@ -157,6 +157,6 @@ func printPTXScript(out io.Writer, r ptxScriptResult) {
 		fmt.Fprintf(out, "line %d: %s\n", r.Expected[i].Line, printableLine(r.Expected[i].String()))
 	}
 	for _, b := range r.Saved {
-		fmt.Fprintf(out, "written: %s, %s%v, %s to %s, %d NaN\n", printableLine(b.File), b.Type, b.Shape, number(b.Min), number(b.Max), b.NaNs)
+		fmt.Fprintf(out, "written: %s, %s%s, %s to %s, %d NaN\n", printableLine(b.File), b.Type, invoke.ShapeText(b.Shape), number(b.Min), number(b.Max), b.NaNs)
 	}
 }

@@ -147,7 +147,7 @@ func TestPTXCommandLines(t *testing.T) {
 		{"ptx script turn.txt", exitDone, "line 4: x equals turned.npy", ""},
 		{"ptx run example.ptx --entry nope --grid 1 --block 1", exitUsage, "", `"nope"`},
 		{"ptx run example.ptx --entry saxpy --grid 1", exitUsage, "", "--block is needed"},
-		{"ptx run example.ptx --entry saxpy --grid 0 --block 1", exitUsage, "", "each at least 1"},
+		{"ptx run example.ptx --entry saxpy --grid 0 --block 1", exitUsage, "", "each from 1 to 2147483647"},
 		{"ptx run example.ptx --entry saxpy --grid 1,1,1,1 --block 1", exitUsage, "", "want X, X,Y or X,Y,Z"},
 		{"ptx run example.ptx --entry saxpy --grid 1 --block 2048 --arg u32=0 --arg f32=0 --arg ptr=0 --arg ptr=0", exitUsage, "", "2048"},
 		{"ptx run approx.ptx --entry e --grid 1 --block 1", exitUsage, "", "approx.ptx:7"},

@@ -18,14 +18,14 @@ func TestSimEngine(t *testing.T) {
 	}
 	serve := "sim --model llama-3.1-8b --gpu h100 --check --requests " + log + " "
 	for _, c := range []struct{ args, want string }{
-		{"--engine vllm-v1", "prefixes cached: 512 prompt tokens were there, prompts in chunks; batches as vllm-v1 forms them"},
+		{"--engine vllm-v1", "prefix caching (512 prompt tokens found in the cache), prompts in chunks; batches as vllm-v1 forms them"},
 		{"", "Memory of a card, as vllm-v1 measures it"},
 		{"--engine vllm-v1", "Memory of a card, as vllm-v1 measures it"}, // what is said is what holds unsaid
 		{"--vllm-version 0.19", "Memory of a card, as vllm-v1-0.17 measures it"},
 		{"--vllm-version v0.21.3 --engine vllm-v1", "Memory of a card, as vllm-v1-0.21 measures it"},
 		{"--vllm-version 0.6.4 --engine vllm-0.6", "Memory of a card, as vllm-0.6.3 measures it"},
 		{"--engine vllm-v1 --enable-prefix-caching=false", "uncompressed, prompts in chunks; batches"},
-		{"--engine vllm-v1 --enable-chunked-prefill=false", "512 prompt tokens were there; batches"},
+		{"--engine vllm-v1 --enable-chunked-prefill=false", "512 prompt tokens found in the cache); batches"},
 		{"--engine vllm-v1 --max-cache-tokens 64", "KV-Compress exists for vLLM 0.6.0 only. On vLLM V1 it is projected as if it were ported"},
 		{"--engine vllm-v1 --method snapkv --max-cache-tokens 64", "vLLM V1 has no snapkv. On vLLM V1 it is projected as if it were ported"},
 		{"--engine vllm-v1 --max-model-len 1000", "2 are refused, the first because a prompt of 1024 tokens and 2 of output exceed max_model_len 1000"},

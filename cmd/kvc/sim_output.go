@@ -37,11 +37,11 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		case c.MaxCacheTokens > 0:
 			how += fmt.Sprintf(" to %s a head", words.Count(c.MaxCacheTokens, "KV"))
 		case c.Rate > 0:
-			how += fmt.Sprintf(" to a part of %g", c.Rate)
+			how += fmt.Sprintf(" to %s", percent(c.Rate))
 		}
 	}
 	if in.Prefixes {
-		how += fmt.Sprintf(", prefixes cached: %d prompt tokens were there", r.Metrics.Cached)
+		how += fmt.Sprintf(", prefix caching (%s found in the cache)", words.Count(r.Metrics.Cached, "prompt token"))
 	}
 	if in.Chunked {
 		how += ", prompts in chunks"
@@ -98,7 +98,7 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 		if !m.Meets(in.SLO) {
 			verdict = "missed"
 		}
-		fmt.Fprintf(w, "  all together: %s, kept by %s; goodput %.3g requests a second\n", verdict, percent(m.GoodShare), m.Goodput)
+		fmt.Fprintf(w, "  all together: %s, met by %s; goodput %.3g requests a second\n", verdict, percent(m.GoodShare), m.Goodput)
 	}
 
 	fmt.Fprintln(w, "\nTime")

@@ -96,7 +96,7 @@ func TestSimSaysOptions(t *testing.T) {
 	if code != 0 {
 		t.Fatal(errs)
 	}
-	for _, want := range []string{"prefixes cached: 512 prompt tokens were there", "prompts in chunks", "beyond what the server may take"} {
+	for _, want := range []string{"prefix caching (512 prompt tokens found in the cache)", "prompts in chunks", "beyond what the server may take"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

@@ -162,7 +162,7 @@ func (f *sweepFlags) addPoints(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.utilization, "gpu-memory-utilization", nil, "`fractions` of each card's memory, in place of --memory")
 	fs.StringSliceVar(&f.compression, "compression", []string{"none"}, "`compressions`")
 	f.method.add(fs)
-	fs.IntSliceVar(&f.seqs, "max-num-seqs", []int{256}, "most `sequences` that run at a time")
+	fs.IntSliceVar(&f.seqs, "max-num-seqs", []int{256}, "most `sequences` that run at a time; with vllm-v1, unless given, vLLM's default for the card")
 	fs.Float64SliceVar(&f.loads, "load", []float64{1}, "`factors` of the arrival rate")
 	fs.IntSliceVar(&f.concurrency, "concurrency", nil, "numbers of `clients` (closed loop): each sends the next request when its previous one has finished, and arrival times are ignored")
 }
@@ -616,7 +616,7 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 			err = cmd.Context().Err()
 		}
 		if err != nil {
-			return nil, "", interrupted(err, "nothing is projected")
+			return nil, "", interrupted(err, "nothing was projected")
 		}
 		if f.settings.V1 == nil && !f.prefix {
 			r.PrefixHashes = nil

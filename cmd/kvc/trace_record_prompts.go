@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -131,15 +130,21 @@ func readTokenIDs(flag, list string, stdin io.Reader) ([]int, error) {
 // errors.
 func parseTokenIDs(from, list string) ([]int, error) {
 	var ids []int
-	for field := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
-		id, err := strconv.Atoi(field)
-		if err != nil {
-			return nil, usagef("%s: %q is not a number", from, strictjson.Excerpt(field))
-		}
-		ids = append(ids, id)
-	}
-	if len(ids) == 0 {
+	if strings.TrimSpace(list) == "" {
 		return nil, usagef("%s: there are no ids", from)
+	}
+	for part := range strings.SplitSeq(list, ",") {
+		before := len(ids)
+		for field := range strings.FieldsSeq(part) {
+			id, err := strconv.Atoi(field)
+			if err != nil {
+				return nil, usagef("%s: %q is not a number", from, strictjson.Excerpt(field))
+			}
+			ids = append(ids, id)
+		}
+		if len(ids) == before {
+			return nil, usagef("%s: a comma without a number on both sides, after %s", from, words.Count(before, "id"))
+		}
 	}
 	return ids, nil
 }

@@ -285,7 +285,7 @@ func TestTraceRecordWrongUse(t *testing.T) {
 		{"no tokens to generate", []string{"--model", model, "--prompt", "a", "--max-tokens", "0"}, "--max-tokens 0"},
 		{"limits for others", []string{"--model", model, "--prompt", "a", "--max-tokens", "1,2"}, "--max-tokens: 2 numbers for 1 request; want 1"},
 		{"ids that are none", []string{"--model", model, "--token-ids", "1,a"}, `--token-ids: "a" is not a number`},
-		{"ids that are not there", []string{"--model", model, "--token-ids", ","}, "--token-ids: there are no ids"},
+		{"ids that are not there", []string{"--model", model, "--token-ids", ","}, "--token-ids: a comma without a number on both sides"},
 		{"file without ids", []string{"--model", model, "--token-ids", "@" + empty}, "--token-ids: " + empty + ": there are no ids"},
 		{"file of no ids", []string{"--model", model, "--token-ids", "@" + file}, "config.json: \"{\\\"architectures\\\":\" is not a number"},
 		{"no such file of ids", []string{"--model", model, "--token-ids", "@/nowhere"}, "--token-ids: /nowhere"},

@@ -203,7 +203,7 @@ func TestTraceUse(t *testing.T) {
 		{"info DIR --yaml", 2, "unknown flag: --yaml"},
 		{"check", 2, "requires at least 1 arg"},
 		{"check /nowhere", 2, "neither a directory"},
-		{"check trace_test.go", 2, "trace_test.go is not a directory"},
+		{"check trace_test.go", 2, "trace_test.go is a file, and a trace is a folder"},
 		{"synth", 2, "-o is missing"},
 		{"synth -o NEW extra", 2, "unknown command"},
 		{"synth -o DIR", 2, "already has a trace"},

@@ -45,3 +45,15 @@ func Do[T ~int | ~int32 | ~int64 | ~uint32 | ~uint64](n T, many string) string {
 	}
 	return strings.TrimSpace(verb + " " + rest)
 }
+
+// List returns names separated by commas.
+func List[T ~string](names []T) string {
+	var b strings.Builder
+	for i, name := range names {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(string(name))
+	}
+	return b.String()
+}

@@ -160,7 +160,7 @@ func byteSize(t safetensors.DType, shape []int64) (int64, error) {
 	if size := int64(t.Bits() / 8); ok && n <= math.MaxInt64/size {
 		return n * size, nil
 	}
-	return 0, fmt.Errorf("shape %v is too large", shape)
+	return 0, fmt.Errorf("shape %s is too large", ShapeText(shape))
 }
 
 // parseScalar parses a number of a type into the low bytes of an argument.
@@ -226,4 +226,16 @@ func nameOf(t safetensors.DType) string {
 		}
 	}
 	return strings.ToLower(string(t))
+}
+
+// typeText writes a type and shape as an argument has them: f32[4,256].
+func typeText(t safetensors.DType, shape []int64) string { return nameOf(t) + ShapeText(shape) }
+
+// ShapeText writes a shape as an argument has it: [4,256].
+func ShapeText(shape []int64) string {
+	dims := make([]string, len(shape))
+	for i, n := range shape {
+		dims[i] = strconv.FormatInt(n, 10)
+	}
+	return "[" + strings.Join(dims, ",") + "]"
 }

@@ -165,7 +165,7 @@ func compare(ctx context.Context, read reader, typ safetensors.DType, shape []in
 	}
 	defer from.file.Close()
 	if from.typ != typ || !slices.Equal(from.shape, shape) {
-		return Comparison{}, fmt.Errorf("%s is %s%v, and the buffer %s%v", file, nameOf(from.typ), from.shape, nameOf(typ), shape)
+		return Comparison{}, fmt.Errorf("%s is %s, and the buffer %s", file, typeText(from.typ, from.shape), typeText(typ, shape))
 	}
 	c := Comparison{File: file, Type: nameOf(typ)}
 	n := newNumeric(typ)
@@ -218,7 +218,7 @@ func readMask(file string, elements int64) ([]byte, error) {
 	}
 	defer from.file.Close()
 	if from.typ.Bits() != 8 || from.size != elements {
-		return nil, fmt.Errorf("%s is %s%v: a mask has a bool for each of the %d elements", file, nameOf(from.typ), from.shape, elements)
+		return nil, fmt.Errorf("%s is %s: a mask has a bool for each of the %d elements", file, typeText(from.typ, from.shape), elements)
 	}
 	mask := make([]byte, from.size)
 	if _, err := io.ReadFull(from.at, mask); err != nil {

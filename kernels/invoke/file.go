@@ -80,7 +80,7 @@ func npySource(f *os.File, size int64) (*source, error) {
 		return nil, err
 	}
 	if size-begin != s.size {
-		return nil, fmt.Errorf("its header is followed by %d bytes, but shape %v of %s has %d", size-begin, s.shape, nameOf(s.typ), s.size)
+		return nil, fmt.Errorf("its header is followed by %d bytes, but %s has %d", size-begin, typeText(s.typ, s.shape), s.size)
 	}
 	return s, nil
 }

@@ -176,7 +176,7 @@ func TestRunErrors(t *testing.T) {
 		{"in=none.npy", "none.npy: no such file"},
 		{"in=folder.npy", "not a regular file"},
 		{"in=text.npy", "not a .npy file"},
-		{"in=short.npy", "12 bytes, but shape [4] of f32 has 16"},
+		{"in=short.npy", "12 bytes, but f32[4] has 16"},
 		{"in=long.npy", "its header is followed by 12 bytes"},
 		{"in=huge.npy", "too large"},
 		{"in=big-endian.npy", `type ">f4"`},

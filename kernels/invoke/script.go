@@ -420,14 +420,14 @@ func (p *scriptParser) save(words []string) (action, error) {
 	return saveStep{words[0], words[1]}, nil
 }
 
-// ParseDim parses the size of a grid or block: X, X,Y or X,Y,Z, each at least 1.
+// ParseDim parses the size of a grid or block: X, X,Y or X,Y,Z, each from 1 to 2147483647.
 func ParseDim(text string) (device.Dim, error) {
 	extents := [3]int{1, 1, 1}
 	i := 0
 	for word := range strings.SplitSeq(text, ",") {
 		n, err := strconv.ParseInt(word, 0, 32)
 		if i == len(extents) || err != nil || n < 1 {
-			return device.Dim{}, errors.New("want X, X,Y or X,Y,Z, each at least 1")
+			return device.Dim{}, errors.New("want X, X,Y or X,Y,Z, each from 1 to 2147483647")
 		}
 		extents[i] = int(n)
 		i++

@@ -115,6 +115,7 @@ save x "out file.npy"`, false, ""},
 		{"no such variable", head + "set nope u32=1", false, `no variable "nope": there are factor, calls`},
 		{"past a variable", head + "set factor+4 u32=1", false, "s.txt:3: set factor+4: ptx: bytes 4 to 7"},
 		{"another shape", head + "expect x two.npy", false, "two.npy is f32[1], and the buffer f32[4]"},
+		{"another shape in two dimensions", head + "buffer y zeros=f32[2,2]\nexpect y two.npy", false, "two.npy is f32[1], and the buffer f32[2,2]"},
 		{"a mask of another size", head + "expect x x.npy mask=two.npy", false, "a mask has a bool for each of the 4 elements"},
 		{"no file", "module none.ptx", false, "s.txt:1: module none.ptx: none.ptx: no such file"},
 	} {

@@ -225,7 +225,7 @@ func (s writeStep) run(r *scriptRun) error {
 	}
 	defer from.file.Close()
 	if from.typ != b.typ || !slices.Equal(from.shape, b.shape) {
-		return fmt.Errorf("%s is %s%v, and the buffer %s%v", s.file, nameOf(from.typ), from.shape, nameOf(b.typ), b.shape)
+		return fmt.Errorf("%s is %s, and the buffer %s", s.file, typeText(from.typ, from.shape), typeText(b.typ, b.shape))
 	}
 	return r.load(r.ctx, b, from)
 }

@@ -49,7 +49,10 @@ func (c *Command) Run(ctx context.Context, name string, text []byte) (failed str
 	case exit.ExitCode() == 126 || exit.ExitCode() == 127: // of a shell that finds no such command
 		return "", fmt.Errorf("%q cannot be run: %s", c.Text, lastLine(out))
 	}
-	return fmt.Sprintf("%v: %s", exit, lastLine(out)), nil
+	if said := lastLine(out); said != "" {
+		return fmt.Sprintf("%v: %s", exit, said), nil
+	}
+	return exit.Error(), nil
 }
 
 // lastLine returns the last line of an output that is not empty.

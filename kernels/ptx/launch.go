@@ -330,7 +330,7 @@ func (b *block) turn() (more bool, err error) {
 // endless returns the error of a launch that has used up its budget while warp w ran.
 func (b *block) endless(w *warp) error {
 	l := b.launch
-	text := fmt.Sprintf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (Options.Budget)",
+	text := fmt.Sprintf("ptx: %s: block %s: more than %d instructions of a warp: an endless loop? (--budget; in Go, Options.Budget)",
 		l.entry.fn.name, coordinates(b.index), l.device.opt.Budget)
 	if code := l.entry.code; w.live != 0 && int(w.pc) < len(code) {
 		at := w.accessOf(&code[w.pc], bits.TrailingZeros32(w.active|1<<31))

@@ -177,7 +177,7 @@ func (a *Answer) Caveats() []string {
 		list = append(list, fmt.Sprintf("It refuses %d of the requests: %s.", m.Refused, best.Refusal))
 	}
 	if m := &best.Metrics; !a.Question.Objectives.Set() {
-		list = append(list, fmt.Sprintf("Any time will do where no objectives are given: 99 %% of the requests have their first token within %s, and their last within %s. --slo-ttft, --slo-tpot and --slo-e2e say what has to be kept.", Seconds(m.TTFT.P99), Seconds(m.E2E.P99)))
+		list = append(list, fmt.Sprintf("Without objectives any latency is accepted: 99 %% of the requests have their first token within %s, and their last within %s. Set objectives with --slo-ttft, --slo-tpot or --slo-e2e.", Seconds(m.TTFT.P99), Seconds(m.E2E.P99)))
 	}
 	for _, o := range best.Metrics.Objectives {
 		if o.At == 0 { // requests with a single token meet it
@@ -196,7 +196,7 @@ func (a *Answer) Caveats() []string {
 		list = append(list, best.Quality.caveat())
 	}
 	if best.Servers() > 1 && a.Question.Replicas == 0 {
-		list = append(list, "Replicas are searched for by doubling and bisection, as if what holds with some of them held with more.")
+		list = append(list, "The number of replicas is found by doubling and bisection, which assumes that more replicas meet every objective that fewer meet.")
 	}
 	return list
 }

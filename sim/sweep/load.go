@@ -42,7 +42,7 @@ func LargestLoad(project Project, good func(*Outcome) bool) Project {
 			if k > doublings*loadSteps || k < -doublings*loadSteps {
 				best.LoadUnbounded = ok
 				if !ok {
-					best.Error = fmt.Sprintf("no load meets the objectives, not even %g requests per second", best.Metrics.OfferedRate)
+					best.Error = fmt.Sprintf("no load meets the objectives, not even %.3g requests per second", best.Metrics.OfferedRate)
 				}
 				best.LoadProbes = probes
 				return best, nil
