@@ -273,7 +273,7 @@ func TestPlace(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		must(e.Place(before))
+		must(e.Place(before, 0))
 		must(e.Prefill(0, 100))
 		must(e.Poison())
 		must(e.Decode([]kv.SeqID{0}))
@@ -286,7 +286,7 @@ func TestPlace(t *testing.T) {
 		must(e.Decode([]kv.SeqID{0}))
 		caches[i], err = e.Cache()
 		must(err)
-		if err := e.Place(32); err == nil {
+		if err := e.Place(32, 0); err == nil {
 			t.Error("a cache is placed elsewhere that is not empty")
 		}
 		must(e.Close())

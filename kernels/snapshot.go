@@ -159,7 +159,8 @@ func (e *Engine) restoreSequence(c *kv.Cache, seq *kv.Sequence) error {
 	if known.row, err = e.takeRow(max(seq.Len, e.inputs.Length(seq.ID))); err != nil {
 		return err
 	}
-	e.seqs[seq.ID], e.used[known.row] = known, true
+	e.seqs[seq.ID] = known
+	e.use(known.row, true)
 	e.held += e.blocks(known)
 	return errors.Join(e.writeTables(seq), s.dev.Write(s.lengthsOf(known.row), encode(lengths)))
 }
@@ -194,7 +195,7 @@ func (e *Engine) Poison() error {
 		seqs = append(seqs, seq)
 	}
 	s := e.state
-	errs := []error{s.dev.Fill(s.tables, 0xff, s.tableBytes())}
+	errs := []error{s.clearTables()}
 	for _, seq := range seqs {
 		errs = append(errs, e.writeTables(seq))
 	}

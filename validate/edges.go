@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"slices"
 
@@ -60,7 +61,7 @@ const (
 	maxEdgeWork = 1e7
 )
 
-// EdgePipelines makes the edge pipelines of a seed, three to six of them, of those of the methods that have what
+// EdgePipelines makes the edge pipelines of a seed, three to seven of them, of those of the methods that have what
 // lies at an edge: those of 163 seeds in a row have every combination of format, head size
 // and way of reading, and 64 all of edgeLong.
 func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
@@ -97,8 +98,14 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 			}
 			return edgeOfMerging(r, i/2, own)
 		},
+		func(r *rand.Rand) (*Pipeline, error) {
+			if i%2 == 0 {
+				return nil, nil
+			}
+			return edgeOfNumbers(r, i/2, methods)
+		},
 	} {
-		if k < 3 && len(others) == 0 || k >= 3 && len(own) == 0 {
+		if k < 3 && len(others) == 0 || 3 <= k && k < 6 && len(own) == 0 || len(methods) == 0 {
 			continue
 		}
 		r := rand.New(rand.NewPCG(seed, 1<<61+uint64(k)))
@@ -108,7 +115,9 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 		}
 		if p != nil {
 			p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
-			p.hardInputs(r)
+			if k < 6 { // others are hard in another way
+				p.hardInputs(r)
+			}
 			p.hardScores(r)
 			all = append(all, *p)
 		}
@@ -125,9 +134,9 @@ func (p *Pipeline) hardInputs(r *rand.Rand) {
 	in := &p.Inputs
 	kind := r.IntN(12)
 	if o := p.observation(); o != nil && o.Scorer != nil { // it goes by more than attention's scores
-		kind %= 6
+		kind %= 9
 	}
-	in.Integers = in.Integers && (kind == 0 || kind > 5)
+	in.Integers = in.Integers && (kind == 0 || kind > 8)
 	switch kind {
 	case 0:
 		in.Mirror = true
@@ -143,12 +152,17 @@ func (p *Pipeline) hardInputs(r *rand.Rand) {
 		if in.Edges = p.Config.DType == dtype.F16; !in.Edges {
 			in.Scale = 0x1p40 // beyond all bounds of what is counted
 		}
+	case 6, 7, 8:
+		in.Spread = true
 	}
 	if p.quantizes() && r.IntN(2) == 0 {
-		in.Integers, in.Edges, in.Grid = false, false, true
+		in.Integers, in.Edges, in.Spread, in.Grid = false, false, false, true
 	}
 	if r.IntN(3) == 0 {
 		p.placeFar()
+	}
+	if r.IntN(3) == 0 {
+		p.placeRowsFar()
 	}
 }
 
@@ -183,15 +197,36 @@ func edgeOfPages(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 	return nil, nil
 }
 
-// edgeOfMerging makes the i-th pipeline of MiniCache: those of 39 numbers in a row have every
-// format and head size. It is nil if MiniCache is none of the methods, or if that is too much work.
+// mergedHeadSizes have each number of rounds of a warp's lanes, 1 to 8.
+var mergedHeadSizes = []int{256, 8, 40, 96, 128, 160, 192, 224}
+
+// edgeOfMerging makes the i-th pipeline of MiniCache, of two layers that become one: those of 24 numbers in a
+// row have every format and number of rounds. It is nil if MiniCache is none of the methods.
 func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	k := slices.IndexFunc(methods, func(m *draw.Method) bool { return m.Name == "minicache" })
 	if k < 0 {
 		return nil, nil
 	}
-	size := i / pageFormats
-	return edgeOf(r, i, 2, edgeFormats[i%pageFormats], size%len(edgeHeadSizes), size/len(edgeHeadSizes), anyReading, methods[k:k+1])
+	for range maxEdgeDraws {
+		p := &Pipeline{
+			Shape:  kv.Shape{Layers: 2, KVHeads: 1 + r.IntN(2), HeadSize: mergedHeadSizes[i/pageFormats%len(mergedHeadSizes)], Group: pick(r, 1, 2)},
+			Inputs: Inputs{Seed: r.Uint64(), Scale: 1},
+		}
+		p.Config = ref.Default()
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), edgeFormats[i%pageFormats], 1
+		found, err := p.drawMethod(r, methods[k:k+1], anyReading)
+		if err != nil || !found {
+			return nil, err
+		}
+		if r.IntN(4) > 0 { // where both vectors count
+			p.set("t", 0.1+0.8*r.Float64())
+		}
+		p.fillEdges(r, pick(r, edgePrompts...))
+		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
+			return p, nil
+		}
+	}
+	return nil, nil
 }
 
 // anyReading takes any method.
@@ -236,15 +271,16 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 	return nil, nil
 }
 
-// edgeWords are the options of methods that watch a window of the prompt, and their values:
+// edgeWords are options of methods that score the prompt, and their values:
 // the edge pipelines of a method have every combination of them in turn.
 var edgeWords = []struct {
 	key    string
 	values []string
 }{
-	{"group", []string{"sum", "mean", "max"}},
-	{"order", []string{"before", "after"}},
-	{"pooling", []string{"avg", "max"}},
+	{"group", []string{`"sum"`, `"mean"`, `"max"`}},
+	{"order", []string{`"before"`, `"after"`}},
+	{"pooling", []string{`"avg"`, `"max"`}},
+	{"cross", []string{"true", "false"}},
 }
 
 // edgeOfMethod makes the i-th pipeline of a method on prompts of several partitions, with heads
@@ -272,7 +308,7 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 		word := i
 		for _, w := range edgeWords {
 			if slices.ContainsFunc(m.Options(), func(o ref.Option) bool { return o.Key == w.key }) {
-				p.set(w.key, w.values[word%len(w.values)])
+				p.set(w.key, json.RawMessage(w.values[word%len(w.values)]))
 			}
 			word /= len(w.values)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 
 	"kvcompress/kv"
 	"kvcompress/ref"
@@ -23,13 +24,17 @@ type Pipeline struct {
 	Own        []Own       `json:"own,omitempty"` // sequences with options of their own
 	Operations []Operation `json:"operations"`    // those that are out of place are skipped
 
-	// Before is how many blocks come before the cache's own, in an engine that is a [Placer].
-	Before int `json:"before,omitempty"`
+	// Before is how many blocks come before the cache's own, and BeforeRows how many sequences, in an engine that
+	// is a [Placer].
+	Before     int `json:"before,omitempty"`
+	BeforeRows int `json:"before_rows,omitempty"`
 }
 
-// Placer is an engine whose cache can be placed behind a number of other blocks, which are
-// never touched: [kernels.Engine.Place].
-type Placer interface{ Place(before int) error }
+// Placer is an engine whose cache can be placed behind a number of other blocks and of other sequences, which
+// are never touched: [kernels.Engine.Place].
+type Placer interface {
+	Place(blocks, sequences int) error
+}
 
 // Own is a sequence, and its options of compression in place of the configuration's.
 type Own struct {
@@ -44,6 +49,7 @@ type Inputs struct {
 	Integers bool    `json:"integers,omitempty"` // −4 to 4, whose sums are exact and often equal; else from −Scale to Scale
 	Edges    bool    `json:"edges,omitempty"`    // at the edges of the formats of a cache
 	Mirror   bool    `json:"mirror,omitempty"`   // every other token has the negative of the one before, so that sums become 0
+	Spread   bool    `json:"spread,omitempty"`   // of all bits and of magnitudes down to 2⁻¹⁶·Scale, so that sums and differences are rounded
 	Grid     bool    `json:"grid,omitempty"`     // halves from 0 to 3, times a number: quotients that lie halfway between two codes
 	Scale    float32 `json:"scale,omitempty"`
 }
@@ -67,7 +73,7 @@ func (p Pipeline) String() string {
 // maxPipelineBytes bounds the cache of a pipeline, and maxBeforeBytes what comes before it.
 const (
 	maxPipelineBytes = 1 << 30
-	maxBeforeBytes   = 5 << 30
+	maxBeforeBytes   = 40 << 30
 )
 
 // check returns an error if the pipeline, which may come from anywhere, cannot be run.
@@ -81,6 +87,9 @@ func (p Pipeline) check() error {
 	}
 	if p.Before < 0 || p.Before%32 != 0 || p.Before > maxBeforeBytes/cfg.BlockBytes() {
 		return fmt.Errorf("before %d: not a multiple of 32 blocks of up to %d GiB", p.Before, maxBeforeBytes>>30)
+	}
+	if p.BeforeRows < 0 || p.BeforeRows > farBytes/4/(p.Shape.Layers*p.Shape.KVHeads)+1 {
+		return fmt.Errorf("before_rows %d: more lengths than %d GiB", p.BeforeRows, farBytes>>30)
 	}
 	if s := p.Inputs.Scale; !(s >= 0 && s <= trace.MaxMagnitude) {
 		return fmt.Errorf("inputs: scale %v is not from 0 to 2⁵⁶", s)
@@ -99,7 +108,8 @@ func (p Pipeline) check() error {
 		}
 	}
 	for i, op := range p.Operations {
-		if err := op.check(); err != nil && !(op.Kind == OpScores && len(op.Sequences) == 1) {
+		made := op.Kind == OpScores || op.Kind == OpLater && op.Tokens >= 0 && op.Tokens <= trace.MaxTokens
+		if err := op.check(); err != nil && !(made && len(op.Sequences) == 1) {
 			return fmt.Errorf("operations[%d]: %w", i, err)
 		}
 		for _, id := range op.Sequences {
@@ -130,8 +140,8 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 	}
 	defer func() { err = errors.Join(err, pair.Close()) }()
 
-	if placer, ok := pair.test.(Placer); ok && p.Before > 0 {
-		if err := placer.Place(p.Before); err != nil {
+	if placer, ok := pair.test.(Placer); ok && (p.Before > 0 || p.BeforeRows > 0) {
+		if err := placer.Place(p.Before, p.BeforeRows); err != nil {
 			return o, err
 		}
 	}
@@ -152,6 +162,17 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 				return o, err
 			}
 			o.Operations++
+			continue
+		}
+		if op.Kind == OpLater {
+			did, err := p.later(pair, op)
+			if err != nil {
+				return o, err
+			}
+			if did {
+				tokens[op.Sequences[0]] += op.Tokens
+				o.Operations++
+			}
 			continue
 		}
 		if op.Kind == OpPrefill {
@@ -207,6 +228,9 @@ func (p Pipeline) fitting(op Operation, tokens map[kv.SeqID]int) (Operation, boo
 		}
 		op.Sequences = batch
 		return op, len(batch) > 0
+	case OpLater:
+		n, in := tokens[op.Sequences[0]]
+		return op, in && n+op.Tokens <= p.Inputs.Tokens[op.Sequences[0]]
 	default:
 		_, in := tokens[op.Sequences[0]]
 		return op, in
@@ -267,19 +291,22 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 	return nil
 }
 
-// value makes a value of random bits.
-func (in *Inputs) value(bits uint64) float32 {
+// value makes a value of the random bits of x.
+func (in *Inputs) value(x uint64) float32 {
 	switch {
 	case in.Integers:
-		return float32(int(bits>>32%9) - 4)
+		return float32(int(x>>32%9) - 4)
 	case in.Edges:
-		return edge(bits)
+		return edge(x)
 	case in.Grid:
-		return float32(bits>>32%7) / 2 * math.Float32frombits(uint32(in.Seed)&0x7fffff|127<<23) // times 1 to 2
-	case bits&0x3f == 0:
+		return float32(x>>32%7) / 2 * math.Float32frombits(uint32(in.Seed)&0x7fffff|127<<23) // times 1 to 2
+	case x&0x3f == 0:
 		return float32(math.Copysign(0, -1))
+	case in.Spread:
+		smaller := bits.TrailingZeros64(x>>6 | 1<<16)
+		return math.Float32frombits(uint32(x>>32)&0x807fffff|uint32(127-smaller)<<23) * in.Scale
 	default:
-		return float32(int64(bits)>>40) / (1 << 23) * in.Scale
+		return float32(int64(x)>>40) / (1 << 23) * in.Scale
 	}
 }
 

@@ -251,14 +251,13 @@ const (
 	launchBudget = 1 << 22 // instructions of warps of a launch, as kvc validate --random has it
 	// passBytes has prompts take several launches: see kernels.Options.
 	passBytes = 256 << 10
-	maxMemory = 8 << 30
 )
 
 // run runs the pipeline on an engine of which some kernels are replaced. A difference from the
 // reference is an error. cost, which may be nil, is what it took.
 func (in *input) run(ctx context.Context, opt ptx.Options, replaced map[string]kernels.Replacement, cost *int64) (err error) {
 	defer work.Recover(&err) // the host believed what a wrong kernel wrote
-	opt.MemoryLimit, opt.Cache = maxMemory, in.parsed
+	opt.Cache = in.parsed
 	var dev *ptx.Device
 	outcome, err := in.Pipeline.Run(ctx, func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
 		dev = ptx.New(opt)

@@ -38,7 +38,7 @@ type Options struct {
 	// Output is where kernels print (printf, which PTX calls vprintf), up to 1 MiB of a
 	// launch; nil discards it.
 	Output io.Writer
-	// MemoryLimit bounds what is allocated, in bytes; 0 is 32 GiB.
+	// MemoryLimit bounds what is allocated, in bytes; 0 is 64 GiB.
 	MemoryLimit int64
 }
 
@@ -60,7 +60,7 @@ func New(opt Options) *Device {
 		opt.Budget = 1 << 34
 	}
 	if opt.MemoryLimit <= 0 {
-		opt.MemoryLimit = 32 << 30
+		opt.MemoryLimit = 64 << 30
 	}
 	d := &Device{opt: opt}
 	d.mem.limit = uint64(opt.MemoryLimit)
