@@ -221,7 +221,7 @@ func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 		if r.IntN(4) > 0 { // where both vectors count
 			p.set("t", 0.1+0.8*r.Float64())
 		}
-		p.fillEdges(r, pick(r, edgePrompts...))
+		p.fillEdges(r, p.rounds(r), pick(r, edgePrompts...))
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
 			return p, nil
 		}
@@ -263,7 +263,7 @@ func edgeOf(r *rand.Rand, i, layers int, format dtype.DType, size, round int, re
 		if err != nil || !found {
 			return nil, err
 		}
-		p.fillEdges(r, pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, p.rounds(r), pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
 		if p.work() <= maxWork {
 			return p, nil
 		}
@@ -315,7 +315,7 @@ func edgeOfMethod(r *rand.Rand, i int, m *draw.Method) (*Pipeline, error) {
 		if cfg := p.config(); cfg.Validate() != nil {
 			continue
 		}
-		p.fillEdges(r, pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, p.rounds(r), pick(r, 129, 130, 130, 200, 200, 257, 257, 300, 513, 1100), pick(r, 0, 0, pick(r, edgePrompts...)))
 		if p.work() <= maxEdgeWork {
 			return p, nil
 		}
@@ -340,7 +340,7 @@ func edgeOfLength(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		if err != nil || !found {
 			return nil, err
 		}
-		p.fillEdges(r, pick(r, 4097, 4100, 4161, 5000), 0)
+		p.fillEdges(r, p.rounds(r), pick(r, 4097, 4100, 4161, 5000), 0)
 		if p.work() <= maxLongWork {
 			return p, nil
 		}
@@ -375,7 +375,7 @@ func edgeOfHeads(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error)
 		c := &p.Config.Compression
 		*c = ref.Compression{MaxCacheTokens: 2 + r.IntN(8), ProtectedWindow: r.IntN(3), HeadBias: c.HeadBias, BiasWeight: c.BiasWeight}
 		c.Uniform, c.EvenLayers = i%3 == 1, i%3 == 2
-		p.fillEdges(r, 20+r.IntN(20))
+		p.fillEdges(r, p.rounds(r), 20+r.IntN(20))
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxEdgeWork {
 			return p, nil
 		}
@@ -440,14 +440,18 @@ func (p *Pipeline) newMethod() ref.Method {
 	return m
 }
 
-// fillEdges draws a cache that has room for one or two prompts, a second of 0 is none, and
-// what is done: each is compressed between decode steps.
-func (p *Pipeline) fillEdges(r *rand.Rand, prompts ...int) {
-	cfg := &p.Config
-	rounds := 5
+// rounds draws how many times the sequences of an edge pipeline are decoded and compressed.
+func (p *Pipeline) rounds(r *rand.Rand) int {
 	if p.quantizes() && r.IntN(2) == 0 {
-		rounds = 50 // tokens of several pages
+		return 50 // tokens of several pages
 	}
+	return 5
+}
+
+// fillEdges draws a cache that has room for one or two prompts, a second of 0 is none, and
+// what is done: each is compressed between decode steps, of which there are that many rounds.
+func (p *Pipeline) fillEdges(r *rand.Rand, rounds int, prompts ...int) {
+	cfg := &p.Config
 	var all []kv.SeqID
 	blocks := 0
 	for i, n := range prompts {

@@ -34,20 +34,20 @@ func edgeOfNumbers(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 		}
 		p.Inputs.Spread = !p.Inputs.Integers
 		p.Config = ref.Default()
-		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, 32, 32, 32, 16), format, 1
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = 32, format, 1
 		found, err := p.drawMethod(r, []*draw.Method{m}, anyReading)
 		if err != nil || !found {
 			return nil, err
 		}
 		p.largeOptions(r)
-		p.fillEdges(r, pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
+		p.fillEdges(r, 3, pick(r, edgePrompts...), pick(r, 0, pick(r, edgePrompts...)))
 		if cfg := p.config(); cfg.Validate() != nil || p.work() > maxEdgeWork {
 			continue
 		}
 		if !m.OwnPages { // those keep every token
 			p.comeLater(r)
 		}
-		p.placeFar()
+		p.placeSlotsFar()
 		p.placeRowsFar()
 		return p, nil
 	}

@@ -110,22 +110,22 @@ func (p *Pipeline) harden(seed, refused uint64) {
 const (
 	farBytes  = 1 << 31 // of an array, before what of it is far
 	farBlocks = 1 << 16
-	mostFar   = 1 << 25 // blocks, so that the free list is not too long
+	mostFar   = 1 << 19 // blocks, so that the free list is not too long
 )
 
-// placeFar places the cache where offsets do not fit in 31 bits, and numbers of blocks not in 16: offsets in arrays
-// of a number for each slot, if there is room for them, or else those of keys and values.
+// placeFar places the cache where numbers of blocks do not fit in 16 bits, and, if its blocks are large enough for
+// that, offsets of keys and values not in 31.
 func (p *Pipeline) placeFar() {
 	cfg := p.config()
-	for _, row := range []int{4, cfg.RowBytes()} {
-		blocks := max(farBlocks, (farBytes/(cfg.BlockSize*row)+31)/32*32)
-		if blocks <= mostFar && blocks <= maxBeforeBytes/cfg.BlockBytes() {
-			p.Before = blocks
-			return
-		}
+	p.Before = max(farBlocks, (farBytes/(cfg.BlockSize*cfg.RowBytes())+31)/32*32)
+	if p.Before > mostFar {
+		p.Before = farBlocks
 	}
-	p.Before = farBlocks
 }
+
+// placeSlotsFar places the cache where offsets in arrays of a number for each slot do not fit in 31 bits either. The free
+// list is long then.
+func (p *Pipeline) placeSlotsFar() { p.Before = farBytes / 4 / p.Config.BlockSize }
 
 // placeRowsFar gives the sequences rows of the block tables whose offsets do not fit in 31 bits.
 func (p *Pipeline) placeRowsFar() {
