@@ -61,7 +61,7 @@ const (
 	maxEdgeWork = 1e7
 )
 
-// EdgePipelines makes the edge pipelines of a seed, three to seven of them, of those of the methods that have what
+// EdgePipelines makes the edge pipelines of a seed, three to eight of them, of those of the methods that have what
 // lies at an edge: those of 163 seeds in a row have every combination of format, head size
 // and way of reading, and 64 all of edgeLong.
 func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
@@ -104,6 +104,12 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 			}
 			return edgeOfNumbers(r, i/2, methods)
 		},
+		func(r *rand.Rand) (*Pipeline, error) {
+			if i%4 != 2 || len(others) == 0 {
+				return nil, nil
+			}
+			return edgeOfGrowth(r, i/4, others)
+		},
 	} {
 		if k < 3 && len(others) == 0 || 3 <= k && k < 6 && len(own) == 0 || len(methods) == 0 {
 			continue
@@ -115,7 +121,7 @@ func EdgePipelines(seed uint64, methods []*draw.Method) ([]Pipeline, error) {
 		}
 		if p != nil {
 			p.Config.KVScale = draw.Scale(r, p.Config.DType, p.Shape.Layers)
-			if k < 6 { // others are hard in another way
+			if k < 6 { // the others are hard in another way
 				p.hardInputs(r)
 			}
 			p.hardScores(r)
@@ -221,6 +227,7 @@ func edgeOfMerging(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 		if r.IntN(4) > 0 { // where both vectors count
 			p.set("t", 0.1+0.8*r.Float64())
 		}
+		p.Inputs.Alike = r.IntN(2) == 0
 		p.fillEdges(r, p.rounds(r), pick(r, edgePrompts...))
 		if cfg := p.config(); cfg.Validate() == nil && p.work() <= maxWork {
 			return p, nil

@@ -54,6 +54,41 @@ func edgeOfNumbers(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, erro
 	return nil, nil
 }
 
+// grownTokens are how many KVs an OpGrow has added: past what a block of threads does in one round, past what
+// one block of them does, past 16 bits.
+var grownTokens = []int{600, 1100, 2100, 4200, 8300, 1<<16 + 40}
+
+// edgeOfGrowth makes the i-th pipeline of long heads: those of as many numbers in a row as there are methods
+// have every method. It is nil if the method has none such.
+func edgeOfGrowth(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
+	for range maxEdgeDraws {
+		p := &Pipeline{
+			Shape:  kv.Shape{Layers: 1, KVHeads: 1, HeadSize: 8, Group: pick(r, 1, 1, 2)},
+			Inputs: Inputs{Seed: r.Uint64(), Spread: true, Scale: 1},
+			Rope:   &trace.Rope{Base: 10000, RotarySize: 8, Pairing: pick(r, trace.Half, trace.Interleaved)},
+		}
+		p.Config = ref.Default()
+		p.Config.BlockSize, p.Config.DType, p.Config.Blocks = pick(r, kv.BlockSizes()...), pick(r, edgeFormats...), 1
+		found, err := p.drawMethod(r, methods[i%len(methods):][:1], anyReading)
+		if err != nil || !found {
+			return nil, err
+		}
+		n := grownTokens[(i+i/len(methods))%len(grownTokens)]
+		if c := &p.Config.Compression; c.MaxCacheTokens > 0 && r.IntN(2) == 0 {
+			c.MaxCacheTokens += n / 2
+		}
+		p.fillEdges(r, 2, pick(r, edgePrompts...))
+		if cfg := p.config(); cfg.Validate() != nil {
+			continue
+		}
+		p.Config.Blocks += (n/p.Config.BlockSize + 1) * p.Shape.Heads()
+		p.Inputs.Tokens[0] += n
+		p.Operations = slices.Insert(p.Operations, pick(r, 1, 1, 2), Operation{OpGrow, []kv.SeqID{0}, n})
+		return p, nil
+	}
+	return nil, nil
+}
+
 // largeOptions adds 2¹⁶ to some of the options that are whole numbers, as far as the method takes it.
 func (p *Pipeline) largeOptions(r *rand.Rand) {
 	for _, key := range slices.Sorted(maps.Keys(p.Config.Set)) {

@@ -49,6 +49,7 @@ type Inputs struct {
 	Integers bool    `json:"integers,omitempty"` // −4 to 4, whose sums are exact and often equal; else from −Scale to Scale
 	Edges    bool    `json:"edges,omitempty"`    // at the edges of the formats of a cache
 	Mirror   bool    `json:"mirror,omitempty"`   // every other token has the negative of the one before, so that sums become 0
+	Alike    bool    `json:"alike,omitempty"`    // two layers in a row differ by 1/16 of what they have in common
 	Spread   bool    `json:"spread,omitempty"`   // of all bits and of magnitudes down to 2⁻¹⁶·Scale, so that sums and differences are rounded
 	Grid     bool    `json:"grid,omitempty"`     // halves from 0 to 3, times a number: quotients that lie halfway between two codes
 	Scale    float32 `json:"scale,omitempty"`
@@ -108,7 +109,7 @@ func (p Pipeline) check() error {
 		}
 	}
 	for i, op := range p.Operations {
-		made := op.Kind == OpScores || op.Kind == OpLater && op.Tokens >= 0 && op.Tokens <= trace.MaxTokens
+		made := op.Kind == OpScores || (op.Kind == OpLater || op.Kind == OpGrow) && op.Tokens >= 0 && op.Tokens <= trace.MaxTokens
 		if err := op.check(); err != nil && !(made && len(op.Sequences) == 1) {
 			return fmt.Errorf("operations[%d]: %w", i, err)
 		}
@@ -164,8 +165,12 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 			o.Operations++
 			continue
 		}
-		if op.Kind == OpLater {
-			did, err := p.later(pair, op)
+		if op.Kind == OpLater || op.Kind == OpGrow {
+			do := p.later
+			if op.Kind == OpGrow {
+				do = p.grow
+			}
+			did, err := do(pair, op)
 			if err != nil {
 				return o, err
 			}
@@ -228,7 +233,7 @@ func (p Pipeline) fitting(op Operation, tokens map[kv.SeqID]int) (Operation, boo
 		}
 		op.Sequences = batch
 		return op, len(batch) > 0
-	case OpLater:
+	case OpLater, OpGrow:
 		n, in := tokens[op.Sequences[0]]
 		return op, in && n+op.Tokens <= p.Inputs.Tokens[op.Sequences[0]]
 	default:
@@ -281,11 +286,20 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 		if m.inputs.Mirror {
 			token, sign = token&^1, float32(1-2*(token&1))
 		}
-		for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(token)} {
-			key = mix(key ^ x)
+		of := func(layer int) uint64 {
+			key := key
+			for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(token)} {
+				key = mix(key ^ x)
+			}
+			return key
 		}
+		own, common := of(layer), of(layer|1)
 		for j := range row {
-			dst[i*row+j] = sign * times * m.inputs.value(mix(key^uint64(j)))
+			x := m.inputs.value(mix(own ^ uint64(j)))
+			if m.inputs.Alike && own != common {
+				x = m.inputs.value(mix(common^uint64(j))) + x/16
+			}
+			dst[i*row+j] = sign * times * x
 		}
 	}
 	return nil

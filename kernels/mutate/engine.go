@@ -27,7 +27,7 @@ import (
 type Check struct {
 	Methods []*draw.Method
 	Seeds   int // whose pipelines are tried, from 1 on
-	Runs    int // of a mutant that notice nothing before it has survived
+	Runs    int // of a mutant that notice nothing before it has survived, besides those that show more of the kernel
 	// Progress, if it is not nil, is called as each mutant is done.
 	Progress func()
 
@@ -133,15 +133,21 @@ func EngineGroup(kernel string) string {
 // batch is how many seeds' pipelines are looked at at a time.
 const batch = 4
 
-// cheapRuns is how many pipelines that execute little a mutant is run on; after those, on the
-// one of each batch that executes most.
-const cheapRuns = 6
+// cheapRuns is how many pipelines that execute little a mutant is run on first. After those, it is run on the one of
+// each batch that executes most, and on all, up to moreRuns, in which its kernel takes a direction of a branch that it
+// has not taken before.
+const (
+	cheapRuns = 6
+	moreRuns  = 40
+)
 
 // tried is a mutant that is checked.
 type tried struct {
 	*Mutant
 	noticed string
 	inputs  []*validate.Pipeline // that executed the instruction, and noticed nothing
+	plain   int                  // of them, that were not run for what they show
+	took    []uint8              // of the kernel's branches, by all of them: see ptx.Coverage.Took
 	err     error
 }
 
@@ -160,7 +166,7 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		all[i] = &tried{Mutant: m}
 	}
 	left := slices.Clone(all)
-	done := func(t *tried) bool { return t.noticed != "" || t.err != nil || len(t.inputs) >= c.Runs }
+	done := func(t *tried) bool { return t.noticed != "" || t.err != nil }
 	for seed := 1; seed <= c.Seeds && len(left) > 0 && ctx.Err() == nil; seed += batch {
 		inputs, err := c.inputs(ctx, uint64(seed), min(batch, c.Seeds-seed+1), left)
 		if err != nil && ctx.Err() == nil {
@@ -169,12 +175,20 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 		each(len(left), func(i int) {
 			t := left[i]
 			reach := slices.DeleteFunc(slices.Clone(inputs), func(in *input) bool { return !in.covered.Reached(t.Kernel, t.Line) })
-			for len(reach) > 0 && !done(t) && ctx.Err() == nil {
-				if len(t.inputs) >= cheapRuns {
-					reach = reach[len(reach)-1:]
+			for k, in := range reach {
+				if done(t) || ctx.Err() != nil {
+					break
 				}
-				t.run(ctx, reach[0])
-				reach = reach[1:]
+				took := in.covered.Took(t.Kernel)
+				switch {
+				case t.plain < min(cheapRuns, c.Runs) || k == len(reach)-1 && t.plain < c.Runs:
+					t.plain++
+				case t.shows(took) && len(t.inputs)-t.plain < moreRuns:
+				default:
+					continue
+				}
+				t.see(took)
+				t.run(ctx, in)
 			}
 		})
 		n := len(left)
@@ -290,6 +304,24 @@ func (t *tried) run(ctx context.Context, in *input) {
 		return
 	}
 	t.inputs = append(t.inputs, in.Pipeline)
+}
+
+// shows reports whether an input has the kernel take a direction that it has not taken before.
+func (t *tried) shows(took []uint8) bool {
+	for i, directions := range took {
+		if i >= len(t.took) || directions&^t.took[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// see notes what an input has the kernel take.
+func (t *tried) see(took []uint8) {
+	t.took = append(t.took, make([]uint8, max(0, len(took)-len(t.took)))...)
+	for i, directions := range took {
+		t.took[i] |= directions
+	}
 }
 
 // replaces returns what an engine runs to have a text's kernel in the place of its own.
