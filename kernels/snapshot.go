@@ -182,9 +182,9 @@ func (e *Engine) writeTables(seq *kv.Sequence) error {
 	return s.dev.Write(s.tablesOf(e.seqs[seq.ID].row), encode(tables))
 }
 
-// Poison overwrites every slot that no head's KV is in with NaN, its position with −1,
-// and so every entry of a block table past its head's last block: a kernel that reads
-// one is found out.
+// Poison overwrites every slot that no head's KV is in with NaN, its position with
+// [kv.PoisonPosition], and every entry of a block table past its head's last block with −1: a
+// kernel that reads one is found out.
 func (e *Engine) Poison() error {
 	var seqs []*kv.Sequence
 	for id := range e.seqs {
@@ -210,9 +210,23 @@ func (e *Engine) Poison() error {
 			continue
 		}
 		for _, a := range s.slotArrays() {
-			errs = append(errs, s.dev.Fill(s.own(*a.at, e.cfg.BlockSize*a.size)+device.Ptr(first*a.size), 0xff, int64(n*a.size)))
+			at := s.own(*a.at, e.cfg.BlockSize*a.size) + device.Ptr(first*a.size)
+			if a.at == &s.positions {
+				errs = append(errs, s.dev.Write(at, encode(poisonPositions(first, n))))
+			} else {
+				errs = append(errs, s.dev.Fill(at, 0xff, int64(n*a.size)))
+			}
 		}
 		first += n
 	}
 	return errors.Join(errs...)
+}
+
+// poisonPositions returns the positions of n slots from first on that no head holds.
+func poisonPositions(first, n int) []int32 {
+	all := make([]int32, n)
+	for i := range all {
+		all[i] = kv.PoisonPosition(first + i)
+	}
+	return all
 }

@@ -36,8 +36,12 @@ func (c *Config) Held(seqs []*Sequence) []bool {
 	return held
 }
 
+// PoisonPosition is the position that a slot has while no head holds it: one that a KV could have, as
+// what a slot held before it was freed could.
+func PoisonPosition(slot int) int32 { return int32(slot % 64) }
+
 // Poison fills every slot that no head holds, in free blocks and behind the last KV of
-// a head, with what is never right: NaN in K, V and columns, −1 as position. Of a page that is
+// a head, with what is never right: NaN in K, V and columns, and [PoisonPosition]. Of a page that is
 // not plain it fills the bytes behind the last unit.
 func (c *Cache) Poison() {
 	seqs := make([]*Sequence, 0, len(c.seqs))
@@ -68,7 +72,7 @@ func (c *Cache) Poison() {
 				data[slot*width+j] = math.Float32frombits(0xffffffff)
 			}
 		}
-		c.Positions[slot] = -1
+		c.Positions[slot] = PoisonPosition(slot)
 	}
 }
 

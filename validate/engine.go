@@ -19,7 +19,7 @@ type Engine interface {
 	Restore(*kv.Cache) error
 
 	// Poison fills every slot that no head holds with what is never right: NaN, and
-	// −1 as position.
+	// [kv.PoisonPosition].
 	Poison() error
 }
 

@@ -75,7 +75,7 @@ func edgeOfGrowth(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		}
 		n := grownTokens[(i+i/len(methods))%len(grownTokens)]
 		if c := &p.Config.Compression; c.MaxCacheTokens > 0 && r.IntN(2) == 0 {
-			c.MaxCacheTokens += n / 2
+			c.MaxCacheTokens += pick(r, n/2, n-40) // so that most are kept, too
 		}
 		p.fillEdges(r, 2, pick(r, edgePrompts...))
 		if cfg := p.config(); cfg.Validate() != nil {

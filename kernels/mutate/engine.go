@@ -367,7 +367,8 @@ func (t *tried) guess(ctx context.Context, parsed *ptx.Cache) Survivor {
 	case ctx.Err() != nil:
 		return s
 	case differs == nil && t.Kind == KindAddress32:
-		s.Equivalent, s.Why = true, fmt.Sprintf("32 bits held the offset wherever it was computed, in %d pipelines: only an array of more than 2 GiB would tell", len(inputs))
+		s.Why = fmt.Sprintf("32 bits held the offset wherever it was computed, in %d pipelines", len(inputs))
+		t.judgeOffset(ctx, parsed, inputs, &s)
 		return s
 	case differs == nil:
 		s.Equivalent, s.Why = true, fmt.Sprintf("its result was the same wherever it was executed, in %d pipelines", len(inputs))
@@ -389,6 +390,31 @@ func (t *tried) guess(ctx context.Context, parsed *ptx.Cache) Survivor {
 		s.Equivalent, s.Why = true, fmt.Sprintf("nothing uses the bits of its result that differ, in %d pipelines", len(inputs))
 	}
 	return s
+}
+
+// judgeOffset says whether an offset may need more than the 32 bits that held it: by the array that it is of.
+func (t *tried) judgeOffset(ctx context.Context, parsed *ptx.Cache, inputs []*validate.Pipeline, s *Survivor) {
+	astray := t.Astray()
+	if astray == nil {
+		return
+	}
+	used := t.runs(ctx, parsed, inputs, astray, ptx.Options{Budget: launchBudget})
+	name := array(used)
+	size, is := bounded[name]
+	switch {
+	case ctx.Err() != nil:
+	case used == nil:
+		s.Equivalent = true
+		s.Why += ", and nothing is accessed by it"
+	case is:
+		s.Equivalent = true
+		s.Why += fmt.Sprintf(": it is of %q, of less than 2 GiB: %s", name, size)
+	case strings.HasSuffix(name, " memory"):
+		s.Equivalent = true
+		s.Why += ": it is of " + name
+	default:
+		s.Why += fmt.Sprintf(": it is of %q, which may have more than 2 GiB", name)
+	}
 }
 
 // runs runs inputs with a text in the place of the mutant's kernel, until one ends with an error.
