@@ -211,6 +211,16 @@ func (c *Check) Run(ctx context.Context, mutants []*Mutant) ([]Survivor, error) 
 	}
 	guesses := make([]Survivor, len(unnoticed))
 	each(len(unnoticed), func(i int) { guesses[i] = unnoticed[i].guess(ctx, &c.parsed) })
+	for i := range guesses {
+		s := &guesses[i]
+		why, err := s.argued()
+		if err != nil {
+			return nil, err
+		}
+		if why != "" && !s.Equivalent {
+			s.Equivalent, s.Why = true, "by an argument: "+why
+		}
+	}
 	survivors = append(survivors, guesses...)
 	return survivors, ctx.Err()
 }
