@@ -8,15 +8,16 @@ import (
 	"kvcompress/internal/work"
 )
 
-// Bench is a plan whose models are loaded and whose knobs are turned.
+// Bench is a plan with its models loaded and a setting found for each method and budget.
 type Bench struct {
 	Plan   Plan
 	models map[string]*Model
-	knobs  map[string]*knobs // by model; of texts, those of the first unit
+	knobs  map[string]*knobs // by model; if the tasks are texts, for the model's first unit
 	texts  *texts            // nil for the tasks of package task
 }
 
-// New loads the plan's models and brings every row to every budget.
+// New checks the plan, loads its models and finds the setting that brings each row to each
+// budget. The error says what is wrong with the plan, or which model cannot be read.
 func New(ctx context.Context, p Plan) (*Bench, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -40,15 +41,15 @@ func New(ctx context.Context, p Plan) (*Bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.knobs[name], err = b.Plan.turnKnobs(ctx, b.models[name], questions, found); err != nil {
+		if b.knobs[name], err = b.Plan.findKnobs(ctx, b.models[name], questions, found); err != nil {
 			return nil, err
 		}
 	}
 	return b, nil
 }
 
-// calibrating returns questions by which the knobs of the plan's model i are turned: of a
-// context that no unit has, or of texts those of the model's first unit.
+// calibrating returns the questions for which the settings of the plan's model i are searched:
+// about a context that no unit has, or if the tasks are texts, those of the model's first unit.
 func (b *Bench) calibrating(i int) ([]*question, error) {
 	if b.texts != nil {
 		return b.questions(i)
@@ -64,31 +65,33 @@ func (b *Bench) calibrating(i int) ([]*question, error) {
 	return questions, nil
 }
 
-// Knobs returns where the knobs of a model stand.
+// Knobs returns the settings that were found for a model.
 func (b *Bench) Knobs(model string) []Knob { return b.knobs[model].all }
 
-// Runs returns how many generations a unit has; of texts, as many as the first of its model.
+// Runs returns how many generations a unit has. If the tasks are texts it is the number of
+// the model's first unit, since each text has its own settings.
 func (b *Bench) Runs(unit int) int {
 	u := b.Plan.unit(unit)
 	n := 0
 	for _, k := range b.knobs[u.model].all {
-		if k.Setting != nil && b.like(&k, &u) {
+		if k.Setting != nil && b.knobFits(&k, &u) {
 			n++
 		}
 	}
 	return n
 }
 
-// like reports whether a knob was turned for contexts like a unit's; those of texts were turned
-// for the first unit of a model, whatever its lengths.
-func (b *Bench) like(k *Knob, u *unit) bool {
+// knobFits reports whether a setting was found for a unit's context length and digits. If the tasks
+// are texts, settings are those of the model's first unit, and there is nothing to choose.
+func (b *Bench) knobFits(k *Knob, u *unit) bool {
 	return b.texts != nil || k.Length == u.options.Length && k.Digits == u.options.Digits
 }
 
-// Run runs units, as many at a time as there are processors, and gives each result to
-// keep, one at a time and in no certain order. progress is told of each generation, one at a
-// time too. When the context is done Run returns at once: units that are not finished are
-// lost, and neither function is called again.
+// Run runs the units with these numbers in parallel, one on each processor. It calls keep with
+// each result, in no fixed order, and progress with the number of generations that have ended
+// since the last call. Calls of the two never overlap. An error of keep ends the run. When the
+// context is done Run returns at once: unfinished units are lost, and neither function is
+// called again.
 func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, progress func(runs int)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -105,7 +108,7 @@ func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, 
 	}()
 	var mu sync.Mutex
 	var group work.Group
-	// now calls a function of the caller, unless Run has returned.
+	// now calls keep or progress, unless Run has returned.
 	now := func(call func() error) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -118,7 +121,7 @@ func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, 
 		group.Go(func() {
 			for u := range queue {
 				r, err := b.unit(ctx, u, func(runs int) {
-					_ = now(func() error { progress(runs); return nil }) // the next step ends a unit that is too late
+					_ = now(func() error { progress(runs); return nil }) // if Run has returned, the unit's next step ends it
 				})
 				if err == nil {
 					err = now(func() error { return keep(r) })
@@ -141,7 +144,7 @@ func (b *Bench) Run(ctx context.Context, units []int, keep func(*Result) error, 
 	case err := <-done:
 		return cmp.Or(err, context.Cause(ctx))
 	case <-ctx.Done():
-		mu.Lock() // what is being kept is kept
+		mu.Lock() // wait for a call of keep to end
 		defer mu.Unlock()
 		return context.Cause(ctx)
 	}

@@ -44,15 +44,15 @@ func results(t *testing.T, b *Bench, units []int) []Result {
 	return list
 }
 
-// golden is what a short bench gives on every platform.
+// golden is the result of a short bench, which is the same on every platform.
 type golden struct {
 	Digest string                      `json:"digest"` // of every decoded token
 	Scores map[Mode]map[string]float64 `json:"scores"` // of each method, over the categories
 }
 
-// Scores and every decoded token are what they were, whatever the platform; and each method
-// holds what its budget allows, to within 3 % of it where what KVs hold decides, and to
-// the bytes where the knob was turned by counting.
+// Scores and every decoded token equal the golden file's. No method holds more bytes than its
+// budget, except by up to 3 % where the lengths of heads depend on values. A method with a knob
+// uses at least 80 % of the budget.
 func TestGolden(t *testing.T) {
 	b := newBench(t, short())
 	list := results(t, b, []int{0})
@@ -109,8 +109,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// The results are the same on any number of processors, and however they are divided into
-// shards; a shard that is stopped goes on where it was.
+// The results are the same on any number of processors and with any number of shards. A shard
+// that was stopped goes on where it stopped.
 func TestShardsAndProcessors(t *testing.T) {
 	p := short()
 	p.Prompts, p.Methods, p.Categories = 3, []string{Full, "snapkv", "kv-compress", "random"}, p.Categories[:2]
@@ -191,21 +191,21 @@ func TestRunIsEnded(t *testing.T) {
 	}
 }
 
-// The knob is turned as far as the budget allows: one step more is beyond it.
+// The search uses the whole budget: one step more of the knob is beyond it.
 func TestKnobs(t *testing.T) {
-	g := &grid{course: course{prompt: 200, fed: 7, again: true}, context: 190}
-	g.base = ref.Default()
-	g.base.Shape.Layers, g.base.Shape.KVHeads, g.base.Shape.Group, g.base.Shape.HeadSize = 2, 2, 2, 32
-	g.base.BlockSize, g.base.Blocks = 8, 1
-	g.heads = Heads{g.base.Shape, [][2]int{{1, 0}, {0, 1}, {0, 0}, {1, 1}}}
-	g.blockBytes = g.base.Config.BlockBytes(nil)
-	full := float64(g.blockBytes) * denseBlocks(4, 8, g.course)
+	ks := &knobSearch{request: request{prompt: 200, fed: 7, recompute: true}, context: 190}
+	ks.base = ref.Default()
+	ks.base.Shape.Layers, ks.base.Shape.KVHeads, ks.base.Shape.Group, ks.base.Shape.HeadSize = 2, 2, 2, 32
+	ks.base.BlockSize, ks.base.Blocks = 8, 1
+	ks.heads = Heads{ks.base.Shape, [][2]int{{1, 0}, {0, 1}, {0, 0}, {1, 1}}}
+	ks.blockBytes = ks.base.Config.BlockBytes(nil)
+	full := float64(ks.blockBytes) * denseBlocks(4, 8, ks.request)
 	for _, r := range Rows() {
 		if r.measured {
 			continue
 		}
 		for _, budget := range []Budget{2, 4, 8} {
-			s, err := g.search(&r, budget)
+			s, err := ks.search(&r, budget)
 			var missed *UnreachableError
 			if errors.As(err, &missed) {
 				if missed.Needs > 0 && missed.Needs <= budget.Part() {
@@ -220,9 +220,9 @@ func TestKnobs(t *testing.T) {
 				t.Errorf("%s at %v: %s takes %.3f", r.Name, budget, s.Text, s.Bytes/full)
 			}
 			if s.Kept > 0 {
-				longer := g.course
-				longer.prompt += s.Kept + g.base.BlockSize - g.context
-				if bytes := float64(g.blockBytes) * denseBlocks(4, 8, longer); bytes <= full*budget.Part() {
+				longer := ks.request
+				longer.prompt += s.Kept + ks.base.BlockSize - ks.context
+				if bytes := float64(ks.blockBytes) * denseBlocks(4, 8, longer); bytes <= full*budget.Part() {
 					t.Errorf("%s at %v: with a block more than %s there is %.3f", r.Name, budget, s.Text, bytes/full)
 				}
 			}
@@ -235,14 +235,14 @@ func TestKnobs(t *testing.T) {
 			default:
 				continue
 			}
-			if bytes, err := g.bytes(&r, more); err != nil || bytes <= full*budget.Part() {
+			if bytes, err := ks.bytes(&r, more); err != nil || bytes <= full*budget.Part() {
 				t.Errorf("%s at %v: beyond %s there is %.3f, %v", r.Name, budget, s.Text, bytes/full, err)
 			}
 		}
 	}
 }
 
-// Rows that the documentation names, and one for every method that runs.
+// Every method that an engine runs has a row.
 func TestRows(t *testing.T) {
 	rows := Rows()
 	for _, e := range ref.Methods() {
@@ -262,9 +262,8 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// A prompt whose context is shortened to all of its tokens is answered as the full cache
-// does, and one that is read through a cache that holds all of it, too: both are the full
-// cache's own way, by another path.
+// A context that is shortened to all of its tokens, and one that is streamed through a cache
+// with room for all of it, give the full cache's answer.
 func TestOtherPrompts(t *testing.T) {
 	p := short()
 	p.Length, p.Categories, p.Methods = 128, []string{"needle", "few-shot"}, []string{Full, "streaming-llm-windowed", "prompt-surprise"}
@@ -279,7 +278,7 @@ func TestOtherPrompts(t *testing.T) {
 		var answers [][]int32
 		windowed := full.Config
 		windowed.Compression.MaxCacheTokens = 1 << 10
-		for _, s := range []Setting{*full, {Config: full.Config, Kept: 128, by: bySurprise}, {Config: windowed, Streamed: true}} {
+		for _, s := range []Setting{*full, {Config: full.Config, Kept: 128, drop: bySurprise}, {Config: windowed, Streamed: true}} {
 			run, err := q.run(t.Context(), Knob{Row: "x", Setting: &s}, m.Llama.NewStepper())
 			if err != nil {
 				t.Fatal(err)
@@ -340,8 +339,8 @@ func TestDivergence(t *testing.T) {
 	}
 }
 
-// A method is tied with the first where their difference on the same units may be chance,
-// and not where every unit shows it.
+// A method is tied with the first if their difference may be chance, and not if the difference
+// is the same in every unit.
 func TestRankingCompare(t *testing.T) {
 	first := []float64{0.9, 0.8, 0.9, 0.7, 0.9, 0.8, 0.9, 0.8}
 	less := make([]float64, len(first))

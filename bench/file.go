@@ -8,18 +8,19 @@ import (
 	"kvcompress/journal"
 )
 
-// Journal keeps the results of a shard of a bench, a line for each unit.
+// Journal writes the results of one shard of a bench to a file, a line for each unit.
 type Journal = journal.Journal[Result]
 
-// File is what a journal's file holds.
+// File is the content of a journal's file.
 type File = journal.File[Result]
 
 var kind = journal.Kind{Name: "bench", Item: "unit", Command: "kvc bench", Version: 2, Most: maxUnits, MaxLine: 1 << 26}
 
-// Place returns the unit's number.
+// Place returns the unit's number, as [journal.Item] asks for it.
 func (r Result) Place() int { return r.Unit }
 
-// header is of the plan and of where its knobs stand, and so of the models' heads.
+// header has a digest of the plan and of the settings that were found. The settings depend on
+// the models' retrieval heads, so results of other weights do not merge.
 func (b *Bench) header() (journal.Header, error) {
 	plan, err := json.Marshal(b.Plan)
 	if err != nil {
@@ -35,7 +36,7 @@ func (b *Bench) header() (journal.Header, error) {
 	return journal.Header{Digest: hex.EncodeToString(h.Sum(nil)), Items: b.Plan.Units(), Inputs: plan}, nil
 }
 
-// knobTexts are the settings of all models.
+// knobTexts returns the settings of all models, in words.
 func (b *Bench) knobTexts() []string {
 	var texts []string
 	for _, name := range b.Plan.Models {
@@ -50,8 +51,8 @@ func (b *Bench) knobTexts() []string {
 	return texts
 }
 
-// OpenJournal begins or resumes a shard in a folder, which it makes. A file of another
-// bench or shard under its name is an error.
+// OpenJournal begins or resumes a shard. It makes the folder dir if there is none. It is an
+// error if the shard's file is there and belongs to another bench or shard.
 func (b *Bench) OpenJournal(dir string, shard journal.Shard) (*Journal, error) {
 	h, err := b.header()
 	if err != nil {
@@ -60,9 +61,9 @@ func (b *Bench) OpenJournal(dir string, shard journal.Shard) (*Journal, error) {
 	return journal.Open[Result](dir, shard, &kind, h)
 }
 
-// ReadFile reads a file of results.
+// ReadFile reads a journal's file.
 func ReadFile(path string) (*File, error) { return journal.ReadFile[Result](path, &kind) }
 
-// Merge joins the files of all shards. If units are missing it returns what there is,
-// beside a [*journal.IncompleteError].
+// Merge joins the files of all shards. If units are missing it returns the others and a
+// [*journal.IncompleteError].
 func Merge(files []*File) (*File, error) { return journal.Merge(&kind, files) }

@@ -2,12 +2,12 @@ package bench
 
 import "fmt"
 
-// Grid is needle in a haystack by length and depth: passkeys at each depth of contexts of
-// each length, [Plan.Prompts] of them for each model.
+// Grid is a needle-in-a-haystack test: for each length and depth, [Plan.Prompts] contexts of
+// that length with a passkey at that depth, for each model.
 type Grid struct {
 	Lengths []int `json:"lengths"` // tokens of the contexts, ascending
-	Depths  int   `json:"depths"`  // evenly from 0, the beginning of the context, to 1, its end
-	Digits  []int `json:"digits"`  // of the passkeys: the i-th of a place has Digits[i mod n]
+	Depths  int   `json:"depths"`  // number of depths, evenly from 0, the beginning of the context, to 1, its end
+	Digits  []int `json:"digits"`  // of the passkeys: the i-th at a length and depth has Digits[i mod len(Digits)]
 }
 
 // The bounds of a grid.
@@ -29,7 +29,7 @@ func DefaultNeedlePlan() Plan {
 	return p
 }
 
-// check returns what is wrong with a grid.
+// check returns every error of the grid.
 func (g *Grid) check() []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("bench: "+format, args...)) }
@@ -46,7 +46,7 @@ func (g *Grid) check() []error {
 		bad("%d depths: want 1 to %d", g.Depths, maxGridSide)
 	}
 	if len(g.Digits) == 0 || len(g.Digits) > maxDigits {
-		bad("%d numbers of digits: want 1 to %d", len(g.Digits), maxDigits)
+		bad("%d passkey lengths: want 1 to %d", len(g.Digits), maxDigits)
 	}
 	for _, n := range g.Digits {
 		if n < 1 || n > maxDigits {
@@ -56,7 +56,7 @@ func (g *Grid) check() []error {
 	return errs
 }
 
-// Depth returns the i-th depth, from 0 to 1.
+// Depth returns the i-th depth, from 0 to 1; 0.5 if there is but one.
 func (g *Grid) Depth(i int) float64 {
 	if g.Depths == 1 {
 		return 0.5
@@ -64,31 +64,31 @@ func (g *Grid) Depth(i int) float64 {
 	return float64(i) / float64(g.Depths-1)
 }
 
-// Heat is what a method finds of the passkeys of a grid, in one mode at one budget.
+// Heat is a heat map: the scores of a method on a grid, in one mode at one budget.
 type Heat struct {
 	Mode   Mode        `json:"mode"`
 	Budget Budget      `json:"budget"`
 	Row    string      `json:"method"`
 	N      [][]int     `json:"n"`     // prompts, by length and depth
-	Score  [][]float64 `json:"score"` // mean; 0 of no prompt
+	Score  [][]float64 `json:"score"` // mean; 0 where there is no prompt
 }
 
-// heats sums up the results of a grid.
+// heats adds the heat maps of the results, one for each cell.
 func (t *Table) heats(b *Bench, results []Result) {
 	g := t.Plan.Grid
-	index := map[place]int{}
+	index := map[cellKey]int{}
 	for _, c := range t.Cells {
 		h := Heat{Mode: c.Mode, Budget: c.Budget, Row: c.Row}
 		for range g.Lengths {
 			h.N, h.Score = append(h.N, make([]int, g.Depths)), append(h.Score, make([]float64, g.Depths))
 		}
-		index[place{c.Mode, c.Budget, c.Row, c.Category}] = len(t.Heats)
+		index[cellKey{c.Mode, c.Budget, c.Row, c.Category}] = len(t.Heats)
 		t.Heats = append(t.Heats, h)
 	}
 	for _, r := range results {
 		at := t.Plan.unit(r.Unit)
 		for _, run := range r.Runs {
-			if i, ok := index[place{run.Mode, run.Budget, run.Row, run.Category}]; ok {
+			if i, ok := index[cellKey{run.Mode, run.Budget, run.Row, run.Category}]; ok {
 				t.Heats[i].N[at.length][at.depth]++
 				t.Heats[i].Score[at.length][at.depth] += run.Score
 			}
@@ -97,7 +97,7 @@ func (t *Table) heats(b *Bench, results []Result) {
 	for _, h := range t.Heats {
 		for l := range h.Score {
 			for d := range h.Score[l] {
-				h.Score[l][d] = over(h.Score[l][d], float64(h.N[l][d]))
+				h.Score[l][d] = ratio(h.Score[l][d], float64(h.N[l][d]))
 			}
 		}
 	}

@@ -15,9 +15,9 @@ func shortGrid() Plan {
 	return p
 }
 
-// Each place of a grid has its passkeys, where and as long as it says; and what a method
-// finds of them is the mean of its cell. A window finds the end of a context, and not its
-// middle.
+// The passkeys of each length and depth of a grid are at that depth and have the planned
+// digits. The mean of a heat map is the score of its cell. A sliding window finds passkeys at
+// the end of a context and none in its middle.
 func TestGrid(t *testing.T) {
 	p := shortGrid()
 	b := newBench(t, p)
@@ -74,7 +74,7 @@ func TestGridCheck(t *testing.T) {
 		"lengths [63]":           func(p *Plan) { p.Grid.Lengths = []int{63} },
 		"0 depths":               func(p *Plan) { p.Grid.Depths = 0 },
 		"101 depths":             func(p *Plan) { p.Grid.Depths = 101 },
-		"0 numbers of digits":    func(p *Plan) { p.Grid.Digits = nil },
+		"0 passkey lengths":      func(p *Plan) { p.Grid.Digits = nil },
 		"passkeys of 17 digits":  func(p *Plan) { p.Grid.Digits = []int{17} },
 		"needle as its only":     func(p *Plan) { p.Categories = []string{"code"} },
 		"has lengths of its own": func(p *Plan) { p.Length = 512 },

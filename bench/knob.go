@@ -8,7 +8,8 @@ import (
 	"kvcompress/ref"
 )
 
-// Knob is where a row's knob stands for a budget, in one mode and category.
+// Knob is the setting of a row for a budget, in one mode and category. Either Setting or Missed
+// is nil.
 type Knob struct {
 	Row      string
 	Budget   Budget
@@ -17,14 +18,14 @@ type Knob struct {
 	Length   int // tokens of the context
 	Digits   int // of a grid's passkey; else 0
 
-	Setting *Setting          // nil if the row cannot be brought to the budget
-	Missed  *UnreachableError // then why
+	Setting *Setting
+	Missed  *UnreachableError // the row cannot be brought to the budget
 }
 
-// knobs are those of one model.
+// knobs are the settings for one model.
 type knobs struct{ all []Knob }
 
-// of returns the knobs of a question, that of [Full] first.
+// of returns the settings for a question, that of [Full] first.
 func (k *knobs) of(q *question) []Knob {
 	var list []Knob
 	for _, one := range k.all {
@@ -35,47 +36,46 @@ func (k *knobs) of(q *question) []Knob {
 	return list
 }
 
-// calibration is added to the plan's seed: no unit has the contexts by which the blocks of
-// rows are measured.
+// calibration is added to the plan's seed for the contexts by which settings are searched, so
+// that no unit has the same context.
 const calibration = 1 << 40
 
-// knobKey is all that the setting of a row depends on.
+// knobKey is everything that the setting of a row depends on.
 type knobKey struct {
-	row    string
-	budget Budget
-	shape  kv.Shape
-	course course
-	// context is the tokens that rows which shorten the context go by.
-	context int
+	row     string
+	budget  Budget
+	shape   kv.Shape
+	request request
+	context int    // tokens of the context, for rows that shorten it
 	model   string // "" where it does not matter
 }
 
-// turnKnobs finds the settings of all rows at all budgets for questions to a model.
+// findKnobs finds the settings of all rows at all budgets for questions to a model.
 //
-// What is found for a row does not depend on the model where the row has but one choice
-// and is not measured: found keeps it for models of the same shape.
-func (p *Plan) turnKnobs(ctx context.Context, m *Model, questions []*question, found map[knobKey]Knob) (*knobs, error) {
+// found keeps settings for other models of the same shape. Those of a measured row are never
+// reused, and those of a row with several choices only for the same model.
+func (p *Plan) findKnobs(ctx context.Context, m *Model, questions []*question, found map[knobKey]Knob) (*knobs, error) {
 	rows, err := FindRows(p.Methods)
 	if err != nil {
 		return nil, err
 	}
 	all := &knobs{}
 	for _, q := range questions {
-		g := &grid{base: p.base(m), heads: m.Heads, course: q.course(), context: len(q.task.Context), recall: p.inRecall(m), blockBytes: p.blockBytes(m)}
-		g.lost = func(cfg ref.Config) ([]int, error) { return q.entered.compressed(ctx, cfg, q.reading.room) }
+		ks := &knobSearch{base: p.base(m), heads: m.Heads, request: q.request(), context: len(q.task.Context), recall: p.inRecall(m), blockBytes: p.blockBytes(m)}
+		ks.headLengths = func(cfg ref.Config) ([]int, error) { return q.prefilled.compressed(ctx, cfg, q.reading.room) }
 		for i := range rows {
 			r := &rows[i]
 			for _, budget := range p.Budgets {
 				if r.Name == Full {
 					budget = 1
 				}
-				at := knobKey{r.Name, budget, g.base.Shape, g.course, g.context, ""}
-				if len(r.choose(g.heads)) > 1 {
+				at := knobKey{r.Name, budget, ks.base.Shape, ks.request, ks.context, ""}
+				if len(r.choose(ks.heads)) > 1 {
 					at.model = m.Name
 				}
 				k, ok := found[at]
 				if !ok || r.measured {
-					if k, err = g.knob(r, budget); err != nil {
+					if k, err = ks.knob(r, budget); err != nil {
 						return nil, err
 					}
 					found[at] = k
@@ -94,10 +94,10 @@ func (p *Plan) turnKnobs(ctx context.Context, m *Model, questions []*question, f
 	return all, nil
 }
 
-// knob turns a row's knob.
-func (g *grid) knob(r *Row, budget Budget) (Knob, error) {
+// knob finds the setting of a row for a budget.
+func (ks *knobSearch) knob(r *Row, budget Budget) (Knob, error) {
 	k := Knob{Row: r.Name, Budget: budget}
-	s, err := g.search(r, budget)
+	s, err := ks.search(r, budget)
 	var unsupported *ref.UnsupportedError
 	switch {
 	case errors.As(err, &k.Missed):

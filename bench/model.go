@@ -11,7 +11,7 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// Model is a model that a bench runs, and what it needs to know of it.
+// Model is a model that a bench runs, with its KV heads ranked by retrieval score.
 type Model struct {
 	Name  string
 	Llama *llama.Model
@@ -38,9 +38,9 @@ func LoadModel(ctx context.Context, name string) (*Model, error) {
 	return &Model{name, m, h}, nil
 }
 
-// Rank orders the KV heads of a model by how much they retrieve: by the larger of the
-// induction and the echo score that RazorAttention's search gives them, on distinct tokens
-// that come four times. The period is 100 tokens, or less in a small vocabulary.
+// Rank orders the KV heads of a model by retrieval score, highest first. The score is the
+// larger of the induction and the echo score of RazorAttention's search, on a prompt of 100
+// distinct tokens (fewer for a small vocabulary or few positions) that occurs four times over.
 func Rank(ctx context.Context, m *llama.Model) (Heads, error) {
 	cfg := m.Config()
 	h := Heads{Shape: cfg.Shape()}

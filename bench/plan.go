@@ -1,17 +1,18 @@
-// Package bench asks what a model still answers through a compressed KV cache: methods by
-// category of task, at equal bytes.
+// Package bench measures the quality of KV cache compression: how well a model answers tasks
+// through a compressed cache, by method and category of task, at equal bytes.
 //
-// A [Plan] says what is run. Each method is brought to each budget by its knob ([Row]), so
-// that the blocks it really holds over a generation, columns and owners included, take on
-// average no more than the budget's part of the full cache's. Then the model runs live
-// through the cache ([kvcompress/bench/live]), and its answers are scored.
+// A [Plan] says what is run. Each method has a knob ([Row]), an option that sets how much it
+// keeps. It is set so that the blocks that the method holds over a generation, with their
+// columns and owners, take on average no more than the budget's fraction of the full cache's
+// bytes. Then the model runs live through the cache ([kvcompress/bench/live]), and its answers
+// are scored.
 //
-// Every task is asked twice: with the question in the prompt, where the method may watch it
-// ([Aware]), and after the compression ([Agnostic]). The difference is larger than between
-// methods.
+// Every task is asked in two modes: with the question in the prompt, where the method may
+// observe its attention ([Aware]), and after the compression ([Agnostic]). The modes differ
+// more than the methods do.
 //
 // A unit of work is one context of one model, with all its questions, methods and budgets.
-// Results do not depend on how many units run at a time.
+// Results do not depend on how many units run in parallel.
 package bench
 
 import (
@@ -26,13 +27,13 @@ import (
 	"kvcompress/ref"
 )
 
-// Budget is a part of the full cache's bytes, 1/n.
+// Budget is a fraction of the full cache's bytes, 1/n; its value is n.
 type Budget int
 
 // Part returns 1/n.
 func (b Budget) Part() float64 { return 1 / float64(b) }
 
-// String writes it as it is read: 1, 1/2, 1/4.
+// String writes the budget as [ParseBudget] reads it: 1, 1/2, 1/4.
 func (b Budget) String() string {
 	if b == 1 {
 		return "1"
@@ -66,34 +67,34 @@ func (b *Budget) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Mode says whether a method may watch the question.
+// Mode says whether the question is in the prompt that the method compresses.
 type Mode string
 
 // The modes.
 const (
 	Aware    Mode = "query-aware"    // the question is in the prompt
-	Agnostic Mode = "query-agnostic" // it is asked after the compression
+	Agnostic Mode = "query-agnostic" // the question is fed after the compression
 )
 
 // Modes returns both modes.
 func Modes() []Mode { return []Mode{Aware, Agnostic} }
 
-// Plan is what a bench runs. All of it decides the results.
+// Plan is what a bench runs. The results are a function of the plan and the models' weights.
 type Plan struct {
 	Models     []string `json:"models"`     // names of [models], or paths
 	Length     int      `json:"length"`     // tokens of a context
 	Prompts    int      `json:"prompts"`    // contexts for each model
-	Seed       uint64   `json:"seed"`       // of the first context; the next has the next
+	Seed       uint64   `json:"seed"`       // of the first context; each further one has the next
 	Categories []string `json:"categories"` // of package task
 	Methods    []string `json:"methods"`    // names of rows
-	Budgets    []Budget `json:"budgets"`    // descending parts
+	Budgets    []Budget `json:"budgets"`    // the largest fraction first
 	Modes      []Mode   `json:"modes"`
 	BlockSize  int      `json:"block_size"`
 	Texts      *Texts   `json:"texts,omitempty"`
-	Grid       *Grid    `json:"grid,omitempty"` // then Length is 0, and needle the only category
+	Grid       *Grid    `json:"grid,omitempty"` // with a grid Length is 0, and needle the only category
 }
 
-// DefaultPlan is a run of some minutes on two cores.
+// DefaultPlan returns the plan of kvc bench without flags, which takes some minutes on two cores.
 func DefaultPlan() Plan {
 	p := Plan{
 		Models:     []string{"recall-0", "recall-1"},
@@ -165,7 +166,7 @@ func (p *Plan) Check() error {
 	}
 	for i, b := range p.Budgets {
 		if b < 1 || b > MaxBudget || i > 0 && b <= p.Budgets[i-1] {
-			bad("budgets %v: want different parts, the largest first", p.Budgets)
+			bad("budgets %v: want different fractions, the largest first", p.Budgets)
 			break
 		}
 	}
@@ -180,7 +181,7 @@ func (p *Plan) Check() error {
 	return errors.Join(errs...)
 }
 
-// Units returns how many units the plan has: its contexts.
+// Units returns the number of units: contexts, over all models.
 func (p *Plan) Units() int {
 	n := len(p.Models) * p.Prompts
 	if p.Grid != nil {
@@ -197,7 +198,8 @@ type unit struct {
 	options       task.Options
 }
 
-// unit returns the i-th unit: models take turns, and of a grid depths, lengths and prompts.
+// unit returns the i-th unit. The model varies fastest; with a grid, then the depth, the length
+// and the prompt.
 func (p *Plan) unit(i int) unit {
 	u := unit{model: p.Models[i%len(p.Models)]}
 	i /= len(p.Models)
@@ -212,9 +214,9 @@ func (p *Plan) unit(i int) unit {
 	return u
 }
 
-// alike returns how many units of a model and a length have a passkey of digits digits.
-// Without a grid, all units do.
-func (p *Plan) alike(digits int) int {
+// unitsWithDigits returns the number of units of one model and one length whose passkey has this many
+// digits. Without a grid it is all units of a model.
+func (p *Plan) unitsWithDigits(digits int) int {
 	if p.Grid == nil {
 		return p.Prompts
 	}
@@ -227,8 +229,8 @@ func (p *Plan) alike(digits int) int {
 	return n
 }
 
-// shapes returns options of contexts with which all units are alike in the tokens of their
-// prompts and answers.
+// shapes returns the options of one context for each length and number of digits in the plan.
+// Units with the same two have prompts and answers of the same number of tokens.
 func (p *Plan) shapes() []task.Options {
 	at := task.Options{Length: p.Length, Seed: p.Seed + calibration}
 	if p.Grid == nil {
@@ -245,7 +247,7 @@ func (p *Plan) shapes() []task.Options {
 	return all
 }
 
-// base returns the configuration that all rows begin from.
+// base returns the configuration that rows add their options to.
 func (p *Plan) base(m *Model) ref.Config {
 	cfg := ref.Default()
 	model := m.Llama.Config()

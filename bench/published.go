@@ -16,10 +16,9 @@ import (
 //go:embed published/longctx_bench.csv
 var longctxBench string
 
-// publishedMethods are the methods of longctx_bench's table, by the prefix of their names
-// there, and the same methods' names here. After the prefix comes the number of bits, or the
-// factor by which the budget is smaller. H2O is left out: its scores are of masks, which free nothing, and
-// so of no number of bytes.
+// publishedMethods maps the prefixes of names in longctx_bench's table to the names of methods
+// here. After the prefix comes the number of bits, or the factor by which the cache is smaller.
+// H2O is left out: its published scores are those of a mask, which frees no bytes.
 var publishedMethods = []struct{ prefix, method string }{
 	{"KIVI-", "kivi"},
 	{"Flexgen-", "flexgen"},
@@ -28,8 +27,8 @@ var publishedMethods = []struct{ prefix, method string }{
 	{"LLMLingua2 ", "llmlingua2"},
 }
 
-// Published is the quality of a model in a published table. It is that of the table's tasks,
-// and of the settings that were published.
+// Published is the quality of a model in a published table, measured on the table's tasks with
+// the published settings.
 type Published struct {
 	model string
 	rows  []publishedRow
@@ -37,13 +36,13 @@ type Published struct {
 
 type publishedRow struct {
 	method string
-	bytes  float64 // part of the full cache's
-	kept   float64 // part of the baseline's score
+	bytes  float64 // fraction of the full cache's
+	kept   float64 // fraction of the baseline's score
 }
 
-// PublishedQuality returns the quality of a model in longctx_bench's table: parts of the
-// baseline's mean over LongBench's six categories, with the question in the prompt. The error
-// for an unknown model lists the known ones.
+// PublishedQuality returns the quality of a model in longctx_bench's table: the mean over
+// LongBench's six categories as a fraction of the baseline's, with the question in the prompt.
+// The error for an unknown model lists the known ones.
 func PublishedQuality(model string) (*Published, error) {
 	table, err := csv.NewReader(strings.NewReader(longctxBench)).ReadAll()
 	if err != nil {
@@ -85,8 +84,9 @@ func PublishedQuality(model string) (*Published, error) {
 	return q, nil
 }
 
-// publishedBytes returns the part of a 16-bit cache's bytes of "4bit", whose groups of 32
-// elements have a scale and a minimum of 16 bits each (bits + 32/32 of 16), or of a budget "4x".
+// publishedBytes returns the fraction of a 16-bit cache's bytes that a setting takes: 1/4 for
+// "4x". "4bit" takes (4 + 1)/16, since each group of 32 elements has a scale and a minimum of
+// 16 bits each, which is one more bit for each element.
 func publishedBytes(what string) (float64, error) {
 	if n, ok := strings.CutSuffix(what, "bit"); ok {
 		bits, err := strconv.Atoi(n)
@@ -97,13 +97,13 @@ func publishedBytes(what string) (float64, error) {
 	return 1 / float64(max(1, factor)), err
 }
 
-// Of says whose quality it is.
+// Of names the model and the table.
 func (q *Published) Of() string {
 	return q.model + " in the published table of longctx_bench (LongBench, mean of six categories)"
 }
 
-// Methods returns the methods of the bench that the table has results of, in its order, and
-// the budgets of each, the largest first.
+// Methods returns the methods that the table has results of, in the order of [Rows], with the
+// budgets of each, the largest first.
 func (q *Published) Methods() []MethodBudgets {
 	return methodBudgets(func(r *Row) (budgets []Budget, found bool) {
 		for _, row := range q.rows {
@@ -119,9 +119,9 @@ func (q *Published) Methods() []MethodBudgets {
 	})
 }
 
-// At returns which part of the baseline's score is kept under a method that holds a part of the
-// full cache's bytes: that of the row with most bytes within the part. The error says that the
-// table has none.
+// At returns the fraction of the baseline's score that the method keeps when it holds a
+// fraction part of the full cache's bytes. It is that of the method's published setting with
+// the most bytes within part. It is an error if the table has none.
 func (q *Published) At(method string, part float64) (float64, error) {
 	best := (*publishedRow)(nil)
 	for i := range q.rows {
@@ -134,7 +134,7 @@ func (q *Published) At(method string, part float64) (float64, error) {
 	case best != nil:
 		return best.kept, nil
 	case strings.HasPrefix(method, "h2o-"):
-		return 0, fmt.Errorf("the published table of longctx_bench has H2O as a mask, which frees nothing, and so at no number of bytes")
+		return 0, fmt.Errorf("the published table of longctx_bench has H2O only as a mask, which frees no bytes")
 	}
-	return 0, fmt.Errorf("the published table of longctx_bench has nothing of %s with %s and at most %.2f of the full cache's bytes", method, q.model, part)
+	return 0, fmt.Errorf("the published table of longctx_bench has no result of %s with %s and at most %.2f of the full cache's bytes", method, q.model, part)
 }

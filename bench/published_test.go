@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestPublished holds what is read of the published table against figures taken from it by hand.
+// TestPublished compares results with figures copied from the published table by hand.
 func TestPublished(t *testing.T) {
 	q, err := PublishedQuality("Mistral-7B")
 	if err != nil {
@@ -29,7 +29,7 @@ func TestPublished(t *testing.T) {
 			t.Errorf("%s at %v: %v, %v; want %v", c.method, c.part, got, err, c.want)
 		}
 	}
-	for method, want := range map[string]string{"kivi": "at most 0.10", "snapkv": "nothing of snapkv", "h2o-mask": "as a mask"} {
+	for method, want := range map[string]string{"kivi": "at most 0.10", "snapkv": "no result of snapkv", "h2o-mask": "as a mask"} {
 		if _, err := q.At(method, 0.1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s at 0.1: error %v", method, err)
 		}

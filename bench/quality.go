@@ -11,19 +11,19 @@ import (
 	"kvcompress/ref"
 )
 
-// Quality says which part of the full cache's score a model keeps under a method that holds
-// a part of the full cache's bytes. It is that of the models, lengths and tasks of a bench,
-// and of no others.
+// Quality is the quality of methods as a bench measured it: which fraction of the full cache's
+// score is kept at which fraction of its bytes. It holds for the models, lengths and tasks of
+// that bench only.
 type Quality struct {
 	table *Table
-	mode  Mode // "": the lower score of the modes in the table
+	mode  Mode // "": for each method the mode with the lower score
 }
 
-// maxQualityBytes bounds a file of quality.
+// maxQualityBytes bounds what ReadQuality reads.
 const maxQualityBytes = 64 << 20
 
-// ReadQuality reads what kvc bench --json has printed. With a mode, its results alone
-// count, else those of the mode in which a method keeps less.
+// ReadQuality reads the output of kvc bench --json. If mode is not "", only its results count;
+// else for each method those of the mode in which it keeps less of the full cache's score.
 func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxQualityBytes+1))
 	if err != nil {
@@ -34,14 +34,14 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 	}
 	q := &Quality{table: &Table{}, mode: mode}
 	if err := json.Unmarshal(text, q.table); err != nil {
-		return nil, fmt.Errorf("bench: quality: want what kvc bench --json prints: %w", err)
+		return nil, fmt.Errorf("bench: quality: want the output of kvc bench --json: %w", err)
 	}
 	if len(q.table.Rankings) == 0 || len(q.table.Plan.Models) == 0 {
-		return nil, errors.New("bench: quality: there are no rankings in it: want what kvc bench --json prints")
+		return nil, errors.New("bench: quality: it has no rankings: want the output of kvc bench --json")
 	}
 	if all := q.table.Plan.Units(); q.table.Partial || q.table.Done != all {
-		return nil, fmt.Errorf("bench: quality: it is partial, since its bench was interrupted: %d of %d contexts are in it, so that scores may change: "+
-			"let kvc bench end, which with -o goes on where it was interrupted", q.table.Done, all)
+		return nil, fmt.Errorf("bench: quality: it is partial (%d of %d contexts), since its bench was interrupted, and scores may still change: "+
+			"let kvc bench finish (with -o it goes on where it was interrupted)", q.table.Done, all)
 	}
 	if g := q.table.Plan.Grid; g != nil && len(g.Lengths) == 0 {
 		return nil, errors.New("bench: quality: its grid has no lengths")
@@ -58,12 +58,12 @@ func ReadQuality(r io.Reader, mode Mode) (*Quality, error) {
 		}
 	}
 	if modes == 0 {
-		return nil, fmt.Errorf("bench: quality: it has no results of the mode %q", mode)
+		return nil, fmt.Errorf("bench: quality: it has no results for the mode %q", mode)
 	}
 	return q, nil
 }
 
-// Of says whose quality it is.
+// Of names the models, the length of the contexts and the mode.
 func (q *Quality) Of() string {
 	p := &q.table.Plan
 	mode := string(q.mode)
@@ -76,9 +76,9 @@ func (q *Quality) Of() string {
 	return fmt.Sprintf("%s at %d tokens, %s", strings.Join(p.Models, " and "), p.Length, mode)
 }
 
-// Methods returns the methods of the table of methods that the bench has results of, in its
-// order, and the budgets of each, the largest first. Rows that differ from their method's
-// defaults by more than a budget are not among them.
+// Methods returns the methods that the bench has results of, in the order of [Rows], with the
+// budgets of each, the largest first. Rows whose name is not that of their method (such as
+// kv-compress+fp8 or razor-wrong-heads) are left out.
 func (q *Quality) Methods() []MethodBudgets {
 	return methodBudgets(func(r *Row) (budgets []Budget, found bool) {
 		for _, ranking := range q.table.Rankings {
@@ -91,8 +91,9 @@ func (q *Quality) Methods() []MethodBudgets {
 	})
 }
 
-// methodBudgets returns the rows of the bench that are methods and that a source of quality has
-// found, in the order of the rows, with its budgets, the largest first.
+// methodBudgets returns the methods that find has results of, in the order of [Rows], with the
+// budgets that find returns, the largest first. Rows whose name is not that of their method are
+// left out.
 func methodBudgets(find func(r *Row) (budgets []Budget, found bool)) []MethodBudgets {
 	var list []MethodBudgets
 	for _, r := range Rows() {
@@ -114,9 +115,9 @@ type MethodBudgets struct {
 	ByBudget bool // max_cache_tokens or rate brings the method to a budget
 }
 
-// At returns which part of the full cache's score is kept under a method, by its name in
-// the table of methods, that holds a part of the full cache's bytes: that of the bench's
-// largest budget within the part. The error says that the bench has none.
+// At returns the fraction of the full cache's score that the method keeps when it holds a
+// fraction part of the full cache's bytes. It is that of the bench's result with the most bytes
+// within part. It is an error if the bench has none.
 func (q *Quality) At(method string, part float64) (float64, error) {
 	kept, found := 0.0, false
 	for _, mode := range Modes() {
@@ -138,21 +139,22 @@ func (q *Quality) At(method string, part float64) (float64, error) {
 		}
 	}
 	if !found {
-		return 0, fmt.Errorf("the bench of %s has nothing of %s with at most %.2f of the full cache's bytes", q.Of(), method, part)
+		return 0, fmt.Errorf("the bench of %s has no result of %s with at most %.2f of the full cache's bytes", q.Of(), method, part)
 	}
 	return kept, nil
 }
 
-// HeldPart returns which part of the full cache's bytes a method holds on average over the
-// steps of a request, as a ledger counts. The configuration needs a shape, block size,
-// format and method. The full cache has the same block size and format.
+// HeldPart returns the fraction of the full cache's bytes that a method holds on average over
+// the steps of a request of prompt and output tokens, counted with a ledger. The configuration
+// needs a shape, block size, format and method. The full cache has the same block size and
+// format.
 func HeldPart(cfg ref.Config, prompt, output int) (float64, error) {
 	cfg.Blocks = 1
 	if cfg.Method == "" && cfg.Metric == (ref.Metric{}) {
 		cfg.Metric = ref.Default().Metric
 	}
 	dense := cfg.Config.BlockBytes(nil)
-	c := course{prompt: prompt, fed: output - 1, again: true}
+	c := request{prompt: prompt, fed: output - 1, recompute: true}
 	full := float64(dense) * denseBlocks(cfg.Shape.Heads(), cfg.BlockSize, c)
 	cfg.Shape = cfg.CacheShape(cfg.Shape)
 	blocks, err := countBlocks(cfg, c)

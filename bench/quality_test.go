@@ -29,8 +29,8 @@ func quality(t testing.TB) []byte {
 	return text
 }
 
-// Quality is that of the largest budget within what is held, in the worse mode unless one
-// is asked for.
+// Quality is that of the largest budget within the fraction of bytes, in the worse mode unless a
+// mode is given.
 func TestQuality(t *testing.T) {
 	for _, c := range []struct {
 		mode Mode
@@ -68,7 +68,7 @@ func TestReadQualityRefuses(t *testing.T) {
 		}
 	}
 	if _, err := ReadQuality(bytes.NewReader(quality(t)), "x"); err == nil {
-		t.Error("a mode that is none is taken")
+		t.Error("an unknown mode is accepted")
 	}
 }
 

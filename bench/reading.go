@@ -13,60 +13,61 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// reading is a context as a model reads it: once with full attention, for all questions and
-// most rows; and for the other rows shortened, or through the compressed cache.
+// reading keeps what a model has read of one context, so that questions and rows share it: the
+// prefill with full attention, the prefills of the shortened context, the caches that the
+// context was streamed through, and the sessions of models with linear attention.
 type reading struct {
 	model *Model
 	seed  uint64
 	task  *task.Task // the first with this context
-	room  int        // tokens that a sequence of any question may come to
+	room  int        // most tokens of a sequence, over the questions
 
-	full     *entered
-	scores   map[dropping][]float64 // of the context's tokens
+	full     *prefilled
+	scores   map[dropRule][]float64 // of the context's tokens; the highest are kept
 	short    map[shortened]*live.Prefill
-	streamed map[string]*streamed // by the cache's options
-	others   map[*linear.Model]*linear.Session
+	streamed map[string]*streamed // by method, compression and options
+	linear   map[*linear.Model]*linear.Session
 }
 
-// dropping says by what tokens of a context are dropped before the prompt is read.
-type dropping string
+// dropRule is the rule by which tokens of a context are dropped before prefill.
+type dropRule string
 
-// The droppings.
+// The rules.
 const (
-	bySurprise dropping = "surprise" // drop the tokens that the model itself finds most likely
-	atRandom   dropping = "random"
+	bySurprise dropRule = "surprise" // drop the tokens of the lowest surprisal under the model itself
+	atRandom   dropRule = "random"
 )
 
-// shortened is a context of which a number of tokens is left.
+// shortened is the key of a shortened context.
 type shortened struct {
-	by   dropping
-	kept int
+	drop dropRule
+	kept int // tokens
 }
 
-// streamed is a context that was fed through a cache.
+// streamed is a context that was fed through a cache token by token.
 type streamed struct {
 	engine   *ref.Engine
 	sequence *live.Sequence
 }
 
 func newReading(m *Model, seed uint64, t *task.Task) *reading {
-	r := &reading{model: m, seed: seed, task: t, scores: map[dropping][]float64{}, short: map[shortened]*live.Prefill{}, streamed: map[string]*streamed{}, others: map[*linear.Model]*linear.Session{}}
-	r.full = &entered{tokens: len(t.Context), read: func(ctx context.Context) (*live.Prefill, error) {
+	r := &reading{model: m, seed: seed, task: t, scores: map[dropRule][]float64{}, short: map[shortened]*live.Prefill{}, streamed: map[string]*streamed{}, linear: map[*linear.Model]*linear.Session{}}
+	r.full = &prefilled{tokens: len(t.Context), read: func(ctx context.Context) (*live.Prefill, error) {
 		return live.Read(ctx, m.Llama, ints(t.Context))
 	}}
 	return r
 }
 
-// ask returns a task of this context in a mode.
+// ask returns the question of a task with this context, in a mode.
 func (r *reading) ask(mode Mode, t *task.Task, blockBytes int) *question {
 	q := &question{mode: mode, task: t, reading: r, shape: r.model.Heads.Shape, blockBytes: blockBytes}
 	r.room = max(r.room, t.Len())
-	q.entered = r.full
+	q.prefilled = r.full
 	switch {
 	case mode == Agnostic:
 		q.asked = ints(t.Question)
 	case len(t.Question) > 0:
-		q.entered = &entered{tokens: len(t.Context) + len(t.Question), read: func(ctx context.Context) (*live.Prefill, error) {
+		q.prefilled = &prefilled{tokens: len(t.Context) + len(t.Question), read: func(ctx context.Context) (*live.Prefill, error) {
 			context, err := r.full.prefill(ctx)
 			if err != nil {
 				return nil, err
@@ -77,9 +78,9 @@ func (r *reading) ask(mode Mode, t *task.Task, blockBytes int) *question {
 	return q
 }
 
-// shorter returns the question's prompt with a context of which a number of tokens is left.
-func (q *question) shorter(s shortened) *entered {
-	return &entered{tokens: q.entered.tokens - len(q.task.Context) + s.kept, read: func(ctx context.Context) (*live.Prefill, error) {
+// shorter returns the question's prompt with a shortened context.
+func (q *question) shorter(s shortened) *prefilled {
+	return &prefilled{tokens: q.prefilled.tokens - len(q.task.Context) + s.kept, read: func(ctx context.Context) (*live.Prefill, error) {
 		context, err := q.reading.shorten(ctx, s)
 		if err != nil || q.mode == Agnostic {
 			return context, err
@@ -88,23 +89,22 @@ func (q *question) shorter(s shortened) *entered {
 	}}
 }
 
-// shorten returns the context with the tokens of the highest scores alone, as the model reads
-// it then.
+// shorten returns the prefill of the context reduced to the tokens of the highest scores.
 func (r *reading) shorten(ctx context.Context, s shortened) (*live.Prefill, error) {
 	if p := r.short[s]; p != nil {
 		return p, nil
 	}
-	if r.scores[s.by] == nil {
+	if r.scores[s.drop] == nil {
 		scores := shorten.Random(len(r.task.Context), r.seed)
-		if s.by == bySurprise {
+		if s.drop == bySurprise {
 			var err error
 			if scores, err = shorten.Surprise(ctx, r.model.Llama.NewSession(), r.task.Context); err != nil {
 				return nil, err
 			}
 		}
-		r.scores[s.by] = scores
+		r.scores[s.drop] = scores
 	}
-	t, err := shorten.Keep(r.task, r.scores[s.by], s.kept)
+	t, err := shorten.Keep(r.task, r.scores[s.drop], s.kept)
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +115,8 @@ func (r *reading) shorten(ctx context.Context, s shortened) (*live.Prefill, erro
 	return p, err
 }
 
-// stream returns a sequence whose context was fed through a cache of the configuration,
-// token by token, as if it had been decoded: each token attended to what was held.
+// stream returns a sequence whose context was fed through a cache of the configuration token by
+// token: each token attended to the KVs that the cache held at that time. See [live.Stream].
 func (r *reading) stream(ctx context.Context, cfg ref.Config, stepper *llama.Stepper) (*live.Sequence, error) {
 	cfg.Blocks = live.Room(&cfg, r.room)
 	options, err := json.Marshal(cfg.Set)
@@ -142,5 +142,5 @@ func (r *reading) stream(ctx context.Context, cfg ref.Config, stepper *llama.Ste
 	if err != nil {
 		return nil, err
 	}
-	return of.sequence.In(live.Reference(e)), e.Restore(of.engine.Cache())
+	return of.sequence.WithEngine(live.Reference(e)), e.Restore(of.engine.Cache())
 }

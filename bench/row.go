@@ -2,7 +2,7 @@ package bench
 
 import (
 	"encoding/json"
-	"errors"
+
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,55 +13,55 @@ import (
 	"kvcompress/ref"
 )
 
-// Row is a method as a bench runs it: one of the table of methods with the options that
-// suit short contexts, and the knob that brings it to a number of bytes.
+// Row is a method as a bench runs it: a method of [ref.Methods] with options that suit short
+// contexts, and a knob: the option that is set to reach a budget.
 type Row struct {
 	Name   string
 	Method string // of ref.Methods
 	Fixed  string // options that are the same at all budgets, in words
-	Knob   string // what is turned to reach a budget, in words
+	Knob   string // options that are set to reach a budget, in words
 
 	format   dtype.DType
 	set      string // the method's own options, as JSON
 	choose   func(Heads) []choice
 	apply    func(*ref.Config) // options of KV-Compress
-	measured bool              // how many blocks a head keeps of a budget depends on what KVs hold
+	measured bool              // the number of KVs that a head keeps depends on values, so the search measures it
 	streamed bool              // the prompt is read through the compressed cache
-	by       dropping          // of tokens of the context, before the prompt is read
-	other    string            // a bundled model of another kind, which is run in place of the plan's
+	drop     dropRule          // rule by which tokens of the context are dropped before prefill
+	linear   string            // a bundled model with linear attention, which runs in place of the plan's
 }
 
-// choice is one way to turn a knob. Of a row's choices, the first that reaches a budget is
-// taken.
+// choice is one combination of options that may reach a budget. The first of a row's choices
+// that does is taken.
 type choice struct {
-	text string            // "2 whole heads"; "" where there is one choice
-	turn turn              // of what there may be more or less; the zero value if there is no such thing
-	set  map[string]string // further options of the method, as JSON
+	text    string            // "2 whole heads"; "" where there is one choice
+	tunable tunable           // the zero value if no number is searched
+	set     map[string]string // further options of the method, as JSON
 }
 
-// turn is a number that a budget sets as high as it allows.
-type turn struct {
-	most func(course) int // from 1
-	to   func(c *ref.Config, n int)
+// tunable is an option with a number, searched for the largest that is within the budget.
+type tunable struct {
+	max  func(request) int // largest number to try; the smallest is 1
+	set  func(c *ref.Config, n int)
 	text func(n int) string
 }
 
-// byTokens turns max_cache_tokens.
-func byTokens() turn {
-	return turn{
-		most: func(c course) int { return c.prompt + c.fed },
-		to:   func(c *ref.Config, n int) { c.Compression.MaxCacheTokens = n },
+// byTokens searches max_cache_tokens.
+func byTokens() tunable {
+	return tunable{
+		max:  func(c request) int { return c.prompt + c.fed },
+		set:  func(c *ref.Config, n int) { c.Compression.MaxCacheTokens = n },
 		text: func(n int) string { return fmt.Sprintf("max_cache_tokens %d", n) },
 	}
 }
 
-// byRate turns KV-Compress's rate, in steps that are finer than the blocks of
-// max_cache_tokens.
-func byRate() turn {
+// byRate searches KV-Compress's rate in steps of 1/4096, which are finer than the whole blocks
+// of max_cache_tokens.
+func byRate() tunable {
 	const steps = 1 << 12
-	return turn{
-		most: func(course) int { return steps },
-		to:   func(c *ref.Config, n int) { c.Compression.Rate = float64(n) / steps },
+	return tunable{
+		max:  func(request) int { return steps },
+		set:  func(c *ref.Config, n int) { c.Compression.Rate = float64(n) / steps },
 		text: func(n int) string { return fmt.Sprintf("rate %.4f", float64(n)/steps) },
 	}
 }
@@ -72,23 +72,22 @@ type Heads struct {
 	Ranked [][2]int // layer and KV head of each
 }
 
-// Full is the name of the row that keeps every KV, which all others are compared with.
+// Full is the name of the row that keeps every KV. All others are compared with it.
 const Full = "full"
 
-// columnless is a method that, without a budget, evicts nothing, and keeps nothing of a KV
-// beside K, V and position.
+// columnless is a method that evicts nothing unless it has a budget, and keeps no columns
+// beside K, V and position. Rows of a full cache use it.
 const columnless = "streaming-llm"
 
-// tokens is the choice of most rows, rate that of KV-Compress's, fixedChoice of those without
-// a knob.
-func tokens(Heads) []choice { return []choice{{turn: byTokens()}} }
+// The choices of most rows, of KV-Compress's, and of rows without a knob.
+func tokens(Heads) []choice { return []choice{{tunable: byTokens()}} }
 
-func rate(Heads) []choice { return []choice{{turn: byRate()}} }
+func rate(Heads) []choice { return []choice{{tunable: byRate()}} }
 
 func fixedChoice(Heads) []choice { return []choice{{}} }
 
-// Rows returns all rows. Methods of the table that have no row of their own here are
-// brought to a budget by max_cache_tokens, with their default options.
+// Rows returns all rows: [Full] and fp8, then the others by name. A method that is not named
+// here has a row with its default options and the knob max_cache_tokens.
 func Rows() []Row {
 	kvc := func(name string, format dtype.DType) Row {
 		return Row{
@@ -116,8 +115,8 @@ func Rows() []Row {
 		windowedRow(),
 		shortenedRow(bySurprise, "the tokens that the model itself expects most are dropped from the context before it is read"),
 		shortenedRow(atRandom, "random tokens are dropped from the context before it is read"),
-		otherRow("linear-model", "linear-0", "another model: three layers of linear attention"),
-		otherRow("hybrid-model", "hybrid-0", "another model: a layer of full attention between two of linear attention"),
+		linearRow("linear-model", "linear-0", "another model: three layers of linear attention"),
+		linearRow("hybrid-model", "hybrid-0", "another model: a layer of full attention between two of linear attention"),
 	}
 	for i := range rows {
 		rows[i].measured = rows[i].Method == "ada-snapkv"
@@ -132,8 +131,7 @@ func Rows() []Row {
 	return rows
 }
 
-// byBudget reports whether the row's knob is max_cache_tokens or a rate, alone or after
-// whole heads.
+// byBudget reports whether max_cache_tokens or the rate is part of the row's knob.
 func (r *Row) byBudget() bool {
 	return strings.Contains(r.Knob, "max_cache_tokens") || r.Knob == "rate"
 }
@@ -142,30 +140,29 @@ func withSet(method, fixed, set string) Row {
 	return Row{Name: method, Method: method, Fixed: fixed, Knob: "max_cache_tokens", format: dtype.F16, set: set, choose: tokens}
 }
 
-// windowedRow is StreamingLLM as longctx_bench ran it: of C tokens int(0.021·C) are sinks,
-// and the prompt, too, attends to no more than what is held.
+// windowedRow is StreamingLLM as longctx_bench ran it: int(0.021·C) of the C tokens are sinks,
+// and the prompt too attends only to the KVs that the cache holds.
 func windowedRow() Row {
 	r := withSet(columnless, "the prompt is read through the cache; int(0.021·C) sinks", "")
 	r.Name, r.streamed = columnless+"-windowed", true
 	r.choose = func(Heads) []choice {
-		turn := byTokens()
-		turn.to = func(c *ref.Config, n int) {
+		tune := byTokens()
+		tune.set = func(c *ref.Config, n int) {
 			c.Compression.MaxCacheTokens = n
 			c.Set = ref.Settings{"sinks": json.RawMessage(strconv.Itoa(n * 21 / 1000))}
 		}
-		return []choice{{turn: turn}}
+		return []choice{{tunable: tune}}
 	}
 	return r
 }
 
-// shortenedRow drops tokens of the context before the prompt is read. The cache keeps what is
-// left.
-func shortenedRow(by dropping, fixed string) Row {
-	return Row{Name: "prompt-" + string(by), Method: columnless, Fixed: fixed, Knob: "tokens of the context that are left, in whole blocks", format: dtype.F16, choose: fixedChoice, by: by}
+// shortenedRow drops tokens of the context before prefill. The cache keeps the KVs of the rest.
+func shortenedRow(drop dropRule, fixed string) Row {
+	return Row{Name: "prompt-" + string(drop), Method: columnless, Fixed: fixed, Knob: "tokens of the context that are left, in whole blocks", format: dtype.F16, choose: fixedChoice, drop: drop}
 }
 
-// headsRow is a row whose knob is how many KV heads keep everything, first, and then how
-// much the others keep.
+// headsRow is a row whose knob is the number of KV heads that keep everything ("whole" heads,
+// the first in the order), and then how much the other heads keep.
 func headsRow(name, method, fixed, set string, order func(Heads) [][2]int) Row {
 	r := withSet(method, fixed, set)
 	r.Name, r.Knob = name, "whole heads, as many as leave the others 16 KVs each; then max_cache_tokens of the others"
@@ -177,14 +174,14 @@ func headsRow(name, method, fixed, set string, order func(Heads) [][2]int) Row {
 			if n == 1 {
 				text = "1 whole head"
 			}
-			choices = append(choices, choice{text: text, turn: byTokens(), set: map[string]string{"full": fullHeads(h.Shape, ranked[:n])}})
+			choices = append(choices, choice{text: text, tunable: byTokens(), set: map[string]string{"full": fullHeads(h.Shape, ranked[:n])}})
 		}
 		return choices
 	}
 	return r
 }
 
-// leastOthers is what a head keeps at least that is not whole.
+// leastOthers is the least number of KVs that a head keeps that is not whole.
 const leastOthers = 16
 
 func mostRetrieving(h Heads) [][2]int { return h.Ranked }
@@ -195,7 +192,8 @@ func leastRetrieving(h Heads) [][2]int {
 	return least
 }
 
-// fullHeads writes the option full of a method.
+// fullHeads writes the method's option "full": [layers][KV heads], 1 for a head that keeps
+// everything.
 func fullHeads(shape kv.Shape, heads [][2]int) string {
 	table := make([][]int, shape.Layers)
 	for l := range table {
@@ -211,9 +209,9 @@ func fullHeads(shape kv.Shape, heads [][2]int) string {
 	return string(text)
 }
 
-// keepingAll returns the rows of the methods that evict nothing and whose options set the
-// bytes for each token. A row takes the first of its settings that fits the budget; they are
-// listed by expected quality, best first.
+// keepingAll returns the rows of methods that evict nothing: they quantize or merge, and their
+// options set the bytes per token. The options are listed by expected quality, best first, and
+// the first that fits the budget is taken.
 func keepingAll() []Row {
 	var rows []Row
 	for _, r := range []struct {
@@ -240,7 +238,7 @@ func keepingAll() []Row {
 			for _, text := range r.sets {
 				var options ref.Settings
 				if err := json.Unmarshal([]byte(text), &options); err != nil {
-					continue // it was written above
+					continue // the literals above are valid JSON
 				}
 				c := choice{text: strings.Trim(strings.ReplaceAll(text, `"`, ""), "{}"), set: map[string]string{}}
 				for key, value := range options {
@@ -255,8 +253,8 @@ func keepingAll() []Row {
 	return rows
 }
 
-// FindRows returns the rows of the given names, in the order of [Rows], the row [Full]
-// always. No name is all rows. The error lists the names that there are.
+// FindRows returns [Full] and the rows of the given names, in the order of [Rows]; all rows if
+// no name is given. The error for an unknown name lists the known ones.
 func FindRows(names []string) ([]Row, error) {
 	all := Rows()
 	if len(names) == 0 {
@@ -274,8 +272,8 @@ func FindRows(names []string) ([]Row, error) {
 	return slices.DeleteFunc(all, func(r Row) bool { return r.Name != Full && !slices.Contains(names, r.Name) }), nil
 }
 
-// config makes a configuration that of the row, with a choice turned to n. The shape of
-// the model is base's.
+// config returns base, which has the shape of the model, with the options of the row and of a
+// choice, whose searched number is n.
 func (r *Row) config(base ref.Config, c choice, n int) (ref.Config, error) {
 	cfg := base
 	cfg.DType = r.format
@@ -283,8 +281,8 @@ func (r *Row) config(base ref.Config, c choice, n int) (ref.Config, error) {
 	if r.apply != nil {
 		r.apply(&cfg)
 	}
-	if c.turn.to != nil {
-		c.turn.to(&cfg, n)
+	if c.tunable.set != nil {
+		c.tunable.set(&cfg, n)
 	}
 	set := ref.Settings{}
 	if r.set != "" {
@@ -300,7 +298,7 @@ func (r *Row) config(base ref.Config, c choice, n int) (ref.Config, error) {
 	}
 	cfg.Shape = cfg.CacheShape(base.Shape)
 	if c.set["full"] != "" && n < leastOthers {
-		return cfg, errors.New("bench: too little for heads that are not whole")
+		return cfg, fmt.Errorf("bench: %d KVs for a head that is not whole: want at least %d", n, leastOthers)
 	}
 	return cfg, cfg.Validate()
 }

@@ -9,24 +9,24 @@ import (
 	"kvcompress/sim"
 )
 
-// Setting is where a row's knob stands for one budget.
+// Setting is the configuration by which a row reaches a budget.
 type Setting struct {
 	Config   ref.Config
-	Text     string  // "max_cache_tokens 61, 2 whole heads"
-	Bytes    float64 // mean over the steps of the blocks' bytes, as was found in advance
+	Text     string  // "2 whole heads, max_cache_tokens 61"
+	Bytes    float64 // expected bytes of the blocks held, mean over the steps
 	Streamed bool    // the prompt is read through the compressed cache
-	Kept     int     // tokens of the context that are left before the prompt is read; 0 is all
+	Kept     int     // tokens that a context is shortened to before prefill; 0 is all
 
-	by    dropping // if not all
-	other *other   // a model that is run in place of the plan's
+	drop   dropRule     // rule of Kept
+	linear *linearModel // a model that runs in place of the plan's
 }
 
 // UnreachableError says that a row cannot be brought to a budget.
 type UnreachableError struct {
 	Row    string
 	Budget Budget
-	Needs  float64 // the least part of the full cache's bytes that it can do with; 0 if unknown
-	Why    string
+	Needs  float64 // the least fraction of the full cache's bytes that it needs; 0 if unknown
+	Why    string  // if Needs is unknown
 }
 
 func (e *UnreachableError) Error() string {
@@ -36,39 +36,40 @@ func (e *UnreachableError) Error() string {
 	return fmt.Sprintf("%s cannot reach %v: %s", e.Row, e.Budget, e.Why)
 }
 
-// course is what happens to a cache in one run: a prompt, and tokens that are fed after it.
-type course struct {
-	prompt int
-	fed    int
-	again  bool // the prompt's last token is computed once more before any is fed
+// request is the load that one run puts on a cache. It has fed steps, and one more if recompute
+// is set.
+type request struct {
+	prompt    int  // tokens
+	fed       int  // tokens fed after the prompt
+	recompute bool // the prompt's last token is computed once more before any is fed
 }
 
-// grid is what a knob is searched over.
-type grid struct {
-	base   ref.Config // with the model's shape
-	heads  Heads
-	course course
+// knobSearch searches the settings for requests of one length to one model.
+type knobSearch struct {
+	base    ref.Config // with the model's shape
+	heads   Heads
+	request request
 
-	context    int                             // tokens of the context
-	recall     bool                            // the tasks are in the recall vocabulary
-	blockBytes int                             // of a cache that keeps every KV
-	lost       func(ref.Config) ([]int, error) // the lengths of heads after the prompt was compressed, of measured rows
+	context     int                             // tokens of the context
+	recall      bool                            // the tasks are in the recall vocabulary
+	blockBytes  int                             // of a cache that keeps every KV
+	headLengths func(ref.Config) ([]int, error) // measures the KVs of each head after the prompt was compressed
 }
 
-// search turns the row's knob so that the mean of the bytes held over the course's steps is
-// as large as can be, and no more than a budget's part of the full cache's.
-func (g *grid) search(r *Row, budget Budget) (Setting, error) {
-	full := float64(g.blockBytes) * denseBlocks(g.base.Shape.Heads(), g.base.BlockSize, g.course)
+// search finds the setting of a row that holds the most bytes within the budget, as the mean
+// over the steps of the request. A budget that no setting reaches is an [*UnreachableError].
+func (ks *knobSearch) search(r *Row, budget Budget) (Setting, error) {
+	full := float64(ks.blockBytes) * denseBlocks(ks.base.Shape.Heads(), ks.base.BlockSize, ks.request)
 	limit := full * budget.Part()
-	if r.other != "" {
-		return g.other(r, budget, full)
+	if r.linear != "" {
+		return ks.linear(r, budget, full)
 	}
-	if r.by != "" {
-		return g.shorten(r, budget, full)
+	if r.drop != "" {
+		return ks.shorten(r, budget, full)
 	}
 	missed := &UnreachableError{Row: r.Name, Budget: budget}
-	for _, c := range r.choose(g.heads) {
-		s, least, err := g.turn(r, c, limit)
+	for _, c := range r.choose(ks.heads) {
+		s, least, err := ks.largest(r, c, limit)
 		if err != nil {
 			return Setting{}, err
 		}
@@ -85,11 +86,12 @@ func (g *grid) search(r *Row, budget Budget) (Setting, error) {
 	return Setting{}, missed
 }
 
-// denseBlocks is the mean number of blocks over a course that nothing is evicted in.
-func denseBlocks(heads, size int, c course) float64 {
+// denseBlocks returns the mean number of blocks of a number of heads over the steps of a request,
+// when nothing is evicted.
+func denseBlocks(heads, size int, c request) float64 {
 	sum, n := 0, 0
 	first := c.prompt + 1
-	if c.again {
+	if c.recompute {
 		first = c.prompt
 	}
 	for length := first; length <= c.prompt+c.fed; length++ {
@@ -99,44 +101,43 @@ func denseBlocks(heads, size int, c course) float64 {
 	return float64(sum) / float64(n)
 }
 
-// turn sets the number of a choice to the most that stays within a limit of bytes. It
-// returns nil where none does, with the least bytes that the choice can do with, 0 where no
-// value suits.
-func (g *grid) turn(r *Row, c choice, limit float64) (*Setting, float64, error) {
-	if c.turn.to == nil {
-		cfg, err := r.config(g.base, c, 0)
+// largest finds the largest number of a choice that stays within a limit of bytes. If there is
+// none it returns nil and the bytes of the smallest number, or 0 if no number is valid.
+func (ks *knobSearch) largest(r *Row, c choice, limit float64) (*Setting, float64, error) {
+	if c.tunable.set == nil {
+		cfg, err := r.config(ks.base, c, 0)
 		if err != nil {
-			return nil, 0, nil // not an option for this model
+			return nil, 0, nil // the model has no use for these options
 		}
-		bytes, err := g.bytes(r, cfg)
+		bytes, err := ks.bytes(r, cfg)
 		if err != nil || bytes > limit {
 			return nil, bytes, err
 		}
 		return &Setting{Config: cfg, Text: c.text, Bytes: bytes}, 0, nil
 	}
 	valid := func(n int) bool {
-		_, err := r.config(g.base, c, n)
+		_, err := r.config(ks.base, c, n)
 		return err == nil
 	}
-	most := c.turn.most(g.course)
+	most := c.tunable.max(ks.request)
 	least := 1 + sort.Search(most, func(i int) bool { return valid(i + 1) })
 	if least > most {
 		return nil, 0, nil
 	}
 	var failed error
 	at := func(n int) (ref.Config, float64) {
-		cfg, err := r.config(g.base, c, n)
+		cfg, err := r.config(ks.base, c, n)
 		if err != nil {
 			failed = err
 			return cfg, 0
 		}
-		bytes, err := g.bytes(r, cfg)
+		bytes, err := ks.bytes(r, cfg)
 		if err != nil {
 			failed = err
 		}
 		return cfg, bytes
 	}
-	// The first beyond the limit, so the one before is the largest within it.
+	// The number before the first beyond the limit is the largest within it.
 	beyond := least + sort.Search(most+1-least, func(i int) bool { _, bytes := at(least + i); return bytes > limit })
 	if failed != nil {
 		return nil, 0, failed
@@ -146,54 +147,55 @@ func (g *grid) turn(r *Row, c choice, limit float64) (*Setting, float64, error) 
 		return nil, bytes, failed
 	}
 	cfg, bytes := at(beyond - 1)
-	text := c.turn.text(beyond - 1)
+	text := c.tunable.text(beyond - 1)
 	if c.text != "" {
 		text = c.text + ", " + text
 	}
 	return &Setting{Config: cfg, Text: text, Bytes: bytes, Streamed: r.streamed}, 0, failed
 }
 
-// shorten sets how many tokens of the context are left, in whole blocks: the most with which
-// a cache that keeps every KV stays within the budget.
-func (g *grid) shorten(r *Row, budget Budget, full float64) (Setting, error) {
-	cfg, err := r.config(g.base, choice{}, 0)
+// shorten finds the largest number of whole blocks of the context with which a cache that keeps
+// every KV stays within the budget.
+func (ks *knobSearch) shorten(r *Row, budget Budget, full float64) (Setting, error) {
+	cfg, err := r.config(ks.base, choice{}, 0)
 	if err != nil {
 		return Setting{}, err
 	}
 	bytes := func(kept int) float64 {
-		c := g.course
-		c.prompt -= g.context - kept
+		c := ks.request
+		c.prompt -= ks.context - kept
 		return float64(cfg.BlockBytes()) * denseBlocks(cfg.Shape.Heads(), cfg.BlockSize, c)
 	}
 	size := cfg.BlockSize
-	blocks := sort.Search(g.context/size, func(i int) bool { return bytes((i+1)*size) > full*budget.Part() })
+	blocks := sort.Search(ks.context/size, func(i int) bool { return bytes((i+1)*size) > full*budget.Part() })
 	if blocks == 0 {
 		return Setting{}, &UnreachableError{Row: r.Name, Budget: budget, Needs: bytes(size) / full}
 	}
 	kept := blocks * size
-	return Setting{Config: cfg, Text: fmt.Sprintf("%d tokens of the context", kept), Bytes: bytes(kept), Kept: kept, by: r.by}, nil
+	return Setting{Config: cfg, Text: fmt.Sprintf("%d tokens of the context", kept), Bytes: bytes(kept), Kept: kept, drop: r.drop}, nil
 }
 
-// bytes returns the mean bytes of the blocks held over the course's steps.
-func (g *grid) bytes(r *Row, cfg ref.Config) (float64, error) {
+// bytes returns the mean bytes of the blocks held over the request's steps: counted by a
+// ledger, or for a measured row by compressing the prompt.
+func (ks *knobSearch) bytes(r *Row, cfg ref.Config) (float64, error) {
 	per := float64(cfg.BlockBytes())
 	if r.measured {
-		lengths, err := g.lost(cfg)
+		lengths, err := ks.headLengths(cfg)
 		if err != nil {
 			return 0, err
 		}
 		sum := 0.0
 		for _, n := range lengths {
-			sum += denseBlocks(1, cfg.BlockSize, course{n, g.course.fed, g.course.again})
+			sum += denseBlocks(1, cfg.BlockSize, request{n, ks.request.fed, ks.request.recompute})
 		}
 		return per * sum, nil
 	}
-	blocks, err := countBlocks(cfg, g.course)
+	blocks, err := countBlocks(cfg, ks.request)
 	return per * blocks, err
 }
 
-// countBlocks returns the mean number of blocks that a ledger holds over a course.
-func countBlocks(cfg ref.Config, c course) (float64, error) {
+// countBlocks returns the mean number of blocks that a ledger holds over a request.
+func countBlocks(cfg ref.Config, c request) (float64, error) {
 	cfg.Blocks = kv.MaxBlocks
 	l, err := sim.NewLedger(&cfg, nil)
 	if err != nil {
@@ -211,7 +213,7 @@ func countBlocks(cfg ref.Config, c course) (float64, error) {
 		_, err := l.Compress(id)
 		return err
 	}
-	if c.again {
+	if c.recompute {
 		if err := compress(); err != nil {
 			return 0, err
 		}

@@ -14,17 +14,17 @@ import (
 	"kvcompress/bench/stat"
 )
 
-// Table is what the results of a bench come to.
+// Table is the results of a bench, summed up.
 type Table struct {
 	Plan     Plan      `json:"plan"`
-	Done     int       `json:"units"`          // units that are in it, of Plan.Units
-	Partial  bool      `json:"partial"`        // some are missing: each cell says how many
+	Done     int       `json:"units"`          // units in the table, of Plan.Units
+	Partial  bool      `json:"partial"`        // units are missing: see [Cell.Missing]
 	Runs     int       `json:"runs"`           // generations
-	Tokens   int       `json:"tokens"`         // that were computed after prompts
-	Digest   string    `json:"digest"`         // of every decoded token
+	Tokens   int       `json:"tokens"`         // computed after prompts
+	Digest   string    `json:"digest"`         // SHA-256 of every decoded token
 	Cells    []Cell    `json:"cells"`          // by mode, budget, method and category
 	Rankings []Ranking `json:"rankings"`       // by mode and budget
-	Checks   []Check   `json:"checks"`         // whether each category is a task, by mode
+	Checks   []Check   `json:"checks"`         // whether each category is a valid task, by mode
 	Heats    []Heat    `json:"heat,omitempty"` // of a plan with a grid
 	Unmet    []Unmet   `json:"unreached"`      // methods that cannot be brought to a budget
 }
@@ -37,16 +37,16 @@ type Cell struct {
 	Category string `json:"category"`
 
 	N       int     `json:"n"`       // prompts
-	Missing int     `json:"missing"` // prompts of the plan that are not in it
-	Score   float64 `json:"score"`   // mean, with the limits of a 95 % interval; 0 of no prompt
-	Low     float64 `json:"low"`
+	Missing int     `json:"missing"` // prompts of the plan that are not in N
+	Score   float64 `json:"score"`   // mean of [Run.Score]; 0 if N is 0
+	Low     float64 `json:"low"`     // lower and upper limit of the score's 95 % interval
 	High    float64 `json:"high"`
 
-	Exact      float64 `json:"exact"`      // part of the prompts whose answer is right as a whole
-	Relative   float64 `json:"relative"`   // of the full cache's score; 0 where that is 0
-	Divergence float64 `json:"divergence"` // mean, in nats
-	Bytes      float64 `json:"bytes"`      // part of the full cache's, mean
-	Peak       float64 `json:"peak"`
+	Exact      float64 `json:"exact"`      // fraction of the prompts with a fully right answer
+	Relative   float64 `json:"relative"`   // Score as a fraction of the full cache's; 0 where that is 0
+	Divergence float64 `json:"divergence"` // mean of [Run.Divergence], in nats
+	Bytes      float64 `json:"bytes"`      // mean of [Run.Bytes], a fraction of the full cache's
+	Peak       float64 `json:"peak"`       // mean of [Run.Peak], likewise
 }
 
 // Ranking orders the methods of one mode and budget by their mean score over all
@@ -58,20 +58,20 @@ type Ranking struct {
 	Rows   []Ranked `json:"methods"`
 }
 
-// Ranked is a method's place.
+// Ranked is a method of a ranking.
 type Ranked struct {
 	Row      string  `json:"method"`
-	Score    float64 `json:"score"` // mean over the categories, with the limits of a 95 % interval
-	Low      float64 `json:"low"`
+	Score    float64 `json:"score"` // mean over the categories
+	Low      float64 `json:"low"`   // lower and upper limit of the score's 95 % interval (Student's, over contexts)
 	High     float64 `json:"high"`
-	Relative float64 `json:"relative"` // of the full cache's score
-	Bytes    float64 `json:"bytes"`
+	Relative float64 `json:"relative"` // Score as a fraction of the full cache's
+	Bytes    float64 `json:"bytes"`    // means over the categories, as in [Cell]
 	Peak     float64 `json:"peak"`
 
-	// P is the p-value of the paired randomization test of the method against the first of
-	// its ranking on the same contexts, adjusted by Holm's method over the ranking. Tied
-	// reports that it is at least 5 %: the method is not significantly below the first. With
-	// one context nothing is known: P is 0.
+	// P is the p-value of the paired randomization test of the method against the first of its
+	// ranking on the same contexts, adjusted by Holm's method over the ranking. Tied says that P
+	// is at least 5 %: the method is not significantly below the first. With a single context
+	// there is no test, P is 0 and Tied false.
 	P       float64   `json:"p"`
 	Tied    bool      `json:"tied"`
 	ByModel []float64 `json:"by_model"` // the score with each of the plan's models
@@ -81,17 +81,16 @@ type Ranked struct {
 type Unmet struct {
 	Row    string  `json:"method"`
 	Budget Budget  `json:"budget"`
-	Needs  float64 `json:"needs"` // the least part of the full cache's bytes; 0 if no setting suits
+	Needs  float64 `json:"needs"` // the least fraction of the full cache's bytes that it needs; 0 if unknown
 	Why    string  `json:"why,omitempty"`
 }
 
-// NewTable sums up results, which may be of a part of the units. Their order does not
-// matter.
+// NewTable sums up the results of all or some of the units, in any order.
 func (b *Bench) NewTable(results []Result) *Table {
 	results = slices.Clone(results)
 	slices.SortFunc(results, func(a, b Result) int { return cmp.Compare(a.Unit, b.Unit) })
 	t := &Table{Plan: b.Plan, Done: len(results), Partial: len(results) < b.Plan.Units(), Digest: digest(results)}
-	chance := map[place]float64{}
+	chance := map[cellKey]float64{}
 	type at struct {
 		mode   Mode
 		budget Budget
@@ -108,7 +107,7 @@ func (b *Bench) NewTable(results []Result) *Table {
 			}
 			cells[key][run.Category] = append(cells[key][run.Category], run)
 			if run.Row == Full {
-				chance[place{run.Mode, run.Budget, run.Row, run.Category}] += run.Chance
+				chance[cellKey{run.Mode, run.Budget, run.Row, run.Category}] += run.Chance
 			}
 			if sums[key] == nil {
 				sums[key] = &unitMean{unit: r.Unit, model: r.Model}
@@ -122,15 +121,15 @@ func (b *Bench) NewTable(results []Result) *Table {
 		}
 	}
 	rows, err := FindRows(b.Plan.Methods)
-	if err != nil { // a plan that was checked
+	if err != nil { // cannot happen: New has checked the plan
 		return t
 	}
 	planned := b.planned()
 	if b.texts != nil {
-		planned = map[place]int{}
+		planned = map[cellKey]int{}
 		for key := range cells {
-			// Texts have lengths of their own: a method that does not reach the budget for some
-			// of them cannot be compared.
+			// Texts differ in length: a method that reaches the budget for some of them only
+			// cannot be compared with the others.
 			full := at{key.mode, 1, Full}
 			if all := len(units[full]); len(units[key]) < all {
 				t.Unmet = append(t.Unmet, Unmet{Row: key.row, Budget: key.budget, Why: fmt.Sprintf("it reaches it for %d of %d tasks, %s", len(units[key]), all, key.mode)})
@@ -138,7 +137,7 @@ func (b *Bench) NewTable(results []Result) *Table {
 				continue
 			}
 			for category, n := range b.texts.planned(&b.Plan) {
-				planned[place{key.mode, key.budget, key.row, category}] = n
+				planned[cellKey{key.mode, key.budget, key.row, category}] = n
 			}
 		}
 	}
@@ -154,7 +153,7 @@ func (b *Bench) NewTable(results []Result) *Table {
 				key := at{mode, budget, r.Name}
 				t.cells(planned, cells[key], cells[full], mode, budget, r.Name)
 				if len(cells[key]) == 0 || len(units[key]) < len(units[full]) {
-					continue // of a grid it has some places only: a mean over those is not to be compared
+					continue // it reaches the budget at some lengths of the grid only, and a mean over these cannot be compared
 				}
 				ranking.Rows = append(ranking.Rows, b.ranked(r.Name, units[key], units[full]))
 			}
@@ -193,20 +192,20 @@ func (u *unitMean) add(r *Run) {
 
 func (u *unitMean) mean() float64 { return u.score / float64(u.n) }
 
-// place is where a cell stands in a table.
-type place struct {
+// cellKey identifies a cell of a table.
+type cellKey struct {
 	mode          Mode
 	budget        Budget
 	row, category string
 }
 
-// planned returns how many prompts each cell has when all units are done.
-func (b *Bench) planned() map[place]int {
-	planned := map[place]int{}
+// planned returns the number of prompts of each cell when all units are done.
+func (b *Bench) planned() map[cellKey]int {
+	planned := map[cellKey]int{}
 	for _, name := range b.Plan.Models {
 		for _, k := range b.knobs[name].all {
 			if k.Setting != nil {
-				planned[place{k.Mode, k.Budget, k.Row, k.Category}] += b.Plan.alike(k.Digits)
+				planned[cellKey{k.Mode, k.Budget, k.Row, k.Category}] += b.Plan.unitsWithDigits(k.Digits)
 			}
 		}
 	}
@@ -214,9 +213,9 @@ func (b *Bench) planned() map[place]int {
 }
 
 // cells adds the cells of one method at one budget.
-func (t *Table) cells(planned map[place]int, byCategory, full map[string][]Run, mode Mode, budget Budget, row string) {
+func (t *Table) cells(planned map[cellKey]int, byCategory, full map[string][]Run, mode Mode, budget Budget, row string) {
 	for _, category := range t.Plan.Categories {
-		runs, all := byCategory[category], planned[place{mode, budget, row, category}]
+		runs, all := byCategory[category], planned[cellKey{mode, budget, row, category}]
 		if all == 0 {
 			continue
 		}
@@ -229,18 +228,18 @@ func (t *Table) cells(planned map[place]int, byCategory, full map[string][]Run, 
 			c.Score, c.Divergence, c.Bytes, c.Peak = c.Score+r.Score, c.Divergence+r.Divergence, c.Bytes+r.Bytes, c.Peak+r.Peak
 		}
 		for _, sum := range []*float64{&c.Score, &c.Exact, &c.Divergence, &c.Bytes, &c.Peak} {
-			*sum = over(*sum, n)
+			*sum = ratio(*sum, n)
 		}
 		scores := make([]float64, len(runs))
 		for i, r := range runs {
 			scores[i] = r.Score
 		}
-		if interval, err := stat.Mean(scores); err == nil { // scores are from 0 to 1
+		if interval, err := stat.Mean(scores); err == nil { // an error means that there are no scores
 			c.Low, c.High = interval.Low, interval.High
 		}
 		c.Relative = 1
 		if row != Full {
-			c.Relative = over(c.Score, meanScore(full[category]))
+			c.Relative = ratio(c.Score, meanScore(full[category]))
 		}
 		t.Cells = append(t.Cells, c)
 	}
@@ -254,14 +253,14 @@ func meanScore(runs []Run) float64 {
 	return sum / float64(max(1, len(runs)))
 }
 
-func over(a, b float64) float64 {
+func ratio(a, b float64) float64 {
 	if b == 0 {
 		return 0
 	}
 	return a / b
 }
 
-// ranked sums up a method over units.
+// ranked sums up a method over units. full has the full cache's.
 func (b *Bench) ranked(row string, units, full []unitMean) Ranked {
 	r := Ranked{Row: row, ByModel: make([]float64, len(b.Plan.Models))}
 	if len(units) == 0 {
@@ -283,7 +282,7 @@ func (b *Bench) ranked(row string, units, full []unitMean) Ranked {
 	for _, u := range full {
 		whole += u.mean() / float64(len(full))
 	}
-	r.Relative = over(r.Score, whole)
+	r.Relative = ratio(r.Score, whole)
 	for i, name := range b.Plan.Models {
 		n := 0
 		for _, u := range units {
@@ -302,7 +301,8 @@ func student(n int) float64 {
 	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n)}.Quantile(0.975)
 }
 
-// compare tests each method of a ranking against the first.
+// compare tests each method of a ranking against the first: see [Ranked.P]. of returns a
+// method's means over the categories, by unit.
 func (r *Ranking) compare(of func(row string) []unitMean) {
 	if len(r.Rows) == 0 {
 		return
@@ -318,7 +318,7 @@ func (r *Ranking) compare(of func(row string) []unitMean) {
 	p := make([]float64, 0, len(r.Rows)-1)
 	for _, row := range r.Rows[1:] {
 		_, one, err := stat.Paired(first, means(row.Row))
-		if err != nil { // of units that are not the same, which do not occur
+		if err != nil { // cannot happen: every method has the same units
 			one = 1
 		}
 		p = append(p, one)
@@ -330,8 +330,8 @@ func (r *Ranking) compare(of func(row string) []unitMean) {
 	}
 }
 
-// unmet lists the methods that miss a budget, with the least that they need in any category,
-// mode and model.
+// unmet lists the methods that miss a budget. Needs is the minimum over categories, modes and
+// models.
 func (b *Bench) unmet() []Unmet {
 	var list []Unmet
 	for _, name := range b.Plan.Models {
@@ -357,7 +357,7 @@ func sortedUnmet(list []Unmet) []Unmet {
 	return list
 }
 
-// digest is of every decoded token of results in the order of their units.
+// digest returns the SHA-256 of every decoded token. results are in the order of their units.
 func digest(results []Result) string {
 	h := sha256.New()
 	for _, r := range results {

@@ -19,47 +19,43 @@ import (
 	"kvcompress/trace/tokenizer"
 )
 
-// Texts says that the tasks of a plan are texts, in the tokens of each model's own tokenizer.
-// A plan without has the tasks of package task, in the recall vocabulary.
+// Texts makes the tasks of a plan texts, encoded by each model's own tokenizer. A plan without
+// Texts has the tasks of package task, in the recall vocabulary.
 type Texts struct {
-	// File has tasks in the form of LongBench's. "" makes tasks of the tokenizer's words: see
-	// [prompt.Vocabulary.Generate].
+	// File is a path of tasks in LongBench's form. If it is "", tasks are made of words of the
+	// tokenizer: see [prompt.Vocabulary.Generate].
 	File string `json:"file,omitempty"`
-	// Templates is a file with the wording of each dataset: see [prompt.ReadTemplates].
+	// Templates is a path of the wordings of datasets: see [prompt.ReadTemplates].
 	Templates string `json:"templates,omitempty"`
-	// SHA256 is that of File and of Templates, as [Plan.ReadTexts] found them.
+	// SHA256 is the digest of both files, which [Plan.ReadTexts] sets.
 	SHA256 string `json:"sha256,omitempty"`
-	// Each bounds the tasks of one dataset; 0 is all.
+	// Each is the most tasks of one dataset; 0 is all.
 	Each int `json:"each,omitempty"`
-	// MaxTokens, unless 0, is how many tokens an answer has, instead of what its dataset says.
+	// MaxTokens is the number of tokens of an answer; 0 is what its dataset says.
 	MaxTokens int `json:"max_tokens,omitempty"`
 
-	Digits      int `json:"digits,omitempty"`      // of a code in tasks that are made; 0 is 5
-	Distractors int `json:"distractors,omitempty"` // other words that have codes
+	Digits      int `json:"digits,omitempty"`      // of a code, in tasks without a file; 0 is 5
+	Distractors int `json:"distractors,omitempty"` // other words with facts of the same form, in tasks without a file
 
 	// Tokenizer is a path, or "" for the tokenizer.json in the folder of each model.
 	Tokenizer string `json:"tokenizer,omitempty"`
 }
 
-// maxTextFile bounds a file of tasks, in bytes.
+// maxTextFile bounds each of the two files, in bytes.
 const maxTextFile = 256 << 20
 
-// texts are tasks that were read, and what they need.
+// texts are the tasks and the tokenizers of a [Texts], read.
 type texts struct {
-	tasks        []*longbench.Prompt // nil if tasks are made
+	tasks        []*longbench.Prompt // nil without a file
 	templates    prompt.Templates
 	vocabularies map[string]*prompt.Vocabulary // by model
 }
 
-// ReadTexts reads the plan's file of tasks and that of templates, and sets the plan's
-// categories and number of prompts by them. Only categories that the plan already has are
-// kept. A plan without a file has the categories that can be made of text.
+// ReadTexts reads the files of tasks and templates, and sets the plan's SHA256, number of
+// prompts and categories by them: of the plan's categories it keeps those that have tasks. A
+// plan without a file of tasks does not change, since every category can be made of text.
 func (p *Plan) ReadTexts() error {
 	if p.Texts.File == "" {
-		p.Categories = slices.DeleteFunc(slices.Clone(p.Categories), func(c string) bool { return !slices.Contains(prompt.Categories(), c) })
-		if len(p.Categories) == 0 {
-			return fmt.Errorf("bench: no category is made of text: there are %s", strings.Join(prompt.Categories(), ", "))
-		}
 		return nil
 	}
 	t, sum, err := p.Texts.read(p.Categories)
@@ -74,7 +70,8 @@ func (p *Plan) ReadTexts() error {
 	return nil
 }
 
-// read reads the tasks of some categories from the files.
+// read reads the tasks of these categories, and the templates. It also returns the SHA-256 of
+// the files.
 func (t *Texts) read(categories []string) (*texts, string, error) {
 	read := &texts{}
 	file, err := regular.ReadFile(t.File, maxTextFile)
@@ -118,13 +115,13 @@ func (t *Texts) read(categories []string) (*texts, string, error) {
 	return read, hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// check returns what is wrong with the numbers.
+// check returns the first error of the options.
 func (t *Texts) check() error {
 	switch {
 	case t.File == "" && (t.Templates != "" || t.Each != 0 || t.MaxTokens != 0):
-		return fmt.Errorf("bench: templates, and tasks and tokens of a dataset, are for a file of tasks")
+		return fmt.Errorf("bench: templates, tasks of a dataset and tokens of an answer can only be set with a file of tasks")
 	case t.File != "" && (t.Digits != 0 || t.Distractors != 0):
-		return fmt.Errorf("bench: digits and distractors are for tasks that are made, not for those of a file")
+		return fmt.Errorf("bench: digits and distractors can only be set without a file of tasks")
 	case t.Each < 0 || t.Each > MaxPrompts:
 		return fmt.Errorf("bench: %d tasks of a dataset: want 1 to %d", t.Each, MaxPrompts)
 	case t.MaxTokens < 0 || t.MaxTokens > longbench.MaxTokens:
@@ -133,8 +130,8 @@ func (t *Texts) check() error {
 	return nil
 }
 
-// openTexts reads the tasks that the plan names and the tokenizers of its models. A plan
-// without a length gets the longest that all models have positions for.
+// openTexts reads the plan's tasks and the tokenizers of its models. If the plan has no length,
+// it sets the longest that all models have positions for.
 func (b *Bench) openTexts() error {
 	p := &b.Plan
 	t := &texts{}
@@ -145,7 +142,7 @@ func (b *Bench) openTexts() error {
 			return err
 		}
 		if sum != p.Texts.SHA256 || len(t.tasks) != p.Prompts {
-			return fmt.Errorf("bench: %s: it is not the file that the plan was made with, of SHA-256 %.16s", p.Texts.File, p.Texts.SHA256)
+			return fmt.Errorf("bench: %s: the file, or that of the templates, has changed since the plan was made: want SHA-256 %.16s…", p.Texts.File, p.Texts.SHA256)
 		}
 	}
 	answer := 0
@@ -179,7 +176,7 @@ func (b *Bench) openTexts() error {
 	return nil
 }
 
-// planned returns how many units have each category.
+// planned returns the number of units that have each category.
 func (t *texts) planned(p *Plan) map[string]int {
 	n := map[string]int{}
 	for _, category := range p.Categories {
@@ -200,7 +197,7 @@ func (t *Texts) tokenizerOf(model string) (tokenizer.Tokenizer, error) {
 		return tokenizer.Load(t.Tokenizer)
 	}
 	if slices.Contains(models.Names(), model) {
-		return nil, fmt.Errorf("bench: %s has token ids and no tokenizer: tasks of text need a model that has one", model)
+		return nil, fmt.Errorf("bench: %s has no tokenizer, which tasks of text need", model)
 	}
 	if info, err := os.Stat(model); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("bench: %s is a file without a tokenizer: name one (--tokenizer)", model)
@@ -208,7 +205,7 @@ func (t *Texts) tokenizerOf(model string) (tokenizer.Tokenizer, error) {
 	return tokenizer.Load(filepath.Join(model, "tokenizer.json"))
 }
 
-// questions returns the tasks of a unit in its categories and modes.
+// questions returns the questions of a unit in all its categories and modes.
 func (t *texts) questions(p *Plan, m *Model, unit int) ([]*question, error) {
 	v := t.vocabularies[m.Name]
 	if t.tasks != nil {
@@ -229,9 +226,9 @@ func (t *texts) questions(p *Plan, m *Model, unit int) ([]*question, error) {
 	return list, nil
 }
 
-// ofFile returns a task of a file in all modes. Its answer has as many steps as it may have
-// tokens, so that every method is held to the budget over the same course; what comes after a
-// token that ends a text is not part of it.
+// ofFile returns the questions of a task of a file, one for each mode. The answer always has
+// MaxTokens steps, so that every method keeps the budget over the same number of steps. Tokens
+// after an end-of-text token are not scored.
 func (t *texts) ofFile(p *Plan, m *Model, v *prompt.Vocabulary, one *longbench.Prompt) ([]*question, error) {
 	context, asked, err := v.LongBench(one, t.templates, p.Length)
 	if err != nil {
@@ -245,7 +242,7 @@ func (t *texts) ofFile(p *Plan, m *Model, v *prompt.Vocabulary, one *longbench.P
 	return p.ask(m, uint64(one.Line), made, free), nil
 }
 
-// ask returns a task in all modes.
+// ask returns the questions of a task, one for each mode.
 func (p *Plan) ask(m *Model, seed uint64, t *task.Task, free *freeAnswer) []*question {
 	var list []*question
 	r := newReading(m, seed, t)
@@ -257,14 +254,14 @@ func (p *Plan) ask(m *Model, seed uint64, t *task.Task, free *freeAnswer) []*que
 	return list
 }
 
-// freeAnswer scores an answer by its text, and not token by token.
+// freeAnswer scores an answer by its text instead of token by token.
 type freeAnswer struct {
 	prompt     *longbench.Prompt
 	vocabulary *prompt.Vocabulary
-	stop       []int // tokens that end a text
+	stop       []int // end-of-text tokens
 }
 
-// ends reports whether a token ends the answer.
+// ends reports whether a token ends the answer. It is false for a nil freeAnswer.
 func (f *freeAnswer) ends(token int32) bool { return f != nil && slices.Contains(f.stop, int(token)) }
 
 // score returns the answer up to the token that ends it, and the score of its text.
@@ -279,7 +276,7 @@ func (f *freeAnswer) score(answer []int32) ([]int32, float64, error) {
 	return answer, f.prompt.Score(text), nil
 }
 
-// questions returns the tasks of a unit in all categories and modes.
+// questions returns the questions of a unit in all its categories and modes.
 func (b *Bench) questions(unit int) ([]*question, error) {
 	u := b.Plan.unit(unit)
 	if b.texts != nil {
@@ -288,12 +285,12 @@ func (b *Bench) questions(unit int) ([]*question, error) {
 	return b.Plan.questions(b.models[u.model], u.options)
 }
 
-// knobsOf returns where the knobs stand for the questions of a unit. Texts have lengths of
-// their own, so that knobs are turned for each.
+// knobsOf returns the settings for the questions of a unit. Texts differ in length, so their
+// settings are searched for each unit.
 func (b *Bench) knobsOf(ctx context.Context, unit int, questions []*question) (*knobs, error) {
 	name := b.Plan.unit(unit).model
 	if b.texts == nil {
 		return b.knobs[name], nil
 	}
-	return b.Plan.turnKnobs(ctx, b.models[name], questions, map[knobKey]Knob{})
+	return b.Plan.findKnobs(ctx, b.models[name], questions, map[knobKey]Knob{})
 }

@@ -12,29 +12,29 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// Run is one generation: what was answered, and what it took.
+// Run is the result of one generation.
 type Run struct {
 	Row      string  `json:"method"`
 	Budget   Budget  `json:"budget"`
 	Mode     Mode    `json:"mode"`
 	Category string  `json:"category"`
-	Score    float64 `json:"score"`  // part of the answer's tokens that are right
-	Exact    bool    `json:"exact"`  // all are
-	Chance   float64 `json:"chance"` // that a guess without the context is exact
+	Score    float64 `json:"score"`  // fraction of the answer's tokens that are right; of a text, its metric
+	Exact    bool    `json:"exact"`  // Score is 1
+	Chance   float64 `json:"chance"` // probability that a guess without the context is exact
 	Answer   []int32 `json:"answer"` // the decoded tokens
 
-	// Divergence is the mean of the Kullback-Leibler divergence, in nats, of the next-token
-	// distribution from that of the full cache, D(full ‖ this), over the Compared decoded
-	// tokens before which both had said the same.
+	// Divergence is the Kullback-Leibler divergence of the next-token distribution from that of
+	// the full cache, D(full ‖ this) in nats: the mean over the Compared decoded tokens up to
+	// and including the first that differs from the full cache's.
 	Divergence float64 `json:"divergence"`
 	Compared   int     `json:"compared"`
 
-	Bytes float64 `json:"bytes"` // of the blocks held, mean over the steps, as a part of the full cache's
-	Peak  float64 `json:"peak"`  // the most at a step, as a part of the full cache's mean
-	Steps int     `json:"steps"` // tokens that were computed
+	Bytes float64 `json:"bytes"` // bytes of the blocks held, mean over the steps, as a fraction of the full cache's
+	Peak  float64 `json:"peak"`  // maximum over the steps, as a fraction of the full cache's mean
+	Steps int     `json:"steps"` // tokens computed after the prompt, a recomputed one included
 }
 
-// Result is what came out of one unit.
+// Result is the result of one unit.
 type Result struct {
 	Unit  int    `json:"unit"`
 	Model string `json:"model"`
@@ -42,30 +42,30 @@ type Result struct {
 	Runs  []Run  `json:"runs"`
 }
 
-// question is a task in one mode: a prompt that was read, and what follows.
+// question is a task in one mode: a prompt and the tokens that follow it.
 type question struct {
-	mode    Mode
-	task    *task.Task
-	reading *reading // of the context
-	entered *entered // the prompt with full attention
-	asked   []int    // tokens that are fed after the compression
-	shape   kv.Shape // of the model
-	length  int      // of the context, as it was asked for
-	digits  int      // of a grid's passkey
+	mode      Mode
+	task      *task.Task
+	reading   *reading   // of the context
+	prefilled *prefilled // the prompt, read with full attention
+	asked     []int      // tokens of the question that are fed after the compression
+	shape     kv.Shape   // of the model
+	length    int        // of the context, in the plan
+	digits    int        // of a grid's passkey
 
 	blockBytes int         // of a cache that keeps every KV
-	truth      [][]float32 // logits of the full cache before each decoded token
-	answer     []int32     // of the full cache
+	truth      [][]float32 // the full cache's logits for each decoded token
+	answer     []int32     // the full cache's answer
 	free       *freeAnswer // nil if the answer is scored token by token
 }
 
-// course returns what happens to a cache.
-func (q *question) course() course {
-	return course{prompt: q.entered.tokens, fed: len(q.asked) + len(q.task.Steps) - 1, again: len(q.asked) == 0}
+// request returns the lengths of the prompt and of what is fed after it.
+func (q *question) request() request {
+	return request{prompt: q.prefilled.tokens, fed: len(q.asked) + len(q.task.Steps) - 1, recompute: len(q.asked) == 0}
 }
 
-// questions returns the tasks of a context in all categories and modes. The context is read
-// when the first needs it.
+// questions returns the questions about a context in all categories and modes. The model reads
+// the context when the first question is asked.
 func (p *Plan) questions(m *Model, of task.Options) ([]*question, error) {
 	var list []*question
 	var shared *reading
@@ -95,7 +95,7 @@ func ints(tokens []int32) []int {
 	return out
 }
 
-// unit runs all of one unit. progress is called after each generation.
+// unit runs all generations of a unit. progress is called after each.
 func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*Result, error) {
 	u := b.Plan.unit(index)
 	m := b.models[u.model]
@@ -122,13 +122,13 @@ func (b *Bench) unit(ctx context.Context, index int, progress func(runs int)) (*
 			progress(1)
 		}
 		if q.mode == Aware {
-			q.entered.caches = nil // no other question has this prompt
+			q.prefilled.engines = nil // free them: no other question has this prompt
 		}
 	}
 	return result, nil
 }
 
-// run asks the question through a cache of the reference engine.
+// run asks the question through a cache of the reference engine and scores the answer.
 func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Run, error) {
 	d := &decoding{question: q, reference: k.Row == Full}
 	steps, err := q.decode(ctx, k.Setting, stepper, d.next)
@@ -150,7 +150,7 @@ func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Ru
 	} else if d.compared > 0 {
 		run.Divergence = d.divergence / float64(d.compared)
 	}
-	dropped := 0 // from the prompt, which a full cache would hold
+	dropped := 0 // tokens dropped before prefill, which the full cache would hold
 	if k.Setting.Kept > 0 {
 		dropped = len(q.task.Context) - k.Setting.Kept
 	}
@@ -167,25 +167,26 @@ func (q *question) run(ctx context.Context, k Knob, stepper *llama.Stepper) (*Ru
 	return run, nil
 }
 
-// decode reads the prompt as a setting has it, asks, and decodes: see [live.Sequence.Run].
-func (q *question) decode(ctx context.Context, s *Setting, stepper *llama.Stepper, next func([]float32) (int, bool)) ([]held, error) {
-	if s.other != nil {
-		return s.other.run(ctx, q, next)
+// decode puts the prompt into a cache of the setting, feeds the question and decodes the answer:
+// see [live.Sequence.Run]. It returns the memory in use after each step.
+func (q *question) decode(ctx context.Context, s *Setting, stepper *llama.Stepper, next func([]float32) (int, bool)) ([]stepUsage, error) {
+	if s.linear != nil {
+		return s.linear.run(ctx, q, next)
 	}
 	began, err := q.begin(ctx, s, stepper)
 	if err != nil {
 		return nil, err
 	}
 	steps, err := began.Run(ctx, q.asked, next)
-	all := make([]held, len(steps))
+	all := make([]stepUsage, len(steps))
 	for i, step := range steps {
-		all[i] = held{step.Tokens, float64(s.Config.BlockBytes()) * float64(step.Usage.Allocated)}
+		all[i] = stepUsage{step.Tokens, float64(s.Config.BlockBytes()) * float64(step.Usage.Allocated)}
 	}
 	return all, err
 }
 
-// begin returns a sequence whose prompt is in a cache of the reference engine, as the setting
-// has it read.
+// begin returns a sequence whose prompt is in a cache of the reference engine: streamed through
+// it, or read with full attention.
 func (q *question) begin(ctx context.Context, s *Setting, stepper *llama.Stepper) (*live.Sequence, error) {
 	if s.Streamed {
 		began, err := q.reading.stream(ctx, s.Config, stepper)
@@ -207,27 +208,30 @@ func (q *question) begin(ctx context.Context, s *Setting, stepper *llama.Stepper
 	return live.Resume(live.Reference(engine), sequence, e.prompt, stepper), nil
 }
 
-// prompt returns the prompt that a setting has read with full attention.
-func (q *question) prompt(s *Setting) *entered {
+// prompt returns the prompt of a setting that is read with full attention, shortened if the
+// setting says so.
+func (q *question) prompt(s *Setting) *prefilled {
 	if s.Kept > 0 {
-		return q.shorter(shortened{s.by, s.Kept})
+		return q.shorter(shortened{s.drop, s.Kept})
 	}
-	return q.entered
+	return q.prefilled
 }
 
-// decoding goes through the steps of a task.
+// decoding is the state of decoding an answer.
 type decoding struct {
 	*question
-	reference bool // of the full cache: its logits are kept
+	reference bool // this is the full cache: keep its logits
 
 	step       int
 	answer     []int32
 	logits     [][]float32
 	divergence float64
 	compared   int
-	apart      bool // it has said something else than the full cache
+	diverged   bool // a decoded token differs from the full cache's, or ends the text
 }
 
+// next takes the logits for the next token. It returns the token to feed, and whether more
+// follow.
 func (d *decoding) next(logits []float32) (int, bool) {
 	step := d.task.Steps[d.step]
 	d.step++
@@ -241,10 +245,10 @@ func (d *decoding) next(logits []float32) (int, bool) {
 	switch {
 	case d.reference:
 		d.logits = append(d.logits, append([]float32(nil), logits...))
-	case !d.apart && at < len(d.truth):
+	case !d.diverged && at < len(d.truth):
 		d.divergence += divergence(d.truth[at], logits)
 		d.compared++
-		d.apart = d.question.answer[at] != int32(token) || d.free.ends(int32(token))
+		d.diverged = d.question.answer[at] != int32(token) || d.free.ends(int32(token))
 	}
 	return token, more
 }
@@ -257,7 +261,7 @@ func divergence(p, q []float32) float64 {
 		x, y := float64(p[i])-logP, float64(q[i])-logQ
 		sum += float64(math.Exp(x) * (x - y))
 	}
-	return max(0, sum) // which rounding may take below
+	return max(0, sum) // rounding may give a small negative number
 }
 
 // logSum returns log Σ exp x.

@@ -9,30 +9,30 @@ import (
 	"kvcompress/kv"
 )
 
-// Ada-SnapKV (Feng et al., arXiv 2407.11550; FFY0/AdaKV@efe4e2e): SnapKV whose budget of a
-// layer, H times base = max_cache_tokens − window, is spread over the layer's heads. Head h
-// has n_h of the layer's H·base largest scores, and keeps
+// Ada-SnapKV (Feng et al., arXiv 2407.11550; FFY0/AdaKV@efe4e2e): SnapKV with a budget for each layer, H·base
+// where base = max_cache_tokens − window, which is divided among the layer's heads by their scores. If n_h of
+// the layer's H·base largest scores are in head h, the head keeps its
 //
 //	b_h = round(n_h·(1−α) + ⌊base·α⌋)
 //
-// of its own largest, so that none keeps less than about the part α, the floor, of base.
+// largest. α is the option floor: no head keeps less than about α·base.
 type adaSnapKV struct {
-	cfg     *Config
-	watched *Observation
-	opt     *adaSnapKVOptions
+	cfg         *Config
+	observation *Observation
+	opt         *adaSnapKVOptions
 }
 
 type adaSnapKVOptions struct {
-	Window    int     `json:"window" help:"the prompt's last tokens, which are kept and whose queries are watched"`
+	Window    int     `json:"window" help:"number of the prompt's last tokens: they are kept, and their queries are observed"`
 	Kernel    int     `json:"kernel" help:"width of the pooling over tokens, odd"`
-	Pooling   string  `json:"pooling" help:"avg or max"`
-	Group     string  `json:"group" help:"of the query heads of a KV head: sum, mean or max"`
-	Order     string  `json:"order" help:"the group's reduction comes before or after pooling"`
-	Floor     float64 `json:"floor" help:"part of its even share that every head keeps, 0 to 1"`
-	Normalize bool    `json:"normalize" help:"between heads, scores count times the part that the head's largest have of their sum"`
-	Exact     bool    `json:"exact" help:"a layer's heads keep exactly their budget together; as published, rounding loses some"`
-	Pyramid   bool    `json:"pyramid" help:"budgets fall from layer to layer, as in pyramidkv, but for prompts of any length"`
-	Beta      int     `json:"beta" help:"of pyramid"`
+	Pooling   string  `json:"pooling" help:"pooling over tokens: avg or max"`
+	Group     string  `json:"group" help:"reduction over the query heads of a KV head: sum, mean or max"`
+	Order     string  `json:"order" help:"before or after: reduce over the query heads before or after pooling"`
+	Floor     float64 `json:"floor" help:"fraction of its even share that every head keeps at least, 0 to 1"`
+	Normalize bool    `json:"normalize" help:"to compare scores of different heads, multiply a head's by the sum of its largest over the sum of all"`
+	Exact     bool    `json:"exact" help:"a layer's heads together keep exactly their budget; the published rounding loses some KVs"`
+	Pyramid   bool    `json:"pyramid" help:"budgets decrease from layer to layer, as in pyramidkv, for prompts of any length"`
+	Beta      int     `json:"beta" help:"with pyramid: the last layer keeps about 1/beta of the mean before the window"`
 }
 
 func adaSnapKVEntry() Entry {
@@ -40,13 +40,13 @@ func adaSnapKVEntry() Entry {
 		Name:        "ada-snapkv",
 		Paper:       "Ada-KV (Feng et al., arXiv 2407.11550)",
 		Watches:     "the prompt's last window queries: P, averaged, pooled, reduced over the group",
-		Does:        "drops the KVs before the window that receive least",
-		From:        "over the heads of a layer, each with a floor",
+		Does:        "drops the KVs before the window that receive the least attention",
+		From:        "a layer's heads together, with a floor for each",
 		When:        "once after the prompt",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "2·D·b + 8 (score and position)",
 		CacheTokens: "KVs that a head keeps of a prompt on average over a layer's heads, the window included",
-		Rate:        "part kept of a prompt's KVs, the window included and at least that",
+		Rate:        "fraction of a prompt's KVs to keep, window included, and at least the window",
 		HeldAgainst: "FFY0/AdaKV@efe4e2e",
 		Defaults: func() any {
 			return &adaSnapKVOptions{Window: 32, Kernel: 7, Pooling: "max", Group: "mean", Order: "before", Floor: 0.2, Beta: 20}
@@ -77,12 +77,11 @@ func adaSnapKVEntry() Entry {
 
 func (m adaSnapKV) Name() string          { return "ada-snapkv" }
 func (m adaSnapKV) Columns() []kv.Column  { return scoreColumn() }
-func (m adaSnapKV) Observe() *Observation { return m.watched }
+func (m adaSnapKV) Observe() *Observation { return m.observation }
 
-// Rank has a quota for each layer, which says how many of the layer's largest scores each
-// head has; Refine makes the heads' budgets of it. As published, rounding loses KVs of a
-// prompt that is just as long as the capacity, too. A layer whose budget is more than the
-// prompt keeps all.
+// Rank has one quota for each layer, from which follows n_h of each head; Refine turns the n_h into quotas of
+// the heads. As in the published code, rounding may evict KVs even if the prompt is exactly as long as the
+// capacity. A layer with a budget larger than the prompt keeps everything.
 func (m adaSnapKV) Rank(c Counts) Ranking {
 	w, heads := m.opt.Window, m.cfg.Shape.KVHeads
 	r := Ranking{Unit: 1, Window: w}
@@ -123,13 +122,12 @@ func (m adaSnapKV) Rank(c Counts) Ranking {
 	return r
 }
 
-// keep returns how many of past KVs each head of a layer keeps, of which the layer's
-// quota takes lost: b_h of the published code, whose arithmetic is binary32 here, and
-// rounded half to even.
+// keep returns b_h for each head of a layer: of past KVs before the window, head h loses lost[h] by the
+// layer's quota, so n_h = past − lost[h]. The arithmetic is binary32, rounded half to even, as in the
+// published code.
 //
-// With exact, the real numbers x_h = n_h·(1−α) + base·α, in binary64, are rounded down,
-// and what is missing of H·base is given one by one to the heads with the largest
-// remainder, the earlier head first.
+// With exact, x_h = n_h·(1−α) + base·α is computed in binary64 and rounded down. The KVs that are then
+// missing from H·base go one each to the heads with the largest remainders, ties to the lower head.
 func (m adaSnapKV) keep(past, base int, lost []int) []int {
 	alpha := m.opt.Floor
 	kept := make([]int, len(lost))
@@ -162,7 +160,7 @@ func (m adaSnapKV) keep(past, base int, lost []int) []int {
 
 func (m adaSnapKV) Asks(c Counts) int { return m.Rank(c).Asks() }
 
-// Quiet is for good: the method acts once, after the prompt.
+// Quiet returns math.MaxInt: the method compresses once, after the prompt.
 func (m adaSnapKV) Quiet(Counts) int { return math.MaxInt }
 func (m adaSnapKV) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
 func (m adaSnapKV) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }

@@ -2,7 +2,7 @@ package ref
 
 import "fmt"
 
-// needs returns an error if max_cache_tokens is below the least that a method can do with.
+// needs returns an error if max_cache_tokens is below the least that the method needs.
 func (c *Compression) needs(least int, method, why string) error {
 	if c.MaxCacheTokens > 0 && c.MaxCacheTokens < least {
 		return fmt.Errorf("method %s: max_cache_tokens is %d, want at least %d: %s", method, c.MaxCacheTokens, least, why)
@@ -10,8 +10,7 @@ func (c *Compression) needs(least int, method, why string) error {
 	return nil
 }
 
-// overflow asks every head for the KVs that it holds beyond what it may hold, one quota
-// for each head.
+// overflow returns a quota for each head: the KVs that it holds beyond its capacity.
 func overflow(heads []int, capacity func(head int) int) []Quota {
 	quotas := make([]Quota, len(heads))
 	for i, n := range heads {

@@ -14,17 +14,17 @@ import (
 	"kvcompress/trace"
 )
 
-// Config is everything that decides what the pipeline does with a trace.
+// Config is a complete configuration of the pipeline: the cache, the method and the method's options.
 type Config struct {
 	kv.Config
-	Rope        *trace.Rope `json:"-"`                // that queries and keys carry, as the trace states it; nil if it does not
-	Method      string      `json:"method,omitempty"` // its name; "" is KVCompress
-	Set         Settings    `json:"set,omitempty"`    // its own options, where it is not KVCompress
+	Rope        *trace.Rope `json:"-"`                // rotary embedding of queries and keys, from trace.json; nil if it states none
+	Method      string      `json:"method,omitempty"` // name; "" is KVCompress
+	Set         Settings    `json:"set,omitempty"`    // the method's own options; empty for KVCompress
 	Metric      Metric      `json:"metric,omitzero"`  // of KVCompress
 	Compression Compression `json:"compression"`
 }
 
-// Norm says what a KV gains from an attention weight P.
+// Norm says what an attention weight P adds to a KV's metric.
 type Norm string
 
 // The norms of the paper, §4.
@@ -33,12 +33,12 @@ const (
 	L1 Norm = "L1" // P, the attention itself
 )
 
-// Reduction says how a KV's gains over many queries become one number.
+// Reduction says how a KV's metric combines many queries.
 type Reduction string
 
 // The reductions of the metric over queries.
 const (
-	Sum Reduction = "sum" // of all gains so far
+	Sum Reduction = "sum" // the sum over all queries so far
 	Avg Reduction = "avg" // the sum divided by the number of queries after the KV
 )
 
@@ -47,17 +47,16 @@ type Metric struct {
 	Norm      Norm      `json:"norm"`
 	Reduction Reduction `json:"reduction"`
 	MaxPool   int       `json:"max_pool"` // width of the max-pool over the prompt's metrics; 0 for none
-	Window    int       `json:"window"`   // last queries of the prompt that are observed
-	Buffer    int       `json:"buffer"`   // a query counts only for keys at least this many positions back
+	Window    int       `json:"window"`   // number of the prompt's last queries that are observed
+	Buffer    int       `json:"buffer"`   // a query counts only for keys at least this many positions before it
 
-	// Chunk is how many of the window's queries are max-pooled together, and with Avg scaled
-	// together, before the chunks are added up: 0 is all of them
-	// (prefill_metric_collection_block_size of IsaacRe/vllm-kvcompress, there 4,096).
+	// Chunk is the number of the window's queries that are max-pooled together, and with Avg scaled together,
+	// before the chunks are summed; 0 is the whole window (prefill_metric_collection_block_size of
+	// IsaacRe/vllm-kvcompress, 4,096 there).
 	Chunk int `json:"chunk,omitempty"`
 
-	// PrefillOnly has decode steps add nothing: a prompt's KVs keep their first metric, and
-	// those of generated tokens stay at 0 (record_decoding_metrics of
-	// IsaacRe/vllm-kvcompress, turned off).
+	// PrefillOnly means that decode steps add nothing: a prompt's KVs keep their first metric, and those of
+	// generated tokens stay at 0 (record_decoding_metrics of IsaacRe/vllm-kvcompress, turned off).
 	PrefillOnly bool `json:"prefill_only,omitempty"`
 }
 
@@ -66,32 +65,32 @@ type Metric struct {
 type Compression struct {
 	// How much: at most one of the two.
 	MaxCacheTokens int     `json:"max_cache_tokens,omitempty"` // C: keep about C KVs per head on average
-	Rate           float64 `json:"rate,omitempty"`             // r in (0,1]: keep this part of what is compressible
+	Rate           float64 `json:"rate,omitempty"`             // r in (0,1]: keep this fraction of the KVs before the protected window
 
-	// Never evicted.
+	// Never evicted:
 	ProtectedWindow int `json:"protected_window"` // the newest tokens
 	Sinks           int `json:"sinks"`            // the oldest tokens
 
-	// From where.
-	EvenLayers    bool      `json:"even_layers,omitempty"`    // as many blocks from every layer
-	ControlLayers []int     `json:"control_layers,omitempty"` // with EvenLayers: layers that lose nothing
-	Uniform       bool      `json:"uniform,omitempty"`        // as many blocks from every head
+	// From which heads:
+	EvenLayers    bool      `json:"even_layers,omitempty"`    // the same number of blocks from every layer
+	ControlLayers []int     `json:"control_layers,omitempty"` // with EvenLayers: layers that are not compressed
+	Uniform       bool      `json:"uniform,omitempty"`        // the same number of blocks from every head
 	Random        bool      `json:"random,omitempty"`         // costs are a seeded hash: the baseline
 	Seed          uint64    `json:"seed,omitempty"`           // of Random
 	HeadBias      *HeadBias `json:"head_bias,omitempty"`
 	BiasWeight    float32   `json:"bias_weight,omitempty"`
 }
 
-// HeadBias is added to the cost of every KV, by layer, head and the bin that
-// its position falls into: the last bin that starts at or before it.
+// HeadBias is added to the cost of every KV, by layer, head and position. A position belongs to the last bin
+// that starts at or before it.
 type HeadBias struct {
 	Bins []int32       `json:"bins"` // ascending starts of the bins, the first 0
 	Bias [][][]float32 `json:"bias"` // [L][H][len(Bins)]
 }
 
-// Default returns the options of the published experiments: block size 16, f16,
-// squared attention of the last 32 queries, max-pooled over 7 tokens, a
-// protected window of 32, and no compression until a rate or limit is set.
+// Default returns the options of the published experiments: block size 16, f16, squared attention of the last
+// 32 queries, max-pooling over 7 tokens, and a protected window of 32 tokens. There is no compression until
+// MaxCacheTokens or Rate is set.
 func Default() Config {
 	return Config{
 		Config:      kv.Config{BlockSize: 16, DType: dtype.F16},
@@ -126,18 +125,18 @@ func (c *Config) Validate() error {
 
 func (c *Config) methodName() string { return cmp.Or(c.Method, KVCompress) }
 
-// Compresses reports whether the configuration compresses at all: KV-Compress where it
-// has something to compress to, any other method always.
+// Compresses reports whether the configuration compresses at all. Every method does, but KV-Compress only
+// with MaxCacheTokens or Rate.
 func (c *Config) Compresses() bool {
 	return c.methodName() != KVCompress || c.Compression.Enabled()
 }
 
-// CountsBlocks reports whether the configuration's method counts what it asks for in
-// blocks; the others count KVs.
+// CountsBlocks reports whether the method counts evictions in blocks. Only KV-Compress does; the others count
+// KVs.
 func (c *Config) CountsBlocks() bool { return c.methodName() == KVCompress }
 
-// UseMethod makes a method the configuration's. The options of the one before are
-// dropped, but for MaxCacheTokens and Rate, and those of KV-Compress are its defaults.
+// UseMethod changes the method. It keeps MaxCacheTokens and Rate, and resets all other options to the
+// defaults of the new method.
 func (c *Config) UseMethod(name string) {
 	if name == KVCompress {
 		name = ""
@@ -154,24 +153,24 @@ func (c *Config) UseMethod(name string) {
 	}
 }
 
-// foreign returns an error if options of KV-Compress are set, and the method is another.
+// foreign returns an error if options of KV-Compress are set for another method, or the reverse.
 func (c *Config) foreign() error {
 	if c.methodName() == KVCompress {
 		if len(c.Set) > 0 {
-			return fmt.Errorf("config: set: %s has none of its own: its options are metric and compression", KVCompress)
+			return fmt.Errorf("config: set: %s takes no options here: its options are metric and compression", KVCompress)
 		}
 		return nil
 	}
 	own := c.Compression
 	own.MaxCacheTokens, own.Rate = 0, 0
 	if c.Metric != (Metric{}) || !reflect.DeepEqual(own, Compression{}) {
-		return fmt.Errorf("config: metric, and compression but for max_cache_tokens and rate, are options of %s: those of %s stand in set", KVCompress, c.Method)
+		return fmt.Errorf("config: metric and compression (except max_cache_tokens and rate) are options of %s: give those of %s in set", KVCompress, c.Method)
 	}
 	return nil
 }
 
-// NewMethod returns the configuration's method. The error says which names there are,
-// what is wrong with the method's options, or why it cannot run on the shape.
+// NewMethod returns the configuration's method. The error lists the known names, or says what is wrong with
+// the method's options, or why it cannot run with the model's shape.
 func (c *Config) NewMethod() (Method, error) {
 	e, err := FindMethod(c.methodName())
 	if err != nil {
@@ -185,9 +184,9 @@ func (c *Config) NewMethod() (Method, error) {
 	return e.New(c)
 }
 
-// CacheShape returns the shape of the configuration's cache of a model: the model's, or
-// for a method that repeats K and V one of H·G KV heads and group 1. Query head g of KV
-// head h is then head h·G + g, and [trace.Repeat] gives its keys and values.
+// CacheShape returns the shape of the cache for a model. It is the model's shape, except for a method that
+// repeats K and V for every query head: its cache has H·G KV heads of group 1, where query head g of KV head
+// h is head h·G + g. [trace.Repeat] repeats the keys and values.
 func (c *Config) CacheShape(model kv.Shape) kv.Shape {
 	if e, err := FindMethod(c.methodName()); err == nil && e.Repeats {
 		model.KVHeads, model.Group = model.QueryHeads(), 1
@@ -195,8 +194,8 @@ func (c *Config) CacheShape(model kv.Shape) kv.Shape {
 	return model
 }
 
-// Columns returns what the configuration's method keeps of every KV, nil if it has
-// none: see [Config.Validate].
+// Columns returns the columns that the method stores for every KV; nil if it stores none, or if the
+// configuration is invalid: see [Config.Validate].
 func (c *Config) Columns() []kv.Column {
 	m, err := c.NewMethod()
 	if err != nil {
@@ -205,8 +204,7 @@ func (c *Config) Columns() []kv.Column {
 	return m.Columns()
 }
 
-// Window returns how many of a prompt's last queries the configuration's method
-// watches.
+// Window returns how many of a prompt's last queries the method observes.
 func (c *Config) Window() int {
 	m, err := c.NewMethod()
 	if err != nil {
@@ -218,18 +216,16 @@ func (c *Config) Window() int {
 	return 0
 }
 
-// BlockBytes returns the bytes of a block's state: K, V, position and columns of each
-// slot, and the owner.
+// BlockBytes returns the bytes of one block: K, V, position and columns of each slot, and the block's owner.
 func (c *Config) BlockBytes() int { return c.Config.BlockBytes(c.Columns()) }
 
-// MoveBytes returns the bytes that one KV's move reads, and writes: K, V, position and
-// columns.
+// MoveBytes returns the bytes read, and also written, when one KV moves: K, V, position and columns.
 func (c *Config) MoveBytes() int { return c.SlotBytes(c.Columns()) }
 
-// MetadataBytes returns what is kept beside K and V for the given number of blocks: for
-// KV-Compress what its published implementation keeps, 21 bytes for each block and
-// 12 + 8·G for each of its slots (IsaacRe/vllm-kvcompress); for the other methods each
-// block's owner and each slot's position and columns.
+// MetadataBytes returns the bytes stored beside K and V for the given number of blocks. For KV-Compress these
+// are the published implementation's: 21 bytes for each block and 12 + 8·G for each slot
+// (IsaacRe/vllm-kvcompress). For other methods they are each block's owner and each slot's position and
+// columns.
 func (c *Config) MetadataBytes(blocks int) int64 {
 	if c.methodName() != KVCompress {
 		return int64(blocks) * int64(c.BlockBytes()-c.PageBytes())
@@ -291,11 +287,11 @@ func (c *Compression) validate(s kv.Shape) (errs []error) {
 		bad("even_layers and uniform exclude each other")
 	}
 	if len(c.ControlLayers) > 0 && !c.EvenLayers {
-		bad("control_layers are exempt from even_layers, which is off")
+		bad("control_layers needs even_layers")
 	}
 	for i, l := range c.ControlLayers {
 		if l < 0 || l >= s.Layers || slices.Contains(c.ControlLayers[:i], l) {
-			bad("control_layers: %d is not one of the layers 0 to %d, named once", l, s.Layers-1)
+			bad("control_layers: %d is out of range 0 to %d, or listed twice", l, s.Layers-1)
 			break
 		}
 	}

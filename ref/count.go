@@ -2,20 +2,19 @@ package ref
 
 import "math"
 
-// A Quota is a number of units to be evicted from a run of consecutive heads, in
-// (layer, head) order. A decision has one quota for the whole sequence, or one for
-// each layer (even layers), or one for each head (uniform).
+// A Quota is a number of units to evict from consecutive heads, in (layer, head) order. A decision has one
+// quota for the whole sequence, one for each layer (even layers), or one for each head (uniform).
 type Quota struct {
 	First, Heads int // heads First to First+Heads-1 of the sequence's L·H
-	Units        int // [Ranking.Unit] KVs each: blocks, or KVs
+	Units        int // of [Ranking.Unit] KVs each
 }
 
-// Count is stage 1 of compression: E, the number of blocks that a sequence of
-// length tokens, which now holds kvs KVs in blocks blocks, has to lose.
+// Count is stage 1 of compression. It returns E, the number of blocks to evict from a sequence of length
+// tokens that now holds kvs KVs in blocks blocks.
 //
-// By max_cache_tokens C, rounded up to whole blocks, it keeps ⌈C·L·H/B⌉ blocks.
-// By rate r, with w the protected window rounded up to whole blocks, it keeps
-// ⌈(length−w)·L·H·r⌉ + w·L·H KVs. Even layers round E down to a multiple of L.
+// With max_cache_tokens C, rounded up to whole blocks, the sequence keeps ⌈C·L·H/B⌉ blocks. With rate r, and
+// w the protected window rounded up to whole blocks, it keeps ⌈(length−w)·L·H·r⌉ + w·L·H KVs. With even
+// layers, E is rounded down to a multiple of L.
 func (c *Config) Count(length, kvs, blocks int) int {
 	var e int
 	b, heads := c.BlockSize, c.Shape.Layers*c.Shape.KVHeads
@@ -41,9 +40,8 @@ func (c *Config) Count(length, kvs, blocks int) int {
 	return e
 }
 
-// Quotas spreads E blocks over the heads of a sequence, as even_layers,
-// control_layers and uniform have it. What cannot be spread evenly, and a control
-// layer's part, is not asked for.
+// Quotas divides E blocks among the heads of a sequence, by even_layers, control_layers and uniform. A
+// remainder that cannot be divided evenly, and the share of control layers, is not evicted.
 func (c *Config) Quotas(e int) []Quota {
 	layers, heads := c.Shape.Layers, c.Shape.KVHeads
 	opt := &c.Compression

@@ -9,18 +9,18 @@ import (
 	"kvcompress/internal/work"
 )
 
-// Decide returns what [Walk] returns, quicker: no sort ever spans two heads.
+// Decide returns the same decision as [Walk], faster: no sort spans more than one head.
 //
-//  1. Each head by itself sorts its candidates by (cost, logical index), with a
-//     radix sort. The candidate with which its j-th unit goes gives the unit's
-//     key, with Share times the head's; a head's keys ascend with j.
-//  2. A binary search over the bits of a key finds the E-th smallest key of the
-//     quota: the number of keys below a bound is a binary search in each head.
-//     Units whose keys are equal to it go in (layer, head, j) order.
-//  3. Each head loses the first c + (u−1)·Unit of its sorted candidates.
+//  1. Each head sorts its candidates by (cost, logical index) with a radix sort. The cost of the candidate
+//     that completes the j-th unit is the unit's key (with Share, multiplied by the head's share). A
+//     head's keys ascend with j.
+//  2. A binary search over the bits of a key finds the E-th smallest key of the quota. The number of keys
+//     below a bound is a binary search in each head. Units with equal keys are evicted in (layer, head, j)
+//     order.
+//  3. A head with u evicted units loses the first c + (u−1)·Unit of its sorted candidates.
 //
-// Scratch is 4 bytes for each KV of the sequence, in which the result lies, and
-// 16 for each KV of the head that a worker has in hand.
+// Scratch memory is 4 bytes for each KV of the sequence, which holds the result, and 16 for each KV of the
+// head that a worker is sorting.
 func Decide(p *Problem) Decision {
 	offsets := make([]int, len(p.Heads)+1)
 	for i := range p.Heads {
@@ -55,8 +55,8 @@ func Decide(p *Problem) Decision {
 	return d
 }
 
-// choose sets how many units each head of the quota loses and returns their
-// sum: the quota's number of smallest (key, layer, head, j), or all there are.
+// choose sets the number of units that each head of the quota loses, and returns their sum. It picks the
+// quota's number of smallest (key, layer, head, j), or all units if there are fewer.
 func (q *Quota) choose(keys [][]uint32, lost []HeadEviction) int {
 	mine := keys[q.First : q.First+q.Heads]
 	below := func(bound uint64) int { // keys < bound
@@ -79,7 +79,7 @@ func (q *Quota) choose(keys [][]uint32, lost []HeadEviction) int {
 	}
 	// The E-th smallest key is the smallest bound with at least E keys ≤ it.
 	threshold := uint64(sort.Search(beyond, func(bound int) bool { return below(uint64(bound)+1) >= q.Units }))
-	equal := q.Units - below(threshold) // how many units with a key equal to it go
+	equal := q.Units - below(threshold) // how many units with key == threshold are evicted
 	for i, k := range mine {
 		b := sort.Search(len(k), func(j int) bool { return uint64(k[j]) >= threshold })
 		for ; equal > 0 && b < len(k) && uint64(k[b]) == threshold; equal-- {
@@ -116,7 +116,7 @@ func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
 		first := b * p.BlockSize
 		slot := int(block) * p.BlockSize
 		rows := min(p.BlockSize, h.Len-first)
-		var scores []float32 // where a KV's score is one number
+		var scores []float32 // nil if a score is a sum of several numbers
 		if p.Key == ByScore && p.Width <= 1 {
 			scores = p.Scores[slot:][:rows]
 		}
@@ -142,7 +142,7 @@ func (s *sorter) sort(p *Problem, head int, order []int32) []uint32 {
 		return nil
 	}
 	var keys []uint32
-	most := min(len(s.pairs), max(0, h.Len-p.Keep)) // that the head may lose
+	most := min(len(s.pairs), max(0, h.Len-p.Keep)) // the most that the head may lose
 	if c := p.lastUnit(head); most >= c {
 		keys = make([]uint32, 1+(most-c)/p.Unit)
 		for j := range keys {
@@ -176,7 +176,7 @@ func (s *sorter) radix() {
 		counts := &s.counts[pass]
 		shift := pass * radixBits
 		if len(s.pairs) > 0 && int(counts[s.pairs[0].key>>shift&mask]) == len(s.pairs) {
-			continue // one digit only
+			continue // all keys have the same digit
 		}
 		next := uint32(0)
 		for i, n := range counts {
@@ -192,8 +192,7 @@ func (s *sorter) radix() {
 	}
 }
 
-// orderedBits maps a float32 that is neither NaN nor −0 to an integer of the
-// same order.
+// orderedBits maps a float32 that is neither NaN nor −0 to an integer, preserving order.
 func orderedBits(f float32) uint32 {
 	bits := math.Float32bits(f)
 	if bits>>31 == 1 {
@@ -210,8 +209,7 @@ func costOf(key uint32) float32 {
 	return math.Float32frombits(key &^ (1 << 31))
 }
 
-// sortLogical sorts distinct logical indices below n: a bit for each, then the
-// bits in order.
+// sortLogical sorts distinct logical indices below n with a bitmap.
 func sortLogical(kvs []int32, n int) {
 	marks := make([]uint64, ceilDiv(n, 64))
 	for _, kv := range kvs {

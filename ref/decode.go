@@ -5,34 +5,31 @@ import (
 	"kvcompress/ref/vec"
 )
 
-// tileRows is how many keys or values are decoded at a time: few enough that
-// they stay in the nearest cache until they are used.
+// tileRows is the number of keys or values decoded at a time, small enough for a tile to stay in the L1 cache
+// until it is used.
 const tileRows = 16
 
 // attention is the working memory of one head's paged attention.
 type attention struct {
-	tile    []float32 // [tileRows, D] keys or values as float32
-	weights []float32 // [G, context length] e_i
-	partial []float32 // [partitions, G, D] o_p
-	soft    []softmax // [G]
-	gained  []float32 // [context length] what a KV's metric gains
-	hidden  []bool    // [context length] KVs that the queries do not see; nil for none
-	rotary  *rotary   // turns keys by
-	turns   []int32   // [context length] positions; nil for none
-	stands  []float32 // by slot, the number of KVs that the entry stands for; nil: 1 of all
-	reader  kv.Reader // of segments that are not plain
+	tile       []float32 // [tileRows, D] keys or values as float32
+	weights    []float32 // [G, context length] e_i
+	partial    []float32 // [partitions, G, D] o_p
+	soft       []softmax // [G]
+	gained     []float32 // what this step adds to each KV's column
+	hidden     []bool    // KVs that queries do not read; nil for none
+	rotary     *rotary   // rotates keys by turns
+	turns      []int32   // [context length] positions to rotate by; nil for none
+	represents []float32 // by slot: the number of KVs that an entry represents; nil if always 1
+	reader     kv.Reader // for segments in quantized or merged pages
 }
 
-// attend computes paged decode attention of one KV head for its G queries: q
-// and out are [G, D]. It leaves in a the e_i and the factors, from which
-// record takes the attention weights.
+// attend computes paged decode attention of one KV head for its G queries; q and out are [G, D]. It leaves
+// e_i and the factors f_p in a, for record.
 //
 //	s_i = (q·k_i)·(1/√D)    out = Σ_p (Σ_{i in p} e_i·v_i) · f_p
 //
-// To the score of an entry that stands for w ≠ 1 KVs, ln w is added. The KVs are taken in
-// logical order, whatever segments they lie in, gathered block by block; the hidden ones have e_i = 0.
-//
-// Tiles are announced one ahead, so that memory is read while the last is used.
+// The score of an entry that represents w ≠ 1 KVs has ln w added. KVs are read in logical order, whichever
+// segment holds them; hidden KVs have e_i = 0. Each tile is prefetched while the one before it is used.
 func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int) {
 	d := c.Shape().HeadSize
 	a.tile = grow(a.tile, tileRows*d)
@@ -59,7 +56,7 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 			for i := range scores {
 				scores[i] = float32(scores[i] * scale)
 			}
-			if a.stands != nil {
+			if a.represents != nil {
 				a.weigh(c, h, scores, first)
 			}
 			if a.hidden == nil {
@@ -87,8 +84,8 @@ func (a *attention) attend(c *kv.Cache, h *kv.Head, q, out []float32, group int)
 	}
 }
 
-// gather reads the next keys or values of a head into the tile, from logical index first
-// to at most last, and returns them: [rows, D].
+// gather reads keys or values of a head into the tile, from logical index first up to but not including last,
+// at most tileRows of them. It returns [rows, D].
 func (a *attention) gather(c *kv.Cache, h *kv.Head, part kv.Part, first, last int) []float32 {
 	cfg := c.Config()
 	d, size := cfg.Shape.HeadSize, cfg.BlockSize
@@ -113,7 +110,7 @@ func (a *attention) gather(c *kv.Cache, h *kv.Head, part kv.Part, first, last in
 	return a.tile[:rows*d]
 }
 
-// turn turns the keys of a tile, [rows, D], that begins at logical index first.
+// turn rotates the keys of a tile, [rows, D], which begins at logical index first.
 func (a *attention) turn(rows []float32, first, d int) {
 	if a.turns == nil {
 		return
@@ -125,8 +122,8 @@ func (a *attention) turn(rows []float32, first, d int) {
 	}
 }
 
-// expect announces the tile that begins at logical index first: bytes gives those of n
-// consecutive slots.
+// expect prefetches the tile that begins at logical index first. bytes returns the storage of n consecutive
+// slots.
 func (a *attention) expect(c *kv.Cache, h *kv.Head, bytes func(slot, n int) []byte, first int) {
 	size := c.Config().BlockSize
 	for i := first; i < min(first+tileRows, h.Len); {
@@ -136,9 +133,8 @@ func (a *attention) expect(c *kv.Cache, h *kv.Head, bytes func(slot, n int) []by
 	}
 }
 
-// record adds to the column of every KV what the G queries at position t gave it:
-// Σ_g P² (or P), for the KVs at least buffer positions back; with GroupEach, to each of
-// its G numbers that query head's.
+// record adds to each KV's column what the G queries at position t give it: Σ_g P² (or P), for KVs at least
+// Buffer positions before t. With GroupEach each query head adds to its own number.
 func (a *attention) record(c *kv.Cache, h *kv.Head, o *Observation, t, group int) {
 	n := h.Len
 	a.gained = grow(a.gained, n)
@@ -157,7 +153,7 @@ func (a *attention) record(c *kv.Cache, h *kv.Head, o *Observation, t, group int
 	a.addTo(c, h, o, t, 1, 0)
 }
 
-// gain adds what the query of head g gave to every KV to gained.
+// gain adds to gained what query head g gives to every KV.
 func (a *attention) gain(norm Norm, g int) {
 	n := len(a.gained)
 	for p, factor := range a.soft[g].factor {
@@ -166,7 +162,7 @@ func (a *attention) gain(norm Norm, g int) {
 	}
 }
 
-// addTo adds gained to the number at of the width that the column has for each KV.
+// addTo adds gained to number at of each KV, of the column's width numbers.
 func (a *attention) addTo(c *kv.Cache, h *kv.Head, o *Observation, t, width, at int) {
 	n, size, column := h.Len, c.Config().BlockSize, c.Data[o.Column]
 	for b, block := range h.Table {

@@ -12,14 +12,13 @@ import (
 	"kvcompress/kv"
 )
 
-// attentionBench is one layer of Llama-3.1-8B's shape at decode, f16: 8
-// sequences of 4,096 KVs in each of 8 heads, 134 MB of keys and values in
-// shuffled blocks.
+// attentionBench is one layer of Llama-3.1-8B's shape during decode, f16: 8 sequences with 4,096 KVs in each
+// of 8 heads, 134 MB of keys and values in shuffled blocks.
 func attentionBench(b *testing.B, group int) (e *Engine, batch []kv.SeqID, q, out []float32, kvBytes int) {
 	cfg := Default()
 	cfg.Shape.Layers, cfg.Shape.KVHeads, cfg.Shape.Group, cfg.Shape.HeadSize = 1, 8, group, 128
 	const seqs, n = 8, 4096
-	cfg.Blocks = seqs*cfg.Shape.KVHeads*n/cfg.BlockSize + 128 // with some to quantize into
+	cfg.Blocks = seqs*cfg.Shape.KVHeads*n/cfg.BlockSize + 128 // some spare blocks to quantize into
 	e, err := NewEngine(cfg, nil, nil)
 	if err != nil {
 		b.Fatal(err)
@@ -50,15 +49,15 @@ func attentionBench(b *testing.B, group int) (e *Engine, batch []kv.SeqID, q, ou
 	return e, batch, q, make([]float32, len(q)), seqs * cfg.Shape.KVHeads * n * 2 * cfg.RowBytes()
 }
 
-// BenchmarkDecodeAttention attends and records metrics over f16 KVs at head size
-// 128. MB/s is of KV read; BenchmarkCopy copies as many bytes on as many cores.
+// BenchmarkDecodeAttention attends and records metrics over f16 KVs at head size 128. MB/s counts the KVs
+// read; BenchmarkCopy copies the same number of bytes on the same number of cores.
 func BenchmarkDecodeAttention(b *testing.B) {
 	for _, group := range []int{1, 4, 8} {
 		b.Run(fmt.Sprintf("G=%d", group), func(b *testing.B) {
 			e, batch, q, out, kvBytes := attentionBench(b, group)
 			b.SetBytes(int64(kvBytes))
 			b.ReportAllocs()
-			e.attendLayer(batch, 0, q, out) // the workers' memory grows once
+			e.attendLayer(batch, 0, q, out) // the workers' scratch memory grows once
 			for b.Loop() {
 				e.attendLayer(batch, 0, q, out)
 			}
@@ -66,10 +65,10 @@ func BenchmarkDecodeAttention(b *testing.B) {
 	}
 }
 
-// BenchmarkQuantizedAttention attends over f16 KVs, and over the same quantized as KIVI has them, in groups of 32 and
-// but for the newest 32, at head size 128: a layer with each in turn. GB/s is of the KVs in full precision, 512
-// bytes each, in the quickest round; x-f16 is the median of how many times as long a round took as that with f16. Another process on
-// the machine slows all three, so that the ratios say more.
+// BenchmarkQuantizedAttention attends over f16 KVs, and over the same KVs quantized as by KIVI, in groups of
+// 32 except for the newest 32, at head size 128, one layer of each in turn. GB/s counts the KVs in full
+// precision, 512 bytes each, in the fastest round. x-f16 is the median of the ratio of a round's time to that
+// of the f16 step in the same round; unlike GB/s it hardly changes when other processes slow the machine.
 func BenchmarkQuantizedAttention(b *testing.B) {
 	for _, group := range []int{1, 4} {
 		b.Run(fmt.Sprintf("G=%d", group), func(b *testing.B) {
@@ -78,12 +77,12 @@ func BenchmarkQuantizedAttention(b *testing.B) {
 			widths := []int{16, 4, 2}
 			for _, bits := range widths {
 				e, batch, q, out, kvBytes := attentionBench(b, group)
-				e.watched = nil // of any: metrics are of plain KVs
+				e.observation = nil // metrics need plain KVs
 				if bits < 16 {
 					quantizeAll(b, e, batch, bits)
 				}
 				attend, bytes = append(attend, func() { e.attendLayer(batch, 0, q, out) }), kvBytes
-				attend[len(attend)-1]() // the workers' memory grows once
+				attend[len(attend)-1]() // the workers' scratch memory grows once
 			}
 			took := make([][]float64, len(widths))
 			for b.Loop() {
@@ -129,8 +128,7 @@ func quantizeAll(b *testing.B, e *Engine, batch []kv.SeqID, bits int) {
 	}
 }
 
-// BenchmarkCopy is a plain copy of as many bytes as BenchmarkDecodeAttention
-// reads.
+// BenchmarkCopy copies as many bytes as BenchmarkDecodeAttention reads.
 func BenchmarkCopy(b *testing.B) {
 	_, _, _, _, kvBytes := attentionBench(b, 1)
 	from, dst := make([]byte, kvBytes), make([]byte, kvBytes)
@@ -144,8 +142,8 @@ func BenchmarkCopy(b *testing.B) {
 	}
 }
 
-// TestAttendPaged checks that the pages are only an arrangement: attention and
-// metrics have the same bits for every block size and order of the blocks.
+// TestAttendPaged checks that attention and metrics do not depend on paging: they have the same bits for
+// every block size and order of blocks.
 func TestAttendPaged(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 8))
 	const d, group, n = 24, 3, 300

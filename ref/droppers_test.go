@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestMethodsAsPublished holds the methods that need nothing but counts, positions or sums
-// of attention against models of them, and plants bugs that the models must notice.
+// TestMethodsAsPublished compares the methods that need only counts, positions or sums of attention with
+// models of them, and plants bugs that the comparison must find.
 func TestMethodsAsPublished(t *testing.T) {
 	oneMore := bendRank(func(c Counts, r *Ranking) {
 		for i := range r.Quotas {
@@ -24,9 +24,9 @@ func TestMethodsAsPublished(t *testing.T) {
 		{"one too few of the newest is protected", bendRank(func(_ Counts, r *Ranking) { r.Window-- })},
 		{"one too many is dropped", oneMore},
 		{"scores are averaged over the queries after the KV", bendRank(func(_ Counts, r *Ranking) { r.Average = true })},
-		{"decode steps are not watched", bendWatched(func(o *Observation) { o.Decode = false })},
-		{"P² instead of P", bendWatched(func(o *Observation) { o.Norm = L2 })},
-		{"a query does not count for its own key", bendWatched(func(o *Observation) { o.Buffer = 1 })},
+		{"decode steps are not observed", bendObservation(func(o *Observation) { o.Decode = false })},
+		{"P² instead of P", bendObservation(func(o *Observation) { o.Norm = L2 })},
+		{"a query does not count for its own key", bendObservation(func(o *Observation) { o.Buffer = 1 })},
 	}
 	h2o := func(*modelRun) modelRule {
 		return func(_, _ int, kvs []modelKV) (drop, hide []bool) {
@@ -150,8 +150,8 @@ func TestMethodsAsPublished(t *testing.T) {
 				{"flags overwrite scores", func(e *Engine) { e.masker = elsewhere{e.masker} }},
 				{"the published off-by-one", bendMask(func(m *h2oMask) { m.opt.Published = true })},
 				{"more heavy hitters, fewer of the newest", bendMask(func(m *h2oMask) { m.opt.Heavy = 0.75 })},
-				{"decode steps are not watched", bendWatched(func(o *Observation) { o.Decode = false })},
-				{"P² instead of P", bendWatched(func(o *Observation) { o.Norm = L2 })},
+				{"decode steps are not observed", bendObservation(func(o *Observation) { o.Decode = false })},
+				{"P² instead of P", bendObservation(func(o *Observation) { o.Norm = L2 })},
 			},
 		},
 		{
@@ -162,7 +162,7 @@ func TestMethodsAsPublished(t *testing.T) {
 						return nil, nil
 					}
 					again := slices.Clone(kvs)
-					again[len(kvs)-4].hidden = false // hidden last time for being the oldest of the newest
+					again[len(kvs)-4].hidden = false // hidden last time as the oldest of the recent KVs
 					hide = butHeaviest(again, 5, 3)
 					hide[len(kvs)-3] = true
 					return nil, hide
@@ -177,7 +177,7 @@ func TestMethodsAsPublished(t *testing.T) {
 	}
 }
 
-// bendMask plants a bug in h2o-mask.
+// bendMask changes h2o-mask, to plant a bug.
 func bendMask(bend func(*h2oMask)) func(*Engine) {
 	return func(e *Engine) {
 		m := e.method.(h2oMask)
@@ -206,13 +206,13 @@ func bendPlan(bend func(*Plan)) func(*Engine) {
 	return func(e *Engine) { e.method = bentPlan{e.method.(h2oMask), bend} }
 }
 
-// elsewhere keeps what is hidden in the column of the scores.
+// elsewhere is a Masker that stores which KVs are hidden in the column of the scores.
 type elsewhere struct{ Masker }
 
 func (elsewhere) Hidden() int { return 0 }
 
-// TestPublishedMaskHidesItself: with none kept for being new, the published code hides
-// the next token from its own query, and for good.
+// TestPublishedMaskHidesItself: if the budget has no recent KVs, the published code hides the next token from
+// its own query, and keeps it hidden.
 func TestPublishedMaskHidesItself(t *testing.T) {
 	for _, test := range []struct {
 		published, hides bool
@@ -228,7 +228,7 @@ func TestPublishedMaskHidesItself(t *testing.T) {
 			t.Errorf("published %t: a new KV is hidden: %t", test.published, got)
 		}
 		if masker.HidesNew(4, 4) {
-			t.Errorf("published %t: a new KV is hidden while nothing has to be", test.published)
+			t.Errorf("published %t: a new KV is hidden although nothing needs to be", test.published)
 		}
 	}
 }
@@ -251,20 +251,20 @@ func TestLowest(t *testing.T) {
 	}
 }
 
-// TestOptionsOfMethods: what a method cannot do with is an error that says what would do.
+// TestOptionsOfMethods: options that a method cannot use give an error that says what would work.
 func TestOptionsOfMethods(t *testing.T) {
 	for _, test := range []struct {
 		method   string
 		set      Settings
 		compress Compression
-		want     string // in the error; empty is none
+		want     string // substring of the error; empty for none
 	}{
 		{"streaming-llm", nil, Compression{MaxCacheTokens: 5}, ""},
 		{"streaming-llm", nil, Compression{MaxCacheTokens: 4}, "want at least 5: 4 sinks and 1 recent KV"},
 		{"streaming-llm", set("positions", `"cache"`), Compression{}, `state "rope" in trace.json`},
 		{"streaming-llm", set("positions", "true"), Compression{}, "positions"},
 		{"streaming-llm", set("sinks", "-1"), Compression{}, "sinks is -1"},
-		{"streaming-llm", set("sink", "4"), Compression{}, `no option "sink": it has sinks`},
+		{"streaming-llm", set("sink", "4"), Compression{}, `no option "sink": choose one of sinks`},
 		{"duo-attention", set("full", "[[0,1],[1,0]]"), Compression{}, ""},
 		{"duo-attention", nil, Compression{}, "--set map=FILE"},
 		{"duo-attention", set("full", `"none"`), Compression{}, ""},

@@ -9,13 +9,13 @@ import (
 
 // DuoAttentionOptions are the options of the method duo-attention.
 type DuoAttentionOptions struct {
-	Full   FullHeads `json:"full" help:"for each layer, a 1 for each KV head that keeps everything, a 0 for others, or none; --set map=FILE reads a map of kvc heads"`
+	Full   FullHeads `json:"full" help:"full heads: for each layer a list with 1 for each KV head that keeps everything and 0 for others; or the word none; --set map=FILE reads a map made by kvc heads"`
 	Sinks  int       `json:"sinks" help:"first tokens that a streaming head keeps (64 in the published deployment example)"`
-	Recent int       `json:"recent" help:"newest tokens that a streaming head keeps, where neither max_cache_tokens nor rate is given"`
+	Recent int       `json:"recent" help:"newest tokens that a streaming head keeps if neither max_cache_tokens nor rate is set"`
 }
 
-// duoAttention is DuoAttention (Xiao et al., arXiv 2410.10819), with any map of heads: a
-// full head keeps everything, a streaming head its sinks and its newest tokens.
+// duoAttention is DuoAttention (Xiao et al., arXiv 2410.10819) with any map of heads. A full head keeps
+// everything, a streaming head its sinks and its newest tokens.
 type duoAttention struct {
 	cfg  *Config
 	opt  DuoAttentionOptions
@@ -28,12 +28,12 @@ func duoAttentionEntry() Entry {
 		Paper:       "DuoAttention (Xiao et al., arXiv 2410.10819)",
 		Watches:     "nothing; which heads are full is decided once for a model",
 		Does:        "drops the middle of streaming heads: all but the first tokens (sinks) and the newest",
-		From:        "of the streaming heads alike; full heads keep all",
+		From:        "the same number from each streaming head; full heads keep everything",
 		When:        "whenever a streaming head holds more than its share",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "2·D·b + 4 (position)",
 		CacheTokens: "KVs that a streaming head keeps, sinks included; without it and rate, sinks + recent",
-		Rate:        "a streaming head keeps this part of the prompt, rounded down, and at least the sinks and 1",
+		Rate:        "a streaming head keeps this fraction of the prompt, rounded down, and at least the sinks and 1",
 		HeldAgainst: "mit-han-lab/duo-attention@fe93c31 (which heads are full)",
 		Defaults:    func() any { return &DuoAttentionOptions{Sinks: 128, Recent: 256} },
 	}
@@ -84,7 +84,7 @@ func (m duoAttention) recent(prompt int) int {
 
 func (m duoAttention) Asks(c Counts) int { return m.Rank(c).Asks() }
 
-// Quiet is until a streaming head holds more than its sinks and newest tokens.
+// Quiet returns how many tokens can enter before a streaming head exceeds its capacity.
 func (m duoAttention) Quiet(c Counts) int {
 	quiet := math.MaxInt
 	for head, n := range c.Heads {

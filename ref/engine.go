@@ -11,27 +11,26 @@ import (
 	"kvcompress/trace"
 )
 
-// Engine is the cache of a configuration, and what its method does with it. It is
-// driven by requests whose Q, K and V were recorded, with [Engine.Prefill] and
-// [Engine.Decode], or layer by layer by a model that runs, with [Engine.BeginPrompt]
-// and [Engine.BeginTokens].
+// Engine holds the cache of a configuration and compresses it with the method. Recorded requests drive it by
+// [Engine.Prefill] and [Engine.Decode]. A running model drives it layer by layer, by [Engine.BeginPrompt] and
+// [Engine.BeginTokens].
 type Engine struct {
 	cfg      Config
-	rules                       // of sequences without options of their own
-	own      map[kv.SeqID]rules // of the others
-	rotary   *rotary            // nil if keys are read where they are
+	rules                       // of sequences without their own options
+	own      map[kv.SeqID]rules // of sequences with their own options
+	rotary   *rotary            // nil if keys are read at their own positions
 	standIns StandIns
 	cache    *kv.Cache
 	inputs   *Inputs
-	observe  func(Event) // nil if nobody watches
+	observe  func(Event) // may be nil
 
 	outputs []float32
 	scratch []attention // one for each worker
 }
 
-// NewEngine returns an engine with an empty cache. open gives the tensors of a
-// sequence when it is first prefilled; the engine closes them when the sequence
-// is released. It is nil for an engine that is only driven layer by layer. observe, which may be nil, is called after every stage.
+// NewEngine returns an engine with an empty cache. open returns the tensors of a sequence when it is first
+// prefilled; the engine closes them when the sequence is released. open may be nil for an engine that is only
+// driven layer by layer. observe is called after every stage; it may be nil.
 func NewEngine(cfg Config, open func(kv.SeqID) (trace.Tensors, error), observe func(Event)) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -43,8 +42,8 @@ func NewEngine(cfg Config, open func(kv.SeqID) (trace.Tensors, error), observe f
 	return NewEngineOf(cfg, method, open, observe)
 }
 
-// NewEngineOf is [NewEngine] with a method that need not be in the table of methods. Of
-// the configuration it takes the cache's alone, and what rotation keys carry.
+// NewEngineOf is [NewEngine] with a method that need not be in the table of methods. It uses the
+// configuration's cache and Rope, and ignores the rest.
 func NewEngineOf(cfg Config, method Method, open func(kv.SeqID) (trace.Tensors, error), observe func(Event)) (*Engine, error) {
 	if err := errors.Join(cfg.Problems(method.Columns())...); err != nil {
 		return nil, err
@@ -71,7 +70,7 @@ func NewEngineOf(cfg Config, method Method, open func(kv.SeqID) (trace.Tensors, 
 		rotary:   turns,
 		standIns: standInsOf(method),
 		cache:    kv.NewCache(cfg.Config, method.Columns()),
-		inputs:   NewInputs(cfg, r.watched, open),
+		inputs:   NewInputs(cfg, r.observation, open),
 		observe:  observe,
 	}, nil
 }
@@ -79,15 +78,14 @@ func NewEngineOf(cfg Config, method Method, open func(kv.SeqID) (trace.Tensors, 
 // Config returns the engine's configuration.
 func (e *Engine) Config() Config { return e.cfg }
 
-// Cache returns the engine's cache, to be read.
+// Cache returns the engine's cache, for reading only.
 func (e *Engine) Cache() *kv.Cache { return e.cache }
 
 // Close closes the tensors of every sequence that is still in the cache.
 func (e *Engine) Close() error { return e.inputs.Close() }
 
-// Prefill enters the first n tokens of a recorded sequence: it allocates their blocks,
-// stores K and V, and fills the column that the method watches. It returns
-// *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
+// Prefill stores the first n tokens of a recorded sequence: it allocates their blocks, writes K and V, and
+// fills the observed column. If there are too few free blocks it returns *kv.ErrNoBlocks and changes nothing.
 func (e *Engine) Prefill(id kv.SeqID, n int) (err error) {
 	defer work.Recover(&err)
 	if err := e.inputs.Begin(id, n); err != nil {
@@ -108,8 +106,8 @@ func (e *Engine) Prefill(id kv.SeqID, n int) (err error) {
 	return nil
 }
 
-// Decode runs the next token of every recorded sequence of the batch: append, attend,
-// watch. It returns *kv.ErrNoBlocks, with nothing changed, if the blocks are not there.
+// Decode runs one decode step for every recorded sequence of the batch: append, attend, observe. If there are
+// too few free blocks it returns *kv.ErrNoBlocks and changes nothing.
 func (e *Engine) Decode(batch []kv.SeqID) (err error) {
 	defer work.Recover(&err)
 	positions := make([]int, len(batch))
@@ -160,14 +158,14 @@ func (e *Engine) Held(id kv.SeqID) int {
 	return 0
 }
 
-// Usage returns how the cache is filled.
+// Usage returns how full the cache is.
 func (e *Engine) Usage() kv.Usage { return e.cache.Usage() }
 
 // HeadUsage returns what each head holds.
 func (e *Engine) HeadUsage() kv.HeadUsage { return e.cache.HeadUsage() }
 
-// Count returns what compressing the sequence now would ask for, in the method's unit:
-// blocks or KVs. 0 is nothing to do.
+// Count returns what a compression of the sequence would ask for now, in the method's unit (blocks or KVs); 0
+// if there is nothing to compress.
 func (e *Engine) Count(id kv.SeqID) int {
 	s := e.cache.Sequence(id)
 	if s == nil {
@@ -181,16 +179,15 @@ type Compressed struct {
 	Asked     int // in the method's unit: blocks or KVs
 	Taken     int // blocks
 	Freed     int // blocks
-	Evicted   int // KVs whose slots came free
+	Evicted   int // KVs, evicted or folded into a stand-in
 	Hidden    int // KVs that are hidden until the next compression
-	Quantized int // keys and values, each counted by itself
-	Merged    int // likewise
+	Quantized int // keys plus values
+	Merged    int // keys plus values
 	Moved     int // KVs
 }
 
-// Compress has the method plan a compression of one sequence, and carries out the plan.
-// It returns *kv.ErrNoBlocks, with nothing changed, if the plan needs blocks that are
-// not there: see [Plan.Need].
+// Compress lets the method plan a compression of one sequence, and carries out the plan. If the plan needs
+// more blocks than are free (see [Plan.Need]), it returns *kv.ErrNoBlocks and changes nothing.
 func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	defer work.Recover(&err)
 	s := e.cache.Sequence(id)
@@ -198,7 +195,7 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 		return Compressed{}, fmt.Errorf("ref: compress: sequence %d is not in the cache", id)
 	}
 	method := e.rulesFor(id).method
-	if m, ok := method.(Merger); ok { // where lengths say how many blocks it takes, nothing is merged before they are there
+	if m, ok := method.(Merger); ok { // check free blocks before merging, where lengths determine how many it needs
 		if plan, known := plannedMerge(&e.cfg.Config, s, m); known {
 			if err := e.fits(&plan); err != nil {
 				return Compressed{}, err
@@ -242,7 +239,7 @@ func (e *Engine) Compress(id kv.SeqID) (_ Compressed, err error) {
 	return done, nil
 }
 
-// fits returns *kv.ErrNoBlocks if the blocks that a plan needs are not free.
+// fits returns *kv.ErrNoBlocks if too few blocks are free for the plan.
 func (e *Engine) fits(p *Plan) error {
 	next := 0
 	if p.Takes > 0 {
@@ -256,8 +253,7 @@ func (e *Engine) fits(p *Plan) error {
 	return nil
 }
 
-// Release frees everything that a sequence holds: it has finished, or is
-// preempted and will be prefilled anew.
+// Release frees all blocks of a sequence: it has finished, or it is preempted and will be prefilled again.
 func (e *Engine) Release(id kv.SeqID) error {
 	if err := e.cache.Remove(id); err != nil {
 		return err
@@ -268,9 +264,8 @@ func (e *Engine) Release(id kv.SeqID) error {
 	return err
 }
 
-// Restore makes the engine go on from a copy of the given cache, which must be of
-// the engine's configuration. The tensors of its sequences are opened if they are
-// not, and those of others closed. Options of their own are kept of its sequences alone.
+// Restore replaces the engine's cache by a copy of c, which must have the engine's configuration. It opens
+// the tensors of the sequences in c and closes those of all others. Sequences in c keep their own options.
 func (e *Engine) Restore(c *kv.Cache) error {
 	restored, err := c.Snapshot().Cache(e.cfg.Config, e.method.Columns())
 	if err != nil {
@@ -296,18 +291,18 @@ func (e *Engine) Restore(c *kv.Cache) error {
 	return e.inputs.Restore(restored.Sequences())
 }
 
-// ownPages returns an error if a head has keys or values in pages that are not those of the engine's method.
+// ownPages returns an error if a head has keys or values in a format that the method does not use there.
 func (e *Engine) ownPages(s *kv.Sequence, head int) error {
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		for i, g := range s.Heads[head].List(part) {
 			want, deep := ownFormat(e.method, head/e.cfg.Shape.KVHeads, part, i)
 			if g.Format != want || g.Deep != deep {
-				return fmt.Errorf("segment %d of %v is %v, of method %s it is %v", i, part, g.Format, e.method.Name(), want)
+				return fmt.Errorf("segment %d of %v is %v, with method %s it should be %v", i, part, g.Format, e.method.Name(), want)
 			}
 			if deep {
 				shallow := s.Heads[head-e.cfg.Shape.KVHeads].List(part)
 				if len(shallow) == 0 || !slices.Equal(shallow[0].Table, g.Table) || shallow[0].Len != g.Len {
-					return fmt.Errorf("the merged pages of %v are not those of the shallower layer's head", part)
+					return fmt.Errorf("the merged pages of %v differ from those of the shallower layer's head", part)
 				}
 			}
 		}
@@ -315,8 +310,8 @@ func (e *Engine) ownPages(s *kv.Sequence, head int) error {
 	return nil
 }
 
-// ownFormat returns the format of a layer's segment i of a part by a method, and whether it is a deeper layer's; the zero
-// format where the method has no such segment.
+// ownFormat returns the format of a layer's segment i of a part under a method, and whether the layer is the
+// deeper of a merged pair. The format is zero if the method has no such segment.
 func ownFormat(m Method, layer int, part kv.Part, i int) (f kv.Format, deep bool) {
 	if merger, ok := m.(Merger); ok {
 		merged, deep := merger.Merging().Merges(layer)
@@ -339,15 +334,15 @@ func ownFormat(m Method, layer int, part kv.Part, i int) (f kv.Format, deep bool
 	return kv.Format{}, false
 }
 
-// Poison fills every slot that no head holds with what is never right, see
+// Poison fills every slot that no head holds with values that make any read of it visible, see
 // [kv.Cache.Poison].
 func (e *Engine) Poison() error {
 	e.cache.Poison()
 	return nil
 }
 
-// report tells the observer that a stage is done. fill, which may be nil, adds what the
-// stage has beside the cache; it is called only if there is an observer.
+// report tells the observer that a stage is done. fill adds the stage's parts; it is called only if there is
+// an observer, and may be nil.
 func (e *Engine) report(stage Stage, seqs []kv.SeqID, fill func(*Event)) {
 	if e.observe == nil {
 		return

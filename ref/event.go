@@ -12,11 +12,11 @@ type Stage string
 
 // The stages, in the order in which one sequence passes them.
 const (
-	StagePrefill Stage = "prefill" // a prompt is in the cache, with its columns
-	StageDecode  Stage = "decode"  // a batch has one token more, attention outputs and columns
-	StageDecide  Stage = "decide"  // it is known what a compression does to a sequence
-	StageMove    Stage = "move"    // the survivors are packed and the blocks freed
-	StageRelease Stage = "release" // a sequence has left
+	StagePrefill Stage = "prefill" // a prompt and its columns are in the cache
+	StageDecode  Stage = "decode"  // a batch has one more token; its attention outputs and columns are known
+	StageDecide  Stage = "decide"  // the plan of a compression is known
+	StageMove    Stage = "move"    // the remaining KVs are packed and the empty blocks freed
+	StageRelease Stage = "release" // a sequence's blocks are free
 )
 
 // Stages returns the stages, in the order in which one sequence passes them.
@@ -24,23 +24,21 @@ func Stages() []Stage {
 	return []Stage{StagePrefill, StageDecode, StageDecide, StageMove, StageRelease}
 }
 
-// Event is what an engine reports when a stage is done. It is valid only during
-// the call.
+// Event is what an engine reports after a stage. It is valid only during the call.
 type Event struct {
 	Stage Stage
 	Seqs  []kv.SeqID
-	Cache *kv.Cache // as the stage has left it, to be read
-	Plan  *Plan     // StageDecide
-	Parts []Part    // what the stage has beside the cache
+	Cache *kv.Cache // after the stage, for reading only
+	Plan  *Plan     // only at StageDecide
+	Parts []Part    // the stage's results outside the cache
 }
 
-// Part is a named array of an event. Digests, comparisons and dumps iterate over the
-// parts: they know no method. Exactly one of Ints and Floats has the elements,
-// row-major.
+// Part is a named array of an event. Digests, comparisons and dumps iterate over parts, and so need no code
+// for any method. Either Ints or Floats holds the elements, row-major.
 type Part struct {
-	Name   string // of the array, as digests have it: "outputs", "evicted"
-	Value  string // of one element, in messages: "output", "evicted KV"
-	Head   int    // layer·H + head that the array is of, −1 if it is of all
+	Name   string // of the array, as in digests: "outputs", "evicted"
+	Value  string // name of one element in messages: "output", "evicted KV"
+	Head   int    // layer·H + head, or −1 if the array covers all heads
 	Dims   []Dim
 	Ints   []int32
 	Floats []float32
@@ -57,11 +55,11 @@ type Axis uint8
 
 // The axes of parts.
 const (
-	AxisIndex     Axis = iota // KVs, moves: the list's own order
+	AxisIndex     Axis = iota // position in a list of KVs or moves
 	AxisLayer                 // L
 	AxisSequence              // the event's sequences
 	AxisQueryHead             // H·G
-	AxisElement               // D, or the numbers of one entry
+	AxisElement               // D, or the fields of one entry
 )
 
 // Elements returns how many elements the part has.
@@ -74,8 +72,8 @@ func OutputsPart(outputs []float32, shape kv.Shape, sequences int) Part {
 	}}
 }
 
-// MovesPart is the moves of a compression, of all heads in (layer, head) order:
-// [moves, 2], destination and source slot of each.
+// MovesPart is the moves of a compression, of all heads in (layer, head) order: [moves, 2], the destination
+// and source slot of each.
 func MovesPart(moves []kv.Move) Part {
 	slots := make([]int32, 0, 2*len(moves))
 	for _, m := range moves {
@@ -84,9 +82,9 @@ func MovesPart(moves []kv.Move) Part {
 	return Part{Name: "moves", Value: "slot of the move", Head: -1, Ints: slots, Dims: []Dim{{AxisIndex, len(moves)}, {AxisElement, 2}}}
 }
 
-// Parts returns the plan as parts: what was asked for, the blocks that it needs, and of
-// each of the sequence's heads the KVs whose slots come free; of those that have some
-// hidden, which; and of each stand-in the KVs that it takes in, and where it is.
+// Parts returns the plan as parts: the amount asked for, the blocks needed, and for each head the KVs whose
+// slots become free. Heads with such edits have further parts: hidden KVs, KVs folded into a stand-in and its
+// index, quantized keys and values, merged keys and values and which of them are retained.
 func (p *Plan) Parts(heads int) []Part {
 	one := func(name, value string, n int) Part {
 		return Part{Name: name, Value: value, Head: -1, Ints: []int32{int32(n)}}

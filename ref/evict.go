@@ -5,62 +5,61 @@ import (
 	"math"
 	"slices"
 
+	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref/vec"
 )
 
-// Problem is one eviction decision: which KVs of one sequence are evicted, so that the
-// quotas are met. Slots are physical: block·BlockSize + offset.
+// Problem is one eviction decision: which KVs of one sequence to evict so that the quotas are met. Slots are
+// physical: block·BlockSize + offset.
 type Problem struct {
 	Ranking
 	Seq       kv.SeqID
-	Length    int // tokens of the sequence: its newest KV has position Length−1
+	Length    int // tokens of the sequence; its newest KV has position Length−1
 	KVHeads   int // H
 	BlockSize int // B
 	Heads     []kv.Head
-	Scores    []float32 // by slot, Width of each
+	Scores    []float32 // by slot, Width numbers each
 	Positions []int32   // by slot
 }
 
-// Ranking says how a dropping method chooses: which KVs are candidates, what each costs,
-// and how many units are evicted of which heads. It is all that an engine has to know of
-// the method.
+// Ranking says how a method evicts: which KVs are candidates, what each costs, and how many units to evict
+// from which heads. It is all that an engine needs to know of a method that only evicts.
 type Ranking struct {
-	Unit    int // KVs that leave together: B where whole blocks are to come free, 1 where KVs are counted
-	Sinks   int // the oldest tokens are no candidates
-	Window  int // nor are the newest
+	Unit    int // KVs that are evicted together: B to free whole blocks, 1 to count KVs
+	Sinks   int // oldest tokens, which are not candidates
+	Window  int // newest tokens, which are not candidates
 	Key     Key
-	Column  int  // ByScore: the column that has the scores,
-	Width   int  // and its numbers for each KV, which are added up; 0 is 1
-	Average bool // ByScore: the score is divided by the queries after the KV
+	Column  int  // ByScore: the column of the scores
+	Width   int  // ByScore: numbers of a KV in the column, which are summed; 0 means 1
+	Average bool // ByScore: divide the score by the number of queries after the KV
 	Bias    *HeadBias
 	Weight  float32 // of Bias
 	Seed    uint64  // ByHash
-	Keep    int     // KVs that each head keeps at least: the costliest
+	Keep    int     // every head keeps at least this many KVs, the costliest
 	Quotas  []Quota
 
-	// Share, where it is not nil, has a number for each head: between heads, a head's costs
-	// count times the part that its Share[head] largest have of their sum (Ada-SnapKV's
-	// normalization). Costs are then not negative.
+	// Share, if not nil, has a number n for each head (Ada-SnapKV's normalization). To compare KVs of
+	// different heads, a head's costs are multiplied by the sum of its n largest costs over the sum of all of
+	// them. Costs must not be negative.
 	Share []int
 
-	// Refine, where it is not nil, is told how many units each head loses by the quotas,
-	// and gives the quotas, one for each head, that count (Ada-SnapKV's floor).
+	// Refine, if not nil, is called with the number of units that each head loses by Quotas. It returns the
+	// quotas that are then used instead, one for each head (Ada-SnapKV's floor).
 	Refine func(lost []int) []Quota
 }
 
-// Key is what a KV costs to lose.
+// Key says what evicting a KV costs.
 type Key uint8
 
 // The keys.
 const (
 	ByScore    Key = iota // the score of its column
-	ByPosition            // its position: the oldest go first
-	ByHash                // a seeded hash of sequence, head and position: at random
+	ByPosition            // its position: the oldest are evicted first
+	ByHash                // a seeded hash of sequence, layer, head and position: evicted at random
 )
 
-// Problem states the decision that a ranking asks for, about a sequence as it is in the
-// cache.
+// Problem returns the decision that the ranking poses for a sequence in the cache.
 func (r Ranking) Problem(cache *kv.Cache, s *kv.Sequence) *Problem {
 	p := &Problem{
 		Ranking:   r,
@@ -77,14 +76,14 @@ func (r Ranking) Problem(cache *kv.Cache, s *kv.Sequence) *Problem {
 	return p
 }
 
-// Decision is what is evicted.
+// Decision is the result of a Problem.
 type Decision struct {
-	Asked   int // units that the quotas asked for
-	Evicted int // units that are evicted; fewer than asked where candidates run out
+	Asked   int // units that the quotas ask for
+	Evicted int // units evicted; fewer than Asked if there are too few candidates
 	Heads   []HeadEviction
 }
 
-// Shortfall returns how many units were asked for and cannot be evicted.
+// Shortfall returns how many of the units asked for cannot be evicted.
 func (d *Decision) Shortfall() int { return d.Asked - d.Evicted }
 
 // KVs returns how many KVs are evicted.
@@ -112,7 +111,7 @@ type HeadEviction struct {
 
 // candidate is a KV that may be evicted.
 type candidate struct {
-	shared  float32 // cost, times its head's share
+	shared  float32 // cost multiplied by the head's share
 	cost    float32
 	head    int // layer·H + head
 	logical int32
@@ -124,21 +123,21 @@ func (a candidate) compare(b candidate) int {
 	return cmp.Or(cmp.Compare(a.shared, b.shared), cmp.Compare(a.head, b.head), cmp.Compare(a.cost, b.cost), cmp.Compare(a.logical, b.logical))
 }
 
-// Walk is stage 2 of compression, and its specification (the paper's Algorithm 1): it
-// visits the candidates of each quota from the cheapest on, and counts off units until
-// as many are evicted as the quota asks for.
+// Walk is stage 2 of compression and its specification (the paper's Algorithm 1). It visits the candidates of
+// each quota in order of cost, lowest first, until the quota's units are evicted.
 //
-// A head's first unit goes with the c-th of its candidates, where c is the number of KVs
-// in its last unit, and each further one after another Unit candidates: so what a head
-// keeps always fills whole units. Candidates past the last unit that goes stay.
-// Candidates of equal cost go in (layer, head, logical) order.
+// A head loses its first unit with its c-th visited candidate, where c is the number of KVs in the head's
+// last unit, and one further unit with every Unit candidates after that. So what a head keeps always fills
+// whole units. Candidates visited after a head's last evicted unit are kept. Candidates of equal cost are
+// visited in (layer, head, logical) order.
 //
-// With Share, costs times their head's share decide between heads, costs within one.
+// With Share, candidates of different heads are ordered by their costs multiplied by the heads' shares, those
+// of one head by cost.
 //
-// With Refine, the quotas that it gives are walked anew.
+// With Refine, Walk is repeated with the quotas that Refine returns.
 func Walk(p *Problem) Decision { return p.refined(p.walk) }
 
-// refined makes a decision, and where the ranking refines its quotas, the one that counts.
+// refined decides by the ranking's quotas, and if it has Refine, again by the quotas that Refine returns.
 func (p *Problem) refined(decide func([]Quota) Decision) Decision {
 	d := decide(p.Quotas)
 	if p.Refine == nil {
@@ -185,16 +184,15 @@ func (p *Problem) walk(quotas []Quota) Decision {
 // lastUnit returns c, the number of KVs in a non-empty head's last unit.
 func (p *Problem) lastUnit(head int) int { return (p.Heads[head].Len-1)%p.Unit + 1 }
 
-// candidates returns the KVs of a head that may be evicted, cheapest first: no more than
-// leave the head with Keep.
+// candidates returns the KVs of a head that may be evicted, cheapest first; at least Keep KVs are left out.
 func (p *Problem) candidates(head int) []candidate {
 	all := p.appendCandidates(nil, head)
 	slices.SortFunc(all, candidate.compare)
 	return all[:min(len(all), max(0, p.Heads[head].Len-p.Keep))]
 }
 
-// appendCandidates appends the KVs of a head that are no sinks and not in the protected
-// window, in logical order.
+// appendCandidates appends the KVs of a head that are neither sinks nor in the protected window, in logical
+// order.
 func (p *Problem) appendCandidates(to []candidate, head int) []candidate {
 	h := &p.Heads[head]
 	first := len(to)
@@ -217,9 +215,8 @@ func (p *Problem) appendCandidates(to []candidate, head int) []candidate {
 	return to
 }
 
-// ShareOf returns the part that the top largest of a head's costs, which ascend and are not
-// negative, have of their sum: the quotient of two sums in the order of a warp, each with
-// its elements counted from its first. It is 1 where all costs are 0.
+// ShareOf returns the sum of the top largest costs divided by the sum of all; 1 if all are 0. costs are
+// ascending and not negative. Each sum is a sum of NUMERICS.md §3 over its own elements.
 func ShareOf(costs []float32, top int) float32 {
 	all := vec.Sum(costs)
 	if all == 0 {
@@ -233,7 +230,7 @@ func (p *Problem) evictable(position int32) bool {
 	return int(position) >= p.Sinks && int(position) <= p.Length-1-p.Window
 }
 
-// score returns the score of the KV in a slot: the sum of its column's numbers, in order.
+// score returns the score of the KV in a slot: the sum of its numbers in the column, in order.
 func (p *Problem) score(slot int) float32 {
 	if p.Key != ByScore {
 		return 0
@@ -248,8 +245,7 @@ func (p *Problem) score(slot int) float32 {
 	return sum
 }
 
-// Candidate returns the position of a head's KV, its score (0 where none counts) and what it
-// costs to lose it.
+// Candidate returns the position of a head's KV, its score (0 unless the key is ByScore) and its cost.
 func (p *Problem) Candidate(head, kv int) (position int32, score, cost float32) {
 	slot := p.Heads[head].Slot(kv, p.BlockSize)
 	if p.Key == ByScore {
@@ -259,9 +255,9 @@ func (p *Problem) Candidate(head, kv int) (position int32, score, cost float32) 
 	return position, score, p.cost(head, position, score)
 }
 
-// cost returns what it costs to lose a KV. By score that is the score, averaged over the
-// queries after it where the ranking says so (+Inf where there is none yet), plus its
-// head's bias. It is never −0, so that equal costs have equal bits.
+// cost returns the cost of evicting a KV. With ByScore it is the score, divided by the number of later
+// queries if the ranking says Average (+Inf if there are none), plus the bias. It is never −0, so that equal
+// costs have equal bits.
 func (p *Problem) cost(head int, position int32, score float32) float32 {
 	layer, head := head/p.KVHeads, head%p.KVHeads
 	switch p.Key {
@@ -284,20 +280,11 @@ func (p *Problem) cost(head int, position int32, score float32) float32 {
 	return cost + 0
 }
 
-// randomCost is the seeded hash in [0, 1) that replaces the cost of a KV: the
-// top 24 bits of three rounds of the SplitMix64 finalizer.
+// randomCost returns a seeded hash in [0, 1), used as the cost of a KV: the top 24 bits of three rounds of
+// the SplitMix64 finalizer.
 func randomCost(seed uint64, seq kv.SeqID, layer, head int, position int32) float32 {
-	x := mix(seed ^ uint64(uint32(seq)))
-	x = mix(x ^ uint64(uint32(layer))<<32 ^ uint64(uint32(head)))
-	x = mix(x ^ uint64(uint32(position)))
+	x := splitmix.Next(seed ^ uint64(uint32(seq)))
+	x = splitmix.Next(x ^ uint64(uint32(layer))<<32 ^ uint64(uint32(head)))
+	x = splitmix.Next(x ^ uint64(uint32(position)))
 	return float32(x>>40) / (1 << 24)
-}
-
-// mix is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) after
-// one step of its counter.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

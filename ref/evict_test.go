@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// randomProblem returns a decision over heads of uneven lengths, with metrics
-// of few enough values that ties are common.
+// randomProblem returns a decision over heads of uneven lengths, with few distinct metrics, so that ties are
+// common.
 func randomProblem(rng *rand.Rand) *Problem {
 	layers, heads := 1+rng.IntN(4), 1+rng.IntN(4)
 	b := 1 << rng.IntN(6)
@@ -85,7 +85,7 @@ func randomProblem(rng *rand.Rand) *Problem {
 		p.Key = ByHash
 	}
 	units := len(blocks)
-	if rng.IntN(3) == 0 { // of a method that counts KVs
+	if rng.IntN(3) == 0 { // a method that counts KVs
 		p.Unit = 1
 		p.Key = Key(rng.IntN(3))
 		units *= b
@@ -103,7 +103,7 @@ func randomProblem(rng *rand.Rand) *Problem {
 	return p
 }
 
-// TestDecideIsWalk holds the quick decision against the specification.
+// TestDecideIsWalk compares Decide with its specification.
 func TestDecideIsWalk(t *testing.T) {
 	rounds := 20000
 	if testing.Short() {
@@ -119,7 +119,7 @@ func TestDecideIsWalk(t *testing.T) {
 	}
 }
 
-// checkDecision checks what the paper promises of any decision.
+// checkDecision checks the paper's properties of a decision.
 func checkDecision(t *testing.T, p *Problem, d *Decision) {
 	t.Helper()
 	total := 0
@@ -158,12 +158,12 @@ func checkDecision(t *testing.T, p *Problem, d *Decision) {
 		}
 	}
 	if total != d.Evicted || d.Evicted > d.Asked {
-		t.Fatalf("%d blocks fall, %d are reported, %d were asked for", total, d.Evicted, d.Asked)
+		t.Fatalf("%d blocks are evicted, %d are reported, %d were asked for", total, d.Evicted, d.Asked)
 	}
 }
 
-// llamaProblem is one Llama-3.1-8B sequence of 6,000 tokens that is compressed
-// to 752 tokens: 1,536,000 KVs, of whose 96,000 blocks 83,968 are evicted.
+// llamaProblem is one Llama-3.1-8B sequence of 6,000 tokens, compressed to 752: of its 1,536,000 KVs in
+// 96,000 blocks, 83,968 blocks are evicted.
 func llamaProblem() *Problem {
 	cfg := Default()
 	cfg.Shape.Layers, cfg.Shape.KVHeads = 32, 8
@@ -193,13 +193,13 @@ func llamaProblem() *Problem {
 	return p
 }
 
-// BenchmarkDecide is the decision that the published Python takes 1.2 s for.
+// BenchmarkDecide makes the decision that takes the published Python 1.2 s.
 func BenchmarkDecide(b *testing.B) {
 	p := llamaProblem()
 	b.ReportAllocs()
 	for b.Loop() {
 		if d := Decide(p); d.Evicted != 83968 {
-			b.Fatalf("%d blocks fall", d.Evicted)
+			b.Fatalf("%d blocks are evicted", d.Evicted)
 		}
 	}
 	b.ReportMetric(float64(256*6000)/b.Elapsed().Seconds()*float64(b.N)/1e6, "MKV/s")
@@ -211,7 +211,7 @@ func BenchmarkWalk(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if d := Walk(p); d.Evicted != 83968 {
-			b.Fatalf("%d blocks fall", d.Evicted)
+			b.Fatalf("%d blocks are evicted", d.Evicted)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"kvcompress/ref"
 )
 
-// One block is to be freed of two heads, each with four KVs in two blocks. It costs least in
-// head 1, which loses the two KVs with the smallest scores; the other two then fit in one block.
+// Two heads have four KVs each, in two blocks each. One block is to be freed. The cheapest is in head 1: it
+// loses its two KVs with the smallest scores, and the other two fit in one block.
 func ExampleDecide() {
 	p := &ref.Problem{
 		Ranking:   ref.Ranking{Unit: 2, Quotas: []ref.Quota{{First: 0, Heads: 2, Units: 1}}},
@@ -27,7 +27,7 @@ func ExampleDecide() {
 	for i, h := range d.Heads {
 		fmt.Printf("head %d loses %d blocks: KVs %v\n", i, h.Units, h.KVs)
 	}
-	walk := ref.Walk(p) // the plain form, which sorts all candidates
+	walk := ref.Walk(p) // the specification, which sorts all candidates
 	fmt.Println("equal to the plain form:", d.Equal(&walk))
 	// Output:
 	// head 0 loses 0 blocks: KVs []

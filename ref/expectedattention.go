@@ -8,23 +8,22 @@ import (
 	"kvcompress/trace"
 )
 
-// ExpectedAttention is the [Scorer] of Expected Attention (Devoto et al., arXiv 2510.00636),
-// as kvpress has it: the score is the attention weight that a KV would receive from a query drawn from
-// the normal distribution of the prompt's queries and set somewhere in the near future,
-// times the norm of its value.
+// ExpectedAttention is the [Scorer] of Expected Attention (Devoto et al., arXiv 2510.00636), as in kvpress.
+// The score is the attention weight that a KV would receive from a query in the near future, drawn from the
+// normal distribution of the prompt's queries, times the norm of the KV's value.
 type ExpectedAttention struct {
 	expectedAttentionOptions
 	turned trace.Rope
-	freqs  []float32 // of turned; empty for none
+	freqs  []float32 // inverse frequencies of the rotated pairs; empty for none
 }
 
 type expectedAttentionOptions struct {
-	Sinks      int     `json:"sinks" help:"oldest tokens: always kept, and their queries are not counted"`
+	Sinks      int     `json:"sinks" help:"oldest tokens: always kept, and their queries are ignored"`
 	Future     int     `json:"future" help:"positions after the prompt over which the rotation is averaged"`
-	Covariance bool    `json:"covariance" help:"the covariance of the queries counts, and not only their mean"`
-	ValueNorm  bool    `json:"value_norm" help:"weights are multiplied by the norm of the value"`
-	Epsilon    float32 `json:"epsilon" help:"added to weights before that, from 0 to 1"`
-	Rope       string  `json:"rope" help:"trace: the rotary embedding that trace.json states; none: the model has none"`
+	Covariance bool    `json:"covariance" help:"use the covariance of the queries, not only their mean"`
+	ValueNorm  bool    `json:"value_norm" help:"multiply weights by the norm of the value"`
+	Epsilon    float32 `json:"epsilon" help:"added to weights before value_norm, from 0 to 1"`
+	Rope       string  `json:"rope" help:"trace: the rotary embedding stated in trace.json; none: the model has none"`
 	headBudget
 }
 
@@ -39,7 +38,7 @@ const maxFuture = 1 << 16
 func expectedAttentionEntry() Entry {
 	e := scorerEntry("expected-attention", "Expected Attention (Devoto et al., arXiv 2510.00636)",
 		"no attention weights: mean and covariance of the prompt's queries before rotation; keys, values",
-		"drops the KVs of the smallest expected attention weight times value norm")
+		"drops the KVs with the smallest expected attention weight times value norm")
 	defaults := expectedAttentionOptions{Sinks: 4, Future: 512, Covariance: true, ValueNorm: true, Rope: ropeOfTrace, headBudget: defaultHeadBudget()}
 	e.Defaults = func() any { o := defaults; return &o }
 	e.New = func(c *Config) (Method, error) {
@@ -53,13 +52,13 @@ func expectedAttentionEntry() Entry {
 		if err := o.prepare(c); err != nil {
 			return nil, fmt.Errorf("method %s: %w", e.Name, err)
 		}
-		watch := &Observation{Window: AllQueries, Scorer: &o}
-		return &scorer{name: e.Name, cfg: c, watch: watch, sinks: o.Sinks, heads: o.headBudget}, o.check(e.Name)
+		observation := &Observation{Window: AllQueries, Scorer: &o}
+		return &scorer{name: e.Name, cfg: c, observation: observation, sinks: o.Sinks, heads: o.headBudget}, o.check(e.Name)
 	}
 	return e
 }
 
-// prepare checks the options, and finds the rotary embedding.
+// prepare checks the options and looks up the rotary embedding.
 func (o *ExpectedAttention) prepare(c *Config) error {
 	switch {
 	case o.Future < 1 || o.Future > maxFuture:
@@ -71,9 +70,9 @@ func (o *ExpectedAttention) prepare(c *Config) error {
 	case o.Rope != ropeOfTrace:
 		return fmt.Errorf("rope is %q, want %s or %s", o.Rope, ropeOfTrace, ropeNone)
 	case c.Rope == nil:
-		return fmt.Errorf("it turns queries back, and the trace does not say which rotary embedding they carry: give \"rope\" in its trace.json, or, for a model that has none, --set rope=%s", ropeNone)
+		return fmt.Errorf("it removes the rotation of queries, and the trace does not state their rotary embedding: give \"rope\" in its trace.json, or, for a model that has none, --set rope=%s", ropeNone)
 	case c.Rope.RotarySize > c.Shape.HeadSize:
-		return fmt.Errorf("the trace's rotary embedding turns %d elements of a head of %d", c.Rope.RotarySize, c.Shape.HeadSize)
+		return fmt.Errorf("the trace's rotary embedding rotates %d elements of a head of %d", c.Rope.RotarySize, c.Shape.HeadSize)
 	}
 	if err := c.Rope.Check(); err != nil {
 		return err
@@ -82,17 +81,17 @@ func (o *ExpectedAttention) prepare(c *Config) error {
 	return nil
 }
 
-// mostElement bounds the magnitude of the elements of queries and keys that are scored, so
-// that no product of four of them, summed, is infinite. It is far beyond f16.
+// mostElement bounds the magnitude of query and key elements in the score, so that no sum of products of four
+// of them is infinite. It is far above the largest f16.
 const mostElement = 1 << 24
 
 // Score writes, for every token i after the sinks,
 //
 //	(mean_g P_{g,i} + ε)·‖v_i‖     P_g = softmax_i( μ_g·κ_i/√D + κ_iᵀ Σ_g κ_i/(2D) )
 //
-// with mean μ and covariance Σ of the queries of each query head g, turned back to before
-// rotation, and κ_i = R̄ᵀ k_i, where R̄ is the mean of the rotations at the next positions:
-// μ·R̄ᵀk is the mean that is turned on by R̄, times the key. Sinks have 0.
+// where μ_g and Σ_g are the mean and covariance of the queries of query head g before rotation, and κ_i = R̄ᵀ
+// k_i with R̄ the mean of the rotation matrices at the next positions. μ·R̄ᵀk is R̄μ·k: the product of the
+// mean query, rotated by R̄, with the key. Sinks score 0.
 func (o *ExpectedAttention) Score(h *PromptHead, scores []float32) {
 	clear(scores)
 	d, group, n := h.HeadSize, h.Group, len(scores)
@@ -138,8 +137,8 @@ func (o *ExpectedAttention) Score(h *PromptHead, scores []float32) {
 	}
 }
 
-// unrotatedQueries returns the queries of the prompt's tokens after the sinks as they were
-// before rotation, [tokens, G, D].
+// unrotatedQueries returns the queries of the prompt's tokens after the sinks with their rotation removed:
+// [tokens, G, D].
 func (o *ExpectedAttention) unrotatedQueries(h *PromptHead, n int) []float32 {
 	row := h.Group * h.HeadSize
 	first := n - len(h.Q)/row // position of the first query
@@ -171,8 +170,8 @@ func (o *ExpectedAttention) Angles(position int) (cos, sin []float32) {
 	return cos, sin
 }
 
-// FutureAngles returns the cosines and sines of R̄, [pairs] each: of the mean of the
-// rotations at positions n to n+Future−1, each added in ascending order.
+// FutureAngles returns the cosines and sines of R̄, [pairs] each: their means over positions n to n+Future−1,
+// summed in ascending order.
 func (o *ExpectedAttention) FutureAngles(n int) (cos, sin []float32) {
 	cos, sin = make([]float32, len(o.freqs)), make([]float32, len(o.freqs))
 	for p := n; p < n+o.Future; p++ {
@@ -189,14 +188,14 @@ func (o *ExpectedAttention) FutureAngles(n int) (cos, sin []float32) {
 	return cos, sin
 }
 
-// Pairs returns how many pairs of elements of a head are turned, none where the model has
-// no rotary embedding. Pair i is elements i·step and i·step + partner.
+// Pairs returns how many pairs of a head's elements are rotated, 0 for a model without rotary embedding. Pair
+// i is elements i·step and i·step + partner.
 func (o *ExpectedAttention) Pairs() (n, step, partner int) {
 	step, partner = o.turned.Strides()
 	return len(o.freqs), step, partner
 }
 
-// back multiplies x by the transpose of the rotation whose cosines and sines are given.
+// back multiplies x by the transpose of the rotation with the given cosines and sines.
 func (o *ExpectedAttention) back(x, cos, sin []float32) {
 	_, step, partner := o.Pairs()
 	for i := range cos {
@@ -206,7 +205,7 @@ func (o *ExpectedAttention) back(x, cos, sin []float32) {
 	}
 }
 
-// clamped returns a copy of x, each element at most mostElement in magnitude.
+// clamped returns a copy of x with every element clamped to magnitude mostElement.
 func clamped(x []float32) []float32 {
 	x = slices.Clone(x)
 	for i, v := range x {
@@ -215,9 +214,9 @@ func clamped(x []float32) []float32 {
 	return x
 }
 
-// covariance returns (1/n) Σ_t c_t c_tᵀ, [D, D], of one query head's centred queries, in
-// rows [n, G, D]. The products are added in partitions of 128, ascending, then the
-// partitions' sums, ascending.
+// covariance returns (1/n) Σ_t c_t c_tᵀ, [D, D], where c_t are the centred queries of query head g in rows
+// [n, G, D]. Products are summed within partitions of 128 tokens, ascending, then the partial sums,
+// ascending.
 func covariance(rows []float32, g, group, d int) []float32 {
 	n := len(rows) / (group * d)
 	total, part := make([]float32, d*d), make([]float32, d*d)

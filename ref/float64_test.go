@@ -12,12 +12,12 @@ import (
 // unit is the unit roundoff of binary32.
 const unit = 1.0 / (1 << 24)
 
-// weightBound returns how far, relatively, an attention weight may lie from its
-// float64 value, as NUMERICS.md §8 derives it: d is the head size, magnitude the
-// largest Σ|q_i·k_i|/√D, score the largest |s|, n the KVs.
+// weightBound returns the bound of NUMERICS.md §8 on the relative error of an attention weight against
+// float64: d is the head size, magnitude the largest Σ|q_i·k_i|/√D, score the largest |s|, n the number of
+// KVs.
 func weightBound(d int, magnitude, score float64, n int) float64 {
 	partitions := float64(ceilDiv(n, Partition))
-	dot := (float64(ceilDiv(d, 32)) + 9) * magnitude // of a score, absolute
+	dot := (float64(ceilDiv(d, 32)) + 9) * magnitude // absolute error of a score
 	return 1.01 * unit * (2*dot + 8*score + 30 + 2*partitions)
 }
 
@@ -57,10 +57,10 @@ func exactAttention(q, k, v []float32, group, d int) (weights, out [][]float64, 
 	return weights, out, magnitude, score
 }
 
-// TestAttentionNearFloat64 measures how far decode attention and its metrics lie
-// from float64, against the bound that NUMERICS.md derives.
+// TestAttentionNearFloat64 measures the error of decode attention and its metrics against float64, and
+// compares it with the bound that NUMERICS.md derives.
 func TestAttentionNearFloat64(t *testing.T) {
-	var worstWeight, worstOut, worstMetric float64 // as parts of their bounds
+	var worstWeight, worstOut, worstMetric float64 // as fractions of their bounds
 	for seed := range 60 {
 		rng := rand.New(rand.NewPCG(uint64(seed), 3))
 		d := 8 * (1 + rng.IntN(32))
@@ -96,7 +96,7 @@ func TestAttentionNearFloat64(t *testing.T) {
 
 		weights, exact, magnitude, score := exactAttention(q, k, v, group, d)
 		bound := weightBound(d, magnitude, score, n)
-		const tiny = 1e-37 // below it, underflow and not rounding decides
+		const tiny = 1e-37 // below this, underflow dominates rounding
 		for i := range n {
 			var metric float64
 			for g := range group {
@@ -124,9 +124,8 @@ func TestAttentionNearFloat64(t *testing.T) {
 	}
 }
 
-// TestPrefillMetricsNearFloat64 does the same for the metrics of a prompt, in
-// every combination of the options, against a twin that follows the sentences
-// of the specification one by one.
+// TestPrefillMetricsNearFloat64 does the same for the metrics of a prompt, with every combination of the
+// options, against a model that follows the specification sentence by sentence.
 func TestPrefillMetricsNearFloat64(t *testing.T) {
 	worst := 0.0
 	for seed := range 120 {

@@ -8,9 +8,8 @@ import (
 	"kvcompress/strictjson"
 )
 
-// FullHeads says which KV heads keep everything: [L][H], 1 for one that does and 0 for
-// others. Without a layer it is none of them, in JSON also the word "none"; nil says
-// nothing, which is an error of the methods that need it.
+// FullHeads says which KV heads keep everything: [L][H], 1 if the head does, else 0. Without layers (in JSON
+// also the word "none") no head does. nil is unset, which is an error for methods that need it.
 type FullHeads [][]int
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -22,7 +21,7 @@ func (f *FullHeads) UnmarshalJSON(text []byte) error {
 	return strictjson.Unmarshal(text, (*[][]int)(f))
 }
 
-// heads returns the table as [L·H], of a model of the given shape.
+// heads returns the table as [L·H], for a model of the given shape.
 func (f FullHeads) heads(s kv.Shape) ([]bool, error) {
 	full := make([]bool, s.Heads())
 	switch {

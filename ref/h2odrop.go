@@ -9,18 +9,18 @@ import (
 
 // H2OOptions are the options of the method h2o-real-drop.
 type H2OOptions struct {
-	Heavy     float64 `json:"heavy" help:"part of C that is for heavy hitters; the rest is for the newest tokens"`
-	QueryHead bool    `json:"query-head" help:"keep a score for each query head of a group, and evict by their sum"`
+	Heavy     float64 `json:"heavy" help:"fraction of C for heavy hitters; the rest is for the newest tokens"`
+	QueryHead bool    `json:"query-head" help:"store a score for each query head of a group, and evict by their sum"`
 }
 
-// H2OBudget splits C KVs of a head into the heavy hitters, C·heavy rounded half to even,
-// and the newest.
+// H2OBudget splits a capacity of C KVs per head into heavy hitters, C·heavy rounded half to even, and recent
+// KVs, the rest.
 func H2OBudget(capacity int, heavy float64) (hitters, recent int) {
 	hitters = int(math.RoundToEven(float64(capacity) * heavy))
 	return hitters, capacity - hitters
 }
 
-// checkHeavy returns an error unless the part of the heavy hitters is from 0 to 1.
+// checkHeavy returns an error unless heavy is from 0 to 1.
 func checkHeavy(method string, heavy float64) error {
 	if !(heavy >= 0 && heavy <= 1) {
 		return fmt.Errorf("method %s: heavy is %v, want a part of C from 0 to 1", method, heavy)
@@ -28,9 +28,9 @@ func checkHeavy(method string, heavy float64) error {
 	return nil
 }
 
-// h2oDrop is H2O's real_drop (Zhang et al., arXiv 2306.14048; utils_real_drop of its
-// code): a KV's score is the sum of all attention that it ever received, and what a head
-// holds beyond C goes, the lowest scores first, but for the newest tokens.
+// h2oDrop is H2O's real_drop (Zhang et al., arXiv 2306.14048; utils_real_drop of its code). A KV's score is
+// the sum of all attention it has received. A head with more than C KVs evicts the lowest scores, but never
+// the newest tokens.
 type h2oDrop struct {
 	cfg *Config
 	opt H2OOptions
@@ -41,13 +41,13 @@ func h2oDropEntry() Entry {
 		Name:        "h2o-real-drop",
 		Paper:       "H2O (Zhang et al., arXiv 2306.14048), real_drop",
 		Watches:     "all queries of the prompt and of decode: the sum of P, over the group too",
-		Does:        "drops the KVs of the lowest sums, but for the newest",
-		From:        "of each head alike",
+		Does:        "drops the KVs with the lowest sums, except the newest",
+		From:        "the same number from each head",
 		When:        "after every step in which a head holds more than C",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "2·D·b + 8 (score and position); with query-head 2·D·b + 4·G + 4",
-		CacheTokens: "C, the KVs that each head keeps, heavy hitters and newest together",
-		Rate:        "C is this part of the prompt, rounded down, and at least 1",
+		CacheTokens: "C, the KVs that each head keeps: heavy hitters plus newest",
+		Rate:        "C is this fraction of the prompt, rounded down, and at least 1",
 		HeldAgainst: "FMInference/H2O@ac75c2a (kept tokens and scores, step by step)",
 		Defaults:    func() any { return &H2OOptions{Heavy: 0.5} },
 	}
@@ -63,7 +63,7 @@ func h2oDropEntry() Entry {
 
 func (m h2oDrop) Name() string { return "h2o-real-drop" }
 
-// Columns declares the score of every KV, one for each query head where that is asked for.
+// Columns declares the score of every KV: one number, or with query-head one for each query head.
 func (m h2oDrop) Columns() []kv.Column {
 	return []kv.Column{{Name: "scores", Value: "score", Width: m.width()}}
 }
@@ -75,7 +75,7 @@ func (m h2oDrop) width() int {
 	return 1
 }
 
-// Observe sums P over all queries that ever see a KV.
+// Observe sums P over all queries that attend to a KV.
 func (m h2oDrop) Observe() *Observation {
 	o := &Observation{Window: AllQueries, Norm: L1, Decode: true}
 	if m.opt.QueryHead {
@@ -84,7 +84,7 @@ func (m h2oDrop) Observe() *Observation {
 	return o
 }
 
-// Rank evicts of each head the lowest scores among all but the newest, down to C.
+// Rank evicts the lowest scores of each head, except the newest KVs, down to C KVs.
 func (m h2oDrop) Rank(c Counts) Ranking {
 	r := Ranking{Unit: 1, Key: ByScore, Width: m.width()}
 	if m.cfg.Compression.Enabled() {
@@ -97,7 +97,7 @@ func (m h2oDrop) Rank(c Counts) Ranking {
 
 func (m h2oDrop) Asks(c Counts) int { return m.Rank(c).Asks() }
 
-// Quiet is until a head holds more than C.
+// Quiet returns how many tokens can enter before a head holds more than C.
 func (m h2oDrop) Quiet(c Counts) int {
 	if !m.cfg.Compression.Enabled() {
 		return math.MaxInt

@@ -10,12 +10,12 @@ import (
 
 // H2OMaskOptions are the options of the method h2o-mask.
 type H2OMaskOptions struct {
-	Heavy     float64 `json:"heavy" help:"part of C that is for heavy hitters; the rest is for the newest tokens"`
-	Published bool    `json:"published" help:"hide what the published code hides: also the oldest of the newest tokens, and with none of those the next token from itself"`
+	Heavy     float64 `json:"heavy" help:"fraction of C for heavy hitters; the rest is for the newest tokens"`
+	Published bool    `json:"published" help:"hide what the published code hides: also the oldest of the recent tokens, and if there are none, the next token from its own query"`
 }
 
-// h2oMask is H2O's mask (utils_hh of its code): h2o-real-drop's choice, but what it would
-// drop is only hidden.
+// h2oMask is H2O's mask (utils_hh of its code). It selects as h2o-real-drop does, but hides KVs instead of
+// evicting them.
 type h2oMask struct {
 	cfg *Config
 	opt H2OMaskOptions
@@ -26,13 +26,13 @@ func h2oMaskEntry() Entry {
 		Name:        "h2o-mask",
 		Paper:       "H2O (Zhang et al., arXiv 2306.14048), as its accuracy is measured",
 		Watches:     "all queries of the prompt and of decode: the sum of P, over the group too",
-		Does:        "hides KVs and frees nothing: those of the lowest sums, but for the newest",
-		From:        "of each head alike",
+		Does:        "hides the KVs with the lowest sums, except the newest; frees nothing",
+		From:        "the same number from each head",
 		When:        "after every step in which a head holds more than C",
 		Reads:       "C KVs and the query's own",
 		Payload:     "2·D·b + 12 (score, hidden and position), of every token",
-		CacheTokens: "C, the KVs of each head that a query reads beside its own, heavy hitters and newest together",
-		Rate:        "C is this part of the prompt, rounded down, and at least 1",
+		CacheTokens: "C, the KVs of each head that a query reads beside its own: heavy hitters plus newest",
+		Rate:        "C is this fraction of the prompt, rounded down, and at least 1",
 		HeldAgainst: "FMInference/H2O@ac75c2a (what each query may see, outputs), by the option published",
 		Defaults:    func() any { return &H2OMaskOptions{Heavy: 0.5} },
 	}
@@ -48,7 +48,7 @@ func h2oMaskEntry() Entry {
 
 func (m h2oMask) Name() string { return "h2o-mask" }
 
-// Columns declares the score of every KV, and whether it is hidden.
+// Columns declares the score of every KV and whether it is hidden.
 func (m h2oMask) Columns() []kv.Column {
 	return []kv.Column{
 		{Name: "scores", Value: "score", Width: 1},
@@ -58,13 +58,13 @@ func (m h2oMask) Columns() []kv.Column {
 
 func (m h2oMask) Hidden() int { return 1 }
 
-// Observe sums P over all queries. A hidden KV receives none.
+// Observe sums P over all queries; a hidden KV receives nothing.
 func (m h2oMask) Observe() *Observation {
 	return &Observation{Window: AllQueries, Norm: L1, Decode: true}
 }
 
-// budget returns how many heavy hitters and how many of the newest KVs a query may see.
-// limited is false where there is no limit.
+// budget returns how many heavy hitters and how many recent KVs a query may read; limited is false if there
+// is no limit.
 func (m h2oMask) budget(prompt int) (hitters, recent int, limited bool) {
 	if !m.cfg.Compression.Enabled() {
 		return 0, 0, false
@@ -73,13 +73,13 @@ func (m h2oMask) budget(prompt int) (hitters, recent int, limited bool) {
 	return hitters, recent, true
 }
 
-// HidesNew is false, but for the published code where nothing is kept for being new.
+// HidesNew is true only in the published code's case of a budget without recent KVs.
 func (m h2oMask) HidesNew(prompt, held int) bool {
 	hitters, recent, limited := m.budget(prompt)
 	return m.opt.Published && limited && recent == 0 && held > hitters
 }
 
-// Asks returns how many KVs are to be hidden.
+// Asks returns how many KVs to hide.
 func (m h2oMask) Asks(c Counts) int {
 	hitters, recent, limited := m.budget(c.Prompt)
 	asks := 0
@@ -91,8 +91,8 @@ func (m h2oMask) Asks(c Counts) int {
 	return asks
 }
 
-// seen returns how many of the newest KVs are seen for being new, where recent are kept
-// for it: in the published code the next query's own is among them.
+// seen returns how many of the newest KVs stay visible for a budget of recent KVs. In the published code that
+// budget includes the next query's own KV.
 func (m h2oMask) seen(recent int) int {
 	if m.opt.Published {
 		return max(0, recent-1)
@@ -106,7 +106,7 @@ func (m h2oMask) Protects(c Counts) (sinks, newest int) {
 	return 0, m.seen(recent)
 }
 
-// Quiet is until a head holds more than C.
+// Quiet returns how many tokens can enter before a head holds more than C.
 func (m h2oMask) Quiet(c Counts) int {
 	if !m.cfg.Compression.Enabled() {
 		return math.MaxInt
@@ -117,13 +117,12 @@ func (m h2oMask) Quiet(c Counts) int {
 func (m h2oMask) Plan(v View) Plan { return m.plan(v, lowest) }
 func (m h2oMask) Spec(v View) Plan { return m.plan(v, lowestSorted) }
 
-// plan hides of each head that holds more than C all but the newest and the heavy
-// hitters, which are the KVs of the highest scores before them. Nothing is ever freed, so
-// a KV's logical index is its position.
+// plan hides, in each head with more than C KVs, all but the newest and the heavy hitters, which are the
+// highest scores among the others. Nothing is freed, so a KV's logical index is its position.
 //
-// What is hidden stays so: it receives no attention, and the published code forgets its
-// score. Only there may a KV come back, that was hidden for being the oldest of the
-// newest: at the next step, if it then is a heavy hitter.
+// A hidden KV stays hidden: it receives no attention, and the published code resets its score. There is one
+// exception, in the published code: the KV that was hidden as the oldest of the recent ones can become
+// visible at the next step if it is then a heavy hitter.
 func (m h2oMask) plan(v View, lowest func(keys []uint32, n int) []int32) Plan {
 	counts := v.Counts()
 	p := Plan{Asked: m.Asks(counts)}
@@ -145,8 +144,8 @@ func (m h2oMask) plan(v View, lowest func(keys []uint32, n int) []int32) Plan {
 	return p
 }
 
-// Hiding implements [Masker]. Where the published code hides the newest for want of room,
-// it forgets that they were hidden.
+// Hiding implements [Masker]. Where the published code hides the newest KV because the budget has no recent
+// KVs, it does not remember that the KV was hidden.
 func (m h2oMask) Hiding(c Counts) Hiding {
 	if m.Asks(c) == 0 {
 		return Hiding{Ranking: Ranking{Unit: 1}}
@@ -169,8 +168,8 @@ func (m h2oMask) Hiding(c Counts) Hiding {
 	return h
 }
 
-// keys returns the keys of all KVs of a head but its newest: they ascend with the score,
-// and of those that are hidden for good they are 0.
+// keys returns sort keys of all KVs of a head except the recent ones. They ascend with the score; a KV that
+// stays hidden has key 0.
 func (m h2oMask) keys(c *kv.Cache, h *kv.Head, recent int) []uint32 {
 	keys := make([]uint32, h.Len-recent)
 	for i := range keys {

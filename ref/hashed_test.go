@@ -1,13 +1,14 @@
 package ref
 
 import (
+	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/trace"
 )
 
-const maxTokens = 150 // of a sequence in a scenario: more than a partition
+const maxTokens = 150 // of a sequence in a scenario: more than one partition
 
-// hashed is a source of tensors whose every element is a hash of its place.
+// hashed is a source of tensors in which every element is a hash of its indices.
 type hashed struct {
 	seq   kv.SeqID
 	shape kv.Shape
@@ -25,7 +26,7 @@ func (h hashed) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 }
 
 func (h hashed) at(t trace.Tensor, layer, token, i int) float32 {
-	x := mix(uint64(h.seq)<<48 ^ uint64(t)<<40 ^ uint64(layer)<<32 ^ uint64(token)<<16 ^ uint64(i))
+	x := splitmix.Next(uint64(h.seq)<<48 ^ uint64(t)<<40 ^ uint64(layer)<<32 ^ uint64(token)<<16 ^ uint64(i))
 	return float32(int32(x>>32)) / (1 << 30)
 }
 

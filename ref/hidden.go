@@ -6,34 +6,33 @@ import (
 	"kvcompress/kv"
 )
 
-// Masker is a method that hides KVs from queries by Mask edits, and does nothing else.
-// Nothing comes free: what its plans ask for is how many KVs they hide. At least one KV of a
-// head must always be seen.
+// Masker is a method whose plans have only Mask edits: it hides KVs from queries and frees nothing. Asks
+// counts the KVs to hide. At least one KV of every head must stay visible.
 type Masker interface {
 	Method
 
-	// Hidden is the column, of width 1, that says which KVs are hidden: those whose number
-	// is not 0. The engine writes it.
+	// Hidden is the index of a column of width 1: a KV is hidden if its number is not 0. The engine writes
+	// it.
 	Hidden() int
 
-	// HidesNew reports whether a KV is hidden from its own query, and until the next plan,
-	// when it enters a head that holds held KVs, of a sequence with a prompt of prompt tokens.
+	// HidesNew reports whether a new KV is hidden, from its own query and until the next plan, when it enters
+	// a head that holds held KVs, in a sequence whose prompt has prompt tokens.
 	HidesNew(prompt, held int) bool
 
-	// Hiding says what a compression hides, by a ranking. It depends on counts alone.
+	// Hiding returns what a compression hides, as a ranking. It depends on Counts alone.
 	Hiding(Counts) Hiding
 }
 
-// Hiding is the plan of a [Masker], as an engine makes it that has no View: the KVs that a
-// ranking evicts are hidden, in place of those that were. The ranking is by score, which no
-// KV has below 0, and window and quotas are all that it has beside.
+// Hiding is the plan of a [Masker] for an engine that has no View. The KVs that the ranking evicts are
+// hidden, and all others become visible. The ranking is ByScore with Unit 1, no score is negative, and beside
+// Window and Quotas it sets nothing.
 type Hiding struct {
 	Ranking
-	Stay int // of KVs that are hidden, those of lower positions cost less than all others
-	Also int // how many of the window's KVs are hidden too, oldest first
+	Stay int // hidden KVs at positions below Stay cost less than all other KVs
+	Also int // how many of the window's KVs are also hidden, oldest first
 }
 
-// Edit returns the edit of a head that holds held KVs, of which the ranking evicts kvs.
+// Edit returns the edit of a head that holds held KVs, given the KVs that the ranking evicts.
 func (m *Hiding) Edit(head, held int, kvs []int32) Edit {
 	kvs = slices.Clone(kvs)
 	for i := range m.Also {
@@ -53,8 +52,8 @@ func (e *Engine) hide(h *kv.Head, kvs []int32) {
 	}
 }
 
-// hiddenOf returns which KVs of a head are hidden, in logical order, nil if the method
-// hides nothing; it may use flags again.
+// hiddenOf returns which KVs of a head are hidden, in logical order; nil if the method hides nothing. It may
+// reuse flags.
 func (e *Engine) hiddenOf(flags []bool, h *kv.Head) []bool {
 	if e.masker == nil {
 		return nil

@@ -9,27 +9,25 @@ import (
 	"kvcompress/trace"
 )
 
-// Inputs reads the Q, K and V that an engine is given, sequence by sequence, and
-// refuses what its cache cannot hold. What it returns is valid until it is next
-// asked for something.
+// Inputs reads Q, K and V of recorded sequences, and returns an error for values that the cache's format
+// cannot hold. Slices that it returns are valid until the next call.
 type Inputs struct {
-	cfg     Config
-	watched *Observation // says which queries of a prompt are read; nil: none
-	open    func(kv.SeqID) (trace.Tensors, error)
-	sources map[kv.SeqID]*source
+	cfg         Config
+	observation *Observation // which queries of a prompt are read; nil: none
+	open        func(kv.SeqID) (trace.Tensors, error)
+	sources     map[kv.SeqID]*source
 
 	q, k, v []float32
 }
 
-// NewInputs returns the inputs of an engine with a valid configuration, whose method
-// watches what the observation, which may be nil, says. open gives the tensors of a
-// sequence when it is first asked for.
-func NewInputs(cfg Config, watched *Observation, open func(kv.SeqID) (trace.Tensors, error)) *Inputs {
-	return &Inputs{cfg: cfg, watched: watched, open: open, sources: map[kv.SeqID]*source{}}
+// NewInputs returns the inputs of an engine with a valid configuration. observation is the method's observation,
+// or nil. open returns the tensors of a sequence when they are first needed.
+func NewInputs(cfg Config, observation *Observation, open func(kv.SeqID) (trace.Tensors, error)) *Inputs {
+	return &Inputs{cfg: cfg, observation: observation, open: open, sources: map[kv.SeqID]*source{}}
 }
 
-// Begin opens the tensors of a sequence, if they are not open, and returns an
-// error if a prefill of n tokens cannot be had from them.
+// Begin opens the tensors of a sequence, if they are not open, and returns an error if they do not allow a
+// prefill of n tokens.
 func (in *Inputs) Begin(id kv.SeqID, n int) error {
 	if n < 1 {
 		return fmt.Errorf("ref: prefill of sequence %d with %d tokens", id, n)
@@ -41,22 +39,22 @@ func (in *Inputs) Begin(id kv.SeqID, n int) error {
 	if n > src.Tokens() {
 		return fmt.Errorf("ref: prefill of sequence %d: %d tokens, its trace has %d", id, n, src.Tokens())
 	}
-	if err := in.cfg.prefillFits(n, in.watched.Queries(n)); err != nil {
+	if err := in.cfg.prefillFits(n, in.observation.Queries(n)); err != nil {
 		return fmt.Errorf("ref: prefill of sequence %d: %w", id, err)
 	}
 	return nil
 }
 
-// Length returns how many tokens a sequence grows to, whose tensors are open.
+// Length returns how many tokens a sequence has in its trace. Its tensors must be open.
 func (in *Inputs) Length(id kv.SeqID) int { return in.sources[id].Tokens() }
 
-// source returns the open tensors of a sequence.
+// source returns the tensors of a sequence, opening them if necessary.
 func (in *Inputs) source(id kv.SeqID) (*source, error) {
 	if src := in.sources[id]; src != nil {
 		return src, nil
 	}
 	if in.open == nil {
-		return nil, fmt.Errorf("ref: nothing gives the tensors of sequence %d: the engine is driven layer by layer", id)
+		return nil, fmt.Errorf("ref: no tensors for sequence %d: the engine is driven layer by layer", id)
 	}
 	tensors, err := in.open(id)
 	if err != nil {
@@ -67,7 +65,7 @@ func (in *Inputs) source(id kv.SeqID) (*source, error) {
 	return src, nil
 }
 
-// Restore opens the tensors of the given sequences, where anything gives them, and closes
+// Restore opens the tensors of the given sequences, unless the engine is driven layer by layer, and closes
 // all others.
 func (in *Inputs) Restore(ids []kv.SeqID) error {
 	var errs []error
@@ -86,12 +84,11 @@ func (in *Inputs) Restore(ids []kv.SeqID) error {
 	return errors.Join(errs...)
 }
 
-// Prompt reads the first n tokens of a sequence in one layer: k and v are
-// [n, H, D], and q is [W, H·G, D], the queries of the last W tokens, where W is
-// [Observation.Queries] of n.
+// Prompt reads the first n tokens of a sequence in one layer: k and v are [n, H, D]; q is [W, H·G, D], the
+// queries of the last W tokens, where W is [Observation.Queries] of n.
 func (in *Inputs) Prompt(id kv.SeqID, layer, n int) (q, k, v []float32, err error) {
 	shape, src := in.cfg.Shape, in.sources[id]
-	window := in.watched.Queries(n)
+	window := in.observation.Queries(n)
 	in.q = grow(in.q, window*shape.QueryHeads()*shape.HeadSize)
 	in.k = grow(in.k, n*shape.KVHeads*shape.HeadSize)
 	in.v = grow(in.v, n*shape.KVHeads*shape.HeadSize)
@@ -106,9 +103,8 @@ func (in *Inputs) Prompt(id kv.SeqID, layer, n int) (q, k, v []float32, err erro
 	return in.q, in.k, in.v, nil
 }
 
-// Next returns an error if the sequences of a batch, whose next tokens have the
-// given positions (−1: not in the cache), are not all different, in the cache, and
-// with a token to come, or if there are none.
+// Next returns an error if the batch is empty or names a sequence twice, or if a sequence is not in the cache
+// or has no token left. positions are those of the next tokens, −1 for a sequence that is not in the cache.
 func (in *Inputs) Next(batch []kv.SeqID, positions []int) error {
 	if len(batch) == 0 {
 		return errors.New("ref: decode of no sequences")
@@ -127,9 +123,8 @@ func (in *Inputs) Next(batch []kv.SeqID, positions []int) error {
 	return nil
 }
 
-// Tokens reads one token of every sequence of a batch, in all layers at once, so
-// that bad input is met before anything has changed: q is [L, sequences, H·G, D],
-// k and v are [L, sequences, H, D].
+// Tokens reads one token of every sequence of a batch, in all layers at once, so that invalid input is found
+// before anything changes: q is [L, sequences, H·G, D], k and v are [L, sequences, H, D].
 func (in *Inputs) Tokens(batch []kv.SeqID, positions []int) (q, k, v []float32, err error) {
 	shape := in.cfg.Shape
 	qRow, kvRow := shape.QueryHeads()*shape.HeadSize, shape.KVHeads*shape.HeadSize

@@ -10,7 +10,7 @@ import (
 	"kvcompress/ref/draw"
 )
 
-// drawn returns the methods that can run, KV-Compress first.
+// drawn returns the methods that an engine can run, KV-Compress first.
 func drawn(t *testing.T) []*draw.Method {
 	t.Helper()
 	methods, cannot, err := draw.Methods()
@@ -23,8 +23,8 @@ func drawn(t *testing.T) []*draw.Method {
 	return methods
 }
 
-// TestInvariants runs 100,000 random operations in 500 scenarios, a third of them of
-// KV-Compress and the others of every other method. A failing one shrinks to a few lines.
+// TestInvariants runs 100,000 random operations in 500 scenarios: a third with KV-Compress, the rest shared
+// by the other methods. A failing scenario is shrunk to a few lines.
 func TestInvariants(t *testing.T) {
 	methods := drawn(t)
 	options, acted := map[string]bool{}, map[string]int{}
@@ -49,7 +49,7 @@ func TestInvariants(t *testing.T) {
 	}
 	for _, m := range methods {
 		if acted[m.Name] == 0 {
-			t.Errorf("%s has not changed what any head holds, or shows", m.Name)
+			t.Errorf("%s has not changed what any head holds or hides", m.Name)
 		}
 		for _, o := range m.Options() {
 			if !options[m.Name+" "+o.Key] {
@@ -59,9 +59,9 @@ func TestInvariants(t *testing.T) {
 	}
 }
 
-// TestPlansOfEngines runs many short scenarios of the methods that fold or hide KVs: what a
-// ref.Folding or a ref.Hiding says, from which an engine without a View makes the plan, is the
-// plan. TestInvariants checks it too; what differs at an edge alone is rare there.
+// TestPlansOfEngines runs many short scenarios of the methods that fold or hide KVs. It checks that the plan
+// an engine without a View makes from ref.Folding or ref.Hiding is the method's plan. TestInvariants checks
+// that too, but rarely reaches the edge cases.
 func TestPlansOfEngines(t *testing.T) {
 	scenarios := uint64(400)
 	if testing.Short() {
@@ -83,7 +83,7 @@ func TestPlansOfEngines(t *testing.T) {
 				switch method.(type) {
 				case ref.Folder, ref.Masker:
 				default:
-					t.Skip("it does nothing but drop KVs")
+					t.Skip("it only drops KVs")
 				}
 				s := &scenario{cfg: cfg}
 				if s.run(ops) != nil {
@@ -93,7 +93,7 @@ func TestPlansOfEngines(t *testing.T) {
 				acted += s.acted
 			}
 			if acted < int(scenarios) {
-				t.Errorf("%d KVs alone were folded or hidden in %d scenarios", acted, scenarios)
+				t.Errorf("only %d KVs were folded or hidden in %d scenarios", acted, scenarios)
 			}
 		})
 	}
@@ -117,7 +117,7 @@ func bendPlan(plan func(ref.View) ref.Plan, v ref.View, bend func(ref.View, *ref
 	return p
 }
 
-// What engines ask of methods beside Method, for those that have it.
+// The optional interfaces of a Method that engines look for.
 type (
 	bentMasker struct {
 		bent
@@ -160,7 +160,7 @@ func (b bentBoth) Quantizes(n int) (k, v int)            { return b.quantizer.Qu
 func (b bentQuantizer) Formats() (k, v kv.Format)        { return b.quantizer.Formats() }
 func (b bentQuantizer) Quantizes(n int) (k, v int)       { return b.quantizer.Quantizes(n) }
 
-// bend returns what plants a bug in a method's plans, and in their specification.
+// bend plants bugs in a method's plans and in their specification.
 func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {
 	return func(m ref.Method) ref.Method {
 		b := bent{m, plan, spec}
@@ -183,11 +183,11 @@ func bend(plan, spec func(ref.View, *ref.Plan)) func(ref.Method) ref.Method {
 	}
 }
 
-// takeNewest has the first edit be of the head's newest KV instead of one that it is of.
+// takeNewest replaces one KV of the first edit by the head's newest KV.
 func takeNewest(v ref.View, p *ref.Plan) {
 	e := &p.Edits[0]
 	h := &v.Sequence.Heads[e.Head]
-	if packs(e) { // and is the only one, if need be
+	if packs(e) { // which becomes the only one if necessary
 		e.KVs = append(slices.Clone(e.KVs[1:]), int32(h.KVs()))
 		return
 	}
@@ -201,13 +201,13 @@ func takeNewest(v ref.View, p *ref.Plan) {
 	}
 }
 
-// takeOneMore adds a KV to the first edit that is not of all.
+// takeOneMore adds a KV to the first edit that does not already have all.
 func takeOneMore(v ref.View, p *ref.Plan) {
 	for i := range p.Edits {
 		e := &p.Edits[i]
 		for _, k := range indices(v.Sequence.Heads[e.Head].KVs() + 1) {
 			if !packs(e) && int(k) == v.Sequence.Heads[e.Head].KVs() {
-				continue // what it does not hold cannot go
+				continue // it cannot evict what it does not hold
 			}
 			if !slices.Contains(e.KVs, k) && (e.Op != ref.StandIn || k != e.Into) {
 				e.KVs = append(slices.Clone(e.KVs), k)
@@ -226,8 +226,7 @@ func indices(n int) []int32 {
 	return all
 }
 
-// TestInvariantsNoticeMethods plants a bug in each method's plans and checks that a
-// scenario notices it.
+// TestInvariantsNoticeMethods plants a bug in each method's plans and checks that a scenario notices it.
 func TestInvariantsNoticeMethods(t *testing.T) {
 	for _, bug := range []struct {
 		name string
@@ -245,8 +244,7 @@ func TestInvariantsNoticeMethods(t *testing.T) {
 	}
 }
 
-// noticed runs scenarios of a method with a planted bug until one fails. It returns the
-// shrunk one.
+// noticed runs scenarios of a method with a planted bug until one fails, and returns that one, shrunk.
 func noticed(t *testing.T, m *draw.Method, s *scenario) []operation {
 	t.Helper()
 	for seed := range 50 {
@@ -265,7 +263,7 @@ func noticed(t *testing.T, m *draw.Method, s *scenario) []operation {
 	return nil
 }
 
-// refree changes the free list of a cache.
+// refree replaces the free list of a cache.
 func refree(c *kv.Cache, change func(free []uint32)) {
 	s := c.Snapshot()
 	change(s.Free)
@@ -276,8 +274,8 @@ func refree(c *kv.Cache, change func(free []uint32)) {
 	*c = *changed
 }
 
-// TestInvariantsNotice plants faults in the engine and checks that the scenarios notice them
-// and shrink to a few lines.
+// TestInvariantsNotice plants bugs in the engine and checks that scenarios notice them and shrink to a few
+// lines.
 func TestInvariantsNotice(t *testing.T) {
 	firstMove := func(do func(*kv.Cache, kv.Move)) func(*kv.Cache, ref.Event) {
 		return func(c *kv.Cache, e ref.Event) {

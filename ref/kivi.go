@@ -10,7 +10,7 @@ import (
 // KIVIOptions are the options of the method kivi.
 type KIVIOptions struct {
 	Bits      int `json:"bits" help:"bits of a code: 1, 2, 3 or 4" values:"1,2,3,4"`
-	ValueBits int `json:"value_bits" help:"bits of a value's code; 0: as bits" values:"0,1,2,3,4"`
+	ValueBits int `json:"value_bits" help:"bits of a value's code; 0: the same as bits" values:"0,1,2,3,4"`
 	Group     int `json:"group" help:"tokens of a channel of the keys, and channels of a token of the values, that share a scale and a minimum" values:"2,4,8,16,32"`
 	Residual  int `json:"residual" help:"R, a multiple of group: the newest 0 to R−1 keys and the newest R values stay in full precision" values:"8,16,32,64,128"`
 }
@@ -27,12 +27,12 @@ func kiviEntry() Entry {
 		Paper:       "KIVI (Liu et al., arXiv 2402.02750)",
 		Watches:     "nothing",
 		Does:        "quantizes the oldest keys per channel in groups of tokens, the oldest values per token in groups of channels",
-		From:        "per head alike",
-		When:        "after the prompt, which attends in full precision, and after every step: keys R at once, values the oldest one",
-		Reads:       "all that is held",
+		From:        "the same number from each head",
+		When:        "after the prompt, which attends in full precision, and after every step: R keys at a time, one value at a time",
+		Reads:       "all held KVs",
 		Payload:     "2·D·(bits + 32/group)/8 (f32: 64/group), of the residual 2·D·b + 4 (position)",
-		CacheTokens: "refused: bits, group and residual say what a token takes",
-		Rate:        "refused, likewise",
+		CacheTokens: "not accepted: bits, group and residual set the bytes of a token",
+		Rate:        "not accepted",
 		HeldAgainst: "jy-yuan/KIVI@876b4d2 (codes, scales and minima to the bit; lengths and outputs step by step)",
 		OwnPages:    true,
 		Defaults:    func() any { return &KIVIOptions{Bits: 2, Group: 32, Residual: 128} },
@@ -76,12 +76,12 @@ func flexGenEntry() Entry {
 		Paper:       "FlexGen's compression of the cache (Sheng et al., arXiv 2303.06865)",
 		Watches:     "nothing",
 		Does:        "quantizes keys and values per token, in groups of channels",
-		From:        "per head alike",
+		From:        "the same number from each head",
 		When:        "after the prompt, which attends in full precision, and after every step: a token is exact in its own step",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "2·D·(bits + 32/group)/8 (f32: 64/group)",
-		CacheTokens: "refused: bits and group say what a token takes",
-		Rate:        "refused, likewise",
+		CacheTokens: "not accepted: bits and group set the bytes of a token",
+		Rate:        "not accepted",
 		HeldAgainst: "henryzhongsc/longctx_bench@72204d0 (dequantized values to the bit)",
 		OwnPages:    true,
 		Defaults:    func() any { return &FlexGenOptions{Bits: 4, Group: 32} },
@@ -101,18 +101,17 @@ func flexGenEntry() Entry {
 	return e
 }
 
-// kivi is KIVI, and with a residual of 0 FlexGen, whose keys are per token too. Of T tokens
-// that entered, with a residual of R, the keys of the first T − (T mod R) are quantized, and the values of the
-// first T − R. So a group of keys, whose tokens are consecutive, is complete when it is quantized.
+// kivi is KIVI; with a residual of 0 and keys per token it is FlexGen. Of T tokens and a residual of R, the
+// first T − (T mod R) keys and the first T − R values are quantized. So a group of keys, which spans
+// consecutive tokens, is complete when it is quantized.
 type kivi struct {
 	name         string
 	residual     int // R
 	keys, values kv.Format
 }
 
-// check returns an error if the options are out of bounds, or if a cache of the configuration
-// cannot have the pages, with what would do. What is wrong with the configuration beside is
-// [Config.Validate]'s to say.
+// check returns an error if the options are out of bounds, or if the configuration's cache cannot have such
+// pages; the error says what would work. Other errors of the configuration are left to [Config.Validate].
 func (m kivi) check(c *Config) error {
 	for _, f := range []kv.Format{m.keys, m.values} {
 		if f.Bits < 1 || f.Bits > 4 {
@@ -123,7 +122,7 @@ func (m kivi) check(c *Config) error {
 		return fmt.Errorf("groups of %d: choose 1 to %d", g, MaxWindow)
 	}
 	if c.Compression.MaxCacheTokens > 0 || c.Compression.Rate > 0 {
-		return fmt.Errorf("it has neither max_cache_tokens nor rate, as it keeps every token: its options say what one takes")
+		return fmt.Errorf("it keeps every token, so it takes neither max_cache_tokens nor rate: its options set the bytes of a token")
 	}
 	if c.Shape.Check() != nil || !slices.Contains(kv.BlockSizes(), c.BlockSize) || !c.DType.Valid() {
 		return nil
@@ -155,17 +154,17 @@ func (m kivi) Protects(c Counts) (sinks, newest int) {
 	return 0, c.Tokens - max(keys, values)
 }
 
-// Spec is the published cache, token by token: what a prompt leaves in full precision, and
-// for each generated token what is appended and what is then quantized. What is
-// quantized is the oldest by position, and pages are counted one by one.
+// Spec follows the published cache token by token: what remains of the prompt in full precision, and for each
+// generated token what is appended and what is then quantized. The oldest positions are quantized, and pages
+// are counted one by one.
 func (m kivi) Spec(v View) Plan {
 	return m.spec(v, func(int) bool { return true })
 }
 
-// spec is Spec of the heads of some layers.
+// spec is Spec for the heads of the layers that of selects.
 func (m kivi) spec(v View, of func(layer int) bool) Plan {
 	s := v.Sequence
-	var full, quantized [3]int // of keys, and of values
+	var full, quantized [3]int // by part: how many keys and values are in full precision, and how many are quantized
 	if m.residual == 0 {
 		quantized[kv.Keys], quantized[kv.Values] = s.Len, s.Len
 	} else {
@@ -186,7 +185,7 @@ func (m kivi) spec(v View, of func(layer int) bool) Plan {
 	}
 	var p Plan
 	cfg := v.Cache.Config()
-	used := 0 // blocks that the heads before have taken and not given back
+	used := 0 // blocks that earlier heads have taken and not freed
 	for i := range s.Heads {
 		h := &s.Heads[i]
 		if !of(i / cfg.Shape.KVHeads) {
@@ -198,7 +197,7 @@ func (m kivi) spec(v View, of func(layer int) bool) Plan {
 				format = m.values
 			}
 			e := Edit{Op: Quantize, Part: part, Head: i}
-			pages := 0 // that the list has
+			pages := 0 // pages of the list
 			held := map[int]bool{}
 			for _, g := range s.Heads[i].List(part) {
 				pages += len(g.Table)
@@ -210,7 +209,7 @@ func (m kivi) spec(v View, of func(layer int) bool) Plan {
 				if held[position] {
 					continue
 				}
-				e.KVs = append(e.KVs, int32(position)) // nothing is dropped, so it is the logical index too
+				e.KVs = append(e.KVs, int32(position)) // nothing is evicted, so the position is also the logical index
 				if position >= pages*cfg.Capacity(format) {
 					pages++
 					used++
@@ -222,7 +221,7 @@ func (m kivi) spec(v View, of func(layer int) bool) Plan {
 			}
 		}
 		p.Needs = max(p.Needs, used)
-		for b := range h.Table { // a block all of whose KVs are quantized now is free for the next head
+		for b := range h.Table { // a block with all KVs quantized is free for the next head
 			if end := (h.First/cfg.BlockSize + b + 1) * cfg.BlockSize; end <= quantized[kv.Keys] && end <= quantized[kv.Values] {
 				used--
 			}

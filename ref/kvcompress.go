@@ -2,8 +2,8 @@ package ref
 
 import "kvcompress/kv"
 
-// kvCompress is KV-Compress (Rehg, arXiv 2410.00161): [Config.Count] and [Config.Quotas]
-// say how many blocks go, its ranking which KVs.
+// kvCompress is KV-Compress (Rehg, arXiv 2410.00161). [Config.Count] and [Config.Quotas] say how many blocks
+// to evict, the ranking which KVs.
 type kvCompress struct{ cfg *Config }
 
 func (m kvCompress) Name() string { return KVCompress }
@@ -13,11 +13,10 @@ func (m kvCompress) Columns() []kv.Column {
 	return []kv.Column{{Name: "metrics", Value: "metric", Width: 1}}
 }
 
-// Observe watches the prompt's last queries, and every query of decode steps.
+// Observe observes the prompt's last queries, and every query of decode steps.
 func (m kvCompress) Observe() *Observation { return m.cfg.Metric.Observation() }
 
-// Rank asks for the blocks that stage 1 counts, as far as they can be spread over the
-// heads.
+// Rank asks for the blocks that stage 1 counts, as far as they can be divided among the heads.
 func (m kvCompress) Rank(c Counts) Ranking {
 	kvs, blocks := 0, 0
 	for _, n := range c.Heads {

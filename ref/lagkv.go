@@ -11,9 +11,9 @@ import (
 
 // LagKV is the [Scorer] of LagKV.
 type LagKV struct {
-	Sinks int  `json:"sinks" help:"oldest tokens, whose score is the highest"`
-	Lag   int  `json:"lag" help:"tokens of a partition; each is scored against the next, the last is kept"`
-	Cross bool `json:"cross" help:"compare scores over partitions, instead of ranks within each"`
+	Sinks int  `json:"sinks" help:"oldest tokens, which get the highest score"`
+	Lag   int  `json:"lag" help:"tokens per partition; each partition is scored against the next, the last is kept"`
+	Cross bool `json:"cross" help:"compare scores across partitions, instead of ranks within each partition"`
 }
 
 // lagKVOptions are the options of lagkv.
@@ -22,13 +22,13 @@ type lagKVOptions struct {
 	headBudget
 }
 
-// lagKVEntry is LagKV in kvpress's form. After the sinks the prompt is cut into partitions
-// of lag tokens. Each is scored against the next one's range; what is left behind the last
-// that has a next scores highest.
+// lagKVEntry is LagKV as in kvpress. After the sinks the prompt is cut into partitions of lag tokens. Each is
+// scored against the range of the next partition. The tokens after the last partition that has a next one
+// score highest.
 func lagKVEntry() Entry {
 	e := scorerEntry("lagkv", "LagKV (Liang et al., arXiv 2504.04704)",
-		"no attention: keys and values of each partition, measured by the range of the next partition's",
-		"drops the KVs that vary least by that measure, in each partition")
+		"no attention: keys and values of each partition, relative to the range of the next partition",
+		"drops the KVs of each partition that vary least by that measure")
 	defaults := lagKVOptions{LagKV{Sinks: 4, Lag: 128}, defaultHeadBudget()}
 	e.Defaults = func() any { o := defaults; return &o }
 	e.New = func(c *Config) (Method, error) {
@@ -42,7 +42,7 @@ func lagKVEntry() Entry {
 		if o.Lag < 1 || o.Lag > MaxWindow {
 			return nil, fmt.Errorf("method %s: lag %d is not from 1 to %d", e.Name, o.Lag, MaxWindow)
 		}
-		return &scorer{name: e.Name, cfg: c, watch: &Observation{Scorer: o.LagKV}, heads: o.headBudget}, o.check(e.Name)
+		return &scorer{name: e.Name, cfg: c, observation: &Observation{Scorer: o.LagKV}, heads: o.headBudget}, o.check(e.Name)
 	}
 	return e
 }
@@ -51,9 +51,9 @@ func lagKVEntry() Entry {
 //
 //	s = (softmax_i(σ_i of K) + softmax_i(σ_i of V)) / 2
 //
-// or, unless Cross, the rank of s in the partition divided by lag, the smallest first and
-// equal ones in order of position. Sinks and the tokens behind have 1. A prompt that is
-// too short for two partitions scores (i − sinks)/(n − sinks): its newest tokens are kept.
+// or, unless Cross is set, the rank of s in the partition divided by lag: smallest first, ties in order of
+// position. Sinks and the tokens after those partitions score 1. A prompt too short for two partitions scores
+// (i − sinks)/(n − sinks), so its newest tokens are kept.
 func (o LagKV) Score(h *PromptHead, scores []float32) {
 	n := len(scores)
 	for i := range scores {
@@ -82,17 +82,16 @@ func (o LagKV) Score(h *PromptHead, scores []float32) {
 	}
 }
 
-// mostVariation bounds the magnitude of an element in units of a reference's range.
+// mostVariation bounds the magnitude of an element relative to the range of the next partition.
 const mostVariation = 1 << 40
 
-// variation returns the softmax of σ_i over the rows x_i of one partition, [lag, d], where
-// σ_i is the standard deviation, with divisor d−1, of the elements of
+// variation returns the softmax of σ_i over the rows x_i of one partition, [lag, d], where σ_i is the
+// standard deviation, with divisor d−1, of the elements of
 //
 //	(x_i − min) / (max − min)
 //
-// with the minimum and maximum of each element over the rows of next, [lag, d]. An element
-// is 0 where the two are equal, and at most mostVariation in magnitude. Sums are those of
-// NUMERICS.md §3.
+// and min and max are those of each element over the rows of next, [lag, d]. An element is 0 if min = max,
+// and clamped to magnitude mostVariation. Sums are those of NUMERICS.md §3.
 func variation(x, next []float32, d int) []float32 {
 	low, high := slices.Clone(next[:d]), slices.Clone(next[:d])
 	for i := d; i < len(next); i += d {
@@ -119,8 +118,8 @@ func variation(x, next []float32, d int) []float32 {
 	return sigmas
 }
 
-// ranks replaces each number by how many are smaller, or equal and before it, divided by
-// how many there are.
+// ranks replaces each number by its rank divided by the count: how many numbers are smaller, or equal and
+// before it.
 func ranks(x []float32) {
 	order := make([]int, len(x))
 	for i := range order {

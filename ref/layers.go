@@ -13,12 +13,12 @@ import (
 type Prompt struct {
 	e     *Engine
 	s     *kv.Sequence
-	layer int // the next
+	layer int // the next layer to enter
 }
 
-// BeginPrompt allocates the blocks of a sequence's first n tokens. It returns
-// *kv.ErrNoBlocks, with nothing changed, if they are not there. The caller enters every
-// layer, in order, and then calls End, or gives up with [Engine.Release].
+// BeginPrompt allocates the blocks of a sequence's first n tokens. If too few are free it returns
+// *kv.ErrNoBlocks and changes nothing. The caller then enters every layer in order and calls End, or gives up
+// with [Engine.Release].
 func (e *Engine) BeginPrompt(id kv.SeqID, n int) (*Prompt, error) {
 	if n < 1 {
 		return nil, fmt.Errorf("ref: prompt of sequence %d with %d tokens", id, n)
@@ -30,11 +30,11 @@ func (e *Engine) BeginPrompt(id kv.SeqID, n int) (*Prompt, error) {
 	return &Prompt{e: e, s: s}, nil
 }
 
-// Layer enters the prompt's next layer: k and v are [n, H, D], after rotation, and q is
-// [W, H·G, D], the queries of the last W tokens, where W is what [Observation.Queries]
-// of the method's observation says of n. A value that the cache's format cannot hold is a *ValueError.
+// Layer enters the prompt's next layer. k and v are [n, H, D], after rotation; q is [W, H·G, D], the queries
+// of the last W tokens, where W is [Observation.Queries] of n. A value that the cache's format cannot hold is
+// a *ValueError.
 func (p *Prompt) Layer(q, k, v []float32) error {
-	if err := p.e.cfg.CheckPrompt(p.s.ID, p.layer, p.s.Len, p.e.watched.Queries(p.s.Len), q, k, v); err != nil {
+	if err := p.e.cfg.CheckPrompt(p.s.ID, p.layer, p.s.Len, p.e.observation.Queries(p.s.Len), q, k, v); err != nil {
 		return err
 	}
 	p.enter(p.layer, q, k, v)
@@ -42,10 +42,10 @@ func (p *Prompt) Layer(q, k, v []float32) error {
 	return nil
 }
 
-// enter stores a layer and fills the column that the method watches.
+// enter stores a layer and fills the column that the method observes.
 func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 	e, s, n := p.e, p.s, p.s.Len
-	watched := e.rulesFor(s.ID).watched
+	observation := e.rulesFor(s.ID).observation
 	shape := e.cfg.Shape
 	d, heads, group := shape.HeadSize, shape.KVHeads, shape.Group
 	window := len(queries) / (heads * group * d)
@@ -56,28 +56,28 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 			row := (i*heads + head) * d
 			e.cache.Store(e.cache.Slot(h, i), keys[row:][:d], values[row:][:d])
 		}
-		if !watched.ofPrompts() {
+		if !observation.ofPrompts() {
 			return
 		}
 		k, v := rowsOf(keys, head, heads, d), []float32(nil)
-		if watched.Scorer != nil {
+		if observation.Scorer != nil {
 			v = rowsOf(values, head, heads, d)
 		}
 		q := make([]float32, window*group*d)
 		for w := range window {
 			copy(q[w*group*d:][:group*d], queries[(w*heads+head)*group*d:])
 		}
-		scores[head] = make([]float32, n*e.cache.Columns()[watched.Column].Width)
-		watched.Prompt(&PromptHead{layer, head, q, k, v, group, d}, scores[head])
+		scores[head] = make([]float32, n*e.cache.Columns()[observation.Column].Width)
+		observation.Prompt(&PromptHead{layer, head, q, k, v, group, d}, scores[head])
 	})
-	if !watched.ofPrompts() {
+	if !observation.ofPrompts() {
 		return
 	}
-	if watched.LayerMean {
+	if observation.LayerMean {
 		meanOfHeads(scores)
 	}
-	width := e.cache.Columns()[watched.Column].Width
-	column := e.cache.Data[watched.Column]
+	width := e.cache.Columns()[observation.Column].Width
+	column := e.cache.Data[observation.Column]
 	for head, scores := range scores {
 		h := &s.Heads[layer*heads+head]
 		for i := range n {
@@ -86,7 +86,7 @@ func (p *Prompt) enter(layer int, queries, keys, values []float32) {
 	}
 }
 
-// rowsOf returns the rows of one head of [n, heads, d]: [n, d].
+// rowsOf returns one head of an array [n, heads, d] as [n, d].
 func rowsOf(all []float32, head, heads, d int) []float32 {
 	n := len(all) / (heads * d)
 	rows := make([]float32, n*d)
@@ -99,17 +99,16 @@ func rowsOf(all []float32, head, heads, d int) []float32 {
 // End completes the prompt.
 func (p *Prompt) End() { p.e.report(StagePrefill, []kv.SeqID{p.s.ID}, nil) }
 
-// Tokens is one more token of each sequence of a batch, which enters layer by layer.
+// Tokens is a decode step that enters layer by layer: one more token of each sequence of a batch.
 type Tokens struct {
 	e     *Engine
 	batch []kv.SeqID
-	layer int // the next
+	layer int // the next layer to enter
 }
 
-// BeginTokens begins a decode step. It returns an error, with nothing changed, if a
-// sequence is not in the cache or is in the batch twice, and *kv.ErrNoBlocks if the
-// blocks are not there. The caller steps through every layer, in order, and then calls
-// End; a step that is not ended leaves the batch's sequences fit for nothing but
+// BeginTokens begins a decode step. It returns an error if a sequence is not in the cache or is in the batch
+// twice, and *kv.ErrNoBlocks if too few blocks are free; then nothing has changed. The caller enters every
+// layer in order and then calls End. If it does not, the batch's sequences can only be released, with
 // [Engine.Release].
 func (e *Engine) BeginTokens(batch []kv.SeqID) (*Tokens, error) {
 	if len(batch) == 0 {
@@ -131,10 +130,9 @@ func (e *Engine) BeginTokens(batch []kv.SeqID) (*Tokens, error) {
 	return &Tokens{e: e, batch: batch}, nil
 }
 
-// Layer appends K and V of the tokens in the next layer, attends with their queries and
-// adds to what the method watches: q and out are [sequences, H·G, D], k and v are
-// [sequences, H, D], after rotation. A value that the cache's format cannot hold is a
-// *ValueError.
+// Layer enters the next layer: it appends K and V of the tokens, attends with their queries, and updates the
+// observed column. q and out are [sequences, H·G, D], k and v are [sequences, H, D], after rotation. A value
+// that the cache's format cannot hold is a *ValueError.
 func (t *Tokens) Layer(q, k, v, out []float32) error {
 	positions := make([]int, len(t.batch))
 	for i, id := range t.batch {
@@ -153,7 +151,7 @@ func (t *Tokens) step(layer int, q, k, v, out []float32) {
 	t.e.attendLayer(t.batch, layer, q, out)
 }
 
-// End completes the step: the sequences have one token more.
+// End completes the step: each sequence has one more token.
 func (t *Tokens) End() { t.end(nil) }
 
 func (t *Tokens) end(outputs []float32) {
@@ -185,8 +183,8 @@ func (e *Engine) appendLayer(batch []kv.SeqID, layer int, k, v []float32) {
 	}
 }
 
-// attendLayer attends, and watches, for every head of every sequence of the batch; q
-// and out are [sequences, H·G, D].
+// attendLayer attends and observes for every head of every sequence of the batch; q and out are [sequences,
+// H·G, D].
 func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
 	shape := e.cfg.Shape
 	heads, group := shape.KVHeads, shape.Group
@@ -201,7 +199,7 @@ func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
 		s := e.cache.Sequence(batch[i/heads])
 		h := &s.Heads[layer*heads+i%heads]
 		e.attendHead(a, h, s.Len, q[i*size:][:size], out[i*size:][:size])
-		if o := e.rulesFor(s.ID).watched; o != nil && o.Decode {
+		if o := e.rulesFor(s.ID).observation; o != nil && o.Decode {
 			a.record(e.cache, h, o, s.Len, group)
 		}
 	})
@@ -209,15 +207,14 @@ func (e *Engine) attendLayer(batch []kv.SeqID, layer int, q, out []float32) {
 
 // attendHead attends for the G queries of one head at position t; q and out are [G, D].
 func (e *Engine) attendHead(a *attention, h *kv.Head, t int, q, out []float32) {
-	a.stands = e.standIns.weights(e.cache)
+	a.represents = e.standIns.weights(e.cache)
 	a.hidden = e.hiddenOf(a.hidden, h)
 	a.rotary, a.turns = e.rotary, e.turnsOf(a.turns, h, t)
 	a.attend(e.cache, h, q, out, e.cfg.Shape.Group)
 }
 
-// Attend computes what queries at the position of a sequence's newest token read in one
-// layer, as it is in the cache: q and out are [H·G, D]. Nothing enters, and nothing is
-// watched.
+// Attend computes attention of queries at the position of a sequence's newest token, in one layer; q and out
+// are [H·G, D]. It stores nothing and does not update the observed column.
 func (e *Engine) Attend(id kv.SeqID, layer int, q, out []float32) error {
 	s, shape := e.cache.Sequence(id), e.cfg.Shape
 	size := shape.QueryHeads() * shape.HeadSize

@@ -10,8 +10,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestLayerByLayer drives one engine with whole requests and another layer by layer with
-// the same Q, K and V: their caches and outputs are equal to the bit.
+// TestLayerByLayer drives one engine with whole requests and another layer by layer with the same Q, K and V,
+// and compares their caches and outputs to the bit.
 func TestLayerByLayer(t *testing.T) {
 	cfg := Default()
 	cfg.Shape, cfg.Blocks = kv.Shape{Layers: 3, KVHeads: 2, Group: 2, HeadSize: 16}, 400
@@ -52,7 +52,7 @@ func TestLayerByLayer(t *testing.T) {
 			}
 		}
 		if err := p.Layer(nil, nil, nil); err == nil {
-			t.Error("a layer too many is taken")
+			t.Error("an extra layer is accepted")
 		}
 		p.End()
 	}
@@ -94,7 +94,7 @@ func TestLayerByLayer(t *testing.T) {
 	}
 }
 
-// TestLayersRefused checks that what a model gives is checked before anything changes.
+// TestLayersRefused checks that input from a model is validated before anything changes.
 func TestLayersRefused(t *testing.T) {
 	cfg := Default()
 	cfg.Shape, cfg.Blocks = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}, 3
@@ -117,13 +117,13 @@ func TestLayersRefused(t *testing.T) {
 		}
 	}
 	if _, err := e.BeginTokens([]kv.SeqID{0, 0}); err == nil {
-		t.Error("a sequence twice in a batch is taken")
+		t.Error("a sequence twice in a batch is accepted")
 	}
 	if _, err := e.BeginTokens([]kv.SeqID{7}); err == nil {
-		t.Error("a sequence that is not there is taken")
+		t.Error("an unknown sequence is accepted")
 	}
 	if _, err := e.BeginTokens(nil); err == nil {
-		t.Error("an empty batch is taken")
+		t.Error("an empty batch is accepted")
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// lowestSorted returns the indices of the n lowest keys, in no particular order; of equal
-// keys the first are taken. It is the specification of lowest.
+// lowestSorted returns the indices of the n lowest keys, in no particular order; ties go to the lower index.
+// It is the specification of lowest.
 func lowestSorted(keys []uint32, n int) []int32 {
 	order := make([]int32, len(keys))
 	for i := range order {
@@ -16,16 +16,15 @@ func lowestSorted(keys []uint32, n int) []int32 {
 	return order[:n]
 }
 
-// lowest returns what [lowestSorted] returns, without a sort. A radix select finds the
-// n-th lowest key, digit by digit from the highest: of the keys that begin as it does, a
-// histogram of the next digit says which is its own. Then one pass takes the keys
-// below it, and as many of those equal to it as are left.
+// lowest returns what [lowestSorted] returns, without sorting. A radix select finds the n-th lowest key digit
+// by digit, highest digit first: a histogram of the next digit, over the keys that share the digits found so
+// far, gives the next one. A last pass takes the keys below it, and the first of the keys equal to it.
 func lowest(keys []uint32, n int) []int32 {
 	if n == 0 {
 		return nil
 	}
-	var threshold uint32 // the n-th lowest key: its digits down to shift
-	equal := n           // how many of the keys that begin as it does are among the n
+	var threshold uint32 // the digits of the n-th lowest key found so far
+	equal := n           // how many of the keys that share those digits are among the n lowest
 	for shift := 24; shift >= 0; shift -= 8 {
 		var counts [256]int
 		for _, k := range keys {

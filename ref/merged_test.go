@@ -13,8 +13,8 @@ import (
 // packs reports whether an edit moves keys or values into pages of another format.
 func packs(e *ref.Edit) bool { return e.Op == ref.Quantize || e.Op == ref.Merge }
 
-// retainedByCount checks that a plan retains as many tokens as the method's counts say, and the same ones in
-// both layers.
+// retainedByCount checks that a plan retains the number of tokens that the method's Retains says, and the
+// same tokens in both layers.
 func retainedByCount(m ref.Merger, p *ref.Plan, c ref.Counts) error {
 	of := map[[2]int]ref.Edit{}
 	for _, e := range p.Edits {
@@ -22,7 +22,7 @@ func retainedByCount(m ref.Merger, p *ref.Plan, c ref.Counts) error {
 			continue
 		}
 		want, known := m.Retains(c.Tokens)
-		if e.KVs[0] > 0 { // some are merged already
+		if e.KVs[0] > 0 { // some are already merged
 			want = 0
 		}
 		if known && len(e.Retained) != want {
@@ -47,8 +47,8 @@ func retainedByCount(m ref.Merger, p *ref.Plan, c ref.Counts) error {
 	return nil
 }
 
-// mergedPages returns how many blocks a head has to hold, merged pages in the shallower layer alone, and the bytes
-// of what is in them.
+// mergedPages returns how many blocks a head must hold, with merged pages counted in the shallower layer
+// only, and the bytes of their contents.
 func (s *scenario) mergedPages(id kv.SeqID, head int, m ref.Merger) (blocks int, payload int64) {
 	n, packed, kept := s.model.heads[id][head].held, s.model.packed[id][head], s.model.kept[id][head]
 	row := s.cfg.RowBytes()
@@ -68,8 +68,8 @@ func (s *scenario) mergedPages(id kv.SeqID, head int, m ref.Merger) (blocks int,
 	return blocks, payload
 }
 
-// checkMerged checks what is read of a head's merged and retained keys and values against the arithmetic of
-// package merge on what entered, and that both heads of a pair read the same pages.
+// checkMerged compares a head's merged and retained keys and values, as read, with package merge applied to
+// the inputs, and checks that both heads of a pair read the same pages.
 func (s *scenario) checkMerged(q *kv.Sequence, head int, m ref.Merger) error {
 	cache, shape, d := s.engine.Cache(), s.cfg.Shape, s.cfg.Shape.HeadSize
 	h := &q.Heads[head]
@@ -139,7 +139,8 @@ func (s *scenario) checkMerged(q *kv.Sequence, head int, m ref.Merger) error {
 	return nil
 }
 
-// directions returns what directions read back as: in the cache's type, and with bits in quantized groups of channels.
+// directions returns directions as read back: rounded to the cache's type, or with bits in quantized groups
+// of channels.
 func (s *scenario) directions(f kv.Format, x []float32) ([]float32, error) {
 	stored, rounded := make([]byte, len(x)*s.cfg.DType.Size()), make([]float32, len(x))
 	s.cfg.DType.Encode(stored, x)

@@ -7,17 +7,17 @@ import (
 	"kvcompress/ref/merge"
 )
 
-// Merging says which layers are merged, and how: layers First + 2i and First + 2i + 1, i below Pairs.
+// Merging says which layers are merged, and how: layers First + 2i and First + 2i + 1, for 0 ≤ i < Pairs.
 type Merging struct {
 	First, Pairs int
 	Slerp        merge.Slerp
 }
 
-// RetainedFormat returns how retained keys, and values, lie in pages.
+// RetainedFormat returns the page format of retained keys and values.
 func RetainedFormat() kv.Format { return kv.Format{Kind: kv.Exact} }
 
-// pairs returns the heads of every pair, the shallower layer's first: indices into L·H, where a layer has
-// heads heads.
+// pairs returns the heads of every pair as indices into L·H, the shallower layer's first. A layer has heads
+// heads.
 func (m Merging) pairs(heads int) [][2]int {
 	var all [][2]int
 	for i := range m.Pairs {
@@ -35,8 +35,8 @@ func (m Merging) Merges(layer int) (merged, deep bool) {
 	return i >= 0 && i < 2*m.Pairs, i%2 == 1
 }
 
-// checkMerger returns an error if a configuration's cache cannot hold what the method merges, with
-// what would do.
+// checkMerger returns an error if the configuration's cache cannot hold the method's pages; the error says
+// what would work.
 func checkMerger(cfg *kv.Config, m Merger) error {
 	for _, x := range []struct {
 		of     string
@@ -49,8 +49,8 @@ func checkMerger(cfg *kv.Config, m Merger) error {
 	return m.Merging().Slerp.Check()
 }
 
-// MergerBlocks returns the blocks that each pair of heads takes by a plan of a Merger, and those that then come
-// free, in the order of the pairs.
+// MergerBlocks returns the blocks that each pair of heads takes in a Merger's plan, and those that it then
+// frees, in the order of the pairs.
 func MergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, freed []int) {
 	more := p.packed(len(heads))
 	if more == nil {
@@ -82,8 +82,8 @@ func MergerBlocks(cfg *kv.Config, heads []kv.Head, m Merger, p *Plan) (taken, fr
 	return taken, freed
 }
 
-// pack carries out the edits of a plan that move keys and values into pages of other formats, for which the
-// blocks are there. It returns how many they take.
+// pack carries out the edits of a plan that move keys and values into pages of other formats. The blocks are
+// known to be free. It returns how many blocks it takes.
 func (e *Engine) pack(s *kv.Sequence, m Method, p *Plan) (int, error) {
 	taken, err := e.quantize(s, m, p)
 	if merger, ok := m.(Merger); ok && err == nil {
@@ -94,8 +94,8 @@ func (e *Engine) pack(s *kv.Sequence, m Method, p *Plan) (int, error) {
 	return taken, err
 }
 
-// merge carries out the Merge edits of a plan, pair by pair, for which the blocks are there. It returns how many it
-// takes.
+// merge carries out the Merge edits of a plan, pair by pair. The blocks are known to be free. It returns how
+// many blocks it takes.
 func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan) (int, error) {
 	edits := make([][]*Edit, len(s.Heads))
 	for i := range p.Edits {
@@ -128,7 +128,8 @@ func (e *Engine) merge(s *kv.Sequence, m Merger, p *Plan) (int, error) {
 	return total, err
 }
 
-// mergeOne carries out the edit of one head: that of the shallower layer merges both, and each retains its own.
+// mergeOne carries out the edit of one head. The edit of the shallower layer merges both layers; each layer's
+// edit retains its own tokens.
 func (e *Engine) mergeOne(s *kv.Sequence, m Merger, edit *Edit) error {
 	if edit.Head < edit.With {
 		if err := e.cache.Merge(s, edit.Head, edit.With, edit.Part, m.Directions(), m.Merging().Slerp, len(edit.KVs), edit.Limit); err != nil {

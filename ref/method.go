@@ -6,84 +6,80 @@ import (
 	"kvcompress/kv"
 )
 
-// Method is a way of compressing a KV cache: what it watches, and what it decides. It
-// decides; the engine acts. A method has no state of its own: all that it remembers of
-// a KV is in the columns that it declares, so that the same cache always gives the
-// same plan.
+// Method is a way of compressing a KV cache: what it observes and what it decides. The engine carries out the
+// decision. A method has no state: all that it remembers of a KV is in the columns that it declares, so the
+// same cache always gives the same plan.
 type Method interface {
 	// Name is the method's name, as --method takes it.
 	Name() string
 
-	// Columns declares what the method keeps of every KV beside K, V and position.
+	// Columns declares what is stored for every KV beside K, V and position.
 	Columns() []kv.Column
 
-	// Observe says which attention the method watches; nil is none.
+	// Observe says which attention the method observes; nil is none.
 	Observe() *Observation
 
-	// Asks returns what a compression of a sequence would ask for now, in the method's
-	// unit: blocks or KVs. 0 is nothing to do.
+	// Asks returns how much a compression of a sequence would ask for now, in the method's unit (blocks or
+	// KVs); 0 if there is nothing to compress.
 	Asks(Counts) int
 
-	// Plan returns what a compression does to a sequence. Spec is its specification:
-	// it returns the same, written to be read, and slower.
+	// Plan returns the plan of a compression. Spec is its specification: it returns the same plan, written
+	// for reading rather than speed.
 	Plan(v View) Plan
 	Spec(v View) Plan
 }
 
-// Dropper is a method that does nothing but drop KVs: its plan follows from a ranking, on
-// any engine.
+// Dropper is a method that only evicts KVs: on every engine its plan follows from a ranking.
 type Dropper interface {
 	Method
 
-	// Rank says which KVs go. It depends on counts alone; what the KVs hold decides in the
-	// columns.
+	// Rank says which KVs are evicted. It depends on Counts alone; scores are read from the columns later.
 	Rank(Counts) Ranking
 }
 
-// Counter is a method whose effect on lengths follows from lengths alone, and which is no
-// Dropper.
+// Counter is a method other than a Dropper whose effect on lengths depends on lengths alone.
 type Counter interface {
 	Method
 
-	// Evicts returns how many KVs fewer each head holds after a compression: [L·H].
+	// Evicts returns how many KVs each head loses by a compression: [L·H].
 	Evicts(Counts) []int
 }
 
-// Quantizer is a method that quantizes the oldest KVs of every head alike, and does nothing
-// else. It declares no columns and watches nothing. What its plans ask for is how many keys and
-// values they quantize, each counted by itself.
+// Quantizer is a method that quantizes the oldest KVs, the same number in every head, and does nothing else.
+// It declares no columns and observes nothing. Asks counts the keys plus the values to quantize.
 type Quantizer interface {
 	Method
 
-	// Formats returns how quantized keys and values lie in pages.
+	// Formats returns the page formats of quantized keys and values.
 	Formats() (keys, values kv.Format)
 
-	// Quantizes returns how many of the oldest keys, and of the oldest values, of each head are quantized
-	// after a compression of a sequence that has had tokens tokens: whole units of the formats.
+	// Quantizes returns how many of each head's oldest keys and values are quantized after a compression of a
+	// sequence of tokens tokens, generated ones included: whole units of the formats.
 	Quantizes(tokens int) (keys, values int)
 }
 
-// Merger is a method that merges the keys, and the values, of pairs of layers, and does nothing else. One that is a
-// [Quantizer] too quantizes those of the other layers. It declares no columns and watches nothing. A compression merges all that is not merged yet. What its plans ask for is
-// how many keys and values they merge, each counted by itself.
+// Merger is a method that merges the keys, and the values, of pairs of layers, and does nothing else. A
+// Merger that is also a [Quantizer] quantizes those of the other layers. It declares no columns and observes
+// nothing. A compression merges everything that is not merged yet. Asks counts the keys plus the values to
+// merge.
 type Merger interface {
 	Method
 
-	// Merging says which layers are merged, and how; Directions in which format merged keys, and values, lie in pages.
+	// Merging says which layers are merged, and how. Directions returns the page format of merged keys and
+	// values.
 	Merging() Merging
 	Directions() kv.Format
 
 	// Retention says which tokens are retained.
 	Retention() Retention
 
-	// Retains returns how many keys, and how many values, of each head are retained when the
-	// first merge has that many tokens, if none is retained later; known is false if keys and
-	// values decide how many.
+	// Retains returns how many keys, and how many values, of each head are retained if the first merge has
+	// that many tokens and none is retained later. known is false if the number depends on keys and values.
 	Retains(tokens int) (kvs int, known bool)
 }
 
-// KeepsAll reports whether a method keeps every KV, in pages of its own: each head then holds
-// as many as tokens have entered.
+// KeepsAll reports whether a method keeps every KV, in page formats of its own. Each head then holds as many
+// KVs as the sequence has tokens.
 func KeepsAll(m Method) bool {
 	switch m.(type) {
 	case Quantizer, Merger:
@@ -92,18 +88,17 @@ func KeepsAll(m Method) bool {
 	return false
 }
 
-// Protector is a method, no Dropper, that leaves some tokens alone. Of a Dropper the ranking
-// says which.
+// Protector is a method other than a Dropper that leaves some tokens alone. (A Dropper's ranking says which
+// tokens it protects.)
 type Protector interface {
 	Method
 
-	// Protects returns how many of a sequence's oldest and of its newest tokens are in no
-	// edit of a plan made now.
+	// Protects returns how many of a sequence's oldest and newest tokens are in no edit of a plan made now.
 	Protects(Counts) (sinks, newest int)
 }
 
-// UnsupportedError says why an engine does not run a method: an engine under test one that
-// the reference runs, or any engine one that is only planned.
+// UnsupportedError says why an engine does not run a method: either only the reference runs it, or no engine
+// does and it can only be planned (kvc sim, kvc sweep).
 type UnsupportedError struct{ Err error }
 
 func (e *UnsupportedError) Error() string { return e.Err.Error() }
@@ -111,30 +106,30 @@ func (e *UnsupportedError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *UnsupportedError) Unwrap() error { return e.Err }
 
-// Patient is a method that can say for how long it will ask for nothing, so that a serving
-// loop need not ask after every token. One that is a Dropper ranks, once a token was
-// generated, by the prompt's length and the heads' lengths alone.
+// Patient is a method that can say for how many tokens it will ask for nothing, so that a serving loop need
+// not ask after every token. If it is also a Dropper, then after the first generated token its ranking
+// depends only on the lengths of the prompt and the heads.
 type Patient interface {
 	Method
 
-	// Quiet returns a number of tokens that can enter a sequence, one after another, so
-	// that Asks is 0 after each of them. math.MaxInt says that it is 0 for good.
+	// Quiet returns a number of tokens that can enter a sequence, one after another, with Asks being 0 after
+	// each. math.MaxInt means that Asks stays 0.
 	Quiet(Counts) int
 }
 
-// Counts are the lengths of one sequence: all that the size of a compression depends on.
+// Counts are the lengths of one sequence. The size of a compression depends on nothing else.
 type Counts struct {
-	Prompt int   // tokens that entered as the prompt
-	Tokens int   // that have entered, the prompt's included
+	Prompt int   // tokens of the prompt
+	Tokens int   // all tokens, the prompt's included
 	Heads  []int // [L·H] KVs that each head holds
 
-	// Of a [Quantizer] or a [Merger]: how many of each head's oldest keys and values are quantized, or merged, [L·H];
-	// nil for none.
+	// For a [Quantizer] or [Merger]: how many of each head's oldest keys and values are quantized or merged,
+	// [L·H]; nil for none.
 	Keys, Values []int
 }
 
-// Whole reports whether no token was generated yet, and no head has lost a KV: methods
-// that act once, after the prompt, act then.
+// Whole reports whether no token has been generated and no head has lost a KV. Methods that compress once,
+// after the prompt, do so then.
 func (c *Counts) Whole() bool {
 	if c.Tokens != c.Prompt {
 		return false
@@ -147,14 +142,14 @@ func (c *Counts) Whole() bool {
 	return true
 }
 
-// belowCapacity returns how many tokens can enter until a head holds more than capacity.
+// belowCapacity returns how many tokens can enter before a head holds more than capacity.
 func (c *Counts) belowCapacity(capacity int) int { return max(0, capacity-slices.Max(c.Heads)) }
 
-// Asks returns the units that the ranking's quotas ask for.
+// Asks returns the number of units that the ranking's quotas ask for.
 func (r Ranking) Asks() int { return asked(r.Quotas) }
 
-// View is what a method may see of a sequence: lengths, tables, positions, columns,
-// and keys and values as they are stored. It is for reading.
+// View is what a method may see of a sequence: lengths, block tables, positions, columns, and the stored keys
+// and values. It is for reading only.
 type View struct {
 	Cache    *kv.Cache
 	Sequence *kv.Sequence
@@ -197,28 +192,28 @@ func (d *Decision) Plan() Plan {
 	return p
 }
 
-// Plan is what a compression of one sequence does.
+// Plan is what one compression of a sequence does.
 type Plan struct {
-	Asked int    // what was asked for, in the method's unit
-	Needs int    // free blocks without which the edits cannot be carried out, head by head: see Rounds
-	Takes int    // blocks that it takes beyond those that come free; below 0 where more come free
-	Edits []Edit // by head, ascending; at most one for each head, operation and part, of different KVs
+	Asked int    // amount asked for, in the method's unit
+	Needs int    // free blocks that the edits need at least, when carried out in rounds: see Rounds
+	Takes int    // blocks taken minus blocks freed; negative if more are freed
+	Edits []Edit // ascending by head; for each head, operation and part at most one, with different KVs
 }
 
-// Edit is one change of the KVs of one head.
+// Edit is one change to KVs of one head.
 type Edit struct {
 	Op   Op
-	Part kv.Part // Quantize, Merge: of Keys or of Values; else Both
+	Part kv.Part // Quantize, Merge: Keys or Values; else Both
 	Head int     // layer·H + head
-	With int     // of an edit of two layers' heads: the other head; else 0
+	With int     // Merge: the other layer's head; else 0
 	KVs  []int32 // logical indices, ascending
-	Into int32   // StandIn: the logical index of the stand-in that takes them in, or None
+	Into int32   // StandIn: logical index of the stand-in that the KVs are folded into, or None for a new one
 
-	Retained []int32 // Merge: those of the KVs that stay beside as they are
-	Limit    float32 // Merge: the distance above which a later one is retained
+	Retained []int32 // Merge: which of KVs are retained, so stored unmerged too
+	Limit    float32 // Merge: a token merged later is retained if its distance is above this
 }
 
-// None is no index: of a KV, of a column.
+// None is an index that means none: no KV, no column.
 const None = -1
 
 // Op is what an edit does.
@@ -226,18 +221,17 @@ type Op uint8
 
 // The operations.
 const (
-	Drop     Op = iota // the KVs are gone; the survivors are packed
-	Mask               // the KVs, and no others of the head, are hidden from queries until the next plan
-	StandIn            // the KVs are folded into one that stands for them: see StandIns
-	Quantize           // the keys, or the values, of consecutive KVs become codes in pages of their own: see Quantizer
-	Merge              // the keys, or the values, of consecutive KVs get a direction in common with another layer's; there is an edit for both heads: see Merger
+	Drop     Op = iota // the KVs are evicted; the others are packed
+	Mask               // exactly these KVs of the head are hidden from queries until the next plan
+	StandIn            // the KVs are folded into one entry that represents them: see StandIns
+	Quantize           // keys or values of consecutive KVs are quantized into pages of their own: see Quantizer
+	Merge              // keys or values of consecutive KVs get a common direction with another layer's; both heads have an edit: see Merger
 )
 
 // packs reports whether the edit moves keys or values into pages of another format.
 func (e *Edit) packs() bool { return e.Op == Quantize || e.Op == Merge }
 
-// gone returns the KVs whose slots the edit empties. A new stand-in takes the slot of the
-// lowest KV.
+// gone returns the KVs whose slots the edit empties. A new stand-in occupies the slot of the edit's first KV.
 func (e *Edit) gone() []int32 {
 	switch {
 	case e.Op == Mask, e.packs():
@@ -249,8 +243,8 @@ func (e *Edit) gone() []int32 {
 	}
 }
 
-// Gone returns, for each of the sequence's heads, the KVs whose slots come free: logical
-// indices, ascending. The slice has one element for each head.
+// Gone returns, for each of the sequence's heads, the KVs whose slots become free: logical indices,
+// ascending.
 func (p *Plan) Gone(heads int) [][]int32 {
 	gone := make([][]int32, heads)
 	for i := range p.Edits {
@@ -265,9 +259,9 @@ func (p *Plan) Gone(heads int) [][]int32 {
 	return gone
 }
 
-// Need returns the free blocks without which the plan is not carried out, where the next token of every sequence in
-// the cache takes next blocks together. A plan that takes more blocks than come free leaves those for the tokens:
-// else it would have a sequence preempted, maybe its own.
+// Need returns how many free blocks the plan needs to be carried out. next is the number of blocks that the
+// next token of all sequences in the cache takes. A plan that takes more blocks than it frees must leave
+// those next blocks free: otherwise the next step would preempt a sequence, maybe this one.
 func (p *Plan) Need(next int) int {
 	if p.Takes <= 0 {
 		return p.Needs
@@ -275,7 +269,7 @@ func (p *Plan) Need(next int) int {
 	return max(p.Needs, p.Takes+next)
 }
 
-// KVs returns how many slots the plan empties: KVs that are dropped, or folded into others.
+// KVs returns how many slots the plan empties: evicted KVs, and KVs folded into stand-ins.
 func (p *Plan) KVs() int {
 	n := 0
 	for i := range p.Edits {
@@ -317,11 +311,11 @@ func (p *Plan) Merged() int {
 	return n
 }
 
-// Rounds carries out a plan that takes blocks, some heads (or pairs of heads) at a time:
-// round does those numbered first to last − 1, which take all their blocks before any come
-// free. taken and freed are the blocks of each, free the free blocks before. A round has as
-// many heads as there are free blocks for. Rounds returns false if there are too few for
-// one; with free ≥ Needs there never are.
+// Rounds carries out a plan that takes blocks, in rounds of several heads (or pairs of heads). round handles
+// items first to last − 1: all of them take their blocks before any block of the round is freed. taken and
+// freed are the blocks of each item, free the number of free blocks at the start. A round has as many items
+// as fit into the free blocks. Rounds returns false if not even one fits, which cannot happen if free ≥
+// Needs.
 func Rounds(taken, freed []int, free int, round func(first, last int) error) (bool, error) {
 	for first := 0; first < len(taken); {
 		last, after := first, free
@@ -341,8 +335,8 @@ func Rounds(taken, freed []int, free int, round func(first, last int) error) (bo
 	return true, nil
 }
 
-// needs returns the fewest free blocks with which Rounds carries out everything, and how many it takes beyond those
-// that come free.
+// needs returns the smallest number of free blocks with which Rounds succeeds, and the blocks taken minus
+// those freed.
 func needs(taken, freed []int) (most, takes int) {
 	for i := range taken {
 		most = max(most, takes+taken[i])
@@ -351,7 +345,7 @@ func needs(taken, freed []int) (most, takes int) {
 	return most, takes
 }
 
-// then returns the plan of which first p is carried out, and then another of other heads of the same sequence.
+// then returns a plan that carries out p and then other, which edits other heads of the same sequence.
 func (p *Plan) then(other *Plan) Plan {
 	both := Plan{
 		Asked: p.Asked + other.Asked,
@@ -363,8 +357,7 @@ func (p *Plan) then(other *Plan) Plan {
 	return both
 }
 
-// Freed returns how many blocks of blockSize KVs the plan frees of the heads of the
-// sequence for which it was made.
+// Freed returns how many blocks of blockSize KVs the plan frees. heads are those of the sequence before it.
 func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 	n := 0
 	for i, gone := range p.Gone(len(heads)) {
@@ -377,8 +370,8 @@ func (p *Plan) Freed(heads []kv.Head, blockSize int) int {
 	return n
 }
 
-// packed returns how many keys and values of each head the plan quantizes or merges, by kv.Part; nil for
-// none.
+// packed returns how many keys and values of each head the plan quantizes or merges, indexed by kv.Part; nil
+// for none.
 func (p *Plan) packed(heads int) [][3]int {
 	var more [][3]int
 	for i := range p.Edits {
@@ -392,8 +385,8 @@ func (p *Plan) packed(heads int) [][3]int {
 	return more
 }
 
-// leaves returns how many plain blocks come free of a head when more of its keys and values
-// are quantized or merged.
+// leaves returns how many plain blocks of a head become free when more of its keys and values are quantized
+// or merged.
 func leaves(h *kv.Head, more [3]int, blockSize int) int {
 	first := min(h.End(kv.Keys)+more[kv.Keys], h.End(kv.Values)+more[kv.Values])
 	return max(0, first/blockSize-h.First/blockSize)

@@ -11,44 +11,42 @@ import (
 	"kvcompress/strictjson"
 )
 
-// KVCompress is the name of the method that a configuration has if it names none.
+// KVCompress is the name of the default method.
 const KVCompress = "kv-compress"
 
-// Entry is a method in the table of methods: its place on the axes by which methods
-// differ, in words, and how it is made.
+// Entry is a row of the table of methods: how the method differs from others, in words, and its constructor.
 type Entry struct {
 	Name  string
 	Paper string
 
-	Watches string // which attention
-	Does    string // what happens to which KVs
-	From    string // from where the budget is taken
+	Watches string // which attention it observes
+	Does    string // what it does to which KVs
+	From    string // how the budget is divided among layers and heads
 	When    string
 	Reads   string // which of the held KVs a query reads
 
 	Payload     string // bytes for each token and KV head, with D elements of b bytes
 	CacheTokens string // what --max-cache-tokens means
 	Rate        string // what --rate means
-	HeldAgainst string // published code, by repository@commit
+	HeldAgainst string // the published code it is compared with, as repository@commit
 
-	// Repeats reports that the method caches K and V for each query head, not for each KV
-	// head: see [Config.CacheShape].
+	// Repeats reports that the method caches K and V for each query head instead of each KV head: see
+	// [Config.CacheShape].
 	Repeats bool
 
-	// OwnPages reports that the method has pages of formats of its own, which not every shape,
-	// block size and dtype of a cache has room for.
+	// OwnPages reports that the method has page formats of its own, which do not fit every shape, block size
+	// and dtype.
 	OwnPages bool
 
-	// Planned reports that no engine runs the method: it is planned only.
+	// Planned reports that no engine runs the method; kvc sim and kvc sweep plan it.
 	Planned bool
 
-	// Defaults returns a pointer to the method's own options: a struct whose fields have
-	// a json tag, the key, and a help tag. It is nil if the method has none but those of
-	// the command line.
+	// Defaults returns a pointer to a struct of the method's own options, set to their defaults. Each field
+	// has a json tag, its key, and a help tag. Defaults is nil if the method has no options of its own.
 	Defaults func() any
 
-	// New returns the method for a configuration whose method it is. The error says what
-	// is wrong with the options, or why it cannot run on the shape and what would do.
+	// New returns the method for a configuration that names it. The error says what is wrong with the
+	// options, or why the method cannot run on the shape and what would work.
 	New func(*Config) (Method, error)
 }
 
@@ -59,13 +57,13 @@ func Methods() []Entry {
 			Name:        KVCompress,
 			Paper:       "KV-Compress (Rehg, arXiv 2410.00161)",
 			Watches:     "the prompt's last --window queries and all of decode: P or P², max-pooled, summed over the group",
-			Does:        "drops the KVs that receive least, of each head as many as empty whole blocks",
-			From:        "over all heads of a sequence at once; --even-layers, --uniform",
+			Does:        "drops the KVs that receive the least attention, in numbers that empty whole blocks of a head",
+			From:        "all heads of a sequence together; --even-layers: the same number from each layer; --uniform: from each head",
 			When:        "after a prompt, every --interval steps, when the cache is full",
-			Reads:       "all that is held",
+			Reads:       "all held KVs",
 			Payload:     "2·D·b + 8 (metric and position)",
 			CacheTokens: "KVs a head on average, over all heads, rounded up to whole blocks",
-			Rate:        "part kept of the KVs before the protected window",
+			Rate:        "fraction of the KVs before the protected window to keep",
 			HeldAgainst: "IsaacRe/vllm-kvcompress (decisions, prompt metrics, published throughput)",
 			New:         func(c *Config) (Method, error) { return kvCompress{c}, nil },
 		},
@@ -98,10 +96,10 @@ func Methods() []Entry {
 	}
 }
 
-// wrap says of an error in the method's options which method has it.
+// wrap adds the method's name to an error.
 func (e *Entry) wrap(err error) error { return fmt.Errorf("method %s: %w", e.Name, err) }
 
-// FindMethod returns the entry of a method. The error lists the names that there are.
+// FindMethod returns the entry of a method. The error lists the known names.
 func FindMethod(name string) (Entry, error) {
 	var names []string
 	for _, e := range Methods() {
@@ -129,7 +127,7 @@ func (e *Entry) Options() []Option {
 	v := reflect.ValueOf(e.Defaults()).Elem()
 	for _, f := range reflect.VisibleFields(v.Type()) {
 		if f.Anonymous {
-			continue // its fields come by themselves
+			continue // an embedded struct: its fields are listed by themselves
 		}
 		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		text, err := json.Marshal(v.FieldByIndex(f.Index).Interface())
@@ -144,33 +142,33 @@ func (e *Entry) Options() []Option {
 // Settings are a method's own options, by key, as JSON.
 type Settings map[string]json.RawMessage
 
-// Set sets one option from the command line: JSON, or a word that stands for itself.
+// Set sets one option from the command line. The value is JSON, or a bare word, which becomes a string.
 func (s Settings) Set(key, value string) {
 	if raw := json.RawMessage(value); json.Valid(raw) {
 		s[key] = raw
 		return
 	}
 	quoted, err := json.Marshal(value)
-	if err != nil { // a string can always be written
+	if err != nil { // marshalling a string cannot fail
 		quoted = []byte(`""`)
 	}
 	s[key] = quoted
 }
 
-// Into reads the settings over the defaults that options, a pointer to a struct, has.
-// An unknown key and a value of another type are errors that name the key.
+// Into sets the fields of options, a pointer to a struct, from the settings; other fields keep their values.
+// An unknown key, or a value of the wrong type, is an error that names the key.
 func (s Settings) Into(e *Entry, options any) error {
 	known := e.Options()
 	for key := range s {
 		if !slices.ContainsFunc(known, func(o Option) bool { return o.Key == key }) {
 			if len(known) == 0 {
-				return fmt.Errorf("method %s has no option %q: it has none of its own", e.Name, key)
+				return fmt.Errorf("method %s has no option %q: it has no options of its own", e.Name, key)
 			}
 			keys := make([]string, len(known))
 			for i, o := range known {
 				keys[i] = o.Key
 			}
-			return fmt.Errorf("method %s has no option %q: it has %s", e.Name, key, strings.Join(keys, ", "))
+			return fmt.Errorf("method %s has no option %q: choose one of %s", e.Name, key, strings.Join(keys, ", "))
 		}
 	}
 	text, err := json.Marshal(s)

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/splitmix"
 	"kvcompress/internal/work"
 	"kvcompress/kv"
 	"kvcompress/trace"
 )
 
-// The workload of BenchmarkMethods: one layer of Llama-3.1-8B's shape, f32, and a prompt
-// of 4,096 tokens of which a head keeps 1,024. scripts/published-plans.py runs the
-// published code on the same values.
+// The workload of BenchmarkMethods: one layer of Llama-3.1-8B's shape, f32, and a prompt of 4,096 tokens of
+// which a head keeps 1,024. scripts/published-plans.py runs the published code on the same values.
 const (
 	benchTokens   = 4096
 	benchCapacity = 1024
@@ -29,12 +29,12 @@ const (
 
 var keptFile = flag.String("kept", "", "`file` to which TestMethodsKept writes what every method keeps of BenchmarkMethods' prompt")
 
-// uniform returns n numbers in [−1, 1): number i is u/2²³ − 1, where u are the top 24 bits
-// of output i of SplitMix64 from the given state.
+// uniform returns n numbers in [−1, 1): number i is u/2²³ − 1, where u is the top 24 bits of output i of
+// SplitMix64 with the given state.
 func uniform(state uint64, n int) []float32 {
 	x := make([]float32, n)
 	for i := range x {
-		x[i] = float32(mix(state+uint64(i)*0x9e3779b97f4a7c15)>>40)/(1<<23) - 1
+		x[i] = float32(splitmix.Next(state+uint64(i)*splitmix.Golden)>>40)/(1<<23) - 1
 	}
 	return x
 }
@@ -45,9 +45,9 @@ type methodBench struct {
 	heads []PromptHead // [H] of a layer
 }
 
-// newMethodBench gives every layer the same q [n, H·G, D], k and v [n, H, D]. PyramidKV has
-// two layers, so that their budgets differ. The two whose published code selects for each
-// query head have K and V repeated.
+// newMethodBench gives every layer the same q [n, H·G, D], k and v [n, H, D]. PyramidKV has two layers, so
+// that their budgets differ. For the two methods with published code that selects for each query head, K and
+// V are repeated.
 func newMethodBench(tb testing.TB, name string) *methodBench {
 	tb.Helper()
 	cfg := Default()
@@ -74,7 +74,7 @@ func newMethodBench(tb testing.TB, name string) *methodBench {
 	row := benchHeads * benchHeadSize
 	q, k, v := uniform(1, benchTokens*benchGroup*row), uniform(2, benchTokens*row), uniform(3, benchTokens*row)
 	k, v = repeatHeads(k, shape.KVHeads/benchHeads), repeatHeads(v, shape.KVHeads/benchHeads)
-	q = q[len(q)-e.watched.Queries(benchTokens)*benchGroup*row:]
+	q = q[len(q)-e.observation.Queries(benchTokens)*benchGroup*row:]
 	p, err := e.BeginPrompt(0, benchTokens)
 	if err != nil {
 		tb.Fatal(err)
@@ -96,7 +96,7 @@ func newMethodBench(tb testing.TB, name string) *methodBench {
 	return m
 }
 
-// repeatHeads gives every head of [rows, D] times times.
+// repeatHeads repeats every head of [rows, D] the given number of times.
 func repeatHeads(x []float32, times int) []float32 {
 	out := make([]float32, 0, times*len(x))
 	for i := 0; i < len(x); i += benchHeadSize {
@@ -109,7 +109,7 @@ func repeatHeads(x []float32, times int) []float32 {
 
 // observe computes the scores of every head of every layer, as [Prompt.Layer] does.
 func (m *methodBench) observe() {
-	o, heads := m.watched, len(m.heads)
+	o, heads := m.observation, len(m.heads)
 	for range m.cfg.Shape.Layers {
 		scores := make([][]float32, heads)
 		work.Each(work.Workers(heads), heads, func(_, head int) {
@@ -147,10 +147,10 @@ func (m *methodBench) compress(tb testing.TB) {
 	}
 }
 
-// BenchmarkMethods times the parts of every method's work on a prompt: observe, the scores
-// of all heads; plan, which KVs go; compress, the plan and the moves that it takes. For a
-// method that acts at steps of decode too, step is the plan after one. cpu-ns/op is the
-// processor time, which on a busy machine says more than the time that has passed.
+// BenchmarkMethods times each method's work on a prompt: observe computes the scores of all heads; plan
+// decides which KVs to evict; compress is the plan and its moves. For methods that also act during decode,
+// step is the plan after a step. cpu-ns/op is processor time, which depends less on other load than wall
+// time.
 func BenchmarkMethods(b *testing.B) {
 	for _, entry := range Methods() {
 		if entry.Planned { // has no plan
@@ -158,7 +158,7 @@ func BenchmarkMethods(b *testing.B) {
 		}
 		b.Run(entry.Name, func(b *testing.B) {
 			m := newMethodBench(b, entry.Name)
-			if m.watched.ofPrompts() {
+			if m.observation.ofPrompts() {
 				b.Run("observe", func(b *testing.B) { timed(b, m.observe, nil) })
 			}
 			plan := func() { m.method.Plan(View{m.cache, m.cache.Sequence(0)}) }
@@ -199,7 +199,7 @@ func timed(b *testing.B, f, before func()) {
 	b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op")
 }
 
-// processorTime returns the time that the process has had of all processors.
+// processorTime returns the processor time used by the process.
 func processorTime(tb testing.TB) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -208,8 +208,8 @@ func processorTime(tb testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// TestMethodsKept writes, with -kept FILE, which positions of BenchmarkMethods' prompt
-// each head of every method keeps, [L·H][…], and the scores that decided, [L·H][n].
+// TestMethodsKept writes, with -kept FILE, which positions of BenchmarkMethods' prompt each head of every
+// method keeps, [L·H][…], and the scores, [L·H][n].
 func TestMethodsKept(t *testing.T) {
 	if *keptFile == "" {
 		t.Skip("writes a file for scripts/published-plans.py: -kept FILE says where")
@@ -243,7 +243,7 @@ func TestMethodsKept(t *testing.T) {
 						r.Kept[head] = append(r.Kept[head], i)
 					}
 				}
-				if m.watched.ofPrompts() {
+				if m.observation.ofPrompts() {
 					r.Scores = append(r.Scores, m.scores(&s.Heads[head]))
 				}
 			}
@@ -259,11 +259,11 @@ func TestMethodsKept(t *testing.T) {
 	}
 }
 
-// scores returns what the method watched of a head's KVs, [n].
+// scores returns the scores of a head's KVs, [n].
 func (m *methodBench) scores(h *kv.Head) []float32 {
 	scores := make([]float32, h.Len)
 	for i := range scores {
-		scores[i] = m.cache.Data[m.watched.Column][m.cache.Slot(h, i)]
+		scores[i] = m.cache.Data[m.observation.Column][m.cache.Slot(h, i)]
 	}
 	return scores
 }

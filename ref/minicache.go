@@ -10,25 +10,25 @@ import (
 
 // MiniCacheOptions are the options of the method minicache.
 type MiniCacheOptions struct {
-	From   int     `json:"from" help:"S: layers S and S+1, S+2 and S+3, … are merged; -1: from half of the layers on, of two layers both" values:"-1,0,1,2"`
+	From   int     `json:"from" help:"S: layers S and S+1, S+2 and S+3, … are merged; -1: the second half of the layers, or both of two" values:"-1,0,1,2"`
 	T      float64 `json:"t" help:"weight of the deeper layer of a pair in the common direction, 0 to 1"`
-	Retain string  `json:"retain" help:"which tokens stay unmerged: ratio (those of largest distance, gamma of all) or threshold (those of a distance above d_max − gamma·(d_max − d_min))"`
-	Gamma  float64 `json:"gamma" help:"as retain has it, 0 to 1"`
-	Append string  `json:"append" help:"later tokens: merge (none is retained) or threshold (one is retained whose distance is above the first merge's limit; with retain=ratio, above the largest distance that was not retained)"`
+	Retain string  `json:"retain" help:"which tokens are also kept unmerged: ratio (the fraction gamma with the largest distances) or threshold (those with a distance above d_max − gamma·(d_max − d_min))"`
+	Gamma  float64 `json:"gamma" help:"see retain, 0 to 1"`
+	Append string  `json:"append" help:"later tokens: merge (none is retained) or threshold (a token is retained if its distance is above the first merge's limit; with retain=ratio, above the largest distance that was not retained)"`
 }
 
 func miniCacheEntry() Entry {
 	e := Entry{
 		Name:        "minicache",
 		Paper:       "MiniCache (Liu et al., arXiv 2405.14366)",
-		Watches:     "nothing: the directions of keys and values",
-		Does:        "merges the keys, and the values, of two layers into one direction and a norm for each; keeps those of largest distance",
-		From:        "of the layers from S on, in pairs",
+		Watches:     "no attention: the directions of keys and values",
+		Does:        "merges the keys, and the values, of two layers into one direction and two norms; retains those with the largest distance",
+		From:        "pairs of layers from S on",
 		When:        "after the prompt, which attends to its own keys and values, and after every step: a token is exact in its own step",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "in merged layers D·b + 8 (norms; the direction is two layers'), of retained tokens 2·D·b + 8 (indices) more; else 2·D·b + 4 (position)",
-		CacheTokens: "refused: from and gamma say what a token takes",
-		Rate:        "refused, likewise",
+		CacheTokens: "not accepted: from and gamma set the bytes of a token",
+		Rate:        "not accepted",
 		HeldAgainst: "Zefan-Cai/KVCache-Factory@c97f9d7 (norms, directions, distances, retained tokens, restored keys)",
 		OwnPages:    true,
 		Defaults: func() any {
@@ -49,12 +49,12 @@ func miniCacheEntry() Entry {
 	return e
 }
 
-// miniCache is MiniCache with vectors of a head. What a compression finds unmerged it merges: at first
-// the prompt's tokens, then each token after its step.
+// miniCache is MiniCache, with the vectors of one head at a time. A compression merges everything that is not
+// merged yet: first the prompt's tokens, then each generated token after its step.
 type miniCache struct {
 	merging   Merging
 	format    kv.Format // of directions
-	heads     int       // of a layer
+	heads     int       // of one layer
 	retention Retention
 }
 
@@ -65,7 +65,7 @@ func newMiniCache(o *MiniCacheOptions, format kv.Format, c *Config) (miniCache, 
 	layers := c.Shape.Layers
 	m.merging.First = o.From
 	if o.From == -1 {
-		m.merging.First = max(0, min(layers/2, layers-2)) // of two layers both
+		m.merging.First = max(0, min(layers/2, layers-2)) // a model of two layers merges both
 	}
 	switch {
 	case o.Retain != "ratio" && o.Retain != "threshold":
@@ -75,7 +75,7 @@ func newMiniCache(o *MiniCacheOptions, format kv.Format, c *Config) (miniCache, 
 	case o.From < -1 || o.From >= 0 && o.From > layers-2 && c.Shape.Check() == nil:
 		return m, fmt.Errorf("from is %d of %d layers: choose 0 to %d, so that there is a pair, or −1", o.From, layers, layers-2)
 	case c.Compression.MaxCacheTokens > 0 || c.Compression.Rate > 0:
-		return m, fmt.Errorf("it has neither max_cache_tokens nor rate, as it keeps every token: from and gamma say what one takes")
+		return m, fmt.Errorf("it keeps every token, so it takes neither max_cache_tokens nor rate: from and gamma set the bytes of a token")
 	}
 	if err := merge.CheckGamma(o.Gamma); err != nil {
 		return m, err
@@ -85,7 +85,7 @@ func newMiniCache(o *MiniCacheOptions, format kv.Format, c *Config) (miniCache, 
 	}
 	m.merging.Pairs = max(0, layers-m.merging.First) / 2
 	if c.Shape.Check() != nil || !slices.Contains(kv.BlockSizes(), c.BlockSize) || !c.DType.Valid() {
-		return m, nil // Config.Validate says what is wrong
+		return m, nil // Config.Validate reports the error
 	}
 	return m, checkMerger(&c.Config, m)
 }
@@ -122,8 +122,8 @@ func (m miniCache) Retains(tokens int) (kvs int, known bool) {
 // Protects implements [Protector].
 func (m miniCache) Protects(Counts) (sinks, newest int) { return 0, 0 }
 
-// retain returns which of the tokens that a compression merges are retained, given their distances, and the
-// limit for those that are merged later. Of later tokens the limit is given.
+// retain returns which of the merged tokens are retained, given their distances, and the limit for tokens
+// merged later. Unless it is the first merge, the limit is that of the first.
 func (m miniCache) retain(distances []float32, first bool, limit float32) ([]int32, float32) {
 	switch {
 	case !first && m.retention.Later:
@@ -138,7 +138,7 @@ func (m miniCache) retain(distances []float32, first bool, limit float32) ([]int
 	return kept, largestBut(distances, kept)
 }
 
-// largestBut returns the largest distance of a token that is not one of some, −1 if there is
+// largestBut returns the largest distance of a token that is not in but, which is ascending; −1 if there is
 // none.
 func largestBut(distances []float32, but []int32) float32 {
 	largest := float32(-1)
@@ -165,7 +165,7 @@ func (m miniCache) Plan(v View) Plan {
 		reader.Read(shallow, h[0], part, from)
 		reader.Read(deep, h[1], part, from)
 		merged, err := m.merging.Slerp.Merge(deep, shallow, d)
-		if err != nil { // carrying out the plan has the same error
+		if err != nil { // carrying out the plan returns the same error
 			return nil, 0
 		}
 		kept, limit = m.retain(merged.Distances, from == 0, limit)
@@ -176,8 +176,8 @@ func (m miniCache) Plan(v View) Plan {
 	})
 }
 
-// Spec merges token by token, ranks distances by counting those that are larger, and counts blocks
-// one by one, in the order of the pairs.
+// Spec merges token by token, ranks a distance by counting the larger ones, and counts blocks one by one, in
+// the order of the pairs.
 func (m miniCache) Spec(v View) Plan {
 	var p Plan
 	cfg, s := v.Cache.Config(), v.Sequence
@@ -205,7 +205,7 @@ func (m miniCache) Spec(v View) Plan {
 		for _, part := range []kv.Part{kv.Keys, kv.Values} {
 			e := Edit{Op: Merge, Part: part, Head: head, With: with}
 			first, limit, retained := true, float32(0), 0
-			before := 0 // that are merged
+			before := 0 // tokens merged earlier
 			for _, g := range shallowHead.List(part) {
 				if g.Format.Kind == kv.Merged {
 					first, limit, before = false, g.Limit, g.Len
@@ -226,7 +226,7 @@ func (m miniCache) Spec(v View) Plan {
 				read(x, v.Cache.Slot(deepHead, i))
 				read(y, v.Cache.Slot(shallowHead, i))
 				e.KVs = append(e.KVs, int32(i))
-				if one, err := m.merging.Slerp.Spec(x, y, d); err == nil { // else carrying it out is an error
+				if one, err := m.merging.Slerp.Spec(x, y, d); err == nil { // otherwise carrying out the plan returns the error
 					distances = append(distances, one.Distances[0])
 				}
 			}
@@ -258,11 +258,11 @@ func (m miniCache) Spec(v View) Plan {
 				taken[head] += pages(m.format, before, len(e.KVs))
 			}
 			taken[head] += pages(RetainedFormat(), retained, len(kept))
-			end[head] = s.Len // of both parts, as both are merged to the last token
+			end[head] = s.Len // of both parts, which are merged up to the last token
 			p.Edits = append(p.Edits, e)
 		}
 	}
-	used := 0 // blocks that the pairs before have taken and not given back
+	used := 0 // blocks that earlier pairs have taken and not freed
 	for shallow := range s.Heads {
 		merged, deep := m.merging.Merges(shallow / heads)
 		if !merged || deep {
@@ -272,7 +272,7 @@ func (m miniCache) Spec(v View) Plan {
 		p.Needs = max(p.Needs, used)
 		for _, head := range []int{shallow, shallow + heads} {
 			for logical := s.Heads[head].First; logical < end[head]; logical++ {
-				if logical%cfg.BlockSize == cfg.BlockSize-1 { // the block's last has left
+				if logical%cfg.BlockSize == cfg.BlockSize-1 { // the block's last KV is merged
 					used--
 				}
 			}

@@ -15,14 +15,14 @@ func miniCacheKIVIEntry() Entry {
 	e := Entry{
 		Name:        "minicache+kivi",
 		Paper:       "MiniCache with KIVI (Liu et al., arXiv 2405.14366; Liu et al., arXiv 2402.02750)",
-		Watches:     "nothing: the directions of keys and values",
+		Watches:     "no attention: the directions of keys and values",
 		Does:        "merges pairs of layers as minicache does, and quantizes their directions in groups of channels; quantizes the other layers as kivi does",
-		From:        "of the layers from S on, in pairs; of the others per head alike",
+		From:        "pairs of layers from S on; in the other layers the same number from each head",
 		When:        "after the prompt, which attends to its own keys and values, and after every step: a token is exact in its own step",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "in merged layers D·(bits + 32/group)/8 + 8 (norms; the direction is two layers'), of retained tokens 2·D·b + 8 (indices) more; in others as kivi",
-		CacheTokens: "refused: from, gamma, bits, group and residual say what a token takes",
-		Rate:        "refused, likewise",
+		CacheTokens: "not accepted: from, gamma, bits, group and residual set the bytes of a token",
+		Rate:        "not accepted",
 		HeldAgainst: "no published code; its two halves are minicache's and kivi's",
 		OwnPages:    true,
 		Defaults: func() any {
@@ -50,8 +50,8 @@ func miniCacheKIVIEntry() Entry {
 	return e
 }
 
-// miniCacheKIVI is MiniCache whose directions are in quantized groups of channels, and KIVI in the layers that are not
-// merged. Of a plan these come first.
+// miniCacheKIVI is MiniCache with directions in quantized groups of channels, and KIVI in the layers that are
+// not merged. A plan quantizes these layers first.
 type miniCacheKIVI struct {
 	miniCache
 	quantized kivi

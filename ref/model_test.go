@@ -14,8 +14,8 @@ import (
 	"kvcompress/trace"
 )
 
-// model is what the heads of a cache have to hold, by position: it follows the tokens that
-// enter and the plans, and knows nothing of blocks.
+// model is what the heads of a cache must hold, by position. It follows entering tokens and plans, and does
+// not know blocks.
 type model struct {
 	cfg     ref.Config
 	cache   *kv.Cache
@@ -24,8 +24,8 @@ type model struct {
 	dropped map[kv.SeqID][]int
 	heads   map[kv.SeqID][]entries    // [L·H]
 	packed  map[kv.SeqID][][3]int     // [L·H] how many of the oldest keys, and values, are quantized or merged
-	kept    map[kv.SeqID][][3][]int32 // [L·H] the keys, and values, that are retained beside
-	changed map[*entry]bool           // entries that the last plan has folded KVs into
+	kept    map[kv.SeqID][][3][]int32 // [L·H] the keys and values that are retained
+	changed map[*entry]bool           // entries that the last plan folded KVs into
 	refined bool                      // the last plan's ranking refined its quotas
 }
 
@@ -50,10 +50,10 @@ func (e *entries) take(position int32) *entry {
 
 // entry is what a head holds at a position: a KV, or a stand-in for several.
 type entry struct {
-	weight  int          // KVs that it stands for
-	hidden  bool         // from queries
-	sums    [2][]float64 // of a stand-in: of the stored keys, and values, that it was made of
-	columns []float32    // its numbers in all columns when it was last decided on
+	weight  int          // number of KVs that it represents
+	hidden  bool         // hidden from queries
+	sums    [2][]float64 // of a stand-in: sums of the stored keys, and values, folded into it
+	columns []float32    // its numbers in all columns at the last decision
 }
 
 func newModel(cfg ref.Config, cache *kv.Cache, method ref.Method) model {
@@ -89,7 +89,7 @@ func (m *model) prefill(id kv.SeqID, n int) {
 	m.heads[id], m.dropped[id], m.packed[id], m.kept[id] = heads, make([]int, len(heads)), make([][3]int, len(heads)), make([][3][]int32, len(heads))
 }
 
-// decode enters one more token, which has entered the cache.
+// decode adds one more token, which is already in the cache.
 func (m *model) decode(id kv.SeqID) {
 	q := m.cache.Sequence(id)
 	for i := range m.heads[id] {
@@ -98,7 +98,7 @@ func (m *model) decode(id kv.SeqID) {
 	}
 }
 
-// plan carries out the edits of a plan on a cache that they have not changed yet.
+// plan applies a plan's edits to the model, before the cache changes.
 func (m *model) plan(id kv.SeqID, p *ref.Plan) {
 	q := m.cache.Sequence(id)
 	m.changed = map[*entry]bool{}
@@ -127,7 +127,7 @@ func (m *model) plan(id kv.SeqID, p *ref.Plan) {
 			}
 			s := entries.at[at(into)]
 			m.changed[s] = true
-			if s.sums[0] == nil { // it is its own first KV
+			if s.sums[0] == nil { // a new stand-in, made from this KV
 				s.sums = [2][]float64{make([]float64, m.cfg.Shape.HeadSize), make([]float64, m.cfg.Shape.HeadSize)}
 				m.add(s, m.cache.Slot(h, int(into)))
 			}
@@ -153,13 +153,13 @@ func (m *model) add(e *entry, slot int) {
 	}
 }
 
-// scale returns the scale of keys, which are part 0, or of values, 1, in a layer.
+// scale returns the scale of keys (part 0) or values (part 1) in a layer.
 func (m *model) scale(part, layer int) float32 {
 	k, v := m.cfg.KVScale.Of(layer)
 	return [2]float32{k, v}[part]
 }
 
-// read reads stored numbers, in the cache's format and by a scale; store stores them.
+// read decodes stored numbers with the cache's format and a scale; store encodes them.
 func (m *model) read(row []float32, stored []byte, scale float32) {
 	m.cfg.DType.Decode(row, stored)
 	for i := range row {
@@ -175,26 +175,26 @@ func (m *model) store(stored []byte, row []float32, scale float32) {
 	m.cfg.DType.Encode(stored, quotients)
 }
 
-// largest bounds what is stored of inputs up to 2: those, and with scales what rounding up
-// among the subnormals makes of them, at most twice as much. Merged, they have another direction.
+// largest bounds stored values for inputs up to 2. With scales, rounding up subnormals can double a value.
+// Merging changes directions.
 func (s *scenario) largest() float64 {
 	if s.cfg.KVScale != nil {
 		return 4
 	}
-	if _, ok := s.plain.(ref.Merger); ok { // of one direction all may lie in one element
+	if _, ok := s.plain.(ref.Merger); ok { // one element may get the whole norm
 		return 2.1 * math.Sqrt(float64(s.cfg.Shape.HeadSize))
 	}
 	return 2
 }
 
-// remember notes the columns of all that a sequence holds.
+// remember records the columns of everything a sequence holds.
 func (m *model) remember(id kv.SeqID) {
 	m.each(id, func(head int, position int32, slot int) {
 		m.heads[id][head].at[position].columns = m.columns(slot)
 	})
 }
 
-// columns returns the numbers of a slot in all columns but that of hidden KVs.
+// columns returns the numbers of a slot in all columns except that of hidden KVs.
 func (m *model) columns(slot int) []float32 {
 	var all []float32
 	for i, c := range m.cache.Columns() {
@@ -205,7 +205,7 @@ func (m *model) columns(slot int) []float32 {
 	return all
 }
 
-// at returns what a head of a sequence is to hold at a position, nil if nothing.
+// at returns what a head of a sequence must hold at a position, or nil.
 func (m *model) at(id kv.SeqID, head int, position int32) *entry {
 	if h := &m.heads[id][head]; position >= 0 && int(position) < len(h.at) {
 		return h.at[position]
@@ -223,7 +223,7 @@ func (m *model) each(id kv.SeqID, f func(head int, position int32, slot int)) {
 	}
 }
 
-// observe checks what can only be seen between two stages.
+// observe checks what is visible only between two stages.
 func (s *scenario) observe(e ref.Event) {
 	cache := s.engine.Cache()
 	note := func(err error) { s.broken = errors.Join(s.broken, err) }
@@ -244,7 +244,7 @@ func (s *scenario) observe(e ref.Event) {
 		s.model.remember(e.Seqs[0])
 		if err := s.decided(e.Seqs[0], e.Plan); err != nil {
 			note(err)
-			break // the model cannot follow such a plan
+			break // the model cannot apply such a plan
 		}
 		s.model.plan(e.Seqs[0], e.Plan)
 	case ref.StageMove:
@@ -267,9 +267,8 @@ func (s *scenario) observe(e ref.Event) {
 
 func sameBits(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }
 
-// decided checks a plan before it is carried out: it is its specification's, it asks for
-// what the method does, its edits are of what there is and is not protected, and they are
-// as many as the method's counts say.
+// decided checks a plan before it is carried out: it equals its specification; it asks for what Asks returns;
+// its edits are of existing KVs that are not protected; and their number is what the method's counts say.
 func (s *scenario) decided(id kv.SeqID, p *ref.Plan) error {
 	view := s.view(id)
 	if spec := s.method.Spec(view); !reflect.DeepEqual(spec, *p) {
@@ -330,7 +329,7 @@ func (s *scenario) decided(id kv.SeqID, p *ref.Plan) error {
 	return nil
 }
 
-// wellFormed checks that edits ascend, and are of KVs that there are.
+// wellFormed checks that the KVs of edits ascend and exist.
 func (s *scenario) wellFormed(v ref.View, p *ref.Plan) error {
 	if p.Asked == 0 && (p.Hidden() > 0 || p.KVs() > 0) {
 		return fmt.Errorf("nothing is asked for, and the plan is %+v", *p)
@@ -359,8 +358,8 @@ func (s *scenario) wellFormed(v ref.View, p *ref.Plan) error {
 	return nil
 }
 
-// ranked checks that a plan is what walking all candidates of the ranking gives, and that
-// each quota goes as far as there are candidates for whole units.
+// ranked checks that a plan equals Walk on the ranking, and that each quota is met as far as its candidates
+// fill whole units.
 func (s *scenario) ranked(v ref.View, r ref.Ranking, p *ref.Plan) error {
 	walked := ref.Walk(r.Problem(v.Cache, v.Sequence))
 	if plan := walked.Plan(); !reflect.DeepEqual(plan, *p) {
@@ -400,7 +399,7 @@ func (s *scenario) ranked(v ref.View, r ref.Ranking, p *ref.Plan) error {
 	return nil
 }
 
-// folded returns the plan of a Folding: what walking all candidates of its ranking gives.
+// folded returns the plan of a Folding: Walk on its ranking.
 func folded(v ref.View, f ref.Folding) ref.Plan {
 	d := ref.Walk(f.Problem(v.Cache, v.Sequence))
 	p := ref.Plan{Asked: d.Asked}
@@ -412,8 +411,8 @@ func folded(v ref.View, f ref.Folding) ref.Plan {
 	return p
 }
 
-// hidden returns the plan of a Hiding that asks for asks hidden KVs, likewise.
-// column says which are hidden now: those that stay so cost less than any score.
+// hidden returns the plan of a Hiding that asks for asks hidden KVs: Walk on its ranking, where KVs that stay
+// hidden, by the column, cost less than any score.
 func hidden(v ref.View, asks int, h ref.Hiding, column int) ref.Plan {
 	problem := h.Problem(v.Cache, v.Sequence)
 	problem.Scores = slices.Clone(problem.Scores)
@@ -431,7 +430,7 @@ func hidden(v ref.View, asks int, h ref.Hiding, column int) ref.Plan {
 	return p
 }
 
-// units returns how many units of a head its candidates fill.
+// units returns how many units the candidates of a head fill.
 func (s *scenario) units(v ref.View, r ref.Ranking, head int) int {
 	h := &v.Sequence.Heads[head]
 	candidates := 0
@@ -496,7 +495,7 @@ func (s *scenario) checkFree(owned []bool) error {
 	for b, isOwned := range owned {
 		isFree := cache.IsFree(b)
 		if isFree == isOwned || isFree != (cache.Owners[b].Seq == kv.NoSeq) {
-			return fmt.Errorf("block %d: in a table: %t, on the free list: %t, owner %+v", b, isOwned, isFree, cache.Owners[b])
+			return fmt.Errorf("block %d: in a block table: %t, on the free list: %t, owner %+v", b, isOwned, isFree, cache.Owners[b])
 		}
 		if isFree {
 			free++
@@ -508,7 +507,7 @@ func (s *scenario) checkFree(owned []bool) error {
 	return nil
 }
 
-// checkHead checks a head against what it has to hold, and its blocks.
+// checkHead compares a head with the model, and checks its blocks.
 func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 	cache, shape := s.engine.Cache(), s.cfg.Shape
 	h := &q.Heads[i]
@@ -542,7 +541,7 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 	}
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		for _, g := range h.List(part) {
-			if g.Deep { // its pages are the other head's
+			if g.Deep { // its pages belong to the other head
 				continue
 			}
 			for k, b := range g.Table {
@@ -580,7 +579,7 @@ func (s *scenario) checkHead(q *kv.Sequence, i int, owned []bool) error {
 		}
 	}
 	if tokens != q.Len {
-		return fmt.Errorf("what it holds and has lost stands for %d tokens, and %d have entered", tokens, q.Len)
+		return fmt.Errorf("its entries represent %d tokens, and %d have entered", tokens, q.Len)
 	}
 	if m := s.model.masker; m != nil && visible == 0 && m.HidesNew(q.Prompt, h.Len) {
 		return fmt.Errorf("all %d KVs are hidden, and the next is", h.Len)
@@ -598,7 +597,7 @@ func (s *scenario) merges(head int) bool {
 	return merged
 }
 
-// quantizes returns the format and the arithmetic of a part of what the method quantizes.
+// quantizes returns the format and the arithmetic of a quantized part.
 func (s *scenario) quantizes(part kv.Part) (kv.Format, quant.Groups) {
 	f, values := s.plain.(ref.Quantizer).Formats()
 	if part == kv.Values {
@@ -607,7 +606,7 @@ func (s *scenario) quantizes(part kv.Part) (kv.Format, quant.Groups) {
 	return f, quant.Groups{Bits: f.Bits, Size: f.Group, Type: s.cfg.DType}
 }
 
-// pages returns how many blocks a head has to hold, and the bytes of what is read of it.
+// pages returns how many blocks a head must hold, and the bytes of what is read from it.
 func (s *scenario) pages(id kv.SeqID, head int) (blocks int, payload int64) {
 	n, packed := s.model.heads[id][head].held, s.model.packed[id][head]
 	if m, ok := s.plain.(ref.Merger); ok && s.merges(head) {
@@ -627,7 +626,7 @@ func (s *scenario) pages(id kv.SeqID, head int) (blocks int, payload int64) {
 	return blocks, payload
 }
 
-// quantized reports whether anything in the cache is.
+// quantized reports whether anything in the cache is quantized.
 func (s *scenario) quantized() bool {
 	for _, heads := range s.model.packed {
 		for _, packed := range heads {
@@ -639,8 +638,8 @@ func (s *scenario) quantized() bool {
 	return false
 }
 
-// checkQuantized checks what is read of the quantized keys, or values, of a head against
-// the arithmetic of package quant on what entered.
+// checkQuantized compares a head's quantized keys or values, as read, with package quant applied to the
+// inputs.
 func (s *scenario) checkQuantized(q *kv.Sequence, head int, part kv.Part) error {
 	h, n, shape := &q.Heads[head], s.model.packed[q.ID][head][part], s.cfg.Shape
 	if _, ok := s.plain.(ref.Quantizer); h.End(part) != n || !ok && n > 0 {
@@ -681,8 +680,7 @@ func (s *scenario) checkQuantized(q *kv.Sequence, head int, part kv.Part) error 
 	return nil
 }
 
-// checkEntry checks the columns, the key and the value of what is held in a slot, against
-// its key and its value.
+// checkEntry compares the columns, key and value in a slot with what the model expects there.
 func (s *scenario) checkEntry(slot int, e *entry, want [2][]byte) error {
 	cache := s.engine.Cache()
 	o := s.plain.Observe()
@@ -697,12 +695,12 @@ func (s *scenario) checkEntry(slot int, e *entry, want [2][]byte) error {
 		return fmt.Errorf("it is hidden: %t, by the column %g", e.hidden, cache.Data[m.Hidden()][slot])
 	}
 	if w := s.model.weights; w != ref.None && cache.Data[w][slot] != float32(e.weight) {
-		return fmt.Errorf("it stands for %d KVs, by the column for %g", e.weight, cache.Data[w][slot])
+		return fmt.Errorf("it represents %d KVs, by the column for %g", e.weight, cache.Data[w][slot])
 	}
 	for i, got := range [2][]byte{cache.Key(slot), cache.Value(slot)} {
 		name := [2]string{"key", "value"}[i]
 		if e.weight == 1 && !bytes.Equal(got, want[i]) {
-			return fmt.Errorf("it has another's %s", name)
+			return fmt.Errorf("it has a wrong %s", name)
 		}
 		if e.weight > 1 {
 			scale := s.model.scale(i, int(cache.Owners[slot/s.cfg.BlockSize].Layer))
@@ -714,13 +712,12 @@ func (s *scenario) checkEntry(slot int, e *entry, want [2][]byte) error {
 	return nil
 }
 
-// stored returns the keys or values of a layer's inputs in the cache's format,
-// [MaxTokens, H, D].
+// stored returns the keys or values of a layer's inputs in the cache's format: [MaxTokens, H, D].
 func (s *scenario) stored(in inputs) []byte {
 	if s.inputs[in] == nil {
 		rows := make([]float32, ref.MaxTokens*s.cfg.Shape.KVHeads*s.cfg.Shape.HeadSize)
 		stored := make([]byte, len(rows)*s.cfg.DType.Size())
-		if err := ref.NewHashed(in.id, s.cfg.Shape).Read(rows, in.tensor, in.layer, 0, ref.MaxTokens); err == nil { // else it is noticed
+		if err := ref.NewHashed(in.id, s.cfg.Shape).Read(rows, in.tensor, in.layer, 0, ref.MaxTokens); err == nil { // an error shows up elsewhere
 			s.model.store(stored, rows, s.model.scale(int(in.tensor-trace.K), in.layer))
 		}
 		s.inputs[in] = stored
@@ -728,9 +725,9 @@ func (s *scenario) stored(in inputs) []byte {
 	return s.inputs[in]
 }
 
-// nearMean checks that a stored row is the mean of n rows of numbers up to the largest, whose
-// sums are given. A mean in binary32 has at most 4 roundings for each of them, of numbers up
-// to n times that, which are then divided by n; storing and reading keep order.
+// nearMean checks that a stored row is the mean of n rows with the given sums, of numbers up to the bound
+// largest. A mean in binary32 has at most 4 roundings per row, of numbers up to n times largest, which are
+// then divided by n; storing and reading are monotonic.
 func (s *scenario) nearMean(stored []byte, sums []float64, n int, scale float32) error {
 	off := 4 * float64(n) * s.largest() * 0x1p-24
 	bound := func(sign float64) []float32 {

@@ -13,10 +13,10 @@ import (
 	"kvcompress/kv"
 )
 
-// What follows holds a method on the engine against a head as its paper describes it: a
-// list of KVs in float64, and a rule that says which of them go.
+// This file compares a method in the engine with a head as its paper describes it: a list of KVs in float64,
+// and a rule for which are evicted.
 
-// modelKV is one KV of a model's head.
+// modelKV is one KV of a model head.
 type modelKV struct {
 	position int
 	hidden   bool
@@ -24,8 +24,7 @@ type modelKV struct {
 	k, v     []float32
 }
 
-// modelRule marks, of what a head holds, what is dropped and what is hidden; tokens have
-// entered.
+// modelRule marks which of a head's KVs are dropped and which are hidden, when tokens tokens have entered.
 type modelRule func(head, tokens int, kvs []modelKV) (drop, hide []bool)
 
 // modelRun is one random run of a sequence through an engine and through its model.
@@ -38,9 +37,8 @@ type modelRun struct {
 	bend   func(*Engine) // plants a bug; nil for none
 }
 
-// disagreement runs engine and model beside each other, and returns the first difference:
-// in what a head holds or hides, in a score, in an output, or between Plan and Spec. It is
-// empty if there is none.
+// disagreement runs engine and model side by side and returns the first difference: in what a head holds or
+// hides, in a score, in an output, or between Plan and Spec. It returns "" if there is none.
 func (r *modelRun) disagreement(t testing.TB) string {
 	t.Helper()
 	s := r.cfg.Shape
@@ -134,8 +132,8 @@ func (r *modelRun) disagreement(t testing.TB) string {
 	}
 }
 
-// modelAttend attends to what is not hidden, adds the weights to the scores and returns the
-// outputs: q and out are [G, D].
+// modelAttend attends to the KVs that are not hidden, adds the weights to the scores and returns the outputs:
+// q and out are [G, D].
 func modelAttend(kvs []modelKV, q []float32, d int) (out []float64) {
 	for g := range len(q) / d {
 		weights, sum := make([]float64, len(kvs)), 0.0
@@ -163,7 +161,7 @@ func modelAttend(kvs []modelKV, q []float32, d int) (out []float64) {
 	return out
 }
 
-// headDifference says how what the engine holds of a head differs from the model.
+// headDifference describes how the engine's head differs from the model's.
 func headDifference(e *Engine, head int, want []modelKV) string {
 	h := &e.cache.Sequence(0).Heads[head]
 	scores := e.cache.Column("scores")
@@ -201,7 +199,7 @@ func headDifference(e *Engine, head int, want []modelKV) string {
 	return ""
 }
 
-// bent is a dropping method with a planted bug: its ranking is bent.
+// bent is a dropping method with a bug planted in its ranking.
 type bent struct {
 	Dropper
 	bend func(Counts, *Ranking)
@@ -222,9 +220,9 @@ func bendRank(bend func(Counts, *Ranking)) func(*Engine) {
 	return func(e *Engine) { e.method = bent{e.method.(Dropper), bend} }
 }
 
-// bendWatched plants a bug in what an engine watches.
-func bendWatched(bend func(*Observation)) func(*Engine) {
-	return func(e *Engine) { bend(e.watched) }
+// bendObservation plants a bug in what an engine observes.
+func bendObservation(bend func(*Observation)) func(*Engine) {
+	return func(e *Engine) { bend(e.observation) }
 }
 
 // set returns settings of key, value, key, value, …, the values as JSON.
@@ -236,7 +234,7 @@ func set(pairs ...string) Settings {
 	return s
 }
 
-// methodTest is a method as its paper describes it, and bugs that must be noticed.
+// methodTest is a method as its paper describes it, with planted bugs that must be noticed.
 type methodTest struct {
 	name     string
 	method   string
@@ -251,8 +249,8 @@ type plantedBug struct {
 	bend func(*Engine)
 }
 
-// run holds the method against the model over random runs, and every planted bug against
-// the same runs: one of them must tell.
+// run compares the method with the model over random runs. Every planted bug must make one of these runs
+// differ.
 func (m *methodTest) run(t *testing.T) {
 	runs := func(bend func(*Engine)) (found string) {
 		for seed := range uint64(6) {
@@ -285,7 +283,7 @@ func (m *methodTest) run(t *testing.T) {
 	}
 }
 
-// but marks all of n KVs but the first sinks and the last recent.
+// but marks n KVs, except the first sinks and the last recent.
 func but(n, sinks, recent int) []bool {
 	marks := make([]bool, n)
 	for i := sinks; i < n-recent; i++ {
@@ -294,8 +292,8 @@ func but(n, sinks, recent int) []bool {
 	return marks
 }
 
-// butHeaviest marks all KVs but the last recent and, of those before them that are not
-// hidden, the heavy ones of the highest scores.
+// butHeaviest marks all KVs except the last recent and, of the visible ones before these, the heavy with the
+// highest scores.
 func butHeaviest(kvs []modelKV, heavy, recent int) []bool {
 	marks := but(len(kvs), 0, recent)
 	var candidates []int

@@ -6,47 +6,44 @@ import (
 	"kvcompress/ref/vec"
 )
 
-// Observation says what an engine watches for a method, and into which of the method's
-// columns it writes what every KV comes to. A method watches attention weights, unless it
-// has a Scorer.
+// Observation says which attention an engine observes for a method, and in which of the method's columns it
+// stores the resulting score of every KV. With a Scorer, the score does not come from attention weights.
 //
-// For each query head, a key at position i gains from every watched query at position t
-// with i ≤ t − Buffer:
+// For each query head, a key at position i gains from every observed query at position t with i ≤ t − Buffer:
 //
 //	a_i = Σ_t P_{t,i}²  (L2)   or   Σ_t P_{t,i}  (L1),   t ascending
 //
-// Then a_i is scaled, pooled, and reduced over the G query heads of the KV head, as
-// Scale, Pool and Group say; NUMERICS.md §10 has the order of every operation.
+// Then a_i is scaled, pooled, and reduced over the G query heads of the KV head, as Scale, Pool and Group
+// say. NUMERICS.md §10 has the order of every operation.
 type Observation struct {
 	Column int // index into the method's columns
 
-	Window  int  // the prompt's last Window queries; AllQueries for all of them, 0 for none
-	Norm    Norm // what a KV gains from an attention weight P
-	Buffer  int  // a query counts only for keys at least this many positions back
-	Outside bool // keys inside the window gain nothing, and are no neighbours of a pool
+	Window  int  // observe the prompt's last Window queries; AllQueries for all of them, 0 for none
+	Norm    Norm // what an attention weight P adds to a KV's score
+	Buffer  int  // a query counts only for keys at least this many positions before it
+	Outside bool // keys inside the window score 0 and are not pooled
 
-	Chunk      int // queries of the window that are scaled and pooled together, and then added up; 0 is all of them
+	Chunk      int // queries of the window that are scaled and pooled together, before the chunks are summed; 0 is all of them
 	Scale      Scale
 	Pool       Pool
 	Group      GroupReduction
-	GroupFirst bool // the reduction over the group comes before pooling
-	LayerMean  bool // of each KV of a prompt, at last, the mean over the layer's KV heads counts (TOVA)
+	GroupFirst bool // reduce over the group before pooling
+	LayerMean  bool // the score of a prompt's KV is finally averaged over the layer's KV heads (TOVA)
 
-	Decode bool // the queries of decode steps add P or P², summed over the group
+	Decode bool // queries of decode steps add P or P², summed over the group
 
-	Scorer Scorer // if it is not nil, it replaces the attention
+	Scorer Scorer // if not nil, it computes the scores instead of attention
 }
 
-// Scorer scores the KVs of a prompt otherwise than by the attention weights of its
-// queries. Those of this package are [KeyNorm], [KeyDiff], [LagKV] and
-// [*ExpectedAttention]: an engine that has a form of its own of a rule finds it by type.
+// Scorer scores the KVs of a prompt by a rule other than the attention weights of its queries. Those of this
+// package are [KeyNorm], [KeyDiff], [LagKV] and [*ExpectedAttention]. An engine that implements a rule itself
+// recognizes it by its type.
 type Scorer interface {
-	// Score writes the column's numbers of the n KVs of a prompt in one head, [n, Width].
+	// Score writes the n KVs' numbers in the column, for one head of a prompt: [n, Width].
 	Score(h *PromptHead, scores []float32)
 }
 
-// Queries returns how many of the last queries of a prompt of n tokens are watched; 0 of
-// no observation.
+// Queries returns how many of the last queries of a prompt of n tokens are observed; 0 for a nil Observation.
 func (o *Observation) Queries(n int) int {
 	if o == nil {
 		return 0
@@ -54,22 +51,21 @@ func (o *Observation) Queries(n int) int {
 	return min(o.Window, n)
 }
 
-// ofPrompts reports whether anything is written of a prompt: not where decode steps alone
-// are watched.
+// ofPrompts reports whether a prompt gets scores. It does not if only decode steps are observed.
 func (o *Observation) ofPrompts() bool {
 	return o != nil && (o.Window > 0 || o.Scorer != nil)
 }
 
-// AllQueries is the Window of an observation of the whole prompt.
+// AllQueries as Window observes the whole prompt.
 const AllQueries = MaxWindow
 
-// Scale says what the gains of one query head are multiplied by.
+// Scale says by what the gains of one query head are multiplied.
 type Scale uint8
 
-// The scales. W is the number of watched queries, n that of the prompt's tokens.
+// The scales. W is the number of observed queries, n that of the prompt's tokens, i the key's position.
 const (
 	ScaleNone       Scale = iota
-	ScaleByPosition       // (i+1)/W: a sum, as if all W queries had been after the key (KV-Compress's avg)
+	ScaleByPosition       // (i+1)/W: for key i the sum that W queries after it would give (KV-Compress's avg)
 	ScaleByWindow         // 1/W: the mean over the window (kvpress, Ada-SnapKV)
 	ScaleByAge            // 1/(n−i): the mean over the queries that see the key (kvpress's ObservedAttention)
 )
@@ -80,17 +76,17 @@ type Pool struct {
 	Width int // odd
 }
 
-// PoolKind is what a pooling takes of its neighbours.
+// PoolKind says how a pooling combines neighbours.
 type PoolKind uint8
 
 // The poolings.
 const (
 	NoPool  PoolKind = iota
 	MaxPool          // the largest
-	AvgPool          // their sum, ascending, over Width: at the edges too, where padding counts as 0 (SnapKV)
+	AvgPool          // their sum, ascending, divided by Width, also at the edges, where padding counts as 0 (SnapKV)
 )
 
-// GroupReduction is how the numbers of the G query heads of a KV head become one.
+// GroupReduction says how the numbers of the G query heads of a KV head become one.
 type GroupReduction uint8
 
 // The reductions over a group, g ascending.
@@ -98,11 +94,11 @@ const (
 	GroupSum GroupReduction = iota
 	GroupMean
 	GroupMax
-	GroupEach // they do not: the column has G numbers for each KV
+	GroupEach // no reduction: the column has G numbers for each KV
 )
 
-// PromptHead is one KV head of a prompt, as a Scorer sees it: after rotation, and before
-// keys and values are rounded to the cache's format.
+// PromptHead is one KV head of a prompt, as a Scorer sees it: after rotation, and before keys and values are
+// rounded to the cache's format.
 type PromptHead struct {
 	Layer, Head     int
 	Q               []float32 // [W, G, D], the prompt's last W = min(Window, n) queries
@@ -110,8 +106,7 @@ type PromptHead struct {
 	Group, HeadSize int
 }
 
-// Prompt writes to scores what the KVs of one head of a prompt come to: [n], or [n, G]
-// with GroupEach.
+// Prompt writes the scores of the KVs of one head of a prompt: [n], or [n, G] with GroupEach.
 func (o *Observation) Prompt(h *PromptHead, scores []float32) {
 	if o.Scorer != nil {
 		o.Scorer.Score(h, scores)
@@ -154,11 +149,11 @@ func (o *Observation) Prompt(h *PromptHead, scores []float32) {
 	}
 }
 
-// chunks is Prompt where the window's queries are pooled in chunks, the oldest first: each
-// query head's pooled gains are added up over the chunks, ascending, and then over the group.
+// chunks is Prompt with Chunk > 0. Each query head's pooled gains are summed over the chunks, oldest first,
+// and then reduced over the group.
 func (o *Observation) chunks(h *PromptHead, scores []float32) {
 	n, group, row := len(h.K)/h.HeadSize, h.Group, h.Group*h.HeadSize
-	first := n - len(h.Q)/row // position of the oldest watched query
+	first := n - len(h.Q)/row // position of the oldest observed query
 	sums, pooled := make([]float32, group*n), make([]float32, n)
 	for q := h.Q; len(q) > 0; {
 		queries := min(o.Chunk, len(q)/row)
@@ -178,10 +173,9 @@ func (o *Observation) chunks(h *PromptHead, scores []float32) {
 	}
 }
 
-// Pairs returns how many attention weights are computed for the method beside the prompt's
-// own attention, for each query head of a prompt of n tokens: W·n for the W = min(Window, n)
-// queries of a window, as a rectangle; n·(n+1)/2, the causal ones, where all are watched.
-// It is 0 for nil and for a Scorer.
+// Pairs returns how many attention weights an observation computes beside the prompt's own attention, for
+// each query head of a prompt of n tokens: W·n for a window of W = min(Window, n) queries, computed as a
+// rectangle; n·(n+1)/2, the causal ones, if all queries are observed. It is 0 for nil and with a Scorer.
 func (o *Observation) Pairs(n int) int64 {
 	if o == nil || o.Scorer != nil {
 		return 0
@@ -193,8 +187,8 @@ func (o *Observation) Pairs(n int) int64 {
 	return int64(min(n, o.Window)) * int64(n)
 }
 
-// gains returns a_i of every query head, [G, n], from the queries q, [W, G, D], at the
-// positions from the given one on.
+// gains returns a_i of every query head, [G, n], from queries q, [W, G, D], the first of which is at position
+// from.
 func (o *Observation) gains(h *PromptHead, q []float32, from int) []float32 {
 	group, headSize := h.Group, h.HeadSize
 	n, observed := len(h.K)/headSize, len(q)/(group*headSize)
@@ -204,9 +198,9 @@ func (o *Observation) gains(h *PromptHead, q []float32, from int) []float32 {
 	var sm softmax
 	for w := 0; w < observed; w += together {
 		queries := min(together, observed-w)
-		first := from + w // position of the first of them
-		// A few keys at a time, while they are near. The scores past a query's own
-		// position are never looked at.
+		first := from + w // position of the first query of the batch
+		// A few keys at a time, while they are in the L1 cache. Scores at positions after the query's own are
+		// computed but not read.
 		seen := first + queries
 		for i := 0; i < seen; i += tileRows {
 			tile := h.K[i*headSize : min(i+tileRows, seen)*headSize]
@@ -220,11 +214,11 @@ func (o *Observation) gains(h *PromptHead, q []float32, from int) []float32 {
 	return gains
 }
 
-// together is how many positions' queries are scored at once.
+// together is the number of positions whose queries are scored in one batch.
 const together = 32
 
-// observe adds what the query at position t gives to the keys at 0 to t, whose
-// dot products with it are dots[:t+1]; dots is overwritten.
+// observe adds what the query at position t gives to the keys at 0 to t. dots[:t+1] are their dot products
+// with the query, and are overwritten.
 func (o *Observation) observe(gains, dots []float32, scale float32, sm *softmax) {
 	sm.reset()
 	for p := 0; p < len(dots); p += Partition {
@@ -259,7 +253,7 @@ func (o *Observation) scale(a []float32, observed, n int) {
 	}
 }
 
-// pool writes to dst the pooled neighbours of each element of src.
+// pool writes the pooled src to dst.
 func (o *Observation) pool(dst, src []float32) {
 	reach := o.Pool.Width / 2
 	switch o.Pool.Kind {
@@ -284,7 +278,7 @@ func (o *Observation) pool(dst, src []float32) {
 	}
 }
 
-// reduce takes the query head g, of group, into the numbers of the KV head.
+// reduce adds query head g to the KV head's reduction over its group.
 func (o *Observation) reduce(into, head []float32, g, group int) {
 	switch {
 	case o.Group == GroupMax && g == 0:
@@ -305,8 +299,8 @@ func (o *Observation) reduce(into, head []float32, g, group int) {
 	}
 }
 
-// meanOfHeads replaces the numbers of a layer's KV heads, each [n] or [n, width], by their
-// mean: the sum over the heads, ascending, divided by their number.
+// meanOfHeads replaces the numbers of a layer's KV heads, each [n] or [n, width], by their mean: the sum over
+// the heads, ascending, divided by the number of heads.
 func meanOfHeads(heads [][]float32) {
 	for i := range heads[0] {
 		var sum float32

@@ -9,8 +9,8 @@ import (
 	"kvcompress/kv"
 )
 
-// specObservation is NUMERICS.md §10 line by line, for one KV head of a prompt: q is
-// [W, G, D], k is [n][D]. The result is [n], or [n, G] where the group is not reduced.
+// specObservation is NUMERICS.md §10 line by line, for one KV head of a prompt: q is [W, G, D], k is [n][D].
+// The result is [n], or [n, G] without a reduction over the group.
 func specObservation(o *Observation, q []float32, k [][]float32, group int) []float32 {
 	n, d := len(k), len(k[0])
 	w := len(q) / (group * d)
@@ -119,8 +119,7 @@ func matrix(x []float32, d int) [][]float32 {
 	return rows
 }
 
-// TestObservationFollowsSpec holds what an observation writes against the page, to the
-// bit, in all its variants.
+// TestObservationFollowsSpec compares an observation's scores with NUMERICS.md, to the bit, in all variants.
 func TestObservationFollowsSpec(t *testing.T) {
 	seeds := 400
 	if testing.Short() {
@@ -141,14 +140,14 @@ func TestObservationFollowsSpec(t *testing.T) {
 			GroupFirst: rng.IntN(2) == 0,
 		}
 		if o.Group == GroupEach {
-			o.GroupFirst = false // there is nothing to reduce
+			o.GroupFirst = false // no reduction
 		}
 		w := min(o.Window, n)
 		q, k := randomFloats(rng, w*group*d), randomFloats(rng, n*d)
 		want := specObservation(o, q, matrix(k, d), group)
 		got := make([]float32, len(want))
 		for i := range got {
-			got[i] = float32(math.NaN()) // all of it is written
+			got[i] = float32(math.NaN()) // every number must be overwritten
 		}
 		o.Prompt(&PromptHead{Q: q, K: k, Group: group, HeadSize: d}, got)
 		for i := range want {
@@ -159,8 +158,8 @@ func TestObservationFollowsSpec(t *testing.T) {
 	}
 }
 
-// TestChunks holds a window that is pooled in chunks against observations of the prompts that
-// end with each chunk, pooled and added up by hand, to the bit.
+// TestChunks compares a window that is pooled in chunks with observations of the prompts that end with each
+// chunk, pooled and summed here, to the bit.
 func TestChunks(t *testing.T) {
 	for seed := range 50 {
 		rng := rand.New(rand.NewPCG(uint64(seed), 13))
@@ -176,7 +175,7 @@ func TestChunks(t *testing.T) {
 		sums := make([]float32, n*group)
 		for from := 0; from < w; from += o.Chunk {
 			to := min(from+o.Chunk, w)
-			end := n - w + to // tokens of the prompt that ends here
+			end := n - w + to // tokens of the prompt that ends with this chunk
 			gains := specObservation(&each, q[from*group*d:to*group*d], matrix(k[:end*d], d), group)
 			gains = append(gains, make([]float32, (n-end)*group)...)
 			for i := range n {
@@ -203,8 +202,8 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// TestPrefillOnly decodes with a metric of the prefill only: KVs of the prompt keep the
-// metric that the prefill gave them, those of generated tokens 0, and outputs are as always.
+// TestPrefillOnly decodes with PrefillOnly: KVs of the prompt keep their first metric, those of generated
+// tokens have 0, and outputs do not change.
 func TestPrefillOnly(t *testing.T) {
 	cfg := Default()
 	cfg.Shape, cfg.Blocks, cfg.BlockSize = kv.Shape{Layers: 2, KVHeads: 2, Group: 2, HeadSize: 8}, 200, 4

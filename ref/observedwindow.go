@@ -2,21 +2,20 @@ package ref
 
 import "fmt"
 
-// SnapKV and what follows from it watch the prompt's last queries, keep those last tokens,
-// and drop the least attended of the others, once, when the prompt is in the cache.
+// SnapKV and the methods derived from it observe the prompt's last queries. Once, after the prompt, they keep
+// the tokens of those queries and evict the least attended of the others.
 
-// windowed is the part of such a method that watches.
+// windowed has the options that such methods share.
 type windowed struct {
 	Window  int
 	Kernel  int
 	Pooling string // avg or max
 	Group   string // sum, mean or max
-	Order   string // before or after: of the group's reduction, as to pooling
+	Order   string // before or after: reduce over the group before or after pooling
 }
 
-// observation returns what the engine watches: the attention that the keys before the
-// window receive from the window's queries, scaled, pooled and reduced over the group.
-// The error says which option is wrong.
+// observation returns what the engine observes: the attention that keys before the window receive from the
+// window's queries, scaled, pooled and reduced over the group. The error names the wrong option.
 func (w windowed) observation(scale Scale) (*Observation, error) {
 	o := &Observation{Window: w.Window, Norm: L1, Outside: true, Scale: scale, GroupFirst: w.Order == "before"}
 	switch {
@@ -52,7 +51,7 @@ func groupReduction(name string) (GroupReduction, error) {
 	return 0, fmt.Errorf("group %q is none of sum, mean and max", name)
 }
 
-// checkCapacity returns an error if max_cache_tokens has no room beside the window.
+// checkCapacity returns an error if max_cache_tokens does not exceed the window.
 func (c *Compression) checkCapacity(window int) error {
 	if c.MaxCacheTokens > 0 && c.MaxCacheTokens <= window {
 		return fmt.Errorf("max_cache_tokens %d includes the window of %d tokens and must be larger: choose a smaller window", c.MaxCacheTokens, window)
@@ -60,9 +59,8 @@ func (c *Compression) checkCapacity(window int) error {
 	return nil
 }
 
-// capacity returns how many KVs a head may keep of a prompt of n tokens: max_cache_tokens,
-// or ⌊n·rate⌋ and at least the given number, a product in binary64 that is rounded once.
-// Without either it is n.
+// capacity returns how many KVs a head may keep of a prompt of n tokens: max_cache_tokens if set; with rate
+// ⌊n·rate⌋, computed in binary64 with one rounding, but at least least; otherwise n.
 func (c *Compression) capacity(n, least int) int {
 	switch {
 	case c.MaxCacheTokens > 0:
@@ -74,8 +72,8 @@ func (c *Compression) capacity(n, least int) int {
 	}
 }
 
-// keepPast ranks the KVs before the window of a whole prompt: head i keeps past(i) of
-// them. It asks for nothing once a token was generated or a head has lost a KV.
+// keepPast ranks the KVs before the window so that head i keeps past(i) of them. It asks for nothing after
+// the first generated token, or when a head has lost a KV.
 func (c *Counts) keepPast(window int, past func(head int) int) Ranking {
 	r := Ranking{Unit: 1, Window: window}
 	if !c.Whole() {

@@ -9,9 +9,9 @@ import (
 	"kvcompress/trace"
 )
 
-// With returns the configuration by which a request is compressed that has options of its
-// own: they replace the run's, and so one budget the other. The error says what is wrong
-// with them, or which of them the method does not have.
+// With returns the configuration for a request that has options of its own, which replace the run's. A
+// max_cache_tokens of the request replaces a rate of the run, and the reverse. The error says what is wrong
+// with the options, or which of them the method does not have.
 func (c *Config) With(own *trace.Compression) (Config, error) {
 	with := *c
 	if own == nil {
@@ -27,7 +27,7 @@ func (c *Config) With(own *trace.Compression) (Config, error) {
 		with.Compression.MaxCacheTokens, with.Compression.Rate = 0, *own.Rate
 	}
 	if with.methodName() != KVCompress && (own.ProtectedWindow != nil || own.Buffer != nil) {
-		return with, fmt.Errorf("compression: protected_window and buffer are options of %s: of a request of %s, max_cache_tokens, rate and compress_once are taken", KVCompress, c.Method)
+		return with, fmt.Errorf("compression: protected_window and buffer are options of %s: a request with method %s can set max_cache_tokens, rate and compress_once", KVCompress, c.Method)
 	}
 	if own.ProtectedWindow != nil {
 		with.Compression.ProtectedWindow = *own.ProtectedWindow
@@ -43,9 +43,9 @@ func (c *Config) With(own *trace.Compression) (Config, error) {
 	return with, errors.Join(append(errs, err)...)
 }
 
-// OwnMethod returns the method of a request that has options of its own, beside that of
-// the run. It keeps the same columns and watches as many queries of a prompt, so that both
-// can share a cache; where it would not, that is an error.
+// OwnMethod returns the method for a request that has options of its own. It is an error if that method has
+// other columns than run, the method of the run, or observes another number of a prompt's queries: the two
+// could not share a cache.
 func (c *Config) OwnMethod(own *trace.Compression, run Method) (Method, error) {
 	with, err := c.With(own)
 	if err != nil {
@@ -56,18 +56,18 @@ func (c *Config) OwnMethod(own *trace.Compression, run Method) (Method, error) {
 	case err != nil:
 		return nil, err
 	case method.Name() != run.Name():
-		return nil, fmt.Errorf("compression: method %s is not the configuration's: it takes no options by request", run.Name())
+		return nil, fmt.Errorf("compression: method %s is not the configuration's: requests cannot set options for it", run.Name())
 	case !reflect.DeepEqual(method.Columns(), run.Columns()) || method.Observe().Queries(MaxWindow) != run.Observe().Queries(MaxWindow):
-		return nil, fmt.Errorf("compression: by these options method %s keeps other columns of each KV, or watches other queries, than by the run's", run.Name())
+		return nil, fmt.Errorf("compression: with these options method %s has other columns, or observes other queries, than with the run's", run.Name())
 	}
 	return method, nil
 }
 
-// rules are how one sequence is compressed: a method, and what an engine asks of it.
+// rules say how one sequence is compressed: its method, and the method's observation and masker.
 type rules struct {
-	method  Method
-	watched *Observation // nil if the method watches no attention
-	masker  Masker       // nil if the method hides nothing
+	method      Method
+	observation *Observation // nil if the method observes no attention
+	masker      Masker       // nil if the method hides nothing
 }
 
 func rulesOf(m Method) rules {
@@ -75,8 +75,7 @@ func rulesOf(m Method) rules {
 	return rules{m, m.Observe(), masker}
 }
 
-// Configure has a sequence follow options of its own, from now until it is released. A
-// request's options come before its prefill.
+// Configure gives a sequence options of its own, until it is released. For a request, call it before Prefill.
 func (e *Engine) Configure(id kv.SeqID, own *trace.Compression) error {
 	if own == nil {
 		return errors.New("ref: configure: no options")
@@ -89,7 +88,7 @@ func (e *Engine) Configure(id kv.SeqID, own *trace.Compression) error {
 	return nil
 }
 
-// rulesFor returns how a sequence is compressed.
+// rulesFor returns the rules of a sequence.
 func (e *Engine) rulesFor(id kv.SeqID) rules {
 	if r, ok := e.own[id]; ok {
 		return r

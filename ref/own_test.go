@@ -13,9 +13,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestOwnOptions runs sequences of different options side by side, and each of them on an
-// engine of its own, whose run has its options: what a sequence holds, and what its queries
-// read, is the same to the bit.
+// TestOwnOptions runs sequences with different options in one engine, and each in an engine of its own whose
+// run has the same options. What a sequence holds, and its outputs, must be the same to the bit.
 func TestOwnOptions(t *testing.T) {
 	evicted := map[string]int{}
 	for seed := range uint64(60) {
@@ -132,7 +131,7 @@ func newOwnRun(t *testing.T, cfg Config) *ownRun {
 	return r
 }
 
-// holds lists what a sequence holds, head by head and in logical order, and its outputs.
+// holds returns what a sequence holds, head by head and in logical order, and its outputs.
 func (r *ownRun) holds(id kv.SeqID) []any {
 	s := r.Cache().Sequence(id)
 	if s == nil {
@@ -151,7 +150,7 @@ func (r *ownRun) holds(id kv.SeqID) []any {
 	return all
 }
 
-// TestWith lists what a request's options make of the run's, and which are refused.
+// TestWith lists how a request's options change the run's, and which are refused.
 func TestWith(t *testing.T) {
 	budget := func(c Config) string {
 		return fmt.Sprint(c.Compression.MaxCacheTokens, " ", c.Compression.Rate, " ", c.Compression.ProtectedWindow, " ", c.Metric.Buffer)

@@ -10,9 +10,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestPatient generates tokens after random prompts and has every method that says for how
-// long it asks for nothing be right, and then asks. A Patient Dropper's ranking does not
-// depend on the tokens that entered.
+// TestPatient generates tokens after random prompts. Every Patient method must ask for nothing for as long as
+// Quiet says, and must ask later. The ranking of a Patient Dropper must not depend on the number of tokens.
 func TestPatient(t *testing.T) {
 	for _, e := range Methods() {
 		asked, waited := 0, 0
@@ -24,7 +23,7 @@ func TestPatient(t *testing.T) {
 				break // quest, which no engine runs
 			}
 			m, ok := method.(Patient)
-			if !ok { // those with pages of their own, which ask after every token
+			if !ok { // methods with pages of their own ask after every token
 				break
 			}
 			prompt := 1 + rng.IntN(120)
@@ -88,8 +87,7 @@ func patientConfig(name string, rng *rand.Rand) *Config {
 	return &cfg
 }
 
-// compressCounts has the heads lose what a method asks for, of a run of heads as much from
-// each.
+// compressCounts removes what a method asks for from the heads' lengths, evenly over the heads of each quota.
 func compressCounts(m Method, c *Counts) {
 	switch m := m.(type) {
 	case Counter:

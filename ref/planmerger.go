@@ -2,17 +2,17 @@ package ref
 
 import "kvcompress/kv"
 
-// Retention says which tokens of a pair of heads a [Merger] retains, K and V apart, by the distances
-// of their vectors (NUMERICS.md, "Merged vectors").
+// Retention says which tokens of a pair of heads a [Merger] retains, for K and V separately, by the distance
+// between their two vectors (NUMERICS.md, "Merged vectors").
 type Retention struct {
 	Gamma     float64
-	Threshold bool // the first merge retains those above a limit; else by ratio
-	Later     bool // a token that is merged later is retained if its distance is above the first merge's limit
+	Threshold bool // the first merge retains tokens above a limit; otherwise a fraction Gamma
+	Later     bool // a token merged later is retained if its distance is above the first merge's limit
 }
 
-// PlanMerger returns the plan of a Merger: of every pair of heads all that is not merged yet, keys before values. retain
-// returns, for n of a part from logical index from on of the pair number pair, those that are retained, and the limit for
-// later ones. Of the heads only lengths are read.
+// PlanMerger returns the plan of a Merger: for every pair of heads everything that is not merged yet, keys
+// before values. retain is called for n keys or values of a pair, from logical index from on; it returns
+// those that are retained, and the limit for tokens merged later. PlanMerger reads only the heads' lengths.
 func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int, part kv.Part, from, n int) (kept []int32, limit float32)) Plan {
 	var p Plan
 	edits := make([][]Edit, len(heads))
@@ -45,14 +45,14 @@ func PlanMerger(cfg *kv.Config, heads []kv.Head, m Merger, retain func(pair int,
 	return p
 }
 
-// plannedMerge returns a plan that takes and frees as many blocks as that of a Merger; known is false where keys and values
-// decide how many.
+// plannedMerge returns a plan that takes and frees as many blocks as the Merger's; known is false if that
+// depends on keys and values.
 func plannedMerge(cfg *kv.Config, s *kv.Sequence, m Merger) (p Plan, known bool) {
 	known = true
 	p = PlanMerger(cfg, s.Heads, m, func(_ int, _ kv.Part, from, n int) (kept []int32, limit float32) {
 		kvs, ok := m.Retains(n)
 		known = known && ok
-		if from > 0 { // none of later tokens
+		if from > 0 { // no token merged later is retained
 			kvs = 0
 		}
 		return make([]int32, kvs), 0

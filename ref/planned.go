@@ -5,28 +5,27 @@ import (
 	"fmt"
 )
 
-// InfLLMOptions are the options of InfLLM, which is planned and not run.
+// InfLLMOptions are the options of InfLLM, which is only planned.
 type InfLLMOptions struct {
-	Init            float64 `json:"init" help:"part of the budget for the first tokens"`
-	Context         float64 `json:"context" help:"part of the budget for blocks of the past that a query looks up"`
-	Local           int     `json:"local" help:"newest tokens that are held at least"`
-	Block           int     `json:"block" help:"tokens of a block of the past"`
-	Representatives int     `json:"representatives" help:"keys of each block that stay on the card, to look it up by"`
-	Missed          float64 `json:"missed" help:"part of the blocks looked up that a step fetches from the host: 1, all of them, is the most"`
+	Init            float64 `json:"init" help:"fraction of the budget for the first tokens"`
+	Context         float64 `json:"context" help:"fraction of the budget for blocks of past tokens that a query looks up"`
+	Local           int     `json:"local" help:"minimum number of newest tokens"`
+	Block           int     `json:"block" help:"tokens of a block"`
+	Representatives int     `json:"representatives" help:"keys of each block that stay on the card, for lookup"`
+	Missed          float64 `json:"missed" help:"fraction of the looked-up blocks that a step fetches from the host; 1 is the worst case"`
 }
 
-// InfLLMPlan is what InfLLM holds and reads of each KV head.
+// InfLLMPlan says what InfLLM holds and reads for each KV head.
 type InfLLMPlan struct {
-	Tokens          int     // KVs on the card, which a query reads
-	LookedUp        int     // of them, in blocks that were looked up
+	Tokens          int     // KVs on the card, all of which a query reads
+	LookedUp        int     // those of Tokens in blocks that a query looked up
 	Block           int     // tokens of a block
-	Representatives int     // keys of each block of the past that stay on the card
-	Missed          float64 // part of LookedUp that a step fetches
+	Representatives int     // keys of each past block that stay on the card
+	Missed          float64 // fraction of LookedUp that a step fetches from the host
 }
 
-// InfLLMReads returns what the configuration's MaxCacheTokens, C, come to: int(init·C) first
-// tokens, ⌊int(context·C)/block⌋ blocks, and as many of the newest tokens as are left, local
-// at least.
+// InfLLMReads divides the configuration's MaxCacheTokens, C: int(init·C) first tokens, ⌊int(context·C)/block⌋
+// blocks, and the rest newest tokens, at least local.
 func (c *Config) InfLLMReads() (InfLLMPlan, error) {
 	e := infLLMEntry()
 	o := *e.Defaults().(*InfLLMOptions)
@@ -36,11 +35,11 @@ func (c *Config) InfLLMReads() (InfLLMPlan, error) {
 	total := c.Compression.MaxCacheTokens
 	switch {
 	case c.Compression.Rate > 0:
-		return InfLLMPlan{}, e.wrap(errors.New("it has no rate: max_cache_tokens is what a head has on the card"))
+		return InfLLMPlan{}, e.wrap(errors.New("it takes no rate: max_cache_tokens is the number of tokens that a head has on the card"))
 	case total < 1:
-		return InfLLMPlan{}, e.wrap(errors.New("it holds everything without max_cache_tokens: say how many tokens a head has on the card"))
+		return InfLLMPlan{}, e.wrap(errors.New("it needs max_cache_tokens, the number of tokens that a head has on the card"))
 	case !(o.Init >= 0 && o.Context >= 0 && o.Init+o.Context <= 1):
-		return InfLLMPlan{}, e.wrap(fmt.Errorf("init %v and context %v: want parts of the budget", o.Init, o.Context))
+		return InfLLMPlan{}, e.wrap(fmt.Errorf("init %v and context %v: want fractions of the budget, at most 1 together", o.Init, o.Context))
 	case !(o.Missed >= 0 && o.Missed <= 1):
 		return InfLLMPlan{}, e.wrap(fmt.Errorf("missed is %v, want 0 to 1", o.Missed))
 	case o.Block < 1 || o.Block > MaxWindow || o.Representatives < 1 || o.Representatives > o.Block || o.Local < 1 || o.Local > MaxWindow:
@@ -54,17 +53,16 @@ func (c *Config) InfLLMReads() (InfLLMPlan, error) {
 	}, nil
 }
 
-// infLLMEntry is the row of InfLLM (Xiao et al., arXiv 2402.04617), with the settings that
-// longctx_bench compares it with.
+// infLLMEntry is the row of InfLLM (Xiao et al., arXiv 2402.04617), with longctx_bench's settings for it.
 func infLLMEntry() Entry {
 	return Entry{
 		Name:        "infllm",
 		Paper:       "InfLLM (Xiao et al., arXiv 2402.04617)",
 		Watches:     "each query, against representative keys of every block of the past",
 		Does:        "moves the KVs of the past to the host's memory; a prompt attends within the budget",
-		From:        "of each head alike",
-		When:        "from the first token beyond the budget on",
-		Reads:       "the first tokens, the newest, and the blocks whose representatives fit best",
+		From:        "the same number from each head",
+		When:        "as soon as a head has more tokens than the budget",
+		Reads:       "the first tokens, the newest, and the blocks with the best matching representatives",
 		Payload:     "2·D·b of the budget's tokens; representatives/block·D·b of every token",
 		CacheTokens: "KVs of each head on the card",
 		Rate:        "none",
@@ -77,20 +75,20 @@ func infLLMEntry() Entry {
 	}
 }
 
-// PromptOptions are the options of prompt compression, which is planned and not run.
+// PromptOptions are the options of prompt compression, which is only planned.
 type PromptOptions struct {
-	Matrices float64 `json:"matrices" help:"parameters of the compressor that each prompt token is multiplied with, in millions"`
-	Weights  float64 `json:"weights" help:"parameters of the compressor in all, in millions: each takes 2 bytes of every card"`
+	Matrices float64 `json:"matrices" help:"millions of compressor parameters that each prompt token is multiplied with"`
+	Weights  float64 `json:"weights" help:"millions of compressor parameters in total; each takes 2 bytes of every card"`
 }
 
-// PromptPlan is what prompt compression leaves of a prompt and what it takes.
+// PromptPlan says what prompt compression keeps of a prompt, and its cost.
 type PromptPlan struct {
-	Rate     float64 // part of the tokens that is left
-	Matrices float64 // parameters that a token of the prompt, as it came, is multiplied with
+	Rate     float64 // fraction of the tokens that is kept
+	Matrices float64 // parameters that each token of the original prompt is multiplied with
 	Bytes    int64   // of the compressor's weights
 }
 
-// PromptCompression returns what the configuration's rate and options come to.
+// PromptCompression returns the plan for the configuration's rate and options.
 func (c *Config) PromptCompression() (PromptPlan, error) {
 	e := llmLingua2Entry()
 	o := *e.Defaults().(*PromptOptions)
@@ -100,9 +98,9 @@ func (c *Config) PromptCompression() (PromptPlan, error) {
 	const most = 1e6 // millions
 	switch {
 	case c.Compression.MaxCacheTokens > 0:
-		return PromptPlan{}, e.wrap(errors.New("it has no max_cache_tokens: rate is the part of a prompt's tokens that is left"))
+		return PromptPlan{}, e.wrap(errors.New("it takes no max_cache_tokens: rate is the fraction of a prompt's tokens to keep"))
 	case !(c.Compression.Rate > 0 && c.Compression.Rate <= 1):
-		return PromptPlan{}, e.wrap(errors.New("it leaves everything without rate: say which part of a prompt's tokens is left, as 0.5"))
+		return PromptPlan{}, e.wrap(errors.New("it needs a rate, the fraction of a prompt's tokens to keep, such as 0.5"))
 	case !(o.Matrices >= 0 && o.Matrices <= most && o.Weights >= 0 && o.Weights <= most):
 		return PromptPlan{}, e.wrap(fmt.Errorf("matrices %v and weights %v: want 0 to %g million", o.Matrices, o.Weights, most))
 	}
@@ -119,10 +117,10 @@ func llmLingua2Entry() Entry {
 		Does:        "drops tokens of the prompt",
 		From:        "of the prompt",
 		When:        "before the prompt",
-		Reads:       "all that is held",
-		Payload:     "2·D·b of the tokens that are left",
+		Reads:       "all held KVs",
+		Payload:     "2·D·b of the kept tokens",
 		CacheTokens: "none",
-		Rate:        "part of a prompt's tokens that is left",
+		Rate:        "fraction of a prompt's tokens to keep",
 		HeldAgainst: "henryzhongsc/longctx_bench@72204d0 (settings)",
 		Planned:     true,
 		Defaults:    func() any { return &PromptOptions{Matrices: 301.99, Weights: 559.89} },
@@ -130,7 +128,7 @@ func llmLingua2Entry() Entry {
 	}
 }
 
-// planOnly returns a constructor that says why a method only has plans.
+// planOnly returns a constructor whose error says why a method can only be planned.
 func planOnly(name, why string) func(*Config) (Method, error) {
 	return func(*Config) (Method, error) {
 		return nil, &UnsupportedError{fmt.Errorf("method %s cannot run: %s; kvc sim and kvc sweep plan it", name, why)}

@@ -15,12 +15,12 @@ import (
 	"kvcompress/trace"
 )
 
-// pressTest holds one of kvpress's methods against its published rule in float64, on
-// random prompts, and plants bugs that this must notice.
+// pressTest compares one of kvpress's methods with its published rule in float64, on random prompts, and
+// plants bugs that this must find.
 type pressTest struct {
 	name, method  string
 	set           string // JSON
-	sinks, window int    // what the rule protects
+	sinks, window int    // that the rule protects
 	rope          *trace.Rope
 	rule          func(p *pressPrompt, layer int) [][]float64 // scores [H][n]; nil for positions
 	bugs          []pressBug
@@ -31,7 +31,7 @@ type pressBug struct {
 	plant func(*scorer, *Config)
 }
 
-// pressPrompt is a prompt, of which rules read rows in float64.
+// pressPrompt is a prompt with rows that rules read in float64.
 type pressPrompt struct {
 	shape   kv.Shape
 	n       int
@@ -87,7 +87,7 @@ func (p *pressPrompt) attention(layer, t, head, g int) []float64 {
 	return softmax64(scores)
 }
 
-// byHead collects the scores that a rule gives one head at a time.
+// byHead makes a rule for a layer of a rule for one head.
 func byHead(rule func(p *pressPrompt, layer, head int) []float64) func(*pressPrompt, int) [][]float64 {
 	return func(p *pressPrompt, layer int) [][]float64 {
 		var all [][]float64
@@ -220,8 +220,7 @@ func lagKVRule(sinks, lag int, cross bool) func(p *pressPrompt, layer, head int)
 	}
 }
 
-// rotation64 returns the matrix by which Rope turns a head at a position; of no embedding,
-// the identity.
+// rotation64 returns the matrix by which a Rope rotates a head at a position; the identity for nil.
 func rotation64(r *trace.Rope, d, position int) [][]float64 {
 	m := make([][]float64, d)
 	for i := range m {
@@ -265,7 +264,7 @@ func expectedAttentionRule(o expectedAttentionOptions) func(p *pressPrompt, laye
 			return scores
 		}
 		count := float64(p.n - o.Sinks)
-		turn := rotation64(nil, d, 0) // the mean of the rotations to come
+		turn := rotation64(nil, d, 0) // mean of the coming rotations
 		for i := range turn {
 			clear(turn[i])
 		}
@@ -320,7 +319,7 @@ func expectedAttentionRule(o expectedAttentionOptions) func(p *pressPrompt, laye
 // planted bugs
 
 func watching(bend func(*Observation)) func(*scorer, *Config) {
-	return func(m *scorer, _ *Config) { bend(m.watch) }
+	return func(m *scorer, _ *Config) { bend(m.observation) }
 }
 
 type scoring func(h *PromptHead, scores []float32)
@@ -328,10 +327,10 @@ type scoring func(h *PromptHead, scores []float32)
 func (score scoring) Score(h *PromptHead, scores []float32) { score(h, scores) }
 
 func scoredBy(score scoring) func(*scorer, *Config) {
-	return func(m *scorer, _ *Config) { m.watch.Scorer = score }
+	return func(m *scorer, _ *Config) { m.observation.Scorer = score }
 }
 
-// bendExpected plants a bug in the options of expected-attention, or in what it found.
+// bendExpected plants a bug in expected-attention's options or in what it computes from them.
 func bendExpected(bend func(*ExpectedAttention)) func(*scorer, *Config) {
 	return func(m *scorer, c *Config) {
 		o := &ExpectedAttention{expectedAttentionOptions: *expectedAttentionEntry().Defaults().(*expectedAttentionOptions)}
@@ -339,12 +338,12 @@ func bendExpected(bend func(*ExpectedAttention)) func(*scorer, *Config) {
 			panic("the options were accepted before")
 		}
 		bend(o)
-		m.watch.Scorer = o
+		m.observation.Scorer = o
 	}
 }
 
-// TestPresses: scores are those of the rule, and of each head, or layer, those that the
-// rule keeps are kept.
+// TestPresses checks that scores are those of the rule, and that each head, or layer, keeps the KVs that the
+// rule keeps.
 func TestPresses(t *testing.T) {
 	unguarded := pressBug{"nothing is protected", func(m *scorer, _ *Config) { m.sinks, m.window = 0, 0 }}
 	attention := []pressBug{
@@ -511,8 +510,8 @@ func (test *pressTest) run(t *testing.T) {
 	}
 }
 
-// disagreement runs a random prompt through the engine and says how scores or what is kept
-// differ from the rule's, or nothing.
+// disagreement runs a random prompt through the engine and describes how its scores, or the kept tokens,
+// differ from the rule's; "" if they do not.
 func (test *pressTest) disagreement(t *testing.T, seed uint64, plant func(*scorer, *Config)) string {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 3))
@@ -554,17 +553,17 @@ func (test *pressTest) disagreement(t *testing.T, seed uint64, plant func(*score
 	if err != nil {
 		t.Fatal(err)
 	}
-	watched := 0
-	if e.watched != nil {
-		watched = min(n, e.watched.Window)
+	observation := 0
+	if e.observation != nil {
+		observation = min(n, e.observation.Window)
 	}
 	for layer := range cfg.Shape.Layers {
-		prompt.enter(layer, p.q[layer][(n-watched)*cfg.Shape.QueryHeads()*cfg.Shape.HeadSize:], p.k[layer], p.v[layer])
+		prompt.enter(layer, p.q[layer][(n-observation)*cfg.Shape.QueryHeads()*cfg.Shape.HeadSize:], p.k[layer], p.v[layer])
 	}
 	prompt.End()
 
 	heads := cfg.Shape.KVHeads
-	var want [][]int32 // that the rule keeps, by head
+	var want [][]int32 // tokens that the rule keeps, by head
 	for layer := range cfg.Shape.Layers {
 		scores := make([][]float32, heads)
 		for h := range heads {
@@ -607,8 +606,8 @@ func (test *pressTest) disagreement(t *testing.T, seed uint64, plant func(*score
 	return ""
 }
 
-// keep returns which tokens a layer's heads keep by the published rule: on average keep,
-// each at least ⌊keep·floor⌋ of its highest scores, protected ones above all.
+// keep returns which tokens a layer's heads keep by the published rule: keep on average, at least
+// ⌊keep·floor⌋ in each, highest scores first, protected tokens before all others.
 func (test *pressTest) keep(scores [][]float32, keep int, floor float64) [][]int32 {
 	type token struct {
 		head, i int
@@ -668,8 +667,8 @@ func randomPressPrompt(rng *rand.Rand, s kv.Shape, n int, rope *trace.Rope) *pre
 	return p
 }
 
-// TestPressesQuick: Decide and Walk agree on scores with many ties, over heads and with
-// floors, in units of one KV and of more.
+// TestPressesQuick checks that Decide and Walk agree on scores with many ties, over several heads and with
+// floors, for units of one KV and of more.
 func TestPressesQuick(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 4))
@@ -706,7 +705,7 @@ func TestPressesQuick(t *testing.T) {
 	}
 }
 
-// TestPressesFinite: no legal prompt makes a score that is not finite, or −0.
+// TestPressesFinite checks that no legal prompt gives a score that is infinite, NaN or −0.
 func TestPressesFinite(t *testing.T) {
 	const most = trace.MaxMagnitude
 	tiny := float32(0x1p-149)
@@ -743,7 +742,7 @@ func TestPressesFinite(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := prompt.Layer(q[len(q)-min(n, e.watched.Window)*2*cfg.Shape.HeadSize:], random(1), random(1)); err != nil {
+			if err := prompt.Layer(q[len(q)-min(n, e.observation.Window)*2*cfg.Shape.HeadSize:], random(1), random(1)); err != nil {
 				t.Fatal(err)
 			}
 			head := &e.cache.Sequence(0).Heads[0]
@@ -756,7 +755,7 @@ func TestPressesFinite(t *testing.T) {
 	}
 }
 
-// TestPressOptions: what a method cannot do with is an error that says what would do.
+// TestPressOptions: options that a method cannot use give an error that says what would work.
 func TestPressOptions(t *testing.T) {
 	rope := &trace.Rope{Base: 10000, RotarySize: 16, Pairing: trace.Half}
 	for _, test := range []struct {
@@ -765,7 +764,7 @@ func TestPressOptions(t *testing.T) {
 		want        string
 	}{
 		{"knorm", `{"floor":1.5}`, nil, "method knorm: floor 1.5 is not from 0 to 1"},
-		{"knorm", `{"flor":1}`, nil, `method knorm has no option "flor": it has adaptive, floor`},
+		{"knorm", `{"flor":1}`, nil, `method knorm has no option "flor": choose one of adaptive, floor`},
 		{"lagkv", `{"lag":0}`, nil, "method lagkv: lag 0 is not from 1 to"},
 		{"lagkv", `{"sinks":-1}`, nil, "method lagkv: sinks -1 is not from 0 to"},
 		{"snapkv-kvpress", `{"kernel":4}`, nil, "kernel 4 is not an odd width"},
@@ -774,7 +773,7 @@ func TestPressOptions(t *testing.T) {
 		{"expected-attention", `{}`, nil, `give "rope" in its trace.json, or, for a model that has none, --set rope=none`},
 		{"expected-attention", `{"rope":"none"}`, nil, ""},
 		{"expected-attention", `{"rope":"x"}`, rope, `rope is "x", want trace or none`},
-		{"expected-attention", `{}`, rope, "turns 16 elements of a head of 8"},
+		{"expected-attention", `{}`, rope, "rotates 16 elements of a head of 8"},
 		{"expected-attention", `{"future":0}`, nil, "future 0 is not from 1 to"},
 		{"expected-attention", `{"epsilon":-1}`, nil, "epsilon -1 is not from 0 to 1"},
 		{"expected-attention", `{"sinks":-1}`, nil, "sinks -1 is not from 0 to"},

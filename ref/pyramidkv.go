@@ -8,23 +8,23 @@ import (
 	"kvcompress/kv"
 )
 
-// PyramidKV (Cai et al., arXiv 2406.02069; Zefan-Cai/KVCache-Factory@c97f9d7): SnapKV with
-// a budget for each layer, which falls linearly from the first layer to the last.
+// PyramidKV (Cai et al., arXiv 2406.02069; Zefan-Cai/KVCache-Factory@c97f9d7): SnapKV with a budget for each
+// layer, which decreases linearly from the first layer to the last.
 type pyramidKV struct {
-	cfg     *Config
-	watched *Observation
-	beta    int
-	budgets func(p *pyramid) []int // kept of every head, by layer
+	cfg         *Config
+	observation *Observation
+	beta        int
+	budgets     func(p *pyramid) []int // KVs that every head keeps, by layer
 }
 
 type pyramidKVOptions struct {
-	Window  int    `json:"window" help:"the prompt's last tokens, which are kept and whose queries are watched"`
+	Window  int    `json:"window" help:"number of the prompt's last tokens: they are kept, and their queries are observed"`
 	Kernel  int    `json:"kernel" help:"width of the pooling over tokens, odd"`
-	Pooling string `json:"pooling" help:"avg or max"`
-	Group   string `json:"group" help:"of the query heads of a KV head: sum, mean or max"`
-	Order   string `json:"order" help:"the group's reduction comes before or after pooling"`
+	Pooling string `json:"pooling" help:"pooling over tokens: avg or max"`
+	Group   string `json:"group" help:"reduction over the query heads of a KV head: sum, mean or max"`
+	Order   string `json:"order" help:"before or after: reduce over the query heads before or after pooling"`
 	Beta    int    `json:"beta" help:"the last layer keeps about 1/beta of the mean before the window"`
-	Budgets string `json:"budgets" help:"published: integer steps, whose sum drifts; exact: without the drift; kvpress: real steps, each budget rounded"`
+	Budgets string `json:"budgets" help:"published: integer steps, whose rounding adds up; exact: the sum is exact; kvpress: real steps, each budget rounded"`
 }
 
 func pyramidKVEntry() Entry {
@@ -32,13 +32,13 @@ func pyramidKVEntry() Entry {
 		Name:        "pyramidkv",
 		Paper:       "PyramidKV (Cai et al., arXiv 2406.02069)",
 		Watches:     "the prompt's last window queries: P, summed, pooled, reduced over the group",
-		Does:        "drops the KVs before the window that receive least",
-		From:        "of every head of a layer alike, of later layers more",
+		Does:        "drops the KVs before the window that receive the least attention",
+		From:        "the same number from each head of a layer, more from later layers",
 		When:        "once after the prompt",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "2·D·b + 8 (score and position)",
 		CacheTokens: "KVs that a head keeps of a prompt on average over the layers, the window included",
-		Rate:        "part kept of a prompt's KVs, the window included and at least that; budgets=kvpress: that part, if it is less too",
+		Rate:        "fraction of a prompt's KVs to keep, window included, and at least the window; budgets=kvpress: possibly less than the window",
 		HeldAgainst: "Zefan-Cai/KVCache-Factory@c97f9d7; NVIDIA/kvpress@8bb29b9 (budgets kvpress)",
 		Defaults: func() any {
 			return &pyramidKVOptions{Window: 8, Kernel: 5, Pooling: "avg", Group: "mean", Order: "before", Beta: 20, Budgets: "published"}
@@ -52,7 +52,7 @@ func pyramidKVEntry() Entry {
 		m := pyramidKV{cfg: c, beta: opt.Beta}
 		w := windowed{opt.Window, opt.Kernel, opt.Pooling, opt.Group, opt.Order}
 		var err error
-		if m.watched, err = w.observation(ScaleNone); err == nil {
+		if m.observation, err = w.observation(ScaleNone); err == nil {
 			err = c.Compression.checkCapacity(opt.Window)
 		}
 		if opt.Beta < 1 || opt.Beta > math.MaxInt32 {
@@ -78,27 +78,27 @@ func pyramidKVEntry() Entry {
 
 func (m pyramidKV) Name() string          { return "pyramidkv" }
 func (m pyramidKV) Columns() []kv.Column  { return scoreColumn() }
-func (m pyramidKV) Observe() *Observation { return m.watched }
+func (m pyramidKV) Observe() *Observation { return m.observation }
 
 func (m pyramidKV) Rank(c Counts) Ranking {
-	kept := m.budgets(newPyramid(m.cfg, m.beta, m.watched.Window, c.Prompt))
-	w := min(m.watched.Window, slices.Min(kept)) // of kvpress's budgets, all may be less than the window
+	kept := m.budgets(newPyramid(m.cfg, m.beta, m.observation.Window, c.Prompt))
+	w := min(m.observation.Window, slices.Min(kept)) // kvpress's budgets may all be less than the window
 	return c.keepPast(w, func(head int) int { return kept[head/m.cfg.Shape.KVHeads] - w })
 }
 
 func (m pyramidKV) Asks(c Counts) int { return m.Rank(c).Asks() }
 
-// Quiet is for good: the method acts once, after the prompt.
+// Quiet returns math.MaxInt: the method compresses once, after the prompt.
 func (m pyramidKV) Quiet(Counts) int { return math.MaxInt }
 func (m pyramidKV) Plan(v View) Plan { return v.drop(m.Rank(v.Counts()), Decide) }
 func (m pyramidKV) Spec(v View) Plan { return v.drop(m.Rank(v.Counts()), Walk) }
 
-// pyramid is what the budgets of a prompt follow from.
+// pyramid is the input from which the layers' budgets are computed.
 type pyramid struct {
 	layers, beta, window int
 	tokens               int     // of the prompt
 	capacity             int     // KVs that a head keeps on average, its window included
-	share                float64 // the same before it is rounded
+	share                float64 // capacity before rounding
 }
 
 func newPyramid(c *Config, beta, window, tokens int) *pyramid {
@@ -120,8 +120,8 @@ func (p *pyramid) even(kept int) []int {
 	return budgets
 }
 
-// ends returns how many KVs before the window the first and the last layer keep. There is
-// no slope where a prompt has less than twice the mean, or where there is one layer.
+// ends returns how many KVs before the window the first and the last layer keep. slope is false, and both are
+// the mean, if the prompt has less than twice the mean or there is one layer.
 func (p *pyramid) ends() (first, last int, slope bool) {
 	mean := p.capacity - p.window
 	if p.layers == 1 || p.tokens < 2*mean {
@@ -131,8 +131,8 @@ func (p *pyramid) ends() (first, last int, slope bool) {
 	return first, last, true
 }
 
-// line returns the ends of the slope: the last layer keeps ⌊mean/β⌋ and the first the rest
-// of twice the mean, or all where the prompt has no more, and the last what that leaves.
+// line returns the ends of the slope. The last layer keeps ⌊mean/β⌋ and the first the rest of twice the mean.
+// If the prompt has fewer KVs than that, the first layer keeps all, and the last the rest.
 func (p *pyramid) line() (first, last int) {
 	mean, past := p.capacity-p.window, p.tokens-p.window
 	last = mean / p.beta
@@ -144,8 +144,8 @@ func (p *pyramid) line() (first, last int) {
 	return first, last
 }
 
-// published returns the published budgets: all steps are as large, and rounded down, so
-// that together they keep up to L(L−1)/2 KVs a head more than L times the capacity.
+// published returns the published budgets. The step between layers is constant and rounded down, so all
+// layers together keep up to L(L−1)/2 KVs per head more than L times the capacity.
 func (p *pyramid) published() []int {
 	if p.tokens <= p.capacity {
 		return p.even(p.tokens)
@@ -157,9 +157,8 @@ func (p *pyramid) published() []int {
 	return p.steps(first, last)
 }
 
-// adaKV returns the budgets of Ada-SnapKV's code: the slope holds for a prompt of any
-// length, and rises where the capacity is more than the prompt. A budget may then be more
-// than the prompt.
+// adaKV returns the budgets of Ada-SnapKV's code: they slope for a prompt of any length, and increase with
+// the layer if the capacity exceeds the prompt. A budget may then exceed the prompt.
 func (p *pyramid) adaKV() []int {
 	if p.layers == 1 {
 		return p.even(p.capacity)
@@ -167,11 +166,11 @@ func (p *pyramid) adaKV() []int {
 	return p.steps(p.line())
 }
 
-// steps returns budgets from first by equal steps, rounded down, towards last. Both are
-// without the window, the budgets with it.
+// steps returns budgets that change from first towards last by equal steps, rounded down. first and last
+// exclude the window, the budgets include it.
 func (p *pyramid) steps(first, last int) []int {
 	step := (first - last) / (p.layers - 1)
-	if last > first { // down is away from 0
+	if last > first { // round down means away from 0 here
 		step = -ceilDiv(last-first, p.layers-1)
 	}
 	budgets := p.even(p.window + first)
@@ -181,12 +180,12 @@ func (p *pyramid) steps(first, last int) []int {
 	return budgets
 }
 
-// exact returns the same pyramid without the drift: the first l layers keep as much as
-// the straight line from first to last has there, rounded down,
+// exact returns the published budgets without the rounding error: the first l layers together keep what the
+// straight line from first to last gives them, rounded down,
 //
 //	Σ_{i<l} past_i = ⌊l·first − (first−last)·l(l−1) / (2(L−1))⌋
 //
-// so that all together keep exactly L times the capacity.
+// so that all layers together keep exactly L times the capacity.
 func (p *pyramid) exact() []int {
 	if p.tokens <= p.capacity {
 		return p.even(p.tokens)
@@ -203,13 +202,12 @@ func (p *pyramid) exact() []int {
 	return budgets
 }
 
-// kvpress returns the budgets of NVIDIA/kvpress@8bb29b9: real numbers, of which each is
-// rounded to the nearest, half to even. They include the window, which the slope leaves
-// out of account; where they do not lie between the window and the prompt, all layers
-// keep alike, and less than the window if the share is less.
+// kvpress returns the budgets of NVIDIA/kvpress@8bb29b9: real numbers, each rounded half to even. They
+// include the window, although the slope is computed without it. If a budget is not between the window and
+// the prompt, all layers keep the same number of KVs, the rounded share, which may be less than the window.
 func (p *pyramid) kvpress() []int {
 	n, w := float64(p.tokens), float64(p.window)
-	mean := float64(w+p.share) - w // in binary64, where this may not be share
+	mean := float64(w+p.share) - w // in binary64, where (w + share) − w may differ from share
 	last := mean / float64(p.beta)
 	first := 2*mean - last
 	if first >= n-w {

@@ -8,11 +8,11 @@ import (
 	"kvcompress/kv"
 )
 
-// checkQuantizer returns an error if a configuration's cache cannot hold what the method
-// quantizes, with what would do, or if the method does more.
+// checkQuantizer returns an error if the configuration's cache cannot hold the method's pages, or if the
+// method also has columns or an observation. The error says what would work.
 func checkQuantizer(cfg *kv.Config, m Quantizer) error {
 	if len(m.Columns()) > 0 || m.Observe() != nil {
-		return errors.New("it keeps columns or watches attention, which quantized KVs have no room for")
+		return errors.New("it has columns or observes attention, for which quantized pages have no room")
 	}
 	keys, values := m.Formats()
 	for _, x := range []struct {
@@ -26,9 +26,8 @@ func checkQuantizer(cfg *kv.Config, m Quantizer) error {
 	return nil
 }
 
-// PlanQuantizer returns the plan of a Quantizer: what it quantizes of each head beyond what
-// is quantized already. It depends on lengths alone, so that an engine makes it that has no View:
-// of the sequence only those are read.
+// PlanQuantizer returns the plan of a Quantizer: for each head what is to be quantized and is not yet. It
+// reads only lengths of the sequence, so an engine without a View can call it.
 func PlanQuantizer(cfg *kv.Config, s *kv.Sequence, m Quantizer) Plan {
 	var p Plan
 	var to [3]int
@@ -55,8 +54,8 @@ func PlanQuantizer(cfg *kv.Config, s *kv.Sequence, m Quantizer) Plan {
 	return p
 }
 
-// QuantizerBlocks returns the blocks that each head takes by a plan of a Quantizer, and those
-// that then come free: [L·H].
+// QuantizerBlocks returns the blocks that each head takes in a Quantizer's plan, and those that it then
+// frees: [L·H].
 func QuantizerBlocks(cfg *kv.Config, heads []kv.Head, m Quantizer, p *Plan) (taken, freed []int) {
 	taken, freed = make([]int, len(heads)), make([]int, len(heads))
 	var formats [3]kv.Format
@@ -74,7 +73,7 @@ func QuantizerBlocks(cfg *kv.Config, heads []kv.Head, m Quantizer, p *Plan) (tak
 	return taken, freed
 }
 
-// quantizes reports whether a Quantizer quantizes the KVs of a layer: of all but those that it merges.
+// quantizes reports whether a Quantizer quantizes the KVs of a layer: of all layers but those that it merges.
 func quantizes(m Quantizer, layer int) bool {
 	merger, ok := m.(Merger)
 	if !ok {
@@ -84,7 +83,7 @@ func quantizes(m Quantizer, layer int) bool {
 	return !merged
 }
 
-// quantizerAsks returns what a Quantizer asks for. heads is the number of KV heads of a layer.
+// quantizerAsks returns what a Quantizer asks for. A layer has heads KV heads.
 func quantizerAsks(c Counts, m Quantizer, heads int) int {
 	keys, values := m.Quantizes(c.Tokens)
 	n := 0
@@ -101,8 +100,8 @@ func quantizerAsks(c Counts, m Quantizer, heads int) int {
 	return n
 }
 
-// quantize carries out the Quantize edits of a plan, for which the blocks are there. It returns
-// how many it takes.
+// quantize carries out the Quantize edits of a plan. The blocks are known to be free. It returns how many
+// blocks it takes.
 func (e *Engine) quantize(s *kv.Sequence, m Method, p *Plan) (int, error) {
 	q, ok := m.(Quantizer)
 	if !ok || len(p.Edits) == 0 {
@@ -134,8 +133,8 @@ func (e *Engine) quantize(s *kv.Sequence, m Method, p *Plan) (int, error) {
 	return total, err
 }
 
-// largest returns the largest key or value that a cache of the configuration holds. Groups of
-// 1 bit have their range as scale, which has to be a number of the cache's type.
+// largest returns the largest key or value that a cache of the configuration holds. With 1 bit, the scale of
+// a group is its whole range, which must be a finite number of the cache's type.
 func (c *Config) largest() float32 {
 	if c.DType != dtype.F16 || c.Method == "" {
 		return c.DType.Max()

@@ -6,14 +6,14 @@ import (
 	"math"
 )
 
-// QuestOptions are the options of Quest, which is planned and not run.
+// QuestOptions are the options of Quest, which is only planned.
 type QuestOptions struct {
 	Page   int  `json:"page" help:"tokens of a page"`
-	Shared bool `json:"shared" help:"the query heads of a KV head are taken to read the same pages; false, as published: each reads its own, and they are taken to differ"`
+	Shared bool `json:"shared" help:"assume that the query heads of a KV head read the same pages; false, as published: each reads its own, all different"`
 }
 
-// QuestReads returns what a decode step reads of a KV head's cache: at most tokens KVs,
-// which are MaxCacheTokens for each query head, or for all G of them where they share.
+// QuestReads returns how many KVs of a KV head a decode step reads at most: MaxCacheTokens for each query
+// head, or with Shared for all G query heads together; and the tokens of a page.
 func (c *Config) QuestReads() (tokens, page int, err error) {
 	e := questEntry()
 	o := *e.Defaults().(*QuestOptions)
@@ -22,11 +22,11 @@ func (c *Config) QuestReads() (tokens, page int, err error) {
 	}
 	switch {
 	case c.Compression.Rate > 0:
-		return 0, 0, e.wrap(errors.New("it has no rate: max_cache_tokens is what a query reads"))
+		return 0, 0, e.wrap(errors.New("it takes no rate: max_cache_tokens is the number of tokens that a query reads"))
 	case o.Page < 1 || o.Page > MaxWindow:
 		return 0, 0, e.wrap(fmt.Errorf("page is %d, want 1 to %d", o.Page, MaxWindow))
 	case c.Compression.MaxCacheTokens < 1:
-		return 0, 0, e.wrap(errors.New("it reads everything without max_cache_tokens: say how many tokens a query reads"))
+		return 0, 0, e.wrap(errors.New("it needs max_cache_tokens, the number of tokens that a query reads"))
 	}
 	tokens = c.Compression.MaxCacheTokens
 	if !o.Shared {
@@ -35,15 +35,15 @@ func (c *Config) QuestReads() (tokens, page int, err error) {
 	return tokens, o.Page, nil
 }
 
-// questEntry is the row of Quest (Tang et al., arXiv 2406.10774). It only selects what a
-// query reads, anew for each query: there is no plan that an engine could carry out.
+// questEntry is the row of Quest (Tang et al., arXiv 2406.10774). It only selects what each query reads:
+// there is no plan for an engine to carry out.
 func questEntry() Entry {
 	return Entry{
 		Name:        "quest",
 		Paper:       "Quest (Tang et al., arXiv 2406.10774)",
 		Watches:     "each decode query, against the bounds of the keys of every page",
 		Does:        "frees nothing: it needs more memory, for the bounds",
-		From:        "of each query head alike",
+		From:        "the same number from each query head",
 		When:        "at every decode step",
 		Reads:       "the pages with the highest bound on q·k, and the newest tokens",
 		Payload:     "2·D·b·(1 + 1/page), of every token",
@@ -53,13 +53,13 @@ func questEntry() Entry {
 		Planned:     true,
 		Defaults:    func() any { return &QuestOptions{Page: 16} },
 		New: func(*Config) (Method, error) {
-			return nil, &UnsupportedError{errors.New("method quest cannot run: it frees nothing, and no engine reads by pages; its selection is compared with kvc validate --cases")}
+			return nil, &UnsupportedError{errors.New("method quest cannot run: it frees nothing, and no engine attends to selected pages; kvc validate --cases checks its selection")}
 		},
 	}
 }
 
-// QuestBounds returns the minima and the maxima of each element of the keys of each page:
-// keys is [n, D], low and high are [⌈n/page⌉, D]. The last page may be partly filled.
+// QuestBounds returns the minimum and maximum of each element over the keys of each page: keys is [n, D], low
+// and high are [⌈n/page⌉, D]. The last page may be partly filled.
 func QuestBounds(keys []float32, headSize, page int) (low, high []float32) {
 	pages := ceilDiv(len(keys)/headSize, page)
 	low, high = make([]float32, pages*headSize), make([]float32, pages*headSize)
@@ -74,13 +74,13 @@ func QuestBounds(keys []float32, headSize, page int) (low, high []float32) {
 	return low, high
 }
 
-// QuestScores returns an upper bound on q·k over the keys of each page, [⌈n/page⌉], for
-// one query head: q is [D], low and high are [⌈n/page⌉, D].
+// QuestScores returns an upper bound on q·k over the keys of each page, [⌈n/page⌉], for one query head: q is
+// [D], low and high are [⌈n/page⌉, D].
 //
 //	score = Σ_e max(q_e·low_e, q_e·high_e)    e ascending
 //
-// A positive q_e meets the larger product in the maximum, a negative one in the minimum:
-// rounding keeps the order of the products.
+// For a positive q_e the maximum key element gives the larger product, for a negative one the minimum.
+// Rounding is monotonic, so the bound also holds for rounded products.
 func QuestScores(q, low, high []float32) []float32 {
 	d := len(q)
 	scores := make([]float32, len(low)/d)
@@ -115,15 +115,13 @@ func questScoresPlain(q, keys []float32, page int) []float32 {
 	return scores
 }
 
-// QuestBefore returns how many of n tokens lie before the newest, which are always read:
-// the pages are of those.
+// QuestBefore returns how many of n tokens precede the newest, which are always read. Pages cover only these.
 func QuestBefore(n, budget, recent int) int { return n - min(n, budget, recent) }
 
-// QuestSelect returns which of n tokens a query reads, ascending: the newest, and with
-// what they leave of the budget those of the pages with the highest scores, which are of
-// the first [QuestBefore] tokens. There is one page more than fills it if the last page is
-// partly filled; of the tokens of all these pages, the first are read. Of equal scores the
-// earlier page is taken. All tokens are read if the budget has room for them.
+// QuestSelect returns which of n tokens a query reads, ascending: the newest, and with the rest of the budget
+// tokens of the pages with the highest scores, ties to the earlier page. Pages cover the first [QuestBefore]
+// tokens. If the last page is partly filled, one more page than fills the budget is selected; the budget then
+// goes to the first tokens of all selected pages. If the budget has room for all tokens, all are read.
 func QuestSelect(scores []float32, n, page, budget, recent int) []int32 {
 	return questSelect(scores, n, page, budget, recent, lowest)
 }

@@ -8,9 +8,8 @@ import (
 	"testing"
 )
 
-// TestQuest draws keys, queries and budgets: the scores equal their specification to the
-// bit and bound every q·k of their page, and what is read is the budget, the newest
-// included, of the best pages.
+// TestQuest draws keys, queries and budgets. Scores must equal their specification to the bit and bound every
+// q·k of their page; the tokens read must be the newest and those of the best pages, up to the budget.
 func TestQuest(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for round := range 400 {
@@ -51,8 +50,8 @@ func TestQuest(t *testing.T) {
 	}
 }
 
-// modelQuest selects as the published code does: the best pages, one more than fills the
-// budget if the last is partly filled, then the first of their tokens.
+// modelQuest selects as the published code does: the best pages, one more than fills the budget if the last
+// is partly filled; then the first of their tokens.
 func modelQuest(scores []float32, n, before, page, budget int) []int32 {
 	var selected []int32
 	for i := range n {
@@ -80,8 +79,8 @@ func modelQuest(scores []float32, n, before, page, budget int) []int32 {
 	return append(old[:min(left, len(old))], selected[before:]...)
 }
 
-// TestQuestBugs plants bugs in the selection and in the bounds, which one fixed case tells
-// apart.
+// TestQuestBugs plants bugs in the selection and in the bounds, each of which changes the result of one fixed
+// case.
 func TestQuestBugs(t *testing.T) {
 	q := []float32{1, -1}
 	keys := []float32{0, 0, 4, 4, 3.5, -1, -9, 3, 1, 0} // 5 tokens of D = 2

@@ -8,11 +8,10 @@ import (
 
 // RandomOptions are the options of the method random.
 type RandomOptions struct {
-	Seed uint64 `json:"seed" help:"seed of the hash by which KVs are evicted"`
+	Seed uint64 `json:"seed" help:"seed of the hash that ranks KVs"`
 }
 
-// random keeps C KVs of each head, whichever have the largest hashes: the baseline that
-// any other method has to beat.
+// random keeps the C KVs of each head with the largest hashes. It is a baseline for other methods.
 type random struct {
 	cfg *Config
 	opt RandomOptions
@@ -21,15 +20,15 @@ type random struct {
 func randomEntry() Entry {
 	e := Entry{
 		Name:        "random",
-		Paper:       "none: a baseline, as kvpress's RandomPress",
+		Paper:       "none: a baseline like kvpress's RandomPress",
 		Watches:     "nothing",
 		Does:        "drops KVs at random: by a hash of seed, sequence, layer, head and position",
-		From:        "of each head alike",
+		From:        "the same number from each head",
 		When:        "whenever a head holds more than C",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "2·D·b + 4 (position)",
 		CacheTokens: "C, the KVs that each head keeps",
-		Rate:        "C is this part of the prompt, rounded down, and at least 1",
+		Rate:        "C is this fraction of the prompt, rounded down, and at least 1",
 		HeldAgainst: "nothing: published code draws from a generator of its own",
 		Defaults:    func() any { return &RandomOptions{} },
 	}
@@ -47,7 +46,7 @@ func (m random) Name() string          { return "random" }
 func (m random) Columns() []kv.Column  { return nil }
 func (m random) Observe() *Observation { return nil }
 
-// Rank evicts of each head the KVs of the smallest hashes, down to C.
+// Rank evicts the KVs with the smallest hashes of each head, down to C.
 func (m random) Rank(c Counts) Ranking {
 	r := Ranking{Unit: 1, Key: ByHash, Seed: m.opt.Seed}
 	if m.cfg.Compression.Enabled() {
@@ -59,7 +58,7 @@ func (m random) Rank(c Counts) Ranking {
 
 func (m random) Asks(c Counts) int { return m.Rank(c).Asks() }
 
-// Quiet is until a head holds more than C.
+// Quiet returns how many tokens can enter before a head holds more than C.
 func (m random) Quiet(c Counts) int {
 	if !m.cfg.Compression.Enabled() {
 		return math.MaxInt

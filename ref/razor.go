@@ -11,17 +11,17 @@ import (
 
 // Razor is the options of RazorAttention.
 type Razor struct {
-	Variant   RazorVariant `json:"variant" help:"paper; golden-stick: a fixed capacity, and stand-ins that count as one KV"`
-	Decode    RazorDecode  `json:"decode" help:"static: generated tokens stay; rolling: they leave the buffer into the stand-in"`
+	Variant   RazorVariant `json:"variant" help:"paper; or golden-stick: a fixed capacity, and stand-ins that count as one KV"`
+	Decode    RazorDecode  `json:"decode" help:"static: generated tokens are kept; rolling: tokens that leave the buffer are folded into the stand-in"`
 	Sinks     int          `json:"sinks" help:"N0, first tokens that every head keeps"`
-	Threshold int          `json:"threshold" help:"S0, recent tokens that a head keeps at least"`
-	Ratio     float64      `json:"ratio" help:"C, a head keeps N/C recent tokens of N that entered; --rate replaces it by 1/rate"`
-	Capacity  int          `json:"capacity" help:"of golden-stick: entries of a head, sinks and stand-in included; --max-cache-tokens replaces it"`
-	StandIn   bool         `json:"stand_in" help:"false: the tokens between are dropped"`
-	Full      FullHeads    `json:"full" help:"retrieval heads: for each layer, a 1 for each KV head that keeps everything, a 0 for others, or none; --set map=FILE reads a map of kvc heads"`
+	Threshold int          `json:"threshold" help:"S0, minimum number of recent tokens that a head keeps"`
+	Ratio     float64      `json:"ratio" help:"C: of N tokens a head keeps N/C recent ones; --rate replaces it by 1/rate"`
+	Capacity  int          `json:"capacity" help:"with golden-stick: entries of a head, sinks and stand-in included; --max-cache-tokens replaces it"`
+	StandIn   bool         `json:"stand_in" help:"false: tokens between sinks and buffer are dropped instead of folded"`
+	Full      FullHeads    `json:"full" help:"retrieval heads: for each layer a list with 1 for each KV head that keeps everything and 0 for others; or the word none; --set map=FILE reads a map made by kvc heads"`
 }
 
-// RazorVariant is an implementation of RazorAttention.
+// RazorVariant names an implementation of RazorAttention.
 type RazorVariant string
 
 // The variants.
@@ -30,17 +30,16 @@ const (
 	RazorGoldenStick RazorVariant = "golden-stick" // mindspore-ai/golden-stick@a50ddc9
 )
 
-// RazorDecode says what becomes of generated tokens.
+// RazorDecode says what happens to generated tokens.
 type RazorDecode string
 
-// What becomes of generated tokens.
+// The values of RazorDecode.
 const (
 	RazorStatic  RazorDecode = "static"
 	RazorRolling RazorDecode = "rolling"
 )
 
-// DefaultRazor returns the paper's options, which do not say which heads are retrieval
-// heads.
+// DefaultRazor returns the paper's options. Full, the retrieval heads, is unset.
 func DefaultRazor() Razor {
 	return Razor{Variant: RazorPaper, Decode: RazorStatic, Sinks: 4, Threshold: 4000, Ratio: 5, Capacity: 256, StandIn: true}
 }
@@ -51,12 +50,12 @@ func razorEntry() Entry {
 		Paper:       "RazorAttention (Tang et al., arXiv 2407.15891)",
 		Watches:     "nothing",
 		Does:        "folds all but the sinks and the most recent KVs into a stand-in with their number as its weight",
-		From:        "per head alike; retrieval heads keep all",
+		From:        "the same number from each head; retrieval heads keep everything",
 		When:        "once after the prompt; decode=rolling: every step",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "2·D·b + 4 (position) + 4 (weight); decode=rolling: + 8·D (exact means)",
-		CacheTokens: "entries that a head that is no retrieval head keeps, sinks and stand-in included; replaces threshold and ratio",
-		Rate:        "part of the tokens that the recent buffer keeps: ratio = 1/rate; the threshold stays",
+		CacheTokens: "entries that a non-retrieval head keeps, sinks and stand-in included; replaces threshold and ratio",
+		Rate:        "size of the recent buffer as a fraction of the tokens: ratio = 1/rate; the threshold still applies",
 		HeldAgainst: "mindspore-ai/golden-stick (compaction); the paper's equation in float64",
 		Defaults:    func() any { o := DefaultRazor(); return &o },
 	}
@@ -70,14 +69,14 @@ func razorEntry() Entry {
 	return e
 }
 
-// razor is RazorAttention. With N tokens that entered, N0 sinks and a recent buffer of
-// L_h = max(S0, ⌈N/C⌉) tokens, a head that is no retrieval head keeps the sinks, a stand-in
-// for the N_d = N − N0 − L_h tokens between, and the buffer.
+// razor is RazorAttention. For N tokens, N0 sinks and a recent buffer of L_h = max(S0, ⌈N/C⌉) tokens, a head
+// that is not a retrieval head keeps the sinks, the buffer, and one stand-in for the N_d = N − N0 − L_h
+// tokens between them.
 type razor struct {
 	Razor
 	shape    kv.Shape
-	rate     float64 // 1/C, where it replaces C
-	capacity int     // entries of a head, where it replaces S0 and C; else 0
+	rate     float64 // 1/C, set by rate; else 0
+	capacity int     // entries of a head, if set by max_cache_tokens or golden-stick; else 0
 	full     []bool  // [L·H]
 }
 
@@ -123,8 +122,8 @@ func newRazor(o Razor, c *Config) (Method, error) {
 
 func (m *razor) Name() string { return "razor" }
 
-// Columns declares the weight of every entry, and for rolling the exact means, which in
-// an entry that is no stand-in are 0. Golden-stick has neither.
+// Columns declares the weight of every entry, and for rolling the exact means, which are 0 for entries that
+// are not stand-ins. Golden-stick has neither.
 func (m *razor) Columns() []kv.Column {
 	if !m.StandIn || m.Variant == RazorGoldenStick {
 		return nil
@@ -152,7 +151,7 @@ func (m *razor) StandIns() StandIns {
 
 func (m *razor) Observe() *Observation { return nil }
 
-// standIns returns how many stand-ins a compressed head has: 1, or 0 without stand-ins.
+// standIns returns how many stand-ins a compressed head has: 1, or 0 if StandIn is off.
 func (m *razor) standIns() int {
 	if m.StandIn {
 		return 1
@@ -160,8 +159,8 @@ func (m *razor) standIns() int {
 	return 0
 }
 
-// recent returns L_h for N tokens that entered, folded ones included. It never falls as
-// N rises, so the buffer always holds the newest tokens.
+// recent returns L_h for N tokens, folded ones included. It never decreases with N, so the buffer always
+// holds the newest tokens.
 func (m *razor) recent(n int) int {
 	switch {
 	case m.capacity > 0:
@@ -173,9 +172,8 @@ func (m *razor) recent(n int) int {
 	}
 }
 
-// folds returns how many KVs of each head are folded now, and how many slots that
-// empties: one fewer where they become a new stand-in. Where nothing would come free,
-// nothing is folded. [L·H] each.
+// folds returns how many KVs of each head to fold now, and how many slots that empties, which is one fewer if
+// they become a new stand-in; both are [L·H]. If no slot would become free, nothing is folded.
 func (m *razor) folds(c Counts) (folded, gone []int) {
 	folded, gone = make([]int, len(c.Heads)), make([]int, len(c.Heads))
 	if m.Decode == RazorStatic && !c.Whole() {
@@ -186,7 +184,7 @@ func (m *razor) folds(c Counts) (folded, gone []int) {
 		if m.full[i] {
 			continue
 		}
-		made := 0 // a new stand-in
+		made := 0 // 1 if a new stand-in is made
 		if m.hasStandIn(c, i) {
 			held--
 		} else {
@@ -199,8 +197,8 @@ func (m *razor) folds(c Counts) (folded, gone []int) {
 	return folded, gone
 }
 
-// hasStandIn reports whether a head has one: at logical index N0, for all the tokens that
-// are not there.
+// hasStandIn reports whether a head has a stand-in, at logical index N0, which represents all tokens that the
+// head lacks.
 func (m *razor) hasStandIn(c Counts, head int) bool { return m.StandIn && c.Heads[head] < c.Tokens }
 
 // Evicts implements [Counter].
@@ -212,7 +210,7 @@ func (m *razor) Evicts(c Counts) []int {
 // Protects implements [Protector].
 func (m *razor) Protects(c Counts) (sinks, newest int) { return m.Sinks, m.recent(c.Tokens) }
 
-// Asks returns the slots that come free.
+// Asks returns the number of slots that become free.
 func (m *razor) Asks(c Counts) int {
 	n := 0
 	for _, gone := range m.Evicts(c) {
@@ -221,8 +219,8 @@ func (m *razor) Asks(c Counts) int {
 	return n
 }
 
-// Quiet is for good with decode=static. With rolling it is until a buffer is full that does
-// not grow; one that grows has room for longer.
+// Quiet returns math.MaxInt with decode=static. With rolling it returns how many tokens fit until a buffer of
+// the current size is full, which is a lower bound if the buffer grows with N.
 func (m *razor) Quiet(c Counts) int {
 	if m.Decode == RazorStatic {
 		return math.MaxInt
@@ -236,8 +234,8 @@ func (m *razor) Quiet(c Counts) int {
 	return quiet
 }
 
-// Folding implements [Folder]: the oldest KVs behind the sinks and the stand-in go. The
-// stand-in has position N0, and so has the KV that a new one begins with.
+// Folding implements [Folder]: it folds the oldest KVs after the sinks and the stand-in. The stand-in has
+// position N0, as does the KV that a new stand-in starts from.
 func (m *razor) Folding(c Counts) Folding {
 	f := Folding{Ranking: Ranking{Unit: 1, Sinks: m.Sinks + m.standIns(), Key: ByPosition}, Into: None}
 	if m.StandIn {
@@ -255,8 +253,7 @@ func (m *razor) Folding(c Counts) Folding {
 func (m *razor) Plan(v View) Plan { return m.plan(v, m.oldest) }
 func (m *razor) Spec(v View) Plan { return m.plan(v, m.oldestByRank) }
 
-// plan makes the plan whose KVs of a head are the n oldest beside the sinks and the
-// stand-in, as choose gives them.
+// plan builds the plan. choose returns the n oldest KVs of a head that are neither sinks nor the stand-in.
 func (m *razor) plan(v View, choose func(v View, head, n int, standIn bool) []int32) Plan {
 	c := v.Counts()
 	folded, gone := m.folds(c)
@@ -279,8 +276,8 @@ func (m *razor) plan(v View, choose func(v View, head, n int, standIn bool) []in
 	return p
 }
 
-// oldestByRank is the specification: in order of position come the sinks, the stand-in,
-// whose position is that of the first token that it was made of, and then the n KVs.
+// oldestByRank is the specification: in order of position a head has the sinks, then the stand-in, which has
+// the position of the first token folded into it, then the n KVs.
 func (m *razor) oldestByRank(v View, head, n int, standIn bool) []int32 {
 	h := &v.Sequence.Heads[head]
 	ranked := make([]int32, h.Len)
@@ -298,18 +295,18 @@ func (m *razor) oldestByRank(v View, head, n int, standIn bool) []int32 {
 	return oldest
 }
 
-// oldest is oldestByRank without a sort: the buffer is the newest tokens, so the n KVs are
-// those before it.
+// oldest returns the same KVs as oldestByRank without sorting: the buffer holds the newest tokens, so they
+// are the n KVs before it.
 func (m *razor) oldest(v View, head, n int, standIn bool) []int32 {
 	h, size := &v.Sequence.Heads[head], v.Cache.Config().BlockSize
 	kvs := make([]int32, 0, n)
-	if h.Len == v.Sequence.Len { // nothing is lost, so nothing has moved
+	if h.Len == v.Sequence.Len { // nothing has been folded, so no KV has moved
 		for i := range n {
 			kvs = append(kvs, int32(m.Sinks+i))
 		}
 		return kvs
 	}
-	buffer := int32(v.Sequence.Len - m.recent(v.Sequence.Len)) // position of its first token
+	buffer := int32(v.Sequence.Len - m.recent(v.Sequence.Len)) // position of the buffer's first token
 	for b := m.Sinks / size; len(kvs) < n && b < len(h.Table); b++ {
 		slots := v.Cache.Positions[int(h.Table[b])*size:][:min(size, h.Len-b*size)]
 		for i, position := range slots {

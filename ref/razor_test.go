@@ -20,11 +20,11 @@ import (
 type razorListed struct {
 	position           int
 	weight             float32
-	key, value         []float32 // as they are stored
-	keyMean, valueMean []float32 // exact; nil of an entry that is no stand-in
+	key, value         []float32 // as stored
+	keyMean, valueMean []float32 // exact; nil for entries that are not stand-ins
 }
 
-// razorList is RazorAttention without pages: of each head the entries in logical order.
+// razorList is RazorAttention without pages: the entries of each head in logical order.
 type razorList struct {
 	cfg    Config
 	opt    Razor
@@ -38,7 +38,7 @@ func (m *razorList) isFull(head int) bool {
 	return len(m.opt.Full) > 0 && m.opt.Full[head/h][head%h] == 1
 }
 
-// stored returns a row as the cache's format has it.
+// stored returns a row rounded to the cache's format.
 func (m *razorList) stored(row []float32) []float32 {
 	limit := m.cfg.DType.Max()
 	row = slices.Clone(row)
@@ -60,7 +60,7 @@ func (m *razorList) enter(k, v []float32) {
 	m.tokens++
 }
 
-// recent is L_h as METHODS has it: max(S0, N/C) rounded up.
+// recent is L_h as in docs/methods/razor.md: max(S0, N/C) rounded up.
 func (m *razorList) recent() int {
 	c := &m.cfg.Compression
 	entries := c.MaxCacheTokens
@@ -80,7 +80,7 @@ func (m *razorList) recent() int {
 	return max(l, m.opt.Threshold)
 }
 
-// compress does to the lists what a compression does to the cache.
+// compress changes the lists as a compression changes the cache.
 func (m *razorList) compress() {
 	if m.opt.Decode == RazorStatic && (m.tokens != m.prompt || slices.ContainsFunc(m.heads, func(h []razorListed) bool { return len(h) < m.tokens })) {
 		return
@@ -160,7 +160,7 @@ func (m *razorList) fold(h []razorListed, folded []int, into int) {
 	h[into] = s
 }
 
-// pack drops entries as a compression does: the last that stay fill the holes.
+// pack removes entries as a compression does: the last remaining entries fill the holes.
 func pack(h []razorListed, gone []int) []razorListed {
 	n := len(h) - len(gone)
 	last := len(h) - 1
@@ -229,8 +229,7 @@ func settingsOf(o Razor) (Settings, error) {
 	return set, json.Unmarshal(text, &set)
 }
 
-// checkPlan holds the quick form against the specification, and the plan against what
-// was asked for.
+// checkPlan compares the plan with its specification and with what Asks returns.
 func (s *razorScenario) checkPlan(e Event) error {
 	v := View{s.engine.cache, s.engine.cache.Sequence(e.Seqs[0])}
 	for _, edit := range e.Plan.Edits {
@@ -303,7 +302,8 @@ func (s *razorScenario) decode(id kv.SeqID) error {
 	return nil
 }
 
-// checkOutput transcribes NUMERICS.md §4 for the entries of one head and its G queries.
+// checkOutput computes attention line by line as in NUMERICS.md §4, for the entries of one head and its G
+// queries.
 func (m *razorList) checkOutput(head int, q, out []float32) error {
 	d, entries := m.cfg.Shape.HeadSize, m.heads[head]
 	for g := range m.cfg.Shape.Group {
@@ -339,7 +339,7 @@ func (m *razorList) checkOutput(head int, q, out []float32) error {
 	return nil
 }
 
-// dotOfWarp is a dot product as NUMERICS.md §3 has it.
+// dotOfWarp is the dot product of NUMERICS.md §3.
 func dotOfWarp(q, k []float32) float32 {
 	lanes := make([]float32, 32)
 	for i := range q {
@@ -355,7 +355,7 @@ func dotOfWarp(q, k []float32) float32 {
 	return lanes[0]
 }
 
-// logOf is the logarithm as NUMERICS.md, "Stand-ins", has it.
+// logOf is the logarithm of NUMERICS.md, "Stand-ins".
 func logOf(w float32) float32 {
 	bits := math.Float32bits(w) - 0x3f3504f3
 	e := float32(bits >> 23)
@@ -367,7 +367,7 @@ func logOf(w float32) float32 {
 	return float32(e*0x1.62e4p-1) + (f - (c - float32(e*0x1.7f7d1cp-20)))
 }
 
-// check holds the whole cache against the lists.
+// check compares the whole cache with the lists.
 func (s *razorScenario) check() error {
 	cache, held := s.engine.cache, 0
 	for id, list := range s.lists {
@@ -471,7 +471,7 @@ func (s *razorScenario) run(operations int) error {
 	if err := s.start(); err != nil {
 		return err
 	}
-	every := []int{1, 1, 7}[s.rng.IntN(3)] // decode steps before a compression
+	every := []int{1, 1, 7}[s.rng.IntN(3)] // decode steps between compressions
 	for i := range operations {
 		id := kv.SeqID(s.rng.IntN(2))
 		var err error
@@ -501,8 +501,8 @@ func (s *razorScenario) run(operations int) error {
 	return nil
 }
 
-// TestRazor holds the engine against lists without pages, to the bit: entries, weights,
-// means and attention outputs over random operations.
+// TestRazor compares the engine with lists without pages, to the bit: entries, weights, means and attention
+// outputs over random operations.
 func TestRazor(t *testing.T) {
 	seeds := 120
 	if testing.Short() {
@@ -518,18 +518,18 @@ func TestRazor(t *testing.T) {
 	}
 	t.Logf("%d stand-ins, %d folds into one that was there, %d outputs with weights", made, rolled, weighed)
 	if made < 50 || rolled < 50 || weighed < 50 {
-		t.Error("too few to be a test")
+		t.Error("too few events to test anything")
 	}
 }
 
-// razorFault is razor with a plan that is changed.
+// razorFault is razor with a planted bug in its plans.
 type razorFault struct {
 	Folder
 	change func(*Plan)
 }
 
 func (f razorFault) Plan(v View) Plan { p := f.Folder.Plan(v); f.change(&p); return p }
-func (f razorFault) Spec(v View) Plan { return f.Plan(v) } // so that only its effect is noticed
+func (f razorFault) Spec(v View) Plan { return f.Plan(v) } // so that only the bug's effect is noticed
 
 // TestRazorNotices plants bugs in the engine and in the method.
 func TestRazorNotices(t *testing.T) {
@@ -606,8 +606,8 @@ func TestRazorNotices(t *testing.T) {
 	}
 }
 
-// TestRazorExact checks that a stand-in for equal KVs is them: attention is what it was
-// before, but for rounding.
+// TestRazorExact checks that a stand-in for equal KVs is exact: attention does not change, except for
+// rounding.
 func TestRazorExact(t *testing.T) {
 	s := &razorScenario{rng: rand.New(rand.NewPCG(1, 33)), opt: DefaultRazor()}
 	s.cfg.Config = kv.Config{Shape: kv.Shape{Layers: 1, KVHeads: 1, Group: 2, HeadSize: 16}, BlockSize: 8, Blocks: 64, DType: dtype.F16}
@@ -617,7 +617,7 @@ func TestRazorExact(t *testing.T) {
 	}
 	const n, d = 300, 16
 	k, v := s.numbers(n*d), s.numbers(n*d)
-	for i := 5; i < n-60; i++ { // all that is folded
+	for i := 5; i < n-60; i++ { // the KVs that are folded
 		copy(k[i*d:], k[4*d:5*d])
 		copy(v[i*d:], v[4*d:5*d])
 	}
@@ -640,7 +640,7 @@ func TestRazorExact(t *testing.T) {
 	if err := s.engine.Attend(0, 0, q, after); err != nil {
 		t.Fatal(err)
 	}
-	// §8 with A ≤ S ≤ 16, two and three partitions, and |v| ≤ 4, of both outputs.
+	// The bound of NUMERICS.md §8 with A ≤ S ≤ 16, two and three partitions, and |v| ≤ 4, for both outputs.
 	const bound = 2 * 4 * 0x1p-24 * (2*10*16 + 8*16 + 30 + 2*3 + 128 + 3 + 3)
 	for i := range after {
 		if math.Abs(float64(after[i])-float64(before[i])) > bound {
@@ -683,7 +683,7 @@ func TestRazorExtremes(t *testing.T) {
 	}
 }
 
-// TestRazorRefuses gives options that cannot be.
+// TestRazorRefuses gives invalid options.
 func TestRazorRefuses(t *testing.T) {
 	for _, c := range []struct {
 		want   string

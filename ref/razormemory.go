@@ -2,26 +2,25 @@ package ref
 
 import "fmt"
 
-// RazorMemory is what RazorAttention keeps of one sequence, beside what a cache that
-// keeps all of it does.
+// RazorMemory compares the memory of one sequence under RazorAttention with that of a cache that keeps
+// everything (Dense).
 type RazorMemory struct {
 	Tokens int // N
 	Recent int // L_h
 
-	KVs, DenseKVs       int   // entries of all heads
-	Blocks, DenseBlocks int   // pages really held: whole ones in each head
+	KVs, DenseKVs       int   // entries, summed over heads
+	Blocks, DenseBlocks int   // pages, whole ones in each head
 	Bytes, DenseBytes   int64 // of those pages: K, V, positions, owners, and the method's columns
-	Payload             int64 // K and V of the entries, weights and exact means of the stand-ins
+	Payload             int64 // bytes of K and V of the entries, and of weights and exact means of the stand-ins
 	DensePayload        int64 // F·N, where F = L·H·2·D·b
 }
 
-// RazorMemory returns what the configuration, whose method is razor, keeps after a
-// compression of n tokens: of a prompt, or with decode=rolling of any sequence. With
-// ρ the part of the heads that are retrieval heads, the entries are
+// RazorMemory returns what razor keeps after a compression of n tokens: of a prompt, or with decode=rolling
+// of any sequence. If a fraction ρ of the heads are retrieval heads, the number of entries is
 //
 //	L·H·(ρ·n + (1−ρ)·min(n, N0 + 1 + L_h))
 //
-// which for large n is the part ρ + (1−ρ)/C of all.
+// which for large n approaches the fraction ρ + (1−ρ)/C of L·H·n.
 func (c *Config) RazorMemory(n int) (RazorMemory, error) {
 	method, err := c.NewMethod()
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"kvcompress/kv"
 )
 
-// TestRazorMemory holds the closed form against what the engine really holds: after a
-// prompt's compression, and where the buffer rolls after every token.
+// TestRazorMemory compares the closed form with what the engine holds, after a prompt's compression and, with
+// decode=rolling, after every token.
 func TestRazorMemory(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -87,9 +87,8 @@ func TestRazorMemory(t *testing.T) {
 	}
 }
 
-// razorTable is the setting of the table in docs/methods/razor.md: Llama-3.1-8B's shape,
-// f16, pages of 16, and the heads that the published ratios select at most: 36 for
-// induction and 3 for echo.
+// razorTable is the setting of the table in docs/methods/razor.md: Llama-3.1-8B's shape, f16, pages of 16,
+// and the most heads that the published ratios select: 36 for induction and 3 for echo.
 func razorTable(t *testing.T, decode RazorDecode) *Config {
 	o := DefaultRazor()
 	o.Decode = decode
@@ -110,8 +109,8 @@ func razorTable(t *testing.T, decode RazorDecode) *Config {
 	return cfg
 }
 
-// TestRazorTable holds the table in docs/methods/razor.md, and the formulas beside it,
-// against the closed form.
+// TestRazorTable compares the table in docs/methods/razor.md, and the formulas below it, with the closed
+// form.
 func TestRazorTable(t *testing.T) {
 	text, err := os.ReadFile("../docs/methods/razor.md")
 	if err != nil {
@@ -134,7 +133,7 @@ func TestRazorTable(t *testing.T) {
 			t.Errorf("docs/methods/razor.md has no row %s", row)
 		}
 
-		// ρ + (1−ρ)·max(S0, ⌈N/C⌉)/N, but for N0 + 1 entries a head and a weight each.
+		// ρ + (1−ρ)·max(S0, ⌈N/C⌉)/N, plus N0 + 1 entries and one weight for each head.
 		const rho = 39. / 256
 		limit := rho + (1-rho)*min(1, float64(max(4000, (n+4)/5))/float64(n))
 		if got := float64(s.Payload) / float64(s.DensePayload); got < limit-1e-12 || got > limit+(1-rho)*(4+1+0.01)/float64(n) {

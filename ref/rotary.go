@@ -7,18 +7,18 @@ import (
 	"kvcompress/trace"
 )
 
-// Rerotator is a method under which keys may be read as if the evicted tokens had never
-// been: at their cache positions, the ranks of their tokens among those that the head holds.
+// Rerotator is a method that may read keys at their cache positions, as in StreamingLLM: a KV's cache
+// position is the rank of its token among the tokens that the head holds.
 type Rerotator interface {
 	Method
 
-	// ByCachePosition reports whether they are. The configuration then has a Rope.
+	// ByCachePosition reports whether it does. The configuration must then have a Rope.
 	ByCachePosition() bool
 }
 
-// rotary turns keys from one position to another.
+// rotary rotates keys from one position to another.
 type rotary struct {
-	inverse       []float32 // radians by which each pair turns from one position to the next
+	inverse       []float32 // inverse frequency of each pair: radians per position
 	step, partner int       // pair i is elements i·step and i·step + partner
 }
 
@@ -27,7 +27,7 @@ func newRotary(r *trace.Rope) *rotary {
 	return &rotary{r.InverseFrequencies(), step, partner}
 }
 
-// turn turns a key, [D], by a number of positions:
+// turn rotates a key, [D], by a number of positions:
 //
 //	(a, b) → (a·cos θ − b·sin θ, a·sin θ + b·cos θ)    θ = positions · the pair's inverse frequency
 //
@@ -43,10 +43,10 @@ func (r *rotary) turn(key []float32, positions int32) {
 	}
 }
 
-// turnsOf returns by how many positions each key of a head is turned towards the query at
-// position t, in logical order: as many as tokens newer than the key's have been evicted.
-// That is the difference of the two distances, by token and by cache position. It is nil
-// if keys are read where they are; it may use turns again.
+// turnsOf returns by how many positions each key of a head is rotated towards the query at position t, in
+// logical order: the number of evicted tokens that are newer than the key's. That is its distance from the
+// query by token position minus the distance by cache position. It returns nil if keys are read at their
+// token positions. It may reuse turns.
 func (e *Engine) turnsOf(turns []int32, h *kv.Head, t int) []int32 {
 	if e.rotary == nil {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestTurn holds turned keys against float64, within 2.6·2⁻²⁴·(|a|+|b|): two products of
-// 1.5 u each, by the rounding of sine or cosine and their own, and their sum of one.
+// TestTurn compares rotated keys with float64, within 2.6·2⁻²⁴·(|a|+|b|): each of two products has an error
+// of 1.5 u (the rounding of sine or cosine and its own) and their sum one of 1 u.
 func TestTurn(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	far := 0.0
@@ -48,7 +48,7 @@ func TestTurn(t *testing.T) {
 	t.Logf("at most %.2f·2⁻²⁴·(|a|+|b|) away", far)
 }
 
-// turned returns a key turned in float64.
+// turned returns a key rotated in float64.
 func turned(key []float32, rope *trace.Rope, by int) []float64 {
 	out := make([]float64, len(key))
 	for i, v := range key {
@@ -63,7 +63,8 @@ func turned(key []float32, rope *trace.Rope, by int) []float64 {
 	return out
 }
 
-// cacheRun is a random run of streaming-llm by cache position: what its queries attend to.
+// cacheRun runs streaming-llm with cache positions at random and returns how far outputs are from the
+// expected ones.
 func cacheRun(t *testing.T, rope *trace.Rope, seed uint64, bend func(*Engine)) (far float64) {
 	const d, prompt, steps, sinks, capacity = 16, 30, 10, 4, 12
 	cfg := Default()
@@ -87,7 +88,7 @@ func cacheRun(t *testing.T, rope *trace.Rope, seed uint64, bend func(*Engine)) (
 		}
 		return x
 	}
-	// The keys and queries before rotation; the engine has them after it, as a model would.
+	// The keys and queries before rotation; the engine receives them rotated, as a model computes them.
 	n := prompt + steps
 	raw := struct{ q, k, v []float32 }{draw(n * d), draw(n * d), draw(n * d)}
 	rotated := func(x []float32, first, last int) []float32 {
@@ -111,8 +112,8 @@ func cacheRun(t *testing.T, rope *trace.Rope, seed uint64, bend func(*Engine)) (
 		if _, err := e.Compress(0); err != nil {
 			t.Fatal(err)
 		}
-		// As published: what is held, in order, then the new token; keys rotated by their
-		// rank, the query by the last.
+		// As published: the held tokens in order, then the new one; keys are rotated by their rank, the query
+		// by the last rank.
 		var held []int
 		for i := range sinks {
 			held = append(held, i)
@@ -149,8 +150,8 @@ func cacheRun(t *testing.T, rope *trace.Rope, seed uint64, bend func(*Engine)) (
 	return far
 }
 
-// TestCachePositions holds outputs against StreamingLLM's own way, keys cached before
-// rotation and rotated by rank, and plants bugs that this must notice.
+// TestCachePositions compares outputs with StreamingLLM's implementation, which caches keys before rotation
+// and rotates them by rank, and plants bugs that this must find.
 func TestCachePositions(t *testing.T) {
 	const tolerance = 1e-5
 	ropes := []trace.Rope{

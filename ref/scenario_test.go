@@ -14,12 +14,12 @@ import (
 	"kvcompress/trace"
 )
 
-// operation is one line of a scenario. One that does not apply to the state it
-// meets does nothing, so that any part of a scenario is a scenario.
+// operation is one line of a scenario. An operation that does not apply to the current state does nothing, so
+// that any subset of a scenario is also a scenario.
 type operation struct {
 	verb string // prefill, decode, compress, preempt or release
 	seq  kv.SeqID
-	n    int // tokens of a prefill; decode: sequences from seq on
+	n    int // prefill: tokens; decode: number of sequences from seq on
 }
 
 func (o operation) String() string {
@@ -37,14 +37,14 @@ func (o operation) String() string {
 type scenario struct {
 	cfg    ref.Config
 	bend   func(ref.Method) ref.Method // plants a bug in the method; nil for none
-	damage func(*kv.Cache, ref.Event)  // plants one in the engine; nil for none
-	acted  int                         // KVs that were evicted, folded, hidden or quantized
+	damage func(*kv.Cache, ref.Event)  // plants a bug in the engine; nil for none
+	acted  int                         // KVs evicted, folded, hidden or quantized
 
 	engine *ref.Engine
 	method ref.Method // the engine's
-	plain  ref.Method // the same without the bug
+	plain  ref.Method // the method without the bug
 	model  model
-	inputs map[inputs][]byte // of the scenario, in the cache's format: [MaxTokens, H, D]
+	inputs map[inputs][]byte // inputs in the cache's format: [MaxTokens, H, D]
 	broken error             // what the observer found
 }
 
@@ -117,7 +117,7 @@ func (s *scenario) do(op operation) error {
 	return err
 }
 
-// compress checks what a compression says that it did.
+// compress compares the reported result of a compression with what it did.
 func (s *scenario) compress(id kv.SeqID) error {
 	q := s.engine.Cache().Sequence(id)
 	asks, held, kvs, pages := s.engine.Count(id), s.engine.Held(id), q.KVs(), quantizedPages(q)
@@ -136,11 +136,11 @@ func (s *scenario) compress(id kv.SeqID) error {
 			want.Merged, want.Quantized = r.Merged, asks-r.Merged
 		}
 	}
-	if s.refines(id) { // what is asked for in the end depends on what the KVs hold
+	if s.refines(id) { // the amount asked for depends on scores
 		want.Asked = r.Asked
 	}
 	if r.Asked == 0 {
-		want.Hidden = 0 // no plan was made: what is hidden was before
+		want.Hidden = 0 // no plan was made: KVs were hidden before
 	}
 	if r != want || r.Moved > r.Evicted || asks == 0 && r != (ref.Compressed{}) {
 		return fmt.Errorf("%d asked for; it says that it has done %+v, and did %+v", asks, r, want)
@@ -148,7 +148,7 @@ func (s *scenario) compress(id kv.SeqID) error {
 	return nil
 }
 
-// quantizedPages returns how many blocks of a sequence are in segments that are not plain.
+// quantizedPages returns how many blocks of a sequence are in quantized or merged segments.
 func quantizedPages(q *kv.Sequence) int {
 	n := q.Blocks()
 	for i := range q.Heads {
@@ -169,7 +169,7 @@ func (s *scenario) view(id kv.SeqID) ref.View {
 
 // randomScenario draws a configuration of a method, and operations.
 func randomScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config, []operation, error) {
-	if m.OwnPages { // of which an fp8 cache and small pages have none
+	if m.OwnPages { // which an fp8 cache and small pages cannot hold
 		return pagedScenario(rng, m, operations)
 	}
 	base := ref.Default()
@@ -187,7 +187,7 @@ func randomScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config,
 	return cfg, randomOperations(rng, &cfg, operations), nil
 }
 
-// pagedScenario is randomScenario of a method that has pages of its own.
+// pagedScenario is randomScenario for a method with pages of its own.
 func pagedScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config, []operation, error) {
 	base := ref.Default()
 	base.BlockSize, base.DType = 8<<rng.IntN(3), []dtype.DType{dtype.F32, dtype.F16, dtype.BF16}[rng.IntN(3)]
@@ -200,7 +200,7 @@ func pagedScenario(rng *rand.Rand, m *draw.Method, operations int) (ref.Config, 
 	return cfg, randomOperations(rng, &cfg, operations), nil
 }
 
-// randomOperations draws how many blocks the cache has, and operations.
+// randomOperations draws the number of blocks of the cache, and operations.
 func randomOperations(rng *rand.Rand, cfg *ref.Config, operations int) []operation {
 	cfg.Blocks = cfg.Shape.Heads() * (1 + rng.IntN(4*ceilDiv(ref.MaxTokens, cfg.BlockSize)))
 	longest := []int{40, 40, ref.MaxTokens - 2}[rng.IntN(3)] // prompt
@@ -223,8 +223,7 @@ func randomOperations(rng *rand.Rand, cfg *ref.Config, operations int) []operati
 	return ops
 }
 
-// shrink returns a shortest scenario that it can find by leaving operations out
-// of a failing one, and its error.
+// shrink removes operations from a failing scenario while it still fails, and returns the rest and its error.
 func shrink(s *scenario, ops []operation) ([]operation, error) {
 	err := s.run(ops)
 	for size := len(ops) / 2; size > 0; {
@@ -241,7 +240,7 @@ func shrink(s *scenario, ops []operation) ([]operation, error) {
 			size /= 2
 		}
 	}
-	for i := range ops { // and with fewer tokens
+	for i := range ops { // then reduce the number of tokens
 		for ops[i].n > 1 {
 			fewer := slices.Clone(ops)
 			fewer[i].n--

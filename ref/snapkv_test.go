@@ -15,7 +15,7 @@ import (
 	"kvcompress/kv"
 )
 
-// promptCase is a random prompt, in every layer another, and a method's options.
+// promptCase is a random prompt, different in every layer, and a method's options.
 type promptCase struct {
 	cfg    Config
 	n      int
@@ -24,8 +24,8 @@ type promptCase struct {
 	option map[string]any
 }
 
-// promptMethods are the methods that act once after the prompt, by their specification:
-// which of a prompt's KVs each head keeps, in plain loops.
+// promptMethods are the methods that compress once, after the prompt, with their specification in plain
+// loops: which of a prompt's KVs each head keeps.
 var promptMethods = map[string]struct {
 	random func(rng *rand.Rand) map[string]any
 	spec   func(c *promptCase) [][]int32
@@ -81,7 +81,7 @@ func newPromptCase(name string, seed uint64) *promptCase {
 		c.cfg.Compression.Rate = float64(1+rng.IntN(10)) / 10
 	} else {
 		c.cfg.Compression.MaxCacheTokens = c.option["window"].(int) + 1 + rng.IntN(30)
-		if name == "ada-snapkv" && rng.IntN(8) == 0 { // which alone takes a capacity of the window
+		if name == "ada-snapkv" && rng.IntN(8) == 0 { // the only one that accepts a capacity equal to the window
 			c.cfg.Compression.MaxCacheTokens = c.option["window"].(int)
 		}
 	}
@@ -99,20 +99,20 @@ func (c *promptCase) enter(method Method) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.method, e.watched = method, method.Observe()
+	e.method, e.observation = method, method.Observe()
 	p, err := e.BeginPrompt(0, c.n)
 	if err != nil {
 		return nil, err
 	}
 	row := c.cfg.Shape.QueryHeads() * 8
 	for l := range c.q {
-		p.enter(l, c.q[l][(c.n-min(e.watched.Window, c.n))*row:], c.k[l], c.k[l])
+		p.enter(l, c.q[l][(c.n-min(e.observation.Window, c.n))*row:], c.k[l], c.k[l])
 	}
 	p.End()
 	return e, nil
 }
 
-// scores is the page's score of every KV of a layer's head, as the method's formula has it.
+// scores computes the scores of one head by NUMERICS.md.
 func (c *promptCase) scores(o *Observation, layer, head int) []float32 {
 	s := c.cfg.Shape
 	d, w := s.HeadSize, min(o.Window, c.n)
@@ -131,7 +131,7 @@ func (c *promptCase) int(key string) int     { return c.option[key].(int) }
 func (c *promptCase) text(key string) string { return c.option[key].(string) }
 func (c *promptCase) bool(key string) bool   { return c.option[key].(bool) }
 
-// capacity is what the budget comes to: max_cache_tokens, or a part of the prompt.
+// capacity is the budget: max_cache_tokens, or a fraction of the prompt.
 func (c *promptCase) capacity() int {
 	if c.cfg.Compression.MaxCacheTokens > 0 {
 		return c.cfg.Compression.MaxCacheTokens
@@ -150,8 +150,8 @@ func (c *promptCase) observation(scale Scale) *Observation {
 	}
 }
 
-// top returns the most highly scored of the first past positions, of equals the later, and
-// the window, ascending.
+// top returns, ascending, the window and the keep highest scores of the first past positions, ties to the
+// later.
 func (c *promptCase) top(scores []float32, past, keep int) []int32 {
 	order := make([]int32, past)
 	for i := range order {
@@ -168,7 +168,7 @@ func (c *promptCase) top(scores []float32, past, keep int) []int32 {
 	return kept
 }
 
-// each calls f for every head, in order, and collects what it keeps.
+// each calls f for every head in order and collects the results.
 func (c *promptCase) each(f func(layer, head int) []int32) [][]int32 {
 	var kept [][]int32
 	for l := range c.cfg.Shape.Layers {
@@ -194,9 +194,8 @@ func specH2OPrefill(c *promptCase) [][]int32 {
 	return c.each(func(l, h int) []int32 { return c.top(c.scores(o, l, h), past, c.capacity()-w) })
 }
 
-// specBudget is how many KVs a head of a layer keeps before the window, as the published
-// code of PyramidKV computes it, without its drift, as kvpress has it, and as the code of
-// Ada-SnapKV does.
+// specBudget is how many KVs a head of a layer keeps before the window, by the published code of PyramidKV,
+// by its exact variant, by kvpress, and by the code of Ada-SnapKV.
 func (c *promptCase) specBudget(budgets string, layer int) int {
 	layers, w, n, beta := c.cfg.Shape.Layers, c.int("window"), c.n, c.int("beta")
 	if budgets == "kvpress" {
@@ -233,8 +232,7 @@ func (c *promptCase) specBudget(budgets string, layer int) int {
 	if budgets != "exact" {
 		return high - layer*int(math.Floor(float64(high-low)/float64(layers-1)))
 	}
-	// The part of the line from high to low that lies below the sum of the layers before,
-	// in units of 1/(2(L−1)).
+	// The part of the line from high to low below the sum of the earlier layers, in units of 1/(2(L−1)).
 	unit := 2 * (layers - 1)
 	sum := func(l int) int {
 		whole := 0
@@ -250,7 +248,7 @@ func specPyramidKV(c *promptCase) [][]int32 {
 	past := max(0, c.n-c.int("window"))
 	return c.each(func(l, h int) []int32 {
 		budget := c.specBudget(c.text("budgets"), l)
-		if budget < 0 { // kvpress: less than the window, of which the newest are kept
+		if budget < 0 { // kvpress: less than the window, whose newest tokens are kept
 			return c.top(nil, 0, 0)[c.n-(c.int("window")+budget):]
 		}
 		return c.top(c.scores(c.observation(ScaleNone), l, h), past, budget)
@@ -305,14 +303,14 @@ func specAdaSnapKV(c *promptCase) [][]int32 {
 				all = append(all, entry{float32(s * factor), h, i, s})
 			}
 		}
-		slices.SortFunc(all, func(a, b entry) int { // the last are kept
+		slices.SortFunc(all, func(a, b entry) int { // the last ones are kept
 			return cmp.Or(cmp.Compare(a.score, b.score), cmp.Compare(a.head, b.head), cmp.Compare(a.raw, b.raw), cmp.Compare(a.i, b.i))
 		})
 		mine := make([]int, heads)
 		for _, x := range all[len(all)-heads*base:] {
 			mine[x.head]++
 		}
-		alpha, _ := c.option["floor"].(float64) // or the integer 0 or 1
+		alpha, _ := c.option["floor"].(float64) // 0 if the option is the integer 0 or 1
 		if whole, ok := c.option["floor"].(int); ok {
 			alpha = float64(whole)
 		}
@@ -346,8 +344,8 @@ func specAdaSnapKV(c *promptCase) [][]int32 {
 	return kept
 }
 
-// differ runs a method on a case, with decide in the place of Decide, and says where it
-// keeps other KVs than its specification.
+// differ runs a method on a case, with decide instead of Decide, and returns an error if it keeps other KVs
+// than its specification.
 func (c *promptCase) differ(method Dropper, decide func(*Problem) Decision) error {
 	e, err := c.enter(method)
 	if err != nil {
@@ -362,7 +360,7 @@ func (c *promptCase) differ(method Dropper, decide func(*Problem) Decision) erro
 			kept[i] = append(kept[i], int32(p))
 		}
 	}
-	for _, edit := range plan.Edits { // before a compression, a KV's index is its position
+	for _, edit := range plan.Edits { // before a compression, a KV's logical index is its position
 		kept[edit.Head] = slices.DeleteFunc(kept[edit.Head], func(p int32) bool { return slices.Contains(edit.KVs, p) })
 	}
 	for i := range want {
@@ -375,8 +373,8 @@ func (c *promptCase) differ(method Dropper, decide func(*Problem) Decision) erro
 
 const promptSeeds = 150
 
-// TestPromptMethods holds each method against its specification, the quick form against
-// the plain one, and what the engine does against the plan.
+// TestPromptMethods compares each method with its specification, Plan with Spec, and what the engine does
+// with the plan.
 func TestPromptMethods(t *testing.T) {
 	for name := range promptMethods {
 		t.Run(name, func(t *testing.T) {
@@ -414,8 +412,8 @@ func TestPromptMethods(t *testing.T) {
 	}
 }
 
-// settled compresses, and checks that what is left is what the plan leaves, and that the
-// method has nothing more to do: not now, and not after another token.
+// settled compresses and checks that exactly the plan's KVs are evicted, and that the method asks for nothing
+// more, now and after another token.
 func settled(e *Engine, plan Plan) error {
 	s := e.cache.Sequence(0)
 	before := s.KVs()
@@ -447,8 +445,8 @@ func settled(e *Engine, plan Plan) error {
 	return nil
 }
 
-// TestRankingsQuickEqualPlain has random rankings of random columns, with equal scores and with
-// none, refined and with shares: the quick form decides as the plain one.
+// TestRankingsQuickEqualPlain compares Decide with Walk on random rankings of random columns, with many or
+// few ties, with Refine and with Share.
 func TestRankingsQuickEqualPlain(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 14))
@@ -494,17 +492,17 @@ func TestRankingsQuickEqualPlain(t *testing.T) {
 	}
 }
 
-// planted is a wrong form of a method.
+// planted is a method with a planted bug.
 type planted struct {
 	Dropper
-	watch func(*Observation)
-	rank  func(*Ranking)
+	observation func(*Observation)
+	rank        func(*Ranking)
 }
 
 func (p planted) Observe() *Observation {
 	o := *p.Dropper.Observe()
-	if p.watch != nil {
-		p.watch(&o)
+	if p.observation != nil {
+		p.observation(&o)
 	}
 	return &o
 }
@@ -517,8 +515,7 @@ func (p planted) Rank(c Counts) Ranking {
 	return r
 }
 
-// latestFirst decides as if of equal costs the later went first: it numbers the KVs of a
-// head in that order.
+// latestFirst decides with the opposite order of ties: it numbers the KVs of a head from the last.
 func latestFirst(p *Problem) Decision {
 	turned := *p
 	turned.Scores = make([]float32, len(p.Scores))
@@ -546,7 +543,7 @@ func quotas(edit func(*Quota)) func(*Ranking) {
 	}
 }
 
-// refined edits the quotas that a ranking's refinement gives.
+// refined edits the quotas that Refine returns.
 func refined(edit func(lost []int, q []Quota)) func(*Ranking) {
 	return func(r *Ranking) {
 		before := r.Refine
@@ -561,12 +558,11 @@ func refined(edit func(lost []int, q []Quota)) func(*Ranking) {
 	}
 }
 
-// TestPlantedInPromptMethods plants a bug in a method, and expects TestPromptMethods to
-// notice.
+// TestPlantedInPromptMethods plants a bug in a method and expects TestPromptMethods to notice it.
 func TestPlantedInPromptMethods(t *testing.T) {
 	for _, bug := range []struct {
 		method, name string
-		watch        func(*Observation)
+		observation  func(*Observation)
 		rank         func(*Ranking)
 		decide       func(*Problem) Decision
 	}{
@@ -586,7 +582,7 @@ func TestPlantedInPromptMethods(t *testing.T) {
 				}
 			})
 		}, nil, nil},
-		{"snapkv", "one query too few is watched", func(o *Observation) { o.Window = max(1, o.Window-1) }, nil, nil},
+		{"snapkv", "one query too few is observed", func(o *Observation) { o.Window = max(1, o.Window-1) }, nil, nil},
 		{"snapkv", "the window is one token short", nil, func(r *Ranking) { r.Window-- }, nil},
 		{"snapkv", "the capacity leaves the window out", nil, func(r *Ranking) {
 			quotas(func(q *Quota) { q.Units = max(0, q.Units-r.Window) })(r)
@@ -634,7 +630,7 @@ func TestPlantedInPromptMethods(t *testing.T) {
 
 		{"h2o-prefill", "a query does not count for its own key", func(o *Observation) { o.Buffer = 1 }, nil, nil},
 		{"h2o-prefill", "sums are divided by age", func(o *Observation) { o.Scale = ScaleByAge }, nil, nil},
-		{"h2o-prefill", "the window's queries alone are watched", func(o *Observation) { o.Window = 4 }, nil, nil},
+		{"h2o-prefill", "the window's queries alone are observed", func(o *Observation) { o.Window = 4 }, nil, nil},
 		{"h2o-prefill", "the window is one token too long", nil, func(r *Ranking) { r.Window++ }, nil},
 		{"h2o-prefill", "squares are summed", func(o *Observation) { o.Norm = L2 }, nil, nil},
 	} {
@@ -649,7 +645,7 @@ func TestPlantedInPromptMethods(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := c.differ(planted{m.(Dropper), bug.watch, bug.rank}, decide); err != nil {
+				if err := c.differ(planted{m.(Dropper), bug.observation, bug.rank}, decide); err != nil {
 					return
 				}
 			}
@@ -658,7 +654,7 @@ func TestPlantedInPromptMethods(t *testing.T) {
 	}
 }
 
-// TestPromptMethodOptions has options that are refused, and what is said.
+// TestPromptMethodOptions has invalid options and the errors they give.
 func TestPromptMethodOptions(t *testing.T) {
 	for _, c := range []struct{ method, set, want string }{
 		{"snapkv", `{"window":0}`, "window 0"},
@@ -668,7 +664,7 @@ func TestPromptMethodOptions(t *testing.T) {
 		{"snapkv", `{"pooling":"avgpool"}`, `pooling "avgpool"`},
 		{"snapkv", `{"group":"min"}`, `group "min"`},
 		{"snapkv", `{"order":"first"}`, `order "first"`},
-		{"snapkv", `{"width":5}`, `no option "width": it has window, kernel`},
+		{"snapkv", `{"width":5}`, `no option "width": choose one of window, kernel`},
 		{"snapkv", `{"window":"long"}`, "window: want an integer"},
 		{"pyramidkv", `{"beta":0}`, "beta 0"},
 		{"pyramidkv", `{"budgets":"drift"}`, `budgets "drift"`},
@@ -693,8 +689,8 @@ func TestPromptMethodOptions(t *testing.T) {
 	}
 }
 
-// TestPyramidKVBudgets has budgets worked out by hand: for 4 layers, a window of 8 and
-// a capacity of 18, mean 10.
+// TestPyramidKVBudgets has budgets computed by hand, for 4 layers, a window of 8 and a capacity of 18, so a
+// mean of 10.
 func TestPyramidKVBudgets(t *testing.T) {
 	for _, c := range []struct {
 		layers, beta, tokens int

@@ -6,18 +6,17 @@ import (
 	"kvcompress/ref/vec"
 )
 
-// Partition is the number of consecutive KVs of a head that are attended to as
-// one: each partition has its own maximum and its own sums, which are then
-// brought together in ascending order. It is what one warp does, and where a
-// long context is split over many.
+// Partition is the number of consecutive KVs of a head that attention handles together: each partition has
+// its own maximum and sums, which are then combined in ascending order. In the CUDA engine a partition is one
+// warp's work; a long context is split over many.
 const Partition = 128
 
-// softmax holds the attention of one query over the KVs of one head, as
-// NUMERICS.md §4 states it: for each partition p
+// softmax holds the attention of one query over the KVs of one head, as in NUMERICS.md §4: for each partition
+// p
 //
 //	m_p = max s_i    e_i = exp(s_i - m_p)    z_p = Σ e_i
 //
-// and over all of them
+// and over all partitions
 //
 //	M = max m_p      w_p = exp(m_p - M)      Z = Σ w_p·z_p      f_p = w_p / Z
 //
@@ -26,10 +25,10 @@ type softmax struct {
 	max, sum, factor []float32 // m_p, z_p and f_p
 }
 
-// reset forgets all partitions.
+// reset removes all partitions.
 func (s *softmax) reset() { s.max, s.sum = s.max[:0], s.sum[:0] }
 
-// add takes in the scores of the next partition and replaces them by their e_i.
+// add appends a partition with the given scores, and replaces the scores by their e_i.
 func (s *softmax) add(scores []float32) {
 	m := vec.Max(scores)
 	vec.ExpSub(scores, scores, m)
@@ -37,8 +36,8 @@ func (s *softmax) add(scores []float32) {
 	s.sum = append(s.sum, vec.Sum(scores))
 }
 
-// addSeen is add where some of the partition's KVs are hidden: they have no part in the
-// maximum, and e_i = 0. A partition without any other has m_p = −∞ and z_p = 0.
+// addSeen is add with some KVs hidden: they do not count for the maximum, and have e_i = 0. A partition with
+// all KVs hidden has m_p = −∞ and z_p = 0.
 func (s *softmax) addSeen(scores []float32, hidden []bool) {
 	m := float32(math.Inf(-1))
 	for i, score := range scores {
@@ -57,8 +56,8 @@ func (s *softmax) addSeen(scores []float32, hidden []bool) {
 	s.sum = append(s.sum, vec.Sum(scores))
 }
 
-// factors returns f_p for every partition. One of which every KV is hidden has f_p = 0:
-// exp(−∞) is 0, and some partition has a finite maximum.
+// factors returns f_p for every partition. A partition with all KVs hidden has f_p = 0, since exp(−∞) is 0
+// and some partition has a finite maximum.
 func (s *softmax) factors() []float32 {
 	m := vec.Max(s.max)
 	s.factor = append(s.factor[:0], s.max...)
@@ -74,9 +73,9 @@ func (s *softmax) factors() []float32 {
 	return s.factor
 }
 
-// addGains adds to gained what one query's attention gives to the metrics of the
-// KVs of one partition, whose e_i are e and whose factor is f_p: P² or P, with
-// P = e·f_p. Each product is rounded before it is used.
+// addGains adds to gained what one query's attention adds to the metrics of the KVs of one partition: P² or
+// P, with P = e·f_p, where e has the partition's e_i and factor is f_p. Each product is rounded before it is
+// used.
 func addGains(norm Norm, gained, e []float32, factor float32) {
 	gained = gained[:len(e)]
 	if norm == L1 {

@@ -16,7 +16,7 @@ type ValueError struct {
 	Token, Layer, Head, Element int
 	Value                       float32
 	Format                      dtype.DType
-	Limit                       float32 // where codes of 1 bit can hold less than Format: the largest value; else 0
+	Limit                       float32 // if codes of 1 bit lower the limit below the largest Format: that limit; else 0
 }
 
 func (e *ValueError) Error() string {
@@ -33,7 +33,7 @@ type source struct {
 	trace.Tensors
 	seq    kv.SeqID
 	format dtype.DType
-	limit  func() float32 // the largest value: [Config.largest], which is asked where there may be a larger one
+	limit  func() float32 // [Config.largest], called only for values that may exceed it
 	shape  kv.Shape
 }
 
@@ -54,13 +54,13 @@ func (s *source) readKV(k, v []float32, layer, from, n int) error {
 	return nil
 }
 
-// fits returns a *ValueError for the first value that the cache cannot hold. Below
+// fits returns a *ValueError for the first value that the cache cannot hold. Of values up to
 // trace.MaxMagnitude, only f16 has any.
 func (s *source) fits(values []float32, t trace.Tensor, layer, from int) error {
 	if s.format != dtype.F16 {
 		return nil
 	}
-	largest := s.format.Max() / 2 // the least that the limit may be
+	largest := s.format.Max() / 2 // lower bound of the limit
 	for i, v := range values {
 		if v > largest || v < -largest {
 			if largest = s.limit(); v >= -largest && v <= largest {
@@ -77,10 +77,10 @@ func (s *source) fits(values []float32, t trace.Tensor, layer, from int) error {
 	return nil
 }
 
-// CheckPrompt returns an error if one layer of a prompt of n tokens, which a model has
-// computed, cannot enter a cache of the configuration: a layer that there is not, an
-// array of another size, a value beyond trace.MaxMagnitude, or a *ValueError. queries is
-// how many of the prompt's last queries the method watches.
+// CheckPrompt returns an error if one layer of a prompt of n tokens, computed by a model, cannot enter a
+// cache of the configuration: the layer is out of range, an array has the wrong size, or a value exceeds
+// trace.MaxMagnitude or the cache's format (*ValueError). queries is the number of the prompt's last queries
+// that the method observes.
 func (c *Config) CheckPrompt(id kv.SeqID, layer, n, queries int, q, k, v []float32) error {
 	row := c.Shape.KVHeads * c.Shape.HeadSize
 	queries *= row * c.Shape.Group
@@ -94,8 +94,8 @@ func (c *Config) CheckPrompt(id kv.SeqID, layer, n, queries int, q, k, v []float
 	return c.checkValues(id, layer, 0, q, k, v)
 }
 
-// CheckTokens returns an error if one layer of the next tokens of a batch, at the given
-// positions, cannot enter a cache of the configuration, as [Config.CheckPrompt] does.
+// CheckTokens is [Config.CheckPrompt] for one layer of a decode step of a batch, with tokens at the given
+// positions.
 func (c *Config) CheckTokens(batch []kv.SeqID, positions []int, layer int, q, k, v, out []float32) error {
 	row := c.Shape.KVHeads * c.Shape.HeadSize
 	n := len(batch) * row
@@ -114,7 +114,7 @@ func (c *Config) CheckTokens(batch []kv.SeqID, positions []int, layer int, q, k,
 	return nil
 }
 
-// checkValues checks one sequence's values in one layer, from the given token on.
+// checkValues checks one sequence's values in one layer, starting at token from.
 func (c *Config) checkValues(id kv.SeqID, layer, from int, q, k, v []float32) error {
 	s := source{seq: id, format: c.DType, limit: c.largest, shape: c.Shape}
 	for _, x := range []struct {
@@ -137,12 +137,12 @@ func (c *Config) checkValues(id kv.SeqID, layer, from int, q, k, v []float32) er
 	return nil
 }
 
-// maxLayerFloats bounds the queries and the keys of one layer, and the scores of
-// one head, that a prefill holds at once: 1 GiB of each.
+// maxLayerFloats bounds what a prefill holds at once: the queries of one layer, its keys, and the scores of
+// one head, 1 GiB each.
 const maxLayerFloats = 1 << 28
 
-// PrefillFits returns an error if a prefill of n tokens cannot be held in memory,
-// layer by layer. The configuration is otherwise valid.
+// PrefillFits returns an error if a prefill of n tokens needs too much memory for one layer. The
+// configuration is otherwise valid.
 func (c *Config) PrefillFits(n int) error { return c.prefillFits(n, min(c.Window(), n)) }
 
 func (c *Config) prefillFits(n, queries int) error {

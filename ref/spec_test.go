@@ -13,8 +13,8 @@ import (
 	"kvcompress/trace"
 )
 
-// specAttention is NUMERICS.md §3 and §4 line by line, for one query over KVs in
-// logical order: the weights and the output.
+// specAttention is NUMERICS.md §3 and §4 line by line, for one query over KVs in logical order: the weights
+// and the output.
 func specAttention(q []float32, k, v [][]float32) (weights, out []float32) {
 	d, n := len(q), len(k)
 	butterfly := func(lane [32]float32) float32 {
@@ -74,8 +74,8 @@ func specAttention(q []float32, k, v [][]float32) (weights, out []float32) {
 	return weights, out
 }
 
-// TestEngineFollowsSpec holds the engine's decode, in the cache, against the
-// page, to the bit: outputs and metrics, over shapes around every edge.
+// TestEngineFollowsSpec compares the engine's decode steps with NUMERICS.md, to the bit: outputs and metrics,
+// over shapes around every boundary.
 func TestEngineFollowsSpec(t *testing.T) {
 	for seed := range 80 {
 		rng := rand.New(rand.NewPCG(uint64(seed), 10))
@@ -320,7 +320,7 @@ func TestConfigRefused(t *testing.T) {
 		{"rate 1.5", func(c *Config) { c.Compression.Rate = 1.5 }},
 		{"exclude each other", func(c *Config) { c.Compression.Rate, c.Compression.MaxCacheTokens = 0.5, 100 }},
 		{"even_layers and uniform", func(c *Config) { c.Compression.EvenLayers, c.Compression.Uniform = true, true }},
-		{"control_layers are exempt from even_layers", func(c *Config) { c.Compression.ControlLayers = []int{0} }},
+		{"control_layers needs even_layers", func(c *Config) { c.Compression.ControlLayers = []int{0} }},
 		{"control_layers: 2", func(c *Config) { c.Compression.EvenLayers, c.Compression.ControlLayers = true, []int{2} }},
 		{"control_layers: 1", func(c *Config) { c.Compression.EvenLayers, c.Compression.ControlLayers = true, []int{1, 1} }},
 		{"sinks -1", func(c *Config) { c.Compression.Sinks = -1 }},
@@ -337,8 +337,7 @@ func TestConfigRefused(t *testing.T) {
 	}
 }
 
-// TestEngineErrors checks that an operation that cannot be done says why and
-// changes nothing.
+// TestEngineErrors checks that an operation that fails says why and changes nothing.
 func TestEngineErrors(t *testing.T) {
 	cfg := Default()
 	cfg.Shape, cfg.BlockSize, cfg.Blocks = kv.Shape{Layers: 2, KVHeads: 1, Group: 1, HeadSize: 8}, 4, 5
@@ -389,11 +388,11 @@ func TestEngineErrors(t *testing.T) {
 	}
 }
 
-// TestValueBeyondFormat checks that a key or value that f16 would round to infinity
-// is refused before anything has changed, and that fp8 saturates.
+// TestValueBeyondFormat checks that a key or value that f16 would round to infinity is refused before
+// anything changes, and that fp8 saturates.
 func TestValueBeyondFormat(t *testing.T) {
 	for _, format := range []dtype.DType{dtype.F32, dtype.F16, dtype.BF16, dtype.E4M3, dtype.E5M2} {
-		for _, at := range []int{2, 4} { // in the prompt, and decoded
+		for _, at := range []int{2, 4} { // in the prompt, and in decode
 			cfg := Default()
 			cfg.DType, cfg.Blocks = format, 100
 			cfg.Shape = kv.Shape{Layers: 2, KVHeads: 2, Group: 1, HeadSize: 8}
@@ -446,8 +445,8 @@ func (l large) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 	return err
 }
 
-// TestPrefillTooLarge checks that a prefill that would take too much memory is an
-// error, whatever the trace says.
+// TestPrefillTooLarge checks that a prefill that would need too much memory is an error, whatever the trace
+// says.
 func TestPrefillTooLarge(t *testing.T) {
 	cfg := Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 32, Group: 128, HeadSize: 256}
@@ -466,7 +465,7 @@ func TestPrefillTooLarge(t *testing.T) {
 	}
 }
 
-// failing is a source of which one token cannot be read.
+// failing is a source with one token that cannot be read.
 type failing struct {
 	hashed
 	bad *int

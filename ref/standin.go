@@ -12,19 +12,19 @@ type Folder interface {
 	// StandIns says which of the method's columns the engine keeps for stand-ins.
 	StandIns() StandIns
 
-	// Folding says what a compression folds, by a ranking. It depends on counts alone.
+	// Folding returns what a compression folds, as a ranking. It depends on Counts alone.
 	Folding(Counts) Folding
 }
 
-// Folding is the plan of a [Folder], as an engine makes it that has no View: the KVs that a
-// ranking evicts are folded into their head's stand-in.
+// Folding is the plan of a [Folder] for an engine that has no View: the KVs that the ranking evicts are
+// folded into their head's stand-in.
 type Folding struct {
 	Ranking        // the KVs whose slots come free
-	Into    int    // logical index of the stand-in of every head; None: the KVs are dropped
-	New     []bool // [L·H] whether it is made, of the KV that lies there and those of the ranking
+	Into    int    // logical index of every head's stand-in; None: the KVs are evicted
+	New     []bool // [L·H] whether the stand-in is new: made of the KV at Into and those of the ranking
 }
 
-// Edit returns the edit by which KVs of a head go: logical indices, ascending.
+// Edit returns the edit that folds or evicts KVs of a head, which are logical indices, ascending.
 func (f *Folding) Edit(head int, gone []int32) Edit {
 	switch {
 	case f.Into == None:
@@ -36,23 +36,22 @@ func (f *Folding) Edit(head int, gone []int32) Edit {
 	}
 }
 
-// StandIns says in which columns an engine keeps what a stand-in is beside a KV in the
-// cache. A stand-in for N KVs has the mean of their keys and the mean of their values,
-// and lies in a slot like any KV; the slot's page holds the means rounded to the cache's
-// format. It keeps the slot and the position of the lowest of the KVs that it was made of.
+// StandIns says in which columns an engine keeps data of stand-ins. A stand-in for N KVs has the mean of
+// their keys and of their values. It occupies a slot like any KV, with the means rounded to the cache's
+// format; slot and position are those of the lowest KV that it was made of.
 //
 // A column that is None is not kept.
 type StandIns struct {
-	// Weight is the column of N, of width 1 and initially 1. Attention adds ln N to the
-	// logit of every entry; where the method keeps no weights, a stand-in counts as one KV.
+	// Weight is the column of N, of width 1 and initially 1. Attention adds ln N to the score of every entry.
+	// Without weights a stand-in counts as one KV.
 	Weight int
 
-	// Keys and Values are the columns of the means before they are rounded, of width D.
-	// Only a method that has them, and weights, folds KVs into a stand-in that is there.
+	// Keys and Values are columns of width D with the unrounded means. Only a method that has these and
+	// Weight can fold more KVs into an existing stand-in.
 	Keys, Values int
 }
 
-// standInsOf returns what the method keeps of stand-ins.
+// standInsOf returns the method's stand-in columns.
 func standInsOf(m Method) StandIns {
 	if f, ok := m.(Folder); ok {
 		return f.StandIns()
@@ -68,8 +67,8 @@ func (s StandIns) weights(c *kv.Cache) []float32 {
 	return c.Data[s.Weight]
 }
 
-// fold carries out an edit that is a StandIn, but for the slots that it empties.
-// NUMERICS.md, "Stand-ins", has the order of every operation.
+// fold carries out a StandIn edit, except that it does not empty the slots. NUMERICS.md, "Stand-ins", has the
+// order of every operation.
 func (s StandIns) fold(c *kv.Cache, h *kv.Head, edit *Edit) {
 	into, count := int(edit.Into), 0
 	if edit.Into == None {
@@ -85,9 +84,8 @@ func (s StandIns) fold(c *kv.Cache, h *kv.Head, edit *Edit) {
 	}
 }
 
-// mean writes to a slot, and to the column if there is one, the mean of the stored rows
-// of KVs: of these alone where count is 0, else of them and of the count KVs whose mean
-// the column has.
+// mean stores the mean of KVs in a slot, and unrounded in column unless that is None. If count > 0, the mean
+// also includes the count KVs whose mean is in the column.
 func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, from func([]float32, int), store func(int, []float32), column int) {
 	d, format := c.Shape().HeadSize, c.Config().DType
 	mean, row := make([]float32, d), make([]float32, d)
@@ -112,7 +110,7 @@ func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, fr
 	if column != None {
 		copy(c.Data[column][slot*d:][:d], mean)
 	}
-	if format.Size() > 1 { // fp8 saturates
+	if format.Size() > 1 { // fp8 saturates by itself
 		limit := format.Max()
 		for j, x := range mean {
 			mean[j] = min(max(x, -limit), limit)
@@ -121,13 +119,13 @@ func (s StandIns) mean(c *kv.Cache, h *kv.Head, kvs []int32, slot, count int, fr
 	store(slot, mean)
 }
 
-// weigh adds to the scores of a head's KVs from logical index first on the logarithm of
-// what each stands for. first begins a block, as a partition does.
+// weigh adds ln w to the scores of a head's KVs, starting at logical index first, for entries that represent
+// w KVs. first is the start of a partition, so also of a block.
 func (a *attention) weigh(c *kv.Cache, h *kv.Head, scores []float32, first int) {
 	size := c.Config().BlockSize
 	for i := 0; i < len(scores); i += size {
 		block := scores[i:min(i+size, len(scores))]
-		for j, w := range a.stands[c.Slot(h, first+i):][:len(block)] {
+		for j, w := range a.represents[c.Slot(h, first+i):][:len(block)] {
 			if w != 1 {
 				block[j] += vec.Log(w)
 			}

@@ -7,13 +7,11 @@ import (
 	"kvcompress/kv"
 )
 
-// SinksAndRecent ranks so that each head keeps its first sinks tokens and its newest
-// recent(head) KVs, and the middle goes, the oldest first. A head within
-// sinks + recent(head) loses nothing; recent(head) < 0 exempts the head.
+// SinksAndRecent returns a ranking that keeps the first sinks tokens and the newest recent(head) of each
+// head, and evicts the others, oldest first. recent(head) < 0 exempts the head.
 //
-// coming is how many tokens are about to enter. As StreamingLLM's evict_for_space has it,
-// a head in which they have no room keeps only recent(head) − coming of the newest, or
-// none, so that they fit.
+// coming is the number of tokens about to enter. As in StreamingLLM's evict_for_space, a head without room
+// for them keeps only the newest recent(head) − coming, at least 0, so that they fit.
 func SinksAndRecent(c Counts, sinks, coming int, recent func(head int) int) Ranking {
 	return Ranking{
 		Unit:  1,
@@ -31,8 +29,8 @@ func SinksAndRecent(c Counts, sinks, coming int, recent func(head int) int) Rank
 
 // StreamingLLMOptions are the options of the method streaming-llm.
 type StreamingLLMOptions struct {
-	Sinks     int           `json:"sinks" help:"first tokens that are kept for good"`
-	Positions PositionsRead `json:"positions" help:"at which positions keys are read: token, where they were, or cache, as if the evicted had never been"`
+	Sinks     int           `json:"sinks" help:"first tokens, which are always kept"`
+	Positions PositionsRead `json:"positions" help:"at which positions keys are read: token (the original ones) or cache (consecutive, as if the evicted tokens had never existed)"`
 }
 
 // PositionsRead says at which positions keys are read.
@@ -41,11 +39,11 @@ type PositionsRead string
 // The positions.
 const (
 	TokenPositions PositionsRead = "token" // a key keeps the rotation of its token's position
-	CachePositions PositionsRead = "cache" // it is turned to its rank among the held, as published
+	CachePositions PositionsRead = "cache" // a key is rotated to its rank among the held tokens, as published
 )
 
-// streamingLLM is StreamingLLM (Xiao et al., arXiv 2309.17453): the first sinks tokens
-// and the newest C − sinks of each head.
+// streamingLLM is StreamingLLM (Xiao et al., arXiv 2309.17453): each head keeps its first sinks tokens and
+// its newest C − sinks.
 type streamingLLM struct {
 	cfg *Config
 	opt StreamingLLMOptions
@@ -56,13 +54,13 @@ func streamingLLMEntry() Entry {
 		Name:        "streaming-llm",
 		Paper:       "StreamingLLM (Xiao et al., arXiv 2309.17453)",
 		Watches:     "nothing",
-		Does:        "drops the middle: all but the first tokens (sinks) and the newest; with positions=cache keys are turned to where they lie in the cache",
-		From:        "of each head alike",
+		Does:        "drops the middle: all but the first tokens (sinks) and the newest; with positions=cache keys are rotated to their positions in the cache",
+		From:        "the same number from each head",
 		When:        "whenever a head holds more than C",
-		Reads:       "all that is held",
+		Reads:       "all held KVs",
 		Payload:     "2·D·b + 4 (position)",
 		CacheTokens: "C, the KVs that each head keeps, sinks included",
-		Rate:        "C is this part of the prompt, rounded down, and at least the sinks and 1",
+		Rate:        "C is this fraction of the prompt, rounded down, and at least the sinks and 1",
 		HeldAgainst: "mit-han-lab/streaming-llm@2e50426 (which tokens are held)",
 		Defaults:    func() any { return &StreamingLLMOptions{Sinks: 4, Positions: TokenPositions} },
 	}
@@ -82,7 +80,7 @@ func streamingLLMEntry() Entry {
 	return e
 }
 
-// check returns an error if keys cannot be read there: to turn them takes their rotary
+// check returns an error if keys cannot be read at these positions: rotating them needs their rotary
 // embedding.
 func (p PositionsRead) check(method string, c *Config) error {
 	switch {
@@ -91,9 +89,9 @@ func (p PositionsRead) check(method string, c *Config) error {
 	case p != CachePositions:
 		return fmt.Errorf("method %s: positions is %q, want %s or %s", method, p, TokenPositions, CachePositions)
 	case c.Rope == nil:
-		return fmt.Errorf(`method %s: positions=cache turns keys, and nothing says what rotary embedding they carry: state "rope" in trace.json, or set positions=token`, method)
+		return fmt.Errorf(`method %s: positions=cache rotates keys, and the trace does not state their rotary embedding: state "rope" in trace.json, or set positions=token`, method)
 	case c.Rope.RotarySize > c.Shape.HeadSize:
-		return fmt.Errorf("method %s: the rotary embedding turns %d elements of a head that has %d", method, c.Rope.RotarySize, c.Shape.HeadSize)
+		return fmt.Errorf("method %s: the rotary embedding rotates %d elements of a head of %d", method, c.Rope.RotarySize, c.Shape.HeadSize)
 	}
 	if err := c.Rope.Check(); err != nil {
 		return fmt.Errorf("method %s: %w", method, err)
@@ -115,7 +113,7 @@ func (m streamingLLM) Observe() *Observation { return nil }
 
 func (m streamingLLM) ByCachePosition() bool { return m.opt.Positions == CachePositions }
 
-// Rank evicts the middle of every head that holds more than C.
+// Rank evicts the tokens between sinks and newest of every head that holds more than C.
 func (m streamingLLM) Rank(c Counts) Ranking {
 	if !m.cfg.Compression.Enabled() {
 		return Ranking{Unit: 1, Key: ByPosition}
@@ -126,7 +124,7 @@ func (m streamingLLM) Rank(c Counts) Ranking {
 
 func (m streamingLLM) Asks(c Counts) int { return m.Rank(c).Asks() }
 
-// Quiet is until a head holds more than C.
+// Quiet returns how many tokens can enter before a head holds more than C.
 func (m streamingLLM) Quiet(c Counts) int {
 	if !m.cfg.Compression.Enabled() {
 		return math.MaxInt

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kvcompress/internal/splitmix"
 )
 
 // Arrivals is how requests follow each other. The zero Arrivals has all of them
@@ -146,7 +148,7 @@ func (c *clock) next(key uint64) (int64, error) {
 func (a Arrivals) Retime(seed uint64, requests iter.Seq2[Request, error]) iter.Seq2[Request, error] {
 	return func(yield func(Request, error) bool) {
 		c := clock{arrivals: a}
-		key := derive(mix(seed), 2)
+		key := derive(splitmix.Mix(seed), 2)
 		i := uint64(0)
 		for r, err := range requests {
 			if err == nil {

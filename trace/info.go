@@ -174,10 +174,10 @@ func newInfo(ctx context.Context, m Meta, fsys fs.FS, name string, requests iter
 		info.Files = len(files)
 	}
 	prompt, output, gaps, sessions := newSample(), newSample(), newSample(), newSample()
-	samples := []*sample{prompt, output, gaps, sessions}
+	samples := []sample{prompt, output, gaps, sessions}
 	defer func() {
 		for _, s := range samples {
-			_ = s.close() // it was read
+			_ = s.Close() // it was read
 		}
 	}()
 	seed := maphash.MakeSeed()
@@ -199,10 +199,10 @@ func newInfo(ctx context.Context, m Meta, fsys fs.FS, name string, requests iter
 		if r.Compression != nil {
 			info.WithCompression++
 		}
-		err = errors.Join(prompt.add(int64(r.PromptTokens)), output.add(int64(r.OutputTokens)))
+		err = errors.Join(prompt.Add(int64(r.PromptTokens)), output.Add(int64(r.OutputTokens)))
 		if r.Session != "" {
 			// Two of ten million differ but have the same hash once in 300,000 runs.
-			err = errors.Join(err, sessions.add(int64(maphash.String(seed, r.Session))))
+			err = errors.Join(err, sessions.Add(int64(maphash.String(seed, r.Session))))
 		}
 		info.Tokens += int64(r.PromptTokens) + int64(r.OutputTokens)
 		kv := int64(r.CachedTokens()) * info.KVBytesPerToken
@@ -211,7 +211,7 @@ func newInfo(ctx context.Context, m Meta, fsys fs.FS, name string, requests iter
 		if info.Requests == 0 {
 			a.FirstNS = r.ArrivalNS
 		} else {
-			err = errors.Join(err, gaps.add(r.ArrivalNS-a.LastNS))
+			err = errors.Join(err, gaps.Add(r.ArrivalNS-a.LastNS))
 		}
 		if err != nil {
 			return Info{}, err
@@ -225,14 +225,14 @@ func newInfo(ctx context.Context, m Meta, fsys fs.FS, name string, requests iter
 	}
 	for _, d := range []struct {
 		of     *Distribution
-		sample *sample
+		sample sample
 	}{{&info.Prompt, prompt}, {&info.Output, output}, {&a.Gaps, gaps}} {
 		if *d.of, err = d.sample.distribution(ctx); err != nil {
 			return Info{}, err
 		}
 	}
 	if span := a.LastNS - a.FirstNS; span > 0 {
-		a.Rate = float64(gaps.len()) / (float64(span) / 1e9)
+		a.Rate = float64(gaps.Len()) / (float64(span) / 1e9)
 	}
 	if mean := a.Gaps.Mean; mean > 0 {
 		if a.GapCV, err = gaps.cv(ctx, mean); err != nil {

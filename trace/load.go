@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+
+	"kvcompress/internal/splitmix"
 )
 
 // Load says which requests to make up: how many, how long, and when they come.
@@ -58,7 +60,7 @@ func (l Load) All() iter.Seq2[Request, error] {
 			yield(Request{}, err)
 			return
 		}
-		key := derive(mix(l.Seed), 1)
+		key := derive(splitmix.Mix(l.Seed), 1)
 		c := clock{arrivals: l.Arrivals}
 		for i := range l.Requests {
 			own := derive(key, uint64(i))

@@ -3,6 +3,8 @@ package trace
 import (
 	"math"
 	"math/bits"
+
+	"kvcompress/internal/splitmix"
 )
 
 // What is here gives the same bits on every machine. Integers do; so do single
@@ -10,20 +12,8 @@ import (
 // and the like do not (some machines have their own), nor does x*y + z, which the
 // compiler may fuse unless the product is explicitly converted.
 
-// mix scrambles 64 bits: a bijection in which every bit of x moves about half of
-// the result's. It is the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)
-// with the constants of David Stafford's variant 13.
-func mix(x uint64) uint64 {
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
-// golden is 2⁶⁴ over the golden ratio: the step of SplitMix64's counter.
-const golden = 0x9e3779b97f4a7c15
-
 // derive returns the key of the child number i of a key.
-func derive(key, i uint64) uint64 { return mix(key + (i+1)*golden) }
+func derive(key, i uint64) uint64 { return splitmix.Mix(key + (i+1)*splitmix.Golden) }
 
 // hashString is FNV-1a, scrambled.
 func hashString(s string) uint64 {
@@ -31,7 +21,7 @@ func hashString(s string) uint64 {
 	for i := range len(s) {
 		h = (h ^ uint64(s[i])) * 0x100000001b3
 	}
-	return mix(h)
+	return splitmix.Mix(h)
 }
 
 // unit returns a number from 0 to 1, with 1 left out, made of the key's upper 53

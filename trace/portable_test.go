@@ -3,6 +3,8 @@ package trace
 import (
 	"math"
 	"testing"
+
+	"kvcompress/internal/splitmix"
 )
 
 func TestSincos(t *testing.T) {
@@ -28,7 +30,7 @@ func TestSincos(t *testing.T) {
 
 func TestLn(t *testing.T) {
 	for i := range 100_000 {
-		x := math.Float64frombits(mix(uint64(i)) >> 1)
+		x := math.Float64frombits(splitmix.Mix(uint64(i)) >> 1)
 		if !(x > 0x1p-1022) || math.IsInf(x, 1) {
 			continue
 		}
@@ -85,7 +87,7 @@ func TestPortable(t *testing.T) {
 		key := derive(1, i)
 		sin, cos := sincos(uint32(key))
 		for _, x := range []float64{sin, cos, ln(unit(key) + 0x1p-60), between(key, -0.3, 1.7)} {
-			sum = mix(sum ^ math.Float64bits(x))
+			sum = splitmix.Mix(sum ^ math.Float64bits(x))
 		}
 	}
 	if want := uint64(0x4a328b26de8074e1); sum != want {
@@ -95,7 +97,7 @@ func TestPortable(t *testing.T) {
 	for i := range uint64(20_000) {
 		key := derive(2, i)
 		for _, x := range []float64{exp(between(key, -9, 9)), normal(key), exponential(key), gamma(key, 0.04), gamma(key, 3)} {
-			sum = mix(sum ^ math.Float64bits(x))
+			sum = splitmix.Mix(sum ^ math.Float64bits(x))
 		}
 	}
 	if want := uint64(0xd36ed567c021a9e); sum != want {

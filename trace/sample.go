@@ -1,168 +1,61 @@
 package trace
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"iter"
 	"math"
 	"slices"
 
-	"kvcompress/internal/output"
+	"kvcompress/internal/extsort"
 )
 
 // sampleRun is how many numbers of a sample are in memory.
 const sampleRun = 1 << 18
 
+// ascending is the order of a sample's numbers.
+var ascending = extsort.Format[int64]{
+	Sort: slices.Sort[[]int64],
+	Less: func(a, b int64) bool { return a < b },
+	Size: 8,
+	Put:  func(raw []byte, v int64) { binary.LittleEndian.PutUint64(raw, uint64(v)) },
+	Get:  func(raw []byte) int64 { return int64(binary.LittleEndian.Uint64(raw)) },
+}
+
 // sample is a list of numbers that is read in ascending order. It may be longer than fits
-// memory: all but the last numbers are on disk, in sorted runs. The caller closes it.
-type sample struct {
-	most int     // of run; sampleRun
-	run  []int64 // the last numbers
-	runs int     // on disk, of most numbers each
-	file *output.Scratch
-}
+// memory. The caller closes it.
+type sample struct{ *extsort.Sorter[int64] }
 
-func newSample() *sample { return &sample{most: sampleRun} }
-
-func (s *sample) len() int { return s.runs*s.most + len(s.run) }
-
-func (s *sample) add(v int64) error {
-	if len(s.run) == s.most {
-		if err := s.spill(); err != nil {
-			return err
-		}
-	}
-	s.run = append(s.run, v)
-	return nil
-}
-
-// spill writes the run to disk.
-func (s *sample) spill() (err error) {
-	if s.file == nil {
-		if s.file, err = output.NewScratch(); err != nil {
-			return err
-		}
-	}
-	slices.Sort(s.run)
-	raw := make([]byte, 0, 8*len(s.run))
-	for _, v := range s.run {
-		raw = binary.LittleEndian.AppendUint64(raw, uint64(v))
-	}
-	if _, err := s.file.Write(raw); err != nil {
-		return err
-	}
-	s.runs++
-	s.run = s.run[:0]
-	return nil
-}
-
-func (s *sample) close() error {
-	if s.file == nil {
-		return nil
-	}
-	return s.file.Close()
-}
-
-// sampleHead is what is left of a run.
-type sampleHead struct {
-	first int64
-	rest  []int64       // of the run in memory
-	in    *bufio.Reader // of one on disk
-}
-
-// advance reads the next number, or reports that there is none.
-func (h *sampleHead) advance() (bool, error) {
-	if h.in == nil {
-		if len(h.rest) == 0 {
-			return false, nil
-		}
-		h.first, h.rest = h.rest[0], h.rest[1:]
-		return true, nil
-	}
-	var raw [8]byte
-	switch _, err := io.ReadFull(h.in, raw[:]); err {
-	case nil:
-		h.first = int64(binary.LittleEndian.Uint64(raw[:]))
-		return true, nil
-	case io.EOF:
-		return false, nil
-	default:
-		return false, fmt.Errorf("what was written to disk cannot be read: %w", err)
-	}
-}
+func newSample() sample { return sample{extsort.New(ascending, sampleRun)} }
 
 // sorted yields the numbers in ascending order, until ctx is done. It may be ranged over again.
-func (s *sample) sorted(ctx context.Context) iter.Seq2[int64, error] {
+func (s sample) sorted(ctx context.Context) iter.Seq2[int64, error] {
 	return func(yield func(int64, error) bool) {
-		slices.Sort(s.run)
-		heads := []sampleHead{{rest: s.run}}
-		for i := range s.runs {
-			part := io.NewSectionReader(s.file, int64(8*i*s.most), int64(8*s.most))
-			heads = append(heads, sampleHead{in: bufio.NewReaderSize(part, 16<<10)})
-		}
-		kept := heads[:0] // a heap by their first numbers
-		for _, h := range heads {
-			more, err := h.advance()
-			if err != nil {
-				yield(0, err)
-				return
-			}
-			if more {
-				kept = append(kept, h)
-			}
-		}
-		heads = kept
-		for i := len(heads)/2 - 1; i >= 0; i-- {
-			siftDown(heads, i)
-		}
-		for n := 0; len(heads) > 0; n++ {
-			if n%(1<<16) == 0 {
-				if err := ctx.Err(); err != nil {
-					yield(0, err)
-					return
-				}
-			}
-			if !yield(heads[0].first, nil) {
-				return
-			}
-			more, err := heads[0].advance()
-			if err != nil {
-				yield(0, err)
-				return
-			}
-			if !more {
-				heads[0] = heads[len(heads)-1]
-				heads = heads[:len(heads)-1]
-			}
-			siftDown(heads, 0)
-		}
-	}
-}
-
-// siftDown moves the head at i down until those below it begin with no smaller number.
-func siftDown(heads []sampleHead, i int) {
-	for {
-		least := i
-		for child := 2*i + 1; child <= 2*i+2 && child < len(heads); child++ {
-			if heads[child].first < heads[least].first {
-				least = child
-			}
-		}
-		if least == i {
+		numbers, err := s.Sorted()
+		if err != nil {
+			yield(0, err)
 			return
 		}
-		heads[i], heads[least] = heads[least], heads[i]
-		i = least
+		for n := 0; ; n++ {
+			v, err := numbers.Next()
+			if err == io.EOF {
+				return
+			}
+			if err == nil && n%(1<<16) == 0 {
+				err = ctx.Err()
+			}
+			if !yield(v, err) || err != nil {
+				return
+			}
+		}
 	}
 }
 
 // distribution summarizes the sample.
-func (s *sample) distribution(ctx context.Context) (Distribution, error) {
+func (s sample) distribution(ctx context.Context) (Distribution, error) {
 	var d Distribution
-	n, i, sum := s.len(), 0, 0.0
+	n, i, sum := s.Len(), 0, 0.0
 	rank := func(percent int) int { return (n*percent+99)/100 - 1 }
 	p50, p90, p99 := rank(50), rank(90), rank(99)
 	for v, err := range s.sorted(ctx) {
@@ -192,7 +85,7 @@ func (s *sample) distribution(ctx context.Context) (Distribution, error) {
 }
 
 // cv returns the standard deviation over the mean, which is greater than 0.
-func (s *sample) cv(ctx context.Context, mean float64) (float64, error) {
+func (s sample) cv(ctx context.Context, mean float64) (float64, error) {
 	sum := 0.0
 	for v, err := range s.sorted(ctx) {
 		if err != nil {
@@ -200,11 +93,11 @@ func (s *sample) cv(ctx context.Context, mean float64) (float64, error) {
 		}
 		sum += float64((float64(v) - mean) * (float64(v) - mean))
 	}
-	return math.Sqrt(sum/float64(s.len())) / mean, nil
+	return math.Sqrt(sum/float64(s.Len())) / mean, nil
 }
 
 // different returns how many different numbers there are.
-func (s *sample) different(ctx context.Context) (int, error) {
+func (s sample) different(ctx context.Context) (int, error) {
 	n, last := 0, int64(0)
 	for v, err := range s.sorted(ctx) {
 		if err != nil {

@@ -4,23 +4,24 @@ import (
 	"context"
 	"errors"
 	"math"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kvcompress/internal/extsort"
 )
 
-func sampleOf(t *testing.T, most int, numbers ...int64) *sample {
+func sampleOf(t *testing.T, maxRows int, numbers ...int64) sample {
 	t.Helper()
-	s := &sample{most: most}
+	s := sample{extsort.New(ascending, maxRows)}
 	for _, v := range numbers {
-		if err := s.add(v); err != nil {
+		if err := s.Add(v); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Cleanup(func() {
-		if err := s.close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -66,8 +67,8 @@ func TestSampleSorted(t *testing.T) {
 				}
 				got = append(got, v)
 			}
-			if !slices.Equal(got, want) || s.len() != n {
-				t.Fatalf("%v of %d, want %v", got, s.len(), want)
+			if !slices.Equal(got, want) || s.Len() != n {
+				t.Fatalf("%v of %d, want %v", got, s.Len(), want)
 			}
 		}
 		if got, err := s.different(t.Context()); err != nil || got != len(slices.Compact(want)) {
@@ -82,15 +83,5 @@ func TestSampleErrors(t *testing.T) {
 	cancel()
 	if _, err := s.distribution(done); !errors.Is(err, context.Canceled) {
 		t.Error(err)
-	}
-	if err := s.file.Truncate(100); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.distribution(t.Context()); err == nil {
-		t.Error("a run was cut off, and nobody noticed")
-	}
-	t.Setenv("TMPDIR", os.DevNull)
-	if err := (&sample{most: 1, run: []int64{1}}).add(2); err == nil {
-		t.Error("there is no folder for temporary files, and nobody noticed")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"math"
 	"time"
+
+	"kvcompress/internal/splitmix"
 )
 
 // Selection says which requests of a log are taken, and what is changed of them. It
@@ -123,7 +125,7 @@ func (s Selection) sampled(r Request, number int) bool {
 	if s.Sample == 0 || s.Sample == 1 {
 		return true
 	}
-	key := derive(mix(s.Seed), 4)
+	key := derive(splitmix.Mix(s.Seed), 4)
 	if r.Session != "" {
 		return unit(derive(key, hashString(r.Session))) < s.Sample
 	}

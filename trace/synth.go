@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"kvcompress/dtype"
+	"kvcompress/internal/splitmix"
 )
 
 // synthetic makes the tensors of a request by a recipe, each row on its own: from
@@ -20,7 +21,7 @@ type synthetic struct {
 }
 
 func newSynthetic(meta Meta, r Request) Tensors {
-	key := derive(mix(meta.Synth.Seed), 0)
+	key := derive(splitmix.Mix(meta.Synth.Seed), 0)
 	return &synthetic{
 		meta:   meta,
 		r:      r,
@@ -176,8 +177,8 @@ func (w *rowMaker) addSigns(dst []float32, block uint64, heat float64) {
 // -scale·2¹⁵ to scale·2¹⁵.
 func noise(dst []float32, key uint64, scale float32) {
 	for i := 0; i+4 <= len(dst); i += 4 {
-		key += golden
-		x := mix(key)
+		key += splitmix.Golden
+		x := splitmix.Mix(key)
 		four := dst[i : i+4 : i+4]
 		four[0] = float32(float32(int16(x)) * scale)
 		four[1] = float32(float32(int16(x>>16)) * scale)

@@ -16,11 +16,11 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// CasesReport is what came of recorded cases: of one file, or of all files of a folder.
+// CasesReport is the result of comparing recorded cases: those of one file, or of all files of a folder.
 type CasesReport struct {
-	Cases   int           `json:"cases"` // compared
+	Cases   int           `json:"cases"` // number of compared cases
 	Agree   int           `json:"agree"`
-	Skipped int           `json:"skipped"` // of methods that are not implemented
+	Skipped int           `json:"skipped"` // cases of methods that are not implemented
 	Files   []FileOfCases `json:"by_file"`
 	Results []CaseResult  `json:"results"` // every case, in order
 }
@@ -28,20 +28,19 @@ type CasesReport struct {
 // FileOfCases is the summary of one file of recorded cases.
 type FileOfCases struct {
 	Name    string `json:"name"`
-	Kind    string `json:"kind,omitempty"` // of its cases; of several, the first
-	Cases   int    `json:"cases"`          // compared
+	Kind    string `json:"kind,omitempty"` // kind of its cases; the first, if there are several
+	Cases   int    `json:"cases"`          // number of compared cases
 	Agree   int    `json:"agree"`
 	Skipped int    `json:"skipped"`
 	Error   string `json:"error,omitempty"` // why it could not be read
 }
 
-// errNoCases is of a JSON object that is something else than recorded cases.
+// errNoCases means that a JSON object has something other than recorded cases.
 var errNoCases = errors.New(`cases: neither an array of cases nor an object with "method" and "cases"`)
 
-// CasesAt replays the recorded cases of a file, or of every .json file of a folder and of
-// the folders in it but for objects that are something else. An error means that some file could not be read, or that the
-// context ended; the report has what was compared all the same. A disagreement is in
-// the report.
+// CasesAt replays the recorded cases of a file, or of every .json file of a folder and its subfolders; files
+// with another kind of JSON object are skipped. It returns an error if a file cannot be read or the context
+// ends; the report then has the cases compared so far. Disagreements are in the report, not in the error.
 func CasesAt(ctx context.Context, name string) (CasesReport, error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -65,7 +64,7 @@ func CasesAt(ctx context.Context, name string) (CasesReport, error) {
 	return CasesIn(ctx, files, names...)
 }
 
-// CasesIn is CasesAt for the named files of a file system.
+// CasesIn is CasesAt for named files of a file system.
 func CasesIn(ctx context.Context, files fs.FS, names ...string) (CasesReport, error) {
 	report := CasesReport{Files: []FileOfCases{}, Results: []CaseResult{}}
 	var errs []error
@@ -105,11 +104,11 @@ func CasesIn(ctx context.Context, files fs.FS, names ...string) (CasesReport, er
 	return report, errors.Join(errs...)
 }
 
-// maxMethodBytes bounds the JSON of a method's recorded cases, which is read whole.
+// maxMethodBytes bounds the size of a JSON file with a method's recorded cases, which is read whole.
 const maxMethodBytes = 1 << 26
 
-// caseFile replays one file: an array of eviction decisions or prefill metrics, or the
-// recorded cases of a method, whose tensors lie beside it.
+// caseFile replays one file: an array of eviction decisions or prefill metrics, or the recorded cases of a
+// method, with tensors in a file beside it.
 func caseFile(ctx context.Context, files fs.FS, name string) ([]CaseResult, error) {
 	f, err := regular.Open(files, name)
 	if err != nil {
@@ -136,7 +135,7 @@ func caseFile(ctx context.Context, files fs.FS, name string) ([]CaseResult, erro
 	return methodCases(ctx, text, tensors)
 }
 
-// firstByte returns the first byte that is no space, and leaves it to be read.
+// firstByte returns the first byte that is not white space, without consuming it.
 func firstByte(r *bufio.Reader) (byte, error) {
 	for {
 		b, err := r.ReadByte()
@@ -152,8 +151,8 @@ func firstByte(r *bufio.Reader) (byte, error) {
 	}
 }
 
-// besides opens the tensors beside a file of cases: X.safetensors beside X.json. Where
-// there are none, tensors is nil.
+// besides opens the tensors of a file of cases: X.safetensors beside X.json. tensors is nil if there are
+// none.
 func besides(files fs.FS, name string) (tensors *safetensors.File, closeTensors func() error, err error) {
 	none := func() error { return nil }
 	name = name[:len(name)-len(path.Ext(name))] + ".safetensors"

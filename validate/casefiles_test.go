@@ -16,8 +16,8 @@ import (
 const agreeingMetrics = `[{"kv_heads":1,"group":1,"head_dim":8,"tokens":1,"window":1,"buffer":0,"max_pool":0,"norm":"L1",` +
 	`"q":[1,0,0,0,0,0,0,0],"k":[1,0,0,0,0,0,0,0],"metrics":[1]}]`
 
-// TestCasesIn takes a folder as a whole: what agrees, what does not, what is not there
-// yet and what cannot be read are counted apart.
+// TestCasesIn compares a whole folder: cases that agree, that differ, of methods that are not implemented,
+// and files that cannot be read are counted separately.
 func TestCasesIn(t *testing.T) {
 	files := fstest.MapFS{
 		"a.json": {Data: []byte(agreeingMetrics)},
@@ -49,7 +49,7 @@ func TestCasesIn(t *testing.T) {
 		}
 	}
 	if _, err := CasesIn(t.Context(), files, "e.json"); err == nil {
-		t.Error("an object that is something else is no error, though it was named")
+		t.Error("a named file with another kind of object is not an error")
 	}
 	pipes := fstest.MapFS{
 		"a.json":        {Mode: fs.ModeNamedPipe},
@@ -63,8 +63,7 @@ func TestCasesIn(t *testing.T) {
 	}
 }
 
-// TestMetricReduction has avg of recorded metrics: sums, as if all queries had been
-// after the key.
+// TestMetricReduction compares recorded metrics with the reduction avg.
 func TestMetricReduction(t *testing.T) {
 	const in = `[{"kv_heads":1,"group":1,"head_dim":8,"tokens":2,"window":2,"buffer":0,"max_pool":0,"norm":"L1","metric_reduction":REDUCTION,
 		"q":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"k":[1,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0],"metrics":METRICS}]`
@@ -80,7 +79,7 @@ func TestMetricReduction(t *testing.T) {
 	}
 }
 
-// TestRecordedMethods compares all recorded cases of methods that there are.
+// TestRecordedMethods compares all recorded cases of methods, if they are available.
 func TestRecordedMethods(t *testing.T) {
 	dir := filepath.Join("..", "..", "shared", "data", "oracle", "methods")
 	if _, err := os.Stat(dir); err != nil {
@@ -100,7 +99,7 @@ func TestRecordedMethods(t *testing.T) {
 	}
 }
 
-// tensorsOf returns a safetensors file of one tensor.
+// tensorsOf returns a safetensors file with one tensor.
 func tensorsOf(t testing.TB, header string, data []byte) *safetensors.File {
 	t.Helper()
 	text := append([]byte{byte(len(header)), byte(len(header) >> 8), 0, 0, 0, 0, 0, 0}, header...)
@@ -119,7 +118,7 @@ func TestCaseTensors(t *testing.T) {
 		name, tensor string
 		data         []byte
 		dims         []int
-		want         string // of the error; empty is none
+		want         string // substring of the error; empty for none
 	}{
 		{"right", "x", append(one[:4:4], one...), []int{1, 2}, ""},
 		{"NaN", "x", append(one[:4:4], nan...), []int{1, 2}, "element 1"},
@@ -141,12 +140,12 @@ func TestCaseTensors(t *testing.T) {
 	}
 }
 
-// TestCaseTensorTypes reads the number 1 in every type that has it.
+// TestCaseTensorTypes reads the number 1 in every type that can represent it.
 func TestCaseTensorTypes(t *testing.T) {
 	for _, c := range []struct {
 		dtype string
 		data  []byte
-		want  string // of the error; empty is none
+		want  string // substring of the error; empty for none
 	}{
 		{"F16", []byte{0, 0x3c}, ""},
 		{"BF16", []byte{0x80, 0x3f}, ""},
@@ -163,8 +162,8 @@ func TestCaseTensorTypes(t *testing.T) {
 	}
 }
 
-// TestCasesBesideOthers: a case that cannot be compared does not keep the others of its file
-// from it.
+// TestCasesBesideOthers: a case that cannot be compared does not prevent the comparison of the others in its
+// file.
 func TestCasesBesideOthers(t *testing.T) {
 	const duo = `{"layers":1,"kv_heads":2,"sparsity":0.5,"scores":[[0.9,0.1]],"full":[[1,0]],"sparsity_reached":0.5}`
 	results, err := methodCases(t.Context(), []byte(`{"method":"duo_attention","cases":[`+duo+`,{"id":"bad"},{},`+duo+`]}`), nil)

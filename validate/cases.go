@@ -1,5 +1,5 @@
-// Package validate compares: engines with each other, engines with golden
-// results, and engines with what other implementations decided.
+// Package validate compares engines: with each other (CUDA with the reference, stage by stage), with golden
+// results, and with recorded decisions and results of other implementations.
 package validate
 
 import (
@@ -25,23 +25,22 @@ const (
 type CaseResult struct {
 	File     string  `json:"file,omitempty"`
 	Case     int     `json:"case"`         // its index in the file
-	ID       string  `json:"id,omitempty"` // as the file has it
+	ID       string  `json:"id,omitempty"` // from the file
 	Kind     string  `json:"kind"`         // KindEviction, KindMetrics, or the method's name in the file
 	Agree    bool    `json:"agree"`
-	Skipped  string  `json:"skipped,omitempty"` // why nothing was compared
-	Detail   string  `json:"detail"`            // what the case is
+	Skipped  string  `json:"skipped,omitempty"` // why the case was not compared
+	Detail   string  `json:"detail"`            // a description of the case
 	Compared string  `json:"compared,omitempty"`
 	Values   int     `json:"values_compared"`
 	Blocks   int     `json:"blocks,omitempty"` // evicted
 	KVs      int     `json:"kvs,omitempty"`    // evicted
 	Moves    int     `json:"moves,omitempty"`
-	MaxError float64 `json:"max_relative_error,omitempty"` // of what is not compared to the bit
-	Mismatch string  `json:"mismatch,omitempty"`           // the first; empty if all agree
+	MaxError float64 `json:"max_relative_error,omitempty"` // of values that are not compared to the bit
+	Mismatch string  `json:"mismatch,omitempty"`           // the first mismatch; empty if everything agrees
 }
 
-// PrefillTolerance is the relative error up to which prefill metrics agree with
-// a recording. The recordings are of binary32 sums in another order; 1e-5 is
-// what their source states.
+// PrefillTolerance is the largest relative error of prefill metrics against a recording. The recordings are
+// binary32 sums in another order, and their source states an error of 1e-5.
 const PrefillTolerance = 1e-5
 
 // Bounds on a file of cases.
@@ -50,10 +49,10 @@ const (
 	maxCaseHeads  = 1 << 16
 )
 
-// fields are the members of a JSON object and where they go; all must be there.
+// fields maps required members of a JSON object to pointers to their destinations.
 type fields map[string]any
 
-// members returns the members of a JSON object, none of which may occur twice.
+// members returns the members of a JSON object. A duplicate name is an error.
 func members(raw []byte) (map[string][]byte, error) {
 	found := map[string][]byte{}
 	err := strictjson.Object(raw, func(name string, value []byte) error {
@@ -63,13 +62,12 @@ func members(raw []byte) (map[string][]byte, error) {
 	return found, err
 }
 
-// decode puts the members of a JSON object where the fields say. Members that are
-// no field are what else the recorder had to say.
+// decode decodes the members that are fields to their destinations. Other members are ignored.
 func (f fields) decode(found map[string][]byte) error {
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		value, ok := found[name]
 		if !ok || string(value) == "null" {
-			return fmt.Errorf("%q is not given", name)
+			return fmt.Errorf("%q is missing", name)
 		}
 		if err := strictjson.Known(value, f[name]); err != nil {
 			return fmt.Errorf("%q: %w", name, err)
@@ -78,10 +76,9 @@ func (f fields) decode(found map[string][]byte) error {
 	return nil
 }
 
-// Cases replays recorded decisions of another implementation: a JSON array of
-// eviction decisions or of prefill metrics. An error means that the file could
-// not be read; a disagreement is in the results. Infinity and -Infinity, as Python writes
-// them, are numbers. The context ends it between two cases.
+// Cases replays recorded decisions of another implementation: a JSON array of eviction decisions or of
+// prefill metrics. It accepts Infinity and -Infinity, which Python writes. An error means that the file could
+// not be read, or that the context ended between two cases; disagreements are in the results.
 func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
 	dec := json.NewDecoder(withInfinities(io.LimitReader(r, maxCasesBytes)))
 	if t, err := dec.Token(); err == io.EOF {
@@ -112,7 +109,7 @@ func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
 		return nil, fmt.Errorf("cases: %w", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("cases: something follows the array")
+		return nil, errors.New("cases: there is data after the array")
 	}
 	if len(results) == 0 {
 		return nil, errors.New("cases: the file has none")
@@ -120,7 +117,7 @@ func Cases(ctx context.Context, r io.Reader) ([]CaseResult, error) {
 	return results, nil
 }
 
-// optional is decode for members that may be null or left out.
+// optional is decode for members that may be null or missing.
 func (f fields) optional(found map[string][]byte) error {
 	given := fields{}
 	for name, to := range f {
@@ -150,6 +147,6 @@ func replayCase(raw []byte) (CaseResult, error) {
 		}
 		return c.replay(), nil
 	default:
-		return CaseResult{}, errors.New(`neither "heads" (an eviction) nor "q" and "k" (prefill metrics) is given`)
+		return CaseResult{}, errors.New(`want "heads" (an eviction) or "q" and "k" (prefill metrics)`)
 	}
 }

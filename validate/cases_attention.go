@@ -9,8 +9,8 @@ import (
 	"kvcompress/ref"
 )
 
-// attentionCase is a recorded case in which heads without groups attend: a prompt, then
-// one token a step. It is run through the reference engine.
+// attentionCase is a recorded case in which heads of group 1 attend: a prompt, then one token per step. The
+// reference engine runs it.
 type attentionCase struct {
 	heads, prompt, steps, headSize int
 	q, k, v                        []float32 // [prompt+steps, heads, headSize]; v may be nil: values of 0
@@ -19,7 +19,7 @@ type attentionCase struct {
 // Bounds on an attentionCase.
 const (
 	maxCaseTokens = 1 << 14
-	maxCaseKVs    = 1 << 20 // of all heads
+	maxCaseKVs    = 1 << 20 // summed over heads
 )
 
 func (c *attentionCase) check() error {
@@ -43,9 +43,9 @@ func (c *attentionCase) check() error {
 
 func (c *attentionCase) tokens() int { return c.prompt + c.steps }
 
-// padded returns a head size that engines have, and by what queries are multiplied so that
-// q·k/√D stays what it is when what is more is filled with 0. Four times the size is twice
-// the queries, which is exact; where that is too much, the factor is rounded.
+// padded returns the next head size that engines support, and a factor for the queries that keeps q·k/√D the
+// same when vectors are padded with 0. A size four times as large doubles the queries, which is exact; for a
+// larger ratio the factor is rounded.
 func padded(headSize int) (size int, factor float32) {
 	size, factor = headSize, 1
 	for size%8 != 0 {
@@ -58,7 +58,7 @@ func padded(headSize int) (size int, factor float32) {
 	return size, factor
 }
 
-// pad returns rows of dim elements as rows of size, each element multiplied.
+// pad returns rows of dim elements as rows of size elements, each element multiplied by factor.
 func pad(x []float32, dim, size int, factor float32) []float32 {
 	rows := make([]float32, len(x)/dim*size)
 	for i, v := range x {
@@ -67,7 +67,7 @@ func pad(x []float32, dim, size int, factor float32) []float32 {
 	return rows
 }
 
-// rows returns tokens first to last−1 of x, padded and multiplied.
+// rows returns tokens first to last−1 of x, padded and multiplied by factor.
 func (c *attentionCase) rows(x []float32, first, last int, factor float32) []float32 {
 	size, _ := padded(c.headSize)
 	if x == nil {
@@ -77,15 +77,14 @@ func (c *attentionCase) rows(x []float32, first, last int, factor float32) []flo
 	return pad(x[first*row:last*row], c.headSize, size, factor)
 }
 
-// run runs the case under a method with its own options, which compresses after the prompt
-// and after every step. each is called after each compression, with the step's output
-// [heads, headSize], nil for the prompt.
+// run runs the case under a method with its options; it compresses after the prompt and after every step.
+// each is called after each compression, with the step's output [heads, headSize], or nil for the prompt.
 func (c *attentionCase) run(method string, set ref.Settings, capacity int, each func(e *ref.Engine, out []float32) error) error {
 	size, factor := padded(c.headSize)
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: c.heads, Group: 1, HeadSize: size}
 	cfg.DType, cfg.BlockSize = dtype.F32, 16
-	cfg.Blocks = 3 * c.heads * (c.tokens()/cfg.BlockSize + 1) // quantized pages are taken before others come free
+	cfg.Blocks = 3 * c.heads * (c.tokens()/cfg.BlockSize + 1) // quantizing takes pages before it frees any
 	cfg.UseMethod(method)
 	cfg.Set = set
 	cfg.Compression = ref.Compression{MaxCacheTokens: capacity}
@@ -126,7 +125,7 @@ func (c *attentionCase) run(method string, set ref.Settings, capacity int, each 
 	}
 }
 
-// byToken returns x of [heads, tokens, headSize] as [tokens, heads, headSize].
+// byToken transposes x from [heads, tokens, headSize] to [tokens, heads, headSize].
 func byToken(x []float32, heads, tokens, headSize int) []float32 {
 	out := make([]float32, 0, len(x))
 	for t := range tokens {

@@ -13,37 +13,35 @@ import (
 	"kvcompress/safetensors"
 )
 
-// smallTensor is a tensor of a case that was worked out by hand, all elements alike but for
-// the last.
+// smallTensor is a tensor of a hand-made case: all elements are equal except the last.
 type smallTensor struct {
 	name     string
 	shape    []int
 	all, end float32
 }
 
-// smallCases are cases that were worked out by hand: attention to keys of 0 is the same for
-// every KV.
+// smallCases were computed by hand: keys are 0, so every KV gets the same attention.
 var smallCases = []struct {
 	method, text string
 	tensors      []smallTensor
-	wrong        [][2]string // replacements that must disagree
-	refused      [][2]string // and that cannot be read
+	wrong        [][2]string // replacements with which the case must differ
+	refused      [][2]string // replacements with which the case must be an error
 }{
 	{
 		"streaming_llm", `{"id":"c","start":1,"recent":1,"events":[["call",3],["add",1],["space",1],["range",[0,1]]],"after":[[0,2],[0,2,3],[0],[]]}`, nil,
 		[][2]string{{"[0,2]", "[0,1]"}, {"[0,2,3]", "[0,3]"}, {"[0],[]", "[3],[]"}, {"[]]", "[0]]"}},
 		[][2]string{{"call", "tell"}, {`["add",1]`, `["add",-1]`}, {`["add",1]`, `["add",99999999]`}, {`["add",1]`, `["add"]`}, {"[0,1]]]", "[0,2]]]"}, {`"start":1`, `"start":-1`}, {",[]", ""}},
 	},
-	{ // the range takes the sink: the next KV is one then
+	{ // the range includes the sink, so the next KV becomes a sink
 		"streaming_llm", `{"id":"c","start":1,"recent":0,"events":[["add",3],["range",[0,1]],["call",1]],"after":[[0,1,2],[1,2],[1]]}`, nil,
 		[][2]string{{"[1]]", "[3]]"}}, nil,
 	},
-	{ // three of the four sinks are not kept, and have the score of sinks
+	{ // three of the four sinks are dropped, and still have the score of sinks
 		"kvpress", `{"id":"c","press":"StreamingLLMPress","q_heads":1,"kv_heads":1,"tokens":5,"dim":8,"compression_ratio":0.7,"options":{},"kept":[[0]],"margin":0}`,
 		[]smallTensor{{"q", []int{1, 1, 5, 8}, 0, 0}, {"k", []int{1, 1, 5, 8}, 0, 0}, {"v", []int{1, 1, 5, 8}, 0, 0}, {"score", []int{1, 1, 5}, 1, 0}},
 		[][2]string{{"[[0]]", "[[4]]"}, {`ratio":0.7`, `ratio":0.2`}, {`ratio":0.7`, `ratio":0.5`}}, [][2]string{{"[[0]]", "[[5]]"}},
 	},
-	{ // KV heads are repeated where nothing says how they are reduced
+	{ // KV heads are repeated, since no reduction is given
 		"snapkv", `{"id":"c","q_heads":2,"kv_heads":1,"tokens":3,"dim":3,"window":1,"max_capacity":2,"kernel":1,"pooling":"avgpool","gqa_agg":null,"margin":0,"kept":[[0,2],[1,2]]}`,
 		[]smallTensor{{"q", []int{1, 2, 3, 3}, 0, 0}, {"k", []int{1, 1, 3, 3}, 0, 0}, {"score", []int{1, 2, 2}, 1. / 3, 1. / 3}},
 		[][2]string{{"[1,2]]", "[0,1]]"}, {`max_capacity":2`, `max_capacity":3`}}, [][2]string{{"null", `"mean"`}, {"[[0,2],[1,2]]", "[[0,2]]"}, {`max_capacity":2`, `max_capacity":0`}},
@@ -115,8 +113,8 @@ func smallFile(id string, tensors []smallTensor) []byte {
 	return slices.Concat(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), []byte(text), data)
 }
 
-// TestSmallCases: cases that were worked out by hand agree, and with one value changed do
-// not; what makes no sense is an error.
+// TestSmallCases checks that the hand-made cases agree, that they differ when one value is changed, and that
+// invalid values are errors.
 func TestSmallCases(t *testing.T) {
 	for _, c := range smallCases {
 		replay := func(text string, tensors []smallTensor) ([]CaseResult, error) {
@@ -155,8 +153,7 @@ func TestSmallCases(t *testing.T) {
 	}
 }
 
-// FuzzDropCases gives the comparers of methods that drop or hide KVs any case and any
-// tensors.
+// FuzzDropCases gives the comparers of methods that drop or hide KVs any case and any tensors.
 func FuzzDropCases(f *testing.F) {
 	for _, c := range smallCases {
 		f.Add(c.method, []byte(c.text), smallFile("c", c.tensors))

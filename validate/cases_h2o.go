@@ -9,8 +9,7 @@ import (
 	"kvcompress/ref"
 )
 
-// compareH2ODrop compares which KVs H2O's real_drop keeps, and their scores, after the
-// prompt and after each step.
+// compareH2ODrop compares which KVs H2O's real_drop keeps, and their scores, after the prompt and each step.
 func compareH2ODrop(c *methodCase) (CaseResult, error) {
 	var (
 		a             attentionCase
@@ -80,13 +79,13 @@ func compareH2ODrop(c *methodCase) (CaseResult, error) {
 	return result, err
 }
 
-// h2oSettings checks a case of H2O and returns the options that give its two budgets.
+// h2oSettings checks a case of H2O and returns the options for its two budgets.
 func h2oSettings(a *attentionCase, heavy, recent int) (ref.Settings, error) {
 	if err := a.check(); err != nil {
 		return nil, err
 	}
 	if heavy < 0 || recent < 0 || heavy > maxCaseTokens || recent > maxCaseTokens || heavy+recent < 1 {
-		return nil, fmt.Errorf("budgets of %d and %d KVs, want 0 to %d each, and one in all", heavy, recent, maxCaseTokens)
+		return nil, fmt.Errorf("budgets of %d and %d KVs, want 0 to %d each, and at least 1 in total", heavy, recent, maxCaseTokens)
 	}
 	part, err := json.Marshal(float64(heavy) / float64(heavy+recent))
 	if err != nil {
@@ -95,8 +94,7 @@ func h2oSettings(a *attentionCase, heavy, recent int) (ref.Settings, error) {
 	return ref.Settings{"heavy": part}, nil
 }
 
-// heldScores returns the positions of what a head of sequence 0 holds, ascending, and the
-// scores of these KVs.
+// heldScores returns the positions of the KVs in a head of sequence 0, ascending, and their scores.
 func heldScores(e *ref.Engine, head int) ([]int32, []float32) {
 	cache := e.Cache()
 	h := &cache.Sequence(0).Heads[head]
@@ -106,13 +104,13 @@ func heldScores(e *ref.Engine, head int) ([]int32, []float32) {
 		positions[i], scores[i] = cache.Positions[slot], cache.Column("scores")[slot]
 	}
 	ordered, err := byPosition(positions, scores)
-	if err != nil { // as many of both
+	if err != nil { // impossible: both have the same length
 		return positions, scores
 	}
 	return sorted(positions), ordered
 }
 
-// byPosition returns the scores in the order of the positions.
+// byPosition returns the scores sorted by position.
 func byPosition(positions []int32, scores []float32) ([]float32, error) {
 	if len(positions) != len(scores) {
 		return nil, fmt.Errorf("%d KVs and %d scores", len(positions), len(scores))
@@ -129,8 +127,8 @@ func byPosition(positions []int32, scores []float32) ([]float32, error) {
 	return out, nil
 }
 
-// compareH2OMask compares what H2O's mask lets the next query see, after the prompt and
-// after each step, and the output of each step.
+// compareH2OMask compares which KVs H2O's mask leaves visible for the next query, and the outputs, after the
+// prompt and each step.
 func compareH2OMask(c *methodCase) (CaseResult, error) {
 	var (
 		a                       attentionCase
@@ -213,8 +211,8 @@ func compareH2OMask(c *methodCase) (CaseResult, error) {
 	return result, err
 }
 
-// seen returns what the next query of sequence 0 sees in a head: a 1 for each KV that it
-// does, a 0 for each that is hidden, and one digit for its own KV.
+// seen returns what the next query of sequence 0 sees in a head: a digit for each KV, 1 if it is visible and
+// 0 if it is hidden, and one for the query's own KV.
 func seen(e *ref.Engine, head int) (string, error) {
 	cfg := e.Config()
 	method, err := cfg.NewMethod()

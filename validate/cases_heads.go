@@ -11,8 +11,8 @@ import (
 	"kvcompress/trace"
 )
 
-// headSearch is a recorded case of RazorAttention's search for retrieval heads: q and k of
-// a repeated sequence, the scores that they give, and the heads that these select.
+// headSearch is a recorded case of RazorAttention's search for retrieval heads: q and k of a repeated
+// sequence, the resulting scores, and the selected heads.
 type headSearch struct {
 	*methodCase
 	shape  kv.Shape
@@ -22,8 +22,8 @@ type headSearch struct {
 	result CaseResult
 }
 
-// compareHeadSearch compares the scores of query heads and KV heads, within 1e-5, and which
-// KV heads are selected by induction, by echo, and in all.
+// compareHeadSearch compares the scores of query heads and KV heads, within 1e-5, and the KV heads selected
+// by induction, by echo, and by both.
 func compareHeadSearch(m *methodCase) (CaseResult, error) {
 	c := headSearch{methodCase: m, result: CaseResult{Compared: "induction and echo scores of query and KV heads, and the heads that they select"}}
 	if err := c.read(); err != nil {
@@ -89,7 +89,7 @@ func (c *headSearch) read() error {
 	}
 	c.shape.Group = queryHeads / c.shape.KVHeads
 	dim := 0
-	if c.tensors != nil { // their last dimension says what the head size is
+	if c.tensors != nil { // the head size is their last dimension
 		if info, ok := c.tensors.Tensor(c.id + ".q0"); ok && len(info.Shape) == 3 {
 			dim = int(min(info.Shape[2], kv.MaxHeadSize+1))
 		}
@@ -140,7 +140,7 @@ func (c *headSearch) Read(dst []float32, t trace.Tensor, layer, from, n int) err
 	return nil
 }
 
-// scores compares [L][heads] with what is recorded by layer.
+// scores compares [L][heads] with the recorded scores by layer.
 func (c *headSearch) scores(name string, got [][]float64) error {
 	recorded := map[string][]float32{}
 	if err := (fields{name: &recorded}).decode(c.found); err != nil {
@@ -159,7 +159,7 @@ func (c *headSearch) scores(name string, got [][]float64) error {
 	return nil
 }
 
-// selected compares [L][H] with the heads that are recorded by layer.
+// selected compares [L][H] with the recorded heads by layer.
 func (c *headSearch) selected(name string, got [][]bool) error {
 	recorded := map[string][]int{}
 	if err := (fields{name: &recorded}).decode(c.found); err != nil {
@@ -182,7 +182,7 @@ func (c *headSearch) selected(name string, got [][]bool) error {
 	return nil
 }
 
-// differs notes the first mismatch.
+// differs records a mismatch if it is the first.
 func (c *headSearch) differs(mismatch string) {
 	if c.result.Mismatch == "" {
 		c.result.Mismatch = mismatch

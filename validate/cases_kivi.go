@@ -9,8 +9,8 @@ import (
 	"kvcompress/ref"
 )
 
-// compareKIVICache compares how many keys and values KIVI's cache has quantized and in full
-// precision, after the prompt and after each step, and the output of each step.
+// compareKIVICache compares how many keys and values KIVI's cache has quantized and in full precision, and
+// the outputs, after the prompt and each step.
 func compareKIVICache(c *methodCase) (CaseResult, error) {
 	var (
 		a                             attentionCase
@@ -81,7 +81,7 @@ func compareKIVICache(c *methodCase) (CaseResult, error) {
 		if out != nil {
 			want := slices.Clone(output[(a.prompt+step-1)*row:][:row])
 			for i, v := range want {
-				if v != v { // a constant group is divided by 0 there
+				if v != v { // the published code divides by 0 for a constant group
 					want[i] = out[i]
 					undefined++
 				}

@@ -13,9 +13,8 @@ import (
 	"kvcompress/sim"
 )
 
-// forkStep is what a recorded step of KV-Compress's server says, and what is compared of
-// it. What is moved depends on which KVs are evicted, of which a ledger knows nothing, and
-// is left out.
+// forkStep is a recorded step of KV-Compress's server: what is compared of it. Moves are left out, because
+// they depend on which KVs are evicted, which a ledger does not know.
 type forkStep struct {
 	Step        int              `json:"step"`
 	Lacking     bool             `json:"must_preempt"`
@@ -35,7 +34,7 @@ type forkStep struct {
 	Waiting     int              `json:"waiting"`
 }
 
-// forkCompressed is what one sequence loses: blocks in all, and of each head.
+// forkCompressed is what one sequence loses: blocks in total and per head.
 type forkCompressed struct {
 	Request, Blocks int
 	heads           []int
@@ -49,7 +48,7 @@ func (c forkCompressed) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]any{c.Request, c.Blocks, c.heads})
 }
 
-// headKVs is how many KVs each head holds: one number if all hold as many.
+// headKVs is how many KVs each head holds: one number if all hold the same.
 type headKVs []int
 
 func (h *headKVs) UnmarshalJSON(text []byte) error {
@@ -64,7 +63,7 @@ func (h *headKVs) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// short returns one number if all are equal.
+// short reduces the list to one number if all are equal.
 func (h headKVs) short() headKVs {
 	if len(h) > 0 && !slices.ContainsFunc(h, func(n int) bool { return n != h[0] }) {
 		return h[:1]
@@ -72,8 +71,8 @@ func (h headKVs) short() headKVs {
 	return h
 }
 
-// forkError is a recorded step in which the published code raised an exception, and what
-// was decided before it, as far as it is recorded.
+// forkError is a recorded step in which the published code raised an exception, with the decisions recorded
+// before it.
 type forkError struct {
 	Error     *string `json:"error"`
 	Step      int     `json:"step"`
@@ -83,10 +82,10 @@ type forkError struct {
 	Free      *int    `json:"free_before"`
 }
 
-// tooLong is in the exception of a prompt that does not fit an empty cache.
+// tooLong is part of the exception's text for a prompt that does not fit an empty cache.
 const tooLong = "Input length too long"
 
-// compare compares what a server does in the step of the exception.
+// compare compares what the server does in the step of the exception.
 func (e *forkError) compare(r *CaseResult, server *sim.Server) error {
 	var step sim.Step
 	if _, err := server.Next(&step); err != nil {
@@ -113,8 +112,8 @@ func (e *forkError) compare(r *CaseResult, server *sim.Server) error {
 	return nil
 }
 
-// compareKVCompress serves the requests of a recorded schedule of KV-Compress's server.
-// Which heads lose the blocks is told; how many in all is not.
+// compareKVCompress serves the requests of a recorded schedule of KV-Compress's server. The number of blocks
+// to evict is computed; how they are spread over the heads is taken from the recording.
 func compareKVCompress(c *scheduleCase) (CaseResult, error) {
 	var r CaseResult
 	cfg, schedule, limits, err := c.forkOptions()
@@ -210,7 +209,7 @@ func compareKVCompress(c *scheduleCase) (CaseResult, error) {
 // maxForkHeads bounds the heads of a recorded schedule.
 const maxForkHeads = 1 << 10
 
-// forkOptions returns the options of a recorded schedule as a server takes them.
+// forkOptions returns a recorded schedule's options in the simulator's types.
 func (c *scheduleCase) forkOptions() (*ref.Config, sim.Schedule, sim.Limits, error) {
 	cfg, schedule, limits := ref.Default(), sim.Schedule{Strict: true}, sim.DefaultLimits()
 	opt := &cfg.Compression
@@ -247,14 +246,14 @@ func (c *scheduleCase) forkOptions() (*ref.Config, sim.Schedule, sim.Limits, err
 	return &cfg, schedule, limits, nil
 }
 
-// forkRefuses returns why KV-Compress's server does not start with options that a recorded
-// schedule states: its KVCompressConfig checks them. No schedule can be of such options.
+// forkRefuses returns an error if KV-Compress's server refuses these options: its KVCompressConfig checks
+// them. No recorded schedule can have such options.
 func forkRefuses(c *ref.Compression, interval int) error {
 	switch {
 	case c.MaxCacheTokens > 0 && c.Rate < 1:
 		return fmt.Errorf("max_cache_tokens %d and target_compression_rate %v: the published server refuses both together", c.MaxCacheTokens, c.Rate)
 	case !(c.Rate > 0 && c.Rate <= 1):
-		return fmt.Errorf("target_compression_rate is %v: the published server refuses what is not in (0, 1]", c.Rate)
+		return fmt.Errorf("target_compression_rate is %v: the published server wants it in (0, 1]", c.Rate)
 	case interval < 1:
 		return fmt.Errorf("compression_interval is %d: the published server refuses less than 1", interval)
 	case c.MaxCacheTokens > 0 && c.ProtectedWindow > c.MaxCacheTokens:
@@ -263,12 +262,12 @@ func forkRefuses(c *ref.Compression, interval int) error {
 	return nil
 }
 
-// toldBlocks has, of each sequence, the blocks that its heads lose in each compression. As
-// a spread it tells them. Where they are not what is asked for, or none are recorded, the
-// schedules differ, and heads lose alike.
+// toldBlocks has, for each sequence, the recorded blocks that its heads lose in each compression. As a
+// [sim.Spread] it returns them. If they do not add up to the demand, or none are recorded, the schedules
+// already differ, and the blocks are spread evenly.
 type toldBlocks struct {
 	recorded map[kv.SeqID][][]int
-	used     map[kv.SeqID][]int // in the last compression; nil where they could not be
+	used     map[kv.SeqID][]int // blocks of the last compression; nil if they could not be used
 }
 
 // Spread implements [sim.Spread].
@@ -303,8 +302,8 @@ func (t toldBlocks) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
 	return dst
 }
 
-// leftLengths is a ledger that notes how many KVs the heads of a sequence held when it
-// left.
+// leftLengths is a ledger that records how many KVs each head of a sequence held when the sequence was
+// released.
 type leftLengths struct {
 	*sim.Ledger
 	left map[kv.SeqID][]int

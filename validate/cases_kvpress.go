@@ -12,31 +12,31 @@ import (
 	"kvcompress/ref"
 )
 
-// pressCase is one recorded case of kvpress: a prompt of one layer, the scores of its KVs
-// and which of them are left.
+// pressCase is one recorded case of kvpress: a prompt of one layer, the scores of its KVs, and which KVs are
+// kept.
 type pressCase struct {
 	*recordedPrompt
 	press    string // without AdaKV
-	adaptive bool   // it is wrapped in AdaKV, which masks what ours drops
+	adaptive bool   // wrapped in AdaKV, which masks KVs that this repository's methods evict
 	layer    int
-	layers   int // of the model; 0 where the case does not say
+	layers   int // layers of the model; 0 if the case does not say
 	ratio    float64
 	options  map[string][]byte
 	kept     [][]int32 // [H], ascending
-	tied     bool      // the last kept and the first dropped score may differ by rounding alone
+	tied     bool      // the last kept and the first dropped score may differ only by rounding
 	score    []float32 // [H, n]
 }
 
-// adaKV begins the name of a press that is wrapped in AdaKV.
+// adaKV is the prefix of the name of a press that is wrapped in AdaKV.
 const adaKV = "AdaKV:"
 
-// press says which method a press is: its settings, and which scores the press sets to the
-// layer's largest plus 1 so that they are never dropped.
+// press is the method for a press: its settings, and which scores the press sets to the layer's largest plus
+// 1 so that those KVs are never dropped.
 type press struct {
 	method        string
 	settings      map[string]any
 	sinks, window int
-	pyramid       bool // its budget depends on the layer, and its scores are sums over the window
+	pyramid       bool // the budget depends on the layer, and scores are sums over the window
 }
 
 // method returns the method of the case's press.
@@ -71,7 +71,7 @@ func (c *pressCase) method() (press, error) {
 		set("use_covariance", "covariance", new(true))
 		set("use_vnorm", "value_norm", new(true))
 		set("epsilon", "epsilon", new(0.0))
-		p.settings["rope"] = "none" // the recorder's cosines are 1 and its sines 0
+		p.settings["rope"] = "none" // the recorder has no rotation: cosines 1 and sines 0
 	case "StreamingLLMPress":
 		p.method, p.sinks = "streaming-llm-kvpress", 4
 		set("n_sink", "sinks", &p.sinks)
@@ -79,7 +79,7 @@ func (c *pressCase) method() (press, error) {
 		p.method, p.window = "snapkv-kvpress", 64
 		set("window_size", "window", &p.window)
 		set("kernel_size", "kernel", new(5))
-		if c.press == "PyramidKVPress" && !c.adaptive { // AdaKV takes the scores and not the budgets
+		if c.press == "PyramidKVPress" && !c.adaptive { // AdaKV uses the press's scores but not its budgets
 			p.method, p.pyramid = "pyramidkv", true
 			set("beta", "beta", new(20))
 			p.settings["budgets"], p.settings["order"] = "kvpress", "after"
@@ -103,7 +103,7 @@ func (c *pressCase) method() (press, error) {
 	return p, nil
 }
 
-// comparePress runs a case through the engine in f32 and compares scores and what is left.
+// comparePress runs a case through the engine in f32 and compares the scores and the kept KVs.
 func comparePress(m *methodCase) (CaseResult, error) {
 	var name string
 	if err := (fields{"press": &name}).decode(m.found); err != nil {
@@ -166,7 +166,7 @@ func readPress(m *methodCase) (*pressCase, error) {
 	case !(c.ratio >= 0 && c.ratio < 1):
 		return nil, fmt.Errorf("compression_ratio %g is not from 0 to below 1", c.ratio)
 	case c.press == "LagKVPress" && dim%8 != 0:
-		return nil, fmt.Errorf("dim %d is not a multiple of 8: the score would count the elements that pad it", dim)
+		return nil, fmt.Errorf("dim %d is not a multiple of 8: padding would change the score", dim)
 	}
 	if c.recordedPrompt, err = m.prompt(queryHeads, heads, tokens, dim); err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func readPress(m *methodCase) (*pressCase, error) {
 	return c, c.readKept(m.found)
 }
 
-// readKept reads which tokens are left: "kept", or all but the "masked".
+// readKept reads which tokens are kept: "kept", or all that are not "masked".
 func (c *pressCase) readKept(found map[string][]byte) error {
 	var kept, masked [][]int32
 	margin := math.NaN()
@@ -227,8 +227,8 @@ func (c *pressCase) readKept(found map[string][]byte) error {
 	return nil
 }
 
-// run enters the prompt, compresses, and returns the scores of the case's layer, [H, n], as
-// the press has them, and the tokens that are left, [H], ascending.
+// run enters the prompt, compresses, and returns the scores of the case's layer, [H, n], as the press has
+// them, and the kept tokens, [H], ascending.
 func (c *pressCase) run(p press) (scores []float32, kept [][]int32, err error) {
 	compression := ref.Compression{Rate: 1 - c.ratio}
 	layers, err := c.modelLayers(p, compression)
@@ -267,12 +267,12 @@ func (c *pressCase) run(p press) (scores []float32, kept [][]int32, err error) {
 	return scores, kept, nil
 }
 
-// mostLayersMore bounds the search for the layers of a model that a case does not state.
+// mostLayersMore bounds the search for the number of layers of a model that a case does not state.
 const mostLayersMore = 128
 
-// modelLayers returns how many layers the model has. Where the case does not say and the
-// budget depends on it, it is the fewest with which as many KVs as recorded are left, or,
-// if there is no such number, the fewest that have the case's layer.
+// modelLayers returns the model's number of layers. If the case does not state it and the budget depends on
+// it, it is the smallest number with which as many KVs are kept as recorded, or, if there is none, the
+// smallest number that includes the case's layer.
 func (c *pressCase) modelLayers(p press, compression ref.Compression) (int, error) {
 	if c.layers > 0 || !p.pyramid {
 		return max(c.layers, c.layer+1), nil
@@ -302,9 +302,9 @@ func (c *pressCase) modelLayers(p press, compression ref.Compression) (int, erro
 	return c.layer + 1, nil
 }
 
-// streamingScores returns the scores of StreamingLLM, of which nothing is kept in the cache:
-// 0 for as many tokens after the sinks as go, 1 for others. Where fewer are kept than there
-// are sinks, more than are kept have 1.
+// streamingScores returns StreamingLLM's scores, which the cache does not store: 0 for the tokens after the
+// sinks that are dropped, 1 for all others. With a budget smaller than the sinks, more tokens have 1 than are
+// kept.
 func (c *pressCase) streamingScores(sinks, kept int) []float32 {
 	scores := make([]float32, c.shape.KVHeads*c.tokens)
 	for i := range scores {
@@ -315,7 +315,7 @@ func (c *pressCase) streamingScores(sinks, kept int) []float32 {
 	return scores
 }
 
-// protect sets the scores that a press protects to the largest of the layer's others, plus 1.
+// protect sets the scores that a press protects to the layer's largest other score plus 1.
 func (c *pressCase) protect(scores []float32, p press) {
 	first, last := min(p.sinks, c.tokens), max(0, c.tokens-p.window)
 	if first == 0 && last == c.tokens {
@@ -336,8 +336,8 @@ func (c *pressCase) protect(scores []float32, p press) {
 	}
 }
 
-// compareKept compares what is left as sets, or, where the last kept and the first dropped
-// score may differ by rounding alone, as multisets of recorded scores.
+// compareKept compares the kept KVs as sets; or, if the last kept and the first dropped score may differ only
+// by rounding, as multisets of recorded scores.
 func (c *pressCase) compareKept(kept [][]int32) string {
 	if !c.tied {
 		for h := range kept {
@@ -355,7 +355,7 @@ func (c *pressCase) compareKept(kept [][]int32) string {
 			}
 			slices.Sort(sorted[h])
 		}
-		if c.adaptive { // over the heads of the layer
+		if c.adaptive { // over all heads of the layer
 			all := slices.Concat(sorted...)
 			slices.Sort(all)
 			return [][]float32{all}

@@ -12,8 +12,8 @@ import (
 	"kvcompress/safetensors"
 )
 
-// pressFile returns a recorded case of two heads of three tokens, whose keys have norms
-// 1, 2, 3 and 6, 5, 4, and its tensors.
+// pressFile returns a recorded case of two heads and three tokens, whose keys have norms 1, 2, 3 and 6, 5, 4,
+// with its tensors.
 func pressFile(t testing.TB, edit func(map[string]any)) (text []byte, tensors *safetensors.File) {
 	t.Helper()
 	c := map[string]any{
@@ -55,7 +55,7 @@ func pressFile(t testing.TB, edit func(map[string]any)) (text []byte, tensors *s
 	return text, tensors
 }
 
-// TestPressCases: what agrees, what does not, and what is no case of a press.
+// TestPressCases has cases that agree, that differ, and that are invalid.
 func TestPressCases(t *testing.T) {
 	put := func(key string, value any) func(map[string]any) {
 		return func(c map[string]any) { c[key] = value }
@@ -109,7 +109,7 @@ func TestPressCases(t *testing.T) {
 	}
 }
 
-// FuzzPressCase gives the comparison any case, beside tensors that fit the first.
+// FuzzPressCase gives the comparison any case, with valid tensors.
 func FuzzPressCase(f *testing.F) {
 	for _, press := range []string{"KnormPress", "KeyDiffPress", "TOVAPress", "ObservedAttentionPress", "LagKVPress", "ExpectedAttentionPress",
 		"StreamingLLMPress", "SnapKVPress", "PyramidKVPress", "AdaKV:SnapKVPress"} {

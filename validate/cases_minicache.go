@@ -10,13 +10,12 @@ import (
 	"kvcompress/ref/merge"
 )
 
-// angleTolerance is how far distances near 0 and 1, of parallel and opposite vectors, may lie
-// from recorded ones: arccos turns the rounding of a cosine, δ, into δ / sin Ω, which is 700·δ at the
-// smallest angle.
+// angleTolerance is the tolerance of distances near 0 and 1, those of parallel and opposite vectors. arccos
+// turns a rounding error δ of the cosine into δ / sin Ω, which is 700·δ at the smallest angle.
 const angleTolerance = 1e-4
 
-// compareMiniCache compares one merged pair of layers: norms, directions, distances and retained
-// tokens, and both layers as they are read back.
+// compareMiniCache compares one merged pair of layers: norms, directions, distances, retained tokens, and
+// both layers as they are read back.
 func compareMiniCache(c *methodCase) (CaseResult, error) {
 	var (
 		heads, tokens, dim int
@@ -79,7 +78,7 @@ func compareMiniCache(c *methodCase) (CaseResult, error) {
 		return CaseResult{}, err
 	}
 
-	// Tokens that are retained by the recording are compared as they were.
+	// Tokens that the recording retains are compared unmerged.
 	current, previous := make([]float32, len(deep)), make([]float32, len(deep))
 	merge.Restore(current, m.Directions, m.Deep)
 	merge.Restore(previous, m.Directions, m.Shallow)
@@ -88,7 +87,7 @@ func compareMiniCache(c *methodCase) (CaseResult, error) {
 		mine := m.Distances[first : first+tokens]
 		got := merge.Largest(mine, n)
 		if !slices.Equal(got, merge.LargestSpec(mine, n)) {
-			result.Mismatch = cmp.Or(result.Mismatch, fmt.Sprintf("head %d: the quick form retains other tokens than the plain one", head))
+			result.Mismatch = cmp.Or(result.Mismatch, fmt.Sprintf("head %d: Largest and LargestSpec retain different tokens", head))
 		}
 		result.Mismatch = cmp.Or(result.Mismatch, sameKept(head, got, want, distances[first:first+tokens], margin))
 		result.Values += len(want)
@@ -132,13 +131,13 @@ func compareMiniCache(c *methodCase) (CaseResult, error) {
 	return result, nil
 }
 
-// everywhere is the tolerance of tensors whose elements are all alike.
+// everywhere is the tolerance of tensors with the same tolerance for every element.
 func everywhere(int) float64 { return tensorTolerance }
 
-// directionTolerance returns how far the elements of a direction may lie from recorded ones. Both sides
-// sum terms as large as the larger weight, w, each of which is rounded three times, relative to what is left
-// of the sum: |e|² = p² + q² + 2pq·cos Ω. Only opposite vectors make it more than the tolerance of
-// other tensors; where they cancel it is 10⁻³ and no more.
+// directionTolerance returns the tolerance of a direction's elements. Both implementations sum terms as large
+// as the larger weight, w, with three roundings each; relative to the length of the sum,
+// e|² = p² + q² + 2pq·cos Ω. Only for opposite vectors is this more than the tolerance of other tensors; it is
+// capped at 10⁻³.
 func directionTolerance(s merge.Slerp, distance float32) float64 {
 	angle := math.Pi * float64(distance)
 	sin := math.Sin(angle)

@@ -10,8 +10,8 @@ import (
 	"kvcompress/safetensors"
 )
 
-// miniCacheCase is a case that was worked out by hand: a token of parallel vectors, one of vectors at a
-// right angle, which is retained, and one of opposite ones.
+// miniCacheCase is a case computed by hand: one token has parallel vectors, one orthogonal vectors, which is
+// retained, and one opposite vectors.
 func miniCacheCase() (text string, tensors []quantTensor) {
 	root, least := float32(math.Sqrt(0.5)), float32(math.Acos(1-0x11p-24)/math.Pi)
 	return `{"id":"c","heads":1,"tokens":3,"dim":2,"interpolation":0.5,"retention_ratio":0.05,"retention_count":2,"eps":1e-6,` +
@@ -28,8 +28,8 @@ func miniCacheCase() (text string, tensors []quantTensor) {
 		}
 }
 
-// TestMiniCacheCases compares the case by hand, with each element of each recorded result changed, and
-// with fields that make no sense.
+// TestMiniCacheCases compares the hand-made case, then with each element of each recorded result changed, and
+// with invalid fields.
 func TestMiniCacheCases(t *testing.T) {
 	text, tensors := miniCacheCase()
 	run := func(text string, tensors []quantTensor) (CaseResult, error) {
@@ -63,7 +63,7 @@ func TestMiniCacheCases(t *testing.T) {
 			t.Errorf("%q for %q: %v, %+v", change[1], change[0], err, r)
 		}
 	}
-	// Of a tie any token may be retained, as long as its distance is the same.
+	// With equal distances any of the tokens may be retained.
 	tie := slices.Clone(tensors)
 	tie[0] = floatTensor("current", []int64{1, 1, 3, 2}, 2, 0, 0, 3, 0, 3)
 	tie[1] = floatTensor("previous", []int64{1, 1, 3, 2}, 3, 0, 4, 0, 4, 0)
@@ -98,7 +98,7 @@ func TestMiniCacheCases(t *testing.T) {
 	}
 }
 
-// f returns an element of a tensor of F32.
+// f returns an element of an F32 tensor.
 func (x quantTensor) f(i int) float32 { return math.Float32frombits(x.bits[i]) }
 
 // FuzzMiniCacheCases gives the comparer any case and any tensors.

@@ -15,14 +15,13 @@ import (
 
 // recordedPrompt is the prompt of a recorded case, in one layer.
 type recordedPrompt struct {
-	shape   kv.Shape  // of one layer; a head size that is no multiple of 8 is padded
+	shape   kv.Shape  // of one layer; the head size is padded to a multiple of 8
 	tokens  int       // n
 	q, k, v []float32 // [n, H·G, D], [n, H, D]
-	more    int       // tokens for which the cache has room beside
+	more    int       // further tokens for which the cache has room
 }
 
-// prompt reads q, k and, where the case has one, v: [1, heads, tokens, dim] each. Without v
-// values are 0.
+// prompt reads q, k and, if the case has it, v: [1, heads, tokens, dim] each. Without v values are 0.
 func (c *methodCase) prompt(queryHeads, kvHeads, tokens, dim int) (*recordedPrompt, error) {
 	for _, f := range []struct {
 		name        string
@@ -100,8 +99,7 @@ func (c *methodCase) has(name string) bool {
 	return ok
 }
 
-// config returns the configuration of an f32 cache that holds the prompt in each of layers
-// layers.
+// config returns the configuration of an f32 cache for the prompt in the given number of layers.
 func (p *recordedPrompt) config(method string, set map[string]any, compression ref.Compression, layers int) (ref.Config, error) {
 	const blockSize = 16
 	if layers < 1 || layers > kv.MaxLayers || layers > maxCaseElements/(len(p.k)+len(p.q)) {
@@ -124,8 +122,7 @@ func (p *recordedPrompt) config(method string, set map[string]any, compression r
 	return cfg, nil
 }
 
-// enter returns an engine of an f32 cache in which the prompt is sequence 0, the same in
-// each of layers layers.
+// enter returns an engine with an f32 cache in which the prompt is sequence 0, the same in every layer.
 func (p *recordedPrompt) enter(method string, set map[string]any, compression ref.Compression, layers int) (*ref.Engine, error) {
 	cfg, err := p.config(method, set, compression, layers)
 	if err != nil {
@@ -153,8 +150,7 @@ func (p *recordedPrompt) enter(method string, set map[string]any, compression re
 	return e, nil
 }
 
-// quickIsPlain returns an error if the method's quick and plain form plan sequence 0
-// differently.
+// quickIsPlain returns an error if the method's Plan and Spec differ for sequence 0.
 func quickIsPlain(e *ref.Engine) error {
 	cfg := e.Config()
 	method, err := cfg.NewMethod()
@@ -163,7 +159,7 @@ func quickIsPlain(e *ref.Engine) error {
 	}
 	v := ref.View{Cache: e.Cache(), Sequence: e.Cache().Sequence(0)}
 	if !reflect.DeepEqual(method.Plan(v), method.Spec(v)) {
-		return errors.New("the quick and the plain form of the method disagree with each other")
+		return errors.New("the method's Plan and Spec differ")
 	}
 	return nil
 }
@@ -179,8 +175,8 @@ func held(e *ref.Engine, head int) []int32 {
 	return positions
 }
 
-// scoresOf returns the numbers that a column has of the KVs of a head of sequence 0, by
-// position: [n, width], 0 for KVs that are not held.
+// scoresOf returns the numbers in a column for the KVs of a head of sequence 0, by position: [n, width], with
+// 0 for positions that are not held.
 func scoresOf(e *ref.Engine, column, head int) []float32 {
 	c := e.Cache()
 	s := c.Sequence(0)
@@ -193,9 +189,9 @@ func scoresOf(e *ref.Engine, column, head int) []float32 {
 	return scores
 }
 
-// sameKept says how the positions that a head keeps differ from the recorded ones, or
-// nothing. Both are sets. Where the recorded margin between the last kept and the first
-// dropped score is no more than rounding, two selections of equal scores are the same.
+// sameKept describes how the set of positions that a head keeps differs from the recorded set, or returns "".
+// If the recorded margin between the last kept and the first dropped score is within rounding, selections
+// with equal scores are the same.
 func sameKept(head int, got, want []int32, scores []float32, margin *float64) string {
 	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
 	for i, p := range want {
@@ -219,13 +215,13 @@ func sameKept(head int, got, want []int32, scores []float32, margin *float64) st
 	return fmt.Sprintf("head %d keeps %d KVs, %d recorded", head, len(got), len(want))
 }
 
-// equalScores reports whether two scores differ by no more than rounding.
+// equalScores reports whether two scores differ only by rounding.
 func equalScores(a, b float32) bool {
 	x, y := float64(a), float64(b)
 	return math.Abs(x-y) <= tensorTolerance*max(math.Abs(x), math.Abs(y))
 }
 
-// scoresAt returns the scores of some positions, ascending.
+// scoresAt returns the scores at some positions, ascending.
 func scoresAt(scores []float32, positions []int32) []float32 {
 	picked := make([]float32, len(positions))
 	for i, p := range positions {

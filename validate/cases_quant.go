@@ -8,9 +8,9 @@ import (
 	"kvcompress/ref/quant"
 )
 
-// compareKIVI compares the packed codes, scales and minima of one recorded array, and what
-// its recorded codes read back as. All are compared to the bit, but for codes of a group
-// whose scale is 0: the published code divides by it.
+// compareKIVI compares the packed codes, scales and minima of one recorded array, and the values read back
+// from the recorded codes, all to the bit. Codes of a group with scale 0 are not compared: the published code
+// divides by it.
 func compareKIVI(c *methodCase) (CaseResult, error) {
 	var (
 		which                                   string
@@ -125,10 +125,10 @@ func compareKIVI(c *methodCase) (CaseResult, error) {
 	return result, nil
 }
 
-// definedCodes returns the bits of the packed words that the published code defines, and the
-// groups whose scale is 0. Their codes come from a division by 0. Of a NaN the conversion to int32 makes
-// −2³¹, which is shifted out of the word but for its first code: that one sets the word's highest bit,
-// though it may belong to another group.
+// definedCodes returns the bits of the packed words that the published code defines, and the number of groups
+// with scale 0. The codes of such groups come from a division by 0: the NaN converts to the int32 −2³¹. Its
+// shift moves that bit out of the word, except for the word's first code, which sets the word's highest bit,
+// although the bit may belong to another group.
 func definedCodes(g quant.Groups, a quant.Array, scales []float32) (mask []uint32, constant int, err error) {
 	codes := make([]uint8, a.Outer*a.Length*a.Inner)
 	n := a.Length / g.Size
@@ -156,8 +156,8 @@ func definedCodes(g quant.Groups, a quant.Array, scales []float32) (mask []uint3
 	return mask, constant, nil
 }
 
-// compareFlexGen compares what quantized groups of one recorded array read back as, to the bit. Where a
-// group's scale is 0, the published code makes NaN.
+// compareFlexGen compares the values read back from one recorded quantized array, to the bit. Groups with
+// scale 0 are not compared: the published code makes them NaN.
 func compareFlexGen(c *methodCase) (CaseResult, error) {
 	var (
 		axis                      string
@@ -207,7 +207,7 @@ func compareFlexGen(c *methodCase) (CaseResult, error) {
 	undefined := 0
 	for i, want := range recorded {
 		at := i
-		if axis == "channel" { // skip what was padded
+		if axis == "channel" { // skip the padding
 			at += i / (tokens * dim) * (shape.Length - tokens) * dim
 		}
 		o, j := at/shape.Inner/shape.Length, at%shape.Inner
@@ -225,8 +225,7 @@ func compareFlexGen(c *methodCase) (CaseResult, error) {
 	return result, nil
 }
 
-// leading returns the first two of the four dimensions of the case's tensor of this name, or
-// 0 where it has none.
+// leading returns the first two of the four dimensions of the case's tensor of this name; 0 if it has none.
 func (c *methodCase) leading(name string) (batch, heads int) {
 	if c.tensors == nil {
 		return 0, 0
@@ -238,10 +237,10 @@ func (c *methodCase) leading(name string) (batch, heads int) {
 	return int(info.Shape[0]), int(info.Shape[1])
 }
 
-// maxCaseGroup bounds a group of quantized elements, and so what padding adds to a recorded array.
+// maxCaseGroup bounds a group of quantized elements, and so the padding of a recorded array.
 const maxCaseGroup = 1 << 10
 
-// checkQuantShape bounds the dimensions of a recorded array, padded ones included.
+// checkQuantShape bounds the dimensions of a recorded array, including padding.
 func checkQuantShape(batch, heads, tokens, dim, group int) error {
 	for _, f := range []struct {
 		name       string

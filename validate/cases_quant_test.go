@@ -28,8 +28,7 @@ func floatTensor(name string, shape []int64, x ...float32) quantTensor {
 	return t
 }
 
-// quantCases are cases that were worked out by hand, with what the published code makes of
-// constant groups.
+// quantCases were computed by hand, including what the published code does with constant groups.
 func quantCases() []struct {
 	method, text string
 	tensors      []quantTensor
@@ -42,8 +41,9 @@ func quantCases() []struct {
 		refused      [][2]string
 	}{
 		{
-			// Tokens of channel 0: a constant group, whose first code sets the word's highest bit,
-			// and so makes 2 of the last 0. Of channel 1: the constant group is the second.
+			// Channel 0: the first group is constant, and its first code sets the word's highest bit, which
+			// makes the last code of the second group 2 instead of 0. Channel 1: the second group is
+			// constant.
 			"kivi_quant", `{"id":"c","which":"key","batch":1,"heads":1,"tokens":16,"dim":2,"group":8,"bits":2,"input_dtype":"f32"}`,
 			[]quantTensor{
 				floatTensor("x", []int64{1, 1, 16, 2}, 7, 0, 7, 1, 7, 2, 7, 3, 7, 0, 7, 1, 7, 2, 7, 3,
@@ -77,7 +77,7 @@ func quantCases() []struct {
 			[][2]string{{`"token"`, `"head"`}, {`"bits":2`, `"bits":9`}, {`"group":2`, `"group":3`}, {`"dim":4`, `"dim":2`}},
 		},
 		{
-			// The last group is 1 and a zero: its scale is 1 + 2e-6.
+			// The last group is 1 and a padding zero: its scale is 1 + 2e-6.
 			"flexgen_quant", `{"id":"c","axis":"channel","tokens":3,"dim":1,"group":2,"bits":1}`,
 			[]quantTensor{
 				floatTensor("x", []int64{1, 2, 3, 1}, 1, 1, 1, 1, 1, 1),
@@ -105,8 +105,8 @@ func quantFile(t testing.TB, tensors []quantTensor) []byte {
 	return append(file, data...)
 }
 
-// TestQuantCases compares cases that were worked out by hand, with each element of each recorded result
-// changed in its lowest bit, and with fields that make no sense.
+// TestQuantCases compares the hand-made cases, then with the lowest bit of each element of each recorded
+// result changed, and with invalid fields.
 func TestQuantCases(t *testing.T) {
 	for _, c := range quantCases() {
 		run := func(text string, tensors []quantTensor) (CaseResult, error) {
@@ -131,11 +131,11 @@ func TestQuantCases(t *testing.T) {
 			}
 			for at, bits := range x.bits {
 				if v := math.Float32frombits(bits); x.dtype == safetensors.F32 && v != v {
-					continue // no number to change: it stays NaN
+					continue // it would still be NaN
 				}
 				change := uint32(1)
 				if x.name == "code" && bits == 0x9b1b0000 {
-					change = 1 << 16 // below are codes of the constant group
+					change = 1 << 16 // lower bits are codes of the constant group
 				}
 				changed := slices.Clone(c.tensors)
 				changed[i].bits = slices.Clone(x.bits)

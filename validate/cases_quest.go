@@ -8,7 +8,7 @@ import (
 	"kvcompress/ref"
 )
 
-// compareQuest compares Quest's scores of pages, and the tokens that a query reads.
+// compareQuest compares Quest's page scores and the tokens that a query reads.
 func compareQuest(c *methodCase) (CaseResult, error) {
 	var (
 		heads, tokens, headSize, page, budget, recent int
@@ -69,8 +69,8 @@ func compareQuest(c *methodCase) (CaseResult, error) {
 	return result, nil
 }
 
-// tiedPages reports whether two selections differ in nothing but which of several pages
-// with equal scores they have; before is how many tokens the pages hold.
+// tiedPages reports whether two selections differ only in which of several pages with equal scores they
+// include. The pages hold before tokens.
 func tiedPages(scores []float32, got, want []int32, page, before int) bool {
 	only := func(a, b []int32) (of []float32, ok bool) {
 		for i, t := range a {

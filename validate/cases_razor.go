@@ -11,15 +11,15 @@ import (
 	"kvcompress/ref"
 )
 
-// razorCase is a recorded case of RazorAttention: golden-stick's compaction of one prompt,
-// and what a query reads by the paper's equation, without the weight, and of all tokens.
+// razorCase is a recorded case of RazorAttention: golden-stick's compaction of one prompt, and three outputs
+// of a query: by the paper's equation, the same without the weight, and by attention over all tokens.
 type razorCase struct {
 	*methodCase
 	result CaseResult
 
-	shape        kv.Shape // its head size is dim, padded
+	shape        kv.Shape // with dim, padded, as head size
 	dim          int
-	factor       float32 // of queries
+	factor       float32 // factor of the queries, for the padding
 	tokens       int
 	sinks        int
 	capacity     int
@@ -27,8 +27,8 @@ type razorCase struct {
 	keys, values []float32
 }
 
-// compareRazor compares one case. The outputs that are recorded with a stand-in are
-// compared where golden-stick has none too: what is folded is then what it drops.
+// compareRazor compares one case. Outputs recorded with a stand-in are also compared for cases in which
+// golden-stick has none: the tokens that it drops are then folded.
 func compareRazor(m *methodCase) (CaseResult, error) {
 	c := &razorCase{methodCase: m, shape: kv.Shape{Layers: 1, Group: 1}}
 	err := fields{
@@ -73,8 +73,8 @@ func compareRazor(m *methodCase) (CaseResult, error) {
 	return c.result, nil
 }
 
-// engine returns a reference engine that holds the prompt, compressed once by the given
-// variant to that many entries a head; 0 is no compression.
+// engine returns a reference engine that holds the prompt, compressed once by the given variant to the given
+// number of entries per head; 0 is no compression.
 func (c *razorCase) engine(variant ref.RazorVariant, standIn bool, entries int) (*ref.Engine, ref.Compressed, error) {
 	cfg := ref.Config{Method: "razor", Set: ref.Settings{}}
 	cfg.Config = kv.Config{Shape: c.shape, BlockSize: 16, DType: dtype.F32}
@@ -103,8 +103,7 @@ func (c *razorCase) engine(variant ref.RazorVariant, standIn bool, entries int) 
 	return e, done, err
 }
 
-// compaction compares the number of entries, and K and V of each in the order of their
-// positions.
+// compaction compares the number of entries, and K and V of each, in order of position.
 func (c *razorCase) compaction() error {
 	var entries int
 	if err := (fields{"entries": &entries}).decode(c.found); err != nil {
@@ -152,8 +151,8 @@ func (c *razorCase) compaction() error {
 	return nil
 }
 
-// outputs compares what the query reads, and says how far it is from full attention with
-// the weight and without.
+// outputs compares the query's outputs, and reports their distance from full attention with the weight and
+// without.
 func (c *razorCase) outputs() error {
 	var dropped [2]int
 	var folded int
@@ -212,7 +211,7 @@ func (c *razorCase) near(name string, got, want []float32) {
 	c.differs(mismatch)
 }
 
-// differs notes the first mismatch.
+// differs records a mismatch if it is the first.
 func (c *razorCase) differs(mismatch string) {
 	if c.result.Mismatch == "" {
 		c.result.Mismatch = mismatch

@@ -13,8 +13,8 @@ import (
 	"kvcompress/safetensors"
 )
 
-// razorByHand is a case whose keys are 0, so that every entry has the same logit, and whose
-// values are the tokens' numbers: tokens 1 to 3 of 6 are folded, and their mean is 2.
+// razorByHand is a case with keys of 0, so that every entry has the same score, and with the token numbers as
+// values. Tokens 1 to 3 of 6 are folded; their mean is 2.
 func razorByHand() (text string, tensors map[string][]float32) {
 	text = `{"method":"razor_compress","cases":[{"id":"c0","tokens":6,"heads":1,"dim":8,"sink":1,"local_capacity":4,` +
 		`"virtual_token":true,"entries":4,"dropped":[1,4],"paper_n_dropped":3}]}`
@@ -56,8 +56,7 @@ func razorFiles(t *testing.T, text string, tensors map[string][]float32) fstest.
 	return fstest.MapFS{"razor.json": {Data: []byte(text)}, "razor.safetensors": {Data: append(file, data...)}}
 }
 
-// TestRazorCase compares a case that was worked out by hand, and changes each thing that
-// it records.
+// TestRazorCase compares the hand-made case, then with each recorded value changed.
 func TestRazorCase(t *testing.T) {
 	run := func(text string, tensors map[string][]float32) CaseResult {
 		t.Helper()
@@ -76,7 +75,7 @@ func TestRazorCase(t *testing.T) {
 		text, tensors := razorByHand()
 		at := len(tensors[name]) - 8 // of the newest token, or of the output
 		if name == "query" {
-			continue // keys of 0 hide it
+			continue // with keys of 0 the change has no effect
 		}
 		tensors[name][at] += 0.5
 		if r := run(text, tensors); r.Agree || r.Mismatch == "" {
@@ -111,8 +110,8 @@ func TestRazorCase(t *testing.T) {
 	}
 }
 
-// TestRazorErrors holds the errors against full attention that docs/methods/razor.md states
-// against the recorded cases.
+// TestRazorErrors compares the errors against full attention stated in docs/methods/razor.md with the
+// recorded cases.
 func TestRazorErrors(t *testing.T) {
 	name := filepath.Join("..", "..", "shared", "data", "oracle", "methods", "razor_compress.json")
 	if _, err := os.Stat(name); err != nil {

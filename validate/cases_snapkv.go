@@ -10,8 +10,8 @@ import (
 	"kvcompress/ref"
 )
 
-// windowCase is what the recorded cases of SnapKV, PyramidKV, Ada-SnapKV and H2O's prefill
-// form have in common: a prompt in one layer, and what every head keeps of it.
+// windowCase is the common part of the recorded cases of SnapKV, PyramidKV, Ada-SnapKV and H2O's prefill
+// form: a prompt in one layer, and what every head keeps of it.
 type windowCase struct {
 	QueryHeads, KVHeads, Tokens, Dim, Window int
 	Kept                                     [][]int32
@@ -20,9 +20,9 @@ type windowCase struct {
 	prompt                                   *recordedPrompt
 }
 
-// window reads a case; field names the reduction over the group. Where that is null and
-// something is kept of every query head, the published code repeated the KV heads before it
-// compressed: the case is then of as many KV heads as query heads.
+// window reads a case; field names the reduction over the group. If that is null and the recording lists kept
+// KVs for every query head, the published code repeated the KV heads before it compressed: the case then has
+// as many KV heads as query heads.
 func (c *methodCase) window(field string) (*windowCase, error) {
 	w := windowCase{group: "mean"}
 	if err := (fields{
@@ -64,8 +64,8 @@ func (c *methodCase) pooling(set map[string]any) error {
 	return nil
 }
 
-// replay runs the method on the prompt and holds what the heads of one layer keep, and
-// their scores where the case has them, against the recording.
+// replay runs the method on the prompt and compares what the heads of one layer keep, and the scores if the
+// case has them, with the recording.
 func (w *windowCase) replay(c *methodCase, method string, set map[string]any, capacity, layers, layer int) (CaseResult, error) {
 	r := CaseResult{
 		Compared: "positions that every head keeps",
@@ -132,7 +132,7 @@ func compareSnapKV(c *methodCase) (CaseResult, error) {
 	if err != nil || w.QueryHeads != w.KVHeads || r.Mismatch != "" {
 		return r, err
 	}
-	delete(set, "group") // a copy for each query head is then the same
+	delete(set, "group") // with a copy for each query head there is no reduction
 	published, err := w.replay(c, "snapkv-published", set, capacity, 1, 0)
 	r.Values += published.Values
 	r.Mismatch = published.Mismatch
@@ -168,8 +168,8 @@ func comparePyramidKV(c *methodCase) (CaseResult, error) {
 	return w.replay(c, "pyramidkv", set, capacity, layers, layer)
 }
 
-// comparePyramidKVBudgets compares what a prompt of no content keeps in every layer: the
-// budgets, which depend on lengths alone.
+// comparePyramidKVBudgets compares how much of a prompt of zeros every layer keeps: budgets depend only on
+// lengths.
 func comparePyramidKVBudgets(c *methodCase) (CaseResult, error) {
 	var layers, beta, window, capacity, tokens int
 	var past []int

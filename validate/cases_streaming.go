@@ -10,9 +10,9 @@ import (
 	"kvcompress/ref"
 )
 
-// compareStreaming compares which tokens StreamingLLM's cache holds after each of a list of
-// events: "call" n tokens enter and the cache compresses, "add" n tokens enter, "space" room
-// is made for n, "range" the KVs of a range of the cache are evicted.
+// compareStreaming compares which tokens StreamingLLM's cache holds after each of a list of events: "call"
+// enters n tokens and compresses, "add" enters n tokens, "space" makes room for n, "range" evicts a range of
+// the cache.
 func compareStreaming(c *methodCase) (CaseResult, error) {
 	var (
 		sinks, recent int
@@ -26,7 +26,7 @@ func compareStreaming(c *methodCase) (CaseResult, error) {
 		return CaseResult{}, fmt.Errorf("start %d and recent %d, want 0 to %d", sinks, recent, maxCaseTokens)
 	}
 	if len(events) != len(after) || len(events) > maxCaseTokens {
-		return CaseResult{}, fmt.Errorf("%d events and what is held after %d of them, want as many, and at most %d", len(events), len(after), maxCaseTokens)
+		return CaseResult{}, fmt.Errorf("%d events with recorded tokens for %d, want the same number, at most %d", len(events), len(after), maxCaseTokens)
 	}
 	result := CaseResult{
 		Detail:   fmt.Sprintf("%d sinks, %d recent, %d events", sinks, recent, len(events)),
@@ -46,7 +46,7 @@ func compareStreaming(c *methodCase) (CaseResult, error) {
 	return result, nil
 }
 
-// streamingCase is a head of a cache: the positions of the KVs that it holds, ascending.
+// streamingCase is one head of a cache: the positions of the KVs that it holds, ascending.
 type streamingCase struct {
 	sinks, recent, tokens int
 	held                  []int32
@@ -99,8 +99,8 @@ func (s *streamingCase) add(n int) {
 	}
 }
 
-// evict evicts what the method does, where coming tokens are about to enter. Sinks are the
-// first KVs that are held: after a "range" these need not be the first tokens.
+// evict evicts what the method evicts when coming tokens are about to enter. Sinks are the first held KVs,
+// which after a "range" event need not be the first tokens.
 func (s *streamingCase) evict(coming int) {
 	n := len(s.held)
 	ranks := make([]int32, n)
@@ -128,7 +128,7 @@ func (s *streamingCase) evict(coming int) {
 	s.held = kept
 }
 
-// compareDuo compares which heads DuoAttention's trained gates leave full at a sparsity.
+// compareDuo compares which heads DuoAttention's trained gates make full heads at a given sparsity.
 func compareDuo(c *methodCase) (CaseResult, error) {
 	var (
 		layers, kvHeads   int

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// shared opens a file of ../shared/data, or skips the test where there is none.
+// shared opens a file of ../shared/data, or skips the test if it does not exist.
 func shared(t *testing.T, name string) *os.File {
 	t.Helper()
 	f, err := os.Open(filepath.Join("..", "..", "shared", "data", name))
@@ -54,19 +54,19 @@ func TestCasesRefused(t *testing.T) {
 		{"no array", `{}`, "an array of cases"},
 		{"no case", `[]`, "the file has none"},
 		{"cut off", `[{"heads":[`, "EOF"},
-		{"two arrays", `[{}][{}]`, "neither"},
-		{"something after", eviction("1", "4", "["+head+"]") + "]", "something follows"},
-		{"neither kind", `[{}]`, "case 0: neither"},
+		{"two arrays", `[{}][{}]`, "want \"heads\""},
+		{"something after", eviction("1", "4", "["+head+"]") + "]", "there is data after"},
+		{"neither kind", `[{}]`, "case 0: want \"heads\""},
 		{"heads missing", eviction("2", "4", "["+head+"]"), "1 heads are given for 2 layers"},
 		{"absurd layers", eviction("9223372036854775807", "4", "["+head+"]"), "heads are given"},
 		{"block size", eviction("1", "0", "["+head+"]"), "block_size 0"},
-		{"blocks do not fit", eviction("1", "1", "["+head+"]"), "do not fit"},
+		{"blocks do not fit", eviction("1", "1", "["+head+"]"), "are inconsistent"},
 		{"far block", swap("[0]", "[2147483647]"), "blocks[0] = 2147483647 is not from 0 to 536870910"},
 		{"position", swap("[0,1]", "[0,2]"), "positions[1] = 2"},
 		{"position twice", swap("[0,1]", "[1,1]"), "positions[1] = 1"},
 		{"move of three", swap(`"moves":[]`, `"moves":[[0,1,2]]`), "moves[0] has 3 numbers"},
-		{"field missing", swap(`"evicted":[],`, ""), `heads[0]: "evicted" is not given`},
-		{"field null", swap(`"evicted":[],`, `"evicted":null,`), `"evicted" is not given`},
+		{"field missing", swap(`"evicted":[],`, ""), `heads[0]: "evicted" is missing`},
+		{"field null", swap(`"evicted":[],`, `"evicted":null,`), `"evicted" is missing`},
 		{"field twice", swap(`"evicted":[],`, `"evicted":[],"evicted":[],`), "twice"},
 		{"metrics shape", metrics("1", "L1", "[]"), "q has 0 numbers"},
 		{"absurd window", metrics("1048577", "L1", "[]"), "window 1048577"},

@@ -10,7 +10,7 @@ import (
 	"kvcompress/sim"
 )
 
-// vllm06Step is what a recorded step of vLLM 0.6.0 says, and what is compared of it.
+// vllm06Step is a recorded step of vLLM 0.6.0: what is compared of it.
 type vllm06Step struct {
 	Step          int      `json:"step"`
 	Scheduled     [][3]int `json:"scheduled"` // request, tokens, tokens computed before
@@ -39,7 +39,7 @@ func compareVLLM06(c *scheduleCase) (CaseResult, error) {
 		return r, fmt.Errorf("options: %w", err)
 	}
 	if chunked && o.tokens < o.seqs {
-		r.Skipped = fmt.Sprintf("max_num_batched_tokens %d is less than max_num_seqs %d: vLLM does not start like that", o.tokens, o.seqs)
+		r.Skipped = fmt.Sprintf("max_num_batched_tokens %d is less than max_num_seqs %d: vLLM refuses to start", o.tokens, o.seqs)
 		return r, nil
 	}
 	cfg := ref.Default()
@@ -88,7 +88,7 @@ func compareVLLM06(c *scheduleCase) (CaseResult, error) {
 	if err != nil || r.Mismatch != "" || c.found["stuck"] != nil {
 		return r, err
 	}
-	// What the last steps ignored is refused before the server finds nothing left to do.
+	// Requests that the last steps ignored are refused before the server finds nothing left to do.
 	more, err := server.Next(&step)
 	switch here := ids(step.Refused); {
 	case err != nil:
@@ -115,10 +115,9 @@ func (s *vllm06Step) schedule(step *sim.Step) {
 	}
 }
 
-// foldIgnored leaves out the steps in which the recorded scheduler did nothing but ignore
-// requests, which no step of a server is. What they ignored is added to the next step;
-// ignored has what is left in the end. Who is preempted is compared without an order: that
-// is in waiting_head.
+// foldIgnored removes steps in which the recorded scheduler only ignored requests, because the simulator does
+// not count these as steps. It adds the ignored requests to the next step; ignored has the rest at the end.
+// The order of preempted requests is not compared here: waiting_head shows it.
 func foldIgnored(steps []json.RawMessage) (folded []json.RawMessage, ignored []int, err error) {
 	for i, raw := range steps {
 		var s vllm06Step
@@ -139,8 +138,8 @@ func foldIgnored(steps []json.RawMessage) (folded []json.RawMessage, ignored []i
 	return folded, ignored, nil
 }
 
-// server returns a server of the recorded requests on a ledger. A request ends with its
-// max_tokens, or with max_model_len tokens in all.
+// server returns a server of the recorded requests on a ledger. A request ends after max_tokens, or with
+// max_model_len tokens in total.
 func (c *scheduleCase) server(cache sim.Cache, cfg *ref.Config, schedule sim.Schedule, limits sim.Limits) (*sim.Server, error) {
 	requests := c.traceRequests()
 	for i := range requests {

@@ -14,7 +14,7 @@ import (
 // v1Options are the options of a recorded schedule of vLLM V1, under vLLM's names.
 type v1Options struct {
 	BlockSize   int    `json:"block_size"`
-	Blocks      int    `json:"num_gpu_blocks"` // with the null block
+	Blocks      int    `json:"num_gpu_blocks"` // including the null block
 	Seqs        int    `json:"max_num_seqs"`
 	Tokens      int    `json:"max_num_batched_tokens"`
 	ModelLen    int    `json:"max_model_len"`
@@ -29,25 +29,25 @@ type v1Options struct {
 type v1Step struct {
 	Step      int      `json:"step"`
 	Arrived   []int    `json:"arrived,omitempty"`
-	Scheduled [][3]int `json:"scheduled"` // request, tokens, and those that were computed or cached before
-	Sampled   []int    `json:"sampled"`   // got a token
+	Scheduled [][3]int `json:"scheduled"` // request, tokens, tokens computed or cached before
+	Sampled   []int    `json:"sampled"`   // requests that got a token
 	New       []int    `json:"new,omitempty"`
 	Resumed   []int    `json:"resumed,omitempty"`
 	Preempted []int    `json:"preempted,omitempty"`
 	Finished  []int    `json:"finish_order,omitempty"`
-	Free      int      `json:"free"`       // blocks, when the batch is formed
-	FreeAfter int      `json:"free_after"` // and when the finished have left
+	Free      int      `json:"free"`       // free blocks when the batch is formed
+	FreeAfter int      `json:"free_after"` // free blocks after finished requests are released
 	Running   []int    `json:"running"`
 	Waiting   []int    `json:"waiting"`
 }
 
-// Versions of vLLM V1 whose schedules were recorded.
+// Versions of vLLM V1 with recorded schedules.
 const (
 	v1Recent = "v0.20.1"
-	v1Older  = "v0.11.0" // it does not reserve whole prompts
+	v1Older  = "v0.11.0" // does not reserve whole prompts
 )
 
-// compareV1 compares a schedule of vLLM V1: every step, with its free blocks.
+// compareV1 compares every step of a schedule of vLLM V1, including its free blocks.
 func compareV1(c *scheduleCase) (CaseResult, error) {
 	o, err := readV1Options(c)
 	if err != nil {
@@ -101,8 +101,7 @@ func readV1Options(c *scheduleCase) (*v1Options, error) {
 	return o, nil
 }
 
-// server returns a server that schedules as a version of vLLM V1 does, on a cache of one
-// head.
+// serverV1 returns a server that schedules as a version of vLLM V1 does, with a cache of one head.
 func (c *scheduleCase) serverV1(o *v1Options, version string) (*sim.Server, *sim.Ledger, error) {
 	cfg := ref.Default()
 	cfg.Shape = kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: 8}
@@ -132,11 +131,11 @@ func (c *scheduleCase) serverV1(o *v1Options, version string) (*sim.Server, *sim
 	return server, ledger, server.UseV1(v1)
 }
 
-// outputStream is the stream of the output of request 0; that of request i is i later.
+// outputStream is the stream of request 0's output; request i's is outputStream + i.
 const outputStream = 1000
 
-// content returns what the tokens of a request are. A prompt without segments is like no
-// other.
+// content returns the contents of a request's tokens, for prefix caching. A prompt without segments shares
+// nothing with others.
 func (c *scheduleCase) content(id kv.SeqID) sim.Content {
 	r := c.requests[id]
 	content := sim.Content{Output: outputStream + uint64(id)}
@@ -157,7 +156,7 @@ func (c *scheduleCase) replayV1(r *CaseResult, o *v1Options, version string) err
 	}
 	var s sim.Step
 	arrived, preempted := 0, map[kv.SeqID]bool{}
-	admissions, admitted := 0, map[kv.SeqID]int{} // when each was admitted last
+	admissions, admitted := 0, map[kv.SeqID]int{} // each request's latest admission
 	next := func() (v1Step, bool, error) {
 		more, err := server.Next(&s)
 		if !more || err != nil {
@@ -187,7 +186,7 @@ func (c *scheduleCase) replayV1(r *CaseResult, o *v1Options, version string) err
 			preempted[id] = true
 		}
 		running, waiting := server.Queues()
-		running = append(running, s.Finished...) // what is recorded is who runs when the batch is formed
+		running = append(running, s.Finished...) // the recording lists who runs when the batch is formed
 		slices.SortFunc(running, func(a, b kv.SeqID) int { return cmp.Compare(admitted[a], admitted[b]) })
 		step.Running, step.Waiting = indices(running), indices(waiting)
 		return step, true, nil
@@ -195,7 +194,7 @@ func (c *scheduleCase) replayV1(r *CaseResult, o *v1Options, version string) err
 	return compareSteps(r, c.steps, next)
 }
 
-// UnmarshalJSON reads a recorded step, in which lists may be left out.
+// UnmarshalJSON decodes a recorded step, in which lists may be missing.
 func (s *v1Step) UnmarshalJSON(text []byte) error {
 	type plain v1Step
 	if err := json.Unmarshal(text, (*plain)(s)); err != nil {

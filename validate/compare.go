@@ -10,15 +10,14 @@ import (
 	"kvcompress/ref"
 )
 
-// comparison compares what two engines report of a stage. Equal values are compared
-// in long rows; only of a row that differs is each value looked at.
+// comparison compares what two engines report at a stage. Whole rows are compared first; only in rows that
+// differ is each value compared.
 //
-// What is compared, and counts as one value each: each element of the event's parts; of
-// every sequence in the cache its number of tokens; of every head its context length and
-// each entry of its block tables, and of segments that are not plain every byte; of every KV its position, the numbers of each of its
-// columns, and each element of its key and of its value; of every block whether it is
-// free and who owns it. The contents of a head whose table or length differs are not
-// compared. No method is known here.
+// Each of these counts as one value: each element of the event's parts; the number of tokens of every
+// sequence in the cache; of every head its context length, each entry of its block tables, and each byte of
+// its quantized and merged segments; of every KV its position, its numbers in each column, and each element
+// of its key and value; of every block whether it is free, and its owner. If a head's table or length
+// differs, its contents are not compared. The comparison has no code for particular methods.
 type comparison struct {
 	cfg       *ref.Config
 	tolerance Tolerance
@@ -32,11 +31,11 @@ type comparison struct {
 // Tally counts what was compared.
 type Tally struct {
 	Values    int    `json:"values_compared"`
-	Tolerated int    `json:"values_tolerated,omitempty"` // of them, that have other bits and agree by the tolerance
-	MaxULPs   uint64 `json:"max_ulp,omitempty"`          // how far the farthest of those are off
+	Tolerated int    `json:"values_tolerated,omitempty"` // of these: values with other bits, within the tolerance
+	MaxULPs   uint64 `json:"max_ulp,omitempty"`          // largest distance of a tolerated value
 }
 
-// Add takes in what was compared elsewhere.
+// Add adds another tally.
 func (t *Tally) Add(other Tally) {
 	t.Values += other.Values
 	t.Tolerated += other.Tolerated
@@ -52,7 +51,7 @@ func (c *comparison) events(want, got ref.Event) {
 	if !c.sameParts(want, got) {
 		return
 	}
-	c.eventParts(want, got, func(p *ref.Part) bool { return p.Floats == nil }) // the cache follows from them
+	c.eventParts(want, got, func(p *ref.Part) bool { return p.Floats == nil }) // the cache follows from them, so they come first
 	if c.readable(want.Cache, got.Cache) {
 		c.caches(want, got)
 	}
@@ -73,7 +72,7 @@ func (c *comparison) sameParts(want, got ref.Event) bool {
 	return true
 }
 
-// eventParts compares those parts of two events with the same parts that take says.
+// eventParts compares the parts for which take returns true. The two events have the same parts.
 func (c *comparison) eventParts(want, got ref.Event, take func(*ref.Part) bool) {
 	for i := range want.Parts {
 		if take(&want.Parts[i]) {
@@ -82,7 +81,7 @@ func (c *comparison) eventParts(want, got ref.Event, take func(*ref.Part) bool) 
 	}
 }
 
-// part compares one part of events about the given sequences.
+// part compares one part of two events. seqs are the event's sequences.
 func (c *comparison) part(seqs []kv.SeqID, want, got *ref.Part) {
 	c.Values += want.Elements()
 	at := Nowhere
@@ -105,7 +104,7 @@ func (c *comparison) part(seqs []kv.SeqID, want, got *ref.Part) {
 	c.lengths(want.Value, at, want.Elements(), got.Elements())
 }
 
-// elementOf is the place of the element number i of a part.
+// elementOf returns the place of element i of a part.
 func elementOf(at Place, seqs []kv.SeqID, dims []ref.Dim, i int) Place {
 	for d := len(dims) - 1; d >= 0; d-- {
 		n := max(1, dims[d].N)
@@ -145,14 +144,13 @@ func (c *comparison) readable(want, got *kv.Cache) bool {
 	return false
 }
 
-// pair is one head of one sequence in both engines. Its contents can be compared.
+// pair is one head of one sequence in both engines, with equal tables and lengths.
 type pair struct {
 	at        Place // sequence, layer and head
 	want, got *kv.Head
 }
 
-// caches compares everything that the cache holds, part by part, in the order in
-// which the parts depend on each other.
+// caches compares everything in the caches, in an order in which later parts depend on earlier ones.
 func (c *comparison) caches(want, got ref.Event) {
 	heads := c.tables(want.Cache, got.Cache)
 	c.blocks(want.Cache, got.Cache)
@@ -189,16 +187,15 @@ func (c *comparison) caches(want, got ref.Event) {
 	}
 }
 
-// step is the place of the i-th KV of a run.
+// step returns the place of the i-th KV after at.
 func step(at Place, i int) Place {
 	at.Index += i
 	at.Slot += i
 	return at
 }
 
-// tables compares which sequences there are, their lengths, and the lengths and
-// block tables of their heads. It returns the heads for which both are equal, and
-// can be read.
+// tables compares which sequences exist, their lengths, and the lengths and block tables of their heads. It
+// returns the heads for which all of these are equal and readable.
 func (c *comparison) tables(want, got *kv.Cache) []pair {
 	wantIDs, gotIDs := want.Sequences(), got.Sequences()
 	if !slices.Equal(wantIDs, gotIDs) {
@@ -227,7 +224,7 @@ func (c *comparison) tables(want, got *kv.Cache) []pair {
 	return heads
 }
 
-// segments compares what a head has beside its plain segment, and where that begins.
+// segments compares a head's quantized and merged segments, and where its plain segment begins.
 func (c *comparison) segments(p pair) {
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		want, got := p.want.List(part), p.got.List(part)
@@ -253,7 +250,7 @@ func (c *comparison) segments(p pair) {
 	}
 }
 
-// units compares the stored bytes of segments that are not plain, unit by unit.
+// units compares the stored bytes of quantized and merged segments, unit by unit.
 func (c *comparison) units(p pair, want, got *kv.Cache) {
 	for _, part := range []kv.Part{kv.Keys, kv.Values} {
 		for i := range p.want.List(part) {
@@ -269,7 +266,7 @@ func (c *comparison) units(p pair, want, got *kv.Cache) {
 	}
 }
 
-// inPages says what is in pages of a kind.
+// inPages names the contents of pages of a kind.
 func inPages(kind kv.Kind) string {
 	switch kind {
 	case kv.Merged:
@@ -281,7 +278,7 @@ func inPages(kind kv.Kind) string {
 	}
 }
 
-// bytes compares bytes that are not elements.
+// bytes compares bytes that are not elements of a number format.
 func (c *comparison) bytes(what string, at Place, want, got []byte) {
 	c.Values += len(want)
 	if bytes.Equal(want, got) {
@@ -295,15 +292,15 @@ func (c *comparison) bytes(what string, at Place, want, got []byte) {
 	}
 }
 
-// head is the place of the i-th of a sequence's L·H heads.
+// head returns the place of the i-th of a sequence's L·H heads.
 func (c *comparison) head(id kv.SeqID, i int) Place {
 	at := Nowhere
 	at.Sequence, at.Layer, at.Head = id, i/c.cfg.Shape.KVHeads, i%c.cfg.Shape.KVHeads
 	return at
 }
 
-// runs calls f for the KVs of each block of a head: the place of the first, its slot
-// in either cache, and how many they are.
+// runs calls f for the KVs of each block of a head, with the place of the first KV, its slot in either cache,
+// and the number of KVs.
 func (c *comparison) runs(p pair, f func(at Place, want, got, n int)) {
 	size := c.cfg.BlockSize
 	for first, n := 0, 0; first < p.want.Len; first += n {
@@ -346,7 +343,7 @@ func ownerText(o kv.Owner) string {
 	return text
 }
 
-// column compares a column of consecutive KVs.
+// column compares the numbers of consecutive KVs in a column.
 func (c *comparison) column(column kv.Column, at Place, want, got []float32) {
 	c.Values += len(want)
 	for i, w := range want {
@@ -360,7 +357,7 @@ func (c *comparison) column(column kv.Column, at Place, want, got []float32) {
 	}
 }
 
-// near reports whether two floats of different bits are near enough.
+// near reports whether two floats with different bits are within the tolerance.
 func (c *comparison) near(want, got float32) bool {
 	if c.tolerance.Exact() || !c.tolerance.Allows(want, got) {
 		return false
@@ -435,14 +432,14 @@ func (c *comparison) int32s(what string, at Place, want, got []int32) {
 	c.lengths(what, at, len(want), len(got))
 }
 
-// lengths notes that two lists are not as long as each other.
+// lengths records that two lists differ in length.
 func (c *comparison) lengths(what string, at Place, want, got int) {
 	if want != got {
 		c.differ("length of the list: "+what, at, fmt.Sprint(want), fmt.Sprint(got))
 	}
 }
 
-// differ notes a value that differs, and reports whether it is the first.
+// differ records a value that differs, and reports whether it is the first.
 func (c *comparison) differ(what string, at Place, want, got string) bool {
 	i := slices.IndexFunc(c.parts, func(p Part) bool { return p.What == what })
 	if i < 0 {
@@ -466,8 +463,7 @@ func (c *comparison) count() int {
 	return n
 }
 
-// divergence returns the first value that differs, with how many more do; nil if
-// all agree.
+// divergence returns the first value that differs and the number of others; nil if all agree.
 func (c *comparison) divergence() *Divergence {
 	if c.first == nil {
 		return nil

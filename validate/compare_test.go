@@ -11,7 +11,7 @@ import (
 	"kvcompress/trace"
 )
 
-// filled returns a configuration, and two caches that hold the same.
+// filled returns a configuration and two caches with the same contents.
 func filled(t testing.TB, format dtype.DType) (cfg ref.Config, want, got *kv.Cache) {
 	t.Helper()
 	cfg = ref.Default()
@@ -39,7 +39,7 @@ func TestCompareElements(t *testing.T) {
 	for _, c := range []struct {
 		format dtype.DType
 		bits   byte
-		digits int // of the bits in hex
+		digits int // hex digits of an element's bits
 	}{{dtype.F32, 1, 8}, {dtype.F16, 1, 4}, {dtype.BF16, 1, 4}, {dtype.E4M3, 1, 2}, {dtype.E5M2, 1, 2}} {
 		t.Run(c.format.String(), func(t *testing.T) {
 			cfg, want, got := filled(t, c.format)
@@ -64,7 +64,7 @@ func TestCompareElements(t *testing.T) {
 	}
 }
 
-// TestDivergenceText shows a divergence as it is printed, and as JSON.
+// TestDivergenceText checks a divergence's text and JSON.
 func TestDivergenceText(t *testing.T) {
 	d := &Divergence{
 		Trace: "story", Step: 56, Stage: ref.StageDecode, Seqs: []kv.SeqID{0, 2}, Sides: sides,
@@ -100,7 +100,7 @@ func TestDivergenceText(t *testing.T) {
 	}
 }
 
-// BenchmarkCompare compares two caches that hold the same.
+// BenchmarkCompare compares two caches with the same contents.
 func BenchmarkCompare(b *testing.B) {
 	cfg, want, got := filled(b, dtype.F16)
 	c := comparison{cfg: &cfg, sides: sides}

@@ -8,20 +8,20 @@ import (
 	"kvcompress/trace"
 )
 
-// Decided says of which KVs two decisions about a head differ, and why the reference's is so.
+// Decided says in which KVs two decisions about a head differ, and why the reference's decision is right.
 type Decided struct {
-	KVs []DecidedKV `json:"kvs"` // of each side, the first that it evicts and the other does not
-	// Bound is the largest cost of the KVs that the reference evicts of the head: it keeps
-	// all that cost more. "" where it evicts none.
+	KVs []DecidedKV `json:"kvs"` // for each side, the first KV that only it evicts
+	// Bound is the largest cost of the KVs that the reference evicts in the head; it keeps every KV with a
+	// larger cost. "" if it evicts none.
 	Bound string `json:"bound,omitempty"`
 }
 
-// DecidedKV is a KV that one side evicts. Numbers are as in a Divergence.
+// DecidedKV is a KV that only one side evicts. Numbers are formatted as in a Divergence.
 type DecidedKV struct {
 	Side     string `json:"side"`  // who evicts it
-	Index    int32  `json:"index"` // in its head
+	Index    int32  `json:"index"` // logical index in its head
 	Position int32  `json:"position"`
-	Metric   string `json:"metric,omitempty"` // where the method chooses by one
+	Metric   string `json:"metric,omitempty"` // if the method ranks by a metric
 	Cost     string `json:"cost"`
 }
 
@@ -33,7 +33,7 @@ func (d *Decided) String() string {
 		if kv.Metric != "" {
 			metric = ", metric " + kv.Metric
 		}
-		text += fmt.Sprintf("  the %s alone evicts index %d: position %d%s, cost %s\n", kv.Side, kv.Index, kv.Position, metric, kv.Cost)
+		text += fmt.Sprintf("  only the %s evicts index %d: position %d%s, cost %s\n", kv.Side, kv.Index, kv.Position, metric, kv.Cost)
 	}
 	if d.Bound != "" {
 		text += fmt.Sprintf("  the reference evicts costs up to %s there\n", d.Bound)
@@ -41,8 +41,8 @@ func (d *Decided) String() string {
 	return text
 }
 
-// decided returns of which KVs the decisions of two events differ in a head; nil if the method
-// does not evict by cost, or in nothing. own are the sequence's own options, or nil.
+// decided returns in which KVs the decisions of two events differ for a head; nil if the method does not
+// evict by cost, or if they do not differ. own is the sequence's own options, or nil.
 func decided(cfg *ref.Config, own *trace.Compression, sides [2]string, want, got ref.Event, layer, head int) *Decided {
 	with, err := cfg.With(own)
 	if err != nil || want.Cache == nil || layer < 0 || head < 0 {
@@ -91,7 +91,7 @@ func decided(cfg *ref.Config, own *trace.Compression, sides [2]string, want, got
 	return d
 }
 
-// evictedOf returns the KVs that a decision evicts of a head, ascending.
+// evictedOf returns the KVs of a head that a decision evicts, ascending.
 func evictedOf(e ref.Event, head int) []int32 {
 	for i := range e.Parts {
 		if p := &e.Parts[i]; p.Name == "evicted" && p.Head == head {

@@ -10,8 +10,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestDecided has an engine evict another KV than the reference: the report shows both, and
-// up to which cost the reference evicts.
+// TestDecided makes an engine evict another KV than the reference. The report must show both KVs, and the
+// largest cost that the reference evicts.
 func TestDecided(t *testing.T) {
 	wrong := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return Reference(cfg, open, func(e ref.Event) {
@@ -20,7 +20,7 @@ func TestDecided(t *testing.T) {
 				for i := range e.Parts {
 					if p := &e.Parts[i]; p.Name == "evicted" && len(p.Ints) > 1 {
 						p.Ints = slices.Clone(p.Ints)
-						for free := int32(0); ; free++ { // the first that stays goes in the place of the last that goes
+						for free := int32(0); ; free++ { // evict the first kept KV instead of the last evicted one
 							if !slices.Contains(p.Ints, free) {
 								p.Ints[len(p.Ints)-1] = free
 								slices.Sort(p.Ints)
@@ -53,7 +53,7 @@ func TestDecided(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	text := o.Divergence.String()
-	for _, want := range []string{"the reference alone evicts index ", "the engine alone evicts index ", ": position ", ", metric ", ", cost ", "the reference evicts costs up to "} {
+	for _, want := range []string{"only the reference evicts index ", "only the engine evicts index ", ": position ", ", metric ", ", cost ", "the reference evicts costs up to "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -11,22 +11,22 @@ import (
 	"kvcompress/ref"
 )
 
-// digester reduces the result of a stage to a digest for each of its parts.
+// digester computes a digest of each part of a stage's result.
 type digester struct {
 	buf []byte
 }
 
-// stage digests what a stage has produced:
+// stage digests the result of a stage:
 //
 //	prefill  tables, positions, columns and kv of the sequence
 //	decode   outputs; tables, positions and columns of the batch; kv of its newest token
-//	decide   evicted: of each head the logical indices, behind their number
-//	move     moves; tables, positions, columns and kv of the sequence, quantized pages behind
-//	         the plain ones
+//	decide   evicted: for each head the number of logical indices, then the indices
+//	move     moves; tables, positions, columns and kv of the sequence, quantized and merged pages after the
+//	         plain ones
 //	release  free: the owner of every block
 //
-// Parts of one number stand in the stage itself. Parts of one head each are digested
-// together, each behind its length.
+// Parts with one number are stored in the GoldenStage itself. Parts of a single head are digested together,
+// each preceded by its length.
 func (d *digester) stage(e ref.Event) GoldenStage {
 	cache := e.Cache
 	s := GoldenStage{Stage: e.Stage, Seqs: append([]kv.SeqID(nil), e.Seqs...)}
@@ -111,8 +111,9 @@ func (d *digester) stage(e ref.Event) GoldenStage {
 	return s
 }
 
-// segmentInts writes what a head has beside its plain segment: of each other segment its
-// format, first index, length and table, of a merged one the limit, and where the plain one begins; nothing where it is all.
+// segmentInts writes a head's quantized and merged segments: format, first index, length and table of each,
+// the limit of a merged one, and where the plain segment begins. It writes nothing for a head with only a
+// plain segment.
 func segmentInts(w *writer, h *kv.Head) {
 	if len(h.Keys)+len(h.Values) == 0 {
 		return
@@ -133,7 +134,7 @@ func segmentInts(w *writer, h *kv.Head) {
 	}
 }
 
-// eachUnit visits the stored bytes of segments that are not plain.
+// eachUnit visits the stored bytes of quantized and merged segments.
 func eachUnit(cache *kv.Cache, seqs []kv.SeqID, f func(unit []byte)) {
 	eachHead(cache, seqs, func(h *kv.Head) {
 		if cache.Holds(h) != nil {
@@ -159,9 +160,8 @@ func eachHead(cache *kv.Cache, seqs []kv.SeqID, f func(*kv.Head)) {
 	}
 }
 
-// eachSlot visits the slots of all heads in logical order, or only the last
-// newest of each head if that is not 0. Of a head that cannot be read, as an engine
-// with a bug may report it, there are none.
+// eachSlot visits the slots of all heads in logical order, or only the newest KVs of each head if newest is
+// not 0. It skips a head that cannot be read, which an engine with a bug may report.
 func eachSlot(cache *kv.Cache, seqs []kv.SeqID, newest int, f func(slot int)) {
 	eachHead(cache, seqs, func(h *kv.Head) {
 		if cache.Holds(h) != nil {
@@ -177,7 +177,7 @@ func eachSlot(cache *kv.Cache, seqs []kv.SeqID, newest int, f func(slot int)) {
 	})
 }
 
-// sum returns the first 64 bits of the SHA-256 of what write writes, as hex.
+// sum returns the first 64 bits of the SHA-256 of what write writes, in hex.
 func (d *digester) sum(write func(*writer)) string {
 	w := writer{hash: sha256.New(), buf: d.buf[:0]}
 	write(&w)
@@ -186,7 +186,7 @@ func (d *digester) sum(write func(*writer)) string {
 	return hex.EncodeToString(w.hash.Sum(nil)[:8])
 }
 
-// writer feeds numbers to a hash in large pieces.
+// writer feeds numbers to a hash in large chunks.
 type writer struct {
 	hash hash.Hash
 	buf  []byte

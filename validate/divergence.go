@@ -10,55 +10,54 @@ import (
 	"kvcompress/ref"
 )
 
-// Divergence is the first value in which two engines differ, and how many more do
-// at the same stage. It is an error, so that a replay stops where it occurs.
+// Divergence is the first value in which two engines differ at a stage, and the number of others. It is an
+// error, so that a replay stops there.
 type Divergence struct {
 	Trace string     `json:"trace,omitempty"`
 	Step  int        `json:"step"`
-	Stage ref.Stage  `json:"stage,omitempty"`     // the one that is done; none if there is no telling
+	Stage ref.Stage  `json:"stage,omitempty"`     // the stage just done; empty if unknown
 	Seqs  []kv.SeqID `json:"sequences,omitempty"` // of the stage
-	Sides [2]string  `json:"sides"`               // who has Want, and who has Got
+	Sides [2]string  `json:"sides"`               // names of the sides of Want and Got
 
 	What string `json:"what"` // "metric", "key", …
 	Place
 
-	Want string `json:"want"` // decimal, and the bits in hex where they are a number's
+	Want string `json:"want"` // decimal, and the bits in hex if it is a number
 	Got  string `json:"got"`
-	ULPs uint64 `json:"ulp,omitempty"` // how many floats of the format lie between them, and one; 0 where there is no telling
+	ULPs uint64 `json:"ulp,omitempty"` // distance in floats of the format; 0 if not applicable
 
-	// Decided is, where an evicted KV differs, which KVs it is about.
+	// Decided, if an evicted KV differs, says which KVs differ and why.
 	Decided *Decided `json:"decided,omitempty"`
 
-	More  int    `json:"more"`  // values that differ at this stage beside this one
-	Parts []Part `json:"parts"` // all that differ, by what they are, in the order in which they depend on each other
+	More  int    `json:"more"`  // further values that differ at this stage
+	Parts []Part `json:"parts"` // all values that differ, counted by kind, in order of dependency
 
-	// Operation is what the engines were doing, and Number how many operations they
-	// had done before it, from which a [Dump] is made; −1 where no operation is the
-	// cause: where the reference differs from its own specification.
+	// Operation is what the engines were doing, and Number how many operations preceded it; a [Dump] needs
+	// both. Number is −1 if no operation is the cause: the reference differs from its own specification.
 	Operation Operation `json:"operation"`
 	Number    int       `json:"number"`
 }
 
-// Part says how many values of one kind differ.
+// Part counts the values of one kind that differ.
 type Part struct {
 	What   string `json:"what"`
 	Values int    `json:"values"`
 }
 
-// Place says where a value is; what a value does not have is −1.
+// Place says where a value is; fields that do not apply are −1.
 type Place struct {
 	Sequence kv.SeqID `json:"sequence"`
 	Layer    int      `json:"layer"`
-	Head     int      `json:"head"`    // KV head; of an output, query head
-	Index    int      `json:"index"`   // of a KV in its head, of an entry in its list or table, of a block
+	Head     int      `json:"head"`    // KV head; for an output, query head
+	Index    int      `json:"index"`   // of a KV in its head, of an entry in its list or table, or of a block
 	Element  int      `json:"element"` // of a key, value or output: 0 to D−1
 	Slot     int      `json:"slot"`    // of a KV, in the reference's cache
 }
 
-// Nowhere is the place of what is not in the cache.
+// Nowhere is the place of a value that is not in the cache.
 var Nowhere = Place{-1, -1, -1, -1, -1, -1}
 
-// String names the parts of a place that a value has.
+// String lists the fields of a place that apply.
 func (p Place) String() string {
 	var parts []string
 	for _, x := range []struct {
@@ -74,7 +73,7 @@ func (p Place) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// Where says in which trace, step and stage the engines differ, and in what.
+// Where says in which trace, step and stage the engines differ, and in which kind of value.
 func (d *Divergence) Where() string {
 	var b strings.Builder
 	if d.Trace != "" {
@@ -91,7 +90,7 @@ func (d *Divergence) Where() string {
 	return b.String() + d.What
 }
 
-// Error is the divergence in one line.
+// Error returns the divergence as one line.
 func (d *Divergence) Error() string {
 	at := d.Place.String()
 	if at != "" {
@@ -104,7 +103,7 @@ func (d *Divergence) Error() string {
 	return fmt.Sprintf("%s%s: %s by the %s, %s by the %s%s", d.Where(), at, d.Want, d.Sides[0], d.Got, d.Sides[1], more)
 }
 
-// String is the divergence in a few lines.
+// String returns the divergence as a few lines.
 func (d *Divergence) String() string {
 	var b strings.Builder
 	fmt.Fprintln(&b, d.Where())
@@ -131,7 +130,7 @@ func (d *Divergence) String() string {
 	return b.String()
 }
 
-// sequences names a stage's sequences, the first few of many.
+// sequences formats a stage's sequences, at most the first few.
 func sequences(ids []kv.SeqID) string {
 	const most = 8
 	switch {
@@ -145,20 +144,18 @@ func sequences(ids []kv.SeqID) string {
 	}
 }
 
-// Tolerance says how far the results of float arithmetic, outputs and metrics, may
-// lie from the reference's: within ULPs floats, or within ATol + RTol·|reference's|, as
-// numpy.allclose has it. The zero Tolerance is equality to the bit.
+// Tolerance says how far computed floats, outputs and metrics, may be from the reference's: within ULPs
+// floats, or within ATol + RTol·|reference|, as in numpy.allclose. The zero Tolerance requires equal bits.
 type Tolerance struct {
 	ULPs uint64
 	RTol float64
 	ATol float64
 }
 
-// Exact reports whether nothing is tolerated.
+// Exact reports whether the tolerance requires equal bits.
 func (t Tolerance) Exact() bool { return t == Tolerance{} }
 
-// Allows reports whether two floats of different bits agree nevertheless. NaN
-// agrees with nothing.
+// Allows reports whether two floats with different bits are within the tolerance. NaN never is.
 func (t Tolerance) Allows(want, got float32) bool {
 	if want != want || got != got {
 		return false
@@ -169,8 +166,8 @@ func (t Tolerance) Allows(want, got float32) bool {
 	return math.Abs(float64(got)-float64(want)) <= t.ATol+float64(t.RTol*math.Abs(float64(want)))
 }
 
-// Distance returns how many steps from float to next float lie between two floats;
-// +0 and −0 are one step apart. It is 0 if one is NaN.
+// Distance returns the number of steps from float to next float between two floats; +0 and −0 are one step
+// apart. It is 0 if one is NaN.
 func Distance(a, b float32) uint64 {
 	if a != a || b != b {
 		return 0
@@ -178,8 +175,7 @@ func Distance(a, b float32) uint64 {
 	return StepsBetween(uint64(math.Float32bits(a)), uint64(math.Float32bits(b)), 32)
 }
 
-// StepsBetween is Distance for floats of any format of width bits: sign and
-// magnitude.
+// StepsBetween is Distance for bits of any sign-magnitude float format of the given width.
 func StepsBetween(a, b uint64, width int) uint64 {
 	order := func(bits uint64) int64 {
 		sign := uint64(1) << (width - 1)
@@ -192,13 +188,12 @@ func StepsBetween(a, b uint64, width int) uint64 {
 	return uint64(max(x, y) - min(x, y))
 }
 
-// Float32Text is a float in decimal, exactly enough to tell it from its neighbours,
-// and its bits.
+// Float32Text returns a float in decimal, with enough digits to identify it, and its bits.
 func Float32Text(f float32) string {
 	return fmt.Sprintf("%.9g = 0x%08x", f, math.Float32bits(f))
 }
 
-// Element returns one element of a stored key or value, as text and as bits.
+// Element returns one element of a stored key or value as text, float and bits.
 func Element(format dtype.DType, row []byte, i int) (text string, value float32, bits uint64) {
 	size := format.Size()
 	raw := row[i*size:][:size]

@@ -22,7 +22,7 @@ import (
 	"kvcompress/trace"
 )
 
-// The files of a dump: of a stage the first two, of a random pipeline the third.
+// The files of a dump: the first two of a stage, the third of a random pipeline.
 const (
 	dumpFile     = "stage.json"
 	tensorFile   = "state.safetensors"
@@ -32,8 +32,7 @@ const (
 // dumpFormat is the version of the dump's format.
 const dumpFormat = 2
 
-// dump is stage.json: an operation of an engine, and all that it depends on beside
-// the tensors.
+// dump is stage.json: an operation of an engine, and everything it depends on except the tensors.
 type dump struct {
 	Format    int              `json:"format"`
 	Found     string           `json:"found"` // what differed
@@ -41,32 +40,32 @@ type dump struct {
 	Rope      *trace.Rope      `json:"rope,omitempty"`
 	Config    ref.Config       `json:"config"`
 	Operation Operation        `json:"operation"`
-	Sequences []dumpedSequence `json:"sequences"` // in the cache, and those that enter it
+	Sequences []dumpedSequence `json:"sequences"` // sequences in the cache, and those that the operation enters
 }
 
-// dumpedSequence is a sequence of a dump, and which of its inputs are there: those
-// of the tokens that the operation enters.
+// dumpedSequence is a sequence of a dump. Its inputs are included only for the tokens that the operation
+// enters.
 type dumpedSequence struct {
 	ID      kv.SeqID `json:"id"`
-	Cached  bool     `json:"cached"` // it is in the cache before the operation
-	Prompt  int      `json:"prompt"` // tokens of it that entered as the prompt
-	Tokens  int      `json:"tokens"` // of it that are, or were evicted from there
-	First   int      `json:"first"`  // token of the inputs
+	Cached  bool     `json:"cached"` // in the cache before the operation
+	Prompt  int      `json:"prompt"` // tokens of the prompt
+	Tokens  int      `json:"tokens"` // tokens before the operation, evicted ones included
+	First   int      `json:"first"`  // first token of the included inputs
 	Entered int      `json:"entered"`
 
 	Compression *trace.Compression `json:"compression,omitempty"` // its own options
 }
 
-// errDumped ends a replay where it has come far enough.
+// errDumped ends a replay after the dump is written.
 var errDumped = errors.New("dumped")
 
-// Dump replays a trace on the reference engine up to the operation in which an engine
-// differed from it, and writes to the folder dir what that operation starts from: the
-// cache and the inputs as state.safetensors, all else as stage.json. [Replay] carries
-// it out again. The folder is made; files in it are overwritten.
+// Dump replays a trace on the reference engine up to the operation in which an engine differed from it. It
+// then writes the state before that operation to the folder dir: the cache and the inputs as
+// state.safetensors, everything else as stage.json. [Replay] repeats the operation. The folder is created if
+// necessary; files in it are overwritten.
 func Dump(ctx context.Context, dir string, t *trace.Trace, opt sim.Options, d *Divergence) error {
 	if d.Number < 0 {
-		return errors.New("dump: no operation has made the two differ")
+		return errors.New("dump: the difference was not caused by an operation")
 	}
 	opt.Fill(t.Meta, t.Requests())
 	counted := &upTo{left: d.Number, own: map[kv.SeqID]*trace.Compression{}}
@@ -102,11 +101,11 @@ func (f *Failed) Dump(dir string) error {
 	return nil
 }
 
-// upTo is the reference engine, up to an operation that it hands to then.
+// upTo is the reference engine up to one operation, which it passes to a function instead.
 type upTo struct {
 	*ref.Engine
 	left int
-	own  map[kv.SeqID]*trace.Compression // options of the sequences that have their own
+	own  map[kv.SeqID]*trace.Compression // options of sequences that have their own
 	then func(Operation) error
 }
 
@@ -174,7 +173,7 @@ func writeDump(dir, found string, cfg ref.Config, op Operation, cache *kv.Cache,
 		return fmt.Errorf("dump: %w", err)
 	}
 	if err := os.Remove(filepath.Join(dir, pipelineFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("dump: %w", err) // of another dump, which would be taken for this one
+		return fmt.Errorf("dump: %w", err) // otherwise the pipeline of an earlier dump would be replayed
 	}
 	if err := output.Write(filepath.Join(dir, tensorFile), func(w io.Writer) error { return writeTensors(w, tensors) }); err != nil {
 		return fmt.Errorf("dump: %w", err)
@@ -191,17 +190,16 @@ type content struct {
 	bytes []byte
 }
 
-// stateTensors is a cache as tensors. N is its blocks, B their slots, S its sequences
-// in ascending order.
+// stateTensors returns a cache as tensors, with N blocks of B slots, and S sequences in ascending order.
 //
 //	keys, values  [N, B, D] in the cache's format
-//	metrics …     [N, B], or [N, B, width] where that is not 1, F32: each column by its name
+//	metrics …     [N, B], or [N, B, width] if the width is not 1, F32: each column by its name
 //	positions     [N, B] I32
-//	owners        [N, 4] I32: sequence, or −1 of a free block; layer, head, logical block
-//	free          [⌈N/32⌉] U32: bit b%32 of word b/32 is set while block b is free
+//	owners        [N, 4] I32: sequence, or −1 for a free block; layer, head, logical block
+//	free          [⌈N/32⌉] U32: bit b%32 of word b/32 is set if block b is free
 //	lengths       [S, L·H] I32: context lengths
-//	tables        [S, L·H, blocks of the longest] I32: block tables, and −1 behind them
-//	quantized, merged, limits, pages  of methods that quantize or merge: see pageTensors
+//	tables        [S, L·H, blocks of the longest] I32: block tables, padded with −1
+//	quantized, merged, limits, pages  for methods that quantize or merge: see pageTensors
 func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 	s := cache.Snapshot()
 	n, b, d := int64(cfg.Blocks), int64(cfg.BlockSize), int64(cfg.Shape.HeadSize)
@@ -249,7 +247,7 @@ func stateTensors(cfg *ref.Config, cache *kv.Cache) []content {
 	}...)
 }
 
-// columnDims is the shape of a column's tensor.
+// columnDims returns the shape of a column's tensor.
 func columnDims(cfg *ref.Config, column kv.Column) []int64 {
 	dims := []int64{int64(cfg.Blocks), int64(cfg.BlockSize)}
 	if column.Width > 1 {
@@ -258,8 +256,8 @@ func columnDims(cfg *ref.Config, column kv.Column) []int64 {
 	return dims
 }
 
-// inputTensors are the inputs of the tokens that a sequence enters: q.ID is
-// [tokens, L, H·G, D], k.ID and v.ID are [tokens, L, H, D], all F32.
+// inputTensors returns the inputs of the tokens that a sequence enters: q.ID is [tokens, L, H·G, D], k.ID and
+// v.ID are [tokens, L, H, D], all F32.
 func inputTensors(shape kv.Shape, s dumpedSequence, open func(kv.SeqID) (trace.Tensors, error)) (_ []content, err error) {
 	source, err := open(s.ID)
 	if err != nil {

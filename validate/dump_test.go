@@ -19,7 +19,7 @@ import (
 	"kvcompress/traces"
 )
 
-// always is the reference engine with a bug that shows at every stage of a name.
+// always is the reference engine with a bug at every stage of the given name.
 func always(stage ref.Stage, do func(*ref.Event)) NewEngine {
 	return func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return Reference(cfg, open, func(e ref.Event) {
@@ -31,8 +31,7 @@ func always(stage ref.Stage, do func(*ref.Event)) NewEngine {
 	}
 }
 
-// TestDump dumps what a stage of each kind starts from, and runs it again: with the
-// bug, which shows as it did, and without.
+// TestDump dumps a stage of each kind and replays it: with the bug, which must show again, and without.
 func TestDump(t *testing.T) {
 	for stage, do := range map[ref.Stage]func(*ref.Event){
 		ref.StagePrefill: func(e *ref.Event) { e.Cache.Data[0][lastSlot(e, 0)]++ },
@@ -54,7 +53,7 @@ func TestDump(t *testing.T) {
 			if err != nil || r.Divergence == nil {
 				t.Fatal(r.Divergence, err)
 			}
-			dir := t.TempDir() // with what an earlier dump has left
+			dir := t.TempDir() // contains files of an earlier dump
 			if err := os.WriteFile(filepath.Join(dir, pipelineFile), []byte("{}"), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -82,8 +81,8 @@ func TestDump(t *testing.T) {
 	}
 }
 
-// TestDumpOwn dumps a compression of a sequence with options of its own, which the dump
-// has: by the run's options it would be another.
+// TestDumpOwn dumps a compression of a sequence with its own options. The dump must contain them: with the
+// run's options the compression would differ.
 func TestDumpOwn(t *testing.T) {
 	b := open(t, "by-request")
 	ctx := context.Background()
@@ -121,8 +120,8 @@ func TestDumpOwn(t *testing.T) {
 	}
 }
 
-// TestDumpPages dumps a decode step and a compression over pages that are not plain, of which a byte
-// is wrong afterwards.
+// TestDumpPages dumps a decode step and a compression with quantized or merged pages, where the bug changes a
+// byte.
 func TestDumpPages(t *testing.T) {
 	for _, c := range []struct{ replay, what string }{{"gqa/kivi", "byte of quantized V"}, {"gqa/minicache", "byte of merged V"}} {
 		for _, stage := range []ref.Stage{ref.StageDecode, ref.StageMove} {
@@ -157,7 +156,7 @@ func TestDumpPages(t *testing.T) {
 	}
 }
 
-// TestDumpAnswers does so for an engine that gives its scheduler a wrong answer.
+// TestDumpAnswers does the same for an engine that gives its scheduler a wrong answer.
 func TestDumpAnswers(t *testing.T) {
 	b := open(t, testTrace)
 	ctx := context.Background()
@@ -179,7 +178,7 @@ func TestDumpAnswers(t *testing.T) {
 	}
 }
 
-// boastful is the reference engine, and says that it wastes nothing when it holds much.
+// boastful is the reference engine, but claims that nothing is wasted when it holds much.
 type boastful struct{ Engine }
 
 func (b *boastful) Usage() kv.Usage {
@@ -220,7 +219,7 @@ func dumped(t testing.TB) fstest.MapFS {
 	return files
 }
 
-// TestReplayRefuses reads dumps that cannot be right.
+// TestReplayRefuses replays invalid dumps.
 func TestReplayRefuses(t *testing.T) {
 	files := dumped(t)
 	if _, err := Replay(t.Context(), files, Run{Engine: Reference}); err != nil {
@@ -238,9 +237,9 @@ func TestReplayRefuses(t *testing.T) {
 		{"more blocks", func(m map[string]any) {
 			c := m["config"].(map[string]any)
 			c["blocks"] = c["blocks"].(float64) + 1
-		}, `tensor "keys" is not there`},
+		}, `there is no tensor "keys"`},
 		{"operation", func(m map[string]any) { m["operation"].(map[string]any)["operation"] = "dance" }, "dance"},
-		{"sequences", func(m map[string]any) { m["sequences"] = []any{} }, `"lengths" is not there`},
+		{"sequences", func(m map[string]any) { m["sequences"] = []any{} }, `there is no tensor "lengths"`},
 		{"other sequence", func(m map[string]any) { m["operation"].(map[string]any)["sequences"] = []any{7} }, "sequence 7 is not in the cache"},
 		{"no tokens", func(m map[string]any) { m["sequences"].([]any)[0].(map[string]any)["tokens"] = 1 }, "KVs of 1 tokens"},
 		{"other tokens", func(m map[string]any) {
@@ -268,7 +267,7 @@ func TestReplayRefuses(t *testing.T) {
 		})
 	}
 	for name, want := range map[string]string{
-		"keys": "element NaN", "values": "element NaN", "metrics": "metric of NaN", "positions": "position -1", "owners": "not its own",
+		"keys": "element NaN", "values": "element NaN", "metrics": "metric of NaN", "positions": "position -1", "owners": "has another owner",
 		"lengths": "length of -1", "tables": "entry 0 is -1", "free": "is free, there are", "q.0": "q: NaN", "k.0": "k: NaN", "v.0": "v: NaN",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -283,7 +282,7 @@ func TestReplayRefuses(t *testing.T) {
 	}
 }
 
-// withOnes returns a safetensors file in which all bits of a tensor are 1.
+// withOnes returns a safetensors file with all bits of one tensor set.
 func withOnes(t *testing.T, file []byte, tensor string) []byte {
 	file = slices.Clone(file)
 	n := 8 + int(binary.LittleEndian.Uint64(file))
@@ -299,7 +298,7 @@ func withOnes(t *testing.T, file []byte, tensor string) []byte {
 	return file
 }
 
-// FuzzReplay replays dumps of which a byte of the JSON or of the tensors was changed.
+// FuzzReplay replays dumps with one byte of the JSON or of the tensors changed.
 func FuzzReplay(f *testing.F) {
 	files := dumped(f)
 	f.Add(files[dumpFile].Data, uint32(0), byte(0))

@@ -9,26 +9,24 @@ import (
 	"kvcompress/trace"
 )
 
-// Engine is a pipeline that can be held against the reference: a *ref.Engine, or a
-// *kernels.Engine.
+// Engine is a pipeline that can be compared with the reference: a *ref.Engine or a *kernels.Engine.
 type Engine interface {
 	sim.Engine
 
-	// Restore makes the engine go on from a copy of the given cache. It opens the
-	// tensors of the cache's sequences, and observes nothing.
+	// Restore replaces the engine's cache by a copy of the given one, and opens the tensors of its sequences.
+	// It reports no event.
 	Restore(*kv.Cache) error
 
-	// Poison fills every slot that no head holds with what is never right: NaN, and
-	// [kv.PoisonPosition].
+	// Poison fills every slot that no head holds with NaN, and its position with [kv.PoisonPosition], so that
+	// reading it shows.
 	Poison() error
 }
 
-// NewEngine makes an engine with an empty cache. open and observe are those of
-// [ref.NewEngine]; it is used by one goroutine at a time, but not beside another
-// engine's open.
+// NewEngine makes an engine with an empty cache. open and observe are as in [ref.NewEngine]. An engine is
+// used by one goroutine at a time; two engines may call open at the same time.
 type NewEngine func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error)
 
-// Reference is the NewEngine of package ref.
+// Reference is the NewEngine of the reference engine.
 func Reference(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 	e, err := ref.NewEngine(cfg, open, observe)
 	if err != nil {
@@ -48,11 +46,11 @@ const (
 // Operation is one call of an engine.
 type Operation struct {
 	Kind      string     `json:"operation"` // OpPrefill, OpDecode, OpCompress or OpRelease
-	Sequences []kv.SeqID `json:"sequences"` // one, except of a decode
+	Sequences []kv.SeqID `json:"sequences"` // one, except for a decode
 	Tokens    int        `json:"tokens,omitempty"`
 }
 
-// run carries out the operation. The result is that of a compression.
+// run carries out the operation. It returns the result of a compression, or zero.
 func (op Operation) run(e sim.Cache) (ref.Compressed, error) {
 	switch op.Kind {
 	case OpPrefill:
@@ -66,7 +64,7 @@ func (op Operation) run(e sim.Cache) (ref.Compressed, error) {
 	}
 }
 
-// check returns an error if the operation is none.
+// check returns an error if the operation is malformed.
 func (op Operation) check() error {
 	switch op.Kind {
 	case OpPrefill, OpCompress, OpRelease:
@@ -80,7 +78,7 @@ func (op Operation) check() error {
 	return nil
 }
 
-// String says the operation in a line.
+// String returns the operation as one line.
 func (op Operation) String() string {
 	switch op.Kind {
 	case OpPrefill:

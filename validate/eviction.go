@@ -20,12 +20,11 @@ type evictionCase struct {
 	BlocksToEvict                   int
 	Heads                           []evictionHead
 
-	// What may be left out: over which heads the blocks are spread, and what a KV costs
-	// beside its metric.
+	// Optional members: how the blocks are divided among the heads, and what is added to a KV's cost.
 	EvenLayers, Uniform bool
 	ControlLayers       []int
 	HeadBias            *ref.HeadBias
-	BiasWeight          float32 // 1 where a head bias is given without
+	BiasWeight          float32 // 1 if a head bias is given without a weight
 }
 
 type evictionHead struct {
@@ -35,7 +34,7 @@ type evictionHead struct {
 	Metrics       floats
 	EvictedBlocks int
 	Evicted       []int32
-	Moves         [][]int32 // destination, source
+	Moves         [][]int32 // destination and source of each
 }
 
 func (c *evictionCase) fields(heads *[]json.RawMessage) fields {
@@ -83,8 +82,7 @@ func readEviction(found map[string][]byte) (*evictionCase, error) {
 	return &c, c.check()
 }
 
-// check brings the heads into (layer, head) order and refuses what no decision
-// can be made of.
+// check sorts the heads by (layer, head) and returns an error if the case is inconsistent.
 func (c *evictionCase) check() error {
 	n := len(c.Heads)
 	switch {
@@ -113,7 +111,7 @@ func (c *evictionCase) check() error {
 			return fmt.Errorf("%s is out of range or given twice: layer %d, head %d is missing", where, i/c.KVHeads, i%c.KVHeads)
 		}
 		if len(h.Metrics) != len(h.Positions) || len(h.Blocks) != (len(h.Positions)+c.BlockSize-1)/c.BlockSize {
-			return fmt.Errorf("%s: %d positions, %d metrics and %d blocks of %d do not fit", where, len(h.Positions), len(h.Metrics), len(h.Blocks), c.BlockSize)
+			return fmt.Errorf("%s: %d positions, %d metrics and %d blocks of %d are inconsistent", where, len(h.Positions), len(h.Metrics), len(h.Blocks), c.BlockSize)
 		}
 		for j, b := range h.Blocks {
 			if most := math.MaxInt32/c.BlockSize - 1; b < 0 || int(b) > most {
@@ -140,8 +138,7 @@ func (c *evictionCase) check() error {
 	return nil
 }
 
-// replay decides the case with Decide and with Walk and holds both against the
-// recording.
+// replay decides the case with Decide and with Walk and compares both with the recording.
 func (c *evictionCase) replay() CaseResult {
 	result := CaseResult{
 		Kind:     KindEviction,
@@ -169,7 +166,7 @@ func (c *evictionCase) replay() CaseResult {
 	return result
 }
 
-// spread says in words what the optional members say.
+// spread describes the optional members.
 func (c *evictionCase) spread() string {
 	text := ""
 	switch {
@@ -186,7 +183,7 @@ func (c *evictionCase) spread() string {
 	return text
 }
 
-// config returns the options of the decision.
+// config returns the decision's options.
 func (c *evictionCase) config() *ref.Config {
 	return &ref.Config{
 		Config: kv.Config{Shape: kv.Shape{Layers: c.Layers, KVHeads: c.KVHeads, Group: 1}},
@@ -197,9 +194,8 @@ func (c *evictionCase) config() *ref.Config {
 	}
 }
 
-// problem lays the case out in as many slots as it has: its blocks are numbered
-// anew, in the order in which the file lists them, so that the memory does not
-// depend on their numbers.
+// problem lays the case out in as few slots as it needs: blocks are renumbered in the order of the file, so
+// that the memory does not depend on their original numbers.
 func (c *evictionCase) problem() *ref.Problem {
 	p := &ref.Problem{
 		Length:    c.SequenceLength,
@@ -218,14 +214,14 @@ func (c *evictionCase) problem() *ref.Problem {
 			table[b] = int32(len(p.Scores)/c.BlockSize + b)
 		}
 		p.Heads[i] = kv.Head{Segment: kv.Segment{Table: table, Len: len(h.Positions)}}
-		empty := len(h.Blocks)*c.BlockSize - len(h.Positions) // slots at the end of the last block
+		empty := len(h.Blocks)*c.BlockSize - len(h.Positions) // unused slots of the last block
 		p.Scores = append(append(p.Scores, h.Metrics...), make([]float32, empty)...)
 		p.Positions = append(append(p.Positions, h.Positions...), make([]int32, empty)...)
 	}
 	return p
 }
 
-// compare says how a head's decision differs from the recording, or nothing.
+// compare describes how a head's decision differs from the recording, or returns "".
 func (h *evictionHead) compare(got *ref.HeadEviction, moves []kv.Move) string {
 	where := fmt.Sprintf("layer %d, head %d", h.Layer, h.Head)
 	if got.Units != h.EvictedBlocks {

@@ -14,8 +14,8 @@ import (
 	"kvcompress/validate"
 )
 
-// The CUDA engine, whose PTX runs on the CPU, is compared with the reference after every stage
-// of a bundled trace.
+// Compare the CUDA engine, with its PTX running on the CPU, with the reference after every stage of a bundled
+// trace.
 func ExampleTrace() {
 	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
 	defer dev.Close()

@@ -22,8 +22,8 @@ import (
 // GoldenFormat is the version of the golden format.
 const GoldenFormat = 1
 
-// Golden is the recorded result of a replay: for every step and stage a digest
-// of each part of the state, and the few numbers that a person would check.
+// Golden is the recorded result of a replay: for every step and stage a digest of each part of the state, and
+// the few numbers that a person would check.
 type Golden struct {
 	Format  int          `json:"format"`
 	Trace   string       `json:"trace"`
@@ -43,27 +43,26 @@ type GoldenStep struct {
 	Stages  []GoldenStage `json:"stages"`
 }
 
-// GoldenStage is one stage of the engine within a step.
+// GoldenStage is one stage of the engine in a step.
 type GoldenStage struct {
 	Stage  ref.Stage  `json:"stage"`
 	Seqs   []kv.SeqID `json:"seqs"`
-	KVs    int        `json:"kvs"`              // that the sequences hold after it; for decide, that are evicted
-	Blocks int        `json:"blocks"`           // the same of blocks
-	Moves  int        `json:"moves,omitempty"`  // of a move
-	Asked  int        `json:"asked,omitempty"`  // of a decide, in the method's unit: blocks or KVs
-	Needs  int        `json:"needs,omitempty"`  // blocks that a decide needs first
-	Digest []Digest   `json:"digest,omitempty"` // of each part, in the order in which parts depend on each other
+	KVs    int        `json:"kvs"`              // held by the stage's sequences afterwards; for decide, evicted
+	Blocks int        `json:"blocks"`           // likewise
+	Moves  int        `json:"moves,omitempty"`  // of a move stage
+	Asked  int        `json:"asked,omitempty"`  // of a decide stage, in the method's unit (blocks or KVs)
+	Needs  int        `json:"needs,omitempty"`  // blocks that a decide stage needs to be free
+	Digest []Digest   `json:"digest,omitempty"` // of each part, in order of dependency
 }
 
-// Digest is the beginning of a SHA-256 over one part of a stage's result, as
-// little-endian numbers.
+// Digest is the first 64 bits of a SHA-256 over one part of a stage's result, as little-endian numbers.
 type Digest struct {
 	Part string `json:"part"`
 	Sum  string `json:"sum"`
 }
 
-// Record replays a trace on an engine, the reference if none is given, and returns
-// its golden result. progress is that of [sim.Hooks], and may be nil.
+// Record replays a trace on an engine, by default the reference, and returns its golden result. progress is
+// as in [sim.Hooks], and may be nil.
 func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, progress func(rows int), engine NewEngine) (*Golden, error) {
 	if engine == nil {
 		engine = Reference
@@ -90,8 +89,7 @@ func Record(ctx context.Context, name string, t *trace.Trace, opt sim.Options, p
 	return g, nil
 }
 
-// Write writes the golden result as JSON, a line a step, so that a version
-// control's diff shows which steps changed.
+// Write writes the golden result as JSON with one line per step, so that a diff shows which steps changed.
 func (g *Golden) Write(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	head := *g
@@ -134,7 +132,7 @@ func ReadGolden(r io.Reader) (*Golden, error) {
 		return nil, fmt.Errorf("golden: %w", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("golden: something follows the result")
+		return nil, errors.New("golden: there is data after the result")
 	}
 	if g.Format != GoldenFormat {
 		return nil, fmt.Errorf("golden: format %d, this program knows %d: run `kvc golden update`", g.Format, GoldenFormat)
@@ -142,16 +140,16 @@ func ReadGolden(r io.Reader) (*Golden, error) {
 	return g, nil
 }
 
-// Difference is the first place at which two golden results differ.
+// Difference is the first difference of two golden results.
 type Difference struct {
-	Step  int       `json:"step"` // −1: the options or totals
+	Step  int       `json:"step"` // −1: in the options or totals
 	Stage ref.Stage `json:"stage,omitempty"`
 	What  string    `json:"what"`
 	Want  string    `json:"want"`
 	Got   string    `json:"got"`
 }
 
-// Where says at which step, stage and part the results differ.
+// Where returns the step, stage and part of the difference.
 func (d *Difference) Where() string {
 	switch {
 	case d.Step < 0:
@@ -163,7 +161,7 @@ func (d *Difference) Where() string {
 	}
 }
 
-// String says it all in a line.
+// String returns the difference as one line.
 func (d *Difference) String() string {
 	return fmt.Sprintf("%s: golden %s, now %s", d.Where(), d.Want, d.Got)
 }
@@ -222,8 +220,8 @@ func stageNames(stages []GoldenStage) string {
 	return strings.Join(names, ", ")
 }
 
-// differ compares two values as their JSON, in which what is left out where it is
-// empty is one with nil, and names the first field that differs.
+// differ compares two values as JSON, in which an omitted empty field equals nil, and names the first field
+// that differs.
 func differ(step int, stage ref.Stage, what string, want, got any) *Difference {
 	if reflect.DeepEqual(want, got) {
 		return nil
@@ -240,7 +238,7 @@ func differ(step int, stage ref.Stage, what string, want, got any) *Difference {
 	return &Difference{step, stage, path, text(x), text(y)}
 }
 
-// plain returns a value as what its JSON decodes to: maps, slices and numbers.
+// plain returns a value as decoded from its JSON: maps, slices and numbers.
 func plain(v any) (any, error) {
 	encoded, err := json.Marshal(v)
 	if err != nil {
@@ -253,8 +251,8 @@ func plain(v any) (any, error) {
 	return out, err
 }
 
-// firstDifferent returns the path of the first field, by name, in which two
-// plain values differ, and what each has there; no path if they do not.
+// firstDifferent returns the path of the first field, by name, in which two plain values differ, and its two
+// values; "" if they are equal.
 func firstDifferent(path string, a, b any) (string, any, any) {
 	x, isMap := a.(map[string]any)
 	y, both := b.(map[string]any)

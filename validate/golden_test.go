@@ -16,7 +16,7 @@ import (
 	"kvcompress/traces"
 )
 
-// TestGolden holds every bundled replay against its golden result.
+// TestGolden compares every bundled replay with its golden result.
 func TestGolden(t *testing.T) {
 	for _, name := range traces.Replays() {
 		t.Run(name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestGolden(t *testing.T) {
 			}
 			got := record(t, b)
 			if d := want.Compare(got); d != nil {
-				t.Errorf("%v\nif that is meant: go run ./cmd/kvc golden update", d)
+				t.Errorf("%v\nif this change is intended: go run ./cmd/kvc golden update", d)
 			}
 		})
 	}
@@ -57,8 +57,7 @@ func record(t *testing.T, b *traces.Bundle) *Golden {
 	return g
 }
 
-// TestGoldenNotices changes what a replay does and checks where the golden
-// result says that it went another way.
+// TestGoldenNotices changes what a replay does and checks where the golden result reports a difference.
 func TestGoldenNotices(t *testing.T) {
 	b := open(t, "block-size-1")
 	want := record(t, b)
@@ -67,7 +66,7 @@ func TestGoldenNotices(t *testing.T) {
 	if d := want.Compare(again); d != nil {
 		t.Errorf("a second replay differs: %v", d)
 	}
-	for i, s := range want.Steps { // a compression that did not run
+	for i, s := range want.Steps { // remove a compression
 		if s.Stages[0].Stage == ref.StageDecide {
 			again.Steps[i].Stages = s.Stages[2:]
 			if d := want.Compare(again); d == nil || d.Step != i || d.What != "stages" || !strings.HasPrefix(d.Want, "decide [") {
@@ -86,8 +85,8 @@ func TestGoldenNotices(t *testing.T) {
 	if d := want.Compare(record(t, &other)); d == nil || d.What != "options.metric.norm" || d.Got != `"L1"` {
 		t.Errorf("another norm: %v", d)
 	}
-	// The same options, but other arithmetic: what another norm does, under the
-	// golden result's name.
+	// The same options, but other arithmetic: a replay with another norm, compared under the golden result's
+	// options.
 	changed := record(t, &other)
 	changed.Options = want.Options
 	if d := want.Compare(changed); d == nil || d.Step != 0 || d.Stage != ref.StagePrefill || !strings.HasPrefix(d.What, "metrics") {
@@ -111,7 +110,7 @@ func TestGoldenRoundTrip(t *testing.T) {
 	if d := g.Compare(back); d != nil {
 		t.Error(d)
 	}
-	for in, want := range map[string]string{"": "empty", `{"format":1}{`: "something follows", `{"format":2}`: "format 2", `{"rats":1}`: "rats"} {
+	for in, want := range map[string]string{"": "empty", `{"format":1}{`: "there is data after", `{"format":2}`: "format 2", `{"rats":1}`: "rats"} {
 		if _, err := ReadGolden(strings.NewReader(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want an error with %q", in, err, want)
 		}
@@ -127,7 +126,7 @@ func FuzzReadGolden(f *testing.F) {
 		}
 		g.Compare(&Golden{})
 		if err := g.Write(new(bytes.Buffer)); err != nil {
-			t.Skip(err) // what JSON cannot hold
+			t.Skip(err) // JSON cannot represent it
 		}
 	})
 }
@@ -175,16 +174,16 @@ func TestBundledCoverOptions(t *testing.T) {
 	}
 }
 
-// TestBundledMethods checks that every method acts in a replay of a recorded and of a
-// synthetic trace, those of every step several times; and that the replays differ in what
-// methods may meet.
+// TestBundledMethods checks that every method compresses in a replay of a recorded and of a synthetic trace,
+// and several times if it compresses at every step; and that the replays together cover cache formats, block
+// sizes and variants of methods.
 func TestBundledMethods(t *testing.T) {
 	const (
 		recorded = iota
 		synthetic
 	)
-	acts := [2]map[string]int{{}, {}} // by kind of trace: compressions of each method
-	var seen []string                 // formats, block sizes, and the variants of methods
+	acts := [2]map[string]int{{}, {}} // compressions of each method, by kind of trace
+	var seen []string                 // formats, block sizes, and variants of methods
 	for _, name := range traces.Replays() {
 		b := open(t, name)
 		f, err := b.FS.Open(traces.GoldenFile)
@@ -228,7 +227,7 @@ func TestBundledMethods(t *testing.T) {
 	}
 	for _, e := range ref.Methods() {
 		if e.Planned {
-			continue // it is no method of an engine
+			continue // no engine runs it
 		}
 		want := 1
 		if slices.Contains([]string{ref.KVCompress, "duo-attention", "flexgen", "kivi", "h2o-mask", "h2o-real-drop", "random", "razor", "streaming-llm"}, e.Name) {

@@ -5,18 +5,18 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
 
-// OpScores is an operation that pipelines alone have: the scores of a sequence's KVs become
-// such that many of them cost the same, or nearly: an ulp more or less. A cost that is
-// computed in another way than it has to be then changes the decision. Scores as they come
-// from attention lie too far apart for that.
+// OpScores is an operation that only random pipelines have. It overwrites the scores of a sequence's KVs so
+// that many have the same cost, or costs one ulp apart. Then a cost that is computed in another way changes
+// the decision. Scores that come from attention are too far apart for that.
 const OpScores = "scores"
 
-// hardScores puts an OpScores before some of the compressions, in a third of all cases, and
-// always where heads are more than a block of threads: there are ties between all of them then.
+// hardScores inserts an OpScores before some of the compressions: in a third of all cases, and always if
+// there are more heads than a thread block has threads, so that all of them have ties.
 func (p *Pipeline) hardScores(r *rand.Rand) {
 	if r.IntN(3) > 0 && p.Shape.Heads() <= 256 {
 		return
@@ -31,8 +31,8 @@ func (p *Pipeline) hardScores(r *rand.Rand) {
 	p.Operations = all
 }
 
-// score carries out an OpScores, the n-th operation, on the reference, and gives the engine under
-// test its state. It does nothing where the method does not choose by scores.
+// score carries out an OpScores, operation n of the pipeline, on the reference, and copies the state to the
+// engine under test. It does nothing if the method does not rank by scores.
 func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 	cache := pair.reference.Cache()
 	s := cache.Sequence(id)
@@ -44,7 +44,7 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 	if o := method.Observe(); o != nil {
 		column = o.Column
 	}
-	_, positive := method.(ref.Masker) // the sign says something else
+	_, positive := method.(ref.Masker) // in a Masker's ranking a score's sign has another meaning
 	if dropper, ok := method.(ref.Dropper); ok {
 		ranking := dropper.Rank(ref.View{Cache: cache, Sequence: s}.Counts())
 		if column, average = ranking.Column, ranking.Average; ranking.Key != ref.ByScore {
@@ -55,7 +55,7 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 	if column < 0 || column >= len(cache.Data) {
 		return nil
 	}
-	key := mix(mix(p.Inputs.Seed^uint64(id)) ^ uint64(n))
+	key := splitmix.Next(splitmix.Next(p.Inputs.Seed^uint64(id)) ^ uint64(n))
 	width := cache.Columns()[column].Width
 	for h := range s.Heads {
 		head := &s.Heads[h]
@@ -66,7 +66,7 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 				after = max(1, s.Len-1-int(cache.Positions[slot]))
 			}
 			for j := range width {
-				bits := mix(mix(mix(key^uint64(h))^uint64(i)) ^ uint64(j))
+				bits := splitmix.Next(splitmix.Next(splitmix.Next(key^uint64(h))^uint64(i)) ^ uint64(j))
 				v := hardScore(key, bits, float32(after))
 				if positive {
 					v = float32(math.Abs(float64(v)))
@@ -78,16 +78,16 @@ func (p *Pipeline) score(pair *Pair, id kv.SeqID, n int) error {
 	return pair.test.Restore(cache)
 }
 
-// hardScore makes a score of a KV of random bits, whose cost is the score over after: key is
-// the same for all KVs.
+// hardScore makes a KV's score from random bits. The cost is the score divided by after. key is the same for
+// all KVs.
 func hardScore(key, bits uint64, after float32) float32 {
 	common := math.Float32frombits(uint32(key)&0x7fffff | (120+uint32(key>>24)%8)<<23) // 2⁻⁷ to 2
 	switch kind := bits % 16; {
-	case key>>40%4 == 0: // all the same
+	case key>>40%4 == 0: // all costs equal
 		return common * after
-	case kind < 10: // the same up to an ulp
+	case kind < 10: // equal up to one ulp
 		return math.Float32frombits(math.Float32bits(common*after) + uint32(bits>>8)%3 - 1)
-	case kind < 13: // of few, that are exact
+	case kind < 13: // one of four values, computed exactly
 		return float32(bits>>8%4) / 4 * after
 	case kind < 14: // zeros and subnormal numbers of both signs
 		return slices.Max([]float32{0, math.Float32frombits(uint32(bits >> 8 % 4))}) * float32(1-2*int(bits>>16%2))

@@ -9,8 +9,8 @@ import (
 	"kvcompress/ref"
 )
 
-// TestHardScores: of the scores that an OpScores sets, many cost the same, and many an ulp more
-// or less, also where a cost is a score over the queries after its KV.
+// TestHardScores checks that an OpScores makes many costs equal and many one ulp apart, also if a cost is a
+// score divided by the number of later queries.
 func TestHardScores(t *testing.T) {
 	for _, reduction := range []ref.Reduction{ref.Sum, ref.Avg} {
 		same, near := 0, 0
@@ -50,7 +50,7 @@ func TestHardScores(t *testing.T) {
 					near++
 				}
 			}
-			// The engine under test has them too, or the decisions differ.
+			// The engine under test must have the same scores, or the decisions differ.
 			if _, err := pair.Compress(0); err != nil {
 				t.Fatal(err)
 			}

@@ -10,21 +10,21 @@ import (
 	"strconv"
 )
 
-// infinite is how a number beyond every float is spelled in JSON, which has no infinity.
+// infinite spells an infinity in JSON, which has none: a number beyond every float.
 const infinite = "1e999"
 
-// withInfinities returns a reader of JSON in which the Infinity that Python's json writes is
-// spelled as [infinite]. What stands in strings stays.
+// withInfinities returns a reader of JSON in which Infinity, as written by Python's json, is replaced by
+// [infinite], except inside strings.
 func withInfinities(r io.Reader) io.Reader {
 	return &infinities{in: bufio.NewReader(r)}
 }
 
-// infinities is a reader that rewrites.
+// infinities is the reader that withInfinities returns.
 type infinities struct {
 	in      *bufio.Reader
-	pending string // what is still to be handed out
-	quoted  bool   // within a string
-	escaped bool   // behind a backslash
+	pending string // output not yet returned
+	quoted  bool   // inside a string
+	escaped bool   // after a backslash
 }
 
 // Read implements io.Reader.
@@ -35,7 +35,7 @@ func (x *infinities) Read(p []byte) (int, error) {
 		c, err := x.in.ReadByte()
 		if err != nil {
 			if n > 0 {
-				err = nil // it comes again
+				err = nil // the next read returns it again
 			}
 			return n, err
 		}
@@ -64,7 +64,7 @@ func (x *infinities) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// floats are binary32 numbers of which some may be infinite.
+// floats are binary32 numbers, possibly infinite.
 type floats []float32
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -80,7 +80,7 @@ func (f *floats) UnmarshalJSON(data []byte) error {
 			err = nil
 		}
 		if err != nil {
-			return fmt.Errorf("[%d] is %s: want a number that binary32 has, Infinity or -Infinity", i, text)
+			return fmt.Errorf("[%d] is %s: want a binary32 number, Infinity or -Infinity", i, text)
 		}
 		(*f)[i] = float32(x)
 	}

@@ -25,7 +25,7 @@ var (
 	firstSeed  = flag.Uint64("seed", 1, "seed of the first of them")
 )
 
-// engine is a CUDA engine that has its device for itself.
+// engine is a CUDA engine with a device of its own.
 type engine struct {
 	*kernels.Engine
 	device device.Device
@@ -33,7 +33,7 @@ type engine struct {
 
 func (e *engine) Close() error { return errors.Join(e.Engine.Close(), e.device.Close()) }
 
-// parsed is of all devices, which load the same modules.
+// parsed is shared by all devices, which load the same modules.
 var parsed ptx.Cache
 
 func newEngine(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (validate.Engine, error) {
@@ -48,8 +48,8 @@ func newEngine(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), obser
 	return &engine{e, dev}, nil
 }
 
-// TestRandom runs random pipelines on the CUDA engine. A thousand are
-// go test ./validate -run TestRandom -pipelines 1000.
+// TestRandom runs random pipelines on the CUDA engine. For a thousand of them: go test ./validate -run
+// TestRandom -pipelines 1000.
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	n := *pipelines

@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref"
 )
@@ -31,7 +32,7 @@ func (p *Pipeline) later(pair *Pair, op Operation) (bool, error) {
 		return false, nil
 	}
 	from := dropper.Rank(ref.View{Cache: cache, Sequence: s}.Counts()).Sinks
-	from += int(mix(p.Inputs.Seed^uint64(s.Len)) % uint64(max(1, s.Len-from)))
+	from += int(splitmix.Next(p.Inputs.Seed^uint64(s.Len)) % uint64(max(1, s.Len-from)))
 	for h := range s.Heads {
 		head := &s.Heads[h]
 		for i := range head.Len {

@@ -15,8 +15,8 @@ import (
 	"kvcompress/trace"
 )
 
-// comparers returns the table of what compares recorded cases, by the "method" of their
-// file; "METHOD_table" compares the rows of a file's table.
+// comparers returns the functions that compare recorded cases, by the "method" of their file. "METHOD_table"
+// compares rows of a file's table.
 func comparers() map[string]func(*methodCase) (CaseResult, error) {
 	return map[string]func(*methodCase) (CaseResult, error){
 		"adakv":             compareAdaKV,
@@ -39,17 +39,16 @@ func comparers() map[string]func(*methodCase) (CaseResult, error) {
 	}
 }
 
-// methodCase is one recorded case of a method. What a comparer does not ask for is what
-// else the recorder had to say.
+// methodCase is one recorded case of a method. A comparer ignores members that it does not know.
 type methodCase struct {
 	id      string
 	found   map[string][]byte
 	tensors *safetensors.File // nil if there are none
 }
 
-// methodCases compares every case of a method's file, a JSON object: "method", "cases",
-// and "table" where the method has one. The error is of the first case that cannot be
-// compared; the results are of all others.
+// methodCases compares every case of a method's file, a JSON object with "method", "cases", and for some
+// methods "table". The error is that of the first case that cannot be compared; the results are those of all
+// others.
 func methodCases(ctx context.Context, text []byte, tensors *safetensors.File) ([]CaseResult, error) {
 	file, err := members(text)
 	if err != nil {
@@ -107,7 +106,7 @@ func methodCases(ctx context.Context, text []byte, tensors *safetensors.File) ([
 		results = append(results, result)
 	}
 	if failed > 1 {
-		first = fmt.Errorf("%w (nor can %d more of its cases be compared)", first, failed-1)
+		first = fmt.Errorf("%w (%d more of its cases cannot be compared)", first, failed-1)
 	}
 	return results, first
 }
@@ -136,8 +135,8 @@ func compareMethod(kind, id string, raw []byte, tensors *safetensors.File) (Case
 // maxCaseElements bounds the elements of one tensor of a case.
 const maxCaseElements = 1 << 26
 
-// floats reads the case's tensor of this name, which must be of a float type, of exactly
-// these dimensions, and hold nothing beyond trace.MaxMagnitude.
+// floats reads the case's tensor of this name. It must have a float type and exactly these dimensions, and no
+// value beyond trace.MaxMagnitude.
 func (c *methodCase) floats(name string, dims ...int) ([]float32, error) {
 	values, err := c.anyFloats(name, dims...)
 	if err != nil {
@@ -151,7 +150,7 @@ func (c *methodCase) floats(name string, dims ...int) ([]float32, error) {
 	return values, nil
 }
 
-// anyFloats is floats for a tensor that may hold any number, NaN too.
+// anyFloats is floats for a tensor that may hold any values, including NaN.
 func (c *methodCase) anyFloats(name string, dims ...int) ([]float32, error) {
 	info, data, err := c.read(name, dims)
 	if err != nil {
@@ -173,8 +172,7 @@ func (c *methodCase) anyFloats(name string, dims ...int) ([]float32, error) {
 	return values, nil
 }
 
-// ints reads the case's tensor of this name, which must be I32, of exactly these
-// dimensions.
+// ints reads the case's tensor of this name, which must be I32 with exactly these dimensions.
 func (c *methodCase) ints(name string, dims ...int) ([]int32, error) {
 	info, data, err := c.read(name, dims)
 	if err != nil {
@@ -190,8 +188,7 @@ func (c *methodCase) ints(name string, dims ...int) ([]int32, error) {
 	return values, nil
 }
 
-// read reads the bytes of the case's tensor of this name, which must have exactly these
-// dimensions.
+// read reads the bytes of the case's tensor of this name, which must have exactly these dimensions.
 func (c *methodCase) read(name string, dims []int) (safetensors.Info, []byte, error) {
 	fail := func(format string, args ...any) (safetensors.Info, []byte, error) {
 		return safetensors.Info{}, nil, fmt.Errorf("tensor %s.%s"+format, append([]any{c.id, name}, args...)...)
@@ -213,7 +210,7 @@ func (c *methodCase) read(name string, dims []int) (safetensors.Info, []byte, er
 	}
 	elements := int64(1)
 	for _, d := range want {
-		elements *= d // the file has as many
+		elements *= d // bounded by the size of the file
 	}
 	if elements > maxCaseElements {
 		return fail(" has more than %d elements", maxCaseElements)
@@ -222,12 +219,12 @@ func (c *methodCase) read(name string, dims []int) (safetensors.Info, []byte, er
 	return info, data, c.tensors.ReadBytes(data, full, 0)
 }
 
-// tensorTolerance is how far an element may lie from a recorded one, relative to the
-// largest magnitude of its tensor, or to 1 if that is larger.
+// tensorTolerance is the largest error of an element against a recording, relative to the largest magnitude
+// in its tensor, or to 1 if that is larger.
 const tensorTolerance = 1e-5
 
-// near says where got first lies further from the recorded tensor than tolerance, relative
-// to its largest magnitude or 1, or nothing; and the largest such distance.
+// near compares got with a recorded tensor. It describes the first element with an error above tolerance,
+// relative to the tensor's largest magnitude or 1, and returns the largest such relative error.
 func near(name string, got, want []float32, tolerance float64) (mismatch string, far float64) {
 	if len(got) != len(want) {
 		return fmt.Sprintf("%s: %d elements, %d recorded", name, len(got), len(want)), 0

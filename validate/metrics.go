@@ -14,9 +14,9 @@ type metricsCase struct {
 	KVHeads, Group, HeadDim int
 	Tokens, Window, Buffer  int
 	Norm                    ref.Norm
-	Reduction               ref.Reduction // "metric_reduction"; sum where it is not given
+	Reduction               ref.Reduction // "metric_reduction"; sum by default
 	MaxPool                 int
-	Chunk                   int       // 0 where it is not given
+	Chunk                   int       // 0 by default
 	Q                       []float32 // [window, kv_heads·group, head_dim]
 	K                       []float32 // [tokens, kv_heads, head_dim]
 	Metrics                 []float32 // [tokens, kv_heads]
@@ -62,7 +62,7 @@ func (c *metricsCase) check() error {
 	for _, f := range []struct {
 		name   string
 		values []float32
-		want   float64 // a float64, so that absurd shapes do not wrap around
+		want   float64 // a float64, so that huge dimensions do not overflow
 	}{
 		{"q", c.Q, float64(observed) * float64(c.KVHeads) * float64(c.Group) * float64(c.HeadDim)},
 		{"k", c.K, float64(c.Tokens) * float64(c.KVHeads) * float64(c.HeadDim)},
@@ -110,7 +110,7 @@ func (c *metricsCase) replay() CaseResult {
 		m.PrefillMetrics(got, q, k, c.Group, d)
 		for i, g := range got {
 			want := float64(c.Metrics[i*c.KVHeads+head])
-			const normal = 0x1p-126 // below it, binary32 has no relative precision
+			const normal = 0x1p-126 // smallest normal number: below it, relative errors are larger
 			relative := math.Abs(float64(g)-want) / max(math.Abs(want), normal)
 			result.MaxError = max(result.MaxError, relative)
 			if !(relative <= PrefillTolerance) && result.Mismatch == "" {

@@ -13,19 +13,17 @@ import (
 	"kvcompress/trace"
 )
 
-// Pair is the reference engine and an engine under test in lock-step: each operation
-// runs on both at once, and after every stage they wait for each other and all that
-// they hold is compared, as it lies in their caches. It is itself an engine, so that
-// a scheduler drives both.
+// Pair runs the reference engine and an engine under test in lock-step: each operation runs on both at the
+// same time, and after every stage they wait for each other while their caches are compared. A Pair is itself
+// an engine, so that a scheduler can drive both.
 //
-// The first difference ends it: the operation in which it occurs, and all after it,
-// return a *Divergence. An error of the engine under test that the reference does
-// not have is such a difference, as is a stage that only one of them reports.
+// The first difference ends it: the operation in which it occurs, and all later ones, return a *Divergence.
+// An error that only the engine under test returns is such a difference, as is a stage that only one engine
+// reports.
 //
-// Where a [Tolerance] lets values of other bits agree, the engine under test is given
-// the reference's state after the operation. So each stage is judged by itself, from
-// inputs that are equal to the bit: a metric that is an ulp off cannot turn a later
-// decision, nor can what is tolerated add up unseen.
+// If a [Tolerance] accepts values with other bits, the engine under test gets the reference's state after the
+// operation. So each stage starts from inputs that are equal to the bit: a metric that is one ulp off cannot
+// change a later decision, and tolerated errors cannot accumulate.
 type Pair struct {
 	cfg       ref.Config
 	tolerance Tolerance
@@ -33,32 +31,31 @@ type Pair struct {
 	reference *ref.Engine
 	test      Engine
 
-	arrived chan ref.Event // a stage that the engine under test has done
-	resume  chan struct{}  // it may go on
-	done    chan outcome   // it has done the operation
-	ended   *outcome       // the same, once it is received
+	arrived chan ref.Event // a stage that the engine under test has finished
+	resume  chan struct{}  // the engine under test may continue
+	done    chan outcome   // the engine under test has finished the operation
+	ended   *outcome       // the value received from done
 
-	op       Operation // that runs, or has run last
-	number   int       // of operations before it; −1 if there was none
-	last     ref.Event // stage and sequences of the last one that was compared
+	op       Operation // the current or last operation
+	number   int       // number of operations before op; −1 before the first
+	last     ref.Event // stage and sequences of the last compared event
 	diverged *Divergence
 	tally    Tally
-	own      map[kv.SeqID]*trace.Compression // of sequences that have some
-	resync   bool                            // something was tolerated in this operation
+	own      map[kv.SeqID]*trace.Compression // options of sequences that have their own
+	resync   bool                            // a value was tolerated in this operation
 }
 
-// outcome is how an operation has ended.
+// outcome is how an operation ended.
 type outcome struct {
 	result ref.Compressed
 	err    error
 }
 
-// sides are who is compared in a Pair.
+// sides names the engines of a Pair.
 var sides = [2]string{"reference", "engine"}
 
-// NewPair returns a pair with empty caches. open is called for each of the engines,
-// at the same time; observe, which may be nil, is called with the reference's events
-// after they were compared.
+// NewPair returns a pair with empty caches. Both engines call open, possibly at the same time. observe, which
+// may be nil, is called with the reference's events after they have been compared.
 func NewPair(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event), test NewEngine, tolerance Tolerance) (*Pair, error) {
 	if observe == nil {
 		observe = func(ref.Event) {}
@@ -87,14 +84,13 @@ func NewPair(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe
 	return p, nil
 }
 
-// Divergence returns the first difference, nil while there is none. Its trace and
-// step are the caller's to say.
+// Divergence returns the first difference, or nil. Its Trace and Step are left for the caller to set.
 func (p *Pair) Divergence() *Divergence { return p.diverged }
 
 // Tally returns how much was compared.
 func (p *Pair) Tally() Tally { return p.tally }
 
-// Restore makes both engines go on from a cache.
+// Restore replaces the caches of both engines by a copy of c.
 func (p *Pair) Restore(c *kv.Cache) error {
 	return errors.Join(p.reference.Restore(c), p.test.Restore(c))
 }
@@ -117,7 +113,7 @@ func (p *Pair) Do(op Operation) (ref.Compressed, error) {
 	go func() {
 		var o outcome
 		defer func() { p.done <- o }()
-		defer work.Recover(&o.err) // what a wrong kernel wrote may have been believed
+		defer work.Recover(&o.err) // a wrong kernel may have written indices that make Go code panic
 		o.result, o.err = op.run(p.test)
 	}()
 	result, err := op.run(p.reference)
@@ -136,7 +132,7 @@ func (p *Pair) Do(op Operation) (ref.Compressed, error) {
 	return result, nil
 }
 
-// meet is called where the reference has done a stage.
+// meet is called when the reference has finished a stage.
 func (p *Pair) meet(e ref.Event) {
 	p.last = ref.Event{Stage: e.Stage, Seqs: e.Seqs}
 	if p.ended == nil {
@@ -156,8 +152,8 @@ func (p *Pair) meet(e ref.Event) {
 	p.observe(e)
 }
 
-// drain lets the engine under test end the operation that the reference has ended. If
-// the reference was interrupted, the other may have come further.
+// drain lets the engine under test finish the operation that the reference has finished. If the reference was
+// interrupted, the other engine may be at a later stage.
 func (p *Pair) drain(interrupted bool) {
 	for p.ended == nil {
 		select {
@@ -173,7 +169,7 @@ func (p *Pair) drain(interrupted bool) {
 	}
 }
 
-// compare compares what the two have done in a stage.
+// compare compares the results of a stage.
 func (p *Pair) compare(want, got ref.Event) {
 	c := comparison{cfg: &p.cfg, sides: sides}
 	if want.Stage == ref.StagePrefill || want.Stage == ref.StageDecode {
@@ -190,8 +186,7 @@ func (p *Pair) compare(want, got ref.Event) {
 	}
 }
 
-// compareOutcomes compares how an operation has ended. An operation that was
-// interrupted has no outcome.
+// compareOutcomes compares how an operation ended. It ignores an interrupted operation.
 func (p *Pair) compareOutcomes(want, got outcome) {
 	if stopped(want.err) || stopped(got.err) {
 		return
@@ -212,12 +207,12 @@ func (p *Pair) compareOutcomes(want, got outcome) {
 	}
 }
 
-// stopped reports whether an error says that the caller wanted no more.
+// stopped reports whether an error means that the caller interrupted the operation.
 func stopped(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// diverge notes a difference that is not in the caches, unless there is one.
+// diverge records a difference outside the caches, if it is the first.
 func (p *Pair) diverge(what, want, got string) {
 	if p.diverged == nil {
 		p.found(&Divergence{Sides: sides, What: what, Place: Nowhere, Want: want, Got: got, Parts: []Part{{what, 1}}})
@@ -233,7 +228,7 @@ func (p *Pair) found(d *Divergence) {
 
 // The methods of sim.Cache.
 
-// Configure has a sequence follow options of its own.
+// Configure gives a sequence options of its own.
 func (p *Pair) Configure(id kv.SeqID, own *trace.Compression) error {
 	p.own[id] = own
 	return errors.Join(p.reference.Configure(id, own), p.test.Configure(id, own))
@@ -256,47 +251,46 @@ func (p *Pair) Compress(id kv.SeqID) (ref.Compressed, error) {
 	return p.Do(Operation{Kind: OpCompress, Sequences: []kv.SeqID{id}})
 }
 
-// Release frees all that a sequence holds.
+// Release frees all blocks of a sequence.
 func (p *Pair) Release(id kv.SeqID) error {
 	_, err := p.Do(Operation{Kind: OpRelease, Sequences: []kv.SeqID{id}})
 	return err
 }
 
-// Blocks and the methods below answer what the reference does, and see that the
-// engine under test answers the same.
+// Blocks and the methods below return the reference's answer, and check that the engine under test returns
+// the same.
 func (p *Pair) Blocks() int { return ask(p, "blocks", sim.Engine.Blocks) }
 
 // Free returns the number of free blocks.
 func (p *Pair) Free() int { return ask(p, "free blocks", sim.Engine.Free) }
 
-// PrefillNeed returns the blocks that a prefill of n tokens takes.
+// PrefillNeed returns how many blocks a prefill of n tokens takes.
 func (p *Pair) PrefillNeed(n int) int {
 	return ask(p, "blocks for a prefill", func(e sim.Engine) int { return e.PrefillNeed(n) })
 }
 
-// DecodeNeed returns the blocks that a sequence's next token takes.
+// DecodeNeed returns how many blocks a sequence's next token takes.
 func (p *Pair) DecodeNeed(id kv.SeqID) int {
 	return ask(p, "blocks for a token", func(e sim.Engine) int { return e.DecodeNeed(id) })
 }
 
-// Held returns the blocks that a sequence has.
+// Held returns how many blocks a sequence holds.
 func (p *Pair) Held(id kv.SeqID) int {
 	return ask(p, "blocks held", func(e sim.Engine) int { return e.Held(id) })
 }
 
-// Count returns how many blocks Compress would ask a sequence for.
+// Count returns how much Compress would ask for, in the method's unit.
 func (p *Pair) Count(id kv.SeqID) int {
 	return ask(p, "blocks to ask for", func(e sim.Engine) int { return e.Count(id) })
 }
 
-// Usage says how the cache is filled.
+// Usage returns how full the cache is.
 func (p *Pair) Usage() kv.Usage { return ask(p, "usage", sim.Engine.Usage) }
 
-// HeadUsage says which heads fill the cache.
+// HeadUsage returns what each head holds.
 func (p *Pair) HeadUsage() kv.HeadUsage { return ask(p, "usage of the heads", sim.Engine.HeadUsage) }
 
-// Interview asks both engines all that a scheduler may ask of the sequences in the
-// cache.
+// Interview asks both engines everything that a scheduler may ask about the sequences in the cache.
 func (p *Pair) Interview() {
 	p.Usage()
 	p.HeadUsage()
@@ -308,7 +302,7 @@ func (p *Pair) Interview() {
 	}
 }
 
-// ask puts a question to both engines.
+// ask asks both engines a question and compares the answers.
 func ask[T any](p *Pair, what string, question func(sim.Engine) T) T {
 	want := question(p.reference)
 	if p.diverged == nil {

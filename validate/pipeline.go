@@ -8,21 +8,22 @@ import (
 	"math"
 	"math/bits"
 
+	"kvcompress/internal/splitmix"
 	"kvcompress/kv"
 	"kvcompress/ref"
 	"kvcompress/sim"
 	"kvcompress/trace"
 )
 
-// Pipeline is a run of operations on made-up inputs: small, and as awkward as it
-// gets. [RandomPipeline] makes one of a seed.
+// Pipeline is a small test case: a run of operations on artificial inputs, with a shape and options at
+// awkward edges. [RandomPipeline] makes one from a seed.
 type Pipeline struct {
 	Shape      kv.Shape    `json:"shape"`
 	Config     ref.Config  `json:"config"`
-	Rope       *trace.Rope `json:"rope,omitempty"` // that methods are told the inputs carry
+	Rope       *trace.Rope `json:"rope,omitempty"` // rotary embedding of the inputs, as told to methods
 	Inputs     Inputs      `json:"inputs"`
 	Own        []Own       `json:"own,omitempty"` // sequences with options of their own
-	Operations []Operation `json:"operations"`    // those that are out of place are skipped
+	Operations []Operation `json:"operations"`    // operations that do not apply are skipped
 
 	// Before is how many blocks come before the cache's own, and BeforeRows how many sequences, in an engine that
 	// is a [Placer].
@@ -36,26 +37,26 @@ type Placer interface {
 	Place(blocks, sequences int) error
 }
 
-// Own is a sequence, and its options of compression in place of the configuration's.
+// Own is a sequence with options of its own, in place of the configuration's.
 type Own struct {
 	Sequence    kv.SeqID          `json:"sequence"`
 	Compression trace.Compression `json:"compression"`
 }
 
-// Inputs are the values of a pipeline's Q, K and V, a function of where they are.
+// Inputs describes the values of a pipeline's Q, K and V, each a function of its indices.
 type Inputs struct {
 	Seed     uint64  `json:"seed"`
 	Tokens   []int   `json:"tokens"`             // of each sequence
-	Integers bool    `json:"integers,omitempty"` // −4 to 4, whose sums are exact and often equal; else from −Scale to Scale
-	Edges    bool    `json:"edges,omitempty"`    // at the edges of the formats of a cache
-	Mirror   bool    `json:"mirror,omitempty"`   // every other token has the negative of the one before, so that sums become 0
+	Integers bool    `json:"integers,omitempty"` // integers −4 to 4, with exact and often equal sums; otherwise −Scale to Scale
+	Edges    bool    `json:"edges,omitempty"`    // values at the edges of a cache's formats
+	Mirror   bool    `json:"mirror,omitempty"`   // every other token is the negative of the one before it, so that sums become 0
 	Alike    bool    `json:"alike,omitempty"`    // two layers in a row differ by 1/16 of what they have in common
 	Spread   bool    `json:"spread,omitempty"`   // of all bits and of magnitudes down to 2⁻¹⁶·Scale, so that sums and differences are rounded
-	Grid     bool    `json:"grid,omitempty"`     // halves from 0 to 3, times a number: quotients that lie halfway between two codes
+	Grid     bool    `json:"grid,omitempty"`     // halves from 0 to 3 times a constant, whose quotients lie halfway between two codes
 	Scale    float32 `json:"scale,omitempty"`
 }
 
-// config returns the engines' configuration.
+// config returns the configuration for the engines.
 func (p *Pipeline) config() ref.Config {
 	cfg := p.Config
 	cfg.Shape, cfg.Rope = p.Shape, p.Rope
@@ -71,13 +72,13 @@ func (p Pipeline) String() string {
 	return string(text)
 }
 
-// maxPipelineBytes bounds the cache of a pipeline, and maxBeforeBytes what comes before it.
+// maxPipelineBytes bounds the cache of a pipeline, and maxBeforeBytes the blocks before it.
 const (
 	maxPipelineBytes = 1 << 30
 	maxBeforeBytes   = 40 << 30
 )
 
-// check returns an error if the pipeline, which may come from anywhere, cannot be run.
+// check returns an error if the pipeline cannot be run. It may come from an untrusted file.
 func (p Pipeline) check() error {
 	cfg := p.config()
 	if err := errors.Join(p.Shape.Check(), cfg.Validate()); err != nil {
@@ -122,17 +123,16 @@ func (p Pipeline) check() error {
 	return nil
 }
 
-// Outcome is what a pipeline has shown.
+// Outcome is the result of a pipeline.
 type Outcome struct {
-	Operations int // carried out
+	Operations int // number of operations carried out
 	Tally
 	Divergence *Divergence
 }
 
-// Run carries out the pipeline on the reference and the engine under test, in
-// lock-step. Before each operation, what no head holds is poisoned in both. An
-// operation that both refuse, because there are too few blocks or a value does not
-// fit the cache's format, has changed nothing.
+// Run runs the pipeline on the reference and the engine under test, in lock-step. Before each operation, it
+// poisons the unused slots of both. An operation that both refuse, for lack of blocks or because a value does
+// not fit the cache's format, must change nothing.
 func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) (_ Outcome, err error) {
 	var o Outcome
 	pair, err := NewPair(p.config(), p.open, nil, test, tolerance)
@@ -146,7 +146,7 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 			return o, err
 		}
 	}
-	tokens := map[kv.SeqID]int{} // that have entered, of the sequences in the cache
+	tokens := map[kv.SeqID]int{} // tokens of the sequences in the cache
 	for n, op := range p.Operations {
 		if err := ctx.Err(); err != nil {
 			return o, err
@@ -206,7 +206,7 @@ func (p Pipeline) Run(ctx context.Context, test NewEngine, tolerance Tolerance) 
 	return o, nil
 }
 
-// configure has a sequence that is about to be prefilled follow its own options.
+// configure gives a sequence its own options before its prefill.
 func (p Pipeline) configure(e sim.Cache, id kv.SeqID) error {
 	for _, own := range p.Own {
 		if own.Sequence == id {
@@ -216,9 +216,9 @@ func (p Pipeline) configure(e sim.Cache, id kv.SeqID) error {
 	return nil
 }
 
-// fitting returns as much of an operation as can be carried out, and whether that is
-// anything: a prefill of a sequence that is not in the cache, a decode of those that
-// are and have tokens to come, anything else of one that is.
+// fitting returns the part of an operation that applies, and whether there is any: a prefill needs a sequence
+// that is not in the cache, a decode sequences that are and have tokens left, everything else a sequence that
+// is in the cache.
 func (p Pipeline) fitting(op Operation, tokens map[kv.SeqID]int) (Operation, bool) {
 	switch op.Kind {
 	case OpPrefill:
@@ -242,7 +242,7 @@ func (p Pipeline) fitting(op Operation, tokens map[kv.SeqID]int) (Operation, boo
 	}
 }
 
-// enter notes what an operation has done to the tokens of the sequences.
+// enter updates the sequences' token counts after an operation.
 func enter(op Operation, tokens map[kv.SeqID]int) {
 	switch op.Kind {
 	case OpPrefill:
@@ -261,11 +261,11 @@ func (p Pipeline) open(id kv.SeqID) (trace.Tensors, error) {
 	return &madeUp{p.Shape, p.Inputs, p.Config.KVScale, id}, nil
 }
 
-// madeUp are the inputs of one sequence of a pipeline.
+// madeUp are the artificial inputs of one sequence.
 type madeUp struct {
 	shape  kv.Shape
 	inputs Inputs
-	scale  *kv.Scale // of the cache
+	scale  *kv.Scale // the cache's
 	id     kv.SeqID
 }
 
@@ -275,7 +275,7 @@ func (m *madeUp) Close() error { return nil }
 
 func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 	row := t.Heads(m.shape) * m.shape.HeadSize
-	times := float32(1) // edges are such after the division by the scale
+	times := float32(1) // edge values must lie at an edge after division by the scale
 	if m.inputs.Edges && t == trace.K {
 		times, _ = m.scale.Of(layer)
 	} else if m.inputs.Edges && t == trace.V {
@@ -289,15 +289,15 @@ func (m *madeUp) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 		of := func(layer int) uint64 {
 			key := key
 			for _, x := range []uint64{uint64(m.id), uint64(t), uint64(layer), uint64(token)} {
-				key = mix(key ^ x)
+				key = splitmix.Next(key ^ x)
 			}
 			return key
 		}
 		own, common := of(layer), of(layer|1)
 		for j := range row {
-			x := m.inputs.value(mix(own ^ uint64(j)))
+			x := m.inputs.value(splitmix.Next(own ^ uint64(j)))
 			if m.inputs.Alike && own != common {
-				x = m.inputs.value(mix(common^uint64(j))) + x/16
+				x = m.inputs.value(splitmix.Next(common^uint64(j))) + x/16
 			}
 			dst[i*row+j] = sign * times * x
 		}
@@ -322,13 +322,4 @@ func (in *Inputs) value(x uint64) float32 {
 	default:
 		return float32(int64(x)>>40) / (1 << 23) * in.Scale
 	}
-}
-
-// mix is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) after one
-// step of its counter.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

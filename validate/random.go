@@ -19,16 +19,16 @@ import (
 	"kvcompress/trace"
 )
 
-// maxWork bounds the multiplications of a random pipeline: what a second of the PTX
-// machine can do many times over.
+// maxWork bounds the number of multiplications of a random pipeline, so that a second of the PTX machine runs
+// many pipelines.
 const maxWork = 8e6
 
-// mergeWork is what a warp does to merge two vectors, besides what depends on their size, in
-// multiplications: so that no launch of a pipeline takes all the instructions that it may.
+// mergeWork is a warp's fixed cost of merging two vectors, in multiplications. It keeps every launch of a
+// pipeline within the limit of instructions.
 const mergeWork = 600
 
-// RandomPipeline makes a pipeline of KV-Compress of a seed: a small one, whose shape,
-// lengths and options lie at the edges at which kernels go wrong.
+// RandomPipeline makes a pipeline of KV-Compress from a seed: a small one, with a shape, lengths and options
+// at which kernels are likely to fail.
 func RandomPipeline(seed uint64) Pipeline {
 	r := rand.New(rand.NewPCG(seed, 0))
 	u := randomUnusual(seed, 0)
@@ -40,7 +40,7 @@ func RandomPipeline(seed uint64) Pipeline {
 		}
 		cfg := p.config()
 		if p.work() <= maxWork && cfg.Validate() == nil {
-			more := rand.New(rand.NewPCG(seed, 1<<63)) // so that the rest of a seed stays what it was
+			more := rand.New(rand.NewPCG(seed, 1<<63)) // a separate generator, so that the other draws of a seed do not change
 			p.Own = randomOwn(more, len(p.Inputs.Tokens))
 			p.Config.Metric.PrefillOnly = more.IntN(8) == 0
 			p.Config.KVScale = draw.Scale(more, cfg.DType, p.Shape.Layers)
@@ -50,13 +50,13 @@ func RandomPipeline(seed uint64) Pipeline {
 	}
 }
 
-// RandomPipelineOf makes a pipeline of a seed, of one of the methods. With KV-Compress among
-// others, a third of the seeds have it, and the pipeline is that of [RandomPipeline].
+// RandomPipelineOf makes a pipeline of one of the methods from a seed. If KV-Compress is among several
+// methods, a third of the seeds use it, with the pipeline of [RandomPipeline].
 func RandomPipelineOf(seed uint64, methods []*draw.Method) (Pipeline, error) {
 	return randomPipelineOf(seed, 0, methods)
 }
 
-// randomPipelineOf is RandomPipelineOf after that many pipelines of the seed were refused.
+// randomPipelineOf is RandomPipelineOf after the given number of refused pipelines of the seed.
 func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, error) {
 	r := rand.New(rand.NewPCG(seed, 1+refused))
 	isKVCompress := func(m *draw.Method) bool { return m.Name == ref.KVCompress }
@@ -64,8 +64,8 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 		return RandomPipeline(seed), nil
 	}
 	others := slices.DeleteFunc(slices.Clone(methods), isKVCompress)
-	// Of the others, those with pages of their own have every eighth seed: what the rest of the
-	// seeds draw is what they drew before there were any.
+	// Methods with pages of their own get every eighth of the other seeds. They are drawn apart, so that
+	// adding them did not change the pipelines of the remaining seeds.
 	own := slices.DeleteFunc(slices.Clone(others), func(m *draw.Method) bool { return !m.OwnPages })
 	others = slices.DeleteFunc(others, func(m *draw.Method) bool { return m.OwnPages })
 	if len(others) == 0 || len(own) > 0 && seed%8 == 7 && refused%2 == 0 {
@@ -95,7 +95,7 @@ func randomPipelineOf(seed, refused uint64, methods []*draw.Method) (Pipeline, e
 		}
 		cfg.Blocks *= cfg.Shape.Heads() / model.Shape.Heads()
 		p.Shape, p.Config = cfg.Shape, cfg
-		p.Config.Shape = kv.Shape{} // it is the pipeline's
+		p.Config.Shape = kv.Shape{} // shape belongs to the pipeline
 		p.Config.Rope = nil
 		if p.work() <= maxWork {
 			more := rand.New(rand.NewPCG(seed, 1<<63+refused))
@@ -133,15 +133,15 @@ func randomPipeline(r *rand.Rand, u unusual) Pipeline {
 	cfg.Metric, cfg.Compression = draw.KVCompress(r, p.Shape)
 	p.Config = cfg
 	p.fillSequences(r, u.prompts)
-	if u.prompts != nil { // what is large is held, and compressed
+	if u.prompts != nil { // so that a large prompt is held and compressed
 		p.Config.Blocks *= 2
 		p.Operations = slices.Insert(p.Operations, 1, Operation{OpCompress, []kv.SeqID{0}, 0})
 	}
 	return p
 }
 
-// fillSequences draws sequences, of the prompts given if there are any, a cache that is often
-// too small for them, and what is done.
+// fillSequences draws sequences, with the given prompts if any, a cache that is often too small for them, and
+// operations.
 func (p *Pipeline) fillSequences(r *rand.Rand, large []int) {
 	cfg := &p.Config
 	prompts := slices.Clone(large)
@@ -169,7 +169,7 @@ func (p *Pipeline) fillSequences(r *rand.Rand, large []int) {
 		switch r.IntN(10) {
 		case 0, 1:
 			n := prompts[id]
-			if r.IntN(3) == 0 { // as after a preemption: with what was generated
+			if r.IntN(3) == 0 { // as after a preemption: with the generated tokens
 				n = p.Inputs.Tokens[id]
 			}
 			p.Operations = append(p.Operations, Operation{OpPrefill, []kv.SeqID{id}, n})
@@ -187,8 +187,7 @@ func (p *Pipeline) fillSequences(r *rand.Rand, large []int) {
 	}
 }
 
-// randomLength draws the length of a prompt, near an edge of a block, a warp or a
-// partition of the context, or anywhere.
+// randomLength draws the length of a prompt, often near a multiple of a block, a warp or a partition.
 func randomLength(r *rand.Rand, blockSize int) int {
 	switch r.IntN(4) {
 	case 0:
@@ -202,7 +201,7 @@ func randomLength(r *rand.Rand, blockSize int) int {
 	}
 }
 
-// randomOwn gives some of the sequences options of their own, in a quarter of all cases.
+// randomOwn gives some of the sequences their own options, in a quarter of all cases.
 func randomOwn(r *rand.Rand, sequences int) []Own {
 	if r.IntN(4) > 0 {
 		return nil
@@ -227,8 +226,8 @@ func randomOwn(r *rand.Rand, sequences int) []Own {
 	return all
 }
 
-// budgets gives some of the sequences budgets of their own, as far as the method takes them,
-// in a quarter of all cases.
+// budgets gives some of the sequences their own budgets, if the method accepts them, in a quarter of all
+// cases.
 func (p *Pipeline) budgets(r *rand.Rand) []Own {
 	cfg := p.config()
 	run, err := cfg.NewMethod()
@@ -251,8 +250,7 @@ func (p *Pipeline) budgets(r *rand.Rand) []Own {
 // pick returns one of the values.
 func pick[T any](r *rand.Rand, values ...T) T { return values[r.IntN(len(values))] }
 
-// work returns about how many multiplications the pipeline takes, if no operation is
-// skipped.
+// work estimates the number of multiplications of the pipeline if no operation is skipped.
 func (p *Pipeline) work() float64 {
 	row := float64(p.Shape.Layers * p.Shape.QueryHeads() * p.Shape.HeadSize)
 	cfg := p.config()
@@ -260,7 +258,7 @@ func (p *Pipeline) work() float64 {
 	for _, n := range p.Inputs.Tokens {
 		longest = max(longest, n)
 	}
-	work, vectors := 0.0, 0.0 // vectors that are merged of a token
+	work, vectors := 0.0, 0.0 // vectors merged per token
 	if m, err := cfg.NewMethod(); err == nil {
 		if m, ok := m.(ref.Merger); ok {
 			vectors = float64(2 * m.Merging().Pairs * p.Shape.KVHeads)
@@ -278,34 +276,34 @@ func (p *Pipeline) work() float64 {
 	return work
 }
 
-// RandomResult is what random pipelines have shown.
+// RandomResult is the result of a run of random pipelines.
 type RandomResult struct {
-	First      uint64 `json:"seed"` // of the first pipeline; the next has the next
+	First      uint64 `json:"seed"` // seed of the first pipeline; seeds are consecutive
 	Pipelines  int    `json:"pipelines"`
-	Edges      int    `json:"edge_pipelines"` // besides
+	Edges      int    `json:"edge_pipelines"` // edge pipelines run in addition
 	Operations int    `json:"operations"`
 	Tally
 	Methods []MethodPipelines `json:"methods"`
-	Failed  *Failed           `json:"failed,omitempty"` // of those that failed, one
+	Failed  *Failed           `json:"failed,omitempty"` // one of the failed pipelines
 }
 
-// MethodPipelines says how many pipelines were of a method.
+// MethodPipelines counts the pipelines of a method.
 type MethodPipelines struct {
 	Method    string `json:"method"`
 	Pipelines int    `json:"pipelines"`
-	Refused   int    `json:"refused,omitempty"` // besides, by the engine under test
-	Why       string `json:"why,omitempty"`     // the last of them was
+	Refused   int    `json:"refused,omitempty"` // further pipelines, refused by the engine under test
+	Why       string `json:"why,omitempty"`     // reason of the last refusal
 }
 
-// Failed is a pipeline that failed, and the smallest like it that does.
+// Failed is a pipeline that failed, shrunk while it still fails.
 type Failed struct {
 	Seed       uint64      `json:"seed"`
 	Pipeline   Pipeline    `json:"pipeline"` // shrunk
 	Divergence *Divergence `json:"divergence,omitempty"`
-	Error      string      `json:"error,omitempty"` // what it ended with instead
+	Error      string      `json:"error,omitempty"` // the error, if it did not end with a divergence
 }
 
-// String shows the shrunk pipeline and what is wrong with it.
+// String shows the shrunk pipeline and its failure.
 func (f *Failed) String() string {
 	what := f.Error + "\n"
 	if f.Divergence != nil {
@@ -314,12 +312,12 @@ func (f *Failed) String() string {
 	return fmt.Sprintf("the pipeline of seed %d fails; shrunk, it is\n%s\n%s", f.Seed, f.Pipeline, what)
 }
 
-// maxRefused bounds the pipelines of a seed that the engine under test may refuse.
+// maxRefused bounds the pipelines of one seed that the engine under test may refuse.
 const maxRefused = 1000
 
-// runSeed runs the first pipeline of a seed that the engine under test does not refuse with
-// a *ref.UnsupportedError; it is nil if there is none. It returns those that were refused as
-// well, by method.
+// runSeed runs the first pipeline of a seed that the engine under test does not refuse with a
+// *ref.UnsupportedError, and returns it, or nil if there is none. It also returns the refused pipelines,
+// counted by method.
 func runSeed(ctx context.Context, seed uint64, methods []*draw.Method, run Run) (_ *Pipeline, _ Outcome, refused []MethodPipelines, _ error) {
 	var unsupported *ref.UnsupportedError
 	for i := range uint64(maxRefused) {
@@ -336,8 +334,8 @@ func runSeed(ctx context.Context, seed uint64, methods []*draw.Method, run Run) 
 	return nil, Outcome{}, refused, fmt.Errorf("the engine refuses %d pipelines in a row: %w", maxRefused, unsupported)
 }
 
-// runEdges runs the edge pipelines of a seed that the engine under test does not refuse with
-// a *ref.UnsupportedError, up to the first that fails. The outcome is of all.
+// runEdges runs the edge pipelines of a seed that the engine under test does not refuse with a
+// *ref.UnsupportedError, up to the first that fails. The outcome is their sum.
 func runEdges(ctx context.Context, seed uint64, methods []*draw.Method, run Run) (edges []*Pipeline, all Outcome, _ error) {
 	pipelines, err := EdgePipelines(seed, methods)
 	if err != nil {
@@ -361,7 +359,7 @@ func runEdges(ctx context.Context, seed uint64, methods []*draw.Method, run Run)
 // method returns the name of the pipeline's method.
 func (p *Pipeline) method() string { return cmp.Or(p.Config.Method, ref.KVCompress) }
 
-// count adds to the pipelines of a method.
+// count adds to the counts of a method.
 func (r *RandomResult) count(n MethodPipelines) {
 	i := slices.IndexFunc(r.Methods, func(m MethodPipelines) bool { return m.Method == n.Method })
 	m := &r.Methods[i]
@@ -370,16 +368,16 @@ func (r *RandomResult) count(n MethodPipelines) {
 	m.Why = cmp.Or(n.Why, m.Why)
 }
 
-// Random runs n random pipelines of the methods, of the seeds from first on, side by side,
-// with the edge pipeline of each seed besides, and shrinks the first of them that fails. Of a
-// seed whose pipeline the engine under test refuses to run, by a *ref.UnsupportedError,
-// another is drawn. progress, which may be nil, is called as each is done. An error is of the context, or that a seed has no pipeline.
+// Random runs n random pipelines of the methods in parallel, with seeds from first on, and the edge pipelines
+// of each seed. It shrinks the first that fails. If the engine under test refuses a pipeline with a
+// *ref.UnsupportedError, another is drawn for the seed. progress, which may be nil, is called after each
+// seed. The error is that of the context, or that a seed has no pipeline.
 func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, run Run, progress func()) (RandomResult, error) {
 	result := RandomResult{First: first}
 	for _, m := range methods {
 		result.Methods = append(result.Methods, MethodPipelines{Method: m.Name})
 	}
-	var failed *Pipeline // the first that did
+	var failed *Pipeline // with the lowest seed
 	var how ended
 	var none error // why a seed has no pipeline
 	number, next := 0, 0
@@ -398,7 +396,7 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 				}
 				p, o, refused, err := runSeed(ctx, first+uint64(i), methods, run)
 				if ctx.Err() != nil && o.Divergence == nil {
-					return // the error may be of the context
+					return // the error may be the context's
 				}
 				mu.Lock()
 				for _, r := range refused {
@@ -446,14 +444,14 @@ func Random(ctx context.Context, first uint64, n int, methods []*draw.Method, ru
 // shrinkTime bounds how long a pipeline is shrunk.
 const shrinkTime = 15 * time.Second
 
-// ended is how a pipeline ended.
+// ended is the result of running a pipeline.
 type ended struct {
 	outcome Outcome
 	err     error
 }
 
-// shrunk shrinks the pipeline of a seed, which fails, as far as it comes in its time. how is
-// its failure; that of the shrunk pipeline is reported.
+// shrunk shrinks the failing pipeline of a seed within shrinkTime. how is its failure; the shrunk pipeline's
+// is reported.
 func shrunk(ctx context.Context, seed uint64, p Pipeline, how ended, run Run) *Failed {
 	ctx, cancel := context.WithTimeout(ctx, shrinkTime)
 	defer cancel()

@@ -17,8 +17,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestRandomReference runs random pipelines on two references, one of which goes
-// through a snapshot after every operation.
+// TestRandomReference runs random pipelines on two reference engines, one of which is restored from a
+// snapshot after every operation.
 func TestRandomReference(t *testing.T) {
 	restored := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		e, err := Reference(cfg, open, observe)
@@ -43,7 +43,7 @@ func TestRandomReference(t *testing.T) {
 	}
 }
 
-// allMethods returns the methods that can run.
+// allMethods returns the methods that an engine can run.
 func allMethods(t testing.TB) []*draw.Method {
 	t.Helper()
 	methods, _, err := draw.Methods()
@@ -63,8 +63,8 @@ func only(t testing.TB, name string) []*draw.Method {
 	return []*draw.Method{m}
 }
 
-// TestRandomPipelinesOf draws pipelines of all methods: a seed always gives the same, which
-// survives JSON, every method comes, and a third are those of KV-Compress.
+// TestRandomPipelinesOf draws pipelines of all methods. A seed always gives the same pipeline, which survives
+// JSON; every method occurs; a third are KV-Compress.
 func TestRandomPipelinesOf(t *testing.T) {
 	methods := allMethods(t)
 	have := map[string]int{}
@@ -98,7 +98,7 @@ func TestRandomPipelinesOf(t *testing.T) {
 	}
 }
 
-// TestRandomRefused: where an engine does not run a method, another is drawn.
+// TestRandomRefused: if an engine does not run a method, another is drawn.
 func TestRandomRefused(t *testing.T) {
 	refusing := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		if cfg.Method != "" {
@@ -115,8 +115,8 @@ func TestRandomRefused(t *testing.T) {
 	}
 }
 
-// TestShrinkSettings finds a bug that shows where a stand-in takes in a KV, and shrinks the
-// method's options as well.
+// TestShrinkSettings finds a bug that occurs when a KV is folded into an existing stand-in, and shrinks the
+// method's options too.
 func TestShrinkSettings(t *testing.T) {
 	bug := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return Reference(cfg, open, func(e ref.Event) {
@@ -144,7 +144,7 @@ func TestShrinkSettings(t *testing.T) {
 	}
 }
 
-// restoring is the reference engine, restored from its own cache before every decode.
+// restoring is the reference engine, restored from its own cache before every decode step.
 type restoring struct{ Engine }
 
 func (r *restoring) Decode(batch []kv.SeqID) error {
@@ -154,8 +154,8 @@ func (r *restoring) Decode(batch []kv.SeqID) error {
 	return r.Engine.Decode(batch)
 }
 
-// TestShrink finds a bug that shows where a head has more than one block and a KV in
-// the last slot of its first, after a compression.
+// TestShrink finds a bug that occurs, after a compression, if a head has more than one block and a KV in the
+// last slot of the first.
 func TestShrink(t *testing.T) {
 	bug := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return Reference(cfg, open, func(e ref.Event) {
@@ -182,7 +182,7 @@ func TestShrink(t *testing.T) {
 	if text := f.String(); !strings.Contains(text, "NaN") || !strings.Contains(text, `"operation":"prefill"`) {
 		t.Error(text)
 	}
-	// It can be run again.
+	// The shrunk pipeline can be replayed.
 	dir := t.TempDir()
 	if err := f.Dump(dir); err != nil {
 		t.Fatal(err)
@@ -195,7 +195,7 @@ func TestShrink(t *testing.T) {
 	}
 }
 
-// TestPipelineRefuses reads pipelines that cannot be run.
+// TestPipelineRefuses reads invalid pipelines.
 func TestPipelineRefuses(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{`"seed":7`, `"seed":7,"seed":8`, "seed"},
@@ -229,8 +229,8 @@ func TestPipelineRefuses(t *testing.T) {
 	}
 }
 
-// TestRandomPipelines checks that the pipelines of many seeds are awkward in
-// every way, that all that is in them is run, and that a seed always gives the same.
+// TestRandomPipelines checks that the pipelines of many seeds include every kind of awkward case, that all of
+// their parts are used, and that a seed always gives the same pipeline.
 func TestRandomPipelines(t *testing.T) {
 	have := map[string]int{}
 	for seed := range uint64(1000) {
@@ -269,7 +269,7 @@ func TestRandomPipelines(t *testing.T) {
 	}
 }
 
-// FuzzPipeline runs whatever pipeline a file asks for, if it is small.
+// FuzzPipeline runs any small pipeline.
 func FuzzPipeline(f *testing.F) {
 	for seed := range uint64(5) {
 		f.Add([]byte(RandomPipeline(seed).String()))
@@ -285,7 +285,7 @@ func FuzzPipeline(f *testing.F) {
 		var p Pipeline
 		dir := fstest.MapFS{pipelineFile: {Data: text}}
 		if readJSON(dir, pipelineFile, &p) == nil && p.check() == nil && (p.work() > 1e7 || p.Config.Blocks*p.Config.BlockSize > 1e5 || len(p.Operations) > 50) {
-			t.Skip("it takes too long")
+			t.Skip("too much work")
 		}
 		if r, err := Replay(t.Context(), dir, Run{Engine: Reference}); err == nil && r.Divergence != nil {
 			t.Error(r.Divergence)

@@ -9,9 +9,9 @@ import (
 	"kvcompress/traces"
 )
 
-// TestRepeats replays a trace with a method that caches K and V for each query head: it
-// holds G times as many KVs as one that does not, computes the same outputs to the bit
-// while nothing is evicted, and then keeps its capacity of every query head's.
+// TestRepeats replays a trace with a method that caches K and V for each query head. It must hold G times as
+// many KVs, compute the same outputs to the bit until something is evicted, and then keep its capacity in
+// every query head.
 func TestRepeats(t *testing.T) {
 	b, err := traces.Open("block-size-1")
 	if err != nil {

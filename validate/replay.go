@@ -18,10 +18,10 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// Replayed is what a dump has shown.
+// Replayed is the result of replaying a dump.
 type Replayed struct {
-	What  string `json:"what"`            // that was carried out
-	Found string `json:"found,omitempty"` // what differed when it was dumped
+	What  string `json:"what"`            // the operation or pipeline that was run
+	Found string `json:"found,omitempty"` // the difference found when it was dumped
 	Tally
 	Divergence *Divergence `json:"divergence,omitempty"`
 }
@@ -34,9 +34,8 @@ func (r *Replayed) Mismatches() int {
 	return 1 + r.Divergence.More
 }
 
-// Replay carries out again what a folder holds that [Dump], or [Failed.Dump], has
-// written: one operation, or a random pipeline. At the beginning of an operation, what
-// memory holds that no head does is the reference's.
+// Replay runs again what [Dump] or [Failed.Dump] has written to a folder: one operation, or a random
+// pipeline. For an operation, unused slots initially have the reference's contents in both engines.
 func Replay(ctx context.Context, dir fs.FS, run Run) (*Replayed, error) {
 	if _, err := fs.Stat(dir, pipelineFile); err == nil {
 		return replayPipeline(ctx, dir, run)
@@ -93,8 +92,8 @@ func replayOperation(dir fs.FS, run Run) (_ *Replayed, err error) {
 // maxDumpBytes bounds a dump's JSON.
 const maxDumpBytes = 64 << 20
 
-// readDump reads what writeDump has written. A dump may come from anywhere: it is
-// checked so far that the reference can go on from it.
+// readDump reads what writeDump has written. A dump may come from anywhere, so it is checked as far as the
+// reference engine depends on it.
 func readDump(dir fs.FS) (*dump, *kv.Cache, func(kv.SeqID) (trace.Tensors, error), error) {
 	fail := func(err error) (*dump, *kv.Cache, func(kv.SeqID) (trace.Tensors, error), error) {
 		return nil, nil, nil, err
@@ -149,7 +148,7 @@ func readDump(dir fs.FS) (*dump, *kv.Cache, func(kv.SeqID) (trace.Tensors, error
 	}, nil
 }
 
-// readJSON reads a file of JSON as strictly as options are read.
+// readJSON reads a JSON file as strictly as options are read.
 func readJSON(dir fs.FS, name string, v any) error {
 	text, err := regular.Read(dir, name, maxDumpBytes)
 	if err == nil {
@@ -161,8 +160,7 @@ func readJSON(dir fs.FS, name string, v any) error {
 	return nil
 }
 
-// check returns an error if stage.json says what cannot be. It gives the
-// configuration its shape.
+// check returns an error if stage.json is inconsistent. It sets the configuration's shape.
 func (d *dump) check() error {
 	if d.Format != dumpFormat {
 		return fmt.Errorf("format %d, this program knows %d", d.Format, dumpFormat)
@@ -184,7 +182,7 @@ func (d *dump) check() error {
 	}
 	for i, s := range d.Sequences {
 		if s.ID < 0 || i > 0 && s.ID == d.Sequences[i-1].ID {
-			return fmt.Errorf("sequence %d is negative or there twice", s.ID)
+			return fmt.Errorf("sequence %d is negative or listed twice", s.ID)
 		}
 		const most = trace.MaxTokens
 		if s.Prompt < 0 || s.Tokens < 0 || s.First < 0 || s.Entered < 0 || s.Prompt > most || s.Tokens > most || s.First > most || s.Entered > most {
@@ -197,21 +195,20 @@ func (d *dump) check() error {
 	return nil
 }
 
-// tensorReader reads tensors of expected formats and shapes, until one fails.
+// tensorReader reads tensors with expected formats and shapes until one fails.
 type tensorReader struct {
 	file *safetensors.File
 	err  error
 }
 
-// bytes returns a tensor's bytes. They are in the file, so that they take no more
-// memory than it has.
+// bytes returns a tensor's bytes. The file contains them, so its size bounds the memory.
 func (r *tensorReader) bytes(name string, format safetensors.DType, shape ...int64) []byte {
 	if r.err != nil {
 		return nil
 	}
 	t, ok := r.file.Tensor(name)
 	if !ok || t.DType != format || !slices.Equal(t.Shape, shape) {
-		r.err = fmt.Errorf("dump: %s: tensor %q is not there as %s %v", tensorFile, name, format, shape)
+		r.err = fmt.Errorf("dump: %s: there is no tensor %q of type %s and shape %v", tensorFile, name, format, shape)
 		return nil
 	}
 	raw := make([]byte, t.Bytes())
@@ -237,7 +234,7 @@ func (r *tensorReader) int32s(name string, shape ...int64) []int32 {
 	return values
 }
 
-// cache reads a cache: see stateTensors.
+// cache reads a cache written by stateTensors.
 func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 	cfg := &d.Config
 	n, b, size := int64(cfg.Blocks), int64(cfg.BlockSize), int64(cfg.Shape.HeadSize)
@@ -268,7 +265,7 @@ func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 	heads := cfg.Shape.Layers * cfg.Shape.KVHeads
 	tables, ok := r.file.Tensor("tables")
 	if r.err == nil && (!ok || len(tables.Shape) != 3) {
-		r.err = fmt.Errorf("dump: %s: no tables of three dimensions", tensorFile)
+		r.err = fmt.Errorf("dump: %s: tables does not have three dimensions", tensorFile)
 	}
 	if r.err != nil {
 		return nil, r.err
@@ -302,9 +299,8 @@ func (r *tensorReader) cache(d *dump) (*kv.Cache, error) {
 	return cache, consistent(cfg, cache)
 }
 
-// consistent returns an error if a cache is not one that the reference could have:
-// if a head's block is not its own, a KV's position not one of its sequence, or what
-// a head holds no finite number.
+// consistent returns an error if the reference could not have such a cache: a head holds a block that it does
+// not own, a KV's position is not one of its sequence, or a held value is not finite.
 func consistent(cfg *ref.Config, c *kv.Cache) error {
 	method, err := cfg.NewMethod()
 	if err != nil {
@@ -326,7 +322,7 @@ func consistent(cfg *ref.Config, c *kv.Cache) error {
 			for logical, b := range h.Table {
 				own := kv.Owner{Seq: id, Layer: int32(i / cfg.Shape.KVHeads), Head: int32(i % cfg.Shape.KVHeads), Logical: int32(h.First/cfg.BlockSize + logical)}
 				if c.Owners[b] != own || c.IsFree(int(b)) {
-					return fmt.Errorf("%s: block %d is not its own", at, b)
+					return fmt.Errorf("%s: block %d has another owner", at, b)
 				}
 			}
 			for logical := h.First; logical < h.KVs(); logical++ {
@@ -358,27 +354,27 @@ func consistent(cfg *ref.Config, c *kv.Cache) error {
 		}
 	}
 	if held+c.Free() != c.Blocks() {
-		return fmt.Errorf("dump: %s: of %d blocks %d are held and %d free", tensorFile, c.Blocks(), held, c.Free())
+		return fmt.Errorf("dump: %s: %d blocks, of which %d are held and %d free", tensorFile, c.Blocks(), held, c.Free())
 	}
 	return nil
 }
 
-// beyond reports whether a value is NaN, or more than a trace may have.
+// beyond reports whether a value is NaN or exceeds trace.MaxMagnitude.
 func beyond(v float32) bool { return !(math.Abs(float64(v)) <= trace.MaxMagnitude) }
 
-// dumpedTensors are the inputs of a sequence, of the tokens that are in the dump.
+// dumpedTensors are the inputs of a sequence for the tokens included in the dump.
 type dumpedTensors struct {
 	shape    kv.Shape
 	sequence dumpedSequence
 	rows     [3][]float32 // [tokens, L, heads, D] by tensor
 }
 
-// Tokens returns the tokens up to the last that enters.
+// Tokens returns the number of tokens after the operation.
 func (d *dumpedTensors) Tokens() int {
 	return max(d.sequence.Tokens, d.sequence.First+d.sequence.Entered)
 }
 
-// Read gives rows of the tokens that are in the dump.
+// Read returns rows of tokens included in the dump.
 func (d *dumpedTensors) Read(dst []float32, t trace.Tensor, layer, from, n int) error {
 	first, row := from-d.sequence.First, t.Heads(d.shape)*d.shape.HeadSize
 	if first < 0 || n < 0 || first+n > d.sequence.Entered || len(dst) != n*row {

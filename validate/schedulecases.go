@@ -13,11 +13,10 @@ import (
 	"kvcompress/trace"
 )
 
-// A file of recorded schedules has no "method": its "source" says what was recorded, and
-// each case has "options", "requests" and the "steps" that a real scheduler did.
+// A file of recorded schedules has no "method". Its "source" names what was recorded, and each case has
+// "options", "requests" and the "steps" of a real scheduler.
 
-// schedulers returns the table of what compares recorded schedules, by the server that
-// was recorded.
+// schedulers returns the functions that compare recorded schedules, by the recorded server.
 func schedulers() map[sim.Scheduler]func(*scheduleCase) (CaseResult, error) {
 	return map[sim.Scheduler]func(*scheduleCase) (CaseResult, error){
 		sim.VLLMV1:           compareV1,
@@ -37,8 +36,8 @@ type scheduleCase struct {
 
 // recordedRequest is a request of a recorded schedule.
 type recordedRequest struct {
-	Arrival  int      `json:"arrival_step"` // it is there when the scheduler is called in this step
-	Prompt   [][3]int `json:"prompt"`       // segments [stream, first, n]: n tokens of a stream
+	Arrival  int      `json:"arrival_step"` // it has arrived when the scheduler is called in this step
+	Prompt   [][3]int `json:"prompt"`       // segments [stream, first, n]: n tokens of a stream, starting at first
 	Tokens   int      `json:"prompt_tokens"`
 	Output   int      `json:"max_tokens"`
 	Priority int      `json:"priority"`
@@ -48,7 +47,7 @@ type recordedRequest struct {
 const (
 	maxScheduleRequests = 1 << 16
 	maxScheduleSteps    = 1 << 20
-	maxScheduleTokens   = 1 << 24 // of all prompts
+	maxScheduleTokens   = 1 << 24 // summed over all prompts
 	maxScheduleSegments = 1 << 10 // of a prompt
 	maxScheduleStream   = 1 << 40
 )
@@ -111,7 +110,7 @@ func (c *scheduleCase) checkRequest(i int) error {
 	return nil
 }
 
-// scheduler returns whose schedule a case is: each has options that no other has.
+// scheduler returns which server's schedule a case is: each has options that no other has.
 func (c *scheduleCase) scheduler() sim.Scheduler {
 	switch {
 	case c.options["scheduler_reserve_full_isl"] != nil:
@@ -125,14 +124,14 @@ func (c *scheduleCase) scheduler() sim.Scheduler {
 
 var versionPattern = regexp.MustCompile(`\bv[0-9]+\.[0-9]+\.[0-9]+\b`)
 
-// version returns the version that the source of the file names, such as v0.11.0, or "".
+// version returns the version in the source of the file, such as v0.11.0, or "".
 func (c *scheduleCase) version() string { return versionPattern.FindString(c.source) }
 
-// stepNS is how long an iteration takes where arrivals are given in steps: a request of
-// step n arrives at n·stepNS.
+// stepNS is the time of an iteration when arrivals are given in steps: a request of step n arrives at
+// n·stepNS.
 const stepNS = 1000
 
-// traceRequests returns the requests as a server takes them.
+// traceRequests returns the requests in the simulator's type.
 func (c *scheduleCase) traceRequests() []trace.Request {
 	requests := make([]trace.Request, len(c.requests))
 	for i, r := range c.requests {
@@ -143,9 +142,9 @@ func (c *scheduleCase) traceRequests() []trace.Request {
 	return requests
 }
 
-// compareSteps holds a schedule to the recorded one. S has what is compared of a step,
-// under the recorder's names; next returns what the simulator does in its next step, or
-// false when it has nothing left to do. It sets what the result says of the comparison.
+// compareSteps compares a schedule with the recorded one. S has the compared members of a step, under the
+// recorder's names. next returns the simulator's next step, or false if nothing is left to do. compareSteps
+// fills in the result.
 func compareSteps[S any](r *CaseResult, recorded []json.RawMessage, next func() (S, bool, error)) error {
 	for i, raw := range recorded {
 		var want S
@@ -157,7 +156,7 @@ func compareSteps[S any](r *CaseResult, recorded []json.RawMessage, next func() 
 			return fmt.Errorf("steps[%d]: %w", i, err)
 		}
 		if !more {
-			r.Mismatch = fmt.Sprintf("steps[%d]: nothing is left to do; recorded %s", i, compact(want))
+			r.Mismatch = fmt.Sprintf("steps[%d]: the simulator has nothing left to do; recorded %s", i, compact(want))
 			return nil
 		}
 		here, there := compact(got), compact(want)
@@ -179,7 +178,7 @@ func compact(step any) string {
 	return string(text)
 }
 
-// values counts the numbers and truth values of a step.
+// values counts the numbers and booleans of a step.
 func values(step string) int {
 	dec := json.NewDecoder(strings.NewReader(step))
 	n := 0
@@ -195,7 +194,7 @@ func values(step string) int {
 	}
 }
 
-// differing names the members that two steps do not have in common.
+// differing names the members in which two steps differ.
 func differing(a, b string) string {
 	var left, right map[string]json.RawMessage
 	if json.Unmarshal([]byte(a), &left) != nil || json.Unmarshal([]byte(b), &right) != nil {

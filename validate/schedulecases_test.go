@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// worked is a schedule of vLLM V1, worked out by hand. Of 4 usable blocks of 4 tokens the
-// first request takes 2 with its first chunk of 6 tokens. When its other 2 are scheduled,
-// both its blocks are full, and the second request finds them in the same step: of its 9
-// tokens it computes the last, in a block of its own.
+// worked is a schedule of vLLM V1, computed by hand. Of 4 usable blocks of 4 tokens, the first request takes
+// 2 with its first chunk of 6 tokens. When its other 2 tokens are scheduled, both its blocks are full, and
+// the second request finds them in the prefix cache in the same step: of its 9 tokens it computes only the
+// last, in a block of its own.
 const worked = `{"source":"vllm-project/vllm v0.20.1","cases":[{"name":"worked","v0.11.0":"same","options":{"block_size":4,"num_gpu_blocks":5,"max_num_seqs":2,
 	"max_num_batched_tokens":6,"max_model_len":64,"long_prefill_token_threshold":0,"enable_chunked_prefill":true,"enable_prefix_caching":true,
 	"policy":"fcfs","scheduler_reserve_full_isl":true},
@@ -20,9 +20,9 @@ const worked = `{"source":"vllm-project/vllm v0.20.1","cases":[{"name":"worked",
 	{"step":1,"arrived":[1],"scheduled":[[0,2,6],[1,1,8]],"sampled":[0,1],"new":[1],"finished":[1],"finish_order":[1],"free":1,"running":[0,1],"waiting":[],"free_after":2},
 	{"step":2,"scheduled":[[0,1,8]],"sampled":[0],"finished":[0],"finish_order":[0],"free":1,"running":[0],"waiting":[],"free_after":4}]}]}`
 
-// crowded has a second step in which a block is free for the second request, after the
-// third, which comes first by priority. Its 10 tokens take 3: by v0.20.1 it waits for them,
-// by v0.11.0 for one for its first chunk, of the 4 tokens that are left.
+// crowded has a second step in which one block is left for the second request, after the third, which has
+// priority. Its 10 tokens need 3 blocks: v0.20.1 waits for all of them, v0.11.0 only for the one that its
+// first chunk needs, the 4 tokens left in the batch.
 const crowded = `{"source":"vllm-project/vllm VERSION","cases":[{"name":"crowded","options":{"block_size":4,"num_gpu_blocks":5,"max_num_seqs":3,
 	"max_num_batched_tokens":6,"max_model_len":64,"long_prefill_token_threshold":0,"enable_chunked_prefill":true,"enable_prefix_caching":false,
 	"policy":"priority","scheduler_reserve_full_isl":true},
@@ -34,18 +34,18 @@ const crowded = `{"source":"vllm-project/vllm VERSION","cases":[{"name":"crowded
 func TestSchedules(t *testing.T) {
 	for _, c := range []struct {
 		name, text, old, new string
-		want                 string // of the mismatch, or of the error; empty is that it agrees
+		want                 string // substring of the mismatch or error; empty if the case agrees
 	}{
 		{"as it is", worked, "", "", ""},
 		{"other free blocks", worked, `"free":1,"running":[0,1]`, `"free":2,"running":[0,1]`, `by the rules of v0.20.1: steps[1]: free differ: {"step":1,`},
 		{"other order", worked, `"running":[0,1]`, `"running":[1,0]`, `steps[1]: running differ`},
 		{"other hit", worked, `[1,1,8]`, `[1,5,4]`, `steps[1]: scheduled differ`},
 		{"several members", worked, `"sampled":[],"new":[0]`, `"sampled":[0],"new":[]`, `steps[0]: new, sampled differ`},
-		{"a step too many", worked, `"free_after":4}`, `"free_after":4},{"step":3}`, `steps[3]: nothing is left to do; recorded {"step":3,`},
+		{"a step too many", worked, `"free_after":4}`, `"free_after":4},{"step":3}`, `steps[3]: the simulator has nothing left to do; recorded {"step":3,`},
 		{"a stream of its own", worked, `[1,0,5],[1,5,3]`, `[3,0,5],[1,5,3]`, `steps[1]`},
 		{"a head of 10 tokens waits for 3 blocks", crowded, "STEP", `[[0,1,6],[2,1,0]],"sampled":[0,2],"new":[2],"finish_order":[0,2],"free":1,"running":[0,2],"waiting":[1],"free_after":4}`, ""},
 		{"its first chunk waits for one", strings.Replace(crowded, "VERSION", "v0.11.0", 1), "STEP", `[[0,1,6],[2,1,0],[1,4,0]],"sampled":[0,2],"new":[2,1],"finish_order":[0,2],"free":0,"running":[0,2,1],"waiting":[],"free_after":3}`, ""},
-		{"options are missing", worked, `"policy":"fcfs",`, "", `case worked: options: "policy" is not given`},
+		{"options are missing", worked, `"policy":"fcfs",`, "", `case worked: options: "policy" is missing`},
 		{"policy", worked, `"fcfs"`, `"lifo"`, `policy is "lifo"`},
 		{"no blocks", worked, `"num_gpu_blocks":5`, `"num_gpu_blocks":1`, "num_gpu_blocks 1 is not from 2"},
 		{"block size", worked, `"block_size":4`, `"block_size":3`, "block_size 3"},
@@ -71,7 +71,7 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
-// TestRecordedSchedules compares all recorded schedules of servers that there are.
+// TestRecordedSchedules compares all recorded schedules, if they are available.
 func TestRecordedSchedules(t *testing.T) {
 	dir := filepath.Join("..", "..", "shared", "data", "oracle", "schedule")
 	if _, err := os.Stat(dir); err != nil {

@@ -10,12 +10,11 @@ import (
 	"kvcompress/ref"
 )
 
-// maxShrinks bounds how many smaller pipelines Shrink tries.
+// maxShrinks bounds the number of smaller pipelines that Shrink tries.
 const maxShrinks = 1000
 
-// Shrink returns a pipeline that fails as this one does, and of which no part can be
-// left out, or made smaller or plainer, so that it still fails. fails says whether one
-// does.
+// Shrink repeatedly replaces the pipeline by a smaller or simpler one that still fails, until no part can be
+// removed, reduced or simplified. fails reports whether a pipeline fails.
 func (p Pipeline) Shrink(fails func(Pipeline) bool) Pipeline {
 	tries := 0
 	for smaller := true; smaller; {
@@ -37,7 +36,7 @@ func (p Pipeline) Shrink(fails func(Pipeline) bool) Pipeline {
 	return p
 }
 
-// smaller returns pipelines that are a little less than this one, the boldest first.
+// smaller returns pipelines that are smaller than this one, the largest reductions first.
 func (p Pipeline) smaller() []Pipeline {
 	var out []Pipeline
 	with := func(change func(*Pipeline)) {
@@ -48,7 +47,7 @@ func (p Pipeline) smaller() []Pipeline {
 		out = append(out, c)
 	}
 	ops := len(p.Operations)
-	for n := (ops + 1) / 2; n >= 1; n /= 2 { // from the end, where nothing depends on it
+	for n := (ops + 1) / 2; n >= 1; n /= 2 { // from the end, since nothing depends on the last operations
 		for first := ops - n; first >= 0; first -= n {
 			if n < ops {
 				with(func(c *Pipeline) { c.Operations = slices.Delete(c.Operations, first, first+n) })
@@ -85,7 +84,7 @@ func (p Pipeline) smaller() []Pipeline {
 	return out
 }
 
-// number is a number of a pipeline that may become smaller.
+// number is a number in a pipeline that may be reduced.
 type number struct {
 	value, least int
 	set          func(*Pipeline, int)
@@ -111,8 +110,8 @@ func (p Pipeline) smallerNumbers() []number {
 	return append(numbers, p.smallerSettings()...)
 }
 
-// fitShape cuts the head bias, the control layers, maps of heads, scales and the rotary
-// embedding to the shape.
+// fitShape cuts the head bias, the control layers, maps of heads, scales and the rotary embedding to the
+// shape.
 func (p *Pipeline) fitShape() {
 	if s := p.Config.KVScale; s != nil {
 		p.Config.KVScale = &kv.Scale{K: s.K[:min(len(s.K), p.Shape.Layers)], V: s.V[:min(len(s.V), p.Shape.Layers)]}
@@ -144,7 +143,7 @@ func (p *Pipeline) fitShape() {
 	c.ControlLayers = slices.DeleteFunc(slices.Clone(c.ControlLayers), func(l int) bool { return l >= p.Shape.Layers })
 }
 
-// set sets one of the method's options, or with nil gives it its default.
+// set sets one of the method's options; nil resets it to the default.
 func (p *Pipeline) set(key string, value any) {
 	p.Config.Set = maps.Clone(p.Config.Set)
 	delete(p.Config.Set, key)
@@ -156,7 +155,7 @@ func (p *Pipeline) set(key string, value any) {
 	}
 }
 
-// smallerSettings returns the method's options that are whole numbers.
+// smallerSettings returns the method's integer options.
 func (p Pipeline) smallerSettings() []number {
 	var numbers []number
 	for _, key := range slices.Sorted(maps.Keys(p.Config.Set)) {
@@ -168,7 +167,7 @@ func (p Pipeline) smallerSettings() []number {
 	return numbers
 }
 
-// plainer returns changes that turn off what is on.
+// plainer returns changes that turn options off.
 func (p Pipeline) plainer() []func(*Pipeline) {
 	m, c := p.Config.Metric, p.Config.Compression
 	var changes []func(*Pipeline)
@@ -208,7 +207,7 @@ func (p Pipeline) plainer() []func(*Pipeline) {
 	return changes
 }
 
-// halve makes blocks half as large, and with them all that is measured in blocks.
+// halve halves the block size, and all numbers measured in blocks with it.
 func halve(p *Pipeline) {
 	half := func(n *int) { *n = (*n + 1) / 2 }
 	half(&p.Config.BlockSize)

@@ -9,7 +9,7 @@ import (
 	"kvcompress/trace"
 )
 
-// TraceResult is what a replay of one trace has shown.
+// TraceResult is the result of replaying one trace.
 type TraceResult struct {
 	Trace     string `json:"trace"`
 	Steps     int    `json:"steps"`
@@ -17,11 +17,10 @@ type TraceResult struct {
 	Decisions int    `json:"decisions"`
 	Tally
 	Seconds    float64     `json:"seconds"`
-	Divergence *Divergence `json:"divergence,omitempty"` // none if all agree
+	Divergence *Divergence `json:"divergence,omitempty"` // nil if everything agrees
 }
 
-// Mismatches returns how many values differ at the stage at which the replay ended
-// because some do.
+// Mismatches returns how many values differ at the stage in which the replay ended with a divergence.
 func (r *TraceResult) Mismatches() int {
 	if r.Divergence == nil {
 		return 0
@@ -29,17 +28,17 @@ func (r *TraceResult) Mismatches() int {
 	return 1 + r.Divergence.More
 }
 
-// Run says what a trace's replay is held against.
+// Run says what the reference is compared with.
 type Run struct {
-	Engine    NewEngine      // that the reference is compared with; nil for none
+	Engine    NewEngine      // the engine under test; nil for none
 	Tolerance Tolerance      // of that comparison
-	Progress  func(rows int) // that of [sim.Hooks], called for each of the engines; may be nil
+	Progress  func(rows int) // as in [sim.Hooks], called for each of the engines; may be nil
 }
 
-// Trace replays a trace through the scheduler, on the reference engine and the engine
-// under test in lock-step (see [Pair]), and makes each of the reference's eviction
-// decisions again by [ref.Walk]: the specification, sorted over all heads at once. All
-// must agree in every value; the first stage in which they do not is where it ends.
+// Trace replays a trace through the scheduler, on the reference engine and the engine under test in lock-step
+// (see [Pair]). It also repeats each of the reference's decisions with the method's specification, such as
+// [ref.Walk], which sorts over all heads at once. Every value must agree; the replay ends at the first stage
+// in which one differs.
 func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, run Run) (TraceResult, error) {
 	result := TraceResult{Trace: name}
 	opt.Fill(t.Meta, t.Requests())
@@ -94,8 +93,8 @@ func Trace(ctx context.Context, name string, t *trace.Trace, opt sim.Options, ru
 	return result, err
 }
 
-// specified holds the reference's plan against the specification of the method, by the
-// request's own options if it has any.
+// specified compares the reference's plan with the method's specification, under the request's own options if
+// it has any.
 func specified(cfg *ref.Config, own *trace.Compression, e ref.Event) *comparison {
 	c := &comparison{cfg: cfg, sides: [2]string{"specification", "reference"}}
 	with, err := cfg.With(own)

@@ -14,7 +14,7 @@ import (
 	"kvcompress/traces"
 )
 
-// TestTraces makes every decision of the bundled replays twice.
+// TestTraces repeats every decision of the bundled replays with the specification.
 func TestTraces(t *testing.T) {
 	for _, name := range traces.Replays() {
 		t.Run(name, func(t *testing.T) {
@@ -31,7 +31,7 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// TestPairAgrees holds the reference against itself.
+// TestPairAgrees compares the reference with itself.
 func TestPairAgrees(t *testing.T) {
 	for _, name := range []string{"block-size-1", "six-stories", "llama-heads"} {
 		t.Run(name, func(t *testing.T) {
@@ -52,10 +52,10 @@ func TestPairAgrees(t *testing.T) {
 	}
 }
 
-// corrupt is the reference engine with a bug: at one stage its report is another.
+// corrupt is the reference engine with a bug: it changes what it reports at one stage.
 type corrupt struct {
 	stage ref.Stage
-	nth   int // of the stages of that name
+	nth   int // which of the stages with that name
 	do    func(*ref.Event)
 	quiet bool // it does not report the stage
 }
@@ -85,7 +85,7 @@ func lastHead(e *ref.Event) *kv.Head {
 
 func lastSlot(e *ref.Event, logical int) int { return e.Cache.Slot(lastHead(e), logical) }
 
-// snapshot replaces an event's cache by one of a changed snapshot.
+// snapshot replaces an event's cache by one made from a changed snapshot.
 func snapshot(e *ref.Event, change func(*kv.Snapshot)) {
 	s := e.Cache.Snapshot()
 	change(s)
@@ -96,7 +96,7 @@ func snapshot(e *ref.Event, change func(*kv.Snapshot)) {
 	e.Cache = cache
 }
 
-// testConfig is as much of the test trace's configuration as a snapshot needs.
+// testConfig has the part of the test trace's configuration that a snapshot needs.
 func testConfig(e *ref.Event) ref.Config {
 	b, err := traces.Open(testTrace)
 	if err != nil {
@@ -115,7 +115,7 @@ func TestPairNotices(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		bug  corrupt
-		want string // in the text of the divergence
+		want string // substring of the divergence's text
 		more int
 	}{
 		{"metric", corrupt{stage: ref.StageDecode, nth: 3, do: func(e *ref.Event) {
@@ -201,7 +201,7 @@ func TestPairNotices(t *testing.T) {
 	}
 }
 
-// change changes a copy of the event's first part of that name that is not empty.
+// change changes a copy of the event's first non-empty part with that name.
 func change(e *ref.Event, name string, how func(*ref.Part)) {
 	for i, p := range e.Parts {
 		if p.Name == name && p.Elements() > 0 {
@@ -214,7 +214,7 @@ func change(e *ref.Event, name string, how func(*ref.Part)) {
 	}
 }
 
-// failing is an engine whose calls go wrong at some operation.
+// failing is an engine whose calls fail, or answer wrongly, at some operation.
 type failing struct {
 	Engine
 	left *int
@@ -254,7 +254,7 @@ func (f *failing) Free() int {
 	return n
 }
 
-// TestPairErrors has an engine fail, or answer wrongly, where the reference does not.
+// TestPairErrors has an engine fail, or answer wrongly, when the reference does not.
 func TestPairErrors(t *testing.T) {
 	for how, want := range map[string]string{
 		"before": "stage decode of sequence 0: error: none by the reference, no luck by the engine",
@@ -279,7 +279,7 @@ func TestPairErrors(t *testing.T) {
 	}
 }
 
-// TestTraceStops checks that a pair ends when it is to, and without a divergence.
+// TestTraceStops checks that a pair stops when its context ends, without a divergence.
 func TestTraceStops(t *testing.T) {
 	b := open(t, "six-stories")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -294,7 +294,7 @@ func TestTraceStops(t *testing.T) {
 	}
 }
 
-// onlyOne makes a progress function that is called by one goroutine at a time.
+// onlyOne returns a progress function that must be called by one goroutine at a time.
 func onlyOne(f func()) func(int) {
 	token := make(chan struct{}, 1)
 	return func(int) {
@@ -304,7 +304,7 @@ func onlyOne(f func()) func(int) {
 	}
 }
 
-// TestTolerance lets an engine's metrics drift by an ulp at every decode.
+// TestTolerance changes an engine's metrics by an ulp at every decode step.
 func TestTolerance(t *testing.T) {
 	drift := func(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (Engine, error) {
 		return Reference(cfg, open, func(e ref.Event) {

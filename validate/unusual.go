@@ -10,8 +10,8 @@ import (
 	"kvcompress/ref/draw"
 )
 
-// unusual is what makes some random pipelines larger than others, or their values harder.
-// It is drawn apart from the rest of a pipeline.
+// unusual is what makes some random pipelines larger than others, or their values harder. It is drawn
+// separately from the rest of a pipeline.
 type unusual struct {
 	shape     *kv.Shape // nil for any
 	blockSize int       // 0 for any
@@ -21,8 +21,8 @@ type unusual struct {
 	scale     float32   // of the values; 0 for any
 }
 
-// randomUnusual draws what is unusual about the pipeline of a seed: in a quarter of all cases
-// something is large, and in half of all values are hard.
+// randomUnusual draws what is unusual about a seed's pipeline: in a quarter of all cases something is large,
+// and in half of all values are hard.
 func randomUnusual(seed, refused uint64) unusual {
 	r := rand.New(rand.NewPCG(seed, 1<<62+refused))
 	u := randomLarge(r)
@@ -39,11 +39,11 @@ func randomUnusual(seed, refused uint64) unusual {
 	return u
 }
 
-// maxLarge is how many draws in a row may be too much work with what is large in them.
+// maxLarge is the number of draws after which large sizes are dropped, if all were too much work.
 const maxLarge = 50
 
-// after returns what is unusual in a draw after others that were too much work: in the end,
-// no size. A method that watches all queries has too much to do on long prompts.
+// after returns what is unusual after a number of draws that were too much work. A method that observes all
+// queries, for example, takes too long on long prompts; after maxLarge draws there are no large sizes.
 func (u unusual) after(draws int) unusual {
 	if draws >= maxLarge {
 		u.shape, u.blockSize, u.prompts = nil, 0, nil
@@ -51,8 +51,8 @@ func (u unusual) after(draws int) unusual {
 	return u
 }
 
-// randomLarge draws a size at which kernels go round their loops again, start further blocks
-// of threads, or count past a bound of a type.
+// randomLarge draws a size at which kernels run another iteration of a loop, launch more thread blocks, or
+// exceed the range of a type.
 func randomLarge(r *rand.Rand) unusual {
 	switch r.IntN(16) {
 	case 0: // 2¹⁶ blocks, and a few less or more
@@ -61,7 +61,7 @@ func randomLarge(r *rand.Rand) unusual {
 			blockSize: 1,
 			prompts:   []int{1020 + r.IntN(32)},
 		}
-	case 1: // more heads or layers than a block of threads has threads, or a word bits
+	case 1: // more heads or layers than a thread block has threads, or a word has bits
 		s := pick(r, [2]int{1, 257}, [2]int{3, 86}, [2]int{2, 513}, [2]int{65, 1}, [2]int{33, 8})
 		return unusual{
 			shape:   &kv.Shape{Layers: s[0], KVHeads: s[1], Group: pick(r, 1, 1, 2), HeadSize: 8},
@@ -87,12 +87,12 @@ func randomLarge(r *rand.Rand) unusual {
 	return unusual{}
 }
 
-// longest reports whether positions go past 16 bits. A prefill with a long window, and the
-// methods that compare all KVs with each other, take too long then.
+// longest reports whether positions exceed 16 bits. Prefills with a long window, and methods that compare all
+// KVs with each other, take too long then.
 func (u unusual) longest() bool { return len(u.prompts) > 0 && u.prompts[0] > 1<<15 }
 
-// harden adds what is drawn apart, so that the rest of a seed stays what it was: scores that
-// cost nearly the same, a place beyond 2 GiB where blocks are large, a head bias of many bins.
+// harden adds features that are drawn separately, so that the rest of a seed stays the same: scores with
+// nearly equal costs, a cache beyond 2 GiB if blocks are large, and a head bias with many bins.
 func (p *Pipeline) harden(seed, refused uint64) {
 	r := rand.New(rand.NewPCG(seed, 1<<60+refused))
 	p.hardScores(r)
@@ -110,7 +110,7 @@ func (p *Pipeline) harden(seed, refused uint64) {
 const (
 	farBytes  = 1 << 31 // of an array, before what of it is far
 	farBlocks = 1 << 16
-	mostFar   = 1 << 19 // blocks, so that the free list is not too long
+	mostFar   = 1 << 19 // blocks before a far cache, to bound the free list
 )
 
 // placeFar places the cache where numbers of blocks do not fit in 16 bits, and, if its blocks are large enough for
@@ -136,12 +136,12 @@ func (p *Pipeline) placeRowsFar() {
 	p.BeforeRows = farBytes/(4*p.Shape.Layers*p.Shape.KVHeads*max(1, blocks)) + 1
 }
 
-// edge turns random bits into a value at an edge of a format of the cache: halfway between
-// two of its numbers, beside that, or subnormal in binary32.
+// edge turns random bits into a value at an edge of a cache format: halfway between two of its numbers, next
+// to that, or subnormal in binary32.
 func edge(bits uint64) float32 {
 	const exponents = 16 // 2⁻⁸ to 2⁷
 	b := uint32(bits>>32)&0x807fffff | (127-exponents/2+uint32(bits>>8)%exponents)<<23
-	dropped := [...]int{13, 16, 20, 21} // bits of a binary32 number that f16, bf16, e4m3 and e5m2 do not keep
+	dropped := [...]int{13, 16, 20, 21} // bits of a binary32 number that f16, bf16, e4m3 and e5m2 drop
 	half := uint32(1) << (dropped[bits%4] - 1)
 	switch bits / 4 % 8 {
 	case 0:

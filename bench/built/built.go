@@ -1,12 +1,12 @@
-// Package built makes language models of the Llama architecture whose weights are
-// computed and not trained, so that the work of every attention head is known: the ground
-// truth for a search of retrieval heads, and a control for compression methods.
+// Package built makes language models of the Llama architecture with weights that are
+// constructed instead of trained, so that the function of every attention head is known. They
+// are the ground truth for the search of retrieval heads and a control for compression methods.
 //
-// A model goes on with what it has seen: after A B … A it says B. In an earlier layer a
-// previous-token head tells each token which token stands before it; in a later one an
-// induction head finds the token that stands after an earlier copy of the current one.
-// Other heads look nearby, at the first token, at copies, or at everything, and change
-// nothing of that.
+// A model repeats what it has seen: after A B … A it predicts B. A previous-token head in an
+// earlier layer writes to each token which token stands before it. An induction head in a later
+// layer finds the token that stands after an earlier copy of the current one. Other heads attend
+// to nearby tokens, to the first token, to copies, or to all tokens, and do not affect the
+// prediction.
 package built
 
 import (
@@ -15,48 +15,48 @@ import (
 	"strings"
 )
 
-// Kind is the work of a KV head and of its query heads.
+// Kind is the function of a KV head and of its query heads.
 type Kind string
 
-// The kinds. What a head reads and writes is in the residual stream: see [Options.Build].
+// The kinds. Heads read from and write to the residual stream: see [Options.Build].
 const (
-	// Previous attends to the token before. The first layer with such heads writes that
-	// token's code where induction and echo heads look for it.
+	// Previous attends to the previous token. The heads of the first layer that has such heads
+	// write that token's code to the residual stream, where induction and echo heads read it.
 	Previous Kind = "previous"
 	// Induction attends to the tokens after earlier copies of the current one, or to the
 	// first token of the sequence where there is none, and predicts what it finds.
 	Induction Kind = "induction"
-	// Echo attends to all copies of the current token, itself included, and reads which
-	// token stands before them.
+	// Echo attends to all copies of the current token, itself included, and reads the code of
+	// the token before each.
 	Echo Kind = "echo"
-	// Local attends to the nearest tokens, with a weight that halves about every four
-	// tokens at first, and then faster.
+	// Local attends to the nearest tokens. Its weight halves about every four tokens at first,
+	// and then faster.
 	Local Kind = "local"
 	// Sink attends to the first token of the sequence, and reads nothing.
 	Sink Kind = "sink"
-	// Uniform attends to all tokens alike, and reads nothing.
+	// Uniform attends to all tokens equally, and reads nothing.
 	Uniform Kind = "uniform"
 )
 
 // Kinds returns all kinds.
 func Kinds() []Kind { return []Kind{Previous, Induction, Echo, Local, Sink, Uniform} }
 
-// Retrieval reports whether heads of the kind look far back for something that may be
-// anywhere.
+// Retrieval reports whether heads of the kind are retrieval heads: they attend to matching
+// tokens anywhere in the context.
 func (k Kind) Retrieval() bool { return k == Induction || k == Echo }
 
 // Options describe a model.
 type Options struct {
 	// Heads has the kind of every KV head, [L][H]. All layers have the same number.
 	Heads [][]Kind
-	Group int // query heads of each KV head, which do the same but for noise; 0 is 2
+	Group int // query heads of each KV head, equal up to noise; 0 is 2
 
 	Vocab        int // token ids, of which 0 is BOS; 0 is 256
 	MaxPositions int // 0 is 4096, at most 8192
 
-	// Noise is added to the weights that make queries, keys and values: so much that their
-	// elements have noise of this part of the head's root mean square. It is random but fixed,
-	// a function of the token and what the layers before made of it.
+	// Noise is the standard deviation of the noise in elements of queries, keys and values, as a
+	// fraction of the head's root mean square. Random numbers are added to the weights, so the
+	// noise of a model is fixed: a function of the input of the layer.
 	Noise float64
 	Seed  uint64 // decides the tokens' codes and the noise
 }
@@ -84,7 +84,8 @@ func ParseHeads(text string) ([][]Kind, error) {
 	return all, Options{Heads: all}.Check()
 }
 
-// The bounds of a model. maxVocab is how many codes of codeSize signs are found apart.
+// The bounds of a model. maxVocab is the number of codes that can be drawn with at most
+// maxOverlap.
 const (
 	maxLayers    = 32
 	maxKVHeads   = 64
@@ -114,14 +115,14 @@ func (o Options) Check() error {
 	case o.Vocab < 2 || o.Vocab > maxVocab:
 		return fmt.Errorf("built: a vocabulary of %d: want 2 to %d", o.Vocab, maxVocab)
 	case o.MaxPositions < 1 || o.MaxPositions > maxPositions:
-		return fmt.Errorf("built: %d positions: want 1 to %d, which keys of slow rotation are good for", o.MaxPositions, maxPositions)
+		return fmt.Errorf("built: %d positions: want 1 to %d: beyond, the slowest RoPE pairs turn too far", o.MaxPositions, maxPositions)
 	case !(o.Noise >= 0 && o.Noise <= maxNoise):
 		return fmt.Errorf("built: a noise of %v: want 0 to %d", o.Noise, maxNoise)
 	}
 	first := len(o.Heads[0])
 	for l, row := range o.Heads {
 		if len(row) == 0 || len(row) > maxKVHeads || len(row) != first {
-			return fmt.Errorf("built: layer %d has %d KV heads, and layer 0 has %d: want as many in all, 1 to %d", l, len(row), first, maxKVHeads)
+			return fmt.Errorf("built: layer %d has %d KV heads, and layer 0 has %d: want the same number in all layers, 1 to %d", l, len(row), first, maxKVHeads)
 		}
 		for h, k := range row {
 			if !slices.Contains(Kinds(), k) {
@@ -135,8 +136,8 @@ func (o Options) Check() error {
 	return nil
 }
 
-// writes returns the layer whose previous-token heads write the code of the token before,
-// or the number of layers if there is none.
+// writes returns the layer whose previous-token heads write the code of the previous token, or
+// the number of layers if there is none.
 func (o Options) writes() int {
 	for l, row := range o.Heads {
 		if slices.Contains(row, Previous) {
@@ -146,10 +147,10 @@ func (o Options) writes() int {
 	return len(o.Heads)
 }
 
-// after reports whether a layer finds the code of the token before in the residual stream.
+// after reports whether the residual stream before a layer has the code of the previous token.
 func (o Options) after(layer int) bool { return layer > o.writes() }
 
-// count returns how many heads of a kind the layers before the given one have.
+// count returns the number of KV heads of a kind in the first layers.
 func (o Options) count(k Kind, layers int) int {
 	n := 0
 	for _, row := range o.Heads[:layers] {

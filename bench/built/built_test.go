@@ -138,8 +138,8 @@ func attention(t testing.TB, model *llama.Model, tokens []int) [][][]float64 {
 	return all
 }
 
-// Every head of a kind does its work, wherever a token stands.
-func TestWork(t *testing.T) {
+// Every head attends as its kind says, at any position.
+func TestHeadsAttend(t *testing.T) {
 	first := []built.Kind{built.Previous, built.Sink, built.Echo, built.Local, built.Sink, built.Uniform}
 	o := built.Options{Heads: [][]built.Kind{first, built.Kinds()}, Group: 1, Vocab: 512, Seed: 5}
 	_, model := load(t, o)
@@ -200,7 +200,7 @@ func TestWork(t *testing.T) {
 	}
 }
 
-// right returns the part of the tokens of a repeated random sequence that a model predicts.
+// right returns the fraction of the tokens of a repeated random sequence that a model predicts.
 func right(t testing.TB, model *llama.Model, period int) float64 {
 	t.Helper()
 	random := rand.New(rand.NewPCG(4, 4))
@@ -231,7 +231,7 @@ func right(t testing.TB, model *llama.Model, period int) float64 {
 	return float64(good) / float64(period-1)
 }
 
-// The model goes on with what it has seen; enough noise undoes that.
+// The model predicts a repeated sequence, and with enough noise it does not.
 func TestNoise(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs models token by token")
@@ -275,7 +275,7 @@ func TestParseHeads(t *testing.T) {
 	}
 }
 
-// Whatever kinds are asked for, they can be built or are refused.
+// Options of any text are built or refused.
 func FuzzParseHeads(f *testing.F) {
 	for _, text := range []string{"previous,local;induction,echo", "sink", ";", "previous;", "induction", " uniform ,uniform"} {
 		f.Add(text)
@@ -337,7 +337,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// The largest vocabulary still has codes that are apart.
+// Codes can be drawn for the largest vocabulary.
 func TestVocabulary(t *testing.T) {
 	if testing.Short() {
 		t.Skip("draws many codes")

@@ -17,12 +17,12 @@ import (
 type Model struct {
 	Config  []byte     // config.json
 	Weights []byte     // model.safetensors, in f32
-	Truth   *heads.Map // full are the heads that retrieve
+	Truth   *heads.Map // the retrieval heads are full
 }
 
-// Build computes a model. Each token has a random code of 64 signs. Induction and echo heads
-// match codes in the element pairs of the lowest RoPE frequencies; previous-token and local
-// heads locate positions in the pairs of the highest. The feed-forward layers are 0.
+// Build constructs a model. Each token has a random code of 64 signs. Induction and echo heads
+// match codes in the RoPE pairs of the lowest frequencies, which hardly turn; previous-token and
+// local heads compare positions in the pairs of the highest. The feed-forward layers are 0.
 //
 // The same options give the same bytes on every platform.
 func (o Options) Build() (*Model, error) {
@@ -113,7 +113,7 @@ func (f *file) add(name string, values []float32, shape ...int64) {
 
 func (f *file) matrix(name string, m *matrix) { f.add(name, m.data, int64(m.rows), int64(m.cols)) }
 
-// vector adds the weight of a norm, which is the same for all elements.
+// vector adds the weight of a norm, with all elements equal.
 func (f *file) vector(name string, x float64) {
 	m := newMatrix(1, dim)
 	for j := range dim {
@@ -127,7 +127,8 @@ func (f *file) bytes() ([]byte, error) {
 	return append(header, f.data...), err
 }
 
-// embeddings adds the tokens' codes, and what predicts a token by its code.
+// embeddings adds the embeddings, which write a token's code, and the output projection, which
+// compares the predicted code with each token's.
 func (f *file) embeddings(codes []uint64) {
 	embed, head := newMatrix(len(codes), dim), newMatrix(len(codes), dim)
 	for token, code := range codes {

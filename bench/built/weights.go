@@ -7,10 +7,10 @@ import (
 	"math/rand/v2"
 )
 
-// The residual stream has a constant, a mark of BOS, and four codes of codeSize elements:
-// of the token, of the one before it, of the one predicted, and of whatever else heads
-// read. A token's code has elements ±1, and that of BOS is 0. The constant and BOS's mark
-// are as large as a code, so that all tokens have the same norm.
+// The residual stream has a constant, a mark of BOS, and four codes of codeSize elements: of
+// the token, of the previous one, of the predicted one, and a sum of what the other heads read.
+// A token's code has elements ±1; that of BOS is 0. The constant and BOS's mark have the norm of
+// a code, so that all tokens have the same norm.
 const (
 	codeSize = 64
 	atConst  = 0
@@ -24,22 +24,22 @@ const (
 	constant = 8 // √codeSize
 )
 
-// The rotation of pair i of a head's elements, i and i+half, is ropeBase^(−i/half) a token:
-// a radian for the first, and less than 0.17 in 8,192 tokens from slowPair on. Positions are
-// told by the fast pairs, and contents compared in the slow ones.
+// RoPE turns pair i of a head's elements, i and i+half, by ropeBase^(−i/half) radians for each
+// position: 1 for the first pair, and less than 0.17 in 8,192 positions from slowPair on. Fast
+// pairs encode positions, slow pairs hold codes.
 const (
 	headSize = 128
 	half     = headSize / 2
 	ropeBase = 1e10
 
 	fastPairs = 17 // 0…16, down to 0.003 radians
-	localPair = 6  // from here on they tell positions only roughly
+	localPair = 6  // from here on positions are coarse enough for local heads
 	slowPair  = 30
 	restPair  = 62 // for the first token of the sequence
 )
 
-// The logits of attention, in nats above what else there is. With these, a head's work
-// has nearly all of its weight in contexts of thousands of tokens.
+// The attention logits of the tokens that a head attends to, in nats above the others'. They
+// are large enough that these tokens get nearly all weight in contexts of thousands of tokens.
 const (
 	matchLogit = 40 // of a copy; other tokens' codes have up to half of it
 	restLogit  = 22 // of BOS, where an induction head finds nothing; the norm makes it up to 1.23 times as large
@@ -47,7 +47,7 @@ const (
 	nextLogit  = 16 // of a predicted token
 )
 
-// maxOverlap is how many more signs two codes may share than not.
+// maxOverlap bounds the magnitude of the dot product of two codes: equal signs less unequal ones.
 const maxOverlap = 32
 
 // matrix is a weight matrix [rows, cols], row-major.
@@ -128,15 +128,15 @@ func (o Options) attention(l int) *attention {
 	return a
 }
 
-// weight returns the weight of a query and of a key whose product with x², over √D, is
-// the given logit.
+// weight returns w such that a query w·x and a key w·x have the given logit, w²·x²/√D.
 func weight(logit, x2 float64) float64 { return math.Sqrt(logit * math.Sqrt(headSize) / x2) }
 
-// positional returns the weight of the constant in the fast pairs of a head that tells
-// positions, and the first of the pairs. Its logits for a token Δ tokens back are
-// Σ_i A·cos(f_i·(Δ−1)) for the one before, and Σ_i A·cos(f_i·Δ) nearby. A is
-// such that 14 nats are between a previous token and its neighbors, and that a local head
-// has lost one nat after six tokens.
+// positional returns the weight of the constant in the fast pairs of a previous-token or local
+// head, and the first of these pairs. The logit of a token Δ positions back is
+// Σ_i A·cos(f_i·(Δ−1)) in a previous-token head and Σ_i A·cos(f_i·Δ) in a local one, where f_i
+// is the frequency of pair i. A is chosen so that a previous-token head prefers the previous
+// token to its neighbors by 14 nats, and the logit of a local head drops by one nat in six
+// tokens.
 func positional(kind Kind) (w float64, first int) {
 	loss, nats, distance := 0.0, 14.0, 1.0
 	if kind == Local {
@@ -180,7 +180,7 @@ func (a *attention) query(head int, kind Kind) {
 		for i := first; i < fastPairs; i++ {
 			turn := 0.0
 			if kind == Previous {
-				turn = frequency(i) // a token further back
+				turn = frequency(i) // one position back
 			}
 			a.q.set(row+i, atConst, w*math.Cos(turn))
 			a.q.set(row+half+i, atConst, -w*math.Sin(turn))
@@ -210,7 +210,7 @@ func (a *attention) value(h int, kind Kind) {
 	}
 }
 
-// otherScale keeps what nobody reads small beside the codes.
+// otherScale keeps the fourth code, which no head reads, small beside the others.
 const otherScale = 0.125
 
 func (a *attention) output(o Options, l, head int, kind Kind) {
@@ -228,8 +228,8 @@ func (a *attention) output(o Options, l, head int, kind Kind) {
 	}
 }
 
-// squares returns the mean squares of the elements of the residual stream before layer l,
-// of all tokens but BOS.
+// squares returns the mean squares of the elements of the residual stream before layer l, for
+// tokens other than BOS.
 func (o Options) squares(l int) []float64 {
 	x := make([]float64, dim)
 	x[atConst] = constant * constant
@@ -245,8 +245,8 @@ func (o Options) squares(l int) []float64 {
 	return x
 }
 
-// rootMeanSquare returns what the norm before layer l divides by, mostly. The norm's weight
-// is this, so that it changes nothing.
+// rootMeanSquare returns the root mean square of the residual stream before layer l, for nearly
+// all tokens. It is the weight of the norm there, so that the norm changes nothing.
 func (o Options) rootMeanSquare(l int) float64 {
 	sum := 0.0
 	for _, x := range o.squares(l) {
@@ -265,7 +265,7 @@ func (o Options) addNoise(m *matrix, row int, squares []float64, random *rand.Ra
 	for i, w := range rows {
 		signal += float64(w*w) * squares[i%m.cols]
 	}
-	// Uniform numbers of [−1, 1] have a deviation of 1/√3.
+	// Uniform numbers in [−1, 1] have a standard deviation of 1/√3.
 	scale := o.Noise * math.Sqrt(3*signal/headSize/input)
 	for i := range headSize {
 		for j := range m.cols {

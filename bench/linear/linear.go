@@ -1,11 +1,10 @@
-// Package linear runs models with layers of linear attention, whose past is a state of a
-// fixed size instead of keys and values of every token: the linear model has no others, and
-// the hybrid one has one layer of full attention among them. ../models/training/model.py has
-// trained them, and says the same in PyTorch.
+// Package linear runs models with linear attention, whose layers keep a state of fixed size
+// instead of keys and values of every token. The bundled linear model has no other layers; the
+// hybrid model has one layer of full attention. ../models/training/model.py is the same model
+// in PyTorch, with which both were trained.
 //
-// The arithmetic is binary32 in a stated order. Products are rounded before they are added,
-// and exp and the sines are those of ref/NUMERICS.md, so that a model's numbers are the same
-// on every platform.
+// The arithmetic is binary32 in a stated order. Products are rounded before they are added, and
+// exp and the sines are those of ref/NUMERICS.md, so that results are the same on every platform.
 package linear
 
 import (
@@ -25,21 +24,22 @@ type Config struct {
 	Full                                []bool // of each layer: whether its attention is full
 
 	Heads, KeyDim, ValueDim int // of a layer of linear attention: a state is [KeyDim, ValueDim]
-	Taps                    int // tokens that its convolutions see
+	Taps                    int // tokens that each of its convolutions covers
 
 	QueryHeads, KVHeads, HeadSize int // of a layer of full attention
 	RopeBase                      float64
 }
 
 // StateBytes returns the bytes of the states of all layers of linear attention, in binary32,
-// with the tokens that their convolutions still need. They do not grow with the sequence.
+// including the Taps−1 latest projections that their convolutions need. They do not depend on
+// the length of the sequence.
 func (c *Config) StateBytes() int {
 	numbers := c.Heads * (c.KeyDim*c.ValueDim + (c.Taps-1)*(2*c.KeyDim+c.ValueDim))
 	return 4 * numbers * (len(c.Full) - c.FullLayers())
 }
 
-// FullLayers returns how many layers have full attention. They keep keys and values of every
-// token, in binary16.
+// FullLayers returns the number of layers with full attention. They keep keys and values of
+// every token, in binary16.
 func (c *Config) FullLayers() int {
 	n := 0
 	for _, full := range c.Full {
@@ -50,7 +50,7 @@ func (c *Config) FullLayers() int {
 	return n
 }
 
-// Model is a model with its weights, which may be used by several sessions at once.
+// Model is a model with its weights. Sessions of a model may run concurrently.
 type Model struct {
 	cfg    Config
 	embed  []float32 // [Vocab, Dim]
@@ -84,12 +84,12 @@ type Session struct {
 	exact  bool // keys and values of full attention are kept in binary32, for tests
 }
 
-// past is what a layer knows of the tokens so far.
+// past is what a layer keeps of the tokens so far.
 type past struct {
 	state   []float32   // [Heads, KeyDim, ValueDim]
-	q, k, v [][]float32 // the last Taps−1 projections, the newest first
+	q, k, v [][]float32 // the latest Taps−1 projections, the newest first
 	keys    [][]float32 // of full attention, of each KV head [tokens, HeadSize]
-	values  [][]float32 // likewise
+	values  [][]float32 // of full attention, likewise
 }
 
 // NewSession returns a session that has read nothing.
@@ -112,7 +112,7 @@ func (m *Model) NewSession() *Session {
 	return s
 }
 
-// Fork returns a session that goes on from the same tokens on its own.
+// Fork returns a copy of the session, which is independent of it from then on.
 func (s *Session) Fork() *Session {
 	f := *s
 	f.layers, f.logits = slices.Clone(s.layers), slices.Clone(s.logits)
@@ -125,7 +125,7 @@ func (s *Session) Fork() *Session {
 	return &f
 }
 
-// clipped returns the same rows, which are copied when they are appended to.
+// clipped returns the same rows without spare capacity, so that appending copies them.
 func clipped(heads [][]float32) [][]float32 {
 	out := make([][]float32, len(heads))
 	for i, rows := range heads {
@@ -137,8 +137,8 @@ func clipped(heads [][]float32) [][]float32 {
 // Len returns the number of tokens read so far.
 func (s *Session) Len() int { return s.length }
 
-// Logits returns those for the token after the last, [Vocab]. They are valid until the next
-// call of Feed.
+// Logits returns the logits for the next token, [Vocab]. They are valid until the next call of
+// Feed.
 func (s *Session) Logits() []float32 { return s.logits }
 
 // Feed reads the next token, and returns the logits after it.
@@ -171,7 +171,7 @@ func (s *Session) Feed(token int) ([]float32, error) {
 	return s.logits, nil
 }
 
-// linear returns what the heads of a layer of linear attention read, [Heads·ValueDim]:
+// linear returns the output of the heads of a layer of linear attention, [Heads·ValueDim]:
 //
 //	S ← decay·S + write·k vᵀ        y = norm(Sᵀ q / KeyDim)
 //
@@ -203,8 +203,8 @@ func (s *Session) linear(w *layer, p *past, h []float32) []float32 {
 	return y
 }
 
-// convolve returns the token's projection x with those before it, channel by channel:
-// Σ taps[i]·(the projection i tokens ago), and keeps x for the tokens that follow.
+// convolve returns the causal convolution of the token's projection x, for each channel
+// Σ_i taps[i]·(the projection of i tokens ago), and adds x to before.
 func convolve(before *[][]float32, taps, x []float32) []float32 {
 	n := len(x)
 	rows := slices.Insert(slices.Clone(*before), 0, x)
@@ -218,7 +218,7 @@ func convolve(before *[][]float32, taps, x []float32) []float32 {
 	return out
 }
 
-// full returns what the query heads of a layer of full attention read,
+// full returns the output of the query heads of a layer of full attention,
 // [QueryHeads·HeadSize].
 func (s *Session) full(w *layer, p *past, h []float32) []float32 {
 	c := &s.model.cfg
@@ -283,7 +283,7 @@ func multiply(m, x []float32) []float32 {
 	return y
 }
 
-// norm returns x over its root mean square, times weight.
+// norm returns x divided by its root mean square, times weight.
 func norm(x, weight []float32, eps float32) []float32 {
 	scale := inverseRootMeanSquare(x, eps)
 	out := make([]float32, len(x))
@@ -307,7 +307,7 @@ func add(dst, x []float32) {
 	}
 }
 
-// sigmoid returns 1/(1 + exp(−x)), by the exponential of a number that is at most 0.
+// sigmoid returns 1/(1 + exp(−x)), computed with the exponential of −|x|.
 func sigmoid(x float32) float32 {
 	e := vec.Exp(-float32(math.Abs(float64(x))))
 	if x < 0 {

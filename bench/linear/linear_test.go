@@ -23,11 +23,11 @@ func load(t testing.TB, name string) *linear.Model {
 	return m
 }
 
-// The logits agree with NumPy's in float64, which reads the same files token by token. A state
-// is multiplied by a decay in each of 128 steps, each time with an error of 2⁻²⁴, so that what a
-// head reads is off by 128·2⁻²⁴ of it; then a logit is a dot product of 96, whose magnitudes add
-// up to at most 20: its own rounding adds 97·2⁻²⁴ of that. With keys and values of full
-// attention in binary16, as a cache has them, they differ by its 2⁻¹¹ and no more.
+// The logits agree with NumPy's in float64, computed from the same files token by token. The
+// tolerance: a state is multiplied by a decay in each of 128 steps, with a relative error of
+// 2⁻²⁴ each, so the output of a head is off by up to 128·2⁻²⁴. A logit is a dot product of 96
+// terms with magnitudes that add up to at most 20, and its own rounding adds 97·2⁻²⁴ of that.
+// With keys and values of full attention in binary16 the relative difference is at most 2⁻¹¹.
 func TestGoldenLogits(t *testing.T) {
 	for _, name := range models.LinearNames() {
 		m := load(t, name)
@@ -72,7 +72,7 @@ func TestGoldenLogits(t *testing.T) {
 	}
 }
 
-// A session that forks goes on as two, and a state has the same bytes whatever was read.
+// A fork and the original are independent, and StateBytes does not depend on the tokens read.
 func TestFork(t *testing.T) {
 	for _, name := range models.LinearNames() {
 		m := load(t, name)
@@ -167,7 +167,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// Whatever a folder holds, it is a model that reads a token, or one error.
+// Any folder gives a model that reads a token, or an error.
 func FuzzLoadFS(f *testing.F) {
 	whole := folder(f, "hybrid-0")
 	weights := whole["model.safetensors"].Data

@@ -16,8 +16,8 @@ import (
 // maxFile bounds the files of a model, in bytes.
 const maxFile = 64 << 20
 
-// LoadFS reads a model that ../models/training/export.py has written: config.json and
-// model.safetensors, in f16.
+// LoadFS reads a model that ../models/training/export.py wrote: config.json, and
+// model.safetensors in f16.
 func LoadFS(dir fs.FS) (*Model, error) {
 	m, err := load(dir)
 	if err != nil {
@@ -52,8 +52,8 @@ const (
 	fullAttention   = "full_attention"
 )
 
-// most bounds each number of a config, so that no product of three overflows, and maxState
-// those of a layer's state.
+// most bounds each number of a config, so that no product of three overflows; maxState bounds
+// the numbers in a layer's state.
 const (
 	most     = 1 << 16
 	maxState = 1 << 22
@@ -131,7 +131,7 @@ func parseConfig(text []byte) (*Config, error) {
 type weights struct {
 	file *safetensors.File
 	cfg  *Config
-	err  error // the first
+	err  error // the first error; later calls return nil
 }
 
 func (w *weights) model() (*Model, error) {

@@ -14,15 +14,18 @@ type Engine interface {
 	// Config returns the engine's configuration.
 	Config() ref.Config
 
-	// Enter enters a prompt of n tokens. rows is called for each layer in order, and gives
-	// q [W, H·G, D] of the last W tokens that the method watches, and k and v [n, H, D].
+	// Enter puts a prompt of n tokens into the cache. rows is called for each layer in order. It
+	// returns q [W, H·G, D] of the last W tokens, which the method observes (W is
+	// [ref.Config.Window], at most n), and k and v [n, H, D] of all tokens.
 	Enter(id kv.SeqID, n int, rows func(layer int) (q, k, v []float32)) error
 
-	// Append enters a sequence's next token: it calls run with what takes the token through
-	// one layer, as [ref.Tokens.Layer] does.
+	// Append adds the next token of a sequence. It calls run with a function layer, which run
+	// must call for each layer in order: it appends k and v [H, D] and attends with q [H·G, D],
+	// as [ref.Tokens.Layer] does.
 	Append(id kv.SeqID, run func(layer func(q, k, v, out []float32) error) error) error
 
-	// Attend reads with the queries of the newest token, as [ref.Engine.Attend] does.
+	// Attend computes attention with queries of the newest token and appends nothing, as
+	// [ref.Engine.Attend] does.
 	Attend(id kv.SeqID, layer int, q, out []float32) error
 }
 
@@ -82,7 +85,7 @@ func (e cuda) Append(id kv.SeqID, run func(func(q, k, v, out []float32) error) e
 	return t.End()
 }
 
-// eachLayer enters the layers of a prompt.
+// eachLayer calls enter with the rows of each layer.
 func eachLayer(layers int, rows func(int) (q, k, v []float32), enter func(q, k, v []float32) error) error {
 	for l := range layers {
 		if err := enter(rows(l)); err != nil {

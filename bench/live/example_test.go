@@ -9,7 +9,8 @@ import (
 	"kvcompress/ref"
 )
 
-// A small model finds a record in its context, and after StreamingLLM has dropped it no more.
+// A small model finds a record in its context, and no longer finds it after StreamingLLM has
+// evicted it.
 func Example() {
 	model, err := models.Load("recall-0")
 	if err != nil {

@@ -56,15 +56,15 @@ func config(m *llama.Model, method string, tokens, n int, set ref.Settings) ref.
 	return cfg
 }
 
-// run reads a prompt, compresses it, and returns all logits of the newest token once more
-// and of 6 tokens that follow.
+// run reads a prompt, compresses it, and returns the logits of its last token, recomputed, and
+// of 6 tokens that follow.
 func run(t *testing.T, e Engine, p *Prefill, stepper *llama.Stepper) (all [][]float32, s *Sequence) {
 	t.Helper()
 	s, err := Begin(e, 0, p, stepper)
 	if err != nil {
 		t.Fatal(err)
 	}
-	logits, err := s.Again()
+	logits, err := s.Recompute()
 	for range 6 {
 		if err != nil {
 			t.Fatal(err)
@@ -78,8 +78,8 @@ func run(t *testing.T, e Engine, p *Prefill, stepper *llama.Stepper) (all [][]fl
 	return append(all, slices.Clone(logits)), s
 }
 
-// Whatever a method does, the reference and the CUDA engine give the same logits, to the
-// bit, and hold as much.
+// With every method the reference and the CUDA engine give the same logits, to the bit, and
+// hold the same number of blocks.
 func TestEnginesAgree(t *testing.T) {
 	m := model(t)
 	const n = 75
@@ -131,8 +131,7 @@ func TestEnginesAgree(t *testing.T) {
 	}
 }
 
-// A sequence whose end is not known outgrows the lists of pages that its prompt needed: both
-// engines go on alike.
+// Decoding grows the lists of pages beyond those of the prompt, and both engines still agree.
 func TestListsGrow(t *testing.T) {
 	m := model(t)
 	const n, more = 17, 40
@@ -182,8 +181,8 @@ func TestListsGrow(t *testing.T) {
 	}
 }
 
-// With all KVs in a cache of binary32, the logits are a session's to within the rounding of
-// another order of the same sums.
+// With all KVs in a binary32 cache, the logits equal those of a session without a paged cache,
+// up to the rounding of another summation order.
 func TestFullCache(t *testing.T) {
 	m := model(t)
 	const n = 60
@@ -202,7 +201,7 @@ func TestFullCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Again()
+	got, err := s.Recompute()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,8 +226,8 @@ func TestFullCache(t *testing.T) {
 	}
 }
 
-// near holds logits, of which the largest are about 20, to 97·2⁻²⁴·20 of others: see the
-// test of package models.
+// near compares logits, of which the largest are about 20, with a tolerance of 97·2⁻²⁴·20: see
+// the test of package models.
 func near(t *testing.T, token int, got, want []float32) {
 	t.Helper()
 	for i := range want {
@@ -238,7 +237,7 @@ func near(t *testing.T, token int, got, want []float32) {
 	}
 }
 
-// A prompt that is extended is the longer prompt, and the shorter stays what it was.
+// Extend gives the same prefill as reading the longer prompt, and does not change the shorter.
 func TestExtend(t *testing.T) {
 	m := model(t)
 	tokens := prompt(50)
@@ -278,7 +277,7 @@ func TestExtend(t *testing.T) {
 	}
 }
 
-// A cache of another shape, and one without room, are errors.
+// A cache of another shape and a cache without enough blocks are errors.
 func TestRefused(t *testing.T) {
 	m := model(t)
 	p, err := Read(t.Context(), m, prompt(20))

@@ -11,9 +11,9 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// Prefill is a prompt that a model has read with full attention: the queries, keys and
-// values of each of its tokens, and what the model says next. It is computed once, and
-// enters any number of caches.
+// Prefill is the result of reading a prompt with full attention: the queries, keys and values
+// of its tokens in every layer, and the logits for the next token. It is computed once and put
+// into any number of caches.
 type Prefill struct {
 	Tokens []int
 	Logits []float32 // [Vocab], for the token after the last
@@ -24,13 +24,13 @@ type Prefill struct {
 	session *llama.Session // that has read it
 }
 
-// Read has a model read a prompt with full attention. A model some of whose layers attend
-// to a window of tokens is an error: an engine's cache is read as a whole.
+// Read has a model read a prompt with full attention. A model with sliding-window layers is an
+// error, since the engines attend to the whole cache.
 func Read(ctx context.Context, model *llama.Model, prompt []int) (*Prefill, error) {
 	shape := model.Config().Shape()
 	for l := range shape.Layers {
 		if w := model.Config().Window(l); w > 0 {
-			return nil, fmt.Errorf("live: layer %d attends to a window of %d tokens, which no engine's cache has", l, w)
+			return nil, fmt.Errorf("live: layer %d attends to a window of %d tokens, which no engine supports", l, w)
 		}
 	}
 	empty := &Prefill{
@@ -43,7 +43,7 @@ func Read(ctx context.Context, model *llama.Model, prompt []int) (*Prefill, erro
 	return empty.Extend(ctx, prompt)
 }
 
-// Extend has the model read on, and returns the longer prompt. p stays what it is.
+// Extend has the model read further tokens and returns the longer prompt. p does not change.
 func (p *Prefill) Extend(ctx context.Context, tokens []int) (*Prefill, error) {
 	longer := &Prefill{
 		Tokens:  slices.Concat(p.Tokens, tokens),
@@ -66,7 +66,7 @@ func (p *Prefill) Extend(ctx context.Context, tokens []int) (*Prefill, error) {
 	return longer, err
 }
 
-// clipped returns the same rows, which are copied when they are appended to.
+// clipped returns the same rows without spare capacity, so that appending copies them.
 func clipped(layers [][]float32) [][]float32 {
 	out := make([][]float32, len(layers))
 	for l, rows := range layers {
@@ -75,13 +75,14 @@ func clipped(layers [][]float32) [][]float32 {
 	return out
 }
 
-// appendLayer appends layer l of [layers, n].
+// appendLayer appends layer l of all, [layers, n], to a slice.
 func appendLayer(to, all []float32, l, layers int) []float32 {
 	n := len(all) / layers
 	return append(to, all[l*n:][:n]...)
 }
 
-// rows returns what a layer of the prompt is in a cache of a configuration.
+// rows returns what [Engine.Enter] needs of a layer: the queries that the method observes, and
+// keys and values, repeated where the cache has a KV head for each query head.
 func (p *Prefill) rows(cfg *ref.Config, layer int) (q, k, v []float32) {
 	row := p.shape.QueryHeads() * p.shape.HeadSize
 	window := min(cfg.Window(), len(p.Tokens))
@@ -90,7 +91,7 @@ func (p *Prefill) rows(cfg *ref.Config, layer int) (q, k, v []float32) {
 	return q, repeat(p.k[layer], copies, p.shape.HeadSize), repeat(p.v[layer], copies, p.shape.HeadSize)
 }
 
-// repeat returns rows of d elements with each as often as copies says, in a row.
+// repeat returns rows of d elements, each row copies times in succession.
 func repeat(rows []float32, copies, d int) []float32 {
 	if copies == 1 {
 		return rows
@@ -104,10 +105,10 @@ func repeat(rows []float32, copies, d int) []float32 {
 	return out
 }
 
-// check returns an error unless a cache of the configuration is one of the model's.
+// check returns an error unless the cache's shape is the one that the method has for the model.
 func (p *Prefill) check(cfg *ref.Config) error {
 	if want := cfg.CacheShape(p.shape); cfg.Shape != want {
-		return fmt.Errorf("live: a cache of %+v, and the model's is %+v", cfg.Shape, want)
+		return fmt.Errorf("live: the cache has shape %+v: this model and method need %+v", cfg.Shape, want)
 	}
 	return nil
 }

@@ -9,14 +9,14 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// Step is what the cache held after a token was computed.
+// Step is the state of the cache after a token was computed.
 type Step struct {
 	Tokens int      `json:"tokens"` // of the sequence
 	Usage  kv.Usage `json:"usage"`
 }
 
-// Bytes returns the bytes of the blocks held: whole ones, with positions, owners and the
-// method's columns; and those of a cache without a method that holds every token.
+// Bytes returns the bytes of the blocks held at a step, with positions, owners and the method's
+// columns, and the bytes of the blocks of a cache without a method that holds every token.
 func (s *Sequence) Bytes(step *Step) (held, dense int64) {
 	cfg := s.engine.Config()
 	heads := s.DenseHeads()
@@ -24,23 +24,23 @@ func (s *Sequence) Bytes(step *Step) (held, dense int64) {
 	return int64(step.Usage.Allocated) * int64(cfg.BlockBytes()), int64(blocks) * int64(cfg.Config.BlockBytes(nil))
 }
 
-// DenseHeads returns the KV heads of the model, in all layers, as a cache without a method
-// has them.
+// DenseHeads returns the number of KV heads of the model, over all layers. A method may have
+// more heads in its cache, one for each query head.
 func (s *Sequence) DenseHeads() int { return s.engine.Config().Shape.Heads() / s.copies }
 
-// Run asks a question and decodes the answer. The question's tokens are fed after the
-// prompt was compressed, if the method asks for it; without one the prompt's last token is
-// computed once more (see [Sequence.Again]). Then next is given the logits after the
-// latest token, and says which token to feed, until it says that there is none.
+// Run asks a question and decodes the answer. It compresses the prompt, where the method asks
+// for it, and feeds the question's tokens; if there are none it computes the prompt's last token
+// once more (see [Sequence.Recompute]). Then it calls next with the logits for the next token,
+// and feeds the token that next returns, until more is false.
 //
-// It returns what the cache held after each token that was computed.
+// It returns a step for each token that was computed.
 func (s *Sequence) Run(ctx context.Context, question []int, next func(logits []float32) (token int, more bool)) ([]Step, error) {
 	var steps []Step
 	held := func() { steps = append(steps, Step{s.length, s.engine.Usage()}) }
 	var logits []float32
 	var err error
 	if len(question) == 0 {
-		logits, err = s.Again()
+		logits, err = s.Recompute()
 		held()
 	}
 	for _, token := range question {
@@ -65,26 +65,26 @@ func (s *Sequence) Run(ctx context.Context, question []int, next func(logits []f
 	return steps, err
 }
 
-// Ending is why a generated text ends.
+// Ending is the reason why a generated text ends.
 type Ending string
 
 // The endings.
 const (
-	AtStop         Ending = "stop"      // with a token that ends a text
-	AtLength       Ending = "length"    // with as many tokens as were asked for
+	AtStop         Ending = "stop"      // at an end-of-text token
+	AtLength       Ending = "length"    // at the requested number of tokens
 	AtMaxPositions Ending = "positions" // all positions of the model are filled
 )
 
-// Generated is a text that was continued.
+// Generated is the result of [Sequence.Generate].
 type Generated struct {
 	Output []int
 	Ending Ending
 	Steps  []Step
 }
 
-// Generate asks a question, if it is not empty, and decodes greedily: at most n tokens, as
-// many as the model has positions for, or to one of the tokens in stop, which is part of
-// the output. onToken, unless nil, is told each token.
+// Generate asks a question, which may be empty, and decodes greedily. It ends after n tokens,
+// after a token in stop, which is part of the output, or when the model has no more positions.
+// onToken, unless nil, is called with each token.
 func (s *Sequence) Generate(ctx context.Context, question []int, n int, stop []int, onToken func(int)) (*Generated, error) {
 	g := &Generated{Ending: AtLength}
 	var err error

@@ -1,12 +1,12 @@
 // Package live runs a model of the Llama family through a compressed KV cache, layer by
-// layer: what a method does to the cache changes what the model computes next.
+// layer, so that the compression affects every later token.
 //
-// A prompt is read once with full attention ([Read]), and enters the cache of any engine
-// and method ([Begin]). From then on attention reads what the cache holds: each token that
-// is fed appends its keys and values, and is preceded by a compression wherever the method
-// asks for one, as in a server that compresses before every step.
+// A prompt is read once with full attention ([Read]) and put into the cache of any engine and
+// method ([Begin]). From then on the model attends to what the cache holds. Before each token
+// the method may compress, as in a server with a compression interval of 1; then the token's
+// keys and values are appended.
 //
-// Both engines give the same logits, to the bit.
+// The reference and the CUDA engine give the same logits, to the bit.
 package live
 
 import (
@@ -27,20 +27,20 @@ type Sequence struct {
 	engine  Engine
 	id      kv.SeqID
 	stepper *llama.Stepper
-	copies  int // of K and V in the cache: one for each query head, where a method has it so
+	copies  int // KV heads of the cache for each KV head of the model: more than 1 if the method has one for each query head
 	d       int // head size
 
 	newest int // the last token
 	length int // tokens
 
-	// Done sums up the compressions so far.
+	// Done is the sum of the compressions so far; Hidden is that of the latest.
 	Done ref.Compressed
-	// Compressions counts those in which the method asked for something.
+	// Compressions is their number.
 	Compressions int
 }
 
-// Begin enters a prompt into an engine's cache. Nothing is compressed yet. The stepper is
-// of the model that read the prompt, and may be used by one sequence after another.
+// Begin puts a prompt into an engine's cache, and compresses nothing. The stepper must be of the
+// model that read the prompt. Sequences may share a stepper, but not run at the same time.
 func Begin(e Engine, id kv.SeqID, p *Prefill, stepper *llama.Stepper) (*Sequence, error) {
 	cfg := e.Config()
 	if err := p.check(&cfg); err != nil {
@@ -52,16 +52,16 @@ func Begin(e Engine, id kv.SeqID, p *Prefill, stepper *llama.Stepper) (*Sequence
 	return Resume(e, id, p, stepper), nil
 }
 
-// Stream has a model read a prompt through an engine's cache, token by token, as if it were
-// decoded: the method compresses before every token, and a token attends to what is held. For
-// StreamingLLM that is a windowed prefill. A method that watches the prompt has nothing to
-// watch, and is an error.
+// Stream has a model read a prompt through an engine's cache token by token, as if it were
+// decoded: the method compresses before every token, and the token attends to what the cache
+// holds. For StreamingLLM that is a windowed prefill. It is an error if the method observes the
+// prompt's attention, or compresses only once, after the prompt.
 func Stream(ctx context.Context, e Engine, id kv.SeqID, model *llama.Model, prompt []int, stepper *llama.Stepper) (*Sequence, error) {
 	cfg := e.Config()
 	if cfg.Window() > 0 {
-		return nil, fmt.Errorf("live: %s watches the prompt's attention, and a prompt that is read through its cache has none to watch: want a method that watches nothing, such as streaming-llm", cfg.Method)
+		return nil, fmt.Errorf("live: %s watches the attention of a prompt that is read at once, and this one is read token by token: want a method that watches nothing, such as streaming-llm", cfg.Method)
 	}
-	if once(&cfg, len(prompt)) {
+	if compressesOnce(&cfg, len(prompt)) {
 		return nil, fmt.Errorf("live: %s compresses once, after the prompt: want a method that compresses whenever a head holds too much, such as streaming-llm", cfg.Method)
 	}
 	if len(prompt) == 0 {
@@ -87,25 +87,25 @@ func Stream(ctx context.Context, e Engine, id kv.SeqID, model *llama.Model, prom
 	return s, err
 }
 
-// once reports whether a method is quiet for good once a token was generated.
-func once(cfg *ref.Config, tokens int) bool {
+// compressesOnce reports whether a method never compresses after the first generated token.
+func compressesOnce(cfg *ref.Config, tokens int) bool {
 	method, err := cfg.NewMethod()
 	if err != nil {
-		return false // the engine has one
+		return false // cannot happen: the engine has made the method
 	}
 	patient, ok := method.(ref.Patient)
 	return ok && patient.Quiet(ref.Counts{Prompt: 1, Tokens: tokens + 1, Heads: slices.Repeat([]int{tokens + 1}, cfg.Shape.Heads())}) == math.MaxInt
 }
 
-// In returns the same sequence in another engine of the same configuration, whose cache is to
-// be a copy.
-func (s *Sequence) In(e Engine) *Sequence {
+// WithEngine returns a copy of the sequence that uses another engine. The engine must have the
+// same configuration and a copy of the cache.
+func (s *Sequence) WithEngine(e Engine) *Sequence {
 	other := *s
 	other.engine = e
 	return &other
 }
 
-// Resume goes on with a prompt that is in the engine's cache already.
+// Resume returns a sequence for a prompt that is in the engine's cache already.
 func Resume(e Engine, id kv.SeqID, p *Prefill, stepper *llama.Stepper) *Sequence {
 	return &Sequence{
 		engine:  e,
@@ -121,7 +121,7 @@ func Resume(e Engine, id kv.SeqID, p *Prefill, stepper *llama.Stepper) *Sequence
 // Len returns the tokens of the sequence so far.
 func (s *Sequence) Len() int { return s.length }
 
-// compress has the method do what it asks for.
+// compress compresses the cache if the method asks for it.
 func (s *Sequence) compress() error {
 	if s.engine.Count(s.id) == 0 {
 		return nil
@@ -161,11 +161,11 @@ func (s *Sequence) Feed(token int) ([]float32, error) {
 	return logits, nil
 }
 
-// Again compresses, where the method asks for it, and computes the newest token once more,
-// now that the cache is compressed: its queries read what is held, its own KV included,
-// and nothing is appended or watched. Without it, what follows a prompt would be the
-// answer of full attention. It returns logits as Feed does.
-func (s *Sequence) Again() ([]float32, error) {
+// Recompute compresses, where the method asks for it, and computes the newest token once more:
+// its queries attend to the compressed cache, which includes its own KV. Nothing is appended or
+// observed. Without it the first token after a prompt would come from full attention. It returns
+// logits as Feed does.
+func (s *Sequence) Recompute() ([]float32, error) {
 	if err := s.compress(); err != nil {
 		return nil, err
 	}
@@ -181,9 +181,8 @@ func (s *Sequence) Again() ([]float32, error) {
 // Blocks returns how many blocks the sequence holds.
 func (s *Sequence) Blocks() int { return s.engine.Held(s.id) }
 
-// Room returns how many blocks a cache of the configuration needs for one sequence of so
-// many tokens, whatever its method does: twice what all of its KVs take, since an edit may
-// need blocks before it frees any.
+// Room returns a number of blocks that is enough for one sequence of this many tokens with any
+// method: twice what its KVs take, since an edit may need blocks before it frees any.
 func Room(cfg *ref.Config, tokens int) int {
 	return 2 * cfg.Shape.Heads() * ((tokens + cfg.BlockSize - 1) / cfg.BlockSize)
 }

@@ -11,8 +11,8 @@ import (
 	"kvcompress/trace/llama"
 )
 
-// streamed reads a prompt through an engine's cache, and returns the logits of its last
-// token, computed once more, and of 3 tokens that follow.
+// streamed streams a prompt through an engine's cache, and returns the logits of its last token,
+// recomputed, and of 3 tokens that follow.
 func streamed(t *testing.T, e Engine, m *llama.Model, tokens []int) [][]float32 {
 	t.Helper()
 	s, err := Stream(t.Context(), e, 0, m, tokens, m.NewStepper())
@@ -24,7 +24,7 @@ func streamed(t *testing.T, e Engine, m *llama.Model, tokens []int) [][]float32 
 
 func further(t *testing.T, s *Sequence) (all [][]float32) {
 	t.Helper()
-	logits, err := s.Again()
+	logits, err := s.Recompute()
 	for i := range 4 {
 		if err != nil {
 			t.Fatal(err)
@@ -41,9 +41,8 @@ func same(a, b [][]float32) bool {
 	return slices.EqualFunc(a, b, func(x, y []float32) bool { return slices.Equal(x, y) })
 }
 
-// A windowed prefill sees nothing that is out of the reach of all its windows, one on top of
-// the other: with C KVs and L layers, of the C·L tokens before. A sink, and a token within
-// reach, are seen.
+// The receptive field of a windowed prefill with C KVs and L layers is the last C·L tokens and
+// the sinks: other tokens do not affect the logits.
 func TestStreamIsWindowed(t *testing.T) {
 	m := model(t)
 	const n, capacity = 110, 16 // four layers reach back 64 tokens
@@ -67,7 +66,7 @@ func TestStreamIsWindowed(t *testing.T) {
 	}
 }
 
-// A copy of the cache goes on as the cache itself does, and both engines read a prompt alike.
+// A sequence on a copy of the cache gives the same logits, and so do both engines.
 func TestStreamCopiesAndEngines(t *testing.T) {
 	m := model(t)
 	const n = 24
@@ -87,7 +86,7 @@ func TestStreamCopiesAndEngines(t *testing.T) {
 	if err := second.Restore(first.Cache()); err != nil {
 		t.Fatal(err)
 	}
-	other := s.In(Reference(second))
+	other := s.WithEngine(Reference(second))
 	want := further(t, s)
 	if got := further(t, other); !same(got, want) {
 		t.Error("a copy goes on otherwise")
@@ -107,7 +106,7 @@ func TestStreamCopiesAndEngines(t *testing.T) {
 	}
 }
 
-// Methods that watch a prompt, or that compress once after it, have no windowed prefill.
+// Methods that observe the prompt, or compress once after it, cannot be streamed.
 func TestStreamRefuses(t *testing.T) {
 	m := model(t)
 	for method, want := range map[string]string{"snapkv": "watches", ref.KVCompress: "watches", "knorm": "once", "streaming-llm-kvpress": "once", "streaming-llm": "empty"} {

@@ -29,12 +29,12 @@ func Metrics() []Metric {
 		MetricCount, MetricRetrieval, MetricRetrievalZH}
 }
 
-// Dataset says how LongBench treats one of its datasets.
+// Dataset says how answers to one of LongBench's datasets are scored.
 type Dataset struct {
 	Name      string
 	Category  string // one of task.Categories; LongBench's synthetic tasks are task.Synthetic
 	Metric    Metric
-	MaxTokens int  // that a model may answer with
+	MaxTokens int  // of an answer
 	FirstLine bool // only the first line of the answer is scored
 }
 
@@ -63,11 +63,11 @@ func Datasets() []Dataset {
 	}
 }
 
-// findDataset returns the dataset of a name, which may be that of LongBench-E, with _e.
+// findDataset returns the dataset of a name. The suffix _e of LongBench-E is ignored.
 func findDataset(name string) (Dataset, error) {
 	plain := strings.TrimSuffix(name, "_e")
 	if slices.Contains([]string{"multifieldqa_zh", "dureader", "vcsum"}, plain) {
-		return Dataset{}, fmt.Errorf("%s needs Chinese texts cut into words, as jieba does: it cannot be scored here", quote(name))
+		return Dataset{}, fmt.Errorf("%s cannot be scored here: its Chinese texts must be cut into words, as jieba does", quote(name))
 	}
 	var names []string
 	for _, d := range Datasets() {
@@ -116,7 +116,7 @@ func (p *Prompt) score(prediction, truth string) float64 {
 	return 0
 }
 
-// retrieved returns the word before the number that a metric of retrieval looks for.
+// retrieved returns the word before the number that a retrieval metric looks for.
 func (m Metric) retrieved() string {
 	if m == MetricRetrievalZH {
 		return "段落"

@@ -31,8 +31,8 @@ func QAF1(prediction, truth string) float64 {
 
 // Classification returns 1/n if the prediction contains the truth, where n is the number
 // of classes that it contains, and 0 otherwise. A class that is part of the truth's name
-// does not count; except, as in LongBench, one that comes right after another such class in
-// the list: its loop removes from the list that it runs over.
+// does not count, unless it comes right after another such class in the list. That exception is
+// LongBench's: its loop removes from the list that it iterates over.
 func Classification(prediction, truth string, classes []string) float64 {
 	var found []string
 	for _, c := range classes {
@@ -76,9 +76,9 @@ func Count(prediction, truth string) float64 {
 	return float64(right) / float64(len(all))
 }
 
-// Retrieval returns the fraction of the numbers in the prediction that are the truth's:
-// the number after the word, "Paragraph " or, in Chinese, "段落". The error says that
-// the truth has none, which [Read] finds.
+// Retrieval returns the fraction of the numbers in the prediction that equal the truth's number.
+// The truth's is the one after word, which is "Paragraph " or in Chinese "段落". It is an error
+// if the truth has none; [Read] refuses such truths.
 func Retrieval(prediction, truth, word string) (float64, error) {
 	id, err := paragraph(truth, word)
 	if err != nil {

@@ -80,7 +80,7 @@ func TestRougeL(t *testing.T) {
 	}
 }
 
-// The common subsequence is that of the recursion that defines it.
+// The common subsequence equals that of the defining recursion.
 func TestCommonSubsequence(t *testing.T) {
 	var length func(x, y []string) int
 	length = func(x, y []string) int {
@@ -220,7 +220,7 @@ func TestRatio(t *testing.T) {
 		{"tide", "diet", 2.0 / 8},        // t: what is left of it and right of it in both has nothing in common
 		{"diet", "tide", 4.0 / 8},        // d, and after it e
 		{"\u00e9t\u00e9", "\u00e9", 0.5}, // characters, not bytes
-		// Of a text of 200 characters, one that is more than a hundredth of it begins no run.
+		// In a text of 200 characters, no run begins with a character that makes up more than 1 % of it.
 		{"x", strings.Repeat("x", 199), 2.0 / 200},
 		{"yx", strings.Repeat("x", 200), 0},
 		{"x", strings.Repeat("x", 200), 2.0 / 201}, // but it is equal at the beginning

@@ -20,7 +20,7 @@ const (
 	MaxAnswers = 256
 	MaxClasses = 4096
 	MaxAnswer  = 32 << 10 // bytes of one answer or class; all answers of a task have up to twice as many
-	MaxTokens  = 4096     // that a model may answer with
+	MaxTokens  = 4096     // of an answer
 )
 
 // Prompt is one task of a file.
@@ -41,7 +41,7 @@ type Prompt struct {
 	FirstLine bool
 }
 
-// line is what a line of a file may say. Other names are passed over.
+// line has the fields of a line that are read. Others are ignored.
 type line struct {
 	ID         string   `json:"_id"`
 	Dataset    string   `json:"dataset"`
@@ -60,7 +60,7 @@ type line struct {
 // visit ends it and is returned. The objects are LongBench's: input, context, answers,
 // all_classes, dataset and _id. A dataset that LongBench does not have needs a metric,
 // and may have a category (single-doc by default) and max_tokens (64). Empty lines are
-// passed over. An error says which line is wrong, and what in it.
+// skipped. An error names the line and the field.
 //
 // It holds one line at a time, of at most [MaxLine] bytes.
 func Read(r io.Reader, visit func(*Prompt) error) error {
@@ -171,5 +171,5 @@ func (p *Prompt) check() error {
 	return nil
 }
 
-// quote returns what of a text an error repeats.
+// quote returns an excerpt of a text for an error message.
 func quote(text string) string { return fmt.Sprintf("%q", strictjson.Excerpt(text)) }

@@ -65,7 +65,7 @@ func TestReadErrors(t *testing.T) {
 		{`{"dataset":"qasper","context":"c","answers":["x"],"answers":["y"]}`, "longbench: line 1:"},
 		{`{"dataset":"trec","context":"c","answers":["x"],"all_classes":null}`, "longbench: line 1: all_classes: there are none"},
 		{`{"dataset":"passage_retrieval_en","context":"c","answers":["7"]}`, `longbench: line 1: answers[0]: "7" has no number after "Paragraph "`},
-		{`{"dataset":"dureader","context":"c","answers":["x"]}`, "longbench: line 1: dataset: \"dureader\" needs Chinese texts cut into words"},
+		{`{"dataset":"dureader","context":"c","answers":["x"]}`, "longbench: line 1: dataset: \"dureader\" cannot be scored here: its Chinese texts must be cut into words"},
 		{`{"dataset":"mine","context":"c","answers":["x"],"metric":"bleu"}`, `longbench: line 1: metric: there is no "bleu": want one of qa_f1,`},
 		{`{"dataset":"qasper","context":"c","answers":["x"],"category":"poetry"}`, `longbench: line 1: category: there is no "poetry"`},
 		{`{"dataset":"qasper","context":"c","answers":["x"],"max_tokens":-1}`, "longbench: line 1: max_tokens: -1: want 1 to 4096"},
@@ -85,8 +85,8 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// Whatever a file holds, tasks are within bounds and any answer has a score in [0, 1], 1
-// for the right one by most metrics.
+// Tasks of any file are within bounds, and any answer has a score in [0, 1]. By most metrics the
+// right answer has score 1.
 func FuzzRead(f *testing.F) {
 	f.Add(`{"dataset":"qasper","context":"c","answers":["x"]}`, "x")
 	f.Add(`{"dataset":"trec","context":"c","answers":["x"],"all_classes":["x","y"]}`, "x y")

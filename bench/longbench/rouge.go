@@ -60,9 +60,9 @@ func distinct(sentences [][]string) int {
 	return len(words)
 }
 
-// commonSubsequence returns the longest common subsequence of x and y that is found
-// from the end: at words that differ, the last of y goes unless that of x leaves a longer
-// one. It takes a byte for every pair of words.
+// commonSubsequence returns the longest common subsequence of x and y, found from the end: where
+// the last words differ, that of y is dropped unless dropping that of x leaves a longer
+// subsequence. It takes a byte for every pair of words.
 func commonSubsequence(x, y []string) []string {
 	const takeBoth, dropX, dropY = 0, 1, 2
 	step := make([]byte, len(x)*len(y))

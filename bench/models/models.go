@@ -1,13 +1,14 @@
-// Package models has the models that a bench runs by default: two seeds of a Llama of
-// 418,656 parameters, in f16, that was trained to find what a question asks for in contexts
-// of up to 2,048 tokens. 4 layers, 4 query and 2 KV heads of 32 elements, a vocabulary of
-// 256 token ids, which package bench/task writes in; training has the scripts.
+// Package models has the models that a bench runs by default, recall-0 and recall-1: two seeds
+// of a Llama model of 418,656 parameters in f16, trained to find records in contexts of up to
+// 2,048 tokens. They have 4 layers, 4 query and 2 KV heads of 32 elements, and a vocabulary of
+// 256 token ids, in which package bench/task writes its tasks. The folder training has the
+// scripts.
 //
-// They retrieve: layers 1 and 2 (in recall-1 also 3) have an induction head each, KV head
-// 0, and KV head 1 of layer 2 is an echo head.
+// Their retrieval heads: KV head 0 of layers 1 and 2 (in recall-1 also of layer 3) is an
+// induction head, and KV head 1 of layer 2 is an echo head.
 //
-// Two more models have layers of linear attention, in place of all of theirs or of two in
-// three. They were trained on the same contexts, for a quarter of the steps.
+// Two more models have linear attention in all of their three layers (linear-0) or in two of
+// them (hybrid-0). They were trained on the same tasks for a quarter of the steps.
 package models
 
 import (
@@ -29,7 +30,7 @@ var files embed.FS
 // Names returns the names of the bundled models. The first is the default.
 func Names() []string { return []string{"recall-0", "recall-1"} }
 
-// Load reads a bundled model. The error lists the names that there are.
+// Load reads a bundled model. The error for an unknown name lists the known ones.
 func Load(name string) (*llama.Model, error) {
 	if !slices.Contains(Names(), name) {
 		return nil, fmt.Errorf("models: there is no bundled model %q: there are %s", name, strings.Join(Names(), ", "))
@@ -44,8 +45,8 @@ func Load(name string) (*llama.Model, error) {
 // LinearNames returns the names of the bundled models with layers of linear attention.
 func LinearNames() []string { return []string{"linear-0", "hybrid-0"} }
 
-// LoadLinear returns a bundled model with layers of linear attention, the same for every
-// caller. The error lists the names that there are.
+// LoadLinear returns a bundled model with layers of linear attention. Every call returns the
+// same model. The error for an unknown name lists the known ones.
 func LoadLinear(name string) (*linear.Model, error) {
 	load := linearModels[name]
 	if load == nil {

@@ -6,12 +6,12 @@ import (
 	"kvcompress/bench/longbench"
 )
 
-// LongBench returns the tokens of a task of LongBench's: those of its context, and of the
-// question after it, whose answer comes next. The wording is that of templates, which may be
-// nil, or our own: then scores are not those of LongBench's prompts.
+// LongBench returns the tokens of a LongBench task: the context, and the question after it. The
+// wording is that of templates. For a dataset without one it is our own, and scores cannot be
+// compared with those of LongBench's prompts.
 //
-// If both have more than maxTokens, the context loses its middle, as in LongBench. It
-// is an error if the question alone has more, or if there is no context.
+// If context and question have more than maxTokens together, the middle of the context is cut
+// out, as in LongBench. It is an error if the question alone has more, or if there is no context.
 func (v *Vocabulary) LongBench(p *longbench.Prompt, templates Templates, maxTokens int) (context, question []int32, err error) {
 	t, err := templates.of(p)
 	if err != nil {

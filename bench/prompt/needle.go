@@ -10,29 +10,27 @@ import (
 	"kvcompress/bench/task"
 )
 
-// Categories returns the names of the categories that [Vocabulary.Generate] makes.
-func Categories() []string {
-	return []string{task.MultiDoc, task.Summary, task.Synthetic, task.Needle}
-}
-
 // Options say what a task of made-up text is. Zero values are defaults.
 type Options struct {
-	// Category is one of [Categories]:
+	// Category is one of [task.Categories]:
 	//
-	//	task.Needle     the code of a word                     RULER's niah, with distractors its multikey
+	//	task.SingleDoc  the codes of three words               RULER's multiquery
 	//	task.MultiDoc   the code of the partner of a word      after RULER's variable tracking
 	//	task.Summary    what the chapters are about, in order  after RULER's multivalue
+	//	task.FewShot    the kinds of three words, each by two of its three examples
 	//	task.Synthetic  the word that has a code
+	//	task.Code       what the calls of three words return, after a pattern that recurs
+	//	task.Needle     the code of a word                     RULER's niah, with distractors its multikey
 	Category string
 
-	Length      int // tokens of the context, at most; a sentence less at least
+	Length      int // most tokens of the context, which falls short by less than a sentence
 	Digits      int // of codes; 5 by default, up to 64
-	Distractors int // other words with a code each, up to 64; MultiDoc has one besides, and partners as many
+	Distractors int // other words with facts of the same form, up to 64; MultiDoc has one more
 	Chapters    int // of a summary; 4 by default, up to 32
 	Seed        uint64
 
-	// Depth is where the sentence with the code stands, from 0 to 1; nil draws it. It is not
-	// for summaries.
+	// Depth is where the last sentence that the answer follows from stands, from 0 to 1; nil
+	// draws it. Summaries have none: their chapters are in order.
 	Depth *float64
 }
 
@@ -47,8 +45,8 @@ func (o Options) withDefaults(words int) (Options, error) {
 		o.Chapters = 4
 	}
 	switch {
-	case !slices.Contains(Categories(), o.Category):
-		return o, fmt.Errorf("prompt: category %q is not made of text: want one of %s", o.Category, strings.Join(Categories(), ", "))
+	case !slices.Contains(task.Categories(), o.Category):
+		return o, fmt.Errorf("prompt: category %q is not made of text: want one of %s", o.Category, strings.Join(task.Categories(), ", "))
 	case o.Length < 1 || o.Length > MaxLength:
 		return o, fmt.Errorf("prompt: a context of %d tokens: want 1 to %d", o.Length, MaxLength)
 	case o.Digits < 1 || o.Digits > 64:
@@ -57,9 +55,11 @@ func (o Options) withDefaults(words int) (Options, error) {
 		return o, fmt.Errorf("prompt: %d distractors: want 0 to 64", o.Distractors)
 	case o.Chapters < 1 || o.Chapters > 32:
 		return o, fmt.Errorf("prompt: %d chapters: want 1 to 32", o.Chapters)
+	case o.Category == task.FewShot && 3*(asked+o.Distractors+kinds) > words:
+		return o, fmt.Errorf("prompt: %d words with one of %d kinds are too many for %d words", asked+o.Distractors, kinds, words)
 	case 3*(o.Distractors+o.Chapters) > words:
 		return o, fmt.Errorf("prompt: %d distractors and %d chapters are too many for %d words", o.Distractors, o.Chapters, words)
-	case math.Pow(10, float64(o.Digits)) < float64(2*(o.Distractors+2)):
+	case math.Pow(10, float64(o.Digits)) < float64(2*(o.Distractors+asked)):
 		return o, fmt.Errorf("prompt: %d distractors are too many for codes of %d digits", o.Distractors, o.Digits)
 	case o.Depth != nil && !(*o.Depth >= 0 && *o.Depth <= 1):
 		return o, fmt.Errorf("prompt: a depth of %v: want 0 to 1", *o.Depth)
@@ -78,8 +78,11 @@ func (v *Vocabulary) Generate(o Options) (*task.Task, error) {
 	if o, err = o.withDefaults(len(words)); err != nil {
 		return nil, err
 	}
-	b := &builder{vocabulary: v, all: words, random: rand.New(rand.NewPCG(o.Seed, 1)), options: o}
-	b.facts()
+	b := &builder{vocabulary: v, random: rand.New(rand.NewPCG(o.Seed, 1)), options: o}
+	for _, i := range b.random.Perm(len(words)) {
+		b.words = append(b.words, words[i])
+	}
+	b.facts = b.drawFacts(len(words))
 	if err := b.haystack(); err != nil {
 		return nil, err
 	}
@@ -89,97 +92,33 @@ func (v *Vocabulary) Generate(o Options) (*task.Task, error) {
 // builder makes a task's text.
 type builder struct {
 	vocabulary *Vocabulary
-	all        []string // its words
 	random     *rand.Rand
 	options    Options
-
-	keys      []string // the first is asked for, but in a summary
-	codes     []string // of the keys
-	partner   string   // of which the first key is the partner, with MultiDoc
-	chapters  []string // what they are about, with Summary
-	sentences []string // of the context, each with a space after it, except the last
-	evidence  []int    // which of them the answer follows from, in its order
-	filler    []string
+	words      []string // that no fact has yet, in random order; filler, once there are facts
+	facts      facts
+	sentences  []sentence
 }
 
-// facts draws the words and their codes; the first of either is asked for.
-func (b *builder) facts() {
-	o := b.options
-	words := b.random.Perm(len(b.all))
-	word := func() string {
-		w := b.all[words[0]]
-		words = words[1:]
-		return w
-	}
-	n := o.Distractors + 1
-	switch o.Category {
-	case task.MultiDoc:
-		n++ // so that there is a choice
-	case task.Summary:
-		n--
-		for range o.Chapters {
-			b.chapters = append(b.chapters, word())
-		}
-	}
-	for len(b.codes) < n {
-		code := make([]byte, o.Digits)
-		for i := range code {
-			code[i] = byte('0' + b.random.IntN(10))
-		}
-		if !slices.Contains(b.codes, string(code)) {
-			b.codes = append(b.codes, string(code))
-			b.keys = append(b.keys, word())
-		}
-	}
-	if o.Category == task.MultiDoc {
-		b.partner = word()
-	}
-	for _, i := range words {
-		b.filler = append(b.filler, b.all[i])
-	}
+// sentence is one of the context.
+type sentence struct {
+	text   string
+	filler bool
+	sought int // index in facts.sought; -1 for none
 }
 
-// sought returns the sentences that the answer follows from, in its order, and the other
-// facts.
-func (b *builder) sought() (sought, others []string) {
-	for i, k := range b.keys {
-		code := "The code of " + k + " is " + b.codes[i] + "."
-		partner := b.partner
-		if i > 0 {
-			partner = b.filler[i]
-		}
-		link := "The partner of " + partner + " is " + k + "."
-		switch {
-		case b.options.Category == task.MultiDoc && i == 0:
-			sought = append(sought, link, code)
-		case b.options.Category == task.MultiDoc:
-			others = append(others, link, code)
-		case b.options.Category != task.Summary && i == 0:
-			sought = append(sought, code)
-		default:
-			others = append(others, code)
-		}
-	}
-	for i, w := range b.chapters {
-		sought = append(sought, fmt.Sprintf("Chapter %d is about %s.", i+1, w))
-	}
-	return sought, others
-}
-
-// haystack makes sentences of filler up to the length, and puts the facts among them.
+// haystack puts the facts among sentences of filler, as many as the length has room for.
 func (b *builder) haystack() error {
-	o := b.options
-	sought, others := b.sought()
+	o, f := b.options, &b.facts
 	used := b.vocabulary.before
-	size := func(sentence string) error {
-		ids, err := b.vocabulary.encode(sentence)
+	size := func(text string) error {
+		ids, err := b.vocabulary.encode(text)
 		if err != nil {
 			return fmt.Errorf("prompt: %w", err)
 		}
 		used += len(ids) - b.vocabulary.before
 		return nil
 	}
-	for _, s := range slices.Concat(sought, others) {
+	for _, s := range slices.Concat(f.sought, f.others) {
 		if err := size(s); err != nil {
 			return err
 		}
@@ -195,113 +134,77 @@ func (b *builder) haystack() error {
 		if used > o.Length {
 			break
 		}
-		b.sentences = append(b.sentences, s)
+		b.sentences = append(b.sentences, sentence{text: s, filler: true, sought: -1})
 	}
 	depth := b.random.Float64()
 	if o.Depth != nil {
 		depth = *o.Depth
 	}
-	for _, s := range others {
-		b.insert(s, b.random.IntN(len(b.sentences)+1))
+	for _, s := range f.others {
+		b.insert(sentence{text: s, sought: -1}, b.random.IntN(len(b.sentences)+1))
 	}
-	places := make([]int, len(sought))
+	places := make([]int, len(f.sought))
 	for i := range places {
 		places[i] = b.random.IntN(len(b.sentences) + 1)
 	}
-	if o.Category == task.Summary {
+	if f.ordered {
 		slices.Sort(places)
 		for i := range places {
-			places[i] += i // chapters that are there already
+			places[i] += i // the sentences inserted before
 		}
 	} else {
-		places[len(places)-1] = int(math.Round(depth * float64(len(b.sentences)+len(sought)-1)))
+		places[len(places)-1] = int(math.Round(depth * float64(len(b.sentences)+len(f.sought)-1)))
 	}
-	for i, s := range sought {
-		b.evidence = append(b.evidence, b.insert(s, places[i]))
+	for i, s := range f.sought {
+		b.insert(sentence{text: s, sought: i}, places[i])
 	}
 	return nil
 }
 
-// insert puts a sentence at an index and returns that.
-func (b *builder) insert(sentence string, at int) int {
-	b.sentences = slices.Insert(b.sentences, at, sentence)
-	for i, e := range b.evidence {
-		if e >= at {
-			b.evidence[i]++
-		}
-	}
-	return at
-}
+func (b *builder) insert(s sentence, at int) { b.sentences = slices.Insert(b.sentences, at, s) }
 
-// chain returns a function that makes sentences of words, each of which has four that
-// follow it, so that words and pairs of them recur.
+// chain returns a function that makes sentences by a Markov chain in which each word has four
+// successors, so that words and pairs of words recur.
 func (b *builder) chain() func() string {
-	follow := make([][4]int, len(b.filler))
+	follow := make([][4]int, len(b.words))
 	for i := range follow {
 		for j := range follow[i] {
-			follow[i][j] = min(b.random.IntN(len(b.filler)), b.random.IntN(len(b.filler)))
+			follow[i][j] = min(b.random.IntN(len(b.words)), b.random.IntN(len(b.words)))
 		}
 	}
-	last := b.random.IntN(len(b.filler))
+	last := b.random.IntN(len(b.words))
 	return func() string {
 		var words []string
 		for range 5 + b.random.IntN(6) {
 			last = follow[last][b.random.IntN(4)]
-			words = append(words, b.filler[last])
+			words = append(words, b.words[last])
 		}
 		return strings.ToUpper(words[0][:1]) + words[0][1:] + " " + strings.Join(words[1:], " ") + "."
 	}
 }
 
-// segment is a part of the text after the context.
-type segment struct {
-	text  string
-	given bool
-}
-
-// asked returns the question, and what comes after it.
-func (b *builder) asked() (question string, steps []segment) {
-	if b.options.Category == task.Summary {
-		for i, w := range b.chapters {
-			if i > 0 {
-				steps = append(steps, segment{fmt.Sprintf(". Chapter %d is about", i+1), true})
-			}
-			steps = append(steps, segment{" " + w, false})
-		}
-		return " What are the chapters about, in order? Chapter 1 is about", steps
-	}
-	key, code := b.keys[0], b.codes[0]
-	switch b.options.Category {
-	case task.MultiDoc:
-		return " What is the code of the partner of " + b.partner + "? The partner of " + b.partner + " is",
-			[]segment{{" " + key, false}, {". The code of", true}, {" " + key, false}, {" is", true}, {" " + code, false}}
-	case task.Synthetic:
-		return " Which word has the code " + code + "? The word with the code " + code + " is", []segment{{" " + key, false}}
-	default:
-		return " What is the code of " + key + "? The code of " + key + " is", []segment{{" " + code, false}}
-	}
-}
-
-// task encodes the text. Filler leaves from the end if all together has more tokens than
-// the sentences had alone.
+// task encodes the text. If the whole has more tokens than the sentences one by one, filler
+// is removed from the end.
 func (b *builder) task() (*task.Task, error) {
-	question, steps := b.asked()
+	f := &b.facts
 	for {
-		segments := b.segments()
+		segments, sought := b.segments()
 		n := len(segments)
-		segments = append(segments, question)
-		for _, s := range steps {
+		segments = append(segments, f.question)
+		for _, s := range f.steps {
 			segments = append(segments, s.text)
 		}
 		parts, err := b.vocabulary.split(segments...)
 		if err != nil {
 			return nil, fmt.Errorf("prompt: %w", err)
 		}
-		t := &task.Task{Category: b.options.Category}
-		spans := make([]task.Span, n)
+		t := &task.Task{Category: b.options.Category, Evidence: make([]task.Span, len(f.sought)), ChanceExact: 1}
 		for i, p := range parts[:n] {
-			spans[i] = task.Span{From: len(t.Context), To: len(t.Context) + len(p)}
+			span := task.Span{From: len(t.Context), To: len(t.Context) + len(p)}
 			t.Context = append(t.Context, p...)
+			if sought[i] >= 0 {
+				t.Evidence[sought[i]] = span
+			}
 		}
 		if len(t.Context) > b.options.Length {
 			if !b.shorten() {
@@ -309,24 +212,13 @@ func (b *builder) task() (*task.Task, error) {
 			}
 			continue
 		}
-		// The segments are filler and evidence by turns.
-		for _, e := range b.evidence {
-			before := 0
-			for _, other := range b.evidence {
-				if other < e {
-					before++
-				}
-			}
-			t.Evidence = append(t.Evidence, spans[2*before+1])
-		}
 		t.Question = parts[n]
-		t.ChanceExact = 1
 		for i, p := range parts[n+1:] {
 			for _, token := range p {
-				t.Steps = append(t.Steps, task.Step{Token: token, Given: steps[i].given})
+				t.Steps = append(t.Steps, task.Step{Token: token, Given: f.steps[i].given()})
 			}
-			if !steps[i].given {
-				t.Chance, t.ChanceExact = b.chance(t, p, i)
+			if !f.steps[i].given() {
+				b.addChance(t, p, f.steps[i].choices)
 			}
 		}
 		if answers := len(t.Answer()); answers > 0 {
@@ -336,57 +228,52 @@ func (b *builder) task() (*task.Task, error) {
 	}
 }
 
-// chance adds to a task's chances those of the tokens of one answer: a digit is one of ten,
-// and a word one of all. In a question of two hops, a word that is not that of step 0 has been
-// answered before.
-func (b *builder) chance(t *task.Task, tokens []int32, step int) (right, exact float64) {
-	right, exact = t.Chance, t.ChanceExact
-	begun := step > 0 && b.options.Category == task.MultiDoc
+// addChance adds the chances of the tokens of one answer to a task's sum and product of them.
+// The first token of a word is one of the choices, and the rest of the word follows from it;
+// each digit of a code is one of ten.
+func (b *builder) addChance(t *task.Task, tokens []int32, choices int) {
+	begun := false
 	for _, token := range tokens {
 		text, err := b.vocabulary.tokenizer.Decode([]int{int(token)})
-		digits := strings.Trim(text, " ")
+		text = strings.Trim(text, " ")
 		p := 1.0
 		switch {
-		case err == nil && digits != "" && strings.Trim(digits, "0123456789") == "":
-			p = math.Pow(0.1, float64(len(digits)))
-		case err == nil && digits == "":
+		case err == nil && text != "" && strings.Trim(text, "0123456789") == "":
+			p = math.Pow(0.1, float64(len(text)))
+		case err == nil && text == "":
 			// A space that every answer begins with.
 		case !begun:
-			p, begun = 1/float64(len(b.all)), true
+			p, begun = 1/float64(choices), true
 		}
-		right += p
-		exact *= p
+		t.Chance += p
+		t.ChanceExact *= p
 	}
-	return right, exact
 }
 
-// segments joins the sentences into stretches of filler and evidence by turns, first and
-// last filler. Spaces go before sentences.
-func (b *builder) segments() []string {
-	all := []string{""}
+// segments joins the sentences between those of facts.sought, which stay alone. It returns
+// the texts, and the index in facts.sought of each, -1 for the others. Spaces go before
+// sentences.
+func (b *builder) segments() (texts []string, sought []int) {
+	texts, sought = []string{""}, []int{-1}
 	for i, s := range b.sentences {
+		text := s.text
 		if i > 0 {
-			s = " " + s
+			text = " " + text
 		}
-		if slices.Contains(b.evidence, i) {
-			all = append(all, s, "")
+		if s.sought >= 0 {
+			texts, sought = append(texts, text, ""), append(sought, s.sought, -1)
 		} else {
-			all[len(all)-1] += s
+			texts[len(texts)-1] += text
 		}
 	}
-	return all
+	return texts, sought
 }
 
-// shorten removes the last sentence that is filler and reports whether there was one.
+// shorten removes the last sentence of filler and reports whether there was one.
 func (b *builder) shorten() bool {
 	for i := len(b.sentences) - 1; i >= 0; i-- {
-		if s := b.sentences[i]; !strings.HasPrefix(s, "The code of ") && !strings.HasPrefix(s, "The partner of ") && !strings.HasPrefix(s, "Chapter ") {
+		if b.sentences[i].filler {
 			b.sentences = slices.Delete(b.sentences, i, i+1)
-			for j, e := range b.evidence {
-				if e > i {
-					b.evidence[j]--
-				}
-			}
 			return true
 		}
 	}

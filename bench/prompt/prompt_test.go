@@ -1,7 +1,6 @@
 package prompt_test
 
 import (
-	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -56,8 +55,8 @@ func decode(t testing.TB, tok tokenizer.Tokenizer, tokens []int32) string {
 	return text
 }
 
-// With any tokenizer, the parts of a task together are what the tokenizer makes of the
-// whole text, and say what they should.
+// With any tokenizer, the parts of a task are together the tokens of the whole text, and they
+// decode to the expected sentences.
 func TestGenerate(t *testing.T) {
 	seeds := uint64(3)
 	if testing.Short() {
@@ -76,6 +75,9 @@ func TestGenerate(t *testing.T) {
 				{Category: task.MultiDoc, Length: 1000, Distractors: 1},
 				{Category: task.Summary, Length: 1000, Distractors: 1},
 				{Category: task.Synthetic, Length: 900, Digits: 6, Distractors: 3},
+				{Category: task.SingleDoc, Length: 900, Digits: 6, Distractors: 2},
+				{Category: task.FewShot, Length: 1000, Distractors: 2},
+				{Category: task.Code, Length: 1000, Digits: 8, Distractors: 2},
 			} {
 				o.Seed = seed
 				made, err := v.Generate(o)
@@ -99,56 +101,65 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
-// check holds that the evidence has the answer and the question does not.
+// check checks that the evidence has the answer and the question has not.
 func check(t *testing.T, name string, tok tokenizer.Tokenizer, o prompt.Options, made *task.Task) {
 	t.Helper()
-	var evidence string
+	var evidence []string
 	for _, e := range made.Evidence {
-		evidence += decode(t, tok, made.Context[e.From:e.To]) + " "
+		evidence = append(evidence, strings.TrimSpace(decode(t, tok, made.Context[e.From:e.To])))
 	}
 	question := strings.TrimSpace(decode(t, tok, made.Question))
-	answer := decode(t, tok, made.Answer())
-	words := strings.Fields(answer)
-	sentences := map[string]string{
-		task.Needle:    "The code of " + last(strings.TrimSuffix(question, " is")) + " is " + words[0] + ".",
-		task.Synthetic: "The code of " + words[0] + " is " + last(strings.TrimSuffix(question, " is")) + ".",
+	var steps []int32
+	for _, s := range made.Steps {
+		steps = append(steps, s.Token)
 	}
-	want := sentences[o.Category]
-	if o.Category == task.MultiDoc {
-		key := words[0]
-		code := strings.TrimPrefix(strings.TrimSpace(answer), key)
-		code = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(code), key))
-		want = "The partner of " + last(strings.TrimSuffix(question, " is")) + " is " + key + ". The code of " + key + " is " + code + "."
-		if len(code) != o.Digits && o.Digits != 0 || len(made.Evidence) != 2 {
-			t.Errorf("%s, %+v: the answer is %q, the evidence %v", name, o, answer, made.Evidence)
-		}
+	// The sentences that the answer says, in its own words.
+	said := strings.TrimSpace(decode(t, tok, slices.Concat(made.Question, steps)))
+	if _, after, ok := strings.Cut(said, "? "); ok {
+		said = after
 	}
-	if o.Category == task.Summary {
-		var chapters []string
-		for i, w := range words {
-			chapters = append(chapters, fmt.Sprintf("Chapter %d is about %s.", i+1, w))
+	want := strings.Split(said, ". ")
+	switch o.Category {
+	case task.Synthetic:
+		code := last(strings.TrimSuffix(question, " is"))
+		want = []string{"The code of " + last(said) + " is " + code}
+	case task.FewShot:
+		var examples []string
+		for i, w := range want { // of the three examples of a word, two are right and one is wrong
+			wrong := strings.TrimSuffix(evidence[3*i+2], ".")
+			if kind := w[:strings.LastIndex(w, " ")]; !strings.HasPrefix(wrong, kind+" ") || wrong == w {
+				t.Errorf("%s, %+v: the third example of %q is %q", name, o, w, wrong)
+			}
+			examples = append(examples, w, w, wrong)
 		}
-		want = strings.Join(chapters, " ")
+		want = examples
+	case task.Summary:
 		for i, e := range made.Evidence[1:] {
 			if e.From < made.Evidence[i].To {
 				t.Errorf("%s, %+v: the chapters are at %v", name, o, made.Evidence)
 			}
 		}
 	}
-	if strings.Join(strings.Fields(evidence), " ") != want {
-		t.Errorf("%s, %+v: the evidence is %q, want %q", name, o, evidence, want)
+	if got := strings.Join(evidence, " "); got != strings.Join(want, ". ")+"." {
+		t.Errorf("%s, %+v: the evidence is %q, want %q", name, o, got, want)
 	}
-	if strings.Contains(question, words[0]) {
-		t.Errorf("%s, %+v: the answer %q stands in the question %q", name, o, answer, question)
+	if answer := last(strings.TrimSuffix(want[len(want)-1], ".")); o.Category != task.Synthetic && strings.Contains(question, answer) {
+		t.Errorf("%s, %+v: the answer %q is in the question %q", name, o, answer, question)
 	}
 	if !(made.Chance > 0 && made.Chance < 1 && made.ChanceExact > 0 && made.ChanceExact < 0.01) {
 		t.Errorf("%s, %+v: chance %v, exact %v", name, o, made.Chance, made.ChanceExact)
 	}
-	if o.Category == task.Needle {
-		digits := float64(max(5, o.Digits))
-		if want := math.Pow(10, -digits); math.Abs(made.ChanceExact/want-1) > 1e-9 {
-			t.Errorf("%s, %+v: all digits are right by a chance of %v, want %v", name, o, made.ChanceExact, want)
-		}
+	codes := map[string]int{task.Needle: 1, task.SingleDoc: 3, task.Code: 3}
+	digits := o.Digits
+	if digits == 0 {
+		digits = 5
+	}
+	exact := math.Pow(10, -float64(codes[o.Category]*digits))
+	if o.Category == task.FewShot {
+		exact = 1. / (8 * 8 * 8) // of three words one of eight kinds each
+	}
+	if (codes[o.Category] > 0 || o.Category == task.FewShot) && math.Abs(made.ChanceExact/exact-1) > 1e-9 {
+		t.Errorf("%s, %+v: all is right by a chance of %v, want %v", name, o, made.ChanceExact, exact)
 	}
 }
 
@@ -185,7 +196,7 @@ func TestErrors(t *testing.T) {
 		o    prompt.Options
 		want string
 	}{
-		{prompt.Options{Category: task.Code, Length: 100}, `prompt: category "code" is not made of text`},
+		{prompt.Options{Category: "prose", Length: 100}, `prompt: category "prose" is not made of text`},
 		{prompt.Options{Category: task.Needle}, "prompt: a context of 0 tokens: want 1 to 1048576"},
 		{prompt.Options{Category: task.Needle, Length: 10}, "tokens, and the context has 10"},
 		{prompt.Options{Category: task.Needle, Length: 100, Digits: 65}, "prompt: 65 digits: want 1 to 64"},
@@ -236,8 +247,8 @@ func TestLongBench(t *testing.T) {
 	}
 }
 
-// A file's wording stands around the context and the input, whose braces mean nothing; that of
-// LongBench-E's datasets is the plain ones'.
+// A template's wording is put around the context and the input, in which placeholders are not
+// replaced. Datasets of LongBench-E use the templates of LongBench's.
 func TestTemplates(t *testing.T) {
 	tok := tokenizers(t)["llama3"]
 	v, err := prompt.New(tok)
@@ -266,8 +277,8 @@ func TestTemplates(t *testing.T) {
 		"":                              "want an object with a text for each dataset",
 		"{}":                            "there are none",
 		`{"lcc": 1}`:                    "lcc: ",
-		`{"lcc": "{input}"}`:            `"lcc": there is no {context} in it`,
-		`{"lcc": "{context}{context}"}`: `"lcc": {context} stands twice`,
+		`{"lcc": "{input}"}`:            `"lcc": it has no {context}`,
+		`{"lcc": "{context}{context}"}`: `"lcc": it has {context} twice`,
 		`{"lcc": "{context}", "lcc": "{context}"}`:               "twice",
 		`{"lcc": "{context}` + strings.Repeat(" ", 1<<20) + `"}`: "more than 1024 KiB",
 	} {
@@ -277,7 +288,7 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
-// Whatever a file of templates holds, a context is in the prompt whole and once.
+// With any file of templates the prompt has the whole context once.
 func FuzzTemplates(f *testing.F) {
 	v, err := prompt.New(tokenizers(f)["llama3"])
 	if err != nil {

@@ -15,10 +15,10 @@ import (
 
 // Template is the wording of a task around its context and its input.
 type Template struct {
-	before, after []part // the context; after has what follows it, the question
+	before, after []part // of the context; after is the question
 }
 
-// part is a text, or the input in its place.
+// part is a text or the placeholder of the input.
 type part struct {
 	text  string
 	input bool
@@ -36,9 +36,9 @@ func ParseTemplate(text string) (*Template, error) {
 	before, after, ok := strings.Cut(text, contextHere)
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("there is no %s in it", contextHere)
+		return nil, fmt.Errorf("it has no %s", contextHere)
 	case strings.Contains(after, contextHere):
-		return nil, fmt.Errorf("%s stands twice in it", contextHere)
+		return nil, fmt.Errorf("it has %s twice", contextHere)
 	}
 	return &Template{parts(before), parts(after)}, nil
 }
@@ -54,8 +54,8 @@ func parts(text string) []part {
 	return list
 }
 
-// fill returns the text up to the end of the context, and what follows. Braces in the context
-// and in the input mean nothing.
+// fill returns the text up to the end of the context, and the text after it. Placeholders in the
+// context and in the input are not replaced.
 func (t *Template) fill(context, input string) (before, after string) {
 	join := func(list []part) string {
 		var b strings.Builder
@@ -102,8 +102,8 @@ func ReadTemplates(r io.Reader) (Templates, error) {
 	return all, nil
 }
 
-// of returns the wording of a task: that of its dataset, of which those of LongBench-E end in
-// _e, or our own.
+// of returns the wording of a task's dataset, or our own if there is none. The suffix _e of
+// LongBench-E is ignored.
 func (t Templates) of(p *longbench.Prompt) (*Template, error) {
 	for _, name := range []string{p.Dataset, strings.TrimSuffix(p.Dataset, "_e")} {
 		if own := t[name]; own != nil {
@@ -113,7 +113,7 @@ func (t Templates) of(p *longbench.Prompt) (*Template, error) {
 	return ParseTemplate(wording(p))
 }
 
-// wording is our own, by category and metric. It is not LongBench's.
+// wording returns our own wording for a category and metric. It is not LongBench's.
 func wording(p *longbench.Prompt) string {
 	const read = "Read the text.\n\n" + contextHere + "\n\n"
 	switch p.Category {

@@ -20,7 +20,7 @@ import (
 type Vocabulary struct {
 	tokenizer tokenizer.Tokenizer
 	before    int // special tokens that Encode puts before a text
-	after     int // and after it
+	after     int // special tokens that Encode puts after a text
 	words     func() ([]string, error)
 }
 
@@ -31,8 +31,8 @@ const (
 	mostWords  = 2000
 )
 
-// New returns the vocabulary of a tokenizer. It is an error if what the tokenizer puts around
-// a text depends on the text.
+// New returns the vocabulary of a tokenizer. It is an error if the special tokens that the
+// tokenizer puts around a text depend on the text.
 func New(t tokenizer.Tokenizer) (*Vocabulary, error) {
 	v := &Vocabulary{tokenizer: t}
 	if err := v.findSpecials(); err != nil {
@@ -77,7 +77,7 @@ func (v *Vocabulary) Decode(tokens []int32) (string, error) {
 	return text, nil
 }
 
-// findSpecials finds what Encode puts around a text.
+// findSpecials counts the special tokens that Encode puts around a text.
 func (v *Vocabulary) findSpecials() error {
 	empty, err := v.tokenizer.Encode("")
 	if err != nil {
@@ -95,7 +95,7 @@ func (v *Vocabulary) findSpecials() error {
 	return nil
 }
 
-// common returns how many tokens a and b begin with in common.
+// common returns the length of the common prefix of a and b.
 func common(a, b []int) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {
@@ -104,8 +104,7 @@ func common(a, b []int) int {
 	return n
 }
 
-// pieces returns the words of one token, at most mostWords of them, in the order of
-// their ids.
+// pieces returns the words of one token, at most mostWords, in the order of their ids.
 func (v *Vocabulary) pieces() ([]string, error) {
 	start, err := v.encode("a")
 	if err != nil {
@@ -136,13 +135,13 @@ func isWord(text string) bool {
 	return len(text) >= 2 && len(text) <= 12 && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz") == ""
 }
 
-// reserved reports whether a word is one that sentences of tasks are made of.
+// reserved reports whether a word occurs in the fixed sentences of tasks.
 func reserved(word string) bool {
-	return slices.Contains([]string{"the", "code", "of", "is", "partner", "what", "which", "word", "with", "has", "chapter", "about"}, word)
+	return slices.Contains([]string{"the", "code", "of", "is", "partner", "what", "which", "word", "with", "has", "chapter", "about", "kind", "call", "returns"}, word)
 }
 
-// encode returns the tokens of a text with what comes before it, but without what
-// comes after.
+// encode returns the tokens of a text with the special tokens before it, but without those after
+// it.
 func (v *Vocabulary) encode(text string) ([]int, error) {
 	ids, err := v.tokenizer.Encode(text)
 	if err != nil {

@@ -24,10 +24,10 @@ type Feeder interface {
 	Feed(tokens []int, visit func(q, k, v []float32) error) ([]float32, error)
 }
 
-// Surprise returns, for every token, −log p of it after those before it, in nats; that of
-// the first token is 0. The model must be fresh. p is a softmax in binary32 by the
-// polynomials of ref/NUMERICS.md, summed in binary64, so equal logits give equal surprise on
-// every platform. It feeds token by token.
+// Surprise returns the surprisal of every token: −log p(token | those before it), in nats, and
+// 0 for the first. The model must not have read anything; the tokens are fed one by one. p is a
+// softmax in binary32 by the polynomials of ref/NUMERICS.md, summed in binary64, so that equal
+// logits give equal results on every platform.
 func Surprise(ctx context.Context, model Feeder, tokens []int32) ([]float64, error) {
 	surprise := make([]float64, len(tokens))
 	var p []float32
@@ -76,9 +76,9 @@ func Random(n int, seed uint64) []float64 {
 	return scores
 }
 
-// Keep returns the task with a context of the given number of tokens: the first, which is
-// BOS, and those with the highest scores, the earlier of equals, in their order. Question and
-// steps stay as they are. Of the evidence, what has lost a token is left out.
+// Keep returns the task with its context shortened to a number of tokens: the first, which is
+// BOS, and those with the highest scores (of equal scores the earlier), in their order. Question
+// and steps do not change. Evidence that has lost a token is removed.
 func Keep(t *task.Task, scores []float64, tokens int) (*task.Task, error) {
 	n := len(t.Context)
 	switch {

@@ -89,7 +89,7 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// A model that predicts repetitions is not surprised by them: they go first.
+// A model that predicts repetitions gives them a low surprisal, and they are dropped first.
 func TestRepetitionsGo(t *testing.T) {
 	m, err := built.Default().Build()
 	if err != nil {

@@ -100,7 +100,7 @@ func TestPaired(t *testing.T) {
 	}
 }
 
-// Drawn signs estimate what all signs give.
+// The p-value from drawn signs estimates the exact one.
 func TestDrawnSigns(t *testing.T) {
 	random := rand.New(rand.NewPCG(2, 2))
 	for range 5 {
@@ -118,8 +118,8 @@ func TestDrawnSigns(t *testing.T) {
 	}
 }
 
-// 30 prompts of which one method answers all and the other none differ as far as draws
-// can say; with chance alone, p is below 0.05 in about one of 20 cases.
+// If one method answers all of 30 prompts and the other none, p is the least that the number of
+// draws allows. If both differ by chance only, p is below 0.05 in about one of 20 cases.
 func TestPairedMany(t *testing.T) {
 	for n, draws := range map[int]int{30: 100_000, 640: 10_000, 6400: 5_000} {
 		if _, p, _ := Paired(scores(n, 0), scores(0, n)); p != 1/float64(draws+1) {

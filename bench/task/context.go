@@ -138,8 +138,8 @@ func (w *world) withHeadings(random *rand.Rand, scattered []*record) []*record {
 	return append(order, scattered[places[len(places)-1]:]...)
 }
 
-// lay writes the records into the context in the given order, with filler before,
-// between and after them, and the passkey at its depth.
+// lay writes the records into the context in the given order, with filler before, between and
+// after them, and puts the passkey at its depth.
 func (w *world) lay(o Options, random *rand.Rand, order []*record) error {
 	free := o.Length - 1 - len(w.passkey.tokens)
 	for _, r := range order {

@@ -21,9 +21,8 @@ func newText(f Filler, random *rand.Rand) *text {
 	return t
 }
 
-// language returns the successors of every filler token, the same ones always. They are
-// drawn so that low numbers follow more often: the number of a successor is the smaller of
-// two uniform ones.
+// language returns the successors of every filler token, which are the same in every context.
+// Low token numbers are more frequent successors: each is the smaller of two uniform numbers.
 func language() [][]int32 {
 	random := rand.New(rand.NewPCG(0, streamLanguage))
 	follow := make([][]int32, filler.n)
@@ -36,8 +35,8 @@ func language() [][]int32 {
 	return follow
 }
 
-// next returns the next token of the filler. A text goes on after a record as if that
-// were not there.
+// next returns the next token of the filler. After a record the filler continues as if the
+// record were not there.
 func (t *text) next() int32 {
 	if t.follow == nil || t.last < 0 {
 		t.last = int32(t.random.IntN(int(filler.n)))

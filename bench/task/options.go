@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Options say how hard a task is. Zero values are defaults, which follow from the length
-// as they did for the contexts that the recall model was trained on.
+// Options say what a task contains. Zero values are defaults. They depend on the length in the
+// same way as for the contexts that the recall models were trained on.
 type Options struct {
 	Category string // one of Categories
 	Length   int    // tokens of the context, BOS included; the question and the steps come on top
@@ -25,9 +25,9 @@ type Options struct {
 
 	// Questions is the number of questions of the category, each about another record: all
 	// but the first are given tokens of the steps. There is one summary and one passkey to ask
-	// for. A code question is about three facts. By default 4 in few-shot and 3 in synthetic,
-	// where an answer is one token, and 1 in the others: one token is too easily right by
-	// luck, and in few-shot one example that is left of four is often enough.
+	// for. A code question is about three facts. The default is 4 in few-shot and 3 in synthetic,
+	// and 1 in the others. In these two an answer is one token, which is easily right by chance,
+	// and in few-shot one remaining example of four is often enough.
 	Questions int
 
 	// Depth is where the passkey stands, from 0, right after BOS, to 1, at the end of the

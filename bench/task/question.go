@@ -83,7 +83,7 @@ func (q *asker) ask(w *world, i int) {
 		q.answer(guessValue, to.tokens[1:]...)
 		q.evidence(from, to)
 	case Summary:
-		// The sections follow each other: who guesses the first has all.
+		// The sections are consecutive: a right guess of the first gives all.
 		guessSection := 1 / float64(int(sections.n)-len(w.headings)+1)
 		q.question(sum, head)
 		exact := guessSection * math.Pow(guessValue, float64(len(w.headings)))

@@ -42,7 +42,8 @@ func evidence(t *task.Task) [][]int32 {
 	return found
 }
 
-// Tasks of random options: what they are made of, and that nothing gives the answer away.
+// Tasks of random options have the expected records, and nothing but the evidence gives the
+// answer away.
 func TestTasks(t *testing.T) {
 	rounds := 2000
 	if testing.Short() {
@@ -91,8 +92,8 @@ func TestTasks(t *testing.T) {
 	}
 }
 
-// What is asked has one answer: keys that are asked for occur once as a record, and the
-// majority of labels is one.
+// Every question has one answer: a key that is asked for has one record, and one label has the
+// majority.
 func TestOneAnswer(t *testing.T) {
 	for seed := range uint64(100) {
 		for _, category := range task.Categories() {
@@ -186,7 +187,7 @@ func TestDepth(t *testing.T) {
 	}
 }
 
-// The shortest context always has room, and one of a token less not always.
+// A context of MinLength tokens always has room, and for some seed one token less is too few.
 func TestMinLength(t *testing.T) {
 	o := task.Options{Category: task.Needle, Length: 128, Facts: 2, Examples: 3}
 	n, err := o.MinLength()
@@ -254,7 +255,7 @@ func TestScore(t *testing.T) {
 	}
 }
 
-// Chance is what guessing gets, on average.
+// Chance is the mean score of random guesses.
 func TestChance(t *testing.T) {
 	kinds := [][2]int32{{8, 56}, {64, 64}, {128, 16}, {144, 8}}
 	for _, category := range []string{task.SingleDoc, task.MultiDoc, task.FewShot, task.Synthetic, task.Needle} {

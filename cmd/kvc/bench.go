@@ -42,31 +42,32 @@ func newBenchCmd() *cobra.Command {
 	f.sample = 3
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "What each method loses, by category of task, at equal bytes",
-		Long: `Bench runs models live through caches that methods compress, and scores what they
-still answer. Each method is brought to each budget by its own knob (--knobs), so that
-the blocks it really holds over a generation take on average no more than that part of
-the full cache's bytes; what the method keeps of each KV counts. Where a method cannot
-reach a budget, the table says what it needs.
+		Short: "Measure the quality of each method by category of task, at equal bytes",
+		Long: `Bench runs models live through compressed caches and scores their answers. Each method
+has a knob (--knobs), an option that is set for each budget so that the blocks that the
+method holds over a generation take on average no more than this fraction of the full
+cache's bytes, with whatever the method stores beside K and V. If a method cannot reach
+a budget, the table says what it needs.
 
-Seven categories of tasks are asked in two modes: with the question in the prompt, which
-the method may then watch (query-aware), and after the compression (query-agnostic).
-Scores are parts of the answer's tokens that are decoded right; the divergence is that of
-the next-token distribution from the full cache's, in nats, as long as both say the same.
+Seven categories of tasks are asked in two modes: with the question in the prompt, so
+that the method may observe it (query-aware), and after the compression (query-agnostic).
+The score is the fraction of the answer's tokens that are right. The divergence is that of
+the next-token distribution from the full cache's, in nats, up to the first token that
+differs.
 
-With --tasks, a model of your own is asked texts in the tokens of its tokenizer: needles
-and their kin in its own words (text), or the tasks of a file of LongBench's form, with
-LongBench's metrics. --prompts are then the first tasks of each dataset, and --length is
-the longest prompt, which loses the middle of its context (default: all that the model
-has positions for). Nothing is repeated on the CUDA engine unless --sample says so.
+--tasks asks a model of your own in texts, encoded by its tokenizer: needles and similar
+tasks made of its own words (text), or the tasks of a file in LongBench's form, scored by
+LongBench's metrics. With a file, --prompts is the number of tasks of each dataset, and
+--length the longest prompt; the middle of a longer context is cut out (default: as long
+as the model has positions for). --sample is then 0 unless it is given.
 
-Without flags it runs two bundled models of 418,656 parameters on contexts of 512 tokens,
-12 for each, at 1/2, 1/4, 1/8 and 1/16, with every method that runs: some 33,000
-generations, in some two minutes on two cores. Results do not depend on the number of
-cores. A few generations are repeated on the CUDA engine, and every logit compared
-(--sample). With -o, what is finished is kept, and the same command goes on from there;
-Ctrl-C prints the table of the contexts that are finished, marked partial, if it can
-within half a second, and writes no file: exit code 130.`,
+Without flags it runs two bundled models of 418,656 parameters on 12 contexts of 512
+tokens each, at 1/2, 1/4, 1/8 and 1/16, with every method that an engine runs: some
+33,000 generations, in some two minutes on two cores. Results do not depend on the number
+of cores. A few generations are repeated on the CUDA engine, and every logit is compared
+(--sample). With -o, finished contexts are kept, and the same command resumes. Ctrl-C
+prints the table of the finished contexts, marked partial, if it can within half a second,
+and writes no file: exit code 130.`,
 		Example: `  kvc bench
   kvc bench --methods snapkv,kv-compress,razor --budgets 1/4 --prompts 4 --show 1/4
   kvc bench --knobs --models recall-0
@@ -94,14 +95,14 @@ within half a second, and writes no file: exit code 130.`,
 // add adds the flags that every bench has.
 func (f *benchFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders: with the same vocabulary, or with a tokenizer and --tasks")
+	fs.StringSliceVar(&f.plan.Models, "models", f.plan.Models, "bundled models, or `paths` of Hugging Face folders with the bundled models' vocabulary or, with --tasks, with a tokenizer")
 	fs.Uint64Var(&f.plan.Seed, "seed", f.plan.Seed, "seed of the first context")
-	fs.StringSliceVar(&f.budgets, "budgets", f.budgets, "`parts` of the full cache's bytes, 1/n, the largest first")
+	fs.StringSliceVar(&f.budgets, "budgets", f.budgets, "`fractions` of the full cache's bytes, 1/n, the largest first")
 	fs.StringSliceVar(&f.modes, "modes", f.modes, "query-aware, query-agnostic, or both")
-	fs.IntVar(&f.plan.BlockSize, "block-size", f.plan.BlockSize, "KVs of one block: 1, 2, 4, 8, 16 or 32")
-	fs.BoolVar(&f.knobs, "knobs", false, "print where each method's knob stands for each budget, and run nothing")
+	fs.IntVar(&f.plan.BlockSize, "block-size", f.plan.BlockSize, "KVs per block: 1, 2, 4, 8, 16 or 32")
+	fs.BoolVar(&f.knobs, "knobs", false, "print the setting of each method's knob for each budget, and run nothing")
 	fs.IntVar(&f.sample, "sample", f.sample, "`generations` to repeat on the CUDA engine; 0 is none")
-	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
+	fs.StringVar(&f.shard, "shard", "", "run only shard `I/N`, with I from 0, or auto/N, or auto; needs -o")
 	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep results in, and to resume from")
 	writes(cmd, outputFolder, "out")
 	f.out.add(cmd)
@@ -128,14 +129,14 @@ func newBenchNeedleCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "needle",
 		Short: "Needle in a haystack: a heat map by length and depth",
-		Long: `Needle hides a passkey at each depth of contexts of each length, and draws what part of it
-each method still finds: the familiar heat map, lengths across and depths down, one for
-each method, budget and mode. Passkeys have 5, 6 and 7 digits by turns. Each length has its
-own budgets, in bytes as in kvc bench.
+		Long: `Needle puts a passkey at each depth of contexts of each length, and draws the score of each
+method as a heat map, with lengths across and depths down, for each budget and mode.
+Passkeys have 5, 6 and 7 digits in turn. Budgets are fractions of the full cache's bytes
+at each length, as in kvc bench.
 
-By default that is 10 lengths from 128 to 1,280 tokens × 10 depths × 3 passkeys for a bundled
-model and five methods at 1/4, in some two minutes on two cores. All else is as in
-kvc bench: -o resumes, --shard divides, kvc bench merge joins.`,
+The default is 10 lengths from 128 to 1,280 tokens × 10 depths × 3 passkeys, for a bundled
+model and five methods at 1/4, in some two minutes on two cores. -o, --shard and
+kvc bench merge work as for kvc bench.`,
 		Example: `  kvc bench needle --html needle.html
   kvc bench needle --methods snapkv,keydiff --budgets 1/4,1/8 --modes query-agnostic --plots maps
   kvc bench needle --lengths 256,512 --depths 5 --prompts 1 --digits 7`,
@@ -144,9 +145,9 @@ kvc bench: -o resumes, --shard divides, kvc bench merge joins.`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.IntSliceVar(&g.Lengths, "lengths", g.Lengths, "`tokens` of contexts, the shortest first")
-	fs.IntVar(&g.Depths, "depths", g.Depths, "depths, evenly from the beginning of a context to its end")
+	fs.IntVar(&g.Depths, "depths", g.Depths, "number of depths, evenly from the beginning of a context to its end")
 	fs.IntVar(&f.plan.Prompts, "prompts", f.plan.Prompts, "passkeys for each model, length and depth")
-	fs.IntSliceVar(&g.Digits, "digits", g.Digits, "`numbers` of digits of the passkeys, by turns")
+	fs.IntSliceVar(&g.Digits, "digits", g.Digits, "`numbers` of digits of the passkeys, used in turn")
 	fs.StringSliceVar(&f.plan.Methods, "methods", f.plan.Methods, "`names` of methods, as kvc bench --knobs lists them")
 	f.add(cmd)
 	return cmd
@@ -162,10 +163,10 @@ type benchOutput struct {
 
 func (o *benchOutput) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringSliceVar(&o.show, "show", []string{"1/4"}, "`budgets` of which all categories are printed, or all")
-	fs.BoolVar(&o.relative, "relative", false, "print parts of the full cache's scores")
+	fs.StringSliceVar(&o.show, "show", []string{"1/4"}, "`budgets` for which a table of all categories is printed, or all")
+	fs.BoolVar(&o.relative, "relative", false, "print scores as fractions of the full cache's")
 	fs.StringVar(&o.csv, "csv", "", "write a row for each cell to a `file`")
-	fs.StringVar(&o.parquet, "parquet", "", "write the same rows to a `file` of Parquet")
+	fs.StringVar(&o.parquet, "parquet", "", "write the same rows to a Parquet `file`")
 	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
 	fs.StringVar(&o.plots, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
 	fs.BoolVar(&o.asJSON, "json", false, "print the table as JSON")
@@ -175,7 +176,7 @@ func (o *benchOutput) add(cmd *cobra.Command) {
 	writes(cmd, outputFolder, "plots")
 }
 
-// shown returns the budgets of which the text has all categories.
+// shown returns the budgets for which a table of all categories is printed.
 func (o *benchOutput) shown(plan *bench.Plan) ([]bench.Budget, error) {
 	if slices.Equal(o.show, []string{"all"}) {
 		return plan.Budgets, nil
@@ -193,7 +194,7 @@ func (o *benchOutput) shown(plan *bench.Plan) ([]bench.Budget, error) {
 	return shown, nil
 }
 
-// complete reads what the flags say into the plan.
+// complete completes the plan by the flags. changed reports whether a flag was given.
 func (f *benchFlags) complete(changed func(flag string) bool) error {
 	f.plan.Budgets, f.plan.Modes = nil, nil
 	for _, text := range f.budgets {
@@ -225,7 +226,7 @@ func (f *benchFlags) complete(changed func(flag string) bool) error {
 	}
 	switch {
 	case f.shard != "" && f.dir == "":
-		return usagef("--shard needs -o, a folder that the shards' results are kept in")
+		return usagef("--shard needs -o, the folder of the shards' results")
 	case f.sample < 0:
 		return usagef("--sample %d: want 0 or more", f.sample)
 	}
@@ -280,11 +281,11 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// noFiles leaves the files of a run that is interrupted unwritten: what they hold may be of
-// a whole one.
+// noFiles keeps an interrupted run from writing its files: they may have the results of a
+// complete run.
 func (o *benchOutput) noFiles() { o.html, o.csv, o.parquet, o.plots = "", "", "", "" }
 
-// stopped makes a failure of an interruption.
+// stopped makes an interruption a failure.
 func stopped(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return failure{errors.New("interrupted")}
@@ -292,7 +293,7 @@ func stopped(err error) error {
 	return err
 }
 
-// results runs the shard's units that are not there yet.
+// results runs the shard's units that have no results yet, and returns all results.
 func (f *benchFlags) results(cmd *cobra.Command, b *bench.Bench, shard journal.Shard) ([]bench.Result, error) {
 	units := shard.Indices(b.Plan.Units())
 	var kept *bench.Journal
@@ -320,7 +321,7 @@ func (f *benchFlags) results(cmd *cobra.Command, b *bench.Bench, shard journal.S
 			return kept.Add(r)
 		}
 		return nil
-	}, func(n int) { _ = bar.Add(n) }) // of a terminal that is gone
+	}, func(n int) { _ = bar.Add(n) }) // fails only if the terminal is gone
 	_ = bar.Clear()
 	if kept == nil {
 		return results, err
@@ -351,7 +352,7 @@ func (f *benchFlags) compare(cmd *cobra.Command, b *bench.Bench) error {
 	var names []string
 	for _, s := range sampled {
 		logits += s.Logits
-		if s.Left == "" {
+		if s.Skipped == "" {
 			names = append(names, fmt.Sprintf("%s at %v", s.Row, s.Budget))
 		}
 	}
@@ -360,7 +361,7 @@ func (f *benchFlags) compare(cmd *cobra.Command, b *bench.Bench) error {
 	return nil
 }
 
-// print writes the table wherever it is wanted.
+// print prints the table and writes the files that the flags name.
 func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.Result, command string) error {
 	shown, err := o.shown(&b.Plan)
 	if err != nil {
@@ -406,7 +407,7 @@ func (o *benchOutput) print(cmd *cobra.Command, b *bench.Bench, results []bench.
 	return report.BenchText(out, table, opt)
 }
 
-// benchInputs lists what the results follow from.
+// benchInputs lists the inputs that the results depend on.
 func benchInputs(p *bench.Plan) []report.Input {
 	var budgets []string
 	for _, b := range p.Budgets {
@@ -445,16 +446,16 @@ type knobLine struct {
 	Budget   bench.Budget `json:"budget"`
 	Mode     bench.Mode   `json:"mode"`
 	Category string       `json:"category"`
-	Length   int          `json:"length,omitempty"` // of a grid: tokens of the context
-	Digits   int          `json:"digits,omitempty"` // of a grid: of the needle
+	Length   int          `json:"length,omitempty"` // tokens of the context, with a grid
+	Digits   int          `json:"digits,omitempty"` // of the passkey, with a grid
 	Setting  string       `json:"setting,omitempty"`
-	Bytes    float64      `json:"bytes,omitempty"` // as was found in advance
-	Needs    float64      `json:"needs,omitempty"` // part of the full cache's bytes, where there is no setting
+	Bytes    float64      `json:"bytes,omitempty"` // expected mean over the steps
+	Needs    float64      `json:"needs,omitempty"` // least fraction of the full cache's bytes, if there is no setting
 	Why      string       `json:"why,omitempty"`
 }
 
-// printKnobs prints where knobs stand: as text for the plan's first category, of which the
-// others differ by the tokens of their answers.
+// printKnobs prints the settings. The text has those of the plan's first category only; those of
+// the others differ because their answers have other numbers of tokens.
 func printKnobs(cmd *cobra.Command, b *bench.Bench, asJSON bool) error {
 	fixed := map[string]string{}
 	for _, r := range bench.Rows() {
@@ -484,17 +485,17 @@ func newBenchMergeCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "merge DIR | FILE…",
 		Short: "Join the shards of a bench, and check that none is missing",
-		Long: `Merge reads the files that shards of one bench have written, checks that they are of
+		Long: `Merge reads the files that the shards of a bench have written, checks that they are of
 the same bench and that every context is there, and prints what one machine would have
 printed. If contexts are missing it says which shards lack them: exit code 2. With
---partial it prints what there is nonetheless, of unfinished shards too.`,
+--partial it prints the contexts that there are, unfinished shards included.`,
 		Example: `  kvc bench merge results --html bench.html
   kvc bench merge results/shard-*.jsonl --json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return mergeBench(cmd, args, &out, partial) },
 	}
 	cmd.Flags().SortFlags = false
-	cmd.Flags().BoolVar(&partial, "partial", false, "print what there is, though contexts are missing")
+	cmd.Flags().BoolVar(&partial, "partial", false, "print the table even if contexts are missing")
 	out.add(cmd)
 	return cmd
 }

@@ -13,7 +13,7 @@ type taskFlags struct {
 	texts bench.Texts
 }
 
-// The tasks that are not of a file.
+// The values of --tasks that are not files.
 const (
 	recallTasks = "recall"
 	madeTasks   = "text"
@@ -21,15 +21,15 @@ const (
 
 func (f *taskFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.tasks, "tasks", recallTasks, "the `tasks`: "+recallTasks+", "+madeTasks+" in the words of the model's tokenizer, or a FILE.jsonl of LongBench's form")
-	fs.StringVar(&f.texts.Templates, "template", "", "`file` with the wording of each dataset, as LongBench's dataset2prompt.json (default: our own)")
-	fs.IntVar(&f.texts.MaxTokens, "max-tokens", 0, "`tokens` of every answer to a task of a file (default: its dataset's)")
-	fs.IntVar(&f.texts.Digits, "digits", 0, "`digits` of a code in tasks of text, up to 64 (default 5)")
-	fs.IntVar(&f.texts.Distractors, "distractors", 0, "other `words` that have codes, in tasks of text, up to 64")
+	fs.StringVar(&f.tasks, "tasks", recallTasks, "the `tasks`: "+recallTasks+" (the bundled models' vocabulary), "+madeTasks+" (made of words of the model's tokenizer), or a FILE.jsonl in LongBench's form")
+	fs.StringVar(&f.texts.Templates, "template", "", "`file` with the wording of each dataset, such as LongBench's dataset2prompt.json (default: our own)")
+	fs.IntVar(&f.texts.MaxTokens, "max-tokens", 0, "`tokens` of each answer, with tasks of a file (default: the dataset's number)")
+	fs.IntVar(&f.texts.Digits, "digits", 0, "`digits` of a code, with --tasks text, up to 64 (default 5)")
+	fs.IntVar(&f.texts.Distractors, "distractors", 0, "other `words` with facts of the same form, with --tasks text, up to 64")
 	fs.StringVar(&f.texts.Tokenizer, "tokenizer", "", "`path` of a tokenizer.bin or tokenizer.json (default: the one in the model's folder)")
 }
 
-// apply has the plan say which tasks are run. changed reports whether a flag was given.
+// apply sets the tasks of the plan. changed reports whether a flag was given.
 func (f *taskFlags) apply(p *bench.Plan, changed func(flag string) bool) error {
 	texts := f.texts
 	switch f.tasks {
@@ -65,7 +65,7 @@ func (f *taskFlags) apply(p *bench.Plan, changed func(flag string) bool) error {
 	return p.ReadTexts()
 }
 
-// taskNames says which tasks a plan runs.
+// taskNames returns the tasks of a plan, in words.
 func taskNames(p *bench.Plan) string {
 	switch {
 	case p.Texts == nil:

@@ -128,7 +128,7 @@ func TestBenchTasksOfFile(t *testing.T) {
 		t.Errorf("with another file it goes on: exit code %d: %s", code, stderr)
 	}
 	writeTasks(t, "tasks.jsonl", "she", "he", "it")
-	if code, _, stderr := kvc("bench", "merge", "after", "--json"); code != exitUsage || !strings.Contains(stderr, "not the file that the plan was made with") {
+	if code, _, stderr := kvc("bench", "merge", "after", "--json"); code != exitUsage || !strings.Contains(stderr, "has changed since the plan was made") {
 		t.Errorf("the shards of another file are merged: exit code %d: %s", code, stderr)
 	}
 	if table, _ := benchTable(t, append(args, "--prompts", "1")...); table.Done != 2 {
@@ -170,17 +170,17 @@ func TestBenchTasksWrongUse(t *testing.T) {
 		"--tasks none.jsonl --models M":                                "none.jsonl",
 		"--tasks line.jsonl --models M":                                "line.jsonl: longbench: line 2: context: it is missing",
 		"--tasks tasks.jsonl":                                          "needs --models",
-		"--tasks tasks.jsonl --models recall-0":                        "recall-0 has token ids and no tokenizer",
+		"--tasks tasks.jsonl --models recall-0":                        "recall-0 has no tokenizer",
 		"--tasks tasks.jsonl --models M --categories code":             "no task is of the categories code",
-		"--tasks tasks.jsonl --models M --template wording.json":       `wording.json: prompt: templates: "hotpotqa": there is no {context}`,
+		"--tasks tasks.jsonl --models M --template wording.json":       `wording.json: prompt: templates: "hotpotqa": it has no {context}`,
 		"--tasks tasks.jsonl --models M --template none.json":          "none.json",
 		"--tasks tasks.jsonl --models M --max-tokens 5000":             "an answer of 5000 tokens: want 1 to 4096",
 		"--tasks tasks.jsonl --models M --max-tokens 880":              "leaves too few for a prompt",
 		"--tasks tasks.jsonl --models M --length 890":                  "too few for a prompt of 890 tokens",
-		"--tasks tasks.jsonl --models M --digits 7":                    "digits and distractors are for tasks that are made",
+		"--tasks tasks.jsonl --models M --digits 7":                    "digits and distractors can only be set without a file",
 		"--tasks tasks.jsonl --models M --prompts -1":                  "-1 prompts",
-		"--tasks text --models M --max-tokens 7":                       "are for a file of tasks",
-		"--tasks text --models M --categories code":                    "no category is made of text",
+		"--tasks text --models M --max-tokens 7":                       "can only be set with a file of tasks",
+		"--tasks text --models M --categories prose":                   "prose",
 		"--tasks text --models M --digits 65":                          "65 digits: want 1 to 64",
 		"--tasks text --models M --length 890":                         "want a shorter context",
 		"--digits 7":                                                   "--digits is for tasks of text",

@@ -31,44 +31,44 @@ func newCalibrateCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "calibrate --measurements FILE.csv -o PROFILE.json",
 		Short: "Fit the cost model to measurements",
-		Long: `Calibrate fits how close to its peak a card comes, for each reason why a step takes
-time, and how long the host's part takes, to what was measured. It prints each fit,
-its error and what its rows do not determine, and writes a profile for
-kvc sim --profile and kvc sweep --profile. What FILE.csv is, its columns say:
+		Long: `Calibrate fits the factors of the cost model to measurements: for each term of a step's
+time how close the card comes to its peak, and how long the host takes. It prints each
+fit, its error and the factors that the rows do not determine, and writes a profile for
+kvc sim --profile and kvc sweep --profile. The form of FILE.csv is known by its columns:
 
 Serving runs without compression, a row for each run:
   model, gpu (or card; card_gib tells cards of one name apart), isl, osl
   concurrency (clients that each send one request after another), or batch
-      (requests that are all there from the start)
+      (requests that all arrive at the start)
   at least one of ttft_ms, tpot_ms, latency_s, total_tokens_per_s
-  and where they are known: tensor_parallel (or tp), weights, kv_dtype, max_num_seqs,
+  and if they are known: tensor_parallel (or tp), weights, kv_dtype, max_num_seqs,
       max_num_batched_tokens, chunked_prefill, gpu_memory_utilization, num_requests,
       backend, version
 
 A log of measured requests of vLLM V1, a row for each request:
-  arrival_s, input_tokens, output_tokens, and of ttft_ms, tpot_ms, e2e_s what is known
-What a log does not say follows the name of its file, as
+  arrival_s, input_tokens, output_tokens, and any of ttft_ms, tpot_ms, e2e_s
+Settings of the server follow the name of the file, as in
   --measurements log.csv,model=llama-3.1-8b,gpu=rtx-4090,num-gpu-blocks=2588
 with the keys model, gpu, tensor-parallel, max-num-seqs, max-num-batched-tokens,
 num-gpu-blocks, gpu-memory-utilization, engine and server. gpu, the two limits and the
-utilization may follow the name of a file of serving runs too. engine=vllm-0.6 says
-that a file is of an older server: of it only what is the card's is taken, for vLLM V1.
-server=vllm-v0, sglang or trtllm says of which server runs are that do not say it in
-columns backend or version: each server is fitted by itself.
+utilization may also follow the name of a file of serving runs. engine=vllm-0.6 says
+that a file was measured on this older server: then only the factors of the card are
+used, for vLLM V1. server=vllm-v0, sglang or trtllm names the server of runs without
+columns backend or version. Each server is fitted by itself.
 
-Several files of these two forms are fitted together, TTFT, TPOT and throughput at
-once: first all rows, which is what holds of other cards, then each card's by
-themselves. Factors of a peak are at least 1, and times at least 0.
+Several files of these two forms are fitted together, to TTFT, TPOT and throughput at
+once: first to all rows, for cards without measurements, and then to each card's rows.
+Factors of a peak are at least 1, and times at least 0.
 
 Throughputs of KV-Compress's server and of vLLM 0.6.0, a row for each run of
-num_requests equal requests that are all there from the start:
+num_requests equal requests that all arrive at the start:
   gpu, model, input_len, output_len, num_requests, compression_rate,
   max_cache_tokens, max_decoding_batch, total_tokens_per_s
-max_cache_tokens is empty where nothing was compressed. Fitted by non-negative least
-squares, for each card by itself; the output says how far each row is off.
+max_cache_tokens is empty without compression. Fitted by non-negative least squares,
+for each card by itself; the output has the error of each row.
 
-Timings of kernels, each the total of a launch, or of several, at its size:
-  gpu, model, term, units, microseconds, and tensor_parallel where it is not 1
+Timings of kernels, each the total time of one or several launches of a size:
+  gpu, model, term, units, microseconds, and tensor_parallel if it is not 1
 docs/cost-model.md has the terms and their units.`,
 		Example: `  kvc calibrate --measurements kv-compress.csv -o profile.json
   kvc calibrate --measurements kv-compress.csv --gpu l4 -o l4.json
@@ -79,11 +79,11 @@ docs/cost-model.md has the terms and their units.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringArrayVar(&f.measurements, "measurements", nil, "CSV `file` of what was measured; may be repeated for serving runs and logs")
+	flags.StringArrayVar(&f.measurements, "measurements", nil, "CSV `file` of measurements; may be repeated for serving runs and logs")
 	flags.StringVarP(&f.out, "out", "o", "", "`file` to write the profile to")
-	flags.StringVar(&f.gpu, "gpu", "", "take the rows of this `card` only")
+	flags.StringVar(&f.gpu, "gpu", "", "use the rows of this `card` only")
 	flags.BoolVar(&f.asJSON, "json", false, "print the fit as JSON")
-	// The only error is a flag that does not exist.
+	// It fails only for a flag that does not exist.
 	_ = cmd.MarkFlagFilename("measurements", "csv")
 	writes(cmd, outputFile, "out", "json")
 	return cmd
@@ -92,7 +92,7 @@ docs/cost-model.md has the terms and their units.`,
 func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	switch {
 	case len(f.measurements) == 0:
-		return usagef("--measurements is missing: a CSV of what was measured")
+		return usagef("--measurements is missing: a CSV of measurements")
 	case f.out == "":
 		return usagef("-o is missing: the file that the profile goes to")
 	}
@@ -183,7 +183,7 @@ func (f *calibrateFlags) timings(cmd *cobra.Command, text []byte, name string) e
 	return nil
 }
 
-// ofCard returns the measurements of a card; all, if none is named.
+// ofCard returns the measurements of a card, or all if gpu is "".
 func ofCard(list []cost.Measurement, gpu string) ([]cost.Measurement, error) {
 	if gpu == "" {
 		return list, nil
@@ -203,12 +203,12 @@ func ofCard(list []cost.Measurement, gpu string) ([]cost.Measurement, error) {
 		}
 	}
 	if len(of) == 0 {
-		return nil, fmt.Errorf("no row is of %s", want.Name)
+		return nil, fmt.Errorf("no row has the card %s", want.Name)
 	}
 	return of, nil
 }
 
-// maxSmallFile bounds the files that are read whole.
+// maxSmallFile bounds files that are read into memory, in bytes.
 const maxSmallFile = 64 << 20
 
 func readSmall(path string) ([]byte, error) {
@@ -219,8 +219,8 @@ func readSmall(path string) ([]byte, error) {
 	return text, nil
 }
 
-// readProfile returns the profile of a file or, by the name of a server, what is shipped of
-// it; without either, the defaults.
+// readProfile returns the profile of a file, or the shipped fits to a server by its name; the
+// default profile if path is "".
 func readProfile(path string) (*cost.Profile, error) {
 	if path == "" {
 		return cost.DefaultProfile(), nil
@@ -239,7 +239,7 @@ func readProfile(path string) (*cost.Profile, error) {
 	return p, nil
 }
 
-// printCases prints measured and predicted side by side.
+// printCases prints measured and projected values side by side.
 func printCases(w io.Writer, cases []*cost.Case) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "card\tinput\toutput\trequests\tcompression\tKVs a head\tblocks\tbatch\tmeasured\ttokens/s\tmeasured\toff\t")
@@ -264,10 +264,10 @@ func printCases(w io.Writer, cases []*cost.Case) {
 	table.Flush()
 }
 
-// leastShown is the time, in µs, below which an overhead is nothing.
+// leastShown is the time, in µs, below which an overhead is not printed.
 const leastShown = 0.01
 
-// printFits prints the factors of a profile and how good they are.
+// printFits prints the factors of a profile and their errors.
 func printFits(w io.Writer, p *cost.Profile) {
 	fits := p.Fits
 	if p.All != nil {

@@ -20,24 +20,24 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// servingSetup is what a file of serving runs does not say of itself. Its keys are the names
-// of the flags of kvc sim.
+// servingSetup has the settings of a server that a file of measurements does not state. The keys
+// are named as flags of kvc sim.
 type servingSetup struct {
 	model, gpu  string
 	tp          int
 	seqs        int
 	tokens      int
-	blocks      int // of 16 tokens, all heads together, as a server prints them
+	blocks      int // of 16 tokens, with all heads, as a server prints them
 	utilization float64
 	engine      sim.Scheduler
 	server      sim.Scheduler // of runs that do not say theirs
 }
 
-// servingKeys are what follows a file's name in --measurements.
+// servingKeys are the keys that may follow a file's name in --measurements.
 var servingKeys = []string{"model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization", "engine", "server"}
 
-// measurementFile splits a value of --measurements: a file, and after commas what it does not
-// say of its runs.
+// measurementFile splits a value of --measurements: a file, and after commas settings of its
+// server.
 func measurementFile(value string) (path string, s servingSetup, err error) {
 	path, rest, more := strings.Cut(value, ",")
 	for more {
@@ -97,7 +97,7 @@ func hasColumns(text []byte, columns []string) bool {
 	return !slices.ContainsFunc(columns, func(c string) bool { return !slices.Contains(header, c) })
 }
 
-// isServing reports whether a file is of serving runs, isLog whether it is a log of measured
+// isServing reports whether a file has serving runs; isLog, whether it is a log of measured
 // requests.
 func isServing(text []byte) bool {
 	required, _ := cost.ServingColumns()
@@ -113,7 +113,7 @@ func isLog(text []byte) bool {
 func servingSource(ctx context.Context, text []byte, name string, s servingSetup) (*cost.Source, error) {
 	if isLog(text) {
 		if s.server != "" && s.server != sim.VLLMV1 {
-			return nil, usagef("%s is a log of requests, which are taken to be of vLLM V1: server %s is for serving runs", name, s.server)
+			return nil, usagef("%s is a log of requests, which must be of vLLM V1: server=%s is for serving runs", name, s.server)
 		}
 		c, err := logCase(ctx, text, name, s)
 		return &cost.Source{Name: name, Log: c, Server: s.engine}, err
@@ -191,10 +191,10 @@ func logCase(ctx context.Context, text []byte, name string, s servingSetup) (*co
 	return c, nil
 }
 
-// serving fits to serving runs. served is called when that is done.
+// serving fits to serving runs. It calls served when they have been simulated.
 func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]byte, names []string, setups []servingSetup, served func()) error {
 	if f.gpu != "" {
-		return usagef("--gpu chooses among rows of throughputs: of serving runs, each card is fitted by itself, and gpu=… after the name of a file says its card")
+		return usagef("--gpu chooses rows of throughputs: with serving runs each card is fitted by itself, and gpu=… after the name of a file names its card")
 	}
 	var sources []*cost.Source
 	for i, text := range texts {
@@ -222,7 +222,8 @@ func (f *calibrateFlags) serving(ctx context.Context, out io.Writer, texts [][]b
 	return nil
 }
 
-// printServingQuality prints how good a fit to serving runs is, and what it does not know.
+// printServingQuality prints the errors of a fit to serving runs, and which factors the rows do
+// not determine.
 func printServingQuality(w io.Writer, f *cost.Fit) {
 	q := &f.Quality
 	var off []string
@@ -282,7 +283,7 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 		return printJSON(w, struct {
 			Cases   []*cost.ServingCase `json:"cases"`
 			Summary cost.ServingSummary `json:"summary"`
-			Notes   []string            `json:"notes"` // what the rows were taken for, and the error to expect
+			Notes   []string            `json:"notes"` // assumptions about the rows, the source of the times, and the error to expect
 		}{source.Serving, summary, servingNotes(source.Serving)})
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -310,7 +311,7 @@ func (f *simFlags) runServingCases(cmd *cobra.Command, text []byte, name string)
 	return nil
 }
 
-// servingNotes says what the rows of a file were taken for, where their times are from and the
+// servingNotes returns the assumptions about the rows of a file, the source of their times and the
 // error to expect, each once.
 func servingNotes(cases []*cost.ServingCase) (said []string) {
 	say := func(sentence string) {

@@ -97,7 +97,7 @@ func TestServingCases(t *testing.T) {
 	}
 	unstated := written(t, "unstated.csv", "model,card,isl,osl,batch,latency_s\nllama-3.1-8b,a100,100,10,4,0.2\n")
 	for _, c := range []struct{ args, want string }{
-		{"", "The rows do not say of which server they are: served by the rules of vLLM V1"},
+		{"", "The rows do not name their server: served by the rules of vLLM V1"},
 		{"", "a100 is taken for a100-80gb: --gpu or a column card_gib says which it is."},
 		{"--gpu a100-40gb", "Error to expect on a100-40gb"},
 		{"--profile trtllm", "Backend trtllm served by the rules of vLLM V1"},

@@ -29,19 +29,19 @@ var (
 type demoAct struct {
 	title   string
 	command string // with DIR for the folder of the demonstration
-	code    int    // exit code that it has to have
+	code    int    // expected exit code
 }
 
 // demoActs are the commands of the demonstration, in order.
 func demoActs() []demoAct {
 	return []demoAct{
 		{
-			"A kernel on the CPU, under checkers. It adds up blocks of numbers, and between two\nof its steps a __syncthreads() is missing: this is found, with its line.",
+			"A kernel on the CPU, under checkers. It sums blocks of numbers, and a __syncthreads()\nis missing between two of its steps: the checker finds the race and its line.",
 			"ptx run DIR/sum.ptx --entry sum --grid 4 --block 256 --arg in=DIR/numbers.npy --arg out=f32[4]:DIR/sums.npy --findings 1",
 			exitFailed,
 		},
 		{
-			"KV-Compress at work on a prompt of 1,024 tokens: it is compressed to 256 KVs a head on\naverage, and stays there. Heads that look far back keep most: see \"Kept\".",
+			"KV-Compress on a prompt of 1,024 tokens: it is compressed to 256 KVs per head on average\nand stays there. Heads that attend far back keep most: see \"Kept\".",
 			"run recall --max-cache-tokens 256 --plot DIR/kept.png",
 			exitDone,
 		},
@@ -62,8 +62,8 @@ func newDemoCmd() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "See in half a minute what this is",
-		Long: `Demo runs four commands, shows each before its output, and leaves what they made in
+		Short: "See in half a minute what kvc does",
+		Long: `Demo runs four commands, prints each before its output, and leaves what they made in
 a folder: a kernel with a race and the line of it, a compression step by step, and a
 plan of servers as a page.`,
 		Example: `  kvc demo

@@ -15,22 +15,21 @@ type deviceFlags struct {
 	options ptx.Options // of the PTX machine
 }
 
-// add defines --device, --checks and --shuffle. What the struct holds are the
-// defaults.
+// add defines --device, --checks and --shuffle. The values of the struct are the defaults.
 func (f *deviceFlags) add(fs *pflag.FlagSet) {
-	f.options.Cache = new(ptx.Cache) // a command opens a device for each trace
+	f.options.Cache = new(ptx.Cache) // shared by the devices that a command opens, one for each trace
 	fs.Var(&enum[string]{&f.name, devices.Names()}, "device",
 		"where kernels run: a GPU (cuda), or the PTX machine on the CPU (ptx)")
 	fs.Var(&checksValue{&f.options.Checks}, "checks",
-		"checkers of the PTX machine, all, none, or some of "+ptx.AllChecks().String())
+		"checkers of the PTX machine: all, none, or some of "+ptx.AllChecks().String())
 	fs.Uint64Var(&f.options.Shuffle, "shuffle", f.options.Shuffle,
-		"seed of the order in which the PTX machine runs blocks and warps; 0: one after the other")
+		"seed of the order in which the PTX machine runs blocks and warps; 0: in order, one after the other")
 }
 
 // allChecks lists the checkers of the PTX machine, with commas.
 func allChecks() string { return ptx.AllChecks().String() }
 
-// complete teaches the shell the flags' values.
+// complete registers the flags' values for shell completion.
 func (f *deviceFlags) complete(cmd *cobra.Command) error {
 	return cmd.RegisterFlagCompletionFunc("device",
 		cobra.FixedCompletions(devices.Names(), cobra.ShellCompDirectiveNoFileComp))
@@ -50,7 +49,7 @@ func (v *checksValue) Set(list string) (err error) {
 
 func (v *checksValue) String() string {
 	switch {
-	case v.checks == nil: // of a zero value, which pflag makes to know its default
+	case v.checks == nil: // pflag calls String of a zero value to recognize the default
 		return ""
 	case *v.checks == ptx.AllChecks():
 		return "all"
@@ -58,5 +57,5 @@ func (v *checksValue) String() string {
 	return v.checks.String()
 }
 
-// Type is what --help calls the value.
+// Type returns the name of the value in --help.
 func (v *checksValue) Type() string { return "list" }

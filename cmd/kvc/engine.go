@@ -31,8 +31,8 @@ type engineFlags struct {
 func (f *engineFlags) add(fs *pflag.FlagSet) {
 	f.device.add(fs)
 	fs.StringArrayVar(&f.kernels, "kernel", nil,
-		"put someone else's kernel in the place of one of the engine's: `NAME=FILE.ptx:ENTRY`, as often as is wanted")
-	fs.BoolVar(&f.device.options.AllowApprox, "allow-approx", false, "run kernels that a GPU may compute otherwise than the PTX machine")
+		"replace one of the engine's kernels: `NAME=FILE.ptx:ENTRY`; may be repeated")
+	fs.BoolVar(&f.device.options.AllowApprox, "allow-approx", false, "run kernels whose results may differ between a GPU and the PTX machine")
 }
 
 // engines makes CUDA engines, each on a device of its own.
@@ -42,16 +42,16 @@ type engines struct {
 	device  string // where they run
 
 	mu       sync.Mutex
-	launched map[string]bool // of the replaced kernels, those that were
+	launched map[string]bool // the kernels that were launched
 }
 
-// String says who is compared.
+// String names the two engines that are compared, for the beginning of a sentence.
 func (e *engines) String() string {
 	return fmt.Sprintf("The reference and the CUDA engine (%s)", e.device)
 }
 
-// open looks what the flags ask for, and whether there is such a device. The context
-// ends what the engines' devices run.
+// open checks the flags, reads the kernels that replace others, and checks that the device can
+// be opened and loads them. When the context is done, launches end.
 func (f *engineFlags) open(ctx context.Context) (*engines, error) {
 	e := &engines{flags: f, launched: map[string]bool{}}
 	e.options = kernels.Options{
@@ -77,7 +77,7 @@ func (f *engineFlags) open(ctx context.Context) (*engines, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range e.options.Kernels { // now, and not in every trace
+	for _, r := range e.options.Kernels { // report errors once, and not for every trace
 		if err := loads(dev, r); err != nil {
 			return nil, errors.Join(err, dev.Close())
 		}
@@ -89,14 +89,13 @@ func (f *engineFlags) open(ctx context.Context) (*engines, error) {
 	return e, dev.Close()
 }
 
-// unused returns an error if a replaced kernel was never launched: nothing is known
-// of it then.
+// unused returns an error if a replacement was never launched, and so was not checked.
 func (e *engines) unused() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(e.options.Kernels)) {
 		if !e.launched[name] {
-			return fmt.Errorf("the kernel in the place of %s was never launched", name)
+			return fmt.Errorf("the kernel that replaces %s was never launched", name)
 		}
 	}
 	return nil
@@ -117,7 +116,7 @@ func (e *engines) make(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error
 	return e.on(cfg, open, observe)
 }
 
-// live makes an engine that a model is run through.
+// live makes an engine for a model that runs through its cache.
 func (e *engines) live(cfg ref.Config) (*onDevice, error) { return e.on(cfg, nil, nil) }
 
 func (e *engines) on(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error), observe func(ref.Event)) (*onDevice, error) {
@@ -132,7 +131,7 @@ func (e *engines) on(cfg ref.Config, open func(kv.SeqID) (trace.Tensors, error),
 	return &onDevice{engine, dev}, nil
 }
 
-// onDevice is an engine that has its device for itself.
+// onDevice is an engine on a device of its own.
 type onDevice struct {
 	*kernels.Engine
 	device device.Device
@@ -156,7 +155,8 @@ func readReplacement(text string) (name string, r kernels.Replacement, err error
 	return name, r, err
 }
 
-// command returns the flags among names that were given, as they are typed.
+// command returns those flags among names that were given, as they would be typed, with a space
+// before each.
 func command(fs *pflag.FlagSet, names ...string) string {
 	var b strings.Builder
 	for _, name := range names {
@@ -175,7 +175,7 @@ func command(fs *pflag.FlagSet, names ...string) string {
 	return b.String()
 }
 
-// quoted is a word for a shell.
+// quoted returns a word quoted for a shell where that is needed.
 func quoted(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-+=.,:/@%", r)

@@ -12,16 +12,16 @@ const (
 	exitDone        = 0   // done and in agreement
 	exitFailed      = 1   // a disagreement, or a failed check
 	exitUsage       = 2   // wrong use, or a job that could not be done
-	exitInterrupted = 130 // by a signal, as a shell has it: 128 and SIGINT
+	exitInterrupted = 130 // interrupted by a signal: 128 + SIGINT, as in shells
 )
 
-// failure is a disagreement or a failed check, which the command has already reported in
-// full. The error says it in one line.
+// failure is a disagreement or a failed check. The command has already printed the details; the
+// error is a summary in one line.
 type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
-// usageError is wrong use: a flag or argument that cannot be meant.
+// usageError is wrong use: an invalid flag or argument.
 type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
@@ -40,7 +40,8 @@ func exitCode(ctx context.Context, err error) int {
 	}
 }
 
-// interrupted says of a command that was interrupted what it has done all the same.
+// interrupted returns the error of a command that was interrupted; done says what it has still
+// done, such as "nothing is written".
 func interrupted(err error, done string) error {
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted: " + done)

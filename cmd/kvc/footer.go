@@ -12,13 +12,13 @@ import (
 	"kvcompress/report"
 )
 
-// newFooter returns what stands at the foot of a page.
+// newFooter returns the footer of a page: the command, the version and the date.
 func newFooter(command string) report.Footer {
 	return report.Footer{Date: today(os.Getenv, time.Now), Version: version(), Command: command}
 }
 
-// today returns the date, or that of SOURCE_DATE_EPOCH, in seconds since 1970, which makes
-// pages the same whenever they are made (reproducible-builds.org).
+// today returns the date. SOURCE_DATE_EPOCH, in seconds since 1970, replaces it, so that pages
+// are reproducible (reproducible-builds.org).
 func today(getenv func(string) string, now func() time.Time) string {
 	t := now()
 	if s, err := strconv.ParseInt(getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil && s >= 0 && s < 1<<37 {
@@ -27,11 +27,11 @@ func today(getenv func(string) string, now func() time.Time) string {
 	return t.UTC().Format(time.DateOnly)
 }
 
-// elsewhere are the flags that say how and where something is done, and not what.
+// elsewhere are the flags that do not affect the results, only how they are computed and where
+// they go.
 var elsewhere = map[string]bool{"workers": true, "shard": true, "out": true, "html": true, "csv": true, "plots": true, "json": true, "per-request": true, "per-step": true, "chrome-trace": true}
 
-// commandLine is the command with the flags that were given, without those that say where
-// results go.
+// commandLine returns the command with the flags that were given and affect the results.
 func commandLine(cmd *cobra.Command) string {
 	words := []string{cmd.CommandPath()}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -56,7 +56,7 @@ func commandLine(cmd *cobra.Command) string {
 	return strings.Join(words, " ")
 }
 
-// asWord quotes a word for a shell where it has to be.
+// asWord returns a word quoted for a shell where that is needed.
 func asWord(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:,=+%@", r)

@@ -36,10 +36,10 @@ type continueFlags struct {
 // input is a text, or token ids.
 type input struct{ text, ids string }
 
-// given reports whether it is there.
+// given reports whether there is an input.
 func (i *input) given() bool { return i.text != "" || i.ids != "" }
 
-// tokens returns the ids. name is of the flag, for errors.
+// tokens returns the token ids. name is that of the flag, for errors.
 func (i *input) tokens(name string, tok tokenizer.Tokenizer, stdin io.Reader) ([]int, error) {
 	switch {
 	case i.text != "" && i.ids != "":
@@ -63,24 +63,25 @@ func newGenerateCmd() *cobra.Command {
 	f := continueFlags{engine: engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks()}}}}
 	cmd := &cobra.Command{
 		Use:   "generate --model PATH --prompt TEXT",
-		Short: "Continue a text through a compressed cache, and say what the cache held",
-		Long: `Generate runs a model of the Llama family through a KV cache under a method: what the
-method does to the cache changes what the model says next. The prompt is read with
-full attention. It is compressed before the first token is decoded, and later wherever
-the method asks for it. Tokens are chosen greedily.
+		Short: "Continue a text through a compressed cache, and print the cache's memory by step",
+		Long: `Generate runs a model of the Llama family through a KV cache that a method compresses,
+so that the compression affects every token that follows. The prompt is read with full
+attention. It is compressed before the first token is decoded, and later wherever the
+method asks for it. Tokens are chosen greedily.
 
-Where the method watches the prompt's attention, it makes a difference whether it has
-seen the question. A --question is fed after the compression; a question that stands in
-the prompt is seen, and the prompt's last token is then computed once more through the
-compressed cache, since what follows would otherwise be the answer of full attention.
+A method that observes the prompt's attention can keep what a question needs if the
+question is part of the prompt. A --question is fed after the compression instead.
+Without one the prompt's last token is computed once more through the compressed cache,
+since the first token would otherwise come from full attention.
 
 PATH is a model that kvc trace record takes, or a bundled one, which has token ids and
 no tokenizer: ` + strings.Join(models.Names(), ", ") + `.
-With --prefill windowed the prompt, too, is read through the compressed cache, token by
-token, as longctx_bench ran StreamingLLM: each token attends to what is held alone. That
-is for methods that compress whenever a head holds too much, and watch no prompt.
+With --prefill windowed the prompt too is read through the compressed cache, token by
+token, as longctx_bench ran StreamingLLM: each token attends only to the KVs that the
+cache holds. That is for methods that compress whenever a head holds too much, and
+observe no prompt.
 
-With --device it runs on the CUDA engine, and gives the same logits, to the bit.`,
+With --device it runs on the CUDA engine, which gives the same logits, to the bit.`,
 		Example: `  kvc generate --model ./Llama-3.2-1B --prompt "Once upon a time" --method snapkv --max-cache-tokens 64
   kvc generate --model stories260K.bin --tokenizer tok512.bin --prompt "Once upon a time" --method streaming-llm --max-cache-tokens 32
   scripts/recall-prompt.py | kvc generate --model recall-0 --token-ids @- --max-tokens 16 --method snapkv --max-cache-tokens 128
@@ -93,11 +94,11 @@ With --device it runs on the CUDA engine, and gives the same logits, to the bit.
 	fs.StringVar(&f.tokenizer, "tokenizer", "", "`path` of a tokenizer.bin or tokenizer.json (default: the one in the model's folder)")
 	fs.StringVar(&f.prompt.text, "prompt", "", "`text` to continue")
 	fs.StringVar(&f.prompt.ids, "token-ids", "", "the prompt as token `ids`, such as 1,2,3, or @FILE for the ids in a file; @- is standard input")
-	fs.StringVar(&f.question.text, "question", "", "`text` that is fed after the prompt was compressed")
+	fs.StringVar(&f.question.text, "question", "", "`text` that is fed after the prompt has been compressed")
 	fs.StringVar(&f.question.ids, "question-ids", "", "the question as token `ids`")
 	fs.IntVar(&f.maxTokens, "max-tokens", 64, "the most tokens to generate")
-	fs.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after the token that ends a text")
-	fs.StringVar(&f.prefill, "prefill", fullPrefill, "how the prompt is read: "+fullPrefill+" attention, or "+windowedPrefill+", through the compressed cache")
+	fs.BoolVar(&f.ignoreEOS, "ignore-eos", false, "continue after an end-of-text token")
+	fs.StringVar(&f.prefill, "prefill", fullPrefill, "how the prompt is read: "+fullPrefill+" (full attention) or "+windowedPrefill+" (through the compressed cache)")
 	b := newBinder(fs, sim.DefaultOptions())
 	b.addMethod()
 	b.addEviction()
@@ -107,7 +108,7 @@ With --device it runs on the CUDA engine, and gives the same logits, to the bit.
 	b.addMetric()
 	b.addWindow()
 	f.engine.device.add(fs)
-	fs.Var(&f.steps, "steps", "rows of the memory ledger at most, or all (default 30)")
+	fs.Var(&f.steps, "steps", "most rows of the memory ledger to print, or all (default 30)")
 	fs.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.run(cmd, b.apply) }
 	return cmd
@@ -120,7 +121,7 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 	case !f.prompt.given():
 		return usagef("--prompt or --token-ids is missing")
 	case f.maxTokens < 1:
-		return usagef("--max-tokens: %d: at least 1 token is generated", f.maxTokens)
+		return usagef("--max-tokens %d: want at least 1", f.maxTokens)
 	}
 	if f.prefill != fullPrefill && f.prefill != windowedPrefill {
 		return usagef("--prefill %q: want %s or %s", f.prefill, fullPrefill, windowedPrefill)
@@ -166,8 +167,8 @@ func (f *continueFlags) run(cmd *cobra.Command, override func(*sim.Options) erro
 	return f.print(cmd, g)
 }
 
-// liveConfig completes a configuration for one sequence of a model: a prompt of tokens, and
-// output tokens after it.
+// liveConfig completes a configuration for one sequence of a model, with a prompt of tokens
+// tokens and at most output more.
 func liveConfig(cfg ref.Config, model llama.Config, tokens, output int) (ref.Config, error) {
 	if tokens > model.MaxPositions {
 		return cfg, fmt.Errorf("the prompt has %s, the model has %s", words.Count(tokens, "token"), words.Count(model.MaxPositions, "position"))
@@ -184,7 +185,7 @@ func liveConfig(cfg ref.Config, model llama.Config, tokens, output int) (ref.Con
 	return cfg, cfg.Validate()
 }
 
-// open returns the engine that the flags ask for, and what closes it.
+// open returns the engine that the flags name, and a function that closes it.
 func (f *continueFlags) open(cmd *cobra.Command, cfg ref.Config) (live.Engine, func() error, error) {
 	if !cmd.Flags().Changed("device") {
 		e, err := ref.NewEngine(cfg, nil, nil)
@@ -259,7 +260,7 @@ func (f *continueFlags) begin(ctx context.Context, engine live.Engine, model *ll
 // generation is what kvc generate --json prints.
 type generation struct {
 	Model          string      `json:"model"`
-	Method         string      `json:"method,omitempty"` // none: nothing is compressed
+	Method         string      `json:"method,omitempty"` // empty without compression
 	Prompt         int         `json:"prompt_tokens"`
 	Question       int         `json:"question_tokens"`
 	Output         []int       `json:"output"`
@@ -268,7 +269,7 @@ type generation struct {
 	Compressions   int         `json:"compressions"`
 	Evicted        int         `json:"kvs_evicted"`
 	Moved          int         `json:"kvs_moved"`
-	MeanBytes      float64     `json:"mean_bytes"` // over the steps, and PeakBytes
+	MeanBytes      float64     `json:"mean_bytes"` // over the steps; PeakBytes is the maximum
 	PeakBytes      int64       `json:"peak_bytes"`
 	MeanDenseBytes float64     `json:"mean_dense_bytes"` // of a cache that holds every token
 	Steps          []heldStep  `json:"steps"`
@@ -276,7 +277,7 @@ type generation struct {
 	cfg ref.Config
 }
 
-// heldStep is what the cache held after a token was computed.
+// heldStep is the size of the cache after a token was computed.
 type heldStep struct {
 	Tokens     int   `json:"tokens"`
 	KVs        int   `json:"kvs"`
@@ -285,7 +286,7 @@ type heldStep struct {
 	DenseBytes int64 `json:"dense_bytes"`
 }
 
-// text decodes the output, but for a token that ends it.
+// text decodes the output without an end-of-text token.
 func (g *generation) text(tok tokenizer.Tokenizer) {
 	if tok == nil {
 		return

@@ -22,12 +22,12 @@ import (
 func newGoldenCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "golden",
-		Short: "Hold traces against their golden results",
-		Long: `A golden result says, for every step and stage of a replay, a digest of each part
-of the state and the few numbers that a person would check. It lies beside its
-trace, as golden.json, with the options of the replay, options.json; those of
-further methods, in the trace's folder methods, each in a folder of its own.
-NAME/METHOD names such a replay, and NAME/... a trace's options and all of them.`,
+		Short: "Compare replays of traces with their golden results",
+		Long: `A golden result has, for every step and stage of a replay, a digest of each part of the
+state, and a few numbers for people to read. It is the file golden.json in the trace's
+folder, beside options.json, the options of the replay. Replays with other methods have
+both files in methods/METHOD. NAME/METHOD names such a replay, and NAME/... all replays
+of a trace.`,
 		Example: `  kvc golden check
   kvc golden update ./my-trace`,
 		Args: cobra.NoArgs,
@@ -51,8 +51,8 @@ func newGoldenCheckCmd() *cobra.Command {
 	engine := engineFlags{device: deviceFlags{options: ptx.Options{Checks: ptx.AllChecks()}}}
 	cmd := &cobra.Command{
 		Use:   "check [TRACE…]",
-		Short: "Replay traces and say which step and stage first differs",
-		Long: `Check replays each trace, the bundled ones with all their methods if none is named, and
+		Short: "Replay traces and report the first step and stage that differs",
+		Long: `Check replays each trace (if none is named, the bundled ones with all their methods) and
 compares every digest with the golden result. Exit code 1 if one differs. It replays on
 the reference engine or, with --device, on the CUDA engine, which does not run all methods.`,
 		Example: `  kvc golden check
@@ -89,7 +89,7 @@ func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, 
 	}
 	differ := 0
 	var left []notRun
-	var failed error // of traces that could not be checked; the others are
+	var failed error // errors of traces that could not be checked; the others are checked nonetheless
 	for _, b := range bundles {
 		r, err := goldenCheckOne(cmd, b, engine)
 		if why := unsupported(names, err); why != nil {
@@ -129,7 +129,7 @@ func goldenCheck(cmd *cobra.Command, names []string, engine validate.NewEngine, 
 		}
 	}
 	if differ > 0 {
-		failed = errors.Join(failed, failure{fmt.Errorf("%s from golden results; if that is meant, run `kvc golden update`", words.OfAll(differ, len(bundles), "trace", "differ"))})
+		failed = errors.Join(failed, failure{fmt.Errorf("%s from golden results; if that is intended, run `kvc golden update`", words.OfAll(differ, len(bundles), "trace", "differ"))})
 	}
 	return failed
 }
@@ -168,8 +168,8 @@ func recordGolden(cmd *cobra.Command, b *traces.Bundle, engine validate.NewEngin
 	return validate.Record(cmd.Context(), b.Name, b.Trace, b.Options, bar.progress, engine)
 }
 
-// openTraces opens the named replays, all bundled ones if none is named. A name that
-// stands for nothing is wrong use.
+// openTraces opens the named replays, or all bundled ones if none is named. An unknown name is
+// wrong use.
 func openTraces(ctx context.Context, names []string) ([]*traces.Bundle, error) {
 	var bundles []*traces.Bundle
 	if len(names) == 0 {
@@ -205,7 +205,7 @@ func openTrace(ctx context.Context, name string) (*traces.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Name = printableLine(b.Name) // it is the trace's own word, and is printed
+	b.Name = printableLine(b.Name) // it comes from the trace's file, and is printed
 	return b, nil
 }
 

@@ -32,14 +32,14 @@ func newGoldenCompareCmd() *cobra.Command {
 	flags := compareFlags{format: formatText}
 	cmd := &cobra.Command{
 		Use:   "compare DIR --theirs DIR2",
-		Short: "Say where another implementation's arrays first depart from an export",
-		Long: `Compare compares the arrays in DIR2 with those of kvc golden export in DIR, which have the
-same names; in npy or safetensors, whichever DIR has. It says in which stage, step, sequence,
-layer, head and KV a value first departs, and sums up each part.
+		Short: "Report where another implementation's arrays first differ from an export",
+		Long: `Compare compares the arrays in DIR2 with those that kvc golden export wrote to DIR. Both
+have the same names and the same format, npy or safetensors. It reports the stage, step,
+sequence, layer, head and KV of the first value that differs, and a summary of each part.
 
-Values are compared to the bit. --ulp, or --rtol and --atol, say how far outputs and metrics
-may lie from the export's. What DIR2 does not have is said, and with --all it is a
-disagreement; if DIR2 has nothing of the export, that always is one.
+Values are compared to the bit. --ulp, or --rtol and --atol, allow outputs and metrics to
+differ from the export's. Arrays that are missing in DIR2 are reported; with --all, or if
+all are missing, that is a disagreement.
 
 Exit code 0: they agree; 1: they do not; 2: a file cannot be read.`,
 		Example: `  kvc golden compare golden --theirs mine
@@ -51,10 +51,10 @@ Exit code 0: they agree; 1: they do not; 2: a file cannot be read.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&flags.theirs, "theirs", "", "the `folder` of the arrays that are compared")
+	fs.StringVar(&flags.theirs, "theirs", "", "`folder` of the arrays to compare")
 	addTolerance(fs, &flags.Tolerance)
-	fs.StringSliceVar(&flags.Parts, "parts", nil, "compare these `parts` alone, as in outputs,evicted")
-	fs.BoolVar(&flags.all, "all", false, "have it be a disagreement if an array of the export is not there")
+	fs.StringSliceVar(&flags.Parts, "parts", nil, "compare only these `parts`, such as outputs,evicted")
+	fs.BoolVar(&flags.all, "all", false, "take a missing array as a disagreement")
 	fs.Var(&enum[string]{&flags.format, []string{formatText, formatJSON, formatJUnit, formatGitHub}}, "format", "of the result: text, json, junit (XML) or github (annotations of a workflow)")
 	fs.BoolVar(&flags.json, "json", false, "the same as --format json")
 	return cmd
@@ -68,7 +68,7 @@ func goldenCompare(cmd *cobra.Command, dir string, flags *compareFlags) error {
 		flags.format = formatJSON
 	}
 	if flags.theirs == "" {
-		return usageError{errors.New("say with --theirs which folder is compared")}
+		return usageError{errors.New("--theirs is missing: the folder to compare")}
 	}
 	if err := checkTolerance(&flags.Tolerance); err != nil {
 		return err
@@ -99,7 +99,7 @@ func goldenCompare(cmd *cobra.Command, dir string, flags *compareFlags) error {
 	return nil
 }
 
-// printComparison prints a report. Names in it may be a file's own words.
+// printComparison prints a report. Its names come from files, so they are made printable.
 func printComparison(cmd *cobra.Command, report *kit.Report, flags *compareFlags) error {
 	out := cmd.OutOrStdout()
 	var text bytes.Buffer

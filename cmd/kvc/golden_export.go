@@ -34,13 +34,14 @@ func newGoldenExportCmd() *cobra.Command {
 	flags := exportFlags{format: kit.NPY}
 	cmd := &cobra.Command{
 		Use:   "export TRACE -o DIR",
-		Short: "Write the inputs of a trace and what every stage should leave",
-		Long: `Export replays a trace on the reference engine and writes, as arrays, what another
-implementation is given (Q, K and V of each sequence, and in manifest.json the options and
-every stage in order) and what each stage should leave: outputs, evicted KVs, positions,
-keys, values, metrics. docs/ci.md has the files; kvc golden compare compares with them.
+		Short: "Write the inputs of a trace and the results of every stage, as arrays",
+		Long: `Export replays a trace on the reference engine and writes arrays with which another
+implementation can be tested: its inputs (Q, K and V of each sequence, and in manifest.json
+the options and the stages in order) and the results of each stage (outputs, evicted KVs,
+positions, keys, values, metrics). docs/ci.md describes the files; kvc golden compare
+compares with them.
 
-How much it will be is said first. DIR is new or empty, and is there whole or not at all.
+The size is printed first. DIR must be new or empty, and is written whole or not at all.
 The options are those of the trace; flags override them.`,
 		Example: `  kvc golden export story -o golden
   kvc golden export recall/snapkv -o golden --format safetensors --stages prefill,decide
@@ -58,21 +59,21 @@ The options are those of the trace; flags override them.`,
 	fs.SortFlags = false
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "output" {
-			name = "out" // its name before
+			name = "out" // the flag's old name
 		}
 		return pflag.NormalizedName(name)
 	})
 	fs.StringVarP(&flags.dir, "out", "o", "", "the new `folder`")
 	writes(cmd, outputNew, "out")
-	fs.Var(&enum[kit.Format]{&flags.format, kit.Formats()}, "format", "of the arrays: npy, a file for each, or safetensors, a file for each stage")
-	fs.IntVar(&flags.steps, "steps", 0, "only the first steps of the scheduler; 0 is all")
-	fs.StringSliceVar(&flags.stages, "stages", nil, "only what these `stages` leave: "+stageNames()+"; the manifest lists all")
-	fs.BoolVar(&flags.dryRun, "dry-run", false, "say how much it would be, and write nothing")
-	fs.BoolVar(&flags.json, "json", false, "print how much it is as JSON")
+	fs.Var(&enum[kit.Format]{&flags.format, kit.Formats()}, "format", "format of the arrays: npy (a file for each array) or safetensors (a file for each stage)")
+	fs.IntVar(&flags.steps, "steps", 0, "export only this many steps of the scheduler, from the first; 0 is all")
+	fs.StringSliceVar(&flags.stages, "stages", nil, "write only the results of these `stages`: "+stageNames()+"; the manifest lists all")
+	fs.BoolVar(&flags.dryRun, "dry-run", false, "print the size, and write nothing")
+	fs.BoolVar(&flags.json, "json", false, "print the size as JSON")
 	override := addOptionFlags(fs)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return goldenExport(cmd, args[0], override, &flags) }
 	if err := completeOptionFlags(cmd); err != nil {
-		panic(err) // a flag that was not defined above
+		panic(err) // cannot happen: the flag is defined above
 	}
 	return cmd
 }
@@ -85,7 +86,7 @@ func stageNames() string {
 	return strings.Join(names, ", ")
 }
 
-// wanted returns the stages that were asked for, nil for all.
+// wanted returns the stages of --stages, nil for all.
 func (f *exportFlags) wanted() ([]ref.Stage, error) {
 	var stages []ref.Stage
 	for _, name := range f.stages {
@@ -99,10 +100,10 @@ func (f *exportFlags) wanted() ([]ref.Stage, error) {
 
 func goldenExport(cmd *cobra.Command, name string, override func(*sim.Options) error, flags *exportFlags) error {
 	if (flags.dir == "") != flags.dryRun {
-		return usageError{errors.New("name a folder with -o, or ask for --dry-run")}
+		return usageError{errors.New("want a folder with -o, or --dry-run")}
 	}
 	if flags.steps < 0 {
-		return usageError{fmt.Errorf("--steps %d is not at least 0", flags.steps)}
+		return usageError{fmt.Errorf("--steps %d: want at least 0", flags.steps)}
 	}
 	stages, err := flags.wanted()
 	if err != nil {
@@ -142,8 +143,8 @@ func goldenExport(cmd *cobra.Command, name string, override func(*sim.Options) e
 	return nil
 }
 
-// overridden returns the options of a trace with what the flags say. Its error is a
-// usageError if it is the flags' fault.
+// overridden returns the options of a trace, overridden by the flags. The error is a usageError
+// if the flags are wrong.
 func overridden(b *traces.Bundle, override func(*sim.Options) error) (sim.Options, error) {
 	opt := b.Options
 	if err := override(&opt); err != nil {
@@ -179,14 +180,14 @@ type exportSizes struct {
 	Stages []stageRow `json:"by_stage"`
 }
 
-// stageRow is how much the stages of one name take.
+// stageRow is the size of the stages of one name.
 type stageRow struct {
 	Stage  ref.Stage `json:"stage"`
 	Stages int       `json:"stages"`
 	kit.Size
 }
 
-// sayExport says how much an export is.
+// sayExport prints the size of an export.
 func sayExport(out io.Writer, m *kit.Manifest, flags *exportFlags) error {
 	inputs, stages := m.Sizes()
 	sizes := exportSizes{Trace: m.Trace, Dir: flags.dir, Inputs: inputs, Total: inputs, Stages: []stageRow{}}

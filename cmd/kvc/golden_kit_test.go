@@ -34,7 +34,7 @@ func TestGoldenKit(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{"golden export story", exitUsage, "", "name a folder with -o"},
+		{"golden export story", exitUsage, "", "want a folder with -o"},
 		{"golden export story -o a --dry-run", exitUsage, "", "--dry-run"},
 		{"golden export story --dry-run", exitDone, "story, 101 steps     146", ""},
 		{"golden export story --dry-run --json", exitDone, `"total": {`, ""},
@@ -101,7 +101,7 @@ func TestOptionsErrors(t *testing.T) {
 		`{"kv_dtype": "fp9"}`:                                  "kv_dtype: ",
 		`{"kv_scale": {"k": [1], "v": [1]}}`:                   "kv_scale: ",
 		`{"method": "sn"}`:                                     `method "sn"`,
-		`{"method": "snapkv", "set": {"windo": 3}}`:            `no option "windo": it has window`,
+		`{"method": "snapkv", "set": {"windo": 3}}`:            `no option "windo": choose one of window`,
 		`{"method": "snapkv", "set": {"window": "a"}}`:         "window: want an integer",
 		`{"metric": {"norm": "L3"}}`:                           "metric: norm",
 		`{"metric": {"max_pool": 4}}`:                          "metric: max_pool 4",

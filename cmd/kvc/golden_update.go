@@ -26,12 +26,12 @@ func newGoldenUpdateCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update [TRACE…]",
 		Short: "Rewrite golden results",
-		Long: `Update replays each trace and writes its golden result beside it. A bundled trace,
-or all of them if none is named, is written to the folder --dir: run it in the
-repository, look at the diff, and build anew.
+		Long: `Update replays each trace and writes its golden result into the trace's folder. The
+golden results of bundled traces (all, if none is named) are written to the source tree,
+--dir: run the command in the repository, look at the diff, and rebuild.
 
-Options that are given as flags are written to the trace's options.json, so that
-kvc golden check replays with the same; docs/checking.md has its keys.`,
+Options that are given as flags are written to the trace's options.json, so that kvc
+golden check uses them too; docs/checking.md has its keys.`,
 		Example: `  kvc golden update
   kvc golden update story
   kvc golden update ./my-trace --rate 0.5 --protected-window 16
@@ -39,13 +39,13 @@ kvc golden check replays with the same; docs/checking.md has its keys.`,
 		ValidArgsFunction: completeReplays,
 	}
 	cmd.Flags().SortFlags = false
-	cmd.Flags().StringVar(&dir, "dir", "traces", "where the bundled traces' sources lie")
+	cmd.Flags().StringVar(&dir, "dir", "traces", "folder of the bundled traces in the source tree")
 	override := addOptionFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return goldenUpdate(cmd, args, dir, override)
 	}
 	if err := completeOptionFlags(cmd); err != nil {
-		panic(err) // a flag that was not defined above
+		panic(err) // cannot happen: the flag is defined above
 	}
 	return cmd
 }
@@ -59,7 +59,7 @@ func goldenUpdate(cmd *cobra.Command, names []string, dir string, override func(
 			}
 		})
 		if flag != "" {
-			return usageError{fmt.Errorf("--%s would change the options of every bundled trace: name those that are meant", flag)}
+			return usageError{fmt.Errorf("--%s would change the options of every bundled trace: name the traces to change", flag)}
 		}
 	}
 	bundles, err := openTraces(cmd.Context(), names)
@@ -67,9 +67,9 @@ func goldenUpdate(cmd *cobra.Command, names []string, dir string, override func(
 		return err
 	}
 	for _, b := range bundles {
-		if b.Dir == "" { // bundled: its source may be newer than what is built in
+		if b.Dir == "" { // bundled: the source tree may be newer than the program
 			if b, err = traces.OpenContext(cmd.Context(), filepath.Join(dir, b.Name)); err != nil {
-				return fmt.Errorf("%w (run this in the repository, or say where with --dir)", err)
+				return fmt.Errorf("%w (run this in the repository, or name its folder with --dir)", err)
 			}
 		}
 		if err := goldenUpdateOne(cmd, b, override); err != nil {
@@ -79,7 +79,7 @@ func goldenUpdate(cmd *cobra.Command, names []string, dir string, override func(
 	return nil
 }
 
-// goldenUpdateOne writes the golden result of a trace, and its options if flags change them.
+// goldenUpdateOne writes the golden result of a trace, and its options if the flags change them.
 func goldenUpdateOne(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) error) error {
 	opt, err := overridden(b, override)
 	if err != nil {
@@ -117,7 +117,7 @@ func goldenUpdateOne(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Op
 	return err
 }
 
-// evictedText says in a few lines what a replay evicted.
+// evictedText returns a few lines about what a replay evicted.
 func evictedText(opt *sim.Options, t *sim.Totals) []string {
 	var lines []string
 	switch {
@@ -142,7 +142,7 @@ func evictedText(opt *sim.Options, t *sim.Totals) []string {
 	return lines
 }
 
-// writeGolden replaces a trace's golden result, unless it is that already.
+// writeGolden replaces a trace's golden result if it differs.
 func writeGolden(b *traces.Bundle, g *validate.Golden) (written bool, err error) {
 	var text bytes.Buffer
 	if err := g.Write(&text); err != nil {

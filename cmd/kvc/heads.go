@@ -16,9 +16,10 @@ func newHeadsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "heads",
 		Short: "Find, show and import maps of retrieval heads",
-		Long: `A retrieval head looks far back for what it needs. RazorAttention and DuoAttention
-keep all KVs of these heads, and of the others only the sinks and the newest. A map
-of heads says which are which; docs/heads.md has its format, and the scores.`,
+		Long: `A retrieval head attends to matching tokens anywhere in the context. RazorAttention and
+DuoAttention keep all KVs of these heads ("full"), and of the others ("streaming") only
+the sinks and the newest. A map of heads says which heads are full; docs/heads.md has its
+format, and the scores.`,
 		Example: `  kvc heads find --model ./Llama-3.2-1B -o map.json
   kvc heads show map.json --plot map.svg
   kvc heads import full_attention_heads.tsv --sparsity 0.5 -o map.json
@@ -91,19 +92,18 @@ func newHeadsImportCmd() *cobra.Command {
 	var f headsImportFlags
 	cmd := &cobra.Command{
 		Use:   "import FILE.tsv {--sparsity S | --threshold X | --ratio R} -o MAP.json",
-		Short: "Make a map of published scores",
-		Long: `Import reads a table of scores, a line for each layer and a number for each head with
-tabs between, and makes a map of it by one of three rules:
-  --sparsity S   full are the heads whose score is at least the S-quantile of all.
-                 With S of 0 all are full, with 1 none: DuoAttention's rule for its
-                 trained gates, full_attention_heads.tsv.
-  --threshold X  full are the heads whose score is above X; Retrieval_Head takes 0.1.
-  --ratio R      full are the round(N·R) highest of all N KV heads, and what is equal
-                 to the last of them.
+		Short: "Make a map from published scores",
+		Long: `Import reads a table of scores, with a line for each layer and tab-separated numbers for
+its heads, and selects the full heads by one of three rules:
+  --sparsity S   heads with a score of at least the S-quantile of all scores; all heads
+                 for S = 0, none for S = 1. DuoAttention uses it for its trained gates,
+                 full_attention_heads.tsv.
+  --threshold X  heads with a score above X; Retrieval_Head uses 0.1.
+  --ratio R      the round(N·R) highest of all N KV heads, and those with the same score
+                 as the last of them.
 
-Where a table has a score for each query head of a model that shares KV heads,
---kv-heads says how many KV heads a layer has. Each takes the highest score of its
-group.`,
+If the table has a score for each query head and query heads share KV heads, --kv-heads
+is the number of KV heads in a layer. Each gets the highest score of its query heads.`,
 		Example: `  kvc heads import full_attention_heads.tsv --sparsity 0.5 -o duo.json
   kvc heads import Mistral-7B-v0.2.tsv --threshold 0.1 --kv-heads 8 -o mistral.json`,
 		Args: cobra.ExactArgs(1),
@@ -111,10 +111,10 @@ group.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.Float64Var(&f.sparsity, "sparsity", 0, "`part` of the heads that is streaming, by the quantile")
+	fs.Float64Var(&f.sparsity, "sparsity", 0, "`fraction` of the heads that is streaming, by the quantile")
 	fs.Float64Var(&f.threshold, "threshold", 0, "`score` above which a head is full")
-	fs.Float64Var(&f.ratio, "ratio", 0, "`part` of the heads that is full")
-	fs.IntVar(&f.kvHeads, "kv-heads", 0, "`number` of KV heads in a layer (default: as many as the table has heads)")
+	fs.Float64Var(&f.ratio, "ratio", 0, "`fraction` of the heads that is full")
+	fs.IntVar(&f.kvHeads, "kv-heads", 0, "`number` of KV heads in a layer (default: the number of heads in the table)")
 	fs.StringVarP(&f.out, "out", "o", "", "`file` to write the map to")
 	fs.BoolVar(&f.asJSON, "json", false, "print the map as JSON, head by head")
 	writes(cmd, outputFile, "out", "json")
@@ -139,7 +139,7 @@ func (f *headsImportFlags) run(cmd *cobra.Command, path string) error {
 	case f.threshold-f.threshold != 0: // NaN or infinite
 		return usagef("--threshold %v: want a finite number", f.threshold)
 	case f.out == "":
-		return usagef("-o is missing: the file that the map goes to")
+		return usagef("-o is missing: the file to write the map to")
 	}
 	text, err := readSmall(path)
 	if err != nil {
@@ -152,7 +152,7 @@ func (f *headsImportFlags) run(cmd *cobra.Command, path string) error {
 	kvHeads := len(scores[0])
 	if given("kv-heads") {
 		if kvHeads = f.kvHeads; kvHeads < 1 || len(scores[0])%kvHeads != 0 {
-			return usagef("--kv-heads %d: the %d heads of a layer of %s do not divide by it", kvHeads, len(scores[0]), path)
+			return usagef("--kv-heads %d does not divide the %d heads of a layer in %s", kvHeads, len(scores[0]), path)
 		}
 	}
 	var m *heads.Map
@@ -174,7 +174,7 @@ func (f *headsImportFlags) run(cmd *cobra.Command, path string) error {
 	return writeWhole(cmd, f.out, m.Write)
 }
 
-// writeWhole writes a file that appears whole or not at all, and says so.
+// writeWhole writes a file, whole or not at all, and prints its name.
 func writeWhole(cmd *cobra.Command, path string, write func(io.Writer) error) error {
 	if err := output.Write(path, write); err != nil {
 		return err

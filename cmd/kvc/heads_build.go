@@ -17,18 +17,18 @@ func newHeadsBuildCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build a model whose heads are known, as a Hugging Face folder",
-		Long: `Build computes the weights of a Llama model in which every head has stated work:
+		Long: `Build computes the weights of a Llama model in which the function of every head is known:
 
-  previous    attends to the token before
+  previous    attends to the previous token
   induction   to the tokens after earlier copies of the current one, which the model predicts;
               needs a previous head in an earlier layer
   echo        to the copies of the current token
   local       to the nearest tokens
   sink        to the first token
-  uniform     to all tokens alike
+  uniform     to all tokens equally
 
-The folder has the truth as a map in heads.json, which heads find is to find again.
-Its tokens are numbers, of which 0 is BOS; there is no tokenizer.`,
+heads.json in the folder is the true map of heads, with which the result of kvc heads find
+can be compared. The model has no tokenizer; token 0 is BOS.`,
 		Example: `  kvc heads build -o built
   kvc heads build --heads 'previous,sink;induction,local' --noise 0.5 -o built
   kvc heads find --model built --period 100 --distinct --ids 1:255 \
@@ -36,7 +36,7 @@ Its tokens are numbers, of which 0 is BOS; there is no tokenizer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if out == "" {
-				return usagef("-o is missing: the folder that the model goes to")
+				return usagef("-o is missing: the folder to write the model to")
 			}
 			if cmd.Flags().Changed("heads") {
 				var err error
@@ -63,10 +63,10 @@ Its tokens are numbers, of which 0 is BOS; there is no tokenizer.`,
 	fs.StringVar(&text, "heads", "previous,local,sink,uniform;local,induction,sink,echo",
 		"`kinds` of the KV heads: commas between those of a layer, semicolons between layers")
 	fs.IntVar(&o.Group, "group", 2, "query heads of each KV head")
-	fs.IntVar(&o.Vocab, "vocab", 256, "`tokens` of the vocabulary")
-	fs.IntVar(&o.MaxPositions, "positions", 4096, "`tokens` that a sequence may have")
-	fs.Float64Var(&o.Noise, "noise", 0, "noise of queries, keys and values, as a `part` of a head's root mean square")
-	fs.Uint64Var(&o.Seed, "seed", 0, "`number` that the tokens' codes and the noise follow from")
+	fs.IntVar(&o.Vocab, "vocab", 256, "number of `tokens` in the vocabulary")
+	fs.IntVar(&o.MaxPositions, "positions", 4096, "most `tokens` of a sequence")
+	fs.Float64Var(&o.Noise, "noise", 0, "noise of queries, keys and values, as a `fraction` of a head's root mean square")
+	fs.Uint64Var(&o.Seed, "seed", 0, "seed of the tokens' codes and of the noise")
 	fs.StringVarP(&out, "out", "o", "", "new `folder` to write the model to")
 	writes(cmd, outputNew, "out")
 	return cmd

@@ -25,7 +25,7 @@ type findFlags struct {
 	rep    heads.Repetition
 	ratios heads.RazorOptions
 
-	// Of a model's prompt.
+	// The prompt of a model.
 	distinct bool
 	ids      string
 	bos      int
@@ -41,23 +41,22 @@ func newHeadsFindCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "find {--model PATH | TRACE} -o MAP.json",
 		Short: "Find the retrieval heads of a model, as RazorAttention does",
-		Long: `Find runs a model over BOS and a random sequence of --period tokens that is repeated,
---repeats times in all, and scores each query head by the attention that it gives, on
-average over the tokens after the first period,
-  echo       to the earlier copies of the token,
-  induction  to the tokens that follow these.
-A KV head has the highest score of its query heads. Over the whole model, the highest
---induction-ratio and --echo-ratio of the KV heads, together, are the retrieval heads:
-full in the map, and the others streaming.
+		Long: `Find runs a model over BOS and a random sequence of --period tokens, --repeats times over.
+It scores each query head by the attention weight, averaged over the tokens after the
+first period, that it gives
+  echo       to earlier copies of the token,
+  induction  to the tokens after these copies.
+A KV head has the highest score of its query heads. Retrieval heads, which are full in the
+map, are the fraction --induction-ratio of all KV heads with the highest induction score
+and the fraction --echo-ratio with the highest echo score. The others are streaming.
 
 A model is one that kvc trace record takes, or a bundled one: ` + strings.Join(models.Names(), ", ") + `.
-Nothing of it is stored but the keys, in binary32: memory for twice the keys and once
-the values of the prompt, and for the model itself. (Its keys may take 16 GiB at most.)
-The ids are drawn from 10000 to 10000 + --period, or, where the vocabulary is smaller,
-from all of it but BOS.
+It takes memory for the model, and in binary32 for twice the keys and once the values of
+the prompt. (The keys may take at most 16 GiB.) Token ids are drawn from 10000 to
+10000 + --period, or if the vocabulary is smaller, from all of it but BOS.
 
-A TRACE, a folder or the name of a bundled one, must have been recorded on such a
-prompt: its first 1 + repeats × period tokens are looked at, layer by layer.`,
+A TRACE, a folder or the name of a bundled one, must have been recorded on such a prompt.
+Its first 1 + repeats × period tokens are read, layer by layer.`,
 		Example: `  kvc heads find --model ./Llama-3.2-1B -o map.json
   kvc heads find --model recall-0 --period 200 --ids 8:255 --distinct -o map.json
   kvc heads find ./repeated --period 500 --repeats 4 -o map.json`,
@@ -69,13 +68,13 @@ prompt: its first 1 + repeats × period tokens are looked at, layer by layer.`,
 	fs.SortFlags = false
 	fs.StringVar(&f.model, "model", "", "`path` of a llama2.c checkpoint or of a Hugging Face folder, or the name of a bundled model")
 	fs.IntVar(&f.rep.Period, "period", f.rep.Period, "`tokens` of the sequence")
-	fs.IntVar(&f.rep.Repeats, "repeats", f.rep.Repeats, "`times` that it is there, the first included")
-	fs.Float64Var(&f.ratios.InductionRatio, "induction-ratio", f.ratios.InductionRatio, "`part` of the KV heads that is selected by induction")
-	fs.Float64Var(&f.ratios.EchoRatio, "echo-ratio", f.ratios.EchoRatio, "`part` of the KV heads that is selected by echo")
-	fs.BoolVar(&f.distinct, "distinct", false, "draw the ids without replacement (published: with)")
+	fs.IntVar(&f.rep.Repeats, "repeats", f.rep.Repeats, "`times` that the sequence occurs")
+	fs.Float64Var(&f.ratios.InductionRatio, "induction-ratio", f.ratios.InductionRatio, "`fraction` of the KV heads selected by induction score")
+	fs.Float64Var(&f.ratios.EchoRatio, "echo-ratio", f.ratios.EchoRatio, "`fraction` of the KV heads selected by echo score")
+	fs.BoolVar(&f.distinct, "distinct", false, "draw the ids without replacement (the published code draws with replacement)")
 	fs.StringVar(&f.ids, "ids", "", "draw from these ids: `FROM:TO`, both included")
 	fs.IntVar(&f.bos, "bos", 0, "`id` of the first token (default: the model's BOS)")
-	fs.Uint64Var(&f.seed, "seed", 0, "`number` that the ids follow from")
+	fs.Uint64Var(&f.seed, "seed", 0, "seed of the ids")
 	fs.StringVar(&f.request, "request", "", "`id` of the trace's request (default: its first)")
 	fs.StringVarP(&f.out, "out", "o", "", "`file` to write the map to")
 	fs.BoolVar(&f.asJSON, "json", false, "print the map as JSON, head by head")
@@ -90,7 +89,7 @@ func (f *findFlags) run(cmd *cobra.Command, args []string) error {
 	case f.model != "" && len(args) > 0:
 		return usagef("--model and a trace exclude each other")
 	case f.out == "":
-		return usagef("-o is missing: the file that the map goes to")
+		return usagef("-o is missing: the file to write the map to")
 	}
 	for _, err := range []error{f.rep.Check(), f.ratios.Check()} {
 		if err != nil {
@@ -116,7 +115,7 @@ func (f *findFlags) run(cmd *cobra.Command, args []string) error {
 
 func (f *findFlags) inModel(cmd *cobra.Command) (*heads.Map, error) {
 	if f.request != "" {
-		return nil, usagef("--request is a trace's")
+		return nil, usagef("--request needs a TRACE")
 	}
 	model, err := loadModel(f.model)
 	if err != nil {
@@ -156,7 +155,7 @@ func (f *findFlags) inModel(cmd *cobra.Command) (*heads.Map, error) {
 	return heads.Razor(scores, cfg.KVHeads, f.ratios, source)
 }
 
-// draw says how the tokens of a model's prompt are drawn.
+// draw returns how the tokens of a model's prompt are drawn.
 func (f *findFlags) draw(cmd *cobra.Command, cfg llama.Config) (heads.Draw, error) {
 	d := heads.Draw{BOS: cfg.BOS, Distinct: f.distinct, Seed: f.seed}
 	if cmd.Flags().Changed("bos") {
@@ -164,7 +163,7 @@ func (f *findFlags) draw(cmd *cobra.Command, cfg llama.Config) (heads.Draw, erro
 	}
 	switch {
 	case d.BOS < 0 && !cmd.Flags().Changed("bos"):
-		return d, usagef("the model states no BOS: say with --bos which token begins the prompt")
+		return d, usagef("the model's configuration has no BOS: name the first token of the prompt with --bos")
 	case d.BOS < 0 || d.BOS >= cfg.Vocab:
 		return d, usagef("--bos %d is not in the model's vocabulary of %d", d.BOS, cfg.Vocab)
 	}
@@ -185,7 +184,7 @@ func (f *findFlags) draw(cmd *cobra.Command, cfg llama.Config) (heads.Draw, erro
 func (f *findFlags) inTrace(cmd *cobra.Command, name string) (*heads.Map, error) {
 	for _, flag := range []string{"distinct", "ids", "bos", "seed"} {
 		if cmd.Flags().Changed(flag) {
-			return nil, usagef("--%s is for a model: the tokens of a trace are what they are", flag)
+			return nil, usagef("--%s needs --model: the tokens of a trace are given", flag)
 		}
 	}
 	t, err := openTraceOnly(cmd.Context(), name)
@@ -226,7 +225,7 @@ func (f *findFlags) inTrace(cmd *cobra.Command, name string) (*heads.Map, error)
 	return heads.Razor(scores, shape.KVHeads, f.ratios, strings.TrimPrefix(source, ", "))
 }
 
-// requestOf returns the index of the request that is to be looked at.
+// requestOf returns the index of the request of --request, by default the first.
 func (f *findFlags) requestOf(t *trace.Trace, name string) (int, error) {
 	if f.request == "" {
 		return 0, nil
@@ -239,7 +238,7 @@ func (f *findFlags) requestOf(t *trace.Trace, name string) (int, error) {
 	return 0, usagef("--request %q: %s has no such request", f.request, name)
 }
 
-// openTraceOnly opens a trace without what lies beside it, such as its options.
+// openTraceOnly opens a trace without its options and golden results.
 func openTraceOnly(ctx context.Context, name string) (*trace.Trace, error) {
 	files, dir, err := traces.Find(name)
 	if err != nil {

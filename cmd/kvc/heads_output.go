@@ -23,7 +23,7 @@ type headMapJSON struct {
 	Heads     []headOfMapsJSON `json:"heads"`
 }
 
-// headScoreJSON says how a score selects, and how many heads.
+// headScoreJSON is the rule by which a score selects heads, and the number that it selects.
 type headScoreJSON struct {
 	Name     string     `json:"name"`
 	Rule     heads.Rule `json:"rule"`
@@ -82,7 +82,7 @@ func newHeadMapJSON(m *heads.Map) headMapJSON {
 	return j
 }
 
-// shownHeadMap puts a map in the words of a report. Its texts come from a file.
+// shownHeadMap returns a map as a report shows it. Texts come from a file, and are made printable.
 func shownHeadMap(m *heads.Map) *report.HeadMap {
 	shown := &report.HeadMap{Title: "retrieval heads"}
 	if title := printableLine(strings.TrimSuffix(m.Method+", "+m.Source, ", ")); title != "" && title != ", " {
@@ -101,7 +101,7 @@ func shownHeadMap(m *heads.Map) *report.HeadMap {
 	return shown
 }
 
-// ruleWords says which heads a score makes full.
+// ruleWords returns the rule by which a score selects full heads, in words.
 func ruleWords(s *heads.Score) string {
 	switch s.Rule {
 	case heads.TopRatio:

@@ -30,10 +30,10 @@ func newHeadsScopeCmd() *cobra.Command {
 		Short: "How far back each head of an ALiBi model can attend",
 		Long: `Scope computes from a model's weights how many tokens back each head can attend with a
 weight of epsilon or more: RazorAttention's rule for models with linear position
-biases (ALiBi). KVs that are further back could be dropped without loss.
+biases (ALiBi). KVs that are further back can be dropped without loss.
 
-MODEL is a Hugging Face folder of a BLOOM model, with safetensors. docs/heads.md has
-the formulas: the paper's, which is no bound of all models, and one that is.`,
+MODEL is a Hugging Face folder of a BLOOM model, with safetensors. docs/heads.md has the
+formulas: the paper's, which does not hold for every model, and a proven one.`,
 		Example: `  kvc heads scope ./bloom-560m
   kvc heads scope ./bloom-560m --epsilon 1e-3 --published
   kvc heads scope ./bloom-560m --json | jq '.heads[] | select(.scope < 2048)'`,
@@ -43,8 +43,8 @@ the formulas: the paper's, which is no bound of all models, and one that is.`,
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.Float64Var(&f.epsilon, "epsilon", 1e-5, "attention `weight` that may be neglected, in (0, 1)")
-	fs.BoolVar(&f.published, "published", false, "bound scores as the paper does")
-	fs.IntSliceVar(&f.tokens, "tokens", []int{2048, 8192, 32768, 131072}, "lengths of sequences whose KVs in scope are counted")
+	fs.BoolVar(&f.published, "published", false, "use the paper's bound of the scores")
+	fs.IntSliceVar(&f.tokens, "tokens", []int{2048, 8192, 32768, 131072}, "lengths of sequences for which the KVs in scope are counted")
 	fs.BoolVar(&f.asJSON, "json", false, "print the scopes as JSON, head by head")
 	return cmd
 }
@@ -60,7 +60,7 @@ type headScopesJSON struct {
 	Scopes  []headScopeJSON `json:"heads"`
 }
 
-// heldJSON says which part of the KVs of a sequence is in scope.
+// heldJSON is the fraction of a sequence's KVs that is in scope.
 type heldJSON struct {
 	Tokens int     `json:"tokens"`
 	Part   float64 `json:"part"`

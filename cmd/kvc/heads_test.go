@@ -113,7 +113,7 @@ func TestHeadsCommandLines(t *testing.T) {
 		{"heads find --model nowhere -o x.json", exitUsage, "", "the bundled models are recall-0"},
 		{"heads find --model M", exitUsage, "", "-o is missing"},
 		{"heads find --model M -o x.json", exitUsage, "", "want a --period of at most 15"},
-		{"heads find --model M --period 5 -o x.json", exitUsage, "", "states no BOS"},
+		{"heads find --model M --period 5 -o x.json", exitUsage, "", "has no BOS"},
 		{"heads find --model M --period 5 --bos 10 -o x.json", exitUsage, "", "--bos 10"},
 		{"heads find --model M --period 5 --bos 0 --ids 3 -o x.json", exitUsage, "", "--ids \"3\""},
 		{"heads find --model M --period 5 --bos 0 --ids 3:10 -o x.json", exitUsage, "", "vocabulary of 10"},
@@ -124,7 +124,7 @@ func TestHeadsCommandLines(t *testing.T) {
 		{"heads find --model M --echo-ratio -1 -o x.json", exitUsage, "", "echo: top-ratio -1"},
 		{"heads find --model M --period 5 --bos 0 -o no/such/x.json", exitUsage, "", "the folder no/such does not exist"},
 		{"heads find T/story -o x.json", exitUsage, "", "10001 are needed"},
-		{"heads find T/story --period 5 --seed 3 -o x.json", exitUsage, "", "--seed is for a model"},
+		{"heads find T/story --period 5 --seed 3 -o x.json", exitUsage, "", "--seed needs --model"},
 		{"heads find T/story --period 5 --request none -o x.json", exitUsage, "", `--request "none"`},
 		{"heads find nowhere -o x.json", exitUsage, "", "neither a directory nor"},
 	} {

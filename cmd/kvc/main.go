@@ -17,12 +17,12 @@ import (
 )
 
 func main() {
-	signal.Ignore(syscall.SIGPIPE) // a reader that is gone is an error of the write
+	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe then returns an error
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, func() {
 		stop() // a second Ctrl-C ends the program at once
-		// What cannot be interrupted, such as a read from a disk that does not answer, ends
-		// all the same. Files are whole or not there, whenever that is.
+		// End even if something cannot be interrupted, such as a read from a disk that does not
+		// answer. Files are written whole or not at all, so this leaves no partial file.
 		time.AfterFunc(grace, func() {
 			fmt.Fprintln(os.Stderr, "kvc: interrupted; what was finished could not be printed in time")
 			os.Exit(exitInterrupted)
@@ -31,7 +31,7 @@ func main() {
 	os.Exit(runContext(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// grace is how long an interrupted command may take to say what it has done.
+// grace is how long an interrupted command may take to print what it has finished.
 const grace = 450 * time.Millisecond
 
 // run executes one command line and returns its exit code.
@@ -39,7 +39,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return runContext(context.Background(), args, stdout, stderr)
 }
 
-// runContext is run until ctx is done.
+// runContext is run, and interrupts the command when ctx is done.
 func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
@@ -52,11 +52,11 @@ func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) in
 		return root.ExecuteContext(working)
 	}()
 	if broken := out.broken(); broken != nil {
-		err = broken // and what followed from it
+		err = broken // other errors are its consequences
 	}
 	if err != nil {
 		text := strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
-		fmt.Fprintf(stderr, "kvc: %s\n", bounded(printable(text))) // it may quote a file
+		fmt.Fprintf(stderr, "kvc: %s\n", bounded(printable(text))) // the error may quote a file
 	}
 	return exitCode(ctx, err)
 }
@@ -65,15 +65,19 @@ func runContext(ctx context.Context, args []string, stdout, stderr io.Writer) in
 func newRootCmd(out io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kvc",
-		Short: "Check and plan KV-cache compression",
-		Long: `kvc runs KV-Compress (Rehg, arXiv 2410.00161), which evicts the least attended
-keys and values from a language model's paged KV cache: a different number from
-every attention head, in whole blocks, so that memory is really freed.`,
+		Short: "Check, plan and judge KV cache compression",
+		Long: `kvc checks, plans and judges methods that compress the KV cache of a language model:
+it compares CUDA kernels with a readable reference to the bit, projects what a server
+does with and without compression, and measures what each method loses in quality.
+
+The methods (kvc methods) include KV-Compress (Rehg, arXiv 2410.00161). It evicts the
+KVs that receive the least attention from a paged cache: a different number from each
+attention head, and always whole blocks, which other requests can then use.`,
 		Example: `  kvc validate                   the CUDA kernels against the reference, to the bit
-  kvc run                        the whole pipeline, on a trace of a real model
+  kvc run                        serve a recorded trace: what is evicted, and the memory
   kvc run story --rate 0.5       keep half of what may be evicted
   kvc golden check               every bundled trace still gives its golden result
-  kvc trace info six-stories     what a trace holds`,
+  kvc trace info six-stories     describe a trace`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -91,7 +95,7 @@ every attention head, in whole blocks, so that memory is really freed.`,
 	return root
 }
 
-// wrongUse makes every complaint about a command's arguments a usageError.
+// wrongUse makes every error about a command's arguments a usageError.
 func wrongUse(cmd *cobra.Command) {
 	switch {
 	case cmd.Name() == "help": // of cobra's own, which shows some help for any words

@@ -97,7 +97,7 @@ func TestCommandLines(t *testing.T) {
 		{"golden check ./few/... --device ptx", exitDone, "gqa/random", ""},
 		{"golden update ./bare", exitDone, "bare/golden.json: written, 61 steps", ""},
 		{"golden update ./bare", exitDone, "bare/golden.json: as before", ""},
-		{"golden update block-size-1", exitUsage, "", "say where with --dir"},
+		{"golden update block-size-1", exitUsage, "", "name its folder with --dir"},
 		{"validate block-size-1", exitDone, "agree in all", ""},
 		{"validate block-size-1 --device ptx --checks races --shuffle 3", exitDone, "(PTX on the CPU, checks: races) agree in all", ""},
 		{"validate ./bad", exitUsage, "", "block_size 3"},

@@ -16,12 +16,11 @@ func newMethodsCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "methods [NAME]",
-		Short: "The methods of compression: what each watches, does and costs",
-		Long: `Methods prints the table of methods that --method takes. With the name of one it says
-what the method watches, what it does to which KVs, from where and when, which of the
-held KVs a query reads, what a token costs, what --max-cache-tokens and --rate mean for
-it, every option of its own with its default, and which published code it was held
-against.`,
+		Short: "List the compression methods: what each observes, does and costs",
+		Long: `Methods prints the table of methods that --method takes. With a NAME it describes one:
+which attention it observes, what it does to which KVs and when, which of the KVs that it
+holds a query reads, the bytes of a token, what --max-cache-tokens and --rate mean for it,
+its own options with their defaults, and the published code that it was compared with.`,
 		Example: `  kvc methods
   kvc methods snapkv
   kvc methods --json`,
@@ -70,7 +69,7 @@ func methodNames() []string {
 	return names
 }
 
-// methodInfo is a method as --json has it.
+// methodInfo is a method as --json prints it.
 type methodInfo struct {
 	Name        string       `json:"name"`
 	Paper       string       `json:"paper"`
@@ -105,7 +104,7 @@ func printMethods(w io.Writer, entries []ref.Entry) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(w, "\nkvc methods NAME says the rest of one. D is the head size, b the bytes of a value.")
+	_, err := fmt.Fprintln(w, "\nkvc methods NAME describes one in full. D is the head size, b the bytes of a value.")
 	return err
 }
 
@@ -118,7 +117,7 @@ func short(text string) string {
 	return strings.TrimSpace(text)
 }
 
-// printMethod prints all there is to say of one method.
+// printMethod prints the full description of a method.
 func printMethod(w io.Writer, e *ref.Entry) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
@@ -155,7 +154,7 @@ func printMethod(w io.Writer, e *ref.Entry) error {
 	return t.Flush()
 }
 
-// optionsOf lists a method's own options: of KV-Compress its flags.
+// optionsOf lists a method's own options. Those of KV-Compress are its flags.
 func optionsOf(e *ref.Entry) []ref.Option {
 	if e.Name != ref.KVCompress {
 		return e.Options()
@@ -171,7 +170,7 @@ func optionsOf(e *ref.Entry) []ref.Option {
 	return options
 }
 
-// wrap breaks a text into lines of at most width bytes, where its words allow it.
+// wrap breaks a text into lines of at most width bytes, unless a word is longer.
 func wrap(text string, width int) []string {
 	lines := []string{""}
 	for word := range strings.FieldsSeq(text) {

@@ -13,7 +13,7 @@ import (
 	"kvcompress/trace/tokenizer"
 )
 
-// loadModel reads a model: a bundled one by its name, or else from a path.
+// loadModel reads a model by the name of a bundled one or from a path.
 func loadModel(name string) (*llama.Model, error) {
 	if slices.Contains(models.Names(), name) {
 		return models.Load(name)
@@ -43,7 +43,7 @@ func tokenizerOf(path, model string, needed bool) (tokenizer.Tokenizer, error) {
 	}
 	tok, err := tokenizer.Load(path)
 	if err != nil && !needed {
-		return nil, nil // what it says will be printed as ids
+		return nil, nil // tokens are then printed as ids
 	}
 	return tok, err
 }

@@ -17,9 +17,8 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// addOptionFlags adds a flag for each option of a replay, and returns a function
-// that sets in the options, after parsing, what was given on the command line;
-// all else stays as the options have it. Its error is a usageError.
+// addOptionFlags adds a flag for each option of a replay. It returns a function that, after
+// parsing, overrides options by the flags that were given. Its error is a usageError.
 func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 	b := newBinder(fs, sim.DefaultOptions())
 	file := fs.String("options", "", "read all options from a JSON `file`, in the form of a trace's options.json; flags override it")
@@ -52,7 +51,7 @@ func addOptionFlags(fs *pflag.FlagSet) func(*sim.Options) error {
 	}
 }
 
-// apply sets in the options what was given on the command line. Its error is a usageError.
+// apply overrides options by the flags that were given. Its error is a usageError.
 func (b *binder) apply(o *sim.Options) error {
 	fs := b.fs
 	for _, pair := range [][2]string{
@@ -64,7 +63,7 @@ func (b *binder) apply(o *sim.Options) error {
 	}
 	for _, name := range []string{"rate", "max-cache-tokens"} {
 		if fs.Changed(name) && fs.Lookup(name).Value.String() == "0" {
-			return usageError{fmt.Errorf("--%s 0: to compress nothing, leave it out or say --no-compression", name)}
+			return usageError{fmt.Errorf("--%s 0: to compress nothing, leave it out or give --no-compression", name)}
 		}
 	}
 	if b.method != nil {
@@ -88,22 +87,22 @@ func (b *binder) apply(o *sim.Options) error {
 		c.Rate, c.MaxCacheTokens = 0, 0
 	}
 	if !c.EvenLayers && !fs.Changed("control-layers") && (fs.Changed("even-layers") || fs.Changed("uniform")) {
-		c.ControlLayers = nil // they belonged to the even layers that a flag turned off
+		c.ControlLayers = nil // they need even layers, which a flag has turned off
 	}
 	return nil
 }
 
-// asked reports whether a flag was given, and not to be off.
+// asked reports whether a flag was given with a value other than false.
 func asked(fs *pflag.FlagSet, name string) bool {
 	return fs.Changed(name) && fs.Lookup(name).Value.String() != "false"
 }
 
-// binder ties flags to options. Every command binds the groups of flags that it has a use
-// for, so that a flag means the same everywhere; defaults may differ.
+// binder binds flags to options. Each command adds the groups of flags that it needs, so that a
+// flag means the same in all commands; defaults may differ.
 type binder struct {
 	fs    *pflag.FlagSet
-	given sim.Options // what --help shows as defaults, and then what was parsed
-	last  string      // flag
+	given sim.Options // the defaults, and after parsing the values of the flags
+	last  string      // the flag that was bound last
 	set   []func(*sim.Options)
 
 	method   *methodFlags // nil without addMethod
@@ -111,12 +110,12 @@ type binder struct {
 	biasFile string
 }
 
-// newBinder returns a binder without flags. defaults are what --help shows.
+// newBinder returns a binder without flags. defaults are shown by --help.
 func newBinder(fs *pflag.FlagSet, defaults sim.Options) *binder {
 	return &binder{fs: fs, given: defaults}
 }
 
-// bind defines the flag of one option, which at finds among all.
+// bind defines the flag of one option. at returns a pointer to the option.
 func bind[T any](b *binder, define func(p *T, name string, value T, usage string), name string, at func(*sim.Options) *T, usage string) {
 	given := at(&b.given)
 	define(given, name, *given, usage)
@@ -124,7 +123,7 @@ func bind[T any](b *binder, define func(p *T, name string, value T, usage string
 	b.also(func(o *sim.Options) { *at(o) = *given })
 }
 
-// also has done what the last flag entails besides, where it is given.
+// also adds a change of the options that is made if the last flag was given.
 func (b *binder) also(set func(*sim.Options)) {
 	name := b.last
 	b.set = append(b.set, func(o *sim.Options) {
@@ -134,8 +133,7 @@ func (b *binder) also(set func(*sim.Options)) {
 	})
 }
 
-// completeOptionFlags teaches the shell the values of the flags that
-// addOptionFlags has added to a command.
+// completeOptionFlags registers the values of the flags of addOptionFlags for shell completion.
 func completeOptionFlags(cmd *cobra.Command) error {
 	var errs []error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -158,14 +156,14 @@ func readOptionsFile(path string) (sim.Options, error) {
 	return sim.ReadOptions(f)
 }
 
-// enumVar returns what defines a flag whose value is one of a few.
+// enumVar returns a function, for bind, that defines a flag with one of these values.
 func enumVar[T ~string | dtype.DType](fs *pflag.FlagSet, values ...T) func(p *T, name string, value T, usage string) {
 	return func(p *T, name string, _ T, usage string) {
 		fs.Var(&enum[T]{p, values}, name, usage)
 	}
 }
 
-// enum is a flag's value, one of a few.
+// enum is the value of a flag that takes one of a fixed list of values.
 type enum[T ~string | dtype.DType] struct {
 	value  *T
 	values []T
@@ -186,13 +184,13 @@ func (e *enum[T]) Set(s string) error {
 }
 
 func (e *enum[T]) String() string {
-	if e.value == nil { // of a zero enum, which pflag makes to know its default
+	if e.value == nil { // pflag calls String of a zero value to recognize the default
 		return ""
 	}
 	return fmt.Sprint(*e.value)
 }
 
-// Type is what --help calls the value.
+// Type returns the name of the value in --help.
 func (e *enum[T]) Type() string { return "name" }
 
 func (e *enum[T]) names() []string {

@@ -21,14 +21,14 @@ import (
 // 64 bins fit.
 const maxBiasBytes = 32 << 20
 
-// What the published implementation calls the arrays of a file.
+// The names of a file's arrays in the published implementation.
 const (
 	biasArray = "bias"     // [L, H, bins]
-	binsArray = "pos_bins" // [bins]: the first position of each
+	binsArray = "pos_bins" // [bins]: the first position of each bin
 )
 
-// readHeadBias reads a file of head biases: JSON in the form of an options file's head_bias,
-// or what IsaacRe/vllm-kvcompress takes, a safetensors or an npz file of two arrays.
+// readHeadBias reads a file of head biases. It is JSON in the form of an options file's
+// head_bias, or a safetensors or npz file of two arrays, as IsaacRe/vllm-kvcompress reads.
 func readHeadBias(path string) (*ref.HeadBias, error) {
 	data, err := regular.ReadFile(path, maxBiasBytes)
 	if err != nil {
@@ -51,7 +51,7 @@ type array struct {
 	values []float64
 }
 
-// biasOfArrays makes head biases of a file's two arrays, which read finds.
+// biasOfArrays makes head biases of a file's two arrays. read returns an array by its name.
 func biasOfArrays(read func(name string) (array, error)) (*ref.HeadBias, error) {
 	bias, err := read(biasArray)
 	if err != nil {
@@ -67,7 +67,7 @@ func biasOfArrays(read func(name string) (array, error)) (*ref.HeadBias, error) 
 	b := &ref.HeadBias{}
 	for i, v := range bins.values {
 		if !(v >= 0 && v <= math.MaxInt32) {
-			return nil, fmt.Errorf("%s: [%d] is %g, no position", binsArray, i, v)
+			return nil, fmt.Errorf("%s: [%d] is %g: want a position", binsArray, i, v)
 		}
 		b.Bins = append(b.Bins, int32(v))
 	}
@@ -157,7 +157,7 @@ func decodeArray(kind string, shape []int64, raw []byte) (array, error) {
 	}
 	t, ok := types[kind]
 	if !ok {
-		return array{}, fmt.Errorf("its numbers are of a type that is not read: want float16, bfloat16, float32, float64, int16, int32 or int64, little-endian")
+		return array{}, fmt.Errorf("its element type is not supported: want float16, bfloat16, float32, float64, int16, int32 or int64, little-endian")
 	}
 	n, ok := npy.Header{Shape: shape}.Count()
 	if !ok || n != int64(len(raw)/t.size) || len(raw)%t.size != 0 {

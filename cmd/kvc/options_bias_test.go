@@ -77,7 +77,7 @@ func TestHeadBiasFiles(t *testing.T) {
 		"short": {npzFile(t, map[string]npy.Header{"bias": bias, "pos_bins": bins},
 			map[string][]byte{"bias": little(t, double)[1:], "pos_bins": little(t, []int64{0, 16})}), "do not fit"},
 		"of words": {npzFile(t, map[string]npy.Header{"bias": {Type: "<U3", Shape: []int64{2, 2, 2}}, "pos_bins": bins},
-			map[string][]byte{"bias": nil, "pos_bins": nil}), "of a type that is not read"},
+			map[string][]byte{"bias": nil, "pos_bins": nil}), "its element type is not supported"},
 		"no zip": {[]byte("PK\x03\x04 and nothing"), "zip: not a valid zip file"},
 	} {
 		path := filepath.Join(t.TempDir(), "bias")

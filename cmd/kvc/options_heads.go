@@ -10,8 +10,8 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// mapKey is the key under which --set takes a file of kvc heads for methods that have the
-// option full: which heads the file has full is what full is set to.
+// mapKey is a key of --set for methods with the option full: map=FILE sets full to the full
+// heads of a map that kvc heads wrote.
 const mapKey = "map"
 
 // takesMap reports whether the method of that name has the option full.
@@ -20,7 +20,7 @@ func takesMap(name string) bool {
 	return err == nil && slices.ContainsFunc(e.Options(), func(o ref.Option) bool { return o.Key == "full" })
 }
 
-// fullHeads reads a map of heads and returns the option full.
+// fullHeads reads a map of heads and returns the value of the option full.
 func fullHeads(file string) (json.RawMessage, error) {
 	f, err := regular.OpenFile(file)
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 	"kvcompress/sim/stats"
 )
 
-// addObjectives adds the flags of what requests have to keep.
+// addObjectives adds the flags of latency objectives (SLOs).
 func addObjectives(fs *pflag.FlagSet, slo *stats.SLO) {
 	fs.DurationVar(&slo.TTFT, "slo-ttft", 0, "objective: `time` to the first token")
 	fs.DurationVar(&slo.TPOT, "slo-tpot", 0, "objective: `time` for each output token after the first, on average")
 	fs.DurationVar(&slo.E2E, "slo-e2e", 0, "objective: `time` from arrival to the last token")
-	fs.Float64Var(&slo.Part, "slo-attainment", stats.DefaultPart, "`part` of the requests that has to keep the objectives")
+	fs.Float64Var(&slo.Part, "slo-attainment", stats.DefaultPart, "`fraction` of the requests that must meet the objectives")
 }
 
-// checkObjectives refuses objectives that cannot be meant.
+// checkObjectives refuses invalid objectives.
 func checkObjectives(fs *pflag.FlagSet, slo *stats.SLO) error {
 	for name, limit := range map[string]time.Duration{"slo-ttft": slo.TTFT, "slo-tpot": slo.TPOT, "slo-e2e": slo.E2E} {
 		if fs.Changed(name) && limit <= 0 {
@@ -27,26 +27,26 @@ func checkObjectives(fs *pflag.FlagSet, slo *stats.SLO) error {
 		}
 	}
 	if !(slo.Part > 0 && slo.Part <= 1) {
-		return usagef("--slo-attainment %v: want a part in (0, 1]", slo.Part)
+		return usagef("--slo-attainment %v: want a fraction in (0, 1]", slo.Part)
 	}
 	return nil
 }
 
-// sendFlags say how requests come, and to how many servers.
+// sendFlags say when the turns of a session arrive and which replica gets a request.
 type sendFlags struct {
 	turns, router string
 }
 
 func (f *sendFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.turns, "turns", string(sim.TurnsAsRecorded), "when the turns of a session arrive: `rule` as-recorded, wait (not before the turn before has ended) or think (as long after its end as they were recorded after its arrival)")
-	fs.StringVar(&f.router, "router", string(sim.RoundRobin), "which replica a request goes to: round-robin, or least-outstanding for the `one` with the fewest requests that wait or run")
-	// The only error is a flag that does not exist.
+	fs.StringVar(&f.turns, "turns", string(sim.TurnsAsRecorded), "`rule` by which the turns of a session arrive: as-recorded, wait (as recorded, but not before the previous turn has ended) or think (after the end of the previous turn by as much as they were recorded after its arrival)")
+	fs.StringVar(&f.router, "router", string(sim.RoundRobin), "`rule` by which a request is sent to a replica: round-robin, or least-outstanding (the fewest waiting and running requests)")
+	// It fails only for a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("turns", cobra.FixedCompletions(asStrings(sim.AllTurns()), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("router", cobra.FixedCompletions(asStrings(sim.Routers()), cobra.ShellCompDirectiveNoFileComp))
 }
 
-// parse returns what the flags say.
+// parse returns the rules that the flags name.
 func (f *sendFlags) parse() (sim.Turns, sim.Router, error) {
 	turns, err := sim.ParseTurns(f.turns)
 	if err != nil {
@@ -59,7 +59,7 @@ func (f *sendFlags) parse() (sim.Turns, sim.Router, error) {
 	return turns, router, nil
 }
 
-// checkReplicas and checkConcurrency refuse numbers that cannot be meant.
+// checkReplicas and checkConcurrency refuse invalid numbers.
 func checkReplicas(n int) error {
 	if n < 1 || n > sim.MaxReplicas {
 		return usagef("--replicas %d: want 1 to %d", n, sim.MaxReplicas)
@@ -74,7 +74,7 @@ func checkConcurrency(fs *pflag.FlagSet, n int) error {
 	return nil
 }
 
-// asStrings are names as plain strings.
+// asStrings returns names as plain strings.
 func asStrings[T ~string](names []T) []string {
 	var all []string
 	for _, n := range names {

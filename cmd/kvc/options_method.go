@@ -11,7 +11,7 @@ import (
 	"kvcompress/sim"
 )
 
-// methodFlags are --method and --set, of every command that compresses.
+// methodFlags are --method and --set.
 type methodFlags struct {
 	fs   *pflag.FlagSet
 	name string
@@ -21,8 +21,8 @@ type methodFlags struct {
 // addMethodFlags adds the flags that choose a method and set its own options.
 func addMethodFlags(fs *pflag.FlagSet) *methodFlags {
 	m := &methodFlags{fs: fs}
-	fs.StringVar(&m.name, "method", ref.KVCompress, "how to compress: a `name` of kvc methods (drops the options of the method before)")
-	fs.StringArrayVar(&m.set, "set", nil, "one of the method's own options, as `KEY=VALUE`: kvc methods NAME lists them")
+	fs.StringVar(&m.name, "method", ref.KVCompress, "compression method, a `name` of kvc methods (drops the own options of another method)")
+	fs.StringArrayVar(&m.set, "set", nil, "one of the method's own options, `KEY=VALUE`, as kvc methods NAME lists them; may be repeated")
 	return m
 }
 
@@ -32,8 +32,8 @@ var kvCompressFlags = []string{
 	"norm", "reduction", "max-pool", "window", "buffer", "prefill-metrics-only",
 }
 
-// apply sets what was given, and refuses options of another method. Its error is a
-// usageError.
+// apply sets the method and its options from the flags, and refuses options of another method.
+// Its error is a usageError.
 func (m *methodFlags) apply(o *sim.Options) error {
 	if m.fs.Changed("method") {
 		e, err := ref.FindMethod(m.name)
@@ -41,7 +41,7 @@ func (m *methodFlags) apply(o *sim.Options) error {
 			return usageError{fmt.Errorf("--method: %w", err)}
 		}
 		o.UseMethod(m.name)
-		if e.OwnPages { // it has no budget: that of the method before goes
+		if e.OwnPages { // the method has no budget: drop that of another
 			if !m.fs.Changed("max-cache-tokens") {
 				o.Compression.MaxCacheTokens = 0
 			}

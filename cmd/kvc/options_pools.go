@@ -18,15 +18,15 @@ type linkFlags struct {
 }
 
 func (f *linkFlags) add(flags *pflag.FlagSet) {
-	flags.Float64Var(&f.bandwidth, "kv-link-bandwidth", 0, "`bytes` a second from a card that prefills to one that decodes (default: the card's network)")
-	flags.DurationVar(&f.latency, "kv-link-latency", 0, "`time` from when a prompt's last byte is sent until it is there")
+	flags.Float64Var(&f.bandwidth, "kv-link-bandwidth", 0, "`bytes` a second of the link from a prefill card to a decode card (default: the card's network)")
+	flags.DurationVar(&f.latency, "kv-link-latency", 0, "`time` that the last byte of a prompt's KVs takes over the link")
 }
 
-// check refuses a link that cannot be meant, and one where nothing is sent.
+// check refuses invalid values, and flags of a link where nothing is sent.
 func (f *linkFlags) check(flags *pflag.FlagSet, used bool, by string) error {
 	for _, name := range []string{"kv-link-bandwidth", "kv-link-latency"} {
 		if flags.Changed(name) && !used {
-			return usagef("--%s is of %s", name, by)
+			return usagef("--%s needs %s", name, by)
 		}
 	}
 	switch {
@@ -41,13 +41,13 @@ func (f *linkFlags) check(flags *pflag.FlagSet, used bool, by string) error {
 // poolNames are the flags that say how many servers there are of each kind.
 const poolNames = "--prefill-replicas and --decode-replicas"
 
-// poolFlags disaggregate servers that prefill from servers that decode.
+// poolFlags are the flags of disaggregated serving: some servers prefill, the others decode.
 type poolFlags struct {
 	prefill, decode int
 	link            linkFlags
 }
 
-// simPools is what poolFlags say, as --json has it.
+// simPools is the disaggregation as --json prints it.
 type simPools struct {
 	Prefill        int     `json:"prefill_replicas"`
 	Decode         int     `json:"decode_replicas"`
@@ -56,14 +56,14 @@ type simPools struct {
 }
 
 func (f *poolFlags) add(flags *pflag.FlagSet) {
-	flags.IntVar(&f.prefill, "prefill-replicas", 0, "`number` of servers that prefill, and send the KVs to --decode-replicas others")
-	flags.IntVar(&f.decode, "decode-replicas", 0, "`number` of servers that decode what --prefill-replicas have computed")
+	flags.IntVar(&f.prefill, "prefill-replicas", 0, "`number` of servers that prefill and send the KVs to the servers that decode; needs --decode-replicas")
+	flags.IntVar(&f.decode, "decode-replicas", 0, "`number` of servers that decode; needs --prefill-replicas")
 	f.link.add(flags)
 }
 
 func (f *poolFlags) set() bool { return f.prefill != 0 || f.decode != 0 }
 
-// parse returns what the flags say; nil where they are not given.
+// parse returns the disaggregation that the flags describe; nil if they are not given.
 func (f *poolFlags) parse(flags *pflag.FlagSet, card *catalog.Card, c *project.Config, scheduler sim.Scheduler) (*sim.Disaggregation, error) {
 	if err := f.link.check(flags, f.set(), poolNames); err != nil || !f.set() {
 		return nil, err
@@ -72,11 +72,11 @@ func (f *poolFlags) parse(flags *pflag.FlagSet, card *catalog.Card, c *project.C
 	case f.prefill < 1 || f.decode < 1:
 		return nil, usagef(poolNames + " go together: want at least one of each")
 	case c.Replicas > 1:
-		return nil, usagef("--replicas does not go with " + poolNames + ": these say all servers")
+		return nil, usagef("--replicas does not go with " + poolNames + ", which count all servers")
 	case c.Concurrency > 0 || c.Turns != sim.TurnsAsRecorded:
-		return nil, usagef(poolNames + " are of requests that arrive by their own times: neither --concurrency nor --turns goes with them")
+		return nil, usagef(poolNames + " need requests that arrive at their recorded times: neither --concurrency nor --turns goes with them")
 	case scheduler != sim.VLLMV1:
-		return nil, usagef(poolNames+" are of --engine %s", sim.VLLMV1)
+		return nil, usagef(poolNames+" need --engine %s", sim.VLLMV1)
 	}
 	d := &sim.Disaggregation{Prefill: f.prefill, Decode: f.decode, Link: sim.Link{BytesPerSecond: f.link.bandwidth, LatencyNS: int64(f.link.latency)}}
 	if !flags.Changed("kv-link-bandwidth") {
@@ -90,7 +90,7 @@ func (f *poolFlags) parse(flags *pflag.FlagSet, card *catalog.Card, c *project.C
 	return d, nil
 }
 
-// inputs returns what was projected.
+// inputs returns the disaggregation as --json prints it.
 func (f *poolFlags) inputs(d *sim.Disaggregation) *simPools {
 	if d == nil {
 		return nil

@@ -65,9 +65,9 @@ func TestPools(t *testing.T) {
 		{[]string{"--prefill-replicas", "1", "--decode-replicas", "1"}, "the network of l4 is not known"},
 		{[]string{"--prefill-replicas", "1", "--decode-replicas", "1", "--kv-link-bandwidth", "-1"}, "--kv-link-bandwidth -1: want bytes a second, more than 0"},
 		{[]string{"--prefill-replicas", "1", "--decode-replicas", "1", "--kv-link-bandwidth", "1e9", "--replicas", "2"}, "--replicas does not go with"},
-		{[]string{"--prefill-replicas", "1", "--decode-replicas", "1", "--kv-link-bandwidth", "1e9", "--engine", "vllm-0.6"}, "are of --engine vllm-v1"},
+		{[]string{"--prefill-replicas", "1", "--decode-replicas", "1", "--kv-link-bandwidth", "1e9", "--engine", "vllm-0.6"}, "need --engine vllm-v1"},
 		{[]string{"--prefill-replicas", "1", "--decode-replicas", "1", "--kv-link-bandwidth", "1e9", "--concurrency", "2"}, "neither --concurrency nor --turns"},
-		{[]string{"--kv-link-latency", "1s"}, "--kv-link-latency is of --prefill-replicas and --decode-replicas"},
+		{[]string{"--kv-link-latency", "1s"}, "--kv-link-latency needs --prefill-replicas and --decode-replicas"},
 		{[]string{"--prefill-replicas", "1", "--decode-replicas", "1", "--kv-link-bandwidth", "0"}, "--kv-link-bandwidth 0: want bytes a second, more than 0"},
 		{[]string{"--prefill-replicas", "1", "--decode-replicas", "1", "--kv-link-bandwidth", "inf"}, "--kv-link-bandwidth +Inf: want"},
 		{[]string{"--prefill-replicas", "1", "--decode-replicas", "1", "--kv-link-bandwidth", "1e-9"}, "takes more than an hour for a block"},
@@ -138,10 +138,10 @@ func TestPoolsSwept(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--prefill-replicas 1", "go together"},
 		{"--prefill-replicas 0 --decode-replicas 1", "--prefill-replicas 0: want 1 to 4096"},
-		{"--prefill-replicas 1 --decode-replicas 1 --concurrency 2", "requests arrive by their own times"},
-		{"--prefill-replicas 1 --decode-replicas 1 --turns wait", "requests arrive by their own times"},
+		{"--prefill-replicas 1 --decode-replicas 1 --concurrency 2", "neither --concurrency nor --turns goes with it"},
+		{"--prefill-replicas 1 --decode-replicas 1 --turns wait", "neither --concurrency nor --turns goes with it"},
 		{"--prefill-replicas 1 --decode-replicas 1 --kv-link-bandwidth 0", "--kv-link-bandwidth 0: want"},
-		{"--kv-link-latency 1s", "--kv-link-latency is of --prefill-replicas and --decode-replicas"},
+		{"--kv-link-latency 1s", "--kv-link-latency needs --prefill-replicas and --decode-replicas"},
 	} {
 		if code, out, errs := kvc(args("sweep", strings.Fields(c.args)...)...); code != exitUsage || out != "" || !strings.Contains(errs, c.want) {
 			t.Errorf("sweep %s: %d: %s%s: want %q", c.args, code, out, errs, c.want)
@@ -196,9 +196,9 @@ func TestPlanDisaggregates(t *testing.T) {
 		t.Errorf("of three: %v", both)
 	}
 	for _, c := range []struct{ args, want string }{
-		{"--disaggregate --replicas 1", "it takes two servers or more"},
-		{"--kv-link-bandwidth 1e9", "--kv-link-bandwidth is of --disaggregate"},
-		{"--disaggregate --concurrency 3", "with --concurrency or --turns want no --disaggregate"},
+		{"--disaggregate --replicas 1", "needs at least two servers"},
+		{"--kv-link-bandwidth 1e9", "--kv-link-bandwidth needs --disaggregate"},
+		{"--disaggregate --concurrency 3", "with these want no --disaggregate"},
 	} {
 		if code, out, errs := kvc(append([]string{"plan", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "h100"}, strings.Fields(c.args)...)...); code != exitUsage || out != "" || !strings.Contains(errs, c.want) {
 			t.Errorf("plan %s: %d: %s%s: want %q", c.args, code, out, errs, c.want)

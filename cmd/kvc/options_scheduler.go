@@ -11,26 +11,26 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// schedulerFlags say by whose rules requests are scheduled.
+// schedulerFlags say which server's scheduler is simulated, and its limits.
 type schedulerFlags struct {
 	fs        *pflag.FlagSet
 	scheduler string
 	usage     string
-	version   string // of vLLM, whose way of measuring memory holds; empty is the server's default
+	version   string // of vLLM, whose memory profiling is followed; "" is the scheduler's default
 	v1        sim.V1
 }
 
-// v1Flags are those that only vllm-v1 has.
+// v1Flags are the flags that only vllm-v1 has.
 var v1Flags = []string{"usage-context", "long-prefill-token-threshold", "scheduler-reserve-full-isl"}
 
 func (f *schedulerFlags) add(fs *pflag.FlagSet) {
 	f.fs = fs
 	f.v1 = sim.DefaultV1(0)
-	fs.StringVar(&f.scheduler, "engine", "", "`server` whose rules form the batches: "+choices(sim.Schedulers())+" (default vllm-v1 where nothing is compressed, else kv-compress)")
-	fs.StringVar(&f.usage, "usage-context", string(sim.V1APIServer), "how vllm-v1 runs, which decides its limits by card where none are given: "+choices(sim.V1Usages()))
-	fs.StringVar(&f.version, "vllm-version", "", "`version` of vLLM, as 0.19, whose way of measuring memory and of admission holds (default: 0.11 where nothing is compressed, else that of KV-Compress's server)")
-	fs.IntVar(&f.v1.LongPrefill, "long-prefill-token-threshold", 0, "with vllm-v1, `tokens` of a prompt in one iteration; 0 is no limit")
-	fs.BoolVar(&f.v1.ReserveFull, "scheduler-reserve-full-isl", true, "with vllm-v1, admit a request when its whole prompt fits, as from 0.20 on; before, when its first chunk does")
+	fs.StringVar(&f.scheduler, "engine", "", "`server` whose scheduler is simulated: "+choices(sim.Schedulers())+" (default vllm-v1, or kv-compress with compression)")
+	fs.StringVar(&f.usage, "usage-context", string(sim.V1APIServer), "vllm-v1's usage context, by which it chooses its default limits for a card: "+choices(sim.V1Usages()))
+	fs.StringVar(&f.version, "vllm-version", "", "`version` of vLLM, such as 0.19, whose memory profiling and admission are simulated (default 0.11, or with compression that of KV-Compress's server)")
+	fs.IntVar(&f.v1.LongPrefill, "long-prefill-token-threshold", 0, "with vllm-v1, most `tokens` of a prompt in one iteration; 0 is no limit")
+	fs.BoolVar(&f.v1.ReserveFull, "scheduler-reserve-full-isl", true, "with vllm-v1, admit a request when its whole prompt fits, as vLLM 0.20 and later do; false: when its first chunk fits")
 }
 
 // choices joins names for a help text.
@@ -42,8 +42,8 @@ func choices[T ~string](all []T) string {
 	return strings.Join(words, ", ")
 }
 
-// server returns whose rules form the batches, by default those of the newest server that
-// has what is asked for: a method, or none. It also returns the usage of vLLM's V1.
+// server returns the scheduler to simulate and vLLM V1's usage context. The default scheduler is
+// that of the newest server that supports compression, if method is set, or else of vLLM V1.
 func (f *schedulerFlags) server(method bool) (sim.Scheduler, sim.V1Usage, error) {
 	scheduler := sim.VLLMV1
 	if method {
@@ -61,7 +61,7 @@ func (f *schedulerFlags) server(method bool) (sim.Scheduler, sim.V1Usage, error)
 	}
 	for _, name := range v1Flags {
 		if scheduler != sim.VLLMV1 && f.fs.Changed(name) {
-			return "", "", usagef("--%s is an option of vllm-v1, and batches are formed as by %s", name, scheduler)
+			return "", "", usagef("--%s is an option of vllm-v1, and the scheduler here is %s", name, scheduler)
 		}
 	}
 	if err := f.v1.Validate(); err != nil {
@@ -73,19 +73,19 @@ func (f *schedulerFlags) server(method bool) (sim.Scheduler, sim.V1Usage, error)
 		case err != nil:
 			return "", "", usageError{fmt.Errorf("--vllm-version: %w", err)}
 		case engine.Scheduler() != scheduler:
-			return "", "", usagef("--vllm-version %s: batches are formed as by %s there, and here by %s; --engine says whose rules hold", f.version, engine.Scheduler(), scheduler)
+			return "", "", usagef("--vllm-version %s has the scheduler %s, and the one here is %s: choose it with --engine", f.version, engine.Scheduler(), scheduler)
 		case scheduler == sim.VLLMV1 && !f.fs.Changed("scheduler-reserve-full-isl"):
 			f.v1.ReserveFull = cost.ReservesFull(f.version)
 		}
 	}
 	if scheduler == sim.VLLMV1 && f.fs.Changed("watermark") {
-		return "", "", usagef("--watermark: vllm-v1 has none; --engine vllm-0.6 has")
+		return "", "", usagef("--watermark: vllm-v1 has no watermark; vllm-0.6 (--engine) has")
 	}
 	return scheduler, usage, nil
 }
 
-// limits returns the limits of a server on a card: those that are given, and for the others
-// vLLM V1's own.
+// limits returns the limits of a server on a card: those that were given as flags, and for the
+// others the server's defaults.
 func (f *schedulerFlags) limits(given sim.Limits, scheduler sim.Scheduler, card catalog.Card, usage sim.V1Usage) sim.Limits {
 	if scheduler != sim.VLLMV1 {
 		return given
@@ -101,12 +101,12 @@ func (f *schedulerFlags) limits(given sim.Limits, scheduler sim.Scheduler, card 
 	return given
 }
 
-// memory returns the engine that measures the memory where --engine says whose rules hold, or
-// --vllm-version which version's; else nothing, and what is served decides.
+// memory returns the engine whose memory profiling is simulated, by --vllm-version or --engine;
+// "" if neither is given, and the default depends on what is served.
 func (f *schedulerFlags) memory(scheduler sim.Scheduler) cost.Engine {
 	switch {
 	case f.version != "":
-		engine, _ := cost.EngineOf(f.version) // server has the error
+		engine, _ := cost.EngineOf(f.version) // server has returned the error
 		return engine
 	case f.scheduler == "":
 		return ""

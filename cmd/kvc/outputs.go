@@ -13,22 +13,22 @@ import (
 	"kvcompress/internal/output"
 )
 
-// outputKind says what a flag names that a command writes.
+// outputKind is the kind of output that a flag names.
 type outputKind string
 
 const (
 	outputFile   outputKind = "file"
-	outputFolder outputKind = "folder"     // that other files may be in
-	outputNew    outputKind = "new folder" // or an empty one
+	outputFolder outputKind = "folder"     // it may have other files
+	outputNew    outputKind = "new folder" // new or empty
 )
 
-// outputAnnotation is the annotation of a flag that has an outputKind.
+// outputAnnotation is the key of a flag's annotation with its outputKind.
 const outputAnnotation = "kvc_output"
 
-// writes says of a flag that a command writes to what it names, which is checked before the
-// command begins. Of a file, exts are the extensions that a shell completes.
+// writes declares that a flag names an output, which is checked before the command begins. exts
+// are the extensions of files that a shell completes.
 func writes(cmd *cobra.Command, kind outputKind, name string, exts ...string) {
-	// The only errors are of flags that do not exist.
+	// It fails only for a flag that does not exist.
 	_ = cmd.Flags().SetAnnotation(name, outputAnnotation, []string{string(kind)})
 	if kind == outputFile {
 		_ = cmd.MarkFlagFilename(name, exts...)
@@ -37,7 +37,7 @@ func writes(cmd *cobra.Command, kind outputKind, name string, exts ...string) {
 	}
 }
 
-// kindOf returns what a flag names that is written, "" if it is not.
+// kindOf returns the kind of output that a flag names, "" if none.
 func kindOf(f *pflag.Flag) outputKind {
 	if kind := f.Annotations[outputAnnotation]; len(kind) == 1 {
 		return outputKind(kind[0])
@@ -45,8 +45,8 @@ func kindOf(f *pflag.Flag) outputKind {
 	return ""
 }
 
-// checkedOutputs has all commands check before they begin whether what they are to write can
-// be written, and whether it would overwrite what they are to read, or each other.
+// checkedOutputs makes the command and its subcommands check, before they begin, that their
+// outputs can be written and would not overwrite their inputs or each other.
 func checkedOutputs(cmd *cobra.Command) {
 	if work := cmd.RunE; work != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -110,11 +110,12 @@ func checkOutputs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// overwritten returns which file that a command line names is the one at path, by whatever
-// links, or lies in a folder that it names; "" if none is.
+// overwritten returns the input that writing to path would overwrite: a file that the command
+// line names, or one in a folder that it names, even through links. It returns "" if there is
+// none.
 func overwritten(path string, words []string) string {
 	if _, err := os.Stat(path); err != nil {
-		return "" // nothing is lost
+		return "" // there is no file at path
 	}
 	for _, word := range words {
 		for _, name := range namesIn(word) {
@@ -135,8 +136,8 @@ func overwritten(path string, words []string) string {
 	return ""
 }
 
-// namesIn returns what may be names of files in an argument, such as x.csv,model=M, @ids.txt,
-// map=heads.json and TRACE/METHOD.
+// namesIn returns the possible names of files in an argument such as x.csv,model=M, @ids.txt,
+// map=heads.json or TRACE/METHOD.
 func namesIn(word string) []string {
 	if dir, method := filepath.Split(word); dir != "" {
 		if _, err := os.Stat(filepath.Join(dir, "methods", strings.TrimSuffix(method, "..."))); err == nil {
@@ -147,14 +148,14 @@ func namesIn(word string) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 
-// inputKinds are the extensions of what is read from the folders of traces, models, dumps
-// and exports.
+// inputKinds returns the extensions of files that are read from the folders of traces, models,
+// dumps and exports.
 func inputKinds() []string {
 	return []string{".json", ".jsonl", ".safetensors", ".bin", ".npy", ".part", ".yaml", ".txt"}
 }
 
-// inputIn returns the file of a folder, or of a replay's folder in it, that is the one at
-// path.
+// inputIn returns the file in a folder, or in the folder of one of its replays, that is the same
+// as the one at path; "" if there is none.
 func inputIn(dir, path string) string {
 	for _, pattern := range []string{"*", filepath.Join("methods", "*", "*")} {
 		files, err := filepath.Glob(filepath.Join(escaped(dir), pattern))
@@ -170,7 +171,7 @@ func inputIn(dir, path string) string {
 	return ""
 }
 
-// escaped is a path in which filepath.Glob finds nothing special.
+// escaped returns a path in which filepath.Glob takes every character literally.
 func escaped(path string) string {
 	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }

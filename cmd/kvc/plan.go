@@ -33,42 +33,43 @@ type planFlags struct {
 	quality        qualityFlags
 }
 
-// ownEngine is the --engine that takes for each candidate the server that has it.
+// ownEngine is the value of --engine by which each candidate is projected on the server that
+// supports it.
 const ownEngine = "own"
 
 func newPlanCmd() *cobra.Command {
 	f := planFlags{sweepFlags: sweepFlags{settings: sweep.DefaultSettings()}}
 	cmd := &cobra.Command{
 		Use:   "plan --requests TRACE --model MODEL --gpu CARD,…",
-		Short: "Say which cards, how many and with which compression serve requests within objectives",
-		Long: `Plan answers which way to serve the requests is the cheapest that meets the
-objectives: it projects them, as kvc sim does, on every combination of the cards, tensor
-parallelism and compressions that its flags list, each with as few replicas behind a
-router as meet the objectives, and prints the answer in the first line. A table below
-has every candidate, and of those that fail, why: which objective is missed and by how
-much, that the model does not fit, that requests are too long, or that a method is not
-on the engine.
+		Short: "Find the cheapest cards and compression that serve requests within objectives",
+		Long: `Plan finds the cheapest way to serve the requests within the objectives. It projects
+them, as kvc sim does, on every combination of the cards, tensor parallelism and
+compressions that its flags list, each with the fewest replicas behind a router that meet
+the objectives. The first line is the answer. A table below has every candidate, and why
+it fails: which objective it misses and by how much, that the model does not fit, that
+requests are too long, or that the engine does not support the method.
 
-The objectives are times that --slo-attainment of all requests have to keep, all of them
-at once; a request that is refused keeps none. Prices are dollars for an hour of a card:
---price, or those of a card's JSON file. Without prices, the fewest cards are the best.
+The objectives are limits of latency. The fraction --slo-attainment of all requests must
+meet all of them; a refused request meets none. Prices are dollars per hour of a card, by
+--price or a card's JSON file. Without prices the fewest cards are best.
 
-All candidates are projected on one engine, vllm-v1 unless --engine says otherwise;
-methods are projected there as if they were ported. With --engine own, each runs on the
-server that has it, and the first line says that they are on different engines.
+All candidates are projected on one engine, vllm-v1 unless --engine says otherwise, as if
+the methods were ported to it. With --engine own each is projected on the server that
+supports it, and the first line says that the engines differ.
 
-The replicas are the fewest that meet the objectives, up to --max-replicas, or --replicas.
-If one request at a time does not meet them, no number does. With --disaggregate there
-are candidates with servers that prefill and others that decode, too: as few in all as
-meet the objectives, up to --max-replicas of each kind; with --replicas N as many in all.
+The number of replicas is the fewest that meet the objectives, up to --max-replicas, or
+--replicas. If requests miss them even one at a time, no number helps. --disaggregate adds
+candidates in which some servers prefill and the others decode: the fewest in all that
+meet the objectives, up to --max-replicas of each kind, or --replicas in all.
 
-MODEL, CARD, memory and compressions are as for kvc sweep. Quality is not projected: with
---quality and --min-quality a candidate has to keep a part of the full cache's score by a
-bench of kvc bench, at what it holds over the mean request; the answer says whose score.
---quality longctx_bench:MODEL goes by the published scores of LongChat-7B, Llama-3-8B or
-Mistral-7B in their place (KIVI, FlexGen, StreamingLLM, InfLLM and LLMLingua-2 on LongBench).
-With --compression bench every method of that bench is a candidate at each of its budgets,
-and --html draws throughput against quality, with the front of both.
+MODEL, CARD, memory and compressions are as for kvc sweep. Quality is not projected. With
+--quality and --min-quality a candidate must keep a fraction of the full cache's score in
+the results of a kvc bench, at the fraction of the bytes that it holds over the mean
+request; the answer names the bench. --quality longctx_bench:MODEL uses the published
+scores of LongChat-7B, Llama-3-8B or Mistral-7B instead (KIVI, FlexGen, StreamingLLM,
+InfLLM and LLMLingua-2 on LongBench). With --compression bench every method of the bench
+is a candidate at each of its budgets, and --html draws throughput against quality, with
+their Pareto front.
 Exit code 1 if no candidate meets the objectives.`,
 		Example: `  kvc plan --requests code.csv --model llama-3.1-8b --gpu l4,l40s,h100 --price l4=0.70,l40s=1.50,h100=3 --slo-ttft 2s --slo-tpot 100ms
   kvc plan --requests code.csv --model llama-3.1-70b --gpu a100,h100 --tensor-parallel 2,4,8 --compression none,rate:0.5,snapkv:tokens:1024 \
@@ -89,8 +90,8 @@ Exit code 1 if no candidate meets the objectives.`,
 	addObjectives(fs, &f.settings.SLO)
 	f.addPrices(fs)
 	fs.IntVar(&f.replicas, "replicas", 0, "`number` of replicas of every candidate; 0 is the fewest that meet the objectives")
-	fs.IntVar(&f.most, "max-replicas", 64, "largest `number` of replicas that is tried")
-	fs.BoolVar(&f.disaggregate, "disaggregate", false, "have beside each candidate one of servers that prefill and others that decode")
+	fs.IntVar(&f.most, "max-replicas", 64, "largest `number` of replicas to try")
+	fs.BoolVar(&f.disaggregate, "disaggregate", false, "add for each candidate one with separate prefill and decode servers")
 	f.link.add(fs)
 	f.addSettings(cmd)
 	engine := fs.Lookup("engine")
@@ -109,7 +110,7 @@ Exit code 1 if no candidate meets the objectives.`,
 		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
 	} {
 		if err != nil {
-			panic(err) // a flag that was not defined above
+			panic(err) // cannot happen: the flag is defined above
 		}
 	}
 	return cmd
@@ -134,9 +135,9 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 		return usagef("--replicas and --max-replicas: want 1 to %d", sim.MaxReplicas)
 	}
 	if f.disaggregate {
-		f.prefill, f.decode = []int{1}, []int{1} // which are searched for
+		f.prefill, f.decode = []int{1}, []int{1} // placeholders: the numbers are searched
 		if f.engine.fs.Changed("replicas") && f.replicas == 1 {
-			return usagef("--disaggregate: it takes two servers or more: --replicas 1 is one")
+			return usagef("--disaggregate needs at least two servers, and --replicas is 1")
 		}
 	}
 	if err := f.quality.read(); err != nil {
@@ -190,7 +191,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 	project := q.Search(func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) { return of(&p).Project(ctx, p) })
 	bar := newBar(cmd.ErrOrStderr(), int64(len(points)), "candidates")
 	outcomes, err := sweep.Run(cmd.Context(), points, sweep.All(len(points)), f.workersOrCores(), project, func(*sweep.Outcome) error {
-		_ = bar.Add(1) // of a terminal that is gone
+		_ = bar.Add(1) // fails only if the terminal is gone
 		return nil
 	})
 	_ = bar.Clear()
@@ -201,7 +202,7 @@ func (f *planFlags) run(cmd *cobra.Command) error {
 		return interrupted(err, "no candidate is done, and no file is written")
 	}
 	if err != nil {
-		f.html = "" // what it holds may be of a whole run
+		f.html = "" // the file may have the results of a complete run
 	}
 	answer := plan.NewAnswer(q, outcomes, plan.Count(slices.Values(requests)), func(p *sweep.Point) plan.Facts {
 		facts := f.facts(of(p), p, profile)
@@ -227,8 +228,8 @@ func (f *planFlags) workersOrCores() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// checkOptions refuses options of methods that are not among the candidates. A method that
-// cannot be projected is a candidate that fails.
+// checkOptions refuses options of methods that no candidate has. Methods that cannot be
+// projected are not refused: their candidates fail.
 func (f *planFlags) checkOptions(cmd *cobra.Command, points []sweep.Point) error {
 	model, err := catalog.FindModel(f.models[0])
 	if err != nil {
@@ -243,7 +244,7 @@ func (f *planFlags) checkOptions(cmd *cobra.Command, points []sweep.Point) error
 	return f.checkMethods(cmd, possible)
 }
 
-// checkPrices wants a price for every card, or for none.
+// checkPrices returns an error unless all cards have prices or none has.
 func (f *planFlags) checkPrices(points []sweep.Point) error {
 	var without []string
 	priced := false
@@ -264,13 +265,13 @@ func (f *planFlags) checkPrices(points []sweep.Point) error {
 		}
 	}
 	if priced && len(without) > 0 {
-		return usagef("there is no price of %s: want --price %s=DOLLARS for an hour, or none at all", strings.Join(without, " and "), without[0])
+		return usagef("%s has no price: want --price %s=DOLLARS per hour, or no prices at all", strings.Join(without, " and "), without[0])
 	}
 	return nil
 }
 
-// limitTo has servers take requests up to the longest of these, or the model's context: longer
-// ones are refused.
+// limitTo sets the servers' maximum length to the longest of the requests, or to the model's
+// context if that is less; longer requests are refused.
 func (f *planFlags) limitTo(requests []trace.Request) error {
 	model, err := catalog.FindModel(f.models[0])
 	if err != nil {
@@ -286,8 +287,8 @@ func (f *planFlags) limitTo(requests []trace.Request) error {
 	return nil
 }
 
-// projectors returns the projector of all candidates, or, each on its own engine, those of
-// what is not compressed (false) and of what is (true).
+// projectors returns the projectors of candidates without compression (false) and with it (true).
+// They are the same unless each candidate is projected on its own engine.
 func (f *planFlags) projectors(points []sweep.Point, own bool, base *sweep.Projector) (map[bool]*sweep.Projector, error) {
 	of := map[bool]*sweep.Projector{}
 	for _, compressed := range []bool{false, true} {
@@ -323,7 +324,8 @@ func (f *planFlags) projectors(points []sweep.Point, own bool, base *sweep.Proje
 	return of, nil
 }
 
-// facts are what is known of a candidate beside its projection.
+// facts returns the scheduler, the number of cards, the context and the error to expect of a
+// candidate's projection.
 func (f *planFlags) facts(j *sweep.Projector, p *sweep.Point, profile *cost.Profile) plan.Facts {
 	facts := plan.Facts{Scheduler: j.Scheduler, Cards: p.TP * max(1, j.PP), Context: j.MaxModelLen}
 	if card, err := catalog.FindCard(p.Card); err == nil {
@@ -332,7 +334,7 @@ func (f *planFlags) facts(j *sweep.Projector, p *sweep.Point, profile *cost.Prof
 	return facts
 }
 
-// print writes the answer wherever it is wanted.
+// print prints the answer and writes the page.
 func (f *planFlags) print(cmd *cobra.Command, a *plan.Answer, requests string, count, points int) error {
 	inputs := sweepInputs{Requests: requests, Count: count, Settings: f.settings}
 	list := inputs.list()

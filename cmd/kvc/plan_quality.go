@@ -17,44 +17,45 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// qualityFlags ask candidates to keep a part of the full cache's quality.
+// qualityFlags are the flags by which candidates must keep a fraction of the full cache's score.
 type qualityFlags struct {
 	file, mode string
 	least      float64
 
-	table          qualityTable // nil where none is asked for
+	table          qualityTable // nil without --quality
 	prompt, output int          // tokens of the mean request
 	known          map[sweep.Compression]*plan.Quality
 }
 
-// qualityTable says which part of the full cache's score a model keeps: a bench's, or a
-// published one.
+// qualityTable is a source of quality: the results of a bench or a published table. See
+// [bench.Quality].
 type qualityTable interface {
-	Of() string // whose quality it is
+	Of() string // names the models and tasks
 	At(method string, part float64) (kept float64, err error)
 	Methods() []bench.MethodBudgets
 }
 
-// ofLongctxBench is what --quality begins with for the published table of longctx_bench; the
-// name of one of its models follows.
+// ofLongctxBench is the prefix of --quality for the published table of longctx_bench; the name of
+// one of its models follows.
 const ofLongctxBench = "longctx_bench:"
 
 func (q *qualityFlags) add(fs *pflag.FlagSet) {
-	fs.Float64Var(&q.least, "min-quality", 0, "`part` of the full cache's score, in (0, 1], that a candidate has to keep; needs --quality")
-	fs.StringVar(&q.file, "quality", "", "`file` that kvc bench --json has printed, or longctx_bench:MODEL for the published table of a model: whose scores --min-quality goes by")
-	fs.StringVar(&q.mode, "quality-mode", "", "query-aware or query-agnostic (default: the one in which a candidate keeps less)")
+	fs.Float64Var(&q.least, "min-quality", 0, "`fraction` of the full cache's score, in (0, 1], that a candidate must keep; needs --quality")
+	fs.StringVar(&q.file, "quality", "", "`file` with the output of kvc bench --json, or longctx_bench:MODEL for the published scores of a model")
+	fs.StringVar(&q.mode, "quality-mode", "", "mode of the scores: query-aware or query-agnostic (default: for each candidate the mode in which it keeps less)")
 }
 
-// ofBench stands in --compression for every method of the bench at each of its budgets.
+// ofBench is the value of --compression that stands for every method of the bench at each of its
+// budgets.
 const ofBench = "bench"
 
-// candidates returns compressions with the bench's own in the place of the word bench.
+// candidates returns compressions with those of the bench in place of the word bench.
 func (q *qualityFlags) candidates(compressions []string) ([]string, error) {
 	if !slices.Contains(compressions, ofBench) {
 		return compressions, nil
 	}
 	if q.table == nil {
-		return nil, usagef("--compression %s: every method of a bench at its budgets: want --quality, a file that kvc bench --json has printed", ofBench)
+		return nil, usagef("--compression %s needs --quality, the output of kvc bench --json", ofBench)
 	}
 	var all []string
 	for _, text := range compressions {
@@ -83,13 +84,13 @@ func (q *qualityFlags) read() error {
 	case q.least == 0 && q.file == "":
 		return nil
 	case !(q.least > 0 && q.least <= 1):
-		return usagef("--min-quality %v: want a part of the full cache's score, in (0, 1]", q.least)
+		return usagef("--min-quality %v: want a fraction of the full cache's score, in (0, 1]", q.least)
 	case q.file == "":
-		return usagef("--min-quality needs --quality, a file that kvc bench --json has printed, or longctx_bench:MODEL: whose quality it is to be")
+		return usagef("--min-quality needs --quality, the output of kvc bench --json, or longctx_bench:MODEL")
 	}
 	if model, ok := strings.CutPrefix(q.file, ofLongctxBench); ok {
 		if q.mode != "" && q.mode != string(bench.Aware) {
-			return usagef("--quality-mode %s: the published table of longctx_bench has the question in the prompt: it is query-aware", q.mode)
+			return usagef("--quality-mode %s: in longctx_bench's published table the question is in the prompt, so the mode is query-aware", q.mode)
 		}
 		published, err := bench.PublishedQuality(model)
 		if err != nil {
@@ -111,7 +112,7 @@ func (q *qualityFlags) read() error {
 	return nil
 }
 
-// count has what candidates hold counted for the mean of the requests.
+// count sets the mean request, for which the bytes that a candidate holds are counted.
 func (q *qualityFlags) count(requests []trace.Request) {
 	for i := range requests {
 		q.prompt += requests[i].PromptTokens
@@ -122,7 +123,7 @@ func (q *qualityFlags) count(requests []trace.Request) {
 	q.known = map[sweep.Compression]*plan.Quality{}
 }
 
-// of returns what is known of a candidate's quality; nil where none is asked for.
+// of returns the quality of a candidate; nil without --quality.
 func (q *qualityFlags) of(j *sweep.Projector, p *sweep.Point) *plan.Quality {
 	if q.table == nil {
 		return nil

@@ -184,12 +184,12 @@ func TestPlanUsage(t *testing.T) {
 	log := steady(t, "0")
 	base := []string{"plan", "--requests", log, "--model", "llama-3.1-8b", "--gpu", "l4,h100", "--slo-ttft", "1s"}
 	for want, args := range map[string][]string{
-		"no price of h100":                     {"--price", "l4=1"},
+		"h100 has no price":                    {"--price", "l4=1"},
 		"want CARD=DOLLARS":                    {"--price", "l4=cheap"},
 		"want more than 0, and at most 10,000": {"--price", "l4=-1,h100=1"},
 		"want 1 to 4096":                       {"--max-replicas", "0"},
 		"--replicas and --max-replicas":        {"--replicas", "5000"},
-		"want a part in (0, 1]":                {"--slo-attainment", "1.5"},
+		"want a fraction in (0, 1]":            {"--slo-attainment", "1.5"},
 		"want a time above 0":                  {"--slo-tpot", "0s"},
 		"there is no router":                   {"--router", "dice"},
 		"there is no rule":                     {"--turns", "never"},
@@ -308,7 +308,7 @@ func TestPlanQuality(t *testing.T) {
 		t.Fatalf("exit code %d: %s%s", code, errs.String(), out.String())
 	}
 	text := strings.Join(strings.Fields(out.String()), " ")
-	for _, want := range []string{"l4, snapkv, keep 52 %: meets", "that of tiny at 512 tokens", "it keeps 50 % of the full cache's quality", "nothing is known of its quality"} {
+	for _, want := range []string{"l4, snapkv, keep 52 %: meets", "that of tiny at 512 tokens", "it keeps 50 % of the full cache's quality", "its quality is not known"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
 		}
@@ -329,7 +329,7 @@ func TestPlanQuality(t *testing.T) {
 	out.Reset()
 	errs.Reset()
 	published := append(args[:len(args)-1:len(args)-1], "none,kivi,snapkv:rate:0.5", "--quality", "longctx_bench:Llama-3-8B", "--min-quality", "0.97")
-	if code := run(published, &out, &errs); code != 0 || !strings.Contains(out.String(), "Llama-3-8B in the published table of longctx_bench") || !strings.Contains(strings.Join(strings.Fields(out.String()), " "), "has nothing of snapkv") {
+	if code := run(published, &out, &errs); code != 0 || !strings.Contains(out.String(), "Llama-3-8B in the published table of longctx_bench") || !strings.Contains(strings.Join(strings.Fields(out.String()), " "), "has no result of snapkv") {
 		t.Errorf("exit %d, %s, %s", code, out.String(), errs.String())
 	}
 	for _, wrong := range [][]string{{}, {"--quality", "longctx_bench:llama", "--min-quality", "0.9"}, {"--min-quality", "0.9"}, {"--quality", file}, {"--quality", file, "--min-quality", "2"}, {"--quality", requests, "--min-quality", "0.9"}, {"--quality", file, "--min-quality", "0.9", "--quality-mode", "query-agnostic"}} {

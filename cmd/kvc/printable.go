@@ -5,9 +5,8 @@ import (
 	"unicode"
 )
 
-// printable replaces what is not to be seen in a text but could do as it likes to a
-// terminal: control characters, and those that turn the direction of writing. Lines
-// and tabs stay.
+// printable replaces invisible characters that could affect a terminal: control characters, and
+// those that change the direction of writing. Line ends and tabs stay.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) || r == '\n' || r == '\t' {
@@ -17,7 +16,8 @@ func printable(text string) string {
 	}, text)
 }
 
-// printableLine is printable for what has to stay on one line and in its column.
+// printableLine is printable for a text that has to stay on one line: line ends and tabs are
+// replaced too.
 func printableLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' {

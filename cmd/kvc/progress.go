@@ -16,9 +16,8 @@ import (
 	"kvcompress/trace"
 )
 
-// newBar returns a bar that shows on w, if that is a terminal, how many of total
-// steps are done and how long the rest will take. It appears after a while: what is
-// done by then is not worth showing.
+// newBar returns a progress bar on w, with the remaining time, for a total number of steps. It
+// is shown only on a terminal, and only after a while (patience).
 func newBar(w io.Writer, total int64, what string, more ...progressbar.Option) *progressbar.ProgressBar {
 	_, tty := terminal(w)
 	return progressbar.NewOptions64(total, append([]progressbar.Option{
@@ -63,8 +62,8 @@ func newReplayBar(w io.Writer, t *trace.Trace) replayBar {
 	return replayBar{bar}
 }
 
-// progress is a sim.Hooks.Progress. A bar that cannot be drawn is no reason to
-// stop; what is computed again after a preemption is beyond its end.
+// progress is a sim.Hooks.Progress. Errors of the bar are ignored: it cannot always be drawn,
+// and rows that are recomputed after a preemption go beyond its end.
 func (b replayBar) progress(rows int) {
 	if b.bar != nil {
 		_ = b.bar.Add(rows)
@@ -77,12 +76,12 @@ func (b replayBar) clear() {
 	}
 }
 
-// withBar yields requests and shows on a terminal how many there were, of total, or of −1 if
-// that is not known.
+// withBar yields requests and shows on a terminal how many of total were yielded; −1 is an
+// unknown total.
 func withBar(w io.Writer, total int64, requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		bar := newBar(w, total, "requests", progressbar.OptionShowCount())
-		defer func() { _ = bar.Clear() }() // of a terminal that is gone
+		defer func() { _ = bar.Clear() }() // fails only if the terminal is gone
 		done := 0
 		for r, err := range requests {
 			if !yield(r, err) {
@@ -95,8 +94,8 @@ func withBar(w io.Writer, total int64, requests iter.Seq2[trace.Request, error])
 	}
 }
 
-// lateWriter drops what is written before a moment: a bar that counts from the
-// beginning, and so estimates rightly, is seen only when it is worth it.
+// lateWriter drops what is written before a given time. So a bar can count from the beginning,
+// which makes its estimate right, and be shown late.
 type lateWriter struct {
 	w    io.Writer
 	from time.Time
@@ -109,9 +108,9 @@ func (l *lateWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// watched returns the command's context, under which a terminal is shown how many pieces of
-// work are done, and what ends that. What they are, what says.
+// watched returns the command's context, under which finished pieces of work are counted on a
+// terminal, and a function that removes the count. what names the pieces.
 func watched(cmd *cobra.Command, what string) (ctx context.Context, clear func()) {
 	bar := newBar(cmd.ErrOrStderr(), -1, what, progressbar.OptionShowCount())
-	return work.Watch(cmd.Context(), func() { _ = bar.Add(1) }), func() { _ = bar.Clear() } // of a terminal that is gone
+	return work.Watch(cmd.Context(), func() { _ = bar.Add(1) }), func() { _ = bar.Clear() } // fails only if the terminal is gone
 }

@@ -62,5 +62,5 @@ func (d *dim) String() string {
 	return strconv.Itoa(d.X)
 }
 
-// Type is what --help calls the value.
+// Type returns the name of the value in --help.
 func (d *dim) Type() string { return "X[,Y[,Z]]" }

@@ -32,12 +32,12 @@ func newPTXCaptureCmd() *cobra.Command {
 	var flags captureFlags
 	cmd := &cobra.Command{
 		Use:   "capture KERNEL --trace TRACE --step N -o DIR",
-		Short: "Write one launch of the pipeline to files, with what it gives",
+		Short: "Write one launch of the pipeline to files, with its results",
 		Long: `Capture runs a trace on the PTX machine up to a step of the scheduler, counted from 0 as
-kvc validate counts, and writes one launch of a kernel in it to a new folder: the PTX,
-the buffers before the launch, those that it changes as they are after it, and a script
-that launches it again and compares. So a kernel of one's own has something to be held
-against: put it into the script in the place of the one that is there.
+in kvc validate, and writes one launch of a kernel in this step to a new folder: the PTX,
+the buffers before the launch, the changed buffers after it, and a script that launches
+the kernel again and compares. To check a kernel of your own, replace the kernel in the
+script.
 
 KERNEL is a name of docs/kernels.md, with or without the format of keys and values.`,
 		Example: `  kvc ptx capture attend_combine --trace story --step 9 -o case
@@ -52,7 +52,7 @@ KERNEL is a name of docs/kernels.md, with or without the format of keys and valu
 	fs.IntVar(&flags.launch, "launch", 0, "which of the kernel's launches in that step, from 0 on")
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "output" {
-			name = "out" // its name before
+			name = "out" // the flag's old name
 		}
 		return pflag.NormalizedName(name)
 	})
@@ -87,7 +87,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()
 	step, seen := 0, 0
-	var others []string // kernels of the step
+	var others []string // kernels that the step launches
 	dev := ptx.New(ptx.Options{Checks: ptx.AllChecks()})
 	recorder := capture.NewRecorder(dev, func(entry string) bool {
 		if step != flags.step {
@@ -103,7 +103,7 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 		if seen != flags.launch+1 {
 			return false
 		}
-		stop() // after this operation
+		stop() // end the replay after this operation
 		return true
 	})
 	_, err = sim.ReplayOn(ctx, b.Trace, opt, sim.Hooks{Step: func(*sim.Step) {
@@ -120,11 +120,11 @@ func ptxCapture(cmd *cobra.Command, name string, flags *captureFlags) error {
 	case err != nil && !errors.Is(err, context.Canceled):
 		return fmt.Errorf("trace %s: %w", b.Name, err)
 	case l == nil && step <= flags.step:
-		return fmt.Errorf("trace %s has %s, and there is no step %d", b.Name, words.Count(step, "step"), flags.step)
+		return fmt.Errorf("trace %s has %s: there is no step %d", b.Name, words.Count(step, "step"), flags.step)
 	case l == nil && seen > 0:
-		return fmt.Errorf("%s is launched %s in step %d of %s, and so there is no launch %d", name, words.Count(seen, "time"), flags.step, b.Name, flags.launch)
+		return fmt.Errorf("%s is launched %s in step %d of %s: there is no launch %d", name, words.Count(seen, "time"), flags.step, b.Name, flags.launch)
 	case l == nil:
-		return fmt.Errorf("%s is not launched in step %d of %s; launched are %s", name, flags.step, b.Name, strings.Join(others, ", "))
+		return fmt.Errorf("%s is not launched in step %d of %s, which launches %s", name, flags.step, b.Name, strings.Join(others, ", "))
 	}
 	says := fmt.Sprintf("%s in step %d of the trace %s: grid %s, block %s.", l.Entry, flags.step, b.Name, shortDim(l.Grid), shortDim(l.Block))
 	if err := l.Write(cmd.Context(), flags.out, says, ptx.Options{Checks: ptx.AllChecks()}); err != nil {

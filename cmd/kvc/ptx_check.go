@@ -57,7 +57,7 @@ the first line that stands in the way, and why: exit code 1.`,
 	return cmd
 }
 
-// refusedKernels is the failure of a file with kernels that cannot be run.
+// refusedKernels returns a failure if the file has kernels that cannot be run.
 func refusedKernels(p *ptx.Program) error {
 	var refused []string
 	kernels := p.Kernels()
@@ -85,7 +85,7 @@ func printKernels(w io.Writer, p *ptx.Program) {
 		params := make([]string, len(k.Params))
 		for i, p := range k.Params {
 			params[i] = strings.TrimPrefix(p.Type, ".")
-			if p.Name != fmt.Sprintf("%s_param_%d", k.Name, i) { // as compilers call them, which says nothing
+			if p.Name != fmt.Sprintf("%s_param_%d", k.Name, i) { // a compiler's name, which tells nothing
 				params[i] += " " + p.Name
 			}
 			if p.Count != 1 {

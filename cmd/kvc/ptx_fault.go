@@ -7,14 +7,14 @@ type ptxFault struct {
 	Kind   string     `json:"kind"`
 	Detail string     `json:"detail"`
 	By     ptxAccess  `json:"by"`
-	Other  *ptxAccess `json:"other,omitempty"` // of a race, the earlier access
+	Other  *ptxAccess `json:"other,omitempty"` // the earlier access of a race
 
 	Space      string `json:"space,omitempty"`
 	Address    uint64 `json:"address,omitempty"`
 	Size       int    `json:"size,omitempty"`
 	Allocation string `json:"allocation,omitempty"`
 	Extent     int64  `json:"extent,omitempty"` // bytes of the allocation
-	Offset     int64  `json:"offset,omitempty"` // of the address in it
+	Offset     int64  `json:"offset,omitempty"` // of the address in the allocation
 }
 
 // ptxAccess is one thread's execution of an instruction.

@@ -12,17 +12,17 @@ import (
 	"kvcompress/kernels/ptx"
 )
 
-// addFindings defines the flags that say what findings do.
+// addFindings defines --findings, --suppress and --allow-same-value.
 func addFindings(fs *pflag.FlagSet, o *ptx.Options) {
-	fs.IntVar(&o.MaxFindings, "findings", 100, "`N` different findings that end a launch; with 1 the first does")
-	fs.Var(&suppressions{&o.Suppress}, "suppress", "pass over findings, `KIND[@FILE[:LINE]]`: race@scan.cu:88, any@vendor.cuh")
-	fs.BoolVar(&o.SameValueStores, "allow-same-value", false, "let threads store equal values to one place without an order")
+	fs.IntVar(&o.MaxFindings, "findings", 100, "end a launch after `N` different findings")
+	fs.Var(&suppressions{&o.Suppress}, "suppress", "ignore findings, `KIND[@FILE[:LINE]]`, such as race@scan.cu:88 or any@vendor.cuh; may be repeated")
+	fs.BoolVar(&o.SameValueStores, "allow-same-value", false, "do not report unordered stores of equal values to the same address as races")
 }
 
 // suppressions is the value of --suppress, which may be given several times.
 type suppressions struct{ list *[]ptx.Suppression }
 
-// Set adds one.
+// Set adds a suppression.
 func (s *suppressions) Set(text string) error {
 	one, err := ptx.ParseSuppression(text)
 	if err == nil {
@@ -33,7 +33,7 @@ func (s *suppressions) Set(text string) error {
 
 func (s *suppressions) String() string { return "" }
 
-// Type is what --help calls the value.
+// Type returns the name of the value in --help.
 func (s *suppressions) Type() string { return "finding" }
 
 // ptxFinding is a finding in JSON.
@@ -50,7 +50,7 @@ func newPTXFindings(found []ptx.Finding) []ptxFinding {
 	return list
 }
 
-// findingsOf returns the findings that an error has, each once.
+// findingsOf returns the findings in an error, each once.
 func findingsOf(err error) []ptx.Finding {
 	var all *ptx.Findings
 	if errors.As(err, &all) {

@@ -26,16 +26,17 @@ func newPTXMutateCmd() *cobra.Command {
 	flags := ptxMutateFlags{}
 	cmd := &cobra.Command{
 		Use:   "mutate FILE.ptx --check 'COMMAND {}'",
-		Short: "Plant small faults in a PTX file, one at a time, and see which a check notices",
-		Long: `Mutate plants small faults in a PTX file, one at a time: an operand, a constant by one, a
-comparison's edge, a predicate's sense, a rounding, a type's sign or width, a fused
-multiply-add for two roundings, a dropped barrier, fence, wait, atomic or store, 32 for 64
-bits of address arithmetic. It writes each to a file and runs a command of yours on it,
-in which {} stands for the file. A command that exits with anything but 0, or takes longer
-than --timeout, has noticed the fault. Without a fault it has to exit with 0.
+		Short: "Mutation testing: plant small faults in a PTX file and see which ones a check notices",
+		Long: `Mutate plants small faults in a PTX file, one at a time: a changed operand, rounding,
+sign, width or comparison (< for <=), an off-by-one constant, a negated predicate, two
+roundings made one by a fused multiply-add, a dropped barrier, fence, wait, atomic or
+store, 32-bit instead of 64-bit address arithmetic. It writes each mutant to a file and
+runs your command on it, in which {} stands for the file. The fault is noticed if the
+command exits with another code than 0 or takes longer than --timeout. Without a fault
+the command must exit with 0.
 
-It prints how many were noticed, and the others by line of the source: what your check
-does not see, or what makes no difference.
+It prints how many faults were noticed, and lists the others by line of the source: your
+check misses them, or they make no difference.
 
 Exit code 2 if the check fails without a fault, or cannot be run.`,
 		Example: `  kvc ptx mutate saxpy.ptx --check 'kvc ptx run {} --entry saxpy --grid 8 --block 128 \
@@ -65,11 +66,11 @@ Exit code 2 if the check fails without a fault, or cannot be run.`,
 func runPTXMutate(cmd *cobra.Command, file string, flags *ptxMutateFlags) error {
 	switch {
 	case flags.check == "":
-		return usageError{errors.New("--check is missing: the command that a fault is to be noticed by")}
+		return usageError{errors.New("--check is missing: the command that checks the kernel")}
 	case flags.n < 1:
-		return usageError{fmt.Errorf("--mutants %d is not at least 1", flags.n)}
+		return usageError{fmt.Errorf("--mutants %d: want at least 1", flags.n)}
 	case flags.limit <= 0:
-		return usageError{fmt.Errorf("--timeout %s is not more than 0", flags.limit)}
+		return usageError{fmt.Errorf("--timeout %s: want more than 0", flags.limit)}
 	}
 	text, err := readPTX(file)
 	if err != nil {

@@ -34,7 +34,7 @@ func TestPTXMutate(t *testing.T) {
 		"example.ptx --check no-such-command-anywhere": "cannot be run",
 		"example.ptx --check true --entry nobody":      "there are saxpy",
 		"example.ptx":                                    "--check is missing",
-		"example.ptx --check true -n 0":                  "not at least 1",
+		"example.ptx --check true -n 0":                  "want at least 1",
 		"bad.ptx --check true":                           "unknown opcode",
 		"nowhere.ptx --check true":                       "no such file",
 		"example.ptx --check=yes>/dev/null --timeout=1s": "took more than 1s",

@@ -51,22 +51,23 @@ func newPTXRunCmd() *cobra.Command {
                                        the next multiple of its size
   struct=p.bin  struct=p.hex           … or its bytes, from a file
 
-An argument has to have the size and the kind of its parameter; signs do not matter.
+An argument must have the size and the kind of its parameter; signedness does not matter.
 
-A new buffer holds nothing: to read it before it is written is an error, also in what
-is written to a file. zeros= holds zeros.
+A new buffer is uninitialised: it is an error if the kernel reads an element that it has
+not written, or does not write one that goes to a file. zeros= is filled with zeros.
 
-If a checker finds anything, the run goes on, a report of each different finding is
-printed with a summary, and no file is written: exit code 1. --findings 1 ends at the
-first one. --suppress race@scan.cu:88 passes over those of a kind and line. Line numbers of the .cu file are in it if the PTX has them
-(nvcc -lineinfo, clang -gline-directives-only).
+If a checker finds anything, the run continues, each different finding is reported, and no
+file is written: exit code 1. --findings 1 ends the run at the first. --suppress
+race@scan.cu:88 ignores findings of a kind and line. Reports have lines of the .cu file if
+the PTX has them (nvcc -lineinfo, clang -gline-directives-only).
 
-Instructions whose results a GPU may give otherwise are refused: approximate ones, and
-f32 additions and multiplications that may be fused. --allow-approx runs them.
+Instructions whose results may differ on a GPU are refused: approximate ones, and f32
+additions and multiplications that may be fused. --allow-approx runs them.
 
---expect compares a buffer with a file: an argument by its kind, if it is the only one
-(out=ref.npy), by the file that it is written to, its index from 0 or its parameter's
-name. Bits have to be equal, unless --ulp, --rtol or --atol allow for more.`,
+--expect compares a buffer with a file. The buffer is named by the kind of its argument if
+there is only one of this kind (out=ref.npy), by the file that it is written to, by the
+argument's index from 0 or by the parameter's name. Bits must be equal unless --ulp,
+--rtol or --atol allow a difference.`,
 		Example: `  kvc ptx run saxpy.ptx --entry saxpy --grid 8 --block 128 \
       --arg u32=1000 --arg f32=2 --arg in=x.npy --arg inout=y.npy:sum.npy
   kvc ptx run sum.ptx --entry block_sums --grid 16 --block 256 --shared 1024 \
@@ -90,7 +91,7 @@ name. Bits have to be equal, unless --ulp, --rtol or --atol allow for more.`,
 	fs.Var(&flags.block, "block", "threads of a block")
 	fs.IntVar(&flags.shared, "shared", 0, "`bytes` of dynamic shared memory")
 	fs.StringArrayVar(&flags.args, "arg", nil, "the next parameter, `KIND=VALUE`")
-	fs.StringArrayVar(&flags.expect, "expect", nil, "what a buffer has to equal afterwards, `BUFFER=FILE`")
+	fs.StringArrayVar(&flags.expect, "expect", nil, "compare a buffer with a file afterwards, `BUFFER=FILE`")
 	fs.Uint64Var(&flags.tolerance.ULP, "ulp", 0, "let floats differ by that many `steps` of their type")
 	fs.Float64Var(&flags.tolerance.Rel, "rtol", 0, "let floats differ by `R` times the expected one")
 	fs.Float64Var(&flags.tolerance.Abs, "atol", 0, "let floats differ by `A` more")
@@ -100,7 +101,7 @@ name. Bits have to be equal, unless --ulp, --rtol or --atol allow for more.`,
 	fs.Int64Var(&flags.device.options.Budget, "budget", 0, "`instructions` of warps after which a kernel is taken to be endless (default 2^34)")
 	fs.BoolVar(&flags.json, "json", false, "print the result as JSON")
 	if err := flags.device.complete(cmd); err != nil {
-		panic(err) // a flag that was not defined above
+		panic(err) // cannot happen: the flag is defined above
 	}
 	return cmd
 }
@@ -147,7 +148,7 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 		l.Expect = append(l.Expect, e)
 	}
 	if l.Tolerance = flags.tolerance; !(l.Tolerance.Rel >= 0 && l.Tolerance.Abs >= 0) {
-		return usageError{errors.New("--rtol and --atol are numbers from 0 on")}
+		return usageError{errors.New("--rtol and --atol: want numbers of at least 0")}
 	}
 	text, err := readPTX(path)
 	if err != nil {
@@ -177,7 +178,7 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	}
 	err = errors.Join(err, dev.Close())
 	if done.Buffers == nil {
-		done.Buffers = []invoke.Buffer{} // in JSON as in any list
+		done.Buffers = []invoke.Buffer{} // [] and not null in JSON
 	}
 
 	r := ptxResult{
@@ -222,8 +223,7 @@ func ptxRun(cmd *cobra.Command, path string, flags *ptxRunFlags) (err error) {
 	return err
 }
 
-// printableWriter writes what a kernel prints, without the characters that would steer
-// a terminal.
+// printableWriter writes the output of a kernel without characters that could affect a terminal.
 type printableWriter struct{ w io.Writer }
 
 func (p printableWriter) Write(b []byte) (int, error) {
@@ -231,7 +231,7 @@ func (p printableWriter) Write(b []byte) (int, error) {
 	return len(b), err
 }
 
-// printPTXResult prints what ran, and the buffers that were written.
+// printPTXResult prints the launch and the buffers that were written.
 func printPTXResult(out io.Writer, r ptxResult, l invoke.Launch) error {
 	threads := int64(r.Block[0]) * int64(r.Block[1]) * int64(r.Block[2])
 	fmt.Fprintf(out, "%s: grid %s, block %s (%s), %s of dynamic shared memory.\n",
@@ -264,7 +264,7 @@ func printPTXResult(out io.Writer, r ptxResult, l invoke.Launch) error {
 
 func shortDim(d device.Dim) string { return (&dim{d}).String() }
 
-// number writes a number that may be absent.
+// number formats a number that may be absent.
 func number(n *invoke.Number) string {
 	if n == nil {
 		return "-"

@@ -22,7 +22,7 @@ func newPTXScriptCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "script FILE",
-		Short: "Run launches that share memory, as a script says, and compare what they give",
+		Short: "Run a script of launches that share memory, and compare their results",
 		Long: `Script runs the statements of a file, one a line:
 
   module FILE.ptx                             kernels and variables from here on
@@ -59,7 +59,7 @@ script cannot be run; files are written only if all went well.`,
 	fs.Int64Var(&device.options.MemoryLimit, "memory", device.options.MemoryLimit, "`bytes` that all buffers may have together")
 	fs.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	if err := device.complete(cmd); err != nil {
-		panic(err) // a flag that was not defined above
+		panic(err) // cannot happen: the flag is defined above
 	}
 	return cmd
 }
@@ -135,7 +135,8 @@ func ptxScript(cmd *cobra.Command, path string, flags *deviceFlags, asJSON bool)
 	return nil
 }
 
-// printPTXScript prints what a script has done.
+// printPTXScript prints the launches of a script, the buffers that were written and the
+// comparisons.
 func printPTXScript(out io.Writer, r ptxScriptResult) {
 	launches := "launches"
 	if len(r.Launches) == 1 {

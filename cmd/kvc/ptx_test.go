@@ -117,7 +117,7 @@ func TestPTXCommandLines(t *testing.T) {
 		{saxpy + "--arg zeros=f32[1000]:y.npy --expect y.npy=x.npy --rtol 1", exitDone, "is near x.npy", ""},
 		{saxpy + "--arg zeros=f32[1000]:y.npy --expect y.npy=none.npy", exitUsage, "", "none.npy: no such file"},
 		{saxpy + "--arg zeros=f32[1000]:y.npy --expect y.npy", exitUsage, "", "want BUFFER=FILE"},
-		{saxpy + "--arg zeros=f32[1000]:y.npy --rtol -1", exitUsage, "", "from 0 on"},
+		{saxpy + "--arg zeros=f32[1000]:y.npy --rtol -1", exitUsage, "", "want numbers of at least 0"},
 		{saxpy + "--arg f32=0", exitUsage, "", "it has 32 bits, and a .u64 has 64"},
 		{saxpy + "--arg struct=frob", exitUsage, "", "want KIND=VALUE"},
 		{race, exitFailed, "findings: ", "findings"},

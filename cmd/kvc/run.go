@@ -34,11 +34,11 @@ func newRunCmd() *cobra.Command {
 	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "run [TRACE]",
-		Short: "Replay a trace: what was evicted, and the memory ledger",
-		Long: `Run serves the requests of a trace on the reference engine, through a scheduler
-that admits, compresses and preempts as vLLM with KV-Compress does, and prints
-what became of the cache: the memory ledger step by step, the requests, and the
-part of its KVs that each head kept.
+		Short: "Replay a trace: what is evicted, and the memory step by step",
+		Long: `Run serves the requests of a trace on the reference engine, with a scheduler that
+admits, compresses and preempts as vLLM with KV-Compress does. It prints the memory of
+the cache step by step (the memory ledger), the requests, and the fraction of its KVs that
+each head keeps.
 
 TRACE is a folder or the name of a bundled trace, ` + traces.Default + ` if none is given:
 ` + strings.Join(traces.Names(), ", ") + `.
@@ -47,7 +47,7 @@ none; flags override them. TRACE/METHOD takes those of one of the trace's method
 methods/METHOD/options.json.
 
 A request that can never fit is refused, and the others are served: exit code 0.
-Ctrl-C prints what is finished: exit code 130.`,
+Ctrl-C prints the finished steps: exit code 130.`,
 		Example: `  kvc run
   kvc run story --max-cache-tokens 64
   kvc run recall/snapkv --plot-kept kept.svg
@@ -92,7 +92,7 @@ Ctrl-C prints what is finished: exit code 130.`,
 		cmd.RegisterFlagCompletionFunc("steps", cobra.FixedCompletions([]string{"all"}, cobra.ShellCompDirectiveNoFileComp)),
 	} {
 		if err != nil {
-			panic(err) // a flag that was not defined above
+			panic(err) // cannot happen: the flag is defined above
 		}
 	}
 	return cmd
@@ -145,7 +145,7 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 		return runErr
 	}
 	r.Trace = b.Name
-	if stopped { // what would be written is not whole
+	if stopped { // the results are not complete
 		partial := *flags
 		partial.plot = ""
 		return errors.Join(printReport(cmd, r, &partial), interrupted(runErr, "the report is of the steps before, and no file is written"))
@@ -166,7 +166,7 @@ func runTrace(cmd *cobra.Command, b *traces.Bundle, override func(*sim.Options) 
 	return nil
 }
 
-// writeHeld draws what heads hold of a request.
+// writeHeld draws which KVs of a request the heads hold.
 func writeHeld(cmd *cobra.Command, file, name string, shape kv.Shape, held *sim.Held) error {
 	picture, err := report.HeldPlot(file, name, shape, held)
 	if err != nil {
@@ -175,11 +175,11 @@ func writeHeld(cmd *cobra.Command, file, name string, shape kv.Shape, held *sim.
 	if err := output.WriteBytes(file, picture); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "Which KVs heads hold is drawn to %s.\n", filepath.Clean(file))
+	fmt.Fprintf(cmd.ErrOrStderr(), "Drawn to %s: the KVs that heads hold.\n", filepath.Clean(file))
 	return nil
 }
 
-// writeHeadProfile writes what heads kept in a replay.
+// writeHeadProfile writes the fractions of KVs that heads kept in a replay.
 func writeHeadProfile(cmd *cobra.Command, file string, meter *sim.HeadMeter, name string) error {
 	profile, err := meter.Profile(name)
 	if err != nil {
@@ -188,7 +188,7 @@ func writeHeadProfile(cmd *cobra.Command, file string, meter *sim.HeadMeter, nam
 	if err := output.Write(file, profile.Write); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "What heads keep is in %s.\n", filepath.Clean(file))
+	fmt.Fprintf(cmd.ErrOrStderr(), "Written to %s: what heads keep.\n", filepath.Clean(file))
 	return nil
 }
 
@@ -244,5 +244,5 @@ func (n *stepCount) String() string {
 	return strconv.Itoa(int(*n))
 }
 
-// Type is what --help calls the value.
+// Type returns the name of the value in --help.
 func (n *stepCount) Type() string { return "N|all" }

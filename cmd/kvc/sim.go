@@ -26,7 +26,7 @@ import (
 // simFlags are the flags of kvc sim.
 type simFlags struct {
 	requests, cases, profile string
-	gpuBlocks                int // of a measured server
+	gpuBlocks                int // blocks that a measured server printed
 	spread, plot             string
 	asJSON, check            bool
 	limit                    int
@@ -51,41 +51,40 @@ func newSimCmd() *cobra.Command {
 	var f simFlags
 	cmd := &cobra.Command{
 		Use:   "sim --requests TRACE --model MODEL --gpu CARD",
-		Short: "Project what serving recorded requests would be like",
-		Long: `Sim serves the requests of a trace or log by a server's scheduler (--engine), on a
-ledger that counts blocks instead of an engine that fills them, in the memory of a card
-and at the pace of a cost model: throughput, latencies and batch size, with or without
-compression, by any method of kvc methods, and what limits them.
+		Short: "Project throughput and latencies of serving recorded requests",
+		Long: `Sim simulates a server (--engine) that serves the requests of a trace or log: its
+scheduler, the blocks of its KV cache in the memory of a card, and by a cost model the
+time of each step. It projects throughput, latencies and batch size, with or without
+compression by a method of kvc methods, and what limits them.
 
 TRACE is a log of requests in any format that kvc trace import reads, the folder of
 a trace, or a bundled one. MODEL is of the catalogue below or the path of a Hugging
-Face config.json, or of its folder; CARD likewise, or the path of a JSON file:
+Face config.json, or of its folder; CARD is one of those below or the path of a JSON file:
 ` + listed("models", modelNames()) + listed("cards", cardNames()) + `
-A config.json may be of a mixture of experts, of multi-head latent attention, of layers
-with windows, or of linear-time layers, and quantized as its quantization_config or a
-hf_quant_config.json beside it says. What is not modelled is an error that names it.
+A config.json may describe a mixture of experts, multi-head latent attention, sliding
+windows or linear-time layers, and quantization by its quantization_config or by a
+hf_quant_config.json beside it. A feature that is not modelled is an error that names it.
 
-What a method holds, moves, ranks and watches is counted; what its kernels take is that
-of KV-Compress's, which were measured, and the output says so. Where heads keep
-everything (razor, duo-attention), a plan has to know of how many: --set map=FILE, a map
-that kvc heads made, or --set full_share=0.15, a part of the heads. quest, which no
-engine here runs, is planned: --max-cache-tokens is what each query head reads.
-Quality is not projected.
+For each method the KVs that it holds, moves, ranks and observes are counted. The times of
+its kernels are those of KV-Compress's, which were measured; the output says so. For
+methods with heads that keep everything (razor, duo-attention), give the number of these
+heads: --set map=FILE, a map that kvc heads wrote, or --set full_share=0.15, a fraction of
+the heads. quest is projected though no engine here runs it: --max-cache-tokens is the
+number of KVs that each query head reads. Quality is not projected.
 
-With --prefill-replicas and --decode-replicas, prompts are computed on one kind of server
-and their KVs sent to the other, which decodes.
+With --prefill-replicas and --decode-replicas some servers compute prompts and send the
+KVs to the others, which decode.
 
-With --cases, each row of a CSV is projected and, where it was measured, compared. What
-the rows are is known by the columns: serving runs of a closed loop or a batch, a log of
-measured requests (with --model, --gpu and what else served them), or runs of a
-throughput benchmark, each in the form of kvc calibrate; or how much KV cache servers found room for (model, card, card_gib, tp,
-utilization, max_num_batched_tokens, max_num_seqs, vllm, and of what was measured
-weights_gib, activation_gib, kv_gib, gpu_blocks_of_16).
+With --cases each row of a CSV is projected and, if it was measured, compared. The form is
+known by the columns. Serving runs, a log of measured requests (with --model, --gpu and
+other settings of its server) and runs of a throughput benchmark are as for kvc calibrate.
+Sizes of KV caches have model, card, card_gib, tp, utilization, max_num_batched_tokens,
+max_num_seqs and vllm, and if measured weights_gib, activation_gib, kv_gib and
+gpu_blocks_of_16.
 
-Time is by the fit of --profile that is nearest to the server and the card, or else by
-those that are shipped. The output says which it is, in what it is of another card or
-server, and the error to expect. docs/cost-model.md says what is counted, and how well
-it does.`,
+Times are by the fit of --profile that is nearest to the server and the card, or else by
+the shipped fits. The output names the fit, says whether it is one to another card or
+server, and the error to expect. docs/cost-model.md has the model and its accuracy.`,
 		Example: `  kvc sim --requests AzureLLMInferenceTrace_code.csv --model llama-3.1-8b --gpu l4
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --max-cache-tokens 512
   kvc sim --requests code.csv --model llama-3.1-8b --gpu l4 --method snapkv --max-cache-tokens 1024 --set window=64
@@ -101,14 +100,14 @@ it does.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
-	flags.StringVar(&f.cases, "cases", "", "or a CSV `file` of runs to project and compare")
+	flags.StringVar(&f.cases, "cases", "", "in place of --requests, a CSV `file` of runs to project and compare")
 	flags.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote, or the shipped fits to a server: vllm-v1, vllm-v0, sglang or trtllm")
-	flags.IntVar(&f.gpuBlocks, "num-gpu-blocks", 0, "with --cases and a log of measured requests, the `blocks` of 16 tokens that the server printed; 0 is as many as fit")
-	flags.StringVar(&f.plot, "plot", "", "with --cases, draw what was measured beside what is projected to a .png or .svg `file`")
+	flags.IntVar(&f.gpuBlocks, "num-gpu-blocks", 0, "with --cases and a log of measured requests, number of `blocks` of 16 tokens that the server printed; 0 is the number that fits")
+	flags.StringVar(&f.plot, "plot", "", "with --cases, draw measured and projected values to a .png or .svg `file`")
 	flags.BoolVar(&f.asJSON, "json", false, "print the projection as JSON")
-	flags.BoolVar(&f.check, "check", false, "check that the run keeps to the scheduler's rules: time, blocks and tokens")
-	flags.IntVar(&f.limit, "limit", 0, "serve the first `number` of requests only")
-	flags.StringVar(&f.spread, "spread", "spared", "which `heads` lose what is evicted: spared, a stated model (docs/cost-model.md), even, or a file that kvc run --profile wrote")
+	flags.BoolVar(&f.check, "check", false, "check that every step keeps the scheduler's invariants of time, blocks and tokens")
+	flags.IntVar(&f.limit, "limit", 0, "serve only the first `number` of requests; 0 is all")
+	flags.StringVar(&f.spread, "spread", "spared", "`model` of how evicted KVs are spread over heads: spared (docs/cost-model.md), even, or a file that kvc run --profile wrote")
 	f.addDeployment(flags)
 	f.options = newBinder(flags, planOptions())
 	f.options.addPages()
@@ -121,16 +120,16 @@ it does.`,
 	f.options.addBatch()
 	f.options.addRules()
 	f.engine.add(flags)
-	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "keep the blocks of prompts for later ones that begin alike, as the requests' prefix hashes say; not with compression; vllm-v1 does unless told otherwise")
-	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in parts, beside sequences that decode; not with compression but on vllm-v1, which does unless told otherwise")
+	flags.BoolVar(&f.prefix, "enable-prefix-caching", false, "reuse the blocks of a common prefix, by the requests' prefix hashes; not with compression; on by default with vllm-v1")
+	flags.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in chunks, in the same steps as decoding sequences; with compression only on vllm-v1; on by default with vllm-v1")
 	addObjectives(flags, &f.slo)
-	flags.IntVar(&f.concurrency, "concurrency", 0, "`clients` that send the requests in their order, each one at a time, whatever their times of arrival")
+	flags.IntVar(&f.concurrency, "concurrency", 0, "number of `clients` (closed loop): each sends the next request when its previous one has finished, and arrival times are ignored")
 	f.send.add(cmd)
-	flags.IntVar(&f.replicas, "replicas", 1, "`number` of such servers behind a router")
+	flags.IntVar(&f.replicas, "replicas", 1, "`number` of equal servers behind a router")
 	f.pools.add(flags)
 	f.files.add(cmd)
 	for _, name := range []string{"requests", "cases"} {
-		// The only error is a flag that does not exist, here and below.
+		// Here and below it fails only for a flag that does not exist.
 		_ = cmd.MarkFlagFilename(name)
 	}
 	_ = cmd.MarkFlagFilename("profile", "json")
@@ -143,14 +142,14 @@ it does.`,
 func (f *simFlags) addDeployment(flags *pflag.FlagSet) {
 	flags.StringVar(&f.model, "model", "", "`model` to serve")
 	flags.StringVar(&f.gpu, "gpu", "", "`card` to serve it on")
-	flags.IntVar(&f.tp, "tensor-parallel", 1, fmt.Sprintf("`cards` that each hold a part of every layer, 1 to %d", cost.MaxTP))
-	flags.IntVar(&f.pp, "pipeline-parallel", 1, fmt.Sprintf("`stages` of so many cards that each hold some of the layers, 1 to %d", cost.MaxPP))
+	flags.IntVar(&f.tp, "tensor-parallel", 1, fmt.Sprintf("number of `cards` over which every layer is split, 1 to %d", cost.MaxTP))
+	flags.IntVar(&f.pp, "pipeline-parallel", 1, fmt.Sprintf("number of `stages` over which the layers are divided, each of --tensor-parallel cards, 1 to %d", cost.MaxPP))
 	enumVar(flags, catalog.AllWeights()...)(&f.weights, "weights", "", "format of the weights: "+weightNames()+" (default: the model's)")
-	flags.Float64Var(&f.memory, "gpu-memory-utilization", 0.9, "part of each card's memory that the server may take")
+	flags.Float64Var(&f.memory, "gpu-memory-utilization", 0.9, "fraction of each card's memory that the server may use")
 }
 
-// planOptions are the defaults of what is planned: those of a replay, but for the limit of
-// slots that a compression sorts, which is that of KV-Compress as it was measured.
+// planOptions returns the default options of projections: those of a replay, except for the
+// limit of slots that a compression sorts, which is that of the measured KV-Compress.
 func planOptions() sim.Options {
 	o := sim.DefaultOptions()
 	o.Schedule.MaxKVPerCompression = sweep.DefaultSettings().MaxKVPerCompression
@@ -176,10 +175,10 @@ func listed(title string, names []string) string {
 	return b.String() + strings.TrimRight(line, " ") + "\n"
 }
 
-// weights are the names of the formats of weights.
+// weights returns the names of the formats of weights.
 func weights() []string { return asStrings(catalog.AllWeights()) }
 
-// weightNames lists the formats of weights, in words.
+// weightNames returns the same as a list in words.
 func weightNames() string {
 	names := weights()
 	last := len(names) - 1
@@ -211,7 +210,7 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	case f.limit < 0:
 		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
 	case (f.replicas > 1 || f.pools.set()) && (f.files.chrome != "" || f.files.perStep != ""):
-		return usagef("--chrome-trace and --per-step are of one server: want --replicas 1")
+		return usagef("--chrome-trace and --per-step need a single server: --replicas 1")
 	}
 	if err := errors.Join(checkObjectives(cmd.Flags(), &f.slo), checkReplicas(f.replicas), checkConcurrency(cmd.Flags(), f.concurrency)); err != nil {
 		return usageError{err}
@@ -225,7 +224,7 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if o.Compresses() && (f.prefix || f.chunked && scheduler != sim.VLLMV1) {
-		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression: a compressed sequence keeps KVs of its own choice, in blocks that no other can share, and methods see a whole prompt before they evict")
+		return usagef("--enable-prefix-caching and --enable-chunked-prefill do not go with compression: the blocks of a compressed sequence have other KVs than those of a sequence with the same prefix, and methods need the whole prompt before they evict")
 	}
 	if !cmd.Flags().Changed("interval") {
 		o.Schedule.Interval = sweep.OwnInterval(&o.Config)
@@ -239,7 +238,7 @@ func (f *simFlags) run(cmd *cobra.Command) error {
 	return f.runRequests(cmd, &o)
 }
 
-// simInputs is what was projected, as --json has it.
+// simInputs are the inputs of a projection, as --json prints them.
 type simInputs struct {
 	Requests    string                 `json:"requests"`
 	Model       string                 `json:"model"`
@@ -250,7 +249,7 @@ type simInputs struct {
 	KV          dtype.DType            `json:"kv_dtype"`
 	BlockSize   int                    `json:"block_size"`
 	Utilization float64                `json:"gpu_memory_utilization"`
-	Scheduler   sim.Scheduler          `json:"scheduler"` // that forms the batches
+	Scheduler   sim.Scheduler          `json:"scheduler"`
 	V1          *sim.V1                `json:"vllm_v1,omitempty"`
 	Method      string                 `json:"method"`
 	Set         ref.Settings           `json:"set,omitempty"`
@@ -267,7 +266,7 @@ type simInputs struct {
 	SLO         stats.SLO              `json:"slo"`
 	ModelSource string                 `json:"model_source"`
 	GPUSource   string                 `json:"gpu_source"`
-	Engine      cost.Engine            `json:"engine"` // that measures the memory
+	Engine      cost.Engine            `json:"engine"` // whose memory profiling is followed
 }
 
 func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
@@ -345,10 +344,10 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if err := f.files.open(fit.ClientNS()); err != nil {
 		return err
 	}
-	defer context.AfterFunc(cmd.Context(), f.files.discard)() // before what may take a while
+	defer context.AfterFunc(cmd.Context(), f.files.discard)()
 	config.Step = f.files.step
 	config.Done = func(r *sim.Result) {
-		if cmd.Context().Err() == nil { // a run that is interrupted leaves no files
+		if cmd.Context().Err() == nil { // an interrupted run leaves no files
 			f.files.request(r)
 		}
 		if done++; done%1024 == 0 {
@@ -379,23 +378,23 @@ func (f *simFlags) runRequests(cmd *cobra.Command, o *sim.Options) error {
 	if f.asJSON {
 		if err := printJSON(cmd.OutOrStdout(), struct {
 			Inputs  simInputs `json:"inputs"`
-			Checked bool      `json:"checked,omitempty"` // --check has found nothing
+			Checked bool      `json:"checked,omitempty"` // --check found no violation
 			*project.Result
 		}{inputs, f.check && err == nil, result}); err != nil {
 			return err
 		}
 	} else {
 		printProjection(cmd.OutOrStdout(), &inputs, result)
-		if f.check && err == nil { // or the run would have ended with an error
+		if f.check && err == nil { // a violation would have ended the run with an error
 			fmt.Fprintf(cmd.OutOrStdout(), "\nChecked: every step keeps to the scheduler's rules of time, blocks and tokens.\n")
 		}
 	}
 	return interrupted(err, printedBefore+", and no file is written")
 }
 
-// v1 returns how vLLM V1 schedules requests whose prefix hashes stand for prefixTokens
-// tokens each: prompts in chunks and prefixes shared, unless flags say otherwise, or blocks
-// cannot be shared.
+// v1 returns the options of vLLM V1's scheduler for requests whose prefix hashes stand for
+// prefixTokens tokens each. Chunked prefill and prefix caching are on unless flags turn them off,
+// or blocks cannot be shared.
 func (f *simFlags) v1(fs *pflag.FlagSet, unshared bool, prefixTokens int) sim.V1 {
 	c := f.engine.v1
 	c.PrefixTokens = prefixTokens
@@ -407,12 +406,12 @@ func (f *simFlags) v1(fs *pflag.FlagSet, unshared bool, prefixTokens int) sim.V1
 	return c
 }
 
-// compressionOf returns the compression of a method as a sweep has it.
+// compressionOf returns the compression of these options as a point of a sweep has it.
 func compressionOf(m *ref.Config) sweep.Compression {
 	return sweep.Compression{Method: m.Method, Rate: m.Compression.Rate, MaxCacheTokens: m.Compression.MaxCacheTokens}
 }
 
-// spreadOf returns what --spread says for a model.
+// spreadOf returns the spread of --spread for a model.
 func (f *simFlags) spreadOf(shape kv.Shape) (sim.Spread, error) {
 	switch f.spread {
 	case "spared":
@@ -449,5 +448,5 @@ func first(n int, requests iter.Seq2[trace.Request, error]) iter.Seq2[trace.Requ
 	}
 }
 
-// printedBefore says of an interrupted projection what its output is.
+// printedBefore returns the error of an interrupted projection, which says what was printed.
 const printedBefore = "what is printed is of the time before"

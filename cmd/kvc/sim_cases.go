@@ -22,22 +22,22 @@ import (
 
 // caseForm is a form of file that kvc sim --cases takes.
 type caseForm struct {
-	what    string   // its rows are
-	columns []string // that a file of the form has, and none of another form has all of
-	flags   []string // that go with it, beside cases and json
+	what    string   // what its rows are
+	columns []string // required columns; no file of another form has all of them
+	flags   []string // flags that go with it, beside cases and json
 	run     func(f *simFlags, cmd *cobra.Command, text []byte, name string) error
 }
 
-// caseForms are the forms, by which a file is tried in this order.
+// caseForms returns the forms, in the order in which a file is matched with them.
 func caseForms() []caseForm {
 	memory, _ := cost.MemoryColumns()
 	throughput, _ := cost.ThroughputColumns()
 	serving, _ := cost.ServingColumns()
 	log, _ := cost.LogColumns()
 	return []caseForm{
-		{"caches that servers found room for", memory, nil, (*simFlags).runMemoryCases},
+		{"sizes of KV caches on servers", memory, nil, (*simFlags).runMemoryCases},
 		{"serving runs of a closed loop or a batch", serving, []string{"profile", "gpu"}, (*simFlags).runServingCases},
-		{"requests as they were measured", log, []string{"profile", "model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization"}, (*simFlags).runLog},
+		{"a log of measured requests", log, []string{"profile", "model", "gpu", "tensor-parallel", "max-num-seqs", "max-num-batched-tokens", "num-gpu-blocks", "gpu-memory-utilization"}, (*simFlags).runLog},
 		{"runs of a throughput benchmark", throughput, []string{"profile", "spread", "plot", "engine"}, (*simFlags).runThroughputCases},
 	}
 }
@@ -47,7 +47,7 @@ func caseForms() []caseForm {
 func formOf(text []byte, name string) (caseForm, error) {
 	header, err := csv.NewReader(bytes.NewReader(text)).Read()
 	if err == io.EOF {
-		return caseForm{}, fmt.Errorf("%s: no rows: want a header and at least one", name)
+		return caseForm{}, fmt.Errorf("%s: no rows: want a header and at least one row", name)
 	}
 	if err != nil {
 		return caseForm{}, fmt.Errorf("%s: %w", name, err)
@@ -62,10 +62,10 @@ func formOf(text []byte, name string) (caseForm, error) {
 		}
 		known = append(known, fmt.Sprintf("\n  %s: %s", form.what, strings.Join(form.columns, ", ")))
 	}
-	return caseForm{}, fmt.Errorf("%s: the columns of its first line are of no known form. These are known, and the columns that each must have:%s", name, strings.Join(known, ""))
+	return caseForm{}, fmt.Errorf("%s: the columns of its first line match no known form. The known forms, and the columns that each must have:%s", name, strings.Join(known, ""))
 }
 
-// runCases projects each row of a file and compares.
+// runCases projects each row of a file and compares it with what was measured.
 func (f *simFlags) runCases(cmd *cobra.Command) error {
 	var any []string
 	for _, form := range caseForms() {
@@ -105,15 +105,15 @@ func onlyFlags(cmd *cobra.Command, allowed []string, why string) error {
 	return wrong
 }
 
-// runThroughputCases compares runs of a throughput benchmark: each row by the server that it
-// is of, vLLM 0.6.0 where nothing is compressed and KV-Compress's where something is.
+// runThroughputCases compares runs of a throughput benchmark. Rows without compression are of
+// vLLM 0.6.0, rows with compression of KV-Compress's server.
 func (f *simFlags) runThroughputCases(cmd *cobra.Command, text []byte, name string) error {
 	scheduler, _, err := f.engine.server(true)
 	if err != nil {
 		return err
 	}
 	if scheduler == sim.VLLMV1 {
-		return usagef("--engine %s: the rows of %s are of %s where nothing is compressed, and of %s where something is; they are served by these", scheduler, name, sim.VLLM06, sim.KVCompressServer)
+		return usagef("--engine %s: the rows of %s are projected with %s without compression and with %s with compression", scheduler, name, sim.VLLM06, sim.KVCompressServer)
 	}
 	profile, err := readProfile(f.profile)
 	if err != nil {
@@ -124,7 +124,7 @@ func (f *simFlags) runThroughputCases(cmd *cobra.Command, text []byte, name stri
 		return err
 	}
 	bar := newBar(cmd.ErrOrStderr(), int64(len(list)), "runs projected")
-	cases, err := cost.NewCases(cmd.Context(), list, name, f.spreadOf, func() { _ = bar.Add(1) }) // a bar that cannot be drawn is no reason to stop
+	cases, err := cost.NewCases(cmd.Context(), list, name, f.spreadOf, func() { _ = bar.Add(1) }) // errors of the bar are ignored
 	_ = bar.Clear()
 	if err != nil {
 		return interrupted(err, "nothing is written")
@@ -157,7 +157,7 @@ func (f *simFlags) runThroughputCases(cmd *cobra.Command, text []byte, name stri
 	return nil
 }
 
-// factorsOf yields what the cases' factors were fitted to, each once.
+// factorsOf yields the measurements to which the cases' factors were fitted, each once.
 func factorsOf(cases []*cost.Case) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		seen := map[string]bool{}
@@ -170,7 +170,7 @@ func factorsOf(cases []*cost.Case) iter.Seq[string] {
 	}
 }
 
-// runLog compares a log of measured requests; the flags say what served them.
+// runLog compares a log of measured requests. The flags describe the server.
 func (f *simFlags) runLog(cmd *cobra.Command, text []byte, name string) error {
 	s := servingSetup{model: f.model, gpu: f.gpu, tp: f.tp, blocks: f.gpuBlocks}
 	flags := cmd.Flags()
@@ -194,7 +194,7 @@ func (f *simFlags) runLog(cmd *cobra.Command, text []byte, name string) error {
 	return f.runLogCases(cmd, text, name, s)
 }
 
-// runMemoryCases compares caches that servers found room for.
+// runMemoryCases compares the sizes of KV caches on servers.
 func (f *simFlags) runMemoryCases(cmd *cobra.Command, text []byte, name string) error {
 	list, err := cost.ReadMemoryMeasurements(bytes.NewReader(text), name)
 	if err != nil {
@@ -220,7 +220,8 @@ func (f *simFlags) runMemoryCases(cmd *cobra.Command, text []byte, name string) 
 	return err
 }
 
-// printMemoryCases prints each cache beside the measured one, in blocks where these were.
+// printMemoryCases prints projected and measured sizes side by side, in blocks if blocks were
+// measured.
 func printMemoryCases(w io.Writer, cases []*cost.MemoryCase, s *cost.MemorySummary) {
 	gib := func(v float64) string {
 		if v == 0 {

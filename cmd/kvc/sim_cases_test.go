@@ -73,7 +73,7 @@ func TestSimMemoryCasesText(t *testing.T) {
 // TestCaseForms checks that each form is known by its columns, in any order and beside others.
 func TestCaseForms(t *testing.T) {
 	for header, want := range map[string]string{
-		"\ufeffmax_num_seqs,card,model,max_num_batched_tokens,kv_gib,utilization":                         "caches that servers found room for",
+		"\ufeffmax_num_seqs,card,model,max_num_batched_tokens,kv_gib,utilization":                         "sizes of KV caches on servers",
 		"max_cache_tokens,gpu,model,input_len,output_len,num_requests,compression_rate,anything":          "runs of a throughput benchmark",
 		"gpu,model,input_len,output_len,num_requests,compression_rate,max_cache_tokens,\"a \"\"b\"\",c\"": "runs of a throughput benchmark",
 	} {
@@ -84,7 +84,7 @@ func TestCaseForms(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                  "f: no rows",
 		"a\"b,c\n":          "f: parse error",
-		"model,card,tp\n1,": "of no known form",
+		"model,card,tp\n1,": "match no known form",
 	} {
 		if form, err := formOf([]byte(in), "f"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %q, %v", in, form.what, err)

@@ -19,7 +19,7 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// simFiles is what kvc sim writes beside what it prints.
+// simFiles are the files that kvc sim writes.
 type simFiles struct {
 	html, plots, chrome, perRequest, perStep string
 
@@ -28,8 +28,7 @@ type simFiles struct {
 	files     []*output.File
 }
 
-// timelineSpans is how many spans a timeline is drawn with: of more, a plot shows
-// nothing but noise.
+// timelineSpans is the number of spans of a timeline; with more, a plot shows only noise.
 const timelineSpans = 240
 
 func (f *simFiles) add(cmd *cobra.Command) {
@@ -47,7 +46,7 @@ func (f *simFiles) add(cmd *cobra.Command) {
 	writes(cmd, outputFolder, "plots")
 }
 
-// check refuses names that say no format.
+// check refuses file names without a known extension.
 func (f *simFiles) check() error {
 	for flag, path := range map[string]string{"per-request": f.perRequest, "per-step": f.perStep} {
 		if path == "" {
@@ -60,8 +59,8 @@ func (f *simFiles) check() error {
 	return nil
 }
 
-// open begins the files that are written as the run goes. clientNS is what clients and the API
-// add to the time to first token.
+// open creates the files that are written during the run. clientNS is the time, in ns, that
+// clients and the API server add to the time to first token.
 func (f *simFiles) open(clientNS int64) error {
 	for _, x := range []struct {
 		path string
@@ -113,7 +112,7 @@ func (f *simFiles) discard() {
 	}
 }
 
-// commit ends the files that were written as the run went, and gives them their names.
+// commit closes the files that were written during the run and moves them to their names.
 func (f *simFiles) commit() error {
 	for _, x := range f.exporters {
 		if err := x.Close(); err != nil {
@@ -128,7 +127,7 @@ func (f *simFiles) commit() error {
 	return nil
 }
 
-// finish ends the files and writes what is written of a whole run.
+// finish closes the files and writes those that need the whole run.
 func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *project.Result) error {
 	if err := f.commit(); err != nil {
 		return err
@@ -153,12 +152,12 @@ func (f *simFiles) finish(cmd *cobra.Command, in *simInputs, slo stats.SLO, r *p
 	return nil
 }
 
-// title names a projection in a line.
+// title returns a one-line title of a projection.
 func (in *simInputs) title() string {
 	return fmt.Sprintf("%s by %s on %d × %s, compression %s", in.Requests, in.Model, in.cards(), in.GPU, in.compression())
 }
 
-// compression is what compresses, as a sweep has it.
+// compression returns the compression as a point of a sweep has it.
 func (in *simInputs) compression() sweep.Compression {
 	c := sweep.Compression{Rate: in.Compression.Rate, MaxCacheTokens: in.Compression.MaxCacheTokens}
 	if in.Method != ref.KVCompress && in.Method != "none" {
@@ -167,7 +166,7 @@ func (in *simInputs) compression() sweep.Compression {
 	return c
 }
 
-// list are the inputs as a page shows them.
+// list returns the inputs as a page shows them.
 func (in *simInputs) list(slo stats.SLO) []report.Input {
 	objectives := "none"
 	if slo.Set() {

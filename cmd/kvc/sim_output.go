@@ -12,7 +12,7 @@ import (
 	"kvcompress/sim/stats"
 )
 
-// printProjection prints a projection as tables, under a short reading of it.
+// printProjection prints a projection: a summary in words, and tables.
 func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	cards := in.GPU
 	if n := in.cards(); n > 1 {
@@ -114,11 +114,11 @@ func printProjection(w io.Writer, in *simInputs, r *project.Result) {
 	printMemory(w, &r.Memory)
 }
 
-// cards returns how many cards there are.
+// cards returns the number of cards, in words.
 func (in *simInputs) cards() int { return in.TP * max(1, in.PP) }
 
-// printMemory prints where the bytes of a card go, and how many of the longest requests
-// the cache holds.
+// printMemory prints how the bytes of a card are used, and how many requests of the maximum
+// length fit the cache.
 func printMemory(w io.Writer, m *cost.Memory) {
 	fmt.Fprintf(w, "\nMemory of a card, as %s measures it\n", m.Engine)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

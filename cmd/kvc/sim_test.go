@@ -62,7 +62,7 @@ func TestSimMethods(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"snapkv --max-cache-tokens 64", "compressed by snapkv to 64 KVs a head"},
 		{"snapkv --max-cache-tokens 64", "The kernels of snapkv are not measured"},
-		{"razor --set full_share=0.15", "Of 256 heads 38 are taken to keep everything"},
+		{"razor --set full_share=0.15", "Of 256 heads 38 are assumed to keep everything"},
 		{"streaming-llm --rate 0.25", "before every step"},
 		{"quest --max-cache-tokens 64", "Nothing comes free"},
 	} {
@@ -164,8 +164,8 @@ func TestSimWrongUse(t *testing.T) {
 		{serve + "--spread " + empty, "empty", exitUsage},
 		{"sim --cases nowhere", "nowhere", exitUsage},
 		{"sim --cases " + empty, "no rows", exitUsage},
-		{"sim --cases " + plain, "the columns of its first line are of no known form", exitUsage},
-		{"sim --cases " + memory + " --profile x", "--profile does not go with --cases: the rows of memory.csv are caches", exitUsage},
+		{"sim --cases " + plain, "the columns of its first line match no known form", exitUsage},
+		{"sim --cases " + memory + " --profile x", "--profile does not go with --cases: the rows of memory.csv are sizes of KV caches", exitUsage},
 		{"sim --cases " + memory + " --plot x.svg", "--plot does not go with --cases", exitUsage},
 		{"sim --cases " + memory, "1 row of memory.csv cannot be projected", exitUsage},
 		{serve + "--max-model-len -1", "max_model_len -1", exitUsage},

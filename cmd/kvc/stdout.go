@@ -11,8 +11,8 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// standardOutput is where results go. Its first error ends the command: nobody reads what
-// would follow.
+// standardOutput is the writer of results. The first error of a write ends the command, since
+// nobody reads the rest.
 type standardOutput struct {
 	w      io.Writer
 	failed func()
@@ -21,7 +21,7 @@ type standardOutput struct {
 	err error
 }
 
-// Write writes p unless a write before has failed.
+// Write writes p unless an earlier write has failed.
 func (o *standardOutput) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -43,16 +43,16 @@ func (o *standardOutput) broken() error {
 	return o.err
 }
 
-// Unwrap returns what is written to, which may be a terminal.
+// Unwrap returns the underlying writer, which may be a terminal.
 func (o *standardOutput) Unwrap() io.Writer { return o.w }
 
-// What is printed of an error: a text that a file had a say in may be of any length.
+// The bounds of a printed error, which may quote a file and so be of any length.
 const (
 	maxErrorLine  = 900 // bytes
 	maxErrorLines = 200
 )
 
-// bounded cuts the lines of a text that are too long, and lines that are too many.
+// bounded cuts long lines in the middle, and lines after the first maxErrorLines.
 func bounded(text string) string {
 	lines := strings.Split(text, "\n")
 	if n := len(lines); n > maxErrorLines {

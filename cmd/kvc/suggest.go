@@ -13,10 +13,10 @@ import (
 	"kvcompress/sim"
 )
 
-// nearEnough is how many letters may differ between a word and the one that is meant.
+// nearEnough is the largest distance of a mistyped word from the suggested one.
 const nearEnough = 2
 
-// flagError says of a flag that does not exist which one may be meant.
+// flagError adds to the error about an unknown flag which one may be meant.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
@@ -29,7 +29,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usageError{err}
 }
 
-// commandError says of a command that does not exist which one may be meant.
+// commandError adds to the error about an unknown command which one may be meant.
 func commandError(cmd *cobra.Command, args []string, err error) error {
 	if !cmd.HasSubCommands() || len(args) == 0 {
 		return err
@@ -46,8 +46,8 @@ func commandError(cmd *cobra.Command, args []string, err error) error {
 	return err
 }
 
-// nearest returns the name that a word may be meant for: one that it begins, or the one with
-// the fewest letters to change; "" if none is near.
+// nearest returns the name that a mistyped word may stand for: one that begins with it, or else
+// the one at the smallest distance; "" if none is near.
 func nearest(word string, names []string) string {
 	best, least := "", nearEnough+1
 	for _, name := range slices.Sorted(slices.Values(names)) {
@@ -62,8 +62,8 @@ func nearest(word string, names []string) string {
 	return best
 }
 
-// distance is how many letters are to be put in, left out, changed or swapped with the next
-// one to make b of a (optimal string alignment).
+// distance returns the number of insertions, deletions, substitutions and swaps of neighboring
+// letters that turn a into b (optimal string alignment).
 func distance(a, b string) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
@@ -86,7 +86,7 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// completed has a shell complete the values of all flags that take one of a few.
+// completed registers shell completion for all flags with a fixed list of values.
 func completed(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if _, ok := cmd.GetFlagCompletionFunc(f.Name); ok {
@@ -95,9 +95,9 @@ func completed(cmd *cobra.Command) {
 		if values := knownValues(f); values != nil {
 			directive := cobra.ShellCompDirectiveNoFileComp
 			if f.Name == "spread" {
-				directive = cobra.ShellCompDirectiveDefault // or a file
+				directive = cobra.ShellCompDirectiveDefault // the value may also be a file
 			}
-			// The only errors are a flag that does not exist, and one that has completion.
+			// It fails only for a flag that does not exist or has completion already.
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(values, directive))
 		}
 	})

@@ -56,14 +56,14 @@ type sweepFlags struct {
 	engine                      schedulerFlags
 	set                         []string
 	maxLoad                     bool
-	tried                       func() // is called after each load that --max-load has tried
+	tried                       func() // called after each load that --max-load tries
 	shard, dir                  string
 	pp                          int
 	workers                     int
 	out                         sweepOutput
 }
 
-// sweepOutput is where the outcomes go beside the terminal.
+// sweepOutput says how outcomes are printed and to which files they are written.
 type sweepOutput struct {
 	asJSON                bool
 	html, csvFile, figure string
@@ -75,38 +75,38 @@ func newSweepCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sweep --requests TRACE --model MODEL,… --gpu CARD,…",
 		Short: "Project every combination of models, cards, memory, compression, batch limits and loads",
-		Long: `Sweep makes one projection, as kvc sim does, for every combination of what its
-flags list, on all cores, and prints them as a table: throughput, latencies, what they
-cost, and which are the best trade of throughput for a card against latency. What it
-prints is the same to the byte on any number of cores.
+		Long: `Sweep makes one projection, as kvc sim does, for every combination of the values that
+its flags list, in parallel on all cores. It prints a table of throughput, latencies and
+costs, and marks the Pareto front of throughput per card against latency. The output is
+the same to the byte on any number of cores.
 
 MODEL and CARD are as for kvc sim. Memory is one of
-  0.9            a part of each card's memory
+  0.9            a fraction of each card's memory
   20GB, 18.5GiB  of each card
-  300000tokens   a cache for so many tokens uncompressed, whatever the card has
+  300000tokens   a cache for this many tokens uncompressed, whatever the card's memory
 Compression is one of
-  none           as plain vLLM, without KV-Compress's metadata
-  rate:0.25      KV-Compress: keep this part of what may be evicted
-  tokens:1024    KV-Compress: keep so many KVs of each head on average
+  none           plain vLLM, without KV-Compress's metadata
+  rate:0.25      KV-Compress: keep this fraction of the KVs that may be evicted
+  tokens:1024    KV-Compress: keep this many KVs per head on average
   METHOD, METHOD:rate:R, METHOD:tokens:C
-                 another of kvc methods, with its --rate or --max-cache-tokens, or as
-                 its own options have it; kvc methods NAME says what each means
-The own options of a method are the same in all projections: --set METHOD.KEY=VALUE.
-Where heads keep everything (razor, duo-attention), a plan has to know of how many:
---set razor.map=FILE, a map that kvc heads made, or --set razor.full_share=0.15.
+                 another of kvc methods, with its --rate or --max-cache-tokens, or with
+                 its own options only; kvc methods NAME says what each means
+A method's own options are the same in all projections: --set METHOD.KEY=VALUE. For
+methods with heads that keep everything (razor, duo-attention), give the number of these
+heads: --set razor.map=FILE, a map that kvc heads wrote, or --set razor.full_share=0.15.
 Equal --memory compares methods at equal memory. Quality is not projected.
-Loads are factors of how often the requests come: 2 is twice as often.
+Loads are factors of the arrival rate: with 2, requests arrive twice as often.
 
-With --max-load, each combination's load is instead the largest under which
---slo-attainment of the requests keep the objectives, found by bisection.
+With --max-load each combination's load is instead the largest at which the fraction
+--slo-attainment of the requests meets the objectives, found by bisection.
 
-Many machines can share a sweep: each runs the same command with --shard I/N (or
-auto/N, which takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID), and -o DIR on
-a disk that all see; kvc sweep merge DIR joins their files. Whatever ends a shard in
-the middle, the same command goes on from there. docs/planning.md has manifests.
+Many machines can share a sweep: each runs the same command with --shard I/N (or auto/N,
+which takes I from JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID) and -o DIR on a shared
+disk. kvc sweep merge DIR joins their files. A shard that was stopped is resumed by the
+same command. docs/planning.md has manifests.
 
-Exit code 2 if no point can be projected, as where the model fits none of the cards.
-Ctrl-C prints what is finished, marked partial, and writes no file: exit code 130.`,
+Exit code 2 if no point can be projected, for example if the model fits none of the cards.
+Ctrl-C prints the finished outcomes, marked partial, and writes no file: exit code 130.`,
 		Example: `  kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4,h100 --compression none,rate:0.5,rate:0.25
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu l4 --memory 0.7,0.8,0.9 --max-num-seqs 16,64,256 --html sweep.html
   kvc sweep --requests code.csv --model llama-3.1-8b --gpu h100 --max-load --slo-ttft 2s --slo-tpot 50ms --price h100=2.50
@@ -119,17 +119,17 @@ Ctrl-C prints what is finished, marked partial, and writes no file: exit code 13
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	f.addRequests(fs)
-	fs.StringSliceVar(&f.models, "model", nil, "`models`, with commas between")
+	fs.StringSliceVar(&f.models, "model", nil, "`models` to serve")
 	f.addPoints(fs)
-	fs.IntSliceVar(&f.replicas, "replicas", []int{1}, "`numbers` of such servers behind a router")
-	fs.IntSliceVar(&f.prefill, "prefill-replicas", nil, "`numbers` of servers that prefill, and send the KVs to --decode-replicas others; in place of --replicas, or beside those that are given")
-	fs.IntSliceVar(&f.decode, "decode-replicas", nil, "`numbers` of servers that decode what --prefill-replicas have computed")
+	fs.IntSliceVar(&f.replicas, "replicas", []int{1}, "`numbers` of equal servers behind a router")
+	fs.IntSliceVar(&f.prefill, "prefill-replicas", nil, "`numbers` of servers that prefill and send the KVs to the servers that decode; needs --decode-replicas; in place of --replicas, or in addition if it is given")
+	fs.IntSliceVar(&f.decode, "decode-replicas", nil, "`numbers` of servers that decode; needs --prefill-replicas")
 	f.link.add(fs)
 	fs.BoolVar(&f.maxLoad, "max-load", false, "find the largest load within the objectives")
 	addObjectives(fs, &f.settings.SLO)
 	f.addPrices(fs)
 	f.addSettings(cmd)
-	fs.StringVar(&f.shard, "shard", "", "run the part `I/N` only, with I from 0, or auto/N, or auto; needs -o")
+	fs.StringVar(&f.shard, "shard", "", "run only shard `I/N`, with I from 0, or auto/N, or auto; needs -o")
 	fs.StringVarP(&f.dir, "out", "o", "", "`folder` to keep outcomes in, and to resume from")
 	fs.IntVar(&f.workers, "workers", 0, "`number` of projections at a time; 0 is one for each core")
 	f.out.add(cmd)
@@ -140,35 +140,36 @@ Ctrl-C prints what is finished, marked partial, and writes no file: exit code 13
 		cmd.RegisterFlagCompletionFunc("gpu", cobra.FixedCompletions(cardNames(), cobra.ShellCompDirectiveDefault)),
 	} {
 		if err != nil {
-			panic(err) // a flag that was not defined above
+			panic(err) // cannot happen: the flag is defined above
 		}
 	}
 	cmd.AddCommand(newSweepMergeCmd())
 	return cmd
 }
 
-// addRequests, addPoints, addPrices and addSettings add the flags that kvc plan has too.
+// addRequests, addPoints, addPrices and addSettings add the flags that kvc sweep and kvc plan
+// share.
 func (f *sweepFlags) addRequests(fs *pflag.FlagSet) {
 	fs.StringVar(&f.requests, "requests", "", "`trace` or log of requests")
-	fs.IntVar(&f.limit, "limit", 0, "serve the first `number` of requests only")
+	fs.IntVar(&f.limit, "limit", 0, "serve only the first `number` of requests; 0 is all")
 }
 
 func (f *sweepFlags) addPoints(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&f.gpus, "gpu", nil, "`cards`")
-	fs.IntSliceVar(&f.tp, "tensor-parallel", []int{1}, "`cards` that each hold a part of every layer")
-	fs.IntVar(&f.pp, "pipeline-parallel", 1, "`stages` of so many cards that each hold some of the layers, in all projections")
+	fs.StringSliceVar(&f.gpus, "gpu", nil, "`cards` to serve on")
+	fs.IntSliceVar(&f.tp, "tensor-parallel", []int{1}, "numbers of `cards` over which every layer is split")
+	fs.IntVar(&f.pp, "pipeline-parallel", 1, "number of `stages` over which the layers are divided, each of --tensor-parallel cards, in all projections")
 	fs.StringSliceVar(&f.memory, "memory", []string{"0.9"}, "memory `budgets`")
-	fs.StringSliceVar(&f.utilization, "gpu-memory-utilization", nil, "`parts` of each card's memory, as kvc sim has them, in place of --memory")
+	fs.StringSliceVar(&f.utilization, "gpu-memory-utilization", nil, "`fractions` of each card's memory, in place of --memory")
 	fs.StringSliceVar(&f.compression, "compression", []string{"none"}, "`compressions`")
 	f.method.add(fs)
-	fs.IntSliceVar(&f.seqs, "max-num-seqs", []int{256}, "`sequences` that run at a time")
-	fs.Float64SliceVar(&f.loads, "load", []float64{1}, "`factors` of how often the requests come")
-	fs.IntSliceVar(&f.concurrency, "concurrency", nil, "`clients` that send the requests in their order, each one at a time, whatever their times of arrival")
+	fs.IntSliceVar(&f.seqs, "max-num-seqs", []int{256}, "most `sequences` that run at a time")
+	fs.Float64SliceVar(&f.loads, "load", []float64{1}, "`factors` of the arrival rate")
+	fs.IntSliceVar(&f.concurrency, "concurrency", nil, "numbers of `clients` (closed loop): each sends the next request when its previous one has finished, and arrival times are ignored")
 }
 
 func (f *sweepFlags) addPrices(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&f.prices, "price", nil, "dollars for an hour of a `card`, as h100=2.50")
-	fs.StringArrayVar(&f.set, "set", nil, "one of a method's own options, as `METHOD.KEY=VALUE`, or KEY=VALUE with --method: kvc methods NAME lists them")
+	fs.StringSliceVar(&f.prices, "price", nil, "dollars per hour of a `card`, such as h100=2.50")
+	fs.StringArrayVar(&f.set, "set", nil, "one of a method's own options, `METHOD.KEY=VALUE`, or KEY=VALUE with --method, as kvc methods NAME lists them; may be repeated")
 }
 
 func (f *sweepFlags) addSettings(cmd *cobra.Command) {
@@ -183,22 +184,22 @@ func (f *sweepFlags) addSettings(cmd *cobra.Command) {
 	f.options.addSchedule()
 	f.options.addRules()
 	f.engine.add(fs)
-	fs.BoolVar(&f.prefix, "enable-prefix-caching", false, "as for kvc sim: keep the blocks of prompts for later ones that begin alike; vllm-v1 does unless told otherwise, where nothing is compressed")
-	fs.BoolVar(&f.chunked, "enable-chunked-prefill", false, "as for kvc sim: prefill prompts in parts; vllm-v1 does unless told otherwise")
-	fs.StringVar(&f.spread, "spread", "spared", "which `heads` lose what is evicted: spared, even, or a file that kvc run --profile wrote")
+	fs.BoolVar(&f.prefix, "enable-prefix-caching", false, "reuse the blocks of a common prefix, by the requests' prefix hashes; on by default with vllm-v1, without compression")
+	fs.BoolVar(&f.chunked, "enable-chunked-prefill", false, "prefill prompts in chunks, in the same steps as decoding sequences; on by default with vllm-v1")
+	fs.StringVar(&f.spread, "spread", "spared", "`model` of how evicted KVs are spread over heads: spared, even, or a file that kvc run --profile wrote")
 	f.send.add(cmd)
-	fs.BoolVar(&f.verify, "check", false, "check that each run keeps to the scheduler's rules: time, blocks and tokens")
+	fs.BoolVar(&f.verify, "check", false, "check that every step keeps the scheduler's invariants of time, blocks and tokens")
 	fs.StringVar(&f.profile, "profile", "", "`file` that kvc calibrate wrote, or the shipped fits to a server: vllm-v1, vllm-v0, sglang or trtllm")
 }
 
-// compresses reports whether anything in the sweep is compressed: then all is projected on
-// one server, so that it can be compared.
+// compresses reports whether any point of the sweep has compression. Then all points are
+// projected with one server's scheduler, so that they can be compared.
 func (f *sweepFlags) compresses() bool {
 	list, err := f.method.list(f.compression)
 	return err == nil && slices.ContainsFunc(list, sweep.Compression.Enabled)
 }
 
-// applySettings sets in the settings what the flags of all commands say.
+// applySettings sets the settings by the flags that kvc sweep and kvc plan share.
 func (f *sweepFlags) applySettings() error {
 	o := planOptions()
 	if err := f.options.apply(&o); err != nil {
@@ -208,7 +209,7 @@ func (f *sweepFlags) applySettings() error {
 	if f.pp < 1 || f.pp > cost.MaxPP {
 		return usagef("--pipeline-parallel %d: want 1 to %d", f.pp, cost.MaxPP)
 	}
-	if f.pp > 1 { // 1 is left out of what is kept
+	if f.pp > 1 { // 1 is the zero value, so that it is left out of files
 		s.PP = f.pp
 	}
 	s.MaxNumBatchedTokens, s.Watermark, s.BlockSize, s.KV = o.Limits.MaxNumBatchedTokens, o.Limits.Watermark, o.BlockSize, o.DType.String()
@@ -248,8 +249,8 @@ func (f *sweepFlags) applySettings() error {
 	return err
 }
 
-// engineOf returns the engine that measures the memory of all points, so that they are
-// compared on one.
+// engineOf returns the engine whose memory profiling is followed for all points, so that they can
+// be compared.
 func engineOf(points []sweep.Point) cost.Engine {
 	if slices.ContainsFunc(points, func(p sweep.Point) bool { return p.Compression.Enabled() }) {
 		return cost.KVCompress
@@ -258,7 +259,8 @@ func engineOf(points []sweep.Point) cost.Engine {
 }
 
 // checkMethods refuses options of methods that are not in the sweep, and methods that can be
-// planned of none of its models: of some of them, those points say why they are not projected.
+// projected for none of its models. If a method cannot be projected for some of the models,
+// those points have an error.
 func (f *sweepFlags) checkMethods(cmd *cobra.Command, points []sweep.Point) error {
 	used := map[string]bool{}
 	type planned struct {
@@ -296,12 +298,12 @@ func (f *sweepFlags) checkMethods(cmd *cobra.Command, points []sweep.Point) erro
 	}
 	for _, method := range slices.Sorted(maps.Keys(f.settings.Set)) {
 		if !used[method] {
-			return usagef("--set %s.…: no --compression has this method", method)
+			return usagef("--set %s.…: this method is not in --compression", method)
 		}
 	}
 	for _, name := range kvCompressFlags {
 		if cmd.Flags().Changed(name) && !used[ref.KVCompress] && len(used) > 0 && !(len(used) == 1 && used["none"]) {
-			return usagef("--%s is an option of %s, which no --compression has: rate:R or tokens:C", name, ref.KVCompress)
+			return usagef("--%s is an option of %s, which is not in --compression: add rate:R or tokens:C", name, ref.KVCompress)
 		}
 	}
 	return nil
@@ -313,8 +315,8 @@ func (o *sweepOutput) add(cmd *cobra.Command) {
 	fs.StringVar(&o.csvFile, "csv", "", "write a row for each projection to a `file`")
 	fs.StringVar(&o.html, "html", "", "write one self-contained page to a `file`")
 	fs.StringVar(&o.figure, "plots", "", "draw the plots to a `folder`, as SVG and PNG")
-	fs.StringVar(&o.latency, "latency", "e2e", "`latency` that the front is against, its 99th percentile: e2e, ttft, tpot or itl")
-	// The only error is a flag that does not exist.
+	fs.StringVar(&o.latency, "latency", "e2e", "`latency` of the Pareto front, at its 99th percentile: e2e, ttft, tpot or itl")
+	// It fails only for a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("latency", cobra.FixedCompletions(report.Latencies(), cobra.ShellCompDirectiveNoFileComp))
 	writes(cmd, outputFile, "html", "html")
 	writes(cmd, outputFile, "csv", "csv")
@@ -328,7 +330,7 @@ func (o *sweepOutput) check() error {
 	return nil
 }
 
-// points are the combinations that the flags ask for.
+// points returns the combinations that the flags list.
 func (f *sweepFlags) points() ([]sweep.Point, error) {
 	a := sweep.Axes{Models: f.models, Cards: f.gpus, TP: f.tp, MaxNumSeqs: f.seqs, Loads: f.loads, Concurrency: f.concurrency, Replicas: f.replicas, Prefill: f.prefill, Decode: f.decode}
 	for _, n := range f.concurrency {
@@ -396,13 +398,13 @@ func (f *sweepFlags) check() error {
 	case f.maxLoad && !f.settings.SLO.Set():
 		return usagef("--max-load needs an objective: --slo-ttft, --slo-tpot or --slo-e2e")
 	case f.maxLoad && len(f.concurrency) > 0:
-		return usagef("--max-load is of requests that arrive by their own times, and --concurrency of clients that send them one after the other")
+		return usagef("--max-load and --concurrency exclude each other: with --concurrency the load follows from the clients")
 	case len(f.concurrency) > 0 && f.engine.fs.Changed("load"):
-		return usagef("--load is of requests that arrive by their own times, and --concurrency of clients that send them one after the other")
+		return usagef("--load and --concurrency exclude each other: with --concurrency the load follows from the clients")
 	case f.maxLoad && len(f.loads) > 1:
-		return usagef("--max-load finds the load: --load has only one to begin from")
+		return usagef("--max-load needs a single --load, from which the search starts")
 	case f.shard != "" && f.dir == "":
-		return usagef("--shard needs a folder for its file: -o DIR")
+		return usagef("--shard needs -o, the folder of the shards' results")
 	case f.limit < 0:
 		return usagef("--limit %d: want at least 1, or 0 for all", f.limit)
 	case f.workers < 0:
@@ -416,14 +418,14 @@ func (f *sweepFlags) check() error {
 		card, text, _ := strings.Cut(p, "=")
 		usd, err := strconv.ParseFloat(text, 64)
 		if err != nil || card == "" {
-			return usagef("--price %q: want CARD=DOLLARS for an hour, as h100=2.50", p)
+			return usagef("--price %q: want CARD=DOLLARS per hour, such as h100=2.50", p)
 		}
 		name, err := f.cardOf(card)
 		if err != nil {
 			return err
 		}
 		if before, given := f.settings.Prices[name]; given && before != usd {
-			return usagef("--price: %s has two prices: a card of a file that is priced by itself wants a name of its own", name)
+			return usagef("--price: %s has two prices: give the card of a file another name", name)
 		}
 		f.settings.Prices[name] = usd
 	}
@@ -436,10 +438,10 @@ func (f *sweepFlags) check() error {
 	return f.out.check()
 }
 
-// disaggregates reports whether there are servers that prefill and others that decode.
+// disaggregates reports whether prefill and decode servers are given.
 func (f *sweepFlags) disaggregates() bool { return len(f.prefill) > 0 || len(f.decode) > 0 }
 
-// checkPools refuses what does not go with servers that prefill and others that decode.
+// checkPools refuses flags that do not go with prefill and decode servers.
 func (f *sweepFlags) checkPools() error {
 	fs := f.engine.fs
 	by, none := poolNames, "--replicas"
@@ -454,12 +456,12 @@ func (f *sweepFlags) checkPools() error {
 	case len(f.prefill) == 0 || len(f.decode) == 0:
 		return usagef("%s go together: want at least one of each", by)
 	case len(f.concurrency) > 0 || f.send.turns != string(sim.TurnsAsRecorded):
-		return usagef("%s: requests arrive by their own times there; with --concurrency or --turns want %s", by, none)
+		return usagef("%s: neither --concurrency nor --turns goes with it: with these want %s", by, none)
 	}
 	return nil
 }
 
-// cardOf returns the name of that card of the sweep which a price is for.
+// cardOf returns the name of the sweep's card that a price is for.
 func (f *sweepFlags) cardOf(price string) (string, error) {
 	priced, err := catalog.FindCard(price)
 	if err != nil {
@@ -475,7 +477,7 @@ func (f *sweepFlags) cardOf(price string) (string, error) {
 
 func (f *sweepFlags) run(cmd *cobra.Command) error {
 	if f.disaggregates() && !cmd.Flags().Changed("replicas") {
-		f.replicas = nil // all points have some that prefill and others that decode
+		f.replicas = nil // all points have prefill and decode servers
 	}
 	if err := f.check(); err != nil {
 		return err
@@ -521,7 +523,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	}).Project)
 	if f.maxLoad {
 		if last := requests[len(requests)-1].ArrivalNS; last == requests[0].ArrivalNS {
-			return usagef("--max-load: the requests of %s all come at once, so that no load is larger than another; kvc trace import --arrivals gives them times", name)
+			return usagef("--max-load: the requests of %s all arrive at once, so their load cannot be scaled; kvc trace import --arrivals gives them arrival times", name)
 		}
 		at := project
 		project = sweep.LargestLoad(func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) {
@@ -552,7 +554,7 @@ func (f *sweepFlags) run(cmd *cobra.Command) error {
 	return noneProjected(outcomes)
 }
 
-// noneProjected returns an error where no point could be projected, as kvc sim does of its one.
+// noneProjected returns an error if no point could be projected.
 func noneProjected(outcomes []sweep.Outcome) error {
 	for i := range outcomes {
 		if outcomes[i].Error == "" || outcomes[i].Metrics.Finished > 0 {
@@ -565,7 +567,7 @@ func noneProjected(outcomes []sweep.Outcome) error {
 	return fmt.Errorf("no point could be projected, the first because %s", strings.TrimPrefix(outcomes[0].Error, "sim: "))
 }
 
-// project makes the shard's projections that are not there yet.
+// project makes the shard's projections that have no outcome yet, and returns all outcomes.
 func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard journal.Shard, header sweep.Header, project sweep.Project) ([]sweep.Outcome, error) {
 	indices := shard.Indices(len(points))
 	var kept *sweep.Journal
@@ -585,7 +587,7 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard jou
 	var loads atomic.Int64
 	f.tried = func() { bar.Describe(fmt.Sprintf("largest loads, %s tried", words.Count(int(loads.Add(1)), "load"))) }
 	outcomes, err := sweep.Run(cmd.Context(), points, indices, f.workers, project, func(o *sweep.Outcome) error {
-		_ = bar.Add(1) // of a terminal that is gone
+		_ = bar.Add(1) // fails only if the terminal is gone
 		if kept != nil {
 			return kept.Add(o)
 		}
@@ -601,7 +603,7 @@ func (f *sweepFlags) project(cmd *cobra.Command, points []sweep.Point, shard jou
 	return kept.Items(), err
 }
 
-// load reads the requests into memory, where all projections read them.
+// load reads the requests into memory, from which all projections read them.
 func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 	source, err := openKnownRequests(cmd, f.requests)
 	if err != nil {
@@ -635,7 +637,7 @@ func (f *sweepFlags) load(cmd *cobra.Command) ([]trace.Request, string, error) {
 	return requests, source.name, nil
 }
 
-// readSpread returns what --spread says, and a digest of its file.
+// readSpread returns the spread of --spread, and the digest of its file.
 func (f *sweepFlags) readSpread() (func(kv.Shape) (sim.Spread, error), string, error) {
 	f.settings.Spread = ""
 	if f.spread != "spared" {
@@ -663,7 +665,7 @@ func each(requests []trace.Request) iter.Seq2[trace.Request, error] {
 	}
 }
 
-// digest is a digest of what of the requests a projection depends on.
+// digest returns a digest of the fields of the requests that a projection depends on.
 func digest(requests []trace.Request) string {
 	h := sha256.New()
 	var line []byte
@@ -676,12 +678,12 @@ func digest(requests []trace.Request) string {
 		for _, hash := range r.PrefixHashes {
 			line = strconv.AppendUint(append(line, ' '), hash, 16)
 		}
-		h.Write(append(line, '\n')) // never fails
+		h.Write(append(line, '\n')) // a hash never returns an error
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// sweepInputs is what the outcomes of a sweep follow from, beside its points.
+// sweepInputs are the inputs of a sweep beside its points.
 type sweepInputs struct {
 	Requests string         `json:"requests"`
 	Count    int            `json:"request_count"`
@@ -693,8 +695,8 @@ type sweepInputs struct {
 	Command  string         `json:"command"`
 }
 
-// factorsFor says of each of the points' cards what its factors were fitted to, and the error
-// to expect.
+// factorsFor returns for each of the points' cards the measurements that its factors were fitted
+// to, and the error to expect.
 func factorsFor(profile *cost.Profile, points []sweep.Point, scheduler sim.Scheduler) string {
 	server := cmp.Or(scheduler, sim.KVCompressServer)
 	var of []string
@@ -704,7 +706,7 @@ func factorsFor(profile *cost.Profile, points []sweep.Point, scheduler sim.Sched
 			continue
 		}
 		card, err := catalog.FindCard(name)
-		if err != nil { // the point will say so
+		if err != nil { // the point's outcome has the error
 			continue
 		}
 		fit := profile.For(&card, server)
@@ -720,18 +722,19 @@ func factorsFor(profile *cost.Profile, points []sweep.Point, scheduler sim.Sched
 	return strings.Join(of, ". ")
 }
 
-// newHeader names the sweep by a digest of all its inputs.
+// newHeader returns the header of the sweep's files, which identifies it by a digest of its
+// inputs.
 func newHeader(in *sweepInputs, points []sweep.Point, profile *cost.Profile) (sweep.Header, error) {
 	shown, err := json.Marshal(in)
 	if err != nil {
 		return sweep.Header{}, err
 	}
 	h := sha256.New()
-	h.Write(shown) // never fails
+	h.Write(shown) // a hash never returns an error
 	if err := json.NewEncoder(h).Encode(points); err != nil {
 		return sweep.Header{}, err
 	}
-	// What models and cards are, too: some are given by files, which may have changed.
+	// The contents of models and cards too, since those given by files may have changed.
 	var last sweep.Point
 	for _, p := range points {
 		if p.Model == last.Model && p.Card == last.Card {
@@ -756,7 +759,7 @@ func newHeader(in *sweepInputs, points []sweep.Point, profile *cost.Profile) (sw
 	return sweep.Header{Digest: hex.EncodeToString(h.Sum(nil)), Items: len(points), Inputs: shown}, nil
 }
 
-// list are the inputs as the report shows them.
+// list returns the inputs as the report shows them.
 func (in *sweepInputs) list() []report.Input {
 	s := &in.Settings
 	slo := "none"
@@ -833,7 +836,7 @@ func (in *sweepInputs) list() []report.Input {
 	return list
 }
 
-// batchTokens says how many tokens a batch may have.
+// batchTokens returns the most tokens of a batch, in words.
 func batchTokens(s *sweep.Settings) string {
 	if s.MaxNumBatchedTokens == 0 {
 		return "vllm-v1's own by card, as " + string(s.Usage)
@@ -854,11 +857,11 @@ func sloWords(s stats.SLO) string {
 	return strings.Join(words, ", ")
 }
 
-// noFiles leaves the files of a run that is interrupted unwritten: what they hold may be of
-// a whole one.
+// noFiles keeps an interrupted run from writing its files: they may have the results of a
+// complete run.
 func (o *sweepOutput) noFiles() { o.html, o.csvFile, o.figure = "", "", "" }
 
-// print marks the front, and writes the outcomes wherever they are wanted.
+// print marks the Pareto front, prints the outcomes and writes the files that the flags name.
 func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, outcomes []sweep.Outcome) error {
 	sweep.MarkPareto(outcomes, report.LatencyOf(o.latency))
 	s := &report.Sweep{Inputs: in.list(), Points: points, Outcomes: outcomes, SLO: in.Settings.SLO, Latency: o.latency, Searched: in.MaxLoad, MaxModelLen: in.Settings.MaxModelLen,
@@ -895,7 +898,7 @@ func (o *sweepOutput) print(cmd *cobra.Command, in *sweepInputs, points int, out
 	return report.SweepText(out, s, opt)
 }
 
-// stepsBetween says after how many decode steps sequences are compressed.
+// stepsBetween returns the number of decode steps between compressions, in words.
 func stepsBetween(s *sweep.Settings) string {
 	if s.OwnInterval {
 		return "each method's own: 1, and KV-Compress after prefills and where blocks lack"

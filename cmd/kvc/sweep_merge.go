@@ -19,17 +19,17 @@ func newSweepMergeCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "merge DIR | FILE…",
 		Short: "Join the shards of a sweep, and check that none is missing",
-		Long: `Merge reads the files that shards of one sweep have written, checks that they are of
+		Long: `Merge reads the files that the shards of a sweep have written, checks that they are of
 the same sweep and that every point is there, and prints what one machine would have
 printed. If points are missing it says which shards lack them: exit code 2. With
---partial it prints what there is nonetheless, of unfinished shards too.`,
+--partial it prints the outcomes that there are, unfinished shards included.`,
 		Example: `  kvc sweep merge results --html sweep.html
   kvc sweep merge results/shard-*.jsonl --json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd, args, &out, partial) },
 	}
 	cmd.Flags().SortFlags = false
-	cmd.Flags().BoolVar(&partial, "partial", false, "print what there is, though points are missing")
+	cmd.Flags().BoolVar(&partial, "partial", false, "print the table even if points are missing")
 	out.add(cmd)
 	return cmd
 }
@@ -68,8 +68,8 @@ func runMerge(cmd *cobra.Command, args []string, out *sweepOutput, partial bool)
 	return noneProjected(merged.Items)
 }
 
-// shardFiles returns the files of results that are named, or that a folder has of a job:
-// with partial, those of unfinished shards too.
+// shardFiles returns the result files that are named, or those of a job in a folder; with
+// partial, those of unfinished shards too.
 func shardFiles(args []string, job string, partial bool) ([]string, error) {
 	info, err := os.Stat(args[0])
 	if err != nil || !info.IsDir() {
@@ -91,7 +91,7 @@ func shardFiles(args []string, job string, partial bool) ([]string, error) {
 		paths = append(paths, found...)
 	}
 	if len(paths) == 0 {
-		return nil, fmt.Errorf("%s has no file of a finished shard", args[0])
+		return nil, fmt.Errorf("%s has no results of a finished shard", args[0])
 	}
 	return paths, nil
 }

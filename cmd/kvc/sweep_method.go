@@ -11,7 +11,8 @@ import (
 	"kvcompress/sim/sweep"
 )
 
-// sweepMethod is the one compression of a sweep, as the flags of kvc sim say it.
+// sweepMethod is the single compression of a sweep, given by the flags of kvc sim in place of
+// --compression.
 type sweepMethod struct {
 	fs        *pflag.FlagSet
 	name      string
@@ -22,18 +23,18 @@ type sweepMethod struct {
 
 func (m *sweepMethod) add(fs *pflag.FlagSet) {
 	m.fs = fs
-	fs.StringVar(&m.name, "method", "", "with --rate or --max-cache-tokens, one compression as kvc sim has it, in place of --compression: a `name` of kvc methods")
-	fs.Float64Var(&m.rate, "rate", 0, "compress to this `part`, in (0, 1]: kvc methods NAME says of what")
-	fs.IntVar(&m.maxTokens, "max-cache-tokens", 0, "compress to this many KVs a head, `tokens` on average: kvc methods NAME says on what average")
-	fs.BoolVar(&m.none, "no-compression", false, "compress nothing")
+	fs.StringVar(&m.name, "method", "", "with --rate or --max-cache-tokens, a single compression in place of --compression, as in kvc sim: a `name` of kvc methods")
+	fs.Float64Var(&m.rate, "rate", 0, "compress to this `fraction`, in (0, 1]; kvc methods NAME says of what")
+	fs.IntVar(&m.maxTokens, "max-cache-tokens", 0, "compress to this many KVs per head, `tokens`, averaged as kvc methods NAME says")
+	fs.BoolVar(&m.none, "no-compression", false, "do not compress")
 }
 
-// flags are the flags that say a compression.
+// flags returns those of these flags that were given.
 func (m *sweepMethod) flags() []string {
 	return slices.DeleteFunc([]string{"method", "rate", "max-cache-tokens", "no-compression"}, func(name string) bool { return !asked(m.fs, name) })
 }
 
-// list returns the compressions: those of --compression, or the one that the other flags say.
+// list returns the compressions of --compression, or the one of the other flags.
 func (m *sweepMethod) list(compressions []string) ([]sweep.Compression, error) {
 	flags := m.flags()
 	if len(flags) > 0 {
@@ -61,7 +62,7 @@ func (m *sweepMethod) list(compressions []string) ([]sweep.Compression, error) {
 	return list, nil
 }
 
-// text is the one compression as --compression takes it.
+// text returns the single compression as a value of --compression.
 func (m *sweepMethod) text() string {
 	if m.none {
 		return "none"
@@ -79,7 +80,7 @@ func (m *sweepMethod) text() string {
 	return strings.Join(parts, ":")
 }
 
-// setOptions reads the values of --set, which name their method unless there is one.
+// setOptions reads the values of --set: METHOD.KEY=VALUE, or KEY=VALUE with --method.
 func (m *sweepMethod) setOptions(texts []string) (map[string]ref.Settings, error) {
 	var set map[string]ref.Settings
 	for _, text := range texts {

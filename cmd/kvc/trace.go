@@ -20,9 +20,9 @@ func newTraceCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trace",
 		Short: "Import, record, make, check and describe traces",
-		Long: `A trace is a folder that says who asked when for how many tokens, and for some
-requests holds the queries, keys and values of every token, as a model computed
-them or as a recipe makes them. docs/trace-format.md has the format.`,
+		Long: `A trace is a folder with requests: their arrival times and numbers of tokens, and for some
+of them the queries, keys and values of every token, recorded from a model or generated
+by a recipe. docs/trace-format.md has the format.`,
 		Example: `  kvc trace info six-stories
   kvc trace check ./my-trace
   kvc trace import AzureLLMInferenceTrace_code.csv -o code
@@ -39,12 +39,12 @@ them or as a recipe makes them. docs/trace-format.md has the format.`,
 // traceInfo is what `kvc trace info --json` prints.
 type traceInfo struct {
 	trace.Info
-	// RateOverTime is left out where all requests come at once, or are few.
+	// RateOverTime is left out if all requests arrive at once, or if there are few.
 	RateOverTime *trace.RateOverTime `json:"rate_over_time,omitempty"`
 }
 
-// Unless --windows says how many, the rate over time is shown in mostWindows, or in
-// fewer that have leastPerWindow requests each on average.
+// By default the rate over time is shown in mostWindows windows, or in fewer, so that each has
+// leastPerWindow requests on average.
 const (
 	mostWindows    = 24
 	leastPerWindow = 8
@@ -89,7 +89,7 @@ It reads no tensors; kvc trace check does.`,
 	return cmd
 }
 
-// readTraceInfo describes a trace, with its rate over time in as many windows as windows says
+// readTraceInfo describes a trace. windows returns the number of windows of the rate over time
 // for a number of requests.
 func readTraceInfo(cmd *cobra.Command, name string, windows func(requests int) int) (info traceInfo, err error) {
 	files, dir, err := traces.Find(name)
@@ -97,12 +97,12 @@ func readTraceInfo(cmd *cobra.Command, name string, windows func(requests int) i
 		return info, usageError{err}
 	}
 	bar := newBar(cmd.ErrOrStderr(), -1, "requests read", progressbar.OptionShowCount())
-	defer func() { _ = bar.Clear() }() // of a terminal that is gone
+	defer func() { _ = bar.Clear() }() // fails only if the terminal is gone
 	info.Info, info.RateOverTime, err = trace.StreamInfo(cmd.Context(), files, dir, windows, func(requests int) { _ = bar.Set(requests) })
 	return info, err
 }
 
-// printTraceInfo prints one fact a line, and the distributions as a table.
+// printTraceInfo prints one fact per line, and the distributions as a table.
 func printTraceInfo(w io.Writer, info traceInfo) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
@@ -186,7 +186,7 @@ func printTraceInfo(w io.Writer, info traceInfo) error {
 	return printRate(w, info.RateOverTime, info.Arrivals)
 }
 
-// printRate prints the rate over time, a window a line.
+// printRate prints the rate over time, one line per window.
 func printRate(w io.Writer, r *trace.RateOverTime, a trace.ArrivalInfo) error {
 	from := func(ns int64) time.Duration { return roundDuration(time.Duration(ns - a.FirstNS)) }
 	fmt.Fprintf(w, "\nRate over time, in windows of %v: mean %.4g requests a second, peak %.4g (%.2f times the mean) from %v on; CV of the gaps %.2f\n\n",
@@ -215,8 +215,8 @@ func printRate(w io.Writer, r *trace.RateOverTime, a trace.ArrivalInfo) error {
 	return table.Flush()
 }
 
-// decimals is how many of them a column has whose largest number is most, for about
-// four digits.
+// decimals returns the number of decimals that gives about four digits to a column with the
+// largest number most.
 func decimals(most float64) int {
 	n := 0
 	for limit := 1000.0; n < 6 && most < limit; limit /= 10 {
@@ -225,7 +225,7 @@ func decimals(most float64) int {
 	return n
 }
 
-// scalingText says in one line how the frequencies of a rope are scaled.
+// scalingText describes RoPE scaling in one line.
 func scalingText(s *trace.RopeScaling) string {
 	if s == nil {
 		return ""
@@ -242,7 +242,7 @@ func scalingText(s *trace.RopeScaling) string {
 	}
 }
 
-// roundDuration keeps about four digits.
+// roundDuration rounds to about four digits.
 func roundDuration(d time.Duration) time.Duration {
 	unit := time.Duration(1)
 	for d/unit >= 10_000 {
@@ -251,7 +251,7 @@ func roundDuration(d time.Duration) time.Duration {
 	return d.Round(unit)
 }
 
-// byteSize prints a size in the largest binary unit of which there is at least one.
+// byteSize formats a size in the largest binary unit that gives at least 1.
 func byteSize(n int64) string {
 	const units = "KMGTPE"
 	if n < 1024 {

@@ -36,10 +36,9 @@ func newTraceCheckCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check TRACE…",
 		Short: "Find every error of a trace",
-		Long: `Check reads all of a trace, its tensors too, and prints each error with its file,
-line or tensor, and index. Of errors of one sort it prints ten and counts the
-others. Exit code 1 if there is any, and 2 if all that is wrong is that there is no
-trace of a given name.`,
+		Long: `Check reads a whole trace, tensors included, and prints each error with its file, line or
+tensor, and index. It prints ten errors of each kind and counts the others. Exit code 1
+if there is any error, and 2 if the only error is that a named trace does not exist.`,
 		Example: `  kvc trace check six-stories
   kvc trace check ./my-trace ./other-trace
   kvc trace check ./my-trace --json | jq '.[].errors[].file'`,
@@ -92,7 +91,7 @@ func checkTraces(cmd *cobra.Command, names []string, asJSON bool) error {
 	return nil
 }
 
-// checkTrace checks one trace. Its error is that the check was interrupted.
+// checkTrace checks one trace. It returns an error only if the check was interrupted.
 func checkTrace(cmd *cobra.Command, name string, files fs.FS, dir string, asJSON bool) (traceCheck, error) {
 	out := cmd.OutOrStdout()
 	result := traceCheck{Trace: name, Errors: []traceError{}}
@@ -116,14 +115,14 @@ func checkTrace(cmd *cobra.Command, name string, files fs.FS, dir string, asJSON
 	return result, nil
 }
 
-// bytesBar shows how far a check is.
+// bytesBar shows the progress of a check.
 type bytesBar struct {
 	bar  *progressbar.ProgressBar // nil where there is no terminal
 	max  int64
-	last time.Time // it was set
+	last time.Time // when it was last set
 }
 
-// newBytesBar begins the bar's clock.
+// newBytesBar returns a bar whose clock starts now.
 func newBytesBar(w io.Writer, what string) *bytesBar {
 	if _, tty := terminal(w); !tty {
 		return &bytesBar{}
@@ -133,8 +132,8 @@ func newBytesBar(w io.Writer, what string) *bytesBar {
 	return b
 }
 
-// set is called for every piece that is read, far more often than can be seen. A
-// bar that cannot be drawn is no reason to stop.
+// set is called for every piece that is read; it draws the bar only now and then. Errors of the
+// bar are ignored.
 func (b *bytesBar) set(done, total int64) {
 	if b.bar == nil {
 		return

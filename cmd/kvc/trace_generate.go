@@ -24,25 +24,25 @@ func newTraceGenerateCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "generate -o DIR",
 		Aliases: []string{"load"},
-		Short:   "Make a trace of requests that come by a rule",
-		Long: `Generate writes a trace of requests, without tensors, where one has no log: so many
-requests, of such lengths, that come so. The same flags and seed give the same bytes
-on every platform.
+		Short:   "Make a trace of synthetic requests, without tensors",
+		Long: `Generate writes a trace of synthetic requests, without tensors: a number of requests with
+lengths and arrival times drawn from distributions. The same flags and seed give the same
+bytes on every platform.
 
 Lengths are one of
   N                      all the same
-  LOW-HIGH               evenly between
-  lognormal:MEDIAN,P99   mostly short and some very long, as people's are; kvc trace
-                         info prints both numbers of a trace
-or, with --like, those of a trace or a log, prompt and output together.
+  LOW-HIGH               uniformly distributed
+  lognormal:MEDIAN,P99   mostly short and some very long, as in real logs; kvc trace
+                         info prints the median and P99 of a trace
+or, with --like, pairs of prompt and output lengths drawn from a trace or log.
 
 Arrivals are one of
-  fixed:TIME             one every TIME
-  poisson:TIME           independently of each other, TIME apart on average
-  gamma:TIME,CV          TIME apart on average; CV is the gaps' standard deviation
-                         over their mean: 1 is poisson, more comes in bursts. vLLM's
+  fixed:TIME             one request every TIME
+  poisson:TIME           a Poisson process with a mean gap of TIME
+  gamma:TIME,CV          gamma-distributed gaps with a mean of TIME; CV is their standard
+                         deviation over the mean: 1 is poisson, more gives bursts. vLLM's
                          burstiness is 1/CV²
-where a rate as in 20/s may stand for TIME. Without a rule, all come at once.`,
+TIME may be a rate, such as 20/s. Without a rule all requests arrive at once.`,
 		Example: `  kvc trace generate --requests 100000 --prompt 512 --output 128 --arrivals poisson:20/s -o steady
   kvc trace generate --requests 5000 --prompt lognormal:800,7000 --output lognormal:150,900 --arrivals gamma:4/s,2.5 -o bursts
   kvc trace generate --requests 1000000 --like code --arrivals poisson:10/s -o like-code`,
@@ -55,14 +55,14 @@ where a rate as in 20/s may stand for TIME. Without a rule, all come at once.`,
 	flags.StringVar(&f.prompt, "prompt", "512", "`tokens` of each prompt")
 	flags.StringVar(&f.output, "output", "128", "`tokens` of each output")
 	flags.StringVar(&f.like, "like", "", "or lengths drawn from this `trace` or log")
-	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they come (default: all at once)")
+	flags.StringVar(&f.arrivals, "arrivals", "", "`rule` by which they arrive (default: all at once)")
 	flags.Uint64Var(&f.seed, "seed", 1, "`number` that all that is random follows from")
 	flags.StringVarP(&f.out, "out", "o", "", "the trace's `folder`")
 	writes(cmd, outputFolder, "out")
 	flags.StringVar(&f.name, "name", "", "the trace's name (default: that of its folder)")
 	flags.StringVar(&f.description, "description", "", "`text` for the trace to keep")
 	flags.BoolVar(&f.asJSON, "json", false, "print what was made as JSON")
-	// The only error is a flag that does not exist.
+	// It fails only for a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("arrivals", cobra.FixedCompletions([]string{"fixed:", "poisson:", "gamma:"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -94,7 +94,7 @@ func (f *generateFlags) run(cmd *cobra.Command) error {
 func (f *generateFlags) load(cmd *cobra.Command) (trace.Load, error) {
 	load := trace.Load{Seed: f.seed, Requests: f.requests}
 	if f.out == "" {
-		return load, usagef("say where the trace shall go: -o DIR")
+		return load, usagef("-o is missing: the folder to write the trace to")
 	}
 	if err := trace.CheckFree(f.out); errors.Is(err, trace.ErrTaken) {
 		return load, usageError{err}
@@ -116,7 +116,7 @@ func (f *generateFlags) load(cmd *cobra.Command) (trace.Load, error) {
 		return load, nil
 	}
 	if cmd.Flags().Changed("prompt") || cmd.Flags().Changed("output") {
-		return load, usagef("--like has prompts and outputs: leave out --prompt and --output")
+		return load, usagef("--like gives the lengths: leave out --prompt and --output")
 	}
 	source, err := openRequests(cmd.Context(), f.like, requestlog.Options{})
 	if err != nil {
@@ -138,7 +138,7 @@ func (f *generateFlags) load(cmd *cobra.Command) (trace.Load, error) {
 	return load, nil
 }
 
-// sourceDescription is what the trace says about where it comes from.
+// sourceDescription returns the text about the source for the trace to keep.
 func (f *generateFlags) sourceDescription(cmd *cobra.Command) string {
 	text := "made by: " + cmd.CommandPath() + givenFlags(cmd, "out", "name", "description", "json")
 	if f.description != "" {

@@ -38,22 +38,23 @@ func newTraceImportCmd() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "import FILE -o DIR",
-		Short: "Make a trace of a log of requests",
-		Long: `Import reads a log of requests to a language model, compressed with gzip or not,
-and writes a trace: when each came, for how many tokens, and of which session and
-with which prefix, where the log says so. FILE may also be the folder of a trace,
-or a bundled one, of which the requests are taken and the tensors left.
+		Short: "Make a trace from a log of requests",
+		Long: `Import reads a log of requests to a language model, plain or compressed with gzip, and
+writes a trace with their arrival times and numbers of tokens, and with their sessions
+and prefixes if the log has them. FILE may also be the folder of a trace or a bundled
+trace, from which the requests are taken without tensors.
 
-The formats, found by looking at the file unless --format says which, are
+The format is detected from the file's content unless --format names it. Formats are
 ` + strings.Join(formats, "\n") + `
 docs/importing.md describes them.
 
-Where a log has texts and no numbers of tokens, they are estimated from the texts'
-length, which the output says, or counted with --tokenizer. Requests without prompt
-or output tokens, or that failed, are passed over and counted. What else is wrong is an error, with its line and column.
+If a log has texts and no numbers of tokens, these are estimated from the lengths of the
+texts, which the output says, or counted with --tokenizer. Failed requests and requests
+without prompt or output tokens are skipped and counted. Anything else that is wrong is an
+error, with its line and column.
 
-The trace's arrivals count from the first request, or from --from. Of the flags
-that select and change requests, those above in the list apply first.`,
+Arrival times count from the first request, or from --from. The flags that select and
+change requests are applied in the order of the list below.`,
 		Example: `  kvc trace import AzureLLMInferenceTrace_code.csv -o code
   kvc trace import AzureLLMInferenceTrace_conv_1week.csv.gz --from 24h --to 25h --sample 0.1 -o hour
 
@@ -76,7 +77,7 @@ that select and change requests, those above in the list apply first.`,
 	flags.SortFlags = false
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "columns" {
-			name = "fields" // its name where there were only CSVs
+			name = "fields" // the flag's old name
 		}
 		return pflag.NormalizedName(name)
 	})
@@ -107,7 +108,7 @@ that select and change requests, those above in the list apply first.`,
 	for flag, values := range map[string][]string{
 		"format": names, "time-unit": {"s", "ms", "us", "ns"}, "arrivals": {"fixed:", "poisson:", "gamma:"},
 	} {
-		// The only error is a flag that does not exist.
+		// It fails only for a flag that does not exist.
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
 	return cmd
@@ -118,13 +119,13 @@ type imported struct {
 	writtenRequests
 	Format           string `json:"format"`
 	Model            string `json:"model,omitempty"`
-	Rows             int    `json:"rows"` // that were read
+	Rows             int    `json:"rows"` // read from the log
 	Empty            int    `json:"rows_empty"`
 	Failed           int    `json:"rows_failed"`
 	Reordered        int    `json:"rows_reordered"`
 	ShortenedPrompts int    `json:"shortened_prompts"`
 	ShortenedOutputs int    `json:"shortened_outputs"`
-	// Notes has the assumptions that were made, such as estimated lengths.
+	// Notes are the assumptions that were made, such as estimated lengths.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -144,9 +145,9 @@ func (f *importFlags) run(cmd *cobra.Command, path string) error {
 	if source.log != nil && !source.log.Timed {
 		switch {
 		case f.sel.Arrivals == nil:
-			return usagef("%s has no times of arrival: say when its requests come, as in --arrivals poisson:4/s", path)
+			return usagef("%s has no arrival times: give a rule for them, such as --arrivals poisson:4/s", path)
 		case f.sel.From > 0 || f.sel.To > 0:
-			return usagef("%s has no times of arrival for --from and --to", path)
+			return usagef("%s has no arrival times, which --from and --to need", path)
 		}
 	}
 	f.sel.PrefixBlockTokens = source.prefixBlock()
@@ -180,18 +181,18 @@ func (f *importFlags) run(cmd *cobra.Command, path string) error {
 	return done.print(cmd, source)
 }
 
-// options checks the flags that need no file.
+// options checks the flags, without opening the log, and returns the import's options.
 func (f *importFlags) options(cmd *cobra.Command) (requestlog.Options, error) {
 	o := requestlog.Options{
 		Format: f.format, PrefixBlockTokens: f.prefixBlock, Run: f.take, Retimed: f.arrivals != "",
 		BytesPerToken: f.bytesPerToken, PromptTokens: f.promptLen, OutputTokens: f.outputLen,
 	}
 	if f.out == "" {
-		return o, usagef("say where the trace shall go: -o DIR")
+		return o, usagef("-o is missing: the folder to write the trace to")
 	}
 	for _, name := range []string{"prefix-block", "run", "bytes-per-token", "prompt-tokens", "output-tokens", "to", "sample", "limit", "max-prompt", "max-output", "speedup"} {
 		if flag := cmd.Flag(name); flag.Changed && (flag.Value.String() == "0" || flag.Value.String() == "0s") {
-			return o, usagef("--%s is 0: leave it out, or say more", name)
+			return o, usagef("--%s 0: want more than 0, or leave it out", name)
 		}
 	}
 	if f.prefixBlock < 0 {
@@ -242,7 +243,7 @@ func (f *importFlags) options(cmd *cobra.Command) (requestlog.Options, error) {
 	return o, nil
 }
 
-// sourceDescription is what the trace says about where it comes from.
+// sourceDescription returns the text about the source for the trace to keep.
 func (f *importFlags) sourceDescription(cmd *cobra.Command, source *requestSource) string {
 	var b strings.Builder
 	if f.description != "" {
@@ -250,7 +251,7 @@ func (f *importFlags) sourceDescription(cmd *cobra.Command, source *requestSourc
 	}
 	fmt.Fprintf(&b, "imported from %s (%s)", source.name, source.format)
 	if log := source.log; log != nil && log.Timed {
-		// By the log's clock: what the trace's arrivals do not tell.
+		// The time by the log's clock, since the trace's arrivals count from 0.
 		if log.Calendar {
 			fmt.Fprintf(&b, ", whose first request came on %s", time.Unix(0, log.Stats.FirstNS).UTC().Format(time.RFC3339Nano))
 		} else if log.Stats.FirstNS > 0 {

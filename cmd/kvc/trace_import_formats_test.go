@@ -16,7 +16,7 @@ const chats = `[{"id": "a", "conversations": [{"from": "human", "value": "Once u
 func TestTraceImportTexts(t *testing.T) {
 	log := writeText(t, "chats.json", chats)
 	dir := filepath.Join(t.TempDir(), "new")
-	if code, _, stderr := kvc("trace", "import", log, "-o", dir); code != 2 || !strings.Contains(stderr, "has no times of arrival: say when its requests come, as in --arrivals poisson:4/s") {
+	if code, _, stderr := kvc("trace", "import", log, "-o", dir); code != 2 || !strings.Contains(stderr, "has no arrival times: give a rule for them, such as --arrivals poisson:4/s") {
 		t.Error(code, stderr)
 	}
 	code, out, stderr := kvc("trace", "import", log, "-o", dir, "--arrivals", "fixed:1s")
@@ -60,7 +60,7 @@ func TestTraceImportFields(t *testing.T) {
 		"--fields arrival=at:ms,prompt=use.in,output=use.out --time-unit s": "two units of time",
 		"--tokenizer x --bytes-per-token 3":                                 "exclude each other",
 		"--tokenizer /nowhere":                                              "/nowhere",
-		"--bytes-per-token 0":                                               "--bytes-per-token is 0",
+		"--bytes-per-token 0":                                               "--bytes-per-token 0",
 		"--bytes-per-token 1000":                                            "1000 bytes a token, want 0.25 to 64",
 		"--run 2 --fields prompt=use.in,output=use.out":                     "holds one run",
 	} {

@@ -42,9 +42,9 @@ func newTraceRecordCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "record --model PATH --prompt TEXT… -o DIR",
 		Short: "Run a language model and record its queries, keys and values",
-		Long: `Record runs a model of the Llama family on the CPU, prints what it says, and
+		Long: `Record runs a model of the Llama family on the CPU, prints the text that it generates, and
 writes the queries, keys and values of every token as a trace. Queries and keys are
-taken after the rotary embedding, as a KV cache holds them.
+recorded after the rotary embedding, as a KV cache holds them.
 
 A model is either of
   - a llama2.c checkpoint (.bin), with its tokenizer.bin as --tokenizer;
@@ -53,10 +53,10 @@ A model is either of
     Llama, Mistral, Qwen2 and Qwen3 architectures are known, with
     sliding windows and linear, dynamic, Llama 3 and YaRN rotary scaling.
 
-Each prompt becomes a request of the trace, with the ids 1, 2, 3, … A request ends
-with the token that ends a text, at --max-tokens, or when all positions of the model
-are filled. Its last token is never fed back, so that p prompt and o output tokens
-make p+o-1 tokens in the trace.
+Each prompt becomes a request of the trace, with the ids 1, 2, 3, … A request ends at an
+end-of-text token, at --max-tokens, or when all positions of the model are filled. Its
+last token is not fed back, so p prompt and o output tokens make p+o-1 tokens in the
+trace.
 
 Stored numbers are rounded to --dtype (to nearest, ties to even), f16 unless it is
 given; f32 stores exactly what was computed.`,
@@ -110,8 +110,7 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 	if err != nil || format != dtype.F32 && format != dtype.F16 && format != dtype.BF16 {
 		return usagef("--dtype: %q: want f32, f16 or bf16", f.dtype)
 	}
-	// What can be wrong with the command line comes before a model that may take
-	// minutes to read.
+	// Check the command line before reading the model, which may take minutes.
 	p, err := f.readPrompts(cmd.InOrStdin())
 	if err != nil {
 		return err
@@ -161,7 +160,7 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 		opts.Stop = model.Config().EOS
 	}
 	if err := record.Check(model.Config(), prompts, opts); err != nil {
-		if len(f.tokenIDs) > 0 { // and not a text that lies elsewhere
+		if len(f.tokenIDs) > 0 {
 			return usageError{err}
 		}
 		return err
@@ -181,7 +180,7 @@ func (f *recordFlags) run(cmd *cobra.Command) error {
 	return out.finish(f.out)
 }
 
-// check finds wrong use that needs no file to be read.
+// check returns the errors of the command line that can be found without reading a file.
 func (f *recordFlags) check(topP bool) error {
 	sources := 0
 	for _, given := range []bool{len(f.prompts) > 0, f.promptsFile != "", len(f.tokenIDs) > 0} {
@@ -193,13 +192,13 @@ func (f *recordFlags) check(topP bool) error {
 	case f.model == "":
 		return usagef("--model is missing")
 	case f.out == "":
-		return usagef("-o, the folder of the trace, is missing")
+		return usagef("-o is missing: the folder to write the trace to")
 	case sources != 1:
 		return usagef("want prompts from one of --prompt, --prompts and --token-ids")
 	case len(f.arrival) > 0 && f.arrivals != "":
 		return usagef("--arrival and --arrivals exclude each other")
 	case topP && f.sampling.TopP == 0:
-		return usagef("--top-p: 0 leaves no token to choose; want more, up to 1")
+		return usagef("--top-p 0: want more than 0, up to 1")
 	}
 	for flag, path := range map[string]string{"model": f.model, "tokenizer": f.tokenizer} {
 		if _, err := os.Stat(path); path != "" && err != nil {

@@ -15,17 +15,16 @@ import (
 	"kvcompress/trace/tokenizer"
 )
 
-// recordOutput prints what a model says, request by request, and meanwhile how far
-// it is.
+// recordOutput prints the text of each request, and a progress bar while it is generated.
 type recordOutput struct {
 	out    io.Writer
 	cfg    llama.Config
-	tok    tokenizer.Tokenizer // nil if the tokens are to be printed
+	tok    tokenizer.Tokenizer // nil: print token ids
 	asJSON bool
 
 	bar      *progressbar.ProgressBar
-	expected []int // tokens to be fed for each request, at most
-	fed      int   // tokens fed for this one
+	expected []int // most tokens to be fed for each request
+	fed      int   // tokens fed for the current request
 	results  []recordedRequest
 }
 
@@ -45,7 +44,7 @@ func newRecordOutput(cmd *cobra.Command, cfg llama.Config, tok tokenizer.Tokeniz
 	o := &recordOutput{out: cmd.OutOrStdout(), cfg: cfg, tok: tok, asJSON: asJSON}
 	total := 0
 	for _, p := range prompts {
-		// A limit beyond the model's positions may be as large as an int goes.
+		// The sum could overflow: the limit may be the largest int.
 		n := min(len(p.Tokens)-1+min(p.MaxOutput, cfg.MaxPositions), cfg.MaxPositions)
 		o.expected = append(o.expected, n)
 		total += n
@@ -54,8 +53,7 @@ func newRecordOutput(cmd *cobra.Command, cfg llama.Config, tok tokenizer.Tokeniz
 	return o
 }
 
-// token is called after each token that was fed. A bar that cannot be drawn is no
-// reason to stop.
+// token is called after each token that was fed. Errors of the bar are ignored.
 func (o *recordOutput) token() {
 	o.fed++
 	_ = o.bar.Add(1)
@@ -90,8 +88,8 @@ func (o *recordOutput) request(r record.Result) error {
 	return err
 }
 
-// text returns what the tokens say, with an empty line between two texts. It is
-// empty if that cannot be told.
+// text returns the text of the tokens, with an empty line between two texts; "" if they cannot
+// be decoded.
 func (o *recordOutput) text(tokens []int) string {
 	if o.tok == nil {
 		return ""
@@ -117,7 +115,7 @@ func (o *recordOutput) text(tokens []int) string {
 // abandon clears the progress after an error.
 func (o *recordOutput) abandon() { _ = o.bar.Clear() }
 
-// finish says what was written.
+// finish prints a summary of the trace.
 func (o *recordOutput) finish(dir string) error {
 	_ = o.bar.Clear()
 	if o.asJSON {

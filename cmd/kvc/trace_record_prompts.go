@@ -22,7 +22,7 @@ import (
 	"kvcompress/trace/tokenizer"
 )
 
-// promptSource is what is to be continued: token ids or texts.
+// promptSource has the prompts: token ids or texts.
 type promptSource struct {
 	ids   [][]int
 	texts []string
@@ -30,7 +30,7 @@ type promptSource struct {
 
 func (p *promptSource) len() int { return len(p.ids) + len(p.texts) }
 
-// readPrompts reads the prompts, from wherever they come.
+// readPrompts reads the prompts of --prompt, --prompts or --token-ids.
 func (f *recordFlags) readPrompts(stdin io.Reader) (*promptSource, error) {
 	p := &promptSource{texts: f.prompts}
 	for _, list := range f.tokenIDs {
@@ -48,7 +48,7 @@ func (f *recordFlags) readPrompts(stdin io.Reader) (*promptSource, error) {
 	return p, err
 }
 
-// encode gives the requests their tokens.
+// encode sets the tokens of the requests.
 func (p *promptSource) encode(requests []record.Prompt, tok tokenizer.Tokenizer) ([]record.Prompt, error) {
 	tokens := p.ids
 	for i, text := range p.texts {
@@ -84,14 +84,13 @@ func (f *recordFlags) requests(n int) ([]record.Prompt, error) {
 			MaxOutput: f.maxTokens[min(i, len(f.maxTokens)-1)],
 		}
 		if requests[i].MaxOutput < 1 {
-			return nil, usagef("--max-tokens: %d: at least 1 token is generated", requests[i].MaxOutput)
+			return nil, usagef("--max-tokens %d: want at least 1", requests[i].MaxOutput)
 		}
 	}
 	return requests, nil
 }
 
-// openInput opens a file, or standard input where its name is -, which is how a pipe is
-// read.
+// openInput opens a file, or standard input if its name is "-". Pipes can only be read so.
 func openInput(path string, stdin io.Reader) (r io.Reader, closeFile func() error, err error) {
 	if path == "-" {
 		return stdin, func() error { return nil }, nil
@@ -128,8 +127,8 @@ func readTokenIDs(flag, list string, stdin io.Reader) ([]int, error) {
 	return parseTokenIDs(flag+": "+path, string(text))
 }
 
-// parseTokenIDs reads ids with commas, spaces or line ends between them. from is
-// where they come from, for errors.
+// parseTokenIDs reads ids separated by commas, spaces or line ends. from names their source in
+// errors.
 func parseTokenIDs(from, list string) ([]int, error) {
 	var ids []int
 	for field := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
@@ -201,8 +200,8 @@ func (f *recordFlags) arrivalTimes(n int) ([]time.Duration, error) {
 	return times, nil
 }
 
-// sourceDescription is what the trace says about where it comes from: the given
-// text, and the command line with the names of files but not where they lay.
+// sourceDescription returns the text about the source for the trace to keep: that of
+// --description, and the command line with the names of files without their folders.
 func (f *recordFlags) sourceDescription(cmd *cobra.Command) string {
 	var b strings.Builder
 	if f.description != "" {
@@ -232,7 +231,7 @@ func (f *recordFlags) sourceDescription(cmd *cobra.Command) string {
 	return b.String()
 }
 
-// flagValues returns a flag's value, or those of one that may be repeated.
+// flagValues returns a flag's value, or the values of a flag that may be repeated.
 func flagValues(flag *pflag.Flag) []string {
 	list, ok := flag.Value.(pflag.SliceValue)
 	switch {
@@ -244,7 +243,7 @@ func flagValues(flag *pflag.Flag) []string {
 	return []string{strings.Join(list.GetSlice(), ",")}
 }
 
-// shellWord quotes a value as a shell wants it, and cuts one that is long.
+// shellWord returns a value quoted for a shell, and cut if it is long.
 func shellWord(s string) string {
 	const most = 200
 	if r := []rune(s); len(r) > most {

@@ -22,13 +22,13 @@ import (
 	"kvcompress/traces"
 )
 
-// requestSource is a log or a trace whose requests are to be read.
+// requestSource is a log or a trace from which requests are read.
 type requestSource struct {
 	name     string
-	format   string     // as it is printed
-	meta     trace.Meta // of a trace
+	format   string     // name of the format
+	meta     trace.Meta // zero for a log
 	requests iter.Seq2[trace.Request, error]
-	log      *requestlog.Log // nil of a trace
+	log      *requestlog.Log // nil for a trace
 }
 
 // openRequests opens a log, the folder of a trace or a bundled trace.
@@ -60,12 +60,12 @@ func openRequests(ctx context.Context, name string, o requestlog.Options) (*requ
 	}, nil
 }
 
-// openKnownRequests opens requests of which nothing is said but where they are. Of
-// a log that needs more, the error says which command takes it.
+// openKnownRequests opens requests by their path alone. For a log that needs options, the error
+// names the command that has them.
 func openKnownRequests(cmd *cobra.Command, name string) (*requestSource, error) {
 	source, err := openRequests(cmd.Context(), name, requestlog.Options{})
 	if unknown := (*requestlog.UnknownFormatError)(nil); errors.As(err, &unknown) {
-		return nil, fmt.Errorf("%w\nsay it to kvc trace import, as --fields or --format, which makes a trace of the log", err)
+		return nil, fmt.Errorf("%w\ngive --fields or --format to kvc trace import, which makes a trace from the log", err)
 	}
 	if err == nil && source.log != nil {
 		source.requests = noted(source, cmd.ErrOrStderr())
@@ -73,7 +73,7 @@ func openKnownRequests(cmd *cobra.Command, name string) (*requestSource, error) 
 	return source, err
 }
 
-// noted yields the requests of a log and then writes to w which assumptions were made.
+// noted yields the requests of a log, and then writes to w the assumptions that were made.
 func noted(source *requestSource, w io.Writer) iter.Seq2[trace.Request, error] {
 	requests := source.requests
 	return func(yield func(trace.Request, error) bool) {
@@ -95,7 +95,7 @@ func noted(source *requestSource, w io.Writer) iter.Seq2[trace.Request, error] {
 	}
 }
 
-// leftOut says which rows of a log are passed over.
+// leftOut returns the numbers of rows of a log that were skipped, in words.
 func leftOut(s *requestlog.Stats) string {
 	return fmt.Sprintf("of %s, %d without prompt or output tokens and %d that failed are left out", words.Count(s.Rows, "row"), s.Empty, s.Failed)
 }
@@ -108,8 +108,8 @@ func (s *requestSource) none() error {
 	return fmt.Errorf("%s has no requests", s.name)
 }
 
-// modelName returns the model that served the requests, if it is known. A log may say
-// it with its first request.
+// modelName returns the name of the model that served the requests, "" if it is unknown. In a
+// log it may be known only after the first request.
 func (s *requestSource) modelName() string {
 	if s.log != nil {
 		return s.log.Model
@@ -131,7 +131,7 @@ func (s *requestSource) close() {
 	}
 }
 
-// writtenRequests sums up what was written, and is what --json prints of it.
+// writtenRequests is a summary of the written requests, as --json prints it.
 type writtenRequests struct {
 	Trace        string  `json:"trace"`
 	Requests     int     `json:"requests"`
@@ -139,11 +139,10 @@ type writtenRequests struct {
 	OutputTokens int64   `json:"output_tokens"`
 	FirstNS      int64   `json:"first_ns"`
 	LastNS       int64   `json:"last_ns"`
-	PerSecond    float64 `json:"per_second,omitempty"` // 0 if all come at once
+	PerSecond    float64 `json:"per_second,omitempty"` // 0 if all arrive at once
 }
 
-// writeRequests writes a trace without tensors. meta is asked when the first request
-// is there.
+// writeRequests writes a trace without tensors. It calls meta after the first request.
 func writeRequests(ctx context.Context, dir string, meta func() trace.Meta, requests iter.Seq2[trace.Request, error]) (writtenRequests, error) {
 	done := writtenRequests{Trace: dir}
 	if err := trace.CheckFree(dir); err != nil {
@@ -186,7 +185,7 @@ func writeRequests(ctx context.Context, dir string, meta func() trace.Meta, requ
 	return done, w.Close()
 }
 
-// String says in a line what was written.
+// String returns a summary in one line.
 func (d writtenRequests) String() string {
 	when := fmt.Sprintf("over %v, %.4g a second", roundDuration(time.Duration(d.LastNS-d.FirstNS)), d.PerSecond)
 	if d.LastNS == d.FirstNS {
@@ -195,8 +194,8 @@ func (d writtenRequests) String() string {
 	return fmt.Sprintf("%s: %s %s; %d prompt and %d output tokens", d.Trace, words.Count(d.Requests, "request"), when, d.PromptTokens, d.OutputTokens)
 }
 
-// givenFlags are the flags of a command line but for some, as one would write them.
-// Of paths they have the last part only.
+// givenFlags returns the flags of a command line, except some, as they would be typed. Paths are
+// reduced to their last element.
 func givenFlags(cmd *cobra.Command, but ...string) string {
 	var b strings.Builder
 	cmd.Flags().Visit(func(flag *pflag.Flag) {

@@ -48,54 +48,53 @@ func newValidateCmd() *cobra.Command {
 	flags := validateFlags{engine: engineFlags{device: deviceFlags{name: devices.Auto, options: ptx.Options{Checks: ptx.AllChecks()}}}}
 	cmd := &cobra.Command{
 		Use:   "validate [TRACE…]",
-		Short: "Hold the CUDA engine against the reference, to the bit",
-		Long: `Validate replays each trace, the bundled ones with all their methods if none is named,
-through the scheduler on the reference engine and on the CUDA engine at once, and
-compares all that the two hold after every stage of every step: block tables, context
-lengths, the free list, positions, metrics, keys and values, attention outputs, evicted
-KVs, moves. It makes every decision of the reference a second time besides, by the
-method's specification: of KV-Compress by walking all candidates in order of cost, as the
-paper does. All must agree in every value, to the bit; a trace ends at the first stage in
-which they do not.
+		Short: "Compare the CUDA engine with the reference, to the bit",
+		Long: `Validate replays each trace (if none is named, the bundled ones with all their methods)
+on the reference engine and on the CUDA engine in lock-step. After every stage of every
+step it compares their states: block tables, context lengths, the free list, positions,
+metrics, keys and values, attention outputs, evicted KVs, moves. It also compares every
+decision of the reference with the method's specification; that of KV-Compress walks all
+candidates in order of cost, as the paper does. All values must agree to the bit. A trace
+ends at the first stage that differs.
 
-The kernels run on a GPU where the program was built with -tags cuda and there is one,
-and else on a machine that executes the same PTX on the CPU, under checkers.
+The kernels run on a GPU if the program was built with -tags cuda and there is one, or
+else on a machine that executes the same PTX on the CPU, under checkers.
 
-NAME/METHOD is a trace with the options of one of its methods, NAME/... the trace and all
-of them. Methods that the CUDA engine does not run are left out, and listed; one that is
-named is an error.
+NAME/METHOD is a trace with the options of one of its methods; NAME/... is the trace with
+its own options and those of all its methods. Methods that the CUDA engine does not
+support are skipped and listed; it is an error to name one.
 
-With --dump, what the stage that differs starts from is written to a folder, as
-safetensors and JSON; --replay runs that stage again, alone. Of several traces that
-differ, it is the first's.
+--dump writes the state before the first stage that differs to a folder, as safetensors
+and JSON; --replay runs this stage alone. If several traces differ, it is that of the
+first.
 
---kernel puts someone else's kernel, with the same parameters, in the place of one of
-the engine's: docs/kernels.md has them all. For a kernel that sums in another order,
---ulp or --rtol say how far metrics and outputs may lie from the reference's. The
-engine is then given the reference's state after each operation in which some did,
-so that each stage is judged by itself and no decision turns on what was tolerated.
+--kernel replaces one of the engine's kernels by another with the same parameters, which
+docs/kernels.md lists. If it sums in another order, allow metrics and outputs to differ
+with --ulp or --rtol. After an operation with such differences the engine gets the state
+of the reference, so that each stage is judged by itself and tolerated differences affect
+no decision.
 
-With --random, it runs random pipelines in the place of traces: small, awkward ones,
-with NaN in all that no head holds, a third of KV-Compress and the others of every
-method that the engine runs (--method: of one). One that fails is shrunk and printed;
---dump and --replay do with it as with a stage.
+--random runs random pipelines instead of traces: small ones with edge cases, and NaN in
+all memory that no head holds. A third of them are of KV-Compress, the others of every
+method that the engine supports (or of --method). A pipeline that fails is shrunk and
+printed; --dump and --replay work as for a stage.
 
-With --coverage it says besides which instructions of which kernel were executed, and
-which directions of branches, by kernel, and what was not by line of the .cu files: by
-the traces, and with --random by as many random pipelines after them.
+--coverage also prints for each kernel which instructions and branch directions were
+executed by the traces and by the pipelines of --random, and lists the others by line of
+the .cu files.
 
-With --mutate, it plants small faults in the kernels' PTX, one at a time (an operand, a
-constant by one, a dropped barrier, …), and runs random pipelines that execute the
+--mutate plants small faults in the kernels' PTX, one at a time (a changed operand, an
+off-by-one constant, a dropped barrier, …), and runs random pipelines that execute the
 mutated instruction. It prints how many mutants were noticed, and lists the survivors by
-line of the .cu files, each with a guess whether it is equivalent. kvc ptx mutate does it
-for any kernel and any check.
+line of the .cu files, with a guess whether each is equivalent. kvc ptx mutate does the
+same for any kernel and check.
 
-With --cases it replays recorded decisions and results of other implementations, from
-a file or from every .json file of a folder: a JSON array of eviction decisions (which
-blocks and KVs of every head are evicted, and the moves that follow: equal to the last
-index) or of prefill metrics (equal to 1e-5, relative), or the recorded cases of a
-method, METHOD.json with its tensors in METHOD.safetensors, or schedules, step by step,
-of a server. Cases of a method that is not implemented are counted apart.
+--cases replays recorded decisions and results of other implementations, from a file or
+from every .json file of a folder: a JSON array of eviction decisions (the blocks and KVs
+that each head loses and the moves, compared exactly) or of prefill metrics (compared to
+1e-5, relative), or the recorded cases of a method (METHOD.json with tensors in
+METHOD.safetensors), or the schedules of a server, step by step. Cases of methods that are
+not implemented are counted separately.
 
 Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 		Example: `  kvc validate
@@ -119,40 +118,41 @@ Exit code 1 if anything disagrees, 2 if something cannot be read.`,
 	fs.SortFlags = false
 	flags.engine.add(fs)
 	addTolerance(fs, &flags.tolerance)
-	fs.StringVar(&flags.dump, "dump", "", "write what the first stage that differs starts from to a `folder`")
+	fs.StringVar(&flags.dump, "dump", "", "write the state before the first stage that differs to a `folder`")
 	writes(cmd, outputFolder, "dump")
-	fs.StringVar(&flags.replay, "replay", "", "run what such a `folder` holds again")
+	fs.StringVar(&flags.replay, "replay", "", "run the stage or pipeline of such a `folder` again")
 	fs.IntVar(&flags.random, "random", 0, "run this many random pipelines")
-	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first of them; the next has the next; of faults, which are drawn")
-	fs.StringVar(&flags.method, "method", "", "random pipelines of this method alone, a `name` of kvc methods")
-	fs.BoolVar(&flags.coverage, "coverage", false, "say which instructions of the kernels were executed, and which were not")
-	fs.BoolVar(&flags.complete, "complete", false, "with --coverage, fail if an instruction was not executed that is not known not to be")
-	fs.IntVar(&flags.mutate, "mutate", 0, "plant this many faults in the kernels, one at a time, and say how many are noticed; --seed says which")
-	fs.Float64Var(&flags.least, "least", 0, "with --mutate, fail if less than this `part` of the faults is noticed, without those that are guessed to make no difference")
-	fs.StringVar(&flags.cases, "cases", "", "recorded decisions and results of other implementations, a JSON `file` or a folder of them")
+	fs.Uint64Var(&flags.seed, "seed", 1, "seed of the first random pipeline (each further one has the next seed), or of the faults of --mutate")
+	fs.StringVar(&flags.method, "method", "", "run random pipelines of this method only, a `name` of kvc methods")
+	fs.BoolVar(&flags.coverage, "coverage", false, "print which instructions of the kernels were executed, and which were not")
+	fs.BoolVar(&flags.complete, "complete", false, "with --coverage, fail if an instruction was not executed, except those that are known to be unreachable")
+	fs.IntVar(&flags.mutate, "mutate", 0, "plant this many faults in the kernels, one at a time, and print how many are noticed")
+	fs.Float64Var(&flags.least, "least", 0, "with --mutate, fail if less than this `fraction` of the faults is noticed, not counting those guessed to be equivalent")
+	fs.StringVar(&flags.cases, "cases", "", "compare with recorded decisions and results of other implementations, a JSON `file` or a folder of them")
 	fs.BoolVar(&flags.asJSON, "json", false, "print the results as JSON")
 	return cmd
 }
 
-// addTolerance binds how far metrics and outputs may lie from the expected ones.
+// addTolerance binds the differences that metrics and outputs may have from the expected ones.
 func addTolerance(fs *pflag.FlagSet, t *validate.Tolerance) {
 	fs.Uint64Var(&t.ULPs, "ulp", 0, "metrics and outputs agree if they are at most this many ulp apart")
-	fs.Float64Var(&t.RTol, "rtol", 0, "metrics and outputs agree if they differ by at most this part of the expected one")
+	fs.Float64Var(&t.RTol, "rtol", 0, "metrics and outputs agree if they differ by at most this fraction of the expected one")
 	fs.Float64Var(&t.ATol, "atol", 0, "metrics and outputs agree if they differ by at most this much; with --rtol, by at most the sum")
 }
 
-// checkTolerance returns a usageError for a tolerance that cannot be meant.
+// checkTolerance returns a usageError for an invalid tolerance.
 func checkTolerance(t *validate.Tolerance) error {
 	if !(t.RTol >= 0 && t.RTol < 1) {
-		return usageError{fmt.Errorf("--rtol %v is not in [0, 1)", t.RTol)}
+		return usageError{fmt.Errorf("--rtol %v: want at least 0 and less than 1", t.RTol)}
 	}
 	if !(t.ATol >= 0 && t.ATol <= math.MaxFloat32) {
-		return usageError{fmt.Errorf("--atol %v is not a number of at least 0", t.ATol)}
+		return usageError{fmt.Errorf("--atol %v: want a finite number of at least 0", t.ATol)}
 	}
 	return nil
 }
 
-// runValidate does what the flags ask for: one of four things.
+// runValidate replays traces, or runs what the flags --cases, --replay, --random, --coverage or
+// --mutate ask for.
 func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error {
 	var asked []string
 	for _, name := range []string{"cases", "replay", "random", "mutate"} {
@@ -187,7 +187,7 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	if cmd.Flags().Changed("mutate") {
 		return validateMutate(cmd, flags)
 	}
-	if cmd.Flags().Changed("cases") { // if to nothing, then by mistake
+	if cmd.Flags().Changed("cases") { // also --cases "", which is a mistake
 		return validateCases(cmd, flags.cases, flags.asJSON)
 	}
 	if flags.coverage {
@@ -216,7 +216,7 @@ func runValidate(cmd *cobra.Command, names []string, flags *validateFlags) error
 	}
 }
 
-// print prints a result as JSON, if that is what the flags ask for. There may be none.
+// print prints a result as JSON if --json is given. The result may be nil.
 func (f *validateFlags) print(cmd *cobra.Command, result any) error {
 	if !f.asJSON || reflect.ValueOf(result).IsNil() {
 		return nil
@@ -224,7 +224,7 @@ func (f *validateFlags) print(cmd *cobra.Command, result any) error {
 	return printJSON(cmd.OutOrStdout(), result)
 }
 
-// text is where text goes: nowhere, if JSON is asked for.
+// text returns the writer of text, which is discarded with --json.
 func (f *validateFlags) text(cmd *cobra.Command) io.Writer {
 	if f.asJSON {
 		return io.Discard
@@ -236,14 +236,14 @@ func (f *validateFlags) text(cmd *cobra.Command) io.Writer {
 // with an endless loop can be shrunk. Those of seeds 1 to 1000 stay within it.
 const randomBudget = 1 << 22
 
-// strict has engines do what small pipelines need to show faults: see kernels.Options.
+// strict sets engine options with which small pipelines show faults: see kernels.Options.
 func (e *engines) strict() {
 	e.options.PrefillBytes = randomPrefill
-	e.options.FreshBuffers = e.flags.device.name != devices.CUDA // where each would take long
+	e.options.FreshBuffers = e.flags.device.name != devices.CUDA // on a GPU, fresh buffers would take long
 }
 
-// randomPrefill has the prompts of random pipelines, which are short, take several launches,
-// as long ones do.
+// randomPrefill makes the short prompts of random pipelines take several launches, as long ones
+// do.
 const randomPrefill = 256 << 10
 
 // validation is what `kvc validate --json` prints.
@@ -252,14 +252,14 @@ type validation struct {
 	Traces int    `json:"traces"`
 	Steps  int    `json:"steps"`
 	validate.Tally
-	Mismatches int                  `json:"mismatches"` // values, at the stages at which traces ended
+	Mismatches int                  `json:"mismatches"` // values that differ, at the stages where traces ended
 	First      *validate.Divergence `json:"first_divergence,omitempty"`
 
 	Results []validate.TraceResult `json:"results"`
-	NotRun  []notRun               `json:"not_run"` // of methods that the engine does not run
+	NotRun  []notRun               `json:"not_run"` // replays of methods that the engine does not support
 }
 
-// notRun is a replay of a method that the engine under test does not run.
+// notRun is a replay of a method that the engine under test does not support.
 type notRun struct {
 	Trace string `json:"trace"`
 	Why   string `json:"why"`
@@ -282,7 +282,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 		return nil, err
 	}
 	all := &validation{Device: engines.device, Results: []validate.TraceResult{}, NotRun: []notRun{}}
-	var failed error // of traces that could not be replayed; the others are
+	var failed error // errors of traces that could not be replayed; the others are replayed nonetheless
 	out := flags.text(cmd)
 	bar := newTracesBar(cmd.ErrOrStderr(), bundles)
 	run.Progress = bar.progress
@@ -292,7 +292,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 	}
 	const row = "%-*s  %6v  %6v  %9v  %15v  %8s  %s\n"
 	fmt.Fprintf(out, row, width, "TRACE", "STEPS", "STAGES", "DECISIONS", "VALUES COMPARED", "TIME", "RESULT")
-	differ := -1 // the first trace that does
+	differ := -1 // the first trace that differs
 	for i, done := range replayAll(cmd.Context(), bundles, run) {
 		r := <-done
 		b := bundles[i]
@@ -353,7 +353,7 @@ func validateTraces(cmd *cobra.Command, names []string, flags *validateFlags, en
 	return all, nil
 }
 
-// foundBy makes a failure of an error in which a checker has found something.
+// foundBy makes an error with a checker's finding a failure.
 func foundBy(err error) error {
 	if len(findingsOf(err)) > 0 {
 		return failure{err}
@@ -361,8 +361,8 @@ func foundBy(err error) error {
 	return err
 }
 
-// unsupported returns why an engine does not run a replay's method, if that is what the
-// error says and the replay was not named, but is one of all, or of NAME/... .
+// unsupported returns why the engine does not support a replay's method, if that is the error
+// and the replay was not named itself, but is one of all replays or of NAME/... .
 func unsupported(names []string, err error) error {
 	var u *ref.UnsupportedError
 	several := len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, "/...") })
@@ -372,7 +372,7 @@ func unsupported(names []string, err error) error {
 	return nil
 }
 
-// sayNotRun lists the replays that were left out.
+// sayNotRun lists the replays that were skipped.
 func sayNotRun(out io.Writer, left []notRun) {
 	if len(left) == 0 {
 		return
@@ -387,13 +387,14 @@ func sayNotRun(out io.Writer, left []notRun) {
 	}
 }
 
-// sayDumped says where a dump is, and what runs it again.
+// sayDumped prints the folder of a dump and the command that runs it again.
 func sayDumped(cmd *cobra.Command, what, dir string) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "\n%s is in %s. Run it again with:\n  kvc validate --replay %s%s\n", what, dir, quoted(dir),
 		command(cmd.Flags(), "device", "checks", "shuffle", "kernel", "allow-approx", "ulp", "rtol", "atol"))
 }
 
-// tolerated says how many values have other bits, if any may.
+// tolerated returns the number of values with tolerated differences, in words; "" without a
+// tolerance.
 func tolerated(t validate.Tally) string {
 	if t.Tolerated == 0 {
 		return ""
@@ -401,14 +402,14 @@ func tolerated(t validate.Tally) string {
 	return fmt.Sprintf(", %d of them within the tolerance, by %d ulp at most", t.Tolerated, t.MaxULPs)
 }
 
-// replayed is the result of a trace, or why there is none.
+// replayed is the result of a trace, or its error.
 type replayed struct {
 	validate.TraceResult
 	err error
 }
 
-// replayAll replays traces side by side, as many at a time as there are processors,
-// and returns where the result of each will be.
+// replayAll replays traces in parallel, one on each processor, and returns a channel for the
+// result of each.
 func replayAll(ctx context.Context, bundles []*traces.Bundle, run validate.Run) []chan replayed {
 	results := make([]chan replayed, len(bundles))
 	for i := range results {
@@ -438,7 +439,7 @@ func replayAll(ctx context.Context, bundles []*traces.Bundle, run validate.Run) 
 	return results
 }
 
-// newTracesBar shows how far the replay of traces on two engines is.
+// newTracesBar shows the progress of replaying traces on two engines.
 func newTracesBar(w io.Writer, bundles []*traces.Bundle) replayBar {
 	if _, tty := terminal(w); !tty {
 		return replayBar{}
@@ -452,7 +453,7 @@ func newTracesBar(w io.Writer, bundles []*traces.Bundle) replayBar {
 	return replayBar{bar}
 }
 
-// validateReplay runs what a dump holds again.
+// validateReplay runs the stage or pipeline of a dump again.
 func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, run validate.Run) error {
 	if stat, err := os.Stat(flags.replay); err != nil || !stat.IsDir() {
 		return usageError{fmt.Errorf("--replay %s: not a folder", flags.replay)}
@@ -479,7 +480,7 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 		}
 		return failure{fmt.Errorf("%s %s", words.Count(r.Mismatches(), "value"), words.Do(r.Mismatches(), "differ"))}
 	}
-	if err := engines.unused(); err != nil { // a stage does not need all kernels
+	if err := engines.unused(); err != nil { // a single stage may not launch the replaced kernel
 		fmt.Fprintf(cmd.ErrOrStderr(), "kvc: %v\n", err)
 	}
 	if !flags.asJSON {
@@ -491,7 +492,7 @@ func validateReplay(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 // validateRandom runs random pipelines.
 func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, run validate.Run) (*validate.RandomResult, error) {
 	if flags.random < 1 {
-		return nil, usageError{fmt.Errorf("--random %d is not at least 1", flags.random)}
+		return nil, usageError{fmt.Errorf("--random %d: want at least 1", flags.random)}
 	}
 	methods, err := randomMethods(cmd, flags.method)
 	if err != nil {
@@ -527,7 +528,7 @@ func validateRandom(cmd *cobra.Command, flags *validateFlags, engines *engines, 
 	return &r, nil
 }
 
-// edgesText counts random pipelines, and those of edges.
+// edgesText returns the numbers of random pipelines and of those with edge cases, in words.
 func edgesText(r validate.RandomResult) string {
 	if r.Edges == 0 {
 		return words.Count(r.Pipelines, "random pipeline")
@@ -535,7 +536,7 @@ func edgesText(r validate.RandomResult) string {
 	return fmt.Sprintf("%s and %d at edges", words.Count(r.Pipelines, "random pipeline"), r.Edges)
 }
 
-// randomMethods returns the methods of random pipelines: all that can run, or one.
+// randomMethods returns the methods of random pipelines: that of --method, or all that can run.
 func randomMethods(cmd *cobra.Command, name string) ([]*draw.Method, error) {
 	if !cmd.Flags().Changed("method") {
 		methods, _, err := draw.Methods()
@@ -548,7 +549,7 @@ func randomMethods(cmd *cobra.Command, name string) ([]*draw.Method, error) {
 	return []*draw.Method{m}, nil
 }
 
-// printPipelines says how many random pipelines were of each method.
+// printPipelines prints the number of random pipelines of each method.
 func printPipelines(out io.Writer, methods []validate.MethodPipelines) {
 	width := len("METHOD")
 	for _, m := range methods {

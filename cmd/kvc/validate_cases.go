@@ -13,7 +13,7 @@ import (
 	"kvcompress/validate"
 )
 
-// validateCases replays recorded decisions and results of other implementations.
+// validateCases compares with recorded decisions and results of other implementations.
 func validateCases(cmd *cobra.Command, name string, asJSON bool) error {
 	ctx, clear := watched(cmd, "cases compared")
 	report, err := validate.CasesAt(ctx, name)
@@ -38,8 +38,8 @@ func validateCases(cmd *cobra.Command, name string, asJSON bool) error {
 	return err
 }
 
-// printCasesReport prints a line for each file, or for each case of a single one, the cases
-// that disagree, and the total.
+// printCasesReport prints a line for each file, or for each case if there is one file, then the
+// cases that disagree and the total.
 func printCasesReport(out io.Writer, report *validate.CasesReport) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(report.Files) == 1 {
@@ -88,7 +88,7 @@ func printCasesReport(out io.Writer, report *validate.CasesReport) error {
 	return err
 }
 
-// caseResult says in a few words how a case came out.
+// caseResult returns the result of a case in a few words.
 func caseResult(r *validate.CaseResult) string {
 	switch {
 	case r.Skipped != "":

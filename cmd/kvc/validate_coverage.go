@@ -20,12 +20,12 @@ type coverageResult struct {
 	Random     *validate.RandomResult `json:"random,omitempty"`
 }
 
-// validateCoverage replays traces, runs random pipelines after them if they are asked
-// for, and says what of the kernels was executed.
+// validateCoverage replays traces, runs the random pipelines of --random, and prints which
+// instructions of the kernels were executed.
 func validateCoverage(cmd *cobra.Command, names []string, flags *validateFlags) error {
 	dev := &flags.engine.device
 	if dev.name == devices.CUDA {
-		return usageError{errors.New("--coverage is of the PTX machine: --device ptx")}
+		return usageError{errors.New("--coverage needs the PTX machine: --device ptx")}
 	}
 	dev.name = devices.PTX
 	dev.options.Coverage = new(ptx.Coverage)
@@ -58,7 +58,7 @@ func validateCoverage(cmd *cobra.Command, names []string, flags *validateFlags) 
 	result.Write(out)
 	if flags.complete {
 		if n := result.Unexpected(); n > 0 {
-			failed = errors.Join(failed, failure{fmt.Errorf("%s not executed, of which nothing says why", words.Count(n, "instruction"))})
+			failed = errors.Join(failed, failure{fmt.Errorf("%s not executed, though expected to be", words.Count(n, "instruction"))})
 		}
 	}
 	return errors.Join(flags.print(cmd, &result), failed)

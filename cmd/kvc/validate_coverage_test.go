@@ -32,7 +32,7 @@ func TestValidateCoverage(t *testing.T) {
 		t.Errorf("%d of %d instructions, by kernels %d; %+v, %+v", r.Executed, r.Instructions, sum, r.Validation, r.Random)
 	}
 	stdout, stderr := exits(t, exitFailed, "validate block-size-1 --coverage --complete --checks none")
-	if !strings.Contains(stdout, "Not executed, by line of the source:\n") || !strings.Contains(stderr, "instructions not executed, of which nothing says why") {
+	if !strings.Contains(stdout, "Not executed, by line of the source:\n") || !strings.Contains(stderr, "instructions not executed, though expected to be") {
 		t.Errorf("%s%s", stdout, stderr)
 	}
 }
@@ -45,14 +45,14 @@ func TestValidateMutate(t *testing.T) {
 		t.Errorf("%v in %s", err, stdout)
 	}
 	for args, want := range map[string]string{
-		"--mutate 0":               "not at least 1",
+		"--mutate 0":               "want at least 1",
 		"--mutate 1 --random 2":    "exclude each other",
-		"--mutate 1 --least 2":     "not from 0 to 1",
+		"--mutate 1 --least 2":     "want 0 to 1",
 		"--least 0.5":              "goes with --mutate",
 		"--complete":               "goes with --coverage",
 		"--coverage --cases x":     "exclude each other",
-		"--coverage --device cuda": "of the PTX machine",
-		"--mutate 1 --device cuda": "of the PTX machine",
+		"--coverage --device cuda": "needs the PTX machine",
+		"--mutate 1 --device cuda": "needs the PTX machine",
 	} {
 		if _, stderr := exits(t, exitUsage, "validate "+args); !strings.Contains(stderr, want) {
 			t.Errorf("%s: %s", args, stderr)

@@ -14,24 +14,24 @@ import (
 	"kvcompress/kernels/mutate"
 )
 
-// A mutant is checked on the pipelines of up to mutateSeeds seeds, those of --coverage
-// --complete in CI, until mutateRuns that execute the fault have not noticed it.
+// A mutant is run on random pipelines of up to mutateSeeds seeds, the same as in CI's coverage
+// check. It survives if mutateRuns pipelines execute the fault and do not notice it.
 const (
 	mutateSeeds = 200
 	mutateRuns  = 24
 )
 
-// validateMutate plants faults in the engine's kernels, and says how many are noticed.
+// validateMutate plants faults in the engine's kernels and prints how many are noticed.
 func validateMutate(cmd *cobra.Command, flags *validateFlags) error {
 	switch {
 	case flags.mutate < 1:
-		return usageError{fmt.Errorf("--mutate %d is not at least 1", flags.mutate)}
+		return usageError{fmt.Errorf("--mutate %d: want at least 1", flags.mutate)}
 	case flags.engine.device.name == devices.CUDA:
-		return usageError{errors.New("--mutate is of the PTX machine: --device ptx")}
+		return usageError{errors.New("--mutate needs the PTX machine: --device ptx")}
 	case !(flags.least >= 0 && flags.least <= 1):
-		return usageError{fmt.Errorf("--least %v is not from 0 to 1", flags.least)}
+		return usageError{fmt.Errorf("--least %v: want 0 to 1", flags.least)}
 	case len(flags.engine.kernels) > 0:
-		return usageError{errors.New("--mutate is of the engine's own kernels; of others, kvc ptx mutate")}
+		return usageError{errors.New("--mutate is for the engine's own kernels; for others use kvc ptx mutate")}
 	}
 	methods, err := randomMethods(cmd, flags.method)
 	if err != nil {

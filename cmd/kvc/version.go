@@ -8,11 +8,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// build is what is known of how the program was built.
+// build describes how the program was built.
 type build struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision,omitempty"`
-	Modified bool   `json:"modified,omitempty"` // since the revision
+	Modified bool   `json:"modified,omitempty"` // the source was modified after the revision
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }
@@ -23,7 +23,7 @@ func newVersionCmd() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version of the program",
 		Long: `Version prints the version, the revision that it was built from, and the version of Go.
-It is what a report of a bug should have; kvc --version prints the same.`,
+Please include it in bug reports; kvc --version prints the same.`,
 		Example: `  kvc version
   kvc version --json | jq -r .revision`,
 		Args: cobra.NoArgs,

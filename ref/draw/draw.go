@@ -1,8 +1,7 @@
-// Package draw draws random configurations of the methods in the table of methods, for
-// all that must hold of every method: invariants, engines that agree, ledgers that count
-// as engines do. A row that is added to the table is drawn without a change here: the
-// values of an option follow from its type, or stand in its tag values, those of an enumeration in its help, and
-// what the method refuses is drawn again.
+// Package draw draws random configurations of the methods in the table of methods, for tests of what must
+// hold for every method: invariants, engines that agree, ledgers that count as engines do. A new row of the
+// table needs no change here. The values of an option follow from its type, or from its tag values, or, if it
+// is a word, from its help text; a draw that the method refuses is repeated.
 package draw
 
 import (
@@ -28,17 +27,17 @@ type Method struct {
 // option is one of a method's own options.
 type option struct {
 	key  string
-	draw func(r *rand.Rand, s kv.Shape) any // a value, of a cache of this shape
+	draw func(r *rand.Rand, s kv.Shape) any // draws a value, for a cache of this shape
 }
 
-// CannotRun is a method that no engine runs: its error is a *ref.UnsupportedError.
+// CannotRun is a method that no engine runs; its error is a *ref.UnsupportedError.
 type CannotRun struct {
 	Method string
 	Why    error
 }
 
-// Methods returns the methods of the table of methods that can run, in its order, and
-// those that cannot. The error names an option whose values it cannot tell.
+// Methods returns the methods of the table that can run, in the table's order, and those that cannot. The
+// error names an option for which it finds no values.
 func Methods() (methods []*Method, cannot []CannotRun, err error) {
 	for _, e := range ref.Methods() {
 		m, err := newMethod(e)
@@ -56,8 +55,7 @@ func Methods() (methods []*Method, cannot []CannotRun, err error) {
 	return methods, cannot, nil
 }
 
-// Find returns a method of the table of methods. The error lists the names that there are,
-// or says why the method cannot run.
+// Find returns a method of the table. The error lists the known names, or says why the method cannot run.
 func Find(name string) (*Method, error) {
 	if _, err := ref.FindMethod(name); err != nil {
 		return nil, err
@@ -75,7 +73,7 @@ func Find(name string) (*Method, error) {
 	return methods[i], nil
 }
 
-// probe returns a configuration of a method that has what a method may ask for.
+// probe returns a configuration with everything that a method may require.
 func probe(method string) ref.Config {
 	cfg := ref.Default()
 	cfg.Blocks = 1
@@ -93,7 +91,7 @@ func newMethod(e ref.Entry) (*Method, error) {
 	v := reflect.ValueOf(e.Defaults()).Elem()
 	for _, f := range reflect.VisibleFields(v.Type()) {
 		if f.Anonymous {
-			continue // its fields come by themselves
+			continue // an embedded struct: its fields are listed by themselves
 		}
 		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		draw, err := m.values(key, f)
@@ -105,7 +103,7 @@ func newMethod(e ref.Entry) (*Method, error) {
 	return m, nil
 }
 
-// values returns what draws values of an option.
+// values returns a function that draws values of an option.
 func (m *Method) values(key string, f reflect.StructField) (func(*rand.Rand, kv.Shape) any, error) {
 	if choices := f.Tag.Get("values"); choices != "" {
 		var numbers []int
@@ -130,11 +128,11 @@ func (m *Method) values(key string, f reflect.StructField) (func(*rand.Rand, kv.
 	if f.Type == reflect.TypeFor[ref.FullHeads]() {
 		return func(r *rand.Rand, s kv.Shape) any { return fullHeads(r, s) }, nil
 	}
-	return nil, fmt.Errorf("values of type %s are not drawn yet", f.Type)
+	return nil, fmt.Errorf("values of type %s cannot be drawn yet", f.Type)
 }
 
-// enumeration returns the values of an option that is a word: those words of its help
-// that the method takes.
+// enumeration returns the values of an option that is a word: the words of its help text that the method
+// accepts.
 func (m *Method) enumeration(key, help string) ([]string, error) {
 	var words []string
 	for _, word := range strings.FieldsFunc(help, func(c rune) bool { return (c < 'a' || c > 'z') && c != '-' && c != '_' }) {
@@ -152,7 +150,7 @@ func (m *Method) enumeration(key, help string) ([]string, error) {
 	return words, nil
 }
 
-// fillMaps sets every option that is a map of heads to one of the shape.
+// fillMaps sets every option that is a map of heads to a map of the shape.
 func (m *Method) fillMaps(cfg *ref.Config) {
 	v := reflect.ValueOf(m.Defaults()).Elem()
 	for _, f := range reflect.VisibleFields(v.Type()) {
@@ -162,7 +160,7 @@ func (m *Method) fillMaps(cfg *ref.Config) {
 	}
 }
 
-// fullHeads draws a map of heads: a 1 or a 0 for each, [L][H], or none.
+// fullHeads draws a map of heads, [L][H] of 0 and 1, or none.
 func fullHeads(r *rand.Rand, s kv.Shape) any {
 	if r.IntN(8) == 0 {
 		return "none"
@@ -177,12 +175,12 @@ func fullHeads(r *rand.Rand, s kv.Shape) any {
 	return full
 }
 
-// maxDraws bounds the configurations that Config draws for one that is valid.
+// maxDraws is the number of configurations that Config draws at most to find a valid one.
 const maxDraws = 1000
 
-// Config draws the method's options, and how much it keeps, over a configuration that is
-// valid but for them. The shape of base is the model's; that of the result is
-// [ref.Config.CacheShape]. The error says what is wrong with the last of many draws.
+// Config draws the method's options and how much it keeps. Everything else is base's, which must be valid.
+// base has the model's shape, the result has [ref.Config.CacheShape]. If many draws fail, the error is that
+// of the last.
 func (m *Method) Config(r *rand.Rand, base ref.Config) (ref.Config, error) {
 	var err error
 	for range maxDraws {
@@ -192,7 +190,7 @@ func (m *Method) Config(r *rand.Rand, base ref.Config) (ref.Config, error) {
 		if m.Name == ref.KVCompress {
 			cfg.Metric, cfg.Compression = KVCompress(r, cfg.Shape)
 		} else {
-			if cfg.Compression = (ref.Compression{}); !m.OwnPages { // those keep every token
+			if cfg.Compression = (ref.Compression{}); !m.OwnPages { // methods with their own pages keep every token
 				cfg.Compression = amount(r)
 			}
 			cfg.Set = m.settings(r, cfg.Shape)
@@ -204,8 +202,8 @@ func (m *Method) Config(r *rand.Rand, base ref.Config) (ref.Config, error) {
 	return base, fmt.Errorf("draw: method %s refuses %d configurations in a row, the last because of: %w", m.Name, maxDraws, err)
 }
 
-// HasPages reports whether a cache of the configuration has room for pages of other formats
-// than the plain one, with some options of a method that has them.
+// HasPages reports whether the configuration's cache can hold pages of formats other than the plain one, with
+// some options of a method that has them.
 func HasPages(cfg *kv.Config) bool {
 	return cfg.Check(kv.Format{Kind: kv.PerChannel, Bits: 4, Group: 2}) == nil && cfg.Check(kv.Format{Kind: kv.PerToken, Bits: 4, Group: 2}) == nil
 }
@@ -226,7 +224,7 @@ func (m *Method) settings(r *rand.Rand, s kv.Shape) ref.Settings {
 
 func encode(value any) json.RawMessage {
 	text, err := json.Marshal(value)
-	if err != nil { // values are numbers, words and lists of them
+	if err != nil { // values are numbers, words and lists of them, which can be encoded
 		return json.RawMessage("null")
 	}
 	return text
@@ -235,7 +233,7 @@ func encode(value any) json.RawMessage {
 // amount draws how much a method keeps.
 func amount(r *rand.Rand) (c ref.Compression) {
 	switch r.IntN(8) {
-	case 0: // nothing is asked for
+	case 0: // no compression
 	case 1, 2, 3:
 		c.Rate = pick(r, 0.01, 0.25, 0.5, 0.9, 1)
 	default:

@@ -11,8 +11,8 @@ import (
 	"kvcompress/trace"
 )
 
-// TestEveryOption draws many configurations of every method: each is valid, and each option
-// takes several values, its default among them.
+// TestEveryOption draws many configurations of every method: each must be valid, and each option must take
+// several values, including its default.
 func TestEveryOption(t *testing.T) {
 	methods, cannot, err := Methods()
 	if err != nil {
@@ -58,7 +58,7 @@ func TestEveryOption(t *testing.T) {
 	}
 }
 
-// TestEnumerations reads the values of options that are words from their help.
+// TestEnumerations reads values of options that are words from their help texts.
 func TestEnumerations(t *testing.T) {
 	entry, err := ref.FindMethod("pyramidkv")
 	if err != nil {
@@ -82,8 +82,7 @@ func TestEnumerations(t *testing.T) {
 	}
 }
 
-// TestRefusals: a method that refuses all that is drawn is an error, and one that is only
-// planned cannot run.
+// TestRefusals: a method that refuses every draw is an error, and a method that is only planned cannot run.
 func TestRefusals(t *testing.T) {
 	m := &Method{Entry: ref.Entry{Name: "no such method"}}
 	if _, err := m.Config(rand.New(rand.NewPCG(0, 0)), probe("")); err == nil || !strings.Contains(err.Error(), "1000 configurations in a row") {

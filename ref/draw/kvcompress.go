@@ -7,8 +7,7 @@ import (
 	"kvcompress/ref"
 )
 
-// KVCompress draws the options of KV-Compress for a cache of a shape. They may exclude
-// each other.
+// KVCompress draws the options of KV-Compress for a cache of a shape. The options may exclude each other.
 func KVCompress(r *rand.Rand, s kv.Shape) (ref.Metric, ref.Compression) {
 	m := ref.Metric{
 		Norm:      pick(r, ref.L2, ref.L1),
@@ -44,7 +43,7 @@ func KVCompress(r *rand.Rand, s kv.Shape) (ref.Metric, ref.Compression) {
 	return m, c
 }
 
-// HeadBias draws a head bias with that many bins.
+// HeadBias draws a head bias with the given number of bins.
 func HeadBias(r *rand.Rand, s kv.Shape, bins int) *ref.HeadBias {
 	b := &ref.HeadBias{Bins: []int32{0}}
 	for range bins - 1 {

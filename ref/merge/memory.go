@@ -2,22 +2,22 @@ package merge
 
 import "fmt"
 
-// Payload is what a token takes on average, by the paper's closed form, without pages: layers below
-// From hold their own keys and values, the others hold them in pairs.
+// Payload computes the average bytes of a token by the paper's closed form, without pages: layers below From
+// hold their own keys and values, the others hold them in pairs.
 type Payload struct {
 	Layers   int     // L
-	From     int     // S: the pairs are (S, S+1), (S+2, S+3), …; a layer that is left over is not merged
+	From     int     // S: the pairs are (S, S+1), (S+2, S+3), …; an odd last layer is not merged
 	KVHeads  int     // H
 	HeadSize int     // D
-	Ratio    float64 // ρ: part of the tokens that are retained in both layers, of K and of V
+	Ratio    float64 // ρ: fraction of the tokens retained in both layers, of K and of V
 
-	Bits       float64 // of an element: 16, or with quantized groups of g elements b + 32/g
-	NormBytes  float64 // of a norm
-	PerHead    bool    // a norm for each head; the paper counts one for each layer
-	IndexBytes float64 // of a retained token's index, in K and in V; the paper counts none
+	Bits       float64 // per element: 16, or b + 32/g with quantized groups of g elements
+	NormBytes  float64 // per norm
+	PerHead    bool    // one norm for each head; the paper counts one for each layer
+	IndexBytes float64 // per retained token's index, in K and in V; the paper counts none
 }
 
-// Check returns an error that names what is out of bounds.
+// Check returns an error that names what is out of range.
 func (p Payload) Check() error {
 	switch {
 	case p.Layers < 1 || p.KVHeads < 1 || p.HeadSize < 1:
@@ -45,12 +45,12 @@ func (p Payload) Norms() float64 {
 	return float64(n) * p.NormBytes
 }
 
-// Bytes returns the bytes of a token on average:
+// Bytes returns the average bytes of a token:
 //
 //	(L − 2P)·2hb + P·2hb·(1 + 2ρ) + norms + P·2ρ·index
 //
-// with P pairs, h = H·D elements in a layer and b bytes for each. For L = 2S, b = 2, ρ = 0.05 and
-// one norm of 2 bytes it is (3.1h + 2)·L.
+// with P pairs, h = H·D elements per layer and b bytes per element. For L = 2S, b = 2, ρ = 0.05 and norms of
+// 2 bytes, one for each layer, it is (3.1h + 2)·L.
 func (p Payload) Bytes() float64 {
 	pairs := float64(p.Pairs())
 	layer := 2 * float64(p.KVHeads*p.HeadSize) * p.Bits / 8
@@ -61,17 +61,16 @@ func (p Payload) Bytes() float64 {
 	return (float64(p.Layers)-2*pairs)*layer + pairs*layer*(1+2*p.Ratio) + p.Norms() + pairs*indices
 }
 
-// Compression returns how many times fewer bytes a token takes than in a cache of 16-bit
-// elements.
+// Compression returns the compression factor against a cache of 16-bit elements: [Payload.Full] /
+// [Payload.Bytes].
 func (p Payload) Compression() float64 { return p.Full() / p.Bytes() }
 
-// RatioFor returns the ρ with which the compression is the one given; false if there is none from
-// 0 to 1.
+// RatioFor returns the ρ that gives a compression factor; false if there is none from 0 to 1.
 func (p Payload) RatioFor(compression float64) (float64, bool) {
 	p.Ratio = 0
 	none := p.Bytes()
 	p.Ratio = 1
 	all := p.Bytes()
 	rho := (p.Full()/compression - none) / (all - none)
-	return rho, rho >= 0 && rho <= 1 // NaN, without pairs, is neither
+	return rho, rho >= 0 && rho <= 1 // false for NaN, which it is without pairs
 }

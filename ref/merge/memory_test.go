@@ -21,21 +21,21 @@ func llama(s int, ratio float64) Payload {
 	return Payload{Layers: 32, From: s, KVHeads: 32, HeadSize: 128, Ratio: ratio, Bits: 16, NormBytes: 2}
 }
 
-// fourBits is the payload with every element in groups of 32 with 4 bits and two numbers of 16.
+// fourBits returns the payload with all elements in groups of 32 with 4 bits and two 16-bit numbers.
 func (p Payload) fourBits() Payload {
 	p.Bits = 5
 	return p
 }
 
-// pages is the payload as this repository has it: a norm of binary32 for each head, and an index
-// of 4 bytes for each retained token.
+// pages returns the payload as stored by this repository: a binary32 norm for each head, and an index of 4
+// bytes for each retained token.
 func (p Payload) pages() Payload {
 	p.PerHead, p.NormBytes, p.IndexBytes = true, 4, 4
 	return p
 }
 
-// TestPayloadClosedForm holds Bytes against the paper's closed form, and what norms for each head add
-// against 2L(H−1) bytes, both for S = L/2.
+// TestPayloadClosedForm compares Bytes with the paper's closed form, and the cost of norms for each head with
+// 2L(H−1) bytes, both for S = L/2.
 func TestPayloadClosedForm(t *testing.T) {
 	for _, c := range []struct{ layers, heads, size int }{{32, 32, 128}, {40, 40, 128}, {32, 8, 128}, {4, 1, 8}} {
 		p := Payload{Layers: c.layers, From: c.layers / 2, KVHeads: c.heads, HeadSize: c.size, Ratio: 0.05, Bits: 16, NormBytes: 2}
@@ -51,8 +51,8 @@ func TestPayloadClosedForm(t *testing.T) {
 	}
 }
 
-// TestPayloadByHand works out one small model: 5 layers of 2 heads of 8, merged from layer 1 on: layers
-// 1 and 2, 3 and 4.
+// TestPayloadByHand has one small model, computed by hand: 5 layers of 2 heads of 8, with layers 1 and 2, 3
+// and 4 merged.
 func TestPayloadByHand(t *testing.T) {
 	p := Payload{Layers: 5, From: 1, KVHeads: 2, HeadSize: 8, Ratio: 0.25, Bits: 16, NormBytes: 4, PerHead: true, IndexBytes: 4}
 	// Layer 0: 2·16·2 = 64. A pair: directions 64, retained 2·0.25·64 = 32, norms 2·2·2·4 = 32, indices
@@ -60,7 +60,7 @@ func TestPayloadByHand(t *testing.T) {
 	if got := p.Bytes(); got != 64+2*(64+32+32+4) {
 		t.Errorf("%v bytes", got)
 	}
-	p.From = 2 // layer 4 is left over
+	p.From = 2 // layer 4 is not merged
 	if got := p.Bytes(); p.Pairs() != 1 || got != 3*64+64+32+32+4 {
 		t.Errorf("%d pairs, %v bytes", p.Pairs(), got)
 	}
@@ -84,9 +84,9 @@ func TestPayloadByHand(t *testing.T) {
 	}
 }
 
-// TestPublishedRatios shows what the published 1.53 and 5.02 need. From S = L/2 neither can come. With
-// whatever S and ρ make 1.53, 4 bits make less than 5.02: 5.02 / 1.53 is 3.28, and 4-bit codes in groups of 32
-// take 5 bits for each value, 16/5 = 3.2.
+// TestPublishedRatios shows which S and ρ the published 1.53 and 5.02 need. S = L/2 gives neither. Any S and
+// ρ that give 1.53 give less than 5.02 with 4 bits: 5.02 / 1.53 is 3.28, and 4-bit codes in groups of 32 take
+// 5 bits per value, 16/5 = 3.2.
 func TestPublishedRatios(t *testing.T) {
 	const merging, both = 1.53, 5.02
 	found := 0
@@ -112,7 +112,8 @@ func TestPublishedRatios(t *testing.T) {
 	}
 }
 
-// TestMemoryTables holds the tables of docs/methods/minicache.md against what they are computed from.
+// TestMemoryTables compares the tables of docs/methods/minicache.md with the values that this package
+// computes.
 func TestMemoryTables(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| S | 16 bits, ρ = 0 | ρ = 0.05 | ρ = 0.1 | 4 bits, ρ = 0 | ρ = 0.05 | ρ = 0.1 | here, 16 bits, ρ = 0.05 | here, 4 bits |\n|---|---|---|---|---|---|---|---|---|\n")
@@ -144,8 +145,8 @@ func TestMemoryTables(t *testing.T) {
 	docstest.Between(t, path, begin, end, table.String(), *update, "go test ./ref/merge -run MemoryTables -update")
 }
 
-// TestPublishedAverages finds the rows of the published LongBench table whose average is that of their
-// columns, as docs/methods/minicache.md names them.
+// TestPublishedAverages finds the rows of the published LongBench table with an average equal to that of
+// their columns, and compares them with those that docs/methods/minicache.md names.
 func TestPublishedAverages(t *testing.T) {
 	f, err := os.Open("../../../shared/data/published/minicache_longbench.csv")
 	if err != nil {
@@ -179,7 +180,7 @@ func TestPublishedAverages(t *testing.T) {
 	}
 }
 
-// What MiniCache takes of Llama-2-7B, merged from the middle on.
+// The bytes of a Llama-2-7B token under MiniCache, merged from the middle layer on.
 func ExamplePayload() {
 	p := Payload{Layers: 32, From: 16, KVHeads: 32, HeadSize: 128, Ratio: 0.05, Bits: 16, NormBytes: 2}
 	fmt.Printf("%.0f of %.0f bytes a token: %.2f\n", p.Bytes(), p.Full(), p.Compression())

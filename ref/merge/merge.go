@@ -1,5 +1,5 @@
-// Package merge is the arithmetic of merged vectors: keys or values of two neighbouring layers as
-// one direction and a norm for each layer (MiniCache, arXiv 2405.14366).
+// Package merge is the arithmetic of merged vectors: keys or values of two adjacent layers stored as one
+// direction and a norm for each layer (MiniCache, arXiv 2405.14366).
 //
 // With x the vector of a token in the deeper layer of a pair, and y in the shallower one:
 //
@@ -7,11 +7,11 @@
 //	e  = sin((1−t)Ω)/sinΩ · y/|y| + sin(tΩ)/sinΩ · x/|x|       the direction is e/|e|
 //	x̂  = e/|e| · |x|,    ŷ = e/|e| · |y|
 //
-// Tokens whose distance Ω/π is largest are retained: both of their vectors stay as they are.
-// A vector is a head's, or a whole layer's.
+// Tokens with the largest distance Ω/π are retained: both of their vectors are also stored unmerged. A vector
+// is one head's, or a whole layer's.
 //
-// All functions are pure. NUMERICS.md, "Merged vectors", has the arithmetic to the bit, and what
-// parallel, opposite and zero vectors give.
+// All functions are pure. NUMERICS.md, "Merged vectors", specifies the arithmetic to the bit, also for
+// parallel, opposite and zero vectors.
 package merge
 
 import (
@@ -21,33 +21,32 @@ import (
 	"kvcompress/ref/vec"
 )
 
-// Slerp says how the directions of two vectors become one.
+// Slerp says how two directions are interpolated.
 type Slerp struct {
 	T   float64 // weight of the deeper layer, 0 to 1
-	Eps float64 // the smallest norm, and of cosines the smallest distance from ±1; MinEps to MaxEps
+	Eps float64 // smallest norm, and smallest distance of a cosine from ±1; MinEps to MaxEps
 }
 
-// Default returns the paper's weight, and the margin of Zefan-Cai/KVCache-Factory@c97f9d7
-// (minicache.py).
+// Default returns the paper's weight and the Eps of Zefan-Cai/KVCache-Factory@c97f9d7 (minicache.py).
 func Default() Slerp { return Slerp{T: 0.6, Eps: 1e-6} }
 
-// Bounds on what is merged.
+// Bounds on options and inputs.
 const (
 	MinEps       = 1e-12
 	MaxEps       = 0.1
-	MaxMagnitude = 1 << 56 // of an element, as of a trace's
+	MaxMagnitude = 1 << 56 // of an element, as in a trace
 	MaxWidth     = 1 << 15 // elements of a vector, so that its square, at most 2¹⁵·(2⁵⁶)², is finite
 )
 
-// Merged are vectors of n tokens, merged.
+// Merged are the merged vectors of n tokens.
 type Merged struct {
-	Directions []float32 // [n, width]; of length 1, or 0 where opposite vectors cancel
+	Directions []float32 // [n, width]; of length 1, or 0 if opposite vectors cancel
 	Deep       []float32 // [n] norms in the deeper layer, at least Eps
 	Shallow    []float32 // [n] norms in the shallower layer
 	Distances  []float32 // [n] Ω/π, from 0 to 1
 }
 
-// Check returns an error if there is no such merging.
+// Check returns an error if an option is out of range.
 func (s Slerp) Check() error {
 	switch {
 	case !(s.T >= 0 && s.T <= 1):
@@ -58,7 +57,7 @@ func (s Slerp) Check() error {
 	return nil
 }
 
-// checkRows returns how many vectors of width elements both layers have, or an error.
+// checkRows returns the number of vectors in each layer, or an error.
 func (s Slerp) checkRows(deep, shallow []float32, width int) (int, error) {
 	if err := s.Check(); err != nil {
 		return 0, err
@@ -79,8 +78,7 @@ func (s Slerp) checkRows(deep, shallow []float32, width int) (int, error) {
 	return len(deep) / width, nil
 }
 
-// Merge merges vectors of two layers, [n, width] each. It refuses elements beyond
-// MaxMagnitude.
+// Merge merges vectors of two layers, [n, width] each. Elements beyond MaxMagnitude are an error.
 func (s Slerp) Merge(deep, shallow []float32, width int) (Merged, error) {
 	n, err := s.checkRows(deep, shallow, width)
 	if err != nil {
@@ -99,7 +97,7 @@ func (s Slerp) Merge(deep, shallow []float32, width int) (Merged, error) {
 	return m, nil
 }
 
-// Spec is the specification of Merge: it returns the same, made with plain loops.
+// Spec is the specification of Merge: it returns the same, with plain loops.
 func (s Slerp) Spec(deep, shallow []float32, width int) (Merged, error) {
 	n, err := s.checkRows(deep, shallow, width)
 	if err != nil {
@@ -127,7 +125,7 @@ func newMerged(n, width int) Merged {
 	return Merged{make([]float32, n*width), make([]float32, n), make([]float32, n), make([]float32, n)}
 }
 
-// vector merges one vector into direction. units is room for two vectors.
+// vector merges x and y into direction. units is scratch for two vectors.
 func (s Slerp) vector(direction, x, y, units []float32, dot func(a, b []float32) float32) (deep, shallow, distance float32) {
 	ux, uy := units[:len(x)], units[len(x):]
 	deep = s.norm(dot(x, x))
@@ -148,12 +146,12 @@ func (s Slerp) vector(direction, x, y, units []float32, dot func(a, b []float32)
 	return deep, shallow, angle / math.Pi
 }
 
-// norm returns the norm of a vector whose square is given, at least Eps.
+// norm returns the square root of square, at least Eps.
 func (s Slerp) norm(square float32) float32 {
 	return max(float32(math.Sqrt(float64(square))), float32(s.Eps))
 }
 
-// unit returns a vector over its norm, and the norm.
+// unit returns a vector divided by its norm, and the norm.
 func (s Slerp) unit(x []float32) ([]float32, float32) {
 	n := s.norm(dotPlain(x, x))
 	u := make([]float32, len(x))
@@ -163,7 +161,7 @@ func (s Slerp) unit(x []float32) ([]float32, float32) {
 	return u, n
 }
 
-// clamp returns a cosine that is no nearer to ±1 than Eps.
+// clamp clamps a cosine to at least Eps from ±1.
 func (s Slerp) clamp(c float32) float32 {
 	return min(max(c, float32(-1+s.Eps)), float32(1-s.Eps))
 }
@@ -179,8 +177,8 @@ func (s Slerp) weights(angle float32) (shallow, deep float32) {
 	return shallow, deep
 }
 
-// Restore writes a layer's vectors to dst, [n, width]: directions, [n, width], times its norms,
-// [n]. With norms of which width is unknown it panics, as a slice does.
+// Restore writes a layer's vectors to dst, [n, width]: directions, [n, width], times its norms, [n].
+// Inconsistent lengths may panic.
 func Restore(dst, directions, norms []float32) {
 	if len(norms) == 0 {
 		return
@@ -194,7 +192,7 @@ func Restore(dst, directions, norms []float32) {
 	}
 }
 
-// dotPlain returns the dot product of two vectors of any width, in the order of a warp.
+// dotPlain returns the dot product of two vectors of any width, summed in the order of a warp.
 func dotPlain(a, b []float32) float32 {
 	products := make([]float32, len(a))
 	for j := range a {

@@ -25,8 +25,8 @@ func sameBits(a, b []float32) bool {
 	return true
 }
 
-// draw returns a vector of any kind of magnitude, and one beside it: unlike, like, parallel,
-// opposite or nearly so, or zero.
+// draw returns two vectors of random magnitude: independent, similar, parallel, opposite or nearly so, or
+// zero.
 func draw(r *rand.Rand, width int) (x, y []float32) {
 	x, y = make([]float32, width), make([]float32, width)
 	scale := math.Exp2(r.Float64()*40 - 20)
@@ -59,9 +59,9 @@ func draw(r *rand.Rand, width int) (x, y []float32) {
 	return x, y
 }
 
-// check merges one pair of vectors, with both forms, and holds what comes out against the bounds of
-// NUMERICS.md, §13, in binary64. It returns how much of its bound each of the cosine and the direction
-// reaches.
+// check merges one pair of vectors, by Merge and Spec, and checks the result against the bounds of
+// NUMERICS.md §13, in binary64. It returns the errors of the cosine and of the direction as fractions of
+// their bounds.
 func check(t testing.TB, s Slerp, x, y []float32) (cosine, direction float64) {
 	t.Helper()
 	m, err := s.Merge(x, y, len(x))
@@ -162,7 +162,7 @@ func TestBounds(t *testing.T) {
 	t.Logf("cosines reach %.3f of their bound, directions %.3f", cosine, direction)
 }
 
-// TestValues has vectors whose merge can be said beforehand.
+// TestValues has vectors with a known merge.
 func TestValues(t *testing.T) {
 	root := float32(math.Sqrt(0.5))
 	for _, c := range []struct {
@@ -175,7 +175,7 @@ func TestValues(t *testing.T) {
 		{"halfway", Slerp{0.5, 1e-6}, []float32{0, 3}, []float32{4, 0}, []float32{root, root}, 3, 4, 0.5},
 		{"the shallower's", Slerp{0, 1e-6}, []float32{0, 3}, []float32{4, 0}, []float32{1, 0}, 3, 4, 0.5},
 		{"the deeper's", Slerp{1, 1e-6}, []float32{0, 3}, []float32{4, 0}, []float32{0, 1}, 3, 4, 0.5},
-		// Parallel vectors have the least angle that Eps allows.
+		// Parallel vectors have the smallest angle that Eps allows.
 		{"parallel", Default(), []float32{2, 0}, []float32{3, 0}, []float32{1, 0}, 2, 3, 0x1.db2612p-12},
 		{"opposite", Default(), []float32{2, 0}, []float32{-3, 0}, []float32{1, 0}, 2, 3, 0x1.ffc49ap-1},
 		{"opposite, the shallower's", Slerp{0.4, 1e-6}, []float32{2, 0}, []float32{-3, 0}, []float32{-1, 0}, 2, 3, 0x1.ffc49ap-1},
@@ -183,7 +183,7 @@ func TestValues(t *testing.T) {
 		{"zero", Default(), []float32{0, 0}, []float32{-3, 0}, []float32{-1, 0}, 1e-6, 3, 0.5},
 		{"zeros", Default(), []float32{0, 0}, []float32{0, 0}, []float32{0, 0}, 1e-6, 1e-6, 0.5},
 		{"of square 0", Default(), []float32{0x1p-100, 0}, []float32{0, 1}, []float32{0, 1}, 1e-6, 1, 0.5},
-		// With an Eps too small to tell from 0 beside 1 the sine of equal vectors is 0.
+		// If Eps is too small to change 1, the sine of equal vectors is 0.
 		{"equal, without margin", Slerp{0.6, MinEps}, []float32{2, 0}, []float32{3, 0}, []float32{1, 0}, 2, 3, 0},
 	} {
 		m, err := c.s.Merge(c.x, c.y, 2)
@@ -204,7 +204,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestNormsAreKept restores both layers: norms as they were, and one direction.
+// TestNormsAreKept restores both layers: norms must be the original ones, and directions the same.
 func TestNormsAreKept(t *testing.T) {
 	const n, width = 50, 32
 	r := rand.New(rand.NewPCG(3, 4))
@@ -262,7 +262,7 @@ func TestRefused(t *testing.T) {
 	if m, err := Default().Merge(nil, nil, 8); err != nil || len(m.Deep) != 0 {
 		t.Errorf("no vectors: %v, %+v", err, m)
 	}
-	// The widest vectors of the largest elements.
+	// The widest vectors with the largest elements.
 	wide := make([]float32, MaxWidth)
 	for i := range wide {
 		wide[i] = MaxMagnitude
@@ -270,8 +270,8 @@ func TestRefused(t *testing.T) {
 	check(t, Default(), wide, wide)
 }
 
-// TestDigest holds results on every platform, with fused multiply-add at the compiler's hand or without,
-// against one sum of them.
+// TestDigest checks a digest of results, which must be the same on every platform, whether or not the
+// compiler may fuse multiply-adds.
 func TestDigest(t *testing.T) {
 	const want = 0xddad0d850e7fb3c5
 	r := rand.New(rand.NewPCG(5, 6))
@@ -279,7 +279,7 @@ func TestDigest(t *testing.T) {
 	for _, width := range []int{1, 8, 24, 80, 128, 256, 1024} {
 		x, y := make([]float32, 20*width), make([]float32, 20*width)
 		for i := range x {
-			x[i], y[i] = float32(r.Float64()*8-4), float32(r.Float64()*8-4) // exact but for their rounding
+			x[i], y[i] = float32(r.Float64()*8-4), float32(r.Float64()*8-4) // float64 arithmetic, rounded last
 		}
 		m, err := Default().Merge(x, y, width)
 		if err != nil {
@@ -296,8 +296,8 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// FuzzMerge gives Merge any bits as elements: an error, or both forms agree, all bounds hold, and
-// nothing is NaN.
+// FuzzMerge gives Merge any bits as elements. Either it returns an error, or Merge and Spec agree, all bounds
+// hold, and nothing is NaN.
 func FuzzMerge(f *testing.F) {
 	f.Add(uint8(153), uint8(20), make([]byte, 64))
 	f.Add(uint8(0), uint8(3), []byte("\x00\x00\x80\x3f\x00\x00\x00\xc0\x01\x00\x00\x00\xff\xff\x7f\x3f"))

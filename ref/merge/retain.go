@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// CheckGamma returns an error if γ is no part of something.
+// CheckGamma returns an error if γ is not from 0 to 1.
 func CheckGamma(gamma float64) error {
 	if !(gamma >= 0 && gamma <= 1) {
 		return fmt.Errorf("merge: gamma is %v: choose 0 (retain nothing) to 1", gamma)
@@ -15,19 +15,18 @@ func CheckGamma(gamma float64) error {
 	return nil
 }
 
-// RatioCount returns how many of n tokens are retained by ratio: ⌈γ·n⌉, the product in
-// binary64.
+// RatioCount returns how many of n tokens are retained by ratio: ⌈γ·n⌉, with the product in binary64.
 func RatioCount(n int, gamma float64) int {
 	return min(n, int(math.Ceil(float64(n)*gamma)))
 }
 
-// Ratio returns the tokens that are retained by ratio: the [RatioCount] of largest distance, of
-// equal ones the oldest; ascending.
+// Ratio returns the tokens retained by ratio, ascending: the [RatioCount] with the largest distance, ties to
+// the oldest.
 func Ratio(distances []float32, gamma float64) []int32 {
 	return Largest(distances, RatioCount(len(distances), gamma))
 }
 
-// Largest returns the count tokens of largest distance, of equal ones the oldest; ascending.
+// Largest returns the count tokens with the largest distance, ties to the oldest; ascending.
 func Largest(distances []float32, count int) []int32 {
 	order := make([]int32, len(distances))
 	for i := range order {
@@ -39,8 +38,8 @@ func Largest(distances []float32, count int) []int32 {
 	return order
 }
 
-// LargestSpec is the specification of Largest: a token is retained if fewer than count are before
-// it.
+// LargestSpec is the specification of Largest: a token is retained if fewer than count tokens have a larger
+// distance, or the same one and are older.
 func LargestSpec(distances []float32, count int) []int32 {
 	var kept []int32
 	for i, d := range distances {
@@ -57,11 +56,11 @@ func LargestSpec(distances []float32, count int) []int32 {
 	return kept
 }
 
-// Limit returns the distance above which tokens are retained by threshold: d_max − γ·(d_max − d_min),
-// in binary32. Without tokens it is +∞.
+// Limit returns the distance above which tokens are retained by threshold: d_max − γ·(d_max − d_min), in
+// binary32; +∞ without tokens.
 //
-// The paper prints tokens below d_min + γ·(d_max − d_min), which are the ones that merge best; with the
-// distances of this package those above the limit are the ones that do not.
+// The paper prints "below d_min + γ·(d_max − d_min)", which would retain the tokens that merge best. With
+// this package's distances, the tokens that merge worst are those above the limit.
 func Limit(distances []float32, gamma float64) float32 {
 	if len(distances) == 0 {
 		return float32(math.Inf(1))
@@ -70,8 +69,8 @@ func Limit(distances []float32, gamma float64) float32 {
 	return high - float32(float32(gamma)*(high-low))
 }
 
-// Above returns the tokens whose distance is above a limit, ascending. How many they are depends on
-// the data: with equal distances there are none.
+// Above returns the tokens with a distance above a limit, ascending. Their number depends on the data: with
+// equal distances it is 0.
 func Above(distances []float32, limit float32) []int32 {
 	var kept []int32
 	for i, d := range distances {

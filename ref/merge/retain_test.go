@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestLargest holds both forms against each other on distances with many ties.
+// TestLargest compares Largest with LargestSpec on distances with many ties.
 func TestLargest(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
@@ -31,7 +31,7 @@ func TestRatioCount(t *testing.T) {
 		want  int
 	}{
 		{0, 1, 0}, {16, 0, 0}, {16, 0.05, 1}, {20, 0.05, 1}, {21, 0.05, 2}, {33, 0.05, 2}, {16, 1, 16}, {12, 0.1, 2},
-		{100, 0.07, 8}, // 0.07·100 is above 7 in binary64, as in the published code
+		{100, 0.07, 8}, // in binary64 0.07·100 is above 7, as in the published code
 	} {
 		if got := RatioCount(c.n, c.gamma); got != c.want {
 			t.Errorf("%v of %d tokens: %d, want %d", c.gamma, c.n, got, c.want)
@@ -64,7 +64,7 @@ func TestThreshold(t *testing.T) {
 	}
 }
 
-// The two rules, on the same distances.
+// Both rules on the same distances.
 func ExampleRatio() {
 	d := []float32{0.1, 0.4, 0.2, 0.45}
 	fmt.Println(Ratio(d, 0.25), Above(d, Limit(d, 0.25)))

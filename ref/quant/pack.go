@@ -5,8 +5,8 @@ import "fmt"
 // wordBits is the size of KIVI's int32 words.
 const wordBits = 32
 
-// CheckPacked is Check for an array that is to be packed into words: the codes along the
-// groups' dimension must fill whole words.
+// CheckPacked is Check for an array to be packed into words: the codes along the groups' dimension must fill
+// whole words.
 func (g Groups) CheckPacked(a Array) error {
 	if err := g.Check(a); err != nil {
 		return err
@@ -16,23 +16,23 @@ func (g Groups) CheckPacked(a Array) error {
 		for n := g.Bits; n%2 == 0; n /= 2 {
 			unit /= 2
 		}
-		return fmt.Errorf("quant: %d codes of %d bits fill no whole words of %d bits: choose a multiple of %d", a.Length, g.Bits, wordBits, unit)
+		return fmt.Errorf("quant: %d codes of %d bits do not fill whole words of %d bits: choose a multiple of %d", a.Length, g.Bits, wordBits, unit)
 	}
 	return nil
 }
 
-// words returns the words along the groups' dimension.
+// words returns the number of words along the groups' dimension.
 func (g Groups) words(a Array) int { return a.Length * g.Bits / wordBits }
 
-// place returns the word and the lowest bit in it of the first code of a row: codes (o, i, 0) to
-// (o, i, Inner − 1) with row = o·Length + i, which are in consecutive words.
+// place returns the word, and the lowest bit in it, of the first code of a row. Row o·Length + i has the
+// codes (o, i, 0) to (o, i, Inner − 1), which are in consecutive words.
 func (g Groups) place(a Array, row int) (at, shift int) {
 	bit := row % a.Length * g.Bits
 	return (row/a.Length*g.words(a) + bit/wordBits) * a.Inner, bit % wordBits
 }
 
-// Bytes returns the payload of an array: packed codes, scales and minima. For each element
-// that is b + 32/Size bits with f16 or bf16, and b + 64/Size with f32.
+// Bytes returns the payload of an array: packed codes, scales and minima. Per element that is b + 32/Size
+// bits with f16 or bf16, and b + 64/Size with f32.
 func (g Groups) Bytes(a Array) (int, error) {
 	if err := g.CheckPacked(a); err != nil {
 		return 0, err
@@ -40,7 +40,7 @@ func (g Groups) Bytes(a Array) (int, error) {
 	return a.Outer*g.words(a)*a.Inner*wordBits/8 + 2*g.groups(a)*g.Type.Size(), nil
 }
 
-// checkCodes returns an error unless there is a code for each element and all have at most b bits.
+// checkCodes returns an error unless there is one code of at most b bits for each element.
 func (g Groups) checkCodes(a Array, codes []uint8) error {
 	if len(codes) != a.elements() {
 		return fmt.Errorf("quant: %d codes, want %d", len(codes), a.elements())
@@ -53,10 +53,10 @@ func (g Groups) checkCodes(a Array, codes []uint8) error {
 	return nil
 }
 
-// Pack returns codes [Outer, Length, Inner] as words [Outer, Length·b/32, Inner]: code i is
-// bits i·b to i·b + b − 1 of the words along the groups' dimension, counted from the lowest bit of the first.
-// With 1, 2, 4 and 8 bits that is pack_tensor of jy-yuan/KIVI@876b4d2 (quant/new_pack.py); with other
-// sizes, which are not published, a code may lie in two words.
+// Pack packs codes [Outer, Length, Inner] into words [Outer, Length·b/32, Inner]: code i is bits i·b to i·b +
+// b − 1 of the words along the groups' dimension, lowest bit of the first word first. With 1, 2, 4 and 8 bits
+// this is pack_tensor of jy-yuan/KIVI@876b4d2 (quant/new_pack.py). With other sizes, which KIVI does not
+// have, a code may span two words.
 func (g Groups) Pack(a Array, codes []uint8) ([]uint32, error) {
 	if err := g.CheckPacked(a); err != nil {
 		return nil, err
@@ -101,15 +101,14 @@ func (g Groups) Unpack(a Array, words []uint32) ([]uint8, error) {
 	return codes, nil
 }
 
-// PackBytes returns codes [Outer, Length, Inner] as bytes [Outer, Length·b/8, Inner]: a line
-// is the same string of bytes as the words of Pack are in little-endian memory, and need
-// only fill whole bytes.
+// PackBytes packs codes [Outer, Length, Inner] into bytes [Outer, Length·b/8, Inner]. Along the groups'
+// dimension they are the bytes of Pack's words in little-endian order, but need only fill whole bytes.
 func (g Groups) PackBytes(a Array, codes []uint8) ([]byte, error) {
 	if err := g.Check(a); err != nil {
 		return nil, err
 	}
 	if a.Length*g.Bits%8 != 0 {
-		return nil, fmt.Errorf("quant: %d codes of %d bits fill no whole bytes: choose a multiple of 8", a.Length, g.Bits)
+		return nil, fmt.Errorf("quant: %d codes of %d bits do not fill whole bytes: choose a multiple of 8", a.Length, g.Bits)
 	}
 	if err := g.checkCodes(a, codes); err != nil {
 		return nil, err
@@ -129,7 +128,7 @@ func (g Groups) PackBytes(a Array, codes []uint8) ([]byte, error) {
 	return packed, nil
 }
 
-// checkNibbles returns an error if FlexGen's packing does not take the array.
+// checkNibbles returns an error if FlexGen's packing does not support the array.
 func (g Groups) checkNibbles(a Array) error {
 	if err := g.Check(a); err != nil {
 		return err
@@ -140,9 +139,9 @@ func (g Groups) checkNibbles(a Array) error {
 	return nil
 }
 
-// PackNibbles returns codes [Outer, Length, Inner] of 4 bits as bytes [Outer, Length/2,
-// Inner], as FlexGen packs them (compress of FMInference/FlexiGen@863ae9a, flexgen/compression.py): of two consecutive codes along the
-// groups' dimension the first is the upper half of the byte.
+// PackNibbles packs 4-bit codes [Outer, Length, Inner] into bytes [Outer, Length/2, Inner] as FlexGen does
+// (compress of FMInference/FlexiGen@863ae9a, flexgen/compression.py): of two consecutive codes along the
+// groups' dimension, the first is the upper half of the byte.
 func (g Groups) PackNibbles(a Array, codes []uint8) ([]byte, error) {
 	if err := g.checkNibbles(a); err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 	"kvcompress/dtype"
 )
 
-// packPlain is Pack's plain twin for one line of codes: their sum Σ code·2^(i·b), cut into words.
+// packPlain is the plain form of Pack for one line of codes: their sum Σ code·2^(i·b), cut into words.
 func packPlain(codes []uint8, bits int) []uint32 {
 	sum := new(big.Int)
 	for i, c := range codes {
@@ -23,8 +23,8 @@ func packPlain(codes []uint8, bits int) []uint32 {
 	return words
 }
 
-// TestPack has every code at every place of 32 codes, and random ones, with every number
-// of bits, along the last dimension and along another.
+// TestPack packs every code at every index of 32 codes, and random codes, with every number of bits, along
+// the last dimension and along another.
 func TestPack(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for bits := 1; bits <= MaxBits; bits++ {
@@ -70,7 +70,7 @@ func TestPack(t *testing.T) {
 	}
 }
 
-// TestPackNibbles has every pair of codes.
+// TestPackNibbles packs every pair of codes.
 func TestPackNibbles(t *testing.T) {
 	g := Groups{Bits: 4, Size: 2, Type: dtype.F16}
 	for _, inner := range []int{1, 4} {
@@ -96,7 +96,7 @@ func TestBytes(t *testing.T) {
 	for _, c := range []struct {
 		bits, size int
 		format     dtype.DType
-		want       float64 // bits for each value
+		want       float64 // bits per value
 	}{
 		{2, 32, dtype.F16, 3}, {4, 32, dtype.BF16, 5}, {2, 32, dtype.F32, 4}, {4, 128, dtype.F16, 4.25},
 		{1, 32, dtype.F16, 2}, {3, 32, dtype.F16, 4}, {8, 64, dtype.F32, 9},
@@ -111,8 +111,8 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// TestPackBytes holds the bytes of a line against its words, and what the quick readers make
-// of them against Dequantize, with every number of bits.
+// TestPackBytes compares the bytes of a line with its words, and the fast readers of these bytes with
+// Dequantize, with every number of bits.
 func TestPackBytes(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for bits := 1; bits <= MaxBits; bits++ {

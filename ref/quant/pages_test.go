@@ -8,7 +8,7 @@ import (
 	"kvcompress/ref/quant"
 )
 
-// TestBytesOfPages holds Bytes against what package kv counts for the same KVs in pages.
+// TestBytesOfPages compares Bytes with what package kv counts for the same KVs in pages.
 func TestBytesOfPages(t *testing.T) {
 	compared := 0
 	for _, format := range []dtype.DType{dtype.F32, dtype.F16, dtype.BF16} {

@@ -1,15 +1,15 @@
-// Package quant is the arithmetic of quantized groups: keys and values as codes of a few bits
-// with a scale and a minimum for each group (KIVI, arXiv 2402.02750; FlexGen, arXiv 2303.06865).
+// Package quant is the arithmetic of quantized groups: keys and values as codes of a few bits, with a scale
+// and a minimum for each group (KIVI, arXiv 2402.02750; FlexGen, arXiv 2303.06865).
 //
-// A group is a number of consecutive elements along one dimension: consecutive tokens of one
-// channel for keys, consecutive channels of one token for values. With M and m the largest and
-// the smallest element of a group of b-bit codes:
+// A group is a run of consecutive elements along one dimension: for keys consecutive tokens of one channel,
+// for values consecutive channels of one token. With M and m the largest and smallest element of a group of
+// b-bit codes:
 //
 //	scale = (M − m + margin) / (2ᵇ − 1)        rounded to the cache's type
-//	code  = round(min((x − m) / scale, 2ᵇ − 1))    half to even; 0 where scale is 0
+//	code  = round(min((x − m) / scale, 2ᵇ − 1))    half to even; 0 if scale is 0
 //	x̂     = code·scale + m
 //
-// All functions are pure. NUMERICS.md, "Quantized groups", has the arithmetic to the bit and the
+// All functions are pure. NUMERICS.md, "Quantized groups", specifies the arithmetic to the bit and derives a
 // bound of |x − x̂|.
 package quant
 
@@ -20,38 +20,38 @@ import (
 	"kvcompress/dtype"
 )
 
-// Groups says how groups become codes. KIVI and FlexGen per token have no margin.
+// Groups says how groups are quantized. KIVI, and FlexGen per token, have no margin.
 type Groups struct {
-	Bits   int         // of a code, 1 to MaxBits
+	Bits   int         // bits of a code, 1 to MaxBits
 	Size   int         // elements of a group
 	Type   dtype.DType // of the elements, the scales and the minima: F32, F16 or BF16
 	Margin float32     // added to every group's range, at least 0
 }
 
-// MaxBits is the most bits of a code, which is a byte before it is packed.
+// MaxBits is the largest number of bits of a code: an unpacked code is a byte.
 const MaxBits = 8
 
-// ChannelMargin is the margin of FlexGen by channel in henryzhongsc/longctx_bench@72204d0
-// (utils_quant.py): in binary32 it keeps the scale of a constant group above 0.
+// ChannelMargin is the margin of FlexGen per channel in henryzhongsc/longctx_bench@72204d0 (utils_quant.py).
+// In binary32 it keeps the scale of a constant group above 0.
 const ChannelMargin = 2e-6
 
-// Array is the shape of an array whose groups run over its middle dimension: element
-// (o, i, j) is at (o·Length + i)·Inner + j. With n groups of Size elements, scale and minimum of
-// group i/Size are at (o·n + i/Size)·Inner + j.
+// Array is the shape of an array with groups along its middle dimension. Element (o, i, j) is at index
+// (o·Length + i)·Inner + j. With n = Length/Size, the scale and minimum of its group are at (o·n +
+// i/Size)·Inner + j.
 type Array struct{ Outer, Length, Inner int }
 
-// Keys is the shape of keys [heads, tokens, headSize], whose groups are tokens of a channel.
+// Keys is the shape of keys [heads, tokens, headSize] in groups of tokens of a channel.
 func Keys(heads, tokens, headSize int) Array { return Array{heads, tokens, headSize} }
 
-// Values is the shape of values [heads, tokens, headSize], whose groups are channels of a
-// token. FlexGen has keys in this shape too.
+// Values is the shape of values [heads, tokens, headSize] in groups of channels of a token. FlexGen also
+// quantizes keys in this shape.
 func Values(heads, tokens, headSize int) Array { return Array{heads * tokens, headSize, 1} }
 
 // Quantized is an array in quantized groups.
 type Quantized struct {
 	Codes  []uint8   // [Outer, Length, Inner]
-	Scales []float32 // [Outer, Length/Size, Inner], of the type
-	Minima []float32 // like Scales; never −0
+	Scales []float32 // [Outer, Length/Size, Inner], numbers of the type
+	Minima []float32 // [Outer, Length/Size, Inner]; never −0
 }
 
 // maxElements bounds an array, so that no product of its dimensions overflows.
@@ -72,8 +72,8 @@ func (g Groups) round(x float32) float32 {
 	}
 }
 
-// Check returns an error if an array of the shape is not made of whole groups, or if there
-// are no such groups, with what would do.
+// Check returns an error if the array does not consist of whole groups, or if the groups are invalid; the
+// error says what would work.
 func (g Groups) Check(a Array) error {
 	switch {
 	case g.Bits < 1 || g.Bits > MaxBits:
@@ -81,11 +81,11 @@ func (g Groups) Check(a Array) error {
 	case g.Size < 1:
 		return fmt.Errorf("quant: groups of %d elements: choose at least 1", g.Size)
 	case g.Type != dtype.F32 && g.Type != dtype.F16 && g.Type != dtype.BF16:
-		return fmt.Errorf("quant: scales and minima of type %d: choose f32, f16 or bf16", g.Type)
+		return fmt.Errorf("quant: elements of type %d: choose f32, f16 or bf16", g.Type)
 	case !(g.Margin >= 0 && g.Margin <= math.MaxFloat32):
 		return fmt.Errorf("quant: a margin of %g: choose a finite one of at least 0", g.Margin)
 	case a.Outer < 1 || a.Length < 1 || a.Inner < 1:
-		return fmt.Errorf("quant: an array of %d × %d × %d elements has none", a.Outer, a.Length, a.Inner)
+		return fmt.Errorf("quant: an array of %d × %d × %d is empty", a.Outer, a.Length, a.Inner)
 	case a.Outer > maxElements/a.Length || a.Inner > maxElements/(a.Outer*a.Length):
 		return fmt.Errorf("quant: an array of %d × %d × %d has more than 2⁴⁰ elements", a.Outer, a.Length, a.Inner)
 	case a.Length%g.Size != 0:
@@ -101,9 +101,9 @@ func (g Groups) groups(a Array) int { return a.Outer * (a.Length / g.Size) * a.I
 // elements returns how many elements an array has.
 func (a Array) elements() int { return a.Outer * a.Length * a.Inner }
 
-// Quantize returns the codes, scales and minima of x, whose values must be finite and of
-// the type, as those of a cache are: a minimum is so exact. It refuses a group whose scale is beyond
-// the type, or whose largest code would read back as infinity.
+// Quantize returns the codes, scales and minima of x. Values must be finite numbers of the type, as those of
+// a cache are, so that minima are exact. It refuses a group with a scale beyond the type, or with a largest
+// code that would read back as infinity.
 func (g Groups) Quantize(a Array, x []float32) (Quantized, error) {
 	if err := g.Check(a); err != nil {
 		return Quantized{}, err
@@ -113,7 +113,7 @@ func (g Groups) Quantize(a Array, x []float32) (Quantized, error) {
 	}
 	for i, v := range x {
 		if r := g.round(v); r != v || !(r >= -g.Type.Max() && r <= g.Type.Max()) {
-			return Quantized{}, fmt.Errorf("quant: element %d, %g, is no finite %v: round it first", i, v, g.Type)
+			return Quantized{}, fmt.Errorf("quant: element %d, %g, is not a finite %v: round it first", i, v, g.Type)
 		}
 	}
 	q := Quantized{make([]uint8, len(x)), make([]float32, g.groups(a)), make([]float32, g.groups(a))}
@@ -151,7 +151,7 @@ func (g Groups) Quantize(a Array, x []float32) (Quantized, error) {
 	return q, nil
 }
 
-// Dequantize returns x̂ of every element, in binary32: it is not rounded to the type.
+// Dequantize returns x̂ of every element in binary32, not rounded to the type.
 func (g Groups) Dequantize(a Array, q Quantized) ([]float32, error) {
 	if err := g.Check(a); err != nil {
 		return nil, err
@@ -171,9 +171,9 @@ func (g Groups) Dequantize(a Array, q Quantized) ([]float32, error) {
 	return x, nil
 }
 
-// Pad returns x with zeros after it along the groups' dimension, until it is made of whole groups of size
-// elements, and its shape. FlexGen by channel does that, and so quantizes the zeros as well:
-// they widen the range of the last group.
+// Pad appends zeros to x along the groups' dimension, up to whole groups of size elements, and returns the
+// new shape and x. FlexGen per channel does this, so the zeros are quantized too and may widen the range of
+// the last group.
 func Pad(a Array, x []float32, size int) (Array, []float32, error) {
 	if a.Outer < 1 || a.Length < 1 || a.Inner < 1 || size < 1 || size > maxElements || a.Length > maxElements {
 		return Array{}, nil, fmt.Errorf("quant: no array of %d × %d × %d in groups of %d", a.Outer, a.Length, a.Inner, size)

@@ -15,7 +15,7 @@ import (
 
 var types = []dtype.DType{dtype.F32, dtype.F16, dtype.BF16}
 
-// precision returns the type's unit roundoff, and half of its smallest subnormal number.
+// precision returns the type's unit roundoff and half of its smallest subnormal number.
 func precision(t dtype.DType) (u, half float64) {
 	switch t {
 	case dtype.F16:
@@ -27,8 +27,8 @@ func precision(t dtype.DType) (u, half float64) {
 	}
 }
 
-// check quantizes x and holds every group against the bounds of NUMERICS.md, §12, in
-// binary64. It returns how much of its bound the largest |x − x̂| reaches.
+// check quantizes x and checks every group against the bounds of NUMERICS.md §12, in binary64. It returns the
+// largest |x − x̂| as a fraction of its bound.
 func check(t testing.TB, g Groups, a Array, x []float32) (reached float64) {
 	t.Helper()
 	q, err := g.Quantize(a, x)
@@ -67,7 +67,7 @@ func check(t testing.TB, g Groups, a Array, x []float32) (reached float64) {
 					if c > top {
 						t.Fatalf("%+v: code %g of %d bits", g, c, g.Bits)
 					}
-					// The nearest code: no other is nearer by more than the quotient's rounding.
+					// The code is the nearest: no other is nearer by more than the quotient's rounding error.
 					if scale > 0 {
 						if e := math.Abs(min((v-low)/scale, top) - c); !(e <= 0.5+3*u*top) {
 							t.Fatalf("%+v: %g from %g by %g has code %g", g, v, low, scale, c)
@@ -91,8 +91,8 @@ func check(t testing.TB, g Groups, a Array, x []float32) (reached float64) {
 	return reached
 }
 
-// draw returns n values of the type: of every kind of magnitude that a group may have,
-// subnormal numbers, zeros of both signs and repeated values included.
+// draw returns n values of the type, of every magnitude that a group may have, including subnormal numbers,
+// zeros of both signs and repeated values.
 func draw(r *rand.Rand, g Groups, n int) []float32 {
 	limit := float64(g.Type.Max()) / 4
 	smallest := math.Log2(limit) - 40
@@ -143,8 +143,8 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// TestEveryF16 has every f16 number from 0 to 1, and every subnormal one, in a group with the
-// ends of its range, with every number of bits: codes never fall as x rises, and all bounds hold.
+// TestEveryF16 quantizes every f16 number from 0 to 1, every subnormal one, and others, in one group with the
+// ends of its range, with every number of bits: codes must not decrease with x, and all bounds must hold.
 func TestEveryF16(t *testing.T) {
 	for _, high := range []uint16{0x3c00, 0x0400, 0x0001, 0x7bff} { // 1, the least normal, the least, the largest
 		x := make([]float32, int(high)+1)
@@ -166,7 +166,7 @@ func TestEveryF16(t *testing.T) {
 	}
 }
 
-// TestConstant has every finite f16 and bf16 number as a constant group: it is exact.
+// TestConstant quantizes every finite f16 and bf16 number as a constant group, which must be exact.
 func TestConstant(t *testing.T) {
 	for _, format := range []dtype.DType{dtype.F16, dtype.BF16} {
 		var x []float32
@@ -205,9 +205,9 @@ func TestQuantizeValues(t *testing.T) {
 		{"constant", Groups{4, 3, dtype.BF16, 0}, []float32{3, 3, 3}, []uint8{0, 0, 0}, 0, 3},
 		{"constant with margin", Groups{1, 2, dtype.F32, ChannelMargin}, []float32{3, 3}, []uint8{0, 0}, ChannelMargin, 3},
 		{"minus zero", Groups{4, 2, dtype.F32, 0}, []float32{float32(math.Copysign(0, -1)), 0}, []uint8{0, 0}, 0, 0},
-		// 1/255 rounds down in f16, by less than half a code, and 255 is the largest.
+		// 1/255 rounds down in f16, by less than half a code, so the largest code is still 255.
 		{"largest code", Groups{8, 2, dtype.F16, 0}, []float32{0, 1}, []uint8{0, 255}, 0x1.01p-8, 0},
-		// A third of the least subnormal number is 0 in binary32.
+		// A third of the smallest subnormal number is 0 in binary32.
 		{"range of one subnormal", Groups{2, 2, dtype.F32, 0}, []float32{0, 0x1p-149}, []uint8{0, 0}, 0, 0},
 		{"range of three subnormals", Groups{2, 2, dtype.F32, 0}, []float32{0, 3 * 0x1p-149}, []uint8{0, 3}, 0x1p-149, 0},
 	} {
@@ -222,7 +222,8 @@ func TestQuantizeValues(t *testing.T) {
 	}
 }
 
-// TestKeysAreTransposedValues has one array in both shapes: keys whose channels are the tokens of values.
+// TestKeysAreTransposedValues quantizes the same numbers in both shapes, with the keys' channels as the
+// values' tokens.
 func TestKeysAreTransposedValues(t *testing.T) {
 	const heads, tokens, d = 2, 32, 8
 	r := rand.New(rand.NewPCG(3, 4))
@@ -277,14 +278,14 @@ func TestRefused(t *testing.T) {
 		{Groups{2, 2, 99, 0}, Values(1, 1, 2), nil, "choose f32, f16 or bf16"},
 		{Groups{2, 2, dtype.F32, nan}, Values(1, 1, 2), nil, "margin"},
 		{Groups{2, 2, dtype.F32, -1}, Values(1, 1, 2), nil, "margin"},
-		{Groups{2, 2, dtype.F32, 0}, Values(1, 0, 2), nil, "has none"},
+		{Groups{2, 2, dtype.F32, 0}, Values(1, 0, 2), nil, "is empty"},
 		{Groups{2, 1, dtype.F32, 0}, Array{1 << 30, 1 << 30, 1 << 30}, nil, "more than 2⁴⁰"},
 		{Groups{2, 32, dtype.F32, 0}, Values(1, 1, 80), nil, "choose a multiple of 32, or a group size that divides 80"},
 		{Groups{2, 2, dtype.F32, 0}, Values(1, 1, 2), []float32{1}, "1 elements, want 2"},
-		{Groups{2, 2, dtype.F32, 0}, Values(1, 1, 2), []float32{1, nan}, "element 1, NaN, is no finite f32"},
-		{Groups{2, 2, dtype.F16, 0}, Values(1, 1, 2), []float32{inf, 1}, "element 0, +Inf, is no finite f16"},
+		{Groups{2, 2, dtype.F32, 0}, Values(1, 1, 2), []float32{1, nan}, "element 1, NaN, is not a finite f32"},
+		{Groups{2, 2, dtype.F16, 0}, Values(1, 1, 2), []float32{inf, 1}, "element 0, +Inf, is not a finite f16"},
 		{Groups{2, 2, dtype.BF16, 0}, Values(1, 1, 2), []float32{1, -inf}, "element 1, -Inf"},
-		{Groups{2, 2, dtype.F16, 0}, Values(1, 1, 2), []float32{1, 0.1}, "element 1, 0.1, is no finite f16: round it first"},
+		{Groups{2, 2, dtype.F16, 0}, Values(1, 1, 2), []float32{1, 0.1}, "element 1, 0.1, is not a finite f16: round it first"},
 		{Groups{2, 2, dtype.F16, 0}, Values(1, 1, 2), []float32{1, 65536}, "element 1"},
 		{Groups{1, 2, dtype.F16, 0}, Values(1, 1, 2), []float32{-65504, 65504}, "too wide for 1 bits"},
 		{Groups{2, 2, dtype.F32, 0}, Values(1, 1, 2), []float32{-math.MaxFloat32, math.MaxFloat32}, "too wide"},
@@ -321,8 +322,8 @@ func TestPad(t *testing.T) {
 	}
 }
 
-// TestDigest holds results on every platform, with fused multiply-add at the compiler's hand or without,
-// against one sum of them.
+// TestDigest checks a digest of results, which must be the same on every platform, whether or not the
+// compiler may fuse multiply-adds.
 func TestDigest(t *testing.T) {
 	const want = 0xf3d32f9f3b9e5b0f
 	r := rand.New(rand.NewPCG(7, 8))
@@ -332,7 +333,7 @@ func TestDigest(t *testing.T) {
 			g, a := Groups{Bits: bits, Size: 32, Type: format}, Keys(2, 64, 8)
 			x := make([]float32, a.elements())
 			for i := range x {
-				x[i] = g.round(float32(r.Float64()*8 - 3)) // exact but for its rounding
+				x[i] = g.round(float32(r.Float64()*8 - 3)) // float64 arithmetic, with the rounding to the type last
 			}
 			q, err := g.Quantize(a, x)
 			if err != nil {
@@ -359,8 +360,8 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// FuzzQuantize gives Quantize any bits as elements: an error, or all bounds hold and the packed codes
-// come back.
+// FuzzQuantize gives Quantize any bits as elements. Either it returns an error, or all bounds hold and the
+// codes survive packing.
 func FuzzQuantize(f *testing.F) {
 	f.Add(uint8(2), uint8(4), uint8(0), uint8(1), false, []byte("\x00\x00\x80\x3f\x00\x00\x00\x40\x00\x00\x00\x00\x01\x00\x00\x00"))
 	f.Add(uint8(8), uint8(2), uint8(1), uint8(2), true, make([]byte, 64))

@@ -2,10 +2,9 @@ package vec
 
 import "math"
 
-// The constants of Acos and Sin. The coefficients are the float32 nearest to those of the
-// polynomials of their degree that minimize the largest relative error of s + s·z·P(z), with
-// z = s², from arcsin(s) over 0 ≤ s ≤ ½, which is 2^-27.6, and from sin(s) over 0 ≤ s ≤ π/2,
-// which is 2^-27.3. π/2 is split: anglePi2Lo is π/2 − anglePi2Hi.
+// The constants of Acos and Sin. The coefficients are the float32 nearest to those of the minimax polynomials
+// of their degree, for the relative error of s + s·z·P(z), z = s², as arcsin(s) on 0 ≤ s ≤ ½ (2^-27.6) and as
+// sin(s) on 0 ≤ s ≤ π/2 (2^-27.3). π/2 is split: anglePi2Lo is π/2 − anglePi2Hi.
 const (
 	anglePi2Hi = 0x1.921fb6p+0
 	anglePi2Lo = -0x1.777a5cp-25
@@ -22,12 +21,12 @@ const (
 	sinP3 = 0x1.5dbc58p-19
 )
 
-// Acos returns an approximation of arccos(c), in radians, for −1 ≤ c ≤ 1, made of IEEE 754
-// binary32 operations in a stated order. It is +0 at 1 and the float32 nearest to π at −1. It is
-// within 1.4 ulp and never rises as c rises, which is tested for every c.
+// Acos returns an approximation of arccos(c), in radians, for −1 ≤ c ≤ 1, computed with IEEE 754 binary32
+// operations in a fixed order. It is +0 at 1 and the float32 nearest to π at −1. It is within 1.4 ulp and
+// never increases with c; both are tested for every c.
 //
-// With s = |c| and A(s) = s + s·z·P(z), z = s², where |c| ≤ ½ it is π/2 ∓ A(s). Beyond, with
-// s = √((1−|c|)/2), it is 2·A(s), or π − 2·A(s) where c is negative.
+// With A(s) = s + s·z·P(z), z = s², it is π/2 ∓ A(|c|) if |c| ≤ ½. Otherwise, with s = √((1−|c|)/2), it is
+// 2·A(s), or π − 2·A(s) if c is negative.
 func Acos(c float32) float32 {
 	s := float32(math.Abs(float64(c)))
 	z := float32(s * s)
@@ -42,7 +41,7 @@ func Acos(c float32) float32 {
 	w := float32(s * float32(z*p)) // arcsin(s) = s + w
 	switch {
 	case c > 0.5:
-		return float32(2 * (s + w)) // exact but for the sum
+		return float32(2 * (s + w)) // exact, apart from the sum
 	case c < -0.5:
 		return float32(2 * (anglePi2Hi - (s + (w - anglePi2Lo))))
 	case c < 0:
@@ -52,11 +51,11 @@ func Acos(c float32) float32 {
 	}
 }
 
-// Sin returns an approximation of sin(x) for x from 0 to the float32 nearest to π, made of IEEE
-// 754 binary32 operations in a stated order. It is within 3.1 ulp, which is tested for
-// every x; it is x below 2^-13, and below 0 at the last x alone, which is above π.
+// Sin returns an approximation of sin(x) for x from 0 to the float32 nearest to π, computed with IEEE 754
+// binary32 operations in a fixed order. It is within 3.1 ulp, which is tested for every x. It equals x below
+// 2^-13. It is negative only for the largest x, which is above π.
 //
-// It is r + r·z·P(z), z = r², with r = x up to π/2 and r = π − x beyond.
+// It is r + r·z·P(z), z = r², where r = x up to π/2 and r = π − x above.
 func Sin(x float32) float32 {
 	r := x
 	if x > anglePi2Hi {

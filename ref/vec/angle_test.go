@@ -11,16 +11,16 @@ import (
 
 var everyAngle = flag.Bool("every", false, "try every float32 in TestAcos and TestSin, 3.2 thousand million of them")
 
-// The bounds that NUMERICS.md, "Merged vectors", derives.
+// The bounds derived in NUMERICS.md, "Merged vectors".
 const (
 	acosMaxUlp = 1.4
 	sinMaxUlp  = 3.1
 )
 
-// angles is what a run over the float32 of a range of bits found.
+// angles is the result of checking a range of float32 numbers.
 type angles struct {
 	numbers int
-	ulp     float64 // the largest distance from package math
+	ulp     float64 // largest error against package math
 	at      float32
 	failed  bool
 }
@@ -33,8 +33,8 @@ func (a *angles) add(b angles) {
 	}
 }
 
-// try gives check runs of bits that together go from first to last, with each run's last bits
-// the next one's first. A step above 1 leaves bits out but for those around powers of two.
+// try calls check for ranges of float32 bits that cover first to last, where each range ends with the first
+// number of the next. A step above 1 samples a range, except near powers of two.
 func try(first, last uint32, check func(from, to, step uint32) angles) angles {
 	if !*everyAngle {
 		step := uint32(4099)
@@ -76,8 +76,8 @@ func (a *angles) log(t *testing.T, limit float64) {
 	}
 }
 
-// TestAcos holds Acos against math.Acos, and tests that it never rises as its argument does. With
-// -every it tries all float32 from −1 to 1, else one of 4,099 and those around powers of two.
+// TestAcos compares Acos with math.Acos and checks that it never increases. With -every it tries all float32
+// from −1 to 1, otherwise every 4,099th and those near powers of two.
 func TestAcos(t *testing.T) {
 	whole := try(0, math.Float32bits(1), func(from, to, step uint32) (a angles) {
 		below, above := float32(math.Inf(1)), float32(0) // of Acos(c) and Acos(−c) so far
@@ -96,10 +96,10 @@ func TestAcos(t *testing.T) {
 					t.Errorf("Acos(±%x) is %x and %x, want the nearest to π/2", c, y, n)
 					return a
 				}
-				continue // math.Acos would be slow to say so
+				continue // math.Acos would be slow here
 			}
 			if c == 1 {
-				continue // TestAngleValues
+				continue // covered by TestAngleValues
 			}
 			half := math.Asin(float64(c))
 			a.add(angles{ulp: ulpsFrom(y, math.Pi/2-half), at: c})
@@ -110,7 +110,7 @@ func TestAcos(t *testing.T) {
 	whole.log(t, acosMaxUlp)
 }
 
-// TestSin holds Sin against math.Sin. With -every it tries all float32 from 0 to π.
+// TestSin compares Sin with math.Sin. With -every it tries all float32 from 0 to π.
 func TestSin(t *testing.T) {
 	whole := try(0, math.Float32bits(math.Pi), func(from, to, step uint32) (a angles) {
 		for b := from; b <= to; b += step {
@@ -160,7 +160,7 @@ func TestAngleValues(t *testing.T) {
 	}
 }
 
-// TestAngleDigest holds results on every platform against one sum of them.
+// TestAngleDigest checks a digest of results, which must be the same on every platform.
 func TestAngleDigest(t *testing.T) {
 	const want = 0x840f7a6671d8d82a
 	digest := fnv.New64a()

@@ -9,8 +9,7 @@ import (
 	"kvcompress/dtype"
 )
 
-// The benchmarks of the parts have a block's worth of work in the L1 cache; the
-// bytes that they count are those that K or V have as f16.
+// The benchmarks of single loops work on one block in the L1 cache. MB/s counts the bytes of K or V as f16.
 const (
 	benchD    = 128
 	benchRows = 16
@@ -73,10 +72,9 @@ func BenchmarkExpSub(b *testing.B) {
 	}
 }
 
-// BenchmarkDecodeAttention goes through all of one head's attention, from K and
-// V as f16 in a paged cache that is far larger than the processor's, with D = 128
-// and 4 queries, and counts the bytes of K and V. Beside it is a plain copy of
-// as many bytes.
+// BenchmarkDecodeAttention runs all of one head's attention, from K and V as f16 in a paged cache far larger
+// than the processor's caches, with D = 128 and 4 queries. MB/s counts the bytes of K and V. For comparison
+// it also copies the same number of bytes.
 func BenchmarkDecodeAttention(b *testing.B) {
 	const (
 		d, g      = 128, 4
@@ -117,7 +115,7 @@ func BenchmarkDecodeAttention(b *testing.B) {
 	}
 	perHead := len(table) / heads
 	for _, workers := range []int{1, 2} {
-		// share runs work for the heads, or pieces, of each worker at once.
+		// share divides the heads, or pieces of a copy, among the workers.
 		share := func(b *testing.B, work func(h int)) {
 			b.SetBytes(int64(len(cache)))
 			for b.Loop() {

@@ -2,9 +2,9 @@ package vec
 
 import "fmt"
 
-// ReadChannels reads consecutive rows of codes that lie channel by channel, from row first of them on. The codes
-// of channel j are bits of the bytes codes[j], codes[d+j], codes[2d+j], …, from the lowest of the first on, and share a
-// scale and a minimum:
+// ReadChannels decodes consecutive rows, starting at row first, of codes stored channel by channel. The codes
+// of channel j are bits of the bytes codes[j], codes[d+j], codes[2d+j], …, lowest bit first, and share one
+// scale and minimum:
 //
 //	for r := range len(dst) / d {
 //		for j := range d {
@@ -13,7 +13,7 @@ import "fmt"
 //		}
 //	}
 //
-// scales and minima are [d], d a multiple of 8; bits is 1 to 8. The product is rounded before it is added.
+// scales and minima are [d], d is a multiple of 8, b = bits is 1 to 8. The product is rounded before the sum.
 func ReadChannels(dst []float32, codes []byte, scales, minima []float32, bits, first int) {
 	d := len(scales)
 	rows := len(dst) / max(1, d)
@@ -25,8 +25,8 @@ func ReadChannels(dst []float32, codes []byte, scales, minima []float32, bits, f
 	}
 }
 
-// ReadLines reads lines of codes that lie one after the other in each, from the lowest bit of its
-// first byte on, and of which size share a scale and a minimum:
+// ReadLines decodes lines of codes. A line is stride bytes; its codes are consecutive, from the lowest bit of
+// its first byte on, and each group of size codes shares a scale and a minimum:
 //
 //	groups := d / size
 //	for r := range len(dst) / d {
@@ -37,7 +37,7 @@ func ReadChannels(dst []float32, codes []byte, scales, minima []float32, bits, f
 //		}
 //	}
 //
-// numbers is [rows, 2, groups]: the scales of a line and its minima. bits is 1 to 8, d·bits a
+// numbers is [rows, 2, groups]: the scales of a line, then its minima. b = bits is 1 to 8, d·bits is a
 // multiple of 8, and size divides d.
 func ReadLines(dst []float32, lines []byte, stride int, numbers []float32, d, size, bits int) {
 	rows := len(dst) / max(1, d)

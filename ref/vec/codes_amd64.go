@@ -8,18 +8,19 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// channelRows is the work of one call of the assembly: rows of codes of at most 4 bits, of the first columns
-// channels, a positive multiple of 8 (AVX2) or 32 (AVX-512). Codes come in periods of whole bytes: 1 byte, of 3 bits 3.
+// channelRows is the argument of one assembly call: it decodes rows of codes of at most 4 bits, for the first
+// columns channels, a positive multiple of 8 (AVX2) or 32 (AVX-512). The codes repeat in periods of whole
+// bytes: 1 byte, or 3 bytes for 3 bits.
 type channelRows struct {
 	dst            *float32
-	codes          *byte // of the first period
+	codes          *byte // first period
 	scales, minima *float32
 	rows, columns  int
 	d              int
-	period         int    // bytes
-	inFirst        int    // rows of the first period
-	inEach         int    // of each after it
-	skipped        uint32 // bits of the first period before the first row's
+	period         int    // bytes of a period
+	inFirst        int    // rows in the first period
+	inEach         int    // rows in each later period
+	skipped        uint32 // bits of the first period that belong to earlier rows
 	bits, mask     uint32
 	code           *[16]float32
 }
@@ -30,7 +31,7 @@ func readChannelsAVX2(w *channelRows)
 //go:noescape
 func readChannelsAVX512(w *channelRows)
 
-// lineCodes has, by bits, the codes that the lowest 4 bits of a number begin with.
+// lineCodes[bits] is a table of 16 floats: entry i is the code in the lowest bits bits of i.
 var lineCodes = newLineCodes()
 
 func newLineCodes() (codes [5][16]float32) {
@@ -59,7 +60,7 @@ func (s isa) readChannels(dst []float32, codes []byte, scales, minima []float32,
 	}
 	codes = codes[first/each*period*d:]
 	if over := first%each + rows; period == 3 && len(codes) < (over+each-1)/each*period*d {
-		codes = append(slices.Clone(codes), make([]byte, 2*d)...) // the last period is not whole
+		codes = append(slices.Clone(codes), make([]byte, 2*d)...) // the last period is incomplete
 	}
 	from := func(column, n int) {
 		w.dst, w.codes, w.scales, w.minima, w.columns = &dst[column], &codes[column], &scales[column], &minima[column], n
@@ -76,27 +77,27 @@ func (s isa) readChannels(dst []float32, codes []byte, scales, minima []float32,
 	}
 }
 
-// lineRows is the work of one call of the assembly: rows of lines, in groups of size numbers each, a
-// positive multiple of 8 (AVX2) or 32 (AVX-512), of at most 4 bits. It reads up to 8 bytes from every
-// place at which 8 (16) codes begin.
+// lineRows is the argument of one assembly call: it decodes rows of lines, in groups of size codes of at most
+// 4 bits, where size is a positive multiple of 8 (AVX2) or 32 (AVX-512). It loads up to 8 bytes at the start
+// of every 8 (AVX-512: 16) codes, so it may read past the last code.
 type lineRows struct {
 	dst            *float32
 	line           *byte
 	scales, minima *float32
 	rows, groups   int
 	size, bits     int
-	skip           int // bytes between a line and the next
+	skip           int // bytes between the end of a line and the next line
 	mask           uint32
 	table          *lineTable
 	code           *[16]float32
 }
 
-// lineTable is how 16 codes that lie in 2·bits bytes come each into a number of its own: the two
-// bytes that have it, and by how many bits these are shifted.
+// lineTable says how to spread 16 codes in 2·bits bytes over 16 words: for each code the two bytes that hold
+// it, and the shift that moves it to bit 0.
 type lineTable struct {
 	bytes  [64]byte
 	shifts [16]uint32
-	after  [8]uint32 // the lowest bits of the first 8 codes
+	after  [8]uint32 // lowest bit of each of the first 8 codes
 }
 
 var lineTables = newLineTables()
@@ -108,7 +109,7 @@ func newLineTables() (tables [5]lineTable) {
 			bit := i * bits
 			t.shifts[i] = uint32(bit % 8)
 			t.bytes[4*i], t.bytes[4*i+1] = byte(bit/8), byte(min(7, bit/8+1))
-			t.bytes[4*i+2], t.bytes[4*i+3] = 0x80, 0x80 // 0
+			t.bytes[4*i+2], t.bytes[4*i+3] = 0x80, 0x80 // selects 0
 			if i < 8 {
 				t.after[i] = uint32(bit)
 			}
@@ -123,12 +124,12 @@ func readLinesAVX2(w *lineRows)
 //go:noescape
 func readLinesAVX512(w *lineRows)
 
-// hasBytes reports whether AVX-512 shuffles bytes here.
+// hasBytes reports whether the processor has AVX-512's byte shuffle.
 var hasBytes = cpuid.CPU.Supports(cpuid.AVX512BW)
 
 func (s isa) readLines(dst []float32, lines []byte, stride int, numbers []float32, d, size, bits int) {
 	rows, groups := len(dst)/d, d/size
-	whole := rows // whose bytes can be read 8 at a time: there are as many behind the last code
+	whole := rows // rows for which loads of 8 bytes stay inside lines
 	for whole > 0 && (whole-1)*stride+d*bits/8+8 > cap(lines) {
 		whole--
 	}

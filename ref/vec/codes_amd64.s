@@ -3,9 +3,9 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// LINE_LOAD reads the fields of lineRows. From then on
+// LINE_LOAD loads the fields of lineRows. Registers:
 //	DI: dst    SI: line    R8: scales    R9: minima
-//	DX: rows to do    R11: size    R12: bits, the bytes of 8 codes
+//	DX: rows left    R11: size    R12: bits, which is also the bytes of 8 codes
 #define LINE_LOAD \
 	MOVQ w+0(FP), AX;             \
 	MOVQ lineRows_dst(AX), DI;    \
@@ -17,16 +17,17 @@
 	MOVQ lineRows_bits(AX), R12;  \
 	MOVQ lineRows_table(AX), BX
 
-// LINE_NEXT goes on to the next line: past its scales' minima, and the minima's scales.
+// LINE_NEXT advances to the next line. R8 and R9 have passed the line's scales and minima: one more group of
+// each follows.
 #define LINE_NEXT \
 	ADDQ lineRows_skip(AX), SI;   \
 	MOVQ lineRows_groups(AX), R10; \
 	LEAQ (R8)(R10*4), R8;         \
 	LEAQ (R9)(R10*4), R9
 
-// CHANNEL_LOAD reads the fields of channelRows. From then on
-//	DI, SI: dst and codes of the columns that are being done    R8, R9: scales, minima
-//	R10: bytes of a period    R11: d    R12: bytes of a row of dst    R13: columns to do
+// CHANNEL_LOAD loads the fields of channelRows. Registers:
+//	DI, SI: dst and codes of the current columns    R8, R9: scales, minima
+//	R10: bytes of a period    R11: d    R12: bytes of a row of dst    R13: columns left
 #define CHANNEL_LOAD \
 	MOVQ w+0(FP), AX;                \
 	MOVQ channelRows_scales(AX), R8; \
@@ -38,7 +39,7 @@
 	MOVQ channelRows_dst(AX), R14;   \
 	MOVQ channelRows_codes(AX), R15
 
-// CHANNEL_FIRST begins with columns: DX are the rows to do after those of the first period, CX these.
+// CHANNEL_FIRST starts a group of columns. CX: rows in the first period, DX: rows left after it.
 #define CHANNEL_FIRST \
 	MOVQ R14, DI;                    \
 	MOVQ R15, SI;                    \
@@ -46,7 +47,7 @@
 	MOVQ channelRows_inFirst(AX), CX; \
 	SUBQ CX, DX
 
-// CHANNEL_PERIOD puts the bits of a period into V.
+// CHANNEL_PERIOD loads the bits of a period into V.
 #define CHANNEL_PERIOD(V, T, done) \
 	VPMOVZXBD (SI), V;  \
 	ADDQ      R11, SI;  \
@@ -61,7 +62,7 @@
 	VORPS     T, V, V;  \
 	ADDQ      R11, SI
 
-// CHANNEL_PERIOD2 does so for two vectors.
+// CHANNEL_PERIOD2 does the same for two vectors.
 #define CHANNEL_PERIOD2(V, W, T, done) \
 	VPMOVZXBD (SI), V;   \
 	VPMOVZXBD 16(SI), W; \
@@ -83,7 +84,7 @@
 	VORPS     T, W, W;   \
 	ADDQ      R11, SI
 
-// CHANNEL_NEXT goes on to the rows of the next period, if there is one: CX are its rows.
+// CHANNEL_NEXT advances to the next period, if rows are left. CX: rows in it.
 #define CHANNEL_NEXT(next, columns) \
 	TESTQ   DX, DX;                 \
 	JZ      columns;                \
@@ -137,8 +138,8 @@ next256:
 
 // func readChannelsAVX512(w *channelRows)
 //
-// A permutation looks at the lowest 4 bits of each number alone: by a table of 16, of which every
-// 2ᵇ are 0 to 2ᵇ − 1, it makes a float32 of a code, whatever is above it.
+// VPERMPS selects by the lowest 4 bits of each number. In its table of 16, entry i is the float32 of the
+// lowest b bits of i, so it converts a code of b bits whatever the bits above it are.
 TEXT ·readChannelsAVX512(SB), NOSPLIT, $0-8
 	CHANNEL_LOAD
 	VPBROADCASTD channelRows_skipped(AX), Z11

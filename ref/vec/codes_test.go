@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestReadChannels holds the loops against their twins, over every number of channels and of bits.
+// TestReadChannels compares the loops with their plain twins, for every number of channels and of bits.
 func TestReadChannels(t *testing.T) {
 	eachISA(t, func(t *testing.T, s isa) {
 		r := rand.New(rand.NewPCG(1, 30))
@@ -33,7 +33,7 @@ func TestReadChannels(t *testing.T) {
 	})
 }
 
-// TestReadLines does the same for lines, with and without bytes behind them.
+// TestReadLines does the same for lines, with and without extra bytes at the end.
 func TestReadLines(t *testing.T) {
 	eachISA(t, func(t *testing.T, s isa) {
 		r := rand.New(rand.NewPCG(1, 31))
@@ -65,8 +65,8 @@ func TestReadLines(t *testing.T) {
 	})
 }
 
-// BenchmarkRead reads 16 rows of 128 codes of 4 and of 2 bits, as keys lie and as values do; the bytes
-// that it counts are those that the rows have as f16.
+// BenchmarkRead decodes 16 rows of 128 codes of 4 and of 2 bits, stored as keys and as values are. MB/s
+// counts the bytes of the rows as f16.
 func BenchmarkRead(b *testing.B) {
 	for _, s := range supported {
 		for _, bits := range []int{4, 2} {

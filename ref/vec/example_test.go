@@ -6,7 +6,7 @@ import (
 	"kvcompress/ref/vec"
 )
 
-// The weights of a query over three keys, before they are divided by their sum.
+// The attention weights of a query over three keys, before normalization, and their sum.
 func Example() {
 	q := []float32{1, 0, 0, 0, 0, 0, 0, 2}
 	k := []float32{

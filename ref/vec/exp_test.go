@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// expMaxUlp bounds the distance of Exp from math.Exp, in units in the last place
-// of the result, which for subnormals are 2^-149.
+// expMaxUlp bounds the error of Exp against math.Exp, in units in the last place of the result; for
+// subnormals a unit is 2^-149.
 const expMaxUlp = 0.98
 
-// TestExp tries all float32 from -0 to -104.5, the ones around the boundaries
-// of Exp's cases with -short: that Exp is near enough, that it never falls as x
-// rises, and that ExpSub gives the same on every instruction set.
+// TestExp tries all float32 from -0 to -104.5 (with -short only near the boundaries of Exp's cases). It
+// checks the error of Exp, that Exp never decreases with x, and that ExpSub gives the same on every
+// instruction set.
 func TestExp(t *testing.T) {
 	first, last := math.Float32bits(float32(math.Copysign(0, -1))), math.Float32bits(-104.5)
 	if testing.Short() {
@@ -38,7 +38,7 @@ func TestExp(t *testing.T) {
 	for w := range workers {
 		wg.Go(func() {
 			from := first + w*share
-			to := min(from+share, last) // the next one's first too, so that no step is left out
+			to := min(from+share, last) // includes the next range's first number, so that no pair of neighbours is left out
 			part := checkExp(t, from, to, 1)
 			mu.Lock()
 			defer mu.Unlock()
@@ -49,9 +49,8 @@ func TestExp(t *testing.T) {
 	whole.log(t)
 }
 
-// expBoundaries lists the bits of the numbers where Exp does something else on
-// either side: every power of two, every change of n, 0, and where results turn
-// subnormal and vanish.
+// expBoundaries lists the bits of numbers at which Exp changes its computation: powers of two, changes of n,
+// 0, and where results become subnormal or 0.
 func expBoundaries() []uint32 {
 	bits := []uint32{
 		math.Float32bits(-0x1.5d58ap+6),  // ln(2^-126)
@@ -67,10 +66,10 @@ func expBoundaries() []uint32 {
 	return bits
 }
 
-// expReport is what checkExp found.
+// expReport is the result of checkExp.
 type expReport struct {
 	numbers int
-	ulp     float64 // the largest distance from math.Exp
+	ulp     float64 // largest error against math.Exp
 	at      float32
 }
 
@@ -88,8 +87,7 @@ func (r *expReport) log(t *testing.T) {
 	}
 }
 
-// checkExp tries the float32 of every step-th bit pattern from one to another,
-// which fall from -0 towards -∞.
+// checkExp tries the float32 of every step-th bit pattern between two, in the direction from -0 to -∞.
 func checkExp(t *testing.T, from, to, step uint32) expReport {
 	report := expReport{}
 	above := float32(1)
@@ -109,7 +107,7 @@ func checkExp(t *testing.T, from, to, step uint32) expReport {
 			above = y
 			ys[i] = y
 			if x >= -0x1p-26 {
-				// math.Exp would be slow to say that 1 is within 2^-26, or 0.25 ulp.
+				// math.Exp would be slow; 1 is within 2^-26, or 0.25 ulp.
 				if y != 1 {
 					t.Errorf("Exp(%x) is %x, want 1", x, y)
 					return report
@@ -122,7 +120,7 @@ func checkExp(t *testing.T, from, to, step uint32) expReport {
 		}
 		for _, s := range supported {
 			if s == plain {
-				continue // a loop over Exp
+				continue // plain ExpSub is a loop over Exp
 			}
 			s.expSub(got[:len(xs)], xs, 0)
 			for i, x := range xs {
@@ -137,7 +135,7 @@ func checkExp(t *testing.T, from, to, step uint32) expReport {
 	return report
 }
 
-// ulpsFrom returns the distance of got from want, in units in want's last place.
+// ulpsFrom returns |got − want| in units in want's last place.
 func ulpsFrom(got float32, want float64) float64 {
 	exponent := int(math.Float64bits(want)>>52) - 1023
 	ulp := math.Float64frombits(uint64(max(exponent, -126)-23+1023) << 52)
@@ -168,7 +166,7 @@ func TestExpValues(t *testing.T) {
 	}
 }
 
-// TestExpDigest holds results on every platform against one sum of them.
+// TestExpDigest checks a digest of results, which must be the same on every platform.
 func TestExpDigest(t *testing.T) {
 	const want = 0xf39f3c8fd17a5b66
 	digest := fnv.New64a()

@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// logMaxUlp is the bound that NUMERICS.md, "Stand-ins", derives.
+// logMaxUlp is the bound derived in NUMERICS.md, "Stand-ins".
 const logMaxUlp = 0.81
 
-// TestLog tries every integer from 1 to 2^24: that Log is within its bound, and never
-// falls as x rises. With -short it tries every 97th.
+// TestLog tries every integer from 1 to 2^24 (with -short every 97th): Log is within its bound and never
+// decreases.
 func TestLog(t *testing.T) {
 	step := 1
 	if testing.Short() {
@@ -50,7 +50,7 @@ func TestLogValues(t *testing.T) {
 	}
 }
 
-// TestLogDigest holds results on every platform against one sum of them.
+// TestLogDigest checks a digest of results, which must be the same on every platform.
 func TestLogDigest(t *testing.T) {
 	const want = 0xfaa66f0688878368
 	digest := fnv.New64a()

@@ -1,12 +1,11 @@
-// Package vec holds the inner loops of attention. Each is specified to the bit
-// by a plain Go loop, its twin, and runs as AVX2 or AVX-512 code where the
-// processor has it, with the same bits.
+// Package vec has the inner loops of attention. Each is specified to the bit by a plain Go loop, its twin,
+// and runs as AVX2 or AVX-512 code on processors that have it, with the same bits.
 //
-// The arithmetic is IEEE 754 binary32, round to nearest even, with subnormals,
-// and without fused multiply-add: a product is rounded before it is added. All
-// inputs are finite; what a NaN or an infinity gives is not specified.
+// The arithmetic is IEEE 754 binary32, round to nearest even, with subnormals and without fused multiply-add:
+// a product is rounded before it is added. Inputs must be finite; results for NaN and infinity are not
+// specified.
 //
-// Build with the tag purego to leave the assembly out.
+// The build tag purego leaves out the assembly.
 package vec
 
 import (
@@ -14,7 +13,7 @@ import (
 	"unsafe"
 )
 
-// Lanes is the number of partial sums of a dot product: a warp's lanes.
+// Lanes is the number of partial sums of a dot product, as many as a warp has lanes.
 const Lanes = 32
 
 // MaxD is the largest head size.
@@ -28,16 +27,14 @@ const MaxD = 256
 //
 // q is [d], k is [len(dst), d], and d is a multiple of 8 from 8 to MaxD.
 //
-// The order of a dot product is that of a warp. Lane l of 32 starts at +0 and
-// adds the products q[i]·k[i] of i ≡ l (mod 32) in ascending order. Then, for
-// step 16, 8, 4, 2, 1, all lanes at once add the sum of lane l xor step to
-// their own, which leaves the same sum in all.
+// A dot product is summed in the order of a warp. Lane l of 32 starts at +0 and adds the products q[i]·k[i]
+// with i ≡ l (mod 32) in ascending order. Then, for step 16, 8, 4, 2, 1, every lane adds the sum of lane l
+// xor step to its own. At the end all lanes have the same sum.
 func Dots(dst, q, k []float32, d int) {
 	DotsGroup(dst, len(dst), q, k[:len(dst)*d], 1, d)
 }
 
-// DotsGroup is Dots for the g queries that share a row, so that each row of k
-// is read once:
+// DotsGroup is Dots for g queries of the same rows, so that each row of k is read once:
 //
 //	rows := len(k) / d
 //	for j := range g {
@@ -46,10 +43,9 @@ func Dots(dst, q, k []float32, d int) {
 //		}
 //	}
 //
-// q is [g, d] and k is [rows, d]. dst is the first columns of a [g, stride]
-// matrix, stride ≥ rows: to give the scores of a paged cache one row for each
-// query, call it for each block with dst[block*B:] and the context's length as
-// stride.
+// q is [g, d] and k is [rows, d]. dst is the first columns of a [g, stride] matrix, stride ≥ rows. For the
+// scores of a paged cache, [g, context length], call it for each block with dst[block*B:] and stride =
+// context length.
 func DotsGroup(dst []float32, stride int, q, k []float32, g, d int) {
 	rows := mustFit("DotsGroup", stride, len(q), len(k), g, d)
 	if rows == 0 {
@@ -59,7 +55,7 @@ func DotsGroup(dst []float32, stride int, q, k []float32, g, d int) {
 	best.dots(dst, stride, q, k, rows, g, d)
 }
 
-// Accumulate adds the rows of v, weighted, to acc:
+// Accumulate adds the weighted rows of v to acc:
 //
 //	rows := len(v) / d
 //	for r := range rows {
@@ -70,9 +66,8 @@ func DotsGroup(dst []float32, stride int, q, k []float32, g, d int) {
 //		}
 //	}
 //
-// acc is [g, d] and v is [rows, d]. e is the first columns of a [g, stride]
-// matrix, stride ≥ rows. Every sum is serial in r. d is a multiple of 8 from 8
-// to MaxD.
+// acc is [g, d] and v is [rows, d]. e is the first columns of a [g, stride] matrix, stride ≥ rows. Every sum
+// is sequential in r. d is a multiple of 8 from 8 to MaxD.
 func Accumulate(acc, e []float32, stride int, v []float32, g, d int) {
 	rows := mustFit("Accumulate", stride, len(acc), len(v), g, d)
 	if rows == 0 {
@@ -82,9 +77,8 @@ func Accumulate(acc, e []float32, stride int, v []float32, g, d int) {
 	best.accumulate(acc, e, stride, v, rows, g, d)
 }
 
-// Sum adds up x in the order of a warp: lane l of Lanes starts at +0 and adds the
-// x[i] of i ≡ l (mod Lanes) in ascending order, and the lanes are added as those of
-// a dot product are.
+// Sum returns the sum of x in the order of a warp: lane l of Lanes starts at +0 and adds the x[i] with i ≡ l
+// (mod Lanes) in ascending order; the lanes are added as for a dot product.
 func Sum(x []float32) float32 {
 	var lanes [Lanes]float32
 	for i, v := range x {
@@ -93,22 +87,21 @@ func Sum(x []float32) float32 {
 	return butterfly(&lanes)
 }
 
-// Max returns the largest of x, which must not be empty. A zero it gives as +0.
+// Max returns the largest of x, which must not be empty. If that is a zero, it returns +0.
 func Max(x []float32) float32 {
 	return best.max(x)
 }
 
-// Prefetch asks the processor to fetch p into its caches, and returns without
-// waiting. Paged attention asks for the next block while it works on this one:
-// the processor cannot guess where that is.
+// Prefetch asks the processor to fetch p into its caches, and does not wait. Paged attention prefetches the
+// next block, because its address does not follow from the current one's.
 func Prefetch[T byte | int32 | float32](p []T) {
 	if len(p) > 0 {
 		prefetch(unsafe.Pointer(unsafe.SliceData(p)), len(p)*int(unsafe.Sizeof(p[0])))
 	}
 }
 
-// mustFit returns the number of rows in n numbers, and panics if the shapes of
-// DotsGroup and Accumulate do not fit each other.
+// mustFit returns the number of rows in n numbers, and panics if the shapes of DotsGroup or Accumulate are
+// inconsistent.
 func mustFit(name string, stride, nq, n, g, d int) (rows int) {
 	if d < 8 || d > MaxD || d%8 != 0 {
 		panic(fmt.Sprintf("vec: %s: head size %d is not a multiple of 8 from 8 to %d", name, d, MaxD))
@@ -136,8 +129,8 @@ func dot(q, k []float32) float32 {
 	return butterfly(&lanes)
 }
 
-// butterfly adds up the lanes. Of each pair that a warp's butterfly adds twice,
-// once in either order, it does one.
+// butterfly adds up the lanes. A warp's butterfly computes each sum twice, once in each lane of a pair; this
+// computes it once.
 func butterfly(lanes *[Lanes]float32) float32 {
 	for step := Lanes / 2; step > 0; step /= 2 {
 		for l := range step {

@@ -8,7 +8,7 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// isa is an instruction set that the loops are written for.
+// isa is an instruction set with its own version of the loops.
 type isa uint8
 
 const (
@@ -35,12 +35,12 @@ func detect() []isa {
 	return sets
 }
 
-// tileRows is how many rows are gone through for all queries before the next:
-// few enough to stay in the L1 cache meanwhile.
+// tileRows is the number of rows processed for all queries before the next rows: a tile stays in the L1
+// cache.
 const tileRows = 32
 
-// dotQuads is the work of one call of the assembly: n times, the dot products
-// of one vector, shared, with four others.
+// dotQuads is the argument of one assembly call: n times, the dot products of one vector, shared, with four
+// others.
 //
 //	for s := range n {
 //		for i := range 4 {
@@ -48,8 +48,8 @@ const tileRows = 32
 //		}
 //	}
 //
-// Vectors have d numbers; steps count numbers. Some of the four may be the same,
-// where there are fewer to do.
+// Vectors have d numbers; steps count numbers. If fewer than four are needed, several of the four are the
+// same.
 type dotQuads struct {
 	shared     *float32
 	other      [4]*float32
@@ -97,7 +97,7 @@ func (s isa) dots(dst []float32, stride int, q, k []float32, rows, g, d int) {
 	}
 }
 
-// dotsOfOne is dots for a single query: it takes the rows of k by fours.
+// dotsOfOne is dots for a single query. It processes four rows of k at a time.
 func (s isa) dotsOfOne(dst, q, k []float32, rows, d int) {
 	for first := 0; first < rows; {
 		w := dotQuads{shared: &q[0], otherStep: 4 * d, outStep: 4, n: max(1, (rows-first)/4), d: d}
@@ -111,8 +111,8 @@ func (s isa) dotsOfOne(dst, q, k []float32, rows, d int) {
 	}
 }
 
-// weighQuads is the work of one call of the assembly: the n rows of v, weighted
-// by e, added to acc, for four queries.
+// weighQuads is the argument of one assembly call: it adds the n rows of v, weighted by e, to acc, for four
+// queries.
 //
 //	for c := range d {
 //		for r := range n {
@@ -122,7 +122,7 @@ func (s isa) dotsOfOne(dst, q, k []float32, rows, d int) {
 //		}
 //	}
 //
-// Some of the four may be the same, where there are fewer to do.
+// If fewer than four are needed, several of the four are the same.
 type weighQuads struct {
 	acc  [4]*float32
 	e    [4]*float32
@@ -180,8 +180,7 @@ func (s isa) max(x []float32) float32 {
 	return m + 0 // -0 + 0 is +0
 }
 
-// expSubAVX2 and expSubAVX512 do n numbers, a positive multiple of 8 and 16. c is
-// expConstants.
+// expSubAVX2 and expSubAVX512 process n numbers, a positive multiple of 8 and 16. c is expConstants.
 
 //go:noescape
 func expSubAVX2(dst, x *float32, n int, m float32, c *[12]float32)
@@ -189,7 +188,7 @@ func expSubAVX2(dst, x *float32, n int, m float32, c *[12]float32)
 //go:noescape
 func expSubAVX512(dst, x *float32, n int, m float32, c *[12]float32)
 
-// expConstants is what Exp is made of, for the assembly.
+// expConstants has the constants of Exp, for the assembly.
 var expConstants = [...]float32{
 	expLowest, expLog2e, expRound, expLn2Hi, expLn2Lo,
 	expC6, expC5, expC4, expC3, expC2, 1, 0x1p-33,

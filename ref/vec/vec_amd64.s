@@ -3,12 +3,12 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// Nothing here fuses a multiplication with an addition, and every sum begins
-// with +0 added to its first term, as the Go twins have it. A lane's sum is then
-// never -0, so that adding +0 for a lane without a term changes nothing.
+// No instruction here fuses a multiplication with an addition, and every sum starts with +0 plus its first
+// term, as in the Go twins. A lane's sum is therefore never -0, and adding +0 for a lane without a term
+// changes nothing.
 
-// DOT adds the products of two vectors of the shared row, S0 and S1, with a row
-// of the other operand to two vectors of lanes.
+// DOT adds the products of two vectors of the shared row, S0 and S1, with a row of the other operand to two
+// vectors of lanes.
 #define DOT(off0, off1, row, S0, S1, T0, T1, L0, L1) \
 	VMULPS off0(row)(CX*1), S0, T0; \
 	VMULPS off1(row)(CX*1), S1, T1; \
@@ -32,10 +32,10 @@
 	VMOVSS D, (AX)(R12*1);         \
 	ADDQ  BX, R12
 
-// DOT_LOAD reads the fields of dotQuads. From then on
+// DOT_LOAD loads the fields of dotQuads. Registers:
 //	DI: w       SI: shared        R8, R9, R10, R11: other
-//	R12: bytes by which out has advanced, BX: by which it does at each step
-//	R13: steps to do              DX: bytes of the whole 32 lanes of a vector
+//	R12: bytes by which out has advanced, BX: by which it advances per step
+//	R13: steps left               DX: bytes of the whole 32 lanes of a vector
 #define DOT_LOAD \
 	MOVQ w+0(FP), DI;               \
 	MOVQ dotQuads_shared(DI), SI;   \
@@ -51,7 +51,7 @@
 	ANDQ $~31, DX;                  \
 	SHLQ $2, DX
 
-// DOT_NEXT goes on to the next step's vectors.
+// DOT_NEXT advances to the next step's vectors.
 #define DOT_NEXT \
 	MOVQ dotQuads_sharedStep(DI), AX; \
 	LEAQ (SI)(AX*4), SI;              \
@@ -61,9 +61,9 @@
 	LEAQ (R10)(AX*4), R10;            \
 	LEAQ (R11)(AX*4), R11
 
-// WEIGH_LOAD reads the fields of weighQuads. From then on
+// WEIGH_LOAD loads the fields of weighQuads. Registers:
 //	DI: w    R8, R9, R10, R11: e    SI: v    DX: rows
-//	R12: bytes of a row    CX: bytes before the columns that are being done
+//	R12: bytes of a row    CX: byte offset of the current columns
 #define WEIGH_LOAD \
 	MOVQ w+0(FP), DI;               \
 	MOVQ weighQuads_e+0(DI), R8;    \
@@ -90,7 +90,7 @@
 	VMULPS V, E, T;            \
 	VADDPS T, S, S
 
-// EXP_LOAD puts m, in M, and the first of expConstants into registers.
+// EXP_LOAD loads m, into M, and the first of expConstants.
 #define EXP_LOAD(M, LOWEST, LOG2E, ROUND, HI, LO) \
 	MOVQ dst+0(FP), DI;                         \
 	MOVQ x+8(FP), SI;                           \
@@ -107,7 +107,7 @@
 TEXT ·dotQuadsAVX512(SB), NOSPLIT, $0-8
 	DOT_LOAD
 
-	// K1 and K2: which of 32 lanes are left after the last whole 32.
+	// K1 and K2: masks of the lanes left after the last whole 32.
 	MOVQ  dotQuads_d(DI), CX
 	ANDQ  $31, CX
 	MOVL  $1, R15
@@ -202,8 +202,8 @@ reduce512:
 
 // func dotQuadsAVX2(w *dotQuads)
 //
-// There are registers for half of the lanes of four dot products: first those
-// of lanes 0-7 and 16-23, then those of lanes 8-15 and 24-31.
+// There are registers for half of the lanes of four dot products: first lanes 0-7 and 16-23, then lanes 8-15
+// and 24-31.
 TEXT ·dotQuadsAVX2(SB), NOSPLIT, $0-8
 	DOT_LOAD
 	MOVQ dotQuads_d(DI), R15
@@ -328,7 +328,7 @@ reduce256:
 
 // func weighQuadsAVX512(w *weighQuads)
 //
-// 32 columns at a time, of which K1 and K2 say which there are.
+// 32 columns at a time; K1 and K2 mask those that exist.
 TEXT ·weighQuadsAVX512(SB), NOSPLIT, $0-8
 	WEIGH_LOAD
 	MOVL  $0xffff, R15

@@ -4,7 +4,7 @@ package vec
 
 import "unsafe"
 
-// isa is an instruction set that the loops are written for.
+// isa is an instruction set with its own version of the loops.
 type isa uint8
 
 const plain isa = 0

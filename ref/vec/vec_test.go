@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// eachISA runs test for every instruction set that the loops are written for
-// and the processor has, the plain twins included.
+// eachISA runs test for every instruction set that the loops support and the processor has, including the
+// plain twins.
 func eachISA(t *testing.T, test func(t *testing.T, s isa)) {
 	t.Logf("supported here: %v", supported)
 	for _, s := range supported {
@@ -17,11 +17,11 @@ func eachISA(t *testing.T, test func(t *testing.T, s isa)) {
 	}
 }
 
-// guard is written around what is passed as output, and must stay there.
+// guard is written on both sides of an output, to detect writes outside it.
 const guard = float32(-0x1.abcdep+77)
 
-// guarded returns a copy of x with guards on both sides, and a check of them.
-// The copy begins at an odd place, so that no vector in it is aligned.
+// guarded returns a copy of x between guards, and a function that checks the guards. The copy starts at an
+// odd index, so that no vector in it is aligned.
 func guarded(t *testing.T, x []float32) (inside []float32, check func()) {
 	const margin = 33
 	all := slices.Repeat([]float32{guard}, margin+len(x)+margin)
@@ -37,7 +37,7 @@ func guarded(t *testing.T, x []float32) (inside []float32, check func()) {
 	}
 }
 
-// kinds are the sorts of numbers that the loops are tried on.
+// kinds are the kinds of numbers that the loops are tested with.
 var kinds = []struct {
 	name string
 	draw func(*rand.Rand) float32
@@ -61,7 +61,7 @@ func draw(r *rand.Rand, n int, one func(*rand.Rand) float32) []float32 {
 	return x
 }
 
-// sameBits fails the test where got is not want, to the bit.
+// sameBits fails the test if got and want differ in any bit.
 func sameBits(t *testing.T, got, want []float32) {
 	t.Helper()
 	for i := range want {
@@ -71,7 +71,7 @@ func sameBits(t *testing.T, got, want []float32) {
 	}
 }
 
-// warpDot is a dot product as 32 threads compute it in step.
+// warpDot is a dot product as the 32 threads of a warp compute it.
 func warpDot(q, k []float32) float32 {
 	var lanes [32]float32
 	for l := range lanes {
@@ -94,8 +94,8 @@ func warpDot(q, k []float32) float32 {
 	return lanes[0]
 }
 
-// shapes calls f for every head size and some group sizes and rows, among them
-// more rows than fit a tile.
+// shapes calls f for every head size and some group sizes and numbers of rows, including more rows than a
+// tile has.
 func shapes(f func(g, d, rows int)) {
 	for d := 8; d <= MaxD; d += 8 {
 		for g := 1; g <= 9; g++ {
@@ -172,7 +172,7 @@ func TestAccumulate(t *testing.T) {
 	})
 }
 
-// TestPublic goes through the exported names, which check shapes.
+// TestPublic calls the exported functions, which check shapes.
 func TestPublic(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	const g, d, rows = 4, 64, 7
@@ -189,7 +189,7 @@ func TestPublic(t *testing.T) {
 		}
 	}
 
-	// A paged cache, whose blocks hold 2 rows, gives the same.
+	// A paged cache with blocks of 2 rows gives the same.
 	paged := make([]float32, g*rows)
 	for r := 0; r < rows; r += 2 {
 		DotsGroup(paged[r:], rows, q, k[r*d:min(r+2, rows)*d], g, d)
@@ -253,7 +253,7 @@ func TestMax(t *testing.T) {
 				want := slices.Max(x) + 0
 				sameBits(t, []float32{s.max(x)}, []float32{want})
 			}
-			for i := range n { // a single largest at every place
+			for i := range n { // a single maximum at every index
 				x := slices.Repeat([]float32{-2}, n)
 				x[i] = -1
 				sameBits(t, []float32{s.max(x)}, []float32{-1})

@@ -7,16 +7,16 @@ import (
 	"kvcompress/kv"
 )
 
-// builder makes a model of a config.json: a family's function lists the modules.
+// builder makes a model from a config.json. The function of the model's family adds the modules.
 type builder struct {
 	c      *config
 	m      Model
 	layer  int     // that modules are added to
 	prefix string  // of the layer's modules
-	params float64 // so far, without overflow
+	params float64 // parameters so far; a float64, which cannot overflow
 }
 
-// newBuilder reads what all families have in common.
+// newBuilder reads the entries that all families share.
 func newBuilder(c *config) *builder {
 	b := &builder{c: c}
 	b.m.Hidden = c.size("hidden_size", maxWidth)
@@ -25,7 +25,7 @@ func newBuilder(c *config) *builder {
 	b.m.Weights = BF16
 	for _, name := range []string{"torch_dtype", "dtype"} {
 		switch t := c.str(name, ""); t {
-		case "", "bfloat16", "float32": // a server casts float32
+		case "", "bfloat16", "float32": // servers convert float32 to bfloat16
 		case "float16":
 			b.m.Weights = F16
 		default:
@@ -75,11 +75,10 @@ func (b *builder) small(name string, n int) { b.add(Small, name, 1, n, 1) }
 // norms adds n norms of the hidden size.
 func (b *builder) norms(n int) { b.small("norms", n*b.m.Hidden) }
 
-// stack adds the embedding, the layers, and the output: what a language model is. body adds
-// a layer's modules.
+// stack adds the embedding, the layers and the output matrix. body adds a layer's modules.
 func (b *builder) stack(prefix string, tied bool, body func(layer int)) {
 	if len(b.c.errs) > 0 {
-		return // sizes are not to be relied on
+		return // the sizes are wrong
 	}
 	b.m.Tied = b.c.flag("tie_word_embeddings", tied)
 	b.layer = -1
@@ -98,14 +97,14 @@ func (b *builder) stack(prefix string, tied bool, body func(layer int)) {
 	}
 }
 
-// finish works out what follows from the layers.
+// finish sets the fields of the model that follow from the layers.
 func (b *builder) finish() {
 	b.m.Shape.Layers = b.m.Count(Full) + b.m.Count(Windowed)
 	if b.m.Shape.Layers == 0 {
 		b.m.Shape = kv.Shape{}
 	}
 	if b.m.Count(Windowed) == 0 || b.m.Window >= b.m.MaxLen {
-		for l, kind := range b.m.Layers { // a window that the context fits into is none
+		for l, kind := range b.m.Layers { // a window as long as the context is full attention
 			if kind == Windowed {
 				b.m.Layers[l] = Full
 			}
@@ -123,7 +122,7 @@ func (b *builder) context(byDefault int) {
 func (b *builder) heads(queries, keys, size int) {
 	q := b.c.sizeOr("num_attention_heads", queries, maxWidth)
 	if keys == 0 {
-		keys = q // before grouped-query attention, the entry did not exist
+		keys = q // configurations older than grouped-query attention have no such entry
 	}
 	k := b.c.sizeOr("num_key_value_heads", keys, maxWidth)
 	d := b.c.num("head_dim", size)
@@ -167,11 +166,11 @@ func (b *builder) mlp(prefix string, inner int, bias bool) {
 	b.linear(prefix+"down_proj", inner, b.m.Hidden, bias)
 }
 
-// widest has the model's widest MLP be at least so wide.
+// widest raises the width of the model's widest MLP to inner if it is less.
 func (b *builder) widest(inner int) { b.m.Intermediate = max(b.m.Intermediate, inner) }
 
-// window marks the layers that are windowed: those that layer_types names, or, without
-// that entry, those for which windowed is true.
+// window marks the layers with sliding windows: those that layer_types names or, without that entry,
+// those for which windowed is true.
 func (b *builder) window(size int, windowed func(layer int) bool) {
 	types := b.c.strs("layer_types")
 	b.m.Window = size
@@ -205,7 +204,7 @@ func (b *builder) window(size int, windowed func(layer int) bool) {
 func always(int) bool { return true }
 func never(int) bool  { return false }
 
-// moe reads how many experts there are, and how many a token passes.
+// moe reads the number of experts, and the number to which a token is routed.
 func (b *builder) moe(total, active string, defaultTotal, defaultActive int) {
 	b.m.Experts.Total = b.c.sizeOr(total, defaultTotal, maxExperts)
 	b.m.Experts.Active = b.c.sizeOr(active, defaultActive, maxExperts)

@@ -12,25 +12,25 @@ import (
 type Card struct {
 	Name     string   `json:"name"`
 	Aliases  []string `json:"aliases,omitempty"`
-	Memory   int64    `json:"memory_bytes"`          // that CUDA reports in all, somewhat less than on the box
+	Memory   int64    `json:"memory_bytes"`          // total that CUDA reports, somewhat less than the nominal size
 	Read     float64  `json:"bytes_per_second"`      // of its memory, at the peak
 	Flops16  float64  `json:"flops_16bit"`           // of tensor cores, dense, f16 or bf16 with f32 sums
-	Flops8   float64  `json:"flops_8bit"`            // likewise of fp8 or int8; 0 is as 16 bits
-	Flops4   float64  `json:"flops_4bit"`            // likewise of fp4; 0 is as 8 bits
+	Flops8   float64  `json:"flops_8bit"`            // likewise for fp8 or int8; 0: the same as 16 bits
+	Flops4   float64  `json:"flops_4bit"`            // likewise for fp4; 0: the same as 8 bits
 	Link     float64  `json:"link_bytes_per_sec"`    // one way, to the other cards of a tensor-parallel group
-	Linked   int      `json:"linked_cards"`          // that the link joins; 0 is 8
-	Network  float64  `json:"network_bytes_per_sec"` // one way, of each card, to cards that the link does not join; 0 is unknown
+	Linked   int      `json:"linked_cards"`          // number of cards that the link connects; 0 is 8
+	Network  float64  `json:"network_bytes_per_sec"` // one way, of each card, to cards that the link does not connect; 0 is unknown
 	Host     float64  `json:"host_bytes_per_sec"`    // one way, to the host's memory; 0 is unknown
 	PriceUSD float64  `json:"usd_per_hour"`          // 0 is unknown
 	Source   string   `json:"source,omitempty"`
 }
 
-// is reports whether a key is of one of the card's names.
+// is reports whether wanted is the key of one of the card's names.
 func (c *Card) is(wanted string) bool {
 	return key(c.Name) == wanted || slices.ContainsFunc(c.Aliases, func(a string) bool { return key(a) == wanted })
 }
 
-// Flops returns the peak of a matrix product whose inputs have that many bits, in FLOP/s.
+// Flops returns the peak of a matrix product with inputs of this many bits, in FLOP/s.
 func (c *Card) Flops(bits int) float64 {
 	switch {
 	case bits <= 4 && c.Flops4 > 0:
@@ -41,8 +41,8 @@ func (c *Card) Flops(bits int) float64 {
 	return c.Flops16
 }
 
-// LinkOf returns the bytes a second, one way, between the cards of a group: of the link, or,
-// where the link joins fewer cards, of the network; 0 where that is unknown.
+// LinkOf returns the bytes per second, one way, between the cards of a group: those of the link or, if
+// it connects fewer cards, of the network; 0 is unknown.
 func (c *Card) LinkOf(cards int) float64 {
 	if cards > cmp.Or(c.Linked, 8) {
 		return c.Network
@@ -88,11 +88,11 @@ func (c *Card) Validate() error {
 
 func gib(n float64) int64 { return int64(n * (1 << 30)) }
 
-// Cards returns the cards that are known by name, in the order in which they are
-// listed to a user. Bandwidth and peaks are those of NVIDIA's data sheets and white papers:
-// dense, with f32 sums. Memory is what CUDA reports in all, as PyTorch prints it when memory
-// runs out; where no such report is at hand, what nvidia-smi shows. The network is that of
-// NVIDIA's DGX of the card, a host channel adapter for each; the host's link is PCIe's 16 lanes.
+// Cards returns the cards that are known by name, in the order in which they are listed. Bandwidth and
+// peaks are from NVIDIA's data sheets and white papers: dense, with f32 sums. Memory is the total that
+// CUDA reports, as PyTorch prints it when memory runs out, or if no such report was found, as
+// nvidia-smi shows it. The network is that of NVIDIA's DGX with the card, which has a host channel
+// adapter for each card; the host's link is PCIe with 16 lanes.
 func Cards() []Card {
 	const (
 		pcie4 = 32e9

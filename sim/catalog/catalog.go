@@ -1,7 +1,7 @@
-// Package catalog describes language models and GPUs as far as a projection needs it: layers,
-// heads and parameters; memory, bandwidth and peak FLOP/s, each figure with its source. Models
-// and cards that are not in it are read from a file: a model's Hugging Face config.json
-// ([ParseConfig]), or a few lines of JSON about a card ([FindCard]).
+// Package catalog has the figures of language models and GPUs that projections need: layers, heads
+// and parameters; memory, bandwidth and peak FLOP/s, with their sources. Other models and cards are
+// read from files: a model's Hugging Face config.json ([ParseConfig]), or a few lines of JSON about a
+// card ([FindCard]).
 package catalog
 
 import (
@@ -18,10 +18,9 @@ import (
 // maxFileBytes bounds a description of a model or card.
 const maxFileBytes = 1 << 20
 
-// FindModel returns the model of that name; where there is none, and the name ends in a
-// format, as llama-3.1-70b-int8, the model with its weights in it; or else reads name as the
-// path of a config.json, or of its folder. A hf_quant_config.json in the same folder says
-// how the weights are quantized.
+// FindModel returns the model of this name. A name may end in a format of weights, as in
+// llama-3.1-70b-int8. Otherwise name is the path of a config.json or of its folder; a
+// hf_quant_config.json in the same folder says how the weights are quantized.
 func FindModel(name string) (Model, error) {
 	wanted := key(name)
 	for _, e := range entries() {
@@ -33,7 +32,7 @@ func FindModel(name string) (Model, error) {
 		return m, err
 	}
 	if !isFile(name) {
-		return Model{}, fmt.Errorf("unknown model %q: known are %s, and the path of any Hugging Face config.json", name, strings.Join(ModelNames(), ", "))
+		return Model{}, fmt.Errorf("unknown model %q: want one of %s, or the path of a Hugging Face config.json", name, strings.Join(ModelNames(), ", "))
 	}
 	path := name
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
@@ -63,8 +62,8 @@ const (
 	quantFile  = "hf_quant_config.json"
 )
 
-// FindCard returns the card of that name, or, where there is none, reads name as
-// the path of a card's JSON, in the form of [Card].
+// FindCard returns the card of this name. If there is none, name is the path of a JSON file in the
+// form of [Card].
 func FindCard(name string) (Card, error) {
 	var known []string
 	wanted := key(name)
@@ -75,7 +74,7 @@ func FindCard(name string) (Card, error) {
 		known = append(known, c.Name)
 	}
 	if !isFile(name) {
-		return Card{}, fmt.Errorf("unknown card %q: known are %s, and the path of a JSON file that describes one", name, strings.Join(known, ", "))
+		return Card{}, fmt.Errorf("unknown card %q: want one of %s, or the path of a JSON file that describes a card", name, strings.Join(known, ", "))
 	}
 	text, err := readFile(name)
 	if err != nil {
@@ -104,8 +103,7 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-// key is a name without what people write differently: "Llama-3.1 8B" and
-// "llama-3.1-8b" are one.
+// key normalizes a name, so that "Llama-3.1 8B" and "llama-3.1-8b" are equal.
 func key(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch r {

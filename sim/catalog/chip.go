@@ -2,9 +2,9 @@ package catalog
 
 import "slices"
 
-// Chip returns the GPU chip of a card of the catalogue, by NVIDIA's name; "" of any other
-// card. Cards of one chip differ in clocks, memory and the part of the chip that is in use,
-// and come about as near to their own peaks.
+// Chip returns the GPU chip of a card of the catalogue, by NVIDIA's name; "" for other cards. Cards
+// with the same chip differ in clocks, memory and the part of the chip that is enabled, and reach about
+// the same fraction of their own peaks.
 func (c *Card) Chip() string {
 	for chip, cards := range map[string][]string{
 		"GA100": {"a100-40gb", "a100-80gb"},

@@ -12,12 +12,12 @@ import (
 	"kvcompress/strictjson"
 )
 
-// ParseConfig reads a Hugging Face config.json, and the hf_quant_config.json that ModelOpt
-// writes beside it, nil where there is none.
+// ParseConfig reads a Hugging Face config.json, and the hf_quant_config.json that ModelOpt writes
+// beside it (nil if there is none).
 //
-// Every entry that is neither read nor known to change neither memory nor time is an error
-// that names it: a model is not taken for another that it resembles. Entries that are null,
-// false, 0 or empty turn something off, and are passed over.
+// An unknown entry is an error that names it, since it may change memory or time; entries that are
+// known to change neither are ignored. So a model is never mistaken for a similar one. Entries that are
+// null, false, 0 or empty turn a feature off and are ignored.
 func ParseConfig(text, quant []byte) (Model, error) {
 	fail := func(err error) (Model, error) { return Model{}, fmt.Errorf("config.json: %w", err) }
 	c, err := newConfig(text)
@@ -27,9 +27,9 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	kind := c.str("model_type", "")
 	build := families()[kind]
 	if build == nil {
-		return fail(fmt.Errorf("model_type is %.40q, want one of %s: an architecture that is not among them is not modelled; serve one that is, or describe the nearest by a file of its own", kind, strings.Join(slices.Sorted(maps.Keys(families())), ", ")))
+		return fail(fmt.Errorf("model_type is %.40q: want one of %s; other architectures are not modelled, but a config.json of a similar one can be projected instead", kind, strings.Join(slices.Sorted(maps.Keys(families())), ", ")))
 	}
-	if kind == "gemma3" { // a text model beside an encoder of images
+	if kind == "gemma3" { // a text model with an image encoder
 		if text := c.object("text_config"); text != nil {
 			delete(text.entries, "model_type")
 			maps.Copy(c.entries, text.entries)
@@ -53,15 +53,15 @@ func ParseConfig(text, quant []byte) (Model, error) {
 	return b.m, nil
 }
 
-// config is the entries of a config.json, and which of them have been read.
+// config has the entries of a config.json, and tracks which of them have been read.
 type config struct {
-	at      string // in which entry of the file these are, for errors
+	at      string // path of these entries in the file, for errors
 	entries map[string]json.RawMessage
 	read    map[string]bool
 	errs    []error
 }
 
-// newConfig returns the entries of an object. Those that are null are not there.
+// newConfig returns the entries of an object, without those that are null.
 func newConfig(text []byte) (*config, error) {
 	c := &config{entries: map[string]json.RawMessage{}, read: map[string]bool{}}
 	err := strictjson.Object(withoutInfinity(text), func(name string, value []byte) error {
@@ -73,8 +73,8 @@ func newConfig(text []byte) (*config, error) {
 	return c, err
 }
 
-// withoutInfinity returns JSON in which the numbers that Python writes and JSON does not
-// have, Infinity and NaN, are null: no entry that matters here has one.
+// withoutInfinity replaces Infinity and NaN, which Python writes and JSON does not have, by null. No
+// entry that matters here has these values.
 func withoutInfinity(text []byte) []byte {
 	var out []byte
 	for i := 0; i < len(text); {
@@ -128,7 +128,7 @@ func (c *config) get(name string, to any, want string) bool {
 	return true
 }
 
-// num returns an entry, which is a whole number, or what it is by default.
+// num returns an entry with a whole number, or the default.
 func (c *config) num(name string, byDefault int) int {
 	n := byDefault
 	if !c.get(name, &n, "a whole number") {
@@ -137,7 +137,7 @@ func (c *config) num(name string, byDefault int) int {
 	return n
 }
 
-// size returns a number that has to be there: from 1 to a bound.
+// size returns a required number, from 1 to a bound.
 func (c *config) size(name string, bound int) int { return c.sizeOr(name, 0, bound) }
 
 // sizeOr returns a number from 1 to a bound, with a default.
@@ -228,10 +228,10 @@ func (c *config) unread() error {
 	if n := len(names) - 8; n > 0 {
 		names, more = names[:8], fmt.Sprintf(" and %d more", n)
 	}
-	return fmt.Errorf("%s%s: not known here, and may change the model's memory or time; an entry that changes neither can be taken out", strings.Join(names, ", "), more)
+	return fmt.Errorf("%s%s: unknown, and may change the model's memory or time; remove an entry that changes neither", strings.Join(names, ", "), more)
 }
 
-// isOff reports whether a value turns off what its entry is about.
+// isOff reports whether a value turns the feature of its entry off.
 func isOff(value json.RawMessage) bool {
 	switch string(value) {
 	case "false", "0", "0.0", `""`, "[]", "{}":
@@ -240,7 +240,7 @@ func isOff(value json.RawMessage) bool {
 	return false
 }
 
-// isNeutral reports whether an entry changes neither memory nor time: it is about training,
+// isNeutral reports whether an entry changes neither memory nor time. Such entries are about training,
 // sampling, tokens or arithmetic.
 func isNeutral(name string) bool {
 	return strings.HasPrefix(name, "_") || strings.HasSuffix(name, "_token_id") || strings.HasSuffix(name, "_dropout") ||
@@ -269,7 +269,7 @@ func neutral() []string {
 		"temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "max_length", "min_length", "num_beams",
 		"num_beam_groups", "diversity_penalty", "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "early_stopping",
 		"do_sample", "prefix", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "task_specific_params", "finetuning_task", "tie_encoder_decoder",
-		"num_nextn_predict_layers", // a server loads these layers for speculation only
+		"num_nextn_predict_layers", // servers load these layers only for speculative decoding
 		"mm_tokens_per_image",
 	}
 }

@@ -1,6 +1,6 @@
 package catalog
 
-// families returns how each model_type is built.
+// families returns the function of each model_type.
 func families() map[string]func(*builder) {
 	return map[string]func(*builder){
 		"llama": llama, "mistral": mistral, "granite": llama, "qwen2": qwen2, "qwen3": qwen3, "phi3": phi3, "olmo2": olmo2,
@@ -30,8 +30,8 @@ func mistral(b *builder) {
 	llama(b)
 }
 
-// useWindow reads the windows of Qwen models: of layers from max_window_layers on, and of
-// none unless use_sliding_window is set.
+// useWindow reads the windows of Qwen models: if use_sliding_window is set, layers from
+// max_window_layers on have windows.
 func useWindow(b *builder) {
 	from, size := b.c.num("max_window_layers", 28), b.c.num("sliding_window", 0)
 	if !b.c.flag("use_sliding_window", false) {
@@ -118,12 +118,12 @@ func gemma2(b *builder) {
 	b.context(8192)
 	b.heads(8, 4, 256)
 	size := b.c.sizeOr("sliding_window", 4096, Unbounded)
-	b.c.num("sliding_window_size", size) // an older name, beside the other
+	b.c.num("sliding_window_size", size) // an older name, which files may have in addition
 	b.window(size, func(l int) bool { return l%2 == 0 })
 	gemmaLayers(b, false)
 }
 
-// gemma3 has a window in all but every sixth layer.
+// gemma3 has windows in all layers except every sixth.
 func gemma3(b *builder) {
 	b.context(131072)
 	b.heads(8, 4, 256)
@@ -151,7 +151,7 @@ func gemmaLayers(b *builder, qkNorm bool) {
 	})
 }
 
-// gemma3Images is gemma3 with an encoder of images, whose weights a server holds.
+// gemma3Images is gemma3 with an image encoder, whose weights a server holds.
 func gemma3Images(b *builder) {
 	gemma3(b)
 	vision := b.c.object("vision_config")

@@ -27,9 +27,8 @@ func (b *builder) experts(inner int) {
 	b.routed("mlp.experts.*.down_proj", inner, b.m.Hidden)
 }
 
-// qwenExperts reads the mixture of a Qwen model, and returns which layers have it and what
-// adds a layer's MLP. shared is the default width of the expert that every token passes, 0
-// where the family has none.
+// qwenExperts reads the mixture of experts of a Qwen model, and returns a function that adds the MLP of
+// a layer. shared is the default width of the shared expert, 0 if the family has none.
 func qwenExperts(b *builder, total, active, shared int) func(layer int) {
 	b.moe("num_experts", "num_experts_per_tok", total, active)
 	each := b.c.size("moe_intermediate_size", maxWidth)
@@ -109,7 +108,7 @@ func gptOSS(b *builder) {
 	b.context(131072)
 	b.heads(64, 8, 64)
 	b.window(b.c.sizeOr("sliding_window", 128, Unbounded), func(l int) bool { return l%2 == 0 })
-	active := b.c.num("experts_per_token", 4) // an older name, beside the other
+	active := b.c.num("experts_per_token", 4) // an older name, which files may have in addition
 	b.moe("num_local_experts", "num_experts_per_tok", 128, active)
 	bias := b.c.flag("attention_bias", true)
 	inner := b.c.size("intermediate_size", maxWidth)
@@ -126,13 +125,13 @@ func gptOSS(b *builder) {
 	})
 }
 
-// deepseek has multi-head latent attention, dense layers first and then mixtures of experts
-// with experts that every token passes.
+// deepseek has multi-head latent attention, and first dense layers and then mixtures of experts with
+// shared experts.
 func deepseek(b *builder) {
 	b.context(0)
 	c, h := b.c, b.m.Hidden
 	heads := c.size("num_attention_heads", maxWidth)
-	c.num("num_key_value_heads", heads) // of what the latent stands for
+	c.num("num_key_value_heads", heads) // heads that the latent replaces
 	c.num("head_dim", 0)
 	latent, rope := c.size("kv_lora_rank", maxWidth), c.size("qk_rope_head_dim", maxWidth)
 	nope, value := c.size("qk_nope_head_dim", maxWidth), c.size("v_head_dim", maxWidth)

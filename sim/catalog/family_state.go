@@ -1,7 +1,7 @@
 package catalog
 
-// mambaMixer reads a Mamba layer of inner channels, and returns what adds it. Its state is
-// the channels' states and what the convolution sees of the past.
+// mambaMixer reads the sizes of a Mamba layer, and returns a function that adds one. The state of a
+// layer is that of its channels and the past inputs of the convolution.
 func mambaMixer(b *builder, names mambaNames, norms bool) func() {
 	c, h := b.c, b.m.Hidden
 	inner := c.num("intermediate_size", 0)
@@ -37,7 +37,7 @@ func mambaMixer(b *builder, names mambaNames, norms bool) func() {
 	}
 }
 
-// mambaNames are what a family calls the sizes of a Mamba layer.
+// mambaNames are the names of a family for the sizes of a Mamba layer.
 type mambaNames struct {
 	expand, state, conv, rank, bias, convBias string
 	ofExpand                                  bool // intermediate_size is something else's
@@ -95,7 +95,7 @@ func mamba2(b *builder) {
 // rwkv4 keeps the last input of each half of a layer, and three sums in 32 bits.
 func rwkv4(b *builder) {
 	b.m.MaxLen = Unbounded
-	b.c.num("context_length", 0) // that it was trained with: nothing is bounded by it
+	b.c.num("context_length", 0) // of training; it is no bound
 	h := b.m.Hidden
 	att, inner := b.c.sizeOr("attention_hidden_size", h, maxWidth), b.c.sizeOr("intermediate_size", 4*h, maxWidth)
 	b.m.Intermediate = inner
@@ -119,7 +119,7 @@ func rwkv5(b *builder) {
 	h := b.m.Hidden
 	size := b.c.sizeOr("head_size", 64, 1<<10)
 	b.c.num("head_size_divisor", 8)
-	b.c.num("num_attention_heads", 0) // of older files: head_size
+	b.c.num("num_attention_heads", 0) // older files have it for head_size
 	att := b.c.sizeOr("attention_hidden_size", h, maxWidth)
 	inner := b.c.sizeOr("intermediate_size", max(32, h*7/2/32*32), maxWidth)
 	if att%size != 0 {
@@ -165,7 +165,7 @@ func recurrentGemma(b *builder) {
 	b.heads(0, 0, 0)
 	c, h := b.c, b.m.Hidden
 	width, taps := c.sizeOr("lru_width", h, maxWidth), c.sizeOr("conv1d_width", 4, 1<<10)
-	inner := c.size("intermediate_size", maxWidth) / 2 // of both halves of the gate
+	inner := c.size("intermediate_size", maxWidth) / 2 // the entry counts both halves of the gate
 	b.m.Window = c.sizeOr("attention_window_size", 2048, Unbounded)
 	types := c.strs("block_types")
 	if types == nil {
@@ -208,7 +208,7 @@ func recurrentGemma(b *builder) {
 	})
 }
 
-// jamba has attention, and mixtures of experts, in some layers each.
+// jamba has attention in some layers and mixtures of experts in some.
 func jamba(b *builder) {
 	b.context(262144)
 	b.heads(32, 8, 0)

@@ -3,8 +3,8 @@ package catalog
 // Weights is a format of a model's matrices.
 type Weights string
 
-// The formats. Of the layers' matrices: embeddings, the output matrix and norms keep 16
-// bits, unless a checkpoint says otherwise.
+// The formats. They apply to the layers' matrices; embeddings, the output matrix and norms have 16
+// bits unless a checkpoint says otherwise.
 const (
 	F16   Weights = "f16"
 	BF16  Weights = "bf16"
@@ -38,10 +38,9 @@ func (w Weights) Bits() int {
 // QuantizesActivations reports whether the product takes its input in 8 bits or fewer.
 func (w Weights) QuantizesActivations() bool { return w.Format().Activations < 16 }
 
-// Format returns how a matrix in that format is stored where no checkpoint says it: one
-// scale a matrix for fp8, one an output for int8, and the groups that are most usual for
-// the others: of 128 weights with zero points for int4, 64 for nf4, 32 for mxfp4, 16 for
-// nvfp4.
+// Format returns how a matrix is stored in this format by default, if no checkpoint says how: with one
+// scale per matrix for fp8, one per output for int8, and for the others the usual groups: 128 weights
+// with zero points for int4, 64 for nf4, 32 for mxfp4, 16 for nvfp4.
 func (w Weights) Format() Format {
 	switch w {
 	case FP8:
@@ -63,7 +62,7 @@ func (w Weights) Format() Format {
 // Format is how a matrix of weights is stored: codes, and scales and zero points of groups
 // of them.
 type Format struct {
-	Weights     Weights // what it is called
+	Weights     Weights // its name
 	Bits        int     // of a code
 	Activations int     // bits of the product's input: 16, 8 or 4
 	ScaleBits   int     // of a group's scale; 0 for none
@@ -71,7 +70,7 @@ type Format struct {
 	GroupIn     int     // inputs of a group; 0 for all
 	GroupOut    int     // outputs of a group; 0 for all
 	InputIndex  bool    // GPTQ: the group of each input, 4 bytes
-	Extra       int     // bytes a matrix, of scales of scales and of activations
+	Extra       int     // bytes per matrix of scales of scales and of scales of activations
 }
 
 // Bytes returns the bytes of a matrix of in × out weights.

@@ -7,44 +7,44 @@ import (
 	"kvcompress/kv"
 )
 
-// Model is a decoder: what its size, memory and time follow from.
+// Model has the properties of a decoder that determine its memory and time.
 type Model struct {
 	Name         string
-	Aliases      []string // other names that it is known by
-	Shape        kv.Shape // layers that have a KV cache; KV heads, query heads a KV head and head size of each
-	Layers       []Layer  // what each layer keeps of a sequence, in order
+	Aliases      []string // other names
+	Shape        kv.Shape // number of layers with a KV cache; their KV heads, query heads per KV head and head size
+	Layers       []Layer  // kind of each layer, in order
 	Modules      []Module // all weights, in the order of the layers
 	Hidden       int
-	Intermediate int // the widest MLP that a token passes: of a mixture of experts, all its experts beside each other
+	Intermediate int // width of the widest MLP; for a mixture of experts the sum over a token's experts
 	Vocab        int
 	Tied         bool    // the output matrix is the embedding table
 	MaxLen       int     // longest context, tokens
 	Weights      Weights // format that the weights are published in
-	KVFormat     string  // that the checkpoint has scales for, as it names it; empty for none
+	KVFormat     string  // the KV cache format for which the checkpoint has scales, by its name there; "" for none
 	Source       string
 
 	Window  int     // tokens that a windowed layer attends to, the newest included
 	Latent  int     // elements of a token's latent KV, in place of K and V of heads; 0 for none
 	Pair    int     // elements of one query head's products with a key and with a value
 	State   State   // of a linear-time layer
-	Experts Experts // of a mixture
+	Experts Experts // of a mixture of experts
 }
 
-// Layer is what a layer keeps of a sequence.
+// Layer is the kind of a layer: what it keeps of a sequence.
 type Layer int
 
 // The kinds of layer.
 const (
 	Full     Layer = iota // K and V of every token
 	Windowed              // K and V of the last Model.Window tokens
-	Stateful              // a state that does not grow
+	Stateful              // a state of fixed size
 	Stateless
 )
 
-// State is what a linear-time layer keeps of a sequence, whatever its length.
+// State is the state that a linear-time layer keeps of a sequence, whatever its length.
 type State struct {
-	Elements16 int // in 16 bits
-	Elements32 int // in 32 bits
+	Elements16 int // elements in 16 bits
+	Elements32 int // elements in 32 bits
 }
 
 // Bytes returns the bytes of one layer's state of one sequence.
@@ -52,32 +52,32 @@ func (s State) Bytes() int { return 2*s.Elements16 + 4*s.Elements32 }
 
 // Experts is a mixture of experts.
 type Experts struct {
-	Total  int // of a layer
-	Active int // that a token passes
+	Total  int // routed experts of a layer
+	Active int // experts to which a token is routed
 }
 
 // Module is a tensor of weights, or several equal ones.
 type Module struct {
-	Name   string // as the checkpoint calls it
+	Name   string // its name in the checkpoint
 	Layer  int    // −1 before the layers, len(Layers) after them
 	Kind   Kind
 	In     int
 	Out    int
-	N      int    // equal ones: the experts of a layer; 1 for others
+	N      int    // number of equal tensors: the experts of a layer; otherwise 1
 	Format Format // as published
 }
 
-// Kind is what a module is, which decides whether it can be quantized and when it is read.
+// Kind is the kind of a module. It determines whether the module can be quantized and when it is read.
 type Kind int
 
 // The kinds of module.
 const (
 	Linear    Kind = iota // a matrix of a layer
-	Routed                // the routed experts' matrices: of N, a token passes Experts.Active
-	Embedding             // a table of which a token reads a row; where tied it is the output matrix too
+	Routed                // matrices of N routed experts, of which a token uses Experts.Active
+	Embedding             // a table from which a token reads a row; if tied, also the output matrix
 	Output                // the output matrix
-	Small                 // norms, biases and what else is no matrix: a row of Out elements
-	Tower                 // the weights of an encoder of images: held, and read for no token
+	Small                 // norms, biases and other vectors: a row of Out elements
+	Tower                 // the weights of an image encoder, which are held and not read for text
 )
 
 // Params returns the parameters of the module.
@@ -89,8 +89,8 @@ func (m *Module) bytes(f Format) int64 { return f.Bytes(int64(m.In), int64(m.Out
 // quantizable reports whether a format of fewer bits applies to the module.
 func (m *Module) quantizable() bool { return m.Kind == Linear || m.Kind == Routed }
 
-// format returns how a module is stored where the model's weights are in the given format:
-// as published if that is it.
+// format returns how a module is stored if the model's weights are in the given format: as in the
+// checkpoint if that is its format.
 func (m *Model) format(mod *Module, w Weights) Format {
 	switch {
 	case w == m.Weights:
@@ -104,7 +104,7 @@ func (m *Model) format(mod *Module, w Weights) Format {
 // QueryHeads returns the query heads of a layer.
 func (m *Model) QueryHeads() int { return m.Shape.KVHeads * m.Shape.Group }
 
-// Count returns how many layers are of a kind.
+// Count returns the number of layers of a kind.
 func (m *Model) Count(kind Layer) int {
 	n := 0
 	for _, l := range m.Layers {
@@ -118,7 +118,7 @@ func (m *Model) Count(kind Layer) int {
 // Uniform reports whether every layer keeps K and V of every token.
 func (m *Model) Uniform() bool { return m.Count(Full) == len(m.Layers) }
 
-// Params returns all parameters.
+// Params returns the number of parameters.
 func (m *Model) Params() int64 {
 	n := int64(0)
 	for i := range m.Modules {
@@ -127,14 +127,14 @@ func (m *Model) Params() int64 {
 	return n
 }
 
-// Bytes returns the bytes of the weights in the given format, scales included: as
-// published if it is that of the checkpoint, and else with the layers' matrices in it and
-// all else in 16 bits.
+// Bytes returns the bytes of the weights in the given format, scales included. If it is that of the
+// checkpoint they are stored as published; otherwise the layers' matrices have this format and all
+// others 16 bits.
 func (m *Model) Bytes(w Weights) int64 { return m.sum(w, func(*Module) int64 { return 1 }) }
 
-// StepBytes returns the bytes that every step reads: all but the routed experts, an
-// embedding table that is not the output matrix too, of which a few rows are read, and an
-// encoder of images.
+// StepBytes returns the bytes of the weights that every step reads: all except the routed experts, an
+// embedding table that is not also the output matrix (a step reads a few rows of it), and an image
+// encoder.
 func (m *Model) StepBytes(w Weights) int64 {
 	return m.sum(w, func(mod *Module) int64 {
 		if mod.Kind == Routed || mod.Kind == Tower || mod.Kind == Embedding && !m.Tied {
@@ -144,7 +144,7 @@ func (m *Model) StepBytes(w Weights) int64 {
 	})
 }
 
-// ExpertBytes returns the bytes of one expert of each layer that has a mixture.
+// ExpertBytes returns the bytes of one routed expert, summed over the layers with experts.
 func (m *Model) ExpertBytes(w Weights) int64 {
 	return m.sum(w, func(mod *Module) int64 {
 		if mod.Kind != Routed {
@@ -154,8 +154,8 @@ func (m *Model) ExpertBytes(w Weights) int64 {
 	})
 }
 
-// LayerBytes returns the bytes of the weights of layers from ≤ l < to: −1 and len(Layers)
-// are what comes before and after the layers.
+// LayerBytes returns the bytes of the weights of layers from ≤ l < to. Layer −1 stands for the modules
+// before the layers, len(Layers) for those after them.
 func (m *Model) LayerBytes(w Weights, from, to int) int64 {
 	return m.sum(w, func(mod *Module) int64 {
 		if mod.Layer < from || mod.Layer >= to {
@@ -165,7 +165,8 @@ func (m *Model) LayerBytes(w Weights, from, to int) int64 {
 	})
 }
 
-// sum adds up modules' bytes: of all N of a module where count is 1, of one where it is −1.
+// sum adds up the bytes of modules: of all N tensors if count is 1, of one tensor if it is −1, of none
+// if it is 0.
 func (m *Model) sum(w Weights, count func(*Module) int64) int64 {
 	bytes := int64(0)
 	for i := range m.Modules {
@@ -180,7 +181,7 @@ func (m *Model) sum(w Weights, count func(*Module) int64) int64 {
 	return bytes
 }
 
-// Active returns the weights of the layers' matrices that a token is multiplied with, by the
+// Active returns the number of weights in the layers' matrices with which a token is multiplied, by the
 // bits of the product's input: 16, 8 and 4.
 func (m *Model) Active(w Weights) map[int]int64 {
 	active := map[int]int64{}
@@ -198,7 +199,7 @@ func (m *Model) Active(w Weights) map[int]int64 {
 	return active
 }
 
-// Unbounded is the MaxLen of a model whose context has no bound.
+// Unbounded is the MaxLen of a model with unbounded context.
 const Unbounded = 1 << 30
 
 // Bounds on a model.

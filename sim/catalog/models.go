@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// entry is a model that is known by name: the entries of its config.json that decide on
-// its memory and time.
+// entry is a model that is known by name, with the entries of its config.json that determine its memory
+// and time.
 type entry struct {
 	name    string
 	repo    string   // on Hugging Face
@@ -15,13 +15,12 @@ type entry struct {
 	config  string   // without the outer braces
 }
 
-// is reports whether a key is of one of the entry's names.
+// is reports whether wanted is the key of one of the entry's names.
 func (e *entry) is(wanted string) bool {
 	return key(e.name) == wanted || slices.ContainsFunc(e.names(), func(a string) bool { return key(a) == wanted })
 }
 
-// names returns the other names of an entry: those given, the repository and its part after
-// the owner.
+// names returns the other names of an entry: the repository and its aliases.
 func (e *entry) names() []string { return append([]string{e.repo}, e.aliases...) }
 
 func (e *entry) model() (Model, error) {
@@ -33,8 +32,7 @@ func (e *entry) model() (Model, error) {
 	return m, nil
 }
 
-// ModelNames returns the names of the models that are known, in the order in which they are
-// listed to a user.
+// ModelNames returns the names of the known models, in the order in which they are listed.
 func ModelNames() []string {
 	var names []string
 	for _, e := range entries() {

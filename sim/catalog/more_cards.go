@@ -1,7 +1,7 @@
 package catalog
 
-// workstationCards are the cards of workstations and desktops. Links are 16 lanes of PCI
-// Express.
+// workstationCards returns the cards of workstations and desktops. Their link is PCI Express with 16
+// lanes.
 func workstationCards() []Card {
 	const pcie4, pcie5 = 32e9, 64e9
 	return []Card{

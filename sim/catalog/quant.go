@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// quantize sets the formats of the modules as quantization_config says it, or ModelOpt's
-// hf_quant_config.json beside it.
+// quantize sets the formats of the modules by quantization_config, or by ModelOpt's
+// hf_quant_config.json.
 func (b *builder) quantize(sibling []byte) error {
 	q := b.c.object("quantization_config")
 	if q == nil && b.c.has("compression_config") { // an older name
@@ -46,7 +46,7 @@ func (b *builder) quantize(sibling []byte) error {
 	return nil
 }
 
-// scheme is a quantization_config as it is read.
+// scheme is a quantization_config that is applied to a model.
 type scheme struct {
 	q *config
 	b *builder
@@ -55,7 +55,7 @@ type scheme struct {
 func (s *scheme) apply() {
 	q := s.q
 	method := q.str("quant_method", "")
-	if method == "" && q.has("quant_algo") { // of older ModelOpt files
+	if method == "" && q.has("quant_algo") { // older ModelOpt files have no quant_method
 		method = "modelopt"
 	}
 	read := map[string]func(){
@@ -63,7 +63,7 @@ func (s *scheme) apply() {
 		"mxfp4": s.mxfp4, "compressed-tensors": s.compressedTensors, "modelopt": s.modelOpt, "modelopt_fp4": s.modelOpt,
 	}[method]
 	if read == nil {
-		q.fail("quant_method is %.40q, want fp8, fbgemm_fp8, awq, gptq, bitsandbytes, mxfp4, compressed-tensors or modelopt: or take the entry out and say --weights", method)
+		q.fail("quant_method is %.40q: want fp8, fbgemm_fp8, awq, gptq, bitsandbytes, mxfp4, compressed-tensors or modelopt; or remove quantization_config and use --weights", method)
 		return
 	}
 	for _, name := range []string{
@@ -79,7 +79,7 @@ func (s *scheme) apply() {
 	read()
 }
 
-// skips returns the modules that keep 16 bits, of the entries that may name them.
+// skips returns the names of modules that keep 16 bits, from the entries with these names.
 func (s *scheme) skips(names ...string) []string {
 	var skips []string
 	for _, name := range names {
@@ -88,12 +88,12 @@ func (s *scheme) skips(names ...string) []string {
 	return skips
 }
 
-// set gives all matrices but those that are skipped a format.
+// set sets the format of all matrices except those that are skipped.
 func (s *scheme) set(f Format, label Weights, skips []string) {
 	s.setWhere(label, skips, func(*Module) (Format, bool) { return f, true })
 }
 
-// setWhere sets the formats of the matrices that are not skipped and for which there is one.
+// setWhere sets the format of each matrix that is not skipped and for which format returns one.
 func (s *scheme) setWhere(label Weights, skips []string, format func(*Module) (Format, bool)) {
 	skip, err := newMatcher(skips)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *scheme) setWhere(label Weights, skips []string, format func(*Module) (F
 	s.b.m.Weights = label
 }
 
-// fp8 is also fbgemm's, which has one scale an output.
+// fp8 sets the format of fp8 and fbgemm_fp8; the latter has one scale per output.
 func (s *scheme) fp8() {
 	f := FP8.Format()
 	if s.q.str("quant_method", "") == "fbgemm_fp8" {
@@ -139,7 +139,7 @@ func (s *scheme) fp8() {
 	s.set(f, FP8, s.skips("modules_to_not_convert", "ignored_layers"))
 }
 
-// group reads the weights that share a scale.
+// group reads the number of weights that share a scale.
 func (s *scheme) group(name string, byDefault int) int {
 	switch n := s.q.num(name, byDefault); {
 	case n == -1:
@@ -167,7 +167,7 @@ func (s *scheme) awq() {
 func (s *scheme) gptq() {
 	bits := s.q.num("bits", 4)
 	f := Format{Bits: bits, Activations: 16, ScaleBits: 16, ZeroBits: bits, GroupIn: s.group("group_size", 128), GroupOut: 1, InputIndex: true}
-	s.q.flag("sym", true) // zero points are stored in any case, and so is the order of the inputs
+	s.q.flag("sym", true) // zero points and the order of the inputs are stored in any case
 	s.q.flag("desc_act", false)
 	label := map[int]Weights{4: INT4, 8: INT8}[bits]
 	if label == "" {
@@ -192,7 +192,7 @@ func (s *scheme) bitsandbytes() {
 	switch {
 	case four && !eight:
 		f := NF4.Format()
-		if double { // scales in 8 bits, and of each 256 of them one of 32
+		if double { // scales in 8 bits, with a 32-bit scale for each 256 of them
 			f.ScaleBits = 8
 			s.setWhere(NF4, skips, func(m *Module) (Format, bool) {
 				of := f
@@ -209,14 +209,14 @@ func (s *scheme) bitsandbytes() {
 	}
 }
 
-// mxfp4 quantizes the routed experts alone.
+// mxfp4 sets the format of the routed experts only.
 func (s *scheme) mxfp4() {
 	s.setWhere(MXFP4, s.skips("modules_to_not_convert", "ignored_layers"), func(m *Module) (Format, bool) {
 		return MXFP4.Format(), m.Kind == Routed
 	})
 }
 
-// compressedTensors has groups of modules, each with a scheme.
+// compressedTensors sets the formats of groups of modules.
 func (s *scheme) compressedTensors() {
 	q := s.q
 	groups := q.objects("config_groups")
@@ -236,8 +236,7 @@ func (s *scheme) compressedTensors() {
 	s.grouped(groups, s.skips("ignore"))
 }
 
-// grouped sets the formats of config_groups: that of the first group, by name, that targets
-// a module.
+// grouped sets the formats of config_groups. The first group by name that targets a module decides.
 func (s *scheme) grouped(groups map[string]*config, skips []string) {
 	type group struct {
 		all    bool
@@ -275,7 +274,7 @@ func (s *scheme) grouped(groups map[string]*config, skips []string) {
 		of.str("format", "")
 		w := of.object("weights")
 		if w == nil {
-			continue // activations alone
+			continue // it quantizes activations only
 		}
 		g.format = tensorScheme(s.q, w, activations)
 		if len(list) == 0 {
@@ -289,7 +288,7 @@ func (s *scheme) grouped(groups map[string]*config, skips []string) {
 	}
 	if len(s.q.errs) > 0 || label == "" {
 		if label == "" {
-			s.q.fail("config_groups: no group says of what format its weights are")
+			s.q.fail("config_groups: no group has a format of weights")
 		}
 		return
 	}
@@ -334,7 +333,7 @@ func tensorScheme(q, w *config, activations int) Format {
 	if activations != 4 && activations != 8 && activations != 16 {
 		q.fail("input_activations of %d bits: want 4, 8 or 16", activations)
 	}
-	if strategy == "" { // by what is said of groups
+	if strategy == "" { // the default depends on group_size and block_structure
 		strategy = "tensor"
 		if size > 0 {
 			strategy = "group"
@@ -369,7 +368,8 @@ func tensorScheme(q, w *config, activations int) Format {
 	return f
 }
 
-// modelOpt has one algorithm for all modules, or groups as compressed-tensors has them.
+// modelOpt sets the formats of ModelOpt's files, which have one algorithm for all modules, or groups as
+// in compressed-tensors.
 func (s *scheme) modelOpt() {
 	q := s.q
 	skips := s.skips("exclude_modules", "ignore", "modules_to_not_convert")
@@ -416,11 +416,11 @@ func (s *scheme) algorithm(name string, group int) (Format, bool) {
 		f.GroupIn = group
 		return f, true
 	}
-	s.q.fail("quant_algo is %.40q, want FP8, FP8_PER_CHANNEL_PER_TOKEN or NVFP4: or take it out and say --weights", name)
+	s.q.fail("quant_algo is %.40q: want FP8, FP8_PER_CHANNEL_PER_TOKEN or NVFP4; or remove it and use --weights", name)
 	return Format{}, false
 }
 
-// layerwise sets the formats of modules that are named one by one; all others have 16 bits.
+// layerwise sets the formats of modules that are named individually; all others keep 16 bits.
 func (s *scheme) layerwise(layers map[string]*config, skips []string) {
 	byAlgorithm := map[string][]string{}
 	size := map[string]int{}
@@ -458,7 +458,7 @@ func (s *scheme) layerwise(layers map[string]*config, skips []string) {
 		if !ok || err != nil {
 			return
 		}
-		label = f.Weights // NVFP4 before FP8, if both are there
+		label = f.Weights // NVFP4 if there are both NVFP4 and FP8
 		parts = append(parts, part{f, only})
 	}
 	s.setWhere(label, skips, func(m *Module) (Format, bool) {
@@ -475,9 +475,9 @@ func (s *scheme) layerwise(layers map[string]*config, skips []string) {
 	})
 }
 
-// matcher tells which modules a list of names means. A name is of a whole module or of some
-// of its path's parts in a row, as "mlp.gate" is of "model.layers.3.mlp.gate"; it may have
-// stars, or be a regular expression after "re:".
+// matcher matches modules with a list of names. A name is the path of a module or some consecutive parts
+// of it, as "mlp.gate" of "model.layers.3.mlp.gate". It may have stars, or be a regular expression after
+// "re:".
 type matcher struct {
 	names    map[string]bool
 	experts  map[string]map[string]bool // names of single experts with a star for the number: the numbers
@@ -485,7 +485,7 @@ type matcher struct {
 	patterns []*regexp.Regexp
 }
 
-// Bounds on what is not looked up but tried.
+// Bounds on the names that have to be tried one after the other.
 const (
 	maxGlobs    = 1024
 	maxPatterns = 64
@@ -524,18 +524,18 @@ func newMatcher(list []string) (*matcher, error) {
 	return m, nil
 }
 
-// matches reports whether all of a module's tensors are meant, and whether some are: of
-// routed experts, a name may mean a single one.
+// matches reports whether all of a module's tensors match, and whether some do: a name may match a single
+// routed expert.
 func (m *matcher) matches(mod *Module) (all, some bool) {
 	before, after, each := strings.Cut(mod.Name, ".*.")
 	if !each {
 		all = m.match(mod.Name)
 		return all, all
 	}
-	if m.match(before) || m.match(after) { // of the whole mixture, or of a matrix of all experts
+	if m.match(before) || m.match(after) { // names the whole mixture, or a matrix of all experts
 		return true, true
 	}
-	// Stars and expressions tell experts apart by their number alone: the first and the last are tried.
+	// Stars and expressions are tried on the first and the last expert only.
 	first, last := m.match(before+".0."+after), m.match(fmt.Sprintf("%s.%d.%s", before, mod.N-1, after))
 	all, some = first && last, first || last
 	for part := range partsOf(mod.Name) {
@@ -546,7 +546,7 @@ func (m *matcher) matches(mod *Module) (all, some bool) {
 	return all, some
 }
 
-// match reports whether a name is meant.
+// match reports whether a name matches.
 func (m *matcher) match(name string) bool {
 	if len(m.names) > 0 {
 		for part := range partsOf(name) {
@@ -563,7 +563,7 @@ func (m *matcher) match(name string) bool {
 	return slices.ContainsFunc(m.patterns, func(re *regexp.Regexp) bool { return re.MatchString(name) })
 }
 
-// partsOf yields a name's parts in a row: of a.b.c they are a, a.b, a.b.c, b, b.c and c.
+// partsOf yields all consecutive parts of a name: for a.b.c they are a, a.b, a.b.c, b, b.c and c.
 func partsOf(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for start := 0; ; {
@@ -581,7 +581,7 @@ func partsOf(name string) iter.Seq[string] {
 	}
 }
 
-// glob reports whether a name is a pattern in which a star stands for anything.
+// glob reports whether a name matches a pattern in which a star stands for any text.
 func glob(pattern, name string) bool {
 	first, rest, star := strings.Cut(pattern, "*")
 	name, ok := strings.CutPrefix(name, first)

@@ -2,8 +2,8 @@ package catalog
 
 import "strings"
 
-// inFormat returns a known model with its matrices in the format that the name ends in, as
-// llama-3.1-70b-int8; false if the name has no such end, or what is before it is unknown.
+// inFormat returns a known model with its matrices in the format at the end of the name, as in
+// llama-3.1-70b-int8; false if the name ends in no format, or the model before it is unknown.
 func inFormat(name string) (m Model, ok bool, err error) {
 	cut := strings.LastIndexByte(name, '-')
 	if cut < 0 {

@@ -13,9 +13,9 @@ import (
 	"kvcompress/sim"
 )
 
-// Calibrate fits the factors to measured throughputs, for each card by itself, and,
-// where there are several, to all at once. file is what the profile calls the
-// measurements. The cases come back with what the profile predicts.
+// Calibrate fits the factors to measured throughputs, for each card by itself and, if there are
+// several, to all together. file names the measurements in the profile. It also returns the cases,
+// with the predictions of the profile.
 func Calibrate(ctx context.Context, measurements []Measurement, file string) (*Profile, []*Case, error) {
 	var measured []Measurement
 	for _, m := range measurements {
@@ -78,9 +78,9 @@ func fitCases(cases []*Case, card, file string) (*Fit, error) {
 	return fit, nil
 }
 
-// solve finds the factors that make the mean square of the relative errors least,
-// and says which terms the cases could tell. The other terms keep their defaults,
-// and their time is taken off what was measured.
+// solve returns the factors that minimise the mean square of the relative errors, and the terms
+// that were fitted. The other terms keep their defaults, and their time is subtracted from what was
+// measured.
 func solve(cases []*Case) (Factors, []string, error) {
 	factors := DefaultFactors()
 	var free []Term
@@ -93,7 +93,7 @@ func solve(cases []*Case) (Factors, []string, error) {
 		return nil, nil, errors.New("no term has any work")
 	}
 	if len(cases) < len(free) {
-		return nil, nil, fmt.Errorf("%d measurements cannot tell %d terms apart: want at least as many, of several input lengths and compressions", len(cases), len(free))
+		return nil, nil, fmt.Errorf("%d measurements do not determine %d terms: want at least as many, with several input lengths and compressions", len(cases), len(free))
 	}
 	a, b := mat.NewDense(len(cases), len(free), nil), make([]float64, len(cases))
 	for i, c := range cases {
@@ -123,8 +123,8 @@ func solve(cases []*Case) (Factors, []string, error) {
 	return factors, fitted, nil
 }
 
-// round rounds to six significant digits, which is far more than a fit knows, so
-// that a profile is the same on every machine.
+// round rounds to six significant digits, far beyond the accuracy of a fit, so that a profile is the
+// same on every machine.
 func round(x float64) float64 {
 	if x == 0 {
 		return 0
@@ -133,8 +133,8 @@ func round(x float64) float64 {
 	return math.Round(x*scale) / scale
 }
 
-// quality compares with the measurements, and with those of each input length by
-// factors that were fitted to the others.
+// quality returns the errors on the measurements, and the cross-validation errors on each input
+// length of a fit to the others.
 func quality(cases []*Case, factors Factors) Quality {
 	var q Quality
 	var compressed, vanilla int
@@ -159,8 +159,8 @@ func quality(cases []*Case, factors Factors) Quality {
 	return q
 }
 
-// crossErrors returns each case's error by a fit to the cases of other input
-// lengths; none where there are no others.
+// crossErrors returns each case's error with a fit to the cases of other input lengths; nil if there
+// are no others.
 func crossErrors(cases []*Case) []float64 {
 	byLength := map[int]Factors{}
 	errs := make([]float64, 0, len(cases))
@@ -187,7 +187,7 @@ func crossErrors(cases []*Case) []float64 {
 	return errs
 }
 
-// off returns the relative error of the throughput by the given factors.
+// off returns the relative error of the throughput with the given factors.
 func (c *Case) off(factors Factors) float64 {
 	ns := 0.0
 	for _, t := range Terms() {
@@ -197,7 +197,7 @@ func (c *Case) off(factors Factors) float64 {
 	return c.Seconds()*1e9/ns - 1
 }
 
-// rows writes how many rows there are.
+// rows formats a number of rows.
 func rows(n int) string {
 	if n == 1 {
 		return "1 row"

@@ -13,22 +13,22 @@ import (
 	"kvcompress/trace"
 )
 
-// Setup is what a file of measurements does not say about its runs.
+// Setup has the settings of measured runs that their file does not state.
 type Setup struct {
 	Card        catalog.Card
 	Utilization float64
 	MaxTokens   int // of a prefill batch, and of a request
-	SortedKVs   int // slots that one compression sorts at most; 0 is no limit
-	Window      int // protected, and observed in prompts
+	SortedKVs   int // most slots that one compression sorts; 0 is no limit
+	Window      int // tokens of the protected window and of the observation window
 }
 
-// SetupOf returns the setup of a card's runs of a model: for those of KV-Compress's
-// published benchmark, theirs; else vLLM's defaults.
+// SetupOf returns the setup of a card's runs of a model: that of KV-Compress's published benchmark,
+// if it has such runs, or else vLLM's defaults.
 //
-// The H100 of the benchmark is called one of 80 GB. Its largest batches need 13.2 GB
-// of cache, though, beside 72.7 GB of weights, which is more than 0.96 of 80 GB; and
-// its decode steps read the weights at more than the 3.35 TB/s of that card. Both
-// suit an H100 NVL, of 94 GB and 3.9 TB/s, and so it is taken for one.
+// The benchmark says that its H100 has 80 GB. But its largest batches need 13.2 GB of cache beside
+// 72.7 GB of weights, which is more than 0.96 of 80 GB, and its decode steps read the weights faster
+// than that card's 3.35 TB/s. Both agree with an H100 NVL, of 94 GB and 3.9 TB/s, so that card is
+// assumed.
 func SetupOf(c catalog.Card, m catalog.Model) (Setup, error) {
 	s := Setup{Card: c, Utilization: 0.9, MaxTokens: 32768, Window: 32}
 	switch {
@@ -48,20 +48,20 @@ type Case struct {
 	Measurement
 	Deployment Deployment `json:"-"`
 	Memory     Memory     `json:"memory"`
-	Batch      int        `json:"predicted_batch"`            // the largest that was decoded
+	Batch      int        `json:"predicted_batch"`            // largest decode batch
 	Work       sim.Work   `json:"-"`                          // of the run
-	Throughput float64    `json:"predicted_tokens_per_s"`     // of a profile; 0 before
-	Off        float64    `json:"throughput_error,omitempty"` // of the predicted, as a part of the measured; 0 where none was
+	Throughput float64    `json:"predicted_tokens_per_s"`     // 0 before [Case.Predict]
+	Off        float64    `json:"throughput_error,omitempty"` // predicted less measured, as a fraction of the measured; 0 if not measured
 	Time       []Share    `json:"time,omitempty"`             // by term
-	Calibrated string     `json:"factors_of,omitempty"`       // what the factors were fitted to
+	Calibrated string     `json:"factors_of,omitempty"`       // the measurements that the factors were fitted to
 }
 
-// SpreadOf returns which heads of a model lose what is evicted.
+// SpreadOf returns, for the shape of a model, how evicted KVs are spread over its heads.
 type SpreadOf func(kv.Shape) (sim.Spread, error)
 
-// NewCase serves a measurement's requests by the scheduler on a ledger, as many
-// blocks as the memory holds. Time has no part in it: the requests are all there
-// from the start. spreadOf is nil for [Spared].
+// NewCase simulates a measured run: the scheduler serves its requests on a ledger with the blocks
+// that fit the memory. The result does not depend on the times of steps, since all requests arrive at
+// the start. spreadOf may be nil, for [Spared].
 func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, error) {
 	model, err := catalog.FindModel(m.Model)
 	if err != nil {
@@ -76,7 +76,7 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 		return nil, err
 	}
 	d := New(model, s.Card)
-	d.Utilization, d.MaxTokens, d.Engine = s.Utilization, s.MaxTokens, KVCompress // plain vLLM 0.6.0 measures alike
+	d.Utilization, d.MaxTokens, d.Engine = s.Utilization, s.MaxTokens, KVCompress // plain vLLM 0.6.0 profiles memory in the same way
 	d.Method.Metric = ref.Default().Metric
 	d.Method.Metric.Window = s.Window
 	if m.Compressed() {
@@ -105,9 +105,8 @@ func NewCase(ctx context.Context, m Measurement, spreadOf SpreadOf) (*Case, erro
 	return c, c.serve(ctx, &cfg, schedule, limits, requests, spread)
 }
 
-// NewCases is [NewCase] for every measurement, on all cores. file is what errors
-// call the measurements. done, where it is not nil, is called after each, by any
-// goroutine.
+// NewCases is [NewCase] for every measurement, on all cores. file names the measurements in errors.
+// done, unless nil, is called after each, from any goroutine.
 func NewCases(ctx context.Context, list []Measurement, file string, spreadOf SpreadOf, done func()) ([]*Case, error) {
 	return ofRows(ctx, len(list), func(ctx context.Context, i int) (*Case, error) {
 		c, err := NewCase(ctx, list[i], spreadOf)
@@ -121,7 +120,8 @@ func NewCases(ctx context.Context, list []Measurement, file string, spreadOf Spr
 	})
 }
 
-// ofRows returns what one makes of each of n rows, on all cores. The first error ends it.
+// ofRows returns the results of one for each of n rows, computed on all cores. It ends at the first
+// error.
 func ofRows[T any](ctx context.Context, n int, one func(ctx context.Context, i int) (T, error)) ([]T, error) {
 	all := make([]T, n)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -139,10 +139,9 @@ func ofRows[T any](ctx context.Context, n int, one func(ctx context.Context, i i
 	return all, context.Cause(ctx)
 }
 
-// serve counts the work and the largest batch. Rows without compression are of vLLM 0.6.0;
-// the others of KV-Compress's server as it was when the published plots were made: commit
-// 463a1a53 counts KVs, and its benchmark passed no interval, so that prefills and the lack
-// of blocks alone had it compress.
+// serve sets the work and the largest batch. Rows without compression are of vLLM 0.6.0, the others
+// of KV-Compress's server at the time of the published plots: commit 463a1a53 counts KVs, and its
+// benchmark set no interval, so that it compresses only after prefills and when blocks are lacking.
 func (c *Case) serve(ctx context.Context, cfg *ref.Config, schedule sim.Schedule, limits sim.Limits, requests []trace.Request, spread sim.Spread) error {
 	ledger, err := sim.NewLedger(cfg, spread)
 	if err != nil {
@@ -192,7 +191,7 @@ func (c *Case) Predict(p *Profile) error {
 		return err
 	}
 	if products != nil {
-		return fmt.Errorf("the fit of %s is of a server that chunks prompts, and these runs are of one that does not", fit.Of)
+		return fmt.Errorf("the fit to %s is of a server with chunked prefill, and these runs are of a server without", fit.Of)
 	}
 	seconds := rates.Cost(&c.Work).Seconds()
 	if seconds == 0 {
@@ -206,10 +205,10 @@ func (c *Case) Predict(p *Profile) error {
 	return nil
 }
 
-// Summary compares predictions with measurements. Errors are parts: 0.04 is 4 %.
+// Summary compares predictions with measurements. Errors are fractions: 0.04 is 4 %.
 type Summary struct {
 	Rows               int     `json:"rows"`
-	BatchRows          int     `json:"batch_rows"` // with a measured batch
+	BatchRows          int     `json:"batch_rows"` // rows with a measured batch
 	BatchExact         int     `json:"batch_exact"`
 	BatchMaxError      int     `json:"batch_max_error"`
 	ThroughputMAPE     float64 `json:"throughput_mape,omitempty"`      // mean absolute error

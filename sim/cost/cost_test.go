@@ -108,8 +108,8 @@ func TestValidate(t *testing.T) {
 		"0 tokens in a batch":    func(d *Deployment) { d.MaxTokens = 0 },
 		"-1 KVs sorted":          func(d *Deployment) { d.SortedKVs = -1 },
 		"0 sequences at a time":  func(d *Deployment) { d.MaxSeqs = 0 },
-		"of 131073 tokens":       func(d *Deployment) { d.MaxModelLen = 131073 },
-		"of -1 tokens":           func(d *Deployment) { d.MaxModelLen = -1 },
+		"max_model_len 131073":   func(d *Deployment) { d.MaxModelLen = 131073 },
+		"max_model_len -1":       func(d *Deployment) { d.MaxModelLen = -1 },
 		`engine "sglang"`:        func(d *Deployment) { d.Engine = "sglang" },
 		"bytes of a card":        func(d *Deployment) { d.CardMemory = 1<<42 + 1 },
 	} {
@@ -251,7 +251,7 @@ func TestCalibrateFindsFactors(t *testing.T) {
 		t.Errorf("%+v", q)
 	}
 
-	if _, _, err := Calibrate(context.Background(), list[:3], "test"); err == nil || !strings.Contains(err.Error(), "3 measurements cannot tell 7 terms apart") {
+	if _, _, err := Calibrate(context.Background(), list[:3], "test"); err == nil || !strings.Contains(err.Error(), "3 measurements do not determine 7 terms") {
 		t.Errorf("three measurements: %v", err)
 	}
 
@@ -278,7 +278,7 @@ func TestReadMeasurements(t *testing.T) {
 		"a" + header + "1\n": `unknown column "agpu"`,
 		strings.Replace(header, "model", "gpu", 1) + "1\n":    "twice",
 		header + "l4,m,0,1,1,1,,,\n":                          `f:2: input_len: want a number of at least 1, got "0"`,
-		header + "l4,m,1,1,2000000,1,,,\n":                    "2000000 are more than 1000000",
+		header + "l4,m,1,1,2000000,1,,,\n":                    "2000000: want at most 1000000",
 		header + "l4,m,1,1,1,1,-5,,\n":                        "max_cache_tokens",
 		header + "l4,m,1,1,1,1,,,NaN\n":                       "total_tokens_per_s",
 		header + "l4,m,2000000000,2000000000,1000000,1,,,1\n": "more than",

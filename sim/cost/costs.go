@@ -7,12 +7,12 @@ import (
 	"kvcompress/sim"
 )
 
-// ClientNS returns what clients and the API add to the time to first token, in whole
+// ClientNS returns the time that clients and the API server add to the time to first token, in whole
 // nanoseconds.
 func (f *Fit) ClientNS() int64 { return int64(math.Round(1e3 * f.Factors[RequestTerm])) }
 
-// Costs returns what a unit of each feature costs by a fit and, where products overlap the
-// reading of weights, what an iteration takes beyond that.
+// Costs returns the time of a unit of each feature by a fit. If matrix products overlap the reading of
+// weights, their time is not linear in the features, and the second result computes it.
 func (d *Deployment) Costs(f *Fit) (sim.Rates, sim.Products, error) {
 	total, products := d.peaks().costs(f)
 	var r sim.Rates
@@ -24,11 +24,11 @@ func (d *Deployment) Costs(f *Fit) (sim.Rates, sim.Products, error) {
 	return r, products, nil
 }
 
-// peaks is what a deployment's terms take at factors of 1.
+// peaks has the times of a deployment's terms at factors of 1, that is at the card's peaks.
 type peaks struct {
 	terms   []Term
 	units   []unit      // by term
-	sampled float64     // ns of the output matrix for each sequence that is sampled from
+	sampled float64     // ns of the output matrix for each sampled sequence
 	experts sim.Experts // of the model
 }
 
@@ -41,14 +41,14 @@ func (d *Deployment) peaks() *peaks {
 	return p
 }
 
-// costs returns what a unit of each feature costs by a fit, in nanoseconds: the sum over the
-// terms of factor · peak. Where the products of a step overlap the reading of the weights for
-// them, those are left out of it, and an iteration that prefills p tokens and decodes n
-// sequences takes beside it
+// costs returns the time of a unit of each feature by a fit, in nanoseconds: the sum over the terms
+// of factor · peak. If products overlap the reading of weights ([Fit.Overlap]), their terms are left
+// out of the sum. An iteration that prefills p tokens and decodes n sequences then takes in addition
 //
 //	√(W² + G²),  W = weights · (read + expert · E(p + n)),  G = gemm · p · token + decode_gemm · n · (token + sampled)
 //
-// where names are factors, E is [sim.Experts.Read], and the rest times at the card's peak.
+// where weights, gemm and decode_gemm are factors, E is [sim.Experts.Read], and read, expert, token
+// and sampled are times at the card's peak.
 func (k *peaks) costs(f *Fit) (unit, sim.Products) {
 	var total, overlapping unit
 	for i, t := range k.terms {
@@ -73,17 +73,17 @@ func (k *peaks) costs(f *Fit) (unit, sim.Products) {
 	}
 }
 
-// Share is the part of a run's time that a term took.
+// Share is a term's share of the time of a run.
 type Share struct {
 	Term    string  `json:"term"`
 	Seconds float64 `json:"seconds"`
 	Share   float64 `json:"share"`
 }
 
-// ProductsShare is the share of terms that overlap: see [Fit.Overlap].
+// ProductsShare is the Term of the joint share of the terms that overlap: see [Fit.Overlap].
 const ProductsShare = "products"
 
-// What says in words what a share of the time is.
+// What describes in words what the time is spent on.
 func (s *Share) What() string {
 	if s.Term == ProductsShare {
 		return "reading the weights and the matrix products with them, which overlap"
@@ -96,9 +96,9 @@ func (s *Share) What() string {
 	return ""
 }
 
-// Shares returns what each term took of the time that work takes, in the order of
-// [Terms], without those that took none. Terms that overlap are one share, of the time
-// products, which comes first.
+// Shares returns the share of each term in the time of work, in the order of [Terms], without terms
+// that take no time. Terms that overlap have one joint share, which comes first; products is their
+// time.
 func (d *Deployment) Shares(f *Fit, w *sim.Work, products sim.Ticks) []Share {
 	var shares []Share
 	sum := products.Seconds()
@@ -116,7 +116,7 @@ func (d *Deployment) Shares(f *Fit, w *sim.Work, products sim.Ticks) []Share {
 		}
 	}
 	for i := range shares {
-		if sum > 0 { // nothing was done where all requests were refused
+		if sum > 0 { // it is 0 if all requests were refused
 			shares[i].Share = shares[i].Seconds / sum
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"kvcompress/sim"
 )
 
-// Engine names a server by how it measures memory before it sizes its cache. Versions
-// that measure alike have one name.
+// Engine names a server by how it profiles memory to size its cache. Versions with the same memory
+// profiling share a name.
 type Engine string
 
 // The engines. V0 and V1 are the two engines of vLLM.
@@ -25,42 +25,41 @@ const (
 	VLLMV1Last  Engine = "vllm-v1-0.21" // V1 from 0.21
 )
 
-// profiling is what an engine finds when it runs its largest batch to see how much
-// memory is left for the cache. docs/cost-model.md says where each figure is from.
+// profiling has the figures of an engine's memory profiling: it runs its largest batch to find how
+// much memory is left for the cache. docs/cost-model.md has the source of each figure.
 type profiling struct {
 	engine Engine
 	v1     bool
 	since  [3]int // version
 
-	// reserve is what is counted of each byte of the peak: 1 where the engine counts
-	// tensors, more where it counts what the allocator has reserved for them.
+	// reserve is the factor by which the tensors' peak is counted: 1 if the engine counts tensors,
+	// more if it counts what the allocator has reserved for them.
 	reserve float64
 
-	// residuals are the tensors of one hidden size per token that live at the peak of a
-	// layer, on one card and with tensor parallelism, where the result of an all-reduce
-	// is one more.
+	// residuals is the number of tensors of one hidden size per token that are live at a layer's
+	// peak, on one card and with tensor parallelism, where the result of an all-reduce is one more.
 	residuals, residualsTP int64
 
-	sampler   float64 // bytes of each logit at the sampler's peak
-	workspace int64   // bytes of the sampler beside
+	sampler   float64 // bytes per logit at the sampler's peak
+	workspace int64   // further bytes of the sampler
 	outside   int64   // bytes outside PyTorch's allocator, on one card
-	links     int64   // bytes more with tensor parallelism: NCCL's, and buffers of all-reduces
-	rope      bool    // the table of rotary embeddings is in none of the other figures
+	links     int64   // further bytes with tensor parallelism: NCCL's, and buffers of all-reduces
+	rope      bool    // the table of rotary embeddings is counted separately
 	graphs    bool    // CUDA graphs are counted
 }
 
 const mib = 1 << 20
 
-// Bytes of each logit while a sampler runs. One that sorts holds the logits in 16 and in 32
-// bits, their sorted values (4) and indices (8), and 20 more inside of the sort; 38.3 are
-// measured. One that does not sort holds the logits in both formats, the probabilities (4)
-// and the random numbers that they are divided by (4).
+// Bytes per logit while a sampler runs. A sampler that sorts holds the logits in 16 and in 32 bits
+// (2 + 4), their sorted values (4) and indices (8), and 20 more in the sort; 38.3 were measured. One
+// that does not sort holds the logits in both formats, the probabilities (4) and the random numbers
+// by which they are divided (4).
 const (
 	SortingSampler   = 38.3
 	ThresholdSampler = 14
 )
 
-// profilings returns the engines, of each family in the order of their versions.
+// profilings returns the figures of all engines, within each family in the order of versions.
 func profilings() []profiling {
 	return []profiling{
 		{engine: KVCompress, since: [3]int{-1}, reserve: ActivationReserve, residuals: 2, residualsTP: 2, sampler: SortingSampler, outside: FixedBytes},
@@ -83,8 +82,7 @@ func Engines() []Engine {
 	return list
 }
 
-// Scheduler returns the server's scheduler, which versions that measure memory differently
-// have in common.
+// Scheduler returns the server's scheduler. Several engines share one.
 func (e Engine) Scheduler() sim.Scheduler {
 	switch p := e.profiling(); {
 	case e == KVCompress:
@@ -98,8 +96,7 @@ func (e Engine) Scheduler() sim.Scheduler {
 // Valid reports whether the engine is one of [Engines].
 func (e Engine) Valid() bool { return slices.Contains(Engines(), e) }
 
-// profiling returns what an engine finds. An unknown one, which Validate refuses, finds
-// nothing.
+// profiling returns the figures of an engine; zeros if it is unknown, which Validate refuses.
 func (e Engine) profiling() profiling {
 	for _, p := range profilings() {
 		if p.engine == e {
@@ -109,9 +106,9 @@ func (e Engine) profiling() profiling {
 	return profiling{}
 }
 
-// EngineOf returns the engine of a version of vLLM, as 0.6.3, v0.11 or "0.7 V1". From 0.8 it
-// is V1, where "V0" does not say otherwise. A version without its last number is the last of
-// its kind: 0.6 is 0.6.6. An empty one is [VLLMV1].
+// EngineOf returns the engine of a version of vLLM, such as 0.6.3, v0.11 or "0.7 V1". From 0.8 on it
+// is V1 unless the text says "V0". A version without its last number stands for the latest: 0.6 is
+// 0.6.6. "" is [VLLMV1].
 func EngineOf(version string) (Engine, error) {
 	if strings.TrimSpace(version) == "" {
 		return VLLMV1, nil
@@ -136,9 +133,9 @@ func ReservesFull(version string) bool {
 	return err == nil && v1 && slices.Compare(number[:], []int{0, 20, 0}) >= 0
 }
 
-// parseVersion reads a version of vLLM, and which of its engines is meant.
+// parseVersion reads a version of vLLM, and whether its engine is V1.
 func parseVersion(version string) (number [3]int, v1 bool, err error) {
-	bad := fmt.Errorf("version %.40q of vLLM: want one as 0.6.3, 0.11 or \"0.7 V1\"", version)
+	bad := fmt.Errorf("version %.40q of vLLM: want one such as 0.6.3, 0.11 or \"0.7 V1\"", version)
 	words := strings.Fields(strings.ToLower(version))
 	if len(words) == 0 || len(words) > 2 {
 		return number, false, bad
@@ -164,8 +161,8 @@ func parseVersion(version string) (number [3]int, v1 bool, err error) {
 	return number, v1, nil
 }
 
-// Server returns the engine of a deployment: the one that it names, or else KV-Compress's
-// where something is compressed and vLLM V1 where nothing is.
+// Server returns the engine of a deployment: d.Engine, or if that is empty KV-Compress's server with
+// compression and vLLM V1 without.
 func (d *Deployment) Server() Engine {
 	switch {
 	case d.Engine != "":
@@ -176,8 +173,8 @@ func (d *Deployment) Server() Engine {
 	return VLLMV1
 }
 
-// captureSizes returns how many batch sizes up to the given one a server captures a CUDA
-// graph for: 1, 2, 4, then every eighth up to 256 and every sixteenth up to 512.
+// captureSizes returns the number of batch sizes up to largest for which a server captures a CUDA
+// graph: 1, 2, 4, then multiples of 8 up to 256 and multiples of 16 up to 512.
 func captureSizes(largest int) (n int64) {
 	for size := 1; size <= min(largest, 512); {
 		n++
@@ -193,11 +190,11 @@ func captureSizes(largest int) (n int64) {
 	return n
 }
 
-// graphBytes is what an engine takes a further CUDA graph for, at least.
+// graphBytes is the least number of bytes that an engine counts for each further CUDA graph.
 const graphBytes = mib
 
-// graphs returns the bytes that an engine leaves free for CUDA graphs: of decode steps up to
-// max_num_seqs, and of mixed ones up to twice as many.
+// graphs returns the bytes that an engine keeps free for CUDA graphs: those of decode steps with up
+// to max_num_seqs sequences, and those of mixed steps with up to twice as many tokens.
 func (d *Deployment) graphs(p *profiling) int64 {
 	if !p.graphs {
 		return 0

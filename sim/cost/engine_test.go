@@ -29,7 +29,7 @@ func TestEngineOf(t *testing.T) {
 		}
 	}
 	for _, version := range []string{"0", "latest", "0.6.3.1", "0.6 V2", "0.7 V1 eager", "-1.2", "0.", "0.99999"} {
-		if got, err := EngineOf(version); err == nil || !strings.Contains(err.Error(), "want one as 0.6.3") {
+		if got, err := EngineOf(version); err == nil || !strings.Contains(err.Error(), "want one such as 0.6.3") {
 			t.Errorf("%q is %s, %v", version, got, err)
 		}
 	}

@@ -13,23 +13,23 @@ import (
 //
 //	Σ ρ(rᵢ(x)) + Σ pₖ(xₖ)²,  ρ(r) = 2δ²(√(1 + (r/δ)²) − 1),  pₖ(x) = trust·(x − start[k])/scale[k]
 //
-// of the residuals r of measurements and a prior p on each unknown. ρ is the pseudo-Huber loss:
-// r² for errors well below δ, 2δ|r| for those well above, so that a few rows that are off do not
-// decide the fit.
+// of the residuals r of measurements and a prior p on each unknown. ρ is the pseudo-Huber loss: about
+// r² for errors well below δ and 2δ|r| for errors well above, so that a few outliers do not decide
+// the fit.
 type leastSquares struct {
 	residuals func(x []float64) ([]float64, error)
 	least     []float64
 	start     []float64
-	scale     []float64 // of a change of each x that is a change at all
+	scale     []float64 // natural size of a change of each x
 	trust     float64
 	delta     float64
 }
 
-// Bounds on the work of a solution; a fit that is still falling then is what there is.
+// Bounds on the work of a solution. A fit that has not converged by then is returned as it is.
 const (
 	reweightings  = 8
 	stepsOfWeight = 12
-	dampings      = 12 // tried for one step
+	dampings      = 12 // damping values tried for one step
 )
 
 // solve returns the solution and its Jacobian, of the residuals and then the priors.
@@ -39,8 +39,8 @@ const (
 //
 //	(JᵀWJ + μ·diag(JᵀWJ))·d = −JᵀW·r
 //
-// with μ lowered after a step that reduces the sum and raised after one that does not. An x at
-// its bound that the gradient would take beyond it is held there; steps beyond a bound end on it.
+// with μ lowered after a step that reduces the sum and raised after one that does not. An x at its
+// bound is held there if the gradient points beyond the bound; steps beyond a bound end on it.
 func (s *leastSquares) solve() ([]float64, *mat.Dense, error) {
 	x := slices.Clone(s.start)
 	r, err := s.all(x)
@@ -93,7 +93,7 @@ func weightedSquares(r, w []float64) float64 {
 	return sum
 }
 
-// descend takes steps from x, where the residuals are r, while they reduce Σ w·r².
+// descend takes steps from x, with residuals r, as long as they reduce Σ w·r².
 func (s *leastSquares) descend(x, r, w []float64) ([]float64, []float64, error) {
 	damping := 1e-3
 	now := weightedSquares(r, w)
@@ -142,7 +142,7 @@ func (s *leastSquares) jacobian(x, r []float64) (*mat.Dense, error) {
 	return j, nil
 }
 
-// step returns where a damped step from x leads, within the bounds.
+// step returns the end of a damped step from x, within the bounds.
 func (s *leastSquares) step(j *mat.Dense, r, w, x []float64, damping float64) []float64 {
 	n := len(x)
 	var weighted mat.Dense
@@ -176,15 +176,15 @@ func (s *leastSquares) step(j *mat.Dense, r, w, x []float64, damping float64) []
 	return next
 }
 
-// undetermined reports of each x whether the measurements say less of it than its prior does:
-// whether its variance (JᵀJ)⁻¹ₖₖ, with both, is more than half of (scale/trust)², which it
-// is by the prior alone. Residuals count as errors of a standard deviation of 1 each.
+// undetermined reports for each x whether the measurements determine it less than its prior does:
+// whether its variance (JᵀJ)⁻¹ₖₖ, with measurements and prior, is more than half of (scale/trust)²,
+// the variance by the prior alone. Each residual counts with a standard deviation of 1.
 func (s *leastSquares) undetermined(j *mat.Dense) ([]bool, error) {
 	var a mat.SymDense
 	a.SymOuterK(1, j.T())
 	var inverse mat.Dense
 	if err := inverse.Inverse(&a); err != nil {
-		var ill mat.Condition // the inverse is there all the same, and exact enough for a factor of two
+		var ill mat.Condition // the inverse is computed nonetheless, and accurate enough for a factor of two
 		if !errors.As(err, &ill) || math.IsInf(float64(ill), 1) {
 			return nil, err
 		}

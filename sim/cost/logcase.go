@@ -14,8 +14,7 @@ import (
 	"kvcompress/trace"
 )
 
-// LoggedRequest is a request as a benchmark has measured it. Times of which nothing is known
-// are 0.
+// LoggedRequest is a request as a benchmark measured it. Unknown times are 0.
 type LoggedRequest struct {
 	Line    int
 	ID      string
@@ -49,7 +48,7 @@ func ReadRequestLog(r io.Reader, name string) ([]LoggedRequest, error) {
 				return fmt.Errorf("%s: %w", c.column, err)
 			}
 			if *c.to > trace.MaxTokens {
-				return fmt.Errorf("%s: %d are more than %d", c.column, *c.to, trace.MaxTokens)
+				return fmt.Errorf("%s: %d: want at most %d", c.column, *c.to, trace.MaxTokens)
 			}
 		}
 		for _, c := range []struct {
@@ -82,19 +81,19 @@ func ReadRequestLog(r io.Reader, name string) ([]LoggedRequest, error) {
 	return list, err
 }
 
-// LogCase is a log of measured requests, projected: by their arrivals, on vLLM V1.
+// LogCase is a log of measured requests, projected on vLLM V1 with their arrival times.
 type LogCase struct {
 	Deployment Deployment
 	Memory     Memory
 	Requests   []LoggedRequest
-	Results    []sim.Result // of the last prediction, by request
+	Results    []sim.Result // of the latest prediction, by request
 
 	plan *sim.Plan
 	done sim.Work
 }
 
-// NewLogCase returns the case of a log on a deployment, with the limits of a batch, and
-// serves it once.
+// NewLogCase returns the case of a log on a deployment with these limits, and projects it once to find
+// errors.
 func NewLogCase(ctx context.Context, d Deployment, limits sim.Limits, requests []LoggedRequest) (*LogCase, error) {
 	plan, memory, err := d.plan(limits)
 	if err != nil {
@@ -141,8 +140,8 @@ func (c *LogCase) times(i int, f *Fit) (ttft, tpot, e2e float64) {
 	return ttft, tpot, e2e
 }
 
-// logParts is into how many parts a log is cut, by arrival, so that a fit sees how times change
-// with the load.
+// logParts is the number of parts into which a log is divided by arrival time, so that a fit sees how
+// times depend on the load.
 const logParts = 8
 
 func (c *LogCase) outcomes(ctx context.Context, f *Fit) ([]outcome, error) {
@@ -212,7 +211,7 @@ type LogReport struct {
 	Summary  LogSummary   `json:"summary"`
 }
 
-// LogRequest is one request of a log, as measured and as projected. What was not measured is
+// LogRequest is one request of a log, as measured and as projected. Times that were not measured are
 // absent.
 type LogRequest struct {
 	ID            string  `json:"id,omitempty"`
@@ -226,9 +225,9 @@ type LogRequest struct {
 	ProjectedE2E  float64 `json:"e2e_s"`
 }
 
-// LogSummary is the means over a log, in seconds. Errors are parts, above 0 where the
-// projection is above what was measured; those by request are mean absolute errors of each
-// request's own time. What was not measured is absent.
+// LogSummary has means over a log, in seconds. Errors are fractions of the measured value, positive
+// if the projection is too high. Those by request are mean absolute errors of each request's own time.
+// Values that were not measured are absent.
 type LogSummary struct {
 	Rows             int     `json:"rows"`
 	Requests         int     `json:"num_requests"`
@@ -251,14 +250,14 @@ type LogSummary struct {
 	RequestTPOT      float64 `json:"request_tpot_mape,omitempty"`
 	RequestE2E       float64 `json:"request_e2e_mape,omitempty"`
 
-	// The errors of the means under the names that every form of serving measurement has:
-	// the throughput is of the whole log, and its error follows from the durations.
+	// The absolute errors of the means, under the names that all forms of serving measurements share.
+	// The throughput is that of the whole log, and its error follows from the durations.
 	TTFTMAPE       float64 `json:"ttft_mape,omitempty"`
 	TPOTMAPE       float64 `json:"tpot_mape,omitempty"`
 	ThroughputMAPE float64 `json:"throughput_mape,omitempty"`
 }
 
-// Report projects the log by a fit and compares.
+// Report projects the log by a fit and compares it with what was measured.
 func (c *LogCase) Report(ctx context.Context, f *Fit) (*LogReport, error) {
 	p, err := c.outcomes(ctx, f)
 	if err != nil {
@@ -296,7 +295,7 @@ func (c *LogCase) Report(ctx context.Context, f *Fit) (*LogReport, error) {
 	return r, nil
 }
 
-// off returns the error of a projection as a part of what was measured; 0 where nothing was.
+// off returns the error of a projection as a fraction of the measured value; 0 if none was measured.
 func off(projected, measured float64) float64 {
 	if measured == 0 {
 		return 0
@@ -304,7 +303,7 @@ func off(projected, measured float64) float64 {
 	return projected/measured - 1
 }
 
-// meanError is a mean absolute error.
+// meanError accumulates a mean absolute error.
 type meanError struct {
 	sum float64
 	n   int

@@ -30,7 +30,7 @@ func TestReadRequestLog(t *testing.T) {
 		"NaN,1,1,":         "arrival_s",
 		"0,0,1,":           "input_tokens: want a number of at least 1",
 		"0,1,,":            "output_tokens",
-		"0,2000000000,1,":  "input_tokens: 2000000000 are more than",
+		"0,2000000000,1,":  "input_tokens: 2000000000: want at most",
 		"0,1,1,-3":         "ttft_ms",
 		"0,1,1,1e300":      "ttft_ms: want a number from 0 to 1e+09",
 		"0,1":              "wrong number of fields",

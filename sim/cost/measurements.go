@@ -11,8 +11,7 @@ import (
 	"strings"
 )
 
-// Measurement is the throughput of one run: a number of equal requests, all there
-// from the start.
+// Measurement is the throughput of one run of equal requests that all arrive at the start.
 type Measurement struct {
 	Line             int     `json:"line"` // of the file
 	GPU              string  `json:"gpu"`
@@ -22,11 +21,11 @@ type Measurement struct {
 	NumRequests      int     `json:"num_requests"`
 	CompressionRate  string  `json:"compression_rate"`
 	MaxCacheTokens   int     `json:"max_cache_tokens,omitempty"`   // 0 is no compression
-	MaxDecodingBatch int     `json:"max_decoding_batch,omitempty"` // 0 is not known
-	TokensPerS       float64 `json:"total_tokens_per_s,omitempty"` // input and output; 0 is not known
+	MaxDecodingBatch int     `json:"max_decoding_batch,omitempty"` // 0 is unknown
+	TokensPerS       float64 `json:"total_tokens_per_s,omitempty"` // input and output; 0 is unknown
 }
 
-// Seconds returns how long the run took; 0 is not known.
+// Seconds returns the duration of the run; 0 is unknown.
 func (m *Measurement) Seconds() float64 {
 	if m.TokensPerS == 0 {
 		return 0
@@ -56,9 +55,8 @@ func ThroughputColumns() (required, optional []string) {
 // ReadMeasurements reads a CSV of throughputs with a header that names the columns
 // gpu, model, input_len, output_len, num_requests, compression_rate,
 // max_cache_tokens, max_decoding_batch and total_tokens_per_s, in any order.
-// max_cache_tokens is empty for runs without compression; the last two columns may
-// be empty, or missing where there is only something to predict. The error names
-// the line and column.
+// max_cache_tokens is empty for runs without compression. The last two columns may be empty or
+// missing if the runs are only to be predicted. The error names the line and column.
 func ReadMeasurements(r io.Reader, name string) ([]Measurement, error) {
 	var list []Measurement
 	required, optional := ThroughputColumns()
@@ -84,7 +82,7 @@ func ReadMeasurements(r io.Reader, name string) ([]Measurement, error) {
 			m.TokensPerS = v
 		}
 		if m.NumRequests > maxRunRequests {
-			return fmt.Errorf("num_requests: %d are more than %d", m.NumRequests, maxRunRequests)
+			return fmt.Errorf("num_requests: %d: want at most %d", m.NumRequests, maxRunRequests)
 		}
 		if float64(m.NumRequests)*(float64(m.InputLen)+float64(m.OutputLen)) > maxRunTokens {
 			return fmt.Errorf("num_requests: %d requests of %d and %d tokens are more than %d tokens in all", m.NumRequests, m.InputLen, m.OutputLen, maxRunTokens)
@@ -123,7 +121,7 @@ func readCSV(r io.Reader, name string, required, optional []string, row func(lin
 		case errors.Is(err, io.EOF) && n > 1:
 			return nil
 		case errors.Is(err, io.EOF):
-			return fmt.Errorf("%s: no rows: want a header and at least one", name)
+			return fmt.Errorf("%s: no rows: want a header and at least one row", name)
 		case err != nil:
 			return fmt.Errorf("%s: %w", name, err)
 		case n > maxMeasurements:
@@ -164,26 +162,26 @@ func readCSV(r io.Reader, name string, required, optional []string, row func(lin
 	}
 }
 
-// Timing is how long some work of one term took, by itself: the total of one or more launches,
-// at their size.
+// Timing is a measured time of the work of a single term: the total of one or more launches of a
+// kernel.
 type Timing struct {
 	Line    int
 	GPU     string
 	Model   string
-	TP      int // cards that shared the work
+	TP      int // cards over which the work was split
 	Term    string
-	Units   float64 // of the term's work in all
-	Seconds float64 // in all
+	Units   float64 // total work, in units of the term
+	Seconds float64 // total time
 }
 
-// IsTimings reports whether the header of a CSV is that of timings of kernels.
+// IsTimings reports whether the first line of a CSV is that of timings of kernels.
 func IsTimings(header string) bool {
 	return slices.Contains(strings.Split(strings.TrimSpace(header), ","), "term")
 }
 
-// ReadTimings reads a CSV with the columns gpu, model, term, units, microseconds and, where
-// several cards shared the work, tensor_parallel: the total time of
-// that many units of a term's work, as a profiler has it.
+// ReadTimings reads a CSV with the columns gpu, model, term, units, microseconds and optionally
+// tensor_parallel: the total time, from a profiler, of this many units of a term's work, split over
+// this many cards.
 func ReadTimings(r io.Reader, name string) ([]Timing, error) {
 	var list []Timing
 	err := readCSV(r, name, []string{"gpu", "model", "term", "units", "microseconds"}, []string{"tensor_parallel"}, func(line int, get func(string) string) error {

@@ -10,50 +10,49 @@ import (
 // counts that follow from the largest batches published for it and for plain vLLM 0.6.0 on
 // two cards (docs/cost-model.md).
 const (
-	// ActivationReserve is how much more PyTorch's allocator has reserved, when that
-	// server measures its peak, than the tensors of one layer take.
+	// ActivationReserve is the memory that PyTorch's allocator has reserved when the server measures
+	// its peak, as a multiple of the tensors of one layer.
 	ActivationReserve = 1.2432
 
-	// FixedBytes is what its libraries and small tensors take on each card.
+	// FixedBytes is the memory of its libraries and small tensors on each card.
 	FixedBytes = 248_000_000
 
-	// ScratchPerKV is what a compression needs beside the cache for each slot that
-	// it may sort: about an index of 32 bits.
+	// ScratchPerKV is the number of bytes that a compression needs beside the cache for each slot
+	// that it may sort: about an index of 32 bits.
 	ScratchPerKV = 3.75
 )
 
-// scratch returns what a compression needs beside the cache for slots that it may sort.
+// scratch returns the bytes that a compression needs beside the cache to sort slots.
 func scratch(slots int) int64 { return int64(ScratchPerKV * float64(slots)) }
 
-// Memory is the ledger of one card's bytes.
+// Memory says how one card's bytes are used.
 type Memory struct {
 	Card        int64 `json:"card_bytes"`                 // in all
-	Reserved    int64 `json:"reserved_bytes"`             // left to others: what the utilisation does not allow
+	Reserved    int64 `json:"reserved_bytes"`             // beyond the utilisation, and so not used
 	Weights     int64 `json:"weights_bytes"`              // of the model
 	Activations int64 `json:"activations_bytes"`          // at their peak
 	Fixed       int64 `json:"fixed_bytes"`                // outside PyTorch: CUDA's context, libraries, NCCL
-	Graphs      int64 `json:"cuda_graphs_bytes"`          // of CUDA graphs, where the engine counts them
+	Graphs      int64 `json:"cuda_graphs_bytes"`          // of CUDA graphs, if the engine counts them
 	Scratch     int64 `json:"scratch_bytes"`              // of compression
-	Compressor  int64 `json:"compressor_bytes,omitempty"` // weights of a compressor of prompts
+	Compressor  int64 `json:"compressor_bytes,omitempty"` // weights of a prompt compressor
 	Metadata    int64 `json:"metadata_bytes"`             // of the method, for its blocks and slots
 	KV          int64 `json:"kv_bytes"`                   // keys and values
-	Unused      int64 `json:"unused_bytes"`               // less than a block; or more, where the blocks were given
+	Unused      int64 `json:"unused_bytes"`               // less than a block; or more, if the number of blocks was given
 
 	BlockKV       int `json:"block_kv_bytes"` // one block's keys and values
 	BlockMetadata int `json:"block_metadata_bytes"`
 	Blocks        int `json:"blocks"`              // of all cards, each of one head
-	Tokens        int `json:"tokens"`              // uncompressed, that the blocks hold: of as many heads, were all of them to hold every token
-	Sequences     int `json:"sequences,omitempty"` // that the blocks hold, where no layer holds KVs
+	Tokens        int `json:"tokens"`              // tokens that the blocks hold uncompressed, with all heads
+	Sequences     int `json:"sequences,omitempty"` // sequences whose states the blocks hold, if no layer has KVs
 
-	Engine      Engine  `json:"engine"`          // whose way of measuring it is
-	Peak        string  `json:"peak_of"`         // what the activations are of: PeakPrefill or PeakSampler
+	Engine      Engine  `json:"engine"`          // whose memory profiling was followed
+	Peak        string  `json:"peak_of"`         // what takes the activations: PeakPrefill or PeakSampler
 	MaxModelLen int     `json:"max_model_len"`   // tokens of the longest request
-	Concurrency float64 `json:"max_concurrency"` // uncompressed requests of that length that the blocks hold at once
+	Concurrency float64 `json:"max_concurrency"` // uncompressed requests of that length that fit the blocks
 }
 
-// Memory returns where the bytes of a card go. Every card of a tensor-parallel
-// group has an equal part of the weights, heads and blocks. The error says what
-// does not fit.
+// Memory returns how the bytes of a card are used. All cards of a tensor-parallel group have equal
+// shares of the weights, heads and blocks. The error says what does not fit.
 func (d *Deployment) Memory() (Memory, error) {
 	if err := d.Validate(); err != nil {
 		return Memory{}, err
@@ -85,7 +84,7 @@ func (d *Deployment) Memory() (Memory, error) {
 	m.Weights = weights
 	room -= weights
 	if given := int64(d.BlocksGiven); given > 0 {
-		blocks = (given + int64(d.TP) - 1) / int64(d.TP) // of a stage, where there are several: all layers'
+		blocks = (given + int64(d.TP) - 1) / int64(d.TP) // for all layers, over the stages
 	} else if room < 0 {
 		return m, fmt.Errorf("%s does not fit on %s: of %s (%.0f %% of the card), the weights take %s, the peak of %s %s, the rest %s: "+
 			"want more cards (tensor parallelism), fewer bits a weight or %s",
@@ -106,8 +105,8 @@ func (d *Deployment) Memory() (Memory, error) {
 	return m, d.fits(&m)
 }
 
-// fits sets how many tokens, and how many of the longest requests, the blocks hold. The
-// error says that there is no room for one.
+// fits sets the numbers of tokens and of longest requests that the blocks hold. It is an error if not
+// even one such request fits.
 func (d *Deployment) fits(m *Memory) error {
 	longest := (m.MaxModelLen + d.BlockSize - 1) / d.BlockSize
 	layout := d.Layout()
@@ -135,8 +134,8 @@ func (d *Deployment) fits(m *Memory) error {
 		d.MaxModelLen, d.Model.Name, d.Card.Name, m.Tokens)
 }
 
-// maxModelLen returns the tokens of the longest request: the model's context, where the
-// deployment has no limit of its own.
+// maxModelLen returns the tokens of the longest request: the deployment's limit, or else the model's
+// context.
 func (d *Deployment) maxModelLen() int {
 	if d.MaxModelLen > 0 {
 		return d.MaxModelLen
@@ -144,7 +143,7 @@ func (d *Deployment) maxModelLen() int {
 	return d.Model.MaxLen
 }
 
-// peakOf says what a peak is of, and fewer what makes it smaller.
+// peakOf returns in words what takes the peak memory; fewer returns what would reduce it.
 func (d *Deployment) peakOf(part string) string {
 	if part == PeakSampler {
 		return fmt.Sprintf("sampling %d sequences", d.MaxSeqs)

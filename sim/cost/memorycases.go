@@ -9,28 +9,28 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// MemoryMeasurement is how much KV cache a server found room for.
+// MemoryMeasurement is the size of a server's KV cache, with the settings that it depends on.
 type MemoryMeasurement struct {
 	Line        int     `json:"line"` // of the file
 	Source      string  `json:"source,omitempty"`
 	Model       string  `json:"model"`
 	Card        string  `json:"card"`
-	CardGiB     float64 `json:"card_gib,omitempty"` // that the server sees; 0 is the catalogue's
+	CardGiB     float64 `json:"card_gib,omitempty"` // the card's memory as the server sees it; 0 is the catalogue's
 	TP          int     `json:"tensor_parallel"`
 	Utilization float64 `json:"gpu_memory_utilization"`
 	MaxTokens   int     `json:"max_num_batched_tokens"`
 	MaxSeqs     int     `json:"max_num_seqs"`
 	Version     string  `json:"vllm,omitempty"` // as EngineOf reads it
 
-	// What was measured, of one card in GiB; 0 is not known.
+	// The measured values, of one card in GiB; 0 is unknown.
 	WeightsGiB    float64 `json:"weights_gib,omitempty"`
 	ActivationGiB float64 `json:"activation_gib,omitempty"`
 	KVGiB         float64 `json:"kv_gib,omitempty"`
-	Blocks        int     `json:"gpu_blocks_of_16,omitempty"` // each of all heads
+	Blocks        int     `json:"gpu_blocks_of_16,omitempty"` // blocks of 16 tokens with all heads
 }
 
-// Stated reports whether the version and the card's memory are known, on which the cache
-// depends most beside the settings.
+// Stated reports whether the version and the card's memory are known. Beside the settings, the cache
+// depends on them most.
 func (m *MemoryMeasurement) Stated() bool { return m.Version != "" && m.CardGiB > 0 }
 
 // MemoryColumns returns the columns that a file of memory measurements must have, and those
@@ -83,7 +83,7 @@ func ReadMemoryMeasurements(r io.Reader, name string) ([]MemoryMeasurement, erro
 // MemoryCase is a measured cache, projected. Sizes are of one card.
 type MemoryCase struct {
 	MemoryMeasurement
-	Error                  string  `json:"error,omitempty"` // why it cannot be projected: then nothing below is set
+	Error                  string  `json:"error,omitempty"` // why it cannot be projected; then the following is not set
 	Engine                 Engine  `json:"engine"`
 	Settings               bool    `json:"settings_stated"`
 	Memory                 Memory  `json:"memory"`
@@ -92,12 +92,12 @@ type MemoryCase struct {
 	PredictedKVGiB         float64 `json:"predicted_kv_gib"`
 	PredictedBlocks        int     `json:"predicted_gpu_blocks_of_16"`
 	Measured               bool    `json:"measured"`
-	Off                    float64 `json:"kv_error,omitempty"` // of the predicted cache, as a part of the measured; 0 where none was
+	Off                    float64 `json:"kv_error,omitempty"` // predicted less measured cache, as a fraction of the measured; 0 if not measured
 }
 
 const gib = 1 << 30
 
-// Deployment returns the server that a measurement is of.
+// Deployment returns the deployment that was measured.
 func (m *MemoryMeasurement) Deployment() (Deployment, error) {
 	model, err := catalog.FindModel(m.Model)
 	if err != nil {
@@ -139,16 +139,17 @@ func NewMemoryCase(m MemoryMeasurement) *MemoryCase {
 	return c
 }
 
-// MemorySummary compares predicted caches with measured ones. Errors are parts: 0.04 is 4 %.
+// MemorySummary compares predicted caches with measured ones. Errors are fractions: 0.04 is 4 %.
 type MemorySummary struct {
 	Rows       int     `json:"rows"`
-	Refused    int     `json:"refused_rows"` // that cannot be projected
+	Refused    int     `json:"refused_rows"` // rows that cannot be projected
 	Measured   int     `json:"measured_rows"`
 	KVMAPE     float64 `json:"kv_mape,omitempty"`       // mean absolute error
-	KVMean     float64 `json:"kv_mean_error,omitempty"` // with its sign: above 0 is too large a cache
+	KVMean     float64 `json:"kv_mean_error,omitempty"` // signed: positive if caches are predicted too large
 	KVMaxError float64 `json:"kv_max_error,omitempty"`  // absolute
 
-	// The largest absolute errors of rows that state version and card's memory, and of the others.
+	// The largest absolute errors of rows that state the version and the card's memory, and of the
+	// others.
 	StatedRows     int     `json:"stated_rows"`
 	StatedMaxError float64 `json:"stated_kv_max_error"`
 	OtherMaxError  float64 `json:"other_kv_max_error"`

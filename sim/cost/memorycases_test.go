@@ -107,12 +107,12 @@ func TestMemoryCasesRefused(t *testing.T) {
 	base := MemoryMeasurement{Model: "llama-3.1-8b", Card: "l4", TP: 1, Utilization: 0.9, MaxTokens: 2048, MaxSeqs: 256, Blocks: 1}
 	var cases []*MemoryCase
 	for want, change := range map[string]func(*MemoryMeasurement){
-		"unknown model":         func(m *MemoryMeasurement) { m.Model = "gpt-9" },
-		"unknown card":          func(m *MemoryMeasurement) { m.Card = "abacus" },
-		"want one as 0.6.3":     func(m *MemoryMeasurement) { m.Version = "nightly" },
-		"tensor parallelism 0":  func(m *MemoryMeasurement) { m.TP = 0 },
-		"does not fit":          func(m *MemoryMeasurement) { m.Model = "llama-3.1-70b" },
-		"memory utilisation 90": func(m *MemoryMeasurement) { m.Utilization = 90 },
+		"unknown model":          func(m *MemoryMeasurement) { m.Model = "gpt-9" },
+		"unknown card":           func(m *MemoryMeasurement) { m.Card = "abacus" },
+		"want one such as 0.6.3": func(m *MemoryMeasurement) { m.Version = "nightly" },
+		"tensor parallelism 0":   func(m *MemoryMeasurement) { m.TP = 0 },
+		"does not fit":           func(m *MemoryMeasurement) { m.Model = "llama-3.1-70b" },
+		"memory utilisation 90":  func(m *MemoryMeasurement) { m.Utilization = 90 },
 	} {
 		m := base
 		change(&m)

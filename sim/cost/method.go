@@ -14,22 +14,22 @@ import (
 	"kvcompress/trace"
 )
 
-// The methods that are planned and that no engine runs.
+// The methods that can be projected and that no engine runs.
 const (
-	quest      = "quest"      // selects what queries read
-	infLLM     = "infllm"     // has the past in the host's memory
+	quest      = "quest"      // selects the pages that a query reads
+	infLLM     = "infllm"     // keeps most KVs in the host's memory
 	llmLingua2 = "llmlingua2" // drops tokens of prompts
 )
 
-// FullShare is the key of an option that only plans have: the part of the heads, from 0 to
-// 1, that keep everything, for a method whose option full says which they are. How many
-// they are decides what is planned.
+// FullShare is the key of an option that only projections have: the fraction of the heads, from 0 to
+// 1, that keep everything. It stands for the option full of a method, which names these heads;
+// projections depend only on their number.
 const FullShare = "full_share"
 
-// fullKey is the option of a method that says which heads keep everything.
+// fullKey is the option of a method that names the heads that keep everything.
 const fullKey = "full"
 
-// methodName returns the name of the method, as errors have it.
+// methodName returns the name of the method for errors.
 func (d *Deployment) methodName() string { return cmp.Or(d.Method.Method, ref.KVCompress) }
 
 // Compresses reports whether the deployment has a method that evicts, folds or hides KVs.
@@ -38,9 +38,9 @@ func (d *Deployment) Compresses() bool {
 	return cfg.Compresses()
 }
 
-// Config returns the options of an engine of the deployment, without blocks. What they say
-// of compression is the deployment's Method; that of a method which no engine runs is
-// nothing, and [Deployment.Selection] has it.
+// Config returns the configuration of an engine of the deployment, without the number of blocks. Its
+// compression is that of d.Method. For a method that no engine runs it has no compression; see
+// [Deployment.Selection].
 func (d *Deployment) Config() ref.Config {
 	cfg := ref.Default()
 	cfg.Shape, cfg.BlockSize, cfg.DType = d.shape(), d.BlockSize, d.KV
@@ -58,37 +58,37 @@ func (d *Deployment) Config() ref.Config {
 	}
 	cfg.UseMethod(m.Method)
 	cfg.Compression, cfg.Metric = m.Compression, m.Metric
-	cfg.Set, _ = d.settings() // Validate has the error
+	cfg.Set, _ = d.settings() // Validate returns the error
 	cfg.Shape = cfg.CacheShape(cfg.Shape)
-	// A plan does not depend on which embedding keys carry.
+	// A projection does not depend on the rotary embedding.
 	cfg.Rope = &trace.Rope{Base: 10000, RotarySize: cfg.Shape.HeadSize, Pairing: trace.Half}
 	return cfg
 }
 
-// settings returns the method's own options, as an engine takes them: with a map of heads
-// in place of FullShare. The heads are spread evenly over the layers.
+// settings returns the method's own options for an engine: FullShare is replaced by a map of heads
+// that are spread evenly over the layers.
 func (d *Deployment) settings() (ref.Settings, error) {
 	m := &d.Method
 	e, err := ref.FindMethod(m.Method)
 	if err != nil {
-		return m.Set, nil // KV-Compress, or Validate says what is wrong
+		return m.Set, nil // KV-Compress, or a wrong method, for which Validate returns an error
 	}
 	keeps := slices.ContainsFunc(e.Options(), func(o ref.Option) bool { return o.Key == fullKey })
 	share, shared := m.Set[FullShare]
 	_, given := m.Set[fullKey]
 	switch {
 	case shared && !keeps:
-		return m.Set, fmt.Errorf("method %s has no option %q: no head of it keeps everything for good", e.Name, FullShare)
+		return m.Set, fmt.Errorf("method %s has no option %q: it has no heads that keep everything", e.Name, FullShare)
 	case shared && given:
 		return m.Set, fmt.Errorf("method %s: %s and a map of heads exclude each other", e.Name, FullShare)
 	case keeps && !shared && !given:
-		return m.Set, fmt.Errorf("method %s keeps all of some heads, and a plan has to know of how many: set map=FILE, a map that kvc heads made of the model, or %s=0.15, a part of the heads (0 for none)", e.Name, FullShare)
+		return m.Set, fmt.Errorf("method %s keeps everything of some heads, and a projection needs their number: set map=FILE, a map of the model's heads that kvc heads wrote, or %s=0.15, a fraction of the heads (0 for none)", e.Name, FullShare)
 	case !shared:
 		return m.Set, nil
 	}
 	var part float64
 	if err := json.Unmarshal(share, &part); err != nil || !(part >= 0 && part <= 1) {
-		return m.Set, fmt.Errorf("method %s: %s is %s, want a part of the heads from 0 to 1", e.Name, FullShare, share)
+		return m.Set, fmt.Errorf("method %s: %s is %s: want a fraction of the heads, from 0 to 1", e.Name, FullShare, share)
 	}
 	full, err := json.Marshal(evenMap(d.Model.Shape, part))
 	set := maps.Clone(m.Set)
@@ -97,8 +97,8 @@ func (d *Deployment) settings() (ref.Settings, error) {
 	return set, err
 }
 
-// evenMap returns a map of heads, [L][H], of which round(part·L·H) are 1: the first of every
-// layer, in layer l ⌊(l+1)·n/L⌋ − ⌊l·n/L⌋ of all n.
+// evenMap returns a map of heads [L][H] in which n = round(part·L·H) are 1: in layer l the first
+// ⌊(l+1)·n/L⌋ − ⌊l·n/L⌋.
 func evenMap(s kv.Shape, part float64) [][]int {
 	n := int(math.Round(float64(s.Heads()) * part))
 	full := make([][]int, s.Layers)
@@ -111,7 +111,7 @@ func evenMap(s kv.Shape, part float64) [][]int {
 	return full
 }
 
-// Selection returns what a decode step reads of each head, nil if it is all that is held.
+// Selection returns how much of each head a decode step reads, nil if it reads all KVs.
 func (d *Deployment) Selection() *sim.Selection {
 	if d.Method.Method != quest {
 		return nil
@@ -120,12 +120,12 @@ func (d *Deployment) Selection() *sim.Selection {
 	cfg.Shape = d.Model.Shape
 	tokens, page, err := cfg.QuestReads()
 	if err != nil {
-		return nil // Validate says it
+		return nil // Validate returns the error
 	}
 	return &sim.Selection{Tokens: tokens, Page: page}
 }
 
-// checkMethod returns an error if the method cannot be planned, which says what to do.
+// checkMethod returns an error if the method cannot be projected. It says what to do.
 func (d *Deployment) checkMethod() error {
 	if d.Method.Method == quest {
 		cfg := d.Method
@@ -137,7 +137,7 @@ func (d *Deployment) checkMethod() error {
 	case infLLM:
 		_, err := d.Method.InfLLMReads()
 		if err == nil && d.Card.Host == 0 {
-			err = fmt.Errorf("method %s on %s, whose host_bytes_per_sec is not known: say it in a file of the card", infLLM, d.Card.Name)
+			err = fmt.Errorf("method %s on %s, whose host_bytes_per_sec is not known: set it in a file of the card", infLLM, d.Card.Name)
 		}
 		return err
 	case llmLingua2:
@@ -166,7 +166,7 @@ func (d *Deployment) checkMethod() error {
 	return nil
 }
 
-// blockMetadata returns the bytes that a block takes beside its keys and values.
+// blockMetadata returns the bytes of a block beside its keys and values.
 func (d *Deployment) blockMetadata() int {
 	cfg := d.Config()
 	if s := d.Selection(); s != nil { // the bounds of a page's keys are as many bytes as a KV
@@ -188,9 +188,9 @@ func (d *Deployment) ranks() bool {
 	return sim.Ranks(method)
 }
 
-// attentionBytes returns the bytes that decode attention moves for each KV that it reads: K
-// and V, the weight of a stand-in, whether a KV is hidden, and what a step's queries add to
-// a score, read and written. What KV-Compress adds is in the term's factor, as measured.
+// attentionBytes returns the bytes that decode attention moves for each KV that it reads: K and V, the
+// weight of a stand-in, the mask of hidden KVs, and scores that are read, updated and written. The
+// metrics of KV-Compress are part of the term's factor, which was measured with them.
 func (d *Deployment) attentionBytes() int {
 	cfg := d.Config()
 	bytes := d.rowBytes()
@@ -216,8 +216,8 @@ func (d *Deployment) attentionBytes() int {
 	return bytes
 }
 
-// foldedBytes returns the bytes that a compression reads of each KV that it evicts: K and V
-// where it folds them into a stand-in.
+// foldedBytes returns the bytes that a compression reads of each evicted KV: K and V if it folds them
+// into a stand-in, else 0.
 func (d *Deployment) foldedBytes() int {
 	cfg := d.Config()
 	if cfg.CountsBlocks() {
@@ -231,8 +231,8 @@ func (d *Deployment) foldedBytes() int {
 	return 0
 }
 
-// quantizeBytes returns the bytes that quantizing a key or a value moves: it is read, and what
-// it becomes is written, on average of the two.
+// quantizeBytes returns the bytes that are read and written to quantize a key or a value, the mean of
+// both.
 func (d *Deployment) quantizeBytes() float64 {
 	cfg := d.Config()
 	method, err := cfg.NewMethod()
@@ -247,8 +247,8 @@ func (d *Deployment) quantizeBytes() float64 {
 	return float64(cfg.RowBytes()) + (cfg.Payload(keys)+cfg.Payload(values))/2
 }
 
-// mergeBytes returns the bytes that merging a key or a value moves: it is read, half of a direction and its norms
-// is written, and the part of the tokens that are retained is written once more.
+// mergeBytes returns the bytes that are read and written to merge a key or a value: it is read, half a
+// direction and its norms are written, and if its token is retained it is written unmerged too.
 func (d *Deployment) mergeBytes() float64 {
 	cfg := d.Config()
 	method, err := cfg.NewMethod()
@@ -264,16 +264,15 @@ func (d *Deployment) mergeBytes() float64 {
 	return float64(cfg.RowBytes()) + float64(cfg.UnitBytes(m.Directions()))/2 + float64(retained)/prompt*float64(cfg.UnitBytes(ref.RetainedFormat()))
 }
 
-// Notes says what of a plan is taken for granted because of its model and its method, a
-// sentence or two each. There are none for models whose layers are alike, and for
-// KV-Compress, whose throughput was measured.
+// Notes returns the assumptions of a projection about its model and its method, a sentence or two
+// each. There are none for models with equal layers and KV-Compress, whose throughput was measured.
 func (d *Deployment) Notes() []string { return append(d.modelNotes(), d.methodNotes()...) }
 
 func (d *Deployment) methodNotes() []string {
 	if s := d.Selection(); s != nil {
-		notes := []string{fmt.Sprintf("The kernels of %s are not measured: a KV that is read is taken to cost what it does with KV-Compress, and so are the bounds of a page, which are as many bytes. Nothing comes free, and the bounds need memory.", quest)}
+		notes := []string{fmt.Sprintf("The kernels of %s are not measured: reading a KV is assumed to cost the same as with KV-Compress, and so are the bounds of a page, which have as many bytes. No memory is freed, and the bounds need some.", quest)}
 		if s.Tokens > d.Method.Compression.MaxCacheTokens {
-			notes = append(notes, fmt.Sprintf("The %d query heads of a KV head are taken to read different pages, %d KVs in all; shared=true takes them to read the same.", d.Model.Shape.Group, s.Tokens))
+			notes = append(notes, fmt.Sprintf("The %d query heads of a KV head are assumed to read different pages, %d KVs in all; with shared=true they read the same.", d.Model.Shape.Group, s.Tokens))
 		}
 		return notes
 	}
@@ -285,14 +284,14 @@ func (d *Deployment) methodNotes() []string {
 	if err != nil || method.Name() == ref.KVCompress {
 		return nil
 	}
-	notes := []string{fmt.Sprintf("The kernels of %s are not measured: compression work is taken to cost what KV-Compress's does per KV, sequence and step.", method.Name())}
+	notes := []string{fmt.Sprintf("The kernels of %s are not measured: compression is assumed to cost the same as KV-Compress's per KV, sequence and step.", method.Name())}
 	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if m, ok := method.(ref.Merger); ok {
 		from := m.Merging().First
-		say("Of %d layers those from %d on share directions, in %d pairs: their memory is shared and their reading is not, as attention in each layer reads the direction.", cfg.Shape.Layers, from, m.Merging().Pairs)
+		say("Of %d layers those from %d on share directions, in %d pairs: both layers of a pair share the memory, and each reads all of it.", cfg.Shape.Layers, from, m.Merging().Pairs)
 	}
 	if _, ok := method.(ref.Masker); ok {
-		say("It frees nothing: what is hidden is held, and taken to be read.")
+		say("It frees nothing: hidden KVs are held, and assumed to be read.")
 	}
 	if n := cfg.Shape.KVHeads / d.Model.Shape.KVHeads; n > 1 {
 		say("It caches a copy of K and V for each query head: %d times the KVs of the model's heads.", n)
@@ -304,13 +303,13 @@ func (d *Deployment) methodNotes() []string {
 				full += v
 			}
 		}
-		say("Of %d heads %d are taken to keep everything, spread evenly over the layers: a plan depends on how many they are, not on which.", cfg.Shape.Heads(), full)
+		say("Of %d heads %d are assumed to keep everything, spread evenly over the layers: a projection depends on their number only.", cfg.Shape.Heads(), full)
 	}
 	if dropper, ok := method.(ref.Dropper); ok {
 		const prompt = 1 << 20
 		r := dropper.Rank(ref.Counts{Prompt: prompt, Tokens: prompt, Heads: slices.Repeat([]int{prompt}, cfg.Shape.Heads())})
 		if slices.ContainsFunc(r.Quotas, func(q ref.Quota) bool { return q.Heads > 1 }) {
-			say("Which heads of a layer lose more than others depends on what they hold: they are taken to keep alike, unless a measured profile says otherwise.")
+			say("Which heads of a layer lose more KVs than others depends on values: all are assumed to keep the same number, unless a measured profile says otherwise.")
 		}
 	}
 	return notes

@@ -10,7 +10,7 @@ import (
 
 // TestMethodNotes: what is taken for granted of a method, and of which methods.
 func TestMethodNotes(t *testing.T) {
-	const alike, copies, nothing = "they are taken to keep alike", "a copy of K and V for each query head: 4 times", "It frees nothing"
+	const alike, copies, nothing = "all are assumed to keep the same number", "a copy of K and V for each query head: 4 times", "It frees nothing"
 	for method, want := range map[string][]string{
 		"streaming-llm":    nil,
 		"snapkv":           nil,

@@ -129,7 +129,7 @@ func TestStages(t *testing.T) {
 	}
 	d = deploy(t, "gemma-2-9b", "h100", 1)
 	d.PP = 2
-	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "not alike") {
+	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "of several kinds") {
 		t.Errorf("stages of windows: %v", err)
 	}
 }

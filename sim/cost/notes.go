@@ -6,7 +6,7 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// modelNotes says what is taken for granted of the model, and of how the cards share it.
+// modelNotes returns the assumptions about the model, and about how it is divided over cards.
 func (d *Deployment) modelNotes() (notes []string) {
 	say := func(format string, args ...any) {
 		notes = append(notes, d.Model.Name+": "+fmt.Sprintf(format, args...))
@@ -14,30 +14,30 @@ func (d *Deployment) modelNotes() (notes []string) {
 	m := &d.Model
 	windowed, stateful := m.Count(catalog.Windowed), m.Count(catalog.Stateful)
 	if m.Experts.Total > 0 {
-		say("of %d experts a layer each token is taken to pass %d at random: a step of n tokens reads %d·(1 − (1 − %d/%d)^n) of them.",
+		say("each token is assumed to be routed to random experts, %[2]d of %[1]d in a layer: a step of n tokens reads %[3]d·(1 − (1 − %[4]d/%[5]d)^n) of them.",
 			m.Experts.Total, m.Experts.Active, m.Experts.Total, m.Experts.Active, m.Experts.Total)
 	}
 	if windowed > 0 {
-		say("%d of %d layers hold the last %d tokens only.", windowed, len(m.Layers), m.Window)
+		say("%d of %d layers hold only the last %d tokens.", windowed, len(m.Layers), m.Window)
 	}
 	if stateful > 0 {
-		say("%d of %d layers hold a state of %d bytes a sequence, whatever its length; what computes it, beside the matrix products, is taken to cost nothing in prompts.", stateful, len(m.Layers), m.State.Bytes())
+		say("%d of %d layers hold a state of %d bytes per sequence, whatever its length; computing it in prompts is assumed to take no time beside the matrix products.", stateful, len(m.Layers), m.State.Bytes())
 	}
 	if layout := d.Layout(); layout != nil && m.Shape.Layers > 0 && !m.Uniform() {
 		if have := m.Shape.Layers * d.shape().KVHeads; layout.Full+layout.Windowed > have {
-			say("layers are put into groups of equal size, as vLLM V1 does: %d heads are counted for %d.", layout.Full+layout.Windowed, have)
+			say("layers are put into groups of equal size and padded, as in vLLM V1: %d heads are counted for %d.", layout.Full+layout.Windowed, have)
 		}
 	}
 	if m.Latent > 0 {
-		say("a token's KV is one latent of %d elements a layer, which every card of a tensor-parallel group holds.", m.Latent)
+		say("a token's KV is one latent of %d elements per layer, which every card of a tensor-parallel group holds.", m.Latent)
 	} else if m.Shape.Layers > 0 && d.TP > m.Shape.KVHeads {
-		say("%d KV heads are fewer than %d cards: each is held by %d of them.", m.Shape.KVHeads, d.TP, d.TP/m.Shape.KVHeads)
+		say("%d KV heads are fewer than %d cards: each head is held by %d cards.", m.Shape.KVHeads, d.TP, d.TP/m.Shape.KVHeads)
 	}
 	if m.KVFormat != "" && d.KV.Size() > 1 {
-		say("the checkpoint has scales for a KV cache in %s: --kv-dtype fp8_e4m3 plans with it.", m.KVFormat)
+		say("the checkpoint has scales for a KV cache in %s: --kv-dtype fp8_e4m3 uses it.", m.KVFormat)
 	}
 	if n := d.stages(); n > 1 {
-		say("the %d stages are taken to be busy all the time, each with a part of the batch: one request alone takes up to %d times as long.", n, n)
+		say("the %d stages are assumed to be busy all the time, each with a part of the batch: a single request takes up to %d times as long.", n, n)
 	}
 	return notes
 }

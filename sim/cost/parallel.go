@@ -10,8 +10,8 @@ import (
 
 // The bounds of parallelism.
 const (
-	MaxTP = 64 // cards that each hold a part of every layer
-	MaxPP = 64 // groups of them, one after another
+	MaxTP = 64 // cards over which every layer is split
+	MaxPP = 64 // stages over which the layers are divided
 )
 
 // Cards returns the cards of the deployment.
@@ -19,42 +19,42 @@ func (d *Deployment) Cards() int { return d.TP * d.stages() }
 
 func (d *Deployment) stages() int { return max(1, d.PP) }
 
-// checkParallel returns what is wrong with how the cards share the model.
+// checkParallel returns the errors of tensor and pipeline parallelism.
 func (d *Deployment) checkParallel() (errs []error) {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	m, s := &d.Model, d.Model.Shape
 	if d.TP < 1 || d.TP > MaxTP {
-		bad("tensor parallelism %d is not from 1 to %d", d.TP, MaxTP)
+		bad("tensor parallelism %d: want 1 to %d", d.TP, MaxTP)
 		return errs
 	}
 	if d.PP < 0 || d.PP > MaxPP {
-		bad("pipeline parallelism %d is not from 1 to %d", d.PP, MaxPP)
+		bad("pipeline parallelism %d: want 1 to %d", d.PP, MaxPP)
 		return errs
 	}
 	if s.Layers > 0 && s.KVHeads%d.TP != 0 && (d.TP%s.KVHeads != 0 || m.QueryHeads()%d.TP != 0) {
-		bad("tensor parallelism %d neither divides the %d KV heads of %s nor is a multiple of them that divides its %d query heads", d.TP, s.KVHeads, m.Name, m.QueryHeads())
+		bad("tensor parallelism %d: want a divisor of the %d KV heads of %s, or a multiple of them that divides its %d query heads", d.TP, s.KVHeads, m.Name, m.QueryHeads())
 	}
 	if d.TP > 1 && d.Card.LinkOf(d.TP) == 0 {
-		bad("tensor parallelism %d on %s: the link between so many cards is not known: say link_bytes_per_sec, linked_cards and network_bytes_per_sec in a file of the card, or take fewer cards and pipeline parallelism", d.TP, d.Card.Name)
+		bad("tensor parallelism %d on %s: the link between so many cards is not known: set link_bytes_per_sec, linked_cards and network_bytes_per_sec in a file of the card, or use fewer cards and pipeline parallelism", d.TP, d.Card.Name)
 	}
 	if d.stages() > 1 {
 		switch {
 		case d.PP > len(m.Layers):
 			bad("pipeline parallelism %d: %s has %d layers", d.PP, m.Name, len(m.Layers))
 		case !m.Uniform():
-			bad("pipeline parallelism %d: the layers of %s are not alike, and which stage has which is not modelled: use tensor parallelism", d.PP, m.Name)
+			bad("pipeline parallelism %d: the layers of %s are of several kinds, and their division over stages is not modelled: use tensor parallelism", d.PP, m.Name)
 		case d.takesKVs():
 			bad("pipeline parallelism %d with a method: budgets over the layers of several stages are not modelled: use tensor parallelism", d.PP)
 		case d.Card.LinkOf(d.Cards()) == 0:
-			bad("pipeline parallelism %d on %s: the link between %d cards is not known: say network_bytes_per_sec in a file of the card", d.PP, d.Card.Name, d.Cards())
+			bad("pipeline parallelism %d on %s: the link between %d cards is not known: set network_bytes_per_sec in a file of the card", d.PP, d.Card.Name, d.Cards())
 		}
 	}
 	if d.takesKVs() && (!m.Uniform() || m.Latent > 0 || d.TP > s.KVHeads) {
 		switch {
 		case m.Latent > 0:
-			bad("method %s on %s: multi-head latent attention has one latent a token for all heads, from which no head's KVs can be taken: plan it without a method", d.methodName(), m.Name)
+			bad("method %s on %s: multi-head latent attention has one latent per token for all heads, from which a single head's KVs cannot be evicted: project it without a method", d.methodName(), m.Name)
 		case !m.Uniform():
-			bad("method %s on %s: it is defined for layers that all hold every token, and here some have windows or states: plan it without a method", d.methodName(), m.Name)
+			bad("method %s on %s: it is defined for models in which all layers hold every token, and some layers here have windows or states: project it without a method", d.methodName(), m.Name)
 		default:
 			bad("method %s with tensor parallelism %d: %d KV heads are held by several cards each, which is not modelled with a method: use at most %d", d.methodName(), d.TP, s.KVHeads, s.KVHeads)
 		}
@@ -67,16 +67,16 @@ func (d *Deployment) takesKVs() bool {
 	return d.Compresses() || d.Selection() != nil || d.Method.Method == infLLM
 }
 
-// shape returns the shape of the cache, over the cards of a tensor-parallel group: a KV head
-// of which there are fewer than cards is held by several of them, each with its share of the
-// query heads, and so is the latent of multi-head latent attention.
+// shape returns the shape of the cache over the cards of a tensor-parallel group. If there are fewer
+// KV heads than cards, each is held by several cards, each of which has a share of its query heads.
+// The latent of multi-head latent attention is held by all cards in the same way.
 //
-// It is what a ledger counts by. So it is within the bounds of an engine where the model is
-// not: bytes follow from [Deployment.rowBytes].
+// A ledger counts heads and blocks by this shape. Its head size is within an engine's bounds even if
+// the model's is not; bytes follow from [Deployment.rowBytes].
 func (d *Deployment) shape() kv.Shape {
 	s := d.Model.Shape
 	if s.Layers == 0 {
-		return kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: kv.MinHeadSize} // states only: the layout says so
+		return kv.Shape{Layers: 1, KVHeads: 1, Group: 1, HeadSize: kv.MinHeadSize} // a model with states only: see Layout
 	}
 	if d.TP > s.KVHeads {
 		s.KVHeads, s.Group = d.TP, max(1, s.KVHeads*s.Group/d.TP)
@@ -100,8 +100,8 @@ func (d *Deployment) stateBytes() int {
 	return d.Model.Count(catalog.Stateful) * ceilDiv(d.Model.State.Bytes(), d.TP)
 }
 
-// blockKV returns the bytes of a block on one card: of B KVs of one head, or, where no layer
-// has KVs, of a sequence's states.
+// blockKV returns the bytes of a block on one card: BlockSize KVs of one head, or if no layer has KVs
+// a sequence's states.
 func (d *Deployment) blockKV() int {
 	if d.Model.Shape.Layers == 0 {
 		return d.stateBytes()
@@ -109,9 +109,9 @@ func (d *Deployment) blockKV() int {
 	return d.BlockSize * d.rowBytes()
 }
 
-// Layout returns what a sequence holds of a model whose layers are not alike, nil where they
-// are. As vLLM V1 does it, layers are put into groups of equal numbers of layers of a kind,
-// and a group that is not full is padded; a state takes the blocks of its layer that hold it.
+// Layout returns what a sequence holds of a model with layers of several kinds, nil if all layers are
+// equal. As in vLLM V1, the layers of each kind are divided into groups of equal size, and a group
+// that is not full is padded. A state takes as many blocks of its layer as it needs.
 func (d *Deployment) Layout() *sim.Layout {
 	m := &d.Model
 	if m.Uniform() {
@@ -133,8 +133,8 @@ func (d *Deployment) Layout() *sim.Layout {
 	}
 }
 
-// groupSize returns how many layers a group has: as many as the rarest kind has, or, if that
-// is nearly as many, the most frequent.
+// groupSize returns the number of layers of a group: that of the rarest kind, or that of the most
+// frequent kind if it is only a little larger.
 func groupSize(kinds ...int) int {
 	least, most := 0, 0
 	for _, n := range kinds {
@@ -149,8 +149,7 @@ func groupSize(kinds ...int) int {
 	return max(1, least)
 }
 
-// Heads returns the heads of the cache, of all layers and cards, that hold KVs: 0 where no
-// layer does.
+// Heads returns the number of heads that hold KVs, over all layers and cards; 0 if no layer holds KVs.
 func (d *Deployment) Heads() int {
 	if layout := d.Layout(); layout != nil && !d.Model.Uniform() {
 		return layout.Full + layout.Windowed
@@ -159,18 +158,18 @@ func (d *Deployment) Heads() int {
 	return cfg.Shape.Heads()
 }
 
-// CardHeads returns the heads whose KVs a card holds, of the stage with the most layers.
+// CardHeads returns the number of heads whose KVs a card holds, in the stage with the most layers.
 func (d *Deployment) CardHeads() int {
 	heads := d.Heads() / d.TP
-	if stages := d.stages(); stages > 1 { // then all layers are alike
+	if stages := d.stages(); stages > 1 { // all layers are equal: see checkParallel
 		layers := len(d.Model.Layers)
 		heads = heads / layers * ((layers + stages - 1) / stages)
 	}
 	return heads
 }
 
-// stage returns the layers from ≤ l < to of a stage, as vLLM shares them out: what remains
-// goes to the stages before the last.
+// stage returns the layers from ≤ l < to of a stage. As in vLLM, remaining layers go to the stages
+// before the last.
 func (d *Deployment) stage(i int) (from, to int) {
 	layers, stages := len(d.Model.Layers), d.stages()
 	each, more := layers/stages, layers%stages
@@ -178,8 +177,8 @@ func (d *Deployment) stage(i int) (from, to int) {
 	return start(i), start(i + 1)
 }
 
-// stageBytes returns the bytes of a stage's weights, and how many tables of the vocabulary it
-// has: the first stage has the embedding, the last the output matrix, which may be the same.
+// stageBytes returns the bytes of a stage's weights and its number of vocabulary tables. The first
+// stage has the embedding and the last the output matrix, which may be the same table.
 func (d *Deployment) stageBytes(stage int) (bytes, tables int64) {
 	m := &d.Model
 	from, to := d.stage(stage)
@@ -198,9 +197,9 @@ func (d *Deployment) stageBytes(stage int) (bytes, tables int64) {
 	return bytes + m.LayerBytes(d.Weights, from, to), tables
 }
 
-// share returns how many blocks each card has, where room is what the weights and the KV
-// cache may take of it: of one rank of all stages together, and the weights of the stage that
-// has the fewest blocks a layer, which decides.
+// share returns the number of blocks of one tensor-parallel rank, over all stages. room is the memory
+// of a card for weights and KV cache. The stage with the fewest blocks per layer decides; weights are
+// the bytes of its weights.
 func (d *Deployment) share(room, perBlock int64, p *profiling) (blocks, weights int64) {
 	if d.stages() == 1 {
 		weights = d.weights(p, 0)

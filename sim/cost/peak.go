@@ -6,7 +6,7 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// vocabMultiple is what the rows of a table of the vocabulary are padded to a multiple of.
+// vocabMultiple is the number to a multiple of which the rows of a vocabulary table are padded.
 const vocabMultiple = 64
 
 // paddedVocab returns the rows of the embedding table and of the output matrix, with padding.
@@ -14,9 +14,9 @@ func (d *Deployment) paddedVocab() int64 {
 	return (int64(d.Model.Vocab) + vocabMultiple - 1) / vocabMultiple * vocabMultiple
 }
 
-// weights returns the bytes of the weights on each card of a stage, which has an equal part of
-// every matrix and table. The table of rotary embeddings, a cosine and a sine for each position
-// and half of a head in 16 bits, is on every card.
+// weights returns the bytes of the weights on each card of a stage. Every matrix and table is split
+// evenly over the cards, except the table of rotary embeddings, with a cosine and a sine in 16 bits
+// for each position and each element of half a head, which is on every card.
 func (d *Deployment) weights(p *profiling, stage int) int64 {
 	bytes, tables := d.stageBytes(stage)
 	padding := 2 * tables * (d.paddedVocab() - int64(d.Model.Vocab)) * int64(d.Model.Hidden)
@@ -29,12 +29,12 @@ func (d *Deployment) weights(p *profiling, stage int) int64 {
 
 // The parts of a step whose tensors take most memory.
 const (
-	PeakPrefill = "prefill" // of the largest batch, in an MLP
-	PeakSampler = "sampler" // of as many sequences as run at a time
+	PeakPrefill = "prefill" // the prefill of the largest batch, in an MLP
+	PeakSampler = "sampler" // sampling for the most sequences that run at a time
 )
 
-// peak returns the bytes that the largest step takes beside weights and cache, and the part of
-// it that takes them.
+// peak returns the bytes that the largest step takes beside weights and cache, and which part of the
+// step takes them: PeakPrefill or PeakSampler.
 func (d *Deployment) peak(p *profiling) (int64, string) {
 	layer, sampler := d.layerPeak(p), d.samplerPeak(p)
 	if sampler > layer {
@@ -43,9 +43,9 @@ func (d *Deployment) peak(p *profiling) (int64, string) {
 	return int64(p.reserve * float64(layer)), PeakPrefill
 }
 
-// layerPeak returns the bytes of the largest tensors that live at once in the longest prefill
-// batch: in the MLP, its gate and up products and their result, beside the residual and the
-// layer's input; and, where products take 8 bits, the result once more in these.
+// layerPeak returns the most bytes of tensors that are live at once in the largest prefill batch: in
+// an MLP the gate and up products and their result, the residual and the layer's input, and with
+// 8-bit products a quantized copy of the result.
 func (d *Deployment) layerPeak(p *profiling) int64 {
 	inner, hidden := int64(d.Model.Intermediate)/int64(d.TP), int64(d.Model.Hidden)
 	residuals := p.residuals
@@ -59,10 +59,10 @@ func (d *Deployment) layerPeak(p *profiling) int64 {
 	return int64(d.MaxTokens) * perToken
 }
 
-// samplerPeak returns the bytes that live while the first token of as many sequences as run at
-// a time is sampled: for each the logits of the whole vocabulary, on every card, whatever
-// tensor parallelism is, in several copies; the hidden states of the whole batch, and those of
-// each sequence's last token once more.
+// samplerPeak returns the bytes that are live while the first token of MaxSeqs sequences is sampled:
+// several copies of each sequence's logits of the whole vocabulary, on every card even with tensor
+// parallelism; the hidden states of the whole batch; and a copy of those of each sequence's last
+// token.
 func (d *Deployment) samplerPeak(p *profiling) int64 {
 	seqs := int64(min(d.MaxSeqs, d.MaxTokens))
 	logits := int64(math.Round(p.sampler * float64(seqs*d.paddedVocab())))

@@ -8,18 +8,19 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// infLLMPlan returns what InfLLM holds and reads of each head; false if it is not the method.
+// infLLMPlan returns the numbers of KVs that InfLLM holds and reads per head; false if the method is
+// another.
 func (d *Deployment) infLLMPlan() (ref.InfLLMPlan, bool) {
 	if d.Method.Method != infLLM {
 		return ref.InfLLMPlan{}, false
 	}
 	p, err := d.Method.InfLLMReads()
-	return p, err == nil // Validate says what is wrong
+	return p, err == nil // Validate returns the error
 }
 
-// infLLMLayout returns what a sequence holds on the card with InfLLM: of every head as many
-// KVs as the budget, and the representative keys of all blocks, which are as many bytes as
-// the KVs of some heads more: representatives of block keys, and a key is half a KV.
+// infLLMLayout returns what a sequence holds on the card with InfLLM: the budget of KVs per head, and
+// the representative keys of all blocks. A key has half the bytes of a KV, so the representatives are
+// counted as the KVs of further heads.
 func (d *Deployment) infLLMLayout() *sim.Layout {
 	p, ok := d.infLLMPlan()
 	if !ok {
@@ -29,8 +30,8 @@ func (d *Deployment) infLLMLayout() *sim.Layout {
 	return &sim.Layout{Windowed: heads, Window: p.Tokens, Full: ceilDiv(heads*p.Representatives, 2*p.Block)}
 }
 
-// attentionLayers returns how many layers have attention of a kind in prompts: with InfLLM
-// that of all is within the budget.
+// attentionLayers returns the number of layers whose attention in prompts is of a kind. With InfLLM
+// all layers attend within a window.
 func (d *Deployment) attentionLayers(kind catalog.Layer) int {
 	if _, ok := d.infLLMPlan(); ok {
 		if kind == catalog.Windowed {
@@ -41,8 +42,8 @@ func (d *Deployment) attentionLayers(kind catalog.Layer) int {
 	return d.Model.Count(kind)
 }
 
-// fetches returns what a decode step of a sequence takes to fetch KVs from the host, over
-// the links of all cards.
+// fetches returns the time that a decode step of a sequence takes to fetch KVs from the host, over the
+// links of all cards.
 func (d *Deployment) fetches() float64 {
 	p, ok := d.infLLMPlan()
 	if !ok {
@@ -52,16 +53,16 @@ func (d *Deployment) fetches() float64 {
 	return bytes / d.Card.Host * 1e9 / float64(d.TP)
 }
 
-// promptPlan returns what prompt compression comes to; false if it is not the method.
+// promptPlan returns the plan of prompt compression; false if the method is another.
 func (d *Deployment) promptPlan() (ref.PromptPlan, bool) {
 	if d.Method.Method != llmLingua2 {
 		return ref.PromptPlan{}, false
 	}
 	p, err := d.Method.PromptCompression()
-	return p, err == nil // Validate says what is wrong
+	return p, err == nil // Validate returns the error
 }
 
-// PromptRate returns the part of a prompt's tokens that the model reads: 1 without prompt
+// PromptRate returns the fraction of a prompt's tokens that the model reads: 1 without prompt
 // compression.
 func (d *Deployment) PromptRate() float64 {
 	if p, ok := d.promptPlan(); ok {
@@ -76,8 +77,8 @@ func (d *Deployment) compressorBytes() int64 {
 	return p.Bytes
 }
 
-// compressesPrompt returns what a prompt compressor's matrix products take, on one card, for
-// each token that is left of a prompt: 1/rate tokens came for it.
+// compressesPrompt returns the time of a prompt compressor's matrix products, on one card, per token of
+// the compressed prompt, which stands for 1/rate original tokens.
 func (d *Deployment) compressesPrompt() float64 {
 	p, ok := d.promptPlan()
 	if !ok {
@@ -86,18 +87,18 @@ func (d *Deployment) compressesPrompt() float64 {
 	return 2 * p.Matrices / p.Rate / d.Card.Flops16 * 1e9
 }
 
-// plannedNotes says what is taken for granted of a method that no engine runs, nil if it is
-// not the method.
+// plannedNotes returns the assumptions about a method that no engine runs, nil if the method is
+// another.
 func (d *Deployment) plannedNotes() []string {
 	if p, ok := d.infLLMPlan(); ok {
 		host := d.shape().Heads() * d.rowBytes()
 		return []string{
-			fmt.Sprintf("The kernels of %s are not measured: a KV that is read is taken to cost what it does with KV-Compress. The host holds %d bytes for each token of every sequence that runs.", infLLM, host),
-			fmt.Sprintf("Each head has %d KVs on the card, %d of them looked up; in every decode step of every sequence, short ones too, %g of these are taken to be fetched from the host: the most there can be is 1, and missed=… plans with less.", p.Tokens, p.LookedUp, p.Missed),
+			fmt.Sprintf("The kernels of %s are not measured: reading a KV is assumed to cost the same as with KV-Compress. The host holds %d bytes for each token of every running sequence.", infLLM, host),
+			fmt.Sprintf("Each head has %d KVs on the card, %d of them looked up. In every decode step of every sequence, short ones too, a fraction of %g of these is assumed to be fetched from the host; 1 is the most, and missed=… sets less.", p.Tokens, p.LookedUp, p.Missed),
 		}
 	}
 	if p, ok := d.promptPlan(); ok {
-		return []string{fmt.Sprintf("Prompts are counted as compressed to %g of their tokens, input tokens too; the compressor's matrix products take %.0f million operations for each token that came, on one card, before the prompt, and its attention is not counted.", p.Rate, 2*p.Matrices/1e6)}
+		return []string{fmt.Sprintf("Prompts and input tokens are counted after compression to %g of their tokens. The compressor runs on one card before the prompt; its matrix products take %.0f million operations per original token, and its attention is not counted.", p.Rate, 2*p.Matrices/1e6)}
 	}
 	return nil
 }

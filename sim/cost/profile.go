@@ -18,57 +18,56 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// Profile is the factors of the terms, as fitted to measurements, for one or more
-// cards.
+// Profile has the factors of the terms, fitted to measurements on one or more cards.
 type Profile struct {
 	Version int    `json:"version"` // 1
-	File    string `json:"file"`    // that was fitted to
+	File    string `json:"file"`    // the measurements
 	Fits    []Fit  `json:"fits"`
-	All     *Fit   `json:"all,omitempty"` // to the rows of all cards, where there are several
+	All     *Fit   `json:"all,omitempty"` // to the rows of all cards, if there are several
 }
 
-// Fit is the factors that suit a card best.
+// Fit is a fit of the factors to measurements on a card.
 type Fit struct {
 	Card    string        `json:"card"`              // its name in the catalogue
-	Server  sim.Scheduler `json:"server,omitempty"`  // that ran them; "" is not known
-	Models  []string      `json:"models"`            // that ran
+	Server  sim.Scheduler `json:"server,omitempty"`  // the measured server; "" is unknown
+	Models  []string      `json:"models"`            // the measured models
 	Formats []string      `json:"weights,omitempty"` // of their weights; empty is their own
-	Of      string        `json:"of"`                // what it was fitted to, in words
-	Rows    int           `json:"rows"`              // measurements
-	Factors Factors       `json:"factors"`           // by term: times the time at the card's peak, or µs for an overhead
-	Fitted  []string      `json:"fitted"`            // terms that the measurements decided; the others have their defaults
+	Of      string        `json:"of"`                // the measurements, in words
+	Rows    int           `json:"rows"`              // number of measurements
+	Factors Factors       `json:"factors"`           // by term: a multiple of the time at the card's peak, or µs for an overhead
+	Fitted  []string      `json:"fitted"`            // terms that were fitted; the others have their defaults
 
-	Undetermined []string `json:"undetermined,omitempty"` // of them, those of which the rows say less than the factor's start does
-	AtBound      []string `json:"at_bound,omitempty"`     // of them, those at the bound of physics
+	Undetermined []string `json:"undetermined,omitempty"` // of the fitted terms, those that the rows determine less than the start of the fit does
+	AtBound      []string `json:"at_bound,omitempty"`     // of the fitted terms, those at their physical bound
 	Quality      Quality  `json:"quality"`
 
-	// Overlap says that the products of a step and the reading of the weights for them
-	// take place at once: together they take the root of the sum of their squares, a soft
-	// maximum. Else their times add up.
+	// Overlap says that the matrix products of a step and the reading of their weights overlap:
+	// together they take the root of the sum of their squares, a soft maximum. Otherwise their times
+	// add up.
 	Overlap bool `json:"overlap,omitempty"`
 }
 
-// Quality is how far a fit is off the measurements, as parts.
+// Quality is the error of a fit on measurements, as fractions.
 type Quality struct {
 	MAPE           float64 `json:"mape"`            // mean absolute error
 	MaxError       float64 `json:"max_error"`       // absolute
-	CrossMAPE      float64 `json:"cross_mape"`      // of rows whose input length was left out of the fit
+	CrossMAPE      float64 `json:"cross_mape"`      // on rows whose input length was left out of the fit
 	CrossMaxError  float64 `json:"cross_max_error"` // likewise
 	CompressedMAPE float64 `json:"compressed_mape"`
 	VanillaMAPE    float64 `json:"vanilla_mape"`
 
-	// Of fits to serving runs; 0 is not known. The errors of other cards are those of fits to
-	// all cards but one, on that one, on average.
+	// Errors of fits to serving runs; 0 is unknown. The errors on other cards are means over the
+	// cards of the error of a fit to all cards but one, on that one.
 	TTFTMAPE        float64 `json:"ttft_mape,omitempty"`
 	TPOTMAPE        float64 `json:"tpot_mape,omitempty"`
 	ThroughputMAPE  float64 `json:"throughput_mape,omitempty"`
-	CrossTPOTMAPE   float64 `json:"cross_tpot_mape,omitempty"`       // of each half of the rows by a fit to the other
+	CrossTPOTMAPE   float64 `json:"cross_tpot_mape,omitempty"`       // on each half of the rows with a fit to the other half
 	CrossThroughput float64 `json:"cross_throughput_mape,omitempty"` // likewise
 	OtherTPOTMAPE   float64 `json:"other_cards_tpot_mape,omitempty"`
 	OtherThroughput float64 `json:"other_cards_throughput_mape,omitempty"`
 }
 
-// vllmV1 is the fits to measured runs of vLLM V1, which scripts/fit-vllm-v1 writes.
+// vllmV1 has the fits to measured runs of vLLM V1, which scripts/fit-vllm-v1 writes.
 //
 //go:embed vllm-v1.json
 var vllmV1 []byte
@@ -83,7 +82,7 @@ var (
 	trtllm []byte
 )
 
-// ShippedProfile returns what [DefaultProfile] has of one server.
+// ShippedProfile returns the fits of [DefaultProfile] to one server.
 func ShippedProfile(server sim.Scheduler) *Profile {
 	p := DefaultProfile()
 	p.File = string(server)
@@ -91,13 +90,13 @@ func ShippedProfile(server sim.Scheduler) *Profile {
 	return p
 }
 
-// DefaultProfile is what holds without a profile.
+// DefaultProfile returns the profile that is used by default.
 //
-// Under KV-Compress's server and vLLM 0.6.0, for cards of the chip GH100, it is the fit to the
-// rows of the H100 in IsaacRe/vllm-kvcompress's throughput benchmark, rounded; for all others
-// the defaults of [Terms], which are that to its rows of the L4. Under vLLM V1 it is
-// the fits to measured serving runs on an A100, an RTX 4090, an H100 and an RTX PRO 6000, and
-// for other cards that to all of them: docs/cost-model.md has the sources.
+// For KV-Compress's server and vLLM 0.6.0 on cards of the chip GH100 it has the fit to the rows of the
+// H100 in IsaacRe/vllm-kvcompress's throughput benchmark, rounded; on other cards the defaults of
+// [Terms], a fit to the L4's rows. For vLLM V1 it has fits to measured serving runs on an A100, an RTX
+// 4090, an H100 and an RTX PRO 6000, and for other cards the fit to all of them. docs/cost-model.md
+// has the sources.
 func DefaultProfile() *Profile {
 	const source = "the defaults%s, which follow the throughput published for vLLM 0.6.0 in eager mode on an %s (IsaacRe/vllm-kvcompress)"
 	hopper := DefaultFactors()
@@ -114,7 +113,7 @@ func DefaultProfile() *Profile {
 	for _, text := range [][]byte{vllmV1, vllmV0, sglang, trtllm} {
 		of, err := ReadProfile(bytes.NewReader(text))
 		if err != nil {
-			panic("cost: a shipped profile: " + err.Error()) // a file of the program itself, which a test reads
+			panic("cost: a shipped profile: " + err.Error()) // cannot happen: a test reads the embedded file
 		}
 		p.Fits = append(p.Fits, of.Fits...)
 		if of.All != nil {
@@ -124,16 +123,15 @@ func DefaultProfile() *Profile {
 	return p
 }
 
-// publishedL4 and publishedH100 return the errors of the defaults on the published rows of
-// each card: the table in docs/cost-model.md, which TestPublished holds.
+// publishedL4 and publishedH100 return the errors of the defaults on the published rows of each card,
+// as in the table of docs/cost-model.md. TestPublished checks them.
 func publishedL4() Quality   { return Quality{MAPE: 0.020, MaxError: 0.074} }
 func publishedH100() Quality { return Quality{MAPE: 0.013, MaxError: 0.039} }
 
 const profileVersion = 1
 
-// For returns the fit to use for a card under a server: of that server before any other, and
-// to that card, to one of its chip, to several cards or, at last, to another card. It is the
-// one for which Suits has the least to say.
+// For returns the fit to use for a card and a server. A fit to the server is preferred to any other;
+// then a fit to the card, to another card of its chip, to several cards, and last to another card.
 func (p *Profile) For(card *catalog.Card, server sim.Scheduler) Fit {
 	fits := p.Fits
 	if p.All != nil {
@@ -151,8 +149,8 @@ func (p *Profile) For(card *catalog.Card, server sim.Scheduler) Fit {
 // AnyCard is the Card of a fit to several cards.
 const AnyCard = "any"
 
-// alike reports whether two servers take the same time for the same batches: KV-Compress's is
-// vLLM 0.6.0 with another scheduler.
+// alike reports whether two servers take the same time for the same batches. KV-Compress's server and
+// vLLM 0.6.0 do, since only their schedulers differ.
 func alike(a, b sim.Scheduler) bool {
 	of := func(s sim.Scheduler) sim.Scheduler {
 		if s == sim.VLLM06 {
@@ -163,7 +161,7 @@ func alike(a, b sim.Scheduler) bool {
 	return of(a) == of(b)
 }
 
-// nearness says how a fit's card is related to another.
+// nearness is the relation of a fit's card to another card.
 type nearness int
 
 const (
@@ -186,7 +184,7 @@ func (f *Fit) near(card *catalog.Card) nearness {
 	return otherCard
 }
 
-// distance says how far a fit is from a card and server, the server first.
+// distance orders fits by how well they suit a card and server; the server counts first.
 func (f *Fit) distance(card *catalog.Card, server sim.Scheduler) int {
 	n := int(f.near(card))
 	switch {
@@ -198,7 +196,8 @@ func (f *Fit) distance(card *catalog.Card, server sim.Scheduler) int {
 	return n
 }
 
-// Suits says in what a fit is of something else than a card under a server: "" if in nothing.
+// Suits returns in words how the server and card of a fit differ from the given ones, such as "another
+// card of the same chip (…)"; "" if they do not.
 func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
 	var other []string
 	if f.Server != "" && !alike(f.Server, server) {
@@ -215,8 +214,7 @@ func (f *Fit) Suits(card *catalog.Card, server sim.Scheduler) string {
 	return strings.Join(other, " and ")
 }
 
-// Expected says, in words, the error to expect of a projection by a fit on a card under a
-// server.
+// Expected returns, in words, the error to expect of a projection by this fit on a card and a server.
 func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	q, near := &f.Quality, f.near(card)
 	part := func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) }
@@ -253,7 +251,7 @@ func (f *Fit) Expected(card *catalog.Card, server sim.Scheduler) string {
 	return text
 }
 
-// Write writes the profile as JSON. Equal profiles are equal bytes.
+// Write writes the profile as JSON. Equal profiles give equal bytes.
 func (p *Profile) Write(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
@@ -292,10 +290,11 @@ func ReadProfile(r io.Reader) (*Profile, error) {
 	return p, nil
 }
 
-// maxFactor bounds a factor: a thousandth of the peak's speed, or a second.
+// maxFactor bounds a factor: a millionth of the peak's speed, or a second.
 const maxFactor = 1e6
 
-// complete checks the factors. A term that a profile does not know has its default.
+// complete checks the factors, and sets those of terms that the profile does not have to their
+// defaults.
 func (f *Factors) complete() error {
 	known := DefaultFactors()
 	var ids []string

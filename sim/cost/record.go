@@ -9,9 +9,9 @@ import (
 	"kvcompress/trace"
 )
 
-// record is how the time of a run depends on what its steps cost, where the schedule does
-// not: each mean is linear in the cost of the steps. It holds of runs whose requests are all
-// there from the start, and of closed loops.
+// record is a run whose schedule does not depend on the times of steps: one whose requests all arrive
+// at the start, or a closed loop. The means of its latencies are then linear in the times of the
+// steps, so that they can be computed for any factors.
 type record struct {
 	ttft, tpot weighted // mean over requests
 	total      weighted // of the run
@@ -19,20 +19,21 @@ type record struct {
 	outputs    int64
 }
 
-// weighted is the work of a run's steps, each step with a weight.
+// weighted is the weighted sum of the work of a run's steps.
 type weighted struct {
 	work     [sim.NumFeatures]float64
-	products []batchWeight // sorted by batch, but for those added since gather
+	products []batchWeight // sorted by batch, except those added since the last gather
 	gathered int
 }
 
-// batchWeight is the iterations of equal batches, by weight.
+// batchWeight is the total weight of iterations with equal batches.
 type batchWeight struct {
 	batch
 	weight float64
 }
 
-// batch is what the products of an iteration depend on.
+// batch has the numbers of tokens prefilled and sequences decoded in an iteration, on which its matrix
+// products depend.
 type batch struct{ prefilled, decoded int64 }
 
 func (a batch) compare(b batch) int {
@@ -42,7 +43,7 @@ func (a batch) compare(b batch) int {
 	return int(a.decoded - b.decoded)
 }
 
-// seconds returns what the weighted steps take at the given costs.
+// seconds returns the time of the weighted steps at the given costs.
 func (w *weighted) seconds(rates *[sim.NumFeatures]float64, products sim.Products) float64 {
 	ns := 0.0
 	for f, n := range w.work {
@@ -56,8 +57,8 @@ func (w *weighted) seconds(rates *[sim.NumFeatures]float64, products sim.Product
 	return ns / 1e9
 }
 
-// recordOf serves the requests of a plan, whose rates are of no account, and records what
-// the steps did. It is an error if a request does not finish.
+// recordOf serves requests by a plan, whose rates do not matter, and records the work of the steps. It
+// is an error if a request does not finish.
 func recordOf(ctx context.Context, plan *sim.Plan, requests []trace.Request) (*record, error) {
 	type event struct {
 		work  sim.Work
@@ -85,10 +86,10 @@ func recordOf(ctx context.Context, plan *sim.Plan, requests []trace.Request) (*r
 	if out.Finished < len(requests) {
 		return nil, fmt.Errorf("of %d requests %d do not finish: %s", len(requests), len(requests)-out.Finished, refusalOf(results))
 	}
-	// By how much each step counts, as differences: +w where a request's time begins, −w
-	// where it ends.
+	// The weight of each step, as differences: +w at the step where a request's time begins, −w after
+	// the step where it ends.
 	ttft, tpot := make([]float64, len(events)+1), make([]float64, len(events)+1)
-	after := func(at int64) int { // the step that begins at this time
+	after := func(at int64) int { // index of the step that begins at this time
 		i, _ := slices.BinarySearchFunc(events, at, func(e event, at int64) int {
 			if e.end <= at {
 				return -1
@@ -150,7 +151,7 @@ func (w *weighted) add(work *sim.Work, steps int, weight float64) {
 	}
 }
 
-// gather adds up the iterations of equal batches.
+// gather adds up the weights of equal batches.
 func (w *weighted) gather() {
 	slices.SortStableFunc(w.products, func(a, b batchWeight) int { return a.compare(b.batch) })
 	kept := w.products[:0]

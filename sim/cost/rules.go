@@ -14,45 +14,43 @@ const (
 	TensorRTLLM sim.Scheduler = "trtllm"
 )
 
-// Servers returns the servers of which measured runs can be.
+// Servers returns the servers whose measured runs can be fitted.
 func Servers() []sim.Scheduler { return []sim.Scheduler{sim.VLLMV1, VLLMV0, SGLang, TensorRTLLM} }
 
-// Rules is how the runs of a backend are taken to be served: what a file of serving runs does
-// not say, and what its rows show. docs/cost-model.md has the errors of each backend's rows by
-// either rule.
+// Rules are assumptions about how a backend served its runs, which a file of serving runs does not
+// state. docs/cost-model.md has the errors of each backend's rows with either value of PrefillFirst.
 type Rules struct {
-	Server sim.Scheduler `json:"server"` // whose fits hold
+	Server sim.Scheduler `json:"server"` // whose fits are used
 
-	// PrefillFirst: waiting prompts are prefilled whole before the next decode step; else
-	// batches are formed as by vLLM V1, prompts in chunks beside decoding sequences.
+	// PrefillFirst says that waiting prompts are prefilled as a whole before the next decode step.
+	// Otherwise batches are formed as by vLLM V1, with chunks of prompts beside decoding sequences.
 	PrefillFirst bool `json:"prefill_first"`
 
-	// Jitter is by which part the lengths of a closed loop are taken to vary around isl and
-	// osl. Benchmarks sample prompts near a length; clients that all send equal requests
-	// prefill together, wave by wave, for ever.
+	// Jitter is the fraction by which the lengths of a closed loop are assumed to vary around isl and
+	// osl. Benchmarks sample prompts near a length. With equal lengths all clients would stay in step
+	// and prefill at the same time, wave after wave.
 	Jitter float64 `json:"length_jitter"`
 
-	// Utilization is the part of a card's memory that the server takes, where the file does not
-	// say. Static: weights and cache have that part between them, and the rest is for
-	// activations; else the peak of the activations comes off it, as vLLM measures it.
+	// Utilization is the fraction of a card's memory that the server uses if the file does not state
+	// it. If Static is set, weights and cache have this fraction and activations the rest; otherwise
+	// the fraction includes the peak of the activations, as in vLLM.
 	Utilization float64 `json:"gpu_memory_utilization"`
 	Static      bool    `json:"static_memory,omitempty"`
 
-	Known bool `json:"backend_known"` // else the rules are vLLM V1's for want of others
+	Known bool `json:"backend_known"` // false: the backend is unknown, and vLLM V1's rules are used
 }
 
-// staticSGLang is the part of a card that SGLang's weights and cache have in the recorded runs,
-// which do not state it: that with which the runs whose cache is full come out best. A
-// mem_fraction_static of 0.8 is this, less what libraries hold.
+// staticSGLang is the fraction of a card that SGLang's weights and cache have in the recorded runs,
+// which do not state it. It is the value with the smallest error on runs with a full cache. It agrees
+// with a mem_fraction_static of 0.8 less the memory of libraries.
 const staticSGLang = 0.79
 
-// jitter of the lengths of a closed loop on vLLM.
+// jitter is the [Rules.Jitter] of vLLM.
 const jitter = 0.1
 
-// RulesOf returns the rules of a backend, as the column backend names it. SGLang's scheduler
-// prefers prefills, and with it equal requests stay in step; it divides a fixed part of the
-// memory; all others are served by the
-// rules of vLLM V1. An unknown one has vLLM V1's fits too.
+// RulesOf returns the rules of a backend, by its name in the column backend. SGLang's scheduler
+// prefers prefills, so that equal requests stay in step, and it divides a fixed fraction of the
+// memory. All others have the rules of vLLM V1; an unknown backend also has vLLM V1's fits.
 func RulesOf(backend string) Rules {
 	r := Rules{Server: sim.VLLMV1, Jitter: jitter, Utilization: 0.9, Known: true}
 	switch strings.ToLower(backend) {
@@ -70,7 +68,7 @@ func RulesOf(backend string) Rules {
 	return r
 }
 
-// rules returns the rules of a run: of its backend, and of vLLM's version where it is stated.
+// rules returns the rules of a run, by its backend and, for vLLM, its version if it is stated.
 func (s *Serving) rules() Rules {
 	r := RulesOf(s.Backend)
 	if e, err := EngineOf(s.Version); r.Server == sim.VLLMV1 && r.Known && err == nil && e.Scheduler() != sim.VLLMV1 {
@@ -79,7 +77,7 @@ func (s *Serving) rules() Rules {
 	return r
 }
 
-// Note says, for a reader of the results, how the rows of a backend were served.
+// Note returns a sentence about how the rows of a backend are assumed to be served.
 func (r Rules) Note(backend string) string {
 	how := "by the rules of vLLM V1"
 	if r.PrefillFirst {
@@ -91,7 +89,7 @@ func (r Rules) Note(backend string) string {
 	}
 	switch {
 	case backend == "" && r.Server == sim.VLLMV1:
-		return fmt.Sprintf("The rows do not say of which server they are: served %s, %s. --profile vllm-v0, sglang or trtllm takes them for another's. On another server's rows the error is larger than is stated.", how, lengths)
+		return fmt.Sprintf("The rows do not name their server: served %s, %s. Use --profile vllm-v0, sglang or trtllm if it is another server; otherwise the error is larger than stated.", how, lengths)
 	case !r.Known:
 		return fmt.Sprintf("Backend %s is not modelled: its rows are served %s, %s.", backend, how, lengths)
 	case backend == "":
@@ -100,8 +98,8 @@ func (r Rules) Note(backend string) string {
 	return fmt.Sprintf("Backend %s served %s, %s.", backend, how, lengths)
 }
 
-// engine returns the engine that measures the memory of a run: that of its version of vLLM,
-// where the file says one of V1, or else [VLLMV1].
+// engine returns the engine whose memory profiling a run has: that of its version of vLLM V1 if it is
+// stated, or else [VLLMV1].
 func (s *Serving) engine() Engine {
 	if backend := strings.ToLower(s.Backend); backend != "" && backend != "vllm" {
 		return VLLMV1
@@ -112,9 +110,8 @@ func (s *Serving) engine() Engine {
 	return VLLMV1
 }
 
-// plan returns how a deployment serves requests without compression on vLLM V1, within the
-// limits of a batch and the blocks that its memory has; costs are left to be set. It sets the
-// deployment's limits.
+// plan returns the simulation plan of a deployment without compression on vLLM V1, with these limits
+// and the blocks that fit the memory. The caller sets the costs. It also sets the deployment's limits.
 func (d *Deployment) plan(limits sim.Limits) (*sim.Plan, Memory, error) {
 	d.MaxTokens, d.MaxSeqs = limits.MaxNumBatchedTokens, limits.MaxNumSeqs
 	memory, err := d.Memory()

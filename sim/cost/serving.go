@@ -11,13 +11,12 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// Serving is a measured run of a server without compression: clients that hold a
-// concurrency, or a batch of equal requests that are all there from the start. Times are
-// means over requests; 0 is not known.
+// Serving is a measured run of a server without compression: a closed loop with a number of clients, or
+// a batch of equal requests that all arrive at the start. Times are means over requests; 0 is unknown.
 type Serving struct {
 	Line        int             `json:"line"` // of the file
 	GPU         string          `json:"gpu"`
-	CardGiB     float64         `json:"card_gib,omitempty"` // memory of the card; 0 where the file does not say
+	CardGiB     float64         `json:"card_gib,omitempty"` // memory of the card; 0 if the file does not state it
 	Model       string          `json:"model"`
 	Backend     string          `json:"backend,omitempty"` // see [RulesOf]
 	Version     string          `json:"version,omitempty"` // of the backend
@@ -27,21 +26,21 @@ type Serving struct {
 	MaxSeqs     int             `json:"max_num_seqs,omitempty"`           // 0 is the server's default
 	MaxTokens   int             `json:"max_num_batched_tokens,omitempty"` // likewise
 	Whole       bool            `json:"whole_prompts"`                    // chunked prefill is off
-	Utilization float64         `json:"gpu_memory_utilization,omitempty"` // 0 where the file does not say: see [Rules.Utilization]
+	Utilization float64         `json:"gpu_memory_utilization,omitempty"` // 0 if the file does not state it: see [Rules.Utilization]
 	ISL         int             `json:"isl"`                              // tokens of a prompt
 	OSL         int             `json:"osl"`                              // tokens of an output
-	Concurrency int             `json:"concurrency,omitempty"`            // clients; 0 where all requests are there from the start
-	Requests    int             `json:"num_requests,omitempty"`           // 0 is not known: see [Serving.Count]
+	Concurrency int             `json:"concurrency,omitempty"`            // clients of a closed loop; 0 if all requests arrive at the start
+	Requests    int             `json:"num_requests,omitempty"`           // 0 is unknown: see [Serving.Count]
 
 	TTFT    float64 `json:"ttft_ms,omitempty"`
 	TPOT    float64 `json:"tpot_ms,omitempty"`
-	Latency float64 `json:"latency_s,omitempty"`          // of the whole run, of a batch
+	Latency float64 `json:"latency_s,omitempty"`          // duration of the run of a batch
 	Tokens  float64 `json:"total_tokens_per_s,omitempty"` // input and output
 }
 
-// Waves is how many requests each client of a closed loop is taken to send where a file does
-// not say: with fewer the first wave, in which all prompts come at once, shows in the mean
-// time to first token; with more it does not.
+// Waves is the number of requests that each client of a closed loop is assumed to send if the file does
+// not state it. With fewer, the first wave, in which all prompts arrive at once, would dominate the
+// mean time to first token; more make no difference.
 const Waves = 8
 
 // Count returns the number of requests of the run.
@@ -104,7 +103,7 @@ func ReadServing(r io.Reader, name string) ([]Serving, error) {
 		case s.Concurrency > 0 == (batch > 0):
 			return fmt.Errorf("want one of concurrency and batch")
 		case n > maxRunRequests || float64(n)*(float64(s.ISL)+float64(s.OSL)) > maxRunTokens:
-			return fmt.Errorf("%d requests of %d and %d tokens are more than %d requests or %d tokens in all", n, s.ISL, s.OSL, maxRunRequests, maxRunTokens)
+			return fmt.Errorf("%d requests of %d and %d tokens: want at most %d requests and %d tokens in all", n, s.ISL, s.OSL, maxRunRequests, maxRunTokens)
 		}
 		var known bool
 		if s.Weights = catalog.Weights(get("weights")); s.Weights != "" && !s.Weights.Valid() {

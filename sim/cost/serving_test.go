@@ -38,7 +38,7 @@ func TestReadServing(t *testing.T) {
 		"g,m,1,1,x,,,1,,,,,,":                                "concurrency",
 		"g,m,1,1,,,,1,,,,,,":                                 "one of concurrency and batch",
 		"g,m,1,1,2,2,,1,,,,,,":                               "one of concurrency and batch",
-		"g,m,1,1,1,,2000000,1,,,,,,":                         "2000000 requests of 1 and 1 tokens are more than",
+		"g,m,1,1,1,,2000000,1,,,,,,":                         "2000000 requests of 1 and 1 tokens: want at most",
 		"g,m,2000000000,2000000000,1,,,1,,,,,,":              "tokens in all",
 		"g,m,1,1,1,,,,,,,,,":                                 "nothing was measured",
 		"g,m,1,1,1,,,,,,,,,0.9":                              "nothing was measured",
@@ -89,7 +89,7 @@ func TestRulesOf(t *testing.T) {
 		rules Rules
 		note  string
 	}{
-		"":             {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "The rows do not say of which server they are: served by the rules of vLLM V1, lengths of a closed loop spread by ±10 %."},
+		"":             {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "The rows do not name their server: served by the rules of vLLM V1, lengths of a closed loop spread by ±10 %."},
 		"vllm":         {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend vllm served by the rules of vLLM V1"},
 		"vLLM":         {Rules{Server: sim.VLLMV1, Jitter: 0.1, Utilization: 0.9, Known: true}, "served by the rules of vLLM V1"},
 		"vllm-v0":      {Rules{Server: VLLMV0, Jitter: 0.1, Utilization: 0.9, Known: true}, "Backend vllm-v0 served by the rules of vLLM V1"},

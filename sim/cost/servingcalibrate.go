@@ -13,11 +13,11 @@ import (
 // Source is a file of measured serving runs.
 type Source struct {
 	Name    string
-	Serving []*ServingCase // rows of runs, or
+	Serving []*ServingCase // rows of runs; or
 	Log     *LogCase       // a log of requests
 
-	// Server, where it is neither "" nor vLLM V1, ran them: only what is the card's is taken, for
-	// vLLM V1, and not what is the host's.
+	// Server is the server of the file, if it is not the rows' own. If it is neither "" nor vLLM V1,
+	// only the card's factors are taken from the file, for vLLM V1, and not the host's.
 	Server sim.Scheduler
 }
 
@@ -34,18 +34,19 @@ func (s *Source) runs() []measuredRun {
 	return list
 }
 
-// usualRows is how many rows of a source count in full beside other sources: the rows of a
-// larger one count as that many together, each by √(usualRows/rows) in its residuals.
+// usualRows is the number of rows up to which each row of a source counts in full beside other sources.
+// The rows of a larger source count as this many together: their residuals are multiplied by
+// √(usualRows/rows).
 const usualRows = 50
 
-// pool is runs of several sources, with what each counts.
+// pool is the runs of several sources, with their weights.
 type pool struct {
 	runs    []measuredRun
 	weights []float64
 	names   []string
 }
 
-// poolOf returns the sources' runs on a server, on cards that of has.
+// poolOf returns the sources' runs on a server, on the cards for which of is true.
 func poolOf(sources []*Source, server sim.Scheduler, of func(card string) bool) *pool {
 	p := &pool{}
 	for _, s := range sources {
@@ -63,7 +64,7 @@ func poolOf(sources []*Source, server sim.Scheduler, of func(card string) bool) 
 	return p
 }
 
-// fit fits the factors to the runs, and says how far they are off it.
+// fit fits the factors to the runs and sets the fit's quality.
 func (p *pool) fit(ctx context.Context, card string, start Factors) (*Fit, error) {
 	f, err := fitServing(ctx, p.runs, p.weights, card, strings.Join(p.names, ", "), start)
 	if err != nil {
@@ -75,10 +76,11 @@ func (p *pool) fit(ctx context.Context, card string, start Factors) (*Fit, error
 	return f, f.measureServing(ctx, p)
 }
 
-// CalibrateServing fits the factors to measured serving runs, of each server by itself: first to
-// all of its rows, which is what holds of cards that have none; then, starting there, to those of
-// each card, so that what a card's rows do not determine is as on the others. Of cards with rows
-// of a source's own Server only, the card's part is fitted and the host's is as on vLLM V1.
+// CalibrateServing fits the factors to measured serving runs, for each server by itself: first to all of
+// its rows, for cards without rows, and then, starting from that fit, to the rows of each card, so that
+// factors that a card's rows do not determine are as on the other cards. For cards that have rows only
+// of sources with a Server of their own, the card's factors are fitted and the host's are those of
+// vLLM V1.
 func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("cost: nothing was measured")
@@ -109,7 +111,7 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 	}
 	if v1 == nil {
 		if len(old) > 0 {
-			return nil, fmt.Errorf("cost: none of the files is of vLLM V1: of another server's runs only what is the card's is taken")
+			return nil, fmt.Errorf("cost: none of the files is of vLLM V1: from another server's runs only the card's factors are taken")
 		}
 		return p, nil
 	}
@@ -131,7 +133,7 @@ func CalibrateServing(ctx context.Context, sources []*Source) (*Profile, error) 
 	return p, nil
 }
 
-// calibrateServer fits the factors to the runs of one server: of each card, and of all together.
+// calibrateServer fits the factors to the runs of one server: for each card, and for all cards together.
 func calibrateServer(ctx context.Context, sources []*Source, server sim.Scheduler) (fits []Fit, all *Fit, err error) {
 	cards := cardsOf(sources, server)
 	if all, err = poolOf(sources, server, anyCard).fit(ctx, AnyCard, ServerFactors()); err != nil {
@@ -161,7 +163,7 @@ func calibrateServer(ctx context.Context, sources []*Source, server sim.Schedule
 		all.Quality.OtherThroughput += others.Quality.ThroughputMAPE / float64(len(cards))
 	}
 	all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput = round(all.Quality.OtherTPOTMAPE), round(all.Quality.OtherThroughput)
-	for i := range fits { // of a card of the same chip, or of other runs where they are few
+	for i := range fits { // the errors to expect on another card of the chip, or of other runs if a card has few
 		q := &fits[i].Quality
 		q.OtherTPOTMAPE, q.OtherThroughput = all.Quality.OtherTPOTMAPE, all.Quality.OtherThroughput
 	}
@@ -203,8 +205,8 @@ func only(card string) func(string) bool { return func(c string) bool { return c
 
 func allBut(card string) func(string) bool { return func(c string) bool { return c != card } }
 
-// withHostOf takes the host's factors, and those that its rows do not determine, from another
-// fit. What error to expect is then as on a card that has no rows.
+// withHostOf takes the host's factors, and those that the rows do not determine, from another fit. The
+// error to expect is then that of a card without rows.
 func (f *Fit) withHostOf(all *Fit) {
 	var kept []string
 	for _, t := range Terms() {
@@ -219,11 +221,11 @@ func (f *Fit) withHostOf(all *Fit) {
 	f.Fitted, f.Undetermined = kept, nil
 	f.Quality = Quality{OtherTPOTMAPE: all.Quality.OtherTPOTMAPE, OtherThroughput: all.Quality.OtherThroughput}
 	f.AtBound = slices.DeleteFunc(f.AtBound, func(id string) bool { return !slices.Contains(kept, id) })
-	f.Of += ", which ran another server: the host's part is as on the cards of " + all.Of
+	f.Of += ", of another server: the host's factors are those of " + all.Of
 }
 
-// measureServing sets the quality of a fit on runs: each source as one, so that a long one
-// does not hide a short one.
+// measureServing sets the quality of a fit on runs. Errors are averaged within each source first, so that
+// a long source does not outweigh a short one.
 func (f *Fit) measureServing(ctx context.Context, g *pool) error {
 	q := &f.Quality
 	q.TTFTMAPE, q.TPOTMAPE, q.ThroughputMAPE = 0, 0, 0
@@ -248,7 +250,7 @@ func (f *Fit) measureServing(ctx context.Context, g *pool) error {
 	return nil
 }
 
-// halves returns every other run, from the first and from the second.
+// halves returns the runs with even and with odd indices.
 func (p *pool) halves() (half [2]pool) {
 	for i, r := range p.runs {
 		h := &half[i%2]
@@ -257,8 +259,7 @@ func (p *pool) halves() (half [2]pool) {
 	return half
 }
 
-// crossServing sets the errors of each half of the runs, every other one, by a fit to the other
-// half.
+// crossServing sets the cross-validation errors: on each half of the runs, with a fit to the other half.
 func (f *Fit) crossServing(ctx context.Context, g *pool, start Factors) error {
 	if len(g.runs) < 4 {
 		return nil
@@ -281,10 +282,10 @@ func (f *Fit) crossServing(ctx context.Context, g *pool, start Factors) error {
 	return nil
 }
 
-// errorsOf returns the errors of a predicted run as parts: of the mean time to first token, the
-// mean time per output token and the throughput. NaN is what was not measured. The throughput
-// of a closed loop, whose duration is not measured, follows from the mean times: a client sends
-// one request after another.
+// errorsOf returns the errors of a predicted run, as fractions: of the mean time to first token, the mean
+// time per output token and the throughput; NaN if it was not measured. The duration of a closed loop is
+// not measured, and its throughput follows from the mean times, since a client sends one request after
+// another.
 func errorsOf(r measuredRun, p outcome) [3]float64 {
 	m := r.measured()[0]
 	e := [3]float64{math.NaN(), math.NaN(), math.NaN()}

@@ -20,20 +20,20 @@ type ServingCase struct {
 	PredictedTTFT   float64 `json:"predicted_ttft_ms"`
 	PredictedTPOT   float64 `json:"predicted_tpot_ms"`
 	PredictedTokens float64 `json:"predicted_total_tokens_per_s"`
-	TTFTOff         float64 `json:"ttft_error,omitempty"`       // of the predicted, as a part of the measured; 0 where none was
+	TTFTOff         float64 `json:"ttft_error,omitempty"`       // predicted less measured, as a fraction of the measured; 0 if not measured
 	TPOTOff         float64 `json:"tpot_error,omitempty"`       // likewise
-	TokensOff       float64 `json:"throughput_error,omitempty"` // likewise; of a closed loop, whose duration is not measured, from the mean times
+	TokensOff       float64 `json:"throughput_error,omitempty"` // likewise; for a closed loop without a measured duration, from the mean times
 	Rules           Rules   `json:"served_as"`
 	Calibrated      string  `json:"factors_of,omitempty"`
 	Other           string  `json:"factors_of_other,omitempty"` // see Fit.Suits
 	Expected        string  `json:"error_to_expect,omitempty"`  // see Fit.Expected
 
 	record *record
-	peaks  *peaks // of the deployment, when they were first asked for
+	peaks  *peaks // of the deployment; nil until they are first needed
 }
 
-// NewServingCase serves a run's requests by the rules of its backend on a ledger, as many
-// blocks as the memory holds, and records what was done.
+// NewServingCase simulates a run by the rules of its backend, with the blocks that fit the memory, and
+// records the work of its steps.
 func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	model, err := catalog.FindModel(s.Model)
 	if err != nil {
@@ -67,7 +67,7 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	c.Deployment, c.Memory = d, memory
 	plan.Concurrency = s.Concurrency
 	if c.Rules.PrefillFirst {
-		plan.Scheduler = sim.KVCompressServer // without compression: whole prompts, before any decode step
+		plan.Scheduler = sim.KVCompressServer // without compression it prefills whole prompts before any decode step
 	} else {
 		plan.V1.WholePrompts = s.Whole
 	}
@@ -75,18 +75,18 @@ func NewServingCase(ctx context.Context, s Serving) (*ServingCase, error) {
 	return c, err
 }
 
-// staticBlocks returns how many blocks the weights leave of the memory that the utilisation
-// allows; 0 for none.
+// staticBlocks returns the number of blocks that fit beside the weights in the memory that the
+// utilisation allows, at least 0.
 func (d *Deployment) staticBlocks() int {
-	m, _ := d.Memory() // where there is no room, whoever wants the blocks gets the error too
+	m, _ := d.Memory() // the caller gets the same error when it uses the blocks
 	if m.BlockKV == 0 {
 		return 0
 	}
 	return max(0, int(m.Card-m.Reserved-m.Weights)/m.BlockKV*d.TP)
 }
 
-// card returns the run's card. Where the file states its memory, and the catalogue has the chip
-// with about as much, as it has an A100 of 40 GB and one of 80, it is that one.
+// card returns the run's card. If the file states its memory, it is the card of the same chip with about
+// this memory: the catalogue has an A100 of 40 GB and one of 80 GB.
 func (s *Serving) card() (catalog.Card, error) {
 	card, err := catalog.FindCard(s.GPU)
 	has := func(c *catalog.Card) bool {
@@ -103,8 +103,8 @@ func (s *Serving) card() (catalog.Card, error) {
 	return card, fmt.Errorf("card_gib: no card of the chip of %s has %g GiB", card.Name, s.CardGiB)
 }
 
-// requests returns the run's requests. Those of a closed loop have lengths that are spread
-// evenly, by the multiples of two irrational numbers, over a part jitter around isl and osl.
+// requests returns the run's requests. The lengths of a closed loop are spread evenly within a fraction
+// jitter of isl and osl, by the multiples of two irrational numbers.
 func (s *Serving) requests(jitter float64) []trace.Request {
 	list := make([]trace.Request, s.Count())
 	for i := range list {
@@ -127,8 +127,8 @@ func (c *ServingCase) outcomes(_ context.Context, f *Fit) ([]outcome, error) {
 	return []outcome{c.outcome(f)}, nil
 }
 
-// outcome returns what the run comes to by a fit. A client of a closed loop waits for its own
-// and the API's part, [RequestTerm], once for each request that it sends, one after another.
+// outcome returns the predicted times of the run by a fit. In a closed loop the time of the client and
+// the API server, [RequestTerm], adds to the duration once for each request of a client.
 func (c *ServingCase) outcome(f *Fit) outcome {
 	if c.peaks == nil {
 		c.peaks = c.Deployment.peaks()
@@ -149,7 +149,7 @@ func (c *ServingCase) outcome(f *Fit) outcome {
 
 func (c *ServingCase) measured() []outcome { return []outcome{c.means()} }
 
-// means returns what was measured.
+// means returns the measured times.
 func (c *ServingCase) means() outcome {
 	m := outcome{ttft: c.TTFT / 1e3, tpot: c.TPOT / 1e3, total: c.Latency}
 	if m.total == 0 && c.Tokens > 0 {
@@ -169,7 +169,7 @@ func (c *ServingCase) work() *[sim.NumFeatures]float64 { return &c.record.total.
 // Predict sets the predictions by a fit.
 func (c *ServingCase) Predict(f *Fit) error {
 	if c.record == nil {
-		return fmt.Errorf("cost: a case that was not served")
+		return fmt.Errorf("cost: the case was not made by NewServingCase")
 	}
 	c.Calibrated = f.Of
 	c.Other = f.Suits(&c.Deployment.Card, c.Rules.Server)
@@ -187,8 +187,7 @@ func (c *ServingCase) Predict(f *Fit) error {
 	return nil
 }
 
-// NewServingCases is [NewServingCase] for every run, on all cores. file is what errors call
-// the measurements.
+// NewServingCases is [NewServingCase] for every run, on all cores. file names the measurements in errors.
 func NewServingCases(ctx context.Context, list []Serving, file string) ([]*ServingCase, error) {
 	return ofRows(ctx, len(list), func(ctx context.Context, i int) (*ServingCase, error) {
 		c, err := NewServingCase(ctx, list[i])
@@ -199,9 +198,8 @@ func NewServingCases(ctx context.Context, list []Serving, file string) ([]*Servi
 	})
 }
 
-// ServingSummary compares predictions with measurements. Errors are parts: 0.04 is 4 %. Those
-// with a sign are above 0 where the prediction is above what was measured; the largest errors
-// have theirs.
+// ServingSummary compares predictions with measurements. Errors are fractions: 0.04 is 4 %. Mean and
+// largest errors are signed, and positive if the prediction is too high.
 type ServingSummary struct {
 	Rows               int     `json:"rows"`
 	TTFTRows           int     `json:"ttft_rows"`

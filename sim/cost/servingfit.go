@@ -12,9 +12,9 @@ import (
 	"kvcompress/sim"
 )
 
-// ServerFactors returns where a fit to serving runs starts, and so what a factor is that the
-// runs do not determine. They are also the natural size of each factor: how far it moves
-// readily. Bounds are of physics: a factor of a peak is at least 1, a time at least 0.
+// ServerFactors returns the factors from which a fit to serving runs starts. A factor that the runs do
+// not determine stays near its start. The start is also the natural size of changes of a factor. Factors
+// have physical bounds: a factor of a peak is at least 1, a time at least 0.
 func ServerFactors() Factors {
 	f := DefaultFactors()
 	for id, v := range map[string]float64{
@@ -26,37 +26,35 @@ func ServerFactors() Factors {
 	return f
 }
 
-// How much the parts of a measured run count in a fit.
+// The weights of the parts of a measured run in a fit.
 const (
-	// ttftCounts is the weight of an error of the mean time to first token. It depends on how
-	// a benchmark starts its clients and for how long it runs, which files do not say: with
-	// all started at once, the first wave alone waits for all prompts. So TTFT is known less
-	// well than TPOT and duration, by about a factor of three on the recorded rows.
+	// ttftCounts is the weight of an error of the mean time to first token. The TTFT depends on how a
+	// benchmark starts its clients and for how long it runs, which files do not state: if all start at
+	// once, the requests of the first wave wait for all prompts. So its error is about three times that
+	// of TPOT and duration on the recorded rows.
 	ttftCounts = 0.3
 
-	priorTrust = 0.03 // how much a factor's start counts beside the rows: see leastSquares
-	outlier    = 0.1  // logarithmic errors above this count less and less
+	priorTrust = 0.03 // weight of a factor's start beside the rows: trust in leastSquares
+	outlier    = 0.1  // logarithmic errors above this count less and less: δ in leastSquares
 )
 
-// outcome is what a run comes to, in seconds: means over its requests, and its duration. 0 is
-// not known.
+// outcome has the times of a run in seconds: means over its requests, and its duration. 0 is unknown.
 type outcome struct{ ttft, tpot, total float64 }
 
-// measuredRun is a run that a fit is held against.
+// measuredRun is a run to which factors are fitted.
 type measuredRun interface {
 	deployment() *Deployment
-	server() sim.Scheduler                             // whose fits it belongs to
-	work() *[sim.NumFeatures]float64                   // of the run
-	outcomes(context.Context, *Fit) ([]outcome, error) // of the whole run first
-	measured() []outcome                               // likewise
-	rows() int                                         // of its file
+	server() sim.Scheduler                             // the server whose factors it is fitted to
+	work() *[sim.NumFeatures]float64                   // the work of the run
+	outcomes(context.Context, *Fit) ([]outcome, error) // predicted, the whole run first and then its parts
+	measured() []outcome                               // measured, likewise
+	rows() int                                         // number of its rows in the file
 }
 
-// fitServing fits the factors to serving runs. The residuals are the logarithms of predicted
-// over measured, of each run's mean time to first token (times [ttftCounts]), mean time per
-// output token and duration, each times the run's weight; nil is 1 for every run. So TTFT, TPOT
-// and throughput are fitted together, and twice the time is as wrong as half of it. What is
-// minimised, and how, says leastSquares.
+// fitServing fits the factors to serving runs by [leastSquares]. The residuals are the logarithms of
+// predicted over measured: of each run's mean time to first token (times [ttftCounts]), mean time per
+// output token and duration, each multiplied by the run's weight (1 if weights is nil). So TTFT, TPOT and
+// throughput are fitted together, and a factor of two too much is as wrong as a factor of two too little.
 func fitServing(ctx context.Context, runs []measuredRun, weights []float64, card, file string, start Factors) (*Fit, error) {
 	fit := &Fit{Card: card, Factors: maps.Clone(start), Overlap: true}
 	for _, r := range runs {
@@ -114,7 +112,7 @@ func residuals(ctx context.Context, runs []measuredRun, weights []float64, fit *
 		switch {
 		case measured > 0 && predicted > 0:
 			r = append(r, weight*math.Log(predicted/measured))
-		case measured > 0: // not while all factors are 0
+		case measured > 0: // predicted is 0 only if all factors are
 			r = append(r, 0)
 		}
 	}
@@ -142,14 +140,15 @@ func residuals(ctx context.Context, runs []measuredRun, weights []float64, fit *
 type servingTerm struct {
 	id           string
 	least, start float64
-	scale        float64 // of a change that is a change at all; that of one that starts at 0 too
+	scale        float64 // natural size of a change, positive even if the factor starts at 0
 }
 
-// atBound is how near its bound a factor is taken to be at it, as a part of its scale.
+// atBound is the distance from its bound, as a fraction of its scale, within which a factor counts as
+// being at the bound.
 const atBound = 1e-4
 
-// servingTerms returns the terms that the runs have work for, whose factors the fit then has
-// within their bounds: a factor of a peak is at least 1, a time at least 0.
+// servingTerms returns the terms for which the runs have work, and moves their factors in fit to within
+// their bounds.
 func servingTerms(runs []measuredRun, fit *Fit) []servingTerm {
 	var terms []servingTerm
 	size := ServerFactors()

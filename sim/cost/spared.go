@@ -6,16 +6,15 @@ import (
 	"kvcompress/sim"
 )
 
-// Spared is the model of which heads lose blocks that stands in where no profile
-// was measured: of a sequence whose first compression leaves a part k of its
-// blocks, 4k²/5 of the heads never lose any, and the others keep alike.
+// Spared is the default model of how evicted blocks are spread over heads, used if no profile was
+// measured. If the first compression of a sequence leaves a fraction k of its blocks, the fraction 4k²/5
+// of the heads never loses any, and the others keep the same number.
 //
-// Heads that lose nothing matter for the largest batch: unlike the others', their
-// last blocks are not full after a compression, so the next token needs no block of
-// them. The figures published for KV-Compress show some such heads: of prompts of
-// 500 tokens, which end in a block of 4 KVs, an H100 decodes 243 at a time with 128
-// KVs a head and 137 with 240, and heads that keep alike would have it decode 242 and
-// 136. The rule is one that agrees with all that was published.
+// Heads that lose nothing matter for the largest batch: their last block is not full after a compression,
+// unlike the others', so they need no block for the next token. The published figures of KV-Compress show
+// that there are such heads: an H100 decodes 243 sequences at a time with 128 KVs per head and 137 with
+// 240, for prompts of 500 tokens, which end in a block of 4 KVs; with equal heads it would be 242 and 136.
+// The rule agrees with all published figures.
 type Spared struct{}
 
 // ByDemand implements [sim.ByDemand].
@@ -32,7 +31,7 @@ func (Spared) Spread(dst []sim.Heads, d *sim.Demand) []sim.Heads {
 	}
 	part, can := make([]sim.Heads, 0, len(d.Heads)+1), 0
 	for _, h := range d.Heads {
-		if h.KVs == d.Tokens { // it has lost nothing yet
+		if h.KVs == d.Tokens { // the head has lost nothing yet
 			n := h.N
 			if len(d.Heads) == 1 {
 				kept := max(0, 1-float64(d.Quotas[0].Units)/float64(h.N*h.Units))

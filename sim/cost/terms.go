@@ -5,16 +5,15 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// Term is one reason why a step takes time. The time is a factor times what the
-// card would take at its peak; or, for an overhead of the host, which no figure of
-// the card says anything about, a number of microseconds for each unit.
+// Term is one component of the time of a step. Its time is a factor times the time at the card's peak,
+// or for an overhead of the host a number of microseconds per unit.
 type Term struct {
 	ID       string  `json:"term"`
 	What     string  `json:"what"`
-	Overhead bool    `json:"overhead"` // the factor is in µs, and not over the card's peak
+	Overhead bool    `json:"overhead"` // the factor is in µs per unit, and not a multiple of the time at the peak
 	Default  float64 `json:"default"`  // factor without a profile
-	Fitted   bool    `json:"fitted"`   // by throughputs of whole runs of KV-Compress's server; the others need more
-	Product  bool    `json:"product"`  // of the products and the weights read for them, which may overlap: see Fit.Overlap
+	Fitted   bool    `json:"fitted"`   // [Calibrate] can fit it to throughputs of whole runs of KV-Compress's server
+	Product  bool    `json:"product"`  // matrix products, or the reading of their weights, which may overlap: see Fit.Overlap
 
 	peak func(*Deployment) unit
 }
@@ -22,20 +21,20 @@ type Term struct {
 // unit is the nanoseconds, at the card's peak, for each unit of each feature.
 type unit [sim.NumFeatures]float64
 
-// read returns what reading bytes takes that all cards share. In a pipeline every stage has
-// its part, and works beside the others on another part of the batch.
+// read returns the time to read bytes that are divided over all cards. In a pipeline every stage reads
+// its part at the same time, for another part of the batch.
 func read(bytes float64, d *Deployment) float64 {
 	return bytes / d.Card.Read * 1e9 / float64(d.Cards())
 }
 
-// readWeights returns what reading weights takes in a step. In a pipeline a step of all
-// sequences is one of each part of the batch in each stage: all weights are read one after
-// another.
+// readWeights returns the time to read weights in a step. In a pipeline the weights of all stages are
+// read one after another, since a step of all sequences is one step of each part of the batch in each
+// stage.
 func readWeights(bytes float64, d *Deployment) float64 {
 	return bytes / d.Card.Read * 1e9 / float64(d.TP)
 }
 
-// products returns what the matrix products of a token take, each at the peak for its input.
+// products returns the time of a token's matrix products, each at the peak for its input format.
 func products(d *Deployment) float64 {
 	active := d.Model.Active(d.Weights)
 	ns := 0.0
@@ -47,7 +46,7 @@ func products(d *Deployment) float64 {
 	return ns
 }
 
-// attends returns the time of a (query, key) pair in that many layers.
+// attends returns the time of a (query, key) pair in this many layers.
 func attends(d *Deployment, layers int) float64 {
 	m := &d.Model
 	return 2 * float64(layers*m.QueryHeads()*m.Pair) / d.Card.Flops16 * 1e9 / float64(d.Cards())
@@ -65,9 +64,9 @@ func overhead(f sim.Feature) func(*Deployment) unit {
 	return perUnit(f, func(*Deployment) float64 { return 1e3 })
 }
 
-// ofServer is an overhead of KV-Compress's server in every step, whether it compresses or
-// not: see docs/cost-model.md. A method that is planned as if it were ported has none of it,
-// but for the same work where it compresses.
+// ofServer returns an overhead of KV-Compress's server in every step, whether it compresses or not: see
+// docs/cost-model.md. On other engines a method, projected as if it were ported, has this overhead only
+// in steps that compress.
 func ofServer(every, compressed sim.Feature) func(*Deployment) unit {
 	return func(d *Deployment) unit {
 		cfg := d.Config()
@@ -82,12 +81,11 @@ func ofServer(every, compressed sim.Feature) func(*Deployment) unit {
 	}
 }
 
-// Terms returns the terms, in the order in which they are shown.
+// Terms returns the terms, in the order in which they are printed.
 //
-// The defaults of the fitted ones are the fit to the rows of the L4 in
-// IsaacRe/vllm-kvcompress's throughput benchmark (vLLM 0.6.0 in eager mode,
-// Llama-3.1-8B), rounded: kvc calibrate --gpu l4. Those of the others are two thirds
-// of the card's bandwidth, or nothing. [DefaultProfile] has others for some cards.
+// The defaults of the fitted terms are a fit to the rows of the L4 in IsaacRe/vllm-kvcompress's throughput
+// benchmark (vLLM 0.6.0 in eager mode, Llama-3.1-8B), rounded: kvc calibrate --gpu l4. Those of the
+// others are two thirds of the card's bandwidth, or 0. [DefaultProfile] has other factors for some cards.
 func Terms() []Term {
 	const twoThirds = 1.5
 	return []Term{
@@ -112,7 +110,7 @@ func Terms() []Term {
 				states := d.Model.Count(catalog.Stateful) * d.Model.State.Bytes()
 				return unit{
 					sim.KVsRead:            read(float64(d.attentionBytes()), d),
-					sim.QuantizedBytesRead: read(min(1, d.quantizeBytes()+d.mergeBytes()), d), // a byte a byte, where there are any
+					sim.QuantizedBytesRead: read(min(1, d.quantizeBytes()+d.mergeBytes()), d), // at most a byte per byte; 0 if there are none
 					sim.DecodeSeqs:         read(float64(2*states), d),
 				}
 			}},
@@ -149,7 +147,7 @@ func Terms() []Term {
 					bytes := float64(2*len(d.Model.Layers)*d.Model.Hidden*2) * 2 * float64(d.TP-1) / float64(d.TP)
 					u[sim.PrefillTokens] = bytes / d.Card.LinkOf(d.TP) * 1e9 / float64(d.stages())
 				}
-				if n := d.stages(); n > 1 { // the hidden state, from each stage to the next
+				if n := d.stages(); n > 1 { // the hidden state, sent from each stage to the next
 					u[sim.PrefillTokens] += float64(2*d.Model.Hidden) * float64(n-1) / float64(n) / d.Card.LinkOf(d.Cards()) * 1e9
 				}
 				u[sim.DecodeSeqs] = u[sim.PrefillTokens]
@@ -184,7 +182,7 @@ func Terms() []Term {
 	}
 }
 
-// ns returns what work takes at a factor of 1.
+// ns returns the time of work at a factor of 1.
 func (u *unit) ns(w *sim.Work) float64 {
 	t := 0.0
 	for f, n := range w {
@@ -193,7 +191,7 @@ func (u *unit) ns(w *sim.Work) float64 {
 	return t
 }
 
-// Factors are the factor of each term, by its ID.
+// Factors are the factors of terms, by ID.
 type Factors map[string]float64
 
 // DefaultFactors returns the default of each term.
@@ -205,6 +203,6 @@ func DefaultFactors() Factors {
 	return f
 }
 
-// RequestTerm is the one term that no step takes: it adds to the time to first token, and
-// to that of the whole request.
+// RequestTerm is the only term that is not part of a step: it adds to a request's time to first token and
+// to its end-to-end latency.
 const RequestTerm = "request"

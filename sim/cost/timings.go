@@ -10,16 +10,15 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// CalibrateTimings fits the factor of each term that was timed by itself, for each
-// card: the one that makes the mean square of the relative errors least. Terms that
-// were not timed keep their defaults.
+// CalibrateTimings fits the factor of each term that was timed by itself, for each card, by minimising the
+// mean square of the relative errors. Terms that were not timed keep their defaults.
 func CalibrateTimings(timings []Timing, file string) (*Profile, error) {
 	type sums struct{ x, xx float64 }
 	p := &Profile{Version: profileVersion, File: file}
 	fits := map[string]*Fit{}
 	byTerm := map[string]map[string]*sums{} // of each card
 	var cards []string
-	at := make([]float64, len(timings)) // the time at a factor of 1 as a part of the measured
+	at := make([]float64, len(timings)) // the time at a factor of 1 as a fraction of the measured time
 	for i, m := range timings {
 		part, err := m.atPeak()
 		if err != nil {
@@ -54,7 +53,7 @@ func CalibrateTimings(timings []Timing, file string) (*Profile, error) {
 			if s := byTerm[card][id]; s != nil {
 				factor := round(s.x / s.xx)
 				if !(factor >= 0 && factor <= maxFactor) {
-					return nil, fmt.Errorf("%s: %s on %s would take %g times its time at the card's peak, which cannot be meant: is the unit of the work right?", file, id, card, s.x/s.xx)
+					return nil, fmt.Errorf("%s: %s on %s would take %g times its time at the card's peak: is the unit of the work right?", file, id, card, s.x/s.xx)
 				}
 				f.Factors[id] = factor
 				f.Fitted = append(f.Fitted, id)
@@ -77,8 +76,7 @@ func CalibrateTimings(timings []Timing, file string) (*Profile, error) {
 	return p, nil
 }
 
-// atPeak returns the time that the timed work takes at a factor of 1, as a part of
-// the measured.
+// atPeak returns the time of the timed work at a factor of 1, as a fraction of the measured time.
 func (m *Timing) atPeak() (float64, error) {
 	model, err := catalog.FindModel(m.Model)
 	if err != nil {
@@ -93,7 +91,7 @@ func (m *Timing) atPeak() (float64, error) {
 	if err := errors.Join(d.checkParallel()...); err != nil {
 		return 0, err
 	}
-	d.Method.Compression.Rate = 0.5 // some terms are of a server that compresses
+	d.Method.Compression.Rate = 0.5 // some terms need compression
 	for _, t := range Terms() {
 		if t.ID != m.Term {
 			continue

@@ -8,9 +8,9 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// Unlike says in a sentence what of a deployment none of the runs had that a fit is to, so
-// that the fit's error is not of it; "" where there is nothing. It goes by the models that
-// ran: their layers, and the formats of their weights.
+// Unlike returns a sentence that names the features of a deployment that no run of the fit had, so that
+// the fit's error does not apply; "" if there is none. It compares the layers of the models that ran and
+// the formats of their weights.
 func (f *Fit) Unlike(d *Deployment) string {
 	var ran []catalog.Model
 	for _, name := range f.Models {
@@ -58,5 +58,5 @@ func (f *Fit) Unlike(d *Deployment) string {
 	if len(list) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("The error to expect is that of runs of %s: none of them had %s.", strings.Join(f.Models, ", "), strings.Join(list, " or "))
+	return fmt.Sprintf("The error to expect is that of runs of %s, none of which had %s.", strings.Join(f.Models, ", "), strings.Join(list, " or "))
 }

@@ -43,7 +43,7 @@ func TestUnlike(t *testing.T) {
 			d.Weights = c.weights
 		}
 		got := c.fit.Unlike(&d)
-		if c.want == "" && got != "" || c.want != "" && !strings.HasSuffix(got, "none of them had "+c.want+".") {
+		if c.want == "" && got != "" || c.want != "" && !strings.HasSuffix(got, "none of which had "+c.want+".") {
 			t.Errorf("%s %s: %q, want %q", c.model, c.weights, got, c.want)
 		}
 	}

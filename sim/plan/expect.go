@@ -9,8 +9,8 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// Expected is the error to expect of a projection's times: mean absolute errors, as parts; 0
-// is not known.
+// Expected is the error to expect of a projection's times: mean absolute errors, as fractions; 0
+// is unknown.
 type Expected struct {
 	TTFT       float64 `json:"ttft,omitempty"`
 	TPOT       float64 `json:"tpot,omitempty"`
@@ -18,9 +18,8 @@ type Expected struct {
 	Text       string  `json:"text"` // the same in words: see cost.Fit.Expected
 }
 
-// Expect returns the error to expect on a card under a scheduler by the fit that a profile has
-// for them: that of runs which were left out of the fit where it is to the card, and that of
-// other cards where it is not.
+// Expect returns the error to expect on a card with a scheduler. If the profile has a fit to the
+// card it is the error on runs that were held out; otherwise it is the error of fits on other cards.
 func Expect(profile *cost.Profile, card *catalog.Card, scheduler sim.Scheduler) Expected {
 	fit := profile.For(card, scheduler)
 	q, other := &fit.Quality, fit.Suits(card, scheduler)
@@ -37,8 +36,8 @@ func Expect(profile *cost.Profile, card *catalog.Card, scheduler sim.Scheduler) 
 	return e
 }
 
-// Of returns the error of the times that an objective is of: ttft, tpot or e2e. Where it is
-// not known by itself, it is that of what is nearest to it.
+// Of returns the error to expect of the latency of an objective: ttft, tpot or e2e. If it is not
+// known, it is that of the most similar one.
 func (e *Expected) Of(objective string) float64 {
 	if objective == "ttft" {
 		return cmp.Or(e.TTFT, e.TPOT, e.Throughput)

@@ -9,8 +9,8 @@ import (
 	"kvcompress/internal/words"
 )
 
-// Name says in words what a candidate is: the cards and the compression, and what is said of
-// it beside, where candidates differ in it.
+// Name describes a candidate in words: its cards and compression, and the aspects in which
+// candidates differ.
 func (a *Answer) Name(c *Candidate) string {
 	parts := []string{c.What(), c.Compression.Title()}
 	for _, other := range []struct {
@@ -27,8 +27,8 @@ func (a *Answer) Name(c *Candidate) string {
 	return strings.Join(parts, ", ")
 }
 
-// What says the cards of a candidate: 2 × h100, 3 replicas of 2 × h100, 1 prefill + 2 decode
-// replicas of 2 × h100; or, where no number of replicas meets the objectives, 2 × h100 with
+// What describes the cards of a candidate: 2 × h100, 3 replicas of 2 × h100, or 1 prefill + 2
+// decode replicas of 2 × h100. If no number of replicas meets the objectives it is 2 × h100 with
 // any number of replicas.
 func (c *Candidate) What() string {
 	one := fmt.Sprintf("%d × %s", c.Cards/c.Servers(), c.Card)
@@ -41,7 +41,7 @@ func (c *Candidate) What() string {
 	return c.Replicated(one)
 }
 
-// Aspect is something beside cards and compression in which candidates may differ.
+// Aspect is a property, beside cards and compression, in which candidates may differ.
 type Aspect int
 
 // The aspects.
@@ -51,8 +51,8 @@ const (
 	Engine
 )
 
-// Differ reports whether candidates on one kind of card differ in an aspect, or any do in the
-// engine.
+// Differ reports whether two candidates on the same kind of card differ in an aspect; for the
+// engine, whether any two candidates do.
 func (a *Answer) Differ(in Aspect) bool {
 	if in == Engine {
 		return !a.OneEngine
@@ -70,7 +70,7 @@ func (a *Answer) Differ(in Aspect) bool {
 	return false
 }
 
-// Month writes a price a month.
+// Month formats a price per month.
 func Month(usd float64) string {
 	if usd < 100 {
 		return fmt.Sprintf("$%.2f a month", usd)
@@ -87,7 +87,7 @@ func grouped(x float64) string {
 	return s
 }
 
-// price says what a candidate costs: dollars, or cards where there are no prices.
+// price returns the price of a candidate in words, or its number of cards if there are no prices.
 func (a *Answer) price(c *Candidate) string {
 	switch {
 	case a.Priced:
@@ -98,8 +98,8 @@ func (a *Answer) price(c *Candidate) string {
 	return fmt.Sprintf("on %s", words.Count(c.Cards, "card"))
 }
 
-// Headline is the answer in one line. It recommends nothing that misses an objective without
-// saying so.
+// Headline returns the answer in one line. A candidate that misses an objective is named only as
+// the nearest.
 func (a *Answer) Headline() string {
 	var b strings.Builder
 	best, next, nearest := a.Best(), a.Next(), a.Nearest()
@@ -148,7 +148,7 @@ func texts(reasons []Reason) string {
 	return strings.Join(all, "; ")
 }
 
-// Why says in a line why a candidate does not meet the objectives, or by how little it does.
+// Why returns in one line why a candidate does not meet the objectives, or its margin if it does.
 func (a *Answer) Why(c *Candidate) string {
 	if !c.Meets {
 		return texts(c.Reasons)
@@ -166,7 +166,7 @@ func objectiveName(name string) string {
 	return map[string]string{"ttft": "TTFT", "tpot": "TPOT", "e2e": "end to end"}[name]
 }
 
-// Caveats says what is to be known of the answer beside it.
+// Caveats returns the limits of the answer, one sentence each.
 func (a *Answer) Caveats() []string {
 	var list []string
 	best := a.Best()
@@ -180,7 +180,7 @@ func (a *Answer) Caveats() []string {
 		list = append(list, fmt.Sprintf("Any time will do where no objectives are given: 99 %% of the requests have their first token within %s, and their last within %s. --slo-ttft, --slo-tpot and --slo-e2e say what has to be kept.", Seconds(m.TTFT.P99), Seconds(m.E2E.P99)))
 	}
 	for _, o := range best.Metrics.Objectives {
-		if o.At == 0 { // it is kept by requests that have no such time
+		if o.At == 0 { // requests with a single token meet it
 			list = append(list, fmt.Sprintf("The objective of %s asks for nothing here: %s of the requests have a single output token, and no time for each token after it.", objectiveName(o.Name), Percent(a.Question.Objectives.Required())))
 		}
 	}
@@ -201,8 +201,8 @@ func (a *Answer) Caveats() []string {
 	return list
 }
 
-// load says where the requests are too few, or come in too short a time, to tell much of how a
-// server does in the long run.
+// load returns caveats if the requests are too few, or come in too short a time, for an answer
+// about a lasting load.
 func (a *Answer) load(best *Candidate) (list []string) {
 	r := &a.Requests
 	part := a.Question.Objectives.Required()

@@ -1,6 +1,6 @@
-// Package plan answers which cards, how many of them and with which compression serve
-// requests within objectives, at which price: it ranks the outcomes of package sweep, each
-// with the fewest replicas that meet the objectives, and says why the others do not.
+// Package plan finds the cheapest cards, number of replicas and compression that serve requests
+// within objectives. It ranks outcomes of package sweep, each with the fewest replicas that meet the
+// objectives, and says why the others miss them.
 package plan
 
 import (
@@ -16,17 +16,17 @@ import (
 // HoursPerMonth is a twelfth of a year of 365 days.
 const HoursPerMonth = 730
 
-// Question is what a plan has to answer.
+// Question is the question of a plan: the objectives, and how many replicas are allowed.
 type Question struct {
 	Objectives stats.SLO
 	Replicas   int // of every candidate; 0 is the fewest that meet the objectives
-	Most       int // replicas, or of each kind of them, where they are searched for
+	Most       int // most replicas, or most of each kind, in a search
 }
 
-// Search returns the projection of a candidate: with the replicas that are asked for, or the
-// fewest that meet the objectives. Where a point has some that prefill and others that decode,
-// how many of each is found too; at least one of each. What makes a candidate impossible is
-// the outcome's error, whatever it is: the requests are taken to be good.
+// Search returns a Project that projects a candidate with the replicas of the question, or with the
+// fewest that meet the objectives. For a disaggregated point it finds the numbers of prefill and
+// decode servers, at least one of each. Every error of a projection is taken as the candidate's, so
+// the requests must be valid.
 func (q *Question) Search(project sweep.Project) sweep.Project {
 	possible := func(ctx context.Context, p sweep.Point) (sweep.Outcome, error) {
 		o, err := project(ctx, p)
@@ -61,43 +61,43 @@ func (q *Question) Search(project sweep.Project) sweep.Project {
 // Candidate is one way to serve the requests.
 type Candidate struct {
 	sweep.Outcome
-	Scheduler   sim.Scheduler `json:"scheduler"` // that forms its batches
-	Cards       int           `json:"cards"`     // of all replicas
+	Scheduler   sim.Scheduler `json:"scheduler"`
+	Cards       int           `json:"cards"` // of all replicas
 	USDPerMonth float64       `json:"usd_per_month,omitempty"`
-	Meets       bool          `json:"meets"` // the objectives
-	Reasons     []Reason      `json:"reasons,omitempty"`
-	Tightest    *Margin       `json:"tightest,omitempty"` // of the objectives, of one that meets them
+	Meets       bool          `json:"meets"`              // it meets the objectives
+	Reasons     []Reason      `json:"reasons,omitempty"`  // why it does not
+	Tightest    *Margin       `json:"tightest,omitempty"` // the objective with the smallest margin, if it meets all
 	Off         Expected      `json:"expected_error"`     // of its times
-	Quality     *Quality      `json:"quality,omitempty"`  // where it is asked for
+	Quality     *Quality      `json:"quality,omitempty"`  // nil if the question does not ask for it
 }
 
-// Margin is how far an objective is kept.
+// Margin is an objective that is met, and by how much.
 type Margin struct {
 	stats.Objective
-	Spare float64 `json:"spare"` // part of the limit
+	Spare float64 `json:"spare"` // fraction of the limit
 }
 
-// Answer is the candidates, the best first: those that meet the objectives by price, or by
-// cards where there are no prices; then those that miss them by how many requests keep them;
-// then those that are impossible.
+// Answer is the list of candidates, the best first: those that meet the objectives, by price or
+// without prices by number of cards; then those that miss them, by the number of requests that meet
+// them; then those that cannot serve the requests.
 type Answer struct {
 	Question   Question
 	Requests   Requests
 	Priced     bool // all candidates that can be projected have a price
-	OneEngine  bool // all candidates are projected on one server
+	OneEngine  bool // all candidates are projected on the same engine
 	Candidates []Candidate
 }
 
-// Facts are what is known of a candidate beside its outcome.
+// Facts are the facts about a candidate that its outcome does not have.
 type Facts struct {
 	Scheduler sim.Scheduler
 	Cards     int // of one replica
 	Context   int // tokens of the longest request that the model takes; 0 is no limit
 	Expected  Expected
-	Quality   *Quality // nil where none is asked for
+	Quality   *Quality // nil if the question does not ask for it
 }
 
-// NewAnswer ranks outcomes. facts says what is known of each.
+// NewAnswer ranks outcomes. facts returns the facts about a candidate.
 func NewAnswer(q Question, outcomes []sweep.Outcome, requests Requests, facts func(*sweep.Point) Facts) *Answer {
 	a := &Answer{Question: q, Requests: requests, Priced: true, OneEngine: true}
 	for i := range outcomes {
@@ -148,12 +148,10 @@ func (a *Answer) compare(x, y Candidate) int {
 	return cmp.Or(price, cmp.Compare(x.Cards, y.Cards), kept)
 }
 
-// Best returns the candidate to take; nil if none meets the objectives. Next returns the
-// second of those that do.
+// Best returns the best candidate that meets the objectives, nil if none does.
 func (a *Answer) Best() *Candidate { return a.meeting(0) }
 
-// Next returns the best but one of the candidates that meet the objectives; nil if there is
-// none.
+// Next returns the second best candidate that meets the objectives, nil if there is none.
 func (a *Answer) Next() *Candidate { return a.meeting(1) }
 
 func (a *Answer) meeting(i int) *Candidate {
@@ -163,8 +161,8 @@ func (a *Answer) meeting(i int) *Candidate {
 	return nil
 }
 
-// Nearest returns the candidate under which the most requests keep the objectives; nil if
-// none is possible.
+// Nearest returns the candidate with which the most requests meet the objectives, nil if no
+// candidate can serve the requests.
 func (a *Answer) Nearest() *Candidate {
 	for i := range a.Candidates {
 		if c := &a.Candidates[i]; c.rank() == 1 {
@@ -174,8 +172,7 @@ func (a *Answer) Nearest() *Candidate {
 	return nil
 }
 
-// tightest returns the objective that is kept by the least, of those that requests take any
-// time for.
+// tightest returns the objective with the smallest margin, of those with a latency above 0.
 func tightest(objectives []stats.Objective) *Margin {
 	var least *Margin
 	for _, o := range objectives {

@@ -126,7 +126,7 @@ func TestReasons(t *testing.T) {
 		{"too long", long, []plan.Kind{plan.TooLong, plan.Refused, plan.Missed}, "11 % of the requests are longer than the 90,000 tokens of its context; 4 % of the requests are refused, as a prompt of 95000 tokens exceeds 90000; TTFT is within 2 s for 85 % of the requests only"},
 		{"a slow link", slow, []plan.Kind{plan.Missed}, "with 1 prefill and 1 decode replicas: TTFT is within 2 s for 50 % of the requests only: p99 is 3 s, 50 % over; prompts wait 1.25 s on average for the link that their KVs are sent over"},
 		{"unfinished", cut, []plan.Kind{plan.Unserved, plan.Missed}, "50 % of the requests have not finished; TTFT is within 2 s for 50 %"},
-		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: each objective is kept by enough requests, and all together by 98 % only"},
+		{"together", together, []plan.Kind{plan.Together}, "with 4 replicas: enough requests meet each objective, but only 98 % meet all of them"},
 		{"no room", fat, []plan.Kind{plan.NoRoom}, "the weights take 141 GB"},
 		{"a method", method, []plan.Kind{plan.Not}, "razor needs full_share"},
 		{"far off", outcome("l4", 1, 1, 0, 40), []plan.Kind{plan.Missed}, "TTFT is within 2 s for 0 % of the requests only: p99 is 40 s, 20 times the limit"},

@@ -17,8 +17,8 @@ func TestQualityIsAsked(t *testing.T) {
 	}{
 		"not asked":  {nil, ""},
 		"enough":     {&Quality{Kept: 0.96, Least: 0.95, Bytes: 0.5, Of: "tiny at 512 tokens"}, ""},
-		"too little": {&Quality{Kept: 0.94, Least: 0.95, Of: "tiny"}, "keeps 94 % of the full cache's quality, and 95 % are asked for"},
-		"unknown":    {&Quality{Kept: 1, Least: 0.95, Why: "it is not in the bench"}, "nothing is known of its quality: it is not in the bench"},
+		"too little": {&Quality{Kept: 0.94, Least: 0.95, Of: "tiny"}, "keeps 94 % of the full cache's quality, and 95 % is required"},
+		"unknown":    {&Quality{Kept: 1, Least: 0.95, Why: "it is not in the bench"}, "its quality is not known: it is not in the bench"},
 	} {
 		o := sweep.Outcome{}
 		o.Metrics.Finished, o.Metrics.GoodShare = 1, 1

@@ -22,28 +22,28 @@ const (
 	TooLong  Kind = "context"   // requests are longer than the model's context
 	Refused  Kind = "refused"   // requests do not fit the cache or a batch
 	Missed   Kind = "objective" // an objective is missed
-	Together Kind = "together"  // each objective is met by enough requests, all together are not
-	Not      Kind = "projected" // it cannot be projected, as a method on an engine
+	Together Kind = "together"  // enough requests meet each objective, but too few meet all of them
+	Not      Kind = "projected" // it cannot be projected, for example a method that the engine does not support
 	Unserved Kind = "unserved"  // requests have not finished
-	Low      Kind = "quality"   // too little of the full cache's quality is kept, or nothing is known of it
+	Low      Kind = "quality"   // too little of the full cache's quality is kept, or it is not known
 )
 
 // Reason says why a candidate does not meet the objectives.
 type Reason struct {
 	Kind      Kind             `json:"kind"`
 	Text      string           `json:"text"`
-	Objective *stats.Objective `json:"objective,omitempty"` // that is missed
-	Over      float64          `json:"over,omitempty"`      // by which part of its limit; 0 if too few requests finish
+	Objective *stats.Objective `json:"objective,omitempty"` // the missed objective
+	Over      float64          `json:"over,omitempty"`      // by which fraction of its limit it is missed; 0 if too few requests finish
 }
 
-// Requests is what reasons say of the requests.
+// Requests is a summary of the requests.
 type Requests struct {
 	Count       int
 	first, last int64       // arrivals
-	lengths     map[int]int // requests by tokens, prompt and output
+	lengths     map[int]int // number of requests by length, prompt and output tokens
 }
 
-// Count takes in requests that were read without error.
+// Count returns the summary of requests.
 func Count(requests iter.Seq[trace.Request]) Requests {
 	r := Requests{lengths: map[int]int{}}
 	for q := range requests {
@@ -57,7 +57,7 @@ func Count(requests iter.Seq[trace.Request]) Requests {
 	return r
 }
 
-// longer returns how many requests are longer than tokens tokens.
+// longer returns the number of requests with more than this many tokens.
 func (r *Requests) longer(tokens int) (n int) {
 	for length, count := range r.lengths {
 		if length > tokens {
@@ -67,7 +67,7 @@ func (r *Requests) longer(tokens int) (n int) {
 	return n
 }
 
-// reasons says why an outcome does not meet the objectives.
+// reasons returns why an outcome does not meet the objectives.
 func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reason {
 	switch {
 	case o.NoRoom:
@@ -111,7 +111,7 @@ func (q *Question) reasons(o *sweep.Outcome, requests Requests, f Facts) []Reaso
 		list = append(list, reason)
 	}
 	if !missed && len(m.Objectives) > 0 {
-		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("each objective is kept by enough requests, and all together by %s only", Percent(m.GoodShare))})
+		list = append(list, Reason{Kind: Together, Text: fmt.Sprintf("enough requests meet each objective, but only %s meet all of them", Percent(m.GoodShare))})
 	}
 	how := ""
 	switch {
@@ -141,10 +141,10 @@ func (q *Question) missed(o *stats.Objective, expected *Expected) Reason {
 	return r
 }
 
-// quantile names the quantile that a part of the requests is.
+// quantile returns the name of a quantile, such as p99.
 func quantile(part float64) string { return "p" + strconv.FormatFloat(100*part, 'g', 6, 64) }
 
-// over says by which part a limit is exceeded.
+// over returns in words by which fraction a limit is exceeded.
 func over(part float64) string {
 	switch {
 	case part >= 9:
@@ -155,7 +155,7 @@ func over(part float64) string {
 	return fmt.Sprintf("%.2g %% over", 100*part)
 }
 
-// Seconds writes a time with three digits.
+// Seconds formats a time with three digits.
 func Seconds(s float64) string {
 	switch {
 	case s < 0.9995e-3:
@@ -168,8 +168,8 @@ func Seconds(s float64) string {
 	return fmt.Sprintf("%.0f s", s)
 }
 
-// Percent writes a part of the requests, rounded down to a tenth of a percent: what is below
-// a required part does not look like it.
+// Percent formats a fraction of the requests, rounded down to a tenth of a percent, so that it does
+// not look like a required fraction that it misses.
 func Percent(part float64) string {
 	tenths := math.Floor(float64(1000*part) + 1e-6)
 	switch {

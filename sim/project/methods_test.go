@@ -224,7 +224,7 @@ func TestMethodsPlanned(t *testing.T) {
 		{"quest", "reads everything without max_cache_tokens", 0, nil},
 		{"duo-attention", "full_share=0.15", 300, nil},
 		{"razor", "full_share=0.15", 300, nil},
-		{"razor", "want a part of the heads", 300, map[string]string{"full_share": "15"}},
+		{"razor", "want a fraction of the heads", 300, map[string]string{"full_share": "15"}},
 		{"razor", "exclude each other", 300, map[string]string{"full_share": "0.1", "full": "null"}},
 		{"razor", "full has 1 layers, the model has 32", 300, map[string]string{"full": "[[0,1]]"}},
 		{"snapkv", `no option "full_share"`, 300, map[string]string{"full_share": "0.1"}},

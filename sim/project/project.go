@@ -1,7 +1,6 @@
-// Package project projects what serving given requests on given cards comes to: latencies,
-// throughput and what limits them. The scheduler of package sim serves the requests on a
-// ledger that counts blocks; package cost says how many blocks the cards' memory holds and
-// how long each step takes.
+// Package project projects the latencies and throughput of serving requests on given cards, and what
+// limits them. The scheduler of package sim serves the requests on a ledger that counts blocks.
+// Package cost models how many blocks fit the cards' memory and how long each step takes.
 package project
 
 import (
@@ -18,7 +17,7 @@ import (
 	"kvcompress/trace"
 )
 
-// Config is what is to be projected.
+// Config is the input of a projection, beside the requests.
 type Config struct {
 	Deployment cost.Deployment // SortedKVs follows from Schedule
 	Schedule   sim.Schedule
@@ -29,46 +28,46 @@ type Config struct {
 	Spread     sim.Spread    // nil is cost.Spared
 	SLO        stats.SLO
 
-	PrefixTokens   int                 // of a prefix hash of the requests, to cache prefixes; 0 caches none
-	ChunkedPrefill bool                // prompts are prefilled in parts, beside decoding sequences
-	Concurrency    int                 // clients of a closed loop; 0 where requests arrive by their own times
+	PrefixTokens   int                 // tokens of a prefix hash of the requests; 0 turns prefix caching off
+	ChunkedPrefill bool                // prefill prompts in chunks, in the same steps as decoding sequences
+	Concurrency    int                 // clients of a closed loop; 0: requests arrive at their recorded times
 	Turns          sim.Turns           // when the turns of a session arrive; empty is as recorded
 	Replicas       int                 // of the deployment, behind a router; 0 is 1
 	Router         sim.Router          // of several replicas
-	Disaggregation *sim.Disaggregation // servers that prefill and others that decode, in place of Replicas; its Router and the link's BlockBytes follow from the rest
-	Check          bool                // see that the run keeps to the scheduler's rules; it takes longer
+	Disaggregation *sim.Disaggregation // prefill and decode servers, in place of Replicas; Router and BlockBytes in it are set by Run
+	Check          bool                // check the scheduler's invariants in each step; it takes longer
 
-	Step func(*sim.Step)   // after every step, or several taken at once; nil for nobody
+	Step func(*sim.Step)   // called after every step, or after several equal ones taken at once; may be nil
 	Done func(*sim.Result) // called with each request's result; may be nil
 }
 
-// Result is what serving the requests would be like.
+// Result is the result of a projection.
 type Result struct {
 	Memory   cost.Memory   `json:"memory"`
 	Metrics  stats.Summary `json:"metrics"`
 	Time     []cost.Share  `json:"time"`                       // by term
-	Client   float64       `json:"client_seconds,omitempty"`   // of TTFT and E2E, what clients and the API add: see cost.RequestTerm
-	Factors  string        `json:"factors_of"`                 // what the terms' factors were fitted to
-	Other    string        `json:"factors_of_other,omitempty"` // in what that is something else than is projected: see cost.Fit.Suits
-	Expected string        `json:"error_to_expect"`            // of the time, in words: see cost.Fit.Expected
+	Client   float64       `json:"client_seconds,omitempty"`   // time that clients and the API server add to TTFT and E2E: see cost.RequestTerm
+	Factors  string        `json:"factors_of"`                 // the measurements that the cost model's factors were fitted to
+	Other    string        `json:"factors_of_other,omitempty"` // how these differ from what is projected, such as another card: see cost.Fit.Suits
+	Expected string        `json:"error_to_expect"`            // of the times, in words: see cost.Fit.Expected
 	Bound    Bound         `json:"bound"`
-	Reading  string        `json:"reading"`                       // what limits it, in a sentence or two
-	Refusal  string        `json:"refusal,omitempty"`             // why the first request that was refused was
-	TooLong  int64         `json:"longer_than_context,omitempty"` // requests that were served though the model's context does not hold them
+	Reading  string        `json:"reading"`                       // what limits the throughput, in a sentence or two
+	Refusal  string        `json:"refusal,omitempty"`             // why the first refused request was refused
+	TooLong  int64         `json:"longer_than_context,omitempty"` // requests that were served though they are longer than the model's context
 	Link     *LinkUse      `json:"kv_link,omitempty"`             // of disaggregated servers
-	Notes    []string      `json:"notes,omitempty"`               // what is taken for granted because of the method
-	Partial  bool          `json:"partial"`                       // it was ended before the last request was
+	Notes    []string      `json:"notes,omitempty"`               // assumptions about the method
+	Partial  bool          `json:"partial"`                       // it was interrupted before the last request finished
 }
 
-// LinkUse is what sending KVs from servers that prefill to those that decode took.
+// LinkUse is the use of the links over which prefill servers send KVs to decode servers.
 type LinkUse struct {
-	Sent int     `json:"prompts"`
-	Send float64 `json:"send_seconds"` // of a prompt, on average, without the latency
-	Wait float64 `json:"wait_seconds"` // likewise for the link to be free
-	Busy float64 `json:"busy"`         // part of the duration, of each server's link
+	Sent int     `json:"prompts"`      // prompts whose KVs were sent
+	Send float64 `json:"send_seconds"` // mean time to send a prompt's KVs, without the latency
+	Wait float64 `json:"wait_seconds"` // mean time that a prompt's KVs wait for the link
+	Busy float64 `json:"busy"`         // fraction of the duration that a link is in use, mean over the prefill servers
 }
 
-// linkUse returns how servers' links were used; nil if nothing was sent.
+// linkUse returns the use of the servers' links, nil if nothing was sent.
 func linkUse(served *sim.Projection, servers int, duration float64) *LinkUse {
 	if served.Sent == 0 {
 		return nil
@@ -81,16 +80,16 @@ func linkUse(served *sim.Projection, servers int, duration float64) *LinkUse {
 	return u
 }
 
-// Bound says what kept requests waiting, each as a part of the time.
+// Bound says what requests waited for, as fractions of the time.
 type Bound struct {
-	Nothing float64 `json:"nothing"`      // nobody waited
-	Memory  float64 `json:"memory"`       // the lack of free blocks, while others decoded
-	Seqs    float64 `json:"max_num_seqs"` // the limit of sequences, while others decoded
-	Prefill float64 `json:"prefill"`      // the prompts before them
+	Nothing float64 `json:"nothing"`      // no request waited
+	Memory  float64 `json:"memory"`       // waiting for free blocks, while others decoded
+	Seqs    float64 `json:"max_num_seqs"` // waiting because of max_num_seqs, while others decoded
+	Prefill float64 `json:"prefill"`      // waiting for the prefill of earlier prompts
 }
 
-// Run projects. A context that ends gives what there is until then, marked partial,
-// beside its error.
+// Run makes a projection. If the context ends, it returns the result so far, marked partial, and
+// the context's error.
 func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]) (*Result, error) {
 	d := c.Deployment
 	d.SortedKVs = 0
@@ -101,7 +100,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 		c.Limits.MaxNumBatchedTokens = d.MaxTokens
 	}
 	if c.Replicas < 0 || c.Replicas > sim.MaxReplicas {
-		return nil, fmt.Errorf("%d replicas are not from 1 to %d", c.Replicas, sim.MaxReplicas)
+		return nil, fmt.Errorf("%d replicas: want 1 to %d", c.Replicas, sim.MaxReplicas)
 	}
 	memory, err := d.Memory()
 	if err != nil {
@@ -129,7 +128,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	servers := max(1, c.Replicas)
 	if c.Disaggregation != nil {
 		if c.Replicas > 1 {
-			return nil, errors.New("replicas are either all alike or disaggregated")
+			return nil, errors.New("replicas and disaggregated servers exclude each other")
 		}
 		if err := c.Disaggregation.Validate(); err != nil {
 			return nil, err
@@ -150,7 +149,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	}
 	if rate := d.PromptRate(); rate < 1 {
 		if c.PrefixTokens > 0 {
-			return nil, errors.New("prefix caching with prompt compression: which tokens are left of a prefix depends on what follows it, so that it is not shared")
+			return nil, errors.New("prefix caching does not go with prompt compression: which tokens of a prefix are kept depends on what follows it, so it cannot be shared")
 		}
 		requests = shortened(requests, rate)
 	}
@@ -217,7 +216,7 @@ func Run(ctx context.Context, c Config, requests iter.Seq2[trace.Request, error]
 	return r, err
 }
 
-// shortened returns the requests with a part of their prompts' tokens, rounded up.
+// shortened returns the requests with a fraction of their prompts' tokens, rounded up.
 func shortened(requests iter.Seq2[trace.Request, error], rate float64) iter.Seq2[trace.Request, error] {
 	return func(yield func(trace.Request, error) bool) {
 		for r, err := range requests {
@@ -230,9 +229,9 @@ func shortened(requests iter.Seq2[trace.Request, error], rate float64) iter.Seq2
 	}
 }
 
-// bounds sums up what requests waited for, in nanoseconds. A step without a prefill, and
-// on vLLM V1 one that leaves tokens of its batch unused, is taken only when nobody who
-// waits can be admitted.
+// bounds sums up what requests waited for, in nanoseconds. If requests wait during a step without a
+// prefill (on vLLM V1: during a step that does not use all tokens of its batch), none of them can be
+// admitted.
 type bounds struct{ nothing, memory, seqs, prefill float64 }
 
 func (b *bounds) add(s *sim.Step, c *Config) {

@@ -11,7 +11,7 @@ import (
 	"kvcompress/sim/cost"
 )
 
-// read says in a few sentences what limits the throughput.
+// read returns a few sentences about what limits the throughput.
 func (r *Result) read(c *Config) string {
 	m := &r.Metrics
 	var b strings.Builder
@@ -66,32 +66,32 @@ func (r *Result) read(c *Config) string {
 	return b.String()
 }
 
-// notes says what is taken for granted because of the method, and of its schedule.
+// notes returns the assumptions that are made for the method and its schedule.
 func (c *Config) notes() []string {
 	notes := append(c.serverNotes(), c.Deployment.Notes()...)
 	if c.Scheduler == sim.VLLMV1 && c.V1.PrefixTokens > 0 && c.Deployment.Layout() != nil {
-		notes = append(notes, "Prompts that begin alike are all computed and held: that layers with windows or states share prefixes is not modelled. vLLM V1 shares them between windows, so that it takes less time and memory than is projected where it does.")
+		notes = append(notes, "Prompts with a common prefix are all computed and held: prefix sharing in layers with windows or states is not modelled. vLLM V1 shares prefixes between layers with windows, and then takes less time and memory than projected.")
 	}
 	cfg := c.Deployment.Config()
 	method, err := cfg.NewMethod()
 	if err != nil || cfg.CountsBlocks() || c.Schedule.Once || c.Schedule.Interval != 1 {
 		return notes
 	}
-	// One more token than a prompt: does it ever ask again?
+	// Does the method ever compress again, one token after the prompt?
 	counts := ref.Counts{Prompt: 1, Tokens: 2, Heads: slices.Repeat([]int{1}, cfg.Shape.Heads())}
 	if p, ok := method.(ref.Patient); ok && p.Quiet(counts) == math.MaxInt {
 		return notes
 	}
-	return append(notes, "It compresses before every step once a head holds too much. A larger interval takes less time, and lets heads grow by as many KVs between.")
+	return append(notes, "It compresses before every step once a head holds too much. A larger --interval takes less time, and lets heads grow by this many KVs in between.")
 }
 
-// serverNotes says whether the server that is projected exists.
+// serverNotes returns a note if no such server exists.
 func (c *Config) serverNotes() []string {
 	d := &c.Deployment
 	if c.Scheduler != sim.VLLMV1 || !d.Compresses() && d.Selection() == nil {
 		return nil
 	}
-	const rule = "On vLLM V1 it is a projection: it acts when a prompt's last chunk is in, and then by its schedule."
+	const rule = "On vLLM V1 it is projected as if it were ported: it compresses after a prompt's last chunk, and then by its schedule."
 	if name := d.Method.Method; name != "" && name != ref.KVCompress {
 		return []string{"vLLM V1 has no " + name + ". " + rule}
 	}
@@ -110,7 +110,7 @@ func (r *Result) longest() *cost.Share {
 
 func bytes(n int64) string { return fmt.Sprintf("%.3g GB", float64(n)/1e9) }
 
-// counted writes how many there are of one, or of several.
+// counted formats a number with its noun, in the singular or plural.
 func counted(n int64, one, several string) string {
 	if n == 1 {
 		several = one

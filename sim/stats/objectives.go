@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// SLO is what a request must keep to count for goodput. Zeros ask for nothing.
+// SLO are the objectives: the latencies that a request must not exceed to count for goodput. 0 is no
+// limit.
 type SLO struct {
 	TTFT time.Duration `json:"ttft_ns,omitempty"` // time to first token
 	TPOT time.Duration `json:"tpot_ns,omitempty"` // time per output token after the first, on average
 	E2E  time.Duration `json:"e2e_ns,omitempty"`  // from arrival to the last token
-	Part float64       `json:"part,omitempty"`    // of all requests that has to keep them, in (0, 1]; 0 is DefaultPart
+	Part float64       `json:"part,omitempty"`    // fraction of all requests that must meet them, in (0, 1]; 0 is DefaultPart
 }
 
-// DefaultPart is the part of the requests that has to keep the objectives where nothing else
-// is said.
+// DefaultPart is the default fraction of the requests that must meet the objectives.
 const DefaultPart = 0.99
 
-// Set reports whether anything is asked for.
+// Set reports whether there is any objective.
 func (s SLO) Set() bool { return s.TTFT > 0 || s.TPOT > 0 || s.E2E > 0 }
 
-// Required returns the part of the requests that has to keep the objectives.
+// Required returns the fraction of the requests that must meet the objectives.
 func (s SLO) Required() float64 {
 	if s.Part == 0 {
 		return DefaultPart
@@ -37,12 +37,12 @@ func (s SLO) Validate() error {
 		errs = append(errs, errors.New("an objective is negative"))
 	}
 	if !(s.Part >= 0 && s.Part <= 1) {
-		errs = append(errs, fmt.Errorf("the part of the requests that has to keep the objectives is %v: want one in (0, 1]", s.Part))
+		errs = append(errs, fmt.Errorf("the fraction of the requests that must meet the objectives is %v: want one in (0, 1]", s.Part))
 	}
 	return errors.Join(errs...)
 }
 
-// Keeps reports whether a request with these latencies keeps the objectives.
+// Keeps reports whether a request with these latencies meets the objectives.
 func (s SLO) Keeps(t Times) bool {
 	for _, k := range s.keeps(t) {
 		if !k {
@@ -52,7 +52,7 @@ func (s SLO) Keeps(t Times) bool {
 	return true
 }
 
-// objectives is how many there are: in order, of TTFT, TPOT and E2E.
+// objectives is the number of objectives. Their order is TTFT, TPOT, E2E.
 const objectives = 3
 
 func (s SLO) limits() [objectives]time.Duration {
@@ -67,17 +67,17 @@ func (s SLO) keeps(t Times) (keeps [objectives]bool) {
 	return keeps
 }
 
-// Objective is how a run stands to one objective.
+// Objective is the attainment of one objective in a run.
 type Objective struct {
 	Name  string  `json:"name"`       // ttft, tpot or e2e
 	Limit float64 `json:"limit"`      // seconds
-	Share float64 `json:"attainment"` // part of all requests that keep it
-	// At is the shortest time, in seconds, that the required part of all requests keeps; 0
+	Share float64 `json:"attainment"` // fraction of all requests that meet it
+	// At is the smallest limit, in seconds, that the required fraction of all requests would meet; 0
 	// if fewer requests have finished.
 	At float64 `json:"at"`
 }
 
-// keeps counts a finished request for the objectives that it keeps.
+// keeps counts a finished request for the objectives that it meets.
 func (r *Run) keeps(t Times) {
 	all := true
 	for i, k := range r.SLO.keeps(t) {
@@ -91,7 +91,7 @@ func (r *Run) keeps(t Times) {
 	}
 }
 
-// objectives returns how the run stands to each objective that is asked for.
+// objectives returns the attainment of each objective of the SLO.
 func (r *Run) objectives() []Objective {
 	var list []Objective
 	rank := r.required()
@@ -102,7 +102,7 @@ func (r *Run) objectives() []Objective {
 		o := Objective{Name: [objectives]string{"ttft", "tpot", "e2e"}[i], Limit: limit.Seconds(), Share: float64(r.keep[i]) / float64(r.requests)}
 		times, first := [objectives]*Sketch{&r.ttft, &r.tpot, &r.e2e}[i], rank
 		if times == &r.tpot {
-			first -= r.single // those take no time for each token after the first
+			first -= r.single // requests with a single token have no TPOT and meet any limit
 		}
 		if rank <= r.s.Finished && first > 0 {
 			o.At = seconds(times.AtRank(first))
@@ -112,7 +112,7 @@ func (r *Run) objectives() []Objective {
 	return list
 }
 
-// required returns how few requests are the required part of all.
+// required returns the smallest number of requests that is the required fraction of all.
 func (r *Run) required() int64 {
 	n := int64(math.Ceil(r.SLO.Required() * float64(r.requests)))
 	if n > 0 && float64(n-1)/float64(r.requests) >= r.SLO.Required() { // a product that was rounded up
@@ -121,12 +121,12 @@ func (r *Run) required() int64 {
 	return n
 }
 
-// Meets reports whether the required part of all requests keeps the objectives.
+// Meets reports whether the required fraction of all requests meets the objectives.
 func (s *Summary) Meets(slo SLO) bool {
 	return s.Finished > 0 && s.GoodShare >= slo.Required()
 }
 
-// Worst returns the objective that the fewest requests keep; nil if there is none.
+// Worst returns the objective that the fewest requests meet, nil if there is none.
 func (s *Summary) Worst() *Objective {
 	var worst *Objective
 	for i := range s.Objectives {
@@ -137,8 +137,9 @@ func (s *Summary) Worst() *Objective {
 	return worst
 }
 
-// Merge adds what another server did with its own requests at the same time. Then levels are
-// of all servers together on average, and at most of one of them; and Run tells no timeline.
+// Merge adds the run of another server at the same time, with its own requests. Afterwards the mean
+// of a [Level] is the sum over the servers, its maximum that of a single server, and there is no
+// timeline.
 func (r *Run) Merge(o *Run) {
 	if o.s.Steps > 0 {
 		if r.s.Steps == 0 || o.begin < r.begin {

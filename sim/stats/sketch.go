@@ -6,19 +6,18 @@ import (
 	"slices"
 )
 
-// Sketch is a distribution of times in nanoseconds, of which it tells quantiles.
+// Sketch is a distribution of times in nanoseconds, with approximate quantiles.
 //
-// It is exact while there are at most ExactValues different times. Beyond, it
-// counts them in buckets: 512 for each doubling, so that a quantile is off by at
-// most RelativeError. Which of the two it is, and every answer, follows from what
-// was added and not from the order, so that sketches of parts, merged, are the
-// sketch of the whole. The zero value is empty.
+// It is exact while there are at most ExactValues different times. With more it counts them in
+// buckets, 512 for each doubling, so that the relative error of a quantile is at most RelativeError.
+// Results do not depend on the order in which times are added, and merged sketches equal the sketch
+// of all times. The zero value is empty.
 type Sketch struct {
 	count    int64
 	sum      uint128
 	min, max int64
-	values   []weighted // while exact; sorted, with each value once, up to compacted
-	sorted   int        // values before it are compacted
+	values   []weighted // while exact; the first `sorted` are in order, with each value once
+	sorted   int        // number of values that are compacted
 	buckets  []int64    // nil while exact
 }
 
@@ -28,7 +27,7 @@ const (
 	RelativeError = 1.0 / (1 << (subBits + 1))
 )
 
-const subBits = 9 // of a value's bits, those behind the first that a bucket keeps
+const subBits = 9 // a bucket is identified by the position of a value's first bit and this many bits after it
 
 type weighted struct{ value, n int64 }
 
@@ -66,7 +65,7 @@ func (s *Sketch) Add(v, n int64) {
 	}
 }
 
-// Merge adds all that o holds. It may sort o.
+// Merge adds the times of o. It may sort o's values.
 func (s *Sketch) Merge(o *Sketch) {
 	if o.count == 0 {
 		return
@@ -97,8 +96,7 @@ func (s *Sketch) Merge(o *Sketch) {
 	s.compact()
 }
 
-// compact sorts the values, joins equal ones, and spills them into buckets if they
-// are too many.
+// compact sorts the values, joins equal ones, and moves them to buckets if there are too many.
 func (s *Sketch) compact() {
 	if s.buckets != nil || s.sorted == len(s.values) {
 		return
@@ -149,8 +147,8 @@ func (s *Sketch) grow(i int) {
 	}
 }
 
-// bucketOf returns the bucket of v: v itself below 2^(subBits+1), and beyond it
-// the place of its first bit and the subBits bits behind.
+// bucketOf returns the bucket of v. Below 2^(subBits+1) it is v itself; above, it follows from the
+// position of v's first bit and the subBits bits after it.
 func bucketOf(v int64) int {
 	shift := max(0, bits.Len64(uint64(v))-(subBits+1))
 	return shift<<subBits + int(v>>shift)
@@ -166,7 +164,7 @@ func bucketMiddle(i int) int64 {
 	return low + 1<<shift/2
 }
 
-// Count returns how many times were added.
+// Count returns the number of times that were added.
 func (s *Sketch) Count() int64 { return s.count }
 
 // Exact reports whether quantiles are exact.
@@ -175,7 +173,7 @@ func (s *Sketch) Exact() bool {
 	return s.buckets == nil
 }
 
-// Mean returns the mean, 0 of nothing.
+// Mean returns the mean, 0 if the sketch is empty.
 func (s *Sketch) Mean() float64 {
 	if s.count == 0 {
 		return 0
@@ -183,11 +181,11 @@ func (s *Sketch) Mean() float64 {
 	return float64(float64(s.sum.hi)*0x1p64+float64(s.sum.lo)) / float64(s.count)
 }
 
-// Max returns the largest time, 0 of nothing.
+// Max returns the largest time, 0 if the sketch is empty.
 func (s *Sketch) Max() int64 { return s.max }
 
-// Quantile returns the smallest time that at least percent % of all are not
-// above (the nearest rank), exactly or within RelativeError; 0 of nothing.
+// Quantile returns the smallest time such that at least percent % of all times are not above it
+// (the nearest rank), exactly or within RelativeError; 0 if the sketch is empty.
 func (s *Sketch) Quantile(percent float64) int64 {
 	if s.count == 0 {
 		return 0
@@ -216,7 +214,7 @@ func (s *Sketch) AtRank(n int64) int64 {
 	return s.max
 }
 
-// Latency sums up a distribution, in seconds.
+// Latency is a summary of a distribution, in seconds.
 type Latency struct {
 	Count int64   `json:"count"`
 	Mean  float64 `json:"mean"`
@@ -228,7 +226,7 @@ type Latency struct {
 	Error float64 `json:"relative_error"` // of the quantiles: 0 if they are exact
 }
 
-// Latency sums s up.
+// Latency returns a summary of s.
 func (s *Sketch) Latency() Latency {
 	l := Latency{
 		Count: s.count,

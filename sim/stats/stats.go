@@ -1,34 +1,34 @@
-// Package stats computes serving metrics: distributions of TTFT, TPOT, inter-token and
-// end-to-end latency, throughput, goodput, and over time the requests that run and wait and
-// the KV cache in use. It takes in requests and steps one by one and keeps none of them, so
-// that a million requests need no more memory than a thousand. The same requests and steps
-// give the same summary, to the bit.
+// Package stats computes serving metrics: distributions of TTFT, TPOT, inter-token and end-to-end
+// latency, throughput, goodput, and over time the running and waiting requests and the use of the
+// KV cache. It processes requests and steps one by one and keeps none of them, so that a million
+// requests need no more memory than a thousand. The same requests and steps give the same summary,
+// to the bit.
 //
-// Names are those of vLLM's Prometheus metrics without their prefix, where it has
-// one for the thing (vLLM, docs/design/metrics.md), and of its serving benchmark.
+// Names in JSON are those of vLLM's Prometheus metrics without their prefix (vLLM,
+// docs/design/metrics.md) or of its serving benchmark, where these have the metric.
 package stats
 
 import "kvcompress/sim"
 
-// Step is what statistics take in of an iteration of the server. Times are in
-// nanoseconds on the serving clock.
+// Step is the part of a server's step that statistics need. Times are in nanoseconds on the serving
+// clock.
 type Step struct {
 	Start, End int64
-	Steps      int64 // iterations that it stands for: see sim.Step
-	Batch      int64 // sequences that got a token, in each iteration
-	New        int64 // of them those that a prefill has given theirs
-	Prompt     int64 // tokens prefilled, those of recomputation included
-	Generated  int64 // tokens
-	Running    int64 // sequences, in this step
-	Waiting    int64 // sequences, in this step
-	Blocks     int64 // allocated, at its end
-	MeanBlocks int64 // on average, where it stands for several; else 0
-	Finished   int64 // sequences, by this step
-	Single     int64 // of New, those that this token finishes
-	Preempted  int64 // sequences, by this step
+	Steps      int64 // number of equal steps that it stands for: see sim.Step
+	Batch      int64 // sequences that got a token, in each of the steps
+	New        int64 // those of Batch that got their token from a prefill
+	Prompt     int64 // tokens prefilled, recomputed ones included
+	Generated  int64 // tokens generated
+	Running    int64 // sequences running in this step
+	Waiting    int64 // sequences waiting in this step
+	Blocks     int64 // blocks allocated at its end
+	MeanBlocks int64 // mean of the allocated blocks, if it stands for several steps; else 0
+	Finished   int64 // sequences that finish with this step
+	Single     int64 // those of New that finish with this token
+	Preempted  int64 // sequences preempted in this step
 }
 
-// FromStep returns what statistics take in of a step of [sim.Server].
+// FromStep returns the part of a step of [sim.Server] that statistics need.
 func FromStep(s *sim.Step) Step {
 	e := Step{
 		Start: s.Start, End: s.End,
@@ -49,7 +49,7 @@ func FromStep(s *sim.Step) Step {
 type Times struct {
 	Queue int64 // from arrival to the beginning of its first prefill
 	TTFT  int64 // from arrival to the first token
-	TPOT  int64 // from one token to the next, on average; −1 if there is one only
+	TPOT  int64 // from one token to the next, on average; −1 if there is only one token
 	E2E   int64 // from arrival to the last token
 }
 
@@ -65,13 +65,13 @@ func TimesOf(r *sim.Result) (Times, bool) {
 	return t, true
 }
 
-// Run gathers what a run did. Its zero value, with the objectives set, is ready.
+// Run collects the statistics of a run. The zero value is ready for use; set SLO for objectives.
 type Run struct {
 	SLO    SLO
 	Blocks int64 // of the cache
 
-	// Client is what clients and the API add to each request's time to first token, and so to
-	// its time end to end, in nanoseconds: the server's clock does not have it.
+	// Client is the time, in nanoseconds, that clients and the API server add to each request's TTFT
+	// and so to its end-to-end latency. The serving clock does not include it.
 	Client int64
 
 	ttft, tpot, itl, e2e, queue Sketch
@@ -80,20 +80,20 @@ type Run struct {
 	begin, end                  int64
 	busy                        int64
 	requests, good              int64
-	keep                        [objectives]int64 // requests that keep each objective
-	single                      int64             // finished requests with one token, which have no time per output token
-	servers                     int64             // that were merged beside this one
+	keep                        [objectives]int64 // requests that meet each objective
+	single                      int64             // finished requests with one token, which have no TPOT
+	servers                     int64             // servers that were merged into this run
 	arrivalFirst, arrivalLast   int64
 	lastDecode                  int64
-	fresh                       []freshSeqs // prefilled since the last decode step
+	fresh                       []freshSeqs // sequences prefilled since the last decode step
 	freshSeqs                   int64
 }
 
-// freshSeqs are sequences that have had their first token of a prefill, and wait
-// for the next.
+// freshSeqs are n sequences that got their first token from a prefill at a time, and wait for the
+// next token.
 type freshSeqs struct{ at, n int64 }
 
-// Request counts a request that has ended.
+// Request adds a request that has finished or was refused.
 func (r *Run) Request(q *sim.Result) {
 	if r.requests == 0 || q.Arrival < r.arrivalFirst {
 		r.arrivalFirst = q.Arrival
@@ -131,7 +131,7 @@ func (r *Run) Request(q *sim.Result) {
 	r.keeps(t)
 }
 
-// Step takes in an iteration. They come in the order of time.
+// Step adds a step. Steps must come in the order of time.
 func (r *Run) Step(s *Step) {
 	if r.s.Steps == 0 {
 		r.begin = s.Start
@@ -156,11 +156,11 @@ func (r *Run) Step(s *Step) {
 	r.timeline.Add(s)
 }
 
-// gaps enters the time between tokens that a decode step ends: of those that had
-// theirs from the last decode step, and of those that a prefill has given one since.
-// Preemption takes the latest first, so what is missing is missing from these; what
-// a sequence waited to be recomputed is not a gap here, but is in its TPOT. Of steps
-// that were taken at once, all are as long as they are on average.
+// gaps adds the inter-token latencies that a decode step ends: those of sequences with a token from
+// the last decode step, and those of sequences prefilled since. Preemption takes the latest
+// sequences first, so if sequences are missing, they are of the latter. The time that a sequence
+// waits to be recomputed is not counted here; its TPOT includes it. Steps taken at once all count
+// with their mean duration.
 func (r *Run) gaps(s *Step, decoded int64) {
 	each := (s.End - s.Start) / max(1, s.Steps)
 	r.itl.Add(each, decoded*(s.Steps-1))
@@ -177,32 +177,32 @@ func (r *Run) gaps(s *Step, decoded int64) {
 	r.lastDecode = s.End
 }
 
-// Summary is what a run comes to. Times are in seconds.
+// Summary is the summary of a run. Times are in seconds.
 type Summary struct {
 	Duration     float64 `json:"duration"` // from the first arrival to the last token
-	Busy         float64 `json:"busy"`     // part of it that was in steps
+	Busy         float64 `json:"busy"`     // fraction of Duration spent in steps
 	Finished     int64   `json:"completed"`
 	Refused      int64   `json:"refused"`
 	Unfinished   int64   `json:"unfinished"`
 	Steps        int64   `json:"steps"`
 	PrefillSteps int64   `json:"prefill_steps"`
 
-	PromptTokens      int64 `json:"prompt_tokens"`     // of the finished
-	GenerationTokens  int64 `json:"generation_tokens"` // of the finished
+	PromptTokens      int64 `json:"prompt_tokens"`     // of finished requests
+	GenerationTokens  int64 `json:"generation_tokens"` // of finished requests
 	Recomputed        int64 `json:"recomputed_tokens"` // prefilled again after preemptions
-	Cached            int64 `json:"cached_tokens"`     // of prompts, that a prefix cache had
+	Cached            int64 `json:"cached_tokens"`     // prompt tokens found in the prefix cache
 	Preemptions       int64 `json:"num_preemptions"`
 	PreemptedRequests int64 `json:"preempted_requests"`
 	MaxBatch          int64 `json:"max_batch"`
 	MaxDecodeBatch    int64 `json:"max_decode_batch"`
 
-	OfferedRate       float64 `json:"offered_request_rate,omitempty"` // requests per second, as they came; 0 if all came at once
+	OfferedRate       float64 `json:"offered_request_rate,omitempty"` // arrivals per second; 0 if all arrive at once
 	RequestThroughput float64 `json:"request_throughput"`             // this and the following: per second of Duration
 	InputThroughput   float64 `json:"input_throughput"`               // tokens
 	OutputThroughput  float64 `json:"output_throughput"`              // tokens
 	TotalThroughput   float64 `json:"total_token_throughput"`
-	Goodput           float64 `json:"request_goodput"` // requests that keep the objectives
-	GoodShare         float64 `json:"slo_attainment"`  // part of all requests that keep them
+	Goodput           float64 `json:"request_goodput"` // requests that meet the objectives
+	GoodShare         float64 `json:"slo_attainment"`  // fraction of all requests that meet them
 
 	Objectives []Objective `json:"objectives,omitempty"` // each by itself
 
@@ -215,16 +215,16 @@ type Summary struct {
 	Running   Level `json:"num_requests_running"` // means over Duration
 	Waiting   Level `json:"num_requests_waiting"`
 	BatchSize Level `json:"batch_size"`
-	KVUsage   Usage `json:"kv_cache_usage_perc"` // part of the blocks, from 0 to 1
+	KVUsage   Usage `json:"kv_cache_usage_perc"` // fraction of the blocks, from 0 to 1
 }
 
-// Usage is which part of a cache was allocated.
+// Usage is the fraction of a cache that was allocated.
 type Usage struct {
 	Mean float64 `json:"mean"`
 	Max  float64 `json:"max"`
 }
 
-// Summary returns what the run has come to so far.
+// Summary returns the summary of the run so far.
 func (r *Run) Summary() Summary {
 	s := r.s
 	begin := r.begin
@@ -268,6 +268,5 @@ func (r *Run) Summary() Summary {
 	return s
 }
 
-// Timeline returns what the run did over time, in at most n spans; 0 for as many
-// as were kept.
+// Timeline returns the run over time in at most n spans; 0: as many as are kept.
 func (r *Run) Timeline(n int) []Bucket { return r.timeline.Buckets(n) }

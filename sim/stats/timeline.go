@@ -1,12 +1,10 @@
 package stats
 
-// timelineBuckets is how many buckets a timeline has at most. When they are full,
-// each two become one.
+// timelineBuckets is the most buckets of a timeline. When they are full, pairs are joined.
 const timelineBuckets = 512
 
-// Timeline keeps what a server did over time in a bounded number of buckets of
-// equal width: a power of two of microseconds, as fine as fits. The zero value is
-// empty.
+// Timeline records a server's state over time in a bounded number of buckets of equal width. The
+// width is the smallest power of two of microseconds that suffices. The zero value is empty.
 type Timeline struct {
 	origin  int64
 	end     int64
@@ -18,18 +16,18 @@ type Timeline struct {
 type Bucket struct {
 	Start       float64 `json:"start_s"` // on the serving clock
 	End         float64 `json:"end_s"`
-	Busy        float64 `json:"busy"` // part of the time that was in steps
+	Busy        float64 `json:"busy"` // fraction of the time spent in steps
 	Running     Level   `json:"num_requests_running"`
 	Waiting     Level   `json:"num_requests_waiting"`
 	Batch       Level   `json:"batch_size"`
 	Blocks      Level   `json:"kv_blocks"`
-	Steps       int64   `json:"steps"` // that began
+	Steps       int64   `json:"steps"` // steps that began in it
 	Prompt      int64   `json:"prompt_tokens"`
 	Generated   int64   `json:"generation_tokens"`
 	Preemptions int64   `json:"num_preemptions"`
 }
 
-// Level is what a quantity was over a span of time.
+// Level is the mean and the maximum of a quantity over a span of time.
 type Level struct {
 	Mean float64 `json:"mean"`
 	Max  int64   `json:"max"`
@@ -86,7 +84,7 @@ func (t *Timeline) bucket(i int) *Bucket {
 	return &t.buckets[i]
 }
 
-// double makes one bucket of each two.
+// double joins pairs of buckets, which doubles their width.
 func (t *Timeline) double() {
 	n := (len(t.buckets) + 1) / 2
 	for i := range n {
@@ -113,8 +111,8 @@ func (b *Bucket) merge(o *Bucket) {
 	b.Preemptions += o.Preemptions
 }
 
-// Buckets returns the timeline in at most n buckets, 0 for as many as there are.
-// Whoever waits or runs does so in steps: between them all are 0.
+// Buckets returns the timeline in at most n buckets; 0: as many as there are. Between steps all
+// quantities are 0.
 func (t *Timeline) Buckets(n int) []Bucket {
 	c := Timeline{t.origin, t.end, t.width, append([]Bucket(nil), t.buckets...)}
 	for n > 0 && len(c.buckets) > n {

@@ -10,15 +10,15 @@ import (
 	"kvcompress/ref"
 )
 
-// Compression says by which method how much is kept. The zero value is none, as plain
-// vLLM. The method's own options are in [Settings].
+// Compression is a method and its budget. The zero value is no compression, as in plain vLLM.
+// The method's own options are in [Settings].
 type Compression struct {
-	Method         string  // as ref has it: "" is KV-Compress
-	Rate           float64 // --rate of the method; 0 if not so
-	MaxCacheTokens int     // --max-cache-tokens of the method; 0 if not so
+	Method         string  // a name of package ref; "" is KV-Compress
+	Rate           float64 // the method's --rate; 0 if it is not given
+	MaxCacheTokens int     // the method's --max-cache-tokens; 0 if it is not given
 }
 
-// ParseCompression reads none, rate:0.25 or tokens:1024 of KV-Compress, and METHOD,
+// ParseCompression reads none, rate:0.25 or tokens:1024 (of KV-Compress), METHOD,
 // METHOD:rate:0.25 or METHOD:tokens:1024.
 func ParseCompression(s string) (Compression, error) {
 	if s == "none" {
@@ -73,7 +73,7 @@ func (c Compression) String() string {
 	return c.Method + ":" + budget
 }
 
-// Title says it in words.
+// Title describes the compression in words.
 func (c Compression) Title() string {
 	var words string
 	switch {
@@ -104,7 +104,7 @@ func (c Compression) MethodName() string {
 	return cmp.Or(c.Method, ref.KVCompress)
 }
 
-// Enabled reports whether there is a method.
+// Enabled reports whether there is compression.
 func (c Compression) Enabled() bool { return c != Compression{} }
 
 // MarshalText implements encoding.TextMarshaler.

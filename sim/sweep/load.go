@@ -6,14 +6,14 @@ import (
 	"math"
 )
 
-// loadSteps is how many loads a search tells apart in each doubling: the largest is
-// found to within 1.1 %.
+// loadSteps is the number of loads in each doubling that a search distinguishes: the largest load
+// is found to within 2^(1/64) − 1 = 1.1 %.
 const loadSteps = 64
 
-// LargestLoad returns a projection of the largest load under which good holds,
-// found by doubling or halving the point's load and then by bisection, as if what
-// holds under a load held under every smaller one. Where none holds, the outcome
-// is that of the smallest that was tried, and says so as its error.
+// LargestLoad returns a Project that finds the largest load at which good is true, by doubling or
+// halving the point's load and then by bisection. The search assumes that good is true at every
+// smaller load too. If good is true at no load, the outcome is that of the smallest load tried, with
+// an Error that says so.
 func LargestLoad(project Project, good func(*Outcome) bool) Project {
 	return func(ctx context.Context, p Point) (Outcome, error) {
 		probes := 0
@@ -33,7 +33,7 @@ func LargestLoad(project Project, good func(*Outcome) bool) Project {
 			return best, err
 		}
 		const doublings = 12
-		low, high := 0, 0 // low holds, high does not
+		low, high := 0, 0 // good at low and not at high
 		step := loadSteps
 		if !ok {
 			step = -loadSteps
@@ -42,7 +42,7 @@ func LargestLoad(project Project, good func(*Outcome) bool) Project {
 			if k > doublings*loadSteps || k < -doublings*loadSteps {
 				best.LoadUnbounded = ok
 				if !ok {
-					best.Error = fmt.Sprintf("no load holds the objectives: not even %g requests per second", best.Metrics.OfferedRate)
+					best.Error = fmt.Sprintf("no load meets the objectives, not even %g requests per second", best.Metrics.OfferedRate)
 				}
 				best.LoadProbes = probes
 				return best, nil

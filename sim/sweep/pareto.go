@@ -2,11 +2,10 @@ package sweep
 
 import "slices"
 
-// MarkPareto marks the outcomes on the front of throughput per card against latency,
-// each model by itself: those than which no other of the model has at least the
-// throughput at no more latency, and more of the one or less of the other.
-// Outcomes that served fewer requests than another of the model are not on it: they
-// have not done the same work.
+// MarkPareto marks, for each model, the outcomes on the Pareto front of throughput per card against
+// latency: those that no other outcome of the model dominates, with more throughput and no more
+// latency, or the same throughput and less latency. An outcome that finished fewer requests than
+// another of the model is not on the front, since it did less work.
 func MarkPareto(outcomes []Outcome, latency func(*Outcome) float64) {
 	byModel, most := map[string][]*Outcome{}, map[string]int64{}
 	for i := range outcomes {
@@ -31,7 +30,7 @@ func MarkPareto(outcomes []Outcome, latency func(*Outcome) float64) {
 		})
 		best, at := -1.0, 0.0
 		for _, o := range of {
-			// Equal in both is as good as the other.
+			// Outcomes that are equal in both are all on the front.
 			if o.ThroughputPerCard > best || o.ThroughputPerCard == best && latency(o) == at {
 				o.Pareto = true
 				best, at = o.ThroughputPerCard, latency(o)

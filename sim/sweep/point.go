@@ -13,21 +13,22 @@ import (
 	"kvcompress/sim/catalog"
 )
 
-// Point is one projection of a sweep: a model on cards, with so much memory and
-// such compression, under such a load.
+// Point is the input of one projection of a sweep: a model, cards, memory, compression, batch limit
+// and load.
 type Point struct {
 	Model       string      `json:"model"`
 	Card        string      `json:"gpu"`
 	TP          int         `json:"tensor_parallel"` // cards
 	Budget      Budget      `json:"memory_budget"`
 	Compression Compression `json:"compression"`
-	MaxNumSeqs  int         `json:"max_num_seqs"` // that run at a time
-	Load        float64     `json:"load"`         // the arrival rate over the recorded one
+	MaxNumSeqs  int         `json:"max_num_seqs"` // most sequences that run at a time
+	Load        float64     `json:"load"`         // arrival rate as a multiple of the recorded one
 
-	Concurrency int `json:"concurrency,omitempty"` // clients of a closed loop; 0 where requests arrive by their own times
-	Replicas    int `json:"replicas,omitempty"`    // of all this behind a router; 0 is 1
+	Concurrency int `json:"concurrency,omitempty"` // clients of a closed loop; 0: requests arrive at their recorded times
+	Replicas    int `json:"replicas,omitempty"`    // equal servers behind a router; 0 is 1
 
-	// Servers that prefill and others that decode, in place of Replicas; 0 where all do both.
+	// Prefill and Decode are the numbers of prefill and decode servers, in place of Replicas; 0 if
+	// all servers do both.
 	Prefill int `json:"prefill_replicas,omitempty"`
 	Decode  int `json:"decode_replicas,omitempty"`
 }
@@ -35,7 +36,7 @@ type Point struct {
 // Disaggregated reports whether some servers prefill and others decode.
 func (p *Point) Disaggregated() bool { return p.Prefill > 0 || p.Decode > 0 }
 
-// Servers returns how many servers there are, whatever they do.
+// Servers returns the number of servers of all kinds.
 func (p *Point) Servers() int {
 	if p.Disaggregated() {
 		return p.Prefill + p.Decode
@@ -43,7 +44,7 @@ func (p *Point) Servers() int {
 	return max(1, p.Replicas)
 }
 
-// Replicated says how many servers there are of one that is so named.
+// Replicated names several servers, such as "2 replicas of " followed by the name of one.
 func (p *Point) Replicated(one string) string {
 	switch n := p.Servers(); {
 	case p.Disaggregated():
@@ -54,7 +55,7 @@ func (p *Point) Replicated(one string) string {
 	return one
 }
 
-// String names the point in a line.
+// String describes the point in one line.
 func (p *Point) String() string {
 	load := fmt.Sprintf("load × %.4g", p.Load)
 	if p.Concurrency > 0 {
@@ -67,7 +68,7 @@ func (p *Point) String() string {
 		p.Model, p.Replicated(fmt.Sprintf("%d × %s", p.TP, p.Card)), p.Budget, p.Compression, p.MaxNumSeqs, load)
 }
 
-// Axes are what a sweep goes over: every combination of their values.
+// Axes are the lists of values that a sweep combines.
 type Axes struct {
 	Models       []string
 	Cards        []string
@@ -77,12 +78,13 @@ type Axes struct {
 	MaxNumSeqs   []int
 	Loads        []float64
 	Concurrency  []int // clients; empty or 0 is an open loop
-	Replicas     []int // empty is 1, or none where there are Prefill and Decode
-	Prefill      []int // servers that prefill, for each number of those that decode
+	Replicas     []int // empty is 1, or none if there are Prefill and Decode
+	Prefill      []int // numbers of prefill servers, each combined with each number of decode servers
 	Decode       []int
 }
 
-// servers returns the points' servers: replicas, and then those that prefill and decode.
+// servers returns points with the numbers of servers set: first replicas, then prefill and decode
+// servers.
 func (a *Axes) servers() []Point {
 	var list []Point
 	for _, n := range a.Replicas {
@@ -102,15 +104,15 @@ func (a *Axes) servers() []Point {
 // MaxPoints bounds a sweep.
 const MaxPoints = 1_000_000
 
-// Points returns every combination once, the last axis fastest. Models and cards have the
-// names of the catalogue, or, where it has none that is equal, those that they were given.
+// Points returns every combination once; the last axis varies fastest. Models and cards are named
+// as in the catalogue, or as given if the catalogue has none that is equal.
 func (a *Axes) Points() ([]Point, error) {
 	concurrency := a.Concurrency
 	if len(concurrency) == 0 {
 		concurrency = []int{0}
 	}
 	if (len(a.Prefill) > 0) != (len(a.Decode) > 0) {
-		return nil, errors.New("sweep: servers that prefill and servers that decode go together")
+		return nil, errors.New("sweep: prefill servers and decode servers need each other: want numbers of both")
 	}
 	if len(a.Prefill) > MaxPoints || len(a.Decode) > MaxPoints/max(1, len(a.Prefill)) {
 		return nil, fmt.Errorf("sweep: more than %d points", MaxPoints)
@@ -149,20 +151,20 @@ func (a *Axes) Points() ([]Point, error) {
 	}
 	for _, load := range a.Loads {
 		if !(load >= MinLoad && load <= MaxLoad) {
-			errs = append(errs, fmt.Errorf("sweep: load %v is not from %g to %g", load, MinLoad, MaxLoad))
+			errs = append(errs, fmt.Errorf("sweep: load %v: want %g to %g", load, MinLoad, MaxLoad))
 		}
 	}
 	for _, n := range concurrency {
 		if n < 0 || n > math.MaxInt32 {
-			errs = append(errs, fmt.Errorf("sweep: %d clients are not from 1 to %d", n, math.MaxInt32))
+			errs = append(errs, fmt.Errorf("sweep: %d clients: want 1 to %d", n, math.MaxInt32))
 		}
 	}
 	for i := range servers {
 		switch p := &servers[i]; {
 		case p.Replicas < 0 || p.Replicas > sim.MaxReplicas:
-			errs = append(errs, fmt.Errorf("sweep: %d replicas are not from 1 to %d", p.Replicas, sim.MaxReplicas))
+			errs = append(errs, fmt.Errorf("sweep: %d replicas: want 1 to %d", p.Replicas, sim.MaxReplicas))
 		case len(a.Prefill) > 0 && p.Replicas == 0 && (min(p.Prefill, p.Decode) < 1 || max(p.Prefill, p.Decode) > sim.MaxReplicas):
-			errs = append(errs, fmt.Errorf("sweep: %d servers that prefill and %d that decode are not from 1 to %d of each", p.Prefill, p.Decode, sim.MaxReplicas))
+			errs = append(errs, fmt.Errorf("sweep: %d prefill and %d decode servers: want 1 to %d of each", p.Prefill, p.Decode, sim.MaxReplicas))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -205,16 +207,16 @@ const (
 	MaxLoad = 1.0 * (1 << 20)
 )
 
-// Budget is the memory of a card that a server may take. One of the fields is set.
+// Budget is the memory that a server may use. One of the fields is set.
 type Budget struct {
-	Utilization float64 // part of the card's memory
-	Bytes       int64   // of each card
-	Tokens      int64   // of KV cache, uncompressed, whatever the card has
+	Utilization float64 // fraction of each card's memory
+	Bytes       int64   // bytes of each card's memory
+	Tokens      int64   // uncompressed tokens of the KV cache, whatever the card's memory
 }
 
 // ParseBudget reads 0.9, 90%, 20GB, 18.5GiB or 300000tokens.
 func ParseBudget(s string) (Budget, error) {
-	bad := fmt.Errorf("memory %q: want a part of the card as 0.9, bytes of each card as 20GB or 18.5GiB, or a cache of 300000tokens", s)
+	bad := fmt.Errorf("memory %q: want a fraction of each card such as 0.9, bytes of each card such as 20GB or 18.5GiB, or a cache such as 300000tokens", s)
 	for _, unit := range []struct {
 		suffix string
 		factor float64
@@ -261,7 +263,7 @@ func (b Budget) String() string {
 	return strconv.FormatFloat(b.Utilization, 'f', -1, 64)
 }
 
-// MarshalText and UnmarshalText write and read as String and ParseBudget do.
+// MarshalText implements encoding.TextMarshaler.
 func (b Budget) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.

@@ -2,13 +2,14 @@ package sweep
 
 import "context"
 
-// FewestPools returns a projection of the fewest servers, up to most that prefill and most
-// that decode, with which good holds, as if what holds with some servers of a kind held with
-// more. Of equally few it has the fewest that prefill.
+// FewestPools returns a Project that finds the fewest prefill and decode servers with which good is
+// true, up to most of each. The search assumes that good stays true with more servers. Of equal
+// totals it takes that with the fewest prefill servers.
 //
-// Where one request at a time on one server that does both does not hold it, no number does,
-// and the outcome is of that, as Alone says: sending KVs takes time, and saves none. Where
-// most of both do not, it is of these. Whether the outcome holds is for the caller to see.
+// If good is false even for one request at a time on a server that does both, no number helps,
+// since sending KVs only adds time; the outcome is that of this run, and Alone is set. If good is
+// false with most servers of both kinds, the outcome is theirs. The caller has to check whether
+// good is true for the outcome.
 func FewestPools(project Project, most int, good func(*Outcome) bool) Project {
 	return func(ctx context.Context, p Point) (Outcome, error) {
 		probes := 0
@@ -51,9 +52,9 @@ func FewestPools(project Project, most int, good func(*Outcome) bool) Project {
 			return done(last, err)
 		}
 		best = last
-		// fewest returns the fewest of a kind, up to high, which holds.
+		// fewest returns the smallest n for which holds is true; it is true for high.
 		fewest := func(high int, holds func(n int) (bool, error)) (int, error) {
-			low := 0 // does not hold
+			low := 0 // holds is false
 			for next := 1; high-low > 1; {
 				n := min(next, low+(high-low)/2)
 				ok, err := holds(n)
@@ -98,7 +99,7 @@ func FewestPools(project Project, most int, good func(*Outcome) bool) Project {
 			prefill, decode, total = more, least, more+least
 		}
 		p.Prefill, p.Decode = prefill, decode
-		if best.Prefill != prefill || best.Decode != decode { // another was tried since
+		if best.Prefill != prefill || best.Decode != decode { // best is an outcome of another number of servers
 			if best, _, err = try(p); err != nil {
 				return done(best, err)
 			}
@@ -107,9 +108,9 @@ func FewestPools(project Project, most int, good func(*Outcome) bool) Project {
 	}
 }
 
-// BestPools returns a projection of a given number of servers, of which as many prefill as is best by
-// better, which reports whether its first outcome is better than its second. Of equally good
-// ones the fewest prefill.
+// BestPools returns a Project that divides a number of servers into prefill and decode servers in
+// the best way. better reports whether its first outcome is better than its second. Of equally good
+// divisions it takes that with the fewest prefill servers.
 func BestPools(project Project, servers int, better func(a, b *Outcome) bool) Project {
 	return func(ctx context.Context, p Point) (best Outcome, err error) {
 		for prefill := 1; prefill < servers; prefill++ {

@@ -18,61 +18,63 @@ import (
 	"kvcompress/trace"
 )
 
-// Settings are what all projections of a sweep have in common.
+// Settings are the inputs that all projections of a sweep share.
 type Settings struct {
 	BlockSize           int     `json:"block_size"`
-	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch; 0 is V1's own, by card
+	MaxNumBatchedTokens int     `json:"max_num_batched_tokens"`  // of one prefill batch; 0 is vLLM V1's default for the card
 	MaxModelLen         int     `json:"max_model_len,omitempty"` // tokens of the longest request; 0 is no limit
 	Watermark           float64 `json:"watermark"`
 	PP                  int     `json:"pipeline_parallel,omitempty"` // stages, each of the point's cards
-	Blocks              int     `json:"blocks,omitempty"`            // of the cache, each of one head; 0 is by the point's budget
+	Blocks              int     `json:"blocks,omitempty"`            // of the cache, each of one head; 0: what fits the point's budget
 	Weights             string  `json:"weights,omitempty"`           // format of the model's matrices; empty is the model's own
 	KV                  string  `json:"kv_dtype"`                    // format of keys and values in the cache
 
-	Scheduler sim.Scheduler `json:"scheduler,omitempty"`     // of all points; empty is that of KV-Compress's server
-	V1        *sim.V1       `json:"vllm_v1,omitempty"`       // of sim.VLLMV1
-	Usage     sim.V1Usage   `json:"usage_context,omitempty"` // likewise
+	Scheduler sim.Scheduler `json:"scheduler,omitempty"`     // empty is KV-Compress's server
+	V1        *sim.V1       `json:"vllm_v1,omitempty"`       // options of sim.VLLMV1
+	Usage     sim.V1Usage   `json:"usage_context,omitempty"` // of sim.VLLMV1
 
-	Chunked      bool       `json:"enable_chunked_prefill,omitempty"`   // of other schedulers
-	PrefixTokens int        `json:"prefix_block_tokens,omitempty"`      // likewise: of a prefix hash, to cache prefixes; 0 caches none
+	Chunked      bool       `json:"enable_chunked_prefill,omitempty"`   // of schedulers other than sim.VLLMV1
+	PrefixTokens int        `json:"prefix_block_tokens,omitempty"`      // likewise: tokens of a prefix hash; 0 turns prefix caching off
 	Turns        sim.Turns  `json:"turns,omitempty"`                    // when the turns of a session arrive; empty is as recorded
 	Router       sim.Router `json:"router,omitempty"`                   // of replicas
-	Link         float64    `json:"kv_link_bytes_per_second,omitempty"` // of each card that prefills to those that decode; 0 is the card's network
+	Link         float64    `json:"kv_link_bytes_per_second,omitempty"` // of each prefill card to the decode servers; 0 is the card's network
 	LinkLatency  int64      `json:"kv_link_latency_ns,omitempty"`
-	Spread       string     `json:"spread,omitempty"` // names the Projector's Spread
+	Spread       string     `json:"spread,omitempty"` // name of Projector.Spread
 
-	// Rules of this project's own: see sim.Limits and sim.Schedule.
+	// Rules in which the schedulers here differ from the published servers: see sim.Limits and
+	// sim.Schedule.
 	DropOutgrown        bool `json:"drop_outgrown,omitempty"`
 	HoldAfterPreemption bool `json:"hold_after_preemption,omitempty"`
 	Strict              bool `json:"strict_max_kv,omitempty"`
 	UntilFree           bool `json:"compress_until_free,omitempty"`
 
-	// Engine measures the memory, of all points alike; empty is as [cost.Deployment.Server]
-	// says of each.
+	// Engine is the server whose memory profiling is followed for all points; if it is empty,
+	// [cost.Deployment.Server] chooses one for each point.
 	Engine cost.Engine `json:"engine,omitempty"`
 
-	// Of KV-Compress.
+	// Options of KV-Compress.
 	ProtectedWindow int   `json:"protected_window"`
 	Sinks           int   `json:"sinks"`
 	EvenLayers      bool  `json:"even_layers,omitempty"`
 	ControlLayers   []int `json:"control_layers,omitempty"`
 	Uniform         bool  `json:"uniform,omitempty"`
-	Window          int   `json:"window,omitempty"` // last queries of a prompt that are watched; 0 is the method's default
+	Window          int   `json:"window,omitempty"` // last queries of a prompt that are observed; 0 is the method's default
 
-	// Of all methods.
-	Set                 map[string]ref.Settings `json:"set,omitempty"`           // their own options, by method
-	Once                bool                    `json:"compress_once,omitempty"` // a sequence is compressed a single time
-	OwnInterval         bool                    `json:"own_interval,omitempty"`  // each method has the interval of [OwnInterval], and Interval says nothing
-	Interval            int                     `json:"interval"`                // decode steps between compressions; 0 is after prefills and where blocks lack
+	// Options of all methods.
+	Set                 map[string]ref.Settings `json:"set,omitempty"`           // the methods' own options, by method
+	Once                bool                    `json:"compress_once,omitempty"` // compress a sequence only once
+	OwnInterval         bool                    `json:"own_interval,omitempty"`  // use [OwnInterval] for each method in place of Interval
+	Interval            int                     `json:"interval"`                // decode steps between compressions; 0: only after prefills and when blocks are lacking
 	NewTokenLimit       int                     `json:"new_token_limit,omitempty"`
 	MaxKVPerCompression int                     `json:"max_kv_per_compression"` // 0 is no limit
 
 	SLO    stats.SLO          `json:"slo"`
-	Prices map[string]float64 `json:"usd_per_gpu_hour,omitempty"` // by card; before those of the catalogue
+	Prices map[string]float64 `json:"usd_per_gpu_hour,omitempty"` // by card, in place of the catalogue's
 }
 
-// OwnInterval returns a method's own interval. KV-Compress's server compresses after prefills
-// and where blocks lack; what other methods evict, their published code evicts in every step.
+// OwnInterval returns the interval of a method's published code: 0 for KV-Compress, whose server
+// compresses after prefills and when blocks are lacking, and 1 for other methods, which evict in
+// every step.
 func OwnInterval(m *ref.Config) int {
 	if m.CountsBlocks() {
 		return 0
@@ -80,8 +82,8 @@ func OwnInterval(m *ref.Config) int {
 	return 1
 }
 
-// DefaultSettings are vLLM's, and KV-Compress's as they were measured: at most five million
-// slots sorted in a compression.
+// DefaultSettings returns vLLM's settings, and those with which KV-Compress was measured: at most
+// five million slots sorted in a compression.
 func DefaultSettings() Settings {
 	limits, compression := sim.DefaultLimits(), ref.Default().Compression
 	return Settings{
@@ -90,7 +92,7 @@ func DefaultSettings() Settings {
 	}
 }
 
-// Method returns what a compression of the sweep is, as a deployment has it.
+// Method returns the configuration of a compression of the sweep.
 func (s *Settings) Method(c Compression) ref.Config {
 	if !c.Enabled() {
 		return ref.Config{}
@@ -109,7 +111,7 @@ func (s *Settings) Method(c Compression) ref.Config {
 	return m
 }
 
-// Schedule returns when the sweep's compressions by a method run.
+// Schedule returns the schedule of a method's compressions.
 func (s *Settings) Schedule(m *ref.Config) sim.Schedule {
 	interval := s.Interval
 	if s.OwnInterval {
@@ -118,7 +120,7 @@ func (s *Settings) Schedule(m *ref.Config) sim.Schedule {
 	return sim.Schedule{Once: s.Once, Interval: interval, NewTokenLimit: s.NewTokenLimit, MaxKVPerCompression: s.MaxKVPerCompression, Strict: s.Strict, UntilFree: s.UntilFree}
 }
 
-// CheckMethod returns an error if a model cannot be planned with a compression.
+// CheckMethod returns an error if a model cannot be projected with a compression.
 func (s *Settings) CheckMethod(m catalog.Model, c Compression) error {
 	card := catalog.Cards()[0]
 	d := cost.New(m, card)
@@ -126,24 +128,24 @@ func (s *Settings) CheckMethod(m catalog.Model, c Compression) error {
 	return d.Validate()
 }
 
-// Check returns an error for settings with which no projection can be made.
+// Check returns every error of the settings, joined.
 func (s *Settings) Check() error {
 	var format dtype.DType
 	limits := sim.Limits{MaxNumSeqs: 1, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen}
 	if s.Scheduler == sim.VLLMV1 && limits.MaxNumBatchedTokens == 0 {
-		limits.MaxNumBatchedTokens = 1 // V1's own, whatever it is
+		limits.MaxNumBatchedTokens = 1 // 0 stands for V1's default, which is valid
 	}
 	errs := []error{format.UnmarshalText([]byte(s.KV)), limits.Validate()}
 	for card, usd := range s.Prices {
 		if !(usd > 0 && usd <= 1e4) {
-			errs = append(errs, fmt.Errorf("a price of %v dollars an hour for %s: want more than 0, and at most 10,000; a card without a price is left out", usd, card))
+			errs = append(errs, fmt.Errorf("a price of %v dollars per hour for %s: want more than 0, and at most 10,000; leave out cards without a price", usd, card))
 		}
 	}
 	if n := s.BlockSize; n < 1 || n > 32 || n&(n-1) != 0 {
-		errs = append(errs, fmt.Errorf("block size %d is not 1, 2, 4, 8, 16 or 32", n))
+		errs = append(errs, fmt.Errorf("block size %d: want 1, 2, 4, 8, 16 or 32", n))
 	}
 	if s.PP < 0 || s.PP > cost.MaxPP {
-		errs = append(errs, fmt.Errorf("pipeline parallelism %d is not from 1 to %d", s.PP, cost.MaxPP))
+		errs = append(errs, fmt.Errorf("pipeline parallelism %d: want 1 to %d", s.PP, cost.MaxPP))
 	}
 	for _, n := range []struct {
 		name  string
@@ -160,13 +162,13 @@ func (s *Settings) Check() error {
 	return errors.Join(append(errs, s.SLO.Validate())...)
 }
 
-// Projector makes projections of one load of requests.
+// Projector makes the projections of a sweep, all of the same requests.
 type Projector struct {
 	Settings
 	Profile *cost.Profile // nil is the defaults
-	Check   bool          // see that each run keeps to the scheduler's rules; it takes longer
+	Check   bool          // check the scheduler's invariants in each step; it takes longer
 
-	// Spread says which heads of a model lose blocks; nil is cost.Spared.
+	// Spread returns the model of how evicted blocks are spread over heads; nil is cost.Spared.
 	Spread   func(kv.Shape) (sim.Spread, error)
 	Requests func() iter.Seq2[trace.Request, error]
 }
@@ -189,7 +191,7 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 		return o, nil
 	}
 	r, err := project.Run(ctx, c, scaled(j.Requests(), p.Load))
-	if err != nil && p.Disaggregated() && ctx.Err() == nil { // its link is too slow for this model
+	if err != nil && p.Disaggregated() && ctx.Err() == nil { // the link is too slow for this model
 		o.Error = err.Error()
 		return o, nil
 	}
@@ -205,7 +207,8 @@ func (j *Projector) Project(ctx context.Context, p Point) (Outcome, error) {
 	return o, nil
 }
 
-// scaled returns the requests as many times as often: the first comes when it did.
+// scaled returns the requests with the gaps between their arrivals divided by load. The first
+// arrives when it was recorded.
 func scaled(requests iter.Seq2[trace.Request, error], load float64) iter.Seq2[trace.Request, error] {
 	if load == 1 {
 		return requests
@@ -228,7 +231,7 @@ func scaled(requests iter.Seq2[trace.Request, error], load float64) iter.Seq2[tr
 	}
 }
 
-// config returns what a point is.
+// config returns the configuration of a point's projection.
 func (j *Projector) config(p Point) (c project.Config, err error) {
 	model, err := catalog.FindModel(p.Model)
 	if err != nil {
@@ -254,9 +257,9 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 		size := int64(max(1, j.BlockSize))
 		heads := d.Heads()
 		if heads == 0 {
-			return c, fmt.Errorf("memory %s: no layer of %s holds KVs: say bytes or a part of the card", p.Budget, p.Model)
+			return c, fmt.Errorf("memory %s: no layer of %s holds KVs: give bytes or a fraction of the card", p.Budget, p.Model)
 		}
-		d.BlocksGiven = int((p.Budget.Tokens + size - 1) / size * int64(heads)) // as many for every method
+		d.BlocksGiven = int((p.Budget.Tokens + size - 1) / size * int64(heads)) // the same number for every method
 	case p.Budget.Bytes > card.Memory:
 		return c, fmt.Errorf("%s of memory are more than the %.1f GB of %s", p.Budget, float64(card.Memory)/1e9, card.Name)
 	case p.Budget.Bytes > 0:
@@ -298,19 +301,19 @@ func (j *Projector) config(p Point) (c project.Config, err error) {
 	return c, err
 }
 
-// disaggregation returns the servers of a point of which some prefill and others decode.
+// disaggregation returns the prefill and decode servers of a point and the link between them.
 func (s *Settings) disaggregation(p Point, card *catalog.Card) (*sim.Disaggregation, error) {
 	d := &sim.Disaggregation{Prefill: p.Prefill, Decode: p.Decode, Link: sim.Link{BytesPerSecond: s.Link, LatencyNS: s.LinkLatency}}
 	if d.Link.BytesPerSecond == 0 {
 		d.Link.BytesPerSecond = card.Network
 	}
 	if d.Link.BytesPerSecond == 0 {
-		return nil, fmt.Errorf("the network of %s is not known, over which KVs go from servers that prefill to those that decode: want --kv-link-bandwidth, or network_bytes_per_sec in a file of the card", card.Name)
+		return nil, fmt.Errorf("the network of %s, over which prefill servers send KVs to decode servers, is not known: want --kv-link-bandwidth, or network_bytes_per_sec in a file of the card", card.Name)
 	}
 	return d, nil
 }
 
-// price works out what the tokens cost.
+// price sets the costs of the outcome.
 func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
 	cards := float64(d.Cards() * o.Servers())
 	o.ThroughputPerCard = o.Metrics.TotalThroughput / cards
@@ -325,8 +328,8 @@ func (o *Outcome) price(d *cost.Deployment, prices map[string]float64) {
 	}
 }
 
-// limits returns the limits of a point: what it and the settings leave open is V1's own for
-// its card.
+// limits returns the limits of a point. Those that the point and the settings leave open are vLLM
+// V1's defaults for its card.
 func (s *Settings) limits(p Point, card catalog.Card) sim.Limits {
 	l := sim.Limits{
 		MaxNumSeqs: p.MaxNumSeqs, MaxNumBatchedTokens: s.MaxNumBatchedTokens, Watermark: s.Watermark, MaxModelLen: s.MaxModelLen,
@@ -342,8 +345,7 @@ func (s *Settings) limits(p Point, card catalog.Card) sim.Limits {
 	return l
 }
 
-// OwnMaxNumSeqs sets in the points the number of sequences that vLLM V1 runs at a time on
-// their cards.
+// OwnMaxNumSeqs sets MaxNumSeqs of the points to vLLM V1's defaults for their cards.
 func (s *Settings) OwnMaxNumSeqs(points []Point) error {
 	for i := range points {
 		card, err := catalog.FindCard(points[i].Card)

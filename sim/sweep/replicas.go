@@ -4,11 +4,11 @@ import (
 	"context"
 )
 
-// FewestReplicas returns a projection of the fewest replicas, up to most, with which good
-// holds, found by doubling and then by bisection: as if what holds with some replicas held
-// with more. Where one request at a time does not hold it, no number does, and the outcome is
-// of that, as Alone says; where most replicas do not, it is of these. Whether the outcome
-// holds is for the caller to see.
+// FewestReplicas returns a Project that finds the fewest replicas, up to most, with which good is
+// true, by doubling and then by bisection. The search assumes that good stays true with more
+// replicas. If good is false even for one request at a time, no number helps: the outcome is that
+// of this run, and Alone is set. If good is false with most replicas, the outcome is theirs. The
+// caller has to check whether good is true for the outcome.
 func FewestReplicas(project Project, most int, good func(*Outcome) bool) Project {
 	return func(ctx context.Context, p Point) (Outcome, error) {
 		probes := 0
@@ -34,7 +34,7 @@ func FewestReplicas(project Project, most int, good func(*Outcome) bool) Project
 			best, best.Point, best.Alone = alone, p, true
 			return done()
 		}
-		low, high := 1, 1 // low does not hold
+		low, high := 1, 1 // good is false with low
 		for ok = false; !ok; {
 			if high == most {
 				return done()

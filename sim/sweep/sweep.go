@@ -1,6 +1,6 @@
-// Package sweep runs many projections: every combination of models, cards, memory
-// budgets, compressions, batch limits and loads. It runs them on all cores, or as
-// shards on many machines, and what comes out is the same to the byte.
+// Package sweep runs many projections: every combination of models, cards, memory budgets,
+// compressions, batch limits and loads. It runs them on all cores, or as shards on many machines,
+// with the same results to the byte.
 package sweep
 
 import (
@@ -16,46 +16,46 @@ import (
 	"kvcompress/sim/stats"
 )
 
-// Outcome is what a projection comes to.
+// Outcome is the result of one projection, or why there is none.
 type Outcome struct {
 	Index int `json:"index"` // of the point in the sweep
 	Point
-	Error    string        `json:"error,omitempty"`   // why there is none, as that the model does not fit
-	NoRoom   bool          `json:"no_room,omitempty"` // that is so because the memory has no room for keys and values
+	Error    string        `json:"error,omitempty"`   // why it cannot be projected, such as that the model does not fit
+	NoRoom   bool          `json:"no_room,omitempty"` // the error is that the memory has no room for keys and values
 	Memory   cost.Memory   `json:"memory"`
 	Metrics  stats.Summary `json:"metrics"`
 	Time     []cost.Share  `json:"time"` // by term
 	Factors  string        `json:"factors_of,omitempty"`
-	Other    string        `json:"factors_of_other,omitempty"` // see project.Result, as for Expected and Client
+	Other    string        `json:"factors_of_other,omitempty"` // Factors, Other, Expected and Client: see project.Result
 	Expected string        `json:"error_to_expect,omitempty"`
 	Client   float64       `json:"client_seconds,omitempty"`
 	Bound    project.Bound `json:"bound"`             // what kept requests waiting
 	Reading  string        `json:"reading,omitempty"` // what limits it, in a sentence
 
-	Notes []string `json:"notes,omitempty"` // what is taken for granted because of the method
+	Notes []string `json:"notes,omitempty"` // assumptions about the method
 
 	ThroughputPerCard float64          `json:"total_token_throughput_per_gpu"`
-	USDPerHour        float64          `json:"usd_per_hour,omitempty"`                  // of all its cards; 0 is unknown
-	USDPerMillion     float64          `json:"usd_per_million_output_tokens,omitempty"` // of a server as busy as this
-	USDPerMillionAll  float64          `json:"usd_per_million_tokens,omitempty"`        // input and output tokens
-	Pareto            bool             `json:"pareto"`                                  // no other has more throughput per card at less latency
-	LoadUnbounded     bool             `json:"load_unbounded,omitempty"`                // the largest load that was tried holds the objectives too
-	Refusal           string           `json:"refusal,omitempty"`                       // why the first request that was refused was
-	Alone             bool             `json:"alone,omitempty"`                         // it is of one request at a time, which keep the objectives best: not even so do enough
-	Link              float64          `json:"kv_link_bytes_per_second,omitempty"`      // of each card that prefills to those that decode
+	USDPerHour        float64          `json:"usd_per_hour,omitempty"`                  // of all cards; 0 is unknown
+	USDPerMillion     float64          `json:"usd_per_million_output_tokens,omitempty"` // at this throughput
+	USDPerMillionAll  float64          `json:"usd_per_million_tokens,omitempty"`        // likewise, of input and output tokens
+	Pareto            bool             `json:"pareto"`                                  // on the Pareto front: see [MarkPareto]
+	LoadUnbounded     bool             `json:"load_unbounded,omitempty"`                // the largest load that was tried meets the objectives too
+	Refusal           string           `json:"refusal,omitempty"`                       // why the first refused request was refused
+	Alone             bool             `json:"alone,omitempty"`                         // it is of one request at a time, and even so too few requests meet the objectives
+	Link              float64          `json:"kv_link_bytes_per_second,omitempty"`      // of each prefill card to the decode servers
 	LinkUse           *project.LinkUse `json:"kv_link,omitempty"`
-	ReplicaProbes     int              `json:"replica_probes,omitempty"` // projections that the search for the fewest replicas took
-	LoadProbes        int              `json:"load_probes,omitempty"`    // projections that the search for the largest load took
+	ReplicaProbes     int              `json:"replica_probes,omitempty"` // projections in the search for the fewest replicas
+	LoadProbes        int              `json:"load_probes,omitempty"`    // projections in the search for the largest load
 }
 
-// Project makes one projection, whose Outcome has the point that it is of. An Outcome with Error set is one that says why it
-// cannot be; an error ends the sweep.
+// Project makes one projection. The Outcome has the point, which a search may have changed. If the
+// point cannot be projected, Outcome.Error says why; an error of the function ends the sweep.
 type Project func(ctx context.Context, p Point) (Outcome, error)
 
-// Run projects the points of the given indices, one on each of workers cores; 0 is
-// all. done, where it is not nil, is called with each outcome as it comes, by one
-// goroutine at a time. The outcomes are returned in the order of their indices: of a
-// context that ends, those that are finished, beside its error.
+// Run projects the points with the given indices, workers at a time; 0 is one on each core. done,
+// unless nil, is called with each finished outcome, by one goroutine at a time. The outcomes are
+// returned in the order of their indices. If the context ends, Run returns the finished outcomes and
+// the context's error.
 func Run(ctx context.Context, points []Point, indices []int, workers int, project Project, done func(*Outcome) error) ([]Outcome, error) {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -105,7 +105,7 @@ func Run(ctx context.Context, points []Point, indices []int, workers int, projec
 	return outcomes, context.Cause(ctx)
 }
 
-// recovered projects a point. A panic is an error.
+// recovered projects a point, and returns a panic as an error.
 func recovered(ctx context.Context, project Project, p Point) (_ Outcome, err error) {
 	defer work.Recover(&err)
 	return project(ctx, p)

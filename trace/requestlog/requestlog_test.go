@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"kvcompress/internal/splitmix"
 	"kvcompress/trace"
 )
 
@@ -105,7 +106,7 @@ func TestFormats(t *testing.T) {
 		h := hashGroup("g")
 		var all []uint64
 		for range n {
-			h = scramble(h + 1)
+			h = splitmix.Mix(h + 1)
 			all = append(all, h)
 		}
 		return all

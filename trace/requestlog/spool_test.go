@@ -6,34 +6,36 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"kvcompress/internal/extsort"
 )
 
-// TestSorter holds the sorter, in memory and on disk, against a stable sort in memory.
-func TestSorter(t *testing.T) {
+// TestByArrival compares rows sorted in memory and on disk with a stable sort in memory.
+func TestByArrival(t *testing.T) {
 	for _, n := range []int{0, 1, 1000, sortedRows, sortedRows + 1, 3*sortedRows + 17} {
 		random := rand.New(rand.NewPCG(1, uint64(n)))
 		want := make([]spooled, n)
-		var s sorter
+		s := extsort.New(byArrival, sortedRows)
 		for i := range want {
 			want[i] = spooled{random.Int64N(1 << 16), int32(i), random.Int32(), i%3 == 0}
-			if err := s.add(want[i]); err != nil {
+			if err := s.Add(want[i]); err != nil {
 				t.Fatal(err)
 			}
 		}
 		slices.SortStableFunc(want, func(a, b spooled) int { return cmp.Compare(a.arrival, b.arrival) })
-		next, err := s.sorted()
+		sorted, err := s.Sorted()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, w := range want {
-			if got, err := next(); err != nil || got != w {
+			if got, err := sorted.Next(); err != nil || got != w {
 				t.Fatalf("%d rows: row %d: %+v, %v, want %+v", n, i, got, err, w)
 			}
 		}
-		if _, err := next(); err != io.EOF {
+		if _, err := sorted.Next(); err != io.EOF {
 			t.Errorf("%d rows: %v after the last", n, err)
 		}
-		if err := s.close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	}

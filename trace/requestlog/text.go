@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"kvcompress/internal/splitmix"
 	"kvcompress/trace"
 )
 
@@ -88,14 +89,14 @@ func (t *text) tokensOf(units int64) int { return int((units + t.perToken - 1) /
 // token adds one token.
 func (t *text) token(id uint64) {
 	t.units += t.perToken
-	t.state = scramble(t.state ^ scramble(id+1))
+	t.state = splitmix.Mix(t.state ^ splitmix.Mix(id+1))
 	t.block()
 }
 
 // block adds the hashes of the blocks that are full.
 func (t *text) block() {
 	for len(t.hashes) < maxTextBlocks && t.units >= int64(len(t.hashes)+1)*textBlock*t.perToken {
-		t.hashes = append(t.hashes, scramble(t.state))
+		t.hashes = append(t.hashes, splitmix.Mix(t.state))
 	}
 }
 
@@ -128,7 +129,7 @@ func (t *text) add(s []byte) error {
 
 // mark has what follows hash otherwise than after another mark, and adds no tokens:
 // those that a chat template puts between messages are not known.
-func (t *text) mark(s string) { t.state = scramble(t.state ^ hashGroup(s)) }
+func (t *text) mark(s string) { t.state = splitmix.Mix(t.state ^ hashGroup(s)) }
 
 // maxParts is how deeply the parts of a text may be nested.
 const maxParts = 8

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"kvcompress/internal/splitmix"
 	"kvcompress/strictjson"
 	"kvcompress/trace"
 	"kvcompress/trace/regular"
@@ -207,7 +208,7 @@ func (s *traceV2) next() (row, error) {
 		r.PrefixHashes = s.hashes.take(prefix / prefixGroupBlock)
 		hash := hashGroup(group)
 		for i := range r.PrefixHashes {
-			hash = scramble(hash + 1)
+			hash = splitmix.Mix(hash + 1)
 			r.PrefixHashes[i] = hash
 		}
 		return r, nil
@@ -232,13 +233,6 @@ func hashGroup(name string) uint64 {
 		h = (h ^ uint64(name[i])) * 0x100000001b3
 	}
 	return h
-}
-
-// scramble is the finalizer of SplitMix64.
-func scramble(x uint64) uint64 {
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }
 
 // arena hands out hashes from large pieces of memory.

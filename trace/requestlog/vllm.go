@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"kvcompress/internal/extsort"
 )
 
 // maxResults bounds the requests of a result of vLLM's, whose numbers are on disk, 17 bytes
@@ -23,7 +25,7 @@ type vllmResult struct {
 	failed          column
 	model           string
 	rate            string // requests a second, as it is written
-	sorter          sorter
+	sorter          *extsort.Sorter[spooled]
 	pull            func() (spooled, error)
 }
 
@@ -31,6 +33,7 @@ func openVLLM(l *Log, f *file, _ Options) (source, error) {
 	v := &vllmResult{
 		j: newJSONReader(f), seen: make(map[string]position),
 		inputs: column{width: 4}, outputs: column{width: 4}, starts: column{width: 8}, failed: column{width: 1},
+		sorter: extsort.New(byArrival, sortedRows),
 	}
 	if err := v.read(); err != nil {
 		return nil, errors.Join(l.located(err), v.close())
@@ -44,7 +47,7 @@ func openVLLM(l *Log, f *file, _ Options) (source, error) {
 }
 
 func (v *vllmResult) close() error {
-	return errors.Join(v.inputs.close(), v.outputs.close(), v.starts.close(), v.failed.close(), v.sorter.close())
+	return errors.Join(v.inputs.close(), v.outputs.close(), v.starts.close(), v.failed.close(), v.sorter.Close())
 }
 
 func (v *vllmResult) has(name string) bool {
@@ -80,7 +83,7 @@ func (v *vllmResult) read() error {
 	for {
 		r, err := rows()
 		if err == nil {
-			err = v.sorter.add(r)
+			err = v.sorter.Add(r)
 		}
 		if err == io.EOF {
 			break
@@ -89,9 +92,12 @@ func (v *vllmResult) read() error {
 			return err
 		}
 	}
-	var err error
-	v.pull, err = v.sorter.sorted()
-	return err
+	sorted, err := v.sorter.Sorted()
+	if err != nil {
+		return err
+	}
+	v.pull = sorted.Next
+	return nil
 }
 
 // rows returns what gives the rows in the order of the file, and io.EOF after them.

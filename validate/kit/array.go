@@ -12,16 +12,15 @@ import (
 	"kvcompress/trace/regular"
 )
 
-// array is one array of a file, of which ranges are read as they are asked for. Its header
-// was checked against the size of the file.
+// array is one array of a file, read in ranges. Its header has been checked against the file's size.
 type array struct {
 	element
 	shape []int64
-	name  string // of its file, and of its tensor
+	name  string // name of its file, and of its tensor
 	read  func(p []byte, off int64) error
 }
 
-// elements returns how many elements the array has.
+// elements returns the number of elements.
 func (a *array) elements() int64 {
 	n := int64(1)
 	for _, d := range a.shape {
@@ -30,7 +29,7 @@ func (a *array) elements() int64 {
 	return n
 }
 
-// bytes reads n elements from the element number first on. buf is used if it is large enough.
+// bytes reads n elements, starting at element first. It uses buf if that is large enough.
 func (a *array) bytes(buf []byte, first int64, n int) ([]byte, error) {
 	buf = slices.Grow(buf[:0], n*a.size)[:n*a.size]
 	if err := a.read(buf, first*int64(a.size)); err != nil {
@@ -39,7 +38,7 @@ func (a *array) bytes(buf []byte, first int64, n int) ([]byte, error) {
 	return buf, nil
 }
 
-// folder is the arrays below a folder: of a stage, or of a sequence's inputs.
+// folder has the arrays of a stage, or of a sequence's inputs.
 type folder struct {
 	files  fs.FS
 	at     string // the path of a stage
@@ -48,8 +47,8 @@ type folder struct {
 	opened []io.Closer
 }
 
-// openFolder opens the arrays at a path: PATH.safetensors, if there is one. Its errors are
-// those of the arrays that are asked for.
+// openFolder opens the arrays at a path, and PATH.safetensors if it exists. Errors are returned later, by
+// array.
 func openFolder(files fs.FS, at string) *folder {
 	f := &folder{files: files, at: at}
 	name := Safetensors.fileOf(at, "")
@@ -64,7 +63,7 @@ func openFolder(files fs.FS, at string) *folder {
 	return f
 }
 
-// open opens a file of the folder until the folder is closed.
+// open opens a file of the folder; close closes it.
 func (f *folder) open(name string) (io.ReaderAt, int64, error) {
 	file, err := regular.Open(f.files, name)
 	if err != nil {
@@ -84,13 +83,13 @@ func (f *folder) open(name string) (io.ReaderAt, int64, error) {
 
 func (f *folder) close() {
 	for _, file := range f.opened {
-		_ = file.Close() // it was only read
+		_ = file.Close() // opened only for reading
 	}
 	f.opened = nil
 }
 
-// array opens the array of a name, whose elements should have the type want. It returns
-// fs.ErrNotExist if there is none, in either format.
+// array opens an array by name; its elements should have the type want. The error is fs.ErrNotExist if
+// neither format has it.
 func (f *folder) array(name string, want element) (*array, error) {
 	if f.stErr != nil {
 		return nil, f.stErr
@@ -105,7 +104,7 @@ func (f *folder) array(name string, want element) (*array, error) {
 	}
 	switch {
 	case inNPY && inST:
-		return nil, fmt.Errorf("%s: it is in %s too: leave one", file, Safetensors.fileOf(f.at, name))
+		return nil, fmt.Errorf("%s: the array is also in %s: remove one", file, Safetensors.fileOf(f.at, name))
 	case inST:
 		return f.tensor(info, want)
 	case !inNPY:
@@ -150,7 +149,7 @@ func openNPY(r io.ReaderAt, size int64, want element) (*array, error) {
 	}
 	n, ok := h.Count()
 	if rest := size - begin; !ok || n > rest/int64(e.size) || n*int64(e.size) != rest {
-		return nil, fmt.Errorf("shape %v of %s does not take the %d bytes that follow the header", h.Shape, e.name, rest)
+		return nil, fmt.Errorf("shape %v of %s does not match the %d bytes after the header", h.Shape, e.name, rest)
 	}
 	return &array{e, h.Shape, "", func(p []byte, off int64) error {
 		if n, err := r.ReadAt(p, begin+off); n < len(p) {

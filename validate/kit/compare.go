@@ -13,13 +13,13 @@ import (
 
 // Options say how arrays are compared.
 type Options struct {
-	Tolerance validate.Tolerance // of floats that are results of arithmetic: all but keys and values
-	Parts     []string           // names of those that are compared; nil: all
+	Tolerance validate.Tolerance // for computed floats: all except keys and values
+	Parts     []string           // names of the parts to compare; nil: all
 }
 
-// Compare compares another implementation's arrays with an export's. An array that theirs does
-// not have is said in the report. The error says which files could not be read, the context's
-// end included; the report has what was compared all the same.
+// Compare compares another implementation's arrays with an export. Missing arrays are listed in the report.
+// The error lists files that could not be read, or is the context's; the report then has what was compared so
+// far.
 func Compare(ctx context.Context, export, theirs fs.FS, opt Options) (*Report, error) {
 	m, err := ReadManifest(export)
 	if err != nil {
@@ -49,17 +49,17 @@ func Compare(ctx context.Context, export, theirs fs.FS, opt Options) (*Report, e
 	return r, errors.Join(errs...)
 }
 
-// UnknownPartError is the error of a part that an export does not have.
+// UnknownPartError means that the export has no such part.
 type UnknownPartError struct {
 	Part  string
-	There []string // the parts that it has
+	There []string // the parts that the export has
 }
 
 func (e *UnknownPartError) Error() string {
 	return fmt.Sprintf("the export has no part %q: want one of %s", e.Part, strings.Join(e.There, ", "))
 }
 
-// has returns an *UnknownPartError if the export does not have one of the parts.
+// has returns an *UnknownPartError if one of the parts is not in the export.
 func (m *Manifest) has(parts []string) error {
 	var there []string
 	for i := range m.Stages {
@@ -77,15 +77,13 @@ func (m *Manifest) has(parts []string) error {
 	return nil
 }
 
-// maxUnknown bounds the names of files that the export has no place for, maxWalked the files
-// that are looked at.
+// maxUnknown bounds the number of reported unknown files, maxWalked the number of files visited.
 const (
 	maxUnknown = 20
 	maxWalked  = 1 << 20
 )
 
-// unknown returns files of theirs, and tensors, that the export has no place for: names that
-// may be misspelt.
+// unknown returns files and tensors of theirs that are not in the export, such as misspelt ones.
 func (m *Manifest) unknown(theirs fs.FS) ([]string, error) {
 	known := map[string]bool{}
 	add := func(at string, parts []Part) {
@@ -151,9 +149,9 @@ func (c *stageComparison) compare(r *Report) []error {
 		cmp := partComparison{stageComparison: c, part: p, result: &x}
 		switch err := cmp.compare(); {
 		case errors.Is(err, errAbsent):
-			x.Skipped = "theirs does not have it"
+			x.Skipped = "missing in theirs"
 		case err != nil:
-			x.Skipped, x.Error = "it could not be read", err.Error()
+			x.Skipped, x.Error = "unreadable", err.Error()
 			errs = append(errs, err)
 		default:
 			x.Agree = x.Differ == 0
@@ -167,25 +165,25 @@ func (c *stageComparison) compare(r *Report) []error {
 	return errs
 }
 
-// errAbsent is of a part that theirs does not have.
+// errAbsent means that a part is missing in theirs.
 var errAbsent = errors.New("absent")
 
-// expected opens a part of the export, which is as its manifest says.
+// expected opens a part of the export and checks it against the manifest.
 func (c *stageComparison) expected(p *Part) (*array, error) {
 	want, _ := elementOf(p.DType)
 	a, err := c.golden.array(p.Name, want)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("the export: %s is not there: export anew", p.File)
+		return nil, fmt.Errorf("the export: %s is missing: export again", p.File)
 	case err != nil:
 		return nil, fmt.Errorf("the export: %w", err)
 	case a.element != want || !slices.Equal(a.shape, p.shape()):
-		return nil, fmt.Errorf("the export: %s is %s %v, and its manifest says %s %v: export anew", a.name, a.element.name, a.shape, want.name, p.shape())
+		return nil, fmt.Errorf("the export: %s is %s %v, and its manifest says %s %v: export again", a.name, a.element.name, a.shape, want.name, p.shape())
 	}
 	return a, nil
 }
 
-// part returns the part of that name, which is there.
+// part returns the part with that name, which exists.
 func (c *stageComparison) part(name string) *Part {
 	i := slices.IndexFunc(c.stage.Parts, func(p Part) bool { return p.Name == name })
 	return &c.stage.Parts[i]

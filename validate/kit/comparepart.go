@@ -13,7 +13,7 @@ import (
 	"kvcompress/validate"
 )
 
-// chunk is how many elements of an array are held at once.
+// chunk is the number of elements read at a time.
 const chunk = 1 << 16
 
 // partComparison compares one part of one stage.
@@ -23,12 +23,12 @@ type partComparison struct {
 	result *Result
 
 	want, got    *array
-	a, b         []byte // pieces of both
+	a, b         []byte // chunks of both arrays
 	x, y         []float32
 	xInts, yInts []int64
 }
 
-// compare compares the part. It returns errAbsent if theirs does not have it.
+// compare compares the part. It returns errAbsent if the part is missing in theirs.
 func (c *partComparison) compare() error {
 	wanted, _ := elementOf(c.part.DType)
 	var err error
@@ -50,7 +50,7 @@ func (c *partComparison) compare() error {
 	return c.elements(c.want.elements(), 0, 0, func(i int64) validate.Place { return c.placeOf(i, c.part.Dims, c.atAll()) })
 }
 
-// atAll is the place of what the whole part is of.
+// atAll returns the place of the whole part.
 func (c *partComparison) atAll() validate.Place {
 	at := validate.Nowhere
 	if len(c.stage.Sequences) == 1 && c.stage.Stage != ref.StageRelease {
@@ -59,8 +59,8 @@ func (c *partComparison) atAll() validate.Place {
 	return at
 }
 
-// byHead compares a part in which heads differ in length, head by head. Where theirs says no
-// counts, they are taken to be the export's.
+// byHead compares, head by head, a part with a different length for each head. If theirs has no counts, it
+// uses the export's.
 func (c *partComparison) byHead() error {
 	countsPart := c.stageComparison.part(c.part.Counts)
 	counts, err := c.expected(countsPart)
@@ -72,14 +72,14 @@ func (c *partComparison) byHead() error {
 		return fmt.Errorf("the export: %w", err)
 	}
 	if sum != c.part.Dims[0].N {
-		return fmt.Errorf("the export: %s sums to %d, and %s has %s: export anew", counts.name, sum, c.part.Name, words.Count(c.part.Dims[0].N, "entry"))
+		return fmt.Errorf("the export: %s sums to %d, and %s has %s: export again", counts.name, sum, c.part.Name, words.Count(c.part.Dims[0].N, "entry"))
 	}
 	total := int64(0)
 	shape := c.part.shape()
 	if len(c.got.shape) == len(shape) {
 		total, shape[0] = c.got.shape[0], c.got.shape[0]
 	}
-	if !slices.Equal(c.got.shape, shape) || total > maxElements { // but for the number of entries
+	if !slices.Equal(c.got.shape, shape) || total > maxElements { // ignoring the number of entries
 		c.differ("shape", validate.Nowhere, fmt.Sprint(c.part.shape()), fmt.Sprint(c.got.shape))
 		return nil
 	}
@@ -102,12 +102,11 @@ func (c *partComparison) byHead() error {
 	return c.lists(countsPart.Dims, want, got)
 }
 
-// lists compares the lists of all heads. Those that differ in length differ; the others are
-// compared entry by entry.
+// lists compares the lists of all heads: first their lengths, then, if those are equal, their entries.
 func (c *partComparison) lists(dims []Dim, want, got []int64) error {
 	row := c.part.row()
 	entry := slices.Clone(c.part.Dims)
-	var a, b int64 // where the head's lists begin
+	var a, b int64 // start of the head's lists
 	for h := range want {
 		at := c.placeOf(int64(h), dims, c.atAll())
 		if want[h] != got[h] {
@@ -125,10 +124,10 @@ func (c *partComparison) lists(dims []Dim, want, got []int64) error {
 	return nil
 }
 
-// readCounts reads the counts of heads, and their sum: none is negative, nor is the sum beyond
-// most + 1, which stands for all that is.
+// readCounts reads the counts of heads, and their sum. A negative count is an error. The sum is capped at
+// most + 1.
 func readCounts(a *array, most int64) (counts []int64, sum int64, err error) {
-	raw, err := a.bytes(nil, 0, int(a.elements())) // as many as there are heads
+	raw, err := a.bytes(nil, 0, int(a.elements())) // bounded by the number of heads
 	if err != nil {
 		return nil, 0, err
 	}
@@ -144,8 +143,8 @@ func readCounts(a *array, most int64) (counts []int64, sum int64, err error) {
 	return counts, sum, nil
 }
 
-// elements compares n elements, from the element number a of the export's array and from b of
-// theirs. place says where the element number i of them is.
+// elements compares n elements, from element a of the export's array and element b of theirs. place returns
+// the place of the i-th of them.
 func (c *partComparison) elements(n, a, b int64, place func(i int64) validate.Place) error {
 	c.result.Values += int(n)
 	for first := int64(0); first < n; first += chunk {
@@ -179,7 +178,7 @@ func (c *partComparison) ints(place func(i int) validate.Place) {
 	}
 }
 
-// floats compares floats by their bits as binary32, to which every format widens exactly.
+// floats compares floats by their bits as binary32; converting any format to binary32 is exact.
 func (c *partComparison) floats(place func(i int) validate.Place) {
 	c.x, c.y = c.want.floats(c.x[:0], c.a), c.got.floats(c.y[:0], c.b)
 	tolerance := c.opt.Tolerance
@@ -212,7 +211,7 @@ func (c *partComparison) floats(place func(i int) validate.Place) {
 	}
 }
 
-// differ notes a value that differs. It returns the departure if it is the part's first.
+// differ records a value that differs. It returns the departure if it is the part's first.
 func (c *partComparison) differ(what string, at validate.Place, want, got string) *Departure {
 	c.result.Differ++
 	if c.result.Divergence != nil {
@@ -224,8 +223,8 @@ func (c *partComparison) differ(what string, at validate.Place, want, got string
 	return c.result.Divergence
 }
 
-// placeOf is the place of the element number i of an array with these dimensions, where at is
-// the place of all of it.
+// placeOf returns the place of element i of an array with these dimensions; at is the place of the whole
+// array.
 func (c *partComparison) placeOf(i int64, dims []Dim, at validate.Place) validate.Place {
 	for d := len(dims) - 1; d >= 0; d-- {
 		n := max(1, dims[d].N)

@@ -9,10 +9,10 @@ import (
 	"kvcompress/safetensors"
 )
 
-// i32 is the dtype of the parts that are integers; the others have a format of package dtype.
+// i32 is the dtype of integer parts; other parts have a format of package dtype.
 const i32 = "i32"
 
-// kind is what the bytes of an element are.
+// kind says how the bytes of an element are interpreted.
 type kind uint8
 
 const (
@@ -24,14 +24,14 @@ const (
 
 // element is the type of an array's elements.
 type element struct {
-	name   string // in messages
+	name   string // used in messages
 	kind   kind
 	size   int         // bytes
-	format dtype.DType // of floating
+	format dtype.DType // if the kind is floating
 }
 
-// elements are the types that an array may have, with their names in the two formats. NumPy
-// has no bfloat16 and no fp8: their bits are stored as unsigned integers.
+// elements are the supported types, with their names in the two file formats. NumPy has no bfloat16 and no
+// fp8: their bits are stored as unsigned integers.
 var elements = []struct {
 	element
 	npy string
@@ -54,7 +54,7 @@ var elements = []struct {
 	{element{"bool", natural, 1, 0}, "|b1", safetensors.Bool},
 }
 
-// elementOf returns the type of a part with that dtype in a manifest.
+// elementOf returns the type for a dtype of a manifest.
 func elementOf(name string) (element, bool) {
 	if name == i32 {
 		return element{i32, integer, 4, 0}, true
@@ -66,7 +66,7 @@ func elementOf(name string) (element, bool) {
 	return element{name, floating, format.Size(), format}, true
 }
 
-// npyType returns how a .npy file of an export names the type.
+// npyType returns the type's name in a .npy file of an export.
 func (e element) npyType() string {
 	for _, x := range elements {
 		if x.element == e && x.npy != "" {
@@ -76,7 +76,7 @@ func (e element) npyType() string {
 	return map[int]string{1: "|u1", 2: "<u2"}[e.size]
 }
 
-// safetensorsType returns how a safetensors file names the type.
+// safetensorsType returns the type's name in a safetensors file.
 func (e element) safetensorsType() safetensors.DType {
 	for _, x := range elements {
 		if x.element == e {
@@ -86,8 +86,8 @@ func (e element) safetensorsType() safetensors.DType {
 	return ""
 }
 
-// fromNPY returns the type that a .npy file names, of an array that should have the type want:
-// unsigned integers of its size are the bits of what NumPy does not have.
+// fromNPY returns the type for a .npy file's type name, for an array that should have the type want. Unsigned
+// integers of the same size count as the bits of types that NumPy does not have.
 func fromNPY(name string, want element) (element, error) {
 	for _, x := range elements {
 		if x.npy == name && name != "" {
@@ -110,11 +110,11 @@ func fromSafetensors(name safetensors.DType, want element) (element, error) {
 	return element{}, fmt.Errorf("dtype %s is not supported", name)
 }
 
-// as returns the type as which elements of type e are compared with those of type want.
+// as returns the type with which elements of type e are read to be compared with elements of type want.
 func (e element) as(want element) (element, error) {
 	switch {
 	case want.kind == floating && e.kind == natural && e.size == want.size && e.name != "bool":
-		return want, nil // its bits
+		return want, nil // the integers are its bits
 	case (want.kind == floating) == (e.kind == floating || e.kind == double):
 		return e, nil
 	case want.kind == floating:
@@ -124,8 +124,8 @@ func (e element) as(want element) (element, error) {
 	}
 }
 
-// floats appends the elements that raw holds to dst. A binary64 is rounded to binary32, to
-// nearest even; every other conversion is exact.
+// floats decodes raw and appends to dst. Binary64 is rounded to binary32, to nearest even; every other
+// conversion is exact.
 func (e element) floats(dst []float32, raw []byte) []float32 {
 	if e.kind == double {
 		for ; len(raw) >= 8; raw = raw[8:] {
@@ -139,8 +139,8 @@ func (e element) floats(dst []float32, raw []byte) []float32 {
 	return dst
 }
 
-// ints appends the elements that raw holds to dst. What is beyond int64 becomes its largest,
-// which no expected value is.
+// ints decodes raw and appends to dst. Values beyond int64 become the largest int64, which no expected value
+// equals.
 func (e element) ints(dst []int64, raw []byte) []int64 {
 	for ; len(raw) >= e.size; raw = raw[e.size:] {
 		var b [8]byte

@@ -11,8 +11,8 @@ import (
 	"kvcompress/validate/kit"
 )
 
-// What an implementation should leave after each stage is exported, and compared with what one
-// did leave: here the export itself.
+// Export the expected result of each stage, and compare an implementation's results with it: here the export
+// itself.
 func Example() {
 	ctx := context.Background()
 	b, err := traces.Bundled("block-size-1")

@@ -18,16 +18,16 @@ import (
 	"kvcompress/trace"
 )
 
-// Export says what of which replay is written.
+// Export says which replay is exported, and which parts of it.
 type Export struct {
 	Name    string // of the trace
 	Trace   *trace.Trace
 	Options sim.Options
-	Steps   int         // of the scheduler, from the first on; 0: all
-	Stages  []ref.Stage // of which there are parts; nil: all
+	Steps   int         // number of scheduler steps, from the first; 0: all
+	Stages  []ref.Stage // stages to export parts of; nil: all
 	Arrays  Format
 
-	// Progress is that of [sim.Hooks], and may be nil. It is called in Plan and in Write.
+	// Progress is as in [sim.Hooks], and may be nil. Both Plan and Write call it.
 	Progress func(rows int)
 }
 
@@ -67,7 +67,7 @@ func (x *Export) Plan(ctx context.Context) (*Manifest, error) {
 	return m, nil
 }
 
-// Size is how much an export takes, without headers.
+// Size is the size of an export, without file headers.
 type Size struct {
 	Files int   `json:"files"`
 	Bytes int64 `json:"bytes"`
@@ -87,7 +87,7 @@ func (s *Size) add(arrays Format, parts []Part) {
 	}
 }
 
-// Sizes returns how much the inputs take, and the stages of each name.
+// Sizes returns the size of the inputs, and of the stages by name.
 func (m *Manifest) Sizes() (inputs Size, stages map[ref.Stage]Size) {
 	for i := range m.Inputs {
 		inputs.add(m.Arrays, m.Inputs[i].Parts)
@@ -101,8 +101,8 @@ func (m *Manifest) Sizes() (inputs Size, stages map[ref.Stage]Size) {
 	return inputs, stages
 }
 
-// Write replays the trace again and writes what Plan has returned to a folder, which is new or
-// empty. It is written beside it first and gets its name in the end: whole or not at all.
+// Write replays the trace again and writes what Plan has planned to a new or empty folder. It writes to a
+// temporary folder beside it and renames that at the end, so that the export is complete or absent.
 func (x *Export) Write(ctx context.Context, dir string, m *Manifest) error {
 	folder, err := output.CreateFolder(dir)
 	if err != nil {
@@ -115,14 +115,14 @@ func (x *Export) Write(ctx context.Context, dir string, m *Manifest) error {
 	return folder.Commit()
 }
 
-// write writes all files to a folder that is there.
+// write writes all files to an existing folder.
 func (x *Export) write(ctx context.Context, dir string, m *Manifest) error {
 	n := 0
 	r := replay{
 		Export: x,
 		stage: func(s Stage, parts []content) error {
 			if n == len(m.Stages) || s.Path != m.Stages[n].Path || len(s.Parts) != len(m.Stages[n].Parts) {
-				return fmt.Errorf("%s: the trace's second replay is another than the first: have its files changed?", s.Path)
+				return fmt.Errorf("%s: the trace's second replay differs from the first: have its files changed?", s.Path)
 			}
 			for i := range s.Parts {
 				if !slices.Equal(s.Parts[i].Dims, m.Stages[n].Parts[i].Dims) {
@@ -157,14 +157,14 @@ func (x *Export) write(ctx context.Context, dir string, m *Manifest) error {
 // replay replays a trace up to a step.
 type replay struct {
 	*Export
-	stage  func(Stage, []content) error                           // of each stage, while its event lasts
-	inputs func(open func(kv.SeqID) (trace.Tensors, error)) error // at the end; may be nil
+	stage  func(Stage, []content) error                           // called for each stage, during its event
+	inputs func(open func(kv.SeqID) (trace.Tensors, error)) error // called at the end; may be nil
 
 	step, number int   // of the next stage
-	err          error // of stage
+	err          error // returned by stage
 }
 
-// errEnough ends a replay that has come to the last step that is wanted.
+// errEnough ends a replay after the last step to export.
 var errEnough = errors.New("enough steps")
 
 func (r *replay) run(ctx context.Context) error {
@@ -186,7 +186,7 @@ func (r *replay) run(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
-	if r.err != nil { // of the last stage
+	if r.err != nil { // returned for the last stage
 		return r.err
 	}
 	if r.inputs != nil && open != nil {
@@ -195,7 +195,7 @@ func (r *replay) run(ctx context.Context) error {
 	return nil
 }
 
-// stopped returns why the replay is to go no further.
+// stopped returns the reason to stop the replay, or nil.
 func (r *replay) stopped() error {
 	if r.err == nil && r.Steps > 0 && r.step >= r.Steps {
 		return errEnough
@@ -203,7 +203,7 @@ func (r *replay) stopped() error {
 	return r.err
 }
 
-// event takes one event in.
+// event handles one event of the engine.
 func (r *replay) event(e ref.Event) {
 	if r.stopped() != nil {
 		return
@@ -228,7 +228,7 @@ func (r *replay) event(e ref.Event) {
 	r.err = r.stage(s, parts)
 }
 
-// stopping is the reference engine until stopped returns an error.
+// stopping is the reference engine, whose operations fail once stopped returns an error.
 type stopping struct {
 	*ref.Engine
 	stopped func() error
@@ -262,7 +262,7 @@ func (s *stopping) Release(id kv.SeqID) error {
 	return s.Engine.Release(id)
 }
 
-// writeParts writes the parts at a path below dir.
+// writeParts writes parts to files at a path below dir.
 func writeParts(dir string, arrays Format, at string, parts []content) error {
 	if len(parts) == 0 {
 		return nil
@@ -294,7 +294,7 @@ func writeParts(dir string, arrays Format, at string, parts []content) error {
 	return nil
 }
 
-// writeFile writes what fill makes to a file below dir.
+// writeFile writes the bytes that fill appends to a file below dir.
 func writeFile(dir, name string, fill func(dst []byte) ([]byte, error)) error {
 	text, err := fill(nil)
 	if err != nil {

@@ -9,8 +9,7 @@ import (
 	"text/tabwriter"
 )
 
-// Text writes the report for a reader: a line for each part, what is not there, and where
-// theirs first departs.
+// Text writes the report as text: a line for each part, missing arrays, and the first difference.
 func (r *Report) Text(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "PART\tARRAYS\tABSENT\tVALUES\tDIFFER\tRESULT")
@@ -39,7 +38,7 @@ func (r *Report) Text(w io.Writer) error {
 		fmt.Fprintf(w, "\n%s  in  %s\n", r.First.Text(r.Trace), r.First.File)
 	}
 	if len(r.Unknown) > 0 {
-		fmt.Fprintf(w, "\nTheirs has files that the export has no place for; are their names right?\n")
+		fmt.Fprintf(w, "\nTheirs has files that are not in the export; are their names right?\n")
 		for _, name := range r.Unknown {
 			fmt.Fprintf(w, "  %s\n", name)
 		}
@@ -48,7 +47,7 @@ func (r *Report) Text(w io.Writer) error {
 	return err
 }
 
-// summary is the report in a line.
+// summary returns the report in one line.
 func (r *Report) summary() string {
 	text := fmt.Sprintf("%s, %s", words.OfAll(r.Agree, r.Cases, "array", "agree"), words.Count(r.Values, "value"))
 	if r.Tolerated > 0 {
@@ -61,9 +60,9 @@ func (r *Report) summary() string {
 }
 
 // GitHub writes the report as annotations of a GitHub workflow
-// (https://docs.github.com/actions/reference/workflow-commands-for-github-actions): an error
-// where theirs first departs, one for each part that differs and each file that could not be
-// read, and a notice of what was not compared. Text for the log follows.
+// (https://docs.github.com/actions/reference/workflow-commands-for-github-actions): an error for the first
+// difference, one for each part that differs and each unreadable file, and a notice of what was not compared.
+// Then it writes the text for the log.
 func (r *Report) GitHub(w io.Writer) error {
 	if r.First != nil {
 		annotate(w, "error", r.Trace+": first divergence", r.First.Text(r.Trace)+"in "+r.First.File)
@@ -87,7 +86,7 @@ func (r *Report) GitHub(w io.Writer) error {
 		annotate(w, "notice", r.Trace+": not compared", strings.Join(absent, ", "))
 	}
 	if len(r.Unknown) > 0 {
-		annotate(w, "warning", r.Trace+": files that the export has no place for", strings.Join(r.Unknown, "\n"))
+		annotate(w, "warning", r.Trace+": files that are not in the export", strings.Join(r.Unknown, "\n"))
 	}
 	if r.Cases == 0 {
 		annotate(w, "error", r.Trace, "nothing was compared: none of the export's arrays is there")
@@ -135,9 +134,8 @@ type (
 	}
 )
 
-// JUnit writes the report as JUnit XML: a suite for each stage, a test for each part. With all,
-// a part that is not there is a failure; else it is skipped. Where there is no test that ran,
-// one fails.
+// JUnit writes the report as JUnit XML: a suite for each stage, a test for each part. With all, a missing
+// part is a failure; otherwise it is skipped. If no test ran, one fails.
 func (r *Report) JUnit(w io.Writer, all bool) error {
 	suites := junitSuites{Name: r.Trace}
 	var suite *junitSuite
@@ -188,7 +186,7 @@ func (r *Report) JUnit(w io.Writer, all bool) error {
 	return err
 }
 
-// stageOf is the path of a result's stage.
+// stageOf returns the path of a result's stage.
 func stageOf(x *Result) string {
 	if dir, _, ok := strings.Cut(x.File, "/"); ok {
 		return dir

@@ -13,10 +13,10 @@ import (
 	"kvcompress/trace"
 )
 
-// inputTokens is how many tokens' inputs are held at once.
+// inputTokens is the number of tokens whose inputs are read at a time.
 const inputTokens = 256
 
-// writeInputs writes Q, K and V of the tokens of a sequence that enter the cache.
+// writeInputs writes Q, K and V of a sequence, for the tokens that enter the cache.
 func writeInputs(ctx context.Context, dir string, m *Manifest, in *Inputs, open func(kv.SeqID) (trace.Tensors, error)) (err error) {
 	tensors, err := open(in.Sequence)
 	if err != nil {
@@ -47,7 +47,7 @@ func writeInputs(ctx context.Context, dir string, m *Manifest, in *Inputs, open 
 	return nil
 }
 
-// writeTensors writes a file: a header, and then of each tensor [tokens, L, heads, D], F32.
+// writeTensors writes a file: a header, then each tensor, [tokens, L, heads, D] F32.
 func writeTensors(ctx context.Context, path string, header []byte, shape kv.Shape, tokens int, from trace.Tensors, order ...trace.Tensor) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -58,7 +58,7 @@ func writeTensors(ctx context.Context, path string, header []byte, shape kv.Shap
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	w := bufio.NewWriterSize(f, 256<<10)
-	w.Write(header) // an error stays for Flush
+	w.Write(header) // Flush returns an error of this
 	for _, t := range order {
 		row := t.Heads(shape) * shape.HeadSize
 		layers := make([][]float32, shape.Layers)

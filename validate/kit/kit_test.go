@@ -45,7 +45,7 @@ func writeTo(t testing.TB, x *Export) (string, *Manifest) {
 	return dir, m
 }
 
-// inMemory returns a copy of a folder that a test may change.
+// inMemory copies a folder into memory, for tests that change it.
 func inMemory(t testing.TB, dir string) fstest.MapFS {
 	t.Helper()
 	files := fstest.MapFS{}
@@ -63,7 +63,7 @@ func inMemory(t testing.TB, dir string) fstest.MapFS {
 	return files
 }
 
-// clone returns a copy of which a file can be replaced.
+// clone returns a copy in which files can be replaced.
 func clone(files fstest.MapFS) fstest.MapFS {
 	out := fstest.MapFS{}
 	for name, f := range files {
@@ -81,8 +81,8 @@ func compare(t testing.TB, golden, theirs fs.FS, opt Options) *Report {
 	return r
 }
 
-// TestDigests makes the digests of golden results out of the exported arrays: an export has
-// all that a golden result has, and nothing else.
+// TestDigests computes the digests of golden results from exported arrays: an export must contain everything
+// that a golden result covers, and nothing else.
 func TestDigests(t *testing.T) {
 	for _, name := range []string{"story", "by-request", "uniform-fp8", "random-fp8", "block-size-1", "recall/snapkv", "recall/razor", "gqa/h2o-mask", "gqa/h2o-real-drop", "gqa/tova"} {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestDigests(t *testing.T) {
 	}
 }
 
-// digestOf is a digest of package validate, from arrays: see its digest.go.
+// digestOf computes a digest of package validate (see its digest.go) from exported arrays.
 func digestOf(t *testing.T, dir string, s *Stage, name string, m *Manifest) string {
 	load := func(name string) []byte {
 		data, err := os.ReadFile(filepath.Join(dir, NPY.fileOf(s.Path, name)))
@@ -137,7 +137,7 @@ func digestOf(t *testing.T, dir string, s *Stage, name string, m *Manifest) stri
 		return data[len(data)-r.Len():]
 	}
 	hash := sha256.New()
-	lists := func(counts, entries, before []byte) { // each behind a number
+	lists := func(counts, entries, before []byte) { // each preceded by its count
 		for i := 0; i < len(counts); i += 4 {
 			n := 4 * int(binary.LittleEndian.Uint32(counts[i:]))
 			hash.Write(before[i : i+4])
@@ -155,7 +155,7 @@ func digestOf(t *testing.T, dir string, s *Stage, name string, m *Manifest) stri
 			hash.Write(load(name))
 			break
 		}
-		// Only heads that have such a list are digested.
+		// Only heads with such a list are digested.
 		counts, entries := load(name+"_counts"), load(name)
 		for i := 0; i < len(counts); i += 4 {
 			if n := 4 * int(binary.LittleEndian.Uint32(counts[i:])); n > 0 {
@@ -179,7 +179,7 @@ func digestOf(t *testing.T, dir string, s *Stage, name string, m *Manifest) stri
 	return hex.EncodeToString(hash.Sum(nil)[:8])
 }
 
-// TestFormats compares exports in the two formats, and what is left beside them.
+// TestFormats compares exports in the two formats, and checks that no temporary files are left.
 func TestFormats(t *testing.T) {
 	for _, name := range []string{"story", "recall/snapkv", "uniform-fp8", "mha"} {
 		x := exportOf(t, name)
@@ -211,7 +211,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// smallest is an export of few steps, one for all tests that change it.
+// smallest is an export of few steps, shared by all tests that change it.
 var smallest = sync.OnceValues(func() (fstest.MapFS, *Manifest) {
 	b, err := traces.Bundled("gqa/razor")
 	if err != nil {
@@ -248,8 +248,8 @@ var smallest = sync.OnceValues(func() (fstest.MapFS, *Manifest) {
 	return files, m
 })
 
-// TestPlanted plants a difference of one bit in the first and in the last element of every
-// part of every stage, and looks at where it is found.
+// TestPlanted changes one bit in the first and in the last element of every part of every stage, and checks
+// the reported place.
 func TestPlanted(t *testing.T) {
 	for _, name := range []string{"recall/snapkv", "uniform-fp8", "gqa/razor", "gqa/h2o-mask", "story"} {
 		x := exportOf(t, name)

@@ -32,54 +32,54 @@ type Format string
 
 // The formats.
 const (
-	NPY         Format = "npy"         // a file for each array
-	Safetensors Format = "safetensors" // a file for each stage, and for each sequence's inputs
+	NPY         Format = "npy"         // one file for each array
+	Safetensors Format = "safetensors" // one file for each stage, and for each sequence's inputs
 )
 
 // Formats returns the formats.
 func Formats() []Format { return []Format{NPY, Safetensors} }
 
-// Manifest says what an export holds. Stages are in the order in which the engine did them.
+// Manifest lists the contents of an export. Stages are in the order in which the engine executed them.
 type Manifest struct {
 	Format  int         `json:"format"`
 	Trace   string      `json:"trace"`
 	Arrays  Format      `json:"arrays"`
 	Shape   kv.Shape    `json:"shape"` // of the cache
 	Rope    *trace.Rope `json:"rope,omitempty"`
-	Options sim.Options `json:"options"` // complete, with the number of blocks
+	Options sim.Options `json:"options"` // complete, including the number of blocks
 	Inputs  []Inputs    `json:"inputs"`
 	Stages  []Stage     `json:"stages"`
 }
 
-// Inputs are Q, K and V of the tokens of a sequence that enter the cache.
+// Inputs are Q, K and V of a sequence, for the tokens that enter the cache.
 type Inputs struct {
 	Sequence    kv.SeqID           `json:"sequence"`
-	Request     string             `json:"request"` // its id in the trace
+	Request     string             `json:"request"` // its ID in the trace
 	Tokens      int                `json:"tokens"`
 	Compression *trace.Compression `json:"compression,omitempty"` // its own options
 	Path        string             `json:"path"`
 	Parts       []Part             `json:"parts"`
 }
 
-// Stage is one stage of the engine within a step of the scheduler.
+// Stage is one stage of the engine in a step of the scheduler.
 type Stage struct {
 	Step      int        `json:"step"`
 	Stage     ref.Stage  `json:"stage"`
 	Sequences []kv.SeqID `json:"sequences"`
-	Tokens    []int      `json:"tokens"` // of each sequence, that have entered; 0 once it has left
+	Tokens    []int      `json:"tokens"` // tokens of each sequence in the cache; 0 once it is released
 	Path      string     `json:"path"`
-	Parts     []Part     `json:"parts"` // in the order in which they depend on each other; none if the stage was not asked for
+	Parts     []Part     `json:"parts"` // in order of dependency; none if the stage's parts were not requested
 }
 
 // Part is one array, row-major.
 type Part struct {
 	Name  string `json:"name"`
-	Value string `json:"value"` // one element, in messages
+	Value string `json:"value"` // name of one element, in messages
 	DType string `json:"dtype"` // i32, or a format of package dtype
 	Dims  []Dim  `json:"dims"`
 
-	// Counts names the part, earlier in the same stage, that says how many entries of the
-	// first dimension each head has, one head after the other. Empty where heads are alike.
+	// Counts names an earlier part of the same stage, which says how many entries of the first dimension each
+	// head has, head after head. It is empty if all heads have the same number.
 	Counts string `json:"counts,omitempty"`
 	File   string `json:"file"`
 }
@@ -95,22 +95,22 @@ type Axis string
 
 // The axes.
 const (
-	AxisIndex     Axis = "index"      // KVs, blocks or moves: the list's own order
+	AxisIndex     Axis = "index"      // KVs, blocks or moves: the position in a list
 	AxisLayer     Axis = "layer"      // L
 	AxisSequence  Axis = "sequence"   // the stage's sequences
 	AxisHead      Axis = "head"       // H
 	AxisQueryHead Axis = "query_head" // H·G
-	AxisElement   Axis = "element"    // D, or the numbers of one entry
+	AxisElement   Axis = "element"    // D, or the fields of one entry
 	AxisToken     Axis = "token"      // of a sequence
 )
 
-// axes has the axes of an event's parts.
+// axes maps the axes of an event's parts.
 var axes = map[ref.Axis]Axis{
 	ref.AxisIndex: AxisIndex, ref.AxisLayer: AxisLayer, ref.AxisSequence: AxisSequence, ref.AxisQueryHead: AxisQueryHead, ref.AxisElement: AxisElement,
 }
 
-// Elements returns how many elements a part has, and false if a dimension is negative or the
-// product of those that are not 0 is beyond maxElements.
+// Elements returns the number of elements of a part; false if a dimension is negative or the product of the
+// nonzero ones exceeds maxElements.
 func (p *Part) Elements() (int64, bool) {
 	n, empty := uint64(1), false
 	for _, d := range p.Dims {
@@ -126,7 +126,7 @@ func (p *Part) Elements() (int64, bool) {
 	return int64(n), true
 }
 
-// row returns the elements of one entry of the first dimension.
+// row returns the number of elements in one entry of the first dimension.
 func (p *Part) row() int64 {
 	n := int64(1)
 	for _, d := range p.Dims[min(1, len(p.Dims)):] {
@@ -144,11 +144,11 @@ func (p *Part) shape() []int64 {
 	return shape
 }
 
-// stored reports whether a part has keys or values as the cache stores them: these are
-// rounded inputs and not results of arithmetic, so no tolerance holds for them.
+// stored reports whether a part has stored keys or values. These are rounded inputs, not results of
+// arithmetic, so no tolerance applies to them.
 func (p *Part) stored() bool { return p.Name == keysPart || p.Name == valuesPart }
 
-// Bounds on a manifest. Arrays are read in pieces, whatever their size.
+// Bounds on a manifest. Arrays are read in chunks, whatever their size.
 const (
 	maxManifestBytes = 256 << 20
 	maxElements      = 1 << 40 // of a part
@@ -159,13 +159,13 @@ const (
 // inputsDir is the folder of the inputs.
 const inputsDir = "inputs"
 
-// inputsPath is where a sequence's inputs lie.
+// inputsPath returns the path of a sequence's inputs.
 func inputsPath(id kv.SeqID) string { return inputsDir + "/" + strconv.Itoa(int(id)) }
 
-// stagePath is where the stage number n of a step lies.
+// stagePath returns the path of stage number n of a step.
 func stagePath(step, n int, stage ref.Stage) string { return fmt.Sprintf("%04d-%d-%s", step, n, stage) }
 
-// fileOf is the file of a part below a path.
+// fileOf returns the file of a part at a path.
 func (f Format) fileOf(at, name string) string {
 	if f == Safetensors {
 		return at + ".safetensors"
@@ -173,7 +173,7 @@ func (f Format) fileOf(at, name string) string {
 	return at + "/" + name + ".npy"
 }
 
-// Write writes the manifest as JSON, a line for each stage.
+// Write writes the manifest as JSON, one line for each stage.
 func (m *Manifest) Write(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	head, err := json.Marshal(struct {
@@ -198,7 +198,7 @@ func (m *Manifest) Write(w io.Writer) error {
 	return out.Flush()
 }
 
-// writeLines writes a member of an object that is a list, a line for each entry.
+// writeLines writes a list member of an object, one line for each entry.
 func writeLines[T any](out *bufio.Writer, name string, list []T) error {
 	fmt.Fprintf(out, ",\n%q:[", name)
 	for i := range list {
@@ -216,9 +216,8 @@ func writeLines[T any](out *bufio.Writer, name string, list []T) error {
 	return nil
 }
 
-// ReadManifest reads the manifest of an export and checks all of it: a name that is unknown or
-// occurs twice, a file that is not where Write would have put it, and a part that does not fit
-// the others are errors, which say where.
+// ReadManifest reads and checks the manifest of an export. An unknown or duplicate name, a file at another
+// place than Write puts it, and a part that is inconsistent with others are errors that say where.
 func ReadManifest(export fs.FS) (*Manifest, error) {
 	text, err := regular.Read(export, ManifestFile, maxManifestBytes)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -239,7 +238,7 @@ func ReadManifest(export fs.FS) (*Manifest, error) {
 
 func (m *Manifest) check() error {
 	if m.Format != ManifestFormat {
-		return fmt.Errorf("format is %d, this program knows %d: export anew", m.Format, ManifestFormat)
+		return fmt.Errorf("format is %d, this program knows %d: export again", m.Format, ManifestFormat)
 	}
 	if !slices.Contains(Formats(), m.Arrays) {
 		return fmt.Errorf("arrays: %q is neither %q nor %q", strictjson.Excerpt(string(m.Arrays)), NPY, Safetensors)
@@ -252,7 +251,7 @@ func (m *Manifest) check() error {
 		in := &m.Inputs[i]
 		at := fmt.Sprintf("inputs[%d]", i)
 		if in.Sequence < 0 || known[in.Sequence] {
-			return fmt.Errorf("%s: sequence %d is negative, or there twice", at, in.Sequence)
+			return fmt.Errorf("%s: sequence %d is negative or listed twice", at, in.Sequence)
 		}
 		known[in.Sequence] = true
 		if want := inputsPath(in.Sequence); in.Path != want {
@@ -289,7 +288,7 @@ func (m *Manifest) check() error {
 	return nil
 }
 
-// checkParts checks the parts below a path, of a stage with that many sequences.
+// checkParts checks the parts at a path, for a stage with the given number of sequences.
 func (m *Manifest) checkParts(below string, parts []Part, sequences int) error {
 	before := map[string]*Part{}
 	for i := range parts {
@@ -331,18 +330,18 @@ func (m *Manifest) checkPart(p *Part, below string, sequences int, before map[st
 	}
 	counts := before[p.Counts]
 	if counts == nil || counts.DType != i32 || counts.Counts != "" {
-		return fmt.Errorf("%s: counts: %q is no part before it that has integers for all heads", p.Name, strictjson.Excerpt(p.Counts))
+		return fmt.Errorf("%s: counts: %q is not an earlier part with integers for all heads", p.Name, strictjson.Excerpt(p.Counts))
 	}
 	if n, _ := counts.Elements(); n != int64(sequences*m.Shape.Heads()) {
 		return fmt.Errorf("%s: counts: %s has %s, and there are %s", p.Name, p.Counts, words.Count(n, "element"), words.Count(sequences*m.Shape.Heads(), "head"))
 	}
 	if len(p.Dims) == 0 || p.Dims[0].Axis != AxisIndex {
-		return fmt.Errorf("%s: counts are of a first dimension on the axis %q", p.Name, AxisIndex)
+		return fmt.Errorf("%s: a part with counts needs a first dimension with axis %q", p.Name, AxisIndex)
 	}
 	return nil
 }
 
-// isName reports whether a part may have the name, and so a file.
+// isName reports whether a string is a valid name of a part, and so of a file.
 func isName(name string) bool {
 	if name == "" || len(name) > maxNameBytes {
 		return false

@@ -11,8 +11,8 @@ import (
 	"kvcompress/traces"
 )
 
-// TestPackedParts replays methods that quantize and merge: what is in their pages is among the parts of a stage, as it is
-// read, and as many of each head as the counts say.
+// TestPackedParts replays methods that quantize and merge. The contents of their pages must be among the
+// parts of a stage, as read, with the counts of each head.
 func TestPackedParts(t *testing.T) {
 	for _, name := range []string{"gqa/kivi", "gqa/flexgen", "gqa/minicache", "gqa/minicache+kivi", "gqa/snapkv"} {
 		b, err := traces.Bundled(name)

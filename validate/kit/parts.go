@@ -8,32 +8,30 @@ import (
 	"kvcompress/ref"
 )
 
-// The names of the parts that are not an event's own, nor columns.
+// Names of the parts that are neither an event's own nor columns.
 const (
 	kvCountsPart    = "kv_counts"    // [S, L, H]: context lengths
 	blockCountsPart = "block_counts" // [S, L, H]
 	tablesPart      = "tables"       // [blocks of all heads]
 	positionsPart   = "positions"    // [KVs of all heads]
-	keysPart        = "keys"         // [KVs of all heads, D]; of a decode [S, L, H, D], the newest token's
+	keysPart        = "keys"         // [KVs of all heads, D]; for a decode [S, L, H, D], the newest token's
 	valuesPart      = "values"
-	packedKeysPart  = "packed_keys" // [keys of all heads in quantized or merged pages, D], as they are read; packed_keys_counts are how many
+	packedKeysPart  = "packed_keys" // [keys of all heads in quantized or merged pages, D], as read; packed_keys_counts has their number
 	packedValuePart = "packed_values"
-	ownersPart      = "owners" // [N, 4]: sequence, −1 of a free block; layer, head, logical block
+	ownersPart      = "owners" // [N, 4]: sequence, or −1 for a free block; layer, head, logical block
 	countsSuffix    = "_counts"
 )
 
-// content is a part and what writes its elements, little-endian.
+// content is a part and a function that writes its elements, little-endian.
 type content struct {
 	Part
 	append func(dst []byte) []byte
 }
 
-// stageParts returns the parts of an event, in the order in which they depend on each other:
-// the integers of the event itself, tables, positions, keys, values, the event's floats and
-// the columns. Where heads differ in length, the entries of all heads lie one after the other,
-// in (sequence, layer, head) order and then by logical index, and a part of counts precedes
-// them. The parts are those of a golden result's digests. Only during the event may they be
-// written.
+// stageParts returns the parts of an event, in order of dependency: the event's own integers, tables,
+// positions, keys, values, the event's floats, and the columns. If heads differ in length, the entries of all
+// heads are concatenated in (sequence, layer, head) order and by logical index, and a part of counts precedes
+// them. The parts are those of a golden result's digests. They can be written only during the event.
 func stageParts(e ref.Event) []content {
 	parts := eventParts(e, func(p *ref.Part) bool { return p.Floats == nil })
 	switch e.Stage {
@@ -74,8 +72,8 @@ func stageParts(e ref.Event) []content {
 	return parts
 }
 
-// eventParts returns those parts of an event that take says. The parts of one name that are
-// each of one head become one, behind the number of entries that each head has.
+// eventParts returns the parts of an event for which take is true. Parts of single heads with the same name
+// become one, preceded by the number of entries of each head.
 func eventParts(e ref.Event, take func(*ref.Part) bool) []content {
 	var out []content
 	for i := 0; i < len(e.Parts); {
@@ -114,8 +112,8 @@ func dimsOf(p *ref.Part) []Dim {
 	return dims
 }
 
-// headLists returns lists of one name, each of one head of a sequence, as one part behind its
-// counts. A head has none, one or several of them.
+// headLists concatenates lists of the same name, each of one head of a sequence, into one part, preceded by
+// its counts. A head may have several lists or none.
 func headLists(shape kv.Shape, lists []ref.Part) []content {
 	byHead := make([][]int32, shape.Heads())
 	counts := make([]int32, shape.Heads())
@@ -140,7 +138,7 @@ func headLists(shape kv.Shape, lists []ref.Part) []content {
 	}
 }
 
-// heads is the heads of an event's sequences.
+// heads are the heads of an event's sequences.
 type heads struct {
 	cache     *kv.Cache
 	sequences []*kv.Sequence
@@ -154,7 +152,7 @@ func headsOf(e ref.Event) heads {
 	return h
 }
 
-// format is the name of the cache's format.
+// format returns the name of the cache's format.
 func (h heads) format() string { return h.cache.Config().DType.String() }
 
 // each calls f for each head, in (sequence, layer, head) order.
@@ -166,13 +164,13 @@ func (h heads) each(f func(*kv.Head)) {
 	}
 }
 
-// perHead is the dimensions of one entry for each head.
+// perHead returns the dimensions of an array with one entry for each head.
 func (h heads) perHead() []Dim {
 	shape := h.cache.Shape()
 	return []Dim{{AxisSequence, int64(len(h.sequences))}, {AxisLayer, int64(shape.Layers)}, {AxisHead, int64(shape.KVHeads)}}
 }
 
-// counts is a number for each head.
+// counts returns a part with one number for each head.
 func (h heads) counts(name, value string, of func(*kv.Head) int) content {
 	return content{Part{Name: name, Value: value, DType: i32, Dims: h.perHead()}, func(dst []byte) []byte {
 		h.each(func(head *kv.Head) { dst = appendInts(dst, int32(of(head))) })
@@ -180,7 +178,7 @@ func (h heads) counts(name, value string, of func(*kv.Head) int) content {
 	}}
 }
 
-// tables is the block tables of all heads.
+// tables returns the block tables of all heads.
 func (h heads) tables() []content {
 	blocks := func(head *kv.Head) int { return len(head.Table) }
 	total := 0
@@ -194,7 +192,7 @@ func (h heads) tables() []content {
 	}
 }
 
-// columnar is what a slot has of each KV of all heads: one number, or with row > 0 row numbers.
+// columnar returns what the slots of all KVs of all heads hold: one number, or with row > 0 row numbers.
 func (h heads) columnar(name, value, format string, row int, of func(dst []byte, slot int) []byte) content {
 	total := 0
 	h.each(func(head *kv.Head) { total += head.Len })
@@ -219,8 +217,8 @@ func (h heads) packs() bool {
 	return packs
 }
 
-// packed is what is read of the keys, or values, of all heads that are in quantized or merged pages, in logical order, behind how
-// many they are.
+// packed returns the keys or values of all heads that are in quantized or merged pages, as read, in logical
+// order, preceded by their counts.
 func (h heads) packed(name, value string, part kv.Part) []content {
 	total, d := 0, h.cache.Shape().HeadSize
 	h.each(func(head *kv.Head) { total += head.End(part) })
@@ -239,7 +237,7 @@ func (h heads) packed(name, value string, part kv.Part) []content {
 	}
 }
 
-// newest is the key or value of the newest token, in each head.
+// newest returns the key or value of the newest token in each head.
 func (h heads) newest(name, value string, of func(slot int) []byte) content {
 	dims := append(h.perHead(), Dim{AxisElement, int64(h.cache.Shape().HeadSize)})
 	return content{Part{Name: name, Value: value, DType: h.format(), Dims: dims}, func(dst []byte) []byte {
@@ -248,7 +246,7 @@ func (h heads) newest(name, value string, of func(slot int) []byte) content {
 	}}
 }
 
-// owners is who owns each block.
+// owners returns the owner of each block.
 func owners(cache *kv.Cache) content {
 	return content{Part{Name: ownersPart, Value: "owner of the block", DType: i32, Dims: []Dim{
 		{AxisIndex, int64(cache.Blocks())}, {AxisElement, 4},

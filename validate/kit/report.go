@@ -10,32 +10,32 @@ import (
 	"kvcompress/validate"
 )
 
-// Report is what came of comparing another implementation's arrays with an export. A case is
-// one part of one stage.
+// Report is the result of comparing another implementation's arrays with an export. A case is one part of one
+// stage.
 type Report struct {
 	Trace   string       `json:"trace"`
-	Cases   int          `json:"cases"` // compared
+	Cases   int          `json:"cases"` // number of compared cases
 	Agree   int          `json:"agree"`
-	Skipped int          `json:"skipped"` // not there
+	Skipped int          `json:"skipped"` // missing or unreadable
 	Files   []FileResult `json:"by_file"`
 	Parts   []PartResult `json:"by_part"`
-	Unknown []string     `json:"unknown,omitempty"` // of theirs, that the export has no place for: the first few
+	Unknown []string     `json:"unknown,omitempty"` // files of theirs that are not in the export: the first few
 	validate.Tally
 	First   *Departure `json:"first_divergence,omitempty"`
 	Results []Result   `json:"results"` // every case, in order
 }
 
-// FileResult sums up a stage: a safetensors file, or a folder of .npy files.
+// FileResult summarizes a stage: a safetensors file, or a folder of .npy files.
 type FileResult struct {
 	Name    string    `json:"name"` // the stage's path
 	Kind    ref.Stage `json:"kind"`
 	Cases   int       `json:"cases"`
 	Agree   int       `json:"agree"`
 	Skipped int       `json:"skipped"`
-	Error   string    `json:"error,omitempty"` // why something of it could not be read: the first
+	Error   string    `json:"error,omitempty"` // the first error in reading it
 }
 
-// PartResult sums up the parts of one name.
+// PartResult summarizes the parts of one name.
 type PartResult struct {
 	Name    string `json:"name"`
 	Cases   int    `json:"cases"`
@@ -43,27 +43,27 @@ type PartResult struct {
 	Skipped int    `json:"skipped"`
 	validate.Tally
 	Differ int    `json:"values_differ"`
-	First  string `json:"first,omitempty"` // the path of the first stage in which one differs
+	First  string `json:"first,omitempty"` // path of the first stage in which a part differs
 }
 
 // Result is the comparison of one part of one stage.
 type Result struct {
-	File      string     `json:"file"` // as the export's manifest has it
+	File      string     `json:"file"` // from the export's manifest
 	Case      int        `json:"case"`
 	Kind      string     `json:"kind"` // the part's name
 	Step      int        `json:"step"`
 	Stage     ref.Stage  `json:"stage"`
 	Sequences []kv.SeqID `json:"sequences"`
 	Agree     bool       `json:"agree"`
-	Skipped   string     `json:"skipped,omitempty"` // why nothing was compared
-	Error     string     `json:"error,omitempty"`   // why it could not be read
+	Skipped   string     `json:"skipped,omitempty"` // why the part was not compared
+	Error     string     `json:"error,omitempty"`   // why the part could not be read
 	validate.Tally
 	Differ     int        `json:"values_differ"`
 	Mismatch   string     `json:"mismatch,omitempty"` // the first value that differs, in words
 	Divergence *Departure `json:"divergence,omitempty"`
 }
 
-// Departure is the first value of a part in which theirs differs.
+// Departure is the first value of a part that differs.
 type Departure struct {
 	File      string         `json:"file"`
 	Step      int            `json:"step"`
@@ -71,13 +71,13 @@ type Departure struct {
 	Sequences []kv.SeqID     `json:"sequences"`
 	What      string         `json:"what"` // "metric", "key", …
 	At        validate.Place `json:"at"`
-	Golden    string         `json:"golden"` // decimal, and the bits in hex where they are a number's
+	Golden    string         `json:"golden"` // decimal, and the bits in hex if it is a number
 	Theirs    string         `json:"theirs"`
-	ULPs      uint64         `json:"ulp,omitempty"` // floats of the format between them, and one
-	More      int            `json:"more"`          // values of the part that differ beside this one
+	ULPs      uint64         `json:"ulp,omitempty"` // distance in floats of the format
+	More      int            `json:"more"`          // further values of the part that differ
 }
 
-// divergence is the departure as `kvc validate` reports one.
+// divergence returns the departure as reported by `kvc validate`.
 func (d *Departure) divergence(trace string) *validate.Divergence {
 	return &validate.Divergence{
 		Trace: trace, Step: d.Step, Stage: d.Stage, Seqs: d.Sequences, Sides: [2]string{"golden", "theirs"}, What: d.What, Place: d.At,
@@ -85,10 +85,10 @@ func (d *Departure) divergence(trace string) *validate.Divergence {
 	}
 }
 
-// Text is the departure in a few lines.
+// Text returns the departure in a few lines.
 func (d *Departure) Text(trace string) string { return d.divergence(trace).String() }
 
-// Line is the departure in a line, without the trace.
+// Line returns the departure in one line, without the trace.
 func (d *Departure) Line() string {
 	at := d.At.String()
 	if at != "" {
@@ -101,21 +101,21 @@ func (d *Departure) Line() string {
 	return fmt.Sprintf("%s%s: golden %s, theirs %s%s", d.divergence("").Where(), at, d.Golden, d.Theirs, apart)
 }
 
-// Failure says in a line what does not agree; it is nil if all does. With all, what is not
-// there does not agree; and nothing that was compared is never agreement.
+// Failure describes in one line what does not agree; it is nil if everything agrees. With all, missing arrays
+// are failures. If nothing was compared, that is always a failure.
 func (r *Report) Failure(all bool) error {
 	switch {
 	case r.Agree < r.Cases:
 		return errors.New(words.OfAll(r.Cases-r.Agree, r.Cases, "array", "differ"))
 	case r.Cases == 0:
-		return fmt.Errorf("nothing was compared: none of the export's arrays is there")
+		return fmt.Errorf("nothing was compared: none of the export's arrays was found")
 	case all && r.Skipped > 0:
 		return errors.New(words.OfAll(r.Skipped, r.Cases+r.Skipped, "array", "are not there"))
 	}
 	return nil
 }
 
-// add takes a result in.
+// add adds a result.
 func (r *Report) add(x Result) {
 	x.Case = len(r.Results)
 	r.Results = append(r.Results, x)
@@ -146,7 +146,7 @@ func (r *Report) add(x Result) {
 	}
 }
 
-// part returns the summary of a part.
+// part returns the summary of the parts with a name.
 func (r *Report) part(name string) *PartResult {
 	for i := range r.Parts {
 		if r.Parts[i].Name == name {

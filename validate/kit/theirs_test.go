@@ -23,7 +23,7 @@ import (
 	"kvcompress/validate"
 )
 
-// firstOf returns the first part of a name of a stage.
+// firstOf returns the first part with a name in a stage of a kind.
 func firstOf(t testing.TB, m *Manifest, stage ref.Stage, name string) (*Stage, *Part) {
 	t.Helper()
 	for i := range m.Stages {
@@ -46,7 +46,7 @@ func npyFile(t testing.TB, kind string, shape []int64, data []byte) *fstest.MapF
 	return &fstest.MapFile{Data: append(header, data...)}
 }
 
-// body is what follows the header of a .npy file.
+// body returns the bytes after the header of a .npy file.
 func body(t testing.TB, f *fstest.MapFile) []byte {
 	t.Helper()
 	r := bytes.NewReader(f.Data)
@@ -84,7 +84,7 @@ func TestTypes(t *testing.T) {
 		kind  string
 		shape []int64
 		data  []byte
-		want  string // in the error or the mismatch; empty: they agree
+		want  string // substring of the error or mismatch; empty if they agree
 	}{
 		{"outputs as binary64", outputs, "<f8", outputs.shape(), doubles(floats), ""},
 		{"keys as binary64", keys, "<f8", keys.shape(), doubles(stored), ""},
@@ -100,9 +100,9 @@ func TestTypes(t *testing.T) {
 		{"complex", outputs, "<c8", outputs.shape(), make([]byte, 8*len(floats)), "dtype <c8 is not supported"},
 		{"flat", outputs, "<f4", []int64{int64(len(floats))}, appendFloats(nil, floats...), "shape: golden ["},
 		{"one short", positions, "<i8", []int64{int64(len(ints) - 1)}, longs(ints[1:]), "length of the list: position, of all heads"},
-		{"a truncated file", positions, "<i8", positions.shape(), longs(ints[1:]), "does not take the"},
-		{"one too long", positions, "<i8", positions.shape(), longs(append(ints, 1)), "does not take the"},
-		{"no end", positions, "|u1", []int64{math.MaxInt64}, []byte{1}, "does not take the"},
+		{"a truncated file", positions, "<i8", positions.shape(), longs(ints[1:]), "does not match the"},
+		{"one too long", positions, "<i8", positions.shape(), longs(append(ints, 1)), "does not match the"},
+		{"no end", positions, "|u1", []int64{math.MaxInt64}, []byte{1}, "does not match the"},
 		{"empty", positions, "|u1", []int64{0, math.MaxInt64}, nil, "shape: golden ["},
 	} {
 		theirs := clone(golden)
@@ -123,7 +123,7 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// TestHeads gives heads other lengths: only lists of the same length are compared.
+// TestHeads changes the lengths of heads: only lists of equal length are compared.
 func TestHeads(t *testing.T) {
 	golden, m := smallest()
 	s, positions := firstOf(t, m, ref.StageMove, "positions")
@@ -131,7 +131,7 @@ func TestHeads(t *testing.T) {
 	was := element{i32, integer, 4, 0}.ints(nil, body(t, golden[counts.File]))
 	ints := element{i32, integer, 4, 0}.ints(nil, body(t, golden[positions.File]))
 	now := slices.Clone(was)
-	now[1]++ // one KV more in layer 0, head 1 …
+	now[1]++ // one more KV in layer 0, head 1 …
 	list := slices.Insert(slices.Clone(ints), int(was[0]+was[1]), 77)
 	list[len(list)-1] = 78 // … and another position in the last head
 	theirs := clone(golden)
@@ -192,7 +192,7 @@ func TestTolerance(t *testing.T) {
 	}
 }
 
-// TestAbsent takes files of theirs away.
+// TestAbsent removes files of theirs.
 func TestAbsent(t *testing.T) {
 	golden, m := smallest()
 	s, outputs := firstOf(t, m, ref.StageDecode, "outputs")
@@ -222,12 +222,12 @@ func TestAbsent(t *testing.T) {
 	}
 	both[s.Path+".safetensors"] = &fstest.MapFile{Data: append(header, body(t, golden[outputs.File])...)}
 	r, err = Compare(context.Background(), golden, both, Options{})
-	if err == nil || !strings.Contains(err.Error(), "it is in "+s.Path+".safetensors too") || !slices.Equal(r.Unknown, []string{s.Path + ".safetensors, tensor more"}) {
+	if err == nil || !strings.Contains(err.Error(), "the array is also in "+s.Path+".safetensors: remove one") || !slices.Equal(r.Unknown, []string{s.Path + ".safetensors, tensor more"}) {
 		t.Errorf("in both formats: %v, unknown %v", err, r.Unknown)
 	}
 }
 
-// TestWriteRefuses checks that an export is there whole or not at all.
+// TestWriteRefuses checks that an export is complete or absent.
 func TestWriteRefuses(t *testing.T) {
 	x := exportOf(t, "uniform-fp8")
 	x.Steps = 3
@@ -262,7 +262,7 @@ func TestWriteRefuses(t *testing.T) {
 	other := *x
 	other.Options.Compression.MaxCacheTokens = 64
 	if err := other.Write(context.Background(), filepath.Join(top, "other"), m); err == nil || !strings.Contains(err.Error(), "second replay") {
-		t.Errorf("another replay than was planned: %v", err)
+		t.Errorf("a replay other than the planned one: %v", err)
 	}
 	if err := os.Mkdir(filepath.Join(top, "empty"), 0o700); err != nil {
 		t.Fatal(err)
@@ -308,7 +308,7 @@ func TestStages(t *testing.T) {
 	}
 }
 
-// TestManifestRefuses changes a manifest.
+// TestManifestRefuses changes the manifest.
 func TestManifestRefuses(t *testing.T) {
 	golden, _ := smallest()
 	text := string(golden[ManifestFile].Data)
@@ -348,15 +348,15 @@ func TestManifestRefuses(t *testing.T) {
 	}
 }
 
-// TestExportRefuses changes an array of the export: it is not as its manifest says.
+// TestExportRefuses changes an array of the export, so that it contradicts its manifest.
 func TestExportRefuses(t *testing.T) {
 	golden, m := smallest()
 	_, counts := firstOf(t, m, ref.StagePrefill, "kv_counts")
 	_, outputs := firstOf(t, m, ref.StageDecode, "outputs")
 	n, _ := counts.Elements()
 	for want, change := range map[string]func(fstest.MapFS){
-		"is not there":  func(files fstest.MapFS) { delete(files, outputs.File) },
-		"does not take": func(files fstest.MapFS) { files[outputs.File] = npyFile(t, "<f4", outputs.shape(), nil) },
+		"is missing":     func(files fstest.MapFS) { delete(files, outputs.File) },
+		"does not match": func(files fstest.MapFS) { files[outputs.File] = npyFile(t, "<f4", outputs.shape(), nil) },
 		"and its manifest says": func(files fstest.MapFS) {
 			files[outputs.File] = npyFile(t, "<f2", outputs.shape(), body(t, golden[outputs.File])[len(body(t, golden[outputs.File]))/2:])
 		},
@@ -370,7 +370,7 @@ func TestExportRefuses(t *testing.T) {
 	}
 }
 
-// TestOutputs reads what is written for others: annotations, JUnit and text.
+// TestOutputs checks the annotations, JUnit XML and text.
 func TestOutputs(t *testing.T) {
 	golden, m := smallest()
 	_, outputs := firstOf(t, m, ref.StageDecode, "outputs")
@@ -436,13 +436,12 @@ func FuzzManifest(f *testing.F) {
 			t.Errorf("it differs from itself: %+v", r.First)
 		}
 		if err := m.Write(new(bytes.Buffer)); err != nil {
-			t.Skip(strictjson.Excerpt(err.Error())) // what JSON cannot hold
+			t.Skip(strictjson.Excerpt(err.Error())) // JSON cannot represent it
 		}
 	})
 }
 
-// FuzzTheirs compares arrays of any bytes: the lists of heads, their counts and a file of
-// tensors.
+// FuzzTheirs compares arrays of any bytes: the lists of heads, their counts, and a safetensors file.
 func FuzzTheirs(f *testing.F) {
 	golden, m := smallest()
 	s, counts := firstOf(f, m, ref.StagePrefill, "kv_counts")

@@ -10,20 +10,21 @@ import (
 	"kvcompress/ref"
 )
 
-// Sampled is a generation that ran on two engines.
+// Sampled is a generation that was repeated on another engine and gave the same logits, or
+// that the other engine does not support.
 type Sampled struct {
 	Row      string `json:"method"`
 	Budget   Budget `json:"budget"`
 	Mode     Mode   `json:"mode"`
 	Category string `json:"category"`
 	Steps    int    `json:"steps"`
-	Logits   int    `json:"logits"`        // that were compared
-	Left     string `json:"why,omitempty"` // why the other engine does not run it
+	Logits   int    `json:"logits"`        // compared
+	Skipped  string `json:"why,omitempty"` // why the other engine does not support it; then nothing was compared
 }
 
-// Sample runs n generations of the first unit once more on another engine that open makes,
-// at the smallest budget of as many methods, and compares every logit with the reference
-// engine's. A difference is an error.
+// Sample repeats n generations of the first unit on the engine that open makes, each with
+// another method at the smallest budget that the method reaches, and compares every logit with
+// the reference engine's. A difference is an error.
 func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.Engine, func() error, error)) ([]Sampled, error) {
 	u := b.Plan.unit(0)
 	m := b.models[u.model]
@@ -31,15 +32,15 @@ func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.E
 	if err != nil {
 		return nil, err
 	}
-	// The smallest budget that each method reaches, in a category for each method.
+	// For each method one setting of its smallest budget; the mode and category vary.
 	var chosen []Knob
 	for _, k := range b.knobs[u.model].all {
-		if !b.like(&k, &u) {
+		if !b.knobFits(&k, &u) {
 			continue
 		}
 		i := slices.IndexFunc(chosen, func(c Knob) bool { return c.Row == k.Row })
 		switch {
-		case k.Setting == nil || k.Row == Full || k.Setting.Streamed || k.Setting.other != nil: // a prompt through the PTX machine takes minutes
+		case k.Setting == nil || k.Row == Full || k.Setting.Streamed || k.Setting.linear != nil: // to stream a prompt through the PTX machine takes minutes
 		case i < 0:
 			chosen = append(chosen, k)
 		case chosen[i].Budget < k.Budget || chosen[i].Budget == k.Budget && len(chosen)%2 == 0:
@@ -59,7 +60,8 @@ func (b *Bench) Sample(ctx context.Context, n int, open func(ref.Config) (live.E
 	return sampled, nil
 }
 
-// sample runs a question on the reference engine and on another.
+// sample runs a question on the reference engine and on the engine that open makes, and
+// compares their logits.
 func (q *question) sample(ctx context.Context, m *Model, k Knob, open func(ref.Config) (live.Engine, func() error, error)) (*Sampled, error) {
 	s := &Sampled{Row: k.Row, Budget: k.Budget, Mode: k.Mode, Category: k.Category}
 	cfg := k.Setting.Config
@@ -79,7 +81,7 @@ func (q *question) sample(ctx context.Context, m *Model, k Knob, open func(ref.C
 	other, closeOther, err := open(cfg)
 	var unsupported *ref.UnsupportedError
 	if errors.As(err, &unsupported) {
-		s.Left = unsupported.Error()
+		s.Skipped = unsupported.Error()
 		return s, nil
 	}
 	if err != nil {
@@ -91,7 +93,7 @@ func (q *question) sample(ctx context.Context, m *Model, k Knob, open func(ref.C
 	}
 	s.Steps, s.Logits = len(want), len(want)*m.Llama.Config().Vocab
 	if len(got) != len(want) {
-		return nil, fmt.Errorf("%d steps on the one engine and %d on the other", len(want), len(got))
+		return nil, fmt.Errorf("%d steps on the reference engine and %d on the other", len(want), len(got))
 	}
 	for i := range want {
 		if !slices.Equal(got[i], want[i]) {
@@ -101,7 +103,7 @@ func (q *question) sample(ctx context.Context, m *Model, k Knob, open func(ref.C
 	return s, nil
 }
 
-// logits returns the logits before each step of the task.
+// logits returns the logits from which each token of the answer is decoded.
 func (q *question) logits(ctx context.Context, e live.Engine, prompt *live.Prefill, m *Model) ([][]float32, error) {
 	s, err := live.Begin(e, sequence, prompt, m.Llama.NewStepper())
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"kvcompress/ref"
 )
 
-// A model of another kind answers the same in both modes, since nothing compresses it, and holds
-// what was found in advance: a state of the same bytes at every length, and of a hybrid model
-// the KVs of its full layer.
+// A model with linear attention gives the same answers in both modes, since nothing is
+// compressed, and holds the expected bytes: a state of fixed size, and for the hybrid model the
+// KVs of its layer with full attention.
 func TestOtherModels(t *testing.T) {
 	p := short()
 	p.Methods, p.Budgets, p.Categories = []string{Full, "linear-model", "hybrid-model"}, []Budget{1}, p.Categories[:2]
@@ -39,14 +39,14 @@ func TestOtherModels(t *testing.T) {
 			t.Errorf("%s, %s: %v of the bytes, and %v was found in advance", key, run.Mode, run.Bytes, want)
 		}
 	}
-	o, err := newOther("linear-0", 8)
+	o, err := newLinearModel("linear-0", 8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if o.bytes(1) != o.bytes(4000) {
 		t.Errorf("the state has %v bytes after a token and %v after 4,000", o.bytes(1), o.bytes(4000))
 	}
-	h, err := newOther("hybrid-0", 8)
+	h, err := newLinearModel("hybrid-0", 8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,21 +57,21 @@ func TestOtherModels(t *testing.T) {
 	}
 }
 
-// They are no answer to tasks that they do not know.
+// The models with linear attention cannot run tasks outside their vocabulary or positions.
 func TestOtherModelsUnreached(t *testing.T) {
-	row := otherRow("linear-model", "linear-0", "")
-	g := &grid{base: ref.Default(), course: course{prompt: 200, fed: 7}}
-	g.base.BlockSize = 8
+	row := linearRow("linear-model", "linear-0", "")
+	ks := &knobSearch{base: ref.Default(), request: request{prompt: 200, fed: 7}}
+	ks.base.BlockSize = 8
 	for _, c := range []struct {
 		want   string
 		change func()
 	}{
-		{"knows the recall vocabulary alone", func() {}},
-		{"has 4096 positions", func() { g.recall, g.course.prompt = true, 4090 }},
-		{"it needs 0.12", func() { g.course.prompt = 200 }},
+		{"trained on the recall vocabulary only", func() {}},
+		{"with 4096 positions", func() { ks.recall, ks.request.prompt = true, 4090 }},
+		{"it needs 0.12", func() { ks.request.prompt = 200 }},
 	} {
 		c.change()
-		if _, err := g.other(&row, 16, 1e6); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := ks.linear(&row, 16, 1e6); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 	}

@@ -1,0 +1,148 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+
+	"kvcompress/bench/linear"
+	"kvcompress/bench/models"
+	"kvcompress/bench/task"
+	"kvcompress/dtype"
+	"kvcompress/kv"
+	"kvcompress/ref"
+)
+
+// linearModel is a bundled model with linear attention: its past, or most of it, is a state of fixed
+// size. It answers the questions in place of the plan's model, and its bytes are compared with
+// those of that model's full cache.
+type linearModel struct {
+	model      *linear.Model
+	size       int // KVs of a block
+	blockBytes int // a block of one KV head, in the layers with full attention
+}
+
+// linearRow is the row of a bundled model with linear attention. Nothing is compressed, so it
+// has the same score at every budget that it fits.
+func linearRow(name, model, fixed string) Row {
+	return Row{Name: name, Fixed: fixed, Knob: "none", format: dtype.F16, choose: fixedChoice, linear: model}
+}
+
+func newLinearModel(name string, size int) (*linearModel, error) {
+	m, err := models.LoadLinear(name)
+	if err != nil {
+		return nil, err
+	}
+	c := m.Config()
+	cfg := ref.Default()
+	cfg.BlockSize = size
+	cfg.Shape = kv.Shape{Layers: max(1, c.FullLayers()), KVHeads: c.KVHeads, Group: c.QueryHeads / c.KVHeads, HeadSize: c.HeadSize}
+	return &linearModel{m, size, cfg.Config.BlockBytes(nil)}, nil
+}
+
+// bytes returns the bytes that a sequence holds after a number of tokens: the states, and
+// whole blocks for the layers with full attention.
+func (o *linearModel) bytes(tokens int) float64 {
+	c := o.model.Config()
+	blocks := c.FullLayers() * c.KVHeads * ((tokens + o.size - 1) / o.size)
+	return float64(c.StateBytes() + blocks*o.blockBytes)
+}
+
+// linear returns the setting of a model with linear attention if its mean bytes over the request
+// are within the budget.
+func (ks *knobSearch) linear(r *Row, budget Budget, full float64) (Setting, error) {
+	missed := &UnreachableError{Row: r.Name, Budget: budget}
+	o, err := newLinearModel(r.linear, ks.base.BlockSize)
+	if err != nil {
+		return Setting{}, err
+	}
+	tokens := ks.request.prompt + ks.request.fed
+	switch most := o.model.Config().MaxPositions; {
+	case !ks.recall:
+		missed.Why = "it is another model, trained on the recall vocabulary only"
+		return Setting{}, missed
+	case tokens > most:
+		missed.Why = fmt.Sprintf("it is another model, with %d positions", most)
+		return Setting{}, missed
+	}
+	first := ks.request.prompt + 1
+	if ks.request.recompute {
+		first--
+	}
+	sum := 0.0
+	for n := first; n <= tokens; n++ {
+		sum += o.bytes(n)
+	}
+	bytes := sum / float64(tokens+1-first)
+	if bytes > full*budget.Part() {
+		missed.Needs = bytes / full
+		return Setting{}, missed
+	}
+	return Setting{Config: ks.base, Text: "none", Bytes: bytes, linear: o}, nil
+}
+
+// inRecall reports whether a plan's tasks are in the recall vocabulary.
+func (p *Plan) inRecall(m *Model) bool {
+	return p.Texts == nil && m.Llama.Config().Vocab == task.VocabSize
+}
+
+// stepUsage is the memory in use after a token was computed.
+type stepUsage struct {
+	tokens int // of the sequence
+	bytes  float64
+}
+
+// run asks a question and decodes the answer. The question is read token by token in both modes:
+// without compression it makes no difference whether it is part of the prompt.
+func (o *linearModel) run(ctx context.Context, q *question, next func([]float32) (int, bool)) ([]stepUsage, error) {
+	s, err := q.reading.linearSession(ctx, o.model)
+	if err != nil {
+		return nil, err
+	}
+	var steps []stepUsage
+	feed := func(token int) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := s.Feed(token); err != nil {
+			return err
+		}
+		steps = append(steps, stepUsage{s.Len(), o.bytes(s.Len())})
+		return nil
+	}
+	for _, token := range q.task.Question {
+		if err := feed(int(token)); err != nil {
+			return nil, err
+		}
+	}
+	if len(q.asked) == 0 { // the question was in the prompt
+		steps = []stepUsage{{s.Len(), o.bytes(s.Len())}}
+	}
+	for {
+		token, more := next(s.Logits())
+		if !more {
+			return steps, nil
+		}
+		if err := feed(token); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// linearSession returns a session of a model with linear attention that has read the context. The
+// context is read once.
+func (r *reading) linearSession(ctx context.Context, m *linear.Model) (*linear.Session, error) {
+	s := r.linear[m]
+	if s == nil {
+		s = m.NewSession()
+		for _, token := range r.task.Context {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			if _, err := s.Feed(int(token)); err != nil {
+				return nil, err
+			}
+		}
+		r.linear[m] = s
+	}
+	return s.Fork(), nil
+}
