@@ -22,9 +22,9 @@ var laterTokens = []int{31, 1100, 8200, 1<<16 - 3, 1<<16 + 40}
 // method has none such.
 func edgeOfNumbers(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error) {
 	n := len(methods)
-	m, format := methods[i%n], edgeFormats[(i+i/n)%len(edgeFormats)]
+	m, format := methods[i%n], edgeFormats[(i%n+i/n)%len(edgeFormats)]
 	if m.OwnPages {
-		format = edgeFormats[(i+i/n)%pageFormats]
+		format = edgeFormats[(i%n+i/n)%pageFormats]
 	}
 	for range maxEdgeDraws {
 		p := &Pipeline{
@@ -73,7 +73,7 @@ func edgeOfGrowth(r *rand.Rand, i int, methods []*draw.Method) (*Pipeline, error
 		if err != nil || !found {
 			return nil, err
 		}
-		n := grownTokens[(i+i/len(methods))%len(grownTokens)]
+		n := grownTokens[(i%len(methods)+i/len(methods))%len(grownTokens)]
 		if c := &p.Config.Compression; c.MaxCacheTokens > 0 && r.IntN(2) == 0 {
 			c.MaxCacheTokens += pick(r, n/2, n-40) // so that most are kept, too
 		}

@@ -123,9 +123,15 @@ func (p *Pipeline) placeFar() {
 	}
 }
 
-// placeSlotsFar places the cache where offsets in arrays of a number for each slot do not fit in 31 bits either. The free
-// list is long then.
-func (p *Pipeline) placeSlotsFar() { p.Before = farBytes / 4 / p.Config.BlockSize }
+// placeSlotsFar places the cache where offsets in arrays of a number for each slot do not fit in 31 bits either, if that
+// is not more than may come before a cache. The free list is long then.
+func (p *Pipeline) placeSlotsFar() {
+	cfg := p.config()
+	p.placeFar()
+	if blocks := farBytes / 4 / p.Config.BlockSize; blocks <= maxBeforeBytes/cfg.BlockBytes() {
+		p.Before = blocks
+	}
+}
 
 // placeRowsFar gives the sequences rows of the block tables whose offsets do not fit in 31 bits.
 func (p *Pipeline) placeRowsFar() {
